@@ -1,0 +1,329 @@
+//! The frames between service and server, and the entries of a repository segment.
+//!
+//! A frame is a [`FRAME_HEADER_LEN`]-byte header and a payload. The checksum covers both, so that a torn or
+//! flipped frame is never taken for a whole one.
+//!
+//! ```text
+//! service                                server
+//!   Hello ──────────────────────────────▶  checks versions, opens or creates the session
+//!   ◀──────────────────────────── Welcome  what is durable already
+//!   Records … Records ──────────────────▶  appends
+//!   ◀──────────────────────── Acknowledge  after each EpochEnd record, once it is durable
+//!   ◀────────────────────────────── Error  why the server is about to close; text for a person
+//! ```
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::id::{EpochId, Seq, SessionId, VolumeGuid};
+use crate::record::{RECORD_HEADER_LEN, RECORD_PAYLOAD_MAX};
+
+/// The first bytes of every frame: `SLFR`.
+pub const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"SLFR");
+/// Version of this module. Both ends must have the same.
+pub const FRAME_VERSION: u16 = 1;
+/// Bytes of a header.
+pub const FRAME_HEADER_LEN: usize = 16;
+/// The longest payload, in bytes: one record of the longest payload, or many short ones.
+pub const FRAME_PAYLOAD_MAX: usize = RECORD_PAYLOAD_MAX + RECORD_HEADER_LEN;
+
+/// What a frame carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u16)]
+pub enum FrameKind {
+    /// [`Hello`].
+    Hello = 1,
+    /// [`Welcome`].
+    Welcome = 2,
+    /// Whole records, packed.
+    Records = 3,
+    /// [`Acknowledge`].
+    Acknowledge = 4,
+    /// UTF-8 text for a person.
+    Error = 5,
+}
+
+impl FrameKind {
+    fn from_wire(number: u16) -> Option<Self> {
+        Some(match number {
+            1 => Self::Hello,
+            2 => Self::Welcome,
+            3 => Self::Records,
+            4 => Self::Acknowledge,
+            5 => Self::Error,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawFrameHeader {
+    magic: U32,
+    version: U16,
+    kind: U16,
+    payload_len: U32,
+    /// CRC-32C of the 12 bytes before it and of the payload.
+    crc: U32,
+}
+
+const _: () = assert!(size_of::<RawFrameHeader>() == FRAME_HEADER_LEN);
+
+/// A header whose magic, version, kind and length are sound. The payload's checksum is still to be
+/// checked with [`FrameHeader::verify`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrameHeader {
+    kind: FrameKind,
+    payload_len: u32,
+    crc: u32,
+}
+
+impl FrameHeader {
+    /// The header of a frame with this payload.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLong`] past [`FRAME_PAYLOAD_MAX`].
+    pub fn new(kind: FrameKind, payload: &[u8]) -> Result<Self, FrameError> {
+        let payload_len = u32::try_from(payload.len())
+            .ok()
+            .filter(|_| payload.len() <= FRAME_PAYLOAD_MAX)
+            .ok_or(FrameError::TooLong(payload.len() as u64))?;
+        let mut header = Self { kind, payload_len, crc: 0 };
+        header.crc = header.checksum(payload);
+        Ok(header)
+    }
+
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// Any [`FrameError`] but [`FrameError::Checksum`].
+    pub fn read(bytes: &[u8; FRAME_HEADER_LEN]) -> Result<Self, FrameError> {
+        let raw: RawFrameHeader = zerocopy::transmute!(*bytes);
+        if raw.magic.get() != FRAME_MAGIC {
+            return Err(FrameError::Magic(raw.magic.get()));
+        }
+        if raw.version.get() != FRAME_VERSION {
+            return Err(FrameError::Version(raw.version.get()));
+        }
+        let kind = FrameKind::from_wire(raw.kind.get()).ok_or(FrameError::Kind(raw.kind.get()))?;
+        let payload_len = raw.payload_len.get();
+        if payload_len as usize > FRAME_PAYLOAD_MAX {
+            return Err(FrameError::TooLong(u64::from(payload_len)));
+        }
+        Ok(Self { kind, payload_len, crc: raw.crc.get() })
+    }
+
+    /// The header's bytes.
+    pub fn to_bytes(&self) -> [u8; FRAME_HEADER_LEN] {
+        zerocopy::transmute!(self.raw())
+    }
+
+    /// What the frame carries.
+    pub fn kind(&self) -> FrameKind {
+        self.kind
+    }
+
+    /// Bytes that follow the header.
+    pub fn payload_len(&self) -> usize {
+        self.payload_len as usize
+    }
+
+    /// Accepts the payload that came with this header.
+    ///
+    /// # Errors
+    /// [`FrameError::Checksum`] if either was damaged.
+    pub fn verify(&self, payload: &[u8]) -> Result<(), FrameError> {
+        let whole = payload.len() == self.payload_len() && self.checksum(payload) == self.crc;
+        if whole { Ok(()) } else { Err(FrameError::Checksum) }
+    }
+
+    fn raw(&self) -> RawFrameHeader {
+        RawFrameHeader {
+            magic: U32::new(FRAME_MAGIC),
+            version: U16::new(FRAME_VERSION),
+            kind: U16::new(self.kind as u16),
+            payload_len: U32::new(self.payload_len),
+            crc: U32::new(self.crc),
+        }
+    }
+
+    fn checksum(&self, payload: &[u8]) -> u32 {
+        let bytes = self.to_bytes();
+        crc32c::crc32c_append(crc32c::crc32c(&bytes[..FRAME_HEADER_LEN - 4]), payload)
+    }
+}
+
+/// The service's first frame.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Hello {
+    /// The protected volume.
+    pub volume: VolumeGuid,
+    /// The session.
+    pub session: SessionId,
+    /// Bytes of the volume.
+    pub length: U64,
+    /// Bytes of a sector.
+    pub sector_size: U32,
+    /// Bytes of a block.
+    pub block_size: U32,
+}
+
+impl Hello {
+    /// Reads and checks a payload.
+    ///
+    /// # Errors
+    /// [`FrameError::Payload`] for a wrong size, a nil identity, or an impossible geometry.
+    pub fn read(payload: &[u8]) -> Result<Self, FrameError> {
+        let hello = Self::read_from_bytes(payload).map_err(|_| FrameError::Payload("Hello"))?;
+        let sector = hello.sector_size.get();
+        let block = hello.block_size.get();
+        let sound = !hello.volume.is_nil()
+            && !hello.session.is_nil()
+            && sector.is_power_of_two()
+            && (512..=65_536).contains(&sector)
+            && block.is_power_of_two()
+            && (crate::ioctl::BLOCK_SIZE_MIN..=crate::ioctl::BLOCK_SIZE_MAX).contains(&block)
+            && block >= sector
+            && hello.length.get() > 0
+            && hello.length.get() % u64::from(sector) == 0
+            && i64::try_from(hello.length.get()).is_ok();
+        if sound { Ok(hello) } else { Err(FrameError::Payload("Hello")) }
+    }
+}
+
+/// The server's answer to [`Hello`].
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Welcome {
+    /// The last durable epoch of the session; 0 if the server did not know the session.
+    pub durable_epoch: EpochId,
+    /// The last durable record.
+    pub durable_seq: Seq,
+}
+
+/// An epoch is durable.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Acknowledge {
+    /// This epoch and all before it.
+    pub epoch: EpochId,
+    /// The epoch's last record.
+    pub seq: Seq,
+}
+
+const _: () = {
+    assert!(size_of::<Hello>() == 48);
+    assert!(size_of::<Welcome>() == 16);
+    assert!(size_of::<Acknowledge>() == 16);
+};
+
+/// Why bytes are not a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FrameError {
+    /// The frame does not begin with [`FRAME_MAGIC`].
+    Magic(u32),
+    /// The other end is of another version.
+    Version(u16),
+    /// The kind is unknown.
+    Kind(u16),
+    /// The payload is longer than [`FRAME_PAYLOAD_MAX`].
+    TooLong(u64),
+    /// Header or payload were damaged on the way.
+    Checksum,
+    /// The payload is not what the kind says; names the kind.
+    Payload(&'static str),
+}
+
+impl core::fmt::Display for FrameError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Magic(found) => write!(f, "a frame begins with {found:#010x}, not SLFR"),
+            Self::Version(version) => write!(
+                f,
+                "the other end speaks version {version}, this one {FRAME_VERSION}: \
+                 bring service and server to the same release"
+            ),
+            Self::Kind(kind) => write!(f, "frame kind {kind} is unknown"),
+            Self::TooLong(len) => write!(f, "a frame of {len} bytes is past the limit"),
+            Self::Checksum => f.write_str("a frame was damaged: its checksum does not match"),
+            Self::Payload(kind) => write!(f, "the payload of a {kind} frame makes no sense"),
+        }
+    }
+}
+
+impl core::error::Error for FrameError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello() -> Hello {
+        Hello {
+            volume: VolumeGuid([1; 16]),
+            session: SessionId([2; 16]),
+            length: U64::new(1 << 30),
+            sector_size: U32::new(512),
+            block_size: U32::new(65_536),
+        }
+    }
+
+    #[test]
+    fn a_frame_header_is_pinned_byte_for_byte() {
+        let header = FrameHeader::new(FrameKind::Records, b"123456789").unwrap();
+        assert_eq!(header.to_bytes()[..12], *b"SLFR\x01\0\x03\0\x09\0\0\0");
+        assert_eq!(FrameHeader::read(&header.to_bytes()), Ok(header));
+        assert_eq!(header.verify(b"123456789"), Ok(()));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let payload = b"payload".to_vec();
+        let whole = FrameHeader::new(FrameKind::Records, &payload).unwrap().to_bytes();
+        for bit in 0..FRAME_HEADER_LEN * 8 {
+            let mut bytes = whole;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let verdict = FrameHeader::read(&bytes).and_then(|header| header.verify(&payload));
+            assert!(verdict.is_err(), "header bit {bit}");
+        }
+        for bit in 0..payload.len() * 8 {
+            let mut damaged = payload.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(
+                FrameHeader::read(&whole).unwrap().verify(&damaged),
+                Err(FrameError::Checksum)
+            );
+        }
+    }
+
+    #[test]
+    fn lengths_past_the_limit_are_refused() {
+        let long = vec![0; FRAME_PAYLOAD_MAX + 1];
+        assert!(FrameHeader::new(FrameKind::Records, &long).is_err());
+        assert!(FrameHeader::new(FrameKind::Records, &long[1..]).is_ok());
+    }
+
+    #[test]
+    fn an_impossible_hello_is_refused() {
+        assert_eq!(Hello::read(hello().as_bytes()), Ok(hello()));
+        let refused = |change: fn(&mut Hello)| {
+            let mut hello = hello();
+            change(&mut hello);
+            Hello::read(hello.as_bytes()).is_err()
+        };
+        assert!(refused(|h| h.volume = VolumeGuid::NIL));
+        assert!(refused(|h| h.session = SessionId::NIL));
+        assert!(refused(|h| h.length = U64::new(0)));
+        assert!(refused(|h| h.length = U64::new(1000)));
+        assert!(refused(|h| h.length = U64::new(1 << 63)));
+        assert!(refused(|h| h.sector_size = U32::new(100)));
+        assert!(refused(|h| h.block_size = U32::new(3)));
+        assert!(Hello::read(&hello().as_bytes()[1..]).is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! Identities and counters that several formats carry.
+//!
+//! Each is a type of its own so that two numbers of the same width cannot change places.
+
+use core::fmt;
+
+use zerocopy::little_endian::U64;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Implements a 16-byte identity that prints as a GUID.
+macro_rules! guid {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
+            FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+        )]
+        #[repr(transparent)]
+        pub struct $name(pub [u8; 16]);
+
+        impl $name {
+            /// All bits zero: names nothing.
+            pub const NIL: Self = Self([0; 16]);
+
+            /// True for the identity that names nothing.
+            pub fn is_nil(&self) -> bool {
+                *self == Self::NIL
+            }
+
+            /// Reads the text form, with or without braces, in either case.
+            ///
+            /// Returns `None` if the text is not 32 hexadecimal digits grouped 8-4-4-4-12.
+            pub fn parse(text: &str) -> Option<Self> {
+                parse_guid(text).map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_guid(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({self})", stringify!($name))
+            }
+        }
+    };
+}
+
+guid! {
+    /// A protected volume, as Windows names it: the GUID in `\\?\Volume{…}`.
+    VolumeGuid
+}
+guid! {
+    /// One protection of one volume, from its t0 on.
+    SessionId
+}
+
+/// Implements a 64-bit counter.
+macro_rules! counter {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug,
+            FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+        )]
+        #[repr(transparent)]
+        pub struct $name(U64);
+
+        impl $name {
+            /// Wraps a plain number.
+            pub const fn new(value: u64) -> Self {
+                Self(U64::new(value))
+            }
+
+            /// The plain number.
+            pub const fn get(self) -> u64 {
+                self.0.get()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.get().fmt(f)
+            }
+        }
+    };
+}
+
+counter! {
+    /// A record's place in its session's stream. Starts at 1; 0 names no record.
+    Seq
+}
+counter! {
+    /// A stretch of the stream that the server acknowledges as durable as a whole. Starts at 1.
+    EpochId
+}
+counter! {
+    /// An instant: 100 ns intervals since 1601-01-01 UTC, as Windows' `FILETIME` counts.
+    FileTime
+}
+
+impl FileTime {
+    /// 1970-01-01T00:00:00Z on this clock (docs: `FILETIME`, "Converting a `time_t` value").
+    pub const UNIX_EPOCH: Self = Self::new(116_444_736_000_000_000);
+    /// Intervals in one second.
+    pub const TICKS_PER_SECOND: u64 = 10_000_000;
+
+    /// Nanoseconds since 1970-01-01 UTC; negative before it.
+    pub fn unix_nanos(self) -> i128 {
+        (i128::from(self.get()) - i128::from(Self::UNIX_EPOCH.get())) * 100
+    }
+
+    /// The instant `nanos` after 1970-01-01 UTC, rounded down to 100 ns; `None` if out of range.
+    pub fn from_unix_nanos(nanos: i128) -> Option<Self> {
+        let ticks = nanos.div_euclid(100) + i128::from(Self::UNIX_EPOCH.get());
+        u64::try_from(ticks).ok().map(Self::new)
+    }
+}
+
+/// Windows' mixed-endian order of a GUID's bytes, as the text form shows them.
+const TEXT_ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+
+fn write_guid(bytes: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (position, &index) in TEXT_ORDER.iter().enumerate() {
+        if matches!(position, 4 | 6 | 8 | 10) {
+            f.write_str("-")?;
+        }
+        write!(f, "{:02x}", bytes[index])?;
+    }
+    Ok(())
+}
+
+fn parse_guid(text: &str) -> Option<[u8; 16]> {
+    let text = match text.strip_prefix('{') {
+        Some(rest) => rest.strip_suffix('}')?,
+        None => text,
+    };
+    if text.len() != 36 {
+        return None;
+    }
+    let mut bytes = [0; 16];
+    let mut digits = 0;
+    for (position, c) in text.chars().enumerate() {
+        if matches!(position, 8 | 13 | 18 | 23) {
+            if c != '-' {
+                return None;
+            }
+            continue;
+        }
+        let digit = u8::try_from(c.to_digit(16)?).ok()?;
+        let byte = &mut bytes[TEXT_ORDER[digits / 2]];
+        *byte = (*byte << 4) | digit;
+        digits += 1;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The GUID and bytes of Windows' volume class, in the order memory holds them.
+    const VOLUME_CLASS: &str = "71a27cdd-812a-11d0-bec7-08002be2092f";
+
+    #[test]
+    fn a_guid_reads_and_prints_as_windows_shows_it() {
+        let guid = VolumeGuid::parse(VOLUME_CLASS).unwrap();
+        assert_eq!(guid.0[..8], [0xdd, 0x7c, 0xa2, 0x71, 0x2a, 0x81, 0xd0, 0x11]);
+        assert_eq!(guid.to_string(), VOLUME_CLASS);
+        assert_eq!(VolumeGuid::parse("{71A27CDD-812A-11D0-BEC7-08002BE2092F}"), Some(guid));
+    }
+
+    #[test]
+    fn what_is_not_a_guid_is_refused() {
+        for text in [
+            "",
+            "{71a27cdd-812a-11d0-bec7-08002be2092f",
+            "71a27cdd-812a-11d0-bec7-08002be2092",
+            "71a27cdd-812a-11d0-bec7-08002be2092g",
+            "71a27cdd+812a-11d0-bec7-08002be2092f",
+            "71a27cdd-812a-11d0-bec7-08002be2092é",
+        ] {
+            assert_eq!(SessionId::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn file_time_converts_to_unix_time_and_back() {
+        assert_eq!(FileTime::UNIX_EPOCH.unix_nanos(), 0);
+        let time = FileTime::new(FileTime::UNIX_EPOCH.get() + FileTime::TICKS_PER_SECOND);
+        assert_eq!(time.unix_nanos(), 1_000_000_000);
+        assert_eq!(FileTime::from_unix_nanos(1_000_000_000), Some(time));
+        assert_eq!(FileTime::from_unix_nanos(i128::MAX / 2), None);
+    }
+}

@@ -1,0 +1,457 @@
+//! The driver's control codes and the structures that go with them.
+//!
+//! A handle to [`CONTROL_DEVICE_PATH`] may claim one session: by [`IOCTL_START`], or by
+//! [`IOCTL_RESUME`] where the session's last claimant is gone. [`IOCTL_DRAIN`] and
+//! [`IOCTL_ACKNOWLEDGE`] act on the claimed session. Closing the handle gives the claim up: the driver
+//! then treats all that was not acknowledged as lost and marks its blocks dirty.
+//!
+//! All structures are parsed with `zerocopy`; enumerations and limits are checked by the `parse`
+//! functions here, so that both sides refuse the same things.
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::id::{EpochId, FileTime, Seq, SessionId};
+
+/// What user mode opens.
+pub const CONTROL_DEVICE_PATH: &str = r"\\.\Snapless";
+
+/// Version of this module. The driver answers requests of this version only.
+pub const ABI_VERSION: u32 = 1;
+
+/// Device type of the control codes: the range from 0x8000 is for vendors (docs: "Specifying Device
+/// Types").
+const FILE_DEVICE_SNAPLESS: u32 = 0x8053;
+const METHOD_BUFFERED: u32 = 0;
+const METHOD_OUT_DIRECT: u32 = 2;
+/// `FILE_READ_DATA | FILE_WRITE_DATA`.
+const ACCESS: u32 = 3;
+
+/// `CTL_CODE` (docs: "Defining I/O Control Codes").
+const fn ctl_code(function: u32, method: u32) -> u32 {
+    (FILE_DEVICE_SNAPLESS << 16) | (ACCESS << 14) | (function << 2) | method
+}
+
+/// No input; output [`VersionReply`].
+pub const IOCTL_VERSION: u32 = ctl_code(0x800, METHOD_BUFFERED);
+/// No input; output as many [`VolumeEntry`] as there are volumes, or `STATUS_BUFFER_TOO_SMALL`.
+pub const IOCTL_LIST_VOLUMES: u32 = ctl_code(0x801, METHOD_BUFFERED);
+/// Input [`StartRequest`]; output [`SessionReply`]. The t0 follows in the stream as a marker.
+pub const IOCTL_START: u32 = ctl_code(0x802, METHOD_BUFFERED);
+/// Input [`SessionRequest`]; output [`SessionReply`]. Claims a session whose claimant is gone.
+pub const IOCTL_RESUME: u32 = ctl_code(0x803, METHOD_BUFFERED);
+/// Output: whole records. Pends until there is at least one, the session ends
+/// (`STATUS_DEVICE_NOT_CONNECTED`) or the caller cancels. The buffer takes at least
+/// [`DRAIN_BUFFER_MIN`] bytes.
+pub const IOCTL_DRAIN: u32 = ctl_code(0x804, METHOD_OUT_DIRECT);
+/// Input [`AcknowledgeRequest`]; no output.
+pub const IOCTL_ACKNOWLEDGE: u32 = ctl_code(0x805, METHOD_BUFFERED);
+/// Input [`SessionRequest`]; output [`StatusReply`]. Needs no claim.
+pub const IOCTL_STATUS: u32 = ctl_code(0x806, METHOD_BUFFERED);
+/// Input [`SessionRequest`]; no output. Ends the session: held writes go through, nothing more is
+/// captured. Needs no claim.
+pub const IOCTL_STOP: u32 = ctl_code(0x807, METHOD_BUFFERED);
+
+/// The least output buffer of a drain, in bytes: one record of the longest payload with its header.
+pub const DRAIN_BUFFER_MIN: usize =
+    crate::record::RECORD_PAYLOAD_MAX + crate::record::RECORD_HEADER_LEN;
+
+/// UTF-16 units in [`DeviceName`].
+pub const DEVICE_NAME_MAX: usize = 128;
+
+/// Smallest block, in bytes.
+pub const BLOCK_SIZE_MIN: u32 = 16 << 10;
+/// Largest block, in bytes.
+pub const BLOCK_SIZE_MAX: u32 = 4 << 20;
+/// Smallest capture queue, in bytes: room for a few of the longest records.
+pub const QUEUE_BYTES_MIN: u64 = 64 << 20;
+/// Largest capture queue, in bytes.
+pub const QUEUE_BYTES_MAX: u64 = 4 << 30;
+/// Longest `hold_limit`, in milliseconds: file systems and clusters give up on a disk after about
+/// a minute (docs: `TimeoutValue` of class Disk, 60 s).
+pub const HOLD_LIMIT_MAX_MS: u32 = 50_000;
+
+/// A device object's name, such as `\Device\HarddiskVolume3`: UTF-16 with its length in units.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct DeviceName {
+    len: U16,
+    units: [U16; DEVICE_NAME_MAX],
+}
+
+impl DeviceName {
+    /// Takes a name of 1 to [`DEVICE_NAME_MAX`] units; `None` if it is empty or longer.
+    pub fn new(units: impl IntoIterator<Item = u16>) -> Option<Self> {
+        let mut name = Self { len: U16::ZERO, units: [U16::ZERO; DEVICE_NAME_MAX] };
+        let mut len = 0;
+        for unit in units {
+            *name.units.get_mut(usize::from(len))? = U16::new(unit);
+            len += 1;
+        }
+        name.len = U16::new(len);
+        (len > 0).then_some(name)
+    }
+
+    /// The name's UTF-16 units; `None` if the length that came with it is impossible.
+    pub fn units(&self) -> Option<impl Iterator<Item = u16> + '_> {
+        let units = self.units.get(..usize::from(self.len.get()))?;
+        (!units.is_empty()).then(|| units.iter().map(|unit| unit.get()))
+    }
+
+    /// True if both names have the same units; case counts not, in the ASCII range (the object manager
+    /// compares device names so).
+    pub fn matches(&self, other: &Self) -> bool {
+        match (self.units(), other.units()) {
+            (Some(a), Some(b)) => a.map(fold).eq(b.map(fold)),
+            _ => false,
+        }
+    }
+}
+
+/// Lower case for ASCII letters.
+fn fold(unit: u16) -> u16 {
+    if (u16::from(b'A')..=u16::from(b'Z')).contains(&unit) { unit + 32 } else { unit }
+}
+
+/// Answer to [`IOCTL_VERSION`].
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct VersionReply {
+    /// Oldest [`ABI_VERSION`] the driver answers.
+    pub oldest: U32,
+    /// Newest [`ABI_VERSION`] the driver answers.
+    pub newest: U32,
+}
+
+/// One volume that the driver sits on.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct VolumeEntry {
+    /// Its device name.
+    pub device: DeviceName,
+    /// Bytes; 0 if the volume does not answer.
+    pub length: U64,
+    /// Bytes; 0 if the volume does not answer.
+    pub sector_size: U32,
+    /// [`SessionPhase`] as a number.
+    pub phase: U32,
+    /// The session on it, or nil.
+    pub session: SessionId,
+}
+
+/// Input of [`IOCTL_START`].
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct StartRequest {
+    /// [`ABI_VERSION`] of the caller.
+    pub version: U32,
+    /// Bytes of a block: a power of two from [`BLOCK_SIZE_MIN`] to [`BLOCK_SIZE_MAX`].
+    pub block_size: U32,
+    /// The new session's identity; not nil.
+    pub session: SessionId,
+    /// Which volume to protect.
+    pub device: DeviceName,
+    /// Bytes of nonpaged memory for the capture queue.
+    pub queue_bytes: U64,
+    /// How long a write may wait for queue space, in milliseconds.
+    pub hold_limit_ms: U32,
+    /// [`Overflow`] as a number.
+    pub overflow: U32,
+}
+
+/// What to do when the queue stays full past the hold limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Overflow {
+    /// Let writes through uncaptured: a gap.
+    Gap = 0,
+    /// Let writes wait.
+    Hold = 1,
+}
+
+/// Settings of a session that passed every check.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StartSettings {
+    /// The new session's identity.
+    pub session: SessionId,
+    /// Base-two logarithm of the block size in bytes.
+    pub block_shift: u32,
+    /// Bytes of the capture queue.
+    pub queue_bytes: u64,
+    /// How long a write may wait for queue space, in milliseconds.
+    pub hold_limit_ms: u32,
+    /// What follows.
+    pub overflow: Overflow,
+}
+
+impl StartRequest {
+    /// Checks every field but the device name.
+    ///
+    /// # Errors
+    /// The first field that is out of its range.
+    pub fn settings(&self) -> Result<StartSettings, BadRequest> {
+        if self.version.get() != ABI_VERSION {
+            return Err(BadRequest::Version);
+        }
+        if self.session.is_nil() {
+            return Err(BadRequest::Session);
+        }
+        let block_size = self.block_size.get();
+        let sane = (BLOCK_SIZE_MIN..=BLOCK_SIZE_MAX).contains(&block_size);
+        if !sane || !block_size.is_power_of_two() {
+            return Err(BadRequest::BlockSize);
+        }
+        if !(QUEUE_BYTES_MIN..=QUEUE_BYTES_MAX).contains(&self.queue_bytes.get()) {
+            return Err(BadRequest::QueueBytes);
+        }
+        if !(1..=HOLD_LIMIT_MAX_MS).contains(&self.hold_limit_ms.get()) {
+            return Err(BadRequest::HoldLimit);
+        }
+        Ok(StartSettings {
+            session: self.session,
+            block_shift: block_size.trailing_zeros(),
+            queue_bytes: self.queue_bytes.get(),
+            hold_limit_ms: self.hold_limit_ms.get(),
+            overflow: match self.overflow.get() {
+                0 => Overflow::Gap,
+                1 => Overflow::Hold,
+                _ => return Err(BadRequest::Overflow),
+            },
+        })
+    }
+}
+
+/// Which field of a request was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadRequest {
+    /// Caller and driver are of different [`ABI_VERSION`].
+    Version,
+    /// The session identity is nil.
+    Session,
+    /// Not a power of two in range.
+    BlockSize,
+    /// Out of range.
+    QueueBytes,
+    /// Out of range.
+    HoldLimit,
+    /// Unknown number.
+    Overflow,
+}
+
+/// Input of [`IOCTL_RESUME`], [`IOCTL_STATUS`], [`IOCTL_STOP`].
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct SessionRequest {
+    /// [`ABI_VERSION`] of the caller.
+    pub version: U32,
+    /// Must be 0.
+    pub reserved: U32,
+    /// Which session.
+    pub session: SessionId,
+}
+
+impl SessionRequest {
+    /// A request for `session`.
+    pub fn new(session: SessionId) -> Self {
+        Self { version: U32::new(ABI_VERSION), reserved: U32::ZERO, session }
+    }
+
+    /// The session asked for.
+    ///
+    /// # Errors
+    /// [`BadRequest::Version`] or [`BadRequest::Session`].
+    pub fn parse(&self) -> Result<SessionId, BadRequest> {
+        if self.version.get() != ABI_VERSION || self.reserved.get() != 0 {
+            return Err(BadRequest::Version);
+        }
+        if self.session.is_nil() { Err(BadRequest::Session) } else { Ok(self.session) }
+    }
+}
+
+/// Input of [`IOCTL_ACKNOWLEDGE`].
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct AcknowledgeRequest {
+    /// This epoch and all before it are durable at the server.
+    pub epoch: EpochId,
+}
+
+/// Output of [`IOCTL_START`] and [`IOCTL_RESUME`].
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct SessionReply {
+    /// Bytes of the volume.
+    pub length: U64,
+    /// Bytes of a sector.
+    pub sector_size: U32,
+    /// Bytes of a block.
+    pub block_size: U32,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum SessionPhase {
+    /// There is no session.
+    None = 0,
+    /// Waiting for the writes that were under way when it began.
+    Starting = 1,
+    /// The first sync runs.
+    FirstSync = 2,
+    /// Every block is synced; writes are captured as they come.
+    Live = 3,
+    /// Writes go through uncaptured.
+    Gap = 4,
+    /// Capturing again; dirty blocks are being re-read.
+    Resync = 5,
+    /// Writes go through uncaptured: nobody has claimed the session.
+    Detached = 6,
+    /// The session could not begin; stop it.
+    Failed = 7,
+}
+
+impl SessionPhase {
+    /// The phase with this number on the wire.
+    pub fn from_wire(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::None,
+            1 => Self::Starting,
+            2 => Self::FirstSync,
+            3 => Self::Live,
+            4 => Self::Gap,
+            5 => Self::Resync,
+            6 => Self::Detached,
+            7 => Self::Failed,
+            _ => return None,
+        })
+    }
+}
+
+/// Buckets of [`StatusReply::hold_histogram`].
+pub const HOLD_BUCKETS: usize = 32;
+
+/// Output of [`IOCTL_STATUS`]: a session's state and its counters since t0.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct StatusReply {
+    /// [`SessionPhase`] as a number.
+    pub phase: U32,
+    /// Bytes of a block.
+    pub block_size: U32,
+    /// Bytes of the volume.
+    pub length: U64,
+    /// The session's t0; 0 while starting.
+    pub t0: FileTime,
+    /// Blocks of the volume.
+    pub blocks_total: U64,
+    /// Blocks in state `Synced`.
+    pub blocks_synced: U64,
+    /// Blocks in state `Dirty`.
+    pub blocks_dirty: U64,
+    /// Blocks that the sweep captured.
+    pub blocks_by_sweep: U64,
+    /// Blocks that were captured because a write was waiting for them.
+    pub blocks_by_hold: U64,
+    /// Blocks that the disk could not read.
+    pub blocks_unreadable: U64,
+    /// Writes that were issued on their caller's thread.
+    pub writes_passed: U64,
+    /// Writes that were held and then issued.
+    pub writes_held: U64,
+    /// Writes that are held now.
+    pub writes_holding: U64,
+    /// Writes that went through uncaptured.
+    pub writes_uncaptured: U64,
+    /// Longest hold so far, in microseconds.
+    pub hold_longest_us: U64,
+    /// Payload bytes captured.
+    pub bytes_captured: U64,
+    /// Bytes handed to the service, with headers.
+    pub bytes_drained: U64,
+    /// Payload bytes in the queue now.
+    pub queue_used: U64,
+    /// Bytes of the queue.
+    pub queue_bytes: U64,
+    /// Gaps so far.
+    pub gaps: U64,
+    /// Last record that the driver numbered.
+    pub last_seq: Seq,
+    /// Last record at the time of the last acknowledged epoch.
+    pub acknowledged_seq: Seq,
+    /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds; the first also shorter ones, the last also
+    /// longer ones.
+    pub hold_histogram: [U64; HOLD_BUCKETS],
+}
+
+const _: () = {
+    assert!(size_of::<DeviceName>() == 258);
+    assert!(size_of::<VolumeEntry>() == 290);
+    assert!(size_of::<StartRequest>() == 298);
+    assert!(size_of::<SessionRequest>() == 24);
+    assert!(size_of::<SessionReply>() == 16);
+    assert!(size_of::<StatusReply>() == 168 + 8 * HOLD_BUCKETS);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> StartRequest {
+        StartRequest {
+            version: U32::new(ABI_VERSION),
+            block_size: U32::new(64 << 10),
+            session: SessionId([1; 16]),
+            device: DeviceName::new(r"\Device\HarddiskVolume3".encode_utf16()).unwrap(),
+            queue_bytes: U64::new(QUEUE_BYTES_MIN),
+            hold_limit_ms: U32::new(200),
+            overflow: U32::new(0),
+        }
+    }
+
+    #[test]
+    fn control_codes_are_pinned() {
+        assert_eq!(IOCTL_VERSION, 0x8053_e000);
+        assert_eq!(IOCTL_DRAIN, 0x8053_e012);
+        assert_eq!(IOCTL_STOP, 0x8053_e01c);
+    }
+
+    #[test]
+    fn a_sound_start_request_gives_its_settings() {
+        let settings = request().settings().unwrap();
+        assert_eq!(settings.block_shift, 16);
+        assert_eq!(settings.overflow, Overflow::Gap);
+    }
+
+    #[test]
+    fn each_field_out_of_range_is_named() {
+        let with = |change: fn(&mut StartRequest)| {
+            let mut request = request();
+            change(&mut request);
+            request.settings().unwrap_err()
+        };
+        assert_eq!(with(|r| r.version = U32::new(99)), BadRequest::Version);
+        assert_eq!(with(|r| r.session = SessionId::NIL), BadRequest::Session);
+        assert_eq!(with(|r| r.block_size = U32::new(65_537)), BadRequest::BlockSize);
+        assert_eq!(with(|r| r.block_size = U32::new(8 << 10)), BadRequest::BlockSize);
+        assert_eq!(with(|r| r.block_size = U32::new(8 << 20)), BadRequest::BlockSize);
+        assert_eq!(with(|r| r.queue_bytes = U64::new(0)), BadRequest::QueueBytes);
+        assert_eq!(with(|r| r.queue_bytes = U64::new(u64::MAX)), BadRequest::QueueBytes);
+        assert_eq!(with(|r| r.hold_limit_ms = U32::new(0)), BadRequest::HoldLimit);
+        assert_eq!(with(|r| r.hold_limit_ms = U32::new(u32::MAX)), BadRequest::HoldLimit);
+        assert_eq!(with(|r| r.overflow = U32::new(2)), BadRequest::Overflow);
+    }
+
+    #[test]
+    fn device_names_are_bounded_and_compare_without_case() {
+        let name = |text: &str| DeviceName::new(text.encode_utf16());
+        assert!(name("").is_none());
+        assert!(name(&"x".repeat(DEVICE_NAME_MAX)).is_some());
+        assert!(name(&"x".repeat(DEVICE_NAME_MAX + 1)).is_none());
+        assert!(name(r"\Device\X").unwrap().matches(&name(r"\DEVICE\x").unwrap()));
+        assert!(!name(r"\Device\X").unwrap().matches(&name(r"\Device\XY").unwrap()));
+        let mut bytes = [0xff; size_of::<DeviceName>()];
+        assert!(DeviceName::read_from_bytes(&bytes).unwrap().units().is_none());
+        bytes.fill(0);
+        assert!(DeviceName::read_from_bytes(&bytes).unwrap().units().is_none());
+    }
+}

@@ -1,0 +1,19 @@
+//! The byte formats of Snapless: what crosses a boundary between two of its parts.
+//!
+//! | module | boundary |
+//! | --- | --- |
+//! | [`record`] | the stream's items, from the driver through the service into the repository |
+//! | [`ioctl`] | driver ↔ service, command line |
+//! | [`frame`] | service ↔ server, and the entries of a repository segment (feature `frame`) |
+//! | [`id`] | the identities and counters that all of them carry |
+//!
+//! Every structure is little-endian with alignment 1, has a pinned size, and is parsed into a type that
+//! cannot be wrong: nothing that comes from outside is used before its constructor accepted it.
+#![cfg_attr(not(any(test, feature = "frame")), no_std)]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "frame")]
+pub mod frame;
+pub mod id;
+pub mod ioctl;
+pub mod record;

@@ -1,0 +1,423 @@
+//! The stream's items: a fixed header and, for most kinds, the volume's bytes.
+//!
+//! The driver writes them into the service's drain buffer, the service forwards them unread, the server
+//! stores and replays them. A payload is a whole number of sectors, so headers stay 8-aligned
+//! in a packed buffer without padding.
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::id::{EpochId, FileTime, Seq};
+
+/// The first bytes of every record: `SLRC`.
+pub const RECORD_MAGIC: u32 = u32::from_le_bytes(*b"SLRC");
+/// Bytes of a header.
+pub const RECORD_HEADER_LEN: usize = 64;
+/// The longest payload of one record, in bytes.
+pub const RECORD_PAYLOAD_MAX: usize = 16 << 20;
+/// Payloads and extents are multiples of this, in bytes: the smallest sector.
+pub const RECORD_GRANULE: u64 = 512;
+
+/// What a record says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u16)]
+pub enum RecordKind {
+    /// Content at t0 of a run of blocks: part of the base image.
+    Block = 1,
+    /// A write, as the application issued it.
+    Write = 2,
+    /// Content of a run of blocks read again after a gap.
+    Resync = 3,
+    /// A run of blocks that the disk could not read; no payload, content unknown.
+    Unreadable = 4,
+    /// Marker: the session's t0. `extent_offset` and `extent_len` are 0.
+    SessionStart = 16,
+    /// Marker: the record's epoch ends with this record.
+    EpochEnd = 17,
+    /// Marker: every block of the volume has been captured once.
+    BaseComplete = 18,
+    /// Marker: from here on writes are let through uncaptured; no point is restorable.
+    GapBegin = 19,
+    /// Marker: the stream describes the volume again; points are restorable from here on.
+    Consistent = 20,
+}
+
+impl RecordKind {
+    /// The kind with this number on the wire.
+    pub fn from_wire(number: u16) -> Option<Self> {
+        Some(match number {
+            1 => Self::Block,
+            2 => Self::Write,
+            3 => Self::Resync,
+            4 => Self::Unreadable,
+            16 => Self::SessionStart,
+            17 => Self::EpochEnd,
+            18 => Self::BaseComplete,
+            19 => Self::GapBegin,
+            20 => Self::Consistent,
+            _ => return None,
+        })
+    }
+
+    /// True for kinds that speak of an extent of the volume; the others are markers.
+    pub fn has_extent(self) -> bool {
+        matches!(self, Self::Block | Self::Write | Self::Resync | Self::Unreadable)
+    }
+}
+
+/// The extent is all zeros and carries no payload.
+pub const RECORD_FLAG_ZERO: u16 = 1 << 0;
+
+/// A record's header as it stands in a buffer. Use [`RecordHeader`] to make or read one.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawRecordHeader {
+    magic: U32,
+    kind: U16,
+    flags: U16,
+    seq: Seq,
+    time: FileTime,
+    epoch: EpochId,
+    extent_offset: U64,
+    extent_len: U64,
+    payload_len: U32,
+    reserved: [u8; 12],
+}
+
+const _: () = assert!(size_of::<RawRecordHeader>() == RECORD_HEADER_LEN);
+
+/// A header that has been checked: its extent, payload length and kind agree with each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordHeader {
+    kind: RecordKind,
+    zero: bool,
+    seq: Seq,
+    time: FileTime,
+    epoch: EpochId,
+    extent_offset: u64,
+    extent_len: u64,
+}
+
+impl RecordHeader {
+    /// A record that speaks of `extent_len` bytes at `extent_offset` of the volume.
+    ///
+    /// # Errors
+    /// [`RecordError::Extent`] if the extent is empty, unaligned, too long for one record's payload or
+    /// past the end of 64-bit space; [`RecordError::Kind`] if `kind` is a marker.
+    pub fn extent(
+        kind: RecordKind,
+        position: Position,
+        extent_offset: u64,
+        extent_len: u64,
+    ) -> Result<Self, RecordError> {
+        if !kind.has_extent() {
+            return Err(RecordError::Kind(kind as u16));
+        }
+        let Position { seq, time, epoch } = position;
+        let header = Self { kind, zero: false, seq, time, epoch, extent_offset, extent_len };
+        header.check()?;
+        Ok(header)
+    }
+
+    /// A marker: a record without extent.
+    ///
+    /// # Errors
+    /// [`RecordError::Kind`] if `kind` speaks of an extent.
+    pub fn marker(kind: RecordKind, position: Position) -> Result<Self, RecordError> {
+        if kind.has_extent() {
+            return Err(RecordError::Kind(kind as u16));
+        }
+        let Position { seq, time, epoch } = position;
+        Ok(Self { kind, zero: false, seq, time, epoch, extent_offset: 0, extent_len: 0 })
+    }
+
+    /// Reads the header at the start of `bytes`.
+    ///
+    /// # Errors
+    /// Any [`RecordError`] but [`RecordError::Truncated`] for the payload, which this does not look at.
+    pub fn read(bytes: &[u8]) -> Result<Self, RecordError> {
+        let (raw, _) =
+            RawRecordHeader::read_from_prefix(bytes).map_err(|_| RecordError::Truncated)?;
+        if raw.magic.get() != RECORD_MAGIC {
+            return Err(RecordError::Magic(raw.magic.get()));
+        }
+        let kind =
+            RecordKind::from_wire(raw.kind.get()).ok_or(RecordError::Kind(raw.kind.get()))?;
+        if raw.flags.get() & !RECORD_FLAG_ZERO != 0 {
+            return Err(RecordError::Flags(raw.flags.get()));
+        }
+        let header = Self {
+            kind,
+            zero: raw.flags.get() & RECORD_FLAG_ZERO != 0,
+            seq: raw.seq,
+            time: raw.time,
+            epoch: raw.epoch,
+            extent_offset: raw.extent_offset.get(),
+            extent_len: raw.extent_len.get(),
+        };
+        header.check()?;
+        if header.payload_len() as u64 != u64::from(raw.payload_len.get()) {
+            return Err(RecordError::PayloadLen(raw.payload_len.get()));
+        }
+        Ok(header)
+    }
+
+    /// The header's bytes.
+    pub fn to_bytes(&self) -> [u8; RECORD_HEADER_LEN] {
+        let raw = RawRecordHeader {
+            magic: U32::new(RECORD_MAGIC),
+            kind: U16::new(self.kind as u16),
+            flags: U16::new(if self.zero { RECORD_FLAG_ZERO } else { 0 }),
+            seq: self.seq,
+            time: self.time,
+            epoch: self.epoch,
+            extent_offset: U64::new(self.extent_offset),
+            extent_len: U64::new(self.extent_len),
+            // Fits: `check` bounds it by RECORD_PAYLOAD_MAX.
+            payload_len: U32::new(u32::try_from(self.payload_len()).unwrap_or(u32::MAX)),
+            reserved: [0; 12],
+        };
+        let mut bytes = [0; RECORD_HEADER_LEN];
+        bytes.copy_from_slice(raw.as_bytes());
+        bytes
+    }
+
+    /// The same record without payload: its extent holds zeros only.
+    ///
+    /// # Errors
+    /// [`RecordError::Kind`] for a record that carries no payload anyway.
+    pub fn zeroed(mut self) -> Result<Self, RecordError> {
+        if !self.kind.has_extent() || self.kind == RecordKind::Unreadable {
+            return Err(RecordError::Kind(self.kind as u16));
+        }
+        self.zero = true;
+        Ok(self)
+    }
+
+    /// What the record says.
+    pub fn kind(&self) -> RecordKind {
+        self.kind
+    }
+
+    /// True if the extent is all zeros and no payload follows.
+    pub fn is_zero(&self) -> bool {
+        self.zero
+    }
+
+    /// The record's place in the stream.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// When the record was captured.
+    pub fn time(&self) -> FileTime {
+        self.time
+    }
+
+    /// The epoch that the record belongs to.
+    pub fn epoch(&self) -> EpochId {
+        self.epoch
+    }
+
+    /// First byte of the volume that the record speaks of.
+    pub fn extent_offset(&self) -> u64 {
+        self.extent_offset
+    }
+
+    /// Bytes of the volume that the record speaks of; 0 for a marker.
+    pub fn extent_len(&self) -> u64 {
+        self.extent_len
+    }
+
+    /// Bytes that follow the header.
+    pub fn payload_len(&self) -> usize {
+        if self.zero || self.kind == RecordKind::Unreadable {
+            return 0;
+        }
+        // `check` bounds the extent of a record with a payload by RECORD_PAYLOAD_MAX.
+        usize::try_from(self.extent_len).unwrap_or(usize::MAX)
+    }
+
+    fn check(&self) -> Result<(), RecordError> {
+        let bad = RecordError::Extent { offset: self.extent_offset, len: self.extent_len };
+        if !self.kind.has_extent() {
+            let empty = self.extent_offset == 0 && self.extent_len == 0 && !self.zero;
+            return if empty { Ok(()) } else { Err(bad) };
+        }
+        let aligned = self.extent_offset.is_multiple_of(RECORD_GRANULE)
+            && self.extent_len.is_multiple_of(RECORD_GRANULE)
+            && self.extent_len != 0;
+        let inside = self.extent_offset.checked_add(self.extent_len).is_some();
+        let short = self.extent_len <= RECORD_PAYLOAD_MAX as u64;
+        if aligned && inside && short { Ok(()) } else { Err(bad) }
+    }
+}
+
+/// Where and when a record stands in its session's stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Position {
+    /// Its number.
+    pub seq: Seq,
+    /// Its instant.
+    pub time: FileTime,
+    /// Its epoch.
+    pub epoch: EpochId,
+}
+
+/// A checked header together with its payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// What the record says.
+    pub header: RecordHeader,
+    /// The volume's bytes; empty for markers, zeros and unreadable blocks.
+    pub payload: &'a [u8],
+}
+
+/// The records in a packed buffer, in order. Ends after the first error.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Records<'a> {
+    /// Iterates over the records that fill `buffer` exactly.
+    pub fn new(buffer: &'a [u8]) -> Self {
+        Self { rest: buffer }
+    }
+
+    fn parse(&self) -> Result<(Record<'a>, &'a [u8]), RecordError> {
+        let header = RecordHeader::read(self.rest)?;
+        let body = self.rest.get(RECORD_HEADER_LEN..).ok_or(RecordError::Truncated)?;
+        let (payload, rest) =
+            body.split_at_checked(header.payload_len()).ok_or(RecordError::Truncated)?;
+        Ok((Record { header, payload }, rest))
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        Some(match self.parse() {
+            Ok((record, rest)) => {
+                self.rest = rest;
+                Ok(record)
+            }
+            Err(error) => {
+                self.rest = &[];
+                Err(error)
+            }
+        })
+    }
+}
+
+/// Why bytes are not a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecordError {
+    /// The buffer ends inside a record.
+    Truncated,
+    /// The record does not begin with [`RECORD_MAGIC`].
+    Magic(u32),
+    /// The kind is unknown, or does not fit what was asked.
+    Kind(u16),
+    /// An unknown flag is set: a newer writer.
+    Flags(u16),
+    /// The extent is empty, unaligned, too long, or belongs to a marker.
+    Extent {
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// The payload's length does not follow from the kind and the extent.
+    PayloadLen(u32),
+}
+
+impl core::fmt::Display for RecordError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Truncated => f.write_str("the data ends inside a record"),
+            Self::Magic(found) => write!(f, "a record begins with {found:#010x}, not SLRC"),
+            Self::Kind(kind) => write!(f, "record kind {kind} is unknown or out of place"),
+            Self::Flags(flags) => write!(f, "record flags {flags:#06x} are unknown"),
+            Self::Extent { offset, len } => {
+                write!(f, "a record speaks of {len} bytes at {offset}: not an extent")
+            }
+            Self::PayloadLen(len) => write!(f, "a payload of {len} bytes does not fit its record"),
+        }
+    }
+}
+
+impl core::error::Error for RecordError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Position =
+        Position { seq: Seq::new(7), time: FileTime::new(9), epoch: EpochId::new(3) };
+
+    fn write(len: u64) -> RecordHeader {
+        RecordHeader::extent(RecordKind::Write, AT, 4096, len).unwrap()
+    }
+
+    #[test]
+    fn the_header_is_pinned_byte_for_byte() {
+        let mut want = [0_u8; 64];
+        want[..4].copy_from_slice(b"SLRC");
+        want[4] = 2;
+        want[8] = 7;
+        want[16] = 9;
+        want[24] = 3;
+        want[33] = 0x10;
+        want[41] = 2;
+        want[49] = 2;
+        assert_eq!(write(512).to_bytes(), want);
+    }
+
+    #[test]
+    fn records_in_a_buffer_come_back_in_order() {
+        let mut buffer = write(512).to_bytes().to_vec();
+        buffer.extend([0xab; 512]);
+        buffer.extend(write(1024).zeroed().unwrap().to_bytes());
+        buffer.extend(RecordHeader::marker(RecordKind::EpochEnd, AT).unwrap().to_bytes());
+        let records: Vec<_> = Records::new(&buffer).map(Result::unwrap).collect();
+        assert_eq!(records.len(), 3);
+        assert_eq!(records[0].payload, [0xab; 512]);
+        assert!(records[1].header.is_zero() && records[1].payload.is_empty());
+        assert_eq!(records[1].header.extent_len(), 1024);
+        assert_eq!(records[2].header.kind(), RecordKind::EpochEnd);
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_and_ends_the_iteration() {
+        let mut buffer = write(512).to_bytes().to_vec();
+        buffer.extend([1; 512]);
+        for len in 1..buffer.len() {
+            let mut records = Records::new(&buffer[..len]);
+            assert_eq!(records.next().unwrap().unwrap_err(), RecordError::Truncated);
+            assert!(records.next().is_none());
+        }
+    }
+
+    #[test]
+    fn what_does_not_agree_with_itself_is_refused() {
+        let good = write(512).to_bytes();
+        // Each: a byte to overwrite, its value, and why the header is then wrong.
+        for (index, value) in
+            [(0, b'X'), (4, 99), (6, 2), (32, 1), (40, 1), (41, 4), (47, 1), (49, 0)]
+        {
+            let mut bytes = good;
+            bytes[index] = value;
+            assert!(RecordHeader::read(&bytes).is_err(), "byte {index} = {value}");
+        }
+        assert!(RecordHeader::read(&good).is_ok());
+        assert!(RecordHeader::extent(RecordKind::Write, AT, 0, 0).is_err());
+        assert!(RecordHeader::extent(RecordKind::Write, AT, u64::MAX - 511, 512).is_err());
+        assert!(RecordHeader::extent(RecordKind::EpochEnd, AT, 0, 512).is_err());
+        assert!(RecordHeader::marker(RecordKind::Block, AT).is_err());
+    }
+}
