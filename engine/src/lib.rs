@@ -1,1 +1,67 @@
-//! x
+//! The method of Snapless: copying a live volume without a snapshot, and following it from there on.
+//!
+//! # What happens to a write
+//!
+//! [`Session::submit`] decides, on the thread that the write arrives on:
+//!
+//! * All its blocks are `Synced` and no other write overlaps it → [`Submission::Capture`]: the host copies
+//!   the payload into the capture queue, calls [`Session::captured`], issues the write, and
+//!   calls [`Session::completed`] when the disk is done with it.
+//! * Otherwise → [`Submission::Held`]: the engine keeps the write. The hold thread reads the old
+//!   content of the blocks that nobody has read yet ([`Session::hold`], [`Session::read_done`]); then
+//!   the dispatch thread gets the write back from [`Session::dispatch`], to capture and issue it.
+//! * The write cannot be captured (the queue stayed full past `hold_limit`, the service is gone, the
+//!   write must not wait) → [`Submission::Issue`]: it goes through and leaves its blocks `Dirty`, to
+//!   be read again later: a gap.
+//!
+//! Meanwhile the sweep thread reads, in order, whatever no write has asked for ([`Session::sweep`]), and
+//! the drain thread carries records out of the queue ([`Session::drain`]).
+//!
+//! # Rules
+//!
+//! T0, ORDER, LOSS, HANG, BOUND, TRUTH, CLEAR, RESUME: the code that upholds a rule names it. Assertions of
+//! the rules are compiled in with `debug_assertions`.
+//!
+//! # Shape
+//!
+//! No operating system, no clock, no thread and no unsafe code in here: the [`Host`] lends a lock and
+//! two clocks, and acts on what the verbs return. The engine does not touch a payload; it hands out
+//! [`MemoryRange`]s of a buffer that the host owns. All memory is allocated by [`Session::new`]
+//! (rule BOUND).
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+/// Asserts a rule of the method in builds with `debug_assertions`: in tests, the simulator, debug drivers.
+macro_rules! rule {
+    ($holds:expr, $rule:literal) => {
+        debug_assert!($holds, $rule)
+    };
+}
+
+mod arena;
+mod claims;
+mod epoch;
+mod geometry;
+mod host;
+mod memory;
+mod queue;
+mod session;
+mod stats;
+mod table;
+mod writes;
+
+pub use arena::MemoryRange;
+pub use geometry::{BlockIndex, BlockRange, Extent, Geometry, GeometryError};
+pub use host::{Host, Mutex, Tick, WORKERS, Worker};
+pub use memory::OutOfMemory;
+pub use queue::{Record, RecordKind};
+pub use session::{
+    Capture, Config, Drained, Issue, Overflow, Phase, Read, Session, Step, Submission, Ticket,
+    Urgency,
+};
+pub use stats::{HOLD_BUCKETS, HoldTimes, Status};
+pub use table::BlockState;

@@ -1,0 +1,200 @@
+//! The capture queue's memory: contiguous ranges handed out in ring order, given back in any order.
+//!
+//! The engine never touches the bytes. It hands out [`MemoryRange`]s, each to one holder at a time, and the
+//! host maps them to its own buffer. A range that is given back becomes free when all ranges before it are.
+
+use alloc::boxed::Box;
+
+use crate::memory::{OutOfMemory, boxed_slice};
+
+/// A range of the queue's memory that belongs to whoever holds this value.
+#[must_use = "a range that is not given back is lost to the queue"]
+#[derive(Debug)]
+pub struct MemoryRange {
+    offset: u64,
+    len: u64,
+    number: u64,
+}
+
+impl MemoryRange {
+    /// First byte in the host's buffer.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Number of bytes.
+    // A range is never empty, so there is no `is_empty`.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Bytes of the range and of the padding before it.
+    span: u64,
+    returned: bool,
+}
+
+/// Keeps account of the queue's memory.
+#[derive(Debug)]
+pub struct Arena {
+    capacity: u64,
+    /// Where the next range begins, unless it has to wrap.
+    head: u64,
+    /// Bytes between the oldest range that is not free and `head`.
+    used: u64,
+    /// One for each range not yet free, indexed by number modulo their count.
+    entries: Box<[Entry]>,
+    /// Number of the oldest entry.
+    first: u64,
+    /// Number of the next entry.
+    next: u64,
+}
+
+impl Arena {
+    /// Memory of `capacity` bytes, for at most `ranges` ranges at a time.
+    pub fn new(capacity: u64, ranges: u64) -> Result<Self, OutOfMemory> {
+        let entries = boxed_slice(ranges.max(1), || Entry { span: 0, returned: false })?;
+        Ok(Self { capacity, head: 0, used: 0, entries, first: 0, next: 0 })
+    }
+
+    /// Bytes of the whole.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Bytes that are not free: held, or waiting for an older range, or padding.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// Takes a contiguous range of `len` bytes if that leaves at most `limit` bytes in use.
+    pub fn take(&mut self, len: u64, limit: u64) -> Option<MemoryRange> {
+        if len == 0 || self.next - self.first >= self.entries.len() as u64 {
+            return None;
+        }
+        // A range never wraps: what is left at the end becomes padding.
+        let wraps = self.head.checked_add(len)? > self.capacity;
+        let (offset, padding) = if wraps { (0, self.capacity - self.head) } else { (self.head, 0) };
+        let span = len.checked_add(padding)?;
+        if self.used.checked_add(span)? > limit.min(self.capacity) {
+            return None;
+        }
+        let number = self.next;
+        *self.entry(number)? = Entry { span, returned: false };
+        self.next += 1;
+        self.head = offset + len;
+        self.used += span;
+        Some(MemoryRange { offset, len, number })
+    }
+
+    /// Takes a range back.
+    pub fn give_back(&mut self, range: MemoryRange) {
+        let MemoryRange { number, .. } = range;
+        if let Some(entry) = self.entry(number) {
+            rule!(!entry.returned, "BOUND: a range of queue memory is given back once");
+            entry.returned = true;
+        }
+        while self.first < self.next {
+            let first = self.first;
+            let Some(entry) = self.entry(first) else { return };
+            if !entry.returned {
+                return;
+            }
+            let span = entry.span;
+            self.used -= span;
+            self.first += 1;
+        }
+        // Empty: begin at the start again, where the longest range fits.
+        self.head = 0;
+    }
+
+    fn entry(&mut self, number: u64) -> Option<&mut Entry> {
+        let count = self.entries.len() as u64;
+        self.entries.get_mut(usize::try_from(number.checked_rem(count)?).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn ranges_are_disjoint_and_come_back_in_any_order() {
+        let mut arena = Arena::new(100, 8).unwrap();
+        let a = arena.take(40, 100).unwrap();
+        let b = arena.take(40, 100).unwrap();
+        assert_eq!((a.offset(), b.offset()), (0, 40));
+        assert!(arena.take(40, 100).is_none());
+        arena.give_back(b);
+        assert_eq!(arena.used(), 80, "the older range is still held");
+        arena.give_back(a);
+        assert_eq!(arena.used(), 0);
+        let whole = arena.take(100, 100).unwrap();
+        assert_eq!(whole.offset(), 0);
+        arena.give_back(whole);
+    }
+
+    #[test]
+    fn a_range_never_wraps() {
+        let mut arena = Arena::new(100, 8).unwrap();
+        let a = arena.take(60, 100).unwrap();
+        let b = arena.take(30, 100).unwrap();
+        arena.give_back(a);
+        // 10 bytes are left at the end: 20 do not fit there and begin at 0.
+        let c = arena.take(20, 100).unwrap();
+        assert_eq!((c.offset(), arena.used()), (0, 60));
+        arena.give_back(c);
+        arena.give_back(b);
+        assert_eq!(arena.used(), 0);
+    }
+
+    #[test]
+    fn limits_hold() {
+        let mut arena = Arena::new(100, 2).unwrap();
+        assert!(arena.take(51, 50).is_none());
+        assert!(arena.take(0, 100).is_none());
+        assert!(arena.take(u64::MAX, u64::MAX).is_none());
+        let a = arena.take(1, 100).unwrap();
+        let b = arena.take(1, 100).unwrap();
+        assert!(arena.take(1, 100).is_none(), "no entry is left");
+        arena.give_back(a);
+        arena.give_back(b);
+    }
+
+    #[test]
+    fn random_traffic_keeps_ranges_disjoint() {
+        let mut arena = Arena::new(4096, 32).unwrap();
+        let mut held: Vec<MemoryRange> = Vec::new();
+        let mut random: u64 = 1;
+        let mut next = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random >> 33
+        };
+        for _ in 0..20_000 {
+            if next() % 2 == 0 {
+                if let Some(range) = arena.take(next() % 700 + 1, 4096) {
+                    assert!(range.offset() + range.len() <= 4096);
+                    for other in &held {
+                        let apart = range.offset() + range.len() <= other.offset()
+                            || other.offset() + other.len() <= range.offset();
+                        assert!(apart, "{range:?} {other:?}");
+                    }
+                    held.push(range);
+                }
+            } else if !held.is_empty() {
+                let index = usize::try_from(next()).unwrap() % held.len();
+                arena.give_back(held.swap_remove(index));
+            }
+            let bytes: u64 = held.iter().map(MemoryRange::len).sum();
+            assert!(arena.used() >= bytes && arena.used() <= 4096);
+        }
+        for range in held {
+            arena.give_back(range);
+        }
+        assert_eq!(arena.used(), 0);
+    }
+}

@@ -1,0 +1,124 @@
+//! Claims: which blocks are being read right now, by whom, and whether the content may still be used.
+//!
+//! A claimed block stays `Reading` until its claim ends, whatever happens meanwhile, so that nobody else
+//! can claim it. A write that goes through uncaptured while its block is being read spoils that part of the
+//! claim: what was read may be the old content, the new or a mixture (rules T0 and LOSS).
+
+use alloc::boxed::Box;
+
+use crate::geometry::{BlockIndex, BlockRange};
+use crate::memory::{OutOfMemory, boxed_slice};
+
+/// Who reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reader {
+    /// The sweep.
+    Sweep,
+    /// The hold thread, for a write that waits.
+    Hold,
+}
+
+/// Why blocks are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// For the base image: they were `Unsynced`.
+    Base,
+    /// After a gap: they were `Dirty`.
+    Resync,
+}
+
+/// One run of blocks under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Claimed {
+    /// The run.
+    pub blocks: BlockRange,
+    /// Who reads it.
+    pub reader: Reader,
+    /// Why.
+    pub reason: Reason,
+    /// The part that must not be used; empty if all is well.
+    pub spoiled: BlockRange,
+}
+
+/// A claim's index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClaimId(usize);
+
+/// The claims under way: a fixed number.
+#[derive(Debug)]
+pub struct Claims {
+    claims: Box<[Option<Claimed>]>,
+}
+
+impl Claims {
+    /// Room for `count` claims at a time.
+    pub fn new(count: u64) -> Result<Self, OutOfMemory> {
+        Ok(Self { claims: boxed_slice(count, || None)? })
+    }
+
+    /// True if there is room for another claim.
+    pub fn has_room(&self) -> bool {
+        self.claims.iter().any(Option::is_none)
+    }
+
+    /// Notes a claim; `None` if there is no room.
+    pub fn begin(&mut self, blocks: BlockRange, reader: Reader, reason: Reason) -> Option<ClaimId> {
+        let index = self.claims.iter().position(Option::is_none)?;
+        let spoiled = BlockRange::new(BlockIndex(0), BlockIndex(0));
+        *self.claims.get_mut(index)? = Some(Claimed { blocks, reader, reason, spoiled });
+        Some(ClaimId(index))
+    }
+
+    /// Ends a claim and tells what became of it.
+    pub fn end(&mut self, id: ClaimId) -> Option<Claimed> {
+        self.claims.get_mut(id.0)?.take()
+    }
+
+    /// Spoils the parts of claims that share blocks with `blocks`.
+    pub fn spoil(&mut self, blocks: &BlockRange) {
+        for claim in self.claims.iter_mut().flatten() {
+            let hit = claim.blocks.intersection(blocks);
+            claim.spoiled = claim.spoiled.hull(&hit);
+        }
+    }
+
+    /// True if `reader` has a claim under way.
+    pub fn any_by(&self, reader: Reader) -> bool {
+        self.claims.iter().flatten().any(|claim| claim.reader == reader)
+    }
+
+    /// True if nothing is being read.
+    pub fn is_empty(&self) -> bool {
+        self.claims.iter().all(Option::is_none)
+    }
+
+    /// True if blocks are being read for `reason`.
+    pub fn any_for(&self, reason: Reason) -> bool {
+        self.claims.iter().flatten().any(|claim| claim.reason == reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blocks(start: u64, end: u64) -> BlockRange {
+        BlockRange::new(BlockIndex(start), BlockIndex(end))
+    }
+
+    #[test]
+    fn claims_end_with_what_was_spoiled() {
+        let mut claims = Claims::new(2).unwrap();
+        let a = claims.begin(blocks(0, 8), Reader::Sweep, Reason::Base).unwrap();
+        let b = claims.begin(blocks(8, 9), Reader::Hold, Reason::Resync).unwrap();
+        assert!(!claims.has_room());
+        assert!(claims.begin(blocks(9, 10), Reader::Hold, Reason::Base).is_none());
+        claims.spoil(&blocks(2, 3));
+        claims.spoil(&blocks(5, 6));
+        assert!(claims.any_by(Reader::Sweep) && claims.any_for(Reason::Base));
+        assert_eq!(claims.end(a).unwrap().spoiled, blocks(2, 6));
+        assert!(!claims.any_by(Reader::Sweep) && !claims.any_for(Reason::Base));
+        assert!(claims.end(b).unwrap().spoiled.is_empty());
+        assert!(claims.is_empty());
+    }
+}

@@ -1,0 +1,178 @@
+//! Epochs: which blocks the stream touched that the server has not acknowledged yet.
+//!
+//! One bitmap of touched blocks per unacknowledged epoch, a fixed number of epochs. When the service or
+//! the link is lost, the union of the bitmaps is all that has to be read again (rules LOSS and RESUME).
+
+use alloc::boxed::Box;
+
+use crate::geometry::{BlockIndex, BlockRange};
+use crate::memory::{OutOfMemory, boxed_slice};
+
+/// Bits in a word of a bitmap.
+const PER_WORD: u64 = 64;
+
+#[derive(Debug)]
+struct Epoch {
+    /// 0: free.
+    id: u64,
+    /// Number of its last record; 0 while open.
+    last_seq: u64,
+    touched: Box<[u64]>,
+}
+
+/// The open epoch and those that wait for their acknowledgement.
+#[derive(Debug)]
+pub struct Epochs {
+    slots: Box<[Epoch]>,
+    /// Index of the open one.
+    open: usize,
+    open_id: u64,
+    acknowledged_seq: u64,
+}
+
+impl Epochs {
+    /// `count` epochs (at least 2) over `block_count` blocks; epoch 1 is open.
+    pub fn new(count: u64, block_count: u64) -> Result<Self, OutOfMemory> {
+        let mut failed = None;
+        let mut slots = boxed_slice(count.max(2), || {
+            let touched =
+                boxed_slice(block_count.div_ceil(PER_WORD), || 0).unwrap_or_else(|error| {
+                    failed = Some(error);
+                    Box::default()
+                });
+            Epoch { id: 0, last_seq: 0, touched }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if let Some(first) = slots.first_mut() {
+            first.id = 1;
+        }
+        Ok(Self { slots, open: 0, open_id: 1, acknowledged_seq: 0 })
+    }
+
+    /// Id of the open epoch.
+    pub fn open_id(&self) -> u64 {
+        self.open_id
+    }
+
+    /// The last record of the newest acknowledged epoch; 0 if there is none.
+    pub fn acknowledged_seq(&self) -> u64 {
+        self.acknowledged_seq
+    }
+
+    /// Notes that the open epoch has a record about these blocks.
+    pub fn touch(&mut self, blocks: BlockRange) {
+        let Some(epoch) = self.slots.get_mut(self.open) else { return };
+        for block in blocks.iter() {
+            let index = usize::try_from(block.0 / PER_WORD).unwrap_or(usize::MAX);
+            if let Some(word) = epoch.touched.get_mut(index) {
+                *word |= 1 << (block.0 % PER_WORD);
+            }
+        }
+    }
+
+    /// True if another epoch can be opened after the open one.
+    pub fn can_close(&self) -> bool {
+        self.slots.iter().any(|epoch| epoch.id == 0)
+    }
+
+    /// Closes the open epoch, whose last record is `last_seq`, and opens the next. Does nothing unless
+    /// [`Epochs::can_close`].
+    pub fn close(&mut self, last_seq: u64) {
+        let Some(next) = self.slots.iter().position(|epoch| epoch.id == 0) else { return };
+        if let Some(epoch) = self.slots.get_mut(self.open) {
+            epoch.last_seq = last_seq;
+        }
+        self.open(next);
+    }
+
+    /// Frees every closed epoch up to `id`; true if there was one.
+    pub fn acknowledge(&mut self, id: u64) -> bool {
+        let mut freed = false;
+        for epoch in &mut self.slots {
+            if epoch.id != 0 && epoch.id <= id && epoch.id != self.open_id {
+                self.acknowledged_seq = self.acknowledged_seq.max(epoch.last_seq);
+                epoch.id = 0;
+                epoch.touched.fill(0);
+                freed = true;
+            }
+        }
+        freed
+    }
+
+    /// Frees every epoch, tells `lost` each block that one of them touched, and opens a new one.
+    pub fn lose(&mut self, mut lost: impl FnMut(BlockIndex)) {
+        let words = self.slots.first().map_or(0, |epoch| epoch.touched.len());
+        for index in 0..words {
+            let mut union = 0;
+            for epoch in &mut self.slots {
+                if let Some(word) = epoch.touched.get_mut(index) {
+                    union |= core::mem::take(word);
+                }
+            }
+            while union != 0 {
+                lost(BlockIndex(index as u64 * PER_WORD + u64::from(union.trailing_zeros())));
+                union &= union - 1;
+            }
+        }
+        for epoch in &mut self.slots {
+            epoch.id = 0;
+        }
+        self.open(0);
+    }
+
+    fn open(&mut self, index: usize) {
+        self.open = index;
+        self.open_id += 1;
+        if let Some(epoch) = self.slots.get_mut(index) {
+            epoch.id = self.open_id;
+            epoch.last_seq = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn blocks(start: u64, end: u64) -> BlockRange {
+        BlockRange::new(BlockIndex(start), BlockIndex(end))
+    }
+
+    fn lost(epochs: &mut Epochs) -> Vec<u64> {
+        let mut blocks = Vec::new();
+        epochs.lose(|block| blocks.push(block.0));
+        blocks
+    }
+
+    #[test]
+    fn the_union_of_what_is_unacknowledged_is_lost() {
+        let mut epochs = Epochs::new(3, 200).unwrap();
+        epochs.touch(blocks(0, 2));
+        epochs.close(10);
+        epochs.touch(blocks(1, 3));
+        epochs.close(20);
+        epochs.touch(blocks(63, 65));
+        assert_eq!(epochs.open_id(), 3);
+        assert!(epochs.acknowledge(1));
+        assert_eq!(epochs.acknowledged_seq(), 10);
+        assert_eq!(lost(&mut epochs), [1, 2, 63, 64]);
+        assert_eq!(epochs.open_id(), 4);
+        assert_eq!(lost(&mut epochs), []);
+    }
+
+    #[test]
+    fn an_epoch_stays_open_until_there_is_room_for_the_next() {
+        let mut epochs = Epochs::new(2, 10).unwrap();
+        epochs.close(1);
+        assert!(!epochs.can_close());
+        epochs.close(2);
+        assert_eq!(epochs.open_id(), 2, "no epoch was free");
+        assert!(epochs.acknowledge(7), "only closed epochs are freed");
+        assert_eq!(epochs.open_id(), 2);
+        assert!(epochs.can_close());
+        assert!(!epochs.acknowledge(7));
+    }
+}

@@ -1,0 +1,18 @@
+//! Allocation at session start: all of it fallible, none of it later (rule BOUND).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// The host has not enough memory for the session asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfMemory;
+
+/// A slice of `len` values made by `make`.
+pub fn boxed_slice<T>(len: u64, make: impl FnMut() -> T) -> Result<Box<[T]>, OutOfMemory> {
+    let len = usize::try_from(len).map_err(|_| OutOfMemory)?;
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| OutOfMemory)?;
+    values.extend(core::iter::repeat_with(make).take(len));
+    // Exactly reserved, so this moves nothing.
+    Ok(values.into_boxed_slice())
+}

@@ -1,0 +1,298 @@
+//! The capture queue: records in stream order, their payloads in the [`Arena`].
+//!
+//! A payload's memory is reserved before the bytes are read or copied into it, without holding up anybody
+//! else; a record takes its number when it is committed. So the stream's order is the order of commits,
+//! and a slow disk read delays nobody's record but its own.
+//!
+//! The last descriptor is kept for `GapBegin`: when everything else is full, that is what has to be said.
+
+use alloc::boxed::Box;
+
+use crate::arena::{Arena, MemoryRange};
+use crate::geometry::Extent;
+use crate::memory::{OutOfMemory, boxed_slice};
+
+/// What a record says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecordKind {
+    /// Content of blocks at t0.
+    Block,
+    /// A write's payload.
+    Write,
+    /// Content of blocks read again after a gap.
+    Resync,
+    /// A block that the disk could not read; no payload.
+    Unreadable,
+    /// The session's t0.
+    SessionStart,
+    /// The record's epoch ends here.
+    EpochEnd,
+    /// Every block has been captured as it was at t0.
+    BaseComplete,
+    /// From here on the stream does not describe the volume.
+    GapBegin,
+    /// From here on it does again.
+    Consistent,
+}
+
+/// A record's header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// What it says.
+    pub kind: RecordKind,
+    /// Its number in the stream, from 1.
+    pub seq: u64,
+    /// When it was committed, on the host's clock; never less than its predecessor's.
+    pub time: u64,
+    /// The epoch it belongs to.
+    pub epoch: u64,
+    /// The bytes of the volume that it speaks of; none for a marker.
+    pub extent: Option<Extent>,
+}
+
+/// What a commit adds to a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// The host's clock.
+    pub time: u64,
+    /// The open epoch.
+    pub epoch: u64,
+}
+
+/// Room in the queue for one record and its payload.
+#[must_use = "a reservation is committed or cancelled"]
+#[derive(Debug)]
+pub struct Reservation {
+    memory: MemoryRange,
+}
+
+impl Reservation {
+    /// Where the payload goes.
+    pub fn memory(&self) -> &MemoryRange {
+        &self.memory
+    }
+}
+
+/// A record on its way out, with its payload's memory.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) record: Record,
+    pub(crate) memory: Option<MemoryRange>,
+}
+
+/// Committed records, oldest first, and the memory of their payloads.
+#[derive(Debug)]
+pub struct CaptureQueue {
+    arena: Arena,
+    /// A ring of descriptors.
+    records: Box<[Option<Queued>]>,
+    /// Index of the oldest.
+    first: usize,
+    /// Committed records.
+    len: usize,
+    /// Descriptors promised to reservations.
+    promised: usize,
+    last_seq: u64,
+    last_time: u64,
+}
+
+impl CaptureQueue {
+    /// Fewest descriptors that the queue works with.
+    pub const RECORDS_MIN: u64 = 16;
+
+    /// A queue of `bytes` payload bytes and `records` descriptors.
+    pub fn new(bytes: u64, records: u64) -> Result<Self, OutOfMemory> {
+        let records = records.max(Self::RECORDS_MIN);
+        Ok(Self {
+            arena: Arena::new(bytes, records)?,
+            records: boxed_slice(records, || None)?,
+            first: 0,
+            len: 0,
+            promised: 0,
+            last_seq: 0,
+            last_time: 0,
+        })
+    }
+
+    /// Reserves room for a record with `len` payload bytes if at most `limit` bytes are then in use.
+    pub fn reserve(&mut self, len: u64, limit: u64) -> Option<Reservation> {
+        if self.free_records() < 2 {
+            return None;
+        }
+        let memory = self.arena.take(len, limit)?;
+        self.promised += 1;
+        Some(Reservation { memory })
+    }
+
+    /// Gives a reservation up.
+    pub fn cancel(&mut self, reservation: Reservation) {
+        self.promised -= 1;
+        self.arena.give_back(reservation.memory);
+    }
+
+    /// Puts a record with its payload at the end of the stream.
+    pub fn commit(
+        &mut self,
+        reservation: Reservation,
+        kind: RecordKind,
+        extent: Extent,
+        stamp: Stamp,
+    ) {
+        self.promised -= 1;
+        self.push(kind, Some(extent), Some(reservation.memory), stamp);
+    }
+
+    /// Puts a record that tells of an extent without its content at the end of the stream.
+    pub fn commit_unreadable(&mut self, reservation: Reservation, extent: Extent, stamp: Stamp) {
+        self.cancel(reservation);
+        self.push(RecordKind::Unreadable, Some(extent), None, stamp);
+    }
+
+    /// Puts a marker at the end of the stream; false if there is no room for it now.
+    pub fn mark(&mut self, kind: RecordKind, stamp: Stamp) -> bool {
+        let needed = if kind == RecordKind::GapBegin { 1 } else { 2 };
+        let room = self.free_records() >= needed;
+        if room {
+            self.push(kind, None, None, stamp);
+        }
+        room
+    }
+
+    /// Takes the oldest record if its payload has at most `payload_room` bytes.
+    pub(crate) fn pop(&mut self, payload_room: u64) -> Option<Queued> {
+        let place = self.records.get_mut(self.first)?;
+        let fits = place.as_ref().is_some_and(|queued| {
+            queued.memory.as_ref().is_none_or(|memory| memory.len() <= payload_room)
+        });
+        if !fits {
+            return None;
+        }
+        let queued = place.take()?;
+        self.first = self.next_index(self.first);
+        self.len -= 1;
+        Some(queued)
+    }
+
+    /// Takes a drained payload's memory back.
+    pub fn give_back(&mut self, memory: MemoryRange) {
+        self.arena.give_back(memory);
+    }
+
+    /// Forgets every committed record. Reservations stay valid.
+    pub fn clear(&mut self) {
+        while let Some(queued) = self.pop(u64::MAX) {
+            if let Some(memory) = queued.memory {
+                self.arena.give_back(memory);
+            }
+        }
+    }
+
+    /// Bytes of payload memory in use.
+    pub fn used(&self) -> u64 {
+        self.arena.used()
+    }
+
+    /// Bytes of payload memory in all.
+    pub fn capacity(&self) -> u64 {
+        self.arena.capacity()
+    }
+
+    /// Number of the last record committed.
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    fn free_records(&self) -> usize {
+        self.records.len().saturating_sub(self.len + self.promised)
+    }
+
+    fn next_index(&self, index: usize) -> usize {
+        if index + 1 >= self.records.len() { 0 } else { index + 1 }
+    }
+
+    fn push(
+        &mut self,
+        kind: RecordKind,
+        extent: Option<Extent>,
+        memory: Option<MemoryRange>,
+        stamp: Stamp,
+    ) {
+        let mut index = self.first + self.len;
+        if index >= self.records.len() {
+            index -= self.records.len();
+        }
+        self.last_seq += 1;
+        // The host's clock may be set back; a stream that went back with it could not be searched by time.
+        self.last_time = self.last_time.max(stamp.time);
+        let record =
+            Record { kind, seq: self.last_seq, time: self.last_time, epoch: stamp.epoch, extent };
+        if let Some(place) = self.records.get_mut(index) {
+            rule!(place.is_none(), "BOUND: a descriptor is promised before it is used");
+            *place = Some(Queued { record, memory });
+            self.len += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAMP: Stamp = Stamp { time: 5, epoch: 1 };
+
+    fn extent() -> Extent {
+        Extent::new(0, 512).unwrap()
+    }
+
+    #[test]
+    fn records_leave_in_the_order_of_their_commits() {
+        let mut queue = CaptureQueue::new(4096, 16).unwrap();
+        let slow = queue.reserve(512, 4096).unwrap();
+        let quick = queue.reserve(512, 4096).unwrap();
+        queue.commit(quick, RecordKind::Write, extent(), STAMP);
+        queue.commit(slow, RecordKind::Block, extent(), Stamp { time: 4, epoch: 1 });
+        let a = queue.pop(u64::MAX).unwrap();
+        let b = queue.pop(u64::MAX).unwrap();
+        assert_eq!((a.record.kind, a.record.seq, a.record.time), (RecordKind::Write, 1, 5));
+        assert_eq!((b.record.kind, b.record.seq, b.record.time), (RecordKind::Block, 2, 5));
+        assert!(queue.pop(u64::MAX).is_none());
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_stays() {
+        let mut queue = CaptureQueue::new(4096, 16).unwrap();
+        let reservation = queue.reserve(512, 4096).unwrap();
+        queue.commit(reservation, RecordKind::Write, extent(), STAMP);
+        assert!(queue.pop(511).is_none());
+        assert!(queue.pop(512).is_some());
+    }
+
+    #[test]
+    fn the_last_descriptor_is_for_the_gap() {
+        let mut queue = CaptureQueue::new(1 << 20, 16).unwrap();
+        let mut reserved = 0;
+        while let Some(reservation) = queue.reserve(512, u64::MAX) {
+            queue.commit(reservation, RecordKind::Write, extent(), STAMP);
+            reserved += 1;
+        }
+        assert_eq!(reserved, 15);
+        assert!(!queue.mark(RecordKind::EpochEnd, STAMP));
+        assert!(queue.mark(RecordKind::GapBegin, STAMP));
+        assert!(!queue.mark(RecordKind::GapBegin, STAMP));
+    }
+
+    #[test]
+    fn clearing_frees_what_is_committed_and_leaves_reservations() {
+        let mut queue = CaptureQueue::new(4096, 16).unwrap();
+        let reservation = queue.reserve(512, 4096).unwrap();
+        queue.commit(reservation, RecordKind::Write, extent(), STAMP);
+        let pending = queue.reserve(1024, 4096).unwrap();
+        queue.clear();
+        assert!(queue.pop(u64::MAX).is_none());
+        assert_eq!(queue.used(), 1024);
+        queue.commit_unreadable(pending, extent(), STAMP);
+        assert_eq!(queue.used(), 0);
+        let record = queue.pop(0).unwrap().record;
+        assert_eq!((record.kind, record.seq), (RecordKind::Unreadable, 2));
+    }
+}

@@ -1,0 +1,445 @@
+//! A session: the state of one protection, and the verbs that hosts call.
+//!
+//! Each verb takes the session's lock once, lets [`Core`] decide, releases the lock, and wakes the workers
+//! that have something to do now. The decisions are in the submodules, one per thread of the method:
+//!
+//! | module | decides |
+//! | --- | --- |
+//! | `admit` | what happens to a write that arrives, is captured, completes |
+//! | `read` | which blocks sweep and hold read next, and what becomes of what they read |
+//! | `dispatch` | which held write goes next, when an epoch closes, when a hold has lasted too long |
+//! | `gap` | when capturing ends and begins again; what is lost with the service |
+//! | `drain` | what leaves the queue |
+
+mod admit;
+mod dispatch;
+mod drain;
+mod gap;
+mod read;
+
+use crate::claims::{Claims, Reader};
+use crate::epoch::Epochs;
+use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
+use crate::host::{Host, Mutex, Tick, WORKERS, Wakes, Worker};
+use crate::memory::OutOfMemory;
+use crate::queue::{CaptureQueue, Stamp};
+use crate::stats::{Counters, Status};
+use crate::table::{BlockState, Table};
+use crate::writes::Writes;
+
+pub use admit::{Capture, Issue, Submission, Ticket, Urgency};
+pub use drain::Drained;
+pub use read::Read;
+
+/// What to do when the queue stays full past the hold limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Overflow {
+    /// Let writes through uncaptured: a gap.
+    Gap,
+    /// Let writes wait.
+    Hold,
+}
+
+/// A session's limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Bytes of queue memory.
+    pub queue_bytes: u64,
+    /// Writes that the session keeps track of, held and in flight together.
+    pub writes_max: u32,
+    /// How long a write may wait for queue space, in ticks.
+    pub hold_limit: u64,
+    /// What to do past the hold limit.
+    pub overflow: Overflow,
+    /// Longest write that is captured, in bytes; a longer one would have to wait for most of the queue.
+    pub write_bytes: u64,
+    /// Longest read of the sweep and of the hold thread, in bytes; at least one block is read.
+    pub read_bytes: u64,
+    /// Epochs that may be unacknowledged at a time, the open one included.
+    pub epochs: u64,
+    /// Payload bytes after which an epoch closes.
+    pub epoch_bytes: u64,
+    /// Ticks after its first record at which an epoch closes.
+    pub epoch_age: u64,
+}
+
+impl Config {
+    /// Limits for a queue of `queue_bytes`.
+    pub fn new(queue_bytes: u64) -> Self {
+        Self {
+            queue_bytes,
+            writes_max: 1024,
+            hold_limit: 200 * Tick::PER_MS,
+            overflow: Overflow::Gap,
+            write_bytes: (queue_bytes / 4).min(16 << 20),
+            read_bytes: 1 << 20,
+            epochs: 4,
+            epoch_bytes: 64 << 20,
+            epoch_age: 1_000 * Tick::PER_MS,
+        }
+    }
+
+    /// Bytes of payload that the sweep may have in the queue: the rest is for writes.
+    fn sweep_share(&self) -> u64 {
+        self.queue_bytes / 2
+    }
+
+    /// Bytes of payload at or below which a gap ends.
+    fn low_mark(&self) -> u64 {
+        self.queue_bytes / 4
+    }
+
+    /// Descriptors for the queue's records: as many as there are smallest payloads in a sixteenth of it, and
+    /// never fewer than all writes and reads can have at once.
+    fn records(&self) -> u64 {
+        (self.queue_bytes / (16 * 512)).max(u64::from(self.writes_max) + READS_MAX + 16)
+    }
+}
+
+/// Reads that sweep and hold may have under way at once.
+const READS_MAX: u64 = 16;
+
+/// Where a session stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Writes are held; those that were under way below when it was made still have to complete.
+    Starting,
+    /// Writes are captured.
+    Capturing,
+    /// Writes go through and leave their blocks dirty.
+    Passing,
+    /// Nothing is captured any more.
+    Stopped,
+}
+
+/// What a worker does next.
+#[derive(Debug)]
+pub enum Step<T> {
+    /// This, now.
+    Do(T),
+    /// Wait to be woken, or until this instant, and ask again.
+    Wait(Option<Tick>),
+    /// The session is stopped and nothing is left for this worker.
+    Ended,
+}
+
+/// What does not change while the session lives, and the table, which is read without the lock.
+#[derive(Debug)]
+struct Shared {
+    geometry: Geometry,
+    config: Config,
+    table: Table,
+}
+
+/// What the lock protects.
+#[derive(Debug)]
+struct State<W> {
+    phase: Phase,
+    attached: bool,
+    consistent: bool,
+    /// t0's content of some block is lost: it was overwritten uncaptured, or its record was lost.
+    base_lost: bool,
+    /// Number of the `BaseComplete` record.
+    base_complete_seq: Option<u64>,
+    t0: Option<u64>,
+    /// Counts losses of the service: what was reserved before one is not committed after it.
+    generation: u64,
+    unsynced: u64,
+    reading: u64,
+    dirty: u64,
+    writes: Writes<W>,
+    /// Writes in flight that found no slot.
+    slotless: u64,
+    claims: Claims,
+    queue: CaptureQueue,
+    epochs: Epochs,
+    /// When the open epoch got its first record.
+    epoch_since: Option<Tick>,
+    epoch_bytes: u64,
+    /// Where the sweep goes on.
+    cursor: BlockIndex,
+    /// Blocks that are read one at a time, because a longer read that covered them failed.
+    careful: BlockRange,
+    counters: Counters,
+}
+
+/// One protection of one volume.
+///
+/// All verbs may be called from any thread and at any level at which the host's lock may be taken.
+#[derive(Debug)]
+pub struct Session<H: Host> {
+    host: H,
+    shared: Shared,
+    state: H::Mutex<State<H::Write>>,
+}
+
+impl<H: Host> Session<H> {
+    /// Makes a session in phase [`Phase::Starting`], attached: from here on it holds the writes that are
+    /// submitted. Allocates all that it will ever need.
+    pub fn new(host: H, geometry: Geometry, config: Config) -> Result<Self, OutOfMemory> {
+        let blocks = geometry.block_count();
+        let nothing = BlockRange::new(BlockIndex(0), BlockIndex(0));
+        let state = State {
+            phase: Phase::Starting,
+            attached: true,
+            consistent: true,
+            base_lost: false,
+            base_complete_seq: None,
+            t0: None,
+            generation: 0,
+            unsynced: blocks,
+            reading: 0,
+            dirty: 0,
+            writes: Writes::new(config.writes_max)?,
+            slotless: 0,
+            claims: Claims::new(READS_MAX)?,
+            queue: CaptureQueue::new(config.queue_bytes, config.records())?,
+            epochs: Epochs::new(config.epochs, blocks)?,
+            epoch_since: None,
+            epoch_bytes: 0,
+            cursor: BlockIndex(0),
+            careful: nothing,
+            counters: Counters::ZERO,
+        };
+        let shared = Shared { geometry, config, table: Table::new(blocks)? };
+        Ok(Self { host, shared, state: H::Mutex::new(state) })
+    }
+
+    /// The host given to [`Session::new`].
+    pub fn host(&self) -> &H {
+        &self.host
+    }
+
+    /// The volume.
+    pub fn geometry(&self) -> &Geometry {
+        &self.shared.geometry
+    }
+
+    /// Stamps t0 and lets the work begin. The host calls it once, when every write that went below before
+    /// the session was made has completed (rule T0).
+    pub fn begin(&self) {
+        self.locked(|core| core.begin());
+    }
+
+    /// Decides what happens to a write that has arrived.
+    ///
+    /// A host that cannot undo what "pending" means to it (an IRP must be marked before anybody else can
+    /// complete it) prepares the write for [`Submission::Held`] before it calls this.
+    pub fn submit(
+        &self,
+        write: H::Write,
+        extent: Extent,
+        urgency: Urgency,
+    ) -> Submission<H::Write> {
+        self.locked(|core| core.submit(write, extent, urgency))
+    }
+
+    /// Puts a write whose payload the host has copied into the stream. The host issues it next.
+    pub fn captured(&self, capture: Capture<H::Write>) -> Issue<H::Write> {
+        self.locked(|core| core.captured(capture))
+    }
+
+    /// Notes that the disk is done with a write; `succeeded` is false if it failed or was cancelled.
+    pub fn completed(&self, ticket: Ticket, succeeded: bool) {
+        self.locked(|core| core.completed(ticket, succeeded));
+    }
+
+    /// What the sweep thread does next.
+    pub fn sweep(&self) -> Step<Read> {
+        self.locked(|core| core.sweep())
+    }
+
+    /// What the hold thread does next.
+    pub fn hold(&self) -> Step<Read> {
+        self.locked(|core| core.hold())
+    }
+
+    /// Takes what the host read; `succeeded` is false if the disk could not read all of it.
+    pub fn read_done(&self, read: Read, succeeded: bool) {
+        self.locked(|core| core.read_done(read, succeeded));
+    }
+
+    /// What the dispatch thread does next: never [`Submission::Held`].
+    pub fn dispatch(&self) -> Step<Submission<H::Write>> {
+        self.locked(|core| core.dispatch())
+    }
+
+    /// The next record, if its payload has at most `payload_room` bytes. One drainer at a time.
+    pub fn drain(&self, payload_room: u64) -> Step<Drained> {
+        self.locked(|core| core.drain(payload_room))
+    }
+
+    /// Takes a record's memory back once the host has copied it out.
+    pub fn drained(&self, drained: Drained) {
+        self.locked(|core| core.drained(drained));
+    }
+
+    /// Notes that an epoch and all before it are durable at the server.
+    pub fn acknowledge(&self, epoch: u64) {
+        self.locked(|core| core.acknowledge(epoch));
+    }
+
+    /// Notes that the service is gone: what it had not acknowledged turns dirty, writes go through
+    /// uncaptured until [`Session::attach`].
+    pub fn detach(&self) {
+        self.locked(|core| core.detach());
+    }
+
+    /// Notes that a service is there again; false if there is one already, or the session is stopped.
+    pub fn attach(&self) -> bool {
+        self.locked(|core| core.attach())
+    }
+
+    /// Ends the session: every held write is released, nothing more is captured.
+    pub fn stop(&self) {
+        self.locked(|core| core.stop());
+    }
+
+    /// True once the session is stopped and no write and no read of it is under way: it may be dropped.
+    pub fn is_settled(&self) -> bool {
+        self.locked(|core| core.is_settled())
+    }
+
+    /// State and counters.
+    pub fn status(&self) -> Status {
+        self.locked(|core| core.status())
+    }
+
+    /// Where a block stands. Takes no lock.
+    pub fn block_state(&self, block: BlockIndex) -> BlockState {
+        self.shared.table.get(block)
+    }
+
+    fn locked<R>(&self, decide: impl FnOnce(&mut Core<'_, H::Write>) -> R) -> R {
+        let (now, clock) = (self.host.now(), self.host.clock());
+        let (result, wakes) = self.state.with(|state| {
+            let mut core =
+                Core { state, shared: &self.shared, now, clock, wakes: Wakes::default() };
+            let result = decide(&mut core);
+            (result, core.wakes)
+        });
+        for worker in wakes.iter() {
+            self.host.wake(worker);
+        }
+        result
+    }
+}
+
+/// The state while the lock is held, and what every decision needs.
+struct Core<'a, W> {
+    state: &'a mut State<W>,
+    shared: &'a Shared,
+    now: Tick,
+    clock: u64,
+    wakes: Wakes,
+}
+
+impl<W> Core<'_, W> {
+    fn wake_all(&mut self) {
+        for worker in WORKERS {
+            self.wakes.add(worker);
+        }
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp { time: self.clock, epoch: self.state.epochs.open_id() }
+    }
+
+    fn set_block(&mut self, block: BlockIndex, to: BlockState) {
+        let from = self.shared.table.set(block, to);
+        if let Some(count) = self.count_of(from) {
+            *count -= 1;
+        }
+        if let Some(count) = self.count_of(to) {
+            *count += 1;
+        }
+    }
+
+    fn count_of(&mut self, state: BlockState) -> Option<&mut u64> {
+        match state {
+            BlockState::Unsynced => Some(&mut self.state.unsynced),
+            BlockState::Reading => Some(&mut self.state.reading),
+            BlockState::Dirty => Some(&mut self.state.dirty),
+            BlockState::Synced => None,
+        }
+    }
+
+    /// Notes that the stream got a record about these blocks, or a marker about none.
+    fn recorded(&mut self, blocks: BlockRange, bytes: u64) {
+        self.state.epochs.touch(blocks);
+        if self.state.epoch_since.is_none() {
+            self.state.epoch_since = Some(self.now);
+            // It has to know when the epoch is due.
+            self.wakes.add(Worker::Dispatch);
+        }
+        self.state.epoch_bytes += bytes;
+        self.state.counters.bytes_captured += bytes;
+        self.wakes.add(Worker::Drain);
+        self.close_epoch_if_due();
+    }
+
+    fn no_blocks() -> BlockRange {
+        BlockRange::new(BlockIndex(0), BlockIndex(0))
+    }
+
+    fn is_settled(&self) -> bool {
+        let state = &self.state;
+        state.phase == Phase::Stopped
+            && state.writes.held_count() == 0
+            && state.writes.flying_count() == 0
+            && state.slotless == 0
+            && state.claims.is_empty()
+    }
+
+    /// Workers that may have something to do now that queue memory or a block has become free.
+    fn wake_waiting(&mut self) {
+        if self.state.writes.held_count() > 0 {
+            self.wakes.add(Worker::Hold);
+            self.wakes.add(Worker::Dispatch);
+        }
+        if self.state.unsynced > 0 || self.state.dirty > 0 {
+            self.wakes.add(Worker::Sweep);
+        }
+    }
+
+    fn status(&self) -> Status {
+        let state = &self.state;
+        let counters = &state.counters;
+        let total = self.shared.geometry.block_count();
+        Status {
+            phase: state.phase,
+            attached: state.attached,
+            consistent: state.consistent,
+            base_complete: state.base_complete_seq.is_some() && !state.base_lost,
+            t0: state.t0.unwrap_or(0),
+            blocks_total: total,
+            blocks_synced: total - state.unsynced - state.reading - state.dirty,
+            blocks_unsynced: state.unsynced,
+            blocks_dirty: state.dirty,
+            blocks_by_sweep: counters.blocks_by_sweep,
+            blocks_by_hold: counters.blocks_by_hold,
+            blocks_unreadable: counters.blocks_unreadable,
+            writes_passed: counters.writes_passed,
+            writes_held: counters.writes_held,
+            writes_holding: state.writes.held_count(),
+            writes_flying: state.writes.flying_count() + state.slotless,
+            writes_uncaptured: counters.writes_uncaptured,
+            holds: counters.holds,
+            bytes_captured: counters.bytes_captured,
+            bytes_drained: counters.bytes_drained,
+            queue_used: state.queue.used(),
+            queue_bytes: state.queue.capacity(),
+            gaps: counters.gaps,
+            last_seq: state.queue.last_seq(),
+            acknowledged_seq: state.epochs.acknowledged_seq(),
+        }
+    }
+
+    fn any_hold_reading(&self) -> bool {
+        self.state.claims.any_by(Reader::Hold)
+    }
+
+    fn extent_of(&self, blocks: &BlockRange) -> Option<Extent> {
+        self.shared.geometry.extent_of(blocks)
+    }
+}

@@ -1,0 +1,98 @@
+//! Which held write goes next, when an epoch closes, when a hold has lasted too long.
+
+use super::{Core, Overflow, Phase, Step, Submission};
+use crate::host::{Tick, Worker};
+use crate::queue::RecordKind;
+use crate::table::BlockState;
+
+impl<W> Core<'_, W> {
+    pub(super) fn dispatch(&mut self) -> Step<Submission<W>> {
+        self.close_epoch_if_due();
+        self.end_holds_past_the_limit();
+        let next = match self.state.phase {
+            Phase::Starting => None,
+            Phase::Capturing => self.next_ready(),
+            Phase::Passing | Phase::Stopped => self.next_released(),
+        };
+        match next {
+            Some(submission) => Step::Do(submission),
+            None if self.state.phase == Phase::Passing => {
+                self.end_gap_if_drained();
+                Step::Wait(self.deadline())
+            }
+            None if self.state.phase == Phase::Stopped => Step::Ended,
+            None => Step::Wait(self.deadline()),
+        }
+    }
+
+    /// Closes the open epoch if it is old or large enough and the next can be opened.
+    pub(super) fn close_epoch_if_due(&mut self) {
+        let Some(since) = self.state.epoch_since else { return };
+        let config = &self.shared.config;
+        let due = self.now.since(since) >= config.epoch_age
+            || self.state.epoch_bytes >= config.epoch_bytes;
+        if !due || !self.state.epochs.can_close() {
+            return;
+        }
+        let stamp = self.stamp();
+        if self.state.queue.mark(RecordKind::EpochEnd, stamp) {
+            self.state.epochs.close(self.state.queue.last_seq());
+            self.state.epoch_since = None;
+            self.state.epoch_bytes = 0;
+            self.wakes.add(Worker::Drain);
+        }
+    }
+
+    /// The oldest held write that may be issued, captured.
+    fn next_ready(&mut self) -> Option<Submission<W>> {
+        let writes = &self.state.writes;
+        let ready = writes.held().find(|held| {
+            self.shared.table.all(held.blocks, BlockState::Synced)
+                // ORDER: the disk applies overlapping writes in any order it likes.
+                && !writes.flies_over(&held.extent)
+                && !writes.holds_over_before(held.slot, &held.extent)
+        })?;
+        let Some(reservation) = self.reserve_write(&ready.extent) else {
+            self.state.writes.starve(ready.slot, self.now);
+            return None;
+        };
+        self.capture_held(ready.slot, ready.extent, ready.blocks, reservation)
+    }
+
+    /// The oldest held write, uncaptured.
+    fn next_released(&mut self) -> Option<Submission<W>> {
+        let held = self.state.writes.held().next()?;
+        self.pass_held(held.slot, held.blocks)
+    }
+
+    /// Rule HANG: a write that has waited for queue space past the limit, and all others with it, go.
+    fn end_holds_past_the_limit(&mut self) {
+        if self.state.phase != Phase::Capturing {
+            return;
+        }
+        if self.hold_deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.begin_gap();
+        }
+    }
+
+    fn hold_deadline(&self) -> Option<Tick> {
+        if self.shared.config.overflow == Overflow::Hold || self.state.writes.starved_count() == 0 {
+            return None;
+        }
+        let first = self.state.writes.held().filter_map(|held| held.starved_since).min()?;
+        Some(first.after(self.shared.config.hold_limit))
+    }
+
+    fn deadline(&self) -> Option<Tick> {
+        let epoch = self
+            .state
+            .epoch_since
+            .filter(|_| self.state.epochs.can_close())
+            .map(|since| since.after(self.shared.config.epoch_age));
+        let hold = self.hold_deadline();
+        match (epoch, hold) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}

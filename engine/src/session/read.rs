@@ -1,0 +1,256 @@
+//! Which blocks sweep and hold read next, and what becomes of what they read.
+
+use super::{Core, Phase, Step};
+use crate::arena::MemoryRange;
+use crate::claims::{ClaimId, Claimed, Reader, Reason};
+use crate::geometry::{BlockIndex, BlockRange, Extent};
+use crate::host::Worker;
+use crate::queue::{RecordKind, Reservation};
+use crate::table::BlockState;
+
+/// Blocks to read from the disk into queue memory. To be handed back to
+/// [`Session::read_done`](super::Session::read_done).
+#[must_use = "blocks that are claimed and not read stop the sync"]
+#[derive(Debug)]
+pub struct Read {
+    claim: ClaimId,
+    extent: Extent,
+    reservation: Reservation,
+}
+
+impl Read {
+    /// The bytes of the volume to read.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// Where they go: as many bytes as the extent has.
+    pub fn memory(&self) -> &MemoryRange {
+        self.reservation.memory()
+    }
+}
+
+/// A run of blocks that may be claimed.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    blocks: BlockRange,
+    reason: Reason,
+}
+
+impl<W> Core<'_, W> {
+    pub(super) fn sweep(&mut self) -> Step<Read> {
+        match self.state.phase {
+            Phase::Stopped => return Step::Ended,
+            Phase::Starting | Phase::Passing => return Step::Wait(None),
+            Phase::Capturing => {}
+        }
+        // Reads for held writes go first; the end of such a read wakes the sweep.
+        if self.any_hold_reading() || !self.state.claims.has_room() {
+            return Step::Wait(None);
+        }
+        let Some(candidate) = self.next_to_sweep() else { return Step::Wait(None) };
+        let share = self.shared.config.sweep_share();
+        match self.claim(candidate, Reader::Sweep, share) {
+            Some(read) => {
+                self.state.cursor = candidate.blocks.end;
+                Step::Do(read)
+            }
+            None => Step::Wait(None),
+        }
+    }
+
+    pub(super) fn hold(&mut self) -> Step<Read> {
+        match self.state.phase {
+            Phase::Stopped => return Step::Ended,
+            Phase::Starting | Phase::Passing => return Step::Wait(None),
+            Phase::Capturing => {}
+        }
+        if !self.state.claims.has_room() {
+            return Step::Wait(None);
+        }
+        let found = self
+            .state
+            .writes
+            .held()
+            .find_map(|held| self.first_unread(held.blocks).map(|found| (held.slot, found)));
+        let Some((slot, candidate)) = found else { return Step::Wait(None) };
+        if let Some(read) = self.claim(candidate, Reader::Hold, self.shared.config.queue_bytes) {
+            return Step::Do(read);
+        }
+        self.state.writes.starve(slot, self.now);
+        // It has to know when the hold limit is due.
+        self.wakes.add(Worker::Dispatch);
+        Step::Wait(None)
+    }
+
+    pub(super) fn read_done(&mut self, read: Read, succeeded: bool) {
+        let Read { claim, extent, reservation } = read;
+        let Some(claimed) = self.state.claims.end(claim) else {
+            rule!(false, "T0: a claim ends once");
+            self.state.queue.cancel(reservation);
+            return;
+        };
+        if self.state.phase == Phase::Stopped {
+            self.state.queue.cancel(reservation);
+        } else if !claimed.spoiled.is_empty() {
+            self.state.queue.cancel(reservation);
+            self.release_spoiled(&claimed);
+        } else if succeeded {
+            self.commit_read(&claimed, extent, reservation);
+        } else {
+            self.commit_failed_read(&claimed, extent, reservation);
+        }
+        if claimed.reader == Reader::Hold {
+            self.wakes.add(Worker::Sweep);
+        }
+        self.wake_waiting();
+        self.note_progress();
+    }
+
+    fn commit_read(&mut self, claimed: &Claimed, extent: Extent, reservation: Reservation) {
+        rule!(
+            self.shared.table.all(claimed.blocks, BlockState::Reading),
+            "T0: claimed blocks stay in state Reading until their claim ends"
+        );
+        rule!(
+            !self.state.writes.flies_in(&claimed.blocks),
+            "T0: nothing writes to a block while it is being read"
+        );
+        let kind = match claimed.reason {
+            Reason::Base => RecordKind::Block,
+            Reason::Resync => RecordKind::Resync,
+        };
+        let stamp = self.stamp();
+        self.state.queue.commit(reservation, kind, extent, stamp);
+        self.finish_blocks(claimed, extent.len());
+        let count = claimed.blocks.len();
+        match claimed.reader {
+            Reader::Sweep => self.state.counters.blocks_by_sweep += count,
+            Reader::Hold => self.state.counters.blocks_by_hold += count,
+        }
+    }
+
+    fn commit_failed_read(&mut self, claimed: &Claimed, extent: Extent, reservation: Reservation) {
+        if claimed.blocks.len() > 1 {
+            // Somewhere in the run is a bad sector: read its blocks one at a time.
+            self.state.queue.cancel(reservation);
+            self.state.careful = self.state.careful.hull(&claimed.blocks);
+            self.release_spoiled(claimed);
+            return;
+        }
+        let stamp = self.stamp();
+        self.state.queue.commit_unreadable(reservation, extent, stamp);
+        self.finish_blocks(claimed, 0);
+        self.state.counters.blocks_unreadable += 1;
+    }
+
+    fn finish_blocks(&mut self, claimed: &Claimed, bytes: u64) {
+        for block in claimed.blocks.iter() {
+            self.set_block(block, BlockState::Synced);
+        }
+        self.recorded(claimed.blocks, bytes);
+    }
+
+    /// Gives blocks back whose content was not captured: the spoiled ones are dirty now, the others are as
+    /// they were.
+    fn release_spoiled(&mut self, claimed: &Claimed) {
+        for block in claimed.blocks.iter() {
+            let spoiled = claimed.spoiled.start <= block && block < claimed.spoiled.end;
+            let state = match claimed.reason {
+                Reason::Base if !spoiled => BlockState::Unsynced,
+                Reason::Base => {
+                    self.state.base_lost = true;
+                    BlockState::Dirty
+                }
+                Reason::Resync => BlockState::Dirty,
+            };
+            self.set_block(block, state);
+        }
+    }
+
+    fn claim(&mut self, candidate: Candidate, reader: Reader, limit: u64) -> Option<Read> {
+        let extent = self.extent_of(&candidate.blocks)?;
+        let reservation = self.state.queue.reserve(extent.len(), limit)?;
+        let claim = self.state.claims.begin(candidate.blocks, reader, candidate.reason);
+        let Some(claim) = claim else {
+            self.state.queue.cancel(reservation);
+            return None;
+        };
+        for block in candidate.blocks.iter() {
+            self.set_block(block, BlockState::Reading);
+        }
+        Some(Read { claim, extent, reservation })
+    }
+
+    /// The next run in sweep order: first what the base image lacks, then what a gap left dirty.
+    fn next_to_sweep(&self) -> Option<Candidate> {
+        let all = self.shared.geometry.all_blocks();
+        let ahead = BlockRange::new(self.state.cursor, all.end);
+        let behind = BlockRange::new(all.start, self.state.cursor);
+        if self.state.unsynced > 0 {
+            let find = |range| self.shared.table.find(range, BlockState::Unsynced);
+            if let Some(start) = find(ahead).or_else(|| find(behind)) {
+                return Some(self.run_from(start, all.end, Reason::Base));
+            }
+        }
+        if self.state.dirty > 0 {
+            return self.first_dirty(ahead).or_else(|| self.first_dirty(behind));
+        }
+        None
+    }
+
+    /// The first run of these blocks that nobody has read and somebody may.
+    fn first_unread(&self, range: BlockRange) -> Option<Candidate> {
+        if self.shared.table.all(range, BlockState::Synced) {
+            return None;
+        }
+        if let Some(start) = self.shared.table.find(range, BlockState::Unsynced) {
+            return Some(self.run_from(start, range.end, Reason::Base));
+        }
+        self.first_dirty(range)
+    }
+
+    /// The first run of dirty blocks that no write in flight touches: reading under one would capture
+    /// either content (rule LOSS).
+    fn first_dirty(&self, range: BlockRange) -> Option<Candidate> {
+        if self.state.slotless > 0 {
+            return None;
+        }
+        let mut rest = range;
+        while let Some(start) = self.shared.table.find(rest, BlockState::Dirty) {
+            let run = self.run_from(start, range.end, Reason::Resync).blocks;
+            let still = run
+                .iter()
+                .take_while(|&block| !self.state.writes.flies_in(&one_block(block)))
+                .count() as u64;
+            if still > 0 {
+                let blocks = BlockRange::new(start, BlockIndex(start.0 + still));
+                return Some(Candidate { blocks, reason: Reason::Resync });
+            }
+            rest = BlockRange::new(BlockIndex(start.0 + 1), range.end);
+        }
+        None
+    }
+
+    /// The run from `start` of blocks in its state, as long as one read may be.
+    fn run_from(&self, start: BlockIndex, end: BlockIndex, reason: Reason) -> Candidate {
+        let state = match reason {
+            Reason::Base => BlockState::Unsynced,
+            Reason::Resync => BlockState::Dirty,
+        };
+        let careful = self.state.careful;
+        let longest = if careful.intersects(&one_block(start)) {
+            1
+        } else {
+            let blocks = self.shared.config.read_bytes / self.shared.geometry.block_size();
+            let before = careful.start.0.saturating_sub(start.0);
+            if before > 0 { blocks.min(before) } else { blocks }
+        };
+        let end = BlockIndex(end.0.min(start.0.saturating_add(longest.max(1))));
+        Candidate { blocks: self.shared.table.run(BlockRange::new(start, end), state), reason }
+    }
+}
+
+fn one_block(block: BlockIndex) -> BlockRange {
+    BlockRange::new(block, BlockIndex(block.0.saturating_add(1)))
+}

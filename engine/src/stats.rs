@@ -1,0 +1,133 @@
+//! What a session has done so far: counters and the distribution of hold times.
+
+use crate::session::Phase;
+
+/// Buckets of [`HoldTimes`].
+pub const HOLD_BUCKETS: usize = 32;
+/// Ticks of 100 ns in a microsecond.
+const TICKS_PER_US: u64 = 10;
+
+/// How long writes were held.
+#[derive(Clone, Copy, Debug)]
+pub struct HoldTimes {
+    /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds; the first also shorter ones, the last also
+    /// longer ones.
+    pub buckets: [u64; HOLD_BUCKETS],
+    /// The longest, in microseconds.
+    pub longest_us: u64,
+}
+
+impl HoldTimes {
+    pub(crate) const NONE: Self = Self { buckets: [0; HOLD_BUCKETS], longest_us: 0 };
+
+    pub(crate) fn add(&mut self, ticks: u64) {
+        let us = ticks / TICKS_PER_US;
+        let bucket = (u64::BITS - us.max(1).leading_zeros() - 1) as usize;
+        if let Some(count) = self.buckets.get_mut(bucket.min(HOLD_BUCKETS - 1)) {
+            *count += 1;
+        }
+        self.longest_us = self.longest_us.max(us);
+    }
+}
+
+/// Counters that only grow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counters {
+    pub(crate) blocks_by_sweep: u64,
+    pub(crate) blocks_by_hold: u64,
+    pub(crate) blocks_unreadable: u64,
+    pub(crate) writes_passed: u64,
+    pub(crate) writes_held: u64,
+    pub(crate) writes_uncaptured: u64,
+    pub(crate) bytes_captured: u64,
+    pub(crate) bytes_drained: u64,
+    pub(crate) gaps: u64,
+    pub(crate) holds: HoldTimes,
+}
+
+impl Counters {
+    pub(crate) const ZERO: Self = Self {
+        blocks_by_sweep: 0,
+        blocks_by_hold: 0,
+        blocks_unreadable: 0,
+        writes_passed: 0,
+        writes_held: 0,
+        writes_uncaptured: 0,
+        bytes_captured: 0,
+        bytes_drained: 0,
+        gaps: 0,
+        holds: HoldTimes::NONE,
+    };
+}
+
+/// A session's state at one instant, and its counters since it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Status {
+    /// Where it stands.
+    pub phase: Phase,
+    /// False while no service drains it.
+    pub attached: bool,
+    /// True if the stream describes the volume: no gap, nothing left to resync.
+    pub consistent: bool,
+    /// True once every block has been captured as it was at t0.
+    pub base_complete: bool,
+    /// The host's clock at t0; 0 before.
+    pub t0: u64,
+    /// Blocks of the volume.
+    pub blocks_total: u64,
+    /// Blocks that the stream describes.
+    pub blocks_synced: u64,
+    /// Blocks to be read for the base image, those being read included.
+    pub blocks_unsynced: u64,
+    /// Blocks to be read again after a gap.
+    pub blocks_dirty: u64,
+    /// Blocks that the sweep captured.
+    pub blocks_by_sweep: u64,
+    /// Blocks captured for a waiting write.
+    pub blocks_by_hold: u64,
+    /// Blocks that the disk could not read.
+    pub blocks_unreadable: u64,
+    /// Writes issued on their caller's thread.
+    pub writes_passed: u64,
+    /// Writes held, captured and issued.
+    pub writes_held: u64,
+    /// Writes held now.
+    pub writes_holding: u64,
+    /// Writes in flight below now.
+    pub writes_flying: u64,
+    /// Writes that went through uncaptured.
+    pub writes_uncaptured: u64,
+    /// How long writes were held.
+    pub holds: HoldTimes,
+    /// Payload bytes captured.
+    pub bytes_captured: u64,
+    /// Payload bytes drained.
+    pub bytes_drained: u64,
+    /// Payload bytes in the queue now.
+    pub queue_used: u64,
+    /// Payload bytes that the queue takes.
+    pub queue_bytes: u64,
+    /// Gaps so far.
+    pub gaps: u64,
+    /// The last record.
+    pub last_seq: u64,
+    /// The last record of the newest acknowledged epoch.
+    pub acknowledged_seq: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hold_times_fall_into_their_power_of_two() {
+        let mut holds = HoldTimes::NONE;
+        for us in [0, 1, 2, 3, 4, 1000, u64::MAX / 10] {
+            holds.add(us * TICKS_PER_US);
+        }
+        assert_eq!(holds.buckets[..3], [2, 2, 1]);
+        assert_eq!(holds.buckets[9], 1);
+        assert_eq!(holds.buckets[31], 1);
+        assert_eq!(holds.longest_us, u64::MAX / 10);
+    }
+}

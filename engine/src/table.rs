@@ -1,0 +1,180 @@
+//! The first-sync table: two bits per block.
+//!
+//! States change under the session's lock only; the words are atomic so that they may be read without it.
+//! Loads pair with the stores by acquire and release: who sees `Synced` also sees that the block's record
+//! was committed (rule T0).
+
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::geometry::{BlockIndex, BlockRange};
+use crate::memory::{OutOfMemory, boxed_slice};
+
+/// Where a block stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum BlockState {
+    /// Its content at t0 is on the disk only.
+    Unsynced = 0,
+    /// Somebody reads it right now.
+    Reading = 1,
+    /// The stream describes it.
+    Synced = 2,
+    /// It changed without being captured: it has to be read again.
+    Dirty = 3,
+}
+
+impl BlockState {
+    fn from_bits(bits: u64) -> Self {
+        match bits & 3 {
+            0 => Self::Unsynced,
+            1 => Self::Reading,
+            2 => Self::Synced,
+            _ => Self::Dirty,
+        }
+    }
+}
+
+/// Blocks in one word.
+const BLOCKS_PER_WORD: u64 = 32;
+/// The low bit of each of a word's 32 lanes.
+const LOW_BITS: u64 = 0x5555_5555_5555_5555;
+
+/// Two bits for each block of the volume; all `Unsynced` at first.
+#[derive(Debug)]
+pub struct Table {
+    words: Box<[AtomicU64]>,
+}
+
+impl Table {
+    /// A table for `block_count` blocks.
+    pub fn new(block_count: u64) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            words: boxed_slice(block_count.div_ceil(BLOCKS_PER_WORD), || AtomicU64::new(0))?,
+        })
+    }
+
+    /// A block's state; `Synced` for one past the end, which nobody has to read.
+    pub fn get(&self, block: BlockIndex) -> BlockState {
+        let Some(word) = self.word(block.0 / BLOCKS_PER_WORD) else { return BlockState::Synced };
+        BlockState::from_bits(word.load(Ordering::Acquire) >> shift_of(block))
+    }
+
+    /// Sets a block's state and returns the one it had. Callers hold the session's lock.
+    pub fn set(&self, block: BlockIndex, state: BlockState) -> BlockState {
+        let Some(word) = self.word(block.0 / BLOCKS_PER_WORD) else { return BlockState::Synced };
+        let shift = shift_of(block);
+        // Plain load and store: writers exclude each other by the session's lock.
+        let old = word.load(Ordering::Relaxed);
+        let new = old & !(3 << shift) | (state as u64) << shift;
+        word.store(new, Ordering::Release);
+        BlockState::from_bits(old >> shift)
+    }
+
+    /// True if every block of the run is in `state`.
+    pub fn all(&self, range: BlockRange, state: BlockState) -> bool {
+        self.first_where(range, |word| !lanes_in(word, state) & LOW_BITS).is_none()
+    }
+
+    /// The first block of the run that is in `state`.
+    pub fn find(&self, range: BlockRange, state: BlockState) -> Option<BlockIndex> {
+        self.first_where(range, |word| lanes_in(word, state))
+    }
+
+    /// The run of blocks in `state` that begins at `range.start`, up to `range.end`.
+    pub fn run(&self, range: BlockRange, state: BlockState) -> BlockRange {
+        let end = self.first_where(range, |word| !lanes_in(word, state) & LOW_BITS);
+        BlockRange::new(range.start, end.unwrap_or(range.end))
+    }
+
+    /// The first block of the run whose lane's low bit is set in what `select` makes of its word.
+    fn first_where(&self, range: BlockRange, select: impl Fn(u64) -> u64) -> Option<BlockIndex> {
+        let mut at = range.start.0;
+        while at < range.end.0 {
+            let word = self.word(at / BLOCKS_PER_WORD)?.load(Ordering::Acquire);
+            let lanes = select(word) >> ((at % BLOCKS_PER_WORD) * 2);
+            if lanes != 0 {
+                let found = at + u64::from(lanes.trailing_zeros() / 2);
+                return (found < range.end.0).then_some(BlockIndex(found));
+            }
+            at = (at / BLOCKS_PER_WORD + 1) * BLOCKS_PER_WORD;
+        }
+        None
+    }
+
+    fn word(&self, index: u64) -> Option<&AtomicU64> {
+        self.words.get(usize::try_from(index).ok()?)
+    }
+}
+
+fn shift_of(block: BlockIndex) -> u64 {
+    (block.0 % BLOCKS_PER_WORD) * 2
+}
+
+/// Sets the low bit of each lane that holds `state`.
+fn lanes_in(word: u64, state: BlockState) -> u64 {
+    let differs = word ^ (LOW_BITS * state as u64);
+    !(differs | differs >> 1) & LOW_BITS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn range(start: u64, end: u64) -> BlockRange {
+        BlockRange::new(BlockIndex(start), BlockIndex(end))
+    }
+
+    #[test]
+    fn a_new_table_is_unsynced_throughout() {
+        let table = Table::new(100).unwrap();
+        assert!(table.all(range(0, 100), BlockState::Unsynced));
+        assert_eq!(table.find(range(0, 100), BlockState::Synced), None);
+    }
+
+    #[test]
+    fn setting_a_block_leaves_its_neighbours_alone() {
+        for block in [0, 1, 31, 32, 33, 63, 64, 99] {
+            let table = Table::new(100).unwrap();
+            for state in [BlockState::Reading, BlockState::Synced, BlockState::Dirty] {
+                table.set(BlockIndex(block), state);
+                assert_eq!(table.get(BlockIndex(block)), state);
+                assert_eq!(table.find(range(0, 100), state), Some(BlockIndex(block)));
+                assert!(table.all(range(0, block), BlockState::Unsynced));
+                assert!(table.all(range(block + 1, 100), BlockState::Unsynced));
+                assert!(!table.all(range(0, 100), BlockState::Unsynced));
+            }
+        }
+    }
+
+    #[test]
+    fn runs_and_finds_agree_with_a_walk_at_every_boundary() {
+        let table = Table::new(80).unwrap();
+        for (start, end, state) in [
+            (0, 30, BlockState::Synced),
+            (30, 66, BlockState::Dirty),
+            (70, 71, BlockState::Reading),
+        ] {
+            for block in range(start, end).iter() {
+                table.set(block, state);
+            }
+        }
+        let all =
+            [BlockState::Unsynced, BlockState::Reading, BlockState::Synced, BlockState::Dirty];
+        for start in 0..=80 {
+            for end in start..=80 {
+                for state in all {
+                    let walk: Vec<_> =
+                        range(start, end).iter().map(|block| table.get(block) == state).collect();
+                    let found =
+                        walk.iter().position(|&is| is).map(|at| BlockIndex(start + at as u64));
+                    assert_eq!(table.find(range(start, end), state), found);
+                    assert_eq!(table.all(range(start, end), state), !walk.contains(&false));
+                    let run = walk.iter().take_while(|&&is| is).count() as u64;
+                    assert_eq!(table.run(range(start, end), state), range(start, start + run));
+                }
+            }
+        }
+    }
+}
