@@ -187,6 +187,11 @@ impl CaptureQueue {
         }
     }
 
+    /// True if no record is waiting.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Bytes of payload memory in use.
     pub fn used(&self) -> u64 {
         self.arena.used()

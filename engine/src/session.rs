@@ -264,6 +264,11 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.dispatch())
     }
 
+    /// True if [`Session::drain`] has a record to give. One drainer at a time.
+    pub fn has_records(&self) -> bool {
+        self.locked(|core| !core.state.queue.is_empty())
+    }
+
     /// The next record, if its payload has at most `payload_room` bytes. One drainer at a time.
     pub fn drain(&self, payload_room: u64) -> Step<Drained> {
         self.locked(|core| core.drain(payload_room))

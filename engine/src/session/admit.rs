@@ -15,6 +15,8 @@ pub enum Urgency {
     MayWait,
     /// It must never be held: a paging-file write, or one whose caller cannot wait (rule HANG).
     MustNotWait,
+    /// Its payload cannot be read: it goes through uncaptured.
+    Uncapturable,
 }
 
 /// What to do with a write.
@@ -96,6 +98,7 @@ impl<W> Core<'_, W> {
             return self.pass(write, extent, inside);
         };
         match self.state.phase {
+            _ if urgency == Urgency::Uncapturable => return self.pass(write, extent, blocks),
             Phase::Passing | Phase::Stopped => return self.pass(write, extent, blocks),
             Phase::Starting => {}
             Phase::Capturing if extent.len() > self.shared.config.write_bytes => {
@@ -114,7 +117,7 @@ impl<W> Core<'_, W> {
         }
         match urgency {
             Urgency::MayWait => self.keep(write, extent, blocks, false),
-            Urgency::MustNotWait => self.pass(write, extent, blocks),
+            Urgency::MustNotWait | Urgency::Uncapturable => self.pass(write, extent, blocks),
         }
     }
 
