@@ -1,0 +1,51 @@
+//! Load and unload.
+
+use wdk_sys::{
+    DRIVER_OBJECT, NT_SUCCESS, NTSTATUS, PCUNICODE_STRING, ULONG, WDF_DRIVER_CONFIG, WDF_NO_HANDLE,
+    WDF_NO_OBJECT_ATTRIBUTES, WDFDRIVER,
+};
+
+use crate::filter;
+use crate::framework::wdf;
+use crate::globals;
+
+/// Called by the framework's entry stub, once, at PASSIVE_LEVEL.
+///
+/// # Safety
+/// Only the framework's entry stub calls this, with the I/O manager's arguments.
+// SAFETY: the entry stub looks for exactly this name; no other crate exports it.
+#[unsafe(export_name = "DriverEntry")]
+pub unsafe extern "system" fn driver_entry(
+    driver: &mut DRIVER_OBJECT,
+    registry_path: PCUNICODE_STRING,
+) -> NTSTATUS {
+    if let Err(status) = globals::create() {
+        return status;
+    }
+    let mut config = WDF_DRIVER_CONFIG {
+        Size: size_of::<WDF_DRIVER_CONFIG>() as ULONG,
+        EvtDriverDeviceAdd: Some(filter::evt_device_add),
+        EvtDriverUnload: Some(evt_driver_unload),
+        ..WDF_DRIVER_CONFIG::default()
+    };
+    // SAFETY: `driver` and `registry_path` are the I/O manager's, `config` outlives the call.
+    let status = unsafe {
+        wdf!(
+            WdfDriverCreate,
+            driver,
+            registry_path,
+            WDF_NO_OBJECT_ATTRIBUTES,
+            &raw mut config,
+            WDF_NO_HANDLE.cast::<WDFDRIVER>(),
+        )
+    };
+    if !NT_SUCCESS(status) {
+        globals::destroy();
+    }
+    status
+}
+
+/// `EvtDriverUnload`: every device is gone. PASSIVE_LEVEL.
+extern "C" fn evt_driver_unload(_driver: WDFDRIVER) {
+    globals::destroy();
+}

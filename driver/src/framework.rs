@@ -1,0 +1,17 @@
+//! Safe wrappers over the framework (KMDF) functions that the driver uses.
+//!
+//! KMDF owns driver and device objects, attachment, PnP, power, and the control device with its queues. The
+//! write path does not pass through it: see [`filter`](crate::filter).
+
+pub mod device;
+pub mod queue;
+pub mod request;
+
+/// Calls a framework function. The framework's table has every function that the driver uses since
+/// KMDF 1.15, so each call finds its entry.
+macro_rules! wdf {
+    ($name:ident $(, $argument:expr)* $(,)?) => {
+        wdk_sys::call_unsafe_wdf_function_binding!($name $(, $argument)*)
+    };
+}
+pub(crate) use wdf;

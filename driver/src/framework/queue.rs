@@ -1,0 +1,102 @@
+//! I/O queues.
+
+use core::ptr::null_mut;
+
+use wdk_sys::{
+    _WDF_IO_QUEUE_DISPATCH_TYPE as DispatchType, _WDF_TRI_STATE as TriState, NT_SUCCESS, NTSTATUS,
+    PFN_WDF_IO_QUEUE_IO_DEVICE_CONTROL, ULONG, WDF_IO_QUEUE_CONFIG, WDFDEVICE, WDFFILEOBJECT,
+    WDFQUEUE, WDFREQUEST,
+};
+
+use super::request::Request;
+use super::wdf;
+
+/// A queue of the control device.
+#[derive(Clone, Copy)]
+pub struct Queue(WDFQUEUE);
+
+// SAFETY: the framework synchronizes its objects.
+unsafe impl Send for Queue {}
+// SAFETY: as above.
+unsafe impl Sync for Queue {}
+
+impl Queue {
+    /// Makes the device's default queue, which presents one device control request after the other.
+    ///
+    /// # Safety
+    /// `device` is a framework device, and `handler` follows the framework's rules for it.
+    pub unsafe fn sequential(
+        device: WDFDEVICE,
+        handler: PFN_WDF_IO_QUEUE_IO_DEVICE_CONTROL,
+    ) -> Result<Self, NTSTATUS> {
+        let mut config = config(DispatchType::WdfIoQueueDispatchSequential);
+        config.DefaultQueue = 1;
+        config.EvtIoDeviceControl = handler;
+        // SAFETY: the caller's promise.
+        unsafe { Self::create(device, &mut config) }
+    }
+
+    /// Makes a queue that keeps requests until they are asked for, or their callers cancel them.
+    ///
+    /// # Safety
+    /// `device` is a framework device.
+    pub unsafe fn manual(device: WDFDEVICE) -> Result<Self, NTSTATUS> {
+        let mut config = config(DispatchType::WdfIoQueueDispatchManual);
+        // SAFETY: the caller's promise.
+        unsafe { Self::create(device, &mut config) }
+    }
+
+    /// Puts a request into this queue; gives it back if the queue does not take it.
+    pub fn forward(&self, request: Request) -> Result<(), (Request, NTSTATUS)> {
+        // SAFETY: we own the request; the queue is alive as long as the driver is loaded.
+        let status = unsafe { wdf!(WdfRequestForwardToIoQueue, request.handle(), self.0) };
+        if NT_SUCCESS(status) {
+            request.given_away();
+            return Ok(());
+        }
+        Err((request, status))
+    }
+
+    /// Takes the next request that came through the given file object.
+    pub fn take_for(&self, file: WDFFILEOBJECT) -> Option<Request> {
+        let mut request: WDFREQUEST = null_mut();
+        // SAFETY: both handles are alive; the request is written on success only.
+        let status =
+            unsafe { wdf!(WdfIoQueueRetrieveRequestByFileObject, self.0, file, &raw mut request) };
+        if !NT_SUCCESS(status) || request.is_null() {
+            return None;
+        }
+        // SAFETY: the framework has just made the request ours.
+        Some(unsafe { Request::new(request) })
+    }
+
+    /// # Safety
+    /// `device` is a framework device; the handlers in `config` follow the framework's rules.
+    unsafe fn create(
+        device: WDFDEVICE,
+        config: &mut WDF_IO_QUEUE_CONFIG,
+    ) -> Result<Self, NTSTATUS> {
+        let mut queue: WDFQUEUE = null_mut();
+        // SAFETY: the caller's promise; `config` is complete.
+        let status = unsafe {
+            wdf!(
+                WdfIoQueueCreate,
+                device,
+                core::ptr::from_mut(config),
+                wdk_sys::WDF_NO_OBJECT_ATTRIBUTES,
+                &raw mut queue
+            )
+        };
+        if NT_SUCCESS(status) { Ok(Self(queue)) } else { Err(status) }
+    }
+}
+
+/// What `WDF_IO_QUEUE_CONFIG_INIT` writes, for a device without power management.
+fn config(dispatch: DispatchType::Type) -> WDF_IO_QUEUE_CONFIG {
+    WDF_IO_QUEUE_CONFIG {
+        Size: size_of::<WDF_IO_QUEUE_CONFIG>() as ULONG,
+        DispatchType: dispatch,
+        PowerManaged: TriState::WdfFalse,
+        ..WDF_IO_QUEUE_CONFIG::default()
+    }
+}

@@ -1,0 +1,215 @@
+//! A write's IRP while it is ours, and the stack locations around us.
+//!
+//! The header macros (`IoGetCurrentIrpStackLocation`, `IoMarkIrpPending`, …) have no bindings; these are
+//! their documented effects.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use wdk_sys::ntddk::{FsRtlIsPagingFile, IofCallDriver, IofCompleteRequest};
+use wdk_sys::{
+    _IO_STACK_LOCATION, DO_BUFFERED_IO, DO_DIRECT_IO, IO_STACK_LOCATION, IRP, IRP_PAGING_IO,
+    METHOD_BUFFERED, NTSTATUS, PDEVICE_OBJECT, PIRP, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR,
+    SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
+};
+
+use super::mdl;
+
+/// A completion routine, as the I/O manager calls it.
+pub type CompletionRoutine = unsafe extern "C" fn(PDEVICE_OBJECT, PIRP, *mut c_void) -> NTSTATUS;
+
+/// An IRP that this driver owns: it was dispatched to us, and we have neither passed it on nor completed it.
+#[must_use = "an IRP that is neither sent nor completed hangs its caller"]
+#[derive(Debug)]
+pub struct OwnedIrp(NonNull<IRP>);
+
+// SAFETY: an IRP belongs to no thread; whoever has the value owns it.
+unsafe impl Send for OwnedIrp {}
+
+impl OwnedIrp {
+    /// Takes an IRP over.
+    ///
+    /// # Safety
+    /// The IRP has been dispatched to this driver and nobody else uses it.
+    pub unsafe fn new(irp: PIRP) -> Option<Self> {
+        NonNull::new(irp).map(Self)
+    }
+
+    /// First byte and number of bytes of a write or read.
+    pub fn extent(&self) -> (i64, u32) {
+        // SAFETY: our stack location is valid while we own the IRP.
+        let parameters = unsafe { (*self.current()).Parameters };
+        // SAFETY: reads and writes share this layout, and the IRP is one of the two.
+        let write = unsafe { parameters.Write };
+        // SAFETY: every bit pattern of the union is a whole number.
+        (unsafe { write.ByteOffset.QuadPart }, write.Length)
+    }
+
+    /// The system address of the IRP's data, if it has at least `len` bytes. IRQL <= DISPATCH_LEVEL.
+    pub fn payload(&self, device_flags: u32, len: usize) -> Option<NonNull<u8>> {
+        let irp = self.0.as_ptr();
+        // SAFETY: we own the IRP.
+        let list = unsafe { (*irp).MdlAddress };
+        if !list.is_null() {
+            // SAFETY: the IRP's own MDL, whose pages its creator has locked.
+            let (address, available) = unsafe { mdl::system_address(list) }?;
+            return (available >= len).then_some(address);
+        }
+        if device_flags & DO_BUFFERED_IO == 0 || device_flags & DO_DIRECT_IO != 0 {
+            return None;
+        }
+        // SAFETY: for buffered I/O the union holds the system buffer, as long as the request.
+        NonNull::new(unsafe { (*irp).AssociatedIrp.SystemBuffer }.cast())
+    }
+
+    /// True for a write to a paging file, which must never wait. IRQL <= DISPATCH_LEVEL.
+    pub fn is_paging_file(&self) -> bool {
+        // SAFETY: we own the IRP.
+        let flags = unsafe { (*self.0.as_ptr()).Flags };
+        // SAFETY: our stack location is valid while we own the IRP.
+        let file = unsafe { (*self.current()).FileObject };
+        // SAFETY: the IRP references its file object.
+        flags & IRP_PAGING_IO != 0 && !file.is_null() && unsafe { FsRtlIsPagingFile(file) } != 0
+    }
+
+    /// Marks the IRP pending: from here on its dispatch routine has to return `STATUS_PENDING`.
+    pub fn mark_pending(&self) {
+        // SAFETY: our stack location is valid while we own the IRP.
+        let location = unsafe { &mut *self.current() };
+        location.Control |= SL_PENDING_RETURNED as u8;
+    }
+
+    /// The control code of a device control request, and the first eight bytes of its input buffer if
+    /// it is buffered and has that many.
+    pub fn control(&self) -> (u32, Option<[u8; 8]>) {
+        // SAFETY: our stack location is valid while we own the IRP.
+        let parameters = unsafe { (*self.current()).Parameters };
+        // SAFETY: the IRP is a device control request.
+        let control = unsafe { parameters.DeviceIoControl };
+        // SAFETY: we own the IRP.
+        let buffer = unsafe { (*self.0.as_ptr()).AssociatedIrp };
+        // SAFETY: a union of pointers and a number; looked at only if it is a pointer to a buffer.
+        let buffer = unsafe { buffer.SystemBuffer };
+        let buffered = control.IoControlCode & 3 == METHOD_BUFFERED;
+        if !buffered || buffer.is_null() || control.InputBufferLength < 8 {
+            return (control.IoControlCode, None);
+        }
+        // SAFETY: the I/O manager copied `InputBufferLength` bytes there.
+        (control.IoControlCode, Some(unsafe { buffer.cast::<[u8; 8]>().read_unaligned() }))
+    }
+
+    /// Completes the IRP with `status`. For one that was not marked pending.
+    pub fn complete(self, status: NTSTATUS) -> NTSTATUS {
+        let irp = self.0.as_ptr();
+        // SAFETY: we own the IRP.
+        let outcome = unsafe { &mut (*irp).IoStatus };
+        outcome.__bindgen_anon_1.Status = status;
+        outcome.Information = 0;
+        // SAFETY: we own the IRP and forget it.
+        unsafe { IofCompleteRequest(irp, 0) };
+        status
+    }
+
+    /// Sends the IRP to `device` as it came to us, and has `routine` called when it completes.
+    pub fn send(
+        self,
+        device: PDEVICE_OBJECT,
+        routine: CompletionRoutine,
+        context: *mut c_void,
+    ) -> NTSTATUS {
+        let irp = self.0.as_ptr();
+        // SAFETY: our stack location is valid while we own the IRP.
+        let mut next = unsafe { *self.current() };
+        next.Control = 0;
+        next.CompletionRoutine = None;
+        next.Context = core::ptr::null_mut();
+        // SAFETY: IRPs that reach a filter have a location for each device below it.
+        let location = unsafe { self.current().sub(1) };
+        // SAFETY: as above.
+        unsafe { location.write(next) };
+        // SAFETY: `location` is the next one, and stays ours until the IRP is sent.
+        unsafe { set_completion(location, routine, context) };
+        // SAFETY: the next location is set up; after this the IRP is not ours.
+        unsafe { IofCallDriver(device, irp) }
+    }
+
+    fn current(&self) -> *mut IO_STACK_LOCATION {
+        // SAFETY: we own the IRP.
+        unsafe { current_location(self.0.as_ptr()) }
+    }
+}
+
+/// Gives our stack location up, so that the next driver gets it as it came to us: what
+/// `IoSkipCurrentIrpStackLocation` does, which is a macro.
+///
+/// # Safety
+/// The IRP has been dispatched to this driver, which passes it on right after.
+pub unsafe fn skip_location(irp: PIRP) {
+    // SAFETY: the caller owns the IRP.
+    let irp = unsafe { &mut *irp };
+    irp.CurrentLocation = irp.CurrentLocation.wrapping_add(1);
+    // SAFETY: outside of completion ports the overlay is the union's active part.
+    let overlay = unsafe { &mut irp.Tail.Overlay.__bindgen_anon_2 };
+    // SAFETY: as above.
+    let current = unsafe { &mut overlay.__bindgen_anon_1.CurrentStackLocation };
+    *current = current.wrapping_add(1);
+}
+
+/// How an IRP ended, for a completion routine.
+pub struct Completed(NonNull<IRP>);
+
+impl Completed {
+    /// Looks at the IRP that a completion routine was called with.
+    ///
+    /// # Safety
+    /// Called from a completion routine, with its IRP.
+    pub unsafe fn new(irp: PIRP) -> Option<Self> {
+        NonNull::new(irp).map(Self)
+    }
+
+    /// Its final status.
+    pub fn status(&self) -> NTSTATUS {
+        // SAFETY: the IRP is valid until the completion routine returns.
+        let block = unsafe { (*self.0.as_ptr()).IoStatus };
+        // SAFETY: on completion the union holds the status.
+        unsafe { block.__bindgen_anon_1.Status }
+    }
+
+    /// Passes the mark "pending" up, as a completion routine that lets completion go on has to.
+    pub fn propagate_pending(&self) {
+        // SAFETY: the IRP is valid until the completion routine returns.
+        if unsafe { (*self.0.as_ptr()).PendingReturned } == 0 {
+            return;
+        }
+        // SAFETY: as above.
+        let location = unsafe { current_location(self.0.as_ptr()) };
+        // SAFETY: the routine was set for our location, which is the current one now.
+        unsafe { (*location).Control |= SL_PENDING_RETURNED as u8 };
+    }
+}
+
+/// The stack location that is current: our own, while the IRP is ours.
+pub(super) unsafe fn current_location(irp: PIRP) -> *mut _IO_STACK_LOCATION {
+    // SAFETY: the caller owns the IRP or is in its completion routine.
+    let tail = unsafe { &(*irp).Tail };
+    // SAFETY: outside of completion ports the overlay is the union's active part.
+    let overlay = unsafe { &tail.Overlay.__bindgen_anon_2 };
+    // SAFETY: as above.
+    unsafe { overlay.__bindgen_anon_1.CurrentStackLocation }
+}
+
+/// Has `routine` called when the IRP of `location` completes, however it ends.
+///
+/// # Safety
+/// `location` belongs to an IRP that the caller is about to send.
+pub(super) unsafe fn set_completion(
+    location: *mut IO_STACK_LOCATION,
+    routine: CompletionRoutine,
+    context: *mut c_void,
+) {
+    // SAFETY: the caller's own location.
+    let location = unsafe { &mut *location };
+    location.CompletionRoutine = Some(routine);
+    location.Context = context;
+    location.Control = (SL_INVOKE_ON_SUCCESS | SL_INVOKE_ON_ERROR | SL_INVOKE_ON_CANCEL) as u8;
+}

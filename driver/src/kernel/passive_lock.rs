@@ -1,0 +1,33 @@
+//! A value behind a lock that its users wait for: PASSIVE_LEVEL only.
+
+use core::cell::UnsafeCell;
+
+use super::event::Event;
+
+/// Storage for a `T` that one thread uses at a time, and may wait while it does.
+pub struct PassiveLock<T> {
+    /// Signalled while nobody holds the lock.
+    free: Event,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: `with` gives the value to one caller at a time.
+unsafe impl<T: Send> Send for PassiveLock<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for PassiveLock<T> {}
+
+impl<T> PassiveLock<T> {
+    /// Protects `value`; `None` if there is no memory for the lock.
+    pub fn new(value: T) -> Option<Self> {
+        Some(Self { free: Event::new(true)?, value: UnsafeCell::new(value) })
+    }
+
+    /// Calls `f` with the value. PASSIVE_LEVEL. `f` must not take this lock.
+    pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.free.wait();
+        // SAFETY: the event lets one thread through until it is set again.
+        let result = f(unsafe { &mut *self.value.get() });
+        self.free.set();
+        result
+    }
+}

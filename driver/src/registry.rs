@@ -1,0 +1,71 @@
+//! The volumes that the driver sits on. PASSIVE_LEVEL throughout.
+
+use alloc::vec::Vec;
+
+use snapless_wire::id::SessionId;
+use snapless_wire::ioctl::DeviceName;
+use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_FOUND, WDFFILEOBJECT};
+
+use crate::kernel::passive_lock::PassiveLock;
+use crate::kernel::shared::Shared;
+use crate::session::Session;
+use crate::volume::Volume;
+
+/// Every volume with our filter on it.
+pub struct Registry {
+    volumes: PassiveLock<Vec<Shared<Volume>>>,
+}
+
+impl Registry {
+    /// An empty registry; `None` if there is no memory.
+    pub fn new() -> Option<Self> {
+        Some(Self { volumes: PassiveLock::new(Vec::new())? })
+    }
+
+    /// Adds a volume.
+    pub fn add(&self, volume: Shared<Volume>) -> Result<(), NTSTATUS> {
+        self.volumes.with(|volumes| {
+            volumes.try_reserve(1).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+            volumes.push(volume);
+            Ok(())
+        })
+    }
+
+    /// Forgets a volume.
+    pub fn remove(&self, volume: &Volume) {
+        self.volumes.with(|volumes| {
+            volumes.retain(|known| !core::ptr::eq(known.as_ptr(), volume));
+        });
+    }
+
+    /// The volumes of this moment.
+    pub fn volumes(&self) -> Result<Vec<Shared<Volume>>, NTSTATUS> {
+        self.volumes.with(|volumes| {
+            let mut copy = Vec::new();
+            copy.try_reserve_exact(volumes.len()).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+            copy.extend(volumes.iter().cloned());
+            Ok(copy)
+        })
+    }
+
+    /// The volume with this device name.
+    pub fn by_name(&self, name: &DeviceName) -> Result<Shared<Volume>, NTSTATUS> {
+        self.find(|volume| {
+            volume.device_name().is_ok_and(|own| own.matches(name)).then(|| volume.clone())
+        })
+    }
+
+    /// The volume and the session with this identity.
+    pub fn by_session(&self, id: SessionId) -> Result<(Shared<Volume>, Shared<Session>), NTSTATUS> {
+        self.find(|volume| volume.session(id).map(|session| (volume.clone(), session)))
+    }
+
+    /// The session that this file object claims.
+    pub fn by_claimant(&self, claimant: WDFFILEOBJECT) -> Result<Shared<Session>, NTSTATUS> {
+        self.find(|volume| volume.session_claimed_by(claimant))
+    }
+
+    fn find<T>(&self, mut look: impl FnMut(&Shared<Volume>) -> Option<T>) -> Result<T, NTSTATUS> {
+        self.volumes()?.iter().find_map(&mut look).ok_or(STATUS_NOT_FOUND)
+    }
+}

@@ -1,0 +1,51 @@
+//! The engine's host: spin lock, clocks, and an event for each worker.
+
+use snapless_engine::{Host, Tick, Worker};
+
+use super::Write;
+use crate::kernel::event::Event;
+use crate::kernel::spin_lock::SpinLock;
+use crate::kernel::time;
+
+/// Lends the engine a Windows kernel.
+pub struct KernelHost {
+    sweep: Event,
+    hold: Event,
+    dispatch: Event,
+    drain: Event,
+}
+
+impl KernelHost {
+    /// Makes the events; `None` if there is no memory.
+    pub fn new() -> Option<Self> {
+        let event = || Event::new(false);
+        Some(Self { sweep: event()?, hold: event()?, dispatch: event()?, drain: event()? })
+    }
+
+    /// The event that [`Host::wake`] sets for a worker.
+    pub fn event(&self, worker: Worker) -> &Event {
+        match worker {
+            Worker::Sweep => &self.sweep,
+            Worker::Hold => &self.hold,
+            Worker::Dispatch => &self.dispatch,
+            Worker::Drain => &self.drain,
+        }
+    }
+}
+
+impl Host for KernelHost {
+    type Write = Write;
+    type Mutex<T> = SpinLock<T>;
+
+    fn now(&self) -> Tick {
+        Tick(time::uptime())
+    }
+
+    fn clock(&self) -> u64 {
+        time::system_time()
+    }
+
+    fn wake(&self, worker: Worker) {
+        self.event(worker).set();
+    }
+}

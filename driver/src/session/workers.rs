@@ -1,0 +1,183 @@
+//! The session's threads: sweep, hold, dispatch, and the one that answers drains.
+//!
+//! Each asks the engine what to do, does it, and waits for the engine's wake-up when there is nothing. They end
+//! when the session is stopped.
+
+use core::ptr::null;
+use core::sync::atomic::Ordering;
+
+use snapless_engine::{Host, Read, Step, Tick, Worker};
+use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
+
+use super::Session;
+use crate::kernel::log;
+use crate::kernel::lower::Reader;
+use crate::kernel::passive_lock::PassiveLock;
+use crate::kernel::shared::Shared;
+use crate::kernel::thread::{Run, Thread};
+use crate::volume::Volume;
+
+/// How long writes that were under way when the session was asked for may take before the session gives
+/// up, in ticks: 10 s. Until then writes that arrive are held.
+const START_LIMIT: u64 = 10_000 * Tick::PER_MS;
+/// Longest read of sweep and hold, in bytes: a block of the largest size.
+const READ_MAX: usize = 4 << 20;
+
+/// The threads of a session.
+pub struct SessionThreads {
+    threads: [Option<Thread>; 4],
+}
+
+impl SessionThreads {
+    /// Starts all threads. The dispatch thread turns interception on as its first act.
+    ///
+    /// # Errors
+    /// `STATUS_INSUFFICIENT_RESOURCES`, or what starting a thread gave; then none is left.
+    pub fn start(session: &Shared<Session>, volume: &Shared<Volume>) -> Result<Self, NTSTATUS> {
+        let mut threads = Self { threads: [None, None, None, None] };
+        let started = threads.try_start(session, volume);
+        if started.is_err() {
+            session.stop();
+            threads.join();
+            return started.map(|()| Self { threads: [None, None, None, None] });
+        }
+        Ok(threads)
+    }
+
+    /// Waits until every thread has ended. The session has to be stopped.
+    pub fn join(self) {
+        for thread in self.threads.into_iter().flatten() {
+            thread.join();
+        }
+    }
+
+    fn try_start(
+        &mut self,
+        session: &Shared<Session>,
+        volume: &Shared<Volume>,
+    ) -> Result<(), NTSTATUS> {
+        let out_of_memory = STATUS_INSUFFICIENT_RESOURCES;
+        let reading = |worker| {
+            let reader = Reader::new(session.lower, &session.queue_mdl, READ_MAX)?;
+            let reader = PassiveLock::new(reader)?;
+            Shared::new(Reading { session: session.clone(), worker, reader })
+        };
+        // Everything is allocated before anything runs.
+        let sweep = reading(Worker::Sweep).ok_or(out_of_memory)?;
+        let hold = reading(Worker::Hold).ok_or(out_of_memory)?;
+        let drain = Shared::new(Draining { session: session.clone() }).ok_or(out_of_memory)?;
+        let dispatch = Dispatching { session: session.clone(), volume: volume.clone() };
+        let dispatch = Shared::new(dispatch).ok_or(out_of_memory)?;
+        let [a, b, c, d] = &mut self.threads;
+        *a = Some(Thread::start(sweep)?);
+        *b = Some(Thread::start(hold)?);
+        *c = Some(Thread::start(drain)?);
+        *d = Some(Thread::start(dispatch)?);
+        Ok(())
+    }
+}
+
+/// The sweep thread or the hold thread.
+struct Reading {
+    session: Shared<Session>,
+    worker: Worker,
+    reader: PassiveLock<Reader>,
+}
+
+impl Run for Reading {
+    fn run(context: &Shared<Self>) {
+        let session = &context.session;
+        context.reader.with(|reader| {
+            loop {
+                let step = match context.worker {
+                    Worker::Hold => session.engine.hold(),
+                    _ => session.engine.sweep(),
+                };
+                match step {
+                    Step::Do(read) => session.read(reader, read),
+                    Step::Wait(until) => session.wait(context.worker, until),
+                    Step::Ended => return,
+                }
+            }
+        });
+    }
+}
+
+/// The thread that answers drains.
+struct Draining {
+    session: Shared<Session>,
+}
+
+impl Run for Draining {
+    fn run(context: &Shared<Self>) {
+        let session = &context.session;
+        while !session.is_stopped() {
+            session.answer_drains();
+            session.wait(Worker::Drain, None);
+        }
+        session.end_drains();
+    }
+}
+
+/// The dispatch thread, which also brings the session to its volume and takes it away.
+struct Dispatching {
+    session: Shared<Session>,
+    volume: Shared<Volume>,
+}
+
+impl Run for Dispatching {
+    fn run(context: &Shared<Self>) {
+        let Self { session, volume } = &**context;
+        let give_up_at = session.engine.host().now().after(START_LIMIT);
+        // Interception on; then wait for every write that was already below us (rule T0).
+        volume.gate.change(session.as_ptr(), || session.while_starting(give_up_at));
+        session.engine.begin();
+        loop {
+            match session.engine.dispatch() {
+                Step::Do(submission) => session.carry_out(submission),
+                Step::Wait(until) => session.wait(Worker::Dispatch, until),
+                Step::Ended => break,
+            }
+        }
+        // Interception off; then wait for every write that still knows this session.
+        volume.gate.change(null(), || {});
+    }
+}
+
+impl Session {
+    fn read(&self, reader: &mut Reader, read: Read) {
+        let (extent, memory) = (read.extent(), read.memory());
+        let result = reader.read(&self.queue_mdl, extent.offset(), memory.offset(), extent.len());
+        if let Err(status) = result {
+            log::number(c"read failed, volume offset", extent.offset());
+            log::number(c"  with status", u64::from(status.cast_unsigned()));
+        }
+        self.engine.read_done(read, result.is_ok());
+    }
+
+    fn wait(&self, worker: Worker, until: Option<Tick>) {
+        let event = self.engine.host().event(worker);
+        match until {
+            None => event.wait(),
+            Some(until) => {
+                // Woken or due: either way the engine is asked again.
+                let _ = event.wait_for(until.since(self.engine.host().now()));
+            }
+        }
+    }
+
+    /// Looks after the writes held since interception is on, while older ones still have to complete.
+    fn while_starting(&self, give_up_at: Tick) {
+        if self.engine.host().now() >= give_up_at && !self.is_stopped() {
+            log::line(
+                c"a write that was under way at the start does not complete: session given up",
+            );
+            self.failed.store(true, Ordering::Relaxed);
+            self.engine.stop();
+        }
+        // Releases held writes once the session is stopped; gives nothing before.
+        while let Step::Do(submission) = self.engine.dispatch() {
+            self.carry_out(submission);
+        }
+    }
+}
