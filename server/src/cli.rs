@@ -1,0 +1,161 @@
+//! The command line: what an administrator types.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use snapless_wire::id::{SessionId, VolumeGuid};
+
+use crate::timeline::At;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed; the message says what happened, to what, and what to do
+  2    the command line is wrong
+  3    the point cannot be restored; the message names the nearest ones
+  4    damage was found
+  130  stopped by Ctrl-C or SIGTERM; nothing half done is left";
+
+/// Receives, stores, restores and verifies the streams of protected volumes.
+#[derive(Parser, Debug)]
+#[command(name = "snapless-server", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Listen for services and store what they send.
+    Serve(Serve),
+    /// Write the image of one instant to a file or a block device.
+    Restore(Restore),
+    /// Show volumes, sessions, and what can be restored.
+    List(List),
+    /// Read everything and check every checksum.
+    Verify(Verify),
+}
+
+/// `serve`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Prints `listening on ADDRESS` when it is ready. Stops cleanly on Ctrl-C or SIGTERM.
+RUST_LOG=warn|info|debug sets how much it says on standard error.
+
+Examples:
+  snapless-server serve --listen 0.0.0.0:7711 --repository /srv/snapless
+  snapless-server serve --listen 127.0.0.1:0 --repository ./repository")]
+pub struct Serve {
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+    /// Directory of the repository; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+}
+
+/// `restore`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Works while the server runs. A file is written beside the target and renamed when it is whole.
+
+Examples:
+  snapless-server restore --repository /srv/snapless --volume 71a27cdd-812a-11d0-bec7-08002be2092f \\
+      --at latest --to volume.img
+  snapless-server restore --repository /srv/snapless --volume 71a27cdd-812a-11d0-bec7-08002be2092f \\
+      --at 2026-11-23T14:00:00Z --to /dev/sdx --force")]
+pub struct Restore {
+    /// Directory of the repository.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+    /// The volume, as `list` shows it.
+    #[arg(long, value_name = "GUID", value_parser = volume)]
+    pub volume: VolumeGuid,
+    /// The session; without it, the newest one that had begun at the asked time.
+    #[arg(long, value_name = "ID", value_parser = session)]
+    pub session: Option<SessionId>,
+    /// The instant: t0 (as the session began), latest, or an RFC 3339 time.
+    #[arg(long, value_name = "t0|latest|TIME")]
+    pub at: At,
+    /// The image file, or a block device that is long enough.
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// Overwrite the file or the device.
+    #[arg(long)]
+    pub force: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `list`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Shows what has been acknowledged; works while the server runs.
+
+Examples:
+  snapless-server list --repository /srv/snapless
+  snapless-server list --repository /srv/snapless --json")]
+pub struct List {
+    /// Directory of the repository.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `verify`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Reads everything that has been acknowledged; works while the server runs. Exit code 4 if there is damage.
+
+Examples:
+  snapless-server verify --repository /srv/snapless")]
+pub struct Verify {
+    /// Directory of the repository.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+const WANT_GUID: &str = "want a GUID such as 71a27cdd-812a-11d0-bec7-08002be2092f";
+
+fn volume(text: &str) -> Result<VolumeGuid, &'static str> {
+    VolumeGuid::parse(text).filter(|volume| !volume.is_nil()).ok_or(WANT_GUID)
+}
+
+fn session(text: &str) -> Result<SessionId, &'static str> {
+    SessionId::parse(text).filter(|session| !session.is_nil()).ok_or(WANT_GUID)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_instant_is_t0_latest_or_a_time() {
+        let parse = |at: &str| {
+            let line = ["snapless-server", "restore", "--repository", "r", "--to", "f"];
+            let rest = ["--volume", "71a27cdd-812a-11d0-bec7-08002be2092f", "--at", at];
+            Cli::try_parse_from(line.into_iter().chain(rest))
+        };
+        for good in ["t0", "latest", "2026-11-23T14:00:00.1234567Z", "2026-11-23T14:00:00+01:00"] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        let refused = parse("noon").unwrap_err().to_string();
+        assert!(refused.contains("RFC 3339"), "{refused}");
+    }
+}

@@ -1,0 +1,88 @@
+//! `snapless-server list`.
+
+use std::process::ExitCode;
+
+use crate::cli;
+use crate::error::Result;
+use crate::list::{Content, Session, Stream, Volume, list};
+use crate::repository::Repository;
+
+use super::{BAD, GOOD, POOR, bytes, on_signal, print_json};
+
+pub(super) fn run(args: &cli::List) -> Result<ExitCode> {
+    let stop = on_signal(|| {})?;
+    let repository = Repository::open(&args.repository)?;
+    let volumes = list(&repository, &stop)?;
+    if args.json {
+        print_json(&volumes)?;
+    } else {
+        print(&volumes);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(volumes: &[Volume]) {
+    if volumes.is_empty() {
+        anstream::println!("no volumes yet");
+    }
+    for volume in volumes {
+        anstream::println!("volume {}", volume.volume);
+        for session in &volume.sessions {
+            print_session(session);
+        }
+    }
+}
+
+fn print_session(session: &Session) {
+    anstream::println!("  session {}", session.session);
+    if let Some(shape) = &session.shape {
+        anstream::println!(
+            "    volume    {} ({} bytes), sectors of {}, blocks of {}",
+            bytes(shape.length),
+            shape.length,
+            shape.sector_size,
+            bytes(shape.block_size.into())
+        );
+    }
+    match &session.content {
+        Content::Empty => anstream::println!("    state     nothing acknowledged yet"),
+        Content::FirstSync(stream) => {
+            anstream::println!("    state     {POOR}first sync{POOR:#} {} %", percent(stream));
+            print_stream(stream);
+        }
+        Content::Gap(stream) => {
+            let since = stream.gap_since.as_deref().unwrap_or("its beginning");
+            anstream::println!("    state     {BAD}in a gap{BAD:#} since {since}");
+            print_stream(stream);
+        }
+        Content::Complete(stream) => {
+            anstream::println!("    state     {GOOD}complete{GOOD:#}");
+            print_stream(stream);
+        }
+        Content::Damaged { error } => {
+            anstream::println!("    state     {BAD}damaged{BAD:#}: {error}");
+        }
+    }
+}
+
+fn print_stream(stream: &Stream) {
+    let t0 = stream.t0.as_deref().unwrap_or("unknown: its record was never acknowledged");
+    let whole = if stream.t0_restorable { "" } else { " (cannot be restored)" };
+    anstream::println!("    t0        {t0}{whole}");
+    anstream::println!("    latest    {}", stream.latest.as_deref().unwrap_or("none yet"));
+    for points in &stream.points {
+        anstream::println!("    points    {} to {}", points.from, points.to);
+    }
+    anstream::println!(
+        "    stored    {}, {} records, {} epochs, {} gap(s)",
+        bytes(stream.stored_bytes),
+        stream.records,
+        stream.epochs,
+        stream.gaps
+    );
+}
+
+/// Whole per cent, rounded down: 100 means all.
+fn percent(stream: &Stream) -> u64 {
+    stream.blocks_known.saturating_mul(100) / stream.blocks.max(1)
+}

@@ -1,0 +1,34 @@
+//! A progress bar in bytes, with rate and time left, on standard error and only on a terminal.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar; a closed one leaves nothing on the screen.
+pub(super) struct Bar(ProgressBar);
+
+impl Bar {
+    /// A bar whose length comes with the first [`Self::set`].
+    pub(super) fn new(label: &'static str) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let template = "{msg} {bar:30} {percent:>3} %  {binary_bytes_per_sec}, {eta} left";
+        // The template is a constant; were it wrong, indicatif's own style would do.
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        bar.set_message(label);
+        Self(bar)
+    }
+
+    /// Shows how far it has come.
+    pub(super) fn set(&self, done: u64, total: u64) {
+        if self.0.length() != Some(total) {
+            self.0.set_length(total);
+        }
+        self.0.set_position(done);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,37 @@
+//! `snapless-server serve`.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::cli;
+use crate::error::{Error, Result};
+use crate::serve::Server;
+use crate::time;
+
+use super::on_signal;
+
+pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
+    begin_log();
+    let server = Server::bind(args.listen, &args.repository)?;
+    let stopper = server.stopper();
+    on_signal(move || stopper.stop())?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "listening on {}", server.address())
+        .and_then(|()| out.flush())
+        .map_err(Error::Report)?;
+    drop(out);
+    server.run();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Logs to standard error, one line each; `RUST_LOG` chooses how much.
+fn begin_log() {
+    let env = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(env)
+        .format(|out, record| {
+            let style = out.default_level_style(record.level());
+            let (time, level) = (time::to_text(time::now()), record.level());
+            writeln!(out, "{time} {style}{level:<5}{style:#} {}", record.args())
+        })
+        .init();
+}

@@ -1,0 +1,174 @@
+//! One connection, from its Hello to its end, on a thread of its own.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use log::{info, warn};
+use snapless_wire::frame::{FrameKind, Hello, Welcome};
+use zerocopy::IntoBytes;
+
+use crate::error::{Error, Result};
+use crate::format::session::SessionHeader;
+use crate::ingest::{Action, Chunk, Ingest};
+use crate::occupancy::{Cancel, Claim, Occupancy};
+use crate::repository::WritableRepository;
+use crate::stream::StreamState;
+use crate::time;
+use crate::transport::{Patience, Transport};
+use crate::writer::SessionWriter;
+
+/// What all connections of a server share.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Where streams are stored.
+    pub repository: Arc<WritableRepository>,
+    /// Who serves which session.
+    pub occupancy: Occupancy,
+    /// A segment that would grow past this is closed, in bytes.
+    pub segment_limit: u64,
+}
+
+/// An opened session. The writer goes before the claim, so that the next writer finds nothing open.
+struct Session {
+    writer: SessionWriter,
+    _claim: Claim,
+    /// For the log.
+    name: String,
+    milestones: Milestones,
+}
+
+/// What the log has been told of a stream's course.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Milestones {
+    base_complete: bool,
+    in_gap: bool,
+}
+
+/// Serves a connection until it ends, and says why it did.
+pub fn serve(host: &Host, mut transport: Transport, cancel: &Cancel) {
+    let begun = Instant::now();
+    let peer = transport.peer();
+    let mut session = None;
+    let mut ingest = Ingest::AwaitingHello;
+    let end = run(host, &mut transport, cancel, &mut ingest, &mut session);
+    let name = session
+        .as_ref()
+        .map_or_else(|| peer.to_string(), |session| format!("{peer}, {}", session.name));
+    // The session is free for a newcomer before the last words are said.
+    drop(session);
+    let seconds = begun.elapsed().as_secs();
+    match end {
+        Error::Closed => info!("{name}: closed by the service after {seconds} s"),
+        Error::Stopped => {
+            info!("{name}: closed, the server stops");
+            transport.refuse(&Error::Stopped);
+        }
+        Error::Network(_) => warn!("{name}: {end} after {seconds} s"),
+        _ => {
+            warn!("{name}: {end}");
+            transport.refuse(&end);
+        }
+    }
+}
+
+/// Runs the connection; returns why it ended.
+fn run(
+    host: &Host,
+    transport: &mut Transport,
+    cancel: &Cancel,
+    ingest: &mut Ingest,
+    session: &mut Option<Session>,
+) -> Error {
+    let mut payload = Vec::new();
+    loop {
+        let patience = if session.is_some() { Patience::Idle } else { Patience::Hello };
+        let step = transport.read(patience, &mut payload).and_then(|frame| {
+            match (ingest.frame(frame, &payload)?, &mut *session) {
+                (Action::Open(hello), slot) => {
+                    let (opened, state) = open(host, &hello, cancel)?;
+                    welcome(transport, &opened.writer, &state)?;
+                    ingest.begin(state);
+                    *slot = Some(opened);
+                    Ok(())
+                }
+                (Action::Store(chunks), Some(session)) => {
+                    store(transport, &mut session.writer, &chunks)?;
+                    session.milestones.tell(&session.name, ingest.state());
+                    Ok(())
+                }
+                // `Ingest` stores only after `begin`, which comes with the session.
+                (Action::Store(_), None) => Err(Error::Closed),
+            }
+        });
+        if let Err(error) = step {
+            return error;
+        }
+    }
+}
+
+fn open(host: &Host, hello: &Hello, cancel: &Cancel) -> Result<(Session, StreamState)> {
+    let header = SessionHeader::from_hello(hello, time::now()).ok_or(Error::TooManyBlocks)?;
+    let claim = host.occupancy.claim(hello.volume, hello.session, cancel)?;
+    let (writer, state) =
+        SessionWriter::open(&host.repository, &header, host.segment_limit, cancel.stop())?;
+    let name = format!("session {}", hello.session);
+    let milestones = Milestones::of(&state);
+    Ok((Session { writer, _claim: claim, name, milestones }, state))
+}
+
+fn welcome(transport: &mut Transport, writer: &SessionWriter, state: &StreamState) -> Result<()> {
+    let acknowledged = writer.acknowledged();
+    let header = writer.header();
+    info!(
+        "{}: volume {}, session {}, {} bytes; durable up to epoch {}, record {}{}",
+        transport.peer(),
+        header.volume,
+        header.session,
+        header.geometry.length(),
+        acknowledged.epoch,
+        acknowledged.seq,
+        if state.last().is_none() { " (new)" } else { "" }
+    );
+    let welcome = Welcome { durable_epoch: acknowledged.epoch, durable_seq: acknowledged.seq };
+    transport.write(FrameKind::Welcome, welcome.as_bytes())
+}
+
+/// Stores what came, and acknowledges every epoch that it ends, once it is durable.
+fn store(
+    transport: &mut Transport,
+    writer: &mut SessionWriter,
+    chunks: &[Chunk<'_>],
+) -> Result<()> {
+    for chunk in chunks {
+        writer.append(&chunk.frame, chunk.payload)?;
+        if let Some(acknowledge) = chunk.ends {
+            writer.commit(acknowledge.epoch, acknowledge.seq)?;
+            transport.write(FrameKind::Acknowledge, acknowledge.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+impl Milestones {
+    fn of(state: &StreamState) -> Self {
+        let timeline = state.timeline();
+        Self {
+            base_complete: timeline.coverage().known == timeline.coverage().total,
+            in_gap: timeline.open_gap_now().is_some(),
+        }
+    }
+
+    /// Logs what has changed.
+    fn tell(&mut self, name: &str, state: Option<&StreamState>) {
+        let Some(now) = state.map(Self::of) else { return };
+        match (self.in_gap, now.in_gap) {
+            (false, true) => warn!("{name}: a gap begins: writes are not captured"),
+            (true, false) => info!("{name}: the gap has ended: the stream is whole again"),
+            _ => {}
+        }
+        if now.base_complete && !self.base_complete {
+            info!("{name}: every block is here: the first sync is complete");
+        }
+        *self = now;
+    }
+}

@@ -1,0 +1,221 @@
+//! What can go wrong at the server, told so that an administrator can act on it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use snapless_wire::frame::FrameError;
+use snapless_wire::id::{SessionId, VolumeGuid};
+use snapless_wire::record::RecordError;
+
+use crate::format::FormatError;
+use crate::geometry::BLOCKS_MAX;
+use crate::stream::Violation;
+use crate::timeline::NotRestorable;
+
+/// The result of everything here that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every failure of the server and its tools.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused something about a file.
+    #[error("cannot {action} {}: {source}{}", .path.display(), hint(.source))]
+    File {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The directory is not a repository.
+    #[error(
+        "{} is not a Snapless repository: it has no repository.snapless; check --repository \
+         (`snapless-server serve` makes a new one in an empty directory)", .0.display()
+    )]
+    NotARepository(PathBuf),
+    /// The directory holds something else.
+    #[error(
+        "{} is not empty and not a Snapless repository: give serve an empty directory", .0.display()
+    )]
+    NotEmpty(PathBuf),
+    /// Another server writes to the repository.
+    #[error(
+        "{} is in use by another snapless-server: stop that one, or give this one a repository of \
+         its own", .0.display()
+    )]
+    Locked(PathBuf),
+    /// A file of the repository is damaged.
+    #[error("{} is damaged at byte {offset}: {why}; run `snapless-server verify`", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// How.
+        why: Damage,
+    },
+    /// No such volume.
+    #[error("no volume {volume} in the repository; there {}", names(.known))]
+    NoVolume {
+        /// The volume asked for.
+        volume: VolumeGuid,
+        /// The volumes there are.
+        known: Vec<VolumeGuid>,
+    },
+    /// No such session.
+    #[error("volume {volume} has no session {session}; see `snapless-server list`")]
+    NoSession {
+        /// The volume.
+        volume: VolumeGuid,
+        /// The session asked for.
+        session: SessionId,
+    },
+    /// The volume has no session at all.
+    #[error("volume {0} has no session yet; see `snapless-server list`")]
+    NoSessions(VolumeGuid),
+    /// The point cannot be restored.
+    #[error("session {session}: {why}")]
+    NotRestorable {
+        /// The session.
+        session: SessionId,
+        /// Why not, and what can be restored instead.
+        why: NotRestorable,
+    },
+    /// The target is there already.
+    #[error("{} exists: choose another name, or overwrite it with --force", .0.display())]
+    TargetExists(PathBuf),
+    /// The target is neither a file nor a block device.
+    #[error("{} is neither a file nor a block device: choose another target", .0.display())]
+    TargetKind(PathBuf),
+    /// The target device cannot hold the volume.
+    #[error("{} has {have} bytes, the volume has {need}: choose a larger device", .path.display())]
+    TargetTooShort {
+        /// The device.
+        path: PathBuf,
+        /// Its length.
+        have: u64,
+        /// The volume's length.
+        need: u64,
+    },
+    /// The server cannot listen.
+    #[error("cannot listen on {address}: {source}; choose another --listen address")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Network(#[source] io::Error),
+    /// The other end closed the connection.
+    #[error("the service closed the connection")]
+    Closed,
+    /// The other end stopped in the middle of a frame, or never began.
+    #[error("the service sent nothing for {0} seconds in the middle of a frame")]
+    Stalled(u64),
+    /// The other end sent bytes that are not a frame.
+    #[error("the service sent a bad frame: {0}")]
+    Frame(#[from] FrameError),
+    /// A frame came out of turn.
+    #[error("the service sent a {found} frame where {expected} was due")]
+    Turn {
+        /// What came.
+        found: &'static str,
+        /// What should have come.
+        expected: &'static str,
+    },
+    /// A frame holds bytes that are not records.
+    #[error("the service sent a bad record: {0}")]
+    Record(#[from] RecordError),
+    /// The stream breaks a rule.
+    #[error("the stream breaks a rule and was refused: {0}")]
+    Violation(#[from] Violation),
+    /// The volume is larger than the server handles.
+    #[error("the volume has more than {BLOCKS_MAX} blocks: protect it with a larger block size")]
+    TooManyBlocks,
+    /// The session is known with another shape.
+    #[error("session {0} is known with another length, sector or block size: start a new session")]
+    OtherGeometry(SessionId),
+    /// The session's earlier connection did not end in time.
+    #[error("session {0} is still served on an earlier connection: try again")]
+    SessionBusy(SessionId),
+    /// The server serves as many connections as it may.
+    #[error("the server already serves {0} connections, its limit: try again later")]
+    Full(usize),
+    /// A newer connection of the session took over.
+    #[error("a newer connection of the same session took over")]
+    Replaced,
+    /// Somebody asked to stop.
+    #[error("stopped on request")]
+    Stopped,
+    /// Ctrl-C cannot be watched.
+    #[error("cannot watch for Ctrl-C: {0}")]
+    Signals(#[from] ctrlc::Error),
+    /// The report could not be written.
+    #[error("cannot print the report: {0}")]
+    Report(#[source] io::Error),
+}
+
+/// What is wrong inside a file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// A fixed structure.
+    #[error("{0}")]
+    Format(#[from] FormatError),
+    /// An entry.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    /// An entry of another kind.
+    #[error("an entry is not of kind Records")]
+    Kind,
+    /// A record inside an entry.
+    #[error("{0}")]
+    Record(#[from] RecordError),
+    /// The stored stream breaks a rule.
+    #[error("{0}")]
+    Violation(#[from] Violation),
+    /// The file belongs to another session or place.
+    #[error("it belongs to another {0}")]
+    Foreign(&'static str),
+    /// What was acknowledged is not all there.
+    #[error("it ends here, but was acknowledged up to byte {0}")]
+    Truncated(u64),
+    /// An entry reaches past the acknowledged end.
+    #[error("an entry reaches past the acknowledged end at byte {0}")]
+    Overlong(u64),
+    /// The stream's end is not where the acknowledgement says.
+    #[error("the stream ends with record {0}, the acknowledgement names another")]
+    Acknowledgement(u64),
+}
+
+impl Error {
+    /// An error of the operating system about a file: `action` is a verb.
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { action, path: path.to_owned(), source }
+    }
+
+    /// Damage of a file of the repository.
+    pub(crate) fn damaged(path: &Path, offset: u64, why: impl Into<Damage>) -> Self {
+        Self::Damaged { path: path.to_owned(), offset, why: why.into() }
+    }
+}
+
+/// What to do about an error of the operating system, where that is not obvious.
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull => "; free some space there",
+        io::ErrorKind::PermissionDenied => "; check the permissions",
+        io::ErrorKind::ResourceBusy => "; is it mounted or in use?",
+        _ => "",
+    }
+}
+
+fn names(volumes: &[VolumeGuid]) -> String {
+    if volumes.is_empty() {
+        return "are none yet".to_owned();
+    }
+    let names: Vec<_> = volumes.iter().map(ToString::to_string).collect();
+    format!("is: {}", names.join(", "))
+}

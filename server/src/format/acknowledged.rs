@@ -1,0 +1,175 @@
+//! `acknowledged.snapless`: how far a session's stream has been acknowledged to the service.
+//!
+//! Written and made durable after the segment itself and before the acknowledgement leaves, so that the
+//! three never contradict: what stands here is durable, and what the service was told stands here. Readers see
+//! exactly this much. On reopening, the server cuts off whatever follows, but for whole epochs: those were
+//! durable and only their acknowledgement was missing.
+//!
+//! Two slots, a disk sector apart, are written in turn: a torn write spoils one and leaves the other.
+
+use snapless_wire::id::{EpochId, Seq};
+use zerocopy::little_endian::U64;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::segment::SegmentNumber;
+use super::{FormatError, Head, check, seal};
+
+/// The file's name.
+pub const ACKNOWLEDGED_FILE: &str = "acknowledged.snapless";
+/// Bytes of a slot.
+pub const SLOT_LEN: usize = 64;
+/// Bytes from one slot's start to the next one's: the largest common physical sector.
+pub const SLOT_STRIDE: usize = 4096;
+/// Bytes of the file.
+pub const ACKNOWLEDGED_LEN: usize = 2 * SLOT_STRIDE;
+
+const MAGIC: [u8; 8] = *b"SLACKED\0";
+const VERSION: u32 = 1;
+
+/// How far the stream has been acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Acknowledged {
+    /// Counts the writes of the file; the higher slot is the newer.
+    pub generation: u64,
+    /// The last acknowledged epoch; 0 before the first.
+    pub epoch: EpochId,
+    /// Its last record; 0 before the first.
+    pub seq: Seq,
+    /// The segment that holds its end; 0 before the first.
+    pub segment: SegmentNumber,
+    /// Where in that segment the epoch ends, in bytes from the file's start.
+    pub offset: u64,
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Raw {
+    head: Head,
+    generation: U64,
+    epoch: EpochId,
+    seq: Seq,
+    segment: U64,
+    offset: U64,
+    reserved: [u8; 4],
+    crc: [u8; 4],
+}
+
+const _: () = assert!(size_of::<Raw>() == SLOT_LEN);
+
+impl Acknowledged {
+    /// Nothing acknowledged yet.
+    pub const NOTHING: Self = Self {
+        generation: 1,
+        epoch: EpochId::new(0),
+        seq: Seq::new(0),
+        segment: SegmentNumber(0),
+        offset: 0,
+    };
+
+    /// The file's first content: [`Self::NOTHING`] in both slots, so that a slot that is not whole always
+    /// tells of damage.
+    pub fn new_file() -> Vec<u8> {
+        let mut file = vec![0; ACKNOWLEDGED_LEN];
+        for first in [Self { generation: 0, ..Self::NOTHING }, Self::NOTHING] {
+            let start = first.slot_offset();
+            file[start..start + SLOT_LEN].copy_from_slice(&first.to_slot());
+        }
+        file
+    }
+
+    /// A slot's bytes.
+    pub fn to_slot(self) -> [u8; SLOT_LEN] {
+        let raw = Raw {
+            head: Head::new(MAGIC, VERSION),
+            generation: U64::new(self.generation),
+            epoch: self.epoch,
+            seq: self.seq,
+            segment: U64::new(self.segment.0),
+            offset: U64::new(self.offset),
+            reserved: [0; 4],
+            crc: [0; 4],
+        };
+        let mut bytes: [u8; SLOT_LEN] = zerocopy::transmute!(raw);
+        seal(&mut bytes);
+        bytes
+    }
+
+    /// Where in the file this generation's slot begins.
+    pub fn slot_offset(&self) -> usize {
+        if self.generation.is_multiple_of(2) { SLOT_STRIDE } else { 0 }
+    }
+
+    /// The newest whole slot of a file's bytes.
+    ///
+    /// # Errors
+    /// The first slot's [`FormatError`] if neither is whole.
+    pub fn read(file: &[u8]) -> Result<Self, FormatError> {
+        match (Self::read_slot(file, 0), Self::read_slot(file, SLOT_STRIDE)) {
+            (Ok(a), Ok(b)) => Ok(if a.generation > b.generation { a } else { b }),
+            (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(one),
+            (Err(error), Err(_)) => Err(error),
+        }
+    }
+
+    /// Checks that the older slot is whole too, which only a write that was torn excuses.
+    ///
+    /// # Errors
+    /// The [`FormatError`] of the slot that is not whole.
+    pub fn check_older(self, file: &[u8]) -> Result<(), FormatError> {
+        Self::read_slot(file, SLOT_STRIDE - self.slot_offset()).map(|_| ())
+    }
+
+    fn read_slot(file: &[u8], start: usize) -> Result<Self, FormatError> {
+        let bytes = file.get(start..start + SLOT_LEN).ok_or(FormatError::Short)?;
+        check(bytes, MAGIC, VERSION)?;
+        let raw = Raw::read_from_bytes(bytes).map_err(|_| FormatError::Short)?;
+        Ok(Self {
+            generation: raw.generation.get(),
+            epoch: raw.epoch,
+            seq: raw.seq,
+            segment: SegmentNumber(raw.segment.get()),
+            offset: raw.offset.get(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second() -> Acknowledged {
+        Acknowledged {
+            generation: 2,
+            epoch: EpochId::new(3),
+            seq: Seq::new(4),
+            segment: SegmentNumber(5),
+            offset: 6,
+        }
+    }
+
+    #[test]
+    fn the_newer_slot_counts_and_a_torn_one_leaves_the_other() {
+        let mut file = Acknowledged::new_file();
+        assert_eq!(Acknowledged::read(&file), Ok(Acknowledged::NOTHING));
+        let start = second().slot_offset();
+        file[start..start + SLOT_LEN].copy_from_slice(&second().to_slot());
+        assert_eq!(Acknowledged::read(&file), Ok(second()));
+        assert_eq!(second().check_older(&file), Ok(()));
+        file[start + 20] ^= 1;
+        assert_eq!(Acknowledged::read(&file), Ok(Acknowledged::NOTHING));
+        file[0] ^= 1;
+        assert_eq!(second().check_older(&file), Err(FormatError::Magic));
+        assert_eq!(Acknowledged::NOTHING.check_older(&file), Err(FormatError::Checksum));
+        assert_eq!(Acknowledged::read(&file), Err(FormatError::Magic));
+        assert_eq!(Acknowledged::read(&file[..10]), Err(FormatError::Short));
+    }
+
+    #[test]
+    fn a_slot_is_pinned_byte_for_byte() {
+        let slot = second().to_slot();
+        assert_eq!(slot[..16], *b"SLACKED\0\x01\0\0\0\0\0\0\0");
+        for (at, value) in [(16, 2), (24, 3), (32, 4), (40, 5), (48, 6)] {
+            assert_eq!(slot[at..at + 8], u64::to_le_bytes(value));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The bytes of a repository, every structure in one place.
+//!
+//! ```text
+//! DIR/
+//!   repository.snapless              what this directory is                      repository.rs
+//!   lock                             held by the server that writes
+//!   volumes/<volume>/<session>/
+//!     session.snapless               geometry, identities; written once          session.rs
+//!     acknowledged.snapless          how far the stream has been acknowledged    acknowledged.rs
+//!     segment-00000001.slseg …       the stream                                  segment.rs
+//! ```
+//!
+//! Every fixed structure is little-endian, begins with an 8-byte magic and a version, and ends with the
+//! CRC-32C of all its bytes before. Nothing read from a file is used before `check` and the
+//! structure's own constructor accepted it.
+
+pub mod acknowledged;
+pub mod repository;
+pub mod segment;
+pub mod session;
+
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// How every fixed structure begins.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Head {
+    magic: [u8; 8],
+    version: U32,
+    /// Zero.
+    reserved: U32,
+}
+
+impl Head {
+    fn new(magic: [u8; 8], version: u32) -> Self {
+        Self { magic, version: U32::new(version), reserved: U32::ZERO }
+    }
+}
+
+/// Why bytes are not the structure that they should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FormatError {
+    /// The file is shorter than the structure.
+    #[error("it is too short")]
+    Short,
+    /// Another kind of file, or overwritten.
+    #[error("it does not begin as a Snapless file of this kind does")]
+    Magic,
+    /// Written by another release.
+    #[error("it has version {found}, this release reads version {known}: use a newer release")]
+    Version {
+        /// The version in the file.
+        found: u32,
+        /// The version that this release reads.
+        known: u32,
+    },
+    /// Damaged.
+    #[error("its checksum does not match: it was damaged")]
+    Checksum,
+    /// The checksum is right and the content is not.
+    #[error("its {0} makes no sense")]
+    Content(&'static str),
+}
+
+/// Writes the checksum into the last four bytes.
+fn seal(bytes: &mut [u8]) {
+    let (body, crc) = bytes.split_at_mut(bytes.len() - 4);
+    crc.copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+}
+
+/// Checks the head and the checksum of a structure that fills `bytes`.
+fn check(bytes: &[u8], magic: [u8; 8], version: u32) -> Result<(), FormatError> {
+    let (head, _) = Head::read_from_prefix(bytes).map_err(|_| FormatError::Short)?;
+    if head.magic != magic {
+        return Err(FormatError::Magic);
+    }
+    if head.version.get() != version {
+        return Err(FormatError::Version { found: head.version.get(), known: version });
+    }
+    let (body, crc) = bytes.split_last_chunk::<4>().ok_or(FormatError::Short)?;
+    if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
+        return Err(FormatError::Checksum);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_structure_passes_and_every_flipped_bit_is_found() {
+        let mut bytes = [0_u8; 64];
+        bytes[..8].copy_from_slice(b"SLTEST\0\0");
+        bytes[8] = 1;
+        seal(&mut bytes);
+        assert_eq!(check(&bytes, *b"SLTEST\0\0", 1), Ok(()));
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(check(&damaged, *b"SLTEST\0\0", 1).is_err(), "bit {bit}");
+        }
+        assert_eq!(
+            check(&bytes, *b"SLTEST\0\0", 2),
+            Err(FormatError::Version { found: 1, known: 2 })
+        );
+        assert_eq!(check(&bytes[..8], *b"SLTEST\0\0", 1), Err(FormatError::Short));
+    }
+}

@@ -1,0 +1,131 @@
+//! `segment-NNNNNNNN.slseg`: a stretch of a session's stream.
+//!
+//! A header of [`SEGMENT_HEADER_LEN`] bytes, then entries. An entry is a wire frame of kind Records with its
+//! records byte for byte as the service sent them; a frame in which an epoch ends before its last record is
+//! stored as several, so that no entry reaches from one epoch into the next and the stream can be cut after
+//! any epoch. Segments are numbered from 1 without holes. An entry never crosses segments; an epoch may.
+
+use snapless_wire::id::{SessionId, VolumeGuid};
+use zerocopy::little_endian::U64;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{FormatError, Head, check, seal};
+
+/// Bytes of a segment's header.
+pub const SEGMENT_HEADER_LEN: usize = 64;
+/// A segment that would grow past this is closed and a new one begun, in bytes.
+pub const SEGMENT_LIMIT_BYTES: u64 = 256 << 20;
+
+const MAGIC: [u8; 8] = *b"SLSEGMT\0";
+const VERSION: u32 = 1;
+
+/// A segment's number within its session, from 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SegmentNumber(pub u64);
+
+impl SegmentNumber {
+    /// The first segment.
+    pub const FIRST: Self = Self(1);
+
+    /// The number after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The name of the segment's file.
+    pub fn file_name(self) -> String {
+        format!("segment-{:08}.slseg", self.0)
+    }
+
+    /// The number in a file name; `None` for any other file.
+    pub fn from_file_name(name: &str) -> Option<Self> {
+        let digits = name.strip_prefix("segment-")?.strip_suffix(".slseg")?;
+        let number = Self(digits.parse().ok()?);
+        (number.file_name() == name && number.0 > 0).then_some(number)
+    }
+}
+
+/// The head of one segment: which part of which stream it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentHeader {
+    /// The protected volume.
+    pub volume: VolumeGuid,
+    /// The session.
+    pub session: SessionId,
+    /// The segment's number.
+    pub number: SegmentNumber,
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Raw {
+    head: Head,
+    volume: VolumeGuid,
+    session: SessionId,
+    number: U64,
+    reserved: [u8; 4],
+    crc: [u8; 4],
+}
+
+const _: () = assert!(size_of::<Raw>() == SEGMENT_HEADER_LEN);
+
+impl SegmentHeader {
+    /// The header's bytes.
+    pub fn to_bytes(self) -> [u8; SEGMENT_HEADER_LEN] {
+        let raw = Raw {
+            head: Head::new(MAGIC, VERSION),
+            volume: self.volume,
+            session: self.session,
+            number: U64::new(self.number.0),
+            reserved: [0; 4],
+            crc: [0; 4],
+        };
+        let mut bytes: [u8; SEGMENT_HEADER_LEN] = zerocopy::transmute!(raw);
+        seal(&mut bytes);
+        bytes
+    }
+
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// Any [`FormatError`].
+    pub fn read(bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<Self, FormatError> {
+        check(bytes, MAGIC, VERSION)?;
+        let raw: Raw = zerocopy::transmute!(*bytes);
+        Ok(Self {
+            volume: raw.volume,
+            session: raw.session,
+            number: SegmentNumber(raw.number.get()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_comes_back_and_its_bytes_are_pinned() {
+        let header = SegmentHeader {
+            volume: VolumeGuid([1; 16]),
+            session: SessionId([2; 16]),
+            number: SegmentNumber(3),
+        };
+        let bytes = header.to_bytes();
+        assert_eq!(bytes[..16], *b"SLSEGMT\0\x01\0\0\0\0\0\0\0");
+        assert_eq!(bytes[48..60], *b"\x03\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(SegmentHeader::read(&bytes), Ok(header));
+    }
+
+    #[test]
+    fn file_names_carry_the_number() {
+        assert_eq!(SegmentNumber(12).file_name(), "segment-00000012.slseg");
+        let parse = SegmentNumber::from_file_name;
+        assert_eq!(parse("segment-00000012.slseg"), Some(SegmentNumber(12)));
+        assert_eq!(parse("segment-123456789.slseg"), Some(SegmentNumber(123_456_789)));
+        for other in ["segment-12.slseg", "segment-00000000.slseg", "x", "segment-0000000a.slseg"] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+    }
+}

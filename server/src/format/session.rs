@@ -1,0 +1,126 @@
+//! `session.snapless`: which volume a session protects, and the volume's shape. Written once, when the
+//! session is created, as the last of its files: a session folder without it was never finished and holds nothing.
+
+use snapless_wire::frame::Hello;
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{FormatError, Head, check, seal};
+use crate::geometry::Geometry;
+
+/// The file's name.
+pub const SESSION_FILE: &str = "session.snapless";
+/// Bytes of the file.
+pub const SESSION_LEN: usize = 128;
+
+const MAGIC: [u8; 8] = *b"SLSESSN\0";
+const VERSION: u32 = 1;
+
+/// A session as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionHeader {
+    /// The protected volume.
+    pub volume: VolumeGuid,
+    /// The session.
+    pub session: SessionId,
+    /// The volume's shape.
+    pub geometry: Geometry,
+    /// When the server first heard of the session, by the server's clock.
+    pub created: FileTime,
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Raw {
+    head: Head,
+    volume: VolumeGuid,
+    session: SessionId,
+    length: U64,
+    sector_size: U32,
+    block_size: U32,
+    created: FileTime,
+    reserved: [u8; 52],
+    crc: [u8; 4],
+}
+
+const _: () = assert!(size_of::<Raw>() == SESSION_LEN);
+
+impl SessionHeader {
+    /// The header of a session that a service announces now; `None` for a volume past the server's limit.
+    pub fn from_hello(hello: &Hello, created: FileTime) -> Option<Self> {
+        let geometry = Geometry::from_hello(hello)?;
+        Some(Self { volume: hello.volume, session: hello.session, geometry, created })
+    }
+
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> [u8; SESSION_LEN] {
+        let raw = Raw {
+            head: Head::new(MAGIC, VERSION),
+            volume: self.volume,
+            session: self.session,
+            length: U64::new(self.geometry.length()),
+            sector_size: U32::new(self.geometry.sector_size()),
+            block_size: U32::new(self.geometry.block_size()),
+            created: self.created,
+            reserved: [0; 52],
+            crc: [0; 4],
+        };
+        let mut bytes: [u8; SESSION_LEN] = zerocopy::transmute!(raw);
+        seal(&mut bytes);
+        bytes
+    }
+
+    /// Reads the file's bytes.
+    ///
+    /// # Errors
+    /// Any [`FormatError`].
+    pub fn read(bytes: &[u8]) -> Result<Self, FormatError> {
+        let (bytes, _) = bytes.split_at_checked(SESSION_LEN).ok_or(FormatError::Short)?;
+        check(bytes, MAGIC, VERSION)?;
+        let raw = Raw::read_from_bytes(bytes).map_err(|_| FormatError::Short)?;
+        if raw.volume.is_nil() || raw.session.is_nil() {
+            return Err(FormatError::Content("identity"));
+        }
+        let geometry = Geometry::new(raw.length.get(), raw.sector_size.get(), raw.block_size.get())
+            .ok_or(FormatError::Content("geometry"))?;
+        Ok(Self { volume: raw.volume, session: raw.session, geometry, created: raw.created })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SessionHeader {
+        SessionHeader {
+            volume: VolumeGuid([1; 16]),
+            session: SessionId([2; 16]),
+            geometry: Geometry::new(1 << 20, 512, 65_536).unwrap(),
+            created: FileTime::new(5),
+        }
+    }
+
+    #[test]
+    fn the_file_comes_back_and_its_bytes_are_pinned() {
+        let bytes = header().to_bytes();
+        assert_eq!(bytes[..16], *b"SLSESSN\0\x01\0\0\0\0\0\0\0");
+        assert_eq!(bytes[16..48], [[1_u8; 16], [2; 16]].concat());
+        assert_eq!(bytes[48..64], *b"\0\0\x10\0\0\0\0\0\0\x02\0\0\0\0\x01\0");
+        assert_eq!(bytes[64..72], 5_u64.to_le_bytes());
+        assert_eq!(SessionHeader::read(&bytes), Ok(header()));
+    }
+
+    #[test]
+    fn a_session_that_makes_no_sense_is_refused() {
+        let refused = |range: std::ops::Range<usize>| {
+            let mut bytes = header().to_bytes();
+            bytes[range].fill(0);
+            seal(&mut bytes);
+            SessionHeader::read(&bytes)
+        };
+        assert_eq!(refused(16..32), Err(FormatError::Content("identity")));
+        assert_eq!(refused(32..48), Err(FormatError::Content("identity")));
+        assert_eq!(refused(48..56), Err(FormatError::Content("geometry")));
+    }
+}

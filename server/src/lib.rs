@@ -1,0 +1,35 @@
+//! The Snapless server: receives the streams of protected volumes, stores them durably in a repository,
+//! and restores any point of them.
+//!
+//! | module | its one job |
+//! | --- | --- |
+//! | [`mod@format`] | the bytes of a repository's files |
+//! | [`stream`] | what a stream must never do: the second place where the rules are asserted |
+//! | [`timeline`] | which instants of a stream can be restored |
+//! | [`repository`], [`writer`], [`reader`] | a repository on a local directory |
+//! | [`ingest`], [`transport`], [`connection`], [`serve`] | from the network to the writer |
+//! | [`restore`], [`verify`], [`list`] | what an administrator asks for |
+#![forbid(unsafe_code)]
+
+pub mod bitmap;
+pub mod cli;
+pub mod commands;
+pub mod connection;
+pub mod error;
+pub mod format;
+pub mod geometry;
+pub mod ingest;
+pub mod list;
+pub mod occupancy;
+pub mod reader;
+pub mod repository;
+pub mod restore;
+pub mod serve;
+pub mod stop;
+pub mod stream;
+pub mod target;
+pub mod time;
+pub mod timeline;
+pub mod transport;
+pub mod verify;
+pub mod writer;

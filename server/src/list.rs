@@ -1,0 +1,189 @@
+//! What a repository holds: volumes, sessions, and what can be restored of each.
+
+use serde::Serialize;
+use snapless_wire::id::SessionId;
+
+use crate::error::{Error, Result};
+use crate::format::session::SessionHeader;
+use crate::reader::SessionReader;
+use crate::repository::Repository;
+use crate::stop::StopFlag;
+use crate::time;
+use crate::timeline::{PointRange, Timeline};
+
+/// One volume.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Volume {
+    /// Its GUID.
+    pub volume: String,
+    /// Its sessions, oldest first.
+    pub sessions: Vec<Session>,
+}
+
+/// One session.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Session {
+    /// Its identity.
+    pub session: String,
+    /// The volume's shape; `None` if the session's header is damaged.
+    #[serde(flatten)]
+    pub shape: Option<Shape>,
+    /// What is stored of it.
+    #[serde(flatten)]
+    pub content: Content,
+}
+
+/// The head of a session.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Shape {
+    /// When the server first heard of it.
+    pub created: String,
+    /// Bytes of the volume.
+    pub length: u64,
+    /// Bytes of a sector.
+    pub sector_size: u32,
+    /// Bytes of a block.
+    pub block_size: u32,
+}
+
+/// The content of a session.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Content {
+    /// Nothing has been acknowledged yet.
+    Empty,
+    /// The first sync runs.
+    FirstSync(Stream),
+    /// Writes are, or were at the end of the stream, not captured.
+    Gap(Stream),
+    /// Every block is here and the stream is whole at its end.
+    Complete(Stream),
+    /// The stored stream is damaged.
+    Damaged {
+        /// How.
+        error: String,
+    },
+}
+
+/// The acknowledged stream of a session.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Stream {
+    /// When the session began.
+    pub t0: Option<String>,
+    /// True if the t0 image can be restored.
+    pub t0_restorable: bool,
+    /// The last instant that can be restored.
+    pub latest: Option<String>,
+    /// Every stretch of instants that can be restored.
+    pub points: Vec<Points>,
+    /// Blocks of the volume.
+    pub blocks: u64,
+    /// Blocks whose content is here.
+    pub blocks_known: u64,
+    /// Since when the volume is in a gap.
+    pub gap_since: Option<String>,
+    /// Gaps so far.
+    pub gaps: u64,
+    /// Epochs that ended.
+    pub epochs: u64,
+    /// The last acknowledged epoch.
+    pub last_epoch: u64,
+    /// The last acknowledged record.
+    pub last_seq: u64,
+    /// Records.
+    pub records: u64,
+    /// Bytes of the stored stream.
+    pub stored_bytes: u64,
+}
+
+/// A stretch of instants that can be restored.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Points {
+    /// The first.
+    pub from: String,
+    /// The last.
+    pub to: String,
+}
+
+/// Lists a repository. A damaged session is listed as such.
+pub fn list(repository: &Repository, stop: &StopFlag) -> Result<Vec<Volume>> {
+    let mut volumes = Vec::new();
+    for volume in repository.volumes()? {
+        let mut sessions = Vec::new();
+        for id in repository.session_ids(volume)? {
+            let header = repository.session(volume, id);
+            if matches!(header, Ok(None)) {
+                // Its creation was interrupted: there is nothing in it.
+                continue;
+            }
+            sessions.push(session(repository, id, header, stop)?);
+        }
+        sessions.sort_by_key(|session| session.shape.as_ref().map(|shape| shape.created.clone()));
+        volumes.push(Volume { volume: volume.to_string(), sessions });
+    }
+    Ok(volumes)
+}
+
+fn session(
+    repository: &Repository,
+    id: SessionId,
+    header: Result<Option<SessionHeader>>,
+    stop: &StopFlag,
+) -> Result<Session> {
+    let shape = header.as_ref().ok().and_then(Option::as_ref).map(|header| Shape {
+        created: time::to_text(header.created),
+        length: header.geometry.length(),
+        sector_size: header.geometry.sector_size(),
+        block_size: header.geometry.block_size(),
+    });
+    let content = match header {
+        Ok(Some(header)) => content(repository, header, stop),
+        Ok(None) => Ok(Content::Empty),
+        Err(error) => Err(error),
+    };
+    let content = match content {
+        Err(Error::Stopped) => return Err(Error::Stopped),
+        Err(error) => Content::Damaged { error: error.to_string() },
+        Ok(content) => content,
+    };
+    Ok(Session { session: id.to_string(), shape, content })
+}
+
+fn content(repository: &Repository, header: SessionHeader, stop: &StopFlag) -> Result<Content> {
+    let dir = repository.session_dir(header.volume, header.session);
+    let reader = SessionReader::open(dir, header)?;
+    let state = reader.survey(stop)?;
+    let timeline = state.timeline();
+    let stream = stream(&reader, timeline)?;
+    Ok(if timeline.last().is_none() {
+        Content::Empty
+    } else if timeline.open_gap_now().is_some() {
+        Content::Gap(stream)
+    } else if timeline.coverage().known < timeline.coverage().total {
+        Content::FirstSync(stream)
+    } else {
+        Content::Complete(stream)
+    })
+}
+
+fn stream(reader: &SessionReader, timeline: &Timeline) -> Result<Stream> {
+    let points = |range: &PointRange| Points {
+        from: time::to_text(range.from.time),
+        to: time::to_text(range.to.time),
+    };
+    Ok(Stream {
+        t0: timeline.t0().map(|place| time::to_text(place.time)),
+        t0_restorable: timeline.t0_is_whole(),
+        latest: timeline.latest().map(|place| time::to_text(place.time)),
+        points: timeline.ranges().iter().map(points).collect(),
+        blocks: timeline.coverage().total,
+        blocks_known: timeline.coverage().known,
+        gap_since: timeline.open_gap_now().map(|gap| time::to_text(gap.begin.time)),
+        gaps: timeline.gaps().len() as u64,
+        epochs: timeline.epochs(),
+        last_epoch: reader.acknowledged().epoch.get(),
+        last_seq: reader.acknowledged().seq.get(),
+        records: timeline.records(),
+        stored_bytes: reader.stored_bytes()?,
+    })
+}

@@ -1,0 +1,11 @@
+//! `snapless-server`: see `snapless-server --help`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use snapless_server::cli::Cli;
+use snapless_server::commands;
+
+fn main() -> ExitCode {
+    commands::run(Cli::parse())
+}

@@ -1,0 +1,152 @@
+//! Who serves which session: one connection each, and the newest wins.
+//!
+//! A service whose link broke comes back before the server has noticed; were the old connection to keep
+//! the session, it would be locked until keep-alive gives up. So the newcomer asks the old connection to
+//! leave and waits for it, at most [`HANDOVER_LIMIT`]. The old one stops within a fraction of a second,
+//! unless its disk hangs; then the newcomer is refused and comes again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use snapless_wire::id::{SessionId, VolumeGuid};
+
+use crate::error::{Error, Result};
+use crate::stop::StopFlag;
+
+/// How long a newcomer waits for the connection before it.
+pub const HANDOVER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Every session that is being served.
+#[derive(Clone, Default, Debug)]
+pub struct Occupancy(Arc<Shared>);
+
+#[derive(Default, Debug)]
+struct Shared {
+    /// Protects which connection serves which session.
+    sessions: Mutex<HashMap<(VolumeGuid, SessionId), Cancel>>,
+    left: Condvar,
+}
+
+/// The right to serve a session; given back when dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Claim {
+    shared: Arc<Shared>,
+    key: (VolumeGuid, SessionId),
+}
+
+/// Why a connection must end, as far as others decide that.
+#[derive(Clone, Debug)]
+pub struct Cancel {
+    replaced: Arc<AtomicBool>,
+    stop: StopFlag,
+}
+
+impl Occupancy {
+    /// Claims a session for the connection that `cancel` reaches.
+    ///
+    /// # Errors
+    /// [`Error::SessionBusy`] if the connection before it does not leave; [`Error::Stopped`] and
+    /// [`Error::Replaced`] if this one must go itself.
+    pub fn claim(&self, volume: VolumeGuid, session: SessionId, cancel: &Cancel) -> Result<Claim> {
+        let key = (volume, session);
+        let begun = Instant::now();
+        let mut sessions = self.0.lock();
+        while let Some(occupant) = sessions.get(&key) {
+            occupant.replace();
+            cancel.check()?;
+            let left = HANDOVER_LIMIT.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Err(Error::SessionBusy(session));
+            }
+            let step = left.min(Duration::from_millis(250));
+            let waited = self.0.left.wait_timeout(sessions, step);
+            sessions = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        sessions.insert(key, cancel.clone());
+        Ok(Claim { shared: Arc::clone(&self.0), key })
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(VolumeGuid, SessionId), Cancel>> {
+        // A map of whole entries is whole wherever its holder panicked.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.shared.lock().remove(&self.key);
+        self.shared.left.notify_all();
+    }
+}
+
+impl Cancel {
+    /// A connection that ends when `stop` is set or somebody replaces it.
+    pub fn new(stop: StopFlag) -> Self {
+        Self { replaced: Arc::default(), stop }
+    }
+
+    /// # Errors
+    /// [`Error::Stopped`] or [`Error::Replaced`] if the connection must end.
+    pub fn check(&self) -> Result<()> {
+        if self.stop.is_set() {
+            return Err(Error::Stopped);
+        }
+        // Relaxed: the flag carries no other data, and the session changes hands under the lock.
+        if self.replaced.load(Ordering::Relaxed) { Err(Error::Replaced) } else { Ok(()) }
+    }
+
+    /// The request to stop that the whole server shares.
+    pub fn stop(&self) -> &StopFlag {
+        &self.stop
+    }
+
+    fn replace(&self) {
+        // Relaxed: see `check`.
+        self.replaced.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VOLUME: VolumeGuid = VolumeGuid([1; 16]);
+    const SESSION: SessionId = SessionId([2; 16]);
+
+    #[test]
+    fn a_newer_connection_asks_the_older_one_to_leave() {
+        let occupancy = Occupancy::default();
+        let older = Cancel::new(StopFlag::default());
+        let newer = Cancel::new(StopFlag::default());
+        let claim = occupancy.claim(VOLUME, SESSION, &older).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| occupancy.claim(VOLUME, SESSION, &newer));
+            let deadline = Instant::now() + HANDOVER_LIMIT;
+            while older.check().is_ok() && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+            assert!(matches!(older.check(), Err(Error::Replaced)));
+            drop(claim);
+            let _claim = waiting.join().unwrap().unwrap();
+        });
+        assert!(newer.check().is_ok());
+    }
+
+    #[test]
+    fn sessions_do_not_disturb_each_other_and_a_stop_ends_the_wait() {
+        let occupancy = Occupancy::default();
+        let stop = StopFlag::default();
+        let first = Cancel::new(stop.clone());
+        let _claim = occupancy.claim(VOLUME, SESSION, &first).unwrap();
+        let other = occupancy.claim(VOLUME, SessionId([3; 16]), &Cancel::new(stop.clone()));
+        assert!(other.is_ok() && first.check().is_ok());
+        stop.set();
+        let third = Cancel::new(stop);
+        assert!(matches!(occupancy.claim(VOLUME, SESSION, &third), Err(Error::Stopped)));
+    }
+}

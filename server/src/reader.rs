@@ -1,0 +1,356 @@
+//! Reads a session's stored stream, up to what has been acknowledged and not a byte further.
+//!
+//! Readers need no lock: the writer only ever changes what lies past the acknowledged end. Two ways
+//! through the stream: [`SessionReader::survey`] reads the record headers and skips the content, to learn what can be
+//! restored; [`SessionReader::replay`] reads everything and checks every checksum first.
+
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
+use snapless_wire::record::{
+    RECORD_HEADER_LEN, Record, RecordError, RecordHeader, RecordKind, Records,
+};
+
+use crate::error::{Damage, Error, Result};
+use crate::format::acknowledged::{ACKNOWLEDGED_FILE, ACKNOWLEDGED_LEN, Acknowledged};
+use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
+use crate::format::session::SessionHeader;
+use crate::stop::StopFlag;
+use crate::stream::{Accepted, StreamState, Violation};
+
+/// Bytes read ahead while content is skipped: a few headers, and not much of what lies between them.
+const SURVEY_BUFFER_BYTES: usize = 4 << 10;
+/// Bytes read ahead while everything is read.
+const REPLAY_BUFFER_BYTES: usize = 256 << 10;
+
+/// A session's stored stream.
+#[derive(Clone, Debug)]
+pub struct SessionReader {
+    dir: PathBuf,
+    header: SessionHeader,
+    acknowledged: Acknowledged,
+}
+
+impl SessionReader {
+    /// Opens the stream as it has been acknowledged at this moment.
+    pub fn open(dir: PathBuf, header: SessionHeader) -> Result<Self> {
+        let acknowledged = read_acknowledged(&dir)?;
+        Ok(Self { dir, header, acknowledged })
+    }
+
+    /// The session.
+    pub fn header(&self) -> &SessionHeader {
+        &self.header
+    }
+
+    /// How far the stream reaches.
+    pub fn acknowledged(&self) -> &Acknowledged {
+        &self.acknowledged
+    }
+
+    /// Bytes of the stored stream.
+    pub fn stored_bytes(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for number in self.segments() {
+            bytes += self.end_of(number)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Reads the headers of all records and checks the stream's rules, without reading the content.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where a header or the stream is not sound.
+    pub fn survey(&self, stop: &StopFlag) -> Result<StreamState> {
+        let mut state = StreamState::new(self.header.geometry);
+        for number in self.segments() {
+            let mut segment = self.segment(number, SURVEY_BUFFER_BYTES)?;
+            while let Some(frame) = segment.next_entry()? {
+                if stop.is_set() {
+                    return Err(Error::Stopped);
+                }
+                segment.skim(frame, |record| state.accept(record).map(|_| ()))?;
+            }
+        }
+        self.check_end(&state)?;
+        Ok(state)
+    }
+
+    /// Reads the whole stream, checking every checksum and rule, and hands every record to `visit`, which
+    /// says whether it wants more.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where the stream is not sound, [`Error::Stopped`], or what `visit` returns.
+    pub fn replay(
+        &self,
+        stop: &StopFlag,
+        mut visit: impl FnMut(&Record<'_>, &Accepted) -> Result<Wanted>,
+    ) -> Result<()> {
+        let mut state = StreamState::new(self.header.geometry);
+        let mut payload = Vec::new();
+        for number in self.segments() {
+            let mut segment = self.segment(number, REPLAY_BUFFER_BYTES)?;
+            while let Some(frame) = segment.next_entry()? {
+                if stop.is_set() {
+                    return Err(Error::Stopped);
+                }
+                segment.load(frame, &mut payload)?;
+                for record in Records::new(&payload) {
+                    let record = record.map_err(|why| segment.damage(why))?;
+                    let accepted = state.accept(&record.header);
+                    let accepted = accepted.map_err(|why| segment.damage(why))?;
+                    if visit(&record, &accepted)? == Wanted::Enough {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        self.check_end(&state)
+    }
+
+    /// Checks the part of the acknowledgement that is kept in case the newest is torn.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is not whole.
+    pub fn check_acknowledgement(&self) -> Result<()> {
+        let path = self.dir.join(ACKNOWLEDGED_FILE);
+        let bytes = acknowledged_bytes(&path)?;
+        let newest = Acknowledged::read(&bytes).map_err(|why| Error::damaged(&path, 0, why))?;
+        newest.check_older(&bytes).map_err(|why| Error::damaged(&path, 0, why))
+    }
+
+    /// The same stream as far as whole epochs reach past the acknowledged end: they are durable once
+    /// synced, and only their acknowledgement was missing. Content past the end is checked in full.
+    pub(crate) fn with_whole_epochs(&self) -> Self {
+        let mut longer = self.clone();
+        let found = &mut longer.acknowledged;
+        let mut number = found.segment;
+        loop {
+            // Whatever cannot be read here was never acknowledged: it ends the search, nothing more.
+            let offset = if number == found.segment { found.offset } else { 0 };
+            match self.whole_epochs_of(number, offset, found) {
+                Ok(true) => number = number.next(),
+                Ok(false) | Err(_) => return longer,
+            }
+        }
+    }
+
+    /// Moves `found` to the last whole epoch of a segment, from `offset` on; true if the segment is whole
+    /// up to its end.
+    fn whole_epochs_of(
+        &self,
+        number: SegmentNumber,
+        offset: u64,
+        found: &mut Acknowledged,
+    ) -> Result<bool> {
+        if number.0 == 0 {
+            return Ok(true);
+        }
+        let path = self.dir.join(number.file_name());
+        let end = path.metadata().map_err(Error::file("look at", &path))?.len();
+        let mut segment =
+            SegmentReader::open(&self.dir, &self.header, number, end, REPLAY_BUFFER_BYTES)?;
+        if offset > 0 {
+            segment.go_to(offset)?;
+        }
+        let mut payload = Vec::new();
+        while let Some(frame) = segment.next_entry()? {
+            segment.load(frame, &mut payload)?;
+            for record in Records::new(&payload) {
+                let header = record.map_err(|why| segment.damage(why))?.header;
+                if header.kind() == RecordKind::EpochEnd {
+                    found.epoch = header.epoch();
+                    found.seq = header.seq();
+                    found.segment = number;
+                    found.offset = segment.entry_end();
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The numbers of all segments that hold acknowledged records.
+    pub fn segments(&self) -> impl Iterator<Item = SegmentNumber> + use<> {
+        (1..=self.acknowledged.segment.0).map(SegmentNumber)
+    }
+
+    /// Opens one segment at its first entry.
+    pub(crate) fn segment(&self, number: SegmentNumber, buffer: usize) -> Result<SegmentReader> {
+        let end = self.end_of(number)?;
+        SegmentReader::open(&self.dir, &self.header, number, end, buffer)
+    }
+
+    /// Checks that the stream ended where the acknowledgement says.
+    pub(crate) fn check_end(&self, state: &StreamState) -> Result<()> {
+        let last = state.last().map_or(0, |last| last.seq.get());
+        if last == self.acknowledged.seq.get() {
+            return Ok(());
+        }
+        let path = self.dir.join(ACKNOWLEDGED_FILE);
+        Err(Error::damaged(&path, 0, Damage::Acknowledgement(last)))
+    }
+
+    /// Where the acknowledged part of a segment ends.
+    fn end_of(&self, number: SegmentNumber) -> Result<u64> {
+        if number == self.acknowledged.segment {
+            return Ok(self.acknowledged.offset);
+        }
+        let path = self.dir.join(number.file_name());
+        let metadata = path.metadata().map_err(Error::file("look at", &path))?;
+        Ok(metadata.len())
+    }
+}
+
+/// Whether a visitor of the stream wants more of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// The next record.
+    More,
+    /// Nothing more: stop here.
+    Enough,
+}
+
+/// Reads how far a session's stream has been acknowledged.
+fn read_acknowledged(dir: &Path) -> Result<Acknowledged> {
+    let path = dir.join(ACKNOWLEDGED_FILE);
+    Acknowledged::read(&acknowledged_bytes(&path)?).map_err(|why| Error::damaged(&path, 0, why))
+}
+
+fn acknowledged_bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(ACKNOWLEDGED_LEN);
+    File::open(path)
+        .and_then(|file| file.take(ACKNOWLEDGED_LEN as u64).read_to_end(&mut bytes))
+        .map_err(Error::file("read", path))?;
+    Ok(bytes)
+}
+
+/// One segment, entry by entry, up to its acknowledged end.
+#[derive(Debug)]
+pub(crate) struct SegmentReader {
+    path: PathBuf,
+    file: BufReader<File>,
+    /// Where the entry begins that was last begun.
+    start: u64,
+    /// Where the next entry begins.
+    next: u64,
+    end: u64,
+}
+
+impl SegmentReader {
+    fn open(
+        dir: &Path,
+        session: &SessionHeader,
+        number: SegmentNumber,
+        end: u64,
+        buffer: usize,
+    ) -> Result<Self> {
+        let path = dir.join(number.file_name());
+        let file = File::open(&path).map_err(Error::file("open", &path))?;
+        let mut reader = Self {
+            path,
+            file: BufReader::with_capacity(buffer, file),
+            start: 0,
+            next: SEGMENT_HEADER_LEN as u64,
+            end,
+        };
+        let mut bytes = [0; SEGMENT_HEADER_LEN];
+        reader.fill(&mut bytes)?;
+        let header = SegmentHeader::read(&bytes).map_err(|why| reader.damage(why))?;
+        if header.volume != session.volume || header.session != session.session {
+            return Err(reader.damage(Damage::Foreign("session")));
+        }
+        if header.number != number {
+            return Err(reader.damage(Damage::Foreign("place in the stream")));
+        }
+        Ok(reader)
+    }
+
+    /// Begins the next entry; `None` at the acknowledged end. [`Self::load`] or [`Self::skim`] must follow.
+    pub(crate) fn next_entry(&mut self) -> Result<Option<FrameHeader>> {
+        self.start = self.next;
+        if self.start == self.end {
+            return Ok(None);
+        }
+        let mut bytes = [0; FRAME_HEADER_LEN];
+        self.fill(&mut bytes)?;
+        let frame = FrameHeader::read(&bytes).map_err(|why| self.damage(why))?;
+        if frame.kind() != FrameKind::Records {
+            return Err(self.damage(Damage::Kind));
+        }
+        self.next = self.start + (FRAME_HEADER_LEN + frame.payload_len()) as u64;
+        if self.next > self.end {
+            return Err(self.damage(Damage::Overlong(self.end)));
+        }
+        Ok(Some(frame))
+    }
+
+    /// Reads the entry's payload and checks its checksum.
+    pub(crate) fn load(&mut self, frame: FrameHeader, payload: &mut Vec<u8>) -> Result<()> {
+        payload.resize(frame.payload_len(), 0);
+        self.fill(payload)?;
+        frame.verify(payload).map_err(|why| self.damage(why))
+    }
+
+    /// Reads the headers of the entry's records and skips their content: no checksum is checked.
+    fn skim(
+        &mut self,
+        frame: FrameHeader,
+        mut visit: impl FnMut(&RecordHeader) -> Result<(), Violation>,
+    ) -> Result<()> {
+        let mut left = frame.payload_len();
+        while left > 0 {
+            let mut bytes = [0; RECORD_HEADER_LEN];
+            if left < bytes.len() {
+                return Err(self.damage(RecordError::Truncated));
+            }
+            self.fill(&mut bytes)?;
+            let record = RecordHeader::read(&bytes).map_err(|why| self.damage(why))?;
+            left = (left - bytes.len())
+                .checked_sub(record.payload_len())
+                .ok_or_else(|| self.damage(RecordError::Truncated))?;
+            visit(&record).map_err(|why| self.damage(why))?;
+            let skip = i64::try_from(record.payload_len()).unwrap_or(i64::MAX);
+            self.file.seek_relative(skip).map_err(Error::file("read", &self.path))?;
+        }
+        Ok(())
+    }
+
+    /// Where the present entry begins.
+    pub(crate) fn entry_start(&self) -> u64 {
+        self.start
+    }
+
+    /// Where the next entry begins.
+    pub(crate) fn entry_end(&self) -> u64 {
+        self.next
+    }
+
+    /// Damage of the present entry.
+    pub(crate) fn damage(&self, why: impl Into<Damage>) -> Error {
+        Error::damaged(&self.path, self.start, why)
+    }
+
+    /// Goes to the next entry after one that was damaged inside.
+    pub(crate) fn skip_damaged(&mut self) -> Result<()> {
+        self.go_to(self.next)
+    }
+
+    /// Goes to the entry that begins at `offset`.
+    fn go_to(&mut self, offset: u64) -> Result<()> {
+        self.next = offset;
+        let to = SeekFrom::Start(offset);
+        self.file.seek(to).map_err(Error::file("read", &self.path)).map(|_| ())
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
+        match self.file.read_exact(bytes) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Err(self.damage(Damage::Truncated(self.end)))
+            }
+            Err(error) => Err(Error::file("read", &self.path)(error)),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The listening server: accepts connections, each on a thread of its own, up to a limit.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, Scope};
+use std::time::Duration;
+
+use log::{info, warn};
+
+use crate::connection::{self, Host};
+use crate::error::{Error, Result};
+use crate::format::segment::SEGMENT_LIMIT_BYTES;
+use crate::occupancy::{Cancel, Occupancy};
+use crate::repository::WritableRepository;
+use crate::stop::StopFlag;
+use crate::transport::Transport;
+
+/// The most connections at a time. Each takes up to one frame of memory (16 MiB) and its session's
+/// block sets.
+pub const CONNECTIONS_MAX: usize = 64;
+/// How long the server rests after the system refused to accept a connection (out of handles).
+const ACCEPT_REST: Duration = Duration::from_millis(200);
+/// How long the stopper's own connection may take.
+const WAKE_LIMIT: Duration = Duration::from_secs(1);
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    host: Host,
+    stop: StopFlag,
+}
+
+/// Stops a server from another thread.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    stop: StopFlag,
+    wake: SocketAddr,
+}
+
+impl Server {
+    /// Opens the repository for writing and listens.
+    ///
+    /// # Errors
+    /// [`Error::Listen`], [`Error::Locked`], or what is wrong with the repository.
+    pub fn bind(address: SocketAddr, repository: &Path) -> Result<Self> {
+        Self::bind_with(address, repository, SEGMENT_LIMIT_BYTES)
+    }
+
+    /// [`Self::bind`] with another segment limit, for tests that want many short segments.
+    pub fn bind_with(address: SocketAddr, root: &Path, segment_limit: u64) -> Result<Self> {
+        let repository = Arc::new(WritableRepository::open(root)?);
+        let failed = |source| Error::Listen { address: address.to_string(), source };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let host = Host { repository, occupancy: Occupancy::default(), segment_limit };
+        Ok(Self { listener, address, host, stop: StopFlag::default() })
+    }
+
+    /// The address that it listens on, with the port that it got.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handle that stops the server.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { stop: self.stop.clone(), wake: reachable(self.address) }
+    }
+
+    /// Serves until stopped; returns when the last connection has ended.
+    pub fn run(self) {
+        thread::scope(|scope| {
+            let mut connections = Vec::new();
+            while !self.stop.is_set() {
+                let accepted = self.listener.accept();
+                if self.stop.is_set() {
+                    break;
+                }
+                connections
+                    .retain(|thread: &thread::ScopedJoinHandle<'_, ()>| !thread.is_finished());
+                match accepted {
+                    Ok((stream, peer)) => {
+                        let full = connections.len() >= CONNECTIONS_MAX;
+                        connections.extend(self.begin(scope, stream, peer, full));
+                    }
+                    Err(error) => {
+                        warn!("cannot accept a connection: {error}");
+                        thread::sleep(ACCEPT_REST);
+                    }
+                }
+            }
+            info!("stopping: {} connection(s) to close", connections.len());
+        });
+    }
+
+    /// Starts a connection's thread; with `full`, one that only tells it so.
+    fn begin<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        full: bool,
+    ) -> Option<thread::ScopedJoinHandle<'scope, ()>> {
+        let cancel = Cancel::new(self.stop.clone());
+        let transport = match Transport::new(stream, peer, cancel.clone()) {
+            Ok(transport) => transport,
+            Err(error) => {
+                warn!("{peer}: {error}");
+                return None;
+            }
+        };
+        if full {
+            let error = Error::Full(CONNECTIONS_MAX);
+            warn!("{peer}: refused: {error}");
+            transport.refuse_at_once(&error);
+            return None;
+        }
+        let named = thread::Builder::new().name(format!("connection {peer}"));
+        let host = &self.host;
+        match named.spawn_scoped(scope, move || connection::serve(host, transport, &cancel)) {
+            Ok(handle) => Some(handle),
+            Err(error) => {
+                warn!("{peer}: refused: cannot start a thread: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Stopper {
+    /// Asks the server to stop; it does within a fraction of a second.
+    pub fn stop(&self) {
+        self.stop.set();
+        // Wakes the accepting thread, which then sees the flag. If nobody answers, it is awake already.
+        drop(TcpStream::connect_timeout(&self.wake, WAKE_LIMIT));
+    }
+}
+
+/// An address at which a listener can be reached from this machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stopper_reaches_a_server_that_listens_everywhere() {
+        let reach = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!(reach("0.0.0.0:7"), "127.0.0.1:7");
+        assert_eq!(reach("[::]:7"), "[::1]:7");
+        assert_eq!(reach("10.0.0.1:7"), "10.0.0.1:7");
+    }
+
+    #[test]
+    fn an_idle_server_stops() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::bind("127.0.0.1:0".parse().unwrap(), dir.path()).unwrap();
+        let stopper = server.stopper();
+        thread::scope(|scope| {
+            let running = scope.spawn(|| server.run());
+            stopper.stop();
+            running.join().unwrap();
+        });
+    }
+}

@@ -1,0 +1,385 @@
+//! What a session's stream must never do: the second place where the rules are asserted, after the driver.
+//!
+//! [`StreamState`] takes the headers of all records in order, first from the repository, then from the
+//! network, and refuses the first one that breaks a rule. It knows no file and no socket. After a refusal it must
+//! be thrown away.
+
+use snapless_wire::id::{EpochId, Seq};
+use snapless_wire::record::{RecordHeader, RecordKind};
+
+use crate::bitmap::BlockSet;
+use crate::geometry::{BlockIndex, BlockRun, Geometry};
+use crate::timeline::{Effect, Place, Timeline};
+
+/// Everything about a stream that the next record's right to exist depends on.
+#[derive(Clone, Debug)]
+pub struct StreamState {
+    geometry: Geometry,
+    /// Blocks whose content at t0 is in the stream.
+    base: BlockSet,
+    /// Blocks whose content at some instant is in the stream. Holds all of `base`.
+    known: BlockSet,
+    /// Blocks that a write in a gap changed in part before they were captured.
+    spoiled: BlockSet,
+    ended_epoch: EpochId,
+    joint: Joint,
+    timeline: Timeline,
+}
+
+/// A record that has its place in the stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Accepted {
+    /// Where it stands.
+    pub place: Place,
+    /// What it says of the volume at t0.
+    pub base: BaseBlocks,
+}
+
+/// The blocks whose content at t0 a record gives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BaseBlocks {
+    /// None: the record is a change, or a marker.
+    None,
+    /// All blocks of the record's extent.
+    All,
+    /// These; in the rest of its extent the record is a change.
+    Some(Vec<BlockRun>),
+}
+
+/// How the next record must join the ones before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Joint {
+    /// Reading what is stored: records lost at a broken connection show as a jump to a `GapBegin`.
+    Stored,
+    /// The first record of a connection.
+    Connected,
+    /// Within a connection.
+    Live,
+}
+
+impl StreamState {
+    /// The state before the first record, ready for the stored stream.
+    pub fn new(geometry: Geometry) -> Self {
+        let blocks = geometry.block_count();
+        Self {
+            geometry,
+            base: BlockSet::new(blocks),
+            known: BlockSet::new(blocks),
+            spoiled: BlockSet::new(blocks),
+            ended_epoch: EpochId::new(0),
+            joint: Joint::Stored,
+            timeline: Timeline::new(blocks),
+        }
+    }
+
+    /// What follows comes over a connection: after the stored stream's end, its first record must open a
+    /// gap, since what the driver captured and nobody acknowledged is lost.
+    pub fn begin_connection(&mut self) {
+        self.joint = Joint::Connected;
+    }
+
+    /// The volume's shape.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// What the records so far say about time.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// The last record's place.
+    pub fn last(&self) -> Option<Place> {
+        self.timeline.last()
+    }
+
+    /// Takes the next record.
+    ///
+    /// # Errors
+    /// The rule that it breaks. The state is then of no further use.
+    pub fn accept(&mut self, record: &RecordHeader) -> Result<Accepted, Violation> {
+        let mut given = BaseBlocks::None;
+        let after_loss = self.check_seq(record)?;
+        self.check_epoch(record)?;
+        self.check_extent(record)?;
+        let before = (self.base.count(), self.known.count());
+        match record.kind() {
+            RecordKind::Block => {
+                self.block(record)?;
+                given = BaseBlocks::All;
+            }
+            RecordKind::Write => self.write(record)?,
+            RecordKind::Resync => self.resync(record)?,
+            RecordKind::Unreadable => given = BaseBlocks::Some(self.unreadable(record)?),
+            RecordKind::SessionStart if self.last().is_some() => {
+                return Err(Violation::SecondStart(record.seq()));
+            }
+            RecordKind::BaseComplete if !self.in_gap() && !self.known.is_full() => {
+                let missing = self.known.first_missing(&BlockRun(0..self.geometry.block_count()));
+                let block = missing.unwrap_or(BlockIndex(0));
+                return Err(Violation::BaseIncomplete { seq: record.seq(), block });
+            }
+            RecordKind::Consistent => self.consistent(record)?,
+            RecordKind::EpochEnd => self.ended_epoch = record.epoch(),
+            RecordKind::SessionStart | RecordKind::BaseComplete | RecordKind::GapBegin => {}
+        }
+        let coverage = self.coverage();
+        let base = coverage.base > before.0;
+        let foreign = coverage.known - before.1 > coverage.base - before.0;
+        let place = self.timeline.note(record, Effect { coverage, base, foreign, after_loss });
+        Ok(Accepted { place, base: given })
+    }
+
+    fn coverage(&self) -> crate::timeline::Coverage {
+        crate::timeline::Coverage {
+            total: self.geometry.block_count(),
+            base: self.base.count(),
+            known: self.known.count(),
+        }
+    }
+
+    fn in_gap(&self) -> bool {
+        self.timeline.open_gap_now().is_some()
+    }
+
+    /// Checks the record's number; true if records before it were lost with a connection.
+    fn check_seq(&mut self, record: &RecordHeader) -> Result<bool, Violation> {
+        let seq = record.seq();
+        let last = self.last().map_or(Seq::new(0), |last| last.seq);
+        let next = Seq::new(last.get() + 1);
+        let joint = self.joint;
+        if joint == Joint::Connected {
+            self.joint = Joint::Live;
+        }
+        let opens_gap = record.kind() == RecordKind::GapBegin;
+        let starts = record.kind() == RecordKind::SessionStart;
+        if self.last().is_none() && !starts && !opens_gap {
+            return Err(Violation::NoStart { seq, kind: record.kind() });
+        }
+        if joint == Joint::Connected && self.last().is_some() && !opens_gap {
+            return Err(Violation::NoGapAfterResume { seq, kind: record.kind() });
+        }
+        let may_jump = opens_gap && joint != Joint::Live;
+        if seq == next || (may_jump && seq > last) {
+            return Ok(seq != next);
+        }
+        Err(Violation::Seq { found: seq, expected: next })
+    }
+
+    fn check_epoch(&self, record: &RecordHeader) -> Result<(), Violation> {
+        let current = self.last().map_or(EpochId::new(0), |last| last.epoch);
+        let found = record.epoch();
+        if found > self.ended_epoch && found >= current {
+            return Ok(());
+        }
+        Err(Violation::Epoch { seq: record.seq(), found, current, ended: self.ended_epoch })
+    }
+
+    fn check_extent(&self, record: &RecordHeader) -> Result<(), Violation> {
+        if !record.kind().has_extent() {
+            return Ok(());
+        }
+        let (offset, len) = (record.extent_offset(), record.extent_len());
+        let length = self.geometry.length();
+        if !self.geometry.contains(offset, len) {
+            return Err(Violation::Outside { seq: record.seq(), offset, len, length });
+        }
+        let aligned = match record.kind() {
+            RecordKind::Write => self.geometry.is_sector_aligned(offset, len),
+            _ => self.geometry.is_block_aligned(offset, len),
+        };
+        if aligned { Ok(()) } else { Err(Violation::Unaligned { seq: record.seq(), offset, len }) }
+    }
+
+    fn touched(&self, record: &RecordHeader) -> BlockRun {
+        self.geometry.touched(record.extent_offset(), record.extent_len())
+    }
+
+    fn block(&mut self, record: &RecordHeader) -> Result<(), Violation> {
+        let run = self.touched(record);
+        let seq = record.seq();
+        if let Some(block) = self.base.first_in(&run) {
+            return Err(Violation::BlockTwice { seq, block });
+        }
+        if let Some(block) = self.known.first_in(&run).or_else(|| self.spoiled.first_in(&run)) {
+            return Err(Violation::BlockAfterChange { seq, block });
+        }
+        self.base.insert(&run);
+        self.known.insert(&run);
+        Ok(())
+    }
+
+    fn write(&mut self, record: &RecordHeader) -> Result<(), Violation> {
+        let run = self.touched(record);
+        let Some(block) = self.known.first_missing(&run) else {
+            return Ok(());
+        };
+        if !self.in_gap() {
+            return Err(Violation::WriteBeforeBlock { seq: record.seq(), block });
+        }
+        let covered = self.geometry.covered(record.extent_offset(), record.extent_len());
+        self.known.insert(&covered);
+        self.spoiled.insert(&run);
+        Ok(())
+    }
+
+    fn resync(&mut self, record: &RecordHeader) -> Result<(), Violation> {
+        let run = self.touched(record);
+        match self.known.first_missing(&run) {
+            Some(block) if !self.in_gap() => {
+                Err(Violation::WriteBeforeBlock { seq: record.seq(), block })
+            }
+            _ => {
+                self.known.insert(&run);
+                Ok(())
+            }
+        }
+    }
+
+    /// Unreadable blocks stand for the base image where nothing else does, and for a resync elsewhere.
+    fn unreadable(&mut self, record: &RecordHeader) -> Result<Vec<BlockRun>, Violation> {
+        let mut given = Vec::new();
+        for block in self.touched(record).0 {
+            let one = BlockRun(block..block + 1);
+            if self.known.contains(BlockIndex(block)) {
+                continue;
+            }
+            if !self.spoiled.contains(BlockIndex(block)) {
+                self.base.insert(&one);
+                given.push(one.clone());
+            } else if !self.in_gap() {
+                return Err(Violation::BlockAfterChange {
+                    seq: record.seq(),
+                    block: BlockIndex(block),
+                });
+            }
+            self.known.insert(&one);
+        }
+        Ok(given)
+    }
+
+    fn consistent(&mut self, record: &RecordHeader) -> Result<(), Violation> {
+        if !self.in_gap() {
+            return Err(Violation::NoGap(record.seq()));
+        }
+        match self.spoiled.first_outside(&self.known) {
+            Some(block) => Err(Violation::NotResynced { seq: record.seq(), block }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The rule that a record breaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Violation {
+    /// Out of order.
+    #[error("record {found} came where record {expected} was due")]
+    Seq {
+        /// The record's number.
+        found: Seq,
+        /// The number that was due.
+        expected: Seq,
+    },
+    /// A stream that begins in the middle.
+    #[error("record {seq} ({kind:?}) cannot begin a stream: SessionStart or GapBegin must")]
+    NoStart {
+        /// The record.
+        seq: Seq,
+        /// Its kind.
+        kind: RecordKind,
+    },
+    /// A second beginning.
+    #[error("record {0} is a second SessionStart")]
+    SecondStart(Seq),
+    /// Rule LOSS: after a lost connection, the unacknowledged records are gone.
+    #[error(
+        "LOSS: record {seq} ({kind:?}) follows a lost connection: GapBegin must come first, since \
+         unacknowledged records were dropped"
+    )]
+    NoGapAfterResume {
+        /// The record.
+        seq: Seq,
+        /// Its kind.
+        kind: RecordKind,
+    },
+    /// Epochs only go forward, and not past their end.
+    #[error(
+        "record {seq} belongs to epoch {found}, but the stream is in epoch {current} and epoch \
+         {ended} has ended"
+    )]
+    Epoch {
+        /// The record.
+        seq: Seq,
+        /// Its epoch.
+        found: EpochId,
+        /// The epoch of the record before.
+        current: EpochId,
+        /// The last epoch that ended.
+        ended: EpochId,
+    },
+    /// Past the volume's end.
+    #[error("record {seq} speaks of {len} bytes at {offset} of a volume of {length} bytes")]
+    Outside {
+        /// The record.
+        seq: Seq,
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+        /// Bytes of the volume.
+        length: u64,
+    },
+    /// Not whole blocks, or for a write not whole sectors.
+    #[error("record {seq} speaks of {len} bytes at {offset}: not whole blocks or sectors")]
+    Unaligned {
+        /// The record.
+        seq: Seq,
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Rule T0: exactly once.
+    #[error("T0: record {seq} captures block {} a second time", .block.0)]
+    BlockTwice {
+        /// The record.
+        seq: Seq,
+        /// The block.
+        block: BlockIndex,
+    },
+    /// Rule T0: ahead of every write.
+    #[error("T0: record {seq} captures block {} after a change of it", .block.0)]
+    BlockAfterChange {
+        /// The record.
+        seq: Seq,
+        /// The block.
+        block: BlockIndex,
+    },
+    /// Rule T0: no write before the block's content at t0, but in a gap.
+    #[error("T0: record {seq} changes block {}, which has not been captured", .block.0)]
+    WriteBeforeBlock {
+        /// The record.
+        seq: Seq,
+        /// The block.
+        block: BlockIndex,
+    },
+    /// Rule T0: the marker lies.
+    #[error("T0: record {seq} says that the base is complete; block {} is missing", .block.0)]
+    BaseIncomplete {
+        /// The record.
+        seq: Seq,
+        /// The first missing block.
+        block: BlockIndex,
+    },
+    /// A gap's end without its beginning.
+    #[error("record {0} ends a gap that never began")]
+    NoGap(Seq),
+    /// Rule LOSS: the gap's end came before its resync was complete.
+    #[error("LOSS: record {seq} ends a gap; block {} changed in it and was not resynced", .block.0)]
+    NotResynced {
+        /// The record.
+        seq: Seq,
+        /// The first such block.
+        block: BlockIndex,
+    },
+}

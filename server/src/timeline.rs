@@ -1,0 +1,450 @@
+//! Which instants of a session's stream can be restored.
+//!
+//! A point is a place in the stream: the image holds every block's content at t0 and every change up
+//! to that place. It can be restored if it lies outside every gap and if every block's content is known there: from
+//! a Block record, wherever in the stream it stands (rule T0), or, for a block that changed in a gap
+//! before it was captured, from its resync, once that has happened.
+//!
+//! Instants map to places by *effective* times: a record's time, but never earlier than the time of any record
+//! before it. A clock that steps back therefore never tears the order of the stream.
+
+use std::str::FromStr;
+
+use snapless_wire::id::{EpochId, FileTime, Seq};
+use snapless_wire::record::{RecordHeader, RecordKind};
+
+use crate::time;
+
+/// A record's place in the stream, with its effective time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The record.
+    pub seq: Seq,
+    /// Its effective time.
+    pub time: FileTime,
+    /// Its epoch.
+    pub epoch: EpochId,
+}
+
+/// A stretch in which writes were not captured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gap {
+    /// The last place before it; its time is the last instant that is still known. `None` for a stream
+    /// that begins in a gap.
+    pub before: Option<Place>,
+    /// The `GapBegin` record.
+    pub begin: Place,
+    /// The `Consistent` record, once there is one.
+    pub end: Option<Place>,
+}
+
+/// A stretch of instants that can be restored, both ends included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PointRange {
+    /// The first.
+    pub from: Place,
+    /// The last.
+    pub to: Place,
+}
+
+/// How much of the volume the stream has described.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Coverage {
+    /// Blocks of the volume.
+    pub total: u64,
+    /// Blocks whose content at t0 is in the stream.
+    pub base: u64,
+    /// Blocks whose content at some instant is in the stream: `base` and resyncs.
+    pub known: u64,
+}
+
+/// What the records so far say about time.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Timeline {
+    t0: Option<Place>,
+    last: Option<Place>,
+    gaps: Vec<Gap>,
+    coverage: Coverage,
+    base_complete: Option<Place>,
+    last_base: Option<Place>,
+    last_foreign: Option<Place>,
+    records: u64,
+    epochs: u64,
+    extent_bytes: u64,
+}
+
+/// What one record did, beside its place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Effect {
+    /// Coverage after the record.
+    pub(crate) coverage: Coverage,
+    /// The record gave a block its content at t0.
+    pub(crate) base: bool,
+    /// The record gave a block, whose content at t0 is lost, its first known content.
+    pub(crate) foreign: bool,
+    /// Records before this one were lost: the instants since the last record are unknown.
+    pub(crate) after_loss: bool,
+}
+
+/// Which point an administrator asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum At {
+    /// The volume as it was when the session began.
+    T0,
+    /// The last point there is.
+    Latest,
+    /// An instant.
+    Time(FileTime),
+}
+
+impl FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "t0" => Ok(Self::T0),
+            "latest" => Ok(Self::Latest),
+            _ => time::from_text(text).map(Self::Time).ok_or_else(|| {
+                "want t0, latest, or a time such as 2026-11-23T14:00:00Z (RFC 3339, with Z or an \
+                 offset)"
+                    .to_owned()
+            }),
+        }
+    }
+}
+
+/// Which records make up a point's image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cut {
+    /// Content at t0 and no change.
+    Base,
+    /// Content at t0 and every change up to this record.
+    Through(Seq),
+    /// Content at t0 and every change whose effective time is not later.
+    Until(FileTime),
+}
+
+impl Cut {
+    /// True if a change at this place belongs to the image.
+    pub fn includes(&self, place: Place) -> bool {
+        match self {
+            Self::Base => false,
+            Self::Through(seq) => place.seq <= *seq,
+            Self::Until(time) => place.time <= *time,
+        }
+    }
+}
+
+/// A point that can be restored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Point {
+    /// Its instant.
+    pub time: FileTime,
+    /// The records that make up its image.
+    pub cut: Cut,
+    /// Since when the volume has been in a gap, if the point is the last one before it.
+    pub gap_since: Option<FileTime>,
+}
+
+/// Why a point cannot be restored, and what can be instead.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotRestorable {
+    /// There is no stream.
+    #[error(
+        "no epoch of this session has been acknowledged yet: try again when the first sync runs"
+    )]
+    Nothing,
+    /// The base image has holes that the stream will still fill.
+    #[error(
+        "the first sync is not complete: {} of {} blocks are here; \
+         try again when `snapless-server list` calls the session complete", .0.known, .0.total
+    )]
+    BaseIncomplete(Coverage),
+    /// A gap hid blocks before they were captured: their content at t0 is lost.
+    #[error(
+        "the t0 image cannot be made: a gap began before {blocks} block(s) had been captured, and \
+         writes changed them; {}", first_point(*.first)
+    )]
+    T0Lost {
+        /// Blocks whose content at t0 is lost.
+        blocks: u64,
+        /// The first point that can be restored.
+        first: Option<FileTime>,
+    },
+    /// Not a single point.
+    #[error(
+        "the volume is in a gap since {} and no point before it is whole: \
+         try again when the resync has ended", time::to_text(*.since)
+    )]
+    NoPoint {
+        /// When the gap began.
+        since: FileTime,
+    },
+    /// The instant lies in a gap, or before the first whole point.
+    #[error(
+        "{} cannot be restored: {}; {}",
+        time::to_text(*.at), why(*.lost_base), neighbours(*.before, *.after)
+    )]
+    Between {
+        /// The instant asked for.
+        at: FileTime,
+        /// The nearest earlier point.
+        before: Option<FileTime>,
+        /// The nearest later point.
+        after: Option<FileTime>,
+        /// The instant is outside every gap, but some blocks' content then is lost.
+        lost_base: bool,
+    },
+    /// The instant lies before t0.
+    #[error(
+        "{} is before the session's beginning: the first point is {}",
+        time::to_text(*.at), time::to_text(*.first)
+    )]
+    TooEarly {
+        /// The instant asked for.
+        at: FileTime,
+        /// The first point.
+        first: FileTime,
+    },
+    /// The stream does not reach that far yet.
+    #[error(
+        "{} is later than the stream acknowledged so far: the last point is {}; use `--at latest`",
+        time::to_text(*.at), time::to_text(*.last)
+    )]
+    TooLate {
+        /// The instant asked for.
+        at: FileTime,
+        /// The last point.
+        last: FileTime,
+    },
+}
+
+impl Timeline {
+    /// The beginning of a stream that describes a volume of `total` blocks.
+    pub(crate) fn new(total: u64) -> Self {
+        Self { coverage: Coverage { total, ..Coverage::default() }, ..Self::default() }
+    }
+
+    /// Takes the next record, which has passed the stream's rules.
+    pub(crate) fn note(&mut self, record: &RecordHeader, effect: Effect) -> Place {
+        let before = self.last;
+        let latest = before.map_or(record.time(), |last| last.time.max(record.time()));
+        let place = Place { seq: record.seq(), time: latest, epoch: record.epoch() };
+        self.coverage = effect.coverage;
+        self.records += 1;
+        self.extent_bytes += record.extent_len();
+        if effect.base {
+            self.last_base = Some(place);
+        }
+        if effect.foreign {
+            self.last_foreign = Some(place);
+        }
+        match record.kind() {
+            RecordKind::SessionStart => self.t0 = Some(place),
+            RecordKind::BaseComplete => _ = self.base_complete.get_or_insert(place),
+            RecordKind::EpochEnd => self.epochs += 1,
+            RecordKind::GapBegin => {
+                // Without a loss, the instants up to the marker's own are known; with one, only those
+                // up to the last record that arrived.
+                let known = |last: Place| if effect.after_loss { last.time } else { place.time };
+                self.open_gap(before.map(|last| Place { time: known(last), ..last }), place);
+            }
+            RecordKind::Consistent => {
+                if let Some(gap) = self.gaps.last_mut() {
+                    gap.end = Some(place);
+                }
+            }
+            RecordKind::Block | RecordKind::Write | RecordKind::Resync | RecordKind::Unreadable => {
+            }
+        }
+        self.last = Some(place);
+        place
+    }
+
+    /// The session's beginning, if its record was acknowledged.
+    pub fn t0(&self) -> Option<Place> {
+        self.t0
+    }
+
+    /// The last record.
+    pub fn last(&self) -> Option<Place> {
+        self.last
+    }
+
+    /// The `BaseComplete` record.
+    pub fn base_complete(&self) -> Option<Place> {
+        self.base_complete
+    }
+
+    /// The last record that gave a block its content at t0: a replay that wants the base image must reach
+    /// this far.
+    pub fn last_base(&self) -> Option<Place> {
+        self.last_base
+    }
+
+    /// Every gap, in order.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// The gap that has not ended.
+    pub fn open_gap_now(&self) -> Option<&Gap> {
+        self.gaps.last().filter(|gap| gap.end.is_none())
+    }
+
+    /// How much of the volume the stream has described.
+    pub fn coverage(&self) -> Coverage {
+        self.coverage
+    }
+
+    /// Records so far.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Epochs that ended.
+    pub fn epochs(&self) -> u64 {
+        self.epochs
+    }
+
+    /// Bytes of the volume that the records speak of.
+    pub fn extent_bytes(&self) -> u64 {
+        self.extent_bytes
+    }
+
+    /// Every stretch of instants that can be restored, in order.
+    pub fn ranges(&self) -> Vec<PointRange> {
+        if self.coverage.known < self.coverage.total {
+            return Vec::new();
+        }
+        let mut ranges = Vec::new();
+        let mut from = self.t0;
+        for gap in &self.gaps {
+            ranges.extend(from.zip(gap.before).map(|(from, to)| PointRange { from, to }));
+            from = gap.end;
+        }
+        ranges.extend(from.zip(self.last).map(|(from, to)| PointRange { from, to }));
+        if let Some(foreign) = self.last_foreign {
+            // It stands in a gap (rule T0), so no range has it in its middle.
+            ranges.retain(|range| range.from.seq > foreign.seq);
+        }
+        ranges
+    }
+
+    /// The last point that can be restored.
+    pub fn latest(&self) -> Option<Place> {
+        self.ranges().last().map(|range| range.to)
+    }
+
+    /// True if the t0 image can be made.
+    pub fn t0_is_whole(&self) -> bool {
+        self.coverage.total > 0 && self.coverage.base == self.coverage.total
+    }
+
+    /// Finds the point that is asked for.
+    ///
+    /// # Errors
+    /// [`NotRestorable`] says why there is none, and which there are.
+    pub fn resolve(&self, at: At) -> Result<Point, NotRestorable> {
+        let last = self.last.ok_or(NotRestorable::Nothing)?;
+        match at {
+            At::T0 => self.resolve_t0(last),
+            At::Latest => self.resolve_latest(),
+            At::Time(time) => self.resolve_time(time, last),
+        }
+    }
+
+    fn resolve_t0(&self, last: Place) -> Result<Point, NotRestorable> {
+        if self.t0_is_whole() {
+            let time = self.t0.map_or(last.time, |t0| t0.time);
+            return Ok(Point { time, cut: Cut::Base, gap_since: None });
+        }
+        if self.last_foreign.is_some() {
+            let blocks = self.coverage.known - self.coverage.base;
+            let first = self.ranges().first().map(|range| range.from.time);
+            return Err(NotRestorable::T0Lost { blocks, first });
+        }
+        Err(NotRestorable::BaseIncomplete(self.coverage))
+    }
+
+    fn resolve_latest(&self) -> Result<Point, NotRestorable> {
+        let gap_since = self.open_gap_now().map(|gap| gap.begin.time);
+        match (self.latest(), gap_since) {
+            (Some(place), _) => {
+                Ok(Point { time: place.time, cut: Cut::Through(place.seq), gap_since })
+            }
+            (None, Some(since)) if self.coverage.known == self.coverage.total => {
+                Err(NotRestorable::NoPoint { since })
+            }
+            (None, _) => Err(NotRestorable::BaseIncomplete(self.coverage)),
+        }
+    }
+
+    fn resolve_time(&self, at: FileTime, last: Place) -> Result<Point, NotRestorable> {
+        let ranges = self.ranges();
+        // The last range wins where a gap was shorter than the clock's step.
+        let range = ranges.iter().rev().find(|range| range.from.time <= at && at <= range.to.time);
+        if let Some(range) = range {
+            let cut = if at == range.to.time { Cut::Through(range.to.seq) } else { Cut::Until(at) };
+            return Ok(Point { time: at, cut, gap_since: None });
+        }
+        if let Some(first) = self.t0.filter(|t0| at < t0.time) {
+            return Err(NotRestorable::TooEarly { at, first: first.time });
+        }
+        if self.coverage.known < self.coverage.total {
+            return Err(NotRestorable::BaseIncomplete(self.coverage));
+        }
+        if at > last.time && self.open_gap_now().is_none() {
+            return Err(NotRestorable::TooLate { at, last: last.time });
+        }
+        let before = ranges.iter().rev().map(|range| range.to.time).find(|&to| to < at);
+        let after = ranges.iter().map(|range| range.from.time).find(|&from| from > at);
+        let in_gap = self.gaps.iter().any(|gap| {
+            gap.before.is_none_or(|before| before.time < at)
+                && gap.end.is_none_or(|end| at < end.time)
+        });
+        Err(NotRestorable::Between { at, before, after, lost_base: !in_gap })
+    }
+
+    fn open_gap(&mut self, before: Option<Place>, begin: Place) {
+        // A second GapBegin inside a gap (a link lost again) says nothing new.
+        if self.open_gap_now().is_none() {
+            self.gaps.push(Gap { before, begin, end: None });
+        }
+    }
+}
+
+fn why(lost_base: bool) -> &'static str {
+    if lost_base {
+        "some blocks changed in a later gap before they had been captured"
+    } else {
+        "writes were not captured then (a gap)"
+    }
+}
+
+fn first_point(first: Option<FileTime>) -> String {
+    match first {
+        Some(first) => format!("the first point that can be restored is {}", time::to_text(first)),
+        None => "no later point can be restored yet".to_owned(),
+    }
+}
+
+fn neighbours(before: Option<FileTime>, after: Option<FileTime>) -> String {
+    match (before, after) {
+        (Some(before), Some(after)) => format!(
+            "the nearest points are {} before and {} after",
+            time::to_text(before),
+            time::to_text(after)
+        ),
+        (Some(before), None) => {
+            format!(
+                "the nearest point before is {}, after there is none yet",
+                time::to_text(before)
+            )
+        }
+        (None, Some(after)) => {
+            format!("the nearest point after is {}, before there is none", time::to_text(after))
+        }
+        (None, None) => "no other point can be restored yet".to_owned(),
+    }
+}

@@ -1,0 +1,212 @@
+//! Reads every byte of a repository and checks every checksum and every rule of every stream.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use snapless_wire::id::{SessionId, VolumeGuid};
+use snapless_wire::record::Records;
+
+use crate::error::{Damage, Error, Result};
+use crate::format::session::SESSION_FILE;
+use crate::reader::SessionReader;
+use crate::repository::Repository;
+use crate::stop::StopFlag;
+use crate::stream::StreamState;
+
+/// Bytes read ahead.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// What a verification found.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Report {
+    /// Sessions that were read.
+    pub sessions: u64,
+    /// Entries whose checksum is right.
+    pub entries: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Everything that is not as it should be.
+    pub damage: Vec<Finding>,
+}
+
+/// One damaged place.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Finding {
+    /// The volume.
+    pub volume: String,
+    /// The session.
+    pub session: String,
+    /// The file.
+    pub file: PathBuf,
+    /// The byte in it, where it is known.
+    pub offset: Option<u64>,
+    /// What is wrong.
+    pub error: String,
+}
+
+/// How far a verification has come, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// Read so far.
+    pub done: u64,
+    /// To read in all.
+    pub total: u64,
+}
+
+/// Verifies a whole repository. Damage is in the report; only a stop, or a directory that cannot be
+/// listed, is an error.
+pub fn verify(
+    repository: &Repository,
+    stop: &StopFlag,
+    progress: impl FnMut(Progress),
+) -> Result<Report> {
+    let mut found = Vec::new();
+    let mut readers = Vec::new();
+    for volume in repository.volumes()? {
+        for session in repository.session_ids(volume)? {
+            match open(repository, volume, session) {
+                Ok(reader) => readers.extend(reader),
+                Err(error) => found.push(finding(repository, volume, session, &error)),
+            }
+        }
+    }
+    // A segment that cannot be sized is found again, and reported, when it is read.
+    let total = readers.iter().map(|reader| reader.stored_bytes().unwrap_or(0)).sum();
+    let mut verifier = Verifier {
+        report: Report { damage: found, ..Report::default() },
+        total,
+        progress,
+        stop,
+        repository,
+    };
+    for reader in &readers {
+        verifier.session(reader)?;
+    }
+    Ok(verifier.report)
+}
+
+/// Opens a session; `None` for a folder whose session was never finished.
+fn open(
+    repository: &Repository,
+    volume: VolumeGuid,
+    session: SessionId,
+) -> Result<Option<SessionReader>> {
+    let Some(header) = repository.session(volume, session)? else {
+        return Ok(None);
+    };
+    SessionReader::open(repository.session_dir(volume, session), header).map(Some)
+}
+
+fn finding(
+    repository: &Repository,
+    volume: VolumeGuid,
+    session: SessionId,
+    error: &Error,
+) -> Finding {
+    let (file, offset) = match error {
+        Error::Damaged { path, offset, .. } => (path.clone(), Some(*offset)),
+        Error::File { path, .. } => (path.clone(), None),
+        _ => (repository.session_dir(volume, session).join(SESSION_FILE), None),
+    };
+    let error = match error {
+        Error::Damaged { why, .. } => why.to_string(),
+        other => other.to_string(),
+    };
+    Finding { volume: volume.to_string(), session: session.to_string(), file, offset, error }
+}
+
+struct Verifier<'a, P> {
+    report: Report,
+    total: u64,
+    progress: P,
+    stop: &'a StopFlag,
+    repository: &'a Repository,
+}
+
+/// Whether the records so far allow the stream's rules to be checked.
+enum Rules {
+    Checked(Box<StreamState>),
+    /// Records are missing since some damage: what follows cannot be judged.
+    Lost,
+}
+
+impl<P: FnMut(Progress)> Verifier<'_, P> {
+    fn session(&mut self, reader: &SessionReader) -> Result<()> {
+        self.report.sessions += 1;
+        if let Err(error) = reader.check_acknowledgement() {
+            self.found(reader, error)?;
+        }
+        let mut rules = Rules::Checked(Box::new(StreamState::new(reader.header().geometry)));
+        for number in reader.segments() {
+            let result = match reader.segment(number, BUFFER_BYTES) {
+                Ok(segment) => self.segment(reader, segment, &mut rules),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = result {
+                self.found(reader, error)?;
+                rules = Rules::Lost;
+            }
+        }
+        if let Rules::Checked(state) = rules
+            && let Err(error) = reader.check_end(&state)
+        {
+            self.found(reader, error)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a segment. Damage inside an entry is reported and the next entry read; damage that hides where
+    /// the next entry begins ends the segment, as an error.
+    fn segment(
+        &mut self,
+        reader: &SessionReader,
+        mut segment: crate::reader::SegmentReader,
+        rules: &mut Rules,
+    ) -> Result<()> {
+        let mut payload = Vec::new();
+        while let Some(frame) = segment.next_entry()? {
+            if self.stop.is_set() {
+                return Err(Error::Stopped);
+            }
+            let checked = segment.load(frame, &mut payload).and_then(|()| {
+                self.report.entries += 1;
+                rules.check(&payload).map_err(|why| segment.damage(why))
+            });
+            if let Err(error) = checked {
+                if matches!(error, Error::Damaged { why: Damage::Truncated(_), .. }) {
+                    return Err(error);
+                }
+                self.found(reader, error)?;
+                *rules = Rules::Lost;
+                segment.skip_damaged()?;
+            }
+            self.report.bytes += segment.entry_end() - segment.entry_start();
+            let (done, total) = (self.report.bytes, self.total);
+            (self.progress)(Progress { done, total });
+        }
+        Ok(())
+    }
+
+    /// Adds damage to the report; a stop stays an error.
+    fn found(&mut self, reader: &SessionReader, error: Error) -> Result<()> {
+        if matches!(error, Error::Stopped) {
+            return Err(error);
+        }
+        let header = reader.header();
+        let finding = finding(self.repository, header.volume, header.session, &error);
+        self.report.damage.push(finding);
+        Ok(())
+    }
+}
+
+impl Rules {
+    fn check(&mut self, payload: &[u8]) -> Result<(), Damage> {
+        for record in Records::new(payload) {
+            let record = record?;
+            if let Self::Checked(state) = self {
+                state.accept(&record.header)?;
+            }
+        }
+        Ok(())
+    }
+}

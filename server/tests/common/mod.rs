@@ -1,0 +1,312 @@
+//! What the tests share: a stream of records as a driver would make it, a client that speaks the service's half
+//! of the protocol, and a repository in a temporary directory.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::missing_panics_doc, unreachable_pub, reason = "test code")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use snapless_server::format::session::SessionHeader;
+use snapless_server::geometry::Geometry;
+use snapless_server::ingest::{Action, Ingest};
+use snapless_server::repository::WritableRepository;
+use snapless_server::serve::{Server, Stopper};
+use snapless_server::stop::StopFlag;
+use snapless_server::writer::SessionWriter;
+use snapless_wire::frame::{Acknowledge, FRAME_HEADER_LEN, FrameHeader, FrameKind, Hello, Welcome};
+use snapless_wire::id::{EpochId, FileTime, Seq, SessionId, VolumeGuid};
+use snapless_wire::record::{Position, RecordHeader, RecordKind};
+use zerocopy::{FromBytes, IntoBytes};
+
+pub const VOLUME: VolumeGuid = VolumeGuid([0x11; 16]);
+pub const SESSION: SessionId = SessionId([0x22; 16]);
+pub const SECTOR: u64 = 512;
+pub const BLOCK: u64 = 16 << 10;
+/// Four whole blocks and a short one.
+pub const LENGTH: u64 = 4 * BLOCK + 3 * SECTOR;
+/// The t0 of every stream: 2020-01-01T00:00:00Z.
+pub const T0: u64 = 132_223_104_000_000_000;
+
+/// A temporary directory, in memory where the system has such a thing: some tests sync thousands of times.
+pub fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    tempfile::tempdir_in(place).unwrap()
+}
+
+pub fn geometry(length: u64) -> Geometry {
+    Geometry::new(length, 512, 16 << 10).unwrap()
+}
+
+pub fn header(length: u64) -> SessionHeader {
+    SessionHeader {
+        volume: VOLUME,
+        session: SESSION,
+        geometry: geometry(length),
+        created: FileTime::new(T0),
+    }
+}
+
+pub fn hello(length: u64) -> Hello {
+    Hello {
+        volume: VOLUME,
+        session: SESSION,
+        length: length.into(),
+        sector_size: 512.into(),
+        block_size: (16 << 10).into(),
+    }
+}
+
+/// Makes records with the numbers, times and epochs that a driver would give them.
+#[derive(Clone, Debug)]
+pub struct Driver {
+    pub seq: u64,
+    pub time: u64,
+    pub epoch: u64,
+    /// How far the clock goes from record to record.
+    pub tick: u64,
+}
+
+impl Default for Driver {
+    fn default() -> Self {
+        Self { seq: 0, time: T0, epoch: 1, tick: 10 }
+    }
+}
+
+impl Driver {
+    fn next(&mut self) -> Position {
+        self.seq += 1;
+        let position = Position {
+            seq: Seq::new(self.seq),
+            time: FileTime::new(self.time),
+            epoch: EpochId::new(self.epoch),
+        };
+        self.time += self.tick;
+        position
+    }
+
+    pub fn marker(&mut self, kind: RecordKind) -> Vec<u8> {
+        let record = RecordHeader::marker(kind, self.next()).unwrap().to_bytes().to_vec();
+        if kind == RecordKind::EpochEnd {
+            self.epoch += 1;
+        }
+        record
+    }
+
+    pub fn data(&mut self, kind: RecordKind, offset: u64, bytes: &[u8]) -> Vec<u8> {
+        let len = bytes.len() as u64;
+        let header = RecordHeader::extent(kind, self.next(), offset, len).unwrap();
+        [&header.to_bytes(), bytes].concat()
+    }
+
+    pub fn zero(&mut self, kind: RecordKind, offset: u64, len: u64) -> Vec<u8> {
+        let header = RecordHeader::extent(kind, self.next(), offset, len).unwrap();
+        header.zeroed().unwrap().to_bytes().to_vec()
+    }
+
+    pub fn unreadable(&mut self, offset: u64, len: u64) -> Vec<u8> {
+        let kind = RecordKind::Unreadable;
+        RecordHeader::extent(kind, self.next(), offset, len).unwrap().to_bytes().to_vec()
+    }
+
+    /// Records whose content is one byte over and over.
+    pub fn fill(&mut self, kind: RecordKind, offset: u64, len: u64, byte: u8) -> Vec<u8> {
+        self.data(kind, offset, &vec![byte; usize::try_from(len).unwrap()])
+    }
+
+    /// Block `index` of a volume of [`LENGTH`] bytes.
+    pub fn block(&mut self, index: u64, byte: u8) -> Vec<u8> {
+        let offset = index * BLOCK;
+        self.fill(RecordKind::Block, offset, BLOCK.min(LENGTH - offset), byte)
+    }
+
+    pub fn write(&mut self, offset: u64, len: u64, byte: u8) -> Vec<u8> {
+        self.fill(RecordKind::Write, offset, len, byte)
+    }
+
+    pub fn resync(&mut self, index: u64, byte: u8) -> Vec<u8> {
+        let offset = index * BLOCK;
+        self.fill(RecordKind::Resync, offset, BLOCK.min(LENGTH - offset), byte)
+    }
+
+    pub fn start(&mut self) -> Vec<u8> {
+        self.marker(RecordKind::SessionStart)
+    }
+
+    pub fn epoch_end(&mut self) -> Vec<u8> {
+        self.marker(RecordKind::EpochEnd)
+    }
+
+    pub fn gap(&mut self) -> Vec<u8> {
+        self.marker(RecordKind::GapBegin)
+    }
+
+    pub fn consistent(&mut self) -> Vec<u8> {
+        self.marker(RecordKind::Consistent)
+    }
+
+    /// A whole first sync of blocks `1, 2, 3, …` in one epoch.
+    pub fn first_sync(&mut self) -> Vec<u8> {
+        let mut records = self.start();
+        for index in 0..5 {
+            records.extend(self.block(index, u8::try_from(index + 1).unwrap()));
+        }
+        records.extend(self.marker(RecordKind::BaseComplete));
+        records.extend(self.epoch_end());
+        records
+    }
+}
+
+/// The t0 image of [`Driver::first_sync`].
+pub fn base_image() -> Vec<u8> {
+    let mut image = Vec::new();
+    for index in 0..5_u8 {
+        let len = BLOCK.min(LENGTH - u64::from(index) * BLOCK);
+        image.extend(vec![index + 1; usize::try_from(len).unwrap()]);
+    }
+    image
+}
+
+pub fn patch(image: &mut [u8], offset: u64, len: u64, byte: u8) {
+    let (start, end) = (usize::try_from(offset).unwrap(), usize::try_from(offset + len).unwrap());
+    image[start..end].fill(byte);
+}
+
+/// Stores frames as a connection would, without a network. Each call is a connection of its own.
+pub fn ingest(
+    root: &Path,
+    length: u64,
+    segment_limit: u64,
+    frames: &[Vec<u8>],
+) -> Vec<Acknowledge> {
+    ingest_as(root, &header(length), segment_limit, frames)
+}
+
+/// [`ingest`] for any session.
+pub fn ingest_as(
+    root: &Path,
+    header: &SessionHeader,
+    segment_limit: u64,
+    frames: &[Vec<u8>],
+) -> Vec<Acknowledge> {
+    let repository = WritableRepository::open(root).unwrap();
+    let (mut writer, state) =
+        SessionWriter::open(&repository, header, segment_limit, &StopFlag::default()).unwrap();
+    let mut ingest = Ingest::AwaitingHello;
+    ingest.begin(state);
+    let mut acknowledged = Vec::new();
+    for payload in frames {
+        let frame = FrameHeader::new(FrameKind::Records, payload).unwrap();
+        let Action::Store(chunks) = ingest.frame(frame, payload).unwrap() else {
+            panic!("records are stored");
+        };
+        for chunk in chunks {
+            writer.append(&chunk.frame, chunk.payload).unwrap();
+            if let Some(ends) = chunk.ends {
+                writer.commit(ends.epoch, ends.seq).unwrap();
+                acknowledged.push(ends);
+            }
+        }
+    }
+    acknowledged
+}
+
+/// A server on a thread of its own; stopped when dropped.
+pub struct Running {
+    pub address: SocketAddr,
+    stopper: Stopper,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    pub fn start(root: &Path) -> Self {
+        let server = Server::bind_with("127.0.0.1:0".parse().unwrap(), root, 64 << 10).unwrap();
+        let (address, stopper) = (server.address(), server.stopper());
+        let thread = Some(std::thread::spawn(move || server.run()));
+        Self { address, stopper, thread }
+    }
+
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stopper.stop();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// The service's half of the protocol.
+pub struct Client {
+    pub stream: TcpStream,
+}
+
+/// What a server said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Said {
+    Welcome { epoch: u64, seq: u64 },
+    Acknowledge { epoch: u64, seq: u64 },
+    Error(String),
+    Closed,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self { stream }
+    }
+
+    /// Connects and says Hello; returns the durable epoch and record.
+    pub fn resume(address: SocketAddr) -> (Self, u64, u64) {
+        let mut client = Self::connect(address);
+        client.send(FrameKind::Hello, hello(LENGTH).as_bytes());
+        match client.hear() {
+            Said::Welcome { epoch, seq } => (client, epoch, seq),
+            other => panic!("want a welcome, heard {other:?}"),
+        }
+    }
+
+    pub fn send(&mut self, kind: FrameKind, payload: &[u8]) {
+        self.stream.write_all(&frame(kind, payload)).unwrap();
+    }
+
+    pub fn records(&mut self, payload: &[u8]) {
+        self.send(FrameKind::Records, payload);
+    }
+
+    pub fn hear(&mut self) -> Said {
+        let mut bytes = [0; FRAME_HEADER_LEN];
+        if self.stream.read_exact(&mut bytes).is_err() {
+            return Said::Closed;
+        }
+        let header = FrameHeader::read(&bytes).unwrap();
+        let mut payload = vec![0; header.payload_len()];
+        self.stream.read_exact(&mut payload).unwrap();
+        header.verify(&payload).unwrap();
+        match header.kind() {
+            FrameKind::Welcome => {
+                let welcome = Welcome::read_from_bytes(&payload).unwrap();
+                Said::Welcome { epoch: welcome.durable_epoch.get(), seq: welcome.durable_seq.get() }
+            }
+            FrameKind::Acknowledge => {
+                let acknowledge = Acknowledge::read_from_bytes(&payload).unwrap();
+                Said::Acknowledge { epoch: acknowledge.epoch.get(), seq: acknowledge.seq.get() }
+            }
+            FrameKind::Error => Said::Error(String::from_utf8(payload).unwrap()),
+            other => panic!("a server does not send {other:?}"),
+        }
+    }
+}
+
+pub fn frame(kind: FrameKind, payload: &[u8]) -> Vec<u8> {
+    let header = FrameHeader::new(kind, payload).unwrap();
+    [&header.to_bytes(), payload].concat()
+}

@@ -1,0 +1,275 @@
+//! Crashes and bit rot: a torn tail is cut off, acknowledged records are never lost silently, and every
+//! flipped byte is found.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME};
+use snapless_server::error::{Damage, Error};
+use snapless_server::format::acknowledged::Acknowledged;
+use snapless_server::reader::SessionReader;
+use snapless_server::repository::{Repository, WritableRepository};
+use snapless_server::restore::{Request, restore};
+use snapless_server::stop::StopFlag;
+use snapless_server::timeline::At;
+use snapless_server::verify::{Report, verify};
+use snapless_server::writer::SessionWriter;
+use snapless_wire::frame::{FrameHeader, FrameKind};
+use snapless_wire::record::RecordKind;
+
+/// No segment of these tests is ever full.
+const LIMIT: u64 = 1 << 20;
+
+fn session_dir(root: &Path) -> PathBuf {
+    root.join("volumes").join(VOLUME.to_string()).join(SESSION.to_string())
+}
+
+fn segment(root: &Path) -> PathBuf {
+    session_dir(root).join("segment-00000001.slseg")
+}
+
+/// A first sync of zero blocks, short enough to try every byte, in two entries.
+fn small_sync(driver: &mut Driver) -> Vec<Vec<u8>> {
+    let mut first = driver.start();
+    for block in 0..4 {
+        first.extend(driver.zero(RecordKind::Block, block * BLOCK, BLOCK));
+    }
+    let mut second = driver.zero(RecordKind::Block, 4 * BLOCK, LENGTH - 4 * BLOCK);
+    second.extend(driver.marker(RecordKind::BaseComplete));
+    second.extend(driver.epoch_end());
+    vec![first, second]
+}
+
+fn reader(root: &Path) -> Result<SessionReader, Error> {
+    let repository = Repository::open(root)?;
+    let header = repository.session(VOLUME, SESSION)?.unwrap();
+    SessionReader::open(session_dir(root), header)
+}
+
+fn open_writer(root: &Path) -> Result<Acknowledged, Error> {
+    let repository = WritableRepository::open(root)?;
+    let stop = StopFlag::default();
+    let (writer, _) = SessionWriter::open(&repository, &common::header(LENGTH), LIMIT, &stop)?;
+    Ok(*writer.acknowledged())
+}
+
+fn verified(root: &Path) -> Report {
+    verify(&Repository::open(root).unwrap(), &StopFlag::default(), |_| {}).unwrap()
+}
+
+/// A repository with epoch 1 acknowledged; after it epoch 2, whole but not acknowledged, and a piece of 3.
+/// Returns where in the segment epochs 1 and 2 end.
+fn crashed(root: &Path) -> (u64, u64) {
+    let mut driver = Driver::default();
+    common::ingest(root, LENGTH, LIMIT, &small_sync(&mut driver));
+    let acknowledged = fs::metadata(segment(root)).unwrap().len();
+    let mut tail = Vec::new();
+    let mut epoch = driver.zero(RecordKind::Write, 0, SECTOR);
+    epoch.extend(driver.epoch_end());
+    tail.extend(common::frame(FrameKind::Records, &epoch));
+    let whole = acknowledged + tail.len() as u64;
+    tail.extend(common::frame(FrameKind::Records, &driver.zero(RecordKind::Write, SECTOR, SECTOR)));
+    let stored = [fs::read(segment(root)).unwrap(), tail].concat();
+    fs::write(segment(root), stored).unwrap();
+    (acknowledged, whole)
+}
+
+#[test]
+fn a_tail_torn_at_any_byte_is_cut_back_to_the_last_whole_epoch() {
+    let dir = common::scratch();
+    let root = dir.path();
+    let (acknowledged, whole) = crashed(root);
+    let stored = fs::read(segment(root)).unwrap();
+    let marker = session_dir(root).join("acknowledged.snapless");
+    let bytes = fs::read(&marker).unwrap();
+    for len in acknowledged..=stored.len() as u64 {
+        fs::write(segment(root), &stored[..usize::try_from(len).unwrap()]).unwrap();
+        fs::write(&marker, &bytes).unwrap();
+        // Readers see what was acknowledged and nothing more.
+        let state = reader(root).unwrap().survey(&StopFlag::default()).unwrap();
+        assert_eq!(state.timeline().epochs(), 1, "cut at {len}");
+        assert_eq!(verified(root).damage, [], "cut at {len}");
+        let opened = open_writer(root).unwrap();
+        let want = if len < whole { (1, acknowledged) } else { (2, whole) };
+        assert_eq!((opened.epoch.get(), opened.offset), want, "cut at {len}");
+        assert_eq!(fs::metadata(segment(root)).unwrap().len(), want.1, "cut at {len}");
+        assert_eq!(reader(root).unwrap().acknowledged().epoch, opened.epoch);
+    }
+}
+
+#[test]
+fn a_tail_of_garbage_and_segments_past_the_end_are_removed() {
+    let dir = common::scratch();
+    let root = dir.path();
+    let (acknowledged, whole) = crashed(root);
+    let mut stored = fs::read(segment(root)).unwrap();
+    let start = usize::try_from(acknowledged).unwrap();
+    stored[start..].fill(0);
+    fs::write(segment(root), &stored).unwrap();
+    for number in [2, 3] {
+        fs::write(session_dir(root).join(format!("segment-{number:08}.slseg")), "torn").unwrap();
+    }
+    let opened = open_writer(root).unwrap();
+    assert_eq!((opened.epoch.get(), opened.offset), (1, acknowledged));
+    assert!(acknowledged < whole);
+    assert!(!session_dir(root).join("segment-00000002.slseg").exists());
+    assert!(!session_dir(root).join("segment-00000003.slseg").exists());
+}
+
+#[test]
+fn a_stream_goes_on_after_a_crash() {
+    let dir = common::scratch();
+    let root = dir.path();
+    crashed(root);
+    let mut driver = Driver { seq: 40, epoch: 9, ..Driver::default() };
+    let mut records = driver.gap();
+    records.extend(driver.resync(0, 7));
+    records.extend(driver.consistent());
+    records.extend(driver.epoch_end());
+    let acknowledged = common::ingest(root, LENGTH, LIMIT, &[records]);
+    assert_eq!(acknowledged.len(), 1);
+    assert_eq!(verified(root).damage, []);
+    let state = reader(root).unwrap().survey(&StopFlag::default()).unwrap();
+    assert_eq!(state.timeline().ranges().len(), 2);
+}
+
+#[test]
+fn acknowledged_records_that_are_missing_are_an_error_for_everyone() {
+    let dir = common::scratch();
+    let root = dir.path();
+    common::ingest(root, LENGTH, LIMIT, &small_sync(&mut Driver::default()));
+    let stored = fs::read(segment(root)).unwrap();
+    for len in 0..stored.len() {
+        fs::write(segment(root), &stored[..len]).unwrap();
+        let read = reader(root).unwrap().survey(&StopFlag::default());
+        assert!(
+            matches!(read, Err(Error::Damaged { why: Damage::Truncated(_), .. })),
+            "cut at {len}: {read:?}"
+        );
+        assert!(matches!(open_writer(root), Err(Error::Damaged { .. })), "cut at {len}");
+        assert_eq!(fs::metadata(segment(root)).unwrap().len(), len as u64, "cut at {len}");
+        assert_eq!(verified(root).damage.len(), 1, "cut at {len}");
+    }
+    fs::remove_file(segment(root)).unwrap();
+    assert!(open_writer(root).is_err());
+    assert_eq!(verified(root).damage.len(), 1);
+}
+
+#[test]
+fn verify_finds_every_flipped_byte_of_every_file() {
+    let dir = common::scratch();
+    let root = dir.path();
+    let mut driver = Driver::default();
+    common::ingest(root, LENGTH, LIMIT, &small_sync(&mut driver));
+    assert_eq!(verified(root).damage, []);
+    let mut tried = 0;
+    for name in ["segment-00000001.slseg", "session.snapless", "acknowledged.snapless"] {
+        let path = session_dir(root).join(name);
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            // Between and after the slots of the acknowledgement is nothing.
+            if name.starts_with("acknowledged") && at % 4096 >= 64 {
+                continue;
+            }
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            fs::write(&path, &bad).unwrap();
+            let damage = verified(root).damage;
+            assert!(!damage.is_empty(), "{name}: byte {at} flipped");
+            assert!(damage[0].file.ends_with(name), "{name}: byte {at}: {damage:?}");
+            tried += 1;
+        }
+        fs::write(&path, &good).unwrap();
+    }
+    assert!(tried > 800, "{tried} bytes tried");
+    assert_eq!(verified(root).damage, []);
+}
+
+#[test]
+fn one_damaged_entry_does_not_hide_the_next_one_and_no_image_is_made_of_it() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    let frames = [driver.start(), driver.block(0, 1), driver.block(1, 2), driver.block(2, 3)];
+    let mut last = driver.block(3, 4);
+    last.extend(driver.block(4, 5));
+    last.extend(driver.epoch_end());
+    let frames: Vec<_> = frames.into_iter().chain([last]).collect();
+    common::ingest(&root, LENGTH, LIMIT, &frames);
+    let mut stored = fs::read(segment(&root)).unwrap();
+    // The middle of blocks 0 and 2: content that only a checksum can know. Ahead of them stand the
+    // segment's header and the entry of SessionStart.
+    let entry = 16 + 64 + usize::try_from(BLOCK).unwrap();
+    for index in [0, 2] {
+        stored[64 + 80 + index * entry + 1000] ^= 0x10;
+    }
+    fs::write(segment(&root), stored).unwrap();
+    let report = verified(&root);
+    assert_eq!(report.damage.len(), 2, "{:?}", report.damage);
+    assert_eq!(report.entries, 3);
+    let to = dir.path().join("image");
+    let request =
+        Request { volume: VOLUME, session: None, at: At::T0, to: to.clone(), force: false };
+    let repository = Repository::open(&root).unwrap();
+    let failed = restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap_err();
+    assert!(matches!(failed, Error::Damaged { why: Damage::Frame(_), .. }), "{failed}");
+    assert!(!to.exists());
+}
+
+#[test]
+fn a_lost_newest_acknowledgement_loses_no_epoch() {
+    let dir = common::scratch();
+    let root = dir.path();
+    let mut driver = Driver::default();
+    let mut frames = small_sync(&mut driver);
+    let mut epoch = driver.zero(RecordKind::Write, 0, SECTOR);
+    epoch.extend(driver.epoch_end());
+    frames.push(epoch);
+    let acknowledged = common::ingest(root, LENGTH, LIMIT, &frames);
+    let path = session_dir(root).join("acknowledged.snapless");
+    let mut bytes = fs::read(&path).unwrap();
+    let newest = Acknowledged::read(&bytes).unwrap();
+    assert_eq!(newest.epoch.get(), 2);
+    bytes[newest.slot_offset() + 30] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(reader(root).unwrap().acknowledged().epoch.get(), 1);
+    let opened = open_writer(root).unwrap();
+    assert_eq!((opened.epoch, opened.seq), (acknowledged[1].epoch, acknowledged[1].seq));
+}
+
+#[test]
+fn a_session_whose_creation_was_interrupted_is_begun_again() {
+    let dir = common::scratch();
+    let root = dir.path();
+    drop(WritableRepository::open(root).unwrap());
+    fs::create_dir_all(session_dir(root)).unwrap();
+    fs::write(session_dir(root).join("acknowledged.snapless"), "half").unwrap();
+    assert_eq!(verified(root).sessions, 0);
+    assert_eq!(open_writer(root).unwrap(), Acknowledged::NOTHING);
+    assert_eq!(verified(root).sessions, 1);
+}
+
+#[test]
+fn entries_fill_segments_and_never_cross_them() {
+    let dir = common::scratch();
+    let root = dir.path();
+    let mut driver = Driver::default();
+    let mut frames = vec![driver.start()];
+    for block in 0..5 {
+        frames.push(driver.block(block, 9));
+    }
+    frames.push(driver.epoch_end());
+    common::ingest(root, LENGTH, 20 << 10, &frames);
+    let names: Vec<_> = fs::read_dir(session_dir(root))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("segment-"))
+        .collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    assert_eq!(verified(root).damage, []);
+    let header = FrameHeader::new(FrameKind::Records, &frames[0]).unwrap();
+    let first = fs::read(segment(root)).unwrap();
+    assert_eq!(first[64..80], header.to_bytes());
+}

@@ -1,0 +1,70 @@
+//! Pins the bytes of a repository's files: what one release wrote, every later one must read.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{Driver, SESSION, VOLUME};
+use snapless_server::repository::{Repository, WritableRepository};
+use snapless_server::restore::{Request, restore};
+use snapless_server::stop::StopFlag;
+use snapless_server::timeline::At;
+use snapless_wire::record::RecordKind;
+
+/// One short block.
+const LENGTH: u64 = 1024;
+
+const SEGMENT: &[u8] = include_bytes!("golden/segment-00000001.slseg");
+const HEADER: &[u8] = include_bytes!("golden/session.snapless");
+const ACKNOWLEDGED: &[u8] = include_bytes!("golden/acknowledged.snapless");
+
+/// Two frames; an epoch ends in the middle of the second.
+fn frames() -> [Vec<u8>; 2] {
+    let mut driver = Driver::default();
+    let mut first = driver.start();
+    first.extend(driver.data(RecordKind::Block, 0, &[0x5a; 1024]));
+    let mut second = driver.marker(RecordKind::BaseComplete);
+    second.extend(driver.epoch_end());
+    second.extend(driver.zero(RecordKind::Write, 512, 512));
+    second.extend(driver.epoch_end());
+    [first, second]
+}
+
+#[test]
+fn this_release_writes_the_pinned_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    common::ingest(dir.path(), LENGTH, 1 << 20, &frames());
+    let session = Repository::open(dir.path()).unwrap().session_dir(VOLUME, SESSION);
+    for (name, golden) in [
+        ("segment-00000001.slseg", SEGMENT),
+        ("session.snapless", HEADER),
+        ("acknowledged.snapless", ACKNOWLEDGED),
+    ] {
+        let written = fs::read(session.join(name)).unwrap();
+        if written != golden {
+            let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+            fs::write(&kept, written).unwrap();
+            panic!("{name} is not as pinned; what was written is in {}", kept.display());
+        }
+    }
+}
+
+#[test]
+fn this_release_reads_the_pinned_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    drop(WritableRepository::open(&root).unwrap());
+    let repository = Repository::open(&root).unwrap();
+    let session = repository.session_dir(VOLUME, SESSION);
+    fs::create_dir_all(&session).unwrap();
+    fs::write(session.join("segment-00000001.slseg"), SEGMENT).unwrap();
+    fs::write(session.join("session.snapless"), HEADER).unwrap();
+    fs::write(session.join("acknowledged.snapless"), ACKNOWLEDGED).unwrap();
+    let to = dir.path().join("image");
+    for (at, second_half) in [(At::T0, 0x5a), (At::Latest, 0)] {
+        let request = Request { volume: VOLUME, session: None, at, to: to.clone(), force: true };
+        restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), [[0x5a; 512], [second_half; 512]].concat());
+    }
+}

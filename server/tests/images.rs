@@ -1,0 +1,167 @@
+//! Images beyond the plain case: blocks that the disk could not read, holes, a restore that is stopped, input
+//! that is nonsense.
+
+mod common;
+
+use std::path::Path;
+
+use common::{BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME, geometry};
+use proptest::prelude::*;
+use snapless_server::error::Error;
+use snapless_server::format::session::SessionHeader;
+use snapless_server::geometry::Extent;
+use snapless_server::ingest::Ingest;
+use snapless_server::repository::Repository;
+use snapless_server::restore::{Report, Request, restore};
+use snapless_server::stop::StopFlag;
+use snapless_server::stream::StreamState;
+use snapless_server::timeline::At;
+use snapless_wire::frame::{FrameHeader, FrameKind};
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+use snapless_wire::record::RecordKind;
+
+const LIMIT: u64 = 1 << 20;
+
+fn image(root: &Path, at: At, stop: &StopFlag) -> Result<(Report, Vec<u8>), Error> {
+    let to = root.with_extension("img");
+    let request =
+        Request { volume: VOLUME, session: Some(SESSION), at, to: to.clone(), force: true };
+    let report = restore(&Repository::open(root)?, &request, stop, |_| {})?;
+    Ok((report, std::fs::read(to).unwrap()))
+}
+
+#[test]
+fn unreadable_blocks_are_zeros_and_reported_until_they_are_written_whole() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    let mut records = driver.start();
+    records.extend(driver.block(0, 1));
+    records.extend(driver.unreadable(BLOCK, 2 * BLOCK));
+    records.extend(driver.block(3, 4));
+    records.extend(driver.block(4, 5));
+    records.extend(driver.marker(RecordKind::BaseComplete));
+    // Block 1 is known again; of block 2 only a part; block 3 is lost in a gap.
+    records.extend(driver.write(BLOCK, BLOCK, 7));
+    records.extend(driver.write(2 * BLOCK, SECTOR, 8));
+    records.extend(driver.gap());
+    records.extend(driver.unreadable(3 * BLOCK, BLOCK));
+    records.extend(driver.consistent());
+    records.extend(driver.epoch_end());
+    common::ingest(&root, LENGTH, LIMIT, &[records]);
+
+    let (report, found) = image(&root, At::T0, &StopFlag::default()).unwrap();
+    let mut want = common::base_image();
+    common::patch(&mut want, BLOCK, 2 * BLOCK, 0);
+    assert_eq!(found, want);
+    assert_eq!(report.unreadable, [Extent { offset: BLOCK, len: 2 * BLOCK }]);
+
+    let (report, found) = image(&root, At::Latest, &StopFlag::default()).unwrap();
+    common::patch(&mut want, BLOCK, BLOCK, 7);
+    common::patch(&mut want, 2 * BLOCK, SECTOR, 8);
+    common::patch(&mut want, 3 * BLOCK, BLOCK, 0);
+    assert_eq!(found, want);
+    assert_eq!(report.unreadable, [Extent { offset: 2 * BLOCK, len: 2 * BLOCK }]);
+}
+
+#[test]
+fn zeros_take_no_space() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    let mut records = driver.start();
+    for block in 0..3 {
+        records.extend(driver.zero(RecordKind::Block, block * BLOCK, BLOCK));
+    }
+    // Zeros that nobody elided, around one sector of content.
+    let mut mixed = vec![0; usize::try_from(BLOCK).unwrap()];
+    mixed[8192] = 1;
+    records.extend(driver.data(RecordKind::Block, 3 * BLOCK, &mixed));
+    records.extend(driver.block(4, 5));
+    records.extend(driver.zero(RecordKind::Write, 4 * BLOCK, SECTOR));
+    records.extend(driver.epoch_end());
+    common::ingest(&root, LENGTH, LIMIT, &[records]);
+    let (report, found) = image(&root, At::T0, &StopFlag::default()).unwrap();
+    assert_eq!(report.bytes_written, 4096 + LENGTH - 4 * BLOCK);
+    assert_eq!(found.len() as u64, LENGTH);
+    assert_eq!(found[usize::try_from(3 * BLOCK + 8192).unwrap()], 1);
+    let (_, found) = image(&root, At::Latest, &StopFlag::default()).unwrap();
+    let last = usize::try_from(4 * BLOCK).unwrap();
+    assert_eq!(found[last..last + 512], [0; 512]);
+    assert_eq!(found[last + 512..], [5; 1024]);
+}
+
+#[test]
+fn a_stopped_restore_leaves_nothing() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    common::ingest(&root, LENGTH, LIMIT, &[Driver::default().first_sync()]);
+    let stop = StopFlag::default();
+    stop.set();
+    let stopped = image(&root, At::T0, &stop);
+    assert!(matches!(stopped, Err(Error::Stopped)));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn the_newest_session_that_had_begun_is_restored_when_none_is_named() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    common::ingest(&root, LENGTH, LIMIT, &[Driver::default().first_sync()]);
+    let repository = Repository::open(&root).unwrap();
+    let request = |at| Request {
+        volume: VOLUME,
+        session: None,
+        at,
+        to: dir.path().join("image"),
+        force: true,
+    };
+    let session_of =
+        |at| restore(&repository, &request(at), &StopFlag::default(), |_| {}).unwrap().session;
+    assert_eq!(session_of(At::Latest), SESSION.to_string());
+    let newer = SessionHeader {
+        session: SessionId([0x33; 16]),
+        created: FileTime::new(common::T0 + 5000),
+        ..common::header(LENGTH)
+    };
+    let mut driver = Driver { time: common::T0 + 4000, ..Driver::default() };
+    common::ingest_as(&root, &newer, LIMIT, &[driver.first_sync()]);
+    assert_eq!(session_of(At::Latest), newer.session.to_string());
+    // By the driver's clock, not the server's: the newer one began at 4000.
+    let at = |ticks| At::Time(FileTime::new(common::T0 + ticks));
+    assert_eq!(session_of(at(4000)), newer.session.to_string());
+    assert_eq!(session_of(at(50)), SESSION.to_string());
+    let other = Request { session: Some(SessionId([9; 16])), ..request(At::T0) };
+    let unknown = restore(&repository, &other, &StopFlag::default(), |_| {});
+    assert!(matches!(unknown, Err(Error::NoSession { .. })));
+    let other = Request { volume: VolumeGuid([9; 16]), ..request(At::T0) };
+    let unknown = restore(&repository, &other, &StopFlag::default(), |_| {}).unwrap_err();
+    assert!(unknown.to_string().contains(&VOLUME.to_string()), "{unknown}");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_from_outside_make_the_server_panic(
+        noise in proptest::collection::vec(any::<u8>(), 0..300),
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        kind in prop_oneof![Just(FrameKind::Hello), Just(FrameKind::Records)],
+    ) {
+        let frame = FrameHeader::new(kind, &noise).unwrap();
+        // Any answer will do, as long as there is one.
+        prop_assert!(Ingest::AwaitingHello.frame(frame, &noise).is_err());
+        let mut records = Driver::default().first_sync();
+        for (at, byte) in &flips {
+            let at = at.index(records.len());
+            records[at] = *byte;
+        }
+        let mut state = StreamState::new(geometry(LENGTH));
+        state.begin_connection();
+        let mut ingest = Ingest::AwaitingHello;
+        ingest.begin(state);
+        let frame = FrameHeader::new(FrameKind::Records, &records).unwrap();
+        if ingest.frame(frame, &records).is_ok() {
+            let state = ingest.state().unwrap();
+            prop_assert!(state.timeline().coverage().base <= 5);
+        }
+    }
+}

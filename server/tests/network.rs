@@ -1,0 +1,219 @@
+//! A fake service against the real server over real TCP: acknowledgements, refusals, cut connections, resume.
+
+mod common;
+
+use std::path::Path;
+
+use common::{BLOCK, Client, Driver, LENGTH, Running, SECTOR, SESSION, Said, VOLUME};
+use snapless_server::list::{Content, list};
+use snapless_server::repository::Repository;
+use snapless_server::restore::{Request, restore};
+use snapless_server::stop::StopFlag;
+use snapless_server::timeline::At;
+use snapless_wire::frame::FrameKind;
+use snapless_wire::record::RecordKind;
+use zerocopy::IntoBytes;
+
+fn image(root: &Path, at: At) -> Vec<u8> {
+    let repository = Repository::open(root).unwrap();
+    let to = root.with_extension("img");
+    let request =
+        Request { volume: VOLUME, session: Some(SESSION), at, to: to.clone(), force: true };
+    restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap();
+    std::fs::read(to).unwrap()
+}
+
+fn content(root: &Path) -> Content {
+    let volumes = list(&Repository::open(root).unwrap(), &StopFlag::default()).unwrap();
+    volumes[0].sessions[0].content.clone()
+}
+
+#[test]
+fn a_first_sync_and_writes_can_be_restored_while_the_server_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    let server = Running::start(&root);
+    let (mut client, epoch, seq) = Client::resume(server.address);
+    assert_eq!((epoch, seq), (0, 0));
+    let mut driver = Driver::default();
+    client.records(&driver.first_sync());
+    assert_eq!(client.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
+    let write = driver.write(BLOCK - SECTOR, 2 * SECTOR, 0xaa);
+    client.records(&write);
+    client.records(&driver.epoch_end());
+    assert_eq!(client.hear(), Said::Acknowledge { epoch: 2, seq: 10 });
+
+    let mut want = common::base_image();
+    assert_eq!(image(&root, At::T0), want);
+    common::patch(&mut want, BLOCK - SECTOR, 2 * SECTOR, 0xaa);
+    assert_eq!(image(&root, At::Latest), want);
+    assert!(matches!(content(&root), Content::Complete(_)));
+}
+
+#[test]
+fn what_was_not_acknowledged_is_gone_after_a_cut_and_a_gap_bridges_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    let server = Running::start(&root);
+    let (mut client, ..) = Client::resume(server.address);
+    let mut driver = Driver::default();
+    client.records(&driver.first_sync());
+    client.hear();
+    let known_until = driver.time - driver.tick;
+    // Lost: written to the segment perhaps, never acknowledged. The cut comes in the middle of a frame.
+    client.records(&driver.write(0, SECTOR, 0xbb));
+    let whole = common::frame(FrameKind::Records, &driver.write(SECTOR, SECTOR, 0xbc));
+    std::io::Write::write_all(&mut client.stream, &whole[..100]).unwrap();
+    drop(client);
+
+    let (mut client, epoch, seq) = Client::resume(server.address);
+    assert_eq!((epoch, seq), (1, 8));
+    driver.epoch += 1;
+    client.records(&driver.gap());
+    client.records(&driver.epoch_end());
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    assert!(matches!(content(&root), Content::Gap(_)));
+    // In the gap, the last point is the one before the cut.
+    assert_eq!(image(&root, At::Latest), common::base_image());
+    let in_gap = At::Time(snapless_wire::id::FileTime::new(known_until + 1));
+    let repository = Repository::open(&root).unwrap();
+    let request = Request {
+        volume: VOLUME,
+        session: None,
+        at: in_gap,
+        to: dir.path().join("never.img"),
+        force: false,
+    };
+    let refused = restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap_err();
+    assert!(refused.to_string().contains("nearest point before"), "{refused}");
+    assert!(!dir.path().join("never.img").exists());
+
+    let mut records = driver.resync(0, 0xdd);
+    records.extend(driver.consistent());
+    records.extend(driver.epoch_end());
+    client.records(&records);
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    let mut want = common::base_image();
+    assert_eq!(image(&root, At::T0), want);
+    common::patch(&mut want, 0, BLOCK, 0xdd);
+    assert_eq!(image(&root, At::Latest), want);
+}
+
+#[test]
+fn a_stream_that_goes_on_without_a_gap_after_a_cut_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::start(dir.path());
+    let (mut client, ..) = Client::resume(server.address);
+    let mut driver = Driver::default();
+    client.records(&driver.first_sync());
+    client.hear();
+    drop(client);
+    let (mut client, ..) = Client::resume(server.address);
+    client.records(&driver.write(0, SECTOR, 1));
+    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    assert!(text.contains("LOSS") && text.contains("GapBegin"), "{text}");
+    assert_eq!(client.hear(), Said::Closed);
+}
+
+#[test]
+fn a_write_ahead_of_its_block_is_refused_loudly_and_nothing_of_it_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::start(dir.path());
+    let (mut client, ..) = Client::resume(server.address);
+    let mut driver = Driver::default();
+    let mut records = driver.start();
+    records.extend(driver.block(0, 1));
+    records.extend(driver.write(BLOCK - SECTOR, 2 * SECTOR, 2));
+    records.extend(driver.epoch_end());
+    client.records(&records);
+    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    assert!(text.contains("T0") && text.contains("block 1"), "{text}");
+    let (_client, epoch, seq) = Client::resume(server.address);
+    assert_eq!((epoch, seq), (0, 0));
+}
+
+#[test]
+fn frames_out_of_turn_and_garbage_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::start(dir.path());
+    let mut client = Client::connect(server.address);
+    client.records(&Driver::default().start());
+    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    assert!(text.contains("Hello"), "{text}");
+
+    let mut client = Client::connect(server.address);
+    std::io::Write::write_all(&mut client.stream, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    assert!(text.contains("SLFR"), "{text}");
+
+    let (mut client, ..) = Client::resume(server.address);
+    let mut damaged = common::frame(FrameKind::Records, &Driver::default().start());
+    damaged[40] ^= 1;
+    std::io::Write::write_all(&mut client.stream, &damaged).unwrap();
+    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    assert!(text.contains("checksum"), "{text}");
+}
+
+#[test]
+fn the_newest_connection_of_a_session_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::start(dir.path());
+    let (mut older, ..) = Client::resume(server.address);
+    let (mut newer, ..) = Client::resume(server.address);
+    let Said::Error(text) = older.hear() else { panic!("want an error") };
+    assert!(text.contains("newer connection"), "{text}");
+    newer.records(&Driver::default().first_sync());
+    assert_eq!(newer.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
+}
+
+#[test]
+fn another_geometry_for_a_known_session_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::start(dir.path());
+    drop(Client::resume(server.address));
+    let mut client = Client::connect(server.address);
+    client.send(FrameKind::Hello, common::hello(LENGTH + SECTOR).as_bytes());
+    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    assert!(text.contains("start a new session"), "{text}");
+}
+
+#[test]
+fn a_stopped_server_says_so_and_another_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::start(dir.path());
+    let (mut client, ..) = Client::resume(server.address);
+    let mut driver = Driver::default();
+    client.records(&driver.first_sync());
+    client.hear();
+    client.records(&driver.write(0, SECTOR, 9));
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.stop());
+        let Said::Error(text) = client.hear() else { panic!("want an error") };
+        assert!(text.contains("stopped"), "{text}");
+    });
+    let server = Running::start(dir.path());
+    let (mut client, epoch, seq) = Client::resume(server.address);
+    assert_eq!((epoch, seq), (1, 8));
+    driver.epoch += 1;
+    client.records(&driver.gap());
+    client.records(&driver.marker(RecordKind::EpochEnd));
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+}
+
+#[test]
+fn every_epoch_of_one_frame_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::start(dir.path());
+    let (mut client, ..) = Client::resume(server.address);
+    let mut driver = Driver::default();
+    let mut records = driver.first_sync();
+    records.extend(driver.write(0, SECTOR, 7));
+    records.extend(driver.epoch_end());
+    records.extend(driver.write(0, SECTOR, 8));
+    client.records(&records);
+    assert_eq!(client.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
+    assert_eq!(client.hear(), Said::Acknowledge { epoch: 2, seq: 10 });
+    drop(client);
+    let (_client, epoch, seq) = Client::resume(server.address);
+    assert_eq!((epoch, seq), (2, 10));
+}

@@ -1,0 +1,177 @@
+//! Which instants can be restored, and what is said about those that cannot.
+
+mod common;
+
+use common::{BLOCK, Driver, LENGTH, SECTOR, geometry};
+use snapless_server::stream::StreamState;
+use snapless_server::timeline::{At, Cut, NotRestorable, Timeline};
+use snapless_wire::id::{FileTime, Seq};
+use snapless_wire::record::{RecordKind, Records};
+
+fn timeline(records: &[u8]) -> Timeline {
+    let mut state = StreamState::new(geometry(LENGTH));
+    for record in Records::new(records) {
+        state.accept(&record.unwrap().header).unwrap();
+    }
+    state.timeline().clone()
+}
+
+fn cut(timeline: &Timeline, time: u64) -> Result<Cut, NotRestorable> {
+    timeline.resolve(At::Time(FileTime::new(time))).map(|point| point.cut)
+}
+
+#[test]
+fn nothing_can_be_restored_before_the_first_sync_is_complete() {
+    let mut driver = Driver::default();
+    assert_eq!(timeline(&[]).resolve(At::Latest), Err(NotRestorable::Nothing));
+    let mut records = driver.start();
+    records.extend(driver.block(0, 1));
+    let timeline = timeline(&records);
+    for at in [At::T0, At::Latest, At::Time(FileTime::new(driver.time - driver.tick))] {
+        let refused = timeline.resolve(at).unwrap_err();
+        assert!(refused.to_string().contains("1 of 5 blocks"), "{refused}");
+    }
+}
+
+#[test]
+fn every_instant_from_t0_on_can_be_restored_once_it_is() {
+    let mut driver = Driver::default();
+    let t0 = driver.time;
+    let records = driver.first_sync();
+    let last = driver.time - driver.tick;
+    let timeline = timeline(&records);
+    assert_eq!(cut(&timeline, t0), Ok(Cut::Until(FileTime::new(t0))));
+    assert_eq!(cut(&timeline, t0 + 1), Ok(Cut::Until(FileTime::new(t0 + 1))));
+    assert_eq!(cut(&timeline, last), Ok(Cut::Through(Seq::new(8))));
+    assert_eq!(timeline.resolve(At::T0).unwrap().cut, Cut::Base);
+    assert!(matches!(cut(&timeline, t0 - 1), Err(NotRestorable::TooEarly { .. })));
+    let late = cut(&timeline, last + 1).unwrap_err();
+    assert!(late.to_string().contains("--at latest"), "{late}");
+}
+
+#[test]
+fn an_instant_in_a_gap_is_refused_and_its_neighbours_named() {
+    let mut driver = Driver::default();
+    let mut records = driver.first_sync();
+    let begin = driver.time;
+    records.extend(driver.gap());
+    records.extend(driver.resync(0, 1));
+    let end = driver.time;
+    records.extend(driver.consistent());
+    let timeline = timeline(&records);
+    // A gap inside a connection: known up to the marker's own instant.
+    assert_eq!(cut(&timeline, begin), Ok(Cut::Through(Seq::new(8))));
+    assert_eq!(
+        cut(&timeline, begin + 1),
+        Err(NotRestorable::Between {
+            at: FileTime::new(begin + 1),
+            before: Some(FileTime::new(begin)),
+            after: Some(FileTime::new(end)),
+            lost_base: false,
+        })
+    );
+    assert!(cut(&timeline, end - 1).is_err());
+    assert_eq!(cut(&timeline, end), Ok(Cut::Through(Seq::new(11))));
+}
+
+#[test]
+fn after_a_loss_the_gap_reaches_back_to_the_last_record_that_arrived() {
+    let mut driver = Driver::default();
+    let mut records = driver.first_sync();
+    let last = driver.time - driver.tick;
+    driver.seq += 3;
+    driver.time += 1000;
+    driver.epoch += 1;
+    records.extend(driver.gap());
+    let timeline = timeline(&records);
+    assert_eq!(cut(&timeline, last), Ok(Cut::Through(Seq::new(8))));
+    let refused = cut(&timeline, last + 1).unwrap_err();
+    assert!(refused.to_string().contains("after there is none yet"), "{refused}");
+    let latest = timeline.resolve(At::Latest).unwrap();
+    assert_eq!(latest.cut, Cut::Through(Seq::new(8)));
+    assert_eq!(latest.gap_since, Some(FileTime::new(driver.time - driver.tick)));
+}
+
+#[test]
+fn a_block_lost_before_it_was_captured_takes_the_points_before_its_resync_with_it() {
+    let mut driver = Driver::default();
+    let mut records = driver.start();
+    for block in 0..4 {
+        records.extend(driver.block(block, 1));
+    }
+    records.extend(driver.gap());
+    records.extend(driver.resync(4, 1));
+    let end = driver.time;
+    records.extend(driver.consistent());
+    records.extend(driver.write(0, SECTOR, 1));
+    let timeline = timeline(&records);
+    assert_eq!(
+        timeline.resolve(At::T0),
+        Err(NotRestorable::T0Lost { blocks: 1, first: Some(FileTime::new(end)) })
+    );
+    let refused = cut(&timeline, common::T0).unwrap_err();
+    assert_eq!(
+        refused,
+        NotRestorable::Between {
+            at: FileTime::new(common::T0),
+            before: None,
+            after: Some(FileTime::new(end)),
+            lost_base: true,
+        }
+    );
+    assert!(refused.to_string().contains("before they had been captured"), "{refused}");
+    assert_eq!(cut(&timeline, end), Ok(Cut::Until(FileTime::new(end))));
+    assert!(timeline.resolve(At::Latest).is_ok());
+}
+
+#[test]
+fn while_such_a_gap_lasts_there_is_no_point_at_all() {
+    let mut driver = Driver::default();
+    let mut records = driver.start();
+    records.extend(driver.gap());
+    for block in 0..5 {
+        records.extend(driver.resync(block, 1));
+    }
+    let refused = timeline(&records).resolve(At::Latest).unwrap_err();
+    assert!(matches!(refused, NotRestorable::NoPoint { .. }), "{refused}");
+}
+
+#[test]
+fn a_clock_that_steps_back_does_not_reorder_the_stream() {
+    let mut driver = Driver::default();
+    let mut records = driver.first_sync();
+    let high = driver.time;
+    records.extend(driver.write(0, SECTOR, 1));
+    driver.time = high - 1000;
+    records.extend(driver.write(0, SECTOR, 2));
+    let timeline = timeline(&records);
+    let ranges = timeline.ranges();
+    assert_eq!(ranges.len(), 1);
+    assert_eq!(ranges[0].to.time, FileTime::new(high));
+    assert_eq!(cut(&timeline, high), Ok(Cut::Through(Seq::new(10))));
+}
+
+#[test]
+fn with_a_coarse_clock_a_gap_shorter_than_its_step_hides_nothing() {
+    let mut driver = Driver { tick: 0, ..Driver::default() };
+    let mut records = driver.first_sync();
+    records.extend(driver.gap());
+    records.extend(driver.resync(0, 1));
+    records.extend(driver.consistent());
+    records.extend(driver.write(0, BLOCK, 1));
+    let timeline = timeline(&records);
+    assert_eq!(timeline.ranges().len(), 2);
+    assert_eq!(cut(&timeline, driver.time), Ok(Cut::Through(Seq::new(12))));
+}
+
+#[test]
+fn a_second_gap_marker_inside_a_gap_changes_nothing() {
+    let mut driver = Driver::default();
+    let mut records = driver.first_sync();
+    records.extend(driver.gap());
+    records.extend(driver.gap());
+    records.extend(driver.marker(RecordKind::Consistent));
+    let timeline = timeline(&records);
+    assert_eq!(timeline.gaps().len(), 1);
+    assert_eq!(timeline.gaps()[0].begin.seq, Seq::new(9));
+}

@@ -1,0 +1,215 @@
+//! The program as an administrator sees it: output, exit codes, signals, a server killed outright.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use common::{BLOCK, Client, Driver, SECTOR, SESSION, Said, VOLUME};
+use serde_json::Value;
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_snapless-server"))
+}
+
+/// A server process; killed outright when dropped.
+struct Served {
+    child: Child,
+    address: std::net::SocketAddr,
+}
+
+impl Served {
+    fn start(root: &Path) -> Self {
+        let mut child = program()
+            .args(["serve", "--listen", "127.0.0.1:0", "--repository"])
+            .arg(root)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
+        Self { child, address }
+    }
+
+    #[cfg(unix)]
+    fn signal(mut self, name: &str) -> std::process::ExitStatus {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn run(command: &str, root: &Path, more: &[&str]) -> Output {
+    program().args([command, "--repository"]).arg(root).args(more).output().unwrap()
+}
+
+fn restore(root: &Path, at: &str, to: &Path, more: &[&str]) -> Output {
+    let volume = VOLUME.to_string();
+    let fixed = ["--volume", &volume, "--at", at, "--to", to.to_str().unwrap()];
+    run("restore", root, &[&fixed, more].concat())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A repository with a first sync and one write after it.
+fn filled(root: &Path) {
+    let server = Served::start(root);
+    let (mut client, ..) = Client::resume(server.address);
+    let mut driver = Driver::default();
+    client.records(&driver.first_sync());
+    let mut records = driver.write(BLOCK, SECTOR, 0xee);
+    records.extend(driver.epoch_end());
+    client.records(&records);
+    assert_eq!(client.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
+    assert_eq!(client.hear(), Said::Acknowledge { epoch: 2, seq: 10 });
+}
+
+#[test]
+fn list_tells_what_can_be_restored_and_restore_does_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    filled(&root);
+
+    let listed = run("list", &root, &["--json"]);
+    assert!(listed.status.success());
+    let json: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let session = &json[0]["sessions"][0];
+    assert_eq!(json[0]["volume"], VOLUME.to_string());
+    assert_eq!(session["session"], SESSION.to_string());
+    assert_eq!(session["state"], "complete");
+    assert_eq!(session["t0"], "2020-01-01T00:00:00Z");
+    assert_eq!(session["last_epoch"], 2);
+    let latest = session["latest"].as_str().unwrap();
+    let human = text(&run("list", &root, &[]).stdout);
+    assert!(human.contains("complete") && human.contains(latest), "{human}");
+    assert!(!human.contains('\x1b'), "colour only on a terminal: {human}");
+
+    let to = dir.path().join("t0.img");
+    let done = restore(&root, "t0", &to, &[]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert_eq!(std::fs::read(&to).unwrap(), common::base_image());
+
+    let to = dir.path().join("latest.img");
+    let done = restore(&root, latest, &to, &["--json"]);
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(report["time"], latest);
+    assert_eq!(report["bytes"], common::LENGTH);
+    let mut want = common::base_image();
+    common::patch(&mut want, BLOCK, SECTOR, 0xee);
+    assert_eq!(std::fs::read(&to).unwrap(), want);
+
+    let again = restore(&root, "latest", &to, &[]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("--force"), "{}", text(&again.stderr));
+    assert!(restore(&root, "latest", &to, &["--force"]).status.success());
+}
+
+#[test]
+fn each_kind_of_failure_has_its_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    assert_eq!(run("list", &root, &[]).status.code(), Some(1));
+    filled(&root);
+    let to = dir.path().join("image");
+    assert_eq!(restore(&root, "noon", &to, &[]).status.code(), Some(2));
+    let early = restore(&root, "2019-12-31T23:59:59Z", &to, &[]);
+    assert_eq!(early.status.code(), Some(3));
+    assert!(text(&early.stderr).contains("2020-01-01T00:00:00Z"), "{}", text(&early.stderr));
+    assert_eq!(run("verify", &root, &[]).status.code(), Some(0));
+
+    let session = root.join("volumes").join(VOLUME.to_string()).join(SESSION.to_string());
+    let segment = session.join("segment-00000001.slseg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[5000] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let found = run("verify", &root, &["--json"]);
+    assert_eq!(found.status.code(), Some(4));
+    let report: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(report["damage"].as_array().unwrap().len(), 1);
+    let failed = restore(&root, "t0", &to, &[]);
+    assert_eq!(failed.status.code(), Some(4));
+    assert!(text(&failed.stderr).contains("snapless-server verify"), "{}", text(&failed.stderr));
+    assert!(!to.exists());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half done is left");
+}
+
+#[test]
+fn two_servers_do_not_share_a_repository() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Served::start(dir.path());
+    let second = run("serve", dir.path(), &["--listen", "127.0.0.1:0"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("another snapless-server"), "{}", text(&second.stderr));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_the_server_cleanly() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["-TERM", "-INT"] {
+        let server = Served::start(dir.path());
+        let (mut client, ..) = Client::resume(server.address);
+        let listening = std::thread::spawn(move || client.hear());
+        let status = server.signal(name);
+        assert!(status.success(), "{name}: {status}");
+        assert!(matches!(listening.join().unwrap(), Said::Error(_)), "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_killed_outright_loses_nothing_that_it_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    let mut want = common::base_image();
+    let mut acknowledged = (0, 0);
+    for round in 1..=5_u8 {
+        let server = Served::start(&root);
+        let (mut client, epoch, seq) = Client::resume(server.address);
+        assert_eq!((epoch, seq), acknowledged, "round {round}");
+        if round == 1 {
+            client.records(&driver.first_sync());
+        } else {
+            let mut records = driver.gap();
+            records.extend(driver.resync(0, round));
+            records.extend(driver.consistent());
+            records.extend(driver.epoch_end());
+            client.records(&records);
+            common::patch(&mut want, 0, BLOCK, round);
+        }
+        let Said::Acknowledge { epoch, seq } = client.hear() else { panic!("round {round}") };
+        acknowledged = (epoch, seq);
+        // Under way when the server dies.
+        client.records(&driver.write(BLOCK, SECTOR, 0xff));
+        driver.epoch += 1;
+        server.signal("-KILL");
+        let to = dir.path().join("image");
+        let done = restore(&root, "latest", &to, &["--force"]);
+        assert!(done.status.success(), "round {round}: {}", text(&done.stderr));
+        assert_eq!(std::fs::read(&to).unwrap(), want, "round {round}");
+    }
+}
+
+#[test]
+fn help_has_examples_and_exit_codes() {
+    let top = text(&program().arg("--help").output().unwrap().stdout);
+    assert!(top.contains("Exit codes"), "{top}");
+    for command in ["serve", "restore", "list", "verify"] {
+        let help = text(&program().args([command, "--help"]).output().unwrap().stdout);
+        assert!(help.contains("Examples:\n  snapless-server"), "{help}");
+    }
+}
