@@ -94,7 +94,13 @@ impl Claims {
 
     /// True if blocks are being read for `reason`.
     pub fn any_for(&self, reason: Reason) -> bool {
-        self.claims.iter().flatten().any(|claim| claim.reason == reason)
+        self.blocks_for(reason) > 0
+    }
+
+    /// Number of blocks that are being read for `reason`.
+    pub fn blocks_for(&self, reason: Reason) -> u64 {
+        let claims = self.claims.iter().flatten().filter(|claim| claim.reason == reason);
+        claims.map(|claim| claim.blocks.len()).sum()
     }
 }
 
@@ -113,6 +119,7 @@ mod tests {
         let b = claims.begin(blocks(8, 9), Reader::Hold, Reason::Resync).unwrap();
         assert!(!claims.has_room());
         assert!(claims.begin(blocks(9, 10), Reader::Hold, Reason::Base).is_none());
+        assert_eq!((claims.blocks_for(Reason::Base), claims.blocks_for(Reason::Resync)), (8, 1));
         claims.spoil(&blocks(2, 3));
         claims.spoil(&blocks(5, 6));
         assert!(claims.any_by(Reader::Sweep) && claims.any_for(Reason::Base));

@@ -17,7 +17,7 @@ mod drain;
 mod gap;
 mod read;
 
-use crate::claims::{Claims, Reader};
+use crate::claims::{Claims, Reader, Reason};
 use crate::epoch::Epochs;
 use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::{Host, Mutex, Tick, WORKERS, Wakes, Worker};
@@ -53,7 +53,8 @@ pub struct Config {
     pub overflow: Overflow,
     /// Longest write that is captured, in bytes; a longer one would have to wait for most of the queue.
     pub write_bytes: u64,
-    /// Longest read of the sweep and of the hold thread, in bytes; at least one block is read.
+    /// Longest read of the sweep and of the hold thread, in bytes; at least one block is read, and never
+    /// more than the sweep's share of the queue.
     pub read_bytes: u64,
     /// Epochs that may be unacknowledged at a time, the open one included.
     pub epochs: u64,
@@ -82,6 +83,16 @@ impl Config {
     /// Bytes of payload that the sweep may have in the queue: the rest is for writes.
     fn sweep_share(&self) -> u64 {
         self.queue_bytes / 2
+    }
+
+    /// Bytes that are read at a time, unless one block is longer.
+    fn longest_read(&self) -> u64 {
+        self.read_bytes.min(self.sweep_share())
+    }
+
+    /// Bytes of the longest write that is captured: it has to fit into the queue.
+    fn longest_write(&self) -> u64 {
+        self.write_bytes.min(self.queue_bytes)
     }
 
     /// Bytes of payload at or below which a gap ends.
@@ -396,8 +407,9 @@ impl<W> Core<'_, W> {
             && state.claims.is_empty()
     }
 
-    /// Workers that may have something to do now that queue memory or a block has become free.
+    /// Queue memory or a block has become free: a gap may be over, workers may have something to do.
     fn wake_waiting(&mut self) {
+        self.end_gap_if_drained();
         if self.state.writes.held_count() > 0 {
             self.wakes.add(Worker::Hold);
             self.wakes.add(Worker::Dispatch);
@@ -419,8 +431,8 @@ impl<W> Core<'_, W> {
             t0: state.t0.unwrap_or(0),
             blocks_total: total,
             blocks_synced: total - state.unsynced - state.reading - state.dirty,
-            blocks_unsynced: state.unsynced,
-            blocks_dirty: state.dirty,
+            blocks_unsynced: state.unsynced + state.claims.blocks_for(Reason::Base),
+            blocks_dirty: state.dirty + state.claims.blocks_for(Reason::Resync),
             blocks_by_sweep: counters.blocks_by_sweep,
             blocks_by_hold: counters.blocks_by_hold,
             blocks_unreadable: counters.blocks_unreadable,

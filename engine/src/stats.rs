@@ -79,7 +79,7 @@ pub struct Status {
     pub blocks_synced: u64,
     /// Blocks to be read for the base image, those being read included.
     pub blocks_unsynced: u64,
-    /// Blocks to be read again after a gap.
+    /// Blocks to be read again after a gap, those being read included.
     pub blocks_dirty: u64,
     /// Blocks that the sweep captured.
     pub blocks_by_sweep: u64,

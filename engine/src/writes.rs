@@ -173,14 +173,16 @@ impl<W> Writes<W> {
         Some(blocks)
     }
 
-    /// Notes that a held write found the queue full at `now`.
-    pub fn starve(&mut self, id: SlotId, now: Tick) {
-        if let Some(slot) = self.slot_mut(id)
-            && matches!(slot.state, SlotState::Held(_))
-            && slot.starved_since.is_none()
-        {
-            slot.starved_since = Some(now);
-            self.starved += 1;
+    /// Notes that the queue was full at `now`: every held write waits for it from now on, whatever else it
+    /// waits for. Else writes would starve one after the other, each with a limit of its own (rule HANG).
+    pub fn starve(&mut self, now: Tick) {
+        let mut next = self.held.first;
+        while let Some(slot) = next.and_then(|id| self.slot_mut(id)) {
+            next = slot.next;
+            if slot.starved_since.is_none() {
+                slot.starved_since = Some(now);
+                self.starved += 1;
+            }
         }
     }
 
@@ -339,15 +341,19 @@ mod tests {
     }
 
     #[test]
-    fn starvation_counts_once_and_ends_with_the_hold() {
+    fn a_full_queue_starves_every_held_write_until_it_leaves() {
         let mut writes = Writes::new(2).unwrap();
         let id = writes.hold((), extent(0, 512), blocks(0, 1), Tick(0)).unwrap();
-        writes.starve(id, Tick(3));
-        writes.starve(id, Tick(4));
+        writes.starve(Tick(3));
+        let later = writes.hold((), extent(512, 512), blocks(0, 1), Tick(4)).unwrap();
         assert_eq!(writes.starved_count(), 1);
-        assert_eq!(writes.held().next().unwrap().starved_since, Some(Tick(3)));
+        writes.starve(Tick(5));
+        assert_eq!(writes.starved_count(), 2);
+        let since: Vec<_> = writes.held().map(|held| held.starved_since).collect();
+        assert_eq!(since, [Some(Tick(3)), Some(Tick(5))]);
         writes.release(id).unwrap();
-        writes.starve(id, Tick(5));
+        writes.release(later).unwrap();
+        writes.starve(Tick(6));
         assert_eq!(writes.starved_count(), 0);
     }
 }

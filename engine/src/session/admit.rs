@@ -101,8 +101,11 @@ impl<W> Core<'_, W> {
             _ if urgency == Urgency::Uncapturable => return self.pass(write, extent, blocks),
             Phase::Passing | Phase::Stopped => return self.pass(write, extent, blocks),
             Phase::Starting => {}
-            Phase::Capturing if extent.len() > self.shared.config.write_bytes => {
-                return self.pass(write, extent, blocks);
+            // Too long to be captured: it goes as soon as t0's content is safe.
+            Phase::Capturing if self.is_too_long(&extent) => {
+                if self.shared.table.all(blocks, BlockState::Synced) {
+                    return self.pass(write, extent, blocks);
+                }
             }
             Phase::Capturing => {
                 if self.may_go_now(&extent, &blocks) {
@@ -188,6 +191,11 @@ impl<W> Core<'_, W> {
         self.state.queue.reserve(extent.len(), self.shared.config.queue_bytes)
     }
 
+    /// True if a write is never captured, because it would have to wait for most of the queue.
+    pub(super) fn is_too_long(&self, extent: &Extent) -> bool {
+        extent.len() > self.shared.config.longest_write()
+    }
+
     /// True if nothing but queue space can keep the write from being issued right now.
     fn may_go_now(&self, extent: &Extent, blocks: &BlockRange) -> bool {
         let writes = &self.state.writes;
@@ -223,9 +231,9 @@ impl<W> Core<'_, W> {
         starves: bool,
     ) -> Submission<W> {
         match self.state.writes.hold(write, extent, blocks, self.now) {
-            Ok(slot) => {
+            Ok(_) => {
                 if starves {
-                    self.state.writes.starve(slot, self.now);
+                    self.state.writes.starve(self.now);
                 }
                 self.wakes.add(Worker::Hold);
                 self.wakes.add(Worker::Dispatch);

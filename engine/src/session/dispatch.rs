@@ -43,7 +43,7 @@ impl<W> Core<'_, W> {
         }
     }
 
-    /// The oldest held write that may be issued, captured.
+    /// The oldest held write that may be issued, captured if it can be.
     fn next_ready(&mut self) -> Option<Submission<W>> {
         let writes = &self.state.writes;
         let ready = writes.held().find(|held| {
@@ -52,8 +52,11 @@ impl<W> Core<'_, W> {
                 && !writes.flies_over(&held.extent)
                 && !writes.holds_over_before(held.slot, &held.extent)
         })?;
+        if self.is_too_long(&ready.extent) {
+            return self.pass_held(ready.slot, ready.blocks);
+        }
         let Some(reservation) = self.reserve_write(&ready.extent) else {
-            self.state.writes.starve(ready.slot, self.now);
+            self.state.writes.starve(self.now);
             return None;
         };
         self.capture_held(ready.slot, ready.extent, ready.blocks, reservation)
@@ -88,7 +91,9 @@ impl<W> Core<'_, W> {
             .state
             .epoch_since
             .filter(|_| self.state.epochs.can_close())
-            .map(|since| since.after(self.shared.config.epoch_age));
+            .map(|since| since.after(self.shared.config.epoch_age))
+            // One that is due already waits for room in the queue; what makes room closes it.
+            .filter(|&due| due > self.now);
         let hold = self.hold_deadline();
         match (epoch, hold) {
             (Some(a), Some(b)) => Some(a.min(b)),

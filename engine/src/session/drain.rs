@@ -39,9 +39,8 @@ impl<W> Core<'_, W> {
             self.state.queue.give_back(memory);
         }
         self.close_epoch_if_due();
-        self.end_gap_if_drained();
-        self.note_progress();
         self.wake_waiting();
+        self.note_progress();
     }
 
     pub(super) fn acknowledge(&mut self, epoch: u64) {

@@ -122,19 +122,15 @@ impl<W> Core<'_, W> {
             return;
         }
         let base_done = !state.claims.any_for(Reason::Base);
-        if base_done
-            && state.base_complete_seq.is_none()
-            && !state.base_lost
-            && self.mark(RecordKind::BaseComplete)
-        {
-            self.state.base_complete_seq = Some(self.state.queue.last_seq());
+        if base_done && state.base_complete_seq.is_none() && !state.base_lost {
+            self.state.base_complete_seq = self.mark(RecordKind::BaseComplete);
         }
         let state = &self.state;
         let whole = state.dirty == 0 && state.reading == 0;
         if whole
             && !state.consistent
             && (state.base_complete_seq.is_some() || state.base_lost)
-            && self.mark(RecordKind::Consistent)
+            && self.mark(RecordKind::Consistent).is_some()
         {
             self.state.consistent = true;
         }
@@ -149,16 +145,18 @@ impl<W> Core<'_, W> {
         // Before t0 there is no stream yet; `begin` says it.
         if self.state.t0.is_some() {
             let marked = self.mark(RecordKind::GapBegin);
-            rule!(marked, "LOSS: there is always room to say that a gap has begun");
+            rule!(marked.is_some(), "LOSS: there is always room to say that a gap has begun");
         }
     }
 
-    fn mark(&mut self, kind: RecordKind) -> bool {
+    /// Puts a marker into the stream and returns its number; `None` if there is no room for it now.
+    fn mark(&mut self, kind: RecordKind) -> Option<u64> {
         let stamp = self.stamp();
-        let marked = self.state.queue.mark(kind, stamp);
-        if marked {
-            self.recorded(Self::no_blocks(), 0);
+        if !self.state.queue.mark(kind, stamp) {
+            return None;
         }
-        marked
+        let seq = self.state.queue.last_seq();
+        self.recorded(Self::no_blocks(), 0);
+        Some(seq)
     }
 }

@@ -68,16 +68,12 @@ impl<W> Core<'_, W> {
         if !self.state.claims.has_room() {
             return Step::Wait(None);
         }
-        let found = self
-            .state
-            .writes
-            .held()
-            .find_map(|held| self.first_unread(held.blocks).map(|found| (held.slot, found)));
-        let Some((slot, candidate)) = found else { return Step::Wait(None) };
+        let found = self.state.writes.held().find_map(|held| self.first_unread(held.blocks));
+        let Some(candidate) = found else { return Step::Wait(None) };
         if let Some(read) = self.claim(candidate, Reader::Hold, self.shared.config.queue_bytes) {
             return Step::Do(read);
         }
-        self.state.writes.starve(slot, self.now);
+        self.state.writes.starve(self.now);
         // It has to know when the hold limit is due.
         self.wakes.add(Worker::Dispatch);
         Step::Wait(None)
@@ -90,9 +86,7 @@ impl<W> Core<'_, W> {
             self.state.queue.cancel(reservation);
             return;
         };
-        if self.state.phase == Phase::Stopped {
-            self.state.queue.cancel(reservation);
-        } else if !claimed.spoiled.is_empty() {
+        if self.state.phase == Phase::Stopped || !claimed.spoiled.is_empty() {
             self.state.queue.cancel(reservation);
             self.release_spoiled(&claimed);
         } else if succeeded {
@@ -242,7 +236,7 @@ impl<W> Core<'_, W> {
         let longest = if careful.intersects(&one_block(start)) {
             1
         } else {
-            let blocks = self.shared.config.read_bytes / self.shared.geometry.block_size();
+            let blocks = self.shared.config.longest_read() / self.shared.geometry.block_size();
             let before = careful.start.0.saturating_sub(start.0);
             if before > 0 { blocks.min(before) } else { blocks }
         };

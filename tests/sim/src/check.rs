@@ -1,0 +1,62 @@
+//! The rules, checked against the model after a run and whenever everything rests.
+//!
+//! | check | rules |
+//! | --- | --- |
+//! | [`replica`] | LOSS: the server's replica is the disk |
+//! | [`stream`] | T0, ORDER, RESUME, POINT: what the server has, record by record |
+
+mod image;
+mod points;
+mod records;
+
+use crate::failure::{Broken, Rule, ensure};
+use crate::ledger::Ledger;
+use crate::link::Link;
+use crate::volume::{Content, Volume};
+
+use image::{Cell, Image};
+
+/// What a stream amounts to.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    /// The base image is complete.
+    pub base_complete: bool,
+    /// Restorable points.
+    pub points: u64,
+}
+
+/// Rule LOSS: all records applied make up the disk, as far as `certain` says that they must.
+pub fn replica(
+    ledger: &Ledger,
+    volume: &Volume,
+    link: &Link,
+    disk: &[Content],
+    certain: impl Fn(usize) -> bool,
+) -> Result<(), Broken> {
+    let mut image = Image::unknown(volume);
+    for received in &link.kept {
+        image.apply(received);
+    }
+    for block in (0..volume.blocks()).filter(|&block| certain(block)) {
+        for sector in volume.sectors_in(block) {
+            let cell = image.get(sector);
+            let excused = cell == Cell::Hole && ledger.unreadable[block];
+            ensure!(
+                excused || cell == Cell::Is(disk[sector]),
+                Rule::Loss,
+                "sector {sector} (block {block}): the replica has {cell:?}, the disk {:?} by {:?}",
+                disk[sector],
+                disk[sector].writer()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Rules T0, ORDER, RESUME and POINT: what the server has, record by record.
+pub fn stream(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Stream, Broken> {
+    records::order(ledger, volume, link)?;
+    let base_complete = records::base(ledger, volume, link)?;
+    let points = points::check(ledger, volume, link, base_complete)?;
+    Ok(Stream { base_complete, points })
+}

@@ -1,0 +1,108 @@
+//! Rule POINT: every restorable point is an instant of the disk, as a power cut would have left it.
+//!
+//! The image at a point has, in each sector, what the disk had at that step, or the data of a write that was
+//! under way then: such a write is in the image as a whole or not at all. In particular every write that
+//! the application had been told of is in it.
+
+use snapless_engine::RecordKind;
+
+use super::image::{Cell, Image};
+use crate::failure::{Broken, Rule, ensure};
+use crate::ledger::{Ledger, Step};
+use crate::link::Link;
+use crate::volume::{Content, Volume};
+
+/// Checks every point that the records offer; returns how many.
+pub fn check(
+    ledger: &Ledger,
+    volume: &Volume,
+    link: &Link,
+    base_complete: bool,
+) -> Result<u64, Broken> {
+    let mut image = Image::unknown(volume);
+    if base_complete {
+        // Blocks are ahead of every write to them, so they can all be laid down first.
+        apply_base(&mut image, volume, link);
+    }
+    let mut disk: Vec<Content> =
+        (0..volume.sectors + volume.beyond).map(Content::initial).collect();
+    let mut changes = ledger.applied.iter().peekable();
+    let mut in_gap = true;
+    let mut whole = base_complete;
+    let mut points = 0;
+    for (index, received) in link.kept.iter().enumerate() {
+        let record = &received.record;
+        if link.losses.contains(&index) {
+            in_gap = true;
+        }
+        match record.kind {
+            RecordKind::SessionStart => in_gap = false,
+            RecordKind::GapBegin => in_gap = true,
+            RecordKind::Consistent => {
+                in_gap = false;
+                whole = true;
+            }
+            RecordKind::Block if base_complete => {}
+            _ => image.apply(received),
+        }
+        let Some(&step) =
+            ledger.committed.get(usize::try_from(record.seq - 1).unwrap_or(usize::MAX))
+        else {
+            let what = format!("record {} was never committed", record.seq);
+            return Err(Broken::new(Rule::Point, what));
+        };
+        while let Some(change) = changes.next_if(|change| change.step <= step) {
+            disk[change.sector] = change.content;
+        }
+        if whole && !in_gap {
+            compare(ledger, volume, &image, &disk, step, record.seq)?;
+            points += 1;
+        }
+    }
+    Ok(points)
+}
+
+fn apply_base(image: &mut Image, volume: &Volume, link: &Link) {
+    let mut described = vec![false; volume.blocks()];
+    for received in &link.kept {
+        let Some(extent) = received.record.extent else { continue };
+        let blocks = volume.blocks_of(&volume.sectors_of(&extent));
+        let is_base = match received.record.kind {
+            RecordKind::Block => true,
+            RecordKind::Unreadable => !described[blocks.start],
+            _ => false,
+        };
+        if is_base {
+            image.apply(received);
+            described[blocks].fill(true);
+        }
+    }
+}
+
+fn compare(
+    ledger: &Ledger,
+    volume: &Volume,
+    image: &Image,
+    disk: &[Content],
+    step: Step,
+    seq: u64,
+) -> Result<(), Broken> {
+    for (sector, (&cell, &on_disk)) in image.cells().iter().zip(disk).enumerate() {
+        if cell == Cell::Is(on_disk) {
+            continue;
+        }
+        let explained = match cell {
+            Cell::Is(content) => content.writer().is_some_and(|id| ledger.under_way(id, step)),
+            Cell::Hole => ledger.unreadable[sector / volume.block_sectors],
+            Cell::Unknown => false,
+        };
+        ensure!(
+            explained,
+            Rule::Point,
+            "the point of record {seq} (step {}) has {cell:?} in sector {sector}, the disk had {on_disk:?} by {:?}",
+            step.0,
+            on_disk.writer()
+        );
+    }
+    Ok(())
+}

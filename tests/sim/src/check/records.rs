@@ -1,0 +1,159 @@
+//! Rules T0, ORDER and RESUME, record by record.
+
+use snapless_engine::{Extent, RecordKind};
+
+use crate::failure::{Broken, Rule, ensure};
+use crate::ledger::Ledger;
+use crate::link::{Link, Received};
+use crate::volume::{Content, Sectors, Volume, WriteId};
+
+/// Records are numbered and timed in order, every stretch of the stream begins as it should, and overlapping
+/// writes have the order in which the disk applied them.
+pub fn order(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<(), Broken> {
+    let mut last: Option<&Received> = None;
+    let mut place_of: Vec<Option<u64>> = vec![None; ledger.writes.len()];
+    for (index, received) in link.kept.iter().enumerate() {
+        let record = &received.record;
+        let begins = index == 0 || link.losses.contains(&index);
+        if let Some(last) = last {
+            let follows = if begins {
+                record.seq > last.record.seq
+            } else {
+                record.seq == last.record.seq + 1
+            };
+            ensure!(
+                follows,
+                Rule::Order,
+                "record {} comes after record {}",
+                record.seq,
+                last.record.seq
+            );
+            ensure!(
+                record.time >= last.record.time && record.epoch >= last.record.epoch,
+                Rule::Order,
+                "record {} is earlier than the one before it",
+                record.seq
+            );
+        }
+        if begins {
+            ensure!(
+                matches!(record.kind, RecordKind::SessionStart | RecordKind::GapBegin),
+                Rule::Resume,
+                "the stream goes on after a loss with {record:?}"
+            );
+        }
+        if record.kind == RecordKind::Write {
+            let id = writer_of(ledger, volume, received)?;
+            let place = &mut place_of[id.0 as usize];
+            ensure!(place.is_none(), Rule::Order, "write {} is in the stream twice", id.0);
+            *place = Some(record.seq);
+        }
+        last = Some(received);
+    }
+    let mut applied_up_to = vec![0; volume.sectors + volume.beyond];
+    for applied in &ledger.applied {
+        let Some(seq) = applied.content.writer().and_then(|id| place_of[id.0 as usize]) else {
+            continue;
+        };
+        let up_to = &mut applied_up_to[applied.sector];
+        ensure!(
+            seq >= *up_to,
+            Rule::Order,
+            "the disk applied record {seq} to sector {} after record {up_to}",
+            applied.sector
+        );
+        *up_to = seq;
+    }
+    Ok(())
+}
+
+/// Rule T0: blocks of the base image are as they were at t0, each once, ahead of every write to them. True
+/// if the base image is complete.
+pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<bool, Broken> {
+    let Some(t0) = &ledger.base else { return Ok(false) };
+    let mut captured = vec![false; volume.blocks()];
+    let mut touched = vec![false; volume.blocks()];
+    let mut complete = false;
+    for received in &link.kept {
+        let record = &received.record;
+        let sectors = record.extent.map(|extent| volume.sectors_of(&extent));
+        let blocks = sectors.clone().map_or(0..0, |sectors| volume.blocks_of(&sectors));
+        match record.kind {
+            RecordKind::SessionStart => ensure!(
+                record.time == t0.clock,
+                Rule::T0,
+                "the stream says that t0 is {}, it was {}",
+                record.time,
+                t0.clock
+            ),
+            RecordKind::Block => {
+                let sectors = sectors.unwrap_or_default();
+                whole_blocks(volume, &sectors)?;
+                for block in blocks {
+                    ensure!(!captured[block], Rule::T0, "block {block} is in the base image twice");
+                    ensure!(!touched[block], Rule::T0, "block {block} comes after a write to it");
+                    captured[block] = true;
+                }
+                ensure!(
+                    received.payload == t0.sectors[sectors.clone()],
+                    Rule::T0,
+                    "record {}: sectors {sectors:?} are not as they were at t0: {:?}",
+                    record.seq,
+                    first_difference(&received.payload, &t0.sectors[sectors.clone()])
+                );
+            }
+            // The first word on a block: the base image has a hole there.
+            RecordKind::Unreadable => captured[blocks].fill(true),
+            RecordKind::Write => touched[blocks].fill(true),
+            RecordKind::Resync => {
+                whole_blocks(volume, &sectors.unwrap_or_default())?;
+                // Only blocks that the stream described before, or whose t0 content is lost.
+                touched[blocks].fill(true);
+            }
+            RecordKind::BaseComplete => {
+                let missing = captured.iter().position(|&captured| !captured);
+                ensure!(
+                    missing.is_none() && !complete,
+                    Rule::T0,
+                    "the base image is said to be complete, block {missing:?} is missing"
+                );
+                complete = true;
+            }
+            RecordKind::EpochEnd | RecordKind::GapBegin | RecordKind::Consistent => {}
+        }
+    }
+    Ok(complete)
+}
+
+fn whole_blocks(volume: &Volume, sectors: &Sectors) -> Result<(), Broken> {
+    let blocks = volume.blocks_of(sectors);
+    let whole = blocks.start * volume.block_sectors
+        ..(blocks.end * volume.block_sectors).min(volume.sectors);
+    ensure!(*sectors == whole, Rule::T0, "sectors {sectors:?} are not whole blocks");
+    Ok(())
+}
+
+/// Whose write a record is; its payload is all of that write, and nothing else.
+fn writer_of(ledger: &Ledger, volume: &Volume, received: &Received) -> Result<WriteId, Broken> {
+    let record = &received.record;
+    let extent: Option<Extent> = record.extent;
+    let sectors = extent.map(|extent| volume.sectors_of(&extent)).unwrap_or_default();
+    let writer = received.payload.first().and_then(|content| content.writer());
+    let Some(id) = writer.filter(|&id| ledger.write(id).sectors == sectors) else {
+        let what = format!("record {} of {sectors:?} has the payload of {writer:?}", record.seq);
+        return Err(Broken::new(Rule::Bound, what));
+    };
+    let expected = sectors.map(|sector| Content::written(id, sector));
+    ensure!(
+        expected.eq(received.payload.iter().copied()),
+        Rule::Bound,
+        "record {} has sectors of other writes than {}",
+        record.seq,
+        id.0
+    );
+    Ok(id)
+}
+
+fn first_difference(a: &[Content], b: &[Content]) -> Option<(Content, Content)> {
+    a.iter().copied().zip(b.iter().copied()).find(|(a, b)| a != b)
+}

@@ -1,0 +1,156 @@
+//! The model disk: requests in flight are applied sector by sector, in any order, at any time, and some fail.
+//!
+//! So a read of a sector that a write in flight covers sees the old content or the new, and a read of many
+//! sees a mixture: whoever lets that happen gets caught.
+
+use snapless_engine::{Read, Ticket, Worker};
+
+use crate::ledger::{Applied, Ledger, Step};
+use crate::memory::QueueMemory;
+use crate::plan::DiskPlan;
+use crate::rng::Rng;
+use crate::volume::{Content, Sectors, WriteId};
+
+/// Who asked for a request, and gets it back.
+#[derive(Debug)]
+pub enum Purpose {
+    /// A write that went down before the session was made.
+    Before(WriteId),
+    /// A write of the session; the ticket is gone already if a sabotage used it up.
+    Write(WriteId, Option<Ticket>),
+    /// A read of the engine's, into these cells of queue memory.
+    Read { read: Read, worker: Worker, first_cell: usize },
+}
+
+/// A request that the disk is done with.
+#[derive(Debug)]
+pub struct Finished {
+    /// Whose it is.
+    pub purpose: Purpose,
+    /// What became of it.
+    pub succeeded: bool,
+}
+
+#[derive(Debug)]
+struct Request {
+    purpose: Purpose,
+    sectors: Sectors,
+    /// Sectors to be transferred, the next one last.
+    remaining: Vec<usize>,
+    succeeds: bool,
+    started: u64,
+    ready: u64,
+}
+
+/// The disk.
+#[derive(Debug)]
+pub struct Disk {
+    /// What it holds.
+    pub sectors: Vec<Content>,
+    plan: DiskPlan,
+    requests: Vec<Request>,
+}
+
+impl Disk {
+    /// A disk of `count` sectors that nobody has written to.
+    pub fn new(count: usize, plan: DiskPlan) -> Self {
+        Self { sectors: (0..count).map(Content::initial).collect(), plan, requests: Vec::new() }
+    }
+
+    /// Takes a request.
+    pub fn start(
+        &mut self,
+        purpose: Purpose,
+        sectors: Sectors,
+        may_fail: bool,
+        rng: &mut Rng,
+        now: u64,
+    ) {
+        let mut remaining: Vec<usize> = sectors.clone().rev().collect();
+        if rng.once_in(2) {
+            for last in (1..remaining.len()).rev() {
+                remaining.swap(last, rng.index(last + 1));
+            }
+        }
+        let is_read = matches!(purpose, Purpose::Read { .. });
+        let bad = is_read && sectors.clone().any(|sector| self.plan.bad_sectors.contains(&sector));
+        let fails_once_in =
+            if is_read { self.plan.read_fails_once_in } else { self.plan.write_fails_once_in };
+        let fails = bad || (may_fail && rng.once_in(fails_once_in));
+        if fails {
+            let untouched = rng.index(remaining.len() + 1);
+            remaining.drain(..untouched);
+        }
+        let ready = now + rng.scaled(self.plan.latency.clone());
+        self.requests.push(Request {
+            purpose,
+            sectors,
+            remaining,
+            succeeds: !fails,
+            started: now,
+            ready,
+        });
+    }
+
+    /// When each request can next be advanced, and when it is overdue.
+    pub fn dues(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.requests.iter().map(|request| {
+            let next = if request.remaining.is_empty() { request.ready } else { request.started };
+            (next, request.ready)
+        })
+    }
+
+    /// True if nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Transfers some sectors of a request, or finishes it if its time has come.
+    pub fn advance(
+        &mut self,
+        index: usize,
+        rng: &mut Rng,
+        now: u64,
+        memory: &mut QueueMemory,
+        ledger: &mut Ledger,
+        step: Step,
+    ) -> Option<Finished> {
+        let request = &mut self.requests[index];
+        let finishes = now >= request.ready;
+        let count =
+            if finishes { request.remaining.len() } else { rng.index(request.remaining.len()) + 1 };
+        for sector in request.remaining.drain(request.remaining.len() - count..).rev() {
+            let write = match request.purpose {
+                Purpose::Before(write) | Purpose::Write(write, _) => write,
+                Purpose::Read { first_cell, .. } => {
+                    let cell = first_cell + sector - request.sectors.start;
+                    memory.set(cell, self.sectors[sector]);
+                    continue;
+                }
+            };
+            let content = Content::written(write, sector);
+            self.sectors[sector] = content;
+            ledger.applied.push(Applied { step, sector, content });
+        }
+        if !finishes {
+            return None;
+        }
+        let Request { purpose, succeeds, .. } = self.requests.swap_remove(index);
+        Some(Finished { purpose, succeeded: succeeds })
+    }
+
+    /// Applies a write behind everybody's back: the sabotage of a host that does not hold.
+    pub fn apply_early(
+        &mut self,
+        write: WriteId,
+        sectors: Sectors,
+        ledger: &mut Ledger,
+        step: Step,
+    ) {
+        for sector in sectors {
+            let content = Content::written(write, sector);
+            self.sectors[sector] = content;
+            ledger.applied.push(Applied { step, sector, content });
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a run finds: which rule was broken, at which step, and the command that replays it.
+
+use std::fmt;
+
+use crate::options::Options;
+
+/// A rule of the method, by the name it has in the design.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rule {
+    /// The base image is exact, each block once, ahead of every write to it.
+    T0,
+    /// Overlapping writes are replicated in the order in which the disk applied them.
+    Order,
+    /// A write is in the stream, or its blocks are dirty.
+    Loss,
+    /// No write waits longer than its bound; everything completes.
+    Hang,
+    /// Memory is fixed, and lent to one holder at a time.
+    Bound,
+    /// A write that failed leaves its blocks dirty.
+    Truth,
+    /// The application sees what it would see without us.
+    Clear,
+    /// Protection goes on from what is durable.
+    Resume,
+    /// Every restorable point is an instant of the disk.
+    Point,
+}
+
+impl Rule {
+    const ALL: [Self; 9] = [
+        Self::T0,
+        Self::Order,
+        Self::Loss,
+        Self::Hang,
+        Self::Bound,
+        Self::Truth,
+        Self::Clear,
+        Self::Resume,
+        Self::Point,
+    ];
+
+    /// The rule that an assertion's message begins with, and the rest of the message.
+    pub(crate) fn of_assertion(message: &str) -> Option<(Self, &str)> {
+        let (name, rest) = message.split_once(": ")?;
+        Self::ALL.into_iter().find(|rule| rule.to_string() == name).map(|rule| (rule, rest))
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::T0 => "T0",
+            Self::Order => "ORDER",
+            Self::Loss => "LOSS",
+            Self::Hang => "HANG",
+            Self::Bound => "BOUND",
+            Self::Truth => "TRUTH",
+            Self::Clear => "CLEAR",
+            Self::Resume => "RESUME",
+            Self::Point => "POINT",
+        })
+    }
+}
+
+/// A broken rule, where it is noticed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken {
+    pub(crate) rule: Rule,
+    pub(crate) what: String,
+}
+
+impl Broken {
+    pub(crate) fn new(rule: Rule, what: impl Into<String>) -> Self {
+        Self { rule, what: what.into() }
+    }
+}
+
+/// Fails with a broken rule unless the condition holds.
+macro_rules! ensure {
+    ($holds:expr, $rule:expr, $($what:tt)+) => {
+        if !$holds {
+            return Err($crate::failure::Broken::new($rule, format!($($what)+)));
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// A run that broke a rule.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What was run.
+    pub options: Options,
+    /// The step at which it was noticed.
+    pub step: u64,
+    /// The rule; `None` if the engine or the simulator panicked for another reason.
+    pub rule: Option<Rule>,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rule = self.rule.map_or_else(|| "a panic".to_string(), |rule| format!("rule {rule}"));
+        writeln!(f, "seed {}, step {}: {rule}: {}", self.options.seed, self.step, self.what)?;
+        write!(f, "replay: cargo xtask sim {}", self.options)
+    }
+}
+
+impl std::error::Error for Failure {}

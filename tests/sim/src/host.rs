@@ -1,0 +1,116 @@
+//! The engine's host in the simulator: a lock that finds re-entry, clocks that the scheduler moves, and
+//! wake-ups that it collects.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use snapless_engine::{Host, Mutex, Tick, WORKERS, Worker};
+
+use crate::volume::WriteId;
+
+/// Ticks of 100 ns in a microsecond.
+pub const US: u64 = 10;
+/// Ticks in a millisecond.
+pub const MS: u64 = Tick::PER_MS;
+/// Where the wall clock starts: not at 0, so that it can be set back.
+const WALL_START: u64 = 1_000_000_000;
+
+#[derive(Debug, Default)]
+struct Shared {
+    now: Cell<u64>,
+    /// How long ago the running thread read the clock.
+    lag: Cell<u64>,
+    /// How far the wall clock was set back.
+    set_back: Cell<u64>,
+    woken: Cell<u8>,
+}
+
+/// The host. Clones share everything.
+#[derive(Clone, Debug, Default)]
+pub struct SimHost(Rc<Shared>);
+
+impl SimHost {
+    /// Simulated time in ticks.
+    pub fn ticks(&self) -> u64 {
+        self.0.now.get()
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, ticks: u64) {
+        self.0.now.set(self.0.now.get() + ticks);
+    }
+
+    /// Lets the thread that runs next see the clock as it was `ticks` ago: it was preempted after reading it.
+    pub fn set_lag(&self, ticks: u64) {
+        self.0.lag.set(ticks);
+    }
+
+    /// Sets the wall clock back by `ticks` against simulated time.
+    pub fn set_wall_back(&self, ticks: u64) {
+        self.0.set_back.set(ticks);
+    }
+
+    /// The workers that were woken since the last call.
+    pub fn take_woken(&self) -> impl Iterator<Item = Worker> + use<> {
+        let woken = self.0.woken.take();
+        WORKERS.into_iter().filter(move |&worker| woken & worker as u8 != 0)
+    }
+}
+
+impl Host for SimHost {
+    type Write = WriteId;
+    type Mutex<T> = SimMutex<T>;
+
+    fn now(&self) -> Tick {
+        Tick(self.ticks().saturating_sub(self.0.lag.get()))
+    }
+
+    fn clock(&self) -> u64 {
+        WALL_START + self.ticks() - self.0.set_back.get()
+    }
+
+    fn wake(&self, worker: Worker) {
+        self.0.woken.set(self.0.woken.get() | worker as u8);
+    }
+}
+
+thread_local! {
+    static LOCKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// True while the engine decides something on this thread: it holds its lock.
+pub fn engine_is_deciding() -> bool {
+    LOCKED.get()
+}
+
+/// Lasts as long as the engine holds its lock, also when an assertion ends that.
+struct Deciding;
+
+impl Deciding {
+    fn begin() -> Self {
+        LOCKED.set(true);
+        Self
+    }
+}
+
+impl Drop for Deciding {
+    fn drop(&mut self) {
+        LOCKED.set(false);
+    }
+}
+
+/// A lock that panics when it is taken twice: with one thread, that is all a lock can do.
+#[derive(Debug)]
+pub struct SimMutex<T>(RefCell<T>);
+
+impl<T> Mutex<T> for SimMutex<T> {
+    fn new(value: T) -> Self {
+        Self(RefCell::new(value))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        let mut value = self.0.try_borrow_mut().expect("HANG: the lock is taken twice");
+        let _deciding = Deciding::begin();
+        f(&mut value)
+    }
+}

@@ -1,0 +1,157 @@
+//! What the model knows: every write from its submission to its completion, every sector that the disk
+//! changed and when, and the step at which each record was committed.
+//!
+//! Nothing here is learned from the engine's stream: the checks compare the stream with this.
+
+use snapless_engine::Urgency;
+
+use crate::failure::{Broken, Rule, ensure};
+use crate::volume::{Content, Sectors, WriteId};
+
+/// The number of a scheduler step.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Step(pub u64);
+
+/// Where a write is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Held by the engine, since this tick.
+    Held(u64),
+    /// With the host: it is being captured, or is about to be issued.
+    Host,
+    /// With the disk.
+    Disk,
+    /// The application knows the outcome.
+    Done,
+}
+
+/// One write.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// What it writes.
+    pub sectors: Sectors,
+    /// Whether it may be held.
+    pub urgency: Urgency,
+    /// Who waits for it.
+    pub writer: usize,
+    /// Where it is.
+    pub place: Place,
+    /// When the application submitted it.
+    pub submitted: Step,
+    /// When the application learned the outcome.
+    pub done: Option<Step>,
+    /// What the disk made of it.
+    pub succeeded: bool,
+}
+
+/// A sector that the disk changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    /// When.
+    pub step: Step,
+    /// Which.
+    pub sector: usize,
+    /// To what.
+    pub content: Content,
+}
+
+/// The disk as it was at t0.
+#[derive(Clone, Debug)]
+pub struct BaseImage {
+    /// What.
+    pub sectors: Vec<Content>,
+    /// The host's clock.
+    pub clock: u64,
+}
+
+/// Everything that happened.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// All writes, by number.
+    pub writes: Vec<Write>,
+    /// Those that are not done.
+    pub open: Vec<WriteId>,
+    /// What the disk changed, in order.
+    pub applied: Vec<Applied>,
+    /// The step at which each record was committed; record 1 comes first.
+    pub committed: Vec<Step>,
+    /// The disk at t0, once the session has begun.
+    pub base: Option<BaseImage>,
+    /// Blocks of which a read failed.
+    pub unreadable: Vec<bool>,
+}
+
+impl Ledger {
+    /// Notes a write that the application submits.
+    pub fn submit(
+        &mut self,
+        sectors: Sectors,
+        urgency: Urgency,
+        writer: usize,
+        step: Step,
+    ) -> WriteId {
+        let id = WriteId(u32::try_from(self.writes.len()).expect("runs are short"));
+        self.writes.push(Write {
+            sectors,
+            urgency,
+            writer,
+            place: Place::Host,
+            submitted: step,
+            done: None,
+            succeeded: false,
+        });
+        self.open.push(id);
+        id
+    }
+
+    /// A write.
+    pub fn write(&self, id: WriteId) -> &Write {
+        &self.writes[id.0 as usize]
+    }
+
+    /// A write, to be changed.
+    pub fn write_mut(&mut self, id: WriteId) -> &mut Write {
+        &mut self.writes[id.0 as usize]
+    }
+
+    /// Moves a write to another place.
+    pub fn place(&mut self, id: WriteId, to: Place) -> Result<(), Broken> {
+        let from = self.write(id).place;
+        let allowed = match (from, to) {
+            (Place::Host, Place::Held(_)) => self.write(id).urgency == Urgency::MayWait,
+            (Place::Held(_), Place::Host)
+            | (Place::Host, Place::Disk)
+            | (Place::Disk, Place::Done) => true,
+            _ => false,
+        };
+        ensure!(allowed, Rule::Clear, "write {} goes from {from:?} to {to:?}", id.0);
+        self.write_mut(id).place = to;
+        Ok(())
+    }
+
+    /// Notes that the application learned the outcome of a write.
+    pub fn done(&mut self, id: WriteId, step: Step) -> Result<(), Broken> {
+        self.place(id, Place::Done)?;
+        self.write_mut(id).done = Some(step);
+        self.open.retain(|&open| open != id);
+        Ok(())
+    }
+
+    /// Notes that records were committed up to this number.
+    pub fn records(&mut self, last_seq: u64, step: Step) {
+        while (self.committed.len() as u64) < last_seq {
+            self.committed.push(step);
+        }
+    }
+
+    /// True if `earlier` was over for the application before `later` began.
+    pub fn precedes(&self, earlier: WriteId, later: WriteId) -> bool {
+        self.write(earlier).done.is_some_and(|done| done < self.write(later).submitted)
+    }
+
+    /// True if the application had submitted the write at `step` and did not know the outcome yet.
+    pub fn under_way(&self, id: WriteId, step: Step) -> bool {
+        let write = self.write(id);
+        write.submitted <= step && write.done.is_none_or(|done| done >= step)
+    }
+}

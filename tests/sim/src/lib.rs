@@ -1,0 +1,40 @@
+//! The simulator: the real engine under a seeded scheduler, between a model of applications, disk, service
+//! and server, with faults at any step; every rule of the method is checked against the model.
+//!
+//! One seed is one run: [`run`] plays it, and the same [`Options`] give the same [`Report::trace`]. A
+//! [`Failure`] names the seed, the step, the rule and the command that replays it; [`shrink`] looks for a
+//! smaller run that fails the same way.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `plan` | what a seed stands for: volume, limits, writers, disk, link, faults |
+//! | `world` | the scheduler, and everything that acts |
+//! | `host` | the engine's lock and clocks |
+//! | `disk`, `memory`, `link`, `writer` | the models |
+//! | `ledger` | what really happened |
+//! | `check` | the rules |
+//! | `options` | what a run is told; sabotages that the checks must find |
+
+mod batch;
+mod check;
+mod disk;
+mod failure;
+mod host;
+mod ledger;
+mod link;
+mod memory;
+mod options;
+mod plan;
+mod rng;
+mod runner;
+mod trace;
+mod volume;
+mod world;
+mod writer;
+
+pub use batch::{Batch, Total};
+pub use failure::{Failure, Rule};
+pub use host::engine_is_deciding;
+pub use options::{Fault, Options, Sabotage, UnknownName};
+pub use runner::{run, shrink};
+pub use world::Report;

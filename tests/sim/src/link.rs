@@ -1,0 +1,224 @@
+//! The service and the server: records leave the driver, travel, become durable epoch by epoch, and are
+//! acknowledged late, or never. When the service dies, the server keeps whole durable epochs only.
+
+use std::collections::VecDeque;
+
+use snapless_engine::{Record, RecordKind};
+
+use crate::plan::LinkPlan;
+use crate::rng::Rng;
+use crate::volume::Content;
+
+/// A record as it came out of the driver.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Its header.
+    pub record: Record,
+    /// Its payload, if it has one.
+    pub payload: Vec<Content>,
+}
+
+/// Something that the link does later.
+#[derive(Debug)]
+struct Later<T> {
+    due: u64,
+    what: T,
+}
+
+/// An epoch on its way to durability: its id, and the records that the server then keeps.
+#[derive(Debug)]
+struct Becoming {
+    epoch: u64,
+    keeps: usize,
+}
+
+/// What the link can do next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LinkStep {
+    /// The server receives a record.
+    Receive,
+    /// An epoch becomes durable.
+    Durable,
+    /// An acknowledgement arrives at the driver.
+    Acknowledge,
+    /// The driver notices that the service is gone.
+    Detach,
+    /// A service is there again.
+    Attach,
+}
+
+/// Service, network and server.
+#[derive(Debug)]
+pub struct Link {
+    plan: LinkPlan,
+    /// The service takes records.
+    pub alive: bool,
+    /// Counts deaths: what is in the driver's hands belongs to one life of the service.
+    pub life: u64,
+    /// When the service takes the next record.
+    pub next_drain: u64,
+    /// Between service and server.
+    pipe: VecDeque<Received>,
+    /// What the server has.
+    pub kept: Vec<Received>,
+    /// How much of that is durable.
+    pub durable: usize,
+    /// Lengths of `kept` at which a loss ended one stretch of the stream and the next began.
+    pub losses: Vec<usize>,
+    durable_epoch: u64,
+    becoming: VecDeque<Later<Becoming>>,
+    acknowledgements: Vec<Later<u64>>,
+    detach_at: Option<u64>,
+    attach_at: Option<u64>,
+}
+
+impl Link {
+    /// A link with nothing on it.
+    pub fn new(plan: LinkPlan) -> Self {
+        Self {
+            plan,
+            alive: true,
+            life: 0,
+            next_drain: 0,
+            pipe: VecDeque::new(),
+            kept: Vec::new(),
+            durable: 0,
+            losses: Vec::new(),
+            durable_epoch: 0,
+            becoming: VecDeque::new(),
+            acknowledgements: Vec::new(),
+            detach_at: None,
+            attach_at: None,
+        }
+    }
+
+    /// True if the service can take a record when its time comes.
+    pub fn has_room(&self, in_hand: usize) -> bool {
+        self.alive && in_hand < self.plan.in_hand_max && self.pipe.len() < self.plan.pipe_max
+    }
+
+    /// Sends a record on its way.
+    pub fn send(&mut self, received: Received, calm: bool, rng: &mut Rng, now: u64) {
+        self.pipe.push_back(received);
+        let gap = if calm { self.plan.drain_gap.min(100) } else { self.plan.drain_gap };
+        self.next_drain = now + gap / 2 + rng.below(gap / 2 + 1);
+    }
+
+    /// What can be done, and when each is due.
+    pub fn dues(&self) -> impl Iterator<Item = (u64, LinkStep)> + '_ {
+        let receive = (!self.pipe.is_empty()).then_some((0, LinkStep::Receive));
+        let durable = self.becoming.front().map(|later| (later.due, LinkStep::Durable));
+        let due = self.acknowledgements.iter().map(|later| later.due).min();
+        let acknowledge = due.map(|due| (due, LinkStep::Acknowledge));
+        let detach = self.detach_at.map(|due| (due, LinkStep::Detach));
+        let attach = self.attach_at.map(|due| (due, LinkStep::Attach));
+        [receive, durable, acknowledge, detach, attach].into_iter().flatten()
+    }
+
+    /// The server receives the next record.
+    pub fn receive(&mut self, calm: bool, rng: &mut Rng, now: u64) {
+        let Some(received) = self.pipe.pop_front() else { return };
+        let (kind, epoch) = (received.record.kind, received.record.epoch);
+        self.kept.push(received);
+        if kind == RecordKind::EpochEnd {
+            let delay = if calm { 0 } else { rng.below(self.plan.durable_delay) };
+            let what = Becoming { epoch, keeps: self.kept.len() };
+            self.becoming.push_back(Later { due: now + delay, what });
+        }
+    }
+
+    /// The oldest epoch that the server has all of becomes durable, and is acknowledged.
+    pub fn make_durable(&mut self, calm: bool, rng: &mut Rng, now: u64) {
+        let Some(Later { what, .. }) = self.becoming.pop_front() else { return };
+        self.durable = what.keeps;
+        self.durable_epoch = what.epoch;
+        if calm || !rng.once_in(self.plan.lost_acks_once_in) {
+            self.acknowledge_later(what.epoch, calm, rng, now);
+        }
+    }
+
+    /// The acknowledgement that arrives next.
+    pub fn take_acknowledgement(&mut self) -> Option<u64> {
+        let earliest = self.acknowledgements.iter().enumerate().min_by_key(|(_, later)| later.due);
+        let index = earliest?.0;
+        Some(self.acknowledgements.swap_remove(index).what)
+    }
+
+    /// Acknowledges again what is durable: the service asks the server after a loss.
+    pub fn acknowledge_again(&mut self, rng: &mut Rng, now: u64) {
+        self.acknowledge_later(self.durable_epoch, true, rng, now);
+    }
+
+    /// Acknowledges an epoch that is not durable: the sabotage of a hasty service.
+    pub fn acknowledge_early(&mut self, epoch: u64, now: u64) {
+        self.acknowledgements.push(Later { due: now, what: epoch });
+    }
+
+    fn acknowledge_later(&mut self, epoch: u64, calm: bool, rng: &mut Rng, now: u64) {
+        let delay = if calm { 0 } else { rng.below(self.plan.durable_delay) };
+        self.acknowledgements.push(Later { due: now + delay, what: epoch });
+    }
+
+    /// Perhaps the service dies or stalls.
+    pub fn perhaps_fail(&mut self, rng: &mut Rng, now: u64) {
+        if self.alive && rng.once_in(self.plan.stalls_once_in) {
+            self.next_drain = now + rng.scaled(1..=self.plan.stall_max);
+        }
+        if self.alive && rng.once_in(self.plan.dies_once_in) {
+            self.die(rng, now);
+        }
+    }
+
+    fn die(&mut self, rng: &mut Rng, now: u64) {
+        self.alive = false;
+        self.life += 1;
+        self.pipe.clear();
+        // Some of what the server had all of may still become durable; nobody hears of it.
+        for _ in 0..rng.index(self.becoming.len() + 1) {
+            if let Some(later) = self.becoming.pop_front() {
+                self.durable = later.what.keeps;
+                self.durable_epoch = later.what.epoch;
+            }
+        }
+        self.becoming.clear();
+        self.kept.truncate(self.durable);
+        self.losses.push(self.kept.len());
+        if rng.once_in(2) {
+            self.acknowledgements.clear();
+        }
+        self.detach_at = Some(now + rng.scaled(1..=self.plan.stall_max));
+    }
+
+    /// The driver has noticed; a new service comes later.
+    pub fn detached(&mut self, calm: bool, rng: &mut Rng, now: u64) {
+        self.detach_at = None;
+        let delay = if calm { 0 } else { rng.scaled(1..=self.plan.stall_max) };
+        self.attach_at = Some(now + delay);
+    }
+
+    /// A service is there again.
+    pub fn attached(&mut self, now: u64) {
+        self.attach_at = None;
+        self.alive = true;
+        self.next_drain = now;
+    }
+
+    /// Faults end: what was put off happens now.
+    pub fn calm_down(&mut self, now: u64) {
+        self.next_drain = self.next_drain.min(now);
+        self.detach_at = self.detach_at.map(|due| due.min(now));
+        self.attach_at = self.attach_at.map(|due| due.min(now));
+        for later in &mut self.becoming {
+            later.due = later.due.min(now);
+        }
+    }
+
+    /// True if all that was drained is durable and the service is there.
+    pub fn is_quiet(&self) -> bool {
+        self.alive
+            && self.pipe.is_empty()
+            && self.becoming.is_empty()
+            && self.acknowledgements.is_empty()
+            && self.durable == self.kept.len()
+    }
+}

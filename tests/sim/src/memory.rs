@@ -1,0 +1,59 @@
+//! The queue's memory on the host's side: one cell for each sector that fits, and who holds what (rule BOUND).
+
+use std::ops::Range;
+
+use snapless_engine::MemoryRange;
+
+use crate::failure::{Broken, Rule, ensure};
+use crate::volume::{Content, Volume};
+
+/// The buffer that the engine hands out ranges of.
+#[derive(Debug)]
+pub struct QueueMemory {
+    volume: Volume,
+    cells: Vec<Content>,
+    /// Ranges that the host holds now: being filled, or being copied out.
+    lent: Vec<Range<usize>>,
+}
+
+impl QueueMemory {
+    /// Memory of so many bytes.
+    pub fn new(volume: Volume, bytes: u64) -> Self {
+        Self { volume, cells: vec![Content::NOTHING; volume.count(bytes)], lent: Vec::new() }
+    }
+
+    /// Notes that the engine lent the host a range, and returns its cells.
+    pub fn lend(&mut self, range: &MemoryRange) -> Result<Range<usize>, Broken> {
+        let start = self.volume.count(range.offset());
+        let cells = start..start + self.volume.count(range.len());
+        ensure!(
+            cells.end <= self.cells.len(),
+            Rule::Bound,
+            "memory {cells:?} is handed out, but the queue has {} cells",
+            self.cells.len()
+        );
+        let taken = self.lent.iter().find(|lent| lent.start < cells.end && cells.start < lent.end);
+        if let Some(taken) = taken {
+            let what = format!("memory {cells:?} is handed out while {taken:?} is in use");
+            return Err(Broken::new(Rule::Bound, what));
+        }
+        self.lent.push(cells.clone());
+        Ok(cells)
+    }
+
+    /// Notes that the host is done with a range.
+    pub fn give_back(&mut self, cells: &Range<usize>) {
+        let at = self.lent.iter().position(|lent| lent == cells);
+        self.lent.swap_remove(at.expect("the host gives back what it was lent"));
+    }
+
+    /// What a range holds.
+    pub fn get(&self, cells: &Range<usize>) -> &[Content] {
+        &self.cells[cells.clone()]
+    }
+
+    /// Puts a sector's content into a cell.
+    pub fn set(&mut self, cell: usize, content: Content) {
+        self.cells[cell] = content;
+    }
+}

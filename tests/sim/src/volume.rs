@@ -1,0 +1,100 @@
+//! The model's volume: sectors that hold not bytes but the name of the write that put them there.
+//!
+//! That makes comparing cheap and every difference telling: a sector that is wrong says whose data it has.
+
+use std::ops::Range;
+
+use snapless_engine::{Extent, Geometry};
+
+/// A write's number, in the order of submission.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct WriteId(pub u32);
+
+/// What a sector holds: who wrote it, and which sector it was meant for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Content(u64);
+
+impl Content {
+    /// What nobody wrote: queue memory before its first use.
+    pub const NOTHING: Self = Self(u64::MAX);
+
+    /// What a sector holds before the first write to it.
+    pub fn initial(sector: usize) -> Self {
+        Self(sector as u64)
+    }
+
+    /// What `write` puts into a sector.
+    pub fn written(write: WriteId, sector: usize) -> Self {
+        Self((u64::from(write.0) + 1) << 32 | sector as u64)
+    }
+
+    /// Who wrote it; `None` for initial content.
+    pub fn writer(self) -> Option<WriteId> {
+        u32::try_from(self.0 >> 32).ok()?.checked_sub(1).map(WriteId)
+    }
+}
+
+/// A run of sectors.
+pub type Sectors = Range<usize>;
+
+/// How large the volume is and how it is cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Volume {
+    /// Bytes of a sector.
+    pub sector_bytes: u32,
+    /// Sectors of a block.
+    pub block_sectors: usize,
+    /// Sectors of the volume; the last block may be short.
+    pub sectors: usize,
+    /// Sectors that the disk has past the end of what the session knows: the volume has grown.
+    pub beyond: usize,
+}
+
+impl Volume {
+    /// The volume as the engine sees it.
+    pub fn geometry(&self) -> Geometry {
+        let block_bytes = self.block_sectors as u64 * u64::from(self.sector_bytes);
+        Geometry::new(self.bytes(self.sectors), self.sector_bytes, block_bytes.trailing_zeros())
+            .expect("a plan makes volumes that can be cut into blocks")
+    }
+
+    /// Number of blocks.
+    pub fn blocks(&self) -> usize {
+        self.sectors.div_ceil(self.block_sectors)
+    }
+
+    /// Bytes of so many sectors.
+    pub fn bytes(&self, sectors: usize) -> u64 {
+        sectors as u64 * u64::from(self.sector_bytes)
+    }
+
+    /// Sectors in so many bytes.
+    pub fn count(&self, bytes: u64) -> usize {
+        usize::try_from(bytes / u64::from(self.sector_bytes)).expect("model volumes are small")
+    }
+
+    /// A run of sectors in bytes.
+    pub fn extent(&self, sectors: &Sectors) -> Extent {
+        Extent::new(self.bytes(sectors.start), self.bytes(sectors.len()))
+            .expect("a run of sectors is not empty")
+    }
+
+    /// A run of bytes in sectors.
+    pub fn sectors_of(&self, extent: &Extent) -> Sectors {
+        self.count(extent.offset())..self.count(extent.end())
+    }
+
+    /// The blocks that a run of sectors touches, inside the volume.
+    pub fn blocks_of(&self, sectors: &Sectors) -> Range<usize> {
+        if sectors.start >= self.sectors {
+            return 0..0;
+        }
+        let end = sectors.end.min(self.sectors).div_ceil(self.block_sectors);
+        sectors.start / self.block_sectors..end
+    }
+
+    /// The sectors of a block.
+    pub fn sectors_in(&self, block: usize) -> Sectors {
+        block * self.block_sectors..((block + 1) * self.block_sectors).min(self.sectors)
+    }
+}

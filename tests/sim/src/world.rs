@@ -1,0 +1,307 @@
+//! The world of a run: everything that acts, and the scheduler that lets one of them act at a time.
+//!
+//! A step is one call of a verb of the engine, or one thing that happens between two: a payload is copied, the
+//! disk transfers some sectors, a record travels. Every pair of host calls can so be interleaved with
+//! everything else, from one seed, on one thread.
+
+mod stages;
+mod tasks;
+mod views;
+mod workers;
+
+use std::ops::Range;
+
+use snapless_engine::{Session, Worker};
+
+use crate::check;
+use crate::disk::Disk;
+use crate::failure::{Broken, Rule, ensure};
+use crate::host::{MS, SimHost};
+use crate::ledger::{Ledger, Step};
+use crate::link::{Link, LinkStep};
+use crate::memory::QueueMemory;
+use crate::options::{Options, Sabotage};
+use crate::plan::{Pace, Plan};
+use crate::rng::Rng;
+use crate::trace::Trace;
+use crate::volume::WriteId;
+use crate::writer::Writer;
+
+use tasks::Task;
+use workers::WorkerThread;
+
+/// What a run did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// Hash of everything that happened: the same for the same options.
+    pub trace: u64,
+    /// Steps, those of calm included.
+    pub steps: u64,
+    /// Writes.
+    pub writes: u64,
+    /// Writes held and captured.
+    pub held: u64,
+    /// Records committed.
+    pub records: u64,
+    /// Gaps.
+    pub gaps: u64,
+    /// Times the service was lost.
+    pub losses: u64,
+    /// The base image was complete at the server, and exact.
+    pub base_complete: bool,
+    /// Restorable points that were compared with the disk's history.
+    pub points: u64,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// No session yet: writes go straight down.
+    Before,
+    /// The session holds writes; those from before are still under way.
+    Starting,
+    /// The session has begun.
+    Running,
+    /// The session was stopped.
+    Stopped,
+}
+
+/// What can run.
+#[derive(Clone, Copy, Debug)]
+enum Choice {
+    Writer(usize),
+    Task(usize),
+    Disk(usize),
+    Worker(Worker),
+    Link(LinkStep),
+}
+
+impl Choice {
+    fn class(self) -> usize {
+        match self {
+            Self::Writer(_) => 0,
+            Self::Task(_) => 1,
+            Self::Disk(_) => 2,
+            Self::Worker(_) => 3,
+            Self::Link(_) => 4,
+        }
+    }
+}
+
+/// Something that can run, from when on, and since when it should have.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    from: u64,
+    due: u64,
+    choice: Choice,
+}
+
+/// A step has been taken, or nothing will ever happen again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Progress {
+    Stepped,
+    Stuck,
+}
+
+/// Everything that acts.
+pub struct World {
+    options: Options,
+    plan: Plan,
+    rng: Rng,
+    step: Step,
+    host: SimHost,
+    session: Option<Session<SimHost>>,
+    stage: Stage,
+    /// Writes from before the session that are still under way.
+    before: Vec<WriteId>,
+    /// No faults, no new writes: everything has to come to rest.
+    calm: bool,
+    disk: Disk,
+    memory: QueueMemory,
+    ledger: Ledger,
+    link: Link,
+    writers: Vec<Writer>,
+    tasks: Vec<Task>,
+    threads: [WorkerThread; 4],
+    trace: Trace,
+    items: Vec<Item>,
+}
+
+impl World {
+    /// The world of a run, at rest.
+    pub fn new(options: &Options) -> Self {
+        let plan = Plan::new(options);
+        let mut ledger = Ledger::default();
+        ledger.unreadable.resize(plan.volume.blocks(), false);
+        Self {
+            options: options.clone(),
+            rng: Rng::new(options.seed, 2),
+            step: Step(0),
+            host: SimHost::default(),
+            session: None,
+            stage: Stage::Before,
+            before: Vec::new(),
+            calm: false,
+            disk: Disk::new(plan.volume.sectors + plan.volume.beyond, plan.disk.clone()),
+            memory: QueueMemory::new(plan.volume, plan.config.queue_bytes),
+            ledger,
+            link: Link::new(plan.link.clone()),
+            writers: plan.writers.iter().cloned().map(Writer::new).collect(),
+            tasks: Vec::new(),
+            threads: std::array::from_fn(|_| WorkerThread::default()),
+            trace: Trace::START,
+            items: Vec::new(),
+            plan,
+        }
+    }
+
+    /// The step that runs now.
+    pub fn step(&self) -> u64 {
+        self.step.0
+    }
+
+    /// Calls a verb of the engine and takes note of what it caused.
+    fn verb<R>(&mut self, call: impl FnOnce(&Session<SimHost>) -> R) -> Result<R, Broken> {
+        if self.plan.pace.odd_clocks {
+            let lag = if self.rng.once_in(8) { self.rng.below(MS) } else { 0 };
+            self.host.set_lag(lag);
+            if self.rng.once_in(64) {
+                self.host.set_wall_back(self.rng.below(1_000 * MS));
+            }
+        }
+        let session = self.session.as_ref().expect("verbs are called while there is a session");
+        let result = call(session);
+        let status = session.status();
+        self.host.set_lag(0);
+        let now = self.host.ticks();
+        for worker in self.host.take_woken() {
+            if worker == Worker::Dispatch && self.options.sabotages(Sabotage::NoWakes) {
+                continue;
+            }
+            let late = self.rng.below(Pace::WAKE_MAX);
+            let late = if self.rng.once_in(4) { late } else { 0 };
+            self.threads[workers::index(worker)].wake(now + late);
+        }
+        self.ledger.records(status.last_seq, self.step);
+        self.trace.add(status.last_seq);
+        self.trace.add(status.queue_used);
+        ensure!(
+            status.queue_used <= status.queue_bytes,
+            Rule::Bound,
+            "{} bytes of {} are in use",
+            status.queue_used,
+            status.queue_bytes
+        );
+        Ok(result)
+    }
+
+    /// Lets something happen.
+    fn take_step(&mut self) -> Result<Progress, Broken> {
+        let Some(choice) = self.choose() else { return Ok(Progress::Stuck) };
+        self.step.0 += 1;
+        self.trace.add(choice.class() as u64);
+        self.trace.add(self.host.ticks());
+        match choice {
+            Choice::Writer(index) => self.run_writer(index)?,
+            Choice::Task(index) => self.run_task(index)?,
+            Choice::Disk(index) => self.run_disk(index),
+            Choice::Worker(worker) => self.run_worker(worker)?,
+            Choice::Link(step) => self.run_link(step)?,
+        }
+        let ticks = self.rng.below(self.plan.pace.step_max + 1);
+        self.host.advance(ticks);
+        self.check_holds()?;
+        Ok(Progress::Stepped)
+    }
+
+    /// Picks what runs next. If nothing can run now, time goes on to when something can.
+    fn choose(&mut self) -> Option<Choice> {
+        let mut items = std::mem::take(&mut self.items);
+        items.clear();
+        self.survey(&mut items);
+        let earliest = items.iter().map(|item| item.from).min()?;
+        let now = self.host.ticks();
+        if earliest > now {
+            self.host.advance(earliest - now);
+        }
+        let now = now.max(earliest);
+        let overdue = items
+            .iter()
+            .filter(|item| item.from <= now && item.due + Pace::OVERDUE <= now)
+            .min_by_key(|item| item.due);
+        let choice = match overdue {
+            Some(item) => item.choice,
+            None => self.pick(&items, now),
+        };
+        self.items = items;
+        Some(choice)
+    }
+
+    fn pick(&mut self, items: &[Item], now: u64) -> Choice {
+        let ready = || items.iter().filter(|item| item.from <= now).map(|item| item.choice);
+        let weights = self.plan.pace.weights;
+        let mut present = [0; 5];
+        for choice in ready() {
+            present[choice.class()] = weights[choice.class()];
+        }
+        let mut drawn = self.rng.below(present.iter().sum());
+        let mut class = 0;
+        while drawn >= present[class] {
+            drawn -= present[class];
+            class += 1;
+        }
+        let count = ready().filter(|choice| choice.class() == class).count();
+        let nth = self.rng.index(count);
+        ready()
+            .filter(|choice| choice.class() == class)
+            .nth(nth)
+            .expect("a class that is present has a choice")
+    }
+
+    /// Everything that can run, now or later.
+    fn survey(&self, items: &mut Vec<Item>) {
+        let mut add = |from, due, choice| items.push(Item { from, due, choice });
+        if !self.calm {
+            for (index, writer) in self.writers.iter().enumerate() {
+                if writer.has_room() {
+                    add(writer.next, writer.next, Choice::Writer(index));
+                }
+            }
+        }
+        for (index, task) in self.tasks.iter().enumerate() {
+            add(task.due, task.due, Choice::Task(index));
+        }
+        for (index, (from, due)) in self.disk.dues().enumerate() {
+            add(from, due, Choice::Disk(index));
+        }
+        for (worker, due) in self.worker_dues() {
+            add(due, due, Choice::Worker(worker));
+        }
+        if self.session.is_some() {
+            for (due, step) in self.link.dues() {
+                add(due, due, Choice::Link(step));
+            }
+        }
+    }
+
+    /// The blocks of a write, as the session counts them.
+    fn blocks_of(&self, id: WriteId) -> Range<usize> {
+        self.plan.volume.blocks_of(&self.ledger.write(id).sectors)
+    }
+
+    fn finish(&self) -> Result<Report, Broken> {
+        let stream = check::stream(&self.ledger, &self.plan.volume, &self.link)?;
+        let status = self.session.as_ref().map(Session::status);
+        Ok(Report {
+            trace: self.trace.hash(),
+            steps: self.step.0,
+            writes: self.ledger.writes.len() as u64,
+            held: status.as_ref().map_or(0, |status| status.writes_held),
+            records: self.ledger.committed.len() as u64,
+            gaps: status.as_ref().map_or(0, |status| status.gaps),
+            losses: self.link.losses.len() as u64,
+            base_complete: stream.base_complete,
+            points: stream.points,
+        })
+    }
+}

@@ -1,0 +1,156 @@
+//! The course of a run: writes without a session, a session that starts under them, rounds of load and
+//! calm, perhaps a stop.
+
+use snapless_engine::Session;
+
+use super::{Progress, Report, Stage, World};
+use crate::check;
+use crate::failure::{Broken, Rule, ensure};
+use crate::host::SimHost;
+use crate::ledger::BaseImage;
+use crate::options::Sabotage;
+use crate::world::workers::index;
+
+/// Steps without a session, at most.
+const BEFORE_MAX: u64 = 200;
+/// Steps in which everything has to come to rest once faults and writes have ended.
+const CALM_STEPS_MAX: u64 = 200_000;
+
+impl World {
+    /// Runs it all.
+    pub fn run(&mut self) -> Result<Report, Broken> {
+        for _ in 0..self.rng.below(BEFORE_MAX) {
+            self.take_step()?;
+        }
+        self.make_session();
+        for round in 1..=self.plan.rounds {
+            let stops_at = (self.plan.stops && round == self.plan.rounds)
+                .then(|| self.rng.below(self.plan.round_steps));
+            self.load(stops_at)?;
+            self.come_to_rest()?;
+        }
+        self.finish()
+    }
+
+    /// Interception on: from here on, the session sees every write that arrives.
+    fn make_session(&mut self) {
+        let session =
+            Session::new(self.host.clone(), self.plan.volume.geometry(), self.plan.config)
+                .expect("there is memory for a small session");
+        self.session = Some(session);
+        self.stage = Stage::Starting;
+        let now = self.host.ticks();
+        for thread in &mut self.threads {
+            thread.wake(now);
+        }
+        // What has been submitted by now, no session knows of.
+        self.before = self.ledger.open.clone();
+    }
+
+    /// Begins the session once every write from before it has completed (rule T0: the host's duty).
+    fn begin_if_drained(&mut self) -> Result<(), Broken> {
+        let ledger = &self.ledger;
+        self.before.retain(|&id| ledger.write(id).done.is_none());
+        if !self.before.is_empty() && !self.options.sabotages(Sabotage::NoDrain) {
+            return Ok(());
+        }
+        self.verb(|session: &Session<SimHost>| session.begin())?;
+        self.stage = Stage::Running;
+        let clock = self.session.as_ref().map_or(0, |session| session.status().t0);
+        let sectors = self.disk.sectors[..self.plan.volume.sectors].to_vec();
+        self.ledger.base = Some(BaseImage { sectors, clock });
+        Ok(())
+    }
+
+    /// A round under load.
+    fn load(&mut self, stops_at: Option<u64>) -> Result<(), Broken> {
+        self.calm = false;
+        for step in 0..self.plan.round_steps {
+            if self.take_step()? == Progress::Stuck {
+                return Err(Broken::new(Rule::Hang, self.describe("nothing can run under load")));
+            }
+            if self.stage == Stage::Starting {
+                self.begin_if_drained()?;
+            }
+            self.check_counts()?;
+            self.link.perhaps_fail(&mut self.rng, self.host.ticks());
+            if stops_at == Some(step) {
+                self.verb(|session| session.stop())?;
+                self.stage = Stage::Stopped;
+            }
+        }
+        Ok(())
+    }
+
+    /// Faults and writes end: everything has to come to rest, and the rules are checked.
+    fn come_to_rest(&mut self) -> Result<(), Broken> {
+        self.calm = true;
+        self.link.calm_down(self.host.ticks());
+        let mut asked_again = false;
+        for _ in 0..CALM_STEPS_MAX {
+            if self.stage == Stage::Starting {
+                self.begin_if_drained()?;
+            }
+            if self.is_quiet() {
+                return self.check_at_rest();
+            }
+            if self.take_step()? == Progress::Stuck {
+                if asked_again {
+                    break;
+                }
+                // An acknowledgement was lost: the service asks the server what it has.
+                asked_again = true;
+                self.link.acknowledge_again(&mut self.rng, self.host.ticks());
+            }
+        }
+        Err(Broken::new(
+            Rule::Hang,
+            self.describe("writes and faults have ended, but no rest comes"),
+        ))
+    }
+
+    fn is_quiet(&self) -> bool {
+        let Some(session) = self.session.as_ref() else { return false };
+        if !self.ledger.open.is_empty() || !self.tasks.is_empty() || !self.disk.is_idle() {
+            return false;
+        }
+        if self.stage == Stage::Stopped {
+            return session.is_settled() && self.threads.iter().all(|thread| thread.has_ended());
+        }
+        let status = session.status();
+        self.stage == Stage::Running
+            && self.link.is_quiet()
+            && status.acknowledged_seq == status.last_seq
+            && status.consistent
+            && status.blocks_synced == status.blocks_total
+    }
+
+    fn check_at_rest(&self) -> Result<(), Broken> {
+        let (Some(session), Stage::Running) = (self.session.as_ref(), self.stage) else {
+            return Ok(());
+        };
+        let status = session.status();
+        ensure!(
+            status.queue_used == 0 && status.writes_flying == 0 && status.writes_holding == 0,
+            Rule::Bound,
+            "at rest, {} bytes of queue memory are in use, {} writes fly, {} are held",
+            status.queue_used,
+            status.writes_flying,
+            status.writes_holding
+        );
+        check::replica(&self.ledger, &self.plan.volume, &self.link, &self.disk.sectors, |_| true)?;
+        check::stream(&self.ledger, &self.plan.volume, &self.link).map(drop)
+    }
+
+    fn describe(&self, what: &str) -> String {
+        let mut held: Vec<_> =
+            self.ledger.open.iter().map(|&id| (id.0, self.ledger.write(id).place)).collect();
+        held.truncate(4);
+        let status = self.session.as_ref().map(Session::status);
+        let drain = self.threads[index(snapless_engine::Worker::Drain)];
+        format!(
+            "{what}; open writes {held:?}, {} tasks, drain {drain:?}, {status:?}",
+            self.tasks.len()
+        )
+    }
+}

@@ -1,0 +1,259 @@
+//! What threads do between two calls of the engine: copy a payload, issue a write, report a completion. Each
+//! can be put off while everything else goes on.
+
+use std::ops::Range;
+
+use snapless_engine::{Capture, Drained, Issue, Read, Submission, Ticket, Urgency, Worker};
+
+use super::World;
+use super::workers::index;
+use crate::disk::{Finished, Purpose};
+use crate::failure::{Broken, Rule, ensure};
+use crate::ledger::Place;
+use crate::options::Sabotage;
+use crate::plan::Pace;
+use crate::volume::{Content, WriteId};
+
+/// Whose thread works on a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// The application's.
+    Caller,
+    /// The dispatch thread.
+    Dispatch,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Job {
+    /// Issue a write that no session knows of.
+    Before(WriteId),
+    /// Copy a write's payload into queue memory.
+    Copy(Capture<WriteId>, Range<usize>, By),
+    /// Tell the engine that it is copied.
+    Captured(Capture<WriteId>, Range<usize>, By),
+    /// Hand a write to the disk.
+    Issue(Issue<WriteId>, By),
+    /// Tell the engine that the disk is done with a write.
+    Complete(WriteId, Option<Ticket>),
+    /// Tell the application.
+    Done(WriteId),
+    /// Tell the engine that a read is over.
+    ReadDone { read: Read, worker: Worker, cells: Range<usize>, succeeded: bool },
+    /// Hand a record's memory back.
+    Drained { drained: Drained, cells: Range<usize>, payload: Vec<Content> },
+}
+
+/// Something to be done, not before its time.
+#[derive(Debug)]
+pub struct Task {
+    /// When.
+    pub due: u64,
+    job: Job,
+}
+
+impl World {
+    pub(super) fn put(&mut self, job: Job) {
+        let put_off = self.rng.once_in(self.plan.pace.task_put_off_once_in);
+        let delay = if put_off { self.rng.below(Pace::PUT_OFF_MAX) } else { 0 };
+        self.tasks.push(Task { due: self.host.ticks() + delay, job });
+    }
+
+    /// An application submits a write.
+    pub(super) fn run_writer(&mut self, index: usize) -> Result<(), Broken> {
+        let (volume, now) = (self.plan.volume, self.host.ticks());
+        let longest = volume.count(self.plan.config.write_bytes);
+        let writer = &mut self.writers[index];
+        let (sectors, urgency) = writer.submit(&mut self.rng, &volume, longest, now);
+        let extent = volume.extent(&sectors);
+        self.trace.add(extent.offset());
+        let id = self.ledger.submit(sectors.clone(), urgency, index, self.step);
+        if self.session.is_none() {
+            self.put(Job::Before(id));
+            return Ok(());
+        }
+        let submission = self.verb(|session| session.submit(id, extent, urgency))?;
+        if matches!(submission, Submission::Held) {
+            ensure!(
+                urgency == Urgency::MayWait,
+                Rule::Hang,
+                "write {} must not wait, and is held",
+                id.0
+            );
+            if self.options.sabotages(Sabotage::NoHold) {
+                self.disk.apply_early(id, sectors, &mut self.ledger, self.step);
+            }
+            return self.ledger.place(id, Place::Held(now));
+        }
+        self.accept(submission, id, By::Caller)
+    }
+
+    /// Does what the engine says about a write that it does not hold.
+    pub(super) fn accept(
+        &mut self,
+        submission: Submission<WriteId>,
+        id: WriteId,
+        by: By,
+    ) -> Result<(), Broken> {
+        match submission {
+            Submission::Capture(capture) => {
+                let cells = self.memory.lend(capture.memory())?;
+                let write = self.ledger.write(id);
+                ensure!(
+                    *capture.write() == id
+                        && capture.extent() == self.plan.volume.extent(&write.sectors)
+                        && cells.len() == write.sectors.len(),
+                    Rule::Clear,
+                    "write {} of {:?} is captured as {capture:?}",
+                    id.0,
+                    write.sectors
+                );
+                self.check_turn(id)?;
+                self.put(Job::Copy(capture, cells, by));
+            }
+            Submission::Issue(issue) => {
+                ensure!(issue.write == id, Rule::Clear, "write {} is issued as another", id.0);
+                self.check_dirty(id, Rule::Loss, "is let through uncaptured")?;
+                self.put(Job::Issue(issue, by));
+            }
+            Submission::Held => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn run_task(&mut self, index: usize) -> Result<(), Broken> {
+        match self.tasks.swap_remove(index).job {
+            Job::Before(id) => {
+                self.ledger.place(id, Place::Disk)?;
+                self.start_write(id, Purpose::Before(id));
+            }
+            Job::Copy(capture, cells, by) => {
+                for (cell, sector) in
+                    cells.clone().zip(self.ledger.write(*capture.write()).sectors.clone())
+                {
+                    self.memory.set(cell, Content::written(*capture.write(), sector));
+                }
+                self.put(Job::Captured(capture, cells, by));
+            }
+            Job::Captured(capture, cells, by) => self.capture(capture, &cells, by)?,
+            Job::Issue(issue, by) => self.issue(issue, by)?,
+            Job::Complete(id, ticket) => self.complete(id, ticket)?,
+            Job::Done(id) => {
+                self.ledger.done(id, self.step)?;
+                self.writers[self.ledger.write(id).writer].done();
+                self.check_application_view(id)?;
+            }
+            Job::ReadDone { read, worker, cells, succeeded } => {
+                self.memory.give_back(&cells);
+                let succeeded = succeeded || self.options.sabotages(Sabotage::NoReadErrors);
+                self.verb(|session| session.read_done(read, succeeded))?;
+                self.worker_done(worker);
+            }
+            Job::Drained { drained, cells, payload } => {
+                ensure!(
+                    self.memory.get(&cells) == payload,
+                    Rule::Bound,
+                    "the memory of record {} changes while it is drained",
+                    drained.record().seq
+                );
+                if drained.memory().is_some() {
+                    self.memory.give_back(&cells);
+                }
+                self.verb(|session| session.drained(drained))?;
+                self.worker_done(Worker::Drain);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the disk do some of its work.
+    pub(super) fn run_disk(&mut self, index: usize) {
+        let now = self.host.ticks();
+        let (memory, ledger) = (&mut self.memory, &mut self.ledger);
+        let finished = self.disk.advance(index, &mut self.rng, now, memory, ledger, self.step);
+        let Some(Finished { purpose, succeeded }) = finished else { return };
+        match purpose {
+            Purpose::Before(id) => {
+                self.ledger.write_mut(id).succeeded = succeeded;
+                self.put(Job::Done(id));
+            }
+            Purpose::Write(id, ticket) => {
+                self.ledger.write_mut(id).succeeded = succeeded;
+                self.put(Job::Complete(id, ticket));
+            }
+            Purpose::Read { read, worker, first_cell } => {
+                let sectors = self.plan.volume.sectors_of(&read.extent());
+                let cells = first_cell..first_cell + sectors.len();
+                if !succeeded {
+                    for block in self.plan.volume.blocks_of(&sectors) {
+                        self.ledger.unreadable[block] = true;
+                    }
+                }
+                self.put(Job::ReadDone { read, worker, cells, succeeded });
+            }
+        }
+    }
+
+    fn capture(
+        &mut self,
+        capture: Capture<WriteId>,
+        cells: &Range<usize>,
+        by: By,
+    ) -> Result<(), Broken> {
+        let id = *capture.write();
+        self.memory.give_back(cells);
+        let issue = self.verb(|session| session.captured(capture))?;
+        ensure!(issue.write == id, Rule::Clear, "write {} is issued as another", id.0);
+        self.put(Job::Issue(issue, by));
+        Ok(())
+    }
+
+    fn issue(&mut self, issue: Issue<WriteId>, by: By) -> Result<(), Broken> {
+        let Issue { write: id, ticket } = issue;
+        self.ledger.place(id, Place::Disk)?;
+        if by == By::Dispatch {
+            self.worker_done(Worker::Dispatch);
+        }
+        let lost = self.options.sabotages(Sabotage::NoIssue)
+            && self.ledger.write(id).urgency != Urgency::MayWait;
+        // A host that does not hold has let it through already.
+        let early = self.options.sabotages(Sabotage::NoHold) && by == By::Dispatch;
+        if lost || early {
+            self.ledger.write_mut(id).succeeded = true;
+            self.put(Job::Complete(id, Some(ticket)));
+            return Ok(());
+        }
+        let mut ticket = Some(ticket);
+        if self.options.sabotages(Sabotage::NoOverlap)
+            && let Some(ticket) = ticket.take()
+        {
+            self.verb(|session| session.completed(ticket, true))?;
+        }
+        self.start_write(id, Purpose::Write(id, ticket));
+        Ok(())
+    }
+
+    fn start_write(&mut self, id: WriteId, purpose: Purpose) {
+        let sectors = self.ledger.write(id).sectors.clone();
+        self.disk.start(purpose, sectors, !self.calm, &mut self.rng, self.host.ticks());
+    }
+
+    fn complete(&mut self, id: WriteId, ticket: Option<Ticket>) -> Result<(), Broken> {
+        if let Some(ticket) = ticket {
+            let ticket = Ticket::from_raw(ticket.into_raw());
+            let succeeded =
+                self.ledger.write(id).succeeded || self.options.sabotages(Sabotage::NoTruth);
+            self.verb(|session| session.completed(ticket, succeeded))?;
+            if !succeeded {
+                self.check_dirty(id, Rule::Truth, "failed")?;
+            }
+        }
+        self.put(Job::Done(id));
+        Ok(())
+    }
+
+    fn worker_done(&mut self, worker: Worker) {
+        let now = self.host.ticks();
+        self.threads[index(worker)].done_with_one(now);
+    }
+}

@@ -1,0 +1,138 @@
+//! What is checked while a run goes on: what the application sees, what the session says of blocks, what is
+//! left when the service is lost.
+
+use snapless_engine::{BlockIndex, BlockState, Overflow};
+
+use super::{Stage, World};
+use crate::check;
+use crate::failure::{Broken, Rule, ensure};
+use crate::host::MS;
+use crate::ledger::Place;
+use crate::volume::WriteId;
+
+/// Holds are looked at once in so many steps.
+const HOLDS_EVERY: u64 = 8;
+
+impl World {
+    /// Rule HANG: nobody waits longer than local work and the hold limit explain.
+    pub(super) fn check_holds(&self) -> Result<(), Broken> {
+        let config = &self.plan.config;
+        if !self.step.0.is_multiple_of(HOLDS_EVERY) || config.overflow == Overflow::Hold {
+            return Ok(());
+        }
+        let (now, bound) = (self.host.ticks(), self.plan.hold_bound());
+        for &id in &self.ledger.open {
+            if let Place::Held(since) = self.ledger.write(id).place {
+                ensure!(
+                    now - since <= bound,
+                    Rule::Hang,
+                    "write {} is held for {} ms; the hold limit is {} ms, local work may take {} ms",
+                    id.0,
+                    (now - since) / MS,
+                    config.hold_limit / MS,
+                    (bound - config.hold_limit) / MS
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Rules LOSS and TRUTH: the blocks of a write that the stream does not describe are dirty, or will be
+    /// when who reads them is done.
+    pub(super) fn check_dirty(&self, id: WriteId, rule: Rule, why: &str) -> Result<(), Broken> {
+        let Some(session) = self.session.as_ref().filter(|_| self.stage != Stage::Stopped) else {
+            return Ok(());
+        };
+        for block in self.blocks_of(id) {
+            let state = session.block_state(BlockIndex(block as u64));
+            ensure!(
+                matches!(state, BlockState::Dirty | BlockState::Reading),
+                rule,
+                "write {} {why}, and its block {block} is {state:?}",
+                id.0
+            );
+        }
+        Ok(())
+    }
+
+    /// Rule CLEAR: writes that overlap are captured in the order of their arrival.
+    pub(super) fn check_turn(&self, id: WriteId) -> Result<(), Broken> {
+        let sectors = &self.ledger.write(id).sectors;
+        for &other in self.ledger.open.iter().take_while(|&&other| other != id) {
+            let elder = self.ledger.write(other);
+            let overlaps = elder.sectors.start < sectors.end && sectors.start < elder.sectors.end;
+            ensure!(
+                !overlaps || !matches!(elder.place, Place::Held(_)),
+                Rule::Clear,
+                "write {} overtakes write {}, which it overlaps and which is held",
+                id.0,
+                other.0
+            );
+        }
+        Ok(())
+    }
+
+    /// Rule CLEAR: a write that succeeded is on the disk, unless a write that it ran beside came after it.
+    pub(super) fn check_application_view(&self, id: WriteId) -> Result<(), Broken> {
+        let write = self.ledger.write(id);
+        if !write.succeeded {
+            return Ok(());
+        }
+        for sector in write.sectors.clone() {
+            let found = self.disk.sectors[sector].writer();
+            let plausible = match found {
+                Some(other) => other == id || !self.ledger.precedes(other, id),
+                None => false,
+            };
+            ensure!(
+                plausible,
+                Rule::Clear,
+                "write {} succeeded, but sector {sector} holds what {found:?} wrote before it",
+                id.0
+            );
+        }
+        Ok(())
+    }
+
+    /// Rules LOSS and RESUME: when the service is lost, what the server keeps and the dirty blocks make up
+    /// the disk.
+    pub(super) fn check_loss_of_service(&self) -> Result<(), Broken> {
+        let (Some(session), true) = (self.session.as_ref(), self.stage == Stage::Running) else {
+            return Ok(());
+        };
+        let mut certain: Vec<_> = (0..self.plan.volume.blocks())
+            .map(|block| session.block_state(BlockIndex(block as u64)) == BlockState::Synced)
+            .collect();
+        for &id in &self.ledger.open {
+            if !matches!(self.ledger.write(id).place, Place::Held(_)) {
+                // The disk may have any part of it.
+                certain[self.blocks_of(id)].fill(false);
+            }
+        }
+        let sectors = &self.disk.sectors;
+        check::replica(&self.ledger, &self.plan.volume, &self.link, sectors, |block| certain[block])
+    }
+
+    /// The session's own account of its blocks is true.
+    pub(super) fn check_counts(&self) -> Result<(), Broken> {
+        let Some(session) = self.session.as_ref() else { return Ok(()) };
+        let status = session.status();
+        let mut counts = [0; 4];
+        for block in 0..status.blocks_total {
+            counts[session.block_state(BlockIndex(block)) as usize] += 1;
+        }
+        let [unsynced, reading, synced, dirty] = counts;
+        let (told_unsynced, told_dirty) = (status.blocks_unsynced, status.blocks_dirty);
+        ensure!(
+            status.blocks_synced == synced
+                && told_unsynced >= unsynced
+                && told_dirty >= dirty
+                && told_unsynced + told_dirty == unsynced + reading + dirty,
+            Rule::Loss,
+            "the table has {counts:?} blocks unsynced, being read, synced, dirty; the session counts \
+             {told_unsynced} unsynced, {} synced, {told_dirty} dirty",
+            status.blocks_synced
+        );
+        Ok(())
+    }
+}

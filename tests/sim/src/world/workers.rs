@@ -1,0 +1,206 @@
+//! The four threads of a session, as the host runs them: call the verb, do what it says, wait to be woken.
+
+use snapless_engine::{Drained, Step, Submission, Tick, WORKERS, Worker};
+
+use super::{Stage, World};
+use crate::disk::Purpose;
+use crate::failure::{Broken, Rule, ensure};
+use crate::ledger::Place;
+use crate::link::{LinkStep, Received};
+use crate::options::Sabotage;
+use crate::volume::WriteId;
+use crate::world::tasks::{By, Job};
+
+/// One of the threads.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WorkerThread {
+    /// When it calls its verb next; never, until it is woken.
+    due: Option<u64>,
+    /// Things it has in hand and comes back for.
+    pub in_hand: usize,
+    ended: bool,
+}
+
+impl WorkerThread {
+    /// Lets it call its verb at this instant, if it would not earlier.
+    pub fn wake(&mut self, at: u64) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// It is done with one thing, and goes on.
+    pub fn done_with_one(&mut self, now: u64) {
+        self.in_hand -= 1;
+        self.wake(now);
+    }
+
+    /// Its verb told it to end.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+}
+
+/// A worker's place in an array of them.
+pub fn index(worker: Worker) -> usize {
+    WORKERS.iter().position(|&other| other == worker).expect("every worker is in WORKERS")
+}
+
+impl World {
+    /// The workers that may call their verb, and from when on.
+    pub(super) fn worker_dues(&self) -> impl Iterator<Item = (Worker, u64)> + '_ {
+        WORKERS.into_iter().filter_map(|worker| {
+            let thread = &self.threads[index(worker)];
+            let pace = &self.plan.pace;
+            let (may_run, not_before) = match worker {
+                Worker::Sweep | Worker::Hold => (thread.in_hand < pace.read_depth, 0),
+                Worker::Dispatch => (thread.in_hand < pace.dispatch_depth, 0),
+                Worker::Drain => (self.link.has_room(thread.in_hand), self.link.next_drain),
+            };
+            let due = thread.due.filter(|_| may_run && !thread.ended)?;
+            Some((worker, due.max(not_before)))
+        })
+    }
+
+    pub(super) fn run_worker(&mut self, worker: Worker) -> Result<(), Broken> {
+        self.threads[index(worker)].due = None;
+        match worker {
+            Worker::Sweep => {
+                let step = self.verb(|session| session.sweep())?;
+                self.run_reader(worker, step)
+            }
+            Worker::Hold => {
+                let step = self.verb(|session| session.hold())?;
+                self.run_reader(worker, step)
+            }
+            Worker::Dispatch => {
+                let step = self.verb(|session| session.dispatch())?;
+                self.run_dispatch(step)
+            }
+            Worker::Drain => {
+                // Now and then the service's buffer is small.
+                let room = if self.rng.once_in(16) { 0 } else { u64::MAX };
+                let step = self.verb(|session| session.drain(room))?;
+                if room == 0 {
+                    self.threads[index(worker)].wake(self.host.ticks() + 1);
+                }
+                self.run_drain(step)
+            }
+        }
+    }
+
+    fn run_reader(
+        &mut self,
+        worker: Worker,
+        step: Step<snapless_engine::Read>,
+    ) -> Result<(), Broken> {
+        let Some(read) = self.take(worker, step)? else { return Ok(()) };
+        let sectors = self.plan.volume.sectors_of(&read.extent());
+        let cells = self.memory.lend(read.memory())?;
+        ensure!(
+            cells.len() == sectors.len(),
+            Rule::Bound,
+            "a read of {sectors:?} gets memory {cells:?}"
+        );
+        self.trace.add(sectors.start as u64);
+        let purpose = Purpose::Read { read, worker, first_cell: cells.start };
+        self.disk.start(purpose, sectors, !self.calm, &mut self.rng, self.host.ticks());
+        Ok(())
+    }
+
+    fn run_dispatch(&mut self, step: Step<Submission<WriteId>>) -> Result<(), Broken> {
+        let Some(submission) = self.take(Worker::Dispatch, step)? else { return Ok(()) };
+        let id = match &submission {
+            Submission::Capture(capture) => *capture.write(),
+            Submission::Issue(issue) => issue.write,
+            Submission::Held => {
+                return Err(Broken::new(Rule::Hang, "dispatch hands out what it holds"));
+            }
+        };
+        self.ledger.place(id, Place::Host)?;
+        self.accept(submission, id, By::Dispatch)
+    }
+
+    fn run_drain(&mut self, step: Step<Drained>) -> Result<(), Broken> {
+        let Some(drained) = self.take(Worker::Drain, step)? else { return Ok(()) };
+        let cells = match drained.memory() {
+            Some(memory) => self.memory.lend(memory)?,
+            None => 0..0,
+        };
+        let record = drained.record();
+        let payload = self.memory.get(&cells).to_vec();
+        self.trace.add(record.seq);
+        let now = self.host.ticks();
+        if self.options.sabotages(Sabotage::NoEpochs) {
+            self.link.acknowledge_early(record.epoch, now);
+        }
+        self.link.send(
+            Received { record, payload: payload.clone() },
+            self.calm,
+            &mut self.rng,
+            now,
+        );
+        self.put(Job::Drained { drained, cells, payload });
+        Ok(())
+    }
+
+    /// Takes what a verb told its worker; `None` if that was to wait or to end.
+    fn take<T>(&mut self, worker: Worker, step: Step<T>) -> Result<Option<T>, Broken> {
+        let now = self.host.ticks();
+        let thread = &mut self.threads[index(worker)];
+        match step {
+            Step::Do(what) => {
+                thread.in_hand += 1;
+                thread.wake(now);
+                Ok(Some(what))
+            }
+            Step::Wait(until) => {
+                if let Some(Tick(until)) = until {
+                    ensure!(
+                        until > now || self.plan.pace.odd_clocks,
+                        Rule::Hang,
+                        "{worker:?} is told to wait until an instant that has passed: it would spin"
+                    );
+                    thread.wake(until.max(now + 1));
+                }
+                Ok(None)
+            }
+            Step::Ended => {
+                ensure!(
+                    self.stage == Stage::Stopped,
+                    Rule::Hang,
+                    "{worker:?} ends while the session runs"
+                );
+                self.threads[index(worker)].ended = true;
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) fn run_link(&mut self, step: LinkStep) -> Result<(), Broken> {
+        let now = self.host.ticks();
+        match step {
+            LinkStep::Receive => self.link.receive(self.calm, &mut self.rng, now),
+            LinkStep::Durable => self.link.make_durable(self.calm, &mut self.rng, now),
+            LinkStep::Acknowledge => {
+                if let Some(epoch) = self.link.take_acknowledgement() {
+                    self.verb(|session| session.acknowledge(epoch))?;
+                }
+            }
+            LinkStep::Detach => {
+                self.verb(|session| session.detach())?;
+                self.link.detached(self.calm, &mut self.rng, now);
+                self.check_loss_of_service()?;
+            }
+            LinkStep::Attach => {
+                let attached = self.verb(|session| session.attach())?;
+                ensure!(
+                    attached || self.stage == Stage::Stopped,
+                    Rule::Resume,
+                    "a service that comes back is refused"
+                );
+                self.link.attached(now);
+                self.threads[index(Worker::Drain)].wake(now);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! A writer: an application that keeps some writes under way, to places of its pattern.
+
+use snapless_engine::Urgency;
+
+use crate::plan::{Pattern, WriterPlan};
+use crate::rng::Rng;
+use crate::volume::{Sectors, Volume};
+
+/// A writer at work.
+#[derive(Debug)]
+pub struct Writer {
+    plan: WriterPlan,
+    under_way: usize,
+    /// When it submits next, in ticks.
+    pub next: u64,
+    /// Where a sequential writer goes on.
+    cursor: usize,
+}
+
+impl Writer {
+    /// A writer that begins at once.
+    pub fn new(plan: WriterPlan) -> Self {
+        Self { plan, under_way: 0, next: 0, cursor: 0 }
+    }
+
+    /// True if it may submit another write.
+    pub fn has_room(&self) -> bool {
+        self.under_way < self.plan.queue_depth
+    }
+
+    /// Its next write: where, and whether it may wait. `longest` is what the session captures.
+    pub fn submit(
+        &mut self,
+        rng: &mut Rng,
+        volume: &Volume,
+        longest: usize,
+        now: u64,
+    ) -> (Sectors, Urgency) {
+        self.under_way += 1;
+        self.next = now + rng.below(self.plan.think);
+        let urgency = if rng.once_in(self.plan.urgent_once_in) {
+            rng.pick(&[Urgency::MustNotWait, Urgency::Uncapturable])
+        } else {
+            Urgency::MayWait
+        };
+        if rng.once_in(self.plan.beyond_once_in) {
+            let start = volume.sectors - rng.index(volume.block_sectors.min(volume.sectors));
+            let end = volume.sectors + rng.index(volume.beyond) + 1;
+            return (start..end, urgency);
+        }
+        let len = if rng.once_in(self.plan.long_once_in) {
+            longest + 1 + rng.index(3 * longest)
+        } else {
+            rng.index(self.plan.sectors_max) + 1
+        };
+        let len = len.min(volume.sectors);
+        let start = match self.plan.pattern {
+            Pattern::Anywhere => rng.index(volume.sectors),
+            Pattern::HotSpot(sector) => sector + rng.index(volume.block_sectors),
+            Pattern::Sequential => self.cursor,
+        };
+        let start = start.min(volume.sectors - len);
+        self.cursor = if start + len < volume.sectors { start + len } else { 0 };
+        (start..start + len, urgency)
+    }
+
+    /// One of its writes is over.
+    pub fn done(&mut self) {
+        self.under_way -= 1;
+    }
+}

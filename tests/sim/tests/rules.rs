@@ -1,0 +1,62 @@
+//! Every rule holds in every run, and a run is its seed.
+
+use snapless_sim::{Batch, Fault, Options, run};
+
+#[test]
+fn three_hundred_seeds_keep_every_rule() {
+    let total = match Batch::new(Options::new(1), 300).play(|_, _| ()) {
+        Ok(total) => total,
+        Err(failure) => panic!("{failure}"),
+    };
+    // The seeds reach what they are meant to reach.
+    assert_eq!(total.runs, 300);
+    assert!(total.held > 10_000, "{total}");
+    assert!(total.points > 10_000, "{total}");
+    assert!(total.gaps > 300, "{total}");
+    assert!(total.losses > 50, "{total}");
+    assert!(total.bases > 150, "{total}");
+}
+
+#[test]
+fn long_runs_keep_every_rule() {
+    let first = Options { steps: 50_000, ..Options::new(10_000) };
+    if let Err(failure) = Batch::new(first, 10).play(|_, _| ()) {
+        panic!("{failure}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in 1..=20 {
+        let (first, second) = (run(&Options::new(seed)), run(&Options::new(seed)));
+        match (first, second) {
+            (Ok(first), Ok(second)) => assert_eq!(first, second, "seed {seed}"),
+            (first, second) => panic!("seed {seed}: {first:?}, {second:?}"),
+        }
+    }
+}
+
+#[test]
+fn different_seeds_give_different_traces() {
+    let traces: Vec<_> =
+        (1..=20).filter_map(|seed| run(&Options::new(seed)).ok()).map(|run| run.trace).collect();
+    let mut distinct = traces.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!((distinct.len(), traces.len()), (20, 20));
+}
+
+#[test]
+fn without_faults_and_gaps_every_base_image_is_complete() {
+    let first = Options { without: Fault::ALL.to_vec(), ..Options::new(1) };
+    let incomplete = std::sync::Mutex::new(Vec::new());
+    let outcome = Batch::new(first, 100).play(|seed, report| {
+        if report.gaps == 0 && !report.base_complete {
+            incomplete.lock().unwrap().push(seed);
+        }
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+    assert_eq!(incomplete.into_inner().unwrap(), []);
+}

@@ -1,0 +1,79 @@
+//! Does the net catch fish? A host that breaks its side of the contract has to be found, and by a rule that
+//! names what it broke.
+
+use snapless_sim::{Batch, Failure, Options, Rule, Sabotage, run, shrink};
+
+/// Within so many seeds a sabotage has to be found.
+const SEEDS: u64 = 2_000;
+
+fn first_failure(sabotage: Sabotage) -> Failure {
+    let first = Options { sabotage: Some(sabotage), ..Options::new(1) };
+    match Batch::new(first, SEEDS).play(|_, _| ()) {
+        Ok(total) => panic!("{sabotage} is not found: {total}"),
+        Err(failure) => *failure,
+    }
+}
+
+fn assert_found(sabotage: Sabotage, rules: &[Rule]) {
+    let failure = first_failure(sabotage);
+    println!("{failure}");
+    let rule = failure.rule.unwrap_or_else(|| panic!("{sabotage} is found by a panic: {failure}"));
+    assert!(rules.contains(&rule), "{sabotage} is found by another rule: {failure}");
+}
+
+#[test]
+fn a_session_that_begins_before_earlier_writes_are_done_breaks_t0() {
+    assert_found(Sabotage::NoDrain, &[Rule::T0, Rule::Loss, Rule::Point]);
+}
+
+#[test]
+fn overlapping_writes_that_are_not_kept_apart_break_order() {
+    assert_found(Sabotage::NoOverlap, &[Rule::Order]);
+}
+
+#[test]
+fn a_held_write_that_reaches_the_disk_early_breaks_t0() {
+    assert_found(Sabotage::NoHold, &[Rule::T0, Rule::Loss, Rule::Order, Rule::Point]);
+}
+
+#[test]
+fn a_failed_write_that_is_reported_as_done_breaks_truth() {
+    assert_found(Sabotage::NoTruth, &[Rule::Truth, Rule::Loss, Rule::Point]);
+}
+
+#[test]
+fn an_epoch_that_is_acknowledged_too_early_breaks_loss() {
+    assert_found(Sabotage::NoEpochs, &[Rule::Loss, Rule::Resume]);
+}
+
+#[test]
+fn a_failed_read_that_is_reported_as_done_breaks_the_image() {
+    assert_found(Sabotage::NoReadErrors, &[Rule::T0, Rule::Loss, Rule::Point]);
+}
+
+#[test]
+fn a_write_that_never_reaches_the_disk_is_not_clear() {
+    assert_found(Sabotage::NoIssue, &[Rule::Clear]);
+}
+
+#[test]
+fn wake_ups_that_get_lost_hang_writes() {
+    assert_found(Sabotage::NoWakes, &[Rule::Hang]);
+}
+
+#[test]
+fn a_failure_names_a_command_that_replays_it_and_shrinks() {
+    let failure = first_failure(Sabotage::NoTruth);
+    let again = run(&failure.options).expect_err("the same options fail again");
+    assert_eq!((again.step, again.rule, &again.what), (failure.step, failure.rule, &failure.what));
+    let text = failure.to_string();
+    let replay = format!("cargo xtask sim --seed {} --steps", failure.options.seed);
+    assert!(text.contains(&replay) && text.contains("--sabotage no-truth"), "{text}");
+
+    let small = shrink(&failure);
+    assert_eq!(small.rule, failure.rule);
+    assert!(small.options.steps <= failure.options.steps);
+    assert!(!small.options.without.is_empty());
+    let again = run(&small.options).expect_err("the smaller run fails too");
+    assert_eq!(again.rule, small.rule);
+}
