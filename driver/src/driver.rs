@@ -1,12 +1,12 @@
 //! Load and unload.
 
 use wdk_sys::{
-    DRIVER_OBJECT, NT_SUCCESS, NTSTATUS, PCUNICODE_STRING, ULONG, WDF_DRIVER_CONFIG, WDF_NO_HANDLE,
+    DRIVER_OBJECT, NT_SUCCESS, NTSTATUS, PCUNICODE_STRING, WDF_DRIVER_CONFIG, WDF_NO_HANDLE,
     WDF_NO_OBJECT_ATTRIBUTES, WDFDRIVER,
 };
 
 use crate::filter;
-use crate::framework::wdf;
+use crate::framework::{struct_size, wdf};
 use crate::globals;
 
 /// Called by the framework's entry stub, once, at PASSIVE_LEVEL.
@@ -23,7 +23,7 @@ pub unsafe extern "system" fn driver_entry(
         return status;
     }
     let mut config = WDF_DRIVER_CONFIG {
-        Size: size_of::<WDF_DRIVER_CONFIG>() as ULONG,
+        Size: struct_size::<WDF_DRIVER_CONFIG>(),
         EvtDriverDeviceAdd: Some(filter::evt_device_add),
         EvtDriverUnload: Some(evt_driver_unload),
         ..WDF_DRIVER_CONFIG::default()

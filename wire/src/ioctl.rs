@@ -65,8 +65,8 @@ pub const BLOCK_SIZE_MIN: u32 = 16 << 10;
 pub const BLOCK_SIZE_MAX: u32 = 4 << 20;
 /// Smallest capture queue, in bytes: room for a few of the longest records.
 pub const QUEUE_BYTES_MIN: u64 = 64 << 20;
-/// Largest capture queue, in bytes.
-pub const QUEUE_BYTES_MAX: u64 = 4 << 30;
+/// Largest capture queue, in bytes: one MDL describes it, and takes less than 4 GiB (docs: `IoAllocateMdl`).
+pub const QUEUE_BYTES_MAX: u64 = 2 << 30;
 /// Longest `hold_limit`, in milliseconds: file systems and clusters give up on a disk after about
 /// a minute (docs: `TimeoutValue` of class Disk, 60 s).
 pub const HOLD_LIMIT_MAX_MS: u32 = 50_000;

@@ -8,12 +8,13 @@ use wdk_sys::{
     _WDF_SYNCHRONIZATION_SCOPE, _WDF_TRI_STATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_WRITE, NT_SUCCESS,
     NTSTATUS, PFN_WDF_DEVICE_SELF_MANAGED_IO_CLEANUP, PFN_WDF_FILE_CLEANUP,
     PFN_WDF_OBJECT_CONTEXT_CLEANUP, PFN_WDFDEVICE_WDM_IRP_PREPROCESS, PIRP, PWDFDEVICE_INIT,
-    STATUS_INSUFFICIENT_RESOURCES, UCHAR, ULONG, WDF_FILEOBJECT_CONFIG, WDF_OBJECT_ATTRIBUTES,
+    STATUS_INSUFFICIENT_RESOURCES, ULONG, WDF_FILEOBJECT_CONFIG, WDF_OBJECT_ATTRIBUTES,
     WDF_OBJECT_CONTEXT_TYPE_INFO, WDF_PNPPOWER_EVENT_CALLBACKS, WDF_REMOVE_LOCK_OPTIONS, WDFDEVICE,
     WDFDRIVER, WDFOBJECT,
 };
 
-use super::wdf;
+use super::{struct_size, wdf};
+use crate::kernel::low_byte;
 use crate::kernel::lower::LowerDevice;
 use crate::kernel::unicode::UnicodeString;
 
@@ -30,7 +31,7 @@ unsafe impl Sync for TypeInfo {}
 
 /// What `WDF_DECLARE_CONTEXT_TYPE` makes.
 static FILTER_CONTEXT: TypeInfo = TypeInfo(WDF_OBJECT_CONTEXT_TYPE_INFO {
-    Size: size_of::<WDF_OBJECT_CONTEXT_TYPE_INFO>() as ULONG,
+    Size: struct_size::<WDF_OBJECT_CONTEXT_TYPE_INFO>(),
     ContextName: c"FilterContext".as_ptr(),
     ContextSize: size_of::<FilterContext>(),
     UniqueType: &raw const FILTER_CONTEXT.0,
@@ -61,13 +62,13 @@ pub unsafe fn create_filter(
     unsafe { wdf!(WdfFdoInitSetFilter, init) };
     // The device is not deleted while an IRP or its completion routine is on its way through us.
     let mut options = WDF_REMOVE_LOCK_OPTIONS {
-        Size: size_of::<WDF_REMOVE_LOCK_OPTIONS>() as ULONG,
+        Size: struct_size::<WDF_REMOVE_LOCK_OPTIONS>(),
         Flags: _WDF_REMOVE_LOCK_OPTIONS_FLAGS::WDF_REMOVE_LOCK_OPTION_ACQUIRE_FOR_IO as ULONG,
     };
     // SAFETY: as above.
     unsafe { wdf!(WdfDeviceInitSetRemoveLockOptions, init, &raw mut options) };
     let mut power = WDF_PNPPOWER_EVENT_CALLBACKS {
-        Size: size_of::<WDF_PNPPOWER_EVENT_CALLBACKS>() as ULONG,
+        Size: struct_size::<WDF_PNPPOWER_EVENT_CALLBACKS>(),
         EvtDeviceSelfManagedIoCleanup: callbacks.removing,
         ..WDF_PNPPOWER_EVENT_CALLBACKS::default()
     };
@@ -82,7 +83,7 @@ pub unsafe fn create_filter(
                 WdfDeviceInitAssignWdmIrpPreprocessCallback,
                 init,
                 callback,
-                major as UCHAR,
+                low_byte(major),
                 null_mut(),
                 0
             )
@@ -197,7 +198,7 @@ pub unsafe fn create_control(
         return Err(STATUS_INSUFFICIENT_RESOURCES);
     }
     let mut files = WDF_FILEOBJECT_CONFIG {
-        Size: size_of::<WDF_FILEOBJECT_CONFIG>() as ULONG,
+        Size: struct_size::<WDF_FILEOBJECT_CONFIG>(),
         EvtFileCleanup: plan.file_cleanup,
         AutoForwardCleanupClose: _WDF_TRI_STATE::WdfFalse,
         FileObjectClass: _WDF_FILEOBJECT_CLASS::WdfFileObjectWdfCannotUseFsContexts,
@@ -259,7 +260,7 @@ pub unsafe fn delete(device: WDFDEVICE) {
 /// What `WDF_OBJECT_ATTRIBUTES_INIT` writes.
 fn attributes() -> WDF_OBJECT_ATTRIBUTES {
     WDF_OBJECT_ATTRIBUTES {
-        Size: size_of::<WDF_OBJECT_ATTRIBUTES>() as ULONG,
+        Size: struct_size::<WDF_OBJECT_ATTRIBUTES>(),
         ExecutionLevel: _WDF_EXECUTION_LEVEL::WdfExecutionLevelInheritFromParent,
         SynchronizationScope: _WDF_SYNCHRONIZATION_SCOPE::WdfSynchronizationScopeInheritFromParent,
         ContextTypeInfo: null(),

@@ -4,12 +4,12 @@ use core::ptr::null_mut;
 
 use wdk_sys::{
     _WDF_IO_QUEUE_DISPATCH_TYPE as DispatchType, _WDF_TRI_STATE as TriState, NT_SUCCESS, NTSTATUS,
-    PFN_WDF_IO_QUEUE_IO_DEVICE_CONTROL, ULONG, WDF_IO_QUEUE_CONFIG, WDFDEVICE, WDFFILEOBJECT,
-    WDFQUEUE, WDFREQUEST,
+    PFN_WDF_IO_QUEUE_IO_DEVICE_CONTROL, WDF_IO_QUEUE_CONFIG, WDFDEVICE, WDFFILEOBJECT, WDFQUEUE,
+    WDFREQUEST,
 };
 
 use super::request::Request;
-use super::wdf;
+use super::{struct_size, wdf};
 
 /// A queue of the control device.
 #[derive(Clone, Copy)]
@@ -94,7 +94,7 @@ impl Queue {
 /// What `WDF_IO_QUEUE_CONFIG_INIT` writes, for a device without power management.
 fn config(dispatch: DispatchType::Type) -> WDF_IO_QUEUE_CONFIG {
     WDF_IO_QUEUE_CONFIG {
-        Size: size_of::<WDF_IO_QUEUE_CONFIG>() as ULONG,
+        Size: struct_size::<WDF_IO_QUEUE_CONFIG>(),
         DispatchType: dispatch,
         PowerManaged: TriState::WdfFalse,
         ..WDF_IO_QUEUE_CONFIG::default()

@@ -5,10 +5,11 @@ use core::ptr::null_mut;
 
 use wdk_sys::ntddk::{KeInitializeEvent, KeSetEvent, KeWaitForSingleObject};
 use wdk_sys::{
-    _EVENT_TYPE::SynchronizationEvent, _KWAIT_REASON::Executive, _MODE::KernelMode, BOOLEAN,
-    KEVENT, LARGE_INTEGER, STATUS_SUCCESS,
+    _EVENT_TYPE::SynchronizationEvent, _KWAIT_REASON::Executive, BOOLEAN, KEVENT, LARGE_INTEGER,
+    STATUS_SUCCESS,
 };
 
+use super::KERNEL_MODE;
 use super::shared::Shared;
 
 /// Storage for a `KEVENT`, which synchronizes itself.
@@ -62,9 +63,8 @@ impl Event {
 
     fn wait_until_due(&self, due: *mut LARGE_INTEGER) -> bool {
         // SAFETY: initialized in `new`; `due` is null or points to a local of the caller.
-        let status = unsafe {
-            KeWaitForSingleObject(self.raw().cast(), Executive, KernelMode as i8, 0, due)
-        };
+        let status =
+            unsafe { KeWaitForSingleObject(self.raw().cast(), Executive, KERNEL_MODE, 0, due) };
         status == STATUS_SUCCESS
     }
 }

@@ -13,7 +13,7 @@ use wdk_sys::{
     SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
 };
 
-use super::mdl;
+use super::{low_byte, mdl};
 
 /// A completion routine, as the I/O manager calls it.
 pub type CompletionRoutine = unsafe extern "C" fn(PDEVICE_OBJECT, PIRP, *mut c_void) -> NTSTATUS;
@@ -58,8 +58,10 @@ impl OwnedIrp {
         if device_flags & DO_BUFFERED_IO == 0 || device_flags & DO_DIRECT_IO != 0 {
             return None;
         }
+        // SAFETY: we own the IRP.
+        let buffer = unsafe { (*irp).AssociatedIrp };
         // SAFETY: for buffered I/O the union holds the system buffer, as long as the request.
-        NonNull::new(unsafe { (*irp).AssociatedIrp.SystemBuffer }.cast())
+        NonNull::new(unsafe { buffer.SystemBuffer }.cast())
     }
 
     /// True for a write to a paging file, which must never wait. IRQL <= DISPATCH_LEVEL.
@@ -76,7 +78,7 @@ impl OwnedIrp {
     pub fn mark_pending(&self) {
         // SAFETY: our stack location is valid while we own the IRP.
         let location = unsafe { &mut *self.current() };
-        location.Control |= SL_PENDING_RETURNED as u8;
+        location.Control |= low_byte(SL_PENDING_RETURNED);
     }
 
     /// The control code of a device control request, and the first eight bytes of its input buffer if
@@ -184,7 +186,7 @@ impl Completed {
         // SAFETY: as above.
         let location = unsafe { current_location(self.0.as_ptr()) };
         // SAFETY: the routine was set for our location, which is the current one now.
-        unsafe { (*location).Control |= SL_PENDING_RETURNED as u8 };
+        unsafe { (*location).Control |= low_byte(SL_PENDING_RETURNED) };
     }
 }
 
@@ -211,5 +213,5 @@ pub(super) unsafe fn set_completion(
     let location = unsafe { &mut *location };
     location.CompletionRoutine = Some(routine);
     location.Context = context;
-    location.Control = (SL_INVOKE_ON_SUCCESS | SL_INVOKE_ON_ERROR | SL_INVOKE_ON_CANCEL) as u8;
+    location.Control = low_byte(SL_INVOKE_ON_SUCCESS | SL_INVOKE_ON_ERROR | SL_INVOKE_ON_CANCEL);
 }

@@ -14,6 +14,7 @@ use wdk_sys::{
 
 use super::event::Event;
 use super::irp::{current_location, set_completion};
+use super::low_byte;
 use super::mdl::{BufferMdl, WindowMdl};
 
 /// The device that we are attached to.
@@ -124,11 +125,13 @@ impl Reader {
         unsafe { IoReuseIrp(irp, STATUS_NOT_SUPPORTED) };
         // SAFETY: ours and idle.
         unsafe { (*irp).MdlAddress = list };
+        // SAFETY: ours and idle.
+        let past_the_last = unsafe { current_location(irp) };
         // SAFETY: allocated with at least one location, none of which is in use.
-        let location = unsafe { current_location(irp).sub(1) };
+        let location = unsafe { past_the_last.sub(1) };
         // SAFETY: as above.
         let next = unsafe { &mut *location };
-        next.MajorFunction = IRP_MJ_READ as u8;
+        next.MajorFunction = low_byte(IRP_MJ_READ);
         next.Parameters.Read.Length = length;
         next.Parameters.Read.Key = 0;
         next.Parameters.Read.ByteOffset.QuadPart = offset;
@@ -144,7 +147,7 @@ impl Reader {
         unsafe { (*irp).MdlAddress = null_mut() };
         // SAFETY: on completion the union holds the status.
         let status = unsafe { outcome.__bindgen_anon_1.Status };
-        match (NT_SUCCESS(status), outcome.Information as u64 == len) {
+        match (NT_SUCCESS(status), outcome.Information == len) {
             (true, true) => Ok(()),
             (true, false) => Err(STATUS_INVALID_PARAMETER),
             (false, _) => Err(status),

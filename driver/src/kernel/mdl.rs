@@ -8,10 +8,11 @@ use wdk_sys::ntddk::{
     MmMapLockedPagesSpecifyCache, MmUnmapLockedPages,
 };
 use wdk_sys::{
-    _MEMORY_CACHING_TYPE::MmCached, _MM_PAGE_PRIORITY::NormalPagePriority, _MODE::KernelMode,
-    MDL_MAPPED_TO_SYSTEM_VA, MDL_PARTIAL_HAS_BEEN_MAPPED, MDL_SOURCE_IS_NONPAGED_POOL, PMDL, ULONG,
+    _MEMORY_CACHING_TYPE::MmCached, _MM_PAGE_PRIORITY::NormalPagePriority, MDL_MAPPED_TO_SYSTEM_VA,
+    MDL_PARTIAL_HAS_BEEN_MAPPED, MDL_SOURCE_IS_NONPAGED_POOL, PMDL, ULONG,
 };
 
+use super::KERNEL_MODE;
 use super::pool::PoolBuffer;
 
 /// Do not make mapped pages executable (docs: `MmMapLockedPagesSpecifyCache`, Windows 8 and later).
@@ -38,7 +39,7 @@ pub unsafe fn system_address(mdl: PMDL) -> Option<(NonNull<u8>, usize)> {
         unsafe {
             MmMapLockedPagesSpecifyCache(
                 mdl,
-                KernelMode as i8,
+                KERNEL_MODE,
                 MmCached,
                 core::ptr::null_mut(),
                 0,

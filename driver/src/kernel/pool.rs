@@ -1,7 +1,7 @@
 //! Nonpaged pool: the global allocator, and page-aligned buffers.
 //!
 //! `ExAllocatePool2` is the newer call, but Windows Server 2019 lacks it; `ExAllocatePoolWithTag` with
-//! `NonPagedPoolNx` is what both have (docs: "Updating Deprecated ExAllocatePool Calls").
+//! `NonPagedPoolNx` is what both have (docs: "Updating Deprecated `ExAllocatePool` Calls").
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;

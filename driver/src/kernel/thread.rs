@@ -8,10 +8,11 @@ use wdk_sys::ntddk::{
     PsTerminateSystemThread, ZwClose,
 };
 use wdk_sys::{
-    _KWAIT_REASON::Executive, _MODE::KernelMode, HANDLE, NT_SUCCESS, NTSTATUS, PVOID,
-    STATUS_SUCCESS, THREAD_ALL_ACCESS,
+    _KWAIT_REASON::Executive, HANDLE, NT_SUCCESS, NTSTATUS, PVOID, STATUS_SUCCESS,
+    THREAD_ALL_ACCESS,
 };
 
+use super::KERNEL_MODE;
 use super::shared::Shared;
 
 /// What a thread runs, with the value it was given.
@@ -60,7 +61,7 @@ impl Thread {
                 handle,
                 THREAD_ALL_ACCESS,
                 null_mut(),
-                KernelMode as i8,
+                KERNEL_MODE,
                 &raw mut object,
                 null_mut(),
             )
@@ -73,9 +74,8 @@ impl Thread {
     /// Waits until the thread has ended. PASSIVE_LEVEL, not on the thread itself.
     pub fn join(self) {
         // SAFETY: `object` is a referenced thread object, which is signalled when the thread has ended.
-        let _ = unsafe {
-            KeWaitForSingleObject(self.object, Executive, KernelMode as i8, 0, null_mut())
-        };
+        let _ =
+            unsafe { KeWaitForSingleObject(self.object, Executive, KERNEL_MODE, 0, null_mut()) };
     }
 }
 

@@ -1,0 +1,106 @@
+//! What the checks want to know of a Windows image, read from its headers and tables.
+//!
+//! The rule: a table that cannot be read is an error, never an empty table.
+
+use object::LittleEndian as LE;
+use object::pe::{
+    IMAGE_DIRECTORY_ENTRY_BASERELOC, IMAGE_DIRECTORY_ENTRY_DELAY_IMPORT,
+    IMAGE_FILE_RELOCS_STRIPPED, IMAGE_SCN_MEM_EXECUTE, IMAGE_SCN_MEM_WRITE, ImageNtHeaders64,
+};
+use object::read::pe::{Import as RawImport, PeFile64};
+use object::read::{Error, Object};
+
+/// A name that the image takes from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// The other image.
+    pub image: String,
+    /// The name; `#n` for an ordinal.
+    pub name: String,
+}
+
+/// The facts.
+#[derive(Debug)]
+pub struct Image {
+    pub machine: u16,
+    pub subsystem: u16,
+    pub dll_characteristics: u16,
+    pub checksum: u32,
+    /// Where the checksum is stored in the file.
+    pub checksum_offset: usize,
+    pub relocations_stripped: bool,
+    pub relocation_bytes: usize,
+    pub writable_code_sections: Vec<String>,
+    /// The path of the symbol file, as stored in the image.
+    pub symbol_file: Option<String>,
+    pub imports: Vec<Import>,
+}
+
+/// Where the checksum is in the NT headers: after the signature (4) and the file header (20), 64 bytes on.
+const CHECKSUM_IN_NT_HEADERS: usize = 4 + 20 + 64;
+
+impl Image {
+    /// Reads a 64-bit image.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        Self::read(bytes).map_err(|error| error.to_string())
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, Error> {
+        let file = PeFile64::parse(bytes)?;
+        let headers: &ImageNtHeaders64 = file.nt_headers();
+        let optional = &headers.optional_header;
+        let nt_offset = file.dos_header().e_lfanew.get(LE) as usize;
+        let relocation_bytes = file
+            .data_directories()
+            .get(IMAGE_DIRECTORY_ENTRY_BASERELOC)
+            .map_or(Ok(&[][..]), |directory| directory.data(bytes, &file.section_table()))?
+            .len();
+        let symbol_file =
+            file.pdb_info()?.map(|info| String::from_utf8_lossy(info.path()).into_owned());
+
+        Ok(Self {
+            machine: headers.file_header.machine.get(LE),
+            subsystem: optional.subsystem.get(LE),
+            dll_characteristics: optional.dll_characteristics.get(LE),
+            checksum: optional.check_sum.get(LE),
+            checksum_offset: nt_offset + CHECKSUM_IN_NT_HEADERS,
+            relocations_stripped: headers.file_header.characteristics.get(LE)
+                & IMAGE_FILE_RELOCS_STRIPPED
+                != 0,
+            relocation_bytes,
+            writable_code_sections: writable_code_sections(&file),
+            symbol_file,
+            imports: imports(&file)?,
+        })
+    }
+}
+
+fn writable_code_sections(file: &PeFile64<'_>) -> Vec<String> {
+    let both = IMAGE_SCN_MEM_WRITE | IMAGE_SCN_MEM_EXECUTE;
+    file.section_table()
+        .iter()
+        .filter(|section| section.characteristics.get(LE) & both == both)
+        .map(|section| String::from_utf8_lossy(section.raw_name()).into_owned())
+        .collect()
+}
+
+fn imports(file: &PeFile64<'_>) -> Result<Vec<Import>, Error> {
+    let mut imports = Vec::new();
+    if file.data_directories().get(IMAGE_DIRECTORY_ENTRY_DELAY_IMPORT).is_some() {
+        imports.push(Import { image: "(delayed)".to_owned(), name: String::new() });
+    }
+    let Some(table) = file.import_table()? else { return Ok(imports) };
+    let mut descriptors = table.descriptors()?;
+    while let Some(descriptor) = descriptors.next()? {
+        let image = String::from_utf8_lossy(table.name(descriptor.name.get(LE))?).into_owned();
+        let mut thunks = table.thunks(descriptor.original_first_thunk.get(LE))?;
+        while let Some(thunk) = thunks.next::<ImageNtHeaders64>()? {
+            let name = match table.import::<ImageNtHeaders64>(thunk)? {
+                RawImport::Ordinal(ordinal) => format!("#{ordinal}"),
+                RawImport::Name(_, name) => String::from_utf8_lossy(name).into_owned(),
+            };
+            imports.push(Import { image: image.clone(), name });
+        }
+    }
+    Ok(imports)
+}

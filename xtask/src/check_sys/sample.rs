@@ -1,0 +1,128 @@
+//! A small image for the tests of the checks: one section that holds code, an import table and relocations.
+//!
+//! The rule: by default it passes every check, so that a test that changes one thing sees only that thing fail.
+
+use std::collections::BTreeMap;
+
+use super::checksum;
+
+const NT_OFFSET: usize = 0x40;
+const CHECKSUM_OFFSET: usize = NT_OFFSET + 4 + 20 + 64;
+const HEADER_BYTES: usize = 0x200;
+const SECTION_RVA: u32 = 0x1000;
+const SECTION_BYTES: usize = 0x400;
+/// Offsets in the section.
+const RELOCATIONS: usize = 0x10;
+const IMPORTS: usize = 0x40;
+
+/// How to build the image.
+pub struct Sample {
+    pub subsystem: u16,
+    pub dll_characteristics: u16,
+    pub relocations: bool,
+    /// Image and name.
+    pub imports: Vec<(&'static str, &'static str)>,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self {
+            subsystem: 1,
+            dll_characteristics: 0x0040 | 0x0080 | 0x0100,
+            relocations: true,
+            imports: vec![("ntoskrnl.exe", "DbgPrint"), ("WDFLDR.SYS", "WdfVersionBind")],
+        }
+    }
+}
+
+impl Sample {
+    /// The image's bytes, with a right checksum.
+    pub fn build(&self) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER_BYTES + SECTION_BYTES];
+        self.write_headers(&mut bytes);
+        let (_, section) = bytes.split_at_mut(HEADER_BYTES);
+        section[0] = 0xC3;
+        // One block of relocations: page, size, two entries of nothing.
+        put(section, RELOCATIONS, &SECTION_RVA.to_le_bytes());
+        put(section, RELOCATIONS + 4, &12u32.to_le_bytes());
+        self.write_imports(section);
+
+        let sum = checksum::compute(&bytes, CHECKSUM_OFFSET);
+        put(&mut bytes, CHECKSUM_OFFSET, &sum.to_le_bytes());
+        bytes
+    }
+
+    fn write_headers(&self, bytes: &mut [u8]) {
+        put(bytes, 0, b"MZ");
+        put(bytes, 0x3C, &as_u32(NT_OFFSET).to_le_bytes());
+        put(bytes, NT_OFFSET, b"PE\0\0");
+        let file_header = NT_OFFSET + 4;
+        put(bytes, file_header, &0x8664u16.to_le_bytes());
+        put(bytes, file_header + 2, &1u16.to_le_bytes());
+        put(bytes, file_header + 16, &240u16.to_le_bytes());
+        put(bytes, file_header + 18, &0x2022u16.to_le_bytes());
+
+        let optional = file_header + 20;
+        put(bytes, optional, &0x20Bu16.to_le_bytes());
+        put(bytes, optional + 16, &SECTION_RVA.to_le_bytes());
+        put(bytes, optional + 32, &0x1000u32.to_le_bytes());
+        put(bytes, optional + 36, &0x200u32.to_le_bytes());
+        put(bytes, optional + 56, &(SECTION_RVA + 0x1000).to_le_bytes());
+        put(bytes, optional + 60, &as_u32(HEADER_BYTES).to_le_bytes());
+        put(bytes, optional + 68, &self.subsystem.to_le_bytes());
+        put(bytes, optional + 70, &self.dll_characteristics.to_le_bytes());
+        put(bytes, optional + 108, &16u32.to_le_bytes());
+
+        let directories = optional + 112;
+        put(bytes, directories + 8, &rva(IMPORTS).to_le_bytes());
+        put(bytes, directories + 12, &0x200u32.to_le_bytes());
+        if self.relocations {
+            put(bytes, directories + 5 * 8, &rva(RELOCATIONS).to_le_bytes());
+            put(bytes, directories + 5 * 8 + 4, &12u32.to_le_bytes());
+        }
+
+        let section = directories + 16 * 8;
+        put(bytes, section, b".text");
+        put(bytes, section + 8, &as_u32(SECTION_BYTES).to_le_bytes());
+        put(bytes, section + 12, &SECTION_RVA.to_le_bytes());
+        put(bytes, section + 16, &as_u32(SECTION_BYTES).to_le_bytes());
+        put(bytes, section + 20, &as_u32(HEADER_BYTES).to_le_bytes());
+        put(bytes, section + 36, &0x6000_0020u32.to_le_bytes());
+    }
+
+    fn write_imports(&self, section: &mut [u8]) {
+        let mut by_image: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (image, name) in &self.imports {
+            by_image.entry(image).or_default().push(name);
+        }
+        // Descriptors first (with an empty one at the end), then thunks and strings.
+        let mut free = IMPORTS + 20 * (by_image.len() + 1);
+        for (index, (image, names)) in by_image.iter().enumerate() {
+            let thunks = free;
+            free += 8 * (names.len() + 1);
+            for (slot, name) in names.iter().enumerate() {
+                put(section, thunks + 8 * slot, &u64::from(rva(free)).to_le_bytes());
+                put(section, free + 2, name.as_bytes());
+                free += 2 + name.len() + 1;
+            }
+            let descriptor = IMPORTS + 20 * index;
+            put(section, descriptor, &rva(thunks).to_le_bytes());
+            put(section, descriptor + 12, &rva(free).to_le_bytes());
+            put(section, descriptor + 16, &rva(thunks).to_le_bytes());
+            put(section, free, image.as_bytes());
+            free += image.len() + 1;
+        }
+    }
+}
+
+fn rva(offset: usize) -> u32 {
+    SECTION_RVA + as_u32(offset)
+}
+
+fn as_u32(number: usize) -> u32 {
+    u32::try_from(number).expect("a small image")
+}
+
+fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
+    bytes[offset..offset + value.len()].copy_from_slice(value);
+}

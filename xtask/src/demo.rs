@@ -1,0 +1,103 @@
+//! `cargo xtask demo`: sets everything up, builds everything, then protects a live volume from end to end.
+//!
+//! The rule: what it says is what a script can rely on. Standard output has the summary with the two lines
+//! `t0 image: identical` and `latest image: identical`; it exits with 0 only if both are.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use snapless_e2e::bench::Programs;
+use snapless_e2e::image::SIZE_MIN_MIB;
+use snapless_e2e::scenario::{self, Scenario, Setting};
+use snapless_e2e::{E2eError, process};
+
+use crate::build::{self, Artifacts};
+use crate::console::{Steps, say};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::scenario_console::ScenarioConsole;
+use crate::setup;
+
+/// What the demo lets the user choose.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// MiB of the volume
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(SIZE_MIN_MIB..=65536))]
+    size: u64,
+    /// Chooses the load; without it a new one is taken and printed
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Limit of the load in MiB per second
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    rate: u64,
+    /// Seconds of live replication after the first sync
+    #[arg(long, default_value_t = 5)]
+    live: u64,
+}
+
+/// Runs the task.
+pub fn run(layout: &Layout, options: &Options) -> Result<()> {
+    process::catch_interrupts()?;
+    let begun = Instant::now();
+    let mut steps = Steps::new(setup::STEPS + build::STEPS);
+    setup::add_to(&mut steps, layout)?;
+    let artifacts = build::all(&mut steps, layout)?;
+
+    let seed = options.seed.unwrap_or_else(new_seed);
+    say(&format!("protecting a volume of {} MiB under load (--seed {seed})", options.size));
+    let setting = Setting {
+        template: layout.wine_prefix(),
+        programs: files(&artifacts)?,
+        folder: run_folder(layout, "demo"),
+        size_mib: options.size,
+        seed,
+        rate: options.rate << 20,
+        live_seconds: options.live,
+    };
+    let summary = scenario::run(Scenario::Protect, &setting, &mut ScenarioConsole::new());
+    let summary = summary.map_err(|source| failed(&setting.folder, source))?;
+    println!("{}", summary.text());
+    say(&format!("done in {:.0} s", begun.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// Where a run keeps its files.
+pub fn run_folder(layout: &Layout, name: &str) -> PathBuf {
+    layout.target().join("e2e").join(name)
+}
+
+/// Says where to look besides what happened.
+pub fn failed(folder: &Path, source: E2eError) -> Error {
+    Error::EndToEnd { source: Box::new(source), folder: folder.to_path_buf() }
+}
+
+/// A seed that no run had before.
+pub fn new_seed() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // Short enough to be typed again; the load mixes it before use.
+    u64::from(since.unwrap_or_default().subsec_nanos()) / 7 + u64::from(std::process::id())
+}
+
+/// The products as the end-to-end run takes them.
+pub fn files(artifacts: &Artifacts) -> Result<Programs> {
+    let windows = &artifacts.windows;
+    Ok(Programs {
+        driver: artifacts.driver.image.clone(),
+        inf: artifacts.driver.inf.clone(),
+        service: needed(windows.service.as_ref(), "snapless-service")?,
+        command_line: needed(windows.command_line.as_ref(), "snapless-cli")?,
+        installer: needed(windows.installer.as_ref(), "snapless-installer")?,
+        server: needed(artifacts.server.as_ref(), "snapless-server")?,
+        framework: artifacts.bench.framework.clone(),
+        volume: artifacts.bench.volume.clone(),
+        writer: needed(windows.writer.as_ref(), "snapless-writer")?,
+        agent: needed(windows.agent.as_ref(), "snapless-bench-agent")?,
+    })
+}
+
+fn needed(program: Option<&PathBuf>, package: &str) -> Result<PathBuf> {
+    program.cloned().ok_or_else(|| Error::MissingArtifact {
+        path: PathBuf::from(package),
+        advice: "the workspace does not have this package",
+    })
+}

@@ -1,0 +1,17 @@
+//! The tasks behind `cargo xtask`, one module each, and what they share.
+//!
+//! The rule: a task is a function that takes the [`layout::Layout`] and returns what it made; longer tasks are put
+//! together from shorter ones, with their steps shown in one row ([`console::Steps`]).
+
+pub mod build;
+pub mod check_sys;
+pub mod command;
+pub mod console;
+pub mod demo;
+pub mod error;
+pub mod layout;
+pub mod lint;
+pub mod scenario_console;
+pub mod setup;
+pub mod stamp;
+pub mod test;

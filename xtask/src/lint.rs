@@ -1,0 +1,97 @@
+//! `cargo xtask lint`: formatting and clippy for everything, each crate as it is compiled for its own target.
+//!
+//! The rule: a warning is an error here, in the crates that only build for Windows as well.
+
+use std::path::PathBuf;
+
+use crate::build::{self, pe, programs};
+use crate::console::{Outcome, Progress, Steps};
+use crate::error::Result;
+use crate::layout::Layout;
+
+/// What to lint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Formatting of everything
+    Format,
+    /// The root workspace, for Linux
+    Linux,
+    /// The programs that run on Windows, for Windows
+    Windows,
+    /// The driver
+    Driver,
+    /// The Wine bench's own kernel binaries
+    Kernel,
+    /// All of these
+    All,
+}
+
+/// The parts, each a step.
+pub const PARTS: [Part; 5] = [Part::Format, Part::Linux, Part::Windows, Part::Driver, Part::Kernel];
+
+/// How many steps [`add_to`] takes.
+pub const STEPS: usize = PARTS.len();
+
+/// Runs the task: one lint or all of them.
+pub fn run(layout: &Layout, part: Part) -> Result<()> {
+    let total = if part == Part::All { STEPS } else { 1 };
+    let mut steps = Steps::new(build::PREREQUISITE_STEPS + total);
+    build::prerequisites(&mut steps, layout)?;
+    if part == Part::All { add_to(&mut steps, layout) } else { part.add_to(&mut steps, layout) }
+}
+
+/// Runs all lints as steps of a longer task that has run the setup.
+pub fn add_to(steps: &mut Steps, layout: &Layout) -> Result<()> {
+    PARTS.iter().try_for_each(|part| part.add_to(steps, layout))
+}
+
+impl Part {
+    /// Runs one lint as a step of a longer task that has run the setup.
+    pub fn add_to(self, steps: &mut Steps, layout: &Layout) -> Result<()> {
+        steps.run(self.name(), |progress| match self {
+            Self::Format => formatting(layout, progress),
+            Self::Linux => linux(layout, progress),
+            Self::Windows => programs::lint(layout, progress).map(|()| Outcome::Done),
+            Self::Driver => kernel(&pe::Workspace::driver(layout), layout, progress),
+            Self::Kernel => kernel(&pe::Workspace::bench_kernel(layout), layout, progress),
+            Self::All => Ok(Outcome::NotNeeded("it is the sum of the others".to_owned())),
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Format => "formatting",
+            Self::Linux => "clippy: programs and libraries",
+            Self::Windows => "clippy: programs for Windows",
+            Self::Driver => "clippy: driver",
+            Self::Kernel => "clippy: kernel binaries of the Wine bench",
+            Self::All => "all lints",
+        }
+    }
+}
+
+fn formatting(layout: &Layout, progress: &Progress) -> Result<Outcome> {
+    let mut folders: Vec<PathBuf> = vec![layout.root().to_path_buf()];
+    folders.extend(pe::Workspace::all(layout).iter().map(|found| found.folder().to_path_buf()));
+    folders.push(layout.wdk_sources().join("bcryptprimitives"));
+    for folder in folders {
+        progress.detail(&folder.display().to_string());
+        programs::host_cargo(&format!("cargo fmt in {}", folder.display()))
+            .current_dir(&folder)
+            .args(["fmt", "--all", "--check", "--", "--color", "never"])
+            .run()?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn linux(layout: &Layout, progress: &Progress) -> Result<Outcome> {
+    programs::host_cargo("cargo clippy of the workspace")
+        .current_dir(layout.root())
+        .args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+        .run_with_progress(progress)?;
+    Ok(Outcome::Done)
+}
+
+fn kernel(workspace: &pe::Workspace, layout: &Layout, progress: &Progress) -> Result<Outcome> {
+    workspace.lint(layout, progress).map(|()| Outcome::Done)
+}

@@ -1,0 +1,67 @@
+//! `cargo xtask`: the one entrance for people and for CI.
+//!
+//! This file only reads the command line; each task is a module of the library beside it. The rule: a task needs nothing
+//! but cargo and this repository, names what it does while it does it, and exits non-zero where it failed.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use xtask::layout::Layout;
+use xtask::{build, check_sys, console, demo, lint, setup, test};
+
+/// Builds and tests Snapless on Linux.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install and make what building and testing need; quick where it is there already
+    Setup,
+    /// Build the driver, the bench, the Windows programs and the server
+    Build {
+        /// What to build
+        #[arg(value_enum, default_value = "all")]
+        part: build::Part,
+    },
+    /// Set everything up, then protect a live volume from end to end and check every byte
+    Demo(demo::Options),
+    /// Set everything up, then run every test; ends with `N passed, N failed`
+    Test(test::Options),
+    /// Check that snapless.sys is a file that Windows Server 2019 and later will load
+    CheckSys {
+        /// A driver file instead of the one that this repository builds
+        file: Option<PathBuf>,
+    },
+    /// Check formatting and run clippy, for Linux and for Windows; a warning is an error
+    Lint {
+        /// What to lint
+        #[arg(value_enum, default_value = "all")]
+        part: lint::Part,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let layout = Layout::of_this_repository();
+    let result = match arguments.task {
+        Task::Setup => setup::run(&layout),
+        Task::Build { part } => build::run(&layout, part),
+        Task::CheckSys { file } => check_sys::run(&layout, file.as_deref()),
+        Task::Lint { part } => lint::run(&layout, part),
+        Task::Demo(options) => demo::run(&layout, &options),
+        Task::Test(options) => test::run(&layout, &options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Stamps: how a step knows that its work is already done.
+//!
+//! A step gathers everything that its result depends on in a [`Fingerprint`]; the finished step leaves a [`Stamp`] with
+//! that value. The rule: equal inputs, no work; any other input, all of the step's work again.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use crate::error::{IoContext, Result};
+use crate::layout::Layout;
+
+/// A digest of a step's inputs.
+#[derive(Default)]
+pub struct Fingerprint {
+    hasher: DefaultHasher,
+}
+
+impl Fingerprint {
+    /// A digest that also covers `recipe`: the source of the step itself, so that a changed step runs again.
+    #[must_use]
+    pub fn of_recipe(recipe: &str) -> Self {
+        let mut fingerprint = Self::default();
+        recipe.hash(&mut fingerprint.hasher);
+        fingerprint
+    }
+
+    /// Adds text.
+    pub fn text(&mut self, text: &str) -> &mut Self {
+        text.hash(&mut self.hasher);
+        self
+    }
+
+    /// Adds a file: its name and its content.
+    pub fn file(&mut self, path: &Path) -> Result<&mut Self> {
+        let content = fs::read(path).on("read", path)?;
+        path.hash(&mut self.hasher);
+        content.hash(&mut self.hasher);
+        Ok(self)
+    }
+
+    /// Adds every file below a folder.
+    pub fn folder(&mut self, path: &Path) -> Result<&mut Self> {
+        for entry in WalkDir::new(path).sort_by_file_name() {
+            let entry = entry.map_err(std::io::Error::from).on("list", path)?;
+            if entry.file_type().is_file() {
+                self.file(entry.path())?;
+            }
+        }
+        Ok(self)
+    }
+
+    fn finish(&self) -> String {
+        format!("{:016x}\n", self.hasher.finish())
+    }
+}
+
+/// The mark that a finished step leaves.
+pub struct Stamp {
+    path: PathBuf,
+    value: String,
+}
+
+impl Stamp {
+    /// The mark of the step called `name` for these inputs.
+    #[must_use]
+    pub fn new(layout: &Layout, name: &str, inputs: &Fingerprint) -> Self {
+        Self { path: layout.stamps().join(format!("{name}.stamp")), value: inputs.finish() }
+    }
+
+    /// Whether the step has run to its end with the same inputs.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        fs::read_to_string(&self.path).is_ok_and(|found| found == self.value)
+    }
+
+    /// Takes the mark away before the work begins, so that work broken off is not taken for done.
+    pub fn clear(&self) -> Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).on("remove", &self.path)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Leaves the mark.
+    pub fn set(&self) -> Result<()> {
+        if let Some(folder) = self.path.parent() {
+            fs::create_dir_all(folder).on("create", folder)?;
+        }
+        fs::write(&self.path, &self.value).on("write", &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(name: &str) -> Layout {
+        let folder =
+            std::env::temp_dir().join(format!("xtask-stamp-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        Layout::at(folder)
+    }
+
+    #[test]
+    fn a_stamp_is_current_only_for_the_inputs_that_it_was_set_for() {
+        let layout = layout("inputs");
+        let one = Stamp::new(&layout, "step", Fingerprint::of_recipe("recipe").text("one"));
+        let other = Stamp::new(&layout, "step", Fingerprint::of_recipe("recipe").text("other"));
+        assert!(!one.is_current());
+
+        one.set().expect("written");
+        assert!(one.is_current());
+        assert!(!other.is_current());
+
+        one.clear().expect("removed");
+        assert!(!one.is_current());
+        one.clear().expect("nothing left to remove");
+        fs::remove_dir_all(layout.root()).expect("removed");
+    }
+
+    #[test]
+    fn a_changed_file_changes_the_fingerprint_of_its_folder() {
+        let layout = layout("folder");
+        fs::create_dir_all(layout.root().join("sub")).expect("created");
+        let file = layout.root().join("sub/file");
+        let digest = || {
+            let mut inputs = Fingerprint::default();
+            inputs.folder(layout.root()).expect("readable");
+            inputs.finish()
+        };
+
+        fs::write(&file, "one").expect("written");
+        let before = digest();
+        assert_eq!(before, digest());
+        fs::write(&file, "two").expect("written");
+        assert_ne!(before, digest());
+        fs::remove_dir_all(layout.root()).expect("removed");
+    }
+}

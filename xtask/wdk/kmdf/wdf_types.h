@@ -1,0 +1,203 @@
+/*
+ * wdf_types.h: handles, enumerations and globals of KMDF 1.33.
+ * The rule: handles are distinct pointer types (a WDFQUEUE cannot be passed as a WDFDEVICE), as in the WDK.
+ */
+#ifndef SNAPLESS_WDF_TYPES_H
+#define SNAPLESS_WDF_TYPES_H
+
+#define SNAPLESS_WDF_HANDLE(name) \
+    struct name##__ {             \
+        int unused;               \
+    };                            \
+    typedef struct name##__ *name
+
+/* Any handle may be passed as a WDFOBJECT. */
+typedef HANDLE WDFOBJECT, *PWDFOBJECT;
+
+SNAPLESS_WDF_HANDLE(WDFDRIVER);
+SNAPLESS_WDF_HANDLE(WDFDEVICE);
+SNAPLESS_WDF_HANDLE(WDFQUEUE);
+SNAPLESS_WDF_HANDLE(WDFREQUEST);
+SNAPLESS_WDF_HANDLE(WDFFILEOBJECT);
+SNAPLESS_WDF_HANDLE(WDFTIMER);
+SNAPLESS_WDF_HANDLE(WDFWORKITEM);
+SNAPLESS_WDF_HANDLE(WDFSPINLOCK);
+SNAPLESS_WDF_HANDLE(WDFKEY);
+SNAPLESS_WDF_HANDLE(WDFSTRING);
+SNAPLESS_WDF_HANDLE(WDFCOLLECTION);
+SNAPLESS_WDF_HANDLE(WDFCMRESLIST);
+
+/* Built by the framework, filled in by the driver through functions, never dereferenced. */
+typedef struct WDFDEVICE_INIT *PWDFDEVICE_INIT;
+
+typedef PVOID WDFCONTEXT;
+typedef size_t *WDF_STRUCT_INFO;
+
+typedef enum _WDF_TRI_STATE {
+    WdfFalse = FALSE,
+    WdfTrue = TRUE,
+    WdfUseDefault = 2,
+} WDF_TRI_STATE, *PWDF_TRI_STATE;
+
+typedef enum _WDF_EXECUTION_LEVEL {
+    WdfExecutionLevelInvalid = 0,
+    WdfExecutionLevelInheritFromParent = 1,
+    WdfExecutionLevelPassive = 2,
+    WdfExecutionLevelDispatch = 3,
+} WDF_EXECUTION_LEVEL;
+
+typedef enum _WDF_SYNCHRONIZATION_SCOPE {
+    WdfSynchronizationScopeInvalid = 0,
+    WdfSynchronizationScopeInheritFromParent = 1,
+    WdfSynchronizationScopeDevice = 2,
+    WdfSynchronizationScopeQueue = 3,
+    WdfSynchronizationScopeNone = 4,
+} WDF_SYNCHRONIZATION_SCOPE;
+
+typedef enum _WDF_DRIVER_INIT_FLAGS {
+    WdfDriverInitNonPnpDriver = 0x1,
+    WdfDriverInitNoDispatchOverride = 0x2,
+    WdfVerifyOn = 0x4,
+    WdfVerifierOn = 0x8,
+    WdfDriverInitCompanion = 0x10,
+} WDF_DRIVER_INIT_FLAGS;
+
+typedef enum _WDF_POWER_DEVICE_STATE {
+    WdfPowerDeviceInvalid = 0,
+    WdfPowerDeviceD0 = 1,
+    WdfPowerDeviceD1 = 2,
+    WdfPowerDeviceD2 = 3,
+    WdfPowerDeviceD3 = 4,
+    WdfPowerDeviceD3Final = 5,
+    WdfPowerDevicePrepareForHibernation = 6,
+    WdfPowerDeviceMaximum = 7,
+} WDF_POWER_DEVICE_STATE, *PWDF_POWER_DEVICE_STATE;
+
+typedef enum _WDF_DEVICE_IO_TYPE {
+    WdfDeviceIoUndefined = 0,
+    WdfDeviceIoNeither = 1,
+    WdfDeviceIoBuffered = 2,
+    WdfDeviceIoDirect = 3,
+    WdfDeviceIoBufferedOrDirect = 4,
+    WdfDeviceIoMaximum = 5,
+} WDF_DEVICE_IO_TYPE, *PWDF_DEVICE_IO_TYPE;
+
+typedef enum _WDF_FILEOBJECT_CLASS {
+    WdfFileObjectInvalid = 0,
+    WdfFileObjectNotRequired = 1,
+    WdfFileObjectWdfCanUseFsContext = 2,
+    WdfFileObjectWdfCanUseFsContext2 = 3,
+    WdfFileObjectWdfCannotUseFsContexts = 4,
+    WdfFileObjectCanBeOptional = 0x80000000,
+} WDF_FILEOBJECT_CLASS, *PWDF_FILEOBJECT_CLASS;
+
+/* PostDisplay and GuestAssigned are newer than KMDF 1.27, which never passes them to a callback. */
+typedef enum _WDF_SPECIAL_FILE_TYPE {
+    WdfSpecialFileUndefined = 0,
+    WdfSpecialFilePaging = 1,
+    WdfSpecialFileHibernation = 2,
+    WdfSpecialFileDump = 3,
+    WdfSpecialFileBoot = 4,
+    WdfSpecialFilePostDisplay = 5,
+    WdfSpecialFileGuestAssigned = 6,
+    WdfSpecialFileMax = 7,
+} WDF_SPECIAL_FILE_TYPE, *PWDF_SPECIAL_FILE_TYPE;
+
+typedef enum _WDF_REMOVE_LOCK_OPTIONS_FLAGS {
+    WDF_REMOVE_LOCK_OPTION_ACQUIRE_FOR_IO = 0x1,
+} WDF_REMOVE_LOCK_OPTIONS_FLAGS;
+
+typedef enum _WDF_DEVICE_SHUTDOWN_FLAGS {
+    WdfDeviceShutdown = 0x1,
+    WdfDeviceLastChanceShutdown = 0x2,
+} WDF_DEVICE_SHUTDOWN_FLAGS;
+
+typedef enum _WDF_DEVICE_FAILED_ACTION {
+    WdfDeviceFailedUndefined = 0,
+    WdfDeviceFailedAttemptRestart = 1,
+    WdfDeviceFailedNoRestart = 2,
+} WDF_DEVICE_FAILED_ACTION;
+
+typedef enum _WDF_IO_QUEUE_DISPATCH_TYPE {
+    WdfIoQueueDispatchInvalid = 0,
+    WdfIoQueueDispatchSequential = 1,
+    WdfIoQueueDispatchParallel = 2,
+    WdfIoQueueDispatchManual = 3,
+    WdfIoQueueDispatchMax = 4,
+} WDF_IO_QUEUE_DISPATCH_TYPE;
+
+typedef enum _WDF_REQUEST_STOP_ACTION_FLAGS {
+    WdfRequestStopActionInvalid = 0,
+    WdfRequestStopActionSuspend = 0x1,
+    WdfRequestStopActionPurge = 0x2,
+    WdfRequestStopRequestCancelable = 0x10000000,
+} WDF_REQUEST_STOP_ACTION_FLAGS;
+
+/* The first 28 values are the IRP major function codes. */
+typedef enum _WDF_REQUEST_TYPE {
+    WdfRequestTypeCreate = 0x00,
+    WdfRequestTypeCreateNamedPipe = 0x01,
+    WdfRequestTypeClose = 0x02,
+    WdfRequestTypeRead = 0x03,
+    WdfRequestTypeWrite = 0x04,
+    WdfRequestTypeQueryInformation = 0x05,
+    WdfRequestTypeSetInformation = 0x06,
+    WdfRequestTypeQueryEA = 0x07,
+    WdfRequestTypeSetEA = 0x08,
+    WdfRequestTypeFlushBuffers = 0x09,
+    WdfRequestTypeQueryVolumeInformation = 0x0A,
+    WdfRequestTypeSetVolumeInformation = 0x0B,
+    WdfRequestTypeDirectoryControl = 0x0C,
+    WdfRequestTypeFileSystemControl = 0x0D,
+    WdfRequestTypeDeviceControl = 0x0E,
+    WdfRequestTypeDeviceControlInternal = 0x0F,
+    WdfRequestTypeShutdown = 0x10,
+    WdfRequestTypeLockControl = 0x11,
+    WdfRequestTypeCleanup = 0x12,
+    WdfRequestTypeCreateMailSlot = 0x13,
+    WdfRequestTypeQuerySecurity = 0x14,
+    WdfRequestTypeSetSecurity = 0x15,
+    WdfRequestTypePower = 0x16,
+    WdfRequestTypeSystemControl = 0x17,
+    WdfRequestTypeDeviceChange = 0x18,
+    WdfRequestTypeQueryQuota = 0x19,
+    WdfRequestTypeSetQuota = 0x1A,
+    WdfRequestTypePnp = 0x1B,
+    WdfRequestTypeOther = 0x1C,
+    WdfRequestTypeUsb = 0x40,
+    WdfRequestTypeNoFormat = 0xFF,
+    WdfRequestTypeMax = 0x100,
+} WDF_REQUEST_TYPE;
+
+#define WDF_DRIVER_GLOBALS_NAME_LEN 32
+
+typedef struct _WDF_DRIVER_GLOBALS {
+    WDFDRIVER Driver;
+    ULONG DriverFlags;
+    ULONG DriverTag;
+    CHAR DriverName[WDF_DRIVER_GLOBALS_NAME_LEN];
+    /* The entry stub puts itself ahead of the driver's own unload routine where this is TRUE. */
+    BOOLEAN DisplaceDriverUnload;
+} WDF_DRIVER_GLOBALS, *PWDF_DRIVER_GLOBALS;
+
+extern PWDF_DRIVER_GLOBALS WdfDriverGlobals;
+
+/* Filled in by the loader: how much of the table a framework older than this header has. */
+extern BOOLEAN WdfClientVersionHigherThanFramework;
+extern ULONG WdfFunctionCount;
+extern ULONG WdfStructureCount;
+extern WDF_STRUCT_INFO WdfStructures;
+
+/* The oldest framework that the driver accepts; the entry stub passes its address to the loader. */
+#ifdef SNAPLESS_WDF_ENTRY_STUB
+extern ULONG WdfMinimumVersionRequired;
+#else
+__declspec(selectany) ULONG WdfMinimumVersionRequired =
+#ifdef KMDF_MINIMUM_VERSION_REQUIRED
+    KMDF_MINIMUM_VERSION_REQUIRED;
+#else
+    KMDF_VERSION_MINOR;
+#endif
+#endif
+
+#endif
