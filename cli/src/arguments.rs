@@ -1,0 +1,130 @@
+//! The verbs and their options, with examples.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use snapless_client::VolumeName;
+use snapless_wire::id::SessionId;
+
+const EXIT_CODES: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong arguments\n  \
+                          3  the driver is not running\n  4  no such volume or session\n  \
+                          5  access denied: run it as an administrator";
+
+/// Shows and ends the protection of this machine's volumes.
+#[derive(Parser, Debug)]
+#[command(name = "snapless", version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// The verb.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Lists the volumes that the driver sits on
+    #[command(after_help = "Examples:\n  snapless volumes\n  snapless volumes --json")]
+    Volumes {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows each session: progress, held writes, rate, time left
+    #[command(after_help = "Examples:\n  snapless status\n  snapless status --watch\n  \
+                            snapless status --json\n  snapless status --watch --interval 5 --json")]
+    Status(StatusArguments),
+    /// Ends a session: its volume is no longer protected
+    ///
+    /// Writes that are held go through; nothing more is captured. What the server has stays there. The
+    /// service begins a new session, with a full first sync, when it is restarted.
+    #[command(after_help = "Examples:\n  snapless stop --volume D:\n  \
+                            snapless stop --session 0a1b2c3d-0000-4000-8000-0123456789ab")]
+    Stop(StopArguments),
+    /// Prints the version of this program and of its interface to the driver
+    Version,
+}
+
+/// Options of `snapless status`.
+#[derive(Args, Debug)]
+pub struct StatusArguments {
+    /// Print JSON, for scripts; with --watch, one document on each line
+    #[arg(long)]
+    pub json: bool,
+    /// Go on until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds between two looks, with --watch
+    #[arg(long, value_name = "SECONDS", default_value = "1", requires = "watch")]
+    #[arg(value_parser = parse_interval)]
+    pub interval: Duration,
+}
+
+/// Options of `snapless stop`.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct StopArguments {
+    /// The session, as `snapless status` shows it
+    #[arg(long, value_name = "ID", value_parser = parse_session)]
+    pub session: Option<SessionId>,
+    /// The volume: {GUID}, a drive letter (D:) or a device path
+    #[arg(long, value_name = "NAME")]
+    pub volume: Option<VolumeName>,
+}
+
+fn parse_session(text: &str) -> Result<SessionId, String> {
+    SessionId::parse(text)
+        .filter(|session| !session.is_nil())
+        .ok_or_else(|| "not a session's identity; `snapless status` shows them".to_owned())
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    let allowed = (0.1..=3600.0).contains(&seconds);
+    allowed
+        .then(|| Duration::from_secs_f64(seconds))
+        .ok_or_else(|| "allowed is 0.1 to 3600".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(words: &[&str]) -> Result<Command, clap::Error> {
+        let all = ["snapless"].iter().chain(words);
+        Arguments::try_parse_from(all).map(|arguments| arguments.command)
+    }
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn stop_takes_exactly_one_name() {
+        let id = "71a27cdd-812a-11d0-bec7-08002be2092f";
+        assert!(parse(&["stop", "--session", id]).is_ok());
+        assert!(parse(&["stop", "--volume", "D:"]).is_ok());
+        assert!(parse(&["stop", "--volume", r"\Device\HarddiskVolume3"]).is_ok());
+        for words in [
+            &["stop"][..],
+            &["stop", "--session", id, "--volume", "D:"],
+            &["stop", "--session", "x"],
+            &["stop", "--session", "00000000-0000-0000-0000-000000000000"],
+            &["stop", "--volume", "x"],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_interval_is_bounded_and_belongs_to_watch() {
+        let Ok(Command::Status(status)) = parse(&["status", "--watch", "--interval", "2.5"]) else {
+            panic!("refused");
+        };
+        assert_eq!(status.interval, Duration::from_millis(2500));
+        assert!(parse(&["status", "--interval", "2"]).is_err());
+        assert!(parse(&["status", "--watch", "--interval", "0"]).is_err());
+        assert!(parse(&["status", "--watch", "--interval", "nan"]).is_err());
+    }
+}

@@ -1,0 +1,176 @@
+//! The sessions as text, printed once or redrawn in place.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use snapless_client::report::Activity;
+use snapless_client::status::phase_name;
+
+use super::{Answer, SessionLine};
+use crate::format;
+
+/// Cells of a progress bar.
+const BAR_LEN: usize = 30;
+
+/// Where the text goes.
+pub(super) struct Screen {
+    /// Whether to draw over what was shown before.
+    redraw: bool,
+    /// Lines that are on the screen.
+    lines: usize,
+}
+
+impl Screen {
+    pub(super) fn new(redraw: bool) -> Self {
+        Self { redraw, lines: 0 }
+    }
+
+    /// Shows the answer, in place of the last one on a terminal.
+    pub(super) fn show(&mut self, answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
+        let text = render(answer);
+        if self.redraw && self.lines > 0 {
+            // Cursor up, then erase to the end of the screen (ECMA-48: CUU, ED).
+            write!(out, "\x1b[{}A\x1b[J", self.lines)?;
+        }
+        self.lines = text.lines().count();
+        out.write_all(text.as_bytes())
+    }
+}
+
+fn render(answer: &Answer) -> String {
+    if answer.sessions.is_empty() {
+        return "No volume is protected.\n".to_owned();
+    }
+    answer.sessions.iter().map(session).collect::<Vec<_>>().join("\n")
+}
+
+fn session(line: &SessionLine) -> String {
+    let name = line.volume.as_ref().map(|guid| format!(" {{{guid}}}")).unwrap_or_default();
+    let t0 = line.t0.as_deref().unwrap_or("not yet");
+    format!(
+        "{}{name}\n  session   {}, t0 {t0}\n  phase     {}\n  writes    {}\n  queue     {}\n  \
+         service   {}\n",
+        line.device,
+        line.session,
+        phase(line),
+        writes(line),
+        queue(line),
+        service(line)
+    )
+}
+
+fn phase(line: &SessionLine) -> String {
+    let status = &line.status;
+    let mut parts = vec![
+        format!(
+            "{} {} {:.1} %",
+            phase_name(status.phase).replace('_', " "),
+            bar(line.progress),
+            line.progress * 100.0
+        ),
+        format!("{} of {} blocks", status.blocks_synced, status.blocks_total),
+    ];
+    parts.extend(line.rate_bytes_per_second.map(format::rate));
+    parts.extend(
+        line.seconds_left
+            .map(|left| format!("{} left", format::duration(Duration::from_secs(left)))),
+    );
+    if status.blocks_unreadable > 0 {
+        parts.push(format!("{} blocks unreadable", status.blocks_unreadable));
+    }
+    if status.gaps > 0 {
+        parts.push(format!("{} gap(s)", status.gaps));
+        parts.push(format!("{} blocks dirty", status.blocks_dirty));
+    }
+    parts.join(", ")
+}
+
+fn bar(progress: f64) -> String {
+    let done = (0..BAR_LEN).filter(|cell| progress * cells(BAR_LEN) >= cells(*cell + 1)).count();
+    format!("[{}{}]", "#".repeat(done), "-".repeat(BAR_LEN - done))
+}
+
+/// A count of cells is far below what `f64` holds exactly.
+#[allow(clippy::cast_precision_loss)]
+fn cells(count: usize) -> f64 {
+    count as f64
+}
+
+fn writes(line: &SessionLine) -> String {
+    let status = &line.status;
+    let mut parts = vec![
+        format!("{} passed", status.writes_passed),
+        format!("{} held ({} now)", status.writes_held, status.writes_holding),
+    ];
+    if let Some(median) = line.hold_median_us {
+        parts.push(format!(
+            "holds: median {}, longest {}",
+            format::micros(median),
+            format::micros(status.hold_longest_us)
+        ));
+    }
+    if status.writes_uncaptured > 0 {
+        parts.push(format!("{} let through uncaptured", status.writes_uncaptured));
+    }
+    parts.join(", ")
+}
+
+fn queue(line: &SessionLine) -> String {
+    let status = &line.status;
+    format!(
+        "{} of {} used, {} captured, records {} durable of {}",
+        format::bytes(status.queue_used),
+        format::bytes(status.queue_bytes),
+        format::bytes(status.bytes_captured),
+        status.acknowledged_seq,
+        status.last_seq
+    )
+}
+
+fn service(line: &SessionLine) -> String {
+    let Some(report) = &line.service else {
+        return "no service serves this session".to_owned();
+    };
+    let doing = match report.activity {
+        Activity::Connecting => "connecting",
+        Activity::Streaming => "streaming",
+        Activity::BackingOff => "waiting to try again",
+        Activity::Ended => "ended",
+        Activity::Stopped => "stopped",
+    };
+    let mut parts = vec![
+        doing.to_owned(),
+        format!("server {}", report.server),
+        format!("{} sent", format::bytes(report.bytes_sent)),
+        format!("{} of zeros left out", format::bytes(report.bytes_elided)),
+    ];
+    parts.extend(report.last_error.clone());
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_is_full_only_at_the_end() {
+        assert_eq!(bar(0.0), format!("[{}]", "-".repeat(BAR_LEN)));
+        assert_eq!(bar(1.0), format!("[{}]", "#".repeat(BAR_LEN)));
+        assert!(bar(0.999).ends_with("-]"));
+        assert_eq!(bar(0.5).matches('#').count(), BAR_LEN / 2);
+    }
+
+    #[test]
+    fn only_a_redraw_moves_the_cursor() {
+        let answer = Answer { sessions: Vec::new() };
+        for redraw in [false, true] {
+            let mut screen = Screen::new(redraw);
+            let mut out = Vec::new();
+            screen.show(&answer, &mut out).unwrap();
+            screen.show(&answer, &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text.contains("\x1b[1A\x1b[J"), redraw);
+            assert_eq!(text.matches("No volume").count(), 2);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! `snapless stop`: ends a session.
+
+use std::io::Write;
+
+use snapless_client::{Driver, DriverPort, VolumeName};
+use snapless_wire::id::SessionId;
+
+use crate::arguments::StopArguments;
+use crate::error::CliError;
+
+/// Ends the session that the arguments name.
+pub(crate) fn run(
+    arguments: &StopArguments,
+    driver: &dyn Driver,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    let port = driver.open()?;
+    let session = match (arguments.session, &arguments.volume) {
+        (Some(session), _) => session,
+        (None, Some(name)) => session_of(driver, &*port, name)?,
+        (None, None) => unreachable!("the arguments' group requires one of the two"),
+    };
+    port.stop(session)?;
+    writeln!(out, "session {session} has ended; its volume is no longer protected")?;
+    Ok(())
+}
+
+fn session_of(
+    driver: &dyn Driver,
+    port: &dyn DriverPort,
+    name: &VolumeName,
+) -> Result<SessionId, CliError> {
+    let device = driver.device_of(name)?;
+    let volumes = port.list()?;
+    let volume = volumes
+        .iter()
+        .find(|volume| volume.is(&device))
+        .ok_or_else(|| CliError::NotFiltered(name.to_string()))?;
+    volume.session.ok_or_else(|| CliError::NotProtected(name.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_driver::{DEVICE, SESSION, TestDriver};
+
+    fn stop(driver: &TestDriver, arguments: &StopArguments) -> Result<String, CliError> {
+        let mut out = Vec::new();
+        run(arguments, driver, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    fn by_volume(name: &str) -> StopArguments {
+        StopArguments { session: None, volume: Some(name.parse().unwrap()) }
+    }
+
+    #[test]
+    fn a_session_is_found_by_its_volume_or_its_identity() {
+        let by_session = StopArguments { session: SessionId::parse(SESSION), volume: None };
+        for arguments in [by_volume(DEVICE), by_volume("D:"), by_session] {
+            let driver = TestDriver::protecting();
+            assert!(stop(&driver, &arguments).unwrap().contains(SESSION));
+            assert_eq!(driver.stopped(), [SessionId::parse(SESSION).unwrap()]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_stopped_is_named() {
+        let error = stop(&TestDriver::idle(), &by_volume("D:")).unwrap_err();
+        assert!(matches!(error, CliError::NotProtected(name) if name == "D:"));
+        let error = stop(&TestDriver::protecting(), &by_volume(r"\Device\Other")).unwrap_err();
+        assert!(matches!(error, CliError::NotFiltered(_)));
+    }
+}

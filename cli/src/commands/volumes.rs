@@ -1,0 +1,112 @@
+//! `snapless volumes`: what the driver sits on.
+
+use std::io::Write;
+
+use serde::Serialize;
+use snapless_client::status::phase_name;
+use snapless_client::{Driver, Volume};
+
+use crate::error::CliError;
+use crate::format;
+
+/// Prints the list.
+pub(crate) fn run(json: bool, driver: &dyn Driver, out: &mut dyn Write) -> Result<(), CliError> {
+    let mut lines = Vec::new();
+    for volume in driver.open()?.list()? {
+        lines.push(Line::new(driver, &volume)?);
+    }
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &Answer { volumes: lines })?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    if lines.is_empty() {
+        writeln!(out, "The driver sits on no volume. Was the machine restarted after the setup?")?;
+    }
+    for line in &lines {
+        line.print(out)?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Answer {
+    volumes: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    device: String,
+    /// GUID; `null` if Windows knows none.
+    volume: Option<String>,
+    length: Option<u64>,
+    sector_size: Option<u32>,
+    phase: &'static str,
+    session: Option<String>,
+}
+
+impl Line {
+    fn new(driver: &dyn Driver, volume: &Volume) -> Result<Self, CliError> {
+        Ok(Self {
+            device: volume.device.clone(),
+            volume: super::status::guid_of(driver, volume)?.map(|guid| guid.to_string()),
+            length: volume.length,
+            sector_size: volume.sector_size,
+            phase: phase_name(volume.phase),
+            session: volume.session.map(|session| session.to_string()),
+        })
+    }
+
+    fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        writeln!(out, "{}", self.device)?;
+        if let Some(volume) = &self.volume {
+            writeln!(out, "  volume    {{{volume}}}")?;
+        }
+        match (self.length, self.sector_size) {
+            (Some(length), Some(sector)) => {
+                writeln!(out, "  size      {}, sectors of {sector} B", format::bytes(length))?;
+            }
+            _ => writeln!(out, "  size      the volume does not answer")?,
+        }
+        match &self.session {
+            Some(session) => writeln!(out, "  session   {session} ({})", self.phase),
+            None => writeln!(out, "  session   none: not protected"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_driver::{DEVICE, GUID, SESSION, TestDriver};
+
+    fn answer(json: bool, driver: &TestDriver) -> String {
+        let mut out = Vec::new();
+        run(json, driver, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn people_see_name_size_and_session() {
+        let text = answer(false, &TestDriver::protecting());
+        for part in [DEVICE, GUID, "100 MiB", SESSION, "first_sync"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(answer(false, &TestDriver::idle()).contains("not protected"));
+        assert!(answer(false, &TestDriver::empty()).contains("no volume"));
+    }
+
+    #[test]
+    fn scripts_see_the_same() {
+        let json: serde_json::Value =
+            serde_json::from_str(&answer(true, &TestDriver::protecting())).unwrap();
+        let volume = &json["volumes"][0];
+        assert_eq!(volume["device"], DEVICE);
+        assert_eq!(volume["volume"], GUID);
+        assert_eq!(volume["length"], 100 << 20);
+        assert_eq!(volume["session"], SESSION);
+        let idle: serde_json::Value =
+            serde_json::from_str(&answer(true, &TestDriver::idle())).unwrap();
+        assert_eq!(idle["volumes"][0]["session"], serde_json::Value::Null);
+    }
+}

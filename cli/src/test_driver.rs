@@ -1,0 +1,116 @@
+//! A driver with one volume, for the tests of the verbs.
+
+use std::sync::{Arc, Mutex};
+
+use snapless_client::error::Call;
+use snapless_client::{
+    Driver, DriverError, DriverPort, Geometry, SessionStatus, Volume, VolumeName,
+};
+use snapless_wire::id::{EpochId, FileTime, SessionId, VolumeGuid};
+use snapless_wire::ioctl::{DeviceName, SessionPhase, StartRequest, StatusReply};
+use zerocopy::FromZeros;
+use zerocopy::little_endian::{U32, U64};
+
+pub(crate) const DEVICE: &str = r"\Device\HarddiskVolume3";
+pub(crate) const GUID: &str = "71a27cdd-812a-11d0-bec7-08002be2092f";
+pub(crate) const SESSION: &str = "0a1b2c3d-0000-4000-8000-0123456789ab";
+
+#[derive(Clone)]
+pub(crate) struct TestDriver {
+    volumes: Vec<Volume>,
+    synced: Arc<Mutex<u64>>,
+    stopped: Arc<Mutex<Vec<SessionId>>>,
+}
+
+impl TestDriver {
+    /// One volume with a session whose first sync is a quarter done.
+    pub(crate) fn protecting() -> Self {
+        Self::with(SessionPhase::FirstSync, SessionId::parse(SESSION))
+    }
+
+    /// One volume without session.
+    pub(crate) fn idle() -> Self {
+        Self::with(SessionPhase::None, None)
+    }
+
+    /// No volume.
+    pub(crate) fn empty() -> Self {
+        Self { volumes: Vec::new(), ..Self::idle() }
+    }
+
+    pub(crate) fn sync_more(&self, blocks: u64) {
+        *self.synced.lock().unwrap() += blocks;
+    }
+
+    pub(crate) fn stopped(&self) -> Vec<SessionId> {
+        self.stopped.lock().unwrap().clone()
+    }
+
+    fn with(phase: SessionPhase, session: Option<SessionId>) -> Self {
+        let device = DEVICE.to_owned();
+        let volume =
+            Volume { device, length: Some(100 << 20), sector_size: Some(512), phase, session };
+        Self { volumes: vec![volume], synced: Arc::new(Mutex::new(400)), stopped: Arc::default() }
+    }
+}
+
+impl Driver for TestDriver {
+    fn open(&self) -> Result<Box<dyn DriverPort>, DriverError> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn device_of(&self, name: &VolumeName) -> Result<DeviceName, DriverError> {
+        let device = match name {
+            VolumeName::Drive(_) => DEVICE.to_owned(),
+            other => other.to_string(),
+        };
+        Ok(DeviceName::new(device.encode_utf16()).unwrap())
+    }
+
+    fn guid_of(&self, _device: &DeviceName) -> Result<Option<VolumeGuid>, DriverError> {
+        Ok(VolumeGuid::parse(GUID))
+    }
+}
+
+impl DriverPort for TestDriver {
+    fn list(&self) -> Result<Vec<Volume>, DriverError> {
+        Ok(self.volumes.clone())
+    }
+
+    fn start(&self, _request: &StartRequest) -> Result<Geometry, DriverError> {
+        Err(DriverError::Busy(Call::Start))
+    }
+
+    fn resume(&self, _session: SessionId) -> Result<Geometry, DriverError> {
+        Err(DriverError::Busy(Call::Resume))
+    }
+
+    fn drain(&self, _buffer: &mut [u8]) -> Result<usize, DriverError> {
+        Err(DriverError::Busy(Call::Drain))
+    }
+
+    fn acknowledge(&self, _epoch: EpochId) -> Result<(), DriverError> {
+        Err(DriverError::Busy(Call::Acknowledge))
+    }
+
+    fn status(&self, _session: SessionId) -> Result<SessionStatus, DriverError> {
+        let mut reply = StatusReply::new_zeroed();
+        reply.phase = U32::new(SessionPhase::FirstSync as u32);
+        reply.block_size = U32::new(65_536);
+        reply.length = U64::new(100 << 20);
+        reply.t0 = FileTime::UNIX_EPOCH;
+        reply.blocks_total = U64::new(1600);
+        reply.blocks_synced = U64::new(*self.synced.lock().unwrap());
+        reply.writes_held = U64::new(3);
+        reply.hold_histogram[12] = U64::new(3);
+        reply.hold_longest_us = U64::new(7_000);
+        SessionStatus::parse(&reply)
+    }
+
+    fn stop(&self, session: SessionId) -> Result<(), DriverError> {
+        self.stopped.lock().unwrap().push(session);
+        Ok(())
+    }
+
+    fn cancel(&self) {}
+}

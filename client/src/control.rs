@@ -1,0 +1,335 @@
+//! The port over the real control device, and Windows' names for volumes.
+//!
+//! The handle is overlapped: a pending drain neither blocks acknowledgements on the same handle nor
+//! outlives [`DriverPort::cancel`].
+
+use std::io;
+use std::os::windows::io::{FromRawHandle, OwnedHandle};
+use std::ptr;
+
+use snapless_wire::id::{EpochId, SessionId, VolumeGuid};
+use snapless_wire::ioctl::{
+    AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
+    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
+    SessionReply, SessionRequest, StartRequest, StatusReply, VolumeEntry,
+};
+use windows_sys::Win32::Foundation::{
+    ERROR_ACCESS_DENIED, ERROR_BUSY, ERROR_DEVICE_NOT_CONNECTED, ERROR_FILE_NOT_FOUND,
+    ERROR_INSUFFICIENT_BUFFER, ERROR_MORE_DATA, ERROR_NO_MORE_FILES, ERROR_NO_SUCH_DEVICE,
+    ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_FOUND, ERROR_OPERATION_ABORTED,
+    ERROR_PATH_NOT_FOUND, GENERIC_READ, GENERIC_WRITE, HANDLE, INVALID_HANDLE_VALUE,
+};
+use windows_sys::Win32::Storage::FileSystem::{
+    CreateFileW, FILE_FLAG_OVERLAPPED, FILE_SHARE_READ, FILE_SHARE_WRITE, FindFirstVolumeW,
+    FindNextVolumeW, FindVolumeClose, OPEN_EXISTING, QueryDosDeviceW,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::error::{Call, DriverError};
+use crate::overlapped::{Event, control};
+use crate::port::{Driver, DriverPort, Geometry, Volume, check_version};
+use crate::status::SessionStatus;
+use crate::volume::VolumeName;
+use crate::wide::{until_nul, with_nul};
+
+/// Room for this many volumes is tried first.
+const VOLUMES_FIRST: usize = 64;
+/// More volumes than this are an error in the driver.
+const VOLUMES_MAX: usize = 65_536;
+/// UTF-16 units for the target of a device link.
+const LINK_TARGET_MAX: usize = 1024;
+/// UTF-16 units of `\\?\Volume{GUID}\` with its final zero, and some.
+const VOLUME_PATH_MAX: u32 = 64;
+/// Room for such a path.
+type VolumePath = [u16; VOLUME_PATH_MAX as usize];
+
+/// The driver of this machine.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct WindowsDriver;
+
+impl Driver for WindowsDriver {
+    fn open(&self) -> Result<Box<dyn DriverPort>, DriverError> {
+        Ok(Box::new(ControlDevice::open()?))
+    }
+
+    fn device_of(&self, name: &VolumeName) -> Result<DeviceName, DriverError> {
+        let unknown = || DriverError::NoSuchVolume(name.to_string());
+        match name.dos_name() {
+            None => DeviceName::new(name.to_string().encode_utf16()).ok_or_else(unknown),
+            Some(link) => link_target(&link).map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => unknown(),
+                _ => DriverError::Os { call: Call::List, source },
+            }),
+        }
+    }
+
+    fn guid_of(&self, device: &DeviceName) -> Result<Option<VolumeGuid>, DriverError> {
+        for guid in volume_guids().map_err(|source| DriverError::Os { call: Call::List, source })? {
+            // A volume may go away between the two calls: then it is not the one.
+            let target = link_target(&format!("Volume{{{guid}}}"));
+            if target.is_ok_and(|target| target.matches(device)) {
+                return Ok(Some(guid));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// An open handle to the control device.
+struct ControlDevice {
+    handle: OwnedHandle,
+    cancelled: Event,
+}
+
+impl ControlDevice {
+    fn open() -> Result<Self, DriverError> {
+        let cancelled =
+            Event::new().map_err(|source| DriverError::Os { call: Call::Open, source })?;
+        let device = Self { handle: open_device().map_err(open_error)?, cancelled };
+        check_version(&device.ask(Call::Version, IOCTL_VERSION, &[])?)?;
+        Ok(device)
+    }
+
+    /// A call that answers with exactly one `Reply`.
+    fn ask<Reply>(&self, call: Call, code: u32, input: &[u8]) -> Result<Reply, DriverError>
+    where
+        Reply: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
+    {
+        let mut reply = Reply::new_zeroed();
+        let len = control(&self.handle, code, input, reply.as_mut_bytes(), None)
+            .map_err(|source| call_error(call, source))?;
+        if len != size_of::<Reply>() {
+            let why = format!("{len} bytes instead of {}", size_of::<Reply>());
+            return Err(DriverError::answer(call, why));
+        }
+        Ok(reply)
+    }
+
+    /// A call without answer.
+    fn tell(&self, call: Call, code: u32, input: &[u8]) -> Result<(), DriverError> {
+        control(&self.handle, code, input, &mut [], None)
+            .map(|_| ())
+            .map_err(|source| call_error(call, source))
+    }
+}
+
+impl DriverPort for ControlDevice {
+    fn list(&self) -> Result<Vec<Volume>, DriverError> {
+        let mut room = VOLUMES_FIRST;
+        while room <= VOLUMES_MAX {
+            let mut buffer = vec![0; room * size_of::<VolumeEntry>()];
+            match control(&self.handle, IOCTL_LIST_VOLUMES, &[], &mut buffer, None) {
+                Ok(len) => return parse_list(buffer.get(..len).unwrap_or(&buffer)),
+                Err(error) if is_too_small(&error) => room *= 4,
+                Err(error) => return Err(call_error(Call::List, error)),
+            }
+        }
+        Err(DriverError::answer(Call::List, format!("more than {VOLUMES_MAX} volumes")))
+    }
+
+    fn start(&self, request: &StartRequest) -> Result<Geometry, DriverError> {
+        let reply: SessionReply = self.ask(Call::Start, IOCTL_START, request.as_bytes())?;
+        Geometry::parse(Call::Start, &reply)
+    }
+
+    fn resume(&self, session: SessionId) -> Result<Geometry, DriverError> {
+        let request = SessionRequest::new(session);
+        let reply: SessionReply = self.ask(Call::Resume, IOCTL_RESUME, request.as_bytes())?;
+        Geometry::parse(Call::Resume, &reply)
+    }
+
+    fn drain(&self, buffer: &mut [u8]) -> Result<usize, DriverError> {
+        let room = buffer.len();
+        let len = control(&self.handle, IOCTL_DRAIN, &[], buffer, Some(&self.cancelled))
+            .map_err(|source| call_error(Call::Drain, source))?;
+        if len == 0 || len > room {
+            return Err(DriverError::answer(Call::Drain, format!("{len} bytes of {room}")));
+        }
+        Ok(len)
+    }
+
+    fn acknowledge(&self, epoch: EpochId) -> Result<(), DriverError> {
+        let request = AcknowledgeRequest { epoch };
+        self.tell(Call::Acknowledge, IOCTL_ACKNOWLEDGE, request.as_bytes())
+    }
+
+    fn status(&self, session: SessionId) -> Result<SessionStatus, DriverError> {
+        let request = SessionRequest::new(session);
+        let reply: StatusReply = self.ask(Call::Status, IOCTL_STATUS, request.as_bytes())?;
+        SessionStatus::parse(&reply)
+    }
+
+    fn stop(&self, session: SessionId) -> Result<(), DriverError> {
+        self.tell(Call::Stop, IOCTL_STOP, SessionRequest::new(session).as_bytes())
+    }
+
+    fn cancel(&self) {
+        self.cancelled.set();
+    }
+}
+
+fn open_device() -> io::Result<OwnedHandle> {
+    let path = with_nul(CONTROL_DEVICE_PATH);
+    // SAFETY: `path` ends with a zero and lives through the call; no attributes, no template.
+    let handle = unsafe {
+        CreateFileW(
+            path.as_ptr(),
+            GENERIC_READ | GENERIC_WRITE,
+            FILE_SHARE_READ | FILE_SHARE_WRITE,
+            ptr::null(),
+            OPEN_EXISTING,
+            FILE_FLAG_OVERLAPPED,
+            ptr::null_mut(),
+        )
+    };
+    if handle == INVALID_HANDLE_VALUE {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call above opened this handle for us alone.
+    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+}
+
+fn open_error(source: io::Error) -> DriverError {
+    match os_code(&source) {
+        Some(ERROR_FILE_NOT_FOUND | ERROR_PATH_NOT_FOUND) => DriverError::Absent,
+        Some(ERROR_ACCESS_DENIED) => DriverError::AccessDenied(Call::Open),
+        _ => DriverError::Os { call: Call::Open, source },
+    }
+}
+
+/// The outcome of a call, by the Win32 code that its `NTSTATUS` maps to.
+fn call_error(call: Call, source: io::Error) -> DriverError {
+    match os_code(&source) {
+        // These two act on the session that the handle has claimed: if there is none, it was ended.
+        Some(ERROR_NOT_FOUND) if matches!(call, Call::Drain | Call::Acknowledge) => {
+            DriverError::SessionEnded(call)
+        }
+        Some(ERROR_NO_SYSTEM_RESOURCES | ERROR_NOT_ENOUGH_MEMORY) => DriverError::NoMemory(call),
+        Some(ERROR_DEVICE_NOT_CONNECTED) => DriverError::SessionEnded(call),
+        Some(ERROR_OPERATION_ABORTED) => DriverError::Cancelled(call),
+        Some(ERROR_BUSY) => DriverError::Busy(call),
+        Some(ERROR_FILE_NOT_FOUND | ERROR_NOT_FOUND | ERROR_NO_SUCH_DEVICE) => {
+            DriverError::NotFound(call)
+        }
+        Some(ERROR_ACCESS_DENIED) => DriverError::AccessDenied(call),
+        _ => DriverError::Os { call, source },
+    }
+}
+
+fn is_too_small(error: &io::Error) -> bool {
+    matches!(os_code(error), Some(ERROR_INSUFFICIENT_BUFFER | ERROR_MORE_DATA))
+}
+
+fn os_code(error: &io::Error) -> Option<u32> {
+    error.raw_os_error().map(i32::cast_unsigned)
+}
+
+fn parse_list(bytes: &[u8]) -> Result<Vec<Volume>, DriverError> {
+    let entries = <[VolumeEntry]>::ref_from_bytes(bytes).map_err(|_| {
+        DriverError::answer(Call::List, format!("{} bytes are no list of volumes", bytes.len()))
+    })?;
+    entries.iter().map(Volume::parse).collect()
+}
+
+/// The device that the link `name` in `\??\` leads to.
+fn link_target(name: &str) -> io::Result<DeviceName> {
+    let name = with_nul(name);
+    let mut units = [0_u16; LINK_TARGET_MAX];
+    // SAFETY: `name` ends with a zero; `units` has the length that is given.
+    let len = unsafe {
+        QueryDosDeviceW(name.as_ptr(), units.as_mut_ptr(), units.len().try_into().unwrap_or(0))
+    };
+    if len == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    DeviceName::new(until_nul(&units).iter().copied())
+        .ok_or_else(|| io::Error::other("the device's name is empty or too long"))
+}
+
+/// The GUIDs of all volumes that the mount manager knows.
+fn volume_guids() -> io::Result<Vec<VolumeGuid>> {
+    let mut path: VolumePath = [0; VOLUME_PATH_MAX as usize];
+    let Some(search) = VolumeSearch::first(&mut path)? else { return Ok(Vec::new()) };
+    let mut guids = Vec::new();
+    loop {
+        let text = String::from_utf16_lossy(until_nul(&path));
+        if let Ok(VolumeName::Guid(guid)) = text.parse() {
+            guids.push(guid);
+        }
+        if !search.next(&mut path)? {
+            return Ok(guids);
+        }
+    }
+}
+
+/// A search over the mount manager's volumes.
+struct VolumeSearch(HANDLE);
+
+impl VolumeSearch {
+    fn first(path: &mut VolumePath) -> io::Result<Option<Self>> {
+        // SAFETY: the buffer has the length that is given.
+        let search = unsafe { FindFirstVolumeW(path.as_mut_ptr(), VOLUME_PATH_MAX) };
+        if search != INVALID_HANDLE_VALUE {
+            return Ok(Some(Self(search)));
+        }
+        none_left().map(|()| None)
+    }
+
+    /// False when there are no more.
+    fn next(&self, path: &mut VolumePath) -> io::Result<bool> {
+        // SAFETY: the search is open; the buffer has the length that is given.
+        let found = unsafe { FindNextVolumeW(self.0, path.as_mut_ptr(), VOLUME_PATH_MAX) } != 0;
+        if found { Ok(true) } else { none_left().map(|()| false) }
+    }
+}
+
+impl Drop for VolumeSearch {
+    fn drop(&mut self) {
+        // SAFETY: the search is open and closed only here.
+        unsafe { FindVolumeClose(self.0) };
+    }
+}
+
+/// Tells the end of a search from a failure.
+fn none_left() -> io::Result<()> {
+    let error = io::Error::last_os_error();
+    if os_code(&error) == Some(ERROR_NO_MORE_FILES) { Ok(()) } else { Err(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(call: Call, code: u32) -> DriverError {
+        call_error(call, io::Error::from_raw_os_error(code.cast_signed()))
+    }
+
+    #[test]
+    fn codes_become_the_outcomes_that_callers_act_upon() {
+        use DriverError::{Busy, Cancelled, NoMemory, NotFound, Os, SessionEnded};
+        let drain = Call::Drain;
+        assert!(matches!(outcome(drain, ERROR_DEVICE_NOT_CONNECTED), SessionEnded(_)));
+        assert!(matches!(outcome(drain, ERROR_NOT_FOUND), SessionEnded(_)));
+        assert!(matches!(outcome(Call::Resume, ERROR_NOT_FOUND), NotFound(_)));
+        assert!(matches!(outcome(drain, ERROR_OPERATION_ABORTED), Cancelled(_)));
+        assert!(matches!(outcome(Call::Start, ERROR_BUSY), Busy(_)));
+        assert!(matches!(outcome(Call::Start, ERROR_NO_SYSTEM_RESOURCES), NoMemory(_)));
+        assert!(matches!(outcome(Call::Start, ERROR_MORE_DATA), Os { call: Call::Start, .. }));
+    }
+
+    #[test]
+    fn volumes_that_are_not_there_are_named() {
+        let nowhere = VolumeName::Guid(VolumeGuid([0xa5; 16]));
+        let error = WindowsDriver.device_of(&nowhere).err().unwrap().to_string();
+        assert!(error.contains(&nowhere.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_volume_is_found_by_its_guid_and_known_by_it() {
+        for guid in volume_guids().unwrap() {
+            // A volume may go away between the two calls.
+            let Ok(device) = WindowsDriver.device_of(&VolumeName::Guid(guid)) else { continue };
+            assert_eq!(WindowsDriver.guid_of(&device).unwrap(), Some(guid));
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Why a call to the driver failed, in words that name the next step.
+//!
+//! Rule: the few outcomes that a caller acts upon are variants of their own; the rest keep the
+//! system's error with the name of the call.
+
+use std::io;
+
+use snapless_wire::id::SessionId;
+use snapless_wire::ioctl::{ABI_VERSION, CONTROL_DEVICE_PATH};
+
+/// A verb of the driver, as messages name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Call {
+    /// Opening the control device.
+    Open,
+    /// `IOCTL_VERSION`.
+    Version,
+    /// `IOCTL_LIST_VOLUMES`.
+    List,
+    /// `IOCTL_START`.
+    Start,
+    /// `IOCTL_RESUME`.
+    Resume,
+    /// `IOCTL_DRAIN`.
+    Drain,
+    /// `IOCTL_ACKNOWLEDGE`.
+    Acknowledge,
+    /// `IOCTL_STATUS`.
+    Status,
+    /// `IOCTL_STOP`.
+    Stop,
+}
+
+impl std::fmt::Display for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Version => "version",
+            Self::List => "list volumes",
+            Self::Start => "start",
+            Self::Resume => "resume",
+            Self::Drain => "drain",
+            Self::Acknowledge => "acknowledge",
+            Self::Status => "status",
+            Self::Stop => "stop",
+        })
+    }
+}
+
+/// Why a call to the driver failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// There is no control device.
+    #[error(
+        "the Snapless driver is not running (no device {CONTROL_DEVICE_PATH}): install it with \
+         snapless-setup and restart the machine, or look at `sc query snapless`"
+    )]
+    Absent,
+    /// The control device is for SYSTEM and Administrators only.
+    #[error("the driver refused access ({0}): run this as an administrator")]
+    AccessDenied(Call),
+    /// The driver is of another release.
+    #[error(
+        "the driver speaks versions {oldest} to {newest}, this program version {ABI_VERSION}: \
+         install driver and programs of the same release"
+    )]
+    Version {
+        /// Oldest version that the driver answers.
+        oldest: u32,
+        /// Newest version that the driver answers.
+        newest: u32,
+    },
+    /// The session was stopped, or its volume is gone.
+    #[error("the session has ended ({0}): it was stopped, or its volume was removed")]
+    SessionEnded(Call),
+    /// The call was cancelled by this program.
+    #[error("the call was cancelled ({0})")]
+    Cancelled(Call),
+    /// Somebody else has claimed the session or the volume.
+    #[error("the driver is busy ({0}): another program has claimed the session")]
+    Busy(Call),
+    /// There is not enough nonpaged memory for the session.
+    #[error(
+        "the driver could not get the memory that it needs ({0}): choose a smaller queue_size, or \
+         protect fewer volumes at a time"
+    )]
+    NoMemory(Call),
+    /// The driver knows no such volume or session.
+    #[error("the driver knows no such volume or session ({0})")]
+    NotFound(Call),
+    /// The machine has no such volume.
+    #[error("there is no volume {0} on this machine: look at `snapless volumes`")]
+    NoSuchVolume(String),
+    /// No volume carries the session.
+    #[error("no volume has a session {0}: look at `snapless status`")]
+    NoSuchSession(SessionId),
+    /// The driver's answer makes no sense: driver and program are not of one release, or a bug.
+    #[error("the driver's answer to {call} makes no sense: {why}")]
+    Answer {
+        /// The call.
+        call: Call,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Anything else that the system reported.
+    #[error("the driver's {call} failed: {source}")]
+    Os {
+        /// The call.
+        call: Call,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl DriverError {
+    /// An answer that cannot be used.
+    pub fn answer(call: Call, why: impl Into<String>) -> Self {
+        Self::Answer { call, why: why.into() }
+    }
+}

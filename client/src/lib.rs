@@ -1,0 +1,34 @@
+//! How user mode talks to `snapless.sys`: the one library under the service and the command line.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`port`] | the driver's verbs as a trait, so that a pipeline can be tested without a driver |
+//! | [`control`] | the port over the real control device (Windows) |
+//! | [`volume`] | the names under which people and Windows know a volume |
+//! | [`status`] | a session's counters, and what they say: progress, rate, holds |
+//! | [`report`] | the service's own counters, in a file that the command line reads |
+//! | [`paths`] | where Snapless keeps its files |
+//!
+//! Rule: nothing that the driver answered is used before it was parsed into a type here.
+
+pub mod error;
+pub mod identity;
+pub mod paths;
+pub mod port;
+pub mod report;
+pub mod status;
+pub mod volume;
+
+#[cfg(windows)]
+pub mod control;
+#[cfg(windows)]
+mod known_folder;
+#[cfg(windows)]
+mod overlapped;
+#[cfg(windows)]
+mod wide;
+
+pub use error::DriverError;
+pub use port::{Driver, DriverPort, Geometry, Volume};
+pub use status::SessionStatus;
+pub use volume::VolumeName;

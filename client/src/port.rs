@@ -1,0 +1,198 @@
+//! The driver's verbs as user mode sees them.
+//!
+//! [`Driver`] finds the driver and the volumes of this machine; [`DriverPort`] is one open handle to the
+//! control device. Dropping a port closes the handle: the driver then treats all that was not
+//! acknowledged as lost (rule LOSS), so a pipeline drops its port whenever it cannot vouch for what it
+//! drained.
+
+use snapless_wire::id::{EpochId, SessionId, VolumeGuid};
+use snapless_wire::ioctl::{
+    ABI_VERSION, DeviceName, SessionPhase, SessionReply, StartRequest, VersionReply, VolumeEntry,
+};
+
+use crate::error::{Call, DriverError};
+use crate::status::SessionStatus;
+use crate::volume::{VolumeName, device_text};
+
+/// The driver of this machine, and the machine's names for its volumes.
+pub trait Driver: Send + Sync {
+    /// Opens the control device and checks that both sides speak the same version.
+    fn open(&self) -> Result<Box<dyn DriverPort>, DriverError>;
+
+    /// The device behind a name.
+    fn device_of(&self, name: &VolumeName) -> Result<DeviceName, DriverError>;
+
+    /// The GUID that Windows knows a device by, if it has one.
+    fn guid_of(&self, device: &DeviceName) -> Result<Option<VolumeGuid>, DriverError>;
+}
+
+/// One handle to the control device. All verbs may be called from several threads at once.
+pub trait DriverPort: Send + Sync {
+    /// The volumes that the driver sits on.
+    fn list(&self) -> Result<Vec<Volume>, DriverError>;
+
+    /// Begins a session and claims it for this port.
+    fn start(&self, request: &StartRequest) -> Result<Geometry, DriverError>;
+
+    /// Claims a session whose claimant is gone.
+    fn resume(&self, session: SessionId) -> Result<Geometry, DriverError>;
+
+    /// Waits for records of the claimed session; returns how many bytes of `buffer` they fill, never 0.
+    /// `buffer` takes at least `DRAIN_BUFFER_MIN` bytes.
+    fn drain(&self, buffer: &mut [u8]) -> Result<usize, DriverError>;
+
+    /// Tells the driver that an epoch and all before it are durable.
+    fn acknowledge(&self, epoch: EpochId) -> Result<(), DriverError>;
+
+    /// A session's state and counters. Needs no claim.
+    fn status(&self, session: SessionId) -> Result<SessionStatus, DriverError>;
+
+    /// Ends a session. Needs no claim.
+    fn stop(&self, session: SessionId) -> Result<(), DriverError>;
+
+    /// Makes the drain under way, and every later one, end with [`DriverError::Cancelled`].
+    fn cancel(&self);
+}
+
+/// What a session needs to know of its volume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Geometry {
+    /// Bytes of the volume.
+    pub length: u64,
+    /// Bytes of a sector.
+    pub sector_size: u32,
+    /// Bytes of a block.
+    pub block_size: u32,
+}
+
+impl Geometry {
+    /// Checks the driver's answer to `call`.
+    ///
+    /// # Errors
+    /// [`DriverError::Answer`] if it describes no possible volume.
+    pub fn parse(call: Call, reply: &SessionReply) -> Result<Self, DriverError> {
+        let geometry = Self {
+            length: reply.length.get(),
+            sector_size: reply.sector_size.get(),
+            block_size: reply.block_size.get(),
+        };
+        let sound = geometry.length > 0
+            && geometry.sector_size.is_power_of_two()
+            && geometry.block_size.is_power_of_two()
+            && geometry.block_size >= geometry.sector_size;
+        if sound { Ok(geometry) } else { Err(DriverError::answer(call, format!("{geometry:?}"))) }
+    }
+}
+
+/// A volume that the driver sits on.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    /// Its device name as text.
+    pub device: String,
+    /// Bytes; `None` if the volume does not answer.
+    pub length: Option<u64>,
+    /// Bytes of a sector; `None` if the volume does not answer.
+    pub sector_size: Option<u32>,
+    /// Where its session stands.
+    pub phase: SessionPhase,
+    /// The session on it.
+    pub session: Option<SessionId>,
+}
+
+impl Volume {
+    /// Checks one entry of the driver's list.
+    ///
+    /// # Errors
+    /// [`DriverError::Answer`] for a name without text, an unknown phase, or a phase without session.
+    pub fn parse(entry: &VolumeEntry) -> Result<Self, DriverError> {
+        let bad = |why: String| DriverError::answer(Call::List, why);
+        let device = device_text(&entry.device).ok_or_else(|| bad("a nameless device".into()))?;
+        let number = entry.phase.get();
+        let phase = SessionPhase::from_wire(number)
+            .ok_or_else(|| bad(format!("phase {number} of {device} is unknown")))?;
+        let session = (!entry.session.is_nil()).then_some(entry.session);
+        if session.is_some() != (phase != SessionPhase::None) {
+            return Err(bad(format!("{device} is in phase {phase:?} with session {session:?}")));
+        }
+        Ok(Self {
+            device,
+            length: Some(entry.length.get()).filter(|length| *length > 0),
+            sector_size: Some(entry.sector_size.get()).filter(|size| *size > 0),
+            phase,
+            session,
+        })
+    }
+
+    /// True if this is the volume with that device name.
+    pub fn is(&self, device: &DeviceName) -> bool {
+        DeviceName::new(self.device.encode_utf16()).is_some_and(|own| own.matches(device))
+    }
+}
+
+/// Accepts a driver that answers requests of this program's version.
+///
+/// # Errors
+/// [`DriverError::Version`] if it does not.
+pub fn check_version(reply: &VersionReply) -> Result<(), DriverError> {
+    let (oldest, newest) = (reply.oldest.get(), reply.newest.get());
+    if (oldest..=newest).contains(&ABI_VERSION) {
+        return Ok(());
+    }
+    Err(DriverError::Version { oldest, newest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::FromZeros;
+    use zerocopy::little_endian::{U32, U64};
+
+    fn entry(phase: u32, session: SessionId) -> VolumeEntry {
+        let mut entry = VolumeEntry::new_zeroed();
+        entry.device = DeviceName::new(r"\Device\HarddiskVolume3".encode_utf16()).unwrap();
+        entry.phase = U32::new(phase);
+        entry.session = session;
+        entry
+    }
+
+    #[test]
+    fn an_entry_that_contradicts_itself_is_refused() {
+        let id = SessionId([1; 16]);
+        assert!(Volume::parse(&entry(0, SessionId::NIL)).is_ok());
+        assert!(Volume::parse(&entry(6, id)).is_ok());
+        assert!(Volume::parse(&entry(0, id)).is_err());
+        assert!(Volume::parse(&entry(3, SessionId::NIL)).is_err());
+        assert!(Volume::parse(&entry(99, id)).is_err());
+        assert!(Volume::parse(&VolumeEntry::new_zeroed()).is_err());
+    }
+
+    #[test]
+    fn a_volume_that_does_not_answer_has_no_length() {
+        let mut answered = entry(0, SessionId::NIL);
+        assert_eq!(Volume::parse(&answered).unwrap().length, None);
+        answered.length = U64::new(1 << 20);
+        assert_eq!(Volume::parse(&answered).unwrap().length, Some(1 << 20));
+    }
+
+    #[test]
+    fn another_release_of_the_driver_is_named() {
+        let reply =
+            |oldest, newest| VersionReply { oldest: U32::new(oldest), newest: U32::new(newest) };
+        assert!(check_version(&reply(ABI_VERSION, ABI_VERSION + 1)).is_ok());
+        let error = check_version(&reply(ABI_VERSION + 1, ABI_VERSION + 3)).unwrap_err();
+        assert!(error.to_string().contains("2 to 4"), "{error}");
+    }
+
+    #[test]
+    fn an_impossible_geometry_is_refused() {
+        let reply = |length, sector, block| SessionReply {
+            length: U64::new(length),
+            sector_size: U32::new(sector),
+            block_size: U32::new(block),
+        };
+        assert!(Geometry::parse(Call::Start, &reply(1 << 20, 512, 65_536)).is_ok());
+        for bad in [reply(0, 512, 65_536), reply(1, 0, 65_536), reply(1, 512, 65_537)] {
+            assert!(Geometry::parse(Call::Start, &bad).is_err());
+        }
+    }
+}

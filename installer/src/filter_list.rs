@@ -1,0 +1,113 @@
+//! The list of a class's or a device's upper filters: a `REG_MULTI_SZ`, from the lowest to the highest.
+//!
+//! Rule: names of others stay as they are and where they are; ours is in the list once or not at all.
+
+/// Names of filter drivers, the lowest first.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct FilterList(Vec<String>);
+
+impl FilterList {
+    /// The list with these names. Empty names are not names: they end a `REG_MULTI_SZ`.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        Self(names.into_iter().filter(|name| !name.is_empty()).collect())
+    }
+
+    /// Reads the UTF-16 units of a `REG_MULTI_SZ`.
+    pub fn from_units(units: &[u16]) -> Self {
+        Self::new(units.split(|unit| *unit == 0).map(String::from_utf16_lossy))
+    }
+
+    /// The UTF-16 units of a `REG_MULTI_SZ`.
+    pub fn to_units(&self) -> Vec<u16> {
+        let mut units: Vec<u16> =
+            self.0.iter().flat_map(|name| name.encode_utf16().chain([0])).collect();
+        units.push(0);
+        units
+    }
+
+    /// The names, the lowest first.
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+
+    /// True if there are no names.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// True if `name` is in the list. Names of services are compared without case.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.iter().any(|other| same(other, name))
+    }
+
+    /// Puts `name` on top unless it is in the list already; true if that changed the list.
+    pub fn append(&mut self, name: &str) -> bool {
+        let absent = !self.contains(name);
+        if absent {
+            self.0.push(name.to_owned());
+        }
+        absent
+    }
+
+    /// Takes every occurrence of `name` out; true if that changed the list.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let before = self.0.len();
+        self.0.retain(|other| !same(other, name));
+        self.0.len() != before
+    }
+}
+
+/// Windows compares names of services in upper case, character by character.
+fn same(a: &str, b: &str) -> bool {
+    a.chars().flat_map(char::to_uppercase).eq(b.chars().flat_map(char::to_uppercase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(names: &[&str]) -> FilterList {
+        FilterList::new(names.iter().map(ToString::to_string))
+    }
+
+    fn units(text: &str) -> Vec<u16> {
+        text.encode_utf16().collect()
+    }
+
+    #[test]
+    fn our_name_goes_on_top_and_only_once() {
+        let mut filters = list(&["volsnap", "other"]);
+        assert!(filters.append("snapless"));
+        assert!(!filters.append("SNAPLESS"));
+        assert_eq!(filters, list(&["volsnap", "other", "snapless"]));
+        let mut none = FilterList::default();
+        assert!(none.append("snapless"));
+        assert_eq!(none, list(&["snapless"]));
+    }
+
+    #[test]
+    fn only_our_name_is_taken_out_however_it_is_written() {
+        let mut filters = list(&["Snapless", "volsnap", "snapless2", "snapless"]);
+        assert!(filters.remove("snapless"));
+        assert!(!filters.remove("snapless"));
+        assert_eq!(filters, list(&["volsnap", "snapless2"]));
+    }
+
+    #[test]
+    fn the_registrys_form_comes_back_as_it_was() {
+        let filters = list(&["volsnap", "größe", "snapless"]);
+        assert_eq!(filters.to_units(), units("volsnap\0größe\0snapless\0\0"));
+        assert_eq!(FilterList::from_units(&filters.to_units()), filters);
+        assert_eq!(FilterList::default().to_units(), [0]);
+    }
+
+    #[test]
+    fn sloppily_ended_values_are_read_too() {
+        for text in ["a\0b", "a\0b\0", "a\0b\0\0", "\0a\0b\0\0\0"] {
+            assert_eq!(FilterList::from_units(&units(text)), list(&["a", "b"]), "{text:?}");
+        }
+        for text in ["", "\0", "\0\0"] {
+            assert!(FilterList::from_units(&units(text)).is_empty());
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `snapless-setup install`: the driver's file and service first, the class filter last.
+//!
+//! Rule: the filter is registered only after the driver was seen in place. Everything may be
+//! done twice: an upgrade is an install over an older one.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::error::SetupError;
+use crate::system::{ServiceState, System};
+use crate::{COMMAND_LINE, DRIVER, SERVICE, SERVICE_PROGRAM};
+
+/// What is installed from where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Package {
+    /// The driver's INF.
+    pub inf: PathBuf,
+    /// Folder of the programs.
+    pub programs: PathBuf,
+}
+
+impl Package {
+    fn service(&self) -> PathBuf {
+        self.programs.join(SERVICE_PROGRAM)
+    }
+
+    fn command_line(&self) -> PathBuf {
+        self.programs.join(COMMAND_LINE)
+    }
+
+    /// An error if a file is missing: found before anything was changed.
+    fn check(&self) -> Result<(), SetupError> {
+        let driver = self.inf.with_file_name(format!("{DRIVER}.sys"));
+        for file in [self.inf.clone(), driver, self.service(), self.command_line()] {
+            if !file.is_file() {
+                return Err(SetupError::Missing(file));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Installs the package.
+pub fn run(package: &Package, system: &dyn System, out: &mut dyn Write) -> Result<(), SetupError> {
+    package.check()?;
+    let driver = system.driver_file();
+    if system.goes_at_restart(&driver)? {
+        return Err(SetupError::RemovalPending(driver));
+    }
+    install_driver(package, system, out)?;
+    install_service(package, system, out)?;
+    register_filter(system, out)?;
+    writeln!(
+        out,
+        "Done. Write {} and restart the machine: the driver joins the volumes as they start.",
+        system.secure_data_folder()?.join("service.toml").display()
+    )?;
+    Ok(())
+}
+
+fn install_driver(
+    package: &Package,
+    system: &dyn System,
+    out: &mut dyn Write,
+) -> Result<(), SetupError> {
+    system.run_inf(&package.inf)?;
+    let registered = system.service_state(DRIVER)? != ServiceState::Absent;
+    if !registered || !system.driver_file().is_file() {
+        return Err(SetupError::NotInstalled(package.inf.clone()));
+    }
+    writeln!(out, "driver    {} ({DRIVER})", system.driver_file().display())?;
+    Ok(())
+}
+
+fn install_service(
+    package: &Package,
+    system: &dyn System,
+    out: &mut dyn Write,
+) -> Result<(), SetupError> {
+    // A program that runs cannot be replaced.
+    system.stop_service(SERVICE)?;
+    let program = system.copy_program(&package.service())?;
+    let command_line = system.copy_program(&package.command_line())?;
+    system.secure_data_folder()?;
+    system.register_service(&program)?;
+    writeln!(out, "service   {} ({SERVICE})", program.display())?;
+    writeln!(out, "program   {}", command_line.display())?;
+    Ok(())
+}
+
+fn register_filter(system: &dyn System, out: &mut dyn Write) -> Result<(), SetupError> {
+    let mut filters = system.class_filters()?;
+    if filters.append(DRIVER) {
+        system.set_class_filters(&filters)?;
+    }
+    writeln!(out, "filters   {}", filters.names().join(", "))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_system::{Step, TestSystem};
+
+    fn install(system: &TestSystem) -> Result<String, SetupError> {
+        let mut out = Vec::new();
+        run(&system.package(), system, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn the_filter_comes_last_and_keeps_the_others() {
+        let system = TestSystem::new(&["volsnap"]);
+        let text = install(&system).unwrap();
+        assert!(text.contains("volsnap, snapless"), "{text}");
+        let steps = system.steps();
+        assert_eq!(steps.last(), Some(&Step::SetFilters("volsnap,snapless".into())));
+        assert_eq!(steps.first(), Some(&Step::RunInf));
+        assert!(steps.contains(&Step::Register));
+    }
+
+    #[test]
+    fn an_upgrade_stops_the_service_before_its_program_is_replaced() {
+        let system = TestSystem::new(&[]);
+        install(&system).unwrap();
+        system.clear_steps();
+        install(&system).unwrap();
+        let steps = system.steps();
+        let at = |wanted: Step| steps.iter().position(|step| *step == wanted).unwrap();
+        assert!(at(Step::Stop(SERVICE.into())) < at(Step::Copy(SERVICE_PROGRAM.into())));
+        assert!(!steps.iter().any(|step| matches!(step, Step::SetFilters(_))), "{steps:?}");
+        assert_eq!(system.filters(), ["snapless"]);
+    }
+
+    #[test]
+    fn no_filter_is_registered_for_a_driver_that_is_not_in_place() {
+        let system = TestSystem::new(&["volsnap"]);
+        system.refuse_driver();
+        assert!(matches!(install(&system), Err(SetupError::NotInstalled(_))));
+        assert_eq!(system.filters(), ["volsnap"]);
+    }
+
+    #[test]
+    fn nothing_is_installed_that_the_restart_would_delete() {
+        let system = TestSystem::new(&["volsnap"]);
+        install(&system).unwrap();
+        crate::remove::run(&system, &mut Vec::new()).unwrap();
+        system.clear_steps();
+        assert!(matches!(install(&system), Err(SetupError::RemovalPending(_))));
+        assert_eq!(system.steps(), []);
+    }
+
+    #[test]
+    fn an_incomplete_package_changes_nothing() {
+        for file in ["snapless.sys", "snapless.inf", SERVICE_PROGRAM, COMMAND_LINE] {
+            let system = TestSystem::new(&[]);
+            std::fs::remove_file(system.package().programs.join(file)).unwrap();
+            let error = install(&system).unwrap_err();
+            assert!(matches!(&error, SetupError::Missing(path) if path.ends_with(file)));
+            assert_eq!(system.steps(), []);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `snapless-setup remove`: the filter first, everywhere it is named; the driver's file last, and only with the
+//! restart.
+//!
+//! Rule: nothing of the driver is taken away before every list of filters is free of its name. Volumes keep the
+//! running driver in their stacks until the restart, so its file stays until then.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::SetupError;
+use crate::system::{Deleted, System};
+use crate::{COMMAND_LINE, DRIVER, SERVICE, SERVICE_PROGRAM};
+
+/// Removes what `install` installed.
+pub fn run(system: &dyn System, out: &mut dyn Write) -> Result<(), SetupError> {
+    unregister_filter(system, out)?;
+    system.stop_service(SERVICE)?;
+    say(out, "service", SERVICE, system.delete_service(SERVICE)?)?;
+    for program in [SERVICE_PROGRAM, COMMAND_LINE] {
+        let file = system.program_folder().join(program);
+        say_file(out, "program", &file, system.delete_file(&file, false)?)?;
+    }
+    say(out, "driver", DRIVER, system.delete_service(DRIVER)?)?;
+    let driver = system.driver_file();
+    say_file(out, "driver", &driver, system.delete_file(&driver, true)?)?;
+    writeln!(
+        out,
+        "Restart the machine to complete the removal: until then the driver stays on the volumes and \
+         lets everything through."
+    )?;
+    Ok(())
+}
+
+fn unregister_filter(system: &dyn System, out: &mut dyn Write) -> Result<(), SetupError> {
+    let mut filters = system.class_filters()?;
+    if filters.remove(DRIVER) {
+        system.set_class_filters(&filters)?;
+        writeln!(out, "filters   {DRIVER} taken off the volume class")?;
+    } else {
+        writeln!(out, "filters   {DRIVER} was not on the volume class")?;
+    }
+    // An upgrade of Windows may have moved the class's entries to the devices.
+    let devices = system.remove_device_filters(DRIVER)?;
+    if devices > 0 {
+        writeln!(out, "filters   {DRIVER} taken off {devices} device(s)")?;
+    }
+    Ok(())
+}
+
+fn say_file(
+    out: &mut dyn Write,
+    what: &str,
+    file: &Path,
+    outcome: Deleted,
+) -> Result<(), SetupError> {
+    say(out, what, &file.display().to_string(), outcome)
+}
+
+fn say(out: &mut dyn Write, what: &str, name: &str, outcome: Deleted) -> Result<(), SetupError> {
+    let outcome = match outcome {
+        Deleted::Now => "removed",
+        Deleted::AtRestart => "goes with the restart",
+        Deleted::Absent => "was not there",
+    };
+    writeln!(out, "{what:<9} {name}: {outcome}")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::install;
+    use crate::test_system::{Step, TestSystem};
+
+    fn remove(system: &TestSystem) -> String {
+        let mut out = Vec::new();
+        run(system, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_filter_goes_first_and_the_drivers_file_last() {
+        let system = TestSystem::new(&["volsnap", "other"]);
+        install::run(&system.package(), &system, &mut Vec::new()).unwrap();
+        system.clear_steps();
+        let text = remove(&system);
+        let steps = system.steps();
+        assert_eq!(steps[0], Step::SetFilters("volsnap,other".into()));
+        assert_eq!(steps[1], Step::RemoveDeviceFilters);
+        assert_eq!(steps.last(), Some(&Step::DeleteFile("snapless.sys".into(), true)));
+        assert!(text.contains("snapless.sys: goes with the restart"), "{text}");
+        assert!(text.contains("Restart the machine"), "{text}");
+    }
+
+    #[test]
+    fn nothing_is_taken_away_if_the_filter_cannot_be() {
+        let system = TestSystem::new(&["snapless"]);
+        system.refuse_filters();
+        assert!(run(&system, &mut Vec::new()).is_err());
+        assert_eq!(system.steps(), []);
+    }
+
+    #[test]
+    fn removing_twice_is_no_error() {
+        let system = TestSystem::new(&[]);
+        let text = remove(&system);
+        assert!(text.contains("was not on the volume class"), "{text}");
+        assert!(text.contains("was not there"), "{text}");
+        assert!(!system.steps().iter().any(|step| matches!(step, Step::SetFilters(_))));
+    }
+}

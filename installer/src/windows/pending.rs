@@ -1,0 +1,52 @@
+//! What Windows will do to files at the next restart (docs: `MoveFileEx`, `PendingFileRenameOperations`).
+//!
+//! The value is a list of pairs, old name and new name; an empty new name stands for a deletion. Old names begin
+//! with `\??\`.
+
+use std::path::Path;
+
+use windows_registry::LOCAL_MACHINE;
+
+use super::class_filters::NOT_THERE;
+use crate::error::SetupError;
+
+const KEY: &str = r"SYSTEM\CurrentControlSet\Control\Session Manager";
+const VALUE: &str = "PendingFileRenameOperations";
+/// What the names begin with.
+const NAMESPACE: &str = r"\??\";
+
+/// True if `file` will be deleted.
+pub(super) fn goes(file: &Path) -> Result<bool, SetupError> {
+    let value = LOCAL_MACHINE.open(KEY).and_then(|key| key.get_value(VALUE));
+    match value {
+        Ok(value) => Ok(is_deleted(value.as_wide(), file)),
+        Err(error) if error.code().0.cast_unsigned() == NOT_THERE => Ok(false),
+        Err(error) => {
+            Err(SetupError::Registry { verb: "read", what: VALUE.into(), why: error.to_string() })
+        }
+    }
+}
+
+fn is_deleted(units: &[u16], file: &Path) -> bool {
+    let wanted = file.to_string_lossy();
+    let names: Vec<String> = units.split(|unit| *unit == 0).map(String::from_utf16_lossy).collect();
+    names.chunks_exact(2).any(|pair| {
+        let old = pair[0].strip_prefix(NAMESPACE).unwrap_or(&pair[0]);
+        old.eq_ignore_ascii_case(&wanted) && pair[1].is_empty()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_deletions_of_that_file_count() {
+        let units: Vec<u16> =
+            "\\??\\C:\\a.sys\0\0\\??\\C:\\b.sys\0!\\??\\C:\\c.sys\0\0".encode_utf16().collect();
+        assert!(is_deleted(&units, Path::new(r"c:\A.SYS")));
+        assert!(!is_deleted(&units, Path::new(r"C:\b.sys")), "it is moved");
+        assert!(!is_deleted(&units, Path::new(r"C:\c.sys")), "it is a new name");
+        assert!(!is_deleted(&[], Path::new(r"C:\a.sys")));
+    }
+}

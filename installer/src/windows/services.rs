@@ -1,0 +1,196 @@
+//! The service manager: registering, stopping, deleting.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use windows_registry::LOCAL_MACHINE;
+use windows_service::service::{
+    Service, ServiceAccess, ServiceAction, ServiceActionType, ServiceErrorControl,
+    ServiceFailureActions, ServiceFailureResetPeriod, ServiceInfo, ServiceStartType,
+    ServiceState as Running, ServiceType,
+};
+use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
+use windows_sys::Win32::Foundation::{
+    ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_EXISTS, ERROR_SERVICE_MARKED_FOR_DELETE,
+    ERROR_SERVICE_NOT_ACTIVE,
+};
+
+use crate::error::SetupError;
+use crate::system::{Deleted, ServiceState};
+use crate::{SERVICE, SERVICE_DISPLAY};
+
+const DESCRIPTION: &str = "Copies protected volumes to the Snapless server while they are in use";
+/// The service flushes before it stops: this is longer than it may take.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// How often a stopping service is looked at.
+const STOP_POLL: Duration = Duration::from_millis(100);
+/// Waits before the first, second and each further restart after a crash.
+const RESTART_DELAYS: [Duration; 3] =
+    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(60)];
+/// After this long without a crash the waits begin again with the first.
+const CRASHES_FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Source of events in the application log. `EventCreate.exe` is on every Windows, and its messages 1 to 1000
+/// are each the text that comes with the event.
+const EVENT_SOURCE_KEY: &str =
+    r"SYSTEM\CurrentControlSet\Services\EventLog\Application\SnaplessService";
+const EVENT_MESSAGES: &str = r"%SystemRoot%\System32\EventCreate.exe";
+/// Error, warning, information.
+const EVENT_TYPES: u32 = 7;
+
+/// Registers the service with `program`, started with the machine; updates an earlier registration.
+pub(super) fn register(program: &Path) -> Result<(), SetupError> {
+    let info = ServiceInfo {
+        name: SERVICE.into(),
+        display_name: SERVICE_DISPLAY.into(),
+        service_type: ServiceType::OWN_PROCESS,
+        start_type: ServiceStartType::AutoStart,
+        error_control: ServiceErrorControl::Normal,
+        executable_path: program.to_owned(),
+        launch_arguments: Vec::<OsString>::new(),
+        dependencies: Vec::new(),
+        account_name: None,
+        account_password: None,
+    };
+    let access = ServiceAccess::CHANGE_CONFIG | ServiceAccess::START;
+    let manager = manager(ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE)
+        .map_err(failed("register", SERVICE))?;
+    let service = match manager.create_service(&info, access) {
+        Err(error) if code(&error) == Some(ERROR_SERVICE_EXISTS) => {
+            let service = manager.open_service(SERVICE, access).map_err(failed("open", SERVICE))?;
+            service.change_config(&info).map_err(failed("update", SERVICE))?;
+            service
+        }
+        created => created.map_err(failed("register", SERVICE))?,
+    };
+    describe(&service).map_err(failed("describe", SERVICE))
+}
+
+/// Registers the service's source of events.
+pub(super) fn register_events() -> Result<(), SetupError> {
+    let written = LOCAL_MACHINE.create(EVENT_SOURCE_KEY).and_then(|key| {
+        key.set_expand_string("EventMessageFile", EVENT_MESSAGES)?;
+        key.set_u32("TypesSupported", EVENT_TYPES)
+    });
+    written.map_err(|error| SetupError::Registry {
+        verb: "register",
+        what: "the source of events".into(),
+        why: error.to_string(),
+    })
+}
+
+/// Stops a service and waits until it has stopped; nothing if it is absent or does not run.
+pub(super) fn stop(name: &str) -> Result<(), SetupError> {
+    let access = ServiceAccess::STOP | ServiceAccess::QUERY_STATUS;
+    let Some(service) = open(name, access)? else { return Ok(()) };
+    match service.stop() {
+        Ok(_) => {}
+        Err(error) if code(&error) == Some(ERROR_SERVICE_NOT_ACTIVE) => return Ok(()),
+        // It may be on its way already: what counts is whether it gets there.
+        Err(error) => {
+            if running(&service, name)? == Running::Running {
+                return Err(failed("stop", name)(error));
+            }
+        }
+    }
+    let limit = Instant::now() + STOP_LIMIT;
+    while running(&service, name)? != Running::Stopped {
+        if Instant::now() >= limit {
+            let why = format!("it has not stopped within {} s", STOP_LIMIT.as_secs());
+            return Err(SetupError::Service { verb: "stop", name: name.to_owned(), why });
+        }
+        thread::sleep(STOP_POLL);
+    }
+    Ok(())
+}
+
+/// Deletes a service's registration; that of one that runs goes when it has stopped.
+pub(super) fn delete(name: &str) -> Result<Deleted, SetupError> {
+    let access = ServiceAccess::DELETE | ServiceAccess::QUERY_STATUS;
+    let Some(service) = open(name, access)? else { return Ok(Deleted::Absent) };
+    let stopped = running(&service, name)? == Running::Stopped;
+    match service.delete() {
+        Ok(()) => {}
+        Err(error) if code(&error) == Some(ERROR_SERVICE_MARKED_FOR_DELETE) => {}
+        Err(error) => return Err(failed("delete", name)(error)),
+    }
+    if name == SERVICE {
+        remove_events()?;
+    }
+    Ok(if stopped { Deleted::Now } else { Deleted::AtRestart })
+}
+
+/// Where a service stands.
+pub(super) fn state(name: &str) -> Result<ServiceState, SetupError> {
+    let Some(service) = open(name, ServiceAccess::QUERY_STATUS)? else {
+        return Ok(ServiceState::Absent);
+    };
+    Ok(match running(&service, name)? {
+        Running::Stopped => ServiceState::Stopped,
+        _ => ServiceState::Running,
+    })
+}
+
+/// Description and restarts: what `CreateService` does not take.
+fn describe(service: &Service) -> windows_service::Result<()> {
+    service.set_description(DESCRIPTION)?;
+    let restart = |delay| ServiceAction { action_type: ServiceActionType::Restart, delay };
+    service.update_failure_actions(ServiceFailureActions {
+        reset_period: ServiceFailureResetPeriod::After(CRASHES_FORGOTTEN),
+        reboot_msg: None,
+        command: None,
+        actions: Some(RESTART_DELAYS.map(restart).to_vec()),
+    })
+}
+
+fn remove_events() -> Result<(), SetupError> {
+    match LOCAL_MACHINE.remove_tree(EVENT_SOURCE_KEY) {
+        Ok(()) => Ok(()),
+        // It was registered by an older release, or never.
+        Err(_) if LOCAL_MACHINE.open(EVENT_SOURCE_KEY).is_err() => Ok(()),
+        Err(error) => Err(SetupError::Registry {
+            verb: "remove",
+            what: "the source of events".into(),
+            why: error.to_string(),
+        }),
+    }
+}
+
+fn manager(access: ServiceManagerAccess) -> windows_service::Result<ServiceManager> {
+    ServiceManager::local_computer(None::<&str>, access)
+}
+
+/// The service; `None` if it is not registered.
+fn open(name: &str, access: ServiceAccess) -> Result<Option<Service>, SetupError> {
+    let opened = manager(ServiceManagerAccess::CONNECT)
+        .and_then(|manager| manager.open_service(name, access));
+    match opened {
+        Ok(service) => Ok(Some(service)),
+        Err(error) if code(&error) == Some(ERROR_SERVICE_DOES_NOT_EXIST) => Ok(None),
+        Err(error) => Err(failed("open", name)(error)),
+    }
+}
+
+fn running(service: &Service, name: &str) -> Result<Running, SetupError> {
+    service.query_status().map(|status| status.current_state).map_err(failed("query", name))
+}
+
+fn code(error: &windows_service::Error) -> Option<u32> {
+    match error {
+        windows_service::Error::Winapi(error) => error.raw_os_error().map(i32::cast_unsigned),
+        _ => None,
+    }
+}
+
+fn failed(verb: &'static str, name: &str) -> impl FnOnce(windows_service::Error) -> SetupError {
+    let name = name.to_owned();
+    move |error| {
+        let why = match &error {
+            windows_service::Error::Winapi(system) => system.to_string(),
+            other => other.to_string(),
+        };
+        SetupError::Service { verb, name, why }
+    }
+}

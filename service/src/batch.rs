@@ -1,0 +1,234 @@
+//! What one drain brought: whole records, made ready for the link.
+//!
+//! Records whose payload holds zeros only lose it ([`Batch::elide_zeros`]); what is left is cut into frames
+//! at record boundaries ([`Batch::frames`]). Rule: the records' order, headers and meaning stay as
+//! the driver made them, and bytes that are no records go nowhere.
+
+use snapless_wire::frame::FRAME_PAYLOAD_MAX;
+use snapless_wire::ioctl::DRAIN_BUFFER_MIN;
+use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
+
+/// A frame is closed when the next record would take it past this many bytes. Small enough
+/// that the first of a batch is under way early, large enough that headers do not count.
+const FRAME_TARGET_LEN: usize = 4 << 20;
+
+const _: () = assert!(FRAME_TARGET_LEN <= FRAME_PAYLOAD_MAX);
+// A frame takes any single record, so that `frames` can always make one.
+const _: () = assert!(DRAIN_BUFFER_MIN <= FRAME_PAYLOAD_MAX);
+
+/// A buffer for drains, allocated once, and how much of it the last one filled.
+#[derive(Debug)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Batch {
+    /// An empty batch with room for any drain.
+    pub fn new() -> Self {
+        Self { bytes: vec![0; DRAIN_BUFFER_MIN], len: 0 }
+    }
+
+    /// Lets `drain` fill the buffer; it returns how much it filled.
+    pub fn fill<E>(&mut self, drain: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<(), E> {
+        self.len = 0;
+        let len = drain(&mut self.bytes)?;
+        assert!(len <= self.bytes.len(), "a drain cannot fill more than the buffer");
+        self.len = len;
+        Ok(())
+    }
+
+    /// The records, packed.
+    pub fn records(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Drops payloads that hold zeros only, in place; returns how many bytes that saved.
+    ///
+    /// # Errors
+    /// If the buffer does not hold whole records. The batch must then be discarded.
+    pub fn elide_zeros(&mut self) -> Result<usize, RecordError> {
+        let mut from = 0;
+        let mut to = 0;
+        while from < self.len {
+            let header = RecordHeader::read(&self.bytes[from..self.len])?;
+            let end = record_end(from, &header, self.len)?;
+            let payload = from + RECORD_HEADER_LEN..end;
+            let elided = match header.zeroed() {
+                Ok(zeroed) if !payload.is_empty() && is_zero(&self.bytes[payload]) => Some(zeroed),
+                _ => None,
+            };
+            if let Some(zeroed) = elided {
+                self.bytes[to..to + RECORD_HEADER_LEN].copy_from_slice(&zeroed.to_bytes());
+                to += RECORD_HEADER_LEN;
+            } else {
+                if from != to {
+                    self.bytes.copy_within(from..end, to);
+                }
+                to += end - from;
+            }
+            from = end;
+        }
+        let saved = self.len - to;
+        self.len = to;
+        Ok(saved)
+    }
+
+    /// The records cut into the payloads of frames.
+    pub fn frames(&self) -> Frames<'_> {
+        Frames { rest: self.records() }
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Payloads of `Records` frames. Ends after the first error.
+#[derive(Clone, Debug)]
+pub struct Frames<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<&'a [u8], RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut len = 0;
+        while len < self.rest.len() {
+            let end = RecordHeader::read(&self.rest[len..])
+                .and_then(|header| record_end(len, &header, self.rest.len()));
+            match end {
+                Err(error) => {
+                    self.rest = &[];
+                    return Some(Err(error));
+                }
+                Ok(end) if end > FRAME_TARGET_LEN && len > 0 => break,
+                Ok(end) => len = end,
+            }
+        }
+        let (frame, rest) = self.rest.split_at(len);
+        self.rest = rest;
+        (!frame.is_empty()).then_some(Ok(frame))
+    }
+}
+
+/// Where the record that begins at `start` ends, if that is not past `limit`.
+fn record_end(start: usize, header: &RecordHeader, limit: usize) -> Result<usize, RecordError> {
+    let end = start + RECORD_HEADER_LEN + header.payload_len();
+    if end <= limit { Ok(end) } else { Err(RecordError::Truncated) }
+}
+
+/// True if all bytes are zero. Looks at a sector at a time: most payloads differ in the first.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(512).all(|sector| sector.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use snapless_wire::id::{EpochId, FileTime, Seq};
+    use snapless_wire::record::{Position, RecordKind, Records};
+
+    /// A record, its payload's sectors each filled with one byte.
+    fn record(kind: RecordKind, seq: u64, sectors: &[u8]) -> Vec<u8> {
+        let at = Position { seq: Seq::new(seq), time: FileTime::new(1), epoch: EpochId::new(1) };
+        if !kind.has_extent() {
+            return RecordHeader::marker(kind, at).unwrap().to_bytes().to_vec();
+        }
+        let len = sectors.len().max(1) as u64 * 512;
+        let mut bytes = RecordHeader::extent(kind, at, 4096, len).unwrap().to_bytes().to_vec();
+        if kind != RecordKind::Unreadable {
+            bytes.extend(sectors.iter().flat_map(|fill| [*fill; 512]));
+        }
+        bytes
+    }
+
+    fn batch(bytes: &[u8]) -> Batch {
+        let mut batch = Batch::new();
+        let filled = batch.fill(|buffer| {
+            buffer[..bytes.len()].copy_from_slice(bytes);
+            Ok::<_, ()>(bytes.len())
+        });
+        assert_eq!(filled, Ok(()));
+        batch
+    }
+
+    #[test]
+    fn only_payloads_of_zeros_are_dropped() {
+        let parts = [
+            record(RecordKind::SessionStart, 1, &[]),
+            record(RecordKind::Block, 2, &[0; 8]),
+            record(RecordKind::Write, 3, &[0, 7]),
+            record(RecordKind::Unreadable, 4, &[0]),
+            record(RecordKind::Resync, 5, &[0]),
+            record(RecordKind::EpochEnd, 6, &[]),
+        ];
+        let mut batch = batch(&parts.concat());
+        assert_eq!(batch.elide_zeros(), Ok(9 * 512));
+        let kept: Vec<_> = Records::new(batch.records()).map(Result::unwrap).collect();
+        let zeros: Vec<_> = kept.iter().map(|record| record.header.is_zero()).collect();
+        assert_eq!(zeros, [false, true, false, false, true, false]);
+        assert_eq!(kept[1].header.extent_len(), 8 * 512);
+        assert_eq!(kept[2].payload[512..], [7; 512]);
+        let order: Vec<_> = kept.iter().map(|record| record.header.seq().get()).collect();
+        assert_eq!(order, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(batch.elide_zeros(), Ok(0), "a second time finds nothing");
+    }
+
+    #[test]
+    fn frames_are_cut_at_records_and_hold_everything() {
+        let long = record(RecordKind::Block, 1, &vec![1; FRAME_TARGET_LEN / 512]);
+        let short = record(RecordKind::Write, 2, &[2]);
+        let bytes = [short.clone(), long.clone(), short.clone(), short.clone()].concat();
+        let batch = batch(&bytes);
+        let frames: Vec<_> = batch.frames().map(Result::unwrap).collect();
+        assert_eq!(
+            frames.iter().map(|frame| frame.len()).collect::<Vec<_>>(),
+            [short.len(), long.len(), 2 * short.len()]
+        );
+        assert!(frames.concat() == bytes);
+    }
+
+    #[test]
+    fn bytes_that_are_no_records_go_nowhere() {
+        let whole = record(RecordKind::Write, 1, &[1]);
+        for bytes in [&whole[..whole.len() - 1], &[0xff; 64][..], &whole[..10]] {
+            assert!(batch(bytes).elide_zeros().is_err());
+            assert!(batch(bytes).frames().any(|frame| frame.is_err()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn expanding_the_elided_records_gives_the_original(
+            payloads in prop::collection::vec(prop::collection::vec(0_u8..2, 1..5), 0..40)
+        ) {
+            let bytes: Vec<u8> = payloads
+                .iter()
+                .zip(1..)
+                .flat_map(|(sectors, seq)| record(RecordKind::Write, seq, sectors))
+                .collect();
+            let mut batch = batch(&bytes);
+            let saved = batch.elide_zeros().unwrap();
+            prop_assert_eq!(batch.records().len() + saved, bytes.len());
+            for ((got, sectors), seq) in
+                Records::new(batch.records()).zip(&payloads).zip(1..)
+            {
+                let got = got.unwrap();
+                let want: Vec<u8> = sectors.iter().flat_map(|fill| [*fill; 512]).collect();
+                prop_assert_eq!(got.header.seq(), Seq::new(seq));
+                prop_assert_eq!(got.header.extent_len(), want.len() as u64);
+                if got.header.is_zero() {
+                    prop_assert!(want.iter().all(|byte| *byte == 0));
+                } else {
+                    prop_assert_eq!(got.payload, &want[..]);
+                }
+            }
+            prop_assert_eq!(Records::new(batch.records()).count(), payloads.len());
+        }
+    }
+}

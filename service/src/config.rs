@@ -1,0 +1,360 @@
+//! The service's configuration: one TOML file.
+//!
+//! ```toml
+//! server = "backup.example.com:4850"
+//!
+//! [[volumes]]
+//! volume = "{71a27cdd-812a-11d0-bec7-08002be2092f}"   # as `mountvol` shows it
+//! block_size = "64 KiB"       # 16 KiB to 4 MiB, a power of two
+//! queue_size = "256 MiB"      # nonpaged memory for the capture queue: 64 MiB to 2 GiB
+//! hold_limit_ms = 200         # how long a write may wait for queue space: 1 to 50000
+//! overflow = "gap"            # or "hold": what to do when the queue stays full
+//! ```
+//!
+//! Rule: every value is checked before the service starts, and a refusal names the file, the key and what
+//! is allowed. Unknown keys are refused: a misspelt setting must not be ignored.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use snapless_client::identity::volume_of_device;
+use snapless_client::{VolumeName, paths};
+use snapless_wire::id::VolumeGuid;
+use snapless_wire::ioctl::{
+    BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, HOLD_LIMIT_MAX_MS, Overflow, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
+};
+
+use crate::size::Size;
+
+/// Bytes of a block where the file says nothing.
+const BLOCK_SIZE_DEFAULT: Size = Size(64 << 10);
+/// Bytes of the capture queue where the file says nothing.
+const QUEUE_SIZE_DEFAULT: Size = Size(256 << 20);
+/// Longest wait for queue space where the file says nothing, in milliseconds.
+const HOLD_LIMIT_DEFAULT_MS: u32 = 200;
+
+/// What the service is to do. Every value has been checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Address of the server, `host:port`.
+    pub server: String,
+    /// Where the service keeps what it remembers.
+    pub state_dir: PathBuf,
+    /// Where the service logs.
+    pub log_dir: PathBuf,
+    /// The volumes to protect; at least one.
+    pub volumes: Vec<VolumeConfig>,
+}
+
+/// One volume to protect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VolumeConfig {
+    /// How to find the volume.
+    pub name: VolumeName,
+    /// GUID under which the server keeps the volume.
+    pub guid: VolumeGuid,
+    /// Bytes of a block.
+    pub block_size: u32,
+    /// Bytes of the capture queue.
+    pub queue_bytes: u64,
+    /// How long a write may wait for queue space, in milliseconds.
+    pub hold_limit_ms: u32,
+    /// What to do when the queue stays full.
+    pub overflow: Overflow,
+}
+
+impl Config {
+    /// Reads and checks the file.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(file)
+            .map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+        Self::parse(file, &text)
+    }
+
+    /// Checks `text`; `file` is named in messages.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let raw: RawConfig = toml::from_str(text).map_err(|source| ConfigError::Toml {
+            file: file.to_owned(),
+            source: Box::new(source),
+        })?;
+        Checker { file }.config(raw)
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error(
+        "the configuration {file} cannot be read: {source}; write it, or name another with --config"
+    )]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The file is no TOML, lacks a key, or has one that is unknown.
+    #[error("the configuration {file} is refused: {source}")]
+    Toml {
+        /// The file.
+        file: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// A value is out of its range.
+    #[error("the configuration {file} is refused: {key} = {found}, allowed is {allowed}")]
+    Value {
+        /// The file.
+        file: PathBuf,
+        /// The key.
+        key: String,
+        /// The value that was found.
+        found: String,
+        /// What is allowed.
+        allowed: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    server: String,
+    state_dir: Option<PathBuf>,
+    log_dir: Option<PathBuf>,
+    #[serde(default)]
+    volumes: Vec<RawVolume>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawVolume {
+    volume: Option<String>,
+    device: Option<String>,
+    block_size: Option<Size>,
+    queue_size: Option<Size>,
+    hold_limit_ms: Option<u64>,
+    overflow: Option<RawOverflow>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawOverflow {
+    Gap,
+    Hold,
+}
+
+/// Checks values on behalf of one file.
+struct Checker<'a> {
+    file: &'a Path,
+}
+
+impl Checker<'_> {
+    fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
+        if !is_address(&raw.server) {
+            let allowed = "host:port, such as \"backup.example.com:4850\" or \"[::1]:4850\"";
+            return Err(self.refuse("server", format!("{:?}", raw.server), allowed));
+        }
+        if raw.volumes.is_empty() {
+            return Err(self.refuse("volumes", "[]", "at least one [[volumes]] section"));
+        }
+        let mut volumes: Vec<VolumeConfig> = Vec::new();
+        for (index, raw) in raw.volumes.iter().enumerate() {
+            let volume = self.volume(&format!("volumes[{index}]"), raw)?;
+            if volumes.iter().any(|other| other.guid == volume.guid) {
+                let key = format!("volumes[{index}]");
+                return Err(self.refuse(&key, volume.name, "each volume once"));
+            }
+            volumes.push(volume);
+        }
+        Ok(Config {
+            server: raw.server,
+            state_dir: raw.state_dir.unwrap_or_else(paths::state_dir),
+            log_dir: raw.log_dir.unwrap_or_else(paths::log_dir),
+            volumes,
+        })
+    }
+
+    fn volume(&self, key: &str, raw: &RawVolume) -> Result<VolumeConfig, ConfigError> {
+        let guid = raw.volume.as_deref().map(|text| self.guid(key, text)).transpose()?;
+        let device = raw.device.as_deref().map(|text| self.device(key, text)).transpose()?;
+        let (name, guid) = match (guid, device) {
+            (Some(guid), None) => (VolumeName::Guid(guid), guid),
+            (Some(guid), Some(device)) => (VolumeName::Device(device), guid),
+            (None, Some(device)) => {
+                let guid = volume_of_device(&device);
+                (VolumeName::Device(device), guid)
+            }
+            (None, None) => {
+                let allowed = "volume = \"{guid}\", device = '\\Device\\…', or both";
+                return Err(self.refuse(key, "neither volume nor device", allowed));
+            }
+        };
+        Ok(VolumeConfig {
+            name,
+            guid,
+            block_size: self.block_size(key, raw.block_size.unwrap_or(BLOCK_SIZE_DEFAULT))?,
+            queue_bytes: self.queue_bytes(key, raw.queue_size.unwrap_or(QUEUE_SIZE_DEFAULT))?,
+            hold_limit_ms: self.hold_limit_ms(key, raw.hold_limit_ms)?,
+            overflow: match raw.overflow {
+                None | Some(RawOverflow::Gap) => Overflow::Gap,
+                Some(RawOverflow::Hold) => Overflow::Hold,
+            },
+        })
+    }
+
+    fn guid(&self, key: &str, text: &str) -> Result<VolumeGuid, ConfigError> {
+        if let Ok(VolumeName::Guid(guid)) = text.parse() {
+            return Ok(guid);
+        }
+        let allowed = "a volume's GUID in braces, as `mountvol` shows it";
+        Err(self.refuse(&format!("{key}.volume"), format!("{text:?}"), allowed))
+    }
+
+    fn device(&self, key: &str, text: &str) -> Result<String, ConfigError> {
+        if let Ok(VolumeName::Device(device)) = text.parse() {
+            return Ok(device);
+        }
+        let allowed = "a device path, such as '\\Device\\HarddiskVolume3'";
+        Err(self.refuse(&format!("{key}.device"), format!("{text:?}"), allowed))
+    }
+
+    fn block_size(&self, key: &str, size: Size) -> Result<u32, ConfigError> {
+        let range = u64::from(BLOCK_SIZE_MIN)..=u64::from(BLOCK_SIZE_MAX);
+        let fits = size.0.is_power_of_two() && range.contains(&size.0);
+        u32::try_from(size.0).ok().filter(|_| fits).ok_or_else(|| {
+            let (min, max) = (Size(*range.start()), Size(*range.end()));
+            let allowed = format!("a power of two from {min} to {max}");
+            self.refuse(&format!("{key}.block_size"), size, allowed)
+        })
+    }
+
+    fn queue_bytes(&self, key: &str, size: Size) -> Result<u64, ConfigError> {
+        if (QUEUE_BYTES_MIN..=QUEUE_BYTES_MAX).contains(&size.0) {
+            return Ok(size.0);
+        }
+        let allowed = format!("{} to {}", Size(QUEUE_BYTES_MIN), Size(QUEUE_BYTES_MAX));
+        Err(self.refuse(&format!("{key}.queue_size"), size, allowed))
+    }
+
+    fn hold_limit_ms(&self, key: &str, value: Option<u64>) -> Result<u32, ConfigError> {
+        let value = value.unwrap_or(HOLD_LIMIT_DEFAULT_MS.into());
+        let fits = |ms: &u32| (1..=HOLD_LIMIT_MAX_MS).contains(ms);
+        u32::try_from(value).ok().filter(fits).ok_or_else(|| {
+            let allowed = format!("1 to {HOLD_LIMIT_MAX_MS}");
+            self.refuse(&format!("{key}.hold_limit_ms"), value, allowed)
+        })
+    }
+
+    fn refuse(&self, key: &str, found: impl ToString, allowed: impl Into<String>) -> ConfigError {
+        ConfigError::Value {
+            file: self.file.to_owned(),
+            key: key.to_owned(),
+            found: found.to_string(),
+            allowed: allowed.into(),
+        }
+    }
+}
+
+/// True for `host:port`; an IPv6 address stands in brackets.
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
+    let plain = !host.is_empty() && !host.contains([':', '[', ']', ' ']);
+    (bracketed || plain) && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GUID: &str = "{71a27cdd-812a-11d0-bec7-08002be2092f}";
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(Path::new("service.toml"), text)
+    }
+
+    fn with(lines: &str) -> Result<Config, ConfigError> {
+        parse(&format!("server = \"s:1\"\n[[volumes]]\nvolume = \"{GUID}\"\n{lines}"))
+    }
+
+    fn refused(lines: &str) -> String {
+        with(lines).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_least_file_gives_the_defaults() {
+        let config = with("").unwrap();
+        let volume = &config.volumes[0];
+        assert_eq!(volume.name.to_string(), GUID);
+        assert_eq!((volume.block_size, volume.queue_bytes), (65_536, 256 << 20));
+        assert_eq!((volume.hold_limit_ms, volume.overflow), (200, Overflow::Gap));
+        assert!(config.state_dir.ends_with("state"));
+    }
+
+    #[test]
+    fn every_setting_is_taken() {
+        let text = "block_size = 131072\nqueue_size = \"64 MiB\"\nhold_limit_ms = 5000\n\
+                    overflow = \"hold\"\ndevice = '\\Device\\X'";
+        let volume = &with(text).unwrap().volumes[0];
+        assert_eq!(volume.name, VolumeName::Device(r"\Device\X".into()));
+        assert_eq!(format!("{{{}}}", volume.guid), GUID);
+        assert_eq!((volume.block_size, volume.queue_bytes), (131_072, 64 << 20));
+        assert_eq!((volume.hold_limit_ms, volume.overflow), (5000, Overflow::Hold));
+    }
+
+    #[test]
+    fn a_device_alone_gets_a_guid_of_its_own() {
+        let text = "server = \"s:1\"\n[[volumes]]\ndevice = '\\Device\\X'";
+        let volume = &parse(text).unwrap().volumes[0];
+        assert_eq!(volume.guid, volume_of_device(r"\Device\X"));
+    }
+
+    #[test]
+    fn a_refusal_names_file_key_and_what_is_allowed() {
+        for (line, key, allowed) in [
+            ("block_size = \"48 KiB\"", "volumes[0].block_size = 48 KiB", "16 KiB to 4 MiB"),
+            ("block_size = 8192", "volumes[0].block_size = 8 KiB", "16 KiB to 4 MiB"),
+            ("queue_size = \"8 GiB\"", "volumes[0].queue_size = 8 GiB", "64 MiB to 2 GiB"),
+            ("hold_limit_ms = 0", "volumes[0].hold_limit_ms = 0", "1 to 50000"),
+            ("hold_limit_ms = 50001", "volumes[0].hold_limit_ms = 50001", "1 to 50000"),
+            ("device = 'C:'", "volumes[0].device = \"C:\"", "device path"),
+        ] {
+            let message = refused(line);
+            for part in ["service.toml", key, allowed] {
+                assert!(message.contains(part), "{line}: {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_values_are_refused_with_their_place() {
+        let message = refused("blocksize = 65536");
+        assert!(message.contains("blocksize") && message.contains("line 4"), "{message}");
+        assert!(refused("overflow = \"wait\"").contains("wait"));
+        assert!(refused("block_size = \"64 KB\"").contains("64 KB"));
+        assert!(refused("block_size = -1").contains("negative"));
+    }
+
+    #[test]
+    fn a_file_that_protects_nothing_or_twice_is_refused() {
+        let volume = format!("[[volumes]]\nvolume = \"{GUID}\"\n");
+        assert!(parse("server = \"s:1\"").unwrap_err().to_string().contains("at least one"));
+        let twice = format!("server = \"s:1\"\n{volume}{volume}");
+        assert!(parse(&twice).unwrap_err().to_string().contains("volumes[1]"));
+        assert!(parse(&volume).is_err(), "no server");
+        assert!(parse("server = \"s:1\"\n[[volumes]]\n").is_err(), "no name");
+    }
+
+    #[test]
+    fn server_addresses_need_host_and_port() {
+        for good in ["s:1", "10.0.0.1:4850", "[::1]:4850"] {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in ["", "s", "s:", ":1", "s:0", "s:70000", "::1:4850", "[]:1", "a b:1"] {
+            assert!(!is_address(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Which session a pipeline serves: one that the driver keeps, or a new one.
+//!
+//! Three have a say. The driver knows what it protects ([`plan`]), the server knows what is durable
+//! ([`judge`]), the service remembers what both once said. Rule RESUME: a session goes on only where
+//! driver and server both still hold their part of it; where one of them does not, a new session begins and the
+//! log says why.
+
+use snapless_client::identity::random_session;
+use snapless_client::{DriverError, DriverPort, Geometry, Volume};
+use snapless_wire::frame::{Hello, Welcome};
+use snapless_wire::id::SessionId;
+use snapless_wire::ioctl::{ABI_VERSION, DeviceName, SessionPhase, StartRequest};
+use zerocopy::little_endian::{U32, U64};
+
+use crate::config::VolumeConfig;
+use crate::state::Remembered;
+
+/// The entry of `device` in the driver's list.
+pub fn find<'a>(
+    volumes: &'a [Volume],
+    device: &DeviceName,
+    config: &VolumeConfig,
+) -> Result<&'a Volume, SessionError> {
+    let volume = volumes
+        .iter()
+        .find(|volume| volume.is(device))
+        .ok_or_else(|| SessionError::NotFiltered(config.name.to_string()))?;
+    if volume.length.is_none() || volume.sector_size.is_none() {
+        return Err(SessionError::Silent(volume.device.clone()));
+    }
+    Ok(volume)
+}
+
+/// How to come by a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Plan {
+    /// Begin a new one.
+    Start,
+    /// Claim the one that the driver keeps.
+    Resume(SessionId),
+    /// Stop the one that could not begin, then begin a new one.
+    Replace(SessionId),
+}
+
+/// What the driver's state asks for.
+pub fn plan(volume: &Volume) -> Result<Plan, SessionError> {
+    match (volume.phase, volume.session) {
+        (_, None) | (SessionPhase::None, _) => Ok(Plan::Start),
+        (SessionPhase::Detached, Some(session)) => Ok(Plan::Resume(session)),
+        (SessionPhase::Failed, Some(session)) => Ok(Plan::Replace(session)),
+        (_, Some(session)) => Err(SessionError::Claimed { device: volume.device.clone(), session }),
+    }
+}
+
+/// A session that this port has claimed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// The session.
+    pub session: SessionId,
+    /// What it protects.
+    pub geometry: Geometry,
+    /// True if it began before this claim.
+    pub resumed: bool,
+}
+
+impl Claim {
+    /// Carries out the plan.
+    pub fn take(
+        port: &dyn DriverPort,
+        plan: Plan,
+        device: &DeviceName,
+        config: &VolumeConfig,
+    ) -> Result<Self, DriverError> {
+        match plan {
+            Plan::Resume(session) => {
+                Ok(Self { session, geometry: port.resume(session)?, resumed: true })
+            }
+            Plan::Start => Self::start(port, device, config),
+            Plan::Replace(session) => {
+                port.stop(session)?;
+                Self::start(port, device, config)
+            }
+        }
+    }
+
+    /// How the claim is announced to the server.
+    pub fn hello(&self, config: &VolumeConfig) -> Hello {
+        Hello {
+            volume: config.guid,
+            session: self.session,
+            length: U64::new(self.geometry.length),
+            sector_size: U32::new(self.geometry.sector_size),
+            block_size: U32::new(self.geometry.block_size),
+        }
+    }
+
+    fn start(
+        port: &dyn DriverPort,
+        device: &DeviceName,
+        config: &VolumeConfig,
+    ) -> Result<Self, DriverError> {
+        let session = random_session();
+        let geometry = port.start(&start_request(session, device, config))?;
+        Ok(Self { session, geometry, resumed: false })
+    }
+}
+
+/// What the server's welcome means for the claim.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Stream.
+    GoOn,
+    /// The server does not hold its part: stop the session and begin a new one.
+    StartOver(Reason),
+}
+
+/// Why a session cannot go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// Nothing of the session is durable at the server.
+    Unknown,
+    /// Less of it is durable than was acknowledged before.
+    Lost {
+        /// Last durable epoch now.
+        durable: u64,
+        /// An epoch that was acknowledged before.
+        acknowledged: u64,
+    },
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("the server holds nothing of it"),
+            Self::Lost { durable, acknowledged } => write!(
+                f,
+                "the server holds it up to epoch {durable} only, but had acknowledged epoch \
+                 {acknowledged}: was its repository put back to an older state?"
+            ),
+        }
+    }
+}
+
+/// Compares the server's welcome with what is known here.
+///
+/// A session of which nothing is durable is begun anew even if it is only just resumed: the records that held its
+/// t0 content are lost, so the base image could never be had.
+pub fn judge(claim: &Claim, remembered: Option<&Remembered>, welcome: &Welcome) -> Verdict {
+    let durable = welcome.durable_epoch.get();
+    if !claim.resumed {
+        return Verdict::GoOn;
+    }
+    if durable == 0 {
+        return Verdict::StartOver(Reason::Unknown);
+    }
+    match remembered.filter(|state| state.session == claim.session) {
+        Some(state) if durable < state.acknowledged_epoch => {
+            Verdict::StartOver(Reason::Lost { durable, acknowledged: state.acknowledged_epoch })
+        }
+        _ => Verdict::GoOn,
+    }
+}
+
+/// Why there is no session to serve.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The driver is not in the volume's stack.
+    #[error(
+        "the driver does not sit on volume {0}: restart the machine if the driver was installed since \
+         the last start, and compare with `snapless volumes`"
+    )]
+    NotFiltered(String),
+    /// The volume tells neither its length nor its sector size.
+    #[error("volume {0} does not answer: is it online and unlocked?")]
+    Silent(String),
+    /// Another program serves the session.
+    #[error("another program has claimed session {session} on {device}")]
+    Claimed {
+        /// The volume's device.
+        device: String,
+        /// The session.
+        session: SessionId,
+    },
+}
+
+fn start_request(session: SessionId, device: &DeviceName, config: &VolumeConfig) -> StartRequest {
+    StartRequest {
+        version: U32::new(ABI_VERSION),
+        block_size: U32::new(config.block_size),
+        session,
+        device: *device,
+        queue_bytes: U64::new(config.queue_bytes),
+        hold_limit_ms: U32::new(config.hold_limit_ms),
+        overflow: U32::new(config.overflow as u32),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snapless_client::VolumeName;
+    use snapless_wire::id::{EpochId, Seq, VolumeGuid};
+    use snapless_wire::ioctl::Overflow;
+
+    const SESSION: SessionId = SessionId([5; 16]);
+    const DEVICE: &str = r"\Device\HarddiskVolume3";
+
+    fn volume(phase: SessionPhase, session: Option<SessionId>) -> Volume {
+        let device = DEVICE.to_owned();
+        Volume { device, length: Some(1 << 30), sector_size: Some(512), phase, session }
+    }
+
+    fn config() -> VolumeConfig {
+        VolumeConfig {
+            name: VolumeName::Device(DEVICE.into()),
+            guid: VolumeGuid([1; 16]),
+            block_size: 128 << 10,
+            queue_bytes: 64 << 20,
+            hold_limit_ms: 300,
+            overflow: Overflow::Hold,
+        }
+    }
+
+    fn name(text: &str) -> DeviceName {
+        DeviceName::new(text.encode_utf16()).unwrap()
+    }
+
+    fn welcome(epoch: u64) -> Welcome {
+        Welcome { durable_epoch: EpochId::new(epoch), durable_seq: Seq::new(epoch * 10) }
+    }
+
+    fn claim(resumed: bool) -> Claim {
+        let geometry = Geometry { length: 1 << 30, sector_size: 512, block_size: 65_536 };
+        Claim { session: SESSION, geometry, resumed }
+    }
+
+    #[test]
+    fn the_drivers_phase_decides_between_start_and_resume() {
+        use SessionPhase::{Detached, Failed, FirstSync, Gap, Live, None as NoSession, Resync};
+        assert_eq!(plan(&volume(NoSession, None)), Ok(Plan::Start));
+        assert_eq!(plan(&volume(Detached, Some(SESSION))), Ok(Plan::Resume(SESSION)));
+        assert_eq!(plan(&volume(Failed, Some(SESSION))), Ok(Plan::Replace(SESSION)));
+        for phase in [SessionPhase::Starting, FirstSync, Live, Gap, Resync] {
+            let error = plan(&volume(phase, Some(SESSION))).unwrap_err();
+            assert!(matches!(error, SessionError::Claimed { .. }), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_volume_that_is_absent_or_silent_is_named() {
+        let mut volumes = [volume(SessionPhase::None, None)];
+        assert!(find(&volumes, &name(r"\device\harddiskvolume3"), &config()).is_ok());
+        let error = find(&volumes, &name(r"\Device\Other"), &config()).unwrap_err();
+        assert_eq!(error, SessionError::NotFiltered(DEVICE.into()));
+        volumes[0].length = None;
+        let error = find(&volumes, &name(DEVICE), &config()).unwrap_err();
+        assert_eq!(error, SessionError::Silent(DEVICE.into()));
+    }
+
+    #[test]
+    fn the_start_request_carries_the_configuration() {
+        let request = start_request(SESSION, &name(DEVICE), &config());
+        let settings = request.settings().unwrap();
+        assert_eq!((settings.session, settings.block_shift), (SESSION, 17));
+        assert_eq!((settings.queue_bytes, settings.hold_limit_ms), (64 << 20, 300));
+        assert_eq!(settings.overflow, Overflow::Hold);
+    }
+
+    #[test]
+    fn a_session_goes_on_only_where_the_server_holds_its_part() {
+        let volume = VolumeGuid([1; 16]);
+        let state = Remembered::new(volume, SESSION).acknowledged(8);
+        let other = Remembered::new(volume, SessionId([6; 16])).acknowledged(8);
+        assert_eq!(judge(&claim(false), None, &welcome(0)), Verdict::GoOn);
+        assert_eq!(
+            judge(&claim(true), Some(&state), &welcome(0)),
+            Verdict::StartOver(Reason::Unknown)
+        );
+        assert_eq!(
+            judge(&claim(true), Some(&state), &welcome(7)),
+            Verdict::StartOver(Reason::Lost { durable: 7, acknowledged: 8 })
+        );
+        assert_eq!(judge(&claim(true), Some(&state), &welcome(8)), Verdict::GoOn);
+        assert_eq!(judge(&claim(true), Some(&other), &welcome(1)), Verdict::GoOn);
+        assert_eq!(judge(&claim(true), None, &welcome(1)), Verdict::GoOn);
+    }
+}

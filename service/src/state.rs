@@ -1,0 +1,150 @@
+//! What the service remembers of a volume's session across restarts: one small JSON file.
+//!
+//! Rule: a file is whole or it is not there. One that cannot be read is put aside, not guessed at: the driver
+//! knows the session too, and the server has the last word on what is durable.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use snapless_client::identity::{session_text, volume_text};
+use snapless_client::report::{Durability, replace};
+use snapless_wire::id::{SessionId, VolumeGuid};
+
+/// Version of the file.
+const STATE_VERSION: u32 = 1;
+
+/// The session that the service protects a volume with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remembered {
+    /// The file's version.
+    version: u32,
+    /// The volume.
+    #[serde(with = "volume_text")]
+    pub volume: VolumeGuid,
+    /// Its session.
+    #[serde(with = "session_text")]
+    pub session: SessionId,
+    /// An epoch that the server said was durable; there may be later ones.
+    pub acknowledged_epoch: u64,
+}
+
+impl Remembered {
+    /// A session of which nothing is durable yet, as far as is known.
+    pub fn new(volume: VolumeGuid, session: SessionId) -> Self {
+        Self { version: STATE_VERSION, volume, session, acknowledged_epoch: 0 }
+    }
+
+    /// The same, with an epoch that is known to be durable.
+    #[must_use]
+    pub fn acknowledged(self, epoch: u64) -> Self {
+        Self { acknowledged_epoch: epoch, ..self }
+    }
+}
+
+/// Where a volume's session is remembered.
+#[derive(Clone, Debug)]
+pub struct SessionStore {
+    file: PathBuf,
+    volume: VolumeGuid,
+}
+
+impl SessionStore {
+    /// The place for `volume` in `state_dir`.
+    pub fn new(state_dir: &Path, volume: VolumeGuid) -> Self {
+        Self { file: state_dir.join(format!("{volume}.session.json")), volume }
+    }
+
+    /// What was remembered last; `None` if there is nothing, or nothing that can be read.
+    pub fn load(&self) -> Result<Option<Remembered>, StateError> {
+        let text = match fs::read(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|source| self.failed("read", source))?,
+        };
+        match serde_json::from_slice::<Remembered>(&text) {
+            Ok(state) if state.version == STATE_VERSION && state.volume == self.volume => {
+                Ok(Some(state))
+            }
+            Ok(state) => {
+                let why = format!("it is of version {} and volume {}", state.version, state.volume);
+                self.put_aside(&why)
+            }
+            Err(error) => self.put_aside(&error.to_string()),
+        }
+    }
+
+    /// Remembers `state`; when this returns it has reached the disk.
+    pub fn save(&self, state: &Remembered) -> Result<(), StateError> {
+        let text = serde_json::to_vec_pretty(state)
+            .map_err(|source| self.failed("write", source.into()))?;
+        replace(&self.file, &text, Durability::Synced)
+            .map_err(|source| self.failed("write", source))
+    }
+
+    /// Forgets the session.
+    pub fn forget(&self) -> Result<(), StateError> {
+        match fs::remove_file(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|source| self.failed("remove", source)),
+        }
+    }
+
+    fn put_aside(&self, why: &str) -> Result<Option<Remembered>, StateError> {
+        let aside = self.file.with_extension("unreadable");
+        log::warn!("{} is put aside as {}: {why}", self.file.display(), aside.display());
+        fs::rename(&self.file, &aside).map_err(|source| self.failed("put aside", source))?;
+        Ok(None)
+    }
+
+    fn failed(&self, verb: &'static str, source: io::Error) -> StateError {
+        StateError { verb, file: self.file.clone(), source }
+    }
+}
+
+/// The memory of a session cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {verb} {file}: {source}; check the disk and the folder's permissions")]
+pub struct StateError {
+    verb: &'static str,
+    file: PathBuf,
+    source: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VOLUME: VolumeGuid = VolumeGuid([7; 16]);
+
+    fn state() -> Remembered {
+        Remembered::new(VOLUME, SessionId([9; 16])).acknowledged(5)
+    }
+
+    #[test]
+    fn what_was_saved_is_remembered_until_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SessionStore::new(folder.path(), VOLUME);
+        assert_eq!(store.load().unwrap(), None);
+        store.save(&Remembered::new(VOLUME, SessionId([1; 16]))).unwrap();
+        store.save(&state()).unwrap();
+        assert_eq!(SessionStore::new(folder.path(), VOLUME).load().unwrap(), Some(state()));
+        store.forget().unwrap();
+        store.forget().unwrap();
+        assert_eq!(store.load().unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_is_put_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SessionStore::new(folder.path(), VOLUME);
+        let other = Remembered { version: 2, ..state() };
+        for text in [b"{".to_vec(), serde_json::to_vec(&other).unwrap()] {
+            fs::write(&store.file, &text).unwrap();
+            assert_eq!(store.load().unwrap(), None);
+            assert_eq!(fs::read(store.file.with_extension("unreadable")).unwrap(), text);
+            assert!(!store.file.exists());
+        }
+    }
+}

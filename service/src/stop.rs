@@ -1,0 +1,69 @@
+//! The request to stop, seen by every thread of the service.
+//!
+//! Rule: nobody sleeps through it: every wait of the service that may last is a wait here.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Set once; never taken back. Clones are the same signal.
+#[derive(Clone, Default, Debug)]
+pub struct StopSignal(Arc<Inner>);
+
+#[derive(Default, Debug)]
+struct Inner {
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl StopSignal {
+    /// A signal that is not set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks everybody to stop.
+    pub fn set(&self) {
+        // A flag has no half-changed state that a panic could leave behind.
+        *self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.changed.notify_all();
+    }
+
+    /// True once somebody has asked.
+    pub fn is_set(&self) -> bool {
+        *self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until somebody asks.
+    pub fn wait(&self) {
+        let stopped = self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.0.changed.wait_while(stopped, |stopped| !*stopped);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits for `time` or until somebody asks; true in the second case.
+    pub fn wait_for(&self, time: Duration) -> bool {
+        let stopped = self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.0.changed.wait_timeout_while(stopped, time, |stopped| !*stopped);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn setting_the_signal_ends_every_wait() {
+        let signal = StopSignal::new();
+        assert!(!signal.wait_for(Duration::from_millis(1)));
+        let waiter = thread::spawn({
+            let signal = signal.clone();
+            move || signal.wait_for(Duration::from_secs(60))
+        });
+        signal.set();
+        assert!(waiter.join().unwrap());
+        signal.wait();
+        assert!(signal.is_set());
+    }
+}

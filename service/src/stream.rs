@@ -1,0 +1,254 @@
+//! The stream of one claimed session over one link: drain, send, acknowledge.
+//!
+//! ```text
+//!   driver ── drain thread ──▶ two batches ──▶ send thread ──▶ server
+//!   driver ◀──────────── receive thread: acknowledgements ◀── server
+//! ```
+//!
+//! Two batches circulate, so that one is drained while the other is sent; when the server is slow both are
+//! full, nothing is drained, and the driver's queue takes it from there (rule HANG).
+//!
+//! Rule: records leave in the order in which the driver gave them, each once. Whatever ends the
+//! stream ends all three threads; the caller then closes the port, and the driver marks what was not
+//! acknowledged (rule LOSS).
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use snapless_client::{DriverError, DriverPort};
+use snapless_wire::frame::FrameKind;
+use snapless_wire::id::{Seq, SessionId};
+use snapless_wire::record::RecordError;
+
+use crate::batch::Batch;
+use crate::counters::Counters;
+use crate::stop::StopSignal;
+use crate::transport::{FrameReceiver, FrameSender, Link, LinkCloser, LinkError, Message};
+
+/// Batches in circulation: one being drained, one being sent.
+const BATCHES: usize = 2;
+/// How often the stream looks whether it is to stop, and whether a flush is done.
+const TICK: Duration = Duration::from_millis(50);
+/// How often the caller is told the time, to save what it remembers.
+const SAVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Why a stream ended without an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StreamEnd {
+    /// The service was asked to stop. `flushed` tells whether all that was captured by then is durable.
+    Stopped {
+        /// All of it is durable.
+        flushed: bool,
+    },
+    /// The session is over: an administrator stopped it, or its volume is gone.
+    SessionEnded,
+}
+
+/// Why a stream broke.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The driver failed.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The link failed, or the server refused.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// What was drained are no records.
+    #[error("the driver handed over what are no records: {0}")]
+    Records(RecordError),
+    /// A thread ended that should not have.
+    #[error("a bug ended the stream; the lines above say where. Please report it")]
+    Panicked,
+}
+
+/// What a stream runs between, and on whose behalf.
+pub struct Stream<'a> {
+    /// The port that has claimed the session.
+    pub port: &'a dyn DriverPort,
+    /// The session.
+    pub session: SessionId,
+    /// Where it is counted.
+    pub counters: &'a Counters,
+    /// When to stop.
+    pub stop: &'a StopSignal,
+    /// How long the queue may be flushed for when stopping, or when the session has ended.
+    pub flush_limit: Duration,
+}
+
+impl Stream<'_> {
+    /// Streams over `link` until something ends it; calls `save` now and then.
+    pub fn run(&self, link: Link, mut save: impl FnMut()) -> Result<StreamEnd, StreamError> {
+        let (events, happened) = mpsc::channel();
+        let (empty_in, empty_out) = mpsc::sync_channel(BATCHES);
+        let (full_in, full_out) = mpsc::sync_channel(BATCHES);
+        for _ in 0..BATCHES {
+            // Cannot fail: the receiver is above, and there is room for every batch.
+            let _sent = empty_in.send(Batch::new());
+        }
+        let Link { sender, receiver, closer } = link;
+        thread::scope(|scope| {
+            let (drained, sent, received) = (events.clone(), events.clone(), events);
+            // Each thread drops its ends of the channels after it has reported: whoever finds a
+            // channel closed can be sure that the reason is on its way.
+            scope.spawn(move || {
+                report(&drained, || Event::Drain(self.drain(&empty_out, &full_in)));
+            });
+            scope.spawn(move || {
+                report(&sent, || Event::Send(self.send(sender, &full_out, &empty_in)));
+            });
+            scope.spawn(move || report(&received, || Event::Receive(self.receive(receiver))));
+            let end = self.watch(&happened, &mut save);
+            self.halt(&closer);
+            end
+        })
+    }
+
+    /// Waits for what ends the stream.
+    fn watch(
+        &self,
+        happened: &Receiver<Event>,
+        save: &mut impl FnMut(),
+    ) -> Result<StreamEnd, StreamError> {
+        let mut flush: Option<Flush> = None;
+        let mut last_words: Option<Instant> = None;
+        let mut saved = Instant::now();
+        loop {
+            match happened.recv_timeout(TICK) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Event::Drain(Err(DriverError::SessionEnded(_)))) => {
+                    last_words = Some(Instant::now() + self.flush_limit);
+                }
+                // What is left is sent; the server closes when it has stored it.
+                Ok(Event::Send(Ok(()))) if last_words.is_some() => {}
+                Ok(Event::Send(_) | Event::Receive(_)) if last_words.is_some() => {
+                    return Ok(StreamEnd::SessionEnded);
+                }
+                Ok(Event::Drain(Err(error))) => return Err(error.into()),
+                Ok(Event::Send(Err(error)) | Event::Receive(Err(error))) => return Err(error),
+                Ok(Event::Receive(Ok(()))) => return Err(LinkError::Closed.into()),
+                // Both end so only after something else has ended the stream.
+                Ok(Event::Drain(Ok(())) | Event::Send(Ok(())) | Event::Panicked)
+                | Err(RecvTimeoutError::Disconnected) => return Err(StreamError::Panicked),
+            }
+            let now = Instant::now();
+            if last_words.is_some_and(|limit| now >= limit) {
+                return Ok(StreamEnd::SessionEnded);
+            }
+            if self.stop.is_set() {
+                let flush = match &mut flush {
+                    Some(flush) => flush,
+                    none => none.insert(self.begin_flush(now)?),
+                };
+                if let Some(flushed) = flush.is_over(now, self.counters) {
+                    return Ok(StreamEnd::Stopped { flushed });
+                }
+            }
+            if now.duration_since(saved) >= SAVE_INTERVAL {
+                saved = now;
+                save();
+            }
+        }
+    }
+
+    /// Everything that the driver has numbered by now is to become durable.
+    fn begin_flush(&self, now: Instant) -> Result<Flush, DriverError> {
+        match self.port.status(self.session) {
+            Ok(status) => Ok(Flush { target: status.last_seq, limit: now + self.flush_limit }),
+            // The drain will say so too; there is nothing left to wait for.
+            Err(DriverError::SessionEnded(_) | DriverError::NotFound(_)) => {
+                Ok(Flush { target: Seq::new(0), limit: now })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends all three threads, wherever they wait.
+    fn halt(&self, closer: &LinkCloser) {
+        self.port.cancel();
+        closer.close();
+    }
+
+    fn drain(&self, empty: &Receiver<Batch>, full: &SyncSender<Batch>) -> Result<(), DriverError> {
+        while let Ok(mut batch) = empty.recv() {
+            match batch.fill(|buffer| self.port.drain(buffer)) {
+                Ok(()) => self.counters.drained(batch.records().len()),
+                Err(DriverError::Cancelled(_)) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            if full.send(batch).is_err() {
+                break;
+            }
+        }
+        // The send thread is gone and says why.
+        Ok(())
+    }
+
+    fn send(
+        &self,
+        mut sender: FrameSender,
+        full: &Receiver<Batch>,
+        empty: &SyncSender<Batch>,
+    ) -> Result<(), StreamError> {
+        while let Ok(mut batch) = full.recv() {
+            self.counters.elided(batch.elide_zeros().map_err(StreamError::Records)?);
+            for frame in batch.frames() {
+                let frame = frame.map_err(StreamError::Records)?;
+                self.counters.sent(sender.send(FrameKind::Records, frame)?);
+            }
+            // If the drain thread is gone, so is the other end of `full`, after what it still holds.
+            let _gone = empty.send(batch);
+        }
+        Ok(sender.finish()?)
+    }
+
+    fn receive(&self, mut receiver: FrameReceiver) -> Result<(), StreamError> {
+        while let Some(message) = receiver.receive()? {
+            match message {
+                Message::Acknowledge(acknowledge) => {
+                    // Durable is durable, even if the driver has ended the session meanwhile.
+                    self.counters.acknowledged(acknowledge);
+                    match self.port.acknowledge(acknowledge.epoch) {
+                        Ok(()) | Err(DriverError::SessionEnded(_)) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Message::Refused(text) => return Err(LinkError::Refused(text).into()),
+                Message::Welcome(_) => {
+                    return Err(LinkError::OutOfPlace(FrameKind::Welcome).into());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a thread has ended.
+enum Event {
+    Drain(Result<(), DriverError>),
+    Send(Result<(), StreamError>),
+    Receive(Result<(), StreamError>),
+    Panicked,
+}
+
+/// Runs a thread's work and reports its end, even if it panics.
+fn report(to: &Sender<Event>, work: impl FnOnce() -> Event) {
+    let event = panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(Event::Panicked);
+    // Nobody listens any more once the stream has ended for another reason.
+    let _unheard = to.send(event);
+}
+
+/// A flush under way.
+struct Flush {
+    target: Seq,
+    limit: Instant,
+}
+
+impl Flush {
+    /// Whether everything became durable; `None` while there is still time for it.
+    fn is_over(&self, now: Instant, counters: &Counters) -> Option<bool> {
+        let flushed = counters.last_acknowledged().seq >= self.target;
+        (flushed || now >= self.limit).then_some(flushed)
+    }
+}

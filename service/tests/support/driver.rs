@@ -1,0 +1,327 @@
+//! A driver in memory: one volume, at most one session, claims by handle as the real one has them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use snapless_client::error::Call;
+use snapless_client::{
+    Driver, DriverError, DriverPort, Geometry, SessionStatus, Volume, VolumeName,
+};
+use snapless_wire::id::{EpochId, FileTime, Seq, SessionId, VolumeGuid};
+use snapless_wire::ioctl::{DRAIN_BUFFER_MIN, DeviceName, SessionPhase, StartRequest, StatusReply};
+use snapless_wire::record::{Position, RecordHeader, RecordKind};
+use zerocopy::FromZeros;
+use zerocopy::little_endian::{U32, U64};
+
+const LENGTH: u64 = 1 << 30;
+
+/// What the driver saw, in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Seen {
+    Opened,
+    Closed,
+    Started(SessionId),
+    Resumed(SessionId),
+    Stopped(SessionId),
+    Acknowledged(u64),
+}
+
+pub struct FakeDriver {
+    device: String,
+    state: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    present: bool,
+    next_port: u64,
+    session: Option<Session>,
+    seen: Vec<Seen>,
+}
+
+struct Session {
+    id: SessionId,
+    claimant: Option<u64>,
+    queue: VecDeque<Vec<u8>>,
+    last_seq: u64,
+    epoch: u64,
+    acknowledged: u64,
+}
+
+impl FakeDriver {
+    pub fn new(device: &str) -> Arc<Self> {
+        let state = State { present: true, next_port: 1, session: None, seen: Vec::new() };
+        let state = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        Arc::new(Self { device: device.to_owned(), state })
+    }
+
+    /// Loads or unloads the driver.
+    pub fn set_present(&self, present: bool) {
+        self.state.lock().present = present;
+    }
+
+    /// Captures a write of `sectors`, each filled with one byte; returns its number. A detached session
+    /// captures nothing: the number is then that of the last record.
+    pub fn write(&self, offset: u64, sectors: &[u8]) -> u64 {
+        let payload: Vec<u8> = sectors.iter().flat_map(|fill| [*fill; 512]).collect();
+        self.state.change(|state| {
+            let session = state.session.as_mut().expect("a session to write to");
+            if session.claimant.is_none() {
+                return session.last_seq;
+            }
+            let header = RecordHeader::extent(
+                RecordKind::Write,
+                session.next(),
+                offset,
+                payload.len() as u64,
+            )
+            .unwrap();
+            session.queue.push_back([&header.to_bytes()[..], &payload].concat());
+            session.last_seq
+        })
+    }
+
+    /// Ends the epoch, if the session is claimed; returns the last record's number.
+    pub fn end_epoch(&self) -> u64 {
+        self.state.change(|state| {
+            let session = state.session.as_mut().expect("a session with an epoch");
+            if session.claimant.is_some() {
+                session.marker(RecordKind::EpochEnd);
+                session.epoch += 1;
+            }
+            session.last_seq
+        })
+    }
+
+    /// Puts bytes that are no records where records are expected.
+    pub fn corrupt(&self) {
+        self.state.change(|state| {
+            state.session.as_mut().unwrap().queue.push_back(vec![0xee; 100]);
+        });
+    }
+
+    /// Stops the session, as an administrator would.
+    pub fn stop_session(&self) {
+        self.state.change(|state| state.session = None);
+    }
+
+    pub fn session(&self) -> Option<SessionId> {
+        self.state.lock().session.as_ref().map(|session| session.id)
+    }
+
+    /// Bytes that nobody has drained.
+    pub fn queued(&self) -> usize {
+        let state = self.state.lock();
+        state.session.as_ref().map_or(0, |s| s.queue.iter().map(Vec::len).sum())
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.lock().seen.clone()
+    }
+}
+
+impl Session {
+    fn next(&mut self) -> Position {
+        self.last_seq += 1;
+        Position {
+            seq: Seq::new(self.last_seq),
+            time: FileTime::new(1_000 + self.last_seq),
+            epoch: EpochId::new(self.epoch),
+        }
+    }
+
+    fn marker(&mut self, kind: RecordKind) {
+        let header = RecordHeader::marker(kind, self.next()).unwrap();
+        self.queue.push_back(header.to_bytes().to_vec());
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.changed.notify_all();
+        result
+    }
+}
+
+impl Driver for FakeDriver {
+    fn open(&self) -> Result<Box<dyn DriverPort>, DriverError> {
+        let mut state = self.state.lock();
+        if !state.present {
+            return Err(DriverError::Absent);
+        }
+        let id = state.next_port;
+        state.next_port += 1;
+        state.seen.push(Seen::Opened);
+        drop(state);
+        let (device, shared) = (self.device.clone(), Arc::clone(&self.state));
+        Ok(Box::new(FakePort { id, device, shared, cancelled: Mutex::new(false) }))
+    }
+
+    fn device_of(&self, name: &VolumeName) -> Result<DeviceName, DriverError> {
+        DeviceName::new(name.to_string().encode_utf16())
+            .ok_or_else(|| DriverError::NoSuchVolume(name.to_string()))
+    }
+
+    fn guid_of(&self, _device: &DeviceName) -> Result<Option<VolumeGuid>, DriverError> {
+        Ok(None)
+    }
+}
+
+struct FakePort {
+    id: u64,
+    device: String,
+    shared: Arc<Shared>,
+    cancelled: Mutex<bool>,
+}
+
+impl FakePort {
+    fn geometry(block_size: u32) -> Geometry {
+        Geometry { length: LENGTH, sector_size: 512, block_size }
+    }
+}
+
+impl DriverPort for FakePort {
+    fn list(&self) -> Result<Vec<Volume>, DriverError> {
+        let state = self.shared.lock();
+        let session = state.session.as_ref();
+        let phase = match session {
+            None => SessionPhase::None,
+            Some(session) if session.claimant.is_none() => SessionPhase::Detached,
+            Some(_) => SessionPhase::FirstSync,
+        };
+        Ok(vec![Volume {
+            device: self.device.clone(),
+            length: Some(LENGTH),
+            sector_size: Some(512),
+            phase,
+            session: session.map(|session| session.id),
+        }])
+    }
+
+    fn start(&self, request: &StartRequest) -> Result<Geometry, DriverError> {
+        let settings = request.settings().expect("a sound request");
+        self.shared.change(|state| {
+            if state.session.is_some() {
+                return Err(DriverError::Busy(Call::Start));
+            }
+            let mut session = Session {
+                id: settings.session,
+                claimant: Some(self.id),
+                queue: VecDeque::new(),
+                last_seq: 0,
+                epoch: 1,
+                acknowledged: 0,
+            };
+            session.marker(RecordKind::SessionStart);
+            state.session = Some(session);
+            state.seen.push(Seen::Started(settings.session));
+            Ok(Self::geometry(1 << settings.block_shift))
+        })
+    }
+
+    fn resume(&self, id: SessionId) -> Result<Geometry, DriverError> {
+        self.shared.change(|state| match &mut state.session {
+            Some(session) if session.id == id && session.claimant.is_none() => {
+                session.claimant = Some(self.id);
+                session.marker(RecordKind::GapBegin);
+                state.seen.push(Seen::Resumed(id));
+                Ok(Self::geometry(64 << 10))
+            }
+            Some(session) if session.id == id => Err(DriverError::Busy(Call::Resume)),
+            _ => Err(DriverError::NotFound(Call::Resume)),
+        })
+    }
+
+    fn drain(&self, buffer: &mut [u8]) -> Result<usize, DriverError> {
+        assert!(buffer.len() >= DRAIN_BUFFER_MIN);
+        let mut state = self.shared.lock();
+        loop {
+            if *self.cancelled.lock().unwrap() {
+                return Err(DriverError::Cancelled(Call::Drain));
+            }
+            let Some(session) = &mut state.session else {
+                return Err(DriverError::SessionEnded(Call::Drain));
+            };
+            assert_eq!(session.claimant, Some(self.id), "only the claimant drains");
+            let mut len = 0;
+            while let Some(record) = session.queue.front() {
+                if len + record.len() > buffer.len() {
+                    break;
+                }
+                buffer[len..len + record.len()].copy_from_slice(record);
+                len += record.len();
+                session.queue.pop_front();
+            }
+            if len > 0 {
+                return Ok(len);
+            }
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn acknowledge(&self, epoch: EpochId) -> Result<(), DriverError> {
+        self.shared.change(|state| {
+            let session =
+                state.session.as_mut().ok_or(DriverError::SessionEnded(Call::Acknowledge))?;
+            assert_eq!(session.claimant, Some(self.id), "only the claimant acknowledges");
+            assert!(epoch.get() > session.acknowledged, "epochs are acknowledged once, in order");
+            session.acknowledged = epoch.get();
+            state.seen.push(Seen::Acknowledged(epoch.get()));
+            Ok(())
+        })
+    }
+
+    fn status(&self, id: SessionId) -> Result<SessionStatus, DriverError> {
+        let state = self.shared.lock();
+        let session = state
+            .session
+            .as_ref()
+            .filter(|session| session.id == id)
+            .ok_or(DriverError::NotFound(Call::Status))?;
+        let mut reply = StatusReply::new_zeroed();
+        reply.phase = U32::new(SessionPhase::FirstSync as u32);
+        reply.length = U64::new(LENGTH);
+        reply.last_seq = Seq::new(session.last_seq);
+        SessionStatus::parse(&reply)
+    }
+
+    fn stop(&self, id: SessionId) -> Result<(), DriverError> {
+        self.shared.change(|state| {
+            if state.session.as_ref().is_none_or(|session| session.id != id) {
+                return Err(DriverError::NotFound(Call::Stop));
+            }
+            state.session = None;
+            state.seen.push(Seen::Stopped(id));
+            Ok(())
+        })
+    }
+
+    fn cancel(&self) {
+        *self.cancelled.lock().unwrap() = true;
+        // Under the state's lock, so that a drain between its check and its wait is not missed.
+        self.shared.change(|_| ());
+    }
+}
+
+impl Drop for FakePort {
+    fn drop(&mut self) {
+        self.shared.change(|state| {
+            if let Some(session) = &mut state.session
+                && session.claimant == Some(self.id)
+            {
+                session.claimant = None;
+                session.queue.clear();
+            }
+            state.seen.push(Seen::Closed);
+        });
+    }
+}

@@ -1,0 +1,122 @@
+//! A bench for pipelines: a driver and a server that keep their sides of the contracts in
+//! `snapless_wire`, in memory and over real TCP, and write down what happened.
+
+pub mod driver;
+pub mod server;
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use snapless_client::VolumeName;
+use snapless_service::backoff::BackoffLimits;
+use snapless_service::config::VolumeConfig;
+use snapless_service::counters::Counters;
+use snapless_service::pipeline::{Limits, Pipeline};
+use snapless_service::state::SessionStore;
+use snapless_service::stop::StopSignal;
+use snapless_service::transport::LinkLimits;
+use snapless_wire::id::VolumeGuid;
+use snapless_wire::ioctl::Overflow;
+use tempfile::TempDir;
+
+use driver::FakeDriver;
+use server::FakeServer;
+
+pub const DEVICE: &str = r"\Device\HarddiskVolume3";
+pub const VOLUME: VolumeGuid = VolumeGuid([7; 16]);
+
+/// Everything that a pipeline needs, and the means to look at it.
+pub struct Bench {
+    pub driver: Arc<FakeDriver>,
+    pub server: FakeServer,
+    folder: TempDir,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { driver: FakeDriver::new(DEVICE), server: FakeServer::new(), folder }
+    }
+
+    /// Starts a pipeline, as a start of the service would.
+    pub fn start(&self) -> Running {
+        let counters = Arc::new(Counters::new(VOLUME, self.server.address()));
+        let stop = StopSignal::new();
+        let pipeline = Pipeline {
+            config: config(),
+            server: self.server.address().to_owned(),
+            driver: Arc::clone(&self.driver) as _,
+            store: self.store(),
+            counters: Arc::clone(&counters),
+            stop: stop.clone(),
+            limits: limits(),
+        };
+        let thread = thread::spawn(move || pipeline.run());
+        Running { counters, stop, thread: Some(thread) }
+    }
+
+    pub fn store(&self) -> SessionStore {
+        SessionStore::new(self.folder.path(), VOLUME)
+    }
+}
+
+/// A pipeline at work; stopped when dropped.
+pub struct Running {
+    pub counters: Arc<Counters>,
+    stop: StopSignal,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Stops the pipeline and waits for it; returns how long that took.
+    pub fn stop(mut self) -> Duration {
+        let begun = Instant::now();
+        self.stop.set();
+        self.thread.take().unwrap().join().unwrap();
+        begun.elapsed()
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.thread.as_ref().unwrap().is_finished()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.set();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(thread::panicking() || ended.is_ok(), "the pipeline panicked");
+        }
+    }
+}
+
+/// Waits until `condition` holds; panics with `what` if it does not come true.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < limit, "never came true: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn config() -> VolumeConfig {
+    VolumeConfig {
+        name: VolumeName::Device(DEVICE.into()),
+        guid: VOLUME,
+        block_size: 64 << 10,
+        queue_bytes: 64 << 20,
+        hold_limit_ms: 200,
+        overflow: Overflow::Gap,
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        link: LinkLimits::default(),
+        backoff: BackoffLimits { min: Duration::from_millis(5), max: Duration::from_millis(40) },
+        flush: Duration::from_millis(600),
+    }
+}

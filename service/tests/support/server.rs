@@ -1,0 +1,216 @@
+//! A server in memory, over real TCP: it takes records, acknowledges epochs, and misbehaves when asked.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use snapless_wire::frame::{Acknowledge, FRAME_HEADER_LEN, FrameHeader, FrameKind, Hello, Welcome};
+use snapless_wire::id::{EpochId, Seq, SessionId};
+use snapless_wire::record::{RecordHeader, RecordKind, Records};
+use zerocopy::IntoBytes;
+
+/// A record as it arrived.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Arrived {
+    pub header: RecordHeader,
+    pub payload: Vec<u8>,
+}
+
+/// What the server is to do.
+#[derive(Clone, Default, Debug)]
+pub struct Manners {
+    /// Refuse every hello with this text.
+    pub refuse: Option<String>,
+    /// Take records but acknowledge nothing.
+    pub silent: bool,
+    /// Take nothing off the wire after the hello.
+    pub stalled: bool,
+}
+
+pub struct FakeServer {
+    address: String,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    manners: Manners,
+    hellos: Vec<Hello>,
+    sessions: HashMap<SessionId, Stored>,
+    links: Vec<TcpStream>,
+    /// Incremented by a cut: links of before it are dead.
+    generation: u64,
+    fault: Option<String>,
+}
+
+#[derive(Clone, Default)]
+struct Stored {
+    records: Vec<Arrived>,
+    durable_epoch: u64,
+    durable_seq: u64,
+}
+
+impl FakeServer {
+    pub fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let shared = Arc::new(Shared::default());
+        let for_thread = Arc::clone(&shared);
+        // Ends with the test process.
+        thread::spawn(move || {
+            for link in listener.incoming() {
+                let shared = Arc::clone(&for_thread);
+                thread::spawn(move || shared.serve(link.unwrap()));
+            }
+        });
+        Self { address, shared }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Changes what the server does from now on.
+    pub fn behave(&self, change: impl FnOnce(&mut Manners)) {
+        change(&mut self.shared.lock().manners);
+        self.shared.changed.notify_all();
+    }
+
+    /// Cuts every link.
+    pub fn cut(&self) {
+        let mut state = self.shared.lock();
+        state.generation += 1;
+        for link in state.links.drain(..) {
+            let _gone = link.shutdown(Shutdown::Both);
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// Loses everything that was stored.
+    pub fn forget(&self) {
+        self.shared.lock().sessions.clear();
+    }
+
+    /// What has arrived for a session.
+    #[track_caller]
+    pub fn arrived(&self, session: SessionId) -> Vec<Arrived> {
+        let state = self.shared.lock();
+        assert_eq!(state.fault, None, "the server saw a fault");
+        state.sessions.get(&session).map(|stored| stored.records.clone()).unwrap_or_default()
+    }
+
+    pub fn hellos(&self) -> Vec<Hello> {
+        self.shared.lock().hellos.clone()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self, mut link: TcpStream) {
+        let generation = {
+            let mut state = self.lock();
+            state.links.push(link.try_clone().unwrap());
+            state.generation
+        };
+        if let Err(fault) = self.converse(&mut link, generation) {
+            let mut state = self.lock();
+            if state.generation == generation {
+                state.fault = Some(fault);
+            }
+        }
+        let _gone = link.shutdown(Shutdown::Both);
+    }
+
+    /// Serves one link; an error is something that a service must not do.
+    fn converse(&self, link: &mut TcpStream, generation: u64) -> Result<(), String> {
+        let Some((FrameKind::Hello, payload)) = read_frame(link)? else {
+            return Err("a link began without hello".into());
+        };
+        let hello = Hello::read(&payload).map_err(|error| error.to_string())?;
+        let (refuse, welcome) = {
+            let mut state = self.lock();
+            state.hellos.push(hello);
+            let stored = state.sessions.get(&hello.session).cloned().unwrap_or_default();
+            let durable_epoch = EpochId::new(stored.durable_epoch);
+            let welcome = Welcome { durable_epoch, durable_seq: Seq::new(stored.durable_seq) };
+            (state.manners.refuse.clone(), welcome)
+        };
+        if let Some(text) = refuse {
+            write_frame(link, FrameKind::Error, text.as_bytes());
+            return Ok(());
+        }
+        write_frame(link, FrameKind::Welcome, welcome.as_bytes());
+        loop {
+            let stalled =
+                |state: &mut State| state.manners.stalled && state.generation == generation;
+            drop(self.changed.wait_while(self.lock(), stalled));
+            match read_frame(link)? {
+                None => return Ok(()),
+                Some((FrameKind::Records, payload)) => {
+                    for ack in self.take(hello.session, &payload)? {
+                        write_frame(link, FrameKind::Acknowledge, ack.as_bytes());
+                    }
+                }
+                Some((kind, _)) => return Err(format!("{kind:?} is out of place")),
+            }
+        }
+    }
+
+    fn take(&self, session: SessionId, payload: &[u8]) -> Result<Vec<Acknowledge>, String> {
+        let mut state = self.lock();
+        let silent = state.manners.silent;
+        let stored = state.sessions.entry(session).or_default();
+        let mut acks = Vec::new();
+        for record in Records::new(payload) {
+            let record = record.map_err(|error| error.to_string())?;
+            let header = record.header;
+            let (seq, epoch) = (header.seq(), header.epoch());
+            let before = stored.records.last().map_or(0, |last| last.header.seq().get());
+            // After a lost link numbers may be missing, but only where a gap begins.
+            let in_order = seq.get() == before + 1
+                || (seq.get() > before && header.kind() == RecordKind::GapBegin);
+            if !in_order {
+                return Err(format!("record {seq} came after {before}"));
+            }
+            stored.records.push(Arrived { header, payload: record.payload.to_vec() });
+            if header.kind() == RecordKind::EpochEnd && !silent {
+                (stored.durable_epoch, stored.durable_seq) = (epoch.get(), seq.get());
+                acks.push(Acknowledge { epoch, seq });
+            }
+        }
+        Ok(acks)
+    }
+}
+
+/// The next frame; `None` if the link ended or broke.
+fn read_frame(link: &mut TcpStream) -> Result<Option<(FrameKind, Vec<u8>)>, String> {
+    let mut header = [0; FRAME_HEADER_LEN];
+    if link.read_exact(&mut header).is_err() {
+        return Ok(None);
+    }
+    let header = FrameHeader::read(&header).map_err(|error| error.to_string())?;
+    let mut payload = vec![0; header.payload_len()];
+    if link.read_exact(&mut payload).is_err() {
+        return Ok(None);
+    }
+    header.verify(&payload).map_err(|error| error.to_string())?;
+    Ok(Some((header.kind(), payload)))
+}
+
+fn write_frame(link: &mut TcpStream, kind: FrameKind, payload: &[u8]) {
+    let header = FrameHeader::new(kind, payload).unwrap();
+    // A link that was cut meanwhile is the service's business, not a fault.
+    let _sent = link.write_all(&[&header.to_bytes()[..], payload].concat());
+}
