@@ -1,0 +1,136 @@
+//! `WDFCOLLECTION` and `WDFSTRING`: what a multi-string registry value is read into.
+//!
+//! The rule: a collection references what is in it until it is deleted.
+
+use alloc::vec::Vec;
+
+use nt::{spinlock::SpinLock, unicode::Wide};
+use wdk_sys::{NTSTATUS, STATUS_SUCCESS, UNICODE_STRING};
+
+use crate::{
+    abi::{DriverGlobals, Handle, ObjectAttributes},
+    checks::Call,
+    irql::{DISPATCH_LEVEL, PASSIVE_LEVEL},
+    object::{Kind, Object, ObjectRef, attributes, typed},
+};
+
+/// Objects in the order in which they were added.
+pub(crate) struct Collection {
+    items: SpinLock<Vec<ObjectRef>>,
+}
+
+typed!(Collection, Collection, "WDFCOLLECTION");
+
+/// A string.
+pub(crate) struct StringObject {
+    text: Wide,
+}
+
+typed!(String, StringObject, "WDFSTRING");
+
+impl Collection {
+    /// Adds an object.
+    pub(crate) fn add(&self, object: ObjectRef) {
+        object.reference();
+        self.items.lock().push(object);
+    }
+
+    /// Gives up the references to everything in the collection.
+    pub(crate) fn clear(&self) {
+        let items = core::mem::take(&mut *self.items.lock());
+        for item in items {
+            item.release("collection deletion");
+        }
+    }
+}
+
+impl StringObject {
+    /// Creates a string object, below the driver if the attributes name no parent.
+    pub(crate) fn create(
+        call: &Call,
+        text: Wide,
+        string_attributes: Option<&ObjectAttributes>,
+    ) -> ObjectRef {
+        Object::create(
+            Kind::String(Self { text }),
+            call.client,
+            parent(call, string_attributes).as_ref(),
+            string_attributes,
+        )
+    }
+}
+
+fn parent(call: &Call, given: Option<&ObjectAttributes>) -> Option<ObjectRef> {
+    match given.filter(|attributes| attributes.parent != 0) {
+        Some(attributes) => Some(call.object(attributes.parent)),
+        None => call.client.driver(),
+    }
+}
+
+pub(crate) unsafe extern "system" fn collection_create(
+    globals: *const DriverGlobals,
+    collection_attributes: *const ObjectAttributes,
+    collection: *mut Handle,
+) -> NTSTATUS {
+    let call = Call::enter("WdfCollectionCreate", globals, DISPATCH_LEVEL);
+    // SAFETY: the driver's attributes.
+    let given = unsafe { attributes(&call, collection_attributes) };
+    let value = Collection { items: SpinLock::new(Vec::new()) };
+    let object = Object::create(
+        Kind::Collection(value),
+        call.client,
+        parent(&call, given.as_ref()).as_ref(),
+        given.as_ref(),
+    );
+    // SAFETY: the driver's out parameter.
+    unsafe { call.write("Collection", collection, object.handle) };
+    STATUS_SUCCESS
+}
+
+pub(crate) unsafe extern "system" fn collection_get_count(
+    globals: *const DriverGlobals,
+    collection: Handle,
+) -> u32 {
+    let call = Call::enter("WdfCollectionGetCount", globals, DISPATCH_LEVEL);
+    call.typed::<Collection>(collection).items.lock().len() as u32
+}
+
+pub(crate) unsafe extern "system" fn collection_get_item(
+    globals: *const DriverGlobals,
+    collection: Handle,
+    index: u32,
+) -> Handle {
+    let call = Call::enter("WdfCollectionGetItem", globals, DISPATCH_LEVEL);
+    call.typed::<Collection>(collection)
+        .items
+        .lock()
+        .get(index as usize)
+        .map_or(0, |item| item.handle)
+}
+
+pub(crate) unsafe extern "system" fn string_create(
+    globals: *const DriverGlobals,
+    text: *const UNICODE_STRING,
+    string_attributes: *const ObjectAttributes,
+    string: *mut Handle,
+) -> NTSTATUS {
+    let call = Call::enter("WdfStringCreate", globals, PASSIVE_LEVEL);
+    // SAFETY: the driver's attributes.
+    let given = unsafe { attributes(&call, string_attributes) };
+    // SAFETY: the driver's string, or null for the empty one.
+    let object = StringObject::create(&call, unsafe { Wide::copy_of(text) }, given.as_ref());
+    // SAFETY: the driver's out parameter.
+    unsafe { call.write("String", string, object.handle) };
+    STATUS_SUCCESS
+}
+
+pub(crate) unsafe extern "system" fn string_get_unicode_string(
+    globals: *const DriverGlobals,
+    string: Handle,
+    out: *mut UNICODE_STRING,
+) {
+    let call = Call::enter("WdfStringGetUnicodeString", globals, PASSIVE_LEVEL);
+    let string = call.typed::<StringObject>(string);
+    // SAFETY: the driver's out parameter. The buffer lives as long as the string object, as the function promises.
+    unsafe { call.write("UnicodeString", out, string.text.borrow().raw()) };
+}

@@ -1,0 +1,478 @@
+//! `WDFDEVICE`: creation, attachment, the WDM device object behind it, deletion.
+//!
+//! The rules: a filter's device object looks like the one below it (I/O flags, type, stack size); a device object is
+//! reached only through its extension, which is emptied before the device goes away.
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::{
+    ptr,
+    sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering},
+};
+
+use nt::{
+    device::{Device as WdmDevice, NewDevice, create_link, delete_link},
+    irp::Irp,
+    spinlock::SpinLock,
+    status,
+    unicode::Wide,
+};
+use wdk_sys::{
+    _DEVICE_OBJECT, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, DO_DIRECT_IO, DO_POWER_PAGABLE,
+    NTSTATUS, PDEVICE_OBJECT, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
+    UNICODE_STRING,
+    ntddk::{IoAttachDeviceToDeviceStack, IoDetachDevice},
+};
+
+use crate::{
+    abi::{
+        DEVICE_IO_BUFFERED, DEVICE_IO_DIRECT, DriverGlobals, Handle, ObjectAttributes,
+        REMOVE_LOCK_ACQUIRE_FOR_IO, TRUE, USE_DEFAULT,
+    },
+    checks::{Call, Rule},
+    client::Client,
+    file::{self, FileObject},
+    init::{self, DeviceInit, FileSetup, PreprocessTable, Role, Shutdown},
+    irql::{DISPATCH_LEVEL, PASSIVE_LEVEL},
+    object::{self, Kind, Object, ObjectRef, Ref, attributes, typed},
+    pnp::PnpState,
+    queue::{self, Managed, Queue},
+    removelock::RemoveLock,
+    round_trip, shutdown,
+};
+
+/// A framework device.
+pub(crate) struct Device {
+    pub(crate) wdm: WdmDevice,
+    pub(crate) role: Role,
+    name: Option<Wide>,
+    /// The device below, until this one is detached.
+    attached: AtomicPtr<_DEVICE_OBJECT>,
+    pub(crate) preprocess: PreprocessTable,
+    pub(crate) pnp_callbacks: crate::abi::PnpCallbacks,
+    pub(crate) file_setup: Option<FileSetup>,
+    pub(crate) request_attributes: Option<ObjectAttributes>,
+    pub(crate) shutdown: Option<Shutdown>,
+    pub(crate) exclusive: bool,
+    pub(crate) lock_for_io: bool,
+    pub(crate) remove_lock: RemoveLock,
+    pub(crate) pnp: SpinLock<PnpState>,
+    pub(crate) open_handles: AtomicI32,
+    pub(crate) files: SpinLock<Vec<Ref<FileObject>>>,
+    pub(crate) queues: SpinLock<Queues>,
+    special_files: AtomicU32,
+    links: SpinLock<Vec<Wide>>,
+    initialized: AtomicBool,
+}
+
+typed!(Device, Device, "WDFDEVICE");
+
+// SAFETY: the raw pointers are device objects of the kernel; callbacks and attributes are static data.
+unsafe impl Send for Device {}
+// SAFETY: everything that changes is atomic or locked.
+unsafe impl Sync for Device {}
+
+/// A device's queues.
+#[derive(Default)]
+pub(crate) struct Queues {
+    pub(crate) all: Vec<Ref<Queue>>,
+    pub(crate) default: Option<Ref<Queue>>,
+}
+
+/// What is in the WDM device extension.
+struct Extension {
+    magic: u64,
+    device: SpinLock<Option<Ref<Device>>>,
+}
+
+const EXTENSION_MAGIC: u64 = u64::from_le_bytes(*b"KMDFWINE");
+
+impl Device {
+    /// The device below, or null.
+    pub(crate) fn attached(&self) -> PDEVICE_OBJECT {
+        // Acquire: pairs with the exchange in `detach`.
+        self.attached.load(Ordering::Acquire)
+    }
+
+    /// Sends a packet to the device below, as it is.
+    pub(crate) fn pass_down(&self, irp: Irp) -> NTSTATUS {
+        match self.below() {
+            Some(below) => irp.pass_down(below),
+            None => irp.complete(STATUS_NO_SUCH_DEVICE, 0),
+        }
+    }
+
+    /// Sends a packet to the device below and gets it back, completed.
+    pub(crate) fn round_trip(&self, mut irp: Irp) -> Irp {
+        if let Some(below) = self.below() {
+            return round_trip::pass_down(irp, below);
+        }
+        irp.set_status(STATUS_NO_SUCH_DEVICE);
+        irp
+    }
+
+    fn below(&self) -> Option<WdmDevice> {
+        // SAFETY: the device below stays at least until this one is detached.
+        unsafe { WdmDevice::from_raw(self.attached()) }
+    }
+
+    /// Whether the device is in a stack.
+    pub(crate) fn is_attached(&self) -> bool {
+        !self.attached().is_null()
+    }
+
+    /// Whether requests that nobody takes go to the device below.
+    pub(crate) fn is_filter(&self) -> bool {
+        matches!(self.role, Role::Filter(_))
+    }
+
+    /// Whether reads and writes carry an MDL.
+    pub(crate) fn uses_direct_io(&self) -> bool {
+        // SAFETY: the device object lives as long as the device has requests.
+        unsafe { (*self.wdm.raw()).Flags & DO_DIRECT_IO != 0 }
+    }
+
+    /// Whether this is a control device.
+    pub(crate) fn is_control(&self) -> bool {
+        matches!(self.role, Role::Control)
+    }
+
+    /// Whether create, cleanup and close requests go down after the driver saw them.
+    pub(crate) fn forwards_file_requests(&self) -> bool {
+        match self.file_setup.map(|setup| setup.config.auto_forward_cleanup_close) {
+            None | Some(USE_DEFAULT) => self.is_filter(),
+            Some(chosen) => chosen == TRUE && self.is_attached(),
+        }
+    }
+
+    /// Whether the driver supports a special file on this device (`WDF_SPECIAL_FILE_TYPE`).
+    pub(crate) fn supports_special_file(&self, kind: i32) -> bool {
+        // Relaxed: a single word, set up before the device starts.
+        self.special_files.load(Ordering::Relaxed) & (1 << kind) != 0
+    }
+
+    /// Whether the device takes requests.
+    pub(crate) fn is_initialized(&self) -> bool {
+        // Acquire: pairs with `finish_initializing`.
+        self.initialized.load(Ordering::Acquire)
+    }
+
+    /// Lets requests in.
+    pub(crate) fn finish_initializing(&self) {
+        self.wdm.finish_initializing();
+        // Release: what the driver set up before is seen by the first request.
+        self.initialized.store(true, Ordering::Release);
+    }
+
+    /// All live devices of a driver.
+    pub(crate) fn all_of(client: &Client) -> Vec<Ref<Self>> {
+        object::objects_of(client)
+            .into_iter()
+            .filter_map(|(_, handle)| object::look_up(handle))
+            .filter_map(Ref::new)
+            .collect()
+    }
+
+    /// The framework device of a device object, if it is one and is still there.
+    ///
+    /// # Safety
+    /// `raw` is a live device object of a bound driver.
+    pub(crate) unsafe fn of_wdm(raw: PDEVICE_OBJECT) -> Option<Ref<Self>> {
+        // SAFETY: the caller says that the device object lives; the framework created it with this extension.
+        let extension = unsafe { (*raw).DeviceExtension }.cast::<Extension>();
+        // SAFETY: as above.
+        let extension = unsafe { extension.as_ref() }?;
+        if extension.magic != EXTENSION_MAGIC {
+            return None;
+        }
+        extension.device.lock().clone()
+    }
+
+    /// `WdfObjectDelete` on a device: only control devices may be deleted by the driver.
+    pub(crate) fn delete_by_driver(&self, call: &Call, object: &ObjectRef) {
+        if !self.is_control() {
+            call.violation(
+                Rule::State,
+                format_args!("a PnP device is deleted by the framework, on its removal"),
+            );
+        }
+        let device = Ref::new(Arc::clone(object)).expect("the object is a device");
+        tear_down(&device, call.function);
+    }
+
+    /// Takes the device out of its stack.
+    pub(crate) fn detach(&self) {
+        // AcqRel: exactly one caller gets the pointer.
+        let below = self.attached.swap(ptr::null_mut(), Ordering::AcqRel);
+        if !below.is_null() {
+            // SAFETY: this device was attached to `below`, once.
+            unsafe { IoDetachDevice(below) };
+        }
+    }
+}
+
+/// Deletes a device with all that belongs to it: files are closed, the stack is left, the device object goes.
+pub(crate) fn tear_down(device: &Ref<Device>, function: &str) {
+    file::close_all(device, function);
+    queue::purge_all(device, Managed::Yes);
+    queue::purge_all(device, Managed::No);
+    device.object().clean_up(function);
+    device.detach();
+    delete_wdm_device(device);
+    device.object().destroy_after_cleanup();
+}
+
+/// The end of the WDM side: links, shutdown registration, the device object.
+pub(crate) fn delete_wdm_device(device: &Ref<Device>) {
+    for link in device.links.lock().drain(..) {
+        delete_link(&link);
+    }
+    shutdown::unregister(device.wdm.raw());
+    let extension = device.wdm.extension().cast::<Extension>();
+    // SAFETY: the extension was written when the device was created and the device object still lives.
+    let extension = unsafe { &*extension };
+    extension.device.lock().take();
+    device.wdm.delete();
+}
+
+pub(crate) unsafe extern "system" fn device_create(
+    globals: *const DriverGlobals,
+    init: *mut Handle,
+    device_attributes: *const ObjectAttributes,
+    device: *mut Handle,
+) -> NTSTATUS {
+    let call = Call::enter("WdfDeviceCreate", globals, PASSIVE_LEVEL);
+    if init.is_null() || device.is_null() {
+        call.violation(Rule::Parameter, format_args!("a pointer is null"));
+    }
+    // SAFETY: the driver's attributes.
+    let device_attributes = unsafe { attributes(&call, device_attributes) };
+    if device_attributes.as_ref().is_some_and(|attributes| attributes.parent != 0) {
+        call.violation(
+            Rule::Parameter,
+            format_args!("a device's parent is chosen by the framework"),
+        );
+    }
+    // SAFETY: the driver's variable.
+    let init_handle = unsafe { *init };
+    let taken = init::take(&call, init_handle);
+    let built = match build(&taken) {
+        Ok(built) => built,
+        Err(status::Failure(code)) => {
+            init::put_back(init_handle, taken);
+            return code;
+        }
+    };
+    let driver = call.client.driver();
+    let object = Object::create(
+        Kind::Device(Box::new(built)),
+        call.client,
+        driver.as_ref(),
+        device_attributes.as_ref(),
+    );
+    let created: Ref<Device> = Ref::new(object).expect("the object is a device");
+    publish(&created);
+    init::created(init_handle, &created);
+    // SAFETY: the driver's variable: the structure is used up.
+    unsafe { init.write(0) };
+    // SAFETY: the driver's out parameter.
+    unsafe { device.write(created.handle()) };
+    STATUS_SUCCESS
+}
+
+/// Creates and attaches the WDM device object.
+fn build(init: &DeviceInit) -> status::Result<Device> {
+    let new = NewDevice {
+        name: init.name.as_ref(),
+        device_type: init.device_type,
+        characteristics: init.characteristics,
+        extension_size: size_of::<Extension>(),
+    };
+    // SAFETY: the bound driver's own driver object.
+    let wdm = unsafe { WdmDevice::create(init.client.driver_object, &new) }?;
+    wdm.set_flags(DO_DEVICE_INITIALIZING);
+    // SAFETY: Wine's extension is of the size asked for, 16-byte aligned and not shared with anybody yet.
+    unsafe {
+        wdm.extension()
+            .cast::<Extension>()
+            .write(Extension { magic: EXTENSION_MAGIC, device: SpinLock::new(None) });
+    };
+    let attached = match init.role {
+        Role::Control => ptr::null_mut(),
+        Role::Filter(physical) | Role::Function(physical) => {
+            // SAFETY: both are live device objects; the physical device outlives its stack.
+            unsafe { IoAttachDeviceToDeviceStack(wdm.raw(), physical) }
+        }
+    };
+    if attached.is_null() && !matches!(init.role, Role::Control) {
+        wdm.delete();
+        return Err(status::Failure(STATUS_NO_SUCH_DEVICE));
+    }
+    let has_preprocess = init.preprocess.iter().any(Option::is_some);
+    let lock_for_io = init.remove_lock_flags & REMOVE_LOCK_ACQUIRE_FOR_IO != 0;
+    // SAFETY: the new device object is ours alone.
+    let raw = unsafe { &mut *wdm.raw() };
+    raw.StackSize += i8::from(has_preprocess) + i8::from(lock_for_io);
+    match init.role {
+        Role::Filter(_) => {
+            // SAFETY: the device below outlives this one's attachment.
+            let below = unsafe { &*attached };
+            raw.Flags |= below.Flags & (DO_BUFFERED_IO | DO_DIRECT_IO | DO_POWER_PAGABLE);
+            raw.DeviceType = below.DeviceType;
+            raw.Characteristics = below.Characteristics;
+            raw.AlignmentRequirement = below.AlignmentRequirement;
+            raw.SectorSize = below.SectorSize;
+        }
+        Role::Function(_) | Role::Control => {
+            raw.Flags |= match init.read_write_io_type {
+                DEVICE_IO_BUFFERED => DO_BUFFERED_IO,
+                DEVICE_IO_DIRECT => DO_DIRECT_IO,
+                _ => 0,
+            };
+        }
+    }
+    Ok(Device {
+        wdm,
+        role: init.role,
+        name: init.name.clone(),
+        attached: AtomicPtr::new(attached),
+        preprocess: init.preprocess.clone(),
+        pnp_callbacks: init.pnp,
+        file_setup: init.file,
+        request_attributes: init.request_attributes,
+        shutdown: init.shutdown,
+        exclusive: init.exclusive,
+        lock_for_io,
+        remove_lock: RemoveLock::new(),
+        pnp: SpinLock::new(PnpState::default()),
+        open_handles: AtomicI32::new(0),
+        files: SpinLock::new(Vec::new()),
+        queues: SpinLock::new(Queues::default()),
+        special_files: AtomicU32::new(0),
+        links: SpinLock::new(Vec::new()),
+        initialized: AtomicBool::new(false),
+    })
+}
+
+/// Connects the WDM device object with the framework's device.
+fn publish(device: &Ref<Device>) {
+    let extension = device.wdm.extension().cast::<Extension>();
+    // SAFETY: `build` wrote the extension.
+    let extension = unsafe { &*extension };
+    *extension.device.lock() = Some(device.clone());
+    if let Some(wanted) = device.shutdown {
+        shutdown::register(device.wdm.raw(), wanted.flags);
+    }
+}
+
+pub(crate) unsafe extern "system" fn control_finish_initializing(
+    globals: *const DriverGlobals,
+    device: Handle,
+) {
+    let call = Call::enter("WdfControlFinishInitializing", globals, DISPATCH_LEVEL);
+    let device = call.typed::<Device>(device);
+    if !device.is_control() {
+        call.violation(Rule::State, format_args!("not a control device"));
+    }
+    device.finish_initializing();
+}
+
+pub(crate) unsafe extern "system" fn device_create_symbolic_link(
+    globals: *const DriverGlobals,
+    device: Handle,
+    name: *const UNICODE_STRING,
+) -> NTSTATUS {
+    let call = Call::enter("WdfDeviceCreateSymbolicLink", globals, PASSIVE_LEVEL);
+    let device = call.typed::<Device>(device);
+    // SAFETY: the driver's string.
+    let link = unsafe { Wide::copy_of(name) };
+    let Some(target) = &device.name else { return STATUS_INVALID_DEVICE_REQUEST };
+    let result = create_link(&link, target);
+    if result.is_ok() {
+        device.links.lock().push(link);
+    }
+    status::code(result)
+}
+
+pub(crate) unsafe extern "system" fn device_wdm_get_device_object(
+    globals: *const DriverGlobals,
+    device: Handle,
+) -> PDEVICE_OBJECT {
+    let call = Call::enter("WdfDeviceWdmGetDeviceObject", globals, DISPATCH_LEVEL);
+    call.typed::<Device>(device).wdm.raw()
+}
+
+pub(crate) unsafe extern "system" fn device_wdm_get_attached_device(
+    globals: *const DriverGlobals,
+    device: Handle,
+) -> PDEVICE_OBJECT {
+    let call = Call::enter("WdfDeviceWdmGetAttachedDevice", globals, DISPATCH_LEVEL);
+    call.typed::<Device>(device).attached()
+}
+
+pub(crate) unsafe extern "system" fn device_wdm_get_physical_device(
+    globals: *const DriverGlobals,
+    device: Handle,
+) -> PDEVICE_OBJECT {
+    let call = Call::enter("WdfDeviceWdmGetPhysicalDevice", globals, DISPATCH_LEVEL);
+    match call.typed::<Device>(device).role {
+        Role::Filter(physical) | Role::Function(physical) => physical,
+        Role::Control => ptr::null_mut(),
+    }
+}
+
+pub(crate) unsafe extern "system" fn device_get_driver(
+    globals: *const DriverGlobals,
+    device: Handle,
+) -> Handle {
+    let call = Call::enter("WdfDeviceGetDriver", globals, DISPATCH_LEVEL);
+    call.typed::<Device>(device);
+    call.client.driver().map_or(0, |driver| driver.handle)
+}
+
+pub(crate) unsafe extern "system" fn device_get_default_queue(
+    globals: *const DriverGlobals,
+    device: Handle,
+) -> Handle {
+    let call = Call::enter("WdfDeviceGetDefaultQueue", globals, DISPATCH_LEVEL);
+    let device = call.typed::<Device>(device);
+    device.queues.lock().default.as_ref().map_or(0, Ref::handle)
+}
+
+pub(crate) unsafe extern "system" fn device_set_special_file_support(
+    globals: *const DriverGlobals,
+    device: Handle,
+    kind: i32,
+    supported: u8,
+) {
+    let call = Call::enter("WdfDeviceSetSpecialFileSupport", globals, DISPATCH_LEVEL);
+    let device = call.typed::<Device>(device);
+    if !(1..=6).contains(&kind) {
+        call.violation(Rule::Parameter, format_args!("special file type {kind} does not exist"));
+    }
+    let bit = 1_u32 << kind;
+    // Relaxed: see `supports_special_file`.
+    if supported == 0 {
+        device.special_files.fetch_and(!bit, Ordering::Relaxed);
+    } else {
+        device.special_files.fetch_or(bit, Ordering::Relaxed);
+    }
+}
+
+pub(crate) unsafe extern "system" fn wdm_device_get_wdf_device_handle(
+    globals: *const DriverGlobals,
+    raw: PDEVICE_OBJECT,
+) -> Handle {
+    let call = Call::enter("WdfWdmDeviceGetWdfDeviceHandle", globals, DISPATCH_LEVEL);
+    if raw.is_null() {
+        call.violation(Rule::Parameter, format_args!("the device object is null"));
+    }
+    // SAFETY: not null, so a live device object, as the function demands of its caller.
+    if !ptr::eq(unsafe { (*raw).DriverObject }, call.client.driver_object) {
+        call.violation(
+            Rule::Parameter,
+            format_args!("{raw:p} is not a device object of this driver"),
+        );
+    }
+    // SAFETY: a live device object of this driver.
+    unsafe { Device::of_wdm(raw) }.map_or(0, |device| device.handle())
+}

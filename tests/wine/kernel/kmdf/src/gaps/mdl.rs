@@ -1,0 +1,176 @@
+//! Memory descriptor lists. On Wine all memory of the device process is mapped and resident, so mapping an MDL is
+//! finding its address; the books and the state flags are real.
+//!
+//! The rules: an MDL is freed once; it is mapped only when it describes locked or nonpaged memory; a partial MDL stays
+//! within its source.
+
+use core::{ffi::c_void, ptr};
+
+use nt::mdl::virtual_address;
+use wdk_sys::{
+    MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_PARTIAL, MDL_PARTIAL_HAS_BEEN_MAPPED,
+    MDL_SOURCE_IS_NONPAGED_POOL, PIRP, PMDL,
+    ntddk::{IoAllocateMdl, IoFreeMdl},
+};
+
+use crate::{
+    checks::{Rule, violation},
+    irql::{APC_LEVEL, DISPATCH_LEVEL, require_at_most},
+    ledger::{self, Account},
+};
+
+const PAGE_MASK: usize = 4095;
+/// Any of these means that the MDL's pages cannot go away.
+const RESIDENT: i16 =
+    (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL) as i16;
+
+pub(crate) unsafe extern "system" fn allocate(
+    address: *mut c_void,
+    length: u32,
+    secondary: u8,
+    _quota: u8,
+    irp: PIRP,
+) -> PMDL {
+    require_at_most("IoAllocateMdl", DISPATCH_LEVEL);
+    // SAFETY: the driver's arguments; Wine knows no quota.
+    let list = unsafe { IoAllocateMdl(address, length, secondary, 0, irp) };
+    ledger::open(Account::Mdl, list as usize);
+    list
+}
+
+pub(crate) unsafe extern "system" fn free(list: PMDL) {
+    let function = "IoFreeMdl";
+    require_at_most(function, DISPATCH_LEVEL);
+    ledger::close(Account::Mdl, list as usize, function);
+    // SAFETY: allocated above and not freed before.
+    unsafe { IoFreeMdl(list) };
+}
+
+pub(crate) unsafe extern "system" fn build_partial(
+    source: *const MDL,
+    target: *mut MDL,
+    address: *mut c_void,
+    length: u32,
+) {
+    let function = "IoBuildPartialMdl";
+    require_at_most(function, DISPATCH_LEVEL);
+    // SAFETY: the driver's MDL.
+    let source = unsafe { &*source };
+    // SAFETY: the driver's other MDL.
+    let target = unsafe { &mut *target };
+    let start = virtual_address(source) as usize;
+    let end = start + source.ByteCount as usize;
+    let from = address as usize;
+    let length = if length == 0 { end.wrapping_sub(from) } else { length as usize };
+    if from < start || from.checked_add(length).is_none_or(|to| to > end) {
+        violation(
+            Rule::Parameter,
+            function,
+            format_args!(
+                "{length} bytes at {from:#x} are not within the source MDL's {start:#x}..{end:#x}"
+            ),
+        );
+    }
+    let room = room(target);
+    if pages(from, length) > room {
+        violation(
+            Rule::Parameter,
+            function,
+            format_args!(
+                "the target MDL has room for {room} pages, the part spans {}",
+                pages(from, length)
+            ),
+        );
+    }
+    target.StartVa = (from & !PAGE_MASK) as *mut c_void;
+    target.ByteOffset = (from & PAGE_MASK) as u32;
+    target.ByteCount = length as u32;
+    target.Process = source.Process;
+    target.MdlFlags |= MDL_PARTIAL as i16;
+    let inherited =
+        source.MdlFlags & (MDL_SOURCE_IS_NONPAGED_POOL | MDL_MAPPED_TO_SYSTEM_VA) as i16;
+    target.MdlFlags |= inherited;
+    target.MappedSystemVa = if inherited == 0 {
+        ptr::null_mut()
+    } else {
+        source.MappedSystemVa.wrapping_byte_add(from - start)
+    };
+}
+
+/// How many pages an MDL was allocated for, whatever it describes at the moment.
+fn room(list: &MDL) -> usize {
+    let frames = usize::from(list.Size.unsigned_abs()).saturating_sub(size_of::<MDL>());
+    frames / size_of::<wdk_sys::PFN_NUMBER>()
+}
+
+pub(crate) unsafe extern "system" fn build_for_nonpaged_pool(list: PMDL) {
+    require_at_most("MmBuildMdlForNonPagedPool", DISPATCH_LEVEL);
+    // SAFETY: the driver's MDL.
+    let list = unsafe { &mut *list };
+    list.MappedSystemVa = virtual_address(list).cast();
+    list.MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL as i16;
+}
+
+pub(crate) unsafe extern "system" fn map(
+    list: PMDL,
+    mode: i8,
+    _cache: i32,
+    _wanted: *mut c_void,
+    _bug_check: u32,
+    _priority: u32,
+) -> *mut c_void {
+    let function = "MmMapLockedPagesSpecifyCache";
+    require_at_most(function, if mode == 0 { DISPATCH_LEVEL } else { APC_LEVEL });
+    // SAFETY: the driver's MDL.
+    let list = unsafe { &mut *list };
+    if list.MdlFlags & RESIDENT == 0 {
+        violation(
+            Rule::State,
+            function,
+            format_args!(
+                "{list:p} describes memory that is neither locked nor nonpaged (flags {:#x})",
+                list.MdlFlags
+            ),
+        );
+    }
+    if list.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA as i16 == 0 {
+        list.MappedSystemVa = virtual_address(list).cast();
+        list.MdlFlags |= MDL_MAPPED_TO_SYSTEM_VA as i16;
+        if list.MdlFlags & MDL_PARTIAL as i16 != 0 {
+            list.MdlFlags |= MDL_PARTIAL_HAS_BEEN_MAPPED as i16;
+        }
+    }
+    list.MappedSystemVa
+}
+
+pub(crate) unsafe extern "system" fn unmap(address: *mut c_void, list: PMDL) {
+    let function = "MmUnmapLockedPages";
+    require_at_most(function, DISPATCH_LEVEL);
+    // SAFETY: the driver's MDL.
+    let list = unsafe { &mut *list };
+    if list.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA as i16 == 0 || list.MappedSystemVa != address {
+        violation(Rule::State, function, format_args!("{list:p} is not mapped at {address:p}"));
+    }
+    list.MdlFlags &= !((MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED) as i16);
+}
+
+pub(crate) unsafe extern "system" fn probe_and_lock(list: PMDL, _mode: i8, _operation: i32) {
+    require_at_most("MmProbeAndLockPages", APC_LEVEL);
+    // SAFETY: the driver's MDL.
+    unsafe { (*list).MdlFlags |= MDL_PAGES_LOCKED as i16 };
+}
+
+pub(crate) unsafe extern "system" fn unlock(list: PMDL) {
+    let function = "MmUnlockPages";
+    require_at_most(function, DISPATCH_LEVEL);
+    // SAFETY: the driver's MDL.
+    let list = unsafe { &mut *list };
+    if list.MdlFlags & MDL_PAGES_LOCKED as i16 == 0 {
+        violation(Rule::State, function, format_args!("{list:p} is not locked"));
+    }
+    list.MdlFlags &= !((MDL_PAGES_LOCKED | MDL_MAPPED_TO_SYSTEM_VA) as i16);
+}
+
+fn pages(address: usize, length: usize) -> usize {
+    ((address & PAGE_MASK) + length).div_ceil(PAGE_MASK + 1)
+}

@@ -1,0 +1,85 @@
+//! Waiting, with the IRQL checked.
+//!
+//! The rule: a thread that holds a spin lock, or runs at DISPATCH_LEVEL for another reason, does not wait.
+
+use core::ffi::c_void;
+
+use wdk_sys::{
+    KEVENT, KWAIT_BLOCK, LARGE_INTEGER, NTSTATUS,
+    ntddk::{KeDelayExecutionThread, KeSetEvent, KeWaitForMultipleObjects, KeWaitForSingleObject},
+};
+
+use crate::irql::{APC_LEVEL, DISPATCH_LEVEL, Irql, require_at_most};
+
+pub(crate) unsafe extern "system" fn single(
+    object: *mut c_void,
+    reason: i32,
+    mode: i8,
+    alertable: u8,
+    timeout: *mut LARGE_INTEGER,
+) -> NTSTATUS {
+    // SAFETY: the driver's timeout, or null.
+    require_at_most("KeWaitForSingleObject", unsafe { highest(timeout) });
+    // SAFETY: the driver's arguments, unchanged.
+    unsafe { KeWaitForSingleObject(object, reason, mode, alertable, timeout) }
+}
+
+pub(crate) unsafe extern "system" fn multiple(
+    count: u32,
+    objects: *mut *mut c_void,
+    wait_type: i32,
+    reason: i32,
+    mode: i8,
+    alertable: u8,
+    timeout: *mut LARGE_INTEGER,
+    blocks: *mut KWAIT_BLOCK,
+) -> NTSTATUS {
+    let function = "KeWaitForMultipleObjects";
+    // SAFETY: the driver's timeout, or null.
+    require_at_most(function, unsafe { highest(timeout) });
+    // THREAD_WAIT_OBJECTS and MAXIMUM_WAIT_OBJECTS
+    if count > 64 || (count > 3 && blocks.is_null()) {
+        crate::checks::violation(
+            crate::checks::Rule::Parameter,
+            function,
+            format_args!("{count} objects, with wait blocks at {blocks:p}"),
+        );
+    }
+    // SAFETY: the driver's arguments, unchanged.
+    unsafe {
+        KeWaitForMultipleObjects(
+            count, objects, wait_type, reason, mode, alertable, timeout, blocks,
+        )
+    }
+}
+
+pub(crate) unsafe extern "system" fn delay(
+    mode: i8,
+    alertable: u8,
+    interval: *mut LARGE_INTEGER,
+) -> NTSTATUS {
+    require_at_most("KeDelayExecutionThread", APC_LEVEL);
+    // SAFETY: the driver's arguments, unchanged.
+    unsafe { KeDelayExecutionThread(mode, alertable, interval) }
+}
+
+pub(crate) unsafe extern "system" fn set_event(
+    event: *mut KEVENT,
+    increment: i32,
+    wait: u8,
+) -> i32 {
+    require_at_most("KeSetEvent", if wait == 0 { DISPATCH_LEVEL } else { APC_LEVEL });
+    // SAFETY: the driver's arguments, unchanged.
+    unsafe { KeSetEvent(event, increment, wait) }
+}
+
+/// A wait with a timeout of zero only looks, and is allowed at DISPATCH_LEVEL.
+///
+/// # Safety
+/// `timeout` is null or points at a timeout.
+unsafe fn highest(timeout: *const LARGE_INTEGER) -> Irql {
+    // SAFETY: the caller says so.
+    let Some(timeout) = (unsafe { timeout.as_ref() }) else { return APC_LEVEL };
+    // SAFETY: 64 plain bits.
+    if unsafe { timeout.QuadPart } == 0 { DISPATCH_LEVEL } else { APC_LEVEL }
+}

@@ -1,0 +1,569 @@
+//! Framework objects: handles, context spaces, the tree of parents and children, deletion.
+//!
+//! The rules:
+//! - a handle is a key of a table, with a generation in it; a stale or foreign handle is always recognised;
+//! - deleting an object cleans up its children first, then itself (`EvtCleanupCallback`), then destroys them in the
+//!   same order (`EvtDestroyCallback`), each when its last reference is gone;
+//! - a context space lives as long as its object.
+
+use alloc::{
+    boxed::Box,
+    sync::{Arc, Weak},
+    vec,
+    vec::Vec,
+};
+use core::{
+    ffi::c_void,
+    marker::PhantomData,
+    ops::Deref,
+    sync::atomic::{AtomicI32, AtomicU8, Ordering},
+};
+
+use nt::{spinlock::SpinLock, sys::STATUS_SUCCESS};
+use wdk_sys::NTSTATUS;
+
+use crate::{
+    abi::{ContextTypeInfo, DriverGlobals, Handle, Notify, ObjectAttributes},
+    checks::{Call, Rule, violation},
+    client::Client,
+    collection::{Collection, StringObject},
+    device::Device,
+    driver::Driver,
+    file::FileObject,
+    irql::{DISPATCH_LEVEL, PASSIVE_LEVEL, require_at_most},
+    queue::Queue,
+    registry::KeyObject,
+    request::Request,
+    workitem::WorkItem,
+};
+
+/// A counted reference of the bench to an object. Drivers' references are counted in the object.
+pub(crate) type ObjectRef = Arc<Object>;
+
+/// What an object is.
+pub(crate) enum Kind {
+    Collection(Collection),
+    Device(Box<Device>),
+    Driver(Driver),
+    File(FileObject),
+    Key(KeyObject),
+    Queue(Queue),
+    Request(Request),
+    String(StringObject),
+    WorkItem(WorkItem),
+}
+
+/// A framework object.
+pub(crate) struct Object {
+    pub(crate) handle: Handle,
+    pub(crate) kind: Kind,
+    pub(crate) client: &'static Client,
+    contexts: SpinLock<Vec<Context>>,
+    tree: SpinLock<Tree>,
+    /// References that the driver holds, plus one until the object is deleted.
+    references: AtomicI32,
+    state: AtomicU8,
+}
+
+/// A type that objects can have.
+pub(crate) trait Typed {
+    /// The handle type's name.
+    const NAME: &'static str;
+    /// The typed part of an object.
+    fn of(kind: &Kind) -> Option<&Self>;
+}
+
+/// A reference to an object of a known type.
+pub(crate) struct Ref<T: Typed> {
+    object: ObjectRef,
+    kind: PhantomData<T>,
+}
+
+struct Tree {
+    parent: Weak<Object>,
+    children: Vec<ObjectRef>,
+}
+
+/// What one `WDF_OBJECT_ATTRIBUTES` gave an object: a context space and callbacks.
+struct Context {
+    space_type: *const ContextTypeInfo,
+    memory: Option<Box<[ContextUnit]>>,
+    cleanup: Option<Notify>,
+    destroy: Option<Notify>,
+}
+
+// SAFETY: the raw pointers are the driver's static type descriptions and callbacks.
+unsafe impl Send for Context {}
+
+/// Context spaces are aligned as pool memory is. The unit before the driver's part holds the handle.
+#[repr(C, align(16))]
+#[derive(Clone, Copy)]
+struct ContextUnit([u64; 2]);
+
+const CONTEXT_MAGIC: u64 = u64::from_le_bytes(*b"CONTEXT!");
+
+const LIVE: u8 = 0;
+const DELETING: u8 = 1;
+const CLEANED_UP: u8 = 2;
+
+impl Object {
+    /// Creates an object below a parent, with the context space that the attributes ask for.
+    pub(crate) fn create(
+        kind: Kind,
+        client: &'static Client,
+        parent: Option<&ObjectRef>,
+        attributes: Option<&ObjectAttributes>,
+    ) -> ObjectRef {
+        let handle = table::reserve();
+        let object = Arc::new(Self {
+            handle,
+            kind,
+            client,
+            contexts: SpinLock::new(Vec::new()),
+            tree: SpinLock::new(Tree {
+                parent: parent.map_or_else(Weak::new, Arc::downgrade),
+                children: Vec::new(),
+            }),
+            references: AtomicI32::new(1),
+            state: AtomicU8::new(LIVE),
+        });
+        if let Some(attributes) = attributes {
+            object.add_context(attributes);
+        }
+        table::publish(handle, &object);
+        if let Some(parent) = parent {
+            parent.tree.lock().children.push(Arc::clone(&object));
+        }
+        object
+    }
+
+    /// The handle type's name.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match &self.kind {
+            Kind::Collection(_) => Collection::NAME,
+            Kind::Device(_) => Device::NAME,
+            Kind::Driver(_) => Driver::NAME,
+            Kind::File(_) => FileObject::NAME,
+            Kind::Key(_) => KeyObject::NAME,
+            Kind::Queue(_) => Queue::NAME,
+            Kind::Request(_) => Request::NAME,
+            Kind::String(_) => StringObject::NAME,
+            Kind::WorkItem(_) => WorkItem::NAME,
+        }
+    }
+
+    /// The object's parent, while it has one.
+    pub(crate) fn parent(&self) -> Option<ObjectRef> {
+        self.tree.lock().parent.upgrade()
+    }
+
+    /// Whether deletion has begun.
+    pub(crate) fn is_deleted(&self) -> bool {
+        // Acquire: pairs with the deleter's exchange.
+        self.state.load(Ordering::Acquire) != LIVE
+    }
+
+    /// Deletes the object: cleanup, then destruction when the last reference goes.
+    pub(crate) fn delete(self: &ObjectRef, function: &str) {
+        self.clean_up(function);
+        self.destroy_after_cleanup();
+    }
+
+    /// The first half of deletion: children and then the object are cleaned up, but handles stay valid.
+    ///
+    /// The framework does this to a device before it forwards the remove request.
+    pub(crate) fn clean_up(self: &ObjectRef, function: &str) {
+        // AcqRel: whoever wins sees everything done to the object before.
+        if self.state.compare_exchange(LIVE, DELETING, Ordering::AcqRel, Ordering::Acquire).is_err()
+        {
+            violation(
+                Rule::State,
+                function,
+                format_args!("{} {:#x} is being deleted already", self.type_name(), self.handle),
+            );
+        }
+        let children = self.tree.lock().children.clone();
+        for child in children.iter().rev() {
+            if !child.is_deleted() {
+                child.clean_up(function);
+            }
+        }
+        self.dispose();
+        let callbacks: Vec<Notify> =
+            self.contexts.lock().iter().filter_map(|context| context.cleanup).collect();
+        for callback in callbacks {
+            // SAFETY: the driver's own callback, with the handle of its live object.
+            unsafe { callback(self.handle) };
+        }
+        // Release: pairs with `destroy_after_cleanup` on another thread.
+        self.state.store(CLEANED_UP, Ordering::Release);
+    }
+
+    /// The second half of deletion.
+    pub(crate) fn destroy_after_cleanup(self: &ObjectRef) {
+        let children = core::mem::take(&mut self.tree.lock().children);
+        for child in children.iter().rev() {
+            // Acquire: a child that somebody else is deleting right now is destroyed by them.
+            if child.state.load(Ordering::Acquire) == CLEANED_UP {
+                child.destroy_after_cleanup();
+            }
+        }
+        if let Some(parent) = self.parent() {
+            parent.tree.lock().children.retain(|child| !Arc::ptr_eq(child, self));
+        }
+        self.release("object deletion");
+    }
+
+    /// `WdfObjectReference`
+    pub(crate) fn reference(&self) {
+        // Relaxed: the caller holds a reference, so the object cannot go away meanwhile.
+        self.references.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// `WdfObjectDereference`
+    pub(crate) fn release(self: &ObjectRef, function: &str) {
+        // AcqRel: the last one out sees what the others did.
+        let before = self.references.fetch_sub(1, Ordering::AcqRel);
+        if before <= 0 {
+            violation(
+                Rule::State,
+                function,
+                format_args!(
+                    "{} {:#x} has no reference left to give up",
+                    self.type_name(),
+                    self.handle
+                ),
+            );
+        }
+        if before > 1 {
+            return;
+        }
+        if !self.is_deleted() {
+            violation(
+                Rule::State,
+                function,
+                format_args!(
+                    "the reference that keeps {} {:#x} alive was given up",
+                    self.type_name(),
+                    self.handle
+                ),
+            );
+        }
+        let callbacks: Vec<Notify> =
+            self.contexts.lock().iter().filter_map(|context| context.destroy).collect();
+        for callback in callbacks {
+            // SAFETY: the driver's own callback, with the handle of its object, whose contexts are still there.
+            unsafe { callback(self.handle) };
+        }
+        table::remove(self.handle);
+    }
+
+    /// The driver's part of the context space of a type, or null.
+    fn context(&self, context_type: *const ContextTypeInfo) -> *mut c_void {
+        let wanted = unique(context_type);
+        let mut contexts = self.contexts.lock();
+        let found = contexts
+            .iter_mut()
+            .filter(|context| !context.space_type.is_null() && unique(context.space_type) == wanted)
+            .find_map(|context| context.memory.as_mut());
+        found.map_or(core::ptr::null_mut(), |memory| memory[1..].as_mut_ptr().cast())
+    }
+
+    fn add_context(&self, attributes: &ObjectAttributes) {
+        let memory = (!attributes.context_type.is_null()).then(|| {
+            // SAFETY: a driver's type description is static.
+            let described = unsafe { (*attributes.context_type).context_size };
+            let size = if attributes.context_size_override > 0 {
+                attributes.context_size_override
+            } else {
+                described
+            };
+            let units = 1 + size.div_ceil(size_of::<ContextUnit>());
+            let mut memory = vec![ContextUnit([0; 2]); units].into_boxed_slice();
+            memory[0] = ContextUnit([CONTEXT_MAGIC, self.handle as u64]);
+            memory
+        });
+        self.contexts.lock().push(Context {
+            space_type: attributes.context_type,
+            memory,
+            cleanup: attributes.evt_cleanup,
+            destroy: attributes.evt_destroy,
+        });
+    }
+
+    /// What an object of its kind does before its driver's cleanup callback.
+    fn dispose(&self) {
+        match &self.kind {
+            Kind::Queue(queue) => queue.dispose(self),
+            Kind::WorkItem(item) => item.wait_until_idle(),
+            Kind::Collection(collection) => collection.clear(),
+            Kind::Device(_)
+            | Kind::Driver(_)
+            | Kind::File(_)
+            | Kind::Key(_)
+            | Kind::Request(_)
+            | Kind::String(_) => {}
+        }
+    }
+}
+
+impl<T: Typed> Ref<T> {
+    /// The object as one of type `T`, if it is.
+    pub(crate) fn new(object: ObjectRef) -> Option<Self> {
+        T::of(&object.kind)?;
+        Some(Self { object, kind: PhantomData })
+    }
+
+    /// The untyped object.
+    pub(crate) fn object(&self) -> &ObjectRef {
+        &self.object
+    }
+
+    /// The object's handle.
+    pub(crate) fn handle(&self) -> Handle {
+        self.object.handle
+    }
+}
+
+impl<T: Typed> Clone for Ref<T> {
+    fn clone(&self) -> Self {
+        Self { object: Arc::clone(&self.object), kind: PhantomData }
+    }
+}
+
+impl<T: Typed> Deref for Ref<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        T::of(&self.object.kind).expect("the type was checked when the reference was made")
+    }
+}
+
+/// Implements [`Typed`] for one kind of object.
+macro_rules! typed {
+    ($kind:ident, $type:ty, $name:literal) => {
+        impl $crate::object::Typed for $type {
+            const NAME: &'static str = $name;
+            fn of(kind: &$crate::object::Kind) -> Option<&Self> {
+                match kind {
+                    $crate::object::Kind::$kind(value) => Some(value),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+pub(crate) use typed;
+
+/// The live object behind a handle.
+pub(crate) fn look_up(handle: Handle) -> Option<ObjectRef> {
+    table::get(handle)
+}
+
+/// The handles and types of all objects of a driver.
+pub(crate) fn objects_of(client: &Client) -> Vec<(&'static str, Handle)> {
+    table::all()
+        .iter()
+        .filter(|object| core::ptr::eq(object.client, client))
+        .map(|object| (object.type_name(), object.handle))
+        .collect()
+}
+
+/// Reads optional object attributes.
+///
+/// # Safety
+/// `attributes` is null or points at the driver's attributes.
+pub(crate) unsafe fn attributes(
+    call: &Call,
+    attributes: *const ObjectAttributes,
+) -> Option<ObjectAttributes> {
+    if attributes.is_null() {
+        return None;
+    }
+    // SAFETY: not null, so valid, as the caller says.
+    Some(unsafe { call.structure("WDF_OBJECT_ATTRIBUTES", attributes) })
+}
+
+fn unique(context_type: *const ContextTypeInfo) -> *const ContextTypeInfo {
+    // SAFETY: a driver's type description is static.
+    let unique = unsafe { (*context_type).unique_type };
+    if unique.is_null() { context_type } else { unique }
+}
+
+pub(crate) unsafe extern "system" fn object_get_typed_context_worker(
+    globals: *const DriverGlobals,
+    handle: Handle,
+    context_type: *const ContextTypeInfo,
+) -> *mut c_void {
+    let call = Call::enter("WdfObjectGetTypedContextWorker", globals, DISPATCH_LEVEL);
+    if context_type.is_null() {
+        call.violation(Rule::Parameter, format_args!("TypeInfo is null"));
+    }
+    call.object(handle).context(context_type)
+}
+
+pub(crate) unsafe extern "system" fn object_context_get_object(
+    globals: *const DriverGlobals,
+    context: *const c_void,
+) -> Handle {
+    let call = Call::enter("WdfObjectContextGetObject", globals, DISPATCH_LEVEL);
+    if context.is_null() {
+        call.violation(Rule::Parameter, format_args!("ContextPointer is null"));
+    }
+    // SAFETY: a context space has a unit of ours before it; the magic word tells a wrong pointer.
+    let ContextUnit([magic, handle]) =
+        unsafe { context.cast::<ContextUnit>().wrapping_sub(1).read() };
+    if magic != CONTEXT_MAGIC {
+        call.violation(Rule::Handle, format_args!("{context:p} is not a context space"));
+    }
+    call.object(handle as Handle).handle
+}
+
+pub(crate) unsafe extern "system" fn object_delete(globals: *const DriverGlobals, handle: Handle) {
+    let call = Call::enter("WdfObjectDelete", globals, DISPATCH_LEVEL);
+    let object = call.object(handle);
+    match &object.kind {
+        Kind::Driver(_) | Kind::File(_) => call.violation(
+            Rule::State,
+            format_args!("a {} is deleted by the framework, not by the driver", object.type_name()),
+        ),
+        Kind::Request(_) => call.violation(
+            Rule::State,
+            format_args!("a request that came from a queue is completed, not deleted"),
+        ),
+        Kind::Queue(queue) if queue.is_default() => {
+            call.violation(Rule::State, format_args!("a default queue cannot be deleted"));
+        }
+        Kind::Device(device) => {
+            require_at_most(call.function, PASSIVE_LEVEL);
+            device.delete_by_driver(&call, &object);
+        }
+        Kind::Queue(_)
+        | Kind::Key(_)
+        | Kind::Collection(_)
+        | Kind::String(_)
+        | Kind::WorkItem(_) => {
+            object.delete(call.function);
+        }
+    }
+}
+
+pub(crate) unsafe extern "system" fn object_reference_actual(
+    globals: *const DriverGlobals,
+    handle: Handle,
+    _tag: *const c_void,
+    _line: i32,
+    _file: *const c_void,
+) {
+    let call = Call::enter("WdfObjectReferenceActual", globals, DISPATCH_LEVEL);
+    call.object(handle).reference();
+}
+
+pub(crate) unsafe extern "system" fn object_dereference_actual(
+    globals: *const DriverGlobals,
+    handle: Handle,
+    _tag: *const c_void,
+    _line: i32,
+    _file: *const c_void,
+) {
+    let call = Call::enter("WdfObjectDereferenceActual", globals, DISPATCH_LEVEL);
+    call.object(handle).release(call.function);
+}
+
+pub(crate) unsafe extern "system" fn object_allocate_context(
+    globals: *const DriverGlobals,
+    handle: Handle,
+    attributes: *const ObjectAttributes,
+    context: *mut *mut c_void,
+) -> NTSTATUS {
+    let call = Call::enter("WdfObjectAllocateContext", globals, DISPATCH_LEVEL);
+    let object = call.object(handle);
+    // SAFETY: the driver's attributes.
+    let attributes = unsafe { call.structure("WDF_OBJECT_ATTRIBUTES", attributes) };
+    let present = object.context(attributes.context_type);
+    let status = if present.is_null() {
+        object.add_context(&attributes);
+        STATUS_SUCCESS
+    } else {
+        wdk_sys::STATUS_OBJECT_NAME_EXISTS
+    };
+    if !context.is_null() {
+        // SAFETY: the driver's out parameter.
+        unsafe { context.write(object.context(attributes.context_type)) };
+    }
+    status
+}
+
+/// All handles, by number.
+mod table {
+    use super::{Arc, Handle, ObjectRef, SpinLock, Vec};
+
+    /// Handles look like this: a tag that makes the number a non-canonical address, a generation, a slot number.
+    const TAG: usize = 0x5744 << 48;
+    const SLOT_BITS: u32 = 20;
+    const GENERATION_MASK: usize = (1 << 28) - 1;
+
+    struct Slot {
+        generation: usize,
+        object: Option<ObjectRef>,
+    }
+
+    struct Table {
+        slots: Vec<Slot>,
+        free: Vec<usize>,
+    }
+
+    static TABLE: SpinLock<Table> = SpinLock::new(Table { slots: Vec::new(), free: Vec::new() });
+
+    pub(super) fn reserve() -> Handle {
+        let mut table = TABLE.lock();
+        let index = if let Some(index) = table.free.pop() {
+            index
+        } else {
+            table.slots.push(Slot { generation: 0, object: None });
+            table.slots.len() - 1
+        };
+        assert!(index >> SLOT_BITS == 0, "more than a million framework objects at once");
+        TAG | (table.slots[index].generation << SLOT_BITS) | index
+    }
+
+    pub(super) fn publish(handle: Handle, object: &ObjectRef) {
+        TABLE.lock().slots[index_of(handle)].object = Some(Arc::clone(object));
+    }
+
+    pub(super) fn get(handle: Handle) -> Option<ObjectRef> {
+        if handle >> 48 != TAG >> 48 {
+            return None;
+        }
+        let table = TABLE.lock();
+        let slot = table.slots.get(index_of(handle))?;
+        if slot.generation != generation_of(handle) {
+            return None;
+        }
+        slot.object.clone()
+    }
+
+    pub(super) fn remove(handle: Handle) {
+        let mut table = TABLE.lock();
+        let index = index_of(handle);
+        let slot = &mut table.slots[index];
+        let removed = slot.object.take();
+        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        table.free.push(index);
+        drop(table);
+        // Outside the lock: this may be the last reference.
+        drop(removed);
+    }
+
+    pub(super) fn all() -> Vec<ObjectRef> {
+        TABLE.lock().slots.iter().filter_map(|slot| slot.object.clone()).collect()
+    }
+
+    fn index_of(handle: Handle) -> usize {
+        handle & ((1 << SLOT_BITS) - 1)
+    }
+
+    fn generation_of(handle: Handle) -> usize {
+        (handle >> SLOT_BITS) & GENERATION_MASK
+    }
+}

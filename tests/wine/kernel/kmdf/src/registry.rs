@@ -1,0 +1,106 @@
+//! `WDFKEY`: the driver's `Parameters` key.
+//!
+//! The rule: a value of another type than was asked for is STATUS_OBJECT_TYPE_MISMATCH.
+
+use nt::{registry::Key, status, unicode::Wide};
+use wdk_sys::{NTSTATUS, STATUS_SUCCESS, UNICODE_STRING};
+
+use crate::{
+    abi::{DriverGlobals, Handle, ObjectAttributes},
+    checks::Call,
+    collection::{Collection, StringObject},
+    driver::Driver,
+    irql::PASSIVE_LEVEL,
+    object::{Kind, Object, attributes, typed},
+};
+
+/// An open key.
+pub(crate) struct KeyObject {
+    key: Key,
+}
+
+typed!(Key, KeyObject, "WDFKEY");
+
+pub(crate) unsafe extern "system" fn driver_open_parameters_registry_key(
+    globals: *const DriverGlobals,
+    driver: Handle,
+    access: u32,
+    key_attributes: *const ObjectAttributes,
+    key: *mut Handle,
+) -> NTSTATUS {
+    let call = Call::enter("WdfDriverOpenParametersRegistryKey", globals, PASSIVE_LEVEL);
+    let driver = call.typed::<Driver>(driver);
+    // SAFETY: the driver's attributes.
+    let key_attributes = unsafe { attributes(&call, key_attributes) };
+    let path = call.client.registry_path.with(r"\Parameters");
+    // As the framework does: the key is created if it is not there and the caller may write.
+    let opened = Key::create(&path, access).or_else(|_| Key::open_below(None, &path, access));
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(status::Failure(code)) => return code,
+    };
+    let parent = key_attributes
+        .as_ref()
+        .filter(|attributes| attributes.parent != 0)
+        .map_or_else(|| driver.object().clone(), |attributes| call.object(attributes.parent));
+    let object = Object::create(
+        Kind::Key(KeyObject { key: opened }),
+        call.client,
+        Some(&parent),
+        key_attributes.as_ref(),
+    );
+    // SAFETY: the driver's out parameter.
+    unsafe { call.write("Key", key, object.handle) };
+    STATUS_SUCCESS
+}
+
+pub(crate) unsafe extern "system" fn registry_query_ulong(
+    globals: *const DriverGlobals,
+    key: Handle,
+    name: *const UNICODE_STRING,
+    value: *mut u32,
+) -> NTSTATUS {
+    let call = Call::enter("WdfRegistryQueryULong", globals, PASSIVE_LEVEL);
+    let key = call.typed::<KeyObject>(key);
+    // SAFETY: the driver's string.
+    let name = unsafe { Wide::copy_of(name) };
+    match key.key.dword(&name) {
+        Ok(found) => {
+            // SAFETY: the driver's out parameter.
+            unsafe { call.write("Value", value, found) };
+            STATUS_SUCCESS
+        }
+        Err(status::Failure(code)) => code,
+    }
+}
+
+pub(crate) unsafe extern "system" fn registry_query_multi_string(
+    globals: *const DriverGlobals,
+    key: Handle,
+    name: *const UNICODE_STRING,
+    string_attributes: *const ObjectAttributes,
+    collection: Handle,
+) -> NTSTATUS {
+    let call = Call::enter("WdfRegistryQueryMultiString", globals, PASSIVE_LEVEL);
+    let key = call.typed::<KeyObject>(key);
+    let collection = call.typed::<Collection>(collection);
+    // SAFETY: the driver's attributes.
+    let string_attributes = unsafe { attributes(&call, string_attributes) };
+    // SAFETY: the driver's string.
+    let name = unsafe { Wide::copy_of(name) };
+    match key.key.strings(&name) {
+        Ok(strings) => {
+            for string in strings {
+                let object = StringObject::create(&call, string, string_attributes.as_ref());
+                collection.add(object);
+            }
+            STATUS_SUCCESS
+        }
+        Err(status::Failure(code)) => code,
+    }
+}
+
+pub(crate) unsafe extern "system" fn registry_close(globals: *const DriverGlobals, key: Handle) {
+    let call = Call::enter("WdfRegistryClose", globals, PASSIVE_LEVEL);
+    call.typed::<KeyObject>(key).object().delete(call.function);
+}

@@ -1,0 +1,55 @@
+//! The remove lock that the framework keeps in every device.
+//!
+//! The rule: once a device is being removed nothing new gets in, and removal waits for what is inside.
+
+use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use nt::event::Event;
+
+/// Counts what uses a device.
+pub(crate) struct RemoveLock {
+    /// Users, plus one until the device is removed.
+    users: AtomicI32,
+    removing: AtomicBool,
+    empty: Event,
+}
+
+impl RemoveLock {
+    /// A lock that lets users in.
+    pub(crate) fn new() -> Self {
+        Self {
+            users: AtomicI32::new(1),
+            removing: AtomicBool::new(false),
+            empty: Event::notification(),
+        }
+    }
+
+    /// Enters; refused when the device is being removed.
+    #[must_use]
+    pub(crate) fn acquire(&self) -> bool {
+        // SeqCst, here and in `release_and_wait`: either this sees `removing`, or the remover sees this user.
+        self.users.fetch_add(1, Ordering::SeqCst);
+        if self.removing.load(Ordering::SeqCst) {
+            self.release();
+            return false;
+        }
+        true
+    }
+
+    /// Leaves.
+    pub(crate) fn release(&self) {
+        // SeqCst: see `acquire`.
+        if self.users.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.empty.set();
+        }
+    }
+
+    /// Refuses new users, leaves, and waits for the others to leave.
+    pub(crate) fn release_and_wait(&self) {
+        // SeqCst: see `acquire`.
+        self.removing.store(true, Ordering::SeqCst);
+        self.release();
+        self.release();
+        self.empty.wait();
+    }
+}

@@ -1,0 +1,360 @@
+//! Who holds each packet: the driver, the device below, or nobody any more.
+//!
+//! The rules:
+//! - a packet is completed once, by the driver only while it holds it, and without a cancel routine on it;
+//! - a dispatch routine completes the packet, passes it on, or marks it pending and returns STATUS_PENDING; and it
+//!   returns STATUS_PENDING exactly when it marked the packet so (or passed on what the device below pended);
+//! - a completion routine passes `PendingReturned` on; one of a packet of the driver's own takes the packet back.
+//!
+//! To see a packet come back, the completion routine that the driver set is replaced by one of the bench's, which
+//! calls it.
+
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
+use core::{
+    ffi::c_void,
+    sync::atomic::{AtomicBool, AtomicU8, Ordering},
+};
+
+use nt::{irp::Irp, spinlock::SpinLock};
+use wdk_sys::{
+    IO_COMPLETION_ROUTINE, IO_STACK_LOCATION, NTSTATUS, PDEVICE_OBJECT, PIRP, SL_PENDING_RETURNED,
+    STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING,
+};
+
+use crate::{
+    checks::{Rule, violation},
+    ledger::{self, Account},
+};
+
+static PACKETS: SpinLock<BTreeMap<usize, Packet>> = SpinLock::new(BTreeMap::new());
+
+/// A packet that the bench knows.
+struct Packet {
+    holder: Holder,
+    /// The driver's stack location, for a packet that came from above.
+    location: usize,
+    /// The dispatch call that brought it, while that call runs.
+    arrival: Option<Arc<ArrivalState>>,
+}
+
+// SAFETY: the location is only compared.
+unsafe impl Send for Packet {}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    Driver,
+    Below,
+}
+
+/// What a dispatch call did with its packet.
+struct ArrivalState {
+    fate: AtomicU8,
+    marked_pending: AtomicBool,
+}
+
+const HELD: u8 = 0;
+const COMPLETED: u8 = 1;
+const PASSED_ON: u8 = 2;
+const FRAMEWORKS: u8 = 3;
+
+/// One dispatch call.
+#[must_use = "the call's return value must be checked"]
+pub(crate) struct Arrival {
+    irp: PIRP,
+    state: Arc<ArrivalState>,
+}
+
+/// A packet reached the driver's dispatch routine.
+pub(crate) fn arrived(irp: &Irp) -> Arrival {
+    let state = Arc::new(ArrivalState {
+        fate: AtomicU8::new(HELD),
+        marked_pending: AtomicBool::new(false),
+    });
+    Arrival { irp: irp.raw(), state }
+}
+
+/// The driver's preprocess callback is about to get the packet, at its current stack location.
+pub(crate) fn handed_to_driver(irp: &Irp, arrival: &Arrival) {
+    let packet = Packet {
+        holder: Holder::Driver,
+        location: location_of(irp),
+        arrival: Some(Arc::clone(&arrival.state)),
+    };
+    PACKETS.lock().insert(irp.raw() as usize, packet);
+}
+
+impl Arrival {
+    /// The framework handles the packet itself.
+    pub(crate) fn is_frameworks(&self) {
+        // Relaxed: read on this thread.
+        self.state.fate.store(FRAMEWORKS, Ordering::Relaxed);
+    }
+
+    /// The dispatch call returns.
+    pub(crate) fn returned(self, status: NTSTATUS) {
+        let function = "a dispatch routine";
+        let pending = status == STATUS_PENDING;
+        let mut packets = PACKETS.lock();
+        let held = packets.get_mut(&(self.irp as usize)).filter(|packet| {
+            packet.arrival.as_ref().is_some_and(|arrival| Arc::ptr_eq(arrival, &self.state))
+        });
+        if let Some(packet) = held {
+            packet.arrival = None;
+            // SAFETY: while the packet is on the list, with the list locked, nobody completes it.
+            let marked = packet.holder == Holder::Below || unsafe { is_marked_at(packet.location) };
+            let holder = packet.holder;
+            drop(packets);
+            if holder == Holder::Below {
+                return;
+            }
+            if !pending {
+                violation(
+                    Rule::Pending,
+                    function,
+                    format_args!(
+                        "returned {status:#010x} but neither completed the packet nor passed it on"
+                    ),
+                );
+            }
+            if !marked {
+                violation(
+                    Rule::Pending,
+                    function,
+                    format_args!("returned STATUS_PENDING without IoMarkIrpPending"),
+                );
+            }
+            return;
+        }
+        drop(packets);
+        // Acquire: pairs with the store that took the packet off the list, perhaps on another thread.
+        let fate = self.state.fate.load(Ordering::Acquire);
+        let marked = self.state.marked_pending.load(Ordering::Relaxed);
+        match fate {
+            COMPLETED if marked != pending => violation(
+                Rule::Pending,
+                function,
+                format_args!(
+                    "returned {status:#010x} for a completed packet that was {}marked pending",
+                    if marked { "" } else { "not " }
+                ),
+            ),
+            PASSED_ON if marked && !pending => violation(
+                Rule::Pending,
+                function,
+                format_args!("returned {status:#010x} for a packet that was marked pending"),
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// The driver hands the packet back to the framework.
+pub(crate) fn given_back(irp: &Irp) {
+    if let Some(packet) = PACKETS.lock().remove(&(irp.raw() as usize)) {
+        packet.end(FRAMEWORKS, false);
+    }
+}
+
+/// The driver sends a packet to the device below.
+pub(crate) fn passed_down(irp: &mut Irp) {
+    let key = irp.raw() as usize;
+    let next = irp.next_location();
+    let own = ledger::is_open(Account::Irp, key);
+    let mut packets = PACKETS.lock();
+    let known = packets.get(&key).map(|packet| (packet.holder, packet.location));
+    if let Some((Holder::Below, _)) = known {
+        drop(packets);
+        violation(
+            Rule::State,
+            "IofCallDriver",
+            format_args!("{:p} is below the driver already", irp.raw()),
+        );
+    }
+    let location = known.map_or(0, |(_, location)| location);
+    if known.is_some() && next as usize == location {
+        // The driver gave up its own location: what is set there is for the driver above.
+        if let Some(packet) = packets.remove(&key) {
+            packet.end(PASSED_ON, false);
+        }
+        return;
+    }
+    if known.is_none() && !own {
+        // Built by the I/O manager for the driver, and freed by it on completion.
+        return;
+    }
+    // SAFETY: a location of the driver's packet.
+    let next = unsafe { &mut *next };
+    // SAFETY: the packet is still the driver's, so its location is valid.
+    let marked = location != 0 && unsafe { is_marked_at(location) };
+    if let Some(arrival) = packets.remove(&key).and_then(|packet| packet.arrival) {
+        arrival.end(PASSED_ON, marked);
+    }
+    if next.CompletionRoutine.is_none() {
+        if own {
+            drop(packets);
+            violation(
+                Rule::State,
+                "IofCallDriver",
+                format_args!(
+                    "{:p} was allocated by the driver but has no completion routine to take it back",
+                    irp.raw()
+                ),
+            );
+        }
+        return;
+    }
+    let wrapped =
+        Box::new(Wrapped { routine: next.CompletionRoutine, context: next.Context, location, own });
+    next.CompletionRoutine = Some(completed_below);
+    next.Context = Box::into_raw(wrapped).cast();
+    packets.insert(key, Packet { holder: Holder::Below, location, arrival: None });
+}
+
+/// The driver completes a packet.
+pub(crate) fn completing(irp: &Irp) {
+    let function = "IofCompleteRequest";
+    let packet = PACKETS.lock().remove(&(irp.raw() as usize));
+    match packet.as_ref().map(|packet| packet.holder) {
+        None => violation(
+            Rule::Completion,
+            function,
+            format_args!(
+                "{:p} was completed before, or is not the driver's to complete",
+                irp.raw()
+            ),
+        ),
+        Some(Holder::Below) => violation(
+            Rule::Completion,
+            function,
+            format_args!("{:p} is with the device below", irp.raw()),
+        ),
+        Some(Holder::Driver) => {}
+    }
+    if irp.status() == STATUS_PENDING {
+        violation(Rule::Completion, function, format_args!("completed with STATUS_PENDING"));
+    }
+    if irp.has_cancel_routine() {
+        violation(
+            Rule::Completion,
+            function,
+            format_args!("{:p} still has a cancel routine", irp.raw()),
+        );
+    }
+    let Some(packet) = packet else { return };
+    // SAFETY: the packet is the driver's until this call returns.
+    let marked = unsafe { is_marked_at(packet.location) };
+    if packet.arrival.is_none() && !marked {
+        violation(
+            Rule::Pending,
+            function,
+            format_args!(
+                "{:p} is completed after its dispatch routine returned, but was not marked pending",
+                irp.raw()
+            ),
+        );
+    }
+    packet.end(COMPLETED, marked);
+}
+
+/// The driver frees a packet of its own.
+pub(crate) fn freed(irp: PIRP) {
+    let packet = PACKETS.lock().remove(&(irp as usize));
+    if packet.is_some_and(|packet| packet.holder == Holder::Below) {
+        violation(Rule::State, "IoFreeIrp", format_args!("{irp:p} is still below the driver"));
+    }
+}
+
+/// Reports packets that the driver has not dealt with.
+pub(crate) fn require_empty(function: &str) {
+    let packets = PACKETS.lock();
+    if let Some((irp, _)) = packets.first_key_value() {
+        let (count, irp) = (packets.len(), *irp);
+        drop(packets);
+        violation(
+            Rule::Leak,
+            function,
+            format_args!(
+                "{count} packets were neither completed nor passed on for good; the first is {irp:#x}"
+            ),
+        );
+    }
+}
+
+/// The completion routine that the driver set.
+struct Wrapped {
+    routine: IO_COMPLETION_ROUTINE,
+    context: *mut c_void,
+    location: usize,
+    own: bool,
+}
+
+unsafe extern "C" fn completed_below(
+    device: PDEVICE_OBJECT,
+    raw: PIRP,
+    context: *mut c_void,
+) -> NTSTATUS {
+    // SAFETY: `passed_down` boxed this for this call.
+    let wrapped = *unsafe { Box::from_raw(context.cast::<Wrapped>()) };
+    let key = raw as usize;
+    PACKETS
+        .lock()
+        .insert(key, Packet { holder: Holder::Driver, location: wrapped.location, arrival: None });
+    // SAFETY: the packet is live for the length of this call.
+    let pending = unsafe { (*raw).PendingReturned } != 0;
+    let Some(routine) = wrapped.routine else { return STATUS_MORE_PROCESSING_REQUIRED };
+    // SAFETY: the driver's own routine and context.
+    let status = unsafe { routine(device, raw, wrapped.context) };
+    if status == STATUS_MORE_PROCESSING_REQUIRED {
+        // The driver has the packet; it may have dealt with it already.
+        return status;
+    }
+    if wrapped.own {
+        violation(
+            Rule::Completion,
+            "a completion routine",
+            format_args!(
+                "returned {status:#010x} for a packet of the driver's own: it must return \
+                 STATUS_MORE_PROCESSING_REQUIRED"
+            ),
+        );
+    }
+    PACKETS.lock().remove(&key);
+    // SAFETY: completion goes on after this routine, so the packet and the driver's location are still valid.
+    if pending && wrapped.location != 0 && !unsafe { is_marked_at(wrapped.location) } {
+        violation(
+            Rule::Pending,
+            "a completion routine",
+            format_args!("PendingReturned is set, but the packet was not marked pending"),
+        );
+    }
+    status
+}
+
+impl Packet {
+    fn end(self, fate: u8, marked: bool) {
+        if let Some(arrival) = self.arrival {
+            arrival.end(fate, marked);
+        }
+    }
+}
+
+impl ArrivalState {
+    fn end(&self, fate: u8, marked: bool) {
+        // Relaxed, published by the release below.
+        self.marked_pending.store(marked, Ordering::Relaxed);
+        // Release: pairs with the load in `returned`.
+        self.fate.store(fate, Ordering::Release);
+    }
+}
+
+fn location_of(irp: &Irp) -> usize {
+    core::ptr::from_ref(irp.stack()) as usize
+}
+
+/// # Safety
+/// `location` is a stack location of a live packet.
+unsafe fn is_marked_at(location: usize) -> bool {
+    // SAFETY: the caller says so.
+    let control = unsafe { (*(location as *const IO_STACK_LOCATION)).Control };
+    control & SL_PENDING_RETURNED as u8 != 0
+}

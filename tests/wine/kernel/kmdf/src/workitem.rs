@@ -1,0 +1,190 @@
+//! `WDFWORKITEM`: work at PASSIVE_LEVEL on a thread of the system.
+//!
+//! The rules: a work item that is enqueued again before it ran runs once; flushing waits for the queued and the
+//! running call; a work item is not deleted while it runs.
+
+use alloc::{boxed::Box, sync::Arc};
+use core::ffi::c_void;
+
+use nt::{event::Event, spinlock::SpinLock};
+use wdk_sys::{
+    _WORK_QUEUE_TYPE::DelayedWorkQueue,
+    NTSTATUS, PDEVICE_OBJECT, PIO_WORKITEM, STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS,
+    ntddk::{IoAllocateWorkItem, IoFreeWorkItem, IoQueueWorkItem},
+};
+
+use crate::{
+    abi::{DriverGlobals, Handle, ObjectAttributes, WorkItemConfig},
+    checks::{Call, Rule, violation},
+    device::Device,
+    irql::{self, DISPATCH_LEVEL, PASSIVE_LEVEL},
+    object::{Kind, Object, ObjectRef, Ref, typed},
+};
+
+/// A work item.
+pub(crate) struct WorkItem {
+    config: WorkItemConfig,
+    raw: PIO_WORKITEM,
+    parent: ObjectRef,
+    state: SpinLock<State>,
+    idle: Event,
+}
+
+typed!(WorkItem, WorkItem, "WDFWORKITEM");
+
+// SAFETY: the kernel's work item may be queued from any thread; what changes is locked.
+unsafe impl Send for WorkItem {}
+// SAFETY: as above.
+unsafe impl Sync for WorkItem {}
+
+#[derive(Default)]
+struct State {
+    queued: bool,
+    running: bool,
+    /// The thread that runs the callback now.
+    runner: u32,
+}
+
+impl WorkItem {
+    /// Waits for the queued and the running call.
+    pub(crate) fn wait_until_idle(&self) {
+        let own = {
+            let state = self.state.lock();
+            state.running && state.runner == current_thread()
+        };
+        // A callback that deletes its own work item is not waited for.
+        if !own {
+            self.idle.wait();
+        }
+    }
+}
+
+impl Drop for WorkItem {
+    fn drop(&mut self) {
+        // SAFETY: allocated with the object and neither queued nor running any more.
+        unsafe { IoFreeWorkItem(self.raw) };
+    }
+}
+
+unsafe extern "C" fn run(_device: PDEVICE_OBJECT, context: *mut c_void) {
+    // SAFETY: `enqueue` boxed this reference for this call.
+    let item = *unsafe { Box::from_raw(context.cast::<Ref<WorkItem>>()) };
+    {
+        let mut state = item.state.lock();
+        state.queued = false;
+        state.running = true;
+        state.runner = current_thread();
+    }
+    irql::set(PASSIVE_LEVEL);
+    if let Some(callback) = item.config.evt_work_item {
+        // SAFETY: the driver's own callback, with a live handle: deletion waits for this call.
+        unsafe { callback(item.handle()) };
+    }
+    if irql::current() != PASSIVE_LEVEL {
+        violation(
+            Rule::Irql,
+            "EvtWorkItem",
+            format_args!("returned at {}", irql::name(irql::current())),
+        );
+    }
+    let mut state = item.state.lock();
+    state.running = false;
+    if !state.queued {
+        item.idle.set();
+    }
+}
+
+fn current_thread() -> u32 {
+    // SAFETY: has no preconditions.
+    unsafe { nt::win32::GetCurrentThreadId() }
+}
+
+pub(crate) unsafe extern "system" fn work_item_create(
+    globals: *const DriverGlobals,
+    config: *const WorkItemConfig,
+    item_attributes: *const ObjectAttributes,
+    item: *mut Handle,
+) -> NTSTATUS {
+    let call = Call::enter("WdfWorkItemCreate", globals, DISPATCH_LEVEL);
+    // SAFETY: the driver's configuration.
+    let config = unsafe { call.structure("WDF_WORKITEM_CONFIG", config) };
+    // SAFETY: the driver's attributes.
+    let item_attributes = unsafe { call.structure("WDF_OBJECT_ATTRIBUTES", item_attributes) };
+    if item_attributes.parent == 0 || config.evt_work_item.is_none() {
+        call.violation(
+            Rule::Parameter,
+            format_args!("a work item needs a parent object and a callback"),
+        );
+    }
+    let parent = call.object(item_attributes.parent);
+    let mut ancestor = Some(Arc::clone(&parent));
+    let device: Ref<Device> = loop {
+        let Some(object) = ancestor else {
+            call.violation(Rule::Parameter, format_args!("the parent belongs to no device"));
+        };
+        ancestor = object.parent();
+        if let Some(device) = Ref::new(object) {
+            break device;
+        }
+    };
+    // SAFETY: the device object is live.
+    let raw = unsafe { IoAllocateWorkItem(device.wdm.raw()) };
+    if raw.is_null() {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    let idle = Event::notification();
+    idle.set();
+    let value = WorkItem {
+        config,
+        raw,
+        parent: Arc::clone(&parent),
+        state: SpinLock::new(State::default()),
+        idle,
+    };
+    let object =
+        Object::create(Kind::WorkItem(value), call.client, Some(&parent), Some(&item_attributes));
+    // SAFETY: the driver's out parameter.
+    unsafe { call.write("WorkItem", item, object.handle) };
+    STATUS_SUCCESS
+}
+
+pub(crate) unsafe extern "system" fn work_item_enqueue(
+    globals: *const DriverGlobals,
+    item: Handle,
+) {
+    let call = Call::enter("WdfWorkItemEnqueue", globals, DISPATCH_LEVEL);
+    let item = call.typed::<WorkItem>(item);
+    if item.object().is_deleted() {
+        call.violation(Rule::State, format_args!("the work item is being deleted"));
+    }
+    {
+        let mut state = item.state.lock();
+        if core::mem::replace(&mut state.queued, true) {
+            return;
+        }
+        item.idle.reset();
+    }
+    let context = Box::into_raw(Box::new(item.clone()));
+    // SAFETY: the kernel's work item is live; the call takes over the boxed reference.
+    unsafe { IoQueueWorkItem(item.raw, Some(run), DelayedWorkQueue, context.cast()) };
+}
+
+pub(crate) unsafe extern "system" fn work_item_flush(globals: *const DriverGlobals, item: Handle) {
+    let call = Call::enter("WdfWorkItemFlush", globals, PASSIVE_LEVEL);
+    let item = call.typed::<WorkItem>(item);
+    if item.state.lock().runner == current_thread() && item.state.lock().running {
+        call.violation(
+            Rule::State,
+            format_args!("called from the work item's own callback: it would wait for itself"),
+        );
+    }
+    item.wait_until_idle();
+}
+
+pub(crate) unsafe extern "system" fn work_item_get_parent_object(
+    globals: *const DriverGlobals,
+    item: Handle,
+) -> Handle {
+    let call = Call::enter("WdfWorkItemGetParentObject", globals, DISPATCH_LEVEL);
+    call.typed::<WorkItem>(item).parent.handle
+}

@@ -1,0 +1,91 @@
+//! Kernel events.
+//!
+//! The rule: an event does not move while it lives, since waiters know it by its address.
+
+use alloc::boxed::Box;
+use core::{cell::UnsafeCell, ptr};
+
+use wdk_sys::{
+    _EVENT_TYPE::{NotificationEvent, SynchronizationEvent},
+    _KWAIT_REASON::Executive,
+    _MODE::KernelMode,
+    KEVENT, LARGE_INTEGER, STATUS_TIMEOUT,
+    ntddk::{KeInitializeEvent, KeResetEvent, KeSetEvent, KeWaitForSingleObject},
+};
+
+/// An event in a box of its own.
+pub struct Event {
+    raw: Box<UnsafeCell<KEVENT>>,
+}
+
+// SAFETY: the kernel synchronises all access to an initialised event.
+unsafe impl Send for Event {}
+// SAFETY: as above.
+unsafe impl Sync for Event {}
+
+impl Event {
+    /// An event that stays signalled until it is reset.
+    pub fn notification() -> Self {
+        Self::new(NotificationEvent)
+    }
+
+    /// An event that wakes one waiter and resets itself.
+    pub fn synchronization() -> Self {
+        Self::new(SynchronizationEvent)
+    }
+
+    /// Signals the event.
+    pub fn set(&self) {
+        // SAFETY: the event was initialised and does not move.
+        unsafe { KeSetEvent(self.raw.get(), 0, 0) };
+    }
+
+    /// Takes the signal back.
+    pub fn reset(&self) {
+        // SAFETY: the event was initialised and does not move.
+        unsafe { KeResetEvent(self.raw.get()) };
+    }
+
+    /// Waits for the signal.
+    pub fn wait(&self) {
+        // SAFETY: as in `set`; a null timeout waits for ever.
+        let _ = unsafe {
+            KeWaitForSingleObject(
+                self.raw.get().cast(),
+                Executive,
+                KernelMode as _,
+                0,
+                ptr::null_mut(),
+            )
+        };
+    }
+
+    /// Waits for the signal for at most so long; says whether it came.
+    pub fn wait_ms(&self, milliseconds: u32) -> bool {
+        let mut timeout = LARGE_INTEGER { QuadPart: crate::time::relative_ms(milliseconds) };
+        // SAFETY: as in `set`; the timeout is valid for the call.
+        let status = unsafe {
+            KeWaitForSingleObject(
+                self.raw.get().cast(),
+                Executive,
+                KernelMode as _,
+                0,
+                &raw mut timeout,
+            )
+        };
+        status != STATUS_TIMEOUT
+    }
+
+    /// The address that kernel routines take.
+    pub fn as_ptr(&self) -> *mut KEVENT {
+        self.raw.get()
+    }
+
+    fn new(kind: i32) -> Self {
+        // An all-zero KEVENT is a valid value to initialise over.
+        let raw = Box::new(UnsafeCell::new(KEVENT::default()));
+        // SAFETY: `raw` is a KEVENT of its own in memory that does not move.
+        unsafe { KeInitializeEvent(raw.get(), kind, 0) };
+        Self { raw }
+    }
+}

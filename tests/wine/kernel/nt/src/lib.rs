@@ -1,0 +1,31 @@
+//! What the bench's drivers share: small wrappers over the kernel interfaces that they use, so that the drivers
+//! themselves hold as little `unsafe` as they can.
+//!
+//! The rule: nothing here depends on the bench. A wrapper either cannot be misused or is an `unsafe fn` that says
+//! what its caller owes.
+//!
+//! Linking this crate also gives a driver its panic handler and its global allocator.
+
+#![no_std]
+
+extern crate alloc;
+
+pub mod device;
+pub mod entry;
+pub mod event;
+pub mod file;
+pub mod halt;
+pub mod irp;
+pub mod mdl;
+pub mod monitor;
+pub mod pool;
+pub mod print;
+pub mod registry;
+pub mod spinlock;
+pub mod status;
+pub mod thread;
+pub mod time;
+pub mod unicode;
+pub mod win32;
+
+pub use wdk_sys as sys;

@@ -1,0 +1,52 @@
+//! The pool, and the global allocator of the bench's drivers.
+//!
+//! The rule: the bench's own memory comes from the process's heap, so that it is never taken for the driver's, whose
+//! pool memory is on the books.
+
+use core::{
+    alloc::{GlobalAlloc, Layout},
+    ffi::c_void,
+};
+
+use crate::win32::{GetProcessHeap, HeapAlloc, HeapFree};
+
+/// `NonPagedPoolNx`
+pub const NON_PAGED_POOL_NX: i32 = 512;
+
+/// What the pool, and the heap, align everything to.
+pub const POOL_ALIGNMENT: usize = 16;
+
+// wdk-sys leaves these out, as deprecated since Windows 10 2004; Windows Server 2019 has nothing else.
+unsafe extern "system" {
+    /// Allocates pool memory.
+    pub fn ExAllocatePoolWithTag(pool: i32, size: usize, tag: u32) -> *mut c_void;
+    /// Frees pool memory.
+    pub fn ExFreePoolWithTag(memory: *mut c_void, tag: u32);
+}
+
+/// The allocator. Types aligned to more than 16 bytes get no memory.
+pub struct HeapAllocator;
+
+// SAFETY: the heap returns memory that is 16-byte aligned, of the size asked for, until it is freed; larger
+// alignments are refused with null.
+unsafe impl GlobalAlloc for HeapAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.align() > POOL_ALIGNMENT {
+            return core::ptr::null_mut();
+        }
+        // SAFETY: has no preconditions.
+        let heap = unsafe { GetProcessHeap() };
+        // SAFETY: the process's heap; any size may be asked for.
+        unsafe { HeapAlloc(heap, 0, layout.size()) }.cast()
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, _layout: Layout) {
+        // SAFETY: has no preconditions.
+        let heap = unsafe { GetProcessHeap() };
+        // SAFETY: the caller got `memory` from `alloc` above.
+        unsafe { HeapFree(heap, 0, memory.cast()) };
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: HeapAllocator = HeapAllocator;

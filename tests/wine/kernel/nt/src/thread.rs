@@ -1,0 +1,100 @@
+//! System threads of the bench.
+//!
+//! The rule: who starts a thread joins it before its code can go away.
+
+use alloc::boxed::Box;
+use core::{ffi::c_void, ptr};
+
+use wdk_sys::{
+    _KWAIT_REASON::Executive,
+    _MODE::KernelMode,
+    HANDLE, THREAD_ALL_ACCESS,
+    ntddk::{
+        KeWaitForSingleObject, ObReferenceObjectByHandle, ObfDereferenceObject,
+        PsCreateSystemThread, PsTerminateSystemThread, ZwClose,
+    },
+};
+
+use crate::{
+    status::{Result, check},
+    win32::SwitchToThread,
+};
+
+type Body = Box<dyn FnOnce() + Send>;
+
+/// Gives up the rest of the time slice.
+pub fn yield_now() {
+    // SAFETY: has no preconditions.
+    unsafe { SwitchToThread() };
+}
+
+/// A running thread; must be joined.
+#[must_use = "a thread that nobody joins outlives its code"]
+pub struct Thread {
+    object: *mut c_void,
+}
+
+// SAFETY: a referenced thread object may be waited on and released from any thread.
+unsafe impl Send for Thread {}
+// SAFETY: the object is only read here.
+unsafe impl Sync for Thread {}
+
+impl Thread {
+    /// Starts a thread.
+    pub fn spawn(body: impl FnOnce() + Send + 'static) -> Result<Self> {
+        let body: Box<Body> = Box::new(Box::new(body));
+        let context = Box::into_raw(body);
+        let mut handle: HANDLE = ptr::null_mut();
+        // SAFETY: all pointers are valid for the call; the new thread takes ownership of `context`.
+        let status = unsafe {
+            PsCreateSystemThread(
+                &raw mut handle,
+                THREAD_ALL_ACCESS,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                ptr::null_mut(),
+                Some(run),
+                context.cast(),
+            )
+        };
+        if let Err(failure) = check(status) {
+            // SAFETY: no thread took the context, so it is still ours.
+            drop(unsafe { Box::from_raw(context) });
+            return Err(failure);
+        }
+        let mut object = ptr::null_mut();
+        // SAFETY: the handle is a thread's and was just returned.
+        let status = unsafe {
+            ObReferenceObjectByHandle(
+                handle,
+                THREAD_ALL_ACCESS,
+                ptr::null_mut(),
+                KernelMode as _,
+                &raw mut object,
+                ptr::null_mut(),
+            )
+        };
+        // SAFETY: the handle is ours and is not used again.
+        let _ = unsafe { ZwClose(handle) };
+        check(status)?;
+        Ok(Self { object })
+    }
+
+    /// Waits for the thread to end.
+    pub fn join(self) {
+        // SAFETY: the object is referenced.
+        let _ = unsafe {
+            KeWaitForSingleObject(self.object, Executive, KernelMode as _, 0, ptr::null_mut())
+        };
+        // SAFETY: this is the reference that `spawn` took.
+        unsafe { ObfDereferenceObject(self.object) };
+    }
+}
+
+unsafe extern "C" fn run(context: *mut c_void) {
+    // SAFETY: `spawn` handed over this box, to this thread only.
+    let body: Box<Body> = unsafe { Box::from_raw(context.cast()) };
+    body();
+    // SAFETY: called on a system thread, at its end.
+    let _ = unsafe { PsTerminateSystemThread(0) };
+}

@@ -1,0 +1,189 @@
+//! The bench's control device: the commands of a scenario.
+//!
+//! The rule: a command that sends packets through the volume's stack runs on a thread of its own, as the PnP manager's
+//! work does, so that requests go on meanwhile; commands run one after the other.
+
+use alloc::{collections::VecDeque, sync::Arc};
+
+use nt::{
+    irp::Irp,
+    monitor::Monitor,
+    println,
+    status::{Failure, Result, code},
+    thread::Thread,
+};
+use protocol::ioctl::{
+    ATTACH, CLEAR_FAULTS, Counters, FLUSH, Fault, PAUSE, POWER_LENGTH, QUERY, REMOVE, RESUME,
+    SET_FAULT, SET_POWER, SHUTDOWN, SURPRISE_REMOVE, USAGE, Usage,
+};
+use wdk_sys::{
+    IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS,
+    STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
+    STATUS_PENDING, STATUS_SUCCESS,
+};
+
+use crate::{completion, pnp::Stack, scheduler::Scheduler};
+
+/// The control device's state.
+pub(crate) struct Control {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    scheduler: Arc<Scheduler>,
+    stack: Arc<Stack>,
+    commands: Monitor<Commands>,
+}
+
+struct Commands {
+    waiting: VecDeque<Irp>,
+    stopping: bool,
+}
+
+impl Control {
+    /// The state, and the thread that runs the commands.
+    pub(crate) fn start(scheduler: &Arc<Scheduler>, stack: &Arc<Stack>) -> Result<(Self, Thread)> {
+        let inner = Arc::new(Inner {
+            scheduler: Arc::clone(scheduler),
+            stack: Arc::clone(stack),
+            commands: Monitor::new(Commands { waiting: VecDeque::new(), stopping: false }),
+        });
+        let runner = Arc::clone(&inner);
+        let thread = Thread::spawn(move || runner.run())?;
+        Ok((Self { inner }, thread))
+    }
+
+    /// Lets the thread end once the commands that it has are done.
+    pub(crate) fn stop(&self) {
+        self.inner.commands.lock().stopping = true;
+        self.inner.commands.notify_one();
+    }
+
+    /// Handles a packet of the control device.
+    pub(crate) fn dispatch(&self, mut irp: Irp) -> NTSTATUS {
+        match u32::from(irp.function().0) {
+            IRP_MJ_CREATE | IRP_MJ_CLEANUP | IRP_MJ_CLOSE => irp.complete(STATUS_SUCCESS, 0),
+            IRP_MJ_DEVICE_CONTROL => {
+                irp.mark_pending();
+                let refused = {
+                    let mut commands = self.inner.commands.lock();
+                    if commands.stopping {
+                        Some(irp)
+                    } else {
+                        commands.waiting.push_back(irp);
+                        None
+                    }
+                };
+                match refused {
+                    Some(irp) => {
+                        irp.complete(STATUS_INVALID_DEVICE_REQUEST, 0);
+                    }
+                    None => self.inner.commands.notify_one(),
+                }
+                STATUS_PENDING
+            }
+            _ => irp.complete(STATUS_INVALID_DEVICE_REQUEST, 0),
+        }
+    }
+}
+
+impl Inner {
+    fn run(&self) {
+        while let Some(mut irp) = self.next() {
+            let (status, information) = self.command(&mut irp);
+            irp.complete(status, information);
+        }
+    }
+
+    fn next(&self) -> Option<Irp> {
+        let mut commands = self.commands.lock();
+        loop {
+            if let Some(irp) = commands.waiting.pop_front() {
+                return Some(irp);
+            }
+            if commands.stopping {
+                return None;
+            }
+            commands = commands.wait();
+        }
+    }
+
+    fn command(&self, irp: &mut Irp) -> (NTSTATUS, usize) {
+        let (command, input_length, output_length) = irp.device_control();
+        // SAFETY: a buffered request's system buffer holds the larger of both lengths.
+        let input = unsafe { bytes(irp, input_length as usize) };
+        let result = match command {
+            QUERY => return self.query(irp, output_length as usize),
+            FLUSH => self.scheduler.store().flush(),
+            SET_FAULT => parsed(Fault::decode(input)).map(|fault| self.scheduler.faults.arm(fault)),
+            CLEAR_FAULTS => {
+                self.scheduler.faults.clear();
+                Ok(())
+            }
+            PAUSE => {
+                self.scheduler.set_paused(true);
+                Ok(())
+            }
+            RESUME => {
+                self.scheduler.set_paused(false);
+                Ok(())
+            }
+            ATTACH => self.stack.attach(),
+            REMOVE => self.stack.remove(),
+            SURPRISE_REMOVE => self.stack.surprise_remove(),
+            USAGE => parsed(Usage::decode(input)).and_then(|usage| self.stack.usage(usage)),
+            SET_POWER => parsed(power_state(input)).and_then(|state| self.stack.set_power(state)),
+            SHUTDOWN => {
+                println!(
+                    "snapless-test-volume: shutdown, {} devices told",
+                    completion::shut_down()
+                );
+                Ok(())
+            }
+            _ => return (STATUS_INVALID_DEVICE_REQUEST, 0),
+        };
+        (code(result), 0)
+    }
+
+    fn query(&self, irp: &Irp, room: usize) -> (NTSTATUS, usize) {
+        let counts = self.scheduler.counts();
+        let (applied, completed_below) = self.scheduler.store().progress();
+        let answer = Counters {
+            submitted: counts.submitted,
+            applied,
+            completed_below,
+            in_flight: counts.in_flight,
+            reads: counts.reads,
+            held: counts.held,
+            flushes: counts.flushes,
+        }
+        .encode();
+        if room < answer.len() {
+            return (STATUS_BUFFER_TOO_SMALL, 0);
+        }
+        let buffer = irp.system_buffer().cast::<u8>();
+        // SAFETY: a buffered request's system buffer holds the output's length.
+        unsafe { core::ptr::copy_nonoverlapping(answer.as_ptr(), buffer, answer.len()) };
+        (STATUS_SUCCESS, answer.len())
+    }
+}
+
+fn parsed<T>(value: Option<T>) -> Result<T> {
+    value.ok_or(Failure(STATUS_INVALID_PARAMETER))
+}
+
+fn power_state(input: &[u8]) -> Option<u32> {
+    let bytes = <[u8; POWER_LENGTH]>::try_from(input).ok()?;
+    Some(u32::from_le_bytes(bytes)).filter(|state| (1..=4).contains(state))
+}
+
+/// # Safety
+/// The packet's system buffer has at least `length` bytes.
+unsafe fn bytes(irp: &Irp, length: usize) -> &[u8] {
+    let buffer = irp.system_buffer().cast::<u8>();
+    if buffer.is_null() {
+        return &[];
+    }
+    // SAFETY: the caller says so; the packet outlives the slice.
+    unsafe { core::slice::from_raw_parts(buffer, length) }
+}

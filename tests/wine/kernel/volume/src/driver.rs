@@ -1,0 +1,193 @@
+//! The driver's start and end, and the way from a device object to what it stands for.
+//!
+//! The rule: what was started is stopped in the opposite order, on a failed start as on unloading.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use nt::{
+    device::{Device, NewDevice, create_link, delete_link},
+    irp::Irp,
+    println,
+    status::{Failure, Result},
+    thread::Thread,
+    unicode::Wide,
+};
+use protocol::names::{CONTROL_DEVICE, CONTROL_LINK, VOLUME_DEVICE, VOLUME_LINK};
+use wdk_sys::{
+    DO_DIRECT_IO, FILE_DEVICE_DISK, FILE_DEVICE_UNKNOWN, NTSTATUS, PCUNICODE_STRING,
+    PDEVICE_OBJECT, PDRIVER_OBJECT, PIRP, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
+};
+
+use crate::{
+    config::Config,
+    control::Control,
+    journal::Store,
+    pnp::Stack,
+    scheduler::{Scheduler, Workers},
+    volume::Volume,
+};
+
+/// Everything that lives from the start to the end.
+struct Driver {
+    volume: Volume,
+    volume_device: Device,
+    control: Control,
+    control_device: Device,
+    stack: Arc<Stack>,
+    guid_link: Wide,
+    threads: Threads,
+}
+
+struct Threads {
+    workers: Workers,
+    commands: Thread,
+}
+
+/// The running driver. Written by the start, taken by the end; devices exist only in between.
+static DRIVER: AtomicPtr<Driver> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The driver's entry point.
+///
+/// # Safety
+/// Called by the kernel, once.
+#[unsafe(export_name = "DriverEntry")]
+pub(crate) unsafe extern "system" fn driver_entry(
+    driver: PDRIVER_OBJECT,
+    registry_path: PCUNICODE_STRING,
+) -> NTSTATUS {
+    if let Some(answer) = nt::entry::answer_to_library_call(registry_path.cast()) {
+        return answer;
+    }
+    // SAFETY: the kernel's string.
+    let service = unsafe { Wide::copy_of(registry_path) };
+    // SAFETY: the kernel's driver object.
+    match unsafe { start(driver, &service) } {
+        Ok(()) => STATUS_SUCCESS,
+        Err(Failure(status)) => {
+            println!("snapless-test-volume: cannot start: {status:#010x}");
+            status
+        }
+    }
+}
+
+/// # Safety
+/// `driver` is this driver's object.
+unsafe fn start(driver: PDRIVER_OBJECT, service: &Wide) -> Result {
+    let config = Config::read(service)?;
+    let store = Store::open(
+        &config.image_path,
+        &config.journal_path,
+        config.sector_size,
+        config.seed,
+    )
+    .inspect_err(|failure| {
+        println!(
+            "snapless-test-volume: the image {} or the journal {} cannot be opened: {failure}",
+            config.image_path.to_text(),
+            config.journal_path.to_text()
+        );
+    })?;
+    let length = store.length();
+    let scheduler = Arc::new(Scheduler::new(&config, store));
+    // SAFETY: the caller vouches for the driver object.
+    let volume_device = unsafe { create(driver, VOLUME_DEVICE, FILE_DEVICE_DISK) }?;
+    // SAFETY: as above.
+    let control_device = unsafe { create(driver, CONTROL_DEVICE, FILE_DEVICE_UNKNOWN) }
+        .inspect_err(|_| volume_device.delete())?;
+    let undo_devices = || {
+        control_device.delete();
+        volume_device.delete();
+    };
+    volume_device.set_flags(DO_DIRECT_IO);
+    // SAFETY: the device was just created and nobody else knows it.
+    unsafe { (*volume_device.raw()).SectorSize = config.sector_size as u16 };
+    let stack = Stack::new(volume_device.raw());
+    let workers = Workers::start(&scheduler, config.workers).inspect_err(|_| undo_devices())?;
+    let (control, commands) = match Control::start(&scheduler, &stack) {
+        Ok(started) => started,
+        Err(failure) => {
+            workers.stop();
+            undo_devices();
+            return Err(failure);
+        }
+    };
+    let guid_link = Wide::new(r"\DosDevices\Volume").with(&config.volume_guid.text);
+    let running = Box::new(Driver {
+        volume: Volume { scheduler, sector_size: config.sector_size, guid: config.volume_guid },
+        volume_device,
+        control,
+        control_device,
+        stack,
+        guid_link,
+        threads: Threads { workers, commands },
+    });
+    create_links(&running)?;
+    // SAFETY: the caller vouches for the driver object; the I/O manager calls nothing in it yet.
+    let object = unsafe { &mut *driver };
+    object.MajorFunction.fill(Some(dispatch));
+    object.DriverUnload = Some(unload);
+    // Release: pairs with `running`.
+    DRIVER.store(Box::into_raw(running), Ordering::Release);
+    volume_device.finish_initializing();
+    control_device.finish_initializing();
+    println!("snapless-test-volume: {length} bytes, seed {}", config.seed);
+    Ok(())
+}
+
+fn create_links(driver: &Driver) -> Result {
+    create_link(&Wide::new(VOLUME_LINK), &Wide::new(VOLUME_DEVICE))?;
+    create_link(&driver.guid_link, &Wide::new(VOLUME_DEVICE))?;
+    create_link(&Wide::new(CONTROL_LINK), &Wide::new(CONTROL_DEVICE))
+}
+
+/// # Safety
+/// `driver` is this driver's object.
+unsafe fn create(driver: PDRIVER_OBJECT, name: &str, device_type: u32) -> Result<Device> {
+    let name = Wide::new(name);
+    let new = NewDevice { name: Some(&name), device_type, characteristics: 0, extension_size: 0 };
+    // SAFETY: the caller says so.
+    unsafe { Device::create(driver, &new) }
+}
+
+fn running() -> Option<&'static Driver> {
+    // Acquire: pairs with the store in `start`.
+    // SAFETY: null, or the box that `start` leaked and `unload` takes back when no device is left to call.
+    unsafe { DRIVER.load(Ordering::Acquire).as_ref() }
+}
+
+unsafe extern "C" fn dispatch(device: PDEVICE_OBJECT, irp: PIRP) -> NTSTATUS {
+    // SAFETY: the I/O manager hands the packet over.
+    let irp = unsafe { Irp::from_raw(irp) };
+    let Some(driver) = running() else { return irp.complete(STATUS_NO_SUCH_DEVICE, 0) };
+    if device == driver.volume_device.raw() {
+        driver.volume.dispatch(irp)
+    } else {
+        driver.control.dispatch(irp)
+    }
+}
+
+unsafe extern "C" fn unload(_driver: PDRIVER_OBJECT) {
+    let Some(driver) = running() else { return };
+    if driver.stack.is_attached() {
+        println!("snapless-test-volume: unloaded with a filter attached: remove the volume first");
+        nt::halt::halt();
+    }
+    driver.control.stop();
+    for link in [&Wide::new(CONTROL_LINK), &driver.guid_link, &Wide::new(VOLUME_LINK)] {
+        delete_link(link);
+    }
+    driver.control_device.delete();
+    driver.volume_device.delete();
+    // AcqRel: nobody finds the driver after this.
+    let taken = DRIVER.swap(core::ptr::null_mut(), Ordering::AcqRel);
+    // SAFETY: `start` leaked this box; the devices, the only way to it, are deleted.
+    let driver = *unsafe { Box::from_raw(taken) };
+    driver.threads.commands.join();
+    driver.threads.workers.stop();
+    if let Err(failure) = driver.volume.scheduler.store().flush() {
+        println!("snapless-test-volume: the image or the journal cannot be flushed: {failure}");
+    }
+    println!("snapless-test-volume: stopped");
+}

@@ -1,0 +1,22 @@
+//! `snapless-test-volume.sys`: the disk under the driver under test, and the bench's PnP manager.
+//!
+//! A volume device whose content is a file. It reorders and delays requests as far as a disk may, journals every write
+//! in the order in which it was applied, and can be told to fail. A second device takes the scenario's commands.
+//!
+//! The rule: it owes nothing to what it tests: it knows no Snapless, only what Windows asks of a volume.
+
+#![no_std]
+
+extern crate alloc;
+
+mod completion;
+mod config;
+mod control;
+mod driver;
+mod faults;
+mod journal;
+mod pnp;
+mod queries;
+mod random;
+mod scheduler;
+mod volume;

@@ -1,0 +1,100 @@
+//! The volume device: what it checks and answers itself, and what it hands to the scheduler.
+//!
+//! The rule: the volume is as strict as a disk: whole sectors, within its length, and no more than the buffer holds.
+
+use alloc::sync::Arc;
+
+use nt::{irp::Irp, mdl};
+use wdk_sys::{
+    IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_FLUSH_BUFFERS,
+    IRP_MJ_PNP, IRP_MJ_POWER, IRP_MJ_READ, IRP_MJ_SHUTDOWN, IRP_MJ_WRITE, NTSTATUS,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_INVALID_USER_BUFFER,
+    STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
+};
+
+use crate::{config::Guid, queries, scheduler::Scheduler};
+
+/// The volume device's state.
+pub(crate) struct Volume {
+    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) sector_size: u32,
+    pub(crate) guid: Guid,
+}
+
+impl Volume {
+    /// Handles a packet that reached the bottom of the volume's stack.
+    pub(crate) fn dispatch(&self, mut irp: Irp) -> NTSTATUS {
+        match u32::from(irp.function().0) {
+            IRP_MJ_READ | IRP_MJ_WRITE => match self.check_transfer(&irp) {
+                Ok(0) => irp.complete(STATUS_SUCCESS, 0),
+                Ok(_) => self.take(irp),
+                Err(status) => irp.complete(status, 0),
+            },
+            IRP_MJ_FLUSH_BUFFERS => self.take(irp),
+            IRP_MJ_DEVICE_CONTROL => {
+                let (status, information) = queries::answer(self, &mut irp);
+                irp.complete(status, information)
+            }
+            IRP_MJ_CREATE | IRP_MJ_CLEANUP | IRP_MJ_CLOSE | IRP_MJ_SHUTDOWN => {
+                irp.complete(STATUS_SUCCESS, 0)
+            }
+            IRP_MJ_PNP => answer_pnp(irp),
+            IRP_MJ_POWER => irp.complete(STATUS_SUCCESS, 0),
+            _ => irp.complete(STATUS_INVALID_DEVICE_REQUEST, 0),
+        }
+    }
+
+    fn take(&self, mut irp: Irp) -> NTSTATUS {
+        irp.mark_pending();
+        self.scheduler.submit(irp);
+        STATUS_PENDING
+    }
+
+    fn check_transfer(&self, irp: &Irp) -> Result<u32, NTSTATUS> {
+        let (length, offset) = irp.transfer();
+        let offset = u64::try_from(offset).map_err(|_| STATUS_INVALID_PARAMETER)?;
+        let sector = self.sector_size;
+        if !length.is_multiple_of(sector) || !offset.is_multiple_of(u64::from(sector)) {
+            return Err(STATUS_INVALID_PARAMETER);
+        }
+        let end = offset.checked_add(u64::from(length)).ok_or(STATUS_INVALID_PARAMETER)?;
+        if end > self.scheduler.store().length() {
+            return Err(STATUS_INVALID_PARAMETER);
+        }
+        if length == 0 {
+            return Ok(0);
+        }
+        // SAFETY: the live packet's MDL, or null.
+        let buffer = unsafe { mdl::system_buffer(irp.mdl()) }.ok_or(STATUS_INVALID_USER_BUFFER)?;
+        if buffer.length < length as usize {
+            return Err(STATUS_INVALID_USER_BUFFER);
+        }
+        Ok(length)
+    }
+}
+
+/// The bus driver's part of plug and play: whatever the PnP manager announces is fine; what it asks and nobody
+/// answered stays unanswered.
+fn answer_pnp(irp: Irp) -> NTSTATUS {
+    use wdk_sys::{
+        IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_DEVICE_USAGE_NOTIFICATION,
+        IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE,
+        IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL,
+    };
+    match u32::from(irp.function().1) {
+        IRP_MN_START_DEVICE
+        | IRP_MN_QUERY_STOP_DEVICE
+        | IRP_MN_CANCEL_STOP_DEVICE
+        | IRP_MN_STOP_DEVICE
+        | IRP_MN_QUERY_REMOVE_DEVICE
+        | IRP_MN_CANCEL_REMOVE_DEVICE
+        | IRP_MN_REMOVE_DEVICE
+        | IRP_MN_SURPRISE_REMOVAL
+        | IRP_MN_DEVICE_USAGE_NOTIFICATION => irp.complete(STATUS_SUCCESS, 0),
+        _ => {
+            let status = irp.status();
+            let status = if status == STATUS_PENDING { STATUS_NOT_SUPPORTED } else { status };
+            irp.complete(status, 0)
+        }
+    }
+}

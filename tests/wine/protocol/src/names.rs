@@ -1,0 +1,50 @@
+//! Device names, service names and registry values of the bench.
+//!
+//! The rule: whoever sets a scenario up writes these values before the service starts; the drivers read them once.
+
+/// The test volume's device.
+pub const VOLUME_DEVICE: &str = r"\Device\SnaplessTestVolume0";
+/// The test volume's link, as drivers create it.
+pub const VOLUME_LINK: &str = r"\DosDevices\SnaplessTestVolume0";
+/// The test volume, as programs open it.
+pub const VOLUME_PATH: &str = r"\\.\SnaplessTestVolume0";
+
+/// The bench's control device. Commands go here and not through the volume's stack, which they may take apart.
+pub const CONTROL_DEVICE: &str = r"\Device\SnaplessBench";
+/// The control device's link, as drivers create it.
+pub const CONTROL_LINK: &str = r"\DosDevices\SnaplessBench";
+/// The control device, as programs open it.
+pub const CONTROL_PATH: &str = r"\\.\SnaplessBench";
+
+/// The service of the test volume's driver.
+pub const VOLUME_SERVICE: &str = "snapless-test-volume";
+
+/// The class key whose `UpperFilters` the bench's PnP manager obeys.
+pub const VOLUME_CLASS_KEY: &str = r"\Registry\Machine\System\CurrentControlSet\Control\Class\{71A27CDD-812A-11D0-BEC7-08002BE2092F}";
+/// The value in it: a list of services, the lowest filter first.
+pub const UPPER_FILTERS: &str = "UpperFilters";
+
+/// Values of the test volume's `Parameters` key.
+pub mod parameters {
+    /// `REG_SZ`, needed: the file that holds the volume, as an NT path (`\??\Z:\…`).
+    pub const IMAGE_PATH: &str = "ImagePath";
+    /// `REG_SZ`, needed: the journal, as an NT path. An older file is overwritten.
+    pub const JOURNAL_PATH: &str = "JournalPath";
+    /// `REG_DWORD`: the seed of everything random. 1 if absent.
+    pub const SEED: &str = "Seed";
+    /// `REG_DWORD`: how many requests are worked on at once. 4 if absent.
+    pub const WORKERS: &str = "Workers";
+    /// `REG_DWORD`: how many per cent of the writes are slow. 3 if absent.
+    pub const SLOW_PERCENT: &str = "SlowPercent";
+    /// `REG_DWORD`: the most that a slow write takes, in milliseconds. 30 if absent.
+    pub const SLOW_MS: &str = "SlowMs";
+    /// `REG_DWORD`: the most that any other request is delayed, in microseconds. 0 if absent.
+    pub const JITTER_US: &str = "JitterUs";
+    /// `REG_DWORD`: 512 (if absent) or 4096.
+    pub const SECTOR_SIZE: &str = "SectorSize";
+    /// `REG_SZ`: the volume's GUID with braces; a fixed one if absent.
+    pub const VOLUME_GUID: &str = "VolumeGuid";
+}
+
+/// The volume's GUID if the registry names none.
+pub const DEFAULT_VOLUME_GUID: &str = "{5A4C0B51-0E5D-4C6B-9E0A-7D1B6C2F3A10}";
