@@ -1,0 +1,42 @@
+//! The commands that the agent takes.
+
+/// One of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Command {
+    /// Show that the agent runs.
+    Hello,
+    /// Say what the volume has counted.
+    Query,
+    /// Build the volume's stack with the registered filters and start it.
+    Attach,
+    /// Take the volume's stack down.
+    Remove,
+    /// Make the journal's file complete.
+    FlushJournal,
+}
+
+impl Command {
+    /// Reads one line.
+    pub(crate) fn parse(line: &str) -> Result<Self, String> {
+        match line.trim() {
+            "hello" => Ok(Self::Hello),
+            "query" => Ok(Self::Query),
+            "attach" => Ok(Self::Attach),
+            "remove" => Ok(Self::Remove),
+            "flush-journal" => Ok(Self::FlushJournal),
+            other => Err(format!("{other:?} is not a command")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_read_with_any_line_ending() {
+        assert_eq!(Command::parse("query\r\n"), Ok(Command::Query));
+        assert_eq!(Command::parse("flush-journal"), Ok(Command::FlushJournal));
+        assert!(Command::parse("format").unwrap_err().contains("format"));
+    }
+}

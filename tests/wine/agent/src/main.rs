@@ -1,0 +1,47 @@
+//! `snapless-bench-agent`: reads commands from standard input, one a line, and answers each with one line:
+//! `ok …` or `error …`. It ends with its input.
+//!
+//! Upholds: one answer to each line, in order, whatever happens. While it runs, Wine keeps its drivers.
+//!
+//! | command | what it does |
+//! | --- | --- |
+//! | `hello` | nothing: shows that Wine runs |
+//! | `query` | the volume's counters, as `name=value` words |
+//! | `attach`, `remove` | build the volume's stack up, take it down |
+//! | `flush-journal` | makes the journal's file complete |
+
+mod command;
+#[cfg(windows)]
+mod volume;
+
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let Ok(line) = line else { break };
+        let answer = match command::Command::parse(&line).and_then(act) {
+            Ok(text) if text.is_empty() => String::from("ok"),
+            Ok(text) => format!("ok {text}"),
+            Err(why) => format!("error {}", why.replace(['\r', '\n'], " ")),
+        };
+        if writeln!(stdout, "{answer}").and_then(|()| stdout.flush()).is_err() {
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+#[cfg(windows)]
+fn act(command: command::Command) -> Result<String, String> {
+    volume::act(command).map_err(|error| error.to_string())
+}
+
+#[cfg(not(windows))]
+fn act(command: command::Command) -> Result<String, String> {
+    match command {
+        command::Command::Hello => Ok(String::new()),
+        _ => Err(String::from("this program talks to a driver: run it on Windows or in Wine")),
+    }
+}

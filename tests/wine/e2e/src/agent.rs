@@ -1,0 +1,177 @@
+//! The bench's agent inside Wine: one Windows program that lives as long as the run (Wine unloads its
+//! drivers with the last program) and passes commands to the test volume's driver.
+//!
+//! Upholds: one question, one answer, in order; a silent agent is an error after a limit.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::ChildStdin;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use crate::error::E2eError;
+use crate::prefix::Prefix;
+use crate::process::{self, Program};
+
+const NAME: &str = "wine";
+/// Wine's start includes its services.
+const START_LIMIT: Duration = Duration::from_secs(90);
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// The agent, ready for questions.
+#[derive(Debug)]
+pub struct Agent {
+    program: Program,
+    questions: Option<ChildStdin>,
+    answers: Receiver<String>,
+}
+
+/// What the test volume's driver has counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Writes applied to the image, which is the journal's length.
+    pub applied: u64,
+    /// Requests that the volume has accepted and not answered yet.
+    pub in_flight: u64,
+    /// Reads answered.
+    pub reads: u64,
+}
+
+impl Agent {
+    /// Starts the agent, and with it Wine. `exe` is a Windows path.
+    pub fn start(prefix: &Prefix, exe: &str) -> Result<Self, E2eError> {
+        let mut program = Program::start_noisy(NAME, &mut prefix.wine(exe), prefix.logs())?;
+        let stdout = program.take_stdout().expect("a noisy program's output is a pipe");
+        let (sender, answers) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let questions = program.take_stdin();
+        let mut agent = Self { program, questions, answers };
+        agent.ask_within("hello", START_LIMIT)?;
+        Ok(agent)
+    }
+
+    /// What the volume has counted.
+    pub fn counters(&mut self) -> Result<Counters, E2eError> {
+        let answer = self.ask("query")?;
+        parse_counters(&answer).ok_or_else(|| E2eError::Said {
+            program: "the bench's agent".into(),
+            said: answer,
+            why: "expected `applied=… in_flight=… reads=…`".into(),
+        })
+    }
+
+    /// Builds the volume's stack as plug and play does: the registered upper filters, then the start.
+    pub fn attach(&mut self) -> Result<(), E2eError> {
+        self.ask("attach").map(|_| ())
+    }
+
+    /// Takes the volume's stack down as plug and play does.
+    pub fn remove(&mut self) -> Result<(), E2eError> {
+        self.ask("remove").map(|_| ())
+    }
+
+    /// Makes the journal's file complete.
+    pub fn flush_journal(&mut self) -> Result<(), E2eError> {
+        self.ask("flush-journal").map(|_| ())
+    }
+
+    /// Ends the agent; Wine unloads what is still loaded.
+    pub fn finish(&mut self) -> Result<(), E2eError> {
+        self.questions = None;
+        self.program.finish(ANSWER_LIMIT)
+    }
+
+    fn ask(&mut self, question: &str) -> Result<String, E2eError> {
+        self.ask_within(question, ANSWER_LIMIT)
+    }
+
+    fn ask_within(&mut self, question: &str, limit: Duration) -> Result<String, E2eError> {
+        let log = self.program.log().to_path_buf();
+        if let Some(questions) = &mut self.questions {
+            let asked = writeln!(questions, "{question}").and_then(|()| questions.flush());
+            asked.map_err(E2eError::file("talk to the program that logs to", &log))?;
+        }
+        let begun = Instant::now();
+        loop {
+            process::check_interrupt()?;
+            match self.answers.recv_timeout(Duration::from_millis(100)) {
+                Ok(answer) => return understand(question, &answer, &log),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(E2eError::Exit {
+                        program: format!("the bench's agent, asked to {question},"),
+                        status: String::from("it ended"),
+                        tail: process::tail(&log),
+                    });
+                }
+                Err(RecvTimeoutError::Timeout) if begun.elapsed() > limit => {
+                    let what = format!("the bench's agent to answer {question:?}");
+                    return Err(E2eError::Timeout { what, limit, tail: process::tail(&log) });
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}
+
+fn understand(question: &str, answer: &str, log: &std::path::Path) -> Result<String, E2eError> {
+    let answer = answer.trim_end();
+    match answer.split_once(' ').unwrap_or((answer, "")) {
+        ("ok", rest) => Ok(rest.into()),
+        ("error", why) => Err(E2eError::Exit {
+            program: format!("the bench's agent, asked to {question},"),
+            status: why.into(),
+            tail: process::tail(log),
+        }),
+        _ => Err(E2eError::Said {
+            program: "the bench's agent".into(),
+            said: answer.into(),
+            why: "expected `ok …` or `error …`".into(),
+        }),
+    }
+}
+
+fn parse_counters(answer: &str) -> Option<Counters> {
+    let mut counters = Counters::default();
+    let mut seen = 0;
+    for field in answer.split_whitespace() {
+        let (name, value) = field.split_once('=')?;
+        let value = value.parse().ok()?;
+        let place = match name {
+            "applied" => &mut counters.applied,
+            "in_flight" => &mut counters.in_flight,
+            "reads" => &mut counters.reads,
+            _ => continue,
+        };
+        *place = value;
+        seen += 1;
+    }
+    (seen == 3).then_some(counters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_read_whole_or_not_at_all() {
+        let counters = parse_counters("applied=5 submitted=9 in_flight=4 reads=2");
+        assert_eq!(counters, Some(Counters { applied: 5, in_flight: 4, reads: 2 }));
+        assert_eq!(parse_counters("applied=5 in_flight=4"), None);
+        assert_eq!(parse_counters("applied=x in_flight=4 reads=1"), None);
+    }
+
+    #[test]
+    fn answers_are_ok_or_an_error_with_its_reason() {
+        let log = std::path::Path::new("/nonexistent");
+        assert_eq!(understand("query", "ok a b\r", log).unwrap(), "a b");
+        assert_eq!(understand("attach", "ok", log).unwrap(), "");
+        let error = understand("attach", "error 0xc000000e", log).unwrap_err().to_string();
+        assert!(error.contains("attach") && error.contains("0xc000000e"), "{error}");
+        assert!(understand("query", "what?", log).is_err());
+    }
+}

@@ -1,0 +1,307 @@
+//! The bench of one run: a Wine prefix with the test volume, the product's driver and service in it, the
+//! server beside it. Each verb is what an administrator (or plug and play) would do, with the programs that are shipped.
+//!
+//! Upholds: when the value is dropped, nothing that it started is left.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use protocol::names::{self, VOLUME_DEVICE, VOLUME_PATH, VOLUME_SERVICE, parameters};
+use protocol::violations;
+
+use crate::agent::Agent;
+use crate::error::E2eError;
+use crate::image::Image;
+use crate::prefix::{Prefix, nt_path, windows_path};
+use crate::process::{Program, wait_until};
+use crate::run_folder::RunFolder;
+use crate::server::{Server, ServerFiles};
+use crate::service::{self, ServiceSettings};
+use crate::status::Status;
+
+/// The volume's GUID in all runs.
+pub const VOLUME_GUID: &str = names::DEFAULT_VOLUME_GUID;
+/// The service that starts the product's driver.
+const DRIVER_SERVICE: &str = "snapless";
+/// All drivers of a run are in the INF's group: Wine then runs them in one process, as one kernel.
+const LOAD_ORDER_GROUP: &str = "PnP Filter";
+
+/// Requests that the volume works on at once.
+const VOLUME_WORKERS: u32 = 12;
+/// Every fourth write is slow, by up to this: writes are under way at every instant and overtake each other.
+const SLOW_PERCENT: u32 = 25;
+const SLOW_MS: u32 = 120;
+
+const DRIVERS: &str = "windows/system32/drivers";
+/// Where the product's files wait for their installation.
+const PACKAGE: &str = "snapless-package";
+
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+
+/// The files under test, and the bench's own.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// `snapless.sys`
+    pub driver: PathBuf,
+    /// `snapless.inf`
+    pub inf: PathBuf,
+    /// `snapless-service.exe`
+    pub service: PathBuf,
+    /// `snapless.exe`
+    pub command_line: PathBuf,
+    /// `snapless-setup.exe`
+    pub installer: PathBuf,
+    /// `snapless-server`, for Linux
+    pub server: PathBuf,
+    /// `wdfldr.sys`: KMDF for Wine
+    pub framework: PathBuf,
+    /// `snapless-test-volume.sys`
+    pub volume: PathBuf,
+    /// `snapless-writer.exe`
+    pub writer: PathBuf,
+    /// `snapless-bench-agent.exe`
+    pub agent: PathBuf,
+}
+
+/// One run's bench. Fields are dropped in this order: programs first, the prefix with its Wine server last.
+#[derive(Debug)]
+pub struct Bench {
+    writer: Option<Program>,
+    agent: Agent,
+    server: Option<Server>,
+    prefix: Prefix,
+    server_files: ServerFiles,
+    programs: Programs,
+    folder: RunFolder,
+    seed: u64,
+}
+
+impl Bench {
+    /// Makes the prefix from `template` and starts Wine in it.
+    pub fn start(
+        template: &std::path::Path,
+        programs: &Programs,
+        folder: &RunFolder,
+        seed: u64,
+    ) -> Result<Self, E2eError> {
+        let prefix = Prefix::copy_of(template, &folder.prefix(), &folder.logs())?;
+        prefix.install(&programs.framework, DRIVERS)?;
+        prefix.install(&programs.volume, DRIVERS)?;
+        for file in [
+            &programs.driver,
+            &programs.inf,
+            &programs.service,
+            &programs.command_line,
+            &programs.installer,
+        ] {
+            prefix.install(file, PACKAGE)?;
+        }
+        let agent = Agent::start(&prefix, &windows_path(&programs.agent))?;
+        let server_files = ServerFiles {
+            program: programs.server.clone(),
+            repository: folder.repository(),
+            logs: folder.logs(),
+        };
+        let (programs, folder) = (programs.clone(), folder.clone());
+        Ok(Self { writer: None, agent, server: None, prefix, server_files, programs, folder, seed })
+    }
+
+    /// The agent, for questions to the volume.
+    pub fn agent(&mut self) -> &mut Agent {
+        &mut self.agent
+    }
+
+    /// Where the server's files are.
+    pub fn server_files(&self) -> &ServerFiles {
+        &self.server_files
+    }
+
+    /// Starts the test volume on a copy of the image. Each request takes it up to `jitter_us` microseconds.
+    pub fn start_volume(&mut self, image: &Image, jitter_us: u32) -> Result<(), E2eError> {
+        let volume = self.folder.volume();
+        std::fs::copy(&image.pristine, &volume).map_err(E2eError::file("copy to", &volume))?;
+        let driver = self.programs.volume.file_name().unwrap_or_default().to_string_lossy();
+        let path = format!(r"C:\windows\system32\drivers\{driver}");
+        self.sc(&[
+            "create",
+            VOLUME_SERVICE,
+            "type=",
+            "kernel",
+            "start=",
+            "demand",
+            "group=",
+            LOAD_ORDER_GROUP,
+            "binpath=",
+            &path,
+        ])?;
+        let image = nt_path(&volume);
+        let journal = nt_path(&self.folder.journal());
+        self.set_parameter(parameters::IMAGE_PATH, "REG_SZ", &image)?;
+        self.set_parameter(parameters::JOURNAL_PATH, "REG_SZ", &journal)?;
+        self.set_parameter(parameters::SEED, "REG_DWORD", &(self.seed & 0x7fff_ffff).to_string())?;
+        for (name, value) in [
+            (parameters::WORKERS, VOLUME_WORKERS),
+            (parameters::SLOW_PERCENT, SLOW_PERCENT),
+            (parameters::SLOW_MS, SLOW_MS),
+            (parameters::JITTER_US, jitter_us),
+        ] {
+            self.set_parameter(name, "REG_DWORD", &value.to_string())?;
+        }
+        self.sc(&["start", VOLUME_SERVICE])
+    }
+
+    /// Installs the product from its INF, with its own setup program.
+    pub fn install_product(&mut self) -> Result<(), E2eError> {
+        let installer = format!(r"C:\{PACKAGE}\snapless-setup.exe");
+        let inf = format!(r"C:\{PACKAGE}\snapless.inf");
+        self.prefix.run("setup", &installer, ["install", "--inf", &inf], COMMAND_LIMIT).map(|_| ())
+    }
+
+    /// Starts the product's driver and builds the volume's stack with it.
+    pub fn start_driver(&mut self) -> Result<(), E2eError> {
+        self.sc(&["start", DRIVER_SERVICE])?;
+        self.agent.attach()
+    }
+
+    /// Starts a server with the run's repository, or starts it again where it listened before.
+    pub fn start_server(&mut self, address: Option<&str>) -> Result<&mut Server, E2eError> {
+        let server = Server::start(&self.server_files, address)?;
+        Ok(self.server.insert(server))
+    }
+
+    /// The running server.
+    pub fn server(&mut self) -> &mut Server {
+        self.server.as_mut().expect("the scenario started the server")
+    }
+
+    /// Writes the service's configuration.
+    pub fn configure_service(&mut self, settings: &ServiceSettings) -> Result<(), E2eError> {
+        let path = self.prefix.on_c(service::CONFIG_ON_C);
+        let folder = path.parent().expect("a file on drive C has a folder");
+        std::fs::create_dir_all(folder).map_err(E2eError::file("create", folder))?;
+        let text = settings.to_toml(self.server().address(), VOLUME_GUID, VOLUME_DEVICE);
+        std::fs::write(&path, text).map_err(E2eError::file("write", &path))
+    }
+
+    /// Starts the service: protection begins, or goes on.
+    pub fn start_service(&mut self) -> Result<(), E2eError> {
+        self.sc(&["start", service::NAME])
+    }
+
+    /// Stops the service as an administrator does.
+    pub fn stop_service(&mut self) -> Result<(), E2eError> {
+        self.sc(&["stop", service::NAME])?;
+        let prefix = &self.prefix;
+        wait_until("the service's process to end", COMMAND_LIMIT, || {
+            Ok(prefix.processes(service::PROGRAM)?.is_empty().then_some(()))
+        })
+    }
+
+    /// Kills the service's process as a crash does.
+    pub fn kill_service(&mut self) -> Result<(), E2eError> {
+        let pids = self.prefix.processes(service::PROGRAM)?;
+        if pids.is_empty() {
+            return Err(E2eError::Rule("there is no process of the service to kill".into()));
+        }
+        for pid in pids {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                killed.map_err(|e| E2eError::file("kill", &self.folder.logs())(e.into()))?;
+            }
+        }
+        let prefix = &self.prefix;
+        wait_until("the killed service to be gone", COMMAND_LIMIT, || {
+            Ok(prefix.processes(service::PROGRAM)?.is_empty().then_some(()))
+        })
+    }
+
+    /// Starts the writer, without an end, at `rate` bytes per second.
+    pub fn start_writer(&mut self, image: &Image, rate: u64) -> Result<(), E2eError> {
+        let regions = self.folder.regions();
+        std::fs::write(&regions, image.regions.to_text())
+            .map_err(E2eError::file("write", &regions))?;
+        let mut command = self.prefix.wine(&windows_path(&self.programs.writer));
+        command.args(["--device", VOLUME_PATH, "--regions", &windows_path(&regions)]);
+        command.args(["--log", &windows_path(&self.folder.writes())]);
+        command.args(["--seed", &self.seed.to_string(), "--rate", &rate.to_string()]);
+        command.args(["--threads", "4", "--depth", "6"]);
+        let writer = Program::start("writer", &mut command, self.prefix.logs())?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+
+    /// An error if a program that should run has ended.
+    pub fn must_run(&mut self) -> Result<(), E2eError> {
+        if let Some(writer) = &mut self.writer {
+            writer.must_run()?;
+        }
+        if let Some(server) = &mut self.server {
+            server.must_run()?;
+        }
+        self.check_violations()
+    }
+
+    /// Lets the writer finish what is under way; any error it met is an error here.
+    pub fn stop_writer(&mut self) -> Result<(), E2eError> {
+        match self.writer.take() {
+            Some(mut writer) => writer.finish(COMMAND_LIMIT),
+            None => Err(E2eError::Rule("the writer does not run".into())),
+        }
+    }
+
+    /// What the product's command line says of the session; `None` while there is none.
+    pub fn status(&mut self) -> Result<Option<Status>, E2eError> {
+        let program = r"C:\Program Files\Snapless\snapless.exe";
+        let said = self.prefix.run("status", program, ["status", "--json"], COMMAND_LIMIT)?;
+        Status::parse(&said)
+    }
+
+    /// Takes everything down in the order of a clean shutdown: service, volume stack, drivers.
+    pub fn shut_down(&mut self) -> Result<(), E2eError> {
+        self.stop_service()?;
+        self.unload()?;
+        if let Some(mut server) = self.server.take() {
+            server.stop()?;
+        }
+        Ok(())
+    }
+
+    /// Takes the volume's stack and the drivers down; the bench's KMDF then checks for leaks.
+    pub fn unload(&mut self) -> Result<(), E2eError> {
+        self.agent.flush_journal()?;
+        self.agent.remove()?;
+        self.sc(&["stop", DRIVER_SERVICE])?;
+        self.sc(&["stop", VOLUME_SERVICE])?;
+        self.check_violations()?;
+        self.agent.finish()?;
+        self.prefix.stop()
+    }
+
+    /// An error if the bench's KMDF saw a broken rule.
+    fn check_violations(&self) -> Result<(), E2eError> {
+        check_violations(&self.folder)
+    }
+
+    fn set_parameter(&self, name: &str, kind: &str, value: &str) -> Result<(), E2eError> {
+        let key = format!(r"HKLM\SYSTEM\CurrentControlSet\Services\{VOLUME_SERVICE}\Parameters");
+        let arguments = ["add", &key, "/v", name, "/t", kind, "/d", value, "/f"];
+        self.prefix.run("reg", "reg", arguments, COMMAND_LIMIT).map(|_| ())
+    }
+
+    fn sc(&self, arguments: &[&str]) -> Result<(), E2eError> {
+        self.prefix.run("sc", "sc", arguments.iter().copied(), COMMAND_LIMIT).map(|_| ())
+    }
+}
+
+/// An error if the bench's KMDF saw a broken rule in the run of this folder.
+pub fn check_violations(folder: &RunFolder) -> Result<(), E2eError> {
+    let log = folder.prefix().join(violations::LOG_IN_PREFIX);
+    let said = match std::fs::read(&log) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        said => said.map_err(E2eError::file("read", &log))?,
+    };
+    match String::from_utf8_lossy(&said).trim() {
+        "" => Ok(()),
+        said => Err(E2eError::Violation(said.into())),
+    }
+}

@@ -1,0 +1,117 @@
+//! Why a run failed. Each message says what happened, to what, and where to look.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::truth::Difference;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum E2eError {
+    /// A file could not be used.
+    #[error("cannot {what} {path}: {source}")]
+    File {
+        /// The verb.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A program could not be started.
+    #[error("cannot start {program}: {source}; `cargo xtask setup` installs what the bench needs")]
+    Spawn {
+        /// What was to be started.
+        program: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A program ended with an error.
+    #[error("{program} failed ({status}){tail}")]
+    Exit {
+        /// What was run.
+        program: String,
+        /// Its exit status.
+        status: String,
+        /// The last lines it said, each on a line of its own.
+        tail: String,
+    },
+    /// A program, or the state that it should bring about, took too long.
+    #[error("{what} took longer than {} s{tail}", limit.as_secs())]
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        limit: Duration,
+        /// The last that was seen of it.
+        tail: String,
+    },
+    /// A program said something that this one does not understand.
+    #[error("{program} said something unexpected: {said:?}; {why}")]
+    Said {
+        /// Which program.
+        program: String,
+        /// Its words.
+        said: String,
+        /// What was expected.
+        why: String,
+    },
+    /// The volume driver's journal is not one.
+    #[error("journal {path}: {why}")]
+    Journal {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The volume's image cannot be read as NTFS.
+    #[error("NTFS in {path}: {why}")]
+    Ntfs {
+        /// The image.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A restored image is not what the truth says.
+    #[error("{image} image: DIFFERENT\n{difference}")]
+    Different {
+        /// Which image: `t0` or `latest`.
+        image: &'static str,
+        /// Where and how.
+        difference: Difference,
+    },
+    /// The journal and the writer's log contradict each other.
+    #[error("the journal and the writer's log disagree: {0}")]
+    Contradiction(String),
+    /// The run went by without the situations that it is there to test.
+    #[error("the run did not exercise {0}; it proves nothing: run it again with a higher load")]
+    NotExercised(String),
+    /// The bench's KMDF ended the drivers because of a broken rule.
+    #[error("the driver broke a rule of the kernel, and the bench stopped it:\n{0}")]
+    Violation(String),
+    /// Something is not as a rule of the product or of the bench demands.
+    #[error("{0}")]
+    Rule(String),
+    /// The writer's files cannot be used.
+    #[error(transparent)]
+    Writer(#[from] snapless_writer::WriterError),
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// A step of a scenario failed.
+    #[error("step \"{step}\": {source}")]
+    Step {
+        /// Its name.
+        step: String,
+        /// What happened in it.
+        source: Box<E2eError>,
+    },
+}
+
+impl E2eError {
+    /// Wraps an error of the file system.
+    pub fn file<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self::File { what, path: path.into(), source }
+    }
+}

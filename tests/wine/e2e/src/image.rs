@@ -1,0 +1,227 @@
+//! The volume under test: an NTFS image with real files, and with scratch files whose clusters the writer
+//! may overwrite without hurting the file system.
+//!
+//! Upholds: the writer's regions are clusters of the scratch files and nothing else; they lie in the early
+//! and in the late part of the volume, so that the sweep meets writers before and behind it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use snapless_writer::extent::{Extent, SECTOR};
+use snapless_writer::payload::{Payload, WriteId};
+use snapless_writer::regions::Regions;
+
+use crate::error::E2eError;
+use crate::ntfs::{self, FileHash};
+use crate::process;
+
+/// The volume is this much longer than whole mebibytes: its last block is short.
+pub const ODD_TAIL: u64 = 5 * SECTOR;
+/// The smallest volume, in MiB, that holds an NTFS with all that is put on it.
+pub const SIZE_MIN_MIB: u64 = 64;
+
+/// Scratch files, in hundredths of the volume each.
+const SCRATCH_SHARE: u64 = 29;
+/// Scratch files' names: the first is copied before the real files, the second after them.
+const SCRATCH_EARLY: &str = "scratch-early.bin";
+const SCRATCH_LATE: &str = "scratch-late.bin";
+/// Real files, in hundredths of the volume.
+const FILES_SHARE: u64 = 12;
+/// At most this many real files are copied: each is one call of `ntfscp`.
+const FILES_MAX: usize = 120;
+/// Where real files are taken from.
+const FILES_FROM: [&str; 3] = ["/usr/share/common-licenses", "/usr/share/doc", "/usr/bin"];
+/// Bytes of scratch content made at a time; one chunk in eight stays all zeros.
+const CHUNK: u64 = 256 << 10;
+
+/// A made image.
+#[derive(Debug)]
+pub struct Image {
+    /// The image before any write of the run.
+    pub pristine: PathBuf,
+    /// Bytes.
+    pub len: u64,
+    /// What the writer may overwrite.
+    pub regions: Regions,
+    /// The real files.
+    pub files: Vec<FileHash>,
+}
+
+impl Image {
+    /// Makes an image of `size_mib` MiB (and [`ODD_TAIL`]) in `dir`.
+    pub fn make(dir: &Path, size_mib: u64, seed: u64) -> Result<Self, E2eError> {
+        assert!(size_mib >= SIZE_MIN_MIB, "the caller checked the size");
+        let pristine = dir.join("pristine.img");
+        let len = (size_mib << 20) + ODD_TAIL;
+        let file = File::create(&pristine).map_err(E2eError::file("create", &pristine))?;
+        file.set_len(len).map_err(E2eError::file("extend", &pristine))?;
+        drop(file);
+        let mut format = Command::new("mkntfs");
+        format.args(["-F", "-Q", "-q", "-s", "512", "-c", "4096", "-L", "Snapless"]);
+        process::run(format.arg(&pristine))?;
+
+        let scratch_len = len * SCRATCH_SHARE / 100 / 4096 * 4096;
+        copy_scratch(dir, &pristine, SCRATCH_EARLY, scratch_len)?;
+        let copied = copy_real_files(&pristine, len * FILES_SHARE / 100)?;
+        copy_scratch(dir, &pristine, SCRATCH_LATE, scratch_len)?;
+
+        let mut extents = ntfs::data_extents(&pristine, SCRATCH_EARLY)?;
+        extents.extend(ntfs::data_extents(&pristine, SCRATCH_LATE)?);
+        extents.sort_unstable();
+        fill_scratch(&pristine, &extents, Payload::new(seed))?;
+        let regions = Regions::new(extents).expect("two files of many clusters have extents");
+        let files = ntfs::hashes(&pristine, is_real)?;
+        compare(&pristine, &copied, &files)?;
+        Ok(Self { pristine, len, regions, files })
+    }
+
+    /// Checks that `restored` is a sound NTFS with the same real files. Returns how many there are.
+    pub fn check_restored(&self, restored: &Path) -> Result<usize, E2eError> {
+        process::run(Command::new("ntfsfix").arg("-n").arg(restored))?;
+        compare(restored, &self.files, &ntfs::hashes(restored, is_real)?)?;
+        Ok(self.files.len())
+    }
+}
+
+fn is_real(name: &str) -> bool {
+    name != SCRATCH_EARLY && name != SCRATCH_LATE
+}
+
+fn copy_scratch(dir: &Path, image: &Path, name: &str, len: u64) -> Result<(), E2eError> {
+    let source = dir.join(name);
+    let file = File::create(&source).map_err(E2eError::file("create", &source))?;
+    file.set_len(len).map_err(E2eError::file("extend", &source))?;
+    copy_in(image, &source, name)?;
+    std::fs::remove_file(&source).map_err(E2eError::file("remove", &source))
+}
+
+fn copy_in(image: &Path, source: &Path, name: &str) -> Result<(), E2eError> {
+    process::run(Command::new("ntfscp").args(["-f", "-q"]).arg(image).arg(source).arg(name))
+}
+
+/// Copies files of this machine, the same ones each time, up to `budget` bytes.
+fn copy_real_files(image: &Path, budget: u64) -> Result<Vec<FileHash>, E2eError> {
+    let mut copied: Vec<FileHash> = Vec::new();
+    let mut used = 0;
+    for folder in FILES_FROM {
+        let mut sources = Vec::new();
+        collect_files(Path::new(folder), &mut sources)?;
+        sources.sort();
+        let mut left = FILES_MAX / FILES_FROM.len();
+        for source in sources {
+            let len = source.metadata().map_err(E2eError::file("examine", &source))?.len();
+            let name = flat_name(&source);
+            let new = !copied.iter().any(|file| file.name.eq_ignore_ascii_case(&name));
+            if left > 0 && len > 0 && used + len <= budget && new {
+                copy_in(image, &source, &name)?;
+                copied.push(FileHash::of_file(&source, name)?);
+                used += len;
+                left -= 1;
+            }
+        }
+    }
+    if copied.is_empty() {
+        return Err(E2eError::Rule(format!("no file to copy was found in {FILES_FROM:?}")));
+    }
+    copied.sort();
+    Ok(copied)
+}
+
+/// Ordinary files below `folder`; links are left out.
+fn collect_files(folder: &Path, into: &mut Vec<PathBuf>) -> Result<(), E2eError> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(folder).map_err(E2eError::file("list", folder))? {
+        let entry = entry.map_err(E2eError::file("list", folder))?;
+        let kind = entry.file_type().map_err(E2eError::file("examine", &entry.path()))?;
+        if kind.is_dir() {
+            collect_files(&entry.path(), into)?;
+        } else if kind.is_file() {
+            into.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// A path as one name that NTFS takes.
+fn flat_name(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let name = path.trim_start_matches("/usr/");
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
+        .collect()
+}
+
+/// Gives the scratch clusters content that the writer's reads recognise, with stretches of zeros.
+fn fill_scratch(image: &Path, extents: &[Extent], payload: Payload) -> Result<(), E2eError> {
+    let file = File::options().write(true).open(image).map_err(E2eError::file("open", image))?;
+    for extent in extents {
+        let mut offset = extent.offset();
+        while offset < extent.end() {
+            let len = CHUNK.min(extent.end() - offset);
+            if offset / CHUNK % 8 != 7 {
+                let mut bytes = vec![0; usize::try_from(len).expect("a chunk fits in memory")];
+                payload.fill(WriteId::PRISTINE, offset, &mut bytes);
+                file.write_all_at(&bytes, offset).map_err(E2eError::file("write", image))?;
+            }
+            offset += len;
+        }
+    }
+    Ok(())
+}
+
+/// Both lists must name the same files with the same content.
+fn compare(image: &Path, want: &[FileHash], found: &[FileHash]) -> Result<(), E2eError> {
+    let wrong = |why: String| Err(E2eError::Ntfs { path: image.into(), why });
+    for file in want {
+        match found.iter().find(|other| other.name == file.name) {
+            None => return wrong(format!("file {} is missing", file.name)),
+            Some(other) if other != file => {
+                return wrong(format!("file {} has other content", file.name));
+            }
+            Some(_) => {}
+        }
+    }
+    match found.iter().find(|file| want.iter().all(|other| other.name != file.name)) {
+        Some(extra) => wrong(format!("file {} was not there before", extra.name)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_has_files_regions_at_both_ends_and_passes_its_own_check() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = Image::make(dir.path(), SIZE_MIN_MIB, 9).unwrap();
+        assert_eq!(image.pristine.metadata().unwrap().len(), image.len);
+        assert!(image.files.len() > 10, "{} files", image.files.len());
+        assert!(image.regions.total() > image.len / 2);
+        let (first, last) =
+            (image.regions.extents().first().unwrap(), image.regions.extents().last().unwrap());
+        assert!(first.offset() < image.len / 4, "{first}");
+        assert!(last.end() > image.len * 3 / 4, "{last}");
+        assert_eq!(image.check_restored(&image.pristine).unwrap(), image.files.len());
+    }
+
+    #[test]
+    fn overwritten_regions_leave_the_files_whole_and_a_damaged_file_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = Image::make(dir.path(), SIZE_MIN_MIB, 9).unwrap();
+        let file = File::options().write(true).open(&image.pristine).unwrap();
+        for extent in image.regions.extents() {
+            file.write_all_at(&vec![0xaa; extent.size()], extent.offset()).unwrap();
+        }
+        image.check_restored(&image.pristine).unwrap();
+        let victim = image.files.iter().max_by_key(|file| file.len).unwrap();
+        let extent = ntfs::data_extents(&image.pristine, &victim.name).unwrap()[0];
+        file.write_all_at(&[0xaa; 512], extent.offset()).unwrap();
+        let error = image.check_restored(&image.pristine).unwrap_err().to_string();
+        assert!(error.contains(&victim.name) && error.contains("other content"), "{error}");
+    }
+}

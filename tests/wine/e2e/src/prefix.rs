@@ -1,0 +1,166 @@
+//! A Wine prefix of the run's own: a fresh copy of the one that the setup made.
+//!
+//! Upholds: no other prefix is touched; when the value is dropped, the prefix's own Wine server and with
+//! it every process of the prefix is gone.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::error::E2eError;
+use crate::process;
+
+/// Errors and what drivers print; nothing else, or the log grows without bound.
+const WINE_CHANNELS: &str = "-all,err+all,warn+debugstr";
+/// An environment variable with more of Wine's debug channels, for those who look into the bench.
+const MORE_CHANNELS: &str = "SNAPLESS_BENCH_WINEDEBUG";
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// The copy.
+#[derive(Debug)]
+pub struct Prefix {
+    root: PathBuf,
+    logs: PathBuf,
+}
+
+impl Prefix {
+    /// Copies `template` to `root`, which must not be there yet.
+    pub fn copy_of(template: &Path, root: &Path, logs: &Path) -> Result<Self, E2eError> {
+        if !template.join("system.reg").is_file() {
+            return Err(E2eError::Rule(format!(
+                "{} is not a Wine prefix; run `cargo xtask setup`",
+                template.display()
+            )));
+        }
+        process::run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(template).arg(root))?;
+        Ok(Self { root: root.into(), logs: logs.into() })
+    }
+
+    /// A command for Wine's loader in this prefix: `program` is a Windows path or a name that Wine knows.
+    pub fn wine(&self, program: &str) -> Command {
+        let mut command = self.tool("wine");
+        command.arg(program);
+        command
+    }
+
+    /// Runs a Windows program to its end; returns what it said.
+    pub fn run<'a>(
+        &self,
+        name: &str,
+        program: &str,
+        arguments: impl IntoIterator<Item = &'a str>,
+        limit: Duration,
+    ) -> Result<String, E2eError> {
+        let mut command = self.wine(program);
+        command.args(arguments);
+        process::run_logged(name, &mut command, &self.logs, limit)
+    }
+
+    /// Where a Windows path on drive C lies; `path` uses forward slashes.
+    pub fn on_c(&self, path: &str) -> PathBuf {
+        self.root.join("drive_c").join(path)
+    }
+
+    /// Copies a file to drive C; returns its Windows path.
+    pub fn install(&self, file: &Path, folder: &str) -> Result<String, E2eError> {
+        let to_folder = self.on_c(folder);
+        std::fs::create_dir_all(&to_folder).map_err(E2eError::file("create", &to_folder))?;
+        let name = file.file_name().unwrap_or_default();
+        let to = to_folder.join(name);
+        std::fs::copy(file, &to).map_err(E2eError::file("copy to", &to))?;
+        let folder = folder.replace('/', "\\");
+        Ok(format!("C:\\{folder}\\{}", name.to_string_lossy()))
+    }
+
+    /// The run's logs.
+    pub fn logs(&self) -> &Path {
+        &self.logs
+    }
+
+    /// Ends every process of the prefix and waits until they are gone.
+    pub fn stop(&self) -> Result<(), E2eError> {
+        // `--kill` fails where no server runs: that is what is wanted.
+        let kill = self.tool("wineserver").arg("--kill").status();
+        if kill.is_ok_and(|status| status.success()) {
+            let mut wait = self.tool("wineserver");
+            process::run_logged("wineserver", wait.arg("--wait"), &self.logs, STOP_LIMIT)?;
+        }
+        Ok(())
+    }
+
+    fn tool(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let channels = match std::env::var(MORE_CHANNELS) {
+            Ok(more) => format!("{WINE_CHANNELS},{more}"),
+            Err(_) => String::from(WINE_CHANNELS),
+        };
+        command
+            .env("WINEPREFIX", &self.root)
+            .env("WINEARCH", "win64")
+            .env("WINEDEBUG", channels)
+            // No dialogues, no downloads of components that nothing here uses.
+            .env("WINEDLLOVERRIDES", "mscoree,mshtml,winemenubuilder.exe=")
+            .env("RUST_BACKTRACE", "1")
+            .env_remove("DISPLAY");
+        command
+    }
+
+    /// The Unix process ids of the Windows program `exe` in this prefix.
+    pub fn processes(&self, exe: &str) -> Result<Vec<i32>, E2eError> {
+        let proc = Path::new("/proc");
+        let wanted = format!("WINEPREFIX={}", self.root.display());
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(proc).map_err(E2eError::file("list", proc))? {
+            let Ok(entry) = entry else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            // A process that ended meanwhile has no files any more: it is not one of those wanted.
+            let read = |name| std::fs::read(entry.path().join(name)).unwrap_or_default();
+            let runs = |words: Vec<u8>| {
+                let word = words.split(|&byte| byte == 0).next().unwrap_or_default();
+                String::from_utf8_lossy(word).to_ascii_lowercase().ends_with(exe)
+            };
+            let ours = |words: Vec<u8>| words.split(|&b| b == 0).any(|w| w == wanted.as_bytes());
+            if runs(read("cmdline")) && ours(read("environ")) {
+                found.push(pid);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Drop for Prefix {
+    fn drop(&mut self) {
+        // Nobody is left to hear of a failure; the run's own error is already on its way.
+        let _ = self.stop();
+    }
+}
+
+/// A path of this machine as a Windows program in Wine sees it.
+pub fn windows_path(path: &Path) -> String {
+    format!("Z:{}", path.to_string_lossy().replace('/', "\\"))
+}
+
+/// A path of this machine as a driver in Wine sees it.
+pub fn nt_path(path: &Path) -> String {
+    format!("\\??\\{}", windows_path(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_translate() {
+        assert_eq!(windows_path(Path::new("/a/b.img")), r"Z:\a\b.img");
+        assert_eq!(nt_path(Path::new("/a/b.img")), r"\??\Z:\a\b.img");
+    }
+
+    #[test]
+    fn a_folder_that_is_no_prefix_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Prefix::copy_of(dir.path(), &dir.path().join("copy"), dir.path());
+        assert!(error.unwrap_err().to_string().contains("cargo xtask setup"));
+    }
+}

@@ -1,0 +1,340 @@
+//! Programs that a run starts.
+//!
+//! Upholds: every program has its own process group (a Ctrl-C at the terminal reaches this program
+//! only, which then stops the others in order), its own log file, and a limit; a value that is dropped
+//! kills its program by its process id.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::capped_log;
+use crate::error::E2eError;
+
+/// How often a state that is waited for is looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// Lines of a log that an error shows.
+const TAIL_LINES: usize = 15;
+
+/// Set by Ctrl-C. Relaxed: it is polled, and guards no other memory.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Makes Ctrl-C and a termination signal end the run in order. Call once.
+pub fn catch_interrupts() -> Result<(), E2eError> {
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
+        .map_err(|error| E2eError::Rule(format!("cannot catch Ctrl-C: {error}")))
+}
+
+/// An error once Ctrl-C was pressed.
+pub fn check_interrupt() -> Result<(), E2eError> {
+    if INTERRUPTED.load(Ordering::Relaxed) { Err(E2eError::Interrupted) } else { Ok(()) }
+}
+
+/// Asks `probe` until it has an answer.
+///
+/// # Errors
+/// What `probe` fails with; [`E2eError::Timeout`] after `limit`; [`E2eError::Interrupted`].
+pub fn wait_until<T>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl FnMut() -> Result<Option<T>, E2eError>,
+) -> Result<T, E2eError> {
+    let begun = Instant::now();
+    loop {
+        check_interrupt()?;
+        if let Some(answer) = probe()? {
+            return Ok(answer);
+        }
+        if begun.elapsed() > limit {
+            return Err(E2eError::Timeout { what: what.into(), limit, tail: String::new() });
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Sleeps, but not through a Ctrl-C.
+pub fn pause(time: Duration) -> Result<(), E2eError> {
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        check_interrupt()?;
+        std::thread::sleep(POLL.min(time));
+    }
+    Ok(())
+}
+
+/// Runs a program of this machine to its end; its output is shown only if it fails.
+pub fn run(command: &mut Command) -> Result<(), E2eError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|source| E2eError::Spawn { program: program.clone(), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(E2eError::Exit {
+        program,
+        status: output.status.to_string(),
+        tail: format!("\n{}", String::from_utf8_lossy(&said).trim_end()),
+    })
+}
+
+/// A program under way, with its output in `<logs>/<name>.log`.
+#[derive(Debug)]
+pub struct Program {
+    name: String,
+    log: PathBuf,
+    child: Child,
+    ended: Option<ExitStatus>,
+}
+
+impl Program {
+    /// Starts `command`; output goes to the end of the log.
+    pub fn start(name: &str, command: &mut Command, logs: &Path) -> Result<Self, E2eError> {
+        let log = logs.join(format!("{name}.log"));
+        let open = || {
+            let file = File::options().create(true).append(true).open(&log);
+            file.map_err(E2eError::file("open", &log))
+        };
+        command.stdout(open()?).stderr(open()?);
+        Self::spawn(name, command, log)
+    }
+
+    /// Starts `command`, whose standard output the caller reads; the rest goes to the end of the log.
+    pub fn start_talking(name: &str, command: &mut Command, logs: &Path) -> Result<Self, E2eError> {
+        let log = logs.join(format!("{name}.log"));
+        let errors = File::options().create(true).append(true).open(&log);
+        command.stdout(Stdio::piped()).stderr(errors.map_err(E2eError::file("open", &log))?);
+        Self::spawn(name, command, log)
+    }
+
+    /// Starts `command`, whose standard output the caller reads; the beginning of what it and its
+    /// children say on standard error is kept in the log.
+    pub fn start_noisy(name: &str, command: &mut Command, logs: &Path) -> Result<Self, E2eError> {
+        let log = logs.join(format!("{name}.log"));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut program = Self::spawn(name, command, log)?;
+        if let Some(stderr) = program.child.stderr.take() {
+            capped_log::copy(stderr, &program.log)?;
+        }
+        Ok(program)
+    }
+
+    fn spawn(name: &str, command: &mut Command, log: PathBuf) -> Result<Self, E2eError> {
+        use std::os::unix::process::CommandExt;
+
+        let child = command.stdin(Stdio::piped()).process_group(0).spawn();
+        let child = child.map_err(|source| E2eError::Spawn {
+            program: command.get_program().to_string_lossy().into_owned(),
+            source,
+        })?;
+        Ok(Self { name: name.into(), log, child, ended: None })
+    }
+
+    /// Its standard input; closing it asks the bench's own programs to end.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Its standard output, if it was started talking.
+    pub fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// The file with its output.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// How it ended; `None` while it runs.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, E2eError> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().map_err(E2eError::file("watch", &self.log))?;
+        }
+        Ok(self.ended)
+    }
+
+    /// An error if it has ended: it should still be running.
+    pub fn must_run(&mut self) -> Result<(), E2eError> {
+        match self.ended()? {
+            None => Ok(()),
+            Some(status) => Err(self.failed(status)),
+        }
+    }
+
+    /// Closes its input and waits for its end, which must be a success.
+    pub fn finish(&mut self, limit: Duration) -> Result<(), E2eError> {
+        drop(self.take_stdin());
+        let what = format!("{} to end", self.name);
+        let status = wait_until(&what, limit, || self.ended());
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(self.failed(status)),
+            Err(E2eError::Timeout { what, limit, .. }) => {
+                self.kill();
+                Err(E2eError::Timeout { what, limit, tail: tail(&self.log) })
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Asks it to end by SIGTERM and waits for that; success is expected.
+    pub fn terminate(&mut self, limit: Duration) -> Result<(), E2eError> {
+        if self.ended()?.is_none() {
+            // The process may have ended in this instant: then there is nobody to signal.
+            let _ = kill_process(self.pid(), Signal::TERM);
+        }
+        self.finish(limit)
+    }
+
+    /// Freezes it, as a machine that stopped answering.
+    pub fn freeze(&self) -> Result<(), E2eError> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Undoes [`Program::freeze`].
+    pub fn thaw(&self) -> Result<(), E2eError> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Kills it and waits until it is gone.
+    pub fn kill(&mut self) {
+        // It may have ended before; both calls then have nothing to do.
+        let _ = self.child.kill();
+        self.ended = self.child.wait().ok();
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), E2eError> {
+        kill_process(self.pid(), signal)
+            .map_err(|error| E2eError::file("signal", &self.log)(error.into()))
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    fn failed(&self, status: ExitStatus) -> E2eError {
+        let (program, tail) = (self.name.clone(), tail(&self.log));
+        E2eError::Exit { program, status: status.to_string(), tail }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            self.kill();
+        }
+    }
+}
+
+/// Runs a program to its end within `limit`; returns what it said on standard output. Its output is
+/// also added to `<logs>/<name>.log`.
+pub fn run_logged(
+    name: &str,
+    command: &mut Command,
+    logs: &Path,
+    limit: Duration,
+) -> Result<String, E2eError> {
+    use std::io::{Read, Write};
+
+    let mut program = Program::start_talking(name, command, logs)?;
+    let stdout = program.take_stdout();
+    let reader = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        // What could be read is what it said.
+        let _ = stdout.map(|mut pipe| pipe.read_to_end(&mut said));
+        String::from_utf8_lossy(&said).into_owned()
+    });
+    let end = program.finish(limit);
+    if matches!(end, Err(E2eError::Interrupted)) {
+        program.kill();
+    }
+    // Wine's background programs may inherit the pipe: the reader is joined only when it has its end.
+    let said =
+        wait_until("output", Duration::from_secs(5), || Ok(reader.is_finished().then_some(())));
+    let said = match said {
+        Ok(()) => reader.join().unwrap_or_default(),
+        Err(_) => String::new(),
+    };
+    let mut log = File::options().append(true).open(program.log());
+    if let Ok(log) = &mut log {
+        let _ = log.write_all(said.as_bytes());
+    }
+    end.map_err(|error| match error {
+        E2eError::Exit { program, status, .. } => {
+            let tail = tail(&logs.join(format!("{name}.log")));
+            E2eError::Exit { program, status, tail }
+        }
+        other => other,
+    })?;
+    Ok(said)
+}
+
+/// The end of a log, as an error shows it.
+pub fn tail(log: &Path) -> String {
+    let Ok(bytes) = std::fs::read(log) else { return String::new() };
+    let from = bytes.len().saturating_sub(64 << 10);
+    let text = String::from_utf8_lossy(&bytes[from..]).into_owned();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+    format!("\nthe last lines of {}:\n  {}", log.display(), last.join("\n  "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn output_comes_back_and_into_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let limit = Duration::from_secs(10);
+        let mut command = shell("echo out; echo err >&2");
+        assert_eq!(run_logged("p", &mut command, dir.path(), limit).unwrap(), "out\n");
+        let log = std::fs::read_to_string(dir.path().join("p.log")).unwrap();
+        assert!(log.contains("out") && log.contains("err"), "{log}");
+    }
+
+    #[test]
+    fn a_failure_shows_status_and_last_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = shell("echo last words >&2; exit 3");
+        let error = run_logged("p", &mut command, dir.path(), Duration::from_secs(10));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains('3') && error.contains("last words"), "{error}");
+    }
+
+    #[test]
+    fn what_takes_too_long_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut program = Program::start("p", &mut shell("sleep 60"), dir.path()).unwrap();
+        let error = program.finish(Duration::from_millis(100)).unwrap_err();
+        assert!(matches!(error, E2eError::Timeout { .. }), "{error}");
+        assert!(program.ended().unwrap().is_some());
+    }
+
+    #[test]
+    fn dropping_a_program_ends_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = Program::start("p", &mut shell("exec sleep 60"), dir.path()).unwrap();
+        let pid = program.pid();
+        drop(program);
+        assert!(rustix::process::test_kill_process(pid).is_err());
+    }
+
+    #[test]
+    fn closing_the_input_lets_a_reader_finish() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut program = Program::start("p", &mut shell("cat"), dir.path()).unwrap();
+        program.must_run().unwrap();
+        program.finish(Duration::from_secs(10)).unwrap();
+    }
+}

@@ -1,0 +1,119 @@
+//! A run's folder: everything that it makes, each path spelled once.
+//!
+//! Upholds: a run that passed leaves its logs, not its images; a run that failed leaves all of it.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::E2eError;
+
+/// `target/e2e/<name>`.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    root: PathBuf,
+}
+
+impl RunFolder {
+    /// Makes the folder anew.
+    pub fn create(root: &Path) -> Result<Self, E2eError> {
+        if root.exists() {
+            std::fs::remove_dir_all(root).map_err(E2eError::file("remove", root))?;
+        }
+        let folder = Self::at(root);
+        for path in [folder.logs(), folder.repository()] {
+            std::fs::create_dir_all(&path).map_err(E2eError::file("create", &path))?;
+        }
+        Ok(folder)
+    }
+
+    /// The folder of a run that has begun.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What the programs said.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// The Wine prefix.
+    pub fn prefix(&self) -> PathBuf {
+        self.root.join("prefix")
+    }
+
+    /// The server's repository.
+    pub fn repository(&self) -> PathBuf {
+        self.root.join("repository")
+    }
+
+    /// The image that the test volume works on.
+    pub fn volume(&self) -> PathBuf {
+        self.root.join("volume.img")
+    }
+
+    /// The test volume's journal.
+    pub fn journal(&self) -> PathBuf {
+        self.root.join("journal.bin")
+    }
+
+    /// What the writer may overwrite.
+    pub fn regions(&self) -> PathBuf {
+        self.root.join("regions.txt")
+    }
+
+    /// The writer's log.
+    pub fn writes(&self) -> PathBuf {
+        self.root.join("writes.log")
+    }
+
+    /// The judge's model of the volume.
+    pub fn model(&self) -> PathBuf {
+        self.root.join("model.img")
+    }
+
+    /// The image restored at `at`.
+    pub fn restored(&self, at: &str) -> PathBuf {
+        self.root.join(format!("restored-{at}.img"))
+    }
+
+    /// Removes everything but the logs.
+    pub fn discard_images(&self) -> Result<(), E2eError> {
+        let entries = std::fs::read_dir(&self.root).map_err(E2eError::file("list", &self.root))?;
+        for entry in entries {
+            let path = entry.map_err(E2eError::file("list", &self.root))?.path();
+            if path == self.logs() {
+                continue;
+            }
+            let removed = if path.is_dir() {
+                std::fs::remove_dir_all(&path)
+            } else {
+                std::fs::remove_file(&path)
+            };
+            removed.map_err(E2eError::file("remove", &path))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_begins_empty_and_keeps_its_logs() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("run");
+        let folder = RunFolder::create(&root).unwrap();
+        std::fs::write(folder.journal(), "x").unwrap();
+        std::fs::write(folder.logs().join("a.log"), "x").unwrap();
+        folder.discard_images().unwrap();
+        assert!(!folder.journal().exists() && !folder.repository().exists());
+        assert!(folder.logs().join("a.log").exists());
+        let folder = RunFolder::create(&root).unwrap();
+        assert!(!folder.logs().join("a.log").exists());
+    }
+}

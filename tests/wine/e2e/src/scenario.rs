@@ -1,0 +1,89 @@
+//! The scenarios: what happens to a protected volume, from its first write to the verdict.
+//!
+//! | scenario | what it adds to a first sync under load |
+//! | --- | --- |
+//! | [`Scenario::Protect`] | nothing: both images must be right |
+//! | [`Scenario::SlowServer`] | the server stops answering until a gap begins, then goes on |
+//! | [`Scenario::ServiceCrash`] | the service is killed during the first sync and started again |
+//! | [`Scenario::ServerCrash`] | the server is killed during the first sync and started again |
+//!
+//! Upholds: a scenario passes only if what it is there to test has happened.
+
+mod gap;
+mod protect;
+mod run;
+
+use std::path::PathBuf;
+
+use crate::bench::{Programs, check_violations};
+use crate::console::Console;
+use crate::error::E2eError;
+use crate::run_folder::RunFolder;
+use crate::summary::Summary;
+
+/// What to run, and on what.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The Wine prefix that the setup made.
+    pub template: PathBuf,
+    /// The files under test.
+    pub programs: Programs,
+    /// Where the run's folder is made.
+    pub folder: PathBuf,
+    /// MiB of the volume.
+    pub size_mib: u64,
+    /// Chooses the load and the volume's delays.
+    pub seed: u64,
+    /// Limit of the load, in bytes per second.
+    pub rate: u64,
+    /// Seconds of live replication after the first sync.
+    pub live_seconds: u64,
+}
+
+/// What happens during the run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scenario {
+    /// The main job, undisturbed.
+    Protect,
+    /// The server is too slow for a while.
+    SlowServer,
+    /// The service crashes.
+    ServiceCrash,
+    /// The server crashes.
+    ServerCrash,
+}
+
+impl Scenario {
+    /// All of them, the main one first.
+    pub const ALL: [Self; 4] =
+        [Self::Protect, Self::SlowServer, Self::ServiceCrash, Self::ServerCrash];
+
+    /// Its name in messages and folders.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Protect => "protect",
+            Self::SlowServer => "slow-server",
+            Self::ServiceCrash => "service-crash",
+            Self::ServerCrash => "server-crash",
+        }
+    }
+}
+
+/// Runs a scenario to its verdict. The run's folder keeps everything if it fails, and the logs if not.
+pub fn run(
+    scenario: Scenario,
+    setting: &Setting,
+    console: &mut dyn Console,
+) -> Result<Summary, E2eError> {
+    let outcome = match scenario {
+        Scenario::Protect => protect::run(setting, console),
+        Scenario::SlowServer => gap::run(gap::Cause::SlowServer, setting, console),
+        Scenario::ServiceCrash => gap::run(gap::Cause::ServiceCrash, setting, console),
+        Scenario::ServerCrash => gap::run(gap::Cause::ServerCrash, setting, console),
+    };
+    // What failed first is what follows from a violation: the bench ends the drivers at once.
+    match outcome {
+        Err(error) => check_violations(&RunFolder::at(&setting.folder)).and(Err(error)),
+        ok => ok,
+    }
+}

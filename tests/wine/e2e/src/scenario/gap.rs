@@ -1,0 +1,170 @@
+//! Gaps: protection is interrupted during the first sync, and comes back by itself. The latest image must
+//! be right afterwards; the t0 image must be right or be refused with a reason, never be wrong.
+
+use std::time::Duration;
+
+use crate::console::{Console, step};
+use crate::error::E2eError;
+use crate::judge::{judge_latest, judge_t0};
+use crate::process::pause;
+use crate::scenario::Setting;
+use crate::scenario::run::{Begun, Run};
+use crate::server;
+use crate::service::ServiceSettings;
+use crate::status::Status;
+use crate::summary::Summary;
+
+/// A small queue and no patience: the gap comes soon.
+const SERVICE: ServiceSettings =
+    ServiceSettings { queue_mib: 64, hold_limit_ms: 50, hold_forever: false };
+/// How long the service or the server stays away after a crash.
+const AWAY: Duration = Duration::from_secs(2);
+/// What a refusal of the t0 image must speak of.
+const REASONS: [&str; 2] = ["gap", "base"];
+
+/// What interrupts protection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cause {
+    SlowServer,
+    ServiceCrash,
+    ServerCrash,
+}
+
+pub(super) fn run(
+    cause: Cause,
+    setting: &Setting,
+    console: &mut dyn Console,
+) -> Result<Summary, E2eError> {
+    let mut run = Run::prepare(setting, &SERVICE, cause.volume_jitter_us(), console)?;
+    let begun = run.begin()?;
+    let session = match cause {
+        Cause::SlowServer => slow_server(&mut run, &begun)?,
+        Cause::ServiceCrash => service_crash(&mut run, &begun)?,
+        Cause::ServerCrash => server_crash(&mut run, &begun)?,
+    };
+    let synced = run.watch("recover", begun.seen, recovered)?;
+    let first_sync = begun.seen.elapsed();
+    run.live_on()?;
+    let last = run.come_to_rest()?;
+    run.shut_down()?;
+
+    run.verify_repository()?;
+    run.restore("latest")?;
+    let t0_restored = restore_or_refuse_t0(&mut run)?;
+    let evidence = run.evidence()?;
+    let (folder, image) = (&run.folder, &run.image);
+    let mut truth = evidence.truth(image, folder)?;
+    let mut prefix = None;
+    if t0_restored {
+        prefix = Some(step(run.console, "compare the t0 image with the truth", |_| {
+            judge_t0(&mut truth, folder, evidence.t0_window(&begun.beginning)?)
+        })?);
+    }
+    step(run.console, "compare the latest image with the truth", |_| {
+        judge_latest(&mut truth, folder)
+    })?;
+    let files = run.check_ntfs("latest")?;
+    if last.session != session {
+        return Err(E2eError::Rule(format!(
+            "RESUME: session {session} was replaced by {}, though the server had a part of it",
+            last.session
+        )));
+    }
+    if last.gaps == 0 || last.writes_uncaptured == 0 {
+        return Err(E2eError::NotExercised(
+            "a gap: no write went through uncaptured while protection was away".into(),
+        ));
+    }
+    run.folder.discard_images()?;
+
+    let matched = evidence.matched();
+    Ok(Summary {
+        first_sync,
+        synced,
+        last,
+        volume_len: run.image.len,
+        writes: matched.writes().len(),
+        bytes_written: evidence.bytes(),
+        overlaps: matched.overlaps_under_way(),
+        under_way_at_t0: matched.under_way_at(begun.beginning.t0),
+        prefix,
+        files,
+    })
+}
+
+impl Cause {
+    /// What each request takes the volume at most. A crash has to find the first sync still running.
+    fn volume_jitter_us(self) -> u32 {
+        match self {
+            Self::SlowServer => 3000,
+            Self::ServiceCrash | Self::ServerCrash => 60_000,
+        }
+    }
+}
+
+fn recovered(status: &Status) -> bool {
+    status.phase == "live" && status.gaps > 0 && status.blocks_dirty == 0
+}
+
+/// Freezes the server until the queue overflows. Returns the session that this happened to, as the others.
+fn slow_server(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
+    run.bench.server().freeze()?;
+    let gap = run.watch("wait for a gap behind a frozen server", begun.seen, |status| {
+        status.gaps > 0 && status.writes_uncaptured > 0
+    });
+    run.bench.server().thaw()?;
+    gap.map(|status| status.session)
+}
+
+fn service_crash(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
+    let session = half_way(run, begun)?;
+    let bench = &mut run.bench;
+    step(run.console, "kill the service, start it again", |_| {
+        bench.kill_service()?;
+        pause(AWAY)?;
+        bench.start_service()
+    })?;
+    Ok(session)
+}
+
+fn server_crash(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
+    let session = half_way(run, begun)?;
+    let bench = &mut run.bench;
+    step(run.console, "kill the server, start it again", |_| {
+        let address = bench.server().address().to_owned();
+        bench.server().kill();
+        pause(AWAY)?;
+        bench.start_server(Some(&address)).map(|_| ())
+    })?;
+    Ok(session)
+}
+
+/// Waits until the server holds a part of the base image that is worth keeping.
+fn half_way(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
+    let status = run.watch("first sync, up to the crash", begun.seen, |status| {
+        status.acknowledged_seq > 0 || status.phase != "first_sync"
+    })?;
+    if status.phase != "first_sync" {
+        return Err(E2eError::NotExercised(
+            "a crash during the first sync: it was over before the server had acknowledged any of it"
+                .into(),
+        ));
+    }
+    Ok(status.session)
+}
+
+/// True if there is a t0 image; false if it was refused for a good reason.
+fn restore_or_refuse_t0(run: &mut Run<'_>) -> Result<bool, E2eError> {
+    let (files, to) = (run.bench.server_files(), run.folder.restored("t0"));
+    step(run.console, "restore the volume at t0, or learn why not", |_| {
+        match server::restore(files, crate::bench::VOLUME_GUID, "t0", &to) {
+            Ok(()) => Ok(true),
+            Err(E2eError::Exit { tail, .. })
+                if REASONS.iter().any(|reason| tail.contains(reason)) && !to.exists() =>
+            {
+                Ok(false)
+            }
+            Err(other) => Err(other),
+        }
+    })
+}

@@ -1,0 +1,193 @@
+//! What every scenario does: prepare the bench, begin under load, come to rest, take everything down.
+
+use std::time::{Duration, Instant};
+
+use snapless_writer::log::Instant100;
+
+use crate::bench::{Bench, VOLUME_GUID};
+use crate::console::{Console, step};
+use crate::error::E2eError;
+use crate::image::Image;
+use crate::judge::{Beginning, Evidence};
+use crate::process::{pause, wait_until};
+use crate::run_folder::RunFolder;
+use crate::scenario::Setting;
+use crate::server;
+use crate::service::ServiceSettings;
+use crate::status::Status;
+
+/// The load runs this many writes before the session is asked for.
+const WARM_UP_WRITES: u64 = 50;
+/// How often progress is looked at.
+const LOOK: Duration = Duration::from_millis(300);
+const START_LIMIT: Duration = Duration::from_secs(60);
+const SYNC_LIMIT: Duration = Duration::from_secs(900);
+const REST_LIMIT: Duration = Duration::from_secs(300);
+
+/// A run under way.
+pub(super) struct Run<'a> {
+    pub(super) setting: &'a Setting,
+    pub(super) console: &'a mut dyn Console,
+    pub(super) folder: RunFolder,
+    pub(super) image: Image,
+    pub(super) bench: Bench,
+}
+
+/// The session just after it began.
+pub(super) struct Begun {
+    pub(super) beginning: Beginning,
+    /// Requests in the volume's hands when the session was asked for.
+    pub(super) in_flight: u64,
+    /// When the session was seen to have begun.
+    pub(super) seen: Instant,
+}
+
+impl<'a> Run<'a> {
+    /// Everything up to the load: image, Wine, volume, driver, server, writer.
+    pub(super) fn prepare(
+        setting: &'a Setting,
+        service: &ServiceSettings,
+        jitter_us: u32,
+        console: &'a mut dyn Console,
+    ) -> Result<Self, E2eError> {
+        let folder = RunFolder::create(&setting.folder)?;
+        let image = step(console, "make an NTFS volume with real files", |_| {
+            Image::make(folder.root(), setting.size_mib, setting.seed)
+        })?;
+        let mut bench = step(console, "start Wine in a prefix of its own", |_| {
+            Bench::start(&setting.template, &setting.programs, &folder, setting.seed)
+        })?;
+        step(console, "start the test volume", |_| bench.start_volume(&image, jitter_us))?;
+        step(console, "install the driver and the service from the INF", |_| {
+            bench.install_product()
+        })?;
+        step(console, "start the driver on the volume", |_| bench.start_driver())?;
+        step(console, "start the backup server", |_| bench.start_server(None).map(|_| ()))?;
+        bench.configure_service(service)?;
+        step(console, "load the volume with writes", |_| {
+            bench.start_writer(&image, setting.rate)?;
+            wait_until("the first writes", START_LIMIT, || {
+                bench.must_run()?;
+                let counters = bench.agent().counters()?;
+                Ok((counters.applied >= WARM_UP_WRITES).then_some(()))
+            })
+        })?;
+        Ok(Self { setting, console, folder, image, bench })
+    }
+
+    /// Starts the service and waits for t0.
+    pub(super) fn begin(&mut self) -> Result<Begun, E2eError> {
+        let Self { console, bench, .. } = self;
+        step(*console, "begin protection", |_| {
+            let before = bench.agent().counters()?;
+            let asked = Instant100::now();
+            bench.start_service()?;
+            let t0 = wait_until("the session to begin", START_LIMIT, || {
+                bench.must_run()?;
+                Ok(bench.status()?.and_then(|status| status.t0_filetime))
+            })?;
+            let started = Instant100::now();
+            let after = bench.agent().counters()?;
+            let beginning = Beginning {
+                entries_before: before.applied,
+                entries_after: after.applied,
+                asked,
+                started,
+                t0: Instant100(t0),
+            };
+            Ok(Begun { beginning, in_flight: before.in_flight, seen: Instant::now() })
+        })
+    }
+
+    /// Shows progress until `done` says so.
+    pub(super) fn watch(
+        &mut self,
+        name: &str,
+        begun: Instant,
+        mut done: impl FnMut(&Status) -> bool,
+    ) -> Result<Status, E2eError> {
+        let bench = &mut self.bench;
+        step(self.console, name, |console| {
+            let limit = Instant::now() + SYNC_LIMIT;
+            let mut last = String::from("nothing was seen of the session");
+            loop {
+                bench.must_run()?;
+                if let Some(status) = bench.status()? {
+                    last = status.line(begun.elapsed());
+                    console.detail(&last);
+                    if status.phase == "failed" {
+                        return Err(E2eError::Rule("the driver gave the session up".into()));
+                    }
+                    if done(&status) {
+                        return Ok(status);
+                    }
+                }
+                if Instant::now() > limit {
+                    let tail = format!("; last seen: {last}");
+                    return Err(E2eError::Timeout { what: name.into(), limit: SYNC_LIMIT, tail });
+                }
+                pause(LOOK)?;
+            }
+        })
+    }
+
+    /// Lets live replication run on for a while.
+    pub(super) fn live_on(&mut self) -> Result<(), E2eError> {
+        let (seconds, begun) = (self.setting.live_seconds, Instant::now());
+        let time = Duration::from_secs(seconds);
+        let name = format!("replicate live for {seconds} s");
+        self.watch(&name, begun, |_| begun.elapsed() >= time).map(|_| ())
+    }
+
+    /// Stops the load and waits until the server has acknowledged all of it.
+    pub(super) fn come_to_rest(&mut self) -> Result<Status, E2eError> {
+        let Self { console, bench, .. } = self;
+        step(*console, "stop the writer", |_| bench.stop_writer())?;
+        let mut last_of_load = None;
+        step(*console, "wait for the last acknowledgement", |_| {
+            wait_until("the server to acknowledge everything", REST_LIMIT, || {
+                bench.must_run()?;
+                let Some(status) = bench.status()? else { return Ok(None) };
+                let settled = status.phase == "live" && status.writes_holding == 0;
+                let last = *last_of_load.get_or_insert(status.last_seq);
+                Ok((settled && status.acknowledged_seq >= last).then_some(status))
+            })
+        })
+    }
+
+    /// Stops service, volume, drivers, server, Wine; the bench's KMDF checks the driver's unload.
+    pub(super) fn shut_down(&mut self) -> Result<(), E2eError> {
+        let bench = &mut self.bench;
+        step(self.console, "stop the service, unload the drivers", |_| bench.shut_down())
+    }
+
+    /// Checks the repository, then restores the image at `at`.
+    pub(super) fn restore(&mut self, at: &str) -> Result<(), E2eError> {
+        let (files, to) = (self.bench.server_files(), self.folder.restored(at));
+        step(self.console, &format!("restore the volume at {at}"), |_| {
+            server::restore(files, VOLUME_GUID, at, &to)
+        })
+    }
+
+    /// Checks every checksum of the repository.
+    pub(super) fn verify_repository(&mut self) -> Result<(), E2eError> {
+        let files = self.bench.server_files();
+        step(self.console, "verify the repository", |_| server::verify(files))
+    }
+
+    /// Matches the volume's journal with the writer's log.
+    pub(super) fn evidence(&mut self) -> Result<Evidence, E2eError> {
+        let (folder, seed) = (&self.folder, self.setting.seed);
+        step(self.console, "match the volume's journal with the writer's log", |_| {
+            Evidence::read(folder, seed)
+        })
+    }
+
+    /// Checks that the restored image is a sound NTFS with the same files; returns how many.
+    pub(super) fn check_ntfs(&mut self, at: &str) -> Result<usize, E2eError> {
+        let (image, restored) = (&self.image, self.folder.restored(at));
+        step(self.console, &format!("check NTFS and files of the {at} image"), |_| {
+            image.check_restored(&restored)
+        })
+    }
+}

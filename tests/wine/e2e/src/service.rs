@@ -1,0 +1,50 @@
+//! How a run configures the product's service.
+
+use std::fmt::Write as _;
+
+/// The service's name for the service manager.
+pub const NAME: &str = "SnaplessService";
+/// Its program.
+pub const PROGRAM: &str = "snapless-service.exe";
+/// Its configuration, relative to drive C.
+pub const CONFIG_ON_C: &str = "ProgramData/Snapless/service.toml";
+
+/// What differs between scenarios.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ServiceSettings {
+    /// MiB of the capture queue.
+    pub queue_mib: u64,
+    /// How long a write may wait for queue space, in milliseconds.
+    pub hold_limit_ms: u32,
+    /// Wait for queue space without end instead of beginning a gap.
+    pub hold_forever: bool,
+}
+
+impl ServiceSettings {
+    /// The configuration file.
+    pub fn to_toml(self, server: &str, volume: &str, device: &str) -> String {
+        let mut text = String::new();
+        let overflow = if self.hold_forever { "hold" } else { "gap" };
+        let _ = writeln!(text, "server = \"{server}\"\n\n[[volumes]]");
+        let _ = writeln!(text, "volume = \"{volume}\"\ndevice = '{device}'");
+        let _ = writeln!(text, "queue_size = \"{} MiB\"", self.queue_mib);
+        let _ = writeln!(text, "hold_limit_ms = {}", self.hold_limit_ms);
+        let _ = writeln!(text, "overflow = \"{overflow}\"");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_names_server_volume_and_limits() {
+        let settings = ServiceSettings { queue_mib: 64, hold_limit_ms: 5, hold_forever: false };
+        let text = settings.to_toml("127.0.0.1:1", "{g-u-i-d}", r"\Device\X");
+        let want = "server = \"127.0.0.1:1\"\n\n[[volumes]]\nvolume = \"{g-u-i-d}\"\n\
+                    device = '\\Device\\X'\nqueue_size = \"64 MiB\"\nhold_limit_ms = 5\n\
+                    overflow = \"gap\"\n";
+        assert_eq!(text, want);
+    }
+}

@@ -1,0 +1,196 @@
+//! What `snapless status --json` says of the session, and what a person wants to know of it.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::error::E2eError;
+
+/// A session's state and its counters since t0.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+pub struct Status {
+    /// The session's identity.
+    pub session: String,
+    /// `starting`, `first_sync`, `live`, `gap`, `resync`, `detached` or `failed`.
+    pub phase: String,
+    /// The session's t0 in units of 100 ns since 1601; `None` while starting.
+    pub t0_filetime: Option<u64>,
+    /// Bytes of a block.
+    pub block_size: u64,
+    /// Blocks of the volume.
+    pub blocks_total: u64,
+    /// Blocks in state `Synced`.
+    pub blocks_synced: u64,
+    /// Blocks in state `Dirty`.
+    pub blocks_dirty: u64,
+    /// Blocks that the sweep captured.
+    pub blocks_by_sweep: u64,
+    /// Blocks that were captured because a write was waiting for them.
+    pub blocks_by_hold: u64,
+    /// Writes that were issued on their caller's thread.
+    pub writes_passed: u64,
+    /// Writes that were held and then issued.
+    pub writes_held: u64,
+    /// Writes that are held now.
+    pub writes_holding: u64,
+    /// Writes that went through uncaptured.
+    pub writes_uncaptured: u64,
+    /// Longest hold so far, in microseconds.
+    pub hold_longest_us: u64,
+    /// Payload bytes captured.
+    pub bytes_captured: u64,
+    /// Bytes handed to the service, with headers.
+    pub bytes_drained: u64,
+    /// Payload bytes in the queue now.
+    pub queue_used: u64,
+    /// Gaps so far.
+    pub gaps: u64,
+    /// Last record that the driver numbered.
+    pub last_seq: u64,
+    /// Last record at the time of the last acknowledged epoch.
+    pub acknowledged_seq: u64,
+    /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds.
+    pub hold_histogram: Vec<u64>,
+    /// The service's own counters; `None` while it does not serve the session.
+    pub service: Option<Service>,
+}
+
+/// What the service has done since it started.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+pub struct Service {
+    /// Bytes sent to the server, with headers.
+    pub bytes_sent: u64,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    sessions: Vec<Status>,
+}
+
+impl Status {
+    /// Reads the answer of `snapless status --json`; `None` if there is no session.
+    ///
+    /// # Errors
+    /// The answer is something else, or tells of more than the one session that a run has.
+    pub fn parse(said: &str) -> Result<Option<Self>, E2eError> {
+        let wrong = |why: String| E2eError::Said {
+            program: "snapless status --json".into(),
+            said: said.into(),
+            why,
+        };
+        let answer: Answer =
+            serde_json::from_str(said).map_err(|error| wrong(error.to_string()))?;
+        let mut sessions = answer.sessions.into_iter();
+        match (sessions.next(), sessions.next()) {
+            (session, None) => Ok(session),
+            (_, Some(_)) => Err(wrong(String::from("one session at most was expected"))),
+        }
+    }
+    /// One line of progress, `elapsed` after the session began.
+    pub fn line(&self, elapsed: Duration) -> String {
+        let rate = per_second(self.blocks_synced * self.block_size, elapsed);
+        let left =
+            (self.blocks_total - self.blocks_synced.min(self.blocks_total)) * self.block_size;
+        let eta = match left.checked_div(rate) {
+            Some(seconds) if left > 0 => format!(", {seconds} s left"),
+            _ => String::new(),
+        };
+        format!(
+            "{}: {}/{} blocks synced, {} writes held ({} now), {:.1} MB/s{eta}",
+            self.phase.replace('_', " "),
+            self.blocks_synced,
+            self.blocks_total,
+            self.writes_held,
+            self.writes_holding,
+            megabytes(rate),
+        )
+    }
+
+    /// The median hold in microseconds, as exact as the buckets allow; `None` if nothing was held.
+    pub fn hold_median_us(&self) -> Option<u64> {
+        let held: u64 = self.hold_histogram.iter().sum();
+        let middle = held.checked_sub(1)? / 2;
+        let mut before = 0;
+        for (bucket, &holds) in self.hold_histogram.iter().enumerate() {
+            if middle < before + holds {
+                let width = 1 << bucket;
+                return Some(width + (middle - before) * width / holds);
+            }
+            before += holds;
+        }
+        None
+    }
+}
+
+/// Bytes per second; 0 before any time has passed.
+pub fn per_second(bytes: u64, elapsed: Duration) -> u64 {
+    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    bytes.saturating_mul(1000).checked_div(millis).unwrap_or(0)
+}
+
+/// Millions of bytes, for people.
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+pub fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn status() -> Status {
+        Status {
+            session: "s".into(),
+            phase: "first_sync".into(),
+            t0_filetime: Some(1),
+            block_size: 1_000_000,
+            blocks_total: 100,
+            blocks_synced: 40,
+            blocks_dirty: 0,
+            blocks_by_sweep: 30,
+            blocks_by_hold: 10,
+            writes_passed: 5,
+            writes_held: 4,
+            writes_holding: 2,
+            writes_uncaptured: 0,
+            hold_longest_us: 99,
+            bytes_captured: 7,
+            bytes_drained: 8,
+            queue_used: 9,
+            gaps: 0,
+            last_seq: 10,
+            acknowledged_seq: 3,
+            hold_histogram: vec![0, 0, 3, 1],
+            service: Some(Service { bytes_sent: 6 }),
+        }
+    }
+
+    #[test]
+    fn one_session_or_none_is_read_and_anything_else_refused() {
+        assert_eq!(Status::parse(r#"{"sessions":[]}"#).unwrap(), None);
+        let one = r#"{"session":"x","phase":"live","t0_filetime":null,"block_size":65536,"blocks_total":1,
+            "blocks_synced":1,"blocks_dirty":0,"blocks_by_sweep":1,"blocks_by_hold":0,
+            "writes_passed":0,"writes_held":0,"writes_holding":0,"writes_uncaptured":0,
+            "hold_longest_us":0,"bytes_captured":0,"bytes_drained":0,"queue_used":0,"gaps":0,
+            "last_seq":0,"acknowledged_seq":0,"hold_histogram":[0],"service":null}"#;
+        let status = Status::parse(&format!("{{\"sessions\":[{one}]}}")).unwrap().unwrap();
+        assert_eq!((status.phase.as_str(), status.t0_filetime), ("live", None));
+        assert!(Status::parse(&format!("{{\"sessions\":[{one},{one}]}}")).is_err());
+        assert!(Status::parse("").is_err());
+    }
+
+    #[test]
+    fn a_line_has_progress_rate_and_time_left() {
+        let line = status().line(Duration::from_secs(4));
+        assert_eq!(
+            line,
+            "first sync: 40/100 blocks synced, 4 writes held (2 now), 10.0 MB/s, 6 s left"
+        );
+    }
+
+    #[test]
+    fn the_median_lies_in_its_bucket() {
+        assert_eq!(status().hold_median_us(), Some(4 + 4 / 3));
+        assert_eq!(Status { hold_histogram: vec![0; 4], ..status() }.hold_median_us(), None);
+    }
+}

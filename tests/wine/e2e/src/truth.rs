@@ -1,0 +1,454 @@
+//! Judges restored images: the t0 image must be the pristine image plus a prefix of the journal, the
+//! latest image the pristine image plus all of it.
+//!
+//! A model of the volume is rolled forward from the pristine image, entry by entry. The comparison at t0
+//! keeps the set of sectors in which model and image differ: after each entry only the entry's own
+//! sectors can change sides, so all prefixes of the window are tried in one pass.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::File;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use snapless_writer::extent::SECTOR;
+
+use crate::error::E2eError;
+use crate::journal::{Applied, Journal};
+
+/// Bytes compared at a time.
+const CHUNK: usize = 1 << 20;
+const SECTOR_BYTES: usize = 512;
+/// How many journal entries a difference names.
+const TOUCHING_SHOWN: usize = 12;
+
+/// The journal together with a model of the volume that follows it.
+#[derive(Debug)]
+pub struct Truth<'a> {
+    journal: &'a Journal,
+    pristine: PathBuf,
+    model: File,
+    model_path: PathBuf,
+    applied: usize,
+}
+
+impl<'a> Truth<'a> {
+    /// Starts from a copy of the pristine image, made at `model_path`.
+    pub fn new(journal: &'a Journal, pristine: &Path, model_path: &Path) -> Result<Self, E2eError> {
+        std::fs::copy(pristine, model_path).map_err(E2eError::file("copy to", model_path))?;
+        let model = File::options().read(true).write(true).open(model_path);
+        let model = model.map_err(E2eError::file("open", model_path))?;
+        let (pristine, model_path) = (pristine.into(), model_path.into());
+        Ok(Self { journal, pristine, model, model_path, applied: 0 })
+    }
+
+    /// Which prefixes of the journal, with lengths in `window`, make the pristine image into `image`.
+    ///
+    /// Several do when a write changes nothing (zeros over zeros). Rolls the model to the window's end.
+    pub fn matching_prefixes(
+        &mut self,
+        image: &Path,
+        window: RangeInclusive<usize>,
+    ) -> Result<Result<Vec<usize>, Difference>, E2eError> {
+        let (first, last) = (*window.start(), *window.end());
+        assert!(self.applied <= first && first <= last, "prefixes are tried in order");
+        let restored = File::open(image).map_err(E2eError::file("open", image))?;
+        if let Some(lengths) = self.different_lengths(&restored, image)? {
+            return Ok(Err(lengths));
+        }
+        self.roll_to(first)?;
+        let mut differing = self.differing_sectors(&restored, image)?;
+        let mut matching = Vec::new();
+        let mut best = Closest::new(first, &differing);
+        let mut data = Vec::new();
+        loop {
+            if differing.is_empty() {
+                matching.push(self.applied);
+            }
+            best.offer(self.applied, &differing);
+            if self.applied == last {
+                break;
+            }
+            let entry = self.roll_one(&mut data)?;
+            let found = read_at(&restored, image, &entry, data.len())?;
+            let sectors = data.chunks_exact(SECTOR_BYTES).zip(found.chunks_exact(SECTOR_BYTES));
+            for (sector, (model, image)) in entry.extent.sectors().zip(sectors) {
+                if model == image {
+                    differing.remove(&sector);
+                } else {
+                    differing.insert(sector);
+                }
+            }
+        }
+        if matching.is_empty() {
+            return self.explain(best, &restored, image).map(Err);
+        }
+        Ok(Ok(matching))
+    }
+
+    /// Whether the pristine image and the whole journal make `image`.
+    pub fn matches_whole(&mut self, image: &Path) -> Result<Result<(), Difference>, E2eError> {
+        let whole = self.journal.entries().len();
+        Ok(self.matching_prefixes(image, whole..=whole)?.map(|_| ()))
+    }
+
+    fn roll_to(&mut self, prefix: usize) -> Result<(), E2eError> {
+        let mut data = Vec::new();
+        while self.applied < prefix {
+            self.roll_one(&mut data)?;
+        }
+        Ok(())
+    }
+
+    /// Applies the next entry; leaves its bytes in `data`.
+    fn roll_one(&mut self, data: &mut Vec<u8>) -> Result<Applied, E2eError> {
+        let entry = self.journal.entries()[self.applied];
+        self.journal.read(&entry, data)?;
+        let written = self.model.write_all_at(data, entry.extent.offset());
+        written.map_err(E2eError::file("write", &self.model_path))?;
+        self.applied += 1;
+        Ok(entry)
+    }
+
+    fn different_lengths(&self, image: &File, path: &Path) -> Result<Option<Difference>, E2eError> {
+        let len = |file: &File, path| {
+            file.metadata().map(|data| data.len()).map_err(E2eError::file("examine", path))
+        };
+        let (want, found) = (len(&self.model, &self.model_path)?, len(image, path)?);
+        Ok((want != found).then_some(Difference::Length { want, found }))
+    }
+
+    fn differing_sectors(&self, image: &File, path: &Path) -> Result<BTreeSet<u64>, E2eError> {
+        let mut differing = BTreeSet::new();
+        let (mut want, mut found) = (vec![0; CHUNK], vec![0; CHUNK]);
+        let mut offset = 0;
+        loop {
+            let len = read_some(&self.model, &self.model_path, &mut want, offset)?;
+            if len == 0 {
+                return Ok(differing);
+            }
+            let read = image.read_exact_at(&mut found[..len], offset);
+            read.map_err(E2eError::file("read", path))?;
+            if want[..len] != found[..len] {
+                let sectors = want[..len].chunks(SECTOR_BYTES).zip(found.chunks(SECTOR_BYTES));
+                for (sector, (want, found)) in (offset / SECTOR..).zip(sectors) {
+                    if *want != found[..want.len()] {
+                        differing.insert(sector);
+                    }
+                }
+            }
+            offset += len as u64;
+        }
+    }
+
+    /// Says what is known about the first differing sector of the closest prefix.
+    fn explain(&self, best: Closest, image: &File, path: &Path) -> Result<Difference, E2eError> {
+        let mut found = [0; SECTOR_BYTES];
+        let read = image.read_exact_at(&mut found, best.first * SECTOR);
+        read.map_err(E2eError::file("read", path))?;
+        let touching: Vec<usize> = self.touching(best.first).collect();
+        let mut origins = Vec::new();
+        for &index in &touching {
+            let entry = &self.journal.entries()[index];
+            if self.journal.read_sector(entry, best.first)? == found {
+                origins.push(Origin::Entry(index));
+            }
+        }
+        if self.pristine_sector(best.first)? == found {
+            origins.push(Origin::Pristine);
+        }
+        if found == [0; SECTOR_BYTES] {
+            origins.push(Origin::Zeros);
+        }
+        let wanted = touching.iter().rev().find(|&&index| index < best.prefix);
+        Ok(Difference::Content {
+            prefix: best.prefix,
+            sectors: best.count,
+            first: best.first,
+            wanted: wanted.map_or(Origin::Pristine, |&index| Origin::Entry(index)),
+            found: origins,
+            touching,
+        })
+    }
+
+    fn touching(&self, sector: u64) -> impl Iterator<Item = usize> + '_ {
+        let entries = self.journal.entries().iter().enumerate();
+        entries
+            .filter(move |(_, entry)| entry.extent.sectors().contains(&sector))
+            .map(|(index, _)| index)
+    }
+
+    fn pristine_sector(&self, sector: u64) -> Result<[u8; SECTOR_BYTES], E2eError> {
+        let file = File::open(&self.pristine).map_err(E2eError::file("open", &self.pristine))?;
+        let mut bytes = [0; SECTOR_BYTES];
+        let read = file.read_exact_at(&mut bytes, sector * SECTOR);
+        read.map_err(E2eError::file("read", &self.pristine))?;
+        Ok(bytes)
+    }
+}
+
+/// The prefix whose image came closest.
+struct Closest {
+    prefix: usize,
+    count: usize,
+    first: u64,
+}
+
+impl Closest {
+    fn new(prefix: usize, differing: &BTreeSet<u64>) -> Self {
+        let first = differing.first().copied().unwrap_or_default();
+        Self { prefix, count: differing.len(), first }
+    }
+
+    fn offer(&mut self, prefix: usize, differing: &BTreeSet<u64>) {
+        if differing.len() < self.count {
+            *self = Self::new(prefix, differing);
+        }
+    }
+}
+
+/// How an image differs from the truth.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Difference {
+    /// The image has another length than the volume.
+    Length {
+        /// Bytes of the volume.
+        want: u64,
+        /// Bytes of the image.
+        found: u64,
+    },
+    /// Sectors differ, whichever prefix is taken.
+    Content {
+        /// The prefix of the journal that comes closest.
+        prefix: usize,
+        /// How many sectors differ from it.
+        sectors: usize,
+        /// Number of the first of them.
+        first: u64,
+        /// What it should hold.
+        wanted: Origin,
+        /// What it holds; empty if nobody ever wrote that.
+        found: Vec<Origin>,
+        /// Journal entries that wrote it.
+        touching: Vec<usize>,
+    },
+}
+
+/// Where a sector's content came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// The image as it was before any write.
+    Pristine,
+    /// The journal's entry with this index.
+    Entry(usize),
+    /// It is all zeros.
+    Zeros,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pristine => f.write_str("the pristine image"),
+            Self::Entry(index) => write!(f, "journal entry {index}"),
+            Self::Zeros => f.write_str("zeros"),
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (prefix, sectors, first, wanted, found, touching) = match self {
+            Self::Length { want, found } => {
+                return write!(f, "  the volume has {want} bytes, the image {found}");
+            }
+            Self::Content { prefix, sectors, first, wanted, found, touching } => {
+                (prefix, sectors, first, wanted, found, touching)
+            }
+        };
+        let found = match found.as_slice() {
+            [] => String::from("content that nobody wrote there"),
+            origins => list(origins),
+        };
+        let more = touching.len().saturating_sub(TOUCHING_SHOWN);
+        let shown = &touching[..touching.len().min(TOUCHING_SHOWN)];
+        writeln!(f, "  closest: the first {prefix} journal entries; {sectors} sectors differ")?;
+        writeln!(f, "  first differing byte: {:#x}", first * SECTOR)?;
+        writeln!(f, "  it should hold what {wanted} wrote, and holds {found}")?;
+        write!(f, "  journal entries that touch it: {}", list(shown))?;
+        if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
+    }
+}
+
+fn list(items: &[impl ToString]) -> String {
+    if items.is_empty() {
+        return String::from("none");
+    }
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn read_at(file: &File, path: &Path, entry: &Applied, len: usize) -> Result<Vec<u8>, E2eError> {
+    let mut bytes = vec![0; len];
+    let read = file.read_exact_at(&mut bytes, entry.extent.offset());
+    read.map_err(E2eError::file("read", path))?;
+    Ok(bytes)
+}
+
+/// Fills as much of `buffer` as the file has.
+fn read_some(file: &File, path: &Path, buffer: &mut [u8], at: u64) -> Result<usize, E2eError> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], at + filled as u64) {
+            Ok(0) => break,
+            Ok(len) => filled += len,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(E2eError::file("read", path)(error)),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use snapless_writer::extent::Extent;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const VOLUME: usize = (3 << 20) + 512;
+
+    struct Case {
+        dir: TempDir,
+        journal: Journal,
+    }
+
+    /// A journal of single-colour writes over a pristine image of 0xee.
+    fn case(writes: &[(u64, u64, u8)]) -> Case {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("pristine"), vec![0xee; VOLUME]).unwrap();
+        let (mut data, mut entries) = (Vec::new(), Vec::new());
+        for &(offset, len, colour) in writes {
+            let extent = Extent::new(offset, len).unwrap();
+            entries.push(Applied { extent, data_at: data.len() as u64 });
+            data.resize(data.len() + extent.size(), colour);
+        }
+        let path = dir.path().join("journal");
+        std::fs::write(&path, data).unwrap();
+        Case { journal: Journal::from_entries(&path, entries).unwrap(), dir }
+    }
+
+    impl Case {
+        fn image(&self, prefix: usize) -> Vec<u8> {
+            let mut image = vec![0xee; VOLUME];
+            let mut data = Vec::new();
+            for entry in &self.journal.entries()[..prefix] {
+                self.journal.read(entry, &mut data).unwrap();
+                let at = usize::try_from(entry.extent.offset()).unwrap();
+                image[at..at + data.len()].copy_from_slice(&data);
+            }
+            image
+        }
+
+        fn judge(
+            &self,
+            image: &[u8],
+            window: RangeInclusive<usize>,
+        ) -> Result<Vec<usize>, Difference> {
+            let path = self.dir.path().join("restored");
+            std::fs::write(&path, image).unwrap();
+            let pristine = self.dir.path().join("pristine");
+            let model = self.dir.path().join("model");
+            let mut truth = Truth::new(&self.journal, &pristine, &model).unwrap();
+            truth.matching_prefixes(&path, window).unwrap()
+        }
+    }
+
+    const WRITES: [(u64, u64, u8); 5] =
+        [(0, 4096, 1), (2048, 1 << 20, 2), (3 << 20, 512, 3), (1024, 2048, 4), (0, 2 << 20, 5)];
+
+    #[test]
+    fn each_prefix_is_recognised_and_no_other() {
+        let case = case(&WRITES);
+        for prefix in 0..=WRITES.len() {
+            assert_eq!(case.judge(&case.image(prefix), 0..=5), Ok(vec![prefix]));
+        }
+    }
+
+    #[test]
+    fn a_prefix_outside_the_window_is_different() {
+        let case = case(&WRITES);
+        assert!(case.judge(&case.image(1), 2..=5).is_err());
+        assert!(case.judge(&case.image(4), 0..=3).is_err());
+        assert_eq!(case.judge(&case.image(5), 5..=5), Ok(vec![5]));
+    }
+
+    #[test]
+    fn writes_that_change_nothing_leave_several_answers() {
+        let case = case(&[(0, 512, 1), (0, 512, 1), (512, 512, 0xee), (0, 512, 2)]);
+        assert_eq!(case.judge(&case.image(1), 0..=4), Ok(vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn a_lost_write_is_named_with_its_place_and_entries() {
+        let case = case(&WRITES);
+        let mut image = case.image(3);
+        image[3 << 20..].fill(0xee);
+        let difference = case.judge(&image, 3..=4).unwrap_err();
+        assert_eq!(
+            difference,
+            Difference::Content {
+                prefix: 3,
+                sectors: 1,
+                first: 6144,
+                wanted: Origin::Entry(2),
+                found: vec![Origin::Pristine],
+                touching: vec![2],
+            }
+        );
+        let text = difference.to_string();
+        assert!(text.contains("first differing byte: 0x300000"), "{text}");
+    }
+
+    #[test]
+    fn a_write_from_after_t0_is_found_by_its_content() {
+        let case = case(&WRITES);
+        let mut image = case.image(3);
+        image[1024..1536].fill(4);
+        match case.judge(&image, 2..=3).unwrap_err() {
+            Difference::Content { prefix: 3, sectors: 1, first: 2, wanted, found, touching } => {
+                assert_eq!(wanted, Origin::Entry(0));
+                assert_eq!(found, [Origin::Entry(3)]);
+                assert_eq!(touching, [0, 3, 4]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn two_prefixes_mixed_match_none() {
+        let case = case(&WRITES);
+        let mut image = case.image(1);
+        image[3 << 20..].fill(3);
+        assert!(case.judge(&image, 0..=5).is_err());
+    }
+
+    #[test]
+    fn a_shorter_image_is_different() {
+        let case = case(&WRITES);
+        let image = case.image(5);
+        let want = Difference::Length { want: VOLUME as u64, found: VOLUME as u64 - 512 };
+        assert_eq!(case.judge(&image[..VOLUME - 512], 0..=5), Err(want));
+    }
+
+    #[test]
+    fn the_whole_journal_follows_a_prefix() {
+        let case = case(&WRITES);
+        let dir = case.dir.path();
+        std::fs::write(dir.join("t0"), case.image(2)).unwrap();
+        std::fs::write(dir.join("latest"), case.image(5)).unwrap();
+        let mut truth =
+            Truth::new(&case.journal, &dir.join("pristine"), &dir.join("model")).unwrap();
+        assert_eq!(truth.matching_prefixes(&dir.join("t0"), 1..=3).unwrap(), Ok(vec![2]));
+        assert_eq!(truth.matches_whole(&dir.join("latest")).unwrap(), Ok(()));
+    }
+}
