@@ -43,6 +43,7 @@ fn add(driver: WDFDRIVER, init: PWDFDEVICE_INIT) -> Result<(), NTSTATUS> {
         device_control: Some(evt_device_control),
         removing: Some(evt_removing),
         cleanup: Some(evt_cleanup),
+        destroy: Some(evt_destroy),
     };
     // SAFETY: `init` is this call's; the callbacks are written for it.
     let filter = unsafe { device::create_filter(init, &callbacks) }?;
@@ -63,17 +64,23 @@ extern "C" fn evt_removing(filter: WDFDEVICE) {
     }
 }
 
-/// `EvtCleanupCallback`: the device object goes. PASSIVE_LEVEL.
+/// `EvtCleanupCallback`: the device object is being deleted; requests may still be on their way through
+/// it, since the framework waits for its remove lock after this. PASSIVE_LEVEL.
 extern "C" fn evt_cleanup(object: WDFOBJECT) {
-    // SAFETY: the object is a filter; its requests are over.
-    let context = unsafe { device::set_filter_value(object.cast(), core::ptr::null_mut()) };
-    // SAFETY: `add` put it there, and it is taken out once.
-    let Some(volume) = (unsafe { Shared::<Volume>::from_context(context) }) else { return };
+    let Some(volume) = volume_of(object.cast()) else { return };
     volume.remove();
     if let Some(globals) = globals::get() {
-        globals.registry.remove(&volume);
+        globals.registry.remove(volume);
         globals.volume_left();
     }
+}
+
+/// `EvtDestroyCallback`: nothing uses the device any more. IRQL <= DISPATCH_LEVEL.
+extern "C" fn evt_destroy(object: WDFOBJECT) {
+    // SAFETY: the object is a filter, and its last request is over.
+    let context = unsafe { device::set_filter_value(object.cast(), core::ptr::null_mut()) };
+    // SAFETY: `add` put it there, and it is taken out once.
+    drop(unsafe { Shared::<Volume>::from_context(context) });
 }
 
 /// Preprocess callback for `IRP_MJ_WRITE`. IRQL <= DISPATCH_LEVEL.
@@ -131,12 +138,12 @@ pub unsafe extern "C" fn request_completed(
     // SAFETY: the routine was set with one of our filters' stack locations.
     let filter = unsafe { device::from_wdm(device) };
     // SAFETY: called by the I/O manager with this IRP.
-    let completed = unsafe { Completed::new(irp) };
-    if let (Some(volume), Some(completed)) = (volume_of(filter), completed) {
+    let Some(completed) = (unsafe { Completed::new(irp) }) else { return STATUS_SUCCESS };
+    completed.propagate_pending();
+    if let Some(volume) = volume_of(filter) {
         if let (Some(ticket), Some(session)) = (ticket, session_of(volume, side)) {
             session.completed(ticket, NT_SUCCESS(completed.status()));
         }
-        completed.propagate_pending();
         volume.gate.leave(side);
     }
     STATUS_SUCCESS

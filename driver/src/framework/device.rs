@@ -7,10 +7,10 @@ use wdk_sys::{
     _WDF_EXECUTION_LEVEL, _WDF_FILEOBJECT_CLASS, _WDF_REMOVE_LOCK_OPTIONS_FLAGS,
     _WDF_SYNCHRONIZATION_SCOPE, _WDF_TRI_STATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_WRITE, NT_SUCCESS,
     NTSTATUS, PFN_WDF_DEVICE_SELF_MANAGED_IO_CLEANUP, PFN_WDF_FILE_CLEANUP,
-    PFN_WDF_OBJECT_CONTEXT_CLEANUP, PFN_WDFDEVICE_WDM_IRP_PREPROCESS, PIRP, PWDFDEVICE_INIT,
-    STATUS_INSUFFICIENT_RESOURCES, ULONG, WDF_FILEOBJECT_CONFIG, WDF_OBJECT_ATTRIBUTES,
-    WDF_OBJECT_CONTEXT_TYPE_INFO, WDF_PNPPOWER_EVENT_CALLBACKS, WDF_REMOVE_LOCK_OPTIONS, WDFDEVICE,
-    WDFDRIVER, WDFOBJECT,
+    PFN_WDF_OBJECT_CONTEXT_CLEANUP, PFN_WDF_OBJECT_CONTEXT_DESTROY,
+    PFN_WDFDEVICE_WDM_IRP_PREPROCESS, PIRP, PWDFDEVICE_INIT, STATUS_INSUFFICIENT_RESOURCES, ULONG,
+    WDF_FILEOBJECT_CONFIG, WDF_OBJECT_ATTRIBUTES, WDF_OBJECT_CONTEXT_TYPE_INFO,
+    WDF_PNPPOWER_EVENT_CALLBACKS, WDF_REMOVE_LOCK_OPTIONS, WDFDEVICE, WDFDRIVER, WDFOBJECT,
 };
 
 use super::{struct_size, wdf};
@@ -46,8 +46,10 @@ pub struct FilterCallbacks {
     pub device_control: PFN_WDFDEVICE_WDM_IRP_PREPROCESS,
     /// When the device is being removed, at PASSIVE_LEVEL.
     pub removing: PFN_WDF_DEVICE_SELF_MANAGED_IO_CLEANUP,
-    /// When the device object goes, at PASSIVE_LEVEL.
+    /// When the device object is being deleted, at PASSIVE_LEVEL.
     pub cleanup: PFN_WDF_OBJECT_CONTEXT_CLEANUP,
+    /// When nothing uses the device object any more, at IRQL <= DISPATCH_LEVEL.
+    pub destroy: PFN_WDF_OBJECT_CONTEXT_DESTROY,
 }
 
 /// Makes a filter device from what `EvtDriverDeviceAdd` was given, and attaches it.
@@ -94,6 +96,7 @@ pub unsafe fn create_filter(
     }
     let mut attributes = attributes();
     attributes.EvtCleanupCallback = callbacks.cleanup;
+    attributes.EvtDestroyCallback = callbacks.destroy;
     attributes.ContextTypeInfo = &raw const FILTER_CONTEXT.0;
     let mut device: WDFDEVICE = null_mut();
     // SAFETY: as above; on success the framework takes `init`.

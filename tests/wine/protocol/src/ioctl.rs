@@ -22,13 +22,13 @@ pub const PAUSE: u32 = code(0x904);
 /// Works on requests again.
 pub const RESUME: u32 = code(0x905);
 
-/// PnP: adds the filters of the volume class to the volume's stack and starts it.
+/// Plug and play: adds the filters of the volume class to the volume's stack and starts it.
 pub const ATTACH: u32 = code(0x910);
-/// PnP: query-remove, then remove. The volume itself stays and can be attached again.
+/// Plug and play: query-remove, then remove. The volume itself stays and can be attached again.
 pub const REMOVE: u32 = code(0x911);
-/// PnP: surprise removal, then remove. The volume itself stays and can be attached again.
+/// Plug and play: surprise removal, then remove. The volume itself stays and can be attached again.
 pub const SURPRISE_REMOVE: u32 = code(0x912);
-/// PnP: takes a [`Usage`] and sends it down the stack.
+/// Plug and play: takes a [`Usage`] and sends it down the stack.
 pub const USAGE: u32 = code(0x913);
 /// The system shuts down: devices that registered for it are told.
 pub const SHUTDOWN: u32 = code(0x914);

@@ -244,12 +244,13 @@ mod tests {
         assert_eq!(data, [b"abc".to_vec(), b"".to_vec(), b"defgh".to_vec()]);
     }
 
+    fn first(bytes: &[u8]) -> Result<(Entry, &[u8]), Error> {
+        read(bytes)?.1.next().expect("one entry")
+    }
+
     #[test]
     fn damage_is_told_apart() {
         let good = journal(&[(0, b"abc")]);
-        fn first(bytes: &[u8]) -> Result<(Entry, &[u8]), Error> {
-            read(bytes)?.1.next().expect("one entry")
-        }
         assert_eq!(first(&good[..good.len() - 1]), Err(Error::Truncated));
         assert_eq!(first(&good[..HEADER_LENGTH + ENTRY_LENGTH - 1]), Err(Error::Truncated));
         let mut flipped = good.clone();

@@ -19,7 +19,7 @@ pub const CONTROL_PATH: &str = r"\\.\SnaplessBench";
 /// The service of the test volume's driver.
 pub const VOLUME_SERVICE: &str = "snapless-test-volume";
 
-/// The class key whose `UpperFilters` the bench's PnP manager obeys.
+/// The class key whose `UpperFilters` the bench obeys.
 pub const VOLUME_CLASS_KEY: &str = r"\Registry\Machine\System\CurrentControlSet\Control\Class\{71A27CDD-812A-11D0-BEC7-08002BE2092F}";
 /// The value in it: a list of services, the lowest filter first.
 pub const UPPER_FILTERS: &str = "UpperFilters";

@@ -97,7 +97,7 @@ impl Cause {
     fn volume_jitter_us(self) -> u32 {
         match self {
             Self::SlowServer => 3000,
-            Self::ServiceCrash | Self::ServerCrash => 60_000,
+            Self::ServiceCrash | Self::ServerCrash => 30_000,
         }
     }
 }
