@@ -60,6 +60,8 @@ pub struct Status {
 pub struct Service {
     /// Bytes sent to the server, with headers.
     pub bytes_sent: u64,
+    /// Why its last attempt to serve the session ended.
+    pub last_error: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +88,18 @@ impl Status {
             (_, Some(_)) => Err(wrong(String::from("one session at most was expected"))),
         }
     }
+
+    /// Why protection is not without interruption; `None` if it is.
+    pub fn interruption(&self) -> Option<String> {
+        let told = self.service.as_ref().and_then(|service| service.last_error.clone());
+        let smooth = matches!(self.phase.as_str(), "starting" | "first_sync" | "live");
+        match told {
+            Some(error) => Some(error),
+            None if !smooth => Some(format!("the session is in phase {}", self.phase)),
+            None => None,
+        }
+    }
+
     /// One line of progress, `elapsed` after the session began.
     pub fn line(&self, elapsed: Duration) -> String {
         let rate = per_second(self.blocks_synced * self.block_size, elapsed);
@@ -161,7 +175,7 @@ pub(crate) mod tests {
             last_seq: 10,
             acknowledged_seq: 3,
             hold_histogram: vec![0, 0, 3, 1],
-            service: Some(Service { bytes_sent: 6 }),
+            service: Some(Service { bytes_sent: 6, last_error: None }),
         }
     }
 
