@@ -17,6 +17,8 @@
 //! Meanwhile the sweep thread reads, in order, whatever no write has asked for ([`Session::sweep`]), and
 //! the drain thread carries records out of the queue ([`Session::drain`]).
 //!
+//! Which session a write belongs to, and when every older write is done, is the [`Gate`]'s to say.
+//!
 //! # Rules
 //!
 //! T0, ORDER, LOSS, HANG, BOUND, TRUTH, CLEAR, RESUME: the code that upholds a rule names it. Assertions of
@@ -45,16 +47,21 @@ macro_rules! rule {
 mod arena;
 mod claims;
 mod epoch;
+mod gate;
 mod geometry;
 mod host;
 mod memory;
+#[cfg(all(test, loom))]
+mod models;
 mod queue;
 mod session;
 mod stats;
+mod sync;
 mod table;
 mod writes;
 
 pub use arena::MemoryRange;
+pub use gate::{Event, Gate, Side, Turn};
 pub use geometry::{BlockIndex, BlockRange, Extent, Geometry, GeometryError};
 pub use host::{Host, Mutex, Tick, WORKERS, Worker};
 pub use memory::OutOfMemory;

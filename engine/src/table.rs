@@ -5,10 +5,10 @@
 //! was committed (rule T0).
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::geometry::{BlockIndex, BlockRange};
 use crate::memory::{OutOfMemory, boxed_slice};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Where a block stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,7 +117,7 @@ fn lanes_in(word: u64, state: BlockState) -> u64 {
     !(differs | differs >> 1) & LOW_BITS
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use alloc::vec::Vec;

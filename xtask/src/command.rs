@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
 use crate::console::Progress;
@@ -88,6 +88,11 @@ impl Tool {
     /// Runs to the end.
     pub fn run(self) -> Result<()> {
         self.output().map(|_| ())
+    }
+
+    /// Runs to the end on this program's own input and output, and returns how it ended: nothing is judged.
+    pub fn status(mut self) -> Result<ExitStatus> {
+        self.command.status().map_err(|source| self.spawn_error(source))
     }
 
     /// Runs to the end, showing the last line that it wrote on the step's line; prints the warnings among them.

@@ -98,6 +98,12 @@ impl Layout {
         self.target.join("pe")
     }
 
+    /// Where the loom models are built.
+    #[must_use]
+    pub fn loom(&self) -> PathBuf {
+        self.target.join("loom")
+    }
+
     /// The Wine prefix of the bench.
     #[must_use]
     pub fn wine_prefix(&self) -> PathBuf {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use xtask::layout::Layout;
-use xtask::{build, check_sys, console, demo, lint, setup, test};
+use xtask::{build, check_sys, console, demo, lint, loom, setup, sim, test};
 
 /// Builds and tests Snapless on Linux.
 #[derive(Parser)]
@@ -44,6 +44,11 @@ enum Task {
         #[arg(value_enum, default_value = "all")]
         part: lint::Part,
     },
+    /// Run the engine's loom models: small cases in every interleaving
+    Loom(loom::Options),
+    /// Play the simulator: the engine under a seeded scheduler, checked against a model
+    #[command(disable_help_flag = true)]
+    Sim(sim::Options),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +60,11 @@ fn main() -> ExitCode {
         Task::CheckSys { file } => check_sys::run(&layout, file.as_deref()),
         Task::Lint { part } => lint::run(&layout, part),
         Task::Demo(options) => demo::run(&layout, &options),
+        Task::Loom(options) => loom::run(&layout, &options),
+        Task::Sim(options) => match sim::run(&layout, &options) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Task::Test(options) => test::run(&layout, &options),
     };
     match result {

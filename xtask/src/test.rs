@@ -9,11 +9,13 @@ use snapless_e2e::scenario::{self, Scenario, Setting};
 
 use crate::build::{self, Artifacts, programs};
 use crate::check_sys;
+use crate::command::Tool;
 use crate::console::{Outcome, Steps, say};
 use crate::demo::{failed, files, new_seed, run_folder};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::lint;
+use crate::loom;
 use crate::scenario_console::ScenarioConsole;
 use crate::setup;
 
@@ -56,7 +58,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
 }
 
 /// How many steps [`checks`] takes.
-const CHECKS: usize = lint::STEPS + 3;
+const CHECKS: usize = lint::STEPS + 4;
 
 fn checks(
     layout: &Layout,
@@ -69,22 +71,19 @@ fn checks(
     }
     let checked = check_sys::add_to(steps, layout, &artifacts.driver.image);
     tally.count("check of snapless.sys", checked)?;
-    cargo_tests(layout, steps, tally, "unit, property and integration tests", &["--all-targets"])?;
-    cargo_tests(layout, steps, tally, "documentation tests", &["--doc"])
+    let tests = |what| {
+        let tool = programs::host_cargo("cargo test").current_dir(layout.root());
+        tool.args(["test", "--workspace", "--no-fail-fast", what])
+    };
+    cargo_tests(tests("--all-targets"), steps, tally, "unit, property and integration tests")?;
+    cargo_tests(tests("--doc"), steps, tally, "documentation tests")?;
+    cargo_tests(loom::tool(layout, None), steps, tally, loom::NAME)
 }
 
-/// Runs `cargo test` and counts its tests.
-fn cargo_tests(
-    layout: &Layout,
-    steps: &mut Steps,
-    tally: &mut Tally,
-    name: &str,
-    what: &[&str],
-) -> Result<()> {
+/// Runs a `cargo test` and counts its tests.
+fn cargo_tests(tool: Tool, steps: &mut Steps, tally: &mut Tally, name: &str) -> Result<()> {
     let mut counted = Counted::default();
     let ran = steps.run(name, |_| {
-        let tool = programs::host_cargo("cargo test").current_dir(layout.root());
-        let tool = tool.args(["test", "--workspace", "--no-fail-fast"]).args(what);
         let ran = tool.output();
         let said = match &ran {
             Ok(said) | Err(Error::Command { output: said, .. }) => said.as_str(),

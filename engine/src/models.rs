@@ -1,0 +1,63 @@
+//! The loom models: small cases of what runs at the same time, in every interleaving, with weak memory.
+//!
+//! `cargo xtask loom` runs them (`RUSTFLAGS="--cfg loom" cargo test --package snapless-engine --lib models::`).
+//! They run the engine itself, with loom's atomics, mutex and condition variable under it. The rule: a model
+//! waits for events only, never for time, and time stands still. So a wake-up that is lost, or that only a
+//! time-out would make good, ends in a deadlock, which loom reports.
+//!
+//! | module | what runs against what |
+//! | --- | --- |
+//! | `gate` | writes entering and leaving against changes of the session: the t0 drain |
+//! | `table` | looks without the lock against changes under it |
+//! | `session` | writes, hold, sweep, dispatch, drain, loss and return of the service, stop |
+
+mod gate;
+mod session;
+mod table;
+
+use loom::model::Builder;
+use loom::sync::{Condvar, Mutex};
+
+use crate::gate::Event;
+
+/// Runs a model in every interleaving that has at most `preemptions` preemptions of a thread that could go on;
+/// `None`: in every interleaving.
+fn model(preemptions: impl Into<Option<usize>>, run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = preemptions.into();
+    builder.max_branches = 20_000;
+    builder.check(run);
+}
+
+/// An event that lets one waiter through per signal, and remembers one signal; it never times out.
+#[derive(Debug)]
+struct ModelEvent {
+    signalled: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl ModelEvent {
+    fn new() -> Self {
+        Self { signalled: Mutex::new(false), changed: Condvar::new() }
+    }
+
+    fn wait(&self) {
+        let mut signalled = self.signalled.lock().unwrap();
+        while !*signalled {
+            signalled = self.changed.wait(signalled).unwrap();
+        }
+        *signalled = false;
+    }
+}
+
+impl Event for ModelEvent {
+    fn set(&self) {
+        *self.signalled.lock().unwrap() = true;
+        self.changed.notify_one();
+    }
+
+    fn wait_for(&self, _: u64) -> bool {
+        self.wait();
+        true
+    }
+}

@@ -1,0 +1,82 @@
+//! The table: looks without the lock against changes under it.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use loom::sync::Mutex;
+use loom::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use loom::thread;
+
+use super::model;
+use crate::geometry::{BlockIndex, BlockRange};
+use crate::table::{BlockState, Table};
+
+const BLOCKS: u64 = 3;
+
+fn all() -> BlockRange {
+    BlockRange::new(BlockIndex(0), BlockIndex(BLOCKS))
+}
+
+struct Shared {
+    table: Table,
+    lock: Mutex<()>,
+    /// Whether a block's record is in the stream; relaxed, so that only the table orders it.
+    recorded: Vec<AtomicBool>,
+}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        let recorded = (0..BLOCKS).map(|_| AtomicBool::new(false)).collect();
+        Arc::new(Self { table: Table::new(BLOCKS).unwrap(), lock: Mutex::new(()), recorded })
+    }
+
+    /// What a reader of one block does.
+    fn sync(&self, block: u64) {
+        let index = BlockIndex(block);
+        {
+            let _lock = self.lock.lock().unwrap();
+            let was = self.table.set(index, BlockState::Reading);
+            assert_eq!(
+                was,
+                BlockState::Unsynced,
+                "T0: a neighbour's change leaves the block alone"
+            );
+        }
+        let _lock = self.lock.lock().unwrap();
+        self.recorded[usize::try_from(block).unwrap()].store(true, Relaxed);
+        let was = self.table.set(index, BlockState::Synced);
+        assert_eq!(was, BlockState::Reading, "T0: a neighbour's change leaves the block alone");
+    }
+}
+
+#[test]
+fn who_sees_synced_sees_the_record_and_no_change_gets_lost() {
+    model(3, || {
+        let shared = Shared::new();
+        let readers: Vec<_> = [0, 2]
+            .map(|block| {
+                let shared = shared.clone();
+                thread::spawn(move || shared.sync(block))
+            })
+            .into();
+        let mut synced_before = false;
+        for _ in 0..2 {
+            let synced = shared.table.get(BlockIndex(0)) == BlockState::Synced;
+            assert!(synced || !synced_before, "a look does not go back in time");
+            if synced {
+                assert!(shared.recorded[0].load(Relaxed), "T0: the record comes before the state");
+            }
+            synced_before = synced;
+        }
+        if let Some(found) = shared.table.find(all(), BlockState::Synced) {
+            let index = usize::try_from(found.0).unwrap();
+            assert!(shared.recorded[index].load(Relaxed), "T0: the record comes before the state");
+        }
+        assert_eq!(shared.table.get(BlockIndex(1)), BlockState::Unsynced);
+        for reader in readers {
+            reader.join().unwrap();
+        }
+        let states: Vec<_> = all().iter().map(|block| shared.table.get(block)).collect();
+        assert_eq!(states, [BlockState::Synced, BlockState::Unsynced, BlockState::Synced]);
+    });
+}
