@@ -5,7 +5,7 @@
 
 use alloc::boxed::Box;
 
-use crate::memory::{OutOfMemory, boxed_slice};
+use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
 /// A range of the queue's memory that belongs to whoever holds this value.
 #[must_use = "a range that is not given back is lost to the queue"]
@@ -58,6 +58,11 @@ impl Arena {
     pub fn new(capacity: u64, ranges: u64) -> Result<Self, OutOfMemory> {
         let entries = boxed_slice(ranges.max(1), || Entry { span: 0, returned: false })?;
         Ok(Self { capacity, head: 0, used: 0, entries, first: 0, next: 0 })
+    }
+
+    /// Bytes that the account of `ranges` ranges allocates.
+    pub fn bytes(ranges: u64) -> u64 {
+        slice_bytes::<Entry>(ranges.max(1))
     }
 
     /// Bytes of the whole.

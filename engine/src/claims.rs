@@ -7,7 +7,7 @@
 use alloc::boxed::Box;
 
 use crate::geometry::{BlockIndex, BlockRange};
-use crate::memory::{OutOfMemory, boxed_slice};
+use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
 /// Who reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +54,11 @@ impl Claims {
     /// Room for `count` claims at a time.
     pub fn new(count: u64) -> Result<Self, OutOfMemory> {
         Ok(Self { claims: boxed_slice(count, || None)? })
+    }
+
+    /// Bytes that room for `count` claims allocates.
+    pub fn bytes(count: u64) -> u64 {
+        slice_bytes::<Option<Claimed>>(count)
     }
 
     /// True if there is room for another claim.

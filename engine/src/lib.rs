@@ -44,6 +44,7 @@ macro_rules! rule {
 
 mod arena;
 mod claims;
+mod config;
 mod epoch;
 mod geometry;
 mod host;
@@ -55,13 +56,12 @@ mod table;
 mod writes;
 
 pub use arena::MemoryRange;
+pub use config::{Config, ConfigError, Overflow, StartError};
 pub use geometry::{BlockIndex, BlockRange, Extent, Geometry, GeometryError};
 pub use host::{Host, Mutex, Tick, WORKERS, Worker};
-pub use memory::OutOfMemory;
 pub use queue::{Record, RecordKind};
 pub use session::{
-    Capture, Config, Drained, Issue, Overflow, Phase, Read, Session, Step, Submission, Ticket,
-    Urgency,
+    Capture, Drained, Issue, Phase, Read, Session, Step, Submission, Ticket, Urgency,
 };
 pub use stats::{HOLD_BUCKETS, HoldTimes, Status};
 pub use table::BlockState;

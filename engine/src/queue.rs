@@ -10,7 +10,7 @@ use alloc::boxed::Box;
 
 use crate::arena::{Arena, MemoryRange};
 use crate::geometry::Extent;
-use crate::memory::{OutOfMemory, boxed_slice};
+use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
 /// What a record says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,6 +114,12 @@ impl CaptureQueue {
         })
     }
 
+    /// Bytes that `records` descriptors allocate; the payload's are the host's.
+    pub fn bytes(records: u64) -> u64 {
+        let records = records.max(Self::RECORDS_MIN);
+        Arena::bytes(records) + slice_bytes::<Option<Queued>>(records)
+    }
+
     /// Reserves room for a record with `len` payload bytes if at most `limit` bytes are then in use.
     pub fn reserve(&mut self, len: u64, limit: u64) -> Option<Reservation> {
         if self.free_records() < 2 {
@@ -190,6 +196,11 @@ impl CaptureQueue {
     /// True if no record is waiting.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// True if at most `bytes` of payload memory and a quarter of the descriptors are in use.
+    pub fn is_low(&self, bytes: u64) -> bool {
+        self.used() <= bytes && (self.len + self.promised) * 4 <= self.records.len()
     }
 
     /// Bytes of payload memory in use.
@@ -284,6 +295,22 @@ mod tests {
         assert!(!queue.mark(RecordKind::EpochEnd, STAMP));
         assert!(queue.mark(RecordKind::GapBegin, STAMP));
         assert!(!queue.mark(RecordKind::GapBegin, STAMP));
+    }
+
+    #[test]
+    fn a_queue_is_low_when_neither_memory_nor_descriptors_are_in_use() {
+        let mut queue = CaptureQueue::new(4096, 16).unwrap();
+        assert!(queue.is_low(0));
+        for _ in 0..4 {
+            assert!(queue.mark(RecordKind::EpochEnd, STAMP));
+        }
+        assert!(queue.is_low(0), "a quarter of the descriptors");
+        assert!(queue.mark(RecordKind::EpochEnd, STAMP));
+        assert!(!queue.is_low(4096));
+        queue.clear();
+        let reservation = queue.reserve(512, 4096).unwrap();
+        assert!(queue.is_low(512) && !queue.is_low(511));
+        queue.cancel(reservation);
     }
 
     #[test]

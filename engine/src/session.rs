@@ -18,10 +18,10 @@ mod gap;
 mod read;
 
 use crate::claims::{Claims, Reader, Reason};
+use crate::config::{Config, READS_MAX, StartError};
 use crate::epoch::Epochs;
 use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::{Host, Mutex, Tick, WORKERS, Wakes, Worker};
-use crate::memory::OutOfMemory;
 use crate::queue::{CaptureQueue, Stamp};
 use crate::stats::{Counters, Status};
 use crate::table::{BlockState, Table};
@@ -30,85 +30,6 @@ use crate::writes::Writes;
 pub use admit::{Capture, Issue, Submission, Ticket, Urgency};
 pub use drain::Drained;
 pub use read::Read;
-
-/// What to do when the queue stays full past the hold limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Overflow {
-    /// Let writes through uncaptured: a gap.
-    Gap,
-    /// Let writes wait.
-    Hold,
-}
-
-/// A session's limits.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Bytes of queue memory.
-    pub queue_bytes: u64,
-    /// Writes that the session keeps track of, held and in flight together.
-    pub writes_max: u32,
-    /// How long a write may wait for queue space, in ticks.
-    pub hold_limit: u64,
-    /// What to do past the hold limit.
-    pub overflow: Overflow,
-    /// Longest write that is captured, in bytes; a longer one would have to wait for most of the queue.
-    pub write_bytes: u64,
-    /// Longest read of the sweep and of the hold thread, in bytes; at least one block is read, and never
-    /// more than the sweep's share of the queue.
-    pub read_bytes: u64,
-    /// Epochs that may be unacknowledged at a time, the open one included.
-    pub epochs: u64,
-    /// Payload bytes after which an epoch closes.
-    pub epoch_bytes: u64,
-    /// Ticks after its first record at which an epoch closes.
-    pub epoch_age: u64,
-}
-
-impl Config {
-    /// Limits for a queue of `queue_bytes`.
-    pub fn new(queue_bytes: u64) -> Self {
-        Self {
-            queue_bytes,
-            writes_max: 1024,
-            hold_limit: 200 * Tick::PER_MS,
-            overflow: Overflow::Gap,
-            write_bytes: (queue_bytes / 4).min(16 << 20),
-            read_bytes: 1 << 20,
-            epochs: 4,
-            epoch_bytes: 64 << 20,
-            epoch_age: 1_000 * Tick::PER_MS,
-        }
-    }
-
-    /// Bytes of payload that the sweep may have in the queue: the rest is for writes.
-    fn sweep_share(&self) -> u64 {
-        self.queue_bytes / 2
-    }
-
-    /// Bytes that are read at a time, unless one block is longer.
-    fn longest_read(&self) -> u64 {
-        self.read_bytes.min(self.sweep_share())
-    }
-
-    /// Bytes of the longest write that is captured: it has to fit into the queue.
-    fn longest_write(&self) -> u64 {
-        self.write_bytes.min(self.queue_bytes)
-    }
-
-    /// Bytes of payload at or below which a gap ends.
-    fn low_mark(&self) -> u64 {
-        self.queue_bytes / 4
-    }
-
-    /// Descriptors for the queue's records: as many as there are smallest payloads in a sixteenth of it, and
-    /// never fewer than all writes and reads can have at once.
-    fn records(&self) -> u64 {
-        (self.queue_bytes / (16 * 512)).max(u64::from(self.writes_max) + READS_MAX + 16)
-    }
-}
-
-/// Reads that sweep and hold may have under way at once.
-const READS_MAX: u64 = 16;
 
 /// Where a session stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -187,7 +108,11 @@ pub struct Session<H: Host> {
 impl<H: Host> Session<H> {
     /// Makes a session in phase [`Phase::Starting`], attached: from here on it holds the writes that are
     /// submitted. Allocates all that it will ever need.
-    pub fn new(host: H, geometry: Geometry, config: Config) -> Result<Self, OutOfMemory> {
+    ///
+    /// # Errors
+    /// [`StartError::Config`] for limits that [`Config::check`] refuses; [`StartError::OutOfMemory`].
+    pub fn new(host: H, geometry: Geometry, config: Config) -> Result<Self, StartError> {
+        config.check(&geometry)?;
         let blocks = geometry.block_count();
         let nothing = BlockRange::new(BlockIndex(0), BlockIndex(0));
         let state = State {
@@ -205,7 +130,7 @@ impl<H: Host> Session<H> {
             slotless: 0,
             claims: Claims::new(READS_MAX)?,
             queue: CaptureQueue::new(config.queue_bytes, config.records())?,
-            epochs: Epochs::new(config.epochs, blocks)?,
+            epochs: Epochs::new(config.epochs, blocks, config.epoch_bitmap_bytes)?,
             epoch_since: None,
             epoch_bytes: 0,
             cursor: BlockIndex(0),
@@ -214,6 +139,24 @@ impl<H: Host> Session<H> {
         };
         let shared = Shared { geometry, config, table: Table::new(blocks)? };
         Ok(Self { host, shared, state: H::Mutex::new(state) })
+    }
+
+    /// Bytes that [`Session::new`] allocates, for ever; the queue's payload memory, which the host provides,
+    /// comes on top ([`Config::queue_bytes`]).
+    ///
+    /// | for | bytes |
+    /// | --- | --- |
+    /// | the first-sync table | 1 for 4 blocks |
+    /// | each epoch | 1 for 8 blocks, at most [`Config::epoch_bitmap_bytes`] |
+    /// | each write that is kept track of | about 120, and the host's own |
+    /// | each 4 KiB of the queue | about 110 |
+    pub fn memory_needed(geometry: &Geometry, config: &Config) -> u64 {
+        let blocks = geometry.block_count();
+        Table::bytes(blocks)
+            + Epochs::bytes(config.epochs, blocks, config.epoch_bitmap_bytes)
+            + CaptureQueue::bytes(config.records())
+            + Writes::<H::Write>::bytes(config.writes_max)
+            + Claims::bytes(READS_MAX)
     }
 
     /// The host given to [`Session::new`].

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 
 use crate::geometry::{BlockRange, Extent};
 use crate::host::Tick;
-use crate::memory::{OutOfMemory, boxed_slice};
+use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
 /// A slot's index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,6 +102,11 @@ impl<W> Writes<W> {
             writes.free = free;
         }
         Ok(writes)
+    }
+
+    /// Bytes that room for `count` writes allocates.
+    pub fn bytes(count: u32) -> u64 {
+        slice_bytes::<Slot<W>>(u64::from(count))
     }
 
     /// Appends a write to the held ones; gives it back if no slot is free.

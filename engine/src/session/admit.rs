@@ -193,7 +193,7 @@ impl<W> Core<'_, W> {
 
     /// True if a write is never captured, because it would have to wait for most of the queue.
     pub(super) fn is_too_long(&self, extent: &Extent) -> bool {
-        extent.len() > self.shared.config.longest_write()
+        extent.len() > self.shared.config.write_bytes
     }
 
     /// True if nothing but queue space can keep the write from being issued right now.

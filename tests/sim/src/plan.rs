@@ -228,6 +228,7 @@ fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind) -> Config {
     config.read_bytes = block * rng.scaled(1..=queue_blocks);
     config.epochs = rng.within(2..=4);
     config.epoch_bytes = block * rng.scaled(1..=64);
+    config.epoch_bitmap_bytes = rng.scaled(1..=8);
     config.epoch_age = rng.scaled(1..=1_000) * MS;
     config.writes_max = match kind {
         Kind::Rough if rng.once_in(4) => u32::try_from(rng.within(1..=8)).unwrap_or(1),
