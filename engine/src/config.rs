@@ -34,6 +34,9 @@ pub struct Config {
     /// Longest read of the sweep and of the hold thread, in bytes; at least one block is read, and never
     /// more than the sweep's share of the queue.
     pub read_bytes: u64,
+    /// Most that the sweep reads, in bytes per second on average; 0: as much as the disk gives. Reads for
+    /// held writes are never slowed down (rule HANG).
+    pub sweep_bytes_per_second: u64,
     /// Epochs that may be unacknowledged at a time, the open one included: 2 to [`Config::EPOCHS_MAX`].
     pub epochs: u64,
     /// Payload bytes after which an epoch closes; at least 1.
@@ -104,6 +107,7 @@ impl Config {
             overflow: Overflow::Gap,
             write_bytes: (queue_bytes / 4).min(16 << 20),
             read_bytes: 1 << 20,
+            sweep_bytes_per_second: 0,
             epochs: 3,
             epoch_bytes: 64 << 20,
             epoch_age: 1_000 * Tick::PER_MS,
@@ -143,6 +147,13 @@ impl Config {
     /// Bytes that are read at a time, unless one block is longer.
     pub(crate) fn longest_read(&self) -> u64 {
         self.read_bytes.min(self.sweep_share())
+    }
+
+    /// Ticks that a read of `bytes` keeps the sweep from the next one.
+    pub(crate) fn sweep_ticks(&self, bytes: u64) -> u64 {
+        let ticks = u128::from(bytes) * u128::from(1_000 * Tick::PER_MS);
+        let ticks = ticks.checked_div(u128::from(self.sweep_bytes_per_second)).unwrap_or(0);
+        u64::try_from(ticks).unwrap_or(u64::MAX)
     }
 
     /// Bytes of payload at or below which a gap ends.
@@ -203,6 +214,16 @@ mod tests {
         for (change, error) in cases {
             assert_eq!(check(change), Err(error));
         }
+    }
+
+    #[test]
+    fn a_cap_spaces_reads_and_no_cap_does_not() {
+        let mut config = Config::new(4 * BLOCK);
+        assert_eq!(config.sweep_ticks(1 << 30), 0);
+        config.sweep_bytes_per_second = 1 << 20;
+        assert_eq!(config.sweep_ticks(1 << 19), 500 * Tick::PER_MS);
+        config.sweep_bytes_per_second = 1;
+        assert_eq!(config.sweep_ticks(u64::MAX), u64::MAX);
     }
 
     #[test]

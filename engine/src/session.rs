@@ -64,6 +64,8 @@ struct Shared {
 }
 
 /// What the lock protects.
+// Each flag is of its own, in all combinations.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug)]
 struct State<W> {
     phase: Phase,
@@ -90,6 +92,10 @@ struct State<W> {
     epoch_bytes: u64,
     /// Where the sweep goes on.
     cursor: BlockIndex,
+    /// When it may read next, if its rate is capped.
+    sweep_due: Tick,
+    /// The sweep reads nothing until it is resumed.
+    paused: bool,
     /// Blocks that are read one at a time, because a longer read that covered them failed.
     careful: BlockRange,
     counters: Counters,
@@ -134,6 +140,8 @@ impl<H: Host> Session<H> {
             epoch_since: None,
             epoch_bytes: 0,
             cursor: BlockIndex(0),
+            sweep_due: Tick(0),
+            paused: false,
             careful: nothing,
             counters: Counters::ZERO,
         };
@@ -247,6 +255,17 @@ impl<H: Host> Session<H> {
     /// Notes that a service is there again; false if there is one already, or the session is stopped.
     pub fn attach(&self) -> bool {
         self.locked(|core| core.attach())
+    }
+
+    /// Lets the sweep read nothing, neither for the base image nor after a gap, until [`Session::resume`].
+    /// Reads for held writes go on.
+    pub fn pause(&self) {
+        self.locked(|core| core.state.paused = true);
+    }
+
+    /// Lets the sweep go on.
+    pub fn resume(&self) {
+        self.locked(|core| core.resume());
     }
 
     /// Ends the session: every held write is released, nothing more is captured.
@@ -369,6 +388,7 @@ impl<W> Core<'_, W> {
         Status {
             phase: state.phase,
             attached: state.attached,
+            paused: state.paused,
             consistent: state.consistent,
             base_complete: state.base_complete_seq.is_some() && !state.base_lost,
             t0: state.t0.unwrap_or(0),

@@ -61,12 +61,16 @@ impl Counters {
 }
 
 /// A session's state at one instant, and its counters since it was made.
+// Each flag is of its own, in all combinations.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Debug)]
 pub struct Status {
     /// Where it stands.
     pub phase: Phase,
     /// False while no service drains it.
     pub attached: bool,
+    /// True while the sweep reads nothing, because it was told so.
+    pub paused: bool,
     /// True if the stream describes the volume: no gap, nothing left to resync.
     pub consistent: bool,
     /// True once every block has been captured as it was at t0.

@@ -293,6 +293,50 @@ fn a_gap_ends_when_the_last_memory_comes_back_from_a_read() {
 }
 
 #[test]
+fn a_paused_sweep_reads_nothing_and_held_writes_still_go() {
+    let session = session(|_| ());
+    session.begin();
+    session.pause();
+    assert_waits(&session.sweep());
+    assert!(session.status().paused);
+    assert_held(&submit(&session, "w", BLOCK, 512));
+    session.read_done(read(session.hold()), true);
+    let issue = session.captured(captured(dispatched(&session)));
+    session.completed(issue.ticket, true);
+    assert_waits(&session.sweep());
+    session.resume();
+    session.read_done(read(session.sweep()), true);
+    assert_eq!(session.status().blocks_synced, 2);
+}
+
+#[test]
+fn a_paused_session_can_be_stopped() {
+    let session = session(|_| ());
+    session.begin();
+    let reading = read(session.sweep());
+    session.pause();
+    session.stop();
+    assert!(matches!(session.sweep(), Step::Ended));
+    session.read_done(reading, true);
+    assert!(session.is_settled());
+}
+
+#[test]
+fn a_capped_sweep_waits_between_reads_and_held_writes_do_not() {
+    let session = session(|config| config.sweep_bytes_per_second = BLOCK);
+    let second = 1_000 * Tick::PER_MS;
+    session.begin();
+    session.read_done(read(session.sweep()), true);
+    let Step::Wait(Some(Tick(until))) = session.sweep() else { panic!("it does not wait") };
+    assert_eq!(until, second);
+    assert_held(&submit(&session, "w", 3 * BLOCK, 512));
+    session.read_done(read(session.hold()), true);
+    session.host().now.set(second);
+    session.read_done(read(session.sweep()), true);
+    assert_eq!(session.status().blocks_synced, 3);
+}
+
+#[test]
 fn a_stop_releases_every_held_write() {
     let session = session(|_| ());
     session.begin();

@@ -44,6 +44,12 @@ impl<W> Core<'_, W> {
             Phase::Starting | Phase::Passing => return Step::Wait(None),
             Phase::Capturing => {}
         }
+        if self.state.paused {
+            return Step::Wait(None);
+        }
+        if self.now < self.state.sweep_due {
+            return Step::Wait(Some(self.state.sweep_due));
+        }
         // Reads for held writes go first; the end of such a read wakes the sweep.
         if self.any_hold_reading() || !self.state.claims.has_room() {
             return Step::Wait(None);
@@ -53,10 +59,17 @@ impl<W> Core<'_, W> {
         match self.claim(candidate, Reader::Sweep, share) {
             Some(read) => {
                 self.state.cursor = candidate.blocks.end;
+                let ticks = self.shared.config.sweep_ticks(read.extent.len());
+                self.state.sweep_due = self.state.sweep_due.max(self.now).after(ticks);
                 Step::Do(read)
             }
             None => Step::Wait(None),
         }
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.state.paused = false;
+        self.wakes.add(Worker::Sweep);
     }
 
     pub(super) fn hold(&mut self) -> Step<Read> {

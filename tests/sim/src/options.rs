@@ -26,13 +26,15 @@ pub enum Fault {
     Beyond,
     /// A thread stands still between reading the clock and taking the lock; the wall clock is set back.
     Clocks,
+    /// The sweep is paused for a while.
+    Pauses,
     /// The session is stopped under load.
     Stop,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::WriteErrors,
         Self::ReadErrors,
         Self::BadBlocks,
@@ -43,6 +45,7 @@ impl Fault {
         Self::Long,
         Self::Beyond,
         Self::Clocks,
+        Self::Pauses,
         Self::Stop,
     ];
 }
@@ -60,6 +63,7 @@ impl fmt::Display for Fault {
             Self::Long => "long",
             Self::Beyond => "beyond",
             Self::Clocks => "clocks",
+            Self::Pauses => "pauses",
             Self::Stop => "stop",
         })
     }

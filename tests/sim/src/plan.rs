@@ -89,6 +89,8 @@ pub struct Pace {
     pub dispatch_depth: usize,
     /// Threads are preempted after reading the clock, and the wall clock is set back.
     pub odd_clocks: bool,
+    /// The sweep is paused, or resumed, in one step of so many; 0 for never.
+    pub pauses_once_in: u64,
 }
 
 impl Pace {
@@ -143,6 +145,7 @@ impl Plan {
             long: has(Fault::Long),
             beyond: has(Fault::Beyond),
             clocks: has(Fault::Clocks),
+            pauses: has(Fault::Pauses),
             stop: has(Fault::Stop),
         };
         let volume = draw_volume(&mut rng, &faults);
@@ -200,6 +203,7 @@ struct Faults {
     long: bool,
     beyond: bool,
     clocks: bool,
+    pauses: bool,
     stop: bool,
 }
 
@@ -226,6 +230,7 @@ fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind) -> Config {
     config.overflow = if rng.once_in(4) { Overflow::Hold } else { Overflow::Gap };
     config.write_bytes = config.queue_bytes / rng.within(1..=8);
     config.read_bytes = block * rng.scaled(1..=queue_blocks);
+    config.sweep_bytes_per_second = if rng.once_in(4) { rng.scaled(block..=1 << 30) } else { 0 };
     config.epochs = rng.within(2..=4);
     config.epoch_bytes = block * rng.scaled(1..=64);
     config.epoch_bitmap_bytes = rng.scaled(1..=8);
@@ -295,5 +300,6 @@ fn draw_pace(rng: &mut Rng, faults: &Faults) -> Pace {
         read_depth: rng.pick(&[1, 1, 2, 4]),
         dispatch_depth: rng.pick(&[1, 1, 4]),
         odd_clocks: faults.clocks,
+        pauses_once_in: if faults.pauses { rng.scaled(20..=2_000) } else { 0 },
     }
 }

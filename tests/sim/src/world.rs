@@ -112,6 +112,10 @@ pub struct World {
     host: SimHost,
     session: Option<Session<SimHost>>,
     stage: Stage,
+    /// The sweep was told to read nothing.
+    paused: bool,
+    /// When the session was made, and the bytes that its sweep has read since.
+    swept: (u64, u64),
     /// Writes from before the session that are still under way.
     before: Vec<WriteId>,
     /// No faults, no new writes: everything has to come to rest.
@@ -140,6 +144,8 @@ impl World {
             host: SimHost::default(),
             session: None,
             stage: Stage::Before,
+            paused: false,
+            swept: (0, 0),
             before: Vec::new(),
             calm: false,
             disk: Disk::new(plan.volume.sectors + plan.volume.beyond, plan.disk.clone()),

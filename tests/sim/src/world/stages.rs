@@ -40,6 +40,7 @@ impl World {
         self.session = Some(session);
         self.stage = Stage::Starting;
         let now = self.host.ticks();
+        self.swept = (now, 0);
         for thread in &mut self.threads {
             thread.wake(now);
         }
@@ -73,6 +74,9 @@ impl World {
                 self.begin_if_drained()?;
             }
             self.check_counts()?;
+            if self.rng.once_in(self.plan.pace.pauses_once_in) {
+                self.set_paused(!self.paused)?;
+            }
             self.link.perhaps_fail(&mut self.rng, self.host.ticks());
             if stops_at == Some(step) {
                 self.verb(|session| session.stop())?;
@@ -86,6 +90,9 @@ impl World {
     fn come_to_rest(&mut self) -> Result<(), Broken> {
         self.calm = true;
         self.link.calm_down(self.host.ticks());
+        if self.paused {
+            self.set_paused(false)?;
+        }
         let mut asked_again = false;
         for _ in 0..CALM_STEPS_MAX {
             if self.stage == Stage::Starting {
@@ -107,6 +114,11 @@ impl World {
             Rule::Hang,
             self.describe("writes and faults have ended, but no rest comes"),
         ))
+    }
+
+    fn set_paused(&mut self, paused: bool) -> Result<(), Broken> {
+        self.paused = paused;
+        self.verb(|session| if paused { session.pause() } else { session.resume() })
     }
 
     fn is_quiet(&self) -> bool {

@@ -94,6 +94,9 @@ impl World {
     ) -> Result<(), Broken> {
         let Some(read) = self.take(worker, step)? else { return Ok(()) };
         let sectors = self.plan.volume.sectors_of(&read.extent());
+        if worker == Worker::Sweep {
+            self.check_sweep(&read)?;
+        }
         let cells = self.memory.lend(read.memory())?;
         ensure!(
             cells.len() == sectors.len(),
