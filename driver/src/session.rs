@@ -173,7 +173,7 @@ impl Session {
     }
 
     fn issue(&self, issue: Issue<Write>) {
-        let Issue { write, ticket } = issue;
+        let Issue { write, ticket, .. } = issue;
         let context = CompletionContext { ticket: Some(ticket), side: write.side }.into_raw();
         // The IRP is marked pending: what the lower driver returns is for nobody.
         let _ = write.irp.send(self.lower.as_ptr(), self.completion, context);

@@ -81,11 +81,16 @@ impl Epochs {
         if blocks.is_empty() {
             return;
         }
+        let first = blocks.start.0 >> self.granule_shift;
         let last = (blocks.end.0 - 1) >> self.granule_shift;
-        for granule in blocks.start.0 >> self.granule_shift..=last {
-            let index = usize::try_from(granule / PER_WORD).unwrap_or(usize::MAX);
+        // Word by word: a trim may touch millions of blocks.
+        for index in first / PER_WORD..=last / PER_WORD {
+            let from = first.saturating_sub(index * PER_WORD);
+            let to = (last - index * PER_WORD).min(PER_WORD - 1);
+            let bits = u64::MAX >> (PER_WORD - 1 - to) & u64::MAX << from;
+            let index = usize::try_from(index).unwrap_or(usize::MAX);
             if let Some(word) = epoch.touched.get_mut(index) {
-                *word |= 1 << (granule % PER_WORD);
+                *word |= bits;
             }
         }
     }
@@ -220,6 +225,17 @@ mod tests {
         epochs.touch(blocks(20, 20));
         assert_eq!(lost(&mut epochs), (0..16).chain(40..43).collect::<Vec<_>>());
         assert_eq!(Epochs::bytes(2, 43, 1), 2 * (size_of::<Epoch>() as u64 + 8));
+    }
+
+    #[test]
+    fn runs_of_any_length_are_touched_exactly() {
+        for start in (0..200).step_by(7) {
+            for end in start..=200 {
+                let mut epochs = Epochs::new(2, 200, 1 << 20).unwrap();
+                epochs.touch(blocks(start, end));
+                assert_eq!(lost(&mut epochs), (start..end).collect::<Vec<_>>());
+            }
+        }
     }
 
     #[test]

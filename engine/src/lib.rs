@@ -14,8 +14,11 @@
 //!   write must not wait) → [`Submission::Issue`]: it goes through and leaves its blocks `Dirty`, to
 //!   be read again later: a gap.
 //!
-//! Meanwhile the sweep thread reads, in order, whatever no write has asked for ([`Session::sweep`]), and
-//! the drain thread carries records out of the queue ([`Session::drain`]).
+//! A trim or a write of zeros ([`Session::submit_clearing`]) has no payload: it is held by the same rules, and
+//! comes as [`Submission::Issue`], already in the stream.
+//!
+//! Meanwhile the sweep thread reads, in order, whatever no write has asked for ([`Session::sweep`])
+//! and nobody said holds no data ([`Session::skip`]), and the drain thread carries records out of the queue ([`Session::drain`]).
 //!
 //! # Rules
 //!
@@ -61,7 +64,7 @@ pub use geometry::{BlockIndex, BlockRange, Extent, Geometry, GeometryError};
 pub use host::{Host, Mutex, Tick, WORKERS, Worker};
 pub use queue::{Record, RecordKind};
 pub use session::{
-    Capture, Drained, Issue, Phase, Read, Session, Step, Submission, Ticket, Urgency,
+    Capture, Clearing, Drained, Issue, Phase, Read, Session, Step, Submission, Ticket, Urgency,
 };
 pub use stats::{HOLD_BUCKETS, HoldTimes, Status};
 pub use table::BlockState;

@@ -23,6 +23,12 @@ pub enum RecordKind {
     Resync,
     /// A block that the disk could not read; no payload.
     Unreadable,
+    /// Blocks that held no data at t0; no payload.
+    Unallocated,
+    /// A trim: the disk may forget what these bytes were; no payload.
+    Trim,
+    /// A write of zeros; no payload.
+    Zero,
     /// The session's t0.
     SessionStart,
     /// The record's epoch ends here.
@@ -152,6 +158,21 @@ impl CaptureQueue {
     pub fn commit_unreadable(&mut self, reservation: Reservation, extent: Extent, stamp: Stamp) {
         self.cancel(reservation);
         self.push(RecordKind::Unreadable, Some(extent), None, stamp);
+    }
+
+    /// Puts a record that tells of an extent and never has a payload at the end of the stream; false if there
+    /// is no room for it now.
+    pub fn describe(&mut self, kind: RecordKind, extent: Extent, stamp: Stamp) -> bool {
+        let room = self.has_room();
+        if room {
+            self.push(kind, Some(extent), None, stamp);
+        }
+        room
+    }
+
+    /// True if there is room for a record without payload.
+    pub fn has_room(&self) -> bool {
+        self.free_records() >= 2
     }
 
     /// Puts a marker at the end of the stream; false if there is no room for it now.
@@ -293,6 +314,7 @@ mod tests {
         }
         assert_eq!(reserved, 15);
         assert!(!queue.mark(RecordKind::EpochEnd, STAMP));
+        assert!(!queue.describe(RecordKind::Trim, extent(), STAMP));
         assert!(queue.mark(RecordKind::GapBegin, STAMP));
         assert!(!queue.mark(RecordKind::GapBegin, STAMP));
     }

@@ -9,6 +9,7 @@
 //! | `read` | which blocks sweep and hold read next, and what becomes of what they read |
 //! | `dispatch` | which held write goes next, when an epoch closes, when a hold has lasted too long |
 //! | `gap` | when capturing ends and begins again; what is lost with the service |
+//! | `skip` | what is never read, because it holds no data |
 //! | `drain` | what leaves the queue |
 
 mod admit;
@@ -16,18 +17,19 @@ mod dispatch;
 mod drain;
 mod gap;
 mod read;
+mod skip;
 
 use crate::claims::{Claims, Reader, Reason};
 use crate::config::{Config, READS_MAX, StartError};
 use crate::epoch::Epochs;
 use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::{Host, Mutex, Tick, WORKERS, Wakes, Worker};
-use crate::queue::{CaptureQueue, Stamp};
+use crate::queue::{CaptureQueue, RecordKind, Stamp};
 use crate::stats::{Counters, Status};
 use crate::table::{BlockState, Table};
 use crate::writes::Writes;
 
-pub use admit::{Capture, Issue, Submission, Ticket, Urgency};
+pub use admit::{Capture, Clearing, Issue, Submission, Ticket, Urgency};
 pub use drain::Drained;
 pub use read::Read;
 
@@ -193,7 +195,30 @@ impl<H: Host> Session<H> {
         extent: Extent,
         urgency: Urgency,
     ) -> Submission<H::Write> {
-        self.locked(|core| core.submit(write, extent, urgency))
+        self.locked(|core| core.submit(write, RecordKind::Write, extent, urgency))
+    }
+
+    /// As [`Session::submit`], for a change without payload: it is never to be captured by the host, and
+    /// [`Issue::record`] tells whether the stream has it.
+    ///
+    /// A decision takes time in proportion to the extent: a host cuts what is longer than some gibibytes.
+    pub fn submit_clearing(
+        &self,
+        write: H::Write,
+        clearing: Clearing,
+        extent: Extent,
+        urgency: Urgency,
+    ) -> Submission<H::Write> {
+        self.locked(|core| core.submit(write, clearing.kind(), extent, urgency))
+    }
+
+    /// Records blocks that held no data at t0 as unallocated, so that nobody reads them. Blocks that have
+    /// been read or written to by now are left as they are.
+    ///
+    /// Returns the block to go on with: the run's end when all is done. The sweep thread calls this, run by
+    /// run, before it sweeps; when it gets no further, it waits to be woken.
+    pub fn skip(&self, blocks: BlockRange) -> BlockIndex {
+        self.locked(|core| core.skip(blocks))
     }
 
     /// Puts a write whose payload the host has copied into the stream. The host issues it next.
@@ -399,6 +424,7 @@ impl<W> Core<'_, W> {
             blocks_by_sweep: counters.blocks_by_sweep,
             blocks_by_hold: counters.blocks_by_hold,
             blocks_unreadable: counters.blocks_unreadable,
+            blocks_unallocated: counters.blocks_unallocated,
             writes_passed: counters.writes_passed,
             writes_held: counters.writes_held,
             writes_holding: state.writes.held_count(),

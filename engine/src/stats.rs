@@ -36,6 +36,7 @@ pub(crate) struct Counters {
     pub(crate) blocks_by_sweep: u64,
     pub(crate) blocks_by_hold: u64,
     pub(crate) blocks_unreadable: u64,
+    pub(crate) blocks_unallocated: u64,
     pub(crate) writes_passed: u64,
     pub(crate) writes_held: u64,
     pub(crate) writes_uncaptured: u64,
@@ -50,6 +51,7 @@ impl Counters {
         blocks_by_sweep: 0,
         blocks_by_hold: 0,
         blocks_unreadable: 0,
+        blocks_unallocated: 0,
         writes_passed: 0,
         writes_held: 0,
         writes_uncaptured: 0,
@@ -91,6 +93,8 @@ pub struct Status {
     pub blocks_by_hold: u64,
     /// Blocks that the disk could not read.
     pub blocks_unreadable: u64,
+    /// Blocks that hold no data, and were not read.
+    pub blocks_unallocated: u64,
     /// Writes issued on their caller's thread.
     pub writes_passed: u64,
     /// Writes held, captured and issued.

@@ -186,6 +186,15 @@ impl Image {
                     self.target.write_first(offset, record.payload)
                 }
             }
+            (RecordKind::Unallocated, _) => {
+                self.records += 1;
+                self.target.zero_first(offset, len)
+            }
+            (RecordKind::Trim | RecordKind::Zero, _) if included => {
+                self.records += 1;
+                self.unreadable.remove(&self.geometry.covered(offset, len));
+                self.target.zero(offset, len)
+            }
             (RecordKind::Write | RecordKind::Resync, _) if included => {
                 self.records += 1;
                 self.unreadable.remove(&self.geometry.covered(offset, len));

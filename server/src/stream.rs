@@ -104,11 +104,11 @@ impl StreamState {
         self.check_extent(record)?;
         let before = (self.base.count(), self.known.count());
         match record.kind() {
-            RecordKind::Block => {
+            RecordKind::Block | RecordKind::Unallocated => {
                 self.block(record)?;
                 given = BaseBlocks::All;
             }
-            RecordKind::Write => self.write(record)?,
+            RecordKind::Write | RecordKind::Trim | RecordKind::Zero => self.write(record)?,
             RecordKind::Resync => self.resync(record)?,
             RecordKind::Unreadable => given = BaseBlocks::Some(self.unreadable(record)?),
             RecordKind::SessionStart if self.last().is_some() => {
@@ -185,7 +185,9 @@ impl StreamState {
             return Err(Violation::Outside { seq: record.seq(), offset, len, length });
         }
         let aligned = match record.kind() {
-            RecordKind::Write => self.geometry.is_sector_aligned(offset, len),
+            RecordKind::Write | RecordKind::Trim | RecordKind::Zero => {
+                self.geometry.is_sector_aligned(offset, len)
+            }
             _ => self.geometry.is_block_aligned(offset, len),
         };
         if aligned { Ok(()) } else { Err(Violation::Unaligned { seq: record.seq(), offset, len }) }

@@ -65,6 +65,33 @@ fn unreadable_blocks_are_zeros_and_reported_until_they_are_written_whole() {
 }
 
 #[test]
+fn what_holds_no_data_and_what_is_cleared_is_zeros() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    let mut records = driver.start();
+    records.extend(driver.block(0, 1));
+    records.extend(driver.plain(RecordKind::Unallocated, BLOCK, 2 * BLOCK));
+    records.extend(driver.block(3, 4));
+    records.extend(driver.block(4, 5));
+    records.extend(driver.marker(RecordKind::BaseComplete));
+    records.extend(driver.write(BLOCK, SECTOR, 7));
+    records.extend(driver.plain(RecordKind::Trim, SECTOR, BLOCK));
+    records.extend(driver.plain(RecordKind::Zero, 3 * BLOCK, LENGTH - 3 * BLOCK));
+    records.extend(driver.epoch_end());
+    common::ingest(&root, LENGTH, LIMIT, &[records]);
+
+    let (report, found) = image(&root, At::T0, &StopFlag::default()).unwrap();
+    let mut want = common::base_image();
+    common::patch(&mut want, BLOCK, 2 * BLOCK, 0);
+    assert_eq!(found, want);
+    assert_eq!(report.unreadable, []);
+    let (_, found) = image(&root, At::Latest, &StopFlag::default()).unwrap();
+    common::patch(&mut want, SECTOR, LENGTH - SECTOR, 0);
+    assert_eq!(found, want);
+}
+
+#[test]
 fn zeros_take_no_space() {
     let dir = common::scratch();
     let root = dir.path().join("repository");

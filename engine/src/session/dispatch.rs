@@ -53,14 +53,14 @@ impl<W> Core<'_, W> {
                 && !writes.flies_over(&held.extent)
                 && !writes.holds_over_before(held.slot, &held.extent)
         })?;
-        if self.is_too_long(&ready.extent) {
+        if self.is_too_long(ready.kind, &ready.extent) {
             return self.pass_held(ready.slot, ready.blocks);
         }
-        let Some(reservation) = self.reserve_write(&ready.extent) else {
+        let Some(place) = self.reserve(ready.kind, &ready.extent) else {
             self.state.writes.starve(self.now);
             return None;
         };
-        self.capture_held(ready.slot, ready.extent, ready.blocks, reservation)
+        self.go_held(&ready, place)
     }
 
     /// The oldest held write, uncaptured.

@@ -81,7 +81,11 @@ impl<W> Core<'_, W> {
         if !self.state.claims.has_room() {
             return Step::Wait(None);
         }
-        let found = self.state.writes.held().find_map(|held| self.first_unread(held.blocks));
+        // A trim may cover much, and nobody waits for it as for a write.
+        let held = |clears: bool| {
+            self.state.writes.held().filter(move |held| (held.kind != RecordKind::Write) == clears)
+        };
+        let found = held(false).chain(held(true)).find_map(|held| self.first_unread(held.blocks));
         let Some(candidate) = found else { return Step::Wait(None) };
         if let Some(read) = self.claim(candidate, Reader::Hold, self.shared.config.queue_bytes) {
             return Step::Do(read);

@@ -84,6 +84,10 @@ pub struct Total {
     pub held: u64,
     /// Restorable points that were compared with the disk's history.
     pub points: u64,
+    /// Trims and writes of zeros in the stream.
+    pub clearings: u64,
+    /// Blocks that were skipped.
+    pub skipped: u64,
     /// Gaps.
     pub gaps: u64,
     /// Times that a service was lost.
@@ -100,6 +104,8 @@ impl Total {
         self.writes += report.writes;
         self.held += report.held;
         self.points += report.points;
+        self.clearings += report.clearings;
+        self.skipped += report.skipped;
         self.gaps += report.gaps;
         self.losses += report.losses;
         self.bases += u64::from(report.base_complete);
@@ -110,13 +116,15 @@ impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} runs kept every rule (trace {:016x}): {} steps, {} writes ({} held), {} points, {} gaps, \
-             {} losses of the service, {} complete base images",
+            "{} runs kept every rule (trace {:016x}): {} steps, {} writes ({} held, {} clearings), {} blocks \
+             skipped, {} points, {} gaps, {} losses of the service, {} complete base images",
             self.runs,
             self.trace,
             self.steps,
             self.writes,
             self.held,
+            self.clearings,
+            self.skipped,
             self.points,
             self.gaps,
             self.losses,

@@ -26,6 +26,8 @@ pub enum Fault {
     Beyond,
     /// A thread stands still between reading the clock and taking the lock; the wall clock is set back.
     Clocks,
+    /// Trims and writes of zeros.
+    Clearings,
     /// The sweep is paused for a while.
     Pauses,
     /// The session is stopped under load.
@@ -34,7 +36,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::WriteErrors,
         Self::ReadErrors,
         Self::BadBlocks,
@@ -45,6 +47,7 @@ impl Fault {
         Self::Long,
         Self::Beyond,
         Self::Clocks,
+        Self::Clearings,
         Self::Pauses,
         Self::Stop,
     ];
@@ -63,6 +66,7 @@ impl fmt::Display for Fault {
             Self::Long => "long",
             Self::Beyond => "beyond",
             Self::Clocks => "clocks",
+            Self::Clearings => "clearings",
             Self::Pauses => "pauses",
             Self::Stop => "stop",
         })
@@ -88,11 +92,13 @@ pub enum Sabotage {
     NoIssue,
     /// Wake-ups of the dispatch thread get lost.
     NoWakes,
+    /// Blocks that hold data are said to hold none.
+    NoData,
 }
 
 impl Sabotage {
     /// Every sabotage.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoDrain,
         Self::NoOverlap,
         Self::NoHold,
@@ -101,6 +107,7 @@ impl Sabotage {
         Self::NoReadErrors,
         Self::NoIssue,
         Self::NoWakes,
+        Self::NoData,
     ];
 }
 
@@ -115,6 +122,7 @@ impl fmt::Display for Sabotage {
             Self::NoReadErrors => "no-read-errors",
             Self::NoIssue => "no-issue",
             Self::NoWakes => "no-wakes",
+            Self::NoData => "no-data",
         })
     }
 }

@@ -70,6 +70,8 @@ pub struct WriterPlan {
     pub urgent_once_in: u64,
     /// One write in so many is longer than the session captures; 0 for none.
     pub long_once_in: u64,
+    /// One write in so many is a trim or a write of zeros; 0 for none.
+    pub clearing_once_in: u64,
     /// One write in so many passes the end of the volume; 0 for none.
     pub beyond_once_in: u64,
 }
@@ -123,6 +125,8 @@ pub struct Plan {
     pub round_steps: u64,
     /// The session is stopped under load in the last round.
     pub stops: bool,
+    /// One run of so many that hold no data is skipped; 0 for none.
+    pub skips_once_in: u64,
 }
 
 impl Plan {
@@ -145,6 +149,7 @@ impl Plan {
             long: has(Fault::Long),
             beyond: has(Fault::Beyond),
             clocks: has(Fault::Clocks),
+            clearings: has(Fault::Clearings),
             pauses: has(Fault::Pauses),
             stop: has(Fault::Stop),
         };
@@ -157,11 +162,23 @@ impl Plan {
         let link = draw_link(&mut rng, &config, kind, &faults);
         let pace = draw_pace(&mut rng, &faults);
         let rounds = rng.within(1..=3);
+        let skips_once_in = rng.pick(&[0, 0, 1, 2, 8]);
         if let Some(count) = options.writers {
             writers.truncate(count.max(1));
         }
         let round_steps = options.steps.div_ceil(rounds);
-        Self { volume, config, writers, disk, link, pace, rounds, round_steps, stops: faults.stop }
+        Self {
+            volume,
+            config,
+            writers,
+            disk,
+            link,
+            pace,
+            rounds,
+            round_steps,
+            stops: faults.stop,
+            skips_once_in,
+        }
     }
 
     /// Ticks that a write may be held (rule HANG): the hold limit, and local work for it and for every
@@ -203,6 +220,7 @@ struct Faults {
     long: bool,
     beyond: bool,
     clocks: bool,
+    clearings: bool,
     pauses: bool,
     stop: bool,
 }
@@ -257,6 +275,7 @@ fn draw_writer(rng: &mut Rng, volume: &Volume, config: &Config, faults: &Faults)
         think: rng.scaled(US..=4 * MS),
         urgent_once_in: some(rng, faults.urgent, 4..=200),
         long_once_in: some(rng, faults.long, 20..=400),
+        clearing_once_in: some(rng, faults.clearings, 2..=50),
         beyond_once_in: some(rng, faults.beyond, 10..=200),
     }
 }

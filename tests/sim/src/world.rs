@@ -11,7 +11,7 @@ mod workers;
 
 use std::ops::Range;
 
-use snapless_engine::{Session, Worker};
+use snapless_engine::{BlockRange, Session, Worker};
 
 use crate::check;
 use crate::disk::Disk;
@@ -43,6 +43,10 @@ pub struct Report {
     pub held: u64,
     /// Records committed.
     pub records: u64,
+    /// Trims and writes of zeros in the stream.
+    pub clearings: u64,
+    /// Blocks that were skipped.
+    pub skipped: u64,
     /// Gaps.
     pub gaps: u64,
     /// Times the service was lost.
@@ -114,6 +118,8 @@ pub struct World {
     stage: Stage,
     /// The sweep was told to read nothing.
     paused: bool,
+    /// Runs of blocks that the sweep thread still has to skip.
+    skips: Vec<BlockRange>,
     /// When the session was made, and the bytes that its sweep has read since.
     swept: (u64, u64),
     /// Writes from before the session that are still under way.
@@ -137,6 +143,7 @@ impl World {
         let plan = Plan::new(options);
         let mut ledger = Ledger::default();
         ledger.unreadable.resize(plan.volume.blocks(), false);
+        ledger.empty.resize(plan.volume.blocks(), false);
         Self {
             options: options.clone(),
             rng: Rng::new(options.seed, 2),
@@ -145,6 +152,7 @@ impl World {
             session: None,
             stage: Stage::Before,
             paused: false,
+            skips: Vec::new(),
             swept: (0, 0),
             before: Vec::new(),
             calm: false,
@@ -304,6 +312,8 @@ impl World {
             writes: self.ledger.writes.len() as u64,
             held: status.as_ref().map_or(0, |status| status.writes_held),
             records: self.ledger.committed.len() as u64,
+            clearings: self.ledger.clearings.len() as u64,
+            skipped: status.as_ref().map_or(0, |status| status.blocks_unallocated),
             gaps: status.as_ref().map_or(0, |status| status.gaps),
             losses: self.link.losses.len() as u64,
             base_complete: stream.base_complete,

@@ -15,6 +15,8 @@ fn three_hundred_seeds_keep_every_rule() {
     assert!(total.gaps > 300, "{total}");
     assert!(total.losses > 50, "{total}");
     assert!(total.bases > 150, "{total}");
+    assert!(total.clearings > 500, "{total}");
+    assert!(total.skipped > 300, "{total}");
 }
 
 #[test]

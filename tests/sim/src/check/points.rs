@@ -42,7 +42,7 @@ pub fn check(
                 in_gap = false;
                 whole = true;
             }
-            RecordKind::Block if base_complete => {}
+            RecordKind::Block | RecordKind::Unallocated if base_complete => {}
             _ => image.apply(received),
         }
         let Some(&step) =
@@ -68,7 +68,7 @@ fn apply_base(image: &mut Image, volume: &Volume, link: &Link) {
         let Some(extent) = received.record.extent else { continue };
         let blocks = volume.blocks_of(&volume.sectors_of(&extent));
         let is_base = match received.record.kind {
-            RecordKind::Block => true,
+            RecordKind::Block | RecordKind::Unallocated => true,
             RecordKind::Unreadable => !described[blocks.start],
             _ => false,
         };
@@ -94,6 +94,7 @@ fn compare(
         let explained = match cell {
             Cell::Is(content) => content.writer().is_some_and(|id| ledger.under_way(id, step)),
             Cell::Hole => ledger.unreadable[sector / volume.block_sectors],
+            Cell::Empty => on_disk.writer().is_none(),
             Cell::Unknown => false,
         };
         ensure!(

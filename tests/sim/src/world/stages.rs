@@ -1,7 +1,7 @@
 //! The course of a run: writes without a session, a session that starts under them, rounds of load and
 //! calm, perhaps a stop.
 
-use snapless_engine::Session;
+use snapless_engine::{BlockIndex, BlockRange, Session};
 
 use super::{Progress, Report, Stage, World};
 use crate::check;
@@ -9,6 +9,7 @@ use crate::failure::{Broken, Rule, ensure};
 use crate::host::SimHost;
 use crate::ledger::BaseImage;
 use crate::options::Sabotage;
+use crate::volume::Content;
 use crate::world::workers::index;
 
 /// Steps without a session, at most.
@@ -59,8 +60,29 @@ impl World {
         self.stage = Stage::Running;
         let clock = self.session.as_ref().map_or(0, |session| session.status().t0);
         let sectors = self.disk.sectors[..self.plan.volume.sectors].to_vec();
+        self.plan_skips(&sectors);
         self.ledger.base = Some(BaseImage { sectors, clock });
         Ok(())
+    }
+
+    /// Some of the blocks that nobody wrote to before t0 are skipped.
+    fn plan_skips(&mut self, t0: &[Content]) {
+        let volume = self.plan.volume;
+        for block in 0..volume.blocks() {
+            let sectors = &t0[volume.sectors_in(block)];
+            let empty = sectors.iter().all(|content| content.writer().is_none());
+            let wrong = self.options.sabotages(Sabotage::NoData) && !empty;
+            if !(empty || wrong) || !self.rng.once_in(self.plan.skips_once_in) {
+                continue;
+            }
+            self.ledger.empty[block] = empty;
+            let start = BlockIndex(block as u64);
+            let end = BlockIndex(block as u64 + 1);
+            match self.skips.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => self.skips.push(BlockRange::new(start, end)),
+            }
+        }
     }
 
     /// A round under load.
