@@ -30,6 +30,33 @@ impl MemoryRange {
     }
 }
 
+/// Where some bytes of a [`MemoryRange`] are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemorySpan {
+    offset: u64,
+    len: u64,
+}
+
+impl MemorySpan {
+    /// The part of `range` that begins `skip` bytes in and has `len` bytes, cut at the range's end.
+    pub(crate) fn of(range: &MemoryRange, skip: u64, len: u64) -> Self {
+        let skip = skip.min(range.len);
+        Self { offset: range.offset + skip, len: len.min(range.len - skip) }
+    }
+
+    /// First byte in the host's buffer.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Number of bytes.
+    // A span is never empty, so there is no `is_empty`.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     /// Bytes of the range and of the padding before it.

@@ -58,7 +58,7 @@ mod stats;
 mod table;
 mod writes;
 
-pub use arena::MemoryRange;
+pub use arena::{MemoryRange, MemorySpan};
 pub use config::{Config, ConfigError, Overflow, StartError};
 pub use geometry::{BlockIndex, BlockRange, Extent, Geometry, GeometryError};
 pub use host::{Host, Mutex, Tick, WORKERS, Worker};

@@ -21,7 +21,8 @@ pub enum RecordKind {
     Write,
     /// Content of blocks read again after a gap.
     Resync,
-    /// A block that the disk could not read; no payload.
+    /// Sectors that the disk could not read; no payload. Comes right after the record of their block, or alone for
+    /// a whole block.
     Unreadable,
     /// Blocks that held no data at t0; no payload.
     Unallocated,
@@ -172,7 +173,12 @@ impl CaptureQueue {
 
     /// True if there is room for a record without payload.
     pub fn has_room(&self) -> bool {
-        self.free_records() >= 2
+        self.has_room_for(1)
+    }
+
+    /// True if there is room for so many records without payload.
+    pub fn has_room_for(&self, records: usize) -> bool {
+        self.free_records() > records
     }
 
     /// Puts a marker at the end of the stream; false if there is no room for it now.

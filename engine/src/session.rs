@@ -136,7 +136,7 @@ impl<H: Host> Session<H> {
             dirty: 0,
             writes: Writes::new(config.writes_max)?,
             slotless: 0,
-            claims: Claims::new(READS_MAX)?,
+            claims: Claims::new(READS_MAX, geometry.block_sectors())?,
             queue: CaptureQueue::new(config.queue_bytes, config.records())?,
             epochs: Epochs::new(config.epochs, blocks, config.epoch_bitmap_bytes)?,
             epoch_since: None,
@@ -166,7 +166,7 @@ impl<H: Host> Session<H> {
             + Epochs::bytes(config.epochs, blocks, config.epoch_bitmap_bytes)
             + CaptureQueue::bytes(config.records())
             + Writes::<H::Write>::bytes(config.writes_max)
-            + Claims::bytes(READS_MAX)
+            + Claims::bytes(READS_MAX, geometry.block_sectors())
     }
 
     /// The host given to [`Session::new`].
@@ -242,8 +242,13 @@ impl<H: Host> Session<H> {
     }
 
     /// Takes what the host read; `succeeded` is false if the disk could not read all of it.
-    pub fn read_done(&self, read: Read, succeeded: bool) {
-        self.locked(|core| core.read_done(read, succeeded));
+    ///
+    /// Gives a read that the same thread makes next, if the disk could not read a block: it is read again
+    /// sector by sector, so that a bad sector leaves a hole of its own size. What cannot be read the host
+    /// leaves as zeros; a record [`RecordKind::Unreadable`] says where that is.
+    #[must_use = "the block that is being read sector by sector stays claimed until its last read is done"]
+    pub fn read_done(&self, read: Read, succeeded: bool) -> Option<Read> {
+        self.locked(|core| core.read_done(read, succeeded))
     }
 
     /// What the dispatch thread does next: never [`Submission::Held`].

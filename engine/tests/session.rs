@@ -57,7 +57,7 @@ fn synced(change: impl FnOnce(&mut Config)) -> TestSession {
     let session = session(change);
     session.begin();
     while let Step::Do(read) = session.sweep() {
-        session.read_done(read, true);
+        done(&session, read, true);
         drain(&session);
     }
     drain(&session);
@@ -82,6 +82,11 @@ fn clear(
 ) -> Submission<&'static str> {
     let extent = Extent::new(offset, len).unwrap();
     session.submit_clearing("clearing", clearing, extent, Urgency::MayWait)
+}
+
+fn done(session: &TestSession, read: Read, succeeded: bool) {
+    let next = session.read_done(read, succeeded);
+    assert!(next.is_none(), "{next:?}");
 }
 
 fn drain(session: &TestSession) -> Vec<RecordKind> {
@@ -141,7 +146,7 @@ fn a_write_to_an_unsynced_block_waits_for_its_old_content() {
     let old = read(session.hold());
     assert_eq!((old.extent().offset(), old.extent().len()), (BLOCK, BLOCK));
     assert_waits(&session.sweep());
-    session.read_done(old, true);
+    done(&session, old, true);
     let issue = session.captured(captured(dispatched(&session)));
     assert_eq!(issue.write, "w");
     assert_eq!(
@@ -160,7 +165,7 @@ fn until_a_session_begins_its_writes_are_held_and_nothing_is_read() {
     assert_waits(&session.hold());
     assert_waits(&session.sweep());
     session.begin();
-    session.read_done(read(session.hold()), true);
+    done(&session, read(session.hold()), true);
     assert_eq!(session.captured(captured(dispatched(&session))).write, "w");
 }
 
@@ -178,13 +183,104 @@ fn an_overlapping_write_waits_for_the_first_and_an_adjacent_one_does_not() {
     session.completed(second.ticket, true);
 }
 
+/// Reads the first block sector by sector; sectors for which `is_bad` says so cannot be read.
+fn read_by_sector(session: &TestSession, is_bad: impl Fn(u64) -> bool) {
+    let first = read(session.sweep());
+    let memory = first.memory();
+    let mut next = session.read_done(first, false);
+    let mut sector = 0;
+    while let Some(read) = next {
+        assert_eq!((read.extent().offset(), read.extent().len()), (sector * 512, 512));
+        assert_eq!(read.memory().offset(), memory.offset() + sector * 512);
+        assert_eq!(read.memory().len(), 512);
+        next = session.read_done(read, !is_bad(sector));
+        sector += 1;
+    }
+    assert_eq!(sector, BLOCK / 512);
+}
+
+fn drained_extents(session: &TestSession) -> Vec<(RecordKind, u64, u64)> {
+    let mut extents = Vec::new();
+    while let Step::Do(drained) = session.drain(u64::MAX) {
+        let record = drained.record();
+        if let Some(extent) = record.extent {
+            extents.push((record.kind, extent.offset() / 512, extent.len() / 512));
+        }
+        session.drained(drained);
+    }
+    extents
+}
+
+#[test]
+fn a_bad_sector_leaves_a_hole_of_its_own_size() {
+    let session = session(|_| ());
+    session.begin();
+    read_by_sector(&session, |sector| [0, 5, 6, 31].contains(&sector));
+    assert_eq!(session.block_state(BlockIndex(0)), BlockState::Synced);
+    assert_eq!(session.status().blocks_unreadable, 1);
+    assert_eq!(
+        drained_extents(&session),
+        [
+            (RecordKind::Block, 0, 32),
+            (RecordKind::Unreadable, 0, 1),
+            (RecordKind::Unreadable, 5, 2),
+            (RecordKind::Unreadable, 31, 1)
+        ]
+    );
+}
+
+#[test]
+fn a_block_without_a_good_sector_is_one_hole_and_a_passing_error_is_none() {
+    let session = session(|_| ());
+    session.begin();
+    read_by_sector(&session, |_| true);
+    assert_eq!(drained_extents(&session), [(RecordKind::Unreadable, 0, 32)]);
+    let second = read(session.sweep());
+    let mut next = session.read_done(second, false);
+    while let Some(read) = next {
+        next = session.read_done(read, true);
+    }
+    assert_eq!(drained_extents(&session), [(RecordKind::Block, 32, 32)]);
+    assert_eq!(session.status().blocks_unreadable, 1);
+}
+
+#[test]
+fn more_holes_than_a_block_may_have_end_in_one_that_covers_the_rest() {
+    let mut config = Config::new(8 * 2 * BLOCK);
+    config.read_bytes = BLOCK;
+    let geometry = Geometry::new(2 * BLOCK, 512, 15).unwrap();
+    let session = Session::new(TestHost::default(), geometry, config).unwrap();
+    session.begin();
+    let mut next = session.read_done(read(session.sweep()), false);
+    while let Some(read) = next {
+        let is_bad = (read.extent().offset() / 512).is_multiple_of(3);
+        next = session.read_done(read, !is_bad);
+    }
+    let holes = drained_extents(&session);
+    assert_eq!(holes.len(), 1 + 16);
+    assert_eq!(holes[15], (RecordKind::Unreadable, 42, 1));
+    assert_eq!(holes[16], (RecordKind::Unreadable, 45, 19));
+}
+
+#[test]
+fn a_write_that_goes_through_ends_the_reading_sector_by_sector() {
+    let session = session(|_| ());
+    session.begin();
+    let next = session.read_done(read(session.sweep()), false).unwrap();
+    let extent = Extent::new(0, 512).unwrap();
+    let issue = passed(session.submit("urgent", extent, Urgency::MustNotWait));
+    done(&session, next, false);
+    assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
+    session.completed(issue.ticket, true);
+}
+
 #[test]
 fn a_failed_write_leaves_its_blocks_dirty_until_they_are_read_again() {
     let session = synced(|_| ());
     let issue = session.captured(captured(submit(&session, "w", 0, 512)));
     session.completed(issue.ticket, false);
     assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
-    session.read_done(read(session.sweep()), true);
+    done(&session, read(session.sweep()), true);
     assert_eq!(session.block_state(BlockIndex(0)), BlockState::Synced);
     assert_eq!(
         drain(&session),
@@ -199,7 +295,7 @@ fn dirty_blocks_are_not_read_under_a_write_in_flight() {
     let issue = passed(session.submit("urgent", extent, Urgency::Uncapturable));
     assert_waits(&session.sweep());
     session.completed(issue.ticket, true);
-    session.read_done(read(session.sweep()), true);
+    done(&session, read(session.sweep()), true);
     assert!(session.status().consistent);
 }
 
@@ -253,13 +349,13 @@ fn a_write_too_long_for_the_queue_goes_once_its_old_content_is_safe() {
     });
     session.begin();
     assert_held(&submit(&session, "long", 0, 2 * BLOCK));
-    session.read_done(read(session.hold()), true);
-    session.read_done(read(session.hold()), true);
+    done(&session, read(session.hold()), true);
+    done(&session, read(session.hold()), true);
     let issue = passed(dispatched(&session));
     assert_eq!(session.status().blocks_dirty, 2);
     session.completed(issue.ticket, true);
     while let Step::Do(read) = session.sweep() {
-        session.read_done(read, true);
+        done(&session, read, true);
         drain(&session);
     }
     assert!(session.status().base_complete, "T0: the base image has survived it");
@@ -280,8 +376,8 @@ fn losing_the_service_leaves_what_it_had_not_acknowledged_dirty() {
     session.completed(issue.ticket, true);
     assert!(session.attach());
     assert!(!session.attach(), "there is one already");
-    session.read_done(read(session.sweep()), true);
-    session.read_done(read(session.sweep()), true);
+    done(&session, read(session.sweep()), true);
+    done(&session, read(session.sweep()), true);
     assert_eq!(
         drain(&session),
         [RecordKind::GapBegin, RecordKind::Resync, RecordKind::Resync, RecordKind::Consistent]
@@ -298,7 +394,7 @@ fn a_gap_ends_when_the_last_memory_comes_back_from_a_read() {
     session.detach();
     assert!(session.attach());
     assert_eq!(session.status().phase, Phase::Passing);
-    session.read_done(reading, true);
+    done(&session, reading, true);
     assert_eq!(session.status().phase, Phase::Capturing);
 }
 
@@ -313,7 +409,7 @@ fn a_block_that_holds_no_data_is_recorded_and_never_read() {
     // Block 1 is being read: it stays as it is. Block 9 is past the end.
     assert_eq!(session.skip(all), BlockIndex(9));
     assert_waits(&session.sweep());
-    session.read_done(old, true);
+    done(&session, old, true);
     let issue = session.captured(captured(dispatched(&session)));
     session.completed(issue.ticket, true);
     let write = captured(submit(&session, "to a skipped block", 2 * BLOCK, 512));
@@ -376,7 +472,7 @@ fn a_trim_waits_for_old_content_and_for_writes_it_overlaps_and_needs_no_memory()
     let offsets: Vec<_> = blocks.iter().map(|read| read.extent().offset() / BLOCK).collect();
     assert_eq!(offsets, [3, 0, 1]);
     for read in blocks {
-        session.read_done(read, true);
+        done(&session, read, true);
     }
     drain(&session);
     let trim = passed(dispatched(&session));
@@ -409,12 +505,12 @@ fn a_paused_sweep_reads_nothing_and_held_writes_still_go() {
     assert_waits(&session.sweep());
     assert!(session.status().paused);
     assert_held(&submit(&session, "w", BLOCK, 512));
-    session.read_done(read(session.hold()), true);
+    done(&session, read(session.hold()), true);
     let issue = session.captured(captured(dispatched(&session)));
     session.completed(issue.ticket, true);
     assert_waits(&session.sweep());
     session.resume();
-    session.read_done(read(session.sweep()), true);
+    done(&session, read(session.sweep()), true);
     assert_eq!(session.status().blocks_synced, 2);
 }
 
@@ -426,7 +522,7 @@ fn a_paused_session_can_be_stopped() {
     session.pause();
     session.stop();
     assert!(matches!(session.sweep(), Step::Ended));
-    session.read_done(reading, true);
+    done(&session, reading, true);
     assert!(session.is_settled());
 }
 
@@ -435,13 +531,13 @@ fn a_capped_sweep_waits_between_reads_and_held_writes_do_not() {
     let session = session(|config| config.sweep_bytes_per_second = BLOCK);
     let second = 1_000 * Tick::PER_MS;
     session.begin();
-    session.read_done(read(session.sweep()), true);
+    done(&session, read(session.sweep()), true);
     let Step::Wait(Some(Tick(until))) = session.sweep() else { panic!("it does not wait") };
     assert_eq!(until, second);
     assert_held(&submit(&session, "w", 3 * BLOCK, 512));
-    session.read_done(read(session.hold()), true);
+    done(&session, read(session.hold()), true);
     session.host().now.set(second);
-    session.read_done(read(session.sweep()), true);
+    done(&session, read(session.sweep()), true);
     assert_eq!(session.status().blocks_synced, 3);
 }
 

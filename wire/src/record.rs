@@ -28,7 +28,8 @@ pub enum RecordKind {
     Write = 2,
     /// Content of a run of blocks read again after a gap.
     Resync = 3,
-    /// A run of blocks that the disk could not read; no payload, content unknown.
+    /// A run of blocks that the disk could not read, or sectors of the block of the record before; no payload,
+    /// content unknown.
     Unreadable = 4,
     /// A run of blocks that held no data at t0: part of the base image; no payload, a replica has zeros.
     Unallocated = 5,

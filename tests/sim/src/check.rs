@@ -41,7 +41,7 @@ pub fn replica(
         for sector in volume.sectors_in(block) {
             let cell = image.get(sector);
             let excused = match cell {
-                Cell::Hole => ledger.unreadable[block],
+                Cell::Hole => ledger.unreadable[sector],
                 Cell::Empty => disk[sector].writer().is_none(),
                 Cell::Unknown | Cell::Is(_) => false,
             };

@@ -85,7 +85,7 @@ pub struct Ledger {
     pub clearings: BTreeMap<u64, WriteId>,
     /// Blocks that held no data at t0 and were skipped.
     pub empty: Vec<bool>,
-    /// Blocks of which a read failed.
+    /// Sectors that were read alone, and could not be.
     pub unreadable: Vec<bool>,
 }
 

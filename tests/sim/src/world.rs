@@ -142,7 +142,7 @@ impl World {
     pub fn new(options: &Options) -> Self {
         let plan = Plan::new(options);
         let mut ledger = Ledger::default();
-        ledger.unreadable.resize(plan.volume.blocks(), false);
+        ledger.unreadable.resize(plan.volume.sectors, false);
         ledger.empty.resize(plan.volume.blocks(), false);
         Self {
             options: options.clone(),

@@ -55,7 +55,7 @@ pub fn check(
             disk[change.sector] = change.content;
         }
         if whole && !in_gap {
-            compare(ledger, volume, &image, &disk, step, record.seq)?;
+            compare(ledger, &image, &disk, step, record.seq)?;
             points += 1;
         }
     }
@@ -64,14 +64,19 @@ pub fn check(
 
 fn apply_base(image: &mut Image, volume: &Volume, link: &Link) {
     let mut described = vec![false; volume.blocks()];
+    let mut last_block = None;
     for received in &link.kept {
         let Some(extent) = received.record.extent else { continue };
         let blocks = volume.blocks_of(&volume.sectors_of(&extent));
         let is_base = match received.record.kind {
             RecordKind::Block | RecordKind::Unallocated => true,
-            RecordKind::Unreadable => !described[blocks.start],
+            // Alone for a block that nothing has described, or right behind the block that it is in.
+            RecordKind::Unreadable => {
+                !described[blocks.start] || last_block.is_some_and(|last| last == blocks.start)
+            }
             _ => false,
         };
+        last_block = if is_base && blocks.len() == 1 { Some(blocks.start) } else { None };
         if is_base {
             image.apply(received);
             described[blocks].fill(true);
@@ -81,7 +86,6 @@ fn apply_base(image: &mut Image, volume: &Volume, link: &Link) {
 
 fn compare(
     ledger: &Ledger,
-    volume: &Volume,
     image: &Image,
     disk: &[Content],
     step: Step,
@@ -93,7 +97,7 @@ fn compare(
         }
         let explained = match cell {
             Cell::Is(content) => content.writer().is_some_and(|id| ledger.under_way(id, step)),
-            Cell::Hole => ledger.unreadable[sector / volume.block_sectors],
+            Cell::Hole => ledger.unreadable[sector],
             Cell::Empty => on_disk.writer().is_none(),
             Cell::Unknown => false,
         };

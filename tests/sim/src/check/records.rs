@@ -94,16 +94,38 @@ pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<bool, Broke
                     ensure!(!touched[block], Rule::T0, "block {block} comes after a write to it");
                     captured[block] = true;
                 }
+                let difference = sectors
+                    .clone()
+                    .zip(&received.payload)
+                    .filter(|&(sector, _)| !ledger.unreadable[sector])
+                    .find(|&(sector, &content)| content != t0.sectors[sector]);
                 ensure!(
-                    received.payload == t0.sectors[sectors.clone()],
+                    difference.is_none() && received.payload.len() == sectors.len(),
                     Rule::T0,
-                    "record {}: sectors {sectors:?} are not as they were at t0: {:?}",
-                    record.seq,
-                    first_difference(&received.payload, &t0.sectors[sectors.clone()])
+                    "record {}: sectors {sectors:?} are not as they were at t0: {difference:?}",
+                    record.seq
                 );
             }
-            // The first word on a block: the base image has a hole there.
-            RecordKind::Unreadable => captured[blocks].fill(true),
+            RecordKind::Unreadable => {
+                let sectors = sectors.unwrap_or_default();
+                let good = sectors.clone().find(|&sector| !ledger.unreadable[sector]);
+                ensure!(
+                    good.is_none(),
+                    Rule::T0,
+                    "sector {good:?} is said to be unreadable, but no read of it has failed"
+                );
+                // The first word on a block: the base image has a hole there.
+                if whole_blocks(volume, &sectors).is_ok() {
+                    captured[blocks].fill(true);
+                } else {
+                    ensure!(
+                        captured[blocks.start] || touched[blocks.start],
+                        Rule::T0,
+                        "a hole in block {} comes before the block",
+                        blocks.start
+                    );
+                }
+            }
             RecordKind::Write | RecordKind::Trim | RecordKind::Zero => touched[blocks].fill(true),
             RecordKind::Unallocated => {
                 whole_blocks(volume, &sectors.unwrap_or_default())?;
@@ -167,8 +189,4 @@ fn writer_of(ledger: &Ledger, volume: &Volume, received: &Received) -> Result<Wr
         id.0
     );
     Ok(id)
-}
-
-fn first_difference(a: &[Content], b: &[Content]) -> Option<(Content, Content)> {
-    a.iter().copied().zip(b.iter().copied()).find(|(a, b)| a != b)
 }

@@ -163,8 +163,10 @@ impl World {
             Job::ReadDone { read, worker, cells, succeeded } => {
                 self.memory.give_back(&cells);
                 let succeeded = succeeded || self.options.sabotages(Sabotage::NoReadErrors);
-                self.verb(|session| session.read_done(read, succeeded))?;
-                self.worker_done(worker);
+                match self.verb(|session| session.read_done(read, succeeded))? {
+                    Some(next) => self.start_read(worker, next)?,
+                    None => self.worker_done(worker),
+                }
             }
             Job::Drained { drained, cells, payload } => {
                 ensure!(
@@ -201,10 +203,8 @@ impl World {
             Purpose::Read { read, worker, first_cell } => {
                 let sectors = self.plan.volume.sectors_of(&read.extent());
                 let cells = first_cell..first_cell + sectors.len();
-                if !succeeded {
-                    for block in self.plan.volume.blocks_of(&sectors) {
-                        self.ledger.unreadable[block] = true;
-                    }
+                if !succeeded && sectors.len() == 1 {
+                    self.ledger.unreadable[sectors.start] = true;
                 }
                 self.put(Job::ReadDone { read, worker, cells, succeeded });
             }

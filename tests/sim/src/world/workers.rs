@@ -98,11 +98,19 @@ impl World {
         step: Step<snapless_engine::Read>,
     ) -> Result<(), Broken> {
         let Some(read) = self.take(worker, step)? else { return Ok(()) };
-        let sectors = self.plan.volume.sectors_of(&read.extent());
         if worker == Worker::Sweep {
             self.check_sweep(&read)?;
         }
-        let cells = self.memory.lend(read.memory())?;
+        self.start_read(worker, read)
+    }
+
+    pub(super) fn start_read(
+        &mut self,
+        worker: Worker,
+        read: snapless_engine::Read,
+    ) -> Result<(), Broken> {
+        let sectors = self.plan.volume.sectors_of(&read.extent());
+        let cells = self.memory.lend_span(read.memory())?;
         ensure!(
             cells.len() == sectors.len(),
             Rule::Bound,
