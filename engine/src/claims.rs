@@ -55,6 +55,8 @@ pub struct Claims {
     bad: Box<[u64]>,
     /// Words of `bad` for each claim.
     bad_words: usize,
+    base_blocks: u64,
+    resync_blocks: u64,
 }
 
 impl Claims {
@@ -65,6 +67,8 @@ impl Claims {
             slots: boxed_slice(count, || None)?,
             bad: boxed_slice(count.saturating_mul(words), || 0)?,
             bad_words: usize::try_from(words).map_err(|_| OutOfMemory)?,
+            base_blocks: 0,
+            resync_blocks: 0,
         })
     }
 
@@ -113,13 +117,16 @@ impl Claims {
         let spoiled = BlockRange::new(BlockIndex(0), BlockIndex(0));
         let bad = self.bad.iter_mut().skip(index * self.bad_words).take(self.bad_words);
         bad.for_each(|word| *word = 0);
+        *self.count_mut(reason) += blocks.len();
         *self.slots.get_mut(index)? = Some(Claimed { blocks, reader, reason, spoiled });
         Some(ClaimId(index))
     }
 
     /// Ends a claim and tells what became of it.
     pub fn end(&mut self, id: ClaimId) -> Option<Claimed> {
-        self.slots.get_mut(id.0)?.take()
+        let claimed = self.slots.get_mut(id.0)?.take()?;
+        *self.count_mut(claimed.reason) -= claimed.blocks.len();
+        Some(claimed)
     }
 
     /// Spoils the parts of claims that share blocks with `blocks`.
@@ -147,8 +154,17 @@ impl Claims {
 
     /// Number of blocks that are being read for `reason`.
     pub fn blocks_for(&self, reason: Reason) -> u64 {
-        let claims = self.slots.iter().flatten().filter(|claim| claim.reason == reason);
-        claims.map(|claim| claim.blocks.len()).sum()
+        match reason {
+            Reason::Base => self.base_blocks,
+            Reason::Resync => self.resync_blocks,
+        }
+    }
+
+    fn count_mut(&mut self, reason: Reason) -> &mut u64 {
+        match reason {
+            Reason::Base => &mut self.base_blocks,
+            Reason::Resync => &mut self.resync_blocks,
+        }
     }
 }
 

@@ -46,6 +46,7 @@ macro_rules! rule {
 }
 
 mod arena;
+mod board;
 mod claims;
 mod config;
 mod epoch;

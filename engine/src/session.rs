@@ -1,7 +1,7 @@
 //! A session: the state of one protection, and the verbs that hosts call.
 //!
-//! Each verb takes the session's lock once, lets [`Core`] decide, releases the lock, and wakes the workers
-//! that have something to do now. The decisions are in the submodules, one per thread of the method:
+//! Each verb takes the session's lock once, lets [`Core`] decide, posts on the [`Board`] what has changed,
+//! releases the lock, and wakes the workers that have something to do now. The decisions are in the submodules, one per thread of the method:
 //!
 //! | module | decides |
 //! | --- | --- |
@@ -19,6 +19,7 @@ mod gap;
 mod read;
 mod skip;
 
+use crate::board::Board;
 use crate::claims::{Claims, Reader, Reason};
 use crate::config::{Config, READS_MAX, StartError};
 use crate::epoch::Epochs;
@@ -63,6 +64,7 @@ struct Shared {
     geometry: Geometry,
     config: Config,
     table: Table,
+    board: Board,
 }
 
 /// What the lock protects.
@@ -147,8 +149,12 @@ impl<H: Host> Session<H> {
             careful: nothing,
             counters: Counters::ZERO,
         };
-        let shared = Shared { geometry, config, table: Table::new(blocks)? };
-        Ok(Self { host, shared, state: H::Mutex::new(state) })
+        let (table, board) = (Table::new(blocks)?, Board::default());
+        let shared = Shared { geometry, config, table, board };
+        let session = Self { host, shared, state: H::Mutex::new(state) };
+        // So that the board has something to show.
+        session.locked(|_| ());
+        Ok(session)
     }
 
     /// Bytes that [`Session::new`] allocates, for ever; the queue's payload memory, which the host provides,
@@ -308,9 +314,9 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.is_settled())
     }
 
-    /// State and counters.
+    /// State and counters. Takes no lock: each number is right, but two of them may be a verb apart.
     pub fn status(&self) -> Status {
-        self.locked(|core| core.status())
+        self.shared.board.read()
     }
 
     /// Where a block stands. Takes no lock.
@@ -324,6 +330,7 @@ impl<H: Host> Session<H> {
             let mut core =
                 Core { state, shared: &self.shared, now, clock, wakes: Wakes::default() };
             let result = decide(&mut core);
+            core.shared.board.post(&core.status());
             (result, core.wakes)
         });
         for worker in wakes.iter() {
@@ -435,7 +442,6 @@ impl<W> Core<'_, W> {
             writes_holding: state.writes.held_count(),
             writes_flying: state.writes.flying_count() + state.slotless,
             writes_uncaptured: counters.writes_uncaptured,
-            holds: counters.holds,
             bytes_captured: counters.bytes_captured,
             bytes_drained: counters.bytes_drained,
             queue_used: state.queue.used(),
@@ -443,6 +449,8 @@ impl<W> Core<'_, W> {
             gaps: counters.gaps,
             last_seq: state.queue.last_seq(),
             acknowledged_seq: state.epochs.acknowledged_seq(),
+            // Their times are on the board already.
+            ..Status::NOTHING
         }
     }
 

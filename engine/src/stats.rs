@@ -1,4 +1,4 @@
-//! What a session has done so far: counters and the distribution of hold times.
+//! What a session has done so far: counters, and the distribution of hold times.
 
 use crate::session::Phase;
 
@@ -18,15 +18,15 @@ pub struct HoldTimes {
 }
 
 impl HoldTimes {
-    pub(crate) const NONE: Self = Self { buckets: [0; HOLD_BUCKETS], longest_us: 0 };
+    const NONE: Self = Self { buckets: [0; HOLD_BUCKETS], longest_us: 0 };
 
-    pub(crate) fn add(&mut self, ticks: u64) {
-        let us = ticks / TICKS_PER_US;
+    pub(crate) fn us(ticks: u64) -> u64 {
+        ticks / TICKS_PER_US
+    }
+
+    pub(crate) fn bucket(us: u64) -> usize {
         let bucket = (u64::BITS - us.max(1).leading_zeros() - 1) as usize;
-        if let Some(count) = self.buckets.get_mut(bucket.min(HOLD_BUCKETS - 1)) {
-            *count += 1;
-        }
-        self.longest_us = self.longest_us.max(us);
+        bucket.min(HOLD_BUCKETS - 1)
     }
 }
 
@@ -43,7 +43,6 @@ pub(crate) struct Counters {
     pub(crate) bytes_captured: u64,
     pub(crate) bytes_drained: u64,
     pub(crate) gaps: u64,
-    pub(crate) holds: HoldTimes,
 }
 
 impl Counters {
@@ -58,7 +57,6 @@ impl Counters {
         bytes_captured: 0,
         bytes_drained: 0,
         gaps: 0,
-        holds: HoldTimes::NONE,
     };
 }
 
@@ -123,19 +121,35 @@ pub struct Status {
     pub acknowledged_seq: u64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hold_times_fall_into_their_power_of_two() {
-        let mut holds = HoldTimes::NONE;
-        for us in [0, 1, 2, 3, 4, 1000, u64::MAX / 10] {
-            holds.add(us * TICKS_PER_US);
-        }
-        assert_eq!(holds.buckets[..3], [2, 2, 1]);
-        assert_eq!(holds.buckets[9], 1);
-        assert_eq!(holds.buckets[31], 1);
-        assert_eq!(holds.longest_us, u64::MAX / 10);
-    }
+impl Status {
+    /// Of a session that has done nothing.
+    pub(crate) const NOTHING: Self = Self {
+        phase: Phase::Starting,
+        attached: false,
+        paused: false,
+        consistent: false,
+        base_complete: false,
+        t0: 0,
+        blocks_total: 0,
+        blocks_synced: 0,
+        blocks_unsynced: 0,
+        blocks_dirty: 0,
+        blocks_by_sweep: 0,
+        blocks_by_hold: 0,
+        blocks_unreadable: 0,
+        blocks_unallocated: 0,
+        writes_passed: 0,
+        writes_held: 0,
+        writes_holding: 0,
+        writes_flying: 0,
+        writes_uncaptured: 0,
+        holds: HoldTimes::NONE,
+        bytes_captured: 0,
+        bytes_drained: 0,
+        queue_used: 0,
+        queue_bytes: 0,
+        gaps: 0,
+        last_seq: 0,
+        acknowledged_seq: 0,
+    };
 }

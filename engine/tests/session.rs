@@ -15,6 +15,11 @@ struct TestHost {
     now: Cell<u64>,
 }
 
+thread_local! {
+    /// Nobody may take a lock now.
+    static NO_LOCKS: Cell<bool> = const { Cell::new(false) };
+}
+
 struct TestMutex<T>(RefCell<T>);
 
 impl<T> Mutex<T> for TestMutex<T> {
@@ -23,6 +28,7 @@ impl<T> Mutex<T> for TestMutex<T> {
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        assert!(!NO_LOCKS.get(), "the lock is taken");
         f(&mut self.0.borrow_mut())
     }
 }
@@ -539,6 +545,29 @@ fn a_capped_sweep_waits_between_reads_and_held_writes_do_not() {
     session.host().now.set(second);
     done(&session, read(session.sweep()), true);
     assert_eq!(session.status().blocks_synced, 3);
+}
+
+#[test]
+fn status_and_block_states_are_read_without_the_lock() {
+    let session = session(|config| config.writes_max = 7);
+    session.begin();
+    assert_held(&submit(&session, "w", 0, 512));
+    let old = read(session.hold());
+    NO_LOCKS.set(true);
+    let status = session.status();
+    let state = session.block_state(BlockIndex(0));
+    NO_LOCKS.set(false);
+    assert_eq!(state, BlockState::Reading);
+    assert_eq!((status.phase, status.t0), (Phase::Capturing, 1_000));
+    assert_eq!((status.blocks_total, status.blocks_unsynced), (4, 4));
+    assert_eq!((status.writes_holding, status.queue_used), (1, BLOCK));
+    assert!(status.attached && status.consistent && !status.base_complete);
+    done(&session, old, true);
+    session.host().now.set(70);
+    let issue = session.captured(captured(dispatched(&session)));
+    session.completed(issue.ticket, true);
+    let status = session.status();
+    assert_eq!((status.holds.longest_us, status.holds.buckets[2]), (7, 1));
 }
 
 #[test]
