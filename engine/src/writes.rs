@@ -64,6 +64,8 @@ pub struct HeldWrite {
     pub extent: Extent,
     /// Its blocks.
     pub blocks: BlockRange,
+    /// When it arrived.
+    pub since: Tick,
     /// When it first found the queue full.
     pub starved_since: Option<Tick>,
 }
@@ -205,6 +207,7 @@ impl<W> Writes<W> {
             kind: it.kind,
             extent: it.extent,
             blocks: it.blocks,
+            since: it.since,
             starved_since: it.starved_since,
         })
     }

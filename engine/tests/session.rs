@@ -306,6 +306,65 @@ fn dirty_blocks_are_not_read_under_a_write_in_flight() {
 }
 
 #[test]
+fn resync_converges_under_a_writer_that_rewrites_the_same_block_without_end() {
+    let session = synced(|_| ());
+    let extent = Extent::new(0, 512).unwrap();
+    let issue = passed(session.submit("lost", extent, Urgency::Uncapturable));
+    session.completed(issue.ticket, true);
+    drain(&session);
+    // Two at a time, so that one is always there; the sweep never gets a turn.
+    assert_held(&submit(&session, "rewrite", 0, 512));
+    let mut rounds_until_consistent = None;
+    for round in 0..100 {
+        match submit(&session, "rewrite", 0, 512) {
+            Submission::Held => {}
+            other => panic!("it overtakes the one before: {other:?}"),
+        }
+        if let Step::Do(read) = session.hold() {
+            done(&session, read, true);
+        }
+        let issue = session.captured(captured(dispatched(&session)));
+        session.completed(issue.ticket, true);
+        drain(&session);
+        if session.status().consistent {
+            rounds_until_consistent.get_or_insert(round);
+        }
+    }
+    assert_eq!(rounds_until_consistent, Some(0));
+    assert_eq!((session.status().gaps, session.status().writes_uncaptured), (1, 1));
+}
+
+#[test]
+fn a_write_to_a_block_that_cannot_be_read_for_urgent_writes_waits_no_longer_than_the_limit() {
+    let limit = 100 * Tick::PER_MS;
+    let session = synced(|config| config.hold_limit = limit);
+    let urgent = |sector: u64| {
+        let extent = Extent::new(sector * 512, 512).unwrap();
+        passed(session.submit("urgent", extent, Urgency::Uncapturable))
+    };
+    // One is always in flight: nobody may read the block.
+    let mut flying = urgent(0);
+    assert_held(&submit(&session, "waits", 4 * 512, 512));
+    assert_waits(&session.hold());
+    let Step::Wait(Some(Tick(until))) = session.dispatch() else { panic!("no deadline") };
+    assert_eq!(until, limit);
+    for round in 1..4 {
+        let next = urgent(round % 2);
+        session.completed(flying.ticket, true);
+        flying = next;
+        assert_waits(&session.hold());
+    }
+    session.host().now.set(limit);
+    let waited = passed(dispatched(&session));
+    assert_eq!((waited.write, waited.record), ("waits", None));
+    session.completed(waited.ticket, true);
+    session.completed(flying.ticket, true);
+    done(&session, read(session.sweep()), true);
+    assert!(session.status().consistent);
+    assert_eq!(session.status().gaps, 1);
+}
+
+#[test]
 fn a_full_queue_holds_writes_up_to_the_limit_and_then_lets_all_of_them_through() {
     let limit = 100 * Tick::PER_MS;
     let session = synced(|config| config.hold_limit = limit);

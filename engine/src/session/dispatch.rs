@@ -52,7 +52,8 @@ impl<W> Core<'_, W> {
                 // ORDER: the disk applies overlapping writes in any order it likes.
                 && !writes.flies_over(&held.extent)
                 && !writes.holds_over_before(held.slot, &held.extent)
-        })?;
+        });
+        let Some(ready) = ready else { return self.next_not_worth_waiting() };
         if self.is_too_long(ready.kind, &ready.extent) {
             return self.pass_held(ready.slot, ready.blocks);
         }
@@ -61,6 +62,37 @@ impl<W> Core<'_, W> {
             return None;
         };
         self.go_held(&ready, place)
+    }
+
+    /// A held write whose blocks stay dirty past the hold limit, because writes that must not wait keep them from
+    /// being read: it goes as those do (rule HANG). The gap that it adds to is there already.
+    fn next_not_worth_waiting(&mut self) -> Option<Submission<W>> {
+        if self.state.consistent {
+            return None;
+        }
+        let (writes, limit) = (&self.state.writes, self.shared.config.hold_limit);
+        let late = writes.held().find(|held| {
+            self.now >= held.since.after(limit)
+                && self.shared.table.all(held.blocks, BlockState::Dirty)
+                && !writes.flies_over(&held.extent)
+                && !writes.holds_over_before(held.slot, &held.extent)
+        })?;
+        self.pass_held(late.slot, late.blocks)
+    }
+
+    /// When [`Core::next_not_worth_waiting`] has to look again.
+    fn late_deadline(&self) -> Option<Tick> {
+        if self.state.phase != Phase::Capturing || self.state.consistent {
+            return None;
+        }
+        let dirty = self
+            .state
+            .writes
+            .held()
+            .filter(|held| self.shared.table.find(held.blocks, BlockState::Dirty).is_some());
+        let due = dirty.map(|held| held.since.after(self.shared.config.hold_limit));
+        // One that is late already waits for something that wakes the dispatch thread.
+        due.filter(|&due| due > self.now).min()
     }
 
     /// The oldest held write, uncaptured.
@@ -95,10 +127,6 @@ impl<W> Core<'_, W> {
             .map(|since| since.after(self.shared.config.epoch_age))
             // One that is due already waits for room in the queue; what makes room closes it.
             .filter(|&due| due > self.now);
-        let hold = self.hold_deadline();
-        match (epoch, hold) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [epoch, self.hold_deadline(), self.late_deadline()].into_iter().flatten().min()
     }
 }

@@ -90,6 +90,8 @@ pub struct Total {
     pub skipped: u64,
     /// Gaps.
     pub gaps: u64,
+    /// Gaps that were made good while applications went on writing.
+    pub converged: u64,
     /// Times that a service was lost.
     pub losses: u64,
     /// Runs whose base image was complete and exact.
@@ -107,6 +109,7 @@ impl Total {
         self.clearings += report.clearings;
         self.skipped += report.skipped;
         self.gaps += report.gaps;
+        self.converged += report.converged;
         self.losses += report.losses;
         self.bases += u64::from(report.base_complete);
     }
@@ -117,7 +120,8 @@ impl fmt::Display for Total {
         write!(
             f,
             "{} runs kept every rule (trace {:016x}): {} steps, {} writes ({} held, {} clearings), {} blocks \
-             skipped, {} points, {} gaps, {} losses of the service, {} complete base images",
+             skipped, {} points, {} gaps ({} made good \
+             under load), {} losses of the service, {} complete base images",
             self.runs,
             self.trace,
             self.steps,
@@ -127,6 +131,7 @@ impl fmt::Display for Total {
             self.skipped,
             self.points,
             self.gaps,
+            self.converged,
             self.losses,
             self.bases
         )

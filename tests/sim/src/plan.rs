@@ -125,6 +125,9 @@ pub struct Plan {
     pub round_steps: u64,
     /// The session is stopped under load in the last round.
     pub stops: bool,
+    /// The service dies once, at this step under load, although nothing else goes wrong: resync has to
+    /// get through under writers that go on.
+    pub dies_at: Option<u64>,
     /// One run of so many that hold no data is skipped; 0 for none.
     pub skips_once_in: u64,
 }
@@ -162,6 +165,7 @@ impl Plan {
         let link = draw_link(&mut rng, &config, kind, &faults);
         let pace = draw_pace(&mut rng, &faults);
         let rounds = rng.within(1..=3);
+        let dies_at = (kind == Kind::Smooth && rng.once_in(2)).then(|| rng.below(500));
         let skips_once_in = rng.pick(&[0, 0, 1, 2, 8]);
         if let Some(count) = options.writers {
             writers.truncate(count.max(1));
@@ -177,6 +181,7 @@ impl Plan {
             rounds,
             round_steps,
             stops: faults.stop,
+            dies_at,
             skips_once_in,
         }
     }
@@ -307,7 +312,7 @@ fn draw_link(rng: &mut Rng, config: &Config, kind: Kind, faults: &Faults) -> Lin
         lost_acks_once_in: some(rng, faults.lost_acks, 2..=10),
         dies_once_in: some(rng, faults.deaths, 100..=2_000),
         stalls_once_in: some(rng, faults.stalls, 100..=2_000),
-        stall_max: 20_000 * MS,
+        stall_max: if kind == Kind::Smooth { MS } else { 20_000 * MS },
     }
 }
 

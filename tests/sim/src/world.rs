@@ -49,6 +49,8 @@ pub struct Report {
     pub skipped: u64,
     /// Gaps.
     pub gaps: u64,
+    /// Gaps that were made good while applications went on writing.
+    pub converged: u64,
     /// Times the service was lost.
     pub losses: u64,
     /// The base image was complete at the server, and exact.
@@ -116,6 +118,11 @@ pub struct World {
     host: SimHost,
     session: Option<Session<SimHost>>,
     stage: Stage,
+    /// The stream described the volume after the last step under load; and gaps made good under load.
+    consistent: bool,
+    /// Steps under load so far.
+    loaded: u64,
+    converged: u64,
     /// The sweep was told to read nothing.
     paused: bool,
     /// Runs of blocks that the sweep thread still has to skip.
@@ -151,6 +158,9 @@ impl World {
             host: SimHost::default(),
             session: None,
             stage: Stage::Before,
+            consistent: true,
+            loaded: 0,
+            converged: 0,
             paused: false,
             skips: Vec::new(),
             swept: (0, 0),
@@ -314,6 +324,7 @@ impl World {
             records: self.ledger.committed.len() as u64,
             clearings: self.ledger.clearings.len() as u64,
             skipped: status.as_ref().map_or(0, |status| status.blocks_unallocated),
+            converged: self.converged,
             gaps: status.as_ref().map_or(0, |status| status.gaps),
             losses: self.link.losses.len() as u64,
             base_complete: stream.base_complete,

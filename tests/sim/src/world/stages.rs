@@ -96,9 +96,14 @@ impl World {
                 self.begin_if_drained()?;
             }
             self.check_counts()?;
+            self.note_convergence();
             if self.rng.once_in(self.plan.pace.pauses_once_in) {
                 self.set_paused(!self.paused)?;
             }
+            if self.plan.dies_at == Some(self.loaded) {
+                self.link.cut(&mut self.rng, self.host.ticks());
+            }
+            self.loaded += 1;
             self.link.perhaps_fail(&mut self.rng, self.host.ticks());
             if stops_at == Some(step) {
                 self.verb(|session| session.stop())?;
@@ -111,6 +116,8 @@ impl World {
     /// Faults and writes end: everything has to come to rest, and the rules are checked.
     fn come_to_rest(&mut self) -> Result<(), Broken> {
         self.calm = true;
+        // A gap that ends in calm proves nothing about load.
+        self.consistent = true;
         self.link.calm_down(self.host.ticks());
         if self.paused {
             self.set_paused(false)?;
@@ -136,6 +143,14 @@ impl World {
             Rule::Hang,
             self.describe("writes and faults have ended, but no rest comes"),
         ))
+    }
+
+    /// Resync converges: a gap ends while writers go on.
+    fn note_convergence(&mut self) {
+        let Some(session) = self.session.as_ref() else { return };
+        let consistent = session.status().consistent;
+        self.converged += u64::from(consistent && !self.consistent);
+        self.consistent = consistent;
     }
 
     fn set_paused(&mut self, paused: bool) -> Result<(), Broken> {
