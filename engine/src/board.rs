@@ -66,6 +66,7 @@ const ATTACHED: u64 = 1 << 8;
 const PAUSED: u64 = 1 << 9;
 const CONSISTENT: u64 = 1 << 10;
 const BASE_COMPLETE: u64 = 1 << 11;
+const OUTGROWN: u64 = 1 << 12;
 
 impl Board {
     /// Posts everything but hold times. Callers hold the session's lock.
@@ -80,6 +81,7 @@ impl Board {
         let flag = |is: bool, flag| if is { flag } else { 0 };
         let flags = flag(status.attached, ATTACHED)
             | flag(status.paused, PAUSED)
+            | flag(status.outgrown, OUTGROWN)
             | flag(status.consistent, CONSISTENT)
             | flag(status.base_complete, BASE_COMPLETE);
         post(&self.state, phase | flags);
@@ -106,6 +108,7 @@ impl Board {
             },
             attached: state & ATTACHED != 0,
             paused: state & PAUSED != 0,
+            outgrown: state & OUTGROWN != 0,
             consistent: state & CONSISTENT != 0,
             base_complete: state & BASE_COMPLETE != 0,
             ..Status::NOTHING
@@ -135,11 +138,12 @@ mod tests {
     fn what_is_posted_is_read() {
         let board = Board::default();
         for phase in [Phase::Starting, Phase::Capturing, Phase::Passing, Phase::Stopped] {
-            for flags in 0..16 {
+            for flags in 0..32 {
                 let status = Status {
                     phase,
                     attached: flags & 1 != 0,
                     paused: flags & 2 != 0,
+                    outgrown: flags & 16 != 0,
                     consistent: flags & 4 != 0,
                     base_complete: flags & 8 != 0,
                     blocks_dirty: flags,
@@ -152,6 +156,7 @@ mod tests {
                     (read.phase, read.attached, read.paused, read.consistent, read.base_complete),
                     (phase, flags & 1 != 0, flags & 2 != 0, flags & 4 != 0, flags & 8 != 0)
                 );
+                assert_eq!(read.outgrown, flags & 16 != 0);
                 assert_eq!((read.blocks_dirty, read.last_seq, read.gaps), (flags, u64::MAX, 0));
             }
         }

@@ -98,6 +98,8 @@ struct State<W> {
     cursor: BlockIndex,
     /// When it may read next, if its rate is capped.
     sweep_due: Tick,
+    /// The volume is longer than the table: the stream cannot describe it.
+    outgrown: bool,
     /// The sweep reads nothing until it is resumed.
     paused: bool,
     /// Blocks that are read one at a time, because a longer read that covered them failed.
@@ -145,6 +147,7 @@ impl<H: Host> Session<H> {
             epoch_bytes: 0,
             cursor: BlockIndex(0),
             sweep_due: Tick(0),
+            outgrown: false,
             paused: false,
             careful: nothing,
             counters: Counters::ZERO,
@@ -304,6 +307,14 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.resume());
     }
 
+    /// Notes that the volume has `length` bytes now. A session describes as many blocks as it has a table for,
+    /// those that there were at its start (rule BOUND): if the volume has outgrown them, a gap begins that does
+    /// not end, and [`Status::outgrown`] says why. What was captured before stays restorable, t0 above all; to
+    /// follow the grown volume takes a new session. A session that has not begun is stopped.
+    pub fn grow(&self, length: u64) {
+        self.locked(|core| core.grow(length));
+    }
+
     /// Ends the session: every held write is released, nothing more is captured.
     pub fn stop(&self) {
         self.locked(|core| core.stop());
@@ -426,6 +437,7 @@ impl<W> Core<'_, W> {
             phase: state.phase,
             attached: state.attached,
             paused: state.paused,
+            outgrown: state.outgrown,
             consistent: state.consistent,
             base_complete: state.base_complete_seq.is_some() && !state.base_lost,
             t0: state.t0.unwrap_or(0),

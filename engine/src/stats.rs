@@ -71,6 +71,8 @@ pub struct Status {
     pub attached: bool,
     /// True while the sweep reads nothing, because it was told so.
     pub paused: bool,
+    /// True if the volume has grown past what the session can describe: the gap does not end.
+    pub outgrown: bool,
     /// True if the stream describes the volume: no gap, nothing left to resync.
     pub consistent: bool,
     /// True once every block has been captured as it was at t0.
@@ -127,6 +129,7 @@ impl Status {
         phase: Phase::Starting,
         attached: false,
         paused: false,
+        outgrown: false,
         consistent: false,
         base_complete: false,
         t0: 0,

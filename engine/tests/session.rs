@@ -630,6 +630,55 @@ fn status_and_block_states_are_read_without_the_lock() {
 }
 
 #[test]
+fn a_volume_that_outgrows_its_session_leaves_a_gap_that_does_not_end() {
+    let session = session(|_| ());
+    session.begin();
+    session.grow(4 * BLOCK);
+    assert!(!session.status().outgrown, "it has not grown");
+    session.grow(4 * BLOCK + 512);
+    let issue = passed(session.submit("w", Extent::new(0, 512).unwrap(), Urgency::Uncapturable));
+    session.completed(issue.ticket, true);
+    while let Step::Do(read) = session.sweep() {
+        done(&session, read, true);
+        drain(&session);
+    }
+    let status = session.status();
+    assert_eq!((status.blocks_synced, status.outgrown, status.consistent), (4, true, false));
+    // Nor does a new service make it good.
+    session.detach();
+    assert!(session.attach());
+    while let Step::Do(read) = session.sweep() {
+        done(&session, read, true);
+        assert!(!drain(&session).contains(&RecordKind::Consistent));
+    }
+    assert_eq!(session.status().blocks_synced, 4);
+}
+
+#[test]
+fn a_volume_that_grows_before_t0_has_no_session() {
+    let session = session(|_| ());
+    assert_held(&submit(&session, "w", 0, 512));
+    session.grow(u64::MAX);
+    session.begin();
+    let issue = passed(dispatched(&session));
+    session.completed(issue.ticket, true);
+    assert!(session.is_settled() && session.status().outgrown);
+}
+
+#[test]
+fn a_volume_that_outgrows_its_session_still_has_its_base_image() {
+    let session = session(|_| ());
+    session.begin();
+    done(&session, read(session.sweep()), true);
+    session.grow(u64::MAX);
+    while let Step::Do(read) = session.sweep() {
+        done(&session, read, true);
+        drain(&session);
+    }
+    assert!(session.status().base_complete && !session.status().consistent);
+}
+
+#[test]
 fn a_stop_releases_every_held_write() {
     let session = session(|_| ());
     session.begin();

@@ -111,6 +111,18 @@ impl<W> Core<'_, W> {
         true
     }
 
+    pub(super) fn grow(&mut self, length: u64) {
+        if length <= self.shared.geometry.length() || self.state.phase == Phase::Stopped {
+            return;
+        }
+        self.state.outgrown = true;
+        if self.state.phase == Phase::Starting {
+            // T0: the base image would be a part of the volume.
+            return self.stop();
+        }
+        self.lose_consistency();
+    }
+
     pub(super) fn stop(&mut self) {
         self.state.phase = Phase::Stopped;
         self.state.queue.clear();
@@ -131,6 +143,8 @@ impl<W> Core<'_, W> {
         let whole = state.dirty == 0 && state.reading == 0;
         if whole
             && !state.consistent
+            // LOSS: what lies past the table changes, and nobody captures it.
+            && !state.outgrown
             && (state.base_complete_seq.is_some() || state.base_lost)
             && self.mark(RecordKind::Consistent).is_some()
         {

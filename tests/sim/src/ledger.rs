@@ -83,6 +83,8 @@ pub struct Ledger {
     pub base: Option<BaseImage>,
     /// The trims and writes of zeros that are in the stream, by the number of their record.
     pub clearings: BTreeMap<u64, WriteId>,
+    /// When the volume grew past its session.
+    pub grown: Option<Step>,
     /// Blocks that held no data at t0 and were skipped.
     pub empty: Vec<bool>,
     /// Sectors that were read alone, and could not be.

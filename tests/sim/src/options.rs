@@ -28,6 +28,8 @@ pub enum Fault {
     Clocks,
     /// Trims and writes of zeros.
     Clearings,
+    /// The volume outgrows its session.
+    Growth,
     /// The sweep is paused for a while.
     Pauses,
     /// The session is stopped under load.
@@ -36,7 +38,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::WriteErrors,
         Self::ReadErrors,
         Self::BadBlocks,
@@ -48,6 +50,7 @@ impl Fault {
         Self::Beyond,
         Self::Clocks,
         Self::Clearings,
+        Self::Growth,
         Self::Pauses,
         Self::Stop,
     ];
@@ -67,6 +70,7 @@ impl fmt::Display for Fault {
             Self::Beyond => "beyond",
             Self::Clocks => "clocks",
             Self::Clearings => "clearings",
+            Self::Growth => "growth",
             Self::Pauses => "pauses",
             Self::Stop => "stop",
         })

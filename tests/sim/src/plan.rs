@@ -128,6 +128,8 @@ pub struct Plan {
     /// The service dies once, at this step under load, although nothing else goes wrong: resync has to
     /// get through under writers that go on.
     pub dies_at: Option<u64>,
+    /// The volume grows at this step under load.
+    pub grows_at: Option<u64>,
     /// One run of so many that hold no data is skipped; 0 for none.
     pub skips_once_in: u64,
 }
@@ -153,6 +155,7 @@ impl Plan {
             beyond: has(Fault::Beyond),
             clocks: has(Fault::Clocks),
             clearings: has(Fault::Clearings),
+            growth: has(Fault::Growth),
             pauses: has(Fault::Pauses),
             stop: has(Fault::Stop),
         };
@@ -166,6 +169,8 @@ impl Plan {
         let pace = draw_pace(&mut rng, &faults);
         let rounds = rng.within(1..=3);
         let dies_at = (kind == Kind::Smooth && rng.once_in(2)).then(|| rng.below(500));
+        // Not in all runs that might, or they would show little else.
+        let grows_at = (faults.growth && rng.once_in(4)).then(|| rng.below(options.steps));
         let skips_once_in = rng.pick(&[0, 0, 1, 2, 8]);
         if let Some(count) = options.writers {
             writers.truncate(count.max(1));
@@ -182,6 +187,7 @@ impl Plan {
             round_steps,
             stops: faults.stop,
             dies_at,
+            grows_at,
             skips_once_in,
         }
     }
@@ -226,6 +232,7 @@ struct Faults {
     beyond: bool,
     clocks: bool,
     clearings: bool,
+    growth: bool,
     pauses: bool,
     stop: bool,
 }

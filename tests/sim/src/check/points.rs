@@ -55,6 +55,12 @@ pub fn check(
             disk[change.sector] = change.content;
         }
         if whole && !in_gap {
+            ensure!(
+                ledger.grown.is_none_or(|grown| step <= grown),
+                Rule::Point,
+                "record {} is a point of a volume that has outgrown its session",
+                record.seq
+            );
             compare(ledger, &image, &disk, step, record.seq)?;
             points += 1;
         }

@@ -103,6 +103,9 @@ impl World {
             if self.plan.dies_at == Some(self.loaded) {
                 self.link.cut(&mut self.rng, self.host.ticks());
             }
+            if self.plan.grows_at == Some(self.loaded) && self.stage == Stage::Running {
+                self.grow()?;
+            }
             self.loaded += 1;
             self.link.perhaps_fail(&mut self.rng, self.host.ticks());
             if stops_at == Some(step) {
@@ -153,6 +156,14 @@ impl World {
         self.consistent = consistent;
     }
 
+    fn grow(&mut self) -> Result<(), Broken> {
+        let length =
+            self.plan.volume.geometry().length() + u64::from(self.plan.volume.sector_bytes);
+        self.verb(|session| session.grow(length))?;
+        self.ledger.grown = Some(self.step);
+        Ok(())
+    }
+
     fn set_paused(&mut self, paused: bool) -> Result<(), Broken> {
         self.paused = paused;
         self.verb(|session| if paused { session.pause() } else { session.resume() })
@@ -170,7 +181,7 @@ impl World {
         self.stage == Stage::Running
             && self.link.is_quiet()
             && status.acknowledged_seq == status.last_seq
-            && status.consistent
+            && status.consistent != status.outgrown
             && status.blocks_synced == status.blocks_total
     }
 
