@@ -10,11 +10,15 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicBool;
 
 use snapless_engine::{
-    Capture, Config, Extent, Geometry, Issue, Overflow, Submission, Tick, Ticket, Urgency,
+    Capture, Config, Extent, Geometry, Issue, Overflow, StartError, Submission, Tick, Ticket,
+    Urgency,
 };
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{self, StartSettings};
-use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_SUPPORTED, STATUS_PENDING};
+use wdk_sys::{
+    NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
+    STATUS_PENDING,
+};
 
 use crate::gate::Side;
 use crate::kernel::irp::{CompletionRoutine, OwnedIrp};
@@ -59,7 +63,8 @@ impl Session {
     /// Allocates everything a session needs. PASSIVE_LEVEL.
     ///
     /// # Errors
-    /// `STATUS_INSUFFICIENT_RESOURCES`; `STATUS_NOT_SUPPORTED` for a device that does no direct I/O.
+    /// `STATUS_INSUFFICIENT_RESOURCES`; `STATUS_INVALID_PARAMETER` for limits that the engine refuses;
+    /// `STATUS_NOT_SUPPORTED` for a device that does no direct I/O.
     pub fn new(
         lower: LowerDevice,
         geometry: Geometry,
@@ -76,8 +81,13 @@ impl Session {
         let queue = PoolBuffer::new(bytes).ok_or(out_of_memory)?;
         let queue_mdl = BufferMdl::new(&queue).ok_or(out_of_memory)?;
         let host = KernelHost::new().ok_or(out_of_memory)?;
-        let engine = snapless_engine::Session::new(host, geometry, config(settings))
-            .map_err(|_| out_of_memory)?;
+        let engine =
+            snapless_engine::Session::new(host, geometry, config(settings)).map_err(|error| {
+                match error {
+                    StartError::Config(_) => STATUS_INVALID_PARAMETER,
+                    StartError::OutOfMemory => out_of_memory,
+                }
+            })?;
         Ok(Self {
             id: settings.session,
             engine,
@@ -163,7 +173,7 @@ impl Session {
     }
 
     fn issue(&self, issue: Issue<Write>) {
-        let Issue { write, ticket } = issue;
+        let Issue { write, ticket, .. } = issue;
         let context = CompletionContext { ticket: Some(ticket), side: write.side }.into_raw();
         // The IRP is marked pending: what the lower driver returns is for nobody.
         let _ = write.irp.send(self.lower.as_ptr(), self.completion, context);

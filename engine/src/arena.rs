@@ -5,7 +5,7 @@
 
 use alloc::boxed::Box;
 
-use crate::memory::{OutOfMemory, boxed_slice};
+use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
 /// A range of the queue's memory that belongs to whoever holds this value.
 #[must_use = "a range that is not given back is lost to the queue"]
@@ -24,6 +24,33 @@ impl MemoryRange {
 
     /// Number of bytes.
     // A range is never empty, so there is no `is_empty`.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+/// Where some bytes of a [`MemoryRange`] are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemorySpan {
+    offset: u64,
+    len: u64,
+}
+
+impl MemorySpan {
+    /// The part of `range` that begins `skip` bytes in and has `len` bytes, cut at the range's end.
+    pub(crate) fn of(range: &MemoryRange, skip: u64, len: u64) -> Self {
+        let skip = skip.min(range.len);
+        Self { offset: range.offset + skip, len: len.min(range.len - skip) }
+    }
+
+    /// First byte in the host's buffer.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Number of bytes.
+    // A span is never empty, so there is no `is_empty`.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> u64 {
         self.len
@@ -58,6 +85,11 @@ impl Arena {
     pub fn new(capacity: u64, ranges: u64) -> Result<Self, OutOfMemory> {
         let entries = boxed_slice(ranges.max(1), || Entry { span: 0, returned: false })?;
         Ok(Self { capacity, head: 0, used: 0, entries, first: 0, next: 0 })
+    }
+
+    /// Bytes that the account of `ranges` ranges allocates.
+    pub fn bytes(ranges: u64) -> u64 {
+        slice_bytes::<Entry>(ranges.max(1))
     }
 
     /// Bytes of the whole.

@@ -2,11 +2,13 @@
 //!
 //! One bitmap of touched blocks per unacknowledged epoch, a fixed number of epochs. When the service or
 //! the link is lost, the union of the bitmaps is all that has to be read again (rules LOSS and RESUME).
+//! On a large volume a bit stands for a granule of several blocks: that costs reading a few blocks more
+//! after a loss, and keeps epochs small beside the table.
 
 use alloc::boxed::Box;
 
 use crate::geometry::{BlockIndex, BlockRange};
-use crate::memory::{OutOfMemory, boxed_slice};
+use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
 /// Bits in a word of a bitmap.
 const PER_WORD: u64 = 64;
@@ -28,18 +30,23 @@ pub struct Epochs {
     open: usize,
     open_id: u64,
     acknowledged_seq: u64,
+    block_count: u64,
+    /// Base-two logarithm of the blocks that a bit stands for.
+    granule_shift: u32,
 }
 
 impl Epochs {
-    /// `count` epochs (at least 2) over `block_count` blocks; epoch 1 is open.
-    pub fn new(count: u64, block_count: u64) -> Result<Self, OutOfMemory> {
+    /// `count` epochs (at least 2) over `block_count` blocks, with bitmaps of at most `bitmap_bytes` (rounded up
+    /// to whole words); epoch 1 is open.
+    pub fn new(count: u64, block_count: u64, bitmap_bytes: u64) -> Result<Self, OutOfMemory> {
+        let granule_shift = granule_shift(block_count, bitmap_bytes);
+        let words = words(block_count, granule_shift);
         let mut failed = None;
         let mut slots = boxed_slice(count.max(2), || {
-            let touched =
-                boxed_slice(block_count.div_ceil(PER_WORD), || 0).unwrap_or_else(|error| {
-                    failed = Some(error);
-                    Box::default()
-                });
+            let touched = boxed_slice(words, || 0).unwrap_or_else(|error| {
+                failed = Some(error);
+                Box::default()
+            });
             Epoch { id: 0, last_seq: 0, touched }
         })?;
         if let Some(error) = failed {
@@ -48,7 +55,14 @@ impl Epochs {
         if let Some(first) = slots.first_mut() {
             first.id = 1;
         }
-        Ok(Self { slots, open: 0, open_id: 1, acknowledged_seq: 0 })
+        Ok(Self { slots, open: 0, open_id: 1, acknowledged_seq: 0, block_count, granule_shift })
+    }
+
+    /// Bytes that [`Epochs::new`] allocates.
+    pub fn bytes(count: u64, block_count: u64, bitmap_bytes: u64) -> u64 {
+        let words = words(block_count, granule_shift(block_count, bitmap_bytes));
+        let count = count.max(2);
+        slice_bytes::<Epoch>(count) + count * slice_bytes::<u64>(words)
     }
 
     /// Id of the open epoch.
@@ -64,10 +78,19 @@ impl Epochs {
     /// Notes that the open epoch has a record about these blocks.
     pub fn touch(&mut self, blocks: BlockRange) {
         let Some(epoch) = self.slots.get_mut(self.open) else { return };
-        for block in blocks.iter() {
-            let index = usize::try_from(block.0 / PER_WORD).unwrap_or(usize::MAX);
+        if blocks.is_empty() {
+            return;
+        }
+        let first = blocks.start.0 >> self.granule_shift;
+        let last = (blocks.end.0 - 1) >> self.granule_shift;
+        // Word by word: a trim may touch millions of blocks.
+        for index in first / PER_WORD..=last / PER_WORD {
+            let from = first.saturating_sub(index * PER_WORD);
+            let to = (last - index * PER_WORD).min(PER_WORD - 1);
+            let bits = u64::MAX >> (PER_WORD - 1 - to) & u64::MAX << from;
+            let index = usize::try_from(index).unwrap_or(usize::MAX);
             if let Some(word) = epoch.touched.get_mut(index) {
-                *word |= 1 << (block.0 % PER_WORD);
+                *word |= bits;
             }
         }
     }
@@ -101,8 +124,8 @@ impl Epochs {
         freed
     }
 
-    /// Frees every epoch, tells `lost` each block that one of them touched, and opens a new one.
-    pub fn lose(&mut self, mut lost: impl FnMut(BlockIndex)) {
+    /// Frees every epoch, tells `lost` each run of blocks that one of them touched, and opens a new one.
+    pub fn lose(&mut self, mut lost: impl FnMut(BlockRange)) {
         let words = self.slots.first().map_or(0, |epoch| epoch.touched.len());
         for index in 0..words {
             let mut union = 0;
@@ -112,7 +135,8 @@ impl Epochs {
                 }
             }
             while union != 0 {
-                lost(BlockIndex(index as u64 * PER_WORD + u64::from(union.trailing_zeros())));
+                let granule = index as u64 * PER_WORD + u64::from(union.trailing_zeros());
+                lost(self.granule(granule));
                 union &= union - 1;
             }
         }
@@ -120,6 +144,12 @@ impl Epochs {
             epoch.id = 0;
         }
         self.open(0);
+    }
+
+    fn granule(&self, granule: u64) -> BlockRange {
+        let block =
+            |granule: u64| BlockIndex((granule << self.granule_shift).min(self.block_count));
+        BlockRange::new(block(granule), block(granule + 1))
     }
 
     fn open(&mut self, index: usize) {
@@ -130,6 +160,16 @@ impl Epochs {
             epoch.last_seq = 0;
         }
     }
+}
+
+/// The smallest granule with which a bitmap of `bitmap_bytes` covers all blocks.
+fn granule_shift(block_count: u64, bitmap_bytes: u64) -> u32 {
+    let bits = bitmap_bytes.saturating_mul(8).max(1);
+    block_count.div_ceil(bits).max(1).next_power_of_two().trailing_zeros()
+}
+
+fn words(block_count: u64, granule_shift: u32) -> u64 {
+    block_count.div_ceil(1 << granule_shift).div_ceil(PER_WORD)
 }
 
 #[cfg(test)]
@@ -143,13 +183,13 @@ mod tests {
 
     fn lost(epochs: &mut Epochs) -> Vec<u64> {
         let mut blocks = Vec::new();
-        epochs.lose(|block| blocks.push(block.0));
+        epochs.lose(|run| blocks.extend(run.iter().map(|block| block.0)));
         blocks
     }
 
     #[test]
     fn the_union_of_what_is_unacknowledged_is_lost() {
-        let mut epochs = Epochs::new(3, 200).unwrap();
+        let mut epochs = Epochs::new(3, 200, 1 << 20).unwrap();
         epochs.touch(blocks(0, 2));
         epochs.close(10);
         epochs.touch(blocks(1, 3));
@@ -165,7 +205,7 @@ mod tests {
 
     #[test]
     fn an_epoch_stays_open_until_there_is_room_for_the_next() {
-        let mut epochs = Epochs::new(2, 10).unwrap();
+        let mut epochs = Epochs::new(2, 10, 1 << 20).unwrap();
         epochs.close(1);
         assert!(!epochs.can_close());
         epochs.close(2);
@@ -174,5 +214,34 @@ mod tests {
         assert_eq!(epochs.open_id(), 2);
         assert!(epochs.can_close());
         assert!(!epochs.acknowledge(7));
+    }
+
+    #[test]
+    fn a_short_bitmap_loses_whole_granules_inside_the_volume() {
+        // 8 bits for 43 blocks: a bit for 8 blocks, the last for 3.
+        let mut epochs = Epochs::new(2, 43, 1).unwrap();
+        epochs.touch(blocks(7, 9));
+        epochs.touch(blocks(42, 43));
+        epochs.touch(blocks(20, 20));
+        assert_eq!(lost(&mut epochs), (0..16).chain(40..43).collect::<Vec<_>>());
+        assert_eq!(Epochs::bytes(2, 43, 1), 2 * (size_of::<Epoch>() as u64 + 8));
+    }
+
+    #[test]
+    fn runs_of_any_length_are_touched_exactly() {
+        for start in (0..200).step_by(7) {
+            for end in start..=200 {
+                let mut epochs = Epochs::new(2, 200, 1 << 20).unwrap();
+                epochs.touch(blocks(start, end));
+                assert_eq!(lost(&mut epochs), (start..end).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn granules_are_no_larger_than_they_have_to_be() {
+        assert_eq!((granule_shift(8, 1), granule_shift(9, 1)), (0, 1));
+        assert_eq!((granule_shift(16, 1), granule_shift(17, 1)), (1, 2));
+        assert_eq!(granule_shift(u64::MAX >> 14, 8 << 20), 24);
     }
 }

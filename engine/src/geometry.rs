@@ -156,6 +156,11 @@ impl Geometry {
         1 << self.block_shift
     }
 
+    /// Sectors of a whole block.
+    pub fn block_sectors(&self) -> u64 {
+        self.block_size() / u64::from(self.sector_size)
+    }
+
     /// Number of blocks, the last short one included.
     pub fn block_count(&self) -> u64 {
         ((self.length - 1) >> self.block_shift) + 1

@@ -14,8 +14,11 @@
 //!   write must not wait) → [`Submission::Issue`]: it goes through and leaves its blocks `Dirty`, to
 //!   be read again later: a gap.
 //!
-//! Meanwhile the sweep thread reads, in order, whatever no write has asked for ([`Session::sweep`]), and
-//! the drain thread carries records out of the queue ([`Session::drain`]).
+//! A trim or a write of zeros ([`Session::submit_clearing`]) has no payload: it is held by the same rules, and
+//! comes as [`Submission::Issue`], already in the stream.
+//!
+//! Meanwhile the sweep thread reads, in order, whatever no write has asked for ([`Session::sweep`])
+//! and nobody said holds no data ([`Session::skip`]), and the drain thread carries records out of the queue ([`Session::drain`]).
 //!
 //! Which session a write belongs to, and when every older write is done, is the [`Gate`]'s to say.
 //!
@@ -45,7 +48,9 @@ macro_rules! rule {
 }
 
 mod arena;
+mod board;
 mod claims;
+mod config;
 mod epoch;
 mod gate;
 mod geometry;
@@ -60,15 +65,14 @@ mod sync;
 mod table;
 mod writes;
 
-pub use arena::MemoryRange;
+pub use arena::{MemoryRange, MemorySpan};
+pub use config::{Config, ConfigError, Overflow, StartError};
 pub use gate::{Event, Gate, Side, Turn};
 pub use geometry::{BlockIndex, BlockRange, Extent, Geometry, GeometryError};
 pub use host::{Host, Mutex, Tick, WORKERS, Worker};
-pub use memory::OutOfMemory;
 pub use queue::{Record, RecordKind};
 pub use session::{
-    Capture, Config, Drained, Issue, Overflow, Phase, Read, Session, Step, Submission, Ticket,
-    Urgency,
+    Capture, Clearing, Drained, Issue, Phase, Read, Session, Step, Submission, Ticket, Urgency,
 };
 pub use stats::{HOLD_BUCKETS, HoldTimes, Status};
 pub use table::BlockState;

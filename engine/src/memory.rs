@@ -16,3 +16,8 @@ pub fn boxed_slice<T>(len: u64, make: impl FnMut() -> T) -> Result<Box<[T]>, Out
     // Exactly reserved, so this moves nothing.
     Ok(values.into_boxed_slice())
 }
+
+/// Bytes that [`boxed_slice`] takes for `len` values.
+pub fn slice_bytes<T>(len: u64) -> u64 {
+    len.saturating_mul(size_of::<T>() as u64)
+}

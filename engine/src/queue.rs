@@ -10,7 +10,7 @@ use alloc::boxed::Box;
 
 use crate::arena::{Arena, MemoryRange};
 use crate::geometry::Extent;
-use crate::memory::{OutOfMemory, boxed_slice};
+use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
 /// What a record says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,8 +21,15 @@ pub enum RecordKind {
     Write,
     /// Content of blocks read again after a gap.
     Resync,
-    /// A block that the disk could not read; no payload.
+    /// Sectors that the disk could not read; no payload. Comes right after the record of their block, or alone for
+    /// a whole block.
     Unreadable,
+    /// Blocks that held no data at t0; no payload.
+    Unallocated,
+    /// A trim: the disk may forget what these bytes were; no payload.
+    Trim,
+    /// A write of zeros; no payload.
+    Zero,
     /// The session's t0.
     SessionStart,
     /// The record's epoch ends here.
@@ -114,6 +121,12 @@ impl CaptureQueue {
         })
     }
 
+    /// Bytes that `records` descriptors allocate; the payload's are the host's.
+    pub fn bytes(records: u64) -> u64 {
+        let records = records.max(Self::RECORDS_MIN);
+        Arena::bytes(records) + slice_bytes::<Option<Queued>>(records)
+    }
+
     /// Reserves room for a record with `len` payload bytes if at most `limit` bytes are then in use.
     pub fn reserve(&mut self, len: u64, limit: u64) -> Option<Reservation> {
         if self.free_records() < 2 {
@@ -146,6 +159,26 @@ impl CaptureQueue {
     pub fn commit_unreadable(&mut self, reservation: Reservation, extent: Extent, stamp: Stamp) {
         self.cancel(reservation);
         self.push(RecordKind::Unreadable, Some(extent), None, stamp);
+    }
+
+    /// Puts a record that tells of an extent and never has a payload at the end of the stream; false if there
+    /// is no room for it now.
+    pub fn describe(&mut self, kind: RecordKind, extent: Extent, stamp: Stamp) -> bool {
+        let room = self.has_room();
+        if room {
+            self.push(kind, Some(extent), None, stamp);
+        }
+        room
+    }
+
+    /// True if there is room for a record without payload.
+    pub fn has_room(&self) -> bool {
+        self.has_room_for(1)
+    }
+
+    /// True if there is room for so many records without payload.
+    pub fn has_room_for(&self, records: usize) -> bool {
+        self.free_records() > records
     }
 
     /// Puts a marker at the end of the stream; false if there is no room for it now.
@@ -190,6 +223,11 @@ impl CaptureQueue {
     /// True if no record is waiting.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// True if at most `bytes` of payload memory and a quarter of the descriptors are in use.
+    pub fn is_low(&self, bytes: u64) -> bool {
+        self.used() <= bytes && (self.len + self.promised) * 4 <= self.records.len()
     }
 
     /// Bytes of payload memory in use.
@@ -282,8 +320,25 @@ mod tests {
         }
         assert_eq!(reserved, 15);
         assert!(!queue.mark(RecordKind::EpochEnd, STAMP));
+        assert!(!queue.describe(RecordKind::Trim, extent(), STAMP));
         assert!(queue.mark(RecordKind::GapBegin, STAMP));
         assert!(!queue.mark(RecordKind::GapBegin, STAMP));
+    }
+
+    #[test]
+    fn a_queue_is_low_when_neither_memory_nor_descriptors_are_in_use() {
+        let mut queue = CaptureQueue::new(4096, 16).unwrap();
+        assert!(queue.is_low(0));
+        for _ in 0..4 {
+            assert!(queue.mark(RecordKind::EpochEnd, STAMP));
+        }
+        assert!(queue.is_low(0), "a quarter of the descriptors");
+        assert!(queue.mark(RecordKind::EpochEnd, STAMP));
+        assert!(!queue.is_low(4096));
+        queue.clear();
+        let reservation = queue.reserve(512, 4096).unwrap();
+        assert!(queue.is_low(512) && !queue.is_low(511));
+        queue.cancel(reservation);
     }
 
     #[test]

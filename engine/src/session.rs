@@ -1,7 +1,7 @@
 //! A session: the state of one protection, and the verbs that hosts call.
 //!
-//! Each verb takes the session's lock once, lets [`Core`] decide, releases the lock, and wakes the workers
-//! that have something to do now. The decisions are in the submodules, one per thread of the method:
+//! Each verb takes the session's lock once, lets [`Core`] decide, posts on the [`Board`] what has changed,
+//! releases the lock, and wakes the workers that have something to do now. The decisions are in the submodules, one per thread of the method:
 //!
 //! | module | decides |
 //! | --- | --- |
@@ -9,6 +9,7 @@
 //! | `read` | which blocks sweep and hold read next, and what becomes of what they read |
 //! | `dispatch` | which held write goes next, when an epoch closes, when a hold has lasted too long |
 //! | `gap` | when capturing ends and begins again; what is lost with the service |
+//! | `skip` | what is never read, because it holds no data |
 //! | `drain` | what leaves the queue |
 
 mod admit;
@@ -16,99 +17,22 @@ mod dispatch;
 mod drain;
 mod gap;
 mod read;
+mod skip;
 
+use crate::board::Board;
 use crate::claims::{Claims, Reader, Reason};
+use crate::config::{Config, READS_MAX, StartError};
 use crate::epoch::Epochs;
 use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::{Host, Mutex, Tick, WORKERS, Wakes, Worker};
-use crate::memory::OutOfMemory;
-use crate::queue::{CaptureQueue, Stamp};
+use crate::queue::{CaptureQueue, RecordKind, Stamp};
 use crate::stats::{Counters, Status};
 use crate::table::{BlockState, Table};
 use crate::writes::Writes;
 
-pub use admit::{Capture, Issue, Submission, Ticket, Urgency};
+pub use admit::{Capture, Clearing, Issue, Submission, Ticket, Urgency};
 pub use drain::Drained;
 pub use read::Read;
-
-/// What to do when the queue stays full past the hold limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Overflow {
-    /// Let writes through uncaptured: a gap.
-    Gap,
-    /// Let writes wait.
-    Hold,
-}
-
-/// A session's limits.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Bytes of queue memory.
-    pub queue_bytes: u64,
-    /// Writes that the session keeps track of, held and in flight together.
-    pub writes_max: u32,
-    /// How long a write may wait for queue space, in ticks.
-    pub hold_limit: u64,
-    /// What to do past the hold limit.
-    pub overflow: Overflow,
-    /// Longest write that is captured, in bytes; a longer one would have to wait for most of the queue.
-    pub write_bytes: u64,
-    /// Longest read of the sweep and of the hold thread, in bytes; at least one block is read, and never
-    /// more than the sweep's share of the queue.
-    pub read_bytes: u64,
-    /// Epochs that may be unacknowledged at a time, the open one included.
-    pub epochs: u64,
-    /// Payload bytes after which an epoch closes.
-    pub epoch_bytes: u64,
-    /// Ticks after its first record at which an epoch closes.
-    pub epoch_age: u64,
-}
-
-impl Config {
-    /// Limits for a queue of `queue_bytes`.
-    pub fn new(queue_bytes: u64) -> Self {
-        Self {
-            queue_bytes,
-            writes_max: 1024,
-            hold_limit: 200 * Tick::PER_MS,
-            overflow: Overflow::Gap,
-            write_bytes: (queue_bytes / 4).min(16 << 20),
-            read_bytes: 1 << 20,
-            epochs: 4,
-            epoch_bytes: 64 << 20,
-            epoch_age: 1_000 * Tick::PER_MS,
-        }
-    }
-
-    /// Bytes of payload that the sweep may have in the queue: the rest is for writes.
-    fn sweep_share(&self) -> u64 {
-        self.queue_bytes / 2
-    }
-
-    /// Bytes that are read at a time, unless one block is longer.
-    fn longest_read(&self) -> u64 {
-        self.read_bytes.min(self.sweep_share())
-    }
-
-    /// Bytes of the longest write that is captured: it has to fit into the queue.
-    fn longest_write(&self) -> u64 {
-        self.write_bytes.min(self.queue_bytes)
-    }
-
-    /// Bytes of payload at or below which a gap ends.
-    fn low_mark(&self) -> u64 {
-        self.queue_bytes / 4
-    }
-
-    /// Descriptors for the queue's records: as many as there are smallest payloads in a sixteenth of it, and
-    /// never fewer than all writes and reads can have at once.
-    fn records(&self) -> u64 {
-        (self.queue_bytes / (16 * 512)).max(u64::from(self.writes_max) + READS_MAX + 16)
-    }
-}
-
-/// Reads that sweep and hold may have under way at once.
-const READS_MAX: u64 = 16;
 
 /// Where a session stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,9 +64,12 @@ struct Shared {
     geometry: Geometry,
     config: Config,
     table: Table,
+    board: Board,
 }
 
 /// What the lock protects.
+// Each flag is of its own, in all combinations.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug)]
 struct State<W> {
     phase: Phase,
@@ -169,6 +96,12 @@ struct State<W> {
     epoch_bytes: u64,
     /// Where the sweep goes on.
     cursor: BlockIndex,
+    /// When it may read next, if its rate is capped.
+    sweep_due: Tick,
+    /// The volume is longer than the table: the stream cannot describe it.
+    outgrown: bool,
+    /// The sweep reads nothing until it is resumed.
+    paused: bool,
     /// Blocks that are read one at a time, because a longer read that covered them failed.
     careful: BlockRange,
     counters: Counters,
@@ -187,7 +120,11 @@ pub struct Session<H: Host> {
 impl<H: Host> Session<H> {
     /// Makes a session in phase [`Phase::Starting`], attached: from here on it holds the writes that are
     /// submitted. Allocates all that it will ever need.
-    pub fn new(host: H, geometry: Geometry, config: Config) -> Result<Self, OutOfMemory> {
+    ///
+    /// # Errors
+    /// [`StartError::Config`] for limits that [`Config::check`] refuses; [`StartError::OutOfMemory`].
+    pub fn new(host: H, geometry: Geometry, config: Config) -> Result<Self, StartError> {
+        config.check(&geometry)?;
         let blocks = geometry.block_count();
         let nothing = BlockRange::new(BlockIndex(0), BlockIndex(0));
         let state = State {
@@ -203,17 +140,42 @@ impl<H: Host> Session<H> {
             dirty: 0,
             writes: Writes::new(config.writes_max)?,
             slotless: 0,
-            claims: Claims::new(READS_MAX)?,
+            claims: Claims::new(READS_MAX, geometry.block_sectors())?,
             queue: CaptureQueue::new(config.queue_bytes, config.records())?,
-            epochs: Epochs::new(config.epochs, blocks)?,
+            epochs: Epochs::new(config.epochs, blocks, config.epoch_bitmap_bytes)?,
             epoch_since: None,
             epoch_bytes: 0,
             cursor: BlockIndex(0),
+            sweep_due: Tick(0),
+            outgrown: false,
+            paused: false,
             careful: nothing,
             counters: Counters::ZERO,
         };
-        let shared = Shared { geometry, config, table: Table::new(blocks)? };
-        Ok(Self { host, shared, state: H::Mutex::new(state) })
+        let (table, board) = (Table::new(blocks)?, Board::default());
+        let shared = Shared { geometry, config, table, board };
+        let session = Self { host, shared, state: H::Mutex::new(state) };
+        // So that the board has something to show.
+        session.locked(|_| ());
+        Ok(session)
+    }
+
+    /// Bytes that [`Session::new`] allocates, for ever; the queue's payload memory, which the host provides,
+    /// comes on top ([`Config::queue_bytes`]).
+    ///
+    /// | for | bytes |
+    /// | --- | --- |
+    /// | the first-sync table | 1 for 4 blocks |
+    /// | each epoch | 1 for 8 blocks, at most [`Config::epoch_bitmap_bytes`] |
+    /// | each write that is kept track of | about 120, and the host's own |
+    /// | each 4 KiB of the queue | about 110 |
+    pub fn memory_needed(geometry: &Geometry, config: &Config) -> u64 {
+        let blocks = geometry.block_count();
+        Table::bytes(blocks)
+            + Epochs::bytes(config.epochs, blocks, config.epoch_bitmap_bytes)
+            + CaptureQueue::bytes(config.records())
+            + Writes::<H::Write>::bytes(config.writes_max)
+            + Claims::bytes(READS_MAX, geometry.block_sectors())
     }
 
     /// The host given to [`Session::new`].
@@ -242,7 +204,30 @@ impl<H: Host> Session<H> {
         extent: Extent,
         urgency: Urgency,
     ) -> Submission<H::Write> {
-        self.locked(|core| core.submit(write, extent, urgency))
+        self.locked(|core| core.submit(write, RecordKind::Write, extent, urgency))
+    }
+
+    /// As [`Session::submit`], for a change without payload: it is never to be captured by the host, and
+    /// [`Issue::record`] tells whether the stream has it.
+    ///
+    /// A decision takes time in proportion to the extent: a host cuts what is longer than some gibibytes.
+    pub fn submit_clearing(
+        &self,
+        write: H::Write,
+        clearing: Clearing,
+        extent: Extent,
+        urgency: Urgency,
+    ) -> Submission<H::Write> {
+        self.locked(|core| core.submit(write, clearing.kind(), extent, urgency))
+    }
+
+    /// Records blocks that held no data at t0 as unallocated, so that nobody reads them. Blocks that have
+    /// been read or written to by now are left as they are.
+    ///
+    /// Returns the block to go on with: the run's end when all is done. The sweep thread calls this, run by
+    /// run, before it sweeps; when it gets no further, it waits to be woken.
+    pub fn skip(&self, blocks: BlockRange) -> BlockIndex {
+        self.locked(|core| core.skip(blocks))
     }
 
     /// Puts a write whose payload the host has copied into the stream. The host issues it next.
@@ -266,8 +251,13 @@ impl<H: Host> Session<H> {
     }
 
     /// Takes what the host read; `succeeded` is false if the disk could not read all of it.
-    pub fn read_done(&self, read: Read, succeeded: bool) {
-        self.locked(|core| core.read_done(read, succeeded));
+    ///
+    /// Gives a read that the same thread makes next, if the disk could not read a block: it is read again
+    /// sector by sector, so that a bad sector leaves a hole of its own size. What cannot be read the host
+    /// leaves as zeros; a record [`RecordKind::Unreadable`] says where that is.
+    #[must_use = "the block that is being read sector by sector stays claimed until its last read is done"]
+    pub fn read_done(&self, read: Read, succeeded: bool) -> Option<Read> {
+        self.locked(|core| core.read_done(read, succeeded))
     }
 
     /// What the dispatch thread does next: never [`Submission::Held`].
@@ -306,6 +296,25 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.attach())
     }
 
+    /// Lets the sweep read nothing, neither for the base image nor after a gap, until [`Session::resume`].
+    /// Reads for held writes go on.
+    pub fn pause(&self) {
+        self.locked(|core| core.state.paused = true);
+    }
+
+    /// Lets the sweep go on.
+    pub fn resume(&self) {
+        self.locked(|core| core.resume());
+    }
+
+    /// Notes that the volume has `length` bytes now. A session describes as many blocks as it has a table for,
+    /// those that there were at its start (rule BOUND): if the volume has outgrown them, a gap begins that does
+    /// not end, and [`Status::outgrown`] says why. What was captured before stays restorable, t0 above all; to
+    /// follow the grown volume takes a new session. A session that has not begun is stopped.
+    pub fn grow(&self, length: u64) {
+        self.locked(|core| core.grow(length));
+    }
+
     /// Ends the session: every held write is released, nothing more is captured.
     pub fn stop(&self) {
         self.locked(|core| core.stop());
@@ -316,9 +325,9 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.is_settled())
     }
 
-    /// State and counters.
+    /// State and counters. Takes no lock: each number is right, but two of them may be a verb apart.
     pub fn status(&self) -> Status {
-        self.locked(|core| core.status())
+        self.shared.board.read()
     }
 
     /// Where a block stands. Takes no lock.
@@ -332,6 +341,7 @@ impl<H: Host> Session<H> {
             let mut core =
                 Core { state, shared: &self.shared, now, clock, wakes: Wakes::default() };
             let result = decide(&mut core);
+            core.shared.board.post(&core.status());
             (result, core.wakes)
         });
         for worker in wakes.iter() {
@@ -426,6 +436,8 @@ impl<W> Core<'_, W> {
         Status {
             phase: state.phase,
             attached: state.attached,
+            paused: state.paused,
+            outgrown: state.outgrown,
             consistent: state.consistent,
             base_complete: state.base_complete_seq.is_some() && !state.base_lost,
             t0: state.t0.unwrap_or(0),
@@ -436,12 +448,12 @@ impl<W> Core<'_, W> {
             blocks_by_sweep: counters.blocks_by_sweep,
             blocks_by_hold: counters.blocks_by_hold,
             blocks_unreadable: counters.blocks_unreadable,
+            blocks_unallocated: counters.blocks_unallocated,
             writes_passed: counters.writes_passed,
             writes_held: counters.writes_held,
             writes_holding: state.writes.held_count(),
             writes_flying: state.writes.flying_count() + state.slotless,
             writes_uncaptured: counters.writes_uncaptured,
-            holds: counters.holds,
             bytes_captured: counters.bytes_captured,
             bytes_drained: counters.bytes_drained,
             queue_used: state.queue.used(),
@@ -449,6 +461,8 @@ impl<W> Core<'_, W> {
             gaps: counters.gaps,
             last_seq: state.queue.last_seq(),
             acknowledged_seq: state.epochs.acknowledged_seq(),
+            // Their times are on the board already.
+            ..Status::NOTHING
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a session has done so far: counters and the distribution of hold times.
+//! What a session has done so far: counters, and the distribution of hold times.
 
 use crate::session::Phase;
 
@@ -18,15 +18,15 @@ pub struct HoldTimes {
 }
 
 impl HoldTimes {
-    pub(crate) const NONE: Self = Self { buckets: [0; HOLD_BUCKETS], longest_us: 0 };
+    const NONE: Self = Self { buckets: [0; HOLD_BUCKETS], longest_us: 0 };
 
-    pub(crate) fn add(&mut self, ticks: u64) {
-        let us = ticks / TICKS_PER_US;
+    pub(crate) fn us(ticks: u64) -> u64 {
+        ticks / TICKS_PER_US
+    }
+
+    pub(crate) fn bucket(us: u64) -> usize {
         let bucket = (u64::BITS - us.max(1).leading_zeros() - 1) as usize;
-        if let Some(count) = self.buckets.get_mut(bucket.min(HOLD_BUCKETS - 1)) {
-            *count += 1;
-        }
-        self.longest_us = self.longest_us.max(us);
+        bucket.min(HOLD_BUCKETS - 1)
     }
 }
 
@@ -36,13 +36,13 @@ pub(crate) struct Counters {
     pub(crate) blocks_by_sweep: u64,
     pub(crate) blocks_by_hold: u64,
     pub(crate) blocks_unreadable: u64,
+    pub(crate) blocks_unallocated: u64,
     pub(crate) writes_passed: u64,
     pub(crate) writes_held: u64,
     pub(crate) writes_uncaptured: u64,
     pub(crate) bytes_captured: u64,
     pub(crate) bytes_drained: u64,
     pub(crate) gaps: u64,
-    pub(crate) holds: HoldTimes,
 }
 
 impl Counters {
@@ -50,23 +50,29 @@ impl Counters {
         blocks_by_sweep: 0,
         blocks_by_hold: 0,
         blocks_unreadable: 0,
+        blocks_unallocated: 0,
         writes_passed: 0,
         writes_held: 0,
         writes_uncaptured: 0,
         bytes_captured: 0,
         bytes_drained: 0,
         gaps: 0,
-        holds: HoldTimes::NONE,
     };
 }
 
 /// A session's state at one instant, and its counters since it was made.
+// Each flag is of its own, in all combinations.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Debug)]
 pub struct Status {
     /// Where it stands.
     pub phase: Phase,
     /// False while no service drains it.
     pub attached: bool,
+    /// True while the sweep reads nothing, because it was told so.
+    pub paused: bool,
+    /// True if the volume has grown past what the session can describe: the gap does not end.
+    pub outgrown: bool,
     /// True if the stream describes the volume: no gap, nothing left to resync.
     pub consistent: bool,
     /// True once every block has been captured as it was at t0.
@@ -87,6 +93,8 @@ pub struct Status {
     pub blocks_by_hold: u64,
     /// Blocks that the disk could not read.
     pub blocks_unreadable: u64,
+    /// Blocks that hold no data, and were not read.
+    pub blocks_unallocated: u64,
     /// Writes issued on their caller's thread.
     pub writes_passed: u64,
     /// Writes held, captured and issued.
@@ -115,19 +123,36 @@ pub struct Status {
     pub acknowledged_seq: u64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hold_times_fall_into_their_power_of_two() {
-        let mut holds = HoldTimes::NONE;
-        for us in [0, 1, 2, 3, 4, 1000, u64::MAX / 10] {
-            holds.add(us * TICKS_PER_US);
-        }
-        assert_eq!(holds.buckets[..3], [2, 2, 1]);
-        assert_eq!(holds.buckets[9], 1);
-        assert_eq!(holds.buckets[31], 1);
-        assert_eq!(holds.longest_us, u64::MAX / 10);
-    }
+impl Status {
+    /// Of a session that has done nothing.
+    pub(crate) const NOTHING: Self = Self {
+        phase: Phase::Starting,
+        attached: false,
+        paused: false,
+        outgrown: false,
+        consistent: false,
+        base_complete: false,
+        t0: 0,
+        blocks_total: 0,
+        blocks_synced: 0,
+        blocks_unsynced: 0,
+        blocks_dirty: 0,
+        blocks_by_sweep: 0,
+        blocks_by_hold: 0,
+        blocks_unreadable: 0,
+        blocks_unallocated: 0,
+        writes_passed: 0,
+        writes_held: 0,
+        writes_holding: 0,
+        writes_flying: 0,
+        writes_uncaptured: 0,
+        holds: HoldTimes::NONE,
+        bytes_captured: 0,
+        bytes_drained: 0,
+        queue_used: 0,
+        queue_bytes: 0,
+        gaps: 0,
+        last_seq: 0,
+        acknowledged_seq: 0,
+    };
 }

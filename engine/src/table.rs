@@ -7,7 +7,7 @@
 use alloc::boxed::Box;
 
 use crate::geometry::{BlockIndex, BlockRange};
-use crate::memory::{OutOfMemory, boxed_slice};
+use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Where a block stands.
@@ -52,6 +52,11 @@ impl Table {
         Ok(Self {
             words: boxed_slice(block_count.div_ceil(BLOCKS_PER_WORD), || AtomicU64::new(0))?,
         })
+    }
+
+    /// Bytes that a table for so many blocks allocates.
+    pub fn bytes(block_count: u64) -> u64 {
+        slice_bytes::<AtomicU64>(block_count.div_ceil(BLOCKS_PER_WORD))
     }
 
     /// A block's state; `Synced` for one past the end, which nobody has to read.

@@ -7,7 +7,8 @@ use alloc::boxed::Box;
 
 use crate::geometry::{BlockRange, Extent};
 use crate::host::Tick;
-use crate::memory::{OutOfMemory, boxed_slice};
+use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
+use crate::queue::RecordKind;
 
 /// A slot's index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +35,7 @@ enum SlotState<W> {
 #[derive(Debug)]
 struct Slot<W> {
     state: SlotState<W>,
+    kind: RecordKind,
     extent: Extent,
     blocks: BlockRange,
     /// When it arrived.
@@ -56,10 +58,14 @@ struct List {
 pub struct HeldWrite {
     /// Its slot.
     pub slot: SlotId,
+    /// The record that it becomes.
+    pub kind: RecordKind,
     /// Its bytes.
     pub extent: Extent,
     /// Its blocks.
     pub blocks: BlockRange,
+    /// When it arrived.
+    pub since: Tick,
     /// When it first found the queue full.
     pub starved_since: Option<Tick>,
 }
@@ -82,6 +88,7 @@ impl<W> Writes<W> {
         let none = BlockRange::new(crate::geometry::BlockIndex(0), crate::geometry::BlockIndex(0));
         let slots = boxed_slice(u64::from(count), || Slot {
             state: SlotState::Free,
+            kind: RecordKind::Write,
             extent: nothing,
             blocks: none,
             since: Tick(0),
@@ -104,10 +111,16 @@ impl<W> Writes<W> {
         Ok(writes)
     }
 
+    /// Bytes that room for `count` writes allocates.
+    pub fn bytes(count: u32) -> u64 {
+        slice_bytes::<Slot<W>>(u64::from(count))
+    }
+
     /// Appends a write to the held ones; gives it back if no slot is free.
     pub fn hold(
         &mut self,
         write: W,
+        kind: RecordKind,
         extent: Extent,
         blocks: BlockRange,
         now: Tick,
@@ -115,6 +128,7 @@ impl<W> Writes<W> {
         let Some(id) = self.take_free() else { return Err(write) };
         if let Some(slot) = self.slot_mut(id) {
             slot.state = SlotState::Held(write);
+            slot.kind = kind;
             slot.extent = extent;
             slot.blocks = blocks;
             slot.since = now;
@@ -190,8 +204,10 @@ impl<W> Writes<W> {
     pub fn held(&self) -> impl Iterator<Item = HeldWrite> + '_ {
         self.walk(self.held).map(|(slot, it)| HeldWrite {
             slot,
+            kind: it.kind,
             extent: it.extent,
             blocks: it.blocks,
+            since: it.since,
             starved_since: it.starved_since,
         })
     }
@@ -293,6 +309,8 @@ mod tests {
     use crate::geometry::BlockIndex;
     use alloc::vec::Vec;
 
+    const KIND: RecordKind = RecordKind::Write;
+
     fn extent(offset: u64, len: u64) -> Extent {
         Extent::new(offset, len).unwrap()
     }
@@ -305,16 +323,16 @@ mod tests {
     fn held_writes_keep_their_order_and_leave_from_the_middle() {
         let mut writes = Writes::new(4).unwrap();
         let ids: Vec<_> = (0..4)
-            .map(|n| writes.hold(n, extent(n * 512, 512), blocks(0, 1), Tick(n)).unwrap())
+            .map(|n| writes.hold(n, KIND, extent(n * 512, 512), blocks(0, 1), Tick(n)).unwrap())
             .collect();
-        assert_eq!(writes.hold(9, extent(0, 1), blocks(0, 1), Tick(9)), Err(9));
+        assert_eq!(writes.hold(9, KIND, extent(0, 1), blocks(0, 1), Tick(9)), Err(9));
         assert_eq!(writes.release(ids[1]).unwrap(), (1, Tick(1)));
         assert_eq!(writes.release(ids[3]).unwrap(), (3, Tick(3)));
         let held: Vec<_> = writes.held().map(|held| held.slot).collect();
         assert_eq!(held, [ids[0], ids[2]]);
         assert_eq!((writes.held_count(), writes.flying_count()), (2, 2));
         assert_eq!(writes.land(ids[3]), Some(blocks(0, 1)));
-        assert!(writes.hold(5, extent(0, 1), blocks(0, 1), Tick(5)).is_ok());
+        assert!(writes.hold(5, KIND, extent(0, 1), blocks(0, 1), Tick(5)).is_ok());
     }
 
     #[test]
@@ -333,8 +351,8 @@ mod tests {
     #[test]
     fn a_held_write_waits_for_its_elders_only() {
         let mut writes = Writes::new(4).unwrap();
-        let first = writes.hold((), extent(0, 1024), blocks(0, 1), Tick(0)).unwrap();
-        let second = writes.hold((), extent(512, 1024), blocks(0, 1), Tick(1)).unwrap();
+        let first = writes.hold((), KIND, extent(0, 1024), blocks(0, 1), Tick(0)).unwrap();
+        let second = writes.hold((), KIND, extent(512, 1024), blocks(0, 1), Tick(1)).unwrap();
         assert!(!writes.holds_over_before(first, &extent(0, 1024)));
         assert!(writes.holds_over_before(second, &extent(512, 1024)));
         assert!(writes.holds_over(&extent(1500, 1)));
@@ -343,9 +361,9 @@ mod tests {
     #[test]
     fn a_full_queue_starves_every_held_write_until_it_leaves() {
         let mut writes = Writes::new(2).unwrap();
-        let id = writes.hold((), extent(0, 512), blocks(0, 1), Tick(0)).unwrap();
+        let id = writes.hold((), KIND, extent(0, 512), blocks(0, 1), Tick(0)).unwrap();
         writes.starve(Tick(3));
-        let later = writes.hold((), extent(512, 512), blocks(0, 1), Tick(4)).unwrap();
+        let later = writes.hold((), KIND, extent(512, 512), blocks(0, 1), Tick(4)).unwrap();
         assert_eq!(writes.starved_count(), 1);
         writes.starve(Tick(5));
         assert_eq!(writes.starved_count(), 2);

@@ -16,6 +16,7 @@ pub mod cli;
 pub mod commands;
 pub mod connection;
 pub mod error;
+mod extent_set;
 pub mod format;
 pub mod geometry;
 pub mod ingest;

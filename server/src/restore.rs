@@ -11,8 +11,8 @@ use serde::Serialize;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::{Record, RecordKind};
 
-use crate::bitmap::BlockSet;
 use crate::error::{Error, Result};
+use crate::extent_set::ExtentSet;
 use crate::format::session::SessionHeader;
 use crate::geometry::{BlockRun, Extent, Geometry};
 use crate::reader::{SessionReader, Wanted};
@@ -91,7 +91,7 @@ pub fn restore(
         target,
         cut: point.cut,
         geometry: header.geometry,
-        unreadable: BlockSet::new(header.geometry.block_count()),
+        unreadable: ExtentSet::default(),
         records: 0,
     };
     let last_base = timeline.last_base().map_or(0, |place| place.seq.get());
@@ -145,7 +145,6 @@ fn find_session(
 }
 
 fn finish(image: Image, header: &SessionHeader, point: Point, request: &Request) -> Result<Report> {
-    let runs = image.unreadable.runs();
     let report = Report {
         volume: header.volume.to_string(),
         session: header.session.to_string(),
@@ -154,7 +153,7 @@ fn finish(image: Image, header: &SessionHeader, point: Point, request: &Request)
         bytes: header.geometry.length(),
         bytes_written: image.target.written(),
         records: image.records,
-        unreadable: runs.iter().map(|run| header.geometry.extent(run)).collect(),
+        unreadable: image.unreadable.runs().collect(),
         gap_since: point.gap_since.map(|since: FileTime| time::to_text(since)),
     };
     image.target.finish()?;
@@ -166,8 +165,8 @@ struct Image {
     target: Target,
     cut: Cut,
     geometry: Geometry,
-    /// Blocks of unknown content.
-    unreadable: BlockSet,
+    /// Bytes of unknown content.
+    unreadable: ExtentSet,
     records: u64,
 }
 
@@ -186,9 +185,18 @@ impl Image {
                     self.target.write_first(offset, record.payload)
                 }
             }
+            (RecordKind::Unallocated, _) => {
+                self.records += 1;
+                self.target.zero_first(offset, len)
+            }
+            (RecordKind::Trim | RecordKind::Zero, _) if included => {
+                self.records += 1;
+                self.unreadable.remove(offset, len);
+                self.target.zero(offset, len)
+            }
             (RecordKind::Write | RecordKind::Resync, _) if included => {
                 self.records += 1;
-                self.unreadable.remove(&self.geometry.covered(offset, len));
+                self.unreadable.remove(offset, len);
                 if header.is_zero() {
                     self.target.zero(offset, len)
                 } else {
@@ -200,14 +208,19 @@ impl Image {
                 self.unreadable_base(fresh)?;
                 if included { self.unreadable_change(offset, len, fresh) } else { Ok(()) }
             }
+            (RecordKind::Unreadable, base) if included || *base == BaseBlocks::Holes => {
+                self.records += 1;
+                self.unreadable.insert(offset, len);
+                self.target.zero(offset, len)
+            }
             _ => Ok(()),
         }
     }
 
     fn unreadable_base(&mut self, fresh: &[BlockRun]) -> Result<()> {
         for run in fresh {
-            self.unreadable.insert(run);
             let Extent { offset, len } = self.geometry.extent(run);
+            self.unreadable.insert(offset, len);
             self.target.zero_first(offset, len)?;
         }
         Ok(())
@@ -219,9 +232,8 @@ impl Image {
             if fresh.iter().any(|run| run.0.contains(&block)) {
                 continue;
             }
-            let run = BlockRun(block..block + 1);
-            self.unreadable.insert(&run);
-            let Extent { offset, len } = self.geometry.extent(&run);
+            let Extent { offset, len } = self.geometry.extent(&BlockRun(block..block + 1));
+            self.unreadable.insert(offset, len);
             self.target.zero(offset, len)?;
         }
         Ok(())

@@ -21,6 +21,8 @@ pub struct StreamState {
     known: BlockSet,
     /// Blocks that a write in a gap changed in part before they were captured.
     spoiled: BlockSet,
+    /// The base block whose holes may follow: the last record's.
+    last_base: BlockRun,
     ended_epoch: EpochId,
     joint: Joint,
     timeline: Timeline,
@@ -44,6 +46,8 @@ pub enum BaseBlocks {
     All,
     /// These; in the rest of its extent the record is a change.
     Some(Vec<BlockRun>),
+    /// None anew: the record says which sectors of the base block before it could not be read.
+    Holes,
 }
 
 /// How the next record must join the ones before.
@@ -66,6 +70,7 @@ impl StreamState {
             base: BlockSet::new(blocks),
             known: BlockSet::new(blocks),
             spoiled: BlockSet::new(blocks),
+            last_base: BlockRun(0..0),
             ended_epoch: EpochId::new(0),
             joint: Joint::Stored,
             timeline: Timeline::new(blocks),
@@ -104,12 +109,13 @@ impl StreamState {
         self.check_extent(record)?;
         let before = (self.base.count(), self.known.count());
         match record.kind() {
-            RecordKind::Block => {
+            RecordKind::Block | RecordKind::Unallocated => {
                 self.block(record)?;
                 given = BaseBlocks::All;
             }
-            RecordKind::Write => self.write(record)?,
+            RecordKind::Write | RecordKind::Trim | RecordKind::Zero => self.write(record)?,
             RecordKind::Resync => self.resync(record)?,
+            RecordKind::Unreadable if !self.is_whole(record) => given = self.holes(record)?,
             RecordKind::Unreadable => given = BaseBlocks::Some(self.unreadable(record)?),
             RecordKind::SessionStart if self.last().is_some() => {
                 return Err(Violation::SecondStart(record.seq()));
@@ -123,8 +129,12 @@ impl StreamState {
             RecordKind::EpochEnd => self.ended_epoch = record.epoch(),
             RecordKind::SessionStart | RecordKind::BaseComplete | RecordKind::GapBegin => {}
         }
+        if given != BaseBlocks::Holes {
+            let is_base = given == BaseBlocks::All;
+            self.last_base = if is_base { self.touched(record) } else { BlockRun(0..0) };
+        }
         let coverage = self.coverage();
-        let base = coverage.base > before.0;
+        let base = coverage.base > before.0 || given == BaseBlocks::Holes;
         let foreign = coverage.known - before.1 > coverage.base - before.0;
         let place = self.timeline.note(record, Effect { coverage, base, foreign, after_loss });
         Ok(Accepted { place, base: given })
@@ -185,7 +195,9 @@ impl StreamState {
             return Err(Violation::Outside { seq: record.seq(), offset, len, length });
         }
         let aligned = match record.kind() {
-            RecordKind::Write => self.geometry.is_sector_aligned(offset, len),
+            RecordKind::Write | RecordKind::Trim | RecordKind::Zero | RecordKind::Unreadable => {
+                self.geometry.is_sector_aligned(offset, len)
+            }
             _ => self.geometry.is_block_aligned(offset, len),
         };
         if aligned { Ok(()) } else { Err(Violation::Unaligned { seq: record.seq(), offset, len }) }
@@ -234,6 +246,20 @@ impl StreamState {
                 Ok(())
             }
         }
+    }
+
+    fn is_whole(&self, record: &RecordHeader) -> bool {
+        self.geometry.is_block_aligned(record.extent_offset(), record.extent_len())
+    }
+
+    /// Unreadable sectors of a block stand behind the block's own record.
+    fn holes(&self, record: &RecordHeader) -> Result<BaseBlocks, Violation> {
+        let run = self.touched(record);
+        if let Some(block) = self.known.first_missing(&run) {
+            return Err(Violation::WriteBeforeBlock { seq: record.seq(), block });
+        }
+        let behind = self.last_base.0.start <= run.0.start && run.0.end <= self.last_base.0.end;
+        Ok(if behind { BaseBlocks::Holes } else { BaseBlocks::None })
     }
 
     /// Unreadable blocks stand for the base image where nothing else does, and for a resync elsewhere.

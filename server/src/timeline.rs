@@ -254,8 +254,13 @@ impl Timeline {
                     gap.end = Some(place);
                 }
             }
-            RecordKind::Block | RecordKind::Write | RecordKind::Resync | RecordKind::Unreadable => {
-            }
+            RecordKind::Block
+            | RecordKind::Write
+            | RecordKind::Resync
+            | RecordKind::Unreadable
+            | RecordKind::Unallocated
+            | RecordKind::Trim
+            | RecordKind::Zero => {}
         }
         self.last = Some(place);
         place

@@ -31,7 +31,7 @@ fn image(root: &Path, at: At, stop: &StopFlag) -> Result<(Report, Vec<u8>), Erro
 }
 
 #[test]
-fn unreadable_blocks_are_zeros_and_reported_until_they_are_written_whole() {
+fn unreadable_blocks_are_zeros_and_reported_until_they_are_written() {
     let dir = common::scratch();
     let root = dir.path().join("repository");
     let mut driver = Driver::default();
@@ -61,7 +61,73 @@ fn unreadable_blocks_are_zeros_and_reported_until_they_are_written_whole() {
     common::patch(&mut want, 2 * BLOCK, SECTOR, 8);
     common::patch(&mut want, 3 * BLOCK, BLOCK, 0);
     assert_eq!(found, want);
-    assert_eq!(report.unreadable, [Extent { offset: 2 * BLOCK, len: 2 * BLOCK }]);
+    let offset = 2 * BLOCK + SECTOR;
+    assert_eq!(report.unreadable, [Extent { offset, len: 2 * BLOCK - SECTOR }]);
+}
+
+#[test]
+fn unreadable_sectors_leave_the_rest_of_their_block() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    let mut records = driver.start();
+    for block in 0..3 {
+        records.extend(driver.block(block, 1 + u8::try_from(block).unwrap()));
+    }
+    records.extend(driver.unreadable(2 * BLOCK + SECTOR, SECTOR));
+    records.extend(driver.unreadable(3 * BLOCK - SECTOR, SECTOR));
+    records.extend(driver.block(3, 4));
+    records.extend(driver.block(4, 5));
+    records.extend(driver.marker(RecordKind::BaseComplete));
+    records.extend(driver.write(2 * BLOCK + SECTOR, SECTOR, 8));
+    records.extend(driver.gap());
+    records.extend(driver.resync(1, 7));
+    records.extend(driver.unreadable(BLOCK, SECTOR));
+    records.extend(driver.consistent());
+    records.extend(driver.epoch_end());
+    common::ingest(&root, LENGTH, LIMIT, &[records]);
+
+    let (report, found) = image(&root, At::T0, &StopFlag::default()).unwrap();
+    let mut want = common::base_image();
+    let hole = |offset| Extent { offset, len: SECTOR };
+    common::patch(&mut want, 2 * BLOCK + SECTOR, SECTOR, 0);
+    common::patch(&mut want, 3 * BLOCK - SECTOR, SECTOR, 0);
+    assert_eq!(found, want);
+    assert_eq!(report.unreadable, [hole(2 * BLOCK + SECTOR), hole(3 * BLOCK - SECTOR)]);
+
+    let (report, found) = image(&root, At::Latest, &StopFlag::default()).unwrap();
+    common::patch(&mut want, 2 * BLOCK + SECTOR, SECTOR, 8);
+    common::patch(&mut want, BLOCK, BLOCK, 7);
+    common::patch(&mut want, BLOCK, SECTOR, 0);
+    assert_eq!(found, want);
+    assert_eq!(report.unreadable, [hole(BLOCK), hole(3 * BLOCK - SECTOR)]);
+}
+
+#[test]
+fn what_holds_no_data_and_what_is_cleared_is_zeros() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    let mut records = driver.start();
+    records.extend(driver.block(0, 1));
+    records.extend(driver.plain(RecordKind::Unallocated, BLOCK, 2 * BLOCK));
+    records.extend(driver.block(3, 4));
+    records.extend(driver.block(4, 5));
+    records.extend(driver.marker(RecordKind::BaseComplete));
+    records.extend(driver.write(BLOCK, SECTOR, 7));
+    records.extend(driver.plain(RecordKind::Trim, SECTOR, BLOCK));
+    records.extend(driver.plain(RecordKind::Zero, 3 * BLOCK, LENGTH - 3 * BLOCK));
+    records.extend(driver.epoch_end());
+    common::ingest(&root, LENGTH, LIMIT, &[records]);
+
+    let (report, found) = image(&root, At::T0, &StopFlag::default()).unwrap();
+    let mut want = common::base_image();
+    common::patch(&mut want, BLOCK, 2 * BLOCK, 0);
+    assert_eq!(found, want);
+    assert_eq!(report.unreadable, []);
+    let (_, found) = image(&root, At::Latest, &StopFlag::default()).unwrap();
+    common::patch(&mut want, SECTOR, LENGTH - SECTOR, 0);
+    assert_eq!(found, want);
 }
 
 #[test]

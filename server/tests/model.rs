@@ -128,10 +128,11 @@ impl Model {
                     self.unacknowledged[block] = true;
                 }
                 common::patch(&mut self.disk, offset, len, byte);
-                let record = if byte == 0 {
-                    self.driver.zero(RecordKind::Write, offset, len)
-                } else {
-                    self.driver.write(offset, len, byte)
+                let record = match (byte, sector % 3) {
+                    (0, 0) => self.driver.zero(RecordKind::Write, offset, len),
+                    (0, 1) => self.driver.plain(RecordKind::Zero, offset, len),
+                    (0, _) => self.driver.plain(RecordKind::Trim, offset, len),
+                    _ => self.driver.write(offset, len, byte),
                 };
                 self.put(record);
             }
@@ -169,7 +170,11 @@ impl Model {
         self.blocks[block] = Block::Synced;
         self.based[block] = true;
         self.unacknowledged[block] = true;
-        let record = self.driver.data(RecordKind::Block, offset, &bytes);
+        let record = if bytes.iter().all(|&byte| byte == 0) {
+            self.driver.plain(RecordKind::Unallocated, offset, bytes.len() as u64)
+        } else {
+            self.driver.data(RecordKind::Block, offset, &bytes)
+        };
         self.put(record);
     }
 

@@ -115,6 +115,27 @@ fn base_complete_must_be_true() {
 }
 
 #[test]
+fn clearings_are_writes_and_empty_blocks_are_blocks() {
+    let (mut state, mut driver) = live();
+    feed(&mut state, &driver.start());
+    feed(&mut state, &driver.plain(RecordKind::Unallocated, 0, 2 * BLOCK));
+    assert_eq!(state.timeline().coverage().base, 2);
+    let early = driver.clone().plain(RecordKind::Trim, BLOCK, 2 * BLOCK);
+    assert_eq!(
+        refused(&mut state.clone(), &early),
+        Violation::WriteBeforeBlock { seq: Seq::new(3), block: BlockIndex(2) }
+    );
+    let twice = driver.clone().plain(RecordKind::Unallocated, BLOCK, BLOCK);
+    assert_eq!(
+        refused(&mut state.clone(), &twice),
+        Violation::BlockTwice { seq: Seq::new(3), block: BlockIndex(1) }
+    );
+    let part = driver.clone().plain(RecordKind::Unallocated, 2 * BLOCK, SECTOR);
+    assert!(matches!(refused(&mut state.clone(), &part), Violation::Unaligned { .. }));
+    feed(&mut state, &driver.plain(RecordKind::Zero, SECTOR, SECTOR));
+}
+
+#[test]
 fn numbers_follow_each_other() {
     let (state, driver) = synced();
     for wrong in [0, 7, 8, 10] {

@@ -28,8 +28,15 @@ pub enum RecordKind {
     Write = 2,
     /// Content of a run of blocks read again after a gap.
     Resync = 3,
-    /// A run of blocks that the disk could not read; no payload, content unknown.
+    /// A run of blocks that the disk could not read, or sectors of the block of the record before; no payload,
+    /// content unknown.
     Unreadable = 4,
+    /// A run of blocks that held no data at t0: part of the base image; no payload, a replica has zeros.
+    Unallocated = 5,
+    /// A trim: the disk may forget what the extent was; no payload, a replica has zeros.
+    Trim = 6,
+    /// A write of zeros, as the application issued it; no payload.
+    Zero = 7,
     /// Marker: the session's t0. `extent_offset` and `extent_len` are 0.
     SessionStart = 16,
     /// Marker: the record's epoch ends with this record.
@@ -50,6 +57,9 @@ impl RecordKind {
             2 => Self::Write,
             3 => Self::Resync,
             4 => Self::Unreadable,
+            5 => Self::Unallocated,
+            6 => Self::Trim,
+            7 => Self::Zero,
             16 => Self::SessionStart,
             17 => Self::EpochEnd,
             18 => Self::BaseComplete,
@@ -61,7 +71,14 @@ impl RecordKind {
 
     /// True for kinds that speak of an extent of the volume; the others are markers.
     pub fn has_extent(self) -> bool {
-        matches!(self, Self::Block | Self::Write | Self::Resync | Self::Unreadable)
+        self.has_payload()
+            || matches!(self, Self::Unreadable | Self::Unallocated | Self::Trim | Self::Zero)
+    }
+
+    /// True for kinds whose extent's bytes follow, unless it is all zeros. The extent of the others may be
+    /// longer than a payload.
+    pub fn has_payload(self) -> bool {
+        matches!(self, Self::Block | Self::Write | Self::Resync)
     }
 }
 
@@ -187,7 +204,7 @@ impl RecordHeader {
     /// # Errors
     /// [`RecordError::Kind`] for a record that carries no payload anyway.
     pub fn zeroed(mut self) -> Result<Self, RecordError> {
-        if !self.kind.has_extent() || self.kind == RecordKind::Unreadable {
+        if !self.kind.has_payload() {
             return Err(RecordError::Kind(self.kind as u16));
         }
         self.zero = true;
@@ -231,7 +248,7 @@ impl RecordHeader {
 
     /// Bytes that follow the header.
     pub fn payload_len(&self) -> usize {
-        if self.zero || self.kind == RecordKind::Unreadable {
+        if self.zero || !self.kind.has_payload() {
             return 0;
         }
         // `check` bounds the extent of a record with a payload by RECORD_PAYLOAD_MAX.
@@ -248,8 +265,10 @@ impl RecordHeader {
             && self.extent_len.is_multiple_of(RECORD_GRANULE)
             && self.extent_len != 0;
         let inside = self.extent_offset.checked_add(self.extent_len).is_some();
-        let short = self.extent_len <= RECORD_PAYLOAD_MAX as u64;
-        if aligned && inside && short { Ok(()) } else { Err(bad) }
+        // An extent that is described and not carried may be as long as the volume.
+        let short = !self.kind.has_payload() || self.extent_len <= RECORD_PAYLOAD_MAX as u64;
+        let consistent = !self.zero || self.kind.has_payload();
+        if aligned && inside && short && consistent { Ok(()) } else { Err(bad) }
     }
 }
 
@@ -390,6 +409,24 @@ mod tests {
         assert!(records[1].header.is_zero() && records[1].payload.is_empty());
         assert_eq!(records[1].header.extent_len(), 1024);
         assert_eq!(records[2].header.kind(), RecordKind::EpochEnd);
+    }
+
+    #[test]
+    fn what_carries_no_payload_may_be_long() {
+        for kind in
+            [RecordKind::Unreadable, RecordKind::Unallocated, RecordKind::Trim, RecordKind::Zero]
+        {
+            let header = RecordHeader::extent(kind, AT, 4096, 1 << 40).unwrap();
+            assert_eq!((header.payload_len(), header.extent_len()), (0, 1 << 40));
+            assert_eq!(RecordHeader::read(&header.to_bytes()), Ok(header));
+            assert_eq!(RecordKind::from_wire(kind as u16), Some(kind));
+            assert!(header.zeroed().is_err(), "there is nothing to leave out");
+            assert!(RecordHeader::extent(kind, AT, u64::MAX - 511, 512).is_err());
+        }
+        let long = RECORD_PAYLOAD_MAX as u64 + 512;
+        for kind in [RecordKind::Block, RecordKind::Write, RecordKind::Resync] {
+            assert!(RecordHeader::extent(kind, AT, 0, long).is_err());
+        }
     }
 
     #[test]

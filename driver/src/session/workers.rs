@@ -145,14 +145,31 @@ impl Run for Dispatching {
 }
 
 impl Session {
+    /// Reads, and what the engine asks for next: a block that cannot be read, sector by sector.
     fn read(&self, reader: &mut Reader, read: Read) {
-        let (extent, memory) = (read.extent(), read.memory());
-        let result = reader.read(&self.queue_mdl, extent.offset(), memory.offset(), extent.len());
-        if let Err(status) = result {
-            log::number(c"read failed, volume offset", extent.offset());
-            log::number(c"  with status", u64::from(status.cast_unsigned()));
+        let mut next = Some(read);
+        while let Some(read) = next {
+            let (extent, memory) = (read.extent(), read.memory());
+            let result =
+                reader.read(&self.queue_mdl, extent.offset(), memory.offset(), extent.len());
+            if let Err(status) = result {
+                log::number(c"read failed, volume offset", extent.offset());
+                log::number(c"  with status", u64::from(status.cast_unsigned()));
+                // What cannot be read is zeros, not what the memory held before.
+                self.clear_memory(memory.offset(), memory.len());
+            }
+            next = self.engine.read_done(read, result.is_ok());
         }
-        self.engine.read_done(read, result.is_ok());
+    }
+
+    fn clear_memory(&self, offset: u64, len: u64) {
+        let (Some(target), Ok(len)) = (self.queue.range(offset, len), usize::try_from(len)) else {
+            // The engine hands out spans inside the queue.
+            debug_assert!(false, "BOUND: a read has a place for what it reads");
+            return;
+        };
+        // SAFETY: the range has `len` bytes and is this read's alone until the engine takes it back.
+        unsafe { target.write_bytes(0, len) };
     }
 
     fn wait(&self, worker: Worker, until: Option<Tick>) {

@@ -6,7 +6,7 @@ use crate::geometry::{BlockRange, Extent};
 use crate::host::Worker;
 use crate::queue::{RecordKind, Reservation};
 use crate::table::BlockState;
-use crate::writes::SlotId;
+use crate::writes::{HeldWrite, SlotId};
 
 /// Whether a write may be made to wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +17,25 @@ pub enum Urgency {
     MustNotWait,
     /// Its payload cannot be read: it goes through uncaptured.
     Uncapturable,
+}
+
+/// A change that has no payload: it clears its bytes. Everything that holds for writes holds for it too, but
+/// that its record takes no queue memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Clearing {
+    /// The disk may forget what the bytes were; a replica has zeros.
+    Trim,
+    /// The bytes become zeros.
+    Zero,
+}
+
+impl Clearing {
+    pub(super) fn kind(self) -> RecordKind {
+        match self {
+            Self::Trim => RecordKind::Trim,
+            Self::Zero => RecordKind::Zero,
+        }
+    }
 }
 
 /// What to do with a write.
@@ -68,12 +87,23 @@ pub struct Issue<W> {
     pub write: W,
     /// What to call [`Session::completed`](super::Session::completed) with.
     pub ticket: Ticket,
+    /// Number of its record; `None` if it goes uncaptured.
+    pub record: Option<u64>,
 }
 
 /// Names a write in flight. Fits in a pointer, for a completion routine's context.
 #[must_use = "a ticket is handed back when its write completes"]
 #[derive(Debug)]
 pub struct Ticket(u32);
+
+/// Room in the queue for a write's record.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// With memory for its payload.
+    Payload(Reservation),
+    /// A descriptor is free.
+    Clearing,
+}
 
 /// The ticket of writes that found no slot.
 const SLOTLESS: u32 = u32::MAX;
@@ -91,7 +121,13 @@ impl Ticket {
 }
 
 impl<W> Core<'_, W> {
-    pub(super) fn submit(&mut self, write: W, extent: Extent, urgency: Urgency) -> Submission<W> {
+    pub(super) fn submit(
+        &mut self,
+        write: W,
+        kind: RecordKind,
+        extent: Extent,
+        urgency: Urgency,
+    ) -> Submission<W> {
         let Some(blocks) = self.shared.geometry.blocks_of(&extent) else {
             // Past the end of the volume as it was at t0. What of it lies inside turns dirty.
             let inside = self.blocks_inside(&extent);
@@ -102,49 +138,44 @@ impl<W> Core<'_, W> {
             Phase::Passing | Phase::Stopped => return self.pass(write, extent, blocks),
             Phase::Starting => {}
             // Too long to be captured: it goes as soon as t0's content is safe.
-            Phase::Capturing if self.is_too_long(&extent) => {
+            Phase::Capturing if self.is_too_long(kind, &extent) => {
                 if self.shared.table.all(blocks, BlockState::Synced) {
                     return self.pass(write, extent, blocks);
                 }
             }
             Phase::Capturing => {
                 if self.may_go_now(&extent, &blocks) {
-                    if let Some(reservation) = self.reserve_write(&extent) {
-                        return self.capture_now(write, extent, blocks, reservation);
+                    if let Some(place) = self.reserve(kind, &extent) {
+                        return self.go_now(write, kind, extent, blocks, place);
                     }
                     if urgency == Urgency::MayWait {
-                        return self.keep(write, extent, blocks, true);
+                        return self.keep(write, kind, extent, blocks, true);
                     }
                 }
             }
         }
         match urgency {
-            Urgency::MayWait => self.keep(write, extent, blocks, false),
+            Urgency::MayWait => self.keep(write, kind, extent, blocks, false),
             Urgency::MustNotWait | Urgency::Uncapturable => self.pass(write, extent, blocks),
         }
     }
 
     pub(super) fn captured(&mut self, capture: Capture<W>) -> Issue<W> {
         let Capture { write, slot, extent, blocks, reservation, generation } = capture;
+        let ticket = Ticket(slot.raw());
         if generation == self.state.generation && self.state.phase != Phase::Stopped {
-            rule!(
-                self.shared.table.find(blocks, BlockState::Unsynced).is_none(),
-                "T0: a write's record comes after those of its blocks"
-            );
-            rule!(
-                self.shared.table.find(blocks, BlockState::Reading).is_none(),
-                "T0: nobody reads a block while a write to it is on its way"
-            );
+            self.check_order_of_records(blocks);
             let stamp = self.stamp();
             self.state.queue.commit(reservation, RecordKind::Write, extent, stamp);
+            let record = Some(self.state.queue.last_seq());
             self.recorded(blocks, extent.len());
-        } else {
-            // The service was lost while the payload was being copied.
-            self.state.queue.cancel(reservation);
-            self.soil(blocks);
-            self.wake_waiting();
+            return Issue { write, ticket, record };
         }
-        Issue { write, ticket: Ticket(slot.raw()) }
+        // The service was lost while the payload was being copied.
+        self.state.queue.cancel(reservation);
+        self.soil(blocks);
+        self.wake_waiting();
+        Issue { write, ticket, record: None }
     }
 
     pub(super) fn completed(&mut self, ticket: Ticket, succeeded: bool) {
@@ -161,39 +192,37 @@ impl<W> Core<'_, W> {
     }
 
     /// Lets a held write go, captured. Dispatch has checked that it may.
-    pub(super) fn capture_held(
-        &mut self,
-        slot: SlotId,
-        extent: Extent,
-        blocks: BlockRange,
-        reservation: Reservation,
-    ) -> Option<Submission<W>> {
-        let generation = self.state.generation;
-        let Some((write, since)) = self.state.writes.release(slot) else {
-            self.state.queue.cancel(reservation);
+    pub(super) fn go_held(&mut self, held: &HeldWrite, place: Place) -> Option<Submission<W>> {
+        let Some((write, since)) = self.state.writes.release(held.slot) else {
+            self.give_up(place);
             return None;
         };
         self.state.counters.writes_held += 1;
-        self.state.counters.holds.add(self.now.since(since));
-        Some(Submission::Capture(Capture { write, slot, extent, blocks, reservation, generation }))
+        self.shared.board.held(self.now.since(since));
+        Some(self.go(write, held.slot, held.kind, held.extent, held.blocks, place))
     }
 
     /// Lets a held write go, uncaptured.
     pub(super) fn pass_held(&mut self, slot: SlotId, blocks: BlockRange) -> Option<Submission<W>> {
         let (write, since) = self.state.writes.release(slot)?;
-        self.state.counters.holds.add(self.now.since(since));
+        self.shared.board.held(self.now.since(since));
         self.state.counters.writes_uncaptured += 1;
         self.soil(blocks);
-        Some(Submission::Issue(Issue { write, ticket: Ticket(slot.raw()) }))
+        Some(Submission::Issue(Issue { write, ticket: Ticket(slot.raw()), record: None }))
     }
 
-    pub(super) fn reserve_write(&mut self, extent: &Extent) -> Option<Reservation> {
-        self.state.queue.reserve(extent.len(), self.shared.config.queue_bytes)
+    /// Room in the queue for a write's record; `None` if there is none now.
+    pub(super) fn reserve(&mut self, kind: RecordKind, extent: &Extent) -> Option<Place> {
+        if kind == RecordKind::Write {
+            let limit = self.shared.config.queue_bytes;
+            return self.state.queue.reserve(extent.len(), limit).map(Place::Payload);
+        }
+        self.state.queue.has_room().then_some(Place::Clearing)
     }
 
     /// True if a write is never captured, because it would have to wait for most of the queue.
-    pub(super) fn is_too_long(&self, extent: &Extent) -> bool {
-        extent.len() > self.shared.config.longest_write()
+    pub(super) fn is_too_long(&self, kind: RecordKind, extent: &Extent) -> bool {
+        kind == RecordKind::Write && extent.len() > self.shared.config.write_bytes
     }
 
     /// True if nothing but queue space can keep the write from being issued right now.
@@ -206,31 +235,73 @@ impl<W> Core<'_, W> {
             && !writes.holds_over(extent)
     }
 
-    fn capture_now(
+    fn go_now(
         &mut self,
         write: W,
+        kind: RecordKind,
         extent: Extent,
         blocks: BlockRange,
-        reservation: Reservation,
+        place: Place,
     ) -> Submission<W> {
         let Some(slot) = self.state.writes.fly(extent, blocks) else {
-            self.state.queue.cancel(reservation);
+            self.give_up(place);
             self.begin_gap();
             return self.pass(write, extent, blocks);
         };
         self.state.counters.writes_passed += 1;
+        self.go(write, slot, kind, extent, blocks, place)
+    }
+
+    /// Hands out a write whose turn it is: to be captured first if it has a payload, else it is in the stream
+    /// already.
+    fn go(
+        &mut self,
+        write: W,
+        slot: SlotId,
+        kind: RecordKind,
+        extent: Extent,
+        blocks: BlockRange,
+        place: Place,
+    ) -> Submission<W> {
         let generation = self.state.generation;
+        let Place::Payload(reservation) = place else {
+            self.check_order_of_records(blocks);
+            let stamp = self.stamp();
+            let described = self.state.queue.describe(kind, extent, stamp);
+            rule!(described, "LOSS: a clearing goes only when there is room for its record");
+            let record = Some(self.state.queue.last_seq());
+            self.recorded(blocks, 0);
+            return Submission::Issue(Issue { write, ticket: Ticket(slot.raw()), record });
+        };
         Submission::Capture(Capture { write, slot, extent, blocks, reservation, generation })
+    }
+
+    fn give_up(&mut self, place: Place) {
+        if let Place::Payload(reservation) = place {
+            self.state.queue.cancel(reservation);
+        }
+    }
+
+    fn check_order_of_records(&self, blocks: BlockRange) {
+        rule!(
+            self.shared.table.find(blocks, BlockState::Unsynced).is_none(),
+            "T0: a write's record comes after those of its blocks"
+        );
+        rule!(
+            self.shared.table.find(blocks, BlockState::Reading).is_none(),
+            "T0: nobody reads a block while a write to it is on its way"
+        );
     }
 
     fn keep(
         &mut self,
         write: W,
+        kind: RecordKind,
         extent: Extent,
         blocks: BlockRange,
         starves: bool,
     ) -> Submission<W> {
-        match self.state.writes.hold(write, extent, blocks, self.now) {
+        match self.state.writes.hold(write, kind, extent, blocks, self.now) {
             Ok(_) => {
                 if starves {
                     self.state.writes.starve(self.now);
@@ -259,7 +330,7 @@ impl<W> Core<'_, W> {
             self.state.slotless += 1;
             Ticket(SLOTLESS)
         };
-        Submission::Issue(Issue { write, ticket })
+        Submission::Issue(Issue { write, ticket, record: None })
     }
 
     fn blocks_inside(&self, extent: &Extent) -> BlockRange {

@@ -1,6 +1,7 @@
 //! Which held write goes next, when an epoch closes, when a hold has lasted too long.
 
-use super::{Core, Overflow, Phase, Step, Submission};
+use super::{Core, Phase, Step, Submission};
+use crate::config::Overflow;
 use crate::host::{Tick, Worker};
 use crate::queue::RecordKind;
 use crate::table::BlockState;
@@ -51,15 +52,47 @@ impl<W> Core<'_, W> {
                 // ORDER: the disk applies overlapping writes in any order it likes.
                 && !writes.flies_over(&held.extent)
                 && !writes.holds_over_before(held.slot, &held.extent)
-        })?;
-        if self.is_too_long(&ready.extent) {
+        });
+        let Some(ready) = ready else { return self.next_not_worth_waiting() };
+        if self.is_too_long(ready.kind, &ready.extent) {
             return self.pass_held(ready.slot, ready.blocks);
         }
-        let Some(reservation) = self.reserve_write(&ready.extent) else {
+        let Some(place) = self.reserve(ready.kind, &ready.extent) else {
             self.state.writes.starve(self.now);
             return None;
         };
-        self.capture_held(ready.slot, ready.extent, ready.blocks, reservation)
+        self.go_held(&ready, place)
+    }
+
+    /// A held write whose blocks stay dirty past the hold limit, because writes that must not wait keep them from
+    /// being read: it goes as those do (rule HANG). The gap that it adds to is there already.
+    fn next_not_worth_waiting(&mut self) -> Option<Submission<W>> {
+        if self.state.consistent {
+            return None;
+        }
+        let (writes, limit) = (&self.state.writes, self.shared.config.hold_limit);
+        let late = writes.held().find(|held| {
+            self.now >= held.since.after(limit)
+                && self.shared.table.all(held.blocks, BlockState::Dirty)
+                && !writes.flies_over(&held.extent)
+                && !writes.holds_over_before(held.slot, &held.extent)
+        })?;
+        self.pass_held(late.slot, late.blocks)
+    }
+
+    /// When [`Core::next_not_worth_waiting`] has to look again.
+    fn late_deadline(&self) -> Option<Tick> {
+        if self.state.phase != Phase::Capturing || self.state.consistent {
+            return None;
+        }
+        let dirty = self
+            .state
+            .writes
+            .held()
+            .filter(|held| self.shared.table.find(held.blocks, BlockState::Dirty).is_some());
+        let due = dirty.map(|held| held.since.after(self.shared.config.hold_limit));
+        // One that is late already waits for something that wakes the dispatch thread.
+        due.filter(|&due| due > self.now).min()
     }
 
     /// The oldest held write, uncaptured.
@@ -94,10 +127,6 @@ impl<W> Core<'_, W> {
             .map(|since| since.after(self.shared.config.epoch_age))
             // One that is due already waits for room in the queue; what makes room closes it.
             .filter(|&due| due > self.now);
-        let hold = self.hold_deadline();
-        match (epoch, hold) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [epoch, self.hold_deadline(), self.late_deadline()].into_iter().flatten().min()
     }
 }

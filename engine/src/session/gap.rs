@@ -33,7 +33,7 @@ impl<W> Core<'_, W> {
 
     /// Capturing begins again once the service has taken most of what was queued.
     pub(super) fn end_gap_if_drained(&mut self) {
-        let low = self.state.queue.used() <= self.shared.config.low_mark();
+        let low = self.state.queue.is_low(self.shared.config.low_mark());
         if self.state.phase == Phase::Passing && self.state.attached && low
             // Held writes of the gap have to leave first, or they would be held again.
             && self.state.writes.held_count() == 0
@@ -80,11 +80,13 @@ impl<W> Core<'_, W> {
             self.state.base_lost = true;
         }
         let (table, dirty) = (&self.shared.table, &mut self.state.dirty);
-        self.state.epochs.lose(|block| {
-            // What is being read is spoiled below.
-            if table.get(block) == BlockState::Synced {
-                table.set(block, BlockState::Dirty);
-                *dirty += 1;
+        self.state.epochs.lose(|run| {
+            for block in run.iter() {
+                // What is being read is spoiled below.
+                if table.get(block) == BlockState::Synced {
+                    table.set(block, BlockState::Dirty);
+                    *dirty += 1;
+                }
             }
         });
         self.state.claims.spoil(&self.shared.geometry.all_blocks());
@@ -109,6 +111,18 @@ impl<W> Core<'_, W> {
         true
     }
 
+    pub(super) fn grow(&mut self, length: u64) {
+        if length <= self.shared.geometry.length() || self.state.phase == Phase::Stopped {
+            return;
+        }
+        self.state.outgrown = true;
+        if self.state.phase == Phase::Starting {
+            // T0: the base image would be a part of the volume.
+            return self.stop();
+        }
+        self.lose_consistency();
+    }
+
     pub(super) fn stop(&mut self) {
         self.state.phase = Phase::Stopped;
         self.state.queue.clear();
@@ -129,6 +143,8 @@ impl<W> Core<'_, W> {
         let whole = state.dirty == 0 && state.reading == 0;
         if whole
             && !state.consistent
+            // LOSS: what lies past the table changes, and nobody captures it.
+            && !state.outgrown
             && (state.base_complete_seq.is_some() || state.base_lost)
             && self.mark(RecordKind::Consistent).is_some()
         {

@@ -1,7 +1,7 @@
 //! Which blocks sweep and hold read next, and what becomes of what they read.
 
 use super::{Core, Phase, Step};
-use crate::arena::MemoryRange;
+use crate::arena::MemorySpan;
 use crate::claims::{ClaimId, Claimed, Reader, Reason};
 use crate::geometry::{BlockIndex, BlockRange, Extent};
 use crate::host::Worker;
@@ -14,8 +14,13 @@ use crate::table::BlockState;
 #[derive(Debug)]
 pub struct Read {
     claim: ClaimId,
+    /// The bytes of all its blocks.
+    whole: Extent,
+    /// The bytes to read now.
     extent: Extent,
     reservation: Reservation,
+    /// The disk could not read the block at once.
+    by_sector: bool,
 }
 
 impl Read {
@@ -25,9 +30,21 @@ impl Read {
     }
 
     /// Where they go: as many bytes as the extent has.
-    pub fn memory(&self) -> &MemoryRange {
-        self.reservation.memory()
+    pub fn memory(&self) -> MemorySpan {
+        let skip = self.extent.offset() - self.whole.offset();
+        MemorySpan::of(self.reservation.memory(), skip, self.extent.len())
     }
+}
+
+/// Holes that one block has, at most; a block with more has a last one that reaches from there to its last bad
+/// sector.
+const HOLES_MAX: usize = 16;
+
+/// The sectors of a block that the disk could not read, in runs.
+#[derive(Debug)]
+struct Holes {
+    runs: [Option<Extent>; HOLES_MAX],
+    count: usize,
 }
 
 /// A run of blocks that may be claimed.
@@ -44,6 +61,12 @@ impl<W> Core<'_, W> {
             Phase::Starting | Phase::Passing => return Step::Wait(None),
             Phase::Capturing => {}
         }
+        if self.state.paused {
+            return Step::Wait(None);
+        }
+        if self.now < self.state.sweep_due {
+            return Step::Wait(Some(self.state.sweep_due));
+        }
         // Reads for held writes go first; the end of such a read wakes the sweep.
         if self.any_hold_reading() || !self.state.claims.has_room() {
             return Step::Wait(None);
@@ -53,10 +76,17 @@ impl<W> Core<'_, W> {
         match self.claim(candidate, Reader::Sweep, share) {
             Some(read) => {
                 self.state.cursor = candidate.blocks.end;
+                let ticks = self.shared.config.sweep_ticks(read.extent.len());
+                self.state.sweep_due = self.state.sweep_due.max(self.now).after(ticks);
                 Step::Do(read)
             }
             None => Step::Wait(None),
         }
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.state.paused = false;
+        self.wakes.add(Worker::Sweep);
     }
 
     pub(super) fn hold(&mut self) -> Step<Read> {
@@ -68,7 +98,11 @@ impl<W> Core<'_, W> {
         if !self.state.claims.has_room() {
             return Step::Wait(None);
         }
-        let found = self.state.writes.held().find_map(|held| self.first_unread(held.blocks));
+        // A trim may cover much, and nobody waits for it as for a write.
+        let held = |clears: bool| {
+            self.state.writes.held().filter(move |held| (held.kind != RecordKind::Write) == clears)
+        };
+        let found = held(false).chain(held(true)).find_map(|held| self.first_unread(held.blocks));
         let Some(candidate) = found else { return Step::Wait(None) };
         if let Some(read) = self.claim(candidate, Reader::Hold, self.shared.config.queue_bytes) {
             return Step::Do(read);
@@ -79,8 +113,38 @@ impl<W> Core<'_, W> {
         Step::Wait(None)
     }
 
-    pub(super) fn read_done(&mut self, read: Read, succeeded: bool) {
-        let Read { claim, extent, reservation } = read;
+    pub(super) fn read_done(&mut self, read: Read, succeeded: bool) -> Option<Read> {
+        let is_wanted = self.state.phase != Phase::Stopped
+            && self.state.claims.get(read.claim).is_some_and(|it| it.spoiled.is_empty());
+        if is_wanted && let Some(extent) = self.next_sector(&read, succeeded) {
+            return Some(Read { extent, by_sector: true, ..read });
+        }
+        self.end_read(read, succeeded);
+        None
+    }
+
+    /// The sector to read next, if a block is, or has to be, read sector by sector.
+    fn next_sector(&mut self, read: &Read, succeeded: bool) -> Option<Extent> {
+        let sector_size = u64::from(self.shared.geometry.sector_size());
+        let next = if read.by_sector {
+            if !succeeded {
+                let at = read.extent.offset() - read.whole.offset();
+                self.state.claims.mark_bad(read.claim, at / sector_size);
+            }
+            read.extent.end()
+        } else {
+            let is_one_block = read.whole.len() <= self.shared.geometry.block_size();
+            if succeeded || !is_one_block {
+                return None;
+            }
+            read.whole.offset()
+        };
+        (next < read.whole.end()).then(|| Extent::new(next, sector_size)).flatten()
+    }
+
+    fn end_read(&mut self, read: Read, succeeded: bool) {
+        let Read { claim, whole, reservation, by_sector, .. } = read;
+        let holes = self.holes(claim, &whole);
         let Some(claimed) = self.state.claims.end(claim) else {
             rule!(false, "T0: a claim ends once");
             self.state.queue.cancel(reservation);
@@ -89,10 +153,14 @@ impl<W> Core<'_, W> {
         if self.state.phase == Phase::Stopped || !claimed.spoiled.is_empty() {
             self.state.queue.cancel(reservation);
             self.release_spoiled(&claimed);
-        } else if succeeded {
-            self.commit_read(&claimed, extent, reservation);
+        } else if !(succeeded || by_sector) || !self.state.queue.has_room_for(holes.count) {
+            // Somewhere in the run is a bad sector: its blocks are read one at a time. Or there is no room to say
+            // which sectors of the block are bad: it is read again.
+            self.state.queue.cancel(reservation);
+            self.state.careful = self.state.careful.hull(&claimed.blocks);
+            self.release_spoiled(&claimed);
         } else {
-            self.commit_failed_read(&claimed, extent, reservation);
+            self.commit_read(&claimed, whole, reservation, &holes);
         }
         if claimed.reader == Reader::Hold {
             self.wakes.add(Worker::Sweep);
@@ -101,7 +169,33 @@ impl<W> Core<'_, W> {
         self.note_progress();
     }
 
-    fn commit_read(&mut self, claimed: &Claimed, extent: Extent, reservation: Reservation) {
+    /// What of the claimed block cannot be read.
+    fn holes(&self, claim: ClaimId, whole: &Extent) -> Holes {
+        let sector_size = u64::from(self.shared.geometry.sector_size());
+        let sectors = (whole.len() / sector_size).min(self.shared.geometry.block_sectors());
+        let mut holes = Holes { runs: [None; HOLES_MAX], count: 0 };
+        let mut from = 0;
+        while let Some((first, after)) = self.state.claims.bad_run(claim, from, sectors) {
+            from = after;
+            // The last one takes in all that follow.
+            let at = holes.count.min(HOLES_MAX - 1);
+            if let Some(run) = holes.runs.get_mut(at) {
+                let start = run.map_or(whole.offset() + first * sector_size, |run| run.offset());
+                let end = whole.offset() + after * sector_size;
+                *run = Extent::new(start, end - start);
+            }
+            holes.count = at + 1;
+        }
+        holes
+    }
+
+    fn commit_read(
+        &mut self,
+        claimed: &Claimed,
+        whole: Extent,
+        reservation: Reservation,
+        holes: &Holes,
+    ) {
         rule!(
             self.shared.table.all(claimed.blocks, BlockState::Reading),
             "T0: claimed blocks stay in state Reading until their claim ends"
@@ -110,32 +204,29 @@ impl<W> Core<'_, W> {
             !self.state.writes.flies_in(&claimed.blocks),
             "T0: nothing writes to a block while it is being read"
         );
+        let stamp = self.stamp();
+        if holes.runs.first() == Some(&Some(whole)) {
+            self.state.queue.commit_unreadable(reservation, whole, stamp);
+            self.state.counters.blocks_unreadable += 1;
+            return self.finish_blocks(claimed, 0);
+        }
         let kind = match claimed.reason {
             Reason::Base => RecordKind::Block,
             Reason::Resync => RecordKind::Resync,
         };
-        let stamp = self.stamp();
-        self.state.queue.commit(reservation, kind, extent, stamp);
-        self.finish_blocks(claimed, extent.len());
+        self.state.queue.commit(reservation, kind, whole, stamp);
+        for &hole in holes.runs.iter().flatten() {
+            let described = self.state.queue.describe(RecordKind::Unreadable, hole, stamp);
+            rule!(described, "LOSS: what could not be read is said not to have been");
+        }
         let count = claimed.blocks.len();
         match claimed.reader {
             Reader::Sweep => self.state.counters.blocks_by_sweep += count,
             Reader::Hold => self.state.counters.blocks_by_hold += count,
         }
-    }
-
-    fn commit_failed_read(&mut self, claimed: &Claimed, extent: Extent, reservation: Reservation) {
-        if claimed.blocks.len() > 1 {
-            // Somewhere in the run is a bad sector: read its blocks one at a time.
-            self.state.queue.cancel(reservation);
-            self.state.careful = self.state.careful.hull(&claimed.blocks);
-            self.release_spoiled(claimed);
-            return;
-        }
-        let stamp = self.stamp();
-        self.state.queue.commit_unreadable(reservation, extent, stamp);
-        self.finish_blocks(claimed, 0);
-        self.state.counters.blocks_unreadable += 1;
+        self.state.counters.blocks_unreadable += u64::from(holes.count > 0);
+        // Once for all of them: no epoch ends between a block and its holes.
+        self.finish_blocks(claimed, whole.len());
     }
 
     fn finish_blocks(&mut self, claimed: &Claimed, bytes: u64) {
@@ -173,7 +264,7 @@ impl<W> Core<'_, W> {
         for block in candidate.blocks.iter() {
             self.set_block(block, BlockState::Reading);
         }
-        Some(Read { claim, extent, reservation })
+        Some(Read { claim, whole: extent, extent, reservation, by_sector: false })
     }
 
     /// The next run in sweep order: first what the base image lacks, then what a gap left dirty.

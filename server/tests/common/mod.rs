@@ -108,7 +108,11 @@ impl Driver {
     }
 
     pub fn unreadable(&mut self, offset: u64, len: u64) -> Vec<u8> {
-        let kind = RecordKind::Unreadable;
+        self.plain(RecordKind::Unreadable, offset, len)
+    }
+
+    /// A record of a kind that never carries a payload.
+    pub fn plain(&mut self, kind: RecordKind, offset: u64, len: u64) -> Vec<u8> {
         RecordHeader::extent(kind, self.next(), offset, len).unwrap().to_bytes().to_vec()
     }
 

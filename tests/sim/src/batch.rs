@@ -84,8 +84,14 @@ pub struct Total {
     pub held: u64,
     /// Restorable points that were compared with the disk's history.
     pub points: u64,
+    /// Trims and writes of zeros in the stream.
+    pub clearings: u64,
+    /// Blocks that were skipped.
+    pub skipped: u64,
     /// Gaps.
     pub gaps: u64,
+    /// Gaps that were made good while applications went on writing.
+    pub converged: u64,
     /// Times that a service was lost.
     pub losses: u64,
     /// Runs whose base image was complete and exact.
@@ -100,7 +106,10 @@ impl Total {
         self.writes += report.writes;
         self.held += report.held;
         self.points += report.points;
+        self.clearings += report.clearings;
+        self.skipped += report.skipped;
         self.gaps += report.gaps;
+        self.converged += report.converged;
         self.losses += report.losses;
         self.bases += u64::from(report.base_complete);
     }
@@ -110,15 +119,19 @@ impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} runs kept every rule (trace {:016x}): {} steps, {} writes ({} held), {} points, {} gaps, \
-             {} losses of the service, {} complete base images",
+            "{} runs kept every rule (trace {:016x}): {} steps, {} writes ({} held, {} clearings), {} blocks \
+             skipped, {} points, {} gaps ({} made good \
+             under load), {} losses of the service, {} complete base images",
             self.runs,
             self.trace,
             self.steps,
             self.writes,
             self.held,
+            self.clearings,
+            self.skipped,
             self.points,
             self.gaps,
+            self.converged,
             self.losses,
             self.bases
         )

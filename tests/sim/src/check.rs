@@ -40,7 +40,11 @@ pub fn replica(
     for block in (0..volume.blocks()).filter(|&block| certain(block)) {
         for sector in volume.sectors_in(block) {
             let cell = image.get(sector);
-            let excused = cell == Cell::Hole && ledger.unreadable[block];
+            let excused = match cell {
+                Cell::Hole => ledger.unreadable[sector],
+                Cell::Empty => disk[sector].writer().is_none(),
+                Cell::Unknown | Cell::Is(_) => false,
+            };
             ensure!(
                 excused || cell == Cell::Is(disk[sector]),
                 Rule::Loss,

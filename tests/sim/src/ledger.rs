@@ -3,7 +3,9 @@
 //!
 //! Nothing here is learned from the engine's stream: the checks compare the stream with this.
 
-use snapless_engine::Urgency;
+use std::collections::BTreeMap;
+
+use snapless_engine::{Clearing, Urgency};
 
 use crate::failure::{Broken, Rule, ensure};
 use crate::volume::{Content, Sectors, WriteId};
@@ -32,6 +34,8 @@ pub struct Write {
     pub sectors: Sectors,
     /// Whether it may be held.
     pub urgency: Urgency,
+    /// What it is if it is no write: then only its record's number says whose record it is.
+    pub clearing: Option<Clearing>,
     /// Who waits for it.
     pub writer: usize,
     /// Where it is.
@@ -77,7 +81,13 @@ pub struct Ledger {
     pub committed: Vec<Step>,
     /// The disk at t0, once the session has begun.
     pub base: Option<BaseImage>,
-    /// Blocks of which a read failed.
+    /// The trims and writes of zeros that are in the stream, by the number of their record.
+    pub clearings: BTreeMap<u64, WriteId>,
+    /// When the volume grew past its session.
+    pub grown: Option<Step>,
+    /// Blocks that held no data at t0 and were skipped.
+    pub empty: Vec<bool>,
+    /// Sectors that were read alone, and could not be.
     pub unreadable: Vec<bool>,
 }
 
@@ -87,6 +97,7 @@ impl Ledger {
         &mut self,
         sectors: Sectors,
         urgency: Urgency,
+        clearing: Option<Clearing>,
         writer: usize,
         step: Step,
     ) -> WriteId {
@@ -94,6 +105,7 @@ impl Ledger {
         self.writes.push(Write {
             sectors,
             urgency,
+            clearing,
             writer,
             place: Place::Host,
             submitted: step,

@@ -169,6 +169,13 @@ impl Link {
         }
     }
 
+    /// The service dies now, if it is alive.
+    pub fn cut(&mut self, rng: &mut Rng, now: u64) {
+        if self.alive {
+            self.die(rng, now);
+        }
+    }
+
     fn die(&mut self, rng: &mut Rng, now: u64) {
         self.alive = false;
         self.life += 1;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use snapless_engine::MemoryRange;
+use snapless_engine::{MemoryRange, MemorySpan};
 
 use crate::failure::{Broken, Rule, ensure};
 use crate::volume::{Content, Volume};
@@ -24,8 +24,17 @@ impl QueueMemory {
 
     /// Notes that the engine lent the host a range, and returns its cells.
     pub fn lend(&mut self, range: &MemoryRange) -> Result<Range<usize>, Broken> {
-        let start = self.volume.count(range.offset());
-        let cells = start..start + self.volume.count(range.len());
+        self.lend_bytes(range.offset(), range.len())
+    }
+
+    /// Notes that the engine lent the host a part of a range, and returns its cells.
+    pub fn lend_span(&mut self, span: MemorySpan) -> Result<Range<usize>, Broken> {
+        self.lend_bytes(span.offset(), span.len())
+    }
+
+    fn lend_bytes(&mut self, offset: u64, len: u64) -> Result<Range<usize>, Broken> {
+        let start = self.volume.count(offset);
+        let cells = start..start + self.volume.count(len);
         ensure!(
             cells.end <= self.cells.len(),
             Rule::Bound,

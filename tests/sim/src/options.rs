@@ -26,13 +26,19 @@ pub enum Fault {
     Beyond,
     /// A thread stands still between reading the clock and taking the lock; the wall clock is set back.
     Clocks,
+    /// Trims and writes of zeros.
+    Clearings,
+    /// The volume outgrows its session.
+    Growth,
+    /// The sweep is paused for a while.
+    Pauses,
     /// The session is stopped under load.
     Stop,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::WriteErrors,
         Self::ReadErrors,
         Self::BadBlocks,
@@ -43,6 +49,9 @@ impl Fault {
         Self::Long,
         Self::Beyond,
         Self::Clocks,
+        Self::Clearings,
+        Self::Growth,
+        Self::Pauses,
         Self::Stop,
     ];
 }
@@ -60,6 +69,9 @@ impl fmt::Display for Fault {
             Self::Long => "long",
             Self::Beyond => "beyond",
             Self::Clocks => "clocks",
+            Self::Clearings => "clearings",
+            Self::Growth => "growth",
+            Self::Pauses => "pauses",
             Self::Stop => "stop",
         })
     }
@@ -84,11 +96,13 @@ pub enum Sabotage {
     NoIssue,
     /// Wake-ups of the dispatch thread get lost.
     NoWakes,
+    /// Blocks that hold data are said to hold none.
+    NoData,
 }
 
 impl Sabotage {
     /// Every sabotage.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoDrain,
         Self::NoOverlap,
         Self::NoHold,
@@ -97,6 +111,7 @@ impl Sabotage {
         Self::NoReadErrors,
         Self::NoIssue,
         Self::NoWakes,
+        Self::NoData,
     ];
 }
 
@@ -111,6 +126,7 @@ impl fmt::Display for Sabotage {
             Self::NoReadErrors => "no-read-errors",
             Self::NoIssue => "no-issue",
             Self::NoWakes => "no-wakes",
+            Self::NoData => "no-data",
         })
     }
 }

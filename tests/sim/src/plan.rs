@@ -70,6 +70,8 @@ pub struct WriterPlan {
     pub urgent_once_in: u64,
     /// One write in so many is longer than the session captures; 0 for none.
     pub long_once_in: u64,
+    /// One write in so many is a trim or a write of zeros; 0 for none.
+    pub clearing_once_in: u64,
     /// One write in so many passes the end of the volume; 0 for none.
     pub beyond_once_in: u64,
 }
@@ -89,6 +91,8 @@ pub struct Pace {
     pub dispatch_depth: usize,
     /// Threads are preempted after reading the clock, and the wall clock is set back.
     pub odd_clocks: bool,
+    /// The sweep is paused, or resumed, in one step of so many; 0 for never.
+    pub pauses_once_in: u64,
 }
 
 impl Pace {
@@ -121,6 +125,13 @@ pub struct Plan {
     pub round_steps: u64,
     /// The session is stopped under load in the last round.
     pub stops: bool,
+    /// The service dies once, at this step under load, although nothing else goes wrong: resync has to
+    /// get through under writers that go on.
+    pub dies_at: Option<u64>,
+    /// The volume grows at this step under load.
+    pub grows_at: Option<u64>,
+    /// One run of so many that hold no data is skipped; 0 for none.
+    pub skips_once_in: u64,
 }
 
 impl Plan {
@@ -143,6 +154,9 @@ impl Plan {
             long: has(Fault::Long),
             beyond: has(Fault::Beyond),
             clocks: has(Fault::Clocks),
+            clearings: has(Fault::Clearings),
+            growth: has(Fault::Growth),
+            pauses: has(Fault::Pauses),
             stop: has(Fault::Stop),
         };
         let volume = draw_volume(&mut rng, &faults);
@@ -154,11 +168,28 @@ impl Plan {
         let link = draw_link(&mut rng, &config, kind, &faults);
         let pace = draw_pace(&mut rng, &faults);
         let rounds = rng.within(1..=3);
+        let dies_at = (kind == Kind::Smooth && rng.once_in(2)).then(|| rng.below(500));
+        // Not in all runs that might, or they would show little else.
+        let grows_at = (faults.growth && rng.once_in(4)).then(|| rng.below(options.steps));
+        let skips_once_in = rng.pick(&[0, 0, 1, 2, 8]);
         if let Some(count) = options.writers {
             writers.truncate(count.max(1));
         }
         let round_steps = options.steps.div_ceil(rounds);
-        Self { volume, config, writers, disk, link, pace, rounds, round_steps, stops: faults.stop }
+        Self {
+            volume,
+            config,
+            writers,
+            disk,
+            link,
+            pace,
+            rounds,
+            round_steps,
+            stops: faults.stop,
+            dies_at,
+            grows_at,
+            skips_once_in,
+        }
     }
 
     /// Ticks that a write may be held (rule HANG): the hold limit, and local work for it and for every
@@ -200,6 +231,9 @@ struct Faults {
     long: bool,
     beyond: bool,
     clocks: bool,
+    clearings: bool,
+    growth: bool,
+    pauses: bool,
     stop: bool,
 }
 
@@ -226,8 +260,10 @@ fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind) -> Config {
     config.overflow = if rng.once_in(4) { Overflow::Hold } else { Overflow::Gap };
     config.write_bytes = config.queue_bytes / rng.within(1..=8);
     config.read_bytes = block * rng.scaled(1..=queue_blocks);
+    config.sweep_bytes_per_second = if rng.once_in(4) { rng.scaled(block..=1 << 30) } else { 0 };
     config.epochs = rng.within(2..=4);
     config.epoch_bytes = block * rng.scaled(1..=64);
+    config.epoch_bitmap_bytes = rng.scaled(1..=8);
     config.epoch_age = rng.scaled(1..=1_000) * MS;
     config.writes_max = match kind {
         Kind::Rough if rng.once_in(4) => u32::try_from(rng.within(1..=8)).unwrap_or(1),
@@ -251,6 +287,7 @@ fn draw_writer(rng: &mut Rng, volume: &Volume, config: &Config, faults: &Faults)
         think: rng.scaled(US..=4 * MS),
         urgent_once_in: some(rng, faults.urgent, 4..=200),
         long_once_in: some(rng, faults.long, 20..=400),
+        clearing_once_in: some(rng, faults.clearings, 2..=50),
         beyond_once_in: some(rng, faults.beyond, 10..=200),
     }
 }
@@ -282,7 +319,7 @@ fn draw_link(rng: &mut Rng, config: &Config, kind: Kind, faults: &Faults) -> Lin
         lost_acks_once_in: some(rng, faults.lost_acks, 2..=10),
         dies_once_in: some(rng, faults.deaths, 100..=2_000),
         stalls_once_in: some(rng, faults.stalls, 100..=2_000),
-        stall_max: 20_000 * MS,
+        stall_max: if kind == Kind::Smooth { MS } else { 20_000 * MS },
     }
 }
 
@@ -294,5 +331,6 @@ fn draw_pace(rng: &mut Rng, faults: &Faults) -> Pace {
         read_depth: rng.pick(&[1, 1, 2, 4]),
         dispatch_depth: rng.pick(&[1, 1, 4]),
         odd_clocks: faults.clocks,
+        pauses_once_in: if faults.pauses { rng.scaled(20..=2_000) } else { 0 },
     }
 }

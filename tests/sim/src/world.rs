@@ -11,7 +11,7 @@ mod workers;
 
 use std::ops::Range;
 
-use snapless_engine::{Session, Worker};
+use snapless_engine::{BlockRange, Session, Worker};
 
 use crate::check;
 use crate::disk::Disk;
@@ -43,8 +43,14 @@ pub struct Report {
     pub held: u64,
     /// Records committed.
     pub records: u64,
+    /// Trims and writes of zeros in the stream.
+    pub clearings: u64,
+    /// Blocks that were skipped.
+    pub skipped: u64,
     /// Gaps.
     pub gaps: u64,
+    /// Gaps that were made good while applications went on writing.
+    pub converged: u64,
     /// Times the service was lost.
     pub losses: u64,
     /// The base image was complete at the server, and exact.
@@ -112,6 +118,17 @@ pub struct World {
     host: SimHost,
     session: Option<Session<SimHost>>,
     stage: Stage,
+    /// The stream described the volume after the last step under load; and gaps made good under load.
+    consistent: bool,
+    /// Steps under load so far.
+    loaded: u64,
+    converged: u64,
+    /// The sweep was told to read nothing.
+    paused: bool,
+    /// Runs of blocks that the sweep thread still has to skip.
+    skips: Vec<BlockRange>,
+    /// When the session was made, and the bytes that its sweep has read since.
+    swept: (u64, u64),
     /// Writes from before the session that are still under way.
     before: Vec<WriteId>,
     /// No faults, no new writes: everything has to come to rest.
@@ -132,7 +149,8 @@ impl World {
     pub fn new(options: &Options) -> Self {
         let plan = Plan::new(options);
         let mut ledger = Ledger::default();
-        ledger.unreadable.resize(plan.volume.blocks(), false);
+        ledger.unreadable.resize(plan.volume.sectors, false);
+        ledger.empty.resize(plan.volume.blocks(), false);
         Self {
             options: options.clone(),
             rng: Rng::new(options.seed, 2),
@@ -140,6 +158,12 @@ impl World {
             host: SimHost::default(),
             session: None,
             stage: Stage::Before,
+            consistent: true,
+            loaded: 0,
+            converged: 0,
+            paused: false,
+            skips: Vec::new(),
+            swept: (0, 0),
             before: Vec::new(),
             calm: false,
             disk: Disk::new(plan.volume.sectors + plan.volume.beyond, plan.disk.clone()),
@@ -298,6 +322,9 @@ impl World {
             writes: self.ledger.writes.len() as u64,
             held: status.as_ref().map_or(0, |status| status.writes_held),
             records: self.ledger.committed.len() as u64,
+            clearings: self.ledger.clearings.len() as u64,
+            skipped: status.as_ref().map_or(0, |status| status.blocks_unallocated),
+            converged: self.converged,
             gaps: status.as_ref().map_or(0, |status| status.gaps),
             losses: self.link.losses.len() as u64,
             base_complete: stream.base_complete,

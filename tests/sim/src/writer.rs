@@ -1,6 +1,6 @@
 //! A writer: an application that keeps some writes under way, to places of its pattern.
 
-use snapless_engine::Urgency;
+use snapless_engine::{Clearing, Urgency};
 
 use crate::plan::{Pattern, WriterPlan};
 use crate::rng::Rng;
@@ -62,6 +62,12 @@ impl Writer {
         let start = start.min(volume.sectors - len);
         self.cursor = if start + len < volume.sectors { start + len } else { 0 };
         (start..start + len, urgency)
+    }
+
+    /// What its next write is, if it is none.
+    pub fn clearing(&self, rng: &mut Rng) -> Option<Clearing> {
+        let clears = rng.once_in(self.plan.clearing_once_in);
+        clears.then(|| rng.pick(&[Clearing::Trim, Clearing::Zero]))
     }
 
     /// One of its writes is over.

@@ -15,6 +15,9 @@ fn three_hundred_seeds_keep_every_rule() {
     assert!(total.gaps > 300, "{total}");
     assert!(total.losses > 50, "{total}");
     assert!(total.bases > 150, "{total}");
+    assert!(total.converged > 50, "{total}");
+    assert!(total.clearings > 500, "{total}");
+    assert!(total.skipped > 300, "{total}");
 }
 
 #[test]
@@ -23,6 +26,28 @@ fn long_runs_keep_every_rule() {
     if let Err(failure) = Batch::new(first, 10).play(|_, _| ()) {
         panic!("{failure}");
     }
+}
+
+#[test]
+fn a_gap_is_made_good_under_writers_that_never_stop() {
+    // Where nothing else goes wrong, the service dies once in half of the runs.
+    let first = Options { steps: 60_000, without: Fault::ALL.to_vec(), ..Options::new(20_000) };
+    let runs = std::sync::Mutex::new((0, Vec::new()));
+    let outcome = Batch::new(first, 60).play(|seed, report| {
+        if report.losses > 0 {
+            let mut runs = runs.lock().unwrap();
+            runs.0 += 1;
+            if report.converged == 0 {
+                runs.1.push(seed);
+            }
+        }
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+    let (with_gap, open) = runs.into_inner().unwrap();
+    assert!(with_gap > 5, "{with_gap} runs lost their service");
+    assert_eq!(open, [], "seeds whose gap was still open at the end");
 }
 
 #[test]

@@ -62,6 +62,11 @@ fn wake_ups_that_get_lost_hang_writes() {
 }
 
 #[test]
+fn data_that_is_said_to_be_none_breaks_t0() {
+    assert_found(Sabotage::NoData, &[Rule::T0, Rule::Loss, Rule::Point]);
+}
+
+#[test]
 fn a_failure_names_a_command_that_replays_it_and_shrinks() {
     let failure = first_failure(Sabotage::NoTruth);
     let again = run(&failure.options).expect_err("the same options fail again");

@@ -12,6 +12,8 @@ pub enum Cell {
     Unknown,
     /// The disk could not read it.
     Hole,
+    /// It held no data.
+    Empty,
     /// This.
     Is(Content),
 }
@@ -43,9 +45,10 @@ impl Image {
     pub fn apply(&mut self, received: &Received) {
         let Some(extent) = received.record.extent else { return };
         let sectors = self.volume.sectors_of(&extent);
-        if received.record.kind == RecordKind::Unreadable {
-            self.cells[sectors].fill(Cell::Hole);
-            return;
+        match received.record.kind {
+            RecordKind::Unreadable => return self.cells[sectors].fill(Cell::Hole),
+            RecordKind::Unallocated => return self.cells[sectors].fill(Cell::Empty),
+            _ => {}
         }
         for (cell, &content) in self.cells[sectors].iter_mut().zip(&received.payload) {
             *cell = Cell::Is(content);

@@ -42,7 +42,7 @@ pub fn check(
                 in_gap = false;
                 whole = true;
             }
-            RecordKind::Block if base_complete => {}
+            RecordKind::Block | RecordKind::Unallocated if base_complete => {}
             _ => image.apply(received),
         }
         let Some(&step) =
@@ -55,7 +55,13 @@ pub fn check(
             disk[change.sector] = change.content;
         }
         if whole && !in_gap {
-            compare(ledger, volume, &image, &disk, step, record.seq)?;
+            ensure!(
+                ledger.grown.is_none_or(|grown| step <= grown),
+                Rule::Point,
+                "record {} is a point of a volume that has outgrown its session",
+                record.seq
+            );
+            compare(ledger, &image, &disk, step, record.seq)?;
             points += 1;
         }
     }
@@ -64,14 +70,19 @@ pub fn check(
 
 fn apply_base(image: &mut Image, volume: &Volume, link: &Link) {
     let mut described = vec![false; volume.blocks()];
+    let mut last_block = None;
     for received in &link.kept {
         let Some(extent) = received.record.extent else { continue };
         let blocks = volume.blocks_of(&volume.sectors_of(&extent));
         let is_base = match received.record.kind {
-            RecordKind::Block => true,
-            RecordKind::Unreadable => !described[blocks.start],
+            RecordKind::Block | RecordKind::Unallocated => true,
+            // Alone for a block that nothing has described, or right behind the block that it is in.
+            RecordKind::Unreadable => {
+                !described[blocks.start] || last_block.is_some_and(|last| last == blocks.start)
+            }
             _ => false,
         };
+        last_block = if is_base && blocks.len() == 1 { Some(blocks.start) } else { None };
         if is_base {
             image.apply(received);
             described[blocks].fill(true);
@@ -81,7 +92,6 @@ fn apply_base(image: &mut Image, volume: &Volume, link: &Link) {
 
 fn compare(
     ledger: &Ledger,
-    volume: &Volume,
     image: &Image,
     disk: &[Content],
     step: Step,
@@ -93,7 +103,8 @@ fn compare(
         }
         let explained = match cell {
             Cell::Is(content) => content.writer().is_some_and(|id| ledger.under_way(id, step)),
-            Cell::Hole => ledger.unreadable[sector / volume.block_sectors],
+            Cell::Hole => ledger.unreadable[sector],
+            Cell::Empty => on_disk.writer().is_none(),
             Cell::Unknown => false,
         };
         ensure!(

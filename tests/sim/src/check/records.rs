@@ -1,6 +1,6 @@
 //! Rules T0, ORDER and RESUME, record by record.
 
-use snapless_engine::{Extent, RecordKind};
+use snapless_engine::{Clearing, Extent, RecordKind};
 
 use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::Ledger;
@@ -42,7 +42,7 @@ pub fn order(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<(), Broken
                 "the stream goes on after a loss with {record:?}"
             );
         }
-        if record.kind == RecordKind::Write {
+        if matches!(record.kind, RecordKind::Write | RecordKind::Trim | RecordKind::Zero) {
             let id = writer_of(ledger, volume, received)?;
             let place = &mut place_of[id.0 as usize];
             ensure!(place.is_none(), Rule::Order, "write {} is in the stream twice", id.0);
@@ -94,17 +94,48 @@ pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<bool, Broke
                     ensure!(!touched[block], Rule::T0, "block {block} comes after a write to it");
                     captured[block] = true;
                 }
+                let difference = sectors
+                    .clone()
+                    .zip(&received.payload)
+                    .filter(|&(sector, _)| !ledger.unreadable[sector])
+                    .find(|&(sector, &content)| content != t0.sectors[sector]);
                 ensure!(
-                    received.payload == t0.sectors[sectors.clone()],
+                    difference.is_none() && received.payload.len() == sectors.len(),
                     Rule::T0,
-                    "record {}: sectors {sectors:?} are not as they were at t0: {:?}",
-                    record.seq,
-                    first_difference(&received.payload, &t0.sectors[sectors.clone()])
+                    "record {}: sectors {sectors:?} are not as they were at t0: {difference:?}",
+                    record.seq
                 );
             }
-            // The first word on a block: the base image has a hole there.
-            RecordKind::Unreadable => captured[blocks].fill(true),
-            RecordKind::Write => touched[blocks].fill(true),
+            RecordKind::Unreadable => {
+                let sectors = sectors.unwrap_or_default();
+                let good = sectors.clone().find(|&sector| !ledger.unreadable[sector]);
+                ensure!(
+                    good.is_none(),
+                    Rule::T0,
+                    "sector {good:?} is said to be unreadable, but no read of it has failed"
+                );
+                // The first word on a block: the base image has a hole there.
+                if whole_blocks(volume, &sectors).is_ok() {
+                    captured[blocks].fill(true);
+                } else {
+                    ensure!(
+                        captured[blocks.start] || touched[blocks.start],
+                        Rule::T0,
+                        "a hole in block {} comes before the block",
+                        blocks.start
+                    );
+                }
+            }
+            RecordKind::Write | RecordKind::Trim | RecordKind::Zero => touched[blocks].fill(true),
+            RecordKind::Unallocated => {
+                whole_blocks(volume, &sectors.unwrap_or_default())?;
+                for block in blocks {
+                    ensure!(!captured[block], Rule::T0, "block {block} is in the base image twice");
+                    ensure!(!touched[block], Rule::T0, "block {block} comes after a write to it");
+                    ensure!(ledger.empty[block], Rule::T0, "block {block} held data at t0");
+                    captured[block] = true;
+                }
+            }
             RecordKind::Resync => {
                 whole_blocks(volume, &sectors.unwrap_or_default())?;
                 // Only blocks that the stream described before, or whose t0 content is lost.
@@ -139,7 +170,13 @@ fn writer_of(ledger: &Ledger, volume: &Volume, received: &Received) -> Result<Wr
     let extent: Option<Extent> = record.extent;
     let sectors = extent.map(|extent| volume.sectors_of(&extent)).unwrap_or_default();
     let writer = received.payload.first().and_then(|content| content.writer());
-    let Some(id) = writer.filter(|&id| ledger.write(id).sectors == sectors) else {
+    let kind = |id| match ledger.write(id).clearing {
+        None => RecordKind::Write,
+        Some(Clearing::Trim) => RecordKind::Trim,
+        Some(Clearing::Zero) => RecordKind::Zero,
+    };
+    let is_its = |id: &WriteId| ledger.write(*id).sectors == sectors && kind(*id) == record.kind;
+    let Some(id) = writer.filter(is_its) else {
         let what = format!("record {} of {sectors:?} has the payload of {writer:?}", record.seq);
         return Err(Broken::new(Rule::Bound, what));
     };
@@ -152,8 +189,4 @@ fn writer_of(ledger: &Ledger, volume: &Volume, received: &Received) -> Result<Wr
         id.0
     );
     Ok(id)
-}
-
-fn first_difference(a: &[Content], b: &[Content]) -> Option<(Content, Content)> {
-    a.iter().copied().zip(b.iter().copied()).find(|(a, b)| a != b)
 }

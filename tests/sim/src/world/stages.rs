@@ -1,7 +1,7 @@
 //! The course of a run: writes without a session, a session that starts under them, rounds of load and
 //! calm, perhaps a stop.
 
-use snapless_engine::Session;
+use snapless_engine::{BlockIndex, BlockRange, Session};
 
 use super::{Progress, Report, Stage, World};
 use crate::check;
@@ -9,6 +9,7 @@ use crate::failure::{Broken, Rule, ensure};
 use crate::host::SimHost;
 use crate::ledger::BaseImage;
 use crate::options::Sabotage;
+use crate::volume::Content;
 use crate::world::workers::index;
 
 /// Steps without a session, at most.
@@ -40,6 +41,7 @@ impl World {
         self.session = Some(session);
         self.stage = Stage::Starting;
         let now = self.host.ticks();
+        self.swept = (now, 0);
         for thread in &mut self.threads {
             thread.wake(now);
         }
@@ -58,8 +60,29 @@ impl World {
         self.stage = Stage::Running;
         let clock = self.session.as_ref().map_or(0, |session| session.status().t0);
         let sectors = self.disk.sectors[..self.plan.volume.sectors].to_vec();
+        self.plan_skips(&sectors);
         self.ledger.base = Some(BaseImage { sectors, clock });
         Ok(())
+    }
+
+    /// Some of the blocks that nobody wrote to before t0 are skipped.
+    fn plan_skips(&mut self, t0: &[Content]) {
+        let volume = self.plan.volume;
+        for block in 0..volume.blocks() {
+            let sectors = &t0[volume.sectors_in(block)];
+            let empty = sectors.iter().all(|content| content.writer().is_none());
+            let wrong = self.options.sabotages(Sabotage::NoData) && !empty;
+            if !(empty || wrong) || !self.rng.once_in(self.plan.skips_once_in) {
+                continue;
+            }
+            self.ledger.empty[block] = empty;
+            let start = BlockIndex(block as u64);
+            let end = BlockIndex(block as u64 + 1);
+            match self.skips.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => self.skips.push(BlockRange::new(start, end)),
+            }
+        }
     }
 
     /// A round under load.
@@ -73,6 +96,17 @@ impl World {
                 self.begin_if_drained()?;
             }
             self.check_counts()?;
+            self.note_convergence();
+            if self.rng.once_in(self.plan.pace.pauses_once_in) {
+                self.set_paused(!self.paused)?;
+            }
+            if self.plan.dies_at == Some(self.loaded) {
+                self.link.cut(&mut self.rng, self.host.ticks());
+            }
+            if self.plan.grows_at == Some(self.loaded) && self.stage == Stage::Running {
+                self.grow()?;
+            }
+            self.loaded += 1;
             self.link.perhaps_fail(&mut self.rng, self.host.ticks());
             if stops_at == Some(step) {
                 self.verb(|session| session.stop())?;
@@ -85,7 +119,12 @@ impl World {
     /// Faults and writes end: everything has to come to rest, and the rules are checked.
     fn come_to_rest(&mut self) -> Result<(), Broken> {
         self.calm = true;
+        // A gap that ends in calm proves nothing about load.
+        self.consistent = true;
         self.link.calm_down(self.host.ticks());
+        if self.paused {
+            self.set_paused(false)?;
+        }
         let mut asked_again = false;
         for _ in 0..CALM_STEPS_MAX {
             if self.stage == Stage::Starting {
@@ -109,6 +148,27 @@ impl World {
         ))
     }
 
+    /// Resync converges: a gap ends while writers go on.
+    fn note_convergence(&mut self) {
+        let Some(session) = self.session.as_ref() else { return };
+        let consistent = session.status().consistent;
+        self.converged += u64::from(consistent && !self.consistent);
+        self.consistent = consistent;
+    }
+
+    fn grow(&mut self) -> Result<(), Broken> {
+        let length =
+            self.plan.volume.geometry().length() + u64::from(self.plan.volume.sector_bytes);
+        self.verb(|session| session.grow(length))?;
+        self.ledger.grown = Some(self.step);
+        Ok(())
+    }
+
+    fn set_paused(&mut self, paused: bool) -> Result<(), Broken> {
+        self.paused = paused;
+        self.verb(|session| if paused { session.pause() } else { session.resume() })
+    }
+
     fn is_quiet(&self) -> bool {
         let Some(session) = self.session.as_ref() else { return false };
         if !self.ledger.open.is_empty() || !self.tasks.is_empty() || !self.disk.is_idle() {
@@ -121,7 +181,7 @@ impl World {
         self.stage == Stage::Running
             && self.link.is_quiet()
             && status.acknowledged_seq == status.last_seq
-            && status.consistent
+            && status.consistent != status.outgrown
             && status.blocks_synced == status.blocks_total
     }
 

@@ -67,12 +67,16 @@ impl World {
         let (sectors, urgency) = writer.submit(&mut self.rng, &volume, longest, now);
         let extent = volume.extent(&sectors);
         self.trace.add(extent.offset());
-        let id = self.ledger.submit(sectors.clone(), urgency, index, self.step);
+        let clearing = writer.clearing(&mut self.rng);
+        let id = self.ledger.submit(sectors.clone(), urgency, clearing, index, self.step);
         if self.session.is_none() {
             self.put(Job::Before(id));
             return Ok(());
         }
-        let submission = self.verb(|session| session.submit(id, extent, urgency))?;
+        let submission = self.verb(|session| match clearing {
+            None => session.submit(id, extent, urgency),
+            Some(clearing) => session.submit_clearing(id, clearing, extent, urgency),
+        })?;
         if matches!(submission, Submission::Held) {
             ensure!(
                 urgency == Urgency::MayWait,
@@ -102,7 +106,8 @@ impl World {
                 ensure!(
                     *capture.write() == id
                         && capture.extent() == self.plan.volume.extent(&write.sectors)
-                        && cells.len() == write.sectors.len(),
+                        && cells.len() == write.sectors.len()
+                        && write.clearing.is_none(),
                     Rule::Clear,
                     "write {} of {:?} is captured as {capture:?}",
                     id.0,
@@ -113,7 +118,19 @@ impl World {
             }
             Submission::Issue(issue) => {
                 ensure!(issue.write == id, Rule::Clear, "write {} is issued as another", id.0);
-                self.check_dirty(id, Rule::Loss, "is let through uncaptured")?;
+                match issue.record {
+                    Some(seq) => {
+                        ensure!(
+                            self.ledger.write(id).clearing.is_some(),
+                            Rule::Loss,
+                            "write {} has record {seq}, but its payload was never asked for",
+                            id.0
+                        );
+                        self.check_turn(id)?;
+                        self.ledger.clearings.insert(seq, id);
+                    }
+                    None => self.check_dirty(id, Rule::Loss, "is let through uncaptured")?,
+                }
                 self.put(Job::Issue(issue, by));
             }
             Submission::Held => {}
@@ -146,8 +163,10 @@ impl World {
             Job::ReadDone { read, worker, cells, succeeded } => {
                 self.memory.give_back(&cells);
                 let succeeded = succeeded || self.options.sabotages(Sabotage::NoReadErrors);
-                self.verb(|session| session.read_done(read, succeeded))?;
-                self.worker_done(worker);
+                match self.verb(|session| session.read_done(read, succeeded))? {
+                    Some(next) => self.start_read(worker, next)?,
+                    None => self.worker_done(worker),
+                }
             }
             Job::Drained { drained, cells, payload } => {
                 ensure!(
@@ -184,10 +203,8 @@ impl World {
             Purpose::Read { read, worker, first_cell } => {
                 let sectors = self.plan.volume.sectors_of(&read.extent());
                 let cells = first_cell..first_cell + sectors.len();
-                if !succeeded {
-                    for block in self.plan.volume.blocks_of(&sectors) {
-                        self.ledger.unreadable[block] = true;
-                    }
+                if !succeeded && sectors.len() == 1 {
+                    self.ledger.unreadable[sectors.start] = true;
                 }
                 self.put(Job::ReadDone { read, worker, cells, succeeded });
             }
@@ -209,7 +226,7 @@ impl World {
     }
 
     fn issue(&mut self, issue: Issue<WriteId>, by: By) -> Result<(), Broken> {
-        let Issue { write: id, ticket } = issue;
+        let Issue { write: id, ticket, .. } = issue;
         self.ledger.place(id, Place::Disk)?;
         if by == By::Dispatch {
             self.worker_done(Worker::Dispatch);

@@ -1,7 +1,7 @@
 //! What is checked while a run goes on: what the application sees, what the session says of blocks, what is
 //! left when the service is lost.
 
-use snapless_engine::{BlockIndex, BlockState, Overflow};
+use snapless_engine::{BlockIndex, BlockState, Overflow, Read};
 
 use super::{Stage, World};
 use crate::check;
@@ -34,6 +34,25 @@ impl World {
                 );
             }
         }
+        Ok(())
+    }
+
+    /// Rule CLEAR: the sweep takes no more of the disk than it was told it may.
+    pub(super) fn check_sweep(&mut self, read: &Read) -> Result<(), Broken> {
+        ensure!(!self.paused, Rule::Clear, "the sweep is paused, and reads {:?}", read.extent());
+        let rate = self.plan.config.sweep_bytes_per_second;
+        let (since, bytes) = self.swept;
+        // It may have read the clock a moment ago.
+        let ticks = self.host.ticks() - since + MS;
+        ensure!(
+            rate == 0
+                || u128::from(bytes) * 1_000 * u128::from(MS)
+                    <= u128::from(rate) * u128::from(ticks),
+            Rule::Clear,
+            "the sweep has read {bytes} bytes in {} ms, its cap is {rate} bytes per second",
+            ticks / MS
+        );
+        self.swept = (since, bytes + read.extent().len());
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! The four threads of a session, as the host runs them: call the verb, do what it says, wait to be woken.
 
-use snapless_engine::{Drained, Step, Submission, Tick, WORKERS, Worker};
+use snapless_engine::{
+    BlockRange, Drained, Record, RecordKind, Step, Submission, Tick, WORKERS, Worker,
+};
 
 use super::{Stage, World};
 use crate::disk::Purpose;
@@ -8,7 +10,7 @@ use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::Place;
 use crate::link::{LinkStep, Received};
 use crate::options::Sabotage;
-use crate::volume::WriteId;
+use crate::volume::{Content, WriteId};
 use crate::world::tasks::{By, Job};
 
 /// One of the threads.
@@ -64,6 +66,9 @@ impl World {
         self.threads[index(worker)].due = None;
         match worker {
             Worker::Sweep => {
+                if self.stage != Stage::Starting && self.skip()? {
+                    return Ok(());
+                }
                 let step = self.verb(|session| session.sweep())?;
                 self.run_reader(worker, step)
             }
@@ -93,8 +98,19 @@ impl World {
         step: Step<snapless_engine::Read>,
     ) -> Result<(), Broken> {
         let Some(read) = self.take(worker, step)? else { return Ok(()) };
+        if worker == Worker::Sweep {
+            self.check_sweep(&read)?;
+        }
+        self.start_read(worker, read)
+    }
+
+    pub(super) fn start_read(
+        &mut self,
+        worker: Worker,
+        read: snapless_engine::Read,
+    ) -> Result<(), Broken> {
         let sectors = self.plan.volume.sectors_of(&read.extent());
-        let cells = self.memory.lend(read.memory())?;
+        let cells = self.memory.lend_span(read.memory())?;
         ensure!(
             cells.len() == sectors.len(),
             Rule::Bound,
@@ -128,18 +144,46 @@ impl World {
         let record = drained.record();
         let payload = self.memory.get(&cells).to_vec();
         self.trace.add(record.seq);
+        let sent = match record.kind {
+            // What it clears is known by its number: in the model each clearing leaves content of its own.
+            RecordKind::Trim | RecordKind::Zero => self.cleared_by(&record)?,
+            _ => payload.clone(),
+        };
         let now = self.host.ticks();
         if self.options.sabotages(Sabotage::NoEpochs) {
             self.link.acknowledge_early(record.epoch, now);
         }
-        self.link.send(
-            Received { record, payload: payload.clone() },
-            self.calm,
-            &mut self.rng,
-            now,
-        );
+        self.link.send(Received { record, payload: sent }, self.calm, &mut self.rng, now);
         self.put(Job::Drained { drained, cells, payload });
         Ok(())
+    }
+
+    fn cleared_by(&self, record: &Record) -> Result<Vec<Content>, Broken> {
+        let Some(&id) = self.ledger.clearings.get(&record.seq) else {
+            let what = format!("{record:?} is of no trim and no write of zeros");
+            return Err(Broken::new(Rule::Order, what));
+        };
+        Ok(self
+            .ledger
+            .write(id)
+            .sectors
+            .clone()
+            .map(|sector| Content::written(id, sector))
+            .collect())
+    }
+
+    /// The sweep's first work: what holds no data is skipped. True if there is something left to skip.
+    fn skip(&mut self) -> Result<bool, Broken> {
+        let Some(&run) = self.skips.last() else { return Ok(false) };
+        let reached = self.verb(|session| session.skip(run))?;
+        self.skips.pop();
+        if reached < run.end {
+            ensure!(reached >= run.start, Rule::T0, "skipping {run:?} goes back to {reached:?}");
+            self.skips.push(BlockRange::new(reached, run.end));
+        } else {
+            self.threads[index(Worker::Sweep)].wake(self.host.ticks());
+        }
+        Ok(true)
     }
 
     /// Takes what a verb told its worker; `None` if that was to wait or to end.

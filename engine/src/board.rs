@@ -1,0 +1,176 @@
+//! The board: a session's state and counters where everybody can read them without the session's lock.
+//!
+//! Whoever holds the lock posts what has changed before giving it up; a reader takes one number after the other.
+//! Each number is right at the instant it is read; two of them may be a verb apart.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::session::Phase;
+use crate::stats::{HOLD_BUCKETS, HoldTimes, Status};
+
+/// Makes a struct with an atomic for each number of [`Status`], and what posts and reads them all.
+macro_rules! numbers {
+    ($($name:ident),* $(,)?) => {
+        #[derive(Debug, Default)]
+        struct Numbers {
+            $($name: AtomicU64,)*
+        }
+
+        impl Numbers {
+            fn post(&self, status: &Status) {
+                $(post(&self.$name, status.$name);)*
+            }
+
+            fn read_into(&self, status: &mut Status) {
+                $(status.$name = self.$name.load(Ordering::Relaxed);)*
+            }
+        }
+    };
+}
+
+numbers!(
+    t0,
+    blocks_total,
+    blocks_synced,
+    blocks_unsynced,
+    blocks_dirty,
+    blocks_by_sweep,
+    blocks_by_hold,
+    blocks_unreadable,
+    blocks_unallocated,
+    writes_passed,
+    writes_held,
+    writes_holding,
+    writes_flying,
+    writes_uncaptured,
+    bytes_captured,
+    bytes_drained,
+    queue_used,
+    queue_bytes,
+    gaps,
+    last_seq,
+    acknowledged_seq,
+);
+
+/// What everybody may read.
+#[derive(Debug, Default)]
+pub struct Board {
+    numbers: Numbers,
+    /// The phase, and the flags beside it.
+    state: AtomicU64,
+    holds: [AtomicU64; HOLD_BUCKETS],
+    longest_us: AtomicU64,
+}
+
+const ATTACHED: u64 = 1 << 8;
+const PAUSED: u64 = 1 << 9;
+const CONSISTENT: u64 = 1 << 10;
+const BASE_COMPLETE: u64 = 1 << 11;
+const OUTGROWN: u64 = 1 << 12;
+
+impl Board {
+    /// Posts everything but hold times. Callers hold the session's lock.
+    pub fn post(&self, status: &Status) {
+        self.numbers.post(status);
+        let phase = match status.phase {
+            Phase::Starting => 0,
+            Phase::Capturing => 1,
+            Phase::Passing => 2,
+            Phase::Stopped => 3,
+        };
+        let flag = |is: bool, flag| if is { flag } else { 0 };
+        let flags = flag(status.attached, ATTACHED)
+            | flag(status.paused, PAUSED)
+            | flag(status.outgrown, OUTGROWN)
+            | flag(status.consistent, CONSISTENT)
+            | flag(status.base_complete, BASE_COMPLETE);
+        post(&self.state, phase | flags);
+    }
+
+    /// Posts that a write was held so long. Callers hold the session's lock.
+    pub fn held(&self, ticks: u64) {
+        let us = HoldTimes::us(ticks);
+        if let Some(count) = self.holds.get(HoldTimes::bucket(us)) {
+            post(count, count.load(Ordering::Relaxed) + 1);
+        }
+        post(&self.longest_us, self.longest_us.load(Ordering::Relaxed).max(us));
+    }
+
+    /// What was posted last.
+    pub fn read(&self) -> Status {
+        let state = self.state.load(Ordering::Relaxed);
+        let mut status = Status {
+            phase: match state & 3 {
+                0 => Phase::Starting,
+                1 => Phase::Capturing,
+                2 => Phase::Passing,
+                _ => Phase::Stopped,
+            },
+            attached: state & ATTACHED != 0,
+            paused: state & PAUSED != 0,
+            outgrown: state & OUTGROWN != 0,
+            consistent: state & CONSISTENT != 0,
+            base_complete: state & BASE_COMPLETE != 0,
+            ..Status::NOTHING
+        };
+        self.numbers.read_into(&mut status);
+        for (bucket, count) in status.holds.buckets.iter_mut().zip(&self.holds) {
+            *bucket = count.load(Ordering::Relaxed);
+        }
+        status.holds.longest_us = self.longest_us.load(Ordering::Relaxed);
+        status
+    }
+}
+
+/// Relaxed: a number on the board carries nothing but itself. Posted only if it changed, so that readers
+/// and writers do not take each other's cache lines for nothing.
+fn post(place: &AtomicU64, value: u64) {
+    if place.load(Ordering::Relaxed) != value {
+        place.store(value, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_posted_is_read() {
+        let board = Board::default();
+        for phase in [Phase::Starting, Phase::Capturing, Phase::Passing, Phase::Stopped] {
+            for flags in 0..32 {
+                let status = Status {
+                    phase,
+                    attached: flags & 1 != 0,
+                    paused: flags & 2 != 0,
+                    outgrown: flags & 16 != 0,
+                    consistent: flags & 4 != 0,
+                    base_complete: flags & 8 != 0,
+                    blocks_dirty: flags,
+                    last_seq: u64::MAX,
+                    ..Status::NOTHING
+                };
+                board.post(&status);
+                let read = board.read();
+                assert_eq!(
+                    (read.phase, read.attached, read.paused, read.consistent, read.base_complete),
+                    (phase, flags & 1 != 0, flags & 2 != 0, flags & 4 != 0, flags & 8 != 0)
+                );
+                assert_eq!(read.outgrown, flags & 16 != 0);
+                assert_eq!((read.blocks_dirty, read.last_seq, read.gaps), (flags, u64::MAX, 0));
+            }
+        }
+    }
+
+    #[test]
+    fn hold_times_fall_into_their_power_of_two() {
+        let board = Board::default();
+        for us in [0, 1, 2, 3, 4, 1000, u64::MAX / 10] {
+            board.held(us * 10);
+        }
+        let holds = board.read().holds;
+        assert_eq!(holds.buckets[..3], [2, 2, 1]);
+        assert_eq!((holds.buckets[9], holds.buckets[31]), (1, 1));
+        assert_eq!(holds.longest_us, u64::MAX / 10);
+    }
+}

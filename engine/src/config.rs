@@ -1,0 +1,234 @@
+//! A session's limits: checked once, when the session is made, so that none of them can be impossible later.
+//!
+//! From the limits and the geometry follows how much memory a session takes (rule BOUND):
+//! [`Session::memory_needed`](crate::Session::memory_needed).
+
+use crate::geometry::Geometry;
+use crate::host::Tick;
+use crate::memory::OutOfMemory;
+
+/// What to do when the queue stays full past the hold limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Overflow {
+    /// Let writes through uncaptured: a gap.
+    Gap,
+    /// Let writes wait.
+    Hold,
+}
+
+/// A session's limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Bytes of queue memory: the host provides them, the engine keeps account. At least
+    /// [`Config::QUEUE_BLOCKS_MIN`] blocks.
+    pub queue_bytes: u64,
+    /// Writes that the session keeps track of, held and in flight together: 1 to [`Config::WRITES_MAX`].
+    pub writes_max: u32,
+    /// How long a write may wait for queue space, in ticks.
+    pub hold_limit: u64,
+    /// What to do past the hold limit.
+    pub overflow: Overflow,
+    /// Longest write that is captured, in bytes, at least a sector and at most the queue; a longer one
+    /// would have to wait for most of the queue.
+    pub write_bytes: u64,
+    /// Longest read of the sweep and of the hold thread, in bytes; at least one block is read, and never
+    /// more than the sweep's share of the queue.
+    pub read_bytes: u64,
+    /// Most that the sweep reads, in bytes per second on average; 0: as much as the disk gives. Reads for
+    /// held writes are never slowed down (rule HANG).
+    pub sweep_bytes_per_second: u64,
+    /// Epochs that may be unacknowledged at a time, the open one included: 2 to [`Config::EPOCHS_MAX`].
+    pub epochs: u64,
+    /// Payload bytes after which an epoch closes; at least 1.
+    pub epoch_bytes: u64,
+    /// Ticks after its first record at which an epoch closes; at least 1.
+    pub epoch_age: u64,
+    /// Longest bitmap of one epoch, in bytes; at least 1. On a volume with more blocks than that has bits,
+    /// a bit stands for several neighbours, and a loss of the service turns them dirty together.
+    pub epoch_bitmap_bytes: u64,
+}
+
+/// Why a session cannot work within the limits asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConfigError {
+    /// The queue has fewer bytes than this: the sweep's share of it would not hold a block for long.
+    QueueBytes {
+        /// The least that works with the volume's block size.
+        least: u64,
+    },
+    /// Not 1 to [`Config::WRITES_MAX`] writes.
+    Writes(u32),
+    /// The longest captured write is shorter than a sector or longer than the queue, in bytes.
+    WriteBytes(u64),
+    /// Not 2 to [`Config::EPOCHS_MAX`] epochs.
+    Epochs(u64),
+    /// An epoch would close before it has a record: no bytes, or no time.
+    EpochLimits,
+    /// Epochs without a bitmap.
+    EpochBitmap,
+}
+
+/// Why there is no session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartError {
+    /// Its limits are impossible: a mistake of whoever asked.
+    Config(ConfigError),
+    /// The host has not enough memory: [`Session::memory_needed`](crate::Session::memory_needed) says how
+    /// much that is.
+    OutOfMemory,
+}
+
+impl From<OutOfMemory> for StartError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl Config {
+    /// Fewest blocks that a queue takes: two for the sweep, two for writes.
+    pub const QUEUE_BLOCKS_MIN: u64 = 4;
+    /// Most writes that a session keeps track of: a decision looks at all of them.
+    pub const WRITES_MAX: u32 = 1 << 16;
+    /// Most epochs.
+    pub const EPOCHS_MAX: u64 = 64;
+
+    /// Limits for a queue of `queue_bytes`.
+    pub fn new(queue_bytes: u64) -> Self {
+        Self {
+            queue_bytes,
+            writes_max: 1024,
+            hold_limit: 200 * Tick::PER_MS,
+            overflow: Overflow::Gap,
+            write_bytes: (queue_bytes / 4).min(16 << 20),
+            read_bytes: 1 << 20,
+            sweep_bytes_per_second: 0,
+            epochs: 3,
+            epoch_bytes: 64 << 20,
+            epoch_age: 1_000 * Tick::PER_MS,
+            epoch_bitmap_bytes: 8 << 20,
+        }
+    }
+
+    /// Refuses limits within which a session could not work.
+    pub fn check(&self, geometry: &Geometry) -> Result<(), ConfigError> {
+        let least = Self::QUEUE_BLOCKS_MIN * geometry.block_size();
+        if self.queue_bytes < least {
+            return Err(ConfigError::QueueBytes { least });
+        }
+        if !(1..=Self::WRITES_MAX).contains(&self.writes_max) {
+            return Err(ConfigError::Writes(self.writes_max));
+        }
+        if !(u64::from(geometry.sector_size())..=self.queue_bytes).contains(&self.write_bytes) {
+            return Err(ConfigError::WriteBytes(self.write_bytes));
+        }
+        if !(2..=Self::EPOCHS_MAX).contains(&self.epochs) {
+            return Err(ConfigError::Epochs(self.epochs));
+        }
+        if self.epoch_bytes == 0 || self.epoch_age == 0 {
+            return Err(ConfigError::EpochLimits);
+        }
+        if self.epoch_bitmap_bytes == 0 {
+            return Err(ConfigError::EpochBitmap);
+        }
+        Ok(())
+    }
+
+    /// Bytes of payload that the sweep may have in the queue: the rest is for writes.
+    pub(crate) fn sweep_share(&self) -> u64 {
+        self.queue_bytes / 2
+    }
+
+    /// Bytes that are read at a time, unless one block is longer.
+    pub(crate) fn longest_read(&self) -> u64 {
+        self.read_bytes.min(self.sweep_share())
+    }
+
+    /// Ticks that a read of `bytes` keeps the sweep from the next one.
+    pub(crate) fn sweep_ticks(&self, bytes: u64) -> u64 {
+        let ticks = u128::from(bytes) * u128::from(1_000 * Tick::PER_MS);
+        let ticks = ticks.checked_div(u128::from(self.sweep_bytes_per_second)).unwrap_or(0);
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes of payload at or below which a gap ends.
+    pub(crate) fn low_mark(&self) -> u64 {
+        self.queue_bytes / 4
+    }
+
+    /// Descriptors for the queue's records: one for each [`BYTES_PER_RECORD`] of its memory, and never
+    /// fewer than all writes and reads can have at once.
+    pub(crate) fn records(&self) -> u64 {
+        (self.queue_bytes / BYTES_PER_RECORD).max(u64::from(self.writes_max) + READS_MAX + 16)
+    }
+}
+
+/// The write that most applications and file systems make most often, in bytes: a queue full of these has
+/// its last descriptor and its last byte in use at about the same time.
+const BYTES_PER_RECORD: u64 = 4096;
+
+/// Reads that sweep and hold may have under way at once.
+pub(crate) const READS_MAX: u64 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: u64 = 16 << 10;
+
+    type Change = fn(&mut Config);
+
+    fn check(change: impl FnOnce(&mut Config)) -> Result<(), ConfigError> {
+        let mut config = Config::new(4 * BLOCK);
+        change(&mut config);
+        config.check(&Geometry::new(1 << 20, 512, 14).unwrap())
+    }
+
+    #[test]
+    fn impossible_limits_are_refused_and_possible_ones_are_not() {
+        assert_eq!(check(|_| ()), Ok(()));
+        assert_eq!(check(|it| it.write_bytes = 512), Ok(()));
+        assert_eq!(check(|it| it.write_bytes = 4 * BLOCK), Ok(()));
+        assert_eq!(check(|it| (it.writes_max, it.epochs) = (1, 2)), Ok(()));
+        assert_eq!(check(|it| (it.writes_max, it.epochs) = (1 << 16, 64)), Ok(()));
+        assert_eq!(check(|it| (it.read_bytes, it.hold_limit) = (0, 0)), Ok(()));
+        let least = 4 * BLOCK;
+        let cases: [(Change, ConfigError); 11] = [
+            (|it| it.queue_bytes -= 1, ConfigError::QueueBytes { least }),
+            (|it| it.writes_max = 0, ConfigError::Writes(0)),
+            (|it| it.writes_max = (1 << 16) + 1, ConfigError::Writes((1 << 16) + 1)),
+            (|it| it.write_bytes = 0, ConfigError::WriteBytes(0)),
+            (|it| it.write_bytes = 511, ConfigError::WriteBytes(511)),
+            (|it| it.write_bytes = 4 * BLOCK + 1, ConfigError::WriteBytes(4 * BLOCK + 1)),
+            (|it| it.epochs = 1, ConfigError::Epochs(1)),
+            (|it| it.epochs = 65, ConfigError::Epochs(65)),
+            (|it| it.epoch_bytes = 0, ConfigError::EpochLimits),
+            (|it| it.epoch_age = 0, ConfigError::EpochLimits),
+            (|it| it.epoch_bitmap_bytes = 0, ConfigError::EpochBitmap),
+        ];
+        for (change, error) in cases {
+            assert_eq!(check(change), Err(error));
+        }
+    }
+
+    #[test]
+    fn a_cap_spaces_reads_and_no_cap_does_not() {
+        let mut config = Config::new(4 * BLOCK);
+        assert_eq!(config.sweep_ticks(1 << 30), 0);
+        config.sweep_bytes_per_second = 1 << 20;
+        assert_eq!(config.sweep_ticks(1 << 19), 500 * Tick::PER_MS);
+        config.sweep_bytes_per_second = 1;
+        assert_eq!(config.sweep_ticks(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn there_are_descriptors_for_small_writes_and_for_everything_under_way() {
+        assert_eq!(Config::new(64 << 20).records(), 16_384);
+        assert_eq!(Config::new(64 << 10).records(), 1024 + 16 + 16);
+    }
+}

@@ -1,0 +1,57 @@
+//! Blocks that hold no data: recorded as unallocated, never read (rule T0: the image may have anything there,
+//! since nobody has put anything there).
+
+use super::{Core, Phase};
+use crate::geometry::{BlockIndex, BlockRange};
+use crate::queue::RecordKind;
+use crate::table::BlockState;
+
+/// Blocks that one call looks at, at most: it holds the lock that writes wait for.
+const BLOCKS_MAX: u64 = 8192;
+
+impl<W> Core<'_, W> {
+    pub(super) fn skip(&mut self, blocks: BlockRange) -> BlockIndex {
+        let inside = blocks.intersection(&self.shared.geometry.all_blocks());
+        match self.state.phase {
+            Phase::Stopped => return blocks.end,
+            _ if inside.is_empty() => return blocks.end,
+            Phase::Starting | Phase::Passing => return blocks.start,
+            Phase::Capturing => {}
+        }
+        let end = BlockIndex(inside.end.0.min(inside.start.0.saturating_add(BLOCKS_MAX)));
+        let reached = self.skip_to(BlockRange::new(inside.start, end));
+        self.wake_waiting();
+        self.note_progress();
+        if reached == inside.end { blocks.end } else { reached }
+    }
+
+    /// The first block of the run that the queue has no room for now; the run's end if there is none.
+    fn skip_to(&mut self, run: BlockRange) -> BlockIndex {
+        let mut rest = run;
+        // What somebody reads, has read or has written to is a block like any other.
+        while let Some(start) = self.shared.table.find(rest, BlockState::Unsynced) {
+            rest = BlockRange::new(start, run.end);
+            let empty = self.shared.table.run(rest, BlockState::Unsynced);
+            if !self.record_unallocated(empty) {
+                return start;
+            }
+            rest = BlockRange::new(empty.end, run.end);
+        }
+        run.end
+    }
+
+    /// False if the queue has no room for the record now.
+    fn record_unallocated(&mut self, run: BlockRange) -> bool {
+        let Some(extent) = self.extent_of(&run) else { return true };
+        let stamp = self.stamp();
+        if !self.state.queue.describe(RecordKind::Unallocated, extent, stamp) {
+            return false;
+        }
+        for block in run.iter() {
+            self.set_block(block, BlockState::Synced);
+        }
+        self.state.counters.blocks_unallocated += run.len();
+        self.recorded(run, 0);
+        true
+    }
+}
