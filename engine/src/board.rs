@@ -3,7 +3,7 @@
 //! Whoever holds the lock posts what has changed before giving it up; a reader takes one number after the other.
 //! Each number is right at the instant it is read; two of them may be a verb apart.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 use crate::session::Phase;
 use crate::stats::{HOLD_BUCKETS, HoldTimes, Status};

@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 
 use super::{ModelEvent, model};
+use crate::config::{Config, Overflow};
 use crate::gate::Event;
 use crate::geometry::{BlockIndex, Extent, Geometry};
 use crate::host::{Host, Mutex, Tick, Worker};
 use crate::queue::{Record, RecordKind};
-use crate::session::{Config, Issue, Overflow, Phase, Session, Step, Submission, Urgency};
+use crate::session::{Issue, Phase, Session, Step, Submission, Urgency};
 use crate::table::BlockState;
 
 const BLOCK: u64 = 16 << 10;
@@ -117,7 +118,8 @@ impl Case {
         let case = Self::new(writes, change);
         case.session.begin();
         let Step::Do(read) = case.session.sweep() else { panic!("nothing to sweep") };
-        case.session.read_done(read, true);
+        let more = case.session.read_done(read, true);
+        assert!(more.is_none(), "a read that succeeds is done");
         case.take_records();
         case
     }
@@ -137,7 +139,7 @@ impl Case {
 
     /// The disk does a write, and a switch of threads may come before it is done.
     fn issue(&self, issue: Issue<Extent>) {
-        let Issue { write, ticket } = issue;
+        let Issue { write, ticket, .. } = issue;
         let overlaps = |other: &Extent| {
             write.offset() < other.offset() + other.len()
                 && other.offset() < write.offset() + write.len()
@@ -175,7 +177,10 @@ impl Case {
                 _ => self.session.sweep(),
             };
             match step {
-                Step::Do(read) => self.session.read_done(read, true),
+                Step::Do(read) => {
+                    let more = self.session.read_done(read, true);
+                    assert!(more.is_none(), "a read that succeeds is done");
+                }
                 Step::Wait(_) => self.session.host().event(worker).wait(),
                 Step::Ended => return,
             }

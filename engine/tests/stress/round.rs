@@ -50,13 +50,14 @@ struct QueueMemory(Vec<UnsafeCell<u64>>);
 unsafe impl Sync for QueueMemory {}
 
 impl QueueMemory {
-    fn slots(&self, range: &MemoryRange) -> &[UnsafeCell<u64>] {
+    fn slots(&self, offset: u64, len: u64) -> &[UnsafeCell<u64>] {
         let index = |offset: u64| usize::try_from(offset / SECTOR).unwrap();
-        &self.0[index(range.offset())..index(range.offset() + range.len())]
+        &self.0[index(offset)..index(offset + len)]
     }
 
-    fn put(&self, range: &MemoryRange, content: impl Iterator<Item = u64>) {
-        for (slot, value) in self.slots(range).iter().zip(content) {
+    fn put(&self, offset: u64, content: impl ExactSizeIterator<Item = u64>) {
+        let len = content.len() as u64 * SECTOR;
+        for (slot, value) in self.slots(offset, len).iter().zip(content) {
             // SAFETY: the range is the caller's alone.
             unsafe { *slot.get() = value };
         }
@@ -64,7 +65,8 @@ impl QueueMemory {
 
     fn take(&self, range: &MemoryRange) -> Vec<u64> {
         // SAFETY: the range is the caller's alone.
-        self.slots(range).iter().map(|slot| unsafe { *slot.get() }).collect()
+        let slots = self.slots(range.offset(), range.len());
+        slots.iter().map(|slot| unsafe { *slot.get() }).collect()
     }
 }
 
@@ -196,11 +198,11 @@ impl Volume {
     }
 
     fn carry_out(&self, run: &Run, submission: Submission<Write>) {
-        let Issue { write, ticket } = match submission {
+        let Issue { write, ticket, .. } = match submission {
             Submission::Capture(capture) => {
                 let write = capture.write();
                 let content = sectors(write.extent).map(|sector| write.content(sector));
-                run.queue.put(capture.memory(), content);
+                run.queue.put(capture.memory().offset(), content);
                 run.session.captured(capture)
             }
             Submission::Issue(issue) => issue,
@@ -245,11 +247,14 @@ impl Volume {
     }
 
     fn read_blocks(&self, run: &Run, read: Read, random: &mut Random) {
-        // A block that can never be read is lost to the replica: only longer reads fail.
-        let fails = read.extent().len() > BLOCK && random.one_in(50);
-        let content = sectors(read.extent()).map(|sector| self.disk.read(sector));
-        run.queue.put(read.memory(), content);
-        run.session.read_done(read, !fails);
+        let mut next = Some(read);
+        while let Some(read) = next {
+            // A block that can never be read is lost to the replica: only longer reads fail.
+            let fails = read.extent().len() > BLOCK && random.one_in(50);
+            let content = sectors(read.extent()).map(|sector| self.disk.read(sector));
+            run.queue.put(read.memory().offset(), content);
+            next = run.session.read_done(read, !fails);
+        }
     }
 
     fn drain(&self, run: &Run, mut random: Random) {
