@@ -104,6 +104,12 @@ impl Layout {
         self.target.join("loom")
     }
 
+    /// Where the stress test is built for `ThreadSanitizer`.
+    #[must_use]
+    pub fn tsan(&self) -> PathBuf {
+        self.target.join("tsan")
+    }
+
     /// The Wine prefix of the bench.
     #[must_use]
     pub fn wine_prefix(&self) -> PathBuf {

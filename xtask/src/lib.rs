@@ -17,3 +17,4 @@ pub mod setup;
 pub mod sim;
 pub mod stamp;
 pub mod test;
+pub mod tsan;

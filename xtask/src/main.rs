@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use xtask::layout::Layout;
-use xtask::{build, check_sys, console, demo, lint, loom, setup, sim, test};
+use xtask::{build, check_sys, console, demo, lint, loom, setup, sim, test, tsan};
 
 /// Builds and tests Snapless on Linux.
 #[derive(Parser)]
@@ -46,6 +46,8 @@ enum Task {
     },
     /// Run the engine's loom models: small cases in every interleaving
     Loom(loom::Options),
+    /// Run the engine's stress test under `ThreadSanitizer`
+    Tsan(tsan::Options),
     /// Play the simulator: the engine under a seeded scheduler, checked against a model
     #[command(disable_help_flag = true)]
     Sim(sim::Options),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Task::Lint { part } => lint::run(&layout, part),
         Task::Demo(options) => demo::run(&layout, &options),
         Task::Loom(options) => loom::run(&layout, &options),
+        Task::Tsan(options) => tsan::run(&layout, &options),
         Task::Sim(options) => match sim::run(&layout, &options) {
             Ok(status) => return status,
             Err(error) => Err(error),
