@@ -346,15 +346,16 @@ fn adjacent_writes_do_not_wait_for_each_other() {
 fn a_write_that_waits_for_queue_space_leaves_when_the_queue_is_drained() {
     model(2, || {
         let write = |case: &Case| case.submit(0, BLOCK);
-        let mut case = Case::synced(4, |config| {
-            config.queue_bytes = 2 * BLOCK;
+        let mut case = Case::synced(6, |config| {
+            config.queue_bytes = 4 * BLOCK;
             config.write_bytes = BLOCK;
             config.overflow = Overflow::Hold;
         });
         case.has_drainer = true;
-        // These two fill the queue; those of the threads have to wait for the drain.
-        write(&case);
-        write(&case);
+        // These fill the queue; those of the threads have to wait for the drain.
+        for _ in 0..4 {
+            write(&case);
+        }
         let two = |case: &Case| {
             case.submit(0, BLOCK);
             case.submit(0, BLOCK);
