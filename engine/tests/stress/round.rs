@@ -64,8 +64,8 @@ impl QueueMemory {
     }
 
     fn take(&self, range: &MemoryRange) -> Vec<u64> {
-        // SAFETY: the range is the caller's alone.
         let slots = self.slots(range.offset(), range.len());
+        // SAFETY: the range is the caller's alone.
         slots.iter().map(|slot| unsafe { *slot.get() }).collect()
     }
 }
