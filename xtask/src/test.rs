@@ -131,7 +131,7 @@ fn end_to_end(
         };
         match scenario::run(scenario, &setting, &mut ScenarioConsole::new()) {
             Ok(summary) => {
-                say(&summary.text());
+                say(&summary.line());
                 tally.passed += 1;
             }
             Err(source) => {

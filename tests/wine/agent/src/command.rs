@@ -13,6 +13,10 @@ pub(crate) enum Command {
     Remove,
     /// Make the journal's file complete.
     FlushJournal,
+    /// Let the volume take requests, but not work on them.
+    Pause,
+    /// Let the volume work again.
+    Resume,
 }
 
 impl Command {
@@ -24,6 +28,8 @@ impl Command {
             "attach" => Ok(Self::Attach),
             "remove" => Ok(Self::Remove),
             "flush-journal" => Ok(Self::FlushJournal),
+            "pause" => Ok(Self::Pause),
+            "resume" => Ok(Self::Resume),
             other => Err(format!("{other:?} is not a command")),
         }
     }

@@ -9,6 +9,7 @@
 //! | `query` | the volume's counters, as `name=value` words |
 //! | `attach`, `remove` | build the volume's stack up, take it down |
 //! | `flush-journal` | makes the journal's file complete |
+//! | `pause`, `resume` | the volume takes requests but does not work on them; it works again |
 
 mod command;
 #[cfg(windows)]

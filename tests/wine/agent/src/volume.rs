@@ -32,6 +32,8 @@ pub(crate) fn act(command: Command) -> Result<String, CommandError> {
         Command::Attach => control(ioctl::ATTACH, &mut []).map(|()| String::new()),
         Command::Remove => control(ioctl::REMOVE, &mut []).map(|()| String::new()),
         Command::FlushJournal => control(ioctl::FLUSH, &mut []).map(|()| String::new()),
+        Command::Pause => control(ioctl::PAUSE, &mut []).map(|()| String::new()),
+        Command::Resume => control(ioctl::RESUME, &mut []).map(|()| String::new()),
     }
 }
 

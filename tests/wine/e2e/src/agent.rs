@@ -30,7 +30,7 @@ pub struct Agent {
 pub struct Counters {
     /// Writes applied to the image, which is the journal's length.
     pub applied: u64,
-    /// Requests that the volume has accepted and not answered yet.
+    /// Writes that the volume has accepted and not answered yet.
     pub in_flight: u64,
     /// Reads answered.
     pub reads: u64,
@@ -73,6 +73,16 @@ impl Agent {
     /// Takes the volume's stack down as plug and play does.
     pub fn remove(&mut self) -> Result<(), E2eError> {
         self.ask("remove").map(|_| ())
+    }
+
+    /// Lets the volume take requests, but not work on them.
+    pub fn pause(&mut self) -> Result<(), E2eError> {
+        self.ask("pause").map(|_| ())
+    }
+
+    /// Lets the volume work again.
+    pub fn resume(&mut self) -> Result<(), E2eError> {
+        self.ask("resume").map(|_| ())
     }
 
     /// Makes the journal's file complete.

@@ -18,6 +18,7 @@ use crate::run_folder::RunFolder;
 use crate::server::{Server, ServerFiles};
 use crate::service::{self, ServiceSettings};
 use crate::status::Status;
+use crate::status_watch::StatusWatch;
 
 /// The volume's GUID in all runs.
 pub const VOLUME_GUID: &str = names::DEFAULT_VOLUME_GUID;
@@ -35,6 +36,9 @@ const SLOW_MS: u32 = 120;
 const DRIVERS: &str = "windows/system32/drivers";
 /// Where the product's files wait for their installation.
 const PACKAGE: &str = "snapless-package";
+
+/// Where the setup program puts the command line.
+const COMMAND_LINE: &str = r"C:\Program Files\Snapless\snapless.exe";
 
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
@@ -67,6 +71,7 @@ pub struct Programs {
 #[derive(Debug)]
 pub struct Bench {
     writer: Option<Program>,
+    watch: Option<StatusWatch>,
     agent: Agent,
     server: Option<Server>,
     prefix: Prefix,
@@ -103,7 +108,17 @@ impl Bench {
             logs: folder.logs(),
         };
         let (programs, folder) = (programs.clone(), folder.clone());
-        Ok(Self { writer: None, agent, server: None, prefix, server_files, programs, folder, seed })
+        Ok(Self {
+            writer: None,
+            watch: None,
+            agent,
+            server: None,
+            prefix,
+            server_files,
+            programs,
+            folder,
+            seed,
+        })
     }
 
     /// The agent, for questions to the volume.
@@ -160,7 +175,9 @@ impl Bench {
     /// Starts the product's driver and builds the volume's stack with it.
     pub fn start_driver(&mut self) -> Result<(), E2eError> {
         self.sc(&["start", DRIVER_SERVICE])?;
-        self.agent.attach()
+        self.agent.attach()?;
+        self.watch = Some(StatusWatch::start(&self.prefix, COMMAND_LINE)?);
+        Ok(())
     }
 
     /// Starts a server with the run's repository, or starts it again where it listened before.
@@ -251,9 +268,7 @@ impl Bench {
 
     /// What the product's command line says of the session; `None` while there is none.
     pub fn status(&mut self) -> Result<Option<Status>, E2eError> {
-        let program = r"C:\Program Files\Snapless\snapless.exe";
-        let said = self.prefix.run("status", program, ["status", "--json"], COMMAND_LIMIT)?;
-        Status::parse(&said)
+        self.watch.as_mut().expect("the scenario started the driver").look()
     }
 
     /// Takes everything down in the order of a clean shutdown: service, volume stack, drivers.
@@ -268,6 +283,8 @@ impl Bench {
 
     /// Takes the volume's stack and the drivers down; the bench's KMDF then checks for leaks.
     pub fn unload(&mut self) -> Result<(), E2eError> {
+        // It keeps the driver's control device open.
+        self.watch = None;
         self.agent.flush_journal()?;
         self.agent.remove()?;
         self.sc(&["stop", DRIVER_SERVICE])?;

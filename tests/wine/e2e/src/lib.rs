@@ -7,7 +7,7 @@
 //! | [`bench`] | one run's Wine prefix, drivers, service, server, writer |
 //! | [`image`], [`ntfs`] | the volume: an NTFS with real files |
 //! | [`journal`], [`writes`], [`truth`], [`judge`] | what must be in the restored images, and whether it is |
-//! | [`status`], [`summary`], [`console`] | what a person sees |
+//! | [`status`], [`status_watch`], [`summary`], [`console`] | what a person sees |
 //! | [`prefix`], [`agent`], [`server`], [`service`], [`process`] | the programs of a run |
 //!
 //! The truth does not depend on Snapless: the test volume's driver journals every write in the order in
@@ -29,6 +29,7 @@ pub mod scenario;
 pub mod server;
 pub mod service;
 pub mod status;
+pub mod status_watch;
 pub mod summary;
 pub mod truth;
 pub mod writes;

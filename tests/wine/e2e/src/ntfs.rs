@@ -47,6 +47,31 @@ pub fn data_extents(image: &Path, name: &str) -> Result<Vec<Extent>, E2eError> {
     })
 }
 
+/// Clusters that no file owns, as extents of at least `least` bytes.
+pub fn free_extents(image: &Path, least: u64) -> Result<Vec<Extent>, E2eError> {
+    let mut volume = Volume::open(image)?;
+    let cluster = u64::from(volume.ntfs.cluster_size());
+    let clusters = volume.ntfs.size() / cluster;
+    let bitmap = read_bitmap(&volume.ntfs, &mut volume.source);
+    let bitmap = bitmap.map_err(|error| unsound(image, error))?;
+    let mut extents = Vec::new();
+    let mut begin = None;
+    for number in 0..=clusters {
+        let byte = usize::try_from(number / 8).ok().and_then(|index| bitmap.get(index));
+        let free = number < clusters && byte.is_some_and(|byte| byte & (1 << (number % 8)) == 0);
+        match (begin, free) {
+            (None, true) => begin = Some(number),
+            (Some(first), false) => {
+                let extent = Extent::new(first * cluster, (number - first) * cluster);
+                extents.extend(extent.filter(|extent| extent.len() >= least));
+                begin = None;
+            }
+            _ => {}
+        }
+    }
+    Ok(extents)
+}
+
 /// The files of the root folder that `wanted` accepts, sorted by name.
 pub fn hashes(image: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<FileHash>, E2eError> {
     let mut volume = Volume::open(image)?;
@@ -100,6 +125,8 @@ impl<'a> Volume<'a> {
     }
 }
 
+/// The file record of `$Bitmap`: a bit for each cluster, set where it is in use.
+const BITMAP_RECORD: u64 = 6;
 /// File records below this number are NTFS's own.
 const FIRST_USER_RECORD: u64 = 24;
 
@@ -141,6 +168,23 @@ fn file_extents(file: &NtfsFile<'_>, source: &mut Source) -> Answer<Vec<Extent>>
         extents.push(extent.ok_or_else(|| shape("a data run is empty"))?);
     }
     Ok(extents)
+}
+
+fn read_bitmap(ntfs: &Ntfs, source: &mut Source) -> Answer<Vec<u8>> {
+    let file = ntfs.file(source, BITMAP_RECORD)?;
+    let missing = || ReadError::Shape(String::from("$Bitmap has no data"));
+    let data = file.data(source, "").ok_or_else(missing)??;
+    let attribute = data.to_attribute()?;
+    let mut value = attribute.value(source)?;
+    let mut bitmap = vec![0; usize::try_from(value.len()).map_err(|_| missing())?];
+    let mut filled = 0;
+    while filled < bitmap.len() {
+        match read_value(&mut value, source, &mut bitmap[filled..])? {
+            0 => return Err(missing()),
+            len => filled += len,
+        }
+    }
+    Ok(bitmap)
 }
 
 fn hash(name: &str, file: &NtfsFile<'_>, source: &mut Source) -> Answer<FileHash> {

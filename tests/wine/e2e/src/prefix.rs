@@ -21,7 +21,15 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 pub struct Prefix {
     root: PathBuf,
     logs: PathBuf,
+    /// Programs start with the same memory layout every time.
+    fixed_layout: bool,
 }
+
+/// What Wine says when the kernel's random layout put something where Windows keeps shared data; the
+/// program was not started then.
+const LAYOUT_CLASH: &str = "failed to map the shared user data";
+/// How often a program is tried that such a clash kept from starting.
+const TRIES: usize = 3;
 
 impl Prefix {
     /// Copies `template` to `root`, which must not be there yet.
@@ -33,7 +41,9 @@ impl Prefix {
             )));
         }
         process::run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(template).arg(root))?;
-        Ok(Self { root: root.into(), logs: logs.into() })
+        // Some containers do not allow it; then clashes are met by trying again.
+        let fixed_layout = process::run(Command::new("setarch").args(["-R", "true"])).is_ok();
+        Ok(Self { root: root.into(), logs: logs.into(), fixed_layout })
     }
 
     /// A command for Wine's loader in this prefix: `program` is a Windows path or a name that Wine knows.
@@ -53,6 +63,12 @@ impl Prefix {
     ) -> Result<String, E2eError> {
         let mut command = self.wine(program);
         command.args(arguments);
+        for _ in 1..TRIES {
+            match process::run_logged(name, &mut command, &self.logs, limit) {
+                Err(E2eError::Exit { tail, .. }) if tail.contains(LAYOUT_CLASH) => {}
+                ended => return ended,
+            }
+        }
         process::run_logged(name, &mut command, &self.logs, limit)
     }
 
@@ -89,7 +105,13 @@ impl Prefix {
     }
 
     fn tool(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        let mut command = if self.fixed_layout {
+            let mut command = Command::new("setarch");
+            command.args(["-R", program]);
+            command
+        } else {
+            Command::new(program)
+        };
         let channels = match std::env::var(MORE_CHANNELS) {
             Ok(more) => format!("{WINE_CHANNELS},{more}"),
             Err(_) => String::from(WINE_CHANNELS),

@@ -96,6 +96,10 @@ impl Status {
         match told {
             Some(error) => Some(error),
             None if !smooth => Some(format!("the session is in phase {}", self.phase)),
+            None if self.gaps > 0 => Some(format!("there were {} gaps", self.gaps)),
+            None if self.writes_uncaptured > 0 => {
+                Some(format!("{} writes went through uncaptured", self.writes_uncaptured))
+            }
             None => None,
         }
     }

@@ -31,6 +31,20 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The run in one line.
+    pub fn line(&self) -> String {
+        format!(
+            "  {} writes, {} held, {} overlapping, {} under way at t0, {} gaps; t0 image: {}, latest \
+             image: identical",
+            self.writes,
+            self.last.writes_held,
+            self.overlaps,
+            self.under_way_at_t0,
+            self.last.gaps,
+            self.t0(),
+        )
+    }
+
     /// The table, and the lines `t0 image: …` and `latest image: …`.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -39,9 +53,12 @@ impl Summary {
         for (name, value) in rows {
             let _ = writeln!(text, "  {name:width$}  {value}");
         }
-        let t0 = if self.prefix.is_some() { "identical" } else { "not restorable (gap)" };
-        let _ = write!(text, "t0 image: {t0}\nlatest image: identical");
+        let _ = write!(text, "t0 image: {}\nlatest image: identical", self.t0());
         text
+    }
+
+    fn t0(&self) -> &'static str {
+        if self.prefix.is_some() { "identical" } else { "refused (gap)" }
     }
 
     fn rows(&self) -> Vec<(&'static str, String)> {
@@ -102,7 +119,8 @@ mod tests {
         let text = summary.text();
         assert!(text.ends_with("\nt0 image: identical\nlatest image: identical"), "{text}");
         assert!(text.contains("2.0 s, 20.0 MB/s"), "{text}");
+        assert!(summary.line().contains("7 writes, 4 held"), "{}", summary.line());
         let gap = Summary { prefix: None, ..summary };
-        assert!(gap.text().contains("t0 image: not restorable (gap)"));
+        assert!(gap.text().contains("t0 image: refused (gap)"));
     }
 }

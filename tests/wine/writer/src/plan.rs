@@ -11,6 +11,11 @@ pub const REQUEST_MAX: u64 = 1 << 20;
 
 /// Places that all threads return to again and again.
 const HOT_SPOTS: u64 = 12;
+/// How many of them lie where a sweep begins: a write that is under way there at t0 lands under the sweep's
+/// first reads if nobody waits for it.
+const EARLY_HOT_SPOTS: u64 = 8;
+/// Bytes at the beginning of the regions in which those lie.
+const EARLY_LEN: u64 = 4 << 20;
 /// Bytes of a hot spot.
 const HOT_SPOT_LEN: u64 = 192 << 10;
 /// How many of the last writes' places are remembered for the others to land on.
@@ -43,7 +48,9 @@ impl Targets {
     /// Chooses the hot spots of the run with this seed.
     pub fn new(regions: Regions, seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let hot_spots = (0..HOT_SPOTS).map(|_| rng.u64(..regions.total())).collect();
+        let mut spots = |count, len| (0..count).map(|_| rng.u64(..len)).collect::<Vec<_>>();
+        let mut hot_spots = spots(EARLY_HOT_SPOTS, EARLY_LEN.min(regions.total()));
+        hot_spots.extend(spots(HOT_SPOTS - EARLY_HOT_SPOTS, regions.total()));
         Self { regions, hot_spots, recent: Default::default(), next_recent: AtomicU64::new(0) }
     }
 

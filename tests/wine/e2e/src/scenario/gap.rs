@@ -36,7 +36,8 @@ pub(super) fn run(
     console: &mut dyn Console,
 ) -> Result<Summary, E2eError> {
     let mut run = Run::prepare(setting, &SERVICE, cause.volume_jitter_us(), console)?;
-    let begun = run.begin()?;
+    let begun = run.begin(false)?;
+    run.disturbed = true;
     let session = match cause {
         Cause::SlowServer => slow_server(&mut run, &begun)?,
         Cause::ServiceCrash => service_crash(&mut run, &begun)?,

@@ -23,13 +23,8 @@ const OVERLAPS_MIN: usize = 20;
 
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
     let mut run = Run::prepare(setting, &SERVICE, VOLUME_JITTER_US, console)?;
-    let begun = run.begin()?;
-    let synced = run.watch("first sync", begun.seen, |status| {
-        status.phase == "live" || status.interruption().is_some()
-    })?;
-    if let Some(why) = synced.interruption() {
-        return Err(E2eError::Rule(format!("protection was interrupted: {why}")));
-    }
+    let begun = run.begin(true)?;
+    let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
     let first_sync = since(begun.beginning.t0, begun.seen);
     run.live_on()?;
     let last = run.come_to_rest()?;

@@ -9,7 +9,7 @@ use crate::console::{Console, step};
 use crate::error::E2eError;
 use crate::image::Image;
 use crate::judge::{Beginning, Evidence};
-use crate::process::{pause, wait_until};
+use crate::process::wait_until;
 use crate::run_folder::RunFolder;
 use crate::scenario::Setting;
 use crate::server;
@@ -17,11 +17,12 @@ use crate::service::ServiceSettings;
 use crate::status::Status;
 
 /// The load runs this many writes before the session is asked for.
-const WARM_UP_WRITES: u64 = 50;
-/// How often progress is looked at.
-const LOOK: Duration = Duration::from_millis(300);
+const WARM_UP_WRITES: u64 = 200;
 const START_LIMIT: Duration = Duration::from_secs(60);
-const SYNC_LIMIT: Duration = Duration::from_secs(900);
+/// How long a sync may go without any progress.
+const STALL_LIMIT: Duration = Duration::from_secs(120);
+/// How long the volume sits on the writes under way.
+const PAUSE: Duration = Duration::from_millis(500);
 const REST_LIMIT: Duration = Duration::from_secs(300);
 
 /// A run under way.
@@ -31,6 +32,8 @@ pub(super) struct Run<'a> {
     pub(super) folder: RunFolder,
     pub(super) image: Image,
     pub(super) bench: Bench,
+    /// The scenario interrupts protection, so that errors and gaps are to be expected.
+    pub(super) disturbed: bool,
 }
 
 /// The session just after it began.
@@ -72,16 +75,27 @@ impl<'a> Run<'a> {
                 Ok((counters.applied >= WARM_UP_WRITES).then_some(()))
             })
         })?;
-        Ok(Self { setting, console, folder, image, bench })
+        Ok(Self { setting, console, folder, image, bench, disturbed: false })
     }
 
     /// Starts the service and waits for t0.
-    pub(super) fn begin(&mut self) -> Result<Begun, E2eError> {
+    ///
+    /// With `paused`, the volume sits on the writes under way meanwhile: the session must not begin
+    /// before they are done (rule T0).
+    pub(super) fn begin(&mut self, paused: bool) -> Result<Begun, E2eError> {
         let Self { console, bench, .. } = self;
         step(*console, "begin protection", |_| {
             let before = bench.agent().counters()?;
+            let mut in_flight = before.in_flight;
             let asked = Instant100::now();
+            if paused {
+                in_flight = pause_under_load(bench)?;
+            }
             bench.start_service()?;
+            if paused {
+                stays_starting(bench, in_flight)?;
+                bench.agent().resume()?;
+            }
             let t0 = wait_until("the session to begin", START_LIMIT, || {
                 bench.must_run()?;
                 Ok(bench.status()?.and_then(|status| status.t0_filetime))
@@ -95,7 +109,7 @@ impl<'a> Run<'a> {
                 started,
                 t0: Instant100(t0),
             };
-            Ok(Begun { beginning, in_flight: before.in_flight, seen: Instant::now() })
+            Ok(Begun { beginning, in_flight, seen: Instant::now() })
         })
     }
 
@@ -106,27 +120,22 @@ impl<'a> Run<'a> {
         begun: Instant,
         mut done: impl FnMut(&Status) -> bool,
     ) -> Result<Status, E2eError> {
-        let bench = &mut self.bench;
+        let (bench, disturbed) = (&mut self.bench, self.disturbed);
         step(self.console, name, |console| {
-            let limit = Instant::now() + SYNC_LIMIT;
-            let mut last = String::from("nothing was seen of the session");
+            let mut progress = Progress::new(name);
             loop {
                 bench.must_run()?;
                 if let Some(status) = bench.status()? {
-                    last = status.line(begun.elapsed());
-                    console.detail(&last);
-                    if status.phase == "failed" {
-                        return Err(E2eError::Rule("the driver gave the session up".into()));
+                    let line = status.line(begun.elapsed());
+                    console.detail(&line);
+                    if !disturbed {
+                        must_be_well(&status)?;
                     }
                     if done(&status) {
                         return Ok(status);
                     }
+                    progress.look(&status, line)?;
                 }
-                if Instant::now() > limit {
-                    let tail = format!("; last seen: {last}");
-                    return Err(E2eError::Timeout { what: name.into(), limit: SYNC_LIMIT, tail });
-                }
-                pause(LOOK)?;
             }
         })
     }
@@ -189,5 +198,69 @@ impl<'a> Run<'a> {
         step(self.console, &format!("check NTFS and files of the {at} image"), |_| {
             image.check_restored(&restored)
         })
+    }
+}
+
+/// Lets the volume sit on what is under way; returns how many writes that are.
+fn pause_under_load(bench: &mut Bench) -> Result<u64, E2eError> {
+    bench.agent().pause()?;
+    wait_until("writes to be under way in the paused volume", START_LIMIT, || {
+        let in_flight = bench.agent().counters()?.in_flight;
+        Ok((in_flight > 0).then_some(in_flight))
+    })
+}
+
+/// Rule T0: while the volume sits on writes from before the session, t0 is not stamped.
+fn stays_starting(bench: &mut Bench, in_flight: u64) -> Result<(), E2eError> {
+    let mut seen = None;
+    wait_until("the session to be asked for", START_LIMIT, || {
+        if let Some(status) = bench.status()? {
+            if status.t0_filetime.is_some() || status.phase != "starting" {
+                return Err(E2eError::Rule(format!(
+                    "T0: the session is in phase {} although {in_flight} writes from before it are \
+                     still under way",
+                    status.phase
+                )));
+            }
+            let since = *seen.get_or_insert_with(Instant::now);
+            return Ok((since.elapsed() >= PAUSE).then_some(()));
+        }
+        Ok(None)
+    })
+}
+
+/// Nothing has happened to a session that nobody disturbs.
+fn must_be_well(status: &Status) -> Result<(), E2eError> {
+    match status.interruption() {
+        Some(why) => Err(E2eError::Rule(format!("protection was interrupted: {why}"))),
+        None => Ok(()),
+    }
+}
+
+/// Notices when nothing moves any more.
+struct Progress<'a> {
+    name: &'a str,
+    moved: Instant,
+    place: (u64, u64),
+}
+
+impl<'a> Progress<'a> {
+    fn new(name: &'a str) -> Self {
+        Self { name, moved: Instant::now(), place: (0, 0) }
+    }
+
+    fn look(&mut self, status: &Status, line: String) -> Result<(), E2eError> {
+        if status.phase == "failed" {
+            return Err(E2eError::Rule("the driver gave the session up".into()));
+        }
+        let place = (status.blocks_synced, status.acknowledged_seq);
+        if place != self.place {
+            (self.place, self.moved) = (place, Instant::now());
+        } else if self.moved.elapsed() > STALL_LIMIT {
+            let (what, tail) =
+                (self.name.to_owned(), format!(" without progress; last seen: {line}"));
+            return Err(E2eError::Timeout { what, limit: STALL_LIMIT, tail });
+        }
+        Ok(())
     }
 }
