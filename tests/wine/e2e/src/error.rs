@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::truth::Difference;
+use crate::difference::Difference;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]

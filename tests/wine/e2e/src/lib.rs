@@ -4,9 +4,9 @@
 //! | module | concept |
 //! | --- | --- |
 //! | [`scenario`] | what happens, from the first write to the verdict |
-//! | [`bench`] | one run's Wine prefix, drivers, service, server, writer |
+//! | [`mod@bench`] | one run's Wine prefix, drivers, service, server, writer |
 //! | [`image`], [`ntfs`] | the volume: an NTFS with real files |
-//! | [`journal`], [`writes`], [`truth`], [`judge`] | what must be in the restored images, and whether it is |
+//! | [`journal`], [`writes`], [`truth`], [`difference`], [`judge`] | what must be in the restored images, and whether it is |
 //! | [`status`], [`status_watch`], [`summary`], [`console`] | what a person sees |
 //! | [`prefix`], [`agent`], [`server`], [`service`], [`process`] | the programs of a run |
 //!
@@ -17,6 +17,7 @@ pub mod agent;
 pub mod bench;
 pub mod capped_log;
 pub mod console;
+pub mod difference;
 pub mod error;
 pub mod image;
 pub mod journal;

@@ -6,7 +6,6 @@
 //! sectors can change sides, so all prefixes of the window are tried in one pass.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs::File;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
@@ -14,14 +13,13 @@ use std::path::{Path, PathBuf};
 
 use snapless_writer::extent::SECTOR;
 
+use crate::difference::{Difference, Origin};
 use crate::error::E2eError;
 use crate::journal::{Applied, Journal};
 
 /// Bytes compared at a time.
 const CHUNK: usize = 1 << 20;
 const SECTOR_BYTES: usize = 512;
-/// How many journal entries a difference names.
-const TOUCHING_SHOWN: usize = 12;
 
 /// The journal together with a model of the volume that follows it.
 #[derive(Debug)]
@@ -206,85 +204,6 @@ impl Closest {
             *self = Self::new(prefix, differing);
         }
     }
-}
-
-/// How an image differs from the truth.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Difference {
-    /// The image has another length than the volume.
-    Length {
-        /// Bytes of the volume.
-        want: u64,
-        /// Bytes of the image.
-        found: u64,
-    },
-    /// Sectors differ, whichever prefix is taken.
-    Content {
-        /// The prefix of the journal that comes closest.
-        prefix: usize,
-        /// How many sectors differ from it.
-        sectors: usize,
-        /// Number of the first of them.
-        first: u64,
-        /// What it should hold.
-        wanted: Origin,
-        /// What it holds; empty if nobody ever wrote that.
-        found: Vec<Origin>,
-        /// Journal entries that wrote it.
-        touching: Vec<usize>,
-    },
-}
-
-/// Where a sector's content came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
-    /// The image as it was before any write.
-    Pristine,
-    /// The journal's entry with this index.
-    Entry(usize),
-    /// It is all zeros.
-    Zeros,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pristine => f.write_str("the pristine image"),
-            Self::Entry(index) => write!(f, "journal entry {index}"),
-            Self::Zeros => f.write_str("zeros"),
-        }
-    }
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (prefix, sectors, first, wanted, found, touching) = match self {
-            Self::Length { want, found } => {
-                return write!(f, "  the volume has {want} bytes, the image {found}");
-            }
-            Self::Content { prefix, sectors, first, wanted, found, touching } => {
-                (prefix, sectors, first, wanted, found, touching)
-            }
-        };
-        let found = match found.as_slice() {
-            [] => String::from("content that nobody wrote there"),
-            origins => list(origins),
-        };
-        let more = touching.len().saturating_sub(TOUCHING_SHOWN);
-        let shown = &touching[..touching.len().min(TOUCHING_SHOWN)];
-        writeln!(f, "  closest: the first {prefix} journal entries; {sectors} sectors differ")?;
-        writeln!(f, "  first differing byte: {:#x}", first * SECTOR)?;
-        writeln!(f, "  it should hold what {wanted} wrote, and holds {found}")?;
-        write!(f, "  journal entries that touch it: {}", list(shown))?;
-        if more > 0 { write!(f, " and {more} more") } else { Ok(()) }
-    }
-}
-
-fn list(items: &[impl ToString]) -> String {
-    if items.is_empty() {
-        return String::from("none");
-    }
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn read_at(file: &File, path: &Path, entry: &Applied, len: usize) -> Result<Vec<u8>, E2eError> {
