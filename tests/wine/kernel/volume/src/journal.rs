@@ -1,8 +1,8 @@
 //! The image and the journal: what the volume holds, and how it came to hold it.
 //!
 //! The rule: one write at a time goes to the image and then to the journal, under one lock, so the journal's order is
-//! the order in which the image changed. Reads take no lock: as on a disk, a read of a place that is being written
-//! sees old sectors, new sectors, or some of each.
+//! the order in which the image changed. A read of a place that is being written sees old sectors, new sectors, or
+//! some of each, as on a disk; but never half a sector, as from the cache of the file system that the image lies in.
 
 use alloc::vec::Vec;
 
@@ -24,7 +24,9 @@ const JOIN_LIMIT: usize = 64 << 10;
 
 /// The files behind the volume.
 pub(crate) struct Store {
-    image: File,
+    /// One transfer at a time, so that a sector is read whole: a cached file promises that for no two transfers that
+    /// meet.
+    image: Monitor<File>,
     length: u64,
     journal: Monitor<Journal>,
     completed_below: SpinLock<u64>,
@@ -74,7 +76,7 @@ impl Store {
         let journal =
             Journal { file, end: HEADER_LENGTH as u64, next_index: 0, joined: Vec::new() };
         Ok(Self {
-            image,
+            image: Monitor::new(image),
             length,
             journal: Monitor::new(journal),
             completed_below: SpinLock::new(0),
@@ -92,7 +94,7 @@ impl Store {
     /// `into` is valid for writes of `length` bytes.
     pub(crate) unsafe fn read(&self, offset: u64, into: *mut u8, length: u32) -> Result {
         // SAFETY: the caller vouches for the buffer.
-        unsafe { self.image.read_at(offset, into, length) }
+        unsafe { self.image.lock().read_at(offset, into, length) }
     }
 
     /// Writes to the image and to the journal.
@@ -104,14 +106,14 @@ impl Store {
         let first = write.torn_at.min(write.length);
         if first > 0 {
             // SAFETY: the caller vouches for the buffer; this is its first part.
-            unsafe { self.image.write_at(write.offset, from, first) }?;
+            unsafe { self.image.lock().write_at(write.offset, from, first) }?;
             nt::thread::yield_now();
         }
         let rest = write.length - first;
         if rest > 0 {
             // SAFETY: as above; this is the other part.
             unsafe {
-                self.image.write_at(
+                self.image.lock().write_at(
                     write.offset + u64::from(first),
                     from.wrapping_add(first as usize),
                     rest,
@@ -139,7 +141,7 @@ impl Store {
 
     /// Makes both files durable.
     pub(crate) fn flush(&self) -> Result {
-        self.image.flush()?;
+        self.image.lock().flush()?;
         self.journal.lock().file.flush()
     }
 }
