@@ -1,7 +1,8 @@
 //! The board: a session's state and counters where everybody can read them without the session's lock.
 //!
 //! Whoever holds the lock posts what has changed before giving it up; a reader takes one number after the other.
-//! Each number is right at the instant it is read; two of them may be a verb apart.
+//! Each number is right at the instant it is read; two of them may be a verb apart. Relaxed throughout: a number on
+//! the board carries nothing but itself, and its writers exclude each other by the session's lock.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -18,7 +19,7 @@ macro_rules! numbers {
 
         impl Numbers {
             fn post(&self, status: &Status) {
-                $(post(&self.$name, status.$name);)*
+                $(self.$name.store(status.$name, Ordering::Relaxed);)*
             }
 
             fn read_into(&self, status: &mut Status) {
@@ -78,22 +79,22 @@ impl Board {
             Phase::Passing => 2,
             Phase::Stopped => 3,
         };
-        let flag = |is: bool, flag| if is { flag } else { 0 };
-        let flags = flag(status.attached, ATTACHED)
-            | flag(status.paused, PAUSED)
-            | flag(status.outgrown, OUTGROWN)
-            | flag(status.consistent, CONSISTENT)
-            | flag(status.base_complete, BASE_COMPLETE);
-        post(&self.state, phase | flags);
+        let flags = u64::from(status.attached) * ATTACHED
+            + u64::from(status.paused) * PAUSED
+            + u64::from(status.outgrown) * OUTGROWN
+            + u64::from(status.consistent) * CONSISTENT
+            + u64::from(status.base_complete) * BASE_COMPLETE;
+        self.state.store(phase | flags, Ordering::Relaxed);
     }
 
     /// Posts that a write was held so long. Callers hold the session's lock.
     pub fn held(&self, ticks: u64) {
         let us = HoldTimes::us(ticks);
         if let Some(count) = self.holds.get(HoldTimes::bucket(us)) {
-            post(count, count.load(Ordering::Relaxed) + 1);
+            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         }
-        post(&self.longest_us, self.longest_us.load(Ordering::Relaxed).max(us));
+        let longest = self.longest_us.load(Ordering::Relaxed).max(us);
+        self.longest_us.store(longest, Ordering::Relaxed);
     }
 
     /// What was posted last.
@@ -111,7 +112,7 @@ impl Board {
             outgrown: state & OUTGROWN != 0,
             consistent: state & CONSISTENT != 0,
             base_complete: state & BASE_COMPLETE != 0,
-            ..Status::NOTHING
+            ..Status::default()
         };
         self.numbers.read_into(&mut status);
         for (bucket, count) in status.holds.buckets.iter_mut().zip(&self.holds) {
@@ -119,14 +120,6 @@ impl Board {
         }
         status.holds.longest_us = self.longest_us.load(Ordering::Relaxed);
         status
-    }
-}
-
-/// Relaxed: a number on the board carries nothing but itself. Posted only if it changed, so that readers
-/// and writers do not take each other's cache lines for nothing.
-fn post(place: &AtomicU64, value: u64) {
-    if place.load(Ordering::Relaxed) != value {
-        place.store(value, Ordering::Relaxed);
     }
 }
 
@@ -148,7 +141,7 @@ mod tests {
                     base_complete: flags & 8 != 0,
                     blocks_dirty: flags,
                     last_seq: u64::MAX,
-                    ..Status::NOTHING
+                    ..Status::default()
                 };
                 board.post(&status);
                 let read = board.read();

@@ -54,10 +54,13 @@ mod config;
 mod epoch;
 mod gate;
 mod geometry;
+mod holes;
 mod host;
 mod memory;
 #[cfg(all(test, loom))]
 mod models;
+mod pace;
+mod presence;
 mod queue;
 mod session;
 mod stats;

@@ -20,11 +20,12 @@ mod read;
 mod skip;
 
 use crate::board::Board;
-use crate::claims::{Claims, Reader, Reason};
+use crate::claims::{Claims, Reason};
 use crate::config::{Config, READS_MAX, StartError};
 use crate::epoch::Epochs;
 use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::{Host, Mutex, Tick, WORKERS, Wakes, Worker};
+use crate::pace::Pace;
 use crate::queue::{CaptureQueue, RecordKind, Stamp};
 use crate::stats::{Counters, Status};
 use crate::table::{BlockState, Table};
@@ -35,9 +36,10 @@ pub use drain::Drained;
 pub use read::Read;
 
 /// Where a session stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Phase {
     /// Writes are held; those that were under way below when it was made still have to complete.
+    #[default]
     Starting,
     /// Writes are captured.
     Capturing,
@@ -96,8 +98,7 @@ struct State<W> {
     epoch_bytes: u64,
     /// Where the sweep goes on.
     cursor: BlockIndex,
-    /// When it may read next, if its rate is capped.
-    sweep_due: Tick,
+    pace: Pace,
     /// The volume is longer than the table: the stream cannot describe it.
     outgrown: bool,
     /// The sweep reads nothing until it is resumed.
@@ -140,17 +141,17 @@ impl<H: Host> Session<H> {
             dirty: 0,
             writes: Writes::new(config.writes_max)?,
             slotless: 0,
-            claims: Claims::new(READS_MAX, geometry.block_sectors())?,
+            claims: Claims::new(READS_MAX)?,
             queue: CaptureQueue::new(config.queue_bytes, config.records())?,
             epochs: Epochs::new(config.epochs, blocks, config.epoch_bitmap_bytes)?,
             epoch_since: None,
             epoch_bytes: 0,
             cursor: BlockIndex(0),
-            sweep_due: Tick(0),
+            pace: Pace::NEW,
             outgrown: false,
             paused: false,
             careful: nothing,
-            counters: Counters::ZERO,
+            counters: Counters::default(),
         };
         let (table, board) = (Table::new(blocks)?, Board::default());
         let shared = Shared { geometry, config, table, board };
@@ -167,7 +168,7 @@ impl<H: Host> Session<H> {
     /// | --- | --- |
     /// | the first-sync table | 1 for 4 blocks |
     /// | each epoch | 1 for 8 blocks, at most [`Config::epoch_bitmap_bytes`] |
-    /// | each write that is kept track of | about 120, and the host's own |
+    /// | each write that is kept track of | about 140, and the host's own |
     /// | each 4 KiB of the queue | about 110 |
     pub fn memory_needed(geometry: &Geometry, config: &Config) -> u64 {
         let blocks = geometry.block_count();
@@ -175,7 +176,7 @@ impl<H: Host> Session<H> {
             + Epochs::bytes(config.epochs, blocks, config.epoch_bitmap_bytes)
             + CaptureQueue::bytes(config.records())
             + Writes::<H::Write>::bytes(config.writes_max)
-            + Claims::bytes(READS_MAX, geometry.block_sectors())
+            + Claims::bytes(READS_MAX)
     }
 
     /// The host given to [`Session::new`].
@@ -258,6 +259,12 @@ impl<H: Host> Session<H> {
     #[must_use = "the block that is being read sector by sector stays claimed until its last read is done"]
     pub fn read_done(&self, read: Read, succeeded: bool) -> Option<Read> {
         self.locked(|core| core.read_done(read, succeeded))
+    }
+
+    /// Takes a held write back that its owner wants no more, the first that `is_it` knows: it is never issued, and
+    /// the stream has nothing of it. `None` if it is not held, or not any more.
+    pub fn take_back(&self, is_it: impl Fn(&H::Write) -> bool) -> Option<H::Write> {
+        self.locked(|core| core.take_back(is_it))
     }
 
     /// What the dispatch thread does next: never [`Submission::Held`].
@@ -373,11 +380,22 @@ impl<W> Core<'_, W> {
 
     fn set_block(&mut self, block: BlockIndex, to: BlockState) {
         let from = self.shared.table.set(block, to);
+        self.count(from, to, 1);
+    }
+
+    /// As [`Core::set_block`], for a run of blocks that are all in state `from`.
+    fn set_run(&mut self, run: BlockRange, from: BlockState, to: BlockState) {
+        rule!(self.shared.table.all(run, from), "T0: a run is in one state when it leaves it");
+        self.shared.table.set_run(run, to);
+        self.count(from, to, run.len());
+    }
+
+    fn count(&mut self, from: BlockState, to: BlockState, blocks: u64) {
         if let Some(count) = self.count_of(from) {
-            *count -= 1;
+            *count -= blocks;
         }
         if let Some(count) = self.count_of(to) {
-            *count += 1;
+            *count += blocks;
         }
     }
 
@@ -462,12 +480,8 @@ impl<W> Core<'_, W> {
             last_seq: state.queue.last_seq(),
             acknowledged_seq: state.epochs.acknowledged_seq(),
             // Their times are on the board already.
-            ..Status::NOTHING
+            ..Status::default()
         }
-    }
-
-    fn any_hold_reading(&self) -> bool {
-        self.state.claims.any_by(Reader::Hold)
     }
 
     fn extent_of(&self, blocks: &BlockRange) -> Option<Extent> {

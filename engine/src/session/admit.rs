@@ -191,6 +191,13 @@ impl<W> Core<'_, W> {
         self.wake_waiting();
     }
 
+    pub(super) fn take_back(&mut self, is_it: impl Fn(&W) -> bool) -> Option<W> {
+        let write = self.state.writes.take_back(is_it)?;
+        // Others may have waited for it; a gap may have waited for the last held write.
+        self.wake_waiting();
+        Some(write)
+    }
+
     /// Lets a held write go, captured. Dispatch has checked that it may.
     pub(super) fn go_held(&mut self, held: &HeldWrite, place: Place) -> Option<Submission<W>> {
         let Some((write, since)) = self.state.writes.release(held.slot) else {
@@ -229,10 +236,10 @@ impl<W> Core<'_, W> {
     fn may_go_now(&self, extent: &Extent, blocks: &BlockRange) -> bool {
         let writes = &self.state.writes;
         // A write that takes space ahead of one that starves would make it starve for ever.
-        writes.starved_count() == 0
+        writes.starved_since().is_none()
             && self.shared.table.all(*blocks, BlockState::Synced)
-            && !writes.flies_over(extent)
-            && !writes.holds_over(extent)
+            // ORDER: the disk applies overlapping writes in any order it likes.
+            && !writes.overlaps(extent, blocks)
     }
 
     fn go_now(

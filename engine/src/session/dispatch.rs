@@ -47,12 +47,9 @@ impl<W> Core<'_, W> {
     /// The oldest held write that may be issued, captured if it can be.
     fn next_ready(&mut self) -> Option<Submission<W>> {
         let writes = &self.state.writes;
-        let ready = writes.held().find(|held| {
-            self.shared.table.all(held.blocks, BlockState::Synced)
-                // ORDER: the disk applies overlapping writes in any order it likes.
-                && !writes.flies_over(&held.extent)
-                && !writes.holds_over_before(held.slot, &held.extent)
-        });
+        let ready = writes
+            .held()
+            .find(|held| !held.blocked && self.shared.table.all(held.blocks, BlockState::Synced));
         let Some(ready) = ready else { return self.next_not_worth_waiting() };
         if self.is_too_long(ready.kind, &ready.extent) {
             return self.pass_held(ready.slot, ready.blocks);
@@ -73,9 +70,8 @@ impl<W> Core<'_, W> {
         let (writes, limit) = (&self.state.writes, self.shared.config.hold_limit);
         let late = writes.held().find(|held| {
             self.now >= held.since.after(limit)
+                && !held.blocked
                 && self.shared.table.all(held.blocks, BlockState::Dirty)
-                && !writes.flies_over(&held.extent)
-                && !writes.holds_over_before(held.slot, &held.extent)
         })?;
         self.pass_held(late.slot, late.blocks)
     }
@@ -112,10 +108,10 @@ impl<W> Core<'_, W> {
     }
 
     fn hold_deadline(&self) -> Option<Tick> {
-        if self.shared.config.overflow == Overflow::Hold || self.state.writes.starved_count() == 0 {
+        if self.shared.config.overflow == Overflow::Hold {
             return None;
         }
-        let first = self.state.writes.held().filter_map(|held| held.starved_since).min()?;
+        let first = self.state.writes.starved_since()?;
         Some(first.after(self.shared.config.hold_limit))
     }
 

@@ -47,9 +47,7 @@ impl<W> Core<'_, W> {
         if !self.state.queue.describe(RecordKind::Unallocated, extent, stamp) {
             return false;
         }
-        for block in run.iter() {
-            self.set_block(block, BlockState::Synced);
-        }
+        self.set_run(run, BlockState::Unsynced, BlockState::Synced);
         self.state.counters.blocks_unallocated += run.len();
         self.recorded(run, 0);
         true
