@@ -133,7 +133,8 @@ impl Ledger {
             (Place::Host, Place::Held(_)) => self.write(id).urgency == Urgency::MayWait,
             (Place::Held(_), Place::Host)
             | (Place::Host, Place::Disk)
-            | (Place::Disk, Place::Done) => true,
+            // Cancelled, or completed.
+            | (Place::Held(_) | Place::Disk, Place::Done) => true,
             _ => false,
         };
         ensure!(allowed, Rule::Clear, "write {} goes from {from:?} to {to:?}", id.0);

@@ -185,6 +185,23 @@ impl World {
         Ok(())
     }
 
+    /// An application cancels one of its writes, if one is held.
+    pub(super) fn cancel(&mut self) -> Result<(), Broken> {
+        let is_held = |&id: &WriteId| matches!(self.ledger.write(id).place, Place::Held(_));
+        let held: Vec<_> = self.ledger.open.iter().copied().filter(is_held).collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        let id = self.rng.pick(&held);
+        let taken = self.verb(|session| session.take_back(|&write| write == id))?;
+        ensure!(taken == Some(id), Rule::Clear, "write {} is held and cannot be cancelled", id.0);
+        // Nothing else may ever be heard of it: the checks know it as a write that the disk never saw.
+        self.ledger.done(id, self.step)?;
+        self.writers[self.ledger.write(id).writer].done();
+        self.cancelled += 1;
+        Ok(())
+    }
+
     /// Lets the disk do some of its work.
     pub(super) fn run_disk(&mut self, index: usize) {
         let now = self.host.ticks();
