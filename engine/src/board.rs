@@ -4,7 +4,8 @@
 //! Each number is right at the instant it is read; two of them may be a verb apart. Relaxed throughout: a number on
 //! the board carries nothing but itself, and its writers exclude each other by the session's lock.
 
-use crate::sync::{AtomicU64, Ordering};
+// Not from `crate::sync`: no number orders anything, so there is nothing here for loom to find.
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::session::Phase;
 use crate::stats::{HOLD_BUCKETS, HoldTimes, Status};
