@@ -111,7 +111,9 @@ impl Arena {
         let wraps = self.head.checked_add(len)? > self.capacity;
         let (offset, padding) = if wraps { (0, self.capacity - self.head) } else { (self.head, 0) };
         let span = len.checked_add(padding)?;
-        if self.used.checked_add(span)? > limit.min(self.capacity) {
+        if self.used.checked_add(span)? > limit.min(self.capacity)
+            && !sabotaged!(MemoryHandedOutTwice)
+        {
             return None;
         }
         let number = self.next;

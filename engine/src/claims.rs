@@ -111,6 +111,9 @@ impl Claims {
 
     /// Spoils the parts of claims that share blocks with `blocks`.
     pub fn spoil(&mut self, blocks: &BlockRange) {
+        if sabotaged!(SpoiltReadUsed) {
+            return;
+        }
         for claim in self.slots.iter_mut().flatten() {
             let hit = claim.blocks.intersection(blocks);
             claim.spoiled = claim.spoiled.hull(&hit);

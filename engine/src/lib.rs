@@ -37,13 +37,27 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, sabotage))]
 extern crate std;
 
 /// Asserts a rule of the method in builds with `debug_assertions`: in tests, the simulator, debug drivers.
 macro_rules! rule {
     ($holds:expr, $rule:literal) => {
         debug_assert!($holds, $rule)
+    };
+}
+
+/// True if a breach of a rule is to be committed here: never, but in builds that test the tests.
+#[cfg(sabotage)]
+macro_rules! sabotaged {
+    ($breach:ident) => {
+        crate::sabotage::Sabotage::$breach.is_chosen()
+    };
+}
+#[cfg(not(sabotage))]
+macro_rules! sabotaged {
+    ($breach:ident) => {
+        false
     };
 }
 
@@ -62,6 +76,8 @@ mod models;
 mod pace;
 mod presence;
 mod queue;
+#[cfg(sabotage)]
+pub mod sabotage;
 mod session;
 mod stats;
 mod sync;

@@ -438,7 +438,7 @@ impl<W> Core<'_, W> {
     /// Queue memory or a block has become free: a gap may be over, workers may have something to do.
     fn wake_waiting(&mut self) {
         self.end_gap_if_drained();
-        if self.state.writes.held_count() > 0 {
+        if self.state.writes.held_count() > 0 && !sabotaged!(WakeForgotten) {
             self.wakes.add(Worker::Hold);
             self.wakes.add(Worker::Dispatch);
         }

@@ -98,10 +98,10 @@ impl Layout {
         self.target.join("pe")
     }
 
-    /// Where the loom models are built.
+    /// Where tests are built with this `--cfg`.
     #[must_use]
-    pub fn loom(&self) -> PathBuf {
-        self.target.join("loom")
+    pub fn flagged(&self, flag: &str) -> PathBuf {
+        self.target.join(flag)
     }
 
     /// Where the stress test is built for `ThreadSanitizer`.

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use xtask::engine_tests::{LOOM, SABOTAGE};
 use xtask::layout::Layout;
-use xtask::{build, check_sys, console, demo, lint, loom, setup, sim, test, tsan};
+use xtask::{build, check_sys, console, demo, engine_tests, lint, setup, sim, test, tsan};
 
 /// Builds and tests Snapless on Linux.
 #[derive(Parser)]
@@ -45,7 +46,9 @@ enum Task {
         part: lint::Part,
     },
     /// Run the engine's loom models: small cases in every interleaving
-    Loom(loom::Options),
+    Loom(engine_tests::Options),
+    /// Break the engine's rules on purpose: the simulator has to find each breach
+    Sabotage(engine_tests::Options),
     /// Run the engine's stress test under `ThreadSanitizer`
     Tsan(tsan::Options),
     /// Play the simulator: the engine under a seeded scheduler, checked against a model
@@ -62,7 +65,8 @@ fn main() -> ExitCode {
         Task::CheckSys { file } => check_sys::run(&layout, file.as_deref()),
         Task::Lint { part } => lint::run(&layout, part),
         Task::Demo(options) => demo::run(&layout, &options),
-        Task::Loom(options) => loom::run(&layout, &options),
+        Task::Loom(options) => LOOM.run(&layout, &options),
+        Task::Sabotage(options) => SABOTAGE.run(&layout, &options),
         Task::Tsan(options) => tsan::run(&layout, &options),
         Task::Sim(options) => match sim::run(&layout, &options) {
             Ok(status) => return status,

@@ -12,10 +12,10 @@ use crate::check_sys;
 use crate::command::Tool;
 use crate::console::{Outcome, Steps, say};
 use crate::demo::{failed, files, new_seed, run_folder};
+use crate::engine_tests::{LOOM, SABOTAGE};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::lint;
-use crate::loom;
 use crate::scenario_console::ScenarioConsole;
 use crate::setup;
 
@@ -58,7 +58,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
 }
 
 /// How many steps [`checks`] takes.
-const CHECKS: usize = lint::STEPS + 4;
+const CHECKS: usize = lint::STEPS + 5;
 
 fn checks(
     layout: &Layout,
@@ -77,7 +77,10 @@ fn checks(
     };
     cargo_tests(tests("--all-targets"), steps, tally, "unit, property and integration tests")?;
     cargo_tests(tests("--doc"), steps, tally, "documentation tests")?;
-    cargo_tests(loom::tool(layout, None), steps, tally, loom::NAME)
+    for flagged in [LOOM, SABOTAGE] {
+        cargo_tests(flagged.tool(layout, None), steps, tally, flagged.name)?;
+    }
+    Ok(())
 }
 
 /// Runs a `cargo test` and counts its tests.

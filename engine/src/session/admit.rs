@@ -184,6 +184,7 @@ impl<W> Core<'_, W> {
             self.state.slotless = self.state.slotless.saturating_sub(1);
         } else if let Some(blocks) = self.state.writes.land(SlotId::from_raw(raw))
             && !succeeded
+            && !sabotaged!(FailureForgotten)
         {
             // TRUTH: the disk may hold the old content, the new, or a mixture.
             self.soil(blocks);
@@ -237,9 +238,9 @@ impl<W> Core<'_, W> {
         let writes = &self.state.writes;
         // A write that takes space ahead of one that starves would make it starve for ever.
         writes.starved_since().is_none()
-            && self.shared.table.all(*blocks, BlockState::Synced)
+            && (sabotaged!(HoldForgotten) || self.shared.table.all(*blocks, BlockState::Synced))
             // ORDER: the disk applies overlapping writes in any order it likes.
-            && !writes.overlaps(extent, blocks)
+            && (sabotaged!(OverlapForgotten) || !writes.overlaps(extent, blocks))
     }
 
     fn go_now(

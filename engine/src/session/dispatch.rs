@@ -99,7 +99,7 @@ impl<W> Core<'_, W> {
 
     /// Rule HANG: a write that has waited for queue space past the limit, and all others with it, go.
     fn end_holds_past_the_limit(&mut self) {
-        if self.state.phase != Phase::Capturing {
+        if self.state.phase != Phase::Capturing || sabotaged!(HoldLimitForgotten) {
             return;
         }
         if self.hold_deadline().is_some_and(|deadline| deadline <= self.now) {

@@ -47,7 +47,7 @@ impl<W> Core<'_, W> {
     /// Notes that the disk's content of these blocks is, or is about to be, unlike what the stream says
     /// (rules LOSS and TRUTH).
     pub(super) fn soil(&mut self, blocks: BlockRange) {
-        if self.state.phase == Phase::Stopped || blocks.is_empty() {
+        if self.state.phase == Phase::Stopped || blocks.is_empty() || sabotaged!(GapForgotten) {
             return;
         }
         for block in blocks.iter() {
@@ -135,7 +135,7 @@ impl<W> Core<'_, W> {
         if state.phase != Phase::Capturing || state.unsynced > 0 {
             return;
         }
-        let base_done = !state.claims.any_for(Reason::Base);
+        let base_done = sabotaged!(BaseCompleteTooEarly) || !state.claims.any_for(Reason::Base);
         if base_done && state.base_complete_seq.is_none() && !state.base_lost {
             self.state.base_complete_seq = self.mark(RecordKind::BaseComplete);
         }

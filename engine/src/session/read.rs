@@ -277,7 +277,9 @@ impl<W> Core<'_, W> {
             let run = self.run_from(start, range.end, Reason::Resync).blocks;
             let still = run
                 .iter()
-                .take_while(|&block| !self.state.writes.flies_in(&one_block(block)))
+                .take_while(|&block| {
+                    sabotaged!(ResyncUnderWrites) || !self.state.writes.flies_in(&one_block(block))
+                })
                 .count() as u64;
             if still > 0 {
                 let blocks = BlockRange::new(start, BlockIndex(start.0 + still));
