@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use xtask::layout::Layout;
-use xtask::{build, check_sys, console, demo, lint, loom, setup, sim, test, tsan};
+use xtask::{build, check_sys, console, demo, lint, loom, selftest, setup, sim, test, tsan};
 
 /// Builds and tests Snapless on Linux.
 #[derive(Parser)]
@@ -33,6 +33,8 @@ enum Task {
     Demo(demo::Options),
     /// Set everything up, then run every test; ends with `N passed, N failed`
     Test(test::Options),
+    /// Show that the bench's KMDF notices a driver that breaks a rule: one misuse after the other
+    Selftest,
     /// Check that snapless.sys is a file that Windows Server 2019 and later will load
     CheckSys {
         /// A driver file instead of the one that this repository builds
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(&layout),
         Task::Build { part } => build::run(&layout, part),
         Task::CheckSys { file } => check_sys::run(&layout, file.as_deref()),
+        Task::Selftest => selftest::run(&layout),
         Task::Lint { part } => lint::run(&layout, part),
         Task::Demo(options) => demo::run(&layout, &options),
         Task::Loom(options) => loom::run(&layout, &options),

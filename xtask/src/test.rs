@@ -17,6 +17,7 @@ use crate::layout::Layout;
 use crate::lint;
 use crate::loom;
 use crate::scenario_console::ScenarioConsole;
+use crate::selftest;
 use crate::setup;
 
 /// The seed of the runs that are the same every time.
@@ -58,7 +59,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
 }
 
 /// How many steps [`checks`] takes.
-const CHECKS: usize = lint::STEPS + 4;
+const CHECKS: usize = lint::STEPS + 5;
 
 fn checks(
     layout: &Layout,
@@ -77,7 +78,10 @@ fn checks(
     };
     cargo_tests(tests("--all-targets"), steps, tally, "unit, property and integration tests")?;
     cargo_tests(tests("--doc"), steps, tally, "documentation tests")?;
-    cargo_tests(loom::tool(layout, None), steps, tally, loom::NAME)
+    cargo_tests(loom::tool(layout, None), steps, tally, loom::NAME)?;
+    let (count, ran) = selftest::add_to(steps, layout, artifacts, |_| ());
+    tally.passed += count.passed;
+    ran.or_else(|error| tally.fail(selftest::NAME, &error, count.failed.max(1)))
 }
 
 /// Runs a `cargo test` and counts its tests.
