@@ -4,10 +4,12 @@
 //! Each number is right at the instant it is read; two of them may be a verb apart. Relaxed throughout: a number on
 //! the board carries nothing but itself, and its writers exclude each other by the session's lock.
 
-use crate::sync::{AtomicU64, Ordering};
+use alloc::boxed::Box;
 
+use crate::memory::{OutOfMemory, boxed_slice};
 use crate::session::Phase;
 use crate::stats::{HOLD_BUCKETS, HoldTimes, Status};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Makes a struct with an atomic for each number of [`Status`], and what posts and reads them all.
 macro_rules! numbers {
@@ -70,6 +72,11 @@ const BASE_COMPLETE: u64 = 1 << 11;
 const OUTGROWN: u64 = 1 << 12;
 
 impl Board {
+    /// A board in memory of its own: it is a third of a session, and a session is moved when it is made.
+    pub fn boxed() -> Result<Box<[Self; 1]>, OutOfMemory> {
+        boxed_slice(1, Self::default)?.try_into().map_err(|_| OutOfMemory)
+    }
+
     /// Posts everything but hold times. Callers hold the session's lock.
     pub fn post(&self, status: &Status) {
         self.numbers.post(status);
