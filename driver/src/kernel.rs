@@ -10,6 +10,7 @@ pub mod lower;
 pub mod mdl;
 pub mod passive_lock;
 pub mod pool;
+pub mod reserved;
 pub mod shared;
 pub mod spin_lock;
 pub mod thread;
