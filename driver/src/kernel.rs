@@ -5,6 +5,7 @@
 
 pub mod event;
 pub mod irp;
+mod layout;
 pub mod log;
 pub mod lower;
 pub mod mdl;
