@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, IOCTL_ACKNOWLEDGE,
     IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP,
-    IOCTL_VERSION, SessionReply, SessionRequest, StartRequest, VersionReply, VolumeEntry,
+    IOCTL_VERSION, SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
+    VolumeEntry,
 };
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,
@@ -22,6 +23,7 @@ use crate::framework::device::{self, ControlDevice};
 use crate::framework::queue::Queue;
 use crate::framework::request::Request;
 use crate::globals::{self, Globals};
+use crate::kernel::reserved;
 use crate::session::{Claim, Session};
 use crate::volume::Volume;
 
@@ -110,9 +112,7 @@ extern "C" fn evt_io_device_control(
         IOCTL_RESUME => reply(request, |request| resume(globals, request)),
         IOCTL_DRAIN => drain(globals, request),
         IOCTL_ACKNOWLEDGE => finish(request, |request| acknowledge(globals, request)),
-        IOCTL_STATUS => reply(request, |request| {
-            Ok(globals.registry.by_session(session_id(request)?)?.1.status())
-        }),
+        IOCTL_STATUS => reply(request, |request| status(globals, request)),
         IOCTL_STOP => finish(request, |request| {
             let id = session_id(request)?;
             globals.registry.by_session(id)?.0.stop(id)
@@ -125,6 +125,8 @@ fn version(request: Request) {
     request.answer(&VersionReply { oldest: U32::new(ABI_VERSION), newest: U32::new(ABI_VERSION) });
 }
 
+// Out of line, as the next ones: what they answer need not be on the stack of each other.
+#[inline(never)]
 fn list_volumes(globals: &Globals, request: Request) {
     match volume_entries(globals) {
         Ok(entries) => request.answer(entries.as_slice()),
@@ -134,24 +136,27 @@ fn list_volumes(globals: &Globals, request: Request) {
 
 fn volume_entries(globals: &Globals) -> Result<Vec<VolumeEntry>, NTSTATUS> {
     let volumes = globals.registry.volumes()?;
-    let mut entries = Vec::new();
-    entries.try_reserve_exact(volumes.len()).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-    // A volume without a name cannot be protected: nobody could say which one is meant.
-    entries.extend(volumes.iter().filter_map(|volume| {
-        let device: DeviceName = volume.device_name().ok()?;
-        let (length, sector_size) = volume.size().unwrap_or((0, 0));
-        let (session, phase) = volume.summary();
-        Some(VolumeEntry {
-            device,
-            length: U64::new(length),
-            sector_size: U32::new(sector_size),
-            phase: U32::new(phase as u32),
-            session,
-        })
-    }));
-    Ok(entries)
+    let entries = volumes.iter().filter_map(|volume| volume_entry(volume));
+    reserved::collect(volumes.len(), entries).ok_or(STATUS_INSUFFICIENT_RESOURCES)
 }
 
+/// What is said of a volume; `None` for one without a name, which cannot be protected: nobody could say which one is
+/// meant.
+#[inline(never)]
+fn volume_entry(volume: &Volume) -> Option<VolumeEntry> {
+    let device: DeviceName = volume.device_name().ok()?;
+    let (length, sector_size) = volume.size().unwrap_or((0, 0));
+    let (session, phase) = volume.summary();
+    Some(VolumeEntry {
+        device,
+        length: U64::new(length),
+        sector_size: U32::new(sector_size),
+        phase: U32::new(phase as u32),
+        session,
+    })
+}
+
+#[inline(never)]
 fn start(globals: &Globals, request: &Request) -> Result<SessionReply, NTSTATUS> {
     let input: StartRequest = request.input()?;
     let settings = input.settings().map_err(bad_request)?;
@@ -170,6 +175,7 @@ fn start(globals: &Globals, request: &Request) -> Result<SessionReply, NTSTATUS>
     Ok(session_reply(&geometry))
 }
 
+#[inline(never)]
 fn resume(globals: &Globals, request: &Request) -> Result<SessionReply, NTSTATUS> {
     let claimant = request.file();
     if claimant.is_null() || globals.registry.by_claimant(claimant).is_ok() {
@@ -178,6 +184,10 @@ fn resume(globals: &Globals, request: &Request) -> Result<SessionReply, NTSTATUS
     let (_, session) = globals.registry.by_session(session_id(request)?)?;
     session.resume(claimant)?;
     Ok(session_reply(session.geometry()))
+}
+
+fn status(globals: &Globals, request: &Request) -> Result<StatusReply, NTSTATUS> {
+    Ok(globals.registry.by_session(session_id(request)?)?.1.status())
 }
 
 fn drain(globals: &Globals, request: Request) {
@@ -228,6 +238,7 @@ fn bad_request(bad: BadRequest) -> NTSTATUS {
 }
 
 /// Completes a request with what `act` answers.
+#[inline(never)]
 fn reply<T: zerocopy::IntoBytes + zerocopy::Immutable>(
     request: Request,
     act: impl FnOnce(&Request) -> Result<T, NTSTATUS>,

@@ -5,11 +5,13 @@
 
 pub mod event;
 pub mod irp;
+mod layout;
 pub mod log;
 pub mod lower;
 pub mod mdl;
 pub mod passive_lock;
 pub mod pool;
+pub mod reserved;
 pub mod shared;
 pub mod spin_lock;
 pub mod thread;

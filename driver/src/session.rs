@@ -25,6 +25,7 @@ use crate::kernel::irp::{CompletionRoutine, OwnedIrp};
 use crate::kernel::lower::LowerDevice;
 use crate::kernel::mdl::BufferMdl;
 use crate::kernel::pool::PoolBuffer;
+use crate::kernel::shared::Shared;
 
 pub use claim::Claim;
 pub use workers::SessionThreads;
@@ -46,7 +47,8 @@ unsafe impl Send for Write {}
 /// One protection of one volume.
 pub struct Session {
     id: SessionId,
-    engine: snapless_engine::Session<KernelHost>,
+    /// In memory of its own: values as large are not moved over a kernel's stack.
+    engine: Shared<snapless_engine::Session<KernelHost>>,
     lower: LowerDevice,
     lower_flags: u32,
     claim: Claim,
@@ -65,6 +67,7 @@ impl Session {
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES`; `STATUS_INVALID_PARAMETER` for limits that the engine refuses;
     /// `STATUS_NOT_SUPPORTED` for a device that does no direct I/O.
+    #[inline(never)]
     pub fn new(
         lower: LowerDevice,
         geometry: Geometry,
@@ -81,13 +84,7 @@ impl Session {
         let queue = PoolBuffer::new(bytes).ok_or(out_of_memory)?;
         let queue_mdl = BufferMdl::new(&queue).ok_or(out_of_memory)?;
         let host = KernelHost::new().ok_or(out_of_memory)?;
-        let engine =
-            snapless_engine::Session::new(host, geometry, config(settings)).map_err(|error| {
-                match error {
-                    StartError::Config(_) => STATUS_INVALID_PARAMETER,
-                    StartError::OutOfMemory => out_of_memory,
-                }
-            })?;
+        let engine = engine(host, geometry, settings)?;
         Ok(Self {
             id: settings.session,
             engine,
@@ -206,6 +203,20 @@ impl CompletionContext {
         let ticket = (bits & TRACKED != 0)
             .then(|| Ticket::from_raw(u32::try_from(bits & TICKET_MASK).unwrap_or(u32::MAX)));
         Self { ticket, side: Side::from_bit(bits >> SIDE_SHIFT) }
+    }
+}
+
+/// The engine, in memory of its own. Out of line, as it is large while it is made.
+#[inline(never)]
+fn engine(
+    host: KernelHost,
+    geometry: Geometry,
+    settings: &StartSettings,
+) -> Result<Shared<snapless_engine::Session<KernelHost>>, NTSTATUS> {
+    match snapless_engine::Session::new(host, geometry, config(settings)) {
+        Ok(engine) => Shared::new(engine).ok_or(STATUS_INSUFFICIENT_RESOURCES),
+        Err(StartError::Config(_)) => Err(STATUS_INVALID_PARAMETER),
+        Err(StartError::OutOfMemory) => Err(STATUS_INSUFFICIENT_RESOURCES),
     }
 }
 

@@ -58,6 +58,8 @@ impl Volume {
     }
 
     /// Its device name, as the mount manager knows it. PASSIVE_LEVEL.
+    // Out of line: it keeps two names on its stack, and callers look at many volumes.
+    #[inline(never)]
     pub fn device_name(&self) -> Result<DeviceName, NTSTATUS> {
         // MOUNTDEV_NAME: a length in bytes, then that many bytes of UTF-16.
         let mut answer = [0_u8; 2 + 2 * DEVICE_NAME_MAX];
@@ -85,6 +87,7 @@ impl Volume {
     }
 
     /// Begins a session that belongs to whoever `claim` says. PASSIVE_LEVEL.
+    #[inline(never)]
     pub fn start(
         volume: &Shared<Self>,
         settings: &StartSettings,

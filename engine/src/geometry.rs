@@ -158,7 +158,12 @@ impl Geometry {
 
     /// Sectors of a whole block.
     pub fn block_sectors(&self) -> u64 {
-        self.block_size() / u64::from(self.sector_size)
+        self.sectors_in(self.block_size())
+    }
+
+    /// Whole sectors in so many bytes. A shift, as a sector is a power of two: there is no division that can fail.
+    pub fn sectors_in(&self, bytes: u64) -> u64 {
+        bytes >> self.sector_size.trailing_zeros()
     }
 
     /// Number of blocks, the last short one included.

@@ -108,6 +108,8 @@ impl CaptureQueue {
     pub const RECORDS_MIN: u64 = 16;
 
     /// A queue of `bytes` payload bytes and `records` descriptors.
+    // Out of line, as the other parts of a session: together they would take much of a kernel's stack.
+    #[inline(never)]
     pub fn new(bytes: u64, records: u64) -> Result<Self, OutOfMemory> {
         let records = records.max(Self::RECORDS_MIN);
         Ok(Self {

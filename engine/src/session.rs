@@ -19,6 +19,8 @@ mod gap;
 mod read;
 mod skip;
 
+use alloc::boxed::Box;
+
 use crate::board::Board;
 use crate::claims::{Claims, Reason};
 use crate::config::{Config, READS_MAX, StartError};
@@ -66,7 +68,14 @@ struct Shared {
     geometry: Geometry,
     config: Config,
     table: Table,
-    board: Board,
+    board: Box<[Board; 1]>,
+}
+
+impl Shared {
+    fn board(&self) -> &Board {
+        let [board] = &*self.board;
+        board
+    }
 }
 
 /// What the lock protects.
@@ -124,41 +133,27 @@ impl<H: Host> Session<H> {
     ///
     /// # Errors
     /// [`StartError::Config`] for limits that [`Config::check`] refuses; [`StartError::OutOfMemory`].
+    // Out of line: its parts need not be on the stack while the host takes the whole over.
+    #[inline(never)]
     pub fn new(host: H, geometry: Geometry, config: Config) -> Result<Self, StartError> {
         config.check(&geometry)?;
-        let blocks = geometry.block_count();
-        let nothing = BlockRange::new(BlockIndex(0), BlockIndex(0));
-        let state = State {
-            phase: Phase::Starting,
-            attached: true,
-            consistent: true,
-            base_lost: false,
-            base_complete_seq: None,
-            t0: None,
-            generation: 0,
-            unsynced: blocks,
-            reading: 0,
-            dirty: 0,
-            writes: Writes::new(config.writes_max)?,
-            slotless: 0,
-            claims: Claims::new(READS_MAX)?,
-            queue: CaptureQueue::new(config.queue_bytes, config.records())?,
-            epochs: Epochs::new(config.epochs, blocks, config.epoch_bitmap_bytes)?,
-            epoch_since: None,
-            epoch_bytes: 0,
-            cursor: BlockIndex(0),
-            pace: Pace::NEW,
-            outgrown: false,
-            paused: false,
-            careful: nothing,
-            counters: Counters::default(),
-        };
-        let (table, board) = (Table::new(blocks)?, Board::default());
-        let shared = Shared { geometry, config, table, board };
-        let session = Self { host, shared, state: H::Mutex::new(state) };
+        let (table, board) = (Table::new(geometry.block_count())?, Board::boxed()?);
+        let state = first_state(&geometry, &config);
+        Self::assembled(host, Shared { geometry, config, table, board }, state)
+    }
+
+    /// Out of line, as [`first_state`]: no function has more than one copy of the state on its stack.
+    #[inline(never)]
+    fn assembled(
+        host: H,
+        shared: Shared,
+        state: Result<State<H::Write>, StartError>,
+    ) -> Result<Self, StartError> {
+        let mut state = state?;
+        let (now, clock) = (host.now(), host.clock());
         // So that the board has something to show.
-        session.locked(|_| ());
-        Ok(session)
+        Core { state: &mut state, shared: &shared, now, clock, wakes: Wakes::default() }.post();
+        Ok(Self { host, shared, state: H::Mutex::new(state) })
     }
 
     /// Bytes that [`Session::new`] allocates, for ever; the queue's payload memory, which the host provides,
@@ -177,6 +172,7 @@ impl<H: Host> Session<H> {
             + CaptureQueue::bytes(config.records())
             + Writes::<H::Write>::bytes(config.writes_max)
             + Claims::bytes(READS_MAX)
+            + size_of::<Board>() as u64
     }
 
     /// The host given to [`Session::new`].
@@ -334,7 +330,7 @@ impl<H: Host> Session<H> {
 
     /// State and counters. Takes no lock: each number is right, but two of them may be a verb apart.
     pub fn status(&self) -> Status {
-        self.shared.board.read()
+        self.shared.board().read()
     }
 
     /// Where a block stands. Takes no lock.
@@ -348,7 +344,7 @@ impl<H: Host> Session<H> {
             let mut core =
                 Core { state, shared: &self.shared, now, clock, wakes: Wakes::default() };
             let result = decide(&mut core);
-            core.shared.board.post(&core.status());
+            core.post();
             (result, core.wakes)
         });
         for worker in wakes.iter() {
@@ -356,6 +352,38 @@ impl<H: Host> Session<H> {
         }
         result
     }
+}
+
+/// The state of a session that starts. Out of line: its parts are on the stack only while they are made.
+#[inline(never)]
+fn first_state<W>(geometry: &Geometry, config: &Config) -> Result<State<W>, StartError> {
+    let blocks = geometry.block_count();
+    let nothing = BlockRange::new(BlockIndex(0), BlockIndex(0));
+    Ok(State {
+        phase: Phase::Starting,
+        attached: true,
+        consistent: true,
+        base_lost: false,
+        base_complete_seq: None,
+        t0: None,
+        generation: 0,
+        unsynced: blocks,
+        reading: 0,
+        dirty: 0,
+        writes: Writes::new(config.writes_max)?,
+        slotless: 0,
+        claims: Claims::new(READS_MAX)?,
+        queue: CaptureQueue::new(config.queue_bytes, config.records())?,
+        epochs: Epochs::new(config.epochs, blocks, config.epoch_bitmap_bytes)?,
+        epoch_since: None,
+        epoch_bytes: 0,
+        cursor: BlockIndex(0),
+        pace: Pace::NEW,
+        outgrown: false,
+        paused: false,
+        careful: nothing,
+        counters: Counters::default(),
+    })
 }
 
 /// The state while the lock is held, and what every decision needs.
@@ -445,6 +473,13 @@ impl<W> Core<'_, W> {
         if self.state.unsynced > 0 || self.state.dirty > 0 {
             self.wakes.add(Worker::Sweep);
         }
+    }
+
+    /// Puts the state on the board. Out of line, so that no verb has it on its stack: verbs run on the stack of
+    /// whoever writes.
+    #[inline(never)]
+    fn post(&self) {
+        self.shared.board().post(&self.status());
     }
 
     fn status(&self) -> Status {

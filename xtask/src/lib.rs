@@ -13,6 +13,7 @@ pub mod error;
 pub mod layout;
 pub mod lint;
 pub mod scenario_console;
+pub mod selftest;
 pub mod setup;
 pub mod sim;
 pub mod stamp;

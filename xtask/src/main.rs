@@ -10,7 +10,9 @@ use clap::{Parser, Subcommand};
 
 use xtask::engine_tests::{LOOM, SABOTAGE};
 use xtask::layout::Layout;
-use xtask::{build, check_sys, console, demo, engine_tests, lint, setup, sim, test, tsan};
+use xtask::{
+    build, check_sys, console, demo, engine_tests, lint, selftest, setup, sim, test, tsan,
+};
 
 /// Builds and tests Snapless on Linux.
 #[derive(Parser)]
@@ -34,6 +36,8 @@ enum Task {
     Demo(demo::Options),
     /// Set everything up, then run every test; ends with `N passed, N failed`
     Test(test::Options),
+    /// Show that the bench's KMDF notices a driver that breaks a rule: one misuse after the other
+    Selftest,
     /// Check that snapless.sys is a file that Windows Server 2019 and later will load
     CheckSys {
         /// A driver file instead of the one that this repository builds
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(&layout),
         Task::Build { part } => build::run(&layout, part),
         Task::CheckSys { file } => check_sys::run(&layout, file.as_deref()),
+        Task::Selftest => selftest::run(&layout),
         Task::Lint { part } => lint::run(&layout, part),
         Task::Demo(options) => demo::run(&layout, &options),
         Task::Loom(options) => LOOM.run(&layout, &options),

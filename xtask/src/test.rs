@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::lint;
 use crate::scenario_console::ScenarioConsole;
+use crate::selftest;
 use crate::setup;
 
 /// The seed of the runs that are the same every time.
@@ -58,7 +59,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
 }
 
 /// How many steps [`checks`] takes.
-const CHECKS: usize = lint::STEPS + 5;
+const CHECKS: usize = lint::STEPS + 6;
 
 fn checks(
     layout: &Layout,
@@ -80,7 +81,9 @@ fn checks(
     for flagged in [LOOM, SABOTAGE] {
         cargo_tests(flagged.tool(layout, None), steps, tally, flagged.name)?;
     }
-    Ok(())
+    let (count, ran) = selftest::add_to(steps, layout, artifacts, |_| ());
+    tally.passed += count.passed;
+    ran.or_else(|error| tally.fail(selftest::NAME, &error, count.failed.max(1)))
 }
 
 /// Runs a `cargo test` and counts its tests.

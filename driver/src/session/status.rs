@@ -18,6 +18,8 @@ impl Session {
     }
 
     /// State and counters.
+    // Out of line: the engine's answer and ours are large, and need not be on the stack with what asks for them.
+    #[inline(never)]
     pub fn status(&self) -> StatusReply {
         let status = self.engine.status();
         let geometry = self.engine.geometry();

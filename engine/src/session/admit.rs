@@ -206,14 +206,14 @@ impl<W> Core<'_, W> {
             return None;
         };
         self.state.counters.writes_held += 1;
-        self.shared.board.held(self.now.since(since));
+        self.shared.board().held(self.now.since(since));
         Some(self.go(write, held.slot, held.kind, held.extent, held.blocks, place))
     }
 
     /// Lets a held write go, uncaptured.
     pub(super) fn pass_held(&mut self, slot: SlotId, blocks: BlockRange) -> Option<Submission<W>> {
         let (write, since) = self.state.writes.release(slot)?;
-        self.shared.board.held(self.now.since(since));
+        self.shared.board().held(self.now.since(since));
         self.state.counters.writes_uncaptured += 1;
         self.soil(blocks);
         Some(Submission::Issue(Issue { write, ticket: Ticket(slot.raw()), record: None }))

@@ -127,7 +127,8 @@ impl<W> Core<'_, W> {
             return Extent::new(read.whole.offset(), sector_size);
         };
         if !succeeded {
-            holes.add((read.extent.offset() - read.whole.offset()) / sector_size);
+            let at = read.extent.offset() - read.whole.offset();
+            holes.add(self.shared.geometry.sectors_in(at));
         }
         let next = read.extent.end();
         (next < read.whole.end()).then(|| Extent::new(next, sector_size)).flatten()
