@@ -98,6 +98,12 @@ impl Layout {
         self.target.join("pe")
     }
 
+    /// Where programs are installed that only the tasks use.
+    #[must_use]
+    pub fn tools(&self) -> PathBuf {
+        self.target.join("tools")
+    }
+
     /// Where tests are built with this `--cfg`.
     #[must_use]
     pub fn flagged(&self, flag: &str) -> PathBuf {

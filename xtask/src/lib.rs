@@ -12,6 +12,7 @@ pub mod engine_tests;
 pub mod error;
 pub mod layout;
 pub mod lint;
+pub mod mutants;
 pub mod scenario_console;
 pub mod selftest;
 pub mod setup;

@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use xtask::engine_tests::{LOOM, SABOTAGE};
 use xtask::layout::Layout;
 use xtask::{
-    build, check_sys, console, demo, engine_tests, lint, selftest, setup, sim, test, tsan,
+    build, check_sys, console, demo, engine_tests, lint, mutants, selftest, setup, sim, test, tsan,
 };
 
 /// Builds and tests Snapless on Linux.
@@ -53,6 +53,8 @@ enum Task {
     Loom(engine_tests::Options),
     /// Break the engine's rules on purpose: the simulator has to find each breach
     Sabotage(engine_tests::Options),
+    /// Change the engine in a thousand small ways: its tests have to notice
+    Mutants(mutants::Options),
     /// Run the engine's stress test under `ThreadSanitizer`
     Tsan(tsan::Options),
     /// Play the simulator: the engine under a seeded scheduler, checked against a model
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&layout, &options),
         Task::Loom(options) => LOOM.run(&layout, &options),
         Task::Sabotage(options) => SABOTAGE.run(&layout, &options),
+        Task::Mutants(options) => mutants::run(&layout, &options),
         Task::Tsan(options) => tsan::run(&layout, &options),
         Task::Sim(options) => match sim::run(&layout, &options) {
             Ok(status) => return status,

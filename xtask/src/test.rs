@@ -16,6 +16,7 @@ use crate::engine_tests::{LOOM, SABOTAGE};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::lint;
+use crate::mutants;
 use crate::scenario_console::ScenarioConsole;
 use crate::selftest;
 use crate::setup;
@@ -59,7 +60,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
 }
 
 /// How many steps [`checks`] takes.
-const CHECKS: usize = lint::STEPS + 6;
+const CHECKS: usize = lint::STEPS + 6 + mutants::STEPS;
 
 fn checks(
     layout: &Layout,
@@ -81,6 +82,12 @@ fn checks(
     for flagged in [LOOM, SABOTAGE] {
         cargo_tests(flagged.tool(layout, None), steps, tally, flagged.name)?;
     }
+    let sample = mutants::sample(new_seed());
+    let tried = mutants::add_to(steps, layout, &sample).and_then(|verdict| {
+        say(&format!("  {}", verdict.line()));
+        verdict.judge()
+    });
+    tally.count(mutants::NAME, tried)?;
     let (count, ran) = selftest::add_to(steps, layout, artifacts, |_| ());
     tally.passed += count.passed;
     ran.or_else(|error| tally.fail(selftest::NAME, &error, count.failed.max(1)))
