@@ -187,6 +187,22 @@ mod tests {
     }
 
     #[test]
+    fn a_span_is_a_part_of_its_range() {
+        let mut arena = Arena::new(100, 8).unwrap();
+        assert_eq!(arena.capacity(), 100);
+        let first = arena.take(10, 100).unwrap();
+        let range = arena.take(40, 100).unwrap();
+        let span = |skip, len| {
+            let span = MemorySpan::of(&range, skip, len);
+            (span.offset(), span.len())
+        };
+        assert_eq!((span(0, 40), span(8, 16)), ((10, 40), (18, 16)));
+        assert_eq!((span(8, 40), span(50, 1)), ((18, 32), (50, 0)), "cut at the range's end");
+        arena.give_back(range);
+        arena.give_back(first);
+    }
+
+    #[test]
     fn limits_hold() {
         let mut arena = Arena::new(100, 2).unwrap();
         assert!(arena.take(51, 50).is_none());

@@ -222,6 +222,15 @@ mod tests {
     }
 
     #[test]
+    fn the_sweep_gets_half_of_the_queue_and_a_gap_ends_at_a_quarter() {
+        let mut config = Config::new(64 << 20);
+        assert_eq!((config.sweep_share(), config.low_mark()), (32 << 20, 16 << 20));
+        assert_eq!(config.longest_read(), 1 << 20);
+        config.read_bytes = 64 << 20;
+        assert_eq!(config.longest_read(), 32 << 20);
+    }
+
+    #[test]
     fn a_cap_spaces_reads_and_no_cap_does_not() {
         let mut config = Config::new(4 * BLOCK);
         assert_eq!(config.sweep_ticks(1 << 30), 0);

@@ -253,8 +253,7 @@ impl<W> Core<'_, W> {
     ) -> Submission<W> {
         let Some(slot) = self.state.writes.fly(extent, blocks) else {
             self.give_up(place);
-            self.begin_gap();
-            return self.pass(write, extent, blocks);
+            return self.pass_for_want_of_a_slot(write, extent, blocks);
         };
         self.state.counters.writes_passed += 1;
         self.go(write, slot, kind, extent, blocks, place)
@@ -318,14 +317,23 @@ impl<W> Core<'_, W> {
                 self.wakes.add(Worker::Dispatch);
                 Submission::Held
             }
-            Err(write) => {
-                // BOUND: there is no room to remember it.
-                if self.state.phase == Phase::Capturing {
-                    self.begin_gap();
-                }
-                self.pass(write, extent, blocks)
-            }
+            Err(write) => self.pass_for_want_of_a_slot(write, extent, blocks),
         }
+    }
+
+    /// Rule BOUND: there is no room to remember the write. It goes through, and so do those that are held.
+    fn pass_for_want_of_a_slot(
+        &mut self,
+        write: W,
+        extent: Extent,
+        blocks: BlockRange,
+    ) -> Submission<W> {
+        // In this order: a gap of nothing would end at once, and be followed by that of this write.
+        let submission = self.pass(write, extent, blocks);
+        if self.state.phase == Phase::Capturing {
+            self.begin_gap();
+        }
+        submission
     }
 
     /// Lets an arriving write through uncaptured (rule LOSS: its blocks turn dirty).
