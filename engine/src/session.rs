@@ -1,7 +1,8 @@
 //! A session: the state of one protection, and the verbs that hosts call.
 //!
 //! Each verb takes the session's lock once, lets [`Core`] decide, posts on the [`Board`] what has changed,
-//! releases the lock, and wakes the workers that have something to do now. The decisions are in the submodules, one per thread of the method:
+//! releases the lock, and wakes the workers that have something to do now. The decisions are in the submodules, one for
+//! each thread of the method; what they all need is in `state`.
 //!
 //! | module | decides |
 //! | --- | --- |
@@ -13,25 +14,26 @@
 //! | `drain` | what leaves the queue |
 
 mod admit;
+
 mod dispatch;
 mod drain;
 mod gap;
 mod read;
 mod skip;
-
-use alloc::boxed::Box;
+mod state;
 
 use crate::board::Board;
-use crate::claims::{Claims, Reason};
+use crate::claims::Claims;
 use crate::config::{Config, READS_MAX, StartError};
 use crate::epoch::Epochs;
 use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
-use crate::host::{Host, Mutex, Tick, WORKERS, Wakes, Worker};
-use crate::pace::Pace;
-use crate::queue::{CaptureQueue, RecordKind, Stamp};
-use crate::stats::{Counters, Status};
+use crate::host::{Host, Mutex, Tick, Wakes};
+use crate::queue::{CaptureQueue, RecordKind};
+use crate::stats::Status;
 use crate::table::{BlockState, Table};
 use crate::writes::Writes;
+
+use self::state::{Core, Shared, State, first_state};
 
 pub use admit::{Capture, Clearing, Issue, Submission, Ticket, Urgency};
 pub use drain::Drained;
@@ -60,61 +62,6 @@ pub enum Step<T> {
     Wait(Option<Tick>),
     /// The session is stopped and nothing is left for this worker.
     Ended,
-}
-
-/// What does not change while the session lives, and the table, which is read without the lock.
-#[derive(Debug)]
-struct Shared {
-    geometry: Geometry,
-    config: Config,
-    table: Table,
-    board: Box<[Board; 1]>,
-}
-
-impl Shared {
-    fn board(&self) -> &Board {
-        let [board] = &*self.board;
-        board
-    }
-}
-
-/// What the lock protects.
-// Each flag is of its own, in all combinations.
-#[allow(clippy::struct_excessive_bools)]
-#[derive(Debug)]
-struct State<W> {
-    phase: Phase,
-    attached: bool,
-    consistent: bool,
-    /// t0's content of some block is lost: it was overwritten uncaptured, or its record was lost.
-    base_lost: bool,
-    /// Number of the `BaseComplete` record.
-    base_complete_seq: Option<u64>,
-    t0: Option<u64>,
-    /// Counts losses of the service: what was reserved before one is not committed after it.
-    generation: u64,
-    unsynced: u64,
-    reading: u64,
-    dirty: u64,
-    writes: Writes<W>,
-    /// Writes in flight that found no slot.
-    slotless: u64,
-    claims: Claims,
-    queue: CaptureQueue,
-    epochs: Epochs,
-    /// When the open epoch got its first record.
-    epoch_since: Option<Tick>,
-    epoch_bytes: u64,
-    /// Where the sweep goes on.
-    cursor: BlockIndex,
-    pace: Pace,
-    /// The volume is longer than the table: the stream cannot describe it.
-    outgrown: bool,
-    /// The sweep reads nothing until it is resumed.
-    paused: bool,
-    /// Blocks that are read one at a time, because a longer read that covered them failed.
-    careful: BlockRange,
-    counters: Counters,
 }
 
 /// One protection of one volume.
@@ -351,175 +298,5 @@ impl<H: Host> Session<H> {
             self.host.wake(worker);
         }
         result
-    }
-}
-
-/// The state of a session that starts. Out of line: its parts are on the stack only while they are made.
-#[inline(never)]
-fn first_state<W>(geometry: &Geometry, config: &Config) -> Result<State<W>, StartError> {
-    let blocks = geometry.block_count();
-    let nothing = BlockRange::new(BlockIndex(0), BlockIndex(0));
-    Ok(State {
-        phase: Phase::Starting,
-        attached: true,
-        consistent: true,
-        base_lost: false,
-        base_complete_seq: None,
-        t0: None,
-        generation: 0,
-        unsynced: blocks,
-        reading: 0,
-        dirty: 0,
-        writes: Writes::new(config.writes_max)?,
-        slotless: 0,
-        claims: Claims::new(READS_MAX)?,
-        queue: CaptureQueue::new(config.queue_bytes, config.records())?,
-        epochs: Epochs::new(config.epochs, blocks, config.epoch_bitmap_bytes)?,
-        epoch_since: None,
-        epoch_bytes: 0,
-        cursor: BlockIndex(0),
-        pace: Pace::NEW,
-        outgrown: false,
-        paused: false,
-        careful: nothing,
-        counters: Counters::default(),
-    })
-}
-
-/// The state while the lock is held, and what every decision needs.
-struct Core<'a, W> {
-    state: &'a mut State<W>,
-    shared: &'a Shared,
-    now: Tick,
-    clock: u64,
-    wakes: Wakes,
-}
-
-impl<W> Core<'_, W> {
-    fn wake_all(&mut self) {
-        for worker in WORKERS {
-            self.wakes.add(worker);
-        }
-    }
-
-    fn stamp(&self) -> Stamp {
-        Stamp { time: self.clock, epoch: self.state.epochs.open_id() }
-    }
-
-    fn set_block(&mut self, block: BlockIndex, to: BlockState) {
-        let from = self.shared.table.set(block, to);
-        self.count(from, to, 1);
-    }
-
-    /// As [`Core::set_block`], for a run of blocks that are all in state `from`.
-    fn set_run(&mut self, run: BlockRange, from: BlockState, to: BlockState) {
-        rule!(self.shared.table.all(run, from), "T0: a run is in one state when it leaves it");
-        self.shared.table.set_run(run, to);
-        self.count(from, to, run.len());
-    }
-
-    fn count(&mut self, from: BlockState, to: BlockState, blocks: u64) {
-        if let Some(count) = self.count_of(from) {
-            *count -= blocks;
-        }
-        if let Some(count) = self.count_of(to) {
-            *count += blocks;
-        }
-    }
-
-    fn count_of(&mut self, state: BlockState) -> Option<&mut u64> {
-        match state {
-            BlockState::Unsynced => Some(&mut self.state.unsynced),
-            BlockState::Reading => Some(&mut self.state.reading),
-            BlockState::Dirty => Some(&mut self.state.dirty),
-            BlockState::Synced => None,
-        }
-    }
-
-    /// Notes that the stream got a record about these blocks, or a marker about none.
-    fn recorded(&mut self, blocks: BlockRange, bytes: u64) {
-        self.state.epochs.touch(blocks);
-        if self.state.epoch_since.is_none() {
-            self.state.epoch_since = Some(self.now);
-            // It has to know when the epoch is due.
-            self.wakes.add(Worker::Dispatch);
-        }
-        self.state.epoch_bytes += bytes;
-        self.state.counters.bytes_captured += bytes;
-        self.wakes.add(Worker::Drain);
-        self.close_epoch_if_due();
-    }
-
-    fn no_blocks() -> BlockRange {
-        BlockRange::new(BlockIndex(0), BlockIndex(0))
-    }
-
-    fn is_settled(&self) -> bool {
-        let state = &self.state;
-        state.phase == Phase::Stopped
-            && state.writes.held_count() == 0
-            && state.writes.flying_count() == 0
-            && state.slotless == 0
-            && state.claims.is_empty()
-    }
-
-    /// Queue memory or a block has become free: a gap may be over, workers may have something to do.
-    fn wake_waiting(&mut self) {
-        self.end_gap_if_drained();
-        if self.state.writes.held_count() > 0 && !sabotaged!(WakeForgotten) {
-            self.wakes.add(Worker::Hold);
-            self.wakes.add(Worker::Dispatch);
-        }
-        if self.state.unsynced > 0 || self.state.dirty > 0 {
-            self.wakes.add(Worker::Sweep);
-        }
-    }
-
-    /// Puts the state on the board. Out of line, so that no verb has it on its stack: verbs run on the stack of
-    /// whoever writes.
-    #[inline(never)]
-    fn post(&self) {
-        self.shared.board().post(&self.status());
-    }
-
-    fn status(&self) -> Status {
-        let state = &self.state;
-        let counters = &state.counters;
-        let total = self.shared.geometry.block_count();
-        Status {
-            phase: state.phase,
-            attached: state.attached,
-            paused: state.paused,
-            outgrown: state.outgrown,
-            consistent: state.consistent,
-            base_complete: state.base_complete_seq.is_some() && !state.base_lost,
-            t0: state.t0.unwrap_or(0),
-            blocks_total: total,
-            blocks_synced: total - state.unsynced - state.reading - state.dirty,
-            blocks_unsynced: state.unsynced + state.claims.blocks_for(Reason::Base),
-            blocks_dirty: state.dirty + state.claims.blocks_for(Reason::Resync),
-            blocks_by_sweep: counters.blocks_by_sweep,
-            blocks_by_hold: counters.blocks_by_hold,
-            blocks_unreadable: counters.blocks_unreadable,
-            blocks_unallocated: counters.blocks_unallocated,
-            writes_passed: counters.writes_passed,
-            writes_held: counters.writes_held,
-            writes_holding: state.writes.held_count(),
-            writes_flying: state.writes.flying_count() + state.slotless,
-            writes_uncaptured: counters.writes_uncaptured,
-            bytes_captured: counters.bytes_captured,
-            bytes_drained: counters.bytes_drained,
-            queue_used: state.queue.used(),
-            queue_bytes: state.queue.capacity(),
-            gaps: counters.gaps,
-            last_seq: state.queue.last_seq(),
-            acknowledged_seq: state.epochs.acknowledged_seq(),
-            // Their times are on the board already.
-            ..Status::default()
-        }
-    }
-
-    fn extent_of(&self, blocks: &BlockRange) -> Option<Extent> {
-        self.shared.geometry.extent_of(blocks)
     }
 }

@@ -1,6 +1,7 @@
 //! What happens to a write that arrives, is captured, completes.
 
-use super::{Core, Phase};
+use super::Phase;
+use super::state::Core;
 use crate::arena::MemoryRange;
 use crate::geometry::{BlockRange, Extent};
 use crate::host::Worker;

@@ -1,6 +1,7 @@
 //! Which held write goes next, when an epoch closes, when a hold has lasted too long.
 
-use super::{Core, Phase, Step, Submission};
+use super::state::Core;
+use super::{Phase, Step, Submission};
 use crate::config::Overflow;
 use crate::host::{Tick, Worker};
 use crate::queue::RecordKind;

@@ -1,6 +1,7 @@
 //! What leaves the queue, and what the server's acknowledgement sets free.
 
-use super::{Core, Phase, Step};
+use super::state::Core;
+use super::{Phase, Step};
 use crate::arena::MemoryRange;
 use crate::host::Worker;
 use crate::queue::{Queued, Record};

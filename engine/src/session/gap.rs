@@ -1,6 +1,7 @@
 //! When capturing ends and begins again; what is lost with the service.
 
-use super::{Core, Phase};
+use super::Phase;
+use super::state::Core;
 use crate::claims::Reason;
 use crate::geometry::BlockRange;
 use crate::queue::RecordKind;

@@ -1,6 +1,7 @@
 //! Which blocks sweep and hold read next, and what becomes of what they read.
 
-use super::{Core, Phase, Step};
+use super::state::Core;
+use super::{Phase, Step};
 use crate::arena::MemorySpan;
 use crate::claims::{ClaimId, Claimed, Reader, Reason};
 use crate::geometry::{BlockIndex, BlockRange, Extent};

@@ -1,7 +1,8 @@
 //! Blocks that hold no data: recorded as unallocated, never read (rule T0: the image may have anything there,
 //! since nobody has put anything there).
 
-use super::{Core, Phase};
+use super::Phase;
+use super::state::Core;
 use crate::geometry::{BlockIndex, BlockRange};
 use crate::queue::RecordKind;
 use crate::table::BlockState;
