@@ -156,11 +156,6 @@ impl Geometry {
         1 << self.block_shift
     }
 
-    /// Sectors of a whole block.
-    pub fn block_sectors(&self) -> u64 {
-        self.sectors_in(self.block_size())
-    }
-
     /// Whole sectors in so many bytes. A shift, as a sector is a power of two: there is no division that can fail.
     pub fn sectors_in(&self, bytes: u64) -> u64 {
         bytes >> self.sector_size.trailing_zeros()

@@ -58,6 +58,7 @@ mod tests {
         assert_eq!(runs([]), []);
         assert_eq!(runs([0, 5, 6, 7, 31]), [(0, 1), (5, 3), (31, 1)]);
         assert_eq!(runs(0..8192), [(0, 8192)]);
+        assert_eq!(runs([0, u64::MAX]), [(0, 1), (65_534, 1)], "no block has such a sector");
     }
 
     #[test]

@@ -191,6 +191,10 @@ mod tests {
         Config::new(64 * MIB)
     }
 
+    fn without_latency_cap() -> Config {
+        Config { sweep_latency: 0, ..config() }
+    }
+
     #[test]
     fn the_depth_grows_as_long_as_more_reads_read_more() {
         let mut pace = Pace::NEW;
@@ -240,6 +244,36 @@ mod tests {
         assert!(pace.depth(Tick(u64::MAX)) > 2, "no cap");
     }
 
+    /// Reads one after the other that take so many milliseconds each, until the pace tries something; when that is.
+    fn first_try(read_ms: u64) -> u64 {
+        let (mut pace, config) = (Pace::NEW, without_latency_cap());
+        let at = |ms: u64| Tick(ms * 10_000);
+        for ms in (read_ms..1_000).step_by(usize::try_from(read_ms).unwrap()) {
+            pace.done(&config, MIB, at(ms - read_ms), at(ms));
+            if pace.depth(at(ms)) > 1 {
+                return ms;
+            }
+        }
+        panic!("nothing is tried");
+    }
+
+    #[test]
+    fn a_round_begins_with_the_end_of_a_read_and_takes_100_ms_and_four_reads() {
+        assert_eq!(first_try(10), 10 + 100);
+        assert_eq!(first_try(60), 60 + 4 * 60);
+        // One that began before the round says nothing of it.
+        let (mut pace, config) = (Pace::NEW, without_latency_cap());
+        pace.done(&config, MIB, Tick(0), Tick(10));
+        for _ in 0..8 {
+            pace.done(&config, MIB, Tick(9), Tick(10_000_000));
+        }
+        assert_eq!(pace.depth(Tick(10_000_000)), 1);
+        for _ in 0..4 {
+            pace.done(&config, MIB, Tick(10), Tick(10_000_000));
+        }
+        assert_eq!(pace.depth(Tick(10_000_000)), 2);
+    }
+
     #[test]
     fn the_sweep_is_gentle_while_writes_are_held_and_a_while_after() {
         let config = config();
@@ -248,7 +282,7 @@ mod tests {
         assert_eq!((pace.depth(now), pace.read_bytes(&config, now)), (8, MIB));
         pace.disturbed(now);
         assert_eq!((pace.depth(now), pace.read_bytes(&config, now)), (1, MIB / 4));
-        let after = now.after(GENTLE_TICKS);
+        let after = now.after(100 * 10_000);
         assert_eq!(pace.depth(Tick(after.0 - 1)), 1);
         assert_eq!((pace.depth(after), pace.read_bytes(&config, after)), (8, MIB));
     }

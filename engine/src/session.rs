@@ -14,7 +14,6 @@
 //! | `drain` | what leaves the queue |
 
 mod admit;
-
 mod dispatch;
 mod drain;
 mod gap;
