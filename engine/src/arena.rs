@@ -103,6 +103,7 @@ impl Arena {
     }
 
     /// Takes a contiguous range of `len` bytes if that leaves at most `limit` bytes in use.
+    #[inline]
     pub fn take(&mut self, len: u64, limit: u64) -> Option<MemoryRange> {
         if len == 0 || self.next - self.first >= self.entries.len() as u64 {
             return None;
@@ -145,6 +146,7 @@ impl Arena {
         self.head = 0;
     }
 
+    #[inline]
     fn entry(&mut self, number: u64) -> Option<&mut Entry> {
         let count = self.entries.len() as u64;
         self.entries.get_mut(usize::try_from(number.checked_rem(count)?).ok()?)

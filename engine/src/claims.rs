@@ -64,12 +64,15 @@ pub struct Claims {
     slots: Box<[Option<Claimed>]>,
     base_blocks: u64,
     resync_blocks: u64,
+    by_sweep: u64,
+    by_hold: u64,
 }
 
 impl Claims {
     /// Room for `count` claims at a time.
     pub fn new(count: u64) -> Result<Self, OutOfMemory> {
-        Ok(Self { slots: boxed_slice(count, || None)?, base_blocks: 0, resync_blocks: 0 })
+        let slots = boxed_slice(count, || None)?;
+        Ok(Self { slots, base_blocks: 0, resync_blocks: 0, by_sweep: 0, by_hold: 0 })
     }
 
     /// Bytes that room for `count` claims allocates.
@@ -84,7 +87,7 @@ impl Claims {
 
     /// True if there is room for another claim.
     pub fn has_room(&self) -> bool {
-        self.slots.iter().any(Option::is_none)
+        self.by_sweep + self.by_hold < self.slots.len() as u64
     }
 
     /// Notes a claim; `None` if there is no room.
@@ -97,7 +100,8 @@ impl Claims {
     ) -> Option<ClaimId> {
         let index = self.slots.iter().position(Option::is_none)?;
         let spoiled = BlockRange::new(BlockIndex(0), BlockIndex(0));
-        *self.count_mut(reason) += blocks.len();
+        *self.blocks_mut(reason) += blocks.len();
+        *self.count_mut(reader) += 1;
         *self.slots.get_mut(index)? = Some(Claimed { blocks, reader, reason, since, spoiled });
         Some(ClaimId(index))
     }
@@ -105,7 +109,8 @@ impl Claims {
     /// Ends a claim and tells what became of it.
     pub fn end(&mut self, id: ClaimId) -> Option<Claimed> {
         let claimed = self.slots.get_mut(id.0)?.take()?;
-        *self.count_mut(claimed.reason) -= claimed.blocks.len();
+        *self.blocks_mut(claimed.reason) -= claimed.blocks.len();
+        *self.count_mut(claimed.reader) -= 1;
         Some(claimed)
     }
 
@@ -122,12 +127,15 @@ impl Claims {
 
     /// How many claims `reader` has under way.
     pub fn count_by(&self, reader: Reader) -> u64 {
-        self.slots.iter().flatten().map(|claim| u64::from(claim.reader == reader)).sum()
+        match reader {
+            Reader::Sweep => self.by_sweep,
+            Reader::Hold => self.by_hold,
+        }
     }
 
     /// True if nothing is being read.
     pub fn is_empty(&self) -> bool {
-        self.slots.iter().all(Option::is_none)
+        self.by_sweep + self.by_hold == 0
     }
 
     /// True if blocks are being read for `reason`.
@@ -143,7 +151,14 @@ impl Claims {
         }
     }
 
-    fn count_mut(&mut self, reason: Reason) -> &mut u64 {
+    fn count_mut(&mut self, reader: Reader) -> &mut u64 {
+        match reader {
+            Reader::Sweep => &mut self.by_sweep,
+            Reader::Hold => &mut self.by_hold,
+        }
+    }
+
+    fn blocks_mut(&mut self, reason: Reason) -> &mut u64 {
         match reason {
             Reason::Base => &mut self.base_blocks,
             Reason::Resync => &mut self.resync_blocks,

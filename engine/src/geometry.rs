@@ -172,6 +172,7 @@ impl Geometry {
     }
 
     /// The blocks that `extent` touches; `None` if it passes the end of the volume.
+    #[inline]
     pub fn blocks_of(&self, extent: &Extent) -> Option<BlockRange> {
         if extent.end() > self.length {
             return None;

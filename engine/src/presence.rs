@@ -45,6 +45,7 @@ impl Presence {
     }
 
     /// False if no write that is counted shares a block with `blocks`.
+    #[inline]
     pub fn may_meet(&self, blocks: &BlockRange) -> bool {
         self.long > 0
             || blocks.len() > BLOCKS_MAX
@@ -53,6 +54,7 @@ impl Presence {
             })
     }
 
+    #[inline]
     fn each(&mut self, blocks: &BlockRange, change: impl Fn(&mut u32)) {
         if blocks.len() > BLOCKS_MAX {
             return change(&mut self.long);
@@ -65,6 +67,7 @@ impl Presence {
         }
     }
 
+    #[inline]
     fn index(&self, block: u64) -> usize {
         let mask = self.counters.len() as u64 - 1;
         usize::try_from(block & mask).unwrap_or(0)

@@ -263,7 +263,12 @@ proptest! {
                 }
                 Deed::Fly(offset, len) => {
                     let extent = Extent::new(offset, len).unwrap();
-                    let slot = writes.fly(extent, blocks_of(&extent));
+                    let alone = !writes.overlaps(&extent, &blocks_of(&extent));
+                    let slot = if alone {
+                        writes.fly(extent, blocks_of(&extent))
+                    } else {
+                        writes.fly_past(extent, blocks_of(&extent))
+                    };
                     prop_assert_eq!(slot.is_some(), known.len() < ROOM);
                     if let Some(slot) = slot {
                         for held in known.iter_mut().filter(|it| !it.flies && it.extent.overlaps(&extent)) {

@@ -130,6 +130,7 @@ impl CaptureQueue {
     }
 
     /// Reserves room for a record with `len` payload bytes if at most `limit` bytes are then in use.
+    #[inline]
     pub fn reserve(&mut self, len: u64, limit: u64) -> Option<Reservation> {
         if self.free_records() < 2 {
             return None;

@@ -98,7 +98,7 @@ impl<H: Host> Session<H> {
         let mut state = state?;
         let (now, clock) = (host.now(), host.clock());
         // So that the board has something to show.
-        Core { state: &mut state, shared: &shared, now, clock, wakes: Wakes::default() }.post();
+        Core::new(&mut state, &shared, now, clock).post();
         Ok(Self { host, shared, state: H::Mutex::new(state) })
     }
 
@@ -284,17 +284,19 @@ impl<H: Host> Session<H> {
         self.shared.table.get(block)
     }
 
+    #[inline]
     fn locked<R>(&self, decide: impl FnOnce(&mut Core<'_, H::Write>) -> R) -> R {
         let (now, clock) = (self.host.now(), self.host.clock());
-        let (result, wakes) = self.state.with(|state| {
-            let mut core =
-                Core { state, shared: &self.shared, now, clock, wakes: Wakes::default() };
+        let mut wakes = Wakes::default();
+        let result = self.state.with(|state| {
+            let mut core = Core::new(state, &self.shared, now, clock);
             let result = decide(&mut core);
             core.post();
-            (result, core.wakes)
+            wakes = core.wakes;
+            result
         });
-        for worker in wakes.iter() {
-            self.host.wake(worker);
+        if wakes.any() {
+            wakes.iter().for_each(|worker| self.host.wake(worker));
         }
         result
     }

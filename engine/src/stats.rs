@@ -8,7 +8,7 @@ pub const HOLD_BUCKETS: usize = 32;
 const TICKS_PER_US: u64 = 10;
 
 /// How long writes were held.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct HoldTimes {
     /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds; the first also shorter ones, the last also
     /// longer ones.
@@ -46,7 +46,7 @@ pub(crate) struct Counters {
 /// A session's state at one instant, and its counters since it was made.
 // Each flag is of its own, in all combinations.
 #[allow(clippy::struct_excessive_bools)]
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Status {
     /// Where it stands.
     pub phase: Phase,

@@ -92,6 +92,7 @@ impl Table {
     }
 
     /// True if every block of the run is in `state`.
+    #[inline]
     pub fn all(&self, range: BlockRange, state: BlockState) -> bool {
         self.first_where(range, |word| !lanes_in(word, state) & LOW_BITS).is_none()
     }
@@ -108,6 +109,7 @@ impl Table {
     }
 
     /// The first block of the run whose lane's low bit is set in what `select` makes of its word.
+    #[inline]
     fn first_where(&self, range: BlockRange, select: impl Fn(u64) -> u64) -> Option<BlockIndex> {
         let mut at = range.start.0;
         while at < range.end.0 {
@@ -122,6 +124,7 @@ impl Table {
         None
     }
 
+    #[inline]
     fn word(&self, index: u64) -> Option<&AtomicU64> {
         self.words.get(usize::try_from(index).ok()?)
     }

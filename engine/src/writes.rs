@@ -1,6 +1,6 @@
 //! The writes that a session knows of: held ones in order of arrival, and those in flight below.
 //!
-//! A fixed number of slots, each in one of three lists. Overlap is decided here, at byte resolution: two adjacent
+//! A fixed number of slots, each free or in one of two lists. Overlap is decided here, at byte resolution: two adjacent
 //! writes to one block never wait for each other (rule ORDER). A held write counts the known writes that overlap it
 //! and came before it, or were let through past it; as each of them lands the count goes down, and at zero
 //! nothing but its blocks keeps it. So nobody has to look for who waits for whom.
@@ -27,7 +27,7 @@ impl SlotId {
     }
 }
 
-/// Which list a slot is in.
+/// Where a slot is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
     Free,
@@ -82,7 +82,8 @@ pub struct HeldWrite {
 #[derive(Debug)]
 pub struct Writes<W> {
     slots: Box<[Slot<W>]>,
-    free: List,
+    /// The free slots, chained by `next`.
+    free: Option<SlotId>,
     held: List,
     flying: List,
     presence: Presence,
@@ -104,11 +105,10 @@ impl<W> Writes<W> {
             previous: None,
             next: None,
         })?;
-        let lists = List::default();
-        let presence = Presence::new(count)?;
-        let mut writes = Self { slots, free: lists, held: lists, flying: lists, presence };
-        for slot in 0..count {
-            writes.append(SlotId(slot), Place::Free);
+        let (held, flying) = (List::default(), List::default());
+        let mut writes = Self { slots, free: None, held, flying, presence: Presence::new(count)? };
+        for slot in (0..count).rev() {
+            writes.free(SlotId(slot));
         }
         Ok(writes)
     }
@@ -139,10 +139,18 @@ impl<W> Writes<W> {
         Ok(id)
     }
 
-    /// Notes a write that goes straight down; `None` if no slot is free. Held writes that it overlaps wait for
-    /// it, although they came before.
+    /// Notes a write that goes straight down and overlaps none that is known; `None` if no slot is free.
     pub fn fly(&mut self, extent: Extent, blocks: BlockRange) -> Option<SlotId> {
-        self.free.first?;
+        rule!(
+            !self.overlaps(&extent, &blocks),
+            "ORDER: a write that overlaps another waits for it"
+        );
+        self.enter(Place::Flying, extent, blocks)
+    }
+
+    /// As [`Writes::fly`], for one that goes whatever it overlaps: held writes that came before wait for it.
+    pub fn fly_past(&mut self, extent: Extent, blocks: BlockRange) -> Option<SlotId> {
+        self.free?;
         if self.presence.may_meet(&blocks) {
             self.each_held_over(self.held.first, &extent, |held| held.blockers += 1);
         }
@@ -154,7 +162,8 @@ impl<W> Writes<W> {
         let slot = self.slot_mut(id)?;
         rule!(slot.place == Place::Held, "HANG: only a held write is released");
         let (write, since) = (slot.write.take()?, slot.since);
-        self.move_to(id, Place::Flying);
+        self.unlink(id);
+        self.append(id, Place::Flying);
         Some((write, since))
     }
 
@@ -248,9 +257,10 @@ impl<W> Writes<W> {
             return BlockRange::new(BlockIndex(0), BlockIndex(0));
         };
         let (extent, blocks) = (slot.extent, slot.blocks);
-        self.move_to(id, Place::Free);
+        self.unlink(id);
+        self.free(id);
         self.presence.leave(&blocks);
-        if self.presence.may_meet(&blocks) {
+        if first.is_some() && self.presence.may_meet(&blocks) {
             self.each_held_over(first, &extent, |held| {
                 rule!(held.blockers > 0, "ORDER: a held write has counted whom it waits for");
                 held.blockers = held.blockers.saturating_sub(1);
@@ -276,11 +286,12 @@ impl<W> Writes<W> {
 
     /// Takes a free slot for a write and puts it into a list.
     fn enter(&mut self, place: Place, extent: Extent, blocks: BlockRange) -> Option<SlotId> {
-        let id = self.free.first?;
+        let id = self.free?;
         let slot = self.slot_mut(id)?;
         slot.extent = extent;
         slot.blocks = blocks;
-        self.move_to(id, place);
+        self.free = slot.next;
+        self.append(id, place);
         self.presence.enter(&blocks);
         Some(id)
     }
@@ -303,17 +314,15 @@ impl<W> Writes<W> {
         self.slots.get_mut(id.0 as usize)
     }
 
-    fn list_mut(&mut self, place: Place) -> &mut List {
-        match place {
-            Place::Free => &mut self.free,
-            Place::Held => &mut self.held,
-            Place::Flying => &mut self.flying,
+    fn free(&mut self, id: SlotId) {
+        let next = self.free.replace(id);
+        if let Some(slot) = self.slot_mut(id) {
+            (slot.place, slot.next) = (Place::Free, next);
         }
     }
 
-    fn move_to(&mut self, id: SlotId, place: Place) {
-        self.unlink(id);
-        self.append(id, place);
+    fn list_mut(&mut self, place: Place) -> &mut List {
+        if place == Place::Held { &mut self.held } else { &mut self.flying }
     }
 
     fn append(&mut self, id: SlotId, place: Place) {
@@ -430,9 +439,9 @@ mod tests {
     fn a_held_write_waits_for_one_that_was_let_through_past_it() {
         let mut writes = Writes::new(2).unwrap();
         hold(&mut writes, (), 0, 1024);
-        let through = writes.fly(extent(1023, 1), blocks(0, 1)).unwrap();
+        let through = writes.fly_past(extent(1023, 1), blocks(0, 1)).unwrap();
         assert_eq!(blocked(&writes), [true]);
-        assert!(writes.fly(extent(0, 1), blocks(0, 1)).is_none(), "no slot is free");
+        assert!(writes.fly_past(extent(0, 1), blocks(0, 1)).is_none(), "no slot is free");
         writes.land(through).unwrap();
         assert_eq!(blocked(&writes), [false], "one that found no slot is not waited for");
     }

@@ -122,6 +122,9 @@ impl Ticket {
 }
 
 impl<W> Core<'_, W> {
+    /// Decides what happens to a write that arrives. The case that matters comes first: its blocks are synced,
+    /// it overlaps nobody, the queue has room.
+    #[inline]
     pub(super) fn submit(
         &mut self,
         write: W,
@@ -129,7 +132,38 @@ impl<W> Core<'_, W> {
         extent: Extent,
         urgency: Urgency,
     ) -> Submission<W> {
-        let Some(blocks) = self.shared.geometry.blocks_of(&extent) else {
+        let blocks = self.shared.geometry.blocks_of(&extent);
+        if let Some(blocks) = blocks
+            && kind == RecordKind::Write
+            && self.state.phase == Phase::Capturing
+            && urgency != Urgency::Uncapturable
+            && !self.is_too_long(kind, &extent)
+            && self.may_go_now(&extent, &blocks)
+            && let Some(reservation) = self.reserve_payload(&extent)
+        {
+            if let Some(slot) = self.state.writes.fly(extent, blocks) {
+                self.state.counters.writes_passed += 1;
+                self.quick = true;
+                let generation = self.state.generation;
+                let capture = Capture { write, slot, extent, blocks, reservation, generation };
+                return Submission::Capture(capture);
+            }
+            self.state.queue.cancel(reservation);
+        }
+        self.submit_otherwise(write, kind, extent, blocks, urgency)
+    }
+
+    /// As [`Core::submit`], where a write cannot simply go, captured.
+    #[inline(never)]
+    fn submit_otherwise(
+        &mut self,
+        write: W,
+        kind: RecordKind,
+        extent: Extent,
+        blocks: Option<BlockRange>,
+        urgency: Urgency,
+    ) -> Submission<W> {
+        let Some(blocks) = blocks else {
             // Past the end of the volume as it was at t0. What of it lies inside turns dirty.
             let inside = self.blocks_inside(&extent);
             return self.pass(write, extent, inside);
@@ -137,23 +171,22 @@ impl<W> Core<'_, W> {
         match self.state.phase {
             _ if urgency == Urgency::Uncapturable => return self.pass(write, extent, blocks),
             Phase::Passing | Phase::Stopped => return self.pass(write, extent, blocks),
-            Phase::Starting => {}
             // Too long to be captured: it goes as soon as t0's content is safe.
             Phase::Capturing if self.is_too_long(kind, &extent) => {
                 if self.shared.table.all(blocks, BlockState::Synced) {
                     return self.pass(write, extent, blocks);
                 }
             }
-            Phase::Capturing => {
-                if self.may_go_now(&extent, &blocks) {
-                    if let Some(place) = self.reserve(kind, &extent) {
-                        return self.go_now(write, kind, extent, blocks, place);
-                    }
-                    if urgency == Urgency::MayWait {
-                        return self.keep(write, kind, extent, blocks, true);
-                    }
+            Phase::Capturing if self.may_go_now(&extent, &blocks) => {
+                if kind != RecordKind::Write && self.state.queue.has_room() {
+                    return self.clear_now(write, kind, extent, blocks);
+                }
+                // It is not its blocks that keep it, but the queue.
+                if urgency == Urgency::MayWait {
+                    return self.keep(write, kind, extent, blocks, true);
                 }
             }
+            Phase::Starting | Phase::Capturing => {}
         }
         match urgency {
             Urgency::MayWait => self.keep(write, kind, extent, blocks, false),
@@ -170,6 +203,7 @@ impl<W> Core<'_, W> {
             self.state.queue.commit(reservation, RecordKind::Write, extent, stamp);
             let record = Some(self.state.queue.last_seq());
             self.recorded(blocks, extent.len());
+            self.quick = true;
             return Issue { write, ticket, record };
         }
         // The service was lost while the payload was being copied.
@@ -181,6 +215,8 @@ impl<W> Core<'_, W> {
 
     pub(super) fn completed(&mut self, ticket: Ticket, succeeded: bool) {
         let Ticket(raw) = ticket;
+        // Where writes are captured, one that succeeded changes neither a block nor the phase.
+        self.quick = succeeded && self.state.phase == Phase::Capturing;
         if raw == SLOTLESS {
             self.state.slotless = self.state.slotless.saturating_sub(1);
         } else if let Some(blocks) = self.state.writes.land(SlotId::from_raw(raw))
@@ -223,10 +259,13 @@ impl<W> Core<'_, W> {
     /// Room in the queue for a write's record; `None` if there is none now.
     pub(super) fn reserve(&mut self, kind: RecordKind, extent: &Extent) -> Option<Place> {
         if kind == RecordKind::Write {
-            let limit = self.shared.config.queue_bytes;
-            return self.state.queue.reserve(extent.len(), limit).map(Place::Payload);
+            return self.reserve_payload(extent).map(Place::Payload);
         }
         self.state.queue.has_room().then_some(Place::Clearing)
+    }
+
+    fn reserve_payload(&mut self, extent: &Extent) -> Option<Reservation> {
+        self.state.queue.reserve(extent.len(), self.shared.config.queue_bytes)
     }
 
     /// True if a write is never captured, because it would have to wait for most of the queue.
@@ -244,20 +283,19 @@ impl<W> Core<'_, W> {
             && (sabotaged!(OverlapForgotten) || !writes.overlaps(extent, blocks))
     }
 
-    fn go_now(
+    /// Lets a clearing go right now.
+    fn clear_now(
         &mut self,
         write: W,
         kind: RecordKind,
         extent: Extent,
         blocks: BlockRange,
-        place: Place,
     ) -> Submission<W> {
         let Some(slot) = self.state.writes.fly(extent, blocks) else {
-            self.give_up(place);
             return self.pass_for_want_of_a_slot(write, extent, blocks);
         };
         self.state.counters.writes_passed += 1;
-        self.go(write, slot, kind, extent, blocks, place)
+        self.go(write, slot, kind, extent, blocks, Place::Clearing)
     }
 
     /// Hands out a write whose turn it is: to be captured first if it has a payload, else it is in the stream
@@ -341,7 +379,7 @@ impl<W> Core<'_, W> {
     fn pass(&mut self, write: W, extent: Extent, blocks: BlockRange) -> Submission<W> {
         self.state.counters.writes_uncaptured += 1;
         self.soil(blocks);
-        let ticket = if let Some(slot) = self.state.writes.fly(extent, blocks) {
+        let ticket = if let Some(slot) = self.state.writes.fly_past(extent, blocks) {
             Ticket(slot.raw())
         } else {
             self.state.slotless += 1;
