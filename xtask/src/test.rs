@@ -20,11 +20,14 @@ use crate::mutants;
 use crate::scenario_console::ScenarioConsole;
 use crate::selftest;
 use crate::setup;
+use crate::tsan;
 
 /// The seed of the runs that are the same every time.
 const FIXED_SEED: u64 = 1;
 /// Limit of the load in bytes per second.
 const RATE: u64 = 32 << 20;
+/// Seconds of the stress test under `ThreadSanitizer`.
+const TSAN_SECONDS: u64 = 15;
 /// Seconds of live replication after the first sync.
 const LIVE_SECONDS: u64 = 3;
 
@@ -60,7 +63,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
 }
 
 /// How many steps [`checks`] takes.
-const CHECKS: usize = lint::STEPS + 6 + mutants::STEPS;
+const CHECKS: usize = lint::STEPS + 6 + mutants::STEPS + tsan::STEPS;
 
 fn checks(
     layout: &Layout,
@@ -82,6 +85,8 @@ fn checks(
     for flagged in [LOOM, SABOTAGE] {
         cargo_tests(flagged.tool(layout, None), steps, tally, flagged.name)?;
     }
+    let stress = tsan::Options { seconds: TSAN_SECONDS };
+    tally.count("ThreadSanitizer", tsan::add_to(steps, layout, &stress).map(drop))?;
     let sample = mutants::sample(new_seed());
     let tried = mutants::add_to(steps, layout, &sample).and_then(|verdict| {
         say(&format!("  {}", verdict.line()));

@@ -16,24 +16,39 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// How the runtime's file name begins and ends; between them is the channel's name.
 const RUNTIME: (&str, &str) = ("librustc-", "_rt.tsan.a");
 
+/// A test with a race in it, and what the sanitizer says of one.
+const CONTROL: &str = "a_race_on_purpose";
+const REPORT: &str = "ThreadSanitizer: data race";
+
+/// How many steps [`add_to`] takes.
+pub const STEPS: usize = 3;
+
 /// What the task lets the user choose.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// How long the test runs
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    seconds: u64,
+    pub(crate) seconds: u64,
 }
 
 /// Runs the task.
 pub fn run(layout: &Layout, options: &Options) -> Result<()> {
-    let runtime = runtime()?;
-    let mut steps = Steps::new(2);
+    let printed = add_to(&mut Steps::new(STEPS), layout, options)?;
+    say(printed.trim());
+    Ok(())
+}
+
+/// Builds and runs it as steps of a longer task; returns what it printed.
+pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<String> {
+    let mut runtime = String::new();
     steps.run("stress test with ThreadSanitizer, build", |progress| {
+        runtime = self::runtime()?;
         tool(layout, &runtime, "building the stress test")
             .arg("--no-run")
             .run_with_progress(progress)?;
         Ok(Outcome::Done)
     })?;
+    steps.run("ThreadSanitizer finds a race on purpose", |_| control(layout, &runtime))?;
     let mut printed = String::new();
     steps.run("stress test with ThreadSanitizer", |_| {
         printed = tool(layout, &runtime, "the stress test under ThreadSanitizer")
@@ -42,8 +57,24 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
             .output()?;
         Ok(Outcome::Done)
     })?;
-    say(printed.trim());
-    Ok(())
+    Ok(printed)
+}
+
+/// If the control is not reported, that nothing else is means nothing.
+fn control(layout: &Layout, runtime: &str) -> Result<Outcome> {
+    let ran = tool(layout, runtime, "the control of ThreadSanitizer")
+        .args(["--", "--ignored", "--nocapture", CONTROL])
+        .output();
+    match ran {
+        Err(Error::Command { output, .. }) if output.contains(REPORT) => Ok(Outcome::Done),
+        Err(error) => Err(error),
+        Ok(_) => Err(Error::Malformed {
+            file: layout.tsan(),
+            problem: format!(
+                "ThreadSanitizer does not report {CONTROL}, and so would report nothing"
+            ),
+        }),
+    }
 }
 
 fn tool(layout: &Layout, runtime: &str, what: &str) -> Tool {

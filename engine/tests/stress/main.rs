@@ -14,6 +14,8 @@ mod round;
 mod server;
 mod system;
 
+use std::cell::UnsafeCell;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -87,4 +89,28 @@ fn write(volume: &Volume, mut random: Random, count: &AtomicU64) {
         assert!(done.wait_at_most(Duration::from_secs(30)), "HANG: {extent:?} has not come back");
         count.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// The control of `cargo xtask tsan`: if this is not reported, nothing would be.
+#[test]
+#[ignore = "a race on purpose, for `cargo xtask tsan` only"]
+fn a_race_on_purpose() {
+    struct Shared(UnsafeCell<u64>);
+    // SAFETY: none. Two threads write at the same time, which is what has to be found.
+    unsafe impl Sync for Shared {}
+    let shared = Shared(UnsafeCell::new(0));
+    // Both are there before either writes: a thread that has ended races with nobody.
+    let both = Barrier::new(2);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            let (shared, both) = (&shared, &both);
+            scope.spawn(move || {
+                both.wait();
+                for value in 0..10_000 {
+                    // SAFETY: none, see above; the value outlives both threads.
+                    unsafe { shared.0.get().write_volatile(value) };
+                }
+            });
+        }
+    });
 }
