@@ -12,6 +12,7 @@
 //! | [`sink`] | where records go |
 //! | [`control`] | start, status, verify, stop: a line of JSON each |
 //! | [`raw_read`] | the physical limit |
+//! | [`process`] | the host as another program |
 //!
 //! All `unsafe` is in [`ring`] and [`memory`].
 
@@ -21,6 +22,7 @@ pub mod error;
 pub mod host;
 pub mod memory;
 pub mod nbd;
+pub mod process;
 pub mod raw_read;
 pub mod record;
 pub mod ring;

@@ -127,6 +127,9 @@ pub struct SessionSpec {
     /// The sweep's longest read, in KiB; the engine's own choice if 0.
     #[serde(default)]
     pub read_kib: u64,
+    /// What the sweep reads in a second, in KiB, at most; as much as the disk gives if 0.
+    #[serde(default)]
+    pub sweep_kib_per_second: u64,
     /// Reads of the sweep under way at once, at most; the engine's own choice if 0.
     #[serde(default)]
     pub depth: usize,
@@ -157,6 +160,7 @@ impl SessionSpec {
             queue_mib: default_queue_mib(),
             block_shift: default_block_shift(),
             read_kib: 0,
+            sweep_kib_per_second: 0,
             depth: 0,
             hold_limit_ms: 0,
             overflow_hold: false,
@@ -174,6 +178,7 @@ impl SessionSpec {
         if self.read_kib > 0 {
             config.read_bytes = self.read_kib.saturating_mul(1024);
         }
+        config.sweep_bytes_per_second = self.sweep_kib_per_second.saturating_mul(1024);
         if self.hold_limit_ms > 0 {
             config.hold_limit = self.hold_limit_ms.saturating_mul(Tick::PER_MS);
         }

@@ -123,7 +123,11 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
             match connection.next() {
                 Ok(Next::Request(header)) => self.begin_request(key, header)?,
-                Ok(Next::Pause) => return Ok(()),
+                Ok(Next::Pause) => {
+                    // It may have been closed while something was on its way from it.
+                    self.forget_if_gone(key);
+                    return Ok(());
+                }
                 Ok(Next::Receive) => {
                     let target = Target::Socket(connection.socket.clone());
                     if let Some((inbox, range)) = connection.begin_receive() {
