@@ -89,8 +89,7 @@ fn the_real_server_restores_t0_and_the_end() {
 
     for (at, truth) in [(At::T0, truth_at_t0), (At::Latest, bench.content())] {
         let to = bench.path("restored.img");
-        let request =
-            Request { volume: guid, session: None, at, to: to.clone(), force: true };
+        let request = Request { volume: guid, session: None, at, to: to.clone(), force: true };
         let repository = Repository::open(&root).unwrap();
         restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap();
         assert_same("restored", &std::fs::read(to).unwrap(), &truth);
@@ -105,8 +104,7 @@ fn a_sink_that_is_too_slow_makes_a_gap_and_the_resync_makes_it_good() {
     let bench = Bench::new(SIZE);
     let host = bench.host(&[]);
     let mut control = host.control().unwrap();
-    let sink =
-        SinkSpec::Throttled { bytes_per_second: 16 << 20, latency_ms: 20, digest: true };
+    let sink = SinkSpec::Throttled { bytes_per_second: 16 << 20, latency_ms: 20, digest: true };
     let spec = SessionSpec { queue_mib: 4, hold_limit_ms: 20, ..SessionSpec::new(sink) };
     control.start("v", &spec).unwrap();
     let mut writers = load(&bench, &host.uri("v"), &[]);
@@ -150,7 +148,8 @@ fn sessions_come_and_go_under_writes_and_holes_are_not_read() {
     let mut control = host.control().unwrap();
     assert!(control.start("v", &SessionSpec::new(SinkSpec::Null { digest: false })).is_err());
     let mut writers = load(&bench, &host.uri("v"), &["--offset=32m", "--size=32m"]);
-    let spec = SessionSpec { skip_holes: true, ..SessionSpec::new(SinkSpec::Null { digest: true }) };
+    let spec =
+        SessionSpec { skip_holes: true, ..SessionSpec::new(SinkSpec::Null { digest: true }) };
     for round in 0..4 {
         control.stop("v").unwrap();
         assert!(control.status("v").is_err());

@@ -3,12 +3,14 @@
 //! The rule: a task is a function that takes the [`layout::Layout`] and returns what it made; longer tasks are put
 //! together from shorter ones, with their steps shown in one row ([`console::Steps`]).
 
+pub mod bench;
 pub mod build;
 pub mod check_sys;
 pub mod command;
 pub mod console;
 pub mod demo;
 pub mod error;
+pub mod instructions;
 pub mod layout;
 pub mod lint;
 pub mod loom;

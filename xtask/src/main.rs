@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use xtask::layout::Layout;
-use xtask::{build, check_sys, console, demo, lint, loom, setup, sim, test, tsan};
+use xtask::tsan;
+use xtask::{bench, build, check_sys, console, demo, instructions, lint, loom, setup, sim, test};
 
 /// Builds and tests Snapless on Linux.
 #[derive(Parser)]
@@ -48,6 +49,10 @@ enum Task {
     Loom(loom::Options),
     /// Run the engine's stress test under `ThreadSanitizer`
     Tsan(tsan::Options),
+    /// Compare the bench host with QEMU's backup job on this machine, and write docs/benchmarks.md
+    Bench(bench::Options),
+    /// Count the engine's instructions, and compare them with the table
+    Instructions(instructions::Options),
     /// Play the simulator: the engine under a seeded scheduler, checked against a model
     #[command(disable_help_flag = true)]
     Sim(sim::Options),
@@ -62,6 +67,8 @@ fn main() -> ExitCode {
         Task::CheckSys { file } => check_sys::run(&layout, file.as_deref()),
         Task::Lint { part } => lint::run(&layout, part),
         Task::Demo(options) => demo::run(&layout, &options),
+        Task::Bench(options) => bench::run(&layout, &options),
+        Task::Instructions(options) => instructions::run(&layout, options),
         Task::Loom(options) => loom::run(&layout, &options),
         Task::Tsan(options) => tsan::run(&layout, &options),
         Task::Sim(options) => match sim::run(&layout, &options) {

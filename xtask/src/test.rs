@@ -13,6 +13,7 @@ use crate::command::Tool;
 use crate::console::{Outcome, Steps, say};
 use crate::demo::{failed, files, new_seed, run_folder};
 use crate::error::{Error, Result};
+use crate::instructions;
 use crate::layout::Layout;
 use crate::lint;
 use crate::loom;
@@ -58,7 +59,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
 }
 
 /// How many steps [`checks`] takes.
-const CHECKS: usize = lint::STEPS + 4;
+const CHECKS: usize = lint::STEPS + 5;
 
 fn checks(
     layout: &Layout,
@@ -77,7 +78,9 @@ fn checks(
     };
     cargo_tests(tests("--all-targets"), steps, tally, "unit, property and integration tests")?;
     cargo_tests(tests("--doc"), steps, tally, "documentation tests")?;
-    cargo_tests(loom::tool(layout, None), steps, tally, loom::NAME)
+    cargo_tests(loom::tool(layout, None), steps, tally, loom::NAME)?;
+    let counted = steps.run(instructions::NAME, |progress| instructions::check(layout, progress));
+    tally.count("count of instructions", counted)
 }
 
 /// Runs a `cargo test` and counts its tests.
