@@ -18,6 +18,8 @@ const REQUESTS_MAX: usize = 256;
 const OUTBOX_MAX: usize = 64 << 20;
 
 /// A connection.
+// Each flag is of its own, in all combinations.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug)]
 pub struct Connection {
     /// Its socket.
@@ -69,7 +71,7 @@ impl Connection {
     }
 
     /// The next request's header.
-    pub fn next(&mut self) -> Result<Next, Violation> {
+    pub fn next_request(&mut self) -> Result<Next, Violation> {
         if self.closed || self.filling {
             return Ok(Next::Pause);
         }
@@ -139,25 +141,25 @@ mod tests {
     #[test]
     fn requests_come_out_whole_and_the_rest_waits() {
         let mut connection = connection(&[flush(), flush(), flush()[..5].to_vec()].concat());
-        assert!(matches!(connection.next(), Ok(Next::Request(_))));
-        assert!(matches!(connection.next(), Ok(Next::Request(_))));
-        assert_eq!(connection.next(), Ok(Next::Receive));
+        assert!(matches!(connection.next_request(), Ok(Next::Request(_))));
+        assert!(matches!(connection.next_request(), Ok(Next::Request(_))));
+        assert_eq!(connection.next_request(), Ok(Next::Receive));
         let (_, range) = connection.begin_receive().unwrap();
         assert_eq!(range, 5..INBOX_LEN);
-        assert_eq!(connection.next(), Ok(Next::Pause), "the ring has the inbox");
+        assert_eq!(connection.next_request(), Ok(Next::Pause), "the ring has the inbox");
     }
 
     #[test]
     fn a_client_with_too_much_under_way_is_not_read() {
         let mut connection = connection(&flush());
         connection.outstanding = REQUESTS_MAX;
-        assert_eq!(connection.next(), Ok(Next::Pause));
+        assert_eq!(connection.next_request(), Ok(Next::Pause));
         connection.outstanding = 0;
-        assert!(matches!(connection.next(), Ok(Next::Request(_))));
+        assert!(matches!(connection.next_request(), Ok(Next::Request(_))));
     }
 
     #[test]
     fn what_is_no_request_is_a_violation() {
-        assert_eq!(connection(&[1; REQUEST_LEN]).next(), Err(Violation));
+        assert_eq!(connection(&[1; REQUEST_LEN]).next_request(), Err(Violation));
     }
 }

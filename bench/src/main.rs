@@ -98,7 +98,7 @@ fn serve(options: &Serve) -> Result<()> {
     let (quit, quitting) = channel();
     on_signal(quit.clone())?;
     on_end_of_input(quit.clone())?;
-    let served = begin(options, &server, quit).map(|()| {
+    let ended = begin(options, &server, quit).map(|()| {
         println!("serving");
         // Fails if nobody is left who could say it: then it is time too.
         let _ = quitting.recv();
@@ -108,7 +108,7 @@ fn serve(options: &Serve) -> Result<()> {
         // It may not have been made.
         let _ = std::fs::remove_file(socket);
     }
-    served
+    ended
 }
 
 fn begin(options: &Serve, server: &Arc<Server>, quit: Sender<()>) -> Result<()> {

@@ -23,7 +23,7 @@ use crate::sink::digest::{Comparison, Digest};
 use crate::sink::image::Images;
 use crate::sink::server::Greeted;
 use crate::sink::{self, Pace, SinkSpec};
-use crate::volume::{self, Beginning, Loop, Mail, Shared};
+use crate::volume::{self, Beginning, Loop, Mail, Parts, Shared};
 
 /// How long the parts of a session's start and end may take, in seconds.
 const LIMIT_SECONDS: u64 = 60;
@@ -178,7 +178,7 @@ impl Server {
 
 fn start<const ENGINE: bool>(disk: Disk) -> Result<Volume> {
     let name = disk.name().to_owned();
-    let (shared, sender, receiver, turn) = volume::shared(disk)?;
+    let Parts { shared, sender, receiver, turn } = volume::parts(disk)?;
     let for_loop = Arc::clone(&shared);
     let serve = move || {
         // A loop that panics leaves the kernel with memory, and clients with requests that nobody answers.

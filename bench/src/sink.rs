@@ -142,8 +142,9 @@ impl Pace {
         loop {
             if self.bytes_per_second > 0 {
                 now = Instant::now();
-                if self.free_at > now + Self::AHEAD {
-                    return Some(self.next_event(self.free_at - Self::AHEAD));
+                let too_early = self.free_at.saturating_duration_since(now + Self::AHEAD);
+                if !too_early.is_zero() {
+                    return Some(self.next_event(now + too_early));
                 }
             }
             let Step::Do(drained) = run.session.drain(u64::MAX) else { break };

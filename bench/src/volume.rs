@@ -138,13 +138,26 @@ pub struct Loop<const ENGINE: bool> {
     stopping: bool,
 }
 
-/// Makes what a volume's loop and the others share, the other end of its mail, and the right to change its gate.
-pub fn shared(disk: Disk) -> Result<(Arc<Shared>, Sender<Mail>, Receiver<Mail>, Turn)> {
+/// What a volume's loop and other threads need to work together.
+pub struct Parts {
+    /// What they share.
+    pub shared: Arc<Shared>,
+    /// The others' end of the mail.
+    pub sender: Sender<Mail>,
+    /// The loop's end.
+    pub receiver: Receiver<Mail>,
+    /// The right to change the gate.
+    pub turn: Turn,
+}
+
+/// Makes the parts of a volume.
+pub fn parts(disk: Disk) -> Result<Parts> {
     let none = || AtomicBool::new(false);
     let (gate, turn) = Gate::new(none(), none(), Signal::default());
     let (alarm, statistics) = (Arc::new(Alarm::new()?), Statistics::default());
     let (sender, receiver) = channel();
-    Ok((Arc::new(Shared { disk, alarm, gate, statistics }), sender, receiver, turn))
+    let shared = Arc::new(Shared { disk, alarm, gate, statistics });
+    Ok(Parts { shared, sender, receiver, turn })
 }
 
 impl<const ENGINE: bool> Loop<ENGINE> {

@@ -20,12 +20,18 @@ pub struct Options {
     /// About two minutes, for a look whether everything works; writes to `target/` unless told otherwise
     #[arg(long)]
     quick: bool,
-    /// Runs of each measurement [default: 5, quick: 1]
+    /// Runs of each measurement [default: 4, quick: 1]
     #[arg(long)]
     rounds: Option<u8>,
     /// MiB of the file [default: 4096, quick: 1024]
     #[arg(long)]
     size: Option<u32>,
+    /// Run only the cases whose name contains this, for example `slow`, and write no page
+    #[arg(long)]
+    only: Option<String>,
+    /// Reads of the sweep under way at once, at most [default: the engine's own choice]
+    #[arg(long)]
+    depth: Option<usize>,
     /// Where the files are made, on the disk that is to be measured [default: target/bench]
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -86,6 +92,12 @@ fn tool(layout: &Layout, options: &Options) -> Tool {
     }
     if let Some(size) = options.size {
         tool = tool.arg(format!("--size={size}"));
+    }
+    if let Some(only) = &options.only {
+        tool = tool.arg("--only").arg(only);
+    }
+    if let Some(depth) = options.depth {
+        tool = tool.arg(format!("--depth={depth}"));
     }
     tool
 }

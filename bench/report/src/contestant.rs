@@ -70,15 +70,22 @@ pub struct Setting {
     pub size: u64,
     /// Where sockets and logs go.
     pub folder: PathBuf,
+    /// Reads of the sweep under way at once, at most; the engine's own choice if 0.
+    pub depth: usize,
 }
 
 impl Setting {
     /// Starts a contestant on the volume.
     pub fn start(&self, name: Name, target: Target) -> Result<Box<dyn Contestant>> {
         Ok(match name {
-            Name::Snapless => Box::new(Snapless::start(self, spec(target))?),
+            Name::Snapless => Box::new(Snapless::start(self, self.spec(sink_of(target)))?),
             Name::Qemu => Box::new(Qemu::start(&self.disk, self.size, target, &self.folder)?),
         })
+    }
+
+    /// A session with this sink.
+    pub fn spec(&self, sink: SinkSpec) -> SessionSpec {
+        SessionSpec { depth: self.depth, ..SessionSpec::new(sink) }
     }
 
     /// Starts the host with options of its own.
@@ -88,13 +95,13 @@ impl Setting {
     }
 }
 
-fn spec(target: Target) -> SessionSpec {
-    SessionSpec::new(match target {
+fn sink_of(target: Target) -> SinkSpec {
+    match target {
         Target::Null => SinkSpec::Null { digest: true },
         Target::Slow { bytes_per_second, latency_ms } => {
             SinkSpec::Throttled { bytes_per_second, latency_ms, digest: true }
         }
-    })
+    }
 }
 
 /// The host with a session.

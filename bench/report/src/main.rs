@@ -39,12 +39,18 @@ struct Arguments {
     /// About two minutes: one round on a file of 1 GiB
     #[arg(long)]
     quick: bool,
-    /// Runs of each measurement [default: 5, quick: 1]
+    /// Runs of each measurement [default: 4, quick: 1]
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=50))]
     rounds: Option<u8>,
     /// MiB of the file [default: 4096, quick: 1024]
     #[arg(long, value_parser = clap::value_parser!(u32).range(256..=1 << 20))]
     size: Option<u32>,
+    /// Run only the cases whose name contains this, and write no page
+    #[arg(long, default_value = "", hide_default_value = true)]
+    only: String,
+    /// Reads of the sweep under way at once, at most [default: the engine's own choice]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    depth: usize,
     /// `snapless-bench`
     #[arg(long)]
     host: PathBuf,
@@ -72,7 +78,7 @@ fn main() -> ExitCode {
 fn measure(arguments: &Arguments) -> Result<()> {
     let mib = arguments.size.unwrap_or(if arguments.quick { 1024 } else { 4096 });
     let plan = Plan {
-        rounds: usize::from(arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 5 })),
+        rounds: usize::from(arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 4 })),
         size: u64::from(mib) << 20,
         warm: Duration::from_millis(500),
         window: Duration::from_millis(if arguments.quick { 1500 } else { 3000 }),
@@ -87,12 +93,16 @@ fn measure(arguments: &Arguments) -> Result<()> {
         disk: folder.path().join("disk.img"),
         size: plan.size,
         folder: folder.path().to_path_buf(),
+        depth: arguments.depth,
     };
     run::fill(&setting.disk, plan.size)?;
     let server = arguments.server.clone();
     let mut cases = Cases { plan, setting, server, rows: Vec::new(), plots: Plots::default() };
-    cases.run()?;
+    cases.run(&arguments.only)?;
     print!("{}", table::markdown(&cases.rows));
+    if !arguments.only.is_empty() {
+        return Ok(());
+    }
 
     let plots = arguments.output.with_extension("");
     std::fs::create_dir_all(&plots).on("create", &plots)?;

@@ -1,5 +1,7 @@
 //! The table: what was measured, against what it is measured, and whether it is enough.
 
+use std::fmt::Write;
+
 /// A line.
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -41,7 +43,8 @@ pub fn markdown(rows: &[Row]) -> String {
         last = &row.case;
         let cells =
             [case, &row.measured, &row.ours, &row.other, &row.ratio, &row.mark, row.verdict()];
-        text.push_str(&format!("| {} |\n", cells.join(" | ")));
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     text
 }

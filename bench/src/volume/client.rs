@@ -121,7 +121,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
     fn read_requests(&mut self, key: usize) -> Result<()> {
         loop {
             let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
-            match connection.next() {
+            match connection.next_request() {
                 Ok(Next::Request(header)) => self.begin_request(key, header)?,
                 Ok(Next::Pause) => {
                     // It may have been closed while something was on its way from it.

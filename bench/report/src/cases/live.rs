@@ -28,7 +28,7 @@ impl Cases {
                 windows[index].push(match index {
                     0 => self.setting.without_sync(&self.plan, "idle", &load)?,
                     1 => {
-                        let spec = SessionSpec::new(SinkSpec::Null { digest: true });
+                        let spec = self.setting.spec(SinkSpec::Null { digest: true });
                         live_run(&self.setting, &self.plan, spec, &load)?
                     }
                     _ => self.live_to_server(&load)?,
@@ -55,7 +55,7 @@ impl Cases {
         let repository = self.setting.folder.join("repository");
         let server = Server::start(&self.server, &repository)?;
         let sink = SinkSpec::Server { address: server.address.clone(), volume: GUID.to_owned() };
-        let window = live_run(&self.setting, &self.plan, SessionSpec::new(sink), load)?;
+        let window = live_run(&self.setting, &self.plan, self.setting.spec(sink), load)?;
         let restored = self.setting.folder.join("restored.img");
         restore(&self.server, &repository, &restored)?;
         compare(&restored, &self.setting.disk)?;

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use snapless_bench::process::HostProcess;
-use snapless_bench::session::SessionSpec;
 use snapless_bench::sink::SinkSpec;
 
 use super::{Cases, MIB};
@@ -57,7 +56,7 @@ impl Cases {
         let options = ["--sector", "4096"];
         let host = HostProcess::start(&setting.host, &setting.folder, &volumes, &options)?;
         let mut control = host.control()?;
-        let spec = SessionSpec::new(SinkSpec::Null { digest: true });
+        let spec = self.setting.spec(SinkSpec::Null { digest: true });
         let (began, cpu) = (Instant::now(), cpu_seconds(host.id()));
         for name in &names {
             control.start(name, &spec)?;

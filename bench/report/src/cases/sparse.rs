@@ -12,19 +12,17 @@ use snapless_bench::process::HostProcess;
 use snapless_bench::session::SessionSpec;
 use snapless_bench::sink::SinkSpec;
 
-use super::{Cases, MIB};
+use super::{Cases, IN_MEMORY, MIB};
 use crate::error::{Error, IoContext, Result};
 use crate::table::Row;
 
 const LENGTH: u64 = 64 << 40;
 const RUN: u64 = 1 << 20;
-/// A file system in memory that takes files of this length.
-const FOLDER: &str = "/dev/shm";
 
 impl Cases {
     pub(super) fn sparse(&mut self) -> Result<()> {
-        let folder = tempfile::Builder::new().prefix("snapless-bench-").tempdir_in(FOLDER);
-        let folder = folder.on("make a folder in", Path::new(FOLDER))?;
+        let folder = tempfile::Builder::new().prefix("snapless-bench-").tempdir_in(IN_MEMORY);
+        let folder = folder.on("make a folder in", Path::new(IN_MEMORY))?;
         for runs in [256, 512] {
             let row = self.sparse_run(folder.path(), runs)?;
             self.rows.push(row);
@@ -60,7 +58,7 @@ impl Cases {
         let (start, memory) = (started.t0_us as f64 / 1e6, started.memory as f64 / MIB);
         let row = Row {
             case: "64 TiB, sparse, holes skipped".to_owned(),
-            measured: format!("{} MiB allocated: start, s; memory, MiB; first sync, s", runs),
+            measured: format!("{runs} MiB allocated: start, s; memory, MiB; first sync, s"),
             ours: format!("{start:.2}; {memory:.0}; {seconds:.2}"),
             other: format!("blocks read: {}", report.blocks_by_sweep),
             ratio: String::new(),
