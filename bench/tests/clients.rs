@@ -50,8 +50,8 @@ fn qemu_io_reads_what_it_wrote_trimmed_and_zeroed() {
     assert!(said.status.success(), "{text}");
     assert!(!text.contains("verification failed") && !text.contains("error"), "{text}");
     let content = bench.content();
-    assert_same("written", &content[..64 << 10], &[0x11; 64 << 10]);
-    assert_same("cleared", &content[128 << 10..320 << 10], &[0; 192 << 10]);
+    assert_same("written", &content[..64 << 10], &vec![0x11; 64 << 10]);
+    assert_same("cleared", &content[128 << 10..320 << 10], &vec![0; 192 << 10]);
     host.quit().unwrap();
 }
 

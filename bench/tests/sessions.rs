@@ -143,7 +143,7 @@ fn sessions_come_and_go_under_writes_and_holes_are_not_read() {
     let file = std::fs::File::options().write(true).open(&bench.disk).unwrap();
     file.set_len(0).unwrap();
     file.set_len((SIZE * MIB) as u64).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, &[3; MIB], 8 * MIB as u64).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![3; MIB], 8 * MIB as u64).unwrap();
     let host = bench.host(&["--engine", "session"]);
     let mut control = host.control().unwrap();
     assert!(control.start("v", &SessionSpec::new(SinkSpec::Null { digest: false })).is_err());
