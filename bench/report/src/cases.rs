@@ -23,6 +23,8 @@ const MIB: f64 = 1024.0 * 1024.0;
 const IN_MEMORY: &str = "/dev/shm";
 /// Bytes of a file there.
 const MEMORY_SIZE: u64 = 256 << 20;
+/// The engine's own limit of a hold.
+const HOLD_LIMIT_MS: f64 = 200.0;
 /// A rate that any disk carries.
 const EASY_RATE: u32 = 500;
 
@@ -189,6 +191,16 @@ impl Cases {
                 reached: has_mark.then(|| ratio.median() <= 0.1),
             });
         }
+        let holds: Series = ours.iter().filter_map(|it| it.longest_hold_ms).collect();
+        self.rows.push(Row {
+            case: case.clone(),
+            measured: "longest hold, ms".to_owned(),
+            ours: holds.text(1),
+            other: format!("`hold_limit`: {HOLD_LIMIT_MS:.0}"),
+            ratio: format!("{:.2}", holds.spread().1 / HOLD_LIMIT_MS),
+            mark: "≤ 1, every time".to_owned(),
+            reached: Some(holds.spread().1 <= HOLD_LIMIT_MS),
+        });
         let seconds = pairs(ours, theirs, |it| it.seconds);
         self.rows.push(Row {
             case,

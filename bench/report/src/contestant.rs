@@ -41,6 +41,8 @@ pub trait Contestant {
     fn begin(&mut self) -> Result<u64>;
     /// True once every block has been copied.
     fn is_synced(&mut self) -> Result<bool>;
+    /// The longest time that a write has been held, in milliseconds; `None` if nobody knows.
+    fn longest_hold_ms(&mut self) -> Result<Option<f64>>;
     /// Called when nobody writes any more: checks that the copy is the file.
     fn settle(&mut self, case: &str) -> Result<()>;
 }
@@ -109,8 +111,6 @@ pub struct Snapless {
     host: HostProcess,
     control: Client,
     spec: SessionSpec,
-    /// The session's state when the sync was seen to be complete.
-    pub synced: Option<Report>,
 }
 
 impl Snapless {
@@ -118,7 +118,7 @@ impl Snapless {
     pub fn start(setting: &Setting, spec: SessionSpec) -> Result<Self> {
         let host = setting.host(&[])?;
         let control = host.control()?;
-        Ok(Self { host, control, spec, synced: None })
+        Ok(Self { host, control, spec })
     }
 
     /// The session's state.
@@ -160,11 +160,13 @@ impl Contestant for Snapless {
 
     fn is_synced(&mut self) -> Result<bool> {
         let report = self.status()?;
-        let synced = report.blocks_synced == report.blocks_total;
-        if synced && self.synced.is_none() {
-            self.synced = Some(report);
-        }
-        Ok(synced)
+        Ok(report.blocks_synced == report.blocks_total)
+    }
+
+    fn longest_hold_ms(&mut self) -> Result<Option<f64>> {
+        #[allow(clippy::cast_precision_loss)]
+        let longest = self.status()?.hold_longest_us as f64 / 1e3;
+        Ok(Some(longest))
     }
 
     fn settle(&mut self, case: &str) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::table::{Row, markdown};
 pub fn page(
     plan: &Plan,
     quick: bool,
+    depth: usize,
     machine: &[(String, String)],
     rows: &[Row],
     plots: &[&str],
@@ -20,15 +21,24 @@ pub fn page(
         ""
     };
     text.push_str(kind);
-    let rounds = plan.rounds;
+    let times =
+        |count: usize| if count == 1 { "once".to_owned() } else { format!("{count} times") };
+    let (rounds, more) = (times(plan.rounds), times(2 * plan.rounds));
     let mib = plan.size >> 20;
     // Writing to a string does not fail.
     let _ = write!(
         text,
-        "\nFile: {mib} MiB of random bytes. Each measurement was made {rounds} times (without a session twice as \
-         often), the contestants taking turns; a number is the median, with the smallest and the largest in \
-         parentheses. Ratios are made within a round.\n\n## The table\n\n"
+        "\nFile: {mib} MiB of random bytes. Each measurement was made {rounds} (without a session {more}), the \
+         contestants taking turns; a number is the median, with the smallest and the largest in parentheses. \
+         Ratios are made within a round.\n"
     );
+    if depth > 0 {
+        let _ = write!(
+            text,
+            "\nThe sweep was limited to {depth} reads at a time, by the option `--depth`.\n"
+        );
+    }
+    text.push_str("\n## The table\n\n");
     text.push_str(&markdown(rows));
     text.push_str("\n## Where it falls short\n\n");
     text.push_str(&shortfalls(rows));

@@ -108,7 +108,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
     std::fs::create_dir_all(&plots).on("create", &plots)?;
     let names = cases.plots.draw(&plots)?;
     let machine = machine::describe(folder.path());
-    let page = document::page(&plan, arguments.quick, &machine, &cases.rows, &names);
+    let page =
+        document::page(&plan, arguments.quick, arguments.depth, &machine, &cases.rows, &names);
     std::fs::write(&arguments.output, page).on("write", &arguments.output)
 }
 

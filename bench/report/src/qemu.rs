@@ -167,6 +167,10 @@ impl Contestant for Qemu {
         Ok(self.done)
     }
 
+    fn longest_hold_ms(&mut self) -> Result<Option<f64>> {
+        Ok(None)
+    }
+
     fn settle(&mut self, _: &str) -> Result<()> {
         Ok(())
     }

@@ -38,6 +38,8 @@ pub struct LoadedSync {
     pub during: Window,
     /// How long it ran, in seconds.
     pub seconds: f64,
+    /// The longest time that a write was held, in milliseconds, if it is known.
+    pub longest_hold_ms: Option<f64>,
     /// When it began, in milliseconds since 1970.
     pub start_ms: u64,
     /// Every write.
@@ -99,12 +101,14 @@ impl Setting {
         // So that the plot shows what comes after.
         std::thread::sleep(plan.warm);
         let samples = fio.end()?;
+        let longest_hold_ms = contestant.longest_hold_ms()?;
         contestant.settle(&case)?;
         let window = u64::try_from(plan.window.as_millis()).unwrap_or(0);
         Ok(LoadedSync {
             before: Window::new(&case, &samples, before_ms - window, before_ms)?,
             during: Window::new(&case, &samples, start_ms, end_ms)?,
             seconds: seconds_between(start_ms, end_ms),
+            longest_hold_ms,
             start_ms,
             samples,
         })
