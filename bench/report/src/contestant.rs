@@ -76,6 +76,8 @@ pub struct Setting {
     pub folder: PathBuf,
     /// Reads of the sweep under way at once, at most; the engine's own choice if 0.
     pub depth: usize,
+    /// MiB of the capture queue.
+    pub queue_mib: u32,
 }
 
 impl Setting {
@@ -89,7 +91,7 @@ impl Setting {
 
     /// A session with this sink.
     pub fn spec(&self, sink: SinkSpec) -> SessionSpec {
-        SessionSpec { depth: self.depth, ..SessionSpec::new(sink) }
+        SessionSpec { depth: self.depth, queue_mib: self.queue_mib, ..SessionSpec::new(sink) }
     }
 
     /// Starts the host with options of its own.

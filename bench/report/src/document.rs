@@ -9,7 +9,7 @@ use crate::table::{Row, markdown};
 pub fn page(
     plan: &Plan,
     quick: bool,
-    depth: usize,
+    (depth, queue_mib): (usize, u32),
     machine: &[(String, String)],
     rows: &[Row],
     plots: &[&str],
@@ -30,7 +30,7 @@ pub fn page(
         text,
         "\nFile: {mib} MiB of random bytes. Each measurement was made {rounds} (without a session {more}), the \
          contestants taking turns; a number is the median, with the smallest and the largest in parentheses. \
-         Ratios are made within a round.\n"
+         Ratios are made within a round. The capture queue has {queue_mib} MiB.\n"
     );
     if depth > 0 {
         let _ = write!(
