@@ -18,6 +18,7 @@ use crate::control::{Report, Served};
 use crate::error::{Error, IoContext, Result};
 use crate::host::{BenchHost, Signal};
 use crate::nbd::handshake::{self, Export};
+use crate::ring::Ring;
 use crate::session::{Disk, Run, SessionSpec};
 use crate::sink::digest::{Comparison, Digest};
 use crate::sink::image::Images;
@@ -68,6 +69,8 @@ struct Active {
 impl Server {
     /// Starts a loop for each volume; with or without the engine compiled in.
     pub fn new(disks: Vec<Disk>, engine: bool) -> Result<Self> {
+        // Where the kernel does not allow a ring, that is said before anybody connects.
+        drop(Ring::<()>::new()?);
         let start = |disk| if engine { start::<true>(disk) } else { start::<false>(disk) };
         Ok(Self { engine, volumes: disks.into_iter().map(start).collect::<Result<_>>()? })
     }

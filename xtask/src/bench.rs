@@ -32,6 +32,9 @@ pub struct Options {
     /// Reads of the sweep under way at once, at most [default: the engine's own choice]
     #[arg(long)]
     depth: Option<usize>,
+    /// MiB of the capture queue [default: 64]
+    #[arg(long)]
+    queue: Option<u32>,
     /// Where the files are made, on the disk that is to be measured [default: target/bench]
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -95,6 +98,9 @@ fn tool(layout: &Layout, options: &Options) -> Tool {
     }
     if let Some(only) = &options.only {
         tool = tool.arg("--only").arg(only);
+    }
+    if let Some(queue) = options.queue {
+        tool = tool.arg(format!("--queue={queue}"));
     }
     if let Some(depth) = options.depth {
         tool = tool.arg(format!("--depth={depth}"));

@@ -22,8 +22,10 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// What the copy goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
-    /// Nothing that takes time.
+    /// Nothing that takes time, but for checksums at our side, which the file is compared with.
     Null,
+    /// Nothing at all: what was copied is compared with nothing.
+    Forget,
     /// A slow link.
     Slow {
         /// What it carries.
@@ -74,6 +76,8 @@ pub struct Setting {
     pub folder: PathBuf,
     /// Reads of the sweep under way at once, at most; the engine's own choice if 0.
     pub depth: usize,
+    /// MiB of the capture queue.
+    pub queue_mib: u32,
 }
 
 impl Setting {
@@ -87,7 +91,7 @@ impl Setting {
 
     /// A session with this sink.
     pub fn spec(&self, sink: SinkSpec) -> SessionSpec {
-        SessionSpec { depth: self.depth, ..SessionSpec::new(sink) }
+        SessionSpec { depth: self.depth, queue_mib: self.queue_mib, ..SessionSpec::new(sink) }
     }
 
     /// Starts the host with options of its own.
@@ -100,6 +104,7 @@ impl Setting {
 fn sink_of(target: Target) -> SinkSpec {
     match target {
         Target::Null => SinkSpec::Null { digest: true },
+        Target::Forget => SinkSpec::Null { digest: false },
         Target::Slow { bytes_per_second, latency_ms } => {
             SinkSpec::Throttled { bytes_per_second, latency_ms, digest: true }
         }

@@ -9,7 +9,7 @@ use crate::table::{Row, markdown};
 pub fn page(
     plan: &Plan,
     quick: bool,
-    depth: usize,
+    (depth, queue_mib): (usize, u32),
     machine: &[(String, String)],
     rows: &[Row],
     plots: &[&str],
@@ -30,7 +30,7 @@ pub fn page(
         text,
         "\nFile: {mib} MiB of random bytes. Each measurement was made {rounds} (without a session {more}), the \
          contestants taking turns; a number is the median, with the smallest and the largest in parentheses. \
-         Ratios are made within a round.\n"
+         Ratios are made within a round. The capture queue has {queue_mib} MiB.\n"
     );
     if depth > 0 {
         let _ = write!(
@@ -67,7 +67,8 @@ for the slow target below a `throttle` node.\n\
 - Our sink for the same cases forgets what it takes, but keeps a checksum for each sector; after each run that ends \
 with a whole copy these are compared with the file, and a difference ends the benchmark. Runs to the server end with a \
 restore that is compared byte by byte; those of the sparse volume write a copy, whose data are compared. QEMU keeps \
-nothing of the kind, and is not charged for it.\n\
+nothing of the kind, and is not charged for it; the rate of a first sync without writers is given without the \
+checksums as well.\n\
 - What the gate costs without a session is measured on a file in memory, where nothing but the host takes time.\n\
 - The raw read is the host's own: 1 MiB at a time, 8 under way, with the same ring.\n\
 - A block's read, which the easy rate is compared with, is the p99 of 64 KiB random reads one at a time through the \

@@ -51,6 +51,9 @@ struct Arguments {
     /// Reads of the sweep under way at once, at most [default: the engine's own choice]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     depth: usize,
+    /// MiB of the capture queue
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    queue: u32,
     /// `snapless-bench`
     #[arg(long)]
     host: PathBuf,
@@ -94,6 +97,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         size: plan.size,
         folder: folder.path().to_path_buf(),
         depth: arguments.depth,
+        queue_mib: arguments.queue,
     };
     run::fill(&setting.disk, plan.size)?;
     let server = arguments.server.clone();
@@ -108,8 +112,14 @@ fn measure(arguments: &Arguments) -> Result<()> {
     std::fs::create_dir_all(&plots).on("create", &plots)?;
     let names = cases.plots.draw(&plots)?;
     let machine = machine::describe(folder.path());
-    let page =
-        document::page(&plan, arguments.quick, arguments.depth, &machine, &cases.rows, &names);
+    let page = document::page(
+        &plan,
+        arguments.quick,
+        (arguments.depth, arguments.queue),
+        &machine,
+        &cases.rows,
+        &names,
+    );
     std::fs::write(&arguments.output, page).on("write", &arguments.output)
 }
 

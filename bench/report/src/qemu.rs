@@ -44,7 +44,7 @@ impl Qemu {
             format!("driver=null-co,node-name=sink,size={size},latency-ns={latency_ns}")
         };
         match target {
-            Target::Null => {
+            Target::Null | Target::Forget => {
                 command.arg("--blockdev").arg(sink(0).replace("=sink", "=target"));
             }
             Target::Slow { bytes_per_second, latency_ms } => {

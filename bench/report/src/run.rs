@@ -77,8 +77,8 @@ impl Setting {
     }
 
     /// A first sync without writers; bytes per second.
-    pub fn quiet_sync(&self, name: Name) -> Result<f64> {
-        let mut contestant = self.start(name, Target::Null)?;
+    pub fn quiet_sync(&self, name: Name, target: Target) -> Result<f64> {
+        let mut contestant = self.start(name, target)?;
         let start = contestant.begin()?;
         await_sync(&mut *contestant)?;
         let seconds = seconds_between(start, now_ms());
