@@ -2,9 +2,10 @@
 //!
 //! One disk is busy with one read, another wants eight at a time. So the sweep tries: for a round it has twice as many
 //! reads under way, or half as many, and keeps to that if more of them read more, or if fewer read no less. It
-//! backs off from a disk that takes too long to answer, and while writes are being held it works gently: one short read
-//! at a time, so that a read for a held write never waits for more than that (rule HANG). A cap in bytes per
-//! second holds over all of this.
+//! backs off from a disk that takes too long to answer, and while writes are being held it works gently: few and short
+//! reads, so that a read for a held write never waits for more than those. It does not stop: under writers that
+//! always have a write held the first sync would last as long as they do. A cap in bytes per second holds over
+//! all of this.
 
 use crate::config::Config;
 use crate::host::Tick;
@@ -22,7 +23,14 @@ const DIFFERENCE: u64 = 16;
 /// The sweep works gently for so long after a read for a held write.
 const GENTLE_TICKS: u64 = 100 * Tick::PER_MS;
 /// By how much reads are shorter then.
-const GENTLE_SHARE: u64 = 4;
+const GENTLE_SHARE: u64 = 2;
+/// Reads that the sweep has under way then, at most.
+const GENTLE_READS: u64 = 2;
+/// Where so many blocks are being read for held writes, writers ask for all that the disk gives: gentleness would spare
+/// them little, and let the first sync last.
+const PRESSED_READS: u64 = 4;
+/// Reads that the sweep has under way before it has tried anything: no disk of a server is slower for it.
+const FIRST_DEPTH: u64 = 4;
 
 /// What the present round tries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +70,7 @@ pub struct Pace {
 impl Pace {
     /// The pace of a sweep that has read nothing.
     pub const NEW: Self = Self {
-        depth: 1,
+        depth: FIRST_DEPTH,
         tries: Try::Nothing,
         tried: Try::Fewer,
         rest: 0,
@@ -79,7 +87,7 @@ impl Pace {
 
     /// Reads that may be under way at `now`.
     pub fn depth(&self, now: Tick) -> u64 {
-        if now < self.gentle_until { 1 } else { self.depth }
+        if now < self.gentle_until { self.depth.min(GENTLE_READS) } else { self.depth }
     }
 
     /// Bytes that a read may have at `now`; a read has at least one block all the same.
@@ -93,9 +101,10 @@ impl Pace {
         self.due = self.due.max(now).after(config.sweep_ticks(bytes));
     }
 
-    /// Notes that a block is read for a held write: what the sweep does meanwhile says nothing about the disk.
-    pub fn disturbed(&mut self, now: Tick) {
-        self.gentle_until = now.after(GENTLE_TICKS);
+    /// Notes that a block is read for a held write, one of `reads` at a time: what the sweep does meanwhile says
+    /// nothing about the disk.
+    pub fn disturbed(&mut self, reads: u64, now: Tick) {
+        self.gentle_until = if reads < PRESSED_READS { now.after(GENTLE_TICKS) } else { now };
         self.round = None;
         self.tries = Try::Nothing;
     }
@@ -191,13 +200,17 @@ mod tests {
         Config::new(64 * MIB)
     }
 
+    fn from_one() -> Pace {
+        Pace { depth: 1, ..Pace::NEW }
+    }
+
     fn without_latency_cap() -> Config {
         Config { sweep_latency: 0, ..config() }
     }
 
     #[test]
     fn the_depth_grows_as_long_as_more_reads_read_more() {
-        let mut pace = Pace::NEW;
+        let mut pace = from_one();
         let disk = Disk { latency_ms: 10, mib_per_second: 400 };
         sweep(&mut pace, &config(), &disk, Tick(0), 20);
         assert_eq!(pace.depth(Tick(u64::MAX)), 4, "four reads fill the disk");
@@ -246,7 +259,7 @@ mod tests {
 
     /// Reads one after the other that take so many milliseconds each, until the pace tries something; when that is.
     fn first_try(read_ms: u64) -> u64 {
-        let (mut pace, config) = (Pace::NEW, without_latency_cap());
+        let (mut pace, config) = (from_one(), without_latency_cap());
         let at = |ms: u64| Tick(ms * 10_000);
         for ms in (read_ms..1_000).step_by(usize::try_from(read_ms).unwrap()) {
             pace.done(&config, MIB, at(ms - read_ms), at(ms));
@@ -262,7 +275,7 @@ mod tests {
         assert_eq!(first_try(10), 10 + 100);
         assert_eq!(first_try(60), 60 + 4 * 60);
         // One that began before the round says nothing of it.
-        let (mut pace, config) = (Pace::NEW, without_latency_cap());
+        let (mut pace, config) = (from_one(), without_latency_cap());
         pace.done(&config, MIB, Tick(0), Tick(10));
         for _ in 0..8 {
             pace.done(&config, MIB, Tick(9), Tick(10_000_000));
@@ -280,10 +293,12 @@ mod tests {
         let mut pace = Pace { depth: 8, ..Pace::NEW };
         let now = Tick(5);
         assert_eq!((pace.depth(now), pace.read_bytes(&config, now)), (8, MIB));
-        pace.disturbed(now);
-        assert_eq!((pace.depth(now), pace.read_bytes(&config, now)), (1, MIB / 4));
+        pace.disturbed(4, now);
+        assert_eq!((pace.depth(now), pace.read_bytes(&config, now)), (8, MIB), "writers press");
+        pace.disturbed(3, now);
+        assert_eq!((pace.depth(now), pace.read_bytes(&config, now)), (2, MIB / 2));
         let after = now.after(100 * 10_000);
-        assert_eq!(pace.depth(Tick(after.0 - 1)), 1);
+        assert_eq!(pace.depth(Tick(after.0 - 1)), 2);
         assert_eq!((pace.depth(after), pace.read_bytes(&config, after)), (8, MIB));
     }
 

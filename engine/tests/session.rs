@@ -151,7 +151,6 @@ fn a_write_to_an_unsynced_block_waits_for_its_old_content() {
     assert_waits(&session.dispatch());
     let old = read(session.hold());
     assert_eq!((old.extent().offset(), old.extent().len()), (BLOCK, BLOCK));
-    assert_waits(&session.sweep());
     done(&session, old, true);
     let issue = session.captured(captured(dispatched(&session)));
     assert_eq!(issue.write, "w");

@@ -60,11 +60,8 @@ impl<W> Core<'_, W> {
         if let Some(due) = self.state.pace.due(self.now) {
             return Step::Wait(Some(due));
         }
-        // Reads for held writes go first. The end of such a read wakes the sweep, and so does that of one of its own.
-        let claims = &self.state.claims;
-        if claims.count_by(Reader::Hold) > 0
-            || claims.count_by(Reader::Sweep) >= self.state.pace.depth(self.now)
-        {
+        // The end of a read wakes the sweep.
+        if self.state.claims.count_by(Reader::Sweep) >= self.state.pace.depth(self.now) {
             return Step::Wait(None);
         }
         let config = &self.shared.config;
@@ -100,7 +97,8 @@ impl<W> Core<'_, W> {
         let found = held(false).chain(held(true)).find_map(|held| self.first_unread(held.blocks));
         let Some(candidate) = found else { return Step::Wait(None) };
         if let Some(read) = self.claim(candidate, Reader::Hold, self.shared.config.queue_bytes) {
-            self.state.pace.disturbed(self.now);
+            let reads = self.state.claims.count_by(Reader::Hold);
+            self.state.pace.disturbed(reads, self.now);
             return Step::Do(read);
         }
         self.state.writes.starve(self.now);
