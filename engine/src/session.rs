@@ -11,6 +11,7 @@
 //! | `gap` | when capturing ends and begins again; what is lost with the service |
 //! | `skip` | what is never read, because it holds no data |
 //! | `drain` | what leaves the queue |
+//! | `withdraw` | what becomes of a held write that its application takes back |
 
 mod admit;
 mod dispatch;
@@ -18,6 +19,7 @@ mod drain;
 mod gap;
 mod read;
 mod skip;
+mod withdraw;
 
 use crate::board::Board;
 use crate::claims::{Claims, Reader, Reason};
@@ -228,6 +230,15 @@ impl<H: Host> Session<H> {
     /// run, before it sweeps; when it gets no further, it waits to be woken.
     pub fn skip(&self, blocks: BlockRange) -> BlockIndex {
         self.locked(|core| core.skip(blocks))
+    }
+
+    /// Takes back a held write: the oldest that `is_it` says yes to. It is neither issued nor in the stream, and the
+    /// host completes it as cancelled; what waited behind it goes on. `None` if no such write is held: it never was,
+    /// or it is on its way.
+    ///
+    /// `is_it` is called under the session's lock.
+    pub fn withdraw(&self, is_it: impl Fn(&H::Write) -> bool) -> Option<H::Write> {
+        self.locked(|core| core.withdraw(is_it))
     }
 
     /// Puts a write whose payload the host has copied into the stream. The host issues it next.

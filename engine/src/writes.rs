@@ -153,6 +153,14 @@ impl<W> Writes<W> {
         Some(id)
     }
 
+    /// A held write.
+    pub fn held_write(&self, id: SlotId) -> Option<&W> {
+        match &self.slot(id)?.state {
+            SlotState::Held(write) => Some(write),
+            SlotState::Free | SlotState::Flying => None,
+        }
+    }
+
     /// Turns a held write into one in flight and hands it out, with the time of its arrival.
     pub fn release(&mut self, id: SlotId) -> Option<(W, Tick)> {
         let slot = self.slot_mut(id)?;

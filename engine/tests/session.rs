@@ -691,3 +691,40 @@ fn a_stop_releases_every_held_write() {
     assert!(matches!(session.dispatch(), Step::Ended));
     assert!(matches!(session.drain(u64::MAX), Step::Ended));
 }
+
+#[test]
+fn a_held_write_that_is_taken_back_leaves_no_trace() {
+    let session = session(|config| config.writes_max = 2);
+    session.begin();
+    assert_held(&submit(&session, "first", 0, 512));
+    assert_held(&submit(&session, "second", 256, 512));
+    assert_eq!(session.withdraw(|write| *write == "third"), None);
+    assert_eq!(session.withdraw(|write| *write == "first"), Some("first"));
+    assert_eq!(session.withdraw(|write| *write == "first"), None, "once");
+    assert_eq!(session.status().writes_holding, 1);
+    // Its slot is free again, and what it overlapped waits for the block alone.
+    assert_held(&submit(&session, "third", BLOCK, 512));
+    let old = read(session.hold());
+    done(&session, old, true);
+    let capture = captured(dispatched(&session));
+    assert_eq!(*capture.write(), "second");
+    let Issue { ticket, .. } = session.captured(capture);
+    assert_eq!(session.withdraw(|write| *write == "second"), None, "it is on its way");
+    session.completed(ticket, true);
+    assert_eq!(drain(&session), [RecordKind::SessionStart, RecordKind::Block, RecordKind::Write]);
+    assert_eq!((session.status().gaps, session.status().blocks_dirty), (0, 0));
+}
+
+#[test]
+fn the_last_starving_write_taken_back_lets_writes_pass_again() {
+    let session = synced(|config| config.write_bytes = 8 * BLOCK);
+    let filling = captured(submit(&session, "filling", 0, 4 * BLOCK));
+    session.completed(session.captured(filling).ticket, true);
+    let more = captured(submit(&session, "more", 0, 4 * BLOCK));
+    session.completed(session.captured(more).ticket, true);
+    assert_held(&submit(&session, "starving", 0, 512));
+    assert_eq!(session.withdraw(|_| true), Some("starving"));
+    drain(&session);
+    let _goes = captured(submit(&session, "next", 0, 512));
+    assert_eq!(session.status().gaps, 0);
+}
