@@ -8,6 +8,7 @@ use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_FOUND, WDFFILE
 
 use crate::kernel::passive_lock::PassiveLock;
 use crate::kernel::shared::Shared;
+use crate::questions;
 use crate::session::Session;
 use crate::volume::Volume;
 
@@ -51,7 +52,9 @@ impl Registry {
     /// The volume with this device name.
     pub fn by_name(&self, name: &DeviceName) -> Result<Shared<Volume>, NTSTATUS> {
         self.find(|volume| {
-            volume.device_name().is_ok_and(|own| own.matches(name)).then(|| volume.clone())
+            questions::device_name(volume.lower())
+                .is_ok_and(|own| own.matches(name))
+                .then(|| volume.clone())
         })
     }
 

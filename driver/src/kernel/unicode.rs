@@ -19,6 +19,19 @@ impl UnicodeString {
         Ok(Self { units })
     }
 
+    /// Copies the texts, one behind the other. PASSIVE_LEVEL.
+    pub fn joined(
+        first: impl Iterator<Item = u16>,
+        second: impl Iterator<Item = u16>,
+    ) -> Result<Self, NTSTATUS> {
+        let mut units = Vec::new();
+        for unit in first.chain(second) {
+            units.try_reserve(1).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+            units.push(unit);
+        }
+        Ok(Self { units })
+    }
+
     /// The kernel's view of the text, to be used while `self` lives.
     pub fn as_kernel(&self) -> Result<UNICODE_STRING, NTSTATUS> {
         let bytes =
