@@ -191,6 +191,27 @@ impl Bench {
         self.server.as_mut().expect("the scenario started the server")
     }
 
+    /// Sets a value that the product's driver reads when it is started.
+    pub fn set_driver_value(&self, name: &str, kind: &str, value: &str) -> Result<(), E2eError> {
+        let key = format!(r"HKLM\SYSTEM\CurrentControlSet\Services\{DRIVER_SERVICE}\Parameters");
+        let arguments = ["add", &key, "/v", name, "/t", kind, "/d", value, "/f"];
+        self.prefix.run("reg", "reg", arguments, COMMAND_LIMIT).map(|_| ())
+    }
+
+    /// Takes the volume's stack down and stops the product's driver; the bench's KMDF checks for leaks.
+    pub fn stop_driver(&mut self) -> Result<(), E2eError> {
+        // It keeps the driver's control device open.
+        self.watch = None;
+        self.agent.remove()?;
+        self.sc(&["stop", DRIVER_SERVICE])?;
+        self.check_violations()
+    }
+
+    /// What the product's command line says of the volumes, as JSON.
+    pub fn volumes(&self) -> Result<String, E2eError> {
+        self.prefix.run("volumes", COMMAND_LINE, ["volumes", "--json"], COMMAND_LIMIT)
+    }
+
     /// Writes the service's configuration.
     pub fn configure_service(&mut self, settings: &ServiceSettings) -> Result<(), E2eError> {
         let path = self.prefix.on_c(service::CONFIG_ON_C);

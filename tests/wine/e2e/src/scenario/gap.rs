@@ -36,6 +36,7 @@ pub(super) fn run(
     console: &mut dyn Console,
 ) -> Result<Summary, E2eError> {
     let mut run = Run::prepare(setting, &SERVICE, cause.volume_jitter_us(), console)?;
+    run.load()?;
     let begun = run.begin(false)?;
     run.disturbed = true;
     let session = match cause {
