@@ -170,7 +170,7 @@ fn status(globals: &Globals, request: Request) {
     let answer = request.input::<SessionRequest>().and_then(|input| {
         let id = input.parse().map_err(bad_request)?;
         let (volume, session) = globals.registry.by_session(id)?;
-        Ok((input.version.get(), session.status(volume.facts(&globals.settings))))
+        Ok((input.version.get(), session.status(volume.known_facts(&globals.settings))))
     });
     match answer {
         Ok((version, status)) => {

@@ -62,7 +62,18 @@ impl Volume {
         protection::protection(self.lower.facts(), questions::facts(self.lower), choices)
     }
 
-    /// What a session's status says of its volume. PASSIVE_LEVEL.
+    /// What a session's status says of its volume: nothing that the volume would have to be asked for, so that a
+    /// disk that does not answer keeps nobody from the status. Any IRQL.
+    pub fn known_facts(&self, settings: &DriverSettings) -> VolumeFacts {
+        let as_begun = protection::VolumeFacts { answers: true, ..Default::default() };
+        let choices = Choices { pass_through: settings.limits.pass_through, ..Choices::default() };
+        VolumeFacts {
+            protection: protection::protection(self.lower.facts(), as_begun, choices),
+            special_files: self.special_files.bits(),
+        }
+    }
+
+    /// What the list of volumes says of it. PASSIVE_LEVEL.
     pub fn facts(&self, settings: &DriverSettings) -> VolumeFacts {
         VolumeFacts {
             protection: self.protection(settings),

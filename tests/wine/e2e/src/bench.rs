@@ -226,6 +226,18 @@ impl Bench {
         self.sc(&["start", service::NAME])
     }
 
+    /// Checks that the service has told of these events, in its log.
+    pub fn service_told(&self, events: &[u16]) -> Result<(), E2eError> {
+        let path = self.prefix.on_c(service::LOG_ON_C);
+        let log = std::fs::read_to_string(&path).map_err(E2eError::file("read", &path))?;
+        match events.iter().find(|event| !log.contains(&format!("(event {event})"))) {
+            None => Ok(()),
+            Some(event) => {
+                Err(E2eError::Rule(format!("the service has not told of event {event}")))
+            }
+        }
+    }
+
     /// Stops the service as an administrator does.
     pub fn stop_service(&mut self) -> Result<(), E2eError> {
         self.sc(&["stop", service::NAME])?;

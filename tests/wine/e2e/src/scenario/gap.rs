@@ -19,6 +19,10 @@ const SERVICE: ServiceSettings =
     ServiceSettings { queue_mib: 64, hold_limit_ms: 50, hold_forever: false };
 /// How long the service or the server stays away after a crash.
 const AWAY: Duration = Duration::from_secs(2);
+/// Events of the service (`docs/events.md`).
+const SESSION_STARTED: u16 = 200;
+const GAP_BEGAN: u16 = 220;
+const GAP_ENDED: u16 = 221;
 /// What a refusal of the t0 image must speak of.
 const REASONS: [&str; 2] = ["gap", "base"];
 
@@ -49,6 +53,7 @@ pub(super) fn run(
     run.live_on()?;
     let last = run.come_to_rest()?;
     run.shut_down()?;
+    run.bench.service_told(&[SESSION_STARTED, GAP_BEGAN, GAP_ENDED])?;
 
     run.verify_repository()?;
     run.restore("latest")?;

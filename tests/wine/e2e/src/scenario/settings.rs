@@ -24,6 +24,11 @@ const VOLUME_JITTER_US: u32 = 3000;
 const QUEUE_LIMIT_MIB: u64 = 64;
 const NOTICE_LIMIT: Duration = Duration::from_secs(30);
 
+/// Events of the service (`docs/events.md`).
+const SESSION_STARTED: u16 = 200;
+const BASE_COMPLETE: u16 = 210;
+const OUTGROWN: u16 = 240;
+
 /// `DEVICE_USAGE_NOTIFICATION_TYPE`
 const PAGING: u32 = 1;
 const DUMP: u32 = 3;
@@ -44,6 +49,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     }
     grow(&mut run)?;
     run.shut_down()?;
+    run.bench.service_told(&[SESSION_STARTED, BASE_COMPLETE, OUTGROWN])?;
 
     run.verify_repository()?;
     run.restore("t0")?;
