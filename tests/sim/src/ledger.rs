@@ -131,7 +131,8 @@ impl Ledger {
         let from = self.write(id).place;
         let allowed = match (from, to) {
             (Place::Host, Place::Held(_)) => self.write(id).urgency == Urgency::MayWait,
-            (Place::Held(_), Place::Host)
+            // Done at once: its application took it back.
+            (Place::Held(_), Place::Host | Place::Done)
             | (Place::Host, Place::Disk)
             | (Place::Disk, Place::Done) => true,
             _ => false,

@@ -132,6 +132,8 @@ pub struct Plan {
     pub grows_at: Option<u64>,
     /// One run of so many that hold no data is skipped; 0 for none.
     pub skips_once_in: u64,
+    /// One held write in this many is cancelled by its application, maybe too late; 0 for none.
+    pub cancels_once_in: u64,
 }
 
 impl Plan {
@@ -172,6 +174,7 @@ impl Plan {
         // Not in all runs that might, or they would show little else.
         let grows_at = (faults.growth && rng.once_in(4)).then(|| rng.below(options.steps));
         let skips_once_in = rng.pick(&[0, 0, 1, 2, 8]);
+        let cancels_once_in = rng.pick(&[0, 0, 0, 3, 20]);
         if let Some(count) = options.writers {
             writers.truncate(count.max(1));
         }
@@ -189,6 +192,7 @@ impl Plan {
             dies_at,
             grows_at,
             skips_once_in,
+            cancels_once_in,
         }
     }
 
