@@ -50,6 +50,10 @@ pub(crate) enum Request {
     Length,
     /// To write bytes that are all `fill`.
     Write(Extent),
+    /// The same, without waiting for the end.
+    BeginWrite(Extent),
+    /// The outcome of the write that was begun.
+    EndWrite,
     /// The same, and to cancel it while it is under way.
     CancelWrite(Extent),
     /// To clear ranges, by this action of data set management.
@@ -106,6 +110,10 @@ fn parse(verb: &str, arguments: &[&str]) -> Option<Command> {
         ("refuse-usage", [times]) => bench(Bench::RefuseUsage(number(times)?)),
         ("length", []) => volume(Request::Length),
         ("write", [offset, len, fill]) => volume(Request::Write(extent(offset, len, fill)?)),
+        ("begin-write", [offset, len, fill]) => {
+            volume(Request::BeginWrite(extent(offset, len, fill)?))
+        }
+        ("end-write", []) => volume(Request::EndWrite),
         ("cancel-write", [offset, len, fill]) => {
             volume(Request::CancelWrite(extent(offset, len, fill)?))
         }

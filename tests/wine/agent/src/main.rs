@@ -12,7 +12,7 @@
 //! | `pause`, `resume` | the volume takes requests but does not work on them; it works again |
 //! | `grow`, `protect`, `refuse-usage` | the volume becomes longer, says that it is write-protected, refuses notifications |
 //! | `usage` | the stack is told that a special file comes or goes |
-//! | `length`, `write`, `cancel-write`, `trim`, `zero`, `control` | what an application asks of the volume |
+//! | `length`, `write`, `begin-write`, `end-write`, `cancel-write`, `trim`, `zero`, `control` | what an application asks of the volume |
 
 mod command;
 #[cfg(windows)]

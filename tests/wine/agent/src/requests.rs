@@ -8,6 +8,8 @@ use std::io;
 use std::os::windows::fs::{FileExt, OpenOptionsExt};
 use std::os::windows::io::AsRawHandle;
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use protocol::names::VOLUME_PATH;
 use windows_sys::Win32::Foundation::{
@@ -30,11 +32,21 @@ const UNDER_WAY_MS: u32 = 500;
 /// How long a cancelled write may take to come back.
 const CANCEL_LIMIT_MS: u32 = 20_000;
 
+/// The write that was begun.
+static BEGUN: Mutex<Option<JoinHandle<io::Result<String>>>> = Mutex::new(None);
+
 /// Does what the request says; returns what to answer.
 pub(crate) fn act(request: &Request) -> io::Result<String> {
     match request {
         Request::Length => length(),
         Request::Write(extent) => write(*extent),
+        Request::BeginWrite(extent) => {
+            let extent = *extent;
+            let write = std::thread::spawn(move || write(extent));
+            *BEGUN.lock().unwrap_or_else(PoisonError::into_inner) = Some(write);
+            Ok(String::new())
+        }
+        Request::EndWrite => end_write(),
         Request::CancelWrite(extent) => cancel_write(*extent),
         Request::Clear { action, ranges } => {
             control(IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES, &data_set(*action, ranges))
@@ -62,6 +74,12 @@ fn write(extent: Extent) -> io::Result<String> {
     let volume = open(FILE_FLAG_WRITE_THROUGH)?;
     let data = vec![extent.fill; extent.len];
     outcome(volume.seek_write(&data, extent.offset))
+}
+
+fn end_write() -> io::Result<String> {
+    let begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let write = begun.ok_or_else(|| io::Error::other("no write was begun"))?;
+    write.join().map_err(|_| io::Error::other("the write panicked"))?
 }
 
 fn length() -> io::Result<String> {

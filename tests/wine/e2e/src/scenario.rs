@@ -6,6 +6,7 @@
 //! | [`Scenario::SlowServer`] | the server stops answering until a gap begins, then goes on |
 //! | [`Scenario::ServiceCrash`] | the service is killed during the first sync and started again |
 //! | [`Scenario::EveryWrite`] | no load, but every other way to change a volume, one after the other, and a cancel |
+//! | [`Scenario::PagingFile`] | no load, but a write to a paging file while the volume does not read |
 //! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, growth |
 //! | [`Scenario::ServerCrash`] | the server is killed during the first sync and started again |
 //!
@@ -13,6 +14,7 @@
 
 mod every_write;
 mod gap;
+mod paging_file;
 mod protect;
 mod run;
 mod settings;
@@ -57,18 +59,21 @@ pub enum Scenario {
     ServerCrash,
     /// Trims, zeros, cancelled writes and what is refused.
     EveryWrite,
+    /// A write that must not wait.
+    PagingFile,
     /// What the driver is told, and what it says of a volume.
     Settings,
 }
 
 impl Scenario {
     /// All of them, the main one first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Protect,
         Self::SlowServer,
         Self::ServiceCrash,
         Self::ServerCrash,
         Self::EveryWrite,
+        Self::PagingFile,
         Self::Settings,
     ];
 
@@ -80,6 +85,7 @@ impl Scenario {
             Self::ServiceCrash => "service-crash",
             Self::ServerCrash => "server-crash",
             Self::EveryWrite => "every-write",
+            Self::PagingFile => "paging-file",
             Self::Settings => "settings",
         }
     }
@@ -97,6 +103,7 @@ pub fn run(
         Scenario::ServiceCrash => gap::run(gap::Cause::ServiceCrash, setting, console),
         Scenario::ServerCrash => gap::run(gap::Cause::ServerCrash, setting, console),
         Scenario::EveryWrite => every_write::run(setting, console),
+        Scenario::PagingFile => paging_file::run(setting, console),
         Scenario::Settings => settings::run(setting, console),
     };
     // What failed first is what follows from a violation: the bench ends the drivers at once.

@@ -63,6 +63,9 @@ pub struct Status {
     /// Requests that were refused.
     #[serde(default)]
     pub requests_refused: u64,
+    /// Writes to a paging file.
+    #[serde(default)]
+    pub writes_urgent: u64,
     /// Held writes that their application cancelled.
     #[serde(default)]
     pub writes_cancelled: u64,
@@ -204,6 +207,7 @@ pub(crate) mod tests {
             outgrown: false,
             clearings: 0,
             requests_refused: 0,
+            writes_urgent: 0,
             writes_cancelled: 0,
             queue_bytes: 0,
             special_files: Vec::new(),

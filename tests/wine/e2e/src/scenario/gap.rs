@@ -109,7 +109,7 @@ impl Cause {
     }
 }
 
-fn recovered(status: &Status) -> bool {
+pub(super) fn recovered(status: &Status) -> bool {
     status.phase == "live" && status.gaps > 0 && status.blocks_dirty == 0
 }
 
@@ -161,7 +161,7 @@ fn half_way(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
 }
 
 /// True if there is a t0 image; false if it was refused for a good reason.
-fn restore_or_refuse_t0(run: &mut Run<'_>) -> Result<bool, E2eError> {
+pub(super) fn restore_or_refuse_t0(run: &mut Run<'_>) -> Result<bool, E2eError> {
     let (files, to) = (run.bench.server_files(), run.folder.restored("t0"));
     step(run.console, "restore the volume at t0, or learn why not", |_| {
         match server::restore(files, crate::bench::VOLUME_GUID, "t0", &to) {
