@@ -352,7 +352,7 @@ impl<H: Host> Session<H> {
             let mut core =
                 Core { state, shared: &self.shared, now, clock, wakes: Wakes::default() };
             let result = decide(&mut core);
-            core.shared.board.post(&core.status());
+            core.post();
             (result, core.wakes)
         });
         for worker in wakes.iter() {
@@ -438,6 +438,12 @@ impl<W> Core<'_, W> {
         if self.state.unsynced > 0 || self.state.dirty > 0 {
             self.wakes.add(Worker::Sweep);
         }
+    }
+
+    /// Shows on the board where the session stands.
+    #[inline(never)] // Once for all verbs: a status is larger than most of their frames.
+    fn post(&self) {
+        self.shared.board.post(&self.status());
     }
 
     fn status(&self) -> Status {
