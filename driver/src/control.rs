@@ -140,6 +140,7 @@ fn list_volumes(globals: &Globals, request: Request, input_len: usize) {
 }
 
 /// The entries, each as long as `version` has it.
+#[inline(never)] // Its structures are to be on the stack while they are needed only.
 fn volume_entries(globals: &Globals, version: u32) -> Result<Vec<u8>, NTSTATUS> {
     let volumes = globals.registry.volumes()?;
     let len = VolumeEntry::len_in(version);
@@ -147,33 +148,40 @@ fn volume_entries(globals: &Globals, version: u32) -> Result<Vec<u8>, NTSTATUS> 
     let room = volumes.len().saturating_mul(len);
     entries.try_reserve_exact(room).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
     for volume in &volumes {
-        // A volume without a name cannot be protected: nobody could say which one is meant.
-        let Ok(device) = questions::device_name(volume.lower()) else { continue };
-        let (length, sector_size) = questions::size(volume.lower()).unwrap_or((0, 0));
-        let (session, phase) = volume.summary();
-        let facts = volume.facts(&globals.settings);
-        let entry = VolumeEntry {
-            device,
-            length: U64::new(length),
-            sector_size: U32::new(sector_size),
-            phase: U32::new(phase as u32),
-            session,
-            protection: U32::new(facts.protection as u32),
-            special_files: U32::new(facts.special_files),
-        };
-        entries.extend_from_slice(entry.as_bytes().get(..len).unwrap_or(&[]));
+        if let Some(entry) = entry_of(volume, globals) {
+            entries.extend_from_slice(entry.as_bytes().get(..len).unwrap_or(&[]));
+        }
     }
     Ok(entries)
 }
 
+/// A volume's entry. One without a name has none: it cannot be protected, since nobody could say which one is meant.
+#[inline(never)] // Its structures are to be on the stack while they are needed only.
+fn entry_of(volume: &Volume, globals: &Globals) -> Option<VolumeEntry> {
+    let device = questions::device_name(volume.lower()).ok()?;
+    let (length, sector_size) = questions::size(volume.lower()).unwrap_or((0, 0));
+    let (session, phase) = volume.summary();
+    let facts = volume.facts(&globals.settings);
+    Some(VolumeEntry {
+        device,
+        length: U64::new(length),
+        sector_size: U32::new(sector_size),
+        phase: U32::new(phase as u32),
+        session,
+        protection: U32::new(facts.protection as u32),
+        special_files: U32::new(facts.special_files),
+    })
+}
+
+#[inline(never)] // Its structures are to be on the stack while they are needed only.
 fn status(globals: &Globals, request: Request) {
-    let answer = request.input::<SessionRequest>().and_then(|input| {
+    let found = request.input::<SessionRequest>().and_then(|input| {
         let id = input.parse().map_err(bad_request)?;
-        let (volume, session) = globals.registry.by_session(id)?;
-        Ok((input.version.get(), session.status(volume.known_facts(&globals.settings))))
+        Ok((input.version.get(), globals.registry.by_session(id)?))
     });
-    match answer {
-        Ok((version, status)) => {
+    match found {
+        Ok((version, (volume, session))) => {
+            let status = session.status(volume.known_facts(&globals.settings));
             let len = StatusReply::len_in(version);
             request.answer(status.as_bytes().get(..len).unwrap_or(&[]));
         }
@@ -181,6 +189,7 @@ fn status(globals: &Globals, request: Request) {
     }
 }
 
+#[inline(never)] // Its structures are to be on the stack while they are needed only.
 fn start(globals: &Globals, request: &Request) -> Result<SessionReply, NTSTATUS> {
     let input: StartRequest = request.input()?;
     let settings = input.settings().map_err(bad_request)?;

@@ -68,6 +68,7 @@ pub fn trims(volume: LowerDevice) -> bool {
 }
 
 /// The volume's device name, as the mount manager knows it.
+#[inline(never)] // Its buffer is to be on the stack while it is needed only.
 pub fn device_name(volume: LowerDevice) -> Result<DeviceName, NTSTATUS> {
     // MOUNTDEV_NAME: a length in bytes, then that many bytes of UTF-16.
     let mut answer = [0_u8; 2 + 2 * DEVICE_NAME_MAX];

@@ -28,6 +28,7 @@ impl Session {
     }
 
     /// State and counters, with what is known of the volume.
+    #[inline(never)] // What the engine answers is not to add to its caller's stack.
     pub fn status(&self, volume: VolumeFacts) -> StatusReply {
         let status = self.engine.status();
         let counts = &self.counts;

@@ -151,21 +151,32 @@ impl Run for Dispatching {
 
 impl Session {
     /// Reads, and what the engine asks for next: a block that cannot be read, sector by sector.
+    #[inline(never)] // Its stack is not to add to that of the loops around it.
     fn read(&self, reader: &mut Reader, read: Read) {
         let mut next = Some(read);
         while let Some(read) = next {
-            let (extent, memory) = (read.extent(), read.memory());
-            let result =
-                reader.read(&self.queue_mdl, extent.offset(), memory.offset(), extent.len());
-            if let Err(status) = result {
-                self.counts.read_failed(extent.offset(), status);
-                log::number(c"read failed, volume offset", extent.offset());
-                log::number(c"  with status", u64::from(status.cast_unsigned()));
-                // What cannot be read is zeros, not what the memory held before.
-                self.clear_memory(memory.offset(), memory.len());
-            }
-            next = self.engine.read_done(read, result.is_ok());
+            let succeeded = self.read_once(reader, &read);
+            next = self.read_over(read, succeeded);
         }
+    }
+
+    #[inline(never)] // As above.
+    fn read_over(&self, read: Read, succeeded: bool) -> Option<Read> {
+        self.engine.read_done(read, succeeded)
+    }
+
+    /// Reads; what cannot be read is zeros, not what the memory held before.
+    #[inline(never)] // As above.
+    fn read_once(&self, reader: &mut Reader, read: &Read) -> bool {
+        let (extent, memory) = (read.extent(), read.memory());
+        let result = reader.read(&self.queue_mdl, extent.offset(), memory.offset(), extent.len());
+        if let Err(status) = result {
+            self.counts.read_failed(extent.offset(), status);
+            log::number(c"read failed, volume offset", extent.offset());
+            log::number(c"  with status", u64::from(status.cast_unsigned()));
+            self.clear_memory(memory.offset(), memory.len());
+        }
+        result.is_ok()
     }
 
     /// Asks for the volume's length, if that was asked for. PASSIVE_LEVEL.
