@@ -25,6 +25,7 @@ use crate::framework::device::{self, ControlDevice};
 use crate::framework::queue::Queue;
 use crate::framework::request::Request;
 use crate::globals::{self, Globals};
+use crate::kernel::reserved;
 use crate::questions;
 use crate::session::{Claim, Session};
 use crate::volume::Volume;
@@ -127,6 +128,8 @@ fn version(request: Request) {
     request.answer(&VersionReply::of_this_code());
 }
 
+// Out of line, as the next ones: what they answer need not be on the stack of each other.
+#[inline(never)]
 fn list_volumes(globals: &Globals, request: Request, input_len: usize) {
     let version = match input_len {
         // Its input came with version 2.
@@ -140,24 +143,21 @@ fn list_volumes(globals: &Globals, request: Request, input_len: usize) {
 }
 
 /// The entries, each as long as `version` has it.
-#[inline(never)] // Its structures are to be on the stack while they are needed only.
+#[inline(never)]
 fn volume_entries(globals: &Globals, version: u32) -> Result<Vec<u8>, NTSTATUS> {
     let volumes = globals.registry.volumes()?;
+    let entries = volumes.iter().filter_map(|volume| volume_entry(volume, globals));
+    let entries = reserved::collect(volumes.len(), entries).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     let len = VolumeEntry::len_in(version);
-    let mut entries = Vec::new();
-    let room = volumes.len().saturating_mul(len);
-    entries.try_reserve_exact(room).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-    for volume in &volumes {
-        if let Some(entry) = entry_of(volume, globals) {
-            entries.extend_from_slice(entry.as_bytes().get(..len).unwrap_or(&[]));
-        }
-    }
-    Ok(entries)
+    let bytes = entries.iter().flat_map(|entry| entry.as_bytes().iter().take(len).copied());
+    let room = entries.len().saturating_mul(len);
+    reserved::collect(room, bytes).ok_or(STATUS_INSUFFICIENT_RESOURCES)
 }
 
-/// A volume's entry. One without a name has none: it cannot be protected, since nobody could say which one is meant.
-#[inline(never)] // Its structures are to be on the stack while they are needed only.
-fn entry_of(volume: &Volume, globals: &Globals) -> Option<VolumeEntry> {
+/// What is said of a volume; `None` for one without a name, which cannot be protected: nobody could say which one is
+/// meant.
+#[inline(never)]
+fn volume_entry(volume: &Volume, globals: &Globals) -> Option<VolumeEntry> {
     let device = questions::device_name(volume.lower()).ok()?;
     let (length, sector_size) = questions::size(volume.lower()).unwrap_or((0, 0));
     let (session, phase) = volume.summary();
@@ -173,7 +173,7 @@ fn entry_of(volume: &Volume, globals: &Globals) -> Option<VolumeEntry> {
     })
 }
 
-#[inline(never)] // Its structures are to be on the stack while they are needed only.
+#[inline(never)]
 fn status(globals: &Globals, request: Request) {
     let found = request.input::<SessionRequest>().and_then(|input| {
         let id = input.parse().map_err(bad_request)?;
@@ -189,7 +189,7 @@ fn status(globals: &Globals, request: Request) {
     }
 }
 
-#[inline(never)] // Its structures are to be on the stack while they are needed only.
+#[inline(never)]
 fn start(globals: &Globals, request: &Request) -> Result<SessionReply, NTSTATUS> {
     let input: StartRequest = request.input()?;
     let settings = input.settings().map_err(bad_request)?;
@@ -212,6 +212,7 @@ fn start(globals: &Globals, request: &Request) -> Result<SessionReply, NTSTATUS>
     Ok(session_reply(&geometry))
 }
 
+#[inline(never)]
 fn resume(globals: &Globals, request: &Request) -> Result<SessionReply, NTSTATUS> {
     let claimant = request.file();
     if claimant.is_null() || globals.registry.by_claimant(claimant).is_ok() {
@@ -270,6 +271,7 @@ fn bad_request(bad: BadRequest) -> NTSTATUS {
 }
 
 /// Completes a request with what `act` answers.
+#[inline(never)]
 fn reply<T: IntoBytes + zerocopy::Immutable>(
     request: Request,
     act: impl FnOnce(&Request) -> Result<T, NTSTATUS>,

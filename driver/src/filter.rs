@@ -143,7 +143,7 @@ fn control(volume: &Volume, session: &Session, irp: OwnedIrp, side: Side) -> NTS
         Verdict::TellsLength => return send_and(volume, irp, side, After::ReadLength),
         Verdict::Resizes => return send_and(volume, irp, side, After::AskForLength),
         Verdict::Clear(clearing) => match Request::new(&clearing) {
-            Some(request) => match session.clear(irp, side, &request) {
+            Some(request) => match session.clear(irp, side, request) {
                 Ok(status) => return status,
                 Err(refused) => refused,
             },

@@ -6,12 +6,14 @@
 pub mod control_irp;
 pub mod event;
 pub mod irp;
+mod layout;
 pub mod link;
 pub mod log;
 pub mod lower;
 pub mod mdl;
 pub mod passive_lock;
 pub mod pool;
+pub mod reserved;
 pub mod shared;
 pub mod spin_lock;
 pub mod thread;

@@ -7,6 +7,7 @@ use snapless_wire::ioctl::DeviceName;
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_FOUND, WDFFILEOBJECT};
 
 use crate::kernel::passive_lock::PassiveLock;
+use crate::kernel::reserved;
 use crate::kernel::shared::Shared;
 use crate::questions;
 use crate::session::Session;
@@ -25,11 +26,8 @@ impl Registry {
 
     /// Adds a volume.
     pub fn add(&self, volume: Shared<Volume>) -> Result<(), NTSTATUS> {
-        self.volumes.with(|volumes| {
-            volumes.try_reserve(1).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-            volumes.push(volume);
-            Ok(())
-        })
+        self.volumes
+            .with(|volumes| reserved::push(volumes, volume).ok_or(STATUS_INSUFFICIENT_RESOURCES))
     }
 
     /// Forgets a volume.
@@ -42,14 +40,14 @@ impl Registry {
     /// The volumes of this moment.
     pub fn volumes(&self) -> Result<Vec<Shared<Volume>>, NTSTATUS> {
         self.volumes.with(|volumes| {
-            let mut copy = Vec::new();
-            copy.try_reserve_exact(volumes.len()).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-            copy.extend(volumes.iter().cloned());
-            Ok(copy)
+            let copy = reserved::collect(volumes.len(), volumes.iter().cloned());
+            copy.ok_or(STATUS_INSUFFICIENT_RESOURCES)
         })
     }
 
     /// The volume with this device name.
+    // Out of line, as the next ones: many requests look, and none needs the look on its own stack.
+    #[inline(never)]
     pub fn by_name(&self, name: &DeviceName) -> Result<Shared<Volume>, NTSTATUS> {
         self.find(|volume| {
             questions::device_name(volume.lower())
@@ -59,11 +57,13 @@ impl Registry {
     }
 
     /// The volume and the session with this identity.
+    #[inline(never)]
     pub fn by_session(&self, id: SessionId) -> Result<(Shared<Volume>, Shared<Session>), NTSTATUS> {
         self.find(|volume| volume.session(id).map(|session| (volume.clone(), session)))
     }
 
     /// The session that this file object claims.
+    #[inline(never)]
     pub fn by_claimant(&self, claimant: WDFFILEOBJECT) -> Result<Shared<Session>, NTSTATUS> {
         self.find(|volume| volume.session_claimed_by(claimant))
     }

@@ -22,6 +22,7 @@ use crate::kernel::irp::{CancelRoutine, CompletionRoutine, OwnedIrp};
 use crate::kernel::lower::LowerDevice;
 use crate::kernel::mdl::BufferMdl;
 use crate::kernel::pool::PoolBuffer;
+use crate::kernel::shared::Shared;
 
 pub use claim::Claim;
 pub use clearing::Request;
@@ -46,7 +47,8 @@ pub struct Callbacks {
 /// One protection of one volume.
 pub struct Session {
     id: SessionId,
-    engine: snapless_engine::Session<KernelHost>,
+    /// In memory of its own: values as large are not moved over a kernel's stack.
+    engine: Shared<snapless_engine::Session<KernelHost>>,
     lower: LowerDevice,
     lower_flags: u32,
     claim: Claim,
@@ -73,6 +75,7 @@ impl Session {
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES`; `STATUS_INVALID_PARAMETER` for limits that the engine refuses;
     /// `STATUS_NOT_SUPPORTED` for a device that does no direct I/O.
+    #[inline(never)]
     pub fn new(
         lower: LowerDevice,
         geometry: Geometry,
@@ -90,13 +93,7 @@ impl Session {
         let queue = PoolBuffer::new(bytes).ok_or(out_of_memory)?;
         let queue_mdl = BufferMdl::new(&queue).ok_or(out_of_memory)?;
         let host = KernelHost::new().ok_or(out_of_memory)?;
-        let engine =
-            snapless_engine::Session::new(host, geometry, config(settings)).map_err(|error| {
-                match error {
-                    StartError::Config(_) => STATUS_INVALID_PARAMETER,
-                    StartError::OutOfMemory => out_of_memory,
-                }
-            })?;
+        let engine = engine(host, geometry, settings)?;
         Ok(Self {
             id: settings.session,
             engine,
@@ -157,6 +154,20 @@ impl Session {
     /// True once the session has been stopped: its threads end, and nothing of it comes back.
     pub fn is_stopped(&self) -> bool {
         self.engine.status().phase == snapless_engine::Phase::Stopped
+    }
+}
+
+/// The engine, in memory of its own. Out of line, as it is large while it is made.
+#[inline(never)]
+fn engine(
+    host: KernelHost,
+    geometry: Geometry,
+    settings: &StartSettings,
+) -> Result<Shared<snapless_engine::Session<KernelHost>>, NTSTATUS> {
+    match snapless_engine::Session::new(host, geometry, config(settings)) {
+        Ok(engine) => Shared::new(engine).ok_or(STATUS_INSUFFICIENT_RESOURCES),
+        Err(StartError::Config(_)) => Err(STATUS_INVALID_PARAMETER),
+        Err(StartError::OutOfMemory) => Err(STATUS_INSUFFICIENT_RESOURCES),
     }
 }
 

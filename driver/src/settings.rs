@@ -8,7 +8,7 @@ use wdk_sys::WDFDRIVER;
 
 use crate::framework::parameters::Parameters;
 use crate::kernel::unicode::UnicodeString;
-use crate::kernel::{link, log};
+use crate::kernel::{link, log, reserved};
 
 /// Where Windows keeps the names of volumes.
 const LINKS: &str = r"\??\";
@@ -35,8 +35,8 @@ impl DriverSettings {
         let mut whole = true;
         let readable = parameters.strings(EXCLUDED_VOLUMES, EXCLUDED_MAX, |units| {
             match DeviceName::new(units.iter().copied()) {
-                Some(name) if excluded.try_reserve(1).is_ok() => excluded.push(name),
-                _ => whole = false,
+                Some(name) => whole &= reserved::push(&mut excluded, name).is_some(),
+                None => whole = false,
             }
         });
         if !readable || !whole {

@@ -82,6 +82,7 @@ impl Volume {
     }
 
     /// Begins a session that belongs to whoever `claim` says. PASSIVE_LEVEL.
+    #[inline(never)]
     pub fn start(
         volume: &Shared<Self>,
         settings: &StartSettings,

@@ -103,6 +103,7 @@ impl Arena {
     }
 
     /// Takes a contiguous range of `len` bytes if that leaves at most `limit` bytes in use.
+    #[inline]
     pub fn take(&mut self, len: u64, limit: u64) -> Option<MemoryRange> {
         if len == 0 || self.next - self.first >= self.entries.len() as u64 {
             return None;
@@ -111,7 +112,9 @@ impl Arena {
         let wraps = self.head.checked_add(len)? > self.capacity;
         let (offset, padding) = if wraps { (0, self.capacity - self.head) } else { (self.head, 0) };
         let span = len.checked_add(padding)?;
-        if self.used.checked_add(span)? > limit.min(self.capacity) {
+        if self.used.checked_add(span)? > limit.min(self.capacity)
+            && !sabotaged!(MemoryHandedOutTwice)
+        {
             return None;
         }
         let number = self.next;
@@ -143,6 +146,7 @@ impl Arena {
         self.head = 0;
     }
 
+    #[inline]
     fn entry(&mut self, number: u64) -> Option<&mut Entry> {
         let count = self.entries.len() as u64;
         self.entries.get_mut(usize::try_from(number.checked_rem(count)?).ok()?)
@@ -182,6 +186,22 @@ mod tests {
         arena.give_back(c);
         arena.give_back(b);
         assert_eq!(arena.used(), 0);
+    }
+
+    #[test]
+    fn a_span_is_a_part_of_its_range() {
+        let mut arena = Arena::new(100, 8).unwrap();
+        assert_eq!(arena.capacity(), 100);
+        let first = arena.take(10, 100).unwrap();
+        let range = arena.take(40, 100).unwrap();
+        let span = |skip, len| {
+            let span = MemorySpan::of(&range, skip, len);
+            (span.offset(), span.len())
+        };
+        assert_eq!((span(0, 40), span(8, 16)), ((10, 40), (18, 16)));
+        assert_eq!((span(8, 40), span(50, 1)), ((18, 32), (50, 0)), "cut at the range's end");
+        arena.give_back(range);
+        arena.give_back(first);
     }
 
     #[test]

@@ -1,28 +1,45 @@
 //! The board: a session's state and counters where everybody can read them without the session's lock.
 //!
 //! Whoever holds the lock posts what has changed before giving it up; a reader takes one number after the other.
-//! Each number is right at the instant it is read; two of them may be a verb apart.
+//! Each number is right at the instant it is read; two of them may be a verb apart. Relaxed throughout: a number on
+//! the board carries nothing but itself, and its writers exclude each other by the session's lock.
 
-use crate::sync::{AtomicU64, Ordering};
+use alloc::boxed::Box;
+// Not from `crate::sync`: no number orders anything, so there is nothing here for loom to find.
+use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::memory::{OutOfMemory, boxed_slice};
 use crate::session::Phase;
 use crate::stats::{HOLD_BUCKETS, HoldTimes, Status};
 
-/// Makes a struct with an atomic for each number of [`Status`], and what posts and reads them all.
+/// A number on the board.
+#[derive(Debug, Default)]
+pub struct Number(AtomicU64);
+
+impl Number {
+    /// Posts it. Callers hold the session's lock.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes a struct with a place for each number of [`Status`], and what reads them all.
 macro_rules! numbers {
     ($($name:ident),* $(,)?) => {
+        /// The numbers of [`Status`], each in its place.
         #[derive(Debug, Default)]
-        struct Numbers {
-            $($name: AtomicU64,)*
+        pub struct Numbers {
+            $(pub(crate) $name: Number,)*
         }
 
         impl Numbers {
-            fn post(&self, status: &Status) {
-                $(post(&self.$name, status.$name);)*
-            }
-
             fn read_into(&self, status: &mut Status) {
-                $(status.$name = self.$name.load(Ordering::Relaxed);)*
+                $(status.$name = self.$name.get();)*
             }
         }
     };
@@ -55,11 +72,11 @@ numbers!(
 /// What everybody may read.
 #[derive(Debug, Default)]
 pub struct Board {
-    numbers: Numbers,
+    pub(crate) numbers: Numbers,
     /// The phase, and the flags beside it.
-    state: AtomicU64,
-    holds: [AtomicU64; HOLD_BUCKETS],
-    longest_us: AtomicU64,
+    flags: Number,
+    holds: [Number; HOLD_BUCKETS],
+    longest_us: Number,
 }
 
 const ATTACHED: u64 = 1 << 8;
@@ -69,64 +86,59 @@ const BASE_COMPLETE: u64 = 1 << 11;
 const OUTGROWN: u64 = 1 << 12;
 
 impl Board {
-    /// Posts everything but hold times. Callers hold the session's lock.
-    pub fn post(&self, status: &Status) {
-        self.numbers.post(status);
+    /// A board in memory of its own: it is a third of a session, and a session is moved when it is made.
+    pub fn boxed() -> Result<Box<[Self; 1]>, OutOfMemory> {
+        boxed_slice(1, Self::default)?.try_into().map_err(|_| OutOfMemory)
+    }
+
+    /// Posts the phase and the flags of a status. Callers hold the session's lock.
+    pub fn post_flags(&self, status: &Status) {
         let phase = match status.phase {
             Phase::Starting => 0,
             Phase::Capturing => 1,
             Phase::Passing => 2,
             Phase::Stopped => 3,
         };
-        let flag = |is: bool, flag| if is { flag } else { 0 };
-        let flags = flag(status.attached, ATTACHED)
-            | flag(status.paused, PAUSED)
-            | flag(status.outgrown, OUTGROWN)
-            | flag(status.consistent, CONSISTENT)
-            | flag(status.base_complete, BASE_COMPLETE);
-        post(&self.state, phase | flags);
+        let flags = u64::from(status.attached) * ATTACHED
+            + u64::from(status.paused) * PAUSED
+            + u64::from(status.outgrown) * OUTGROWN
+            + u64::from(status.consistent) * CONSISTENT
+            + u64::from(status.base_complete) * BASE_COMPLETE;
+        self.flags.set(phase + flags);
     }
 
     /// Posts that a write was held so long. Callers hold the session's lock.
     pub fn held(&self, ticks: u64) {
         let us = HoldTimes::us(ticks);
         if let Some(count) = self.holds.get(HoldTimes::bucket(us)) {
-            post(count, count.load(Ordering::Relaxed) + 1);
+            count.set(count.get() + 1);
         }
-        post(&self.longest_us, self.longest_us.load(Ordering::Relaxed).max(us));
+        self.longest_us.set(self.longest_us.get().max(us));
     }
 
     /// What was posted last.
     pub fn read(&self) -> Status {
-        let state = self.state.load(Ordering::Relaxed);
+        let flags = self.flags.get();
         let mut status = Status {
-            phase: match state & 3 {
+            phase: match flags & 3 {
                 0 => Phase::Starting,
                 1 => Phase::Capturing,
                 2 => Phase::Passing,
                 _ => Phase::Stopped,
             },
-            attached: state & ATTACHED != 0,
-            paused: state & PAUSED != 0,
-            outgrown: state & OUTGROWN != 0,
-            consistent: state & CONSISTENT != 0,
-            base_complete: state & BASE_COMPLETE != 0,
-            ..Status::NOTHING
+            attached: flags & ATTACHED != 0,
+            paused: flags & PAUSED != 0,
+            outgrown: flags & OUTGROWN != 0,
+            consistent: flags & CONSISTENT != 0,
+            base_complete: flags & BASE_COMPLETE != 0,
+            ..Status::default()
         };
         self.numbers.read_into(&mut status);
         for (bucket, count) in status.holds.buckets.iter_mut().zip(&self.holds) {
-            *bucket = count.load(Ordering::Relaxed);
+            *bucket = count.get();
         }
-        status.holds.longest_us = self.longest_us.load(Ordering::Relaxed);
+        status.holds.longest_us = self.longest_us.get();
         status
-    }
-}
-
-/// Relaxed: a number on the board carries nothing but itself. Posted only if it changed, so that readers
-/// and writers do not take each other's cache lines for nothing.
-fn post(place: &AtomicU64, value: u64) {
-    if place.load(Ordering::Relaxed) != value {
-        place.store(value, Ordering::Relaxed);
     }
 }
 
@@ -146,11 +158,11 @@ mod tests {
                     outgrown: flags & 16 != 0,
                     consistent: flags & 4 != 0,
                     base_complete: flags & 8 != 0,
-                    blocks_dirty: flags,
-                    last_seq: u64::MAX,
-                    ..Status::NOTHING
+                    ..Status::default()
                 };
-                board.post(&status);
+                board.post_flags(&status);
+                board.numbers.blocks_dirty.set(flags);
+                board.numbers.last_seq.set(u64::MAX);
                 let read = board.read();
                 assert_eq!(
                     (read.phase, read.attached, read.paused, read.consistent, read.base_complete),

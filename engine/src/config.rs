@@ -6,6 +6,7 @@
 use crate::geometry::Geometry;
 use crate::host::Tick;
 use crate::memory::OutOfMemory;
+use crate::pace::SWEEP_READS_MAX;
 
 /// What to do when the queue stays full past the hold limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +38,9 @@ pub struct Config {
     /// Most that the sweep reads, in bytes per second on average; 0: as much as the disk gives. Reads for
     /// held writes are never slowed down (rule HANG).
     pub sweep_bytes_per_second: u64,
+    /// How long the sweep's reads may take on average, in ticks: beyond that it has fewer of them under way. 0: as
+    /// long as more of them read more.
+    pub sweep_latency: u64,
     /// Epochs that may be unacknowledged at a time, the open one included: 2 to [`Config::EPOCHS_MAX`].
     pub epochs: u64,
     /// Payload bytes after which an epoch closes; at least 1.
@@ -108,6 +112,7 @@ impl Config {
             write_bytes: (queue_bytes / 4).min(16 << 20),
             read_bytes: 1 << 20,
             sweep_bytes_per_second: 0,
+            sweep_latency: 20 * Tick::PER_MS,
             epochs: 3,
             epoch_bytes: 64 << 20,
             epoch_age: 1_000 * Tick::PER_MS,
@@ -173,7 +178,7 @@ impl Config {
 const BYTES_PER_RECORD: u64 = 4096;
 
 /// Reads that sweep and hold may have under way at once.
-pub(crate) const READS_MAX: u64 = 16;
+pub(crate) const READS_MAX: u64 = 2 * SWEEP_READS_MAX;
 
 #[cfg(test)]
 mod tests {
@@ -214,6 +219,15 @@ mod tests {
         for (change, error) in cases {
             assert_eq!(check(change), Err(error));
         }
+    }
+
+    #[test]
+    fn the_sweep_gets_half_of_the_queue_and_a_gap_ends_at_a_quarter() {
+        let mut config = Config::new(64 << 20);
+        assert_eq!((config.sweep_share(), config.low_mark()), (32 << 20, 16 << 20));
+        assert_eq!(config.longest_read(), 1 << 20);
+        config.read_bytes = 64 << 20;
+        assert_eq!(config.longest_read(), 32 << 20);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Epochs {
     /// Notes that the open epoch has a record about these blocks.
     pub fn touch(&mut self, blocks: BlockRange) {
         let Some(epoch) = self.slots.get_mut(self.open) else { return };
-        if blocks.is_empty() {
+        if blocks.is_empty() || sabotaged!(EpochForgotten) {
             return;
         }
         let first = blocks.start.0 >> self.granule_shift;

@@ -156,9 +156,9 @@ impl Geometry {
         1 << self.block_shift
     }
 
-    /// Sectors of a whole block.
-    pub fn block_sectors(&self) -> u64 {
-        self.block_size() / u64::from(self.sector_size)
+    /// Whole sectors in so many bytes. A shift, as a sector is a power of two: there is no division that can fail.
+    pub fn sectors_in(&self, bytes: u64) -> u64 {
+        bytes >> self.sector_size.trailing_zeros()
     }
 
     /// Number of blocks, the last short one included.
@@ -172,6 +172,7 @@ impl Geometry {
     }
 
     /// The blocks that `extent` touches; `None` if it passes the end of the volume.
+    #[inline]
     pub fn blocks_of(&self, extent: &Extent) -> Option<BlockRange> {
         if extent.end() > self.length {
             return None;

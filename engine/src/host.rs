@@ -76,6 +76,10 @@ impl Wakes {
         self.0 |= worker as u8;
     }
 
+    pub(crate) fn any(self) -> bool {
+        self.0 != 0
+    }
+
     pub(crate) fn iter(self) -> impl Iterator<Item = Worker> {
         WORKERS.into_iter().filter(move |&worker| self.0 & worker as u8 != 0)
     }

@@ -8,12 +8,22 @@ use alloc::vec::Vec;
 pub struct OutOfMemory;
 
 /// A slice of `len` values made by `make`.
-pub fn boxed_slice<T>(len: u64, make: impl FnMut() -> T) -> Result<Box<[T]>, OutOfMemory> {
+///
+/// The questions about room are for the compiler: it sees that nothing grows or shrinks once the memory is there, and
+/// links no abort for that.
+pub fn boxed_slice<T>(len: u64, mut make: impl FnMut() -> T) -> Result<Box<[T]>, OutOfMemory> {
     let len = usize::try_from(len).map_err(|_| OutOfMemory)?;
     let mut values = Vec::new();
     values.try_reserve_exact(len).map_err(|_| OutOfMemory)?;
-    values.extend(core::iter::repeat_with(make).take(len));
-    // Exactly reserved, so this moves nothing.
+    while values.len() < len {
+        if values.len() == values.capacity() {
+            return Err(OutOfMemory);
+        }
+        values.push(make());
+    }
+    if values.len() != values.capacity() {
+        return Err(OutOfMemory);
+    }
     Ok(values.into_boxed_slice())
 }
 

@@ -108,6 +108,8 @@ impl CaptureQueue {
     pub const RECORDS_MIN: u64 = 16;
 
     /// A queue of `bytes` payload bytes and `records` descriptors.
+    // Out of line, as the other parts of a session: together they would take much of a kernel's stack.
+    #[inline(never)]
     pub fn new(bytes: u64, records: u64) -> Result<Self, OutOfMemory> {
         let records = records.max(Self::RECORDS_MIN);
         Ok(Self {
@@ -128,6 +130,7 @@ impl CaptureQueue {
     }
 
     /// Reserves room for a record with `len` payload bytes if at most `limit` bytes are then in use.
+    #[inline]
     pub fn reserve(&mut self, len: u64, limit: u64) -> Option<Reservation> {
         if self.free_records() < 2 {
             return None;

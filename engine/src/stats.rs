@@ -8,7 +8,7 @@ pub const HOLD_BUCKETS: usize = 32;
 const TICKS_PER_US: u64 = 10;
 
 /// How long writes were held.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct HoldTimes {
     /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds; the first also shorter ones, the last also
     /// longer ones.
@@ -18,8 +18,6 @@ pub struct HoldTimes {
 }
 
 impl HoldTimes {
-    const NONE: Self = Self { buckets: [0; HOLD_BUCKETS], longest_us: 0 };
-
     pub(crate) fn us(ticks: u64) -> u64 {
         ticks / TICKS_PER_US
     }
@@ -31,7 +29,7 @@ impl HoldTimes {
 }
 
 /// Counters that only grow.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Counters {
     pub(crate) blocks_by_sweep: u64,
     pub(crate) blocks_by_hold: u64,
@@ -45,25 +43,10 @@ pub(crate) struct Counters {
     pub(crate) gaps: u64,
 }
 
-impl Counters {
-    pub(crate) const ZERO: Self = Self {
-        blocks_by_sweep: 0,
-        blocks_by_hold: 0,
-        blocks_unreadable: 0,
-        blocks_unallocated: 0,
-        writes_passed: 0,
-        writes_held: 0,
-        writes_uncaptured: 0,
-        bytes_captured: 0,
-        bytes_drained: 0,
-        gaps: 0,
-    };
-}
-
 /// A session's state at one instant, and its counters since it was made.
 // Each flag is of its own, in all combinations.
 #[allow(clippy::struct_excessive_bools)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Status {
     /// Where it stands.
     pub phase: Phase,
@@ -121,38 +104,4 @@ pub struct Status {
     pub last_seq: u64,
     /// The last record of the newest acknowledged epoch.
     pub acknowledged_seq: u64,
-}
-
-impl Status {
-    /// Of a session that has done nothing.
-    pub(crate) const NOTHING: Self = Self {
-        phase: Phase::Starting,
-        attached: false,
-        paused: false,
-        outgrown: false,
-        consistent: false,
-        base_complete: false,
-        t0: 0,
-        blocks_total: 0,
-        blocks_synced: 0,
-        blocks_unsynced: 0,
-        blocks_dirty: 0,
-        blocks_by_sweep: 0,
-        blocks_by_hold: 0,
-        blocks_unreadable: 0,
-        blocks_unallocated: 0,
-        writes_passed: 0,
-        writes_held: 0,
-        writes_holding: 0,
-        writes_flying: 0,
-        writes_uncaptured: 0,
-        holds: HoldTimes::NONE,
-        bytes_captured: 0,
-        bytes_drained: 0,
-        queue_used: 0,
-        queue_bytes: 0,
-        gaps: 0,
-        last_seq: 0,
-        acknowledged_seq: 0,
-    };
 }

@@ -76,7 +76,23 @@ impl Table {
         BlockState::from_bits(old >> shift)
     }
 
+    /// Sets the state of every block of a run. Callers hold the session's lock.
+    pub fn set_run(&self, range: BlockRange, state: BlockState) {
+        let mut at = range.start.0;
+        while at < range.end.0 {
+            let Some(word) = self.word(at / BLOCKS_PER_WORD) else { return };
+            let first = at % BLOCKS_PER_WORD;
+            let count = (BLOCKS_PER_WORD - first).min(range.end.0 - at);
+            let lanes = (u64::MAX >> (2 * (BLOCKS_PER_WORD - count))) << (2 * first);
+            // Plain load and store: as in `set`.
+            let old = word.load(Ordering::Relaxed);
+            word.store(old & !lanes | (LOW_BITS * state as u64) & lanes, Ordering::Release);
+            at += count;
+        }
+    }
+
     /// True if every block of the run is in `state`.
+    #[inline]
     pub fn all(&self, range: BlockRange, state: BlockState) -> bool {
         self.first_where(range, |word| !lanes_in(word, state) & LOW_BITS).is_none()
     }
@@ -93,6 +109,7 @@ impl Table {
     }
 
     /// The first block of the run whose lane's low bit is set in what `select` makes of its word.
+    #[inline]
     fn first_where(&self, range: BlockRange, select: impl Fn(u64) -> u64) -> Option<BlockIndex> {
         let mut at = range.start.0;
         while at < range.end.0 {
@@ -107,6 +124,7 @@ impl Table {
         None
     }
 
+    #[inline]
     fn word(&self, index: u64) -> Option<&AtomicU64> {
         self.words.get(usize::try_from(index).ok()?)
     }
@@ -149,6 +167,21 @@ mod tests {
                 assert!(table.all(range(0, block), BlockState::Unsynced));
                 assert!(table.all(range(block + 1, 100), BlockState::Unsynced));
                 assert!(!table.all(range(0, 100), BlockState::Unsynced));
+            }
+        }
+    }
+
+    #[test]
+    fn setting_a_run_sets_its_blocks_and_no_other_at_every_boundary() {
+        for start in 0..=70 {
+            for end in start..=70 {
+                let table = Table::new(70).unwrap();
+                table.set_run(range(0, 70), BlockState::Reading);
+                table.set_run(range(start, end), BlockState::Dirty);
+                table.set_run(range(start, end), BlockState::Synced);
+                assert!(table.all(range(start, end), BlockState::Synced));
+                assert!(table.all(range(0, start), BlockState::Reading));
+                assert!(table.all(range(end, 70), BlockState::Reading));
             }
         }
     }

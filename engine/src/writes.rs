@@ -1,13 +1,16 @@
 //! The writes that a session knows of: held ones in order of arrival, and those in flight below.
 //!
-//! A fixed number of slots, each in one of two lists. Overlap is decided here, at byte resolution: two
-//! adjacent writes to one block never wait for each other (rule ORDER).
+//! A fixed number of slots, each free or in one of two lists. Overlap is decided here, at byte resolution: two adjacent
+//! writes to one block never wait for each other (rule ORDER). A held write counts the known writes that overlap it
+//! and came before it, or were let through past it; as each of them lands the count goes down, and at zero
+//! nothing but its blocks keeps it. So nobody has to look for who waits for whom.
 
 use alloc::boxed::Box;
 
-use crate::geometry::{BlockRange, Extent};
+use crate::geometry::{BlockIndex, BlockRange, Extent};
 use crate::host::Tick;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
+use crate::presence::Presence;
 use crate::queue::RecordKind;
 
 /// A slot's index.
@@ -24,20 +27,25 @@ impl SlotId {
     }
 }
 
-#[derive(Debug)]
-enum SlotState<W> {
+/// Where a slot is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
     Free,
-    Held(W),
+    Held,
     Flying,
 }
 
 /// What is known of one write.
 #[derive(Debug)]
 struct Slot<W> {
-    state: SlotState<W>,
+    place: Place,
+    /// The write, while it is held.
+    write: Option<W>,
     kind: RecordKind,
     extent: Extent,
     blocks: BlockRange,
+    /// Writes that have to land before this held one may go.
+    blockers: u32,
     /// When it arrived.
     since: Tick,
     /// When it first found the queue full.
@@ -53,7 +61,7 @@ struct List {
     len: u64,
 }
 
-/// A held write, as the lists' iterators show it.
+/// A held write, as [`Writes::held`] shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct HeldWrite {
     /// Its slot.
@@ -64,56 +72,50 @@ pub struct HeldWrite {
     pub extent: Extent,
     /// Its blocks.
     pub blocks: BlockRange,
+    /// True if a write that overlaps it has to land first.
+    pub blocked: bool,
     /// When it arrived.
     pub since: Tick,
-    /// When it first found the queue full.
-    pub starved_since: Option<Tick>,
 }
 
 /// Held writes and writes in flight.
 #[derive(Debug)]
 pub struct Writes<W> {
     slots: Box<[Slot<W>]>,
-    free: List,
+    /// The free slots, chained by `next`.
+    free: Option<SlotId>,
     held: List,
     flying: List,
-    /// Held writes that found the queue full.
-    starved: u64,
+    presence: Presence,
 }
 
 impl<W> Writes<W> {
     /// Room for `count` writes, held and in flight together.
     pub fn new(count: u32) -> Result<Self, OutOfMemory> {
-        let nothing = Extent::new(0, 1).ok_or(OutOfMemory)?;
-        let none = BlockRange::new(crate::geometry::BlockIndex(0), crate::geometry::BlockIndex(0));
+        let extent = Extent::new(0, 1).ok_or(OutOfMemory)?;
         let slots = boxed_slice(u64::from(count), || Slot {
-            state: SlotState::Free,
+            place: Place::Free,
+            write: None,
             kind: RecordKind::Write,
-            extent: nothing,
-            blocks: none,
+            extent,
+            blocks: BlockRange::new(BlockIndex(0), BlockIndex(0)),
+            blockers: 0,
             since: Tick(0),
             starved_since: None,
             previous: None,
             next: None,
         })?;
-        let mut writes = Self {
-            slots,
-            free: List::default(),
-            held: List::default(),
-            flying: List::default(),
-            starved: 0,
-        };
-        for slot in 0..count {
-            let mut free = writes.free;
-            writes.append(&mut free, SlotId(slot));
-            writes.free = free;
+        let (held, flying) = (List::default(), List::default());
+        let mut writes = Self { slots, free: None, held, flying, presence: Presence::new(count)? };
+        for slot in (0..count).rev() {
+            writes.free(SlotId(slot));
         }
         Ok(writes)
     }
 
     /// Bytes that room for `count` writes allocates.
     pub fn bytes(count: u32) -> u64 {
-        slice_bytes::<Slot<W>>(u64::from(count))
+        slice_bytes::<Slot<W>>(u64::from(count)) + Presence::bytes(count)
     }
 
     /// Appends a write to the held ones; gives it back if no slot is free.
@@ -125,87 +127,86 @@ impl<W> Writes<W> {
         blocks: BlockRange,
         now: Tick,
     ) -> Result<SlotId, W> {
-        let Some(id) = self.take_free() else { return Err(write) };
+        let blockers = self.overlapping(&extent, &blocks);
+        let Some(id) = self.enter(Place::Held, extent, blocks) else { return Err(write) };
         if let Some(slot) = self.slot_mut(id) {
-            slot.state = SlotState::Held(write);
+            slot.write = Some(write);
             slot.kind = kind;
-            slot.extent = extent;
-            slot.blocks = blocks;
+            slot.blockers = blockers;
             slot.since = now;
             slot.starved_since = None;
         }
-        let mut held = self.held;
-        self.append(&mut held, id);
-        self.held = held;
         Ok(id)
     }
 
-    /// Notes a write that goes straight down; `None` if no slot is free.
+    /// Notes a write that goes straight down and overlaps none that is known; `None` if no slot is free.
     pub fn fly(&mut self, extent: Extent, blocks: BlockRange) -> Option<SlotId> {
-        let id = self.take_free()?;
-        let slot = self.slot_mut(id)?;
-        slot.state = SlotState::Flying;
-        slot.extent = extent;
-        slot.blocks = blocks;
-        let mut flying = self.flying;
-        self.append(&mut flying, id);
-        self.flying = flying;
-        Some(id)
+        rule!(
+            !self.overlaps(&extent, &blocks),
+            "ORDER: a write that overlaps another waits for it"
+        );
+        self.enter(Place::Flying, extent, blocks)
     }
 
-    /// A held write.
-    pub fn held_write(&self, id: SlotId) -> Option<&W> {
-        match &self.slot(id)?.state {
-            SlotState::Held(write) => Some(write),
-            SlotState::Free | SlotState::Flying => None,
+    /// As [`Writes::fly`], for one that goes whatever it overlaps: held writes that came before wait for it.
+    pub fn fly_past(&mut self, extent: Extent, blocks: BlockRange) -> Option<SlotId> {
+        self.free?;
+        if self.presence.may_meet(&blocks) {
+            self.each_held_over(self.held.first, &extent, |held| held.blockers += 1);
         }
+        self.enter(Place::Flying, extent, blocks)
     }
 
-    /// Turns a held write into one in flight and hands it out, with the time of its arrival.
+    /// Gives a held write back, to be issued; it is in flight from now on.
     pub fn release(&mut self, id: SlotId) -> Option<(W, Tick)> {
         let slot = self.slot_mut(id)?;
-        let SlotState::Held(write) = core::mem::replace(&mut slot.state, SlotState::Flying) else {
-            rule!(false, "HANG: only a held write is released");
-            return None;
-        };
-        let since = slot.since;
-        if slot.starved_since.take().is_some() {
-            self.starved -= 1;
-        }
-        let (mut held, mut flying) = (self.held, self.flying);
-        self.unlink(&mut held, id);
-        self.append(&mut flying, id);
-        (self.held, self.flying) = (held, flying);
+        rule!(slot.place == Place::Held, "HANG: only a held write is released");
+        let (write, since) = (slot.write.take()?, slot.since);
+        self.unlink(id);
+        self.append(id, Place::Flying);
         Some((write, since))
     }
 
     /// Forgets a write that has completed below. Returns its blocks.
     pub fn land(&mut self, id: SlotId) -> Option<BlockRange> {
-        let slot = self.slot_mut(id)?;
-        if !matches!(slot.state, SlotState::Flying) {
+        let slot = self.slot(id)?;
+        if slot.place != Place::Flying {
             rule!(false, "ORDER: a write completes once");
             return None;
         }
-        slot.state = SlotState::Free;
-        let blocks = slot.blocks;
-        let (mut flying, mut free) = (self.flying, self.free);
-        self.unlink(&mut flying, id);
-        self.append(&mut free, id);
-        (self.flying, self.free) = (flying, free);
-        Some(blocks)
+        // Every held write that overlaps it has counted it: those that came later when they came, those that it
+        // was let through past when it went (rule ORDER).
+        Some(self.forget(id, self.held.first))
+    }
+
+    /// Takes the held write that `is_it` knows back, as if it had never come.
+    pub fn take_back(&mut self, is_it: impl Fn(&W) -> bool) -> Option<W> {
+        let mut held = self.walk(self.held);
+        let (id, _) = held.find(|(_, slot)| slot.write.as_ref().is_some_and(&is_it))?;
+        drop(held);
+        let slot = self.slot_mut(id)?;
+        let (write, younger) = (slot.write.take(), slot.next);
+        self.forget(id, younger);
+        write
     }
 
     /// Notes that the queue was full at `now`: every held write waits for it from now on, whatever else it
     /// waits for. Else writes would starve one after the other, each with a limit of its own (rule HANG).
     pub fn starve(&mut self, now: Tick) {
-        let mut next = self.held.first;
+        // Those that starve already are the oldest.
+        let mut next = self.held.last;
         while let Some(slot) = next.and_then(|id| self.slot_mut(id)) {
-            next = slot.next;
-            if slot.starved_since.is_none() {
-                slot.starved_since = Some(now);
-                self.starved += 1;
+            if slot.starved_since.is_some() {
+                return;
             }
+            slot.starved_since = Some(now);
+            next = slot.previous;
         }
+    }
+
+    /// Since when the held write that has waited longest for room in the queue does so; `None` if none does.
+    pub fn starved_since(&self) -> Option<Tick> {
+        self.slot(self.held.first?)?.starved_since
     }
 
     /// The held writes, oldest first.
@@ -215,8 +216,8 @@ impl<W> Writes<W> {
             kind: it.kind,
             extent: it.extent,
             blocks: it.blocks,
+            blocked: it.blockers > 0,
             since: it.since,
-            starved_since: it.starved_since,
         })
     }
 
@@ -230,31 +231,69 @@ impl<W> Writes<W> {
         self.flying.len
     }
 
-    /// Number of held writes that found the queue full.
-    pub fn starved_count(&self) -> u64 {
-        self.starved
-    }
-
-    /// True if a write in flight shares a byte with `extent`.
-    pub fn flies_over(&self, extent: &Extent) -> bool {
-        self.walk(self.flying).any(|(_, slot)| slot.extent.overlaps(extent))
-    }
-
-    /// True if a held write shares a byte with `extent`.
-    pub fn holds_over(&self, extent: &Extent) -> bool {
-        self.walk(self.held).any(|(_, slot)| slot.extent.overlaps(extent))
-    }
-
-    /// True if a held write that arrived before `id` shares a byte with `extent`.
-    pub fn holds_over_before(&self, id: SlotId, extent: &Extent) -> bool {
-        self.walk(self.held)
-            .take_while(|(slot, _)| *slot != id)
-            .any(|(_, slot)| slot.extent.overlaps(extent))
+    /// True if a held write or one in flight shares a byte with `extent`, whose blocks are `blocks`.
+    pub fn overlaps(&self, extent: &Extent, blocks: &BlockRange) -> bool {
+        self.overlapping(extent, blocks) > 0
     }
 
     /// True if a write in flight shares a block with `blocks`.
     pub fn flies_in(&self, blocks: &BlockRange) -> bool {
-        self.walk(self.flying).any(|(_, slot)| slot.blocks.intersects(blocks))
+        self.presence.may_meet(blocks)
+            && self.walk(self.flying).any(|(_, slot)| slot.blocks.intersects(blocks))
+    }
+
+    /// How many known writes share a byte with `extent`.
+    fn overlapping(&self, extent: &Extent, blocks: &BlockRange) -> u32 {
+        if !self.presence.may_meet(blocks) {
+            return 0;
+        }
+        let known = self.walk(self.held).chain(self.walk(self.flying));
+        known.map(|(_, slot)| u32::from(slot.extent.overlaps(extent))).sum()
+    }
+
+    /// Frees a slot; the held writes from `first` on that its write overlaps wait for one less.
+    fn forget(&mut self, id: SlotId, first: Option<SlotId>) -> BlockRange {
+        let Some(slot) = self.slot(id) else {
+            return BlockRange::new(BlockIndex(0), BlockIndex(0));
+        };
+        let (extent, blocks) = (slot.extent, slot.blocks);
+        self.unlink(id);
+        self.free(id);
+        self.presence.leave(&blocks);
+        if first.is_some() && self.presence.may_meet(&blocks) {
+            self.each_held_over(first, &extent, |held| {
+                rule!(held.blockers > 0, "ORDER: a held write has counted whom it waits for");
+                held.blockers = held.blockers.saturating_sub(1);
+            });
+        }
+        blocks
+    }
+
+    fn each_held_over(
+        &mut self,
+        first: Option<SlotId>,
+        extent: &Extent,
+        mut change: impl FnMut(&mut Slot<W>),
+    ) {
+        let mut next = first;
+        while let Some(slot) = next.and_then(|id| self.slot_mut(id)) {
+            if slot.extent.overlaps(extent) {
+                change(slot);
+            }
+            next = slot.next;
+        }
+    }
+
+    /// Takes a free slot for a write and puts it into a list.
+    fn enter(&mut self, place: Place, extent: Extent, blocks: BlockRange) -> Option<SlotId> {
+        let id = self.free?;
+        let slot = self.slot_mut(id)?;
+        slot.extent = extent;
+        slot.blocks = blocks;
+        self.free = slot.next;
+        self.append(id, place);
+        self.presence.enter(&blocks);
+        Some(id)
     }
 
     fn walk(&self, list: List) -> impl Iterator<Item = (SlotId, &Slot<W>)> + '_ {
@@ -268,53 +307,62 @@ impl<W> Writes<W> {
     }
 
     fn slot(&self, id: SlotId) -> Option<&Slot<W>> {
-        self.slots.get(usize::try_from(id.0).ok()?)
+        self.slots.get(id.0 as usize)
     }
 
     fn slot_mut(&mut self, id: SlotId) -> Option<&mut Slot<W>> {
-        self.slots.get_mut(usize::try_from(id.0).ok()?)
+        self.slots.get_mut(id.0 as usize)
     }
 
-    fn take_free(&mut self) -> Option<SlotId> {
-        let mut free = self.free;
-        let id = free.first?;
-        self.unlink(&mut free, id);
-        self.free = free;
-        Some(id)
-    }
-
-    fn append(&mut self, list: &mut List, id: SlotId) {
-        let previous = list.last.replace(id);
+    fn free(&mut self, id: SlotId) {
+        let next = self.free.replace(id);
         if let Some(slot) = self.slot_mut(id) {
-            slot.previous = previous;
-            slot.next = None;
+            (slot.place, slot.next) = (Place::Free, next);
         }
-        match previous.and_then(|previous| self.slot_mut(previous)) {
-            Some(slot) => slot.next = Some(id),
-            None => list.first = Some(id),
-        }
-        list.len += 1;
     }
 
-    fn unlink(&mut self, list: &mut List, id: SlotId) {
+    fn list_mut(&mut self, place: Place) -> &mut List {
+        if place == Place::Held { &mut self.held } else { &mut self.flying }
+    }
+
+    fn append(&mut self, id: SlotId, place: Place) {
+        let list = self.list_mut(place);
+        let previous = list.last.replace(id);
+        list.len += 1;
+        if previous.is_none() {
+            list.first = Some(id);
+        }
+        if let Some(slot) = previous.and_then(|id| self.slot_mut(id)) {
+            slot.next = Some(id);
+        }
+        if let Some(slot) = self.slot_mut(id) {
+            (slot.place, slot.previous, slot.next) = (place, previous, None);
+        }
+    }
+
+    fn unlink(&mut self, id: SlotId) {
         let Some(slot) = self.slot_mut(id) else { return };
-        let (previous, next) = (slot.previous.take(), slot.next.take());
-        match previous.and_then(|id| self.slot_mut(id)) {
-            Some(slot) => slot.next = next,
-            None => list.first = next,
+        let (place, previous, next) = (slot.place, slot.previous, slot.next);
+        if let Some(slot) = previous.and_then(|id| self.slot_mut(id)) {
+            slot.next = next;
         }
-        match next.and_then(|id| self.slot_mut(id)) {
-            Some(slot) => slot.previous = previous,
-            None => list.last = previous,
+        if let Some(slot) = next.and_then(|id| self.slot_mut(id)) {
+            slot.previous = previous;
         }
+        let list = self.list_mut(place);
         list.len -= 1;
+        if previous.is_none() {
+            list.first = next;
+        }
+        if next.is_none() {
+            list.last = previous;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::BlockIndex;
     use alloc::vec::Vec;
 
     const KIND: RecordKind = RecordKind::Write;
@@ -325,6 +373,15 @@ mod tests {
 
     fn blocks(start: u64, end: u64) -> BlockRange {
         BlockRange::new(BlockIndex(start), BlockIndex(end))
+    }
+
+    fn hold<W>(writes: &mut Writes<W>, write: W, offset: u64, len: u64) -> SlotId {
+        let held = writes.hold(write, KIND, extent(offset, len), blocks(0, 1), Tick(0));
+        held.unwrap_or_else(|_| panic!("no slot is free"))
+    }
+
+    fn blocked<W>(writes: &Writes<W>) -> Vec<bool> {
+        writes.held().map(|held| held.blocked).collect()
     }
 
     #[test]
@@ -347,39 +404,81 @@ mod tests {
     fn overlap_is_a_matter_of_bytes_in_flight_and_of_blocks_for_readers() {
         let mut writes: Writes<()> = Writes::new(4).unwrap();
         let id = writes.fly(extent(512, 512), blocks(0, 1)).unwrap();
-        assert!(writes.flies_over(&extent(1023, 1)));
-        assert!(!writes.flies_over(&extent(0, 512)));
-        assert!(!writes.flies_over(&extent(1024, 512)));
+        assert!(writes.overlaps(&extent(1023, 1), &blocks(0, 1)));
+        assert!(!writes.overlaps(&extent(0, 512), &blocks(0, 1)));
+        assert!(!writes.overlaps(&extent(1024, 512), &blocks(0, 1)));
         assert!(writes.flies_in(&blocks(0, 3)));
         assert!(!writes.flies_in(&blocks(1, 3)));
         writes.land(id).unwrap();
-        assert!(!writes.flies_over(&extent(512, 512)));
+        assert!(!writes.overlaps(&extent(512, 512), &blocks(0, 1)));
+        hold(&mut writes, (), 512, 512);
+        assert!(writes.overlaps(&extent(0, 513), &blocks(0, 1)), "a held write comes first too");
+        assert!(!writes.flies_in(&blocks(0, 1)));
     }
 
     #[test]
-    fn a_held_write_waits_for_its_elders_only() {
+    fn a_held_write_waits_until_each_of_its_elders_has_landed() {
         let mut writes = Writes::new(4).unwrap();
-        let first = writes.hold((), KIND, extent(0, 1024), blocks(0, 1), Tick(0)).unwrap();
-        let second = writes.hold((), KIND, extent(512, 1024), blocks(0, 1), Tick(1)).unwrap();
-        assert!(!writes.holds_over_before(first, &extent(0, 1024)));
-        assert!(writes.holds_over_before(second, &extent(512, 1024)));
-        assert!(writes.holds_over(&extent(1500, 1)));
+        let flying = writes.fly(extent(0, 512), blocks(0, 1)).unwrap();
+        let first = hold(&mut writes, 1, 0, 1024);
+        let second = hold(&mut writes, 2, 256, 1024);
+        hold(&mut writes, 3, 1280, 512);
+        assert_eq!(blocked(&writes), [true, true, false]);
+        writes.land(flying).unwrap();
+        assert_eq!(blocked(&writes), [false, true, false]);
+        writes.release(first).unwrap();
+        assert_eq!(blocked(&writes), [true, false], "in flight is not landed");
+        writes.land(first).unwrap();
+        assert_eq!(blocked(&writes), [false, false]);
+        writes.release(second).unwrap();
+        writes.land(second).unwrap();
+        assert_eq!(blocked(&writes), [false]);
+    }
+
+    #[test]
+    fn a_held_write_waits_for_one_that_was_let_through_past_it() {
+        let mut writes = Writes::new(2).unwrap();
+        hold(&mut writes, (), 0, 1024);
+        let through = writes.fly_past(extent(1023, 1), blocks(0, 1)).unwrap();
+        assert_eq!(blocked(&writes), [true]);
+        assert!(writes.fly_past(extent(0, 1), blocks(0, 1)).is_none(), "no slot is free");
+        writes.land(through).unwrap();
+        assert_eq!(blocked(&writes), [false], "one that found no slot is not waited for");
+    }
+
+    #[test]
+    fn a_write_that_is_taken_back_frees_the_younger_ones_only() {
+        let mut writes = Writes::new(4).unwrap();
+        hold(&mut writes, 1, 0, 512);
+        hold(&mut writes, 2, 0, 1024);
+        hold(&mut writes, 3, 512, 512);
+        assert_eq!(blocked(&writes), [false, true, true]);
+        assert_eq!(writes.take_back(|&write| write == 9), None);
+        assert_eq!(writes.take_back(|&write| write == 2), Some(2));
+        assert_eq!(blocked(&writes), [false, false]);
+        assert_eq!((writes.held_count(), writes.flying_count()), (2, 0));
+        assert_eq!(writes.take_back(|&write| write == 3), Some(3));
+        assert_eq!(writes.take_back(|&write| write == 1), Some(1));
+        assert!(!writes.overlaps(&extent(0, 1024), &blocks(0, 1)));
     }
 
     #[test]
     fn a_full_queue_starves_every_held_write_until_it_leaves() {
-        let mut writes = Writes::new(2).unwrap();
-        let id = writes.hold((), KIND, extent(0, 512), blocks(0, 1), Tick(0)).unwrap();
+        let mut writes = Writes::new(3).unwrap();
+        writes.starve(Tick(2));
+        let first = hold(&mut writes, (), 0, 512);
+        assert_eq!(writes.starved_since(), None);
         writes.starve(Tick(3));
-        let later = writes.hold((), KIND, extent(512, 512), blocks(0, 1), Tick(4)).unwrap();
-        assert_eq!(writes.starved_count(), 1);
+        let second = hold(&mut writes, (), 512, 512);
+        let third = hold(&mut writes, (), 1024, 512);
         writes.starve(Tick(5));
-        assert_eq!(writes.starved_count(), 2);
-        let since: Vec<_> = writes.held().map(|held| held.starved_since).collect();
-        assert_eq!(since, [Some(Tick(3)), Some(Tick(5))]);
-        writes.release(id).unwrap();
-        writes.release(later).unwrap();
         writes.starve(Tick(6));
-        assert_eq!(writes.starved_count(), 0);
+        assert_eq!(writes.starved_since(), Some(Tick(3)));
+        writes.release(first).unwrap();
+        assert_eq!(writes.starved_since(), Some(Tick(5)));
+        writes.release(third).unwrap();
+        assert_eq!(writes.starved_since(), Some(Tick(5)));
+        writes.release(second).unwrap();
+        assert_eq!(writes.starved_since(), None);
     }
 }

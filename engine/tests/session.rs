@@ -693,38 +693,69 @@ fn a_stop_releases_every_held_write() {
 }
 
 #[test]
-fn a_held_write_that_is_taken_back_leaves_no_trace() {
-    let session = session(|config| config.writes_max = 2);
+fn a_held_write_that_is_taken_back_is_never_heard_of_again() {
+    let session = session(|_| ());
     session.begin();
     assert_held(&submit(&session, "first", 0, 512));
-    assert_held(&submit(&session, "second", 256, 512));
-    assert_eq!(session.withdraw(|write| *write == "third"), None);
-    assert_eq!(session.withdraw(|write| *write == "first"), Some("first"));
-    assert_eq!(session.withdraw(|write| *write == "first"), None, "once");
-    assert_eq!(session.status().writes_holding, 1);
-    // Its slot is free again, and what it overlapped waits for the block alone.
-    assert_held(&submit(&session, "third", BLOCK, 512));
-    let old = read(session.hold());
-    done(&session, old, true);
-    let capture = captured(dispatched(&session));
-    assert_eq!(*capture.write(), "second");
-    let Issue { ticket, .. } = session.captured(capture);
-    assert_eq!(session.withdraw(|write| *write == "second"), None, "it is on its way");
-    session.completed(ticket, true);
-    assert_eq!(drain(&session), [RecordKind::SessionStart, RecordKind::Block, RecordKind::Write]);
-    assert_eq!((session.status().gaps, session.status().blocks_dirty), (0, 0));
+    assert_held(&submit(&session, "second", 0, 512));
+    assert_eq!(session.take_back(|&name| name == "third"), None);
+    assert_eq!(session.take_back(|&name| name == "first"), Some("first"));
+    assert_eq!(session.take_back(|&name| name == "first"), None, "once");
+    done(&session, read(session.hold()), true);
+    let second = session.captured(captured(dispatched(&session)));
+    assert_eq!(second.write, "second", "nobody waits for the first any more");
+    assert_eq!(session.take_back(|_| true), None, "a write in flight is the disk's");
+    session.completed(second.ticket, true);
+    let kinds = drain(&session);
+    assert_eq!(kinds, [RecordKind::SessionStart, RecordKind::Block, RecordKind::Write]);
+    let status = session.status();
+    assert_eq!((status.writes_held, status.writes_holding, status.writes_flying), (1, 0, 0));
 }
 
 #[test]
-fn the_last_starving_write_taken_back_lets_writes_pass_again() {
-    let session = synced(|config| config.write_bytes = 8 * BLOCK);
-    let filling = captured(submit(&session, "filling", 0, 4 * BLOCK));
-    session.completed(session.captured(filling).ticket, true);
-    let more = captured(submit(&session, "more", 0, 4 * BLOCK));
-    session.completed(session.captured(more).ticket, true);
-    assert_held(&submit(&session, "starving", 0, 512));
-    assert_eq!(session.withdraw(|_| true), Some("starving"));
+fn a_gap_ends_when_the_last_held_write_is_taken_back() {
+    let session = synced(|_| ());
+    let first = session.captured(captured(submit(&session, "first", 0, 512)));
+    assert_held(&submit(&session, "second", 0, 512));
+    session.detach();
+    assert!(session.attach());
+    assert!(!session.attach(), "there is a service already");
+    assert_eq!(session.status().phase, Phase::Passing);
+    assert_eq!(session.take_back(|_| true), Some("second"));
+    assert_eq!(session.status().phase, Phase::Capturing);
+    session.completed(first.ticket, true);
+}
+
+#[test]
+fn a_session_is_settled_when_neither_a_read_nor_a_write_is_under_way() {
+    let session = synced(|_| ());
+    assert!(!session.is_settled(), "it is not stopped");
+    let uncaptured = |offset| {
+        let extent = Extent::new(offset, 512).unwrap();
+        passed(session.submit("w", extent, Urgency::Uncapturable))
+    };
+    let (first, second) = (uncaptured(0), uncaptured(BLOCK));
+    session.completed(first.ticket, true);
+    let reading = read(session.sweep());
+    session.stop();
+    session.completed(second.ticket, true);
+    assert!(!session.is_settled(), "a block is still being read");
+    done(&session, reading, true);
+    assert!(session.is_settled());
+}
+
+#[test]
+fn a_write_that_finds_no_slot_goes_through_and_is_waited_for() {
+    let session = synced(|config| config.writes_max = 1);
+    let first = session.captured(captured(submit(&session, "first", 0, 512)));
+    let second = passed(submit(&session, "second", BLOCK, 512));
+    assert_eq!((second.record, session.status().writes_flying), (None, 2));
+    assert_eq!(session.status().gaps, 1);
     drain(&session);
-    let _goes = captured(submit(&session, "next", 0, 512));
-    assert_eq!(session.status().gaps, 0);
+    assert_waits(&session.sweep());
+    session.completed(second.ticket, true);
+    done(&session, read(session.sweep()), true);
+    session.completed(first.ticket, true);
+    session.stop();
+    assert!(session.is_settled());
 }

@@ -62,6 +62,8 @@ pub struct BenchKernel {
     pub framework: PathBuf,
     /// `snapless-test-volume.sys`: the volume that is protected in tests.
     pub volume: PathBuf,
+    /// `snapless-bench-selftest.sys`: breaks one rule at a time.
+    pub selftest: PathBuf,
 }
 
 /// How many steps [`all`] takes.
@@ -133,6 +135,7 @@ pub fn bench(layout: &Layout, progress: &Progress) -> Result<BenchKernel> {
     Ok(BenchKernel {
         framework: as_sys(&folder.join("wdfldr.dll"))?,
         volume: as_sys(&folder.join("snapless_test_volume.dll"))?,
+        selftest: as_sys(&folder.join("snapless_bench_selftest.dll"))?,
     })
 }
 
@@ -180,7 +183,8 @@ impl Products {
     }
 
     fn of_bench(&mut self, bench: &BenchKernel) {
-        self.paths.extend([bench.framework.clone(), bench.volume.clone()]);
+        let BenchKernel { framework, volume, selftest } = bench.clone();
+        self.paths.extend([framework, volume, selftest]);
     }
 
     fn of_windows(&mut self, programs: WindowsPrograms) {

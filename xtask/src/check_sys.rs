@@ -2,10 +2,14 @@
 //!
 //! The rule: each property is checked by itself and printed with what was found; one that fails does not hide another.
 
+mod calls;
 mod checksum;
+mod code;
 mod image;
 #[cfg(test)]
 mod sample;
+mod symbols;
+mod unwind;
 
 use std::fs;
 use std::path::Path;
@@ -17,6 +21,7 @@ use crate::layout::Layout;
 use crate::setup::import_library::Names;
 
 use image::Image;
+use symbols::Symbols;
 
 /// `IMAGE_SUBSYSTEM_NATIVE`
 const SUBSYSTEM_NATIVE: u16 = 1;
@@ -71,7 +76,7 @@ pub fn run(layout: &Layout, file: Option<&Path>) -> Result<()> {
 /// Checks a driver as one step of a longer task.
 pub fn add_to(steps: &mut Steps, layout: &Layout, path: &Path) -> Result<()> {
     steps.run("check of snapless.sys", |progress| {
-        let checks = check(&read(path)?, path, &Allowed::read(layout)?)?;
+        let checks = check_file(layout, path)?;
         for failed in checks.iter().filter(|check| !check.passed) {
             progress.note(&line_of(failed));
         }
@@ -81,36 +86,54 @@ pub fn add_to(steps: &mut Steps, layout: &Layout, path: &Path) -> Result<()> {
 
 /// Checks a driver and prints every check.
 pub fn verify(layout: &Layout, path: &Path) -> Result<()> {
-    let checks = check(&read(path)?, path, &Allowed::read(layout)?)?;
+    let checks = check_file(layout, path)?;
     for check in &checks {
         say(&line_of(check));
     }
     conclude(&checks, path)
 }
 
-/// All checks of one image.
-pub fn check(bytes: &[u8], path: &Path, allowed: &Allowed) -> Result<Vec<Check>> {
-    let image = Image::parse(bytes)
+/// Checks a file, with the symbol file beside it.
+fn check_file(layout: &Layout, path: &Path) -> Result<Vec<Check>> {
+    let bytes = read(path)?;
+    let symbols = Symbols::beside(path, &bytes);
+    check(&bytes, path, &Allowed::read(layout)?, &symbols)
+}
+
+/// All checks of one image. Without symbols, what needs them fails and says why.
+fn check(
+    bytes: &[u8],
+    path: &Path,
+    allowed: &Allowed,
+    symbols: &std::result::Result<Symbols, String>,
+) -> Result<Vec<Check>> {
+    let (file, image) = Image::parse(bytes)
         .map_err(|problem| Error::Image { path: path.to_path_buf(), problem })?;
-    Ok(vec![
-        machine(&image),
-        subsystem(&image),
-        stored_checksum(&image, bytes),
-        relocations(&image),
-        characteristic(&image, NX_COMPAT, "data is not executable (NX_COMPAT)"),
-        characteristic(&image, DYNAMIC_BASE, "it can be loaded anywhere (DYNAMIC_BASE)"),
-        characteristic(&image, FORCE_INTEGRITY, "its signature is enforced (FORCE_INTEGRITY)"),
-        sections(&image),
-        symbols(&image),
-        imported_images(&image),
-        imported_names(&image, KERNEL, &allowed.kernel, "kernel imports exist on Server 2019"),
+    let mut checks = headers(&image, bytes, allowed);
+    checks.extend(code::checks(&file, bytes, &image, symbols));
+    Ok(checks)
+}
+
+fn headers(image: &Image, bytes: &[u8], allowed: &Allowed) -> Vec<Check> {
+    vec![
+        machine(image),
+        subsystem(image),
+        stored_checksum(image, bytes),
+        relocations(image),
+        characteristic(image, NX_COMPAT, "data is not executable (NX_COMPAT)"),
+        characteristic(image, DYNAMIC_BASE, "it can be loaded anywhere (DYNAMIC_BASE)"),
+        characteristic(image, FORCE_INTEGRITY, "its signature is enforced (FORCE_INTEGRITY)"),
+        sections(image),
+        symbols(image),
+        imported_images(image),
+        imported_names(image, KERNEL, &allowed.kernel, "kernel imports exist on Server 2019"),
         imported_names(
-            &image,
+            image,
             FRAMEWORK,
             &allowed.framework,
             "framework imports exist on Server 2019",
         ),
-    ])
+    ]
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -211,7 +234,7 @@ fn imported_names(image: &Image, from: &str, exported: &Names, name: &'static st
     let unknown: Vec<&str> =
         names.iter().copied().filter(|name| !exported.contains(name)).collect();
     let found = if unknown.is_empty() {
-        format!("{} names, all listed", names.len())
+        format!("{} names, all listed: {}", names.len(), names.join(", "))
     } else {
         format!("not listed: {}", unknown.join(", "))
     };
@@ -220,12 +243,16 @@ fn imported_names(image: &Image, from: &str, exported: &Names, name: &'static st
 
 #[cfg(test)]
 mod tests {
-    use super::sample::Sample;
+    use super::sample::{Sample, SampleFunction, WRITE_PATH, address_of_function, caller, leaf};
     use super::*;
 
     fn failed_checks(bytes: &[u8]) -> Vec<&'static str> {
         let allowed = Allowed::read(&Layout::of_this_repository()).expect("lists are there");
-        let checks = check(bytes, Path::new("sample.sys"), &allowed).expect("an image");
+        let symbols = Ok(Symbols::of([
+            (address_of_function(WRITE_PATH), "snapless::filter::evt_write"),
+            (address_of_function(WRITE_PATH + 1), "snapless::filter::request_completed"),
+        ]));
+        let checks = check(bytes, Path::new("sample.sys"), &allowed, &symbols).expect("an image");
         checks.iter().filter(|check| !check.passed).map(|check| check.name).collect()
     }
 
@@ -282,8 +309,68 @@ mod tests {
     }
 
     #[test]
+    fn a_function_with_too_much_stack_is_refused() {
+        let frame =
+            |units: u8| SampleFunction { code: vec![0xC3], unwind: vec![4, 0x01, units, 0] };
+        let with = |units| Sample { functions: vec![frame(units)], ..Sample::default() };
+        assert_eq!(failed_checks(&with(126).build()), Vec::<&str>::new());
+        let failed = failed_checks(&with(127).build());
+        assert_eq!(failed, ["every function takes less than 1 KiB of stack"]);
+    }
+
+    #[test]
+    fn recursion_is_refused_and_its_stack_has_no_end() {
+        let functions = vec![caller(1), caller(-1)];
+        let failed = failed_checks(&Sample { functions, ..Sample::default() }.build());
+        let expected = [
+            "no function calls itself, directly or through others",
+            "no chain of calls takes more than 6 KiB of stack",
+            "the path of a write takes at most 2 KiB of stack",
+        ];
+        assert_eq!(failed, expected);
+    }
+
+    #[test]
+    fn a_chain_with_too_much_stack_is_refused_though_each_function_has_little() {
+        let deep = || SampleFunction { unwind: vec![4, 0x01, 120, 0], ..caller(1) };
+        let chain = |links: usize| {
+            let mut functions: Vec<SampleFunction> = (0..links).map(|_| deep()).collect();
+            functions.push(leaf());
+            functions
+        };
+        let long = Sample { functions: chain(7), ..Sample::default() };
+        let failed = failed_checks(&long.build());
+        assert_eq!(failed, ["no chain of calls takes more than 6 KiB of stack"]);
+        let written = Sample { write_path: chain(3), ..Sample::default() };
+        let failed = failed_checks(&written.build());
+        assert_eq!(failed, ["the path of a write takes at most 2 KiB of stack"]);
+    }
+
+    #[test]
+    fn code_that_cannot_be_read_fails_instead_of_being_left_out() {
+        // 06h is no instruction of a 64-bit program.
+        let bad = SampleFunction { code: vec![0x06, 0xC3], unwind: vec![4, 0x42] };
+        let failed = failed_checks(&Sample { functions: vec![bad], ..Sample::default() }.build());
+        assert_eq!(failed.len(), 4, "{failed:?}");
+        let nothing = Sample { functions: Vec::new(), write_path: Vec::new(), ..Sample::default() };
+        assert_eq!(failed_checks(&nothing.build()).len(), 4);
+        let far = Sample { functions: vec![caller(0x1000)], ..Sample::default() };
+        assert_eq!(failed_checks(&far.build()).len(), 4);
+        let unknown = Sample { write_path: Vec::new(), ..Sample::default() };
+        let failed = failed_checks(&unknown.build());
+        assert_eq!(failed, ["the path of a write takes at most 2 KiB of stack"]);
+    }
+
+    #[test]
+    fn pageable_code_is_refused() {
+        let sample = Sample { section: b"PAGE", ..Sample::default() };
+        assert_eq!(failed_checks(&sample.build()), ["no code is pageable"]);
+    }
+
+    #[test]
     fn something_that_is_not_an_image_is_an_error_not_a_pass() {
         let allowed = Allowed::read(&Layout::of_this_repository()).expect("lists are there");
-        assert!(check(b"MZ and nothing else", Path::new("x.sys"), &allowed).is_err());
+        let symbols = Err("none".to_owned());
+        assert!(check(b"MZ and nothing else", Path::new("x.sys"), &allowed, &symbols).is_err());
     }
 }

@@ -4,13 +4,14 @@
 //! Cargo's own status lines (`   Compiling serde …`) are progress, not something said.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
 use crate::console::Progress;
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 
 /// A program to run, with what to say about it.
 pub struct Tool {
@@ -93,6 +94,14 @@ impl Tool {
     /// Runs to the end on this program's own input and output, and returns how it ended: nothing is judged.
     pub fn status(mut self) -> Result<ExitStatus> {
         self.command.status().map_err(|source| self.spawn_error(source))
+    }
+
+    /// Runs to the end with all that it says in a file, and returns how it ended: nothing is judged.
+    pub fn logged_to(mut self, log: &Path) -> Result<ExitStatus> {
+        let file = File::create(log).on("create", log)?;
+        let errors = file.try_clone().on("open", log)?;
+        self.command.stdin(Stdio::null()).stdout(file).stderr(errors);
+        self.status()
     }
 
     /// Runs to the end, showing the last line that it wrote on the step's line; prints the warnings among them.

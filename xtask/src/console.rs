@@ -91,7 +91,12 @@ impl Progress {
 
     /// Prints a line above the moving one.
     pub fn note(&self, text: &str) {
-        self.bar.suspend(|| say(text));
+        self.suspended(|| say(text));
+    }
+
+    /// Lets `print` print above the moving line.
+    pub fn suspended(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
     }
 }
 

@@ -95,7 +95,8 @@ pub fn files(artifacts: &Artifacts) -> Result<Programs> {
     })
 }
 
-fn needed(program: Option<&PathBuf>, package: &str) -> Result<PathBuf> {
+/// A product that a run cannot do without.
+pub fn needed(program: Option<&PathBuf>, package: &str) -> Result<PathBuf> {
     program.cloned().ok_or_else(|| Error::MissingArtifact {
         path: PathBuf::from(package),
         advice: "the workspace does not have this package",

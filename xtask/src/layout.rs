@@ -98,10 +98,16 @@ impl Layout {
         self.target.join("pe")
     }
 
-    /// Where the loom models are built.
+    /// Where programs are installed that only the tasks use.
     #[must_use]
-    pub fn loom(&self) -> PathBuf {
-        self.target.join("loom")
+    pub fn tools(&self) -> PathBuf {
+        self.target.join("tools")
+    }
+
+    /// Where tests are built with this `--cfg`.
+    #[must_use]
+    pub fn flagged(&self, flag: &str) -> PathBuf {
+        self.target.join(flag)
     }
 
     /// Where the stress test is built for `ThreadSanitizer`.

@@ -8,8 +8,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use xtask::engine_tests::{LOOM, SABOTAGE};
 use xtask::layout::Layout;
-use xtask::{build, check_sys, console, demo, lint, loom, setup, sim, test, tsan};
+use xtask::{
+    build, check_sys, console, demo, engine_tests, lint, mutants, selftest, setup, sim, test, tsan,
+};
 
 /// Builds and tests Snapless on Linux.
 #[derive(Parser)]
@@ -33,6 +36,8 @@ enum Task {
     Demo(demo::Options),
     /// Set everything up, then run every test; ends with `N passed, N failed`
     Test(test::Options),
+    /// Show that the bench's KMDF notices a driver that breaks a rule: one misuse after the other
+    Selftest,
     /// Check that snapless.sys is a file that Windows Server 2019 and later will load
     CheckSys {
         /// A driver file instead of the one that this repository builds
@@ -45,7 +50,11 @@ enum Task {
         part: lint::Part,
     },
     /// Run the engine's loom models: small cases in every interleaving
-    Loom(loom::Options),
+    Loom(engine_tests::Options),
+    /// Break the engine's rules on purpose: the simulator has to find each breach
+    Sabotage(engine_tests::Options),
+    /// Change the engine in a thousand small ways: its tests have to notice
+    Mutants(mutants::Options),
     /// Run the engine's stress test under `ThreadSanitizer`
     Tsan(tsan::Options),
     /// Play the simulator: the engine under a seeded scheduler, checked against a model
@@ -60,9 +69,12 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(&layout),
         Task::Build { part } => build::run(&layout, part),
         Task::CheckSys { file } => check_sys::run(&layout, file.as_deref()),
+        Task::Selftest => selftest::run(&layout),
         Task::Lint { part } => lint::run(&layout, part),
         Task::Demo(options) => demo::run(&layout, &options),
-        Task::Loom(options) => loom::run(&layout, &options),
+        Task::Loom(options) => LOOM.run(&layout, &options),
+        Task::Sabotage(options) => SABOTAGE.run(&layout, &options),
+        Task::Mutants(options) => mutants::run(&layout, &options),
         Task::Tsan(options) => tsan::run(&layout, &options),
         Task::Sim(options) => match sim::run(&layout, &options) {
             Ok(status) => return status,

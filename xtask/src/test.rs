@@ -12,11 +12,13 @@ use crate::check_sys;
 use crate::command::Tool;
 use crate::console::{Outcome, Steps, say};
 use crate::demo::{failed, files, new_seed, run_folder};
+use crate::engine_tests::{LOOM, SABOTAGE};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::lint;
-use crate::loom;
+use crate::mutants;
 use crate::scenario_console::ScenarioConsole;
+use crate::selftest;
 use crate::setup;
 
 /// The seed of the runs that are the same every time.
@@ -59,7 +61,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
 }
 
 /// How many steps [`checks`] takes.
-const CHECKS: usize = lint::STEPS + 4;
+const CHECKS: usize = lint::STEPS + 6 + mutants::STEPS;
 
 fn checks(
     layout: &Layout,
@@ -78,7 +80,18 @@ fn checks(
     };
     cargo_tests(tests("--all-targets"), steps, tally, "unit, property and integration tests")?;
     cargo_tests(tests("--doc"), steps, tally, "documentation tests")?;
-    cargo_tests(loom::tool(layout, None), steps, tally, loom::NAME)
+    for flagged in [LOOM, SABOTAGE] {
+        cargo_tests(flagged.tool(layout, None), steps, tally, flagged.name)?;
+    }
+    let sample = mutants::sample(new_seed());
+    let tried = mutants::add_to(steps, layout, &sample).and_then(|verdict| {
+        say(&format!("  {}", verdict.line()));
+        verdict.judge()
+    });
+    tally.count(mutants::NAME, tried)?;
+    let (count, ran) = selftest::add_to(steps, layout, artifacts, |_| ());
+    tally.passed += count.passed;
+    ran.or_else(|error| tally.fail(selftest::NAME, &error, count.failed.max(1)))
 }
 
 /// Runs a `cargo test` and counts its tests.

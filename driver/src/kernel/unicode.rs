@@ -4,6 +4,8 @@ use alloc::vec::Vec;
 
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_NAME_TOO_LONG, UNICODE_STRING};
 
+use super::reserved;
+
 /// UTF-16 text with the structure that the kernel wants.
 pub struct UnicodeString {
     units: Vec<u16>,
@@ -12,11 +14,9 @@ pub struct UnicodeString {
 impl UnicodeString {
     /// Copies `text`. PASSIVE_LEVEL.
     pub fn new(text: &str) -> Result<Self, NTSTATUS> {
-        let mut units = Vec::new();
         // A UTF-8 text never has fewer bytes than UTF-16 units.
-        units.try_reserve_exact(text.len()).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-        units.extend(text.encode_utf16());
-        Ok(Self { units })
+        let units = reserved::collect(text.len(), text.encode_utf16());
+        Ok(Self { units: units.ok_or(STATUS_INSUFFICIENT_RESOURCES)? })
     }
 
     /// Copies the texts, one behind the other. PASSIVE_LEVEL.
@@ -26,8 +26,7 @@ impl UnicodeString {
     ) -> Result<Self, NTSTATUS> {
         let mut units = Vec::new();
         for unit in first.chain(second) {
-            units.try_reserve(1).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-            units.push(unit);
+            reserved::push(&mut units, unit).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         }
         Ok(Self { units })
     }

@@ -25,6 +25,7 @@ use crate::gate::Side;
 use crate::kernel::control_irp::ControlIrp;
 use crate::kernel::irp::OwnedIrp;
 use crate::kernel::pool::try_box;
+use crate::kernel::reserved;
 
 /// A request of several pieces under way.
 pub struct Run {
@@ -55,7 +56,7 @@ impl Session {
         &self,
         irp: OwnedIrp,
         side: Side,
-        request: &Request,
+        request: Request,
     ) -> Result<NTSTATUS, (OwnedIrp, NTSTATUS)> {
         if self.is_unsupported(request.action) {
             return Err((irp, STATUS_NOT_SUPPORTED));
@@ -70,23 +71,19 @@ impl Session {
         &self,
         irp: OwnedIrp,
         side: Side,
-        request: &Request,
+        request: Request,
     ) -> Result<NTSTATUS, (OwnedIrp, NTSTATUS)> {
         // BOUND: without memory the request is refused, and its sender goes on without it.
         let no_memory = STATUS_INSUFFICIENT_RESOURCES;
-        let mut ranges = Vec::new();
+        let Request { action, flags, ranges, .. } = request;
         let mut pieces = Pieces::default();
-        if ranges.try_reserve_exact(request.ranges.len()).is_err() {
-            return Err((irp, no_memory));
-        }
-        ranges.extend_from_slice(&request.ranges);
         let Some(piece) = next_piece(&mut pieces, &ranges) else { return Err((irp, no_memory)) };
         let Some(child) = ControlIrp::new(self.lower) else { return Err((irp, no_memory)) };
         let run = Run {
             parent: irp,
             side,
-            action: request.action,
-            flags: request.flags,
+            action,
+            flags,
             ranges,
             pieces,
             piece,
@@ -113,11 +110,7 @@ pub struct Request {
 impl Request {
     /// Copies what was checked; `None` if there is no memory.
     pub fn new(clearing: &Clearing<'_>) -> Option<Self> {
-        let mut ranges = Vec::new();
-        for range in clearing.ranges() {
-            ranges.try_reserve(1).ok()?;
-            ranges.push(range);
-        }
+        let ranges = reserved::collect(clearing.ranges().count(), clearing.ranges())?;
         Some(Self {
             action: clearing.action,
             flags: clearing.flags,

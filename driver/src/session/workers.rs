@@ -151,7 +151,8 @@ impl Run for Dispatching {
 
 impl Session {
     /// Reads, and what the engine asks for next: a block that cannot be read, sector by sector.
-    #[inline(never)] // Its stack is not to add to that of the loops around it.
+    // Out of line, so that it is not on the stack together with what finds the next read.
+    #[inline(never)]
     fn read(&self, reader: &mut Reader, read: Read) {
         let mut next = Some(read);
         while let Some(read) = next {

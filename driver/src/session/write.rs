@@ -110,23 +110,21 @@ impl Session {
             let write = Write { form: Form::Piece(run), side, payload: None };
             let clearing = as_clearing(action);
             match self.engine.submit_clearing(write, clearing, extent, Urgency::MayWait) {
-                Submission::Issue(Issue {
-                    write: Write { form: Form::Piece(next), .. },
-                    ticket,
-                    ..
-                }) => {
-                    Counts::add(&self.counts.clearings);
-                    match Run::send(next, ticket, self) {
-                        Some(left) => run = left,
-                        None => return,
+                Submission::Issue(Issue { write, ticket, .. }) => match write.form {
+                    Form::Piece(next) => {
+                        Counts::add(&self.counts.clearings);
+                        match Run::send(next, ticket, self) {
+                            Some(left) => run = left,
+                            None => return,
+                        }
                     }
-                }
-                other => {
-                    debug_assert!(
-                        matches!(other, Submission::Held),
-                        "LOSS: a piece is issued or held"
-                    );
-                    return self.carry_out(other);
+                    // The engine gives back what it was given.
+                    Form::Whole(whole) => return self.issue_whole(whole, write.side, ticket),
+                },
+                Submission::Held => return,
+                Submission::Capture(_) => {
+                    debug_assert!(false, "LOSS: what clears has no payload to be captured");
+                    return;
                 }
             }
         }
@@ -172,7 +170,7 @@ impl Session {
             // One piece of several: the request goes on to its end.
             Form::Piece(_) => false,
         };
-        while let Some(write) = self.engine.withdraw(cancelled) {
+        while let Some(write) = self.engine.take_back(cancelled) {
             self.finish_cancelled(write);
         }
     }
@@ -184,7 +182,7 @@ impl Session {
             Form::Whole(whole) => whole.irp.is(irp),
             Form::Piece(_) => false,
         };
-        match self.engine.withdraw(this_one)? {
+        match self.engine.take_back(this_one)? {
             Write { form: Form::Whole(Whole { irp, .. }), side, .. } => {
                 Counts::add(&self.counts.writes_cancelled);
                 Some((irp, side))
@@ -218,17 +216,7 @@ impl Session {
     fn issue(&self, issue: Issue<Write>) {
         let Issue { write: Write { form, side, .. }, ticket, .. } = issue;
         match form {
-            Form::Whole(Whole { irp, what, cancellable }) => {
-                if let What::Clearing(_) = what {
-                    Counts::add(&self.counts.clearings);
-                }
-                if cancellable.get() {
-                    irp.end_cancel();
-                }
-                let context = CompletionContext { ticket: Some((ticket, what)), side, after: None };
-                // The IRP is marked pending: what the lower driver returns is for nobody.
-                let _ = irp.send(self.lower.as_ptr(), self.callbacks.completed, context.into_raw());
-            }
+            Form::Whole(whole) => self.issue_whole(whole, side, ticket),
             Form::Piece(run) => {
                 Counts::add(&self.counts.clearings);
                 if let Some(run) = Run::send(run, ticket, self) {
@@ -236,6 +224,19 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn issue_whole(&self, whole: Whole, side: Side, ticket: Ticket) {
+        let Whole { irp, what, cancellable } = whole;
+        if let What::Clearing(_) = what {
+            Counts::add(&self.counts.clearings);
+        }
+        if cancellable.get() {
+            irp.end_cancel();
+        }
+        let context = CompletionContext { ticket: Some((ticket, what)), side, after: None };
+        // The IRP is marked pending: what the lower driver returns is for nobody.
+        let _ = irp.send(self.lower.as_ptr(), self.callbacks.completed, context.into_raw());
     }
 
     /// A device that does not know a request leaves the data alone, but the stream says that they are cleared: the

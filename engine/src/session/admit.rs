@@ -1,6 +1,7 @@
 //! What happens to a write that arrives, is captured, completes.
 
-use super::{Core, Phase};
+use super::Phase;
+use super::state::Core;
 use crate::arena::MemoryRange;
 use crate::geometry::{BlockRange, Extent};
 use crate::host::Worker;
@@ -121,6 +122,9 @@ impl Ticket {
 }
 
 impl<W> Core<'_, W> {
+    /// Decides what happens to a write that arrives. The case that matters comes first: its blocks are synced,
+    /// it overlaps nobody, the queue has room.
+    #[inline]
     pub(super) fn submit(
         &mut self,
         write: W,
@@ -128,7 +132,38 @@ impl<W> Core<'_, W> {
         extent: Extent,
         urgency: Urgency,
     ) -> Submission<W> {
-        let Some(blocks) = self.shared.geometry.blocks_of(&extent) else {
+        let blocks = self.shared.geometry.blocks_of(&extent);
+        if let Some(blocks) = blocks
+            && kind == RecordKind::Write
+            && self.state.phase == Phase::Capturing
+            && urgency != Urgency::Uncapturable
+            && !self.is_too_long(kind, &extent)
+            && self.may_go_now(&extent, &blocks)
+            && let Some(reservation) = self.reserve_payload(&extent)
+        {
+            if let Some(slot) = self.state.writes.fly(extent, blocks) {
+                self.state.counters.writes_passed += 1;
+                self.quick = true;
+                let generation = self.state.generation;
+                let capture = Capture { write, slot, extent, blocks, reservation, generation };
+                return Submission::Capture(capture);
+            }
+            self.state.queue.cancel(reservation);
+        }
+        self.submit_otherwise(write, kind, extent, blocks, urgency)
+    }
+
+    /// As [`Core::submit`], where a write cannot simply go, captured.
+    #[inline(never)]
+    fn submit_otherwise(
+        &mut self,
+        write: W,
+        kind: RecordKind,
+        extent: Extent,
+        blocks: Option<BlockRange>,
+        urgency: Urgency,
+    ) -> Submission<W> {
+        let Some(blocks) = blocks else {
             // Past the end of the volume as it was at t0. What of it lies inside turns dirty.
             let inside = self.blocks_inside(&extent);
             return self.pass(write, extent, inside);
@@ -136,23 +171,22 @@ impl<W> Core<'_, W> {
         match self.state.phase {
             _ if urgency == Urgency::Uncapturable => return self.pass(write, extent, blocks),
             Phase::Passing | Phase::Stopped => return self.pass(write, extent, blocks),
-            Phase::Starting => {}
             // Too long to be captured: it goes as soon as t0's content is safe.
             Phase::Capturing if self.is_too_long(kind, &extent) => {
                 if self.shared.table.all(blocks, BlockState::Synced) {
                     return self.pass(write, extent, blocks);
                 }
             }
-            Phase::Capturing => {
-                if self.may_go_now(&extent, &blocks) {
-                    if let Some(place) = self.reserve(kind, &extent) {
-                        return self.go_now(write, kind, extent, blocks, place);
-                    }
-                    if urgency == Urgency::MayWait {
-                        return self.keep(write, kind, extent, blocks, true);
-                    }
+            Phase::Capturing if self.may_go_now(&extent, &blocks) => {
+                if kind != RecordKind::Write && self.state.queue.has_room() {
+                    return self.clear_now(write, kind, extent, blocks);
+                }
+                // It is not its blocks that keep it, but the queue.
+                if urgency == Urgency::MayWait {
+                    return self.keep(write, kind, extent, blocks, true);
                 }
             }
+            Phase::Starting | Phase::Capturing => {}
         }
         match urgency {
             Urgency::MayWait => self.keep(write, kind, extent, blocks, false),
@@ -169,6 +203,7 @@ impl<W> Core<'_, W> {
             self.state.queue.commit(reservation, RecordKind::Write, extent, stamp);
             let record = Some(self.state.queue.last_seq());
             self.recorded(blocks, extent.len());
+            self.quick = true;
             return Issue { write, ticket, record };
         }
         // The service was lost while the payload was being copied.
@@ -180,15 +215,25 @@ impl<W> Core<'_, W> {
 
     pub(super) fn completed(&mut self, ticket: Ticket, succeeded: bool) {
         let Ticket(raw) = ticket;
+        // Where writes are captured, one that succeeded changes neither a block nor the phase.
+        self.quick = succeeded && self.state.phase == Phase::Capturing;
         if raw == SLOTLESS {
             self.state.slotless = self.state.slotless.saturating_sub(1);
         } else if let Some(blocks) = self.state.writes.land(SlotId::from_raw(raw))
             && !succeeded
+            && !sabotaged!(FailureForgotten)
         {
             // TRUTH: the disk may hold the old content, the new, or a mixture.
             self.soil(blocks);
         }
         self.wake_waiting();
+    }
+
+    pub(super) fn take_back(&mut self, is_it: impl Fn(&W) -> bool) -> Option<W> {
+        let write = self.state.writes.take_back(is_it)?;
+        // Others may have waited for it; a gap may have waited for the last held write.
+        self.wake_waiting();
+        Some(write)
     }
 
     /// Lets a held write go, captured. Dispatch has checked that it may.
@@ -198,14 +243,14 @@ impl<W> Core<'_, W> {
             return None;
         };
         self.state.counters.writes_held += 1;
-        self.shared.board.held(self.now.since(since));
+        self.shared.board().held(self.now.since(since));
         Some(self.go(write, held.slot, held.kind, held.extent, held.blocks, place))
     }
 
     /// Lets a held write go, uncaptured.
     pub(super) fn pass_held(&mut self, slot: SlotId, blocks: BlockRange) -> Option<Submission<W>> {
         let (write, since) = self.state.writes.release(slot)?;
-        self.shared.board.held(self.now.since(since));
+        self.shared.board().held(self.now.since(since));
         self.state.counters.writes_uncaptured += 1;
         self.soil(blocks);
         Some(Submission::Issue(Issue { write, ticket: Ticket(slot.raw()), record: None }))
@@ -214,10 +259,13 @@ impl<W> Core<'_, W> {
     /// Room in the queue for a write's record; `None` if there is none now.
     pub(super) fn reserve(&mut self, kind: RecordKind, extent: &Extent) -> Option<Place> {
         if kind == RecordKind::Write {
-            let limit = self.shared.config.queue_bytes;
-            return self.state.queue.reserve(extent.len(), limit).map(Place::Payload);
+            return self.reserve_payload(extent).map(Place::Payload);
         }
         self.state.queue.has_room().then_some(Place::Clearing)
+    }
+
+    fn reserve_payload(&mut self, extent: &Extent) -> Option<Reservation> {
+        self.state.queue.reserve(extent.len(), self.shared.config.queue_bytes)
     }
 
     /// True if a write is never captured, because it would have to wait for most of the queue.
@@ -229,27 +277,25 @@ impl<W> Core<'_, W> {
     fn may_go_now(&self, extent: &Extent, blocks: &BlockRange) -> bool {
         let writes = &self.state.writes;
         // A write that takes space ahead of one that starves would make it starve for ever.
-        writes.starved_count() == 0
-            && self.shared.table.all(*blocks, BlockState::Synced)
-            && !writes.flies_over(extent)
-            && !writes.holds_over(extent)
+        writes.starved_since().is_none()
+            && (sabotaged!(HoldForgotten) || self.shared.table.all(*blocks, BlockState::Synced))
+            // ORDER: the disk applies overlapping writes in any order it likes.
+            && (sabotaged!(OverlapForgotten) || !writes.overlaps(extent, blocks))
     }
 
-    fn go_now(
+    /// Lets a clearing go right now.
+    fn clear_now(
         &mut self,
         write: W,
         kind: RecordKind,
         extent: Extent,
         blocks: BlockRange,
-        place: Place,
     ) -> Submission<W> {
         let Some(slot) = self.state.writes.fly(extent, blocks) else {
-            self.give_up(place);
-            self.begin_gap();
-            return self.pass(write, extent, blocks);
+            return self.pass_for_want_of_a_slot(write, extent, blocks);
         };
         self.state.counters.writes_passed += 1;
-        self.go(write, slot, kind, extent, blocks, place)
+        self.go(write, slot, kind, extent, blocks, Place::Clearing)
     }
 
     /// Hands out a write whose turn it is: to be captured first if it has a payload, else it is in the stream
@@ -310,21 +356,30 @@ impl<W> Core<'_, W> {
                 self.wakes.add(Worker::Dispatch);
                 Submission::Held
             }
-            Err(write) => {
-                // BOUND: there is no room to remember it.
-                if self.state.phase == Phase::Capturing {
-                    self.begin_gap();
-                }
-                self.pass(write, extent, blocks)
-            }
+            Err(write) => self.pass_for_want_of_a_slot(write, extent, blocks),
         }
+    }
+
+    /// Rule BOUND: there is no room to remember the write. It goes through, and so do those that are held.
+    fn pass_for_want_of_a_slot(
+        &mut self,
+        write: W,
+        extent: Extent,
+        blocks: BlockRange,
+    ) -> Submission<W> {
+        // In this order: a gap of nothing would end at once, and be followed by that of this write.
+        let submission = self.pass(write, extent, blocks);
+        if self.state.phase == Phase::Capturing {
+            self.begin_gap();
+        }
+        submission
     }
 
     /// Lets an arriving write through uncaptured (rule LOSS: its blocks turn dirty).
     fn pass(&mut self, write: W, extent: Extent, blocks: BlockRange) -> Submission<W> {
         self.state.counters.writes_uncaptured += 1;
         self.soil(blocks);
-        let ticket = if let Some(slot) = self.state.writes.fly(extent, blocks) {
+        let ticket = if let Some(slot) = self.state.writes.fly_past(extent, blocks) {
             Ticket(slot.raw())
         } else {
             self.state.slotless += 1;

@@ -1,6 +1,7 @@
 //! Which held write goes next, when an epoch closes, when a hold has lasted too long.
 
-use super::{Core, Phase, Step, Submission};
+use super::state::Core;
+use super::{Phase, Step, Submission};
 use crate::config::Overflow;
 use crate::host::{Tick, Worker};
 use crate::queue::RecordKind;
@@ -47,12 +48,9 @@ impl<W> Core<'_, W> {
     /// The oldest held write that may be issued, captured if it can be.
     fn next_ready(&mut self) -> Option<Submission<W>> {
         let writes = &self.state.writes;
-        let ready = writes.held().find(|held| {
-            self.shared.table.all(held.blocks, BlockState::Synced)
-                // ORDER: the disk applies overlapping writes in any order it likes.
-                && !writes.flies_over(&held.extent)
-                && !writes.holds_over_before(held.slot, &held.extent)
-        });
+        let ready = writes
+            .held()
+            .find(|held| !held.blocked && self.shared.table.all(held.blocks, BlockState::Synced));
         let Some(ready) = ready else { return self.next_not_worth_waiting() };
         if self.is_too_long(ready.kind, &ready.extent) {
             return self.pass_held(ready.slot, ready.blocks);
@@ -73,9 +71,8 @@ impl<W> Core<'_, W> {
         let (writes, limit) = (&self.state.writes, self.shared.config.hold_limit);
         let late = writes.held().find(|held| {
             self.now >= held.since.after(limit)
+                && !held.blocked
                 && self.shared.table.all(held.blocks, BlockState::Dirty)
-                && !writes.flies_over(&held.extent)
-                && !writes.holds_over_before(held.slot, &held.extent)
         })?;
         self.pass_held(late.slot, late.blocks)
     }
@@ -103,7 +100,7 @@ impl<W> Core<'_, W> {
 
     /// Rule HANG: a write that has waited for queue space past the limit, and all others with it, go.
     fn end_holds_past_the_limit(&mut self) {
-        if self.state.phase != Phase::Capturing {
+        if self.state.phase != Phase::Capturing || sabotaged!(HoldLimitForgotten) {
             return;
         }
         if self.hold_deadline().is_some_and(|deadline| deadline <= self.now) {
@@ -112,10 +109,10 @@ impl<W> Core<'_, W> {
     }
 
     fn hold_deadline(&self) -> Option<Tick> {
-        if self.shared.config.overflow == Overflow::Hold || self.state.writes.starved_count() == 0 {
+        if self.shared.config.overflow == Overflow::Hold {
             return None;
         }
-        let first = self.state.writes.held().filter_map(|held| held.starved_since).min()?;
+        let first = self.state.writes.starved_since()?;
         Some(first.after(self.shared.config.hold_limit))
     }
 

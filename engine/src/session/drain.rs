@@ -1,6 +1,7 @@
 //! What leaves the queue, and what the server's acknowledgement sets free.
 
-use super::{Core, Phase, Step};
+use super::state::Core;
+use super::{Phase, Step};
 use crate::arena::MemoryRange;
 use crate::host::Worker;
 use crate::queue::{Queued, Record};
@@ -27,6 +28,8 @@ impl<W> Core<'_, W> {
         if self.state.phase == Phase::Stopped {
             return Step::Ended;
         }
+        // It changes nothing that anybody can read.
+        self.quick = true;
         match self.state.queue.pop(payload_room) {
             Some(queued) => Step::Do(Drained(queued)),
             None => Step::Wait(None),
@@ -38,6 +41,10 @@ impl<W> Core<'_, W> {
             self.state.counters.bytes_drained += memory.len();
             self.state.queue.give_back(memory);
         }
+        // Where there is nothing to make good, no phase and no flag changes.
+        self.quick = self.state.phase == Phase::Capturing
+            && self.state.consistent
+            && self.state.base_complete_seq.is_some();
         self.close_epoch_if_due();
         self.wake_waiting();
         self.note_progress();

@@ -1,6 +1,7 @@
 //! When capturing ends and begins again; what is lost with the service.
 
-use super::{Core, Phase};
+use super::Phase;
+use super::state::Core;
 use crate::claims::Reason;
 use crate::geometry::BlockRange;
 use crate::queue::RecordKind;
@@ -47,7 +48,7 @@ impl<W> Core<'_, W> {
     /// Notes that the disk's content of these blocks is, or is about to be, unlike what the stream says
     /// (rules LOSS and TRUTH).
     pub(super) fn soil(&mut self, blocks: BlockRange) {
-        if self.state.phase == Phase::Stopped || blocks.is_empty() {
+        if self.state.phase == Phase::Stopped || blocks.is_empty() || sabotaged!(GapForgotten) {
             return;
         }
         for block in blocks.iter() {
@@ -135,7 +136,7 @@ impl<W> Core<'_, W> {
         if state.phase != Phase::Capturing || state.unsynced > 0 {
             return;
         }
-        let base_done = !state.claims.any_for(Reason::Base);
+        let base_done = sabotaged!(BaseCompleteTooEarly) || !state.claims.any_for(Reason::Base);
         if base_done && state.base_complete_seq.is_none() && !state.base_lost {
             self.state.base_complete_seq = self.mark(RecordKind::BaseComplete);
         }

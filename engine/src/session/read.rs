@@ -1,9 +1,11 @@
 //! Which blocks sweep and hold read next, and what becomes of what they read.
 
-use super::{Core, Phase, Step};
+use super::state::Core;
+use super::{Phase, Step};
 use crate::arena::MemorySpan;
 use crate::claims::{ClaimId, Claimed, Reader, Reason};
 use crate::geometry::{BlockIndex, BlockRange, Extent};
+use crate::holes::Holes;
 use crate::host::Worker;
 use crate::queue::{RecordKind, Reservation};
 use crate::table::BlockState;
@@ -19,8 +21,8 @@ pub struct Read {
     /// The bytes to read now.
     extent: Extent,
     reservation: Reservation,
-    /// The disk could not read the block at once.
-    by_sector: bool,
+    /// Which sectors of the block the disk could not read, once it is read sector by sector.
+    holes: Option<Holes>,
 }
 
 impl Read {
@@ -34,17 +36,6 @@ impl Read {
         let skip = self.extent.offset() - self.whole.offset();
         MemorySpan::of(self.reservation.memory(), skip, self.extent.len())
     }
-}
-
-/// Holes that one block has, at most; a block with more has a last one that reaches from there to its last bad
-/// sector.
-const HOLES_MAX: usize = 16;
-
-/// The sectors of a block that the disk could not read, in runs.
-#[derive(Debug)]
-struct Holes {
-    runs: [Option<Extent>; HOLES_MAX],
-    count: usize,
 }
 
 /// A run of blocks that may be claimed.
@@ -64,24 +55,24 @@ impl<W> Core<'_, W> {
         if self.state.paused {
             return Step::Wait(None);
         }
-        if self.now < self.state.sweep_due {
-            return Step::Wait(Some(self.state.sweep_due));
+        if let Some(due) = self.state.pace.due(self.now) {
+            return Step::Wait(Some(due));
         }
-        // Reads for held writes go first; the end of such a read wakes the sweep.
-        if self.any_hold_reading() || !self.state.claims.has_room() {
+        // Reads for held writes go first. The end of such a read wakes the sweep, and so does that of one of its own.
+        let claims = &self.state.claims;
+        if claims.count_by(Reader::Hold) > 0
+            || claims.count_by(Reader::Sweep) >= self.state.pace.depth(self.now)
+        {
             return Step::Wait(None);
         }
+        let config = &self.shared.config;
         let Some(candidate) = self.next_to_sweep() else { return Step::Wait(None) };
-        let share = self.shared.config.sweep_share();
-        match self.claim(candidate, Reader::Sweep, share) {
-            Some(read) => {
-                self.state.cursor = candidate.blocks.end;
-                let ticks = self.shared.config.sweep_ticks(read.extent.len());
-                self.state.sweep_due = self.state.sweep_due.max(self.now).after(ticks);
-                Step::Do(read)
-            }
-            None => Step::Wait(None),
-        }
+        let Some(read) = self.claim(candidate, Reader::Sweep, config.sweep_share()) else {
+            return Step::Wait(None);
+        };
+        self.state.cursor = candidate.blocks.end;
+        self.state.pace.begun(config, read.extent.len(), self.now);
+        Step::Do(read)
     }
 
     pub(super) fn resume(&mut self) {
@@ -105,6 +96,7 @@ impl<W> Core<'_, W> {
         let found = held(false).chain(held(true)).find_map(|held| self.first_unread(held.blocks));
         let Some(candidate) = found else { return Step::Wait(None) };
         if let Some(read) = self.claim(candidate, Reader::Hold, self.shared.config.queue_bytes) {
+            self.state.pace.disturbed(self.now);
             return Step::Do(read);
         }
         self.state.writes.starve(self.now);
@@ -113,80 +105,64 @@ impl<W> Core<'_, W> {
         Step::Wait(None)
     }
 
-    pub(super) fn read_done(&mut self, read: Read, succeeded: bool) -> Option<Read> {
+    pub(super) fn read_done(&mut self, mut read: Read, succeeded: bool) -> Option<Read> {
         let is_wanted = self.state.phase != Phase::Stopped
             && self.state.claims.get(read.claim).is_some_and(|it| it.spoiled.is_empty());
-        if is_wanted && let Some(extent) = self.next_sector(&read, succeeded) {
-            return Some(Read { extent, by_sector: true, ..read });
+        if is_wanted && let Some(extent) = self.next_sector(&mut read, succeeded) {
+            read.extent = extent;
+            return Some(read);
         }
         self.end_read(read, succeeded);
         None
     }
 
     /// The sector to read next, if a block is, or has to be, read sector by sector.
-    fn next_sector(&mut self, read: &Read, succeeded: bool) -> Option<Extent> {
+    fn next_sector(&mut self, read: &mut Read, succeeded: bool) -> Option<Extent> {
         let sector_size = u64::from(self.shared.geometry.sector_size());
-        let next = if read.by_sector {
-            if !succeeded {
-                let at = read.extent.offset() - read.whole.offset();
-                self.state.claims.mark_bad(read.claim, at / sector_size);
-            }
-            read.extent.end()
-        } else {
+        let Some(holes) = &mut read.holes else {
             let is_one_block = read.whole.len() <= self.shared.geometry.block_size();
             if succeeded || !is_one_block {
                 return None;
             }
-            read.whole.offset()
+            read.holes = Some(Holes::default());
+            return Extent::new(read.whole.offset(), sector_size);
         };
+        if !succeeded {
+            let at = read.extent.offset() - read.whole.offset();
+            holes.add(self.shared.geometry.sectors_in(at));
+        }
+        let next = read.extent.end();
         (next < read.whole.end()).then(|| Extent::new(next, sector_size)).flatten()
     }
 
     fn end_read(&mut self, read: Read, succeeded: bool) {
-        let Read { claim, whole, reservation, by_sector, .. } = read;
-        let holes = self.holes(claim, &whole);
-        let Some(claimed) = self.state.claims.end(claim) else {
+        let Some(claimed) = self.state.claims.end(read.claim) else {
             rule!(false, "T0: a claim ends once");
-            self.state.queue.cancel(reservation);
+            self.state.queue.cancel(read.reservation);
             return;
         };
+        if claimed.reader == Reader::Sweep && read.holes.is_none() {
+            let config = &self.shared.config;
+            self.state.pace.done(config, read.whole.len(), claimed.since, self.now);
+        }
+        let holes = read.holes.unwrap_or_default();
         if self.state.phase == Phase::Stopped || !claimed.spoiled.is_empty() {
-            self.state.queue.cancel(reservation);
+            self.state.queue.cancel(read.reservation);
             self.release_spoiled(&claimed);
-        } else if !(succeeded || by_sector) || !self.state.queue.has_room_for(holes.count) {
+        } else if !(succeeded || read.holes.is_some())
+            || !self.state.queue.has_room_for(holes.count())
+        {
             // Somewhere in the run is a bad sector: its blocks are read one at a time. Or there is no room to say
             // which sectors of the block are bad: it is read again.
-            self.state.queue.cancel(reservation);
+            self.state.queue.cancel(read.reservation);
             self.state.careful = self.state.careful.hull(&claimed.blocks);
             self.release_spoiled(&claimed);
         } else {
-            self.commit_read(&claimed, whole, reservation, &holes);
+            self.commit_read(&claimed, read.whole, read.reservation, &holes);
         }
-        if claimed.reader == Reader::Hold {
-            self.wakes.add(Worker::Sweep);
-        }
+        self.wakes.add(Worker::Sweep);
         self.wake_waiting();
         self.note_progress();
-    }
-
-    /// What of the claimed block cannot be read.
-    fn holes(&self, claim: ClaimId, whole: &Extent) -> Holes {
-        let sector_size = u64::from(self.shared.geometry.sector_size());
-        let sectors = (whole.len() / sector_size).min(self.shared.geometry.block_sectors());
-        let mut holes = Holes { runs: [None; HOLES_MAX], count: 0 };
-        let mut from = 0;
-        while let Some((first, after)) = self.state.claims.bad_run(claim, from, sectors) {
-            from = after;
-            // The last one takes in all that follow.
-            let at = holes.count.min(HOLES_MAX - 1);
-            if let Some(run) = holes.runs.get_mut(at) {
-                let start = run.map_or(whole.offset() + first * sector_size, |run| run.offset());
-                let end = whole.offset() + after * sector_size;
-                *run = Extent::new(start, end - start);
-            }
-            holes.count = at + 1;
-        }
-        holes
     }
 
     fn commit_read(
@@ -205,9 +181,12 @@ impl<W> Core<'_, W> {
             "T0: nothing writes to a block while it is being read"
         );
         let stamp = self.stamp();
-        if holes.runs.first() == Some(&Some(whole)) {
+        let sector_size = u64::from(self.shared.geometry.sector_size());
+        let hole =
+            |(first, count)| Extent::new(whole.offset() + first * sector_size, count * sector_size);
+        self.state.counters.blocks_unreadable += u64::from(holes.count() > 0);
+        if holes.iter().next().and_then(hole) == Some(whole) {
             self.state.queue.commit_unreadable(reservation, whole, stamp);
-            self.state.counters.blocks_unreadable += 1;
             return self.finish_blocks(claimed, 0);
         }
         let kind = match claimed.reason {
@@ -215,24 +194,20 @@ impl<W> Core<'_, W> {
             Reason::Resync => RecordKind::Resync,
         };
         self.state.queue.commit(reservation, kind, whole, stamp);
-        for &hole in holes.runs.iter().flatten() {
+        for hole in holes.iter().filter_map(hole) {
             let described = self.state.queue.describe(RecordKind::Unreadable, hole, stamp);
             rule!(described, "LOSS: what could not be read is said not to have been");
         }
-        let count = claimed.blocks.len();
         match claimed.reader {
-            Reader::Sweep => self.state.counters.blocks_by_sweep += count,
-            Reader::Hold => self.state.counters.blocks_by_hold += count,
+            Reader::Sweep => self.state.counters.blocks_by_sweep += claimed.blocks.len(),
+            Reader::Hold => self.state.counters.blocks_by_hold += claimed.blocks.len(),
         }
-        self.state.counters.blocks_unreadable += u64::from(holes.count > 0);
         // Once for all of them: no epoch ends between a block and its holes.
         self.finish_blocks(claimed, whole.len());
     }
 
     fn finish_blocks(&mut self, claimed: &Claimed, bytes: u64) {
-        for block in claimed.blocks.iter() {
-            self.set_block(block, BlockState::Synced);
-        }
+        self.set_run(claimed.blocks, BlockState::Reading, BlockState::Synced);
         self.recorded(claimed.blocks, bytes);
     }
 
@@ -256,15 +231,13 @@ impl<W> Core<'_, W> {
     fn claim(&mut self, candidate: Candidate, reader: Reader, limit: u64) -> Option<Read> {
         let extent = self.extent_of(&candidate.blocks)?;
         let reservation = self.state.queue.reserve(extent.len(), limit)?;
-        let claim = self.state.claims.begin(candidate.blocks, reader, candidate.reason);
-        let Some(claim) = claim else {
+        let Candidate { blocks, reason } = candidate;
+        let Some(claim) = self.state.claims.begin(blocks, reader, reason, self.now) else {
             self.state.queue.cancel(reservation);
             return None;
         };
-        for block in candidate.blocks.iter() {
-            self.set_block(block, BlockState::Reading);
-        }
-        Some(Read { claim, whole: extent, extent, reservation, by_sector: false })
+        self.set_run(blocks, reason.state(), BlockState::Reading);
+        Some(Read { claim, whole: extent, extent, reservation, holes: None })
     }
 
     /// The next run in sweep order: first what the base image lacks, then what a gap left dirty.
@@ -306,7 +279,9 @@ impl<W> Core<'_, W> {
             let run = self.run_from(start, range.end, Reason::Resync).blocks;
             let still = run
                 .iter()
-                .take_while(|&block| !self.state.writes.flies_in(&one_block(block)))
+                .take_while(|&block| {
+                    sabotaged!(ResyncUnderWrites) || !self.state.writes.flies_in(&one_block(block))
+                })
                 .count() as u64;
             if still > 0 {
                 let blocks = BlockRange::new(start, BlockIndex(start.0 + still));
@@ -319,20 +294,18 @@ impl<W> Core<'_, W> {
 
     /// The run from `start` of blocks in its state, as long as one read may be.
     fn run_from(&self, start: BlockIndex, end: BlockIndex, reason: Reason) -> Candidate {
-        let state = match reason {
-            Reason::Base => BlockState::Unsynced,
-            Reason::Resync => BlockState::Dirty,
-        };
         let careful = self.state.careful;
         let longest = if careful.intersects(&one_block(start)) {
             1
         } else {
-            let blocks = self.shared.config.longest_read() / self.shared.geometry.block_size();
+            let bytes = self.state.pace.read_bytes(&self.shared.config, self.now);
+            let blocks = bytes / self.shared.geometry.block_size();
             let before = careful.start.0.saturating_sub(start.0);
             if before > 0 { blocks.min(before) } else { blocks }
         };
         let end = BlockIndex(end.0.min(start.0.saturating_add(longest.max(1))));
-        Candidate { blocks: self.shared.table.run(BlockRange::new(start, end), state), reason }
+        let run = BlockRange::new(start, end);
+        Candidate { blocks: self.shared.table.run(run, reason.state()), reason }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Blocks that hold no data: recorded as unallocated, never read (rule T0: the image may have anything there,
 //! since nobody has put anything there).
 
-use super::{Core, Phase};
+use super::Phase;
+use super::state::Core;
 use crate::geometry::{BlockIndex, BlockRange};
 use crate::queue::RecordKind;
 use crate::table::BlockState;
@@ -47,9 +48,7 @@ impl<W> Core<'_, W> {
         if !self.state.queue.describe(RecordKind::Unallocated, extent, stamp) {
             return false;
         }
-        for block in run.iter() {
-            self.set_block(block, BlockState::Synced);
-        }
+        self.set_run(run, BlockState::Unsynced, BlockState::Synced);
         self.state.counters.blocks_unallocated += run.len();
         self.recorded(run, 0);
         true

@@ -82,6 +82,10 @@ pub struct Total {
     pub writes: u64,
     /// Writes held and captured.
     pub held: u64,
+    /// Writes cancelled while they were held.
+    pub cancelled: u64,
+    /// Runs that ended because the power failed.
+    pub power_cuts: u64,
     /// Restorable points that were compared with the disk's history.
     pub points: u64,
     /// Trims and writes of zeros in the stream.
@@ -105,6 +109,8 @@ impl Total {
         self.steps += report.steps;
         self.writes += report.writes;
         self.held += report.held;
+        self.cancelled += report.cancelled;
+        self.power_cuts += u64::from(report.power_failed);
         self.points += report.points;
         self.clearings += report.clearings;
         self.skipped += report.skipped;
@@ -119,20 +125,22 @@ impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} runs kept every rule (trace {:016x}): {} steps, {} writes ({} held, {} clearings), {} blocks \
-             skipped, {} points, {} gaps ({} made good \
-             under load), {} losses of the service, {} complete base images",
+            "{} runs kept every rule (trace {:016x}): {} steps, {} writes ({} held, {} \
+             cancelled, {} clearings), {} blocks skipped, {} points, {} gaps ({} made good under load), {} losses of \
+             the service, {} power cuts, {} complete base images",
             self.runs,
             self.trace,
             self.steps,
             self.writes,
             self.held,
+            self.cancelled,
             self.clearings,
             self.skipped,
             self.points,
             self.gaps,
             self.converged,
             self.losses,
+            self.power_cuts,
             self.bases
         )
     }

@@ -131,10 +131,10 @@ impl Ledger {
         let from = self.write(id).place;
         let allowed = match (from, to) {
             (Place::Host, Place::Held(_)) => self.write(id).urgency == Urgency::MayWait,
-            // Done at once: its application took it back.
-            (Place::Held(_), Place::Host | Place::Done)
+            (Place::Held(_), Place::Host)
             | (Place::Host, Place::Disk)
-            | (Place::Disk, Place::Done) => true,
+            // Cancelled, or completed.
+            | (Place::Held(_) | Place::Disk, Place::Done) => true,
             _ => false,
         };
         ensure!(allowed, Rule::Clear, "write {} goes from {from:?} to {to:?}", id.0);

@@ -34,11 +34,15 @@ pub enum Fault {
     Pauses,
     /// The session is stopped under load.
     Stop,
+    /// Applications cancel writes that are held.
+    Cancels,
+    /// The machine loses power under load: what the server has made durable is all that there is.
+    PowerCut,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::WriteErrors,
         Self::ReadErrors,
         Self::BadBlocks,
@@ -53,6 +57,8 @@ impl Fault {
         Self::Growth,
         Self::Pauses,
         Self::Stop,
+        Self::Cancels,
+        Self::PowerCut,
     ];
 }
 
@@ -73,6 +79,8 @@ impl fmt::Display for Fault {
             Self::Growth => "growth",
             Self::Pauses => "pauses",
             Self::Stop => "stop",
+            Self::Cancels => "cancels",
+            Self::PowerCut => "power-cut",
         })
     }
 }

@@ -128,12 +128,14 @@ pub struct Plan {
     /// The service dies once, at this step under load, although nothing else goes wrong: resync has to
     /// get through under writers that go on.
     pub dies_at: Option<u64>,
+    /// The power fails at this step under load.
+    pub power_fails_at: Option<u64>,
+    /// A held write is cancelled in one step of so many; 0 for never.
+    pub cancels_once_in: u64,
     /// The volume grows at this step under load.
     pub grows_at: Option<u64>,
     /// One run of so many that hold no data is skipped; 0 for none.
     pub skips_once_in: u64,
-    /// One held write in this many is cancelled by its application, maybe too late; 0 for none.
-    pub cancels_once_in: u64,
 }
 
 impl Plan {
@@ -160,6 +162,8 @@ impl Plan {
             growth: has(Fault::Growth),
             pauses: has(Fault::Pauses),
             stop: has(Fault::Stop),
+            cancels: has(Fault::Cancels),
+            power_cut: has(Fault::PowerCut),
         };
         let volume = draw_volume(&mut rng, &faults);
         let config = draw_config(&mut rng, &volume, kind);
@@ -173,8 +177,9 @@ impl Plan {
         let dies_at = (kind == Kind::Smooth && rng.once_in(2)).then(|| rng.below(500));
         // Not in all runs that might, or they would show little else.
         let grows_at = (faults.growth && rng.once_in(4)).then(|| rng.below(options.steps));
+        let power_fails_at = faults.power_cut.then(|| rng.below(options.steps));
+        let cancels_once_in = if faults.cancels { rng.scaled(2..=200) } else { 0 };
         let skips_once_in = rng.pick(&[0, 0, 1, 2, 8]);
-        let cancels_once_in = rng.pick(&[0, 0, 0, 3, 20]);
         if let Some(count) = options.writers {
             writers.truncate(count.max(1));
         }
@@ -190,9 +195,10 @@ impl Plan {
             round_steps,
             stops: faults.stop,
             dies_at,
+            power_fails_at,
+            cancels_once_in,
             grows_at,
             skips_once_in,
-            cancels_once_in,
         }
     }
 
@@ -239,6 +245,8 @@ struct Faults {
     growth: bool,
     pauses: bool,
     stop: bool,
+    cancels: bool,
+    power_cut: bool,
 }
 
 fn draw_volume(rng: &mut Rng, faults: &Faults) -> Volume {
@@ -265,6 +273,7 @@ fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind) -> Config {
     config.write_bytes = config.queue_bytes / rng.within(1..=8);
     config.read_bytes = block * rng.scaled(1..=queue_blocks);
     config.sweep_bytes_per_second = if rng.once_in(4) { rng.scaled(block..=1 << 30) } else { 0 };
+    config.sweep_latency = if rng.once_in(4) { rng.scaled(US..=20 * MS) } else { 0 };
     config.epochs = rng.within(2..=4);
     config.epoch_bytes = block * rng.scaled(1..=64);
     config.epoch_bitmap_bytes = rng.scaled(1..=8);

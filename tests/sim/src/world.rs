@@ -39,6 +39,10 @@ pub struct Report {
     pub steps: u64,
     /// Writes.
     pub writes: u64,
+    /// Writes that were cancelled while they were held.
+    pub cancelled: u64,
+    /// The power failed.
+    pub power_failed: bool,
     /// Writes held and captured.
     pub held: u64,
     /// Records committed.
@@ -70,6 +74,8 @@ enum Stage {
     Running,
     /// The session was stopped.
     Stopped,
+    /// The power has failed.
+    Off,
 }
 
 /// What can run.
@@ -123,6 +129,7 @@ pub struct World {
     /// Steps under load so far.
     loaded: u64,
     converged: u64,
+    cancelled: u64,
     /// The sweep was told to read nothing.
     paused: bool,
     /// Runs of blocks that the sweep thread still has to skip.
@@ -161,6 +168,7 @@ impl World {
             consistent: true,
             loaded: 0,
             converged: 0,
+            cancelled: 0,
             paused: false,
             skips: Vec::new(),
             swept: (0, 0),
@@ -320,6 +328,8 @@ impl World {
             trace: self.trace.hash(),
             steps: self.step.0,
             writes: self.ledger.writes.len() as u64,
+            cancelled: self.cancelled,
+            power_failed: self.stage == Stage::Off,
             held: status.as_ref().map_or(0, |status| status.writes_held),
             records: self.ledger.committed.len() as u64,
             clearings: self.ledger.clearings.len() as u64,

@@ -11,6 +11,8 @@ fn three_hundred_seeds_keep_every_rule() {
     // The seeds reach what they are meant to reach.
     assert_eq!(total.runs, 300);
     assert!(total.held > 10_000, "{total}");
+    assert!(total.cancelled > 100, "{total}");
+    assert!(total.power_cuts > 10, "{total}");
     assert!(total.points > 10_000, "{total}");
     assert!(total.gaps > 300, "{total}");
     assert!(total.losses > 50, "{total}");

@@ -64,6 +64,9 @@ pub fn windows_programs(layout: &Layout, progress: &Progress) -> Result<WindowsP
 
 /// Fetches the crates of the root workspace, and those of the standard library for Windows.
 pub fn fetch(layout: &Layout, progress: &Progress) -> Result<()> {
+    // For every target: with one target named, cargo leaves out crates that a build for it asks for.
+    let whole = || host_cargo("fetching the crates of the root workspace").arg("fetch");
+    pe::fetch(|| Ok(whole().current_dir(layout.root())), progress)?;
     let output = layout.pe().join("windows");
     pe::fetch(|| Ok(windows_cargo(layout, &output, "fetch")), progress)
 }

@@ -5,7 +5,8 @@
 use object::LittleEndian as LE;
 use object::pe::{
     IMAGE_DIRECTORY_ENTRY_BASERELOC, IMAGE_DIRECTORY_ENTRY_DELAY_IMPORT,
-    IMAGE_FILE_RELOCS_STRIPPED, IMAGE_SCN_MEM_EXECUTE, IMAGE_SCN_MEM_WRITE, ImageNtHeaders64,
+    IMAGE_FILE_RELOCS_STRIPPED, IMAGE_SCN_MEM_DISCARDABLE, IMAGE_SCN_MEM_EXECUTE,
+    IMAGE_SCN_MEM_WRITE, ImageNtHeaders64,
 };
 use object::read::pe::{Import as RawImport, PeFile64};
 use object::read::{Error, Object};
@@ -31,6 +32,10 @@ pub struct Image {
     pub relocations_stripped: bool,
     pub relocation_bytes: usize,
     pub writable_code_sections: Vec<String>,
+    /// Sections with code that Windows may page out or discard.
+    pub pageable_code_sections: Vec<String>,
+    /// Bytes that the image takes in memory, nonpaged but for what is discarded.
+    pub memory_bytes: u32,
     /// The path of the symbol file, as stored in the image.
     pub symbol_file: Option<String>,
     pub imports: Vec<Import>,
@@ -41,12 +46,13 @@ const CHECKSUM_IN_NT_HEADERS: usize = 4 + 20 + 64;
 
 impl Image {
     /// Reads a 64-bit image.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        Self::read(bytes).map_err(|error| error.to_string())
+    pub fn parse(bytes: &[u8]) -> Result<(PeFile64<'_>, Self), String> {
+        let file = PeFile64::parse(bytes).map_err(|error| error.to_string())?;
+        let image = Self::read(&file, bytes).map_err(|error| error.to_string())?;
+        Ok((file, image))
     }
 
-    fn read(bytes: &[u8]) -> Result<Self, Error> {
-        let file = PeFile64::parse(bytes)?;
+    fn read(file: &PeFile64<'_>, bytes: &[u8]) -> Result<Self, Error> {
         let headers: &ImageNtHeaders64 = file.nt_headers();
         let optional = &headers.optional_header;
         let nt_offset = file.dos_header().e_lfanew.get(LE) as usize;
@@ -68,9 +74,11 @@ impl Image {
                 & IMAGE_FILE_RELOCS_STRIPPED
                 != 0,
             relocation_bytes,
-            writable_code_sections: writable_code_sections(&file),
+            writable_code_sections: writable_code_sections(file),
+            pageable_code_sections: pageable_code_sections(file),
+            memory_bytes: optional.size_of_image.get(LE),
             symbol_file,
-            imports: imports(&file)?,
+            imports: imports(file)?,
         })
     }
 }
@@ -80,6 +88,21 @@ fn writable_code_sections(file: &PeFile64<'_>) -> Vec<String> {
     file.section_table()
         .iter()
         .filter(|section| section.characteristics.get(LE) & both == both)
+        .map(|section| String::from_utf8_lossy(section.raw_name()).into_owned())
+        .collect()
+}
+
+/// By their names (docs: "Making drivers pageable") or their flag.
+fn pageable_code_sections(file: &PeFile64<'_>) -> Vec<String> {
+    file.section_table()
+        .iter()
+        .filter(|section| {
+            let flags = section.characteristics.get(LE);
+            let name = section.raw_name();
+            let pageable = name.starts_with(b"PAGE") || name.starts_with(b"INIT");
+            flags & IMAGE_SCN_MEM_EXECUTE != 0
+                && (pageable || flags & IMAGE_SCN_MEM_DISCARDABLE != 0)
+        })
         .map(|section| String::from_utf8_lossy(section.raw_name()).into_owned())
         .collect()
 }

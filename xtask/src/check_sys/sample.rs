@@ -1,4 +1,5 @@
-//! A small image for the tests of the checks: one section that holds code, an import table and relocations.
+//! A small image for the tests of the checks: one section that holds code with its unwind information, an import table
+//! and relocations.
 //!
 //! The rule: by default it passes every check, so that a test that changes one thing sees only that thing fail.
 
@@ -10,10 +11,15 @@ const NT_OFFSET: usize = 0x40;
 const CHECKSUM_OFFSET: usize = NT_OFFSET + 4 + 20 + 64;
 const HEADER_BYTES: usize = 0x200;
 const SECTION_RVA: u32 = 0x1000;
-const SECTION_BYTES: usize = 0x400;
+const SECTION_BYTES: usize = 0x800;
 /// Offsets in the section.
 const RELOCATIONS: usize = 0x10;
 const IMPORTS: usize = 0x40;
+const CODE: usize = 0x400;
+const FUNCTION_BYTES: usize = 0x20;
+const EXCEPTIONS: usize = 0x600;
+const UNWIND: usize = 0x700;
+const UNWIND_BYTES: usize = 0x10;
 
 /// How to build the image.
 pub struct Sample {
@@ -22,6 +28,41 @@ pub struct Sample {
     pub relocations: bool,
     /// Image and name.
     pub imports: Vec<(&'static str, &'static str)>,
+    /// Up to [`WRITE_PATH`] of them.
+    pub functions: Vec<SampleFunction>,
+    /// The functions of the write path, at index [`WRITE_PATH`] and the next one.
+    pub write_path: Vec<SampleFunction>,
+    pub section: &'static [u8],
+}
+
+/// A function of the image, at [`address_of_function`].
+pub struct SampleFunction {
+    /// Up to 32 bytes.
+    pub code: Vec<u8>,
+    /// Its unwind codes, up to six slots of two bytes; none for a leaf.
+    pub unwind: Vec<u8>,
+}
+
+/// The index of the first function of the write path.
+pub const WRITE_PATH: usize = 12;
+
+/// Where a function of the sample begins.
+pub fn address_of_function(index: usize) -> u32 {
+    rva(CODE + index * FUNCTION_BYTES)
+}
+
+/// A function that takes 40 bytes of stack and calls the one `steps` on in the image.
+pub fn caller(steps: i32) -> SampleFunction {
+    let distance = steps * 0x20 - 9;
+    let mut code = vec![0x48, 0x83, 0xEC, 0x28, 0xE8]; // sub rsp, 28h; call
+    code.extend(distance.to_le_bytes());
+    code.extend([0x48, 0x83, 0xC4, 0x28, 0xC3]); // add rsp, 28h; ret
+    SampleFunction { code, unwind: vec![4, 0x42] }
+}
+
+/// A function that only returns.
+pub fn leaf() -> SampleFunction {
+    SampleFunction { code: vec![0xC3], unwind: Vec::new() }
 }
 
 impl Default for Sample {
@@ -31,6 +72,9 @@ impl Default for Sample {
             dll_characteristics: 0x0040 | 0x0080 | 0x0100,
             relocations: true,
             imports: vec![("ntoskrnl.exe", "DbgPrint"), ("WDFLDR.SYS", "WdfVersionBind")],
+            functions: vec![caller(1), leaf()],
+            write_path: vec![caller(1), caller(1), leaf()],
+            section: b".text",
         }
     }
 }
@@ -41,7 +85,7 @@ impl Sample {
         let mut bytes = vec![0; HEADER_BYTES + SECTION_BYTES];
         self.write_headers(&mut bytes);
         let (_, section) = bytes.split_at_mut(HEADER_BYTES);
-        section[0] = 0xC3;
+        self.write_functions(section);
         // One block of relocations: page, size, two entries of nothing.
         put(section, RELOCATIONS, &SECTION_RVA.to_le_bytes());
         put(section, RELOCATIONS + 4, &12u32.to_le_bytes());
@@ -81,13 +125,44 @@ impl Sample {
             put(bytes, directories + 5 * 8 + 4, &12u32.to_le_bytes());
         }
 
+        let entries = self.all_functions().filter(|(_, f)| !f.unwind.is_empty()).count();
+        if entries > 0 {
+            put(bytes, directories + 3 * 8, &rva(EXCEPTIONS).to_le_bytes());
+            put(bytes, directories + 3 * 8 + 4, &as_u32(12 * entries).to_le_bytes());
+        }
+
         let section = directories + 16 * 8;
-        put(bytes, section, b".text");
+        put(bytes, section, self.section);
         put(bytes, section + 8, &as_u32(SECTION_BYTES).to_le_bytes());
         put(bytes, section + 12, &SECTION_RVA.to_le_bytes());
         put(bytes, section + 16, &as_u32(SECTION_BYTES).to_le_bytes());
         put(bytes, section + 20, &as_u32(HEADER_BYTES).to_le_bytes());
         put(bytes, section + 36, &0x6000_0020u32.to_le_bytes());
+    }
+
+    fn all_functions(&self) -> impl Iterator<Item = (usize, &SampleFunction)> {
+        let write_path = self.write_path.iter().enumerate();
+        let write_path = write_path.map(|(index, function)| (WRITE_PATH + index, function));
+        self.functions.iter().enumerate().chain(write_path)
+    }
+
+    fn write_functions(&self, section: &mut [u8]) {
+        let mut entry = EXCEPTIONS;
+        for (index, function) in self.all_functions() {
+            put(section, CODE + index * FUNCTION_BYTES, &function.code);
+            if function.unwind.is_empty() {
+                continue;
+            }
+            let begin = address_of_function(index);
+            let unwind = UNWIND + index * UNWIND_BYTES;
+            put(section, entry, &begin.to_le_bytes());
+            put(section, entry + 4, &(begin + as_u32(function.code.len())).to_le_bytes());
+            put(section, entry + 8, &rva(unwind).to_le_bytes());
+            let slots = u8::try_from(function.unwind.len() / 2).expect("a few codes");
+            put(section, unwind, &[1, 4, slots, 0]);
+            put(section, unwind + 4, &function.unwind);
+            entry += 12;
+        }
     }
 
     fn write_imports(&self, section: &mut [u8]) {

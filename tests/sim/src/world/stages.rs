@@ -28,6 +28,9 @@ impl World {
             let stops_at = (self.plan.stops && round == self.plan.rounds)
                 .then(|| self.rng.below(self.plan.round_steps));
             self.load(stops_at)?;
+            if self.stage == Stage::Off {
+                break;
+            }
             self.come_to_rest()?;
         }
         self.finish()
@@ -102,6 +105,15 @@ impl World {
             }
             if self.plan.dies_at == Some(self.loaded) {
                 self.link.cut(&mut self.rng, self.host.ticks());
+            }
+            if self.rng.once_in(self.plan.cancels_once_in) {
+                self.cancel()?;
+            }
+            if self.plan.power_fails_at == Some(self.loaded) {
+                // Nothing comes to rest any more; what the server has must do.
+                self.link.cut(&mut self.rng, self.host.ticks());
+                self.stage = Stage::Off;
+                return Ok(());
             }
             if self.plan.grows_at == Some(self.loaded) && self.stage == Stage::Running {
                 self.grow()?;

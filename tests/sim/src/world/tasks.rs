@@ -36,8 +36,6 @@ pub enum Job {
     Issue(Issue<WriteId>, By),
     /// Tell the engine that the disk is done with a write.
     Complete(WriteId, Option<Ticket>),
-    /// Take a write back that was held, if it is still.
-    Cancel(WriteId),
     /// Tell the application.
     Done(WriteId),
     /// Tell the engine that a read is over.
@@ -89,11 +87,7 @@ impl World {
             if self.options.sabotages(Sabotage::NoHold) {
                 self.disk.apply_early(id, sectors, &mut self.ledger, self.step);
             }
-            self.ledger.place(id, Place::Held(now))?;
-            if self.rng.once_in(self.plan.cancels_once_in) {
-                self.put(Job::Cancel(id));
-            }
-            return Ok(());
+            return self.ledger.place(id, Place::Held(now));
         }
         self.accept(submission, id, By::Caller)
     }
@@ -161,7 +155,6 @@ impl World {
             Job::Captured(capture, cells, by) => self.capture(capture, &cells, by)?,
             Job::Issue(issue, by) => self.issue(issue, by)?,
             Job::Complete(id, ticket) => self.complete(id, ticket)?,
-            Job::Cancel(id) => self.cancel(id)?,
             Job::Done(id) => {
                 self.ledger.done(id, self.step)?;
                 self.writers[self.ledger.write(id).writer].done();
@@ -189,6 +182,23 @@ impl World {
                 self.worker_done(Worker::Drain);
             }
         }
+        Ok(())
+    }
+
+    /// An application cancels one of its writes, if one is held.
+    pub(super) fn cancel(&mut self) -> Result<(), Broken> {
+        let is_held = |&id: &WriteId| matches!(self.ledger.write(id).place, Place::Held(_));
+        let held: Vec<_> = self.ledger.open.iter().copied().filter(is_held).collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        let id = self.rng.pick(&held);
+        let taken = self.verb(|session| session.take_back(|&write| write == id))?;
+        ensure!(taken == Some(id), Rule::Clear, "write {} is held and cannot be cancelled", id.0);
+        // Nothing else may ever be heard of it: the checks know it as a write that the disk never saw.
+        self.ledger.done(id, self.step)?;
+        self.writers[self.ledger.write(id).writer].done();
+        self.cancelled += 1;
         Ok(())
     }
 
@@ -260,26 +270,6 @@ impl World {
     fn start_write(&mut self, id: WriteId, purpose: Purpose) {
         let sectors = self.ledger.write(id).sectors.clone();
         self.disk.start(purpose, sectors, !self.calm, &mut self.rng, self.host.ticks());
-    }
-
-    fn cancel(&mut self, id: WriteId) -> Result<(), Broken> {
-        if self.session.is_none() {
-            return Ok(());
-        }
-        let held = matches!(self.ledger.write(id).place, Place::Held(_));
-        let taken = self.verb(|session| session.withdraw(|write| *write == id))?;
-        ensure!(
-            taken.is_some() == held,
-            Rule::Clear,
-            "write {} is held: {held}, and is taken back: {}",
-            id.0,
-            taken.is_some()
-        );
-        if held {
-            self.ledger.done(id, self.step)?;
-            self.writers[self.ledger.write(id).writer].done();
-        }
-        Ok(())
     }
 
     fn complete(&mut self, id: WriteId, ticket: Option<Ticket>) -> Result<(), Broken> {

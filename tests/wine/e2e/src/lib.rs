@@ -4,6 +4,7 @@
 //! | module | concept |
 //! | --- | --- |
 //! | [`scenario`] | what happens, from the first write to the verdict |
+//! | [`selftest`] | whether the bench's KMDF notices a driver that breaks a rule |
 //! | [`mod@bench`] | one run's Wine prefix, drivers, service, server, writer |
 //! | [`image`], [`ntfs`] | the volume: an NTFS with real files |
 //! | [`journal`], [`writes`], [`truth`], [`difference`], [`judge`] | what must be in the restored images, and whether it is |
@@ -27,6 +28,7 @@ pub mod prefix;
 pub mod process;
 pub mod run_folder;
 pub mod scenario;
+pub mod selftest;
 pub mod server;
 pub mod service;
 pub mod status;

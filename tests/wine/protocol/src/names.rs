@@ -46,5 +46,14 @@ pub mod parameters {
     pub const VOLUME_GUID: &str = "VolumeGuid";
 }
 
+/// Values of the `Parameters` key of the driver under test that the bench's KMDF reads when it binds the driver.
+pub mod framework {
+    /// `REG_DWORD`: how many per cent of the reads and writes reach the driver at `DISPATCH_LEVEL`. 50 if absent.
+    pub const RAISED_DISPATCH_PERCENT: &str = "BenchRaisedDispatchPercent";
+    /// `REG_DWORD`: how long a removal waits for a request that the driver was handed, in milliseconds, before it is
+    /// reported as leaked. 30000 if absent.
+    pub const GIVE_BACK_LIMIT_MS: &str = "BenchGiveBackLimitMs";
+}
+
 /// The volume's GUID if the registry names none.
 pub const DEFAULT_VOLUME_GUID: &str = "{5A4C0B51-0E5D-4C6B-9E0A-7D1B6C2F3A10}";

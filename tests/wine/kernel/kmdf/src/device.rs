@@ -37,7 +37,7 @@ use crate::{
     pnp::PnpState,
     queue::{self, Managed, Queue},
     removelock::RemoveLock,
-    round_trip, shutdown,
+    round_trip, shutdown, watch,
 };
 
 /// A framework device.
@@ -217,12 +217,13 @@ pub(crate) fn tear_down(device: &Ref<Device>, function: &str) {
     queue::purge_all(device, Managed::No);
     device.object().clean_up(function);
     device.detach();
-    delete_wdm_device(device);
+    delete_wdm_device(device, function);
     device.object().destroy_after_cleanup();
 }
 
 /// The end of the WDM side: links, shutdown registration, the device object.
-pub(crate) fn delete_wdm_device(device: &Ref<Device>) {
+pub(crate) fn delete_wdm_device(device: &Ref<Device>, function: &str) {
+    watch::device_gone(device.handle(), function);
     for link in device.links.lock().drain(..) {
         delete_link(&link);
     }

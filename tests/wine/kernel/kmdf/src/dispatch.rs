@@ -103,7 +103,7 @@ fn route(device: &Ref<Device>, mut irp: Irp, arrival: &Arrival) -> NTSTATUS {
     if let Some(entry) =
         entry.filter(|entry| entry.minors.is_empty() || entry.minors.contains(&minor))
     {
-        watch::handed_to_driver(&irp, arrival);
+        watch::handed_to_driver(&irp, device.handle(), arrival);
         let paging = Paging::begin(&mut irp);
         let raised = storage_irql::may_arrive_raised(major).then(|| Raised::to(DISPATCH_LEVEL));
         // SAFETY: the driver's own callback; the packet is handed over to it.

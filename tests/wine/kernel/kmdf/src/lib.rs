@@ -31,6 +31,7 @@ mod irql_guard;
 mod ledger;
 mod object;
 mod paging;
+mod patience;
 mod pnp;
 mod power;
 mod queue;

@@ -189,12 +189,12 @@ fn remove(device: &Ref<Device>, mut irp: Irp) -> NTSTATUS {
     queue::purge_all(device, Managed::No);
     notify(device, device.pnp_callbacks.self_managed_io_cleanup);
     device.object().clean_up(function);
-    device.remove_lock.release_and_wait();
+    device.remove_lock.release_and_wait(function);
     irp.set_status(STATUS_SUCCESS);
     let status = device.pass_down(irp);
     file::close_all(device, function);
     device.detach();
-    device::delete_wdm_device(device);
+    device::delete_wdm_device(device, function);
     device.object().destroy_after_cleanup();
     status
 }

@@ -29,11 +29,9 @@ use crate::{
     file::FileObject,
     irql::{DISPATCH_LEVEL, PASSIVE_LEVEL},
     object::{Kind, Object, Ref, attributes, typed},
+    patience,
     request::{self, Request},
 };
-
-/// How long removal waits for the driver to complete the requests that it owns.
-const GIVE_BACK_LIMIT_MS: u32 = 30_000;
 
 /// A queue.
 pub(crate) struct Queue {
@@ -217,17 +215,14 @@ impl Queue {
 
     /// Waits until the driver has completed every request that it was handed.
     fn wait_until_idle(&self, function: &str) {
-        if self.idle.wait_ms(GIVE_BACK_LIMIT_MS) {
-            return;
-        }
+        let Err(limit) = patience::wait(&self.idle) else { return };
         let owned: Vec<Handle> = self.state.lock().owned.iter().map(Ref::handle).collect();
         violation(
             Rule::Leak,
             function,
             format_args!(
-                "{} requests were not completed within {} s; the first is WDFREQUEST {:#x}",
+                "{} requests were not completed within {limit} ms; the first is WDFREQUEST {:#x}",
                 owned.len(),
-                GIVE_BACK_LIMIT_MS / 1000,
                 owned.first().copied().unwrap_or_default()
             ),
         );

@@ -6,6 +6,11 @@ use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nt::event::Event;
 
+use crate::{
+    checks::{Rule, violation},
+    patience,
+};
+
 /// Counts what uses a device.
 pub(crate) struct RemoveLock {
     /// Users, plus one until the device is removed.
@@ -45,11 +50,18 @@ impl RemoveLock {
     }
 
     /// Refuses new users, leaves, and waits for the others to leave.
-    pub(crate) fn release_and_wait(&self) {
+    pub(crate) fn release_and_wait(&self, function: &str) {
         // SeqCst: see `acquire`.
         self.removing.store(true, Ordering::SeqCst);
         self.release();
         self.release();
-        self.empty.wait();
+        let Err(limit) = patience::wait(&self.empty) else { return };
+        // SeqCst: see `acquire`.
+        let users = self.users.load(Ordering::SeqCst);
+        violation(
+            Rule::Leak,
+            function,
+            format_args!("{users} packets still hold the remove lock after {limit} ms"),
+        );
     }
 }

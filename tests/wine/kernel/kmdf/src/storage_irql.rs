@@ -6,10 +6,9 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use nt::{registry::Key, unicode::Wide};
+use protocol::names::framework::RAISED_DISPATCH_PERCENT;
 use wdk_sys::{IRP_MJ_READ, IRP_MJ_WRITE};
 
-/// The value of the driver's `Parameters` key that chooses the share, in per cent.
-const VALUE: &str = "BenchRaisedDispatchPercent";
 const DEFAULT_PERCENT: u32 = 50;
 
 static PERCENT: AtomicU32 = AtomicU32::new(DEFAULT_PERCENT);
@@ -18,7 +17,7 @@ static TURN: AtomicU32 = AtomicU32::new(0);
 /// Reads the share for the driver that is being bound.
 pub(crate) fn configure(registry_path: &Wide) {
     let percent = Key::open(&registry_path.with(r"\Parameters"))
-        .and_then(|key| key.dword(&Wide::new(VALUE)))
+        .and_then(|key| key.dword(&Wide::new(RAISED_DISPATCH_PERCENT)))
         .unwrap_or(DEFAULT_PERCENT);
     // Relaxed: read later, on threads that the binding started or that came after it.
     PERCENT.store(percent.min(100), Ordering::Relaxed);

@@ -4,6 +4,7 @@
 //! - a packet is completed once, by the driver only while it holds it, and without a cancel routine on it;
 //! - a dispatch routine completes the packet, passes it on, or marks it pending and returns STATUS_PENDING; and it
 //!   returns STATUS_PENDING exactly when it marked the packet so (or passed on what the device below pended);
+//! - when its device goes, the driver holds no packet of it, and none is below with a completion routine of the driver;
 //! - a completion routine passes `PendingReturned` on; one of a packet of the driver's own takes the packet back.
 //!
 //! To see a packet come back, the completion routine that the driver set is replaced by one of the bench's, which
@@ -22,6 +23,7 @@ use wdk_sys::{
 };
 
 use crate::{
+    abi::Handle,
     checks::{Rule, violation},
     ledger::{self, Account},
 };
@@ -33,6 +35,8 @@ struct Packet {
     holder: Holder,
     /// The driver's stack location, for a packet that came from above.
     location: usize,
+    /// The device that it was sent to; none for a packet of the driver's own.
+    device: Handle,
     /// The dispatch call that brought it, while that call runs.
     arrival: Option<Arc<ArrivalState>>,
 }
@@ -74,10 +78,11 @@ pub(crate) fn arrived(irp: &Irp) -> Arrival {
 }
 
 /// The driver's preprocess callback is about to get the packet, at its current stack location.
-pub(crate) fn handed_to_driver(irp: &Irp, arrival: &Arrival) {
+pub(crate) fn handed_to_driver(irp: &Irp, device: Handle, arrival: &Arrival) {
     let packet = Packet {
         holder: Holder::Driver,
         location: location_of(irp),
+        device,
         arrival: Some(Arc::clone(&arrival.state)),
     };
     PACKETS.lock().insert(irp.raw() as usize, packet);
@@ -161,8 +166,8 @@ pub(crate) fn passed_down(irp: &mut Irp) {
     let next = irp.next_location();
     let own = ledger::is_open(Account::Irp, key);
     let mut packets = PACKETS.lock();
-    let known = packets.get(&key).map(|packet| (packet.holder, packet.location));
-    if let Some((Holder::Below, _)) = known {
+    let known = packets.get(&key).map(|packet| (packet.holder, packet.location, packet.device));
+    if let Some((Holder::Below, ..)) = known {
         drop(packets);
         violation(
             Rule::State,
@@ -170,7 +175,7 @@ pub(crate) fn passed_down(irp: &mut Irp) {
             format_args!("{:p} is below the driver already", irp.raw()),
         );
     }
-    let location = known.map_or(0, |(_, location)| location);
+    let (location, device) = known.map_or((0, 0), |(_, location, device)| (location, device));
     if known.is_some() && next as usize == location {
         // The driver gave up its own location: what is set there is for the driver above.
         if let Some(packet) = packets.remove(&key) {
@@ -203,11 +208,11 @@ pub(crate) fn passed_down(irp: &mut Irp) {
         }
         return;
     }
-    let wrapped =
-        Box::new(Wrapped { routine: next.CompletionRoutine, context: next.Context, location, own });
+    let (routine, context) = (next.CompletionRoutine, next.Context);
+    let wrapped = Box::new(Wrapped { routine, context, location, device, own });
     next.CompletionRoutine = Some(completed_below);
     next.Context = Box::into_raw(wrapped).cast();
-    packets.insert(key, Packet { holder: Holder::Below, location, arrival: None });
+    packets.insert(key, Packet { holder: Holder::Below, location, device, arrival: None });
 }
 
 /// The driver completes a packet.
@@ -264,6 +269,25 @@ pub(crate) fn freed(irp: PIRP) {
     }
 }
 
+/// Reports packets that the driver still has when the device that they were sent to goes.
+pub(crate) fn device_gone(device: Handle, function: &str) {
+    let packets = PACKETS.lock();
+    let left = packets.iter().find(|(_, packet)| packet.device == device);
+    if let Some((irp, packet)) = left {
+        let (irp, holder) = (*irp, packet.holder);
+        drop(packets);
+        let place = match holder {
+            Holder::Driver => "held by the driver",
+            Holder::Below => "below, with a completion routine of the driver",
+        };
+        violation(
+            Rule::Leak,
+            function,
+            format_args!("WDFDEVICE {device:#x} goes while its packet {irp:#x} is {place}"),
+        );
+    }
+}
+
 /// Reports packets that the driver has not dealt with.
 pub(crate) fn require_empty(function: &str) {
     let packets = PACKETS.lock();
@@ -285,6 +309,7 @@ struct Wrapped {
     routine: IO_COMPLETION_ROUTINE,
     context: *mut c_void,
     location: usize,
+    device: Handle,
     own: bool,
 }
 
@@ -296,9 +321,9 @@ unsafe extern "C" fn completed_below(
     // SAFETY: `passed_down` boxed this for this call.
     let wrapped = *unsafe { Box::from_raw(context.cast::<Wrapped>()) };
     let key = raw as usize;
-    PACKETS
-        .lock()
-        .insert(key, Packet { holder: Holder::Driver, location: wrapped.location, arrival: None });
+    let Wrapped { location, device: handle, .. } = wrapped;
+    let packet = Packet { holder: Holder::Driver, location, device: handle, arrival: None };
+    PACKETS.lock().insert(key, packet);
     // SAFETY: the packet is live for the length of this call.
     let pending = unsafe { (*raw).PendingReturned } != 0;
     let Some(routine) = wrapped.routine else { return STATUS_MORE_PROCESSING_REQUIRED };

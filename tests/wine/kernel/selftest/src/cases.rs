@@ -1,30 +1,27 @@
 //! The cases: what each does wrong.
 //!
-//! The rule: see `lib.rs`. A case that is not known stops the driver's start with a panic, not with success.
+//! The rule: see `lib.rs`. Those that are about I/O request packets are in `packets.rs`.
 
 use core::{ffi::c_void, ptr};
 
 use nt::{
-    irp::Irp, pool::ExAllocatePoolWithTag, pool::ExFreePoolWithTag, pool::NON_PAGED_POOL_NX,
-    time::sleep_us,
+    pool::ExAllocatePoolWithTag, pool::ExFreePoolWithTag, pool::NON_PAGED_POOL_NX, time::sleep_us,
 };
 use wdk_sys::{
-    HANDLE, KSPIN_LOCK, NTSTATUS, PIRP, STATUS_CANCELLED, STATUS_PENDING, STATUS_SUCCESS,
-    THREAD_ALL_ACCESS,
-    ntddk::{
-        IoAllocateMdl, IofCompleteRequest, KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock,
-        PsCreateSystemThread, ZwClose,
-    },
+    HANDLE, KSPIN_LOCK, NTSTATUS, STATUS_CANCELLED, STATUS_SUCCESS, THREAD_ALL_ACCESS,
+    ntddk::{KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock, PsCreateSystemThread, ZwClose},
 };
 
 use crate::{
     device::{self, ControlDevice},
     framework::{Attributes, Framework, Handle, QueueConfig, WorkItemConfig, index},
+    packets,
 };
 
 const TAG: u32 = u32::from_le_bytes(*b"tslS");
 const OTHER_TAG: u32 = u32::from_le_bytes(*b"rhtO");
 const BLOCK: usize = 100;
+const PAGED_POOL: i32 = 1;
 
 /// Runs a case. Most do not return.
 pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
@@ -63,13 +60,22 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
             device::complete(framework, request);
             device::complete(framework, request);
         }),
-        "irp-completed-twice" => flush(framework, driver, completed_twice),
+        "request-never-completed" => {
+            let device = ControlDevice::create(framework, driver, device::keep, None);
+            device.start_control();
+            delete(framework, device.handle);
+        }
+        "request-completed-after-removal" => {
+            let device =
+                ControlDevice::create(framework, driver, device::complete_and_remember, None);
+            device.control();
+            delete(framework, device.handle);
+            device::complete_remembered(framework);
+        }
         "too-much-information" => control(framework, driver, |framework, request| {
             // SAFETY: what `WdfRequestCompleteWithInformation` takes.
             unsafe { framework.call(index::REQUEST_COMPLETE_WITH_INFORMATION, &[request, 0, 9]) };
         }),
-        "pending-without-mark" => flush(framework, driver, pending_without_mark),
-        "neither-completed-nor-passed" => flush(framework, driver, neither),
         "structure-size" => {
             let config = QueueConfig { size: 8, ..QueueConfig::default() };
             let device = ControlDevice::create(framework, driver, device::complete, None);
@@ -81,6 +87,19 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
                 )
             };
         }
+        "paged-pool-with-spin-lock" => with_spin_lock(|_| {
+            // SAFETY: has no preconditions but the level, which is the mistake.
+            unsafe { ExAllocatePoolWithTag(PAGED_POOL, BLOCK, TAG) };
+        }),
+        "work-item-returns-raised" => {
+            let device = ControlDevice::create(framework, driver, device::complete, None);
+            run_work_item(framework, device.handle, work_that_stays_raised);
+        }
+        "spin-lock-not-held" => with_spin_lock(|_| {
+            let mut other: KSPIN_LOCK = 0;
+            // SAFETY: a lock of our own, which nobody took: that is the mistake.
+            unsafe { KeReleaseSpinLock(&raw mut other, 0) };
+        }),
         "spin-lock-twice" => with_spin_lock(|lock| {
             // SAFETY: reported instead of waiting for ever.
             unsafe { KeAcquireSpinLockRaiseToDpc(lock) };
@@ -97,14 +116,12 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
             free(block, TAG);
         }
         "pool-freed-with-another-tag" => free(allocate(), OTHER_TAG),
+        "pool-without-tag" => {
+            // SAFETY: has no preconditions; the tag is the mistake.
+            unsafe { ExAllocatePoolWithTag(NON_PAGED_POOL_NX, BLOCK, 0) };
+        }
         "pool-leak" => {
             allocate();
-        }
-        "mdl-leak" => {
-            // SAFETY: describes memory that is never touched through it.
-            unsafe {
-                IoAllocateMdl(ptr::from_ref(framework).cast_mut().cast(), 16, 0, 0, ptr::null_mut())
-            };
         }
         "thread-left-running" => start_sleeper(),
         "object-reference-left" => {
@@ -116,17 +133,18 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
             // SAFETY: reported before it uses anything.
             unsafe { framework.call(index::ADD_BUS_INFORMATION, &[]) };
         }
-        unknown => panic!("no case is called {unknown:?}"),
+        other => packets::run(other, framework, driver),
     }
 }
 
 /// Everything right, a little of each.
 fn clean(framework: &Framework, driver: Handle) {
     close_key(framework, open_key(framework, driver));
-    let device = ControlDevice::create(framework, driver, device::complete, Some(complete_flush));
+    let device =
+        ControlDevice::create(framework, driver, device::complete, Some(packets::complete));
     assert_eq!(device.control(), STATUS_SUCCESS, "a completed request");
     device.flush();
-    run_work_item(framework, device.handle);
+    run_work_item(framework, device.handle, no_work);
     delete(framework, device.handle);
     let device = ControlDevice::create(framework, driver, device::leave_waiting, None);
     assert_eq!(
@@ -138,10 +156,10 @@ fn clean(framework: &Framework, driver: Handle) {
     with_spin_lock(|_| ());
 }
 
-fn run_work_item(framework: &Framework, parent: Handle) {
+fn run_work_item(framework: &Framework, parent: Handle, work: unsafe extern "system" fn(Handle)) {
     let config = WorkItemConfig {
         size: size_of::<WorkItemConfig>() as u32,
-        callback: no_work as *const () as usize,
+        callback: work as usize,
         serialized: 0,
     };
     let attributes = Attributes {
@@ -169,6 +187,12 @@ fn run_work_item(framework: &Framework, parent: Handle) {
 
 unsafe extern "system" fn no_work(_item: Handle) {}
 
+unsafe extern "system" fn work_that_stays_raised(_item: Handle) {
+    let mut lock: KSPIN_LOCK = 0;
+    // SAFETY: a lock of our own, which is never released: that is the mistake.
+    unsafe { KeAcquireSpinLockRaiseToDpc(&raw mut lock) };
+}
+
 fn open_key(framework: &Framework, driver: Handle) -> Handle {
     const KEY_READ: usize = 0x20019;
     let mut key = 0_usize;
@@ -186,7 +210,7 @@ fn close_key(framework: &Framework, key: Handle) {
     unsafe { framework.call(index::REGISTRY_CLOSE, &[key]) };
 }
 
-fn delete(framework: &Framework, object: Handle) {
+pub(crate) fn delete(framework: &Framework, object: Handle) {
     // SAFETY: what `WdfObjectDelete` takes.
     unsafe { framework.call(index::OBJECT_DELETE, &[object]) };
 }
@@ -195,38 +219,11 @@ fn control(framework: &Framework, driver: Handle, action: device::Action) {
     ControlDevice::create(framework, driver, action, None).control();
 }
 
-fn flush(framework: &Framework, driver: Handle, callback: device::Preprocess) {
-    ControlDevice::create(framework, driver, device::complete, Some(callback)).flush();
-}
-
 fn return_raised(framework: &Framework, request: Handle) {
     let mut lock: KSPIN_LOCK = 0;
     // SAFETY: a lock of our own, which is never released: that is the mistake.
     unsafe { KeAcquireSpinLockRaiseToDpc(&raw mut lock) };
     device::complete(framework, request);
-}
-
-unsafe extern "system" fn complete_flush(_device: Handle, raw: PIRP) -> NTSTATUS {
-    // SAFETY: the packet that the callback was given.
-    unsafe { Irp::from_raw(raw) }.complete(STATUS_SUCCESS, 0)
-}
-
-unsafe extern "system" fn completed_twice(_device: Handle, raw: PIRP) -> NTSTATUS {
-    // SAFETY: the packet that the callback was given.
-    let mut irp = unsafe { Irp::from_raw(raw) };
-    irp.set_status(STATUS_SUCCESS);
-    irp.complete_as_is();
-    // SAFETY: the mistake: the bench reports it before it touches the packet.
-    unsafe { IofCompleteRequest(raw, 0) };
-    STATUS_SUCCESS
-}
-
-unsafe extern "system" fn pending_without_mark(_device: Handle, _raw: PIRP) -> NTSTATUS {
-    STATUS_PENDING
-}
-
-unsafe extern "system" fn neither(_device: Handle, _raw: PIRP) -> NTSTATUS {
-    STATUS_SUCCESS
 }
 
 fn with_spin_lock(body: impl FnOnce(*mut KSPIN_LOCK)) {

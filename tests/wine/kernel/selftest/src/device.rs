@@ -23,6 +23,7 @@ pub(crate) const CODE: u32 = 0x0022_3000;
 static ACTION: AtomicUsize = AtomicUsize::new(0);
 static FRAMEWORK: AtomicUsize = AtomicUsize::new(0);
 static MANUAL_QUEUE: AtomicUsize = AtomicUsize::new(0);
+static REMEMBERED: AtomicUsize = AtomicUsize::new(0);
 
 /// Does something with a request.
 pub(crate) type Action = fn(&Framework, Handle);
@@ -116,11 +117,52 @@ impl ControlDevice {
         unsafe { outcome.__bindgen_anon_1.Status }
     }
 
+    /// Sends a device control and does not wait for it: it is never completed.
+    pub(crate) fn start_control(&self) {
+        let (done, outcome, buffer) = Self::leak();
+        // SAFETY: everything lives for ever.
+        let raw = unsafe {
+            IoBuildDeviceIoControlRequest(
+                CODE,
+                self.wdm.raw(),
+                buffer.as_mut_ptr().cast(),
+                size_of_val(buffer) as u32,
+                buffer.as_mut_ptr().cast(),
+                size_of_val(buffer) as u32,
+                0,
+                done.as_ptr(),
+                outcome,
+            )
+        };
+        // SAFETY: just built for us.
+        let _ = unsafe { Irp::from_raw(raw) }.call(self.wdm);
+    }
+
     /// Sends a flush and waits for it.
     pub(crate) fn flush(&self) {
         let done = Event::notification();
         let mut outcome = Box::new(IO_STATUS_BLOCK::default());
         // SAFETY: everything outlives the request, which is waited for.
+        unsafe { self.send_flush(&done, &raw mut *outcome) };
+        done.wait();
+    }
+
+    /// Sends a flush and does not wait for it: it is never completed.
+    pub(crate) fn start_flush(&self) {
+        let (done, outcome, _) = Self::leak();
+        // SAFETY: everything lives for ever.
+        unsafe { self.send_flush(done, outcome) };
+    }
+
+    /// Its device object.
+    pub(crate) fn wdm(&self) -> Device {
+        self.wdm
+    }
+
+    /// # Safety
+    /// The event and the status block outlive the request.
+    unsafe fn send_flush(&self, done: &Event, outcome: *mut IO_STATUS_BLOCK) {
+        // SAFETY: the caller vouches for what the request points at.
         let raw = unsafe {
             IoBuildSynchronousFsdRequest(
                 IRP_MJ_FLUSH_BUFFERS,
@@ -129,12 +171,20 @@ impl ControlDevice {
                 0,
                 core::ptr::null_mut(),
                 done.as_ptr(),
-                &raw mut *outcome,
+                outcome,
             )
         };
         // SAFETY: just built for us.
         let _ = unsafe { Irp::from_raw(raw) }.call(self.wdm);
-        done.wait();
+    }
+
+    /// What a request that is never completed points at. Nobody gives it back: the bench ends such a case before.
+    fn leak() -> (&'static Event, &'static mut IO_STATUS_BLOCK, &'static mut [u8; 8]) {
+        (
+            Box::leak(Box::new(Event::notification())),
+            Box::leak(Box::new(IO_STATUS_BLOCK::default())),
+            Box::leak(Box::new([0; 8])),
+        )
     }
 }
 
@@ -154,6 +204,22 @@ pub(crate) fn leave_waiting(framework: &Framework, request: Handle) {
     // SAFETY: what `WdfRequestForwardToIoQueue` takes.
     let status = unsafe { framework.call(index::REQUEST_FORWARD, &[request, queue]) };
     assert_eq!(status as NTSTATUS, 0, "WdfRequestForwardToIoQueue");
+}
+
+/// Keeps a request for good.
+pub(crate) fn keep(_framework: &Framework, _request: Handle) {}
+
+/// Completes a request, and remembers its handle.
+pub(crate) fn complete_and_remember(framework: &Framework, request: Handle) {
+    // Relaxed: read on this thread.
+    REMEMBERED.store(request, Ordering::Relaxed);
+    complete(framework, request);
+}
+
+/// Completes the request that was remembered.
+pub(crate) fn complete_remembered(framework: &Framework) {
+    // Relaxed: see `complete_and_remember`.
+    complete(framework, REMEMBERED.load(Ordering::Relaxed));
 }
 
 /// Completes a request.

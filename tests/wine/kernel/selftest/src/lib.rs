@@ -10,6 +10,7 @@ extern crate alloc;
 mod cases;
 mod device;
 mod framework;
+mod packets;
 
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicPtr, Ordering};

@@ -1,0 +1,70 @@
+//! The sectors of one block that the disk could not read, in runs.
+//!
+//! A fixed number of runs; a block with more has a last one that reaches from there to its last bad sector. So a
+//! sector that could not be read is always told of, and at worst one that could be is, too (rule LOSS).
+
+/// Runs of one block, at most.
+const HOLES_MAX: usize = 16;
+
+/// Runs of bad sectors, in order. Sectors are counted from the block's first: at most 8192 of them.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Holes {
+    /// The first sector of each run, and the one after its last.
+    runs: [(u16, u16); HOLES_MAX],
+    count: usize,
+}
+
+impl Holes {
+    /// Adds a sector that comes after all others.
+    pub fn add(&mut self, sector: u64) {
+        let sector = u16::try_from(sector).unwrap_or(u16::MAX - 1);
+        let last = self.count.checked_sub(1).and_then(|last| self.runs.get_mut(last));
+        match last {
+            Some(run) if run.1 == sector || self.count == HOLES_MAX => run.1 = sector + 1,
+            _ => {
+                if let Some(run) = self.runs.get_mut(self.count) {
+                    *run = (sector, sector + 1);
+                    self.count += 1;
+                }
+            }
+        }
+    }
+
+    /// Number of runs.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The first sector of each run, and how many sectors it has.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.runs.iter().take(self.count).map(|run| (run.0.into(), (run.1 - run.0).into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn runs(sectors: impl IntoIterator<Item = u64>) -> Vec<(u64, u64)> {
+        let mut holes = Holes::default();
+        sectors.into_iter().for_each(|sector| holes.add(sector));
+        assert_eq!(holes.count(), holes.iter().count());
+        holes.iter().collect()
+    }
+
+    #[test]
+    fn neighbours_make_one_run() {
+        assert_eq!(runs([]), []);
+        assert_eq!(runs([0, 5, 6, 7, 31]), [(0, 1), (5, 3), (31, 1)]);
+        assert_eq!(runs(0..8192), [(0, 8192)]);
+        assert_eq!(runs([0, u64::MAX]), [(0, 1), (65_534, 1)], "no block has such a sector");
+    }
+
+    #[test]
+    fn the_last_run_takes_in_all_that_find_no_room() {
+        let many = runs((0..40).map(|sector| sector * 2));
+        assert_eq!(many.len(), HOLES_MAX);
+        assert_eq!(many[14..], [(28, 1), (30, 49)]);
+    }
+}

@@ -1,0 +1,301 @@
+//! How hard the sweep works: how many reads it has under way, how long they are, how soon the next one may begin.
+//!
+//! One disk is busy with one read, another wants eight at a time. So the sweep tries: for a round it has twice as many
+//! reads under way, or half as many, and keeps to that if more of them read more, or if fewer read no less. It
+//! backs off from a disk that takes too long to answer, and while writes are being held it works gently: one short read
+//! at a time, so that a read for a held write never waits for more than that (rule HANG). A cap in bytes per
+//! second holds over all of this.
+
+use crate::config::Config;
+use crate::host::Tick;
+
+/// Reads that the sweep has under way, at most. A power of two.
+pub(crate) const SWEEP_READS_MAX: u64 = 8;
+/// A round is at least so long: many times the tick of the coarsest clock, 15.6 ms.
+const ROUND_TICKS: u64 = 100 * Tick::PER_MS;
+/// A round has at least so many reads for each that may be under way.
+const ROUND_READS: u64 = 4;
+/// Rounds between two tries.
+const REST_ROUNDS: u32 = 16;
+/// What a rate has to be above another for the two to differ: a sixteenth.
+const DIFFERENCE: u64 = 16;
+/// The sweep works gently for so long after a read for a held write.
+const GENTLE_TICKS: u64 = 100 * Tick::PER_MS;
+/// By how much reads are shorter then.
+const GENTLE_SHARE: u64 = 4;
+
+/// What the present round tries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Try {
+    Nothing,
+    More,
+    Fewer,
+}
+
+/// What was read since the round began.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    since: Tick,
+    bytes: u64,
+    reads: u64,
+    /// Ticks that the reads took, added up.
+    waited: u64,
+}
+
+/// The sweep's pace.
+#[derive(Debug)]
+pub struct Pace {
+    /// Reads that may be under way.
+    depth: u64,
+    tries: Try,
+    /// What was tried last, to try the other thing next.
+    tried: Try,
+    rest: u32,
+    /// Bytes per second of the last round that tried nothing.
+    rate: u64,
+    round: Option<Round>,
+    /// When the next read may begin, if the rate is capped.
+    due: Tick,
+    gentle_until: Tick,
+}
+
+impl Pace {
+    /// The pace of a sweep that has read nothing.
+    pub const NEW: Self = Self {
+        depth: 1,
+        tries: Try::Nothing,
+        tried: Try::Fewer,
+        rest: 0,
+        rate: 0,
+        round: None,
+        due: Tick(0),
+        gentle_until: Tick(0),
+    };
+
+    /// When the next read may begin; `None` if now.
+    pub fn due(&self, now: Tick) -> Option<Tick> {
+        (now < self.due).then_some(self.due)
+    }
+
+    /// Reads that may be under way at `now`.
+    pub fn depth(&self, now: Tick) -> u64 {
+        if now < self.gentle_until { 1 } else { self.depth }
+    }
+
+    /// Bytes that a read may have at `now`; a read has at least one block all the same.
+    pub fn read_bytes(&self, config: &Config, now: Tick) -> u64 {
+        let longest = config.longest_read();
+        if now < self.gentle_until { longest / GENTLE_SHARE } else { longest }
+    }
+
+    /// Notes that a read of the sweep begins.
+    pub fn begun(&mut self, config: &Config, bytes: u64, now: Tick) {
+        self.due = self.due.max(now).after(config.sweep_ticks(bytes));
+    }
+
+    /// Notes that a block is read for a held write: what the sweep does meanwhile says nothing about the disk.
+    pub fn disturbed(&mut self, now: Tick) {
+        self.gentle_until = now.after(GENTLE_TICKS);
+        self.round = None;
+        self.tries = Try::Nothing;
+    }
+
+    /// Notes that a read of the sweep, begun at `since`, is done.
+    pub fn done(&mut self, config: &Config, bytes: u64, since: Tick, now: Tick) {
+        let round = self.round.get_or_insert(Round { since: now, bytes: 0, reads: 0, waited: 0 });
+        if since < round.since {
+            // Begun before the round.
+            return;
+        }
+        round.bytes = round.bytes.saturating_add(bytes);
+        round.reads += 1;
+        round.waited = round.waited.saturating_add(now.since(since));
+        let ticks = now.since(round.since);
+        if round.reads < ROUND_READS * self.depth || ticks < ROUND_TICKS {
+            return;
+        }
+        let rate = round.bytes.saturating_mul(1_000 * Tick::PER_MS) / ticks.max(1);
+        let latency = round.waited / round.reads.max(1);
+        self.round = None;
+        self.end_round(rate, config.sweep_latency > 0 && latency > config.sweep_latency);
+    }
+
+    fn end_round(&mut self, rate: u64, too_slow: bool) {
+        let tries = core::mem::replace(&mut self.tries, Try::Nothing);
+        if too_slow {
+            self.set_depth(self.depth / 2);
+            self.rest = REST_ROUNDS;
+            return;
+        }
+        let difference = self.rate / DIFFERENCE;
+        match tries {
+            Try::More if rate < self.rate + difference => return self.set_depth(self.depth / 2),
+            Try::Fewer if rate + difference < self.rate => return self.set_depth(self.depth * 2),
+            Try::More => self.rest = 0,
+            Try::Fewer | Try::Nothing => {}
+        }
+        self.rate = rate;
+        if self.rest > 0 {
+            self.rest -= 1;
+            return;
+        }
+        self.rest = REST_ROUNDS;
+        let more = tries == Try::More || self.tried == Try::Fewer;
+        self.tries = if more { Try::More } else { Try::Fewer };
+        self.tried = self.tries;
+        let before = self.depth;
+        self.set_depth(if more { before * 2 } else { before / 2 });
+        if self.depth == before {
+            self.tries = Try::Nothing;
+        }
+    }
+
+    fn set_depth(&mut self, depth: u64) {
+        self.depth = depth.clamp(1, SWEEP_READS_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A disk that answers a read after `latency_ms`, and gives at most `mib_per_second`.
+    struct Disk {
+        latency_ms: u64,
+        mib_per_second: u64,
+    }
+
+    /// Sweeps for so many seconds from `now` on; the time after.
+    fn sweep(pace: &mut Pace, config: &Config, disk: &Disk, now: Tick, seconds: u64) -> Tick {
+        let end = now.after(seconds * 1_000 * Tick::PER_MS);
+        let mut at = now;
+        while at < end {
+            // So many reads are answered together.
+            let depth = pace.depth(at);
+            let transfer = depth * 1_000 * Tick::PER_MS / disk.mib_per_second;
+            let done = at.after(transfer.max(disk.latency_ms * Tick::PER_MS));
+            for _ in 0..depth {
+                pace.begun(config, MIB, at);
+            }
+            for _ in 0..depth {
+                pace.done(config, MIB, at, done);
+            }
+            at = done;
+        }
+        at
+    }
+
+    fn config() -> Config {
+        Config::new(64 * MIB)
+    }
+
+    fn without_latency_cap() -> Config {
+        Config { sweep_latency: 0, ..config() }
+    }
+
+    #[test]
+    fn the_depth_grows_as_long_as_more_reads_read_more() {
+        let mut pace = Pace::NEW;
+        let disk = Disk { latency_ms: 10, mib_per_second: 400 };
+        sweep(&mut pace, &config(), &disk, Tick(0), 20);
+        assert_eq!(pace.depth(Tick(u64::MAX)), 4, "four reads fill the disk");
+    }
+
+    #[test]
+    fn a_disk_that_one_read_fills_gets_one_at_a_time() {
+        let mut pace = Pace::NEW;
+        let disk = Disk { latency_ms: 1, mib_per_second: 100 };
+        let now = sweep(&mut pace, &config(), &disk, Tick(0), 30);
+        // A round in seventeen tries two.
+        assert!(pace.depth(now) <= 2);
+        let mut rounds_of_one = 0;
+        let mut at = now;
+        for _ in 0..100 {
+            at = sweep(&mut pace, &config(), &disk, at, 1);
+            rounds_of_one += u64::from(pace.depth(at) == 1);
+        }
+        assert!(rounds_of_one > 80, "{rounds_of_one}");
+    }
+
+    #[test]
+    fn a_disk_that_became_faster_or_slower_is_found_out() {
+        let mut pace = Pace::NEW;
+        let fast = Disk { latency_ms: 10, mib_per_second: 10_000 };
+        let now = sweep(&mut pace, &config(), &fast, Tick(0), 30);
+        assert!(pace.depth(now) >= SWEEP_READS_MAX / 2);
+        let slow = Disk { latency_ms: 1, mib_per_second: 200 };
+        let now = sweep(&mut pace, &config(), &slow, now, 60);
+        assert!(pace.depth(now) <= 2, "{}", pace.depth(now));
+    }
+
+    #[test]
+    fn a_disk_that_takes_too_long_is_given_less() {
+        let mut config = config();
+        config.sweep_latency = 15 * Tick::PER_MS;
+        let disk = Disk { latency_ms: 1, mib_per_second: 100 };
+        let mut pace = Pace { depth: 8, ..Pace::NEW };
+        sweep(&mut pace, &config, &disk, Tick(0), 10);
+        assert_eq!(pace.depth(Tick(u64::MAX)), 1);
+        config.sweep_latency = 0;
+        let disk = Disk { latency_ms: 100, mib_per_second: 10_000 };
+        sweep(&mut pace, &config, &disk, Tick(0), 60);
+        assert!(pace.depth(Tick(u64::MAX)) > 2, "no cap");
+    }
+
+    /// Reads one after the other that take so many milliseconds each, until the pace tries something; when that is.
+    fn first_try(read_ms: u64) -> u64 {
+        let (mut pace, config) = (Pace::NEW, without_latency_cap());
+        let at = |ms: u64| Tick(ms * 10_000);
+        for ms in (read_ms..1_000).step_by(usize::try_from(read_ms).unwrap()) {
+            pace.done(&config, MIB, at(ms - read_ms), at(ms));
+            if pace.depth(at(ms)) > 1 {
+                return ms;
+            }
+        }
+        panic!("nothing is tried");
+    }
+
+    #[test]
+    fn a_round_begins_with_the_end_of_a_read_and_takes_100_ms_and_four_reads() {
+        assert_eq!(first_try(10), 10 + 100);
+        assert_eq!(first_try(60), 60 + 4 * 60);
+        // One that began before the round says nothing of it.
+        let (mut pace, config) = (Pace::NEW, without_latency_cap());
+        pace.done(&config, MIB, Tick(0), Tick(10));
+        for _ in 0..8 {
+            pace.done(&config, MIB, Tick(9), Tick(10_000_000));
+        }
+        assert_eq!(pace.depth(Tick(10_000_000)), 1);
+        for _ in 0..4 {
+            pace.done(&config, MIB, Tick(10), Tick(10_000_000));
+        }
+        assert_eq!(pace.depth(Tick(10_000_000)), 2);
+    }
+
+    #[test]
+    fn the_sweep_is_gentle_while_writes_are_held_and_a_while_after() {
+        let config = config();
+        let mut pace = Pace { depth: 8, ..Pace::NEW };
+        let now = Tick(5);
+        assert_eq!((pace.depth(now), pace.read_bytes(&config, now)), (8, MIB));
+        pace.disturbed(now);
+        assert_eq!((pace.depth(now), pace.read_bytes(&config, now)), (1, MIB / 4));
+        let after = now.after(100 * 10_000);
+        assert_eq!(pace.depth(Tick(after.0 - 1)), 1);
+        assert_eq!((pace.depth(after), pace.read_bytes(&config, after)), (8, MIB));
+    }
+
+    #[test]
+    fn a_cap_spaces_the_reads() {
+        let mut config = config();
+        let mut pace = Pace::NEW;
+        pace.begun(&config, MIB, Tick(7));
+        assert_eq!(pace.due(Tick(7)), None);
+        config.sweep_bytes_per_second = MIB;
+        pace.begun(&config, MIB / 2, Tick(7));
+        let due = Tick(7).after(500 * Tick::PER_MS);
+        assert_eq!((pace.due(Tick(7)), pace.due(due)), (Some(due), None));
+    }
+}

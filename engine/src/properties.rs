@@ -1,0 +1,328 @@
+//! Property tests of the pure parts: whatever the sequence of calls, each agrees with a model so plain that it can
+//! be seen to be right.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+
+use crate::arena::{Arena, MemoryRange};
+use crate::config::Config;
+use crate::epoch::Epochs;
+use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
+use crate::host::Tick;
+use crate::queue::RecordKind;
+use crate::table::{BlockState, Table};
+use crate::writes::{SlotId, Writes};
+
+fn blocks(start: u64, end: u64) -> BlockRange {
+    BlockRange::new(BlockIndex(start), BlockIndex(end))
+}
+
+/// A run of at most `len` blocks below `end`.
+fn run_below(end: u64, len: u64) -> impl Strategy<Value = BlockRange> {
+    (0..end, 0..=len).prop_map(move |(start, len)| blocks(start, (start + len).min(end)))
+}
+
+fn any_state() -> impl Strategy<Value = BlockState> {
+    prop_oneof![
+        Just(BlockState::Unsynced),
+        Just(BlockState::Reading),
+        Just(BlockState::Synced),
+        Just(BlockState::Dirty),
+    ]
+}
+
+/// Offsets and lengths around every boundary of blocks of 16 KiB, and at the end of 64-bit space.
+fn near_a_boundary() -> impl Strategy<Value = u64> {
+    let near = |at: u64| (0_u64..4).prop_map(move |by| at.wrapping_add(by).wrapping_sub(2));
+    prop_oneof![
+        (0_u64..8).prop_flat_map(move |block| near(block << 14)),
+        near(512),
+        near(u64::MAX),
+        0_u64..200_000
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_blocks_of_an_extent_are_those_that_share_a_byte_with_it(
+        sectors in 1_u64..300,
+        offset in near_a_boundary(),
+        len in near_a_boundary(),
+    ) {
+        let geometry = Geometry::new(sectors * 512, 512, 14).unwrap();
+        let Some(extent) = Extent::new(offset, len) else {
+            prop_assert!(len == 0 || offset.checked_add(len).is_none());
+            return Ok(());
+        };
+        let Some(found) = geometry.blocks_of(&extent) else {
+            prop_assert!(extent.end() > geometry.length());
+            return Ok(());
+        };
+        prop_assert!(extent.end() <= geometry.length());
+        for block in geometry.all_blocks().iter() {
+            let bytes = geometry.extent_of(&blocks(block.0, block.0 + 1)).unwrap();
+            let inside = found.start <= block && block < found.end;
+            prop_assert_eq!(bytes.overlaps(&extent), inside, "block {}", block.0);
+        }
+        let whole = geometry.extent_of(&found).unwrap();
+        prop_assert!(whole.offset() <= extent.offset() && extent.end() <= whole.end());
+        prop_assert!(whole.end() <= geometry.length(), "the last block may be short");
+    }
+
+    #[test]
+    fn runs_of_blocks_are_sets_of_blocks(a in run_below(40, 40), b in run_below(40, 40)) {
+        let set = |run: BlockRange| run.iter().collect::<BTreeSet<_>>();
+        let (in_a, in_b) = (set(a), set(b));
+        prop_assert_eq!(a.len(), in_a.len() as u64);
+        prop_assert_eq!(a.is_empty(), in_a.is_empty());
+        prop_assert_eq!(set(a.intersection(&b)), in_a.intersection(&in_b).copied().collect());
+        if !a.is_empty() && !b.is_empty() {
+            prop_assert_eq!(a.intersects(&b), !in_a.is_disjoint(&in_b));
+        }
+        let hull = set(a.hull(&b));
+        prop_assert!(in_a.union(&in_b).all(|block| hull.contains(block)));
+        let ends = |set: &BTreeSet<BlockIndex>| (set.first().copied(), set.last().copied());
+        prop_assert_eq!(ends(&hull), ends(&in_a.union(&in_b).copied().collect()));
+    }
+
+    #[test]
+    fn a_table_is_a_state_for_each_block(
+        changes in prop::collection::vec((run_below(100, 70), any_state()), 0..20),
+        asked in run_below(100, 100),
+        state in any_state(),
+    ) {
+        let table = Table::new(100).unwrap();
+        let mut model = [BlockState::Unsynced; 100];
+        for (run, to) in changes {
+            if run.len() == 1 {
+                let at = usize::try_from(run.start.0).unwrap();
+                prop_assert_eq!(table.set(run.start, to), model[at]);
+                model[at] = to;
+                continue;
+            }
+            table.set_run(run, to);
+            run.iter().for_each(|block| model[usize::try_from(block.0).unwrap()] = to);
+        }
+        let of = |block: BlockIndex| model[usize::try_from(block.0).unwrap()];
+        prop_assert!((0..100).map(BlockIndex).all(|block| table.get(block) == of(block)));
+        prop_assert_eq!(table.find(asked, state), asked.iter().find(|&block| of(block) == state));
+        prop_assert_eq!(table.all(asked, state), asked.iter().all(|block| of(block) == state));
+        let run = asked.iter().take_while(|&block| of(block) == state).count() as u64;
+        prop_assert_eq!(table.run(asked, state), blocks(asked.start.0, asked.start.0 + run));
+    }
+
+    #[test]
+    fn queue_memory_belongs_to_one_holder_at_a_time(
+        steps in prop::collection::vec((any::<bool>(), 1_u64..900, any::<prop::sample::Index>()), 0..200),
+    ) {
+        let (capacity, limit) = (2048, 1800);
+        let mut arena = Arena::new(capacity, 16).unwrap();
+        let mut held: Vec<MemoryRange> = Vec::new();
+        for (takes, len, index) in steps {
+            if takes {
+                let Some(range) = arena.take(len, limit) else {
+                    prop_assert!(!held.is_empty() || len > limit, "an empty queue has room");
+                    continue;
+                };
+                prop_assert!(range.len() == len && range.offset() + len <= capacity);
+                for other in &held {
+                    let apart = range.offset() + range.len() <= other.offset()
+                        || other.offset() + other.len() <= range.offset();
+                    prop_assert!(apart, "{:?} {:?}", range, other);
+                }
+                held.push(range);
+            } else if !held.is_empty() {
+                arena.give_back(held.swap_remove(index.index(held.len())));
+            }
+            let bytes: u64 = held.iter().map(MemoryRange::len).sum();
+            prop_assert!(bytes <= arena.used() && arena.used() <= limit);
+            prop_assert!(held.len() <= 16);
+        }
+        held.drain(..).for_each(|range| arena.give_back(range));
+        prop_assert_eq!(arena.used(), 0);
+    }
+
+    #[test]
+    fn what_no_epoch_vouches_for_is_lost_and_at_most_its_neighbours(
+        steps in prop::collection::vec((0_u8..4, run_below(300, 90)), 0..60),
+        bitmap_bytes in 1_u64..64,
+    ) {
+        let mut epochs = Epochs::new(3, 300, bitmap_bytes).unwrap();
+        let mut model: Vec<(u64, BTreeSet<u64>)> = Vec::from([(1, BTreeSet::new())]);
+        for (what, run) in steps {
+            let open = epochs.open_id();
+            match what {
+                0 if epochs.can_close() => {
+                    epochs.close(open * 10);
+                    model.push((epochs.open_id(), BTreeSet::new()));
+                }
+                1 => {
+                    epochs.acknowledge(run.start.0 % (open + 1));
+                    model.retain(|&(id, _)| id > run.start.0 % (open + 1) || id == open);
+                }
+                _ => {
+                    epochs.touch(run);
+                    model.last_mut().unwrap().1.extend(run.iter().map(|block| block.0));
+                }
+            }
+            prop_assert!(model.len() <= 3);
+        }
+        let touched: BTreeSet<u64> = model.iter().flat_map(|(_, set)| set).copied().collect();
+        let mut lost = BTreeSet::new();
+        epochs.lose(|run| lost.extend(run.iter().map(|block| block.0)));
+        prop_assert!(touched.is_subset(&lost), "{:?} {:?}", touched, lost);
+        prop_assert!(lost.iter().all(|&block| block < 300));
+        // A bitmap is whole words: with 300 bits and more, each block has its own.
+        let bits = bitmap_bytes * 8;
+        let granule = 300_u64.div_ceil(bits).next_power_of_two();
+        let near = |block: u64| touched.iter().any(|&it| it / granule == block / granule);
+        prop_assert!(lost.iter().all(|&block| near(block)));
+        epochs.lose(|_| panic!("nothing is lost twice"));
+    }
+
+    #[test]
+    fn a_queue_is_shared_so_that_sweep_and_writes_both_have_room(blocks in 4_u64..4096, shift in 14_u32..=22) {
+        let block = 1 << shift;
+        let config = Config::new(blocks * block);
+        let geometry = Geometry::new(1 << 40, 512, shift).unwrap();
+        prop_assert_eq!(config.check(&geometry), Ok(()));
+        prop_assert!(config.sweep_share() >= 2 * block, "a block is read while another is drained");
+        prop_assert!(config.queue_bytes - config.sweep_share() >= config.write_bytes);
+        prop_assert!(config.low_mark() < config.queue_bytes - config.low_mark());
+        prop_assert!(config.longest_read() <= config.sweep_share());
+    }
+}
+
+/// What happens to a write of the model.
+#[derive(Clone, Debug)]
+enum Deed {
+    Hold(u64, u64),
+    Fly(u64, u64),
+    Release(prop::sample::Index),
+    Land(prop::sample::Index),
+    TakeBack(prop::sample::Index),
+    Starve,
+}
+
+fn any_deed() -> impl Strategy<Value = Deed> {
+    let place = || (0_u64..64, 1_u64..24);
+    let which = any::<prop::sample::Index>;
+    prop_oneof![
+        3 => place().prop_map(|(offset, len)| Deed::Hold(offset, len)),
+        2 => place().prop_map(|(offset, len)| Deed::Fly(offset, len)),
+        2 => which().prop_map(Deed::Release),
+        3 => which().prop_map(Deed::Land),
+        1 => which().prop_map(Deed::TakeBack),
+        1 => Just(Deed::Starve),
+    ]
+}
+
+/// A write of the model: its slot, its bytes, and who has to land before it.
+struct Known {
+    slot: SlotId,
+    name: usize,
+    extent: Extent,
+    waits_for: BTreeSet<usize>,
+    flies: bool,
+    starved: Option<Tick>,
+}
+
+/// Blocks of four bytes.
+fn blocks_of(extent: &Extent) -> BlockRange {
+    blocks(extent.offset() / 4, extent.end().div_ceil(4))
+}
+
+proptest! {
+    #[test]
+    fn a_held_write_is_blocked_exactly_while_one_that_it_counted_has_not_landed(
+        deeds in prop::collection::vec(any_deed(), 0..120),
+    ) {
+        const ROOM: usize = 12;
+        let mut writes = Writes::new(12).unwrap();
+        let mut known: Vec<Known> = Vec::new();
+        for (name, deed) in deeds.into_iter().enumerate() {
+            let now = Tick(name as u64);
+            let candidates = |flies: bool| -> Vec<usize> {
+                (0..known.len()).filter(|&at| known[at].flies == flies).collect()
+            };
+            let pick = |index: prop::sample::Index, from: &[usize]| {
+                (!from.is_empty()).then(|| from[index.index(from.len())])
+            };
+            match deed {
+                Deed::Hold(offset, len) => {
+                    let extent = Extent::new(offset, len).unwrap();
+                    let held = writes.hold(name, RecordKind::Write, extent, blocks_of(&extent), now);
+                    prop_assert_eq!(held.is_ok(), known.len() < ROOM);
+                    if let Ok(slot) = held {
+                        let over = known.iter().filter(|it| it.extent.overlaps(&extent));
+                        let waits_for = over.map(|it| it.name).collect();
+                        known.push(Known { slot, name, extent, waits_for, flies: false, starved: None });
+                    }
+                }
+                Deed::Fly(offset, len) => {
+                    let extent = Extent::new(offset, len).unwrap();
+                    let alone = !writes.overlaps(&extent, &blocks_of(&extent));
+                    let slot = if alone {
+                        writes.fly(extent, blocks_of(&extent))
+                    } else {
+                        writes.fly_past(extent, blocks_of(&extent))
+                    };
+                    prop_assert_eq!(slot.is_some(), known.len() < ROOM);
+                    if let Some(slot) = slot {
+                        for held in known.iter_mut().filter(|it| !it.flies && it.extent.overlaps(&extent)) {
+                            held.waits_for.insert(name);
+                        }
+                        let waits_for = BTreeSet::new();
+                        known.push(Known { slot, name, extent, waits_for, flies: true, starved: None });
+                    }
+                }
+                Deed::Release(index) => {
+                    // As dispatch does: one that nothing blocks.
+                    let ready: Vec<_> =
+                        candidates(false).into_iter().filter(|&at| known[at].waits_for.is_empty()).collect();
+                    if let Some(at) = pick(index, &ready) {
+                        prop_assert_eq!(writes.release(known[at].slot).unwrap().0, known[at].name);
+                        known[at].flies = true;
+                    }
+                }
+                Deed::Land(index) => {
+                    if let Some(at) = pick(index, &candidates(true)) {
+                        let gone = known.remove(at);
+                        prop_assert_eq!(writes.land(gone.slot), Some(blocks_of(&gone.extent)));
+                        for other in &mut known {
+                            other.waits_for.remove(&gone.name);
+                        }
+                    }
+                }
+                Deed::TakeBack(index) => {
+                    if let Some(at) = pick(index, &candidates(false)) {
+                        let gone = known.remove(at);
+                        prop_assert_eq!(writes.take_back(|&it| it == gone.name), Some(gone.name));
+                        for other in &mut known {
+                            other.waits_for.remove(&gone.name);
+                        }
+                    }
+                }
+                Deed::Starve => {
+                    writes.starve(now);
+                    for held in known.iter_mut().filter(|it| !it.flies) {
+                        held.starved.get_or_insert(now);
+                    }
+                }
+            }
+            let held: Vec<_> = known.iter().filter(|it| !it.flies).collect();
+            let blocked: Vec<_> = writes.held().map(|it| it.blocked).collect();
+            let expected: Vec<_> = held.iter().map(|it| !it.waits_for.is_empty()).collect();
+            prop_assert_eq!(blocked, expected);
+            prop_assert_eq!(writes.starved_since(), held.iter().filter_map(|it| it.starved).min());
+            prop_assert_eq!(writes.flying_count() + writes.held_count(), known.len() as u64);
+            for at in 0..16 {
+                let run = blocks(at, at + 1);
+                let flies = known.iter().any(|it| it.flies && blocks_of(&it.extent).intersects(&run));
+                prop_assert_eq!(writes.flies_in(&run), flies);
+            }
+        }
+    }
+}

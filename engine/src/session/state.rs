@@ -1,0 +1,261 @@
+//! What a session's lock protects, and what every decision does to it: states of blocks and their counts, notes for the
+//! stream, wake-ups.
+
+use alloc::boxed::Box;
+
+use super::Phase;
+use crate::board::Board;
+use crate::claims::{Claims, Reason};
+use crate::config::{Config, READS_MAX, StartError};
+use crate::epoch::Epochs;
+use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
+use crate::host::{Tick, WORKERS, Wakes, Worker};
+use crate::pace::Pace;
+use crate::queue::{CaptureQueue, Stamp};
+use crate::stats::{Counters, Status};
+use crate::table::{BlockState, Table};
+use crate::writes::Writes;
+
+/// What does not change while the session lives, and the table, which is read without the lock.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) geometry: Geometry,
+    pub(super) config: Config,
+    pub(super) table: Table,
+    pub(super) board: Box<[Board; 1]>,
+}
+
+impl Shared {
+    pub(super) fn board(&self) -> &Board {
+        let [board] = &*self.board;
+        board
+    }
+}
+
+/// What the lock protects.
+// Each flag is of its own, in all combinations.
+#[allow(clippy::struct_excessive_bools)]
+#[derive(Debug)]
+pub(super) struct State<W> {
+    pub(super) phase: Phase,
+    pub(super) attached: bool,
+    pub(super) consistent: bool,
+    /// t0's content of some block is lost: it was overwritten uncaptured, or its record was lost.
+    pub(super) base_lost: bool,
+    /// Number of the `BaseComplete` record.
+    pub(super) base_complete_seq: Option<u64>,
+    pub(super) t0: Option<u64>,
+    /// Counts losses of the service: what was reserved before one is not committed after it.
+    pub(super) generation: u64,
+    pub(super) unsynced: u64,
+    pub(super) reading: u64,
+    pub(super) dirty: u64,
+    pub(super) writes: Writes<W>,
+    /// Writes in flight that found no slot.
+    pub(super) slotless: u64,
+    pub(super) claims: Claims,
+    pub(super) queue: CaptureQueue,
+    pub(super) epochs: Epochs,
+    /// When the open epoch got its first record.
+    pub(super) epoch_since: Option<Tick>,
+    pub(super) epoch_bytes: u64,
+    /// Where the sweep goes on.
+    pub(super) cursor: BlockIndex,
+    pub(super) pace: Pace,
+    /// The volume is longer than the table: the stream cannot describe it.
+    pub(super) outgrown: bool,
+    /// The sweep reads nothing until it is resumed.
+    pub(super) paused: bool,
+    /// Blocks that are read one at a time, because a longer read that covered them failed.
+    pub(super) careful: BlockRange,
+    pub(super) counters: Counters,
+}
+
+/// The state while the lock is held, and what every decision needs.
+pub(super) struct Core<'a, W> {
+    pub(super) state: &'a mut State<W>,
+    pub(super) shared: &'a Shared,
+    pub(super) now: Tick,
+    pub(super) clock: u64,
+    pub(super) wakes: Wakes,
+    /// The verb has changed nothing of what [`Core::post_the_rest`] posts.
+    pub(super) quick: bool,
+}
+
+impl<'a, W> Core<'a, W> {
+    pub(super) fn new(state: &'a mut State<W>, shared: &'a Shared, now: Tick, clock: u64) -> Self {
+        Self { state, shared, now, clock, wakes: Wakes::default(), quick: false }
+    }
+}
+
+impl<W> Core<'_, W> {
+    pub(super) fn wake_all(&mut self) {
+        for worker in WORKERS {
+            self.wakes.add(worker);
+        }
+    }
+
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp { time: self.clock, epoch: self.state.epochs.open_id() }
+    }
+
+    pub(super) fn set_block(&mut self, block: BlockIndex, to: BlockState) {
+        let from = self.shared.table.set(block, to);
+        self.count(from, to, 1);
+    }
+
+    /// As [`Core::set_block`], for a run of blocks that are all in state `from`.
+    pub(super) fn set_run(&mut self, run: BlockRange, from: BlockState, to: BlockState) {
+        rule!(self.shared.table.all(run, from), "T0: a run is in one state when it leaves it");
+        self.shared.table.set_run(run, to);
+        self.count(from, to, run.len());
+    }
+
+    fn count(&mut self, from: BlockState, to: BlockState, blocks: u64) {
+        if let Some(count) = self.count_of(from) {
+            *count -= blocks;
+        }
+        if let Some(count) = self.count_of(to) {
+            *count += blocks;
+        }
+    }
+
+    fn count_of(&mut self, state: BlockState) -> Option<&mut u64> {
+        match state {
+            BlockState::Unsynced => Some(&mut self.state.unsynced),
+            BlockState::Reading => Some(&mut self.state.reading),
+            BlockState::Dirty => Some(&mut self.state.dirty),
+            BlockState::Synced => None,
+        }
+    }
+
+    /// Notes that the stream got a record about these blocks, or a marker about none.
+    pub(super) fn recorded(&mut self, blocks: BlockRange, bytes: u64) {
+        self.state.epochs.touch(blocks);
+        if self.state.epoch_since.is_none() {
+            self.state.epoch_since = Some(self.now);
+            // It has to know when the epoch is due.
+            self.wakes.add(Worker::Dispatch);
+        }
+        self.state.epoch_bytes += bytes;
+        self.state.counters.bytes_captured += bytes;
+        self.wakes.add(Worker::Drain);
+        self.close_epoch_if_due();
+    }
+
+    pub(super) fn no_blocks() -> BlockRange {
+        BlockRange::new(BlockIndex(0), BlockIndex(0))
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        let state = &self.state;
+        state.phase == Phase::Stopped
+            && state.writes.held_count() == 0
+            && state.writes.flying_count() == 0
+            && state.slotless == 0
+            && state.claims.is_empty()
+    }
+
+    /// Queue memory or a block has become free: a gap may be over, workers may have something to do.
+    pub(super) fn wake_waiting(&mut self) {
+        self.end_gap_if_drained();
+        if self.state.writes.held_count() > 0 && !sabotaged!(WakeForgotten) {
+            self.wakes.add(Worker::Hold);
+            self.wakes.add(Worker::Dispatch);
+        }
+        if self.state.unsynced > 0 || self.state.dirty > 0 {
+            self.wakes.add(Worker::Sweep);
+        }
+    }
+
+    /// Puts the state on the board.
+    #[inline]
+    pub(super) fn post(&self) {
+        let (state, numbers) = (&self.state, &self.shared.board().numbers);
+        numbers.writes_passed.set(state.counters.writes_passed);
+        numbers.writes_holding.set(state.writes.held_count());
+        numbers.writes_flying.set(state.writes.flying_count() + state.slotless);
+        numbers.bytes_captured.set(state.counters.bytes_captured);
+        numbers.bytes_drained.set(state.counters.bytes_drained);
+        numbers.queue_used.set(state.queue.used());
+        numbers.last_seq.set(state.queue.last_seq());
+        if !self.quick {
+            return self.post_the_rest();
+        }
+        #[cfg(debug_assertions)]
+        {
+            let posted = self.shared.board().read();
+            self.post_the_rest();
+            rule!(
+                posted == self.shared.board().read(),
+                "CLEAR: a quick verb changes what it says it does"
+            );
+        }
+    }
+
+    /// Out of line, so that no verb has it on its stack: verbs run on the stack of whoever writes.
+    #[inline(never)]
+    fn post_the_rest(&self) {
+        let (state, counters, board) = (&self.state, &self.state.counters, self.shared.board());
+        let (numbers, total) = (&board.numbers, self.shared.geometry.block_count());
+        numbers.t0.set(state.t0.unwrap_or(0));
+        numbers.blocks_total.set(total);
+        numbers.blocks_synced.set(total - state.unsynced - state.reading - state.dirty);
+        numbers.blocks_unsynced.set(state.unsynced + state.claims.blocks_for(Reason::Base));
+        numbers.blocks_dirty.set(state.dirty + state.claims.blocks_for(Reason::Resync));
+        numbers.blocks_by_sweep.set(counters.blocks_by_sweep);
+        numbers.blocks_by_hold.set(counters.blocks_by_hold);
+        numbers.blocks_unreadable.set(counters.blocks_unreadable);
+        numbers.blocks_unallocated.set(counters.blocks_unallocated);
+        numbers.writes_held.set(counters.writes_held);
+        numbers.writes_uncaptured.set(counters.writes_uncaptured);
+        numbers.queue_bytes.set(state.queue.capacity());
+        numbers.gaps.set(counters.gaps);
+        numbers.acknowledged_seq.set(state.epochs.acknowledged_seq());
+        board.post_flags(&Status {
+            phase: state.phase,
+            attached: state.attached,
+            paused: state.paused,
+            outgrown: state.outgrown,
+            consistent: state.consistent,
+            base_complete: state.base_complete_seq.is_some() && !state.base_lost,
+            ..Status::default()
+        });
+    }
+
+    pub(super) fn extent_of(&self, blocks: &BlockRange) -> Option<Extent> {
+        self.shared.geometry.extent_of(blocks)
+    }
+}
+
+/// The state of a session that starts. Out of line: its parts are on the stack only while they are made.
+#[inline(never)]
+pub(super) fn first_state<W>(geometry: &Geometry, config: &Config) -> Result<State<W>, StartError> {
+    let blocks = geometry.block_count();
+    let nothing = BlockRange::new(BlockIndex(0), BlockIndex(0));
+    Ok(State {
+        phase: Phase::Starting,
+        attached: true,
+        consistent: true,
+        base_lost: false,
+        base_complete_seq: None,
+        t0: None,
+        generation: 0,
+        unsynced: blocks,
+        reading: 0,
+        dirty: 0,
+        writes: Writes::new(config.writes_max)?,
+        slotless: 0,
+        claims: Claims::new(READS_MAX)?,
+        queue: CaptureQueue::new(config.queue_bytes, config.records())?,
+        epochs: Epochs::new(config.epochs, blocks, config.epoch_bitmap_bytes)?,
+        epoch_since: None,
+        epoch_bytes: 0,
+        cursor: BlockIndex(0),
+        pace: Pace::NEW,
+        outgrown: false,
+        paused: false,
+        careful: nothing,
+        counters: Counters::default(),
+    })
+}

@@ -1,0 +1,87 @@
+//! Does the net catch fish? Each breach of a rule in the engine itself has to be found, by a rule that it breaks.
+//!
+//! `cargo xtask sabotage` runs this: the engine has its breaches in builds with `--cfg sabotage` only.
+#![cfg(sabotage)]
+
+use snapless_engine::sabotage::Sabotage;
+use snapless_sim::{Options, Rule, run};
+
+/// Within so many seeds a breach has to be found.
+const SEEDS: u64 = 2_000;
+
+fn assert_found(breach: Sabotage, rules: &[Rule]) {
+    Sabotage::choose(Some(breach));
+    let failure = (1..=SEEDS).find_map(|seed| run(&Options::new(seed)).err());
+    Sabotage::choose(None);
+    let failure = failure.unwrap_or_else(|| panic!("{breach:?} is not found in {SEEDS} seeds"));
+    println!(
+        "{breach:?}: seed {}, step {}, {:?}",
+        failure.options.seed, failure.step, failure.rule
+    );
+    let rule = failure.rule.unwrap_or_else(|| panic!("{breach:?} is found by a panic: {failure}"));
+    assert!(rules.contains(&rule), "{breach:?} is found by another rule: {failure}");
+}
+
+#[test]
+fn a_write_that_does_not_wait_for_old_content_breaks_t0() {
+    assert_found(Sabotage::HoldForgotten, &[Rule::T0]);
+}
+
+#[test]
+fn a_spoilt_read_that_is_used_breaks_t0_or_loss() {
+    assert_found(Sabotage::SpoiltReadUsed, &[Rule::T0, Rule::Loss, Rule::Point]);
+}
+
+#[test]
+fn a_base_image_that_is_complete_too_early_breaks_t0() {
+    assert_found(Sabotage::BaseCompleteTooEarly, &[Rule::T0, Rule::Point]);
+}
+
+#[test]
+fn an_overlap_that_is_forgotten_breaks_order() {
+    assert_found(Sabotage::OverlapForgotten, &[Rule::Order, Rule::Clear, Rule::Loss]);
+}
+
+#[test]
+fn a_gap_that_is_forgotten_breaks_loss() {
+    assert_found(Sabotage::GapForgotten, &[Rule::Loss, Rule::Truth, Rule::Point]);
+}
+
+#[test]
+fn an_epoch_that_knows_nothing_breaks_loss() {
+    assert_found(Sabotage::EpochForgotten, &[Rule::Loss, Rule::Resume]);
+}
+
+#[test]
+fn a_resync_under_a_write_breaks_loss() {
+    assert_found(Sabotage::ResyncUnderWrites, &[Rule::T0, Rule::Loss, Rule::Point]);
+}
+
+#[test]
+fn a_failure_that_is_forgotten_breaks_truth() {
+    assert_found(Sabotage::FailureForgotten, &[Rule::Truth, Rule::Loss, Rule::Point]);
+}
+
+#[test]
+fn a_hold_without_limit_hangs_writes() {
+    assert_found(Sabotage::HoldLimitForgotten, &[Rule::Hang]);
+}
+
+#[test]
+fn a_wake_up_that_is_forgotten_hangs_writes() {
+    assert_found(Sabotage::WakeForgotten, &[Rule::Hang]);
+}
+
+#[test]
+fn memory_that_is_handed_out_twice_breaks_bound() {
+    assert_found(Sabotage::MemoryHandedOutTwice, &[Rule::Bound]);
+}
+
+#[test]
+fn without_a_breach_the_same_build_keeps_every_rule() {
+    for seed in 1..=200 {
+        if let Err(failure) = run(&Options::new(seed)) {
+            panic!("{failure}");
+        }
+    }
+}

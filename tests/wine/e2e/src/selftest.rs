@@ -1,0 +1,204 @@
+//! The bench's self-test: does its KMDF notice a driver that breaks a rule? A driver that breaks one rule a run, and
+//! none in the control run, is loaded into Wine; the bench must end each run with a report of that rule and no other.
+//!
+//! Upholds: a check that no case shows to work is not relied on; the control shows that the bench does not cry wolf.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use protocol::names::framework;
+use protocol::selftest::{CASE, CASES, Case, GIVE_BACK_LIMIT_MS, SERVICE};
+use protocol::violations;
+
+use crate::agent::Agent;
+use crate::error::E2eError;
+use crate::prefix::{Prefix, windows_path};
+use crate::process;
+use crate::run_folder::RunFolder;
+
+const DRIVERS: &str = "windows/system32/drivers";
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+
+/// What to run it with.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The Wine prefix that the setup made.
+    pub template: PathBuf,
+    /// Where the run's folder is made.
+    pub folder: PathBuf,
+    /// `wdfldr.sys`: the KMDF that is tested.
+    pub framework: PathBuf,
+    /// `snapless-bench-selftest.sys`: the driver that breaks the rules.
+    pub driver: PathBuf,
+    /// `snapless-bench-agent.exe`
+    pub agent: PathBuf,
+}
+
+/// How a case ended.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The case.
+    pub case: &'static Case,
+    /// What the bench said of it, in a line; or what is wrong with that.
+    pub outcome: Result<String, String>,
+}
+
+/// Runs every case; `told` hears of each as it ends.
+pub fn run(setting: &Setting, mut told: impl FnMut(&Verdict)) -> Result<Vec<Verdict>, E2eError> {
+    let folder = RunFolder::create(&setting.folder)?;
+    let selftest = Selftest::start(setting, &folder)?;
+    let mut verdicts = Vec::with_capacity(CASES.len());
+    for case in &CASES {
+        process::check_interrupt()?;
+        let verdict = Verdict { case, outcome: selftest.run(case)? };
+        told(&verdict);
+        verdicts.push(verdict);
+    }
+    selftest.finish()?;
+    if verdicts.iter().all(|verdict| verdict.outcome.is_ok()) {
+        folder.discard_images()?;
+    }
+    Ok(verdicts)
+}
+
+/// Wine with the self-test driver in it.
+struct Selftest {
+    agent: Agent,
+    prefix: Prefix,
+    log: PathBuf,
+    image: String,
+}
+
+/// What was seen of one run of the driver.
+#[derive(Clone, Copy, Debug)]
+struct Seen<'a> {
+    started: bool,
+    stopped: bool,
+    /// The bench's log of violations.
+    log: &'a str,
+}
+
+impl Selftest {
+    fn start(setting: &Setting, folder: &RunFolder) -> Result<Self, E2eError> {
+        let prefix = Prefix::copy_of(&setting.template, &folder.prefix(), &folder.logs())?;
+        prefix.install(&setting.framework, DRIVERS)?;
+        let image = prefix.install(&setting.driver, DRIVERS)?;
+        // As long as it runs, Wine keeps its drivers.
+        let agent = Agent::start(&prefix, &windows_path(&setting.agent))?;
+        let log = folder.prefix().join(violations::LOG_IN_PREFIX);
+        Ok(Self { agent, prefix, log, image })
+    }
+
+    /// Loads the driver with a case, unloads it if it is still there, and judges.
+    fn run(&self, case: &Case) -> Result<Result<String, String>, E2eError> {
+        remove(&self.log)?;
+        // A service of its own: a run must not meet the process that the one before it has ended.
+        let service = format!("{SERVICE}-{}", case.name);
+        self.must("sc", &["create", &service, "type=", "kernel", "binpath=", &self.image])?;
+        let key = format!(r"HKLM\SYSTEM\CurrentControlSet\Services\{service}\Parameters");
+        self.must("reg", &["add", &key, "/v", CASE, "/t", "REG_SZ", "/d", case.name, "/f"])?;
+        let limit = GIVE_BACK_LIMIT_MS.to_string();
+        let name = framework::GIVE_BACK_LIMIT_MS;
+        self.must("reg", &["add", &key, "/v", name, "/t", "REG_DWORD", "/d", &limit, "/f"])?;
+
+        let started = self.succeeds(&["start", &service])?;
+        let stopped = started && self.succeeds(&["stop", &service])?;
+        let log = read(&self.log)?;
+        Ok(judge(case, Seen { started, stopped, log: &log }))
+    }
+
+    fn finish(mut self) -> Result<(), E2eError> {
+        self.agent.finish()?;
+        self.prefix.stop()
+    }
+
+    fn must(&self, tool: &str, arguments: &[&str]) -> Result<(), E2eError> {
+        self.prefix.run(tool, tool, arguments.iter().copied(), COMMAND_LIMIT).map(|_| ())
+    }
+
+    /// Whether the service manager's tool succeeds: it fails where the bench has ended the driver's process.
+    fn succeeds(&self, arguments: &[&str]) -> Result<bool, E2eError> {
+        match self.must("sc", arguments) {
+            Ok(()) => Ok(true),
+            Err(E2eError::Exit { .. }) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// Compares what was seen with what the case must end in.
+fn judge(case: &Case, seen: Seen<'_>) -> Result<String, String> {
+    let reports: Vec<&str> =
+        seen.log.lines().filter_map(|line| line.strip_prefix(violations::PREFIX)).collect();
+    let is_about = |report: &str, rule: &str| report.split(' ').next() == Some(rule);
+    match (case.rule, reports.as_slice()) {
+        (_, []) if !seen.started => Err("the driver does not start, without a report".to_owned()),
+        (None, []) if seen.stopped => Ok("nothing to report".to_owned()),
+        (None, []) => Err("the driver does not stop, without a report".to_owned()),
+        (None, said) => Err(format!("nothing was broken, but reported was {}", said.join(" | "))),
+        (Some(rule), []) => Err(format!("not caught: {rule} should have been reported")),
+        (Some(rule), [report]) if is_about(report, rule) => Ok(report.trim_end().to_owned()),
+        (Some(rule), said) => {
+            Err(format!("{rule} was broken, but reported was {}", said.join(" | ")))
+        }
+    }
+}
+
+fn remove(file: &Path) -> Result<(), E2eError> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(E2eError::file("remove", file)),
+    }
+}
+
+fn read(file: &Path) -> Result<String, E2eError> {
+    match std::fs::read(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        said => {
+            let said = said.map_err(E2eError::file("read", file))?;
+            Ok(String::from_utf8_lossy(&said).into_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BREAKS: Case = Case { name: "mdl-leak", rule: Some("Leak") };
+    const CLEAN: Case = Case { name: "clean", rule: None };
+    const LEAK: &str = "KMDF BENCH: violation: Leak in WdfVersionUnbind: 1 Mdl\n    at x.sys+0x1\n";
+    const POOL: &str = "KMDF BENCH: violation: Pool in ExFreePool: freed before\n";
+
+    fn seen(started: bool, stopped: bool, log: &str) -> Seen<'_> {
+        Seen { started, stopped, log }
+    }
+
+    #[test]
+    fn a_misuse_passes_only_with_one_report_of_its_rule() {
+        let said = judge(&BREAKS, seen(true, false, LEAK)).unwrap();
+        assert!(said.starts_with("Leak in WdfVersionUnbind"), "{said}");
+        assert!(judge(&BREAKS, seen(true, true, "")).unwrap_err().contains("not caught"));
+        assert!(judge(&BREAKS, seen(true, true, POOL)).unwrap_err().contains("Pool"));
+        let both = format!("{LEAK}{POOL}");
+        assert!(judge(&BREAKS, seen(true, true, &both)).unwrap_err().contains(" | "));
+        assert!(judge(&BREAKS, seen(false, false, "")).unwrap_err().contains("does not start"));
+    }
+
+    #[test]
+    fn the_control_passes_only_without_any_report() {
+        assert!(judge(&CLEAN, seen(true, true, "")).is_ok());
+        assert!(judge(&CLEAN, seen(true, true, LEAK)).is_err());
+        assert!(judge(&CLEAN, seen(true, false, "")).is_err());
+        assert!(judge(&CLEAN, seen(false, false, "")).is_err());
+    }
+
+    #[test]
+    fn there_is_a_control_and_no_case_twice() {
+        assert_eq!(CASES.iter().filter(|case| case.rule.is_none()).count(), 1);
+        let mut names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CASES.len());
+    }
+}

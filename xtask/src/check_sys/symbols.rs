@@ -1,0 +1,117 @@
+//! The names of an image's functions, from the symbol file that its linker wrote.
+//!
+//! The rule: the symbol file is of this very image: both carry the same identity. Others are refused, not guessed with.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::path::Path;
+
+use object::read::Object;
+use object::read::pe::PeFile64;
+use pdb::{FallibleIterator, PDB, SymbolData};
+
+/// Names by address.
+#[derive(Debug, Clone, Default)]
+pub struct Symbols {
+    names: BTreeMap<u32, String>,
+}
+
+impl Symbols {
+    /// Reads the symbol file beside an image.
+    pub fn beside(image: &Path, image_bytes: &[u8]) -> Result<Self, String> {
+        let path = image.with_extension("pdb");
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let bytes =
+            std::fs::read(&path).map_err(|error| format!("no {name} beside it: {error}"))?;
+        Self::read(bytes, image_bytes).map_err(|problem| format!("{name}: {problem}"))
+    }
+
+    /// Symbols that are known already.
+    #[cfg(test)]
+    pub fn of(names: impl IntoIterator<Item = (u32, &'static str)>) -> Self {
+        Self { names: names.into_iter().map(|(rva, name)| (rva, name.to_owned())).collect() }
+    }
+
+    fn read(bytes: Vec<u8>, image_bytes: &[u8]) -> Result<Self, String> {
+        let mut file = PDB::open(Cursor::new(bytes)).map_err(|error| error.to_string())?;
+        let information = file.pdb_information().map_err(|error| error.to_string())?;
+        if Some(information.guid.to_bytes_le()) != identity_of(image_bytes)? {
+            return Err("it is not the symbol file of this image".to_owned());
+        }
+        let names = procedures(&mut file).map_err(|error| error.to_string())?;
+        if names.is_empty() {
+            return Err("it names no function".to_owned());
+        }
+        Ok(Self { names })
+    }
+
+    /// The name of the function at an address; the address itself if it has none.
+    pub fn name_of(&self, rva: u32) -> String {
+        self.names.get(&rva).cloned().unwrap_or_else(|| format!("{rva:#x}"))
+    }
+
+    /// Where the function with a name begins.
+    pub fn address_of(&self, name: &str) -> Option<u32> {
+        self.names.iter().find(|(_, known)| *known == name).map(|(rva, _)| *rva)
+    }
+
+    /// All names.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.names.iter().map(|(rva, name)| (*rva, name.as_str()))
+    }
+}
+
+fn identity_of(image_bytes: &[u8]) -> Result<Option<[u8; 16]>, String> {
+    let image = PeFile64::parse(image_bytes).map_err(|error| error.to_string())?;
+    let found = image.pdb_info().map_err(|error| error.to_string())?;
+    Ok(found.map(|found| found.guid()))
+}
+
+/// The functions of the modules, and where those have no debug information, of the linker's list.
+fn procedures(file: &mut PDB<'_, Cursor<Vec<u8>>>) -> pdb::Result<BTreeMap<u32, String>> {
+    let addresses = file.address_map()?;
+    let mut names = BTreeMap::new();
+    let public = file.global_symbols()?;
+    let mut public = public.iter();
+    while let Some(symbol) = public.next()? {
+        if let Ok(SymbolData::Public(found)) = symbol.parse()
+            && found.function
+            && let Some(rva) = found.offset.to_rva(&addresses)
+        {
+            names.insert(rva.0, found.name.to_string().into_owned());
+        }
+    }
+    let information = file.debug_information()?;
+    let mut modules = information.modules()?;
+    while let Some(module) = modules.next()? {
+        let Some(module) = file.module_info(&module)? else { continue };
+        let mut symbols = module.symbols()?;
+        while let Some(symbol) = symbols.next()? {
+            if let Ok(SymbolData::Procedure(found)) = symbol.parse()
+                && let Some(rva) = found.offset.to_rva(&addresses)
+            {
+                names.insert(rva.0, found.name.to_string().into_owned());
+            }
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symbol_file_that_is_not_there_or_not_one_is_an_error() {
+        let image = Path::new("/nonexistent/x.sys");
+        assert!(Symbols::beside(image, &[]).unwrap_err().contains("no x.pdb beside it"));
+        assert!(Symbols::read(b"not a symbol file".to_vec(), &[]).is_err());
+    }
+
+    #[test]
+    fn a_function_without_a_name_is_called_by_its_address() {
+        let symbols = Symbols::of([(0x1000, "f")]);
+        assert_eq!(symbols.name_of(0x1000), "f");
+        assert_eq!(symbols.name_of(0x1010), "0x1010");
+    }
+}

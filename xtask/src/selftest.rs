@@ -1,0 +1,92 @@
+//! `cargo xtask selftest`: runs the bench's self-test, which shows that its KMDF notices a driver that breaks a rule.
+//!
+//! The rule: each misuse is one test. It passes if the bench ended the driver with a report of the rule that it breaks
+//! and of no other; the control, which breaks none, if it was let through.
+
+use snapless_e2e::process;
+use snapless_e2e::selftest::{self, Setting};
+
+use crate::build::{self, Artifacts};
+use crate::console::{Outcome, Progress, Steps, say};
+use crate::demo::{failed, needed, run_folder};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::setup;
+
+/// What to call it.
+pub const NAME: &str = "self-test of the Wine bench's KMDF";
+
+/// How many cases ended in what way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// As they must.
+    pub passed: usize,
+    /// Otherwise.
+    pub failed: usize,
+}
+
+/// Runs the task: sets everything up, and runs every case.
+pub fn run(layout: &Layout) -> Result<()> {
+    process::catch_interrupts()?;
+    let mut steps = Steps::new(setup::STEPS + build::STEPS + 1);
+    setup::add_to(&mut steps, layout)?;
+    let artifacts = build::all(&mut steps, layout)?;
+    let (count, ran) = add_to(&mut steps, layout, &artifacts, say);
+    ran?;
+    println!("{} passed, {} failed", count.passed, count.failed);
+    Ok(())
+}
+
+/// Runs every case as one step of a longer task; `told` gets a line for each.
+pub fn add_to(
+    steps: &mut Steps,
+    layout: &Layout,
+    artifacts: &Artifacts,
+    told: impl Fn(&str),
+) -> (Count, Result<()>) {
+    let mut count = Count::default();
+    let ran = steps.run(NAME, |progress| {
+        count = cases(layout, artifacts, progress, &told)?;
+        if count.failed > 0 {
+            return Err(Error::Tests { failed: count.failed });
+        }
+        progress.note(&format!(
+            "  each of {} misuses was caught, and the control let through",
+            count.passed - 1
+        ));
+        Ok(Outcome::Done)
+    });
+    (count, ran)
+}
+
+fn cases(
+    layout: &Layout,
+    artifacts: &Artifacts,
+    progress: &Progress,
+    told: &impl Fn(&str),
+) -> Result<Count> {
+    let setting = Setting {
+        template: layout.wine_prefix(),
+        folder: run_folder(layout, "selftest"),
+        framework: artifacts.bench.framework.clone(),
+        driver: artifacts.bench.selftest.clone(),
+        agent: needed(artifacts.windows.agent.as_ref(), "snapless-bench-agent")?,
+    };
+    let mut count = Count::default();
+    let ran = selftest::run(&setting, |verdict| {
+        let name = verdict.case.name;
+        progress.detail(name);
+        match &verdict.outcome {
+            Ok(said) => {
+                count.passed += 1;
+                progress.suspended(|| told(&format!("  ok   {name}: {said}")));
+            }
+            Err(why) => {
+                count.failed += 1;
+                progress.note(&format!("  FAIL {name}: {why}"));
+            }
+        }
+    });
+    ran.map_err(|source| failed(&setting.folder, source))?;
+    Ok(count)
+}
