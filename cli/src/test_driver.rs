@@ -7,7 +7,10 @@ use snapless_client::{
     Driver, DriverError, DriverPort, Geometry, SessionStatus, Volume, VolumeName,
 };
 use snapless_wire::id::{EpochId, FileTime, SessionId, VolumeGuid};
-use snapless_wire::ioctl::{DeviceName, SessionPhase, StartRequest, StatusReply};
+use snapless_wire::ioctl::{
+    ABI_VERSION, DeviceName, Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest,
+    StatusFlags, StatusReply,
+};
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
 
@@ -18,6 +21,7 @@ pub(crate) const SESSION: &str = "0a1b2c3d-0000-4000-8000-0123456789ab";
 #[derive(Clone)]
 pub(crate) struct TestDriver {
     volumes: Vec<Volume>,
+    version: u32,
     synced: Arc<Mutex<u64>>,
     stopped: Arc<Mutex<Vec<SessionId>>>,
 }
@@ -38,6 +42,19 @@ impl TestDriver {
         Self { volumes: Vec::new(), ..Self::idle() }
     }
 
+    /// The same, but of the first release.
+    pub(crate) fn older(self) -> Self {
+        Self { version: 1, ..self }
+    }
+
+    /// The same, but its volume cannot be protected.
+    pub(crate) fn with_obstacle(mut self, protection: Protection) -> Self {
+        for volume in &mut self.volumes {
+            volume.protection = Some(protection);
+        }
+        self
+    }
+
     pub(crate) fn sync_more(&self, blocks: u64) {
         *self.synced.lock().unwrap() += blocks;
     }
@@ -48,9 +65,21 @@ impl TestDriver {
 
     fn with(phase: SessionPhase, session: Option<SessionId>) -> Self {
         let device = DEVICE.to_owned();
-        let volume =
-            Volume { device, length: Some(100 << 20), sector_size: Some(512), phase, session };
-        Self { volumes: vec![volume], synced: Arc::new(Mutex::new(400)), stopped: Arc::default() }
+        let volume = Volume {
+            device,
+            length: Some(100 << 20),
+            sector_size: Some(512),
+            phase,
+            session,
+            protection: Some(Protection::Possible),
+            special_files: SPECIAL_FILE_PAGING,
+        };
+        Self {
+            volumes: vec![volume],
+            version: ABI_VERSION,
+            synced: Arc::new(Mutex::new(400)),
+            stopped: Arc::default(),
+        }
     }
 }
 
@@ -73,6 +102,10 @@ impl Driver for TestDriver {
 }
 
 impl DriverPort for TestDriver {
+    fn version(&self) -> u32 {
+        self.version
+    }
+
     fn list(&self) -> Result<Vec<Volume>, DriverError> {
         Ok(self.volumes.clone())
     }
@@ -104,7 +137,11 @@ impl DriverPort for TestDriver {
         reply.writes_held = U64::new(3);
         reply.hold_histogram[12] = U64::new(3);
         reply.hold_longest_us = U64::new(7_000);
-        SessionStatus::parse(&reply)
+        let flags = StatusFlags { paused: true, outgrown: true, ..StatusFlags::default() };
+        reply.flags = U32::new(flags.to_wire());
+        reply.blocks_unallocated = U64::new(77);
+        reply.special_files = U32::new(SPECIAL_FILE_PAGING);
+        SessionStatus::parse(self.version, &reply)
     }
 
     fn stop(&self, session: SessionId) -> Result<(), DriverError> {

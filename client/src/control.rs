@@ -11,7 +11,8 @@ use snapless_wire::id::{EpochId, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
     IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
-    SessionReply, SessionRequest, StartRequest, StatusReply, VolumeEntry,
+    ListRequest, SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
+    VolumeEntry,
 };
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_BUSY, ERROR_DEVICE_NOT_CONNECTED, ERROR_FILE_NOT_FOUND,
@@ -23,7 +24,8 @@ use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, FILE_SHARE_READ, FILE_SHARE_WRITE, FindFirstVolumeW,
     FindNextVolumeW, FindVolumeClose, OPEN_EXISTING, QueryDosDeviceW,
 };
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::{Call, DriverError};
 use crate::overlapped::{Event, control};
@@ -79,14 +81,18 @@ impl Driver for WindowsDriver {
 struct ControlDevice {
     handle: OwnedHandle,
     cancelled: Event,
+    /// What both sides speak.
+    version: u32,
 }
 
 impl ControlDevice {
     fn open() -> Result<Self, DriverError> {
         let cancelled =
             Event::new().map_err(|source| DriverError::Os { call: Call::Open, source })?;
-        let device = Self { handle: open_device().map_err(open_error)?, cancelled };
-        check_version(&device.ask(Call::Version, IOCTL_VERSION, &[])?)?;
+        let handle = open_device().map_err(open_error)?;
+        let mut device = Self { handle, cancelled, version: 0 };
+        let reply: VersionReply = device.ask(Call::Version, IOCTL_VERSION, &[])?;
+        device.version = check_version(&reply)?;
         Ok(device)
     }
 
@@ -95,12 +101,25 @@ impl ControlDevice {
     where
         Reply: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
     {
+        self.ask_first(size_of::<Reply>(), call, code, input)
+    }
+
+    /// A call that answers with the first `want` bytes of a `Reply`; the others are zeros.
+    fn ask_first<Reply>(
+        &self,
+        want: usize,
+        call: Call,
+        code: u32,
+        input: &[u8],
+    ) -> Result<Reply, DriverError>
+    where
+        Reply: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
+    {
         let mut reply = Reply::new_zeroed();
         let len = control(&self.handle, code, input, reply.as_mut_bytes(), None)
             .map_err(|source| call_error(call, source))?;
-        if len != size_of::<Reply>() {
-            let why = format!("{len} bytes instead of {}", size_of::<Reply>());
-            return Err(DriverError::answer(call, why));
+        if len != want {
+            return Err(DriverError::answer(call, format!("{len} bytes instead of {want}")));
         }
         Ok(reply)
     }
@@ -114,12 +133,19 @@ impl ControlDevice {
 }
 
 impl DriverPort for ControlDevice {
+    fn version(&self) -> u32 {
+        self.version
+    }
+
     fn list(&self) -> Result<Vec<Volume>, DriverError> {
+        let request = ListRequest::new(self.version);
+        // Version 1 takes no input.
+        let input = if self.version < 2 { &[] } else { request.as_bytes() };
         let mut room = VOLUMES_FIRST;
         while room <= VOLUMES_MAX {
             let mut buffer = vec![0; room * size_of::<VolumeEntry>()];
-            match control(&self.handle, IOCTL_LIST_VOLUMES, &[], &mut buffer, None) {
-                Ok(len) => return parse_list(buffer.get(..len).unwrap_or(&buffer)),
+            match control(&self.handle, IOCTL_LIST_VOLUMES, input, &mut buffer, None) {
+                Ok(len) => return parse_list(self.version, buffer.get(..len).unwrap_or(&buffer)),
                 Err(error) if is_too_small(&error) => room *= 4,
                 Err(error) => return Err(call_error(Call::List, error)),
             }
@@ -128,12 +154,13 @@ impl DriverPort for ControlDevice {
     }
 
     fn start(&self, request: &StartRequest) -> Result<Geometry, DriverError> {
+        let request = StartRequest { version: U32::new(self.version), ..*request };
         let reply: SessionReply = self.ask(Call::Start, IOCTL_START, request.as_bytes())?;
         Geometry::parse(Call::Start, &reply)
     }
 
     fn resume(&self, session: SessionId) -> Result<Geometry, DriverError> {
-        let request = SessionRequest::new(session);
+        let request = SessionRequest::new(self.version, session);
         let reply: SessionReply = self.ask(Call::Resume, IOCTL_RESUME, request.as_bytes())?;
         Geometry::parse(Call::Resume, &reply)
     }
@@ -154,13 +181,16 @@ impl DriverPort for ControlDevice {
     }
 
     fn status(&self, session: SessionId) -> Result<SessionStatus, DriverError> {
-        let request = SessionRequest::new(session);
-        let reply: StatusReply = self.ask(Call::Status, IOCTL_STATUS, request.as_bytes())?;
-        SessionStatus::parse(&reply)
+        let request = SessionRequest::new(self.version, session);
+        let len = StatusReply::len_in(self.version);
+        let reply: StatusReply =
+            self.ask_first(len, Call::Status, IOCTL_STATUS, request.as_bytes())?;
+        SessionStatus::parse(self.version, &reply)
     }
 
     fn stop(&self, session: SessionId) -> Result<(), DriverError> {
-        self.tell(Call::Stop, IOCTL_STOP, SessionRequest::new(session).as_bytes())
+        let request = SessionRequest::new(self.version, session);
+        self.tell(Call::Stop, IOCTL_STOP, request.as_bytes())
     }
 
     fn cancel(&self) {
@@ -224,11 +254,20 @@ fn os_code(error: &io::Error) -> Option<u32> {
     error.raw_os_error().map(i32::cast_unsigned)
 }
 
-fn parse_list(bytes: &[u8]) -> Result<Vec<Volume>, DriverError> {
-    let entries = <[VolumeEntry]>::ref_from_bytes(bytes).map_err(|_| {
-        DriverError::answer(Call::List, format!("{} bytes are no list of volumes", bytes.len()))
-    })?;
-    entries.iter().map(Volume::parse).collect()
+fn parse_list(version: u32, bytes: &[u8]) -> Result<Vec<Volume>, DriverError> {
+    let len = VolumeEntry::len_in(version);
+    let entries = bytes.chunks(len);
+    let parse = |bytes: &[u8]| {
+        let mut entry = VolumeEntry::new_zeroed();
+        let start = entry.as_mut_bytes().get_mut(..bytes.len()).filter(|start| start.len() == len);
+        let start = start.ok_or_else(|| {
+            let why = format!("the last of its entries has {} bytes", bytes.len());
+            DriverError::answer(Call::List, why)
+        })?;
+        start.copy_from_slice(bytes);
+        Volume::parse(version, &entry)
+    };
+    entries.map(parse).collect()
 }
 
 /// The device that the link `name` in `\??\` leads to.
@@ -315,6 +354,19 @@ mod tests {
         assert!(matches!(outcome(Call::Start, ERROR_BUSY), Busy(_)));
         assert!(matches!(outcome(Call::Start, ERROR_NO_SYSTEM_RESOURCES), NoMemory(_)));
         assert!(matches!(outcome(Call::Start, ERROR_MORE_DATA), Os { call: Call::Start, .. }));
+    }
+
+    #[test]
+    fn a_list_is_cut_into_entries_of_its_version() {
+        let mut entry = VolumeEntry::new_zeroed();
+        entry.device = DeviceName::new(r"\Device\HarddiskVolume3".encode_utf16()).unwrap();
+        for version in [1, 2] {
+            let one = &entry.as_bytes()[..VolumeEntry::len_in(version)];
+            let list = [one, one].concat();
+            assert_eq!(parse_list(version, &list).unwrap().len(), 2);
+            assert!(parse_list(version, &list[..list.len() - 1]).is_err());
+            assert_eq!(parse_list(version, &[]).unwrap().len(), 0);
+        }
     }
 
     #[test]

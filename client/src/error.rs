@@ -6,7 +6,7 @@
 use std::io;
 
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{ABI_VERSION, CONTROL_DEVICE_PATH};
+use snapless_wire::ioctl::{ABI_OLDEST, ABI_VERSION, CONTROL_DEVICE_PATH};
 
 /// A verb of the driver, as messages name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -61,8 +61,8 @@ pub enum DriverError {
     AccessDenied(Call),
     /// The driver is of another release.
     #[error(
-        "the driver speaks versions {oldest} to {newest}, this program version {ABI_VERSION}: \
-         install driver and programs of the same release"
+        "the driver speaks versions {oldest} to {newest}, this program versions {ABI_OLDEST} to \
+         {ABI_VERSION}: install driver and programs of the same release, and restart the machine"
     )]
     Version {
         /// Oldest version that the driver answers.

@@ -5,6 +5,7 @@
 //! | [`port`] | the driver's verbs as a trait, so that a pipeline can be tested without a driver |
 //! | [`control`] | the port over the real control device (Windows) |
 //! | [`volume`] | the names under which people and Windows know a volume |
+//! | [`protection`] | why a volume cannot be protected |
 //! | [`status`] | a session's counters, and what they say: progress, rate, holds |
 //! | [`report`] | the service's own counters, in a file that the command line reads |
 //! | [`paths`] | where Snapless keeps its files |
@@ -15,6 +16,7 @@ pub mod error;
 pub mod identity;
 pub mod paths;
 pub mod port;
+pub mod protection;
 pub mod report;
 pub mod status;
 pub mod volume;

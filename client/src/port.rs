@@ -7,7 +7,8 @@
 
 use snapless_wire::id::{EpochId, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    ABI_VERSION, DeviceName, SessionPhase, SessionReply, StartRequest, VersionReply, VolumeEntry,
+    DeviceName, Protection, SessionPhase, SessionReply, StartRequest, VersionReply, VolumeEntry,
+    negotiate,
 };
 
 use crate::error::{Call, DriverError};
@@ -16,7 +17,7 @@ use crate::volume::{VolumeName, device_text};
 
 /// The driver of this machine, and the machine's names for its volumes.
 pub trait Driver: Send + Sync {
-    /// Opens the control device and checks that both sides speak the same version.
+    /// Opens the control device and settles on a version that both sides speak.
     fn open(&self) -> Result<Box<dyn DriverPort>, DriverError>;
 
     /// The device behind a name.
@@ -28,6 +29,10 @@ pub trait Driver: Send + Sync {
 
 /// One handle to the control device. All verbs may be called from several threads at once.
 pub trait DriverPort: Send + Sync {
+    /// The version of the interface that both sides speak. Below `ABI_VERSION` the driver is of an older release: it
+    /// is replaced when the machine restarts.
+    fn version(&self) -> u32;
+
     /// The volumes that the driver sits on.
     fn list(&self) -> Result<Vec<Volume>, DriverError>;
 
@@ -97,14 +102,18 @@ pub struct Volume {
     pub phase: SessionPhase,
     /// The session on it.
     pub session: Option<SessionId>,
+    /// Whether it can be protected; `None` if the driver does not say, or gives a reason of a newer release.
+    pub protection: Option<Protection>,
+    /// Which special files are on it, as bits (`SPECIAL_FILE_PAGING` and others).
+    pub special_files: u32,
 }
 
 impl Volume {
-    /// Checks one entry of the driver's list.
+    /// Checks one entry of the list of a driver that speaks `version`.
     ///
     /// # Errors
     /// [`DriverError::Answer`] for a name without text, an unknown phase, or a phase without session.
-    pub fn parse(entry: &VolumeEntry) -> Result<Self, DriverError> {
+    pub fn parse(version: u32, entry: &VolumeEntry) -> Result<Self, DriverError> {
         let bad = |why: String| DriverError::answer(Call::List, why);
         let device = device_text(&entry.device).ok_or_else(|| bad("a nameless device".into()))?;
         let number = entry.phase.get();
@@ -120,6 +129,8 @@ impl Volume {
             sector_size: Some(entry.sector_size.get()).filter(|size| *size > 0),
             phase,
             session,
+            protection: Protection::from_wire(entry.protection.get()).filter(|_| version >= 2),
+            special_files: entry.special_files.get(),
         })
     }
 
@@ -129,21 +140,19 @@ impl Volume {
     }
 }
 
-/// Accepts a driver that answers requests of this program's version.
+/// The version to speak with a driver.
 ///
 /// # Errors
-/// [`DriverError::Version`] if it does not.
-pub fn check_version(reply: &VersionReply) -> Result<(), DriverError> {
+/// [`DriverError::Version`] if there is none that both sides speak.
+pub fn check_version(reply: &VersionReply) -> Result<u32, DriverError> {
     let (oldest, newest) = (reply.oldest.get(), reply.newest.get());
-    if (oldest..=newest).contains(&ABI_VERSION) {
-        return Ok(());
-    }
-    Err(DriverError::Version { oldest, newest })
+    negotiate(reply).ok_or(DriverError::Version { oldest, newest })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapless_wire::ioctl::ABI_VERSION;
     use zerocopy::FromZeros;
     use zerocopy::little_endian::{U32, U64};
 
@@ -158,29 +167,40 @@ mod tests {
     #[test]
     fn an_entry_that_contradicts_itself_is_refused() {
         let id = SessionId([1; 16]);
-        assert!(Volume::parse(&entry(0, SessionId::NIL)).is_ok());
-        assert!(Volume::parse(&entry(6, id)).is_ok());
-        assert!(Volume::parse(&entry(0, id)).is_err());
-        assert!(Volume::parse(&entry(3, SessionId::NIL)).is_err());
-        assert!(Volume::parse(&entry(99, id)).is_err());
-        assert!(Volume::parse(&VolumeEntry::new_zeroed()).is_err());
+        assert!(Volume::parse(ABI_VERSION, &entry(0, SessionId::NIL)).is_ok());
+        assert!(Volume::parse(ABI_VERSION, &entry(6, id)).is_ok());
+        assert!(Volume::parse(ABI_VERSION, &entry(0, id)).is_err());
+        assert!(Volume::parse(ABI_VERSION, &entry(3, SessionId::NIL)).is_err());
+        assert!(Volume::parse(ABI_VERSION, &entry(99, id)).is_err());
+        assert!(Volume::parse(ABI_VERSION, &VolumeEntry::new_zeroed()).is_err());
     }
 
     #[test]
     fn a_volume_that_does_not_answer_has_no_length() {
         let mut answered = entry(0, SessionId::NIL);
-        assert_eq!(Volume::parse(&answered).unwrap().length, None);
+        assert_eq!(Volume::parse(ABI_VERSION, &answered).unwrap().length, None);
         answered.length = U64::new(1 << 20);
-        assert_eq!(Volume::parse(&answered).unwrap().length, Some(1 << 20));
+        assert_eq!(Volume::parse(ABI_VERSION, &answered).unwrap().length, Some(1 << 20));
+    }
+
+    #[test]
+    fn only_a_driver_that_knows_reasons_gives_one() {
+        let mut entry = entry(0, SessionId::NIL);
+        assert_eq!(Volume::parse(1, &entry).unwrap().protection, None);
+        entry.protection = U32::new(Protection::Dax as u32);
+        assert_eq!(Volume::parse(2, &entry).unwrap().protection, Some(Protection::Dax));
+        entry.protection = U32::new(99);
+        assert_eq!(Volume::parse(2, &entry).unwrap().protection, None, "of a newer driver");
     }
 
     #[test]
     fn another_release_of_the_driver_is_named() {
         let reply =
             |oldest, newest| VersionReply { oldest: U32::new(oldest), newest: U32::new(newest) };
-        assert!(check_version(&reply(ABI_VERSION, ABI_VERSION + 1)).is_ok());
+        assert_eq!(check_version(&reply(ABI_VERSION, ABI_VERSION + 1)).unwrap(), ABI_VERSION);
+        assert_eq!(check_version(&reply(1, 1)).unwrap(), 1);
         let error = check_version(&reply(ABI_VERSION + 1, ABI_VERSION + 3)).unwrap_err();
-        assert!(error.to_string().contains("2 to 4"), "{error}");
+        assert!(error.to_string().contains("3 to 5"), "{error}");
     }
 
     #[test]

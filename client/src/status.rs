@@ -3,6 +3,8 @@
 //! Rule: figures are derived from the driver's counters only, and only from what they can support:
 //! a rate needs two instants, a time left needs a rate.
 
+mod details;
+
 use std::time::Duration;
 
 use serde::Serialize;
@@ -10,6 +12,8 @@ use snapless_wire::id::{FileTime, Seq};
 use snapless_wire::ioctl::{HOLD_BUCKETS, SessionPhase, StatusReply};
 
 use crate::error::{Call, DriverError};
+
+pub use details::{Details, ReadFailure, special_files};
 
 /// A session's state and its counters since t0. The fields are those of
 /// [`StatusReply`], checked.
@@ -65,14 +69,17 @@ pub struct SessionStatus {
     pub acknowledged_seq: Seq,
     /// How long writes were held.
     pub hold_histogram: HoldHistogram,
+    /// What drivers say since version 2; `None` from an older one.
+    #[serde(flatten)]
+    pub details: Option<Details>,
 }
 
 impl SessionStatus {
-    /// Checks the driver's answer.
+    /// Checks the answer of a driver that speaks `version`.
     ///
     /// # Errors
     /// [`DriverError::Answer`] for an unknown phase or more blocks synced than there are.
-    pub fn parse(reply: &StatusReply) -> Result<Self, DriverError> {
+    pub fn parse(version: u32, reply: &StatusReply) -> Result<Self, DriverError> {
         let bad = |why: String| DriverError::answer(Call::Status, why);
         let number = reply.phase.get();
         let phase = SessionPhase::from_wire(number)
@@ -106,6 +113,7 @@ impl SessionStatus {
             last_seq: reply.last_seq,
             acknowledged_seq: reply.acknowledged_seq,
             hold_histogram: HoldHistogram(reply.hold_histogram.map(zerocopy::U64::get)),
+            details: (version >= 2).then(|| Details::of(reply)),
         })
     }
 
@@ -237,6 +245,7 @@ mod json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapless_wire::ioctl::ABI_VERSION;
     use zerocopy::FromZeros;
     use zerocopy::little_endian::{U32, U64};
 
@@ -253,7 +262,7 @@ mod tests {
 
     #[test]
     fn progress_and_time_left_follow_from_blocks_and_rate() {
-        let status = SessionStatus::parse(&reply()).unwrap();
+        let status = SessionStatus::parse(ABI_VERSION, &reply()).unwrap();
         assert!((status.progress() - 0.25).abs() < 1e-9);
         assert_eq!(status.bytes_left(), 75 * 65_536);
         let now = FileTime::new(1_000 + 5 * FileTime::TICKS_PER_SECOND);
@@ -266,7 +275,7 @@ mod tests {
     fn what_the_counters_cannot_support_is_not_said() {
         let mut start = reply();
         start.t0 = FileTime::new(0);
-        let status = SessionStatus::parse(&start).unwrap();
+        let status = SessionStatus::parse(ABI_VERSION, &start).unwrap();
         assert_eq!(status.mean_rate(FileTime::new(5_000)), None);
         assert_eq!(status.rate_since(&status, Duration::from_secs(1)), None);
         assert_eq!(status.hold_histogram.median_us(), None);
@@ -278,10 +287,10 @@ mod tests {
     fn an_impossible_answer_is_refused() {
         let mut phase = reply();
         phase.phase = U32::new(42);
-        assert!(SessionStatus::parse(&phase).is_err());
+        assert!(SessionStatus::parse(ABI_VERSION, &phase).is_err());
         let mut blocks = reply();
         blocks.blocks_synced = U64::new(101);
-        assert!(SessionStatus::parse(&blocks).is_err());
+        assert!(SessionStatus::parse(ABI_VERSION, &blocks).is_err());
     }
 
     #[test]
@@ -299,11 +308,21 @@ mod tests {
 
     #[test]
     fn the_json_names_are_those_that_scripts_read() {
-        let status = SessionStatus::parse(&reply()).unwrap();
+        let status = SessionStatus::parse(ABI_VERSION, &reply()).unwrap();
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!(json["phase"], "first_sync");
         assert_eq!(json["t0_filetime"], 1_000);
         assert_eq!(json["blocks_synced"], 25);
         assert_eq!(json["hold_histogram"].as_array().unwrap().len(), HOLD_BUCKETS);
+        assert_eq!((&json["paused"], &json["outgrown"]), (&false.into(), &false.into()));
+        assert_eq!(json["blocks_unallocated"], 0);
+    }
+
+    #[test]
+    fn an_older_driver_says_nothing_of_what_it_does_not_know() {
+        let status = SessionStatus::parse(1, &reply()).unwrap();
+        assert_eq!(status.details, None);
+        let json = serde_json::to_value(&status).unwrap();
+        assert!(json.get("paused").is_none() && json["blocks_synced"] == 25);
     }
 }

@@ -6,24 +6,27 @@
 use alloc::vec::Vec;
 
 use snapless_wire::ioctl::{
-    ABI_VERSION, AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, IOCTL_ACKNOWLEDGE,
-    IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP,
-    IOCTL_VERSION, SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
+    AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
+    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
+    ListRequest, Protection, SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
     VolumeEntry,
 };
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_REVISION_MISMATCH,
-    STATUS_SUCCESS, ULONG, WDFDEVICE, WDFDRIVER, WDFFILEOBJECT, WDFQUEUE, WDFREQUEST,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
+    STATUS_REVISION_MISMATCH, STATUS_SUCCESS, ULONG, WDFDEVICE, WDFDRIVER, WDFFILEOBJECT, WDFQUEUE,
+    WDFREQUEST,
 };
+use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
-use crate::filter::request_completed;
+use crate::filter::CALLBACKS;
 use crate::framework::device::{self, ControlDevice};
 use crate::framework::queue::Queue;
 use crate::framework::request::Request;
 use crate::globals::{self, Globals};
 use crate::kernel::reserved;
+use crate::questions;
 use crate::session::{Claim, Session};
 use crate::volume::Volume;
 
@@ -96,7 +99,7 @@ extern "C" fn evt_io_device_control(
     _queue: WDFQUEUE,
     request: WDFREQUEST,
     _output_len: usize,
-    _input_len: usize,
+    input_len: usize,
     code: ULONG,
 ) {
     // SAFETY: the framework presents it to this callback, for good.
@@ -107,12 +110,12 @@ extern "C" fn evt_io_device_control(
     };
     match code {
         IOCTL_VERSION => version(request),
-        IOCTL_LIST_VOLUMES => list_volumes(globals, request),
+        IOCTL_LIST_VOLUMES => list_volumes(globals, request, input_len),
         IOCTL_START => reply(request, |request| start(globals, request)),
         IOCTL_RESUME => reply(request, |request| resume(globals, request)),
         IOCTL_DRAIN => drain(globals, request),
         IOCTL_ACKNOWLEDGE => finish(request, |request| acknowledge(globals, request)),
-        IOCTL_STATUS => reply(request, |request| status(globals, request)),
+        IOCTL_STATUS => status(globals, request),
         IOCTL_STOP => finish(request, |request| {
             let id = session_id(request)?;
             globals.registry.by_session(id)?.0.stop(id)
@@ -122,38 +125,68 @@ extern "C" fn evt_io_device_control(
 }
 
 fn version(request: Request) {
-    request.answer(&VersionReply { oldest: U32::new(ABI_VERSION), newest: U32::new(ABI_VERSION) });
+    request.answer(&VersionReply::of_this_code());
 }
 
 // Out of line, as the next ones: what they answer need not be on the stack of each other.
 #[inline(never)]
-fn list_volumes(globals: &Globals, request: Request) {
-    match volume_entries(globals) {
+fn list_volumes(globals: &Globals, request: Request, input_len: usize) {
+    let version = match input_len {
+        // Its input came with version 2.
+        0 => Ok(1),
+        _ => request.input::<ListRequest>().and_then(|input| input.parse().map_err(bad_request)),
+    };
+    match version.and_then(|version| volume_entries(globals, version)) {
         Ok(entries) => request.answer(entries.as_slice()),
         Err(status) => request.complete(status),
     }
 }
 
-fn volume_entries(globals: &Globals) -> Result<Vec<VolumeEntry>, NTSTATUS> {
+/// The entries, each as long as `version` has it.
+#[inline(never)]
+fn volume_entries(globals: &Globals, version: u32) -> Result<Vec<u8>, NTSTATUS> {
     let volumes = globals.registry.volumes()?;
-    let entries = volumes.iter().filter_map(|volume| volume_entry(volume));
-    reserved::collect(volumes.len(), entries).ok_or(STATUS_INSUFFICIENT_RESOURCES)
+    let entries = volumes.iter().filter_map(|volume| volume_entry(volume, globals));
+    let entries = reserved::collect(volumes.len(), entries).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+    let len = VolumeEntry::len_in(version);
+    let bytes = entries.iter().flat_map(|entry| entry.as_bytes().iter().take(len).copied());
+    let room = entries.len().saturating_mul(len);
+    reserved::collect(room, bytes).ok_or(STATUS_INSUFFICIENT_RESOURCES)
 }
 
 /// What is said of a volume; `None` for one without a name, which cannot be protected: nobody could say which one is
 /// meant.
 #[inline(never)]
-fn volume_entry(volume: &Volume) -> Option<VolumeEntry> {
-    let device: DeviceName = volume.device_name().ok()?;
-    let (length, sector_size) = volume.size().unwrap_or((0, 0));
+fn volume_entry(volume: &Volume, globals: &Globals) -> Option<VolumeEntry> {
+    let device = questions::device_name(volume.lower()).ok()?;
+    let (length, sector_size) = questions::size(volume.lower()).unwrap_or((0, 0));
     let (session, phase) = volume.summary();
+    let facts = volume.facts(&globals.settings);
     Some(VolumeEntry {
         device,
         length: U64::new(length),
         sector_size: U32::new(sector_size),
         phase: U32::new(phase as u32),
         session,
+        protection: U32::new(facts.protection as u32),
+        special_files: U32::new(facts.special_files),
     })
+}
+
+#[inline(never)]
+fn status(globals: &Globals, request: Request) {
+    let found = request.input::<SessionRequest>().and_then(|input| {
+        let id = input.parse().map_err(bad_request)?;
+        Ok((input.version.get(), globals.registry.by_session(id)?))
+    });
+    match found {
+        Ok((version, (volume, session))) => {
+            let status = session.status(volume.known_facts(&globals.settings));
+            let len = StatusReply::len_in(version);
+            request.answer(status.as_bytes().get(..len).unwrap_or(&[]));
+        }
+        Err(status) => request.complete(status),
+    }
 }
 
 #[inline(never)]
@@ -169,9 +202,13 @@ fn start(globals: &Globals, request: &Request) -> Result<SessionReply, NTSTATUS>
         return Err(STATUS_INVALID_PARAMETER);
     }
     let volume = globals.registry.by_name(&input.device)?;
+    if volume.protection(&globals.settings) != Protection::Possible {
+        return Err(STATUS_NOT_SUPPORTED);
+    }
+    let settings = globals.settings.limits.cap(settings);
     let drains = globals.drains().ok_or(STATUS_INVALID_DEVICE_REQUEST)?;
     let claim = Claim::new(claimant, drains).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    let geometry = Volume::start(&volume, &settings, claim, request_completed)?;
+    let geometry = Volume::start(&volume, &settings, claim, CALLBACKS)?;
     Ok(session_reply(&geometry))
 }
 
@@ -184,10 +221,6 @@ fn resume(globals: &Globals, request: &Request) -> Result<SessionReply, NTSTATUS
     let (_, session) = globals.registry.by_session(session_id(request)?)?;
     session.resume(claimant)?;
     Ok(session_reply(session.geometry()))
-}
-
-fn status(globals: &Globals, request: &Request) -> Result<StatusReply, NTSTATUS> {
-    Ok(globals.registry.by_session(session_id(request)?)?.1.status())
 }
 
 fn drain(globals: &Globals, request: Request) {
@@ -239,7 +272,7 @@ fn bad_request(bad: BadRequest) -> NTSTATUS {
 
 /// Completes a request with what `act` answers.
 #[inline(never)]
-fn reply<T: zerocopy::IntoBytes + zerocopy::Immutable>(
+fn reply<T: IntoBytes + zerocopy::Immutable>(
     request: Request,
     act: impl FnOnce(&Request) -> Result<T, NTSTATUS>,
 ) {

@@ -1,13 +1,16 @@
 //! Load and unload.
 
+use core::ptr::null_mut;
+
 use wdk_sys::{
-    DRIVER_OBJECT, NT_SUCCESS, NTSTATUS, PCUNICODE_STRING, WDF_DRIVER_CONFIG, WDF_NO_HANDLE,
+    DRIVER_OBJECT, NT_SUCCESS, NTSTATUS, PCUNICODE_STRING, STATUS_SUCCESS, WDF_DRIVER_CONFIG,
     WDF_NO_OBJECT_ATTRIBUTES, WDFDRIVER,
 };
 
 use crate::filter;
 use crate::framework::{struct_size, wdf};
 use crate::globals;
+use crate::settings::DriverSettings;
 
 /// Called by the framework's entry stub, once, at PASSIVE_LEVEL.
 ///
@@ -19,15 +22,13 @@ pub unsafe extern "system" fn driver_entry(
     driver: &mut DRIVER_OBJECT,
     registry_path: PCUNICODE_STRING,
 ) -> NTSTATUS {
-    if let Err(status) = globals::create() {
-        return status;
-    }
     let mut config = WDF_DRIVER_CONFIG {
         Size: struct_size::<WDF_DRIVER_CONFIG>(),
         EvtDriverDeviceAdd: Some(filter::evt_device_add),
         EvtDriverUnload: Some(evt_driver_unload),
         ..WDF_DRIVER_CONFIG::default()
     };
+    let mut framework_driver: WDFDRIVER = null_mut();
     // SAFETY: `driver` and `registry_path` are the I/O manager's, `config` outlives the call.
     let status = unsafe {
         wdf!(
@@ -36,13 +37,16 @@ pub unsafe extern "system" fn driver_entry(
             registry_path,
             WDF_NO_OBJECT_ATTRIBUTES,
             &raw mut config,
-            WDF_NO_HANDLE.cast::<WDFDRIVER>(),
+            &raw mut framework_driver,
         )
     };
     if !NT_SUCCESS(status) {
-        globals::destroy();
+        return status;
     }
-    status
+    // SAFETY: made above.
+    let settings = unsafe { DriverSettings::read(framework_driver) };
+    // No volume arrives before this function has returned.
+    globals::create(settings).err().unwrap_or(STATUS_SUCCESS)
 }
 
 /// `EvtDriverUnload`: every device is gone. PASSIVE_LEVEL.

@@ -4,6 +4,7 @@
 //! write path does not pass through it: see [`filter`](crate::filter).
 
 pub mod device;
+pub mod parameters;
 pub mod queue;
 pub mod request;
 

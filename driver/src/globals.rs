@@ -14,11 +14,14 @@ use crate::control::Control;
 use crate::framework::queue::Queue;
 use crate::kernel::passive_lock::PassiveLock;
 use crate::registry::Registry;
+use crate::settings::DriverSettings;
 
 /// The driver's state between load and unload.
 pub struct Globals {
     /// The volumes.
     pub registry: Registry,
+    /// What the registry said when the driver was loaded.
+    pub settings: DriverSettings,
     control: PassiveLock<ControlState>,
 }
 
@@ -30,10 +33,10 @@ struct ControlState {
 static GLOBALS: AtomicPtr<Globals> = AtomicPtr::new(null_mut());
 
 /// Makes the state. To be called once, before anything can ask for it. PASSIVE_LEVEL.
-pub fn create() -> Result<(), NTSTATUS> {
+pub fn create(settings: DriverSettings) -> Result<(), NTSTATUS> {
     let make = || {
         let control = PassiveLock::new(ControlState { device: None, volumes: 0 })?;
-        Some(Globals { registry: Registry::new()?, control })
+        Some(Globals { registry: Registry::new()?, settings, control })
     };
     let globals = make().ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     // A box made fallibly: by way of a vector's reservation.

@@ -3,9 +3,11 @@
 //! Each module states at which IRQL its functions may be called. `unsafe` is here and in
 //! [`framework`](crate::framework), and nowhere else.
 
+pub mod control_irp;
 pub mod event;
 pub mod irp;
 mod layout;
+pub mod link;
 pub mod log;
 pub mod lower;
 pub mod mdl;

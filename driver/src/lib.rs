@@ -8,7 +8,8 @@
 //!                         └─ workers: sweep, hold, dispatch, drain
 //! ```
 //!
-//! The method is in `snapless-engine`; here is only what Windows asks for. `unsafe` stands behind the
+//! The method is in `snapless-engine`, decisions that need no kernel in `snapless-policy`; here is only what Windows
+//! asks for. `WRITES.md` beside the manifest says what becomes of each way to change a volume. `unsafe` stands behind the
 //! wrappers in [`kernel`] and [`framework`]; outside of them it marks the places where a callback's arguments
 //! become values with lifetimes.
 //!
@@ -20,7 +21,6 @@ extern crate alloc;
 #[cfg(not(test))]
 extern crate wdk_panic;
 
-mod changes;
 mod control;
 mod driver;
 mod filter;
@@ -28,8 +28,11 @@ mod framework;
 mod gate;
 mod globals;
 mod kernel;
+mod questions;
 mod registry;
 mod session;
+mod settings;
+mod special_files;
 mod volume;
 
 #[global_allocator]

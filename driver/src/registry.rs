@@ -9,6 +9,7 @@ use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_FOUND, WDFFILE
 use crate::kernel::passive_lock::PassiveLock;
 use crate::kernel::reserved;
 use crate::kernel::shared::Shared;
+use crate::questions;
 use crate::session::Session;
 use crate::volume::Volume;
 
@@ -49,7 +50,9 @@ impl Registry {
     #[inline(never)]
     pub fn by_name(&self, name: &DeviceName) -> Result<Shared<Volume>, NTSTATUS> {
         self.find(|volume| {
-            volume.device_name().is_ok_and(|own| own.matches(name)).then(|| volume.clone())
+            questions::device_name(volume.lower())
+                .is_ok_and(|own| own.matches(name))
+                .then(|| volume.clone())
         })
     }
 

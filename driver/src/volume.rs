@@ -3,31 +3,25 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use snapless_engine::Geometry;
+use snapless_policy::protection::{self, Choices};
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{DEVICE_NAME_MAX, DeviceName, SessionPhase, StartSettings};
+use snapless_wire::ioctl::{Protection, SessionPhase, StartSettings};
 use wdk_sys::{
     NTSTATUS, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_STATE,
     STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, WDFFILEOBJECT,
 };
 
 use crate::gate::Gate;
-use crate::kernel::irp::CompletionRoutine;
 use crate::kernel::lower::LowerDevice;
 use crate::kernel::passive_lock::PassiveLock;
 use crate::kernel::shared::Shared;
-use crate::session::{Claim, Session, SessionThreads};
-
-/// `CTL_CODE(IOCTL_DISK_BASE, 0x17, METHOD_BUFFERED, FILE_READ_ACCESS)`; answers a `GET_LENGTH_INFORMATION`.
-const IOCTL_DISK_GET_LENGTH_INFO: u32 = 0x0007_405c;
-/// `CTL_CODE(IOCTL_DISK_BASE, 0, METHOD_BUFFERED, FILE_ANY_ACCESS)`; answers a `DISK_GEOMETRY`.
-const IOCTL_DISK_GET_DRIVE_GEOMETRY: u32 = 0x0007_0000;
-/// `CTL_CODE(MOUNTDEVCONTROLTYPE, 2, METHOD_BUFFERED, FILE_ANY_ACCESS)`; answers a `MOUNTDEV_NAME`.
-const IOCTL_MOUNTDEV_QUERY_DEVICE_NAME: u32 = 0x004d_0008;
-/// Bytes of a `DISK_GEOMETRY`; the last four are `BytesPerSector`.
-const DISK_GEOMETRY_LEN: usize = 24;
+use crate::questions;
+use crate::session::{Callbacks, Claim, Session, SessionThreads, VolumeFacts};
+use crate::settings::DriverSettings;
+use crate::special_files::SpecialFiles;
 
 /// A session and the threads that run it.
-struct Protection {
+struct Running {
     session: Shared<Session>,
     threads: SessionThreads,
 }
@@ -37,7 +31,9 @@ pub struct Volume {
     lower: LowerDevice,
     /// Every write passes it.
     pub gate: Gate<Session>,
-    protection: PassiveLock<Option<Protection>>,
+    /// The system's files on it.
+    pub special_files: SpecialFiles,
+    running: PassiveLock<Option<Running>>,
     removed: AtomicBool,
 }
 
@@ -47,7 +43,8 @@ impl Volume {
         Some(Self {
             lower,
             gate: Gate::new()?,
-            protection: PassiveLock::new(None)?,
+            special_files: SpecialFiles::default(),
+            running: PassiveLock::new(None)?,
             removed: AtomicBool::new(false),
         })
     }
@@ -57,33 +54,31 @@ impl Volume {
         self.lower
     }
 
-    /// Its device name, as the mount manager knows it. PASSIVE_LEVEL.
-    // Out of line: it keeps two names on its stack, and callers look at many volumes.
-    #[inline(never)]
-    pub fn device_name(&self) -> Result<DeviceName, NTSTATUS> {
-        // MOUNTDEV_NAME: a length in bytes, then that many bytes of UTF-16.
-        let mut answer = [0_u8; 2 + 2 * DEVICE_NAME_MAX];
-        let len = self.lower.query(IOCTL_MOUNTDEV_QUERY_DEVICE_NAME, &mut answer)?;
-        let name = answer.get(..len).and_then(|answer| {
-            let (size, units) = answer.split_first_chunk()?;
-            units.get(..usize::from(u16::from_le_bytes(*size)))
-        });
-        let units = name.ok_or(STATUS_INVALID_PARAMETER)?.chunks_exact(2);
-        DeviceName::new(units.filter_map(|unit| unit.try_into().ok().map(u16::from_le_bytes)))
-            .ok_or(STATUS_INVALID_PARAMETER)
+    /// Whether it can be protected, and why not. PASSIVE_LEVEL.
+    pub fn protection(&self, settings: &DriverSettings) -> Protection {
+        let excluded =
+            questions::device_name(self.lower).is_ok_and(|name| settings.excludes(&name));
+        let choices = Choices { pass_through: settings.limits.pass_through, excluded };
+        protection::protection(self.lower.facts(), questions::facts(self.lower), choices)
     }
 
-    /// Its length and sector size in bytes. PASSIVE_LEVEL; never while the boot volume is being started.
-    pub fn size(&self) -> Result<(u64, u32), NTSTATUS> {
-        let mut length = [0; 8];
-        let mut geometry = [0; DISK_GEOMETRY_LEN];
-        let got = self.lower.query(IOCTL_DISK_GET_LENGTH_INFO, &mut length)?;
-        let got_geometry = self.lower.query(IOCTL_DISK_GET_DRIVE_GEOMETRY, &mut geometry)?;
-        let sector = geometry.last_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-        if got != length.len() || got_geometry != geometry.len() {
-            return Err(STATUS_INVALID_PARAMETER);
+    /// What a session's status says of its volume: nothing that the volume would have to be asked for, so that a
+    /// disk that does not answer keeps nobody from the status. Any IRQL.
+    pub fn known_facts(&self, settings: &DriverSettings) -> VolumeFacts {
+        let as_begun = protection::VolumeFacts { answers: true, ..Default::default() };
+        let choices = Choices { pass_through: settings.limits.pass_through, ..Choices::default() };
+        VolumeFacts {
+            protection: protection::protection(self.lower.facts(), as_begun, choices),
+            special_files: self.special_files.bits(),
         }
-        Ok((u64::from_le_bytes(length), sector))
+    }
+
+    /// What the list of volumes says of it. PASSIVE_LEVEL.
+    pub fn facts(&self, settings: &DriverSettings) -> VolumeFacts {
+        VolumeFacts {
+            protection: self.protection(settings),
+            special_files: self.special_files.bits(),
+        }
     }
 
     /// Begins a session that belongs to whoever `claim` says. PASSIVE_LEVEL.
@@ -92,23 +87,24 @@ impl Volume {
         volume: &Shared<Self>,
         settings: &StartSettings,
         claim: Claim,
-        completion: CompletionRoutine,
+        callbacks: Callbacks,
     ) -> Result<Geometry, NTSTATUS> {
         volume.reap();
-        volume.protection.with(|protection| {
-            if protection.is_some() {
+        volume.running.with(|running| {
+            if running.is_some() {
                 return Err(STATUS_DEVICE_BUSY);
             }
             if volume.removed.load(Ordering::Acquire) {
                 return Err(STATUS_INVALID_DEVICE_STATE);
             }
-            let (length, sector_size) = volume.size()?;
+            let (length, sector_size) = questions::size(volume.lower)?;
             let geometry = Geometry::new(length, sector_size, settings.block_shift)
                 .map_err(|_| STATUS_INVALID_PARAMETER)?;
-            let session = Session::new(volume.lower, geometry, settings, claim, completion)?;
+            let trims = questions::trims(volume.lower);
+            let session = Session::new(volume.lower, geometry, settings, claim, callbacks, trims)?;
             let session = Shared::new(session).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
             let threads = SessionThreads::start(&session, volume)?;
-            *protection = Some(Protection { session, threads });
+            *running = Some(Running { session, threads });
             Ok(geometry)
         })
     }
@@ -149,17 +145,16 @@ impl Volume {
 
     /// Waits for the threads of a stopped session and forgets it.
     fn reap(&self) {
-        let ended = self
-            .protection
-            .with(|protection| protection.take_if(|protection| protection.session.is_stopped()));
-        if let Some(protection) = ended {
-            protection.threads.join();
+        let ended =
+            self.running.with(|running| running.take_if(|running| running.session.is_stopped()));
+        if let Some(running) = ended {
+            running.threads.join();
         }
     }
 
     fn find(&self, is_it: impl Fn(&Session) -> bool) -> Option<Shared<Session>> {
-        self.protection.with(|protection| {
-            let session = &protection.as_ref()?.session;
+        self.running.with(|running| {
+            let session = &running.as_ref()?.session;
             is_it(session).then(|| session.clone())
         })
     }

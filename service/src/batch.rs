@@ -43,16 +43,21 @@ impl Batch {
         &self.bytes[..self.len]
     }
 
-    /// Drops payloads that hold zeros only, in place; returns how many bytes that saved.
+    /// Drops payloads that hold zeros only, in place; returns how many bytes that saved. `see` is shown every
+    /// record.
     ///
     /// # Errors
     /// If the buffer does not hold whole records. The batch must then be discarded.
-    pub fn elide_zeros(&mut self) -> Result<usize, RecordError> {
+    pub fn elide_zeros(
+        &mut self,
+        mut see: impl FnMut(&RecordHeader),
+    ) -> Result<usize, RecordError> {
         let mut from = 0;
         let mut to = 0;
         while from < self.len {
             let header = RecordHeader::read(&self.bytes[from..self.len])?;
             let end = record_end(from, &header, self.len)?;
+            see(&header);
             let payload = from + RECORD_HEADER_LEN..end;
             let elided = match header.zeroed() {
                 Ok(zeroed) if !payload.is_empty() && is_zero(&self.bytes[payload]) => Some(zeroed),
@@ -168,7 +173,7 @@ mod tests {
             record(RecordKind::EpochEnd, 6, &[]),
         ];
         let mut batch = batch(&parts.concat());
-        assert_eq!(batch.elide_zeros(), Ok(9 * 512));
+        assert_eq!(batch.elide_zeros(|_| ()), Ok(9 * 512));
         let kept: Vec<_> = Records::new(batch.records()).map(Result::unwrap).collect();
         let zeros: Vec<_> = kept.iter().map(|record| record.header.is_zero()).collect();
         assert_eq!(zeros, [false, true, false, false, true, false]);
@@ -176,7 +181,7 @@ mod tests {
         assert_eq!(kept[2].payload[512..], [7; 512]);
         let order: Vec<_> = kept.iter().map(|record| record.header.seq().get()).collect();
         assert_eq!(order, [1, 2, 3, 4, 5, 6]);
-        assert_eq!(batch.elide_zeros(), Ok(0), "a second time finds nothing");
+        assert_eq!(batch.elide_zeros(|_| ()), Ok(0), "a second time finds nothing");
     }
 
     #[test]
@@ -197,7 +202,7 @@ mod tests {
     fn bytes_that_are_no_records_go_nowhere() {
         let whole = record(RecordKind::Write, 1, &[1]);
         for bytes in [&whole[..whole.len() - 1], &[0xff; 64][..], &whole[..10]] {
-            assert!(batch(bytes).elide_zeros().is_err());
+            assert!(batch(bytes).elide_zeros(|_| ()).is_err());
             assert!(batch(bytes).frames().any(|frame| frame.is_err()));
         }
     }
@@ -213,7 +218,7 @@ mod tests {
                 .flat_map(|(sectors, seq)| record(RecordKind::Write, seq, sectors))
                 .collect();
             let mut batch = batch(&bytes);
-            let saved = batch.elide_zeros().unwrap();
+            let saved = batch.elide_zeros(|_| ()).unwrap();
             prop_assert_eq!(batch.records().len() + saved, bytes.len());
             for ((got, sectors), seq) in
                 Records::new(batch.records()).zip(&payloads).zip(1..)

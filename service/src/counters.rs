@@ -2,7 +2,7 @@
 //!
 //! Rule: counters never fall while the service runs; they are not reset by a new connection.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,6 +20,7 @@ pub struct Counters {
     elided: AtomicU64,
     frames: AtomicU64,
     connections: AtomicU64,
+    told_older: AtomicBool,
     facts: Mutex<Facts>,
 }
 
@@ -45,6 +46,7 @@ impl Counters {
             elided: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            told_older: AtomicBool::new(false),
             facts: Mutex::new(Facts {
                 activity: Activity::Connecting,
                 device: None,
@@ -97,6 +99,11 @@ impl Counters {
     /// The pipeline does something else now.
     pub fn turn(&self, activity: Activity) {
         self.facts().activity = activity;
+    }
+
+    /// True the first time: the driver is of an older release.
+    pub fn first_time_older(&self) -> bool {
+        !self.told_older.swap(true, Ordering::Relaxed)
     }
 
     /// An attempt failed and the next one is waited for. True if the reason is a new one.

@@ -14,21 +14,11 @@ use windows_sys::Win32::System::EventLog::{
 };
 
 use crate::SERVICE_NAME;
+use crate::event::{Event, Severity};
 
-/// How an event is marked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Severity {
-    /// As wanted.
-    Information,
-    /// Worth a look.
-    Warning,
-    /// Something is not protected.
-    Error,
-}
-
-/// Reports `text`.
-pub fn report(severity: Severity, text: &str) {
-    if let Err(error) = Source::open().and_then(|source| source.report(severity, text)) {
+/// Reports `text` under the event's number.
+pub fn report(event: Event, text: &str) {
+    if let Err(error) = Source::open().and_then(|source| source.report(event, text)) {
         log::debug!("the event log did not take an event: {error}");
     }
 }
@@ -44,12 +34,13 @@ impl Source {
         if handle.is_null() { Err(io::Error::last_os_error()) } else { Ok(Self(handle)) }
     }
 
-    fn report(&self, severity: Severity, text: &str) -> io::Result<()> {
-        let (kind, id) = match severity {
-            Severity::Information => (EVENTLOG_INFORMATION_TYPE, 1),
-            Severity::Warning => (EVENTLOG_WARNING_TYPE, 2),
-            Severity::Error => (EVENTLOG_ERROR_TYPE, 3),
+    fn report(&self, event: Event, text: &str) -> io::Result<()> {
+        let kind = match event.severity() {
+            Severity::Information => EVENTLOG_INFORMATION_TYPE,
+            Severity::Warning => EVENTLOG_WARNING_TYPE,
+            Severity::Error => EVENTLOG_ERROR_TYPE,
         };
+        let id = event.number().into();
         let text = with_nul(text);
         let strings = [text.as_ptr()];
         // SAFETY: one string is announced and given, ended by a zero; no user, no raw data.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use snapless_client::control::WindowsDriver;
 use snapless_client::{Driver, paths};
 use snapless_service::config::{Config, ConfigError};
+use snapless_service::event::Event;
 use snapless_service::logging::{self, Audience};
 use snapless_service::pipeline::Limits;
 use snapless_service::runner::{self, RunError};
@@ -40,14 +41,16 @@ pub(crate) fn run(
     ready: impl FnOnce() -> Result<(), HostError>,
 ) -> Result<(), HostError> {
     let file = arguments.config.clone().unwrap_or_else(paths::config_file);
-    let config = Config::load(&file).inspect_err(|error| notice::error(&error.to_string()))?;
+    let failed = |error: &dyn std::fmt::Display| {
+        notice::tell(Event::ServiceFailed, &error.to_string());
+    };
+    let config = Config::load(&file).inspect_err(|error| failed(error))?;
     let _log = logging::start(&config.log_dir, audience)
         .map_err(|source| HostError::Log { folder: config.log_dir.clone(), source })
-        .inspect_err(|error| notice::error(&error.to_string()))?;
+        .inspect_err(|error| failed(error))?;
     ready()?;
     let driver: Arc<dyn Driver> = Arc::new(WindowsDriver);
-    runner::run(&config, &driver, Limits::default(), stop)
-        .inspect_err(|error| notice::error(&error.to_string()))?;
+    runner::run(&config, &driver, Limits::default(), stop).inspect_err(|error| failed(error))?;
     Ok(())
 }
 

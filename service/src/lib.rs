@@ -10,7 +10,8 @@
 //! | [`batch`] | what one drain brought: zeros dropped, cut into frames |
 //! | [`transport`] | frames over TCP |
 //! | [`state`], [`counters`] | what is remembered, what is counted |
-//! | [`notice`], [`logging`] | what people are told |
+//! | [`watch`] | what a stream says that a person must know |
+//! | [`event`], [`notice`], [`logging`] | what people are told |
 //!
 //! Everything but the service manager and the event log runs on any system, against any
 //! [`snapless_client::Driver`].
@@ -19,6 +20,7 @@ pub mod backoff;
 pub mod batch;
 pub mod config;
 pub mod counters;
+pub mod event;
 pub mod logging;
 pub mod notice;
 pub mod pipeline;
@@ -29,6 +31,7 @@ pub mod state;
 pub mod stop;
 pub mod stream;
 pub mod transport;
+pub mod watch;
 
 #[cfg(windows)]
 pub mod event_log;

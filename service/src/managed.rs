@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use snapless_service::event::Event;
 use snapless_service::logging::Audience;
 use snapless_service::stop::StopSignal;
 use snapless_service::{SERVICE_NAME, notice};
@@ -42,7 +43,7 @@ define_windows_service!(service_main_entry, service_main);
 
 fn service_main(_start_parameters: Vec<OsString>) {
     if let Err(error) = serve() {
-        notice::error(&format!("the service could not run: {error}"));
+        notice::tell(Event::ServiceFailed, &format!("the service could not run: {error}"));
     }
 }
 

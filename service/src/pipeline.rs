@@ -11,18 +11,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use snapless_client::report::Activity;
-use snapless_client::{Driver, DriverError};
+use snapless_client::{Driver, DriverError, DriverPort};
 use snapless_wire::id::SessionId;
+use snapless_wire::ioctl::ABI_VERSION;
 
 use crate::backoff::{Backoff, BackoffLimits};
 use crate::config::VolumeConfig;
 use crate::counters::Counters;
+use crate::event::Event;
 use crate::notice;
 use crate::session::{Claim, Plan, Reason, SessionError, Verdict, find, judge, plan};
 use crate::state::{Remembered, SessionStore, StateError};
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError};
 use crate::transport::{Link, LinkError, LinkLimits};
+use crate::watch::Watch;
 
 /// How long a pipeline may take over things.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,10 +93,11 @@ impl Pipeline {
                     return;
                 }
                 Ok(End::StartOver(reason)) => {
-                    notice::warn(&format!(
+                    let text = format!(
                         "{name}: the session cannot go on: {reason}. A new one begins with a full \
                          first sync"
-                    ));
+                    );
+                    notice::tell(Event::SessionReplaced, &text);
                     continue;
                 }
                 Err(error) => self.complain(&error),
@@ -118,6 +122,7 @@ impl Pipeline {
     fn attempt(&self, served: &mut Option<SessionId>) -> Result<End, PipelineError> {
         let name = &self.config.name;
         let port = self.driver.open()?;
+        self.check_release(&*port);
         let device = self.driver.device_of(name)?;
         let volumes = port.list()?;
         let volume = find(&volumes, &device, &self.config)?;
@@ -152,7 +157,11 @@ impl Pipeline {
             flush_limit: self.limits.flush,
         };
         let mut save = || self.save(&mut state);
-        let end = stream.run(link, &mut save);
+        let status = || port.status(claim.session).ok();
+        let sector_size = claim.geometry.sector_size;
+        let label = name.to_string();
+        let watch = Watch::new(&label, sector_size, claim.resumed, &status, &notice::tell);
+        let end = stream.run(link, watch, &mut save);
         save();
         Ok(End::Stream(end?))
     }
@@ -161,15 +170,24 @@ impl Pipeline {
         let (name, session) = (&self.config.name, claim.session);
         self.counters.streaming(device, session);
         match (claim.resumed, known) {
-            (false, _) => notice::info(&format!(
-                "{name} ({device}): session {session} has begun, to server {}",
-                self.server
-            )),
-            (true, true) => notice::info(&format!("{name} ({device}): session {session} goes on")),
-            (true, false) => notice::warn(&format!(
-                "{name} ({device}): session {session} goes on; the driver kept it, though this \
-                 service did not remember it"
-            )),
+            (false, _) => notice::tell(
+                Event::SessionStarted,
+                &format!(
+                    "{name} ({device}): session {session} has begun, to server {}",
+                    self.server
+                ),
+            ),
+            (true, true) => notice::tell(
+                Event::SessionResumed,
+                &format!("{name} ({device}): session {session} goes on"),
+            ),
+            (true, false) => notice::tell(
+                Event::SessionFound,
+                &format!(
+                    "{name} ({device}): session {session} goes on; the driver kept it, though this \
+                     service did not remember it"
+                ),
+            ),
         }
     }
 
@@ -192,17 +210,34 @@ impl Pipeline {
             log::warn!("{name}: {error}");
         }
         self.counters.turn(Activity::Ended);
-        notice::warn(&format!(
+        let text = format!(
             "{name}: the session was ended by an administrator, or the volume was removed: it is no \
              longer protected. Restart the service to protect it again"
-        ));
+        );
+        notice::tell(Event::SessionEnded, &text);
     }
 
     /// Logs why an attempt failed; tells the event log too, once for each reason.
     fn complain(&self, error: &PipelineError) {
         let text = error.to_string();
         let line = format!("{}: {text}", self.config.name);
-        if self.counters.failed(&text) { notice::error(&line) } else { log::warn!("{line}") }
+        if self.counters.failed(&text) {
+            notice::tell(error.event(), &line);
+        } else {
+            log::warn!("{line}");
+        }
+    }
+
+    /// Tells once of a driver that stayed loaded when newer programs were installed.
+    fn check_release(&self, port: &dyn DriverPort) {
+        if port.version() < ABI_VERSION && self.counters.first_time_older() {
+            let text = format!(
+                "{}: the driver is of an older release than the service: restart the machine to load \
+                 the new one. Protection goes on meanwhile",
+                self.config.name
+            );
+            notice::tell(Event::DriverOlder, &text);
+        }
     }
 }
 
@@ -227,4 +262,26 @@ enum PipelineError {
     State(#[from] StateError),
     #[error("a bug ended this attempt; the lines above say where. Please report it")]
     Panicked,
+}
+
+impl PipelineError {
+    /// The event that tells of it.
+    fn event(&self) -> Event {
+        match self {
+            Self::Driver(error) | Self::Stream(StreamError::Driver(error)) => of_driver(error),
+            Self::Session(SessionError::Unprotectable { .. }) => Event::Unprotectable,
+            Self::Session(_) | Self::Stream(StreamError::Records(_)) => Event::DriverFailed,
+            Self::Link(_) | Self::Stream(StreamError::Link(_)) => Event::LinkFailed,
+            Self::State(_) => Event::StateFailed,
+            Self::Stream(StreamError::Panicked) | Self::Panicked => Event::Bug,
+        }
+    }
+}
+
+fn of_driver(error: &DriverError) -> Event {
+    match error {
+        DriverError::Absent | DriverError::AccessDenied(_) => Event::DriverAbsent,
+        DriverError::NoMemory(_) => Event::OutOfMemory,
+        _ => Event::DriverFailed,
+    }
 }

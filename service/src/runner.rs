@@ -13,6 +13,7 @@ use snapless_client::Driver;
 
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::event::Event;
 use crate::notice;
 use crate::pipeline::{Limits, Pipeline};
 use crate::state::SessionStore;
@@ -30,12 +31,12 @@ pub fn run(
 ) -> Result<(), RunError> {
     fs::create_dir_all(&config.state_dir)
         .map_err(|source| RunError::StateDir { folder: config.state_dir.clone(), source })?;
-    notice::info(&format!(
-        "Snapless service {} protects {} volume(s), to server {}",
-        env!("CARGO_PKG_VERSION"),
-        config.volumes.len(),
-        config.server
-    ));
+    let (volumes, server) = (config.volumes.len(), &config.server);
+    let release = env!("CARGO_PKG_VERSION");
+    notice::tell(
+        Event::ServiceStarted,
+        &format!("Snapless service {release} protects {volumes} volume(s), to server {server}"),
+    );
     let reporter = Reporter { config, counters: counters_of(config) };
     thread::scope(|scope| {
         for (volume, counters) in config.volumes.iter().zip(&reporter.counters) {
@@ -55,7 +56,10 @@ pub fn run(
         }
     });
     reporter.write();
-    notice::info("Snapless service has stopped; the driver keeps its sessions for the next start");
+    notice::tell(
+        Event::ServiceStopped,
+        "Snapless service has stopped; the driver keeps its sessions for the next start",
+    );
     Ok(())
 }
 

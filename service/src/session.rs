@@ -6,6 +6,7 @@
 //! log says why.
 
 use snapless_client::identity::random_session;
+use snapless_client::protection::obstacle;
 use snapless_client::{DriverError, DriverPort, Geometry, Volume};
 use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
@@ -27,6 +28,11 @@ pub fn find<'a>(
         .ok_or_else(|| SessionError::NotFiltered(config.name.to_string()))?;
     if volume.length.is_none() || volume.sector_size.is_none() {
         return Err(SessionError::Silent(volume.device.clone()));
+    }
+    // A session that is there already goes on.
+    let obstacle = volume.protection.filter(|_| volume.session.is_none()).and_then(obstacle);
+    if let Some(why) = obstacle {
+        return Err(SessionError::Unprotectable { device: volume.device.clone(), why });
     }
     Ok(volume)
 }
@@ -173,6 +179,14 @@ pub enum SessionError {
     /// The volume tells neither its length nor its sector size.
     #[error("volume {0} does not answer: is it online and unlocked?")]
     Silent(String),
+    /// The driver protects no such volume.
+    #[error("volume {device} cannot be protected: {why}")]
+    Unprotectable {
+        /// The volume's device.
+        device: String,
+        /// The obstacle.
+        why: &'static str,
+    },
     /// Another program serves the session.
     #[error("another program has claimed session {session} on {device}")]
     Claimed {
@@ -200,14 +214,22 @@ mod tests {
     use super::*;
     use snapless_client::VolumeName;
     use snapless_wire::id::{EpochId, Seq, VolumeGuid};
-    use snapless_wire::ioctl::Overflow;
+    use snapless_wire::ioctl::{Overflow, Protection};
 
     const SESSION: SessionId = SessionId([5; 16]);
     const DEVICE: &str = r"\Device\HarddiskVolume3";
 
     fn volume(phase: SessionPhase, session: Option<SessionId>) -> Volume {
         let device = DEVICE.to_owned();
-        Volume { device, length: Some(1 << 30), sector_size: Some(512), phase, session }
+        Volume {
+            device,
+            length: Some(1 << 30),
+            sector_size: Some(512),
+            phase,
+            session,
+            protection: Some(Protection::Possible),
+            special_files: 0,
+        }
     }
 
     fn config() -> VolumeConfig {
@@ -255,6 +277,19 @@ mod tests {
         volumes[0].length = None;
         let error = find(&volumes, &name(DEVICE), &config()).unwrap_err();
         assert_eq!(error, SessionError::Silent(DEVICE.into()));
+    }
+
+    #[test]
+    fn a_volume_with_an_obstacle_is_not_begun_but_goes_on() {
+        let mut volumes = [volume(SessionPhase::None, None)];
+        volumes[0].protection = Some(Protection::Removable);
+        let error = find(&volumes, &name(DEVICE), &config()).unwrap_err();
+        assert!(error.to_string().contains("taken out"), "{error}");
+        volumes[0].session = Some(SESSION);
+        assert!(find(&volumes, &name(DEVICE), &config()).is_ok());
+        // An older driver does not say.
+        (volumes[0].session, volumes[0].protection) = (None, None);
+        assert!(find(&volumes, &name(DEVICE), &config()).is_ok());
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::stop::StopSignal;
 use crate::transport::{FrameReceiver, FrameSender, Link, LinkCloser, LinkError, Message};
+use crate::watch::Watch;
 
 /// Batches in circulation: one being drained, one being sent.
 const BATCHES: usize = 2;
@@ -78,8 +79,13 @@ pub struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// Streams over `link` until something ends it; calls `save` now and then.
-    pub fn run(&self, link: Link, mut save: impl FnMut()) -> Result<StreamEnd, StreamError> {
+    /// Streams over `link` until something ends it; shows `watch` every record, and calls `save` now and then.
+    pub fn run(
+        &self,
+        link: Link,
+        mut watch: Watch<'_>,
+        mut save: impl FnMut(),
+    ) -> Result<StreamEnd, StreamError> {
         let (events, happened) = mpsc::channel();
         let (empty_in, empty_out) = mpsc::sync_channel(BATCHES);
         let (full_in, full_out) = mpsc::sync_channel(BATCHES);
@@ -96,7 +102,7 @@ impl Stream<'_> {
                 report(&drained, || Event::Drain(self.drain(&empty_out, &full_in)));
             });
             scope.spawn(move || {
-                report(&sent, || Event::Send(self.send(sender, &full_out, &empty_in)));
+                report(&sent, || Event::Send(self.send(sender, &mut watch, &full_out, &empty_in)));
             });
             scope.spawn(move || report(&received, || Event::Receive(self.receive(receiver))));
             let end = self.watch(&happened, &mut save);
@@ -188,11 +194,13 @@ impl Stream<'_> {
     fn send(
         &self,
         mut sender: FrameSender,
+        watch: &mut Watch<'_>,
         full: &Receiver<Batch>,
         empty: &SyncSender<Batch>,
     ) -> Result<(), StreamError> {
         while let Ok(mut batch) = full.recv() {
-            self.counters.elided(batch.elide_zeros().map_err(StreamError::Records)?);
+            let elided = batch.elide_zeros(|record| watch.see(record));
+            self.counters.elided(elided.map_err(StreamError::Records)?);
             for frame in batch.frames() {
                 let frame = frame.map_err(StreamError::Records)?;
                 self.counters.sent(sender.send(FrameKind::Records, frame)?);

@@ -11,13 +11,18 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::id::{EpochId, FileTime, Seq, SessionId};
+use crate::id::{EpochId, SessionId};
+
+mod protection;
+mod status;
+mod version;
+
+pub use protection::Protection;
+pub use status::{HOLD_BUCKETS, SessionPhase, StatusFlags, StatusReply};
+pub use version::{ABI_OLDEST, ABI_VERSION, VersionReply, is_spoken, negotiate};
 
 /// What user mode opens.
 pub const CONTROL_DEVICE_PATH: &str = r"\\.\Snapless";
-
-/// Version of this module. The driver answers requests of this version only.
-pub const ABI_VERSION: u32 = 1;
 
 /// Device type of the control codes: the range from 0x8000 is for vendors (docs: "Specifying Device
 /// Types").
@@ -34,7 +39,8 @@ const fn ctl_code(function: u32, method: u32) -> u32 {
 
 /// No input; output [`VersionReply`].
 pub const IOCTL_VERSION: u32 = ctl_code(0x800, METHOD_BUFFERED);
-/// No input; output as many [`VolumeEntry`] as there are volumes, or `STATUS_BUFFER_TOO_SMALL`.
+/// Input [`ListRequest`], or none for version 1; output as many [`VolumeEntry`] as there are volumes, each as long as
+/// the version has it, or `STATUS_BUFFER_TOO_SMALL`.
 pub const IOCTL_LIST_VOLUMES: u32 = ctl_code(0x801, METHOD_BUFFERED);
 /// Input [`StartRequest`]; output [`SessionReply`]. The t0 follows in the stream as a marker.
 pub const IOCTL_START: u32 = ctl_code(0x802, METHOD_BUFFERED);
@@ -113,16 +119,6 @@ fn fold(unit: u16) -> u16 {
     if (u16::from(b'A')..=u16::from(b'Z')).contains(&unit) { unit + 32 } else { unit }
 }
 
-/// Answer to [`IOCTL_VERSION`].
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct VersionReply {
-    /// Oldest [`ABI_VERSION`] the driver answers.
-    pub oldest: U32,
-    /// Newest [`ABI_VERSION`] the driver answers.
-    pub newest: U32,
-}
-
 /// One volume that the driver sits on.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -137,13 +133,62 @@ pub struct VolumeEntry {
     pub phase: U32,
     /// The session on it, or nil.
     pub session: SessionId,
+    // Since version 2:
+    /// [`Protection`] as a number.
+    pub protection: U32,
+    /// Which special files are on it: [`SPECIAL_FILE_PAGING`] and others.
+    pub special_files: U32,
+}
+
+/// The volume holds a paging file.
+pub const SPECIAL_FILE_PAGING: u32 = 1 << 0;
+/// The volume holds the hibernation file.
+pub const SPECIAL_FILE_HIBERNATION: u32 = 1 << 1;
+/// The volume holds a crash dump file.
+pub const SPECIAL_FILE_DUMP: u32 = 1 << 2;
+
+/// Bytes of a [`VolumeEntry`] of version 1.
+const VOLUME_ENTRY_LEN_V1: usize = 290;
+
+impl VolumeEntry {
+    /// How many bytes of it a version has.
+    pub fn len_in(version: u32) -> usize {
+        if version < 2 { VOLUME_ENTRY_LEN_V1 } else { size_of::<Self>() }
+    }
+}
+
+/// Input of [`IOCTL_LIST_VOLUMES`], since version 2.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct ListRequest {
+    /// The version that the caller speaks.
+    pub version: U32,
+    /// Must be 0.
+    pub reserved: U32,
+}
+
+impl ListRequest {
+    /// A request of this version.
+    pub fn new(version: u32) -> Self {
+        Self { version: U32::new(version), reserved: U32::ZERO }
+    }
+
+    /// The version that the caller speaks.
+    ///
+    /// # Errors
+    /// [`BadRequest::Version`] if this code does not.
+    pub fn parse(&self) -> Result<u32, BadRequest> {
+        let version = self.version.get();
+        let sound = is_spoken(version) && self.reserved.get() == 0;
+        if sound { Ok(version) } else { Err(BadRequest::Version) }
+    }
 }
 
 /// Input of [`IOCTL_START`].
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct StartRequest {
-    /// [`ABI_VERSION`] of the caller.
+    /// The version that the caller speaks.
     pub version: U32,
     /// Bytes of a block: a power of two from [`BLOCK_SIZE_MIN`] to [`BLOCK_SIZE_MAX`].
     pub block_size: U32,
@@ -190,7 +235,7 @@ impl StartRequest {
     /// # Errors
     /// The first field that is out of its range.
     pub fn settings(&self) -> Result<StartSettings, BadRequest> {
-        if self.version.get() != ABI_VERSION {
+        if !is_spoken(self.version.get()) {
             return Err(BadRequest::Version);
         }
         if self.session.is_nil() {
@@ -224,7 +269,7 @@ impl StartRequest {
 /// Which field of a request was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BadRequest {
-    /// Caller and driver are of different [`ABI_VERSION`].
+    /// The caller's version is not spoken here.
     Version,
     /// The session identity is nil.
     Session,
@@ -242,7 +287,7 @@ pub enum BadRequest {
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct SessionRequest {
-    /// [`ABI_VERSION`] of the caller.
+    /// The version that the caller speaks.
     pub version: U32,
     /// Must be 0.
     pub reserved: U32,
@@ -251,9 +296,9 @@ pub struct SessionRequest {
 }
 
 impl SessionRequest {
-    /// A request for `session`.
-    pub fn new(session: SessionId) -> Self {
-        Self { version: U32::new(ABI_VERSION), reserved: U32::ZERO, session }
+    /// A request for `session`, in this version.
+    pub fn new(version: u32, session: SessionId) -> Self {
+        Self { version: U32::new(version), reserved: U32::ZERO, session }
     }
 
     /// The session asked for.
@@ -261,7 +306,7 @@ impl SessionRequest {
     /// # Errors
     /// [`BadRequest::Version`] or [`BadRequest::Session`].
     pub fn parse(&self) -> Result<SessionId, BadRequest> {
-        if self.version.get() != ABI_VERSION || self.reserved.get() != 0 {
+        if !is_spoken(self.version.get()) || self.reserved.get() != 0 {
             return Err(BadRequest::Version);
         }
         if self.session.is_nil() { Err(BadRequest::Session) } else { Ok(self.session) }
@@ -288,108 +333,13 @@ pub struct SessionReply {
     pub block_size: U32,
 }
 
-/// Where a session stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum SessionPhase {
-    /// There is no session.
-    None = 0,
-    /// Waiting for the writes that were under way when it began.
-    Starting = 1,
-    /// The first sync runs.
-    FirstSync = 2,
-    /// Every block is synced; writes are captured as they come.
-    Live = 3,
-    /// Writes go through uncaptured.
-    Gap = 4,
-    /// Capturing again; dirty blocks are being re-read.
-    Resync = 5,
-    /// Writes go through uncaptured: nobody has claimed the session.
-    Detached = 6,
-    /// The session could not begin; stop it.
-    Failed = 7,
-}
-
-impl SessionPhase {
-    /// The phase with this number on the wire.
-    pub fn from_wire(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Self::None,
-            1 => Self::Starting,
-            2 => Self::FirstSync,
-            3 => Self::Live,
-            4 => Self::Gap,
-            5 => Self::Resync,
-            6 => Self::Detached,
-            7 => Self::Failed,
-            _ => return None,
-        })
-    }
-}
-
-/// Buckets of [`StatusReply::hold_histogram`].
-pub const HOLD_BUCKETS: usize = 32;
-
-/// Output of [`IOCTL_STATUS`]: a session's state and its counters since t0.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct StatusReply {
-    /// [`SessionPhase`] as a number.
-    pub phase: U32,
-    /// Bytes of a block.
-    pub block_size: U32,
-    /// Bytes of the volume.
-    pub length: U64,
-    /// The session's t0; 0 while starting.
-    pub t0: FileTime,
-    /// Blocks of the volume.
-    pub blocks_total: U64,
-    /// Blocks in state `Synced`.
-    pub blocks_synced: U64,
-    /// Blocks in state `Dirty`.
-    pub blocks_dirty: U64,
-    /// Blocks that the sweep captured.
-    pub blocks_by_sweep: U64,
-    /// Blocks that were captured because a write was waiting for them.
-    pub blocks_by_hold: U64,
-    /// Blocks that the disk could not read.
-    pub blocks_unreadable: U64,
-    /// Writes that were issued on their caller's thread.
-    pub writes_passed: U64,
-    /// Writes that were held and then issued.
-    pub writes_held: U64,
-    /// Writes that are held now.
-    pub writes_holding: U64,
-    /// Writes that went through uncaptured.
-    pub writes_uncaptured: U64,
-    /// Longest hold so far, in microseconds.
-    pub hold_longest_us: U64,
-    /// Payload bytes captured.
-    pub bytes_captured: U64,
-    /// Bytes handed to the service, with headers.
-    pub bytes_drained: U64,
-    /// Payload bytes in the queue now.
-    pub queue_used: U64,
-    /// Bytes of the queue.
-    pub queue_bytes: U64,
-    /// Gaps so far.
-    pub gaps: U64,
-    /// Last record that the driver numbered.
-    pub last_seq: Seq,
-    /// Last record at the time of the last acknowledged epoch.
-    pub acknowledged_seq: Seq,
-    /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds; the first also shorter ones, the last also
-    /// longer ones.
-    pub hold_histogram: [U64; HOLD_BUCKETS],
-}
-
 const _: () = {
     assert!(size_of::<DeviceName>() == 258);
-    assert!(size_of::<VolumeEntry>() == 290);
+    assert!(size_of::<VolumeEntry>() == VOLUME_ENTRY_LEN_V1 + 8);
+    assert!(size_of::<ListRequest>() == 8);
     assert!(size_of::<StartRequest>() == 298);
     assert!(size_of::<SessionRequest>() == 24);
     assert!(size_of::<SessionReply>() == 16);
-    assert!(size_of::<StatusReply>() == 168 + 8 * HOLD_BUCKETS);
 };
 
 #[cfg(test)]

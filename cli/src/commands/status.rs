@@ -59,6 +59,8 @@ pub(crate) fn guid_of(
 /// What is printed as JSON.
 #[derive(Serialize)]
 struct Answer {
+    /// The driver is of an older release, which stays until the machine restarts.
+    restart_needed: bool,
     sessions: Vec<SessionLine>,
 }
 
@@ -105,7 +107,7 @@ impl Looker<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Answer { sessions })
+        Ok(Answer { restart_needed: super::restart_needed(self.port), sessions })
     }
 
     fn line(
@@ -201,6 +203,9 @@ mod tests {
         assert_eq!(session["blocks_synced"], 400);
         assert_eq!(session["progress"], 0.25);
         assert_eq!(session["hold_median_us"], 5461);
+        assert_eq!((&session["paused"], &session["outgrown"]), (&true.into(), &true.into()));
+        assert_eq!(session["blocks_unallocated"], 77);
+        assert_eq!(session["protection"], "possible");
         assert_eq!(session["service"]["bytes_sent"], 90);
         assert_eq!(session["volume"], report().volume, "the service's name for it counts");
         assert!(session["rate_bytes_per_second"].as_f64().unwrap() > 0.0);
@@ -211,7 +216,19 @@ mod tests {
     fn people_see_progress_holds_and_the_service() {
         let folder = tempfile::tempdir().unwrap();
         let alone = answer(false, &TestDriver::protecting(), folder.path());
-        for part in [DEVICE, GUID, SESSION, "25.0 %", "3 held", "5.4 ms", "no service"] {
+        for part in [
+            DEVICE,
+            GUID,
+            SESSION,
+            "25.0 %",
+            "3 held",
+            "5.4 ms",
+            "no service",
+            "paused",
+            "has grown",
+            "77 blocks without data",
+            "paging",
+        ] {
             assert!(alone.contains(part), "{part}: {alone}");
         }
         report().write(folder.path()).unwrap();
@@ -220,6 +237,12 @@ mod tests {
         assert!(
             answer(false, &TestDriver::idle(), folder.path()).contains("No volume is protected")
         );
+    }
+
+    #[test]
+    fn an_older_driver_asks_for_a_restart() {
+        let text = answer(false, &TestDriver::protecting().older(), Path::new("absent"));
+        assert!(text.contains("estart the machine") && !text.contains("paused"), "{text}");
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::io::Write;
 
 use serde::Serialize;
-use snapless_client::status::phase_name;
+use snapless_client::protection::{obstacle, protection_name};
+use snapless_client::status::{phase_name, special_files};
 use snapless_client::{Driver, Volume};
+use snapless_wire::ioctl::Protection;
 
 use crate::error::CliError;
 use crate::format;
@@ -12,11 +14,13 @@ use crate::format;
 /// Prints the list.
 pub(crate) fn run(json: bool, driver: &dyn Driver, out: &mut dyn Write) -> Result<(), CliError> {
     let mut lines = Vec::new();
-    for volume in driver.open()?.list()? {
+    let port = driver.open()?;
+    for volume in port.list()? {
         lines.push(Line::new(driver, &volume)?);
     }
     if json {
-        serde_json::to_writer_pretty(&mut *out, &Answer { volumes: lines })?;
+        let answer = Answer { restart_needed: super::restart_needed(&*port), volumes: lines };
+        serde_json::to_writer_pretty(&mut *out, &answer)?;
         writeln!(out)?;
         return Ok(());
     }
@@ -26,11 +30,14 @@ pub(crate) fn run(json: bool, driver: &dyn Driver, out: &mut dyn Write) -> Resul
     for line in &lines {
         line.print(out)?;
     }
+    super::say_restart_needed(&*port, out)?;
     Ok(())
 }
 
 #[derive(Serialize)]
 struct Answer {
+    /// The driver is of an older release, which stays until the machine restarts.
+    restart_needed: bool,
     volumes: Vec<Line>,
 }
 
@@ -43,6 +50,11 @@ struct Line {
     sector_size: Option<u32>,
     phase: &'static str,
     session: Option<String>,
+    /// Whether it can be protected: `possible`, or the name of what is in the way; `null` if the driver does not say.
+    protection: Option<&'static str>,
+    #[serde(skip)]
+    obstacle: Option<&'static str>,
+    special_files: Vec<&'static str>,
 }
 
 impl Line {
@@ -54,6 +66,13 @@ impl Line {
             sector_size: volume.sector_size,
             phase: phase_name(volume.phase),
             session: volume.session.map(|session| session.to_string()),
+            protection: volume.protection.map(protection_name),
+            // That it does not answer is said where its size would be.
+            obstacle: volume
+                .protection
+                .filter(|protection| *protection != Protection::Silent)
+                .and_then(obstacle),
+            special_files: special_files(volume.special_files),
         })
     }
 
@@ -68,9 +87,13 @@ impl Line {
             }
             _ => writeln!(out, "  size      the volume does not answer")?,
         }
-        match &self.session {
-            Some(session) => writeln!(out, "  session   {session} ({})", self.phase),
-            None => writeln!(out, "  session   none: not protected"),
+        if !self.special_files.is_empty() {
+            writeln!(out, "  holds     files of the system: {}", self.special_files.join(", "))?;
+        }
+        match (&self.session, self.obstacle) {
+            (Some(session), _) => writeln!(out, "  session   {session} ({})", self.phase),
+            (None, Some(why)) => writeln!(out, "  session   none: cannot be protected, {why}"),
+            (None, None) => writeln!(out, "  session   none: not protected"),
         }
     }
 }
@@ -97,6 +120,22 @@ mod tests {
     }
 
     #[test]
+    fn people_see_why_a_volume_cannot_be_protected_and_what_it_holds() {
+        let text = answer(false, &TestDriver::idle().with_obstacle(Protection::Removable));
+        assert!(text.contains("cannot be protected, its medium can be taken out"), "{text}");
+        assert!(text.contains("files of the system: paging"), "{text}");
+    }
+
+    #[test]
+    fn an_older_driver_asks_for_a_restart() {
+        assert!(!answer(false, &TestDriver::idle()).contains("estart the machine"));
+        assert!(answer(false, &TestDriver::idle().older()).contains("estart the machine"));
+        let json: serde_json::Value =
+            serde_json::from_str(&answer(true, &TestDriver::idle().older())).unwrap();
+        assert_eq!(json["restart_needed"], true);
+    }
+
+    #[test]
     fn scripts_see_the_same() {
         let json: serde_json::Value =
             serde_json::from_str(&answer(true, &TestDriver::protecting())).unwrap();
@@ -105,6 +144,8 @@ mod tests {
         assert_eq!(volume["volume"], GUID);
         assert_eq!(volume["length"], 100 << 20);
         assert_eq!(volume["session"], SESSION);
+        assert_eq!(volume["protection"], "possible");
+        assert_eq!(json["restart_needed"], false);
         let idle: serde_json::Value =
             serde_json::from_str(&answer(true, &TestDriver::idle())).unwrap();
         assert_eq!(idle["volumes"][0]["session"], serde_json::Value::Null);

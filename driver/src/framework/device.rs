@@ -6,8 +6,8 @@ use core::ptr::{NonNull, null, null_mut};
 use wdk_sys::{
     _WDF_EXECUTION_LEVEL, _WDF_FILEOBJECT_CLASS, _WDF_REMOVE_LOCK_OPTIONS_FLAGS,
     _WDF_SYNCHRONIZATION_SCOPE, _WDF_TRI_STATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_WRITE, NT_SUCCESS,
-    NTSTATUS, PFN_WDF_DEVICE_SELF_MANAGED_IO_CLEANUP, PFN_WDF_FILE_CLEANUP,
-    PFN_WDF_OBJECT_CONTEXT_CLEANUP, PFN_WDF_OBJECT_CONTEXT_DESTROY,
+    NTSTATUS, PFN_WDF_DEVICE_SELF_MANAGED_IO_CLEANUP, PFN_WDF_DEVICE_USAGE_NOTIFICATION,
+    PFN_WDF_FILE_CLEANUP, PFN_WDF_OBJECT_CONTEXT_CLEANUP, PFN_WDF_OBJECT_CONTEXT_DESTROY,
     PFN_WDFDEVICE_WDM_IRP_PREPROCESS, PIRP, PWDFDEVICE_INIT, STATUS_INSUFFICIENT_RESOURCES, ULONG,
     WDF_FILEOBJECT_CONFIG, WDF_OBJECT_ATTRIBUTES, WDF_OBJECT_CONTEXT_TYPE_INFO,
     WDF_PNPPOWER_EVENT_CALLBACKS, WDF_REMOVE_LOCK_OPTIONS, WDFDEVICE, WDFDRIVER, WDFOBJECT,
@@ -40,10 +40,12 @@ static FILTER_CONTEXT: TypeInfo = TypeInfo(WDF_OBJECT_CONTEXT_TYPE_INFO {
 
 /// What a filter device calls.
 pub struct FilterCallbacks {
-    /// For each write.
+    /// For each write; none to let all of them pass.
     pub write: PFN_WDFDEVICE_WDM_IRP_PREPROCESS,
-    /// For each device control request.
+    /// For each device control request; none to let all of them pass.
     pub device_control: PFN_WDFDEVICE_WDM_IRP_PREPROCESS,
+    /// When a special file has come to the device or left it, at PASSIVE_LEVEL.
+    pub usage: PFN_WDF_DEVICE_USAGE_NOTIFICATION,
     /// When the device is being removed, at PASSIVE_LEVEL.
     pub removing: PFN_WDF_DEVICE_SELF_MANAGED_IO_CLEANUP,
     /// When the device object is being deleted, at PASSIVE_LEVEL.
@@ -72,6 +74,7 @@ pub unsafe fn create_filter(
     let mut power = WDF_PNPPOWER_EVENT_CALLBACKS {
         Size: struct_size::<WDF_PNPPOWER_EVENT_CALLBACKS>(),
         EvtDeviceSelfManagedIoCleanup: callbacks.removing,
+        EvtDeviceUsageNotification: callbacks.usage,
         ..WDF_PNPPOWER_EVENT_CALLBACKS::default()
     };
     // SAFETY: as above.
@@ -79,6 +82,9 @@ pub unsafe fn create_filter(
     let preprocess =
         [(IRP_MJ_WRITE, callbacks.write), (IRP_MJ_DEVICE_CONTROL, callbacks.device_control)];
     for (major, callback) in preprocess {
+        if callback.is_none() {
+            continue;
+        }
         // SAFETY: as above; no minor functions are named.
         let status = unsafe {
             wdf!(

@@ -4,19 +4,26 @@
 //! their documented effects.
 
 use core::ffi::c_void;
-use core::ptr::NonNull;
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
-use wdk_sys::ntddk::{FsRtlIsPagingFile, IofCallDriver, IofCompleteRequest};
+use wdk_sys::ntddk::{
+    FsRtlIsPagingFile, IoAcquireCancelSpinLock, IoReleaseCancelSpinLock, IofCallDriver,
+    IofCompleteRequest,
+};
 use wdk_sys::{
     _IO_STACK_LOCATION, DO_BUFFERED_IO, DO_DIRECT_IO, IO_STACK_LOCATION, IRP, IRP_PAGING_IO,
-    METHOD_BUFFERED, NTSTATUS, PDEVICE_OBJECT, PIRP, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR,
-    SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
+    METHOD_BUFFERED, NTSTATUS, PDEVICE_OBJECT, PFILE_OBJECT, PIRP, SL_INVOKE_ON_CANCEL,
+    SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
 };
 
 use super::{low_byte, mdl};
 
 /// A completion routine, as the I/O manager calls it.
 pub type CompletionRoutine = unsafe extern "C" fn(PDEVICE_OBJECT, PIRP, *mut c_void) -> NTSTATUS;
+
+/// A cancel routine, as the I/O manager calls it: at DISPATCH_LEVEL, with the cancel spin lock held.
+pub type CancelRoutine = unsafe extern "C" fn(PDEVICE_OBJECT, PIRP);
 
 /// An IRP that this driver owns: it was dispatched to us, and we have neither passed it on nor completed it.
 #[must_use = "an IRP that is neither sent nor completed hangs its caller"]
@@ -81,9 +88,16 @@ impl OwnedIrp {
         location.Control |= low_byte(SL_PENDING_RETURNED);
     }
 
-    /// The control code of a device control request, and the first eight bytes of its input buffer if
-    /// it is buffered and has that many.
-    pub fn control(&self) -> (u32, Option<[u8; 8]>) {
+    /// The control code of a device control request.
+    pub fn control_code(&self) -> u32 {
+        // SAFETY: our stack location is valid while we own the IRP.
+        let parameters = unsafe { (*self.current()).Parameters };
+        // SAFETY: the IRP is a device control request.
+        unsafe { parameters.DeviceIoControl }.IoControlCode
+    }
+
+    /// The input of a buffered device control request; empty for any other.
+    pub fn control_input(&self) -> &[u8] {
         // SAFETY: our stack location is valid while we own the IRP.
         let parameters = unsafe { (*self.current()).Parameters };
         // SAFETY: the IRP is a device control request.
@@ -92,15 +106,65 @@ impl OwnedIrp {
         let buffer = unsafe { (*self.0.as_ptr()).AssociatedIrp };
         // SAFETY: a union of pointers and a number; looked at only if it is a pointer to a buffer.
         let buffer = unsafe { buffer.SystemBuffer };
-        let buffered = control.IoControlCode & 3 == METHOD_BUFFERED;
-        if !buffered || buffer.is_null() || control.InputBufferLength < 8 {
-            return (control.IoControlCode, None);
+        let len = usize::try_from(control.InputBufferLength).unwrap_or(0);
+        if control.IoControlCode & 3 != METHOD_BUFFERED || buffer.is_null() {
+            return &[];
         }
-        // SAFETY: the I/O manager copied `InputBufferLength` bytes there.
-        (control.IoControlCode, Some(unsafe { buffer.cast::<[u8; 8]>().read_unaligned() }))
+        // SAFETY: the I/O manager copied `InputBufferLength` bytes there, for the drivers of the stack alone.
+        unsafe { core::slice::from_raw_parts(buffer.cast::<u8>(), len) }
     }
 
-    /// Completes the IRP with `status`. For one that was not marked pending.
+    /// The file object that the request came through, which the IRP keeps alive; may be null.
+    pub fn file(&self) -> PFILE_OBJECT {
+        // SAFETY: our stack location is valid while we own the IRP.
+        unsafe { (*self.current()).FileObject }
+    }
+
+    /// Our device object that the request was sent to.
+    pub fn device(&self) -> PDEVICE_OBJECT {
+        // SAFETY: our stack location is valid while we own the IRP.
+        unsafe { (*self.current()).DeviceObject }
+    }
+
+    /// True for this very IRP, which need not be alive.
+    pub fn is(&self, irp: PIRP) -> bool {
+        core::ptr::eq(self.0.as_ptr(), irp)
+    }
+
+    /// Has `routine` called when the IRP is cancelled; false if it has been cancelled already. Either way
+    /// [`OwnedIrp::end_cancel`] has to follow before it is sent or completed. Any IRQL.
+    pub fn let_cancel(&self, routine: CancelRoutine) -> bool {
+        // In this order, against the I/O manager's: it marks the IRP first and looks for a routine then.
+        self.cancel_routine().swap(routine as *mut c_void, Ordering::SeqCst);
+        // SAFETY: we own the IRP.
+        let cancelled = unsafe { &raw mut (*self.0.as_ptr()).Cancel };
+        // SAFETY: the flag is a byte, which the I/O manager writes meanwhile.
+        let cancelled = unsafe { AtomicU8::from_ptr(cancelled) };
+        cancelled.load(Ordering::SeqCst) == 0
+    }
+
+    /// Takes the routine of [`OwnedIrp::let_cancel`] back: when this returns, it neither runs nor will run.
+    /// IRQL <= DISPATCH_LEVEL; the caller holds no lock that the routine takes.
+    pub fn end_cancel(&self) {
+        if !self.cancel_routine().swap(null_mut(), Ordering::SeqCst).is_null() {
+            return;
+        }
+        // The I/O manager has taken it and calls it with the cancel lock held: once the lock is free, it is over.
+        let mut level = 0;
+        // SAFETY: callable at IRQL <= DISPATCH_LEVEL.
+        unsafe { IoAcquireCancelSpinLock(&raw mut level) };
+        // SAFETY: acquired above, with that level.
+        unsafe { IoReleaseCancelSpinLock(level) };
+    }
+
+    fn cancel_routine(&self) -> &AtomicPtr<c_void> {
+        // SAFETY: we own the IRP.
+        let routine = unsafe { &raw mut (*self.0.as_ptr()).CancelRoutine };
+        // SAFETY: an optional function pointer is a pointer; the I/O manager exchanges it atomically too.
+        unsafe { AtomicPtr::from_ptr(routine.cast()) }
+    }
+
+    /// Completes the IRP with `status`. If it was marked pending, the result is for nobody.
     pub fn complete(self, status: NTSTATUS) -> NTSTATUS {
         let irp = self.0.as_ptr();
         // SAFETY: we own the IRP.
@@ -124,7 +188,7 @@ impl OwnedIrp {
         let mut next = unsafe { *self.current() };
         next.Control = 0;
         next.CompletionRoutine = None;
-        next.Context = core::ptr::null_mut();
+        next.Context = null_mut();
         // SAFETY: IRPs that reach a filter have a location for each device below it.
         let location = unsafe { self.current().sub(1) };
         // SAFETY: as above.
@@ -157,6 +221,17 @@ pub unsafe fn skip_location(irp: PIRP) {
     *current = current.wrapping_add(1);
 }
 
+/// Lets the cancel lock go, which a cancel routine is called with: after this the IRP may be gone.
+///
+/// # Safety
+/// Called once from a cancel routine, with its IRP.
+pub unsafe fn release_cancel_lock(irp: PIRP) {
+    // SAFETY: the IRP lives until the lock is free: see `OwnedIrp::end_cancel`.
+    let level = unsafe { (*irp).CancelIrql };
+    // SAFETY: the I/O manager acquired it for this call.
+    unsafe { IoReleaseCancelSpinLock(level) };
+}
+
 /// How an IRP ended, for a completion routine.
 pub struct Completed(NonNull<IRP>);
 
@@ -175,6 +250,20 @@ impl Completed {
         let block = unsafe { (*self.0.as_ptr()).IoStatus };
         // SAFETY: on completion the union holds the status.
         unsafe { block.__bindgen_anon_1.Status }
+    }
+
+    /// The first eight bytes of a buffered answer, if it has that many.
+    pub fn answer(&self) -> Option<u64> {
+        // SAFETY: the IRP is valid until the completion routine returns.
+        let irp = unsafe { self.0.as_ref() };
+        let (block, buffer) = (irp.IoStatus, irp.AssociatedIrp);
+        // SAFETY: for a buffered request the union holds the system buffer.
+        let buffer = unsafe { buffer.SystemBuffer };
+        if block.Information < 8 || buffer.is_null() {
+            return None;
+        }
+        // SAFETY: the answer is in the buffer and has at least eight bytes.
+        Some(u64::from_le_bytes(unsafe { buffer.cast::<[u8; 8]>().read_unaligned() }))
     }
 
     /// Passes the mark "pending" up, as a completion routine that lets completion go on has to.

@@ -1,8 +1,9 @@
 //! Requests of our own to the device below: reads of blocks, and questions about the volume.
 
 use core::ffi::c_void;
-use core::ptr::{NonNull, null_mut};
+use core::ptr::{NonNull, null, null_mut};
 
+use snapless_policy::protection::DeviceFacts;
 use wdk_sys::ntddk::{
     IoAllocateIrp, IoBuildDeviceIoControlRequest, IoFreeIrp, IoReuseIrp, IofCallDriver,
 };
@@ -40,25 +41,51 @@ impl LowerDevice {
         self.0.as_ptr()
     }
 
+    /// Stack locations that an IRP to it needs.
+    pub fn stack_size(self) -> i8 {
+        // SAFETY: attached to, so it exists.
+        unsafe { (*self.0.as_ptr()).StackSize }
+    }
+
+    /// What it says of itself: its `FILE_DEVICE_…` type, its `FILE_…` characteristics, its `DO_…` flags.
+    pub fn facts(self) -> DeviceFacts {
+        // SAFETY: attached to, so it exists.
+        let device = unsafe { self.0.as_ref() };
+        DeviceFacts {
+            device_type: device.DeviceType,
+            characteristics: device.Characteristics,
+            flags: device.Flags,
+        }
+    }
+
     /// Its `DO_…` flags.
     pub fn flags(self) -> u32 {
         // SAFETY: attached to, so it exists.
         unsafe { (*self.0.as_ptr()).Flags }
     }
 
-    /// Asks it a question without input; returns the length of its answer in bytes. PASSIVE_LEVEL.
-    pub fn query(self, control_code: ULONG, answer: &mut [u8]) -> Result<usize, NTSTATUS> {
+    /// Asks it a question; returns the length of its answer in bytes. PASSIVE_LEVEL.
+    pub fn query(
+        self,
+        control_code: ULONG,
+        question: &[u8],
+        answer: &mut [u8],
+    ) -> Result<usize, NTSTATUS> {
         let event = Event::new(false).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         let mut outcome = IO_STATUS_BLOCK::default();
         let room = ULONG::try_from(answer.len()).map_err(|_| STATUS_INVALID_PARAMETER)?;
-        // SAFETY: buffer, event and status block outlive the request: this function waits for it.
+        let len = ULONG::try_from(question.len()).map_err(|_| STATUS_INVALID_PARAMETER)?;
+        let input = if question.is_empty() { null() } else { question.as_ptr() };
+        let output = if answer.is_empty() { null_mut() } else { answer.as_mut_ptr() };
+        // SAFETY: buffers, event and status block outlive the request: this function waits for it. The input is
+        // only read.
         let irp = unsafe {
             IoBuildDeviceIoControlRequest(
                 control_code,
                 self.as_ptr(),
-                null_mut(),
-                0,
-                answer.as_mut_ptr().cast(),
+                input.cast_mut().cast(),
+                len,
+                output.cast(),
                 room,
                 0,
                 event.raw(),
@@ -98,8 +125,7 @@ impl Reader {
     pub fn new(device: LowerDevice, whole: &BufferMdl, longest: usize) -> Option<Self> {
         let window = WindowMdl::new(whole, longest)?;
         let done = Event::new(false)?;
-        // SAFETY: attached to, so it exists.
-        let stack_size = unsafe { (*device.as_ptr()).StackSize };
+        let stack_size = device.stack_size();
         // SAFETY: no quota is charged; a null result is refused.
         let irp = NonNull::new(unsafe { IoAllocateIrp(stack_size, 0) })?;
         Some(Self { device, irp, window, done })

@@ -3,6 +3,7 @@
 //! `ExAllocatePool2` is the newer call, but Windows Server 2019 lacks it; `ExAllocatePoolWithTag` with
 //! `NonPagedPoolNx` is what both have (docs: "Updating Deprecated `ExAllocatePool` Calls").
 
+use alloc::boxed::Box;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
 
@@ -41,6 +42,19 @@ unsafe impl GlobalAlloc for PoolAllocator {
         // SAFETY: the caller got `memory` from `alloc`, which used this tag.
         unsafe { ExFreePoolWithTag(memory.cast(), POOL_TAG) }
     }
+}
+
+/// Moves `value` into pool memory; gives it back if there is none. IRQL <= DISPATCH_LEVEL.
+pub fn try_box<T>(value: T) -> Result<Box<T>, T> {
+    // A type without size has no layout to allocate.
+    const { assert!(size_of::<T>() > 0) };
+    // SAFETY: the layout's size is not zero.
+    let memory = unsafe { alloc::alloc::alloc(Layout::new::<T>()) };
+    let Some(memory) = NonNull::new(memory.cast::<T>()) else { return Err(value) };
+    // SAFETY: fresh memory of the right size and alignment.
+    unsafe { memory.write(value) };
+    // SAFETY: allocated by the global allocator with the layout of a `T`, and holds one.
+    Ok(unsafe { Box::from_raw(memory.as_ptr()) })
 }
 
 /// A zeroed, page-aligned buffer of nonpaged memory at a fixed address.

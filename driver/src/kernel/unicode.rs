@@ -19,6 +19,18 @@ impl UnicodeString {
         Ok(Self { units: units.ok_or(STATUS_INSUFFICIENT_RESOURCES)? })
     }
 
+    /// Copies the texts, one behind the other. PASSIVE_LEVEL.
+    pub fn joined(
+        first: impl Iterator<Item = u16>,
+        second: impl Iterator<Item = u16>,
+    ) -> Result<Self, NTSTATUS> {
+        let mut units = Vec::new();
+        for unit in first.chain(second) {
+            reserved::push(&mut units, unit).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        }
+        Ok(Self { units })
+    }
+
     /// The kernel's view of the text, to be used while `self` lives.
     pub fn as_kernel(&self) -> Result<UNICODE_STRING, NTSTATUS> {
         let bytes =

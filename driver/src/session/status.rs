@@ -4,12 +4,22 @@ use core::sync::atomic::Ordering;
 
 use snapless_engine::{Phase, Status};
 use snapless_wire::id::{FileTime, Seq};
-use snapless_wire::ioctl::{HOLD_BUCKETS, SessionPhase, StatusReply};
+use snapless_wire::ioctl::{HOLD_BUCKETS, Protection, SessionPhase, StatusFlags, StatusReply};
 use zerocopy::little_endian::{U32, U64};
 
 use super::Session;
+use super::counts::Counts;
 
 const _: () = assert!(HOLD_BUCKETS == snapless_engine::HOLD_BUCKETS);
+
+/// What a session's status says of its volume.
+#[derive(Clone, Copy)]
+pub struct VolumeFacts {
+    /// Whether it can be protected.
+    pub protection: Protection,
+    /// Which special files are on it, as bits.
+    pub special_files: u32,
+}
 
 impl Session {
     /// Where it stands.
@@ -17,11 +27,11 @@ impl Session {
         self.phase_of(&self.engine.status())
     }
 
-    /// State and counters.
-    // Out of line: the engine's answer and ours are large, and need not be on the stack with what asks for them.
-    #[inline(never)]
-    pub fn status(&self) -> StatusReply {
+    /// State and counters, with what is known of the volume.
+    #[inline(never)] // What the engine answers is not to add to its caller's stack.
+    pub fn status(&self, volume: VolumeFacts) -> StatusReply {
         let status = self.engine.status();
+        let counts = &self.counts;
         let geometry = self.engine.geometry();
         StatusReply {
             phase: U32::new(self.phase_of(&status) as u32),
@@ -47,6 +57,29 @@ impl Session {
             last_seq: Seq::new(status.last_seq),
             acknowledged_seq: Seq::new(status.acknowledged_seq),
             hold_histogram: status.holds.buckets.map(U64::new),
+            flags: U32::new(self.flags(&status).to_wire()),
+            protection: U32::new(volume.protection as u32),
+            blocks_unallocated: U64::new(status.blocks_unallocated),
+            clearings: U64::new(Counts::get(&counts.clearings)),
+            requests_refused: U64::new(Counts::get(&counts.requests_refused)),
+            writes_cancelled: U64::new(Counts::get(&counts.writes_cancelled)),
+            writes_failed: U64::new(Counts::get(&counts.writes_failed)),
+            writes_urgent: U64::new(Counts::get(&counts.writes_urgent)),
+            writes_unreachable: U64::new(Counts::get(&counts.writes_unreachable)),
+            reads_failed: U64::new(Counts::get(&counts.reads_failed)),
+            read_failed_offset: U64::new(Counts::get(&counts.read_failed_offset)),
+            read_failed_status: U32::new(counts.read_failed_status.load(Ordering::Relaxed)),
+            special_files: U32::new(volume.special_files),
+        }
+    }
+
+    fn flags(&self, status: &Status) -> StatusFlags {
+        StatusFlags {
+            paused: status.paused,
+            outgrown: status.outgrown,
+            shrunk: self.shrunk.load(Ordering::Relaxed),
+            base_complete: status.base_complete,
+            consistent: status.consistent,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::kernel::lower::Reader;
 use crate::kernel::passive_lock::PassiveLock;
 use crate::kernel::shared::Shared;
 use crate::kernel::thread::{Run, Thread};
+use crate::questions;
 use crate::volume::Volume;
 
 /// How long writes that were under way when the session was asked for may take before the session gives
@@ -113,6 +114,7 @@ impl Run for Draining {
         let session = &context.session;
         while !session.is_stopped() {
             session.answer_drains();
+            session.look_at_length();
             session.wait(Worker::Drain, None);
         }
         session.end_drains();
@@ -135,7 +137,10 @@ impl Run for Dispatching {
         loop {
             match session.engine.dispatch() {
                 Step::Do(submission) => session.carry_out(submission),
-                Step::Wait(until) => session.wait(Worker::Dispatch, until),
+                Step::Wait(until) => {
+                    session.let_cancel();
+                    session.wait(Worker::Dispatch, until);
+                }
                 Step::Ended => break,
             }
         }
@@ -151,16 +156,44 @@ impl Session {
     fn read(&self, reader: &mut Reader, read: Read) {
         let mut next = Some(read);
         while let Some(read) = next {
-            let (extent, memory) = (read.extent(), read.memory());
-            let result =
-                reader.read(&self.queue_mdl, extent.offset(), memory.offset(), extent.len());
-            if let Err(status) = result {
-                log::number(c"read failed, volume offset", extent.offset());
-                log::number(c"  with status", u64::from(status.cast_unsigned()));
-                // What cannot be read is zeros, not what the memory held before.
-                self.clear_memory(memory.offset(), memory.len());
+            let succeeded = self.read_once(reader, &read);
+            next = self.read_over(read, succeeded);
+        }
+    }
+
+    #[inline(never)] // As above.
+    fn read_over(&self, read: Read, succeeded: bool) -> Option<Read> {
+        self.engine.read_done(read, succeeded)
+    }
+
+    /// Reads; what cannot be read is zeros, not what the memory held before.
+    #[inline(never)] // As above.
+    fn read_once(&self, reader: &mut Reader, read: &Read) -> bool {
+        let (extent, memory) = (read.extent(), read.memory());
+        let result = reader.read(&self.queue_mdl, extent.offset(), memory.offset(), extent.len());
+        if let Err(status) = result {
+            self.counts.read_failed(extent.offset(), status);
+            log::number(c"read failed, volume offset", extent.offset());
+            log::number(c"  with status", u64::from(status.cast_unsigned()));
+            self.clear_memory(memory.offset(), memory.len());
+        }
+        result.is_ok()
+    }
+
+    /// Asks for the volume's length, if that was asked for. PASSIVE_LEVEL.
+    fn look_at_length(&self) {
+        // Relaxed: the event that woke this thread orders it.
+        if !self.length_asked.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        match questions::length(self.lower) {
+            Ok(length) => self.has_length(length),
+            Err(status) => {
+                log::number(
+                    c"the volume does not tell its length, status",
+                    u64::from(status.cast_unsigned()),
+                );
             }
-            next = self.engine.read_done(read, result.is_ok());
         }
     }
 
@@ -194,6 +227,7 @@ impl Session {
             self.failed.store(true, Ordering::Relaxed);
             self.engine.stop();
         }
+        self.let_cancel();
         // Releases held writes once the session is stopped; gives nothing before.
         while let Step::Do(submission) = self.engine.dispatch() {
             self.carry_out(submission);

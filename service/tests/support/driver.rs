@@ -8,7 +8,9 @@ use snapless_client::{
     Driver, DriverError, DriverPort, Geometry, SessionStatus, Volume, VolumeName,
 };
 use snapless_wire::id::{EpochId, FileTime, Seq, SessionId, VolumeGuid};
-use snapless_wire::ioctl::{DRAIN_BUFFER_MIN, DeviceName, SessionPhase, StartRequest, StatusReply};
+use snapless_wire::ioctl::{
+    ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, Protection, SessionPhase, StartRequest, StatusReply,
+};
 use snapless_wire::record::{Position, RecordHeader, RecordKind};
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
@@ -190,6 +192,10 @@ impl FakePort {
 }
 
 impl DriverPort for FakePort {
+    fn version(&self) -> u32 {
+        ABI_VERSION
+    }
+
     fn list(&self) -> Result<Vec<Volume>, DriverError> {
         let state = self.shared.lock();
         let session = state.session.as_ref();
@@ -204,6 +210,8 @@ impl DriverPort for FakePort {
             sector_size: Some(512),
             phase,
             session: session.map(|session| session.id),
+            protection: Some(Protection::Possible),
+            special_files: 0,
         }])
     }
 
@@ -291,7 +299,7 @@ impl DriverPort for FakePort {
         reply.phase = U32::new(SessionPhase::FirstSync as u32);
         reply.length = U64::new(LENGTH);
         reply.last_seq = Seq::new(session.last_seq);
-        SessionStatus::parse(&reply)
+        SessionStatus::parse(ABI_VERSION, &reply)
     }
 
     fn stop(&self, id: SessionId) -> Result<(), DriverError> {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use snapless_client::protection::obstacle;
 use snapless_client::report::Activity;
 use snapless_client::status::phase_name;
 
@@ -38,10 +39,11 @@ impl Screen {
 }
 
 fn render(answer: &Answer) -> String {
+    let restart = if answer.restart_needed { super::super::RESTART_NEEDED } else { "" };
     if answer.sessions.is_empty() {
-        return "No volume is protected.\n".to_owned();
+        return format!("No volume is protected.\n{restart}");
     }
-    answer.sessions.iter().map(session).collect::<Vec<_>>().join("\n")
+    answer.sessions.iter().map(session).collect::<Vec<_>>().join("\n") + restart
 }
 
 fn session(line: &SessionLine) -> String {
@@ -49,13 +51,14 @@ fn session(line: &SessionLine) -> String {
     let t0 = line.t0.as_deref().unwrap_or("not yet");
     format!(
         "{}{name}\n  session   {}, t0 {t0}\n  phase     {}\n  writes    {}\n  queue     {}\n  \
-         service   {}\n",
+         service   {}\n{}",
         line.device,
         line.session,
         phase(line),
         writes(line),
         queue(line),
-        service(line)
+        service(line),
+        notes(line)
     )
 }
 
@@ -75,6 +78,9 @@ fn phase(line: &SessionLine) -> String {
         line.seconds_left
             .map(|left| format!("{} left", format::duration(Duration::from_secs(left)))),
     );
+    if let Some(details) = status.details.as_ref().filter(|it| it.blocks_unallocated > 0) {
+        parts.push(format!("{} blocks without data", details.blocks_unallocated));
+    }
     if status.blocks_unreadable > 0 {
         parts.push(format!("{} blocks unreadable", status.blocks_unreadable));
     }
@@ -83,6 +89,44 @@ fn phase(line: &SessionLine) -> String {
         parts.push(format!("{} blocks dirty", status.blocks_dirty));
     }
     parts.join(", ")
+}
+
+/// What else a person must know; nothing if there is nothing.
+fn notes(line: &SessionLine) -> String {
+    let Some(details) = &line.status.details else { return String::new() };
+    let mut notes = Vec::new();
+    if details.paused {
+        notes.push("the sweep is paused".to_owned());
+    }
+    if details.outgrown {
+        notes.push(
+            "the volume has grown: it is protected up to its old end, and no later point is kept; stop \
+             the session and restart the service to begin a new one"
+                .to_owned(),
+        );
+    }
+    if details.shrunk {
+        notes.push(
+            "the volume has become shorter: stop the session and restart the service to begin a new one"
+                .to_owned(),
+        );
+    }
+    if let Some(why) = details.protection.and_then(obstacle) {
+        notes.push(format!("a new session could not begin: {why}"));
+    }
+    if let Some(failure) = details.read_failure {
+        notes.push(format!(
+            "{} read(s) failed, the last at byte {} with status {:#010x}",
+            details.reads_failed, failure.offset, failure.status
+        ));
+    }
+    if details.writes_failed > 0 {
+        notes.push(format!("the disk failed {} write(s)", details.writes_failed));
+    }
+    if !details.special_files.is_empty() {
+        notes.push(format!("holds files of the system: {}", details.special_files.join(", ")));
+    }
+    notes.into_iter().fold(String::new(), |text, note| text + "  note      " + &note + "\n")
 }
 
 fn bar(progress: f64) -> String {
@@ -108,6 +152,15 @@ fn writes(line: &SessionLine) -> String {
             format::micros(median),
             format::micros(status.hold_longest_us)
         ));
+    }
+    if let Some(details) = &status.details {
+        let counts = [
+            (details.clearings, "trimmed or zeroed"),
+            (details.writes_cancelled, "cancelled while held"),
+            (details.requests_refused, "refused"),
+        ];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        parts.extend(counts.map(|(count, what)| format!("{count} {what}")));
     }
     if status.writes_uncaptured > 0 {
         parts.push(format!("{} let through uncaptured", status.writes_uncaptured));
@@ -162,7 +215,7 @@ mod tests {
 
     #[test]
     fn only_a_redraw_moves_the_cursor() {
-        let answer = Answer { sessions: Vec::new() };
+        let answer = Answer { restart_needed: false, sessions: Vec::new() };
         for redraw in [false, true] {
             let mut screen = Screen::new(redraw);
             let mut out = Vec::new();

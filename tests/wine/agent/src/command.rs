@@ -1,10 +1,21 @@
 //! The commands that the agent takes.
 
+use std::str::FromStr;
+
 /// One of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Command {
     /// Show that the agent runs.
     Hello,
+    /// For the bench's control device.
+    Bench(Bench),
+    /// Through the volume's stack, as an application.
+    Volume(Request),
+}
+
+/// What the bench's control device is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bench {
     /// Say what the volume has counted.
     Query,
     /// Build the volume's stack with the registered filters and start it.
@@ -17,22 +28,130 @@ pub(crate) enum Command {
     Pause,
     /// Let the volume work again.
     Resume,
+    /// Make the volume this many bytes long.
+    Grow(u64),
+    /// Make the volume say that it is write-protected, or not.
+    Protect(bool),
+    /// Tell the stack that a special file of this kind comes to the volume, or leaves it.
+    Usage {
+        /// As `DEVICE_USAGE_NOTIFICATION_TYPE` numbers it.
+        kind: u32,
+        /// Whether it comes.
+        in_path: bool,
+    },
+    /// Make the bottom of the stack refuse that many usage notifications.
+    RefuseUsage(u32),
 }
+
+/// What an application asks of the volume.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Request {
+    /// How long it is.
+    Length,
+    /// To write bytes that are all `fill`.
+    Write(Extent),
+    /// The same, without waiting for the end.
+    BeginWrite(Extent),
+    /// The outcome of the write that was begun.
+    EndWrite,
+    /// The same, and to cancel it while it is under way.
+    CancelWrite(Extent),
+    /// To clear ranges, by this action of data set management.
+    Clear {
+        /// The action.
+        action: u32,
+        /// Offset and length of each range.
+        ranges: Vec<(u64, u64)>,
+    },
+    /// Any device control request.
+    Control {
+        /// Its code.
+        code: u32,
+        /// Its input.
+        input: Vec<u8>,
+    },
+}
+
+/// Bytes to write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Extent {
+    pub(crate) offset: u64,
+    pub(crate) len: usize,
+    pub(crate) fill: u8,
+}
+
+const TRIM: u32 = 1;
+const WRITE_ZEROES: u32 = 0x19;
 
 impl Command {
     /// Reads one line.
     pub(crate) fn parse(line: &str) -> Result<Self, String> {
-        match line.trim() {
-            "hello" => Ok(Self::Hello),
-            "query" => Ok(Self::Query),
-            "attach" => Ok(Self::Attach),
-            "remove" => Ok(Self::Remove),
-            "flush-journal" => Ok(Self::FlushJournal),
-            "pause" => Ok(Self::Pause),
-            "resume" => Ok(Self::Resume),
-            other => Err(format!("{other:?} is not a command")),
-        }
+        let mut words = line.split_whitespace();
+        let verb = words.next().unwrap_or_default();
+        let arguments: Vec<&str> = words.collect();
+        parse(verb, &arguments).ok_or_else(|| format!("{line:?} is not a command"))
     }
+}
+
+fn parse(verb: &str, arguments: &[&str]) -> Option<Command> {
+    let bench = |command| Some(Command::Bench(command));
+    let volume = |request| Some(Command::Volume(request));
+    match (verb, arguments) {
+        ("hello", []) => Some(Command::Hello),
+        ("query", []) => bench(Bench::Query),
+        ("attach", []) => bench(Bench::Attach),
+        ("remove", []) => bench(Bench::Remove),
+        ("flush-journal", []) => bench(Bench::FlushJournal),
+        ("pause", []) => bench(Bench::Pause),
+        ("resume", []) => bench(Bench::Resume),
+        ("grow", [len]) => bench(Bench::Grow(number(len)?)),
+        ("protect", [on]) => bench(Bench::Protect(switch(on)?)),
+        ("usage", [kind, on]) => bench(Bench::Usage { kind: number(kind)?, in_path: switch(on)? }),
+        ("refuse-usage", [times]) => bench(Bench::RefuseUsage(number(times)?)),
+        ("length", []) => volume(Request::Length),
+        ("write", [offset, len, fill]) => volume(Request::Write(extent(offset, len, fill)?)),
+        ("begin-write", [offset, len, fill]) => {
+            volume(Request::BeginWrite(extent(offset, len, fill)?))
+        }
+        ("end-write", []) => volume(Request::EndWrite),
+        ("cancel-write", [offset, len, fill]) => {
+            volume(Request::CancelWrite(extent(offset, len, fill)?))
+        }
+        ("trim", list) => volume(Request::Clear { action: TRIM, ranges: ranges(list)? }),
+        ("zero", list) => volume(Request::Clear { action: WRITE_ZEROES, ranges: ranges(list)? }),
+        ("control", [code, input @ ..]) => {
+            let input = input.iter().map(|byte| u8::from_str_radix(byte, 16).ok());
+            let code = u32::from_str_radix(code, 16).ok()?;
+            volume(Request::Control { code, input: input.collect::<Option<_>>()? })
+        }
+        _ => None,
+    }
+}
+
+fn number<T: FromStr>(word: &str) -> Option<T> {
+    word.parse().ok()
+}
+
+fn switch(word: &str) -> Option<bool> {
+    match word {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn extent(offset: &str, len: &str, fill: &str) -> Option<Extent> {
+    Some(Extent { offset: number(offset)?, len: number(len)?, fill: number(fill)? })
+}
+
+fn ranges(words: &[&str]) -> Option<Vec<(u64, u64)>> {
+    words
+        .iter()
+        .map(|word| {
+            let (offset, len) = word.split_once('+')?;
+            Some((number(offset)?, number(len)?))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -41,8 +160,23 @@ mod tests {
 
     #[test]
     fn commands_are_read_with_any_line_ending() {
-        assert_eq!(Command::parse("query\r\n"), Ok(Command::Query));
-        assert_eq!(Command::parse("flush-journal"), Ok(Command::FlushJournal));
+        assert_eq!(Command::parse("query\r\n"), Ok(Command::Bench(Bench::Query)));
+        assert_eq!(Command::parse("flush-journal"), Ok(Command::Bench(Bench::FlushJournal)));
         assert!(Command::parse("format").unwrap_err().contains("format"));
+    }
+
+    #[test]
+    fn commands_take_their_arguments_and_no_others() {
+        let write = Request::Write(Extent { offset: 512, len: 0, fill: 7 });
+        assert_eq!(Command::parse("write 512 0 7"), Ok(Command::Volume(write)));
+        let trim = Request::Clear { action: 1, ranges: vec![(0, 512), (4096, 1024)] };
+        assert_eq!(Command::parse("trim 0+512 4096+1024"), Ok(Command::Volume(trim)));
+        let control = Request::Control { code: 0x7_405c, input: vec![0xff, 1] };
+        assert_eq!(Command::parse("control 7405c ff 01"), Ok(Command::Volume(control)));
+        let usage = Bench::Usage { kind: 1, in_path: true };
+        assert_eq!(Command::parse("usage 1 on"), Ok(Command::Bench(usage)));
+        for wrong in ["write 1 2", "trim 5", "usage 1 maybe", "grow x", "query now", "control zz"] {
+            assert!(Command::parse(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -10,8 +10,13 @@
 //! | `attach`, `remove` | build the volume's stack up, take it down |
 //! | `flush-journal` | makes the journal's file complete |
 //! | `pause`, `resume` | the volume takes requests but does not work on them; it works again |
+//! | `grow`, `protect`, `refuse-usage` | the volume becomes longer, says that it is write-protected, refuses notifications |
+//! | `usage` | the stack is told that a special file comes or goes |
+//! | `length`, `write`, `begin-write`, `end-write`, `cancel-write`, `trim`, `zero`, `control` | what an application asks of the volume |
 
 mod command;
+#[cfg(windows)]
+mod requests;
 #[cfg(windows)]
 mod volume;
 
@@ -36,7 +41,13 @@ fn main() -> ExitCode {
 
 #[cfg(windows)]
 fn act(command: command::Command) -> Result<String, String> {
-    volume::act(command).map_err(|error| error.to_string())
+    match command {
+        command::Command::Hello => Ok(String::new()),
+        command::Command::Bench(command) => volume::act(command).map_err(|error| error.to_string()),
+        command::Command::Volume(request) => {
+            requests::act(&request).map_err(|error| error.to_string())
+        }
+    }
 }
 
 #[cfg(not(windows))]

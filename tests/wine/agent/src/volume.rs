@@ -7,11 +7,11 @@ use std::io;
 use std::os::windows::io::AsRawHandle;
 use std::ptr;
 
-use protocol::ioctl::{self, COUNTERS_LENGTH, Counters};
+use protocol::ioctl::{self, COUNTERS_LENGTH, Counters, Usage};
 use protocol::names::CONTROL_PATH;
 use windows_sys::Win32::System::IO::DeviceIoControl;
 
-use crate::command::Command;
+use crate::command::Bench;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,21 +25,29 @@ pub(crate) enum CommandError {
 }
 
 /// Does what the command says; returns what to answer.
-pub(crate) fn act(command: Command) -> Result<String, CommandError> {
+pub(crate) fn act(command: Bench) -> Result<String, CommandError> {
     match command {
-        Command::Hello => Ok(String::new()),
-        Command::Query => query(),
-        Command::Attach => control(ioctl::ATTACH, &mut []).map(|()| String::new()),
-        Command::Remove => control(ioctl::REMOVE, &mut []).map(|()| String::new()),
-        Command::FlushJournal => control(ioctl::FLUSH, &mut []).map(|()| String::new()),
-        Command::Pause => control(ioctl::PAUSE, &mut []).map(|()| String::new()),
-        Command::Resume => control(ioctl::RESUME, &mut []).map(|()| String::new()),
+        Bench::Query => return query(),
+        Bench::Attach => tell(ioctl::ATTACH, &[]),
+        Bench::Remove => tell(ioctl::REMOVE, &[]),
+        Bench::FlushJournal => tell(ioctl::FLUSH, &[]),
+        Bench::Pause => tell(ioctl::PAUSE, &[]),
+        Bench::Resume => tell(ioctl::RESUME, &[]),
+        Bench::Grow(len) => tell(ioctl::GROW, &len.to_le_bytes()),
+        Bench::Protect(on) => tell(ioctl::WRITE_PROTECT, &u32::from(on).to_le_bytes()),
+        Bench::Usage { kind, in_path } => tell(ioctl::USAGE, &Usage { kind, in_path }.encode()),
+        Bench::RefuseUsage(times) => tell(ioctl::REFUSE_USAGE, &times.to_le_bytes()),
     }
+    .map(|()| String::new())
+}
+
+fn tell(code: u32, input: &[u8]) -> Result<(), CommandError> {
+    control(code, input, &mut [])
 }
 
 fn query() -> Result<String, CommandError> {
     let mut answer = [0; COUNTERS_LENGTH];
-    control(ioctl::QUERY, &mut answer)?;
+    control(ioctl::QUERY, &[], &mut answer)?;
     let wrong = CommandError::Length { code: ioctl::QUERY, got: answer.len() };
     let counters = Counters::decode(&answer).ok_or(wrong)?;
     Ok(format!(
@@ -48,21 +56,22 @@ fn query() -> Result<String, CommandError> {
     ))
 }
 
-/// Sends a control code without input; its answer must fill `answer`.
+/// Sends a control code; its answer must fill `answer`.
 ///
 /// The device is opened for each command, so that no handle keeps the driver from being unloaded.
-fn control(code: u32, answer: &mut [u8]) -> Result<(), CommandError> {
+fn control(code: u32, input: &[u8], answer: &mut [u8]) -> Result<(), CommandError> {
     let device = File::options().read(true).write(true).open(CONTROL_PATH);
     let device = device.map_err(CommandError::Open)?;
     let mut got = 0;
     let len = u32::try_from(answer.len()).expect("answers are short");
-    // SAFETY: the handle is open and not overlapped; the answer's bytes and `got` are valid for the call.
+    let input_len = u32::try_from(input.len()).expect("inputs are short");
+    // SAFETY: the handle is open and not overlapped; both buffers and `got` are valid for the call.
     let done = unsafe {
         DeviceIoControl(
             device.as_raw_handle().cast(),
             code,
-            ptr::null(),
-            0,
+            input.as_ptr().cast(),
+            input_len,
             answer.as_mut_ptr().cast(),
             len,
             &raw mut got,

@@ -36,6 +36,34 @@ pub struct Counters {
     pub reads: u64,
 }
 
+/// How a request to the volume ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It succeeded.
+    Done,
+    /// It failed with this Windows error.
+    Failed(u32),
+    /// It was cancelled while it was under way.
+    Cancelled,
+    /// It was over before it could be cancelled.
+    Finished,
+    /// The volume has that many bytes.
+    Length(u64),
+}
+
+impl Outcome {
+    fn parse(answer: &str) -> Option<Self> {
+        Some(match answer.split_once('=').unwrap_or((answer, "")) {
+            ("done", "") => Self::Done,
+            ("cancelled", "") => Self::Cancelled,
+            ("finished", "") => Self::Finished,
+            ("failed", code) => Self::Failed(code.parse().ok()?),
+            ("length", bytes) => Self::Length(bytes.parse().ok()?),
+            _ => return None,
+        })
+    }
+}
+
 impl Agent {
     /// Starts the agent, and with it Wine. `exe` is a Windows path.
     pub fn start(prefix: &Prefix, exe: &str) -> Result<Self, E2eError> {
@@ -83,6 +111,21 @@ impl Agent {
     /// Lets the volume work again.
     pub fn resume(&mut self) -> Result<(), E2eError> {
         self.ask("resume").map(|_| ())
+    }
+
+    /// Tells the bench something that has no answer; see the agent's table of commands.
+    pub fn tell(&mut self, command: &str) -> Result<(), E2eError> {
+        self.ask(command).map(|_| ())
+    }
+
+    /// Asks the volume for something, as an application; returns how it ended.
+    pub fn request(&mut self, command: &str) -> Result<Outcome, E2eError> {
+        let answer = self.ask(command)?;
+        Outcome::parse(&answer).ok_or_else(|| E2eError::Said {
+            program: format!("the bench's agent, asked to {command},"),
+            said: answer,
+            why: "expected an outcome".into(),
+        })
     }
 
     /// Makes the journal's file complete.
@@ -173,6 +216,15 @@ mod tests {
         assert_eq!(counters, Some(Counters { applied: 5, in_flight: 4, reads: 2 }));
         assert_eq!(parse_counters("applied=5 in_flight=4"), None);
         assert_eq!(parse_counters("applied=x in_flight=4 reads=1"), None);
+    }
+
+    #[test]
+    fn outcomes_are_read() {
+        assert_eq!(Outcome::parse("done"), Some(Outcome::Done));
+        assert_eq!(Outcome::parse("failed=50"), Some(Outcome::Failed(50)));
+        assert_eq!(Outcome::parse("length=4096"), Some(Outcome::Length(4096)));
+        assert_eq!(Outcome::parse("failed="), None);
+        assert_eq!(Outcome::parse("well"), None);
     }
 
     #[test]

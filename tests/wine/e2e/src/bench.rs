@@ -191,6 +191,27 @@ impl Bench {
         self.server.as_mut().expect("the scenario started the server")
     }
 
+    /// Sets a value that the product's driver reads when it is started.
+    pub fn set_driver_value(&self, name: &str, kind: &str, value: &str) -> Result<(), E2eError> {
+        let key = format!(r"HKLM\SYSTEM\CurrentControlSet\Services\{DRIVER_SERVICE}\Parameters");
+        let arguments = ["add", &key, "/v", name, "/t", kind, "/d", value, "/f"];
+        self.prefix.run("reg", "reg", arguments, COMMAND_LIMIT).map(|_| ())
+    }
+
+    /// Takes the volume's stack down and stops the product's driver; the bench's KMDF checks for leaks.
+    pub fn stop_driver(&mut self) -> Result<(), E2eError> {
+        // It keeps the driver's control device open.
+        self.watch = None;
+        self.agent.remove()?;
+        self.sc(&["stop", DRIVER_SERVICE])?;
+        self.check_violations()
+    }
+
+    /// What the product's command line says of the volumes, as JSON.
+    pub fn volumes(&self) -> Result<String, E2eError> {
+        self.prefix.run("volumes", COMMAND_LINE, ["volumes", "--json"], COMMAND_LIMIT)
+    }
+
     /// Writes the service's configuration.
     pub fn configure_service(&mut self, settings: &ServiceSettings) -> Result<(), E2eError> {
         let path = self.prefix.on_c(service::CONFIG_ON_C);
@@ -203,6 +224,18 @@ impl Bench {
     /// Starts the service: protection begins, or goes on.
     pub fn start_service(&mut self) -> Result<(), E2eError> {
         self.sc(&["start", service::NAME])
+    }
+
+    /// Checks that the service has told of these events, in its log.
+    pub fn service_told(&self, events: &[u16]) -> Result<(), E2eError> {
+        let path = self.prefix.on_c(service::LOG_ON_C);
+        let log = std::fs::read_to_string(&path).map_err(E2eError::file("read", &path))?;
+        match events.iter().find(|event| !log.contains(&format!("(event {event})"))) {
+            None => Ok(()),
+            Some(event) => {
+                Err(E2eError::Rule(format!("the service has not told of event {event}")))
+            }
+        }
     }
 
     /// Stops the service as an administrator does.

@@ -5,13 +5,19 @@
 //! | [`Scenario::Protect`] | nothing: both images must be right |
 //! | [`Scenario::SlowServer`] | the server stops answering until a gap begins, then goes on |
 //! | [`Scenario::ServiceCrash`] | the service is killed during the first sync and started again |
+//! | [`Scenario::EveryWrite`] | no load, but every other way to change a volume, one after the other, and a cancel |
+//! | [`Scenario::PagingFile`] | no load, but a write to a paging file while the volume does not read |
+//! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, growth |
 //! | [`Scenario::ServerCrash`] | the server is killed during the first sync and started again |
 //!
 //! Upholds: a scenario passes only if what it is there to test has happened.
 
+mod every_write;
 mod gap;
+mod paging_file;
 mod protect;
 mod run;
+mod settings;
 
 use std::path::PathBuf;
 
@@ -51,12 +57,25 @@ pub enum Scenario {
     ServiceCrash,
     /// The server crashes.
     ServerCrash,
+    /// Trims, zeros, cancelled writes and what is refused.
+    EveryWrite,
+    /// A write that must not wait.
+    PagingFile,
+    /// What the driver is told, and what it says of a volume.
+    Settings,
 }
 
 impl Scenario {
     /// All of them, the main one first.
-    pub const ALL: [Self; 4] =
-        [Self::Protect, Self::SlowServer, Self::ServiceCrash, Self::ServerCrash];
+    pub const ALL: [Self; 7] = [
+        Self::Protect,
+        Self::SlowServer,
+        Self::ServiceCrash,
+        Self::ServerCrash,
+        Self::EveryWrite,
+        Self::PagingFile,
+        Self::Settings,
+    ];
 
     /// Its name in messages and folders.
     pub fn name(self) -> &'static str {
@@ -65,6 +84,9 @@ impl Scenario {
             Self::SlowServer => "slow-server",
             Self::ServiceCrash => "service-crash",
             Self::ServerCrash => "server-crash",
+            Self::EveryWrite => "every-write",
+            Self::PagingFile => "paging-file",
+            Self::Settings => "settings",
         }
     }
 }
@@ -80,6 +102,9 @@ pub fn run(
         Scenario::SlowServer => gap::run(gap::Cause::SlowServer, setting, console),
         Scenario::ServiceCrash => gap::run(gap::Cause::ServiceCrash, setting, console),
         Scenario::ServerCrash => gap::run(gap::Cause::ServerCrash, setting, console),
+        Scenario::EveryWrite => every_write::run(setting, console),
+        Scenario::PagingFile => paging_file::run(setting, console),
+        Scenario::Settings => settings::run(setting, console),
     };
     // What failed first is what follows from a violation: the bench ends the drivers at once.
     match outcome {

@@ -9,6 +9,9 @@ pub const PROGRAM: &str = "snapless-service.exe";
 /// Its configuration, relative to drive C.
 pub const CONFIG_ON_C: &str = "ProgramData/Snapless/service.toml";
 
+/// Its log, relative to drive C.
+pub const LOG_ON_C: &str = "ProgramData/Snapless/logs/service.log";
+
 /// What differs between scenarios.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServiceSettings {

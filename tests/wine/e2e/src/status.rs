@@ -51,6 +51,30 @@ pub struct Status {
     pub acknowledged_seq: u64,
     /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds.
     pub hold_histogram: Vec<u64>,
+    /// The sweep is paused.
+    #[serde(default)]
+    pub paused: bool,
+    /// The volume has grown past what the session describes.
+    #[serde(default)]
+    pub outgrown: bool,
+    /// Trims and writes of zeros that went down.
+    #[serde(default)]
+    pub clearings: u64,
+    /// Requests that were refused.
+    #[serde(default)]
+    pub requests_refused: u64,
+    /// Writes to a paging file.
+    #[serde(default)]
+    pub writes_urgent: u64,
+    /// Held writes that their application cancelled.
+    #[serde(default)]
+    pub writes_cancelled: u64,
+    /// Bytes of the queue.
+    #[serde(default)]
+    pub queue_bytes: u64,
+    /// Special files on the volume.
+    #[serde(default)]
+    pub special_files: Vec<String>,
     /// The service's own counters; `None` while it does not serve the session.
     pub service: Option<Service>,
 }
@@ -179,6 +203,14 @@ pub(crate) mod tests {
             last_seq: 10,
             acknowledged_seq: 3,
             hold_histogram: vec![0, 0, 3, 1],
+            paused: false,
+            outgrown: false,
+            clearings: 0,
+            requests_refused: 0,
+            writes_urgent: 0,
+            writes_cancelled: 0,
+            queue_bytes: 0,
+            special_files: Vec::new(),
             service: Some(Service { bytes_sent: 6, last_error: None }),
         }
     }

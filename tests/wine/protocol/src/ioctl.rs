@@ -35,6 +35,13 @@ pub const SHUTDOWN: u32 = code(0x914);
 /// Power: takes a device power state (1 is D0, 4 is D3) as 32 bits and sets the stack to it.
 pub const SET_POWER: u32 = code(0x915);
 
+/// Takes a length in bytes as 64 bits: the volume is that long from now on. It only grows.
+pub const GROW: u32 = code(0x906);
+/// Takes 32 bits: if not 0, the volume says that it is write-protected.
+pub const WRITE_PROTECT: u32 = code(0x907);
+/// Takes how many usage notifications are refused at the bottom of the stack, as 32 bits.
+pub const REFUSE_USAGE: u32 = code(0x908);
+
 /// The length of [`Counters`].
 pub const COUNTERS_LENGTH: usize = 64;
 /// The length of a [`Fault`].

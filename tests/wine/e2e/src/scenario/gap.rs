@@ -19,6 +19,10 @@ const SERVICE: ServiceSettings =
     ServiceSettings { queue_mib: 64, hold_limit_ms: 50, hold_forever: false };
 /// How long the service or the server stays away after a crash.
 const AWAY: Duration = Duration::from_secs(2);
+/// Events of the service (`docs/events.md`).
+const SESSION_STARTED: u16 = 200;
+const GAP_BEGAN: u16 = 220;
+const GAP_ENDED: u16 = 221;
 /// What a refusal of the t0 image must speak of.
 const REASONS: [&str; 2] = ["gap", "base"];
 
@@ -36,6 +40,7 @@ pub(super) fn run(
     console: &mut dyn Console,
 ) -> Result<Summary, E2eError> {
     let mut run = Run::prepare(setting, &SERVICE, cause.volume_jitter_us(), console)?;
+    run.load()?;
     let begun = run.begin(false)?;
     run.disturbed = true;
     let session = match cause {
@@ -48,6 +53,7 @@ pub(super) fn run(
     run.live_on()?;
     let last = run.come_to_rest()?;
     run.shut_down()?;
+    run.bench.service_told(&[SESSION_STARTED, GAP_BEGAN, GAP_ENDED])?;
 
     run.verify_repository()?;
     run.restore("latest")?;
@@ -103,7 +109,7 @@ impl Cause {
     }
 }
 
-fn recovered(status: &Status) -> bool {
+pub(super) fn recovered(status: &Status) -> bool {
     status.phase == "live" && status.gaps > 0 && status.blocks_dirty == 0
 }
 
@@ -155,7 +161,7 @@ fn half_way(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
 }
 
 /// True if there is a t0 image; false if it was refused for a good reason.
-fn restore_or_refuse_t0(run: &mut Run<'_>) -> Result<bool, E2eError> {
+pub(super) fn restore_or_refuse_t0(run: &mut Run<'_>) -> Result<bool, E2eError> {
     let (files, to) = (run.bench.server_files(), run.folder.restored("t0"));
     step(run.console, "restore the volume at t0, or learn why not", |_| {
         match server::restore(files, crate::bench::VOLUME_GUID, "t0", &to) {

@@ -23,6 +23,7 @@ const OVERLAPS_MIN: usize = 20;
 
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
     let mut run = Run::prepare(setting, &SERVICE, VOLUME_JITTER_US, console)?;
+    run.load()?;
     let begun = run.begin(true)?;
     let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
     let first_sync = since(begun.beginning.t0, begun.seen);

@@ -46,7 +46,7 @@ pub(super) struct Begun {
 }
 
 impl<'a> Run<'a> {
-    /// Everything up to the load: image, Wine, volume, driver, server, writer.
+    /// Everything up to the load: image, Wine, volume, driver, server.
     pub(super) fn prepare(
         setting: &'a Setting,
         service: &ServiceSettings,
@@ -67,15 +67,20 @@ impl<'a> Run<'a> {
         step(console, "start the driver on the volume", |_| bench.start_driver())?;
         step(console, "start the backup server", |_| bench.start_server(None).map(|_| ()))?;
         bench.configure_service(service)?;
-        step(console, "load the volume with writes", |_| {
-            bench.start_writer(&image, setting.rate)?;
+        Ok(Self { setting, console, folder, image, bench, disturbed: false })
+    }
+
+    /// Loads the volume with writes.
+    pub(super) fn load(&mut self) -> Result<(), E2eError> {
+        let Self { setting, console, image, bench, .. } = self;
+        step(*console, "load the volume with writes", |_| {
+            bench.start_writer(image, setting.rate)?;
             wait_until("the first writes", START_LIMIT, || {
                 bench.must_run()?;
                 let counters = bench.agent().counters()?;
                 Ok((counters.applied >= WARM_UP_WRITES).then_some(()))
             })
-        })?;
-        Ok(Self { setting, console, folder, image, bench, disturbed: false })
+        })
     }
 
     /// Starts the service and waits for t0.
@@ -152,6 +157,12 @@ impl<'a> Run<'a> {
     pub(super) fn come_to_rest(&mut self) -> Result<Status, E2eError> {
         let Self { console, bench, .. } = self;
         step(*console, "stop the writer", |_| bench.stop_writer())?;
+        self.settle()
+    }
+
+    /// Waits until the server has acknowledged everything.
+    pub(super) fn settle(&mut self) -> Result<Status, E2eError> {
+        let Self { console, bench, .. } = self;
         let mut last_of_load = None;
         step(*console, "wait for the last acknowledgement", |_| {
             wait_until("the server to acknowledge everything", REST_LIMIT, || {

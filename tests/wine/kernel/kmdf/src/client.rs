@@ -30,7 +30,7 @@ use crate::{
     irql::{PASSIVE_LEVEL, require_at_most},
     ledger, object,
     object::ObjectRef,
-    patience, storage_irql, table, watch,
+    paging, patience, storage_irql, table, watch,
 };
 
 /// The framework version that the bench plays.
@@ -187,6 +187,7 @@ pub(crate) unsafe extern "system" fn WdfVersionBind(
     }));
     CLIENTS.lock().push(client);
     storage_irql::configure(&client.registry_path);
+    paging::configure(&client.registry_path);
     patience::configure(&client.registry_path);
     // The driver's threads and completions may return into this image when the driver is gone: it stays.
     // SAFETY: the address of the own image, which is loaded.

@@ -30,6 +30,7 @@ mod irql;
 mod irql_guard;
 mod ledger;
 mod object;
+mod paging;
 mod patience;
 mod pnp;
 mod power;

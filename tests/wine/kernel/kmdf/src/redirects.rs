@@ -6,6 +6,7 @@
 use core::ffi::c_void;
 
 use crate::gaps::{device_control, irp, mdl, misc, pool, rundown, spinlock, thread, time, wait};
+use crate::paging;
 
 /// The bench's routine for a name.
 pub(crate) fn find(name: &str) -> Option<*const c_void> {
@@ -32,7 +33,7 @@ fn lacking() -> &'static [(&'static str, *const c_void)] {
         "ExReleaseRundownProtection" => rundown::release,
         "ExRundownCompleted" => rundown::completed,
         "ExWaitForRundownProtectionRelease" => rundown::wait_for_release,
-        "FsRtlIsPagingFile" => misc::is_paging_file,
+        "FsRtlIsPagingFile" => paging::is_paging_file,
         "IoAttachDeviceToDeviceStackSafe" => misc::attach_safe,
         "IoBuildPartialMdl" => mdl::build_partial,
         "IoRegisterLastChanceShutdownNotification" => misc::register_last_chance_shutdown,

@@ -28,6 +28,7 @@ mod at {
 
     use wdk_sys::IRP;
 
+    pub(super) const FLAGS: usize = offset_of!(IRP, Flags);
     pub(super) const STATUS: usize = offset_of!(IRP, IoStatus.__bindgen_anon_1.Status);
     pub(super) const INFORMATION: usize = offset_of!(IRP, IoStatus.Information);
     pub(super) const SYSTEM_BUFFER: usize = offset_of!(IRP, AssociatedIrp.SystemBuffer);
@@ -113,6 +114,12 @@ impl Irp {
     /// The file object that the request was made on, or null.
     pub fn file_object(&self) -> *mut wdk_sys::FILE_OBJECT {
         self.stack().FileObject
+    }
+
+    /// Adds to the packet's `IRP_…` flags.
+    pub fn add_flags(&mut self, flags: u32) {
+        let before: u32 = self.get(at::FLAGS);
+        self.set(at::FLAGS, before | flags);
     }
 
     /// The status set so far.

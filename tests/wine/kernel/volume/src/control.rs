@@ -13,8 +13,8 @@ use nt::{
     thread::Thread,
 };
 use protocol::ioctl::{
-    ATTACH, CLEAR_FAULTS, Counters, FLUSH, Fault, PAUSE, POWER_LENGTH, QUERY, REMOVE, RESUME,
-    SET_FAULT, SET_POWER, SHUTDOWN, SURPRISE_REMOVE, USAGE, Usage,
+    ATTACH, CLEAR_FAULTS, Counters, FLUSH, Fault, GROW, PAUSE, POWER_LENGTH, QUERY, REFUSE_USAGE,
+    REMOVE, RESUME, SET_FAULT, SET_POWER, SHUTDOWN, SURPRISE_REMOVE, USAGE, Usage, WRITE_PROTECT,
 };
 use wdk_sys::{
     IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS,
@@ -128,6 +128,11 @@ impl Inner {
                 self.scheduler.set_paused(false);
                 Ok(())
             }
+            GROW => parsed(number(input)).and_then(|length| self.scheduler.store().grow(length)),
+            WRITE_PROTECT => parsed(word(input)).map(|on| self.scheduler.moods.protect(on != 0)),
+            REFUSE_USAGE => {
+                parsed(word(input)).map(|times| self.scheduler.moods.refuse_usage(times))
+            }
             ATTACH => self.stack.attach(),
             REMOVE => self.stack.remove(),
             SURPRISE_REMOVE => self.stack.surprise_remove(),
@@ -170,6 +175,14 @@ impl Inner {
 
 fn parsed<T>(value: Option<T>) -> Result<T> {
     value.ok_or(Failure(STATUS_INVALID_PARAMETER))
+}
+
+fn number(input: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(input.try_into().ok()?))
+}
+
+fn word(input: &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(input.try_into().ok()?))
 }
 
 fn power_state(input: &[u8]) -> Option<u32> {

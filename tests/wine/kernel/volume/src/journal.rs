@@ -5,6 +5,7 @@
 //! some of each, as on a disk; but never half a sector, as from the cache of the file system that the image lies in.
 
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use nt::{
     file::{Disposition, File},
@@ -27,7 +28,7 @@ pub(crate) struct Store {
     /// One transfer at a time, so that a sector is read whole: a cached file promises that for no two transfers that
     /// meet.
     image: Monitor<File>,
-    length: u64,
+    length: AtomicU64,
     journal: Monitor<Journal>,
     completed_below: SpinLock<u64>,
 }
@@ -77,7 +78,7 @@ impl Store {
             Journal { file, end: HEADER_LENGTH as u64, next_index: 0, joined: Vec::new() };
         Ok(Self {
             image: Monitor::new(image),
-            length,
+            length: AtomicU64::new(length),
             journal: Monitor::new(journal),
             completed_below: SpinLock::new(0),
         })
@@ -85,7 +86,19 @@ impl Store {
 
     /// The volume's length.
     pub(crate) fn length(&self) -> u64 {
-        self.length
+        // Relaxed: a request that relies on a new length comes after the command that brought it.
+        self.length.load(Ordering::Relaxed)
+    }
+
+    /// Makes the volume longer; what is new is zeros.
+    pub(crate) fn grow(&self, length: u64) -> Result {
+        const SECTOR: u64 = 4096;
+        if length <= self.length() || !length.is_multiple_of(SECTOR) {
+            return Err(Failure(STATUS_INVALID_PARAMETER));
+        }
+        self.image.lock().write_slice_at(length - SECTOR, &[0; SECTOR as usize])?;
+        self.length.store(length, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Fills a buffer from the image.

@@ -9,7 +9,7 @@ use nt::irp::Irp;
 use protocol::names::VOLUME_DEVICE;
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_DEVICE_REQUEST,
-    STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+    STATUS_INVALID_PARAMETER, STATUS_MEDIA_WRITE_PROTECTED, STATUS_SUCCESS,
 };
 
 use crate::volume::Volume;
@@ -28,6 +28,7 @@ const IOCTL_VOLUME_GET_GPT_ATTRIBUTES: u32 = 0x0056_0038;
 const IOCTL_VOLUME_ONLINE: u32 = 0x0056_C008;
 
 const STORAGE_ACCESS_ALIGNMENT_PROPERTY: u32 = 6;
+const STORAGE_TRIM_PROPERTY: u32 = 8;
 const PROPERTY_STANDARD_QUERY: u32 = 0;
 
 /// The geometry that Windows makes up for disks without one.
@@ -49,13 +50,16 @@ pub(crate) fn answer(volume: &Volume, irp: &mut Irp) -> (NTSTATUS, usize) {
             answer.extend(volume.scheduler.store().length().to_le_bytes());
             answer
         }
+        IOCTL_DISK_IS_WRITABLE if volume.scheduler.moods.is_protected() => {
+            return (STATUS_MEDIA_WRITE_PROTECTED, 0);
+        }
         IOCTL_DISK_IS_WRITABLE
         | IOCTL_STORAGE_CHECK_VERIFY
         | IOCTL_STORAGE_CHECK_VERIFY2
         | IOCTL_VOLUME_ONLINE => {
             return (STATUS_SUCCESS, 0);
         }
-        IOCTL_STORAGE_QUERY_PROPERTY => match alignment(volume, &input) {
+        IOCTL_STORAGE_QUERY_PROPERTY => match property(volume, &input) {
             Ok(answer) => answer,
             Err(status) => return (status, 0),
         },
@@ -93,14 +97,18 @@ fn geometry(volume: &Volume) -> Vec<u8> {
     answer
 }
 
-/// `STORAGE_ACCESS_ALIGNMENT_DESCRIPTOR`
-fn alignment(volume: &Volume, query: &[u8]) -> Result<Vec<u8>, NTSTATUS> {
+/// `STORAGE_ACCESS_ALIGNMENT_DESCRIPTOR`, or `DEVICE_TRIM_DESCRIPTOR` with `TrimEnabled`.
+fn property(volume: &Volume, query: &[u8]) -> Result<Vec<u8>, NTSTATUS> {
     const LENGTH: u32 = 28;
+    const TRIM_DESCRIPTOR: [u32; 3] = [12, 12, 1];
     let word = |at: usize| {
         let bytes = query.get(at..at + 4)?;
         Some(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     };
     let (property, query_type) = word(0).zip(word(4)).ok_or(STATUS_INVALID_PARAMETER)?;
+    if property == STORAGE_TRIM_PROPERTY && query_type == PROPERTY_STANDARD_QUERY {
+        return Ok(TRIM_DESCRIPTOR.into_iter().flat_map(u32::to_le_bytes).collect());
+    }
     if property != STORAGE_ACCESS_ALIGNMENT_PROPERTY || query_type != PROPERTY_STANDARD_QUERY {
         return Err(STATUS_INVALID_DEVICE_REQUEST);
     }

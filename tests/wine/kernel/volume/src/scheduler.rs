@@ -15,13 +15,18 @@ use nt::{
     thread::Thread,
     time::sleep_us,
 };
-use wdk_sys::{IRP_MJ_FLUSH_BUFFERS, IRP_MJ_READ, IRP_MJ_WRITE, NTSTATUS, STATUS_SUCCESS};
+use wdk_sys::{
+    IRP_MJ_DEVICE_CONTROL, IRP_MJ_FLUSH_BUFFERS, IRP_MJ_READ, IRP_MJ_WRITE, NTSTATUS,
+    STATUS_SUCCESS,
+};
 
 use crate::{
     completion,
     config::Config,
+    dataset,
     faults::Faults,
     journal::{Applied, Store, Write},
+    moods::Moods,
     random::Random,
 };
 
@@ -32,6 +37,7 @@ const TORN_PERCENT: u32 = 20;
 pub(crate) struct Scheduler {
     store: Store,
     pub(crate) faults: Faults,
+    pub(crate) moods: Moods,
     timing: Timing,
     sector_size: u32,
     state: Monitor<State>,
@@ -93,6 +99,7 @@ impl Scheduler {
         Self {
             store,
             faults: Faults::new(),
+            moods: Moods::default(),
             timing: Timing {
                 slow_percent: config.slow_percent,
                 slow_ms: config.slow_ms,
@@ -121,7 +128,7 @@ impl Scheduler {
     pub(crate) fn submit(&self, irp: Irp) {
         // Relaxed: the counters are read by a command that was sent after what it wants to see counted.
         let submission = match u32::from(irp.function().0) {
-            IRP_MJ_WRITE => {
+            IRP_MJ_WRITE | IRP_MJ_DEVICE_CONTROL => {
                 self.writes_in_flight.fetch_add(1, Ordering::Relaxed);
                 self.writes_submitted.fetch_add(1, Ordering::Relaxed)
             }
@@ -186,9 +193,11 @@ impl Scheduler {
             IRP_MJ_READ => self.read(&irp),
             IRP_MJ_WRITE => self.write(&irp, submission, chance),
             IRP_MJ_FLUSH_BUFFERS => (outcome(self.store.flush()), 0, None),
+            IRP_MJ_DEVICE_CONTROL => self.clear(&irp, submission),
             other => unreachable!("major function {other} is never submitted"),
         };
-        let write = u32::from(irp.function().0) == IRP_MJ_WRITE;
+        let control = u32::from(irp.function().0) == IRP_MJ_DEVICE_CONTROL;
+        let write = control || u32::from(irp.function().0) == IRP_MJ_WRITE;
         pause(chance.after_us);
         if let Some(applied) = applied {
             self.store.completed(applied);
@@ -197,7 +206,49 @@ impl Scheduler {
             // Relaxed: see `submit`.
             self.writes_in_flight.fetch_sub(1, Ordering::Relaxed);
         }
-        completion::complete(irp, status, information);
+        if control {
+            // These complete below DISPATCH_LEVEL (docs: IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES).
+            irp.complete(status, information);
+        } else {
+            completion::complete(irp, status, information);
+        }
+    }
+
+    /// Makes zeros of the ranges of a data set request, some at a time.
+    fn clear(&self, irp: &Irp, submission: u64) -> (NTSTATUS, usize, Option<Applied>) {
+        const ZEROS: usize = 256 << 10;
+        let zeros = alloc::vec![0_u8; ZEROS];
+        let ranges = match dataset::ranges(irp, self.sector_size, self.store.length()) {
+            Ok(ranges) => ranges,
+            Err(status) => return (status, 0, None),
+        };
+        let mut last = None;
+        for (offset, length) in ranges {
+            let mut done = 0;
+            while done < length {
+                let some = (length - done).min(ZEROS as u64) as u32;
+                let write = Write {
+                    submission,
+                    offset: offset + done,
+                    requested: some,
+                    length: some,
+                    status: STATUS_SUCCESS,
+                    torn_at: 0,
+                };
+                // SAFETY: the zeros are at least as many.
+                match unsafe { self.store.apply(&write, zeros.as_ptr()) } {
+                    Ok(applied) => last = Some(applied),
+                    Err(Failure(status)) => {
+                        nt::println!(
+                            "snapless-test-volume: zeros cannot be written: {status:#010x}"
+                        );
+                        nt::halt::halt()
+                    }
+                }
+                done += u64::from(some);
+            }
+        }
+        (STATUS_SUCCESS, 0, last)
     }
 
     fn read(&self, irp: &Irp) -> (NTSTATUS, usize, Option<Applied>) {

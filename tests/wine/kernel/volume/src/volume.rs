@@ -7,12 +7,13 @@ use alloc::sync::Arc;
 use nt::{irp::Irp, mdl};
 use wdk_sys::{
     IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_FLUSH_BUFFERS,
-    IRP_MJ_PNP, IRP_MJ_POWER, IRP_MJ_READ, IRP_MJ_SHUTDOWN, IRP_MJ_WRITE, NTSTATUS,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_INVALID_USER_BUFFER,
-    STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
+    IRP_MJ_PNP, IRP_MJ_POWER, IRP_MJ_READ, IRP_MJ_SHUTDOWN, IRP_MJ_WRITE,
+    IRP_MN_DEVICE_USAGE_NOTIFICATION, NTSTATUS, STATUS_INVALID_DEVICE_REQUEST,
+    STATUS_INVALID_PARAMETER, STATUS_INVALID_USER_BUFFER, STATUS_NOT_SUPPORTED, STATUS_PENDING,
+    STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
 
-use crate::{config::Guid, queries, scheduler::Scheduler};
+use crate::{config::Guid, dataset, queries, scheduler::Scheduler};
 
 /// The volume device's state.
 pub(crate) struct Volume {
@@ -31,6 +32,13 @@ impl Volume {
                 Err(status) => irp.complete(status, 0),
             },
             IRP_MJ_FLUSH_BUFFERS => self.take(irp),
+            IRP_MJ_DEVICE_CONTROL if irp.device_control().0 == dataset::CODE => {
+                let length = self.scheduler.store().length();
+                match dataset::ranges(&irp, self.sector_size, length) {
+                    Ok(_) => self.take(irp),
+                    Err(status) => irp.complete(status, 0),
+                }
+            }
             IRP_MJ_DEVICE_CONTROL => {
                 let (status, information) = queries::answer(self, &mut irp);
                 irp.complete(status, information)
@@ -38,7 +46,13 @@ impl Volume {
             IRP_MJ_CREATE | IRP_MJ_CLEANUP | IRP_MJ_CLOSE | IRP_MJ_SHUTDOWN => {
                 irp.complete(STATUS_SUCCESS, 0)
             }
-            IRP_MJ_PNP => answer_pnp(irp),
+            IRP_MJ_PNP => {
+                let usage = u32::from(irp.function().1) == IRP_MN_DEVICE_USAGE_NOTIFICATION;
+                if usage && self.scheduler.moods.refuses_usage() {
+                    return irp.complete(STATUS_UNSUCCESSFUL, 0);
+                }
+                answer_pnp(irp)
+            }
             IRP_MJ_POWER => irp.complete(STATUS_SUCCESS, 0),
             _ => irp.complete(STATUS_INVALID_DEVICE_REQUEST, 0),
         }
@@ -77,9 +91,9 @@ impl Volume {
 /// answered stays unanswered.
 fn answer_pnp(irp: Irp) -> NTSTATUS {
     use wdk_sys::{
-        IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_DEVICE_USAGE_NOTIFICATION,
-        IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE,
-        IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL,
+        IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_REMOVE_DEVICE,
+        IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE,
+        IRP_MN_SURPRISE_REMOVAL,
     };
     match u32::from(irp.function().1) {
         IRP_MN_START_DEVICE

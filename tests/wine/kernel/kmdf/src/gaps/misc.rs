@@ -1,7 +1,7 @@
-//! Single routines that Wine stubs: safe attachment, shutdown registration, paging files.
+//! Single routines that Wine stubs: safe attachment, shutdown registration.
 
 use wdk_sys::{
-    FILE_OBJECT, NTSTATUS, PDEVICE_OBJECT, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
+    NTSTATUS, PDEVICE_OBJECT, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
     ntddk::IoAttachDeviceToDeviceStack,
 };
 
@@ -37,9 +37,4 @@ pub(crate) unsafe extern "system" fn register_last_chance_shutdown(
 
 pub(crate) unsafe extern "system" fn unregister_shutdown(device: PDEVICE_OBJECT) {
     shutdown::unregister(device);
-}
-
-/// The test volume holds no paging file.
-pub(crate) unsafe extern "system" fn is_paging_file(_file: *mut FILE_OBJECT) -> u32 {
-    0
 }

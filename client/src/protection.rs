@@ -1,0 +1,62 @@
+//! Why a volume cannot be protected, in words.
+
+use snapless_wire::ioctl::Protection;
+
+/// As scripts read it.
+pub fn protection_name(protection: Protection) -> &'static str {
+    match protection {
+        Protection::Possible => "possible",
+        Protection::Silent => "silent",
+        Protection::Removable => "removable",
+        Protection::CdRom => "cd_rom",
+        Protection::RamDisk => "ram_disk",
+        Protection::ReadOnly => "read_only",
+        Protection::Dax => "dax",
+        Protection::ClusterShared => "cluster_shared",
+        Protection::Remote => "remote",
+        Protection::Excluded => "excluded",
+        Protection::PassThrough => "pass_through",
+        Protection::NoDirectIo => "no_direct_io",
+    }
+}
+
+/// As people read it; `None` if the volume can be protected.
+pub fn obstacle(protection: Protection) -> Option<&'static str> {
+    Some(match protection {
+        Protection::Possible => return None,
+        Protection::Silent => "it does not answer: is it online and unlocked?",
+        Protection::Removable => "its medium can be taken out",
+        Protection::CdRom => "it is an optical disc",
+        Protection::RamDisk => "it is a RAM disk",
+        Protection::ReadOnly => "it is read-only",
+        Protection::Dax => {
+            "its files are mapped straight to persistent memory (DAX), past every driver"
+        }
+        Protection::ClusterShared => {
+            "it is a cluster shared volume: other machines write to it as well"
+        }
+        Protection::Remote => "it is on another machine: protect it there",
+        Protection::Excluded => {
+            "the driver's settings exclude it (ExcludedVolumes; see docs/configuration.md)"
+        }
+        Protection::PassThrough => {
+            "the driver's settings say that it protects nothing (PassThrough; see \
+             docs/configuration.md)"
+        }
+        Protection::NoDirectIo => "its driver takes no direct I/O",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_obstacle_has_a_name_and_words_of_its_own() {
+        let names: HashSet<_> = Protection::ALL.into_iter().map(protection_name).collect();
+        assert_eq!(names.len(), Protection::ALL.len());
+        let words: HashSet<_> = Protection::ALL.into_iter().filter_map(obstacle).collect();
+        assert_eq!(words.len(), Protection::ALL.len() - 1);
+    }
+}

@@ -1,0 +1,107 @@
+//! The service's `Parameters` key. PASSIVE_LEVEL.
+
+use core::ptr::null_mut;
+
+use snapless_policy::settings::Value;
+use wdk_sys::{
+    KEY_READ, NT_SUCCESS, PCUNICODE_STRING, STATUS_OBJECT_NAME_NOT_FOUND, UNICODE_STRING,
+    WDFCOLLECTION, WDFDRIVER, WDFKEY, WDFOBJECT, WDFSTRING,
+};
+
+use super::wdf;
+use crate::kernel::unicode::UnicodeString;
+
+/// The open key, or none if the service has no such key.
+pub struct Parameters(Option<WDFKEY>);
+
+impl Parameters {
+    /// Opens the key of this driver's service.
+    ///
+    /// # Safety
+    /// `driver` is this driver's framework object.
+    pub unsafe fn open(driver: WDFDRIVER) -> Self {
+        let mut key: WDFKEY = null_mut();
+        // SAFETY: the caller's driver; the key is written on success only.
+        let status = unsafe {
+            wdf!(
+                WdfDriverOpenParametersRegistryKey,
+                driver,
+                KEY_READ,
+                wdk_sys::WDF_NO_OBJECT_ATTRIBUTES,
+                &raw mut key
+            )
+        };
+        Self(NT_SUCCESS(status).then_some(key))
+    }
+
+    /// A number.
+    pub fn number(&self, name: &str) -> Value {
+        let Some(key) = self.0 else { return Value::Absent };
+        let Ok(text) = UnicodeString::new(name) else { return Value::Unreadable };
+        let Ok(text) = text.as_kernel() else { return Value::Unreadable };
+        let mut number = 0;
+        // SAFETY: the key is open; name and number outlive the call.
+        let status = unsafe { wdf!(WdfRegistryQueryULong, key, &raw const text, &raw mut number) };
+        match status {
+            STATUS_OBJECT_NAME_NOT_FOUND => Value::Absent,
+            status if NT_SUCCESS(status) => Value::Number(number),
+            _ => Value::Unreadable,
+        }
+    }
+
+    /// Calls `take` with each string of a list, at most `most` of them; false if the value is there but is no list.
+    pub fn strings(&self, name: &str, most: usize, mut take: impl FnMut(&[u16])) -> bool {
+        let Some(key) = self.0 else { return true };
+        let Ok(text) = UnicodeString::new(name) else { return false };
+        let Ok(text) = text.as_kernel() else { return false };
+        let mut list: WDFCOLLECTION = null_mut();
+        let none = wdk_sys::WDF_NO_OBJECT_ATTRIBUTES;
+        // SAFETY: the collection is written on success only.
+        if !NT_SUCCESS(unsafe { wdf!(WdfCollectionCreate, none, &raw mut list) }) {
+            return false;
+        }
+        // SAFETY: the key is open, the collection has just been made; the name outlives the call.
+        let status = unsafe { wdf!(WdfRegistryQueryMultiString, key, &raw const text, none, list) };
+        if NT_SUCCESS(status) {
+            each_string(list, most, &mut take);
+        }
+        // SAFETY: made above. The strings are its driver's objects and go with it.
+        unsafe { wdf!(WdfObjectDelete, list as WDFOBJECT) };
+        NT_SUCCESS(status) || status == STATUS_OBJECT_NAME_NOT_FOUND
+    }
+}
+
+impl Drop for Parameters {
+    fn drop(&mut self) {
+        if let Some(key) = self.0 {
+            // SAFETY: opened in `open`, closed once.
+            unsafe { wdf!(WdfRegistryClose, key) };
+        }
+    }
+}
+
+fn each_string(list: WDFCOLLECTION, most: usize, take: &mut impl FnMut(&[u16])) {
+    // SAFETY: the caller's collection.
+    let count = unsafe { wdf!(WdfCollectionGetCount, list) };
+    for index in (0..count).take(most) {
+        // SAFETY: as above; the index is below the count.
+        let string = unsafe { wdf!(WdfCollectionGetItem, list, index) } as WDFSTRING;
+        if string.is_null() {
+            return;
+        }
+        let mut text = UNICODE_STRING::default();
+        // SAFETY: a string object of the collection; its text lives as long as it does.
+        unsafe { wdf!(WdfStringGetUnicodeString, string, &raw mut text) };
+        take(units(&raw const text));
+    }
+}
+
+fn units<'a>(text: PCUNICODE_STRING) -> &'a [u16] {
+    // SAFETY: a string that the framework has just filled in.
+    let text = unsafe { *text };
+    if text.Buffer.is_null() {
+        return &[];
+    }
+    // SAFETY: it has `Length` bytes, for as long as its object lives: until the caller is done with it.
+    unsafe { core::slice::from_raw_parts(text.Buffer, usize::from(text.Length) / 2) }
+}

@@ -1,0 +1,47 @@
+//! Symbolic links of the object manager: the names under which Windows knows a volume. PASSIVE_LEVEL.
+
+use core::ptr::{from_mut, null_mut};
+
+use snapless_wire::ioctl::{DEVICE_NAME_MAX, DeviceName};
+use wdk_sys::ntddk::{ZwClose, ZwOpenSymbolicLinkObject, ZwQuerySymbolicLinkObject};
+use wdk_sys::{
+    HANDLE, NT_SUCCESS, OBJ_CASE_INSENSITIVE, OBJ_KERNEL_HANDLE, OBJECT_ATTRIBUTES,
+    SYMBOLIC_LINK_QUERY, ULONG, UNICODE_STRING,
+};
+
+use super::unicode::UnicodeString;
+
+/// The device that a link leads to; `None` if there is no such link, or its target has no name for a device.
+#[inline(never)] // Its buffer is to be on the stack while it is needed only.
+pub fn target(link: &UnicodeString) -> Option<DeviceName> {
+    let mut name = link.as_kernel().ok()?;
+    let mut attributes = OBJECT_ATTRIBUTES {
+        Length: ULONG::try_from(size_of::<OBJECT_ATTRIBUTES>()).ok()?,
+        RootDirectory: null_mut(),
+        ObjectName: from_mut(&mut name),
+        Attributes: OBJ_CASE_INSENSITIVE | OBJ_KERNEL_HANDLE,
+        SecurityDescriptor: null_mut(),
+        SecurityQualityOfService: null_mut(),
+    };
+    let mut handle: HANDLE = null_mut();
+    // SAFETY: everything that is pointed at outlives the call.
+    let status = unsafe {
+        ZwOpenSymbolicLinkObject(&raw mut handle, SYMBOLIC_LINK_QUERY, from_mut(&mut attributes))
+    };
+    if !NT_SUCCESS(status) {
+        return None;
+    }
+    let mut units = [0_u16; DEVICE_NAME_MAX];
+    let mut found = UNICODE_STRING {
+        Length: 0,
+        MaximumLength: u16::try_from(size_of_val(&units)).ok()?,
+        Buffer: units.as_mut_ptr(),
+    };
+    // SAFETY: the link is open; the string has room for as many bytes as it says.
+    let status = unsafe { ZwQuerySymbolicLinkObject(handle, &raw mut found, null_mut()) };
+    // SAFETY: opened above, closed once.
+    let _ = unsafe { ZwClose(handle) };
+    let len = usize::from(found.Length) / 2;
+    let units = units.get(..len).filter(|_| NT_SUCCESS(status))?;
+    DeviceName::new(units.iter().copied())
+}

@@ -1,0 +1,83 @@
+//! What a volume is asked. PASSIVE_LEVEL; never while the boot volume is being started: a question that early has
+//! reset machines.
+
+use snapless_policy::protection::VolumeFacts;
+use snapless_policy::requests::IOCTL_DISK_GET_LENGTH_INFO;
+use snapless_wire::ioctl::{DEVICE_NAME_MAX, DeviceName};
+use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_MEDIA_WRITE_PROTECTED};
+
+use crate::kernel::lower::LowerDevice;
+
+/// `CTL_CODE(IOCTL_DISK_BASE, 0, METHOD_BUFFERED, FILE_ANY_ACCESS)`; answers a `DISK_GEOMETRY`.
+const IOCTL_DISK_GET_DRIVE_GEOMETRY: u32 = 0x0007_0000;
+/// `CTL_CODE(IOCTL_DISK_BASE, 9, METHOD_BUFFERED, FILE_ANY_ACCESS)`; answers with its status.
+const IOCTL_DISK_IS_WRITABLE: u32 = 0x0007_0024;
+/// `CTL_CODE(IOCTL_VOLUME_BASE, 14, METHOD_BUFFERED, FILE_ANY_ACCESS)`; answers a `VOLUME_GET_GPT_ATTRIBUTES_INFORMATION`.
+const IOCTL_VOLUME_GET_GPT_ATTRIBUTES: u32 = 0x0056_0038;
+/// `CTL_CODE(MOUNTDEVCONTROLTYPE, 2, METHOD_BUFFERED, FILE_ANY_ACCESS)`; answers a `MOUNTDEV_NAME`.
+const IOCTL_MOUNTDEV_QUERY_DEVICE_NAME: u32 = 0x004d_0008;
+/// `CTL_CODE(IOCTL_STORAGE_BASE, 0x0500, METHOD_BUFFERED, FILE_ANY_ACCESS)`; takes a `STORAGE_PROPERTY_QUERY`.
+const IOCTL_STORAGE_QUERY_PROPERTY: u32 = 0x002d_1400;
+/// `StorageDeviceTrimProperty`, as a `STORAGE_PROPERTY_QUERY` of the standard kind: answers a `DEVICE_TRIM_DESCRIPTOR`.
+const TRIM_QUERY: [u8; 12] = [8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// Bytes of a `DISK_GEOMETRY`; the last four are `BytesPerSector`.
+const DISK_GEOMETRY_LEN: usize = 24;
+/// Bytes of a `DEVICE_TRIM_DESCRIPTOR`; the byte behind version and size is `TrimEnabled`.
+const TRIM_DESCRIPTOR_LEN: usize = 12;
+const TRIM_ENABLED_AT: usize = 8;
+
+/// The volume's length in bytes.
+pub fn length(volume: LowerDevice) -> Result<u64, NTSTATUS> {
+    let mut length = [0; 8];
+    let got = volume.query(IOCTL_DISK_GET_LENGTH_INFO, &[], &mut length)?;
+    if got == length.len() { Ok(u64::from_le_bytes(length)) } else { Err(STATUS_INVALID_PARAMETER) }
+}
+
+/// The volume's length and sector size in bytes.
+pub fn size(volume: LowerDevice) -> Result<(u64, u32), NTSTATUS> {
+    let length = length(volume)?;
+    let mut geometry = [0; DISK_GEOMETRY_LEN];
+    let got = volume.query(IOCTL_DISK_GET_DRIVE_GEOMETRY, &[], &mut geometry)?;
+    let sector = geometry.last_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    if got == geometry.len() { Ok((length, sector)) } else { Err(STATUS_INVALID_PARAMETER) }
+}
+
+/// What decides whether the volume can be protected.
+pub fn facts(volume: LowerDevice) -> VolumeFacts {
+    let mut attributes = [0; 8];
+    let got = volume.query(IOCTL_VOLUME_GET_GPT_ATTRIBUTES, &[], &mut attributes);
+    let writable = volume.query(IOCTL_DISK_IS_WRITABLE, &[], &mut []);
+    VolumeFacts {
+        answers: size(volume).is_ok(),
+        write_protected: writable == Err(STATUS_MEDIA_WRITE_PROTECTED),
+        // A disk without GPT does not know the question.
+        gpt_attributes: if got == Ok(attributes.len()) {
+            u64::from_le_bytes(attributes)
+        } else {
+            0
+        },
+    }
+}
+
+/// True if the device says that it takes trims.
+pub fn trims(volume: LowerDevice) -> bool {
+    let mut descriptor = [0; TRIM_DESCRIPTOR_LEN];
+    let got = volume.query(IOCTL_STORAGE_QUERY_PROPERTY, &TRIM_QUERY, &mut descriptor);
+    let told = got.is_ok_and(|got| got > TRIM_ENABLED_AT);
+    told && descriptor.get(TRIM_ENABLED_AT).is_some_and(|enabled| *enabled != 0)
+}
+
+/// The volume's device name, as the mount manager knows it.
+#[inline(never)] // Its buffer is to be on the stack while it is needed only.
+pub fn device_name(volume: LowerDevice) -> Result<DeviceName, NTSTATUS> {
+    // MOUNTDEV_NAME: a length in bytes, then that many bytes of UTF-16.
+    let mut answer = [0_u8; 2 + 2 * DEVICE_NAME_MAX];
+    let len = volume.query(IOCTL_MOUNTDEV_QUERY_DEVICE_NAME, &[], &mut answer)?;
+    let name = answer.get(..len).and_then(|answer| {
+        let (size, units) = answer.split_first_chunk()?;
+        units.get(..usize::from(u16::from_le_bytes(*size)))
+    });
+    let units = name.ok_or(STATUS_INVALID_PARAMETER)?.chunks_exact(2);
+    DeviceName::new(units.filter_map(|unit| unit.try_into().ok().map(u16::from_le_bytes)))
+        .ok_or(STATUS_INVALID_PARAMETER)
+}

@@ -1,0 +1,80 @@
+//! The driver's settings, read once when it loads. What they mean and may be is `snapless-policy`'s to say.
+
+use alloc::vec::Vec;
+
+use snapless_policy::settings::{EXCLUDED_MAX, EXCLUDED_VOLUMES, Name, Settings};
+use snapless_wire::ioctl::DeviceName;
+use wdk_sys::WDFDRIVER;
+
+use crate::framework::parameters::Parameters;
+use crate::kernel::unicode::UnicodeString;
+use crate::kernel::{link, log, reserved};
+
+/// Where Windows keeps the names of volumes.
+const LINKS: &str = r"\??\";
+/// A device name begins so.
+const DEVICES: &str = r"\Device\";
+
+/// Limits and the volumes that are never protected.
+pub struct DriverSettings {
+    /// Kill switch and limits.
+    pub limits: Settings,
+    excluded: Vec<DeviceName>,
+}
+
+impl DriverSettings {
+    /// Reads them. PASSIVE_LEVEL.
+    ///
+    /// # Safety
+    /// `driver` is this driver's framework object.
+    pub unsafe fn read(driver: WDFDRIVER) -> Self {
+        // SAFETY: the caller's promise.
+        let parameters = unsafe { Parameters::open(driver) };
+        let limits = Settings::read(|name| parameters.number(name.as_str()), complain);
+        let mut excluded = Vec::new();
+        let mut whole = true;
+        let readable = parameters.strings(EXCLUDED_VOLUMES, EXCLUDED_MAX, |units| {
+            match DeviceName::new(units.iter().copied()) {
+                Some(name) => whole &= reserved::push(&mut excluded, name).is_some(),
+                None => whole = false,
+            }
+        });
+        if !readable || !whole {
+            log::line(c"the value ExcludedVolumes cannot be used, or not all of it");
+        }
+        if limits.pass_through {
+            log::line(c"PassThrough is set: nothing is protected");
+        }
+        Self { limits, excluded }
+    }
+
+    /// True if the volume with this device name is excluded: by that name, by its drive letter or by its GUID
+    /// (`D:`, `Volume{…}`, `{…}`). PASSIVE_LEVEL.
+    pub fn excludes(&self, device: &DeviceName) -> bool {
+        self.excluded.iter().any(|entry| {
+            if entry.matches(device) {
+                return true;
+            }
+            link_of(entry).and_then(|link| link::target(&link)).is_some_and(|it| it.matches(device))
+        })
+    }
+}
+
+/// The link that an entry of the list names; `None` for a device name.
+fn link_of(entry: &DeviceName) -> Option<UnicodeString> {
+    if DEVICES.encode_utf16().eq(entry.units()?.take(DEVICES.len())) {
+        return None;
+    }
+    let is_guid = entry.units()?.next() == Some(u16::from(b'{'));
+    let volume = if is_guid { "Volume" } else { "" };
+    let prefix = LINKS.encode_utf16().chain(volume.encode_utf16());
+    UnicodeString::joined(prefix, entry.units()?).ok()
+}
+
+fn complain(name: Name) {
+    log::line(match name {
+        Name::PassThrough => c"the value PassThrough is no number: it counts as set",
+        Name::QueueLimit => c"the value QueueLimitMiB is out of range and counts as absent",
+        Name::HoldLimit => c"the value HoldLimitMs is out of range and counts as absent",
+    });
+}

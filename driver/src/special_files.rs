@@ -1,0 +1,50 @@
+//! Which special files are on a volume: paging, hibernation and crash dump files, as usage notifications count them.
+//!
+//! KMDF does the rest: a filter made by `WdfFdoInitSetFilter` takes every notification, sends it down first, mirrors
+//! `DO_POWER_PAGABLE`, keeps the device from being removed while a file is on it, and takes everything back if a driver
+//! below refuses (Microsoft's KMDF, `fxpkgpnp.cpp`, `PnpDeviceUsageNotification`). Its callback comes when all of that
+//! has succeeded.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use snapless_wire::ioctl::{SPECIAL_FILE_DUMP, SPECIAL_FILE_HIBERNATION, SPECIAL_FILE_PAGING};
+use wdk_sys::{_WDF_SPECIAL_FILE_TYPE as Kind, WDF_SPECIAL_FILE_TYPE};
+
+/// How many files of each kind are on a volume.
+#[derive(Default)]
+pub struct SpecialFiles {
+    paging: AtomicU32,
+    hibernation: AtomicU32,
+    dump: AtomicU32,
+}
+
+impl SpecialFiles {
+    /// Notes that a file has come or gone. PASSIVE_LEVEL.
+    pub fn note(&self, kind: WDF_SPECIAL_FILE_TYPE, in_path: bool) {
+        let count = match kind {
+            Kind::WdfSpecialFilePaging => &self.paging,
+            Kind::WdfSpecialFileHibernation => &self.hibernation,
+            Kind::WdfSpecialFileDump => &self.dump,
+            // Of no consequence to a filter.
+            _ => return,
+        };
+        // Relaxed: a count that is looked at on its own. It does not fall below zero.
+        let step = |count: u32| {
+            Some(if in_path { count.saturating_add(1) } else { count.saturating_sub(1) })
+        };
+        let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+    }
+
+    /// Which kinds are there, as bits. Any IRQL.
+    pub fn bits(&self) -> u32 {
+        let kinds = [
+            (&self.paging, SPECIAL_FILE_PAGING),
+            (&self.hibernation, SPECIAL_FILE_HIBERNATION),
+            (&self.dump, SPECIAL_FILE_DUMP),
+        ];
+        kinds.into_iter().fold(0, |bits, (count, bit)| {
+            // Relaxed: as above.
+            if count.load(Ordering::Relaxed) > 0 { bits | bit } else { bits }
+        })
+    }
+}

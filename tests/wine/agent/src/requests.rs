@@ -1,0 +1,195 @@
+//! What an application asks of the volume, sent from the top of its stack.
+//!
+//! Upholds: every outcome is an answer, also the one that the application would take for a failure: `done`,
+//! `failed=` with the error's number, `cancelled`, `finished` (before it could be cancelled).
+
+use std::fs::File;
+use std::io;
+use std::os::windows::fs::{FileExt, OpenOptionsExt};
+use std::os::windows::io::AsRawHandle;
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use protocol::names::VOLUME_PATH;
+use windows_sys::Win32::Foundation::{
+    CloseHandle, ERROR_IO_PENDING, ERROR_OPERATION_ABORTED, HANDLE, WAIT_OBJECT_0,
+};
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_FLAG_NO_BUFFERING, FILE_FLAG_OVERLAPPED, FILE_FLAG_WRITE_THROUGH, WriteFile,
+};
+use windows_sys::Win32::System::IO::{
+    CancelIoEx, DeviceIoControl, GetOverlappedResult, OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0,
+};
+use windows_sys::Win32::System::Threading::{CreateEventW, WaitForSingleObject};
+
+use crate::command::{Extent, Request};
+
+const IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES: u32 = 0x002d_9404;
+const IOCTL_DISK_GET_LENGTH_INFO: u32 = 0x0007_405c;
+/// How long a write is left under way before it is cancelled.
+const UNDER_WAY_MS: u32 = 500;
+/// How long a cancelled write may take to come back.
+const CANCEL_LIMIT_MS: u32 = 20_000;
+
+/// The write that was begun.
+static BEGUN: Mutex<Option<JoinHandle<io::Result<String>>>> = Mutex::new(None);
+
+/// Does what the request says; returns what to answer.
+pub(crate) fn act(request: &Request) -> io::Result<String> {
+    match request {
+        Request::Length => length(),
+        Request::Write(extent) => write(*extent),
+        Request::BeginWrite(extent) => {
+            let extent = *extent;
+            let write = std::thread::spawn(move || write(extent));
+            *BEGUN.lock().unwrap_or_else(PoisonError::into_inner) = Some(write);
+            Ok(String::new())
+        }
+        Request::EndWrite => end_write(),
+        Request::CancelWrite(extent) => cancel_write(*extent),
+        Request::Clear { action, ranges } => {
+            control(IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES, &data_set(*action, ranges))
+        }
+        Request::Control { code, input } => control(*code, input),
+    }
+}
+
+fn open(flags: u32) -> io::Result<File> {
+    let flags = flags | FILE_FLAG_NO_BUFFERING;
+    File::options().read(true).write(true).custom_flags(flags).open(VOLUME_PATH)
+}
+
+fn outcome(result: io::Result<usize>) -> io::Result<String> {
+    match result {
+        Ok(_) => Ok("done".into()),
+        Err(error) => match error.raw_os_error() {
+            Some(code) => Ok(format!("failed={code}")),
+            None => Err(error),
+        },
+    }
+}
+
+fn write(extent: Extent) -> io::Result<String> {
+    let volume = open(FILE_FLAG_WRITE_THROUGH)?;
+    let data = vec![extent.fill; extent.len];
+    outcome(volume.seek_write(&data, extent.offset))
+}
+
+fn end_write() -> io::Result<String> {
+    let begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let write = begun.ok_or_else(|| io::Error::other("no write was begun"))?;
+    write.join().map_err(|_| io::Error::other("the write panicked"))?
+}
+
+fn length() -> io::Result<String> {
+    let mut answer = [0; 8];
+    let got = device_control(&open(0)?, IOCTL_DISK_GET_LENGTH_INFO, &[], &mut answer)?;
+    if got != answer.len() {
+        return Err(io::Error::other(format!("the length has {got} bytes")));
+    }
+    Ok(format!("length={}", u64::from_le_bytes(answer)))
+}
+
+fn control(code: u32, input: &[u8]) -> io::Result<String> {
+    outcome(device_control(&open(0)?, code, input, &mut []))
+}
+
+/// A `DEVICE_MANAGE_DATA_SET_ATTRIBUTES` with its ranges.
+fn data_set(action: u32, ranges: &[(u64, u64)]) -> Vec<u8> {
+    let len = u32::try_from(ranges.len() * 16).unwrap_or(u32::MAX);
+    let header = [28, action, 0, 0, 0, 32, len, 0];
+    let mut input: Vec<u8> = header.into_iter().flat_map(u32::to_le_bytes).collect();
+    input.extend(ranges.iter().flat_map(|&(offset, len)| [offset, len]).flat_map(u64::to_le_bytes));
+    input
+}
+
+fn device_control(volume: &File, code: u32, input: &[u8], answer: &mut [u8]) -> io::Result<usize> {
+    let too_long = |_| io::Error::other("a buffer is too long");
+    let in_len = u32::try_from(input.len()).map_err(too_long)?;
+    let out_len = u32::try_from(answer.len()).map_err(too_long)?;
+    let mut got = 0;
+    // SAFETY: the handle is open and not overlapped; both buffers and `got` are valid for the call.
+    let done = unsafe {
+        DeviceIoControl(
+            volume.as_raw_handle().cast(),
+            code,
+            input.as_ptr().cast(),
+            in_len,
+            answer.as_mut_ptr().cast(),
+            out_len,
+            &raw mut got,
+            ptr::null_mut(),
+        )
+    };
+    if done == 0 { Err(io::Error::last_os_error()) } else { Ok(got as usize) }
+}
+
+fn cancel_write(extent: Extent) -> io::Result<String> {
+    let volume = open(FILE_FLAG_OVERLAPPED)?;
+    let handle: HANDLE = volume.as_raw_handle().cast();
+    let data = vec![extent.fill; extent.len];
+    let len = u32::try_from(data.len()).map_err(|_| io::Error::other("too long to write"))?;
+    let event = Event::new()?;
+    let half = |offset: u64| u32::try_from(offset & 0xffff_ffff).unwrap_or(0);
+    let place =
+        OVERLAPPED_0_0 { Offset: half(extent.offset), OffsetHigh: half(extent.offset >> 32) };
+    let mut overlapped = OVERLAPPED {
+        Anonymous: OVERLAPPED_0 { Anonymous: place },
+        hEvent: event.0,
+        ..OVERLAPPED::default()
+    };
+    // SAFETY: data and structure live until the write is over: this function waits for that.
+    let begun =
+        unsafe { WriteFile(handle, data.as_ptr(), len, ptr::null_mut(), &raw mut overlapped) };
+    if begun == 0 {
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(ERROR_IO_PENDING.cast_signed()) {
+            return outcome(Err(error));
+        }
+        if event.wait(UNDER_WAY_MS) {
+            return Ok("finished".into());
+        }
+        // SAFETY: the handle is open, the structure that of the write.
+        unsafe { CancelIoEx(handle, &raw const overlapped) };
+        if !event.wait(CANCEL_LIMIT_MS) {
+            // The write still has the structure and the data.
+            std::mem::forget(data);
+            Box::leak(Box::new(overlapped));
+            return Err(io::Error::other("a cancelled write does not come back"));
+        }
+    }
+    let mut done = 0;
+    // SAFETY: the write is over.
+    let succeeded = unsafe { GetOverlappedResult(handle, &raw const overlapped, &raw mut done, 0) };
+    if succeeded != 0 {
+        return Ok("finished".into());
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(ERROR_OPERATION_ABORTED.cast_signed()) {
+        return Ok("cancelled".into());
+    }
+    outcome(Err(error))
+}
+
+struct Event(HANDLE);
+
+impl Event {
+    fn new() -> io::Result<Self> {
+        // SAFETY: no attributes, no name; manual reset, not signalled.
+        let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
+        if event.is_null() { Err(io::Error::last_os_error()) } else { Ok(Self(event)) }
+    }
+
+    fn wait(&self, limit_ms: u32) -> bool {
+        // SAFETY: the event is open.
+        unsafe { WaitForSingleObject(self.0, limit_ms) == WAIT_OBJECT_0 }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: open, and closed only here.
+        unsafe { CloseHandle(self.0) };
+    }
+}

@@ -1,0 +1,218 @@
+//! Every way to change a volume but plain writes under load: trims, writes of zeros, writes that are cancelled while they
+//! are held, what is refused, and what lies past the end. `driver/WRITES.md` says what each is to become.
+
+use std::time::Duration;
+
+use crate::agent::Outcome;
+use crate::console::{Console, step};
+use crate::error::E2eError;
+use crate::journal::Journal;
+use crate::scenario::Setting;
+use crate::scenario::run::{Begun, Run};
+use crate::service::ServiceSettings;
+use crate::status::Status;
+use crate::summary::Summary;
+use crate::truth::Truth;
+
+const SERVICE: ServiceSettings =
+    ServiceSettings { queue_mib: 64, hold_limit_ms: 10_000, hold_forever: true };
+/// Slow enough that the first sync is under way when the volume is told to pause.
+const VOLUME_JITTER_US: u32 = 30_000;
+
+const MIB: u64 = 1 << 20;
+/// `ERROR_NOT_SUPPORTED`
+const NOT_SUPPORTED: Outcome = Outcome::Failed(50);
+/// `ERROR_INVALID_PARAMETER`
+const INVALID_PARAMETER: Outcome = Outcome::Failed(87);
+
+/// Requests that a session cannot tell of: refused.
+const FOREIGN: [(&str, &str); 6] = [
+    (
+        "an offloaded write",
+        "control 2d9404 1c 00 00 00 04 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 20 00 00 00 00 00 00 00",
+    ),
+    (
+        "a trim of the whole volume",
+        "control 2d9404 1c 00 00 00 01 00 00 00 01 00 00 00 00 00 00 00 00 00 00 00 20 00 00 00 00 00 00 00",
+    ),
+    ("a copy within the disk", "control 7c064 00 00 00 00 00 00 00 00"),
+    ("a SCSI command", "control 4d014 00 00 00 00"),
+    ("an NVMe command", "control 2dd3c0 00 00 00 00"),
+    ("a format", "control 7c018 00 00 00 00"),
+];
+
+pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
+    let mut run = Run::prepare(setting, &SERVICE, VOLUME_JITTER_US, console)?;
+    let begun = run.begin(false)?;
+    let places = Places::of(run.image.len);
+    cancel_held(&mut run, places)?;
+    change(&mut run, "first sync", places)?;
+    refuse(&mut run, places)?;
+    let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
+    let first_sync = begun.seen.elapsed();
+    change(&mut run, "live", places.moved())?;
+    let last = run.settle()?;
+    run.shut_down()?;
+
+    run.verify_repository()?;
+    run.restore("t0")?;
+    run.restore("latest")?;
+    let (writes, bytes_written) = compare(&mut run, &begun)?;
+    let files = run.check_ntfs("t0")?;
+    exercised(&last)?;
+    run.folder.discard_images()?;
+    Ok(Summary {
+        first_sync,
+        synced,
+        last,
+        volume_len: run.image.len,
+        writes,
+        bytes_written,
+        overlaps: 0,
+        under_way_at_t0: 0,
+        prefix: Some(0),
+        files,
+    })
+}
+
+/// Where on the volume things are done: where the sweep comes last.
+#[derive(Clone, Copy)]
+struct Places {
+    end: u64,
+    /// 24 MiB and more.
+    base: u64,
+}
+
+impl Places {
+    fn of(len: u64) -> Self {
+        Self { end: len, base: (len - 30 * MIB) / MIB * MIB }
+    }
+
+    /// Elsewhere, before those places.
+    fn moved(self) -> Self {
+        Self { base: self.base - 30 * MIB, ..self }
+    }
+}
+
+/// A write that waits for a block that the volume does not read yet is cancelled: it never goes down.
+fn cancel_held(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
+    let bench = &mut run.bench;
+    step(run.console, "cancel a held write", |_| {
+        bench.agent().pause()?;
+        let status = bench.status()?;
+        if status.is_none_or(|status| status.phase != "first_sync") {
+            return Err(E2eError::NotExercised("a held write: the first sync is over".into()));
+        }
+        let before = bench.agent().counters()?;
+        let cancelled =
+            bench.agent().request(&format!("cancel-write {} 65536 170", places.base))?;
+        let after = bench.agent().counters()?;
+        let status = bench.status()?;
+        bench.agent().resume()?;
+        if cancelled != Outcome::Cancelled {
+            return Err(E2eError::NotExercised(format!("a held write: it ended as {cancelled:?}")));
+        }
+        if after.applied != before.applied || after.in_flight != before.in_flight {
+            return Err(E2eError::Rule("a write that was cancelled while held went down".into()));
+        }
+        match status {
+            Some(status) if status.writes_cancelled == 1 && status.writes_holding == 0 => Ok(()),
+            other => Err(E2eError::Rule(format!("the cancelled write is still there: {other:?}"))),
+        }
+    })
+}
+
+/// What clears and what writes, overlapping each other on purpose.
+fn change(run: &mut Run<'_>, when: &str, places: Places) -> Result<(), E2eError> {
+    let (bench, base) = (&mut run.bench, places.base);
+    let name = format!("trim, zero and write ({when})");
+    step(run.console, &name, |_| {
+        let mut done = |request: String| match bench.agent().request(&request)? {
+            Outcome::Done => Ok(()),
+            other => Err(E2eError::Rule(format!("CLEAR: `{request}` ended as {other:?}"))),
+        };
+        done(format!("write {base} 1048576 85"))?;
+        // One piece, inside what was just written.
+        done(format!("trim {}+65536", base + 4096))?;
+        done(format!("write {} 8192 86", base + 8192))?;
+        // Several ranges, out of order and with a part of a block each.
+        done(format!(
+            "trim {}+1536 {}+131072 {}+512",
+            base + 3 * MIB + 512,
+            base + 2 * MIB,
+            base + MIB
+        ))?;
+        // Longer than a piece, over what was written and what was not.
+        done(format!("zero {}+{}", base + 512 * 1024, 18 * MIB))?;
+        done(format!("zero {}+512 {}+4096", base + 20 * MIB, base + 21 * MIB))?;
+        done(format!("write {base} 0 1"))
+    })
+}
+
+/// What the stream cannot tell of is refused, and leaves the data alone; the end of the volume is where it is.
+fn refuse(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
+    let bench = &mut run.bench;
+    step(run.console, "ask for what is refused", |_| {
+        let before = bench.agent().counters()?.applied;
+        for (what, request) in FOREIGN {
+            expect(bench.agent().request(request)?, NOT_SUPPORTED, what)?;
+        }
+        let crooked = format!("trim {}+100", places.base);
+        expect(bench.agent().request(&crooked)?, INVALID_PARAMETER, "a trim of half a sector")?;
+        let past = bench.agent().request(&format!("write {} 4096 1", places.end))?;
+        if !matches!(past, Outcome::Failed(_)) {
+            return Err(E2eError::Rule(format!("CLEAR: a write past the end ended as {past:?}")));
+        }
+        let applied = bench.agent().counters()?.applied - before;
+        if applied == 0 {
+            Ok(())
+        } else {
+            Err(E2eError::Rule(format!("{applied} of them went down")))
+        }
+    })
+}
+
+fn expect(ended: Outcome, want: Outcome, what: &str) -> Result<(), E2eError> {
+    if ended == want {
+        return Ok(());
+    }
+    Err(E2eError::Rule(format!("{what} ended as {ended:?}, not {want:?}")))
+}
+
+/// Both images against the journal; returns how many entries it has, and of how many bytes.
+fn compare(run: &mut Run<'_>, begun: &Begun) -> Result<(usize, u64), E2eError> {
+    let journal = Journal::open(&run.folder.journal())?;
+    let mut truth = Truth::new(&journal, &run.image.pristine, &run.folder.model())?;
+    let folder = &run.folder;
+    let at_t0 = usize::try_from(begun.beginning.entries_after).unwrap_or(usize::MAX);
+    step(run.console, "compare the t0 image with the truth", |_| {
+        let prefixes = truth.matching_prefixes(&folder.restored("t0"), 0..=at_t0)?;
+        prefixes.map(|_| ()).map_err(|difference| E2eError::Different { image: "t0", difference })
+    })?;
+    step(run.console, "compare the latest image with the truth", |_| {
+        let matches = truth.matches_whole(&folder.restored("latest"))?;
+        matches.map_err(|difference| E2eError::Different { image: "latest", difference })
+    })?;
+    let entries = journal.entries();
+    Ok((entries.len(), entries.iter().map(|entry| entry.extent.len()).sum()))
+}
+
+fn exercised(last: &Status) -> Result<(), E2eError> {
+    // Each of the two times: three requests in one, three, two and two pieces.
+    let clearings = 2 * (1 + 3 + 2 + 2);
+    let refused = FOREIGN.len() as u64 + 1;
+    if last.clearings != clearings || last.requests_refused != refused {
+        return Err(E2eError::Rule(format!(
+            "{} clearings and {} refusals were counted, not {clearings} and {refused}",
+            last.clearings, last.requests_refused
+        )));
+    }
+    if last.writes_held == 0 || last.hold_longest_us < as_micros(Duration::from_millis(1)) {
+        return Err(E2eError::NotExercised("the hold: nothing met an unsynced block".into()));
+    }
+    Ok(())
+}
+
+fn as_micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
