@@ -60,12 +60,12 @@ pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<V
     let run = Run { layout, options, folder: layout.target().join("mutants") };
     crate::setup::wdk_root::remove_folder(&run.folder)?;
     steps.run("mutants against the engine's tests", |_| {
-        run.try_all(&["--", "--lib", "--test", "session", "--test", "memory"])
+        run.try_all(&["-C=--lib", "-C=--test=session", "-C=--test=memory"])
     })?;
     steps.run("the survivors against the simulator", |_| {
         // Only those that are left, and against tests of another package.
-        let package = ["--iterate", "--baseline", "skip", "--test-package", "snapless-sim"];
-        run.try_all(&[&package[..], &["--", "--test", "rules"]].concat())
+        let package = ["--iterate", "--baseline=skip", "--test-package=snapless-sim"];
+        run.try_all(&[&package[..], &["-C=--test=rules"]].concat())
     })?;
     run.verdict()
 }
