@@ -10,6 +10,7 @@ pub mod console;
 pub mod demo;
 pub mod engine_tests;
 pub mod error;
+pub mod fuzz;
 pub mod layout;
 pub mod lint;
 pub mod mutants;

@@ -11,7 +11,8 @@ use clap::{Parser, Subcommand};
 use xtask::engine_tests::{LOOM, SABOTAGE};
 use xtask::layout::Layout;
 use xtask::{
-    build, check_sys, console, demo, engine_tests, lint, mutants, selftest, setup, sim, test, tsan,
+    build, check_sys, console, demo, engine_tests, fuzz, lint, mutants, selftest, setup, sim, test,
+    tsan,
 };
 
 /// Builds and tests Snapless on Linux.
@@ -57,6 +58,9 @@ enum Task {
     Mutants(mutants::Options),
     /// Run the engine's stress test under `ThreadSanitizer`
     Tsan(tsan::Options),
+    /// Feed every parser of bytes from outside with broken input, ten million times
+    #[command(disable_help_flag = true)]
+    Fuzz(fuzz::Options),
     /// Play the simulator: the engine under a seeded scheduler, checked against a model
     #[command(disable_help_flag = true)]
     Sim(sim::Options),
@@ -76,6 +80,10 @@ fn main() -> ExitCode {
         Task::Sabotage(options) => SABOTAGE.run(&layout, &options),
         Task::Mutants(options) => mutants::run(&layout, &options),
         Task::Tsan(options) => tsan::run(&layout, &options),
+        Task::Fuzz(options) => match fuzz::run(&layout, &options) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Task::Sim(options) => match sim::run(&layout, &options) {
             Ok(status) => return status,
             Err(error) => Err(error),
