@@ -17,6 +17,15 @@ pub(crate) enum Command {
     Pause,
     /// Let the volume work again.
     Resume,
+    /// Throw malformed requests at the product's driver while nobody has a session.
+    MalformedAlone,
+    /// The same while somebody else has one, and then so many random ones.
+    MalformedBeside {
+        /// Chooses the random ones.
+        seed: u64,
+        /// How many.
+        count: u64,
+    },
 }
 
 impl Command {
@@ -30,8 +39,16 @@ impl Command {
             "flush-journal" => Ok(Self::FlushJournal),
             "pause" => Ok(Self::Pause),
             "resume" => Ok(Self::Resume),
-            other => Err(format!("{other:?} is not a command")),
+            "malformed alone" => Ok(Self::MalformedAlone),
+            other => Self::with_numbers(other).ok_or_else(|| format!("{other:?} is not a command")),
         }
+    }
+}
+
+impl Command {
+    fn with_numbers(line: &str) -> Option<Self> {
+        let (seed, count) = line.strip_prefix("malformed beside ")?.split_once(' ')?;
+        Some(Self::MalformedBeside { seed: seed.parse().ok()?, count: count.parse().ok()? })
     }
 }
 
@@ -44,5 +61,8 @@ mod tests {
         assert_eq!(Command::parse("query\r\n"), Ok(Command::Query));
         assert_eq!(Command::parse("flush-journal"), Ok(Command::FlushJournal));
         assert!(Command::parse("format").unwrap_err().contains("format"));
+        let beside = Command::MalformedBeside { seed: 7, count: 100 };
+        assert_eq!(Command::parse("malformed beside 7 100\n"), Ok(beside));
+        assert!(Command::parse("malformed beside 7").is_err());
     }
 }

@@ -10,8 +10,12 @@
 //! | `attach`, `remove` | build the volume's stack up, take it down |
 //! | `flush-journal` | makes the journal's file complete |
 //! | `pause`, `resume` | the volume takes requests but does not work on them; it works again |
+//! | `malformed alone` | throws malformed requests at the product's driver, with a session of the agent's own |
+//! | `malformed beside SEED COUNT` | the same beside somebody else's session, then as many random ones |
 
 mod command;
+#[cfg(windows)]
+mod malformed;
 #[cfg(windows)]
 mod volume;
 
@@ -36,7 +40,11 @@ fn main() -> ExitCode {
 
 #[cfg(windows)]
 fn act(command: command::Command) -> Result<String, String> {
-    volume::act(command).map_err(|error| error.to_string())
+    match command {
+        command::Command::MalformedAlone => malformed::alone(),
+        command::Command::MalformedBeside { seed, count } => malformed::beside(seed, count),
+        other => volume::act(other).map_err(|error| error.to_string()),
+    }
 }
 
 #[cfg(not(windows))]

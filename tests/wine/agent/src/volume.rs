@@ -22,6 +22,8 @@ pub(crate) enum CommandError {
     Control { code: u32, source: io::Error },
     #[error("control code {code:#x} answered with {got} bytes")]
     Length { code: u32, got: usize },
+    #[error("this command is not for the test volume")]
+    NotHere,
 }
 
 /// Does what the command says; returns what to answer.
@@ -34,6 +36,7 @@ pub(crate) fn act(command: Command) -> Result<String, CommandError> {
         Command::FlushJournal => control(ioctl::FLUSH, &mut []).map(|()| String::new()),
         Command::Pause => control(ioctl::PAUSE, &mut []).map(|()| String::new()),
         Command::Resume => control(ioctl::RESUME, &mut []).map(|()| String::new()),
+        Command::MalformedAlone | Command::MalformedBeside { .. } => Err(CommandError::NotHere),
     }
 }
 

@@ -16,6 +16,7 @@ const NAME: &str = "wine";
 /// Wine's start includes its services.
 const START_LIMIT: Duration = Duration::from_secs(90);
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+const MALFORMED_LIMIT: Duration = Duration::from_secs(300);
 
 /// The agent, ready for questions.
 #[derive(Debug)]
@@ -83,6 +84,16 @@ impl Agent {
     /// Lets the volume work again.
     pub fn resume(&mut self) -> Result<(), E2eError> {
         self.ask("resume").map(|_| ())
+    }
+
+    /// Throws malformed requests at the product's driver while nobody has a session; returns what the agent counted.
+    pub fn malformed_alone(&mut self) -> Result<String, E2eError> {
+        self.ask_within("malformed alone", MALFORMED_LIMIT)
+    }
+
+    /// The same beside the service's session, then `count` random ones.
+    pub fn malformed_beside(&mut self, seed: u64, count: u64) -> Result<String, E2eError> {
+        self.ask_within(&format!("malformed beside {seed} {count}"), MALFORMED_LIMIT)
     }
 
     /// Makes the journal's file complete.

@@ -3,6 +3,7 @@
 //! | scenario | what it adds to a first sync under load |
 //! | --- | --- |
 //! | [`Scenario::Protect`] | nothing: both images must be right |
+//! | [`Scenario::MalformedRequests`] | malformed requests to the driver, before the session and during it |
 //! | [`Scenario::SlowServer`] | the server stops answering until a gap begins, then goes on |
 //! | [`Scenario::ServiceCrash`] | the service is killed during the first sync and started again |
 //! | [`Scenario::ServerCrash`] | the server is killed during the first sync and started again |
@@ -10,6 +11,7 @@
 //! Upholds: a scenario passes only if what it is there to test has happened.
 
 mod gap;
+mod malformed;
 mod protect;
 mod run;
 
@@ -45,6 +47,8 @@ pub struct Setting {
 pub enum Scenario {
     /// The main job, undisturbed.
     Protect,
+    /// Programs send what the driver must refuse.
+    MalformedRequests,
     /// The server is too slow for a while.
     SlowServer,
     /// The service crashes.
@@ -55,13 +59,19 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, the main one first.
-    pub const ALL: [Self; 4] =
-        [Self::Protect, Self::SlowServer, Self::ServiceCrash, Self::ServerCrash];
+    pub const ALL: [Self; 5] = [
+        Self::Protect,
+        Self::MalformedRequests,
+        Self::SlowServer,
+        Self::ServiceCrash,
+        Self::ServerCrash,
+    ];
 
     /// Its name in messages and folders.
     pub fn name(self) -> &'static str {
         match self {
             Self::Protect => "protect",
+            Self::MalformedRequests => "malformed-requests",
             Self::SlowServer => "slow-server",
             Self::ServiceCrash => "service-crash",
             Self::ServerCrash => "server-crash",
@@ -77,6 +87,7 @@ pub fn run(
 ) -> Result<Summary, E2eError> {
     let outcome = match scenario {
         Scenario::Protect => protect::run(setting, console),
+        Scenario::MalformedRequests => malformed::run(setting, console),
         Scenario::SlowServer => gap::run(gap::Cause::SlowServer, setting, console),
         Scenario::ServiceCrash => gap::run(gap::Cause::ServiceCrash, setting, console),
         Scenario::ServerCrash => gap::run(gap::Cause::ServerCrash, setting, console),
