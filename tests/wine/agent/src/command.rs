@@ -17,6 +17,17 @@ pub(crate) enum Command {
     Pause,
     /// Let the volume work again.
     Resume,
+    /// Set the power state of the volume's stack: 1 is working, 4 is off.
+    Power(u32),
+    /// Tell the volume's stack that it comes into a special file's path, or leaves it.
+    Usage {
+        /// 1 paging, 2 hibernation, 3 dump.
+        kind: u32,
+        /// It comes into the path.
+        in_path: bool,
+    },
+    /// Tell the drivers that the system shuts down.
+    Shutdown,
     /// Throw malformed requests at the product's driver while nobody has a session.
     MalformedAlone,
     /// The same while somebody else has one, and then so many random ones.
@@ -39,6 +50,7 @@ impl Command {
             "flush-journal" => Ok(Self::FlushJournal),
             "pause" => Ok(Self::Pause),
             "resume" => Ok(Self::Resume),
+            "shutdown" => Ok(Self::Shutdown),
             "malformed alone" => Ok(Self::MalformedAlone),
             other => Self::with_numbers(other).ok_or_else(|| format!("{other:?} is not a command")),
         }
@@ -47,8 +59,18 @@ impl Command {
 
 impl Command {
     fn with_numbers(line: &str) -> Option<Self> {
-        let (seed, count) = line.strip_prefix("malformed beside ")?.split_once(' ')?;
-        Some(Self::MalformedBeside { seed: seed.parse().ok()?, count: count.parse().ok()? })
+        match *line.split(' ').collect::<Vec<_>>() {
+            ["power", state] => Some(Self::Power(state.parse().ok()?)),
+            ["usage", kind, "in"] => Some(Self::Usage { kind: kind.parse().ok()?, in_path: true }),
+            ["usage", kind, "out"] => {
+                Some(Self::Usage { kind: kind.parse().ok()?, in_path: false })
+            }
+            ["malformed", "beside", seed, count] => {
+                let (seed, count) = (seed.parse().ok()?, count.parse().ok()?);
+                Some(Self::MalformedBeside { seed, count })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -64,5 +86,9 @@ mod tests {
         let beside = Command::MalformedBeside { seed: 7, count: 100 };
         assert_eq!(Command::parse("malformed beside 7 100\n"), Ok(beside));
         assert!(Command::parse("malformed beside 7").is_err());
+        assert_eq!(Command::parse("power 4"), Ok(Command::Power(4)));
+        let usage = Command::Usage { kind: 1, in_path: true };
+        assert_eq!(Command::parse("usage 1 in"), Ok(usage));
+        assert!(Command::parse("usage 1 under").is_err());
     }
 }

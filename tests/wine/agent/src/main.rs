@@ -10,6 +10,9 @@
 //! | `attach`, `remove` | build the volume's stack up, take it down |
 //! | `flush-journal` | makes the journal's file complete |
 //! | `pause`, `resume` | the volume takes requests but does not work on them; it works again |
+//! | `power STATE` | the volume's stack goes to a power state: 1 is working, 4 is off |
+//! | `usage KIND in`, `usage KIND out` | a paging (1), hibernation (2) or dump (3) file comes to the volume, or goes |
+//! | `shutdown` | the drivers that asked for it are told that the system shuts down |
 //! | `malformed alone` | throws malformed requests at the product's driver, with a session of the agent's own |
 //! | `malformed beside SEED COUNT` | the same beside somebody else's session, then as many random ones |
 

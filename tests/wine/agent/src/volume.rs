@@ -7,7 +7,7 @@ use std::io;
 use std::os::windows::io::AsRawHandle;
 use std::ptr;
 
-use protocol::ioctl::{self, COUNTERS_LENGTH, Counters};
+use protocol::ioctl::{self, COUNTERS_LENGTH, Counters, Usage};
 use protocol::names::CONTROL_PATH;
 use windows_sys::Win32::System::IO::DeviceIoControl;
 
@@ -36,6 +36,14 @@ pub(crate) fn act(command: Command) -> Result<String, CommandError> {
         Command::FlushJournal => control(ioctl::FLUSH, &mut []).map(|()| String::new()),
         Command::Pause => control(ioctl::PAUSE, &mut []).map(|()| String::new()),
         Command::Resume => control(ioctl::RESUME, &mut []).map(|()| String::new()),
+        Command::Power(state) => {
+            send(ioctl::SET_POWER, &state.to_le_bytes(), &mut []).map(|()| String::new())
+        }
+        Command::Usage { kind, in_path } => {
+            let usage = Usage { kind, in_path }.encode();
+            send(ioctl::USAGE, &usage, &mut []).map(|()| String::new())
+        }
+        Command::Shutdown => control(ioctl::SHUTDOWN, &mut []).map(|()| String::new()),
         Command::MalformedAlone | Command::MalformedBeside { .. } => Err(CommandError::NotHere),
     }
 }
@@ -52,20 +60,25 @@ fn query() -> Result<String, CommandError> {
 }
 
 /// Sends a control code without input; its answer must fill `answer`.
+fn control(code: u32, answer: &mut [u8]) -> Result<(), CommandError> {
+    send(code, &[], answer)
+}
+
+/// Sends a control code; its answer must fill `answer`.
 ///
 /// The device is opened for each command, so that no handle keeps the driver from being unloaded.
-fn control(code: u32, answer: &mut [u8]) -> Result<(), CommandError> {
+fn send(code: u32, input: &[u8], answer: &mut [u8]) -> Result<(), CommandError> {
     let device = File::options().read(true).write(true).open(CONTROL_PATH);
     let device = device.map_err(CommandError::Open)?;
     let mut got = 0;
     let len = u32::try_from(answer.len()).expect("answers are short");
-    // SAFETY: the handle is open and not overlapped; the answer's bytes and `got` are valid for the call.
+    // SAFETY: the handle is open and not overlapped; both buffers and `got` are valid for the call.
     let done = unsafe {
         DeviceIoControl(
             device.as_raw_handle().cast(),
             code,
-            ptr::null(),
-            0,
+            input.as_ptr().cast(),
+            u32::try_from(input.len()).expect("commands are short"),
             answer.as_mut_ptr().cast(),
             len,
             &raw mut got,

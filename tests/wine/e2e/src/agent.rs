@@ -86,6 +86,22 @@ impl Agent {
         self.ask("resume").map(|_| ())
     }
 
+    /// Sets the power state of the volume's stack: 1 is working, 4 is off.
+    pub fn power(&mut self, state: u32) -> Result<(), E2eError> {
+        self.ask(&format!("power {state}")).map(|_| ())
+    }
+
+    /// A paging (1), hibernation (2) or dump (3) file comes to the volume, or goes.
+    pub fn usage(&mut self, kind: u32, in_path: bool) -> Result<(), E2eError> {
+        let way = if in_path { "in" } else { "out" };
+        self.ask(&format!("usage {kind} {way}")).map(|_| ())
+    }
+
+    /// The drivers that asked for it are told that the system shuts down.
+    pub fn shutdown(&mut self) -> Result<(), E2eError> {
+        self.ask("shutdown").map(|_| ())
+    }
+
     /// Throws malformed requests at the product's driver while nobody has a session; returns what the agent counted.
     pub fn malformed_alone(&mut self) -> Result<String, E2eError> {
         self.ask_within("malformed alone", MALFORMED_LIMIT)

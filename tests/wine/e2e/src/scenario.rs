@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`Scenario::Protect`] | nothing: both images must be right |
 //! | [`Scenario::MalformedRequests`] | malformed requests to the driver, before the session and during it |
+//! | [`Scenario::PowerAndUsage`] | power down and up, special files that come and go, a shutdown notice, all during it |
 //! | [`Scenario::SlowServer`] | the server stops answering until a gap begins, then goes on |
 //! | [`Scenario::ServiceCrash`] | the service is killed during the first sync and started again |
 //! | [`Scenario::ServerCrash`] | the server is killed during the first sync and started again |
@@ -12,6 +13,7 @@
 
 mod gap;
 mod malformed;
+mod power;
 mod protect;
 mod run;
 
@@ -49,6 +51,8 @@ pub enum Scenario {
     Protect,
     /// Programs send what the driver must refuse.
     MalformedRequests,
+    /// Plug and play sends what it sends while a volume is in use.
+    PowerAndUsage,
     /// The server is too slow for a while.
     SlowServer,
     /// The service crashes.
@@ -59,9 +63,10 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, the main one first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Protect,
         Self::MalformedRequests,
+        Self::PowerAndUsage,
         Self::SlowServer,
         Self::ServiceCrash,
         Self::ServerCrash,
@@ -72,6 +77,7 @@ impl Scenario {
         match self {
             Self::Protect => "protect",
             Self::MalformedRequests => "malformed-requests",
+            Self::PowerAndUsage => "power-and-usage",
             Self::SlowServer => "slow-server",
             Self::ServiceCrash => "service-crash",
             Self::ServerCrash => "server-crash",
@@ -88,6 +94,7 @@ pub fn run(
     let outcome = match scenario {
         Scenario::Protect => protect::run(setting, console),
         Scenario::MalformedRequests => malformed::run(setting, console),
+        Scenario::PowerAndUsage => power::run(setting, console),
         Scenario::SlowServer => gap::run(gap::Cause::SlowServer, setting, console),
         Scenario::ServiceCrash => gap::run(gap::Cause::ServiceCrash, setting, console),
         Scenario::ServerCrash => gap::run(gap::Cause::ServerCrash, setting, console),
