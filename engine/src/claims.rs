@@ -7,6 +7,7 @@
 use alloc::boxed::Box;
 
 use crate::geometry::{BlockIndex, BlockRange};
+use crate::holes::Holes;
 use crate::host::Tick;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 use crate::table::BlockState;
@@ -62,6 +63,8 @@ pub struct ClaimId(usize);
 #[derive(Debug)]
 pub struct Claims {
     slots: Box<[Option<Claimed>]>,
+    /// What of each claimed block cannot be read.
+    holes: Box<[Holes]>,
     base_blocks: u64,
     resync_blocks: u64,
     by_sweep: u64,
@@ -72,12 +75,13 @@ impl Claims {
     /// Room for `count` claims at a time.
     pub fn new(count: u64) -> Result<Self, OutOfMemory> {
         let slots = boxed_slice(count, || None)?;
-        Ok(Self { slots, base_blocks: 0, resync_blocks: 0, by_sweep: 0, by_hold: 0 })
+        let holes = boxed_slice(count, Holes::default)?;
+        Ok(Self { slots, holes, base_blocks: 0, resync_blocks: 0, by_sweep: 0, by_hold: 0 })
     }
 
     /// Bytes that room for `count` claims allocates.
     pub fn bytes(count: u64) -> u64 {
-        slice_bytes::<Option<Claimed>>(count)
+        slice_bytes::<Option<Claimed>>(count) + slice_bytes::<Holes>(count)
     }
 
     /// A claim under way.
@@ -102,6 +106,7 @@ impl Claims {
         let spoiled = BlockRange::new(BlockIndex(0), BlockIndex(0));
         *self.blocks_mut(reason) += blocks.len();
         *self.count_mut(reader) += 1;
+        *self.holes.get_mut(index)? = Holes::default();
         *self.slots.get_mut(index)? = Some(Claimed { blocks, reader, reason, since, spoiled });
         Some(ClaimId(index))
     }
@@ -112,6 +117,19 @@ impl Claims {
         *self.blocks_mut(claimed.reason) -= claimed.blocks.len();
         *self.count_mut(claimed.reader) -= 1;
         Some(claimed)
+    }
+
+    /// Notes that a sector of the claimed block, counted from the block's first, cannot be read; sectors come in
+    /// order.
+    pub fn add_hole(&mut self, id: ClaimId, sector: u64) {
+        if let Some(holes) = self.holes.get_mut(id.0) {
+            holes.add(sector);
+        }
+    }
+
+    /// What of the block cannot be read. Stays until there is another claim by this name.
+    pub fn holes(&self, id: ClaimId) -> Holes {
+        self.holes.get(id.0).copied().unwrap_or_default()
     }
 
     /// Spoils the parts of claims that share blocks with `blocks`.
@@ -189,5 +207,19 @@ mod tests {
         assert!(claims.count_by(Reader::Sweep) == 0 && !claims.any_for(Reason::Base));
         assert!(claims.end(b).unwrap().spoiled.is_empty());
         assert!(claims.is_empty());
+    }
+
+    #[test]
+    fn holes_stay_with_their_claim_and_go_with_the_next() {
+        let mut claims = Claims::new(2).unwrap();
+        let begin = |claims: &mut Claims| {
+            claims.begin(blocks(0, 1), Reader::Sweep, Reason::Base, Tick(0)).unwrap()
+        };
+        let (a, b) = (begin(&mut claims), begin(&mut claims));
+        claims.add_hole(a, 7);
+        claims.end(a).unwrap();
+        assert_eq!((claims.holes(a).count(), claims.holes(b).count()), (1, 0));
+        let a = begin(&mut claims);
+        assert_eq!(claims.holes(a).count(), 0);
     }
 }

@@ -60,6 +60,7 @@ impl Table {
     }
 
     /// A block's state; `Synced` for one past the end, which nobody has to read.
+    #[inline]
     pub fn get(&self, block: BlockIndex) -> BlockState {
         let Some(word) = self.word(block.0 / BLOCKS_PER_WORD) else { return BlockState::Synced };
         BlockState::from_bits(word.load(Ordering::Acquire) >> shift_of(block))
@@ -94,6 +95,9 @@ impl Table {
     /// True if every block of the run is in `state`.
     #[inline]
     pub fn all(&self, range: BlockRange, state: BlockState) -> bool {
+        if range.len() == 1 {
+            return self.get(range.start) == state;
+        }
         self.first_where(range, |word| !lanes_in(word, state) & LOW_BITS).is_none()
     }
 

@@ -116,6 +116,18 @@ impl Layout {
         self.target.join("tsan")
     }
 
+    /// Where benchmarks make their files.
+    #[must_use]
+    pub fn bench(&self) -> PathBuf {
+        self.target.join("bench")
+    }
+
+    /// How many instructions the engine's verbs take.
+    #[must_use]
+    pub fn instructions(&self) -> PathBuf {
+        self.root.join("bench/instructions.toml")
+    }
+
     /// The Wine prefix of the bench.
     #[must_use]
     pub fn wine_prefix(&self) -> PathBuf {

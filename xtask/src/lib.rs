@@ -3,6 +3,7 @@
 //! The rule: a task is a function that takes the [`layout::Layout`] and returns what it made; longer tasks are put
 //! together from shorter ones, with their steps shown in one row ([`console::Steps`]).
 
+pub mod bench;
 pub mod build;
 pub mod check_sys;
 pub mod command;
@@ -11,6 +12,7 @@ pub mod demo;
 pub mod engine_tests;
 pub mod error;
 pub mod fuzz;
+pub mod instructions;
 pub mod layout;
 pub mod lint;
 pub mod mutants;

@@ -10,9 +10,10 @@ use clap::{Parser, Subcommand};
 
 use xtask::engine_tests::{LOOM, SABOTAGE};
 use xtask::layout::Layout;
+use xtask::tsan;
 use xtask::{
-    build, check_sys, console, demo, engine_tests, fuzz, lint, mutants, selftest, setup, sim, test,
-    tsan,
+    bench, build, check_sys, console, demo, engine_tests, fuzz, instructions, lint, mutants,
+    selftest, setup, sim, test,
 };
 
 /// Builds and tests Snapless on Linux.
@@ -61,6 +62,10 @@ enum Task {
     /// Feed every parser of bytes from outside with broken input, ten million times
     #[command(disable_help_flag = true)]
     Fuzz(fuzz::Options),
+    /// Compare the bench host with QEMU's backup job on this machine, and write docs/benchmarks.md
+    Bench(bench::Options),
+    /// Count the engine's instructions, and compare them with the table
+    Instructions(instructions::Options),
     /// Play the simulator: the engine under a seeded scheduler, checked against a model
     #[command(disable_help_flag = true)]
     Sim(sim::Options),
@@ -76,6 +81,8 @@ fn main() -> ExitCode {
         Task::Selftest => selftest::run(&layout),
         Task::Lint { part } => lint::run(&layout, part),
         Task::Demo(options) => demo::run(&layout, &options),
+        Task::Bench(options) => bench::run(&layout, &options),
+        Task::Instructions(options) => instructions::run(&layout, options),
         Task::Loom(options) => LOOM.run(&layout, &options),
         Task::Sabotage(options) => SABOTAGE.run(&layout, &options),
         Task::Mutants(options) => mutants::run(&layout, &options),

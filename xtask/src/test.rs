@@ -14,6 +14,7 @@ use crate::console::{Outcome, Steps, say};
 use crate::demo::{failed, files, new_seed, run_folder};
 use crate::engine_tests::{LOOM, SABOTAGE};
 use crate::error::{Error, Result};
+use crate::instructions;
 use crate::layout::Layout;
 use crate::lint;
 use crate::mutants;
@@ -63,7 +64,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
 }
 
 /// How many steps [`checks`] takes.
-const CHECKS: usize = lint::STEPS + 6 + mutants::STEPS + tsan::STEPS;
+const CHECKS: usize = lint::STEPS + 7 + mutants::STEPS + tsan::STEPS;
 
 fn checks(
     layout: &Layout,
@@ -93,6 +94,8 @@ fn checks(
         verdict.judge()
     });
     tally.count(mutants::NAME, tried)?;
+    let counted = steps.run(instructions::NAME, |progress| instructions::check(layout, progress));
+    tally.count("count of instructions", counted)?;
     let (count, ran) = selftest::add_to(steps, layout, artifacts, |_| ());
     tally.passed += count.passed;
     ran.or_else(|error| tally.fail(selftest::NAME, &error, count.failed.max(1)))

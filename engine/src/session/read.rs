@@ -21,8 +21,8 @@ pub struct Read {
     /// The bytes to read now.
     extent: Extent,
     reservation: Reservation,
-    /// Which sectors of the block the disk could not read, once it is read sector by sector.
-    holes: Option<Holes>,
+    /// The disk could not read the block at once.
+    by_sector: bool,
 }
 
 impl Read {
@@ -47,6 +47,8 @@ struct Candidate {
 
 impl<W> Core<'_, W> {
     pub(super) fn sweep(&mut self) -> Step<Read> {
+        // A block that is being read counts as before; only the queue has changed.
+        self.quick = true;
         match self.state.phase {
             Phase::Stopped => return Step::Ended,
             Phase::Starting | Phase::Passing => return Step::Wait(None),
@@ -81,6 +83,8 @@ impl<W> Core<'_, W> {
     }
 
     pub(super) fn hold(&mut self) -> Step<Read> {
+        // As for the sweep.
+        self.quick = true;
         match self.state.phase {
             Phase::Stopped => return Step::Ended,
             Phase::Starting | Phase::Passing => return Step::Wait(None),
@@ -119,17 +123,17 @@ impl<W> Core<'_, W> {
     /// The sector to read next, if a block is, or has to be, read sector by sector.
     fn next_sector(&mut self, read: &mut Read, succeeded: bool) -> Option<Extent> {
         let sector_size = u64::from(self.shared.geometry.sector_size());
-        let Some(holes) = &mut read.holes else {
+        if !read.by_sector {
             let is_one_block = read.whole.len() <= self.shared.geometry.block_size();
             if succeeded || !is_one_block {
                 return None;
             }
-            read.holes = Some(Holes::default());
+            read.by_sector = true;
             return Extent::new(read.whole.offset(), sector_size);
-        };
+        }
         if !succeeded {
             let at = read.extent.offset() - read.whole.offset();
-            holes.add(self.shared.geometry.sectors_in(at));
+            self.state.claims.add_hole(read.claim, self.shared.geometry.sectors_in(at));
         }
         let next = read.extent.end();
         (next < read.whole.end()).then(|| Extent::new(next, sector_size)).flatten()
@@ -141,17 +145,15 @@ impl<W> Core<'_, W> {
             self.state.queue.cancel(read.reservation);
             return;
         };
-        if claimed.reader == Reader::Sweep && read.holes.is_none() {
+        if claimed.reader == Reader::Sweep && !read.by_sector {
             let config = &self.shared.config;
             self.state.pace.done(config, read.whole.len(), claimed.since, self.now);
         }
-        let holes = read.holes.unwrap_or_default();
+        let holes = self.state.claims.holes(read.claim);
         if self.state.phase == Phase::Stopped || !claimed.spoiled.is_empty() {
             self.state.queue.cancel(read.reservation);
             self.release_spoiled(&claimed);
-        } else if !(succeeded || read.holes.is_some())
-            || !self.state.queue.has_room_for(holes.count())
-        {
+        } else if !(succeeded || read.by_sector) || !self.state.queue.has_room_for(holes.count()) {
             // Somewhere in the run is a bad sector: its blocks are read one at a time. Or there is no room to say
             // which sectors of the block are bad: it is read again.
             self.state.queue.cancel(read.reservation);
@@ -237,7 +239,7 @@ impl<W> Core<'_, W> {
             return None;
         };
         self.set_run(blocks, reason.state(), BlockState::Reading);
-        Some(Read { claim, whole: extent, extent, reservation, holes: None })
+        Some(Read { claim, whole: extent, extent, reservation, by_sector: false })
     }
 
     /// The next run in sweep order: first what the base image lacks, then what a gap left dirty.

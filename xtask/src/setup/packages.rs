@@ -29,11 +29,19 @@ const PACKAGES: &[(&str, &str)] = &[
     ("wine", BENCH),
     ("ntfs-3g", "making and checking NTFS volumes"),
     ("osslsigncode", "signing for test machines"),
+    ("fio", LOAD),
+    ("qemu-utils", LOAD),
+    ("libnbd-bin", LOAD),
+    ("qemu-system-common", "qemu-storage-daemon, to compare with"),
+    ("valgrind", "counting instructions"),
 ];
+/// Packages whose program other releases of Debian have elsewhere: they are not needed where the program is there.
+const ELSEWHERE: &[(&str, &str)] = &[("qemu-system-common", "/usr/bin/qemu-storage-daemon")];
 const RUST: &str = "building for Windows";
 const LINK: &str = "linking drivers, import libraries";
 const BINDINGS: &str = "bindings to the Windows kernel";
 const BENCH: &str = "running the driver and the service";
+const LOAD: &str = "loading and checking the bench host";
 
 /// Installs what is missing.
 pub fn install(progress: &Progress) -> Result<Outcome> {
@@ -66,7 +74,11 @@ fn missing_packages() -> Result<Vec<&'static str>> {
     if !Path::new("/usr/bin/dpkg-query").exists() {
         return Err(refuse(&all, "This system has no dpkg-query: only Debian 12 is supported"));
     }
-    Ok(all.into_iter().filter(|name| !is_installed(name)).collect())
+    let is_there = |name: &str| {
+        let elsewhere = ELSEWHERE.iter().find(|(package, _)| *package == name);
+        is_installed(name) || elsewhere.is_some_and(|(_, program)| Path::new(program).exists())
+    };
+    Ok(all.into_iter().filter(|name| !is_there(name)).collect())
 }
 
 fn is_installed(package: &str) -> bool {

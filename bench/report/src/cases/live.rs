@@ -1,0 +1,172 @@
+//! Live replication, after the first sync: what does a write cost?
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
+
+use snapless_bench::session::SessionSpec;
+use snapless_bench::sink::SinkSpec;
+
+use super::{Cases, pairs, series};
+use crate::contestant::{Contestant, Setting, Snapless, bound};
+use crate::error::{Error, IoContext, Result};
+use crate::fio::{Fio, Load, now_ms};
+use crate::run::{Plan, await_sync, in_turn};
+use crate::statistics::Window;
+use crate::table::Row;
+
+const GUID: &str = "5d0f7c1e-6d0c-4e57-8a35-3f1b0e6f4c21";
+const PROGRAM: &str = "snapless-server";
+
+impl Cases {
+    pub(super) fn live(&mut self) -> Result<()> {
+        let load = Load::writes("4k", 16);
+        let mut windows: [Vec<Window>; 3] = [Vec::new(), Vec::new(), Vec::new()];
+        for round in 0..self.plan.rounds {
+            for index in in_turn(round, vec![0, 1, 2]) {
+                windows[index].push(match index {
+                    0 => self.setting.without_sync(&self.plan, "idle", &load)?,
+                    1 => {
+                        let spec = self.setting.spec(SinkSpec::Null { digest: true });
+                        live_run(&self.setting, &self.plan, spec, &load)?
+                    }
+                    _ => self.live_to_server(&load)?,
+                });
+            }
+        }
+        let [none, null, server] = &windows;
+        for (name, runs, mark) in [("null sink", null, true), ("real server", server, false)] {
+            let ratio = pairs(runs, none, |it| it.iops);
+            self.rows.push(Row {
+                case: format!("live replication, {}, {name}", load.name()),
+                measured: "IOPS".to_owned(),
+                ours: series(runs, |it| it.iops).text(0),
+                other: format!("no session: {}", series(none, |it| it.iops).text(0)),
+                ratio: ratio.text(2),
+                mark: if mark { "≥ 0.95".to_owned() } else { String::new() },
+                reached: mark.then(|| ratio.median() >= 0.95),
+            });
+        }
+        Ok(())
+    }
+
+    fn live_to_server(&self, load: &Load) -> Result<Window> {
+        let repository = self.setting.folder.join("repository");
+        let server = Server::start(&self.server, &repository)?;
+        let sink = SinkSpec::Server { address: server.address.clone(), volume: GUID.to_owned() };
+        let window = live_run(&self.setting, &self.plan, self.setting.spec(sink), load)?;
+        let restored = self.setting.folder.join("restored.img");
+        restore(&self.server, &repository, &restored)?;
+        compare(&restored, &self.setting.disk)?;
+        drop(server);
+        std::fs::remove_file(&restored).on("remove", &restored)?;
+        std::fs::remove_dir_all(&repository).on("remove", &repository)?;
+        Ok(window)
+    }
+}
+
+fn live_run(setting: &Setting, plan: &Plan, spec: SessionSpec, load: &Load) -> Result<Window> {
+    let case = "live replication";
+    let mut host = Snapless::start(setting, spec)?;
+    host.begin()?;
+    await_sync(&mut host)?;
+    host.await_settled()?;
+    let fio = Fio::start(&host.uri(), setting.size, load, &setting.folder)?;
+    std::thread::sleep(plan.warm);
+    let start = now_ms();
+    std::thread::sleep(plan.window);
+    let end = now_ms();
+    let window = Window::new(case, &fio.end()?, start, end);
+    host.settle(case)?;
+    window
+}
+
+/// A server on the loopback, which ends with the value.
+struct Server {
+    child: Child,
+    address: String,
+    /// Held open: it may have more to say.
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Server {
+    fn start(program: &Path, repository: &Path) -> Result<Self> {
+        let mut command = bound(program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--repository"]).arg(repository);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command
+            .spawn()
+            .map_err(|source| Error::Spawn { program: PROGRAM.to_owned(), source })?;
+        let Some(stdout) = child.stdout.take() else {
+            return Err(failed("it has no standard output".to_owned()));
+        };
+        let mut server = Self { child, address: String::new(), stdout: BufReader::new(stdout) };
+        let mut said = String::new();
+        while server.stdout.read_line(&mut said).on("read from", program)? > 0 {
+            let line = said.lines().last().unwrap_or_default();
+            if let Some((_, address)) = line.split_once("listening on ") {
+                address.trim().clone_into(&mut server.address);
+                return Ok(server);
+            }
+        }
+        Err(failed(said))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn restore(program: &Path, repository: &Path, to: &Path) -> Result<()> {
+    let mut command = bound(program);
+    command.args(["restore", "--volume", GUID, "--at", "latest", "--force"]);
+    command.arg("--repository").arg(repository).arg("--to").arg(to);
+    let output =
+        command.output().map_err(|source| Error::Spawn { program: PROGRAM.to_owned(), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+/// Compares two files to the end.
+pub(super) fn compare(restored: &Path, disk: &Path) -> Result<()> {
+    let open = |path: &Path| File::open(path).on("open", path);
+    let (mut a, mut b) = (open(restored)?, open(disk)?);
+    let (mut left, mut right) = (vec![0; 4 << 20], vec![0; 4 << 20]);
+    let mut sectors = 0;
+    loop {
+        let len = read_full(&mut a, &mut left).on("read", restored)?;
+        let other = read_full(&mut b, &mut right).on("read", disk)?;
+        let at = left[..len].iter().zip(&right[..other]).position(|(a, b)| a != b);
+        if let Some(at) = at.or((len != other).then_some(len.min(other))) {
+            let first = sectors + at as u64 / 4096;
+            let case = "live replication to the server".to_owned();
+            return Err(Error::Differs { case, different: 1, sectors: first + 1, first });
+        }
+        if len == 0 {
+            return Ok(());
+        }
+        sectors += len as u64 / 4096;
+    }
+}
+
+fn read_full(file: &mut File, bytes: &mut [u8]) -> std::io::Result<usize> {
+    let mut len = 0;
+    while len < bytes.len() {
+        match file.read(&mut bytes[len..])? {
+            0 => break,
+            read => len += read,
+        }
+    }
+    Ok(len)
+}
+
+fn failed(said: String) -> Error {
+    Error::Program { program: PROGRAM.to_owned(), said }
+}

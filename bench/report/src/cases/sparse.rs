@@ -1,0 +1,106 @@
+//! A volume of 64 TiB, most of it holes that the sweep is told of.
+//!
+//! It is a sparse file in memory: no ordinary disk holds 1 % of 64 TiB, so far less is allocated, in two amounts that
+//! show what the time is proportional to.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Instant;
+
+use snapless_bench::process::HostProcess;
+use snapless_bench::session::SessionSpec;
+use snapless_bench::sink::SinkSpec;
+
+use super::{Cases, IN_MEMORY, MIB};
+use crate::error::{Error, IoContext, Result};
+use crate::table::Row;
+
+const LENGTH: u64 = 64 << 40;
+const RUN: u64 = 1 << 20;
+
+impl Cases {
+    pub(super) fn sparse(&mut self) -> Result<()> {
+        let folder = tempfile::Builder::new().prefix("snapless-bench-").tempdir_in(IN_MEMORY);
+        let folder = folder.on("make a folder in", Path::new(IN_MEMORY))?;
+        for runs in [256, 512] {
+            let row = self.sparse_run(folder.path(), runs)?;
+            self.rows.push(row);
+        }
+        Ok(())
+    }
+
+    fn sparse_run(&self, folder: &Path, runs: u64) -> Result<Row> {
+        let (disk, copy) = (folder.join("disk.img"), folder.join("copy.img"));
+        make(&disk, runs)?;
+        let options = ["--sector", "4096"];
+        let host = HostProcess::start(&self.setting.host, folder, &[("v", &disk)], &options)?;
+        let mut control = host.control()?;
+        let sink = SinkSpec::Image { latest: copy.clone(), t0: None };
+        let spec = SessionSpec { skip_holes: true, ..SessionSpec::new(sink) };
+        let began = Instant::now();
+        let started = control.start("v", &spec)?;
+        let report = loop {
+            let report = control.status("v")?;
+            if report.is_drained() {
+                break report;
+            }
+            if began.elapsed().as_secs() > 300 {
+                return Err(Error::Slow { what: "a first sync", seconds: 300 });
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        control.stop("v")?;
+        host.quit()?;
+        compare(&disk, &copy, runs)?;
+        #[allow(clippy::cast_precision_loss)]
+        let (start, memory) = (started.t0_us as f64 / 1e6, started.memory as f64 / MIB);
+        let row = Row {
+            case: "64 TiB, sparse, holes skipped".to_owned(),
+            measured: format!("{runs} MiB allocated: start, s; memory, MiB; first sync, s"),
+            ours: format!("{start:.2}; {memory:.0}; {seconds:.2}"),
+            other: format!("blocks read: {}", report.blocks_by_sweep),
+            ratio: String::new(),
+            mark: "start < 1 s".to_owned(),
+            reached: Some(start < 1.0),
+        };
+        for path in [disk, copy] {
+            std::fs::remove_file(&path).on("remove", &path)?;
+        }
+        Ok(row)
+    }
+}
+
+fn offsets(runs: u64) -> impl Iterator<Item = u64> {
+    (0..runs).map(move |index| index * (LENGTH / runs / RUN * RUN))
+}
+
+fn make(path: &Path, runs: u64) -> Result<()> {
+    let file = File::create(path).on("create", path)?;
+    file.set_len(LENGTH).on("resize", path)?;
+    let mut random = fastrand::Rng::with_seed(runs);
+    let mut bytes = vec![0; usize::try_from(RUN).unwrap_or(0)];
+    for offset in offsets(runs) {
+        random.fill(&mut bytes);
+        file.write_all_at(&bytes, offset).on("write", path)?;
+    }
+    Ok(())
+}
+
+fn compare(disk: &Path, copy: &Path, runs: u64) -> Result<()> {
+    let open = |path: &Path| File::open(path).on("open", path);
+    let (a, b) = (open(disk)?, open(copy)?);
+    let len = usize::try_from(RUN).unwrap_or(0);
+    let (mut left, mut right) = (vec![0; len], vec![0; len]);
+    for offset in offsets(runs) {
+        a.read_exact_at(&mut left, offset).on("read", disk)?;
+        b.read_exact_at(&mut right, offset).on("read", copy)?;
+        if left != right {
+            let case = "a sparse volume".to_owned();
+            let first = offset / 4096;
+            return Err(Error::Differs { case, different: 1, sectors: LENGTH / 4096, first });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! `snapless-bench-report`: runs the cases, prints the table, writes `docs/benchmarks.md`. `cargo xtask bench` builds and
+//! starts it.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | `cases` | what is measured, row by row |
+//! | `run`, `fio`, `statistics` | one run, its writers, numbers out of it |
+//! | `contestant`, `qemu` | who is compared |
+//! | `table`, `plot`, `document`, `machine` | what is written |
+
+mod cases;
+mod contestant;
+mod document;
+mod error;
+mod fio;
+mod machine;
+mod plot;
+mod qemu;
+mod run;
+mod statistics;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use cases::Cases;
+use contestant::Setting;
+use error::{Error, IoContext, Result};
+use plot::Plots;
+use run::Plan;
+
+/// Compares the bench host with QEMU's backup job, on this machine, and writes a page about it.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// About two minutes: one round on a file of 1 GiB
+    #[arg(long)]
+    quick: bool,
+    /// Runs of each measurement [default: 4, quick: 1]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=50))]
+    rounds: Option<u8>,
+    /// MiB of the file [default: 4096, quick: 1024]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(256..=1 << 20))]
+    size: Option<u32>,
+    /// Run only the cases whose name contains this, and write no page
+    #[arg(long, default_value = "", hide_default_value = true)]
+    only: String,
+    /// Reads of the sweep under way at once, at most [default: the engine's own choice]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    depth: usize,
+    /// `snapless-bench`
+    #[arg(long)]
+    host: PathBuf,
+    /// `snapless-server`
+    #[arg(long)]
+    server: PathBuf,
+    /// Where the files are made, and removed at the end
+    #[arg(long)]
+    folder: PathBuf,
+    /// The page to write; its plots go to a folder of the same name beside it
+    #[arg(long)]
+    output: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match measure(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<()> {
+    let mib = arguments.size.unwrap_or(if arguments.quick { 1024 } else { 4096 });
+    let plan = Plan {
+        rounds: usize::from(arguments.rounds.unwrap_or(if arguments.quick { 1 } else { 4 })),
+        size: u64::from(mib) << 20,
+        warm: Duration::from_millis(500),
+        window: Duration::from_millis(if arguments.quick { 1500 } else { 3000 }),
+    };
+    std::fs::create_dir_all(&arguments.folder).on("create", &arguments.folder)?;
+    check_space(arguments, u64::from(mib))?;
+    // Removed with all that is in it, also if something fails.
+    let folder =
+        tempfile::tempdir_in(&arguments.folder).on("make a folder in", &arguments.folder)?;
+    let setting = Setting {
+        host: arguments.host.clone(),
+        disk: folder.path().join("disk.img"),
+        size: plan.size,
+        folder: folder.path().to_path_buf(),
+        depth: arguments.depth,
+    };
+    run::fill(&setting.disk, plan.size)?;
+    let server = arguments.server.clone();
+    let mut cases = Cases { plan, setting, server, rows: Vec::new(), plots: Plots::default() };
+    cases.run(&arguments.only)?;
+    print!("{}", table::markdown(&cases.rows));
+    if !arguments.only.is_empty() {
+        return Ok(());
+    }
+
+    let plots = arguments.output.with_extension("");
+    std::fs::create_dir_all(&plots).on("create", &plots)?;
+    let names = cases.plots.draw(&plots)?;
+    let machine = machine::describe(folder.path());
+    let page =
+        document::page(&plan, arguments.quick, arguments.depth, &machine, &cases.rows, &names);
+    std::fs::write(&arguments.output, page).on("write", &arguments.output)
+}
+
+/// The file, eight smaller ones, a repository and a restored image.
+fn check_space(arguments: &Arguments, mib: u64) -> Result<()> {
+    let found = rustix::fs::statvfs(&arguments.folder).map_err(std::io::Error::from);
+    let found = found.on("look at", &arguments.folder)?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize) >> 20;
+    let needed = mib * 6;
+    if free >= needed {
+        return Ok(());
+    }
+    Err(Error::Space(arguments.folder.display().to_string(), free, needed))
+}

@@ -1,0 +1,161 @@
+//! The plan of a benchmark, and the runs that its cases are made of.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use snapless_bench::raw_read::RawRead;
+
+use crate::contestant::{Contestant, Name, Setting, Target};
+use crate::error::{Error, Result};
+use crate::fio::{Fio, Load, now_ms};
+use crate::statistics::{Sample, Window};
+
+/// Longest first sync.
+const LIMIT: Duration = Duration::from_secs(300);
+/// How often it is looked whether a sync is complete.
+const POLL: Duration = Duration::from_millis(2);
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Runs of each measurement.
+    pub rounds: usize,
+    /// Bytes of the volume.
+    pub size: u64,
+    /// Writers run so long before what is measured.
+    pub warm: Duration,
+    /// What is measured without a sync takes so long.
+    pub window: Duration,
+}
+
+/// A first sync under writers.
+#[derive(Clone, Debug)]
+pub struct LoadedSync {
+    /// Writers before it.
+    pub before: Window,
+    /// Writers while it ran.
+    pub during: Window,
+    /// How long it ran, in seconds.
+    pub seconds: f64,
+    /// The longest time that a write was held, in milliseconds, if it is known.
+    pub longest_hold_ms: Option<f64>,
+    /// When it began, in milliseconds since 1970.
+    pub start_ms: u64,
+    /// Every write.
+    pub samples: Vec<Sample>,
+}
+
+impl Setting {
+    /// Writers on the host without a sync, with the engine compiled out or idle.
+    pub fn without_sync(&self, plan: &Plan, engine: &str, load: &Load) -> Result<Window> {
+        let host = self.host(&["--engine", engine])?;
+        let fio = Fio::start(&host.uri("v"), self.size, load, &self.folder)?;
+        std::thread::sleep(plan.warm);
+        let start = now_ms();
+        std::thread::sleep(plan.window);
+        let end = now_ms();
+        let window = Window::new(&load.name(), &fio.end()?, start, end);
+        host.quit()?;
+        window
+    }
+
+    /// Reads the volume once and does nothing else; bytes per second.
+    pub fn raw_read(&self) -> Result<f64> {
+        let spawn = |source| Error::Spawn { program: "snapless-bench".to_owned(), source };
+        let output = Command::new(&self.host).arg("read").arg(&self.disk).output();
+        let output = output.map_err(spawn)?;
+        let failed = |said: String| Error::Program { program: "snapless-bench".to_owned(), said };
+        if !output.status.success() {
+            return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
+        }
+        let read: RawRead = serde_json::from_slice(&output.stdout)
+            .map_err(|error| failed(format!("it printed no time: {error}")))?;
+        #[allow(clippy::cast_precision_loss)]
+        let bytes = read.bytes as f64;
+        Ok(bytes / read.seconds)
+    }
+
+    /// A first sync without writers; bytes per second.
+    pub fn quiet_sync(&self, name: Name) -> Result<f64> {
+        let mut contestant = self.start(name, Target::Null)?;
+        let start = contestant.begin()?;
+        await_sync(&mut *contestant)?;
+        let seconds = seconds_between(start, now_ms());
+        contestant.settle("a first sync without writers")?;
+        #[allow(clippy::cast_precision_loss)]
+        let bytes = self.size as f64;
+        Ok(bytes / seconds)
+    }
+
+    /// A first sync under writers.
+    pub fn loaded_sync(&self, plan: &Plan, name: Name, load: &Load) -> Result<LoadedSync> {
+        let case = format!("a first sync under writes of {}", load.name());
+        let mut contestant = self.start(name, Target::Null)?;
+        let fio = Fio::start(&contestant.uri(), self.size, load, &self.folder)?;
+        std::thread::sleep(plan.warm + plan.window);
+        let before_ms = now_ms();
+        let start_ms = contestant.begin()?;
+        await_sync(&mut *contestant)?;
+        let end_ms = now_ms();
+        // So that the plot shows what comes after.
+        std::thread::sleep(plan.warm);
+        let samples = fio.end()?;
+        let longest_hold_ms = contestant.longest_hold_ms()?;
+        contestant.settle(&case)?;
+        let window = u64::try_from(plan.window.as_millis()).unwrap_or(0);
+        Ok(LoadedSync {
+            before: Window::new(&case, &samples, before_ms - window, before_ms)?,
+            during: Window::new(&case, &samples, start_ms, end_ms)?,
+            seconds: seconds_between(start_ms, end_ms),
+            longest_hold_ms,
+            start_ms,
+            samples,
+        })
+    }
+}
+
+/// Waits for the end of a first sync.
+pub fn await_sync(contestant: &mut dyn Contestant) -> Result<()> {
+    let limit = Instant::now() + LIMIT;
+    while !contestant.is_synced()? {
+        if Instant::now() > limit {
+            return Err(Error::Slow { what: "a first sync", seconds: LIMIT.as_secs() });
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+/// Seconds from one time to another, at least a millisecond.
+pub fn seconds_between(start_ms: u64, end_ms: u64) -> f64 {
+    #[allow(clippy::cast_precision_loss)]
+    let millis = end_ms.saturating_sub(start_ms).max(1) as f64;
+    millis / 1e3
+}
+
+/// Both contestants, each round in the other order.
+pub fn in_turn<T: Copy>(round: usize, mut contestants: Vec<T>) -> Vec<T> {
+    if round % 2 == 1 {
+        contestants.reverse();
+    }
+    contestants
+}
+
+/// Fills a new file with bytes that no file system or sink can make smaller.
+pub fn fill(path: &Path, size: u64) -> Result<()> {
+    use crate::error::IoContext;
+    use std::io::Write;
+
+    let mut file = std::fs::File::create(path).on("create", path)?;
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut bytes = vec![0; 4 << 20];
+    let mut left = size;
+    while left > 0 {
+        random.fill(&mut bytes);
+        let len = usize::try_from(left).unwrap_or(bytes.len()).min(bytes.len());
+        file.write_all(&bytes[..len]).on("write", path)?;
+        left -= len as u64;
+    }
+    file.sync_all().on("write", path)
+}

@@ -1,0 +1,111 @@
+//! What can go wrong in the host. The rule: a message says what happened, to what, and what to do about it.
+
+#![allow(missing_docs, reason = "the messages say what the variants and their fields are")]
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use snapless_engine::{ConfigError, GeometryError, StartError};
+use snapless_service::transport::LinkError;
+
+/// The result of an operation of the host.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why the host, or one of its parts, stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot {action} {}: {source}", path.display())]
+    File { action: &'static str, path: PathBuf, source: io::Error },
+
+    #[error(
+        "io_uring is not available: {0}. It needs Linux 6.1 or newer, and permission: \
+         /proc/sys/kernel/io_uring_disabled must be 0, and a container's seccomp profile must allow io_uring_setup"
+    )]
+    Ring(#[source] io::Error),
+
+    #[error("waiting for io_uring failed: {0}")]
+    Wait(#[source] io::Error),
+
+    #[error("cannot make an eventfd: {0}")]
+    Event(#[source] io::Error),
+
+    #[error("there is no memory for {0} bytes: use a smaller queue, or smaller requests")]
+    Memory(usize),
+
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+
+    #[error("{}: {problem}", path.display())]
+    Volume { path: PathBuf, problem: String },
+
+    #[error("a volume is given as name=path, not {0:?}")]
+    VolumeSyntax(String),
+
+    #[error("the volume cannot be cut into blocks: {0:?}; choose other block and sector sizes")]
+    Geometry(GeometryError),
+
+    #[error("the session's limits are impossible: {0:?}; choose a larger queue")]
+    Config(ConfigError),
+
+    #[error("there is no memory for the session; choose a smaller queue or larger blocks")]
+    Session,
+
+    #[error("there is no volume {0:?}; `statistics` lists them")]
+    NoVolume(String),
+
+    #[error("volume {0:?} has a session already; stop it first")]
+    Busy(String),
+
+    #[error("volume {0:?} has no session; start one first")]
+    NoSession(String),
+
+    #[error(
+        "the host was started with the engine compiled out (--engine off): no session is possible"
+    )]
+    EngineOff,
+
+    #[error("volume {volume:?}: {what} took longer than {seconds} s")]
+    Slow { volume: String, what: &'static str, seconds: u64 },
+
+    #[error("the volume {0:?} has stopped; its error is above")]
+    Stopped(String),
+
+    #[error("this sink keeps no digest: start the session with a digest to verify it")]
+    NoDigest,
+
+    #[error(transparent)]
+    Link(#[from] LinkError),
+
+    #[error("the sink failed: {0}")]
+    Sink(String),
+
+    #[error("the control channel is broken: {0}")]
+    Control(#[source] io::Error),
+
+    #[error("the control channel got what is no command: {0}")]
+    Command(#[source] serde_json::Error),
+
+    #[error("the host refused: {0}")]
+    Refused(String),
+}
+
+impl From<StartError> for Error {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Config(error) => Self::Config(error),
+            StartError::OutOfMemory => Self::Session,
+        }
+    }
+}
+
+/// Names the file and the action in an I/O error.
+pub trait IoContext<T> {
+    /// `action` completes "cannot … <path>".
+    fn on(self, action: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn on(self, action: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::File { action, path: path.to_path_buf(), source })
+    }
+}

@@ -1,0 +1,239 @@
+//! Memory that the kernel reads and writes by itself: aligned buffers, and the capture queue's.
+//!
+//! The rule: whoever has a buffer has it alone. A buffer on its way through the ring belongs to the ring; a range of
+//! the queue's memory belongs to whoever holds the engine's token for it ([`Capture`], [`Read`], [`Drained`]).
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ops::{Deref, DerefMut, Range};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use rustix::mm::{Advice, madvise};
+use snapless_engine::{Capture, Drained, Read};
+
+use crate::error::{Error, Result};
+
+/// Alignment of client buffers: what `O_DIRECT` asks for, on every disk.
+const ALIGN: usize = 4096;
+/// Alignment of the queue: the kernel can use huge pages, which makes long reads cheap.
+const QUEUE_ALIGN: usize = 2 << 20;
+
+/// Zeroed memory at a fixed place.
+#[derive(Debug)]
+struct Block {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: plain memory that the value owns.
+unsafe impl Send for Block {}
+// SAFETY: nothing is done to the memory through a shared reference but by `QueueMemory`, which says why it may.
+unsafe impl Sync for Block {}
+
+impl Block {
+    fn new(len: usize, align: usize) -> Result<Self> {
+        let layout = Layout::from_size_align(len.max(1), align).map_err(|_| Error::Memory(len))?;
+        // SAFETY: the layout has at least one byte.
+        let start = unsafe { alloc_zeroed(layout) };
+        Ok(Self { start: NonNull::new(start).ok_or(Error::Memory(len))?, layout })
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `new` with this layout, and never freed before.
+        unsafe { dealloc(self.start.as_ptr(), self.layout) };
+    }
+}
+
+/// An aligned buffer.
+#[derive(Debug)]
+pub struct Buffer(Block);
+
+impl Buffer {
+    /// A buffer of `len` zeros.
+    pub fn new(len: usize) -> Result<Self> {
+        Block::new(len.next_multiple_of(ALIGN), ALIGN).map(Self)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: that many initialized bytes are there, and only this value leads to them.
+        unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), self.0.layout.size()) }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`; the value is borrowed alone.
+        unsafe { std::slice::from_raw_parts_mut(self.0.start.as_ptr(), self.0.layout.size()) }
+    }
+}
+
+/// Buffers that are used again: one list for each power of two.
+#[derive(Debug, Default)]
+pub struct Pool {
+    free: [Vec<Buffer>; Self::CLASSES],
+}
+
+impl Pool {
+    const CLASSES: usize = 14;
+    /// Buffers that a list keeps, at most.
+    const KEPT: usize = 512;
+
+    /// A buffer of at least `len` bytes; what is in it is left over from earlier.
+    pub fn take(&mut self, len: usize) -> Result<Buffer> {
+        let class = Self::class(len);
+        let pooled = self.free.get_mut(class).and_then(Vec::pop);
+        pooled.map_or_else(|| Buffer::new(ALIGN << class), Ok)
+    }
+
+    /// Takes a buffer back.
+    pub fn give_back(&mut self, buffer: Buffer) {
+        if let Some(list) = self.free.get_mut(Self::class(buffer.len()))
+            && list.len() < Self::KEPT >> Self::class(buffer.len()).min(9)
+        {
+            list.push(buffer);
+        }
+    }
+
+    fn class(len: usize) -> usize {
+        let pages = len.div_ceil(ALIGN).max(1).next_power_of_two();
+        pages.trailing_zeros() as usize
+    }
+}
+
+/// The capture queue's memory. Its ranges are handed out by the engine.
+#[derive(Debug)]
+pub struct QueueMemory(Block);
+
+impl QueueMemory {
+    /// `len` bytes, in huge pages where the system has them, all of them there from the start (rule BOUND).
+    pub fn new(len: usize) -> Result<Arc<Self>> {
+        let block = Block::new(len.next_multiple_of(QUEUE_ALIGN), QUEUE_ALIGN)?;
+        // SAFETY: the advice is about this block only and changes nothing that is in it.
+        let advised = unsafe {
+            madvise(block.start.as_ptr().cast(), block.layout.size(), Advice::LinuxHugepage)
+        };
+        // A kernel without huge pages does without.
+        let _ = advised;
+        // SAFETY: the block has that many bytes, and nobody else knows it yet.
+        unsafe { block.start.as_ptr().write_bytes(0, block.layout.size()) };
+        Ok(Arc::new(Self(block)))
+    }
+
+    /// Copies a write's payload to its place; false if the sizes differ.
+    pub fn put<W>(&self, capture: &Capture<W>, payload: &[u8]) -> bool {
+        let memory = capture.memory();
+        let Some(target) = self.range(memory.offset(), memory.len()) else { return false };
+        if memory.len() != payload.len() as u64 {
+            return false;
+        }
+        // SAFETY: the range has `payload.len()` bytes and is the capture's alone until it is handed to the engine.
+        unsafe { target.copy_from_nonoverlapping(NonNull::from(payload).cast(), payload.len()) };
+        true
+    }
+
+    /// A record's payload; empty if it has none.
+    pub fn payload<'a>(&'a self, drained: &'a Drained) -> &'a [u8] {
+        let found =
+            drained.memory().and_then(|it| Some((self.range(it.offset(), it.len())?, it.len())));
+        let Some((start, len)) = found else { return &[] };
+        // SAFETY: the range has that many bytes, nobody writes to a committed record's memory, and it is the record's
+        // until `drained` is handed back, which its borrow prevents.
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), usize::try_from(len).unwrap_or(0)) }
+    }
+
+    /// Fills the memory of a read that failed with zeros.
+    pub fn clear(&self, read: &Read) {
+        let memory = read.memory();
+        let Some(start) = self.range(memory.offset(), memory.len()) else { return };
+        // SAFETY: the range has that many bytes and is the read's alone.
+        unsafe { start.write_bytes(0, usize::try_from(memory.len()).unwrap_or(0)) };
+    }
+
+    fn range(&self, offset: u64, len: u64) -> Option<NonNull<u8>> {
+        let end = offset.checked_add(len)?;
+        let offset = usize::try_from(offset).ok()?;
+        if end > self.0.layout.size() as u64 {
+            return None;
+        }
+        // SAFETY: checked to be inside the block.
+        Some(unsafe { self.0.start.add(offset) })
+    }
+}
+
+/// Memory that the kernel has for the time of an operation.
+#[derive(Debug)]
+pub enum Memory {
+    /// None: the operation moves no bytes.
+    None,
+    /// A buffer.
+    Buffer(Buffer),
+    /// Bytes to send.
+    Bytes(Vec<u8>),
+    /// A read's place in the queue.
+    Queue(Arc<QueueMemory>, Read),
+}
+
+impl Memory {
+    /// The address of `range` of it; `None` if that is not inside.
+    pub fn window(&mut self, range: &Range<usize>) -> Option<NonNull<u8>> {
+        let (start, len) = match self {
+            Self::None => return None,
+            Self::Buffer(buffer) => (buffer.0.start, buffer.len()),
+            Self::Bytes(bytes) => (NonNull::new(bytes.as_mut_ptr())?, bytes.len()),
+            Self::Queue(queue, read) => {
+                let memory = read.memory();
+                let len = usize::try_from(memory.len()).ok()?;
+                (queue.range(memory.offset(), memory.len())?, len)
+            }
+        };
+        if range.start > range.end || range.end > len {
+            return None;
+        }
+        // SAFETY: checked to be inside.
+        Some(unsafe { start.add(range.start) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_aligned_zeroed_and_used_again() {
+        let mut pool = Pool::default();
+        let mut buffer = pool.take(5000).unwrap();
+        assert_eq!((buffer.len(), buffer.as_ptr() as usize % ALIGN), (8192, 0));
+        assert!(buffer.iter().all(|&byte| byte == 0));
+        buffer[0] = 7;
+        let place = buffer.as_ptr();
+        pool.give_back(buffer);
+        assert_ne!(pool.take(4096).unwrap().as_ptr(), place);
+        assert_eq!(pool.take(8000).unwrap().as_ptr(), place);
+    }
+
+    #[test]
+    fn a_window_is_inside_its_memory() {
+        let mut memory = Memory::Buffer(Buffer::new(4096).unwrap());
+        assert!(memory.window(&(0..4096)).is_some());
+        assert!(memory.window(&(4096..4096)).is_some());
+        assert!(memory.window(&(1..4097)).is_none());
+        #[allow(clippy::reversed_empty_ranges)]
+        let reversed = 2..1;
+        assert!(memory.window(&reversed).is_none());
+        assert!(Memory::None.window(&(0..0)).is_none());
+    }
+
+    #[test]
+    fn queue_memory_is_bounded() {
+        let queue = QueueMemory::new(3 << 20).unwrap();
+        assert!(queue.range(0, 4 << 20).is_some());
+        assert!(queue.range(1, 4 << 20).is_none());
+        assert!(queue.range(u64::MAX, 2).is_none());
+    }
+}

@@ -1,0 +1,256 @@
+//! The network block device protocol, as far as a server of whole files needs it.
+//!
+//! The rule: nothing that a client says is believed before it is checked: lengths before memory is taken, extents
+//! before the disk is asked. The numbers are those of the protocol's description (`doc/proto.md` of the NBD project).
+
+pub mod handshake;
+
+/// Longest read or write, in bytes.
+pub const PAYLOAD_MAX: u32 = 32 << 20;
+/// Bytes of a request's header.
+pub const REQUEST_LEN: usize = 28;
+
+const REQUEST_MAGIC: u32 = 0x2560_9513;
+const SIMPLE_MAGIC: u32 = 0x6744_6698;
+const STRUCTURED_MAGIC: u32 = 0x668e_33ef;
+const CHUNK_DONE: u16 = 1;
+const CHUNK_OFFSET_DATA: u16 = 1;
+const CHUNK_ERROR: u16 = (1 << 15) + 1;
+
+const FLAG_FUA: u16 = 1;
+const FLAG_NO_HOLE: u16 = 1 << 1;
+
+/// Why a request fails: the protocol's numbers, which are Linux'.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Errno {
+    /// The disk failed.
+    Io = 5,
+    /// There is no memory for it.
+    NoMemory = 12,
+    /// The request makes no sense.
+    Invalid = 22,
+    /// It passes the end of the volume, or the disk is full.
+    NoSpace = 28,
+    /// The disk cannot do this.
+    NotSupported = 95,
+}
+
+/// What a client wants done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Read.
+    Read,
+    /// Write the payload that follows.
+    Write,
+    /// The client is going away.
+    Disconnect,
+    /// Make what was written durable.
+    Flush,
+    /// Forget what the bytes are.
+    Trim,
+    /// Make the bytes zeros; `hole` if the disk may free them.
+    Zero {
+        /// The disk may free them.
+        hole: bool,
+    },
+}
+
+/// A request as it came: well-formed, its extent still to be checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// What to do; `None`: something unknown.
+    pub command: Option<Command>,
+    /// Durable when it is answered.
+    pub fua: bool,
+    /// The client's name for it.
+    pub cookie: u64,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub len: u32,
+    /// Bytes of payload that follow.
+    pub payload_len: u32,
+}
+
+/// The client does not keep to the protocol: the connection is of no further use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Violation;
+
+impl Header {
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// [`Violation`] for bytes that are no request, or a payload past [`PAYLOAD_MAX`].
+    pub fn read(bytes: &[u8; REQUEST_LEN]) -> Result<Self, Violation> {
+        let [m0, m1, m2, m3, f0, f1, t0, t1, rest @ ..] = *bytes;
+        let [c @ .., _, _, _, _, _, _, _, _, _, _, _, _] = rest;
+        let [_, _, _, _, _, _, _, _, o @ .., _, _, _, _] = rest;
+        let [.., l0, l1, l2, l3] = rest;
+        if u32::from_be_bytes([m0, m1, m2, m3]) != REQUEST_MAGIC {
+            return Err(Violation);
+        }
+        let flags = u16::from_be_bytes([f0, f1]);
+        let len = u32::from_be_bytes([l0, l1, l2, l3]);
+        let number = u16::from_be_bytes([t0, t1]);
+        let payload_len = if number == 1 { len } else { 0 };
+        if payload_len > PAYLOAD_MAX {
+            return Err(Violation);
+        }
+        let known = flags & !(FLAG_FUA | FLAG_NO_HOLE) == 0;
+        let command = match number {
+            0 => Some(Command::Read),
+            1 => Some(Command::Write),
+            2 => Some(Command::Disconnect),
+            3 => Some(Command::Flush),
+            4 => Some(Command::Trim),
+            6 => Some(Command::Zero { hole: flags & FLAG_NO_HOLE == 0 }),
+            _ => None,
+        };
+        Ok(Self {
+            command: command.filter(|&command| known || command == Command::Disconnect),
+            fua: flags & FLAG_FUA != 0,
+            cookie: u64::from_be_bytes(c),
+            offset: u64::from_be_bytes(o),
+            len,
+            payload_len,
+        })
+    }
+
+    /// Checks the extent against a volume of `length` bytes in sectors of `sector` bytes.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub fn check(&self, length: u64, sector: u32) -> Result<Command, Errno> {
+        let command = self.command.ok_or(Errno::Invalid)?;
+        if matches!(command, Command::Flush | Command::Disconnect) {
+            return Ok(command);
+        }
+        let len = u64::from(self.len);
+        let aligned = self.offset.is_multiple_of(u64::from(sector))
+            && len.is_multiple_of(u64::from(sector))
+            && len > 0;
+        let too_long = command == Command::Read && self.len > PAYLOAD_MAX;
+        if !aligned || too_long {
+            return Err(Errno::Invalid);
+        }
+        match self.offset.checked_add(len) {
+            Some(end) if end <= length => Ok(command),
+            _ if command == Command::Read => Err(Errno::Invalid),
+            _ => Err(Errno::NoSpace),
+        }
+    }
+}
+
+/// Appends the reply to a request that returns no data, or failed.
+pub fn reply(out: &mut Vec<u8>, cookie: u64, result: Result<(), Errno>) {
+    out.extend(SIMPLE_MAGIC.to_be_bytes());
+    out.extend(result.err().map_or(0, |errno| errno as u32).to_be_bytes());
+    out.extend(cookie.to_be_bytes());
+}
+
+/// Appends the reply to a read.
+pub fn reply_read(
+    out: &mut Vec<u8>,
+    structured: bool,
+    header: (u64, u64),
+    result: Result<&[u8], Errno>,
+) {
+    let (cookie, offset) = header;
+    if !structured {
+        reply(out, cookie, result.map(|_| ()));
+        out.extend(result.unwrap_or_default());
+        return;
+    }
+    let (kind, len) = match result {
+        Ok(data) => (CHUNK_OFFSET_DATA, 8 + data.len()),
+        Err(_) => (CHUNK_ERROR, 6),
+    };
+    out.extend(STRUCTURED_MAGIC.to_be_bytes());
+    out.extend(CHUNK_DONE.to_be_bytes());
+    out.extend(kind.to_be_bytes());
+    out.extend(cookie.to_be_bytes());
+    // A read's data are bounded by `PAYLOAD_MAX`.
+    out.extend(u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+    match result {
+        Ok(data) => {
+            out.extend(offset.to_be_bytes());
+            out.extend(data);
+        }
+        Err(errno) => {
+            out.extend((errno as u32).to_be_bytes());
+            out.extend(0_u16.to_be_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(flags: u16, kind: u16, offset: u64, len: u32) -> [u8; REQUEST_LEN] {
+        let mut bytes = REQUEST_MAGIC.to_be_bytes().to_vec();
+        bytes.extend(flags.to_be_bytes());
+        bytes.extend(kind.to_be_bytes());
+        bytes.extend(7_u64.to_be_bytes());
+        bytes.extend(offset.to_be_bytes());
+        bytes.extend(len.to_be_bytes());
+        bytes.try_into().unwrap()
+    }
+
+    #[test]
+    fn a_request_is_read_field_by_field() {
+        let header = Header::read(&request(1, 1, 4096, 512)).unwrap();
+        let want = Header {
+            command: Some(Command::Write),
+            fua: true,
+            cookie: 7,
+            offset: 4096,
+            len: 512,
+            payload_len: 512,
+        };
+        assert_eq!(header, want);
+        let zero = Header::read(&request(2, 6, 0, 1 << 31)).unwrap();
+        assert_eq!((zero.command, zero.payload_len), (Some(Command::Zero { hole: false }), 0));
+    }
+
+    #[test]
+    fn what_is_no_request_or_too_long_ends_the_connection() {
+        assert_eq!(Header::read(&[0; REQUEST_LEN]), Err(Violation));
+        assert_eq!(Header::read(&request(0, 1, 0, PAYLOAD_MAX + 1)), Err(Violation));
+    }
+
+    #[test]
+    fn extents_are_checked_against_the_volume() {
+        let check = |flags, kind, offset, len| {
+            Header::read(&request(flags, kind, offset, len)).unwrap().check(8192, 512)
+        };
+        assert_eq!(check(0, 0, 0, 8192), Ok(Command::Read));
+        assert_eq!(check(0, 0, 512, 8192), Err(Errno::Invalid));
+        assert_eq!(check(0, 1, 8192, 512), Err(Errno::NoSpace));
+        assert_eq!(check(0, 1, u64::MAX - 511, 512), Err(Errno::NoSpace));
+        assert_eq!(check(0, 1, 0, 0), Err(Errno::Invalid));
+        assert_eq!(check(0, 1, 1, 512), Err(Errno::Invalid));
+        assert_eq!(check(0, 4, 0, 511), Err(Errno::Invalid));
+        assert_eq!(check(0, 5, 0, 512), Err(Errno::Invalid), "a command that we do not have");
+        assert_eq!(check(4, 0, 0, 512), Err(Errno::Invalid), "a flag that we do not have");
+        assert_eq!(check(0, 3, 0, 0), Ok(Command::Flush));
+        assert_eq!(check(1 << 15, 2, 0, 0), Ok(Command::Disconnect));
+    }
+
+    #[test]
+    fn replies_have_the_length_that_they_say() {
+        let mut out = Vec::new();
+        reply(&mut out, 7, Err(Errno::Io));
+        assert_eq!((out.len(), out[7]), (16, 5));
+        out.clear();
+        reply_read(&mut out, true, (7, 512), Ok(&[1; 512]));
+        assert_eq!((out.len(), &out[16..20]), (20 + 8 + 512, &520_u32.to_be_bytes()[..]));
+        out.clear();
+        reply_read(&mut out, true, (7, 512), Err(Errno::Io));
+        assert_eq!((out.len(), out[6]), (26, 0x80));
+        out.clear();
+        reply_read(&mut out, false, (7, 512), Ok(&[1; 512]));
+        assert_eq!(out.len(), 16 + 512);
+    }
+}

@@ -1,0 +1,215 @@
+//! `snapless-bench-operations`: the engine's verbs on nothing, to have their instructions counted.
+//!
+//! `cargo xtask instructions` runs it under callgrind, which counts inside one of the `measured_` functions at a time,
+//! and divides by the numbers that this prints. There is no disk and no payload in it: the engine touches neither. The
+//! lock is a borrow check and the clock a counter, so that what is counted is the engine.
+//!
+//! Writes come as from a writer with sixteen under way: 4 KiB each, everywhere on a synced volume, without overlap.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::hint::black_box;
+
+use snapless_engine::{
+    BlockIndex, BlockRange, Capture, Config, Drained, Event, Extent, Gate, Geometry, Host, Issue,
+    Read, Session, Side, Step, Submission, Tick, Ticket, Urgency, Worker,
+};
+
+/// Writes and gate passages.
+const WRITES: u64 = 10_000;
+/// Writes under way at once.
+const DEPTH: usize = 16;
+/// Calls that look through the whole table.
+const SCANS: u64 = 20;
+const LENGTH: u64 = 1 << 30;
+const WRITE_LEN: u64 = 4096;
+
+struct Nobody;
+
+impl Event for Nobody {
+    fn set(&self) {}
+
+    fn wait_for(&self, _: u64) -> bool {
+        false
+    }
+}
+
+struct Borrow<T>(RefCell<T>);
+
+impl<T> snapless_engine::Mutex<T> for Borrow<T> {
+    fn new(value: T) -> Self {
+        Self(RefCell::new(value))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        f(&mut self.0.borrow_mut())
+    }
+}
+
+#[derive(Default)]
+struct Counter(Cell<u64>);
+
+impl Host for Counter {
+    type Write = u64;
+    type Mutex<T> = Borrow<T>;
+
+    fn now(&self) -> Tick {
+        self.0.set(self.0.get() + 10);
+        Tick(self.0.get())
+    }
+
+    fn clock(&self) -> u64 {
+        self.0.get()
+    }
+
+    fn wake(&self, _: Worker) {}
+}
+
+type Bench = Session<Counter>;
+
+fn main() {
+    let (gate, _turn) = Gate::new((), (), Nobody);
+    for _ in 0..WRITES {
+        let side = measured_gate_enter(&gate);
+        measured_gate_leave(&gate, side);
+    }
+    let geometry = Geometry::new(LENGTH, 512, 16).expect("a whole number of blocks");
+    let session = Session::new(Counter::default(), geometry, Config::new(64 << 20));
+    let session = session.expect("the usual limits are possible");
+    session.begin();
+    let blocks = sync(&session);
+    let drained = write(&session);
+    let all = BlockRange::new(BlockIndex(0), BlockIndex(8192));
+    for _ in 0..SCANS {
+        black_box(measured_scan(&session, all));
+    }
+    for (name, count) in [
+        ("gate_enter", WRITES),
+        ("gate_leave", WRITES),
+        ("sweep", blocks),
+        ("read_done", blocks),
+        ("submit", WRITES),
+        ("captured", WRITES),
+        ("completed", WRITES),
+        ("drain", drained),
+        ("drained", drained),
+        ("scan", SCANS * 8192),
+    ] {
+        println!("{name} {count}");
+    }
+}
+
+/// The first sync; returns the number of blocks.
+fn sync(session: &Bench) -> u64 {
+    let mut reads = VecDeque::new();
+    loop {
+        while let Step::Do(read) = measured_sweep(session) {
+            reads.push_back(read);
+        }
+        let Some(read) = reads.pop_front() else { break };
+        assert!(measured_read_done(session, read).is_none(), "nothing fails here");
+        empty(session);
+    }
+    empty(session);
+    let status = session.status();
+    assert!(status.base_complete, "{status:?}");
+    status.blocks_by_sweep
+}
+
+/// The writes; returns the number of records that were drained.
+fn write(session: &Bench) -> u64 {
+    let (mut flying, mut drained) = (VecDeque::new(), 0);
+    for index in 0..WRITES {
+        let extent = extent(index);
+        let Submission::Capture(capture) = measured_submit(session, index, extent) else {
+            panic!("ORDER: nothing keeps the write to {extent:?} from going")
+        };
+        flying.push_back(measured_captured(session, capture).ticket);
+        if flying.len() == DEPTH {
+            complete(session, &mut flying);
+        }
+        while let Step::Do(record) = measured_drain(session) {
+            measured_drained(session, record);
+            drained += 1;
+        }
+        session.acknowledge(u64::MAX);
+    }
+    while !flying.is_empty() {
+        complete(session, &mut flying);
+    }
+    assert_eq!(session.status().writes_passed, WRITES);
+    drained
+}
+
+/// Everywhere on the volume, each place once.
+fn extent(index: u64) -> Extent {
+    let slots = LENGTH / WRITE_LEN;
+    // Odd, so that it takes every slot before it comes back to the first.
+    let slot = index.wrapping_mul(0x9e37_79b1) % slots;
+    Extent::new(slot * WRITE_LEN, WRITE_LEN).expect("inside the volume")
+}
+
+fn complete(session: &Bench, flying: &mut VecDeque<Ticket>) {
+    if let Some(ticket) = flying.pop_front() {
+        measured_completed(session, ticket);
+    }
+}
+
+/// Drains without being counted.
+fn empty(session: &Bench) {
+    while let Step::Do(record) = session.drain(u64::MAX) {
+        session.drained(record);
+    }
+    session.acknowledge(u64::MAX);
+}
+
+#[inline(never)]
+fn measured_gate_enter(gate: &Gate<(), Nobody>) -> Side {
+    gate.enter()
+}
+
+#[inline(never)]
+fn measured_gate_leave(gate: &Gate<(), Nobody>, side: Side) {
+    gate.leave(side);
+}
+
+#[inline(never)]
+fn measured_sweep(session: &Bench) -> Step<Read> {
+    session.sweep()
+}
+
+#[inline(never)]
+fn measured_read_done(session: &Bench, read: Read) -> Option<Read> {
+    session.read_done(read, true)
+}
+
+#[inline(never)]
+fn measured_submit(session: &Bench, write: u64, extent: Extent) -> Submission<u64> {
+    session.submit(write, extent, Urgency::MayWait)
+}
+
+#[inline(never)]
+fn measured_captured(session: &Bench, capture: Capture<u64>) -> Issue<u64> {
+    session.captured(capture)
+}
+
+#[inline(never)]
+fn measured_completed(session: &Bench, ticket: Ticket) {
+    session.completed(ticket, true);
+}
+
+#[inline(never)]
+fn measured_drain(session: &Bench) -> Step<Drained> {
+    session.drain(u64::MAX)
+}
+
+#[inline(never)]
+fn measured_drained(session: &Bench, record: Drained) {
+    session.drained(record);
+}
+
+/// All of these blocks are synced: nothing is done but looking.
+#[inline(never)]
+fn measured_scan(session: &Bench, blocks: BlockRange) -> BlockIndex {
+    session.skip(blocks)
+}

@@ -1,0 +1,341 @@
+//! The host as a whole: volumes, their loops, the sessions on them, and the socket where clients come.
+//!
+//! The rule: a session begins and ends in the driver's order: the loop knows it before the gate leads writes to it,
+//! t0 is stamped when every older write is done, and it is dropped when no write and no read of it is left.
+
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use snapless_engine::Turn;
+
+use crate::control::{Report, Served};
+use crate::error::{Error, IoContext, Result};
+use crate::host::{BenchHost, Signal};
+use crate::nbd::handshake::{self, Export};
+use crate::session::{Disk, Run, SessionSpec};
+use crate::sink::digest::{Comparison, Digest};
+use crate::sink::image::Images;
+use crate::sink::server::Greeted;
+use crate::sink::{self, Pace, SinkSpec};
+use crate::volume::{self, Beginning, Loop, Mail, Parts, Shared};
+
+/// How long the parts of a session's start and end may take, in seconds.
+const LIMIT_SECONDS: u64 = 60;
+/// How often a state that is waited for is looked at.
+const POLL: Duration = Duration::from_millis(1);
+
+/// What a start took.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Started {
+    /// Microseconds until everything was allocated.
+    pub allocate_us: u64,
+    /// Microseconds until t0, allocation included.
+    pub t0_us: u64,
+    /// Bytes that engine and queue take.
+    pub memory: u64,
+}
+
+/// The host.
+pub struct Server {
+    engine: bool,
+    volumes: Vec<Volume>,
+}
+
+/// A volume as other threads see it.
+struct Volume {
+    shared: Arc<Shared>,
+    mail: Sender<Mail>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Held for the time of a start or an end.
+    turn: Mutex<Turn>,
+    active: Mutex<Option<Active>>,
+}
+
+/// A session under way.
+struct Active {
+    run: Arc<Run>,
+    digest: Option<Arc<Digest>>,
+    signal: Option<Arc<Signal>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a loop for each volume; with or without the engine compiled in.
+    pub fn new(disks: Vec<Disk>, engine: bool) -> Result<Self> {
+        let start = |disk| if engine { start::<true>(disk) } else { start::<false>(disk) };
+        Ok(Self { engine, volumes: disks.into_iter().map(start).collect::<Result<_>>()? })
+    }
+
+    /// Accepts clients on a unix socket, on threads of its own.
+    pub fn listen(self: &Arc<Self>, path: &Path) -> Result<()> {
+        let listener = UnixListener::bind(path).on("listen on", path)?;
+        let server = Arc::clone(self);
+        let accept = move || {
+            for stream in listener.incoming().filter_map(Result::ok) {
+                let server = Arc::clone(&server);
+                let greet = move || server.greet(stream);
+                if let Err(error) = thread::Builder::new().spawn(greet) {
+                    return eprintln!("error: {}", Error::Thread(error));
+                }
+            }
+        };
+        thread::Builder::new().name("accept".to_owned()).spawn(accept).map_err(Error::Thread)?;
+        Ok(())
+    }
+
+    /// Begins a session.
+    pub fn start(&self, name: &str, spec: &SessionSpec) -> Result<Started> {
+        if !self.engine {
+            return Err(Error::EngineOff);
+        }
+        let volume = self.volume(name)?;
+        // Held until the session has begun: one start or end at a time.
+        let mut turn = lock(&volume.turn);
+        if lock(&volume.active).is_some() {
+            return Err(Error::Busy(name.to_owned()));
+        }
+        volume.begin(&mut turn, spec)
+    }
+
+    /// Where a session stands.
+    pub fn status(&self, name: &str) -> Result<Report> {
+        self.volume(name)?.with_active(|active| {
+            let progress = &active.run.progress;
+            let status = active.run.session.status();
+            Ok(Report::new(&status, progress.seq(), progress.has_failed()))
+        })
+    }
+
+    /// Compares what the stream says with the file.
+    pub fn verify(&self, name: &str) -> Result<Comparison> {
+        let volume = self.volume(name)?;
+        let digest = volume.with_active(|active| active.digest.clone().ok_or(Error::NoDigest))?;
+        volume.wait("draining", || {
+            volume.with_active(|active| {
+                let status = active.run.session.status();
+                Ok(active.run.progress.seq() >= status.last_seq && status.writes_flying == 0)
+            })
+        })?;
+        digest.compare(&volume.shared.disk)
+    }
+
+    /// Ends a session.
+    pub fn stop(&self, name: &str) -> Result<()> {
+        let volume = self.volume(name)?;
+        let mut turn = lock(&volume.turn);
+        volume.end(&mut turn)
+    }
+
+    /// What was served.
+    pub fn statistics(&self) -> Vec<Served> {
+        self.volumes.iter().map(Volume::served).collect()
+    }
+
+    /// Ends every session and every loop.
+    pub fn shut_down(&self) {
+        for volume in &self.volumes {
+            let mut turn = lock(&volume.turn);
+            match volume.end(&mut turn) {
+                Ok(()) | Err(Error::NoSession(_)) => {}
+                Err(error) => eprintln!("error: {error}"),
+            }
+            // A loop that is gone needs no telling.
+            let _ = volume.post(Mail::Stop);
+            if let Some(thread) = lock(&volume.thread).take() {
+                let _ = thread.join();
+            }
+        }
+    }
+
+    fn greet(&self, stream: UnixStream) {
+        let export = |it: &Volume| Export {
+            name: it.shared.disk.name().to_owned(),
+            length: it.shared.disk.length(),
+            sector: it.shared.disk.sector(),
+        };
+        let exports: Vec<Export> = self.volumes.iter().map(export).collect();
+        match handshake::shake_hands(&stream, &exports) {
+            Ok(Some(agreed)) => {
+                // A volume that has stopped has closed its connections.
+                let _ = self.volumes[agreed.export].post(Mail::Connect(stream, agreed.structured));
+            }
+            Ok(None) => {}
+            Err(error) => eprintln!("a client was let go: {error}"),
+        }
+    }
+
+    fn volume(&self, name: &str) -> Result<&Volume> {
+        let found = self.volumes.iter().find(|it| it.shared.disk.name() == name);
+        found.ok_or_else(|| Error::NoVolume(name.to_owned()))
+    }
+}
+
+fn start<const ENGINE: bool>(disk: Disk) -> Result<Volume> {
+    let name = disk.name().to_owned();
+    let Parts { shared, sender, receiver, turn } = volume::parts(disk)?;
+    let for_loop = Arc::clone(&shared);
+    let serve = move || {
+        // A loop that panics leaves the kernel with memory, and clients with requests that nobody answers.
+        let abort = AbortOnPanic;
+        if let Err(error) = Loop::<ENGINE>::run(for_loop, receiver) {
+            eprintln!("error: volume {name:?} has stopped: {error}");
+            std::process::exit(1);
+        }
+        std::mem::forget(abort);
+    };
+    let thread = thread::Builder::new().name("volume".to_owned()).spawn(serve);
+    Ok(Volume {
+        shared,
+        mail: sender,
+        thread: Mutex::new(Some(thread.map_err(Error::Thread)?)),
+        turn: Mutex::new(turn),
+        active: Mutex::new(None),
+    })
+}
+
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        std::process::abort();
+    }
+}
+
+impl Volume {
+    fn begin(&self, turn: &mut Turn, spec: &SessionSpec) -> Result<Started> {
+        let began = Instant::now();
+        let disk = &self.shared.disk;
+        let geometry = spec.geometry(disk)?;
+        let holes = if spec.skip_holes { disk.holes(&geometry)? } else { Vec::new() };
+        let has_digest = spec.sink.has_digest();
+        let digest = has_digest.then(|| Digest::new(disk.length(), disk.sector())).transpose()?;
+        let digest = digest.map(Arc::new);
+        let signal = spec.sink.has_thread().then(Arc::<Signal>::default);
+        let host = BenchHost::new(Arc::clone(&self.shared.alarm), signal.clone());
+        let run = Arc::new(Run::new(host, geometry, spec)?);
+        let thread = self.start_sink(spec, &run, signal.as_ref())?;
+        let allocate_us = micros(began);
+
+        let beginning = Beginning {
+            run: Arc::clone(&run),
+            pace: Pace::new(&spec.sink, digest.clone()),
+            // Taken from the end.
+            holes: holes.into_iter().rev().collect(),
+            depth: if spec.depth == 0 { usize::MAX } else { spec.depth },
+        };
+        let memory = run.memory;
+        *lock(&self.active) = Some(Active { run: Arc::clone(&run), digest, signal, thread });
+        self.ask(|reply| Mail::Begin(Box::new(beginning), reply))?;
+        // Interception on; then wait for every write that was already below (rule T0).
+        self.change_gate(turn, true);
+        run.session.begin();
+        Ok(Started { allocate_us, t0_us: micros(began), memory })
+    }
+
+    fn end(&self, turn: &mut Turn) -> Result<()> {
+        let run = self.with_active(|active| Ok(Arc::clone(&active.run)))?;
+        run.session.stop();
+        // Interception off; then wait for every write that still knows this session.
+        self.change_gate(turn, false);
+        self.wait("the end of reads", || Ok(run.session.is_settled()))?;
+        self.ask(Mail::End)?;
+        let Some(active) = lock(&self.active).take() else { return Ok(()) };
+        if let Some(signal) = &active.signal {
+            snapless_engine::Event::set(&**signal);
+        }
+        // What a sink's thread had to say it has said.
+        let _ = active.thread.map(JoinHandle::join);
+        Ok(())
+    }
+
+    fn start_sink(
+        &self,
+        spec: &SessionSpec,
+        run: &Arc<Run>,
+        signal: Option<&Arc<Signal>>,
+    ) -> Result<Option<JoinHandle<()>>> {
+        let Some(signal) = signal.cloned() else { return Ok(None) };
+        let disk = &self.shared.disk;
+        match &spec.sink {
+            SinkSpec::Image { latest, t0 } => {
+                let images = Images::create(latest, t0.as_deref(), disk.length())?;
+                sink::start(images, Arc::clone(run), signal).map(Some)
+            }
+            SinkSpec::Server { address, volume } => {
+                let block = u32::try_from(run.session.geometry().block_size()).unwrap_or(0);
+                let geometry = (disk.length(), disk.sector(), block);
+                let server = Greeted::connect(address, volume, geometry)?.into_sink(run)?;
+                sink::start(server, Arc::clone(run), signal).map(Some)
+            }
+            SinkSpec::Null { .. } | SinkSpec::Throttled { .. } => Ok(None),
+        }
+    }
+
+    fn change_gate(&self, turn: &mut Turn, to_session: bool) {
+        let set = |to| move |slot: &AtomicBool| slot.store(to, Ordering::Relaxed);
+        self.shared.gate.change(turn, set(to_session), set(false), || ());
+    }
+
+    fn with_active<R>(&self, look: impl FnOnce(&Active) -> Result<R>) -> Result<R> {
+        match &*lock(&self.active) {
+            Some(active) => look(active),
+            None => Err(Error::NoSession(self.shared.disk.name().to_owned())),
+        }
+    }
+
+    fn wait(&self, what: &'static str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+        let limit = Instant::now() + Duration::from_secs(LIMIT_SECONDS);
+        while !is_so()? {
+            if Instant::now() > limit {
+                let volume = self.shared.disk.name().to_owned();
+                return Err(Error::Slow { volume, what, seconds: LIMIT_SECONDS });
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn ask(&self, mail: impl FnOnce(std::sync::mpsc::SyncSender<()>) -> Mail) -> Result<()> {
+        let (reply, answered) = sync_channel(1);
+        self.post(mail(reply))?;
+        answered.recv().map_err(|_| Error::Stopped(self.shared.disk.name().to_owned()))
+    }
+
+    fn post(&self, mail: Mail) -> Result<()> {
+        let stopped = |_| Error::Stopped(self.shared.disk.name().to_owned());
+        self.mail.send(mail).map_err(stopped)?;
+        self.shared.alarm.raise(crate::host::Alarm::MAIL);
+        Ok(())
+    }
+
+    fn served(&self) -> Served {
+        let it = &self.shared.statistics;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Served {
+            volume: self.shared.disk.name().to_owned(),
+            length: self.shared.disk.length(),
+            reads: get(&it.reads),
+            read_bytes: get(&it.read_bytes),
+            writes: get(&it.writes),
+            write_bytes: get(&it.write_bytes),
+            flushes: get(&it.flushes),
+            errors: get(&it.errors),
+            connections: get(&it.connections),
+        }
+    }
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A lock whose holder panicked protects nothing that is half-done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,245 @@
+//! A volume's file, and a session on it: the engine, the queue's memory, the sink's progress.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{OFlags, SeekFrom, seek};
+use serde::{Deserialize, Serialize};
+use snapless_engine::{BlockIndex, BlockRange, Config, Geometry, Overflow, Session, Tick};
+
+use crate::error::{Error, IoContext, Result};
+use crate::host::BenchHost;
+use crate::memory::QueueMemory;
+use crate::sink::{Progress, SinkSpec};
+
+/// A volume's file or block device, read and written past the page cache where the file system can.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    name: String,
+    path: PathBuf,
+    file: Arc<File>,
+    length: u64,
+    sector: u32,
+}
+
+impl Disk {
+    /// Opens the file as a volume of whole sectors.
+    pub fn open(name: &str, path: &Path, sector: u32) -> Result<Self> {
+        let file = open(path)?;
+        let kind = file.metadata().on("look at", path)?.file_type();
+        let problem =
+            |problem: &str| Error::Volume { path: path.to_path_buf(), problem: problem.to_owned() };
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(problem("a volume is a file or a block device"));
+        }
+        let length = seek(&file, SeekFrom::End(0)).map_err(std::io::Error::from);
+        let length = length.on("find the end of", path)?;
+        if length == 0 || length % u64::from(sector) != 0 {
+            return Err(problem("the length is not a whole number of sectors, and at least one"));
+        }
+        let (name, path) = (name.to_owned(), path.to_path_buf());
+        Ok(Self { name, path, file: Arc::new(file), length, sector })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its file, open.
+    pub fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
+    /// Bytes of it.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Bytes of a sector.
+    pub fn sector(&self) -> u32 {
+        self.sector
+    }
+
+    /// The same file, opened once more.
+    pub fn reopen(&self) -> Result<File> {
+        open(&self.path)
+    }
+
+    /// The runs of whole blocks in which the file has holes.
+    pub fn holes(&self, geometry: &Geometry) -> Result<Vec<BlockRange>> {
+        let block = geometry.block_size();
+        let mut holes = Vec::new();
+        let mut at = 0;
+        while at < self.length {
+            let data = match seek(&*self.file, SeekFrom::Data(at)) {
+                Ok(data) => data,
+                Err(rustix::io::Errno::NXIO) => self.length,
+                Err(error) => return Err(error.into()).on("find the data of", &self.path),
+            };
+            let end = if data == self.length { geometry.block_count() } else { data / block };
+            let run = BlockRange::new(BlockIndex(at.div_ceil(block)), BlockIndex(end));
+            if !run.is_empty() {
+                holes.push(run);
+            }
+            if data >= self.length {
+                break;
+            }
+            let hole = seek(&*self.file, SeekFrom::Hole(data)).map_err(std::io::Error::from);
+            at = hole.on("find the holes of", &self.path)?;
+        }
+        Ok(holes)
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
+    match options.custom_flags(flags).open(path) {
+        // The file system has no way past the page cache.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            options.custom_flags(0).open(path).on("open", path)
+        }
+        opened => opened.on("open", path),
+    }
+}
+
+/// What a session is started with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionSpec {
+    /// Where the queue drains to.
+    pub sink: SinkSpec,
+    /// MiB of queue memory.
+    #[serde(default = "default_queue_mib")]
+    pub queue_mib: u32,
+    /// Base-two logarithm of the block size.
+    #[serde(default = "default_block_shift")]
+    pub block_shift: u32,
+    /// The sweep's longest read, in KiB; the engine's own choice if 0.
+    #[serde(default)]
+    pub read_kib: u64,
+    /// What the sweep reads in a second, in KiB, at most; as much as the disk gives if 0.
+    #[serde(default)]
+    pub sweep_kib_per_second: u64,
+    /// Reads of the sweep under way at once, at most; the engine's own choice if 0.
+    #[serde(default)]
+    pub depth: usize,
+    /// How long a write may wait for queue space, in ms; the engine's own choice if 0.
+    #[serde(default)]
+    pub hold_limit_ms: u64,
+    /// Past that, writes go on waiting instead of going through uncaptured.
+    #[serde(default)]
+    pub overflow_hold: bool,
+    /// The sweep does not read the file's holes.
+    #[serde(default)]
+    pub skip_holes: bool,
+}
+
+fn default_queue_mib() -> u32 {
+    64
+}
+
+fn default_block_shift() -> u32 {
+    16
+}
+
+impl SessionSpec {
+    /// A session with the usual limits.
+    pub fn new(sink: SinkSpec) -> Self {
+        Self {
+            sink,
+            queue_mib: default_queue_mib(),
+            block_shift: default_block_shift(),
+            read_kib: 0,
+            sweep_kib_per_second: 0,
+            depth: 0,
+            hold_limit_ms: 0,
+            overflow_hold: false,
+            skip_holes: false,
+        }
+    }
+
+    /// How the volume is cut into blocks.
+    pub fn geometry(&self, disk: &Disk) -> Result<Geometry> {
+        Geometry::new(disk.length(), disk.sector(), self.block_shift).map_err(Error::Geometry)
+    }
+
+    fn config(&self) -> Config {
+        let mut config = Config::new(u64::from(self.queue_mib) << 20);
+        if self.read_kib > 0 {
+            config.read_bytes = self.read_kib.saturating_mul(1024);
+        }
+        config.sweep_bytes_per_second = self.sweep_kib_per_second.saturating_mul(1024);
+        if self.hold_limit_ms > 0 {
+            config.hold_limit = self.hold_limit_ms.saturating_mul(Tick::PER_MS);
+        }
+        if self.overflow_hold {
+            config.overflow = Overflow::Hold;
+        }
+        config
+    }
+}
+
+/// A session with its memory.
+#[derive(Debug)]
+pub struct Run {
+    /// The engine.
+    pub session: Session<BenchHost>,
+    /// The queue's memory.
+    pub queue: Arc<QueueMemory>,
+    /// How far the sink is.
+    pub progress: Progress,
+    /// Bytes that the engine and the queue take.
+    pub memory: u64,
+}
+
+impl Run {
+    /// Allocates everything that the session needs.
+    pub fn new(host: BenchHost, geometry: Geometry, spec: &SessionSpec) -> Result<Self> {
+        let config = spec.config();
+        config.check(&geometry).map_err(Error::Config)?;
+        let memory = Session::<BenchHost>::memory_needed(&geometry, &config) + config.queue_bytes;
+        let bytes = usize::try_from(config.queue_bytes).map_err(|_| Error::Session)?;
+        let queue = QueueMemory::new(bytes)?;
+        let session = Session::new(host, geometry, config)?;
+        Ok(Self { session, queue, progress: Progress::default(), memory })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn holes_are_whole_blocks_without_data() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let block = 64_u64 << 10;
+        file.as_file().set_len(8 * block).unwrap();
+        file.as_file().write_all_at(&[1; 4096], 2 * block + 4096).unwrap();
+        file.as_file().write_all_at(&[1; 4096], 5 * block).unwrap();
+        let disk = Disk::open("v", file.path(), 512).unwrap();
+        let geometry = Geometry::new(8 * block, 512, 16).unwrap();
+        let holes = disk.holes(&geometry).unwrap();
+        let holes: Vec<_> = holes.iter().map(|run| (run.start.0, run.end.0)).collect();
+        assert_eq!(holes, [(0, 2), (3, 5), (6, 8)]);
+    }
+
+    #[test]
+    fn what_is_no_volume_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(Disk::open("v", file.path(), 512).is_err());
+        file.as_file().set_len(513).unwrap();
+        assert!(Disk::open("v", file.path(), 512).is_err());
+        assert!(Disk::open("v", Path::new("/"), 512).is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! Where the capture queue drains to.
+//!
+//! Two kinds: those that a volume's loop serves by itself between two requests ([`Pace`]: nothing, or a link of a given
+//! rate and latency), and those with a thread, which copy or send ([`server`], [`image`]). The rule: what a sink has
+//! taken it has taken for good; [`Progress`] says how far it is.
+
+pub mod digest;
+pub mod image;
+pub mod server;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use snapless_engine::{Drained, Step};
+
+use crate::error::{Error, Result};
+use crate::host::Signal;
+use crate::session::Run;
+use digest::Digest;
+
+/// A thread looks this often whether its session has ended.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Which sink a session gets.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum SinkSpec {
+    /// Takes everything at once and forgets it, but for checksums if `digest` is set.
+    Null {
+        /// Keep a checksum for each sector, so that the stream can be compared with the file.
+        digest: bool,
+    },
+    /// The same behind a slow link.
+    Throttled {
+        /// What the link carries.
+        bytes_per_second: u64,
+        /// How long an acknowledgement takes.
+        latency_ms: u64,
+        /// Keep a checksum for each sector.
+        digest: bool,
+    },
+    /// Images of the volume, as files.
+    Image {
+        /// The volume as it is.
+        latest: PathBuf,
+        /// The volume as it was at t0.
+        t0: Option<PathBuf>,
+    },
+    /// A `snapless-server`.
+    Server {
+        /// `host:port`.
+        address: String,
+        /// The volume's name there, a GUID.
+        volume: String,
+    },
+}
+
+impl SinkSpec {
+    /// True if the sink keeps checksums.
+    pub fn has_digest(&self) -> bool {
+        matches!(self, Self::Null { digest: true } | Self::Throttled { digest: true, .. })
+    }
+
+    /// True if the sink has a thread of its own.
+    pub fn has_thread(&self) -> bool {
+        matches!(self, Self::Image { .. } | Self::Server { .. })
+    }
+}
+
+/// How far a sink is; written by whoever serves it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    seq: AtomicU64,
+    failed: AtomicBool,
+}
+
+impl Progress {
+    /// Notes that all records up to this one are done with.
+    pub fn reach(&self, seq: u64) {
+        // Release: who sees the number sees what was done with the records.
+        self.seq.fetch_max(seq, Ordering::Release);
+    }
+
+    /// The last record that is done with.
+    pub fn seq(&self) -> u64 {
+        self.seq.load(Ordering::Acquire)
+    }
+
+    /// Notes that nothing more is taken.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// True if nothing more is taken.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// A sink that its volume's loop serves.
+#[derive(Debug)]
+pub struct Pace {
+    bytes_per_second: u64,
+    latency: Duration,
+    digest: Option<Arc<Digest>>,
+    /// When the link is free again.
+    free_at: Instant,
+    /// Epochs on their way back.
+    acknowledgements: std::collections::VecDeque<(Instant, u64)>,
+}
+
+impl Pace {
+    /// How far ahead of the link records are taken: what its buffers hold.
+    const AHEAD: Duration = Duration::from_millis(5);
+
+    /// The sink of a specification that has no thread; `None` for one that has.
+    pub fn new(spec: &SinkSpec, digest: Option<Arc<Digest>>) -> Option<Self> {
+        let (bytes_per_second, latency_ms) = match spec {
+            SinkSpec::Null { .. } => (0, 0),
+            SinkSpec::Throttled { bytes_per_second, latency_ms, .. } => {
+                ((*bytes_per_second).max(1), *latency_ms)
+            }
+            SinkSpec::Image { .. } | SinkSpec::Server { .. } => return None,
+        };
+        Some(Self {
+            bytes_per_second,
+            latency: Duration::from_millis(latency_ms),
+            digest,
+            free_at: Instant::now(),
+            acknowledgements: std::collections::VecDeque::new(),
+        })
+    }
+
+    /// Takes what the link carries by now; returns when to ask again, if not by the engine's wake-up.
+    pub fn serve(&mut self, run: &Run) -> Option<Instant> {
+        let mut now = Instant::now();
+        self.acknowledge(run, now);
+        loop {
+            if self.bytes_per_second > 0 {
+                now = Instant::now();
+                let too_early = self.free_at.saturating_duration_since(now + Self::AHEAD);
+                if !too_early.is_zero() {
+                    return Some(self.next_event(now + too_early));
+                }
+            }
+            let Step::Do(drained) = run.session.drain(u64::MAX) else { break };
+            self.take(run, drained, now);
+        }
+        self.acknowledgements.front().map(|(due, _)| *due)
+    }
+
+    fn take(&mut self, run: &Run, drained: Drained, now: Instant) {
+        let record = drained.record();
+        if let Some(digest) = &self.digest {
+            digest.take(&record, run.queue.payload(&drained));
+        }
+        let bytes = drained.memory().map_or(0, |memory| memory.len());
+        if self.bytes_per_second > 0 {
+            let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
+            let time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+            self.free_at = self.free_at.max(now) + time;
+        }
+        run.session.drained(drained);
+        run.progress.reach(record.seq);
+        if record.kind == snapless_engine::RecordKind::EpochEnd {
+            if self.latency.is_zero() && self.bytes_per_second == 0 {
+                run.session.acknowledge(record.epoch);
+            } else {
+                let due = self.free_at.max(now) + self.latency;
+                self.acknowledgements.push_back((due, record.epoch));
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, run: &Run, now: Instant) {
+        while let Some(&(due, epoch)) = self.acknowledgements.front()
+            && due <= now
+        {
+            run.session.acknowledge(epoch);
+            self.acknowledgements.pop_front();
+        }
+    }
+
+    fn next_event(&self, free_at: Instant) -> Instant {
+        self.acknowledgements.front().map_or(free_at, |(due, _)| free_at.min(*due))
+    }
+}
+
+/// What a sink's thread does.
+pub trait Serve: Send {
+    /// Takes some records: [`Step::Do`] if there may be more, [`Step::Wait`] if there are none now.
+    fn serve(&mut self, run: &Run) -> Result<Step<()>>;
+}
+
+/// Starts the thread of a sink.
+pub fn start(
+    mut sink: impl Serve + 'static,
+    run: Arc<Run>,
+    signal: Arc<Signal>,
+) -> Result<JoinHandle<()>> {
+    let work = move || {
+        loop {
+            match sink.serve(&run) {
+                Ok(Step::Do(())) => {}
+                Ok(Step::Wait(_)) => {
+                    signal.wait(LOOK);
+                }
+                Ok(Step::Ended) => return,
+                Err(error) => {
+                    eprintln!("error: {error}");
+                    run.progress.fail();
+                    // Rule LOSS: what is in the queue goes nowhere now.
+                    return run.session.detach();
+                }
+            }
+        }
+    };
+    thread::Builder::new().name("sink".to_owned()).spawn(work).map_err(Error::Thread)
+}

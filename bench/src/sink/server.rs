@@ -1,0 +1,144 @@
+//! A sink that sends to a `snapless-server`, with the service's own batches and frames.
+//!
+//! The rule: as in the service: records leave in their order, each once; only what the server says is durable is
+//! acknowledged to the engine.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use snapless_engine::Step;
+use snapless_service::batch::Batch;
+use snapless_service::transport::{FrameReceiver, FrameSender, Link, LinkCloser, LinkError};
+use snapless_service::transport::{LinkLimits, Message};
+use snapless_wire::frame::{FrameKind, Hello};
+use snapless_wire::id::{SessionId, VolumeGuid};
+use snapless_wire::record::{RECORD_HEADER_LEN, RecordError};
+use zerocopy::little_endian::{U32, U64};
+
+use crate::error::{Error, Result};
+use crate::record;
+use crate::session::Run;
+use crate::sink::Serve;
+
+/// A batch is sent once it has this many bytes, or there are no more records.
+const SEND_AT: usize = 1 << 20;
+
+/// A link that has been greeted.
+pub struct Greeted {
+    link: Link,
+}
+
+impl Greeted {
+    /// Connects and says which volume this is.
+    pub fn connect(address: &str, volume: &str, geometry: (u64, u32, u32)) -> Result<Self> {
+        let guid = VolumeGuid::parse(volume).ok_or_else(|| {
+            Error::Sink(format!("{volume:?} is not a GUID: name the volume by one"))
+        })?;
+        let (length, sector, block) = geometry;
+        let hello = Hello {
+            volume: guid,
+            session: SessionId(*uuid::Uuid::new_v4().as_bytes()),
+            length: U64::new(length),
+            sector_size: U32::new(sector),
+            block_size: U32::new(block),
+        };
+        let limits = LinkLimits::default();
+        let mut link = Link::connect(address, &limits)?;
+        link.greet(&hello, &limits)?;
+        Ok(Self { link })
+    }
+
+    /// The sink, whose acknowledgements come on a thread of their own.
+    pub fn into_sink(self, run: &Arc<Run>) -> Result<ServerSink> {
+        let Link { sender, receiver, closer } = self.link;
+        let run = Arc::clone(run);
+        let receive = thread::Builder::new().name("acknowledge".to_owned());
+        let receiver = receive.spawn(move || receive_all(receiver, &run)).map_err(Error::Thread)?;
+        Ok(ServerSink { sender, closer, receiver: Some(receiver), batch: Batch::new() })
+    }
+}
+
+/// Sends records.
+pub struct ServerSink {
+    sender: FrameSender,
+    closer: LinkCloser,
+    receiver: Option<JoinHandle<()>>,
+    batch: Batch,
+}
+
+impl Serve for ServerSink {
+    fn serve(&mut self, run: &Run) -> Result<Step<()>> {
+        if run.progress.has_failed() {
+            return Err(LinkError::Closed.into());
+        }
+        let mut step = Step::Do(());
+        self.batch.fill(|buffer| {
+            let (len, next) = fill(buffer, run)?;
+            step = next;
+            Ok::<_, Error>(len)
+        })?;
+        self.batch.elide_zeros().map_err(unsound)?;
+        for frame in self.batch.frames() {
+            self.sender.send(FrameKind::Records, frame.map_err(unsound)?)?;
+        }
+        Ok(step)
+    }
+}
+
+/// Moves records from the queue to a buffer; returns how many bytes that is, and whether there may be more.
+fn fill(buffer: &mut [u8], run: &Run) -> Result<(usize, Step<()>)> {
+    let mut len = 0;
+    while len < SEND_AT {
+        let Some(room) = buffer.len().checked_sub(len + RECORD_HEADER_LEN) else { break };
+        let drained = match run.session.drain(room as u64) {
+            Step::Do(drained) => drained,
+            // Nothing is left, or it does not fit any more.
+            Step::Wait(_) if len > 0 => break,
+            Step::Wait(until) => return Ok((0, Step::Wait(until))),
+            Step::Ended => return Ok((len, Step::Ended)),
+        };
+        let header = record::header(&drained.record()).map_err(unsound);
+        let payload = run.queue.payload(&drained);
+        let end = len + RECORD_HEADER_LEN + payload.len();
+        if let Ok(header) = &header {
+            buffer[len..len + RECORD_HEADER_LEN].copy_from_slice(&header.to_bytes());
+            buffer[len + RECORD_HEADER_LEN..end].copy_from_slice(payload);
+        }
+        run.session.drained(drained);
+        header?;
+        len = end;
+    }
+    Ok((len, Step::Do(())))
+}
+
+fn unsound(error: RecordError) -> Error {
+    Error::Sink(format!("the engine made what is no record: {error}"))
+}
+
+impl Drop for ServerSink {
+    fn drop(&mut self) {
+        self.closer.close();
+        if let Some(receiver) = self.receiver.take() {
+            // What it had to say it has said.
+            let _ = receiver.join();
+        }
+    }
+}
+
+fn receive_all(mut receiver: FrameReceiver, run: &Run) {
+    loop {
+        match receiver.receive() {
+            Ok(Some(Message::Acknowledge(acknowledge))) => {
+                run.session.acknowledge(acknowledge.epoch.get());
+                run.progress.reach(acknowledge.seq.get());
+            }
+            Ok(Some(Message::Refused(text))) => {
+                eprintln!("error: the server refused: {text}");
+                return run.progress.fail();
+            }
+            Ok(Some(Message::Welcome(_)) | None) => return run.progress.fail(),
+            // Closed at this end, or lost: the sender finds out too.
+            Err(_) => return,
+        }
+    }
+}

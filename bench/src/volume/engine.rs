@@ -1,0 +1,215 @@
+//! The engine's part of the loop: what happens to a write, and its four workers.
+//!
+//! Each worker is asked until it has nothing to do, then again when the engine raises the alarm for it. Reads go from
+//! the file straight into queue memory, as many at once as the engine gives out.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use snapless_engine::{
+    Clearing, Extent, Host, Issue, Read, Step, Submission, Tick, Urgency, Worker,
+};
+
+use super::{Loop, Tag};
+use crate::memory::{Memory, QueueMemory};
+use crate::nbd::Command;
+use crate::ring::{Target, Verb};
+use crate::session::Run;
+
+/// Calls of `skip` in one turn: requests are served in between.
+const SKIPS_MAX: u32 = 8;
+
+impl<const ENGINE: bool> Loop<ENGINE> {
+    /// Takes a write through the gate: to the disk, or to the session.
+    pub(super) fn filter(&mut self, key: usize) {
+        let side = self.shared.gate.enter();
+        let Some(request) = self.requests.get_mut(key) else {
+            return self.shared.gate.leave(side);
+        };
+        request.side = Some(side);
+        // Relaxed: the gate orders it.
+        if !self.shared.gate.slot(side).load(Ordering::Relaxed) {
+            return self.issue(key);
+        }
+        let (Some(run), Some(extent)) =
+            (&self.run, Extent::new(request.header.offset, u64::from(request.header.len)))
+        else {
+            debug_assert!(false, "T0: a session is known to the loop before the gate leads to it");
+            return self.issue(key);
+        };
+        let run = Arc::clone(run);
+        let submission = match request.command {
+            Command::Trim => {
+                run.session.submit_clearing(key, Clearing::Trim, extent, Urgency::MayWait)
+            }
+            Command::Zero { .. } => {
+                run.session.submit_clearing(key, Clearing::Zero, extent, Urgency::MayWait)
+            }
+            _ => run.session.submit(key, extent, Urgency::MayWait),
+        };
+        self.carry_out(&run, submission);
+    }
+
+    fn carry_out(&mut self, run: &Run, submission: Submission<usize>) {
+        let Issue { write, ticket, .. } = match submission {
+            Submission::Capture(capture) => {
+                let request = self.requests.get(*capture.write());
+                let payload =
+                    request.and_then(|it| it.buffer.as_ref()?.get(..it.header.len as usize));
+                let copied = run.queue.put(&capture, payload.unwrap_or_default());
+                debug_assert!(copied, "LOSS: a captured write has a payload and a place for it");
+                run.session.captured(capture)
+            }
+            Submission::Issue(issue) => issue,
+            Submission::Held => return,
+        };
+        if let Some(request) = self.requests.get_mut(write) {
+            request.ticket = Some(ticket);
+        }
+        self.issue(write);
+    }
+
+    /// Tells the engine that the disk is done with a write, and lets it out of the gate.
+    pub(super) fn completed(&mut self, key: usize, succeeded: bool) {
+        let Some(request) = self.requests.get_mut(key) else { return };
+        if let (Some(ticket), Some(run)) = (request.ticket.take(), &self.run) {
+            run.session.completed(ticket, succeeded);
+        }
+        if let Some(side) = request.side.take() {
+            self.shared.gate.leave(side);
+        }
+    }
+
+    /// Runs the workers that were woken, or are due.
+    pub(super) fn work(&mut self, reasons: u32) {
+        let Some(run) = self.run.clone() else { return };
+        let reasons = reasons | self.due(&run);
+        let is_due = |worker: Worker| reasons & worker as u32 != 0;
+        if is_due(Worker::Hold) {
+            self.hold(&run);
+        }
+        if is_due(Worker::Dispatch) {
+            self.dispatch(&run);
+        }
+        if is_due(Worker::Drain)
+            && let Some(pace) = &mut self.pace
+        {
+            self.deadlines.drain = pace.serve(&run);
+        }
+        if is_due(Worker::Sweep) {
+            self.sweep(&run);
+        }
+    }
+
+    fn due(&self, run: &Run) -> u32 {
+        let mut reasons = 0;
+        let by_tick =
+            [(Worker::Sweep, self.deadlines.sweep), (Worker::Dispatch, self.deadlines.dispatch)];
+        if by_tick.iter().any(|(_, due)| due.is_some()) {
+            let now = run.session.host().now();
+            let is_due = |due: &Option<Tick>| due.is_some_and(|due| due <= now);
+            for (worker, _) in by_tick.iter().filter(|(_, due)| is_due(due)) {
+                reasons |= *worker as u32;
+            }
+        }
+        if self.deadlines.drain.is_some_and(|due| due <= Instant::now()) {
+            reasons |= Worker::Drain as u32;
+        }
+        reasons
+    }
+
+    fn hold(&mut self, run: &Run) {
+        while let Step::Do(read) = run.session.hold() {
+            self.read(run, read);
+        }
+    }
+
+    fn dispatch(&mut self, run: &Run) {
+        self.deadlines.dispatch = loop {
+            match run.session.dispatch() {
+                Step::Do(submission) => self.carry_out(run, submission),
+                Step::Wait(until) => break until,
+                Step::Ended => break None,
+            }
+        };
+    }
+
+    fn sweep(&mut self, run: &Run) {
+        self.deadlines.sweep = None;
+        if !self.skip(run) {
+            return;
+        }
+        // Past that the end of a read wakes the sweep again.
+        while self.reads < self.depth {
+            match run.session.sweep() {
+                Step::Do(read) => self.read(run, read),
+                Step::Wait(until) => {
+                    self.deadlines.sweep = until;
+                    return;
+                }
+                Step::Ended => return,
+            }
+        }
+    }
+
+    /// Tells the engine of holes; false while there are more than it takes now.
+    fn skip(&mut self, run: &Run) -> bool {
+        for _ in 0..SKIPS_MAX {
+            let Some(hole) = self.holes.last_mut() else { return true };
+            let next = run.session.skip(*hole);
+            if next == hole.start {
+                // The queue has no room: the engine wakes the sweep when it has.
+                return false;
+            }
+            hole.start = next;
+            if hole.is_empty() {
+                self.holes.pop();
+            }
+        }
+        self.shared.alarm.raise(Worker::Sweep as u32);
+        self.holes.is_empty()
+    }
+
+    fn read(&mut self, run: &Run, read: Read) {
+        self.reads += 1;
+        let offset = read.extent().offset();
+        let len = usize::try_from(read.extent().len()).unwrap_or(0);
+        let memory = Memory::Queue(Arc::clone(&run.queue), read);
+        let target = Target::File(self.shared.disk.file());
+        self.ring.begin(target, &Verb::Read(offset), memory, 0..len, Tag::EngineRead);
+    }
+
+    pub(super) fn read_done(
+        &mut self,
+        (queue, read): (Arc<QueueMemory>, Read),
+        range: Range<usize>,
+        result: io::Result<usize>,
+    ) {
+        let Some(run) = self.run.clone() else {
+            debug_assert!(false, "T0: a session with reads under way is not settled");
+            return;
+        };
+        if let Ok(moved) = result
+            && moved > 0
+            && moved < range.len()
+        {
+            let rest = range.start + moved..range.end;
+            let offset = read.extent().offset() + rest.start as u64;
+            let target = Target::File(self.shared.disk.file());
+            let memory = Memory::Queue(queue, read);
+            return self.ring.begin(target, &Verb::Read(offset), memory, rest, Tag::EngineRead);
+        }
+        self.reads -= 1;
+        let succeeded = result.is_ok_and(|moved| moved == range.len());
+        if !succeeded {
+            // What cannot be read is zeros, not what the memory held before.
+            queue.clear(&read);
+        }
+        if let Some(next) = run.session.read_done(read, succeeded) {
+            self.read(&run, next);
+        }
+    }
+}

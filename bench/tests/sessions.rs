@@ -1,0 +1,175 @@
+//! Sessions under load: what arrives at the sinks is what was on the volume.
+
+mod common;
+
+use std::net::SocketAddr;
+
+use common::{Bench, MIB, Running, assert_same, fio, qemu_io, wait_for};
+use snapless_bench::control::Report;
+use snapless_bench::session::SessionSpec;
+use snapless_bench::sink::SinkSpec;
+use snapless_server::repository::Repository;
+use snapless_server::restore::{Request, restore};
+use snapless_server::serve::Server;
+use snapless_server::stop::StopFlag;
+use snapless_server::timeline::At;
+use snapless_wire::id::VolumeGuid;
+
+const SIZE: usize = 64;
+
+fn drained(report: &Report) -> bool {
+    report.is_drained() && report.writes_holding == 0
+}
+
+/// A sweep slow enough for writers to meet it.
+fn slow_sweep(sink: SinkSpec) -> SessionSpec {
+    SessionSpec {
+        sweep_kib_per_second: 24 << 10,
+        read_kib: 256,
+        depth: 4,
+        ..SessionSpec::new(sink)
+    }
+}
+
+fn load(bench: &Bench, uri: &str, options: &[&str]) -> Running {
+    let mut fio = fio(uri, bench.folder.path());
+    fio.args(["--size=64m", "--time_based", "--runtime=4", "--bsrange=512-64k", "--randseed=5"]);
+    Running(fio.args(options).stdout(std::process::Stdio::null()).spawn().unwrap())
+}
+
+#[test]
+fn images_of_a_first_sync_under_load_are_the_truth_byte_by_byte() {
+    let bench = Bench::new(SIZE);
+    let host = bench.host(&[]);
+    let (latest, t0) = (bench.path("latest.img"), bench.path("t0.img"));
+    let truth_at_t0 = bench.content();
+    let mut control = host.control().unwrap();
+    let sink = SinkSpec::Image { latest: latest.clone(), t0: Some(t0.clone()) };
+    control.start("v", &slow_sweep(sink)).unwrap();
+
+    let mut writers = load(&bench, &host.uri("v"), &["--numjobs=2"]);
+    // Clearings at both ends of the volume while the sweep is under way.
+    let said = qemu_io(
+        &host.uri("v"),
+        &["discard 63M 512k", "write -z 62M 256k", "write -P 0x77 63M 64k", "write -z -u 512 1M"],
+    );
+    assert!(said.status.success());
+    let busy = wait_for(&mut control, |report| report.writes_held > 100);
+    assert!(busy.blocks_synced < busy.blocks_total, "the load comes while the sync runs");
+    assert!(writers.0.wait().unwrap().success());
+
+    let done = wait_for(&mut control, drained);
+    assert!(done.blocks_by_hold > 0 && done.blocks_by_sweep > 0, "{done:?}");
+    assert_eq!((done.gaps, done.writes_uncaptured), (0, 0), "{done:?}");
+    control.stop("v").unwrap();
+    assert_same("the t0 image", &std::fs::read(t0).unwrap(), &truth_at_t0);
+    assert_same("the latest image", &std::fs::read(latest).unwrap(), &bench.content());
+    host.quit().unwrap();
+}
+
+#[test]
+fn the_real_server_restores_t0_and_the_end() {
+    let bench = Bench::new(SIZE);
+    let host = bench.host(&[]);
+    let root = bench.path("repository");
+    let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let server = Server::bind(listen, &root).unwrap();
+    let (address, stopper) = (server.address(), server.stopper());
+    let serving = std::thread::spawn(move || server.run());
+    let guid = VolumeGuid::parse("8a4bb2f1-74b5-4c4e-9d57-2b1f4b5f6a01").unwrap();
+
+    let truth_at_t0 = bench.content();
+    let mut control = host.control().unwrap();
+    let sink = SinkSpec::Server { address: address.to_string(), volume: guid.to_string() };
+    control.start("v", &slow_sweep(sink)).unwrap();
+    assert!(load(&bench, &host.uri("v"), &[]).0.wait().unwrap().success());
+    let done = wait_for(&mut control, drained);
+    assert!(done.writes_held > 0 && done.gaps == 0, "{done:?}");
+    control.stop("v").unwrap();
+
+    for (at, truth) in [(At::T0, truth_at_t0), (At::Latest, bench.content())] {
+        let to = bench.path("restored.img");
+        let request = Request { volume: guid, session: None, at, to: to.clone(), force: true };
+        let repository = Repository::open(&root).unwrap();
+        restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap();
+        assert_same("restored", &std::fs::read(to).unwrap(), &truth);
+    }
+    stopper.stop();
+    serving.join().unwrap();
+    host.quit().unwrap();
+}
+
+#[test]
+fn a_sink_that_is_too_slow_makes_a_gap_and_the_resync_makes_it_good() {
+    let bench = Bench::new(SIZE);
+    let host = bench.host(&[]);
+    let mut control = host.control().unwrap();
+    let sink = SinkSpec::Throttled { bytes_per_second: 16 << 20, latency_ms: 20, digest: true };
+    let spec = SessionSpec { queue_mib: 4, hold_limit_ms: 20, ..SessionSpec::new(sink) };
+    control.start("v", &spec).unwrap();
+    let mut writers = load(&bench, &host.uri("v"), &[]);
+    let report = wait_for(&mut control, |report| report.gaps > 0);
+    assert!(report.writes_uncaptured > 0);
+    assert!(writers.0.wait().unwrap().success());
+    let whole = |report: &Report| {
+        report.consistent && report.blocks_dirty == 0 && report.sink_seq >= report.last_seq
+    };
+    let done = wait_for(&mut control, whole);
+    assert_eq!(done.blocks_synced, done.blocks_total);
+    let found = control.verify("v").unwrap();
+    assert_eq!((found.different, found.sectors), (0, (SIZE * MIB / 512) as u64), "{found:?}");
+    host.quit().unwrap();
+}
+
+#[test]
+fn a_digest_notices_a_write_that_went_past_the_host() {
+    let bench = Bench::new(8);
+    let host = bench.host(&[]);
+    let mut control = host.control().unwrap();
+    control.start("v", &SessionSpec::new(SinkSpec::Null { digest: true })).unwrap();
+    wait_for(&mut control, drained);
+    assert_eq!(control.verify("v").unwrap().different, 0);
+    let mut content = bench.content();
+    content[5 * MIB] ^= 1;
+    std::fs::write(&bench.disk, content).unwrap();
+    let found = control.verify("v").unwrap();
+    assert_eq!((found.different, found.first_different), (1, Some(5 * MIB as u64 / 512)));
+    host.quit().unwrap();
+}
+
+#[test]
+fn sessions_come_and_go_under_writes_and_holes_are_not_read() {
+    let bench = Bench::new(SIZE);
+    let file = std::fs::File::options().write(true).open(&bench.disk).unwrap();
+    file.set_len(0).unwrap();
+    file.set_len((SIZE * MIB) as u64).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![3; MIB], 8 * MIB as u64).unwrap();
+    let host = bench.host(&["--engine", "session"]);
+    let mut control = host.control().unwrap();
+    assert!(control.start("v", &SessionSpec::new(SinkSpec::Null { digest: false })).is_err());
+    let mut writers = load(&bench, &host.uri("v"), &["--offset=32m", "--size=32m"]);
+    let spec =
+        SessionSpec { skip_holes: true, ..SessionSpec::new(SinkSpec::Null { digest: true }) };
+    for round in 0..4 {
+        control.stop("v").unwrap();
+        assert!(control.status("v").is_err());
+        control.start("v", &spec).unwrap();
+        let report = wait_for(&mut control, |report| report.base_complete);
+        assert!(round > 0 || report.blocks_unallocated > 16 * (SIZE as u64 - 34), "{report:?}");
+    }
+    assert!(writers.0.wait().unwrap().success());
+    wait_for(&mut control, drained);
+    assert_eq!(control.verify("v").unwrap().different, 0);
+    host.quit().unwrap();
+}
+
+#[test]
+fn without_the_engine_no_session_is_possible() {
+    let bench = Bench::new(4);
+    let host = bench.host(&["--engine", "off"]);
+    let mut control = host.control().unwrap();
+    let refused = control.start("v", &SessionSpec::new(SinkSpec::Null { digest: false }));
+    assert!(refused.unwrap_err().to_string().contains("compiled out"));
+    assert!(qemu_io(&host.uri("v"), &["write 0 4k"]).status.success());
+    host.quit().unwrap();
+}
