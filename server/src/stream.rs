@@ -156,7 +156,10 @@ impl StreamState {
     fn check_seq(&mut self, record: &RecordHeader) -> Result<bool, Violation> {
         let seq = record.seq();
         let last = self.last().map_or(Seq::new(0), |last| last.seq);
-        let next = Seq::new(last.get() + 1);
+        let Some(next) = last.get().checked_add(1).map(Seq::new) else {
+            // After the last number that there is, none is due.
+            return Err(Violation::Seq { found: seq, expected: last });
+        };
         let joint = self.joint;
         if joint == Joint::Connected {
             self.joint = Joint::Live;

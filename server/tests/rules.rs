@@ -54,6 +54,20 @@ fn a_write_needs_its_blocks_captured_all_of_them() {
 }
 
 #[test]
+fn nothing_follows_the_last_number_that_there_is() {
+    let mut state = StreamState::new(geometry(LENGTH));
+    let mut driver = Driver { seq: u64::MAX - 1, ..Driver::default() };
+    feed(&mut state, &driver.marker(RecordKind::GapBegin));
+    for seq in [0, u64::MAX - 1] {
+        driver.seq = seq;
+        let found = Seq::new(seq + 1);
+        let expected = Seq::new(u64::MAX);
+        let after = driver.resync(0, 1);
+        assert_eq!(refused(&mut state.clone(), &after), Violation::Seq { found, expected });
+    }
+}
+
+#[test]
 fn a_block_is_captured_once_and_not_after_a_change() {
     let (mut state, mut driver) = synced();
     let mut twice = state.clone();

@@ -11,6 +11,7 @@ pub mod console;
 pub mod demo;
 pub mod engine_tests;
 pub mod error;
+pub mod fuzz;
 pub mod instructions;
 pub mod layout;
 pub mod lint;

@@ -12,8 +12,8 @@ use xtask::engine_tests::{LOOM, SABOTAGE};
 use xtask::layout::Layout;
 use xtask::tsan;
 use xtask::{
-    bench, build, check_sys, console, demo, engine_tests, instructions, lint, mutants, selftest,
-    setup, sim, test,
+    bench, build, check_sys, console, demo, engine_tests, fuzz, instructions, lint, mutants,
+    selftest, setup, sim, test,
 };
 
 /// Builds and tests Snapless on Linux.
@@ -59,6 +59,9 @@ enum Task {
     Mutants(mutants::Options),
     /// Run the engine's stress test under `ThreadSanitizer`
     Tsan(tsan::Options),
+    /// Feed every parser of bytes from outside with broken input, ten million times
+    #[command(disable_help_flag = true)]
+    Fuzz(fuzz::Options),
     /// Compare the bench host with QEMU's backup job on this machine, and write docs/benchmarks.md
     Bench(bench::Options),
     /// Count the engine's instructions, and compare them with the table
@@ -84,6 +87,10 @@ fn main() -> ExitCode {
         Task::Sabotage(options) => SABOTAGE.run(&layout, &options),
         Task::Mutants(options) => mutants::run(&layout, &options),
         Task::Tsan(options) => tsan::run(&layout, &options),
+        Task::Fuzz(options) => match fuzz::run(&layout, &options) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Task::Sim(options) => match sim::run(&layout, &options) {
             Ok(status) => return status,
             Err(error) => Err(error),

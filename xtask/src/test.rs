@@ -38,8 +38,8 @@ pub struct Options {
     /// Replay the end-to-end runs with this seed only
     #[arg(long)]
     seed: Option<u64>,
-    /// Run only this end-to-end scenario, and no other test: protect, slow-server, service-crash, server-crash,
-    /// every-write, paging-file or settings
+    /// Run only this end-to-end scenario, and no other test: protect, malformed-requests, power-and-usage,
+    /// slow-server, service-crash, server-crash, every-write, paging-file or settings
     #[arg(long, value_parser = scenario_named)]
     scenario: Option<Scenario>,
     /// Run each end-to-end scenario this many times, each time with another seed

@@ -28,6 +28,10 @@ pub(crate) enum Bench {
     Pause,
     /// Let the volume work again.
     Resume,
+    /// Set the power state of the volume's stack: 1 is working, 4 is off.
+    Power(u32),
+    /// Tell the drivers that the system shuts down.
+    Shutdown,
     /// Make the volume this many bytes long.
     Grow(u64),
     /// Make the volume say that it is write-protected, or not.
@@ -41,6 +45,20 @@ pub(crate) enum Bench {
     },
     /// Make the bottom of the stack refuse that many usage notifications.
     RefuseUsage(u32),
+}
+
+/// Malformed requests for the product's driver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Malformed {
+    /// While nobody has a session.
+    Alone,
+    /// While somebody else has one, and then so many random ones.
+    Beside {
+        /// Chooses the random ones.
+        seed: u64,
+        /// How many.
+        count: u64,
+    },
 }
 
 /// What an application asks of the volume.
@@ -104,6 +122,13 @@ fn parse(verb: &str, arguments: &[&str]) -> Option<Command> {
         ("flush-journal", []) => bench(Bench::FlushJournal),
         ("pause", []) => bench(Bench::Pause),
         ("resume", []) => bench(Bench::Resume),
+        ("power", [state]) => bench(Bench::Power(number(state)?)),
+        ("shutdown", []) => bench(Bench::Shutdown),
+        ("malformed", ["alone"]) => Some(Command::Malformed(Malformed::Alone)),
+        ("malformed", ["beside", seed, count]) => {
+            let (seed, count) = (number(seed)?, number(count)?);
+            Some(Command::Malformed(Malformed::Beside { seed, count }))
+        }
         ("grow", [len]) => bench(Bench::Grow(number(len)?)),
         ("protect", [on]) => bench(Bench::Protect(switch(on)?)),
         ("usage", [kind, on]) => bench(Bench::Usage { kind: number(kind)?, in_path: switch(on)? }),
@@ -163,6 +188,10 @@ mod tests {
         assert_eq!(Command::parse("query\r\n"), Ok(Command::Bench(Bench::Query)));
         assert_eq!(Command::parse("flush-journal"), Ok(Command::Bench(Bench::FlushJournal)));
         assert!(Command::parse("format").unwrap_err().contains("format"));
+        let beside = Malformed::Beside { seed: 7, count: 100 };
+        assert_eq!(Command::parse("malformed beside 7 100\n"), Ok(Command::Malformed(beside)));
+        assert!(Command::parse("malformed beside 7").is_err());
+        assert_eq!(Command::parse("power 4"), Ok(Command::Bench(Bench::Power(4))));
     }
 
     #[test]

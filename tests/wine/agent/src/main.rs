@@ -11,10 +11,16 @@
 //! | `flush-journal` | makes the journal's file complete |
 //! | `pause`, `resume` | the volume takes requests but does not work on them; it works again |
 //! | `grow`, `protect`, `refuse-usage` | the volume becomes longer, says that it is write-protected, refuses notifications |
-//! | `usage` | the stack is told that a special file comes or goes |
+//! | `usage KIND on`, `usage KIND off` | a paging (1), hibernation (2) or dump (3) file comes to the volume, or goes |
+//! | `power STATE` | the volume's stack goes to a power state: 1 is working, 4 is off |
+//! | `shutdown` | the drivers that asked for it are told that the system shuts down |
 //! | `length`, `write`, `begin-write`, `end-write`, `cancel-write`, `trim`, `zero`, `control` | what an application asks of the volume |
+//! | `malformed alone` | throws malformed requests at the product's driver, with a session of the agent's own |
+//! | `malformed beside SEED COUNT` | the same beside somebody else's session, then as many random ones |
 
 mod command;
+#[cfg(windows)]
+mod malformed;
 #[cfg(windows)]
 mod requests;
 #[cfg(windows)]
@@ -46,6 +52,10 @@ fn act(command: command::Command) -> Result<String, String> {
         command::Command::Bench(command) => volume::act(command).map_err(|error| error.to_string()),
         command::Command::Volume(request) => {
             requests::act(&request).map_err(|error| error.to_string())
+        }
+        command::Command::Malformed(command::Malformed::Alone) => malformed::alone(),
+        command::Command::Malformed(command::Malformed::Beside { seed, count }) => {
+            malformed::beside(seed, count)
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) enum CommandError {
     Control { code: u32, source: io::Error },
     #[error("control code {code:#x} answered with {got} bytes")]
     Length { code: u32, got: usize },
+    #[error("this command is not for the test volume")]
+    NotHere,
 }
 
 /// Does what the command says; returns what to answer.
@@ -33,6 +35,8 @@ pub(crate) fn act(command: Bench) -> Result<String, CommandError> {
         Bench::FlushJournal => tell(ioctl::FLUSH, &[]),
         Bench::Pause => tell(ioctl::PAUSE, &[]),
         Bench::Resume => tell(ioctl::RESUME, &[]),
+        Bench::Power(state) => tell(ioctl::SET_POWER, &state.to_le_bytes()),
+        Bench::Shutdown => tell(ioctl::SHUTDOWN, &[]),
         Bench::Grow(len) => tell(ioctl::GROW, &len.to_le_bytes()),
         Bench::Protect(on) => tell(ioctl::WRITE_PROTECT, &u32::from(on).to_le_bytes()),
         Bench::Usage { kind, in_path } => tell(ioctl::USAGE, &Usage { kind, in_path }.encode()),

@@ -16,6 +16,7 @@ const NAME: &str = "wine";
 /// Wine's start includes its services.
 const START_LIMIT: Duration = Duration::from_secs(90);
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+const MALFORMED_LIMIT: Duration = Duration::from_secs(300);
 
 /// The agent, ready for questions.
 #[derive(Debug)]
@@ -126,6 +127,32 @@ impl Agent {
             said: answer,
             why: "expected an outcome".into(),
         })
+    }
+
+    /// Sets the power state of the volume's stack: 1 is working, 4 is off.
+    pub fn power(&mut self, state: u32) -> Result<(), E2eError> {
+        self.ask(&format!("power {state}")).map(|_| ())
+    }
+
+    /// A paging (1), hibernation (2) or dump (3) file comes to the volume, or goes.
+    pub fn usage(&mut self, kind: u32, in_path: bool) -> Result<(), E2eError> {
+        let way = if in_path { "on" } else { "off" };
+        self.ask(&format!("usage {kind} {way}")).map(|_| ())
+    }
+
+    /// The drivers that asked for it are told that the system shuts down.
+    pub fn shutdown(&mut self) -> Result<(), E2eError> {
+        self.ask("shutdown").map(|_| ())
+    }
+
+    /// Throws malformed requests at the product's driver while nobody has a session; returns what the agent counted.
+    pub fn malformed_alone(&mut self) -> Result<String, E2eError> {
+        self.ask_within("malformed alone", MALFORMED_LIMIT)
+    }
+
+    /// The same beside the service's session, then `count` random ones.
+    pub fn malformed_beside(&mut self, seed: u64, count: u64) -> Result<String, E2eError> {
+        self.ask_within(&format!("malformed beside {seed} {count}"), MALFORMED_LIMIT)
     }
 
     /// Makes the journal's file complete.

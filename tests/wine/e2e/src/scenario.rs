@@ -3,6 +3,8 @@
 //! | scenario | what it adds to a first sync under load |
 //! | --- | --- |
 //! | [`Scenario::Protect`] | nothing: both images must be right |
+//! | [`Scenario::MalformedRequests`] | malformed requests to the driver, before the session and during it |
+//! | [`Scenario::PowerAndUsage`] | power down and up, special files that come and go, a shutdown notice, all during it |
 //! | [`Scenario::SlowServer`] | the server stops answering until a gap begins, then goes on |
 //! | [`Scenario::ServiceCrash`] | the service is killed during the first sync and started again |
 //! | [`Scenario::EveryWrite`] | no load, but every other way to change a volume, one after the other, and a cancel |
@@ -14,7 +16,9 @@
 
 mod every_write;
 mod gap;
+mod malformed;
 mod paging_file;
+mod power;
 mod protect;
 mod run;
 mod settings;
@@ -51,6 +55,10 @@ pub struct Setting {
 pub enum Scenario {
     /// The main job, undisturbed.
     Protect,
+    /// Programs send what the driver must refuse.
+    MalformedRequests,
+    /// Plug and play sends what it sends while a volume is in use.
+    PowerAndUsage,
     /// The server is too slow for a while.
     SlowServer,
     /// The service crashes.
@@ -67,8 +75,10 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, the main one first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Protect,
+        Self::MalformedRequests,
+        Self::PowerAndUsage,
         Self::SlowServer,
         Self::ServiceCrash,
         Self::ServerCrash,
@@ -81,6 +91,8 @@ impl Scenario {
     pub fn name(self) -> &'static str {
         match self {
             Self::Protect => "protect",
+            Self::MalformedRequests => "malformed-requests",
+            Self::PowerAndUsage => "power-and-usage",
             Self::SlowServer => "slow-server",
             Self::ServiceCrash => "service-crash",
             Self::ServerCrash => "server-crash",
@@ -99,6 +111,8 @@ pub fn run(
 ) -> Result<Summary, E2eError> {
     let outcome = match scenario {
         Scenario::Protect => protect::run(setting, console),
+        Scenario::MalformedRequests => malformed::run(setting, console),
+        Scenario::PowerAndUsage => power::run(setting, console),
         Scenario::SlowServer => gap::run(gap::Cause::SlowServer, setting, console),
         Scenario::ServiceCrash => gap::run(gap::Cause::ServiceCrash, setting, console),
         Scenario::ServerCrash => gap::run(gap::Cause::ServerCrash, setting, console),

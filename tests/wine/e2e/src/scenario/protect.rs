@@ -22,9 +22,22 @@ const VOLUME_JITTER_US: u32 = 3000;
 const OVERLAPS_MIN: usize = 20;
 
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
-    let mut run = Run::prepare(setting, &SERVICE, VOLUME_JITTER_US, console)?;
+    let mut run = prepare(setting, console)?;
     run.load()?;
     let begun = run.begin(true)?;
+    conclude(run, &begun)
+}
+
+/// Everything up to the load.
+pub(super) fn prepare<'a>(
+    setting: &'a Setting,
+    console: &'a mut dyn Console,
+) -> Result<Run<'a>, E2eError> {
+    Run::prepare(setting, &SERVICE, VOLUME_JITTER_US, console)
+}
+
+/// Everything after the session's begin, up to the verdict.
+pub(super) fn conclude(mut run: Run<'_>, begun: &Begun) -> Result<Summary, E2eError> {
     let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
     let first_sync = since(begun.beginning.t0, begun.seen);
     run.live_on()?;
@@ -35,10 +48,10 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.restore("t0")?;
     run.restore("latest")?;
     let evidence = run.evidence()?;
-    let prefix = compare(&mut run, &begun, &evidence)?;
+    let prefix = compare(&mut run, begun, &evidence)?;
     run.check_ntfs("t0")?;
     let files = run.check_ntfs("latest")?;
-    exercised(&begun, &evidence, prefix, &last)?;
+    exercised(begun, &evidence, prefix, &last)?;
     run.folder.discard_images()?;
 
     let matched = evidence.matched();

@@ -1,0 +1,58 @@
+//! The parsers of bytes from outside.
+//!
+//! | target | who sends the bytes | what parses them |
+//! | --- | --- | --- |
+//! | `control` | any program that may open the driver's control device | control codes and their structures |
+//! | `records` | the driver, through the service | records in a buffer |
+//! | `frames` | the network | frames and what they carry |
+//! | `ingest` | the network | whole connections: frames, records, the stream's rules |
+//! | `repository` | whoever can write to the repository | the fixed structures of its files |
+//! | `segment` | the same | a stored stream, read from files |
+//! | `text` | people and files | identities, file names, times |
+//!
+//! Upholds: what a target accepts keeps the promises of the type that it was parsed into, and comes back the same when
+//! it is written and read again.
+
+mod control;
+mod frames;
+mod ingest;
+mod records;
+mod repository;
+mod segment;
+mod stream;
+mod text;
+
+use crate::rng::Rng;
+
+/// A parser and what to feed it.
+#[derive(Debug)]
+pub struct Target {
+    /// Its name.
+    pub name: &'static str,
+    /// How many times longer than most an input takes.
+    pub cost: u64,
+    /// Inputs that are whole.
+    pub samples: fn() -> Vec<Vec<u8>>,
+    /// Makes a broken input right again where only a checksum or a number in a row would give it away.
+    pub repair: Option<fn(&mut [u8], &mut Rng)>,
+    /// Parses an input and says how that ended; panics where a promise is broken.
+    pub run: fn(&[u8]) -> &'static str,
+    /// Ends that some input must come to, or the others prove nothing.
+    pub reached: &'static [&'static str],
+}
+
+/// All of them.
+pub static TARGETS: [Target; 7] = [
+    control::TARGET,
+    records::TARGET,
+    frames::TARGET,
+    ingest::TARGET,
+    repository::TARGET,
+    segment::TARGET,
+    text::TARGET,
+];
+
+/// The first `N` bytes and the rest.
+fn split<const N: usize>(input: &[u8]) -> Option<([u8; N], &[u8])> {
+    input.split_first_chunk().map(|(first, rest)| (*first, rest))
+}

@@ -1,0 +1,140 @@
+//! Control requests: a code, the length of the output buffer, and the input buffer. What the driver does with a request
+//! before it looks at any session is done here with the same functions.
+
+use snapless_wire::ioctl::{
+    ABI_VERSION, AcknowledgeRequest, BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, BadRequest, DEVICE_NAME_MAX,
+    DRAIN_BUFFER_MIN, DeviceName, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
+    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
+    QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, SessionPhase, SessionRequest, StartRequest,
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::{Target, split};
+use snapless_wire::id::SessionId;
+
+pub(super) const TARGET: Target = Target {
+    name: "control",
+    cost: 1,
+    samples,
+    repair: None,
+    run,
+    reached: &[
+        "version",
+        "list",
+        "start",
+        "start: bad version",
+        "start: bad session",
+        "start: bad block size",
+        "start: bad queue",
+        "start: bad hold limit",
+        "start: bad overflow",
+        "start: bad name",
+        "session",
+        "session: bad version",
+        "session: bad session",
+        "acknowledge",
+        "drain",
+        "drain: no room",
+        "length",
+        "unknown code",
+    ],
+};
+
+const SESSION: SessionId = SessionId([3; 16]);
+const CODE_LEN: usize = 4;
+
+fn samples() -> Vec<Vec<u8>> {
+    let name = r"\Device\HarddiskVolume3".encode_utf16();
+    let start = StartRequest {
+        version: ABI_VERSION.into(),
+        block_size: (64 << 10).into(),
+        session: SESSION,
+        device: DeviceName::new(name).expect("a short name"),
+        queue_bytes: QUEUE_BYTES_MIN.into(),
+        hold_limit_ms: 200.into(),
+        overflow: 1.into(),
+    };
+    let session = SessionRequest::new(SESSION);
+    let acknowledge = AcknowledgeRequest { epoch: snapless_wire::id::EpochId::new(7) };
+    let room = u32::try_from(DRAIN_BUFFER_MIN).expect("less than 4 GiB");
+    let request = |code: u32, input: &[u8]| [&code.to_le_bytes(), input].concat();
+    vec![
+        request(IOCTL_VERSION, &[]),
+        request(IOCTL_LIST_VOLUMES, &[]),
+        request(IOCTL_START, start.as_bytes()),
+        request(IOCTL_START, start.as_bytes()),
+        request(IOCTL_RESUME, session.as_bytes()),
+        request(IOCTL_DRAIN, &room.to_le_bytes()),
+        request(IOCTL_ACKNOWLEDGE, acknowledge.as_bytes()),
+        request(IOCTL_STATUS, session.as_bytes()),
+        request(IOCTL_STOP, session.as_bytes()),
+    ]
+}
+
+fn run(input: &[u8]) -> &'static str {
+    let Some((code, input)) = split::<CODE_LEN>(input) else { return "length" };
+    match u32::from_le_bytes(code) {
+        IOCTL_VERSION => "version",
+        IOCTL_LIST_VOLUMES => "list",
+        IOCTL_START => StartRequest::read_from_bytes(input).map_or("length", |it| start(&it)),
+        IOCTL_RESUME | IOCTL_STATUS | IOCTL_STOP => {
+            SessionRequest::read_from_bytes(input).map_or("length", |it| session(&it))
+        }
+        IOCTL_ACKNOWLEDGE => {
+            AcknowledgeRequest::read_from_bytes(input).map_or("length", |_| "acknowledge")
+        }
+        IOCTL_DRAIN => drain(input),
+        other => {
+            // A number on the wire is a phase or none, whatever it is.
+            let phase = SessionPhase::from_wire(other);
+            assert!(phase.is_none_or(|phase| phase as u32 == other));
+            "unknown code"
+        }
+    }
+}
+
+fn start(request: &StartRequest) -> &'static str {
+    let settings = match request.settings() {
+        Ok(settings) => settings,
+        Err(BadRequest::Version) => return "start: bad version",
+        Err(BadRequest::Session) => return "start: bad session",
+        Err(BadRequest::BlockSize) => return "start: bad block size",
+        Err(BadRequest::QueueBytes) => return "start: bad queue",
+        Err(BadRequest::HoldLimit) => return "start: bad hold limit",
+        Err(BadRequest::Overflow) => return "start: bad overflow",
+    };
+    let block_size = 1_u32.checked_shl(settings.block_shift).expect("a shift of a 32-bit size");
+    assert!((BLOCK_SIZE_MIN..=BLOCK_SIZE_MAX).contains(&block_size));
+    assert_eq!(block_size, request.block_size.get());
+    assert!((QUEUE_BYTES_MIN..=QUEUE_BYTES_MAX).contains(&settings.queue_bytes));
+    assert!((1..=HOLD_LIMIT_MAX_MS).contains(&settings.hold_limit_ms));
+    assert!(!settings.session.is_nil());
+    assert!((1..=ABI_VERSION).contains(&request.version.get()));
+    assert_eq!(settings.overflow as u32, request.overflow.get());
+    let Some(units) = request.device.units() else {
+        assert!(!request.device.matches(&request.device), "what is no name is nobody's name");
+        return "start: bad name";
+    };
+    let units: Vec<u16> = units.collect();
+    assert!((1..=DEVICE_NAME_MAX).contains(&units.len()));
+    let again = DeviceName::new(units).expect("it was a name before");
+    assert!(again.matches(&request.device));
+    "start"
+}
+
+fn session(request: &SessionRequest) -> &'static str {
+    match request.parse() {
+        Ok(id) => {
+            assert!(!id.is_nil() && id == request.session);
+            "session"
+        }
+        Err(BadRequest::Session) => "session: bad session",
+        Err(_) => "session: bad version",
+    }
+}
+
+/// A drain's input stands for the length of its output buffer.
+fn drain(input: &[u8]) -> &'static str {
+    let Some((room, _)) = split::<4>(input) else { return "length" };
+    if (u32::from_le_bytes(room) as usize) < DRAIN_BUFFER_MIN { "drain: no room" } else { "drain" }
+}

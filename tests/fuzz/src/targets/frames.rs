@@ -1,0 +1,97 @@
+//! Frames and the structures that they carry.
+
+use snapless_wire::frame::{
+    Acknowledge, FRAME_HEADER_LEN, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, FrameKind, Hello,
+    Welcome,
+};
+use snapless_wire::id::{EpochId, Seq};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::{Target, split, stream};
+
+pub(super) const TARGET: Target = Target {
+    name: "frames",
+    cost: 1,
+    samples,
+    repair: Some(|input, _| stream::seal_frames(input)),
+    run,
+    reached: &[
+        "hello",
+        "welcome",
+        "records",
+        "acknowledge",
+        "error",
+        "short",
+        "magic",
+        "version",
+        "kind",
+        "too long",
+        "checksum",
+        "payload",
+    ],
+};
+
+pub(super) fn hello() -> Hello {
+    Hello {
+        volume: stream::VOLUME,
+        session: stream::SESSION,
+        length: stream::LENGTH.into(),
+        sector_size: 512.into(),
+        block_size: (16 << 10).into(),
+    }
+}
+
+fn samples() -> Vec<Vec<u8>> {
+    let welcome = Welcome { durable_epoch: EpochId::new(1), durable_seq: Seq::new(9) };
+    let acknowledge = Acknowledge { epoch: EpochId::new(1), seq: Seq::new(9) };
+    vec![
+        stream::frame(FrameKind::Hello, hello().as_bytes()),
+        stream::frame(FrameKind::Welcome, welcome.as_bytes()),
+        stream::frame(FrameKind::Records, &stream::records()),
+        stream::frame(FrameKind::Acknowledge, acknowledge.as_bytes()),
+        stream::frame(FrameKind::Error, b"the disk is full"),
+    ]
+}
+
+fn run(input: &[u8]) -> &'static str {
+    let Some((header, rest)) = split::<FRAME_HEADER_LEN>(input) else { return "short" };
+    let header = match FrameHeader::read(&header) {
+        Ok(header) => header,
+        Err(error) => return name(error),
+    };
+    assert!(header.payload_len() <= FRAME_PAYLOAD_MAX);
+    assert_eq!(FrameHeader::read(&header.to_bytes()), Ok(header), "it comes back the same");
+    let Some(payload) = rest.get(..header.payload_len()) else { return "short" };
+    if let Err(error) = header.verify(payload) {
+        return name(error);
+    }
+    assert_eq!(FrameHeader::new(header.kind(), payload), Ok(header), "a whole frame is the same");
+    match header.kind() {
+        FrameKind::Hello => match Hello::read(payload) {
+            Ok(hello) => {
+                assert!(hello.block_size >= hello.sector_size && hello.length.get() > 0);
+                assert!(hello.length.get().is_multiple_of(u64::from(hello.sector_size.get())));
+                "hello"
+            }
+            Err(error) => name(error),
+        },
+        FrameKind::Welcome => Welcome::read_from_bytes(payload).map_or("payload", |_| "welcome"),
+        FrameKind::Acknowledge => {
+            Acknowledge::read_from_bytes(payload).map_or("payload", |_| "acknowledge")
+        }
+        FrameKind::Records => "records",
+        FrameKind::Error => "error",
+    }
+}
+
+fn name(error: FrameError) -> &'static str {
+    assert!(!error.to_string().is_empty());
+    match error {
+        FrameError::Magic(_) => "magic",
+        FrameError::Version(_) => "version",
+        FrameError::Kind(_) => "kind",
+        FrameError::TooLong(_) => "too long",
+        FrameError::Checksum => "checksum",
+        FrameError::Payload(_) => "payload",
+    }
+}

@@ -1,0 +1,120 @@
+//! A connection to the server, from its first byte: frames, the records in them, and the rules of a stream.
+
+use snapless_server::error::Error;
+use snapless_server::geometry::Geometry;
+use snapless_server::ingest::{Action, Chunk, Ingest};
+use snapless_server::stream::StreamState;
+use snapless_server::timeline::At;
+use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
+use snapless_wire::record::{RECORD_HEADER_LEN, Records};
+use zerocopy::IntoBytes;
+
+use super::{Target, frames, records, split, stream};
+use crate::rng::Rng;
+
+pub(super) const TARGET: Target = Target {
+    name: "ingest",
+    cost: 1,
+    samples,
+    repair: Some(repair),
+    run,
+    reached: &[
+        "taken",
+        "frame",
+        "torn",
+        "wrong turn",
+        "record",
+        "rule",
+        "unrestorable",
+        "large volume",
+    ],
+};
+
+/// Volumes of more blocks are not played: a bitmap of their blocks takes longer than the parsers.
+const BLOCKS_MAX: u64 = 1 << 12;
+
+fn samples() -> Vec<Vec<u8>> {
+    let hello = stream::frame(FrameKind::Hello, frames::hello().as_bytes());
+    let base = stream::records();
+    let half = base.len() / 2 / RECORD_HEADER_LEN * RECORD_HEADER_LEN;
+    let gap = stream::records_after_a_gap();
+    vec![
+        [hello.clone(), stream::frame(FrameKind::Records, &base)].concat(),
+        [hello.clone(), stream::frame(FrameKind::Records, &gap)].concat(),
+        [
+            hello,
+            stream::frame(FrameKind::Records, &gap[..RECORD_HEADER_LEN]),
+            stream::frame(FrameKind::Records, &gap[RECORD_HEADER_LEN..]),
+            stream::frame(FrameKind::Records, &base[..half]),
+        ]
+        .concat(),
+    ]
+}
+
+fn repair(input: &mut [u8], rng: &mut Rng) {
+    if rng.once_in(2) {
+        stream::renumber(input);
+    }
+    stream::seal_frames(input);
+}
+
+fn run(input: &[u8]) -> &'static str {
+    let mut ingest = Ingest::AwaitingHello;
+    let mut rest = input;
+    while !rest.is_empty() {
+        let Some((header, body)) = split::<FRAME_HEADER_LEN>(rest) else { return "torn" };
+        let Ok(header) = FrameHeader::read(&header) else { return "frame" };
+        let Some((payload, after)) = body.split_at_checked(header.payload_len()) else {
+            return "torn";
+        };
+        if header.verify(payload).is_err() {
+            return "frame";
+        }
+        rest = after;
+        match ingest.frame(header, payload) {
+            Ok(Action::Open(hello)) => {
+                let geometry = Geometry::from_hello(&hello);
+                let small = geometry.filter(|geometry| geometry.block_count() <= BLOCKS_MAX);
+                let Some(geometry) = small else { return "large volume" };
+                ingest.begin(StreamState::new(geometry));
+            }
+            Ok(Action::Store(chunks)) => check_chunks(&chunks, payload),
+            Err(error) => return name(&error),
+        }
+    }
+    ingest.state().map_or("torn", check_state)
+}
+
+/// What is stored is the payload, in whole records, cut after the ends of epochs only.
+fn check_chunks(chunks: &[Chunk<'_>], payload: &[u8]) {
+    let stored: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.payload).copied().collect();
+    assert_eq!(stored, payload, "every record is stored once, in order");
+    for chunk in chunks {
+        assert_eq!(chunk.frame.verify(chunk.payload), Ok(()), "an entry has its own checksum");
+        for record in Records::new(chunk.payload) {
+            records::check(&record.expect("what is stored was parsed"));
+        }
+    }
+}
+
+fn check_state(state: &StreamState) -> &'static str {
+    let timeline = state.timeline();
+    for range in timeline.ranges() {
+        assert!(range.from.seq <= range.to.seq, "a range of points has a beginning and an end");
+    }
+    match (timeline.resolve(At::Latest), timeline.resolve(At::T0)) {
+        (Err(_), Err(_)) => "unrestorable",
+        _ => "taken",
+    }
+}
+
+fn name(error: &Error) -> &'static str {
+    assert!(!error.to_string().is_empty());
+    match error {
+        Error::Turn { .. } => "wrong turn",
+        Error::Frame(_) => "frame",
+        Error::Record(_) => "record",
+        Error::Violation(_) => "rule",
+        _ => "other",
+    }
+}

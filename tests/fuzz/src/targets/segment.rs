@@ -1,0 +1,112 @@
+//! A stored stream, as `list`, `verify` and `restore` read it: a segment in a file, with the acknowledgement that says
+//! how far it counts.
+
+use std::cell::OnceCell;
+use std::fs;
+use std::path::Path;
+
+use snapless_server::error::Error;
+use snapless_server::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
+use snapless_server::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
+use snapless_server::reader::{SessionReader, Wanted};
+use snapless_server::stop::StopFlag;
+use snapless_wire::frame::FrameKind;
+use snapless_wire::id::{EpochId, Seq};
+use snapless_wire::record::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
+
+use super::{Target, repository, stream};
+use crate::rng::Rng;
+
+pub(super) const TARGET: Target = Target {
+    name: "segment",
+    cost: 100,
+    samples,
+    repair: Some(repair),
+    run,
+    reached: &["whole", "damaged"],
+};
+
+thread_local! {
+    /// Where this thread's input lies, in memory where the system has such a thing.
+    static FOLDER: OnceCell<tempfile::TempDir> = const { OnceCell::new() };
+}
+
+fn samples() -> Vec<Vec<u8>> {
+    let of = |records: &[u8]| {
+        let frame = stream::frame(FrameKind::Records, records);
+        [&repository::segment().to_bytes()[..], &frame].concat()
+    };
+    let one_epoch = stream::records_after_a_gap();
+    vec![of(&one_epoch)]
+}
+
+fn repair(input: &mut [u8], rng: &mut Rng) {
+    let Some((_, frames)) = input.split_at_mut_checked(SEGMENT_HEADER_LEN) else { return };
+    if rng.once_in(2) {
+        stream::renumber(frames);
+    }
+    stream::seal_frames(frames);
+}
+
+fn run(input: &[u8]) -> &'static str {
+    FOLDER.with(|folder| {
+        let folder = folder.get_or_init(|| {
+            let memory = Path::new("/dev/shm");
+            let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+            tempfile::tempdir_in(place).expect("a temporary folder")
+        });
+        read(folder.path(), input)
+    })
+}
+
+fn read(folder: &Path, input: &[u8]) -> &'static str {
+    let (epoch, seq) = last_epoch_end(input);
+    let acknowledged = Acknowledged {
+        generation: 1,
+        epoch,
+        seq,
+        segment: SegmentNumber::FIRST,
+        offset: input.len() as u64,
+    };
+    let mut file = Acknowledged::new_file();
+    let start = acknowledged.slot_offset();
+    let slot = acknowledged.to_slot();
+    file[start..start + slot.len()].copy_from_slice(&slot);
+    fs::write(folder.join(ACKNOWLEDGED_FILE), file).expect("a file in a temporary folder");
+    fs::write(folder.join(SegmentNumber::FIRST.file_name()), input).expect("another one");
+
+    let reader = SessionReader::open(folder.to_path_buf(), repository::session());
+    let reader = reader.expect("the acknowledgement is whole");
+    let stop = StopFlag::default();
+    let surveyed = reader.survey(&stop).map(|state| state.timeline().records());
+    let mut replayed = 0;
+    let whole = reader.replay(&stop, |_, _| {
+        replayed += 1;
+        Ok(Wanted::More)
+    });
+    match (surveyed, whole) {
+        (Ok(records), Ok(())) => {
+            assert_eq!(records, replayed, "a survey and a replay see the same records");
+            "whole"
+        }
+        // A survey does not look at content, so that only a replay finds it damaged.
+        (Ok(_), Err(error)) | (Err(error), Err(_)) => {
+            assert!(matches!(error, Error::Damaged { .. }), "{error}");
+            "damaged"
+        }
+        (Err(error), Ok(())) => panic!("a replay took what a survey refused: {error}"),
+    }
+}
+
+/// The last end of an epoch in the one frame, which is what a server would have acknowledged.
+fn last_epoch_end(input: &[u8]) -> (EpochId, Seq) {
+    let mut last = (EpochId::new(1), Seq::new(1));
+    let mut rest = input.get(SEGMENT_HEADER_LEN + 16..).unwrap_or_default();
+    while let Ok(record) = RecordHeader::read(rest) {
+        if record.kind() == RecordKind::EpochEnd {
+            last = (record.epoch(), record.seq());
+        }
+        rest = rest.get(RECORD_HEADER_LEN + record.payload_len()..).unwrap_or_default();
+    }
+    last
+}

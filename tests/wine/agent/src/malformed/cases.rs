@@ -1,0 +1,231 @@
+//! The enumerated requests, each with the one status that it must end with.
+
+use snapless_wire::id::{EpochId, SessionId};
+use snapless_wire::ioctl::{
+    ABI_VERSION, AcknowledgeRequest, BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, DRAIN_BUFFER_MIN, DeviceName,
+    HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
+    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
+    SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
+};
+use windows_sys::Win32::Foundation::NTSTATUS;
+use zerocopy::IntoBytes;
+
+use super::handle::Handle;
+
+/// The statuses that occur.
+pub(super) mod status {
+    use windows_sys::Win32::Foundation as system;
+
+    use super::NTSTATUS;
+
+    pub(crate) const SUCCESS: NTSTATUS = system::STATUS_SUCCESS;
+    pub(crate) const BUFFER_TOO_SMALL: NTSTATUS = system::STATUS_BUFFER_TOO_SMALL;
+    pub(crate) const CANCELLED: NTSTATUS = system::STATUS_CANCELLED;
+    pub(crate) const DEVICE_BUSY: NTSTATUS = system::STATUS_DEVICE_BUSY;
+    pub(crate) const INVALID_DEVICE_REQUEST: NTSTATUS = system::STATUS_INVALID_DEVICE_REQUEST;
+    pub(crate) const INVALID_PARAMETER: NTSTATUS = system::STATUS_INVALID_PARAMETER;
+    pub(crate) const NOT_FOUND: NTSTATUS = system::STATUS_NOT_FOUND;
+    pub(crate) const REVISION_MISMATCH: NTSTATUS = system::STATUS_REVISION_MISMATCH;
+}
+
+/// A request and what it must end with.
+pub(super) struct Case {
+    name: String,
+    code: u32,
+    input: Vec<u8>,
+    /// Bytes of the output buffer.
+    room: usize,
+    expected: NTSTATUS,
+}
+
+/// A session that nobody has.
+const NOBODYS: SessionId = SessionId([0xEE; 16]);
+const NO_DEVICE: &str = r"\Device\NoSuchVolume";
+/// A code of our device type that has no function, and one of another device type.
+const UNKNOWN_CODES: [u32; 4] = [0x8053_E020, 0x8053_FFFC, 0x0022_2000, 0];
+
+impl Case {
+    /// A case.
+    pub(super) fn new(
+        name: impl Into<String>,
+        code: u32,
+        input: &[u8],
+        room: usize,
+        expected: NTSTATUS,
+    ) -> Self {
+        Self { name: name.into(), code, input: input.to_vec(), room, expected }
+    }
+
+    /// Sends the request; an error if it ends otherwise, or if more was written than the answer.
+    pub(super) fn run(&self, handle: &Handle) -> Result<(), String> {
+        let Self { name, code, input, room, expected } = self;
+        let answer = handle.ask(*code, input, *room).map_err(|why| format!("{name}: {why}"))?;
+        if answer.status != *expected {
+            let found = answer.status;
+            return Err(format!("{name}: ended with {found:#010x}, not with {expected:#010x}"));
+        }
+        answer.check_untouched(name)
+    }
+}
+
+/// A start that the driver takes.
+pub(super) fn sound_start(device: &str, session: SessionId) -> StartRequest {
+    StartRequest {
+        version: ABI_VERSION.into(),
+        block_size: (64 << 10).into(),
+        session,
+        device: DeviceName::new(device.encode_utf16()).expect("a short name"),
+        queue_bytes: QUEUE_BYTES_MIN.into(),
+        hold_limit_ms: 1.into(),
+        overflow: 0.into(),
+    }
+}
+
+/// Those that end in the same way whatever sessions there are.
+pub(super) fn always() -> Vec<Case> {
+    let mut cases = lengths();
+    cases.extend(fields_of_a_start());
+    cases.extend(fields_of_a_session_request());
+    for code in UNKNOWN_CODES {
+        let refused = status::INVALID_DEVICE_REQUEST;
+        cases.push(Case::new(format!("code {code:#x}"), code, &[1; 64], 64, refused));
+    }
+    let acknowledge = AcknowledgeRequest { epoch: EpochId::new(1) };
+    let bytes = acknowledge.as_bytes();
+    cases.extend([
+        Case::new("a drain without a claim", IOCTL_DRAIN, &[], DRAIN_BUFFER_MIN, status::NOT_FOUND),
+        Case::new("a word without a claim", IOCTL_ACKNOWLEDGE, bytes, 0, status::NOT_FOUND),
+        Case::new(
+            "a start on no volume",
+            IOCTL_START,
+            sound_start(NO_DEVICE, NOBODYS).as_bytes(),
+            size_of::<SessionReply>(),
+            status::NOT_FOUND,
+        ),
+    ]);
+    cases
+}
+
+/// Those that meet somebody's session on the volume.
+pub(super) fn beside_a_session(device: &str) -> Vec<Case> {
+    let start = sound_start(device, NOBODYS);
+    let room = size_of::<SessionReply>();
+    vec![Case::new("a taken volume", IOCTL_START, start.as_bytes(), room, status::DEVICE_BUSY)]
+}
+
+/// Each structure too short, too long and missing; each answer without room for it.
+fn lengths() -> Vec<Case> {
+    let start = sound_start(NO_DEVICE, NOBODYS);
+    let session = SessionRequest::new(NOBODYS);
+    let acknowledge = AcknowledgeRequest { epoch: EpochId::new(1) };
+    let reply = size_of::<SessionReply>();
+    let mut cases = Vec::new();
+    for (name, code, whole, room) in [
+        ("start", IOCTL_START, start.as_bytes(), reply),
+        ("resume", IOCTL_RESUME, session.as_bytes(), reply),
+        ("acknowledge", IOCTL_ACKNOWLEDGE, acknowledge.as_bytes(), 0),
+        ("status", IOCTL_STATUS, session.as_bytes(), size_of::<StatusReply>()),
+        ("stop", IOCTL_STOP, session.as_bytes(), 0),
+    ] {
+        let long = [whole, &[0]].concat();
+        let much = [whole, &[0xFF; 4096]].concat();
+        for (how, input, expected) in [
+            ("without input", &[][..], status::BUFFER_TOO_SMALL),
+            ("of one byte", &whole[..1], status::BUFFER_TOO_SMALL),
+            ("one byte short", &whole[..whole.len() - 1], status::BUFFER_TOO_SMALL),
+            ("one byte long", &long, status::INVALID_PARAMETER),
+            ("pages long", &much, status::INVALID_PARAMETER),
+        ] {
+            cases.push(Case::new(format!("{name} {how}"), code, input, room, expected));
+        }
+    }
+    let version = size_of::<VersionReply>();
+    cases.extend([
+        Case::new("a version", IOCTL_VERSION, &[], version, status::SUCCESS),
+        Case::new("a version with much room", IOCTL_VERSION, &[], 4096, status::SUCCESS),
+        Case::new("a version without room", IOCTL_VERSION, &[], 0, status::BUFFER_TOO_SMALL),
+        Case::new("half a version", IOCTL_VERSION, &[], version - 1, status::BUFFER_TOO_SMALL),
+        Case::new("a list without room", IOCTL_LIST_VOLUMES, &[], 0, status::BUFFER_TOO_SMALL),
+        Case::new("a list with little room", IOCTL_LIST_VOLUMES, &[], 16, status::BUFFER_TOO_SMALL),
+    ]);
+    cases
+}
+
+/// Each field of a start out of its range, by one where it has an edge.
+fn fields_of_a_start() -> Vec<Case> {
+    type Change = fn(&mut StartRequest);
+    let invalid = status::INVALID_PARAMETER;
+    let changes: [(&str, Change, NTSTATUS); 17] = [
+        ("version 0", |r| r.version = 0.into(), status::REVISION_MISMATCH),
+        ("a newer version", |r| r.version = (ABI_VERSION + 1).into(), status::REVISION_MISMATCH),
+        ("the last version", |r| r.version = u32::MAX.into(), status::REVISION_MISMATCH),
+        ("no session", |r| r.session = SessionId::NIL, invalid),
+        ("block size 0", |r| r.block_size = 0.into(), invalid),
+        ("a small block", |r| r.block_size = (BLOCK_SIZE_MIN / 2).into(), invalid),
+        ("a large block", |r| r.block_size = (BLOCK_SIZE_MAX * 2).into(), invalid),
+        ("an odd block", |r| r.block_size = (BLOCK_SIZE_MIN + 512).into(), invalid),
+        ("no queue", |r| r.queue_bytes = 0.into(), invalid),
+        ("a small queue", |r| r.queue_bytes = (QUEUE_BYTES_MIN - 1).into(), invalid),
+        ("a large queue", |r| r.queue_bytes = (QUEUE_BYTES_MAX + 1).into(), invalid),
+        ("the largest queue", |r| r.queue_bytes = u64::MAX.into(), invalid),
+        ("no hold limit", |r| r.hold_limit_ms = 0.into(), invalid),
+        ("a long hold limit", |r| r.hold_limit_ms = (HOLD_LIMIT_MAX_MS + 1).into(), invalid),
+        ("an unknown overflow", |r| r.overflow = 2.into(), invalid),
+        ("the last overflow", |r| r.overflow = u32::MAX.into(), invalid),
+        ("a sound start but no volume", |_| {}, status::NOT_FOUND),
+    ];
+    let room = size_of::<SessionReply>();
+    let mut cases: Vec<Case> = changes
+        .into_iter()
+        .map(|(name, change, expected)| {
+            let mut request = sound_start(NO_DEVICE, NOBODYS);
+            change(&mut request);
+            Case::new(
+                format!("a start with {name}"),
+                IOCTL_START,
+                request.as_bytes(),
+                room,
+                expected,
+            )
+        })
+        .collect();
+    // The name's length is its first field: none at all, one past the end, all bits set.
+    let name_at = std::mem::offset_of!(StartRequest, device);
+    for length in [0_u16, 129, u16::MAX] {
+        let mut bytes = sound_start(NO_DEVICE, NOBODYS).as_bytes().to_vec();
+        bytes[name_at..name_at + 2].copy_from_slice(&length.to_le_bytes());
+        let name = format!("a name of {length} units");
+        cases.push(Case::new(name, IOCTL_START, &bytes, room, status::NOT_FOUND));
+    }
+    cases
+}
+
+fn fields_of_a_session_request() -> Vec<Case> {
+    let sound = SessionRequest::new(NOBODYS);
+    let with = |change: fn(&mut SessionRequest)| {
+        let mut request = sound;
+        change(&mut request);
+        request.as_bytes().to_vec()
+    };
+    let mut cases = Vec::new();
+    for (name, code, room) in [
+        ("resume", IOCTL_RESUME, size_of::<SessionReply>()),
+        ("status", IOCTL_STATUS, size_of::<StatusReply>()),
+        ("stop", IOCTL_STOP, 0),
+    ] {
+        for (how, input, expected) in [
+            ("of version 0", with(|r| r.version = 0.into()), status::REVISION_MISMATCH),
+            (
+                "of the last version",
+                with(|r| r.version = u32::MAX.into()),
+                status::REVISION_MISMATCH,
+            ),
+            ("with a reserved bit", with(|r| r.reserved = 1.into()), status::REVISION_MISMATCH),
+            ("of no session", with(|r| r.session = SessionId::NIL), status::INVALID_PARAMETER),
+            ("of nobody's session", with(|_| {}), status::NOT_FOUND),
+        ] {
+            cases.push(Case::new(format!("a {name} {how}"), code, &input, room, expected));
+        }
+    }
+    cases
+}

@@ -1,0 +1,65 @@
+//! Power and special files: while the first sync runs and writes are held and in flight, the volume's stack is told what
+//! plug and play tells a volume that stays: special files come and go, power goes down and up, the system is about to
+//! shut down. Nothing of it may wait behind a write, and protection has to be as if nothing had happened.
+
+use std::time::{Duration, Instant};
+
+use crate::bench::Bench;
+use crate::console::{Console, step};
+use crate::error::E2eError;
+use crate::scenario::{Setting, protect};
+use crate::summary::Summary;
+
+/// `DEVICE_POWER_STATE`
+const WORKING: u32 = 1;
+const OFF: u32 = 4;
+/// `DEVICE_USAGE_NOTIFICATION_TYPE`: paging, hibernation, dump.
+const SPECIAL_FILES: [u32; 3] = [1, 2, 3];
+/// A packet that takes longer waits behind data.
+const PACKET_LIMIT: Duration = Duration::from_secs(10);
+const ROUNDS: usize = 5;
+
+pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
+    let mut run = protect::prepare(setting, console)?;
+    run.load()?;
+    let begun = run.begin(true)?;
+    let bench = &mut run.bench;
+    step(run.console, "special files come and go, power goes down and up", |_| {
+        let phase = bench.status()?.map(|status| status.phase);
+        if phase.as_deref() != Some("first_sync") {
+            return Err(E2eError::NotExercised(format!("a first sync: the phase is {phase:?}")));
+        }
+        for _ in 0..ROUNDS {
+            round(bench)?;
+        }
+        bench.must_run()
+    })?;
+    let bench = &mut run.bench;
+    step(run.console, "the system is about to shut down", |_| {
+        promptly("a shutdown notice", || bench.agent().shutdown())?;
+        bench.must_run()
+    })?;
+    protect::conclude(run, &begun)
+}
+
+fn round(bench: &mut Bench) -> Result<(), E2eError> {
+    let agent = bench.agent();
+    for kind in SPECIAL_FILES {
+        promptly("a usage notification", || agent.usage(kind, true))?;
+    }
+    promptly("the way to power off", || agent.power(OFF))?;
+    promptly("the way back to power", || agent.power(WORKING))?;
+    for kind in SPECIAL_FILES {
+        promptly("a usage notification", || agent.usage(kind, false))?;
+    }
+    Ok(())
+}
+
+fn promptly(what: &str, act: impl FnOnce() -> Result<(), E2eError>) -> Result<(), E2eError> {
+    let begun = Instant::now();
+    act()?;
+    if begun.elapsed() <= PACKET_LIMIT {
+        return Ok(());
+    }
+    Err(E2eError::Rule(format!("HANG: {what} took {:.0} s", begun.elapsed().as_secs_f64())))
+}
