@@ -7,12 +7,12 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, WDFDRIVER};
 
 use crate::control::Control;
 use crate::framework::queue::Queue;
 use crate::kernel::passive_lock::PassiveLock;
+use crate::kernel::reserved;
 use crate::registry::Registry;
 use crate::settings::DriverSettings;
 
@@ -39,11 +39,9 @@ pub fn create(settings: DriverSettings) -> Result<(), NTSTATUS> {
         Some(Globals { registry: Registry::new()?, settings, control })
     };
     let globals = make().ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    // A box made fallibly: by way of a vector's reservation.
-    let mut home = Vec::new();
-    home.try_reserve_exact(1).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
-    home.push(globals);
-    let home: Box<[Globals]> = home.into_boxed_slice();
+    // A box made fallibly: by way of a vector that has no more room than it needs, so that nothing has to shrink.
+    let home = reserved::collect(1, [globals]).filter(|home| home.len() == home.capacity());
+    let home: Box<[Globals]> = home.ok_or(STATUS_INSUFFICIENT_RESOURCES)?.into_boxed_slice();
     GLOBALS.store(Box::into_raw(home).cast(), Ordering::Release);
     Ok(())
 }

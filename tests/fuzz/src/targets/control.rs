@@ -54,7 +54,7 @@ fn samples() -> Vec<Vec<u8>> {
         hold_limit_ms: 200.into(),
         overflow: 1.into(),
     };
-    let session = SessionRequest::new(SESSION);
+    let session = SessionRequest::new(ABI_VERSION, SESSION);
     let acknowledge = AcknowledgeRequest { epoch: snapless_wire::id::EpochId::new(7) };
     let room = u32::try_from(DRAIN_BUFFER_MIN).expect("less than 4 GiB");
     let request = |code: u32, input: &[u8]| [&code.to_le_bytes(), input].concat();

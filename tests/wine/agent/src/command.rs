@@ -11,6 +11,8 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Through the volume's stack, as an application.
     Volume(Request),
+    /// To the product's driver.
+    Malformed(Malformed),
 }
 
 /// What the bench's control device is told.

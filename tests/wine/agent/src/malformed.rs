@@ -12,8 +12,8 @@ use std::time::Duration;
 use protocol::names::VOLUME_DEVICE;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    AcknowledgeRequest, DRAIN_BUFFER_MIN, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_RESUME,
-    IOCTL_START, IOCTL_STOP, SessionReply, SessionRequest,
+    ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
+    IOCTL_RESUME, IOCTL_START, IOCTL_STOP, SessionReply, SessionRequest,
 };
 use zerocopy::IntoBytes;
 
@@ -51,7 +51,7 @@ fn all(handle: &Handle, cases: &[Case]) -> Result<usize, String> {
 fn with_a_session() -> Result<usize, String> {
     let (claimant, other) = (Handle::open()?, Handle::open()?);
     let start = cases::sound_start(VOLUME_DEVICE, OWN);
-    let id = SessionRequest::new(OWN);
+    let id = SessionRequest::new(ABI_VERSION, OWN);
     let reply = size_of::<SessionReply>();
     let case = Case::new("a sound start", IOCTL_START, start.as_bytes(), reply, status::SUCCESS);
     case.run(&claimant)?;

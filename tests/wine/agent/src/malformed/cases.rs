@@ -116,7 +116,7 @@ pub(super) fn beside_a_session(device: &str) -> Vec<Case> {
 /// Each structure too short, too long and missing; each answer without room for it.
 fn lengths() -> Vec<Case> {
     let start = sound_start(NO_DEVICE, NOBODYS);
-    let session = SessionRequest::new(NOBODYS);
+    let session = SessionRequest::new(ABI_VERSION, NOBODYS);
     let acknowledge = AcknowledgeRequest { epoch: EpochId::new(1) };
     let reply = size_of::<SessionReply>();
     let mut cases = Vec::new();
@@ -201,7 +201,7 @@ fn fields_of_a_start() -> Vec<Case> {
 }
 
 fn fields_of_a_session_request() -> Vec<Case> {
-    let sound = SessionRequest::new(NOBODYS);
+    let sound = SessionRequest::new(ABI_VERSION, NOBODYS);
     let with = |change: fn(&mut SessionRequest)| {
         let mut request = sound;
         change(&mut request);
