@@ -22,8 +22,6 @@ pub(crate) enum CommandError {
     Control { code: u32, source: io::Error },
     #[error("control code {code:#x} answered with {got} bytes")]
     Length { code: u32, got: usize },
-    #[error("this command is not for the test volume")]
-    NotHere,
 }
 
 /// Does what the command says; returns what to answer.
