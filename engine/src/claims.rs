@@ -197,7 +197,7 @@ mod tests {
         let mut claims = Claims::new(2).unwrap();
         let a = claims.begin(blocks(0, 8), Reader::Sweep, Reason::Base, Tick(1)).unwrap();
         let b = claims.begin(blocks(8, 9), Reader::Hold, Reason::Resync, Tick(2)).unwrap();
-        assert!(!claims.has_room());
+        assert!(!claims.has_room() && !claims.is_empty());
         assert!(claims.begin(blocks(9, 10), Reader::Hold, Reason::Base, Tick(3)).is_none());
         assert_eq!((claims.blocks_for(Reason::Base), claims.blocks_for(Reason::Resync)), (8, 1));
         claims.spoil(&blocks(2, 3));

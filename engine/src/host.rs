@@ -84,3 +84,20 @@ impl Wakes {
         WORKERS.into_iter().filter(move |&worker| self.0 & worker as u8 != 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn those_are_woken_that_were_named() {
+        let mut wakes = Wakes::default();
+        assert!(!wakes.any());
+        wakes.add(Worker::Hold);
+        wakes.add(Worker::Drain);
+        wakes.add(Worker::Hold);
+        assert!(wakes.any());
+        assert_eq!(wakes.iter().collect::<Vec<_>>(), [Worker::Hold, Worker::Drain]);
+    }
+}

@@ -167,6 +167,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     const MIB: u64 = 1 << 20;
 
@@ -285,6 +286,51 @@ mod tests {
             pace.done(&config, MIB, Tick(10), Tick(10_000_000));
         }
         assert_eq!(pace.depth(Tick(10_000_000)), 2);
+    }
+
+    #[test]
+    fn a_rate_differs_from_another_by_a_sixteenth() {
+        let trying = |tries, depth| Pace { tries, depth, rate: 1600, rest: 9, ..Pace::NEW };
+        for (rate, depth) in [(1699, 1), (1700, 4)] {
+            let mut pace = trying(Try::More, 2);
+            pace.end_round(rate, false);
+            assert_eq!(pace.depth, depth, "more reads at a time read {rate}");
+        }
+        for (rate, depth) in [(1499, 4), (1500, 2)] {
+            let mut pace = trying(Try::Fewer, 2);
+            pace.end_round(rate, false);
+            assert_eq!(pace.depth, depth, "fewer reads at a time read {rate}");
+        }
+    }
+
+    #[test]
+    fn more_and_fewer_are_tried_in_turn_with_sixteen_rounds_between() {
+        let mut pace = from_one();
+        let mut depths = Vec::new();
+        for _ in 0..60 {
+            // The same rate whatever the depth: more of them pays never.
+            pace.end_round(1600, false);
+            depths.push(pace.depth);
+        }
+        let tries: Vec<_> = (0..60).filter(|&round| depths[round] == 2).collect();
+        assert_eq!(tries, [0, 35], "fewer than one cannot be tried: that turn passes");
+        let mut pace = Pace { depth: 8, ..Pace::NEW };
+        pace.end_round(1600, true);
+        assert_eq!((pace.depth, pace.rest), (4, 16), "a disk that takes too long");
+    }
+
+    #[test]
+    fn a_disk_that_takes_just_as_long_as_it_may_is_not_too_slow() {
+        for (latency, depth) in [(20 * Tick::PER_MS, 2), (20 * Tick::PER_MS + 1, 1)] {
+            let (mut pace, config) = (from_one(), config());
+            let (begun, end) = (Tick(1_000_000 - latency), Tick(1_000_000));
+            pace.done(&config, MIB, Tick(0), Tick(1));
+            pace.round = Some(Round { since: Tick(0), bytes: 0, reads: 0, waited: 0 });
+            for _ in 0..4 {
+                pace.done(&config, MIB, begun, end);
+            }
+            assert_eq!(pace.depth, depth);
+        }
     }
 
     #[test]

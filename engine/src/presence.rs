@@ -109,6 +109,9 @@ mod tests {
         presence.enter(&blocks(1000, 1065));
         assert!(presence.may_meet(&blocks(0, 1)));
         presence.leave(&blocks(1000, 1065));
+        presence.enter(&blocks(1000, 1064));
+        assert!(!presence.may_meet(&blocks(0, 1)), "so many are counted one by one");
+        presence.leave(&blocks(1000, 1064));
         assert!(!presence.may_meet(&blocks(1000, 1001)));
     }
 }

@@ -305,6 +305,29 @@ mod tests {
     }
 
     #[test]
+    fn descriptors_and_reservations_come_back() {
+        let mut queue = CaptureQueue::new(4096, 16).unwrap();
+        assert_eq!((queue.capacity(), queue.last_seq(), queue.is_empty()), (4096, 0, true));
+        for _ in 0..50 {
+            let given_up = queue.reserve(512, 4096).unwrap();
+            queue.cancel(given_up);
+        }
+        for round in 0..20 {
+            for _ in 0..7 {
+                let reservation = queue.reserve(512, 4096).unwrap();
+                queue.commit(reservation, RecordKind::Write, extent(), STAMP);
+            }
+            assert_eq!((queue.last_seq(), queue.is_empty()), (round * 7 + 7, false));
+            for seq in round * 7 + 1..=round * 7 + 7 {
+                let queued = queue.pop(u64::MAX).unwrap();
+                assert_eq!(queued.record.seq, seq, "round the ring in order");
+                queue.give_back(queued.memory.unwrap());
+            }
+            assert!(queue.is_empty());
+        }
+    }
+
+    #[test]
     fn a_record_that_does_not_fit_stays() {
         let mut queue = CaptureQueue::new(4096, 16).unwrap();
         let reservation = queue.reserve(512, 4096).unwrap();

@@ -692,6 +692,16 @@ fn a_stop_releases_every_held_write() {
 }
 
 #[test]
+fn a_drain_thread_can_ask_whether_there_is_a_record() {
+    let session = session(|_| ());
+    assert!(!session.has_records());
+    session.begin();
+    assert!(session.has_records());
+    assert_eq!(drain(&session), [RecordKind::SessionStart]);
+    assert!(!session.has_records());
+}
+
+#[test]
 fn a_held_write_that_is_taken_back_is_never_heard_of_again() {
     let session = session(|_| ());
     session.begin();

@@ -89,8 +89,7 @@ fn checks(
     }
     let stress = tsan::Options { seconds: TSAN_SECONDS };
     tally.count("ThreadSanitizer", tsan::add_to(steps, layout, &stress).map(drop))?;
-    let sample = mutants::sample(new_seed());
-    let tried = mutants::add_to(steps, layout, &sample).and_then(|verdict| {
+    let tried = mutants::add_to(steps, layout, &mutants::sample()).and_then(|verdict| {
         say(&format!("  {}", verdict.line()));
         verdict.judge()
     });
