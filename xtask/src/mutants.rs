@@ -60,12 +60,13 @@ pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<V
     let run = Run { layout, options, folder: layout.target().join("mutants") };
     crate::setup::wdk_root::remove_folder(&run.folder)?;
     steps.run("mutants against the engine's tests", |_| {
-        run.try_all(&["-C=--lib", "-C=--test=session", "-C=--test=memory"])
+        // They take a second or two; what takes longer never ends.
+        run.try_all(&["--timeout=10", "-C=--lib", "-C=--test=session", "-C=--test=memory"])
     })?;
     steps.run("the survivors against the simulator", |_| {
         // Only those that are left, and against tests of another package.
-        let package = ["--iterate", "--baseline=skip", "--test-package=snapless-sim"];
-        run.try_all(&[&package[..], &["-C=--test=rules"]].concat())
+        let left = ["--iterate", "--baseline=skip", "--timeout=60"];
+        run.try_all(&[&left[..], &["--test-package=snapless-sim", "-C=--test=rules"]].concat())
     })?;
     run.verdict()
 }
@@ -140,7 +141,7 @@ impl Run<'_> {
             .current_dir(self.layout.root())
             // The same cases each time: what a test finds by luck today, it would miss tomorrow.
             .env("PROPTEST_RNG_SEED", "1")
-            .args(["mutants", "--no-shuffle", "--timeout", "30", "--output"])
+            .args(["mutants", "--no-shuffle", "--output"])
             .arg(&self.folder)
             .args(["--jobs", &self.options.jobs.to_string()]);
         if let Some(shard) = &self.options.shard {
