@@ -5,7 +5,8 @@ use std::cell::{Cell, RefCell};
 
 use snapless_engine::{
     BlockIndex, BlockRange, BlockState, Capture, Clearing, Config, Extent, Geometry, Host, Issue,
-    Mutex, Overflow, Phase, Read, RecordKind, Session, Step, Submission, Tick, Urgency, Worker,
+    Mutex, Overflow, Phase, Read, RecordKind, Session, Step, Submission, Tick, Ticket, Urgency,
+    Worker,
 };
 
 const BLOCK: u64 = 16 << 10;
@@ -767,4 +768,55 @@ fn a_write_that_finds_no_slot_goes_through_and_is_waited_for() {
     session.completed(first.ticket, true);
     session.stop();
     assert!(session.is_settled());
+}
+
+#[test]
+fn every_write_is_counted_once_by_what_became_of_it() {
+    let session = synced(|_| ());
+    let counts = || {
+        let status = session.status();
+        (status.writes_passed, status.writes_held, status.writes_uncaptured)
+    };
+    let first = session.captured(captured(submit(&session, "first", 0, 512)));
+    assert_eq!(counts(), (1, 0, 0));
+    let trim = passed(clear(&session, Clearing::Trim, BLOCK, 512));
+    assert_eq!(counts(), (2, 0, 0));
+    assert_held(&submit(&session, "second", 0, 512));
+    assert_eq!(counts(), (2, 0, 0), "it has not gone yet");
+    session.completed(first.ticket, true);
+    let second = session.captured(captured(dispatched(&session)));
+    assert_eq!(counts(), (2, 1, 0));
+    assert_held(&submit(&session, "third", 0, 512));
+    session.detach();
+    let third = passed(dispatched(&session));
+    assert_eq!(counts(), (2, 1, 1), "let through as it was held");
+    let fourth = passed(submit(&session, "fourth", 3 * BLOCK, 512));
+    assert_eq!(counts(), (2, 1, 2));
+    let raw = fourth.ticket.into_raw();
+    for ticket in [trim.ticket, second.ticket, third.ticket, Ticket::from_raw(raw)] {
+        session.completed(ticket, true);
+    }
+    assert_eq!(session.status().writes_flying, 0);
+}
+
+#[test]
+fn a_write_as_long_as_may_be_is_captured_and_a_longer_one_is_not() {
+    let session = synced(|config| config.write_bytes = BLOCK);
+    let longest = captured(submit(&session, "longest", 0, BLOCK));
+    assert_eq!(longest.memory().len(), BLOCK);
+    let longest = session.captured(longest);
+    let longer = passed(submit(&session, "longer", 2 * BLOCK, BLOCK + 512));
+    assert_eq!(longer.record, None);
+    session.completed(longest.ticket, true);
+    session.completed(longer.ticket, true);
+}
+
+#[test]
+fn a_write_that_cannot_be_captured_goes_at_once_even_before_t0() {
+    let session = session(|_| ());
+    let extent = Extent::new(0, 512).unwrap();
+    let issue = passed(session.submit("w", extent, Urgency::Uncapturable));
+    assert_eq!((issue.record, session.status().writes_holding), (None, 0));
+    session.completed(issue.ticket, true);
+    assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
 }
