@@ -296,8 +296,8 @@ mod tests {
             pace.end_round(rate, false);
             assert_eq!(pace.depth, depth, "more reads at a time read {rate}");
         }
-        for (rate, depth) in [(1499, 4), (1500, 2)] {
-            let mut pace = trying(Try::Fewer, 2);
+        for (rate, depth) in [(1499, 8), (1500, 4)] {
+            let mut pace = trying(Try::Fewer, 4);
             pace.end_round(rate, false);
             assert_eq!(pace.depth, depth, "fewer reads at a time read {rate}");
         }

@@ -700,6 +700,10 @@ fn a_drain_thread_can_ask_whether_there_is_a_record() {
     assert!(session.has_records());
     assert_eq!(drain(&session), [RecordKind::SessionStart]);
     assert!(!session.has_records());
+    done(&session, read(session.sweep()), true);
+    assert_eq!((session.status().bytes_captured, session.status().bytes_drained), (BLOCK, 0));
+    drain(&session);
+    assert_eq!((session.status().bytes_captured, session.status().bytes_drained), (BLOCK, BLOCK));
 }
 
 #[test]

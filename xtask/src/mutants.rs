@@ -190,11 +190,13 @@ fn without_place(name: &str) -> String {
     format!("{file}: {change}")
 }
 
-/// The mutants of the list: each row of its table begins with one, between back-quotes.
+/// The mutants of the list: each row of its table begins with one, between back-quotes; a bar in it has a backslash
+/// before it, as Markdown wants.
 fn listed(list: &Path) -> Result<BTreeSet<String>> {
     let text = fs::read_to_string(list).on("read", list)?;
-    let name =
-        |row: &str| row.strip_prefix("| `")?.split_once('`').map(|(name, _)| name.to_owned());
+    let name = |row: &str| {
+        row.strip_prefix("| `")?.split_once('`').map(|(name, _)| name.replace("\\|", "|"))
+    };
     Ok(text.lines().filter_map(name).collect())
 }
 
@@ -239,9 +241,9 @@ mod tests {
         let list = folder.path().join("MUTANTS.md");
         fs::write(
             &list,
-            "# Mutants\n\n| mutant | why |\n| --- | --- |\n| `x: replace a with b` | c `d` |\n",
+            "# Mutants\n\n| mutant | why |\n| --- | --- |\n| `x: replace \\| with ^` | c `d` |\n",
         )
         .unwrap();
-        assert_eq!(listed(&list).unwrap(), BTreeSet::from(["x: replace a with b".to_owned()]));
+        assert_eq!(listed(&list).unwrap(), BTreeSet::from(["x: replace | with ^".to_owned()]));
     }
 }
