@@ -160,17 +160,19 @@ impl Run<'_> {
 
     fn verdict(&self) -> Result<Verdict> {
         let lines = |file: &str| -> Result<Vec<String>> {
-            let path = self.folder.join("mutants.out").join(file);
+            let path = self.folder.join(file);
             match fs::read_to_string(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
                 read => Ok(read.on("read", &path)?.lines().map(str::to_owned).collect()),
             }
         };
-        let missed = lines("missed.txt")?;
+        let missed = lines("mutants.out/missed.txt")?;
         let mut killed = 0;
         for file in ["previously_caught.txt", "caught.txt", "timeout.txt"] {
-            killed += lines(file)?.len();
+            killed += lines(&format!("mutants.out/{file}"))?.len();
         }
+        // Those that do not compile are counted among the first.
+        killed = killed.saturating_sub(lines("mutants.out.old/unviable.txt")?.len());
         let list = self.layout.root().join("engine/MUTANTS.md");
         Ok(Verdict {
             killed,
