@@ -824,3 +824,29 @@ fn a_write_that_cannot_be_captured_goes_at_once_even_before_t0() {
     session.completed(issue.ticket, true);
     assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
 }
+
+#[test]
+fn the_base_image_outlives_the_service_once_it_is_acknowledged_and_not_before() {
+    let session = synced(|_| ());
+    assert!(session.status().base_complete);
+    session.detach();
+    assert!(!session.status().base_complete, "LOSS: nobody knows what the server has of it");
+
+    let session = synced(|config| config.epoch_age = 5);
+    session.host().now.set(5);
+    assert_waits(&session.dispatch());
+    assert_eq!(drain(&session), [RecordKind::EpochEnd]);
+    session.acknowledge(1);
+    assert_eq!(session.status().acknowledged_seq, session.status().last_seq);
+    session.detach();
+    assert!(session.status().base_complete);
+    let before_t0 = self::session(|_| ());
+    before_t0.detach();
+    before_t0.attach();
+    before_t0.begin();
+    while let Step::Do(read) = before_t0.sweep() {
+        done(&before_t0, read, true);
+        drain(&before_t0);
+    }
+    assert!(before_t0.status().base_complete, "there was nothing to lose before t0");
+}
