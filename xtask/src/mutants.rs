@@ -16,35 +16,22 @@ use crate::console::{Outcome, Progress, Steps, say};
 use crate::error::{Error, IoContext, Result};
 use crate::layout::Layout;
 
-/// What to call it.
-pub const NAME: &str = "mutants of the engine";
-/// How many steps [`add_to`] takes.
-pub const STEPS: usize = 3;
+/// How many steps it takes.
+const STEPS: usize = 3;
 
 const TOOL: &str = "cargo-mutants";
 const TOOL_VERSION: &str = "27.1.0";
 /// Of a hundred mutants that compile, so many have to be noticed.
 const KILLED_PERCENT_MIN: usize = 95;
-/// The part of them that the tests try each time: the same one, so that what has passed passes again.
-const SAMPLE: &str = "0/60";
 /// Exit statuses of the tool that tell of mutants: all noticed, some missed, some that ran too long.
 const VERDICTS: [i32; 3] = [0, 2, 3];
 
 /// What the task lets the user choose.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Try only a part of them: `2/8` is the third of eight
-    #[arg(long, value_name = "K/N")]
-    shard: Option<String>,
     /// How many to try at a time
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     jobs: u32,
-}
-
-/// A small part of the mutants.
-#[must_use]
-pub fn sample() -> Options {
-    Options { shard: Some(SAMPLE.to_owned()), jobs: 2 }
 }
 
 /// Runs the task.
@@ -54,8 +41,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
     verdict.judge()
 }
 
-/// Tries them as steps of a longer task.
-pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<Verdict> {
+fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<Verdict> {
     steps.run("cargo-mutants", |progress| install(layout, progress))?;
     let run = Run { layout, options, folder: layout.target().join("mutants") };
     crate::setup::wdk_root::remove_folder(&run.folder)?;
@@ -80,8 +66,6 @@ pub struct Verdict {
     missed: BTreeSet<String>,
     /// What `engine/MUTANTS.md` gives a reason for.
     listed: BTreeSet<String>,
-    /// All of them were tried.
-    whole: bool,
     list: PathBuf,
 }
 
@@ -98,15 +82,12 @@ impl Verdict {
         let unknown = self.missed.difference(&self.listed);
         problems
             .extend(unknown.map(|name| format!("nobody notices, and no reason is given: {name}")));
-        if self.whole {
-            let stale = self.listed.difference(&self.missed);
-            problems.extend(stale.map(|name| format!("listed, but it does not survive: {name}")));
-            let viable = self.killed + self.survived;
-            if self.killed * 100 < viable * KILLED_PERCENT_MIN {
-                let killed = self.killed;
-                problems
-                    .push(format!("{killed} of {viable} killed, less than {KILLED_PERCENT_MIN} %"));
-            }
+        let stale = self.listed.difference(&self.missed);
+        problems.extend(stale.map(|name| format!("listed, but it does not survive: {name}")));
+        let viable = self.killed + self.survived;
+        if self.killed * 100 < viable * KILLED_PERCENT_MIN {
+            let killed = self.killed;
+            problems.push(format!("{killed} of {viable} killed, less than {KILLED_PERCENT_MIN} %"));
         }
         if problems.is_empty() {
             return Ok(());
@@ -137,16 +118,13 @@ struct Run<'a> {
 impl Run<'_> {
     fn try_all(&self, arguments: &[&str]) -> Result<Outcome> {
         fs::create_dir_all(&self.folder).on("create", &self.folder)?;
-        let mut tool = Tool::new("cargo-mutants", self.layout.tools().join("bin").join(TOOL))
+        let tool = Tool::new("cargo-mutants", self.layout.tools().join("bin").join(TOOL))
             .current_dir(self.layout.root())
             // The same cases each time: what a test finds by luck today, it would miss tomorrow.
             .env("PROPTEST_RNG_SEED", "1")
             .args(["mutants", "--no-shuffle", "--output"])
             .arg(&self.folder)
             .args(["--jobs", &self.options.jobs.to_string()]);
-        if let Some(shard) = &self.options.shard {
-            tool = tool.args(["--shard", shard]);
-        }
         let log = self.folder.join("console.log");
         let status = tool.args(arguments).logged_to(&log)?;
         match status.code() {
@@ -179,7 +157,6 @@ impl Run<'_> {
             survived: missed.len(),
             missed: missed.iter().map(|name| without_place(name)).collect(),
             listed: listed(&list)?,
-            whole: self.options.shard.is_none(),
             list,
         })
     }
@@ -206,28 +183,24 @@ fn listed(list: &Path) -> Result<BTreeSet<String>> {
 mod tests {
     use super::*;
 
-    fn verdict(killed: usize, missed: &[&str], listed: &[&str], whole: bool) -> Verdict {
+    fn verdict(killed: usize, missed: &[&str], listed: &[&str]) -> Verdict {
         let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         let (survived, list) = (missed.len(), "list".into());
-        Verdict { killed, survived, missed: set(missed), listed: set(listed), whole, list }
+        Verdict { killed, survived, missed: set(missed), listed: set(listed), list }
     }
 
     #[test]
     fn a_survivor_without_a_reason_is_refused() {
-        assert!(verdict(99, &["a"], &["a"], false).judge().is_ok());
-        let error = verdict(98, &["a", "b"], &["a"], false).judge().unwrap_err().to_string();
+        assert!(verdict(99, &["a"], &["a"]).judge().is_ok());
+        let error = verdict(98, &["a", "b"], &["a"]).judge().unwrap_err().to_string();
         assert!(error.contains("no reason is given: b"), "{error}");
     }
 
     #[test]
-    fn all_of_them_show_which_reasons_are_stale_and_whether_too_many_survive() {
-        assert!(verdict(19, &["a"], &["a"], true).judge().is_ok());
-        assert!(
-            verdict(100, &[], &["a"], false).judge().is_ok(),
-            "a part says nothing of the rest"
-        );
-        assert!(verdict(100, &[], &["a"], true).judge().is_err());
-        let error = verdict(18, &["a"], &["a"], true).judge().unwrap_err().to_string();
+    fn stale_reasons_are_refused_and_so_are_too_many_survivors() {
+        assert!(verdict(19, &["a"], &["a"]).judge().is_ok());
+        assert!(verdict(100, &[], &["a"]).judge().is_err());
+        let error = verdict(18, &["a"], &["a"]).judge().unwrap_err().to_string();
         assert!(error.contains("less than 95 %"), "{error}");
     }
 

@@ -17,7 +17,6 @@ use crate::error::{Error, Result};
 use crate::instructions;
 use crate::layout::Layout;
 use crate::lint;
-use crate::mutants;
 use crate::scenario_console::ScenarioConsole;
 use crate::selftest;
 use crate::setup;
@@ -65,7 +64,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
 }
 
 /// How many steps [`checks`] takes.
-const CHECKS: usize = lint::STEPS + 7 + mutants::STEPS + tsan::STEPS;
+const CHECKS: usize = lint::STEPS + 7 + tsan::STEPS;
 
 fn checks(
     layout: &Layout,
@@ -89,11 +88,6 @@ fn checks(
     }
     let stress = tsan::Options { seconds: TSAN_SECONDS };
     tally.count("ThreadSanitizer", tsan::add_to(steps, layout, &stress).map(drop))?;
-    let tried = mutants::add_to(steps, layout, &mutants::sample()).and_then(|verdict| {
-        say(&format!("  {}", verdict.line()));
-        verdict.judge()
-    });
-    tally.count(mutants::NAME, tried)?;
     let counted = steps.run(instructions::NAME, |progress| instructions::check(layout, progress));
     tally.count("count of instructions", counted)?;
     let (count, ran) = selftest::add_to(steps, layout, artifacts, |_| ());
