@@ -4,6 +4,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use common::{Bench, MIB, assert_same, fio, must, qemu_io, tool};
 
@@ -93,18 +94,22 @@ fn nbdcopy_copies_in_and_out() {
     host.quit().unwrap();
 }
 
+/// A client that has chosen the export `v` the old way.
+fn connected(socket: &Path) -> UnixStream {
+    let mut client = UnixStream::connect(socket).unwrap();
+    client.read_exact(&mut [0; 18]).unwrap();
+    client.write_all(&[0, 0, 0, 3]).unwrap();
+    client.write_all(b"IHAVEOPT\0\0\0\x01\0\0\0\x01v").unwrap();
+    client.read_exact(&mut [0; 10]).unwrap();
+    client
+}
+
 #[test]
 fn a_client_that_breaks_the_protocol_is_let_go_and_others_are_served() {
     let bench = Bench::new(4);
     let host = bench.host(&[]);
-    // Chooses the export the old way, then says what is no request.
-    let mut client = UnixStream::connect(host.socket()).unwrap();
-    let mut hello = [0; 18];
-    client.read_exact(&mut hello).unwrap();
-    client.write_all(&[0, 0, 0, 3]).unwrap();
-    client.write_all(b"IHAVEOPT\0\0\0\x01\0\0\0\x01v").unwrap();
-    let mut export = [0; 10];
-    client.read_exact(&mut export).unwrap();
+    // Says what is no request.
+    let mut client = connected(host.socket());
     client.write_all(&[0xff; 64]).unwrap();
     let mut rest = Vec::new();
     // Closed, in order or by a reset.
@@ -122,12 +127,7 @@ fn a_client_that_breaks_the_protocol_is_let_go_and_others_are_served() {
 fn a_client_that_goes_away_in_the_middle_of_a_write_leaves_nothing_behind() {
     let bench = Bench::new(4);
     let host = bench.host(&[]);
-    let mut client = UnixStream::connect(host.socket()).unwrap();
-    let mut hello = [0; 18];
-    client.read_exact(&mut hello).unwrap();
-    client.write_all(&[0, 0, 0, 3]).unwrap();
-    client.write_all(b"IHAVEOPT\0\0\0\x01\0\0\0\x01v").unwrap();
-    client.read_exact(&mut [0; 10]).unwrap();
+    let mut client = connected(host.socket());
     let mut write = vec![0x25, 0x60, 0x95, 0x13, 0, 0, 0, 1];
     write.extend([0; 16]);
     write.extend((1_u32 << 20).to_be_bytes());
@@ -148,12 +148,7 @@ fn a_client_that_goes_away_in_the_middle_of_a_write_leaves_nothing_behind() {
 fn requests_past_the_end_fail_and_the_connection_stays() {
     let bench = Bench::new(4);
     let host = bench.host(&["--sector", "4096"]);
-    let mut client = UnixStream::connect(host.socket()).unwrap();
-    let mut hello = [0; 18];
-    client.read_exact(&mut hello).unwrap();
-    client.write_all(&[0, 0, 0, 3]).unwrap();
-    client.write_all(b"IHAVEOPT\0\0\0\x01\0\0\0\x01v").unwrap();
-    client.read_exact(&mut [0; 10]).unwrap();
+    let mut client = connected(host.socket());
     let mut ask = |kind: u8, offset: u64, len: u32, payload: usize| {
         let mut request = vec![0x25, 0x60, 0x95, 0x13, 0, 0, 0, kind];
         request.extend([1; 8]);
