@@ -58,7 +58,8 @@ impl Part {
         })
     }
 
-    fn name(self) -> &'static str {
+    /// What its step is called.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Format => "formatting",
             Self::Linux => "clippy: programs and libraries",

@@ -73,7 +73,7 @@ fn checks(
     tally: &mut Tally,
 ) -> Result<()> {
     for part in lint::PARTS {
-        tally.count("a lint", part.add_to(steps, layout))?;
+        tally.count(part.name(), part.add_to(steps, layout))?;
     }
     let checked = check_sys::add_to(steps, layout, &artifacts.driver.image);
     tally.count("check of snapless.sys", checked)?;

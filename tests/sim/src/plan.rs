@@ -273,7 +273,8 @@ fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind) -> Config {
     config.write_bytes = config.queue_bytes / rng.within(1..=8);
     config.read_bytes = block * rng.scaled(1..=queue_blocks);
     config.sweep_bytes_per_second = if rng.once_in(4) { rng.scaled(block..=1 << 30) } else { 0 };
-    config.sweep_latency = if kind == Kind::Rough && rng.once_in(4) { rng.scaled(US..=20 * MS) } else { 0 };
+    config.sweep_latency =
+        if kind == Kind::Rough && rng.once_in(4) { rng.scaled(US..=20 * MS) } else { 0 };
     config.epochs = rng.within(2..=4);
     config.epoch_bytes = block * rng.scaled(1..=64);
     config.epoch_bitmap_bytes = rng.scaled(1..=8);
