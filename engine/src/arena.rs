@@ -1,4 +1,4 @@
-//! The capture queue's memory: contiguous ranges handed out in ring order, given back in any order.
+//! A region of the capture queue's memory: contiguous ranges handed out in ring order, given back in any order.
 //!
 //! The engine never touches the bytes. It hands out [`MemoryRange`]s, each to one holder at a time, and the
 //! host maps them to its own buffer. A range that is given back becomes free when all ranges before it are.
@@ -64,11 +64,13 @@ struct Entry {
     returned: bool,
 }
 
-/// Keeps account of the queue's memory.
+/// Keeps account of a region of the queue's memory.
 #[derive(Debug)]
 pub struct Arena {
+    /// The region's first byte in the host's buffer.
+    base: u64,
     capacity: u64,
-    /// Where the next range begins, unless it has to wrap.
+    /// Where in the region the next range begins, unless it has to wrap.
     head: u64,
     /// Bytes between the oldest range that is not free and `head`.
     used: u64,
@@ -81,10 +83,10 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Memory of `capacity` bytes, for at most `ranges` ranges at a time.
-    pub fn new(capacity: u64, ranges: u64) -> Result<Self, OutOfMemory> {
+    /// `capacity` bytes from `base` on, for at most `ranges` ranges at a time.
+    pub fn new(base: u64, capacity: u64, ranges: u64) -> Result<Self, OutOfMemory> {
         let entries = boxed_slice(ranges.max(1), || Entry { span: 0, returned: false })?;
-        Ok(Self { capacity, head: 0, used: 0, entries, first: 0, next: 0 })
+        Ok(Self { base, capacity, head: 0, used: 0, entries, first: 0, next: 0 })
     }
 
     /// Bytes that the account of `ranges` ranges allocates.
@@ -102,9 +104,9 @@ impl Arena {
         self.used
     }
 
-    /// Takes a contiguous range of `len` bytes if that leaves at most `limit` bytes in use.
+    /// Takes a contiguous range of `len` bytes; `None` if there is none now.
     #[inline]
-    pub fn take(&mut self, len: u64, limit: u64) -> Option<MemoryRange> {
+    pub fn take(&mut self, len: u64) -> Option<MemoryRange> {
         if len == 0 || self.next - self.first >= self.entries.len() as u64 {
             return None;
         }
@@ -112,9 +114,7 @@ impl Arena {
         let wraps = self.head.checked_add(len)? > self.capacity;
         let (offset, padding) = if wraps { (0, self.capacity - self.head) } else { (self.head, 0) };
         let span = len.checked_add(padding)?;
-        if self.used.checked_add(span)? > limit.min(self.capacity)
-            && !sabotaged!(MemoryHandedOutTwice)
-        {
+        if self.used.checked_add(span)? > self.capacity && !sabotaged!(MemoryHandedOutTwice) {
             return None;
         }
         let number = self.next;
@@ -122,7 +122,7 @@ impl Arena {
         self.next += 1;
         self.head = offset + len;
         self.used += span;
-        Some(MemoryRange { offset, len, number })
+        Some(MemoryRange { offset: self.base + offset, len, number })
     }
 
     /// Takes a range back.
@@ -160,28 +160,39 @@ mod tests {
 
     #[test]
     fn ranges_are_disjoint_and_come_back_in_any_order() {
-        let mut arena = Arena::new(100, 8).unwrap();
-        let a = arena.take(40, 100).unwrap();
-        let b = arena.take(40, 100).unwrap();
+        let mut arena = Arena::new(0, 100, 8).unwrap();
+        let a = arena.take(40).unwrap();
+        let b = arena.take(40).unwrap();
         assert_eq!((a.offset(), b.offset()), (0, 40));
-        assert!(arena.take(40, 100).is_none());
+        assert!(arena.take(40).is_none());
         arena.give_back(b);
         assert_eq!(arena.used(), 80, "the older range is still held");
         arena.give_back(a);
         assert_eq!(arena.used(), 0);
-        let whole = arena.take(100, 100).unwrap();
+        let whole = arena.take(100).unwrap();
         assert_eq!(whole.offset(), 0);
         arena.give_back(whole);
     }
 
     #[test]
+    fn a_region_begins_at_its_base() {
+        let mut arena = Arena::new(1000, 100, 8).unwrap();
+        let ranges: Vec<_> = (0..2).map(|_| arena.take(50).unwrap()).collect();
+        assert_eq!(ranges.iter().map(MemoryRange::offset).collect::<Vec<_>>(), [1000, 1050]);
+        for range in ranges {
+            arena.give_back(range);
+        }
+        assert_eq!(arena.take(100).unwrap().offset(), 1000);
+    }
+
+    #[test]
     fn a_range_never_wraps() {
-        let mut arena = Arena::new(100, 8).unwrap();
-        let a = arena.take(60, 100).unwrap();
-        let b = arena.take(30, 100).unwrap();
+        let mut arena = Arena::new(0, 100, 8).unwrap();
+        let a = arena.take(60).unwrap();
+        let b = arena.take(30).unwrap();
         arena.give_back(a);
         // 10 bytes are left at the end: 20 do not fit there and begin at 0.
-        let c = arena.take(20, 100).unwrap();
+        let c = arena.take(20).unwrap();
         assert_eq!((c.offset(), arena.used()), (0, 60));
         arena.give_back(c);
         arena.give_back(b);
@@ -190,10 +201,10 @@ mod tests {
 
     #[test]
     fn a_span_is_a_part_of_its_range() {
-        let mut arena = Arena::new(100, 8).unwrap();
+        let mut arena = Arena::new(0, 100, 8).unwrap();
         assert_eq!(arena.capacity(), 100);
-        let first = arena.take(10, 100).unwrap();
-        let range = arena.take(40, 100).unwrap();
+        let first = arena.take(10).unwrap();
+        let range = arena.take(40).unwrap();
         let span = |skip, len| {
             let span = MemorySpan::of(&range, skip, len);
             (span.offset(), span.len())
@@ -206,20 +217,20 @@ mod tests {
 
     #[test]
     fn limits_hold() {
-        let mut arena = Arena::new(100, 2).unwrap();
-        assert!(arena.take(51, 50).is_none());
-        assert!(arena.take(0, 100).is_none());
-        assert!(arena.take(u64::MAX, u64::MAX).is_none());
-        let a = arena.take(1, 100).unwrap();
-        let b = arena.take(1, 100).unwrap();
-        assert!(arena.take(1, 100).is_none(), "no entry is left");
+        let mut arena = Arena::new(0, 100, 2).unwrap();
+        assert!(arena.take(0).is_none());
+        assert!(arena.take(101).is_none());
+        assert!(arena.take(u64::MAX).is_none());
+        let a = arena.take(1).unwrap();
+        let b = arena.take(1).unwrap();
+        assert!(arena.take(1).is_none(), "no entry is left");
         arena.give_back(a);
         arena.give_back(b);
     }
 
     #[test]
     fn random_traffic_keeps_ranges_disjoint() {
-        let mut arena = Arena::new(4096, 32).unwrap();
+        let mut arena = Arena::new(0, 4096, 32).unwrap();
         let mut held: Vec<MemoryRange> = Vec::new();
         let mut random: u64 = 1;
         let mut next = || {
@@ -228,7 +239,7 @@ mod tests {
         };
         for _ in 0..20_000 {
             if next() % 2 == 0 {
-                if let Some(range) = arena.take(next() % 700 + 1, 4096) {
+                if let Some(range) = arena.take(next() % 700 + 1) {
                     assert!(range.offset() + range.len() <= 4096);
                     for other in &held {
                         let apart = range.offset() + range.len() <= other.offset()

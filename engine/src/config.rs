@@ -29,8 +29,8 @@ pub struct Config {
     pub hold_limit: u64,
     /// What to do past the hold limit.
     pub overflow: Overflow,
-    /// Longest write that is captured, in bytes, at least a sector and at most the queue; a longer one
-    /// would have to wait for most of the queue.
+    /// Longest write that is captured, in bytes, at least a sector and at most the writes' part of the queue; a
+    /// longer one would have to wait for most of it.
     pub write_bytes: u64,
     /// Longest read of the sweep and of the hold thread, in bytes; at least one block is read, and never
     /// more than the sweep's share of the queue.
@@ -62,7 +62,7 @@ pub enum ConfigError {
     },
     /// Not 1 to [`Config::WRITES_MAX`] writes.
     Writes(u32),
-    /// The longest captured write is shorter than a sector or longer than the queue, in bytes.
+    /// The longest captured write is shorter than a sector or longer than the writes' part of the queue, in bytes.
     WriteBytes(u64),
     /// Not 2 to [`Config::EPOCHS_MAX`] epochs.
     Epochs(u64),
@@ -129,7 +129,8 @@ impl Config {
         if !(1..=Self::WRITES_MAX).contains(&self.writes_max) {
             return Err(ConfigError::Writes(self.writes_max));
         }
-        if !(u64::from(geometry.sector_size())..=self.queue_bytes).contains(&self.write_bytes) {
+        let for_writes = self.queue_bytes - self.sweep_share();
+        if !(u64::from(geometry.sector_size())..=for_writes).contains(&self.write_bytes) {
             return Err(ConfigError::WriteBytes(self.write_bytes));
         }
         if !(2..=Self::EPOCHS_MAX).contains(&self.epochs) {
@@ -144,9 +145,10 @@ impl Config {
         Ok(())
     }
 
-    /// Bytes of payload that the sweep may have in the queue: the rest is for writes.
+    /// Bytes of the queue that are the sweep's, in whole blocks of the smallest size: the rest is for writes.
     pub(crate) fn sweep_share(&self) -> u64 {
-        self.queue_bytes / 2
+        let share = (self.queue_bytes / 2).min(SWEEP_SHARE_MAX);
+        share >> Geometry::BLOCK_SHIFT_MIN << Geometry::BLOCK_SHIFT_MIN
     }
 
     /// Bytes that are read at a time, unless one block is longer.
@@ -161,11 +163,6 @@ impl Config {
         u64::try_from(ticks).unwrap_or(u64::MAX)
     }
 
-    /// Bytes of payload at or below which a gap ends.
-    pub(crate) fn low_mark(&self) -> u64 {
-        self.queue_bytes / 4
-    }
-
     /// Descriptors for the queue's records: one for each [`BYTES_PER_RECORD`] of its memory, and never
     /// fewer than all writes and reads can have at once.
     pub(crate) fn records(&self) -> u64 {
@@ -176,6 +173,15 @@ impl Config {
 /// The write that most applications and file systems make most often, in bytes: a queue full of these has
 /// its last descriptor and its last byte in use at about the same time.
 const BYTES_PER_RECORD: u64 = 4096;
+
+/// The sweep's part of the queue, in bytes at most: all its reads that may be under way, of 1 MiB each, and as much
+/// again that is on its way out. More would only be colder memory.
+const SWEEP_SHARE_MAX: u64 = (2 * SWEEP_READS_MAX) << 20;
+
+/// Quarters of the queue, writes' memory and descriptors, in use at which a gap ends.
+pub(crate) const LOW_MARK: u64 = 1;
+/// Quarters in use at which a queue that was full is not any more.
+pub(crate) const HIGH_MARK: u64 = 3;
 
 /// Reads that sweep and hold may have under way at once.
 pub(crate) const READS_MAX: u64 = 2 * SWEEP_READS_MAX;
@@ -198,7 +204,7 @@ mod tests {
     fn impossible_limits_are_refused_and_possible_ones_are_not() {
         assert_eq!(check(|_| ()), Ok(()));
         assert_eq!(check(|it| it.write_bytes = 512), Ok(()));
-        assert_eq!(check(|it| it.write_bytes = 4 * BLOCK), Ok(()));
+        assert_eq!(check(|it| it.write_bytes = 2 * BLOCK), Ok(()));
         assert_eq!(check(|it| (it.writes_max, it.epochs) = (1, 2)), Ok(()));
         assert_eq!(check(|it| (it.writes_max, it.epochs) = (1 << 16, 64)), Ok(()));
         assert_eq!(check(|it| (it.read_bytes, it.hold_limit) = (0, 0)), Ok(()));
@@ -209,7 +215,7 @@ mod tests {
             (|it| it.writes_max = (1 << 16) + 1, ConfigError::Writes((1 << 16) + 1)),
             (|it| it.write_bytes = 0, ConfigError::WriteBytes(0)),
             (|it| it.write_bytes = 511, ConfigError::WriteBytes(511)),
-            (|it| it.write_bytes = 4 * BLOCK + 1, ConfigError::WriteBytes(4 * BLOCK + 1)),
+            (|it| it.write_bytes = 2 * BLOCK + 1, ConfigError::WriteBytes(2 * BLOCK + 1)),
             (|it| it.epochs = 1, ConfigError::Epochs(1)),
             (|it| it.epochs = 65, ConfigError::Epochs(65)),
             (|it| it.epoch_bytes = 0, ConfigError::EpochLimits),
@@ -222,12 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn the_sweep_gets_half_of_the_queue_and_a_gap_ends_at_a_quarter() {
+    fn the_sweep_gets_half_of_the_queue_but_not_too_much() {
         let mut config = Config::new(64 << 20);
-        assert_eq!((config.sweep_share(), config.low_mark()), (32 << 20, 16 << 20));
+        assert_eq!(config.sweep_share(), 16 << 20);
         assert_eq!(config.longest_read(), 1 << 20);
         config.read_bytes = 64 << 20;
-        assert_eq!(config.longest_read(), 32 << 20);
+        assert_eq!(config.longest_read(), 16 << 20);
+        assert_eq!(Config::new(4 * BLOCK).sweep_share(), 2 * BLOCK);
+        assert_eq!(Config::new(6 * BLOCK - 1).sweep_share(), 2 * BLOCK, "whole blocks");
     }
 
     #[test]

@@ -11,8 +11,8 @@
 //!   content of the blocks that nobody has read yet ([`Session::hold`], [`Session::read_done`]); then
 //!   the dispatch thread gets the write back from [`Session::dispatch`], to capture and issue it.
 //! * The write cannot be captured (the queue stayed full past `hold_limit`, the service is gone, the
-//!   write must not wait) → [`Submission::Issue`]: it goes through and leaves its blocks `Dirty`, to
-//!   be read again later: a gap.
+//!   write must not wait), or need not be, since its blocks are to be read again in any case →
+//!   [`Submission::Issue`]: it goes through and leaves its blocks `Dirty`, to be read later: a gap.
 //!
 //! A trim or a write of zeros ([`Session::submit_clearing`]) has no payload: it is held by the same rules, and
 //! comes as [`Submission::Issue`], already in the stream.

@@ -1,4 +1,7 @@
-//! The capture queue: records in stream order, their payloads in the [`Arena`].
+//! The capture queue: records in stream order, their payloads in two [`Arena`]s.
+//!
+//! The sweep's reads have a region of their own. Neither a slow read of the sweep nor a slow server keeps a write from
+//! the rest, and the sweep, which goes round and round, does so in memory that the processor's cache still has.
 //!
 //! A payload's memory is reserved before the bytes are read or copied into it, without holding up anybody
 //! else; a record takes its number when it is committed. So the stream's order is the order of commits,
@@ -9,7 +12,7 @@
 use alloc::boxed::Box;
 
 use crate::arena::{Arena, MemoryRange};
-use crate::geometry::Extent;
+use crate::geometry::{Extent, Geometry};
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
 /// What a record says.
@@ -66,6 +69,15 @@ pub struct Stamp {
     pub epoch: u64,
 }
 
+/// A region of the queue's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Region {
+    /// The first bytes: for what the sweep reads.
+    Sweep,
+    /// The rest: for writes, and for what is read because of them.
+    Writes,
+}
+
 /// Room in the queue for one record and its payload.
 #[must_use = "a reservation is committed or cancelled"]
 #[derive(Debug)]
@@ -90,7 +102,8 @@ pub(crate) struct Queued {
 /// Committed records, oldest first, and the memory of their payloads.
 #[derive(Debug)]
 pub struct CaptureQueue {
-    arena: Arena,
+    for_sweep: Arena,
+    for_writes: Arena,
     /// A ring of descriptors.
     records: Box<[Option<Queued>]>,
     /// Index of the oldest.
@@ -107,13 +120,15 @@ impl CaptureQueue {
     /// Fewest descriptors that the queue works with.
     pub const RECORDS_MIN: u64 = 16;
 
-    /// A queue of `bytes` payload bytes and `records` descriptors.
+    /// A queue of `bytes` payload bytes, `sweep_bytes` of them the sweep's, and `records` descriptors.
     // Out of line, as the other parts of a session: together they would take much of a kernel's stack.
     #[inline(never)]
-    pub fn new(bytes: u64, records: u64) -> Result<Self, OutOfMemory> {
+    pub fn new(bytes: u64, sweep_bytes: u64, records: u64) -> Result<Self, OutOfMemory> {
         let records = records.max(Self::RECORDS_MIN);
+        let rest = bytes.saturating_sub(sweep_bytes);
         Ok(Self {
-            arena: Arena::new(bytes, records)?,
+            for_sweep: Arena::new(0, sweep_bytes, blocks_at_most(sweep_bytes))?,
+            for_writes: Arena::new(sweep_bytes, rest, records)?,
             records: boxed_slice(records, || None)?,
             first: 0,
             len: 0,
@@ -123,19 +138,23 @@ impl CaptureQueue {
         })
     }
 
-    /// Bytes that `records` descriptors allocate; the payload's are the host's.
-    pub fn bytes(records: u64) -> u64 {
+    /// Bytes that [`CaptureQueue::new`] allocates; the payload's are the host's.
+    pub fn bytes(sweep_bytes: u64, records: u64) -> u64 {
         let records = records.max(Self::RECORDS_MIN);
-        Arena::bytes(records) + slice_bytes::<Option<Queued>>(records)
+        let accounts = Arena::bytes(blocks_at_most(sweep_bytes)) + Arena::bytes(records);
+        accounts + slice_bytes::<Option<Queued>>(records)
     }
 
-    /// Reserves room for a record with `len` payload bytes if at most `limit` bytes are then in use.
+    /// Reserves room for a record with `len` payload bytes in a region; `None` if there is none now.
     #[inline]
-    pub fn reserve(&mut self, len: u64, limit: u64) -> Option<Reservation> {
+    pub fn reserve(&mut self, len: u64, region: Region) -> Option<Reservation> {
         if self.free_records() < 2 {
             return None;
         }
-        let memory = self.arena.take(len, limit)?;
+        let memory = match region {
+            Region::Sweep => self.for_sweep.take(len)?,
+            Region::Writes => self.for_writes.take(len)?,
+        };
         self.promised += 1;
         Some(Reservation { memory })
     }
@@ -143,7 +162,7 @@ impl CaptureQueue {
     /// Gives a reservation up.
     pub fn cancel(&mut self, reservation: Reservation) {
         self.promised -= 1;
-        self.arena.give_back(reservation.memory);
+        self.give_back(reservation.memory);
     }
 
     /// Puts a record with its payload at the end of the stream.
@@ -211,14 +230,18 @@ impl CaptureQueue {
 
     /// Takes a drained payload's memory back.
     pub fn give_back(&mut self, memory: MemoryRange) {
-        self.arena.give_back(memory);
+        if memory.offset() < self.for_sweep.capacity() {
+            self.for_sweep.give_back(memory);
+        } else {
+            self.for_writes.give_back(memory);
+        }
     }
 
     /// Forgets every committed record. Reservations stay valid.
     pub fn clear(&mut self) {
         while let Some(queued) = self.pop(u64::MAX) {
             if let Some(memory) = queued.memory {
-                self.arena.give_back(memory);
+                self.give_back(memory);
             }
         }
     }
@@ -228,19 +251,21 @@ impl CaptureQueue {
         self.len == 0
     }
 
-    /// True if at most `bytes` of payload memory and a quarter of the descriptors are in use.
-    pub fn is_low(&self, bytes: u64) -> bool {
-        self.used() <= bytes && (self.len + self.promised) * 4 <= self.records.len()
+    /// True if at most so many quarters of the writes' memory and of the descriptors are in use.
+    pub fn is_at_most(&self, quarters: u64) -> bool {
+        let records = (self.len + self.promised) as u64;
+        self.for_writes.used() <= self.for_writes.capacity() / 4 * quarters
+            && records <= self.records.len() as u64 / 4 * quarters
     }
 
     /// Bytes of payload memory in use.
     pub fn used(&self) -> u64 {
-        self.arena.used()
+        self.for_sweep.used() + self.for_writes.used()
     }
 
     /// Bytes of payload memory in all.
     pub fn capacity(&self) -> u64 {
-        self.arena.capacity()
+        self.for_sweep.capacity() + self.for_writes.capacity()
     }
 
     /// Number of the last record committed.
@@ -280,9 +305,15 @@ impl CaptureQueue {
     }
 }
 
+/// Blocks that fit into so many bytes, the volume's last short one included: no more ranges are handed out at a time.
+fn blocks_at_most(bytes: u64) -> u64 {
+    (bytes >> Geometry::BLOCK_SHIFT_MIN) + 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Region::{Sweep, Writes};
 
     const STAMP: Stamp = Stamp { time: 5, epoch: 1 };
 
@@ -292,9 +323,9 @@ mod tests {
 
     #[test]
     fn records_leave_in_the_order_of_their_commits() {
-        let mut queue = CaptureQueue::new(4096, 16).unwrap();
-        let slow = queue.reserve(512, 4096).unwrap();
-        let quick = queue.reserve(512, 4096).unwrap();
+        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
+        let slow = queue.reserve(512, Writes).unwrap();
+        let quick = queue.reserve(512, Writes).unwrap();
         queue.commit(quick, RecordKind::Write, extent(), STAMP);
         queue.commit(slow, RecordKind::Block, extent(), Stamp { time: 4, epoch: 1 });
         let a = queue.pop(u64::MAX).unwrap();
@@ -306,15 +337,15 @@ mod tests {
 
     #[test]
     fn descriptors_and_reservations_come_back() {
-        let mut queue = CaptureQueue::new(4096, 16).unwrap();
+        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
         assert_eq!((queue.capacity(), queue.last_seq(), queue.is_empty()), (4096, 0, true));
         for _ in 0..50 {
-            let given_up = queue.reserve(512, 4096).unwrap();
+            let given_up = queue.reserve(512, Writes).unwrap();
             queue.cancel(given_up);
         }
         for round in 0..20 {
             for _ in 0..7 {
-                let reservation = queue.reserve(512, 4096).unwrap();
+                let reservation = queue.reserve(512, Writes).unwrap();
                 queue.commit(reservation, RecordKind::Write, extent(), STAMP);
             }
             assert_eq!((queue.last_seq(), queue.is_empty()), (round * 7 + 7, false));
@@ -328,9 +359,27 @@ mod tests {
     }
 
     #[test]
+    fn sweep_and_writes_keep_out_of_each_others_memory() {
+        let mut queue = CaptureQueue::new(4096, 1024, 16).unwrap();
+        assert_eq!((queue.capacity(), queue.used()), (4096, 0));
+        assert!(queue.reserve(1025, Sweep).is_none() && queue.reserve(3073, Writes).is_none());
+        let swept = queue.reserve(1024, Sweep).unwrap();
+        let written = queue.reserve(3072, Writes).unwrap();
+        assert_eq!((swept.memory().offset(), written.memory().offset()), (0, 1024));
+        assert!(queue.reserve(1, Sweep).is_none() && queue.reserve(1, Writes).is_none());
+        queue.cancel(swept);
+        assert_eq!(queue.used(), 3072);
+        assert!(queue.reserve(1, Writes).is_none(), "what the sweep gives back is the sweep's");
+        queue.commit(written, RecordKind::Write, extent(), STAMP);
+        queue.clear();
+        assert_eq!(queue.used(), 0);
+        assert!(queue.reserve(3072, Writes).is_some());
+    }
+
+    #[test]
     fn a_record_that_does_not_fit_stays() {
-        let mut queue = CaptureQueue::new(4096, 16).unwrap();
-        let reservation = queue.reserve(512, 4096).unwrap();
+        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
+        let reservation = queue.reserve(512, Writes).unwrap();
         queue.commit(reservation, RecordKind::Write, extent(), STAMP);
         assert!(queue.pop(511).is_none());
         assert!(queue.pop(512).is_some());
@@ -338,9 +387,9 @@ mod tests {
 
     #[test]
     fn the_last_descriptor_is_for_the_gap() {
-        let mut queue = CaptureQueue::new(1 << 20, 16).unwrap();
+        let mut queue = CaptureQueue::new(1 << 20, 0, 16).unwrap();
         let mut reserved = 0;
-        while let Some(reservation) = queue.reserve(512, u64::MAX) {
+        while let Some(reservation) = queue.reserve(512, Writes) {
             queue.commit(reservation, RecordKind::Write, extent(), STAMP);
             reserved += 1;
         }
@@ -352,27 +401,33 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_is_low_when_neither_memory_nor_descriptors_are_in_use() {
-        let mut queue = CaptureQueue::new(4096, 16).unwrap();
-        assert!(queue.is_low(0));
+    fn a_queue_is_as_full_as_its_memory_for_writes_or_its_descriptors() {
+        let mut queue = CaptureQueue::new(4096, 2048, 16).unwrap();
+        assert!(queue.is_at_most(0));
         for _ in 0..4 {
             assert!(queue.mark(RecordKind::EpochEnd, STAMP));
         }
-        assert!(queue.is_low(0), "a quarter of the descriptors");
-        assert!(queue.mark(RecordKind::EpochEnd, STAMP));
-        assert!(!queue.is_low(4096));
+        assert!(queue.is_at_most(1) && !queue.is_at_most(0));
+        let promised = queue.reserve(1, Sweep).unwrap();
+        assert!(queue.is_at_most(2) && !queue.is_at_most(1), "a descriptor too many");
+        queue.cancel(promised);
         queue.clear();
-        let reservation = queue.reserve(512, 4096).unwrap();
-        assert!(queue.is_low(512) && !queue.is_low(511));
-        queue.cancel(reservation);
+        let swept = queue.reserve(2048, Sweep).unwrap();
+        assert!(queue.is_at_most(1), "the sweep's memory is its own");
+        for (len, quarters) in [(512, 1), (512, 2), (1, 3)] {
+            let reservation = queue.reserve(len, Writes).unwrap();
+            assert!(queue.is_at_most(quarters) && !queue.is_at_most(quarters - 1));
+            queue.commit(reservation, RecordKind::Write, extent(), STAMP);
+        }
+        queue.cancel(swept);
     }
 
     #[test]
     fn clearing_frees_what_is_committed_and_leaves_reservations() {
-        let mut queue = CaptureQueue::new(4096, 16).unwrap();
-        let reservation = queue.reserve(512, 4096).unwrap();
+        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
+        let reservation = queue.reserve(512, Writes).unwrap();
         queue.commit(reservation, RecordKind::Write, extent(), STAMP);
-        let pending = queue.reserve(1024, 4096).unwrap();
+        let pending = queue.reserve(1024, Writes).unwrap();
         queue.clear();
         assert!(queue.pop(u64::MAX).is_none());
         assert_eq!(queue.used(), 1024);

@@ -115,7 +115,7 @@ impl<H: Host> Session<H> {
         let blocks = geometry.block_count();
         Table::bytes(blocks)
             + Epochs::bytes(config.epochs, blocks, config.epoch_bitmap_bytes)
-            + CaptureQueue::bytes(config.records())
+            + CaptureQueue::bytes(config.sweep_share(), config.records())
             + Writes::<H::Write>::bytes(config.writes_max)
             + Claims::bytes(READS_MAX)
             + size_of::<Board>() as u64

@@ -48,8 +48,8 @@ struct Slot<W> {
     blockers: u32,
     /// When it arrived.
     since: Tick,
-    /// When it first found the queue full.
-    starved_since: Option<Tick>,
+    /// It has found the queue full.
+    starves: bool,
     previous: Option<SlotId>,
     next: Option<SlotId>,
 }
@@ -101,7 +101,7 @@ impl<W> Writes<W> {
             blocks: BlockRange::new(BlockIndex(0), BlockIndex(0)),
             blockers: 0,
             since: Tick(0),
-            starved_since: None,
+            starves: false,
             previous: None,
             next: None,
         })?;
@@ -134,7 +134,7 @@ impl<W> Writes<W> {
             slot.kind = kind;
             slot.blockers = blockers;
             slot.since = now;
-            slot.starved_since = None;
+            slot.starves = false;
         }
         Ok(id)
     }
@@ -190,23 +190,24 @@ impl<W> Writes<W> {
         write
     }
 
-    /// Notes that the queue was full at `now`: every held write waits for it from now on, whatever else it
-    /// waits for. Else writes would starve one after the other, each with a limit of its own (rule HANG).
-    pub fn starve(&mut self, now: Tick) {
+    /// Notes that the queue is full: every held write waits for it from now on, whatever else it waits for. Else
+    /// writes would starve one after the other, each with a limit of its own (rule HANG).
+    pub fn starve(&mut self) {
         // Those that starve already are the oldest.
         let mut next = self.held.last;
         while let Some(slot) = next.and_then(|id| self.slot_mut(id)) {
-            if slot.starved_since.is_some() {
+            if slot.starves {
                 return;
             }
-            slot.starved_since = Some(now);
+            slot.starves = true;
             next = slot.previous;
         }
     }
 
-    /// Since when the held write that has waited longest for room in the queue does so; `None` if none does.
-    pub fn starved_since(&self) -> Option<Tick> {
-        self.slot(self.held.first?)?.starved_since
+    /// True if a held write waits for room in the queue.
+    pub fn any_starves(&self) -> bool {
+        // The oldest does if any does.
+        self.held.first.and_then(|id| self.slot(id)).is_some_and(|slot| slot.starves)
     }
 
     /// The held writes, oldest first.
@@ -240,6 +241,12 @@ impl<W> Writes<W> {
     pub fn flies_in(&self, blocks: &BlockRange) -> bool {
         self.presence.may_meet(blocks)
             && self.walk(self.flying).any(|(_, slot)| slot.blocks.intersects(blocks))
+    }
+
+    /// True if a held write shares a block with `blocks`.
+    pub fn waits_in(&self, blocks: &BlockRange) -> bool {
+        self.presence.may_meet(blocks)
+            && self.walk(self.held).any(|(_, slot)| slot.blocks.intersects(blocks))
     }
 
     /// How many known writes share a byte with `extent`.
@@ -465,20 +472,19 @@ mod tests {
     #[test]
     fn a_full_queue_starves_every_held_write_until_it_leaves() {
         let mut writes = Writes::new(3).unwrap();
-        writes.starve(Tick(2));
+        writes.starve();
         let first = hold(&mut writes, (), 0, 512);
-        assert_eq!(writes.starved_since(), None);
-        writes.starve(Tick(3));
+        assert!(!writes.any_starves(), "it came later");
+        writes.starve();
         let second = hold(&mut writes, (), 512, 512);
         let third = hold(&mut writes, (), 1024, 512);
-        writes.starve(Tick(5));
-        writes.starve(Tick(6));
-        assert_eq!(writes.starved_since(), Some(Tick(3)));
+        assert!(writes.any_starves());
         writes.release(first).unwrap();
-        assert_eq!(writes.starved_since(), Some(Tick(5)));
-        writes.release(third).unwrap();
-        assert_eq!(writes.starved_since(), Some(Tick(5)));
+        assert!(!writes.any_starves(), "those came later");
+        writes.starve();
         writes.release(second).unwrap();
-        assert_eq!(writes.starved_since(), None);
+        assert!(writes.any_starves());
+        writes.release(third).unwrap();
+        assert!(!writes.any_starves());
     }
 }

@@ -346,14 +346,14 @@ fn adjacent_writes_do_not_wait_for_each_other() {
 fn a_write_that_waits_for_queue_space_leaves_when_the_queue_is_drained() {
     model(2, || {
         let write = |case: &Case| case.submit(0, BLOCK);
-        let mut case = Case::synced(6, |config| {
+        let mut case = Case::synced(4, |config| {
             config.queue_bytes = 4 * BLOCK;
             config.write_bytes = BLOCK;
             config.overflow = Overflow::Hold;
         });
         case.has_drainer = true;
         // These fill the queue; those of the threads have to wait for the drain.
-        for _ in 0..4 {
+        for _ in 0..2 {
             write(&case);
         }
         let two = |case: &Case| {

@@ -5,7 +5,7 @@ use super::state::Core;
 use crate::arena::MemoryRange;
 use crate::geometry::{BlockRange, Extent};
 use crate::host::Worker;
-use crate::queue::{RecordKind, Reservation};
+use crate::queue::{RecordKind, Region, Reservation};
 use crate::table::BlockState;
 use crate::writes::{HeldWrite, SlotId};
 
@@ -171,6 +171,10 @@ impl<W> Core<'_, W> {
         match self.state.phase {
             _ if urgency == Urgency::Uncapturable => return self.pass(write, extent, blocks),
             Phase::Passing | Phase::Stopped => return self.pass(write, extent, blocks),
+            // Its blocks are read again in any case: to read them first would only make it wait.
+            Phase::Capturing if self.is_read_later(&blocks) => {
+                return self.pass(write, extent, blocks);
+            }
             // Too long to be captured: it goes as soon as t0's content is safe.
             Phase::Capturing if self.is_too_long(kind, &extent) => {
                 if self.shared.table.all(blocks, BlockState::Synced) {
@@ -265,7 +269,7 @@ impl<W> Core<'_, W> {
     }
 
     fn reserve_payload(&mut self, extent: &Extent) -> Option<Reservation> {
-        self.state.queue.reserve(extent.len(), self.shared.config.queue_bytes)
+        self.state.queue.reserve(extent.len(), Region::Writes)
     }
 
     /// True if a write is never captured, because it would have to wait for most of the queue.
@@ -277,10 +281,19 @@ impl<W> Core<'_, W> {
     fn may_go_now(&self, extent: &Extent, blocks: &BlockRange) -> bool {
         let writes = &self.state.writes;
         // A write that takes space ahead of one that starves would make it starve for ever.
-        writes.starved_since().is_none()
+        !writes.any_starves()
             && (sabotaged!(HoldForgotten) || self.shared.table.all(*blocks, BlockState::Synced))
             // ORDER: the disk applies overlapping writes in any order it likes.
             && (sabotaged!(OverlapForgotten) || !writes.overlaps(extent, blocks))
+    }
+
+    /// True if the stream needs nothing of these blocks before the sweep comes to them, neither their content nor
+    /// what is written to them, and nobody waits for them to be read.
+    fn is_read_later(&self, blocks: &BlockRange) -> bool {
+        let (state, all) = (&self.state, |which| self.shared.table.all(*blocks, which));
+        // If t0's content of another block is lost, nobody can be given t0's content of these.
+        let is_dirty = all(BlockState::Dirty) || state.base_lost && all(BlockState::Unsynced);
+        is_dirty && !state.insists && !state.writes.waits_in(blocks)
     }
 
     /// Lets a clearing go right now.
@@ -292,7 +305,7 @@ impl<W> Core<'_, W> {
         blocks: BlockRange,
     ) -> Submission<W> {
         let Some(slot) = self.state.writes.fly(extent, blocks) else {
-            return self.pass_for_want_of_a_slot(write, extent, blocks);
+            return self.pass_for_want_of_room(write, extent, blocks);
         };
         self.state.counters.writes_passed += 1;
         self.go(write, slot, kind, extent, blocks, Place::Clearing)
@@ -347,21 +360,25 @@ impl<W> Core<'_, W> {
         blocks: BlockRange,
         starves: bool,
     ) -> Submission<W> {
+        if starves && self.has_open_gap() {
+            return self.pass_for_want_of_room(write, extent, blocks);
+        }
         match self.state.writes.hold(write, kind, extent, blocks, self.now) {
             Ok(_) => {
                 if starves {
-                    self.state.writes.starve(self.now);
+                    self.starve();
                 }
                 self.wakes.add(Worker::Hold);
                 self.wakes.add(Worker::Dispatch);
                 Submission::Held
             }
-            Err(write) => self.pass_for_want_of_a_slot(write, extent, blocks),
+            Err(write) => self.pass_for_want_of_room(write, extent, blocks),
         }
     }
 
-    /// Rule BOUND: there is no room to remember the write. It goes through, and so do those that are held.
-    fn pass_for_want_of_a_slot(
+    /// Rule BOUND: there is no room to remember the write, or its payload. It goes through, and so do those that are
+    /// held.
+    fn pass_for_want_of_room(
         &mut self,
         write: W,
         extent: Extent,

@@ -56,7 +56,7 @@ impl<W> Core<'_, W> {
             return self.pass_held(ready.slot, ready.blocks);
         }
         let Some(place) = self.reserve(ready.kind, &ready.extent) else {
-            self.state.writes.starve(self.now);
+            self.starve();
             return None;
         };
         self.go_held(&ready, place)
@@ -98,22 +98,37 @@ impl<W> Core<'_, W> {
         self.pass_held(held.slot, held.blocks)
     }
 
-    /// Rule HANG: a write that has waited for queue space past the limit, and all others with it, go.
+    /// Rule HANG: once the queue has been full past the limit, a write that waits for room, and all others with it,
+    /// go. Not each write's own wait counts: a slow server would make all of them wait almost as long, for ever.
     fn end_holds_past_the_limit(&mut self) {
-        if self.state.phase != Phase::Capturing || sabotaged!(HoldLimitForgotten) {
-            return;
-        }
-        if self.hold_deadline().is_some_and(|deadline| deadline <= self.now) {
+        let is_past = self.hold_deadline().is_some_and(|deadline| deadline <= self.now);
+        if is_past && !sabotaged!(HoldLimitForgotten) {
             self.begin_gap();
         }
     }
 
+    /// Notes that the queue has no room for what a held write needs.
+    pub(super) fn starve(&mut self) {
+        if self.has_open_gap() {
+            return self.begin_gap();
+        }
+        self.state.writes.starve();
+        self.state.full_since.get_or_insert(self.now);
+        self.end_holds_past_the_limit();
+    }
+
+    /// True if nobody gains by waiting for room in the queue: the stream does not describe the volume in any case,
+    /// and what goes through is read later.
+    pub(super) fn has_open_gap(&self) -> bool {
+        !self.state.consistent && self.shared.config.overflow == Overflow::Gap
+    }
+
     fn hold_deadline(&self) -> Option<Tick> {
-        if self.shared.config.overflow == Overflow::Hold {
+        if self.state.phase != Phase::Capturing || self.shared.config.overflow == Overflow::Hold {
             return None;
         }
-        let first = self.state.writes.starved_since()?;
-        Some(first.after(self.shared.config.hold_limit))
+        let full_since = self.state.full_since.filter(|_| self.state.writes.any_starves())?;
+        Some(full_since.after(self.shared.config.hold_limit))
     }
 
     fn deadline(&self) -> Option<Tick> {

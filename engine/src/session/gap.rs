@@ -3,6 +3,7 @@
 use super::Phase;
 use super::state::Core;
 use crate::claims::Reason;
+use crate::config::LOW_MARK;
 use crate::geometry::BlockRange;
 use crate::queue::RecordKind;
 use crate::table::BlockState;
@@ -34,12 +35,14 @@ impl<W> Core<'_, W> {
 
     /// Capturing begins again once the service has taken most of what was queued.
     pub(super) fn end_gap_if_drained(&mut self) {
-        let low = self.state.queue.is_low(self.shared.config.low_mark());
+        let low = self.state.queue.is_at_most(LOW_MARK);
         if self.state.phase == Phase::Passing && self.state.attached && low
             // Held writes of the gap have to leave first, or they would be held again.
             && self.state.writes.held_count() == 0
         {
             self.state.phase = Phase::Capturing;
+            self.state.insists = false;
+            self.state.full_since = None;
             self.note_progress();
             self.wake_all();
         }
@@ -150,6 +153,7 @@ impl<W> Core<'_, W> {
             && self.mark(RecordKind::Consistent).is_some()
         {
             self.state.consistent = true;
+            self.state.insists = false;
         }
     }
 

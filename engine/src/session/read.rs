@@ -7,7 +7,7 @@ use crate::claims::{ClaimId, Claimed, Reader, Reason};
 use crate::geometry::{BlockIndex, BlockRange, Extent};
 use crate::holes::Holes;
 use crate::host::Worker;
-use crate::queue::{RecordKind, Reservation};
+use crate::queue::{RecordKind, Region, Reservation};
 use crate::table::BlockState;
 
 /// Blocks to read from the disk into queue memory. To be handed back to
@@ -65,10 +65,11 @@ impl<W> Core<'_, W> {
             return Step::Wait(None);
         }
         let config = &self.shared.config;
-        let Some(candidate) = self.next_to_sweep() else { return Step::Wait(None) };
-        let Some(read) = self.claim(candidate, Reader::Sweep, config.sweep_share()) else {
+        let Some(candidate) = self.next_to_sweep() else {
+            self.state.insists = self.state.dirty > 0;
             return Step::Wait(None);
         };
+        let Some(read) = self.claim(candidate, Reader::Sweep) else { return Step::Wait(None) };
         self.state.cursor = candidate.blocks.end;
         self.state.pace.begun(config, read.extent.len(), self.now);
         Step::Do(read)
@@ -96,12 +97,14 @@ impl<W> Core<'_, W> {
         };
         let found = held(false).chain(held(true)).find_map(|held| self.first_unread(held.blocks));
         let Some(candidate) = found else { return Step::Wait(None) };
-        if let Some(read) = self.claim(candidate, Reader::Hold, self.shared.config.queue_bytes) {
+        if let Some(read) = self.claim(candidate, Reader::Hold) {
             let reads = self.state.claims.count_by(Reader::Hold);
             self.state.pace.disturbed(reads, self.now);
             return Step::Do(read);
         }
-        self.state.writes.starve(self.now);
+        // Only the queue has no room for it.
+        self.quick = false;
+        self.starve();
         // It has to know when the hold limit is due.
         self.wakes.add(Worker::Dispatch);
         Step::Wait(None)
@@ -228,9 +231,13 @@ impl<W> Core<'_, W> {
         }
     }
 
-    fn claim(&mut self, candidate: Candidate, reader: Reader, limit: u64) -> Option<Read> {
+    fn claim(&mut self, candidate: Candidate, reader: Reader) -> Option<Read> {
         let extent = self.extent_of(&candidate.blocks)?;
-        let reservation = self.state.queue.reserve(extent.len(), limit)?;
+        let region = match reader {
+            Reader::Sweep => Region::Sweep,
+            Reader::Hold => Region::Writes,
+        };
+        let reservation = self.state.queue.reserve(extent.len(), region)?;
         let Candidate { blocks, reason } = candidate;
         let Some(claim) = self.state.claims.begin(blocks, reader, reason, self.now) else {
             self.state.queue.cancel(reservation);

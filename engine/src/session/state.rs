@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use super::Phase;
 use crate::board::Board;
 use crate::claims::{Claims, Reason};
-use crate::config::{Config, READS_MAX, StartError};
+use crate::config::{Config, HIGH_MARK, READS_MAX, StartError};
 use crate::epoch::Epochs;
 use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::{Tick, WORKERS, Wakes, Worker};
@@ -56,12 +56,18 @@ pub(super) struct State<W> {
     pub(super) claims: Claims,
     pub(super) queue: CaptureQueue,
     pub(super) epochs: Epochs,
+    /// Since when the queue is full: from the first write that found no room, until none waits for it and there is room
+    /// again for many.
+    pub(super) full_since: Option<Tick>,
     /// When the open epoch got its first record.
     pub(super) epoch_since: Option<Tick>,
     pub(super) epoch_bytes: u64,
     /// Where the sweep goes on.
     pub(super) cursor: BlockIndex,
     pub(super) pace: Pace,
+    /// All that the sweep has left to read is kept from it by writes in flight: from now on writes to dirty blocks
+    /// wait, until the stream describes the volume again.
+    pub(super) insists: bool,
     /// The volume is longer than the table: the stream cannot describe it.
     pub(super) outgrown: bool,
     /// The sweep reads nothing until it is resumed.
@@ -159,6 +165,12 @@ impl<W> Core<'_, W> {
     /// Queue memory or a block has become free: a gap may be over, workers may have something to do.
     pub(super) fn wake_waiting(&mut self) {
         self.end_gap_if_drained();
+        if self.state.full_since.is_some()
+            && self.state.queue.is_at_most(HIGH_MARK)
+            && !self.state.writes.any_starves()
+        {
+            self.state.full_since = None;
+        }
         if self.state.writes.held_count() > 0 && !sabotaged!(WakeForgotten) {
             self.wakes.add(Worker::Hold);
             self.wakes.add(Worker::Dispatch);
@@ -247,12 +259,14 @@ pub(super) fn first_state<W>(geometry: &Geometry, config: &Config) -> Result<Sta
         writes: Writes::new(config.writes_max)?,
         slotless: 0,
         claims: Claims::new(READS_MAX)?,
-        queue: CaptureQueue::new(config.queue_bytes, config.records())?,
+        queue: CaptureQueue::new(config.queue_bytes, config.sweep_share(), config.records())?,
         epochs: Epochs::new(config.epochs, blocks, config.epoch_bitmap_bytes)?,
+        full_since: None,
         epoch_since: None,
         epoch_bytes: 0,
         cursor: BlockIndex(0),
         pace: Pace::NEW,
+        insists: false,
         outgrown: false,
         paused: false,
         careful: nothing,

@@ -261,6 +261,8 @@ fn draw_volume(rng: &mut Rng, faults: &Faults) -> Volume {
 
 fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind) -> Config {
     let block = volume.bytes(volume.block_sectors);
+    // The whole volume ten times a second, at least: so that a gap is made good within a run.
+    let slowest = 10 * volume.bytes(volume.sectors);
     let blocks = volume.blocks() as u64;
     let queue_blocks = match kind {
         Kind::Smooth => 4 * blocks + rng.below(64),
@@ -270,9 +272,9 @@ fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind) -> Config {
     let mut config = Config::new(queue_blocks * block);
     config.hold_limit = rng.within(20..=250) * MS;
     config.overflow = if rng.once_in(4) { Overflow::Hold } else { Overflow::Gap };
-    config.write_bytes = config.queue_bytes / rng.within(1..=8);
+    config.write_bytes = config.queue_bytes / rng.within(2..=8);
     config.read_bytes = block * rng.scaled(1..=queue_blocks);
-    config.sweep_bytes_per_second = if rng.once_in(4) { rng.scaled(block..=1 << 30) } else { 0 };
+    config.sweep_bytes_per_second = if rng.once_in(4) { rng.scaled(slowest..=1 << 30) } else { 0 };
     config.sweep_latency =
         if kind == Kind::Rough && rng.once_in(4) { rng.scaled(US..=20 * MS) } else { 0 };
     config.epochs = rng.within(2..=4);

@@ -1,0 +1,150 @@
+//! What a session is told from outside, and what it tells.
+
+use super::*;
+
+#[test]
+fn a_paused_sweep_reads_nothing_and_held_writes_still_go() {
+    let session = session(|_| ());
+    session.begin();
+    session.pause();
+    assert_waits(&session.sweep());
+    assert!(session.status().paused);
+    assert_held(&submit(&session, "w", BLOCK, 512));
+    done(&session, read(session.hold()), true);
+    let issue = session.captured(captured(dispatched(&session)));
+    session.completed(issue.ticket, true);
+    assert_waits(&session.sweep());
+    session.resume();
+    done(&session, read(session.sweep()), true);
+    assert_eq!(session.status().blocks_synced, 2);
+}
+
+#[test]
+fn a_paused_session_can_be_stopped() {
+    let session = session(|_| ());
+    session.begin();
+    let reading = read(session.sweep());
+    session.pause();
+    session.stop();
+    assert!(matches!(session.sweep(), Step::Ended));
+    done(&session, reading, true);
+    assert!(session.is_settled());
+}
+
+#[test]
+fn status_and_block_states_are_read_without_the_lock() {
+    let session = session(|config| config.writes_max = 7);
+    session.begin();
+    assert_held(&submit(&session, "w", 0, 512));
+    let old = read(session.hold());
+    NO_LOCKS.set(true);
+    let status = session.status();
+    let state = session.block_state(BlockIndex(0));
+    NO_LOCKS.set(false);
+    assert_eq!(state, BlockState::Reading);
+    assert_eq!((status.phase, status.t0), (Phase::Capturing, 1_000));
+    assert_eq!((status.blocks_total, status.blocks_unsynced), (4, 4));
+    assert_eq!((status.writes_holding, status.queue_used), (1, BLOCK));
+    assert!(status.attached && status.consistent && !status.base_complete);
+    done(&session, old, true);
+    session.host().now.set(70);
+    let issue = session.captured(captured(dispatched(&session)));
+    session.completed(issue.ticket, true);
+    let status = session.status();
+    assert_eq!((status.holds.longest_us, status.holds.buckets[2]), (7, 1));
+}
+
+#[test]
+fn a_volume_that_outgrows_its_session_leaves_a_gap_that_does_not_end() {
+    let session = session(|_| ());
+    session.begin();
+    session.grow(4 * BLOCK);
+    assert!(!session.status().outgrown, "it has not grown");
+    session.grow(4 * BLOCK + 512);
+    let issue = passed(session.submit("w", Extent::new(0, 512).unwrap(), Urgency::Uncapturable));
+    session.completed(issue.ticket, true);
+    while let Step::Do(read) = session.sweep() {
+        done(&session, read, true);
+        drain(&session);
+    }
+    let status = session.status();
+    assert_eq!((status.blocks_synced, status.outgrown, status.consistent), (4, true, false));
+    // Nor does a new service make it good.
+    session.detach();
+    assert!(session.attach());
+    while let Step::Do(read) = session.sweep() {
+        done(&session, read, true);
+        assert!(!drain(&session).contains(&RecordKind::Consistent));
+    }
+    assert_eq!(session.status().blocks_synced, 4);
+}
+
+#[test]
+fn a_volume_that_grows_before_t0_has_no_session() {
+    let session = session(|_| ());
+    assert_held(&submit(&session, "w", 0, 512));
+    session.grow(u64::MAX);
+    session.begin();
+    let issue = passed(dispatched(&session));
+    session.completed(issue.ticket, true);
+    assert!(session.is_settled() && session.status().outgrown);
+}
+
+#[test]
+fn a_volume_that_outgrows_its_session_still_has_its_base_image() {
+    let session = session(|_| ());
+    session.begin();
+    done(&session, read(session.sweep()), true);
+    session.grow(u64::MAX);
+    while let Step::Do(read) = session.sweep() {
+        done(&session, read, true);
+        drain(&session);
+    }
+    assert!(session.status().base_complete && !session.status().consistent);
+}
+
+#[test]
+fn a_stop_releases_every_held_write() {
+    let session = session(|_| ());
+    session.begin();
+    assert_held(&submit(&session, "w", 0, 512));
+    session.stop();
+    let issue = passed(dispatched(&session));
+    assert!(!session.is_settled());
+    session.completed(issue.ticket, true);
+    assert!(session.is_settled());
+    assert!(matches!(session.dispatch(), Step::Ended));
+    assert!(matches!(session.drain(u64::MAX), Step::Ended));
+}
+
+#[test]
+fn a_drain_thread_can_ask_whether_there_is_a_record() {
+    let session = session(|_| ());
+    assert!(!session.has_records());
+    session.begin();
+    assert!(session.has_records());
+    assert_eq!(drain(&session), [RecordKind::SessionStart]);
+    assert!(!session.has_records());
+    done(&session, read(session.sweep()), true);
+    assert_eq!((session.status().bytes_captured, session.status().bytes_drained), (BLOCK, 0));
+    drain(&session);
+    assert_eq!((session.status().bytes_captured, session.status().bytes_drained), (BLOCK, BLOCK));
+}
+
+#[test]
+fn a_session_is_settled_when_neither_a_read_nor_a_write_is_under_way() {
+    let session = synced(|_| ());
+    assert!(!session.is_settled(), "it is not stopped");
+    let uncaptured = |offset| {
+        let extent = Extent::new(offset, 512).unwrap();
+        passed(session.submit("w", extent, Urgency::Uncapturable))
+    };
+    let (first, second) = (uncaptured(0), uncaptured(BLOCK));
+    session.completed(first.ticket, true);
+    let reading = read(session.sweep());
+    session.stop();
+    session.completed(second.ticket, true);
+    assert!(!session.is_settled(), "a block is still being read");
+    done(&session, reading, true);
+    assert!(session.is_settled());
+}

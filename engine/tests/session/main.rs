@@ -1,0 +1,140 @@
+//! The method as stories: one write at a time through a session, each rule where it bites. What happens under
+//! every interleaving is the simulator's business; here a reader sees what each verb answers.
+
+use std::cell::{Cell, RefCell};
+
+use snapless_engine::{
+    BlockIndex, BlockRange, BlockState, Capture, Clearing, Config, Extent, Geometry, Host, Issue,
+    Mutex, Overflow, Phase, Read, RecordKind, Session, Step, Submission, Tick, Ticket, Urgency,
+    Worker,
+};
+
+mod clearings;
+mod control;
+mod gaps;
+mod reads;
+mod writes;
+
+const BLOCK: u64 = 16 << 10;
+
+#[derive(Default)]
+struct TestHost {
+    now: Cell<u64>,
+}
+
+thread_local! {
+    /// Nobody may take a lock now.
+    static NO_LOCKS: Cell<bool> = const { Cell::new(false) };
+}
+
+struct TestMutex<T>(RefCell<T>);
+
+impl<T> Mutex<T> for TestMutex<T> {
+    fn new(value: T) -> Self {
+        Self(RefCell::new(value))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        assert!(!NO_LOCKS.get(), "the lock is taken");
+        f(&mut self.0.borrow_mut())
+    }
+}
+
+impl Host for TestHost {
+    type Write = &'static str;
+    type Mutex<T> = TestMutex<T>;
+
+    fn now(&self) -> Tick {
+        Tick(self.now.get())
+    }
+
+    fn clock(&self) -> u64 {
+        1_000 + self.now.get()
+    }
+
+    fn wake(&self, _: Worker) {}
+}
+
+type TestSession = Session<TestHost>;
+
+/// A session over four blocks with a queue of eight, not begun.
+fn session(change: impl FnOnce(&mut Config)) -> TestSession {
+    let mut config = Config::new(8 * BLOCK);
+    config.read_bytes = BLOCK;
+    change(&mut config);
+    Session::new(TestHost::default(), Geometry::new(4 * BLOCK, 512, 14).unwrap(), config).unwrap()
+}
+
+/// A session with every block synced and everything drained.
+fn synced(change: impl FnOnce(&mut Config)) -> TestSession {
+    let session = session(change);
+    session.begin();
+    while let Step::Do(read) = session.sweep() {
+        done(&session, read, true);
+        drain(&session);
+    }
+    drain(&session);
+    assert_eq!(session.status().blocks_synced, 4);
+    session
+}
+
+fn submit(
+    session: &TestSession,
+    name: &'static str,
+    offset: u64,
+    len: u64,
+) -> Submission<&'static str> {
+    session.submit(name, Extent::new(offset, len).unwrap(), Urgency::MayWait)
+}
+
+fn clear(
+    session: &TestSession,
+    clearing: Clearing,
+    offset: u64,
+    len: u64,
+) -> Submission<&'static str> {
+    let extent = Extent::new(offset, len).unwrap();
+    session.submit_clearing("clearing", clearing, extent, Urgency::MayWait)
+}
+
+fn done(session: &TestSession, read: Read, succeeded: bool) {
+    let next = session.read_done(read, succeeded);
+    assert!(next.is_none(), "{next:?}");
+}
+
+fn drain(session: &TestSession) -> Vec<RecordKind> {
+    let mut kinds = Vec::new();
+    while let Step::Do(drained) = session.drain(u64::MAX) {
+        kinds.push(drained.record().kind);
+        session.drained(drained);
+    }
+    kinds
+}
+
+fn captured(submission: Submission<&'static str>) -> Capture<&'static str> {
+    let Submission::Capture(capture) = submission else { panic!("not captured: {submission:?}") };
+    capture
+}
+
+fn passed(submission: Submission<&'static str>) -> Issue<&'static str> {
+    let Submission::Issue(issue) = submission else { panic!("not let through: {submission:?}") };
+    issue
+}
+
+fn dispatched(session: &TestSession) -> Submission<&'static str> {
+    let Step::Do(submission) = session.dispatch() else { panic!("nothing to dispatch") };
+    submission
+}
+
+fn read(step: Step<Read>) -> Read {
+    let Step::Do(read) = step else { panic!("nothing to read: {step:?}") };
+    read
+}
+
+fn assert_held(submission: &Submission<&'static str>) {
+    assert!(matches!(submission, Submission::Held), "{submission:?}");
+}
+
+fn assert_waits<T: std::fmt::Debug>(step: &Step<T>) {
+    assert!(matches!(step, Step::Wait(_)), "{step:?}");
+}

@@ -1,0 +1,109 @@
+//! What sweep and hold read, in which order, and what becomes of sectors that cannot be read.
+
+use super::*;
+
+/// Reads the first block sector by sector; sectors for which `is_bad` says so cannot be read.
+fn read_by_sector(session: &TestSession, is_bad: impl Fn(u64) -> bool) {
+    let first = read(session.sweep());
+    let memory = first.memory();
+    let mut next = session.read_done(first, false);
+    let mut sector = 0;
+    while let Some(read) = next {
+        assert_eq!((read.extent().offset(), read.extent().len()), (sector * 512, 512));
+        assert_eq!(read.memory().offset(), memory.offset() + sector * 512);
+        assert_eq!(read.memory().len(), 512);
+        next = session.read_done(read, !is_bad(sector));
+        sector += 1;
+    }
+    assert_eq!(sector, BLOCK / 512);
+}
+
+fn drained_extents(session: &TestSession) -> Vec<(RecordKind, u64, u64)> {
+    let mut extents = Vec::new();
+    while let Step::Do(drained) = session.drain(u64::MAX) {
+        let record = drained.record();
+        if let Some(extent) = record.extent {
+            extents.push((record.kind, extent.offset() / 512, extent.len() / 512));
+        }
+        session.drained(drained);
+    }
+    extents
+}
+
+#[test]
+fn a_bad_sector_leaves_a_hole_of_its_own_size() {
+    let session = session(|_| ());
+    session.begin();
+    read_by_sector(&session, |sector| [0, 5, 6, 31].contains(&sector));
+    assert_eq!(session.block_state(BlockIndex(0)), BlockState::Synced);
+    assert_eq!(session.status().blocks_unreadable, 1);
+    assert_eq!(
+        drained_extents(&session),
+        [
+            (RecordKind::Block, 0, 32),
+            (RecordKind::Unreadable, 0, 1),
+            (RecordKind::Unreadable, 5, 2),
+            (RecordKind::Unreadable, 31, 1)
+        ]
+    );
+}
+
+#[test]
+fn a_block_without_a_good_sector_is_one_hole_and_a_passing_error_is_none() {
+    let session = session(|_| ());
+    session.begin();
+    read_by_sector(&session, |_| true);
+    assert_eq!(drained_extents(&session), [(RecordKind::Unreadable, 0, 32)]);
+    let second = read(session.sweep());
+    let mut next = session.read_done(second, false);
+    while let Some(read) = next {
+        next = session.read_done(read, true);
+    }
+    assert_eq!(drained_extents(&session), [(RecordKind::Block, 32, 32)]);
+    assert_eq!(session.status().blocks_unreadable, 1);
+}
+
+#[test]
+fn more_holes_than_a_block_may_have_end_in_one_that_covers_the_rest() {
+    let mut config = Config::new(8 * 2 * BLOCK);
+    config.read_bytes = BLOCK;
+    let geometry = Geometry::new(2 * BLOCK, 512, 15).unwrap();
+    let session = Session::new(TestHost::default(), geometry, config).unwrap();
+    session.begin();
+    let mut next = session.read_done(read(session.sweep()), false);
+    while let Some(read) = next {
+        let is_bad = (read.extent().offset() / 512).is_multiple_of(3);
+        next = session.read_done(read, !is_bad);
+    }
+    let holes = drained_extents(&session);
+    assert_eq!(holes.len(), 1 + 16);
+    assert_eq!(holes[15], (RecordKind::Unreadable, 42, 1));
+    assert_eq!(holes[16], (RecordKind::Unreadable, 45, 19));
+}
+
+#[test]
+fn a_write_that_goes_through_ends_the_reading_sector_by_sector() {
+    let session = session(|_| ());
+    session.begin();
+    let next = session.read_done(read(session.sweep()), false).unwrap();
+    let extent = Extent::new(0, 512).unwrap();
+    let issue = passed(session.submit("urgent", extent, Urgency::MustNotWait));
+    done(&session, next, false);
+    assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
+    session.completed(issue.ticket, true);
+}
+
+#[test]
+fn a_capped_sweep_waits_between_reads_and_held_writes_do_not() {
+    let session = session(|config| config.sweep_bytes_per_second = BLOCK);
+    let second = 1_000 * Tick::PER_MS;
+    session.begin();
+    done(&session, read(session.sweep()), true);
+    let Step::Wait(Some(Tick(until))) = session.sweep() else { panic!("it does not wait") };
+    assert_eq!(until, second);
+    assert_held(&submit(&session, "w", 3 * BLOCK, 512));
+    done(&session, read(session.hold()), true);
+    session.host().now.set(second);
+    done(&session, read(session.sweep()), true);
+    assert_eq!(session.status().blocks_synced, 3);
+}

@@ -1,0 +1,184 @@
+//! What becomes of a write: captured, held, let through, taken back.
+
+use super::*;
+
+#[test]
+fn a_write_to_a_synced_block_is_captured_on_its_callers_thread() {
+    let session = synced(|_| ());
+    let capture = captured(submit(&session, "w", 512, 1024));
+    assert_eq!((capture.memory().len(), capture.extent().offset()), (1024, 512));
+    let issue = session.captured(capture);
+    assert_eq!(drain(&session), [RecordKind::Write]);
+    session.completed(issue.ticket, true);
+    assert_eq!(session.status().writes_flying, 0);
+}
+
+#[test]
+fn a_write_to_an_unsynced_block_waits_for_its_old_content() {
+    let session = session(|_| ());
+    session.begin();
+    assert_held(&submit(&session, "w", BLOCK, 512));
+    assert_waits(&session.dispatch());
+    let old = read(session.hold());
+    assert_eq!((old.extent().offset(), old.extent().len()), (BLOCK, BLOCK));
+    done(&session, old, true);
+    let issue = session.captured(captured(dispatched(&session)));
+    assert_eq!(issue.write, "w");
+    assert_eq!(
+        drain(&session),
+        [RecordKind::SessionStart, RecordKind::Block, RecordKind::Write],
+        "T0: the old content comes first"
+    );
+    session.completed(issue.ticket, true);
+}
+
+#[test]
+fn until_a_session_begins_its_writes_are_held_and_nothing_is_read() {
+    let session = session(|_| ());
+    assert_eq!(session.status().phase, Phase::Starting);
+    assert_held(&submit(&session, "w", 0, 512));
+    assert_waits(&session.hold());
+    assert_waits(&session.sweep());
+    session.begin();
+    done(&session, read(session.hold()), true);
+    assert_eq!(session.captured(captured(dispatched(&session))).write, "w");
+}
+
+#[test]
+fn an_overlapping_write_waits_for_the_first_and_an_adjacent_one_does_not() {
+    let session = synced(|_| ());
+    let first = session.captured(captured(submit(&session, "first", 0, 1024)));
+    assert_held(&submit(&session, "second", 512, 1024));
+    let beside = session.captured(captured(submit(&session, "beside", 1536, 512)));
+    assert_waits(&session.dispatch());
+    session.completed(first.ticket, true);
+    let second = session.captured(captured(dispatched(&session)));
+    assert_eq!(second.write, "second");
+    session.completed(beside.ticket, true);
+    session.completed(second.ticket, true);
+}
+
+#[test]
+fn a_write_that_starves_is_not_overtaken() {
+    let session = synced(|config| {
+        config.overflow = Overflow::Hold;
+        config.write_bytes = config.queue_bytes / 2;
+    });
+    for len in [2 * BLOCK, 512] {
+        let issue = session.captured(captured(submit(&session, "first", 0, len)));
+        session.completed(issue.ticket, true);
+    }
+    assert_held(&submit(&session, "long", 0, 3 * BLOCK));
+    assert_waits(&session.dispatch());
+    // The queue has room for this one, but then the long one might wait for ever.
+    assert_held(&submit(&session, "small", 3 * BLOCK, 512));
+    drain(&session);
+    assert_eq!(session.captured(captured(dispatched(&session))).write, "long");
+}
+
+#[test]
+fn a_write_too_long_for_the_queue_goes_once_its_old_content_is_safe() {
+    let session = session(|config| {
+        config.overflow = Overflow::Hold;
+        config.write_bytes = BLOCK;
+    });
+    session.begin();
+    assert_held(&submit(&session, "long", 0, 2 * BLOCK));
+    done(&session, read(session.hold()), true);
+    done(&session, read(session.hold()), true);
+    let issue = passed(dispatched(&session));
+    assert_eq!(session.status().blocks_dirty, 2);
+    session.completed(issue.ticket, true);
+    while let Step::Do(read) = session.sweep() {
+        done(&session, read, true);
+        drain(&session);
+    }
+    assert!(session.status().base_complete, "T0: the base image has survived it");
+}
+
+#[test]
+fn a_write_as_long_as_may_be_is_captured_and_a_longer_one_is_not() {
+    let session = synced(|config| config.write_bytes = BLOCK);
+    let longest = captured(submit(&session, "longest", 0, BLOCK));
+    assert_eq!(longest.memory().len(), BLOCK);
+    let longest = session.captured(longest);
+    let longer = passed(submit(&session, "longer", 2 * BLOCK, BLOCK + 512));
+    assert_eq!(longer.record, None);
+    session.completed(longest.ticket, true);
+    session.completed(longer.ticket, true);
+}
+
+#[test]
+fn a_write_that_cannot_be_captured_goes_at_once_even_before_t0() {
+    let session = session(|_| ());
+    let extent = Extent::new(0, 512).unwrap();
+    let issue = passed(session.submit("w", extent, Urgency::Uncapturable));
+    assert_eq!((issue.record, session.status().writes_holding), (None, 0));
+    session.completed(issue.ticket, true);
+    assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
+}
+
+#[test]
+fn a_write_that_finds_no_slot_goes_through_and_is_waited_for() {
+    let session = synced(|config| config.writes_max = 1);
+    let first = session.captured(captured(submit(&session, "first", 0, 512)));
+    let second = passed(submit(&session, "second", BLOCK, 512));
+    assert_eq!((second.record, session.status().writes_flying), (None, 2));
+    assert_eq!(session.status().gaps, 1);
+    drain(&session);
+    assert_waits(&session.sweep());
+    session.completed(second.ticket, true);
+    done(&session, read(session.sweep()), true);
+    session.completed(first.ticket, true);
+    session.stop();
+    assert!(session.is_settled());
+}
+
+#[test]
+fn a_held_write_that_is_taken_back_is_never_heard_of_again() {
+    let session = session(|_| ());
+    session.begin();
+    assert_held(&submit(&session, "first", 0, 512));
+    assert_held(&submit(&session, "second", 0, 512));
+    assert_eq!(session.take_back(|&name| name == "third"), None);
+    assert_eq!(session.take_back(|&name| name == "first"), Some("first"));
+    assert_eq!(session.take_back(|&name| name == "first"), None, "once");
+    done(&session, read(session.hold()), true);
+    let second = session.captured(captured(dispatched(&session)));
+    assert_eq!(second.write, "second", "nobody waits for the first any more");
+    assert_eq!(session.take_back(|_| true), None, "a write in flight is the disk's");
+    session.completed(second.ticket, true);
+    let kinds = drain(&session);
+    assert_eq!(kinds, [RecordKind::SessionStart, RecordKind::Block, RecordKind::Write]);
+    let status = session.status();
+    assert_eq!((status.writes_held, status.writes_holding, status.writes_flying), (1, 0, 0));
+}
+
+#[test]
+fn every_write_is_counted_once_by_what_became_of_it() {
+    let session = synced(|_| ());
+    let counts = || {
+        let status = session.status();
+        (status.writes_passed, status.writes_held, status.writes_uncaptured)
+    };
+    let first = session.captured(captured(submit(&session, "first", 0, 512)));
+    assert_eq!(counts(), (1, 0, 0));
+    let trim = passed(clear(&session, Clearing::Trim, BLOCK, 512));
+    assert_eq!(counts(), (2, 0, 0));
+    assert_held(&submit(&session, "second", 0, 512));
+    assert_eq!(counts(), (2, 0, 0), "it has not gone yet");
+    session.completed(first.ticket, true);
+    let second = session.captured(captured(dispatched(&session)));
+    assert_eq!(counts(), (2, 1, 0));
+    assert_held(&submit(&session, "third", 0, 512));
+    session.detach();
+    let third = passed(dispatched(&session));
+    assert_eq!(counts(), (2, 1, 1), "let through as it was held");
+    let fourth = passed(submit(&session, "fourth", 3 * BLOCK, 512));
+    assert_eq!(counts(), (2, 1, 2));
+    let raw = fourth.ticket.into_raw();
+    for ticket in [trim.ticket, second.ticket, third.ticket, Ticket::from_raw(raw)] {
+        session.completed(ticket, true);
+    }
+    assert_eq!(session.status().writes_flying, 0);
+}
