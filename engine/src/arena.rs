@@ -85,7 +85,7 @@ pub struct Arena {
 impl Arena {
     /// `capacity` bytes from `base` on, for at most `ranges` ranges at a time.
     pub fn new(base: u64, capacity: u64, ranges: u64) -> Result<Self, OutOfMemory> {
-        let entries = boxed_slice(ranges.max(1), || Entry { span: 0, returned: false })?;
+        let entries = boxed_slice(ranges.max(1), || Ok(Entry { span: 0, returned: false }))?;
         Ok(Self { base, capacity, head: 0, used: 0, entries, first: 0, next: 0 })
     }
 

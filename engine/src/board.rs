@@ -4,11 +4,9 @@
 //! Each number is right at the instant it is read; two of them may be a verb apart. Relaxed throughout: a number on
 //! the board carries nothing but itself, and its writers exclude each other by the session's lock.
 
-use alloc::boxed::Box;
 // Not from `crate::sync`: no number orders anything, so there is nothing here for loom to find.
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::memory::{OutOfMemory, boxed_slice};
 use crate::session::Phase;
 use crate::stats::{HOLD_BUCKETS, HoldTimes, Status};
 
@@ -86,11 +84,6 @@ const BASE_COMPLETE: u64 = 1 << 11;
 const OUTGROWN: u64 = 1 << 12;
 
 impl Board {
-    /// A board in memory of its own: it is a third of a session, and a session is moved when it is made.
-    pub fn boxed() -> Result<Box<[Self; 1]>, OutOfMemory> {
-        boxed_slice(1, Self::default)?.try_into().map_err(|_| OutOfMemory)
-    }
-
     /// Posts the phase and the flags of a status. Callers hold the session's lock.
     pub fn post_flags(&self, status: &Status) {
         let phase = match status.phase {

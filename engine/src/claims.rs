@@ -74,8 +74,8 @@ pub struct Claims {
 impl Claims {
     /// Room for `count` claims at a time.
     pub fn new(count: u64) -> Result<Self, OutOfMemory> {
-        let slots = boxed_slice(count, || None)?;
-        let holes = boxed_slice(count, Holes::default)?;
+        let slots = boxed_slice(count, || Ok(None))?;
+        let holes = boxed_slice(count, || Ok(Holes::default()))?;
         Ok(Self { slots, holes, base_blocks: 0, resync_blocks: 0, by_sweep: 0, by_hold: 0 })
     }
 

@@ -41,17 +41,9 @@ impl Epochs {
     pub fn new(count: u64, block_count: u64, bitmap_bytes: u64) -> Result<Self, OutOfMemory> {
         let granule_shift = granule_shift(block_count, bitmap_bytes);
         let words = words(block_count, granule_shift);
-        let mut failed = None;
         let mut slots = boxed_slice(count.max(2), || {
-            let touched = boxed_slice(words, || 0).unwrap_or_else(|error| {
-                failed = Some(error);
-                Box::default()
-            });
-            Epoch { id: 0, last_seq: 0, touched }
+            Ok(Epoch { id: 0, last_seq: 0, touched: boxed_slice(words, || Ok(0))? })
         })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
         if let Some(first) = slots.first_mut() {
             first.id = 1;
         }

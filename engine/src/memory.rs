@@ -7,11 +7,20 @@ use alloc::vec::Vec;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfMemory;
 
+/// A value in memory of its own, made by `make`: it moves without its bytes, which would take much of a kernel's stack.
+#[inline(never)] // For the same reason.
+pub fn boxed<T>(make: impl FnMut() -> Result<T, OutOfMemory>) -> Result<Box<[T; 1]>, OutOfMemory> {
+    boxed_slice(1, make)?.try_into().map_err(|_| OutOfMemory)
+}
+
 /// A slice of `len` values made by `make`.
 ///
 /// The questions about room are for the compiler: it sees that nothing grows or shrinks once the memory is there, and
 /// links no abort for that.
-pub fn boxed_slice<T>(len: u64, mut make: impl FnMut() -> T) -> Result<Box<[T]>, OutOfMemory> {
+pub fn boxed_slice<T>(
+    len: u64,
+    mut make: impl FnMut() -> Result<T, OutOfMemory>,
+) -> Result<Box<[T]>, OutOfMemory> {
     let len = usize::try_from(len).map_err(|_| OutOfMemory)?;
     let mut values = Vec::new();
     values.try_reserve_exact(len).map_err(|_| OutOfMemory)?;
@@ -19,7 +28,11 @@ pub fn boxed_slice<T>(len: u64, mut make: impl FnMut() -> T) -> Result<Box<[T]>,
         if values.len() == values.capacity() {
             return Err(OutOfMemory);
         }
-        values.push(make());
+        // Not `?`: it would put a second copy of the value on the stack.
+        match make() {
+            Ok(value) => values.push(value),
+            Err(error) => return Err(error),
+        }
     }
     if values.len() != values.capacity() {
         return Err(OutOfMemory);

@@ -26,7 +26,7 @@ pub struct Presence {
 impl Presence {
     /// A filter for at most `writes` writes at a time.
     pub fn new(writes: u32) -> Result<Self, OutOfMemory> {
-        Ok(Self { counters: boxed_slice(Self::counters_for(writes), || 0)?, long: 0 })
+        Ok(Self { counters: boxed_slice(Self::counters_for(writes), || Ok(0))?, long: 0 })
     }
 
     /// Bytes that a filter for `writes` writes allocates.

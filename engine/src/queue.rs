@@ -129,7 +129,7 @@ impl CaptureQueue {
         Ok(Self {
             for_sweep: Arena::new(0, sweep_bytes, blocks_at_most(sweep_bytes))?,
             for_writes: Arena::new(sweep_bytes, rest, records)?,
-            records: boxed_slice(records, || None)?,
+            records: boxed_slice(records, || Ok(None))?,
             first: 0,
             len: 0,
             promised: 0,

@@ -21,12 +21,15 @@ mod read;
 mod skip;
 mod state;
 
+use alloc::boxed::Box;
+
 use crate::board::Board;
 use crate::claims::Claims;
 use crate::config::{Config, READS_MAX, StartError};
 use crate::epoch::Epochs;
 use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::{Host, Mutex, Tick, Wakes};
+use crate::memory::boxed;
 use crate::queue::{CaptureQueue, RecordKind};
 use crate::stats::Status;
 use crate::table::{BlockState, Table};
@@ -70,7 +73,7 @@ pub enum Step<T> {
 pub struct Session<H: Host> {
     host: H,
     shared: Shared,
-    state: H::Mutex<State<H::Write>>,
+    state: H::Mutex<Box<[State<H::Write>; 1]>>,
 }
 
 impl<H: Host> Session<H> {
@@ -79,27 +82,17 @@ impl<H: Host> Session<H> {
     ///
     /// # Errors
     /// [`StartError::Config`] for limits that [`Config::check`] refuses; [`StartError::OutOfMemory`].
-    // Out of line: its parts need not be on the stack while the host takes the whole over.
-    #[inline(never)]
+    #[inline(never)] // Its parts need not be on the stack of those who call it.
     pub fn new(host: H, geometry: Geometry, config: Config) -> Result<Self, StartError> {
         config.check(&geometry)?;
-        let (table, board) = (Table::new(geometry.block_count())?, Board::boxed()?);
-        let state = first_state(&geometry, &config);
-        Self::assembled(host, Shared { geometry, config, table, board }, state)
-    }
-
-    /// Out of line, as [`first_state`]: no function has more than one copy of the state on its stack.
-    #[inline(never)]
-    fn assembled(
-        host: H,
-        shared: Shared,
-        state: Result<State<H::Write>, StartError>,
-    ) -> Result<Self, StartError> {
-        let mut state = state?;
-        let (now, clock) = (host.now(), host.clock());
+        let table = Table::new(geometry.block_count())?;
+        let board = boxed(|| Ok(Board::default()))?;
+        let shared = Shared { geometry, config, table, board };
+        let state = boxed(|| first_state(&shared))?;
+        let session = Self { host, shared, state: H::Mutex::new(state) };
         // So that the board has something to show.
-        Core::new(&mut state, &shared, now, clock).post();
-        Ok(Self { host, shared, state: H::Mutex::new(state) })
+        session.locked(|_| ());
+        Ok(session)
     }
 
     /// Bytes that [`Session::new`] allocates, for ever; the queue's payload memory, which the host provides,
@@ -118,7 +111,7 @@ impl<H: Host> Session<H> {
             + CaptureQueue::bytes(config.sweep_share(), config.records())
             + Writes::<H::Write>::bytes(config.writes_max)
             + Claims::bytes(READS_MAX)
-            + size_of::<Board>() as u64
+            + (size_of::<Board>() + size_of::<State<H::Write>>()) as u64
     }
 
     /// The host given to [`Session::new`].
@@ -289,6 +282,7 @@ impl<H: Host> Session<H> {
         let (now, clock) = (self.host.now(), self.host.clock());
         let mut wakes = Wakes::default();
         let result = self.state.with(|state| {
+            let [state] = &mut **state;
             let mut core = Core::new(state, &self.shared, now, clock);
             let result = decide(&mut core);
             core.post();

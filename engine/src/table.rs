@@ -50,7 +50,7 @@ impl Table {
     /// A table for `block_count` blocks.
     pub fn new(block_count: u64) -> Result<Self, OutOfMemory> {
         Ok(Self {
-            words: boxed_slice(block_count.div_ceil(BLOCKS_PER_WORD), || AtomicU64::new(0))?,
+            words: boxed_slice(block_count.div_ceil(BLOCKS_PER_WORD), || Ok(AtomicU64::new(0)))?,
         })
     }
 

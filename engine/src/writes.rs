@@ -93,17 +93,19 @@ impl<W> Writes<W> {
     /// Room for `count` writes, held and in flight together.
     pub fn new(count: u32) -> Result<Self, OutOfMemory> {
         let extent = Extent::new(0, 1).ok_or(OutOfMemory)?;
-        let slots = boxed_slice(u64::from(count), || Slot {
-            place: Place::Free,
-            write: None,
-            kind: RecordKind::Write,
-            extent,
-            blocks: BlockRange::new(BlockIndex(0), BlockIndex(0)),
-            blockers: 0,
-            since: Tick(0),
-            starves: false,
-            previous: None,
-            next: None,
+        let slots = boxed_slice(u64::from(count), || {
+            Ok(Slot {
+                place: Place::Free,
+                write: None,
+                kind: RecordKind::Write,
+                extent,
+                blocks: BlockRange::new(BlockIndex(0), BlockIndex(0)),
+                blockers: 0,
+                since: Tick(0),
+                starves: false,
+                previous: None,
+                next: None,
+            })
         })?;
         let (held, flying) = (List::default(), List::default());
         let mut writes = Self { slots, free: None, held, flying, presence: Presence::new(count)? };

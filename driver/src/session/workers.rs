@@ -1,7 +1,10 @@
-//! The session's threads: sweep, hold, dispatch, and the one that answers drains.
+//! The session's threads: those of sweep and hold, dispatch, and the one that answers drains.
 //!
 //! Each asks the engine what to do, does it, and waits for the engine's wake-up when there is nothing. They end
 //! when the session is stopped.
+//!
+//! Sweep and hold have several threads each, since each reads one thing at a time and a disk wants more. A wake-up is
+//! for one of them: it wakes the next if it has found something to do, or the end.
 
 use core::ptr::null;
 use core::sync::atomic::Ordering;
@@ -24,9 +27,15 @@ const START_LIMIT: u64 = 10_000 * Tick::PER_MS;
 /// Longest read of sweep and hold, in bytes: a block of the largest size.
 const READ_MAX: usize = 4 << 20;
 
+/// Threads that read for the sweep, and as many that read for held writes: so many reads keep a disk of a server busy.
+/// The engine decides how many of them the sweep uses.
+const READERS: usize = 4;
+/// All threads of a session.
+const THREADS: usize = 2 * READERS + 2;
+
 /// The threads of a session.
 pub struct SessionThreads {
-    threads: [Option<Thread>; 4],
+    threads: [Option<Thread>; THREADS],
 }
 
 impl SessionThreads {
@@ -35,14 +44,15 @@ impl SessionThreads {
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES`, or what starting a thread gave; then none is left.
     pub fn start(session: &Shared<Session>, volume: &Shared<Volume>) -> Result<Self, NTSTATUS> {
-        let mut threads = Self { threads: [None, None, None, None] };
-        let started = threads.try_start(session, volume);
-        if started.is_err() {
-            session.stop();
-            threads.join();
-            return started.map(|()| Self { threads: [None, None, None, None] });
+        let mut threads = Self { threads: [const { None }; THREADS] };
+        match threads.try_start(session, volume) {
+            Ok(()) => Ok(threads),
+            Err(status) => {
+                session.stop();
+                threads.join();
+                Err(status)
+            }
         }
-        Ok(threads)
     }
 
     /// Waits until every thread has ended. The session has to be stopped.
@@ -64,21 +74,25 @@ impl SessionThreads {
             Shared::new(Reading { session: session.clone(), worker, reader })
         };
         // Everything is allocated before anything runs.
-        let sweep = reading(Worker::Sweep).ok_or(out_of_memory)?;
-        let hold = reading(Worker::Hold).ok_or(out_of_memory)?;
+        let mut readers = [const { None }; 2 * READERS];
+        for (index, place) in readers.iter_mut().enumerate() {
+            let worker = if index < READERS { Worker::Sweep } else { Worker::Hold };
+            *place = Some(reading(worker).ok_or(out_of_memory)?);
+        }
         let drain = Shared::new(Draining { session: session.clone() }).ok_or(out_of_memory)?;
         let dispatch = Dispatching { session: session.clone(), volume: volume.clone() };
         let dispatch = Shared::new(dispatch).ok_or(out_of_memory)?;
-        let [a, b, c, d] = &mut self.threads;
-        *a = Some(Thread::start(sweep)?);
-        *b = Some(Thread::start(hold)?);
-        *c = Some(Thread::start(drain)?);
-        *d = Some(Thread::start(dispatch)?);
+        let [for_drain, for_dispatch, for_readers @ ..] = &mut self.threads;
+        for (place, reader) in for_readers.iter_mut().zip(readers.into_iter().flatten()) {
+            *place = Some(Thread::start(reader)?);
+        }
+        *for_drain = Some(Thread::start(drain)?);
+        *for_dispatch = Some(Thread::start(dispatch)?);
         Ok(())
     }
 }
 
-/// The sweep thread or the hold thread.
+/// A thread that reads for the sweep or for held writes.
 struct Reading {
     session: Shared<Session>,
     worker: Worker,
@@ -94,11 +108,14 @@ impl Run for Reading {
                     Worker::Hold => session.engine.hold(),
                     _ => session.engine.sweep(),
                 };
-                match step {
-                    Step::Do(read) => session.read(reader, read),
-                    Step::Wait(until) => session.wait(context.worker, until),
-                    Step::Ended => return,
+                if let Step::Wait(until) = step {
+                    session.wait(context.worker, until);
+                    continue;
                 }
+                // There may be something for the next thread as well, or the end.
+                session.engine.host().wake(context.worker);
+                let Step::Do(read) = step else { return };
+                session.read(reader, read);
             }
         });
     }

@@ -6,10 +6,11 @@ use alloc::boxed::Box;
 use super::Phase;
 use crate::board::Board;
 use crate::claims::{Claims, Reason};
-use crate::config::{Config, HIGH_MARK, READS_MAX, StartError};
+use crate::config::{Config, HIGH_MARK, READS_MAX};
 use crate::epoch::Epochs;
 use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::{Tick, WORKERS, Wakes, Worker};
+use crate::memory::OutOfMemory;
 use crate::pace::Pace;
 use crate::queue::{CaptureQueue, Stamp};
 use crate::stats::{Counters, Status};
@@ -242,8 +243,8 @@ impl<W> Core<'_, W> {
 
 /// The state of a session that starts. Out of line: its parts are on the stack only while they are made.
 #[inline(never)]
-pub(super) fn first_state<W>(geometry: &Geometry, config: &Config) -> Result<State<W>, StartError> {
-    let blocks = geometry.block_count();
+pub(super) fn first_state<W>(shared: &Shared) -> Result<State<W>, OutOfMemory> {
+    let (blocks, config) = (shared.geometry.block_count(), &shared.config);
     let nothing = BlockRange::new(BlockIndex(0), BlockIndex(0));
     Ok(State {
         phase: Phase::Starting,
