@@ -21,6 +21,12 @@ impl Number {
         self.0.store(value, Ordering::Relaxed);
     }
 
+    /// Counts on. Callers hold the session's lock.
+    #[inline]
+    pub fn add(&self, more: u64) {
+        self.set(self.get().wrapping_add(more));
+    }
+
     fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -104,7 +110,7 @@ impl Board {
     pub fn held(&self, ticks: u64) {
         let us = HoldTimes::us(ticks);
         if let Some(count) = self.holds.get(HoldTimes::bucket(us)) {
-            count.set(count.get() + 1);
+            count.add(1);
         }
         self.longest_us.set(self.longest_us.get().max(us));
     }

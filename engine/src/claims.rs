@@ -6,7 +6,7 @@
 
 use alloc::boxed::Box;
 
-use crate::geometry::{BlockIndex, BlockRange};
+use crate::geometry::BlockRange;
 use crate::holes::Holes;
 use crate::host::Tick;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
@@ -65,10 +65,10 @@ pub struct Claims {
     slots: Box<[Option<Claimed>]>,
     /// What of each claimed block cannot be read.
     holes: Box<[Holes]>,
-    base_blocks: u64,
-    resync_blocks: u64,
-    by_sweep: u64,
-    by_hold: u64,
+    /// Blocks under way, by [`Reason`].
+    blocks: [u64; 2],
+    /// Claims under way, by [`Reader`].
+    under_way: [u64; 2],
 }
 
 impl Claims {
@@ -76,7 +76,7 @@ impl Claims {
     pub fn new(count: u64) -> Result<Self, OutOfMemory> {
         let slots = boxed_slice(count, || Ok(None))?;
         let holes = boxed_slice(count, || Ok(Holes::default()))?;
-        Ok(Self { slots, holes, base_blocks: 0, resync_blocks: 0, by_sweep: 0, by_hold: 0 })
+        Ok(Self { slots, holes, blocks: [0; 2], under_way: [0; 2] })
     }
 
     /// Bytes that room for `count` claims allocates.
@@ -91,7 +91,7 @@ impl Claims {
 
     /// True if there is room for another claim.
     pub fn has_room(&self) -> bool {
-        self.by_sweep + self.by_hold < self.slots.len() as u64
+        self.count() < self.slots.len() as u64
     }
 
     /// Notes a claim; `None` if there is no room.
@@ -103,9 +103,9 @@ impl Claims {
         since: Tick,
     ) -> Option<ClaimId> {
         let index = self.slots.iter().position(Option::is_none)?;
-        let spoiled = BlockRange::new(BlockIndex(0), BlockIndex(0));
-        *self.blocks_mut(reason) += blocks.len();
-        *self.count_mut(reader) += 1;
+        let spoiled = BlockRange::EMPTY;
+        self.blocks[reason as usize] += blocks.len();
+        self.under_way[reader as usize] += 1;
         *self.holes.get_mut(index)? = Holes::default();
         *self.slots.get_mut(index)? = Some(Claimed { blocks, reader, reason, since, spoiled });
         Some(ClaimId(index))
@@ -114,8 +114,8 @@ impl Claims {
     /// Ends a claim and tells what became of it.
     pub fn end(&mut self, id: ClaimId) -> Option<Claimed> {
         let claimed = self.slots.get_mut(id.0)?.take()?;
-        *self.blocks_mut(claimed.reason) -= claimed.blocks.len();
-        *self.count_mut(claimed.reader) -= 1;
+        self.blocks[claimed.reason as usize] -= claimed.blocks.len();
+        self.under_way[claimed.reader as usize] -= 1;
         Some(claimed)
     }
 
@@ -145,15 +145,12 @@ impl Claims {
 
     /// How many claims `reader` has under way.
     pub fn count_by(&self, reader: Reader) -> u64 {
-        match reader {
-            Reader::Sweep => self.by_sweep,
-            Reader::Hold => self.by_hold,
-        }
+        self.under_way[reader as usize]
     }
 
     /// True if nothing is being read.
     pub fn is_empty(&self) -> bool {
-        self.by_sweep + self.by_hold == 0
+        self.count() == 0
     }
 
     /// True if blocks are being read for `reason`.
@@ -163,30 +160,18 @@ impl Claims {
 
     /// Number of blocks that are being read for `reason`.
     pub fn blocks_for(&self, reason: Reason) -> u64 {
-        match reason {
-            Reason::Base => self.base_blocks,
-            Reason::Resync => self.resync_blocks,
-        }
+        self.blocks[reason as usize]
     }
 
-    fn count_mut(&mut self, reader: Reader) -> &mut u64 {
-        match reader {
-            Reader::Sweep => &mut self.by_sweep,
-            Reader::Hold => &mut self.by_hold,
-        }
-    }
-
-    fn blocks_mut(&mut self, reason: Reason) -> &mut u64 {
-        match reason {
-            Reason::Base => &mut self.base_blocks,
-            Reason::Resync => &mut self.resync_blocks,
-        }
+    fn count(&self) -> u64 {
+        self.under_way.iter().sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::BlockIndex;
 
     fn blocks(start: u64, end: u64) -> BlockRange {
         BlockRange::new(BlockIndex(start), BlockIndex(end))

@@ -17,6 +17,9 @@ pub struct BlockRange {
 }
 
 impl BlockRange {
+    /// No blocks.
+    pub(crate) const EMPTY: Self = Self { start: BlockIndex(0), end: BlockIndex(0) };
+
     /// The run from `start` up to, not including, `end`; empty if they are out of order.
     pub fn new(start: BlockIndex, end: BlockIndex) -> Self {
         Self { start, end: end.max(start) }

@@ -28,21 +28,6 @@ impl HoldTimes {
     }
 }
 
-/// Counters that only grow.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Counters {
-    pub(crate) blocks_by_sweep: u64,
-    pub(crate) blocks_by_hold: u64,
-    pub(crate) blocks_unreadable: u64,
-    pub(crate) blocks_unallocated: u64,
-    pub(crate) writes_passed: u64,
-    pub(crate) writes_held: u64,
-    pub(crate) writes_uncaptured: u64,
-    pub(crate) bytes_captured: u64,
-    pub(crate) bytes_drained: u64,
-    pub(crate) gaps: u64,
-}
-
 /// A session's state at one instant, and its counters since it was made.
 // Each flag is of its own, in all combinations.
 #[allow(clippy::struct_excessive_bools)]

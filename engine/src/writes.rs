@@ -7,7 +7,7 @@
 
 use alloc::boxed::Box;
 
-use crate::geometry::{BlockIndex, BlockRange, Extent};
+use crate::geometry::{BlockRange, Extent};
 use crate::host::Tick;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 use crate::presence::Presence;
@@ -99,7 +99,7 @@ impl<W> Writes<W> {
                 write: None,
                 kind: RecordKind::Write,
                 extent,
-                blocks: BlockRange::new(BlockIndex(0), BlockIndex(0)),
+                blocks: BlockRange::EMPTY,
                 blockers: 0,
                 since: Tick(0),
                 starves: false,
@@ -241,14 +241,17 @@ impl<W> Writes<W> {
 
     /// True if a write in flight shares a block with `blocks`.
     pub fn flies_in(&self, blocks: &BlockRange) -> bool {
-        self.presence.may_meet(blocks)
-            && self.walk(self.flying).any(|(_, slot)| slot.blocks.intersects(blocks))
+        self.any_in(self.flying, blocks)
     }
 
     /// True if a held write shares a block with `blocks`.
     pub fn waits_in(&self, blocks: &BlockRange) -> bool {
+        self.any_in(self.held, blocks)
+    }
+
+    fn any_in(&self, list: List, blocks: &BlockRange) -> bool {
         self.presence.may_meet(blocks)
-            && self.walk(self.held).any(|(_, slot)| slot.blocks.intersects(blocks))
+            && self.walk(list).any(|(_, slot)| slot.blocks.intersects(blocks))
     }
 
     /// How many known writes share a byte with `extent`.
@@ -263,7 +266,7 @@ impl<W> Writes<W> {
     /// Frees a slot; the held writes from `first` on that its write overlaps wait for one less.
     fn forget(&mut self, id: SlotId, first: Option<SlotId>) -> BlockRange {
         let Some(slot) = self.slot(id) else {
-            return BlockRange::new(BlockIndex(0), BlockIndex(0));
+            return BlockRange::EMPTY;
         };
         let (extent, blocks) = (slot.extent, slot.blocks);
         self.unlink(id);
@@ -372,6 +375,7 @@ impl<W> Writes<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::BlockIndex;
     use alloc::vec::Vec;
 
     const KIND: RecordKind = RecordKind::Write;

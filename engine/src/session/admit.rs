@@ -142,7 +142,7 @@ impl<W> Core<'_, W> {
             && let Some(reservation) = self.reserve_payload(&extent)
         {
             if let Some(slot) = self.state.writes.fly(extent, blocks) {
-                self.state.counters.writes_passed += 1;
+                self.numbers().writes_passed.add(1);
                 self.quick = true;
                 let generation = self.state.generation;
                 let capture = Capture { write, slot, extent, blocks, reservation, generation };
@@ -246,7 +246,7 @@ impl<W> Core<'_, W> {
             self.give_up(place);
             return None;
         };
-        self.state.counters.writes_held += 1;
+        self.numbers().writes_held.add(1);
         self.shared.board().held(self.now.since(since));
         Some(self.go(write, held.slot, held.kind, held.extent, held.blocks, place))
     }
@@ -255,7 +255,7 @@ impl<W> Core<'_, W> {
     pub(super) fn pass_held(&mut self, slot: SlotId, blocks: BlockRange) -> Option<Submission<W>> {
         let (write, since) = self.state.writes.release(slot)?;
         self.shared.board().held(self.now.since(since));
-        self.state.counters.writes_uncaptured += 1;
+        self.numbers().writes_uncaptured.add(1);
         self.soil(blocks);
         Some(Submission::Issue(Issue { write, ticket: Ticket(slot.raw()), record: None }))
     }
@@ -307,7 +307,7 @@ impl<W> Core<'_, W> {
         let Some(slot) = self.state.writes.fly(extent, blocks) else {
             return self.pass_for_want_of_room(write, extent, blocks);
         };
-        self.state.counters.writes_passed += 1;
+        self.numbers().writes_passed.add(1);
         self.go(write, slot, kind, extent, blocks, Place::Clearing)
     }
 
@@ -394,7 +394,7 @@ impl<W> Core<'_, W> {
 
     /// Lets an arriving write through uncaptured (rule LOSS: its blocks turn dirty).
     fn pass(&mut self, write: W, extent: Extent, blocks: BlockRange) -> Submission<W> {
-        self.state.counters.writes_uncaptured += 1;
+        self.numbers().writes_uncaptured.add(1);
         self.soil(blocks);
         let ticket = if let Some(slot) = self.state.writes.fly_past(extent, blocks) {
             Ticket(slot.raw())
@@ -411,6 +411,6 @@ impl<W> Core<'_, W> {
             .checked_sub(extent.offset())
             .and_then(|len| Extent::new(extent.offset(), len))
             .and_then(|inside| self.shared.geometry.blocks_of(&inside))
-            .unwrap_or(Self::no_blocks())
+            .unwrap_or(BlockRange::EMPTY)
     }
 }

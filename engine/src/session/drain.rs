@@ -38,7 +38,7 @@ impl<W> Core<'_, W> {
 
     pub(super) fn drained(&mut self, drained: Drained) {
         if let Some(memory) = drained.0.memory {
-            self.state.counters.bytes_drained += memory.len();
+            self.numbers().bytes_drained.add(memory.len());
             self.state.queue.give_back(memory);
         }
         // Where there is nothing to make good, no phase and no flag changes.

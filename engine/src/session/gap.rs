@@ -162,7 +162,7 @@ impl<W> Core<'_, W> {
             return;
         }
         self.state.consistent = false;
-        self.state.counters.gaps += 1;
+        self.numbers().gaps.add(1);
         // Before t0 there is no stream yet; `begin` says it.
         if self.state.t0.is_some() {
             let marked = self.mark(RecordKind::GapBegin);
@@ -177,7 +177,7 @@ impl<W> Core<'_, W> {
             return None;
         }
         let seq = self.state.queue.last_seq();
-        self.recorded(Self::no_blocks(), 0);
+        self.recorded(BlockRange::EMPTY, 0);
         Some(seq)
     }
 }

@@ -187,7 +187,7 @@ impl<W> Core<'_, W> {
         let sector_size = u64::from(self.shared.geometry.sector_size());
         let hole =
             |(first, count)| Extent::new(whole.offset() + first * sector_size, count * sector_size);
-        self.state.counters.blocks_unreadable += u64::from(holes.count() > 0);
+        self.numbers().blocks_unreadable.add(u64::from(holes.count() > 0));
         if holes.iter().next().and_then(hole) == Some(whole) {
             self.state.queue.commit_unreadable(reservation, whole, stamp);
             return self.finish_blocks(claimed, 0);
@@ -202,8 +202,8 @@ impl<W> Core<'_, W> {
             rule!(described, "LOSS: what could not be read is said not to have been");
         }
         match claimed.reader {
-            Reader::Sweep => self.state.counters.blocks_by_sweep += claimed.blocks.len(),
-            Reader::Hold => self.state.counters.blocks_by_hold += claimed.blocks.len(),
+            Reader::Sweep => self.numbers().blocks_by_sweep.add(claimed.blocks.len()),
+            Reader::Hold => self.numbers().blocks_by_hold.add(claimed.blocks.len()),
         }
         // Once for all of them: no epoch ends between a block and its holes.
         self.finish_blocks(claimed, whole.len());

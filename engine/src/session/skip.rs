@@ -49,7 +49,7 @@ impl<W> Core<'_, W> {
             return false;
         }
         self.set_run(run, BlockState::Unsynced, BlockState::Synced);
-        self.state.counters.blocks_unallocated += run.len();
+        self.numbers().blocks_unallocated.add(run.len());
         self.recorded(run, 0);
         true
     }

@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 
 use super::Phase;
-use crate::board::Board;
+use crate::board::{Board, Numbers};
 use crate::claims::{Claims, Reason};
 use crate::config::{Config, HIGH_MARK, READS_MAX};
 use crate::epoch::Epochs;
@@ -13,7 +13,7 @@ use crate::host::{Tick, WORKERS, Wakes, Worker};
 use crate::memory::OutOfMemory;
 use crate::pace::Pace;
 use crate::queue::{CaptureQueue, Stamp};
-use crate::stats::{Counters, Status};
+use crate::stats::Status;
 use crate::table::{BlockState, Table};
 use crate::writes::Writes;
 
@@ -75,7 +75,6 @@ pub(super) struct State<W> {
     pub(super) paused: bool,
     /// Blocks that are read one at a time, because a longer read that covered them failed.
     pub(super) careful: BlockRange,
-    pub(super) counters: Counters,
 }
 
 /// The state while the lock is held, and what every decision needs.
@@ -96,6 +95,11 @@ impl<'a, W> Core<'a, W> {
 }
 
 impl<W> Core<'_, W> {
+    /// What everybody may read: the counters are kept there and nowhere else.
+    pub(super) fn numbers(&self) -> &Numbers {
+        &self.shared.board().numbers
+    }
+
     pub(super) fn wake_all(&mut self) {
         for worker in WORKERS {
             self.wakes.add(worker);
@@ -145,13 +149,9 @@ impl<W> Core<'_, W> {
             self.wakes.add(Worker::Dispatch);
         }
         self.state.epoch_bytes += bytes;
-        self.state.counters.bytes_captured += bytes;
+        self.numbers().bytes_captured.add(bytes);
         self.wakes.add(Worker::Drain);
         self.close_epoch_if_due();
-    }
-
-    pub(super) fn no_blocks() -> BlockRange {
-        BlockRange::new(BlockIndex(0), BlockIndex(0))
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -184,12 +184,9 @@ impl<W> Core<'_, W> {
     /// Puts the state on the board.
     #[inline]
     pub(super) fn post(&self) {
-        let (state, numbers) = (&self.state, &self.shared.board().numbers);
-        numbers.writes_passed.set(state.counters.writes_passed);
+        let (state, numbers) = (&self.state, self.numbers());
         numbers.writes_holding.set(state.writes.held_count());
         numbers.writes_flying.set(state.writes.flying_count() + state.slotless);
-        numbers.bytes_captured.set(state.counters.bytes_captured);
-        numbers.bytes_drained.set(state.counters.bytes_drained);
         numbers.queue_used.set(state.queue.used());
         numbers.last_seq.set(state.queue.last_seq());
         if !self.quick {
@@ -209,23 +206,16 @@ impl<W> Core<'_, W> {
     /// Out of line, so that no verb has it on its stack: verbs run on the stack of whoever writes.
     #[inline(never)]
     fn post_the_rest(&self) {
-        let (state, counters, board) = (&self.state, &self.state.counters, self.shared.board());
-        let (numbers, total) = (&board.numbers, self.shared.geometry.block_count());
+        let (state, numbers, total) =
+            (&self.state, self.numbers(), self.shared.geometry.block_count());
         numbers.t0.set(state.t0.unwrap_or(0));
         numbers.blocks_total.set(total);
         numbers.blocks_synced.set(total - state.unsynced - state.reading - state.dirty);
         numbers.blocks_unsynced.set(state.unsynced + state.claims.blocks_for(Reason::Base));
         numbers.blocks_dirty.set(state.dirty + state.claims.blocks_for(Reason::Resync));
-        numbers.blocks_by_sweep.set(counters.blocks_by_sweep);
-        numbers.blocks_by_hold.set(counters.blocks_by_hold);
-        numbers.blocks_unreadable.set(counters.blocks_unreadable);
-        numbers.blocks_unallocated.set(counters.blocks_unallocated);
-        numbers.writes_held.set(counters.writes_held);
-        numbers.writes_uncaptured.set(counters.writes_uncaptured);
         numbers.queue_bytes.set(state.queue.capacity());
-        numbers.gaps.set(counters.gaps);
         numbers.acknowledged_seq.set(state.epochs.acknowledged_seq());
-        board.post_flags(&Status {
+        self.shared.board().post_flags(&Status {
             phase: state.phase,
             attached: state.attached,
             paused: state.paused,
@@ -245,7 +235,6 @@ impl<W> Core<'_, W> {
 #[inline(never)]
 pub(super) fn first_state<W>(shared: &Shared) -> Result<State<W>, OutOfMemory> {
     let (blocks, config) = (shared.geometry.block_count(), &shared.config);
-    let nothing = BlockRange::new(BlockIndex(0), BlockIndex(0));
     Ok(State {
         phase: Phase::Starting,
         attached: true,
@@ -270,7 +259,6 @@ pub(super) fn first_state<W>(shared: &Shared) -> Result<State<W>, OutOfMemory> {
         insists: false,
         outgrown: false,
         paused: false,
-        careful: nothing,
-        counters: Counters::default(),
+        careful: BlockRange::EMPTY,
     })
 }

@@ -48,6 +48,8 @@ fn a_block_that_holds_no_data_is_recorded_and_never_read() {
     let session = session(|_| ());
     let all = BlockRange::new(BlockIndex(0), BlockIndex(9));
     assert_eq!(session.skip(all), BlockIndex(0), "there is no t0 yet");
+    let past = BlockRange::new(BlockIndex(4), BlockIndex(9));
+    assert_eq!(session.skip(past), BlockIndex(9), "there is nothing to skip");
     session.begin();
     assert_held(&submit(&session, "w", BLOCK, 512));
     let old = read(session.hold());

@@ -148,3 +148,29 @@ fn a_session_is_settled_when_neither_a_read_nor_a_write_is_under_way() {
     done(&session, reading, true);
     assert!(session.is_settled());
 }
+
+#[test]
+fn nobody_is_woken_for_nothing() {
+    let session = synced(|_| ());
+    let issue = session.captured(captured(submit(&session, "w", 0, 512)));
+    session.host().woken.take();
+    session.completed(issue.ticket, true);
+    drain(&session);
+    assert_eq!(session.host().woken.take(), []);
+    let first = session.captured(captured(submit(&session, "first", 0, 512)));
+    assert_held(&submit(&session, "second", 0, 512));
+    session.host().woken.take();
+    session.completed(first.ticket, true);
+    assert_eq!(session.host().woken.take(), [Worker::Hold, Worker::Dispatch]);
+}
+
+#[test]
+fn an_epoch_ends_when_it_has_its_bytes() {
+    let session = synced(|config| config.epoch_bytes = 5 * BLOCK);
+    // The base image has four blocks.
+    for (len, ends) in [(512, false), (BLOCK - 512, true)] {
+        let issue = session.captured(captured(submit(&session, "w", 0, len)));
+        session.completed(issue.ticket, true);
+        assert_eq!(drain(&session).contains(&RecordKind::EpochEnd), ends);
+    }
+}

@@ -330,3 +330,94 @@ fn the_base_image_outlives_the_service_once_it_is_acknowledged_and_not_before() 
     }
     assert!(before_t0.status().base_complete, "there was nothing to lose before t0");
 }
+
+#[test]
+fn a_gap_ends_when_the_last_held_write_has_gone() {
+    let session = synced(|_| ());
+    let first = session.captured(captured(submit(&session, "first", 0, 512)));
+    assert_held(&submit(&session, "second", 0, 512));
+    session.detach();
+    assert!(session.attach());
+    let second = passed(dispatched(&session));
+    assert_eq!(session.status().phase, Phase::Passing);
+    assert_waits(&session.dispatch());
+    assert_eq!(session.status().phase, Phase::Capturing);
+    session.completed(first.ticket, true);
+    session.completed(second.ticket, true);
+}
+
+#[test]
+fn what_was_reserved_before_a_loss_or_a_stop_is_not_recorded_after_it() {
+    let session = synced(|_| ());
+    let capture = captured(submit(&session, "w", 0, 512));
+    session.detach();
+    assert!(session.attach());
+    let issue = session.captured(capture);
+    assert_eq!(issue.record, None);
+    assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
+    session.completed(issue.ticket, true);
+    let session = synced(|_| ());
+    let capture = captured(submit(&session, "w", BLOCK, 512));
+    session.stop();
+    let issue = session.captured(capture);
+    assert_eq!((issue.record, session.status().queue_used), (None, 0));
+    session.completed(issue.ticket, true);
+}
+
+#[test]
+fn what_changes_no_block_of_the_volume_begins_no_gap() {
+    let session = synced(|_| ());
+    let beyond = passed(submit(&session, "beyond the end", 4 * BLOCK, 512));
+    session.completed(beyond.ticket, true);
+    assert!(session.status().consistent);
+    let across = passed(submit(&session, "across the end", 4 * BLOCK - 512, 1024));
+    session.completed(across.ticket, true);
+    assert!(!session.status().consistent);
+    assert_eq!(session.block_state(BlockIndex(3)), BlockState::Dirty);
+    session.stop();
+    let after = passed(submit(&session, "after the stop", 0, 512));
+    session.completed(after.ticket, true);
+    assert_eq!(session.block_state(BlockIndex(0)), BlockState::Synced, "nobody asks any more");
+}
+
+#[test]
+fn before_t0_no_held_write_is_late() {
+    let session = session(|_| ());
+    soil(&session, 0, 512);
+    assert_held(&submit(&session, "w", 0, 512));
+    assert!(matches!(session.dispatch(), Step::Wait(None)));
+}
+
+#[test]
+fn a_gap_that_is_made_good_is_said_to_be_as_soon_as_there_is_room_to_say_it() {
+    let session = synced(|config| {
+        config.writes_max = 1;
+        config.overflow = Overflow::Hold;
+    });
+    soil(&session, 0, 512);
+    let reading = read(session.sweep());
+    while let Submission::Issue(issue) = clear(&session, Clearing::Zero, BLOCK, 512) {
+        assert!(issue.record.is_some());
+        session.completed(issue.ticket, true);
+    }
+    assert!(session.take_back(|_| true).is_some(), "no descriptor was left for it");
+    done(&session, reading, true);
+    assert!(!session.status().consistent);
+    drain_one(&session);
+    assert!(session.status().consistent);
+}
+
+#[test]
+fn the_sweep_goes_past_a_dirty_block_that_is_being_written_to() {
+    let session = synced(|_| ());
+    soil(&session, 2 * BLOCK, 512);
+    let busy = passed(submit(&session, "busy", 2 * BLOCK, 512));
+    soil(&session, 3 * BLOCK, 512);
+    let reading = read(session.sweep());
+    assert_eq!(reading.extent().offset(), 3 * BLOCK);
+    done(&session, reading, true);
+    assert_waits(&session.sweep());
+    session.completed(busy.ticket, true);
+    done(&session, read(session.sweep()), true);
+    assert!(session.status().consistent);
+}

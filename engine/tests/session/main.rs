@@ -20,6 +20,7 @@ const BLOCK: u64 = 16 << 10;
 #[derive(Default)]
 struct TestHost {
     now: Cell<u64>,
+    woken: RefCell<Vec<Worker>>,
 }
 
 thread_local! {
@@ -52,7 +53,9 @@ impl Host for TestHost {
         1_000 + self.now.get()
     }
 
-    fn wake(&self, _: Worker) {}
+    fn wake(&self, worker: Worker) {
+        self.woken.borrow_mut().push(worker);
+    }
 }
 
 type TestSession = Session<TestHost>;

@@ -107,3 +107,95 @@ fn a_capped_sweep_waits_between_reads_and_held_writes_do_not() {
     done(&session, read(session.sweep()), true);
     assert_eq!(session.status().blocks_synced, 3);
 }
+
+#[test]
+fn of_a_read_that_a_write_went_through_only_the_touched_blocks_are_dirty() {
+    let session = session(|config| config.read_bytes = 4 * BLOCK);
+    session.begin();
+    let reading = read(session.sweep());
+    assert_eq!(reading.extent().len(), 4 * BLOCK);
+    let extent = Extent::new(BLOCK, 512).unwrap();
+    let issue = passed(session.submit("urgent", extent, Urgency::MustNotWait));
+    done(&session, reading, true);
+    session.completed(issue.ticket, true);
+    let states = [0, 1, 2, 3].map(|block| session.block_state(BlockIndex(block)));
+    let unsynced = BlockState::Unsynced;
+    assert_eq!(states, [unsynced, BlockState::Dirty, unsynced, unsynced]);
+}
+
+#[test]
+fn only_the_blocks_of_a_read_that_failed_are_read_one_at_a_time() {
+    let whole_volume = |config: &mut Config| config.read_bytes = 4 * BLOCK;
+    let session = session(whole_volume);
+    session.begin();
+    assert_held(&submit(&session, "w", 2 * BLOCK, 2 * BLOCK));
+    let failed = read(session.hold());
+    assert_eq!(failed.extent().len(), 2 * BLOCK);
+    done(&session, failed, false);
+    let before = read(session.sweep());
+    assert_eq!((before.extent().offset(), before.extent().len()), (0, 2 * BLOCK));
+    let alone = read(session.sweep());
+    assert_eq!((alone.extent().offset(), alone.extent().len()), (2 * BLOCK, BLOCK));
+    done(&session, before, true);
+    done(&session, alone, true);
+
+    let session = self::session(whole_volume);
+    session.begin();
+    assert_held(&submit(&session, "w", 0, 2 * BLOCK));
+    done(&session, read(session.hold()), false);
+    done(&session, read(session.hold()), true);
+    done(&session, read(session.hold()), true);
+    let behind = read(session.sweep());
+    assert_eq!((behind.extent().offset(), behind.extent().len()), (2 * BLOCK, 2 * BLOCK));
+    done(&session, behind, true);
+}
+
+/// A session over 64 blocks with a queue that has room for all of them, begun.
+fn long_session() -> TestSession {
+    let mut config = Config::new(256 * BLOCK);
+    config.read_bytes = BLOCK;
+    let geometry = Geometry::new(64 * BLOCK, 512, 14).unwrap();
+    let session = Session::new(TestHost::default(), geometry, config).unwrap();
+    session.begin();
+    session
+}
+
+/// Reads that the sweep begins now.
+fn sweeps_under_way(session: &TestSession) -> usize {
+    let next = || match session.sweep() {
+        Step::Do(read) => Some(read),
+        _ => None,
+    };
+    let reads: Vec<_> = std::iter::from_fn(next).collect();
+    let count = reads.len();
+    for read in reads {
+        done(session, read, true);
+    }
+    count
+}
+
+#[test]
+fn the_sweep_tries_more_reads_at_a_time_by_what_its_own_reads_have_shown() {
+    let session = long_session();
+    assert_eq!(sweeps_under_way(&session), 4);
+    for round in 1..=16 {
+        session.host().now.set(round * 10 * Tick::PER_MS);
+        done(&session, read(session.sweep()), true);
+    }
+    assert_eq!(sweeps_under_way(&session), 8);
+}
+
+#[test]
+fn the_sweep_learns_nothing_from_reads_for_held_writes() {
+    let session = long_session();
+    let mut reads = Vec::new();
+    for block in 0..16 {
+        assert_held(&submit(&session, "w", block * BLOCK, 512));
+        reads.push(read(session.hold()));
+    }
+    for reading in reads {
+        done(&session, reading, true);
+        session.host().now.set(100 * Tick::PER_MS);
+    }
+    assert_eq!(sweeps_under_way(&session), 4);
+}
