@@ -73,7 +73,7 @@ impl Control {
         unsafe { device::delete(self.device) };
     }
 
-    /// Where drains wait.
+    /// Where drains wait. PASSIVE_LEVEL.
     pub fn drains(&self) -> Queue {
         self.drains
     }

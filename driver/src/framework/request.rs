@@ -19,7 +19,7 @@ pub struct Request(WDFREQUEST);
 unsafe impl Send for Request {}
 
 impl Request {
-    /// Takes over a request that the framework presented.
+    /// Takes over a request that the framework presented. IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
     /// The framework has given the request to the driver, and nobody else has it.
@@ -27,22 +27,23 @@ impl Request {
         Self(request)
     }
 
+    /// IRQL <= DISPATCH_LEVEL.
     pub(super) fn handle(&self) -> WDFREQUEST {
         self.0
     }
 
-    /// Forgets the request: somebody else completes it.
+    /// Forgets the request: somebody else completes it. IRQL <= DISPATCH_LEVEL.
     pub(super) fn given_away(self) {
         core::mem::forget(self);
     }
 
-    /// The file object that it came through.
+    /// The file object that it came through. IRQL <= DISPATCH_LEVEL.
     pub fn file(&self) -> WDFFILEOBJECT {
         // SAFETY: we own the request.
         unsafe { wdf!(WdfRequestGetFileObject, self.0) }
     }
 
-    /// Reads the input buffer of a buffered request, which has to be exactly a `T`.
+    /// Reads the input buffer of a buffered request, which has to be exactly a `T`. IRQL <= DISPATCH_LEVEL.
     pub fn input<T: FromBytes + KnownLayout + Immutable>(&self) -> Result<T, NTSTATUS> {
         let mut buffer: PVOID = null_mut();
         let mut len = 0;
@@ -64,7 +65,7 @@ impl Request {
         T::read_from_bytes(bytes).map_err(|_| STATUS_INVALID_PARAMETER)
     }
 
-    /// Writes `answer` to the output buffer of a buffered request and completes it.
+    /// Writes `answer` to the output buffer of a buffered request and completes it. IRQL <= DISPATCH_LEVEL.
     pub fn answer<T: IntoBytes + Immutable + ?Sized>(self, answer: &T) {
         let bytes = answer.as_bytes();
         let mut buffer: PVOID = null_mut();
@@ -82,7 +83,7 @@ impl Request {
         self.complete_with(0, bytes.len());
     }
 
-    /// The output buffer of a direct request.
+    /// The output buffer of a direct request. IRQL <= DISPATCH_LEVEL.
     pub fn output(&self) -> Result<Output<'_>, NTSTATUS> {
         let mut list: PMDL = null_mut();
         // SAFETY: we own the request.
@@ -95,12 +96,12 @@ impl Request {
         Ok(Output { base, len, filled: 0, _request: self })
     }
 
-    /// Completes the request without output.
+    /// Completes the request without output. IRQL <= DISPATCH_LEVEL.
     pub fn complete(self, status: NTSTATUS) {
         self.complete_with(status, 0);
     }
 
-    /// Completes the request with `information` bytes of output.
+    /// Completes the request with `information` bytes of output. IRQL <= DISPATCH_LEVEL.
     pub fn complete_with(self, status: NTSTATUS, information: usize) {
         // SAFETY: we own the request, and forget it right after.
         unsafe {
@@ -127,23 +128,24 @@ pub struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Bytes that are still free.
+    /// Bytes that are still free. IRQL <= DISPATCH_LEVEL.
     pub fn room(&self) -> usize {
         self.len.saturating_sub(self.filled)
     }
 
-    /// Bytes filled so far.
+    /// Bytes filled so far. IRQL <= DISPATCH_LEVEL.
     pub fn filled(&self) -> usize {
         self.filled
     }
 
-    /// Appends bytes; false, and nothing is written, if they do not fit.
+    /// Appends bytes; false, and nothing is written, if they do not fit. IRQL <= DISPATCH_LEVEL.
     pub fn append(&mut self, bytes: &[u8]) -> bool {
         // SAFETY: a slice is readable over its length.
         unsafe { self.append_raw(NonNull::from_ref(bytes).cast(), bytes.len()) }
     }
 
     /// Appends `len` bytes from `source`; false, and nothing is written, if they do not fit.
+    /// IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
     /// `source` is readable over `len` bytes, and nobody writes to them meanwhile.
