@@ -6,7 +6,6 @@ use wdk_sys::{
     NT_SUCCESS, NTSTATUS, PMDL, PVOID, STATUS_INVALID_PARAMETER, ULONG_PTR, WDFFILEOBJECT,
     WDFREQUEST,
 };
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::wdf;
 use crate::kernel::mdl;
@@ -43,31 +42,24 @@ impl Request {
         unsafe { wdf!(WdfRequestGetFileObject, self.0) }
     }
 
-    /// Reads the input buffer of a buffered request, which has to be exactly a `T`. IRQL <= DISPATCH_LEVEL.
-    pub fn input<T: FromBytes + KnownLayout + Immutable>(&self) -> Result<T, NTSTATUS> {
+    /// The input buffer of a buffered request. IRQL <= DISPATCH_LEVEL.
+    pub fn input(&self) -> Result<&[u8], NTSTATUS> {
         let mut buffer: PVOID = null_mut();
         let mut len = 0;
         // SAFETY: we own the request; on success the buffer has `len` bytes.
         let status = unsafe {
-            wdf!(
-                WdfRequestRetrieveInputBuffer,
-                self.0,
-                size_of::<T>(),
-                &raw mut buffer,
-                &raw mut len
-            )
+            wdf!(WdfRequestRetrieveInputBuffer, self.0, 0, &raw mut buffer, &raw mut len)
         };
         if !NT_SUCCESS(status) {
             return Err(status);
         }
-        // SAFETY: the framework's system buffer of `len` bytes, alive until the request completes.
-        let bytes = unsafe { core::slice::from_raw_parts(buffer.cast::<u8>(), len) };
-        T::read_from_bytes(bytes).map_err(|_| STATUS_INVALID_PARAMETER)
+        // SAFETY: the framework's system buffer of `len` bytes, which nobody writes to before `answer` consumes the
+        // request.
+        Ok(unsafe { core::slice::from_raw_parts(buffer.cast::<u8>(), len) })
     }
 
-    /// Writes `answer` to the output buffer of a buffered request and completes it. IRQL <= DISPATCH_LEVEL.
-    pub fn answer<T: IntoBytes + Immutable + ?Sized>(self, answer: &T) {
-        let bytes = answer.as_bytes();
+    /// Writes `bytes` to the output buffer of a buffered request and completes it. IRQL <= DISPATCH_LEVEL.
+    pub fn answer(self, bytes: &[u8]) {
         let mut buffer: PVOID = null_mut();
         let mut len = 0;
         // SAFETY: we own the request; on success the buffer has at least `bytes.len()` bytes.
@@ -78,7 +70,7 @@ impl Request {
             self.complete(status);
             return;
         }
-        // SAFETY: the system buffer is at least as long; it is not `answer`, which is the driver's own.
+        // SAFETY: the system buffer is at least as long; it is not `bytes`, which are the driver's own.
         unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         self.complete_with(0, bytes.len());
     }
