@@ -1,21 +1,22 @@
 //! The control device `\\.\Snapless`: where the service and the command line reach the driver.
 //!
+//! What becomes of a request is decided in `snapless_policy::control`; here is what that does.
+//!
 //! Requests come one after the other, at PASSIVE_LEVEL. Drains do not stay here: they wait in a queue of
 //! their own until the session has records for them.
 
 use alloc::vec::Vec;
 
+use snapless_policy::control::{self, Refusal};
+use snapless_wire::id::{EpochId, SessionId};
 use snapless_wire::ioctl::{
-    AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
-    ListRequest, Protection, SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
-    VolumeEntry,
+    DeviceName, Protection, SessionReply, StartSettings, StatusReply, VolumeEntry,
 };
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
-    STATUS_REVISION_MISMATCH, STATUS_SUCCESS, ULONG, WDFDEVICE, WDFDRIVER, WDFFILEOBJECT, WDFQUEUE,
-    WDFREQUEST,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
+    STATUS_NOT_SUPPORTED, STATUS_REVISION_MISMATCH, STATUS_SUCCESS, ULONG, WDFDEVICE, WDFDRIVER,
+    WDFFILEOBJECT, WDFQUEUE, WDFREQUEST,
 };
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
@@ -26,6 +27,7 @@ use crate::framework::queue::Queue;
 use crate::framework::request::Request;
 use crate::globals::{self, Globals};
 use crate::kernel::reserved;
+use crate::kernel::shared::Shared;
 use crate::questions;
 use crate::session::{Claim, Session};
 use crate::volume::Volume;
@@ -73,7 +75,7 @@ impl Control {
         unsafe { device::delete(self.device) };
     }
 
-    /// Where drains wait.
+    /// Where drains wait. PASSIVE_LEVEL.
     pub fn drains(&self) -> Queue {
         self.drains
     }
@@ -98,7 +100,7 @@ extern "C" fn evt_file_cleanup(file: WDFFILEOBJECT) {
 extern "C" fn evt_io_device_control(
     _queue: WDFQUEUE,
     request: WDFREQUEST,
-    _output_len: usize,
+    output_len: usize,
     input_len: usize,
     code: ULONG,
 ) {
@@ -108,38 +110,129 @@ extern "C" fn evt_io_device_control(
         request.complete(STATUS_INVALID_DEVICE_REQUEST);
         return;
     };
-    match code {
-        IOCTL_VERSION => version(request),
-        IOCTL_LIST_VOLUMES => list_volumes(globals, request, input_len),
-        IOCTL_START => reply(request, |request| start(globals, request)),
-        IOCTL_RESUME => reply(request, |request| resume(globals, request)),
-        IOCTL_DRAIN => drain(globals, request),
-        IOCTL_ACKNOWLEDGE => finish(request, |request| acknowledge(globals, request)),
-        IOCTL_STATUS => status(globals, request),
-        IOCTL_STOP => finish(request, |request| {
-            let id = session_id(request)?;
-            globals.registry.by_session(id)?.0.stop(id)
-        }),
-        _ => request.complete(STATUS_INVALID_DEVICE_REQUEST),
+    let request = Incoming { request, input_len, output_len };
+    control::dispatch(&Sessions(globals), request, code);
+}
+
+/// A request, with the lengths that it came with.
+struct Incoming {
+    request: Request,
+    input_len: usize,
+    output_len: usize,
+}
+
+/// What a request is completed with.
+struct Status(NTSTATUS);
+
+impl control::Request for Incoming {
+    type Status = Status;
+
+    fn input(&self) -> &[u8] {
+        // Nobody has to ask the framework for what is not there.
+        if self.input_len == 0 { &[] } else { self.request.input().unwrap_or(&[]) }
+    }
+
+    fn room(&self) -> usize {
+        self.output_len
+    }
+
+    fn answer(self, bytes: &[u8]) {
+        self.request.answer(bytes);
+    }
+
+    fn complete(self, result: Result<(), Status>) {
+        self.request.complete(result.map_or_else(|Status(status)| status, |()| STATUS_SUCCESS));
     }
 }
 
-fn version(request: Request) {
-    request.answer(&VersionReply::of_this_code());
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        Self(match refusal {
+            Refusal::InvalidRequest => STATUS_INVALID_DEVICE_REQUEST,
+            Refusal::TooSmall => STATUS_BUFFER_TOO_SMALL,
+            Refusal::InvalidParameter => STATUS_INVALID_PARAMETER,
+            Refusal::Version => STATUS_REVISION_MISMATCH,
+            Refusal::NotFound => STATUS_NOT_FOUND,
+        })
+    }
 }
 
-// Out of line, as the next ones: what they answer need not be on the stack of each other.
+/// What the dispatcher acts on.
+struct Sessions<'a>(&'a Globals);
+
+impl control::Driver for Sessions<'_> {
+    type Request = Incoming;
+    type Claimed = Shared<Session>;
+    type Found = (Shared<Volume>, Shared<Session>);
+    type Entries = Vec<u8>;
+
+    fn has_handle(&self, request: &Incoming) -> bool {
+        !request.request.file().is_null()
+    }
+
+    fn claimed(&self, request: &Incoming) -> Option<Shared<Session>> {
+        self.0.registry.by_claimant(request.request.file()).ok()
+    }
+
+    fn find(&self, id: SessionId) -> Option<Self::Found> {
+        self.0.registry.by_session(id).ok()
+    }
+
+    fn volumes(&self, version: u32) -> Result<Vec<u8>, Status> {
+        volume_entries(self.0, version).map_err(Status)
+    }
+
+    fn start(
+        &self,
+        request: &Incoming,
+        volume: &DeviceName,
+        settings: StartSettings,
+    ) -> Result<SessionReply, Status> {
+        start(self.0, request.request.file(), volume, settings).map_err(Status)
+    }
+
+    fn resume(
+        &self,
+        request: &Incoming,
+        (_, session): Self::Found,
+    ) -> Result<SessionReply, Status> {
+        session.resume(request.request.file()).map_err(Status)?;
+        Ok(session_reply(session.geometry()))
+    }
+
+    fn drain(&self, session: Shared<Session>, request: Incoming) {
+        session.await_records(request.request);
+    }
+
+    fn acknowledge(&self, session: Shared<Session>, epoch: EpochId) {
+        session.acknowledge(epoch);
+    }
+
+    fn status(&self, (volume, session): Self::Found) -> StatusReply {
+        session.status(volume.known_facts(&self.0.settings))
+    }
+
+    fn stop(&self, (volume, _): Self::Found, id: SessionId) -> Result<(), Status> {
+        volume.stop(id).map_err(Status)
+    }
+}
+
 #[inline(never)]
-fn list_volumes(globals: &Globals, request: Request, input_len: usize) {
-    let version = match input_len {
-        // Its input came with version 2.
-        0 => Ok(1),
-        _ => request.input::<ListRequest>().and_then(|input| input.parse().map_err(bad_request)),
-    };
-    match version.and_then(|version| volume_entries(globals, version)) {
-        Ok(entries) => request.answer(entries.as_slice()),
-        Err(status) => request.complete(status),
+fn start(
+    globals: &Globals,
+    claimant: WDFFILEOBJECT,
+    name: &DeviceName,
+    settings: StartSettings,
+) -> Result<SessionReply, NTSTATUS> {
+    let volume = globals.registry.by_name(name)?;
+    if volume.protection(&globals.settings) != Protection::Possible {
+        return Err(STATUS_NOT_SUPPORTED);
     }
+    let settings = globals.settings.limits.cap(settings);
+    let drains = globals.drains().ok_or(STATUS_INVALID_DEVICE_REQUEST)?;
+    let claim = Claim::new(claimant, drains).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+    let geometry = Volume::start(&volume, &settings, claim, CALLBACKS)?;
+    Ok(session_reply(&geometry))
 }
 
 /// The entries, each as long as `version` has it.
@@ -173,117 +266,10 @@ fn volume_entry(volume: &Volume, globals: &Globals) -> Option<VolumeEntry> {
     })
 }
 
-#[inline(never)]
-fn status(globals: &Globals, request: Request) {
-    let found = request.input::<SessionRequest>().and_then(|input| {
-        let id = input.parse().map_err(bad_request)?;
-        Ok((input.version.get(), globals.registry.by_session(id)?))
-    });
-    match found {
-        Ok((version, (volume, session))) => {
-            let status = session.status(volume.known_facts(&globals.settings));
-            let len = StatusReply::len_in(version);
-            request.answer(status.as_bytes().get(..len).unwrap_or(&[]));
-        }
-        Err(status) => request.complete(status),
-    }
-}
-
-#[inline(never)]
-fn start(globals: &Globals, request: &Request) -> Result<SessionReply, NTSTATUS> {
-    let input: StartRequest = request.input()?;
-    let settings = input.settings().map_err(bad_request)?;
-    let claimant = request.file();
-    if claimant.is_null() || globals.registry.by_claimant(claimant).is_ok() {
-        // A handle claims one session.
-        return Err(STATUS_INVALID_DEVICE_REQUEST);
-    }
-    if globals.registry.by_session(settings.session).is_ok() {
-        return Err(STATUS_INVALID_PARAMETER);
-    }
-    let volume = globals.registry.by_name(&input.device)?;
-    if volume.protection(&globals.settings) != Protection::Possible {
-        return Err(STATUS_NOT_SUPPORTED);
-    }
-    let settings = globals.settings.limits.cap(settings);
-    let drains = globals.drains().ok_or(STATUS_INVALID_DEVICE_REQUEST)?;
-    let claim = Claim::new(claimant, drains).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    let geometry = Volume::start(&volume, &settings, claim, CALLBACKS)?;
-    Ok(session_reply(&geometry))
-}
-
-#[inline(never)]
-fn resume(globals: &Globals, request: &Request) -> Result<SessionReply, NTSTATUS> {
-    let claimant = request.file();
-    if claimant.is_null() || globals.registry.by_claimant(claimant).is_ok() {
-        return Err(STATUS_INVALID_DEVICE_REQUEST);
-    }
-    let (_, session) = globals.registry.by_session(session_id(request)?)?;
-    session.resume(claimant)?;
-    Ok(session_reply(session.geometry()))
-}
-
-fn drain(globals: &Globals, request: Request) {
-    let claimed = claimed(globals, &request);
-    let room = request.output().map(|output| output.room());
-    match (claimed, room) {
-        (Ok(session), Ok(room)) if room >= DRAIN_BUFFER_MIN => session.await_records(request),
-        (Ok(_), Ok(_)) => request.complete(STATUS_BUFFER_TOO_SMALL),
-        (Err(status), _) | (_, Err(status)) => request.complete(status),
-    }
-}
-
-fn acknowledge(globals: &Globals, request: &Request) -> Result<(), NTSTATUS> {
-    let input: AcknowledgeRequest = request.input()?;
-    claimed(globals, request)?.acknowledge(input.epoch);
-    Ok(())
-}
-
-/// The session that the request's file object claims.
-fn claimed(
-    globals: &Globals,
-    request: &Request,
-) -> Result<crate::kernel::shared::Shared<Session>, NTSTATUS> {
-    let claimant = request.file();
-    if claimant.is_null() {
-        return Err(STATUS_INVALID_DEVICE_REQUEST);
-    }
-    globals.registry.by_claimant(claimant)
-}
-
-fn session_id(request: &Request) -> Result<snapless_wire::id::SessionId, NTSTATUS> {
-    request.input::<SessionRequest>()?.parse().map_err(bad_request)
-}
-
 fn session_reply(geometry: &snapless_engine::Geometry) -> SessionReply {
     SessionReply {
         length: U64::new(geometry.length()),
         sector_size: U32::new(geometry.sector_size()),
         block_size: U32::new(u32::try_from(geometry.block_size()).unwrap_or(u32::MAX)),
     }
-}
-
-fn bad_request(bad: BadRequest) -> NTSTATUS {
-    match bad {
-        BadRequest::Version => STATUS_REVISION_MISMATCH,
-        _ => STATUS_INVALID_PARAMETER,
-    }
-}
-
-/// Completes a request with what `act` answers.
-#[inline(never)]
-fn reply<T: IntoBytes + zerocopy::Immutable>(
-    request: Request,
-    act: impl FnOnce(&Request) -> Result<T, NTSTATUS>,
-) {
-    match act(&request) {
-        Ok(answer) => request.answer(&answer),
-        Err(status) => request.complete(status),
-    }
-}
-
-/// Completes a request that has no answer but its status.
-fn finish(request: Request, act: impl FnOnce(&Request) -> Result<(), NTSTATUS>) {
-    let status = act(&request).err().unwrap_or(STATUS_SUCCESS);
-    request.complete(status);
 }

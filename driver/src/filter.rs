@@ -109,7 +109,7 @@ extern "C" fn evt_write(filter: WDFDEVICE, irp: PIRP) -> NTSTATUS {
         Some(extent) if extent.offset() >= session.geometry().length() => {
             send_and(volume, irp, side, After::AskForLength)
         }
-        Some(extent) => session.write(irp, side, extent),
+        Some(extent) => session.write(irp, side, extent, volume.special_files.has_paging_file()),
         // No byte, or none of this volume: the lower driver's to judge.
         None => send(volume, irp, side),
     }

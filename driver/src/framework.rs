@@ -10,7 +10,7 @@ pub mod request;
 
 use wdk_sys::{_WDFFUNCENUM, ULONG};
 
-/// What a framework structure's `Size` field says.
+/// What a framework structure's `Size` field says. IRQL <= DISPATCH_LEVEL.
 pub(crate) const fn struct_size<T>() -> ULONG {
     let [a, b, c, d, ..] = size_of::<T>().to_le_bytes();
     // No structure of the framework comes near 4 GiB.
@@ -33,7 +33,7 @@ macro_rules! wdf {
 pub(crate) use wdf;
 
 /// Lets the compiler know how long the table is at least: then no call has to check that its entry is there, and no
-/// panic is linked for a check that failed.
+/// panic is linked for a check that failed. IRQL <= DISPATCH_LEVEL.
 #[inline]
 pub(crate) fn is_bound() {
     // SAFETY: written when the framework is bound, which is before any code of the driver runs.

@@ -21,7 +21,7 @@ pub struct Gate<S> {
 }
 
 impl<S> Gate<S> {
-    /// A gate to no session; `None` if there is no memory.
+    /// A gate to no session; `None` if there is no memory. PASSIVE_LEVEL.
     pub fn new() -> Option<Self> {
         let none = || AtomicPtr::new(null_mut());
         let (gate, turn) = snapless_engine::Gate::new(none(), none(), Event::new(false)?);
@@ -39,6 +39,7 @@ impl<S> Gate<S> {
     }
 
     /// The session of a side; null for none. It lives as long as the caller is inside that side.
+    /// IRQL <= DISPATCH_LEVEL.
     pub fn session(&self, side: Side) -> *const S {
         // Relaxed, here and below: entering comes after the change that put the pointer there, and leaving
         // before the one that takes it away.

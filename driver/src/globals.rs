@@ -46,7 +46,7 @@ pub fn create(settings: DriverSettings) -> Result<(), NTSTATUS> {
     Ok(())
 }
 
-/// The state; `None` before load and after unload.
+/// The state; `None` before load and after unload. IRQL <= DISPATCH_LEVEL.
 pub fn get() -> Option<&'static Globals> {
     // SAFETY: null, or what `create` stored, which stays until `destroy`.
     unsafe { GLOBALS.load(Ordering::Acquire).as_ref() }

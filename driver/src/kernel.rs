@@ -25,7 +25,7 @@ use wdk_sys::{_MODE, KPROCESSOR_MODE};
 /// `KernelMode`, in the type that routines take it in.
 const KERNEL_MODE: KPROCESSOR_MODE = low_byte(_MODE::KernelMode.cast_unsigned()).cast_signed();
 
-/// Flags that a header defines wider than the field they go to.
+/// Flags that a header defines wider than the field they go to. IRQL <= DISPATCH_LEVEL.
 pub const fn low_byte(flags: u32) -> u8 {
     let [byte, ..] = flags.to_le_bytes();
     byte

@@ -26,14 +26,14 @@ const DISK_GEOMETRY_LEN: usize = 24;
 const TRIM_DESCRIPTOR_LEN: usize = 12;
 const TRIM_ENABLED_AT: usize = 8;
 
-/// The volume's length in bytes.
+/// The volume's length in bytes. PASSIVE_LEVEL.
 pub fn length(volume: LowerDevice) -> Result<u64, NTSTATUS> {
     let mut length = [0; 8];
     let got = volume.query(IOCTL_DISK_GET_LENGTH_INFO, &[], &mut length)?;
     if got == length.len() { Ok(u64::from_le_bytes(length)) } else { Err(STATUS_INVALID_PARAMETER) }
 }
 
-/// The volume's length and sector size in bytes.
+/// The volume's length and sector size in bytes. PASSIVE_LEVEL.
 pub fn size(volume: LowerDevice) -> Result<(u64, u32), NTSTATUS> {
     let length = length(volume)?;
     let mut geometry = [0; DISK_GEOMETRY_LEN];
@@ -42,7 +42,7 @@ pub fn size(volume: LowerDevice) -> Result<(u64, u32), NTSTATUS> {
     if got == geometry.len() { Ok((length, sector)) } else { Err(STATUS_INVALID_PARAMETER) }
 }
 
-/// What decides whether the volume can be protected.
+/// What decides whether the volume can be protected. PASSIVE_LEVEL.
 pub fn facts(volume: LowerDevice) -> VolumeFacts {
     let mut attributes = [0; 8];
     let got = volume.query(IOCTL_VOLUME_GET_GPT_ATTRIBUTES, &[], &mut attributes);
@@ -59,7 +59,7 @@ pub fn facts(volume: LowerDevice) -> VolumeFacts {
     }
 }
 
-/// True if the device says that it takes trims.
+/// True if the device says that it takes trims. PASSIVE_LEVEL.
 pub fn trims(volume: LowerDevice) -> bool {
     let mut descriptor = [0; TRIM_DESCRIPTOR_LEN];
     let got = volume.query(IOCTL_STORAGE_QUERY_PROPERTY, &TRIM_QUERY, &mut descriptor);
@@ -67,7 +67,7 @@ pub fn trims(volume: LowerDevice) -> bool {
     told && descriptor.get(TRIM_ENABLED_AT).is_some_and(|enabled| *enabled != 0)
 }
 
-/// The volume's device name, as the mount manager knows it.
+/// The volume's device name, as the mount manager knows it. PASSIVE_LEVEL.
 #[inline(never)] // Its buffer is to be on the stack while it is needed only.
 pub fn device_name(volume: LowerDevice) -> Result<DeviceName, NTSTATUS> {
     // MOUNTDEV_NAME: a length in bytes, then that many bytes of UTF-16.

@@ -19,25 +19,25 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty registry; `None` if there is no memory.
+    /// An empty registry; `None` if there is no memory. PASSIVE_LEVEL.
     pub fn new() -> Option<Self> {
         Some(Self { volumes: PassiveLock::new(Vec::new())? })
     }
 
-    /// Adds a volume.
+    /// Adds a volume. PASSIVE_LEVEL.
     pub fn add(&self, volume: Shared<Volume>) -> Result<(), NTSTATUS> {
         self.volumes
             .with(|volumes| reserved::push(volumes, volume).ok_or(STATUS_INSUFFICIENT_RESOURCES))
     }
 
-    /// Forgets a volume.
+    /// Forgets a volume. PASSIVE_LEVEL.
     pub fn remove(&self, volume: &Volume) {
         self.volumes.with(|volumes| {
             volumes.retain(|known| !core::ptr::eq(known.as_ptr(), volume));
         });
     }
 
-    /// The volumes of this moment.
+    /// The volumes of this moment. PASSIVE_LEVEL.
     pub fn volumes(&self) -> Result<Vec<Shared<Volume>>, NTSTATUS> {
         self.volumes.with(|volumes| {
             let copy = reserved::collect(volumes.len(), volumes.iter().cloned());
@@ -45,7 +45,7 @@ impl Registry {
         })
     }
 
-    /// The volume with this device name.
+    /// The volume with this device name. PASSIVE_LEVEL.
     // Out of line, as the next ones: many requests look, and none needs the look on its own stack.
     #[inline(never)]
     pub fn by_name(&self, name: &DeviceName) -> Result<Shared<Volume>, NTSTATUS> {
@@ -56,13 +56,13 @@ impl Registry {
         })
     }
 
-    /// The volume and the session with this identity.
+    /// The volume and the session with this identity. PASSIVE_LEVEL.
     #[inline(never)]
     pub fn by_session(&self, id: SessionId) -> Result<(Shared<Volume>, Shared<Session>), NTSTATUS> {
         self.find(|volume| volume.session(id).map(|session| (volume.clone(), session)))
     }
 
-    /// The session that this file object claims.
+    /// The session that this file object claims. PASSIVE_LEVEL.
     #[inline(never)]
     pub fn by_claimant(&self, claimant: WDFFILEOBJECT) -> Result<Shared<Session>, NTSTATUS> {
         self.find(|volume| volume.session_claimed_by(claimant))

@@ -112,12 +112,12 @@ impl Session {
         })
     }
 
-    /// Its identity.
+    /// Its identity. IRQL <= DISPATCH_LEVEL.
     pub fn id(&self) -> SessionId {
         self.id
     }
 
-    /// The volume's geometry at the start.
+    /// The volume's geometry at the start. IRQL <= DISPATCH_LEVEL.
     pub fn geometry(&self) -> &Geometry {
         self.engine.geometry()
     }
@@ -152,6 +152,7 @@ impl Session {
     }
 
     /// True once the session has been stopped: its threads end, and nothing of it comes back.
+    /// IRQL <= DISPATCH_LEVEL.
     pub fn is_stopped(&self) -> bool {
         self.engine.status().phase == snapless_engine::Phase::Stopped
     }

@@ -35,6 +35,12 @@ impl SpecialFiles {
         let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
     }
 
+    /// True while a paging file is there. Any IRQL.
+    pub fn has_paging_file(&self) -> bool {
+        // Relaxed: as above.
+        self.paging.load(Ordering::Relaxed) > 0
+    }
+
     /// Which kinds are there, as bits. Any IRQL.
     pub fn bits(&self) -> u32 {
         let kinds = [

@@ -38,7 +38,7 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// A volume above `lower`; `None` if there is no memory.
+    /// A volume above `lower`; `None` if there is no memory. PASSIVE_LEVEL.
     pub fn new(lower: LowerDevice) -> Option<Self> {
         Some(Self {
             lower,
@@ -49,7 +49,7 @@ impl Volume {
         })
     }
 
-    /// The device below the filter.
+    /// The device below the filter. IRQL <= DISPATCH_LEVEL.
     pub fn lower(&self) -> LowerDevice {
         self.lower
     }

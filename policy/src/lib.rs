@@ -2,6 +2,7 @@
 //!
 //! | module | decides |
 //! | --- | --- |
+//! | [`control`] | which requests to the control device there are, who may send them, and what goes out |
 //! | [`requests`] | which device control requests change a volume, and what becomes of them |
 //! | [`dataset`] | what a data set management request asks for, and in which pieces it is carried out |
 //! | [`protection`] | which volumes can be protected, and why not |
@@ -31,6 +32,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod control;
 pub mod dataset;
 pub mod protection;
 pub mod requests;

@@ -6,6 +6,7 @@ mod calls;
 mod checksum;
 mod code;
 mod image;
+mod irql;
 #[cfg(test)]
 mod sample;
 mod symbols;
@@ -248,10 +249,10 @@ mod tests {
 
     fn failed_checks(bytes: &[u8]) -> Vec<&'static str> {
         let allowed = Allowed::read(&Layout::of_this_repository()).expect("lists are there");
-        let symbols = Ok(Symbols::of([
-            (address_of_function(WRITE_PATH), "snapless::filter::evt_write"),
-            (address_of_function(WRITE_PATH + 1), "snapless::filter::request_completed"),
-        ]));
+        // Where the driver is entered raised: all at the write path's second function but the first of them.
+        let place = |index: usize| address_of_function(WRITE_PATH + usize::from(index > 0));
+        let named = irql::RAISED.iter().enumerate().map(|(index, name)| (place(index), *name));
+        let symbols = Ok(Symbols::of(named));
         let checks = check(bytes, Path::new("sample.sys"), &allowed, &symbols).expect("an image");
         checks.iter().filter(|check| !check.passed).map(|check| check.name).collect()
     }
@@ -347,18 +348,51 @@ mod tests {
     }
 
     #[test]
+    fn a_routine_that_waits_is_refused_where_code_runs_raised_and_nowhere_else() {
+        let using = |name: &'static str| {
+            let imports = vec![("ntoskrnl.exe", name), ("WDFLDR.SYS", "WdfVersionBind")];
+            let sample = Sample { imports, ..Sample::default() };
+            let slot = sample.slot_of(name);
+            (sample, slot)
+        };
+        let call = |index: usize, slot: u32| {
+            // call qword ptr [rip+x]; ret
+            let distance = slot.wrapping_sub(address_of_function(index) + 6);
+            let mut code = vec![0xFF, 0x15];
+            code.extend(distance.to_le_bytes());
+            code.push(0xC3);
+            SampleFunction { code, unwind: Vec::new() }
+        };
+        let raised = |name| {
+            let (sample, slot) = using(name);
+            let write_path = vec![caller(1), caller(1), call(WRITE_PATH + 2, slot)];
+            failed_checks(&Sample { write_path, ..sample }.build())
+        };
+        assert_eq!(raised("KeSetEvent"), Vec::<&str>::new());
+        let refused = ["what runs raised uses no routine that may not"];
+        assert_eq!(raised("KeWaitForSingleObject"), refused);
+        let (sample, slot) = using("KeWaitForSingleObject");
+        let functions = vec![caller(1), call(1, slot)];
+        assert_eq!(failed_checks(&Sample { functions, ..sample }.build()), Vec::<&str>::new());
+    }
+
+    #[test]
     fn code_that_cannot_be_read_fails_instead_of_being_left_out() {
         // 06h is no instruction of a 64-bit program.
         let bad = SampleFunction { code: vec![0x06, 0xC3], unwind: vec![4, 0x42] };
         let failed = failed_checks(&Sample { functions: vec![bad], ..Sample::default() }.build());
-        assert_eq!(failed.len(), 4, "{failed:?}");
+        assert_eq!(failed.len(), 5, "{failed:?}");
         let nothing = Sample { functions: Vec::new(), write_path: Vec::new(), ..Sample::default() };
-        assert_eq!(failed_checks(&nothing.build()).len(), 4);
+        assert_eq!(failed_checks(&nothing.build()).len(), 5);
         let far = Sample { functions: vec![caller(0x1000)], ..Sample::default() };
-        assert_eq!(failed_checks(&far.build()).len(), 4);
+        assert_eq!(failed_checks(&far.build()).len(), 5);
         let unknown = Sample { write_path: Vec::new(), ..Sample::default() };
         let failed = failed_checks(&unknown.build());
-        assert_eq!(failed, ["the path of a write takes at most 2 KiB of stack"]);
+        let expected = [
+            "the path of a write takes at most 2 KiB of stack",
+            "what runs raised uses no routine that may not",
+        ];
+        assert_eq!(failed, expected);
     }
 
     #[test]

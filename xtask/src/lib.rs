@@ -7,6 +7,8 @@ pub mod bench;
 pub mod build;
 pub mod check_sys;
 pub mod command;
+#[cfg(test)]
+mod conformance;
 pub mod console;
 pub mod demo;
 pub mod engine_tests;

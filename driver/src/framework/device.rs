@@ -54,7 +54,7 @@ pub struct FilterCallbacks {
     pub destroy: PFN_WDF_OBJECT_CONTEXT_DESTROY,
 }
 
-/// Makes a filter device from what `EvtDriverDeviceAdd` was given, and attaches it.
+/// Makes a filter device from what `EvtDriverDeviceAdd` was given, and attaches it. PASSIVE_LEVEL.
 ///
 /// # Safety
 /// `init` is that call's; the callbacks follow the framework's rules.
@@ -123,7 +123,7 @@ pub unsafe fn filter_value(device: WDFDEVICE) -> *mut c_void {
     })
 }
 
-/// Sets the pointer that a filter device keeps, and returns the one it had.
+/// Sets the pointer that a filter device keeps, and returns the one it had. IRQL <= DISPATCH_LEVEL.
 ///
 /// # Safety
 /// `device` came from [`create_filter`] and is alive; no request is using the pointer.
@@ -154,7 +154,7 @@ pub unsafe fn from_wdm(device: wdk_sys::PDEVICE_OBJECT) -> WDFDEVICE {
     unsafe { wdf!(WdfWdmDeviceGetWdfDeviceHandle, device) }
 }
 
-/// The device that a filter device is attached to.
+/// The device that a filter device is attached to. IRQL <= DISPATCH_LEVEL.
 ///
 /// # Safety
 /// `device` came from [`create_filter`] and is alive.
@@ -165,7 +165,7 @@ pub unsafe fn lower(device: WDFDEVICE) -> Option<LowerDevice> {
     unsafe { LowerDevice::new(lower) }
 }
 
-/// Hands an IRP that a preprocess callback got back to the framework, as it came.
+/// Hands an IRP that a preprocess callback got back to the framework, as it came. IRQL <= DISPATCH_LEVEL.
 ///
 /// # Safety
 /// Called from that callback, with its arguments, as its last act.
@@ -190,7 +190,7 @@ pub struct ControlDevice<'a> {
     pub file_cleanup: PFN_WDF_FILE_CLEANUP,
 }
 
-/// Makes the control device. [`finish_control`] has to follow once its queues are there.
+/// Makes the control device. [`finish_control`] has to follow once its queues are there. PASSIVE_LEVEL.
 ///
 /// # Safety
 /// `driver` is this driver's framework object; the callback follows the framework's rules.
@@ -248,7 +248,7 @@ pub unsafe fn create_control(
     Ok(device)
 }
 
-/// Lets the control device take requests.
+/// Lets the control device take requests. PASSIVE_LEVEL.
 ///
 /// # Safety
 /// `device` came from [`create_control`], and its queues are complete.

@@ -15,7 +15,7 @@ use crate::kernel::unicode::UnicodeString;
 pub struct Parameters(Option<WDFKEY>);
 
 impl Parameters {
-    /// Opens the key of this driver's service.
+    /// Opens the key of this driver's service. PASSIVE_LEVEL.
     ///
     /// # Safety
     /// `driver` is this driver's framework object.
@@ -34,7 +34,7 @@ impl Parameters {
         Self(NT_SUCCESS(status).then_some(key))
     }
 
-    /// A number.
+    /// A number. PASSIVE_LEVEL.
     pub fn number(&self, name: &str) -> Value {
         let Some(key) = self.0 else { return Value::Absent };
         let Ok(text) = UnicodeString::new(name) else { return Value::Unreadable };
@@ -50,6 +50,7 @@ impl Parameters {
     }
 
     /// Calls `take` with each string of a list, at most `most` of them; false if the value is there but is no list.
+    /// PASSIVE_LEVEL.
     pub fn strings(&self, name: &str, most: usize, mut take: impl FnMut(&[u16])) -> bool {
         let Some(key) = self.0 else { return true };
         let Ok(text) = UnicodeString::new(name) else { return false };

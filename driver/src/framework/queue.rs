@@ -21,7 +21,7 @@ unsafe impl Send for Queue {}
 unsafe impl Sync for Queue {}
 
 impl Queue {
-    /// Makes the device's default queue, which presents one device control request after the other.
+    /// Makes the device's default queue, which presents one device control request after the other. PASSIVE_LEVEL.
     ///
     /// # Safety
     /// `device` is a framework device, and `handler` follows the framework's rules for it.
@@ -36,7 +36,7 @@ impl Queue {
         unsafe { Self::create(device, &mut config) }
     }
 
-    /// Makes a queue that keeps requests until they are asked for, or their callers cancel them.
+    /// Makes a queue that keeps requests until they are asked for, or their callers cancel them. PASSIVE_LEVEL.
     ///
     /// # Safety
     /// `device` is a framework device.
@@ -46,7 +46,7 @@ impl Queue {
         unsafe { Self::create(device, &mut config) }
     }
 
-    /// Puts a request into this queue; gives it back if the queue does not take it.
+    /// Puts a request into this queue; gives it back if the queue does not take it. PASSIVE_LEVEL.
     pub fn forward(&self, request: Request) -> Result<(), (Request, NTSTATUS)> {
         // SAFETY: we own the request; the queue is alive as long as the driver is loaded.
         let status = unsafe { wdf!(WdfRequestForwardToIoQueue, request.handle(), self.0) };
@@ -57,7 +57,7 @@ impl Queue {
         Err((request, status))
     }
 
-    /// Takes the next request that came through the given file object.
+    /// Takes the next request that came through the given file object. PASSIVE_LEVEL.
     pub fn take_for(&self, file: WDFFILEOBJECT) -> Option<Request> {
         let mut request: WDFREQUEST = null_mut();
         // SAFETY: both handles are alive; the request is written on success only.

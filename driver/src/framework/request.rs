@@ -6,7 +6,6 @@ use wdk_sys::{
     NT_SUCCESS, NTSTATUS, PMDL, PVOID, STATUS_INVALID_PARAMETER, ULONG_PTR, WDFFILEOBJECT,
     WDFREQUEST,
 };
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::wdf;
 use crate::kernel::mdl;
@@ -19,7 +18,7 @@ pub struct Request(WDFREQUEST);
 unsafe impl Send for Request {}
 
 impl Request {
-    /// Takes over a request that the framework presented.
+    /// Takes over a request that the framework presented. IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
     /// The framework has given the request to the driver, and nobody else has it.
@@ -27,46 +26,40 @@ impl Request {
         Self(request)
     }
 
+    /// IRQL <= DISPATCH_LEVEL.
     pub(super) fn handle(&self) -> WDFREQUEST {
         self.0
     }
 
-    /// Forgets the request: somebody else completes it.
+    /// Forgets the request: somebody else completes it. IRQL <= DISPATCH_LEVEL.
     pub(super) fn given_away(self) {
         core::mem::forget(self);
     }
 
-    /// The file object that it came through.
+    /// The file object that it came through. IRQL <= DISPATCH_LEVEL.
     pub fn file(&self) -> WDFFILEOBJECT {
         // SAFETY: we own the request.
         unsafe { wdf!(WdfRequestGetFileObject, self.0) }
     }
 
-    /// Reads the input buffer of a buffered request, which has to be exactly a `T`.
-    pub fn input<T: FromBytes + KnownLayout + Immutable>(&self) -> Result<T, NTSTATUS> {
+    /// The input buffer of a buffered request. IRQL <= DISPATCH_LEVEL.
+    pub fn input(&self) -> Result<&[u8], NTSTATUS> {
         let mut buffer: PVOID = null_mut();
         let mut len = 0;
         // SAFETY: we own the request; on success the buffer has `len` bytes.
         let status = unsafe {
-            wdf!(
-                WdfRequestRetrieveInputBuffer,
-                self.0,
-                size_of::<T>(),
-                &raw mut buffer,
-                &raw mut len
-            )
+            wdf!(WdfRequestRetrieveInputBuffer, self.0, 0, &raw mut buffer, &raw mut len)
         };
         if !NT_SUCCESS(status) {
             return Err(status);
         }
-        // SAFETY: the framework's system buffer of `len` bytes, alive until the request completes.
-        let bytes = unsafe { core::slice::from_raw_parts(buffer.cast::<u8>(), len) };
-        T::read_from_bytes(bytes).map_err(|_| STATUS_INVALID_PARAMETER)
+        // SAFETY: the framework's system buffer of `len` bytes, which nobody writes to before `answer` consumes the
+        // request.
+        Ok(unsafe { core::slice::from_raw_parts(buffer.cast::<u8>(), len) })
     }
 
-    /// Writes `answer` to the output buffer of a buffered request and completes it.
-    pub fn answer<T: IntoBytes + Immutable + ?Sized>(self, answer: &T) {
-        let bytes = answer.as_bytes();
+    /// Writes `bytes` to the output buffer of a buffered request and completes it. IRQL <= DISPATCH_LEVEL.
+    pub fn answer(self, bytes: &[u8]) {
         let mut buffer: PVOID = null_mut();
         let mut len = 0;
         // SAFETY: we own the request; on success the buffer has at least `bytes.len()` bytes.
@@ -77,12 +70,12 @@ impl Request {
             self.complete(status);
             return;
         }
-        // SAFETY: the system buffer is at least as long; it is not `answer`, which is the driver's own.
+        // SAFETY: the system buffer is at least as long; it is not `bytes`, which are the driver's own.
         unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         self.complete_with(0, bytes.len());
     }
 
-    /// The output buffer of a direct request.
+    /// The output buffer of a direct request. IRQL <= DISPATCH_LEVEL.
     pub fn output(&self) -> Result<Output<'_>, NTSTATUS> {
         let mut list: PMDL = null_mut();
         // SAFETY: we own the request.
@@ -95,12 +88,12 @@ impl Request {
         Ok(Output { base, len, filled: 0, _request: self })
     }
 
-    /// Completes the request without output.
+    /// Completes the request without output. IRQL <= DISPATCH_LEVEL.
     pub fn complete(self, status: NTSTATUS) {
         self.complete_with(status, 0);
     }
 
-    /// Completes the request with `information` bytes of output.
+    /// Completes the request with `information` bytes of output. IRQL <= DISPATCH_LEVEL.
     pub fn complete_with(self, status: NTSTATUS, information: usize) {
         // SAFETY: we own the request, and forget it right after.
         unsafe {
@@ -127,23 +120,24 @@ pub struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Bytes that are still free.
+    /// Bytes that are still free. IRQL <= DISPATCH_LEVEL.
     pub fn room(&self) -> usize {
         self.len.saturating_sub(self.filled)
     }
 
-    /// Bytes filled so far.
+    /// Bytes filled so far. IRQL <= DISPATCH_LEVEL.
     pub fn filled(&self) -> usize {
         self.filled
     }
 
-    /// Appends bytes; false, and nothing is written, if they do not fit.
+    /// Appends bytes; false, and nothing is written, if they do not fit. IRQL <= DISPATCH_LEVEL.
     pub fn append(&mut self, bytes: &[u8]) -> bool {
         // SAFETY: a slice is readable over its length.
         unsafe { self.append_raw(NonNull::from_ref(bytes).cast(), bytes.len()) }
     }
 
     /// Appends `len` bytes from `source`; false, and nothing is written, if they do not fit.
+    /// IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
     /// `source` is readable over `len` bytes, and nobody writes to them meanwhile.

@@ -30,7 +30,7 @@ impl<const N: usize> ControlIrp<N> {
 
     /// Sends `input` with control code `code`, on behalf of whoever opened `file`. `routine` is called when the
     /// request is over, maybe before this returns; it has to keep the IRP (`STATUS_MORE_PROCESSING_REQUIRED`).
-    /// IRQL as the device asks for.
+    /// IRQL <= DISPATCH_LEVEL, or as the device asks for.
     ///
     /// # Safety
     /// `this` stays where it is, and nobody else uses it, until `routine` has been called. No request of it is
@@ -69,7 +69,7 @@ impl<const N: usize> ControlIrp<N> {
         let _ = unsafe { IofCallDriver(device.as_ptr(), irp) };
     }
 
-    /// How the last request ended.
+    /// How the last request ended. IRQL <= DISPATCH_LEVEL.
     pub fn status(&self) -> NTSTATUS {
         // SAFETY: completed, and kept by its completion routine.
         let block = unsafe { (*self.irp.as_ptr()).IoStatus };

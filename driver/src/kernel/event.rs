@@ -28,7 +28,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event, signalled or not; `None` if there is no memory for it.
+    /// An event, signalled or not; `None` if there is no memory for it. IRQL <= DISPATCH_LEVEL.
     pub fn new(signalled: bool) -> Option<Self> {
         let event = Shared::new(KernelEvent(UnsafeCell::new(KEVENT::default())))?;
         let event = Self { event };
@@ -56,7 +56,7 @@ impl Event {
         self.wait_until_due(&raw mut due)
     }
 
-    /// The kernel's own event, for requests that signal it.
+    /// The kernel's own event, for requests that signal it. IRQL <= DISPATCH_LEVEL.
     pub(super) fn raw(&self) -> *mut KEVENT {
         self.event.0.get()
     }

@@ -12,12 +12,17 @@ use wdk_sys::ntddk::{
     IofCompleteRequest,
 };
 use wdk_sys::{
-    _IO_STACK_LOCATION, DO_BUFFERED_IO, DO_DIRECT_IO, IO_STACK_LOCATION, IRP, IRP_PAGING_IO,
-    METHOD_BUFFERED, NTSTATUS, PDEVICE_OBJECT, PFILE_OBJECT, PIRP, SL_INVOKE_ON_CANCEL,
-    SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
+    _IO_STACK_LOCATION, APC_LEVEL, DO_BUFFERED_IO, DO_DIRECT_IO, IO_STACK_LOCATION, IRP,
+    IRP_PAGING_IO, KIRQL, METHOD_BUFFERED, NTSTATUS, PDEVICE_OBJECT, PFILE_OBJECT, PIRP,
+    SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
 };
 
 use super::{low_byte, mdl};
+
+unsafe extern "C" {
+    /// Imported by hand: some headers have it as a macro.
+    fn KeGetCurrentIrql() -> KIRQL;
+}
 
 /// A completion routine, as the I/O manager calls it.
 pub type CompletionRoutine = unsafe extern "C" fn(PDEVICE_OBJECT, PIRP, *mut c_void) -> NTSTATUS;
@@ -34,7 +39,7 @@ pub struct OwnedIrp(NonNull<IRP>);
 unsafe impl Send for OwnedIrp {}
 
 impl OwnedIrp {
-    /// Takes an IRP over.
+    /// Takes an IRP over. IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
     /// The IRP has been dispatched to this driver and nobody else uses it.
@@ -42,7 +47,7 @@ impl OwnedIrp {
         NonNull::new(irp).map(Self)
     }
 
-    /// First byte and number of bytes of a write or read.
+    /// First byte and number of bytes of a write or read. IRQL <= DISPATCH_LEVEL.
     pub fn extent(&self) -> (i64, u32) {
         // SAFETY: our stack location is valid while we own the IRP.
         let parameters = unsafe { (*self.current()).Parameters };
@@ -72,23 +77,34 @@ impl OwnedIrp {
     }
 
     /// True for a write to a paging file, which must never wait. IRQL <= DISPATCH_LEVEL.
-    pub fn is_paging_file(&self) -> bool {
+    ///
+    /// At DISPATCH_LEVEL nobody may be asked whose write it is: there every paging write is one if the volume has
+    /// such a file.
+    pub fn is_paging_file(&self, volume_has_one: bool) -> bool {
         // SAFETY: we own the IRP.
         let flags = unsafe { (*self.0.as_ptr()).Flags };
         // SAFETY: our stack location is valid while we own the IRP.
         let file = unsafe { (*self.current()).FileObject };
-        // SAFETY: the IRP references its file object.
-        flags & IRP_PAGING_IO != 0 && !file.is_null() && unsafe { FsRtlIsPagingFile(file) } != 0
+        if flags & IRP_PAGING_IO == 0 || file.is_null() {
+            return false;
+        }
+        // SAFETY: has no preconditions.
+        if unsafe { KeGetCurrentIrql() } > low_byte(APC_LEVEL) {
+            return volume_has_one;
+        }
+        // SAFETY: at IRQL <= APC_LEVEL; the IRP references its file object.
+        unsafe { FsRtlIsPagingFile(file) != 0 }
     }
 
     /// Marks the IRP pending: from here on its dispatch routine has to return `STATUS_PENDING`.
+    /// IRQL <= DISPATCH_LEVEL.
     pub fn mark_pending(&self) {
         // SAFETY: our stack location is valid while we own the IRP.
         let location = unsafe { &mut *self.current() };
         location.Control |= low_byte(SL_PENDING_RETURNED);
     }
 
-    /// The control code of a device control request.
+    /// The control code of a device control request. IRQL <= DISPATCH_LEVEL.
     pub fn control_code(&self) -> u32 {
         // SAFETY: our stack location is valid while we own the IRP.
         let parameters = unsafe { (*self.current()).Parameters };
@@ -96,7 +112,7 @@ impl OwnedIrp {
         unsafe { parameters.DeviceIoControl }.IoControlCode
     }
 
-    /// The input of a buffered device control request; empty for any other.
+    /// The input of a buffered device control request; empty for any other. IRQL <= DISPATCH_LEVEL.
     pub fn control_input(&self) -> &[u8] {
         // SAFETY: our stack location is valid while we own the IRP.
         let parameters = unsafe { (*self.current()).Parameters };
@@ -115,18 +131,19 @@ impl OwnedIrp {
     }
 
     /// The file object that the request came through, which the IRP keeps alive; may be null.
+    /// IRQL <= DISPATCH_LEVEL.
     pub fn file(&self) -> PFILE_OBJECT {
         // SAFETY: our stack location is valid while we own the IRP.
         unsafe { (*self.current()).FileObject }
     }
 
-    /// Our device object that the request was sent to.
+    /// Our device object that the request was sent to. IRQL <= DISPATCH_LEVEL.
     pub fn device(&self) -> PDEVICE_OBJECT {
         // SAFETY: our stack location is valid while we own the IRP.
         unsafe { (*self.current()).DeviceObject }
     }
 
-    /// True for this very IRP, which need not be alive.
+    /// True for this very IRP, which need not be alive. IRQL <= DISPATCH_LEVEL.
     pub fn is(&self, irp: PIRP) -> bool {
         core::ptr::eq(self.0.as_ptr(), irp)
     }
@@ -164,7 +181,7 @@ impl OwnedIrp {
         unsafe { AtomicPtr::from_ptr(routine.cast()) }
     }
 
-    /// Completes the IRP with `status`. If it was marked pending, the result is for nobody.
+    /// Completes the IRP with `status`. If it was marked pending, the result is for nobody. IRQL <= DISPATCH_LEVEL.
     pub fn complete(self, status: NTSTATUS) -> NTSTATUS {
         let irp = self.0.as_ptr();
         // SAFETY: we own the IRP.
@@ -177,6 +194,7 @@ impl OwnedIrp {
     }
 
     /// Sends the IRP to `device` as it came to us, and has `routine` called when it completes.
+    /// IRQL <= DISPATCH_LEVEL.
     pub fn send(
         self,
         device: PDEVICE_OBJECT,
@@ -206,7 +224,7 @@ impl OwnedIrp {
 }
 
 /// Gives our stack location up, so that the next driver gets it as it came to us: what
-/// `IoSkipCurrentIrpStackLocation` does, which is a macro.
+/// `IoSkipCurrentIrpStackLocation` does, which is a macro. IRQL <= DISPATCH_LEVEL.
 ///
 /// # Safety
 /// The IRP has been dispatched to this driver, which passes it on right after.
@@ -222,6 +240,7 @@ pub unsafe fn skip_location(irp: PIRP) {
 }
 
 /// Lets the cancel lock go, which a cancel routine is called with: after this the IRP may be gone.
+/// IRQL <= DISPATCH_LEVEL.
 ///
 /// # Safety
 /// Called once from a cancel routine, with its IRP.
@@ -236,7 +255,7 @@ pub unsafe fn release_cancel_lock(irp: PIRP) {
 pub struct Completed(NonNull<IRP>);
 
 impl Completed {
-    /// Looks at the IRP that a completion routine was called with.
+    /// Looks at the IRP that a completion routine was called with. IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
     /// Called from a completion routine, with its IRP.
@@ -244,7 +263,7 @@ impl Completed {
         NonNull::new(irp).map(Self)
     }
 
-    /// Its final status.
+    /// Its final status. IRQL <= DISPATCH_LEVEL.
     pub fn status(&self) -> NTSTATUS {
         // SAFETY: the IRP is valid until the completion routine returns.
         let block = unsafe { (*self.0.as_ptr()).IoStatus };
@@ -252,7 +271,7 @@ impl Completed {
         unsafe { block.__bindgen_anon_1.Status }
     }
 
-    /// The first eight bytes of a buffered answer, if it has that many.
+    /// The first eight bytes of a buffered answer, if it has that many. IRQL <= DISPATCH_LEVEL.
     pub fn answer(&self) -> Option<u64> {
         // SAFETY: the IRP is valid until the completion routine returns.
         let irp = unsafe { self.0.as_ref() };
@@ -267,6 +286,7 @@ impl Completed {
     }
 
     /// Passes the mark "pending" up, as a completion routine that lets completion go on has to.
+    /// IRQL <= DISPATCH_LEVEL.
     pub fn propagate_pending(&self) {
         // SAFETY: the IRP is valid until the completion routine returns.
         if unsafe { (*self.0.as_ptr()).PendingReturned } == 0 {
@@ -279,7 +299,7 @@ impl Completed {
     }
 }
 
-/// The stack location that is current: our own, while the IRP is ours.
+/// The stack location that is current: our own, while the IRP is ours. IRQL <= DISPATCH_LEVEL.
 pub(super) unsafe fn current_location(irp: PIRP) -> *mut _IO_STACK_LOCATION {
     // SAFETY: the caller owns the IRP or is in its completion routine.
     let tail = unsafe { &(*irp).Tail };
@@ -289,7 +309,7 @@ pub(super) unsafe fn current_location(irp: PIRP) -> *mut _IO_STACK_LOCATION {
     unsafe { overlay.__bindgen_anon_1.CurrentStackLocation }
 }
 
-/// Has `routine` called when the IRP of `location` completes, however it ends.
+/// Has `routine` called when the IRP of `location` completes, however it ends. IRQL <= DISPATCH_LEVEL.
 ///
 /// # Safety
 /// `location` belongs to an IRP that the caller is about to send.

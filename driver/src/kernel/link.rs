@@ -12,6 +12,7 @@ use wdk_sys::{
 use super::unicode::UnicodeString;
 
 /// The device that a link leads to; `None` if there is no such link, or its target has no name for a device.
+/// PASSIVE_LEVEL.
 #[inline(never)] // Its buffer is to be on the stack while it is needed only.
 pub fn target(link: &UnicodeString) -> Option<DeviceName> {
     let mut name = link.as_kernel().ok()?;

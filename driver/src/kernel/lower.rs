@@ -28,7 +28,7 @@ unsafe impl Send for LowerDevice {}
 unsafe impl Sync for LowerDevice {}
 
 impl LowerDevice {
-    /// Wraps the device below a filter.
+    /// Wraps the device below a filter. IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
     /// The filter stays attached to it as long as the result is used.
@@ -36,18 +36,19 @@ impl LowerDevice {
         NonNull::new(device).map(Self)
     }
 
-    /// For sending an IRP to.
+    /// For sending an IRP to. IRQL <= DISPATCH_LEVEL.
     pub fn as_ptr(self) -> PDEVICE_OBJECT {
         self.0.as_ptr()
     }
 
-    /// Stack locations that an IRP to it needs.
+    /// Stack locations that an IRP to it needs. IRQL <= DISPATCH_LEVEL.
     pub fn stack_size(self) -> i8 {
         // SAFETY: attached to, so it exists.
         unsafe { (*self.0.as_ptr()).StackSize }
     }
 
     /// What it says of itself: its `FILE_DEVICE_…` type, its `FILE_…` characteristics, its `DO_…` flags.
+    /// IRQL <= DISPATCH_LEVEL.
     pub fn facts(self) -> DeviceFacts {
         // SAFETY: attached to, so it exists.
         let device = unsafe { self.0.as_ref() };
@@ -58,7 +59,7 @@ impl LowerDevice {
         }
     }
 
-    /// Its `DO_…` flags.
+    /// Its `DO_…` flags. IRQL <= DISPATCH_LEVEL.
     pub fn flags(self) -> u32 {
         // SAFETY: attached to, so it exists.
         unsafe { (*self.0.as_ptr()).Flags }
@@ -121,7 +122,7 @@ pub struct Reader {
 unsafe impl Send for Reader {}
 
 impl Reader {
-    /// Makes a reader of at most `longest` bytes at a time into what `whole` describes.
+    /// Makes a reader of at most `longest` bytes at a time into what `whole` describes. IRQL <= DISPATCH_LEVEL.
     pub fn new(device: LowerDevice, whole: &BufferMdl, longest: usize) -> Option<Self> {
         let window = WindowMdl::new(whole, longest)?;
         let done = Event::new(false)?;
@@ -188,6 +189,7 @@ impl Drop for Reader {
     }
 }
 
+/// IRQL <= DISPATCH_LEVEL.
 unsafe extern "C" fn read_completed(
     _device: PDEVICE_OBJECT,
     _irp: PIRP,

@@ -64,7 +64,7 @@ unsafe impl Sync for BufferMdl {}
 
 impl BufferMdl {
     /// Describes `buffer`, which has to outlive the result. `None` if it is longer than 4 GiB or there is
-    /// no memory.
+    /// no memory. IRQL <= DISPATCH_LEVEL.
     pub fn new(buffer: &PoolBuffer) -> Option<Self> {
         let mdl = allocate(buffer.base(), buffer.len())?;
         // SAFETY: freshly allocated for a range of nonpaged pool.
@@ -90,7 +90,7 @@ pub struct WindowMdl {
 unsafe impl Send for WindowMdl {}
 
 impl WindowMdl {
-    /// An MDL for parts of at most `longest` bytes of what `whole` describes.
+    /// An MDL for parts of at most `longest` bytes of what `whole` describes. IRQL <= DISPATCH_LEVEL.
     pub fn new(whole: &BufferMdl, longest: usize) -> Option<Self> {
         let longest = longest.min(whole.len);
         // One page more, for a part that begins inside a page.
@@ -98,7 +98,7 @@ impl WindowMdl {
         Some(Self { mdl: allocate(whole.base, room)?, longest })
     }
 
-    /// Describes `len` bytes at `offset` of `whole`; `None` if they do not fit.
+    /// Describes `len` bytes at `offset` of `whole`; `None` if they do not fit. PASSIVE_LEVEL.
     pub fn show(&mut self, whole: &BufferMdl, offset: u64, len: u64) -> Option<PMDL> {
         let offset = usize::try_from(offset).ok()?;
         let len = usize::try_from(len).ok()?;

@@ -17,7 +17,7 @@ unsafe impl<T: Send> Send for PassiveLock<T> {}
 unsafe impl<T: Send> Sync for PassiveLock<T> {}
 
 impl<T> PassiveLock<T> {
-    /// Protects `value`; `None` if there is no memory for the lock.
+    /// Protects `value`; `None` if there is no memory for the lock. PASSIVE_LEVEL.
     pub fn new(value: T) -> Option<Self> {
         Some(Self { free: Event::new(true)?, value: UnsafeCell::new(value) })
     }

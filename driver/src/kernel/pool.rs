@@ -71,7 +71,7 @@ unsafe impl Send for PoolBuffer {}
 unsafe impl Sync for PoolBuffer {}
 
 impl PoolBuffer {
-    /// Takes `bytes` of memory, a page at least; `None` if there are not that many.
+    /// Takes `bytes` of memory, a page at least; `None` if there are not that many. IRQL <= DISPATCH_LEVEL.
     pub fn new(bytes: usize) -> Option<Self> {
         let layout = Layout::from_size_align(bytes.max(PAGE_SIZE), PAGE_SIZE).ok()?;
         // SAFETY: the layout's size is not zero.
@@ -81,7 +81,7 @@ impl PoolBuffer {
         Some(Self { base, layout })
     }
 
-    /// A pointer to `len` bytes at `offset`; `None` if they are not all inside.
+    /// A pointer to `len` bytes at `offset`; `None` if they are not all inside. IRQL <= DISPATCH_LEVEL.
     pub fn range(&self, offset: u64, len: u64) -> Option<NonNull<u8>> {
         let end = offset.checked_add(len)?;
         if usize::try_from(end).ok()? > self.layout.size() {
@@ -92,12 +92,12 @@ impl PoolBuffer {
         Some(unsafe { self.base.add(offset) })
     }
 
-    /// The first byte.
+    /// The first byte. IRQL <= DISPATCH_LEVEL.
     pub fn base(&self) -> NonNull<u8> {
         self.base
     }
 
-    /// Number of bytes.
+    /// Number of bytes. IRQL <= DISPATCH_LEVEL.
     pub fn len(&self) -> usize {
         self.layout.size()
     }

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-/// Collects at most `len` values; `None` if there is no memory for them.
+/// Collects at most `len` values; `None` if there is no memory for them. IRQL <= DISPATCH_LEVEL.
 pub fn collect<T>(len: usize, values: impl IntoIterator<Item = T>) -> Option<Vec<T>> {
     let mut collected = Vec::new();
     collected.try_reserve_exact(len).ok()?;
@@ -16,6 +16,7 @@ pub fn collect<T>(len: usize, values: impl IntoIterator<Item = T>) -> Option<Vec
 }
 
 /// Appends a value, making room for it; `None`, and the value is dropped, if there is no memory.
+/// IRQL <= DISPATCH_LEVEL.
 pub fn push<T>(values: &mut Vec<T>, value: T) -> Option<()> {
     values.try_reserve(1).ok()?;
     push_within(values, value)

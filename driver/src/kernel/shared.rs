@@ -26,7 +26,7 @@ unsafe impl<T: Send + Sync> Send for Shared<T> {}
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    /// Moves `value` into pool memory; gives `None` and drops it if there is none.
+    /// Moves `value` into pool memory; gives `None` and drops it if there is none. IRQL <= DISPATCH_LEVEL.
     pub fn new(value: T) -> Option<Self> {
         // SAFETY: the layout has room for the counter and so is not empty.
         let memory = unsafe { alloc(Layout::new::<Inner<T>>()) };
@@ -37,13 +37,14 @@ impl<T> Shared<T> {
     }
 
     /// A pointer that carries this reference; to be turned back once by [`Shared::from_context`].
+    /// IRQL <= DISPATCH_LEVEL.
     pub fn into_context(self) -> *mut c_void {
         let context = self.inner.as_ptr().cast();
         core::mem::forget(self);
         context
     }
 
-    /// Takes back the reference that `context` carries.
+    /// Takes back the reference that `context` carries. IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
     /// `context` came from [`Shared::into_context`] of the same type and was not taken back before.
@@ -51,7 +52,7 @@ impl<T> Shared<T> {
         Some(Self { inner: NonNull::new(context.cast())? })
     }
 
-    /// The value behind the reference that `context` carries, without taking it back.
+    /// The value behind the reference that `context` carries, without taking it back. IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
     /// `context` is null or came from [`Shared::into_context`] of the same type, and is not taken back while
@@ -61,7 +62,7 @@ impl<T> Shared<T> {
         unsafe { context.cast::<Inner<T>>().as_ref() }.map(|inner| &inner.value)
     }
 
-    /// A pointer to the value, which lives as long as some reference does.
+    /// A pointer to the value, which lives as long as some reference does. IRQL <= DISPATCH_LEVEL.
     pub fn as_ptr(&self) -> *const T {
         let value: &T = self;
         value

@@ -86,6 +86,7 @@ impl Drop for Thread {
     }
 }
 
+/// PASSIVE_LEVEL.
 unsafe extern "C" fn routine<T: Run>(context: *mut c_void) {
     // SAFETY: `start` passed what `into_context` gave it, to this function of the same type, once.
     if let Some(context) = unsafe { Shared::<T>::from_context(context) } {

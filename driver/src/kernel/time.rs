@@ -3,13 +3,13 @@
 use wdk_sys::LARGE_INTEGER;
 use wdk_sys::ntddk::{KeQuerySystemTimePrecise, KeQueryUnbiasedInterruptTime};
 
-/// Monotonic time in 100 ns, not counting sleep.
+/// Monotonic time in 100 ns, not counting sleep. IRQL <= DISPATCH_LEVEL.
 pub fn uptime() -> u64 {
     // SAFETY: takes no argument and may be called at any IRQL.
     unsafe { KeQueryUnbiasedInterruptTime() }
 }
 
-/// UTC in 100 ns since 1601, as `FILETIME` counts; better than a millisecond.
+/// UTC in 100 ns since 1601, as `FILETIME` counts; better than a millisecond. IRQL <= DISPATCH_LEVEL.
 pub fn system_time() -> u64 {
     let mut time = LARGE_INTEGER::default();
     // SAFETY: writes one LARGE_INTEGER.

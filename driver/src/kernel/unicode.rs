@@ -31,7 +31,7 @@ impl UnicodeString {
         Ok(Self { units })
     }
 
-    /// The kernel's view of the text, to be used while `self` lives.
+    /// The kernel's view of the text, to be used while `self` lives. PASSIVE_LEVEL.
     pub fn as_kernel(&self) -> Result<UNICODE_STRING, NTSTATUS> {
         let bytes =
             u16::try_from(size_of_val(self.units.as_slice())).map_err(|_| STATUS_NAME_TOO_LONG)?;

@@ -34,19 +34,19 @@ struct State {
 unsafe impl Send for State {}
 
 impl Claim {
-    /// A claim of `claimant`, whose drain requests wait in `requests`; `None` if there is no memory.
+    /// A claim of `claimant`, whose drain requests wait in `requests`; `None` if there is no memory. PASSIVE_LEVEL.
     pub fn new(claimant: WDFFILEOBJECT, requests: Queue) -> Option<Self> {
         Some(Self { state: PassiveLock::new(State { claimant, ended: false })?, requests })
     }
 }
 
 impl Session {
-    /// True if this file object has the claim.
+    /// True if this file object has the claim. PASSIVE_LEVEL.
     pub fn is_claimed_by(&self, file: WDFFILEOBJECT) -> bool {
         self.claim.state.with(|state| core::ptr::eq(state.claimant, file))
     }
 
-    /// Gives the claim to a file object, if nobody has it.
+    /// Gives the claim to a file object, if nobody has it. PASSIVE_LEVEL.
     pub fn resume(&self, file: WDFFILEOBJECT) -> Result<(), NTSTATUS> {
         self.claim.state.with(|state| {
             if !state.claimant.is_null() {
@@ -61,6 +61,7 @@ impl Session {
     }
 
     /// Ends the claim of a file object that is going away (rule LOSS: all that it did not acknowledge is lost).
+    /// PASSIVE_LEVEL.
     pub fn release(&self, file: WDFFILEOBJECT) {
         self.claim.state.with(|state| {
             if core::ptr::eq(state.claimant, file) {
@@ -70,7 +71,7 @@ impl Session {
         });
     }
 
-    /// Keeps a drain request of the claimant until there are records for it.
+    /// Keeps a drain request of the claimant until there are records for it. PASSIVE_LEVEL.
     pub fn await_records(&self, request: Request) {
         self.claim.state.with(|state| {
             if state.ended {
@@ -82,12 +83,12 @@ impl Session {
         self.engine.host().event(Worker::Drain).set();
     }
 
-    /// Notes that everything up to an epoch is durable at the server.
+    /// Notes that everything up to an epoch is durable at the server. IRQL <= DISPATCH_LEVEL.
     pub fn acknowledge(&self, epoch: EpochId) {
         self.engine.acknowledge(epoch.get());
     }
 
-    /// Answers drain requests while there are both requests and records.
+    /// Answers drain requests while there are both requests and records. PASSIVE_LEVEL.
     pub(super) fn answer_drains(&self) {
         self.claim.state.with(|state| {
             while self.engine.has_records() && !state.claimant.is_null() {
@@ -107,7 +108,7 @@ impl Session {
         });
     }
 
-    /// Tells the claimant's drain requests, and those to come, that the session has ended.
+    /// Tells the claimant's drain requests, and those to come, that the session has ended. PASSIVE_LEVEL.
     pub(super) fn end_drains(&self) {
         self.claim.state.with(|state| {
             state.ended = true;

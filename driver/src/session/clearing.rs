@@ -108,7 +108,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Copies what was checked; `None` if there is no memory.
+    /// Copies what was checked; `None` if there is no memory. IRQL <= DISPATCH_LEVEL.
     pub fn new(clearing: &Clearing<'_>) -> Option<Self> {
         let ranges = reserved::collect(clearing.ranges().count(), clearing.ranges())?;
         Some(Self {
@@ -121,23 +121,23 @@ impl Request {
 }
 
 impl Run {
-    /// The side of the gate that the request entered by.
+    /// The side of the gate that the request entered by. IRQL <= DISPATCH_LEVEL.
     pub fn side(&self) -> Side {
         self.side
     }
 
-    /// What the request does.
+    /// What the request does. IRQL <= DISPATCH_LEVEL.
     pub fn action(&self) -> Action {
         self.action
     }
 
-    /// The piece that is next.
+    /// The piece that is next. IRQL <= DISPATCH_LEVEL.
     pub fn extent(&self) -> Extent {
         self.piece.1
     }
 
     /// Sends the piece down. Gives the run back if the piece is over already and there is another; else somebody
-    /// else goes on with it.
+    /// else goes on with it. IRQL <= DISPATCH_LEVEL.
     pub fn send(mut run: Box<Self>, ticket: Ticket, session: &Session) -> Option<Box<Self>> {
         let input = piece_request(run.action, run.flags, run.piece.0);
         let file = run.parent.file();

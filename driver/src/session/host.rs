@@ -16,13 +16,13 @@ pub struct KernelHost {
 }
 
 impl KernelHost {
-    /// Makes the events; `None` if there is no memory.
+    /// Makes the events; `None` if there is no memory. PASSIVE_LEVEL.
     pub fn new() -> Option<Self> {
         let event = || Event::new(false);
         Some(Self { sweep: event()?, hold: event()?, dispatch: event()?, drain: event()? })
     }
 
-    /// The event that [`Host::wake`] sets for a worker.
+    /// The event that [`Host::wake`] sets for a worker. IRQL <= DISPATCH_LEVEL.
     pub fn event(&self, worker: Worker) -> &Event {
         match worker {
             Worker::Sweep => &self.sweep,

@@ -22,12 +22,12 @@ pub struct VolumeFacts {
 }
 
 impl Session {
-    /// Where it stands.
+    /// Where it stands. IRQL <= DISPATCH_LEVEL.
     pub fn phase(&self) -> SessionPhase {
         self.phase_of(&self.engine.status())
     }
 
-    /// State and counters, with what is known of the volume.
+    /// State and counters, with what is known of the volume. IRQL <= DISPATCH_LEVEL.
     #[inline(never)] // What the engine answers is not to add to its caller's stack.
     pub fn status(&self, volume: VolumeFacts) -> StatusReply {
         let status = self.engine.status();

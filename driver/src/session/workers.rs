@@ -39,7 +39,7 @@ pub struct SessionThreads {
 }
 
 impl SessionThreads {
-    /// Starts all threads. The dispatch thread turns interception on as its first act.
+    /// Starts all threads. The dispatch thread turns interception on as its first act. PASSIVE_LEVEL.
     ///
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES`, or what starting a thread gave; then none is left.
@@ -55,7 +55,7 @@ impl SessionThreads {
         }
     }
 
-    /// Waits until every thread has ended. The session has to be stopped.
+    /// Waits until every thread has ended. The session has to be stopped. PASSIVE_LEVEL.
     pub fn join(self) {
         for thread in self.threads.into_iter().flatten() {
             thread.join();

@@ -59,14 +59,20 @@ impl Session {
     /// Takes a write that has come through the gate by `side`. IRQL <= DISPATCH_LEVEL.
     ///
     /// Returns what the dispatch routine returns: always `STATUS_PENDING`.
-    pub fn write(&self, irp: OwnedIrp, side: Side, extent: Extent) -> NTSTATUS {
+    pub fn write(
+        &self,
+        irp: OwnedIrp,
+        side: Side,
+        extent: Extent,
+        volume_has_paging_file: bool,
+    ) -> NTSTATUS {
         let len = usize::try_from(extent.len()).unwrap_or(usize::MAX);
         // Mapped now, while that can still be answered by letting the write through; the mapping stays
         // with the IRP's MDL.
         let payload = irp.payload(self.lower_flags, len);
         let urgency = match payload {
             None => Urgency::Uncapturable,
-            Some(_) if irp.is_paging_file() => Urgency::MustNotWait,
+            Some(_) if irp.is_paging_file(volume_has_paging_file) => Urgency::MustNotWait,
             Some(_) => Urgency::MayWait,
         };
         match urgency {
@@ -103,7 +109,7 @@ impl Session {
         STATUS_PENDING
     }
 
-    /// Carries out the next pieces of a request, until one is held or under way.
+    /// Carries out the next pieces of a request, until one is held or under way. IRQL <= DISPATCH_LEVEL.
     pub(super) fn clear_pieces(&self, mut run: Box<Run>) {
         loop {
             let (side, action, extent) = (run.side(), run.action(), run.extent());
@@ -140,13 +146,13 @@ impl Session {
         self.engine.completed(ticket, succeeded);
     }
 
-    /// True if the device has said that it does not do this.
+    /// True if the device has said that it does not do this. IRQL <= DISPATCH_LEVEL.
     pub(super) fn is_unsupported(&self, action: Action) -> bool {
         // Relaxed: a late look costs one more request that fails.
         self.unsupported(action).load(Ordering::Relaxed)
     }
 
-    /// Does what the engine decided about a write.
+    /// Does what the engine decided about a write. IRQL <= DISPATCH_LEVEL.
     pub(super) fn carry_out(&self, submission: Submission<Write>) {
         match submission {
             Submission::Capture(capture) => {
@@ -159,7 +165,7 @@ impl Session {
     }
 
     /// Lets applications cancel what is held for them, and completes what they have cancelled by now. For the
-    /// dispatch thread, each time that it wakes: a write is not seen held before it does.
+    /// dispatch thread, each time that it wakes: a write is not seen held before it does. PASSIVE_LEVEL.
     pub(super) fn let_cancel(&self) {
         let routine = self.callbacks.cancel;
         let cancelled = |write: &Write| match &write.form {
@@ -299,7 +305,7 @@ const AFTER_SHIFT: u32 = 35;
 const TICKET_MASK: usize = 0xffff_ffff;
 
 impl CompletionContext {
-    /// The context pointer, which is never dereferenced.
+    /// The context pointer, which is never dereferenced. IRQL <= DISPATCH_LEVEL.
     pub fn into_raw(self) -> *mut c_void {
         let (ticket, what) = match self.ticket {
             None => (0, 0),
@@ -323,7 +329,7 @@ impl CompletionContext {
         )
     }
 
-    /// What [`CompletionContext::into_raw`] packed.
+    /// What [`CompletionContext::into_raw`] packed. IRQL <= DISPATCH_LEVEL.
     pub fn from_raw(context: *mut c_void) -> Self {
         let bits = context.addr();
         let what = match (bits >> WHAT_SHIFT) & 3 {

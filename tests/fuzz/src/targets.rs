@@ -3,6 +3,7 @@
 //! | target | who sends the bytes | what parses them |
 //! | --- | --- | --- |
 //! | `control` | any program that may open the driver's control device | control codes and their structures |
+//! | `dispatch` | the same, many requests by several handles | the driver's dispatcher (`snapless_policy::control`), on a model |
 //! | `records` | the driver, through the service | records in a buffer |
 //! | `frames` | the network | frames and what they carry |
 //! | `ingest` | the network | whole connections: frames, records, the stream's rules |
@@ -14,6 +15,7 @@
 //! it is written and read again.
 
 mod control;
+mod dispatch;
 mod frames;
 mod ingest;
 mod records;
@@ -42,8 +44,9 @@ pub struct Target {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 7] = [
+pub static TARGETS: [Target; 8] = [
     control::TARGET,
+    dispatch::TARGET,
     records::TARGET,
     frames::TARGET,
     ingest::TARGET,

@@ -1,7 +1,8 @@
 //! Who calls whom in an x64 image, from its instructions: direct calls, and jumps from one function into another.
 //!
 //! The rule: what is not decoded is an error, not an edge that is missing. Calls through pointers (callbacks, the
-//! framework's table, imports) lead to code that is not looked at; they are no edges.
+//! framework's table, imports) lead to code that is not looked at; they are no edges. Which imports a function uses shows
+//! in the addresses that it names.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -21,6 +22,8 @@ pub struct Function {
     pub calls: BTreeSet<u32>,
     /// Where it goes on instead of returning.
     pub jumps: BTreeSet<u32>,
+    /// The addresses of data that it names.
+    pub names: BTreeSet<u32>,
 }
 
 /// All functions by address, as far as anything shows that they are there.
@@ -109,8 +112,24 @@ impl Graph {
         own
     }
 
+    /// All functions that one function leads to, itself among them, each with the one that led to it first.
+    pub fn reached_from(&self, rva: u32) -> BTreeMap<u32, u32> {
+        let mut came_from = BTreeMap::from([(rva, rva)]);
+        let mut waiting = VecDeque::from([rva]);
+        while let Some(here) = waiting.pop_front() {
+            let Some(function) = self.functions.get(&here) else { continue };
+            for &next in function.calls.iter().chain(&function.jumps) {
+                came_from.entry(next).or_insert_with(|| {
+                    waiting.push_back(next);
+                    here
+                });
+            }
+        }
+        came_from
+    }
+
     /// The shortest way from one function to another.
-    fn way(&self, from: u32, to: u32) -> Option<Vec<u32>> {
+    pub fn way(&self, from: u32, to: u32) -> Option<Vec<u32>> {
         let mut came_from: BTreeMap<u32, u32> = BTreeMap::new();
         let mut waiting = VecDeque::from([from]);
         while let Some(here) = waiting.pop_front() {
@@ -234,6 +253,11 @@ impl Reader<'_> {
 
     /// Notes where an instruction leads out of its function.
     fn note(&mut self, from: u32, instruction: &Instruction) {
+        if instruction.is_ip_rel_memory_operand()
+            && let Ok(address) = u32::try_from(instruction.ip_rel_memory_address())
+        {
+            self.graph.functions.entry(from).or_default().names.insert(address);
+        }
         let Some(target) = direct_target(instruction) else { return };
         let to = self.function_of(target).unwrap_or(target);
         let function = self.graph.functions.entry(from).or_default();
@@ -280,7 +304,7 @@ mod tests {
 
     fn function(stack: u32, calls: &[u32], jumps: &[u32]) -> Function {
         let set = |targets: &[u32]| targets.iter().copied().collect();
-        Function { stack, calls: set(calls), jumps: set(jumps) }
+        Function { stack, calls: set(calls), jumps: set(jumps), names: BTreeSet::new() }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The checks of the driver's code: no panic is linked, no function takes much stack, none calls itself, none is pageable.
+//! The checks of the driver's code: no panic is linked, no function takes much stack, none calls itself, none is pageable,
+//! and what runs raised uses nothing that may not.
 //!
 //! The rule: each looks at the binary, not at what the compiler was told; one that cannot look fails.
 
@@ -7,6 +8,7 @@ use object::read::pe::PeFile64;
 use super::Check;
 use super::calls::{Chain, Graph};
 use super::image::Image;
+use super::irql;
 use super::symbols::Symbols;
 
 /// What one function may take, in bytes.
@@ -63,6 +65,9 @@ pub fn checks(
         }),
         of_graph("the path of a write takes at most 2 KiB of stack", &graph, |g| {
             write_path(g, names)
+        }),
+        of_graph("what runs raised uses no routine that may not", &graph, |g| {
+            irql::raised(g, names, &image.imports)
         }),
     ]
 }
@@ -163,7 +168,8 @@ fn chain(deepest: Option<Chain>, limit: u32, names: &Symbols) -> (String, bool) 
     }
 }
 
-fn way(functions: &[u32], names: &Symbols) -> String {
+/// Functions as a path.
+pub fn way(functions: &[u32], names: &Symbols) -> String {
     let names: Vec<String> = functions.iter().map(|rva| names.name_of(*rva)).collect();
     names.join(" → ")
 }

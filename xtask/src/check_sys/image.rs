@@ -18,6 +18,8 @@ pub struct Import {
     pub image: String,
     /// The name; `#n` for an ordinal.
     pub name: String,
+    /// Where its address stands once the image is loaded.
+    pub slot: u32,
 }
 
 /// The facts.
@@ -110,19 +112,21 @@ fn pageable_code_sections(file: &PeFile64<'_>) -> Vec<String> {
 fn imports(file: &PeFile64<'_>) -> Result<Vec<Import>, Error> {
     let mut imports = Vec::new();
     if file.data_directories().get(IMAGE_DIRECTORY_ENTRY_DELAY_IMPORT).is_some() {
-        imports.push(Import { image: "(delayed)".to_owned(), name: String::new() });
+        imports.push(Import { image: "(delayed)".to_owned(), name: String::new(), slot: 0 });
     }
     let Some(table) = file.import_table()? else { return Ok(imports) };
     let mut descriptors = table.descriptors()?;
     while let Some(descriptor) = descriptors.next()? {
         let image = String::from_utf8_lossy(table.name(descriptor.name.get(LE))?).into_owned();
         let mut thunks = table.thunks(descriptor.original_first_thunk.get(LE))?;
+        let mut slots = (descriptor.first_thunk.get(LE)..).step_by(size_of::<u64>());
         while let Some(thunk) = thunks.next::<ImageNtHeaders64>()? {
             let name = match table.import::<ImageNtHeaders64>(thunk)? {
                 RawImport::Ordinal(ordinal) => format!("#{ordinal}"),
                 RawImport::Name(_, name) => String::from_utf8_lossy(name).into_owned(),
             };
-            imports.push(Import { image: image.clone(), name });
+            let slot = slots.next().unwrap_or_default();
+            imports.push(Import { image: image.clone(), name, slot });
         }
     }
     Ok(imports)

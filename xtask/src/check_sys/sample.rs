@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::checksum;
+use super::image::Image;
 
 const NT_OFFSET: usize = 0x40;
 const CHECKSUM_OFFSET: usize = NT_OFFSET + 4 + 20 + 64;
@@ -94,6 +95,13 @@ impl Sample {
         let sum = checksum::compute(&bytes, CHECKSUM_OFFSET);
         put(&mut bytes, CHECKSUM_OFFSET, &sum.to_le_bytes());
         bytes
+    }
+
+    /// Where the address of an import stands.
+    pub fn slot_of(&self, name: &str) -> u32 {
+        let bytes = self.build();
+        let (_, image) = Image::parse(&bytes).expect("an image");
+        image.imports.iter().find(|import| import.name == name).expect("an import").slot
     }
 
     fn write_headers(&self, bytes: &mut [u8]) {

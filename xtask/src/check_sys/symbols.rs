@@ -10,10 +10,10 @@ use object::read::Object;
 use object::read::pe::PeFile64;
 use pdb::{FallibleIterator, PDB, SymbolData};
 
-/// Names by address.
+/// Names by address: those of equal functions that the linker has made one, too.
 #[derive(Debug, Clone, Default)]
 pub struct Symbols {
-    names: BTreeMap<u32, String>,
+    names: BTreeMap<u32, Vec<String>>,
 }
 
 impl Symbols {
@@ -29,7 +29,11 @@ impl Symbols {
     /// Symbols that are known already.
     #[cfg(test)]
     pub fn of(names: impl IntoIterator<Item = (u32, &'static str)>) -> Self {
-        Self { names: names.into_iter().map(|(rva, name)| (rva, name.to_owned())).collect() }
+        let mut known = Self::default();
+        for (rva, name) in names {
+            known.names.entry(rva).or_default().push(name.to_owned());
+        }
+        known
     }
 
     fn read(bytes: Vec<u8>, image_bytes: &[u8]) -> Result<Self, String> {
@@ -47,17 +51,18 @@ impl Symbols {
 
     /// The name of the function at an address; the address itself if it has none.
     pub fn name_of(&self, rva: u32) -> String {
-        self.names.get(&rva).cloned().unwrap_or_else(|| format!("{rva:#x}"))
+        let name = self.names.get(&rva).and_then(|names| names.first());
+        name.cloned().unwrap_or_else(|| format!("{rva:#x}"))
     }
 
     /// Where the function with a name begins.
     pub fn address_of(&self, name: &str) -> Option<u32> {
-        self.names.iter().find(|(_, known)| *known == name).map(|(rva, _)| *rva)
+        self.iter().find(|(_, known)| *known == name).map(|(rva, _)| rva)
     }
 
     /// All names.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
-        self.names.iter().map(|(rva, name)| (*rva, name.as_str()))
+        self.names.iter().flat_map(|(rva, names)| names.iter().map(|name| (*rva, name.as_str())))
     }
 }
 
@@ -68,9 +73,9 @@ fn identity_of(image_bytes: &[u8]) -> Result<Option<[u8; 16]>, String> {
 }
 
 /// The functions of the modules, and where those have no debug information, of the linker's list.
-fn procedures(file: &mut PDB<'_, Cursor<Vec<u8>>>) -> pdb::Result<BTreeMap<u32, String>> {
+fn procedures(file: &mut PDB<'_, Cursor<Vec<u8>>>) -> pdb::Result<BTreeMap<u32, Vec<String>>> {
     let addresses = file.address_map()?;
-    let mut names = BTreeMap::new();
+    let mut listed = BTreeMap::new();
     let public = file.global_symbols()?;
     let mut public = public.iter();
     while let Some(symbol) = public.next()? {
@@ -78,9 +83,10 @@ fn procedures(file: &mut PDB<'_, Cursor<Vec<u8>>>) -> pdb::Result<BTreeMap<u32, 
             && found.function
             && let Some(rva) = found.offset.to_rva(&addresses)
         {
-            names.insert(rva.0, found.name.to_string().into_owned());
+            listed.insert(rva.0, vec![found.name.to_string().into_owned()]);
         }
     }
+    let mut names: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     let information = file.debug_information()?;
     let mut modules = information.modules()?;
     while let Some(module) = modules.next()? {
@@ -90,9 +96,12 @@ fn procedures(file: &mut PDB<'_, Cursor<Vec<u8>>>) -> pdb::Result<BTreeMap<u32, 
             if let Ok(SymbolData::Procedure(found)) = symbol.parse()
                 && let Some(rva) = found.offset.to_rva(&addresses)
             {
-                names.insert(rva.0, found.name.to_string().into_owned());
+                names.entry(rva.0).or_default().push(found.name.to_string().into_owned());
             }
         }
+    }
+    for (rva, name) in listed {
+        names.entry(rva).or_insert(name);
     }
     Ok(names)
 }

@@ -1,5 +1,5 @@
-//! Control requests: a code, the length of the output buffer, and the input buffer. What the driver does with a request
-//! before it looks at any session is done here with the same functions.
+//! Control requests: a code, the length of the output buffer, and the input buffer. How each structure is parsed is looked
+//! at here; what the driver does with it, in `dispatch.rs`.
 
 use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, BadRequest, DEVICE_NAME_MAX,

@@ -21,6 +21,8 @@ const SERVICE: ServiceSettings =
 const VOLUME_JITTER_US: u32 = 30_000;
 /// How long a write may take to reach the volume.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(10);
+/// `DeviceUsageTypePaging`
+const PAGING: u32 = 1;
 /// Bytes at the volume's end that stand for a paging file.
 const FILE_MIB: u64 = 8;
 
@@ -34,7 +36,9 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
             "REG_DWORD",
             &file_from.to_string(),
         )?;
-        run.bench.start_driver()
+        run.bench.start_driver()?;
+        // As Windows does when it begins to page to a volume.
+        run.bench.agent().tell(&format!("usage {PAGING} on"))
     })?;
     let begun = run.begin(false)?;
     run.disturbed = true;

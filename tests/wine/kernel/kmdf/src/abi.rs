@@ -97,6 +97,8 @@ pub(crate) struct DriverConfig {
 
 /// `WdfDriverInitNonPnpDriver`
 pub(crate) const DRIVER_INIT_NON_PNP: u32 = 1;
+/// `WdfDriverInitNoDispatchOverride`
+pub(crate) const DRIVER_INIT_NO_DISPATCH_OVERRIDE: u32 = 2;
 
 /// `WDF_FILEOBJECT_CONFIG`
 #[repr(C)]

@@ -17,9 +17,10 @@ use nt::{
     unicode::Wide,
 };
 use wdk_sys::{
-    _DEVICE_OBJECT, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, DO_DIRECT_IO, DO_POWER_PAGABLE,
-    NTSTATUS, PDEVICE_OBJECT, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
-    UNICODE_STRING,
+    _DEVICE_OBJECT, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, DO_DIRECT_IO, DO_POWER_INRUSH,
+    DO_POWER_PAGABLE, NTSTATUS, PDEVICE_OBJECT, STATUS_INVALID_DEVICE_REQUEST,
+    STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_SECURITY_DESCR, STATUS_NO_SUCH_DEVICE,
+    STATUS_SUCCESS, UNICODE_STRING,
     ntddk::{IoAttachDeviceToDeviceStack, IoDetachDevice},
 };
 
@@ -60,7 +61,8 @@ pub(crate) struct Device {
     pub(crate) files: SpinLock<Vec<Ref<FileObject>>>,
     pub(crate) queues: SpinLock<Queues>,
     special_files: AtomicU32,
-    links: SpinLock<Vec<Wide>>,
+    /// There can be one.
+    link: SpinLock<Option<Wide>>,
     initialized: AtomicBool,
 }
 
@@ -83,6 +85,9 @@ struct Extension {
     magic: u64,
     device: SpinLock<Option<Ref<Device>>>,
 }
+
+/// `WdfSpecialFilePostDisplay`
+const POST_DISPLAY: i32 = 5;
 
 const EXTENSION_MAGIC: u64 = u64::from_le_bytes(*b"KMDFWINE");
 
@@ -163,6 +168,18 @@ impl Device {
         self.initialized.store(true, Ordering::Release);
     }
 
+    /// The device that an object is, or is below of.
+    pub(crate) fn of(object: &ObjectRef) -> Option<Ref<Self>> {
+        let mut ancestor = Some(Arc::clone(object));
+        while let Some(object) = ancestor {
+            ancestor = object.parent();
+            if let Some(device) = Ref::new(object) {
+                return Some(device);
+            }
+        }
+        None
+    }
+
     /// All live devices of a driver.
     pub(crate) fn all_of(client: &Client) -> Vec<Ref<Self>> {
         object::objects_of(client)
@@ -224,7 +241,7 @@ pub(crate) fn tear_down(device: &Ref<Device>, function: &str) {
 /// The end of the WDM side: links, shutdown registration, the device object.
 pub(crate) fn delete_wdm_device(device: &Ref<Device>, function: &str) {
     watch::device_gone(device.handle(), function);
-    for link in device.links.lock().drain(..) {
+    if let Some(link) = device.link.lock().take() {
         delete_link(&link);
     }
     shutdown::unregister(device.wdm.raw());
@@ -253,9 +270,15 @@ pub(crate) unsafe extern "system" fn device_create(
             format_args!("a device's parent is chosen by the framework"),
         );
     }
+    // SAFETY: the driver's out parameter.
+    unsafe { device.write(0) };
     // SAFETY: the driver's variable.
     let init_handle = unsafe { *init };
     let taken = init::take(&call, init_handle);
+    if taken.secured && !taken.has_name() {
+        init::put_back(init_handle, taken);
+        return STATUS_INVALID_SECURITY_DESCR;
+    }
     let built = match build(&taken) {
         Ok(built) => built,
         Err(status::Failure(code)) => {
@@ -317,7 +340,8 @@ fn build(init: &DeviceInit) -> status::Result<Device> {
         Role::Filter(_) => {
             // SAFETY: the device below outlives this one's attachment.
             let below = unsafe { &*attached };
-            raw.Flags |= below.Flags & (DO_BUFFERED_IO | DO_DIRECT_IO | DO_POWER_PAGABLE);
+            let inherited = DO_BUFFERED_IO | DO_DIRECT_IO | DO_POWER_PAGABLE | DO_POWER_INRUSH;
+            raw.Flags |= below.Flags & inherited;
             raw.DeviceType = below.DeviceType;
             raw.Characteristics = below.Characteristics;
             raw.AlignmentRequirement = below.AlignmentRequirement;
@@ -329,6 +353,9 @@ fn build(init: &DeviceInit) -> status::Result<Device> {
                 DEVICE_IO_DIRECT => DO_DIRECT_IO,
                 _ => 0,
             };
+            if matches!(init.role, Role::Function(_)) {
+                raw.Flags |= DO_POWER_PAGABLE;
+            }
         }
     }
     Ok(Device {
@@ -349,7 +376,7 @@ fn build(init: &DeviceInit) -> status::Result<Device> {
         files: SpinLock::new(Vec::new()),
         queues: SpinLock::new(Queues::default()),
         special_files: AtomicU32::new(0),
-        links: SpinLock::new(Vec::new()),
+        link: SpinLock::new(None),
         initialized: AtomicBool::new(false),
     })
 }
@@ -386,10 +413,21 @@ pub(crate) unsafe extern "system" fn device_create_symbolic_link(
     let device = call.typed::<Device>(device);
     // SAFETY: the driver's string.
     let link = unsafe { Wide::copy_of(name) };
-    let Some(target) = &device.name else { return STATUS_INVALID_DEVICE_REQUEST };
+    if link.as_units().is_empty() || device.link.lock().is_some() {
+        return STATUS_INVALID_DEVICE_REQUEST;
+    }
+    let Some(target) = &device.name else {
+        if device.is_control() {
+            return STATUS_INVALID_DEVICE_STATE;
+        }
+        call.violation(
+            Rule::Unimplemented,
+            format_args!("a link to a physical device's name is not made by the bench"),
+        );
+    };
     let result = create_link(&link, target);
     if result.is_ok() {
-        device.links.lock().push(link);
+        *device.link.lock() = Some(link);
     }
     status::code(result)
 }
@@ -447,8 +485,11 @@ pub(crate) unsafe extern "system" fn device_set_special_file_support(
 ) {
     let call = Call::enter("WdfDeviceSetSpecialFileSupport", globals, DISPATCH_LEVEL);
     let device = call.typed::<Device>(device);
-    if !(1..=6).contains(&kind) {
-        call.violation(Rule::Parameter, format_args!("special file type {kind} does not exist"));
+    if !(1..=6).contains(&kind) || kind == POST_DISPLAY {
+        call.violation(
+            Rule::Parameter,
+            format_args!("special file type {kind} is none that a driver can support"),
+        );
     }
     let bit = 1_u32 << kind;
     // Relaxed: see `supports_special_file`.

@@ -10,7 +10,10 @@ use wdk_sys::{
 };
 
 use crate::{
-    abi::{DRIVER_INIT_NON_PNP, DriverConfig, DriverGlobals, Handle, ObjectAttributes},
+    abi::{
+        DRIVER_INIT_NO_DISPATCH_OVERRIDE, DRIVER_INIT_NON_PNP, DriverConfig, DriverGlobals, Handle,
+        ObjectAttributes,
+    },
     checks::{Call, Rule, violation},
     client::Client,
     device::{self, Device},
@@ -49,8 +52,21 @@ pub(crate) unsafe extern "system" fn driver_create(
     if unsafe { Wide::copy_of(registry_path) }.as_units().is_empty() {
         call.violation(Rule::Parameter, format_args!("the registry path is empty"));
     }
+    if config.init_flags & !(DRIVER_INIT_NON_PNP | DRIVER_INIT_NO_DISPATCH_OVERRIDE) != 0 {
+        return STATUS_INVALID_PARAMETER;
+    }
+    if config.init_flags & DRIVER_INIT_NO_DISPATCH_OVERRIDE != 0 {
+        call.violation(
+            Rule::Unimplemented,
+            format_args!("drivers that keep their dispatch routines are not driven by the bench"),
+        );
+    }
     if call.client.driver().is_some() {
         return STATUS_DRIVER_INTERNAL_ERROR;
+    }
+    if !driver.is_null() {
+        // SAFETY: the driver's out parameter.
+        unsafe { driver.write(0) };
     }
     let non_pnp = config.init_flags & DRIVER_INIT_NON_PNP != 0;
     if non_pnp && config.evt_device_add.is_some() {

@@ -2,8 +2,9 @@
 //!
 //! The rules:
 //! - a handle is a key of a table, with a generation in it; a stale or foreign handle is always recognised;
-//! - deleting an object cleans up its children first, then itself (`EvtCleanupCallback`), then destroys them in the
-//!   same order (`EvtDestroyCallback`), each when its last reference is gone;
+//! - deleting an object cleans up its children first, in the order of their creation, then itself
+//!   (`EvtCleanupCallback`), then destroys them in the same order (`EvtDestroyCallback`), each when its last reference
+//!   is gone;
 //! - a context space lives as long as its object.
 
 use alloc::{
@@ -20,7 +21,9 @@ use core::{
 };
 
 use nt::{spinlock::SpinLock, sys::STATUS_SUCCESS};
-use wdk_sys::NTSTATUS;
+use wdk_sys::{
+    NTSTATUS, STATUS_DELETE_PENDING, STATUS_OBJECT_NAME_EXISTS, STATUS_OBJECT_NAME_INVALID,
+};
 
 use crate::{
     abi::{ContextTypeInfo, DriverGlobals, Handle, Notify, ObjectAttributes},
@@ -183,7 +186,7 @@ impl Object {
             );
         }
         let children = self.tree.lock().children.clone();
-        for child in children.iter().rev() {
+        for child in &children {
             if !child.is_deleted() {
                 child.clean_up(function);
             }
@@ -202,7 +205,7 @@ impl Object {
     /// The second half of deletion.
     pub(crate) fn destroy_after_cleanup(self: &ObjectRef) {
         let children = core::mem::take(&mut self.tree.lock().children);
-        for child in children.iter().rev() {
+        for child in &children {
             // Acquire: a child that somebody else is deleting right now is destroyed by them.
             if child.state.load(Ordering::Acquire) == CLEANED_UP {
                 child.destroy_after_cleanup();
@@ -260,11 +263,10 @@ impl Object {
 
     /// The driver's part of the context space of a type, or null.
     fn context(&self, context_type: *const ContextTypeInfo) -> *mut c_void {
-        let wanted = unique(context_type);
         let mut contexts = self.contexts.lock();
         let found = contexts
             .iter_mut()
-            .filter(|context| !context.space_type.is_null() && unique(context.space_type) == wanted)
+            .filter(|context| core::ptr::eq(context.space_type, context_type))
             .find_map(|context| context.memory.as_mut());
         found.map_or(core::ptr::null_mut(), |memory| memory[1..].as_mut_ptr().cast())
     }
@@ -384,12 +386,6 @@ pub(crate) unsafe fn attributes(
     Some(unsafe { call.structure("WDF_OBJECT_ATTRIBUTES", attributes) })
 }
 
-fn unique(context_type: *const ContextTypeInfo) -> *const ContextTypeInfo {
-    // SAFETY: a driver's type description is static.
-    let unique = unsafe { (*context_type).unique_type };
-    if unique.is_null() { context_type } else { unique }
-}
-
 pub(crate) unsafe extern "system" fn object_get_typed_context_worker(
     globals: *const DriverGlobals,
     handle: Handle,
@@ -480,12 +476,21 @@ pub(crate) unsafe extern "system" fn object_allocate_context(
     let object = call.object(handle);
     // SAFETY: the driver's attributes.
     let attributes = unsafe { call.structure("WDF_OBJECT_ATTRIBUTES", attributes) };
+    if attributes.parent != 0 {
+        call.violation(Rule::Parameter, format_args!("a context has no parent of its own"));
+    }
+    if attributes.context_type.is_null() {
+        return STATUS_OBJECT_NAME_INVALID;
+    }
+    if object.is_deleted() {
+        return STATUS_DELETE_PENDING;
+    }
     let present = object.context(attributes.context_type);
     let status = if present.is_null() {
         object.add_context(&attributes);
         STATUS_SUCCESS
     } else {
-        wdk_sys::STATUS_OBJECT_NAME_EXISTS
+        STATUS_OBJECT_NAME_EXISTS
     };
     if !context.is_null() {
         // SAFETY: the driver's out parameter.

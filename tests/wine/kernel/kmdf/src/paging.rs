@@ -11,6 +11,8 @@ use nt::unicode::Wide;
 use nt::win32::{TLS_OUT_OF_INDEXES, TlsAlloc, TlsGetValue, TlsSetValue};
 use wdk_sys::{FILE_OBJECT, IRP_MJ_WRITE, IRP_NOCACHE, IRP_PAGING_IO};
 
+use crate::irql::{APC_LEVEL, require_at_most};
+
 /// The value of the driver's `Parameters` key: where the paging file begins, in MiB. There is none if it is absent.
 const VALUE: &str = "BenchPagingFileFromMiB";
 const NOWHERE: u64 = u64::MAX;
@@ -66,6 +68,7 @@ fn set(paging: bool) {
 
 /// `FsRtlIsPagingFile`
 pub(crate) unsafe extern "system" fn is_paging_file(_file: *mut FILE_OBJECT) -> u32 {
+    require_at_most("FsRtlIsPagingFile", APC_LEVEL);
     let slot = SLOT.load(Ordering::Relaxed);
     // SAFETY: allocated by `configure`, before the driver could call this.
     u32::from(!unsafe { TlsGetValue(slot) }.is_null())

@@ -14,7 +14,8 @@ use nt::{
 use wdk_sys::{
     IRP_MJ_DEVICE_CONTROL, IRP_MJ_INTERNAL_DEVICE_CONTROL, IRP_MJ_READ, IRP_MJ_WRITE, NTSTATUS,
     STATUS_CANCELLED, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE,
-    STATUS_NO_MORE_ENTRIES, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+    STATUS_INVALID_PARAMETER, STATUS_INVALID_PARAMETER_4, STATUS_NO_MORE_ENTRIES, STATUS_PENDING,
+    STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
 
 use crate::{
@@ -52,6 +53,8 @@ unsafe impl Sync for Queue {}
 
 struct State {
     accepting: bool,
+    /// The queue was purged: what the driver has of it cannot be made cancelable any more.
+    cancelling: bool,
     powered: bool,
     waiting: VecDeque<Ref<Request>>,
     owned: Vec<Ref<Request>>,
@@ -158,6 +161,11 @@ impl Queue {
         self.config.default_queue != 0
     }
 
+    /// Whether requests of it are beyond being made cancelable.
+    pub(crate) fn is_cancelling(&self) -> bool {
+        self.state.lock().cancelling
+    }
+
     /// Puts a request that the driver owns into another queue.
     pub(crate) fn forward(request: &Ref<Request>, destination: &Ref<Self>) -> NTSTATUS {
         if !destination.state.lock().accepting {
@@ -202,6 +210,7 @@ impl Queue {
         let (waiting, owned) = {
             let mut state = queue.state.lock();
             state.accepting = false;
+            state.cancelling = true;
             (state.waiting.iter().cloned().collect::<Vec<_>>(), state.owned.clone())
         };
         for request in waiting {
@@ -276,7 +285,7 @@ impl Queue {
             state.pump = Pump::Running;
         }
         loop {
-            while let Some(request) = Self::take(queue, |_| true) {
+            while let Some(request) = Self::take(queue, Self::has_room, |_| true) {
                 Self::deliver(queue, &request);
             }
             if !sequential {
@@ -291,10 +300,14 @@ impl Queue {
         }
     }
 
-    /// Takes the first waiting request that the canceller has not got, for the driver.
-    fn take(queue: &Ref<Self>, wanted: impl Fn(&Request) -> bool) -> Option<Ref<Request>> {
+    /// Takes the first waiting request that the canceller has not got, for the driver, if the queue's state allows it.
+    fn take(
+        queue: &Ref<Self>,
+        allowed: impl Fn(&Self, &Guard<'_, State>) -> bool,
+        wanted: impl Fn(&Request) -> bool,
+    ) -> Option<Ref<Request>> {
         let mut state = queue.state.lock();
-        if !state.powered || !queue.has_room(&state) {
+        if !state.powered || !allowed(queue, &state) {
             return None;
         }
         // A request whose cancel routine is on its way stays for that routine to remove.
@@ -320,7 +333,19 @@ impl Queue {
         }
     }
 
+    /// A read or write of nothing, which the framework answers unless the driver wants to.
+    fn is_for_the_framework(&self, request: &Request) -> bool {
+        let is_empty = request.with_irp(|irp| {
+            matches!(u32::from(irp.function().0), IRP_MJ_READ | IRP_MJ_WRITE)
+                && irp.transfer().0 == 0
+        });
+        self.config.allow_zero_length == 0 && is_empty == Some(true)
+    }
+
     fn deliver(queue: &Ref<Self>, request: &Ref<Request>) {
+        if queue.is_for_the_framework(request) {
+            return request::complete_for_framework(request, STATUS_SUCCESS);
+        }
         let (major, length, control) = request
             .with_irp(|irp| {
                 let major = u32::from(irp.function().0);
@@ -343,12 +368,6 @@ impl Queue {
             IRP_MJ_INTERNAL_DEVICE_CONTROL => config.evt_internal_device_control,
             _ => None,
         };
-        if matches!(major, IRP_MJ_READ | IRP_MJ_WRITE)
-            && length == 0
-            && config.allow_zero_length == 0
-        {
-            return request::complete_for_framework(request, STATUS_SUCCESS);
-        }
         if let Some(callback) = transfer {
             // SAFETY: the driver's own callback, with live handles.
             unsafe { callback(this, handle, length as usize) };
@@ -409,6 +428,22 @@ pub(crate) unsafe extern "system" fn io_queue_create(
             format_args!("a manual queue has no request callbacks, and every other queue has one"),
         );
     }
+    if config.default_queue == 0 && queue.is_null() {
+        return STATUS_INVALID_PARAMETER_4;
+    }
+    if config.presented_requests != 0 && config.dispatch_type != DISPATCH_PARALLEL {
+        return STATUS_INVALID_PARAMETER;
+    }
+    if config.default_queue != 0 && device.is_control() && device.is_initialized() {
+        return STATUS_INVALID_DEVICE_STATE;
+    }
+    let parent = match queue_attributes.as_ref().filter(|attributes| attributes.parent != 0) {
+        Some(attributes) => call.object(attributes.parent),
+        None => Arc::clone(device.object()),
+    };
+    if !Device::of(&parent).is_some_and(|of| Arc::ptr_eq(of.object(), device.object())) {
+        return STATUS_INVALID_DEVICE_REQUEST;
+    }
     if config.default_queue != 0 && device.queues.lock().default.is_some() {
         return STATUS_UNSUCCESSFUL;
     }
@@ -437,6 +472,7 @@ pub(crate) unsafe extern "system" fn io_queue_create(
         power_managed,
         state: SpinLock::new(State {
             accepting: true,
+            cancelling: false,
             powered,
             waiting: VecDeque::new(),
             owned: Vec::new(),
@@ -445,12 +481,8 @@ pub(crate) unsafe extern "system" fn io_queue_create(
         }),
         idle,
     };
-    let object = Object::create(
-        Kind::Queue(value),
-        call.client,
-        Some(device.object()),
-        queue_attributes.as_ref(),
-    );
+    let object =
+        Object::create(Kind::Queue(value), call.client, Some(&parent), queue_attributes.as_ref());
     let created: Ref<Queue> = Ref::new(object).expect("the object is a queue");
     let mut queues = device.queues.lock();
     queues.all.push(created.clone());
@@ -480,6 +512,8 @@ fn retrieve(
     wanted: impl Fn(&Request) -> bool,
 ) -> NTSTATUS {
     let queue = call.typed::<Queue>(queue);
+    // SAFETY: the driver's out parameter.
+    unsafe { call.write("OutRequest", request, 0) };
     if queue.config.dispatch_type == DISPATCH_PARALLEL {
         return STATUS_INVALID_DEVICE_STATE;
     }
@@ -489,7 +523,15 @@ fn retrieve(
             return status::WDF_PAUSED;
         }
     }
-    let taken = Queue::take(&queue, wanted);
+    // The driver may ask a sequential queue for more while it has a request of it.
+    let taken = loop {
+        match Queue::take(&queue, |_, _| true, &wanted) {
+            Some(request) if queue.is_for_the_framework(&request) => {
+                request::complete_for_framework(&request, STATUS_SUCCESS);
+            }
+            other => break other,
+        }
+    };
     // SAFETY: the driver's out parameter.
     unsafe { call.write("OutRequest", request, taken.as_ref().map_or(0, Ref::handle)) };
     if taken.is_some() { STATUS_SUCCESS } else { STATUS_NO_MORE_ENTRIES }
@@ -555,6 +597,7 @@ pub(crate) unsafe extern "system" fn io_queue_start(globals: *const DriverGlobal
     {
         let mut state = queue.state.lock();
         state.accepting = true;
+        state.cancelling = false;
     }
     Queue::pump(&queue);
 }

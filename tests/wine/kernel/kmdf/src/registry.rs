@@ -2,8 +2,13 @@
 //!
 //! The rule: a value of another type than was asked for is STATUS_OBJECT_TYPE_MISMATCH.
 
+use alloc::vec::Vec;
+
 use nt::{registry::Key, status, unicode::Wide};
-use wdk_sys::{NTSTATUS, STATUS_SUCCESS, UNICODE_STRING};
+use wdk_sys::{
+    NTSTATUS, REG_MULTI_SZ, STATUS_OBJECT_TYPE_MISMATCH, STATUS_RESOURCE_DATA_NOT_FOUND,
+    STATUS_SUCCESS, UNICODE_STRING,
+};
 
 use crate::{
     abi::{DriverGlobals, Handle, ObjectAttributes},
@@ -30,10 +35,12 @@ pub(crate) unsafe extern "system" fn driver_open_parameters_registry_key(
 ) -> NTSTATUS {
     let call = Call::enter("WdfDriverOpenParametersRegistryKey", globals, PASSIVE_LEVEL);
     let driver = call.typed::<Driver>(driver);
+    // SAFETY: the driver's out parameter.
+    unsafe { call.write("Key", key, 0) };
     // SAFETY: the driver's attributes.
     let key_attributes = unsafe { attributes(&call, key_attributes) };
     let path = call.client.registry_path.with(r"\Parameters");
-    // As the framework does: the key is created if it is not there and the caller may write.
+    // Documented: the key is created if it is not there.
     let opened = Key::create(&path, access).or_else(|_| Key::open_below(None, &path, access));
     let opened = match opened {
         Ok(opened) => opened,
@@ -88,7 +95,7 @@ pub(crate) unsafe extern "system" fn registry_query_multi_string(
     let string_attributes = unsafe { attributes(&call, string_attributes) };
     // SAFETY: the driver's string.
     let name = unsafe { Wide::copy_of(name) };
-    match key.key.strings(&name) {
+    match multi_string(&key.key, &name) {
         Ok(strings) => {
             for string in strings {
                 let object = StringObject::create(&call, string, string_attributes.as_ref());
@@ -98,6 +105,18 @@ pub(crate) unsafe extern "system" fn registry_query_multi_string(
         }
         Err(status::Failure(code)) => code,
     }
+}
+
+/// Reads a multi-string, which has to end in two NULs.
+fn multi_string(key: &Key, name: &Wide) -> status::Result<Vec<Wide>> {
+    let bytes = key.value(name, REG_MULTI_SZ)?;
+    if bytes.is_empty() {
+        return Err(status::Failure(STATUS_RESOURCE_DATA_NOT_FOUND));
+    }
+    if bytes.len() % 2 != 0 || !bytes.ends_with(&[0; 4]) {
+        return Err(status::Failure(STATUS_OBJECT_TYPE_MISMATCH));
+    }
+    key.strings(name)
 }
 
 pub(crate) unsafe extern "system" fn registry_close(globals: *const DriverGlobals, key: Handle) {

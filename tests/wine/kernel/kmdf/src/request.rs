@@ -10,12 +10,15 @@ use nt::{irp::Irp, mdl, spinlock::SpinLock, status::is_success};
 use wdk_sys::{
     IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_INTERNAL_DEVICE_CONTROL, IRP_MJ_READ,
     IRP_MJ_WRITE, METHOD_BUFFERED, METHOD_NEITHER, NTSTATUS, PIRP, PMDL, STATUS_BUFFER_TOO_SMALL,
-    STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING,
-    STATUS_SUCCESS,
+    STATUS_CANCELLED, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_PENDING, STATUS_SUCCESS,
 };
 
 use crate::{
-    abi::{DriverGlobals, Handle, Notify, RequestParameters},
+    abi::{
+        DriverGlobals, Handle, Notify, RequestParameters,
+        status::{WDF_BUSY, WDF_PAUSED},
+    },
     cancel,
     checks::{Call, Rule, violation},
     device::Device,
@@ -179,11 +182,12 @@ fn buffer_of(
         IRP_MJ_DEVICE_CONTROL | IRP_MJ_INTERNAL_DEVICE_CONTROL => {
             let (code, input, output) = irp.device_control();
             match (code & 3, direction) {
+                (_, Direction::Input) if input == 0 => Ok((ptr::null_mut(), 0)),
+                (_, Direction::Output) if output == 0 => Ok((ptr::null_mut(), 0)),
                 (METHOD_NEITHER, _) => Err(STATUS_INVALID_DEVICE_REQUEST),
                 (_, Direction::Input) => Ok((irp.system_buffer(), input as usize)),
                 (METHOD_BUFFERED, Direction::Output) => Ok((irp.system_buffer(), output as usize)),
                 // Both direct methods let the driver write to the MDL, as the framework has it.
-                (_, Direction::Output) if output == 0 => Ok((ptr::null_mut(), 0)),
                 (_, Direction::Output) => mapped(irp.mdl()),
             }
         }
@@ -260,7 +264,18 @@ fn complete_by_driver(call: &Call, handle: Handle, status: NTSTATUS, information
     let information =
         information.or_else(|| request.with_irp(|irp| irp.information())).unwrap_or(0);
     check_information(call, &request, status, information);
-    Request::complete(&request, call.function, status, information);
+    Request::complete(&request, call.function, for_callers(status), information);
+}
+
+/// The framework's own codes mean nothing to who sent the request: it replaces them.
+fn for_callers(status: NTSTATUS) -> NTSTATUS {
+    const FACILITY: u32 = 0x0FFF_0000;
+    const FRAMEWORK: u32 = 0x0020_0000;
+    match status {
+        WDF_PAUSED | WDF_BUSY => STATUS_DEVICE_BUSY,
+        _ if status.cast_unsigned() & FACILITY == FRAMEWORK => STATUS_INVALID_DEVICE_REQUEST,
+        _ => status,
+    }
 }
 
 /// A buffered request cannot report more bytes than its buffer has: the I/O manager would copy foreign memory out.
@@ -329,6 +344,12 @@ unsafe fn retrieve(
     length: *mut usize,
 ) -> NTSTATUS {
     let request = owned(call, request);
+    // SAFETY: the driver's out parameter.
+    unsafe { call.write("Buffer", buffer, ptr::null_mut()) };
+    if !length.is_null() {
+        // SAFETY: the driver's optional out parameter.
+        unsafe { length.write(0) };
+    }
     let (start, available) = match request.buffer(call, direction) {
         Ok(found) => found,
         Err(status) => return status,
@@ -379,6 +400,8 @@ pub(crate) unsafe extern "system" fn request_retrieve_output_wdm_mdl(
 ) -> NTSTATUS {
     let call = Call::enter("WdfRequestRetrieveOutputWdmMdl", globals, DISPATCH_LEVEL);
     let request = owned(&call, request);
+    // SAFETY: the driver's out parameter.
+    unsafe { call.write("Mdl", list, ptr::null_mut()) };
     let found = request.with_irp(|irp| match u32::from(irp.function().0) {
         IRP_MJ_DEVICE_CONTROL | IRP_MJ_INTERNAL_DEVICE_CONTROL => {
             let (code, _, output) = irp.device_control();
@@ -394,6 +417,12 @@ pub(crate) unsafe extern "system" fn request_retrieve_output_wdm_mdl(
             }
         }
         IRP_MJ_READ if !irp.mdl().is_null() => Ok(irp.mdl()),
+        IRP_MJ_READ if request.device.uses_direct_io() => Err(STATUS_BUFFER_TOO_SMALL),
+        // As for METHOD_BUFFERED.
+        IRP_MJ_READ => call.violation(
+            Rule::Unimplemented,
+            format_args!("MDLs of buffered reads are not built by the bench"),
+        ),
         _ => Err(STATUS_INVALID_DEVICE_REQUEST),
     });
     match found {
@@ -460,7 +489,7 @@ pub(crate) unsafe extern "system" fn request_get_parameters(
     }
     // SAFETY: the driver's structure.
     let parameters = unsafe { &mut *parameters };
-    if usize::from(parameters.size) < size_of::<RequestParameters>() {
+    if usize::from(parameters.size) != size_of::<RequestParameters>() {
         call.violation(
             Rule::Parameter,
             format_args!("WDF_REQUEST_PARAMETERS.Size is {}", parameters.size),
@@ -513,6 +542,10 @@ pub(crate) unsafe extern "system" fn request_mark_cancelable_ex(
     if request.change_owner(Owner::Driver, Owner::Cancelable).is_err() {
         call.violation(Rule::State, format_args!("the request is marked cancelable already"));
     }
+    if request.queue().is_some_and(|queue| queue.is_cancelling()) {
+        let _ = request.change_owner(Owner::Cancelable, Owner::Driver);
+        return STATUS_CANCELLED;
+    }
     if cancel::mark(&request, callback) {
         return STATUS_SUCCESS;
     }
@@ -527,6 +560,9 @@ pub(crate) unsafe extern "system" fn request_unmark_cancelable(
 ) -> NTSTATUS {
     let call = Call::enter("WdfRequestUnmarkCancelable", globals, DISPATCH_LEVEL);
     let request = owned(&call, request);
+    if matches!(request.state.lock().owner, Owner::Driver) {
+        call.violation(Rule::State, format_args!("the request is not marked cancelable"));
+    }
     if cancel::unmark(&request) {
         return STATUS_SUCCESS;
     }

@@ -117,15 +117,8 @@ pub(crate) unsafe extern "system" fn work_item_create(
         );
     }
     let parent = call.object(item_attributes.parent);
-    let mut ancestor = Some(Arc::clone(&parent));
-    let device: Ref<Device> = loop {
-        let Some(object) = ancestor else {
-            call.violation(Rule::Parameter, format_args!("the parent belongs to no device"));
-        };
-        ancestor = object.parent();
-        if let Some(device) = Ref::new(object) {
-            break device;
-        }
+    let Some(device) = Device::of(&parent) else {
+        call.violation(Rule::Parameter, format_args!("the parent belongs to no device"));
     };
     // SAFETY: the device object is live.
     let raw = unsafe { IoAllocateWorkItem(device.wdm.raw()) };

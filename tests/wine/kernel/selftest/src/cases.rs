@@ -13,6 +13,7 @@ use wdk_sys::{
 };
 
 use crate::{
+    answers,
     device::{self, ControlDevice},
     framework::{Attributes, Framework, Handle, QueueConfig, WorkItemConfig, index},
     packets,
@@ -146,6 +147,7 @@ fn clean(framework: &Framework, driver: Handle) {
     device.flush();
     run_work_item(framework, device.handle, no_work);
     delete(framework, device.handle);
+    answers::check(framework, driver);
     let device = ControlDevice::create(framework, driver, device::leave_waiting, None);
     assert_eq!(
         device.control_and_cancel(),

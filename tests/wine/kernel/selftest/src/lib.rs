@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+mod answers;
 mod cases;
 mod device;
 mod framework;

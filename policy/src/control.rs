@@ -1,0 +1,243 @@
+//! The control device's dispatcher: which codes there are, which lengths they take, who may send them, and what goes out.
+//!
+//! It acts through two small traits: the driver implements them with its sessions and the framework's requests, the
+//! fuzz target (`tests/fuzz`) with a model of them.
+//!
+//! Rule: nothing of an input is used before it was checked here; a request is completed once, or handed to the session
+//! that its handle claims; no answer is longer than the buffer that it goes to.
+
+use snapless_wire::id::{EpochId, SessionId};
+use snapless_wire::ioctl::{
+    AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
+    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
+    ListRequest, SessionReply, SessionRequest, StartRequest, StartSettings, StatusReply,
+    VersionReply,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Why a request is refused before anything was done for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// No such code, or not from this handle.
+    InvalidRequest,
+    /// The input, or the room for the answer, is too short.
+    TooSmall,
+    /// The input is too long, or something in it is out of its range.
+    InvalidParameter,
+    /// The caller's version is not spoken here.
+    Version,
+    /// There is no such session.
+    NotFound,
+}
+
+/// A device control request. Whoever has the value owns the request.
+pub trait Request {
+    /// What a request is completed with, unless it succeeds.
+    type Status: From<Refusal>;
+
+    /// The input; nothing for a code that takes none.
+    fn input(&self) -> &[u8];
+    /// Bytes of the output buffer.
+    fn room(&self) -> usize;
+    /// Completes the request with output, which fits.
+    fn answer(self, bytes: &[u8]);
+    /// Completes the request without output.
+    fn complete(self, result: Result<(), Self::Status>);
+}
+
+/// What the dispatcher has done for it. A claim is of the handle that a request came through.
+pub trait Driver {
+    /// Its requests.
+    type Request: Request;
+    /// A session that the request's handle claims.
+    type Claimed;
+    /// A session that was looked up.
+    type Found;
+    /// The entries of all volumes.
+    type Entries: AsRef<[u8]>;
+
+    /// True if the request came through a handle that can claim a session.
+    fn has_handle(&self, request: &Self::Request) -> bool;
+    /// The session that the handle claims.
+    fn claimed(&self, request: &Self::Request) -> Option<Self::Claimed>;
+    /// The session with an identity.
+    fn find(&self, id: SessionId) -> Option<Self::Found>;
+    /// All volumes, as this version tells of them.
+    fn volumes(&self, version: u32) -> Result<Self::Entries, StatusOf<Self>>;
+    /// Begins a session, which the handle claims.
+    fn start(
+        &self,
+        request: &Self::Request,
+        volume: &DeviceName,
+        settings: StartSettings,
+    ) -> Result<SessionReply, StatusOf<Self>>;
+    /// Has the handle claim a session that nobody claims.
+    fn resume(
+        &self,
+        request: &Self::Request,
+        session: Self::Found,
+    ) -> Result<SessionReply, StatusOf<Self>>;
+    /// Keeps a drain until there are records for it. It has room for [`DRAIN_BUFFER_MIN`] bytes at least.
+    fn drain(&self, session: Self::Claimed, request: Self::Request);
+    /// Notes what is durable.
+    fn acknowledge(&self, session: Self::Claimed, epoch: EpochId);
+    /// State and counters.
+    fn status(&self, session: Self::Found) -> StatusReply;
+    /// Ends a session.
+    fn stop(&self, session: Self::Found, id: SessionId) -> Result<(), StatusOf<Self>>;
+}
+
+/// What requests of a driver are completed with.
+pub type StatusOf<D> = <<D as Driver>::Request as Request>::Status;
+
+/// Carries a request out, or refuses it.
+pub fn dispatch<D: Driver>(driver: &D, request: D::Request, code: u32) {
+    match code {
+        IOCTL_VERSION => answer(request, VersionReply::of_this_code().as_bytes()),
+        IOCTL_LIST_VOLUMES => list(driver, request),
+        IOCTL_START => {
+            let reply = start(driver, &request);
+            finish(request, reply);
+        }
+        IOCTL_RESUME => {
+            let reply = resume(driver, &request);
+            finish(request, reply);
+        }
+        IOCTL_DRAIN => drain(driver, request),
+        IOCTL_ACKNOWLEDGE => {
+            let result = acknowledge(driver, &request);
+            request.complete(result);
+        }
+        IOCTL_STATUS => status(driver, request),
+        IOCTL_STOP => {
+            let result = stop(driver, &request);
+            request.complete(result);
+        }
+        _ => request.complete(Err(Refusal::InvalidRequest.into())),
+    }
+}
+
+// Out of line, as the next ones: what they answer need not be on a kernel's stack together.
+#[inline(never)]
+fn list<D: Driver>(driver: &D, request: D::Request) {
+    let version = match request.input() {
+        // The input came with version 2.
+        [] => Ok(1),
+        input => read::<ListRequest>(input).and_then(|input| input.parse().map_err(refusal)),
+    };
+    match version.map_err(Into::into).and_then(|version| driver.volumes(version)) {
+        Ok(entries) => answer(request, entries.as_ref()),
+        Err(status) => request.complete(Err(status)),
+    }
+}
+
+#[inline(never)]
+fn start<D: Driver>(driver: &D, request: &D::Request) -> Result<SessionReply, StatusOf<D>> {
+    let input: StartRequest = read(request.input())?;
+    let settings = input.settings().map_err(refusal)?;
+    may_claim(driver, request)?;
+    if driver.find(settings.session).is_some() {
+        return Err(Refusal::InvalidParameter.into());
+    }
+    driver.start(request, &input.device, settings)
+}
+
+#[inline(never)]
+fn resume<D: Driver>(driver: &D, request: &D::Request) -> Result<SessionReply, StatusOf<D>> {
+    may_claim(driver, request)?;
+    let (_, _, session) = named_session(driver, request)?;
+    driver.resume(request, session)
+}
+
+#[inline(never)]
+fn drain<D: Driver>(driver: &D, request: D::Request) {
+    match claimed(driver, &request) {
+        Ok(session) if request.room() >= DRAIN_BUFFER_MIN => driver.drain(session, request),
+        Ok(_) => request.complete(Err(Refusal::TooSmall.into())),
+        Err(refusal) => request.complete(Err(refusal.into())),
+    }
+}
+
+#[inline(never)]
+fn acknowledge<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>> {
+    let input: AcknowledgeRequest = read(request.input())?;
+    driver.acknowledge(claimed(driver, request)?, input.epoch);
+    Ok(())
+}
+
+#[inline(never)]
+fn status<D: Driver>(driver: &D, request: D::Request) {
+    match named_session(driver, &request) {
+        Ok((version, _, session)) => {
+            let status = driver.status(session);
+            let len = StatusReply::len_in(version);
+            answer(request, status.as_bytes().get(..len).unwrap_or(&[]));
+        }
+        Err(refusal) => request.complete(Err(refusal.into())),
+    }
+}
+
+#[inline(never)]
+fn stop<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>> {
+    let (_, id, session) = named_session(driver, request)?;
+    driver.stop(session, id)
+}
+
+/// A handle claims one session.
+fn may_claim<D: Driver>(driver: &D, request: &D::Request) -> Result<(), Refusal> {
+    if !driver.has_handle(request) || driver.claimed(request).is_some() {
+        return Err(Refusal::InvalidRequest);
+    }
+    Ok(())
+}
+
+/// The session that the request's handle claims.
+fn claimed<D: Driver>(driver: &D, request: &D::Request) -> Result<D::Claimed, Refusal> {
+    if !driver.has_handle(request) {
+        return Err(Refusal::InvalidRequest);
+    }
+    driver.claimed(request).ok_or(Refusal::NotFound)
+}
+
+/// The caller's version, and the session that the input names.
+fn named_session<D: Driver>(
+    driver: &D,
+    request: &D::Request,
+) -> Result<(u32, SessionId, D::Found), Refusal> {
+    let input: SessionRequest = read(request.input())?;
+    let id = input.parse().map_err(refusal)?;
+    let session = driver.find(id).ok_or(Refusal::NotFound)?;
+    Ok((input.version.get(), id, session))
+}
+
+/// An input that is exactly a `T`.
+fn read<T: FromBytes + KnownLayout + Immutable>(input: &[u8]) -> Result<T, Refusal> {
+    if input.len() < size_of::<T>() {
+        return Err(Refusal::TooSmall);
+    }
+    T::read_from_bytes(input).map_err(|_| Refusal::InvalidParameter)
+}
+
+#[inline(never)]
+fn finish<R: Request>(request: R, reply: Result<SessionReply, R::Status>) {
+    match reply {
+        Ok(reply) => answer(request, reply.as_bytes()),
+        Err(status) => request.complete(Err(status)),
+    }
+}
+
+fn answer<R: Request>(request: R, bytes: &[u8]) {
+    // A buffer of nothing is too small for an answer of nothing, too.
+    if bytes.len().max(1) > request.room() {
+        request.complete(Err(Refusal::TooSmall.into()));
+    } else {
+        request.answer(bytes);
+    }
+}
+
+fn refusal(bad: BadRequest) -> Refusal {
+    match bad {
+        BadRequest::Version => Refusal::Version,
+        _ => Refusal::InvalidParameter,
+    }
+}

@@ -1,0 +1,365 @@
+//! Requests to the control device, one after the other, by several handles: the driver's own dispatcher, on a model of
+//! its sessions.
+//!
+//! Upholds: whatever is asked, the dispatcher does to the model only what the driver may be asked to do, each request is
+//! completed once or waits as a drain of its own claim, and no answer is longer than its buffer.
+
+use std::cell::{Cell, RefCell};
+
+use snapless_policy::control::{self, Refusal};
+use snapless_wire::id::{EpochId, SessionId};
+use snapless_wire::ioctl::{
+    ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
+    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
+    ListRequest, SessionReply, SessionRequest, StartRequest, StartSettings, StatusReply,
+    VersionReply, VolumeEntry, is_spoken,
+};
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::{Target, split};
+
+pub(super) const TARGET: Target = Target {
+    name: "dispatch",
+    cost: 1,
+    samples,
+    repair: None,
+    run,
+    reached: &[
+        "nothing",
+        "closed",
+        "version: answered",
+        "version: too small",
+        "list: answered",
+        "list: too small",
+        "list: bad parameter",
+        "list: bad version",
+        "start: answered",
+        "start: too small",
+        "start: bad parameter",
+        "start: bad request",
+        "start: bad version",
+        "start: failed",
+        "resume: answered",
+        "resume: too small",
+        "resume: bad parameter",
+        "resume: bad request",
+        "resume: bad version",
+        "resume: not found",
+        "resume: failed",
+        "drain: waits",
+        "drain: too small",
+        "drain: bad request",
+        "drain: not found",
+        "acknowledge: done",
+        "acknowledge: too small",
+        "acknowledge: bad parameter",
+        "acknowledge: bad request",
+        "acknowledge: not found",
+        "status: answered",
+        "status: too small",
+        "status: bad parameter",
+        "status: bad version",
+        "status: not found",
+        "stop: done",
+        "stop: too small",
+        "stop: bad parameter",
+        "stop: bad version",
+        "stop: not found",
+        "other: bad request",
+    ],
+};
+
+/// Handles are 1 to this; a request of handle 0 has come through none.
+const HANDLES: u8 = 3;
+const VOLUMES: usize = 2;
+/// Stands for closing the handle.
+const CLOSE: u32 = u32::MAX;
+/// Handle, code, room, bytes of input.
+const HEADER_LEN: usize = 1 + 4 + 4 + 2;
+
+const FIRST: SessionId = SessionId([1; 16]);
+const SECOND: SessionId = SessionId([2; 16]);
+
+fn name(number: usize) -> DeviceName {
+    let text = [r"\Device\HarddiskVolume1", r"\Device\HarddiskVolume2"];
+    DeviceName::new(text[number].encode_utf16()).expect("a short name")
+}
+
+fn samples() -> Vec<Vec<u8>> {
+    let request = |handle: u8, code: u32, room: usize, input: &[u8]| {
+        let room = u32::try_from(room).expect("less than 4 GiB");
+        let len = u16::try_from(input.len()).expect("a short input");
+        let code = code.to_le_bytes();
+        [&[handle], &code[..], &room.to_le_bytes(), &len.to_le_bytes(), input].concat()
+    };
+    let start = |handle, session, volume| {
+        let mut input = StartRequest::new_zeroed();
+        input.version = ABI_VERSION.into();
+        input.block_size = (64 << 10).into();
+        input.session = session;
+        input.device = name(volume);
+        input.queue_bytes = (64 << 20).into();
+        input.hold_limit_ms = 200.into();
+        request(handle, IOCTL_START, size_of::<SessionReply>(), input.as_bytes())
+    };
+    let session = |handle, code, room, session| {
+        request(handle, code, room, SessionRequest::new(ABI_VERSION, session).as_bytes())
+    };
+    let one = || start(1, FIRST, 0);
+    let close = |handle| request(handle, CLOSE, 0, &[]);
+    let resume = |handle| session(handle, IOCTL_RESUME, size_of::<SessionReply>(), FIRST);
+    let status = || session(2, IOCTL_STATUS, size_of::<StatusReply>(), FIRST);
+    let acknowledge = |handle| {
+        let input = AcknowledgeRequest { epoch: EpochId::new(7) };
+        request(handle, IOCTL_ACKNOWLEDGE, 0, input.as_bytes())
+    };
+    let drain = |handle| request(handle, IOCTL_DRAIN, DRAIN_BUFFER_MIN, &[]);
+    let entries = VOLUMES * size_of::<VolumeEntry>();
+    let list = ListRequest::new(ABI_VERSION);
+    vec![
+        request(1, IOCTL_VERSION, size_of::<VersionReply>(), &[]),
+        request(1, IOCTL_LIST_VOLUMES, entries, list.as_bytes()),
+        request(1, IOCTL_LIST_VOLUMES, entries, &[]),
+        one(),
+        [one(), start(1, SECOND, 1)].concat(),
+        [one(), start(2, SECOND, 0)].concat(),
+        [one(), start(2, FIRST, 1)].concat(),
+        [one(), drain(1)].concat(),
+        [one(), request(1, IOCTL_DRAIN, 4096, &[])].concat(),
+        [one(), drain(2)].concat(),
+        [one(), drain(0)].concat(),
+        [one(), acknowledge(1)].concat(),
+        [one(), request(1, IOCTL_ACKNOWLEDGE, 0, &[0; 9])].concat(),
+        [one(), acknowledge(2)].concat(),
+        [one(), acknowledge(0)].concat(),
+        [one(), status()].concat(),
+        [one(), resume(2)].concat(),
+        [one(), close(1), resume(2)].concat(),
+        [one(), close(1), resume(0)].concat(),
+        [one(), session(3, IOCTL_STOP, 0, FIRST)].concat(),
+        resume(1),
+        status(),
+        session(1, IOCTL_STOP, 0, SECOND),
+        [one(), close(1)].concat(),
+    ]
+}
+
+fn run(input: &[u8]) -> &'static str {
+    let model = Model::default();
+    let mut rest = input;
+    let mut last = "nothing";
+    while let Some((header, behind)) = split::<HEADER_LEN>(rest) {
+        let [handle, c0, c1, c2, c3, r0, r1, r2, r3, l0, l1] = header;
+        let len = usize::from(u16::from_le_bytes([l0, l1])).min(behind.len());
+        let (input, next) = behind.split_at(len);
+        rest = next;
+        let code = u32::from_le_bytes([c0, c1, c2, c3]);
+        let room = u32::from_le_bytes([r0, r1, r2, r3]) as usize;
+        last = model.take(handle % (HANDLES + 1), code, room, input);
+    }
+    last
+}
+
+/// The driver, as far as the dispatcher can see it.
+#[derive(Default)]
+struct Model {
+    sessions: RefCell<Vec<Session>>,
+    /// How the request under way ended.
+    ended: Cell<Option<End>>,
+}
+
+#[derive(Clone, Debug)]
+struct Session {
+    id: SessionId,
+    volume: usize,
+    claimant: Option<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    Answered,
+    Done,
+    Waits,
+    Refused(Refusal),
+    /// The driver's own status.
+    Failed,
+}
+
+struct Status(End);
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        Self(End::Refused(refusal))
+    }
+}
+
+struct Request<'a> {
+    model: &'a Model,
+    handle: u8,
+    room: usize,
+    input: &'a [u8],
+}
+
+impl control::Request for Request<'_> {
+    type Status = Status;
+
+    fn input(&self) -> &[u8] {
+        self.input
+    }
+
+    fn room(&self) -> usize {
+        self.room
+    }
+
+    fn answer(self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.room, "an answer is longer than its buffer");
+        self.model.end(End::Answered);
+    }
+
+    fn complete(self, result: Result<(), Status>) {
+        self.model.end(result.map_or_else(|Status(end)| end, |()| End::Done));
+    }
+}
+
+impl Model {
+    fn take(&self, handle: u8, code: u32, room: usize, input: &[u8]) -> &'static str {
+        if code == CLOSE {
+            for session in self.sessions.borrow_mut().iter_mut() {
+                session.claimant = session.claimant.filter(|claimant| *claimant != handle);
+            }
+            return "closed";
+        }
+        self.ended.set(None);
+        control::dispatch(&self, Request { model: self, handle, room, input }, code);
+        let end = self.ended.get().expect("a request is completed or waits");
+        self.check();
+        name_of(code, end)
+    }
+
+    fn end(&self, end: End) {
+        assert_eq!(self.ended.replace(Some(end)), None, "a request ends once");
+    }
+
+    /// What holds between requests.
+    fn check(&self) {
+        let sessions = self.sessions.borrow();
+        for (number, one) in sessions.iter().enumerate() {
+            assert_ne!(one.claimant, Some(0), "a claim without a handle");
+            for other in &sessions[number + 1..] {
+                assert_ne!(one.id, other.id, "two sessions with one identity");
+                assert_ne!(one.volume, other.volume, "two sessions of one volume");
+                assert!(one.claimant.is_none() || one.claimant != other.claimant, "two claims");
+            }
+        }
+    }
+}
+
+impl<'a> control::Driver for &'a Model {
+    type Request = Request<'a>;
+    type Claimed = SessionId;
+    type Found = SessionId;
+    type Entries = Vec<u8>;
+
+    fn has_handle(&self, request: &Request<'a>) -> bool {
+        request.handle != 0
+    }
+
+    fn claimed(&self, request: &Request<'a>) -> Option<SessionId> {
+        let sessions = self.sessions.borrow();
+        let claimed = sessions.iter().find(|session| session.claimant == Some(request.handle));
+        claimed.map(|session| session.id)
+    }
+
+    fn find(&self, id: SessionId) -> Option<SessionId> {
+        assert!(!id.is_nil(), "nobody is called nil");
+        let sessions = self.sessions.borrow();
+        sessions.iter().find(|session| session.id == id).map(|session| session.id)
+    }
+
+    fn volumes(&self, version: u32) -> Result<Vec<u8>, Status> {
+        assert!(is_spoken(version));
+        Ok(vec![0; VOLUMES * VolumeEntry::len_in(version)])
+    }
+
+    fn start(
+        &self,
+        request: &Request<'a>,
+        volume: &DeviceName,
+        settings: StartSettings,
+    ) -> Result<SessionReply, Status> {
+        assert!(request.handle != 0 && self.claimed(request).is_none(), "a handle claims one");
+        assert_eq!(self.find(settings.session), None, "an identity is used once");
+        let found = (0..VOLUMES).find(|number| name(*number).matches(volume));
+        let volume = found.ok_or(Status(End::Failed))?;
+        let mut sessions = self.sessions.borrow_mut();
+        if sessions.iter().any(|session| session.volume == volume) {
+            return Err(Status(End::Failed));
+        }
+        let claimant = Some(request.handle);
+        sessions.push(Session { id: settings.session, volume, claimant });
+        Ok(SessionReply::new_zeroed())
+    }
+
+    fn resume(&self, request: &Request<'a>, session: SessionId) -> Result<SessionReply, Status> {
+        assert!(request.handle != 0 && self.claimed(request).is_none(), "a handle claims one");
+        let mut sessions = self.sessions.borrow_mut();
+        let session = sessions.iter_mut().find(|known| known.id == session);
+        let session = session.expect("what was found is there");
+        if session.claimant.is_some() {
+            return Err(Status(End::Failed));
+        }
+        session.claimant = Some(request.handle);
+        Ok(SessionReply::new_zeroed())
+    }
+
+    fn drain(&self, session: SessionId, request: Request<'a>) {
+        assert_eq!(self.claimed(&request), Some(session), "a drain of somebody else's session");
+        assert!(request.room >= DRAIN_BUFFER_MIN, "no room for the longest record");
+        self.end(End::Waits);
+    }
+
+    fn acknowledge(&self, session: SessionId, _epoch: EpochId) {
+        let sessions = self.sessions.borrow();
+        let claimed = sessions.iter().any(|known| known.id == session && known.claimant.is_some());
+        assert!(claimed, "only who drains a session knows what is durable of it");
+    }
+
+    fn status(&self, session: SessionId) -> StatusReply {
+        assert!(self.find(session).is_some());
+        StatusReply::new_zeroed()
+    }
+
+    fn stop(&self, session: SessionId, id: SessionId) -> Result<(), Status> {
+        assert_eq!(session, id, "the session that was asked for");
+        self.sessions.borrow_mut().retain(|known| known.id != session);
+        Ok(())
+    }
+}
+
+/// An end as the list of ends has it.
+fn name_of(code: u32, end: End) -> &'static str {
+    let code = match code {
+        IOCTL_VERSION => "version",
+        IOCTL_LIST_VOLUMES => "list",
+        IOCTL_START => "start",
+        IOCTL_RESUME => "resume",
+        IOCTL_DRAIN => "drain",
+        IOCTL_ACKNOWLEDGE => "acknowledge",
+        IOCTL_STATUS => "status",
+        IOCTL_STOP => "stop",
+        _ => "other",
+    };
+    let end = match end {
+        End::Answered => "answered",
+        End::Done => "done",
+        End::Waits => "waits",
+        End::Failed => "failed",
+        End::Refused(Refusal::InvalidRequest) => "bad request",
+        End::Refused(Refusal::TooSmall) => "too small",
+        End::Refused(Refusal::InvalidParameter) => "bad parameter",
+        End::Refused(Refusal::Version) => "bad version",
+        End::Refused(Refusal::NotFound) => "not found",
+    };
+    let is_it = |name: &&&str| name.split_once(": ") == Some((code, end));
+    TARGET.reached.iter().find(is_it).unwrap_or_else(|| panic!("{code} cannot end so: {end}"))
+}

@@ -1,0 +1,88 @@
+//! Calls that the framework answers with a status of its own: the bench gives the same ones.
+//!
+//! The rule: each is one that `kmdf/CONFORMANCE.md` names; what the bench refuses more strictly is a case of `cases.rs`.
+
+use core::ptr;
+
+use nt::unicode::Wide;
+use wdk_sys::{
+    NTSTATUS, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
+    STATUS_INVALID_PARAMETER_4, STATUS_OBJECT_NAME_INVALID, STATUS_SUCCESS,
+};
+
+use crate::{
+    cases,
+    device::{self, ControlDevice},
+    framework::{Attributes, Framework, Handle, QueueConfig, index},
+};
+
+const MANUAL: i32 = 3;
+
+/// Makes the calls.
+pub(crate) fn check(framework: &Framework, driver: Handle) {
+    let init = device::allocate_init(framework, driver);
+    let sddl = call(framework, index::DEVICE_INIT_ASSIGN_SDDL, &[init, 0]);
+    assert_eq!(sddl, STATUS_INVALID_DEVICE_REQUEST, "a control device without a descriptor");
+    call(framework, index::DEVICE_INIT_FREE, &[init]);
+
+    let device = ControlDevice::create(framework, driver, device::complete, None);
+    queues(framework, driver, device.handle);
+    links(framework, device.handle);
+    let nothing = attributes(0);
+    let context = &[device.handle, ptr::from_ref(&nothing) as usize, 0];
+    let context = call(framework, index::OBJECT_ALLOCATE_CONTEXT, context);
+    assert_eq!(context, STATUS_OBJECT_NAME_INVALID, "a context without a type");
+    cases::delete(framework, device.handle);
+}
+
+fn queues(framework: &Framework, driver: Handle, device: Handle) {
+    let create = |config: QueueConfig, attributes: Option<&Attributes>, has_out: bool| {
+        let mut queue: Handle = 0;
+        let out = if has_out { &raw mut queue as usize } else { 0 };
+        let attributes = attributes.map_or(0, |attributes| ptr::from_ref(attributes) as usize);
+        let config = &raw const config as usize;
+        call(framework, index::IO_QUEUE_CREATE, &[device, config, attributes, out])
+    };
+    let manual = || QueueConfig {
+        size: size_of::<QueueConfig>() as u32,
+        dispatch: MANUAL,
+        power_managed: 2,
+        ..QueueConfig::default()
+    };
+    assert_eq!(create(manual(), None, false), STATUS_INVALID_PARAMETER_4, "without a handle");
+    let limited = QueueConfig { presented: 1, ..manual() };
+    assert_eq!(create(limited, None, true), STATUS_INVALID_PARAMETER, "a limit of a manual queue");
+    let late = QueueConfig { default_queue: 1, ..manual() };
+    assert_eq!(create(late, None, true), STATUS_INVALID_DEVICE_STATE, "a default queue, too late");
+    let elsewhere = attributes(driver);
+    let elsewhere = create(manual(), Some(&elsewhere), true);
+    assert_eq!(elsewhere, STATUS_INVALID_DEVICE_REQUEST, "below something that is no device");
+}
+
+fn links(framework: &Framework, device: Handle) {
+    let link = |name: &str| {
+        let name = Wide::new(name);
+        let name = name.borrow();
+        call(framework, index::DEVICE_CREATE_SYMBOLIC_LINK, &[device, name.as_ptr() as usize])
+    };
+    assert_eq!(link(""), STATUS_INVALID_DEVICE_REQUEST, "an empty link");
+    assert_eq!(link(r"\DosDevices\SnaplessSelftestA"), STATUS_SUCCESS, "a link");
+    let second = link(r"\DosDevices\SnaplessSelftestB");
+    assert_eq!(second, STATUS_INVALID_DEVICE_REQUEST, "a second link");
+}
+
+fn attributes(parent: Handle) -> Attributes {
+    Attributes {
+        size: size_of::<Attributes>() as u32,
+        callbacks: [0; 2],
+        execution_level: 1,
+        synchronization_scope: 1,
+        parent,
+        context: [0; 2],
+    }
+}
+
+fn call(framework: &Framework, function: usize, arguments: &[usize]) -> NTSTATUS {
+    // SAFETY: each caller passes what the function takes, alive for the call.
+    unsafe { framework.call(function, arguments) as NTSTATUS }
+}

@@ -1,0 +1,193 @@
+//! The check that what runs at raised IRQL uses no kernel routine that may not.
+//!
+//! The rule: a routine is refused unless its documentation allows DISPATCH_LEVEL and it is listed here for that. Where
+//! the driver is entered raised is listed too, and a test demands each of its callbacks in one list or the other. Calls
+//! through the framework's table are not seen: the Wine bench checks the level of each of them as it comes.
+
+use std::collections::BTreeSet;
+
+use super::calls::Graph;
+use super::code::way;
+use super::image::Import;
+use super::symbols::Symbols;
+
+/// Where others enter the driver at up to DISPATCH_LEVEL: callbacks, and what is called through pointers of its own.
+pub const RAISED: [&str; 8] = [
+    "snapless::filter::evt_write",
+    "snapless::filter::evt_device_control",
+    "snapless::filter::evt_destroy",
+    "snapless::filter::evt_cancel",
+    "snapless::filter::request_completed",
+    "snapless::filter::finish",
+    "snapless::kernel::lower::read_completed",
+    "snapless::session::clearing::piece_completed",
+];
+
+/// What they may use: documented for IRQL <= DISPATCH_LEVEL, or any.
+const ALLOWED: [&str; 18] = [
+    "ExAllocatePoolWithTag",
+    "ExFreePoolWithTag",
+    "IoAcquireCancelSpinLock",
+    "IoAllocateIrp",
+    "IoFreeIrp",
+    "IoFreeMdl",
+    "IoReleaseCancelSpinLock",
+    "IoReuseIrp",
+    "IofCallDriver",
+    "IofCompleteRequest",
+    "KeAcquireSpinLockRaiseToDpc",
+    "KeGetCurrentIrql",
+    "KeQuerySystemTimePrecise",
+    "KeQueryUnbiasedInterruptTime",
+    "KeReleaseSpinLock",
+    "KeSetEvent",
+    "MmMapLockedPagesSpecifyCache",
+    "ObfDereferenceObject",
+];
+/// Of the C library: what it touches is its callers'.
+const LIBRARY: [&str; 2] = ["memcpy", "memset"];
+/// Documented for less: asked only where the level was looked at before. The bench checks the level of each call.
+const BELOW: [&str; 1] = ["FsRtlIsPagingFile"];
+
+/// What was found, and whether that is right.
+pub fn raised(graph: &Graph, names: &Symbols, imports: &[Import]) -> (String, bool) {
+    let mut used = BTreeSet::new();
+    let mut bad = Vec::new();
+    for root in RAISED {
+        let address = names.address_of(root);
+        let Some(rva) = address.filter(|rva| graph.functions().contains_key(rva)) else {
+            return (format!("there is no function {root}"), false);
+        };
+        for &reached in graph.reached_from(rva).keys() {
+            let Some(function) = graph.functions().get(&reached) else { continue };
+            let uses = imports.iter().filter(|import| function.names.contains(&import.slot));
+            for import in uses {
+                let name = import.name.as_str();
+                if ALLOWED.iter().chain(&LIBRARY).chain(&BELOW).any(|allowed| *allowed == name) {
+                    used.insert(name);
+                } else {
+                    let path = graph.way(rva, reached).unwrap_or_default();
+                    bad.push(format!("{name} (by {})", way(&path, names)));
+                }
+            }
+        }
+    }
+    if bad.is_empty() {
+        let used: Vec<&str> = used.into_iter().collect();
+        return (format!("{} entries use {}", RAISED.len(), used.join(", ")), true);
+    }
+    (bad.join("; "), false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::layout::Layout;
+
+    use super::*;
+
+    /// Callbacks that are entered at PASSIVE_LEVEL only.
+    const PASSIVE: [&str; 9] = [
+        "control::evt_file_cleanup",
+        "control::evt_io_device_control",
+        "driver::driver_entry",
+        "driver::evt_driver_unload",
+        "filter::evt_cleanup",
+        "filter::evt_device_add",
+        "filter::evt_removing",
+        "filter::evt_usage",
+        "kernel::thread::routine",
+    ];
+
+    /// A function of the driver, as its source has it.
+    struct Function {
+        /// Module and name.
+        path: String,
+        /// Called by others: `extern`, with a body.
+        is_callback: bool,
+        doc: String,
+    }
+
+    impl Function {
+        fn runs_raised(&self) -> bool {
+            self.doc.contains("DISPATCH_LEVEL") || self.doc.contains("Any IRQL")
+        }
+    }
+
+    /// The functions of a file that others can call.
+    fn functions(module: &str, source: &str) -> Vec<Function> {
+        let mut found = Vec::new();
+        let mut doc = String::new();
+        for line in source.lines().map(str::trim) {
+            if let Some(text) = line.strip_prefix("///") {
+                doc.push_str(text);
+                continue;
+            }
+            let declared = line.split_once("fn ").filter(|(before, _)| {
+                let words = before.split_whitespace();
+                words.clone().all(|word| {
+                    word.starts_with("pub")
+                        || ["const", "unsafe", "extern", "\"C\"", "\"system\""].contains(&word)
+                        || word.ends_with(')')
+                }) && (before.starts_with("pub") || before.contains("extern"))
+            });
+            if let Some((before, after)) = declared {
+                let name = after.split(|c: char| !c.is_alphanumeric() && c != '_').next();
+                found.push(Function {
+                    path: format!("{module}::{}", name.unwrap_or_default()),
+                    is_callback: before.contains("extern"),
+                    doc: std::mem::take(&mut doc),
+                });
+            } else if !line.starts_with('#') && !line.starts_with("//") {
+                doc.clear();
+            }
+        }
+        // Imported by hand, not a function of the driver.
+        found.retain(|function| !function.path.ends_with("ExAllocatePoolWithTag"));
+        found
+    }
+
+    fn all_functions(folder: &Path, module: &str, into: &mut Vec<Function>) {
+        for entry in std::fs::read_dir(folder).expect("a folder of ours") {
+            let path = entry.expect("an entry").path();
+            let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            let inside = format!("{module}{}{stem}", if module.is_empty() { "" } else { "::" });
+            if path.is_dir() {
+                all_functions(&path, &inside, into);
+            } else {
+                let source = std::fs::read_to_string(&path).expect("a file of ours");
+                into.extend(functions(&inside, &source));
+            }
+        }
+    }
+
+    fn of_the_driver() -> Vec<Function> {
+        let mut found = Vec::new();
+        let source = Layout::of_this_repository().driver().join("src");
+        all_functions(&source, "", &mut found);
+        assert!(found.len() > 150, "only {} functions were found", found.len());
+        found
+    }
+
+    #[test]
+    fn every_function_of_the_driver_says_at_which_level_it_runs() {
+        let unmarked: Vec<String> = of_the_driver()
+            .into_iter()
+            .filter(|function| !function.runs_raised() && !function.doc.contains("PASSIVE_LEVEL"))
+            .map(|function| function.path)
+            .collect();
+        assert_eq!(unmarked, Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_callback_of_the_driver_is_in_one_list_and_says_the_same() {
+        let raised = |path: &str| RAISED.iter().any(|root| root.ends_with(&format!("::{path}")));
+        for callback in of_the_driver().iter().filter(|function| function.is_callback) {
+            let path = callback.path.as_str();
+            let is_raised = raised(path);
+            assert!(is_raised != PASSIVE.contains(&path), "{path} is in no list, or in both");
+            assert_eq!(callback.runs_raised(), is_raised, "{path}: {}", callback.doc);
+        }
+    }
+}
