@@ -30,6 +30,7 @@ use crate::kernel::reserved;
 use crate::kernel::shared::Shared;
 use crate::questions;
 use crate::session::{Claim, Session};
+use crate::trace;
 use crate::volume::Volume;
 
 /// SYSTEM and Administrators: everything. Nobody else anything. Protected against inheritance.
@@ -231,8 +232,15 @@ fn start(
     let settings = globals.settings.limits.cap(settings);
     let drains = globals.drains().ok_or(STATUS_INVALID_DEVICE_REQUEST)?;
     let claim = Claim::new(claimant, drains).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    let geometry = Volume::start(&volume, &settings, claim, CALLBACKS)?;
-    Ok(session_reply(&geometry))
+    match Volume::start(&volume, &settings, claim, CALLBACKS) {
+        Ok(geometry) => Ok(session_reply(&geometry)),
+        Err(status) => {
+            if status == STATUS_INSUFFICIENT_RESOURCES {
+                trace::out_of_memory(settings.session, settings.queue_bytes);
+            }
+            Err(status)
+        }
+    }
 }
 
 /// The entries, each as long as `version` has it.

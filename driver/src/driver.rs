@@ -11,6 +11,7 @@ use crate::filter;
 use crate::framework::{struct_size, wdf};
 use crate::globals;
 use crate::settings::DriverSettings;
+use crate::trace;
 
 /// Called by the framework's entry stub, once, at PASSIVE_LEVEL.
 ///
@@ -46,10 +47,15 @@ pub unsafe extern "system" fn driver_entry(
     // SAFETY: made above.
     let settings = unsafe { DriverSettings::read(framework_driver) };
     // No volume arrives before this function has returned.
-    globals::create(settings).err().unwrap_or(STATUS_SUCCESS)
+    if let Err(status) = globals::create(settings) {
+        return status;
+    }
+    trace::begin();
+    STATUS_SUCCESS
 }
 
 /// `EvtDriverUnload`: every device is gone. PASSIVE_LEVEL.
 extern "C" fn evt_driver_unload(_driver: WDFDRIVER) {
+    trace::end();
     globals::destroy();
 }

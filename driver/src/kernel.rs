@@ -4,6 +4,7 @@
 //! [`framework`](crate::framework), and nowhere else.
 
 pub mod control_irp;
+pub mod etw;
 pub mod event;
 pub mod irp;
 mod layout;

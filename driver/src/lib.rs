@@ -33,6 +33,7 @@ mod registry;
 mod session;
 mod settings;
 mod special_files;
+mod trace;
 mod volume;
 
 #[global_allocator]

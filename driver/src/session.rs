@@ -1,5 +1,6 @@
 //! A session in the kernel: the engine, the queue's memory, and the write path around them.
 
+mod changes;
 mod claim;
 mod clearing;
 mod counts;

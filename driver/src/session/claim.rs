@@ -69,6 +69,8 @@ impl Session {
                 state.claimant = null_mut();
             }
         });
+        // So that somebody tells of the gap that begins.
+        self.engine.host().event(Worker::Drain).set();
     }
 
     /// Keeps a drain request of the claimant until there are records for it. PASSIVE_LEVEL.

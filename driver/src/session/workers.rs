@@ -13,12 +13,14 @@ use snapless_engine::{Host, Read, Step, Tick, Worker};
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
 
 use super::Session;
+use super::changes::Told;
 use crate::kernel::log;
 use crate::kernel::lower::Reader;
 use crate::kernel::passive_lock::PassiveLock;
 use crate::kernel::shared::Shared;
 use crate::kernel::thread::{Run, Thread};
 use crate::questions;
+use crate::trace;
 use crate::volume::Volume;
 
 /// How long writes that were under way when the session was asked for may take before the session gives
@@ -129,12 +131,19 @@ struct Draining {
 impl Run for Draining {
     fn run(context: &Shared<Self>) {
         let session = &context.session;
+        let (geometry, queue_bytes) = (session.geometry(), session.queue.len() as u64);
+        let block_size = geometry.block_size();
+        trace::session_started(session.id, geometry.length(), block_size, queue_bytes);
+        let mut told = Told::default();
         while !session.is_stopped() {
             session.answer_drains();
+            session.tell_changes(&mut told);
             session.look_at_length();
             session.wait(Worker::Drain, None);
         }
         session.end_drains();
+        // Relaxed: set before the session was stopped.
+        trace::session_ended(session.id, session.failed.load(Ordering::Relaxed));
     }
 }
 
@@ -190,6 +199,7 @@ impl Session {
         let result = reader.read(&self.queue_mdl, extent.offset(), memory.offset(), extent.len());
         if let Err(status) = result {
             self.counts.read_failed(extent.offset(), status);
+            trace::read_failed(self.id, extent, self.engine.geometry().sector_size(), status);
             log::number(c"read failed, volume offset", extent.offset());
             log::number(c"  with status", u64::from(status.cast_unsigned()));
             self.clear_memory(memory.offset(), memory.len());

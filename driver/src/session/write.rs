@@ -19,6 +19,7 @@ use super::clearing::Run;
 use super::counts::Counts;
 use crate::gate::Side;
 use crate::kernel::irp::OwnedIrp;
+use crate::trace;
 
 /// A write on its way through a session, or a request that clears.
 pub struct Write {
@@ -77,8 +78,14 @@ impl Session {
         };
         match urgency {
             Urgency::MayWait => {}
-            Urgency::MustNotWait => Counts::add(&self.counts.writes_urgent),
-            Urgency::Uncapturable => Counts::add(&self.counts.writes_unreachable),
+            Urgency::MustNotWait => {
+                Counts::add(&self.counts.writes_urgent);
+                trace::write_urgent(self.id, extent);
+            }
+            Urgency::Uncapturable => {
+                Counts::add(&self.counts.writes_unreachable);
+                trace::write_uncapturable(self.id, extent);
+            }
         }
         if extent.end() > self.engine.geometry().length() {
             // Whoever writes there knows of a longer volume.

@@ -34,6 +34,7 @@ pub mod service;
 pub mod status;
 pub mod status_watch;
 pub mod summary;
+pub mod traces;
 pub mod truth;
 pub mod writes;
 

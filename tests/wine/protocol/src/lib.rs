@@ -12,4 +12,5 @@ pub mod journal;
 pub mod names;
 mod record;
 pub mod selftest;
+pub mod traces;
 pub mod violations;

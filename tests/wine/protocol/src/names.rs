@@ -53,6 +53,8 @@ pub mod framework {
     /// `REG_DWORD`: how long a removal waits for a request that the driver was handed, in milliseconds, before it is
     /// reported as leaked. 30000 if absent.
     pub const GIVE_BACK_LIMIT_MS: &str = "BenchGiveBackLimitMs";
+    /// `REG_DWORD`: up to which level somebody listens to the driver's trace events. Nobody does if absent.
+    pub const TRACE_LEVEL: &str = "BenchTraceLevel";
 }
 
 /// The volume's GUID if the registry names none.

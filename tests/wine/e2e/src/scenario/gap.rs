@@ -54,6 +54,11 @@ pub(super) fn run(
     let last = run.come_to_rest()?;
     run.shut_down()?;
     run.bench.service_told(&[SESSION_STARTED, GAP_BEGAN, GAP_ENDED])?;
+    let told = run.traces(&last.session, &["GapBegan", "GapEnded"])?;
+    let reason = told.iter().find(|trace| trace.name == "GapBegan");
+    if reason.is_some_and(|trace| !cause.reasons().contains(&trace.field("reason"))) {
+        return Err(E2eError::Rule(format!("trace: not the reason of the gap: {reason:?}")));
+    }
 
     run.verify_repository()?;
     run.restore("latest")?;
@@ -101,6 +106,16 @@ pub(super) fn run(
 
 impl Cause {
     /// What each request takes the volume at most. A crash has to find the first sync still running.
+    /// What the driver may say of the first gap.
+    fn reasons(self) -> &'static [&'static str] {
+        match self {
+            Self::SlowServer => &["queue-full"],
+            Self::ServiceCrash => &["detached"],
+            // The service gives its claim up when the link breaks, unless the queue is full before.
+            Self::ServerCrash => &["detached", "queue-full"],
+        }
+    }
+
     fn volume_jitter_us(self) -> u32 {
         match self {
             Self::SlowServer => 3000,

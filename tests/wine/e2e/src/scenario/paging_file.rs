@@ -48,6 +48,14 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let first_sync = begun.seen.elapsed();
     let last = run.settle()?;
     run.shut_down()?;
+    let told = run.traces(&last.session, &["GapBegan", "GapEnded"])?;
+    let urgent: Vec<_> = told.iter().filter(|trace| trace.name == "WriteUrgent").collect();
+    let right = |trace: &&crate::traces::Trace| {
+        (trace.field("offset"), trace.field("bytes")) == (place.to_string().as_str(), "8192")
+    };
+    if !told.is_empty() && (urgent.len() != 1 || !urgent.iter().all(right)) {
+        return Err(E2eError::Rule(format!("trace: one urgent write, told of as {urgent:?}")));
+    }
 
     run.verify_repository()?;
     run.restore("latest")?;

@@ -43,6 +43,12 @@ pub(super) fn conclude(mut run: Run<'_>, begun: &Begun) -> Result<Summary, E2eEr
     run.live_on()?;
     let last = run.come_to_rest()?;
     run.shut_down()?;
+    let told = run.traces(&last.session, &["BaseComplete"])?;
+    // The service's end is one: what it did not acknowledge is lost.
+    let mut gaps = told.iter().filter(|trace| trace.name.starts_with("Gap"));
+    if gaps.any(|trace| trace.field("reason") != "detached") {
+        return Err(E2eError::Rule(format!("trace: a gap that nobody saw: {told:?}")));
+    }
 
     run.verify_repository()?;
     run.restore("t0")?;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use protocol::names;
 use snapless_writer::log::Instant100;
 
 use crate::bench::{Bench, VOLUME_GUID};
@@ -15,9 +16,12 @@ use crate::scenario::Setting;
 use crate::server;
 use crate::service::ServiceSettings;
 use crate::status::Status;
+use crate::traces::Trace;
 
 /// The load runs this many writes before the session is asked for.
 const WARM_UP_WRITES: u64 = 200;
+/// `TRACE_LEVEL_INFORMATION`
+const INFORMATION: u32 = 4;
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a sync may go without any progress.
 const STALL_LIMIT: Duration = Duration::from_secs(120);
@@ -34,6 +38,8 @@ pub(super) struct Run<'a> {
     pub(super) bench: Bench,
     /// The scenario interrupts protection, so that errors and gaps are to be expected.
     pub(super) disturbed: bool,
+    /// Somebody listens to the driver's trace.
+    listens: bool,
 }
 
 /// The session just after it began.
@@ -64,10 +70,18 @@ impl<'a> Run<'a> {
         step(console, "install the driver and the service from the INF", |_| {
             bench.install_product()
         })?;
-        step(console, "start the driver on the volume", |_| bench.start_driver())?;
+        // With every other seed nobody listens to the driver's trace: then nothing may be told.
+        let listens = setting.seed % 2 == 1;
+        step(console, "start the driver on the volume", |_| {
+            if listens {
+                let level = INFORMATION.to_string();
+                bench.set_driver_value(names::framework::TRACE_LEVEL, "REG_DWORD", &level)?;
+            }
+            bench.start_driver()
+        })?;
         step(console, "start the backup server", |_| bench.start_server(None).map(|_| ()))?;
         bench.configure_service(service)?;
-        Ok(Self { setting, console, folder, image, bench, disturbed: false })
+        Ok(Self { setting, console, folder, image, bench, disturbed: false, listens })
     }
 
     /// Loads the volume with writes.
@@ -187,6 +201,32 @@ impl<'a> Run<'a> {
         step(self.console, &format!("restore the volume at {at}"), |_| {
             server::restore(files, VOLUME_GUID, at, &to)
         })
+    }
+
+    /// What the driver told of its one session, by events that `wanted` names beside the first and the last; none if
+    /// nobody listened. The driver has been stopped.
+    pub(super) fn traces(&self, session: &str, wanted: &[&str]) -> Result<Vec<Trace>, E2eError> {
+        let told = Trace::read(&self.folder)?;
+        let names: Vec<&str> = told.iter().map(|trace| trace.name.as_str()).collect();
+        let complain = |what: &str| Err(E2eError::Rule(format!("trace: {what}: {names:?}")));
+        if !self.listens {
+            return if told.is_empty() { Ok(told) } else { complain("nobody listened") };
+        }
+        let ends = [names.first(), names.last()];
+        if ends != [Some(&"SessionStarted"), Some(&"SessionEnded")] {
+            return complain("not from the session's start to its end");
+        }
+        if let Some(missing) = wanted.iter().find(|name| !names.contains(name)) {
+            return complain(&format!("no {missing}"));
+        }
+        if told.iter().any(|trace| trace.field("session") != session) {
+            return complain(&format!("not all of session {session}"));
+        }
+        let length = self.image.len.to_string();
+        if told.first().is_none_or(|trace| trace.field("length") != length) {
+            return complain(&format!("the volume has {length} bytes"));
+        }
+        Ok(told)
     }
 
     /// Checks every checksum of the repository.

@@ -26,7 +26,9 @@ use wdk_sys::{DRIVER_OBJECT, NTSTATUS, PDRIVER_OBJECT, STATUS_SUCCESS, UNICODE_S
 use crate::{
     abi::{BindInfo, DriverGlobals},
     checks::{Rule, violation},
-    driver, imports,
+    driver,
+    gaps::etw,
+    imports,
     irql::{PASSIVE_LEVEL, require_at_most},
     ledger, object,
     object::ObjectRef,
@@ -189,6 +191,7 @@ pub(crate) unsafe extern "system" fn WdfVersionBind(
     storage_irql::configure(&client.registry_path);
     paging::configure(&client.registry_path);
     patience::configure(&client.registry_path);
+    etw::configure(&client.registry_path);
     // The driver's threads and completions may return into this image when the driver is gone: it stays.
     // SAFETY: the address of the own image, which is loaded.
     let _ = unsafe { LdrAddRefDll(LDR_ADDREF_DLL_PIN, own_image()) };
@@ -234,6 +237,7 @@ pub(crate) unsafe extern "system" fn WdfVersionUnbind(
         );
     }
     watch::require_empty(function);
+    etw::require_empty(function);
     ledger::require_empty(function);
     // Release: pairs with the loads in `find`.
     client.bound.store(false, Ordering::Release);

@@ -4,6 +4,7 @@
 //! The rule: each does what its documentation says; where it could only pretend, it says so in its file's first lines.
 
 pub(crate) mod device_control;
+pub(crate) mod etw;
 pub(crate) mod irp;
 pub(crate) mod mdl;
 pub(crate) mod misc;

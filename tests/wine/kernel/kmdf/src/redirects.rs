@@ -5,7 +5,9 @@
 
 use core::ffi::c_void;
 
-use crate::gaps::{device_control, irp, mdl, misc, pool, rundown, spinlock, thread, time, wait};
+use crate::gaps::{
+    device_control, etw, irp, mdl, misc, pool, rundown, spinlock, thread, time, wait,
+};
 use crate::paging;
 
 /// The bench's routine for a name.
@@ -27,6 +29,10 @@ macro_rules! list {
 
 fn lacking() -> &'static [(&'static str, *const c_void)] {
     list! {
+        "EtwRegister" => etw::register,
+        "EtwSetInformation" => etw::set_information,
+        "EtwUnregister" => etw::unregister,
+        "EtwWriteTransfer" => etw::write_transfer,
         "ExAcquireRundownProtection" => rundown::acquire,
         "ExInitializeRundownProtection" => rundown::initialize,
         "ExReInitializeRundownProtection" => rundown::reinitialize,

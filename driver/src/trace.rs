@@ -1,0 +1,119 @@
+//! The driver's trace events: provider `Snapless.Driver`, in `docs/events.md`.
+//!
+//! An event's metadata is a tag byte, its name, and for each field a name and how its value is to be read.
+
+use core::ffi::CStr;
+
+use snapless_engine::Extent;
+use snapless_wire::id::SessionId;
+use wdk_sys::{GUID, NTSTATUS};
+
+use crate::kernel::etw::{self, Level, Meta};
+
+/// What name-based tools derive from the provider's name: {6785c0f2-7bc5-51bf-6e71-afcb79c120ba}.
+static PROVIDER: GUID = GUID {
+    Data1: 0x6785_c0f2,
+    Data2: 0x7bc5,
+    Data3: 0x51bf,
+    Data4: [0x6e, 0x71, 0xaf, 0xcb, 0x79, 0xc1, 0x20, 0xba],
+};
+static TRAITS: Meta<16> = Meta::new(b"Snapless.Driver\0");
+
+// How a value is read: \x02 text up to a NUL, \x08 and \x0a numbers of 32 and 64 bits, \x0f a GUID, \x14 32 bits in
+// hexadecimal digits.
+static SESSION_STARTED: Meta<58> =
+    Meta::new(b"\0SessionStarted\0session\0\x0flength\0\x0ablock_size\0\x08queue_bytes\0\x0a");
+static SESSION_ENDED: Meta<31> = Meta::new(b"\0SessionEnded\0session\0\x0ffailed\0\x08");
+static BASE_COMPLETE: Meta<31> = Meta::new(b"\0BaseComplete\0session\0\x0fblocks\0\x0a");
+static GAP_BEGAN: Meta<27> = Meta::new(b"\0GapBegan\0session\0\x0freason\0\x02");
+static GAP_ENDED: Meta<19> = Meta::new(b"\0GapEnded\0session\0\x0f");
+static READ_FAILED: Meta<52> =
+    Meta::new(b"\0ReadFailed\0session\0\x0foffset\0\x0asector\0\x0abytes\0\x0astatus\0\x14");
+static WRITE_UNCAPTURABLE: Meta<43> =
+    Meta::new(b"\0WriteUncapturable\0session\0\x0foffset\0\x0abytes\0\x0a");
+static WRITE_URGENT: Meta<37> = Meta::new(b"\0WriteUrgent\0session\0\x0foffset\0\x0abytes\0\x0a");
+static OUT_OF_MEMORY: Meta<35> = Meta::new(b"\0OutOfMemory\0session\0\x0fqueue_bytes\0\x0a");
+
+/// Makes the provider known. PASSIVE_LEVEL, once; [`end`] has to follow before the driver unloads.
+pub fn begin() {
+    etw::register(&PROVIDER, TRAITS.bytes());
+}
+
+/// Takes it back. PASSIVE_LEVEL.
+pub fn end() {
+    etw::unregister();
+}
+
+/// True if somebody listens to what [`Session`](crate::session::Session) looks out for. Any IRQL.
+pub fn is_watched() -> bool {
+    etw::is_heard(Level::Warning)
+}
+
+/// A session has begun. PASSIVE_LEVEL.
+pub fn session_started(id: SessionId, length: u64, block_size: u64, queue_bytes: u64) {
+    let block_size = u32::try_from(block_size).unwrap_or(u32::MAX);
+    let (length, block_size) = (length.to_le_bytes(), block_size.to_le_bytes());
+    let fields: [&[u8]; 4] = [&id.0, &length, &block_size, &queue_bytes.to_le_bytes()];
+    tell(Level::Information, SESSION_STARTED.bytes(), &fields);
+}
+
+/// A session has ended; `failed` if it never began to capture. PASSIVE_LEVEL.
+pub fn session_ended(id: SessionId, failed: bool) {
+    let fields: [&[u8]; 2] = [&id.0, &u32::from(failed).to_le_bytes()];
+    tell(Level::Information, SESSION_ENDED.bytes(), &fields);
+}
+
+/// Every block has been captured once. PASSIVE_LEVEL.
+pub fn base_complete(id: SessionId, blocks: u64) {
+    let fields: [&[u8]; 2] = [&id.0, &blocks.to_le_bytes()];
+    tell(Level::Information, BASE_COMPLETE.bytes(), &fields);
+}
+
+/// Writes go through uncaptured. PASSIVE_LEVEL.
+pub fn gap_began(id: SessionId, reason: &CStr) {
+    let fields: [&[u8]; 2] = [&id.0, reason.to_bytes_with_nul()];
+    tell(Level::Warning, GAP_BEGAN.bytes(), &fields);
+}
+
+/// What went through has been read again. PASSIVE_LEVEL.
+pub fn gap_ended(id: SessionId) {
+    tell(Level::Warning, GAP_ENDED.bytes(), &[&id.0]);
+}
+
+/// The disk did not give what a session asked for. PASSIVE_LEVEL.
+pub fn read_failed(id: SessionId, place: Extent, sector_size: u32, status: NTSTATUS) {
+    let sector = place.offset().checked_div(u64::from(sector_size)).unwrap_or(0);
+    let (offset, sector) = (place.offset().to_le_bytes(), sector.to_le_bytes());
+    let (bytes, status) = (place.len().to_le_bytes(), status.to_le_bytes());
+    let fields: [&[u8]; 5] = [&id.0, &offset, &sector, &bytes, &status];
+    tell(Level::Error, READ_FAILED.bytes(), &fields);
+}
+
+/// The data of a write cannot be reached. IRQL <= DISPATCH_LEVEL.
+pub fn write_uncapturable(id: SessionId, place: Extent) {
+    write(WRITE_UNCAPTURABLE.bytes(), id, place);
+}
+
+/// A write must not wait. IRQL <= DISPATCH_LEVEL.
+pub fn write_urgent(id: SessionId, place: Extent) {
+    write(WRITE_URGENT.bytes(), id, place);
+}
+
+/// There is no memory for a session. PASSIVE_LEVEL.
+pub fn out_of_memory(id: SessionId, queue_bytes: u64) {
+    let fields: [&[u8]; 2] = [&id.0, &queue_bytes.to_le_bytes()];
+    tell(Level::Error, OUT_OF_MEMORY.bytes(), &fields);
+}
+
+#[inline(never)] // Nothing of it is on the stack of a write that nobody hears of.
+fn write(event: &[u8], id: SessionId, place: Extent) {
+    let (offset, bytes) = (place.offset().to_le_bytes(), place.len().to_le_bytes());
+    let fields: [&[u8]; 3] = [&id.0, &offset, &bytes];
+    tell(Level::Warning, event, &fields);
+}
+
+fn tell(level: Level, event: &[u8], fields: &[&[u8]]) {
+    if etw::is_heard(level) {
+        etw::tell(level, TRAITS.bytes(), event, fields);
+    }
+}

@@ -1,0 +1,53 @@
+//! What the driver told event tracing in a run, as the bench's fake recorded it.
+
+use std::collections::BTreeMap;
+
+use protocol::traces;
+
+use crate::error::E2eError;
+use crate::run_folder::RunFolder;
+
+/// An event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// Its name.
+    pub name: String,
+    fields: BTreeMap<String, String>,
+}
+
+impl Trace {
+    /// A field, or its level.
+    pub fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("", String::as_str)
+    }
+
+    /// Reads all events of the run in this folder, the first one first.
+    pub fn read(folder: &RunFolder) -> Result<Vec<Self>, E2eError> {
+        let log = folder.prefix().join(traces::LOG_IN_PREFIX);
+        match std::fs::read_to_string(&log) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            said => Ok(said.map_err(E2eError::file("read", &log))?.lines().map(Self::of).collect()),
+        }
+    }
+
+    fn of(line: &str) -> Self {
+        let mut words = line.split_whitespace();
+        let name = words.next().unwrap_or_default().to_owned();
+        let pair = |word: &str| {
+            word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+        };
+        Self { name, fields: words.filter_map(pair).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_name_and_its_fields() {
+        let trace = Trace::of("GapBegan level=3 session=0a reason=queue-full");
+        assert_eq!((trace.name.as_str(), trace.field("reason")), ("GapBegan", "queue-full"));
+        assert_eq!((trace.field("level"), trace.field("other")), ("3", ""));
+    }
+}
