@@ -3,8 +3,8 @@
 use core::ptr::{NonNull, null_mut};
 
 use wdk_sys::{
-    NT_SUCCESS, NTSTATUS, PMDL, PVOID, STATUS_INVALID_PARAMETER, ULONG_PTR, WDFFILEOBJECT,
-    WDFREQUEST,
+    NT_SUCCESS, NTSTATUS, PMDL, PVOID, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
+    ULONG_PTR, WDFFILEOBJECT, WDFREQUEST,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -91,7 +91,8 @@ impl Request {
             return Err(status);
         }
         // SAFETY: the request's own MDL, locked by the I/O manager.
-        let (base, len) = unsafe { mdl::system_address(list) }.ok_or(STATUS_INVALID_PARAMETER)?;
+        let mapped = unsafe { mdl::system_address(list) };
+        let (base, len) = mapped.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         Ok(Output { base, len, filled: 0, _request: self })
     }
 
