@@ -13,6 +13,7 @@ use crate::server;
 use crate::service::ServiceSettings;
 use crate::status::Status;
 use crate::summary::Summary;
+use crate::writes::Matched;
 
 /// A small queue and no patience: the gap comes soon.
 const SERVICE: ServiceSettings =
@@ -48,6 +49,16 @@ pub(super) fn run(
         Cause::ServiceCrash => service_crash(&mut run, &begun)?,
         Cause::ServerCrash => server_crash(&mut run, &begun)?,
     };
+    conclude(run, &begun, &session, |_| Ok(()))
+}
+
+/// Everything after the interruption, up to the verdict; `look` is shown the writes of the run.
+pub(super) fn conclude(
+    mut run: Run<'_>,
+    begun: &Begun,
+    session: &str,
+    look: impl FnOnce(&Matched) -> Result<(), E2eError>,
+) -> Result<Summary, E2eError> {
     let synced = run.watch("recover", begun.seen, recovered)?;
     let first_sync = begun.seen.elapsed();
     run.live_on()?;
@@ -82,9 +93,10 @@ pub(super) fn run(
             "a gap: no write went through uncaptured while protection was away".into(),
         ));
     }
+    let matched = evidence.matched();
+    look(matched)?;
     run.folder.discard_images()?;
 
-    let matched = evidence.matched();
     Ok(Summary {
         first_sync,
         synced,
