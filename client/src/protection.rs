@@ -43,7 +43,7 @@ pub fn obstacle(protection: Protection) -> Option<&'static str> {
             "the driver's settings say that it protects nothing (PassThrough; see \
              docs/configuration.md)"
         }
-        Protection::NoDirectIo => "its driver takes no direct I/O",
+        Protection::NoDirectIo => "its driver takes neither direct nor buffered I/O",
     })
 }
 

@@ -226,7 +226,7 @@ fn start(
     settings: StartSettings,
 ) -> Result<SessionReply, NTSTATUS> {
     let volume = globals.registry.by_name(name)?;
-    if volume.protection(&globals.settings) != Protection::Possible {
+    if volume.protection(&globals.settings)? != Protection::Possible {
         return Err(STATUS_NOT_SUPPORTED);
     }
     let settings = globals.settings.limits.cap(settings);
@@ -246,24 +246,28 @@ fn start(
 /// The entries, each as long as `version` has it.
 #[inline(never)]
 fn volume_entries(globals: &Globals, version: u32) -> Result<Vec<u8>, NTSTATUS> {
-    let volumes = globals.registry.volumes()?;
-    let entries = volumes.iter().filter_map(|volume| volume_entry(volume, globals));
-    let entries = reserved::collect(volumes.len(), entries).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     let len = VolumeEntry::len_in(version);
-    let bytes = entries.iter().flat_map(|entry| entry.as_bytes().iter().take(len).copied());
-    let room = entries.len().saturating_mul(len);
-    reserved::collect(room, bytes).ok_or(STATUS_INSUFFICIENT_RESOURCES)
+    let mut entries = Vec::new();
+    for volume in globals.registry.volumes() {
+        let Some(entry) = volume_entry(&volume, globals)? else { continue };
+        let bytes = entry.as_bytes().iter().take(len).copied();
+        reserved::extend(&mut entries, len, bytes).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+    }
+    Ok(entries)
 }
 
 /// What is said of a volume; `None` for one without a name, which cannot be protected: nobody could say which one is
 /// meant.
 #[inline(never)]
-fn volume_entry(volume: &Volume, globals: &Globals) -> Option<VolumeEntry> {
-    let device = questions::device_name(volume.lower()).ok()?;
-    let (length, sector_size) = questions::size(volume.lower()).unwrap_or((0, 0));
+fn volume_entry(volume: &Volume, globals: &Globals) -> Result<Option<VolumeEntry>, NTSTATUS> {
+    let Ok(device) = questions::told(questions::device_name(volume.lower()))? else {
+        return Ok(None);
+    };
+    let size = questions::told(questions::size(volume.lower()))?;
+    let (length, sector_size) = size.unwrap_or((0, 0));
     let (session, phase) = volume.summary();
-    let facts = volume.facts(&globals.settings);
-    Some(VolumeEntry {
+    let facts = volume.facts(&globals.settings)?;
+    Ok(Some(VolumeEntry {
         device,
         length: U64::new(length),
         sector_size: U32::new(sector_size),
@@ -271,7 +275,7 @@ fn volume_entry(volume: &Volume, globals: &Globals) -> Option<VolumeEntry> {
         session,
         protection: U32::new(facts.protection as u32),
         special_files: U32::new(facts.special_files),
-    })
+    }))
 }
 
 fn session_reply(geometry: &snapless_engine::Geometry) -> SessionReply {

@@ -4,7 +4,9 @@
 use snapless_policy::protection::VolumeFacts;
 use snapless_policy::requests::IOCTL_DISK_GET_LENGTH_INFO;
 use snapless_wire::ioctl::{DEVICE_NAME_MAX, DeviceName};
-use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_MEDIA_WRITE_PROTECTED};
+use wdk_sys::{
+    NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_MEDIA_WRITE_PROTECTED,
+};
 
 use crate::kernel::lower::LowerDevice;
 
@@ -42,13 +44,22 @@ pub fn size(volume: LowerDevice) -> Result<(u64, u32), NTSTATUS> {
     if got == geometry.len() { Ok((length, sector)) } else { Err(STATUS_INVALID_PARAMETER) }
 }
 
-/// What decides whether the volume can be protected. PASSIVE_LEVEL.
-pub fn facts(volume: LowerDevice) -> VolumeFacts {
+/// An answer, be it a refusal. That there was no memory to ask says nothing of the volume, and is the caller's error.
+/// IRQL <= DISPATCH_LEVEL.
+pub fn told<T>(answer: Result<T, NTSTATUS>) -> Result<Result<T, NTSTATUS>, NTSTATUS> {
+    match answer {
+        Err(STATUS_INSUFFICIENT_RESOURCES) => Err(STATUS_INSUFFICIENT_RESOURCES),
+        answer => Ok(answer),
+    }
+}
+
+/// What decides whether the volume can be protected; an error if there was no memory to ask. PASSIVE_LEVEL.
+pub fn facts(volume: LowerDevice) -> Result<VolumeFacts, NTSTATUS> {
     let mut attributes = [0; 8];
-    let got = volume.query(IOCTL_VOLUME_GET_GPT_ATTRIBUTES, &[], &mut attributes);
-    let writable = volume.query(IOCTL_DISK_IS_WRITABLE, &[], &mut []);
-    VolumeFacts {
-        answers: size(volume).is_ok(),
+    let got = told(volume.query(IOCTL_VOLUME_GET_GPT_ATTRIBUTES, &[], &mut attributes))?;
+    let writable = told(volume.query(IOCTL_DISK_IS_WRITABLE, &[], &mut []))?;
+    Ok(VolumeFacts {
+        answers: told(size(volume))?.is_ok(),
         write_protected: writable == Err(STATUS_MEDIA_WRITE_PROTECTED),
         // A disk without GPT does not know the question.
         gpt_attributes: if got == Ok(attributes.len()) {
@@ -56,15 +67,15 @@ pub fn facts(volume: LowerDevice) -> VolumeFacts {
         } else {
             0
         },
-    }
+    })
 }
 
-/// True if the device says that it takes trims. PASSIVE_LEVEL.
-pub fn trims(volume: LowerDevice) -> bool {
+/// True if the device says that it takes trims; an error if there was no memory to ask. PASSIVE_LEVEL.
+pub fn trims(volume: LowerDevice) -> Result<bool, NTSTATUS> {
     let mut descriptor = [0; TRIM_DESCRIPTOR_LEN];
-    let got = volume.query(IOCTL_STORAGE_QUERY_PROPERTY, &TRIM_QUERY, &mut descriptor);
-    let told = got.is_ok_and(|got| got > TRIM_ENABLED_AT);
-    told && descriptor.get(TRIM_ENABLED_AT).is_some_and(|enabled| *enabled != 0)
+    let got = told(volume.query(IOCTL_STORAGE_QUERY_PROPERTY, &TRIM_QUERY, &mut descriptor))?;
+    let says = got.is_ok_and(|got| got > TRIM_ENABLED_AT);
+    Ok(says && descriptor.get(TRIM_ENABLED_AT).is_some_and(|enabled| *enabled != 0))
 }
 
 /// The volume's device name, as the mount manager knows it. PASSIVE_LEVEL.

@@ -15,7 +15,8 @@ use snapless_engine::{Config, Geometry, Overflow, StartError, Tick, Worker};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{self, StartSettings};
 use wdk_sys::{
-    NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
+    DO_BUFFERED_IO, DO_DIRECT_IO, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
 };
 
 use crate::gate::Side;
@@ -75,7 +76,7 @@ impl Session {
     ///
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES`; `STATUS_INVALID_PARAMETER` for limits that the engine refuses;
-    /// `STATUS_NOT_SUPPORTED` for a device that does no direct I/O.
+    /// `STATUS_NOT_SUPPORTED` for a device that does neither direct nor buffered I/O.
     #[inline(never)]
     pub fn new(
         lower: LowerDevice,
@@ -86,7 +87,7 @@ impl Session {
         trims: bool,
     ) -> Result<Self, NTSTATUS> {
         let lower_flags = lower.flags();
-        if lower_flags & wdk_sys::DO_DIRECT_IO == 0 {
+        if lower_flags & (DO_DIRECT_IO | DO_BUFFERED_IO) == 0 {
             return Err(STATUS_NOT_SUPPORTED);
         }
         let out_of_memory = STATUS_INSUFFICIENT_RESOURCES;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use snapless_policy::settings::{EXCLUDED_MAX, EXCLUDED_VOLUMES, Name, Settings};
 use snapless_wire::ioctl::DeviceName;
-use wdk_sys::WDFDRIVER;
+use wdk_sys::{NTSTATUS, WDFDRIVER};
 
 use crate::framework::parameters::Parameters;
 use crate::kernel::unicode::UnicodeString;
@@ -49,26 +49,32 @@ impl DriverSettings {
     }
 
     /// True if the volume with this device name is excluded: by that name, by its drive letter or by its GUID
-    /// (`D:`, `Volume{…}`, `{…}`). PASSIVE_LEVEL.
-    pub fn excludes(&self, device: &DeviceName) -> bool {
-        self.excluded.iter().any(|entry| {
+    /// (`D:`, `Volume{…}`, `{…}`). An error if there was no memory to find out. PASSIVE_LEVEL.
+    #[inline(never)] // As the name that its caller has.
+    pub fn excludes(&self, device: &DeviceName) -> Result<bool, NTSTATUS> {
+        for entry in &self.excluded {
             if entry.matches(device) {
-                return true;
+                return Ok(true);
             }
-            link_of(entry).and_then(|link| link::target(&link)).is_some_and(|it| it.matches(device))
-        })
+            let Some(link) = link_of(entry)? else { continue };
+            if link::target(&link)?.is_some_and(|target| target.matches(device)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
 /// The link that an entry of the list names; `None` for a device name.
-fn link_of(entry: &DeviceName) -> Option<UnicodeString> {
-    if DEVICES.encode_utf16().eq(entry.units()?.take(DEVICES.len())) {
-        return None;
+fn link_of(entry: &DeviceName) -> Result<Option<UnicodeString>, NTSTATUS> {
+    let (Some(units), Some(mut first)) = (entry.units(), entry.units()) else { return Ok(None) };
+    if entry.units().is_some_and(|units| DEVICES.encode_utf16().eq(units.take(DEVICES.len()))) {
+        return Ok(None);
     }
-    let is_guid = entry.units()?.next() == Some(u16::from(b'{'));
+    let is_guid = first.next() == Some(u16::from(b'{'));
     let volume = if is_guid { "Volume" } else { "" };
     let prefix = LINKS.encode_utf16().chain(volume.encode_utf16());
-    UnicodeString::joined(prefix, entry.units()?).ok()
+    UnicodeString::joined(prefix, units).map(Some)
 }
 
 fn complain(name: Name) {

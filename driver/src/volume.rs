@@ -54,12 +54,21 @@ impl Volume {
         self.lower
     }
 
-    /// Whether it can be protected, and why not. PASSIVE_LEVEL.
-    pub fn protection(&self, settings: &DriverSettings) -> Protection {
-        let excluded =
-            questions::device_name(self.lower).is_ok_and(|name| settings.excludes(&name));
+    /// Whether it can be protected, and why not; an error if there was no memory to ask. PASSIVE_LEVEL.
+    pub fn protection(&self, settings: &DriverSettings) -> Result<Protection, NTSTATUS> {
+        let excluded = self.is_excluded(settings)?;
         let choices = Choices { pass_through: settings.limits.pass_through, excluded };
-        protection::protection(self.lower.facts(), questions::facts(self.lower), choices)
+        let facts = questions::facts(self.lower)?;
+        Ok(protection::protection(self.lower.facts(), facts, choices))
+    }
+
+    #[inline(never)] // The name is to be on the stack while it is needed only.
+    fn is_excluded(&self, settings: &DriverSettings) -> Result<bool, NTSTATUS> {
+        match questions::device_name(self.lower) {
+            Ok(name) => settings.excludes(&name),
+            Err(STATUS_INSUFFICIENT_RESOURCES) => Err(STATUS_INSUFFICIENT_RESOURCES),
+            Err(_) => Ok(false),
+        }
     }
 
     /// What a session's status says of its volume: nothing that the volume would have to be asked for, so that a
@@ -73,12 +82,12 @@ impl Volume {
         }
     }
 
-    /// What the list of volumes says of it. PASSIVE_LEVEL.
-    pub fn facts(&self, settings: &DriverSettings) -> VolumeFacts {
-        VolumeFacts {
-            protection: self.protection(settings),
+    /// What the list of volumes says of it; an error if there was no memory to ask. PASSIVE_LEVEL.
+    pub fn facts(&self, settings: &DriverSettings) -> Result<VolumeFacts, NTSTATUS> {
+        Ok(VolumeFacts {
+            protection: self.protection(settings)?,
             special_files: self.special_files.bits(),
-        }
+        })
     }
 
     /// Begins a session that belongs to whoever `claim` says. PASSIVE_LEVEL.
@@ -100,7 +109,7 @@ impl Volume {
             let (length, sector_size) = questions::size(volume.lower)?;
             let geometry = Geometry::new(length, sector_size, settings.block_shift)
                 .map_err(|_| STATUS_INVALID_PARAMETER)?;
-            let trims = questions::trims(volume.lower);
+            let trims = questions::trims(volume.lower)?;
             let session = Session::new(volume.lower, geometry, settings, claim, callbacks, trims)?;
             let session = Shared::new(session).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
             let threads = SessionThreads::start(&session, volume)?;

@@ -25,6 +25,8 @@ const REMOTE_DEVICE: u32 = 0x0000_0010;
 /// `FILE_CHARACTERISTIC_CSV`
 const CLUSTER_SHARED: u32 = 0x0001_0000;
 
+/// `DO_BUFFERED_IO`
+const DO_BUFFERED_IO: u32 = 0x0000_0004;
 /// `DO_DIRECT_IO`
 const DO_DIRECT_IO: u32 = 0x0000_0010;
 /// `DO_DAX_VOLUME`
@@ -83,7 +85,7 @@ pub fn protection(device: DeviceFacts, volume: VolumeFacts, choices: Choices) ->
         Protection::Dax
     } else if is(READ_ONLY_DEVICE | WRITE_ONCE_MEDIA) {
         Protection::ReadOnly
-    } else if device.flags & DO_DIRECT_IO == 0 {
+    } else if device.flags & (DO_BUFFERED_IO | DO_DIRECT_IO) == 0 {
         Protection::NoDirectIo
     } else if choices.excluded {
         Protection::Excluded
@@ -112,6 +114,8 @@ mod tests {
         assert_eq!(protection(DISK, ANSWERS, NOTHING), Protection::Possible);
         let hidden = VolumeFacts { gpt_attributes: 1 << 62, ..ANSWERS };
         assert_eq!(protection(DISK, hidden, NOTHING), Protection::Possible);
+        let buffered = DeviceFacts { flags: DO_BUFFERED_IO, ..DISK };
+        assert_eq!(protection(buffered, ANSWERS, NOTHING), Protection::Possible);
     }
 
     #[test]
@@ -130,7 +134,7 @@ mod tests {
             (with(READ_ONLY_DEVICE), Protection::ReadOnly),
             (with(WRITE_ONCE_MEDIA), Protection::ReadOnly),
             (DeviceFacts { flags: DO_DIRECT_IO | DO_DAX_VOLUME, ..DISK }, Protection::Dax),
-            (DeviceFacts { flags: 4, ..DISK }, Protection::NoDirectIo),
+            (DeviceFacts { flags: 0x40, ..DISK }, Protection::NoDirectIo),
         ];
         for (device, reason) in cases {
             assert_eq!(protection(device, ANSWERS, NOTHING), reason);

@@ -10,7 +10,7 @@
 //!
 //! Rule: records leave in the order in which the driver gave them, each once. Whatever ends the
 //! stream ends all three threads; the caller then closes the port, and the driver marks what was not
-//! acknowledged (rule LOSS).
+//! acknowledged (rule LOSS). A machine that is out of memory for a while does not end it: who asks the driver asks again.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -32,6 +32,8 @@ use crate::watch::Watch;
 const BATCHES: usize = 2;
 /// How often the stream looks whether it is to stop, and whether a flush is done.
 const TICK: Duration = Duration::from_millis(50);
+/// When the driver is asked again that had no memory to answer.
+const MEMORY_PAUSE: Duration = Duration::from_millis(100);
 /// How often the caller is told the time, to save what it remembers.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -86,6 +88,7 @@ impl Stream<'_> {
         mut watch: Watch<'_>,
         mut save: impl FnMut(),
     ) -> Result<StreamEnd, StreamError> {
+        let halted = StopSignal::new();
         let (events, happened) = mpsc::channel();
         let (empty_in, empty_out) = mpsc::sync_channel(BATCHES);
         let (full_in, full_out) = mpsc::sync_channel(BATCHES);
@@ -98,15 +101,18 @@ impl Stream<'_> {
             let (drained, sent, received) = (events.clone(), events.clone(), events);
             // Each thread drops its ends of the channels after it has reported: whoever finds a
             // channel closed can be sure that the reason is on its way.
+            let halted = &halted;
             scope.spawn(move || {
-                report(&drained, || Event::Drain(self.drain(&empty_out, &full_in)));
+                report(&drained, || Event::Drain(self.drain(halted, &empty_out, &full_in)));
             });
             scope.spawn(move || {
                 report(&sent, || Event::Send(self.send(sender, &mut watch, &full_out, &empty_in)));
             });
-            scope.spawn(move || report(&received, || Event::Receive(self.receive(receiver))));
+            scope.spawn(move || {
+                report(&received, || Event::Receive(self.receive(halted, receiver)));
+            });
             let end = self.watch(&happened, &mut save);
-            self.halt(&closer);
+            self.halt(halted, &closer);
             end
         })
     }
@@ -171,14 +177,20 @@ impl Stream<'_> {
     }
 
     /// Ends all three threads, wherever they wait.
-    fn halt(&self, closer: &LinkCloser) {
+    fn halt(&self, halted: &StopSignal, closer: &LinkCloser) {
+        halted.set();
         self.port.cancel();
         closer.close();
     }
 
-    fn drain(&self, empty: &Receiver<Batch>, full: &SyncSender<Batch>) -> Result<(), DriverError> {
+    fn drain(
+        &self,
+        halted: &StopSignal,
+        empty: &Receiver<Batch>,
+        full: &SyncSender<Batch>,
+    ) -> Result<(), DriverError> {
         while let Ok(mut batch) = empty.recv() {
-            match batch.fill(|buffer| self.port.drain(buffer)) {
+            match patiently(halted, || batch.fill(|buffer| self.port.drain(buffer))) {
                 Ok(()) => self.counters.drained(batch.records().len()),
                 Err(DriverError::Cancelled(_)) => return Ok(()),
                 Err(error) => return Err(error),
@@ -211,13 +223,13 @@ impl Stream<'_> {
         Ok(sender.finish()?)
     }
 
-    fn receive(&self, mut receiver: FrameReceiver) -> Result<(), StreamError> {
+    fn receive(&self, halted: &StopSignal, mut receiver: FrameReceiver) -> Result<(), StreamError> {
         while let Some(message) = receiver.receive()? {
             match message {
                 Message::Acknowledge(acknowledge) => {
                     // Durable is durable, even if the driver has ended the session meanwhile.
                     self.counters.acknowledged(acknowledge);
-                    match self.port.acknowledge(acknowledge.epoch) {
+                    match patiently(halted, || self.port.acknowledge(acknowledge.epoch)) {
                         Ok(()) | Err(DriverError::SessionEnded(_)) => {}
                         Err(error) => return Err(error.into()),
                     }
@@ -229,6 +241,19 @@ impl Stream<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Asks the driver, and again while there is no memory for its answer, unless the stream is to end.
+fn patiently<T>(
+    halted: &StopSignal,
+    mut ask: impl FnMut() -> Result<T, DriverError>,
+) -> Result<T, DriverError> {
+    loop {
+        match ask() {
+            Err(DriverError::NoMemory(_)) if !halted.wait_for(MEMORY_PAUSE) => {}
+            answer => return answer,
+        }
     }
 }
 

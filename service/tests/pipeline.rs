@@ -78,6 +78,23 @@ fn a_cut_link_closes_the_port_and_the_session_is_resumed() {
 }
 
 #[test]
+fn a_driver_without_memory_is_asked_again_and_keeps_its_claimant() {
+    let bench = Bench::new();
+    let running = bench.start();
+    let session = wait_for_session(&bench);
+    write_durably(&bench, 1);
+    bench.driver.lack_memory(3);
+    write_durably(&bench, 2);
+    assert_eq!(bench.driver.scarce(), 0);
+    let seen = bench.driver.seen();
+    assert!(!seen.contains(&Seen::Resumed(session)), "the claim was never lost: {seen:?}");
+    assert_eq!(running.counters.report().connections, 1);
+    // Nor does it keep the service from stopping.
+    bench.driver.lack_memory(usize::MAX);
+    running.stop();
+}
+
+#[test]
 fn many_cuts_never_disturb_the_order() {
     let bench = Bench::new();
     let _running = bench.start();

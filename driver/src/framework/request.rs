@@ -3,7 +3,7 @@
 use core::ptr::{NonNull, null_mut};
 
 use wdk_sys::{
-    NT_SUCCESS, NTSTATUS, PMDL, PVOID, STATUS_INVALID_PARAMETER, ULONG_PTR, WDFFILEOBJECT,
+    NT_SUCCESS, NTSTATUS, PMDL, PVOID, STATUS_INSUFFICIENT_RESOURCES, ULONG_PTR, WDFFILEOBJECT,
     WDFREQUEST,
 };
 
@@ -84,7 +84,8 @@ impl Request {
             return Err(status);
         }
         // SAFETY: the request's own MDL, locked by the I/O manager.
-        let (base, len) = unsafe { mdl::system_address(list) }.ok_or(STATUS_INVALID_PARAMETER)?;
+        let mapped = unsafe { mdl::system_address(list) };
+        let (base, len) = mapped.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         Ok(Output { base, len, filled: 0, _request: self })
     }
 

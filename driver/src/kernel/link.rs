@@ -5,19 +5,19 @@ use core::ptr::{from_mut, null_mut};
 use snapless_wire::ioctl::{DEVICE_NAME_MAX, DeviceName};
 use wdk_sys::ntddk::{ZwClose, ZwOpenSymbolicLinkObject, ZwQuerySymbolicLinkObject};
 use wdk_sys::{
-    HANDLE, NT_SUCCESS, OBJ_CASE_INSENSITIVE, OBJ_KERNEL_HANDLE, OBJECT_ATTRIBUTES,
-    SYMBOLIC_LINK_QUERY, ULONG, UNICODE_STRING,
+    HANDLE, NT_SUCCESS, NTSTATUS, OBJ_CASE_INSENSITIVE, OBJ_KERNEL_HANDLE, OBJECT_ATTRIBUTES,
+    STATUS_INSUFFICIENT_RESOURCES, SYMBOLIC_LINK_QUERY, ULONG, UNICODE_STRING,
 };
 
 use super::unicode::UnicodeString;
 
-/// The device that a link leads to; `None` if there is no such link, or its target has no name for a device.
-/// PASSIVE_LEVEL.
+/// The device that a link leads to; `None` if there is no such link, or its target has no name for a device. An error
+/// if there was no memory to look. PASSIVE_LEVEL.
 #[inline(never)] // Its buffer is to be on the stack while it is needed only.
-pub fn target(link: &UnicodeString) -> Option<DeviceName> {
-    let mut name = link.as_kernel().ok()?;
+pub fn target(link: &UnicodeString) -> Result<Option<DeviceName>, NTSTATUS> {
+    let Ok(mut name) = link.as_kernel() else { return Ok(None) };
     let mut attributes = OBJECT_ATTRIBUTES {
-        Length: ULONG::try_from(size_of::<OBJECT_ATTRIBUTES>()).ok()?,
+        Length: ULONG::try_from(size_of::<OBJECT_ATTRIBUTES>()).unwrap_or(0),
         RootDirectory: null_mut(),
         ObjectName: from_mut(&mut name),
         Attributes: OBJ_CASE_INSENSITIVE | OBJ_KERNEL_HANDLE,
@@ -30,19 +30,25 @@ pub fn target(link: &UnicodeString) -> Option<DeviceName> {
         ZwOpenSymbolicLinkObject(&raw mut handle, SYMBOLIC_LINK_QUERY, from_mut(&mut attributes))
     };
     if !NT_SUCCESS(status) {
-        return None;
+        return none_unless_scarce(status);
     }
     let mut units = [0_u16; DEVICE_NAME_MAX];
     let mut found = UNICODE_STRING {
         Length: 0,
-        MaximumLength: u16::try_from(size_of_val(&units)).ok()?,
+        MaximumLength: u16::try_from(size_of_val(&units)).unwrap_or(0),
         Buffer: units.as_mut_ptr(),
     };
     // SAFETY: the link is open; the string has room for as many bytes as it says.
     let status = unsafe { ZwQuerySymbolicLinkObject(handle, &raw mut found, null_mut()) };
     // SAFETY: opened above, closed once.
     let _ = unsafe { ZwClose(handle) };
-    let len = usize::from(found.Length) / 2;
-    let units = units.get(..len).filter(|_| NT_SUCCESS(status))?;
-    DeviceName::new(units.iter().copied())
+    if !NT_SUCCESS(status) {
+        return none_unless_scarce(status);
+    }
+    let units = units.get(..usize::from(found.Length) / 2);
+    Ok(units.and_then(|units| DeviceName::new(units.iter().copied())))
+}
+
+fn none_unless_scarce(status: NTSTATUS) -> Result<Option<DeviceName>, NTSTATUS> {
+    if status == STATUS_INSUFFICIENT_RESOURCES { Err(status) } else { Ok(None) }
 }

@@ -8,7 +8,7 @@ use wdk_sys::ntddk::{
     IoAllocateIrp, IoBuildDeviceIoControlRequest, IoFreeIrp, IoReuseIrp, IofCallDriver,
 };
 use wdk_sys::{
-    IO_STATUS_BLOCK, IRP, IRP_MJ_READ, NT_SUCCESS, NTSTATUS, PDEVICE_OBJECT, PIRP,
+    DO_DIRECT_IO, IO_STATUS_BLOCK, IRP, IRP_MJ_READ, NT_SUCCESS, NTSTATUS, PDEVICE_OBJECT, PIRP,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_MORE_PROCESSING_REQUIRED,
     STATUS_NOT_SUPPORTED, STATUS_PENDING, ULONG,
 };
@@ -115,6 +115,8 @@ pub struct Reader {
     device: LowerDevice,
     irp: NonNull<IRP>,
     window: WindowMdl,
+    /// The device takes MDLs; else it takes system buffers.
+    direct: bool,
     done: Event,
 }
 
@@ -129,7 +131,8 @@ impl Reader {
         let stack_size = device.stack_size();
         // SAFETY: no quota is charged; a null result is refused.
         let irp = NonNull::new(unsafe { IoAllocateIrp(stack_size, 0) })?;
-        Some(Self { device, irp, window, done })
+        let direct = device.flags() & DO_DIRECT_IO != 0;
+        Some(Self { device, irp, window, direct, done })
     }
 
     /// Reads `len` bytes at `volume_offset` to `memory_offset` of the buffer. PASSIVE_LEVEL.
@@ -145,13 +148,19 @@ impl Reader {
         len: u64,
     ) -> Result<(), NTSTATUS> {
         let list = self.window.show(whole, memory_offset, len).ok_or(STATUS_INVALID_PARAMETER)?;
+        let buffer = whole.address(memory_offset, len).ok_or(STATUS_INVALID_PARAMETER)?;
         let length = ULONG::try_from(len).map_err(|_| STATUS_INVALID_PARAMETER)?;
         let offset = i64::try_from(volume_offset).map_err(|_| STATUS_INVALID_PARAMETER)?;
         let irp = self.irp.as_ptr();
         // SAFETY: the last request with this IRP has completed.
         unsafe { IoReuseIrp(irp, STATUS_NOT_SUPPORTED) };
         // SAFETY: ours and idle.
-        unsafe { (*irp).MdlAddress = list };
+        let request = unsafe { &mut *irp };
+        if self.direct {
+            request.MdlAddress = list;
+        } else {
+            request.AssociatedIrp.SystemBuffer = buffer.as_ptr().cast();
+        }
         // SAFETY: ours and idle.
         let past_the_last = unsafe { current_location(irp) };
         // SAFETY: allocated with at least one location, none of which is in use.
@@ -170,8 +179,11 @@ impl Reader {
         self.done.wait();
         // SAFETY: completed, and kept by the completion routine.
         let outcome = unsafe { (*irp).IoStatus };
-        // SAFETY: ours again. Nobody must find the MDL there when the IRP is freed.
-        unsafe { (*irp).MdlAddress = null_mut() };
+        // SAFETY: ours again.
+        let request = unsafe { &mut *irp };
+        // Nobody must find the MDL there when the IRP is freed, or the buffer.
+        request.MdlAddress = null_mut();
+        request.AssociatedIrp.SystemBuffer = null_mut();
         // SAFETY: on completion the union holds the status.
         let status = unsafe { outcome.__bindgen_anon_1.Status };
         match (NT_SUCCESS(status), outcome.Information == len) {

@@ -71,6 +71,14 @@ impl BufferMdl {
         unsafe { MmBuildMdlForNonPagedPool(mdl.as_ptr()) };
         Some(Self { mdl, base: buffer.base(), len: buffer.len() })
     }
+
+    /// The system address of `len` bytes at `offset`; `None` if they are not all inside.
+    pub fn address(&self, offset: u64, len: u64) -> Option<NonNull<u8>> {
+        let end = usize::try_from(offset.checked_add(len)?).ok()?;
+        let offset = usize::try_from(offset).ok()?;
+        // SAFETY: checked to be inside the buffer.
+        (end <= self.len).then(|| unsafe { self.base.add(offset) })
+    }
 }
 
 impl Drop for BufferMdl {

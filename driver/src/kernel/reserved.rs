@@ -8,11 +8,17 @@ use alloc::vec::Vec;
 /// Collects at most `len` values; `None` if there is no memory for them. IRQL <= DISPATCH_LEVEL.
 pub fn collect<T>(len: usize, values: impl IntoIterator<Item = T>) -> Option<Vec<T>> {
     let mut collected = Vec::new();
-    collected.try_reserve_exact(len).ok()?;
-    for value in values.into_iter().take(len) {
-        push_within(&mut collected, value)?;
-    }
+    extend(&mut collected, len, values)?;
     Some(collected)
+}
+
+/// Appends at most `len` values, making room for as many; `None`, and none is appended, if there is no memory.
+pub fn extend<T>(values: &mut Vec<T>, len: usize, more: impl IntoIterator<Item = T>) -> Option<()> {
+    values.try_reserve_exact(len).ok()?;
+    for value in more.into_iter().take(len) {
+        push_within(values, value)?;
+    }
+    Some(())
 }
 
 /// Appends a value, making room for it; `None`, and the value is dropped, if there is no memory.

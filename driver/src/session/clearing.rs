@@ -108,14 +108,15 @@ pub struct Request {
 }
 
 impl Request {
-    /// Copies what was checked; `None` if there is no memory. IRQL <= DISPATCH_LEVEL.
+    /// Copies what was checked; `None` if there is no memory. A request of one piece takes none. IRQL <= DISPATCH_LEVEL.
     pub fn new(clearing: &Clearing<'_>) -> Option<Self> {
-        let ranges = reserved::collect(clearing.ranges().count(), clearing.ranges())?;
+        let only_piece = clearing.only_piece().and_then(with_extent);
+        let count = if only_piece.is_some() { 0 } else { clearing.ranges().count() };
         Some(Self {
             action: clearing.action,
             flags: clearing.flags,
-            ranges,
-            only_piece: clearing.only_piece().and_then(with_extent),
+            ranges: reserved::collect(count, clearing.ranges())?,
+            only_piece,
         })
     }
 }

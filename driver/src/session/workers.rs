@@ -26,6 +26,8 @@ use crate::volume::Volume;
 /// How long writes that were under way when the session was asked for may take before the session gives
 /// up, in ticks: 10 s. Until then writes that arrive are held.
 const START_LIMIT: u64 = 10_000 * Tick::PER_MS;
+/// When to ask a volume for its length again for which there was no memory: after 1 s.
+const ASK_AGAIN: u64 = 1_000 * Tick::PER_MS;
 /// Longest read of sweep and hold, in bytes: a block of the largest size.
 const READ_MAX: usize = 4 << 20;
 
@@ -138,8 +140,8 @@ impl Run for Draining {
         while !session.is_stopped() {
             session.answer_drains();
             session.tell_changes(&mut told);
-            session.look_at_length();
-            session.wait(Worker::Drain, None);
+            let again = session.look_at_length();
+            session.wait(Worker::Drain, again);
         }
         session.end_drains();
         // Relaxed: set before the session was stopped.
@@ -207,14 +209,20 @@ impl Session {
         result.is_ok()
     }
 
-    /// Asks for the volume's length, if that was asked for. PASSIVE_LEVEL.
-    fn look_at_length(&self) {
+    /// Asks for the volume's length, if that was asked for. Tells when to do so again if there was no memory to ask:
+    /// a volume that has grown is not captured as a whole any more. PASSIVE_LEVEL.
+    fn look_at_length(&self) -> Option<Tick> {
         // Relaxed: the event that woke this thread orders it.
         if !self.length_asked.swap(false, Ordering::Relaxed) {
-            return;
+            return None;
         }
         match questions::length(self.lower) {
             Ok(length) => self.has_length(length),
+            Err(STATUS_INSUFFICIENT_RESOURCES) => {
+                // Relaxed: as above.
+                self.length_asked.store(true, Ordering::Relaxed);
+                return Some(self.engine.host().now().after(ASK_AGAIN));
+            }
             Err(status) => {
                 log::number(
                     c"the volume does not tell its length, status",
@@ -222,6 +230,7 @@ impl Session {
                 );
             }
         }
+        None
     }
 
     fn clear_memory(&self, offset: u64, len: u64) {

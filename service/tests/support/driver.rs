@@ -40,6 +40,8 @@ struct Shared {
 
 struct State {
     present: bool,
+    /// Drains and acknowledgements that fail for want of memory.
+    scarce: usize,
     next_port: u64,
     session: Option<Session>,
     seen: Vec<Seen>,
@@ -56,7 +58,8 @@ struct Session {
 
 impl FakeDriver {
     pub fn new(device: &str) -> Arc<Self> {
-        let state = State { present: true, next_port: 1, session: None, seen: Vec::new() };
+        let state =
+            State { present: true, scarce: 0, next_port: 1, session: None, seen: Vec::new() };
         let state = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         Arc::new(Self { device: device.to_owned(), state })
     }
@@ -64,6 +67,16 @@ impl FakeDriver {
     /// Loads or unloads the driver.
     pub fn set_present(&self, present: bool) {
         self.state.lock().present = present;
+    }
+
+    /// Has the next drains and acknowledgements fail for want of memory.
+    pub fn lack_memory(&self, times: usize) {
+        self.state.change(|state| state.scarce = times);
+    }
+
+    /// How many of these are to fail still.
+    pub fn scarce(&self) -> usize {
+        self.state.lock().scarce
     }
 
     /// Captures a write of `sectors`, each filled with one byte; returns its number. A detached session
@@ -123,6 +136,19 @@ impl FakeDriver {
 
     pub fn seen(&self) -> Vec<Seen> {
         self.state.lock().seen.clone()
+    }
+}
+
+impl State {
+    /// Fails if there is no memory.
+    fn has_memory(&mut self, call: Call) -> Result<(), DriverError> {
+        match self.scarce.checked_sub(1) {
+            None => Ok(()),
+            Some(left) => {
+                self.scarce = left;
+                Err(DriverError::NoMemory(call))
+            }
+        }
     }
 }
 
@@ -256,6 +282,7 @@ impl DriverPort for FakePort {
             if *self.cancelled.lock().unwrap() {
                 return Err(DriverError::Cancelled(Call::Drain));
             }
+            state.has_memory(Call::Drain)?;
             let Some(session) = &mut state.session else {
                 return Err(DriverError::SessionEnded(Call::Drain));
             };
@@ -278,6 +305,7 @@ impl DriverPort for FakePort {
 
     fn acknowledge(&self, epoch: EpochId) -> Result<(), DriverError> {
         self.shared.change(|state| {
+            state.has_memory(Call::Acknowledge)?;
             let session =
                 state.session.as_mut().ok_or(DriverError::SessionEnded(Call::Acknowledge))?;
             assert_eq!(session.claimant, Some(self.id), "only the claimant acknowledges");

@@ -27,7 +27,7 @@ pub enum Protection {
     Excluded = 9,
     /// The driver's settings say that it only passes requests through.
     PassThrough = 10,
-    /// Its driver takes no direct I/O.
+    /// Its driver takes neither direct nor buffered I/O: data are reachable in their caller's address space only.
     NoDirectIo = 11,
 }
 

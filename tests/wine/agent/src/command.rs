@@ -2,6 +2,9 @@
 
 use std::str::FromStr;
 
+use protocol::disguise::{Disguise, TopWrite};
+use protocol::memory::Scarcity;
+
 /// One of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Command {
@@ -13,6 +16,8 @@ pub(crate) enum Command {
     Volume(Request),
     /// To the product's driver.
     Malformed(Malformed),
+    /// To the product's driver, which lacks memory or may not take the volume.
+    Refused(Refused),
 }
 
 /// What the bench's control device is told.
@@ -35,7 +40,7 @@ pub(crate) enum Bench {
     /// Tell the drivers that the system shuts down.
     Shutdown,
     /// Make the volume this many bytes long.
-    Grow(u64),
+    Resize(u64),
     /// Make the volume say that it is write-protected, or not.
     Protect(bool),
     /// Tell the stack that a special file of this kind comes to the volume, or leaves it.
@@ -47,6 +52,29 @@ pub(crate) enum Bench {
     },
     /// Make the bottom of the stack refuse that many usage notifications.
     RefuseUsage(u32),
+    /// Refuse memory to the product's driver.
+    Scarce(Scarcity),
+    /// Say what memory it asked for and has.
+    Memory,
+    /// Make the volume say something else of itself.
+    Disguise(Disguise),
+    /// Make the volume answer requests that clear in this way.
+    Clearing(u32),
+    /// Write from the top of the volume's stack, in the kernel.
+    TopWrite(TopWrite),
+}
+
+/// Requests that the product's driver is to refuse.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refused {
+    /// A start on the volume.
+    Start,
+    /// A start, whose first allocation fails, then its second, and so on until it succeeds.
+    EachAllocation,
+    /// To attach to the volume, in the same way.
+    EachAllocationOfAttach,
+    /// Every kind of request, while there is no memory.
+    NoMemory,
 }
 
 /// Malformed requests for the product's driver.
@@ -131,7 +159,27 @@ fn parse(verb: &str, arguments: &[&str]) -> Option<Command> {
             let (seed, count) = (number(seed)?, number(count)?);
             Some(Command::Malformed(Malformed::Beside { seed, count }))
         }
-        ("grow", [len]) => bench(Bench::Grow(number(len)?)),
+        ("resize", [len]) => bench(Bench::Resize(number(len)?)),
+        ("scarce", [kinds, nth]) => {
+            bench(Bench::Scarce(Scarcity { kinds: number(kinds)?, nth: number(nth)? }))
+        }
+        ("memory", []) => bench(Bench::Memory),
+        ("disguise", words) => bench(Bench::Disguise(disguise(words)?)),
+        ("clearing", [how]) => bench(Bench::Clearing(number(how)?)),
+        ("top-write", [offset, len, fill, parts, flags @ ..]) => {
+            let write = TopWrite {
+                offset: number(offset)?,
+                length: number(len)?,
+                fill: number(fill)?,
+                parts: number(parts)?,
+                ..with_flags(flags)?
+            };
+            bench(Bench::TopWrite(write))
+        }
+        ("refused", ["start"]) => Some(Command::Refused(Refused::Start)),
+        ("refused", ["each-allocation"]) => Some(Command::Refused(Refused::EachAllocation)),
+        ("refused", ["attach"]) => Some(Command::Refused(Refused::EachAllocationOfAttach)),
+        ("refused", ["no-memory"]) => Some(Command::Refused(Refused::NoMemory)),
         ("protect", [on]) => bench(Bench::Protect(switch(on)?)),
         ("usage", [kind, on]) => bench(Bench::Usage { kind: number(kind)?, in_path: switch(on)? }),
         ("refuse-usage", [times]) => bench(Bench::RefuseUsage(number(times)?)),
@@ -171,6 +219,34 @@ fn extent(offset: &str, len: &str, fill: &str) -> Option<Extent> {
     Some(Extent { offset: number(offset)?, len: number(len)?, fill: number(fill)? })
 }
 
+/// Nothing, or in hexadecimal: type, characteristics, flags, cleared flags, attributes.
+fn disguise(words: &[&str]) -> Option<Disguise> {
+    let [device_type, characteristics, flags, cleared, attributes] = words else {
+        return words.is_empty().then(Disguise::default);
+    };
+    let word = |word| u32::from_str_radix(word, 16).ok();
+    Some(Disguise {
+        device_type: word(device_type)?,
+        characteristics: word(characteristics)?,
+        flags: word(flags)?,
+        flags_cleared: word(cleared)?,
+        gpt_attributes: u64::from_str_radix(attributes, 16).ok()?,
+    })
+}
+
+/// Nothing, or in hexadecimal: flags of the location, flags of the packet.
+fn with_flags(words: &[&str]) -> Option<TopWrite> {
+    let [location, packet] = words else {
+        return words.is_empty().then(TopWrite::default);
+    };
+    let word = |word| u32::from_str_radix(word, 16).ok();
+    Some(TopWrite {
+        location_flags: word(location)?,
+        irp_flags: word(packet)?,
+        ..TopWrite::default()
+    })
+}
+
 fn ranges(words: &[&str]) -> Option<Vec<(u64, u64)>> {
     words
         .iter()
@@ -206,7 +282,28 @@ mod tests {
         assert_eq!(Command::parse("control 7405c ff 01"), Ok(Command::Volume(control)));
         let usage = Bench::Usage { kind: 1, in_path: true };
         assert_eq!(Command::parse("usage 1 on"), Ok(Command::Bench(usage)));
-        for wrong in ["write 1 2", "trim 5", "usage 1 maybe", "grow x", "query now", "control zz"] {
+        let disguise = Disguise { device_type: 2, gpt_attributes: 1 << 60, ..Disguise::default() };
+        let asked = Command::parse("disguise 2 0 0 0 1000000000000000");
+        assert_eq!(asked, Ok(Command::Bench(Bench::Disguise(disguise))));
+        let write = TopWrite {
+            offset: 512,
+            length: 1024,
+            fill: 7,
+            parts: 2,
+            location_flags: 0x14,
+            irp_flags: 0x20001,
+        };
+        let asked = Command::parse("top-write 512 1024 7 2 14 20001");
+        assert_eq!(asked, Ok(Command::Bench(Bench::TopWrite(write))));
+        for wrong in [
+            "write 1 2",
+            "trim 5",
+            "usage 1 maybe",
+            "resize x",
+            "query now",
+            "control zz",
+            "disguise 1",
+        ] {
             assert!(Command::parse(wrong).is_err(), "{wrong}");
         }
     }

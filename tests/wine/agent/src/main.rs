@@ -10,17 +10,24 @@
 //! | `attach`, `remove` | build the volume's stack up, take it down |
 //! | `flush-journal` | makes the journal's file complete |
 //! | `pause`, `resume` | the volume takes requests but does not work on them; it works again |
-//! | `grow`, `protect`, `refuse-usage` | the volume becomes longer, says that it is write-protected, refuses notifications |
+//! | `resize`, `protect`, `refuse-usage` | the volume gets another length, says that it is write-protected, refuses notifications |
+//! | `disguise`, `clearing` | the volume says that it is of another kind, answers requests that clear in another way |
+//! | `scarce KINDS NTH`, `memory` | refuses memory to the product's driver; what it asked for and has |
+//! | `top-write` | writes from the top of the volume's stack in the kernel: with flags, in a chain of lists |
 //! | `usage KIND on`, `usage KIND off` | a paging (1), hibernation (2) or dump (3) file comes to the volume, or goes |
 //! | `power STATE` | the volume's stack goes to a power state: 1 is working, 4 is off |
 //! | `shutdown` | the drivers that asked for it are told that the system shuts down |
 //! | `length`, `write`, `begin-write`, `end-write`, `cancel-write`, `trim`, `zero`, `control` | what an application asks of the volume |
 //! | `malformed alone` | throws malformed requests at the product's driver, with a session of the agent's own |
+//! | `refused start` | a start on a volume that cannot be protected |
+//! | `refused each-allocation`, `refused attach`, `refused no-memory` | what the driver answers where it gets no memory |
 //! | `malformed beside SEED COUNT` | the same beside somebody else's session, then as many random ones |
 
 mod command;
 #[cfg(windows)]
 mod malformed;
+#[cfg(windows)]
+mod refused;
 #[cfg(windows)]
 mod requests;
 #[cfg(windows)]
@@ -53,6 +60,10 @@ fn act(command: command::Command) -> Result<String, String> {
         command::Command::Volume(request) => {
             requests::act(&request).map_err(|error| error.to_string())
         }
+        command::Command::Refused(command::Refused::Start) => refused::start(),
+        command::Command::Refused(command::Refused::EachAllocation) => refused::each_allocation(),
+        command::Command::Refused(command::Refused::EachAllocationOfAttach) => refused::attach(),
+        command::Command::Refused(command::Refused::NoMemory) => refused::no_memory(),
         command::Command::Malformed(command::Malformed::Alone) => malformed::alone(),
         command::Command::Malformed(command::Malformed::Beside { seed, count }) => {
             malformed::beside(seed, count)

@@ -3,8 +3,8 @@
 //!
 //! Upholds: no request of this module ends or disturbs a session of somebody else.
 
-mod cases;
-mod handle;
+pub(crate) mod cases;
+pub(crate) mod handle;
 mod random;
 
 use std::time::Duration;

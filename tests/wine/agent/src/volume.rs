@@ -7,7 +7,9 @@ use std::io;
 use std::os::windows::io::AsRawHandle;
 use std::ptr;
 
+use protocol::disguise::{ARRIVED_LENGTH, Arrived, TopWrite};
 use protocol::ioctl::{self, COUNTERS_LENGTH, Counters, Usage};
+use protocol::memory::{MEMORY_LENGTH, Memory, Scarcity};
 use protocol::names::CONTROL_PATH;
 use windows_sys::Win32::System::IO::DeviceIoControl;
 
@@ -28,6 +30,16 @@ pub(crate) enum CommandError {
 pub(crate) fn act(command: Bench) -> Result<String, CommandError> {
     match command {
         Bench::Query => return query(),
+        Bench::Memory => {
+            return memory().map(|memory| {
+                let Memory { asked, refused, outstanding } = memory;
+                format!("asked={asked} refused={refused} outstanding={outstanding}")
+            });
+        }
+        Bench::TopWrite(write) => return top_write(write),
+        Bench::Scarce(scarcity) => scarce(scarcity),
+        Bench::Disguise(disguise) => tell(ioctl::DISGUISE, &disguise.encode()),
+        Bench::Clearing(how) => tell(ioctl::SET_CLEARING, &how.to_le_bytes()),
         Bench::Attach => tell(ioctl::ATTACH, &[]),
         Bench::Remove => tell(ioctl::REMOVE, &[]),
         Bench::FlushJournal => tell(ioctl::FLUSH, &[]),
@@ -35,12 +47,37 @@ pub(crate) fn act(command: Bench) -> Result<String, CommandError> {
         Bench::Resume => tell(ioctl::RESUME, &[]),
         Bench::Power(state) => tell(ioctl::SET_POWER, &state.to_le_bytes()),
         Bench::Shutdown => tell(ioctl::SHUTDOWN, &[]),
-        Bench::Grow(len) => tell(ioctl::GROW, &len.to_le_bytes()),
+        Bench::Resize(len) => tell(ioctl::RESIZE, &len.to_le_bytes()),
         Bench::Protect(on) => tell(ioctl::WRITE_PROTECT, &u32::from(on).to_le_bytes()),
         Bench::Usage { kind, in_path } => tell(ioctl::USAGE, &Usage { kind, in_path }.encode()),
         Bench::RefuseUsage(times) => tell(ioctl::REFUSE_USAGE, &times.to_le_bytes()),
     }
     .map(|()| String::new())
+}
+
+/// Refuses memory to the product's driver.
+pub(crate) fn scarce(scarcity: Scarcity) -> Result<(), CommandError> {
+    tell(ioctl::SET_SCARCITY, &scarcity.encode())
+}
+
+/// What memory it asked for and has.
+pub(crate) fn memory() -> Result<Memory, CommandError> {
+    let mut answer = [0; MEMORY_LENGTH];
+    control(ioctl::MEMORY, &[], &mut answer)?;
+    let wrong = CommandError::Length { code: ioctl::MEMORY, got: answer.len() };
+    Memory::decode(&answer).ok_or(wrong)
+}
+
+fn top_write(write: TopWrite) -> Result<String, CommandError> {
+    let mut answer = [0; ARRIVED_LENGTH];
+    control(ioctl::TOP_WRITE, &write.encode(), &mut answer)?;
+    let wrong = CommandError::Length { code: ioctl::TOP_WRITE, got: answer.len() };
+    let Arrived { status, length, location_flags, irp_flags } =
+        Arrived::decode(&answer).ok_or(wrong)?;
+    Ok(format!(
+        "status={status:#x} length={length} location_flags={location_flags:#x} \
+         irp_flags={irp_flags:#x}"
+    ))
 }
 
 fn tell(code: u32, input: &[u8]) -> Result<(), CommandError> {

@@ -37,6 +37,30 @@ pub struct Counters {
     pub reads: u64,
 }
 
+/// What the product's driver has of memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memory {
+    /// Allocations of the scarce kinds that it has asked for.
+    pub asked: u64,
+    /// How many of them were refused.
+    pub refused: u64,
+    /// Everything that it has not given back.
+    pub outstanding: u64,
+}
+
+/// How a write from the top of the stack ended, and how it arrived at the bottom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arrived {
+    /// Its `NTSTATUS`.
+    pub status: u64,
+    /// Bytes that it reported.
+    pub length: u64,
+    /// `SL_…`
+    pub location_flags: u64,
+    /// `IRP_…`
+    pub irp_flags: u64,
+}
+
 /// How a request to the volume ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -117,6 +141,34 @@ impl Agent {
     /// Tells the bench something that has no answer; see the agent's table of commands.
     pub fn tell(&mut self, command: &str) -> Result<(), E2eError> {
         self.ask(command).map(|_| ())
+    }
+
+    /// Gives a command that has an answer of its own; returns it.
+    pub fn told(&mut self, command: &str) -> Result<String, E2eError> {
+        self.ask(command)
+    }
+
+    /// What memory the product's driver has asked for since the last `scarce`, and what it has.
+    pub fn memory(&mut self) -> Result<Memory, E2eError> {
+        let answer = self.ask("memory")?;
+        let [asked, refused, outstanding] = fields(&answer, ["asked", "refused", "outstanding"])?;
+        Ok(Memory { asked, refused, outstanding })
+    }
+
+    /// Writes from the top of the volume's stack, in the kernel: `parts` lists of memory, with these `SL_…` and `IRP_…`
+    /// flags. Says how the write ended and arrived.
+    pub fn top_write(
+        &mut self,
+        place: (u64, u32, u8),
+        parts: u32,
+        flags: (u32, u32),
+    ) -> Result<Arrived, E2eError> {
+        let ((offset, len, fill), (location, packet)) = (place, flags);
+        let answer =
+            self.ask(&format!("top-write {offset} {len} {fill} {parts} {location:x} {packet:x}"))?;
+        let names = ["status", "length", "location_flags", "irp_flags"];
+        let [status, length, location_flags, irp_flags] = fields(&answer, names)?;
+        Ok(Arrived { status, length, location_flags, irp_flags })
     }
 
     /// Asks the volume for something, as an application; returns how it ended.
@@ -215,6 +267,25 @@ fn understand(question: &str, answer: &str, log: &std::path::Path) -> Result<Str
     }
 }
 
+/// The numbers of an answer of `name=number` words, decimal or with `0x`.
+fn fields<const N: usize>(answer: &str, names: [&str; N]) -> Result<[u64; N], E2eError> {
+    let mut numbers = [0; N];
+    for (number, name) in numbers.iter_mut().zip(names) {
+        let word =
+            answer.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        let parsed = word.and_then(|word| match word.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok(),
+            None => word.parse().ok(),
+        });
+        *number = parsed.ok_or_else(|| E2eError::Said {
+            program: "the bench's agent".into(),
+            said: answer.into(),
+            why: format!("expected a number for {name}"),
+        })?;
+    }
+    Ok(numbers)
+}
+
 fn parse_counters(answer: &str) -> Option<Counters> {
     let mut counters = Counters::default();
     let mut seen = 0;
@@ -243,6 +314,13 @@ mod tests {
         assert_eq!(counters, Some(Counters { applied: 5, in_flight: 4, reads: 2 }));
         assert_eq!(parse_counters("applied=5 in_flight=4"), None);
         assert_eq!(parse_counters("applied=x in_flight=4 reads=1"), None);
+    }
+
+    #[test]
+    fn fields_are_found_by_their_whole_names() {
+        let answer = "status=0x0 irp_flags=0x2a flags=5";
+        assert_eq!(fields(answer, ["flags", "irp_flags"]).unwrap(), [5, 0x2a]);
+        assert!(fields(answer, ["length"]).is_err());
     }
 
     #[test]

@@ -133,8 +133,7 @@ impl Bench {
 
     /// Starts the test volume on a copy of the image. Each request takes it up to `jitter_us` microseconds.
     pub fn start_volume(&mut self, image: &Image, jitter_us: u32) -> Result<(), E2eError> {
-        let volume = self.folder.volume();
-        std::fs::copy(&image.pristine, &volume).map_err(E2eError::file("copy to", &volume))?;
+        self.copy_image(image)?;
         let driver = self.programs.volume.file_name().unwrap_or_default().to_string_lossy();
         let path = format!(r"C:\windows\system32\drivers\{driver}");
         self.sc(&[
@@ -149,7 +148,7 @@ impl Bench {
             "binpath=",
             &path,
         ])?;
-        let image = nt_path(&volume);
+        let image = nt_path(&self.folder.volume());
         let journal = nt_path(&self.folder.journal());
         self.set_parameter(parameters::IMAGE_PATH, "REG_SZ", &image)?;
         self.set_parameter(parameters::JOURNAL_PATH, "REG_SZ", &journal)?;
@@ -174,10 +173,39 @@ impl Bench {
 
     /// Starts the product's driver and builds the volume's stack with it.
     pub fn start_driver(&mut self) -> Result<(), E2eError> {
+        self.start_driver_with(|bench| bench.agent.attach())
+    }
+
+    /// The same, with the stack built by `attach`.
+    pub fn start_driver_with(
+        &mut self,
+        attach: impl FnOnce(&mut Self) -> Result<(), E2eError>,
+    ) -> Result<(), E2eError> {
         self.sc(&["start", DRIVER_SERVICE])?;
-        self.agent.attach()?;
+        attach(self)?;
         self.watch = Some(StatusWatch::start(&self.prefix, COMMAND_LINE)?);
         Ok(())
+    }
+
+    /// Does something while nobody looks at the sessions: a look asks the driver for memory, and ends where there is
+    /// none.
+    pub fn unwatched<T>(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Result<T, E2eError>,
+    ) -> Result<T, E2eError> {
+        self.watch = None;
+        let done = act(self)?;
+        self.watch = Some(StatusWatch::start(&self.prefix, COMMAND_LINE)?);
+        Ok(done)
+    }
+
+    /// Stops the volume and starts it on another copy of the image as one that takes data in another way: 0 by memory
+    /// descriptor lists, 1 by system buffers, 2 by its caller's addresses. The driver is stopped.
+    pub fn restart_volume(&mut self, image: &Image, io_model: u32) -> Result<(), E2eError> {
+        self.sc(&["stop", VOLUME_SERVICE])?;
+        self.copy_image(image)?;
+        self.set_parameter(parameters::IO_MODEL, "REG_DWORD", &io_model.to_string())?;
+        self.sc(&["start", VOLUME_SERVICE])
     }
 
     /// Starts a server with the run's repository, or starts it again where it listened before.
@@ -330,6 +358,12 @@ impl Bench {
     /// An error if the bench's KMDF saw a broken rule.
     fn check_violations(&self) -> Result<(), E2eError> {
         check_violations(&self.folder)
+    }
+
+    fn copy_image(&self, image: &Image) -> Result<(), E2eError> {
+        let volume = self.folder.volume();
+        let copied = std::fs::copy(&image.pristine, &volume);
+        copied.map(|_| ()).map_err(E2eError::file("copy to", &volume))
     }
 
     fn set_parameter(&self, name: &str, kind: &str, value: &str) -> Result<(), E2eError> {

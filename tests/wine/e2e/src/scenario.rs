@@ -8,14 +8,18 @@
 //! | [`Scenario::SlowServer`] | the server stops answering until a gap begins, then goes on |
 //! | [`Scenario::ServiceCrash`] | the service is killed during the first sync and started again |
 //! | [`Scenario::EveryWrite`] | no load, but every other way to change a volume, one after the other, and a cancel |
+//! | [`Scenario::LowMemory`] | no memory for the driver, for seconds, during it; a start without each of its allocations |
+//! | [`Scenario::BufferedVolume`] | nothing, but the volume takes data by system buffers |
 //! | [`Scenario::PagingFile`] | no load, but a write to a paging file while the volume does not read |
-//! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, growth |
+//! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, a volume that shrinks and grows |
 //! | [`Scenario::ServerCrash`] | the server is killed during the first sync and started again |
 //!
 //! Upholds: a scenario passes only if what it is there to test has happened.
 
+mod buffered_volume;
 mod every_write;
 mod gap;
+mod low_memory;
 mod malformed;
 mod paging_file;
 mod power;
@@ -67,6 +71,10 @@ pub enum Scenario {
     ServerCrash,
     /// Trims, zeros, cancelled writes and what is refused.
     EveryWrite,
+    /// The driver gets no memory.
+    LowMemory,
+    /// The main job, on another kind of device.
+    BufferedVolume,
     /// A write that must not wait.
     PagingFile,
     /// What the driver is told, and what it says of a volume.
@@ -75,7 +83,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, the main one first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Protect,
         Self::MalformedRequests,
         Self::PowerAndUsage,
@@ -83,6 +91,8 @@ impl Scenario {
         Self::ServiceCrash,
         Self::ServerCrash,
         Self::EveryWrite,
+        Self::LowMemory,
+        Self::BufferedVolume,
         Self::PagingFile,
         Self::Settings,
     ];
@@ -97,6 +107,8 @@ impl Scenario {
             Self::ServiceCrash => "service-crash",
             Self::ServerCrash => "server-crash",
             Self::EveryWrite => "every-write",
+            Self::LowMemory => "low-memory",
+            Self::BufferedVolume => "buffered-volume",
             Self::PagingFile => "paging-file",
             Self::Settings => "settings",
         }
@@ -117,6 +129,8 @@ pub fn run(
         Scenario::ServiceCrash => gap::run(gap::Cause::ServiceCrash, setting, console),
         Scenario::ServerCrash => gap::run(gap::Cause::ServerCrash, setting, console),
         Scenario::EveryWrite => every_write::run(setting, console),
+        Scenario::LowMemory => low_memory::run(setting, console),
+        Scenario::BufferedVolume => buffered_volume::run(setting, console),
         Scenario::PagingFile => paging_file::run(setting, console),
         Scenario::Settings => settings::run(setting, console),
     };

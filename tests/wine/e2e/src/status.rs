@@ -66,6 +66,12 @@ pub struct Status {
     /// Writes to a paging file.
     #[serde(default)]
     pub writes_urgent: u64,
+    /// Writes whose data could not be reached.
+    #[serde(default)]
+    pub writes_unreachable: u64,
+    /// The volume has become shorter than the session describes.
+    #[serde(default)]
+    pub shrunk: bool,
     /// Held writes that their application cancelled.
     #[serde(default)]
     pub writes_cancelled: u64,
@@ -84,6 +90,9 @@ pub struct Status {
 pub struct Service {
     /// Bytes sent to the server, with headers.
     pub bytes_sent: u64,
+    /// Connections to the server.
+    #[serde(default)]
+    pub connections: u64,
     /// Why its last attempt to serve the session ended.
     pub last_error: Option<String>,
 }
@@ -208,10 +217,12 @@ pub(crate) mod tests {
             clearings: 0,
             requests_refused: 0,
             writes_urgent: 0,
+            writes_unreachable: 0,
+            shrunk: false,
             writes_cancelled: 0,
             queue_bytes: 0,
             special_files: Vec::new(),
-            service: Some(Service { bytes_sent: 6, last_error: None }),
+            service: Some(Service { bytes_sent: 6, connections: 1, last_error: None }),
         }
     }
 

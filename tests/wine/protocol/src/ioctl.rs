@@ -35,12 +35,28 @@ pub const SHUTDOWN: u32 = code(0x914);
 /// Power: takes a device power state (1 is D0, 4 is D3) as 32 bits and sets the stack to it.
 pub const SET_POWER: u32 = code(0x915);
 
-/// Takes a length in bytes as 64 bits: the volume is that long from now on. It only grows.
-pub const GROW: u32 = code(0x906);
+/// Takes a length in bytes as 64 bits: the volume is that long from now on. What a longer one has more is zeros.
+pub const RESIZE: u32 = code(0x906);
 /// Takes 32 bits: if not 0, the volume says that it is write-protected.
 pub const WRITE_PROTECT: u32 = code(0x907);
 /// Takes how many usage notifications are refused at the bottom of the stack, as 32 bits.
 pub const REFUSE_USAGE: u32 = code(0x908);
+
+/// Takes a [`Scarcity`](crate::memory::Scarcity): what the driver under test is refused from now on.
+pub const SET_SCARCITY: u32 = code(0x909);
+/// Gives the driver's [`Memory`](crate::memory::Memory).
+pub const MEMORY: u32 = code(0x90A);
+/// Takes a [`Disguise`](crate::disguise::Disguise).
+pub const DISGUISE: u32 = code(0x90B);
+/// Takes 32 bits, of the constants below: how the volume answers requests that clear.
+pub const SET_CLEARING: u32 = code(0x90C);
+/// Takes a [`TopWrite`](crate::disguise::TopWrite), sends it and gives what [`Arrived`](crate::disguise::Arrived).
+pub const TOP_WRITE: u32 = code(0x90D);
+
+/// For [`SET_CLEARING`]: the volume says that it does not trim.
+pub const SAYS_NO_TRIM: u32 = 1;
+/// For [`SET_CLEARING`]: the volume knows no request that clears.
+pub const KNOWS_NO_CLEARING: u32 = 2;
 
 /// The length of [`Counters`].
 pub const COUNTERS_LENGTH: usize = 64;

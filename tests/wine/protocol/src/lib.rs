@@ -7,8 +7,10 @@
 #![forbid(clippy::unwrap_used)]
 
 pub mod crc32c;
+pub mod disguise;
 pub mod ioctl;
 pub mod journal;
+pub mod memory;
 pub mod names;
 mod record;
 pub mod selftest;

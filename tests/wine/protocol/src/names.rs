@@ -42,6 +42,9 @@ pub mod parameters {
     pub const JITTER_US: &str = "JitterUs";
     /// `REG_DWORD`: 512 (if absent) or 4096.
     pub const SECTOR_SIZE: &str = "SectorSize";
+    /// `REG_DWORD`: how the volume takes data: 0 by memory descriptor lists (if absent), 1 by system buffers, 2 by
+    /// addresses of its caller.
+    pub const IO_MODEL: &str = "IoModel";
     /// `REG_SZ`: the volume's GUID with braces; a fixed one if absent.
     pub const VOLUME_GUID: &str = "VolumeGuid";
 }

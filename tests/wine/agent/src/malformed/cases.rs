@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 use super::handle::Handle;
 
 /// The statuses that occur.
-pub(super) mod status {
+pub(crate) mod status {
     use windows_sys::Win32::Foundation as system;
 
     use super::NTSTATUS;
@@ -22,14 +22,16 @@ pub(super) mod status {
     pub(crate) const BUFFER_TOO_SMALL: NTSTATUS = system::STATUS_BUFFER_TOO_SMALL;
     pub(crate) const CANCELLED: NTSTATUS = system::STATUS_CANCELLED;
     pub(crate) const DEVICE_BUSY: NTSTATUS = system::STATUS_DEVICE_BUSY;
+    pub(crate) const INSUFFICIENT_RESOURCES: NTSTATUS = system::STATUS_INSUFFICIENT_RESOURCES;
     pub(crate) const INVALID_DEVICE_REQUEST: NTSTATUS = system::STATUS_INVALID_DEVICE_REQUEST;
     pub(crate) const INVALID_PARAMETER: NTSTATUS = system::STATUS_INVALID_PARAMETER;
     pub(crate) const NOT_FOUND: NTSTATUS = system::STATUS_NOT_FOUND;
+    pub(crate) const NOT_SUPPORTED: NTSTATUS = system::STATUS_NOT_SUPPORTED;
     pub(crate) const REVISION_MISMATCH: NTSTATUS = system::STATUS_REVISION_MISMATCH;
 }
 
 /// A request and what it must end with.
-pub(super) struct Case {
+pub(crate) struct Case {
     name: String,
     code: u32,
     input: Vec<u8>,
@@ -46,7 +48,7 @@ const UNKNOWN_CODES: [u32; 4] = [0x8053_E020, 0x8053_FFFC, 0x0022_2000, 0];
 
 impl Case {
     /// A case.
-    pub(super) fn new(
+    pub(crate) fn new(
         name: impl Into<String>,
         code: u32,
         input: &[u8],
@@ -57,7 +59,7 @@ impl Case {
     }
 
     /// Sends the request; an error if it ends otherwise, or if more was written than the answer.
-    pub(super) fn run(&self, handle: &Handle) -> Result<(), String> {
+    pub(crate) fn run(&self, handle: &Handle) -> Result<(), String> {
         let Self { name, code, input, room, expected } = self;
         let answer = handle.ask(*code, input, *room).map_err(|why| format!("{name}: {why}"))?;
         if answer.status != *expected {
@@ -69,7 +71,7 @@ impl Case {
 }
 
 /// A start that the driver takes.
-pub(super) fn sound_start(device: &str, session: SessionId) -> StartRequest {
+pub(crate) fn sound_start(device: &str, session: SessionId) -> StartRequest {
     StartRequest {
         version: ABI_VERSION.into(),
         block_size: (64 << 10).into(),
@@ -82,7 +84,7 @@ pub(super) fn sound_start(device: &str, session: SessionId) -> StartRequest {
 }
 
 /// Those that end in the same way whatever sessions there are.
-pub(super) fn always() -> Vec<Case> {
+pub(crate) fn always() -> Vec<Case> {
     let mut cases = lengths();
     cases.extend(fields_of_a_start());
     cases.extend(fields_of_a_session_request());
@@ -107,7 +109,7 @@ pub(super) fn always() -> Vec<Case> {
 }
 
 /// Those that meet somebody's session on the volume.
-pub(super) fn beside_a_session(device: &str) -> Vec<Case> {
+pub(crate) fn beside_a_session(device: &str) -> Vec<Case> {
     let start = sound_start(device, NOBODYS);
     let room = size_of::<SessionReply>();
     vec![Case::new("a taken volume", IOCTL_START, start.as_bytes(), room, status::DEVICE_BUSY)]

@@ -22,18 +22,18 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 const UNTOUCHED: u8 = 0xC5;
 
 /// An overlapped handle.
-pub(super) struct Handle(File);
+pub(crate) struct Handle(File);
 
 /// An answer.
-pub(super) struct Answer {
-    pub(super) status: NTSTATUS,
+pub(crate) struct Answer {
+    pub(crate) status: NTSTATUS,
     /// Bytes that the driver says it wrote.
-    pub(super) information: usize,
+    pub(crate) information: usize,
     output: Vec<u8>,
 }
 
 /// A request under way. Its parts are boxed or on the heap: they do not move with it.
-pub(super) struct Request<'a> {
+pub(crate) struct Request<'a> {
     handle: &'a Handle,
     done: OwnedHandle,
     block: Box<IO_STATUS_BLOCK>,
@@ -44,7 +44,7 @@ pub(super) struct Request<'a> {
 
 impl Handle {
     /// Opens the driver's control device.
-    pub(super) fn open() -> Result<Self, String> {
+    pub(crate) fn open() -> Result<Self, String> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(FILE_FLAG_OVERLAPPED);
         let opened = options.open(CONTROL_DEVICE_PATH);
@@ -52,12 +52,12 @@ impl Handle {
     }
 
     /// Sends a request and waits for its answer.
-    pub(super) fn ask(&self, code: u32, input: &[u8], room: usize) -> Result<Answer, String> {
+    pub(crate) fn ask(&self, code: u32, input: &[u8], room: usize) -> Result<Answer, String> {
         self.begin(code, input, room).wait(ANSWER_LIMIT)
     }
 
     /// Sends a request. The input is copied by the call itself: all our codes that take input are buffered.
-    pub(super) fn begin(&self, code: u32, input: &[u8], room: usize) -> Request<'_> {
+    pub(crate) fn begin(&self, code: u32, input: &[u8], room: usize) -> Request<'_> {
         // SAFETY: no attributes and no name are asked for; both may be null.
         let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
         assert!(!event.is_null(), "an event costs nearly nothing");
@@ -87,7 +87,7 @@ impl Handle {
 
 impl Request<'_> {
     /// Waits for the answer.
-    pub(super) fn wait(self, limit: Duration) -> Result<Answer, String> {
+    pub(crate) fn wait(self, limit: Duration) -> Result<Answer, String> {
         if self.is_done_within(limit) {
             return Ok(self.answer());
         }
@@ -95,7 +95,7 @@ impl Request<'_> {
     }
 
     /// Waits a little, then cancels, and waits for the answer.
-    pub(super) fn cancel_after(self, time: Duration) -> Result<Answer, String> {
+    pub(crate) fn cancel_after(self, time: Duration) -> Result<Answer, String> {
         if !self.is_done_within(time) {
             self.cancel();
         }
@@ -142,7 +142,7 @@ impl Drop for Request<'_> {
 
 impl Answer {
     /// An error if the driver wrote behind what it says that it wrote.
-    pub(super) fn check_untouched(&self, name: &str) -> Result<(), String> {
+    pub(crate) fn check_untouched(&self, name: &str) -> Result<(), String> {
         let written = if self.status == 0 { self.information } else { 0 };
         let rest = self.output.get(written..).ok_or_else(|| {
             format!("{name}: {written} bytes written to a buffer of {}", self.output.len())

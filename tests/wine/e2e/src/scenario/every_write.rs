@@ -1,5 +1,6 @@
 //! Every way to change a volume but plain writes under load: trims, writes of zeros, writes that are cancelled while they
-//! are held, what is refused, and what lies past the end. `driver/WRITES.md` says what each is to become.
+//! are held, writes with flags that only the kernel can set, data that cannot be reached, what is refused, and what lies
+//! past the end. `driver/WRITES.md` says what each is to become.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use crate::console::{Console, step};
 use crate::error::E2eError;
 use crate::journal::Journal;
 use crate::scenario::Setting;
+use crate::scenario::gap::recovered;
 use crate::scenario::run::{Begun, Run};
 use crate::service::ServiceSettings;
 use crate::status::Status;
@@ -17,13 +19,27 @@ use crate::truth::Truth;
 const SERVICE: ServiceSettings =
     ServiceSettings { queue_mib: 64, hold_limit_ms: 10_000, hold_forever: true };
 /// Slow enough that the first sync is under way when the volume is told to pause.
-const VOLUME_JITTER_US: u32 = 30_000;
+const VOLUME_JITTER_US: u32 = 60_000;
 
 const MIB: u64 = 1 << 20;
 /// `ERROR_NOT_SUPPORTED`
 const NOT_SUPPORTED: Outcome = Outcome::Failed(50);
+/// `ERROR_INVALID_FUNCTION`
+const INVALID_FUNCTION: Outcome = Outcome::Failed(1);
+/// `ERROR_NO_SYSTEM_RESOURCES`
+const NO_SYSTEM_RESOURCES: Outcome = Outcome::Failed(1450);
 /// `ERROR_INVALID_PARAMETER`
 const INVALID_PARAMETER: Outcome = Outcome::Failed(87);
+
+/// `SL_OVERRIDE_VERIFY_VOLUME`, `SL_WRITE_THROUGH`, `SL_FORCE_DIRECT_WRITE`
+const LOCATION_FLAGS: u32 = 0x02 | 0x04 | 0x10;
+/// `IRP_NOCACHE`, `IRP_SYNCHRONOUS_API`, `IRP_WRITE_OPERATION`, and the priority hint `IoPriorityCritical`
+const PACKET_FLAGS: u32 = 0x01 | 0x04 | 0x200 | (5 << 17);
+/// Kinds of `protocol::memory::Scarcity`
+const KERNEL: u32 = 1;
+const MAPPINGS: u32 = 2;
+/// `protocol::ioctl::KNOWS_NO_CLEARING`
+const KNOWS_NO_CLEARING: u32 = 2;
 
 /// Requests that a session cannot tell of: refused.
 const FOREIGN: [(&str, &str); 6] = [
@@ -46,11 +62,19 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let begun = run.begin(false)?;
     let places = Places::of(run.image.len);
     cancel_held(&mut run, places)?;
+    keep_flags(&mut run, "a held write", places.last(), 1)?;
     change(&mut run, "first sync", places)?;
     refuse(&mut run, places)?;
     let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
     change(&mut run, "live", places.moved())?;
+    keep_flags(&mut run, "a direct write", places.between() + MIB, 0)?;
+    // From here on data are out of reach.
+    run.disturbed = true;
+    write_unreachable(&mut run, places)?;
+    clear_without_memory(&mut run, places)?;
+    learn_from_a_refusal(&mut run, places)?;
+    run.watch("recover", begun.seen, recovered)?;
     let last = run.settle()?;
     run.shut_down()?;
 
@@ -79,13 +103,23 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
 #[derive(Clone, Copy)]
 struct Places {
     end: u64,
-    /// 24 MiB and more.
+    /// 24 MiB and more; 5 MiB are left behind them.
     base: u64,
 }
 
 impl Places {
     fn of(len: u64) -> Self {
         Self { end: len, base: (len - 30 * MIB) / MIB * MIB }
+    }
+
+    /// Behind all of these.
+    fn last(self) -> u64 {
+        self.base + 24 * MIB
+    }
+
+    /// Between these and those that are moved: 8 MiB.
+    fn between(self) -> u64 {
+        self.base - 8 * MIB
     }
 
     /// Elsewhere, before those places.
@@ -172,6 +206,83 @@ fn refuse(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
     })
 }
 
+/// What a write asks of the disk arrives there as it was sent; `held` is how many writes are held for it.
+fn keep_flags(run: &mut Run<'_>, what: &str, place: u64, held: u64) -> Result<(), E2eError> {
+    let bench = &mut run.bench;
+    step(run.console, &format!("send {what} with every flag"), |_| {
+        let before = bench.status()?.map_or(0, |status| status.writes_held);
+        let arrived =
+            bench.agent().top_write((place, 8192, 0x5a), 1, (LOCATION_FLAGS, PACKET_FLAGS))?;
+        let after = bench.status()?.map_or(0, |status| status.writes_held);
+        if (arrived.status, arrived.length) != (0, 8192)
+            || arrived.location_flags != u64::from(LOCATION_FLAGS)
+            || arrived.irp_flags & u64::from(PACKET_FLAGS) != u64::from(PACKET_FLAGS)
+        {
+            return Err(E2eError::Rule(format!("CLEAR: the write arrived as {arrived:x?}")));
+        }
+        if after - before != held {
+            let why = format!("{what}: {} writes were held for it", after - before);
+            return Err(E2eError::NotExercised(why));
+        }
+        Ok(())
+    })
+}
+
+/// Data in a chain of lists, and data that there are no addresses for, go through and leave their blocks dirty.
+fn write_unreachable(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
+    let (bench, place) = (&mut run.bench, places.between() + 2 * MIB);
+    step(run.console, "write what cannot be reached", |_| {
+        let arrived = bench.agent().top_write((place, 65536, 0x5b), 5, (0, 0))?;
+        if (arrived.status, arrived.length) != (0, 65536) {
+            return Err(E2eError::Rule(format!("CLEAR: a chain of lists ended as {arrived:x?}")));
+        }
+        bench.agent().tell(&format!("scarce {MAPPINGS} 0"))?;
+        let unmapped = bench.agent().request(&format!("write {} 65536 92", place + MIB));
+        bench.agent().tell("scarce 0 0")?;
+        expect(unmapped?, Outcome::Done, "a write without addresses")?;
+        match bench.status()? {
+            Some(status) if status.writes_unreachable == 2 && status.writes_uncaptured == 2 => {
+                Ok(())
+            }
+            other => Err(E2eError::Rule(format!("LOSS: the session says {other:?}"))),
+        }
+    })
+}
+
+/// A trim of several ranges takes memory, and is refused without; one of a single range takes none.
+fn clear_without_memory(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
+    let (bench, place) = (&mut run.bench, places.between() + 4 * MIB);
+    step(run.console, "trim without memory", |_| {
+        bench.agent().tell(&format!("scarce {KERNEL} 0"))?;
+        let before = bench.agent().counters()?.applied;
+        let several = bench.agent().request(&format!("trim {place}+4096 {}+4096", place + MIB));
+        let untouched = bench.agent().counters()?.applied == before;
+        let single = bench.agent().request(&format!("trim {place}+65536"));
+        bench.agent().tell("scarce 0 0")?;
+        expect(several?, NO_SYSTEM_RESOURCES, "a trim of several ranges without memory")?;
+        expect(single?, Outcome::Done, "a trim of one range without memory")?;
+        if untouched {
+            Ok(())
+        } else {
+            Err(E2eError::Rule("CLEAR: a refused trim went down".into()))
+        }
+    })
+}
+
+/// A device that does not know a request is asked once.
+fn learn_from_a_refusal(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
+    let (bench, place) = (&mut run.bench, places.between() + 6 * MIB);
+    step(run.console, "zero on a volume that does not know how", |_| {
+        bench.agent().tell(&format!("clearing {KNOWS_NO_CLEARING}"))?;
+        let first = bench.agent().request(&format!("zero {place}+65536"))?;
+        bench.agent().tell("clearing 0")?;
+        // It would succeed now.
+        let second = bench.agent().request(&format!("zero {place}+65536"))?;
+        expect(first, INVALID_FUNCTION, "zeros that the volume does not know")?;
+        expect(second, NOT_SUPPORTED, "zeros that the volume did not know before")
+    })
+}
+
 fn expect(ended: Outcome, want: Outcome, what: &str) -> Result<(), E2eError> {
     if ended == want {
         return Ok(());
@@ -199,8 +310,11 @@ fn compare(run: &mut Run<'_>, begun: &Begun) -> Result<(usize, u64), E2eError> {
 
 fn exercised(last: &Status) -> Result<(), E2eError> {
     // Each of the two times: three requests in one, three, two and two pieces.
-    let clearings = 2 * (1 + 3 + 2 + 2);
-    let refused = FOREIGN.len() as u64 + 1;
+    let each = 2 * (1 + 3 + 2 + 2);
+    // And once: one without memory, one that the volume does not know.
+    let clearings = each + 2;
+    // Half a sector, several ranges without memory, what the volume did not know before.
+    let refused = FOREIGN.len() as u64 + 3;
     if last.clearings != clearings || last.requests_refused != refused {
         return Err(E2eError::Rule(format!(
             "{} clearings and {} refusals were counted, not {clearings} and {refused}",

@@ -13,6 +13,7 @@ use crate::server;
 use crate::service::ServiceSettings;
 use crate::status::Status;
 use crate::summary::Summary;
+use crate::writes::Matched;
 
 /// A small queue and no patience: the gap comes soon.
 const SERVICE: ServiceSettings =
@@ -48,6 +49,18 @@ pub(super) fn run(
         Cause::ServiceCrash => service_crash(&mut run, &begun)?,
         Cause::ServerCrash => server_crash(&mut run, &begun)?,
     };
+    conclude(run, &begun, &session, cause.reasons(), |_| Ok(()))
+}
+
+/// Everything after the interruption, up to the verdict; the driver has to give one of `reasons` for the gap, and `look`
+/// is shown the writes of the run.
+pub(super) fn conclude(
+    mut run: Run<'_>,
+    begun: &Begun,
+    session: &str,
+    reasons: &[&str],
+    look: impl FnOnce(&Matched) -> Result<(), E2eError>,
+) -> Result<Summary, E2eError> {
     let synced = run.watch("recover", begun.seen, recovered)?;
     let first_sync = begun.seen.elapsed();
     run.live_on()?;
@@ -56,7 +69,7 @@ pub(super) fn run(
     run.bench.service_told(&[SESSION_STARTED, GAP_BEGAN, GAP_ENDED])?;
     let told = run.traces(&last.session, &["GapBegan", "GapEnded"])?;
     let reason = told.iter().find(|trace| trace.name == "GapBegan");
-    if reason.is_some_and(|trace| !cause.reasons().contains(&trace.field("reason"))) {
+    if reason.is_some_and(|trace| !reasons.contains(&trace.field("reason"))) {
         return Err(E2eError::Rule(format!("trace: not the reason of the gap: {reason:?}")));
     }
 
@@ -87,9 +100,10 @@ pub(super) fn run(
             "a gap: no write went through uncaptured while protection was away".into(),
         ));
     }
+    let matched = evidence.matched();
+    look(matched)?;
     run.folder.discard_images()?;
 
-    let matched = evidence.matched();
     Ok(Summary {
         first_sync,
         synced,
@@ -105,7 +119,6 @@ pub(super) fn run(
 }
 
 impl Cause {
-    /// What each request takes the volume at most. A crash has to find the first sync still running.
     /// What the driver may say of the first gap.
     fn reasons(self) -> &'static [&'static str] {
         match self {
@@ -116,6 +129,7 @@ impl Cause {
         }
     }
 
+    /// What each request takes the volume at most. A crash has to find the first sync still running.
     fn volume_jitter_us(self) -> u32 {
         match self {
             Self::SlowServer => 3000,

@@ -1,4 +1,5 @@
-//! What the driver is told by its settings, and what it says of a volume: obstacles, special files, limits, growth.
+//! What the driver is told by its settings, and what it says of a volume: obstacles, special files, limits, a volume that
+//! shrinks and grows.
 
 use std::time::Duration;
 
@@ -20,6 +21,15 @@ use crate::truth::Truth;
 const SERVICE: ServiceSettings =
     ServiceSettings { queue_mib: 128, hold_limit_ms: 10_000, hold_forever: true };
 const VOLUME_JITTER_US: u32 = 3000;
+/// `protocol::names::parameters::IO_MODEL`
+const DIRECT: u32 = 0;
+const NEITHER: u32 = 2;
+/// A kind of `protocol::memory::Scarcity`
+const KERNEL: u32 = 1;
+/// `protocol::ioctl::SAYS_NO_TRIM`
+const SAYS_NO_TRIM: u32 = 1;
+/// `ERROR_NOT_SUPPORTED`
+const NOT_SUPPORTED: Outcome = Outcome::Failed(50);
 /// What the driver's settings allow.
 const QUEUE_LIMIT_MIB: u64 = 64;
 const NOTICE_LIMIT: Duration = Duration::from_secs(30);
@@ -36,6 +46,7 @@ const DUMP: u32 = 3;
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
     let mut run = Run::prepare(setting, &SERVICE, VOLUME_JITTER_US, console)?;
     special_files(&mut run)?;
+    kinds(&mut run)?;
     obstacles(&mut run)?;
     let begun = run.begin(false)?;
     let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
@@ -47,7 +58,9 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
             last.queue_bytes
         )));
     }
-    grow(&mut run)?;
+    refuse_trims(&mut run)?;
+    shrink(&mut run)?;
+    let before_growth = grow(&mut run)?;
     run.shut_down()?;
     run.bench.service_told(&[SESSION_STARTED, BASE_COMPLETE, OUTGROWN])?;
 
@@ -55,7 +68,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.restore("t0")?;
     // The last point before the volume outgrew the session.
     run.restore("latest")?;
-    let writes = compare(&mut run, &begun)?;
+    let writes = compare(&mut run, &begun, before_growth)?;
     let files = run.check_ntfs("t0")?;
     run.folder.discard_images()?;
     Ok(Summary {
@@ -92,6 +105,57 @@ fn special_files(run: &mut Run<'_>) -> Result<(), E2eError> {
     })
 }
 
+/// Volumes that the method cannot protect: the arguments of `disguise`, what the command line says.
+const KINDS: [(&str, &str); 14] = [
+    // `FILE_DEVICE_CD_ROM`, `…_DVD`, `…_VIRTUAL_DISK`, `…_NETWORK_FILE_SYSTEM`
+    ("2 0 0 0 0", "cd_rom"),
+    ("33 0 0 0 0", "cd_rom"),
+    ("24 0 0 0 0", "ram_disk"),
+    ("14 0 0 0 0", "remote"),
+    // `FILE_REMOVABLE_MEDIA`, `FILE_READ_ONLY_DEVICE`, `FILE_FLOPPY_DISKETTE`, `FILE_WRITE_ONCE_MEDIA`,
+    // `FILE_REMOTE_DEVICE`, `FILE_CHARACTERISTIC_CSV`
+    ("0 1 0 0 0", "removable"),
+    ("0 2 0 0 0", "read_only"),
+    ("0 4 0 0 0", "removable"),
+    ("0 8 0 0 0", "read_only"),
+    ("0 10 0 0 0", "remote"),
+    ("0 10000 0 0 0", "cluster_shared"),
+    // `DO_DAX_VOLUME`, no `DO_DIRECT_IO`
+    ("0 0 10000000 0 0", "dax"),
+    ("0 0 0 10 0", "no_direct_io"),
+    // `GPT_BASIC_DATA_ATTRIBUTE_READ_ONLY`
+    ("0 0 0 0 1000000000000000", "read_only"),
+    // Itself.
+    ("", "possible"),
+];
+
+/// What cannot be protected is told why, cannot be given a session, and is passed through.
+fn kinds(run: &mut Run<'_>) -> Result<(), E2eError> {
+    let (bench, image) = (&mut run.bench, &run.image);
+    step(run.console, "look at volumes of other kinds", |_| {
+        for (number, (disguise, protection)) in KINDS.into_iter().enumerate() {
+            bench.agent().tell(&format!("disguise {disguise}"))?;
+            says(bench, protection, &[])?;
+            if protection != "possible" {
+                bench.agent().tell("refused start")?;
+            }
+            // The volume's flags say how its requests are to be made, too; Wine looks at the filter's.
+            writes(bench, u8::try_from(number).unwrap_or(u8::MAX))?;
+        }
+        // One whose data are in the address space of their sender, really.
+        bench.stop_driver()?;
+        bench.restart_volume(image, NEITHER)?;
+        bench.start_driver()?;
+        says(bench, "no_direct_io", &[])?;
+        bench.agent().tell("refused start")?;
+        writes(bench, 0xee)?;
+        bench.stop_driver()?;
+        bench.restart_volume(image, DIRECT)?;
+        bench.agent().tell(&format!("clearing {SAYS_NO_TRIM}"))?;
+        bench.start_driver()
+    })
+}
+
 /// What keeps a volume from being protected is told; what is not protected is passed through.
 fn obstacles(run: &mut Run<'_>) -> Result<(), E2eError> {
     let bench = &mut run.bench;
@@ -123,20 +187,65 @@ fn obstacles(run: &mut Run<'_>) -> Result<(), E2eError> {
     })
 }
 
-/// A session notices that its volume has grown, keeps what it has, and says so.
-fn grow(run: &mut Run<'_>) -> Result<(), E2eError> {
+/// A device that says that it does not trim is not asked to.
+fn refuse_trims(run: &mut Run<'_>) -> Result<(), E2eError> {
+    let (bench, len) = (&mut run.bench, run.image.len);
+    step(run.console, "trim on a volume that does not", |_| {
+        let before = bench.agent().counters()?.applied;
+        let ended = bench.agent().request(&format!("trim {}+512", len - 1024))?;
+        if ended != NOT_SUPPORTED || bench.agent().counters()?.applied != before {
+            return Err(E2eError::Rule(format!("the trim ended as {ended:?}, or went down")));
+        }
+        Ok(())
+    })
+}
+
+/// A session notices that its volume has become shorter; what was captured stays, and what is there is captured.
+fn shrink(run: &mut Run<'_>) -> Result<(), E2eError> {
+    let (bench, len) = (&mut run.bench, run.image.len);
+    let shorter = (len - (1 << 20)) / 4096 * 4096;
+    step(run.console, "shrink the volume", |_| {
+        bench.agent().tell(&format!("resize {shorter}"))?;
+        if bench.status()?.is_none_or(|status| status.shrunk) {
+            return Err(E2eError::NotExercised("a volume that shrinks: it has already".into()));
+        }
+        let told = bench.agent().request("length")?;
+        if told != Outcome::Length(shorter) {
+            return Err(E2eError::Rule(format!("CLEAR: the volume's length is {told:?}")));
+        }
+        wait_until("the session to notice that its volume has shrunk", NOTICE_LIMIT, || {
+            Ok(bench.status()?.filter(|status| status.shrunk).map(|_| ()))
+        })?;
+        writes(bench, 0x33)
+    })
+}
+
+/// A session notices by a write behind its end that its volume has grown, keeps what it has, and says so; even if there
+/// is no memory at first to ask for the length. Returns how many writes there were before.
+fn grow(run: &mut Run<'_>) -> Result<u64, E2eError> {
     let (bench, len) = (&mut run.bench, run.image.len);
     // The volume is a few sectors longer than whole pages.
     let longer = (len + (1 << 20)) / 4096 * 4096;
     step(run.console, "grow the volume", |_| {
-        bench.agent().tell(&format!("grow {longer}"))?;
-        let told = bench.agent().request("length")?;
-        if told != Outcome::Length(longer) {
-            return Err(E2eError::Rule(format!("CLEAR: the volume's length is {told:?}")));
-        }
+        let before = bench.agent().counters()?.applied;
+        bench.agent().tell(&format!("resize {longer}"))?;
+        bench.unwatched(|bench| {
+            bench.agent().tell(&format!("scarce {KERNEL} 0"))?;
+            let ended = bench.agent().request(&format!("write {len} 4096 17"))?;
+            let asked = wait_until("the session to ask for the length", NOTICE_LIMIT, || {
+                Ok((bench.agent().memory()?.refused > 0).then_some(()))
+            });
+            bench.agent().tell("scarce 0 0")?;
+            asked?;
+            match ended {
+                Outcome::Done => Ok(()),
+                other => Err(E2eError::Rule(format!("CLEAR: the write ended as {other:?}"))),
+            }
+        })?;
         wait_until("the session to notice that its volume has grown", NOTICE_LIMIT, || {
             Ok(bench.status()?.filter(|status| status.outgrown && status.gaps == 1).map(|_| ()))
-        })
+        })?;
+        Ok(before)
     })
 }
 
@@ -185,19 +294,21 @@ struct Volume {
     special_files: Vec<String>,
 }
 
-/// Both images against the journal; returns how many entries that has.
-fn compare(run: &mut Run<'_>, begun: &Begun) -> Result<usize, E2eError> {
+/// Both images against the journal, the latest against what it had before the volume grew; returns how many entries that
+/// is.
+fn compare(run: &mut Run<'_>, begun: &Begun, before_growth: u64) -> Result<usize, E2eError> {
     let journal = Journal::open(&run.folder.journal())?;
     let mut truth = Truth::new(&journal, &run.image.pristine, &run.folder.model())?;
     let folder = &run.folder;
-    let before = usize::try_from(begun.beginning.entries_before).unwrap_or(usize::MAX);
+    let number = |entries| usize::try_from(entries).unwrap_or(usize::MAX);
+    let (before, all) = (number(begun.beginning.entries_before), number(before_growth));
     step(run.console, "compare the t0 image with the truth", |_| {
         let prefixes = truth.matching_prefixes(&folder.restored("t0"), before..=before)?;
         prefixes.map_err(|difference| E2eError::Different { image: "t0", difference })
     })?;
     step(run.console, "compare the latest image with the truth", |_| {
-        let matches = truth.matches_whole(&folder.restored("latest"))?;
-        matches.map_err(|difference| E2eError::Different { image: "latest", difference })
+        let prefixes = truth.matching_prefixes(&folder.restored("latest"), all..=all)?;
+        prefixes.map_err(|difference| E2eError::Different { image: "latest", difference })
     })?;
-    Ok(journal.entries().len())
+    Ok(all)
 }

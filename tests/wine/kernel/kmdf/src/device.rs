@@ -18,9 +18,9 @@ use nt::{
 };
 use wdk_sys::{
     _DEVICE_OBJECT, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, DO_DIRECT_IO, DO_POWER_INRUSH,
-    DO_POWER_PAGABLE, NTSTATUS, PDEVICE_OBJECT, STATUS_INVALID_DEVICE_REQUEST,
-    STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_SECURITY_DESCR, STATUS_NO_SUCH_DEVICE,
-    STATUS_SUCCESS, UNICODE_STRING,
+    DO_POWER_PAGABLE, NTSTATUS, PDEVICE_OBJECT, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_SECURITY_DESCR,
+    STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS, UNICODE_STRING,
     ntddk::{IoAttachDeviceToDeviceStack, IoDetachDevice},
 };
 
@@ -38,7 +38,9 @@ use crate::{
     pnp::PnpState,
     queue::{self, Managed, Queue},
     removelock::RemoveLock,
-    round_trip, shutdown, watch,
+    round_trip,
+    scarcity::{self, Wanted},
+    shutdown, watch,
 };
 
 /// A framework device.
@@ -305,6 +307,9 @@ pub(crate) unsafe extern "system" fn device_create(
 
 /// Creates and attaches the WDM device object.
 fn build(init: &DeviceInit) -> status::Result<Device> {
+    if scarcity::refuses(Wanted::Framework) {
+        return Err(status::Failure(STATUS_INSUFFICIENT_RESOURCES));
+    }
     let new = NewDevice {
         name: init.name.as_ref(),
         device_type: init.device_type,

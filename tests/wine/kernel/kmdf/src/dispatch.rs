@@ -19,6 +19,7 @@ use crate::{
     checks::{Call, Rule, violation},
     device::Device,
     file,
+    gaps::mdl,
     irql::{self, DISPATCH_LEVEL, Raised},
     object::Ref,
     paging::Paging,
@@ -64,6 +65,7 @@ pub(crate) unsafe extern "C" fn dispatch(raw_device: PDEVICE_OBJECT, raw_irp: PI
 
 fn enter(device: &Ref<Device>, mut irp: Irp, arrival: &Arrival) -> NTSTATUS {
     let (major, minor) = irp.function();
+    mdl::come_unmapped(&irp);
     match lock_use(major, minor) {
         LockUse::Required => {
             if !device.remove_lock.acquire() {

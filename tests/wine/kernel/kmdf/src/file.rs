@@ -10,8 +10,8 @@ use core::{
 
 use nt::irp::Irp;
 use wdk_sys::{
-    FILE_OBJECT, NTSTATUS, STATUS_ACCESS_DENIED, STATUS_NO_SUCH_DEVICE, STATUS_PENDING,
-    STATUS_SUCCESS,
+    FILE_OBJECT, NTSTATUS, STATUS_ACCESS_DENIED, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_NO_SUCH_DEVICE, STATUS_PENDING, STATUS_SUCCESS,
 };
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     object::{Kind, Object, Ref, typed},
     queue,
     request::Request,
+    scarcity::{self, Wanted},
 };
 
 /// An open file of a device.
@@ -55,6 +56,9 @@ impl FileObject {
 pub(crate) fn create(device: &Ref<Device>, mut irp: Irp) -> NTSTATUS {
     if device.is_control() && !device.is_initialized() {
         return irp.complete(STATUS_NO_SUCH_DEVICE, 0);
+    }
+    if tracked(device).is_some() && scarcity::refuses(Wanted::Framework) {
+        return irp.complete(STATUS_INSUFFICIENT_RESOURCES, 0);
     }
     // Relaxed: the count decides by itself.
     let others = device.open_handles.fetch_add(1, Ordering::Relaxed);

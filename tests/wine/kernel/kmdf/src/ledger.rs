@@ -82,6 +82,14 @@ pub(crate) fn thread_ended() {
     THREADS.fetch_sub(1, Ordering::Relaxed);
 }
 
+/// How many things the driver has and has not given back.
+pub(crate) fn outstanding() -> u64 {
+    let books = [Account::Irp, Account::Mdl, Account::WorkItem];
+    let booked: usize = books.into_iter().map(|account| set(account).lock().len()).sum();
+    // Relaxed: see `thread_started`.
+    (booked + POOL.lock().len() + THREADS.load(Ordering::Relaxed)) as u64
+}
+
 /// Reports what is left.
 pub(crate) fn require_empty(function: &str) {
     // Relaxed: see `thread_started`.

@@ -40,6 +40,7 @@ mod registry;
 mod removelock;
 mod request;
 mod round_trip;
+mod scarcity;
 mod shutdown;
 mod storage_irql;
 mod table;

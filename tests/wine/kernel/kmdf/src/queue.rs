@@ -13,9 +13,9 @@ use nt::{
 };
 use wdk_sys::{
     IRP_MJ_DEVICE_CONTROL, IRP_MJ_INTERNAL_DEVICE_CONTROL, IRP_MJ_READ, IRP_MJ_WRITE, NTSTATUS,
-    STATUS_CANCELLED, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE,
-    STATUS_INVALID_PARAMETER, STATUS_INVALID_PARAMETER_4, STATUS_NO_MORE_ENTRIES, STATUS_PENDING,
-    STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
+    STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_REQUEST,
+    STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_INVALID_PARAMETER_4,
+    STATUS_NO_MORE_ENTRIES, STATUS_PENDING, STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
 
 use crate::{
@@ -32,6 +32,7 @@ use crate::{
     object::{Kind, Object, Ref, attributes, typed},
     patience,
     request::{self, Request},
+    scarcity::{self, Wanted},
 };
 
 /// A queue.
@@ -88,6 +89,9 @@ pub(crate) fn arrive(device: &Ref<Device>, mut irp: Irp) -> NTSTATUS {
     if FileObject::is_missing(device, irp.file_object()) {
         // Wine lets a handle live on whose create request failed; Windows would never send this.
         return irp.complete(STATUS_INVALID_DEVICE_REQUEST, 0);
+    }
+    if scarcity::refuses(Wanted::Framework) {
+        return irp.complete(STATUS_INSUFFICIENT_RESOURCES, 0);
     }
     irp.mark_pending();
     let request = Request::create(device, irp);
@@ -462,6 +466,9 @@ pub(crate) unsafe extern "system" fn io_queue_create(
             Rule::Parameter,
             format_args!("a control device's queue cannot be power-managed"),
         );
+    }
+    if scarcity::refuses(Wanted::Framework) {
+        return STATUS_INSUFFICIENT_RESOURCES;
     }
     let idle = Event::notification();
     idle.set();

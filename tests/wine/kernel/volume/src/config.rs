@@ -9,7 +9,9 @@ use nt::{
     unicode::Wide,
 };
 use protocol::names::{DEFAULT_VOLUME_GUID, parameters};
-use wdk_sys::{STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND};
+use wdk_sys::{
+    DO_BUFFERED_IO, DO_DIRECT_IO, STATUS_INVALID_PARAMETER, STATUS_OBJECT_NAME_NOT_FOUND,
+};
 
 /// The scenario's choices.
 pub(crate) struct Config {
@@ -21,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) slow_ms: u32,
     pub(crate) jitter_us: u32,
     pub(crate) sector_size: u32,
+    /// `DO_…`
+    pub(crate) io_model: u32,
     pub(crate) volume_guid: Guid,
 }
 
@@ -54,6 +58,8 @@ impl Config {
             sector_size: number(&key, parameters::SECTOR_SIZE, 512, |value| {
                 value == 512 || value == 4096
             })?,
+            io_model: [DO_DIRECT_IO, DO_BUFFERED_IO, 0]
+                [number(&key, parameters::IO_MODEL, 0, |value| value <= 2)? as usize],
             volume_guid,
         })
     }

@@ -13,8 +13,13 @@ use nt::{
     thread::Thread,
 };
 use protocol::ioctl::{
-    ATTACH, CLEAR_FAULTS, Counters, FLUSH, Fault, GROW, PAUSE, POWER_LENGTH, QUERY, REFUSE_USAGE,
-    REMOVE, RESUME, SET_FAULT, SET_POWER, SHUTDOWN, SURPRISE_REMOVE, USAGE, Usage, WRITE_PROTECT,
+    ATTACH, CLEAR_FAULTS, Counters, DISGUISE, FLUSH, Fault, MEMORY, PAUSE, POWER_LENGTH, QUERY,
+    REFUSE_USAGE, REMOVE, RESIZE, RESUME, SET_CLEARING, SET_FAULT, SET_POWER, SET_SCARCITY,
+    SHUTDOWN, SURPRISE_REMOVE, TOP_WRITE, USAGE, Usage, WRITE_PROTECT,
+};
+use protocol::{
+    disguise::{Disguise, TopWrite},
+    memory::Scarcity,
 };
 use wdk_sys::{
     IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS,
@@ -22,7 +27,7 @@ use wdk_sys::{
     STATUS_PENDING, STATUS_SUCCESS,
 };
 
-use crate::{completion, pnp::Stack, scheduler::Scheduler};
+use crate::{completion, pnp::Stack, scarcity, scheduler::Scheduler, top_write};
 
 /// The control device's state.
 pub(crate) struct Control {
@@ -128,7 +133,24 @@ impl Inner {
                 self.scheduler.set_paused(false);
                 Ok(())
             }
-            GROW => parsed(number(input)).and_then(|length| self.scheduler.store().grow(length)),
+            MEMORY => return give(irp, &scarcity::memory().encode(), output_length as usize),
+            TOP_WRITE => {
+                let sent = parsed(TopWrite::decode(input))
+                    .and_then(|write| top_write::send(&self.stack, &self.scheduler.top, write));
+                return match sent {
+                    Ok(arrived) => give(irp, &arrived.encode(), output_length as usize),
+                    Err(Failure(status)) => (status, 0),
+                };
+            }
+            SET_SCARCITY => parsed(Scarcity::decode(input)).map(scarcity::set),
+            DISGUISE => parsed(Disguise::decode(input)).map(|disguise| {
+                self.stack.disguise(disguise);
+                self.scheduler.moods.set_gpt_attributes(disguise.gpt_attributes);
+            }),
+            SET_CLEARING => parsed(word(input)).map(|how| self.scheduler.moods.set_clearing(how)),
+            RESIZE => {
+                parsed(number(input)).and_then(|length| self.scheduler.store().resize(length))
+            }
             WRITE_PROTECT => parsed(word(input)).map(|on| self.scheduler.moods.protect(on != 0)),
             REFUSE_USAGE => {
                 parsed(word(input)).map(|times| self.scheduler.moods.refuse_usage(times))
@@ -163,14 +185,18 @@ impl Inner {
             flushes: counts.flushes,
         }
         .encode();
-        if room < answer.len() {
-            return (STATUS_BUFFER_TOO_SMALL, 0);
-        }
-        let buffer = irp.system_buffer().cast::<u8>();
-        // SAFETY: a buffered request's system buffer holds the output's length.
-        unsafe { core::ptr::copy_nonoverlapping(answer.as_ptr(), buffer, answer.len()) };
-        (STATUS_SUCCESS, answer.len())
+        give(irp, &answer, room)
     }
+}
+
+fn give(irp: &Irp, answer: &[u8], room: usize) -> (NTSTATUS, usize) {
+    if room < answer.len() {
+        return (STATUS_BUFFER_TOO_SMALL, 0);
+    }
+    let buffer = irp.system_buffer().cast::<u8>();
+    // SAFETY: a buffered request's system buffer holds the output's length.
+    unsafe { core::ptr::copy_nonoverlapping(answer.as_ptr(), buffer, answer.len()) };
+    (STATUS_SUCCESS, answer.len())
 }
 
 fn parsed<T>(value: Option<T>) -> Result<T> {

@@ -16,8 +16,8 @@ use nt::{
 };
 use protocol::names::{CONTROL_DEVICE, CONTROL_LINK, VOLUME_DEVICE, VOLUME_LINK};
 use wdk_sys::{
-    DO_DIRECT_IO, FILE_DEVICE_DISK, FILE_DEVICE_UNKNOWN, NTSTATUS, PCUNICODE_STRING,
-    PDEVICE_OBJECT, PDRIVER_OBJECT, PIRP, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
+    FILE_DEVICE_DISK, FILE_DEVICE_UNKNOWN, NTSTATUS, PCUNICODE_STRING, PDEVICE_OBJECT,
+    PDRIVER_OBJECT, PIRP, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
 };
 
 use crate::{
@@ -100,7 +100,7 @@ unsafe fn start(driver: PDRIVER_OBJECT, service: &Wide) -> Result {
         control_device.delete();
         volume_device.delete();
     };
-    volume_device.set_flags(DO_DIRECT_IO);
+    volume_device.set_flags(config.io_model);
     // SAFETY: the device was just created and nobody else knows it.
     unsafe { (*volume_device.raw()).SectorSize = config.sector_size as u16 };
     let stack = Stack::new(volume_device.raw());
@@ -115,7 +115,12 @@ unsafe fn start(driver: PDRIVER_OBJECT, service: &Wide) -> Result {
     };
     let guid_link = Wide::new(r"\DosDevices\Volume").with(&config.volume_guid.text);
     let running = Box::new(Driver {
-        volume: Volume { scheduler, sector_size: config.sector_size, guid: config.volume_guid },
+        volume: Volume {
+            scheduler,
+            sector_size: config.sector_size,
+            io_model: config.io_model,
+            guid: config.volume_guid,
+        },
         volume_device,
         control,
         control_device,

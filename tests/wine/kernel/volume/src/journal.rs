@@ -90,13 +90,15 @@ impl Store {
         self.length.load(Ordering::Relaxed)
     }
 
-    /// Makes the volume longer; what is new is zeros.
-    pub(crate) fn grow(&self, length: u64) -> Result {
+    /// Makes the volume longer or shorter; what is new is zeros. The file does not become shorter.
+    pub(crate) fn resize(&self, length: u64) -> Result {
         const SECTOR: u64 = 4096;
-        if length <= self.length() || !length.is_multiple_of(SECTOR) {
+        if length == 0 || !length.is_multiple_of(SECTOR) {
             return Err(Failure(STATUS_INVALID_PARAMETER));
         }
-        self.image.lock().write_slice_at(length - SECTOR, &[0; SECTOR as usize])?;
+        if length > self.length() {
+            self.image.lock().write_slice_at(length - SECTOR, &[0; SECTOR as usize])?;
+        }
         self.length.store(length, Ordering::Relaxed);
         Ok(())
     }

@@ -16,18 +16,19 @@ use nt::{
     unicode::Wide,
 };
 use protocol::{
+    disguise::Disguise,
     ioctl::Usage,
     names::{UPPER_FILTERS, VOLUME_CLASS_KEY},
 };
 use wdk_sys::{
     _DEVICE_POWER_STATE,
     _POWER_STATE_TYPE::DevicePowerState,
-    DRIVER_OBJECT, IO_STACK_LOCATION, IRP_MJ_PNP, IRP_MJ_POWER, IRP_MN_CANCEL_REMOVE_DEVICE,
-    IRP_MN_DEVICE_USAGE_NOTIFICATION, IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_REMOVE_DEVICE,
-    IRP_MN_SET_POWER, IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS, OBJ_CASE_INSENSITIVE,
-    PDEVICE_OBJECT, PIRP, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_STATE,
-    STATUS_MORE_PROCESSING_REQUIRED, STATUS_NO_SUCH_DEVICE, STATUS_NOT_SUPPORTED,
-    STATUS_OBJECT_NAME_NOT_FOUND,
+    DO_DEVICE_INITIALIZING, DRIVER_OBJECT, IO_STACK_LOCATION, IRP_MJ_PNP, IRP_MJ_POWER,
+    IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_DEVICE_USAGE_NOTIFICATION, IRP_MN_QUERY_REMOVE_DEVICE,
+    IRP_MN_REMOVE_DEVICE, IRP_MN_SET_POWER, IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
+    OBJ_CASE_INSENSITIVE, PDEVICE_OBJECT, PIRP, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_DEVICE_STATE, STATUS_MORE_PROCESSING_REQUIRED, STATUS_NO_SUCH_DEVICE,
+    STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND,
     ntddk::{
         IoAllocateIrp, IoFreeIrp, IoGetAttachedDeviceReference, KeSetEvent,
         ObReferenceObjectByName, ObfDereferenceObject,
@@ -37,6 +38,8 @@ use wdk_sys::{
 /// The volume's stack, from below.
 pub(crate) struct Stack {
     physical: PDEVICE_OBJECT,
+    /// What the physical device says of itself without a disguise: type, characteristics, flags.
+    own: (u32, u32, u32),
 }
 
 // SAFETY: the physical device object lives as long as the driver is loaded.
@@ -47,7 +50,37 @@ unsafe impl Sync for Stack {}
 impl Stack {
     /// The stack over a physical device.
     pub(crate) fn new(physical: PDEVICE_OBJECT) -> Arc<Self> {
-        Arc::new(Self { physical })
+        // SAFETY: the device was just created and nobody else knows it.
+        let device = unsafe { &*physical };
+        let own = (device.DeviceType, device.Characteristics, device.Flags);
+        Arc::new(Self { physical, own })
+    }
+
+    /// Makes the physical device say something else of itself.
+    pub(crate) fn disguise(&self, disguise: Disguise) {
+        let (device_type, characteristics, flags) = self.own;
+        // SAFETY: the physical device object is live; who looks at these words meanwhile sees old or new ones.
+        let device = unsafe { &mut *self.physical };
+        let other = disguise.device_type;
+        device.DeviceType = if other == 0 { device_type } else { other };
+        device.Characteristics = characteristics | disguise.characteristics;
+        device.Flags = (flags | disguise.flags) & !disguise.flags_cleared & !DO_DEVICE_INITIALIZING;
+    }
+
+    /// Sends a packet that `make` makes from the top of the stack, of a device with these flags, and waits for it; gives
+    /// it back to be freed.
+    pub(crate) fn send_made(&self, make: impl FnOnce(&mut Irp, u32) -> Result) -> Result<Irp> {
+        // SAFETY: the physical device object is live.
+        let referenced = unsafe { IoGetAttachedDeviceReference(self.physical) };
+        // SAFETY: referenced until the end of this function.
+        let top = unsafe { Device::from_raw(referenced) }.ok_or(Failure(STATUS_NO_SUCH_DEVICE))?;
+        // SAFETY: referenced.
+        let device = unsafe { &*referenced };
+        let (stack_size, flags) = (device.StackSize, device.Flags);
+        let sent = round_trip(top, stack_size, |irp| make(irp, flags));
+        // SAFETY: the reference taken above.
+        unsafe { ObfDereferenceObject(referenced.cast()) };
+        sent
     }
 
     /// Whether a filter is attached.
@@ -127,38 +160,41 @@ impl Stack {
 
     /// Sends a packet from the top of the stack and waits for it.
     fn send(&self, major: u32, minor: u32, set: impl FnOnce(&mut IO_STACK_LOCATION)) -> Result {
-        // SAFETY: the physical device object is live.
-        let referenced = unsafe { IoGetAttachedDeviceReference(self.physical) };
-        // SAFETY: referenced until the end of this function.
-        let top = unsafe { Device::from_raw(referenced) }.ok_or(Failure(STATUS_NO_SUCH_DEVICE))?;
-        // SAFETY: referenced.
-        let stack_size = unsafe { (*referenced).StackSize };
-        // SAFETY: has no preconditions.
-        let raw = unsafe { IoAllocateIrp(stack_size, 0) };
-        if raw.is_null() {
-            return Err(Failure(STATUS_INSUFFICIENT_RESOURCES));
-        }
-        // SAFETY: fresh, so ours.
-        let mut irp = unsafe { Irp::from_raw(raw) };
-        irp.set_status(STATUS_NOT_SUPPORTED);
-        let location = irp.next_location_mut();
-        location.MajorFunction = major as u8;
-        location.MinorFunction = minor as u8;
-        set(location);
-        let done = Event::notification();
-        // SAFETY: the event outlives the packet's round trip: it is waited for below.
-        unsafe { irp.set_completion_routine(Some(take_back), done.as_ptr().cast()) };
-        let _ = irp.call(top);
-        done.wait();
-        // SAFETY: the completion routine stopped completion: the packet is ours again.
-        let irp = unsafe { Irp::from_raw(raw) };
+        let irp = self.send_made(|irp, _| {
+            irp.set_status(STATUS_NOT_SUPPORTED);
+            let location = irp.next_location_mut();
+            location.MajorFunction = major as u8;
+            location.MinorFunction = minor as u8;
+            set(location);
+            Ok(())
+        })?;
         let status = irp.status();
         // SAFETY: ours, and not used again.
         unsafe { IoFreeIrp(irp.into_raw()) };
-        // SAFETY: the reference taken above.
-        unsafe { ObfDereferenceObject(referenced.cast()) };
         check(status)
     }
+}
+
+fn round_trip(top: Device, stack_size: i8, make: impl FnOnce(&mut Irp) -> Result) -> Result<Irp> {
+    // SAFETY: has no preconditions.
+    let raw = unsafe { IoAllocateIrp(stack_size, 0) };
+    if raw.is_null() {
+        return Err(Failure(STATUS_INSUFFICIENT_RESOURCES));
+    }
+    // SAFETY: fresh, so ours.
+    let mut irp = unsafe { Irp::from_raw(raw) };
+    if let Err(failure) = make(&mut irp) {
+        // SAFETY: ours, and not used again.
+        unsafe { IoFreeIrp(irp.into_raw()) };
+        return Err(failure);
+    }
+    let done = Event::notification();
+    // SAFETY: the event outlives the packet's round trip: it is waited for below.
+    unsafe { irp.set_completion_routine(Some(take_back), done.as_ptr().cast()) };
+    let _ = irp.call(top);
+    done.wait();
+    // SAFETY: the completion routine stopped completion: the packet is ours again.
+    Ok(unsafe { Irp::from_raw(raw) })
 }
 
 /// A loaded driver by its service's name, referenced.

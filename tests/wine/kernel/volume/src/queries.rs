@@ -73,7 +73,9 @@ pub(crate) fn answer(volume: &Volume, irp: &mut Irp) -> (NTSTATUS, usize) {
             return unsafe { counted(irp, &volume.guid.bytes, output_length as usize) };
         }
         IOCTL_MOUNTDEV_QUERY_STABLE_GUID => volume.guid.bytes.to_vec(),
-        IOCTL_VOLUME_GET_GPT_ATTRIBUTES => 0_u64.to_le_bytes().to_vec(),
+        IOCTL_VOLUME_GET_GPT_ATTRIBUTES => {
+            volume.scheduler.moods.gpt_attributes().to_le_bytes().to_vec()
+        }
         _ => return (STATUS_INVALID_DEVICE_REQUEST, 0),
     };
     if (output_length as usize) < answer.len() {
@@ -100,14 +102,14 @@ fn geometry(volume: &Volume) -> Vec<u8> {
 /// `STORAGE_ACCESS_ALIGNMENT_DESCRIPTOR`, or `DEVICE_TRIM_DESCRIPTOR` with `TrimEnabled`.
 fn property(volume: &Volume, query: &[u8]) -> Result<Vec<u8>, NTSTATUS> {
     const LENGTH: u32 = 28;
-    const TRIM_DESCRIPTOR: [u32; 3] = [12, 12, 1];
     let word = |at: usize| {
         let bytes = query.get(at..at + 4)?;
         Some(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     };
     let (property, query_type) = word(0).zip(word(4)).ok_or(STATUS_INVALID_PARAMETER)?;
     if property == STORAGE_TRIM_PROPERTY && query_type == PROPERTY_STANDARD_QUERY {
-        return Ok(TRIM_DESCRIPTOR.into_iter().flat_map(u32::to_le_bytes).collect());
+        let trims = u32::from(volume.scheduler.moods.says_that_it_trims());
+        return Ok([12, 12, trims].into_iter().flat_map(u32::to_le_bytes).collect());
     }
     if property != STORAGE_ACCESS_ALIGNMENT_PROPERTY || query_type != PROPERTY_STANDARD_QUERY {
         return Err(STATUS_INVALID_DEVICE_REQUEST);

@@ -9,7 +9,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use nt::{
     irp::Irp,
-    mdl,
     monitor::Monitor,
     status::{Failure, Result},
     thread::Thread,
@@ -27,7 +26,9 @@ use crate::{
     faults::Faults,
     journal::{Applied, Store, Write},
     moods::Moods,
+    payload,
     random::Random,
+    top_write::TopWrites,
 };
 
 /// The share of the writes whose image is changed in two steps.
@@ -38,6 +39,7 @@ pub(crate) struct Scheduler {
     store: Store,
     pub(crate) faults: Faults,
     pub(crate) moods: Moods,
+    pub(crate) top: TopWrites,
     timing: Timing,
     sector_size: u32,
     state: Monitor<State>,
@@ -100,6 +102,7 @@ impl Scheduler {
             store,
             faults: Faults::new(),
             moods: Moods::default(),
+            top: TopWrites::new(),
             timing: Timing {
                 slow_percent: config.slow_percent,
                 slow_ms: config.slow_ms,
@@ -257,12 +260,12 @@ impl Scheduler {
         if let Some(status) = self.faults.strikes_read(offset, length) {
             return (status, 0, None);
         }
-        // SAFETY: the live packet's MDL; `volume.rs` checked that it is there and long enough.
-        let Some(buffer) = (unsafe { mdl::system_buffer(irp.mdl()) }) else {
+        // `volume.rs` checked that it is there and long enough.
+        let Some(buffer) = payload::target(irp) else {
             return (wdk_sys::STATUS_INSUFFICIENT_RESOURCES, 0, None);
         };
         // SAFETY: the buffer has at least the request's length.
-        let result = unsafe { self.store.read(offset, buffer.start, length) };
+        let result = unsafe { self.store.read(offset, buffer, length) };
         transferred(result, length)
     }
 
@@ -274,8 +277,8 @@ impl Scheduler {
     ) -> (NTSTATUS, usize, Option<Applied>) {
         let (length, offset) = irp.transfer();
         let offset = offset.cast_unsigned();
-        // SAFETY: the live packet's MDL; `volume.rs` checked that it is there and long enough.
-        let Some(buffer) = (unsafe { mdl::system_buffer(irp.mdl()) }) else {
+        // `volume.rs` checked that it is there and long enough.
+        let Some(buffer) = payload::source(irp) else {
             return (wdk_sys::STATUS_INSUFFICIENT_RESOURCES, 0, None);
         };
         let fault = self.faults.strikes_write(submission, offset, length);
@@ -291,7 +294,7 @@ impl Scheduler {
             torn_at: if chance.torn { part(sectors) } else { 0 },
         };
         // SAFETY: the buffer has at least the request's length.
-        match unsafe { self.store.apply(&write, buffer.start) } {
+        match unsafe { self.store.apply(&write, buffer.start()) } {
             Ok(applied) => match fault {
                 Some(status) => (status, 0, Some(applied)),
                 None => (STATUS_SUCCESS, length as usize, Some(applied)),

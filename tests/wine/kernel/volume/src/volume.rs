@@ -4,7 +4,7 @@
 
 use alloc::sync::Arc;
 
-use nt::{irp::Irp, mdl};
+use nt::irp::Irp;
 use wdk_sys::{
     IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_FLUSH_BUFFERS,
     IRP_MJ_PNP, IRP_MJ_POWER, IRP_MJ_READ, IRP_MJ_SHUTDOWN, IRP_MJ_WRITE,
@@ -13,18 +13,21 @@ use wdk_sys::{
     STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
 
-use crate::{config::Guid, dataset, queries, scheduler::Scheduler};
+use crate::{config::Guid, dataset, payload, queries, scheduler::Scheduler};
 
 /// The volume device's state.
 pub(crate) struct Volume {
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) sector_size: u32,
+    /// `DO_…`
+    pub(crate) io_model: u32,
     pub(crate) guid: Guid,
 }
 
 impl Volume {
     /// Handles a packet that reached the bottom of the volume's stack.
     pub(crate) fn dispatch(&self, mut irp: Irp) -> NTSTATUS {
+        self.scheduler.top.arrived(&irp);
         match u32::from(irp.function().0) {
             IRP_MJ_READ | IRP_MJ_WRITE => match self.check_transfer(&irp) {
                 Ok(0) => irp.complete(STATUS_SUCCESS, 0),
@@ -32,7 +35,10 @@ impl Volume {
                 Err(status) => irp.complete(status, 0),
             },
             IRP_MJ_FLUSH_BUFFERS => self.take(irp),
-            IRP_MJ_DEVICE_CONTROL if irp.device_control().0 == dataset::CODE => {
+            IRP_MJ_DEVICE_CONTROL
+                if irp.device_control().0 == dataset::CODE
+                    && self.scheduler.moods.knows_clearing() =>
+            {
                 let length = self.scheduler.store().length();
                 match dataset::ranges(&irp, self.sector_size, length) {
                     Ok(_) => self.take(irp),
@@ -78,12 +84,10 @@ impl Volume {
         if length == 0 {
             return Ok(0);
         }
-        // SAFETY: the live packet's MDL, or null.
-        let buffer = unsafe { mdl::system_buffer(irp.mdl()) }.ok_or(STATUS_INVALID_USER_BUFFER)?;
-        if buffer.length < length as usize {
-            return Err(STATUS_INVALID_USER_BUFFER);
+        match payload::room(irp, self.io_model) {
+            Some(room) if room >= length as usize => Ok(length),
+            _ => Err(STATUS_INVALID_USER_BUFFER),
         }
-        Ok(length)
     }
 }
 

@@ -18,7 +18,10 @@ use wdk_sys::{
     ntddk::{IoAllocateIrp, IoBuildDeviceIoControlRequest},
 };
 
-use crate::irql::{PASSIVE_LEVEL, require_at_most};
+use crate::{
+    irql::{PASSIVE_LEVEL, require_at_most},
+    scarcity::{self, Wanted},
+};
 
 /// What completion needs to hand the answer over.
 struct Answer {
@@ -40,6 +43,9 @@ pub(crate) unsafe extern "system" fn build(
     outcome: *mut IO_STATUS_BLOCK,
 ) -> PIRP {
     require_at_most("IoBuildDeviceIoControlRequest", PASSIVE_LEVEL);
+    if scarcity::refuses(Wanted::Kernel) {
+        return core::ptr::null_mut();
+    }
     if code & 3 != METHOD_BUFFERED {
         // SAFETY: the driver's arguments, unchanged: Wine builds the MDL that the other methods need.
         return unsafe {

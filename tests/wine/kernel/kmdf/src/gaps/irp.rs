@@ -15,11 +15,15 @@ use crate::{
     checks::{Rule, violation},
     irql::{DISPATCH_LEVEL, require_at_most},
     ledger::{self, Account},
+    scarcity::{self, Wanted},
     watch,
 };
 
 pub(crate) unsafe extern "system" fn allocate(stack_size: i8, _quota: u8) -> PIRP {
     require_at_most("IoAllocateIrp", DISPATCH_LEVEL);
+    if scarcity::refuses(Wanted::Kernel) {
+        return core::ptr::null_mut();
+    }
     // SAFETY: has no preconditions. Wine knows no quota.
     let irp = unsafe { IoAllocateIrp(stack_size, 0) };
     ledger::open(Account::Irp, irp as usize);

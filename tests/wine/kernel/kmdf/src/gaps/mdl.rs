@@ -6,8 +6,9 @@
 
 use core::{ffi::c_void, ptr};
 
-use nt::mdl::virtual_address;
+use nt::{irp::Irp, mdl::virtual_address};
 use wdk_sys::{
+    _MODE::KernelMode,
     MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_PARTIAL, MDL_PARTIAL_HAS_BEEN_MAPPED,
     MDL_SOURCE_IS_NONPAGED_POOL, PIRP, PMDL,
     ntddk::{IoAllocateMdl, IoFreeMdl},
@@ -17,12 +18,26 @@ use crate::{
     checks::{Rule, violation},
     irql::{APC_LEVEL, DISPATCH_LEVEL, require_at_most},
     ledger::{self, Account},
+    scarcity::{self, Wanted},
 };
 
 const PAGE_MASK: usize = 4095;
 /// Any of these means that the MDL's pages cannot go away.
 const RESIDENT: i16 =
     (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL) as i16;
+
+/// A program's buffer reaches a driver locked, but not mapped. (Wine's I/O manager maps it.)
+pub(crate) fn come_unmapped(irp: &Irp) {
+    if irp.requestor_mode() == KernelMode as i8 {
+        // Whoever made the packet may have mapped it.
+        return;
+    }
+    // SAFETY: null, or the packet's list, which stays until the packet is completed.
+    if let Some(list) = unsafe { irp.mdl().as_mut() } {
+        list.MdlFlags |= MDL_PAGES_LOCKED as i16;
+        list.MdlFlags &= !(MDL_MAPPED_TO_SYSTEM_VA as i16);
+    }
+}
 
 pub(crate) unsafe extern "system" fn allocate(
     address: *mut c_void,
@@ -32,6 +47,9 @@ pub(crate) unsafe extern "system" fn allocate(
     irp: PIRP,
 ) -> PMDL {
     require_at_most("IoAllocateMdl", DISPATCH_LEVEL);
+    if scarcity::refuses(Wanted::Kernel) {
+        return ptr::null_mut();
+    }
     // SAFETY: the driver's arguments; Wine knows no quota.
     let list = unsafe { IoAllocateMdl(address, length, secondary, 0, irp) };
     ledger::open(Account::Mdl, list as usize);
@@ -134,6 +152,9 @@ pub(crate) unsafe extern "system" fn map(
         );
     }
     if list.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA as i16 == 0 {
+        if scarcity::refuses(Wanted::Mapping) {
+            return ptr::null_mut();
+        }
         list.MappedSystemVa = virtual_address(list).cast();
         list.MdlFlags |= MDL_MAPPED_TO_SYSTEM_VA as i16;
         if list.MdlFlags & MDL_PARTIAL as i16 != 0 {

@@ -18,6 +18,7 @@ use crate::{
     checks::{Rule, violation},
     irql::{APC_LEVEL, DISPATCH_LEVEL, require_at_most},
     ledger::{self, PoolBlock, TagName},
+    scarcity::{self, Wanted},
 };
 
 const PAGE_SIZE: usize = 4096;
@@ -45,6 +46,9 @@ pub(crate) unsafe extern "system" fn allocate_with_tag(
             "ExAllocatePoolWithTag",
             format_args!("size {size} with tag {tag:#x}"),
         );
+    }
+    if scarcity::refuses(Wanted::Kernel) {
+        return ptr::null_mut();
     }
     let own_pages = size >= PAGE_SIZE;
     let memory = if own_pages { allocate_pages(size) } else { allocate_guarded(size) };

@@ -7,13 +7,15 @@ use alloc::boxed::Box;
 use core::ffi::c_void;
 
 use wdk_sys::{
-    CLIENT_ID, HANDLE, KSTART_ROUTINE, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_INVALID_PARAMETER,
+    CLIENT_ID, HANDLE, KSTART_ROUTINE, NTSTATUS, OBJECT_ATTRIBUTES, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_PARAMETER,
     ntddk::{PsCreateSystemThread, PsTerminateSystemThread},
 };
 
 use crate::{
     irql::{PASSIVE_LEVEL, require_at_most},
     ledger,
+    scarcity::{self, Wanted},
 };
 
 struct Start {
@@ -31,6 +33,9 @@ pub(crate) unsafe extern "system" fn create(
     context: *mut c_void,
 ) -> NTSTATUS {
     require_at_most("PsCreateSystemThread", PASSIVE_LEVEL);
+    if scarcity::refuses(Wanted::Kernel) {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
     let Some(routine) = routine else { return STATUS_INVALID_PARAMETER };
     let start = Box::into_raw(Box::new(Start { routine, context }));
     ledger::thread_started();

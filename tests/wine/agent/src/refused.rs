@@ -1,0 +1,170 @@
+//! Sound requests that the product's driver cannot fulfil: it lacks memory, or may not take the volume.
+//!
+//! Upholds: each ends with its own status, and nothing of it is left in the driver.
+
+use std::time::Duration;
+
+use protocol::memory::Scarcity;
+use protocol::names::VOLUME_DEVICE;
+use snapless_wire::id::SessionId;
+use snapless_wire::ioctl::{
+    ABI_VERSION, DRAIN_BUFFER_MIN, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START,
+    IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, SessionReply, SessionRequest, StatusReply,
+    VersionReply, VolumeEntry,
+};
+use windows_sys::Win32::Foundation::ERROR_NO_SYSTEM_RESOURCES;
+use zerocopy::IntoBytes;
+
+use crate::command::Bench;
+use crate::malformed::cases::{Case, sound_start, status};
+use crate::malformed::handle::Handle;
+use crate::volume::{self, CommandError};
+
+/// The agent's own session.
+const OWN: SessionId = SessionId([0xA8; 16]);
+const PLENTY: Scarcity = Scarcity { kinds: 0, nth: 0 };
+/// What Windows makes of `STATUS_INSUFFICIENT_RESOURCES`.
+const NO_MEMORY: Option<i32> = Some(ERROR_NO_SYSTEM_RESOURCES.cast_signed());
+/// How long the system may take to tell the driver that a file is closed.
+const CLOSE_TIME: Duration = Duration::from_millis(500);
+/// A start takes fewer allocations.
+const ALLOCATIONS_MAX: u64 = 1000;
+
+/// A start on a volume that cannot be protected.
+pub(crate) fn start() -> Result<String, String> {
+    own_start(status::NOT_SUPPORTED).run(&Handle::open()?)?;
+    Ok(String::new())
+}
+
+/// Starts again and again, each time with another allocation that fails, until none is left to fail.
+pub(crate) fn each_allocation() -> Result<String, String> {
+    let before = memory()?.outstanding;
+    for nth in 1..=ALLOCATIONS_MAX {
+        let claimant = Handle::open()?;
+        scarce(Scarcity { kinds: Scarcity::KERNEL | Scarcity::FRAMEWORK, nth })?;
+        let answer = claimant.ask(IOCTL_START, own_start_request().as_bytes(), SESSION_REPLY);
+        let after = memory()?;
+        scarce(PLENTY)?;
+        let found = answer?.status;
+        let expected =
+            if after.refused == 0 { status::SUCCESS } else { status::INSUFFICIENT_RESOURCES };
+        if found != expected {
+            return Err(format!(
+                "a start without its allocation {nth} ended with {found:#010x}, not with \
+                 {expected:#010x}"
+            ));
+        }
+        if after.refused == 0 {
+            stop(&claimant)?;
+            leaves_nothing(before, "a start and a stop")?;
+            return Ok(format!("allocations={}", nth - 1));
+        }
+        leaves_nothing(before, &format!("a start without its allocation {nth}"))?;
+    }
+    Err(format!("a start takes more than {ALLOCATIONS_MAX} allocations"))
+}
+
+/// Has the driver attach to the volume again and again, each time with another allocation that fails, until none is left
+/// to fail.
+pub(crate) fn attach() -> Result<String, String> {
+    let before = memory()?.outstanding;
+    for nth in 1..=ALLOCATIONS_MAX {
+        scarce(Scarcity { kinds: Scarcity::KERNEL | Scarcity::FRAMEWORK, nth })?;
+        let attached = volume::act(Bench::Attach);
+        let after = memory()?;
+        scarce(PLENTY)?;
+        match (attached, after.refused) {
+            (Ok(_), 0) => return Ok(format!("allocations={}", nth - 1)),
+            // The system goes on without a filter that fails. Were it attached nevertheless, the next time would fail.
+            (Ok(_), 1) => {}
+            (Err(CommandError::Control { source, .. }), 1)
+                if source.raw_os_error() == NO_MEMORY => {}
+            (attached, refused) => {
+                return Err(format!(
+                    "attaching without allocation {nth} ended as {attached:?}; {refused} were refused"
+                ));
+            }
+        }
+        leaves_nothing(before, &format!("attaching without allocation {nth}"))?;
+    }
+    Err(format!("attaching takes more than {ALLOCATIONS_MAX} allocations"))
+}
+
+/// What needs no memory succeeds, and what does fails as it should; a claim ends with its file whatever there is.
+pub(crate) fn no_memory() -> Result<String, String> {
+    let (claimant, other) = (Handle::open()?, Handle::open()?);
+    let before = memory()?.outstanding;
+    own_start(status::SUCCESS).run(&claimant)?;
+    let id = SessionRequest::new(ABI_VERSION, OWN);
+    let list = size_of::<VolumeEntry>() * 4;
+    let refused = status::INSUFFICIENT_RESOURCES;
+    let request = |name, code, room, expected| Case::new(name, code, id.as_bytes(), room, expected);
+
+    while_scarce(Scarcity::KERNEL, || {
+        let version = size_of::<VersionReply>();
+        Case::new("a version", IOCTL_VERSION, &[], version, status::SUCCESS).run(&other)?;
+        Case::new("a list", IOCTL_LIST_VOLUMES, &[], list, refused).run(&other)?;
+        let state = size_of::<StatusReply>();
+        request("a status", IOCTL_STATUS, state, status::SUCCESS).run(&other)?;
+        let another = sound_start(VOLUME_DEVICE, SessionId([0xA9; 16]));
+        Case::new("another start", IOCTL_START, another.as_bytes(), SESSION_REPLY, refused)
+            .run(&other)
+    })?;
+    while_scarce(Scarcity::MAPPINGS, || {
+        let name = "a drain that cannot be mapped";
+        Case::new(name, IOCTL_DRAIN, &[], DRAIN_BUFFER_MIN, refused).run(&claimant)
+    })?;
+    while_scarce(Scarcity::FRAMEWORK, || {
+        let state = size_of::<StatusReply>();
+        request("a status without a request", IOCTL_STATUS, state, refused).run(&other)
+    })?;
+    while_scarce(Scarcity::KERNEL, || {
+        drop(claimant);
+        std::thread::sleep(CLOSE_TIME);
+        Ok(())
+    })?;
+    request("a resume", IOCTL_RESUME, SESSION_REPLY, status::SUCCESS).run(&other)?;
+    while_scarce(Scarcity::KERNEL, || stop(&other))?;
+    leaves_nothing(before, "a session without memory")?;
+    Ok(String::new())
+}
+
+const SESSION_REPLY: usize = size_of::<SessionReply>();
+
+fn own_start_request() -> snapless_wire::ioctl::StartRequest {
+    sound_start(VOLUME_DEVICE, OWN)
+}
+
+fn own_start(expected: i32) -> Case {
+    let request = own_start_request();
+    Case::new("a start", IOCTL_START, request.as_bytes(), SESSION_REPLY, expected)
+}
+
+fn stop(handle: &Handle) -> Result<(), String> {
+    let id = SessionRequest::new(ABI_VERSION, OWN);
+    Case::new("a stop", IOCTL_STOP, id.as_bytes(), 0, status::SUCCESS).run(handle)
+}
+
+/// Does something while allocations of these kinds fail.
+fn while_scarce(kinds: u32, act: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    scarce(Scarcity { kinds, nth: 0 })?;
+    let done = act();
+    scarce(PLENTY)?;
+    done
+}
+
+fn leaves_nothing(before: u64, what: &str) -> Result<(), String> {
+    let after = memory()?.outstanding;
+    if after == before {
+        return Ok(());
+    }
+    Err(format!("{what} leaves {after} allocations; there were {before} before it"))
+}
+
+fn scarce(scarcity: Scarcity) -> Result<(), String> {
+    volume::scarce(scarcity).map_err(|error| error.to_string())
+}
+
+fn memory() -> Result<protocol::memory::Memory, String> {
+    volume::memory().map_err(|error| error.to_string())
+}

@@ -1,0 +1,22 @@
+//! The main job on a volume whose driver takes data by system buffers, not by memory descriptor lists: the driver reads
+//! so what it captures, and captures so what is written.
+
+use crate::console::{Console, step};
+use crate::error::E2eError;
+use crate::scenario::{Setting, protect};
+use crate::summary::Summary;
+
+/// `protocol::names::parameters::IO_MODEL`
+const BUFFERED: u32 = 1;
+
+pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
+    let mut run = protect::prepare(setting, console)?;
+    step(run.console, "make the volume one of buffered I/O", |_| {
+        run.bench.stop_driver()?;
+        run.bench.restart_volume(&run.image, BUFFERED)?;
+        run.bench.start_driver()
+    })?;
+    run.load()?;
+    let begun = run.begin(true)?;
+    protect::conclude(run, &begun)
+}

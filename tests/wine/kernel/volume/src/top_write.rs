@@ -1,0 +1,127 @@
+//! Writes that the bench sends from the top of the volume's stack, as a file system does in the kernel: with flags and
+//! chains of memory descriptor lists that no program could ask for.
+//!
+//! The rule: what reached the bottom is noted as it came, before anything is done with it.
+
+use alloc::{vec, vec::Vec};
+use core::{
+    ptr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use nt::{
+    irp::Irp,
+    spinlock::SpinLock,
+    status::{Failure, Result},
+};
+use protocol::disguise::{Arrived, TopWrite};
+use wdk_sys::{
+    DO_BUFFERED_IO, DO_DIRECT_IO, IRP_MJ_WRITE, MDL, MDL_PAGES_LOCKED, PMDL,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_SUPPORTED,
+    ntddk::{IoAllocateMdl, IoFreeIrp, IoFreeMdl},
+};
+
+use crate::pnp::Stack;
+
+/// Nobody's packet.
+const NONE: usize = 0;
+
+/// The write that is under way, and how it arrived.
+pub(crate) struct TopWrites {
+    packet: AtomicUsize,
+    /// Flags of its location and of the packet.
+    seen: SpinLock<Option<(u32, u32)>>,
+}
+
+impl TopWrites {
+    /// None yet.
+    pub(crate) const fn new() -> Self {
+        Self { packet: AtomicUsize::new(NONE), seen: SpinLock::new(None) }
+    }
+
+    /// A packet has reached the bottom of the stack.
+    pub(crate) fn arrived(&self, irp: &Irp) {
+        // Relaxed: the sender set it before it sent the packet.
+        if self.packet.load(Ordering::Relaxed) == irp.raw() as usize {
+            // SAFETY: the packet is at this driver.
+            let flags = unsafe { (*irp.raw()).Flags };
+            *self.seen.lock() = Some((u32::from(irp.stack().Flags), flags));
+        }
+    }
+}
+
+/// Sends a write and waits for it; says how it arrived and ended.
+pub(crate) fn send(stack: &Stack, writes: &TopWrites, write: TopWrite) -> Result<Arrived> {
+    let mut data = vec![write.fill as u8; write.length as usize];
+    let mut chain = Chain(Vec::new());
+    let irp = stack.send_made(|irp, device_flags| {
+        // SAFETY: fresh, so ours.
+        let packet = unsafe { &mut *irp.raw() };
+        if device_flags & DO_DIRECT_IO != 0 {
+            packet.MdlAddress = chain.describe(&mut data, write.parts)?;
+        } else if device_flags & DO_BUFFERED_IO != 0 {
+            irp.set_system_buffer(data.as_mut_ptr().cast());
+        } else {
+            packet.UserBuffer = data.as_mut_ptr().cast();
+        }
+        irp.set_status(STATUS_NOT_SUPPORTED);
+        irp.add_flags(write.irp_flags);
+        let location = irp.next_location_mut();
+        location.MajorFunction = IRP_MJ_WRITE as u8;
+        location.Flags = write.location_flags as u8;
+        location.Parameters.Write.Length = write.length;
+        location.Parameters.Write.ByteOffset.QuadPart = write.offset.cast_signed();
+        // Relaxed: sending orders it.
+        writes.packet.store(irp.raw() as usize, Ordering::Relaxed);
+        Ok(())
+    })?;
+    writes.packet.store(NONE, Ordering::Relaxed);
+    let (status, length) = (irp.status(), irp.information());
+    let raw = irp.into_raw();
+    // Wine frees the lists of a packet with it; these are the chain's.
+    // SAFETY: ours again.
+    let packet = unsafe { &mut *raw };
+    packet.MdlAddress = ptr::null_mut();
+    packet.AssociatedIrp.SystemBuffer = ptr::null_mut();
+    // SAFETY: ours, and not used again.
+    unsafe { IoFreeIrp(raw) };
+    let (location_flags, irp_flags) = writes.seen.lock().take().unwrap_or_default();
+    Ok(Arrived { status, length: length as u32, location_flags, irp_flags })
+}
+
+/// Memory descriptor lists, freed with the value.
+struct Chain(Vec<PMDL>);
+
+impl Chain {
+    /// Describes `data` in so many parts, locked but not mapped; returns the first.
+    fn describe(&mut self, data: &mut [u8], parts: u32) -> Result<PMDL> {
+        let part = data.len().div_ceil(parts as usize);
+        let mut last: *mut PMDL = ptr::null_mut();
+        for piece in data.chunks_mut(part) {
+            let (start, length) = (piece.as_mut_ptr(), piece.len() as u32);
+            // SAFETY: no packet is given, so the list is ours alone.
+            let made = unsafe { IoAllocateMdl(start.cast(), length, 0, 0, ptr::null_mut()) };
+            // SAFETY: just allocated, or null.
+            let described: &mut MDL =
+                unsafe { made.as_mut() }.ok_or(Failure(STATUS_INSUFFICIENT_RESOURCES))?;
+            // Nothing is paged out on Wine.
+            described.MdlFlags |= MDL_PAGES_LOCKED as i16;
+            if !last.is_null() {
+                // SAFETY: the link of the list before, which is alive.
+                unsafe { *last = made };
+            }
+            last = &raw mut described.Next;
+            self.0.push(made);
+        }
+        self.0.first().copied().ok_or(Failure(STATUS_INSUFFICIENT_RESOURCES))
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        for list in self.0.drain(..) {
+            // SAFETY: allocated above, and of no packet any more.
+            unsafe { IoFreeMdl(list) };
+        }
+    }
+}
