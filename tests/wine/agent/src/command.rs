@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use protocol::ioctl::Step;
+
 /// One of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Command {
@@ -45,6 +47,14 @@ pub(crate) enum Bench {
         /// Whether it comes.
         in_path: bool,
     },
+    /// Take the volume away without asking.
+    SurpriseRemove,
+    /// Take the volume's stack down, without waiting for the end.
+    BeginRemove,
+    /// Wait for the end of the removal that was begun.
+    EndRemove,
+    /// Send one packet of plug and play.
+    Step(Step),
     /// Make the bottom of the stack refuse that many usage notifications.
     RefuseUsage(u32),
 }
@@ -72,7 +82,7 @@ pub(crate) enum Request {
     Write(Extent),
     /// The same, without waiting for the end.
     BeginWrite(Extent),
-    /// The outcome of the write that was begun.
+    /// The outcome of the write that was begun first of those that were not asked for yet.
     EndWrite,
     /// The same, and to cancel it while it is under way.
     CancelWrite(Extent),
@@ -121,6 +131,10 @@ fn parse(verb: &str, arguments: &[&str]) -> Option<Command> {
         ("query", []) => bench(Bench::Query),
         ("attach", []) => bench(Bench::Attach),
         ("remove", []) => bench(Bench::Remove),
+        ("surprise-remove", []) => bench(Bench::SurpriseRemove),
+        ("begin-remove", []) => bench(Bench::BeginRemove),
+        ("end-remove", []) => bench(Bench::EndRemove),
+        ("pnp", [step]) => bench(Bench::Step(Step::named(step)?)),
         ("flush-journal", []) => bench(Bench::FlushJournal),
         ("pause", []) => bench(Bench::Pause),
         ("resume", []) => bench(Bench::Resume),
@@ -206,7 +220,20 @@ mod tests {
         assert_eq!(Command::parse("control 7405c ff 01"), Ok(Command::Volume(control)));
         let usage = Bench::Usage { kind: 1, in_path: true };
         assert_eq!(Command::parse("usage 1 on"), Ok(Command::Bench(usage)));
-        for wrong in ["write 1 2", "trim 5", "usage 1 maybe", "grow x", "query now", "control zz"] {
+        assert_eq!(
+            Command::parse("pnp query-stop"),
+            Ok(Command::Bench(Bench::Step(Step::QueryStop)))
+        );
+        for wrong in [
+            "pnp",
+            "pnp eject",
+            "write 1 2",
+            "trim 5",
+            "usage 1 maybe",
+            "grow x",
+            "query now",
+            "control zz",
+        ] {
             assert!(Command::parse(wrong).is_err(), "{wrong}");
         }
     }
