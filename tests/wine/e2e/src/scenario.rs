@@ -10,6 +10,7 @@
 //! | [`Scenario::EveryWrite`] | no load, but every other way to change a volume, one after the other, and a cancel |
 //! | [`Scenario::PagingFile`] | no load, but a write to a paging file while the volume does not read |
 //! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, growth |
+//! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |
 //! | [`Scenario::ServerCrash`] | the server is killed during the first sync and started again |
 //!
 //! Upholds: a scenario passes only if what it is there to test has happened.
@@ -20,6 +21,7 @@ mod malformed;
 mod paging_file;
 mod power;
 mod protect;
+mod removal;
 mod run;
 mod settings;
 
@@ -71,11 +73,13 @@ pub enum Scenario {
     PagingFile,
     /// What the driver is told, and what it says of a volume.
     Settings,
+    /// What plug and play does to a volume that is in use.
+    Removal,
 }
 
 impl Scenario {
     /// All of them, the main one first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Protect,
         Self::MalformedRequests,
         Self::PowerAndUsage,
@@ -85,6 +89,7 @@ impl Scenario {
         Self::EveryWrite,
         Self::PagingFile,
         Self::Settings,
+        Self::Removal,
     ];
 
     /// Its name in messages and folders.
@@ -99,6 +104,7 @@ impl Scenario {
             Self::EveryWrite => "every-write",
             Self::PagingFile => "paging-file",
             Self::Settings => "settings",
+            Self::Removal => "removal",
         }
     }
 }
@@ -119,6 +125,7 @@ pub fn run(
         Scenario::EveryWrite => every_write::run(setting, console),
         Scenario::PagingFile => paging_file::run(setting, console),
         Scenario::Settings => settings::run(setting, console),
+        Scenario::Removal => removal::run(setting, console),
     };
     // What failed first is what follows from a violation: the bench ends the drivers at once.
     match outcome {

@@ -153,7 +153,11 @@ fn writes(bench: &mut Bench, fill: u8) -> Result<(), E2eError> {
 }
 
 /// Checks what the product's command line says of the volume.
-fn says(bench: &Bench, protection: &str, special_files: &[&str]) -> Result<(), E2eError> {
+pub(super) fn says(
+    bench: &Bench,
+    protection: &str,
+    special_files: &[&str],
+) -> Result<(), E2eError> {
     let said = bench.volumes()?;
     let wrong = |why: String| E2eError::Said {
         program: "snapless volumes --json".into(),
@@ -186,7 +190,7 @@ struct Volume {
 }
 
 /// Both images against the journal; returns how many entries that has.
-fn compare(run: &mut Run<'_>, begun: &Begun) -> Result<usize, E2eError> {
+pub(super) fn compare(run: &mut Run<'_>, begun: &Begun) -> Result<usize, E2eError> {
     let journal = Journal::open(&run.folder.journal())?;
     let mut truth = Truth::new(&journal, &run.image.pristine, &run.folder.model())?;
     let folder = &run.folder;
