@@ -51,7 +51,7 @@ impl Volume {
                 self.scheduler.count_handle(major == IRP_MJ_CREATE);
                 irp.complete(STATUS_SUCCESS, 0)
             }
-            IRP_MJ_CLEANUP | IRP_MJ_SHUTDOWN => irp.complete(STATUS_SUCCESS, 0),
+            IRP_MJ_CLEANUP | IRP_MJ_SHUTDOWN | IRP_MJ_POWER => irp.complete(STATUS_SUCCESS, 0),
             IRP_MJ_PNP => {
                 match u32::from(irp.function().1) {
                     IRP_MN_DEVICE_USAGE_NOTIFICATION if self.scheduler.moods.refuses_usage() => {
@@ -64,7 +64,6 @@ impl Volume {
                 }
                 answer_pnp(irp)
             }
-            IRP_MJ_POWER => irp.complete(STATUS_SUCCESS, 0),
             _ => irp.complete(STATUS_INVALID_DEVICE_REQUEST, 0),
         }
     }
