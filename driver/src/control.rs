@@ -53,6 +53,7 @@ impl Control {
             link: r"\DosDevices\Snapless",
             sddl: SDDL,
             file_cleanup: Some(evt_file_cleanup),
+            shutdown: Some(evt_shutdown),
         };
         // SAFETY: the driver's own framework object; the callback is written for it.
         let device = unsafe { device::create_control(driver, &plan) }?;
@@ -94,6 +95,17 @@ extern "C" fn evt_file_cleanup(file: WDFFILEOBJECT) {
     let session = globals::get().and_then(|globals| globals.registry.by_claimant(file).ok());
     if let Some(session) = session {
         session.release(file);
+    }
+}
+
+/// `EvtDeviceShutdownNotification`: the file systems will be flushed next. PASSIVE_LEVEL.
+///
+/// Sessions go on, since volumes are written to until the power is off, but nothing is held for long any more. There is
+/// nothing to be done at the last chance, which comes when the file systems are flushed.
+extern "C" fn evt_shutdown(_device: WDFDEVICE) {
+    let Some(globals) = globals::get() else { return };
+    for volume in globals.registry.volumes() {
+        volume.shut_down();
     }
 }
 

@@ -44,6 +44,7 @@ fn add(driver: WDFDRIVER, init: PWDFDEVICE_INIT) -> Result<(), NTSTATUS> {
         write: if passes { None } else { Some(evt_write) },
         device_control: if passes { None } else { Some(evt_device_control) },
         usage: Some(evt_usage),
+        surprise: Some(evt_surprise_removal),
         removing: Some(evt_removing),
         cleanup: Some(evt_cleanup),
         destroy: Some(evt_destroy),
@@ -64,6 +65,16 @@ fn add(driver: WDFDRIVER, init: PWDFDEVICE_INIT) -> Result<(), NTSTATUS> {
 extern "C" fn evt_usage(filter: WDFDEVICE, kind: WDF_SPECIAL_FILE_TYPE, in_path: BOOLEAN) {
     if let Some(volume) = volume_of(filter) {
         volume.special_files.note(kind, in_path != 0);
+    }
+}
+
+/// `EvtDeviceSurpriseRemoval`: the volume is gone. PASSIVE_LEVEL.
+///
+/// Whoever has it open waits for writes that we hold, and removal waits for whoever has it open: the session ends now.
+/// Nothing is waited for: the drivers below complete what they have when they learn of this, which is after us.
+extern "C" fn evt_surprise_removal(filter: WDFDEVICE) {
+    if let Some(volume) = volume_of(filter) {
+        volume.lose();
     }
 }
 

@@ -143,6 +143,11 @@ impl Session {
         }
     }
 
+    /// Has the dispatch thread look at what is held. IRQL <= DISPATCH_LEVEL.
+    pub fn look_again(&self) {
+        self.engine.host().event(Worker::Dispatch).set();
+    }
+
     /// Notes that a request was refused. IRQL <= DISPATCH_LEVEL.
     pub fn refused(&self) {
         Counts::add(&self.counts.requests_refused);

@@ -35,6 +35,7 @@ pub struct Volume {
     pub special_files: SpecialFiles,
     running: PassiveLock<Option<Running>>,
     removed: AtomicBool,
+    shutting_down: AtomicBool,
 }
 
 impl Volume {
@@ -46,6 +47,7 @@ impl Volume {
             special_files: SpecialFiles::default(),
             running: PassiveLock::new(None)?,
             removed: AtomicBool::new(false),
+            shutting_down: AtomicBool::new(false),
         })
     }
 
@@ -141,6 +143,41 @@ impl Volume {
         drop(session);
         self.reap();
         Ok(())
+    }
+
+    /// Ends whatever session there is without waiting for anything: the volume is gone. PASSIVE_LEVEL.
+    pub fn lose(&self) {
+        // SeqCst, as in `is_removed`: a session that is not seen below sees this when it comes through the gate.
+        self.removed.store(true, Ordering::SeqCst);
+        self.with_session(Session::stop);
+    }
+
+    /// True once the volume is gone or going.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::SeqCst)
+    }
+
+    /// Notes that the system shuts down. Waits for nothing. PASSIVE_LEVEL.
+    pub fn shut_down(&self) {
+        // Relaxed: the event that is set next orders it; a session that comes through the gate looks too.
+        self.shutting_down.store(true, Ordering::Relaxed);
+        self.with_session(Session::look_again);
+    }
+
+    /// True once the system shuts down.
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Relaxed)
+    }
+
+    /// Does something with the session that the gate leads to. Not by way of `running`: whoever starts a session has
+    /// that while it waits for the disk.
+    fn with_session(&self, act: impl FnOnce(&Session)) {
+        let side = self.gate.enter();
+        // SAFETY: a session lives while the gate leads to it and somebody is inside.
+        if let Some(session) = unsafe { self.gate.session(side).as_ref() } {
+            act(session);
+        }
+        self.gate.leave(side);
     }
 
     /// Ends whatever session there is, for good: the volume is going away. PASSIVE_LEVEL.

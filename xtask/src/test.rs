@@ -38,7 +38,8 @@ pub struct Options {
     #[arg(long)]
     seed: Option<u64>,
     /// Run only this end-to-end scenario, and no other test: protect, malformed-requests, power-and-usage,
-    /// slow-server, service-crash, server-crash, every-write, low-memory, buffered-volume, paging-file or settings
+    /// slow-server, service-crash, server-crash, every-write, low-memory, buffered-volume, paging-file, settings
+    /// or removal
     #[arg(long, value_parser = scenario_named)]
     scenario: Option<Scenario>,
     /// Run each end-to-end scenario this many times, each time with another seed

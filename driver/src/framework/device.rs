@@ -4,10 +4,12 @@ use core::ffi::c_void;
 use core::ptr::{NonNull, null, null_mut};
 
 use wdk_sys::{
-    _WDF_EXECUTION_LEVEL, _WDF_FILEOBJECT_CLASS, _WDF_REMOVE_LOCK_OPTIONS_FLAGS,
-    _WDF_SYNCHRONIZATION_SCOPE, _WDF_TRI_STATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_WRITE, NT_SUCCESS,
-    NTSTATUS, PFN_WDF_DEVICE_SELF_MANAGED_IO_CLEANUP, PFN_WDF_DEVICE_USAGE_NOTIFICATION,
-    PFN_WDF_FILE_CLEANUP, PFN_WDF_OBJECT_CONTEXT_CLEANUP, PFN_WDF_OBJECT_CONTEXT_DESTROY,
+    _WDF_DEVICE_SHUTDOWN_FLAGS, _WDF_EXECUTION_LEVEL, _WDF_FILEOBJECT_CLASS,
+    _WDF_REMOVE_LOCK_OPTIONS_FLAGS, _WDF_SYNCHRONIZATION_SCOPE, _WDF_TRI_STATE,
+    IRP_MJ_DEVICE_CONTROL, IRP_MJ_WRITE, NT_SUCCESS, NTSTATUS,
+    PFN_WDF_DEVICE_SELF_MANAGED_IO_CLEANUP, PFN_WDF_DEVICE_SHUTDOWN_NOTIFICATION,
+    PFN_WDF_DEVICE_SURPRISE_REMOVAL, PFN_WDF_DEVICE_USAGE_NOTIFICATION, PFN_WDF_FILE_CLEANUP,
+    PFN_WDF_OBJECT_CONTEXT_CLEANUP, PFN_WDF_OBJECT_CONTEXT_DESTROY,
     PFN_WDFDEVICE_WDM_IRP_PREPROCESS, PIRP, PWDFDEVICE_INIT, STATUS_INSUFFICIENT_RESOURCES, ULONG,
     WDF_FILEOBJECT_CONFIG, WDF_OBJECT_ATTRIBUTES, WDF_OBJECT_CONTEXT_TYPE_INFO,
     WDF_PNPPOWER_EVENT_CALLBACKS, WDF_REMOVE_LOCK_OPTIONS, WDFDEVICE, WDFDRIVER, WDFOBJECT,
@@ -46,6 +48,8 @@ pub struct FilterCallbacks {
     pub device_control: PFN_WDFDEVICE_WDM_IRP_PREPROCESS,
     /// When a special file has come to the device or left it, at PASSIVE_LEVEL.
     pub usage: PFN_WDF_DEVICE_USAGE_NOTIFICATION,
+    /// When the device is gone, before the drivers below learn of it, at PASSIVE_LEVEL.
+    pub surprise: PFN_WDF_DEVICE_SURPRISE_REMOVAL,
     /// When the device is being removed, at PASSIVE_LEVEL.
     pub removing: PFN_WDF_DEVICE_SELF_MANAGED_IO_CLEANUP,
     /// When the device object is being deleted, at PASSIVE_LEVEL.
@@ -74,6 +78,7 @@ pub unsafe fn create_filter(
     let mut power = WDF_PNPPOWER_EVENT_CALLBACKS {
         Size: struct_size::<WDF_PNPPOWER_EVENT_CALLBACKS>(),
         EvtDeviceSelfManagedIoCleanup: callbacks.removing,
+        EvtDeviceSurpriseRemoval: callbacks.surprise,
         EvtDeviceUsageNotification: callbacks.usage,
         ..WDF_PNPPOWER_EVENT_CALLBACKS::default()
     };
@@ -188,6 +193,8 @@ pub struct ControlDevice<'a> {
     pub sddl: &'a str,
     /// Called when the last handle to a file object closes.
     pub file_cleanup: PFN_WDF_FILE_CLEANUP,
+    /// Called when the system shuts down, before the file systems are flushed. PASSIVE_LEVEL.
+    pub shutdown: PFN_WDF_DEVICE_SHUTDOWN_NOTIFICATION,
 }
 
 /// Makes the control device. [`finish_control`] has to follow once its queues are there. PASSIVE_LEVEL.
@@ -222,6 +229,9 @@ pub unsafe fn create_control(
             wdk_sys::WDF_NO_OBJECT_ATTRIBUTES
         );
     }
+    let phase = low_byte(_WDF_DEVICE_SHUTDOWN_FLAGS::WdfDeviceShutdown.cast_unsigned());
+    // SAFETY: as above.
+    unsafe { wdf!(WdfControlDeviceInitSetShutdownNotification, init, plan.shutdown, phase) };
     let mut device: WDFDEVICE = null_mut();
     // SAFETY: as above; the string is copied.
     let mut status = unsafe { wdf!(WdfDeviceInitAssignName, init, &raw const name) };

@@ -73,6 +73,21 @@ impl Session {
         self.engine.host().event(Worker::Drain).set();
     }
 
+    /// Ends whatever claim there is (rule HANG): nothing is captured until somebody claims the session anew, and so no
+    /// write waits. PASSIVE_LEVEL.
+    pub(super) fn let_go(&self) {
+        self.claim.state.with(|state| {
+            self.engine.detach();
+            let claimant = core::mem::replace(&mut state.claimant, null_mut());
+            if claimant.is_null() {
+                return;
+            }
+            while let Some(request) = self.claim.requests.take_for(claimant) {
+                request.complete(STATUS_DEVICE_NOT_CONNECTED);
+            }
+        });
+    }
+
     /// Keeps a drain request of the claimant until there are records for it. PASSIVE_LEVEL.
     pub fn await_records(&self, request: Request) {
         self.claim.state.with(|state| {

@@ -28,6 +28,9 @@ use crate::volume::Volume;
 const START_LIMIT: u64 = 10_000 * Tick::PER_MS;
 /// When to ask a volume for its length again for which there was no memory: after 1 s.
 const ASK_AGAIN: u64 = 1_000 * Tick::PER_MS;
+/// How long writes may be held without any of them going on while the system shuts down, in ticks: 5 s. No service may
+/// be left that would make room in the queue, and what shuts the system down waits for the file systems.
+const SHUTDOWN_LIMIT: u64 = 5_000 * Tick::PER_MS;
 /// Longest read of sweep and hold, in bytes: a block of the largest size.
 const READ_MAX: usize = 4 << 20;
 
@@ -160,13 +163,26 @@ impl Run for Dispatching {
         let Self { session, volume } = &**context;
         let give_up_at = session.engine.host().now().after(START_LIMIT);
         // Interception on; then wait for every write that was already below us (rule T0).
-        volume.gate.change(session.as_ptr(), || session.while_starting(give_up_at));
+        volume.gate.change(session.as_ptr(), || {
+            if volume.is_removed() {
+                session.stop();
+            }
+            session.while_starting(give_up_at);
+        });
+        if volume.is_removed() {
+            session.stop();
+        }
         session.engine.begin();
+        let mut standstill = None;
         loop {
             match session.engine.dispatch() {
                 Step::Do(submission) => session.carry_out(submission),
-                Step::Wait(until) => {
+                Step::Wait(mut until) => {
                     session.let_cancel();
+                    if volume.is_shutting_down() {
+                        let limit = session.end_standstill(&mut standstill);
+                        until = [until, limit].into_iter().flatten().min();
+                    }
                     session.wait(Worker::Dispatch, until);
                 }
                 Step::Ended => break,
@@ -177,7 +193,37 @@ impl Run for Dispatching {
     }
 }
 
+/// Held writes of which none goes on.
+struct Standstill {
+    /// How many held writes had gone on before.
+    gone_on: u64,
+    since: Tick,
+}
+
 impl Session {
+    /// Lets writes go that are held at a standstill past the limit (rule HANG); returns when to look again.
+    #[inline(never)] // What the engine answers is not to add to its caller's stack.
+    fn end_standstill(&self, standstill: &mut Option<Standstill>) -> Option<Tick> {
+        let (status, now) = (self.engine.status(), self.engine.host().now());
+        if status.writes_holding == 0 {
+            *standstill = None;
+            return None;
+        }
+        let gone_on = status.writes_held;
+        let since = match standstill {
+            Some(known) if known.gone_on == gone_on => known.since,
+            _ => standstill.insert(Standstill { gone_on, since: now }).since,
+        };
+        let limit = since.after(SHUTDOWN_LIMIT);
+        if now >= limit {
+            log::line(c"held writes do not go on while the system shuts down: a gap begins");
+            *standstill = None;
+            self.let_go();
+            return Some(now);
+        }
+        Some(limit)
+    }
+
     /// Reads, and what the engine asks for next: a block that cannot be read, sector by sector.
     // Out of line, so that it is not on the stack together with what finds the next read.
     #[inline(never)]

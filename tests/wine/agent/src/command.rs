@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use protocol::disguise::{Disguise, TopWrite};
+use protocol::ioctl::Step;
 use protocol::memory::Scarcity;
 
 /// One of them.
@@ -50,6 +51,14 @@ pub(crate) enum Bench {
         /// Whether it comes.
         in_path: bool,
     },
+    /// Take the volume away without asking.
+    SurpriseRemove,
+    /// Take the volume's stack down, without waiting for the end.
+    BeginRemove,
+    /// Wait for the end of the removal that was begun.
+    EndRemove,
+    /// Send one packet of plug and play.
+    Step(Step),
     /// Make the bottom of the stack refuse that many usage notifications.
     RefuseUsage(u32),
     /// Refuse memory to the product's driver.
@@ -100,7 +109,7 @@ pub(crate) enum Request {
     Write(Extent),
     /// The same, without waiting for the end.
     BeginWrite(Extent),
-    /// The outcome of the write that was begun.
+    /// The outcome of the write that was begun first of those that were not asked for yet.
     EndWrite,
     /// The same, and to cancel it while it is under way.
     CancelWrite(Extent),
@@ -149,6 +158,10 @@ fn parse(verb: &str, arguments: &[&str]) -> Option<Command> {
         ("query", []) => bench(Bench::Query),
         ("attach", []) => bench(Bench::Attach),
         ("remove", []) => bench(Bench::Remove),
+        ("surprise-remove", []) => bench(Bench::SurpriseRemove),
+        ("begin-remove", []) => bench(Bench::BeginRemove),
+        ("end-remove", []) => bench(Bench::EndRemove),
+        ("pnp", [step]) => bench(Bench::Step(Step::named(step)?)),
         ("flush-journal", []) => bench(Bench::FlushJournal),
         ("pause", []) => bench(Bench::Pause),
         ("resume", []) => bench(Bench::Resume),
@@ -282,6 +295,10 @@ mod tests {
         assert_eq!(Command::parse("control 7405c ff 01"), Ok(Command::Volume(control)));
         let usage = Bench::Usage { kind: 1, in_path: true };
         assert_eq!(Command::parse("usage 1 on"), Ok(Command::Bench(usage)));
+        assert_eq!(
+            Command::parse("pnp query-stop"),
+            Ok(Command::Bench(Bench::Step(Step::QueryStop)))
+        );
         let disguise = Disguise { device_type: 2, gpt_attributes: 1 << 60, ..Disguise::default() };
         let asked = Command::parse("disguise 2 0 0 0 1000000000000000");
         assert_eq!(asked, Ok(Command::Bench(Bench::Disguise(disguise))));
@@ -296,6 +313,8 @@ mod tests {
         let asked = Command::parse("top-write 512 1024 7 2 14 20001");
         assert_eq!(asked, Ok(Command::Bench(Bench::TopWrite(write))));
         for wrong in [
+            "pnp",
+            "pnp eject",
             "write 1 2",
             "trim 5",
             "usage 1 maybe",

@@ -8,6 +8,9 @@
 //! | `hello` | nothing: shows that Wine runs |
 //! | `query` | the volume's counters, as `name=value` words |
 //! | `attach`, `remove` | build the volume's stack up, take it down |
+//! | `surprise-remove` | the volume is gone: `remove` ends its stack when all handles are closed |
+//! | `begin-remove`, `end-remove` | `remove`, while other commands go on |
+//! | `pnp PACKET` | sends `query-remove`, `cancel-remove`, `query-stop`, `cancel-stop`, `stop` or `start` |
 //! | `flush-journal` | makes the journal's file complete |
 //! | `pause`, `resume` | the volume takes requests but does not work on them; it works again |
 //! | `resize`, `protect`, `refuse-usage` | the volume gets another length, says that it is write-protected, refuses notifications |

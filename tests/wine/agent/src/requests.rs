@@ -3,6 +3,7 @@
 //! Upholds: every outcome is an answer, also the one that the application would take for a failure: `done`,
 //! `failed=` with the error's number, `cancelled`, `finished` (before it could be cancelled).
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::windows::fs::{FileExt, OpenOptionsExt};
@@ -32,8 +33,8 @@ const UNDER_WAY_MS: u32 = 500;
 /// How long a cancelled write may take to come back.
 const CANCEL_LIMIT_MS: u32 = 20_000;
 
-/// The write that was begun.
-static BEGUN: Mutex<Option<JoinHandle<io::Result<String>>>> = Mutex::new(None);
+/// The writes that were begun, the first one first.
+static BEGUN: Mutex<VecDeque<JoinHandle<io::Result<String>>>> = Mutex::new(VecDeque::new());
 
 /// Does what the request says; returns what to answer.
 pub(crate) fn act(request: &Request) -> io::Result<String> {
@@ -43,7 +44,7 @@ pub(crate) fn act(request: &Request) -> io::Result<String> {
         Request::BeginWrite(extent) => {
             let extent = *extent;
             let write = std::thread::spawn(move || write(extent));
-            *BEGUN.lock().unwrap_or_else(PoisonError::into_inner) = Some(write);
+            BEGUN.lock().unwrap_or_else(PoisonError::into_inner).push_back(write);
             Ok(String::new())
         }
         Request::EndWrite => end_write(),
@@ -77,7 +78,7 @@ fn write(extent: Extent) -> io::Result<String> {
 }
 
 fn end_write() -> io::Result<String> {
-    let begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let write = begun.ok_or_else(|| io::Error::other("no write was begun"))?;
     write.join().map_err(|_| io::Error::other("the write panicked"))?
 }

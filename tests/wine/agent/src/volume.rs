@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io;
 use std::os::windows::io::AsRawHandle;
 use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use protocol::disguise::{ARRIVED_LENGTH, Arrived, TopWrite};
 use protocol::ioctl::{self, COUNTERS_LENGTH, Counters, Usage};
@@ -24,6 +26,18 @@ pub(crate) enum CommandError {
     Control { code: u32, source: io::Error },
     #[error("control code {code:#x} answered with {got} bytes")]
     Length { code: u32, got: usize },
+    #[error("no removal was begun")]
+    NotBegun,
+}
+
+/// A removal under way.
+type Removal = Option<JoinHandle<Result<(), CommandError>>>;
+
+/// The removal that was begun.
+static BEGUN: Mutex<Removal> = Mutex::new(None);
+
+fn begun() -> MutexGuard<'static, Removal> {
+    BEGUN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Does what the command says; returns what to answer.
@@ -42,6 +56,16 @@ pub(crate) fn act(command: Bench) -> Result<String, CommandError> {
         Bench::Clearing(how) => tell(ioctl::SET_CLEARING, &how.to_le_bytes()),
         Bench::Attach => tell(ioctl::ATTACH, &[]),
         Bench::Remove => tell(ioctl::REMOVE, &[]),
+        Bench::SurpriseRemove => tell(ioctl::SURPRISE_REMOVE, &[]),
+        Bench::BeginRemove => {
+            *begun() = Some(std::thread::spawn(|| tell(ioctl::REMOVE, &[])));
+            Ok(())
+        }
+        Bench::EndRemove => match begun().take().map(JoinHandle::join) {
+            Some(Ok(ended)) => ended,
+            Some(Err(_)) | None => Err(CommandError::NotBegun),
+        },
+        Bench::Step(step) => tell(ioctl::STEP, &step.encode()),
         Bench::FlushJournal => tell(ioctl::FLUSH, &[]),
         Bench::Pause => tell(ioctl::PAUSE, &[]),
         Bench::Resume => tell(ioctl::RESUME, &[]),

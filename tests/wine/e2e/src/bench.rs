@@ -235,6 +235,30 @@ impl Bench {
         self.check_violations()
     }
 
+    /// Takes the volume's stack down; the product's driver stays loaded.
+    pub fn detach_volume(&mut self) -> Result<(), E2eError> {
+        self.watch = None;
+        self.agent.remove()
+    }
+
+    /// The same, with something done while that is under way.
+    pub fn detach_volume_while(
+        &mut self,
+        act: impl FnOnce(&mut Agent) -> Result<(), E2eError>,
+    ) -> Result<(), E2eError> {
+        self.watch = None;
+        self.agent.tell("begin-remove")?;
+        act(&mut self.agent)?;
+        self.agent.tell("end-remove")
+    }
+
+    /// Builds the volume's stack again with the product's driver.
+    pub fn attach_volume(&mut self) -> Result<(), E2eError> {
+        self.agent.attach()?;
+        self.watch = Some(StatusWatch::start(&self.prefix, COMMAND_LINE)?);
+        Ok(())
+    }
+
     /// What the product's command line says of the volumes, as JSON.
     pub fn volumes(&self) -> Result<String, E2eError> {
         self.prefix.run("volumes", COMMAND_LINE, ["volumes", "--json"], COMMAND_LIMIT)
@@ -263,6 +287,16 @@ impl Bench {
             Some(event) => {
                 Err(E2eError::Rule(format!("the service has not told of event {event}")))
             }
+        }
+    }
+
+    /// How often the service has told of this event, in its log.
+    pub fn times_told(&self, event: u16) -> Result<usize, E2eError> {
+        let path = self.prefix.on_c(service::LOG_ON_C);
+        match std::fs::read_to_string(&path) {
+            Ok(log) => Ok(log.matches(&format!("(event {event})")).count()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(E2eError::file("read", &path)(error)),
         }
     }
 

@@ -12,6 +12,7 @@
 //! | [`Scenario::BufferedVolume`] | nothing, but the volume takes data by system buffers |
 //! | [`Scenario::PagingFile`] | no load, but a write to a paging file while the volume does not read |
 //! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, a volume that shrinks and grows |
+//! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |
 //! | [`Scenario::ServerCrash`] | the server is killed during the first sync and started again |
 //!
 //! Upholds: a scenario passes only if what it is there to test has happened.
@@ -24,6 +25,7 @@ mod malformed;
 mod paging_file;
 mod power;
 mod protect;
+mod removal;
 mod run;
 mod settings;
 
@@ -79,11 +81,13 @@ pub enum Scenario {
     PagingFile,
     /// What the driver is told, and what it says of a volume.
     Settings,
+    /// What plug and play does to a volume that is in use.
+    Removal,
 }
 
 impl Scenario {
     /// All of them, the main one first.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Protect,
         Self::MalformedRequests,
         Self::PowerAndUsage,
@@ -95,6 +99,7 @@ impl Scenario {
         Self::BufferedVolume,
         Self::PagingFile,
         Self::Settings,
+        Self::Removal,
     ];
 
     /// Its name in messages and folders.
@@ -111,6 +116,7 @@ impl Scenario {
             Self::BufferedVolume => "buffered-volume",
             Self::PagingFile => "paging-file",
             Self::Settings => "settings",
+            Self::Removal => "removal",
         }
     }
 }
@@ -133,6 +139,7 @@ pub fn run(
         Scenario::BufferedVolume => buffered_volume::run(setting, console),
         Scenario::PagingFile => paging_file::run(setting, console),
         Scenario::Settings => settings::run(setting, console),
+        Scenario::Removal => removal::run(setting, console),
     };
     // What failed first is what follows from a violation: the bench ends the drivers at once.
     match outcome {

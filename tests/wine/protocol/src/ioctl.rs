@@ -24,9 +24,10 @@ pub const RESUME: u32 = code(0x905);
 
 /// Plug and play: adds the filters of the volume class to the volume's stack and starts it.
 pub const ATTACH: u32 = code(0x910);
-/// Plug and play: query-remove, then remove. The volume itself stays and can be attached again.
+/// Plug and play: query-remove, then remove; after a surprise removal, remove as soon as all handles are closed. The
+/// volume itself stays and can be attached again.
 pub const REMOVE: u32 = code(0x911);
-/// Plug and play: surprise removal, then remove. The volume itself stays and can be attached again.
+/// Plug and play: surprise removal. The volume completes what it has, and fails what comes, until it is attached again.
 pub const SURPRISE_REMOVE: u32 = code(0x912);
 /// Plug and play: takes a [`Usage`] and sends it down the stack.
 pub const USAGE: u32 = code(0x913);
@@ -34,6 +35,8 @@ pub const USAGE: u32 = code(0x913);
 pub const SHUTDOWN: u32 = code(0x914);
 /// Power: takes a device power state (1 is D0, 4 is D3) as 32 bits and sets the stack to it.
 pub const SET_POWER: u32 = code(0x915);
+/// Plug and play: takes a [`Step`] as 32 bits and sends its packet down the stack.
+pub const STEP: u32 = code(0x916);
 
 /// Takes a length in bytes as 64 bits: the volume is that long from now on. What a longer one has more is zeros.
 pub const RESIZE: u32 = code(0x906);
@@ -116,6 +119,53 @@ pub enum FaultTarget {
         /// How long it is, in bytes.
         length: u64,
     },
+}
+
+/// A packet that leaves the volume where it is, or is taken back by another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// May the device be removed?
+    QueryRemove = 1,
+    /// It stays.
+    CancelRemove,
+    /// May the device be stopped?
+    QueryStop,
+    /// It goes on.
+    CancelStop,
+    /// It stops.
+    Stop,
+    /// It is started.
+    Start,
+}
+
+impl Step {
+    /// All of them, with their names in commands.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("query-remove", Self::QueryRemove),
+        ("cancel-remove", Self::CancelRemove),
+        ("query-stop", Self::QueryStop),
+        ("cancel-stop", Self::CancelStop),
+        ("stop", Self::Stop),
+        ("start", Self::Start),
+    ];
+
+    /// As bytes.
+    #[must_use]
+    pub fn encode(self) -> [u8; 4] {
+        (self as u32).to_le_bytes()
+    }
+
+    /// From bytes.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().map(|(_, step)| step).find(|step| step.encode() == bytes)
+    }
+
+    /// By its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|&(own, _)| own == name).map(|(_, step)| step)
+    }
 }
 
 /// A usage notification.
@@ -217,7 +267,7 @@ impl Usage {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counters, Fault, FaultTarget, Usage};
+    use super::{Counters, Fault, FaultTarget, Step, Usage};
 
     #[test]
     fn records_come_back_as_they_went() {
@@ -241,6 +291,10 @@ mod tests {
         }
         let usage = Usage { kind: 2, in_path: true };
         assert_eq!(Usage::decode(&usage.encode()), Some(usage));
+        for (name, step) in Step::ALL {
+            assert_eq!(Step::decode(&step.encode()), Some(step));
+            assert_eq!(Step::named(name), Some(step));
+        }
     }
 
     #[test]
@@ -249,5 +303,6 @@ mod tests {
         assert_eq!(Fault::decode(&fault.encode()[1..]), None);
         assert_eq!(Fault::decode(&Fault { status: 0, ..fault }.encode()), None);
         assert_eq!(Usage::decode(&Usage { kind: 4, in_path: false }.encode()), None);
+        assert_eq!(Step::decode(&7_u32.to_le_bytes()), None);
     }
 }

@@ -59,7 +59,10 @@ fn round(bench: &mut Bench) -> Result<(), E2eError> {
     Ok(())
 }
 
-fn promptly(what: &str, act: impl FnOnce() -> Result<(), E2eError>) -> Result<(), E2eError> {
+pub(super) fn promptly(
+    what: &str,
+    act: impl FnOnce() -> Result<(), E2eError>,
+) -> Result<(), E2eError> {
     let begun = Instant::now();
     act()?;
     if begun.elapsed() <= PACKET_LIMIT {

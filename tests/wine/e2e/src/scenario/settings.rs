@@ -68,7 +68,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.restore("t0")?;
     // The last point before the volume outgrew the session.
     run.restore("latest")?;
-    let writes = compare(&mut run, &begun, before_growth)?;
+    let writes = compare(&mut run, &begun, Some(before_growth))?;
     let files = run.check_ntfs("t0")?;
     run.folder.discard_images()?;
     Ok(Summary {
@@ -262,7 +262,11 @@ fn writes(bench: &mut Bench, fill: u8) -> Result<(), E2eError> {
 }
 
 /// Checks what the product's command line says of the volume.
-fn says(bench: &Bench, protection: &str, special_files: &[&str]) -> Result<(), E2eError> {
+pub(super) fn says(
+    bench: &Bench,
+    protection: &str,
+    special_files: &[&str],
+) -> Result<(), E2eError> {
     let said = bench.volumes()?;
     let wrong = |why: String| E2eError::Said {
         program: "snapless volumes --json".into(),
@@ -294,14 +298,18 @@ struct Volume {
     special_files: Vec<String>,
 }
 
-/// Both images against the journal, the latest against what it had before the volume grew; returns how many entries that
-/// is.
-fn compare(run: &mut Run<'_>, begun: &Begun, before_growth: u64) -> Result<usize, E2eError> {
+/// Both images against the journal, the latest against its first `entries`, or all; returns how many entries that is.
+pub(super) fn compare(
+    run: &mut Run<'_>,
+    begun: &Begun,
+    entries: Option<u64>,
+) -> Result<usize, E2eError> {
     let journal = Journal::open(&run.folder.journal())?;
     let mut truth = Truth::new(&journal, &run.image.pristine, &run.folder.model())?;
     let folder = &run.folder;
     let number = |entries| usize::try_from(entries).unwrap_or(usize::MAX);
-    let (before, all) = (number(begun.beginning.entries_before), number(before_growth));
+    let (before, all) =
+        (number(begun.beginning.entries_before), entries.map_or(journal.entries().len(), number));
     step(run.console, "compare the t0 image with the truth", |_| {
         let prefixes = truth.matching_prefixes(&folder.restored("t0"), before..=before)?;
         prefixes.map_err(|difference| E2eError::Different { image: "t0", difference })

@@ -1,7 +1,7 @@
 //! The bench's control device: the commands of a scenario.
 //!
 //! The rule: a command that sends packets through the volume's stack runs on a thread of its own, as the PnP manager's
-//! work does, so that requests go on meanwhile; commands run one after the other.
+//! work does, so that requests go on meanwhile; those run one after the other.
 
 use alloc::{collections::VecDeque, sync::Arc};
 
@@ -11,11 +11,12 @@ use nt::{
     println,
     status::{Failure, Result, code},
     thread::Thread,
+    time::sleep_us,
 };
 use protocol::ioctl::{
     ATTACH, CLEAR_FAULTS, Counters, DISGUISE, FLUSH, Fault, MEMORY, PAUSE, POWER_LENGTH, QUERY,
     REFUSE_USAGE, REMOVE, RESIZE, RESUME, SET_CLEARING, SET_FAULT, SET_POWER, SET_SCARCITY,
-    SHUTDOWN, SURPRISE_REMOVE, TOP_WRITE, USAGE, Usage, WRITE_PROTECT,
+    SHUTDOWN, STEP, SURPRISE_REMOVE, Step, TOP_WRITE, USAGE, Usage, WRITE_PROTECT,
 };
 use protocol::{
     disguise::{Disguise, TopWrite},
@@ -23,11 +24,14 @@ use protocol::{
 };
 use wdk_sys::{
     IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS,
-    STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
-    STATUS_PENDING, STATUS_SUCCESS,
+    STATUS_BUFFER_TOO_SMALL, STATUS_DEVICE_BUSY, STATUS_INVALID_DEVICE_REQUEST,
+    STATUS_INVALID_PARAMETER, STATUS_PENDING, STATUS_SUCCESS,
 };
 
 use crate::{completion, pnp::Stack, scarcity, scheduler::Scheduler, top_write};
+
+/// How long applications may take to close a volume that is gone.
+const HANDLES_LIMIT_MS: u32 = 20_000;
 
 /// The control device's state.
 pub(crate) struct Control {
@@ -68,6 +72,11 @@ impl Control {
     pub(crate) fn dispatch(&self, mut irp: Irp) -> NTSTATUS {
         match u32::from(irp.function().0) {
             IRP_MJ_CREATE | IRP_MJ_CLEANUP | IRP_MJ_CLOSE => irp.complete(STATUS_SUCCESS, 0),
+            // These wait for nothing, and have to work while a packet through the stack waits for them.
+            IRP_MJ_DEVICE_CONTROL if [QUERY, PAUSE, RESUME].contains(&irp.device_control().0) => {
+                let (status, information) = self.inner.command(&mut irp);
+                irp.complete(status, information)
+            }
             IRP_MJ_DEVICE_CONTROL => {
                 irp.mark_pending();
                 let refused = {
@@ -156,8 +165,10 @@ impl Inner {
                 parsed(word(input)).map(|times| self.scheduler.moods.refuse_usage(times))
             }
             ATTACH => self.stack.attach(),
+            REMOVE if self.scheduler.is_gone() => self.remove_gone(),
             REMOVE => self.stack.remove(),
             SURPRISE_REMOVE => self.stack.surprise_remove(),
+            STEP => parsed(Step::decode(input)).and_then(|step| self.stack.step(step)),
             USAGE => parsed(Usage::decode(input)).and_then(|usage| self.stack.usage(usage)),
             SET_POWER => parsed(power_state(input)).and_then(|state| self.stack.set_power(state)),
             SHUTDOWN => {
@@ -170,6 +181,19 @@ impl Inner {
             _ => return (STATUS_INVALID_DEVICE_REQUEST, 0),
         };
         (code(result), 0)
+    }
+
+    /// Plug and play removes a device that is gone when nobody has it open any more: its applications are to be let go
+    /// by what happened before that.
+    fn remove_gone(&self) -> Result {
+        for _ in 0..HANDLES_LIMIT_MS {
+            if self.scheduler.handles() == 0 {
+                return self.stack.remove_gone();
+            }
+            sleep_us(1000);
+        }
+        println!("snapless-test-volume: gone, but {} handles stay open", self.scheduler.handles());
+        Err(Failure(STATUS_DEVICE_BUSY))
     }
 
     fn query(&self, irp: &Irp, room: usize) -> (NTSTATUS, usize) {

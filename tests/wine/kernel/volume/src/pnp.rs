@@ -17,15 +17,16 @@ use nt::{
 };
 use protocol::{
     disguise::Disguise,
-    ioctl::Usage,
+    ioctl::{Step, Usage},
     names::{UPPER_FILTERS, VOLUME_CLASS_KEY},
 };
 use wdk_sys::{
     _DEVICE_POWER_STATE,
     _POWER_STATE_TYPE::DevicePowerState,
     DO_DEVICE_INITIALIZING, DRIVER_OBJECT, IO_STACK_LOCATION, IRP_MJ_PNP, IRP_MJ_POWER,
-    IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_DEVICE_USAGE_NOTIFICATION, IRP_MN_QUERY_REMOVE_DEVICE,
-    IRP_MN_REMOVE_DEVICE, IRP_MN_SET_POWER, IRP_MN_START_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
+    IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_DEVICE_USAGE_NOTIFICATION,
+    IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE, IRP_MN_SET_POWER,
+    IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE, IRP_MN_SURPRISE_REMOVAL, NTSTATUS,
     OBJ_CASE_INSENSITIVE, PDEVICE_OBJECT, PIRP, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_DEVICE_STATE, STATUS_MORE_PROCESSING_REQUIRED, STATUS_NO_SUCH_DEVICE,
     STATUS_NOT_SUPPORTED, STATUS_OBJECT_NAME_NOT_FOUND,
@@ -115,10 +116,27 @@ impl Stack {
         self.send(IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE, |_| {})
     }
 
-    /// Removes the device without asking.
+    /// Says that the device is gone.
     pub(crate) fn surprise_remove(&self) -> Result {
-        self.send(IRP_MJ_PNP, IRP_MN_SURPRISE_REMOVAL, |_| {})?;
+        self.send(IRP_MJ_PNP, IRP_MN_SURPRISE_REMOVAL, |_| {})
+    }
+
+    /// Removes a device that is gone. To be called when all handles to it are closed.
+    pub(crate) fn remove_gone(&self) -> Result {
         self.send(IRP_MJ_PNP, IRP_MN_REMOVE_DEVICE, |_| {})
+    }
+
+    /// Sends one of the packets that another one takes back.
+    pub(crate) fn step(&self, step: Step) -> Result {
+        let minor = match step {
+            Step::QueryRemove => IRP_MN_QUERY_REMOVE_DEVICE,
+            Step::CancelRemove => IRP_MN_CANCEL_REMOVE_DEVICE,
+            Step::QueryStop => IRP_MN_QUERY_STOP_DEVICE,
+            Step::CancelStop => IRP_MN_CANCEL_STOP_DEVICE,
+            Step::Stop => IRP_MN_STOP_DEVICE,
+            Step::Start => IRP_MN_START_DEVICE,
+        };
+        self.send(IRP_MJ_PNP, minor, |_| {})
     }
 
     /// Tells the stack that it comes into a special file's path, or leaves it.

@@ -16,7 +16,7 @@ use nt::{
 };
 use wdk_sys::{
     IRP_MJ_DEVICE_CONTROL, IRP_MJ_FLUSH_BUFFERS, IRP_MJ_READ, IRP_MJ_WRITE, NTSTATUS,
-    STATUS_SUCCESS,
+    STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
 };
 
 use crate::{
@@ -47,6 +47,7 @@ pub(crate) struct Scheduler {
     writes_in_flight: AtomicU64,
     reads: AtomicU64,
     flushes: AtomicU64,
+    handles: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
@@ -60,6 +61,7 @@ struct State {
     waiting: Vec<Pending>,
     random: Random,
     paused: bool,
+    gone: bool,
     stopping: bool,
 }
 
@@ -113,13 +115,52 @@ impl Scheduler {
                 waiting: Vec::new(),
                 random: Random::new(u64::from(config.seed)),
                 paused: false,
+                gone: false,
                 stopping: false,
             }),
             writes_submitted: AtomicU64::new(0),
             writes_in_flight: AtomicU64::new(0),
             reads: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
+            handles: AtomicU64::new(0),
         }
+    }
+
+    /// Counts a handle that was opened, or closed.
+    pub(crate) fn count_handle(&self, opened: bool) {
+        // Relaxed: a count that is looked at on its own. A handle may be older than the count.
+        let step = |count: u64| if opened { count.checked_add(1) } else { count.checked_sub(1) };
+        let _ = self.handles.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+    }
+
+    /// Forgets the handles of a stack that is removed: Wine closes them at the filter that is no more.
+    pub(crate) fn forget_handles(&self) {
+        // Relaxed: see `count_handle`.
+        self.handles.store(0, Ordering::Relaxed);
+    }
+
+    /// How many handles are open.
+    pub(crate) fn handles(&self) -> u64 {
+        // Relaxed: see `count_handle`.
+        self.handles.load(Ordering::Relaxed)
+    }
+
+    /// The volume is gone without a warning, or is back. What waits when it goes is completed: a driver does so when
+    /// it learns of a surprise removal, and not before.
+    pub(crate) fn set_gone(&self, gone: bool) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.gone = gone;
+            if gone { core::mem::take(&mut state.waiting) } else { Vec::new() }
+        };
+        for Pending { irp, .. } in waiting {
+            self.complete(irp, STATUS_NO_SUCH_DEVICE, 0);
+        }
+    }
+
+    /// Whether the volume is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.state.lock().gone
     }
 
     /// The files.
@@ -138,8 +179,19 @@ impl Scheduler {
             IRP_MJ_READ => self.reads.fetch_add(1, Ordering::Relaxed),
             _ => self.flushes.fetch_add(1, Ordering::Relaxed),
         };
-        self.state.lock().waiting.push(Pending { irp, submission });
-        self.state.notify_one();
+        let refused = {
+            let mut state = self.state.lock();
+            if state.gone {
+                Some(irp)
+            } else {
+                state.waiting.push(Pending { irp, submission });
+                None
+            }
+        };
+        match refused {
+            Some(irp) => self.complete(irp, STATUS_NO_SUCH_DEVICE, 0),
+            None => self.state.notify_one(),
+        }
     }
 
     /// Stops taking up requests, or goes on with it.
@@ -199,12 +251,16 @@ impl Scheduler {
             IRP_MJ_DEVICE_CONTROL => self.clear(&irp, submission),
             other => unreachable!("major function {other} is never submitted"),
         };
-        let control = u32::from(irp.function().0) == IRP_MJ_DEVICE_CONTROL;
-        let write = control || u32::from(irp.function().0) == IRP_MJ_WRITE;
         pause(chance.after_us);
         if let Some(applied) = applied {
             self.store.completed(applied);
         }
+        self.complete(irp, status, information);
+    }
+
+    fn complete(&self, irp: Irp, status: NTSTATUS, information: usize) {
+        let control = u32::from(irp.function().0) == IRP_MJ_DEVICE_CONTROL;
+        let write = control || u32::from(irp.function().0) == IRP_MJ_WRITE;
         if write {
             // Relaxed: see `submit`.
             self.writes_in_flight.fetch_sub(1, Ordering::Relaxed);

@@ -8,8 +8,9 @@ use nt::irp::Irp;
 use wdk_sys::{
     IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_FLUSH_BUFFERS,
     IRP_MJ_PNP, IRP_MJ_POWER, IRP_MJ_READ, IRP_MJ_SHUTDOWN, IRP_MJ_WRITE,
-    IRP_MN_DEVICE_USAGE_NOTIFICATION, NTSTATUS, STATUS_INVALID_DEVICE_REQUEST,
-    STATUS_INVALID_PARAMETER, STATUS_INVALID_USER_BUFFER, STATUS_NOT_SUPPORTED, STATUS_PENDING,
+    IRP_MN_DEVICE_USAGE_NOTIFICATION, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE,
+    IRP_MN_SURPRISE_REMOVAL, NTSTATUS, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER,
+    STATUS_INVALID_USER_BUFFER, STATUS_NO_SUCH_DEVICE, STATUS_NOT_SUPPORTED, STATUS_PENDING,
     STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
 
@@ -45,21 +46,30 @@ impl Volume {
                     Err(status) => irp.complete(status, 0),
                 }
             }
+            IRP_MJ_DEVICE_CONTROL if self.scheduler.is_gone() => {
+                irp.complete(STATUS_NO_SUCH_DEVICE, 0)
+            }
             IRP_MJ_DEVICE_CONTROL => {
                 let (status, information) = queries::answer(self, &mut irp);
                 irp.complete(status, information)
             }
-            IRP_MJ_CREATE | IRP_MJ_CLEANUP | IRP_MJ_CLOSE | IRP_MJ_SHUTDOWN => {
+            major @ (IRP_MJ_CREATE | IRP_MJ_CLOSE) => {
+                self.scheduler.count_handle(major == IRP_MJ_CREATE);
                 irp.complete(STATUS_SUCCESS, 0)
             }
+            IRP_MJ_CLEANUP | IRP_MJ_SHUTDOWN | IRP_MJ_POWER => irp.complete(STATUS_SUCCESS, 0),
             IRP_MJ_PNP => {
-                let usage = u32::from(irp.function().1) == IRP_MN_DEVICE_USAGE_NOTIFICATION;
-                if usage && self.scheduler.moods.refuses_usage() {
-                    return irp.complete(STATUS_UNSUCCESSFUL, 0);
+                match u32::from(irp.function().1) {
+                    IRP_MN_DEVICE_USAGE_NOTIFICATION if self.scheduler.moods.refuses_usage() => {
+                        return irp.complete(STATUS_UNSUCCESSFUL, 0);
+                    }
+                    IRP_MN_SURPRISE_REMOVAL => self.scheduler.set_gone(true),
+                    IRP_MN_REMOVE_DEVICE => self.scheduler.forget_handles(),
+                    IRP_MN_START_DEVICE => self.scheduler.set_gone(false),
+                    _ => {}
                 }
                 answer_pnp(irp)
             }
-            IRP_MJ_POWER => irp.complete(STATUS_SUCCESS, 0),
             _ => irp.complete(STATUS_INVALID_DEVICE_REQUEST, 0),
         }
     }
@@ -96,8 +106,7 @@ impl Volume {
 fn answer_pnp(irp: Irp) -> NTSTATUS {
     use wdk_sys::{
         IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_REMOVE_DEVICE,
-        IRP_MN_QUERY_STOP_DEVICE, IRP_MN_REMOVE_DEVICE, IRP_MN_START_DEVICE, IRP_MN_STOP_DEVICE,
-        IRP_MN_SURPRISE_REMOVAL,
+        IRP_MN_QUERY_STOP_DEVICE, IRP_MN_STOP_DEVICE,
     };
     match u32::from(irp.function().1) {
         IRP_MN_START_DEVICE

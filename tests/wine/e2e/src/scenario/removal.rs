@@ -1,0 +1,386 @@
+//! Plug and play takes the volume away, or only asks: with no session, in a first sync, with a write held and one under
+//! way, and in a gap. Packets never wait behind data, every write gets an answer, and protection goes on or ends with a
+//! word; afterwards the volume is protected anew, and the images are right. Then the system shuts down while writes wait
+//! for a server that does not answer: they have to go.
+
+use std::time::{Duration, Instant};
+
+use crate::agent::Outcome;
+use crate::bench::Bench;
+use crate::console::{Console, step};
+use crate::error::E2eError;
+use crate::process::wait_until;
+use crate::scenario::power::promptly;
+use crate::scenario::run::Run;
+use crate::scenario::{Setting, settings};
+use crate::service::ServiceSettings;
+use crate::status::Status;
+use crate::summary::Summary;
+
+/// Without a limit: what lets a write go is to be what a scenario does.
+const SERVICE: ServiceSettings =
+    ServiceSettings { queue_mib: 64, hold_limit_ms: 10_000, hold_forever: true };
+/// Slow enough that the first sync is under way when the volume is told to pause.
+const VOLUME_JITTER_US: u32 = 200_000;
+const STATE_LIMIT: Duration = Duration::from_secs(60);
+/// `DEVICE_USAGE_NOTIFICATION_TYPE`
+const DUMP: u32 = 3;
+/// A block that the sweep reads early, and one that it reads last.
+const EARLY: u64 = 2 << 20;
+const LATE_FROM_END: u64 = 2 << 20;
+/// The sweep is past the first one when it has read so much.
+const PAST_EARLY: u64 = 8 << 20;
+const WRITE_LEN: u64 = 8192;
+/// Writes that fill the queue, and what the service has room for, and their length.
+const FILLING: u64 = 30;
+const FILLING_LEN: u64 = 4 << 20;
+
+/// Events of the service (`docs/events.md`).
+const SESSION_STARTED: u16 = 200;
+const SESSION_ENDED: u16 = 204;
+const DRIVER_ABSENT: u16 = 300;
+
+/// What protection does when plug and play comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// No session; two writes are with the disk.
+    Idle,
+    /// A first sync; two writes that nobody stops.
+    Sweeping,
+    /// A first sync; one write is with the disk, and one is held, as the disk does not read.
+    Holding,
+    /// A session without a service; two writes are with the disk.
+    Gap,
+}
+
+impl State {
+    const ALL: [Self; 4] = [Self::Idle, Self::Sweeping, Self::Holding, Self::Gap];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "with no session",
+            Self::Sweeping => "in a first sync",
+            Self::Holding => "with a write held",
+            Self::Gap => "in a gap",
+        }
+    }
+
+    /// The disk takes requests, and does not work on them.
+    fn is_stuck(self) -> bool {
+        self != Self::Sweeping
+    }
+
+    /// A service drains the session.
+    fn is_served(self) -> bool {
+        matches!(self, Self::Sweeping | Self::Holding)
+    }
+
+    /// The session's phase.
+    fn phase(self) -> Option<&'static str> {
+        match self {
+            Self::Idle => None,
+            Self::Sweeping | Self::Holding => Some("first_sync"),
+            Self::Gap => Some("detached"),
+        }
+    }
+}
+
+pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
+    let mut run = Run::prepare(setting, &SERVICE, VOLUME_JITTER_US, console)?;
+    let late = (setting.size_mib << 20) - LATE_FROM_END;
+    for state in State::ALL {
+        let (name, bench) = (state.name(), &mut run.bench);
+        step(run.console, &format!("a volume stays, then is gone, {name}"), |_| {
+            enter(bench, state, late)?;
+            stays(bench, state)?;
+            promptly("a shutdown notice", || bench.agent().shutdown())?;
+            is_in(bench, state)?;
+            surprise(bench, state)
+        })?;
+        let bench = &mut run.bench;
+        step(run.console, &format!("a volume is removed in order {name}"), |_| {
+            enter(bench, state, late)?;
+            in_order(bench, state)
+        })?;
+    }
+
+    let begun = run.begin(false)?;
+    let bench = &mut run.bench;
+    step(run.console, "a volume with a write held stays, and protection goes on", |_| {
+        hold(bench, late)?;
+        stays(bench, State::Holding)?;
+        is_in(bench, State::Holding)?;
+        bench.agent().resume()?;
+        all_done(bench, 2)
+    })?;
+    let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
+    let first_sync = begun.seen.elapsed();
+    run.disturbed = true;
+    let bench = &mut run.bench;
+    step(run.console, "shut down while writes wait for a server that does not answer", |_| {
+        shut_down_with_a_full_queue(bench)
+    })?;
+    run.watch("recover", Instant::now(), |status| {
+        status.phase == "live" && status.blocks_dirty == 0
+    })?;
+    let last = run.settle()?;
+    run.shut_down()?;
+    run.bench.service_told(&[SESSION_STARTED, SESSION_ENDED])?;
+
+    run.verify_repository()?;
+    run.restore("t0")?;
+    run.restore("latest")?;
+    let writes = settings::compare(&mut run, &begun, None)?;
+    run.folder.discard_images()?;
+    Ok(Summary {
+        first_sync,
+        synced,
+        last,
+        volume_len: run.image.len,
+        writes,
+        bytes_written: 0,
+        overlaps: 0,
+        under_way_at_t0: 0,
+        prefix: Some(writes),
+        files: 0,
+    })
+}
+
+/// Brings the volume into a state, with two writes begun.
+fn enter(bench: &mut Bench, state: State, late: u64) -> Result<(), E2eError> {
+    if state != State::Idle {
+        bench.start_service()?;
+        session(bench, "the session to begin", |status| status.phase == "first_sync")?;
+    }
+    match state {
+        State::Sweeping => {
+            begin_write(bench, EARLY)?;
+            begin_write(bench, late)?;
+        }
+        State::Holding => hold(bench, late)?,
+        State::Idle | State::Gap => {
+            if state == State::Gap {
+                bench.kill_service()?;
+                session(bench, "the session to be left", |status| status.phase == "detached")?;
+            }
+            bench.agent().pause()?;
+            begin_write(bench, EARLY)?;
+            begin_write(bench, late)?;
+            in_flight(bench, 2)?;
+        }
+    }
+    is_in(bench, state)
+}
+
+/// While the disk is stuck, writes to a block that was read already, and to one that cannot be read.
+fn hold(bench: &mut Bench, late: u64) -> Result<(), E2eError> {
+    session(bench, "the first sync to come along", |status| {
+        status.blocks_synced * status.block_size >= PAST_EARLY
+    })?;
+    bench.agent().pause()?;
+    begin_write(bench, EARLY)?;
+    in_flight(bench, 1)?;
+    begin_write(bench, late)?;
+    session(bench, "the write to be held", |status| status.writes_holding == 1)?;
+    Ok(())
+}
+
+/// What plug and play asks and takes back, and what a driver below refuses. Nothing of it waits for the disk.
+fn stays(bench: &mut Bench, state: State) -> Result<(), E2eError> {
+    const STEPS: [&str; 7] = [
+        "query-remove",
+        "cancel-remove",
+        "query-stop",
+        "cancel-stop",
+        "query-stop",
+        "stop",
+        "start",
+    ];
+    for packet in STEPS {
+        promptly(packet, || bench.agent().tell(&format!("pnp {packet}")))?;
+    }
+    bench.agent().tell("refuse-usage 1")?;
+    promptly("a refused usage notification", || {
+        if bench.agent().usage(DUMP, true).is_ok() {
+            return Err(E2eError::Rule("CLEAR: a refused usage notification succeeded".into()));
+        }
+        Ok(())
+    })?;
+    special_files(bench, state, &[])?;
+    promptly("a usage notification", || bench.agent().usage(DUMP, true))?;
+    special_files(bench, state, &["dump"])?;
+    promptly("a usage notification", || bench.agent().usage(DUMP, false))?;
+    special_files(bench, state, &[])
+}
+
+fn special_files(bench: &mut Bench, state: State, expected: &[&str]) -> Result<(), E2eError> {
+    // The list asks the volume; the status of a session does not.
+    if state == State::Idle {
+        return settings::says(bench, "possible", expected);
+    }
+    let status = bench.status()?;
+    let told = status.as_ref().map(|status| &status.special_files[..]).unwrap_or_default();
+    if told != expected {
+        return Err(E2eError::Rule(format!("special files are {told:?}, not {expected:?}")));
+    }
+    Ok(())
+}
+
+/// The state is as it was entered.
+fn is_in(bench: &mut Bench, state: State) -> Result<(), E2eError> {
+    bench.must_run()?;
+    let status = bench.status()?;
+    let phase = status.as_ref().map(|status| status.phase.as_str());
+    let holding = status.as_ref().map_or(0, |status| status.writes_holding);
+    let in_flight = bench.agent().counters()?.in_flight;
+    let expected = match state {
+        State::Idle | State::Gap => Some((0, 2)),
+        State::Holding => Some((1, 1)),
+        State::Sweeping => None,
+    };
+    if phase != state.phase() || expected.is_some_and(|both| both != (holding, in_flight)) {
+        return Err(E2eError::NotExercised(format!(
+            "a volume {}: the phase is {phase:?}, {holding} writes are held and {in_flight} with the \
+             disk",
+            state.name()
+        )));
+    }
+    Ok(())
+}
+
+/// The volume is gone: every write ends, the service learns of it, and all that before the stack is taken down, which
+/// waits for handles to be closed.
+fn surprise(bench: &mut Bench, state: State) -> Result<(), E2eError> {
+    let ended_before = bench.times_told(SESSION_ENDED)?;
+    promptly("a surprise removal", || bench.agent().tell("surprise-remove"))?;
+    for _ in 0..2 {
+        match bench.agent().request("end-write")? {
+            Outcome::Failed(_) => {}
+            // It may have been over before.
+            Outcome::Done if !state.is_stuck() => {}
+            other => {
+                return Err(E2eError::Rule(format!(
+                    "CLEAR: a write to a volume that is gone ended as {other:?}"
+                )));
+            }
+        }
+    }
+    let applied = bench.agent().counters()?.applied;
+    if state.is_served() {
+        wait_until("the service to say that the volume was removed", STATE_LIMIT, || {
+            Ok((bench.times_told(SESSION_ENDED)? > ended_before).then_some(()))
+        })?;
+    }
+    bench.agent().resume()?;
+    bench.detach_volume()?;
+    comes_back(bench, state, applied)
+}
+
+/// A removal in order lets held writes go, and waits for the disk.
+fn in_order(bench: &mut Bench, state: State) -> Result<(), E2eError> {
+    let ended_before = told_of_end(bench)?;
+    let stuck = state.is_stuck();
+    bench.detach_volume_while(|agent| {
+        if stuck {
+            // The held one has gone to the disk, where nothing moves.
+            wait_until("all writes to reach the disk", STATE_LIMIT, || {
+                Ok((agent.counters()?.in_flight == 2).then_some(()))
+            })?;
+            agent.resume()?;
+        }
+        Ok(())
+    })?;
+    all_done(bench, 2)?;
+    if state.is_served() {
+        wait_until("the service to say that it protects nothing", STATE_LIMIT, || {
+            Ok((told_of_end(bench)? > ended_before).then_some(()))
+        })?;
+    }
+    let applied = bench.agent().counters()?.applied;
+    comes_back(bench, state, applied)
+}
+
+/// The last volume takes the driver's control device along: a service that drains learns of the session's end, one that
+/// does not at that moment finds no driver.
+fn told_of_end(bench: &Bench) -> Result<usize, E2eError> {
+    Ok(bench.times_told(SESSION_ENDED)? + bench.times_told(DRIVER_ABSENT)?)
+}
+
+/// The volume is there again, untouched since.
+fn comes_back(bench: &mut Bench, state: State, applied: u64) -> Result<(), E2eError> {
+    if state.is_served() {
+        bench.stop_service()?;
+    }
+    let counters = bench.agent().counters()?;
+    if (counters.applied, counters.in_flight) != (applied, 0) {
+        return Err(E2eError::Rule(format!(
+            "TRUTH: {} writes reached the volume after all were over, {} are still with it",
+            counters.applied - applied,
+            counters.in_flight
+        )));
+    }
+    bench.attach_volume()?;
+    match bench.status()? {
+        None => bench.must_run(),
+        Some(status) => {
+            Err(E2eError::Rule(format!("a new volume has a session, in phase {}", status.phase)))
+        }
+    }
+}
+
+/// More writes than the queue has room for: some wait for a service that itself waits. A system that shuts down waits
+/// for them, so they have to go.
+fn shut_down_with_a_full_queue(bench: &mut Bench) -> Result<(), E2eError> {
+    bench.server().freeze()?;
+    for write in 0..FILLING {
+        begin(bench, write * FILLING_LEN, FILLING_LEN)?;
+    }
+    session(bench, "writes to wait for the server", |status| {
+        status.writes_holding > 0 && status.phase == "live"
+    })?;
+    promptly("a shutdown notice", || bench.agent().shutdown())?;
+    all_done(bench, FILLING)?;
+    let status = session(bench, "the gap", |status| status.phase == "detached")?;
+    if status.writes_uncaptured == 0 {
+        return Err(E2eError::NotExercised("a held write: the server made room for all".into()));
+    }
+    bench.server().thaw()?;
+    bench.stop_service()?;
+    bench.start_service()
+}
+
+fn begin_write(bench: &mut Bench, place: u64) -> Result<(), E2eError> {
+    begin(bench, place, WRITE_LEN)
+}
+
+fn begin(bench: &mut Bench, place: u64, len: u64) -> Result<(), E2eError> {
+    bench.agent().tell(&format!("begin-write {place} {len} 119"))
+}
+
+/// The writes that were begun succeed.
+fn all_done(bench: &mut Bench, count: u64) -> Result<(), E2eError> {
+    for _ in 0..count {
+        match bench.agent().request("end-write")? {
+            Outcome::Done => {}
+            other => return Err(E2eError::Rule(format!("CLEAR: a write ended as {other:?}"))),
+        }
+    }
+    Ok(())
+}
+
+fn in_flight(bench: &mut Bench, count: u64) -> Result<(), E2eError> {
+    wait_until("writes to be with the disk", STATE_LIMIT, || {
+        Ok((bench.agent().counters()?.in_flight == count).then_some(()))
+    })
+}
+
+fn session(
+    bench: &mut Bench,
+    what: &str,
+    is_so: impl Fn(&Status) -> bool,
+) -> Result<Status, E2eError> {
+    wait_until(what, STATE_LIMIT, || {
+        bench.must_run()?;
+        Ok(bench.status()?.filter(&is_so))
+    })
+}
