@@ -23,6 +23,8 @@ const SERVICE: ServiceSettings =
 /// Slow enough that the first sync is under way when the volume is told to pause.
 const VOLUME_JITTER_US: u32 = 200_000;
 const STATE_LIMIT: Duration = Duration::from_secs(60);
+/// The driver lets writes go that have not moved for 5 s.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(25);
 /// `DEVICE_USAGE_NOTIFICATION_TYPE`
 const DUMP: u32 = 3;
 /// A block that the sweep reads early, and one that it reads last.
@@ -115,6 +117,8 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     })?;
     let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
+    // The base image is to be the server's before a gap begins.
+    run.settle()?;
     run.disturbed = true;
     let bench = &mut run.bench;
     step(run.console, "shut down while writes wait for a server that does not answer", |_| {
@@ -339,7 +343,13 @@ fn shut_down_with_a_full_queue(bench: &mut Bench) -> Result<(), E2eError> {
         status.writes_holding > 0 && status.phase == "live"
     })?;
     promptly("a shutdown notice", || bench.agent().shutdown())?;
+    let told = Instant::now();
     all_done(bench, FILLING)?;
+    // A service gives a silent server up as well, but much later.
+    if told.elapsed() > SHUTDOWN_LIMIT {
+        let seconds = told.elapsed().as_secs_f64();
+        return Err(E2eError::Rule(format!("HANG: a shutdown waited {seconds:.0} s for writes")));
+    }
     let status = session(bench, "the gap", |status| status.phase == "detached")?;
     if status.writes_uncaptured == 0 {
         return Err(E2eError::NotExercised("a held write: the server made room for all".into()));
