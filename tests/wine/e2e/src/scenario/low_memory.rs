@@ -23,8 +23,9 @@ use crate::writes::Matched;
 /// The queue overflows for no other reason.
 const SERVICE: ServiceSettings =
     ServiceSettings { queue_mib: 128, hold_limit_ms: 10_000, hold_forever: true };
-/// Slow enough that the first sync outlasts the scarcity.
-const VOLUME_JITTER_US: u32 = 40_000;
+/// Slow enough, on a volume so many times longer than elsewhere, that the first sync outlasts the scarcity.
+const VOLUME_JITTER_US: u32 = 60_000;
+const SIZE_FACTOR: u64 = 4;
 /// How long each kind of scarcity lasts.
 const SCARCITY: Duration = Duration::from_millis(1500);
 /// Writes that go through meanwhile, at least.
@@ -41,7 +42,8 @@ const EVERYTHING: u32 = 7;
 const REASONS: [&str; 2] = ["write-uncapturable", "queue-full"];
 
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
-    let mut run = Run::prepare(setting, &SERVICE, VOLUME_JITTER_US, console)?;
+    let setting = Setting { size_mib: setting.size_mib * SIZE_FACTOR, ..setting.clone() };
+    let mut run = Run::prepare(&setting, &SERVICE, VOLUME_JITTER_US, console)?;
     attach(&mut run)?;
     start(&mut run)?;
     run.load()?;
