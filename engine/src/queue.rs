@@ -377,6 +377,16 @@ mod tests {
     }
 
     #[test]
+    fn the_sweep_has_a_range_for_each_block_and_for_a_short_one() {
+        let block = 1 << Geometry::BLOCK_SHIFT_MIN;
+        let mut queue = CaptureQueue::new(4 * block, 2 * block, 16).unwrap();
+        let ranges = [block, 512, block - 512].map(|len| queue.reserve(len, Sweep).unwrap());
+        for range in ranges {
+            queue.cancel(range);
+        }
+    }
+
+    #[test]
     fn a_record_that_does_not_fit_stays() {
         let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
         let reservation = queue.reserve(512, Writes).unwrap();

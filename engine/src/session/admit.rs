@@ -169,7 +169,6 @@ impl<W> Core<'_, W> {
             return self.pass(write, extent, inside);
         };
         match self.state.phase {
-            _ if urgency == Urgency::Uncapturable => return self.pass(write, extent, blocks),
             Phase::Passing | Phase::Stopped => return self.pass(write, extent, blocks),
             // Its blocks are read again in any case: to read them first would only make it wait.
             Phase::Capturing if self.is_read_later(&blocks) => {

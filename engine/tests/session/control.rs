@@ -174,3 +174,20 @@ fn an_epoch_ends_when_it_has_its_bytes() {
         assert_eq!(drain(&session).contains(&RecordKind::EpochEnd), ends);
     }
 }
+
+#[test]
+fn the_dispatch_thread_is_to_come_when_an_epoch_is_old_enough_and_not_before_there_is_room() {
+    let session = synced(|config| {
+        config.epoch_age = 5;
+        config.writes_max = 1;
+        config.overflow = Overflow::Hold;
+    });
+    assert!(matches!(session.dispatch(), Step::Wait(Some(Tick(5)))));
+    while let Submission::Issue(issue) = clear(&session, Clearing::Zero, 0, 512) {
+        session.completed(issue.ticket, true);
+    }
+    assert!(session.take_back(|_| true).is_some(), "no descriptor was left for it");
+    session.host().now.set(5);
+    assert!(matches!(session.dispatch(), Step::Wait(None)));
+    assert_eq!(drain(&session).last(), Some(&RecordKind::EpochEnd));
+}

@@ -347,6 +347,19 @@ fn a_gap_ends_when_the_last_held_write_has_gone() {
 }
 
 #[test]
+fn a_gap_ends_when_the_last_held_write_has_landed() {
+    let session = synced(|_| ());
+    let first = session.captured(captured(submit(&session, "first", 0, 512)));
+    assert_held(&submit(&session, "second", 0, 512));
+    session.detach();
+    assert!(session.attach());
+    let second = passed(dispatched(&session));
+    session.completed(first.ticket, true);
+    assert_eq!(session.status().phase, Phase::Capturing);
+    session.completed(second.ticket, true);
+}
+
+#[test]
 fn what_was_reserved_before_a_loss_or_a_stop_is_not_recorded_after_it() {
     let session = synced(|_| ());
     let capture = captured(submit(&session, "w", 0, 512));
@@ -420,4 +433,21 @@ fn the_sweep_goes_past_a_dirty_block_that_is_being_written_to() {
     session.completed(busy.ticket, true);
     done(&session, read(session.sweep()), true);
     assert!(session.status().consistent);
+}
+
+#[test]
+fn a_late_write_that_waits_for_another_is_not_asked_for_by_the_clock() {
+    let limit = 100 * Tick::PER_MS;
+    let session = synced(|config| config.hold_limit = limit);
+    soil(&session, 0, 512);
+    let flying = passed(submit(&session, "in the way of the sweep", 0, 512));
+    assert_waits(&session.sweep());
+    assert_held(&submit(&session, "waits for it", 0, 512));
+    assert!(matches!(session.dispatch(), Step::Wait(Some(Tick(until))) if until == limit));
+    session.host().now.set(limit);
+    let Step::Wait(until) = session.dispatch() else { panic!("it overtakes") };
+    assert_ne!(until, Some(Tick(limit)), "what it waits for wakes it");
+    session.completed(flying.ticket, true);
+    let late = passed(dispatched(&session));
+    session.completed(late.ticket, true);
 }
