@@ -165,6 +165,32 @@ fn nobody_is_woken_for_nothing() {
 }
 
 #[test]
+fn whoever_has_something_to_do_is_woken() {
+    let session = session(|_| ());
+    let sweep_is_woken = || {
+        let issue = passed(submit(&session, "past the end", 4 * BLOCK, 512));
+        session.host().woken.take();
+        session.completed(issue.ticket, true);
+        session.host().woken.take().contains(&Worker::Sweep)
+    };
+    session.begin();
+    assert_eq!(session.host().woken.take(), WORKERS);
+    assert!(sweep_is_woken(), "blocks are unsynced");
+    while let Step::Do(read) = session.sweep() {
+        done(&session, read, true);
+        drain(&session);
+    }
+    assert!(!sweep_is_woken());
+    let flying = Extent::new(0, 512).unwrap();
+    let flying = passed(session.submit("w", flying, Urgency::Uncapturable));
+    assert!(sweep_is_woken(), "a block is dirty");
+    session.completed(flying.ticket, true);
+    session.host().woken.take();
+    session.stop();
+    assert_eq!(session.host().woken.take(), WORKERS);
+}
+
+#[test]
 fn an_epoch_ends_when_it_has_its_bytes() {
     let session = synced(|config| config.epoch_bytes = 5 * BLOCK);
     // The base image has four blocks.

@@ -451,3 +451,17 @@ fn a_late_write_that_waits_for_another_is_not_asked_for_by_the_clock() {
     let late = passed(dispatched(&session));
     session.completed(late.ticket, true);
 }
+
+#[test]
+fn a_service_is_lost_once_and_not_after_the_end() {
+    let session = synced(|_| ());
+    session.detach();
+    let lost = session.status();
+    session.detach();
+    assert_eq!(session.status(), lost);
+    let stopped = synced(|_| ());
+    stopped.stop();
+    let before = stopped.status();
+    stopped.detach();
+    assert_eq!(stopped.status(), before);
+}

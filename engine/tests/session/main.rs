@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use snapless_engine::{
     BlockIndex, BlockRange, BlockState, Capture, Clearing, Config, Extent, Geometry, Host, Issue,
     Mutex, Overflow, Phase, Read, RecordKind, Session, Step, Submission, Tick, Ticket, Urgency,
-    Worker,
+    WORKERS, Worker,
 };
 
 mod clearings;

@@ -2,14 +2,14 @@
 
 use super::*;
 
-/// Reads the first block sector by sector; sectors for which `is_bad` says so cannot be read.
+/// Reads the next block sector by sector; sectors of it for which `is_bad` says so cannot be read.
 fn read_by_sector(session: &TestSession, is_bad: impl Fn(u64) -> bool) {
     let first = read(session.sweep());
-    let memory = first.memory();
+    let (memory, start) = (first.memory(), first.extent().offset());
     let mut next = session.read_done(first, false);
     let mut sector = 0;
     while let Some(read) = next {
-        assert_eq!((read.extent().offset(), read.extent().len()), (sector * 512, 512));
+        assert_eq!((read.extent().offset(), read.extent().len()), (start + sector * 512, 512));
         assert_eq!(read.memory().offset(), memory.offset() + sector * 512);
         assert_eq!(read.memory().len(), 512);
         next = session.read_done(read, !is_bad(sector));
@@ -46,6 +46,9 @@ fn a_bad_sector_leaves_a_hole_of_its_own_size() {
             (RecordKind::Unreadable, 31, 1)
         ]
     );
+    read_by_sector(&session, |sector| sector == 3);
+    let second = [(RecordKind::Block, 32, 32), (RecordKind::Unreadable, 32 + 3, 1)];
+    assert_eq!(drained_extents(&session), second);
 }
 
 #[test]
@@ -132,6 +135,8 @@ fn only_the_blocks_of_a_read_that_failed_are_read_one_at_a_time() {
     let failed = read(session.hold());
     assert_eq!(failed.extent().len(), 2 * BLOCK);
     done(&session, failed, false);
+    // The sweep is gentle no more.
+    session.host().now.set(1_000 * Tick::PER_MS);
     let before = read(session.sweep());
     assert_eq!((before.extent().offset(), before.extent().len()), (0, 2 * BLOCK));
     let alone = read(session.sweep());

@@ -11,8 +11,9 @@ use crate::scenario::{Setting, protect};
 use crate::summary::Summary;
 
 /// `DEVICE_POWER_STATE`
-const WORKING: u32 = 1;
-const OFF: u32 = 4;
+pub(super) const WORKING: u32 = 1;
+/// The same.
+pub(super) const OFF: u32 = 4;
 /// `DEVICE_USAGE_NOTIFICATION_TYPE`: paging, hibernation, dump.
 const SPECIAL_FILES: [u32; 3] = [1, 2, 3];
 /// A packet that takes longer waits behind data.

@@ -10,7 +10,7 @@ use crate::bench::Bench;
 use crate::console::{Console, step};
 use crate::error::E2eError;
 use crate::process::wait_until;
-use crate::scenario::power::promptly;
+use crate::scenario::power::{self, promptly};
 use crate::scenario::run::Run;
 use crate::scenario::{Setting, settings};
 use crate::service::ServiceSettings;
@@ -203,6 +203,8 @@ fn stays(bench: &mut Bench, state: State) -> Result<(), E2eError> {
     for packet in STEPS {
         promptly(packet, || bench.agent().tell(&format!("pnp {packet}")))?;
     }
+    promptly("the way to power off", || bench.agent().power(power::OFF))?;
+    promptly("the way back to power", || bench.agent().power(power::WORKING))?;
     bench.agent().tell("refuse-usage 1")?;
     promptly("a refused usage notification", || {
         if bench.agent().usage(DUMP, true).is_ok() {
