@@ -108,7 +108,11 @@ fn done(session: &TestSession, read: Read, succeeded: bool) {
 fn drain(session: &TestSession) -> Vec<RecordKind> {
     let mut kinds = Vec::new();
     while let Step::Do(drained) = session.drain(u64::MAX) {
-        kinds.push(drained.record().kind);
+        let kind = drained.record().kind;
+        let has_payload =
+            matches!(kind, RecordKind::Block | RecordKind::Write | RecordKind::Resync);
+        assert_eq!(drained.memory().is_some(), has_payload, "{kind:?}");
+        kinds.push(kind);
         session.drained(drained);
     }
     kinds
