@@ -152,7 +152,7 @@ impl Volume {
         self.with_session(Session::stop);
     }
 
-    /// True once the volume is gone or going.
+    /// True once the volume is gone or going. Any IRQL.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::SeqCst)
     }
@@ -164,7 +164,7 @@ impl Volume {
         self.with_session(Session::look_again);
     }
 
-    /// True once the system shuts down.
+    /// True once the system shuts down. Any IRQL.
     pub fn is_shutting_down(&self) -> bool {
         self.shutting_down.load(Ordering::Relaxed)
     }

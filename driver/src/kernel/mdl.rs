@@ -72,7 +72,7 @@ impl BufferMdl {
         Some(Self { mdl, base: buffer.base(), len: buffer.len() })
     }
 
-    /// The system address of `len` bytes at `offset`; `None` if they are not all inside.
+    /// The system address of `len` bytes at `offset`; `None` if they are not all inside. Any IRQL.
     pub fn address(&self, offset: u64, len: u64) -> Option<NonNull<u8>> {
         let end = usize::try_from(offset.checked_add(len)?).ok()?;
         let offset = usize::try_from(offset).ok()?;

@@ -13,6 +13,7 @@ pub fn collect<T>(len: usize, values: impl IntoIterator<Item = T>) -> Option<Vec
 }
 
 /// Appends at most `len` values, making room for as many; `None`, and none is appended, if there is no memory.
+/// IRQL <= DISPATCH_LEVEL.
 pub fn extend<T>(values: &mut Vec<T>, len: usize, more: impl IntoIterator<Item = T>) -> Option<()> {
     values.try_reserve_exact(len).ok()?;
     for value in more.into_iter().take(len) {

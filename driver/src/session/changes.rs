@@ -13,6 +13,13 @@ pub struct Told {
     base_complete: bool,
     gaps: u64,
     in_gap: bool,
+    /// Of the last look, and of the one before it.
+    counted: [Counted; 2],
+}
+
+/// Writes that go through uncaptured. Each is counted first and begins its gap then.
+#[derive(Clone, Copy, Default)]
+struct Counted {
     failed: u64,
     unreachable: u64,
     urgent: u64,
@@ -26,11 +33,17 @@ impl Session {
             return;
         }
         let status = self.engine.status();
+        let counted = Counted {
+            failed: Counts::get(&self.counts.writes_failed),
+            unreachable: Counts::get(&self.counts.writes_unreachable),
+            urgent: Counts::get(&self.counts.writes_urgent),
+        };
         if status.base_complete && !told.base_complete {
             trace::base_complete(self.id, status.blocks_total);
         }
         if status.gaps > told.gaps {
-            trace::gap_began(self.id, self.reason(&status, told));
+            let [_, before] = told.counted;
+            trace::gap_began(self.id, reason(&status, counted, before));
             told.in_gap = true;
         }
         if told.in_gap && status.consistent {
@@ -39,31 +52,31 @@ impl Session {
         }
         told.base_complete = status.base_complete;
         told.gaps = status.gaps;
-        told.failed = Counts::get(&self.counts.writes_failed);
-        told.unreachable = Counts::get(&self.counts.writes_unreachable);
-        told.urgent = Counts::get(&self.counts.writes_urgent);
+        let [last, _] = told.counted;
+        told.counted = [counted, last];
     }
+}
 
-    /// Why a gap has begun, as far as the counters say.
-    fn reason(&self, status: &Status, told: &Told) -> &'static core::ffi::CStr {
-        if status.outgrown {
-            return c"outgrown";
-        }
-        if !status.attached {
-            return c"detached";
-        }
-        if Counts::get(&self.counts.writes_failed) > told.failed {
-            return c"write failed";
-        }
-        if Counts::get(&self.counts.writes_unreachable) > told.unreachable {
-            return c"write uncapturable";
-        }
-        if status.phase == Phase::Passing {
-            return c"queue full";
-        }
-        if Counts::get(&self.counts.writes_urgent) > told.urgent {
-            return c"write urgent";
-        }
-        c"not captured in time"
+/// Why a gap has begun, as far as the counters say. What has made it may have been counted at the last look already: they
+/// are compared with what there was `before` that.
+fn reason(status: &Status, counted: Counted, before: Counted) -> &'static core::ffi::CStr {
+    if status.outgrown {
+        return c"outgrown";
     }
+    if !status.attached {
+        return c"detached";
+    }
+    if counted.failed > before.failed {
+        return c"write failed";
+    }
+    if counted.unreachable > before.unreachable {
+        return c"write uncapturable";
+    }
+    if status.phase == Phase::Passing {
+        return c"queue full";
+    }
+    if counted.urgent > before.urgent {
+        return c"write urgent";
+    }
+    c"not captured in time"
 }

@@ -89,14 +89,16 @@ mod tests {
     use super::*;
 
     /// Callbacks that are entered at `PASSIVE_LEVEL` only.
-    const PASSIVE: [&str; 10] = [
+    const PASSIVE: [&str; 12] = [
         "control::evt_file_cleanup",
         "control::evt_io_device_control",
+        "control::evt_shutdown",
         "driver::driver_entry",
         "driver::evt_driver_unload",
         "filter::evt_cleanup",
         "filter::evt_device_add",
         "filter::evt_removing",
+        "filter::evt_surprise_removal",
         "filter::evt_usage",
         "kernel::etw::evt_listeners_changed",
         "kernel::thread::routine",
