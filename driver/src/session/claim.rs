@@ -69,8 +69,6 @@ impl Session {
                 state.claimant = null_mut();
             }
         });
-        // So that somebody tells of the gap that begins.
-        self.engine.host().event(Worker::Drain).set();
     }
 
     /// Ends whatever claim there is (rule HANG): nothing is captured until somebody claims the session anew, and so no
