@@ -2,10 +2,15 @@
 
 use super::*;
 
-/// Writes to these bytes as one does who cannot be captured, and is done.
-fn soil(session: &TestSession, offset: u64, len: u64) {
+/// Begins a write that cannot be captured.
+fn uncaptured(session: &TestSession, offset: u64, len: u64) -> Issue<&'static str> {
     let extent = Extent::new(offset, len).unwrap();
-    let issue = passed(session.submit("lost", extent, Urgency::Uncapturable));
+    passed(session.submit("lost", extent, Urgency::Uncapturable))
+}
+
+/// The same, and it is done.
+fn soil(session: &TestSession, offset: u64, len: u64) {
+    let issue = uncaptured(session, offset, len);
     session.completed(issue.ticket, true);
 }
 
@@ -26,8 +31,7 @@ fn a_failed_write_leaves_its_blocks_dirty_until_they_are_read_again() {
 #[test]
 fn dirty_blocks_are_not_read_under_a_write_in_flight() {
     let session = synced(|_| ());
-    let extent = Extent::new(0, 512).unwrap();
-    let issue = passed(session.submit("urgent", extent, Urgency::Uncapturable));
+    let issue = uncaptured(&session, 0, 512);
     assert_waits(&session.sweep());
     session.completed(issue.ticket, true);
     done(&session, read(session.sweep()), true);
@@ -118,10 +122,7 @@ fn resync_converges_under_a_writer_that_rewrites_the_same_block_without_end() {
 fn a_write_to_a_block_that_cannot_be_read_for_urgent_writes_waits_no_longer_than_the_limit() {
     let limit = 100 * Tick::PER_MS;
     let session = synced(|config| config.hold_limit = limit);
-    let urgent = |sector: u64| {
-        let extent = Extent::new(sector * 512, 512).unwrap();
-        passed(session.submit("urgent", extent, Urgency::Uncapturable))
-    };
+    let urgent = |sector: u64| uncaptured(&session, sector * 512, 512);
     // One is always in flight: nobody may read the block.
     let mut flying = urgent(0);
     assert_waits(&session.sweep());
