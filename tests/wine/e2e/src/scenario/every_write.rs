@@ -86,16 +86,11 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     exercised(&last)?;
     run.folder.discard_images()?;
     Ok(Summary {
-        first_sync,
-        synced,
-        last,
-        volume_len: run.image.len,
         writes,
         bytes_written,
-        overlaps: 0,
-        under_way_at_t0: 0,
         prefix: Some(0),
         files,
+        ..run.summary(first_sync, synced, last)
     })
 }
 

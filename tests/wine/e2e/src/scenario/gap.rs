@@ -105,16 +105,13 @@ pub(super) fn conclude(
     run.folder.discard_images()?;
 
     Ok(Summary {
-        first_sync,
-        synced,
-        last,
-        volume_len: run.image.len,
         writes: matched.writes().len(),
         bytes_written: evidence.bytes(),
         overlaps: matched.overlaps_under_way(),
         under_way_at_t0: matched.under_way_at(begun.beginning.t0),
         prefix,
         files,
+        ..run.summary(first_sync, synced, last)
     })
 }
 

@@ -81,16 +81,9 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     }
     run.folder.discard_images()?;
     Ok(Summary {
-        first_sync,
-        synced,
-        last,
-        volume_len: run.image.len,
         writes: journal.entries().len(),
         bytes_written: 8192,
-        overlaps: 0,
-        under_way_at_t0: 0,
-        prefix: None,
-        files: 0,
+        ..run.summary(first_sync, synced, last)
     })
 }
 

@@ -136,18 +136,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.restore("latest")?;
     let writes = settings::compare(&mut run, &begun, None)?;
     run.folder.discard_images()?;
-    Ok(Summary {
-        first_sync,
-        synced,
-        last,
-        volume_len: run.image.len,
-        writes,
-        bytes_written: 0,
-        overlaps: 0,
-        under_way_at_t0: 0,
-        prefix: Some(writes),
-        files: 0,
-    })
+    Ok(Summary { writes, prefix: Some(writes), ..run.summary(first_sync, synced, last) })
 }
 
 /// Brings the volume into a state, with two writes begun.

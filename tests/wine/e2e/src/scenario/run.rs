@@ -16,6 +16,7 @@ use crate::scenario::Setting;
 use crate::server;
 use crate::service::ServiceSettings;
 use crate::status::Status;
+use crate::summary::Summary;
 use crate::traces::Trace;
 
 /// The load runs this many writes before the session is asked for.
@@ -52,6 +53,22 @@ pub(super) struct Begun {
 }
 
 impl<'a> Run<'a> {
+    /// What every run ends with, as of one without load; a scenario adds what it has.
+    pub(super) fn summary(&self, first_sync: Duration, synced: Status, last: Status) -> Summary {
+        Summary {
+            first_sync,
+            synced,
+            last,
+            volume_len: self.image.len,
+            writes: 0,
+            bytes_written: 0,
+            overlaps: 0,
+            under_way_at_t0: 0,
+            prefix: None,
+            files: 0,
+        }
+    }
+
     /// Everything up to the load: image, Wine, volume, driver, server.
     pub(super) fn prepare(
         setting: &'a Setting,

@@ -71,18 +71,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let writes = compare(&mut run, &begun, Some(before_growth))?;
     let files = run.check_ntfs("t0")?;
     run.folder.discard_images()?;
-    Ok(Summary {
-        first_sync,
-        synced,
-        last,
-        volume_len: run.image.len,
-        writes,
-        bytes_written: 0,
-        overlaps: 0,
-        under_way_at_t0: 0,
-        prefix: Some(writes),
-        files,
-    })
+    Ok(Summary { writes, prefix: Some(writes), files, ..run.summary(first_sync, synced, last) })
 }
 
 /// A special file counts once every driver of the stack has agreed, and until it is gone.
