@@ -128,8 +128,8 @@ impl QueueMemory {
     /// Copies a write's payload to its place; false if the sizes differ.
     pub fn put<W>(&self, capture: &Capture<W>, payload: &[u8]) -> bool {
         let memory = capture.memory();
-        let Some(target) = self.range(memory.offset(), memory.len()) else { return false };
-        if memory.len() != payload.len() as u64 {
+        let Some(target) = self.range(memory.offset, memory.len) else { return false };
+        if memory.len != payload.len() as u64 {
             return false;
         }
         // SAFETY: the range has `payload.len()` bytes and is the capture's alone until it is handed to the engine.
@@ -139,8 +139,7 @@ impl QueueMemory {
 
     /// A record's payload; empty if it has none.
     pub fn payload<'a>(&'a self, drained: &'a Drained) -> &'a [u8] {
-        let found =
-            drained.memory().and_then(|it| Some((self.range(it.offset(), it.len())?, it.len())));
+        let found = drained.memory().and_then(|it| Some((self.range(it.offset, it.len)?, it.len)));
         let Some((start, len)) = found else { return &[] };
         // SAFETY: the range has that many bytes, nobody writes to a committed record's memory, and it is the record's
         // until `drained` is handed back, which its borrow prevents.
@@ -150,9 +149,9 @@ impl QueueMemory {
     /// Fills the memory of a read that failed with zeros.
     pub fn clear(&self, read: &Read) {
         let memory = read.memory();
-        let Some(start) = self.range(memory.offset(), memory.len()) else { return };
+        let Some(start) = self.range(memory.offset, memory.len) else { return };
         // SAFETY: the range has that many bytes and is the read's alone.
-        unsafe { start.write_bytes(0, usize::try_from(memory.len()).unwrap_or(0)) };
+        unsafe { start.write_bytes(0, usize::try_from(memory.len).unwrap_or(0)) };
     }
 
     fn range(&self, offset: u64, len: u64) -> Option<NonNull<u8>> {
@@ -188,8 +187,8 @@ impl Memory {
             Self::Bytes(bytes) => (NonNull::new(bytes.as_mut_ptr())?, bytes.len()),
             Self::Queue(queue, read) => {
                 let memory = read.memory();
-                let len = usize::try_from(memory.len()).ok()?;
-                (queue.range(memory.offset(), memory.len())?, len)
+                let len = usize::try_from(memory.len).ok()?;
+                (queue.range(memory.offset, memory.len)?, len)
             }
         };
         if range.start > range.end || range.end > len {

@@ -158,7 +158,7 @@ impl Pace {
         if let Some(digest) = &self.digest {
             digest.take(&record, run.queue.payload(&drained));
         }
-        let bytes = drained.memory().map_or(0, |memory| memory.len());
+        let bytes = drained.memory().map_or(0, |memory| memory.len);
         if self.bytes_per_second > 0 {
             let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
             let time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));

@@ -11,49 +11,31 @@ use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 #[must_use = "a range that is not given back is lost to the queue"]
 #[derive(Debug)]
 pub struct MemoryRange {
-    offset: u64,
-    len: u64,
+    span: MemorySpan,
     number: u64,
 }
 
 impl MemoryRange {
-    /// First byte in the host's buffer.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Number of bytes.
-    // A range is never empty, so there is no `is_empty`.
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> u64 {
-        self.len
+    /// Where it is.
+    pub fn span(&self) -> MemorySpan {
+        self.span
     }
 }
 
-/// Where some bytes of a [`MemoryRange`] are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Some bytes of the host's buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct MemorySpan {
-    offset: u64,
-    len: u64,
+    /// The first of them.
+    pub offset: u64,
+    /// Number of bytes.
+    pub len: u64,
 }
 
 impl MemorySpan {
-    /// The part of `range` that begins `skip` bytes in and has `len` bytes, cut at the range's end.
-    pub(crate) fn of(range: &MemoryRange, skip: u64, len: u64) -> Self {
-        let skip = skip.min(range.len);
-        Self { offset: range.offset + skip, len: len.min(range.len - skip) }
-    }
-
-    /// First byte in the host's buffer.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Number of bytes.
-    // A span is never empty, so there is no `is_empty`.
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> u64 {
-        self.len
+    /// The part that begins `skip` bytes in and has `len` bytes, cut at the span's end.
+    pub(crate) fn part(self, skip: u64, len: u64) -> Self {
+        let skip = skip.min(self.len);
+        Self { offset: self.offset + skip, len: len.min(self.len - skip) }
     }
 }
 
@@ -122,13 +104,12 @@ impl Arena {
         self.next += 1;
         self.head = offset + len;
         self.used += span;
-        Some(MemoryRange { offset: self.base + offset, len, number })
+        Some(MemoryRange { span: MemorySpan { offset: self.base + offset, len }, number })
     }
 
     /// Takes a range back.
     pub fn give_back(&mut self, range: MemoryRange) {
-        let MemoryRange { number, .. } = range;
-        if let Some(entry) = self.entry(number) {
+        if let Some(entry) = self.entry(range.number) {
             rule!(!entry.returned, "BOUND: a range of queue memory is given back once");
             entry.returned = true;
         }
@@ -163,26 +144,26 @@ mod tests {
         let mut arena = Arena::new(0, 100, 8).unwrap();
         let a = arena.take(40).unwrap();
         let b = arena.take(40).unwrap();
-        assert_eq!((a.offset(), b.offset()), (0, 40));
+        assert_eq!((a.span.offset, b.span.offset), (0, 40));
         assert!(arena.take(40).is_none());
         arena.give_back(b);
         assert_eq!(arena.used(), 80, "the older range is still held");
         arena.give_back(a);
         assert_eq!(arena.used(), 0);
         let whole = arena.take(100).unwrap();
-        assert_eq!(whole.offset(), 0);
+        assert_eq!(whole.span.offset, 0);
         arena.give_back(whole);
     }
 
     #[test]
     fn a_region_begins_at_its_base() {
         let mut arena = Arena::new(1000, 100, 8).unwrap();
-        let ranges: Vec<_> = (0..2).map(|_| arena.take(50).unwrap()).collect();
-        assert_eq!(ranges.iter().map(MemoryRange::offset).collect::<Vec<_>>(), [1000, 1050]);
+        let ranges = [50, 50].map(|len| arena.take(len).unwrap());
+        assert_eq!(ranges.each_ref().map(|range| range.span.offset), [1000, 1050]);
         for range in ranges {
             arena.give_back(range);
         }
-        assert_eq!(arena.take(100).unwrap().offset(), 1000);
+        assert_eq!(arena.take(100).unwrap().span.offset, 1000);
     }
 
     #[test]
@@ -193,24 +174,24 @@ mod tests {
         arena.give_back(a);
         // 10 bytes are left at the end: 20 do not fit there and begin at 0.
         let c = arena.take(20).unwrap();
-        assert_eq!((c.offset(), arena.used()), (0, 60));
+        assert_eq!((c.span.offset, arena.used()), (0, 60));
         arena.give_back(c);
         arena.give_back(b);
         assert_eq!(arena.used(), 0);
     }
 
     #[test]
-    fn a_span_is_a_part_of_its_range() {
+    fn a_part_of_a_span_lies_within_it() {
         let mut arena = Arena::new(0, 100, 8).unwrap();
         assert_eq!(arena.capacity(), 100);
         let first = arena.take(10).unwrap();
         let range = arena.take(40).unwrap();
         let span = |skip, len| {
-            let span = MemorySpan::of(&range, skip, len);
-            (span.offset(), span.len())
+            let part = range.span().part(skip, len);
+            (part.offset, part.len)
         };
         assert_eq!((span(0, 40), span(8, 16)), ((10, 40), (18, 16)));
-        assert_eq!((span(8, 40), span(50, 1)), ((18, 32), (50, 0)), "cut at the range's end");
+        assert_eq!((span(8, 40), span(50, 1)), ((18, 32), (50, 0)), "cut at its end");
         arena.give_back(range);
         arena.give_back(first);
     }
@@ -240,10 +221,11 @@ mod tests {
         for _ in 0..20_000 {
             if next() % 2 == 0 {
                 if let Some(range) = arena.take(next() % 700 + 1) {
-                    assert!(range.offset() + range.len() <= 4096);
-                    for other in &held {
-                        let apart = range.offset() + range.len() <= other.offset()
-                            || other.offset() + other.len() <= range.offset();
+                    let MemorySpan { offset, len } = range.span();
+                    assert!(offset + len <= 4096);
+                    for other in held.iter().map(MemoryRange::span) {
+                        let apart =
+                            offset + len <= other.offset || other.offset + other.len <= offset;
                         assert!(apart, "{range:?} {other:?}");
                     }
                     held.push(range);
@@ -252,7 +234,7 @@ mod tests {
                 let index = usize::try_from(next()).unwrap() % held.len();
                 arena.give_back(held.swap_remove(index));
             }
-            let bytes: u64 = held.iter().map(MemoryRange::len).sum();
+            let bytes: u64 = held.iter().map(|range| range.span.len).sum();
             assert!(arena.used() >= bytes && arena.used() <= 4096);
         }
         for range in held {

@@ -21,25 +21,6 @@ pub enum Reader {
     Hold,
 }
 
-/// Why blocks are read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reason {
-    /// For the base image: they were `Unsynced`.
-    Base,
-    /// After a gap: they were `Dirty`.
-    Resync,
-}
-
-impl Reason {
-    /// The state of a block that is to be read for this reason.
-    pub fn state(self) -> BlockState {
-        match self {
-            Self::Base => BlockState::Unsynced,
-            Self::Resync => BlockState::Dirty,
-        }
-    }
-}
-
 /// One run of blocks under way.
 #[derive(Clone, Copy, Debug)]
 pub struct Claimed {
@@ -47,12 +28,14 @@ pub struct Claimed {
     pub blocks: BlockRange,
     /// Who reads it.
     pub reader: Reader,
-    /// Why.
-    pub reason: Reason,
+    /// Their state before: `Unsynced` ones are read for the base image, `Dirty` ones after a gap.
+    pub before: BlockState,
     /// Since when.
     pub since: Tick,
     /// The part that must not be used; empty if all is well.
     pub spoiled: BlockRange,
+    /// What of a block that is read sector by sector cannot be read.
+    pub holes: Holes,
 }
 
 /// A claim's index.
@@ -63,73 +46,56 @@ pub struct ClaimId(usize);
 #[derive(Debug)]
 pub struct Claims {
     slots: Box<[Option<Claimed>]>,
-    /// What of each claimed block cannot be read.
-    holes: Box<[Holes]>,
-    /// Blocks under way, by [`Reason`].
-    blocks: [u64; 2],
-    /// Claims under way, by [`Reader`].
-    under_way: [u64; 2],
+    /// How many are under way, by [`Reader`].
+    counts: [u64; 2],
+    /// Blocks under way, by the state that they were in.
+    blocks: [u64; 4],
 }
 
 impl Claims {
     /// Room for `count` claims at a time.
     pub fn new(count: u64) -> Result<Self, OutOfMemory> {
-        let slots = boxed_slice(count, || Ok(None))?;
-        let holes = boxed_slice(count, || Ok(Holes::default()))?;
-        Ok(Self { slots, holes, blocks: [0; 2], under_way: [0; 2] })
+        Ok(Self { slots: boxed_slice(count, || Ok(None))?, counts: [0; 2], blocks: [0; 4] })
     }
 
     /// Bytes that room for `count` claims allocates.
     pub fn bytes(count: u64) -> u64 {
-        slice_bytes::<Option<Claimed>>(count) + slice_bytes::<Holes>(count)
+        slice_bytes::<Option<Claimed>>(count)
     }
 
     /// A claim under way.
-    pub fn get(&self, id: ClaimId) -> Option<&Claimed> {
-        self.slots.get(id.0)?.as_ref()
+    pub fn get_mut(&mut self, id: ClaimId) -> Option<&mut Claimed> {
+        self.slots.get_mut(id.0)?.as_mut()
     }
 
     /// True if there is room for another claim.
     pub fn has_room(&self) -> bool {
-        self.count() < self.slots.len() as u64
+        self.under_way() < self.slots.len() as u64
     }
 
-    /// Notes a claim; `None` if there is no room.
+    /// Notes a claim on blocks whose state was `before`; `None` if there is no room.
     pub fn begin(
         &mut self,
         blocks: BlockRange,
         reader: Reader,
-        reason: Reason,
+        before: BlockState,
         since: Tick,
     ) -> Option<ClaimId> {
         let index = self.slots.iter().position(Option::is_none)?;
-        let spoiled = BlockRange::EMPTY;
-        self.blocks[reason as usize] += blocks.len();
-        self.under_way[reader as usize] += 1;
-        *self.holes.get_mut(index)? = Holes::default();
-        *self.slots.get_mut(index)? = Some(Claimed { blocks, reader, reason, since, spoiled });
+        let (spoiled, holes) = (BlockRange::EMPTY, Holes::default());
+        self.counts[reader as usize] += 1;
+        self.blocks[before.index()] += blocks.len();
+        *self.slots.get_mut(index)? =
+            Some(Claimed { blocks, reader, before, since, spoiled, holes });
         Some(ClaimId(index))
     }
 
     /// Ends a claim and tells what became of it.
     pub fn end(&mut self, id: ClaimId) -> Option<Claimed> {
         let claimed = self.slots.get_mut(id.0)?.take()?;
-        self.blocks[claimed.reason as usize] -= claimed.blocks.len();
-        self.under_way[claimed.reader as usize] -= 1;
+        self.counts[claimed.reader as usize] -= 1;
+        self.blocks[claimed.before.index()] -= claimed.blocks.len();
         Some(claimed)
-    }
-
-    /// Notes that a sector of the claimed block, counted from the block's first, cannot be read; sectors come in
-    /// order.
-    pub fn add_hole(&mut self, id: ClaimId, sector: u64) {
-        if let Some(holes) = self.holes.get_mut(id.0) {
-            holes.add(sector);
-        }
-    }
-
-    /// What of the block cannot be read. Stays until there is another claim by this name.
-    pub fn holes(&self, id: ClaimId) -> Holes {
-        self.holes.get(id.0).copied().unwrap_or_default()
     }
 
     /// Spoils the parts of claims that share blocks with `blocks`.
@@ -145,26 +111,21 @@ impl Claims {
 
     /// How many claims `reader` has under way.
     pub fn count_by(&self, reader: Reader) -> u64 {
-        self.under_way[reader as usize]
+        self.counts[reader as usize]
     }
 
     /// True if nothing is being read.
     pub fn is_empty(&self) -> bool {
-        self.count() == 0
+        self.under_way() == 0
     }
 
-    /// True if blocks are being read for `reason`.
-    pub fn any_for(&self, reason: Reason) -> bool {
-        self.blocks_for(reason) > 0
+    /// Number of blocks that are being read and were in state `before`.
+    pub fn blocks_that_were(&self, before: BlockState) -> u64 {
+        self.blocks[before.index()]
     }
 
-    /// Number of blocks that are being read for `reason`.
-    pub fn blocks_for(&self, reason: Reason) -> u64 {
-        self.blocks[reason as usize]
-    }
-
-    fn count(&self) -> u64 {
-        self.under_way.iter().sum()
+    fn under_way(&self) -> u64 {
+        self.counts.iter().sum()
     }
 }
 
@@ -180,31 +141,35 @@ mod tests {
     #[test]
     fn claims_end_with_what_was_spoiled() {
         let mut claims = Claims::new(2).unwrap();
-        let a = claims.begin(blocks(0, 8), Reader::Sweep, Reason::Base, Tick(1)).unwrap();
-        let b = claims.begin(blocks(8, 9), Reader::Hold, Reason::Resync, Tick(2)).unwrap();
+        let a = claims.begin(blocks(0, 8), Reader::Sweep, BlockState::Unsynced, Tick(1)).unwrap();
+        let b = claims.begin(blocks(8, 9), Reader::Hold, BlockState::Dirty, Tick(2)).unwrap();
         assert!(!claims.has_room() && !claims.is_empty());
-        assert!(claims.begin(blocks(9, 10), Reader::Hold, Reason::Base, Tick(3)).is_none());
-        assert_eq!((claims.blocks_for(Reason::Base), claims.blocks_for(Reason::Resync)), (8, 1));
+        assert!(claims.begin(blocks(9, 10), Reader::Hold, BlockState::Unsynced, Tick(3)).is_none());
+        let counts =
+            [BlockState::Unsynced, BlockState::Dirty].map(|it| claims.blocks_that_were(it));
+        assert_eq!(counts, [8, 1]);
         claims.spoil(&blocks(2, 3));
         claims.spoil(&blocks(5, 6));
-        assert!(claims.count_by(Reader::Sweep) == 1 && claims.any_for(Reason::Base));
+        assert_eq!((claims.count_by(Reader::Sweep), claims.count_by(Reader::Hold)), (1, 1));
         assert_eq!(claims.end(a).unwrap().spoiled, blocks(2, 6));
-        assert!(claims.count_by(Reader::Sweep) == 0 && !claims.any_for(Reason::Base));
+        assert_eq!(claims.count_by(Reader::Sweep), 0);
+        assert_eq!(claims.blocks_that_were(BlockState::Unsynced), 0);
         assert!(claims.end(b).unwrap().spoiled.is_empty());
         assert!(claims.is_empty());
     }
 
     #[test]
-    fn holes_stay_with_their_claim_and_go_with_the_next() {
+    fn holes_are_those_of_one_claim() {
         let mut claims = Claims::new(2).unwrap();
         let begin = |claims: &mut Claims| {
-            claims.begin(blocks(0, 1), Reader::Sweep, Reason::Base, Tick(0)).unwrap()
+            claims.begin(blocks(0, 1), Reader::Sweep, BlockState::Unsynced, Tick(0)).unwrap()
         };
         let (a, b) = (begin(&mut claims), begin(&mut claims));
-        claims.add_hole(a, 7);
-        claims.end(a).unwrap();
-        assert_eq!((claims.holes(a).count(), claims.holes(b).count()), (1, 0));
+        claims.get_mut(a).unwrap().holes.add(7);
+        let holes = [a, b].map(|id| claims.end(id).unwrap().holes.count());
+        assert_eq!(holes, [1, 0]);
+        assert!(claims.end(a).is_none() && claims.get_mut(a).is_none());
         let a = begin(&mut claims);
-        assert_eq!(claims.holes(a).count(), 0);
+        assert_eq!(claims.end(a).unwrap().holes.count(), 0);
     }
 }

@@ -88,12 +88,6 @@ impl From<OutOfMemory> for StartError {
     }
 }
 
-impl From<ConfigError> for StartError {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
-    }
-}
-
 impl Config {
     /// Fewest blocks that a queue takes: two for the sweep, two for writes.
     pub const QUEUE_BLOCKS_MIN: u64 = 4;
@@ -123,26 +117,20 @@ impl Config {
     /// Refuses limits within which a session could not work.
     pub fn check(&self, geometry: &Geometry) -> Result<(), ConfigError> {
         let least = Self::QUEUE_BLOCKS_MIN * geometry.block_size();
-        if self.queue_bytes < least {
-            return Err(ConfigError::QueueBytes { least });
-        }
-        if !(1..=Self::WRITES_MAX).contains(&self.writes_max) {
-            return Err(ConfigError::Writes(self.writes_max));
-        }
-        let for_writes = self.queue_bytes - self.sweep_share();
-        if !(u64::from(geometry.sector_size())..=for_writes).contains(&self.write_bytes) {
-            return Err(ConfigError::WriteBytes(self.write_bytes));
-        }
-        if !(2..=Self::EPOCHS_MAX).contains(&self.epochs) {
-            return Err(ConfigError::Epochs(self.epochs));
-        }
-        if self.epoch_bytes == 0 || self.epoch_age == 0 {
-            return Err(ConfigError::EpochLimits);
-        }
-        if self.epoch_bitmap_bytes == 0 {
-            return Err(ConfigError::EpochBitmap);
-        }
-        Ok(())
+        let for_writes = self.queue_bytes.saturating_sub(self.sweep_share());
+        let write_bytes = u64::from(geometry.sector_size())..=for_writes;
+        let limits = [
+            (self.queue_bytes >= least, ConfigError::QueueBytes { least }),
+            (
+                (1..=Self::WRITES_MAX).contains(&self.writes_max),
+                ConfigError::Writes(self.writes_max),
+            ),
+            (write_bytes.contains(&self.write_bytes), ConfigError::WriteBytes(self.write_bytes)),
+            ((2..=Self::EPOCHS_MAX).contains(&self.epochs), ConfigError::Epochs(self.epochs)),
+            (self.epoch_bytes > 0 && self.epoch_age > 0, ConfigError::EpochLimits),
+            (self.epoch_bitmap_bytes > 0, ConfigError::EpochBitmap),
+        ];
+        limits.into_iter().find(|&(is_kept, _)| !is_kept).map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// Bytes of the queue that are the sweep's, in whole blocks of the smallest size: the rest is for writes.

@@ -7,27 +7,24 @@
 
 use alloc::boxed::Box;
 
+use crate::bits::{self, PER_WORD};
 use crate::geometry::{BlockIndex, BlockRange};
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
-/// Bits in a word of a bitmap.
-const PER_WORD: u64 = 64;
-
 #[derive(Debug)]
 struct Epoch {
-    /// 0: free.
-    id: u64,
-    /// Number of its last record; 0 while open.
+    /// Number of its last record, once it is closed.
     last_seq: u64,
     touched: Box<[u64]>,
 }
 
-/// The open epoch and those that wait for their acknowledgement.
+/// The open epoch and those that wait for their acknowledgement: their ids follow each other.
 #[derive(Debug)]
 pub struct Epochs {
+    /// Each epoch's place is its id modulo their count.
     slots: Box<[Epoch]>,
-    /// Index of the open one.
-    open: usize,
+    /// The oldest that is not acknowledged.
+    oldest_id: u64,
     open_id: u64,
     acknowledged_seq: u64,
     block_count: u64,
@@ -41,13 +38,11 @@ impl Epochs {
     pub fn new(count: u64, block_count: u64, bitmap_bytes: u64) -> Result<Self, OutOfMemory> {
         let granule_shift = granule_shift(block_count, bitmap_bytes);
         let words = words(block_count, granule_shift);
-        let mut slots = boxed_slice(count.max(2), || {
-            Ok(Epoch { id: 0, last_seq: 0, touched: boxed_slice(words, || Ok(0))? })
+        let slots = boxed_slice(count.max(2), || {
+            Ok(Epoch { last_seq: 0, touched: boxed_slice(words, || Ok(0))? })
         })?;
-        if let Some(first) = slots.first_mut() {
-            first.id = 1;
-        }
-        Ok(Self { slots, open: 0, open_id: 1, acknowledged_seq: 0, block_count, granule_shift })
+        let acknowledged_seq = 0;
+        Ok(Self { slots, oldest_id: 1, open_id: 1, acknowledged_seq, block_count, granule_shift })
     }
 
     /// Bytes that [`Epochs::new`] allocates.
@@ -69,18 +64,14 @@ impl Epochs {
 
     /// Notes that the open epoch has a record about these blocks.
     pub fn touch(&mut self, blocks: BlockRange) {
-        let Some(epoch) = self.slots.get_mut(self.open) else { return };
         if blocks.is_empty() || sabotaged!(EpochForgotten) {
             return;
         }
         let first = blocks.start.0 >> self.granule_shift;
         let last = (blocks.end.0 - 1) >> self.granule_shift;
+        let Some(epoch) = self.epoch(self.open_id) else { return };
         // Word by word: a trim may touch millions of blocks.
-        for index in first / PER_WORD..=last / PER_WORD {
-            let from = first.saturating_sub(index * PER_WORD);
-            let to = (last - index * PER_WORD).min(PER_WORD - 1);
-            let bits = u64::MAX >> (PER_WORD - 1 - to) & u64::MAX << from;
-            let index = usize::try_from(index).unwrap_or(usize::MAX);
+        for (index, bits) in bits::words(first, last + 1) {
             if let Some(word) = epoch.touched.get_mut(index) {
                 *word |= bits;
             }
@@ -89,53 +80,47 @@ impl Epochs {
 
     /// True if another epoch can be opened after the open one.
     pub fn can_close(&self) -> bool {
-        self.slots.iter().any(|epoch| epoch.id == 0)
+        self.open_id - self.oldest_id + 1 < self.slots.len() as u64
     }
 
     /// Closes the open epoch, whose last record is `last_seq`, and opens the next. Does nothing unless
     /// [`Epochs::can_close`].
     pub fn close(&mut self, last_seq: u64) {
-        let Some(next) = self.slots.iter().position(|epoch| epoch.id == 0) else { return };
-        if let Some(epoch) = self.slots.get_mut(self.open) {
+        if !self.can_close() {
+            return;
+        }
+        if let Some(epoch) = self.epoch(self.open_id) {
             epoch.last_seq = last_seq;
         }
-        self.open(next);
+        self.open_id += 1;
     }
 
     /// Frees every closed epoch up to `id`; true if there was one.
     pub fn acknowledge(&mut self, id: u64) -> bool {
-        let mut freed = false;
-        for epoch in &mut self.slots {
-            if epoch.id != 0 && epoch.id <= id && epoch.id != self.open_id {
-                self.acknowledged_seq = self.acknowledged_seq.max(epoch.last_seq);
-                epoch.id = 0;
-                epoch.touched.fill(0);
-                freed = true;
-            }
+        let before = self.oldest_id;
+        while self.oldest_id <= id && self.oldest_id < self.open_id {
+            let Some(epoch) = self.epoch(self.oldest_id) else { break };
+            epoch.touched.fill(0);
+            self.acknowledged_seq = epoch.last_seq;
+            self.oldest_id += 1;
         }
-        freed
+        self.oldest_id > before
     }
 
     /// Frees every epoch, tells `lost` each run of blocks that one of them touched, and opens a new one.
     pub fn lose(&mut self, mut lost: impl FnMut(BlockRange)) {
         let words = self.slots.first().map_or(0, |epoch| epoch.touched.len());
         for index in 0..words {
-            let mut union = 0;
-            for epoch in &mut self.slots {
-                if let Some(word) = epoch.touched.get_mut(index) {
-                    union |= core::mem::take(word);
-                }
-            }
+            let touched = self.slots.iter_mut().filter_map(|epoch| epoch.touched.get_mut(index));
+            let mut union = touched.map(core::mem::take).fold(0, |union, word| union | word);
             while union != 0 {
                 let granule = index as u64 * PER_WORD + u64::from(union.trailing_zeros());
                 lost(self.granule(granule));
                 union &= union - 1;
             }
         }
-        for epoch in &mut self.slots {
-            epoch.id = 0;
-        }
-        self.open(0);
+        self.open_id += 1;
+        self.oldest_id = self.open_id;
     }
 
     fn granule(&self, granule: u64) -> BlockRange {
@@ -144,13 +129,9 @@ impl Epochs {
         BlockRange::new(block(granule), block(granule + 1))
     }
 
-    fn open(&mut self, index: usize) {
-        self.open = index;
-        self.open_id += 1;
-        if let Some(epoch) = self.slots.get_mut(index) {
-            epoch.id = self.open_id;
-            epoch.last_seq = 0;
-        }
+    fn epoch(&mut self, id: u64) -> Option<&mut Epoch> {
+        let place = id.checked_rem(self.slots.len() as u64)?;
+        self.slots.get_mut(usize::try_from(place).ok()?)
     }
 }
 

@@ -21,8 +21,14 @@ impl BlockRange {
     pub(crate) const EMPTY: Self = Self { start: BlockIndex(0), end: BlockIndex(0) };
 
     /// The run from `start` up to, not including, `end`; empty if they are out of order.
+    #[inline]
     pub fn new(start: BlockIndex, end: BlockIndex) -> Self {
         Self { start, end: end.max(start) }
+    }
+
+    /// One block.
+    pub(crate) fn one(block: BlockIndex) -> Self {
+        Self { start: block, end: BlockIndex(block.0.saturating_add(1)) }
     }
 
     /// Number of blocks.

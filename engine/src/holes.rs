@@ -3,6 +3,8 @@
 //! A fixed number of runs; a block with more has a last one that reaches from there to its last bad sector. So a
 //! sector that could not be read is always told of, and at worst one that could be is, too (rule LOSS).
 
+use crate::geometry::Extent;
+
 /// Runs of one block, at most.
 const HOLES_MAX: usize = 16;
 
@@ -35,9 +37,12 @@ impl Holes {
         self.count
     }
 
-    /// The first sector of each run, and how many sectors it has.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.runs.iter().take(self.count).map(|run| (run.0.into(), (run.1 - run.0).into()))
+    /// Each run's bytes, in a block that begins at `offset`.
+    pub fn extents(&self, offset: u64, sector_size: u64) -> impl Iterator<Item = Extent> + '_ {
+        self.runs.iter().take(self.count).filter_map(move |&(first, end)| {
+            let (first, end) = (u64::from(first), u64::from(end));
+            Extent::new(offset + first * sector_size, (end - first) * sector_size)
+        })
     }
 }
 
@@ -49,8 +54,10 @@ mod tests {
     fn runs(sectors: impl IntoIterator<Item = u64>) -> Vec<(u64, u64)> {
         let mut holes = Holes::default();
         sectors.into_iter().for_each(|sector| holes.add(sector));
-        assert_eq!(holes.count(), holes.iter().count());
-        holes.iter().collect()
+        let extents: Vec<_> = holes.extents(1 << 20, 512).collect();
+        assert_eq!(holes.count(), extents.len());
+        let sectors = |bytes: u64| bytes / 512;
+        extents.iter().map(|it| (sectors(it.offset() - (1 << 20)), sectors(it.len()))).collect()
     }
 
     #[test]

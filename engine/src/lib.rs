@@ -31,7 +31,7 @@
 //!
 //! No operating system, no clock, no thread and no unsafe code in here: the [`Host`] lends a lock and
 //! two clocks, and acts on what the verbs return. The engine does not touch a payload; it hands out
-//! [`MemoryRange`]s of a buffer that the host owns. All memory is allocated by [`Session::new`]
+//! [`MemorySpan`]s of a buffer that the host owns. All memory is allocated by [`Session::new`]
 //! (rule BOUND).
 //!
 //! # Example
@@ -85,13 +85,13 @@
 //! // The hold thread reads the block's old content into the queue.
 //! let Step::Do(read) = session.hold() else { panic!("a block is to be read") };
 //! let from = read.extent().offset() as usize..read.extent().end() as usize;
-//! let to = read.memory().offset() as usize;
+//! let to = read.memory().offset as usize;
 //! queue[to..to + from.len()].copy_from_slice(&disk[from]);
 //! assert!(session.read_done(read, true).is_none());
 //!
 //! // The dispatch thread gets the write back: its payload goes to the queue, then it goes to the disk.
 //! let Step::Do(Submission::Capture(capture)) = session.dispatch() else { panic!("it may go") };
-//! let to = capture.memory().offset() as usize;
+//! let to = capture.memory().offset as usize;
 //! queue[to..to + 512].copy_from_slice(capture.write());
 //! let issue = session.captured(capture);
 //! disk[16 << 10..][..512].copy_from_slice(&issue.write);
@@ -100,7 +100,7 @@
 //! // The drain thread carries the records out.
 //! let mut stream = Vec::new();
 //! while let Step::Do(drained) = session.drain(u64::MAX) {
-//!     let first = drained.memory().map(|memory| queue[memory.offset() as usize]);
+//!     let first = drained.memory().map(|memory| queue[memory.offset as usize]);
 //!     stream.push((drained.record().kind, first));
 //!     session.drained(drained);
 //! }
@@ -142,7 +142,7 @@ macro_rules! sabotaged {
 }
 
 mod arena;
-mod board;
+mod bits;
 mod claims;
 mod config;
 mod epoch;
@@ -161,19 +161,19 @@ mod queue;
 #[cfg(sabotage)]
 pub mod sabotage;
 mod session;
-mod stats;
+mod status;
 mod sync;
 mod table;
 mod writes;
 
-pub use arena::{MemoryRange, MemorySpan};
+pub use arena::MemorySpan;
 pub use config::{Config, ConfigError, Overflow, StartError};
 pub use gate::{Event, Gate, Side, Turn};
 pub use geometry::{BlockIndex, BlockRange, Extent, Geometry, GeometryError};
 pub use host::{Host, Mutex, Tick, WORKERS, Worker};
-pub use queue::{Record, RecordKind};
+pub use queue::{Drained, Record, RecordKind};
 pub use session::{
-    Capture, Clearing, Drained, Issue, Phase, Read, Session, Step, Submission, Ticket, Urgency,
+    Capture, Clearing, Issue, Phase, Read, Session, Step, Submission, Ticket, Urgency,
 };
-pub use stats::{HOLD_BUCKETS, HoldTimes, Status};
+pub use status::{HOLD_BUCKETS, HoldTimes, Status};
 pub use table::BlockState;

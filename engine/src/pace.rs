@@ -32,14 +32,6 @@ const PRESSED_READS: u64 = 4;
 /// Reads that the sweep has under way before it has tried anything: no disk of a server is slower for it.
 const FIRST_DEPTH: u64 = 4;
 
-/// What the present round tries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Try {
-    Nothing,
-    More,
-    Fewer,
-}
-
 /// What was read since the round began.
 #[derive(Clone, Copy, Debug)]
 struct Round {
@@ -55,9 +47,11 @@ struct Round {
 pub struct Pace {
     /// Reads that may be under way.
     depth: u64,
-    tries: Try,
-    /// What was tried last, to try the other thing next.
-    tried: Try,
+    /// The present round tries a depth.
+    tries: bool,
+    /// What it tries, or what was tried last: more reads, or fewer.
+    more: bool,
+    /// Rounds until the next try.
     rest: u32,
     /// Bytes per second of the last round that tried nothing.
     rate: u64,
@@ -71,8 +65,8 @@ impl Pace {
     /// The pace of a sweep that has read nothing.
     pub const NEW: Self = Self {
         depth: FIRST_DEPTH,
-        tries: Try::Nothing,
-        tried: Try::Fewer,
+        tries: false,
+        more: false,
         rest: 0,
         rate: 0,
         round: None,
@@ -106,7 +100,7 @@ impl Pace {
     pub fn disturbed(&mut self, reads: u64, now: Tick) {
         self.gentle_until = if reads < PRESSED_READS { now.after(GENTLE_TICKS) } else { now };
         self.round = None;
-        self.tries = Try::Nothing;
+        self.tries = false;
     }
 
     /// Notes that a read of the sweep, begun at `since`, is done.
@@ -130,36 +124,35 @@ impl Pace {
     }
 
     fn end_round(&mut self, rate: u64, too_slow: bool) {
-        let tries = core::mem::replace(&mut self.tries, Try::Nothing);
+        let tried = core::mem::replace(&mut self.tries, false);
         if too_slow {
-            self.set_depth(self.depth / 2);
+            self.step(false);
             self.rest = REST_ROUNDS;
             return;
         }
         let difference = self.rate / DIFFERENCE;
-        match tries {
-            Try::More if rate < self.rate + difference => return self.set_depth(self.depth / 2),
-            Try::Fewer if rate + difference < self.rate => return self.set_depth(self.depth * 2),
-            Try::More => self.rest = 0,
-            Try::Fewer | Try::Nothing => {}
+        // More reads have to read more, fewer must not read less.
+        let least =
+            if self.more { self.rate + difference } else { self.rate.saturating_sub(difference) };
+        if tried && rate < least {
+            return self.step(!self.more);
         }
         self.rate = rate;
-        if self.rest > 0 {
+        let goes_on = tried && self.more;
+        if self.rest > 0 && !goes_on {
             self.rest -= 1;
             return;
         }
         self.rest = REST_ROUNDS;
-        let more = tries == Try::More || self.tried == Try::Fewer;
-        self.tries = if more { Try::More } else { Try::Fewer };
-        self.tried = self.tries;
+        self.more = goes_on || !self.more;
         let before = self.depth;
-        self.set_depth(if more { before * 2 } else { before / 2 });
-        if self.depth == before {
-            self.tries = Try::Nothing;
-        }
+        self.step(self.more);
+        self.tries = self.depth != before;
     }
 
-    fn set_depth(&mut self, depth: u64) {
+    /// Twice as many reads, or half as many.
+    fn step(&mut self, more: bool) {
+        let depth = if more { self.depth * 2 } else { self.depth / 2 };
         self.depth = depth.clamp(1, SWEEP_READS_MAX);
     }
 }
@@ -290,14 +283,15 @@ mod tests {
 
     #[test]
     fn a_rate_differs_from_another_by_a_sixteenth() {
-        let trying = |tries, depth| Pace { tries, depth, rate: 1600, rest: 9, ..Pace::NEW };
+        let trying =
+            |more, depth| Pace { tries: true, more, depth, rate: 1600, rest: 9, ..Pace::NEW };
         for (rate, depth) in [(1699, 1), (1700, 4)] {
-            let mut pace = trying(Try::More, 2);
+            let mut pace = trying(true, 2);
             pace.end_round(rate, false);
             assert_eq!(pace.depth, depth, "more reads at a time read {rate}");
         }
         for (rate, depth) in [(1499, 8), (1500, 4)] {
-            let mut pace = trying(Try::Fewer, 4);
+            let mut pace = trying(false, 4);
             pace.end_round(rate, false);
             assert_eq!(pace.depth, depth, "fewer reads at a time read {rate}");
         }

@@ -6,14 +6,14 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
-use crate::arena::{Arena, MemoryRange};
+use crate::arena::{Arena, MemoryRange, MemorySpan};
 use crate::config::Config;
 use crate::epoch::Epochs;
 use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::Tick;
 use crate::queue::RecordKind;
 use crate::table::{BlockState, Table};
-use crate::writes::{SlotId, Writes};
+use crate::writes::{Change, SlotId, Writes};
 
 fn blocks(start: u64, end: u64) -> BlockRange {
     BlockRange::new(BlockIndex(start), BlockIndex(end))
@@ -102,11 +102,15 @@ proptest! {
                 model[at] = to;
                 continue;
             }
-            table.set_run(run, to);
+            // A run is in one state when it changes.
+            let before = table.get(run.start);
+            let run = table.run(run, before);
+            table.set_run(run, before, to);
             run.iter().for_each(|block| model[usize::try_from(block.0).unwrap()] = to);
         }
         let of = |block: BlockIndex| model[usize::try_from(block.0).unwrap()];
         prop_assert!((0..100).map(BlockIndex).all(|block| table.get(block) == of(block)));
+        prop_assert_eq!(table.count(state), model.iter().filter(|&&it| it == state).count() as u64);
         prop_assert_eq!(table.find(asked, state), asked.iter().find(|&block| of(block) == state));
         prop_assert_eq!(table.all(asked, state), asked.iter().all(|block| of(block) == state));
         let run = asked.iter().take_while(|&block| of(block) == state).count() as u64;
@@ -126,18 +130,17 @@ proptest! {
                     prop_assert!(!held.is_empty() || len > capacity, "an empty queue has room");
                     continue;
                 };
-                prop_assert!(range.len() == len && range.offset() >= base);
-                prop_assert!(range.offset() + len <= base + capacity);
-                for other in &held {
-                    let apart = range.offset() + range.len() <= other.offset()
-                        || other.offset() + other.len() <= range.offset();
+                let MemorySpan { offset, len: got } = range.span();
+                prop_assert!(got == len && offset >= base && offset + len <= base + capacity);
+                for other in held.iter().map(MemoryRange::span) {
+                    let apart = offset + len <= other.offset || other.offset + other.len <= offset;
                     prop_assert!(apart, "{:?} {:?}", range, other);
                 }
                 held.push(range);
             } else if !held.is_empty() {
                 arena.give_back(held.swap_remove(index.index(held.len())));
             }
-            let bytes: u64 = held.iter().map(MemoryRange::len).sum();
+            let bytes: u64 = held.iter().map(|range| range.span().len).sum();
             prop_assert!(bytes <= arena.used() && arena.used() <= capacity);
             prop_assert!(held.len() <= 16);
         }
@@ -234,6 +237,10 @@ fn blocks_of(extent: &Extent) -> BlockRange {
     blocks(extent.offset() / 4, extent.end().div_ceil(4))
 }
 
+fn change(extent: Extent) -> Change {
+    Change { kind: RecordKind::Write, extent, blocks: blocks_of(&extent) }
+}
+
 proptest! {
     #[test]
     fn a_held_write_is_blocked_exactly_while_one_that_it_counted_has_not_landed(
@@ -253,7 +260,7 @@ proptest! {
             match deed {
                 Deed::Hold(offset, len) => {
                     let extent = Extent::new(offset, len).unwrap();
-                    let held = writes.hold(name, RecordKind::Write, extent, blocks_of(&extent), now);
+                    let held = writes.hold(name, &change(extent), now);
                     prop_assert_eq!(held.is_ok(), known.len() < ROOM);
                     if let Ok(slot) = held {
                         let over = known.iter().filter(|it| it.extent.overlaps(&extent));
@@ -263,11 +270,11 @@ proptest! {
                 }
                 Deed::Fly(offset, len) => {
                     let extent = Extent::new(offset, len).unwrap();
-                    let alone = !writes.overlaps(&extent, &blocks_of(&extent));
+                    let alone = !writes.overlaps(&change(extent));
                     let slot = if alone {
-                        writes.fly(extent, blocks_of(&extent))
+                        writes.fly(&change(extent))
                     } else {
-                        writes.fly_past(extent, blocks_of(&extent))
+                        writes.fly_past(&change(extent))
                     };
                     prop_assert_eq!(slot.is_some(), known.len() < ROOM);
                     if let Some(slot) = slot {

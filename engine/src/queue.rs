@@ -11,7 +11,7 @@
 
 use alloc::boxed::Box;
 
-use crate::arena::{Arena, MemoryRange};
+use crate::arena::{Arena, MemoryRange, MemorySpan};
 use crate::geometry::{Extent, Geometry};
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
@@ -45,12 +45,19 @@ pub enum RecordKind {
     Consistent,
 }
 
+impl RecordKind {
+    /// True if records of this kind carry the bytes of their extent.
+    pub fn has_payload(self) -> bool {
+        matches!(self, Self::Block | Self::Write | Self::Resync)
+    }
+}
+
 /// A record's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record {
     /// What it says.
     pub kind: RecordKind,
-    /// Its number in the stream, from 1.
+    /// Its number in the stream, from 1; 0 until it has one.
     pub seq: u64,
     /// When it was committed, on the host's clock; never less than its predecessor's.
     pub time: u64,
@@ -58,15 +65,6 @@ pub struct Record {
     pub epoch: u64,
     /// The bytes of the volume that it speaks of; none for a marker.
     pub extent: Option<Extent>,
-}
-
-/// What a commit adds to a record.
-#[derive(Clone, Copy, Debug)]
-pub struct Stamp {
-    /// The host's clock.
-    pub time: u64,
-    /// The open epoch.
-    pub epoch: u64,
 }
 
 /// A region of the queue's memory.
@@ -82,21 +80,34 @@ pub enum Region {
 #[must_use = "a reservation is committed or cancelled"]
 #[derive(Debug)]
 pub struct Reservation {
-    memory: MemoryRange,
+    memory: Option<MemoryRange>,
 }
 
 impl Reservation {
-    /// Where the payload goes.
-    pub fn memory(&self) -> &MemoryRange {
-        &self.memory
+    /// Where the payload goes; empty if there is none.
+    pub fn memory(&self) -> MemorySpan {
+        self.memory.as_ref().map(MemoryRange::span).unwrap_or_default()
     }
 }
 
-/// A record on its way out, with its payload's memory.
+/// A record on its way out. To be handed back to [`Session::drained`](crate::Session::drained).
+#[must_use = "a record that is not handed back keeps its queue memory"]
 #[derive(Debug)]
-pub(crate) struct Queued {
-    pub(crate) record: Record,
-    pub(crate) memory: Option<MemoryRange>,
+pub struct Drained {
+    record: Record,
+    memory: Option<MemoryRange>,
+}
+
+impl Drained {
+    /// The record's header.
+    pub fn record(&self) -> Record {
+        self.record
+    }
+
+    /// Where its payload is, if it has one.
+    pub fn memory(&self) -> Option<MemorySpan> {
+        self.memory.as_ref().map(MemoryRange::span)
+    }
 }
 
 /// Committed records, oldest first, and the memory of their payloads.
@@ -105,7 +116,7 @@ pub struct CaptureQueue {
     for_sweep: Arena,
     for_writes: Arena,
     /// A ring of descriptors.
-    records: Box<[Option<Queued>]>,
+    records: Box<[Option<Drained>]>,
     /// Index of the oldest.
     first: usize,
     /// Committed records.
@@ -142,19 +153,20 @@ impl CaptureQueue {
     pub fn bytes(sweep_bytes: u64, records: u64) -> u64 {
         let records = records.max(Self::RECORDS_MIN);
         let accounts = Arena::bytes(blocks_at_most(sweep_bytes)) + Arena::bytes(records);
-        accounts + slice_bytes::<Option<Queued>>(records)
+        accounts + slice_bytes::<Option<Drained>>(records)
     }
 
-    /// Reserves room for a record with `len` payload bytes in a region; `None` if there is none now.
+    /// Reserves room for a record with `len` payload bytes in a region, or none; `None` if there is none now.
     #[inline]
     pub fn reserve(&mut self, len: u64, region: Region) -> Option<Reservation> {
-        if self.free_records() < 2 {
+        if !self.has_room_for(1) {
             return None;
         }
-        let memory = match region {
-            Region::Sweep => self.for_sweep.take(len)?,
-            Region::Writes => self.for_writes.take(len)?,
+        let arena = match region {
+            Region::Sweep => &mut self.for_sweep,
+            Region::Writes => &mut self.for_writes,
         };
+        let memory = if len > 0 { Some(arena.take(len)?) } else { None };
         self.promised += 1;
         Some(Reservation { memory })
     }
@@ -162,40 +174,21 @@ impl CaptureQueue {
     /// Gives a reservation up.
     pub fn cancel(&mut self, reservation: Reservation) {
         self.promised -= 1;
-        self.give_back(reservation.memory);
+        self.free(reservation.memory);
     }
 
-    /// Puts a record with its payload at the end of the stream.
-    pub fn commit(
-        &mut self,
-        reservation: Reservation,
-        kind: RecordKind,
-        extent: Extent,
-        stamp: Stamp,
-    ) {
+    /// Puts a record for which there is a reservation at the end of the stream, and returns its number.
+    pub fn commit(&mut self, reservation: Reservation, record: Record) -> u64 {
         self.promised -= 1;
-        self.push(kind, Some(extent), Some(reservation.memory), stamp);
+        self.push(record, reservation.memory)
     }
 
-    /// Puts a record that tells of an extent without its content at the end of the stream.
-    pub fn commit_unreadable(&mut self, reservation: Reservation, extent: Extent, stamp: Stamp) {
-        self.cancel(reservation);
-        self.push(RecordKind::Unreadable, Some(extent), None, stamp);
-    }
-
-    /// Puts a record that tells of an extent and never has a payload at the end of the stream; false if there
-    /// is no room for it now.
-    pub fn describe(&mut self, kind: RecordKind, extent: Extent, stamp: Stamp) -> bool {
-        let room = self.has_room();
-        if room {
-            self.push(kind, Some(extent), None, stamp);
-        }
-        room
-    }
-
-    /// True if there is room for a record without payload.
-    pub fn has_room(&self) -> bool {
-        self.has_room_for(1)
+    /// Puts a record without payload at the end of the stream, and returns its number; `None` if there is no room for
+    /// it now.
+    pub fn tell(&mut self, record: Record) -> Option<u64> {
+        // The last descriptor is kept for a gap.
+        let kept = usize::from(record.kind != RecordKind::GapBegin);
+        (self.free_records() > kept).then(|| self.push(record, None))
     }
 
     /// True if there is room for so many records without payload.
@@ -203,34 +196,26 @@ impl CaptureQueue {
         self.free_records() > records
     }
 
-    /// Puts a marker at the end of the stream; false if there is no room for it now.
-    pub fn mark(&mut self, kind: RecordKind, stamp: Stamp) -> bool {
-        let needed = if kind == RecordKind::GapBegin { 1 } else { 2 };
-        let room = self.free_records() >= needed;
-        if room {
-            self.push(kind, None, None, stamp);
-        }
-        room
-    }
-
     /// Takes the oldest record if its payload has at most `payload_room` bytes.
-    pub(crate) fn pop(&mut self, payload_room: u64) -> Option<Queued> {
+    #[inline]
+    pub fn pop(&mut self, payload_room: u64) -> Option<Drained> {
         let place = self.records.get_mut(self.first)?;
-        let fits = place.as_ref().is_some_and(|queued| {
-            queued.memory.as_ref().is_none_or(|memory| memory.len() <= payload_room)
-        });
-        if !fits {
-            return None;
-        }
-        let queued = place.take()?;
-        self.first = self.next_index(self.first);
+        let fits = |memory: MemorySpan| memory.len <= payload_room;
+        let drained = place.take_if(|drained| drained.memory().is_none_or(fits))?;
+        self.first = self.index(1);
         self.len -= 1;
-        Some(queued)
+        Some(drained)
     }
 
-    /// Takes a drained payload's memory back.
-    pub fn give_back(&mut self, memory: MemoryRange) {
-        if memory.offset() < self.for_sweep.capacity() {
+    /// Takes a drained record's memory back.
+    #[inline]
+    pub fn give_back(&mut self, drained: Drained) {
+        self.free(drained.memory);
+    }
+
+    fn free(&mut self, memory: Option<MemoryRange>) {
+        let Some(memory) = memory else { return };
+        if memory.span().offset < self.for_sweep.capacity() {
             self.for_sweep.give_back(memory);
         } else {
             self.for_writes.give_back(memory);
@@ -239,10 +224,8 @@ impl CaptureQueue {
 
     /// Forgets every committed record. Reservations stay valid.
     pub fn clear(&mut self) {
-        while let Some(queued) = self.pop(u64::MAX) {
-            if let Some(memory) = queued.memory {
-                self.give_back(memory);
-            }
+        while let Some(drained) = self.pop(u64::MAX) {
+            self.give_back(drained);
         }
     }
 
@@ -277,31 +260,24 @@ impl CaptureQueue {
         self.records.len().saturating_sub(self.len + self.promised)
     }
 
-    fn next_index(&self, index: usize) -> usize {
-        if index + 1 >= self.records.len() { 0 } else { index + 1 }
+    /// The index of the descriptor `after` the oldest.
+    fn index(&self, after: usize) -> usize {
+        let index = self.first + after;
+        if index >= self.records.len() { index - self.records.len() } else { index }
     }
 
-    fn push(
-        &mut self,
-        kind: RecordKind,
-        extent: Option<Extent>,
-        memory: Option<MemoryRange>,
-        stamp: Stamp,
-    ) {
-        let mut index = self.first + self.len;
-        if index >= self.records.len() {
-            index -= self.records.len();
-        }
+    fn push(&mut self, record: Record, memory: Option<MemoryRange>) -> u64 {
+        let index = self.index(self.len);
         self.last_seq += 1;
         // The host's clock may be set back; a stream that went back with it could not be searched by time.
-        self.last_time = self.last_time.max(stamp.time);
-        let record =
-            Record { kind, seq: self.last_seq, time: self.last_time, epoch: stamp.epoch, extent };
+        self.last_time = self.last_time.max(record.time);
+        let record = Record { seq: self.last_seq, time: self.last_time, ..record };
         if let Some(place) = self.records.get_mut(index) {
             rule!(place.is_none(), "BOUND: a descriptor is promised before it is used");
-            *place = Some(Queued { record, memory });
+            *place = Some(Drained { record, memory });
             self.len += 1;
         }
+        record.seq
     }
 }
 
@@ -315,10 +291,8 @@ mod tests {
     use super::*;
     use Region::{Sweep, Writes};
 
-    const STAMP: Stamp = Stamp { time: 5, epoch: 1 };
-
-    fn extent() -> Extent {
-        Extent::new(0, 512).unwrap()
+    fn record(kind: RecordKind) -> Record {
+        Record { kind, seq: 0, time: 5, epoch: 1, extent: Extent::new(0, 512) }
     }
 
     #[test]
@@ -326,8 +300,8 @@ mod tests {
         let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
         let slow = queue.reserve(512, Writes).unwrap();
         let quick = queue.reserve(512, Writes).unwrap();
-        queue.commit(quick, RecordKind::Write, extent(), STAMP);
-        queue.commit(slow, RecordKind::Block, extent(), Stamp { time: 4, epoch: 1 });
+        queue.commit(quick, record(RecordKind::Write));
+        queue.commit(slow, Record { time: 4, ..record(RecordKind::Block) });
         let a = queue.pop(u64::MAX).unwrap();
         let b = queue.pop(u64::MAX).unwrap();
         assert_eq!((a.record.kind, a.record.seq, a.record.time), (RecordKind::Write, 1, 5));
@@ -346,13 +320,13 @@ mod tests {
         for round in 0..20 {
             for _ in 0..7 {
                 let reservation = queue.reserve(512, Writes).unwrap();
-                queue.commit(reservation, RecordKind::Write, extent(), STAMP);
+                queue.commit(reservation, record(RecordKind::Write));
             }
             assert_eq!((queue.last_seq(), queue.is_empty()), (round * 7 + 7, false));
             for seq in round * 7 + 1..=round * 7 + 7 {
-                let queued = queue.pop(u64::MAX).unwrap();
-                assert_eq!(queued.record.seq, seq, "round the ring in order");
-                queue.give_back(queued.memory.unwrap());
+                let drained = queue.pop(u64::MAX).unwrap();
+                assert_eq!(drained.record.seq, seq, "round the ring in order");
+                queue.give_back(drained);
             }
             assert!(queue.is_empty());
         }
@@ -365,12 +339,12 @@ mod tests {
         assert!(queue.reserve(1025, Sweep).is_none() && queue.reserve(3073, Writes).is_none());
         let swept = queue.reserve(1024, Sweep).unwrap();
         let written = queue.reserve(3072, Writes).unwrap();
-        assert_eq!((swept.memory().offset(), written.memory().offset()), (0, 1024));
+        assert_eq!((swept.memory().offset, written.memory().offset), (0, 1024));
         assert!(queue.reserve(1, Sweep).is_none() && queue.reserve(1, Writes).is_none());
         queue.cancel(swept);
         assert_eq!(queue.used(), 3072);
         assert!(queue.reserve(1, Writes).is_none(), "what the sweep gives back is the sweep's");
-        queue.commit(written, RecordKind::Write, extent(), STAMP);
+        queue.commit(written, record(RecordKind::Write));
         queue.clear();
         assert_eq!(queue.used(), 0);
         assert!(queue.reserve(3072, Writes).is_some());
@@ -390,7 +364,7 @@ mod tests {
     fn a_record_that_does_not_fit_stays() {
         let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
         let reservation = queue.reserve(512, Writes).unwrap();
-        queue.commit(reservation, RecordKind::Write, extent(), STAMP);
+        queue.commit(reservation, record(RecordKind::Write));
         assert!(queue.pop(511).is_none());
         assert!(queue.pop(512).is_some());
     }
@@ -400,14 +374,14 @@ mod tests {
         let mut queue = CaptureQueue::new(1 << 20, 0, 16).unwrap();
         let mut reserved = 0;
         while let Some(reservation) = queue.reserve(512, Writes) {
-            queue.commit(reservation, RecordKind::Write, extent(), STAMP);
+            queue.commit(reservation, record(RecordKind::Write));
             reserved += 1;
         }
         assert_eq!(reserved, 15);
-        assert!(!queue.mark(RecordKind::EpochEnd, STAMP));
-        assert!(!queue.describe(RecordKind::Trim, extent(), STAMP));
-        assert!(queue.mark(RecordKind::GapBegin, STAMP));
-        assert!(!queue.mark(RecordKind::GapBegin, STAMP));
+        assert!(queue.tell(record(RecordKind::EpochEnd)).is_none());
+        assert!(queue.tell(record(RecordKind::Trim)).is_none());
+        assert!(queue.tell(record(RecordKind::GapBegin)).is_some());
+        assert!(queue.tell(record(RecordKind::GapBegin)).is_none());
     }
 
     #[test]
@@ -415,7 +389,7 @@ mod tests {
         let mut queue = CaptureQueue::new(4096, 2048, 16).unwrap();
         assert!(queue.is_at_most(0));
         for _ in 0..4 {
-            assert!(queue.mark(RecordKind::EpochEnd, STAMP));
+            assert!(queue.tell(record(RecordKind::EpochEnd)).is_some());
         }
         assert!(queue.is_at_most(1) && !queue.is_at_most(0));
         let promised = queue.reserve(1, Sweep).unwrap();
@@ -427,7 +401,7 @@ mod tests {
         for (len, quarters) in [(512, 1), (512, 2), (1, 3)] {
             let reservation = queue.reserve(len, Writes).unwrap();
             assert!(queue.is_at_most(quarters) && !queue.is_at_most(quarters - 1));
-            queue.commit(reservation, RecordKind::Write, extent(), STAMP);
+            queue.commit(reservation, record(RecordKind::Write));
         }
         queue.cancel(swept);
     }
@@ -436,13 +410,14 @@ mod tests {
     fn clearing_frees_what_is_committed_and_leaves_reservations() {
         let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
         let reservation = queue.reserve(512, Writes).unwrap();
-        queue.commit(reservation, RecordKind::Write, extent(), STAMP);
+        queue.commit(reservation, record(RecordKind::Write));
         let pending = queue.reserve(1024, Writes).unwrap();
         queue.clear();
         assert!(queue.pop(u64::MAX).is_none());
         assert_eq!(queue.used(), 1024);
-        queue.commit_unreadable(pending, extent(), STAMP);
+        queue.cancel(pending);
         assert_eq!(queue.used(), 0);
+        assert!(queue.tell(record(RecordKind::Unreadable)).is_some());
         let record = queue.pop(0).unwrap().record;
         assert_eq!((record.kind, record.seq), (RecordKind::Unreadable, 2));
     }

@@ -23,22 +23,20 @@ mod state;
 
 use alloc::boxed::Box;
 
-use crate::board::Board;
 use crate::claims::Claims;
 use crate::config::{Config, READS_MAX, StartError};
 use crate::epoch::Epochs;
 use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::{Host, Mutex, Tick, Wakes};
 use crate::memory::boxed;
-use crate::queue::{CaptureQueue, RecordKind};
-use crate::stats::Status;
+use crate::queue::{CaptureQueue, Drained, RecordKind};
+use crate::status::{Board, Status};
 use crate::table::{BlockState, Table};
 use crate::writes::Writes;
 
 use self::state::{Core, Shared, State, first_state};
 
 pub use admit::{Capture, Clearing, Issue, Submission, Ticket, Urgency};
-pub use drain::Drained;
 pub use read::Read;
 
 /// Where a session stands.
@@ -53,6 +51,14 @@ pub enum Phase {
     Passing,
     /// Nothing is captured any more.
     Stopped,
+}
+
+impl Phase {
+    /// The phase whose number is in the lowest two bits.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        // Two bits: an index that cannot be wrong.
+        [Self::Starting, Self::Capturing, Self::Passing, Self::Stopped][(bits & 3) as usize]
+    }
 }
 
 /// What a worker does next.
@@ -84,7 +90,7 @@ impl<H: Host> Session<H> {
     /// [`StartError::Config`] for limits that [`Config::check`] refuses; [`StartError::OutOfMemory`].
     #[inline(never)] // Its parts need not be on the stack of those who call it.
     pub fn new(host: H, geometry: Geometry, config: Config) -> Result<Self, StartError> {
-        config.check(&geometry)?;
+        config.check(&geometry).map_err(StartError::Config)?;
         let table = Table::new(geometry.block_count())?;
         let board = boxed(|| Ok(Board::default()))?;
         let shared = Shared { geometry, config, table, board };
@@ -283,7 +289,8 @@ impl<H: Host> Session<H> {
         let mut wakes = Wakes::default();
         let result = self.state.with(|state| {
             let [state] = &mut **state;
-            let mut core = Core::new(state, &self.shared, now, clock);
+            let shared = &self.shared;
+            let mut core = Core { state, shared, now, clock, wakes, quick: false };
             let result = decide(&mut core);
             core.post();
             wakes = core.wakes;

@@ -6,9 +6,10 @@
 
 use alloc::boxed::Box;
 
+use crate::bits;
 use crate::geometry::{BlockIndex, BlockRange};
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Number, Ordering};
 
 /// Where a block stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,13 +26,14 @@ pub enum BlockState {
 }
 
 impl BlockState {
+    /// Its number: one of four, so that it is an index that cannot be wrong, and the compiler sees that.
+    #[inline]
+    pub(crate) fn index(self) -> usize {
+        self as usize & 3
+    }
+
     fn from_bits(bits: u64) -> Self {
-        match bits & 3 {
-            0 => Self::Unsynced,
-            1 => Self::Reading,
-            2 => Self::Synced,
-            _ => Self::Dirty,
-        }
+        [Self::Unsynced, Self::Reading, Self::Synced, Self::Dirty][(bits & 3) as usize]
     }
 }
 
@@ -44,14 +46,17 @@ const LOW_BITS: u64 = 0x5555_5555_5555_5555;
 #[derive(Debug)]
 pub struct Table {
     words: Box<[AtomicU64]>,
+    /// How many blocks are in each state.
+    counts: [Number; 4],
 }
 
 impl Table {
     /// A table for `block_count` blocks.
     pub fn new(block_count: u64) -> Result<Self, OutOfMemory> {
-        Ok(Self {
-            words: boxed_slice(block_count.div_ceil(BLOCKS_PER_WORD), || Ok(AtomicU64::new(0)))?,
-        })
+        let words = boxed_slice(block_count.div_ceil(BLOCKS_PER_WORD), || Ok(AtomicU64::new(0)))?;
+        let table = Self { words, counts: Default::default() };
+        table.counts[BlockState::Unsynced.index()].set(block_count);
+        Ok(table)
     }
 
     /// Bytes that a table for so many blocks allocates.
@@ -66,30 +71,35 @@ impl Table {
         BlockState::from_bits(word.load(Ordering::Acquire) >> shift_of(block))
     }
 
+    /// How many blocks are in a state. Of one instant for who holds the session's lock.
+    #[inline]
+    pub fn count(&self, state: BlockState) -> u64 {
+        self.counts[state.index()].get()
+    }
+
     /// Sets a block's state and returns the one it had. Callers hold the session's lock.
     pub fn set(&self, block: BlockIndex, state: BlockState) -> BlockState {
         let Some(word) = self.word(block.0 / BLOCKS_PER_WORD) else { return BlockState::Synced };
         let shift = shift_of(block);
         // Plain load and store: writers exclude each other by the session's lock.
         let old = word.load(Ordering::Relaxed);
-        let new = old & !(3 << shift) | (state as u64) << shift;
+        let (new, before) =
+            (old & !(3 << shift) | (state as u64) << shift, BlockState::from_bits(old >> shift));
         word.store(new, Ordering::Release);
-        BlockState::from_bits(old >> shift)
+        self.recount(before, state, 1);
+        before
     }
 
-    /// Sets the state of every block of a run. Callers hold the session's lock.
-    pub fn set_run(&self, range: BlockRange, state: BlockState) {
-        let mut at = range.start.0;
-        while at < range.end.0 {
-            let Some(word) = self.word(at / BLOCKS_PER_WORD) else { return };
-            let first = at % BLOCKS_PER_WORD;
-            let count = (BLOCKS_PER_WORD - first).min(range.end.0 - at);
-            let lanes = (u64::MAX >> (2 * (BLOCKS_PER_WORD - count))) << (2 * first);
+    /// Sets the state of every block of a run; all were in state `before`. Callers hold the session's lock.
+    pub fn set_run(&self, range: BlockRange, before: BlockState, state: BlockState) {
+        rule!(self.all(range, before), "T0: a run is in one state when it leaves it");
+        for (index, mask) in words_of(range) {
+            let Some(word) = self.words.get(index) else { return };
             // Plain load and store: as in `set`.
             let old = word.load(Ordering::Relaxed);
-            word.store(old & !lanes | (LOW_BITS * state as u64) & lanes, Ordering::Release);
-            at += count;
+            word.store(old & !mask | (LOW_BITS * state as u64) & mask, Ordering::Release);
         }
+        self.recount(before, state, range.len());
     }
 
     /// True if every block of the run is in `state`.
@@ -103,6 +113,9 @@ impl Table {
 
     /// The first block of the run that is in `state`.
     pub fn find(&self, range: BlockRange, state: BlockState) -> Option<BlockIndex> {
+        if self.count(state) == 0 {
+            return None;
+        }
         self.first_where(range, |word| lanes_in(word, state))
     }
 
@@ -115,23 +128,32 @@ impl Table {
     /// The first block of the run whose lane's low bit is set in what `select` makes of its word.
     #[inline]
     fn first_where(&self, range: BlockRange, select: impl Fn(u64) -> u64) -> Option<BlockIndex> {
-        let mut at = range.start.0;
-        while at < range.end.0 {
-            let word = self.word(at / BLOCKS_PER_WORD)?.load(Ordering::Acquire);
-            let lanes = select(word) >> ((at % BLOCKS_PER_WORD) * 2);
+        for (index, mask) in words_of(range) {
+            let word = self.words.get(index)?.load(Ordering::Acquire);
+            let lanes = select(word) & mask;
             if lanes != 0 {
-                let found = at + u64::from(lanes.trailing_zeros() / 2);
-                return (found < range.end.0).then_some(BlockIndex(found));
+                let lane = u64::from(lanes.trailing_zeros() / 2);
+                return Some(BlockIndex(index as u64 * BLOCKS_PER_WORD + lane));
             }
-            at = (at / BLOCKS_PER_WORD + 1) * BLOCKS_PER_WORD;
         }
         None
+    }
+
+    fn recount(&self, from: BlockState, to: BlockState, blocks: u64) {
+        self.counts[from.index()].add(blocks.wrapping_neg());
+        self.counts[to.index()].add(blocks);
     }
 
     #[inline]
     fn word(&self, index: u64) -> Option<&AtomicU64> {
         self.words.get(usize::try_from(index).ok()?)
     }
+}
+
+/// The words that a run's lanes lie in, and which of their bits are theirs.
+#[inline]
+fn words_of(range: BlockRange) -> impl Iterator<Item = (usize, u64)> {
+    bits::words(2 * range.start.0, 2 * range.end.0)
 }
 
 fn shift_of(block: BlockIndex) -> u64 {
@@ -180,9 +202,13 @@ mod tests {
         for start in 0..=70 {
             for end in start..=70 {
                 let table = Table::new(70).unwrap();
-                table.set_run(range(0, 70), BlockState::Reading);
-                table.set_run(range(start, end), BlockState::Dirty);
-                table.set_run(range(start, end), BlockState::Synced);
+                let set =
+                    |start, end, before, state| table.set_run(range(start, end), before, state);
+                set(0, 70, BlockState::Unsynced, BlockState::Reading);
+                set(start, end, BlockState::Reading, BlockState::Dirty);
+                set(start, end, BlockState::Dirty, BlockState::Synced);
+                assert_eq!(table.count(BlockState::Synced), end - start);
+                assert_eq!(table.count(BlockState::Reading), 70 - (end - start));
                 assert!(table.all(range(start, end), BlockState::Synced));
                 assert!(table.all(range(0, start), BlockState::Reading));
                 assert!(table.all(range(end, 70), BlockState::Reading));

@@ -216,8 +216,11 @@ mod tests {
 
     #[test]
     fn a_mutant_is_known_by_its_file_and_change() {
-        let name = "engine/src/arena.rs:44:68: replace - with + in MemorySpan::of";
-        assert_eq!(without_place(name), "engine/src/arena.rs: replace - with + in MemorySpan::of");
+        let name = "engine/src/arena.rs:44:68: replace - with + in MemorySpan::part";
+        assert_eq!(
+            without_place(name),
+            "engine/src/arena.rs: replace - with + in MemorySpan::part"
+        );
     }
 
     #[test]

@@ -151,8 +151,8 @@ impl Session {
             return false;
         }
         let Some(memory) = drained.memory() else { return true };
-        let Some(payload) = self.queue.range(memory.offset(), memory.len()) else { return false };
-        let len = usize::try_from(memory.len()).unwrap_or(usize::MAX);
+        let Some(payload) = self.queue.range(memory.offset, memory.len) else { return false };
+        let len = usize::try_from(memory.len).unwrap_or(usize::MAX);
         // SAFETY: the range holds `len` bytes and is `drained`'s alone.
         unsafe { output.append_raw(payload, len) }
     }

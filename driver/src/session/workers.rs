@@ -244,13 +244,13 @@ impl Session {
     #[inline(never)] // As above.
     fn read_once(&self, reader: &mut Reader, read: &Read) -> bool {
         let (extent, memory) = (read.extent(), read.memory());
-        let result = reader.read(&self.queue_mdl, extent.offset(), memory.offset(), extent.len());
+        let result = reader.read(&self.queue_mdl, extent.offset(), memory.offset, extent.len());
         if let Err(status) = result {
             self.counts.read_failed(extent.offset(), status);
             trace::read_failed(self.id, extent, self.engine.geometry().sector_size(), status);
             log::number(c"read failed, volume offset", extent.offset());
             log::number(c"  with status", u64::from(status.cast_unsigned()));
-            self.clear_memory(memory.offset(), memory.len());
+            self.clear_memory(memory.offset, memory.len);
         }
         result.is_ok()
     }

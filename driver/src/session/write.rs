@@ -214,13 +214,13 @@ impl Session {
 
     fn copy_payload(&self, capture: &Capture<Write>) {
         let memory = capture.memory();
-        let target = self.queue.range(memory.offset(), memory.len());
+        let target = self.queue.range(memory.offset, memory.len);
         let (Some(source), Some(target)) = (capture.write().payload, target) else {
             // The engine asks for payloads that `write` found, and hands out ranges inside the queue.
             debug_assert!(false, "LOSS: a captured write has a payload and a place for it");
             return;
         };
-        let len = usize::try_from(memory.len()).unwrap_or(0);
+        let len = usize::try_from(memory.len).unwrap_or(0);
         // SAFETY: the payload has at least the extent's bytes, which is what the range has; the range is this
         // capture's alone. The application may change its buffer meanwhile: that is its affair.
         unsafe { target.copy_from_nonoverlapping(source, len) };

@@ -2,12 +2,12 @@
 
 use super::Phase;
 use super::state::Core;
-use crate::arena::MemoryRange;
+use crate::arena::MemorySpan;
 use crate::geometry::{BlockRange, Extent};
 use crate::host::Worker;
 use crate::queue::{RecordKind, Region, Reservation};
 use crate::table::BlockState;
-use crate::writes::{HeldWrite, SlotId};
+use crate::writes::{Change, HeldWrite, SlotId};
 
 /// Whether a write may be made to wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,8 +57,7 @@ pub enum Submission<W> {
 pub struct Capture<W> {
     write: W,
     slot: SlotId,
-    extent: Extent,
-    blocks: BlockRange,
+    change: Change,
     reservation: Reservation,
     generation: u64,
 }
@@ -70,13 +69,13 @@ impl<W> Capture<W> {
     }
 
     /// Where its payload goes.
-    pub fn memory(&self) -> &MemoryRange {
+    pub fn memory(&self) -> MemorySpan {
         self.reservation.memory()
     }
 
     /// The bytes of the volume that it writes.
     pub fn extent(&self) -> Extent {
-        self.extent
+        self.change.extent
     }
 }
 
@@ -96,15 +95,6 @@ pub struct Issue<W> {
 #[must_use = "a ticket is handed back when its write completes"]
 #[derive(Debug)]
 pub struct Ticket(u32);
-
-/// Room in the queue for a write's record.
-#[derive(Debug)]
-pub(super) enum Place {
-    /// With memory for its payload.
-    Payload(Reservation),
-    /// A descriptor is free.
-    Clearing,
-}
 
 /// The ticket of writes that found no slot.
 const SLOTLESS: u32 = u32::MAX;
@@ -132,88 +122,84 @@ impl<W> Core<'_, W> {
         extent: Extent,
         urgency: Urgency,
     ) -> Submission<W> {
-        let blocks = self.shared.geometry.blocks_of(&extent);
-        if let Some(blocks) = blocks
-            && kind == RecordKind::Write
-            && self.state.phase == Phase::Capturing
+        let Some(blocks) = self.shared.geometry.blocks_of(&extent) else {
+            return self.pass_the_end(write, kind, extent);
+        };
+        let change = Change { kind, extent, blocks };
+        if self.state.phase == Phase::Capturing
             && urgency != Urgency::Uncapturable
-            && !self.is_too_long(kind, &extent)
-            && self.may_go_now(&extent, &blocks)
-            && let Some(reservation) = self.reserve_payload(&extent)
+            && !self.is_too_long(&change)
+            && self.may_go_now(&change)
+            && let Some(reservation) = self.reserve(&change)
         {
-            if let Some(slot) = self.state.writes.fly(extent, blocks) {
+            if let Some(slot) = self.state.writes.fly(&change) {
                 self.numbers().writes_passed.add(1);
                 self.quick = true;
-                let generation = self.state.generation;
-                let capture = Capture { write, slot, extent, blocks, reservation, generation };
-                return Submission::Capture(capture);
+                return self.go(write, slot, change, reservation);
             }
             self.state.queue.cancel(reservation);
         }
-        self.submit_otherwise(write, kind, extent, blocks, urgency)
+        self.submit_otherwise(write, change, urgency)
     }
 
     /// As [`Core::submit`], where a write cannot simply go, captured.
     #[inline(never)]
-    fn submit_otherwise(
-        &mut self,
-        write: W,
-        kind: RecordKind,
-        extent: Extent,
-        blocks: Option<BlockRange>,
-        urgency: Urgency,
-    ) -> Submission<W> {
-        let Some(blocks) = blocks else {
-            // Past the end of the volume as it was at t0. What of it lies inside turns dirty.
-            let inside = self.blocks_inside(&extent);
-            return self.pass(write, extent, inside);
+    fn submit_otherwise(&mut self, write: W, change: Change, urgency: Urgency) -> Submission<W> {
+        let passes = match self.state.phase {
+            Phase::Passing | Phase::Stopped => true,
+            Phase::Starting => false,
+            // Its blocks are read again in any case: to read them first would only make it wait. Or it is too long to
+            // be captured: it goes as soon as t0's content is safe.
+            Phase::Capturing => {
+                self.is_read_later(&change.blocks)
+                    || self.is_too_long(&change)
+                        && self.shared.table.all(change.blocks, BlockState::Synced)
+            }
         };
-        match self.state.phase {
-            Phase::Passing | Phase::Stopped => return self.pass(write, extent, blocks),
-            // Its blocks are read again in any case: to read them first would only make it wait.
-            Phase::Capturing if self.is_read_later(&blocks) => {
-                return self.pass(write, extent, blocks);
-            }
-            // Too long to be captured: it goes as soon as t0's content is safe.
-            Phase::Capturing if self.is_too_long(kind, &extent) => {
-                if self.shared.table.all(blocks, BlockState::Synced) {
-                    return self.pass(write, extent, blocks);
-                }
-            }
-            Phase::Capturing if self.may_go_now(&extent, &blocks) => {
-                if kind != RecordKind::Write && self.state.queue.has_room() {
-                    return self.clear_now(write, kind, extent, blocks);
-                }
-                // It is not its blocks that keep it, but the queue.
-                if urgency == Urgency::MayWait {
-                    return self.keep(write, kind, extent, blocks, true);
-                }
-            }
-            Phase::Starting | Phase::Capturing => {}
+        if passes || urgency != Urgency::MayWait {
+            return self.pass(write, change);
         }
-        match urgency {
-            Urgency::MayWait => self.keep(write, kind, extent, blocks, false),
-            Urgency::MustNotWait | Urgency::Uncapturable => self.pass(write, extent, blocks),
+        // If it is not its blocks that keep it, it is the queue.
+        let starves = self.may_go_now(&change);
+        if starves && self.has_open_gap() {
+            return self.pass_for_want_of_room(write, change);
         }
+        if let Err(write) = self.state.writes.hold(write, &change, self.now) {
+            return self.pass_for_want_of_room(write, change);
+        }
+        if starves {
+            self.starve();
+        }
+        self.wakes.add(Worker::Hold);
+        self.wakes.add(Worker::Dispatch);
+        Submission::Held
     }
 
     pub(super) fn captured(&mut self, capture: Capture<W>) -> Issue<W> {
-        let Capture { write, slot, extent, blocks, reservation, generation } = capture;
-        let ticket = Ticket(slot.raw());
-        if generation == self.state.generation && self.state.phase != Phase::Stopped {
-            self.check_order_of_records(blocks);
-            let stamp = self.stamp();
-            self.state.queue.commit(reservation, RecordKind::Write, extent, stamp);
-            let record = Some(self.state.queue.last_seq());
-            self.recorded(blocks, extent.len());
-            self.quick = true;
-            return Issue { write, ticket, record };
+        let issue = self.put(capture);
+        self.quick = issue.record.is_some();
+        issue
+    }
+
+    /// Puts a write into the stream whose payload, if it has one, is in the queue.
+    #[inline]
+    fn put(&mut self, capture: Capture<W>) -> Issue<W> {
+        let Capture { write, slot, change, reservation, generation } = capture;
+        let ticket = Ticket(slot.0);
+        if generation != self.state.generation || self.state.phase == Phase::Stopped {
+            // The service was lost while the payload was being copied.
+            self.state.queue.cancel(reservation);
+            self.soil(change.blocks);
+            self.wake_waiting();
+            return Issue { write, ticket, record: None };
         }
-        // The service was lost while the payload was being copied.
-        self.state.queue.cancel(reservation);
-        self.soil(blocks);
-        self.wake_waiting();
-        Issue { write, ticket, record: None }
+        let is_in = |state| self.shared.table.find(change.blocks, state).is_some();
+        rule!(!is_in(BlockState::Unsynced), "T0: a write's record comes after its blocks'");
+        rule!(!is_in(BlockState::Reading), "T0: nobody reads a block that is written to");
+        let record = self.record(change.kind, Some(change.extent));
+        let seq = self.state.queue.commit(reservation, record);
+        self.recorded(change.blocks, change.payload());
+        Issue { write, ticket, record: Some(seq) }
     }
 
     pub(super) fn completed(&mut self, ticket: Ticket, succeeded: bool) {
@@ -222,7 +208,7 @@ impl<W> Core<'_, W> {
         self.quick = succeeded && self.state.phase == Phase::Capturing;
         if raw == SLOTLESS {
             self.state.slotless = self.state.slotless.saturating_sub(1);
-        } else if let Some(blocks) = self.state.writes.land(SlotId::from_raw(raw))
+        } else if let Some(blocks) = self.state.writes.land(SlotId(raw))
             && !succeeded
             && !sabotaged!(FailureForgotten)
         {
@@ -240,50 +226,48 @@ impl<W> Core<'_, W> {
     }
 
     /// Lets a held write go, captured. Dispatch has checked that it may.
-    pub(super) fn go_held(&mut self, held: &HeldWrite, place: Place) -> Option<Submission<W>> {
-        let Some((write, since)) = self.state.writes.release(held.slot) else {
-            self.give_up(place);
+    pub(super) fn go_held(&mut self, held: &HeldWrite, room: Reservation) -> Option<Submission<W>> {
+        let Some(write) = self.release(held) else {
+            self.state.queue.cancel(room);
             return None;
         };
         self.numbers().writes_held.add(1);
-        self.shared.board().held(self.now.since(since));
-        Some(self.go(write, held.slot, held.kind, held.extent, held.blocks, place))
+        Some(self.go(write, held.slot, held.change, room))
     }
 
     /// Lets a held write go, uncaptured.
-    pub(super) fn pass_held(&mut self, slot: SlotId, blocks: BlockRange) -> Option<Submission<W>> {
-        let (write, since) = self.state.writes.release(slot)?;
-        self.shared.board().held(self.now.since(since));
+    pub(super) fn pass_held(&mut self, held: &HeldWrite) -> Option<Submission<W>> {
+        let write = self.release(held)?;
         self.numbers().writes_uncaptured.add(1);
-        self.soil(blocks);
-        Some(Submission::Issue(Issue { write, ticket: Ticket(slot.raw()), record: None }))
+        self.soil(held.change.blocks);
+        Some(Submission::Issue(Issue { write, ticket: Ticket(held.slot.0), record: None }))
+    }
+
+    fn release(&mut self, held: &HeldWrite) -> Option<W> {
+        let (write, since) = self.state.writes.release(held.slot)?;
+        self.shared.board().held(self.now.since(since));
+        Some(write)
     }
 
     /// Room in the queue for a write's record; `None` if there is none now.
-    pub(super) fn reserve(&mut self, kind: RecordKind, extent: &Extent) -> Option<Place> {
-        if kind == RecordKind::Write {
-            return self.reserve_payload(extent).map(Place::Payload);
-        }
-        self.state.queue.has_room().then_some(Place::Clearing)
-    }
-
-    fn reserve_payload(&mut self, extent: &Extent) -> Option<Reservation> {
-        self.state.queue.reserve(extent.len(), Region::Writes)
+    pub(super) fn reserve(&mut self, change: &Change) -> Option<Reservation> {
+        self.state.queue.reserve(change.payload(), Region::Writes)
     }
 
     /// True if a write is never captured, because it would have to wait for most of the queue.
-    pub(super) fn is_too_long(&self, kind: RecordKind, extent: &Extent) -> bool {
-        kind == RecordKind::Write && extent.len() > self.shared.config.write_bytes
+    pub(super) fn is_too_long(&self, change: &Change) -> bool {
+        change.payload() > self.shared.config.write_bytes
     }
 
     /// True if nothing but queue space can keep the write from being issued right now.
-    fn may_go_now(&self, extent: &Extent, blocks: &BlockRange) -> bool {
+    fn may_go_now(&self, change: &Change) -> bool {
         let writes = &self.state.writes;
         // A write that takes space ahead of one that starves would make it starve for ever.
         !writes.any_starves()
-            && (sabotaged!(HoldForgotten) || self.shared.table.all(*blocks, BlockState::Synced))
+            && (sabotaged!(HoldForgotten)
+                || self.shared.table.all(change.blocks, BlockState::Synced))
             // ORDER: the disk applies overlapping writes in any order it likes.
-            && (sabotaged!(OverlapForgotten) || !writes.overlaps(extent, blocks))
+            && (sabotaged!(OverlapForgotten) || !writes.overlaps(change))
     }
 
     /// True if the stream needs nothing of these blocks before the sweep comes to them, neither their content nor
@@ -295,121 +279,53 @@ impl<W> Core<'_, W> {
         is_dirty && !state.insists && !state.writes.waits_in(blocks)
     }
 
-    /// Lets a clearing go right now.
-    fn clear_now(
-        &mut self,
-        write: W,
-        kind: RecordKind,
-        extent: Extent,
-        blocks: BlockRange,
-    ) -> Submission<W> {
-        let Some(slot) = self.state.writes.fly(extent, blocks) else {
-            return self.pass_for_want_of_room(write, extent, blocks);
-        };
-        self.numbers().writes_passed.add(1);
-        self.go(write, slot, kind, extent, blocks, Place::Clearing)
-    }
-
     /// Hands out a write whose turn it is: to be captured first if it has a payload, else it is in the stream
     /// already.
+    #[inline]
     fn go(
         &mut self,
         write: W,
         slot: SlotId,
-        kind: RecordKind,
-        extent: Extent,
-        blocks: BlockRange,
-        place: Place,
+        change: Change,
+        reservation: Reservation,
     ) -> Submission<W> {
         let generation = self.state.generation;
-        let Place::Payload(reservation) = place else {
-            self.check_order_of_records(blocks);
-            let stamp = self.stamp();
-            let described = self.state.queue.describe(kind, extent, stamp);
-            rule!(described, "LOSS: a clearing goes only when there is room for its record");
-            let record = Some(self.state.queue.last_seq());
-            self.recorded(blocks, 0);
-            return Submission::Issue(Issue { write, ticket: Ticket(slot.raw()), record });
-        };
-        Submission::Capture(Capture { write, slot, extent, blocks, reservation, generation })
-    }
-
-    fn give_up(&mut self, place: Place) {
-        if let Place::Payload(reservation) = place {
-            self.state.queue.cancel(reservation);
-        }
-    }
-
-    fn check_order_of_records(&self, blocks: BlockRange) {
-        rule!(
-            self.shared.table.find(blocks, BlockState::Unsynced).is_none(),
-            "T0: a write's record comes after those of its blocks"
-        );
-        rule!(
-            self.shared.table.find(blocks, BlockState::Reading).is_none(),
-            "T0: nobody reads a block while a write to it is on its way"
-        );
-    }
-
-    fn keep(
-        &mut self,
-        write: W,
-        kind: RecordKind,
-        extent: Extent,
-        blocks: BlockRange,
-        starves: bool,
-    ) -> Submission<W> {
-        if starves && self.has_open_gap() {
-            return self.pass_for_want_of_room(write, extent, blocks);
-        }
-        match self.state.writes.hold(write, kind, extent, blocks, self.now) {
-            Ok(_) => {
-                if starves {
-                    self.starve();
-                }
-                self.wakes.add(Worker::Hold);
-                self.wakes.add(Worker::Dispatch);
-                Submission::Held
-            }
-            Err(write) => self.pass_for_want_of_room(write, extent, blocks),
+        let capture = Capture { write, slot, change, reservation, generation };
+        if change.kind.has_payload() {
+            Submission::Capture(capture)
+        } else {
+            Submission::Issue(self.put(capture))
         }
     }
 
     /// Rule BOUND: there is no room to remember the write, or its payload. It goes through, and so do those that are
     /// held.
-    fn pass_for_want_of_room(
-        &mut self,
-        write: W,
-        extent: Extent,
-        blocks: BlockRange,
-    ) -> Submission<W> {
+    fn pass_for_want_of_room(&mut self, write: W, change: Change) -> Submission<W> {
         // In this order: a gap of nothing would end at once, and be followed by that of this write.
-        let submission = self.pass(write, extent, blocks);
+        let submission = self.pass(write, change);
         if self.state.phase == Phase::Capturing {
             self.begin_gap();
         }
         submission
     }
 
-    /// Lets an arriving write through uncaptured (rule LOSS: its blocks turn dirty).
-    fn pass(&mut self, write: W, extent: Extent, blocks: BlockRange) -> Submission<W> {
-        self.numbers().writes_uncaptured.add(1);
-        self.soil(blocks);
-        let ticket = if let Some(slot) = self.state.writes.fly_past(extent, blocks) {
-            Ticket(slot.raw())
-        } else {
-            self.state.slotless += 1;
-            Ticket(SLOTLESS)
-        };
-        Submission::Issue(Issue { write, ticket, record: None })
+    /// Lets a write through that reaches past the end of the volume as it was at t0: what of it lies inside turns dirty.
+    #[inline(never)]
+    fn pass_the_end(&mut self, write: W, kind: RecordKind, extent: Extent) -> Submission<W> {
+        let geometry = &self.shared.geometry;
+        let len = geometry.length().saturating_sub(extent.offset());
+        let inside = Extent::new(extent.offset(), len);
+        let blocks = inside.and_then(|inside| geometry.blocks_of(&inside));
+        self.pass(write, Change { kind, extent, blocks: blocks.unwrap_or(BlockRange::EMPTY) })
     }
 
-    fn blocks_inside(&self, extent: &Extent) -> BlockRange {
-        let length = self.shared.geometry.length();
-        length
-            .checked_sub(extent.offset())
-            .and_then(|len| Extent::new(extent.offset(), len))
-            .and_then(|inside| self.shared.geometry.blocks_of(&inside))
-            .unwrap_or(BlockRange::EMPTY)
+    /// Lets an arriving write through uncaptured (rule LOSS: its blocks turn dirty).
+    fn pass(&mut self, write: W, change: Change) -> Submission<W> {
+        self.numbers().writes_uncaptured.add(1);
+        self.soil(change.blocks);
+        let slot = self.state.writes.fly_past(&change);
+        self.state.slotless += u64::from(slot.is_none());
+        let ticket = Ticket(slot.map_or(SLOTLESS, |slot| slot.0));
+        Submission::Issue(Issue { write, ticket, record: None })
     }
 }

@@ -6,6 +6,7 @@ use crate::config::Overflow;
 use crate::host::{Tick, Worker};
 use crate::queue::RecordKind;
 use crate::table::BlockState;
+use crate::writes::HeldWrite;
 
 impl<W> Core<'_, W> {
     pub(super) fn dispatch(&mut self) -> Step<Submission<W>> {
@@ -14,16 +15,18 @@ impl<W> Core<'_, W> {
         let next = match self.state.phase {
             Phase::Starting => None,
             Phase::Capturing => self.next_ready(),
-            Phase::Passing | Phase::Stopped => self.next_released(),
+            Phase::Passing | Phase::Stopped => {
+                let oldest = self.state.writes.held().next();
+                oldest.and_then(|held| self.pass_held(&held))
+            }
         };
         match next {
             Some(submission) => Step::Do(submission),
-            None if self.state.phase == Phase::Passing => {
+            None if self.state.phase == Phase::Stopped => Step::Ended,
+            None => {
                 self.end_gap_if_drained();
                 Step::Wait(self.deadline())
             }
-            None if self.state.phase == Phase::Stopped => Step::Ended,
-            None => Step::Wait(self.deadline()),
         }
     }
 
@@ -36,9 +39,9 @@ impl<W> Core<'_, W> {
         if !due || !self.state.epochs.can_close() {
             return;
         }
-        let stamp = self.stamp();
-        if self.state.queue.mark(RecordKind::EpochEnd, stamp) {
-            self.state.epochs.close(self.state.queue.last_seq());
+        let record = self.record(RecordKind::EpochEnd, None);
+        if let Some(seq) = self.state.queue.tell(record) {
+            self.state.epochs.close(seq);
             self.state.epoch_since = None;
             self.state.epoch_bytes = 0;
             self.wakes.add(Worker::Drain);
@@ -47,55 +50,46 @@ impl<W> Core<'_, W> {
 
     /// The oldest held write that may be issued, captured if it can be.
     fn next_ready(&mut self) -> Option<Submission<W>> {
-        let writes = &self.state.writes;
-        let ready = writes
-            .held()
-            .find(|held| !held.blocked && self.shared.table.all(held.blocks, BlockState::Synced));
-        let Some(ready) = ready else { return self.next_not_worth_waiting() };
-        if self.is_too_long(ready.kind, &ready.extent) {
-            return self.pass_held(ready.slot, ready.blocks);
+        let Some(ready) = self.first_unblocked(BlockState::Synced) else {
+            return self.next_late();
+        };
+        if self.is_too_long(&ready.change) {
+            return self.pass_held(&ready);
         }
-        let Some(place) = self.reserve(ready.kind, &ready.extent) else {
+        let Some(reservation) = self.reserve(&ready.change) else {
             self.starve();
             return None;
         };
-        self.go_held(&ready, place)
+        self.go_held(&ready, reservation)
     }
 
     /// A held write whose blocks stay dirty past the hold limit, because writes that must not wait keep them from
     /// being read: it goes as those do (rule HANG). The gap that it adds to is there already.
-    fn next_not_worth_waiting(&mut self) -> Option<Submission<W>> {
+    fn next_late(&mut self) -> Option<Submission<W>> {
         if self.state.consistent {
             return None;
         }
-        let (writes, limit) = (&self.state.writes, self.shared.config.hold_limit);
-        let late = writes.held().find(|held| {
-            self.now >= held.since.after(limit)
-                && !held.blocked
-                && self.shared.table.all(held.blocks, BlockState::Dirty)
-        })?;
-        self.pass_held(late.slot, late.blocks)
+        let oldest = self.first_unblocked(BlockState::Dirty)?;
+        let is_late = self.now >= oldest.since.after(self.shared.config.hold_limit);
+        if is_late { self.pass_held(&oldest) } else { None }
     }
 
-    /// When [`Core::next_not_worth_waiting`] has to look again.
+    /// The oldest held write that waits for no other and whose blocks are all in this state.
+    fn first_unblocked(&self, state: BlockState) -> Option<HeldWrite> {
+        let is_in = |held: &HeldWrite| self.shared.table.all(held.change.blocks, state);
+        self.state.writes.held().find(|held| !held.blocked && is_in(held))
+    }
+
+    /// When [`Core::next_late`] has to look again.
     fn late_deadline(&self) -> Option<Tick> {
         if self.state.phase != Phase::Capturing || self.state.consistent {
             return None;
         }
-        let dirty = self
-            .state
-            .writes
-            .held()
-            .filter(|held| self.shared.table.find(held.blocks, BlockState::Dirty).is_some());
-        let due = dirty.map(|held| held.since.after(self.shared.config.hold_limit));
+        let (table, limit) = (&self.shared.table, self.shared.config.hold_limit);
+        let is_dirty = |it: &HeldWrite| table.find(it.change.blocks, BlockState::Dirty).is_some();
+        let due = self.state.writes.held().filter(is_dirty).map(|held| held.since.after(limit));
         // One that is late already waits for something that wakes the dispatch thread.
         due.filter(|&due| due > self.now).min()
-    }
-
-    /// The oldest held write, uncaptured.
-    fn next_released(&mut self) -> Option<Submission<W>> {
-        let held = self.state.writes.held().next()?;
-        self.pass_held(held.slot, held.blocks)
     }
 
     /// Rule HANG: once the queue has been full past the limit, a write that waits for room, and all others with it,

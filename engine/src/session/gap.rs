@@ -2,7 +2,6 @@
 
 use super::Phase;
 use super::state::Core;
-use crate::claims::Reason;
 use crate::config::LOW_MARK;
 use crate::geometry::BlockRange;
 use crate::queue::RecordKind;
@@ -15,9 +14,9 @@ impl<W> Core<'_, W> {
             return;
         }
         self.state.t0 = Some(self.clock);
-        self.mark(RecordKind::SessionStart);
+        self.tell(RecordKind::SessionStart, BlockRange::EMPTY);
         if !self.state.consistent {
-            self.mark(RecordKind::GapBegin);
+            self.tell(RecordKind::GapBegin, BlockRange::EMPTY);
         }
         self.state.phase = if self.state.attached { Phase::Capturing } else { Phase::Passing };
         self.wake_all();
@@ -54,15 +53,13 @@ impl<W> Core<'_, W> {
         if self.state.phase == Phase::Stopped || blocks.is_empty() || sabotaged!(GapForgotten) {
             return;
         }
+        let table = &self.shared.table;
         for block in blocks.iter() {
-            match self.shared.table.get(block) {
-                BlockState::Unsynced => {
-                    self.state.base_lost = true;
-                    self.set_block(block, BlockState::Dirty);
-                }
-                BlockState::Synced => self.set_block(block, BlockState::Dirty),
-                // Its claim is spoiled below and leaves it dirty.
-                BlockState::Reading | BlockState::Dirty => {}
+            let state = table.get(block);
+            self.state.base_lost |= state == BlockState::Unsynced;
+            // The claim of one that is being read is spoiled below and leaves it dirty.
+            if matches!(state, BlockState::Unsynced | BlockState::Synced) {
+                table.set(block, BlockState::Dirty);
             }
         }
         self.state.claims.spoil(&blocks);
@@ -76,21 +73,14 @@ impl<W> Core<'_, W> {
         self.state.attached = false;
         self.state.generation += 1;
         self.state.queue.clear();
-        let base_safe = self
-            .state
-            .base_complete_seq
-            .is_some_and(|seq| seq <= self.state.epochs.acknowledged_seq());
-        if !base_safe && self.state.t0.is_some() {
-            self.state.base_lost = true;
-        }
-        let (table, dirty) = (&self.shared.table, &mut self.state.dirty);
+        let acknowledged = self.state.epochs.acknowledged_seq();
+        let base_safe = self.state.base_complete_seq.is_some_and(|seq| seq <= acknowledged);
+        self.state.base_lost |= !base_safe && self.state.t0.is_some();
+        let table = &self.shared.table;
         self.state.epochs.lose(|run| {
-            for block in run.iter() {
-                // What is being read is spoiled below.
-                if table.get(block) == BlockState::Synced {
-                    table.set(block, BlockState::Dirty);
-                    *dirty += 1;
-                }
+            // What is being read is spoiled below.
+            for block in run.iter().filter(|&block| table.get(block) == BlockState::Synced) {
+                table.set(block, BlockState::Dirty);
             }
         });
         self.state.claims.spoil(&self.shared.geometry.all_blocks());
@@ -135,22 +125,22 @@ impl<W> Core<'_, W> {
 
     /// Says so in the stream when the base image is complete, and when a gap is made good.
     pub(super) fn note_progress(&mut self) {
-        let state = &self.state;
-        if state.phase != Phase::Capturing || state.unsynced > 0 {
+        if self.state.phase != Phase::Capturing || self.is_any(BlockState::Unsynced) {
             return;
         }
-        let base_done = sabotaged!(BaseCompleteTooEarly) || !state.claims.any_for(Reason::Base);
-        if base_done && state.base_complete_seq.is_none() && !state.base_lost {
-            self.state.base_complete_seq = self.mark(RecordKind::BaseComplete);
+        let still_read = self.state.claims.blocks_that_were(BlockState::Unsynced) > 0;
+        let base_done = sabotaged!(BaseCompleteTooEarly) || !still_read;
+        if base_done && self.state.base_complete_seq.is_none() && !self.state.base_lost {
+            self.state.base_complete_seq = self.tell(RecordKind::BaseComplete, BlockRange::EMPTY);
         }
         let state = &self.state;
-        let whole = state.dirty == 0 && state.reading == 0;
-        if whole
-            && !state.consistent
+        if !state.consistent
             // LOSS: what lies past the table changes, and nobody captures it.
             && !state.outgrown
+            && !self.is_any(BlockState::Dirty)
+            && !self.is_any(BlockState::Reading)
             && (state.base_complete_seq.is_some() || state.base_lost)
-            && self.mark(RecordKind::Consistent).is_some()
+            && self.tell(RecordKind::Consistent, BlockRange::EMPTY).is_some()
         {
             self.state.consistent = true;
             self.state.insists = false;
@@ -165,19 +155,8 @@ impl<W> Core<'_, W> {
         self.numbers().gaps.add(1);
         // Before t0 there is no stream yet; `begin` says it.
         if self.state.t0.is_some() {
-            let marked = self.mark(RecordKind::GapBegin);
-            rule!(marked.is_some(), "LOSS: there is always room to say that a gap has begun");
+            let told = self.tell(RecordKind::GapBegin, BlockRange::EMPTY);
+            rule!(told.is_some(), "LOSS: there is always room to say that a gap has begun");
         }
-    }
-
-    /// Puts a marker into the stream and returns its number; `None` if there is no room for it now.
-    fn mark(&mut self, kind: RecordKind) -> Option<u64> {
-        let stamp = self.stamp();
-        if !self.state.queue.mark(kind, stamp) {
-            return None;
-        }
-        let seq = self.state.queue.last_seq();
-        self.recorded(BlockRange::EMPTY, 0);
-        Some(seq)
     }
 }

@@ -33,24 +33,13 @@ impl<W> Core<'_, W> {
         while let Some(start) = self.shared.table.find(rest, BlockState::Unsynced) {
             rest = BlockRange::new(start, run.end);
             let empty = self.shared.table.run(rest, BlockState::Unsynced);
-            if !self.record_unallocated(empty) {
+            if self.tell(RecordKind::Unallocated, empty).is_none() {
                 return start;
             }
+            self.shared.table.set_run(empty, BlockState::Unsynced, BlockState::Synced);
+            self.numbers().blocks_unallocated.add(empty.len());
             rest = BlockRange::new(empty.end, run.end);
         }
         run.end
-    }
-
-    /// False if the queue has no room for the record now.
-    fn record_unallocated(&mut self, run: BlockRange) -> bool {
-        let Some(extent) = self.extent_of(&run) else { return true };
-        let stamp = self.stamp();
-        if !self.state.queue.describe(RecordKind::Unallocated, extent, stamp) {
-            return false;
-        }
-        self.set_run(run, BlockState::Unsynced, BlockState::Synced);
-        self.numbers().blocks_unallocated.add(run.len());
-        self.recorded(run, 0);
-        true
     }
 }

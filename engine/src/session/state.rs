@@ -4,16 +4,15 @@
 use alloc::boxed::Box;
 
 use super::Phase;
-use crate::board::{Board, Numbers};
-use crate::claims::{Claims, Reason};
+use crate::claims::Claims;
 use crate::config::{Config, HIGH_MARK, READS_MAX};
 use crate::epoch::Epochs;
 use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::{Tick, WORKERS, Wakes, Worker};
 use crate::memory::OutOfMemory;
 use crate::pace::Pace;
-use crate::queue::{CaptureQueue, Stamp};
-use crate::stats::Status;
+use crate::queue::{CaptureQueue, Record, RecordKind};
+use crate::status::{Board, Numbers};
 use crate::table::{BlockState, Table};
 use crate::writes::Writes;
 
@@ -48,9 +47,6 @@ pub(super) struct State<W> {
     pub(super) t0: Option<u64>,
     /// Counts losses of the service: what was reserved before one is not committed after it.
     pub(super) generation: u64,
-    pub(super) unsynced: u64,
-    pub(super) reading: u64,
-    pub(super) dirty: u64,
     pub(super) writes: Writes<W>,
     /// Writes in flight that found no slot.
     pub(super) slotless: u64,
@@ -88,12 +84,6 @@ pub(super) struct Core<'a, W> {
     pub(super) quick: bool,
 }
 
-impl<'a, W> Core<'a, W> {
-    pub(super) fn new(state: &'a mut State<W>, shared: &'a Shared, now: Tick, clock: u64) -> Self {
-        Self { state, shared, now, clock, wakes: Wakes::default(), quick: false }
-    }
-}
-
 impl<W> Core<'_, W> {
     /// What everybody may read: the counters are kept there and nowhere else.
     pub(super) fn numbers(&self) -> &Numbers {
@@ -106,38 +96,18 @@ impl<W> Core<'_, W> {
         }
     }
 
-    pub(super) fn stamp(&self) -> Stamp {
-        Stamp { time: self.clock, epoch: self.state.epochs.open_id() }
+    /// A record of this instant, still without a number.
+    pub(super) fn record(&self, kind: RecordKind, extent: Option<Extent>) -> Record {
+        Record { kind, seq: 0, time: self.clock, epoch: self.state.epochs.open_id(), extent }
     }
 
-    pub(super) fn set_block(&mut self, block: BlockIndex, to: BlockState) {
-        let from = self.shared.table.set(block, to);
-        self.count(from, to, 1);
-    }
-
-    /// As [`Core::set_block`], for a run of blocks that are all in state `from`.
-    pub(super) fn set_run(&mut self, run: BlockRange, from: BlockState, to: BlockState) {
-        rule!(self.shared.table.all(run, from), "T0: a run is in one state when it leaves it");
-        self.shared.table.set_run(run, to);
-        self.count(from, to, run.len());
-    }
-
-    fn count(&mut self, from: BlockState, to: BlockState, blocks: u64) {
-        if let Some(count) = self.count_of(from) {
-            *count -= blocks;
-        }
-        if let Some(count) = self.count_of(to) {
-            *count += blocks;
-        }
-    }
-
-    fn count_of(&mut self, state: BlockState) -> Option<&mut u64> {
-        match state {
-            BlockState::Unsynced => Some(&mut self.state.unsynced),
-            BlockState::Reading => Some(&mut self.state.reading),
-            BlockState::Dirty => Some(&mut self.state.dirty),
-            BlockState::Synced => None,
-        }
+    /// Puts a record without payload into the stream: about blocks, or a marker about none. Returns its number; `None`
+    /// if there is no room for it now.
+    pub(super) fn tell(&mut self, kind: RecordKind, blocks: BlockRange) -> Option<u64> {
+        let record = self.record(kind, self.shared.geometry.extent_of(&blocks));
+        let seq = self.state.queue.tell(record)?;
+        self.recorded(blocks, 0);
+        Some(seq)
     }
 
     /// Notes that the stream got a record about these blocks, or a marker about none.
@@ -176,7 +146,7 @@ impl<W> Core<'_, W> {
             self.wakes.add(Worker::Hold);
             self.wakes.add(Worker::Dispatch);
         }
-        if self.state.unsynced > 0 || self.state.dirty > 0 {
+        if self.is_any(BlockState::Unsynced) || self.is_any(BlockState::Dirty) {
             self.wakes.add(Worker::Sweep);
         }
     }
@@ -206,28 +176,23 @@ impl<W> Core<'_, W> {
     /// Out of line, so that no verb has it on its stack: verbs run on the stack of whoever writes.
     #[inline(never)]
     fn post_the_rest(&self) {
-        let (state, numbers, total) =
-            (&self.state, self.numbers(), self.shared.geometry.block_count());
+        let (state, numbers, table) = (&self.state, self.numbers(), &self.shared.table);
+        let to_read = |before| table.count(before) + state.claims.blocks_that_were(before);
         numbers.t0.set(state.t0.unwrap_or(0));
-        numbers.blocks_total.set(total);
-        numbers.blocks_synced.set(total - state.unsynced - state.reading - state.dirty);
-        numbers.blocks_unsynced.set(state.unsynced + state.claims.blocks_for(Reason::Base));
-        numbers.blocks_dirty.set(state.dirty + state.claims.blocks_for(Reason::Resync));
+        numbers.blocks_total.set(self.shared.geometry.block_count());
+        numbers.blocks_synced.set(table.count(BlockState::Synced));
+        numbers.blocks_unsynced.set(to_read(BlockState::Unsynced));
+        numbers.blocks_dirty.set(to_read(BlockState::Dirty));
         numbers.queue_bytes.set(state.queue.capacity());
         numbers.acknowledged_seq.set(state.epochs.acknowledged_seq());
-        self.shared.board().post_flags(&Status {
-            phase: state.phase,
-            attached: state.attached,
-            paused: state.paused,
-            outgrown: state.outgrown,
-            consistent: state.consistent,
-            base_complete: state.base_complete_seq.is_some() && !state.base_lost,
-            ..Status::default()
-        });
+        let base_complete = state.base_complete_seq.is_some() && !state.base_lost;
+        let flags = [state.attached, state.paused, state.outgrown, state.consistent, base_complete];
+        self.shared.board().post_flags(state.phase, flags);
     }
 
-    pub(super) fn extent_of(&self, blocks: &BlockRange) -> Option<Extent> {
-        self.shared.geometry.extent_of(blocks)
+    /// True if blocks are in this state.
+    pub(super) fn is_any(&self, state: BlockState) -> bool {
+        self.shared.table.count(state) > 0
     }
 }
 
@@ -243,9 +208,6 @@ pub(super) fn first_state<W>(shared: &Shared) -> Result<State<W>, OutOfMemory> {
         base_complete_seq: None,
         t0: None,
         generation: 0,
-        unsynced: blocks,
-        reading: 0,
-        dirty: 0,
         writes: Writes::new(config.writes_max)?,
         slotless: 0,
         claims: Claims::new(READS_MAX)?,

@@ -281,7 +281,7 @@ fn a_gap_ends_when_the_last_memory_comes_back_from_a_read() {
     session.begin();
     assert_held(&submit(&session, "w", 0, 2 * BLOCK));
     let reading = read(session.hold());
-    assert_eq!(reading.memory().len(), 2 * BLOCK);
+    assert_eq!(reading.memory().len, 2 * BLOCK);
     // The service comes and goes meanwhile: the gap cannot end before the read does.
     session.detach();
     assert!(session.attach());

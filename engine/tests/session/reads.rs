@@ -10,8 +10,8 @@ fn read_by_sector(session: &TestSession, is_bad: impl Fn(u64) -> bool) {
     let mut sector = 0;
     while let Some(read) = next {
         assert_eq!((read.extent().offset(), read.extent().len()), (start + sector * 512, 512));
-        assert_eq!(read.memory().offset(), memory.offset() + sector * 512);
-        assert_eq!(read.memory().len(), 512);
+        assert_eq!(read.memory().offset, memory.offset + sector * 512);
+        assert_eq!(read.memory().len, 512);
         next = session.read_done(read, !is_bad(sector));
         sector += 1;
     }

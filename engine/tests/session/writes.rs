@@ -6,7 +6,7 @@ use super::*;
 fn a_write_to_a_synced_block_is_captured_on_its_callers_thread() {
     let session = synced(|_| ());
     let capture = captured(submit(&session, "w", 512, 1024));
-    assert_eq!((capture.memory().len(), capture.extent().offset()), (1024, 512));
+    assert_eq!((capture.memory().len, capture.extent().offset()), (1024, 512));
     let issue = session.captured(capture);
     assert_eq!(drain(&session), [RecordKind::Write]);
     session.completed(issue.ticket, true);
@@ -100,7 +100,7 @@ fn a_write_too_long_for_the_queue_goes_once_its_old_content_is_safe() {
 fn a_write_as_long_as_may_be_is_captured_and_a_longer_one_is_not() {
     let session = synced(|config| config.write_bytes = BLOCK);
     let longest = captured(submit(&session, "longest", 0, BLOCK));
-    assert_eq!(longest.memory().len(), BLOCK);
+    assert_eq!(longest.memory().len, BLOCK);
     let longest = session.captured(longest);
     let longer = passed(submit(&session, "longer", 2 * BLOCK, BLOCK + 512));
     assert_eq!(longer.record, None);

@@ -10,7 +10,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use snapless_engine::{
-    BlockIndex, BlockState, Config, Event, Extent, Gate, Geometry, Host, Issue, MemoryRange,
+    BlockIndex, BlockState, Config, Event, Extent, Gate, Geometry, Host, Issue, MemorySpan,
     Overflow, Phase, Read, Session, Side, Step, Submission, Tick, Turn, Urgency, Worker,
 };
 
@@ -63,8 +63,8 @@ impl QueueMemory {
         }
     }
 
-    fn take(&self, range: &MemoryRange) -> Vec<u64> {
-        let slots = self.slots(range.offset(), range.len());
+    fn take(&self, memory: MemorySpan) -> Vec<u64> {
+        let slots = self.slots(memory.offset, memory.len);
         // SAFETY: the range is the caller's alone.
         slots.iter().map(|slot| unsafe { *slot.get() }).collect()
     }
@@ -202,7 +202,7 @@ impl Volume {
             Submission::Capture(capture) => {
                 let write = capture.write();
                 let content = sectors(write.extent).map(|sector| write.content(sector));
-                run.queue.put(capture.memory().offset(), content);
+                run.queue.put(capture.memory().offset, content);
                 run.session.captured(capture)
             }
             Submission::Issue(issue) => issue,
@@ -252,7 +252,7 @@ impl Volume {
             // A block that can never be read is lost to the replica: only longer reads fail.
             let fails = read.extent().len() > BLOCK && random.one_in(50);
             let content = sectors(read.extent()).map(|sector| self.disk.read(sector));
-            run.queue.put(read.memory().offset(), content);
+            run.queue.put(read.memory().offset, content);
             next = run.session.read_done(read, !fails);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use snapless_engine::{MemoryRange, MemorySpan};
+use snapless_engine::MemorySpan;
 
 use crate::failure::{Broken, Rule, ensure};
 use crate::volume::{Content, Volume};
@@ -22,19 +22,10 @@ impl QueueMemory {
         Self { volume, cells: vec![Content::NOTHING; volume.count(bytes)], lent: Vec::new() }
     }
 
-    /// Notes that the engine lent the host a range, and returns its cells.
-    pub fn lend(&mut self, range: &MemoryRange) -> Result<Range<usize>, Broken> {
-        self.lend_bytes(range.offset(), range.len())
-    }
-
-    /// Notes that the engine lent the host a part of a range, and returns its cells.
-    pub fn lend_span(&mut self, span: MemorySpan) -> Result<Range<usize>, Broken> {
-        self.lend_bytes(span.offset(), span.len())
-    }
-
-    fn lend_bytes(&mut self, offset: u64, len: u64) -> Result<Range<usize>, Broken> {
-        let start = self.volume.count(offset);
-        let cells = start..start + self.volume.count(len);
+    /// Notes that the engine lent the host some memory, and returns its cells.
+    pub fn lend(&mut self, memory: MemorySpan) -> Result<Range<usize>, Broken> {
+        let start = self.volume.count(memory.offset);
+        let cells = start..start + self.volume.count(memory.len);
         ensure!(
             cells.end <= self.cells.len(),
             Rule::Bound,

@@ -110,7 +110,7 @@ impl World {
         read: snapless_engine::Read,
     ) -> Result<(), Broken> {
         let sectors = self.plan.volume.sectors_of(&read.extent());
-        let cells = self.memory.lend_span(read.memory())?;
+        let cells = self.memory.lend(read.memory())?;
         ensure!(
             cells.len() == sectors.len(),
             Rule::Bound,
