@@ -3,21 +3,25 @@
 //!
 //! The rule: a change that nobody notices is either killed by a better test or listed, with the reason why it changes
 //! nothing that matters, in `engine/MUTANTS.md`; and those are few. The quick tests go first; the simulator is asked
-//! about what they let live.
+//! about what they let live. A test run tries a slice of them, another one with each change of the engine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use crate::build::programs;
 use crate::command::Tool;
 use crate::console::{Outcome, Progress, Steps, say};
 use crate::error::{Error, IoContext, Result};
 use crate::layout::Layout;
+use crate::stamp::Fingerprint;
 
 /// How many steps it takes.
-const STEPS: usize = 3;
+pub const STEPS: usize = 3;
+/// What to call it where other tests run as well.
+pub const NAME: &str = "a slice of the engine's mutants";
 
 const TOOL: &str = "cargo-mutants";
 const TOOL_VERSION: &str = "27.1.0";
@@ -25,6 +29,8 @@ const TOOL_VERSION: &str = "27.1.0";
 const KILLED_PERCENT_MIN: usize = 95;
 /// Exit statuses of the tool that tell of mutants: all noticed, some missed, some that ran too long.
 const VERDICTS: [i32; 3] = [0, 2, 3];
+/// Slices of a test run: two minutes each on two processors.
+const SLICES: u64 = 20;
 
 /// What the task lets the user choose.
 #[derive(Debug, Clone, clap::Args)]
@@ -32,6 +38,42 @@ pub struct Options {
     /// How many to try at a time
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     jobs: u32,
+    /// Try only each N-th mutant, from the K-th on
+    #[arg(long, value_name = "K/N")]
+    slice: Option<Slice>,
+}
+
+/// Each `count`-th mutant, from number `index` on; counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slice {
+    index: u64,
+    count: u64,
+}
+
+impl FromStr for Slice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let numbers = text.split_once('/');
+        match numbers.map(|(index, count)| (index.parse(), count.parse())) {
+            Some((Ok(index), Ok(count))) if index < count => Ok(Self { index, count }),
+            _ => Err("a slice is K/N with K less than N, as 0/20".to_owned()),
+        }
+    }
+}
+
+impl Options {
+    /// A slice for a test run: the same for the same engine.
+    pub fn of_a_test(layout: &Layout) -> Result<Self> {
+        let mut sources = Fingerprint::default();
+        for source in walkdir::WalkDir::new(layout.root().join("engine/src")).sort_by_file_name() {
+            let source = source.map_err(std::io::Error::from).on("list", layout.root())?;
+            if source.file_type().is_file() {
+                sources.text(&fs::read_to_string(source.path()).on("read", source.path())?);
+            }
+        }
+        Ok(Self { jobs: 2, slice: Some(Slice { index: sources.value() % SLICES, count: SLICES }) })
+    }
 }
 
 /// Runs the task.
@@ -41,53 +83,105 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
     verdict.judge()
 }
 
-fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<Verdict> {
+/// Tries the mutants.
+pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<Verdict> {
     steps.run("cargo-mutants", |progress| install(layout, progress))?;
-    let run = Run { layout, options, folder: layout.target().join("mutants") };
-    crate::setup::wdk_root::remove_folder(&run.folder)?;
+    let list = layout.root().join("engine/MUTANTS.md");
+    let mut verdict =
+        Verdict { slice: options.slice, listed: listed(&list)?, list, ..Verdict::default() };
     steps.run("mutants against the engine's tests", |_| {
         // They take a second or two; what takes longer never ends.
-        run.try_all(&["--timeout=10", "-C=--lib", "-C=--test=session", "-C=--test=memory"])
+        let mut arguments =
+            vec!["--timeout=10", "-C=--lib", "-C=--test=session", "-C=--test=memory"];
+        let shard = options.slice.map(|Slice { index, count }| format!("--shard={index}/{count}"));
+        arguments.extend(shard.iter().flat_map(|shard| [shard, "--sharding=round-robin"]));
+        verdict.first(Run { layout, options, name: "mutants" }.try_those(&arguments)?);
+        Ok(Outcome::Done)
     })?;
-    run.take_endless_as_caught()?;
     steps.run("the survivors against the simulator", |_| {
-        // Only those that are left, and against tests of another package.
-        let left = ["--iterate", "--baseline=skip", "--timeout=60"];
-        run.try_all(&[&left[..], &["--test-package=snapless-sim", "-C=--test=rules"]].concat())
+        // One by one by their names, against tests of another package.
+        let names: Vec<String> = verdict.missed.values().map(|name| only(name)).collect();
+        if names.is_empty() {
+            return Ok(Outcome::NotNeeded("there are none".to_owned()));
+        }
+        let tests =
+            ["--baseline=skip", "--timeout=60", "--test-package=snapless-sim", "-C=--test=rules"];
+        let arguments: Vec<&str> =
+            tests.into_iter().chain(names.iter().map(String::as_str)).collect();
+        let run = Run { layout, options, name: "mutants-simulated" };
+        verdict.second(run.try_those(&arguments)?);
+        Ok(Outcome::Done)
     })?;
-    run.verdict()
+    Ok(verdict)
+}
+
+/// What became of some mutants, by the tool's lists.
+#[derive(Debug, Default)]
+struct Tried {
+    caught: Vec<String>,
+    /// Their tests did not end: noticed as well.
+    endless: Vec<String>,
+    missed: Vec<String>,
 }
 
 /// What became of the mutants.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Verdict {
+    slice: Option<Slice>,
     killed: usize,
-    survived: usize,
-    /// The names of those that survived.
-    missed: BTreeSet<String>,
+    /// Those that some test noticed at once.
+    caught: BTreeSet<String>,
+    /// Those that survived: their names without a place, and with it.
+    missed: BTreeMap<String, String>,
     /// What `engine/MUTANTS.md` gives a reason for.
     listed: BTreeSet<String>,
     list: PathBuf,
 }
 
 impl Verdict {
+    /// Notes what the quick tests said of all.
+    fn first(&mut self, tried: Tried) {
+        self.killed = tried.caught.len() + tried.endless.len();
+        self.caught = tried.caught.iter().map(|name| without_place(name)).collect();
+        self.missed = tried.missed.into_iter().map(|name| (without_place(&name), name)).collect();
+    }
+
+    /// Notes what the simulator said of those that were left.
+    fn second(&mut self, tried: Tried) {
+        for name in tried.caught.iter().chain(&tried.endless).map(|name| without_place(name)) {
+            self.killed += usize::from(self.missed.remove(&name).is_some());
+            self.caught.insert(name);
+        }
+    }
+
+    fn viable(&self) -> usize {
+        self.killed + self.missed.len()
+    }
+
     /// What there is to say in a line.
     #[must_use]
     pub fn line(&self) -> String {
-        format!("{} of {} mutants killed", self.killed, self.killed + self.survived)
+        let slice = self.slice.map_or(String::new(), |Slice { index, count }| {
+            format!(", slice {index} of {count} (cargo xtask mutants tries all)")
+        });
+        format!("{} of {} mutants killed{slice}", self.killed, self.viable())
     }
 
     /// Refuses survivors that nobody has given a reason for, reasons for what does not survive, and too many of them.
     pub fn judge(&self) -> Result<()> {
-        let mut problems: Vec<String> = Vec::new();
-        let unknown = self.missed.difference(&self.listed);
-        problems
-            .extend(unknown.map(|name| format!("nobody notices, and no reason is given: {name}")));
-        let stale = self.listed.difference(&self.missed);
+        let is_listed = |name: &&String| self.listed.contains(*name);
+        let unknown = self.missed.keys().filter(|name| !is_listed(name));
+        let mut problems: Vec<String> =
+            unknown.map(|name| format!("nobody notices, and no reason is given: {name}")).collect();
+        let survives = |name: &&String| match self.slice {
+            None => self.missed.contains_key(*name),
+            // Most of them are in other slices.
+            Some(_) => !self.caught.contains(*name),
+        };
+        let stale = self.listed.iter().filter(|name| !survives(name));
         problems.extend(stale.map(|name| format!("listed, but it does not survive: {name}")));
-        let viable = self.killed + self.survived;
-        if self.killed * 100 < viable * KILLED_PERCENT_MIN {
-            let killed = self.killed;
+        let (killed, viable) = (self.killed, self.viable());
+        if self.slice.is_none() && killed * 100 < viable * KILLED_PERCENT_MIN {
             problems.push(format!("{killed} of {viable} killed, less than {KILLED_PERCENT_MIN} %"));
         }
         if problems.is_empty() {
@@ -113,63 +207,56 @@ fn install(layout: &Layout, progress: &Progress) -> Result<Outcome> {
 struct Run<'a> {
     layout: &'a Layout,
     options: &'a Options,
-    folder: PathBuf,
+    /// The folder, below the one for what is built.
+    name: &'a str,
 }
 
 impl Run<'_> {
-    fn try_all(&self, arguments: &[&str]) -> Result<Outcome> {
-        fs::create_dir_all(&self.folder).on("create", &self.folder)?;
+    /// Tries the mutants that the arguments select, against the tests that they select.
+    fn try_those(&self, arguments: &[&str]) -> Result<Tried> {
+        let folder = self.layout.target().join(self.name);
+        crate::setup::wdk_root::remove_folder(&folder)?;
+        // The tool's copies of the sources: here they go with the rest if it is killed.
+        let copies = folder.join("copies");
+        fs::create_dir_all(&copies).on("create", &copies)?;
         let tool = Tool::new("cargo-mutants", self.layout.tools().join("bin").join(TOOL))
             .current_dir(self.layout.root())
             // The same cases each time: what a test finds by luck today, it would miss tomorrow.
             .env("PROPTEST_RNG_SEED", "1")
+            .env("TMPDIR", &copies)
             .args(["mutants", "--no-shuffle", "--output"])
-            .arg(&self.folder)
+            .arg(&folder)
             .args(["--jobs", &self.options.jobs.to_string()]);
-        let log = self.folder.join("console.log");
+        let log = folder.join("console.log");
         let status = tool.args(arguments).logged_to(&log)?;
-        match status.code() {
-            Some(code) if VERDICTS.contains(&code) => Ok(Outcome::Done),
-            _ => {
-                let problem = format!("cargo-mutants could not try the mutants ({status})");
-                Err(Error::Malformed { file: log, problem })
-            }
+        if !status.code().is_some_and(|code| VERDICTS.contains(&code)) {
+            let problem = format!("cargo-mutants could not try the mutants ({status})");
+            return Err(Error::Malformed { file: log, problem });
         }
+        let those = |what| lines(&folder.join("mutants.out").join(what));
+        let (caught, endless) = (those("caught.txt")?, those("timeout.txt")?);
+        Ok(Tried { caught, endless, missed: those("missed.txt")? })
     }
+}
 
-    /// A test that never ends has noticed: the tool would ask the simulator as well, which may know nothing of it.
-    fn take_endless_as_caught(&self) -> Result<()> {
-        let path = self.folder.join("mutants.out/caught.txt");
-        let mut caught = self.lines("mutants.out/caught.txt")?;
-        caught.extend(self.lines("mutants.out/timeout.txt")?);
-        fs::write(&path, caught.join("\n") + "\n").on("write", &path)
+fn lines(path: &Path) -> Result<Vec<String>> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        read => Ok(read.on("read", path)?.lines().map(str::to_owned).collect()),
     }
+}
 
-    fn lines(&self, file: &str) -> Result<Vec<String>> {
-        let path = self.folder.join(file);
-        match fs::read_to_string(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            read => Ok(read.on("read", &path)?.lines().map(str::to_owned).collect()),
+/// The argument that selects this mutant: its name, as a regular expression. The tool tries some that it is not asked
+/// for as well (those that delete a field).
+fn only(name: &str) -> String {
+    let mut pattern = String::new();
+    for letter in name.chars() {
+        if r"\.+*?()|[]{}^$".contains(letter) {
+            pattern.push('\\');
         }
+        pattern.push(letter);
     }
-
-    fn verdict(&self) -> Result<Verdict> {
-        let missed = self.lines("mutants.out/missed.txt")?;
-        let mut killed = 0;
-        for file in ["previously_caught.txt", "caught.txt", "timeout.txt"] {
-            killed += self.lines(&format!("mutants.out/{file}"))?.len();
-        }
-        // Those that do not compile are counted among the first.
-        killed = killed.saturating_sub(self.lines("mutants.out.old/unviable.txt")?.len());
-        let list = self.layout.root().join("engine/MUTANTS.md");
-        Ok(Verdict {
-            killed,
-            survived: missed.len(),
-            missed: missed.iter().map(|name| without_place(name)).collect(),
-            listed: listed(&list)?,
-            list,
-        })
-    }
+    format!("--re=^{pattern}$")
 }
 
 /// A mutant's name without its line and column, which change with every edit.
@@ -194,9 +281,9 @@ mod tests {
     use super::*;
 
     fn verdict(killed: usize, missed: &[&str], listed: &[&str]) -> Verdict {
-        let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        let (survived, list) = (missed.len(), "list".into());
-        Verdict { killed, survived, missed: set(missed), listed: set(listed), list }
+        let missed = missed.iter().map(|&name| (name.to_owned(), name.to_owned())).collect();
+        let listed = listed.iter().map(|&name| name.to_owned()).collect();
+        Verdict { killed, missed, listed, ..Verdict::default() }
     }
 
     #[test]
@@ -212,6 +299,39 @@ mod tests {
         assert!(verdict(100, &[], &["a"]).judge().is_err());
         let error = verdict(18, &["a"], &["a"]).judge().unwrap_err().to_string();
         assert!(error.contains("less than 95 %"), "{error}");
+    }
+
+    #[test]
+    fn a_slice_knows_nothing_of_the_others() {
+        let slice = Some("3/20".parse().unwrap());
+        let in_slice = |verdict: Verdict| Verdict { slice, ..verdict };
+        assert!(in_slice(verdict(1, &["a"], &["a", "b"])).judge().is_ok());
+        assert!(in_slice(verdict(1, &["c"], &["a"])).judge().is_err());
+        let stale = Verdict { caught: BTreeSet::from(["b".to_owned()]), ..verdict(1, &[], &["b"]) };
+        assert!(in_slice(stale).judge().is_err());
+        for wrong in ["3", "20/20", "a/2", "1/2/3", ""] {
+            assert!(wrong.parse::<Slice>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_simulator_kills_what_the_quick_tests_let_live() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let mut verdict = Verdict::default();
+        let (caught, endless) = (names(&["x:1:1: a"]), names(&["x:2:1: b"]));
+        verdict.first(Tried { caught, endless, missed: names(&["x:3:1: c", "x:4:1: d"]) });
+        assert_eq!((verdict.killed, verdict.viable()), (2, 4));
+        let caught = names(&["x:3:1: c", "x:9:1: nobody asked"]);
+        verdict.second(Tried { caught, missed: names(&["x:4:1: d"]), ..Tried::default() });
+        assert_eq!((verdict.killed, verdict.viable()), (3, 4));
+        assert_eq!(verdict.missed.into_keys().collect::<Vec<_>>(), ["x: d"]);
+    }
+
+    #[test]
+    fn a_mutant_is_selected_by_all_of_its_name() {
+        let name = "a.rs:1:2: replace + with * in A<T>::b -> Option<u8>";
+        let pattern = r"--re=^a\.rs:1:2: replace \+ with \* in A<T>::b -> Option<u8>$";
+        assert_eq!(only(name), pattern);
     }
 
     #[test]

@@ -52,8 +52,14 @@ impl Fingerprint {
         Ok(self)
     }
 
+    /// The digest as a number.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.hasher.finish()
+    }
+
     fn finish(&self) -> String {
-        format!("{:016x}\n", self.hasher.finish())
+        format!("{:016x}\n", self.value())
     }
 }
 

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::instructions;
 use crate::layout::Layout;
 use crate::lint;
+use crate::mutants;
 use crate::scenario_console::ScenarioConsole;
 use crate::selftest;
 use crate::setup;
@@ -65,7 +66,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
 }
 
 /// How many steps [`checks`] takes.
-const CHECKS: usize = lint::STEPS + 7 + tsan::STEPS;
+const CHECKS: usize = lint::STEPS + 7 + tsan::STEPS + mutants::STEPS;
 
 fn checks(
     layout: &Layout,
@@ -89,6 +90,15 @@ fn checks(
     }
     let stress = tsan::Options { seconds: TSAN_SECONDS };
     tally.count("ThreadSanitizer", tsan::add_to(steps, layout, &stress).map(drop))?;
+    let slice = mutants::Options::of_a_test(layout)?;
+    let tried = mutants::add_to(steps, layout, &slice);
+    tally.count(
+        mutants::NAME,
+        tried.and_then(|verdict| {
+            say(&verdict.line());
+            verdict.judge()
+        }),
+    )?;
     let counted = steps.run(instructions::NAME, |progress| instructions::check(layout, progress));
     tally.count("count of instructions", counted)?;
     let (count, ran) = selftest::add_to(steps, layout, artifacts, |_| ());
