@@ -85,12 +85,13 @@ pub struct HeldWrite {
 #[derive(Debug)]
 pub struct Writes<W> {
     slots: Box<[Slot<W>]>,
-    /// Those of each slot, and after them those of the rings' heads.
+    /// The links of each slot, and after them those of the rings' heads.
     links: Box<[Links]>,
     /// How many slots there are: the index of the first head.
     room: u32,
-    /// The slot that was freed last: its memory is warm.
+    /// The slot that was freed last, as its memory is warm; where none is free, the index of no slot.
     free: u32,
+    /// Slots in each ring.
     counts: [u64; HEADS as usize],
     presence: Presence,
     /// Held writes that have arrived.
@@ -306,7 +307,7 @@ impl<W> Writes<W> {
         self.room + place as u32
     }
 
-    /// Those of a slot or of a head.
+    /// The links of a slot or of a head.
     fn links(&self, id: u32) -> Links {
         let nowhere = Links { place: Place::Free, previous: u32::MAX, next: u32::MAX };
         self.links.get(id as usize).copied().unwrap_or(nowhere)
