@@ -155,7 +155,8 @@ impl DriverPort for ControlDevice {
 
     fn start(&self, request: &StartRequest) -> Result<Geometry, DriverError> {
         let request = StartRequest { version: U32::new(self.version), ..*request };
-        let reply: SessionReply = self.ask(Call::Start, IOCTL_START, request.as_bytes())?;
+        let input = &request.as_bytes()[..StartRequest::len_in(self.version)];
+        let reply: SessionReply = self.ask(Call::Start, IOCTL_START, input)?;
         Geometry::parse(Call::Start, &reply)
     }
 

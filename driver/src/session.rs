@@ -182,6 +182,8 @@ fn engine(
 fn config(settings: &StartSettings) -> Config {
     let mut config = Config::new(settings.queue_bytes);
     config.hold_limit = u64::from(settings.hold_limit_ms).saturating_mul(Tick::PER_MS);
+    config.sweep_bytes_per_second = settings.sweep.bytes_per_second;
+    config.sweep_latency = u64::from(settings.sweep.latency_ms).saturating_mul(Tick::PER_MS);
     config.overflow = match settings.overflow {
         ioctl::Overflow::Gap => Overflow::Gap,
         ioctl::Overflow::Hold => Overflow::Hold,

@@ -13,7 +13,8 @@ use snapless_wire::ioctl::{
     ListRequest, SessionReply, SessionRequest, StartRequest, StartSettings, StatusReply,
     VersionReply,
 };
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Why a request is refused before anything was done for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,7 +134,8 @@ fn list<D: Driver>(driver: &D, request: D::Request) {
 
 #[inline(never)]
 fn start<D: Driver>(driver: &D, request: &D::Request) -> Result<SessionReply, StatusOf<D>> {
-    let input: StartRequest = read(request.input())?;
+    let mut input = StartRequest::new_zeroed();
+    read_start(&mut input, request.input())?;
     let settings = input.settings().map_err(refusal)?;
     may_claim(driver, request)?;
     if driver.find(settings.session).is_some() {
@@ -208,6 +210,15 @@ fn named_session<D: Driver>(
     let id = input.parse().map_err(refusal)?;
     let session = driver.find(id).ok_or(Refusal::NotFound)?;
     Ok((input.version.get(), id, session))
+}
+
+/// An input that is exactly a [`StartRequest`] of its version.
+fn read_start(request: &mut StartRequest, input: &[u8]) -> Result<(), Refusal> {
+    let version = U32::read_from_prefix(input).map_err(|_| Refusal::TooSmall)?.0;
+    if input.len() < StartRequest::len_in(version.get()) {
+        return Err(Refusal::TooSmall);
+    }
+    if request.read(input) { Ok(()) } else { Err(Refusal::InvalidParameter) }
 }
 
 /// An input that is exactly a `T`.

@@ -115,7 +115,7 @@ fn mib_to_bytes(mib: u32) -> u64 {
 mod tests {
     use super::*;
     use snapless_wire::id::SessionId;
-    use snapless_wire::ioctl::Overflow;
+    use snapless_wire::ioctl::{Overflow, SweepLimits};
     use std::vec::Vec;
 
     fn read(pass: Value, queue: Value, hold: Value) -> (Settings, Vec<Name>) {
@@ -168,6 +168,7 @@ mod tests {
             queue_bytes: 512 << 20,
             hold_limit_ms: 200,
             overflow: Overflow::Gap,
+            sweep: SweepLimits::DEFAULT,
         };
         assert_eq!(Settings::DEFAULT.cap(asked), asked);
         let tight = Settings { queue_limit: 64 << 20, hold_limit_ms: 50, ..Settings::DEFAULT };

@@ -9,6 +9,8 @@
 //! queue_size = "256 MiB"      # nonpaged memory for the capture queue: 64 MiB to 2 GiB
 //! hold_limit_ms = 200         # how long a write may wait for queue space: 1 to 50000
 //! overflow = "gap"            # or "hold": what to do when the queue stays full
+//! sweep_rate = "100 MiB"      # most that is read per second for the first sync and after a gap; absent: no limit
+//! sweep_latency_ms = 20       # how long such a read may take on average: 0 to 10000, 0 is no limit
 //! ```
 //!
 //! Rule: every value is checked before the service starts, and a refusal names the file, the key and what
@@ -24,6 +26,7 @@ use snapless_client::{VolumeName, paths};
 use snapless_wire::id::VolumeGuid;
 use snapless_wire::ioctl::{
     BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, HOLD_LIMIT_MAX_MS, Overflow, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
+    SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SweepLimits,
 };
 
 use crate::size::Size;
@@ -63,6 +66,8 @@ pub struct VolumeConfig {
     pub hold_limit_ms: u32,
     /// What to do when the queue stays full.
     pub overflow: Overflow,
+    /// How hard the disk may be read for the first sync and after a gap.
+    pub sweep: SweepLimits,
 }
 
 impl Config {
@@ -137,6 +142,8 @@ struct RawVolume {
     queue_size: Option<Size>,
     hold_limit_ms: Option<u64>,
     overflow: Option<RawOverflow>,
+    sweep_rate: Option<Size>,
+    sweep_latency_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -202,6 +209,10 @@ impl Checker<'_> {
                 None | Some(RawOverflow::Gap) => Overflow::Gap,
                 Some(RawOverflow::Hold) => Overflow::Hold,
             },
+            sweep: SweepLimits {
+                bytes_per_second: self.sweep_rate(key, raw.sweep_rate)?,
+                latency_ms: self.sweep_latency_ms(key, raw.sweep_latency_ms)?,
+            },
         })
     }
 
@@ -248,6 +259,26 @@ impl Checker<'_> {
         })
     }
 
+    fn sweep_rate(&self, key: &str, rate: Option<Size>) -> Result<u64, ConfigError> {
+        match rate {
+            None => Ok(SweepLimits::DEFAULT.bytes_per_second),
+            Some(rate) if rate.0 >= SWEEP_RATE_MIN => Ok(rate.0),
+            Some(rate) => {
+                let allowed = format!("{} or more a second, or no such line", Size(SWEEP_RATE_MIN));
+                Err(self.refuse(&format!("{key}.sweep_rate"), rate, allowed))
+            }
+        }
+    }
+
+    fn sweep_latency_ms(&self, key: &str, value: Option<u64>) -> Result<u32, ConfigError> {
+        let value = value.unwrap_or(SweepLimits::DEFAULT.latency_ms.into());
+        let fits = |ms: &u32| *ms <= SWEEP_LATENCY_MAX_MS;
+        u32::try_from(value).ok().filter(fits).ok_or_else(|| {
+            let allowed = format!("0 to {SWEEP_LATENCY_MAX_MS}");
+            self.refuse(&format!("{key}.sweep_latency_ms"), value, allowed)
+        })
+    }
+
     fn refuse(&self, key: &str, found: impl ToString, allowed: impl Into<String>) -> ConfigError {
         ConfigError::Value {
             file: self.file.to_owned(),
@@ -291,18 +322,22 @@ mod tests {
         assert_eq!(volume.name.to_string(), GUID);
         assert_eq!((volume.block_size, volume.queue_bytes), (65_536, 256 << 20));
         assert_eq!((volume.hold_limit_ms, volume.overflow), (200, Overflow::Gap));
+        assert_eq!(volume.sweep, SweepLimits::DEFAULT);
         assert!(config.state_dir.ends_with("state"));
     }
 
     #[test]
     fn every_setting_is_taken() {
         let text = "block_size = 131072\nqueue_size = \"64 MiB\"\nhold_limit_ms = 5000\n\
-                    overflow = \"hold\"\ndevice = '\\Device\\X'";
+                    overflow = \"hold\"\ndevice = '\\Device\\X'\n\
+                    sweep_rate = \"100 MiB\"\nsweep_latency_ms = 0";
         let volume = &with(text).unwrap().volumes[0];
         assert_eq!(volume.name, VolumeName::Device(r"\Device\X".into()));
         assert_eq!(format!("{{{}}}", volume.guid), GUID);
         assert_eq!((volume.block_size, volume.queue_bytes), (131_072, 64 << 20));
         assert_eq!((volume.hold_limit_ms, volume.overflow), (5000, Overflow::Hold));
+        let sweep = SweepLimits { bytes_per_second: 100 << 20, latency_ms: 0 };
+        assert_eq!(volume.sweep, sweep);
     }
 
     #[test]
@@ -320,6 +355,8 @@ mod tests {
             ("queue_size = \"8 GiB\"", "volumes[0].queue_size = 8 GiB", "64 MiB to 2 GiB"),
             ("hold_limit_ms = 0", "volumes[0].hold_limit_ms = 0", "1 to 50000"),
             ("hold_limit_ms = 50001", "volumes[0].hold_limit_ms = 50001", "1 to 50000"),
+            ("sweep_rate = 0", "volumes[0].sweep_rate = 0 B", "1 MiB or more a second"),
+            ("sweep_latency_ms = 10001", "volumes[0].sweep_latency_ms = 10001", "0 to 10000"),
             ("device = 'C:'", "volumes[0].device = \"C:\"", "device path"),
         ] {
             let message = refused(line);

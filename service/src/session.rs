@@ -206,6 +206,8 @@ fn start_request(session: SessionId, device: &DeviceName, config: &VolumeConfig)
         queue_bytes: U64::new(config.queue_bytes),
         hold_limit_ms: U32::new(config.hold_limit_ms),
         overflow: U32::new(config.overflow as u32),
+        sweep_bytes_per_second: U64::new(config.sweep.bytes_per_second),
+        sweep_latency_ms: U32::new(config.sweep.latency_ms),
     }
 }
 
@@ -214,7 +216,7 @@ mod tests {
     use super::*;
     use snapless_client::VolumeName;
     use snapless_wire::id::{EpochId, Seq, VolumeGuid};
-    use snapless_wire::ioctl::{Overflow, Protection};
+    use snapless_wire::ioctl::{Overflow, Protection, SweepLimits};
 
     const SESSION: SessionId = SessionId([5; 16]);
     const DEVICE: &str = r"\Device\HarddiskVolume3";
@@ -240,6 +242,7 @@ mod tests {
             queue_bytes: 64 << 20,
             hold_limit_ms: 300,
             overflow: Overflow::Hold,
+            sweep: SweepLimits { bytes_per_second: 50 << 20, latency_ms: 7 },
         }
     }
 
@@ -299,6 +302,7 @@ mod tests {
         assert_eq!((settings.session, settings.block_shift), (SESSION, 17));
         assert_eq!((settings.queue_bytes, settings.hold_limit_ms), (64 << 20, 300));
         assert_eq!(settings.overflow, Overflow::Hold);
+        assert_eq!(settings.sweep, config().sweep);
     }
 
     #[test]

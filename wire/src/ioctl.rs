@@ -9,7 +9,7 @@
 //! functions here, so that both sides refuse the same things.
 
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::id::{EpochId, SessionId};
 
@@ -76,6 +76,12 @@ pub const QUEUE_BYTES_MAX: u64 = 2 << 30;
 /// Longest `hold_limit`, in milliseconds: file systems and clusters give up on a disk after about
 /// a minute (docs: `TimeoutValue` of class Disk, 60 s).
 pub const HOLD_LIMIT_MAX_MS: u32 = 50_000;
+
+/// Lowest cap of the sweep, in bytes per second: below it a first sync would take weeks, and pin the disk's changes in
+/// the stream for as long.
+pub const SWEEP_RATE_MIN: u64 = 1 << 20;
+/// Longest wait for one of the sweep's reads that may be asked for, in milliseconds.
+pub const SWEEP_LATENCY_MAX_MS: u32 = 10_000;
 
 /// A device object's name, such as `\Device\HarddiskVolume3`: UTF-16 with its length in units.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -202,7 +208,15 @@ pub struct StartRequest {
     pub hold_limit_ms: U32,
     /// [`Overflow`] as a number.
     pub overflow: U32,
+    // Since version 3:
+    /// As [`SweepLimits::bytes_per_second`].
+    pub sweep_bytes_per_second: U64,
+    /// As [`SweepLimits::latency_ms`].
+    pub sweep_latency_ms: U32,
 }
+
+/// Bytes of a [`StartRequest`] before version 3.
+const START_REQUEST_LEN_V1: usize = 298;
 
 /// What to do when the queue stays full past the hold limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -212,6 +226,23 @@ pub enum Overflow {
     Gap = 0,
     /// Let writes wait.
     Hold = 1,
+}
+
+/// How hard the driver may read the disk of its own accord: for the first sync and after a gap, never for a write that
+/// waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SweepLimits {
+    /// Most that is read, in bytes per second on average: at least [`SWEEP_RATE_MIN`], or 0 for as much as the disk
+    /// gives.
+    pub bytes_per_second: u64,
+    /// How long a read may take on average, in milliseconds, at most [`SWEEP_LATENCY_MAX_MS`]: beyond that fewer are
+    /// under way at a time. 0: as long as more of them read more.
+    pub latency_ms: u32,
+}
+
+impl SweepLimits {
+    /// What whoever names none gets.
+    pub const DEFAULT: Self = Self { bytes_per_second: 0, latency_ms: 20 };
 }
 
 /// Settings of a session that passed every check.
@@ -227,9 +258,30 @@ pub struct StartSettings {
     pub hold_limit_ms: u32,
     /// What follows.
     pub overflow: Overflow,
+    /// How hard the disk may be read.
+    pub sweep: SweepLimits,
 }
 
 impl StartRequest {
+    /// How many bytes of it a version has; all of it for one that is not spoken.
+    pub fn len_in(version: u32) -> usize {
+        if is_spoken(version) && version < 3 { START_REQUEST_LEN_V1 } else { size_of::<Self>() }
+    }
+
+    /// Becomes the request in these bytes, which are as many as its version has; false if they are fewer or more. In
+    /// place, as it takes much of a kernel's stack.
+    #[must_use]
+    pub fn read(&mut self, bytes: &[u8]) -> bool {
+        let Ok((version, _)) = U32::read_from_prefix(bytes) else { return false };
+        self.zero();
+        let len = Self::len_in(version.get());
+        match self.as_mut_bytes().get_mut(..len) {
+            Some(place) if bytes.len() == len => place.copy_from_slice(bytes),
+            _ => return false,
+        }
+        true
+    }
+
     /// Checks every field but the device name.
     ///
     /// # Errors
@@ -252,6 +304,7 @@ impl StartRequest {
         if !(1..=HOLD_LIMIT_MAX_MS).contains(&self.hold_limit_ms.get()) {
             return Err(BadRequest::HoldLimit);
         }
+        let sweep = self.sweep()?;
         Ok(StartSettings {
             session: self.session,
             block_shift: block_size.trailing_zeros(),
@@ -262,7 +315,23 @@ impl StartRequest {
                 1 => Overflow::Hold,
                 _ => return Err(BadRequest::Overflow),
             },
+            sweep,
         })
+    }
+
+    fn sweep(&self) -> Result<SweepLimits, BadRequest> {
+        if self.version.get() < 3 {
+            return Ok(SweepLimits::DEFAULT);
+        }
+        let bytes_per_second = self.sweep_bytes_per_second.get();
+        if (1..SWEEP_RATE_MIN).contains(&bytes_per_second) {
+            return Err(BadRequest::SweepRate);
+        }
+        let latency_ms = self.sweep_latency_ms.get();
+        if latency_ms > SWEEP_LATENCY_MAX_MS {
+            return Err(BadRequest::SweepLatency);
+        }
+        Ok(SweepLimits { bytes_per_second, latency_ms })
     }
 }
 
@@ -281,6 +350,10 @@ pub enum BadRequest {
     HoldLimit,
     /// Unknown number.
     Overflow,
+    /// Too low.
+    SweepRate,
+    /// Too long.
+    SweepLatency,
 }
 
 /// Input of [`IOCTL_RESUME`], [`IOCTL_STATUS`], [`IOCTL_STOP`].
@@ -337,7 +410,7 @@ const _: () = {
     assert!(size_of::<DeviceName>() == 258);
     assert!(size_of::<VolumeEntry>() == VOLUME_ENTRY_LEN_V1 + 8);
     assert!(size_of::<ListRequest>() == 8);
-    assert!(size_of::<StartRequest>() == 298);
+    assert!(size_of::<StartRequest>() == START_REQUEST_LEN_V1 + 12);
     assert!(size_of::<SessionRequest>() == 24);
     assert!(size_of::<SessionReply>() == 16);
 };
@@ -355,6 +428,8 @@ mod tests {
             queue_bytes: U64::new(QUEUE_BYTES_MIN),
             hold_limit_ms: U32::new(200),
             overflow: U32::new(0),
+            sweep_bytes_per_second: U64::new(SWEEP_RATE_MIN),
+            sweep_latency_ms: U32::new(SWEEP_LATENCY_MAX_MS),
         }
     }
 
@@ -370,6 +445,24 @@ mod tests {
         let settings = request().settings().unwrap();
         assert_eq!(settings.block_shift, 16);
         assert_eq!(settings.overflow, Overflow::Gap);
+        let sweep = SweepLimits { bytes_per_second: 1 << 20, latency_ms: 10_000 };
+        assert_eq!(settings.sweep, sweep);
+    }
+
+    #[test]
+    fn an_older_start_request_is_shorter_and_leaves_the_sweep_alone() {
+        for version in [1, 2] {
+            let older = StartRequest { version: U32::new(version), ..request() };
+            let bytes = older.as_bytes();
+            let mut read = request();
+            assert!(read.read(&bytes[..298]));
+            assert_eq!((read.session, read.hold_limit_ms.get()), (older.session, 200));
+            assert_eq!(read.settings().unwrap().sweep, SweepLimits::DEFAULT);
+            assert!(!read.read(bytes) && !read.read(&bytes[..297]));
+        }
+        let (newest, mut read) = (request(), StartRequest::new_zeroed());
+        assert!(read.read(newest.as_bytes()) && read.settings().is_ok());
+        assert!(!read.read(&newest.as_bytes()[..298]) && !read.read(&[]));
     }
 
     #[test]
@@ -389,6 +482,10 @@ mod tests {
         assert_eq!(with(|r| r.hold_limit_ms = U32::new(0)), BadRequest::HoldLimit);
         assert_eq!(with(|r| r.hold_limit_ms = U32::new(u32::MAX)), BadRequest::HoldLimit);
         assert_eq!(with(|r| r.overflow = U32::new(2)), BadRequest::Overflow);
+        assert_eq!(with(|r| r.sweep_bytes_per_second = U64::new(1)), BadRequest::SweepRate);
+        let low = |r: &mut StartRequest| r.sweep_bytes_per_second = U64::new(SWEEP_RATE_MIN - 1);
+        assert_eq!(with(low), BadRequest::SweepRate);
+        assert_eq!(with(|r| r.sweep_latency_ms = U32::new(10_001)), BadRequest::SweepLatency);
     }
 
     #[test]

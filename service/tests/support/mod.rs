@@ -17,7 +17,7 @@ use snapless_service::state::SessionStore;
 use snapless_service::stop::StopSignal;
 use snapless_service::transport::LinkLimits;
 use snapless_wire::id::VolumeGuid;
-use snapless_wire::ioctl::Overflow;
+use snapless_wire::ioctl::{Overflow, SweepLimits};
 use tempfile::TempDir;
 
 use driver::FakeDriver;
@@ -110,6 +110,7 @@ fn config() -> VolumeConfig {
         queue_bytes: 64 << 20,
         hold_limit_ms: 200,
         overflow: Overflow::Gap,
+        sweep: SweepLimits::DEFAULT,
     }
 }
 

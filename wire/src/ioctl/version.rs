@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | 1 | the first |
 //! | 2 | [`StatusReply`](super::StatusReply) and [`VolumeEntry`](super::VolumeEntry) have more at their end; listing takes a [`ListRequest`](super::ListRequest) |
+//! | 3 | [`StartRequest`](super::StartRequest) has the sweep's limits at its end |
 //!
 //! Rule: a structure changes only by growing at its end. Whoever speaks an older version sends and gets as many bytes
 //! of it as that version had.
@@ -16,7 +17,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The newest version that this code speaks.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 /// The oldest one.
 pub const ABI_OLDEST: u32 = 1;
 

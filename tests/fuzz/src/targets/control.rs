@@ -5,9 +5,10 @@ use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, BadRequest, DEVICE_NAME_MAX,
     DRAIN_BUFFER_MIN, DeviceName, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
     IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
-    QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, SessionPhase, SessionRequest, StartRequest,
+    QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionPhase,
+    SessionRequest, StartRequest, SweepLimits,
 };
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::{Target, split};
 use snapless_wire::id::SessionId;
@@ -28,6 +29,8 @@ pub(super) const TARGET: Target = Target {
         "start: bad queue",
         "start: bad hold limit",
         "start: bad overflow",
+        "start: bad sweep rate",
+        "start: bad sweep latency",
         "start: bad name",
         "session",
         "session: bad version",
@@ -53,7 +56,11 @@ fn samples() -> Vec<Vec<u8>> {
         queue_bytes: QUEUE_BYTES_MIN.into(),
         hold_limit_ms: 200.into(),
         overflow: 1.into(),
+        sweep_bytes_per_second: SWEEP_RATE_MIN.into(),
+        sweep_latency_ms: 20.into(),
     };
+    let mut older = start;
+    older.version = 2.into();
     let session = SessionRequest::new(ABI_VERSION, SESSION);
     let acknowledge = AcknowledgeRequest { epoch: snapless_wire::id::EpochId::new(7) };
     let room = u32::try_from(DRAIN_BUFFER_MIN).expect("less than 4 GiB");
@@ -62,7 +69,7 @@ fn samples() -> Vec<Vec<u8>> {
         request(IOCTL_VERSION, &[]),
         request(IOCTL_LIST_VOLUMES, &[]),
         request(IOCTL_START, start.as_bytes()),
-        request(IOCTL_START, start.as_bytes()),
+        request(IOCTL_START, &older.as_bytes()[..StartRequest::len_in(2)]),
         request(IOCTL_RESUME, session.as_bytes()),
         request(IOCTL_DRAIN, &room.to_le_bytes()),
         request(IOCTL_ACKNOWLEDGE, acknowledge.as_bytes()),
@@ -76,7 +83,10 @@ fn run(input: &[u8]) -> &'static str {
     match u32::from_le_bytes(code) {
         IOCTL_VERSION => "version",
         IOCTL_LIST_VOLUMES => "list",
-        IOCTL_START => StartRequest::read_from_bytes(input).map_or("length", |it| start(&it)),
+        IOCTL_START => {
+            let mut request = StartRequest::new_zeroed();
+            if request.read(input) { start(&request) } else { "length" }
+        }
         IOCTL_RESUME | IOCTL_STATUS | IOCTL_STOP => {
             SessionRequest::read_from_bytes(input).map_or("length", |it| session(&it))
         }
@@ -102,6 +112,8 @@ fn start(request: &StartRequest) -> &'static str {
         Err(BadRequest::QueueBytes) => return "start: bad queue",
         Err(BadRequest::HoldLimit) => return "start: bad hold limit",
         Err(BadRequest::Overflow) => return "start: bad overflow",
+        Err(BadRequest::SweepRate) => return "start: bad sweep rate",
+        Err(BadRequest::SweepLatency) => return "start: bad sweep latency",
     };
     let block_size = 1_u32.checked_shl(settings.block_shift).expect("a shift of a 32-bit size");
     assert!((BLOCK_SIZE_MIN..=BLOCK_SIZE_MAX).contains(&block_size));
@@ -111,6 +123,10 @@ fn start(request: &StartRequest) -> &'static str {
     assert!(!settings.session.is_nil());
     assert!((1..=ABI_VERSION).contains(&request.version.get()));
     assert_eq!(settings.overflow as u32, request.overflow.get());
+    let SweepLimits { bytes_per_second, latency_ms } = settings.sweep;
+    assert!(bytes_per_second == 0 || bytes_per_second >= SWEEP_RATE_MIN);
+    assert!(latency_ms <= SWEEP_LATENCY_MAX_MS);
+    assert!(request.version.get() >= 3 || settings.sweep == SweepLimits::DEFAULT);
     let Some(units) = request.device.units() else {
         assert!(!request.device.matches(&request.device), "what is no name is nobody's name");
         return "start: bad name";

@@ -21,6 +21,8 @@ pub struct ServiceSettings {
     pub hold_limit_ms: u32,
     /// Wait for queue space without end instead of beginning a gap.
     pub hold_forever: bool,
+    /// MiB that the sweep may read in a second, if it is capped.
+    pub sweep_mib: Option<u64>,
 }
 
 impl ServiceSettings {
@@ -33,6 +35,9 @@ impl ServiceSettings {
         let _ = writeln!(text, "queue_size = \"{} MiB\"", self.queue_mib);
         let _ = writeln!(text, "hold_limit_ms = {}", self.hold_limit_ms);
         let _ = writeln!(text, "overflow = \"{overflow}\"");
+        if let Some(mib) = self.sweep_mib {
+            let _ = writeln!(text, "sweep_rate = \"{mib} MiB\"");
+        }
         text
     }
 }
@@ -43,11 +48,16 @@ mod tests {
 
     #[test]
     fn the_file_names_server_volume_and_limits() {
-        let settings = ServiceSettings { queue_mib: 64, hold_limit_ms: 5, hold_forever: false };
+        let settings = ServiceSettings {
+            queue_mib: 64,
+            hold_limit_ms: 5,
+            hold_forever: false,
+            sweep_mib: Some(7),
+        };
         let text = settings.to_toml("127.0.0.1:1", "{g-u-i-d}", r"\Device\X");
         let want = "server = \"127.0.0.1:1\"\n\n[[volumes]]\nvolume = \"{g-u-i-d}\"\n\
                     device = '\\Device\\X'\nqueue_size = \"64 MiB\"\nhold_limit_ms = 5\n\
-                    overflow = \"gap\"\n";
+                    overflow = \"gap\"\nsweep_rate = \"7 MiB\"\n";
         assert_eq!(text, want);
     }
 }

@@ -5,7 +5,8 @@ use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, DRAIN_BUFFER_MIN, DeviceName,
     HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
     IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
-    SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
+    SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionReply, SessionRequest, StartRequest, StatusReply,
+    VersionReply,
 };
 use windows_sys::Win32::Foundation::NTSTATUS;
 use zerocopy::IntoBytes;
@@ -80,6 +81,8 @@ pub(crate) fn sound_start(device: &str, session: SessionId) -> StartRequest {
         queue_bytes: QUEUE_BYTES_MIN.into(),
         hold_limit_ms: 1.into(),
         overflow: 0.into(),
+        sweep_bytes_per_second: 0.into(),
+        sweep_latency_ms: 20.into(),
     }
 }
 
@@ -157,7 +160,7 @@ fn lengths() -> Vec<Case> {
 fn fields_of_a_start() -> Vec<Case> {
     type Change = fn(&mut StartRequest);
     let invalid = status::INVALID_PARAMETER;
-    let changes: [(&str, Change, NTSTATUS); 17] = [
+    let changes: [(&str, Change, NTSTATUS); 20] = [
         ("version 0", |r| r.version = 0.into(), status::REVISION_MISMATCH),
         ("a newer version", |r| r.version = (ABI_VERSION + 1).into(), status::REVISION_MISMATCH),
         ("the last version", |r| r.version = u32::MAX.into(), status::REVISION_MISMATCH),
@@ -174,6 +177,13 @@ fn fields_of_a_start() -> Vec<Case> {
         ("a long hold limit", |r| r.hold_limit_ms = (HOLD_LIMIT_MAX_MS + 1).into(), invalid),
         ("an unknown overflow", |r| r.overflow = 2.into(), invalid),
         ("the last overflow", |r| r.overflow = u32::MAX.into(), invalid),
+        ("a low sweep rate", |r| r.sweep_bytes_per_second = (SWEEP_RATE_MIN - 1).into(), invalid),
+        (
+            "a long sweep latency",
+            |r| r.sweep_latency_ms = (SWEEP_LATENCY_MAX_MS + 1).into(),
+            invalid,
+        ),
+        ("an older version in the newest length", |r| r.version = 2.into(), invalid),
         ("a sound start but no volume", |_| {}, status::NOT_FOUND),
     ];
     let room = size_of::<SessionReply>();
@@ -191,6 +201,13 @@ fn fields_of_a_start() -> Vec<Case> {
             )
         })
         .collect();
+    let mut older = sound_start(NO_DEVICE, NOBODYS);
+    older.version = 2.into();
+    let bytes = &older.as_bytes()[..StartRequest::len_in(2)];
+    cases.push(Case::new("a start of version 2", IOCTL_START, bytes, room, status::NOT_FOUND));
+    let bytes = &bytes[..bytes.len() - 1];
+    let short = status::BUFFER_TOO_SMALL;
+    cases.push(Case::new("a start of version 2, cut off", IOCTL_START, bytes, room, short));
     // The name's length is its first field: none at all, one past the end, all bits set.
     let name_at = std::mem::offset_of!(StartRequest, device);
     for length in [0_u16, 129, u16::MAX] {

@@ -20,7 +20,7 @@ const CODES: [u32; 8] = [
     IOCTL_STOP,
 ];
 /// Lengths around those of the structures.
-const LENGTHS: [usize; 9] = [
+const LENGTHS: [usize; 10] = [
     0,
     1,
     8,
@@ -28,6 +28,8 @@ const LENGTHS: [usize; 9] = [
     size_of::<SessionRequest>() + 1,
     size_of::<StartRequest>(),
     size_of::<StartRequest>() - 1,
+    // As version 2 has it.
+    298,
     512,
     5000,
 ];

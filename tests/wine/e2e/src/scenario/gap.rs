@@ -17,7 +17,7 @@ use crate::writes::Matched;
 
 /// A small queue and no patience: the gap comes soon.
 const SERVICE: ServiceSettings =
-    ServiceSettings { queue_mib: 64, hold_limit_ms: 50, hold_forever: false };
+    ServiceSettings { queue_mib: 64, hold_limit_ms: 50, hold_forever: false, sweep_mib: None };
 /// How long the service or the server stays away after a crash.
 const AWAY: Duration = Duration::from_secs(2);
 /// Events of the service (`docs/events.md`).

@@ -22,7 +22,7 @@ use crate::writes::Matched;
 
 /// The queue overflows for no other reason.
 const SERVICE: ServiceSettings =
-    ServiceSettings { queue_mib: 128, hold_limit_ms: 10_000, hold_forever: true };
+    ServiceSettings { queue_mib: 128, hold_limit_ms: 10_000, hold_forever: true, sweep_mib: None };
 /// Slow enough, on a volume so many times longer than elsewhere, that the first sync outlasts the scarcity.
 const VOLUME_JITTER_US: u32 = 60_000;
 const SIZE_FACTOR: u64 = 4;

@@ -16,7 +16,7 @@ use crate::summary::Summary;
 use crate::truth::Truth;
 
 const SERVICE: ServiceSettings =
-    ServiceSettings { queue_mib: 64, hold_limit_ms: 10_000, hold_forever: true };
+    ServiceSettings { queue_mib: 64, hold_limit_ms: 10_000, hold_forever: true, sweep_mib: None };
 /// Slow enough that the first sync is under way when the volume is told to pause.
 const VOLUME_JITTER_US: u32 = 30_000;
 /// How long a write may take to reach the volume.

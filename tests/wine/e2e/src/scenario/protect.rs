@@ -15,7 +15,7 @@ use crate::summary::Summary;
 
 /// A slow machine must not turn into a gap here: writes wait for the queue as long as it takes.
 const SERVICE: ServiceSettings =
-    ServiceSettings { queue_mib: 128, hold_limit_ms: 10_000, hold_forever: true };
+    ServiceSettings { queue_mib: 128, hold_limit_ms: 10_000, hold_forever: true, sweep_mib: None };
 /// A brisk volume.
 const VOLUME_JITTER_US: u32 = 3000;
 /// Overlapping writes under way together that a run must have had.

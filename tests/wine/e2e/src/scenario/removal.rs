@@ -19,7 +19,7 @@ use crate::summary::Summary;
 
 /// Without a limit: what lets a write go is to be what a scenario does.
 const SERVICE: ServiceSettings =
-    ServiceSettings { queue_mib: 64, hold_limit_ms: 10_000, hold_forever: true };
+    ServiceSettings { queue_mib: 64, hold_limit_ms: 10_000, hold_forever: true, sweep_mib: None };
 /// Slow enough that the first sync is under way when the volume is told to pause.
 const VOLUME_JITTER_US: u32 = 200_000;
 const STATE_LIMIT: Duration = Duration::from_secs(60);

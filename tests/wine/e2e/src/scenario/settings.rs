@@ -14,12 +14,21 @@ use crate::process::wait_until;
 use crate::scenario::Setting;
 use crate::scenario::run::{Begun, Run};
 use crate::service::ServiceSettings;
+use crate::status::Status;
 use crate::summary::Summary;
 use crate::truth::Truth;
 
-/// More than the driver's settings allow.
-const SERVICE: ServiceSettings =
-    ServiceSettings { queue_mib: 128, hold_limit_ms: 10_000, hold_forever: true };
+/// More than the driver's settings allow, and a first sync that takes its time.
+const SERVICE: ServiceSettings = ServiceSettings {
+    queue_mib: 128,
+    hold_limit_ms: 10_000,
+    hold_forever: true,
+    sweep_mib: Some(SWEEP_MIB),
+};
+/// MiB that the sweep may read in a second: a small part of what the volume gives.
+const SWEEP_MIB: u64 = 16;
+/// How much longer the sync may have gone on than it was seen.
+const UNSEEN: Duration = Duration::from_secs(2);
 const VOLUME_JITTER_US: u32 = 3000;
 /// `protocol::names::parameters::IO_MODEL`
 const DIRECT: u32 = 0;
@@ -51,6 +60,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let begun = run.begin(false)?;
     let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
+    is_capped(&synced, first_sync)?;
     let last = run.settle()?;
     if last.queue_bytes != QUEUE_LIMIT_MIB << 20 {
         return Err(E2eError::Rule(format!(
@@ -72,6 +82,19 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let files = run.check_ntfs("t0")?;
     run.folder.discard_images()?;
     Ok(Summary { writes, prefix: Some(writes), files, ..run.summary(first_sync, synced, last) })
+}
+
+/// The sweep reads no more than it may.
+fn is_capped(status: &Status, took: Duration) -> Result<(), E2eError> {
+    let read = status.blocks_by_sweep * status.block_size;
+    let allowed = u128::from(SWEEP_MIB << 20) * (took + UNSEEN).as_millis() / 1000;
+    if u128::from(read) <= allowed {
+        return Ok(());
+    }
+    let seconds = took.as_secs_f64();
+    Err(E2eError::Rule(format!(
+        "CLEAR: the sweep read {read} bytes in {seconds:.1} s, though it may read {SWEEP_MIB} MiB a second"
+    )))
 }
 
 /// A special file counts once every driver of the stack has agreed, and until it is gone.
