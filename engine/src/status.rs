@@ -121,8 +121,8 @@ const PHASE_BITS: u32 = 2;
 impl Board {
     /// Posts the phase and, in the order of [`Status`], the flags. Callers hold the session's lock.
     pub fn post_flags(&self, phase: Phase, flags: [bool; 5]) {
-        let bits = flags.into_iter().rev().fold(0, |bits, flag| bits << 1 | u64::from(flag));
-        self.flags.set(bits << PHASE_BITS | phase as u64);
+        let bits = flags.into_iter().rev().fold(0, |bits, flag| 2 * bits + u64::from(flag));
+        self.flags.set((bits << PHASE_BITS) + phase as u64);
     }
 
     /// Posts that a write was held so long. Callers hold the session's lock.

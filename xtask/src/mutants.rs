@@ -5,7 +5,7 @@
 //! nothing that matters, in `engine/MUTANTS.md`; and those are few. The quick tests go first; the simulator is asked
 //! about what they let live. A test run tries a slice of them, another one with each change of the engine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -100,7 +100,7 @@ pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<V
     })?;
     steps.run("the survivors against the simulator", |_| {
         // One by one by their names, against tests of another package.
-        let names: Vec<String> = verdict.missed.values().map(|name| only(name)).collect();
+        let names: Vec<String> = verdict.missed.iter().map(|name| only(name)).collect();
         if names.is_empty() {
             return Ok(Outcome::NotNeeded("there are none".to_owned()));
         }
@@ -131,8 +131,8 @@ pub struct Verdict {
     killed: usize,
     /// Those that some test noticed at once.
     caught: BTreeSet<String>,
-    /// Those that survived: their names without a place, and with it.
-    missed: BTreeMap<String, String>,
+    /// Those that survived, each with its place.
+    missed: BTreeSet<String>,
     /// What `engine/MUTANTS.md` gives a reason for.
     listed: BTreeSet<String>,
     list: PathBuf,
@@ -143,14 +143,14 @@ impl Verdict {
     fn first(&mut self, tried: Tried) {
         self.killed = tried.caught.len() + tried.endless.len();
         self.caught = tried.caught.iter().map(|name| without_place(name)).collect();
-        self.missed = tried.missed.into_iter().map(|name| (without_place(&name), name)).collect();
+        self.missed = tried.missed.into_iter().collect();
     }
 
     /// Notes what the simulator said of those that were left.
     fn second(&mut self, tried: Tried) {
-        for name in tried.caught.iter().chain(&tried.endless).map(|name| without_place(name)) {
-            self.killed += usize::from(self.missed.remove(&name).is_some());
-            self.caught.insert(name);
+        for name in tried.caught.iter().chain(&tried.endless) {
+            self.killed += usize::from(self.missed.remove(name));
+            self.caught.insert(without_place(name));
         }
     }
 
@@ -169,12 +169,12 @@ impl Verdict {
 
     /// Refuses survivors that nobody has given a reason for, reasons for what does not survive, and too many of them.
     pub fn judge(&self) -> Result<()> {
-        let is_listed = |name: &&String| self.listed.contains(*name);
-        let unknown = self.missed.keys().filter(|name| !is_listed(name));
+        let missed: BTreeSet<String> = self.missed.iter().map(|name| without_place(name)).collect();
+        let unknown = missed.difference(&self.listed);
         let mut problems: Vec<String> =
             unknown.map(|name| format!("nobody notices, and no reason is given: {name}")).collect();
         let survives = |name: &&String| match self.slice {
-            None => self.missed.contains_key(*name),
+            None => missed.contains(*name),
             // Most of them are in other slices.
             Some(_) => !self.caught.contains(*name),
         };
@@ -281,23 +281,23 @@ mod tests {
     use super::*;
 
     fn verdict(killed: usize, missed: &[&str], listed: &[&str]) -> Verdict {
-        let missed = missed.iter().map(|&name| (name.to_owned(), name.to_owned())).collect();
+        let missed = missed.iter().map(|name| name.replace(": ", ":1:1: ")).collect();
         let listed = listed.iter().map(|&name| name.to_owned()).collect();
         Verdict { killed, missed, listed, ..Verdict::default() }
     }
 
     #[test]
     fn a_survivor_without_a_reason_is_refused() {
-        assert!(verdict(99, &["a"], &["a"]).judge().is_ok());
-        let error = verdict(98, &["a", "b"], &["a"]).judge().unwrap_err().to_string();
-        assert!(error.contains("no reason is given: b"), "{error}");
+        assert!(verdict(99, &["x: a"], &["x: a"]).judge().is_ok());
+        let error = verdict(98, &["x: a", "x: b"], &["x: a"]).judge().unwrap_err().to_string();
+        assert!(error.contains("no reason is given: x: b"), "{error}");
     }
 
     #[test]
     fn stale_reasons_are_refused_and_so_are_too_many_survivors() {
-        assert!(verdict(19, &["a"], &["a"]).judge().is_ok());
-        assert!(verdict(100, &[], &["a"]).judge().is_err());
-        let error = verdict(18, &["a"], &["a"]).judge().unwrap_err().to_string();
+        assert!(verdict(19, &["x: a"], &["x: a"]).judge().is_ok());
+        assert!(verdict(100, &[], &["x: a"]).judge().is_err());
+        let error = verdict(18, &["x: a"], &["x: a"]).judge().unwrap_err().to_string();
         assert!(error.contains("less than 95 %"), "{error}");
     }
 
@@ -305,9 +305,10 @@ mod tests {
     fn a_slice_knows_nothing_of_the_others() {
         let slice = Some("3/20".parse().unwrap());
         let in_slice = |verdict: Verdict| Verdict { slice, ..verdict };
-        assert!(in_slice(verdict(1, &["a"], &["a", "b"])).judge().is_ok());
-        assert!(in_slice(verdict(1, &["c"], &["a"])).judge().is_err());
-        let stale = Verdict { caught: BTreeSet::from(["b".to_owned()]), ..verdict(1, &[], &["b"]) };
+        assert!(in_slice(verdict(1, &["x: a"], &["x: a", "x: b"])).judge().is_ok());
+        assert!(in_slice(verdict(1, &["x: c"], &["x: a"])).judge().is_err());
+        let stale =
+            Verdict { caught: BTreeSet::from(["x: b".to_owned()]), ..verdict(1, &[], &["x: b"]) };
         assert!(in_slice(stale).judge().is_err());
         for wrong in ["3", "20/20", "a/2", "1/2/3", ""] {
             assert!(wrong.parse::<Slice>().is_err(), "{wrong}");
@@ -324,7 +325,7 @@ mod tests {
         let caught = names(&["x:3:1: c", "x:9:1: nobody asked"]);
         verdict.second(Tried { caught, missed: names(&["x:4:1: d"]), ..Tried::default() });
         assert_eq!((verdict.killed, verdict.viable()), (3, 4));
-        assert_eq!(verdict.missed.into_keys().collect::<Vec<_>>(), ["x: d"]);
+        assert_eq!(verdict.missed.into_iter().collect::<Vec<_>>(), ["x:4:1: d"]);
     }
 
     #[test]

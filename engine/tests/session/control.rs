@@ -109,6 +109,7 @@ fn a_stop_releases_every_held_write() {
     session.begin();
     assert_held(&submit(&session, "w", 0, 512));
     session.stop();
+    assert!(matches!(session.hold(), Step::Ended), "nobody reads for it any more");
     let issue = passed(dispatched(&session));
     assert!(!session.is_settled());
     session.completed(issue.ticket, true);

@@ -276,6 +276,34 @@ fn losing_the_service_leaves_what_it_had_not_acknowledged_dirty() {
 }
 
 #[test]
+fn a_base_image_that_a_write_spoilt_under_its_read_is_never_complete() {
+    let session = session(|_| ());
+    session.begin();
+    let reading = read(session.sweep());
+    soil(&session, 0, 512);
+    done(&session, reading, true);
+    assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
+    while let Step::Do(read) = session.sweep() {
+        done(&session, read, true);
+    }
+    let kinds = drain(&session);
+    assert!(!kinds.contains(&RecordKind::BaseComplete), "{kinds:?}");
+    assert!(kinds.ends_with(&[RecordKind::Consistent]), "{kinds:?}");
+    assert!(!session.status().base_complete);
+}
+
+#[test]
+fn a_write_that_spoils_a_resync_takes_nothing_from_the_base_image() {
+    let session = synced(|_| ());
+    soil(&session, 0, 512);
+    let reading = read(session.sweep());
+    soil(&session, 0, 512);
+    done(&session, reading, true);
+    done(&session, read(session.sweep()), true);
+    assert!(session.status().base_complete && session.status().consistent);
+}
+
+#[test]
 fn a_gap_ends_when_the_last_memory_comes_back_from_a_read() {
     let session = session(|config| config.read_bytes = 4 * BLOCK);
     session.begin();

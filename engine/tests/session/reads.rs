@@ -146,6 +146,17 @@ fn only_the_blocks_of_a_read_that_failed_are_read_one_at_a_time() {
 
     let session = self::session(whole_volume);
     session.begin();
+    assert_held(&submit(&session, "first", 0, BLOCK));
+    done(&session, read(session.hold()), true);
+    assert_held(&submit(&session, "w", 2 * BLOCK, 2 * BLOCK));
+    done(&session, read(session.hold()), false);
+    session.host().now.set(1_000 * Tick::PER_MS);
+    let between = read(session.sweep());
+    assert_eq!((between.extent().offset(), between.extent().len()), (BLOCK, BLOCK));
+    done(&session, between, true);
+
+    let session = self::session(whole_volume);
+    session.begin();
     assert_held(&submit(&session, "w", 0, 2 * BLOCK));
     done(&session, read(session.hold()), false);
     done(&session, read(session.hold()), true);
@@ -163,6 +174,24 @@ fn long_session() -> TestSession {
     let session = Session::new(TestHost::default(), geometry, config).unwrap();
     session.begin();
     session
+}
+
+#[test]
+fn a_held_write_that_waits_for_a_reader_does_not_wait_for_the_queue() {
+    let session = long_session();
+    for block in 0..17 {
+        assert_held(&submit(&session, "w", block * BLOCK, 512));
+    }
+    let reads: Vec<_> = (0..16).map(|_| read(session.hold())).collect();
+    assert_waits(&session.hold());
+    // Far past the hold limit, which counts how long the queue has been full.
+    session.host().now.set(10_000 * Tick::PER_MS);
+    assert_waits(&session.dispatch());
+    assert_eq!((session.status().phase, session.status().gaps), (Phase::Capturing, 0));
+    for read in reads {
+        done(&session, read, true);
+    }
+    done(&session, read(session.hold()), true);
 }
 
 /// Reads that the sweep begins now.
