@@ -109,7 +109,7 @@ pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<V
         let arguments: Vec<&str> =
             tests.into_iter().chain(names.iter().map(String::as_str)).collect();
         let run = Run { layout, options, name: "mutants-simulated" };
-        verdict.second(run.try_those(&arguments)?);
+        verdict.second(&run.try_those(&arguments)?);
         Ok(Outcome::Done)
     })?;
     Ok(verdict)
@@ -118,9 +118,7 @@ pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<V
 /// What became of some mutants, by the tool's lists.
 #[derive(Debug, Default)]
 struct Tried {
-    caught: Vec<String>,
-    /// Their tests did not end: noticed as well.
-    endless: Vec<String>,
+    noticed: Vec<String>,
     missed: Vec<String>,
 }
 
@@ -129,8 +127,6 @@ struct Tried {
 pub struct Verdict {
     slice: Option<Slice>,
     killed: usize,
-    /// Those that some test noticed at once.
-    caught: BTreeSet<String>,
     /// Those that survived, each with its place.
     missed: BTreeSet<String>,
     /// What `engine/MUTANTS.md` gives a reason for.
@@ -141,17 +137,14 @@ pub struct Verdict {
 impl Verdict {
     /// Notes what the quick tests said of all.
     fn first(&mut self, tried: Tried) {
-        self.killed = tried.caught.len() + tried.endless.len();
-        self.caught = tried.caught.iter().map(|name| without_place(name)).collect();
+        self.killed = tried.noticed.len();
         self.missed = tried.missed.into_iter().collect();
     }
 
     /// Notes what the simulator said of those that were left.
-    fn second(&mut self, tried: Tried) {
-        for name in tried.caught.iter().chain(&tried.endless) {
-            self.killed += usize::from(self.missed.remove(name));
-            self.caught.insert(without_place(name));
-        }
+    fn second(&mut self, tried: &Tried) {
+        let newly = tried.noticed.iter().filter(|&name| self.missed.remove(name));
+        self.killed += newly.count();
     }
 
     fn viable(&self) -> usize {
@@ -173,16 +166,15 @@ impl Verdict {
         let unknown = missed.difference(&self.listed);
         let mut problems: Vec<String> =
             unknown.map(|name| format!("nobody notices, and no reason is given: {name}")).collect();
-        let survives = |name: &&String| match self.slice {
-            None => missed.contains(*name),
-            // Most of them are in other slices.
-            Some(_) => !self.caught.contains(*name),
-        };
-        let stale = self.listed.iter().filter(|name| !survives(name));
-        problems.extend(stale.map(|name| format!("listed, but it does not survive: {name}")));
-        let (killed, viable) = (self.killed, self.viable());
-        if self.slice.is_none() && killed * 100 < viable * KILLED_PERCENT_MIN {
-            problems.push(format!("{killed} of {viable} killed, less than {KILLED_PERCENT_MIN} %"));
+        // A slice does not know what lives in the others.
+        if self.slice.is_none() {
+            let stale = self.listed.difference(&missed);
+            problems.extend(stale.map(|name| format!("listed, but it does not survive: {name}")));
+            let (killed, viable) = (self.killed, self.viable());
+            if killed * 100 < viable * KILLED_PERCENT_MIN {
+                let least = KILLED_PERCENT_MIN;
+                problems.push(format!("{killed} of {viable} killed, less than {least} %"));
+            }
         }
         if problems.is_empty() {
             return Ok(());
@@ -234,8 +226,9 @@ impl Run<'_> {
             return Err(Error::Malformed { file: log, problem });
         }
         let those = |what| lines(&folder.join("mutants.out").join(what));
-        let (caught, endless) = (those("caught.txt")?, those("timeout.txt")?);
-        Ok(Tried { caught, endless, missed: those("missed.txt")? })
+        // Tests that did not end have noticed as well.
+        let noticed = [those("caught.txt")?, those("timeout.txt")?].concat();
+        Ok(Tried { noticed, missed: those("missed.txt")? })
     }
 }
 
@@ -307,9 +300,6 @@ mod tests {
         let in_slice = |verdict: Verdict| Verdict { slice, ..verdict };
         assert!(in_slice(verdict(1, &["x: a"], &["x: a", "x: b"])).judge().is_ok());
         assert!(in_slice(verdict(1, &["x: c"], &["x: a"])).judge().is_err());
-        let stale =
-            Verdict { caught: BTreeSet::from(["x: b".to_owned()]), ..verdict(1, &[], &["x: b"]) };
-        assert!(in_slice(stale).judge().is_err());
         for wrong in ["3", "20/20", "a/2", "1/2/3", ""] {
             assert!(wrong.parse::<Slice>().is_err(), "{wrong}");
         }
@@ -319,11 +309,11 @@ mod tests {
     fn the_simulator_kills_what_the_quick_tests_let_live() {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         let mut verdict = Verdict::default();
-        let (caught, endless) = (names(&["x:1:1: a"]), names(&["x:2:1: b"]));
-        verdict.first(Tried { caught, endless, missed: names(&["x:3:1: c", "x:4:1: d"]) });
+        let noticed = names(&["x:1:1: a", "x:2:1: b"]);
+        verdict.first(Tried { noticed, missed: names(&["x:3:1: c", "x:4:1: d"]) });
         assert_eq!((verdict.killed, verdict.viable()), (2, 4));
-        let caught = names(&["x:3:1: c", "x:9:1: nobody asked"]);
-        verdict.second(Tried { caught, missed: names(&["x:4:1: d"]), ..Tried::default() });
+        let noticed = names(&["x:3:1: c", "x:9:1: nobody asked"]);
+        verdict.second(&Tried { noticed, missed: names(&["x:4:1: d"]) });
         assert_eq!((verdict.killed, verdict.viable()), (3, 4));
         assert_eq!(verdict.missed.into_iter().collect::<Vec<_>>(), ["x:4:1: d"]);
     }
