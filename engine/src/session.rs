@@ -108,7 +108,7 @@ impl<H: Host> Session<H> {
     /// | --- | --- |
     /// | the first-sync table | 1 for 4 blocks |
     /// | each epoch | 1 for 8 blocks, at most [`Config::epoch_bitmap_bytes`] |
-    /// | each write that is kept track of | about 140, and the host's own |
+    /// | each write that is kept track of | about 100, and the host's own |
     /// | each 4 KiB of the queue | about 110 |
     pub fn memory_needed(geometry: &Geometry, config: &Config) -> u64 {
         let blocks = geometry.block_count();
