@@ -65,26 +65,19 @@ impl FromStr for Slice {
 impl Options {
     /// A slice for a test run: the same for the same engine.
     pub fn of_a_test(layout: &Layout) -> Result<Self> {
-        let mut sources = Fingerprint::default();
-        for source in walkdir::WalkDir::new(layout.root().join("engine/src")).sort_by_file_name() {
-            let source = source.map_err(std::io::Error::from).on("list", layout.root())?;
-            if source.file_type().is_file() {
-                sources.text(&fs::read_to_string(source.path()).on("read", source.path())?);
-            }
-        }
+        let mut engine = Fingerprint::default();
+        let sources = engine.contents(&layout.root().join("engine/src"))?;
         Ok(Self { jobs: 2, slice: Some(Slice { index: sources.value() % SLICES, count: SLICES }) })
     }
 }
 
 /// Runs the task.
 pub fn run(layout: &Layout, options: &Options) -> Result<()> {
-    let verdict = add_to(&mut Steps::new(STEPS), layout, options)?;
-    say(&verdict.line());
-    verdict.judge()
+    add_to(&mut Steps::new(STEPS), layout, options)
 }
 
-/// Tries the mutants.
-pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<Verdict> {
+/// Tries the mutants, says how many were killed, and judges it.
+pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<()> {
     steps.run("cargo-mutants", |progress| install(layout, progress))?;
     let list = layout.root().join("engine/MUTANTS.md");
     let mut verdict =
@@ -112,7 +105,8 @@ pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<V
         verdict.second(&run.try_those(&arguments)?);
         Ok(Outcome::Done)
     })?;
-    Ok(verdict)
+    say(&verdict.line());
+    verdict.judge()
 }
 
 /// What became of some mutants, by the tool's lists.
@@ -124,7 +118,7 @@ struct Tried {
 
 /// What became of the mutants.
 #[derive(Debug, Default)]
-pub struct Verdict {
+struct Verdict {
     slice: Option<Slice>,
     killed: usize,
     /// Those that survived, each with its place.
@@ -152,8 +146,7 @@ impl Verdict {
     }
 
     /// What there is to say in a line.
-    #[must_use]
-    pub fn line(&self) -> String {
+    fn line(&self) -> String {
         let slice = self.slice.map_or(String::new(), |Slice { index, count }| {
             format!(", slice {index} of {count} (cargo xtask mutants tries all)")
         });
@@ -161,7 +154,7 @@ impl Verdict {
     }
 
     /// Refuses survivors that nobody has given a reason for, reasons for what does not survive, and too many of them.
-    pub fn judge(&self) -> Result<()> {
+    fn judge(&self) -> Result<()> {
         let missed: BTreeSet<String> = self.missed.iter().map(|name| without_place(name)).collect();
         let unknown = missed.difference(&self.listed);
         let mut problems: Vec<String> =

@@ -43,11 +43,16 @@ impl Fingerprint {
 
     /// Adds every file below a folder.
     pub fn folder(&mut self, path: &Path) -> Result<&mut Self> {
-        for entry in WalkDir::new(path).sort_by_file_name() {
-            let entry = entry.map_err(std::io::Error::from).on("list", path)?;
-            if entry.file_type().is_file() {
-                self.file(entry.path())?;
-            }
+        for file in files_below(path)? {
+            self.file(&file)?;
+        }
+        Ok(self)
+    }
+
+    /// Adds the content of every file below a folder, wherever the folder is.
+    pub fn contents(&mut self, path: &Path) -> Result<&mut Self> {
+        for file in files_below(path)? {
+            fs::read(&file).on("read", &file)?.hash(&mut self.hasher);
         }
         Ok(self)
     }
@@ -61,6 +66,17 @@ impl Fingerprint {
     fn finish(&self) -> String {
         format!("{:016x}\n", self.value())
     }
+}
+
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in WalkDir::new(folder).sort_by_file_name() {
+        let entry = entry.map_err(std::io::Error::from).on("list", folder)?;
+        if entry.file_type().is_file() {
+            files.push(entry.into_path());
+        }
+    }
+    Ok(files)
 }
 
 /// The mark that a finished step leaves.

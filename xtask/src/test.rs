@@ -91,14 +91,7 @@ fn checks(
     let stress = tsan::Options { seconds: TSAN_SECONDS };
     tally.count("ThreadSanitizer", tsan::add_to(steps, layout, &stress).map(drop))?;
     let slice = mutants::Options::of_a_test(layout)?;
-    let tried = mutants::add_to(steps, layout, &slice);
-    tally.count(
-        mutants::NAME,
-        tried.and_then(|verdict| {
-            say(&verdict.line());
-            verdict.judge()
-        }),
-    )?;
+    tally.count(mutants::NAME, mutants::add_to(steps, layout, &slice))?;
     let counted = steps.run(instructions::NAME, |progress| instructions::check(layout, progress));
     tally.count("count of instructions", counted)?;
     let (count, ran) = selftest::add_to(steps, layout, artifacts, |_| ());
