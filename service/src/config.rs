@@ -18,6 +18,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -204,14 +205,22 @@ impl Checker<'_> {
             guid,
             block_size: self.block_size(key, raw.block_size.unwrap_or(BLOCK_SIZE_DEFAULT))?,
             queue_bytes: self.queue_bytes(key, raw.queue_size.unwrap_or(QUEUE_SIZE_DEFAULT))?,
-            hold_limit_ms: self.hold_limit_ms(key, raw.hold_limit_ms)?,
+            hold_limit_ms: self.milliseconds(
+                &format!("{key}.hold_limit_ms"),
+                raw.hold_limit_ms.unwrap_or(HOLD_LIMIT_DEFAULT_MS.into()),
+                1..=HOLD_LIMIT_MAX_MS,
+            )?,
             overflow: match raw.overflow {
                 None | Some(RawOverflow::Gap) => Overflow::Gap,
                 Some(RawOverflow::Hold) => Overflow::Hold,
             },
             sweep: SweepLimits {
                 bytes_per_second: self.sweep_rate(key, raw.sweep_rate)?,
-                latency_ms: self.sweep_latency_ms(key, raw.sweep_latency_ms)?,
+                latency_ms: self.milliseconds(
+                    &format!("{key}.sweep_latency_ms"),
+                    raw.sweep_latency_ms.unwrap_or(SweepLimits::DEFAULT.latency_ms.into()),
+                    0..=SWEEP_LATENCY_MAX_MS,
+                )?,
             },
         })
     }
@@ -250,12 +259,15 @@ impl Checker<'_> {
         Err(self.refuse(&format!("{key}.queue_size"), size, allowed))
     }
 
-    fn hold_limit_ms(&self, key: &str, value: Option<u64>) -> Result<u32, ConfigError> {
-        let value = value.unwrap_or(HOLD_LIMIT_DEFAULT_MS.into());
-        let fits = |ms: &u32| (1..=HOLD_LIMIT_MAX_MS).contains(ms);
-        u32::try_from(value).ok().filter(fits).ok_or_else(|| {
-            let allowed = format!("1 to {HOLD_LIMIT_MAX_MS}");
-            self.refuse(&format!("{key}.hold_limit_ms"), value, allowed)
+    fn milliseconds(
+        &self,
+        key: &str,
+        value: u64,
+        range: RangeInclusive<u32>,
+    ) -> Result<u32, ConfigError> {
+        u32::try_from(value).ok().filter(|ms| range.contains(ms)).ok_or_else(|| {
+            let allowed = format!("{} to {}", range.start(), range.end());
+            self.refuse(key, value, allowed)
         })
     }
 
@@ -268,15 +280,6 @@ impl Checker<'_> {
                 Err(self.refuse(&format!("{key}.sweep_rate"), rate, allowed))
             }
         }
-    }
-
-    fn sweep_latency_ms(&self, key: &str, value: Option<u64>) -> Result<u32, ConfigError> {
-        let value = value.unwrap_or(SweepLimits::DEFAULT.latency_ms.into());
-        let fits = |ms: &u32| *ms <= SWEEP_LATENCY_MAX_MS;
-        u32::try_from(value).ok().filter(fits).ok_or_else(|| {
-            let allowed = format!("0 to {SWEEP_LATENCY_MAX_MS}");
-            self.refuse(&format!("{key}.sweep_latency_ms"), value, allowed)
-        })
     }
 
     fn refuse(&self, key: &str, found: impl ToString, allowed: impl Into<String>) -> ConfigError {
