@@ -13,7 +13,6 @@ use snapless_wire::ioctl::{
     ListRequest, SessionReply, SessionRequest, StartRequest, StartSettings, StatusReply,
     VersionReply,
 };
-use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// Why a request is refused before anything was done for it.
@@ -135,7 +134,7 @@ fn list<D: Driver>(driver: &D, request: D::Request) {
 #[inline(never)]
 fn start<D: Driver>(driver: &D, request: &D::Request) -> Result<SessionReply, StatusOf<D>> {
     let mut input = StartRequest::new_zeroed();
-    read_start(&mut input, request.input())?;
+    input.read(request.input()).map_err(refusal)?;
     let settings = input.settings().map_err(refusal)?;
     may_claim(driver, request)?;
     if driver.find(settings.session).is_some() {
@@ -212,15 +211,6 @@ fn named_session<D: Driver>(
     Ok((input.version.get(), id, session))
 }
 
-/// An input that is exactly a [`StartRequest`] of its version.
-fn read_start(request: &mut StartRequest, input: &[u8]) -> Result<(), Refusal> {
-    let version = U32::read_from_prefix(input).map_err(|_| Refusal::TooSmall)?.0;
-    if input.len() < StartRequest::len_in(version.get()) {
-        return Err(Refusal::TooSmall);
-    }
-    if request.read(input) { Ok(()) } else { Err(Refusal::InvalidParameter) }
-}
-
 /// An input that is exactly a `T`.
 fn read<T: FromBytes + KnownLayout + Immutable>(input: &[u8]) -> Result<T, Refusal> {
     if input.len() < size_of::<T>() {
@@ -248,6 +238,7 @@ fn answer<R: Request>(request: R, bytes: &[u8]) {
 
 fn refusal(bad: BadRequest) -> Refusal {
     match bad {
+        BadRequest::Short => Refusal::TooSmall,
         BadRequest::Version => Refusal::Version,
         _ => Refusal::InvalidParameter,
     }

@@ -268,18 +268,20 @@ impl StartRequest {
         if is_spoken(version) && version < 3 { START_REQUEST_LEN_V1 } else { size_of::<Self>() }
     }
 
-    /// Becomes the request in these bytes, which are as many as its version has; false if they are fewer or more. In
-    /// place, as it takes much of a kernel's stack.
-    #[must_use]
-    pub fn read(&mut self, bytes: &[u8]) -> bool {
-        let Ok((version, _)) = U32::read_from_prefix(bytes) else { return false };
+    /// Becomes the request in these bytes. In place, as it takes much of a kernel's stack.
+    ///
+    /// # Errors
+    /// [`BadRequest::Short`] and [`BadRequest::Long`] if they are not as many as the request's version has.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), BadRequest> {
+        let (version, _) = U32::read_from_prefix(bytes).map_err(|_| BadRequest::Short)?;
         self.zero();
         let len = Self::len_in(version.get());
         match self.as_mut_bytes().get_mut(..len) {
             Some(place) if bytes.len() == len => place.copy_from_slice(bytes),
-            _ => return false,
+            _ if bytes.len() < len => return Err(BadRequest::Short),
+            _ => return Err(BadRequest::Long),
         }
-        true
+        Ok(())
     }
 
     /// Checks every field but the device name.
@@ -335,9 +337,13 @@ impl StartRequest {
     }
 }
 
-/// Which field of a request was refused.
+/// Which field of a request was refused, or its length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BadRequest {
+    /// Fewer bytes than its version has.
+    Short,
+    /// More bytes than its version has.
+    Long,
     /// The caller's version is not spoken here.
     Version,
     /// The session identity is nil.
@@ -455,14 +461,16 @@ mod tests {
             let older = StartRequest { version: U32::new(version), ..request() };
             let bytes = older.as_bytes();
             let mut read = request();
-            assert!(read.read(&bytes[..298]));
+            assert_eq!(read.read(&bytes[..298]), Ok(()));
             assert_eq!((read.session, read.hold_limit_ms.get()), (older.session, 200));
             assert_eq!(read.settings().unwrap().sweep, SweepLimits::DEFAULT);
-            assert!(!read.read(bytes) && !read.read(&bytes[..297]));
+            assert_eq!(read.read(bytes), Err(BadRequest::Long));
+            assert_eq!(read.read(&bytes[..297]), Err(BadRequest::Short));
         }
         let (newest, mut read) = (request(), StartRequest::new_zeroed());
-        assert!(read.read(newest.as_bytes()) && read.settings().is_ok());
-        assert!(!read.read(&newest.as_bytes()[..298]) && !read.read(&[]));
+        assert!(read.read(newest.as_bytes()).is_ok() && read.settings().is_ok());
+        assert_eq!(read.read(&newest.as_bytes()[..298]), Err(BadRequest::Short));
+        assert_eq!(read.read(&[]), Err(BadRequest::Short));
     }
 
     #[test]

@@ -85,7 +85,7 @@ fn run(input: &[u8]) -> &'static str {
         IOCTL_LIST_VOLUMES => "list",
         IOCTL_START => {
             let mut request = StartRequest::new_zeroed();
-            if request.read(input) { start(&request) } else { "length" }
+            if request.read(input).is_ok() { start(&request) } else { "length" }
         }
         IOCTL_RESUME | IOCTL_STATUS | IOCTL_STOP => {
             SessionRequest::read_from_bytes(input).map_or("length", |it| session(&it))
@@ -106,6 +106,9 @@ fn run(input: &[u8]) -> &'static str {
 fn start(request: &StartRequest) -> &'static str {
     let settings = match request.settings() {
         Ok(settings) => settings,
+        Err(BadRequest::Short | BadRequest::Long) => {
+            panic!("a request that was read has its length")
+        }
         Err(BadRequest::Version) => return "start: bad version",
         Err(BadRequest::Session) => return "start: bad session",
         Err(BadRequest::BlockSize) => return "start: bad block size",
