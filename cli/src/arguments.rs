@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use snapless_client::VolumeName;
+use snapless_driver_client::VolumeName;
 use snapless_wire::id::SessionId;
 
 const EXIT_CODES: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong arguments\n  \

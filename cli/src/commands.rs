@@ -6,7 +6,7 @@ mod volumes;
 
 use std::io::Write;
 
-use snapless_client::{Driver, DriverPort, paths};
+use snapless_driver_client::{Driver, DriverPort, paths};
 use snapless_wire::ioctl::ABI_VERSION;
 
 use crate::arguments::Command;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use snapless_client::DriverError;
+use snapless_driver_client::DriverError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ impl CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapless_client::error::Call;
+    use snapless_driver_client::error::Call;
 
     #[test]
     fn each_code_means_what_the_help_says() {

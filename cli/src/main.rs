@@ -8,7 +8,7 @@ use snapless_cli::arguments::Arguments;
 #[cfg(windows)]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let driver = snapless_client::control::WindowsDriver;
+    let driver = snapless_driver_client::control::WindowsDriver;
     match snapless_cli::commands::run(&arguments.command, &driver, &mut anstream::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

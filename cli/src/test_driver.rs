@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use snapless_client::error::Call;
-use snapless_client::{
+use snapless_driver_client::error::Call;
+use snapless_driver_client::{
     Driver, DriverError, DriverPort, Geometry, SessionStatus, Volume, VolumeName,
 };
 use snapless_wire::id::{EpochId, FileTime, SessionId, VolumeGuid};

@@ -1,13 +1,13 @@
 //! The control device `\\.\Snapless`: where the service and the command line reach the driver.
 //!
-//! What becomes of a request is decided in `snapless_policy::control`; here is what that does.
+//! What becomes of a request is decided in `snapless_driver_logic::control`; here is what that does.
 //!
 //! Requests come one after the other, at PASSIVE_LEVEL. Drains do not stay here: they wait in a queue of
 //! their own until the session has records for them.
 
 use alloc::vec::Vec;
 
-use snapless_policy::control::{self, Refusal};
+use snapless_driver_logic::control::{self, Refusal};
 use snapless_wire::id::{EpochId, SessionId};
 use snapless_wire::ioctl::{
     DeviceName, Protection, SessionReply, StartSettings, StatusReply, VolumeEntry,

@@ -3,12 +3,12 @@
 //! Writes come here as IRPs, ahead of the framework (a WDM preprocess callback), so that a volume
 //! without a session pays no framework request. Everything else passes through the framework, which
 //! sends it on, but for the device control requests that change the volume in another way than by a write: which
-//! those are is for `snapless_policy::requests` to say.
+//! those are is for `snapless_driver_logic::requests` to say.
 
 use core::ffi::c_void;
 
 use snapless_engine::Extent;
-use snapless_policy::requests::{self, Verdict};
+use snapless_driver_logic::requests::{self, Verdict};
 use wdk_sys::{
     BOOLEAN, NT_SUCCESS, NTSTATUS, PDEVICE_OBJECT, PIRP, PWDFDEVICE_INIT, STATUS_CANCELLED,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,

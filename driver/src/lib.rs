@@ -8,7 +8,7 @@
 //!                         └─ workers: sweep, hold, dispatch, drain
 //! ```
 //!
-//! The method is in `snapless-engine`, decisions that need no kernel in `snapless-policy`; here is only what Windows
+//! The method is in `snapless-engine`, decisions that need no kernel in `snapless-driver-logic`; here is only what Windows
 //! asks for. `WRITES.md` beside the manifest says what becomes of each way to change a volume. `unsafe` stands behind the
 //! wrappers in [`kernel`] and [`framework`]; outside of them it marks the places where a callback's arguments
 //! become values with lifetimes.

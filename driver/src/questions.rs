@@ -1,8 +1,8 @@
 //! What a volume is asked. PASSIVE_LEVEL; never while the boot volume is being started: a question that early has
 //! reset machines.
 
-use snapless_policy::protection::VolumeFacts;
-use snapless_policy::requests::IOCTL_DISK_GET_LENGTH_INFO;
+use snapless_driver_logic::protection::VolumeFacts;
+use snapless_driver_logic::requests::IOCTL_DISK_GET_LENGTH_INFO;
 use snapless_wire::ioctl::{DEVICE_NAME_MAX, DeviceName};
 use wdk_sys::{
     NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER, STATUS_MEDIA_WRITE_PROTECTED,

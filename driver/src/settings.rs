@@ -1,8 +1,8 @@
-//! The driver's settings, read once when it loads. What they mean and may be is `snapless-policy`'s to say.
+//! The driver's settings, read once when it loads. What they mean and may be is `snapless-driver-logic`'s to say.
 
 use alloc::vec::Vec;
 
-use snapless_policy::settings::{EXCLUDED_MAX, EXCLUDED_VOLUMES, Name, Settings};
+use snapless_driver_logic::settings::{EXCLUDED_MAX, EXCLUDED_VOLUMES, Name, Settings};
 use snapless_wire::ioctl::DeviceName;
 use wdk_sys::{NTSTATUS, WDFDRIVER};
 

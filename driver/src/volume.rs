@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use snapless_engine::Geometry;
-use snapless_policy::protection::{self, Choices};
+use snapless_driver_logic::protection::{self, Choices};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{Protection, SessionPhase, StartSettings};
 use wdk_sys::{

@@ -11,7 +11,7 @@ mod wide;
 
 use std::path::{Path, PathBuf};
 
-use snapless_client::paths;
+use snapless_driver_client::paths;
 
 use crate::error::SetupError;
 use crate::filter_list::FilterList;

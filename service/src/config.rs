@@ -22,8 +22,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use snapless_client::identity::volume_of_device;
-use snapless_client::{VolumeName, paths};
+use snapless_driver_client::identity::volume_of_device;
+use snapless_driver_client::{VolumeName, paths};
 use snapless_wire::id::VolumeGuid;
 use snapless_wire::ioctl::{
     BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, HOLD_LIMIT_MAX_MS, Overflow, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,

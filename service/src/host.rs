@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use snapless_client::control::WindowsDriver;
-use snapless_client::{Driver, paths};
+use snapless_driver_client::control::WindowsDriver;
+use snapless_driver_client::{Driver, paths};
 use snapless_service::config::{Config, ConfigError};
 use snapless_service::event::Event;
 use snapless_service::logging::{self, Audience};

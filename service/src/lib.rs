@@ -14,7 +14,7 @@
 //! | [`event`], [`notice`], [`logging`] | what people are told |
 //!
 //! Everything but the service manager and the event log runs on any system, against any
-//! [`snapless_client::Driver`].
+//! [`snapless_driver_client::Driver`].
 
 pub mod backoff;
 pub mod batch;

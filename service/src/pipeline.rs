@@ -10,8 +10,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
-use snapless_client::report::Activity;
-use snapless_client::{Driver, DriverError, DriverPort};
+use snapless_driver_client::report::Activity;
+use snapless_driver_client::{Driver, DriverError, DriverPort};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::ABI_VERSION;
 

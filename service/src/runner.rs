@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use snapless_client::Driver;
+use snapless_driver_client::Driver;
 
 use crate::config::Config;
 use crate::counters::Counters;

@@ -5,9 +5,9 @@
 //! driver and server both still hold their part of it; where one of them does not, a new session begins and the
 //! log says why.
 
-use snapless_client::identity::random_session;
-use snapless_client::protection::obstacle;
-use snapless_client::{DriverError, DriverPort, Geometry, Volume};
+use snapless_driver_client::identity::random_session;
+use snapless_driver_client::protection::obstacle;
+use snapless_driver_client::{DriverError, DriverPort, Geometry, Volume};
 use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{ABI_VERSION, DeviceName, SessionPhase, StartRequest};
@@ -214,7 +214,7 @@ fn start_request(session: SessionId, device: &DeviceName, config: &VolumeConfig)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapless_client::VolumeName;
+    use snapless_driver_client::VolumeName;
     use snapless_wire::id::{EpochId, Seq, VolumeGuid};
     use snapless_wire::ioctl::{Overflow, Protection, SweepLimits};
 

@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use snapless_client::identity::{session_text, volume_text};
-use snapless_client::report::{Durability, replace};
+use snapless_driver_client::identity::{session_text, volume_text};
+use snapless_driver_client::report::{Durability, replace};
 use snapless_wire::id::{SessionId, VolumeGuid};
 
 /// Version of the file.

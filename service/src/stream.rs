@@ -17,7 +17,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use snapless_client::{DriverError, DriverPort};
+use snapless_driver_client::{DriverError, DriverPort};
 use snapless_wire::frame::FrameKind;
 use snapless_wire::id::{Seq, SessionId};
 use snapless_wire::record::RecordError;

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use snapless_client::SessionStatus;
-use snapless_client::status::Details;
+use snapless_driver_client::SessionStatus;
+use snapless_driver_client::status::Details;
 use snapless_wire::ioctl::SessionPhase;
 use snapless_wire::record::{RecordHeader, RecordKind};
 

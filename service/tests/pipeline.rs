@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use snapless_client::report::Activity;
+use snapless_driver_client::report::Activity;
 use snapless_wire::record::RecordKind;
 use support::driver::Seen;
 use support::{Bench, VOLUME, wait_until};

@@ -11,9 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use snapless_client::report::{self, Report};
-use snapless_client::status::Rate;
-use snapless_client::{Driver, DriverError, DriverPort, SessionStatus, Volume};
+use snapless_driver_client::report::{self, Report};
+use snapless_driver_client::status::Rate;
+use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use crate::arguments::StatusArguments;
@@ -159,7 +159,7 @@ fn file_time_now() -> FileTime {
 mod tests {
     use super::*;
     use crate::test_driver::{DEVICE, GUID, SESSION, TestDriver};
-    use snapless_client::report::{Activity, REPORT_VERSION};
+    use snapless_driver_client::report::{Activity, REPORT_VERSION};
 
     fn arguments(json: bool) -> StatusArguments {
         StatusArguments { json, watch: false, interval: Duration::from_secs(1) }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use snapless_client::{Driver, DriverPort, VolumeName};
+use snapless_driver_client::{Driver, DriverPort, VolumeName};
 use snapless_wire::id::SessionId;
 
 use crate::arguments::StopArguments;

@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use serde::Serialize;
-use snapless_client::protection::{obstacle, protection_name};
-use snapless_client::status::{phase_name, special_files};
-use snapless_client::{Driver, Volume};
+use snapless_driver_client::protection::{obstacle, protection_name};
+use snapless_driver_client::status::{phase_name, special_files};
+use snapless_driver_client::{Driver, Volume};
 use snapless_wire::ioctl::Protection;
 
 use crate::error::CliError;

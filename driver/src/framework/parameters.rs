@@ -2,7 +2,7 @@
 
 use core::ptr::null_mut;
 
-use snapless_policy::settings::Value;
+use snapless_driver_logic::settings::Value;
 use wdk_sys::{
     KEY_READ, NT_SUCCESS, PCUNICODE_STRING, STATUS_OBJECT_NAME_NOT_FOUND, UNICODE_STRING,
     WDFCOLLECTION, WDFDRIVER, WDFKEY, WDFOBJECT, WDFSTRING,

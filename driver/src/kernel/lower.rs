@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 use core::ptr::{NonNull, null, null_mut};
 
-use snapless_policy::protection::DeviceFacts;
+use snapless_driver_logic::protection::DeviceFacts;
 use wdk_sys::ntddk::{
     IoAllocateIrp, IoBuildDeviceIoControlRequest, IoFreeIrp, IoReuseIrp, IofCallDriver,
 };

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use snapless_client::error::Call;
-use snapless_client::{
+use snapless_driver_client::error::Call;
+use snapless_driver_client::{
     Driver, DriverError, DriverPort, Geometry, SessionStatus, Volume, VolumeName,
 };
 use snapless_wire::id::{EpochId, FileTime, Seq, SessionId, VolumeGuid};

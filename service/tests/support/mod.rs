@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use snapless_client::VolumeName;
+use snapless_driver_client::VolumeName;
 use snapless_service::backoff::BackoffLimits;
 use snapless_service::config::VolumeConfig;
 use snapless_service::counters::Counters;

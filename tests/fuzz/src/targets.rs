@@ -3,7 +3,7 @@
 //! | target | who sends the bytes | what parses them |
 //! | --- | --- | --- |
 //! | `control` | any program that may open the driver's control device | control codes and their structures |
-//! | `dispatch` | the same, many requests by several handles | the driver's dispatcher (`snapless_policy::control`), on a model |
+//! | `dispatch` | the same, many requests by several handles | the driver's dispatcher (`snapless_driver_logic::control`), on a model |
 //! | `records` | the driver, through the service | records in a buffer |
 //! | `frames` | the network | frames and what they carry |
 //! | `ingest` | the network | whole connections: frames, records, the stream's rules |

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use snapless_client::protection::obstacle;
-use snapless_client::report::Activity;
-use snapless_client::status::phase_name;
+use snapless_driver_client::protection::obstacle;
+use snapless_driver_client::report::Activity;
+use snapless_driver_client::status::phase_name;
 
 use super::{Answer, SessionLine};
 use crate::format;

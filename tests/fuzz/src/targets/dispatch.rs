@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use snapless_policy::control::{self, Refusal};
+use snapless_driver_logic::control::{self, Refusal};
 use snapless_wire::id::{EpochId, SessionId};
 use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
