@@ -21,7 +21,7 @@ use programs::{WindowsPrograms, server, windows_programs};
 pub enum Part {
     /// snapless.sys
     Driver,
-    /// The Wine bench's own kernel binaries
+    /// The Wine rig's own kernel binaries
     Kernel,
     /// The programs that run on Windows: service, command line, installer, writer
     Windows,
@@ -36,8 +36,8 @@ pub enum Part {
 pub struct Artifacts {
     /// The driver.
     pub driver: Driver,
-    /// The Wine bench's kernel binaries.
-    pub bench: BenchKernel,
+    /// The Wine rig's kernel binaries.
+    pub rig: RigKernel,
     /// The programs that run on Windows.
     pub windows: WindowsPrograms,
     /// `snapless-server` for Linux, where its package is there.
@@ -55,14 +55,14 @@ pub struct Driver {
     pub inf: PathBuf,
 }
 
-/// The Wine bench's kernel binaries.
+/// The Wine rig's kernel binaries.
 #[derive(Debug, Clone)]
-pub struct BenchKernel {
+pub struct RigKernel {
     /// `wdfldr.sys`: KMDF for Wine.
     pub framework: PathBuf,
     /// `snapless-test-volume.sys`: the volume that is protected in tests.
     pub volume: PathBuf,
-    /// `snapless-bench-selftest.sys`: breaks one rule at a time.
+    /// `snapless-rig-selftest.sys`: breaks one rule at a time.
     pub selftest: PathBuf,
 }
 
@@ -80,7 +80,7 @@ pub fn run(layout: &Layout, part: Part) -> Result<()> {
         Part::Kernel => {
             let mut steps = Steps::new(PREREQUISITE_STEPS + 1);
             prerequisites(&mut steps, layout)?;
-            products.of_bench(&step(&mut steps, BENCH, |progress| bench(layout, progress))?);
+            products.of_rig(&step(&mut steps, RIG, |progress| rig(layout, progress))?);
         }
         Part::Windows => {
             let mut steps = Steps::new(PREREQUISITE_STEPS + 1);
@@ -93,7 +93,7 @@ pub fn run(layout: &Layout, part: Part) -> Result<()> {
             prerequisites(&mut steps, layout)?;
             let artifacts = all(&mut steps, layout)?;
             products.of_driver(&artifacts.driver);
-            products.of_bench(&artifacts.bench);
+            products.of_rig(&artifacts.rig);
             products.of_windows(artifacts.windows);
             products.add(artifacts.server);
         }
@@ -106,7 +106,7 @@ pub fn run(layout: &Layout, part: Part) -> Result<()> {
 pub fn all(steps: &mut Steps, layout: &Layout) -> Result<Artifacts> {
     Ok(Artifacts {
         driver: step(steps, DRIVER, |progress| driver(layout, progress))?,
-        bench: step(steps, BENCH, |progress| bench(layout, progress))?,
+        rig: step(steps, RIG, |progress| rig(layout, progress))?,
         windows: step(steps, WINDOWS, |progress| windows_programs(layout, progress))?,
         server: step(steps, SERVER, |progress| server(layout, progress))?,
     })
@@ -129,13 +129,13 @@ pub fn driver_with_prerequisites(layout: &Layout) -> Result<Driver> {
     step(&mut steps, DRIVER, |progress| driver(layout, progress))
 }
 
-/// Builds the Wine bench's kernel binaries.
-pub fn bench(layout: &Layout, progress: &Progress) -> Result<BenchKernel> {
-    let folder = pe::Workspace::bench_kernel(layout).build(layout, progress)?;
-    Ok(BenchKernel {
+/// Builds the Wine rig's kernel binaries.
+pub fn rig(layout: &Layout, progress: &Progress) -> Result<RigKernel> {
+    let folder = pe::Workspace::rig_kernel(layout).build(layout, progress)?;
+    Ok(RigKernel {
         framework: as_sys(&folder.join("wdfldr.dll"))?,
         volume: as_sys(&folder.join("snapless_test_volume.dll"))?,
-        selftest: as_sys(&folder.join("snapless_bench_selftest.dll"))?,
+        selftest: as_sys(&folder.join("snapless_rig_selftest.dll"))?,
     })
 }
 
@@ -145,7 +145,7 @@ pub fn forget_bindings(layout: &Layout) -> Result<()> {
 }
 
 const DRIVER: &str = "snapless.sys";
-const BENCH: &str = "kernel binaries of the Wine bench";
+const RIG: &str = "kernel binaries of the Wine rig";
 const WINDOWS: &str = "programs for Windows";
 const SERVER: &str = "snapless-server for Linux";
 
@@ -182,8 +182,8 @@ impl Products {
         self.paths.extend([driver.image.clone(), driver.symbols.clone(), driver.inf.clone()]);
     }
 
-    fn of_bench(&mut self, bench: &BenchKernel) {
-        let BenchKernel { framework, volume, selftest } = bench.clone();
+    fn of_rig(&mut self, rig: &RigKernel) {
+        let RigKernel { framework, volume, selftest } = rig.clone();
         self.paths.extend([framework, volume, selftest]);
     }
 

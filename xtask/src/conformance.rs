@@ -1,4 +1,4 @@
-//! Whether the page that says which behaviour of KMDF the bench reproduces has a row for each function that it has.
+//! Whether the page that says which behaviour of KMDF the rig reproduces has a row for each function that it has.
 //!
 //! The rule: index and name of a row are those of the function table and of the framework's published list.
 
@@ -64,10 +64,10 @@ fn names(indices: &str) -> BTreeMap<usize, &str> {
 }
 
 #[test]
-fn every_function_of_the_benchs_kmdf_has_a_row_and_every_row_a_function() {
+fn every_function_of_the_rigs_kmdf_has_a_row_and_every_row_a_function() {
     let root = crate::layout::Layout::of_this_repository();
     let read = |path: std::path::PathBuf| std::fs::read_to_string(path).expect("a file of ours");
-    let kmdf = root.bench_kernel().join("kmdf");
+    let kmdf = root.rig_kernel().join("kmdf");
     let table = read(kmdf.join("src/table.rs"));
     // The table says itself how many entries it has: all of them were found.
     let length =

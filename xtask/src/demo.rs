@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use snapless_e2e::bench::Programs;
 use snapless_e2e::image::SIZE_MIN_MIB;
+use snapless_e2e::rig::Programs;
 use snapless_e2e::scenario::{self, Scenario, Setting};
 use snapless_e2e::{E2eError, process};
 
@@ -88,10 +88,10 @@ pub fn files(artifacts: &Artifacts) -> Result<Programs> {
         command_line: needed(windows.command_line.as_ref(), "snapless-cli")?,
         installer: needed(windows.installer.as_ref(), "snapless-installer")?,
         server: needed(artifacts.server.as_ref(), "snapless-server")?,
-        framework: artifacts.bench.framework.clone(),
-        volume: artifacts.bench.volume.clone(),
+        framework: artifacts.rig.framework.clone(),
+        volume: artifacts.rig.volume.clone(),
         writer: needed(windows.writer.as_ref(), "snapless-writer")?,
-        agent: needed(windows.agent.as_ref(), "snapless-bench-agent")?,
+        agent: needed(windows.agent.as_ref(), "snapless-rig-agent")?,
     })
 }
 

@@ -55,7 +55,7 @@ pub enum Error {
     EndToEnd { source: Box<snapless_e2e::E2eError>, folder: PathBuf },
 
     #[error("{0}")]
-    Bench(#[from] snapless_e2e::E2eError),
+    Rig(#[from] snapless_e2e::E2eError),
 
     #[error("{failed} tests failed")]
     Tests { failed: usize },

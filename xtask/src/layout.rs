@@ -74,9 +74,9 @@ impl Layout {
         self.root.join("driver")
     }
 
-    /// The workspace of the bench's kernel binaries.
+    /// The workspace of the rig's kernel binaries.
     #[must_use]
-    pub fn bench_kernel(&self) -> PathBuf {
+    pub fn rig_kernel(&self) -> PathBuf {
         self.root.join("tests/wine/kernel")
     }
 
@@ -128,7 +128,7 @@ impl Layout {
         self.root.join("bench/instructions.toml")
     }
 
-    /// The Wine prefix of the bench.
+    /// The Wine prefix of the rig.
     #[must_use]
     pub fn wine_prefix(&self) -> PathBuf {
         self.target.join("wine")

@@ -20,7 +20,7 @@ pub enum Part {
     Windows,
     /// The driver
     Driver,
-    /// The Wine bench's own kernel binaries
+    /// The Wine rig's own kernel binaries
     Kernel,
     /// All of these
     All,
@@ -53,7 +53,7 @@ impl Part {
             Self::Linux => linux(layout, progress),
             Self::Windows => programs::lint(layout, progress).map(|()| Outcome::Done),
             Self::Driver => kernel(&pe::Workspace::driver(layout), layout, progress),
-            Self::Kernel => kernel(&pe::Workspace::bench_kernel(layout), layout, progress),
+            Self::Kernel => kernel(&pe::Workspace::rig_kernel(layout), layout, progress),
             Self::All => Ok(Outcome::NotNeeded("it is the sum of the others".to_owned())),
         })
     }
@@ -65,7 +65,7 @@ impl Part {
             Self::Linux => "clippy: programs and libraries",
             Self::Windows => "clippy: programs for Windows",
             Self::Driver => "clippy: driver",
-            Self::Kernel => "clippy: kernel binaries of the Wine bench",
+            Self::Kernel => "clippy: kernel binaries of the Wine rig",
             Self::All => "all lints",
         }
     }

@@ -28,7 +28,7 @@ struct Arguments {
 enum Task {
     /// Install and make what building and testing need; quick where it is there already
     Setup,
-    /// Build the driver, the bench, the Windows programs and the server
+    /// Build the driver, the rig, the Windows programs and the server
     Build {
         /// What to build
         #[arg(value_enum, default_value = "all")]
@@ -38,7 +38,7 @@ enum Task {
     Demo(demo::Options),
     /// Set everything up, then run every test; ends with `N passed, N failed`
     Test(test::Options),
-    /// Show that the bench's KMDF notices a driver that breaks a rule: one misuse after the other
+    /// Show that the rig's KMDF notices a driver that breaks a rule: one misuse after the other
     Selftest,
     /// Check that snapless.sys is a file that Windows Server 2019 and later will load
     CheckSys {

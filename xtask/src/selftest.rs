@@ -1,6 +1,6 @@
-//! `cargo xtask selftest`: runs the bench's self-test, which shows that its KMDF notices a driver that breaks a rule.
+//! `cargo xtask selftest`: runs the rig's self-test, which shows that its KMDF notices a driver that breaks a rule.
 //!
-//! The rule: each misuse is one test. It passes if the bench ended the driver with a report of the rule that it breaks
+//! The rule: each misuse is one test. It passes if the rig ended the driver with a report of the rule that it breaks
 //! and of no other; the control, which breaks none, if it was let through.
 
 use snapless_e2e::process;
@@ -14,7 +14,7 @@ use crate::layout::Layout;
 use crate::setup;
 
 /// What to call it.
-pub const NAME: &str = "self-test of the Wine bench's KMDF";
+pub const NAME: &str = "self-test of the Wine rig's KMDF";
 
 /// How many cases ended in what way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,9 +68,9 @@ fn cases(
     let setting = Setting {
         template: layout.wine_prefix(),
         folder: run_folder(layout, "selftest"),
-        framework: artifacts.bench.framework.clone(),
-        driver: artifacts.bench.selftest.clone(),
-        agent: needed(artifacts.windows.agent.as_ref(), "snapless-bench-agent")?,
+        framework: artifacts.rig.framework.clone(),
+        driver: artifacts.rig.selftest.clone(),
+        agent: needed(artifacts.windows.agent.as_ref(), "snapless-rig-agent")?,
     };
     let mut count = Count::default();
     let ran = selftest::run(&setting, |verdict| {

@@ -39,15 +39,15 @@ impl Workspace {
 
     /// `tests/wine/kernel/`
     #[must_use]
-    pub fn bench_kernel(layout: &Layout) -> Self {
-        let output = layout.pe().join("bench-kernel");
-        Self { name: "bench kernel", folder: layout.bench_kernel(), output }
+    pub fn rig_kernel(layout: &Layout) -> Self {
+        let output = layout.pe().join("rig-kernel");
+        Self { name: "rig kernel", folder: layout.rig_kernel(), output }
     }
 
     /// Both of them, as far as they are there.
     #[must_use]
     pub fn all(layout: &Layout) -> Vec<Self> {
-        let mut all = vec![Self::driver(layout), Self::bench_kernel(layout)];
+        let mut all = vec![Self::driver(layout), Self::rig_kernel(layout)];
         all.retain(Self::exists);
         all
     }

@@ -16,7 +16,7 @@ const SERVICE: &str = "snapless-service";
 const COMMAND_LINE: &str = "snapless-cli";
 const INSTALLER: &str = "snapless-installer";
 const WRITER: &str = "snapless-writer";
-const AGENT: &str = "snapless-bench-agent";
+const AGENT: &str = "snapless-rig-agent";
 const SERVER: &str = "snapless-server";
 
 /// The programs that run on Windows, each where its package is there.
@@ -28,9 +28,9 @@ pub struct WindowsPrograms {
     pub command_line: Option<PathBuf>,
     /// `snapless-setup.exe`
     pub installer: Option<PathBuf>,
-    /// The bench's writer.
+    /// The rig's writer.
     pub writer: Option<PathBuf>,
-    /// The bench's agent inside Wine.
+    /// The rig's agent inside Wine.
     pub agent: Option<PathBuf>,
 }
 

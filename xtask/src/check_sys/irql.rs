@@ -2,7 +2,7 @@
 //!
 //! The rule: a routine is refused unless its documentation allows `DISPATCH_LEVEL` and it is listed here for that. Where
 //! the driver is entered raised is listed too, and a test demands each of its callbacks in one list or the other. Calls
-//! through the framework's table are not seen: the Wine bench checks the level of each of them as it comes.
+//! through the framework's table are not seen: the Wine rig checks the level of each of them as it comes.
 
 use std::collections::BTreeSet;
 
@@ -47,7 +47,7 @@ const ALLOWED: [&str; 19] = [
 ];
 /// Of the C library: what it touches is its callers'.
 const LIBRARY: [&str; 2] = ["memcpy", "memset"];
-/// Documented for less: asked only where the level was looked at before. The bench checks the level of each call.
+/// Documented for less: asked only where the level was looked at before. The rig checks the level of each call.
 const BELOW: [&str; 1] = ["FsRtlIsPagingFile"];
 
 /// What was found, and whether that is right.

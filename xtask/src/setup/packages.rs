@@ -25,8 +25,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gcc-mingw-w64-x86-64-win32", "linking Windows programs"),
     ("mingw-w64-x86-64-dev", BINDINGS),
     ("mingw-w64-common", BINDINGS),
-    ("wine64", BENCH),
-    ("wine", BENCH),
+    ("wine64", RIG),
+    ("wine", RIG),
     ("ntfs-3g", "making and checking NTFS volumes"),
     ("osslsigncode", "signing for test machines"),
     ("fio", LOAD),
@@ -40,7 +40,7 @@ const ELSEWHERE: &[(&str, &str)] = &[("qemu-system-common", "/usr/bin/qemu-stora
 const RUST: &str = "building for Windows";
 const LINK: &str = "linking drivers, import libraries";
 const BINDINGS: &str = "bindings to the Windows kernel";
-const BENCH: &str = "running the driver and the service";
+const RIG: &str = "running the driver and the service";
 const LOAD: &str = "loading and checking the bench host";
 
 /// Installs what is missing.

@@ -1,4 +1,4 @@
-//! The Wine prefix of the bench: a Windows of our own under `target/wine`.
+//! The Wine prefix of the rig: a Windows of our own under `target/wine`.
 //!
 //! The rule: no other prefix is touched, and no process of this one is left behind when the step ends.
 
@@ -18,7 +18,7 @@ use crate::stamp::{Fingerprint, Stamp};
 pub const WINE: &str = "/usr/lib/wine/wine64";
 const WINESERVER: &str = "/usr/bin/wineserver";
 
-/// What every Wine process of the bench gets, besides the prefix.
+/// What every Wine process of the rig gets, besides the prefix.
 pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("WINEDEBUG", "-all"),
     // No dialogues, no downloads of components that nothing here uses.

@@ -11,8 +11,8 @@ use protocol::memory::Scarcity;
 pub(crate) enum Command {
     /// Show that the agent runs.
     Hello,
-    /// For the bench's control device.
-    Bench(Bench),
+    /// For the rig's control device.
+    Rig(Rig),
     /// Through the volume's stack, as an application.
     Volume(Request),
     /// To the product's driver.
@@ -21,9 +21,9 @@ pub(crate) enum Command {
     Refused(Refused),
 }
 
-/// What the bench's control device is told.
+/// What the rig's control device is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Bench {
+pub(crate) enum Rig {
     /// Say what the volume has counted.
     Query,
     /// Build the volume's stack with the registered filters and start it.
@@ -151,34 +151,34 @@ impl Command {
 }
 
 fn parse(verb: &str, arguments: &[&str]) -> Option<Command> {
-    let bench = |command| Some(Command::Bench(command));
+    let rig = |command| Some(Command::Rig(command));
     let volume = |request| Some(Command::Volume(request));
     match (verb, arguments) {
         ("hello", []) => Some(Command::Hello),
-        ("query", []) => bench(Bench::Query),
-        ("attach", []) => bench(Bench::Attach),
-        ("remove", []) => bench(Bench::Remove),
-        ("surprise-remove", []) => bench(Bench::SurpriseRemove),
-        ("begin-remove", []) => bench(Bench::BeginRemove),
-        ("end-remove", []) => bench(Bench::EndRemove),
-        ("pnp", [step]) => bench(Bench::Step(Step::named(step)?)),
-        ("flush-journal", []) => bench(Bench::FlushJournal),
-        ("pause", []) => bench(Bench::Pause),
-        ("resume", []) => bench(Bench::Resume),
-        ("power", [state]) => bench(Bench::Power(number(state)?)),
-        ("shutdown", []) => bench(Bench::Shutdown),
+        ("query", []) => rig(Rig::Query),
+        ("attach", []) => rig(Rig::Attach),
+        ("remove", []) => rig(Rig::Remove),
+        ("surprise-remove", []) => rig(Rig::SurpriseRemove),
+        ("begin-remove", []) => rig(Rig::BeginRemove),
+        ("end-remove", []) => rig(Rig::EndRemove),
+        ("pnp", [step]) => rig(Rig::Step(Step::named(step)?)),
+        ("flush-journal", []) => rig(Rig::FlushJournal),
+        ("pause", []) => rig(Rig::Pause),
+        ("resume", []) => rig(Rig::Resume),
+        ("power", [state]) => rig(Rig::Power(number(state)?)),
+        ("shutdown", []) => rig(Rig::Shutdown),
         ("malformed", ["alone"]) => Some(Command::Malformed(Malformed::Alone)),
         ("malformed", ["beside", seed, count]) => {
             let (seed, count) = (number(seed)?, number(count)?);
             Some(Command::Malformed(Malformed::Beside { seed, count }))
         }
-        ("resize", [len]) => bench(Bench::Resize(number(len)?)),
+        ("resize", [len]) => rig(Rig::Resize(number(len)?)),
         ("scarce", [kinds, nth]) => {
-            bench(Bench::Scarce(Scarcity { kinds: number(kinds)?, nth: number(nth)? }))
+            rig(Rig::Scarce(Scarcity { kinds: number(kinds)?, nth: number(nth)? }))
         }
-        ("memory", []) => bench(Bench::Memory),
-        ("disguise", words) => bench(Bench::Disguise(disguise(words)?)),
-        ("clearing", [how]) => bench(Bench::Clearing(number(how)?)),
+        ("memory", []) => rig(Rig::Memory),
+        ("disguise", words) => rig(Rig::Disguise(disguise(words)?)),
+        ("clearing", [how]) => rig(Rig::Clearing(number(how)?)),
         ("top-write", [offset, len, fill, parts, flags @ ..]) => {
             let write = TopWrite {
                 offset: number(offset)?,
@@ -187,15 +187,15 @@ fn parse(verb: &str, arguments: &[&str]) -> Option<Command> {
                 parts: number(parts)?,
                 ..with_flags(flags)?
             };
-            bench(Bench::TopWrite(write))
+            rig(Rig::TopWrite(write))
         }
         ("refused", ["start"]) => Some(Command::Refused(Refused::Start)),
         ("refused", ["each-allocation"]) => Some(Command::Refused(Refused::EachAllocation)),
         ("refused", ["attach"]) => Some(Command::Refused(Refused::EachAllocationOfAttach)),
         ("refused", ["no-memory"]) => Some(Command::Refused(Refused::NoMemory)),
-        ("protect", [on]) => bench(Bench::Protect(switch(on)?)),
-        ("usage", [kind, on]) => bench(Bench::Usage { kind: number(kind)?, in_path: switch(on)? }),
-        ("refuse-usage", [times]) => bench(Bench::RefuseUsage(number(times)?)),
+        ("protect", [on]) => rig(Rig::Protect(switch(on)?)),
+        ("usage", [kind, on]) => rig(Rig::Usage { kind: number(kind)?, in_path: switch(on)? }),
+        ("refuse-usage", [times]) => rig(Rig::RefuseUsage(number(times)?)),
         ("length", []) => volume(Request::Length),
         ("write", [offset, len, fill]) => volume(Request::Write(extent(offset, len, fill)?)),
         ("begin-write", [offset, len, fill]) => {
@@ -276,13 +276,13 @@ mod tests {
 
     #[test]
     fn commands_are_read_with_any_line_ending() {
-        assert_eq!(Command::parse("query\r\n"), Ok(Command::Bench(Bench::Query)));
-        assert_eq!(Command::parse("flush-journal"), Ok(Command::Bench(Bench::FlushJournal)));
+        assert_eq!(Command::parse("query\r\n"), Ok(Command::Rig(Rig::Query)));
+        assert_eq!(Command::parse("flush-journal"), Ok(Command::Rig(Rig::FlushJournal)));
         assert!(Command::parse("format").unwrap_err().contains("format"));
         let beside = Malformed::Beside { seed: 7, count: 100 };
         assert_eq!(Command::parse("malformed beside 7 100\n"), Ok(Command::Malformed(beside)));
         assert!(Command::parse("malformed beside 7").is_err());
-        assert_eq!(Command::parse("power 4"), Ok(Command::Bench(Bench::Power(4))));
+        assert_eq!(Command::parse("power 4"), Ok(Command::Rig(Rig::Power(4))));
     }
 
     #[test]
@@ -293,15 +293,12 @@ mod tests {
         assert_eq!(Command::parse("trim 0+512 4096+1024"), Ok(Command::Volume(trim)));
         let control = Request::Control { code: 0x7_405c, input: vec![0xff, 1] };
         assert_eq!(Command::parse("control 7405c ff 01"), Ok(Command::Volume(control)));
-        let usage = Bench::Usage { kind: 1, in_path: true };
-        assert_eq!(Command::parse("usage 1 on"), Ok(Command::Bench(usage)));
-        assert_eq!(
-            Command::parse("pnp query-stop"),
-            Ok(Command::Bench(Bench::Step(Step::QueryStop)))
-        );
+        let usage = Rig::Usage { kind: 1, in_path: true };
+        assert_eq!(Command::parse("usage 1 on"), Ok(Command::Rig(usage)));
+        assert_eq!(Command::parse("pnp query-stop"), Ok(Command::Rig(Rig::Step(Step::QueryStop))));
         let disguise = Disguise { device_type: 2, gpt_attributes: 1 << 60, ..Disguise::default() };
         let asked = Command::parse("disguise 2 0 0 0 1000000000000000");
-        assert_eq!(asked, Ok(Command::Bench(Bench::Disguise(disguise))));
+        assert_eq!(asked, Ok(Command::Rig(Rig::Disguise(disguise))));
         let write = TopWrite {
             offset: 512,
             length: 1024,
@@ -311,7 +308,7 @@ mod tests {
             irp_flags: 0x20001,
         };
         let asked = Command::parse("top-write 512 1024 7 2 14 20001");
-        assert_eq!(asked, Ok(Command::Bench(Bench::TopWrite(write))));
+        assert_eq!(asked, Ok(Command::Rig(Rig::TopWrite(write))));
         for wrong in [
             "pnp",
             "pnp eject",

@@ -1,4 +1,4 @@
-//! `snapless-bench-agent`: reads commands from standard input, one a line, and answers each with one line:
+//! `snapless-rig-agent`: reads commands from standard input, one a line, and answers each with one line:
 //! `ok …` or `error …`. It ends with its input.
 //!
 //! Upholds: one answer to each line, in order, whatever happens. While it runs, Wine keeps its drivers.
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 fn act(command: command::Command) -> Result<String, String> {
     match command {
         command::Command::Hello => Ok(String::new()),
-        command::Command::Bench(command) => volume::act(command).map_err(|error| error.to_string()),
+        command::Command::Rig(command) => volume::act(command).map_err(|error| error.to_string()),
         command::Command::Volume(request) => {
             requests::act(&request).map_err(|error| error.to_string())
         }

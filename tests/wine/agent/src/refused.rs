@@ -15,7 +15,7 @@ use snapless_wire::ioctl::{
 use windows_sys::Win32::Foundation::ERROR_NO_SYSTEM_RESOURCES;
 use zerocopy::IntoBytes;
 
-use crate::command::Bench;
+use crate::command::Rig;
 use crate::malformed::cases::{Case, sound_start, status};
 use crate::malformed::handle::Handle;
 use crate::volume::{self, CommandError};
@@ -70,7 +70,7 @@ pub(crate) fn attach() -> Result<String, String> {
     let before = memory()?.outstanding;
     for nth in 1..=ALLOCATIONS_MAX {
         scarce(Scarcity { kinds: Scarcity::KERNEL | Scarcity::FRAMEWORK, nth })?;
-        let attached = volume::act(Bench::Attach);
+        let attached = volume::act(Rig::Attach);
         let after = memory()?;
         scarce(PLENTY)?;
         match (attached, after.refused) {

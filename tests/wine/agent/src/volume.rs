@@ -1,4 +1,4 @@
-//! The bench's control device: each command is one control code.
+//! The rig's control device: each command is one control code.
 //!
 //! Upholds: an answer of another length than the protocol's is an error, never half a result.
 
@@ -15,7 +15,7 @@ use protocol::memory::{MEMORY_LENGTH, Memory, Scarcity};
 use protocol::names::CONTROL_PATH;
 use windows_sys::Win32::System::IO::DeviceIoControl;
 
-use crate::command::Bench;
+use crate::command::Rig;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -41,40 +41,40 @@ fn begun() -> MutexGuard<'static, Removal> {
 }
 
 /// Does what the command says; returns what to answer.
-pub(crate) fn act(command: Bench) -> Result<String, CommandError> {
+pub(crate) fn act(command: Rig) -> Result<String, CommandError> {
     match command {
-        Bench::Query => return query(),
-        Bench::Memory => {
+        Rig::Query => return query(),
+        Rig::Memory => {
             return memory().map(|memory| {
                 let Memory { asked, refused, outstanding } = memory;
                 format!("asked={asked} refused={refused} outstanding={outstanding}")
             });
         }
-        Bench::TopWrite(write) => return top_write(write),
-        Bench::Scarce(scarcity) => scarce(scarcity),
-        Bench::Disguise(disguise) => tell(ioctl::DISGUISE, &disguise.encode()),
-        Bench::Clearing(how) => tell(ioctl::SET_CLEARING, &how.to_le_bytes()),
-        Bench::Attach => tell(ioctl::ATTACH, &[]),
-        Bench::Remove => tell(ioctl::REMOVE, &[]),
-        Bench::SurpriseRemove => tell(ioctl::SURPRISE_REMOVE, &[]),
-        Bench::BeginRemove => {
+        Rig::TopWrite(write) => return top_write(write),
+        Rig::Scarce(scarcity) => scarce(scarcity),
+        Rig::Disguise(disguise) => tell(ioctl::DISGUISE, &disguise.encode()),
+        Rig::Clearing(how) => tell(ioctl::SET_CLEARING, &how.to_le_bytes()),
+        Rig::Attach => tell(ioctl::ATTACH, &[]),
+        Rig::Remove => tell(ioctl::REMOVE, &[]),
+        Rig::SurpriseRemove => tell(ioctl::SURPRISE_REMOVE, &[]),
+        Rig::BeginRemove => {
             *begun() = Some(std::thread::spawn(|| tell(ioctl::REMOVE, &[])));
             Ok(())
         }
-        Bench::EndRemove => match begun().take().map(JoinHandle::join) {
+        Rig::EndRemove => match begun().take().map(JoinHandle::join) {
             Some(Ok(ended)) => ended,
             Some(Err(_)) | None => Err(CommandError::NotBegun),
         },
-        Bench::Step(step) => tell(ioctl::STEP, &step.encode()),
-        Bench::FlushJournal => tell(ioctl::FLUSH, &[]),
-        Bench::Pause => tell(ioctl::PAUSE, &[]),
-        Bench::Resume => tell(ioctl::RESUME, &[]),
-        Bench::Power(state) => tell(ioctl::SET_POWER, &state.to_le_bytes()),
-        Bench::Shutdown => tell(ioctl::SHUTDOWN, &[]),
-        Bench::Resize(len) => tell(ioctl::RESIZE, &len.to_le_bytes()),
-        Bench::Protect(on) => tell(ioctl::WRITE_PROTECT, &u32::from(on).to_le_bytes()),
-        Bench::Usage { kind, in_path } => tell(ioctl::USAGE, &Usage { kind, in_path }.encode()),
-        Bench::RefuseUsage(times) => tell(ioctl::REFUSE_USAGE, &times.to_le_bytes()),
+        Rig::Step(step) => tell(ioctl::STEP, &step.encode()),
+        Rig::FlushJournal => tell(ioctl::FLUSH, &[]),
+        Rig::Pause => tell(ioctl::PAUSE, &[]),
+        Rig::Resume => tell(ioctl::RESUME, &[]),
+        Rig::Power(state) => tell(ioctl::SET_POWER, &state.to_le_bytes()),
+        Rig::Shutdown => tell(ioctl::SHUTDOWN, &[]),
+        Rig::Resize(len) => tell(ioctl::RESIZE, &len.to_le_bytes()),
+        Rig::Protect(on) => tell(ioctl::WRITE_PROTECT, &u32::from(on).to_le_bytes()),
+        Rig::Usage { kind, in_path } => tell(ioctl::USAGE, &Usage { kind, in_path }.encode()),
+        Rig::RefuseUsage(times) => tell(ioctl::REFUSE_USAGE, &times.to_le_bytes()),
     }
     .map(|()| String::new())
 }

@@ -1,4 +1,4 @@
-//! The bench's agent inside Wine: one Windows program that lives as long as the run (Wine unloads its
+//! The rig's agent inside Wine: one Windows program that lives as long as the run (Wine unloads its
 //! drivers with the last program) and passes commands to the test volume's driver.
 //!
 //! Upholds: one question, one answer, in order; a silent agent is an error after a limit.
@@ -112,7 +112,7 @@ impl Agent {
     pub fn counters(&mut self) -> Result<Counters, E2eError> {
         let answer = self.ask("query")?;
         parse_counters(&answer).ok_or_else(|| E2eError::Said {
-            program: "the bench's agent".into(),
+            program: "the rig's agent".into(),
             said: answer,
             why: "expected `applied=… in_flight=… reads=…`".into(),
         })
@@ -138,7 +138,7 @@ impl Agent {
         self.ask("resume").map(|_| ())
     }
 
-    /// Tells the bench something that has no answer; see the agent's table of commands.
+    /// Tells the rig something that has no answer; see the agent's table of commands.
     pub fn tell(&mut self, command: &str) -> Result<(), E2eError> {
         self.ask(command).map(|_| ())
     }
@@ -175,7 +175,7 @@ impl Agent {
     pub fn request(&mut self, command: &str) -> Result<Outcome, E2eError> {
         let answer = self.ask(command)?;
         Outcome::parse(&answer).ok_or_else(|| E2eError::Said {
-            program: format!("the bench's agent, asked to {command},"),
+            program: format!("the rig's agent, asked to {command},"),
             said: answer,
             why: "expected an outcome".into(),
         })
@@ -235,13 +235,13 @@ impl Agent {
                 Ok(answer) => return understand(question, &answer, &log),
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(E2eError::Exit {
-                        program: format!("the bench's agent, asked to {question},"),
+                        program: format!("the rig's agent, asked to {question},"),
                         status: String::from("it ended"),
                         tail: process::tail(&log),
                     });
                 }
                 Err(RecvTimeoutError::Timeout) if begun.elapsed() > limit => {
-                    let what = format!("the bench's agent to answer {question:?}");
+                    let what = format!("the rig's agent to answer {question:?}");
                     return Err(E2eError::Timeout { what, limit, tail: process::tail(&log) });
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -255,12 +255,12 @@ fn understand(question: &str, answer: &str, log: &std::path::Path) -> Result<Str
     match answer.split_once(' ').unwrap_or((answer, "")) {
         ("ok", rest) => Ok(rest.into()),
         ("error", why) => Err(E2eError::Exit {
-            program: format!("the bench's agent, asked to {question},"),
+            program: format!("the rig's agent, asked to {question},"),
             status: why.into(),
             tail: process::tail(log),
         }),
         _ => Err(E2eError::Said {
-            program: "the bench's agent".into(),
+            program: "the rig's agent".into(),
             said: answer.into(),
             why: "expected `ok …` or `error …`".into(),
         }),
@@ -278,7 +278,7 @@ fn fields<const N: usize>(answer: &str, names: [&str; N]) -> Result<[u64; N], E2
             None => word.parse().ok(),
         });
         *number = parsed.ok_or_else(|| E2eError::Said {
-            program: "the bench's agent".into(),
+            program: "the rig's agent".into(),
             said: answer.into(),
             why: format!("expected a number for {name}"),
         })?;

@@ -20,7 +20,7 @@ pub enum E2eError {
         source: io::Error,
     },
     /// A program could not be started.
-    #[error("cannot start {program}: {source}; `cargo xtask setup` installs what the bench needs")]
+    #[error("cannot start {program}: {source}; `cargo xtask setup` installs what the rig needs")]
     Spawn {
         /// What was to be started.
         program: String,
@@ -87,10 +87,10 @@ pub enum E2eError {
     /// The run went by without the situations that it is there to test.
     #[error("the run did not exercise {0}; it proves nothing: run it again with a higher load")]
     NotExercised(String),
-    /// The bench's KMDF ended the drivers because of a broken rule.
-    #[error("the driver broke a rule of the kernel, and the bench stopped it:\n{0}")]
+    /// The rig's KMDF ended the drivers because of a broken rule.
+    #[error("the driver broke a rule of the kernel, and the rig stopped it:\n{0}")]
     Violation(String),
-    /// Something is not as a rule of the product or of the bench demands.
+    /// Something is not as a rule of the product or of the rig demands.
     #[error("{0}")]
     Rule(String),
     /// The writer's files cannot be used.

@@ -1,11 +1,11 @@
-//! The end-to-end run on the Wine bench: the real driver, service and server around a volume whose
+//! The end-to-end run on the Wine rig: the real driver, service and server around a volume whose
 //! every write is known.
 //!
 //! | module | concept |
 //! | --- | --- |
 //! | [`scenario`] | what happens, from the first write to the verdict |
-//! | [`selftest`] | whether the bench's KMDF notices a driver that breaks a rule |
-//! | [`mod@bench`] | one run's Wine prefix, drivers, service, server, writer |
+//! | [`selftest`] | whether the rig's KMDF notices a driver that breaks a rule |
+//! | [`mod@rig`] | one run's Wine prefix, drivers, service, server, writer |
 //! | [`image`], [`ntfs`] | the volume: an NTFS with real files |
 //! | [`journal`], [`writes`], [`truth`], [`difference`], [`judge`] | what must be in the restored images, and whether it is |
 //! | [`status`], [`status_watch`], [`summary`], [`console`] | what a person sees |
@@ -15,7 +15,6 @@
 //! which it applied it, and the writer logs what it was told.
 
 pub mod agent;
-pub mod bench;
 pub mod capped_log;
 pub mod console;
 pub mod difference;
@@ -26,6 +25,7 @@ pub mod judge;
 pub mod ntfs;
 pub mod prefix;
 pub mod process;
+pub mod rig;
 pub mod run_folder;
 pub mod scenario;
 pub mod selftest;

@@ -12,8 +12,8 @@ use crate::process;
 
 /// Errors and what drivers print; nothing else, or the log grows without bound.
 const WINE_CHANNELS: &str = "-all,err+all,warn+debugstr";
-/// An environment variable with more of Wine's debug channels, for those who look into the bench.
-const MORE_CHANNELS: &str = "SNAPLESS_BENCH_WINEDEBUG";
+/// An environment variable with more of Wine's debug channels, for those who look into the rig.
+const MORE_CHANNELS: &str = "SNAPLESS_RIG_WINEDEBUG";
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// The copy.

@@ -134,7 +134,7 @@ impl Program {
         Ok(Self { name: name.into(), log, child, ended: None })
     }
 
-    /// Its standard input; closing it asks the bench's own programs to end.
+    /// Its standard input; closing it asks the rig's own programs to end.
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()
     }

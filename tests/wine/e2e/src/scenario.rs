@@ -31,9 +31,9 @@ mod settings;
 
 use std::path::PathBuf;
 
-use crate::bench::{Programs, check_violations};
 use crate::console::Console;
 use crate::error::E2eError;
+use crate::rig::{Programs, check_violations};
 use crate::run_folder::RunFolder;
 use crate::summary::Summary;
 
@@ -141,7 +141,7 @@ pub fn run(
         Scenario::Settings => settings::run(setting, console),
         Scenario::Removal => removal::run(setting, console),
     };
-    // What failed first is what follows from a violation: the bench ends the drivers at once.
+    // What failed first is what follows from a violation: the rig ends the drivers at once.
     match outcome {
         Err(error) => check_violations(&RunFolder::at(&setting.folder)).and(Err(error)),
         ok => ok,

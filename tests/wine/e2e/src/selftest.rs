@@ -1,7 +1,7 @@
-//! The bench's self-test: does its KMDF notice a driver that breaks a rule? A driver that breaks one rule a run, and
-//! none in the control run, is loaded into Wine; the bench must end each run with a report of that rule and no other.
+//! The rig's self-test: does its KMDF notice a driver that breaks a rule? A driver that breaks one rule a run, and
+//! none in the control run, is loaded into Wine; the rig must end each run with a report of that rule and no other.
 //!
-//! Upholds: a check that no case shows to work is not relied on; the control shows that the bench does not cry wolf.
+//! Upholds: a check that no case shows to work is not relied on; the control shows that the rig does not cry wolf.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,9 +28,9 @@ pub struct Setting {
     pub folder: PathBuf,
     /// `wdfldr.sys`: the KMDF that is tested.
     pub framework: PathBuf,
-    /// `snapless-bench-selftest.sys`: the driver that breaks the rules.
+    /// `snapless-rig-selftest.sys`: the driver that breaks the rules.
     pub driver: PathBuf,
-    /// `snapless-bench-agent.exe`
+    /// `snapless-rig-agent.exe`
     pub agent: PathBuf,
 }
 
@@ -39,7 +39,7 @@ pub struct Setting {
 pub struct Verdict {
     /// The case.
     pub case: &'static Case,
-    /// What the bench said of it, in a line; or what is wrong with that.
+    /// What the rig said of it, in a line; or what is wrong with that.
     pub outcome: Result<String, String>,
 }
 
@@ -74,7 +74,7 @@ struct Selftest {
 struct Seen<'a> {
     started: bool,
     stopped: bool,
-    /// The bench's log of violations.
+    /// The rig's log of violations.
     log: &'a str,
 }
 
@@ -116,7 +116,7 @@ impl Selftest {
         self.prefix.run(tool, tool, arguments.iter().copied(), COMMAND_LIMIT).map(|_| ())
     }
 
-    /// Whether the service manager's tool succeeds: it fails where the bench has ended the driver's process.
+    /// Whether the service manager's tool succeeds: it fails where the rig has ended the driver's process.
     fn succeeds(&self, arguments: &[&str]) -> Result<bool, E2eError> {
         match self.must("sc", arguments) {
             Ok(()) => Ok(true),
@@ -167,8 +167,8 @@ mod tests {
 
     const BREAKS: Case = Case { name: "mdl-leak", rule: Some("Leak") };
     const CLEAN: Case = Case { name: "clean", rule: None };
-    const LEAK: &str = "KMDF BENCH: violation: Leak in WdfVersionUnbind: 1 Mdl\n    at x.sys+0x1\n";
-    const POOL: &str = "KMDF BENCH: violation: Pool in ExFreePool: freed before\n";
+    const LEAK: &str = "KMDF RIG: violation: Leak in WdfVersionUnbind: 1 Mdl\n    at x.sys+0x1\n";
+    const POOL: &str = "KMDF RIG: violation: Pool in ExFreePool: freed before\n";
 
     fn seen(started: bool, stopped: bool, log: &str) -> Seen<'_> {
         Seen { started, stopped, log }

@@ -1,4 +1,4 @@
-//! What the driver told event tracing in a run, as the bench's fake recorded it.
+//! What the driver told event tracing in a run, as the rig's fake recorded it.
 
 use std::collections::BTreeMap;
 

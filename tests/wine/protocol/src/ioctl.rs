@@ -1,4 +1,4 @@
-//! The commands of the bench's control device. All are buffered; a command's number is its function code.
+//! The commands of the rig's control device. All are buffered; a command's number is its function code.
 //!
 //! The rule: a command that takes or gives data has one fixed length for it, and is refused with any other.
 

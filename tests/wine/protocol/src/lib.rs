@@ -1,4 +1,4 @@
-//! What the Wine bench's drivers and the programs that drive them agree on.
+//! What the Wine rig's drivers and the programs that drive them agree on.
 //!
 //! The rule: names, numbers and layouts that both sides use stand here once. Everything is little-endian and is
 //! encoded and decoded field by field, so that no side depends on the other's compiler.

@@ -1,4 +1,4 @@
-//! Device names, service names and registry values of the bench.
+//! Device names, service names and registry values of the rig.
 //!
 //! The rule: whoever sets a scenario up writes these values before the service starts; the drivers read them once.
 
@@ -9,17 +9,17 @@ pub const VOLUME_LINK: &str = r"\DosDevices\SnaplessTestVolume0";
 /// The test volume, as programs open it.
 pub const VOLUME_PATH: &str = r"\\.\SnaplessTestVolume0";
 
-/// The bench's control device. Commands go here and not through the volume's stack, which they may take apart.
-pub const CONTROL_DEVICE: &str = r"\Device\SnaplessBench";
+/// The rig's control device. Commands go here and not through the volume's stack, which they may take apart.
+pub const CONTROL_DEVICE: &str = r"\Device\SnaplessRig";
 /// The control device's link, as drivers create it.
-pub const CONTROL_LINK: &str = r"\DosDevices\SnaplessBench";
+pub const CONTROL_LINK: &str = r"\DosDevices\SnaplessRig";
 /// The control device, as programs open it.
-pub const CONTROL_PATH: &str = r"\\.\SnaplessBench";
+pub const CONTROL_PATH: &str = r"\\.\SnaplessRig";
 
 /// The service of the test volume's driver.
 pub const VOLUME_SERVICE: &str = "snapless-test-volume";
 
-/// The class key whose `UpperFilters` the bench obeys.
+/// The class key whose `UpperFilters` the rig obeys.
 pub const VOLUME_CLASS_KEY: &str = r"\Registry\Machine\System\CurrentControlSet\Control\Class\{71A27CDD-812A-11D0-BEC7-08002BE2092F}";
 /// The value in it: a list of services, the lowest filter first.
 pub const UPPER_FILTERS: &str = "UpperFilters";
@@ -49,15 +49,15 @@ pub mod parameters {
     pub const VOLUME_GUID: &str = "VolumeGuid";
 }
 
-/// Values of the `Parameters` key of the driver under test that the bench's KMDF reads when it binds the driver.
+/// Values of the `Parameters` key of the driver under test that the rig's KMDF reads when it binds the driver.
 pub mod framework {
     /// `REG_DWORD`: how many per cent of the reads and writes reach the driver at `DISPATCH_LEVEL`. 50 if absent.
-    pub const RAISED_DISPATCH_PERCENT: &str = "BenchRaisedDispatchPercent";
+    pub const RAISED_DISPATCH_PERCENT: &str = "RigRaisedDispatchPercent";
     /// `REG_DWORD`: how long a removal waits for a request that the driver was handed, in milliseconds, before it is
     /// reported as leaked. 30000 if absent.
-    pub const GIVE_BACK_LIMIT_MS: &str = "BenchGiveBackLimitMs";
+    pub const GIVE_BACK_LIMIT_MS: &str = "RigGiveBackLimitMs";
     /// `REG_DWORD`: up to which level somebody listens to the driver's trace events. Nobody does if absent.
-    pub const TRACE_LEVEL: &str = "BenchTraceLevel";
+    pub const TRACE_LEVEL: &str = "RigTraceLevel";
 }
 
 /// The volume's GUID if the registry names none.

@@ -1,10 +1,10 @@
-//! The cases of the bench's self-test driver: each breaks one rule, and the bench must say which.
+//! The cases of the rig's self-test driver: each breaks one rule, and the rig must say which.
 //!
-//! The rule: a check of the bench that no case here shows to work is not relied on. The driver's start of a case with a
+//! The rule: a check of the rig that no case here shows to work is not relied on. The driver's start of a case with a
 //! broken rule ends in a violation of that rule and no other; the case without one starts, stops and leaves no log.
 
 /// The service of the self-test driver.
-pub const SERVICE: &str = "snapless-bench-selftest";
+pub const SERVICE: &str = "snapless-rig-selftest";
 
 /// The value of its `Parameters` key that chooses the case (`REG_SZ`).
 pub const CASE: &str = "Case";
@@ -18,7 +18,7 @@ pub struct Case {
     pub rule: Option<&'static str>,
 }
 
-/// How long the self-test lets the bench wait for a request that the driver does not give back, in milliseconds: see
+/// How long the self-test lets the rig wait for a request that the driver does not give back, in milliseconds: see
 /// [`crate::names::framework::GIVE_BACK_LIMIT_MS`].
 pub const GIVE_BACK_LIMIT_MS: u32 = 500;
 
@@ -69,7 +69,7 @@ pub const CASES: [Case; 39] = [
     breaks("pool-without-tag", "Pool"),
     breaks("pool-leak", "Leak"),
     breaks("thread-left-running", "Leak"),
-    // What the bench does not know.
+    // What the rig does not know.
     breaks("structure-size", "Parameter"),
     breaks("unimplemented-function", "Unimplemented"),
 ];

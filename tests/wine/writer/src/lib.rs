@@ -1,4 +1,4 @@
-//! The bench's writer: a program that hammers a volume the way busy applications do, and remembers
+//! The rig's writer: a program that hammers a volume the way busy applications do, and remembers
 //! every byte that it asked for.
 //!
 //! | module | concept |

@@ -12,9 +12,9 @@ const BUFFERED: u32 = 1;
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
     let mut run = protect::prepare(setting, console)?;
     step(run.console, "make the volume one of buffered I/O", |_| {
-        run.bench.stop_driver()?;
-        run.bench.restart_volume(&run.image, BUFFERED)?;
-        run.bench.start_driver()
+        run.rig.stop_driver()?;
+        run.rig.restart_volume(&run.image, BUFFERED)?;
+        run.rig.start_driver()
     })?;
     run.load()?;
     let begun = run.begin(true)?;

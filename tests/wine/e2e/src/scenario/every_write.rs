@@ -125,19 +125,18 @@ impl Places {
 
 /// A write that waits for a block that the volume does not read yet is cancelled: it never goes down.
 fn cancel_held(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     step(run.console, "cancel a held write", |_| {
-        bench.agent().pause()?;
-        let status = bench.status()?;
+        rig.agent().pause()?;
+        let status = rig.status()?;
         if status.is_none_or(|status| status.phase != "first_sync") {
             return Err(E2eError::NotExercised("a held write: the first sync is over".into()));
         }
-        let before = bench.agent().counters()?;
-        let cancelled =
-            bench.agent().request(&format!("cancel-write {} 65536 170", places.base))?;
-        let after = bench.agent().counters()?;
-        let status = bench.status()?;
-        bench.agent().resume()?;
+        let before = rig.agent().counters()?;
+        let cancelled = rig.agent().request(&format!("cancel-write {} 65536 170", places.base))?;
+        let after = rig.agent().counters()?;
+        let status = rig.status()?;
+        rig.agent().resume()?;
         if cancelled != Outcome::Cancelled {
             return Err(E2eError::NotExercised(format!("a held write: it ended as {cancelled:?}")));
         }
@@ -153,10 +152,10 @@ fn cancel_held(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
 
 /// What clears and what writes, overlapping each other on purpose.
 fn change(run: &mut Run<'_>, when: &str, places: Places) -> Result<(), E2eError> {
-    let (bench, base) = (&mut run.bench, places.base);
+    let (rig, base) = (&mut run.rig, places.base);
     let name = format!("trim, zero and write ({when})");
     step(run.console, &name, |_| {
-        let mut done = |request: String| match bench.agent().request(&request)? {
+        let mut done = |request: String| match rig.agent().request(&request)? {
             Outcome::Done => Ok(()),
             other => Err(E2eError::Rule(format!("CLEAR: `{request}` ended as {other:?}"))),
         };
@@ -180,19 +179,19 @@ fn change(run: &mut Run<'_>, when: &str, places: Places) -> Result<(), E2eError>
 
 /// What the stream cannot tell of is refused, and leaves the data alone; the end of the volume is where it is.
 fn refuse(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     step(run.console, "ask for what is refused", |_| {
-        let before = bench.agent().counters()?.applied;
+        let before = rig.agent().counters()?.applied;
         for (what, request) in FOREIGN {
-            expect(bench.agent().request(request)?, NOT_SUPPORTED, what)?;
+            expect(rig.agent().request(request)?, NOT_SUPPORTED, what)?;
         }
         let crooked = format!("trim {}+100", places.base);
-        expect(bench.agent().request(&crooked)?, INVALID_PARAMETER, "a trim of half a sector")?;
-        let past = bench.agent().request(&format!("write {} 4096 1", places.end))?;
+        expect(rig.agent().request(&crooked)?, INVALID_PARAMETER, "a trim of half a sector")?;
+        let past = rig.agent().request(&format!("write {} 4096 1", places.end))?;
         if !matches!(past, Outcome::Failed(_)) {
             return Err(E2eError::Rule(format!("CLEAR: a write past the end ended as {past:?}")));
         }
-        let applied = bench.agent().counters()?.applied - before;
+        let applied = rig.agent().counters()?.applied - before;
         if applied == 0 {
             Ok(())
         } else {
@@ -203,12 +202,12 @@ fn refuse(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
 
 /// What a write asks of the disk arrives there as it was sent; `held` is how many writes are held for it.
 fn keep_flags(run: &mut Run<'_>, what: &str, place: u64, held: u64) -> Result<(), E2eError> {
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     step(run.console, &format!("send {what} with every flag"), |_| {
-        let before = bench.status()?.map_or(0, |status| status.writes_held);
+        let before = rig.status()?.map_or(0, |status| status.writes_held);
         let arrived =
-            bench.agent().top_write((place, 8192, 0x5a), 1, (LOCATION_FLAGS, PACKET_FLAGS))?;
-        let after = bench.status()?.map_or(0, |status| status.writes_held);
+            rig.agent().top_write((place, 8192, 0x5a), 1, (LOCATION_FLAGS, PACKET_FLAGS))?;
+        let after = rig.status()?.map_or(0, |status| status.writes_held);
         if (arrived.status, arrived.length) != (0, 8192)
             || arrived.location_flags != u64::from(LOCATION_FLAGS)
             || arrived.irp_flags & u64::from(PACKET_FLAGS) != u64::from(PACKET_FLAGS)
@@ -225,17 +224,17 @@ fn keep_flags(run: &mut Run<'_>, what: &str, place: u64, held: u64) -> Result<()
 
 /// Data in a chain of lists, and data that there are no addresses for, go through and leave their blocks dirty.
 fn write_unreachable(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
-    let (bench, place) = (&mut run.bench, places.between() + 2 * MIB);
+    let (rig, place) = (&mut run.rig, places.between() + 2 * MIB);
     step(run.console, "write what cannot be reached", |_| {
-        let arrived = bench.agent().top_write((place, 65536, 0x5b), 5, (0, 0))?;
+        let arrived = rig.agent().top_write((place, 65536, 0x5b), 5, (0, 0))?;
         if (arrived.status, arrived.length) != (0, 65536) {
             return Err(E2eError::Rule(format!("CLEAR: a chain of lists ended as {arrived:x?}")));
         }
-        bench.agent().tell(&format!("scarce {MAPPINGS} 0"))?;
-        let unmapped = bench.agent().request(&format!("write {} 65536 92", place + MIB));
-        bench.agent().tell("scarce 0 0")?;
+        rig.agent().tell(&format!("scarce {MAPPINGS} 0"))?;
+        let unmapped = rig.agent().request(&format!("write {} 65536 92", place + MIB));
+        rig.agent().tell("scarce 0 0")?;
         expect(unmapped?, Outcome::Done, "a write without addresses")?;
-        match bench.status()? {
+        match rig.status()? {
             Some(status) if status.writes_unreachable == 2 && status.writes_uncaptured == 2 => {
                 Ok(())
             }
@@ -246,14 +245,14 @@ fn write_unreachable(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> 
 
 /// A trim of several ranges takes memory, and is refused without; one of a single range takes none.
 fn clear_without_memory(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
-    let (bench, place) = (&mut run.bench, places.between() + 4 * MIB);
+    let (rig, place) = (&mut run.rig, places.between() + 4 * MIB);
     step(run.console, "trim without memory", |_| {
-        bench.agent().tell(&format!("scarce {KERNEL} 0"))?;
-        let before = bench.agent().counters()?.applied;
-        let several = bench.agent().request(&format!("trim {place}+4096 {}+4096", place + MIB));
-        let untouched = bench.agent().counters()?.applied == before;
-        let single = bench.agent().request(&format!("trim {place}+65536"));
-        bench.agent().tell("scarce 0 0")?;
+        rig.agent().tell(&format!("scarce {KERNEL} 0"))?;
+        let before = rig.agent().counters()?.applied;
+        let several = rig.agent().request(&format!("trim {place}+4096 {}+4096", place + MIB));
+        let untouched = rig.agent().counters()?.applied == before;
+        let single = rig.agent().request(&format!("trim {place}+65536"));
+        rig.agent().tell("scarce 0 0")?;
         expect(several?, NO_SYSTEM_RESOURCES, "a trim of several ranges without memory")?;
         expect(single?, Outcome::Done, "a trim of one range without memory")?;
         if untouched {
@@ -266,13 +265,13 @@ fn clear_without_memory(run: &mut Run<'_>, places: Places) -> Result<(), E2eErro
 
 /// A device that does not know a request is asked once.
 fn learn_from_a_refusal(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
-    let (bench, place) = (&mut run.bench, places.between() + 6 * MIB);
+    let (rig, place) = (&mut run.rig, places.between() + 6 * MIB);
     step(run.console, "zero on a volume that does not know how", |_| {
-        bench.agent().tell(&format!("clearing {KNOWS_NO_CLEARING}"))?;
-        let first = bench.agent().request(&format!("zero {place}+65536"))?;
-        bench.agent().tell("clearing 0")?;
+        rig.agent().tell(&format!("clearing {KNOWS_NO_CLEARING}"))?;
+        let first = rig.agent().request(&format!("zero {place}+65536"))?;
+        rig.agent().tell("clearing 0")?;
         // It would succeed now.
-        let second = bench.agent().request(&format!("zero {place}+65536"))?;
+        let second = rig.agent().request(&format!("zero {place}+65536"))?;
         expect(first, INVALID_FUNCTION, "zeros that the volume does not know")?;
         expect(second, NOT_SUPPORTED, "zeros that the volume did not know before")
     })

@@ -66,7 +66,7 @@ pub(super) fn conclude(
     run.live_on()?;
     let last = run.come_to_rest()?;
     run.shut_down()?;
-    run.bench.service_told(&[SESSION_STARTED, GAP_BEGAN, GAP_ENDED])?;
+    run.rig.service_told(&[SESSION_STARTED, GAP_BEGAN, GAP_ENDED])?;
     let told = run.traces(&last.session, &["GapBegan", "GapEnded"])?;
     let reason = told.iter().find(|trace| trace.name == "GapBegan");
     if reason.is_some_and(|trace| !reasons.contains(&trace.field("reason"))) {
@@ -141,33 +141,33 @@ pub(super) fn recovered(status: &Status) -> bool {
 
 /// Freezes the server until the queue overflows. Returns the session that this happened to, as the others.
 fn slow_server(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
-    run.bench.server().freeze()?;
+    run.rig.server().freeze()?;
     let gap = run.watch("wait for a gap behind a frozen server", begun.seen, |status| {
         status.gaps > 0 && status.writes_uncaptured > 0
     });
-    run.bench.server().thaw()?;
+    run.rig.server().thaw()?;
     gap.map(|status| status.session)
 }
 
 fn service_crash(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
     let session = half_way(run, begun)?;
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     step(run.console, "kill the service, start it again", |_| {
-        bench.kill_service()?;
+        rig.kill_service()?;
         pause(AWAY)?;
-        bench.start_service()
+        rig.start_service()
     })?;
     Ok(session)
 }
 
 fn server_crash(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
     let session = half_way(run, begun)?;
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     step(run.console, "kill the server, start it again", |_| {
-        let address = bench.server().address().to_owned();
-        bench.server().kill();
+        let address = rig.server().address().to_owned();
+        rig.server().kill();
         pause(AWAY)?;
-        bench.start_server(Some(&address)).map(|_| ())
+        rig.start_server(Some(&address)).map(|_| ())
     })?;
     Ok(session)
 }
@@ -188,9 +188,9 @@ fn half_way(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
 
 /// True if there is a t0 image; false if it was refused for a good reason.
 pub(super) fn restore_or_refuse_t0(run: &mut Run<'_>) -> Result<bool, E2eError> {
-    let (files, to) = (run.bench.server_files(), run.folder.restored("t0"));
+    let (files, to) = (run.rig.server_files(), run.folder.restored("t0"));
     step(run.console, "restore the volume at t0, or learn why not", |_| {
-        match server::restore(files, crate::bench::VOLUME_GUID, "t0", &to) {
+        match server::restore(files, crate::rig::VOLUME_GUID, "t0", &to) {
             Ok(()) => Ok(true),
             Err(E2eError::Exit { tail, .. })
                 if REASONS.iter().any(|reason| tail.contains(reason)) && !to.exists() =>

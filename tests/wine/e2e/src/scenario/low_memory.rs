@@ -74,12 +74,12 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
 
 /// Attaches to the volume while one allocation after the other fails.
 fn attach(run: &mut Run<'_>) -> Result<(), E2eError> {
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     let said = step(run.console, "attach to the volume without each allocation", |_| {
-        bench.stop_driver()?;
+        rig.stop_driver()?;
         let mut said = String::new();
-        bench.start_driver_with(|bench| {
-            said = bench.agent().told("refused attach")?;
+        rig.start_driver_with(|rig| {
+            said = rig.agent().told("refused attach")?;
             Ok(())
         })?;
         Ok(said)
@@ -90,11 +90,11 @@ fn attach(run: &mut Run<'_>) -> Result<(), E2eError> {
 
 /// Starts a session while one allocation after the other fails, then asks for things while all of them do.
 fn start(run: &mut Run<'_>) -> Result<(), E2eError> {
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     let said = step(run.console, "start a session without each allocation", |_| {
-        bench.unwatched(|bench| {
-            let said = bench.agent().told("refused each-allocation")?;
-            bench.agent().tell("refused no-memory")?;
+        rig.unwatched(|rig| {
+            let said = rig.agent().told("refused each-allocation")?;
+            rig.agent().tell("refused no-memory")?;
             Ok(said)
         })
     })?;
@@ -105,20 +105,20 @@ fn start(run: &mut Run<'_>) -> Result<(), E2eError> {
 /// Refuses the driver memory of these kinds for a while; says when.
 fn endure(run: &mut Run<'_>, name: &str, kinds: u32) -> Result<(Instant100, Instant100), E2eError> {
     first_sync(run)?;
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     step(run.console, name, |_| {
-        bench.unwatched(|bench| {
-            let before = bench.agent().counters()?.applied;
+        rig.unwatched(|rig| {
+            let before = rig.agent().counters()?.applied;
             let from = Instant100::now();
-            bench.agent().tell(&format!("scarce {kinds} 0"))?;
+            rig.agent().tell(&format!("scarce {kinds} 0"))?;
             pause(SCARCITY)?;
             // Something is refused at least.
-            let listed = bench.volumes();
-            let applied = bench.agent().counters()?.applied - before;
-            let refused = bench.agent().memory()?.refused;
-            bench.agent().tell("scarce 0 0")?;
+            let listed = rig.volumes();
+            let applied = rig.agent().counters()?.applied - before;
+            let refused = rig.agent().memory()?.refused;
+            rig.agent().tell("scarce 0 0")?;
             let to = Instant100::now();
-            bench.must_run()?;
+            rig.must_run()?;
             if refused == 0 || listed.is_ok() {
                 return Err(E2eError::NotExercised(format!("{refused} allocations were refused")));
             }
@@ -135,7 +135,7 @@ fn endure(run: &mut Run<'_>, name: &str, kinds: u32) -> Result<(Instant100, Inst
 /// The session, which has to be in its first sync.
 fn first_sync(run: &mut Run<'_>) -> Result<Status, E2eError> {
     let unfinished = |status: &Status| status.blocks_synced < status.blocks_total;
-    match run.bench.status()? {
+    match run.rig.status()? {
         Some(status) if unfinished(&status) => Ok(status),
         other => Err(E2eError::NotExercised(format!("the first sync is over: {other:?}"))),
     }

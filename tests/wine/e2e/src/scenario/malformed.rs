@@ -13,15 +13,15 @@ const RANDOM: u64 = 4_000;
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
     let mut run = protect::prepare(setting, console)?;
     run.load()?;
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     let said = step(run.console, "malformed requests, before there is a session", |_| {
-        bench.agent().malformed_alone()
+        rig.agent().malformed_alone()
     })?;
     run.console.line(&format!("    {said}"));
     let begun = run.begin(true)?;
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     let said = step(run.console, "malformed requests during the first sync", |_| {
-        bench.agent().malformed_beside(setting.seed, RANDOM)
+        rig.agent().malformed_beside(setting.seed, RANDOM)
     })?;
     run.console.line(&format!("    {said}"));
     protect::conclude(run, &begun)

@@ -30,15 +30,11 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let mut run = Run::prepare(setting, &SERVICE, VOLUME_JITTER_US, console)?;
     let file_from = setting.size_mib - FILE_MIB;
     step(run.console, "start the driver on a volume with a paging file", |_| {
-        run.bench.stop_driver()?;
-        run.bench.set_driver_value(
-            "BenchPagingFileFromMiB",
-            "REG_DWORD",
-            &file_from.to_string(),
-        )?;
-        run.bench.start_driver()?;
+        run.rig.stop_driver()?;
+        run.rig.set_driver_value("RigPagingFileFromMiB", "REG_DWORD", &file_from.to_string())?;
+        run.rig.start_driver()?;
         // As Windows does when it begins to page to a volume.
-        run.bench.agent().tell(&format!("usage {PAGING} on"))
+        run.rig.agent().tell(&format!("usage {PAGING} on"))
     })?;
     let begun = run.begin(false)?;
     run.disturbed = true;
@@ -89,20 +85,20 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
 
 /// While the volume answers nothing, a held write could not go: this one has to reach the volume.
 fn write_past_a_stuck_volume(run: &mut Run<'_>, place: u64) -> Result<(), E2eError> {
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     step(run.console, "write to the paging file of a volume that does not read", |_| {
-        bench.agent().pause()?;
-        let status = bench.status()?;
+        rig.agent().pause()?;
+        let status = rig.status()?;
         if status.is_none_or(|status| status.phase != "first_sync") {
             return Err(E2eError::NotExercised("the first sync: it is over".into()));
         }
-        bench.agent().tell(&format!("begin-write {place} 8192 119"))?;
+        rig.agent().tell(&format!("begin-write {place} 8192 119"))?;
         let arrived =
             wait_until("the write to reach the volume (rule HANG)", ARRIVAL_LIMIT, || {
-                Ok((bench.agent().counters()?.in_flight == 1).then_some(()))
+                Ok((rig.agent().counters()?.in_flight == 1).then_some(()))
             });
-        bench.agent().resume()?;
-        let ended = bench.agent().request("end-write")?;
+        rig.agent().resume()?;
+        let ended = rig.agent().request("end-write")?;
         arrived?;
         match ended {
             Outcome::Done => Ok(()),

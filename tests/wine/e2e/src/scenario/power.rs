@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bench::Bench;
 use crate::console::{Console, step};
 use crate::error::E2eError;
+use crate::rig::Rig;
 use crate::scenario::{Setting, protect};
 use crate::summary::Summary;
 
@@ -28,27 +28,27 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let mut run = protect::prepare(&setting, console)?;
     run.load()?;
     let begun = run.begin(true)?;
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     step(run.console, "special files come and go, power goes down and up", |_| {
-        let phase = bench.status()?.map(|status| status.phase);
+        let phase = rig.status()?.map(|status| status.phase);
         if phase.as_deref() != Some("first_sync") {
             return Err(E2eError::NotExercised(format!("a first sync: the phase is {phase:?}")));
         }
         for _ in 0..ROUNDS {
-            round(bench)?;
+            round(rig)?;
         }
-        bench.must_run()
+        rig.must_run()
     })?;
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     step(run.console, "the system is about to shut down", |_| {
-        promptly("a shutdown notice", || bench.agent().shutdown())?;
-        bench.must_run()
+        promptly("a shutdown notice", || rig.agent().shutdown())?;
+        rig.must_run()
     })?;
     protect::conclude(run, &begun)
 }
 
-fn round(bench: &mut Bench) -> Result<(), E2eError> {
-    let agent = bench.agent();
+fn round(rig: &mut Rig) -> Result<(), E2eError> {
+    let agent = rig.agent();
     for kind in SPECIAL_FILES {
         promptly("a usage notification", || agent.usage(kind, true))?;
     }

@@ -6,10 +6,10 @@
 use std::time::{Duration, Instant};
 
 use crate::agent::Outcome;
-use crate::bench::Bench;
 use crate::console::{Console, step};
 use crate::error::E2eError;
 use crate::process::wait_until;
+use crate::rig::Rig;
 use crate::scenario::power::{self, promptly};
 use crate::scenario::run::Run;
 use crate::scenario::{Setting, settings};
@@ -91,45 +91,45 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let mut run = Run::prepare(setting, &SERVICE, VOLUME_JITTER_US, console)?;
     let late = (setting.size_mib << 20) - LATE_FROM_END;
     for state in State::ALL {
-        let (name, bench) = (state.name(), &mut run.bench);
+        let (name, rig) = (state.name(), &mut run.rig);
         step(run.console, &format!("a volume stays, then is gone, {name}"), |_| {
-            enter(bench, state, late)?;
-            stays(bench, state)?;
-            promptly("a shutdown notice", || bench.agent().shutdown())?;
-            is_in(bench, state)?;
-            surprise(bench, state)
+            enter(rig, state, late)?;
+            stays(rig, state)?;
+            promptly("a shutdown notice", || rig.agent().shutdown())?;
+            is_in(rig, state)?;
+            surprise(rig, state)
         })?;
-        let bench = &mut run.bench;
+        let rig = &mut run.rig;
         step(run.console, &format!("a volume is removed in order {name}"), |_| {
-            enter(bench, state, late)?;
-            in_order(bench, state)
+            enter(rig, state, late)?;
+            in_order(rig, state)
         })?;
     }
 
     let begun = run.begin(false)?;
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     step(run.console, "a volume with a write held stays, and protection goes on", |_| {
-        hold(bench, late)?;
-        stays(bench, State::Holding)?;
-        is_in(bench, State::Holding)?;
-        bench.agent().resume()?;
-        all_done(bench, 2)
+        hold(rig, late)?;
+        stays(rig, State::Holding)?;
+        is_in(rig, State::Holding)?;
+        rig.agent().resume()?;
+        all_done(rig, 2)
     })?;
     let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
     // The base image is to be the server's before a gap begins.
     run.settle()?;
     run.disturbed = true;
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     step(run.console, "shut down while writes wait for a server that does not answer", |_| {
-        shut_down_with_a_full_queue(bench)
+        shut_down_with_a_full_queue(rig)
     })?;
     run.watch("recover", Instant::now(), |status| {
         status.phase == "live" && status.blocks_dirty == 0
     })?;
     let last = run.settle()?;
     run.shut_down()?;
-    run.bench.service_told(&[SESSION_STARTED, SESSION_ENDED])?;
+    run.rig.service_told(&[SESSION_STARTED, SESSION_ENDED])?;
 
     run.verify_repository()?;
     run.restore("t0")?;
@@ -140,46 +140,46 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
 }
 
 /// Brings the volume into a state, with two writes begun.
-fn enter(bench: &mut Bench, state: State, late: u64) -> Result<(), E2eError> {
+fn enter(rig: &mut Rig, state: State, late: u64) -> Result<(), E2eError> {
     if state != State::Idle {
-        bench.start_service()?;
-        session(bench, "the session to begin", |status| status.phase == "first_sync")?;
+        rig.start_service()?;
+        session(rig, "the session to begin", |status| status.phase == "first_sync")?;
     }
     match state {
         State::Sweeping => {
-            begin_write(bench, EARLY)?;
-            begin_write(bench, late)?;
+            begin_write(rig, EARLY)?;
+            begin_write(rig, late)?;
         }
-        State::Holding => hold(bench, late)?,
+        State::Holding => hold(rig, late)?,
         State::Idle | State::Gap => {
             if state == State::Gap {
-                bench.kill_service()?;
-                session(bench, "the session to be left", |status| status.phase == "detached")?;
+                rig.kill_service()?;
+                session(rig, "the session to be left", |status| status.phase == "detached")?;
             }
-            bench.agent().pause()?;
-            begin_write(bench, EARLY)?;
-            begin_write(bench, late)?;
-            in_flight(bench, 2)?;
+            rig.agent().pause()?;
+            begin_write(rig, EARLY)?;
+            begin_write(rig, late)?;
+            in_flight(rig, 2)?;
         }
     }
-    is_in(bench, state)
+    is_in(rig, state)
 }
 
 /// While the disk is stuck, writes to a block that was read already, and to one that cannot be read.
-fn hold(bench: &mut Bench, late: u64) -> Result<(), E2eError> {
-    session(bench, "the first sync to come along", |status| {
+fn hold(rig: &mut Rig, late: u64) -> Result<(), E2eError> {
+    session(rig, "the first sync to come along", |status| {
         status.blocks_synced * status.block_size >= PAST_EARLY
     })?;
-    bench.agent().pause()?;
-    begin_write(bench, EARLY)?;
-    in_flight(bench, 1)?;
-    begin_write(bench, late)?;
-    session(bench, "the write to be held", |status| status.writes_holding == 1)?;
+    rig.agent().pause()?;
+    begin_write(rig, EARLY)?;
+    in_flight(rig, 1)?;
+    begin_write(rig, late)?;
+    session(rig, "the write to be held", |status| status.writes_holding == 1)?;
     Ok(())
 }
 
 /// What plug and play asks and takes back, and what a driver below refuses. Nothing of it waits for the disk.
-fn stays(bench: &mut Bench, state: State) -> Result<(), E2eError> {
+fn stays(rig: &mut Rig, state: State) -> Result<(), E2eError> {
     const STEPS: [&str; 7] = [
         "query-remove",
         "cancel-remove",
@@ -190,30 +190,30 @@ fn stays(bench: &mut Bench, state: State) -> Result<(), E2eError> {
         "start",
     ];
     for packet in STEPS {
-        promptly(packet, || bench.agent().tell(&format!("pnp {packet}")))?;
+        promptly(packet, || rig.agent().tell(&format!("pnp {packet}")))?;
     }
-    promptly("the way to power off", || bench.agent().power(power::OFF))?;
-    promptly("the way back to power", || bench.agent().power(power::WORKING))?;
-    bench.agent().tell("refuse-usage 1")?;
+    promptly("the way to power off", || rig.agent().power(power::OFF))?;
+    promptly("the way back to power", || rig.agent().power(power::WORKING))?;
+    rig.agent().tell("refuse-usage 1")?;
     promptly("a refused usage notification", || {
-        if bench.agent().usage(DUMP, true).is_ok() {
+        if rig.agent().usage(DUMP, true).is_ok() {
             return Err(E2eError::Rule("CLEAR: a refused usage notification succeeded".into()));
         }
         Ok(())
     })?;
-    special_files(bench, state, &[])?;
-    promptly("a usage notification", || bench.agent().usage(DUMP, true))?;
-    special_files(bench, state, &["dump"])?;
-    promptly("a usage notification", || bench.agent().usage(DUMP, false))?;
-    special_files(bench, state, &[])
+    special_files(rig, state, &[])?;
+    promptly("a usage notification", || rig.agent().usage(DUMP, true))?;
+    special_files(rig, state, &["dump"])?;
+    promptly("a usage notification", || rig.agent().usage(DUMP, false))?;
+    special_files(rig, state, &[])
 }
 
-fn special_files(bench: &mut Bench, state: State, expected: &[&str]) -> Result<(), E2eError> {
+fn special_files(rig: &mut Rig, state: State, expected: &[&str]) -> Result<(), E2eError> {
     // The list asks the volume; the status of a session does not.
     if state == State::Idle {
-        return settings::says(bench, "possible", expected);
+        return settings::says(rig, "possible", expected);
     }
-    let status = bench.status()?;
+    let status = rig.status()?;
     let told = status.as_ref().map(|status| &status.special_files[..]).unwrap_or_default();
     if told != expected {
         return Err(E2eError::Rule(format!("special files are {told:?}, not {expected:?}")));
@@ -222,12 +222,12 @@ fn special_files(bench: &mut Bench, state: State, expected: &[&str]) -> Result<(
 }
 
 /// The state is as it was entered.
-fn is_in(bench: &mut Bench, state: State) -> Result<(), E2eError> {
-    bench.must_run()?;
-    let status = bench.status()?;
+fn is_in(rig: &mut Rig, state: State) -> Result<(), E2eError> {
+    rig.must_run()?;
+    let status = rig.status()?;
     let phase = status.as_ref().map(|status| status.phase.as_str());
     let holding = status.as_ref().map_or(0, |status| status.writes_holding);
-    let in_flight = bench.agent().counters()?.in_flight;
+    let in_flight = rig.agent().counters()?.in_flight;
     let expected = match state {
         State::Idle | State::Gap => Some((0, 2)),
         State::Holding => Some((1, 1)),
@@ -245,11 +245,11 @@ fn is_in(bench: &mut Bench, state: State) -> Result<(), E2eError> {
 
 /// The volume is gone: every write ends, the service learns of it, and all that before the stack is taken down, which
 /// waits for handles to be closed.
-fn surprise(bench: &mut Bench, state: State) -> Result<(), E2eError> {
-    let ended_before = bench.times_told(SESSION_ENDED)?;
-    promptly("a surprise removal", || bench.agent().tell("surprise-remove"))?;
+fn surprise(rig: &mut Rig, state: State) -> Result<(), E2eError> {
+    let ended_before = rig.times_told(SESSION_ENDED)?;
+    promptly("a surprise removal", || rig.agent().tell("surprise-remove"))?;
     for _ in 0..2 {
-        match bench.agent().request("end-write")? {
+        match rig.agent().request("end-write")? {
             Outcome::Failed(_) => {}
             // It may have been over before.
             Outcome::Done if !state.is_stuck() => {}
@@ -260,22 +260,22 @@ fn surprise(bench: &mut Bench, state: State) -> Result<(), E2eError> {
             }
         }
     }
-    let applied = bench.agent().counters()?.applied;
+    let applied = rig.agent().counters()?.applied;
     if state.is_served() {
         wait_until("the service to say that the volume was removed", STATE_LIMIT, || {
-            Ok((bench.times_told(SESSION_ENDED)? > ended_before).then_some(()))
+            Ok((rig.times_told(SESSION_ENDED)? > ended_before).then_some(()))
         })?;
     }
-    bench.agent().resume()?;
-    bench.detach_volume()?;
-    comes_back(bench, state, applied)
+    rig.agent().resume()?;
+    rig.detach_volume()?;
+    comes_back(rig, state, applied)
 }
 
 /// A removal in order lets held writes go, and waits for the disk.
-fn in_order(bench: &mut Bench, state: State) -> Result<(), E2eError> {
-    let ended_before = told_of_end(bench)?;
+fn in_order(rig: &mut Rig, state: State) -> Result<(), E2eError> {
+    let ended_before = told_of_end(rig)?;
     let stuck = state.is_stuck();
-    bench.detach_volume_while(|agent| {
+    rig.detach_volume_while(|agent| {
         if stuck {
             // The held one has gone to the disk, where nothing moves.
             wait_until("all writes to reach the disk", STATE_LIMIT, || {
@@ -285,28 +285,28 @@ fn in_order(bench: &mut Bench, state: State) -> Result<(), E2eError> {
         }
         Ok(())
     })?;
-    all_done(bench, 2)?;
+    all_done(rig, 2)?;
     if state.is_served() {
         wait_until("the service to say that it protects nothing", STATE_LIMIT, || {
-            Ok((told_of_end(bench)? > ended_before).then_some(()))
+            Ok((told_of_end(rig)? > ended_before).then_some(()))
         })?;
     }
-    let applied = bench.agent().counters()?.applied;
-    comes_back(bench, state, applied)
+    let applied = rig.agent().counters()?.applied;
+    comes_back(rig, state, applied)
 }
 
 /// The last volume takes the driver's control device along: a service that drains learns of the session's end, one that
 /// does not at that moment finds no driver.
-fn told_of_end(bench: &Bench) -> Result<usize, E2eError> {
-    Ok(bench.times_told(SESSION_ENDED)? + bench.times_told(DRIVER_ABSENT)?)
+fn told_of_end(rig: &Rig) -> Result<usize, E2eError> {
+    Ok(rig.times_told(SESSION_ENDED)? + rig.times_told(DRIVER_ABSENT)?)
 }
 
 /// The volume is there again, untouched since.
-fn comes_back(bench: &mut Bench, state: State, applied: u64) -> Result<(), E2eError> {
+fn comes_back(rig: &mut Rig, state: State, applied: u64) -> Result<(), E2eError> {
     if state.is_served() {
-        bench.stop_service()?;
+        rig.stop_service()?;
     }
-    let counters = bench.agent().counters()?;
+    let counters = rig.agent().counters()?;
     if (counters.applied, counters.in_flight) != (applied, 0) {
         return Err(E2eError::Rule(format!(
             "TRUTH: {} writes reached the volume after all were over, {} are still with it",
@@ -314,9 +314,9 @@ fn comes_back(bench: &mut Bench, state: State, applied: u64) -> Result<(), E2eEr
             counters.in_flight
         )));
     }
-    bench.attach_volume()?;
-    match bench.status()? {
-        None => bench.must_run(),
+    rig.attach_volume()?;
+    match rig.status()? {
+        None => rig.must_run(),
         Some(status) => {
             Err(E2eError::Rule(format!("a new volume has a session, in phase {}", status.phase)))
         }
@@ -325,43 +325,43 @@ fn comes_back(bench: &mut Bench, state: State, applied: u64) -> Result<(), E2eEr
 
 /// More writes than the queue has room for: some wait for a service that itself waits. A system that shuts down waits
 /// for them, so they have to go.
-fn shut_down_with_a_full_queue(bench: &mut Bench) -> Result<(), E2eError> {
-    bench.server().freeze()?;
+fn shut_down_with_a_full_queue(rig: &mut Rig) -> Result<(), E2eError> {
+    rig.server().freeze()?;
     for write in 0..FILLING {
-        begin(bench, write * FILLING_LEN, FILLING_LEN)?;
+        begin(rig, write * FILLING_LEN, FILLING_LEN)?;
     }
-    session(bench, "writes to wait for the server", |status| {
+    session(rig, "writes to wait for the server", |status| {
         status.writes_holding > 0 && status.phase == "live"
     })?;
-    promptly("a shutdown notice", || bench.agent().shutdown())?;
+    promptly("a shutdown notice", || rig.agent().shutdown())?;
     let told = Instant::now();
-    all_done(bench, FILLING)?;
+    all_done(rig, FILLING)?;
     // A service gives a silent server up as well, but much later.
     if told.elapsed() > SHUTDOWN_LIMIT {
         let seconds = told.elapsed().as_secs_f64();
         return Err(E2eError::Rule(format!("HANG: a shutdown waited {seconds:.0} s for writes")));
     }
-    let status = session(bench, "the gap", |status| status.phase == "detached")?;
+    let status = session(rig, "the gap", |status| status.phase == "detached")?;
     if status.writes_uncaptured == 0 {
         return Err(E2eError::NotExercised("a held write: the server made room for all".into()));
     }
-    bench.server().thaw()?;
-    bench.stop_service()?;
-    bench.start_service()
+    rig.server().thaw()?;
+    rig.stop_service()?;
+    rig.start_service()
 }
 
-fn begin_write(bench: &mut Bench, place: u64) -> Result<(), E2eError> {
-    begin(bench, place, WRITE_LEN)
+fn begin_write(rig: &mut Rig, place: u64) -> Result<(), E2eError> {
+    begin(rig, place, WRITE_LEN)
 }
 
-fn begin(bench: &mut Bench, place: u64, len: u64) -> Result<(), E2eError> {
-    bench.agent().tell(&format!("begin-write {place} {len} 119"))
+fn begin(rig: &mut Rig, place: u64, len: u64) -> Result<(), E2eError> {
+    rig.agent().tell(&format!("begin-write {place} {len} 119"))
 }
 
 /// The writes that were begun succeed.
-fn all_done(bench: &mut Bench, count: u64) -> Result<(), E2eError> {
+fn all_done(rig: &mut Rig, count: u64) -> Result<(), E2eError> {
     for _ in 0..count {
-        match bench.agent().request("end-write")? {
+        match rig.agent().request("end-write")? {
             Outcome::Done => {}
             other => return Err(E2eError::Rule(format!("CLEAR: a write ended as {other:?}"))),
         }
@@ -369,19 +369,15 @@ fn all_done(bench: &mut Bench, count: u64) -> Result<(), E2eError> {
     Ok(())
 }
 
-fn in_flight(bench: &mut Bench, count: u64) -> Result<(), E2eError> {
+fn in_flight(rig: &mut Rig, count: u64) -> Result<(), E2eError> {
     wait_until("writes to be with the disk", STATE_LIMIT, || {
-        Ok((bench.agent().counters()?.in_flight == count).then_some(()))
+        Ok((rig.agent().counters()?.in_flight == count).then_some(()))
     })
 }
 
-fn session(
-    bench: &mut Bench,
-    what: &str,
-    is_so: impl Fn(&Status) -> bool,
-) -> Result<Status, E2eError> {
+fn session(rig: &mut Rig, what: &str, is_so: impl Fn(&Status) -> bool) -> Result<Status, E2eError> {
     wait_until(what, STATE_LIMIT, || {
-        bench.must_run()?;
-        Ok(bench.status()?.filter(&is_so))
+        rig.must_run()?;
+        Ok(rig.status()?.filter(&is_so))
     })
 }

@@ -1,16 +1,16 @@
-//! What every scenario does: prepare the bench, begin under load, come to rest, take everything down.
+//! What every scenario does: prepare the rig, begin under load, come to rest, take everything down.
 
 use std::time::{Duration, Instant};
 
 use protocol::names;
 use snapless_writer::log::Instant100;
 
-use crate::bench::{Bench, VOLUME_GUID};
 use crate::console::{Console, step};
 use crate::error::E2eError;
 use crate::image::Image;
 use crate::judge::{Beginning, Evidence};
 use crate::process::wait_until;
+use crate::rig::{Rig, VOLUME_GUID};
 use crate::run_folder::RunFolder;
 use crate::scenario::Setting;
 use crate::server;
@@ -36,7 +36,7 @@ pub(super) struct Run<'a> {
     pub(super) console: &'a mut dyn Console,
     pub(super) folder: RunFolder,
     pub(super) image: Image,
-    pub(super) bench: Bench,
+    pub(super) rig: Rig,
     /// The scenario interrupts protection, so that errors and gaps are to be expected.
     pub(super) disturbed: bool,
     /// Somebody listens to the driver's trace.
@@ -80,35 +80,35 @@ impl<'a> Run<'a> {
         let image = step(console, "make an NTFS volume with real files", |_| {
             Image::make(folder.root(), setting.size_mib, setting.seed)
         })?;
-        let mut bench = step(console, "start Wine in a prefix of its own", |_| {
-            Bench::start(&setting.template, &setting.programs, &folder, setting.seed)
+        let mut rig = step(console, "start Wine in a prefix of its own", |_| {
+            Rig::start(&setting.template, &setting.programs, &folder, setting.seed)
         })?;
-        step(console, "start the test volume", |_| bench.start_volume(&image, jitter_us))?;
+        step(console, "start the test volume", |_| rig.start_volume(&image, jitter_us))?;
         step(console, "install the driver and the service from the INF", |_| {
-            bench.install_product()
+            rig.install_product()
         })?;
         // With every other seed nobody listens to the driver's trace: then nothing may be told.
         let listens = setting.seed % 2 == 1;
         step(console, "start the driver on the volume", |_| {
             if listens {
                 let level = INFORMATION.to_string();
-                bench.set_driver_value(names::framework::TRACE_LEVEL, "REG_DWORD", &level)?;
+                rig.set_driver_value(names::framework::TRACE_LEVEL, "REG_DWORD", &level)?;
             }
-            bench.start_driver()
+            rig.start_driver()
         })?;
-        step(console, "start the backup server", |_| bench.start_server(None).map(|_| ()))?;
-        bench.configure_service(service)?;
-        Ok(Self { setting, console, folder, image, bench, disturbed: false, listens })
+        step(console, "start the backup server", |_| rig.start_server(None).map(|_| ()))?;
+        rig.configure_service(service)?;
+        Ok(Self { setting, console, folder, image, rig, disturbed: false, listens })
     }
 
     /// Loads the volume with writes.
     pub(super) fn load(&mut self) -> Result<(), E2eError> {
-        let Self { setting, console, image, bench, .. } = self;
+        let Self { setting, console, image, rig, .. } = self;
         step(*console, "load the volume with writes", |_| {
-            bench.start_writer(image, setting.rate)?;
+            rig.start_writer(image, setting.rate)?;
             wait_until("the first writes", START_LIMIT, || {
-                bench.must_run()?;
-                let counters = bench.agent().counters()?;
+                rig.must_run()?;
+                let counters = rig.agent().counters()?;
                 Ok((counters.applied >= WARM_UP_WRITES).then_some(()))
             })
         })
@@ -119,25 +119,25 @@ impl<'a> Run<'a> {
     /// With `paused`, the volume sits on the writes under way meanwhile: the session must not begin
     /// before they are done (rule T0).
     pub(super) fn begin(&mut self, paused: bool) -> Result<Begun, E2eError> {
-        let Self { console, bench, .. } = self;
+        let Self { console, rig, .. } = self;
         step(*console, "begin protection", |_| {
-            let before = bench.agent().counters()?;
+            let before = rig.agent().counters()?;
             let mut in_flight = before.in_flight;
             let asked = Instant100::now();
             if paused {
-                in_flight = pause_under_load(bench)?;
+                in_flight = pause_under_load(rig)?;
             }
-            bench.start_service()?;
+            rig.start_service()?;
             if paused {
-                stays_starting(bench, in_flight)?;
-                bench.agent().resume()?;
+                stays_starting(rig, in_flight)?;
+                rig.agent().resume()?;
             }
             let t0 = wait_until("the session to begin", START_LIMIT, || {
-                bench.must_run()?;
-                Ok(bench.status()?.and_then(|status| status.t0_filetime))
+                rig.must_run()?;
+                Ok(rig.status()?.and_then(|status| status.t0_filetime))
             })?;
             let started = Instant100::now();
-            let after = bench.agent().counters()?;
+            let after = rig.agent().counters()?;
             let beginning = Beginning {
                 entries_before: before.applied,
                 entries_after: after.applied,
@@ -156,12 +156,12 @@ impl<'a> Run<'a> {
         begun: Instant,
         mut done: impl FnMut(&Status) -> bool,
     ) -> Result<Status, E2eError> {
-        let (bench, disturbed) = (&mut self.bench, self.disturbed);
+        let (rig, disturbed) = (&mut self.rig, self.disturbed);
         step(self.console, name, |console| {
             let mut progress = Progress::new(name);
             loop {
-                bench.must_run()?;
-                if let Some(status) = bench.status()? {
+                rig.must_run()?;
+                if let Some(status) = rig.status()? {
                     let line = status.line(begun.elapsed());
                     console.detail(&line);
                     if !disturbed {
@@ -186,19 +186,19 @@ impl<'a> Run<'a> {
 
     /// Stops the load and waits until the server has acknowledged all of it.
     pub(super) fn come_to_rest(&mut self) -> Result<Status, E2eError> {
-        let Self { console, bench, .. } = self;
-        step(*console, "stop the writer", |_| bench.stop_writer())?;
+        let Self { console, rig, .. } = self;
+        step(*console, "stop the writer", |_| rig.stop_writer())?;
         self.settle()
     }
 
     /// Waits until the server has acknowledged everything.
     pub(super) fn settle(&mut self) -> Result<Status, E2eError> {
-        let Self { console, bench, .. } = self;
+        let Self { console, rig, .. } = self;
         let mut last_of_load = None;
         step(*console, "wait for the last acknowledgement", |_| {
             wait_until("the server to acknowledge everything", REST_LIMIT, || {
-                bench.must_run()?;
-                let Some(status) = bench.status()? else { return Ok(None) };
+                rig.must_run()?;
+                let Some(status) = rig.status()? else { return Ok(None) };
                 let settled = status.phase == "live" && status.writes_holding == 0;
                 let last = *last_of_load.get_or_insert(status.last_seq);
                 Ok((settled && status.acknowledged_seq >= last).then_some(status))
@@ -206,15 +206,15 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Stops service, volume, drivers, server, Wine; the bench's KMDF checks the driver's unload.
+    /// Stops service, volume, drivers, server, Wine; the rig's KMDF checks the driver's unload.
     pub(super) fn shut_down(&mut self) -> Result<(), E2eError> {
-        let bench = &mut self.bench;
-        step(self.console, "stop the service, unload the drivers", |_| bench.shut_down())
+        let rig = &mut self.rig;
+        step(self.console, "stop the service, unload the drivers", |_| rig.shut_down())
     }
 
     /// Checks the repository, then restores the image at `at`.
     pub(super) fn restore(&mut self, at: &str) -> Result<(), E2eError> {
-        let (files, to) = (self.bench.server_files(), self.folder.restored(at));
+        let (files, to) = (self.rig.server_files(), self.folder.restored(at));
         step(self.console, &format!("restore the volume at {at}"), |_| {
             server::restore(files, VOLUME_GUID, at, &to)
         })
@@ -247,7 +247,7 @@ impl<'a> Run<'a> {
 
     /// Checks every checksum of the repository.
     pub(super) fn verify_repository(&mut self) -> Result<(), E2eError> {
-        let files = self.bench.server_files();
+        let files = self.rig.server_files();
         step(self.console, "verify the repository", |_| server::verify(files))
     }
 
@@ -269,19 +269,19 @@ impl<'a> Run<'a> {
 }
 
 /// Lets the volume sit on what is under way; returns how many writes that are.
-fn pause_under_load(bench: &mut Bench) -> Result<u64, E2eError> {
-    bench.agent().pause()?;
+fn pause_under_load(rig: &mut Rig) -> Result<u64, E2eError> {
+    rig.agent().pause()?;
     wait_until("writes to be under way in the paused volume", START_LIMIT, || {
-        let in_flight = bench.agent().counters()?.in_flight;
+        let in_flight = rig.agent().counters()?.in_flight;
         Ok((in_flight > 0).then_some(in_flight))
     })
 }
 
 /// Rule T0: while the volume sits on writes from before the session, t0 is not stamped.
-fn stays_starting(bench: &mut Bench, in_flight: u64) -> Result<(), E2eError> {
+fn stays_starting(rig: &mut Rig, in_flight: u64) -> Result<(), E2eError> {
     let mut seen = None;
     wait_until("the session to be asked for", START_LIMIT, || {
-        if let Some(status) = bench.status()? {
+        if let Some(status) = rig.status()? {
             if status.t0_filetime.is_some() || status.phase != "starting" {
                 return Err(E2eError::Rule(format!(
                     "T0: the session is in phase {} although {in_flight} writes from before it are \

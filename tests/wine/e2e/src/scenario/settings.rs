@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::agent::Outcome;
-use crate::bench::{Bench, VOLUME_GUID};
 use crate::console::{Console, step};
 use crate::error::E2eError;
 use crate::journal::Journal;
 use crate::process::wait_until;
+use crate::rig::{Rig, VOLUME_GUID};
 use crate::scenario::Setting;
 use crate::scenario::run::{Begun, Run};
 use crate::service::ServiceSettings;
@@ -72,7 +72,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     shrink(&mut run)?;
     let before_growth = grow(&mut run)?;
     run.shut_down()?;
-    run.bench.service_told(&[SESSION_STARTED, BASE_COMPLETE, OUTGROWN])?;
+    run.rig.service_told(&[SESSION_STARTED, BASE_COMPLETE, OUTGROWN])?;
 
     run.verify_repository()?;
     run.restore("t0")?;
@@ -99,21 +99,21 @@ fn is_capped(status: &Status, took: Duration) -> Result<(), E2eError> {
 
 /// A special file counts once every driver of the stack has agreed, and until it is gone.
 fn special_files(run: &mut Run<'_>) -> Result<(), E2eError> {
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     step(run.console, "bring special files to the volume", |_| {
-        says(bench, "possible", &[])?;
-        bench.agent().tell(&format!("usage {PAGING} on"))?;
-        says(bench, "possible", &["paging"])?;
-        bench.agent().tell("refuse-usage 1")?;
-        if bench.agent().tell(&format!("usage {DUMP} on")).is_ok() {
+        says(rig, "possible", &[])?;
+        rig.agent().tell(&format!("usage {PAGING} on"))?;
+        says(rig, "possible", &["paging"])?;
+        rig.agent().tell("refuse-usage 1")?;
+        if rig.agent().tell(&format!("usage {DUMP} on")).is_ok() {
             return Err(E2eError::Rule("CLEAR: a refused usage notification succeeded".into()));
         }
-        says(bench, "possible", &["paging"])?;
-        bench.agent().tell(&format!("usage {DUMP} on"))?;
-        bench.agent().tell(&format!("usage {PAGING} off"))?;
-        says(bench, "possible", &["dump"])?;
-        bench.agent().tell(&format!("usage {DUMP} off"))?;
-        says(bench, "possible", &[])
+        says(rig, "possible", &["paging"])?;
+        rig.agent().tell(&format!("usage {DUMP} on"))?;
+        rig.agent().tell(&format!("usage {PAGING} off"))?;
+        says(rig, "possible", &["dump"])?;
+        rig.agent().tell(&format!("usage {DUMP} off"))?;
+        says(rig, "possible", &[])
     })
 }
 
@@ -143,69 +143,69 @@ const KINDS: [(&str, &str); 14] = [
 
 /// What cannot be protected is told why, cannot be given a session, and is passed through.
 fn kinds(run: &mut Run<'_>) -> Result<(), E2eError> {
-    let (bench, image) = (&mut run.bench, &run.image);
+    let (rig, image) = (&mut run.rig, &run.image);
     step(run.console, "look at volumes of other kinds", |_| {
         for (number, (disguise, protection)) in KINDS.into_iter().enumerate() {
-            bench.agent().tell(&format!("disguise {disguise}"))?;
-            says(bench, protection, &[])?;
+            rig.agent().tell(&format!("disguise {disguise}"))?;
+            says(rig, protection, &[])?;
             if protection != "possible" {
-                bench.agent().tell("refused start")?;
+                rig.agent().tell("refused start")?;
             }
             // The volume's flags say how its requests are to be made, too; Wine looks at the filter's.
-            writes(bench, u8::try_from(number).unwrap_or(u8::MAX))?;
+            writes(rig, u8::try_from(number).unwrap_or(u8::MAX))?;
         }
         // One whose data are in the address space of their sender, really.
-        bench.stop_driver()?;
-        bench.restart_volume(image, NEITHER)?;
-        bench.start_driver()?;
-        says(bench, "no_direct_io", &[])?;
-        bench.agent().tell("refused start")?;
-        writes(bench, 0xee)?;
-        bench.stop_driver()?;
-        bench.restart_volume(image, DIRECT)?;
-        bench.agent().tell(&format!("clearing {SAYS_NO_TRIM}"))?;
-        bench.start_driver()
+        rig.stop_driver()?;
+        rig.restart_volume(image, NEITHER)?;
+        rig.start_driver()?;
+        says(rig, "no_direct_io", &[])?;
+        rig.agent().tell("refused start")?;
+        writes(rig, 0xee)?;
+        rig.stop_driver()?;
+        rig.restart_volume(image, DIRECT)?;
+        rig.agent().tell(&format!("clearing {SAYS_NO_TRIM}"))?;
+        rig.start_driver()
     })
 }
 
 /// What keeps a volume from being protected is told; what is not protected is passed through.
 fn obstacles(run: &mut Run<'_>) -> Result<(), E2eError> {
-    let bench = &mut run.bench;
+    let rig = &mut run.rig;
     step(run.console, "look at obstacles and settings", |_| {
-        bench.agent().tell("protect on")?;
-        says(bench, "read_only", &[])?;
-        bench.agent().tell("protect off")?;
+        rig.agent().tell("protect on")?;
+        says(rig, "read_only", &[])?;
+        rig.agent().tell("protect off")?;
 
-        bench.stop_driver()?;
-        bench.set_driver_value("PassThrough", "REG_DWORD", "1")?;
-        bench.start_driver()?;
-        says(bench, "pass_through", &[])?;
-        writes(bench, 0x11)?;
+        rig.stop_driver()?;
+        rig.set_driver_value("PassThrough", "REG_DWORD", "1")?;
+        rig.start_driver()?;
+        says(rig, "pass_through", &[])?;
+        writes(rig, 0x11)?;
 
-        bench.stop_driver()?;
-        bench.set_driver_value("PassThrough", "REG_DWORD", "0")?;
+        rig.stop_driver()?;
+        rig.set_driver_value("PassThrough", "REG_DWORD", "0")?;
         let guid = format!("Volume{VOLUME_GUID}");
-        bench.set_driver_value("ExcludedVolumes", "REG_MULTI_SZ", &guid)?;
-        bench.start_driver()?;
-        says(bench, "excluded", &[])?;
-        writes(bench, 0x22)?;
+        rig.set_driver_value("ExcludedVolumes", "REG_MULTI_SZ", &guid)?;
+        rig.start_driver()?;
+        says(rig, "excluded", &[])?;
+        writes(rig, 0x22)?;
 
-        bench.stop_driver()?;
-        bench.set_driver_value("ExcludedVolumes", "REG_MULTI_SZ", r"\Device\Elsewhere")?;
-        bench.set_driver_value("QueueLimitMiB", "REG_DWORD", &QUEUE_LIMIT_MIB.to_string())?;
-        bench.set_driver_value("HoldLimitMs", "REG_DWORD", "0")?;
-        bench.start_driver()?;
-        says(bench, "possible", &[])
+        rig.stop_driver()?;
+        rig.set_driver_value("ExcludedVolumes", "REG_MULTI_SZ", r"\Device\Elsewhere")?;
+        rig.set_driver_value("QueueLimitMiB", "REG_DWORD", &QUEUE_LIMIT_MIB.to_string())?;
+        rig.set_driver_value("HoldLimitMs", "REG_DWORD", "0")?;
+        rig.start_driver()?;
+        says(rig, "possible", &[])
     })
 }
 
 /// A device that says that it does not trim is not asked to.
 fn refuse_trims(run: &mut Run<'_>) -> Result<(), E2eError> {
-    let (bench, len) = (&mut run.bench, run.image.len);
+    let (rig, len) = (&mut run.rig, run.image.len);
     step(run.console, "trim on a volume that does not", |_| {
-        let before = bench.agent().counters()?.applied;
-        let ended = bench.agent().request(&format!("trim {}+512", len - 1024))?;
-        if ended != NOT_SUPPORTED || bench.agent().counters()?.applied != before {
+        let before = rig.agent().counters()?.applied;
+        let ended = rig.agent().request(&format!("trim {}+512", len - 1024))?;
+        if ended != NOT_SUPPORTED || rig.agent().counters()?.applied != before {
             return Err(E2eError::Rule(format!("the trim ended as {ended:?}, or went down")));
         }
         Ok(())
@@ -214,40 +214,40 @@ fn refuse_trims(run: &mut Run<'_>) -> Result<(), E2eError> {
 
 /// A session notices that its volume has become shorter; what was captured stays, and what is there is captured.
 fn shrink(run: &mut Run<'_>) -> Result<(), E2eError> {
-    let (bench, len) = (&mut run.bench, run.image.len);
+    let (rig, len) = (&mut run.rig, run.image.len);
     let shorter = (len - (1 << 20)) / 4096 * 4096;
     step(run.console, "shrink the volume", |_| {
-        bench.agent().tell(&format!("resize {shorter}"))?;
-        if bench.status()?.is_none_or(|status| status.shrunk) {
+        rig.agent().tell(&format!("resize {shorter}"))?;
+        if rig.status()?.is_none_or(|status| status.shrunk) {
             return Err(E2eError::NotExercised("a volume that shrinks: it has already".into()));
         }
-        let told = bench.agent().request("length")?;
+        let told = rig.agent().request("length")?;
         if told != Outcome::Length(shorter) {
             return Err(E2eError::Rule(format!("CLEAR: the volume's length is {told:?}")));
         }
         wait_until("the session to notice that its volume has shrunk", NOTICE_LIMIT, || {
-            Ok(bench.status()?.filter(|status| status.shrunk).map(|_| ()))
+            Ok(rig.status()?.filter(|status| status.shrunk).map(|_| ()))
         })?;
-        writes(bench, 0x33)
+        writes(rig, 0x33)
     })
 }
 
 /// A session notices by a write behind its end that its volume has grown, keeps what it has, and says so; even if there
 /// is no memory at first to ask for the length. Returns how many writes there were before.
 fn grow(run: &mut Run<'_>) -> Result<u64, E2eError> {
-    let (bench, len) = (&mut run.bench, run.image.len);
+    let (rig, len) = (&mut run.rig, run.image.len);
     // The volume is a few sectors longer than whole pages.
     let longer = (len + (1 << 20)) / 4096 * 4096;
     step(run.console, "grow the volume", |_| {
-        let before = bench.agent().counters()?.applied;
-        bench.agent().tell(&format!("resize {longer}"))?;
-        bench.unwatched(|bench| {
-            bench.agent().tell(&format!("scarce {KERNEL} 0"))?;
-            let ended = bench.agent().request(&format!("write {len} 4096 17"))?;
+        let before = rig.agent().counters()?.applied;
+        rig.agent().tell(&format!("resize {longer}"))?;
+        rig.unwatched(|rig| {
+            rig.agent().tell(&format!("scarce {KERNEL} 0"))?;
+            let ended = rig.agent().request(&format!("write {len} 4096 17"))?;
             let asked = wait_until("the session to ask for the length", NOTICE_LIMIT, || {
-                Ok((bench.agent().memory()?.refused > 0).then_some(()))
+                Ok((rig.agent().memory()?.refused > 0).then_some(()))
             });
-            bench.agent().tell("scarce 0 0")?;
+            rig.agent().tell("scarce 0 0")?;
             asked?;
             match ended {
                 Outcome::Done => Ok(()),
@@ -255,31 +255,27 @@ fn grow(run: &mut Run<'_>) -> Result<u64, E2eError> {
             }
         })?;
         wait_until("the session to notice that its volume has grown", NOTICE_LIMIT, || {
-            Ok(bench.status()?.filter(|status| status.outgrown && status.gaps == 1).map(|_| ()))
+            Ok(rig.status()?.filter(|status| status.outgrown && status.gaps == 1).map(|_| ()))
         })?;
         Ok(before)
     })
 }
 
-fn writes(bench: &mut Bench, fill: u8) -> Result<(), E2eError> {
+fn writes(rig: &mut Rig, fill: u8) -> Result<(), E2eError> {
     // In the boot sector's backup copy's neighbourhood nothing belongs to a file: the volume's odd tail.
-    let tail = bench.agent().request("length")?;
+    let tail = rig.agent().request("length")?;
     let Outcome::Length(len) = tail else {
         return Err(E2eError::Rule(format!("CLEAR: the volume's length is {tail:?}")));
     };
-    match bench.agent().request(&format!("write {} 512 {fill}", len - 1024))? {
+    match rig.agent().request(&format!("write {} 512 {fill}", len - 1024))? {
         Outcome::Done => Ok(()),
         other => Err(E2eError::Rule(format!("CLEAR: a write ended as {other:?}"))),
     }
 }
 
 /// Checks what the product's command line says of the volume.
-pub(super) fn says(
-    bench: &Bench,
-    protection: &str,
-    special_files: &[&str],
-) -> Result<(), E2eError> {
-    let said = bench.volumes()?;
+pub(super) fn says(rig: &Rig, protection: &str, special_files: &[&str]) -> Result<(), E2eError> {
+    let said = rig.volumes()?;
     let wrong = |why: String| E2eError::Said {
         program: "snapless volumes --json".into(),
         said: said.clone(),

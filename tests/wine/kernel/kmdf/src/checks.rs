@@ -27,7 +27,7 @@ use crate::{
 
 const STACK_DEPTH: usize = 12;
 
-/// A rule of the framework or of the kernel that the bench enforces.
+/// A rule of the framework or of the kernel that the rig enforces.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Rule {
     /// A handle is live and of the type that the function takes.
@@ -50,7 +50,7 @@ pub(crate) enum Rule {
     Pool,
     /// Everything is given back by the time the driver is unloaded.
     Leak,
-    /// Only functions that the bench implements are called.
+    /// Only functions that the rig implements are called.
     Unimplemented,
     /// Every import exists.
     Import,
@@ -144,7 +144,7 @@ impl Call {
 
 /// Reports a broken rule and ends the process.
 pub(crate) fn violation(rule: Rule, function: &str, what: fmt::Arguments<'_>) -> ! {
-    let message = format!("KMDF BENCH: violation: {rule:?} in {function}: {what}");
+    let message = format!("KMDF RIG: violation: {rule:?} in {function}: {what}");
     println!("{message}");
     let mut report = format!("{message}\n");
     for frame in callers() {
@@ -159,11 +159,11 @@ pub(crate) fn violation(rule: Rule, function: &str, what: fmt::Arguments<'_>) ->
 fn append_to_log(report: &str) {
     let file = match File::open(&Wide::new(LOG_NT_PATH), Disposition::OpenOrCreate) {
         Ok(file) => file,
-        Err(failure) => return println!("KMDF BENCH: cannot open {LOG_NT_PATH}: {failure}"),
+        Err(failure) => return println!("KMDF RIG: cannot open {LOG_NT_PATH}: {failure}"),
     };
     let written = file.length().and_then(|end| file.write_slice_at(end, report.as_bytes()));
     if let Err(failure) = written {
-        println!("KMDF BENCH: cannot write {LOG_NT_PATH}: {failure}");
+        println!("KMDF RIG: cannot write {LOG_NT_PATH}: {failure}");
     }
 }
 

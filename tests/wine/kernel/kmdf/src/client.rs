@@ -35,7 +35,7 @@ use crate::{
     paging, patience, storage_irql, table, watch,
 };
 
-/// The framework version that the bench plays.
+/// The framework version that the rig plays.
 const MAJOR: u32 = 1;
 const MINOR: u32 = 33;
 
@@ -205,7 +205,7 @@ pub(crate) unsafe extern "system" fn WdfVersionBind(
     unsafe { info.client_higher_than_framework.write(0) };
     // SAFETY: the stub's out parameter.
     unsafe { globals.write(client.globals.get().cast()) };
-    println!("KMDF BENCH: {} is bound to KMDF {}.{}", client.image_name, info.major, info.minor);
+    println!("KMDF RIG: {} is bound to KMDF {}.{}", client.image_name, info.major, info.minor);
     STATUS_SUCCESS
 }
 
@@ -241,11 +241,11 @@ pub(crate) unsafe extern "system" fn WdfVersionUnbind(
     ledger::require_empty(function);
     // Release: pairs with the loads in `find`.
     client.bound.store(false, Ordering::Release);
-    println!("KMDF BENCH: {} is unbound, with nothing left behind", client.image_name);
+    println!("KMDF RIG: {} is unbound, with nothing left behind", client.image_name);
     STATUS_SUCCESS
 }
 
-/// `WdfVersionBindClass`: the bench has no class extensions.
+/// `WdfVersionBindClass`: the rig has no class extensions.
 ///
 /// # Safety
 /// Called by a driver's entry stub.
@@ -258,11 +258,11 @@ pub(crate) unsafe extern "system" fn WdfVersionBindClass(
     violation(
         Rule::Unimplemented,
         "WdfVersionBindClass",
-        format_args!("the bench has no class extensions"),
+        format_args!("the rig has no class extensions"),
     )
 }
 
-/// `WdfVersionUnbindClass`: the bench has no class extensions.
+/// `WdfVersionUnbindClass`: the rig has no class extensions.
 ///
 /// # Safety
 /// Called by a driver's entry stub.
@@ -275,7 +275,7 @@ pub(crate) unsafe extern "system" fn WdfVersionUnbindClass(
     violation(
         Rule::Unimplemented,
         "WdfVersionUnbindClass",
-        format_args!("the bench has no class extensions"),
+        format_args!("the rig has no class extensions"),
     )
 }
 

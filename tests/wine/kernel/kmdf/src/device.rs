@@ -427,7 +427,7 @@ pub(crate) unsafe extern "system" fn device_create_symbolic_link(
         }
         call.violation(
             Rule::Unimplemented,
-            format_args!("a link to a physical device's name is not made by the bench"),
+            format_args!("a link to a physical device's name is not made by the rig"),
         );
     };
     let result = create_link(&link, target);

@@ -58,7 +58,7 @@ pub(crate) unsafe extern "system" fn driver_create(
     if config.init_flags & DRIVER_INIT_NO_DISPATCH_OVERRIDE != 0 {
         call.violation(
             Rule::Unimplemented,
-            format_args!("drivers that keep their dispatch routines are not driven by the bench"),
+            format_args!("drivers that keep their dispatch routines are not driven by the rig"),
         );
     }
     if call.client.driver().is_some() {

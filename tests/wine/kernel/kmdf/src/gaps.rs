@@ -1,5 +1,5 @@
-//! Kernel routines that the driver under test gets from the bench: those that Wine 8 lacks or stubs, and those whose
-//! use the bench checks. `redirects.rs` lists them by name.
+//! Kernel routines that the driver under test gets from the rig: those that Wine 8 lacks or stubs, and those whose
+//! use the rig checks. `redirects.rs` lists them by name.
 //!
 //! The rule: each does what its documentation says; where it could only pretend, it says so in its file's first lines.
 

@@ -1,7 +1,7 @@
-//! The driver's import table: names that Wine lacks, or that the bench wants to see used, are pointed at the bench.
+//! The driver's import table: names that Wine lacks, or that the rig wants to see used, are pointed at the rig.
 //!
 //! The rules: the driver's file is tested byte for byte as shipped, so this happens in memory, at bind time; an import
-//! that neither Wine nor the bench implements is reported then, by name, not when it is called.
+//! that neither Wine nor the rig implements is reported then, by name, not when it is called.
 
 use alloc::{string::String, vec::Vec};
 use core::ffi::{CStr, c_char, c_void};
@@ -57,7 +57,7 @@ pub(crate) unsafe fn redirect(base: *mut c_void, image: &str) {
             Rule::Import,
             "WdfVersionBind",
             format_args!(
-                "{image} imports what neither Wine's ntoskrnl.exe nor the bench has: {} (add them to redirects.rs)",
+                "{image} imports what neither Wine's ntoskrnl.exe nor the rig has: {} (add them to redirects.rs)",
                 missing.join(", ")
             ),
         );

@@ -505,7 +505,7 @@ fn require_no_parent(call: &Call, attributes: Option<&ObjectAttributes>) {
     }
 }
 
-/// Wine applies no security descriptor; the bench at least refuses what is none.
+/// Wine applies no security descriptor; the rig at least refuses what is none.
 fn sddl_status(sddl: &Wide) -> NTSTATUS {
     if sddl.to_text().starts_with("D:") { STATUS_SUCCESS } else { STATUS_INVALID_PARAMETER }
 }

@@ -1,4 +1,4 @@
-//! KMDF for Wine: the bench's `wdfldr.sys`.
+//! KMDF for Wine: the rig's `wdfldr.sys`.
 //!
 //! The driver under test, the file that ships, binds to this one as it would to Microsoft's framework on Windows. What
 //! it calls is implemented here with the documented behaviour, one file per kind of object, and every rule that the
@@ -14,7 +14,6 @@
 extern crate alloc;
 
 mod abi;
-mod bench;
 mod cancel;
 mod checks;
 mod client;
@@ -39,6 +38,7 @@ mod redirects;
 mod registry;
 mod removelock;
 mod request;
+mod rig;
 mod round_trip;
 mod scarcity;
 mod shutdown;

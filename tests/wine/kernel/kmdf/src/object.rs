@@ -40,7 +40,7 @@ use crate::{
     workitem::WorkItem,
 };
 
-/// A counted reference of the bench to an object. Drivers' references are counted in the object.
+/// A counted reference of the rig to an object. Drivers' references are counted in the object.
 pub(crate) type ObjectRef = Arc<Object>;
 
 /// What an object is.

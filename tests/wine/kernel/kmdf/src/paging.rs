@@ -14,7 +14,7 @@ use wdk_sys::{FILE_OBJECT, IRP_MJ_WRITE, IRP_NOCACHE, IRP_PAGING_IO};
 use crate::irql::{APC_LEVEL, require_at_most};
 
 /// The value of the driver's `Parameters` key: where the paging file begins, in MiB. There is none if it is absent.
-const VALUE: &str = "BenchPagingFileFromMiB";
+const VALUE: &str = "RigPagingFileFromMiB";
 const NOWHERE: u64 = u64::MAX;
 
 static BEGINS: AtomicU64 = AtomicU64::new(NOWHERE);

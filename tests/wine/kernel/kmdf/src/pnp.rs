@@ -164,7 +164,7 @@ fn start(device: &Ref<Device>, irp: Irp) -> NTSTATUS {
         return irp.complete(status, 0);
     }
     let prepared = match device.pnp_callbacks.prepare_hardware {
-        // SAFETY: the driver's own callback. A filter on the bench has no hardware resources: the lists are null.
+        // SAFETY: the driver's own callback. A filter on the rig has no hardware resources: the lists are null.
         Some(callback) => unsafe { callback(device.handle(), 0, 0) },
         None => STATUS_SUCCESS,
     };

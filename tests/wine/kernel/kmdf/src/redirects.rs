@@ -1,7 +1,7 @@
-//! The names of ntoskrnl.exe that the driver under test gets from the bench.
+//! The names of ntoskrnl.exe that the driver under test gets from the rig.
 //!
 //! The rule: this is the one list. "lacking" is what Wine 8 does not export or only as a stub that raises; "empty" is
-//! what it exports as a routine that does nothing; "checked" is what it has, and the bench watches.
+//! what it exports as a routine that does nothing; "checked" is what it has, and the rig watches.
 
 use core::ffi::c_void;
 
@@ -10,7 +10,7 @@ use crate::gaps::{
 };
 use crate::paging;
 
-/// The bench's routine for a name.
+/// The rig's routine for a name.
 pub(crate) fn find(name: &str) -> Option<*const c_void> {
     let lists = [lacking(), empty(), checked()];
     lists.into_iter().flatten().find(|(listed, _)| *listed == name).map(|(_, routine)| *routine)

@@ -410,7 +410,7 @@ pub(crate) unsafe extern "system" fn request_retrieve_output_wdm_mdl(
                 // The framework would build an MDL over the system buffer here; nothing under test wants one.
                 METHOD_BUFFERED => call.violation(
                     Rule::Unimplemented,
-                    format_args!("MDLs of METHOD_BUFFERED requests are not built by the bench"),
+                    format_args!("MDLs of METHOD_BUFFERED requests are not built by the rig"),
                 ),
                 _ if output == 0 || irp.mdl().is_null() => Err(STATUS_BUFFER_TOO_SMALL),
                 _ => Ok(irp.mdl()),
@@ -421,7 +421,7 @@ pub(crate) unsafe extern "system" fn request_retrieve_output_wdm_mdl(
         // As for METHOD_BUFFERED.
         IRP_MJ_READ => call.violation(
             Rule::Unimplemented,
-            format_args!("MDLs of buffered reads are not built by the bench"),
+            format_args!("MDLs of buffered reads are not built by the rig"),
         ),
         _ => Err(STATUS_INVALID_DEVICE_REQUEST),
     });

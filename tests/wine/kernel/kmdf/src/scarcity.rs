@@ -49,7 +49,7 @@ pub(crate) fn refuses(wanted: Wanted) -> bool {
 
 /// Refuses these kinds from now on: each one if `nth` is 0, else the `nth` only. Counts from 0 again.
 #[unsafe(no_mangle)]
-pub(crate) extern "system" fn SnaplessBenchScarcity(kinds: u32, nth: u64) {
+pub(crate) extern "system" fn SnaplessRigScarcity(kinds: u32, nth: u64) {
     KINDS.store(0, Ordering::Relaxed);
     NTH.store(nth, Ordering::Relaxed);
     ASKED.store(0, Ordering::Relaxed);
@@ -62,7 +62,7 @@ pub(crate) extern "system" fn SnaplessBenchScarcity(kinds: u32, nth: u64) {
 /// # Safety
 /// `memory` is valid for a write.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "system" fn SnaplessBenchMemory(memory: *mut Memory) {
+pub(crate) unsafe extern "system" fn SnaplessRigMemory(memory: *mut Memory) {
     let said = Memory {
         asked: ASKED.load(Ordering::Relaxed),
         refused: REFUSED.load(Ordering::Relaxed),

@@ -1,6 +1,6 @@
 //! Shutdown notification: who wants to hear of it, and the packets that tell them.
 //!
-//! The rule: Wine registers nobody, so the bench keeps the list; when a scenario shuts the system down, first the
+//! The rule: Wine registers nobody, so the rig keeps the list; when a scenario shuts the system down, first the
 //! registered devices get `IRP_MJ_SHUTDOWN`, then those that asked for the last chance.
 
 use alloc::vec::Vec;
@@ -50,7 +50,7 @@ pub(crate) fn handle(device: &Ref<Device>, irp: Irp) -> NTSTATUS {
 
 /// Tells every registered device, in order. The test volume calls this when a scenario shuts the system down.
 #[unsafe(no_mangle)]
-pub(crate) extern "system" fn SnaplessBenchShutdown() -> u32 {
+pub(crate) extern "system" fn SnaplessRigShutdown() -> u32 {
     let mut told = 0;
     for phase in [SHUTDOWN, LAST_CHANCE] {
         let devices: Vec<PDEVICE_OBJECT> = REGISTERED

@@ -1,7 +1,7 @@
 //! The IRQL at which reads and writes reach the driver.
 //!
 //! The rule: storage drivers are entered for reads and writes at up to DISPATCH_LEVEL (paging, completion routines of
-//! drivers above). Wine always enters at PASSIVE_LEVEL, so the bench lets a share of them arrive raised.
+//! drivers above). Wine always enters at PASSIVE_LEVEL, so the rig lets a share of them arrive raised.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

@@ -119,7 +119,7 @@ unsafe extern "system" fn unimplemented<
     violation(
         Rule::Unimplemented,
         "the function table",
-        format_args!("function {index} of WDFFUNCENUM is not implemented by the bench"),
+        format_args!("function {index} of WDFFUNCENUM is not implemented by the rig"),
     )
 }
 

@@ -7,7 +7,7 @@
 //! - when its device goes, the driver holds no packet of it, and none is below with a completion routine of the driver;
 //! - a completion routine passes `PendingReturned` on; one of a packet of the driver's own takes the packet back.
 //!
-//! To see a packet come back, the completion routine that the driver set is replaced by one of the bench's, which
+//! To see a packet come back, the completion routine that the driver set is replaced by one of the rig's, which
 //! calls it.
 
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
@@ -30,7 +30,7 @@ use crate::{
 
 static PACKETS: SpinLock<BTreeMap<usize, Packet>> = SpinLock::new(BTreeMap::new());
 
-/// A packet that the bench knows.
+/// A packet that the rig knows.
 struct Packet {
     holder: Holder,
     /// The driver's stack location, for a packet that came from above.

@@ -6,7 +6,7 @@ use core::panic::PanicInfo;
 
 use crate::win32::{CURRENT_PROCESS, NtTerminateProcess};
 
-/// The exit code of a device process that the bench ended.
+/// The exit code of a device process that the rig ended.
 pub const HALT_STATUS: i32 = 0xC000_0420_u32.cast_signed(); // STATUS_ASSERTION_FAILURE
 
 /// Ends the process, as a bug check would end the machine.
@@ -19,6 +19,6 @@ pub fn halt() -> ! {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    crate::println!("BENCH DRIVER PANIC: {info}");
+    crate::println!("RIG DRIVER PANIC: {info}");
     halt()
 }

@@ -1,7 +1,7 @@
-//! What the bench's drivers share: small wrappers over the kernel interfaces that they use, so that the drivers
+//! What the rig's drivers share: small wrappers over the kernel interfaces that they use, so that the drivers
 //! themselves hold as little `unsafe` as they can.
 //!
-//! The rule: nothing here depends on the bench. A wrapper either cannot be misused or is an `unsafe fn` that says
+//! The rule: nothing here depends on the rig. A wrapper either cannot be misused or is an `unsafe fn` that says
 //! what its caller owes.
 //!
 //! Linking this crate also gives a driver its panic handler and its global allocator.

@@ -1,6 +1,6 @@
 //! A value behind a lock that sleeps, with a condition to wait for.
 //!
-//! The rule: for the bench's own work only. It is built on the process's locks rather than on kernel events, because on
+//! The rule: for the rig's own work only. It is built on the process's locks rather than on kernel events, because on
 //! Wine every wait for a kernel event costs several calls to another process; the driver under test never sees it.
 
 use core::{

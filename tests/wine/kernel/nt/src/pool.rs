@@ -1,6 +1,6 @@
-//! The pool, and the global allocator of the bench's drivers.
+//! The pool, and the global allocator of the rig's drivers.
 //!
-//! The rule: the bench's own memory comes from the process's heap, so that it is never taken for the driver's, whose
+//! The rule: the rig's own memory comes from the process's heap, so that it is never taken for the driver's, whose
 //! pool memory is on the books.
 
 use core::{

@@ -1,6 +1,6 @@
-//! A lock around its data, for the bench's own bookkeeping.
+//! A lock around its data, for the rig's own bookkeeping.
 //!
-//! The rule: the bench's locks are held for a few instructions and never across a call into the driver under test.
+//! The rule: the rig's locks are held for a few instructions and never across a call into the driver under test.
 //! On Wine a holder can lose its time slice, so a waiter gives up its own rather than burn it.
 
 use core::{

@@ -1,4 +1,4 @@
-//! System threads of the bench.
+//! System threads of the rig.
 //!
 //! The rule: who starts a thread joins it before its code can go away.
 

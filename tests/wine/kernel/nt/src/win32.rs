@@ -1,6 +1,6 @@
 //! The few user-mode routines that kernel code on Wine may call, because Wine's kernel is an ordinary process.
 //!
-//! The rule: only the bench calls these. The driver under test never does: it imports ntoskrnl.exe and WDFLDR.SYS
+//! The rule: only the rig calls these. The driver under test never does: it imports ntoskrnl.exe and WDFLDR.SYS
 //! and nothing else.
 
 use core::ffi::c_void;

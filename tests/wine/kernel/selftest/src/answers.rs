@@ -1,6 +1,6 @@
-//! Calls that the framework answers with a status of its own: the bench gives the same ones.
+//! Calls that the framework answers with a status of its own: the rig gives the same ones.
 //!
-//! The rule: each is one that `kmdf/CONFORMANCE.md` names; what the bench refuses more strictly is a case of `cases.rs`.
+//! The rule: each is one that `kmdf/CONFORMANCE.md` names; what the rig refuses more strictly is a case of `cases.rs`.
 
 use core::ptr;
 

@@ -112,7 +112,7 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
         }
         "pool-written-past-its-end" => {
             let block = allocate();
-            // SAFETY: not the block's byte, but the bench keeps guard bytes there for this.
+            // SAFETY: not the block's byte, but the rig keeps guard bytes there for this.
             unsafe { block.cast::<u8>().wrapping_add(BLOCK).write(1) };
             free(block, TAG);
         }

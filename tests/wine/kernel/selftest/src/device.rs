@@ -49,7 +49,7 @@ impl ControlDevice {
         ACTION.store(action as usize, Ordering::Relaxed);
         FRAMEWORK.store(core::ptr::from_ref(framework) as usize, Ordering::Relaxed);
         let init = allocate_init(framework, driver);
-        let name = Wide::new(r"\Device\SnaplessBenchSelftest");
+        let name = Wide::new(r"\Device\SnaplessRigSelftest");
         // SAFETY: what `WdfDeviceInitAssignName` takes.
         unsafe {
             framework.call(index::DEVICE_INIT_ASSIGN_NAME, &[init, name.borrow().as_ptr() as usize])
@@ -178,7 +178,7 @@ impl ControlDevice {
         let _ = unsafe { Irp::from_raw(raw) }.call(self.wdm);
     }
 
-    /// What a request that is never completed points at. Nobody gives it back: the bench ends such a case before.
+    /// What a request that is never completed points at. Nobody gives it back: the rig ends such a case before.
     fn leak() -> (&'static Event, &'static mut IO_STATUS_BLOCK, &'static mut [u8; 8]) {
         (
             Box::leak(Box::new(Event::notification())),

@@ -1,6 +1,6 @@
 //! The framework's functions, called through the table by their published index.
 //!
-//! The rule: this client owes nothing to anybody's framework headers, so that it checks the bench's table by itself.
+//! The rule: this client owes nothing to anybody's framework headers, so that it checks the rig's table by itself.
 
 use core::ffi::c_void;
 
@@ -156,7 +156,7 @@ impl Framework {
 
     /// Unbinds this driver: its last call.
     pub(crate) fn unbind(self) {
-        // SAFETY: bound, with these globals. The bench reads nothing of the bind information here.
+        // SAFETY: bound, with these globals. The rig reads nothing of the bind information here.
         let _ = unsafe {
             WdfVersionUnbind(
                 self.registry_path.borrow().as_ptr(),

@@ -1,4 +1,4 @@
-//! `snapless-bench-selftest.sys`: a framework client that breaks one rule at a time.
+//! `snapless-rig-selftest.sys`: a framework client that breaks one rule at a time.
 //!
 //! The rule: each case does one thing wrong and everything else right, so that the report that it must end in can only
 //! be about that. `protocol::selftest` says which cases there are and what each must end in.
@@ -85,7 +85,7 @@ unsafe fn start(driver: PDRIVER_OBJECT, registry_path: Wide) -> Result {
         )
     };
     check(status as NTSTATUS)?;
-    println!("snapless-bench-selftest: {case}");
+    println!("snapless-rig-selftest: {case}");
     cases::run(&case, &framework, handle);
     // SAFETY: the framework has filled in the driver object.
     let unload_routine = unsafe { (*driver).DriverUnload };

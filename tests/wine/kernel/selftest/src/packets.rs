@@ -36,7 +36,7 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
             let irp = allocate();
             // SAFETY: ours, and not used by anybody.
             unsafe { IoFreeIrp(irp) };
-            // SAFETY: the mistake: the bench reports it before it touches the packet.
+            // SAFETY: the mistake: the rig reports it before it touches the packet.
             unsafe { IoFreeIrp(irp) };
         }
         "irp-leak" => {
@@ -46,7 +46,7 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
             let list = allocate_list(framework);
             // SAFETY: ours, and not used by anybody.
             unsafe { IoFreeMdl(list) };
-            // SAFETY: the mistake: the bench reports it before it touches the list.
+            // SAFETY: the mistake: the rig reports it before it touches the list.
             unsafe { IoFreeMdl(list) };
         }
         "mdl-leak" => {
@@ -103,7 +103,7 @@ unsafe extern "system" fn completed_twice(_device: Handle, raw: PIRP) -> NTSTATU
     let mut irp = unsafe { Irp::from_raw(raw) };
     irp.set_status(STATUS_SUCCESS);
     irp.complete_as_is();
-    // SAFETY: the mistake: the bench reports it before it touches the packet.
+    // SAFETY: the mistake: the rig reports it before it touches the packet.
     unsafe { IofCompleteRequest(raw, 0) };
     STATUS_SUCCESS
 }

@@ -1,4 +1,4 @@
-//! The bench's control device: the commands of a scenario.
+//! The rig's control device: the commands of a scenario.
 //!
 //! The rule: a command that sends packets through the volume's stack runs on a thread of its own, as the PnP manager's
 //! work does, so that requests go on meanwhile; those run one after the other.

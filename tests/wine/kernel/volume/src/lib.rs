@@ -1,4 +1,4 @@
-//! `snapless-test-volume.sys`: the disk under the driver under test, and the bench's PnP manager.
+//! `snapless-test-volume.sys`: the disk under the driver under test, and the rig's PnP manager.
 //!
 //! A volume device whose content is a file. It reorders and delays requests as far as a disk may, journals every write
 //! in the order in which it was applied, and can be told to fail. A second device takes the scenario's commands.

@@ -1,4 +1,4 @@
-//! The bench's PnP manager for the volume's stack: Wine's reads no filters.
+//! The rig's PnP manager for the volume's stack: Wine's reads no filters.
 //!
 //! The rule: the stack is built from what the registry says, as Windows does it: the drivers of the class's
 //! `UpperFilters`, in order, each by its `AddDevice`; then the packets that a scenario asks for are sent from the top.

@@ -1,4 +1,4 @@
-//! Writes that the bench sends from the top of the volume's stack, as a file system does in the kernel: with flags and
+//! Writes that the rig sends from the top of the volume's stack, as a file system does in the kernel: with flags and
 //! chains of memory descriptor lists that no program could ask for.
 //!
 //! The rule: what reached the bottom is noted as it came, before anything is done with it.

@@ -3,7 +3,7 @@
 //! The rule: a buffered request gets a system buffer of its own, of the larger of both lengths; the answer is copied
 //! out when the request has been completed. (Wine hands the caller's input buffer down and copies nothing.)
 //!
-//! The packet has one stack location more than the device asks for: the bench's own, above the caller's completion
+//! The packet has one stack location more than the device asks for: the rig's own, above the caller's completion
 //! routine, from where it sees the completion last.
 
 use alloc::{boxed::Box, vec, vec::Vec};

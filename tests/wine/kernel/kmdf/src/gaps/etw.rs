@@ -122,7 +122,7 @@ pub(crate) unsafe extern "system" fn set_information(
         violation(
             Rule::Parameter,
             function,
-            format_args!("class {class}, or what comes with it, is none that the bench knows"),
+            format_args!("class {class}, or what comes with it, is none that the rig knows"),
         );
     }
     STATUS_SUCCESS
@@ -239,13 +239,13 @@ fn value(kind: u8, bytes: &[u8]) -> Option<String> {
 }
 
 fn record(line: &str) {
-    println!("KMDF BENCH: trace: {line}");
+    println!("KMDF RIG: trace: {line}");
     let _one = WRITING.lock();
     let written = File::open(&Wide::new(LOG_NT_PATH), Disposition::OpenOrCreate).and_then(|file| {
         let end = file.length()?;
         file.write_slice_at(end, format!("{line}\n").as_bytes())
     });
     if let Err(failure) = written {
-        println!("KMDF BENCH: cannot write {LOG_NT_PATH}: {failure}");
+        println!("KMDF RIG: cannot write {LOG_NT_PATH}: {failure}");
     }
 }

@@ -20,7 +20,7 @@ pub(crate) unsafe extern "system" fn interrupt_time_precise(counter: *mut u64) -
     time
 }
 
-/// The bench's machine never sleeps, so biased and unbiased time are the same.
+/// The rig's machine never sleeps, so biased and unbiased time are the same.
 pub(crate) unsafe extern "system" fn unbiased_interrupt_time() -> u64 {
     interrupt_time_100ns().0
 }

@@ -1,4 +1,4 @@
-//! The bench of one run: a Wine prefix with the test volume, the product's driver and service in it, the
+//! The rig of one run: a Wine prefix with the test volume, the product's driver and service in it, the
 //! server beside it. Each verb is what an administrator (or plug and play) would do, with the programs that are shipped.
 //!
 //! Upholds: when the value is dropped, nothing that it started is left.
@@ -42,7 +42,7 @@ const COMMAND_LINE: &str = r"C:\Program Files\Snapless\snapless.exe";
 
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// The files under test, and the bench's own.
+/// The files under test, and the rig's own.
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// `snapless.sys`
@@ -63,13 +63,13 @@ pub struct Programs {
     pub volume: PathBuf,
     /// `snapless-writer.exe`
     pub writer: PathBuf,
-    /// `snapless-bench-agent.exe`
+    /// `snapless-rig-agent.exe`
     pub agent: PathBuf,
 }
 
-/// One run's bench. Fields are dropped in this order: programs first, the prefix with its Wine server last.
+/// One run's rig. Fields are dropped in this order: programs first, the prefix with its Wine server last.
 #[derive(Debug)]
-pub struct Bench {
+pub struct Rig {
     writer: Option<Program>,
     watch: Option<StatusWatch>,
     agent: Agent,
@@ -81,7 +81,7 @@ pub struct Bench {
     seed: u64,
 }
 
-impl Bench {
+impl Rig {
     /// Makes the prefix from `template` and starts Wine in it.
     pub fn start(
         template: &std::path::Path,
@@ -173,7 +173,7 @@ impl Bench {
 
     /// Starts the product's driver and builds the volume's stack with it.
     pub fn start_driver(&mut self) -> Result<(), E2eError> {
-        self.start_driver_with(|bench| bench.agent.attach())
+        self.start_driver_with(|rig| rig.agent.attach())
     }
 
     /// The same, with the stack built by `attach`.
@@ -226,7 +226,7 @@ impl Bench {
         self.prefix.run("reg", "reg", arguments, COMMAND_LIMIT).map(|_| ())
     }
 
-    /// Takes the volume's stack down and stops the product's driver; the bench's KMDF checks for leaks.
+    /// Takes the volume's stack down and stops the product's driver; the rig's KMDF checks for leaks.
     pub fn stop_driver(&mut self) -> Result<(), E2eError> {
         // It keeps the driver's control device open.
         self.watch = None;
@@ -376,7 +376,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Takes the volume's stack and the drivers down; the bench's KMDF then checks for leaks.
+    /// Takes the volume's stack and the drivers down; the rig's KMDF then checks for leaks.
     pub fn unload(&mut self) -> Result<(), E2eError> {
         // It keeps the driver's control device open.
         self.watch = None;
@@ -389,7 +389,7 @@ impl Bench {
         self.prefix.stop()
     }
 
-    /// An error if the bench's KMDF saw a broken rule.
+    /// An error if the rig's KMDF saw a broken rule.
     fn check_violations(&self) -> Result<(), E2eError> {
         check_violations(&self.folder)
     }
@@ -411,7 +411,7 @@ impl Bench {
     }
 }
 
-/// An error if the bench's KMDF saw a broken rule in the run of this folder.
+/// An error if the rig's KMDF saw a broken rule in the run of this folder.
 pub fn check_violations(folder: &RunFolder) -> Result<(), E2eError> {
     let log = folder.prefix().join(violations::LOG_IN_PREFIX);
     let said = match std::fs::read(&log) {
