@@ -120,7 +120,7 @@ impl Report {
             blocks_by_hold: status.blocks_by_hold,
             blocks_unallocated: status.blocks_unallocated,
             blocks_unreadable: status.blocks_unreadable,
-            writes_passed: status.writes_passed,
+            writes_passed: status.writes_captured_inline,
             writes_held: status.writes_held,
             writes_holding: status.writes_holding,
             writes_uncaptured: status.writes_uncaptured,

@@ -11,11 +11,11 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 
 use snapless_engine::{
-    BlockIndex, BlockRange, Capture, Config, Drained, Event, Extent, Gate, Geometry, Host, Issue,
-    Read, Session, Side, Step, Submission, Tick, Ticket, Urgency, Worker,
+    BlockIndex, BlockRange, Capture, Config, Drained, Event, Extent, Geometry, Host, Issue,
+    Protection, Read, Rundown, Session, Step, Submission, Tick, Ticket, Urgency, Worker,
 };
 
-/// Writes and gate passages.
+/// Writes, and acquisitions of protection.
 const WRITES: u64 = 10_000;
 /// Writes under way at once.
 const DEPTH: usize = 16;
@@ -68,10 +68,10 @@ impl Host for Counter {
 type Bench = Session<Counter>;
 
 fn main() {
-    let (gate, _turn) = Gate::new((), (), Nobody);
+    let (rundown, _owner) = Rundown::new((), (), Nobody);
     for _ in 0..WRITES {
-        let side = measured_gate_enter(&gate);
-        measured_gate_leave(&gate, side);
+        let protection = measured_acquire(&rundown);
+        measured_release(&rundown, protection);
     }
     let geometry = Geometry::new(LENGTH, 512, 16).expect("a whole number of blocks");
     let session = Session::new(Counter::default(), geometry, Config::new(64 << 20));
@@ -84,8 +84,8 @@ fn main() {
         black_box(measured_scan(&session, all));
     }
     for (name, count) in [
-        ("gate_enter", WRITES),
-        ("gate_leave", WRITES),
+        ("acquire", WRITES),
+        ("release", WRITES),
         ("sweep", blocks),
         ("read_done", blocks),
         ("submit", WRITES),
@@ -137,7 +137,7 @@ fn write(session: &Bench) -> u64 {
     while !flying.is_empty() {
         complete(session, &mut flying);
     }
-    assert_eq!(session.status().writes_passed, WRITES);
+    assert_eq!(session.status().writes_captured_inline, WRITES);
     drained
 }
 
@@ -164,13 +164,13 @@ fn empty(session: &Bench) {
 }
 
 #[inline(never)]
-fn measured_gate_enter(gate: &Gate<(), Nobody>) -> Side {
-    gate.enter()
+fn measured_acquire(rundown: &Rundown<(), Nobody>) -> Protection {
+    rundown.acquire()
 }
 
 #[inline(never)]
-fn measured_gate_leave(gate: &Gate<(), Nobody>, side: Side) {
-    gate.leave(side);
+fn measured_release(rundown: &Rundown<(), Nobody>, protection: Protection) {
+    rundown.release(protection);
 }
 
 #[inline(never)]

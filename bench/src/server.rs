@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use snapless_engine::Turn;
+use snapless_engine::RundownOwner;
 
 use crate::control::{Report, Served};
 use crate::error::{Error, IoContext, Result};
@@ -54,7 +54,7 @@ struct Volume {
     mail: Sender<Mail>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Held for the time of a start or an end.
-    turn: Mutex<Turn>,
+    owner: Mutex<RundownOwner>,
     active: Mutex<Option<Active>>,
 }
 
@@ -99,11 +99,11 @@ impl Server {
         }
         let volume = self.volume(name)?;
         // Held until the session has begun: one start or end at a time.
-        let mut turn = lock(&volume.turn);
+        let mut owner = lock(&volume.owner);
         if lock(&volume.active).is_some() {
             return Err(Error::Busy(name.to_owned()));
         }
-        volume.begin(&mut turn, spec)
+        volume.begin(&mut owner, spec)
     }
 
     /// Where a session stands.
@@ -122,7 +122,7 @@ impl Server {
         volume.wait("draining", || {
             volume.with_active(|active| {
                 let status = active.run.session.status();
-                Ok(active.run.progress.seq() >= status.last_seq && status.writes_flying == 0)
+                Ok(active.run.progress.seq() >= status.last_seq && status.writes_in_flight == 0)
             })
         })?;
         digest.compare(&volume.shared.disk)
@@ -131,8 +131,8 @@ impl Server {
     /// Ends a session.
     pub fn stop(&self, name: &str) -> Result<()> {
         let volume = self.volume(name)?;
-        let mut turn = lock(&volume.turn);
-        volume.end(&mut turn)
+        let mut owner = lock(&volume.owner);
+        volume.end(&mut owner)
     }
 
     /// What was served.
@@ -143,8 +143,8 @@ impl Server {
     /// Ends every session and every loop.
     pub fn shut_down(&self) {
         for volume in &self.volumes {
-            let mut turn = lock(&volume.turn);
-            match volume.end(&mut turn) {
+            let mut owner = lock(&volume.owner);
+            match volume.end(&mut owner) {
                 Ok(()) | Err(Error::NoSession(_)) => {}
                 Err(error) => eprintln!("error: {error}"),
             }
@@ -181,7 +181,7 @@ impl Server {
 
 fn start<const ENGINE: bool>(disk: Disk) -> Result<Volume> {
     let name = disk.name().to_owned();
-    let Parts { shared, sender, receiver, turn } = volume::parts(disk)?;
+    let Parts { shared, sender, receiver, owner } = volume::parts(disk)?;
     let for_loop = Arc::clone(&shared);
     let serve = move || {
         // A loop that panics leaves the kernel with memory, and clients with requests that nobody answers.
@@ -197,7 +197,7 @@ fn start<const ENGINE: bool>(disk: Disk) -> Result<Volume> {
         shared,
         mail: sender,
         thread: Mutex::new(Some(thread.map_err(Error::Thread)?)),
-        turn: Mutex::new(turn),
+        owner: Mutex::new(owner),
         active: Mutex::new(None),
     })
 }
@@ -211,7 +211,7 @@ impl Drop for AbortOnPanic {
 }
 
 impl Volume {
-    fn begin(&self, turn: &mut Turn, spec: &SessionSpec) -> Result<Started> {
+    fn begin(&self, owner: &mut RundownOwner, spec: &SessionSpec) -> Result<Started> {
         let began = Instant::now();
         let disk = &self.shared.disk;
         let geometry = spec.geometry(disk)?;
@@ -236,16 +236,16 @@ impl Volume {
         *lock(&self.active) = Some(Active { run: Arc::clone(&run), digest, signal, thread });
         self.ask(|reply| Mail::Begin(Box::new(beginning), reply))?;
         // Interception on; then wait for every write that was already below (rule T0).
-        self.change_gate(turn, true);
+        self.change_gate(owner, true);
         run.session.begin();
         Ok(Started { allocate_us, t0_us: micros(began), memory })
     }
 
-    fn end(&self, turn: &mut Turn) -> Result<()> {
+    fn end(&self, owner: &mut RundownOwner) -> Result<()> {
         let run = self.with_active(|active| Ok(Arc::clone(&active.run)))?;
         run.session.stop();
         // Interception off; then wait for every write that still knows this session.
-        self.change_gate(turn, false);
+        self.change_gate(owner, false);
         self.wait("the end of reads", || Ok(run.session.is_settled()))?;
         self.ask(Mail::End)?;
         let Some(active) = lock(&self.active).take() else { return Ok(()) };
@@ -280,9 +280,9 @@ impl Volume {
         }
     }
 
-    fn change_gate(&self, turn: &mut Turn, to_session: bool) {
+    fn change_gate(&self, owner: &mut RundownOwner, to_session: bool) {
         let set = |to| move |slot: &AtomicBool| slot.store(to, Ordering::Relaxed);
-        self.shared.gate.change(turn, set(to_session), set(false), || ());
+        self.shared.gate.replace(owner, set(to_session), set(false), || ());
     }
 
     fn with_active<R>(&self, look: impl FnOnce(&Active) -> Result<R>) -> Result<R> {

@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::time::{Duration, Instant};
 
 use slab::Slab;
-use snapless_engine::{BlockRange, Gate, Tick, Turn};
+use snapless_engine::{BlockRange, Rundown, RundownOwner, Tick};
 
 use crate::connection::Connection;
 use crate::error::Result;
@@ -34,7 +34,7 @@ use crate::sink::Pace;
 use client::Request;
 
 /// A gate whose slots say whether the writes inside belong to the session.
-pub type VolumeGate = Gate<AtomicBool, Signal>;
+pub type VolumeGate = Rundown<AtomicBool, Signal>;
 
 /// What a volume's loop shares with other threads.
 #[derive(Debug)]
@@ -147,17 +147,17 @@ pub struct Parts {
     /// The loop's end.
     pub receiver: Receiver<Mail>,
     /// The right to change the gate.
-    pub turn: Turn,
+    pub owner: RundownOwner,
 }
 
 /// Makes the parts of a volume.
 pub fn parts(disk: Disk) -> Result<Parts> {
     let none = || AtomicBool::new(false);
-    let (gate, turn) = Gate::new(none(), none(), Signal::default());
+    let (gate, owner) = Rundown::new(none(), none(), Signal::default());
     let (alarm, statistics) = (Arc::new(Alarm::new()?), Statistics::default());
     let (sender, receiver) = channel();
     let shared = Arc::new(Shared { disk, alarm, gate, statistics });
-    Ok(Parts { shared, sender, receiver, turn })
+    Ok(Parts { shared, sender, receiver, owner })
 }
 
 impl<const ENGINE: bool> Loop<ENGINE> {

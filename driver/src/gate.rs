@@ -1,13 +1,13 @@
 //! The engine's gate, for sessions of the driver: each side holds a pointer to a session.
 //!
-//! When a side opens, closes and is empty is the engine's to say (`engine/src/gate.rs`); what is here keeps
+//! When a side opens, closes and is empty is the engine's to say (`engine/src/rundown.rs`); what is here keeps
 //! the pointers, the event and the lock that a Windows kernel has for it.
 
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-pub use snapless_engine::Side;
-use snapless_engine::Turn;
+pub use snapless_engine::Protection as Side;
+use snapless_engine::{Rundown, RundownOwner};
 
 use crate::kernel::event::Event;
 use crate::kernel::passive_lock::PassiveLock;
@@ -15,27 +15,27 @@ use crate::kernel::passive_lock::PassiveLock;
 /// A volume's gate. `S` is the session.
 pub struct Gate<S> {
     /// A side's pointer is null where there is no session.
-    gate: snapless_engine::Gate<AtomicPtr<S>, Event>,
+    gate: Rundown<AtomicPtr<S>, Event>,
     /// Serializes changes.
-    turn: PassiveLock<Turn>,
+    turn: PassiveLock<RundownOwner>,
 }
 
 impl<S> Gate<S> {
     /// A gate to no session; `None` if there is no memory. PASSIVE_LEVEL.
     pub fn new() -> Option<Self> {
         let none = || AtomicPtr::new(null_mut());
-        let (gate, turn) = snapless_engine::Gate::new(none(), none(), Event::new(false)?);
+        let (gate, turn) = Rundown::new(none(), none(), Event::new(false)?);
         Some(Self { gate, turn: PassiveLock::new(turn)? })
     }
 
     /// Lets a write in. IRQL <= DISPATCH_LEVEL.
     pub fn enter(&self) -> Side {
-        self.gate.enter()
+        self.gate.acquire()
     }
 
     /// Lets a write out. IRQL <= DISPATCH_LEVEL.
     pub fn leave(&self, side: Side) {
-        self.gate.leave(side);
+        self.gate.release(side);
     }
 
     /// The session of a side; null for none. It lives as long as the caller is inside that side.
@@ -43,7 +43,7 @@ impl<S> Gate<S> {
     pub fn session(&self, side: Side) -> *const S {
         // Relaxed, here and below: entering comes after the change that put the pointer there, and leaving
         // before the one that takes it away.
-        self.gate.slot(side).load(Ordering::Relaxed)
+        self.gate.protected(side).load(Ordering::Relaxed)
     }
 
     /// Lets writes from now on see `session` (null for none), and waits until every write that entered before
@@ -52,7 +52,7 @@ impl<S> Gate<S> {
         self.turn.with(|turn| {
             let fill = |slot: &AtomicPtr<S>| slot.store(session.cast_mut(), Ordering::Relaxed);
             let clear = |slot: &AtomicPtr<S>| slot.store(null_mut(), Ordering::Relaxed);
-            self.gate.change(turn, fill, clear, meanwhile);
+            self.gate.replace(turn, fill, clear, meanwhile);
         });
     }
 }

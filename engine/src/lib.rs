@@ -20,7 +20,7 @@
 //! Meanwhile the sweep thread reads, in order, whatever no write has asked for ([`Session::sweep`])
 //! and nobody said holds no data ([`Session::skip`]), and the drain thread carries records out of the queue ([`Session::drain`]).
 //!
-//! Which session a write belongs to, and when every older write is done, is the [`Gate`]'s to say.
+//! [`Rundown`] protection ties a write to its session and tells when every older write is done.
 //!
 //! # Rules
 //!
@@ -146,7 +146,6 @@ mod bits;
 mod claims;
 mod config;
 mod epoch;
-mod gate;
 mod geometry;
 mod holes;
 mod host;
@@ -158,6 +157,7 @@ mod presence;
 #[cfg(all(test, not(loom)))]
 mod properties;
 mod queue;
+mod rundown;
 #[cfg(sabotage)]
 pub mod sabotage;
 mod session;
@@ -168,10 +168,10 @@ mod writes;
 
 pub use arena::MemorySpan;
 pub use config::{Config, ConfigError, Overflow, StartError};
-pub use gate::{Event, Gate, Side, Turn};
 pub use geometry::{BlockIndex, BlockRange, Extent, Geometry, GeometryError};
 pub use host::{Host, Mutex, Tick, WORKERS, Worker};
 pub use queue::{Drained, Record, RecordKind};
+pub use rundown::{Event, Protection, Rundown, RundownOwner};
 pub use session::{
     Capture, Clearing, Issue, Phase, Read, Session, Step, Submission, Ticket, Urgency,
 };

@@ -7,18 +7,18 @@
 //!
 //! | module | what runs against what |
 //! | --- | --- |
-//! | `gate` | writes entering and leaving against changes of the session: the t0 drain |
+//! | `rundown` | writes with protection against replacements of the session: the t0 drain |
 //! | `table` | looks without the lock against changes under it |
 //! | `session` | writes, hold, sweep, dispatch, drain, loss and return of the service, stop |
 
-mod gate;
+mod rundown;
 mod session;
 mod table;
 
 use loom::model::Builder;
 use loom::sync::{Condvar, Mutex};
 
-use crate::gate::Event;
+use crate::rundown::Event;
 
 /// Runs a model in every interleaving that has at most `preemptions` preemptions of a thread that could go on;
 /// `None`: in every interleaving.

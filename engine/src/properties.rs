@@ -205,7 +205,7 @@ enum Deed {
     Fly(u64, u64),
     Release(prop::sample::Index),
     Land(prop::sample::Index),
-    TakeBack(prop::sample::Index),
+    CancelHeld(prop::sample::Index),
     Starve,
 }
 
@@ -217,7 +217,7 @@ fn any_deed() -> impl Strategy<Value = Deed> {
         2 => place().prop_map(|(offset, len)| Deed::Fly(offset, len)),
         2 => which().prop_map(Deed::Release),
         3 => which().prop_map(Deed::Land),
-        1 => which().prop_map(Deed::TakeBack),
+        1 => which().prop_map(Deed::CancelHeld),
         1 => Just(Deed::Starve),
     ]
 }
@@ -303,10 +303,10 @@ proptest! {
                         }
                     }
                 }
-                Deed::TakeBack(index) => {
+                Deed::CancelHeld(index) => {
                     if let Some(at) = pick(index, &candidates(false)) {
                         let gone = known.remove(at);
-                        prop_assert_eq!(writes.take_back(|&it| it == gone.name), Some(gone.name));
+                        prop_assert_eq!(writes.cancel_held(|&it| it == gone.name), Some(gone.name));
                         for other in &mut known {
                             other.waits_for.remove(&gone.name);
                         }

@@ -48,7 +48,7 @@ pub enum Phase {
     /// Writes are captured.
     Capturing,
     /// Writes go through and leave their blocks dirty.
-    Passing,
+    Uncaptured,
     /// Nothing is captured any more.
     Stopped,
 }
@@ -57,7 +57,7 @@ impl Phase {
     /// The phase whose number is in the lowest two bits.
     pub(crate) fn from_bits(bits: u64) -> Self {
         // Two bits: an index that cannot be wrong.
-        [Self::Starting, Self::Capturing, Self::Passing, Self::Stopped][(bits & 3) as usize]
+        [Self::Starting, Self::Capturing, Self::Uncaptured, Self::Stopped][(bits & 3) as usize]
     }
 }
 
@@ -204,8 +204,8 @@ impl<H: Host> Session<H> {
 
     /// Takes a held write back that its owner wants no more, the first that `is_it` knows: it is never issued, and
     /// the stream has nothing of it. `None` if it is not held, or not any more.
-    pub fn take_back(&self, is_it: impl Fn(&H::Write) -> bool) -> Option<H::Write> {
-        self.locked(|core| core.take_back(is_it))
+    pub fn cancel_held(&self, is_it: impl Fn(&H::Write) -> bool) -> Option<H::Write> {
+        self.locked(|core| core.cancel_held(is_it))
     }
 
     /// What the dispatch thread does next: never [`Submission::Held`].

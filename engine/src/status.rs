@@ -80,13 +80,13 @@ numbers! {
     /// Blocks that hold no data, and were not read.
     blocks_unallocated,
     /// Writes issued on their caller's thread.
-    writes_passed,
+    writes_captured_inline,
     /// Writes held, captured and issued.
     writes_held,
     /// Writes held now.
     writes_holding,
     /// Writes in flight below now.
-    writes_flying,
+    writes_in_flight,
     /// Writes that went through uncaptured.
     writes_uncaptured,
     /// Payload bytes captured.
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn what_is_posted_is_read() {
         let board = Board::default();
-        for phase in [Phase::Starting, Phase::Capturing, Phase::Passing, Phase::Stopped] {
+        for phase in [Phase::Starting, Phase::Capturing, Phase::Uncaptured, Phase::Stopped] {
             for bits in 0_u64..32 {
                 let flags = [0, 1, 2, 3, 4].map(|flag| bits >> flag & 1 != 0);
                 board.post_flags(phase, flags);

@@ -175,7 +175,7 @@ impl<W> Writes<W> {
     }
 
     /// Takes the held write that `is_it` knows back, as if it had never come.
-    pub fn take_back(&mut self, is_it: impl Fn(&W) -> bool) -> Option<W> {
+    pub fn cancel_held(&mut self, is_it: impl Fn(&W) -> bool) -> Option<W> {
         let is_it = |slot: &Slot<W>| slot.write.as_ref().is_some_and(&is_it);
         let (id, _) = self.walk(Place::Held).find(|(_, slot)| is_it(slot))?;
         let slot = self.slot_mut(id)?;
@@ -435,12 +435,12 @@ mod tests {
         hold(&mut writes, 2, 0, 1024);
         hold(&mut writes, 3, 512, 512);
         assert_eq!(blocked(&writes), [false, true, true]);
-        assert_eq!(writes.take_back(|&write| write == 9), None);
-        assert_eq!(writes.take_back(|&write| write == 2), Some(2));
+        assert_eq!(writes.cancel_held(|&write| write == 9), None);
+        assert_eq!(writes.cancel_held(|&write| write == 2), Some(2));
         assert_eq!(blocked(&writes), [false, false]);
         assert_eq!((writes.held_count(), writes.flying_count()), (2, 0));
-        assert_eq!(writes.take_back(|&write| write == 3), Some(3));
-        assert_eq!(writes.take_back(|&write| write == 1), Some(1));
+        assert_eq!(writes.cancel_held(|&write| write == 3), Some(3));
+        assert_eq!(writes.cancel_held(|&write| write == 1), Some(1));
         assert!(!writes.overlaps(&change(0, 1024)));
     }
 

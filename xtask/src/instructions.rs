@@ -35,12 +35,7 @@ struct Operation {
 }
 
 const OPERATIONS: [Operation; 8] = [
-    operation(
-        "unprotected",
-        &["gate_enter", "gate_leave"],
-        "a write without a session",
-        Some(10.0),
-    ),
+    operation("unprotected", &["acquire", "release"], "a write without a session", Some(10.0)),
     operation(
         "synced_write",
         &["submit", "captured", "completed"],

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use snapless_engine::{Side, Ticket};
+use snapless_engine::{Protection, Ticket};
 
 use super::{Loop, Tag};
 use crate::connection::{Connection, Next};
@@ -30,7 +30,7 @@ pub(super) struct Request {
     /// What is written, or where is read to; `None` while the ring has it.
     pub(super) buffer: Option<Buffer>,
     /// The side of the gate that it entered by.
-    pub(super) side: Option<Side>,
+    pub(super) side: Option<Protection>,
     /// The session's name for it.
     pub(super) ticket: Option<Ticket>,
     /// It is done, and is being made durable.

@@ -25,13 +25,13 @@ const SKIPS_MAX: u32 = 8;
 impl<const ENGINE: bool> Loop<ENGINE> {
     /// Takes a write through the gate: to the disk, or to the session.
     pub(super) fn filter(&mut self, key: usize) {
-        let side = self.shared.gate.enter();
+        let side = self.shared.gate.acquire();
         let Some(request) = self.requests.get_mut(key) else {
-            return self.shared.gate.leave(side);
+            return self.shared.gate.release(side);
         };
         request.side = Some(side);
         // Relaxed: the gate orders it.
-        if !self.shared.gate.slot(side).load(Ordering::Relaxed) {
+        if !self.shared.gate.protected(side).load(Ordering::Relaxed) {
             return self.issue(key);
         }
         let (Some(run), Some(extent)) =
@@ -79,7 +79,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             run.session.completed(ticket, succeeded);
         }
         if let Some(side) = request.side.take() {
-            self.shared.gate.leave(side);
+            self.shared.gate.release(side);
         }
     }
 

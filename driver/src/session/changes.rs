@@ -72,7 +72,7 @@ fn reason(status: &Status, counted: Counted, before: Counted) -> &'static core::
     if counted.unreachable > before.unreachable {
         return c"write uncapturable";
     }
-    if status.phase == Phase::Passing {
+    if status.phase == Phase::Uncaptured {
         return c"queue full";
     }
     if counted.urgent > before.urgent {

@@ -44,7 +44,7 @@ impl Session {
             blocks_by_sweep: U64::new(status.blocks_by_sweep),
             blocks_by_hold: U64::new(status.blocks_by_hold),
             blocks_unreadable: U64::new(status.blocks_unreadable),
-            writes_passed: U64::new(status.writes_passed),
+            writes_passed: U64::new(status.writes_captured_inline),
             writes_held: U64::new(status.writes_held),
             writes_holding: U64::new(status.writes_holding),
             writes_uncaptured: U64::new(status.writes_uncaptured),
@@ -91,7 +91,7 @@ impl Session {
             Phase::Stopped => SessionPhase::None,
             Phase::Starting => SessionPhase::Starting,
             _ if !status.attached => SessionPhase::Detached,
-            Phase::Passing => SessionPhase::Gap,
+            Phase::Uncaptured => SessionPhase::Gap,
             Phase::Capturing if !status.consistent => SessionPhase::Resync,
             Phase::Capturing if status.blocks_synced < status.blocks_total => {
                 SessionPhase::FirstSync

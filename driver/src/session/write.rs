@@ -72,7 +72,7 @@ impl Session {
         // with the IRP's MDL.
         let payload = irp.payload(self.lower_flags, len);
         let urgency = match payload {
-            None => Urgency::Uncapturable,
+            None => Urgency::PayloadUnavailable,
             Some(_) if irp.is_paging_file(volume_has_paging_file) => Urgency::MustNotWait,
             Some(_) => Urgency::MayWait,
         };
@@ -82,7 +82,7 @@ impl Session {
                 Counts::add(&self.counts.writes_urgent);
                 trace::write_urgent(self.id, extent);
             }
-            Urgency::Uncapturable => {
+            Urgency::PayloadUnavailable => {
                 Counts::add(&self.counts.writes_unreachable);
                 trace::write_uncapturable(self.id, extent);
             }
@@ -183,7 +183,7 @@ impl Session {
             // One piece of several: the request goes on to its end.
             Form::Piece(_) => false,
         };
-        while let Some(write) = self.engine.take_back(cancelled) {
+        while let Some(write) = self.engine.cancel_held(cancelled) {
             self.finish_cancelled(write);
         }
     }
@@ -195,7 +195,7 @@ impl Session {
             Form::Whole(whole) => whole.irp.is(irp),
             Form::Piece(_) => false,
         };
-        match self.engine.take_back(this_one)? {
+        match self.engine.cancel_held(this_one)? {
             Write { form: Form::Whole(Whole { irp, .. }), side, .. } => {
                 Counts::add(&self.counts.writes_cancelled);
                 Some((irp, side))

@@ -12,10 +12,10 @@ use loom::thread;
 
 use super::{ModelEvent, model};
 use crate::config::{Config, Overflow};
-use crate::gate::Event;
 use crate::geometry::{BlockIndex, Extent, Geometry};
 use crate::host::{Host, Mutex, Tick, Worker};
 use crate::queue::{Record, RecordKind};
+use crate::rundown::Event;
 use crate::session::{Issue, Phase, Session, Step, Submission, Urgency};
 use crate::table::BlockState;
 
@@ -338,7 +338,7 @@ fn adjacent_writes_do_not_wait_for_each_other() {
         let second = |case: &Case| case.submit(512, 512);
         // There is no dispatch thread: whichever were held would never leave.
         let case = play(Case::synced(2, |_| ()), [first, second]);
-        assert_eq!(case.session.status().writes_passed, 2);
+        assert_eq!(case.session.status().writes_captured_inline, 2);
     });
 }
 

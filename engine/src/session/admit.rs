@@ -17,7 +17,7 @@ pub enum Urgency {
     /// It must never be held: a paging-file write, or one whose caller cannot wait (rule HANG).
     MustNotWait,
     /// Its payload cannot be read: it goes through uncaptured.
-    Uncapturable,
+    PayloadUnavailable,
 }
 
 /// A change that has no payload: it clears its bytes. Everything that holds for writes holds for it too, but
@@ -127,13 +127,13 @@ impl<W> Core<'_, W> {
         };
         let change = Change { kind, extent, blocks };
         if self.state.phase == Phase::Capturing
-            && urgency != Urgency::Uncapturable
+            && urgency != Urgency::PayloadUnavailable
             && !self.is_too_long(&change)
             && self.may_go_now(&change)
             && let Some(reservation) = self.reserve(&change)
         {
             if let Some(slot) = self.state.writes.fly(&change) {
-                self.numbers().writes_passed.add(1);
+                self.numbers().writes_captured_inline.add(1);
                 self.quick = true;
                 return self.go(write, slot, change, reservation);
             }
@@ -146,7 +146,7 @@ impl<W> Core<'_, W> {
     #[inline(never)]
     fn submit_otherwise(&mut self, write: W, change: Change, urgency: Urgency) -> Submission<W> {
         let passes = match self.state.phase {
-            Phase::Passing | Phase::Stopped => true,
+            Phase::Uncaptured | Phase::Stopped => true,
             Phase::Starting => false,
             // Its blocks are read again in any case: to read them first would only make it wait. Or it is too long to
             // be captured: it goes as soon as t0's content is safe.
@@ -218,8 +218,8 @@ impl<W> Core<'_, W> {
         self.wake_waiting();
     }
 
-    pub(super) fn take_back(&mut self, is_it: impl Fn(&W) -> bool) -> Option<W> {
-        let write = self.state.writes.take_back(is_it)?;
+    pub(super) fn cancel_held(&mut self, is_it: impl Fn(&W) -> bool) -> Option<W> {
+        let write = self.state.writes.cancel_held(is_it)?;
         // Others may have waited for it; a gap may have waited for the last held write.
         self.wake_waiting();
         Some(write)

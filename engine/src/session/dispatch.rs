@@ -15,7 +15,7 @@ impl<W> Core<'_, W> {
         let next = match self.state.phase {
             Phase::Starting => None,
             Phase::Capturing => self.next_ready(),
-            Phase::Passing | Phase::Stopped => {
+            Phase::Uncaptured | Phase::Stopped => {
                 let oldest = self.state.writes.held().next();
                 oldest.and_then(|held| self.pass_held(&held))
             }

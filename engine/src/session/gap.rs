@@ -18,13 +18,13 @@ impl<W> Core<'_, W> {
         if !self.state.consistent {
             self.tell(RecordKind::GapBegin, BlockRange::EMPTY);
         }
-        self.state.phase = if self.state.attached { Phase::Capturing } else { Phase::Passing };
+        self.state.phase = if self.state.attached { Phase::Capturing } else { Phase::Uncaptured };
         self.wake_all();
     }
 
     pub(super) fn begin_gap(&mut self) {
         rule!(self.state.phase == Phase::Capturing, "LOSS: a gap begins while writes are captured");
-        self.state.phase = Phase::Passing;
+        self.state.phase = Phase::Uncaptured;
         self.lose_consistency();
         // Every held write is released uncaptured.
         self.wake_all();
@@ -35,7 +35,7 @@ impl<W> Core<'_, W> {
     /// Capturing begins again once the service has taken most of what was queued.
     pub(super) fn end_gap_if_drained(&mut self) {
         let low = self.state.queue.is_at_most(LOW_MARK);
-        if self.state.phase == Phase::Passing && self.state.attached && low
+        if self.state.phase == Phase::Uncaptured && self.state.attached && low
             // Held writes of the gap have to leave first, or they would be held again.
             && self.state.writes.held_count() == 0
         {
@@ -87,7 +87,7 @@ impl<W> Core<'_, W> {
         self.state.epoch_since = None;
         self.state.epoch_bytes = 0;
         if self.state.phase != Phase::Starting {
-            self.state.phase = Phase::Passing;
+            self.state.phase = Phase::Uncaptured;
         }
         // What the server gets next begins with this gap, even if there was one already.
         self.state.consistent = true;

@@ -16,7 +16,7 @@ impl<W> Core<'_, W> {
         match self.state.phase {
             Phase::Stopped => return blocks.end,
             _ if inside.is_empty() => return blocks.end,
-            Phase::Starting | Phase::Passing => return blocks.start,
+            Phase::Starting | Phase::Uncaptured => return blocks.start,
             Phase::Capturing => {}
         }
         let end = BlockIndex(inside.end.0.min(inside.start.0.saturating_add(BLOCKS_MAX)));

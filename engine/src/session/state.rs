@@ -156,7 +156,7 @@ impl<W> Core<'_, W> {
     pub(super) fn post(&self) {
         let (state, numbers) = (&self.state, self.numbers());
         numbers.writes_holding.set(state.writes.held_count());
-        numbers.writes_flying.set(state.writes.flying_count() + state.slotless);
+        numbers.writes_in_flight.set(state.writes.flying_count() + state.slotless);
         numbers.queue_used.set(state.queue.used());
         numbers.last_seq.set(state.queue.last_seq());
         if !self.quick {

@@ -61,7 +61,8 @@ fn a_volume_that_outgrows_its_session_leaves_a_gap_that_does_not_end() {
     session.grow(4 * BLOCK);
     assert!(!session.status().outgrown, "it has not grown");
     session.grow(4 * BLOCK + 512);
-    let issue = passed(session.submit("w", Extent::new(0, 512).unwrap(), Urgency::Uncapturable));
+    let issue =
+        passed(session.submit("w", Extent::new(0, 512).unwrap(), Urgency::PayloadUnavailable));
     session.completed(issue.ticket, true);
     while let Step::Do(read) = session.sweep() {
         done(&session, read, true);
@@ -138,7 +139,7 @@ fn a_session_is_settled_when_neither_a_read_nor_a_write_is_under_way() {
     assert!(!session.is_settled(), "it is not stopped");
     let uncaptured = |offset| {
         let extent = Extent::new(offset, 512).unwrap();
-        passed(session.submit("w", extent, Urgency::Uncapturable))
+        passed(session.submit("w", extent, Urgency::PayloadUnavailable))
     };
     let (first, second) = (uncaptured(0), uncaptured(BLOCK));
     session.completed(first.ticket, true);
@@ -183,7 +184,7 @@ fn whoever_has_something_to_do_is_woken() {
     }
     assert!(!sweep_is_woken());
     let flying = Extent::new(0, 512).unwrap();
-    let flying = passed(session.submit("w", flying, Urgency::Uncapturable));
+    let flying = passed(session.submit("w", flying, Urgency::PayloadUnavailable));
     assert!(sweep_is_woken(), "a block is dirty");
     session.completed(flying.ticket, true);
     session.host().woken.take();
@@ -213,7 +214,7 @@ fn the_dispatch_thread_is_to_come_when_an_epoch_is_old_enough_and_not_before_the
     while let Submission::Issue(issue) = clear(&session, Clearing::Zero, 0, 512) {
         session.completed(issue.ticket, true);
     }
-    assert!(session.take_back(|_| true).is_some(), "no descriptor was left for it");
+    assert!(session.cancel_held(|_| true).is_some(), "no descriptor was left for it");
     session.host().now.set(5);
     assert!(matches!(session.dispatch(), Step::Wait(None)));
     assert_eq!(drain(&session).last(), Some(&RecordKind::EpochEnd));

@@ -5,7 +5,7 @@ use super::*;
 /// Begins a write that cannot be captured.
 fn uncaptured(session: &TestSession, offset: u64, len: u64) -> Issue<&'static str> {
     let extent = Extent::new(offset, len).unwrap();
-    passed(session.submit("lost", extent, Urgency::Uncapturable))
+    passed(session.submit("lost", extent, Urgency::PayloadUnavailable))
 }
 
 /// The same, and it is done.
@@ -174,7 +174,7 @@ fn a_full_queue_holds_writes_up_to_the_limit_and_then_lets_all_of_them_through()
     // HANG: both go, the first one's limit is not followed by a second one's.
     assert_eq!(passed(dispatched(&session)).write, "starves");
     assert_eq!(passed(dispatched(&session)).write, "behind");
-    assert_eq!((session.status().phase, session.status().gaps), (Phase::Passing, 1));
+    assert_eq!((session.status().phase, session.status().gaps), (Phase::Uncaptured, 1));
     assert_eq!(session.status().blocks_dirty, 2);
     drain(&session);
     assert_eq!(session.status().phase, Phase::Capturing, "the queue has drained");
@@ -198,7 +198,7 @@ fn a_queue_that_stays_full_begins_a_gap_though_each_write_waits_only_a_while() {
     }
     let issue = passed(dispatched(&session));
     session.completed(issue.ticket, true);
-    assert_eq!(session.status().phase, Phase::Passing);
+    assert_eq!(session.status().phase, Phase::Uncaptured);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn while_a_gap_is_open_nobody_waits_for_room_in_the_queue() {
     soil(&session, 0, 512);
     let write = passed(submit(&session, "finds no room", BLOCK, 512));
     session.completed(write.ticket, true);
-    assert_eq!((session.status().phase, session.status().gaps), (Phase::Passing, 1));
+    assert_eq!((session.status().phase, session.status().gaps), (Phase::Uncaptured, 1));
     drain(&session);
     assert_eq!(session.status().phase, Phase::Capturing);
     // Nor does one that was held for another reason.
@@ -315,7 +315,7 @@ fn a_gap_ends_when_the_last_memory_comes_back_from_a_read() {
     assert!(session.attach());
     let issue = passed(dispatched(&session));
     session.completed(issue.ticket, true);
-    assert_eq!(session.status().phase, Phase::Passing);
+    assert_eq!(session.status().phase, Phase::Uncaptured);
     done(&session, reading, true);
     assert_eq!(session.status().phase, Phase::Capturing);
 }
@@ -328,8 +328,8 @@ fn a_gap_ends_when_the_last_held_write_is_taken_back() {
     session.detach();
     assert!(session.attach());
     assert!(!session.attach(), "there is a service already");
-    assert_eq!(session.status().phase, Phase::Passing);
-    assert_eq!(session.take_back(|_| true), Some("second"));
+    assert_eq!(session.status().phase, Phase::Uncaptured);
+    assert_eq!(session.cancel_held(|_| true), Some("second"));
     assert_eq!(session.status().phase, Phase::Capturing);
     session.completed(first.ticket, true);
 }
@@ -368,7 +368,7 @@ fn a_gap_ends_when_the_last_held_write_has_gone() {
     session.detach();
     assert!(session.attach());
     let second = passed(dispatched(&session));
-    assert_eq!(session.status().phase, Phase::Passing);
+    assert_eq!(session.status().phase, Phase::Uncaptured);
     assert_waits(&session.dispatch());
     assert_eq!(session.status().phase, Phase::Capturing);
     session.completed(first.ticket, true);
@@ -442,7 +442,7 @@ fn a_gap_that_is_made_good_is_said_to_be_as_soon_as_there_is_room_to_say_it() {
         assert!(issue.record.is_some());
         session.completed(issue.ticket, true);
     }
-    assert!(session.take_back(|_| true).is_some(), "no descriptor was left for it");
+    assert!(session.cancel_held(|_| true).is_some(), "no descriptor was left for it");
     done(&session, reading, true);
     assert!(!session.status().consistent);
     drain_one(&session);

@@ -10,7 +10,7 @@ fn a_write_to_a_synced_block_is_captured_on_its_callers_thread() {
     let issue = session.captured(capture);
     assert_eq!(drain(&session), [RecordKind::Write]);
     session.completed(issue.ticket, true);
-    assert_eq!(session.status().writes_flying, 0);
+    assert_eq!(session.status().writes_in_flight, 0);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_write_as_long_as_may_be_is_captured_and_a_longer_one_is_not() {
 fn a_write_that_cannot_be_captured_goes_at_once_even_before_t0() {
     let session = session(|_| ());
     let extent = Extent::new(0, 512).unwrap();
-    let issue = passed(session.submit("w", extent, Urgency::Uncapturable));
+    let issue = passed(session.submit("w", extent, Urgency::PayloadUnavailable));
     assert_eq!((issue.record, session.status().writes_holding), (None, 0));
     session.completed(issue.ticket, true);
     assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
@@ -123,7 +123,7 @@ fn a_write_that_finds_no_slot_goes_through_and_is_waited_for() {
     let session = synced(|config| config.writes_max = 1);
     let first = session.captured(captured(submit(&session, "first", 0, 512)));
     let second = passed(submit(&session, "second", BLOCK, 512));
-    assert_eq!((second.record, session.status().writes_flying), (None, 2));
+    assert_eq!((second.record, session.status().writes_in_flight), (None, 2));
     assert_eq!(session.status().gaps, 1);
     drain(&session);
     assert_waits(&session.sweep());
@@ -140,18 +140,18 @@ fn a_held_write_that_is_taken_back_is_never_heard_of_again() {
     session.begin();
     assert_held(&submit(&session, "first", 0, 512));
     assert_held(&submit(&session, "second", 0, 512));
-    assert_eq!(session.take_back(|&name| name == "third"), None);
-    assert_eq!(session.take_back(|&name| name == "first"), Some("first"));
-    assert_eq!(session.take_back(|&name| name == "first"), None, "once");
+    assert_eq!(session.cancel_held(|&name| name == "third"), None);
+    assert_eq!(session.cancel_held(|&name| name == "first"), Some("first"));
+    assert_eq!(session.cancel_held(|&name| name == "first"), None, "once");
     done(&session, read(session.hold()), true);
     let second = session.captured(captured(dispatched(&session)));
     assert_eq!(second.write, "second", "nobody waits for the first any more");
-    assert_eq!(session.take_back(|_| true), None, "a write in flight is the disk's");
+    assert_eq!(session.cancel_held(|_| true), None, "a write in flight is the disk's");
     session.completed(second.ticket, true);
     let kinds = drain(&session);
     assert_eq!(kinds, [RecordKind::SessionStart, RecordKind::Block, RecordKind::Write]);
     let status = session.status();
-    assert_eq!((status.writes_held, status.writes_holding, status.writes_flying), (1, 0, 0));
+    assert_eq!((status.writes_held, status.writes_holding, status.writes_in_flight), (1, 0, 0));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn every_write_is_counted_once_by_what_became_of_it() {
     let session = synced(|_| ());
     let counts = || {
         let status = session.status();
-        (status.writes_passed, status.writes_held, status.writes_uncaptured)
+        (status.writes_captured_inline, status.writes_held, status.writes_uncaptured)
     };
     let first = session.captured(captured(submit(&session, "first", 0, 512)));
     assert_eq!(counts(), (1, 0, 0));
@@ -180,5 +180,5 @@ fn every_write_is_counted_once_by_what_became_of_it() {
     for ticket in [trim.ticket, second.ticket, third.ticket, Ticket::from_raw(raw)] {
         session.completed(ticket, true);
     }
-    assert_eq!(session.status().writes_flying, 0);
+    assert_eq!(session.status().writes_in_flight, 0);
 }

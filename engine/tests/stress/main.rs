@@ -1,6 +1,6 @@
 //! Stress: the engine on real threads and real atomics, on a disk in memory, with a service that comes and goes.
 //!
-//! Every round is a session from the gate's change to the gate's change, under writers that never pause. At its
+//! Every round is a session from one replacement of the rundown to the next, under writers that never pause. At its
 //! end the replica is compared with the disk: every block that is not dirty has to be equal (rule LOSS), and in
 //! every other round, once the resync is through, all of them. Content of t0 is checked record by record (rule
 //! T0), and a write that takes half a minute is one that hangs (rule HANG).
@@ -38,7 +38,7 @@ fn the_replica_and_the_dirty_blocks_are_the_disk_whatever_runs_at_the_same_time(
         seconds.parse().unwrap_or_else(|_| panic!("{SECONDS} is a number of seconds: {seconds}"))
     });
     let end = Instant::now() + Duration::from_secs(seconds);
-    let (volume, mut turn) = Volume::new();
+    let (volume, mut owner) = Volume::new();
     let count = AtomicU64::new(0);
     let mut rounds = 0;
     thread::scope(|scope| {
@@ -54,7 +54,7 @@ fn the_replica_and_the_dirty_blocks_are_the_disk_whatever_runs_at_the_same_time(
                     scope.spawn(move || write(volume, Random::new(seed), count))
                 })
                 .collect();
-            volume.round(&mut turn, Random::new(rounds + 77), rounds, writers);
+            volume.round(&mut owner, Random::new(rounds + 77), rounds, writers);
             rounds += 1;
         }
         volume.disk.end();
@@ -77,13 +77,13 @@ fn write(volume: &Volume, mut random: Random, count: &AtomicU64) {
         let len = (1 + random.below(most)).min(sectors - start);
         let urgency = match random.below(100) {
             0 => Urgency::MustNotWait,
-            1 => Urgency::Uncapturable,
+            1 => Urgency::PayloadUnavailable,
             _ => Urgency::MayWait,
         };
         let extent = Extent::new(start * SECTOR, len * SECTOR).unwrap();
         let fails = random.one_in(200);
         volume.submit(
-            Write { extent, value: random.next(), fails, side: None, done: done.clone() },
+            Write { extent, value: random.next(), fails, protection: None, done: done.clone() },
             urgency,
         );
         assert!(done.wait_at_most(Duration::from_secs(30)), "HANG: {extent:?} has not come back");

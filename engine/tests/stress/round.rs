@@ -1,4 +1,4 @@
-//! A round: one session on the volume, from the gate's change to the gate's change.
+//! A round: one session on the volume, from one replacement of the rundown to the next.
 //!
 //! The order of calls is the driver's: interception on, drain what was below, t0, workers, stop, interception off.
 
@@ -10,8 +10,9 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use snapless_engine::{
-    BlockIndex, BlockState, Config, Event, Extent, Gate, Geometry, Host, Issue, MemorySpan,
-    Overflow, Phase, Read, Session, Side, Step, Submission, Tick, Turn, Urgency, Worker,
+    BlockIndex, BlockState, Config, Event, Extent, Geometry, Host, Issue, MemorySpan, Overflow,
+    Phase, Protection, Read, Rundown, RundownOwner, Session, Step, Submission, Tick, Urgency,
+    Worker,
 };
 
 use crate::disk::{BLOCK, BLOCK_SHIFT, BLOCKS, Disk, Job, SECTOR, sectors};
@@ -31,8 +32,8 @@ pub struct Write {
     pub value: u64,
     /// The disk will fail it.
     pub fails: bool,
-    /// The side of the gate that it entered by.
-    pub side: Option<Side>,
+    /// Its rundown protection.
+    pub protection: Option<Protection>,
     pub done: Arc<StdEvent>,
 }
 
@@ -81,7 +82,7 @@ struct Run {
 
 /// The volume that all rounds share.
 pub struct Volume {
-    gate: Gate<AtomicPtr<Run>, StdEvent>,
+    rundown: Rundown<AtomicPtr<Run>, StdEvent>,
     pub disk: Disk,
     /// Writers pause.
     quiet: AtomicBool,
@@ -101,16 +102,16 @@ impl Drop for Guard<'_> {
 }
 
 impl Volume {
-    pub fn new() -> (Self, Turn) {
+    pub fn new() -> (Self, RundownOwner) {
         let none = || AtomicPtr::new(null_mut());
-        let (gate, turn) = Gate::new(none(), none(), StdEvent::default());
+        let (rundown, owner) = Rundown::new(none(), none(), StdEvent::default());
         let volume = Self {
-            gate,
+            rundown,
             disk: Disk::new(),
             quiet: AtomicBool::new(false),
             failed: AtomicBool::new(false),
         };
-        (volume, turn)
+        (volume, owner)
     }
 
     pub fn guard(&self) -> Guard<'_> {
@@ -128,9 +129,9 @@ impl Volume {
 
     /// A write arrives.
     pub fn submit(&self, mut write: Write, urgency: Urgency) {
-        let side = self.gate.enter();
-        write.side = Some(side);
-        match self.run_of(side) {
+        let protection = self.rundown.acquire();
+        write.protection = Some(protection);
+        match self.run_of(protection) {
             None => self.disk.issue(Job { write, ticket: None }),
             Some(run) => {
                 let extent = write.extent;
@@ -147,11 +148,11 @@ impl Volume {
                 thread::yield_now();
             }
             self.disk.apply(&write);
-            let side = write.side.unwrap();
-            if let (Some(run), Some(ticket)) = (self.run_of(side), ticket) {
+            let protection = write.protection.unwrap();
+            if let (Some(run), Some(ticket)) = (self.run_of(protection), ticket) {
                 run.session.completed(ticket, !write.fails);
             }
-            self.gate.leave(side);
+            self.rundown.release(protection);
             write.done.set();
         }
     }
@@ -159,16 +160,16 @@ impl Volume {
     /// One session under load, which ends with `writers`.
     pub fn round(
         &self,
-        turn: &mut Turn,
+        owner: &mut RundownOwner,
         mut random: Random,
         number: u64,
         writers: Vec<ScopedJoinHandle<'_, ()>>,
     ) {
         let run = Box::into_raw(Box::new(Run::new(&mut random)));
-        // SAFETY: freed below, when no thread of the round is left and the gate has let go of it.
+        // SAFETY: freed below, when no thread of the round is left and no write has protection of it.
         let session = unsafe { &*run };
         thread::scope(|scope| {
-            scope.spawn(|| self.dispatch(turn, session));
+            scope.spawn(|| self.dispatch(owner, session));
             scope.spawn(|| self.read(session, Worker::Sweep, 11));
             scope.spawn(|| self.read(session, Worker::Hold, 12));
             scope.spawn(|| self.drain(session, Random::new(number + 13)));
@@ -184,16 +185,16 @@ impl Volume {
             session.session.stop();
         });
         assert!(session.session.is_settled(), "nothing of a stopped session is under way");
-        // SAFETY: the second change of the gate is over, so no write holds it; made by `Box` above.
+        // SAFETY: the second replacement is over, so no write has protection of it; made by `Box` above.
         drop(unsafe { Box::from_raw(run) });
         if !self.has_failed() {
             self.quiet.store(false, Ordering::Relaxed);
         }
     }
 
-    fn run_of(&self, side: Side) -> Option<&Run> {
-        let run = self.gate.slot(side).load(Ordering::Relaxed);
-        // SAFETY: null, or alive as long as the caller is inside.
+    fn run_of(&self, protection: Protection) -> Option<&Run> {
+        let run = self.rundown.protected(protection).load(Ordering::Relaxed);
+        // SAFETY: null, or alive as long as the caller has protection.
         unsafe { run.as_ref() }
     }
 
@@ -211,11 +212,11 @@ impl Volume {
         self.disk.issue(Job { write, ticket: Some(ticket) });
     }
 
-    fn dispatch(&self, turn: &mut Turn, run: &Run) {
+    fn dispatch(&self, owner: &mut RundownOwner, run: &Run) {
         let _guard = self.guard();
         let slot_to = |to| move |slot: &AtomicPtr<Run>| slot.store(to, Ordering::Relaxed);
         let address = from_ref(run).cast_mut();
-        self.gate.change(turn, slot_to(address), slot_to(null_mut()), || ());
+        self.rundown.replace(owner, slot_to(address), slot_to(null_mut()), || ());
         // Writes that wait are held, those that do not have left their blocks dirty.
         run.t0.set(self.disk.content()).unwrap();
         run.session.begin();
@@ -227,7 +228,7 @@ impl Volume {
                 Step::Ended => break,
             }
         }
-        self.gate.change(turn, slot_to(null_mut()), slot_to(null_mut()), || ());
+        self.rundown.replace(owner, slot_to(null_mut()), slot_to(null_mut()), || ());
     }
 
     fn read(&self, run: &Run, worker: Worker, seed: u64) {

@@ -39,7 +39,7 @@ impl Writer {
         self.under_way += 1;
         self.next = now + rng.below(self.plan.think);
         let urgency = if rng.once_in(self.plan.urgent_once_in) {
-            rng.pick(&[Urgency::MustNotWait, Urgency::Uncapturable])
+            rng.pick(&[Urgency::MustNotWait, Urgency::PayloadUnavailable])
         } else {
             Urgency::MayWait
         };

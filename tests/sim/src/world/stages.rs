@@ -203,11 +203,11 @@ impl World {
         };
         let status = session.status();
         ensure!(
-            status.queue_used == 0 && status.writes_flying == 0 && status.writes_holding == 0,
+            status.queue_used == 0 && status.writes_in_flight == 0 && status.writes_holding == 0,
             Rule::Bound,
             "at rest, {} bytes of queue memory are in use, {} writes fly, {} are held",
             status.queue_used,
-            status.writes_flying,
+            status.writes_in_flight,
             status.writes_holding
         );
         check::replica(&self.ledger, &self.plan.volume, &self.link, &self.disk.sectors, |_| true)?;

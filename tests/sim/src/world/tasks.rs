@@ -193,7 +193,7 @@ impl World {
             return Ok(());
         }
         let id = self.rng.pick(&held);
-        let taken = self.verb(|session| session.take_back(|&write| write == id))?;
+        let taken = self.verb(|session| session.cancel_held(|&write| write == id))?;
         ensure!(taken == Some(id), Rule::Clear, "write {} is held and cannot be cancelled", id.0);
         // Nothing else may ever be heard of it: the checks know it as a write that the disk never saw.
         self.ledger.done(id, self.step)?;
