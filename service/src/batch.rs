@@ -1,22 +1,22 @@
-//! What one drain brought: whole records, made ready for the link.
+//! A batch: the records of one drain, prepared for the link.
 //!
-//! Records whose payload holds zeros only lose it ([`Batch::elide_zeros`]); what is left is cut into frames
-//! at record boundaries ([`Batch::frames`]). Rule: the records' order, headers and meaning stay as
-//! the driver made them, and bytes that are no records go nowhere.
+//! [`Batch::elide_zeros`] removes payloads of zeros; [`Batch::frames`] cuts the batch into frames at
+//! record boundaries. Rule: the records keep their order and meaning, and bytes that are not records are
+//! never sent.
 
 use snapless_wire::frame::FRAME_PAYLOAD_MAX;
 use snapless_wire::ioctl::DRAIN_BUFFER_MIN;
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
 
-/// A frame is closed when the next record would take it past this many bytes. Small enough
-/// that the first of a batch is under way early, large enough that headers do not count.
+/// A frame ends before the record that would make it longer than this: short enough that sending
+/// starts early, long enough that frame headers cost nothing.
 const FRAME_TARGET_LEN: usize = 4 << 20;
 
 const _: () = assert!(FRAME_TARGET_LEN <= FRAME_PAYLOAD_MAX);
-// A frame takes any single record, so that `frames` can always make one.
+// Any single record fits in a frame, so `frames` always makes progress.
 const _: () = assert!(DRAIN_BUFFER_MIN <= FRAME_PAYLOAD_MAX);
 
-/// A buffer for drains, allocated once, and how much of it the last one filled.
+/// A drain buffer, allocated once, and the length of the last drain.
 #[derive(Debug)]
 pub struct Batch {
     bytes: Vec<u8>,
@@ -24,12 +24,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch with room for any drain.
+    /// Empty, with room for any drain.
     pub fn new() -> Self {
         Self { bytes: vec![0; DRAIN_BUFFER_MIN], len: 0 }
     }
 
-    /// Lets `drain` fill the buffer; it returns how much it filled.
+    /// Fills the buffer by `drain`, which returns the length.
     pub fn fill<E>(&mut self, drain: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<(), E> {
         self.len = 0;
         let len = drain(&mut self.bytes)?;
@@ -43,11 +43,11 @@ impl Batch {
         &self.bytes[..self.len]
     }
 
-    /// Drops payloads that hold zeros only, in place; returns how many bytes that saved. `see` is shown every
+    /// Removes payloads of zeros, in place; returns how many bytes that saves. Calls `see` with every
     /// record.
     ///
     /// # Errors
-    /// If the buffer does not hold whole records. The batch must then be discarded.
+    /// If the buffer does not consist of whole records. The batch must then be discarded.
     pub fn elide_zeros(
         &mut self,
         mut see: impl FnMut(&RecordHeader),
@@ -79,7 +79,7 @@ impl Batch {
         Ok(saved)
     }
 
-    /// The records cut into the payloads of frames.
+    /// The records as payloads of frames.
     pub fn frames(&self) -> Frames<'_> {
         Frames { rest: self.records() }
     }
@@ -120,13 +120,13 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// Where the record that begins at `start` ends, if that is not past `limit`.
+/// The end of the record at `start`; an error if it is past `limit`.
 fn record_end(start: usize, header: &RecordHeader, limit: usize) -> Result<usize, RecordError> {
     let end = start + RECORD_HEADER_LEN + header.payload_len();
     if end <= limit { Ok(end) } else { Err(RecordError::Truncated) }
 }
 
-/// True if all bytes are zero. Looks at a sector at a time: most payloads differ in the first.
+/// True if all bytes are zero. Checks one sector at a time: most payloads differ in the first.
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(512).all(|sector| sector.iter().fold(0, |all, byte| all | byte) == 0)
 }
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn only_payloads_of_zeros_are_dropped() {
+    fn only_payloads_of_zeros_are_removed() {
         let parts = [
             record(RecordKind::SessionStart, 1, &[]),
             record(RecordKind::Block, 2, &[0; 8]),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_cut_at_records_and_hold_everything() {
+    fn frames_end_at_record_boundaries_and_have_all_records() {
         let long = record(RecordKind::Block, 1, &vec![1; FRAME_TARGET_LEN / 512]);
         let short = record(RecordKind::Write, 2, &[2]);
         let bytes = [short.clone(), long.clone(), short.clone(), short.clone()].concat();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_records_go_nowhere() {
+    fn bytes_that_are_not_records_are_errors() {
         let whole = record(RecordKind::Write, 1, &[1]);
         for bytes in [&whole[..whole.len() - 1], &[0xff; 64][..], &whole[..10]] {
             assert!(batch(bytes).elide_zeros(|_| ()).is_err());
@@ -209,7 +209,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn expanding_the_elided_records_gives_the_original(
+        fn records_without_zeros_mean_the_same(
             payloads in prop::collection::vec(prop::collection::vec(0_u8..2, 1..5), 0..40)
         ) {
             let bytes: Vec<u8> = payloads

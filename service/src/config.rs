@@ -6,15 +6,15 @@
 //! [[volumes]]
 //! volume = "{71a27cdd-812a-11d0-bec7-08002be2092f}"   # as `mountvol` shows it
 //! block_size = "64 KiB"       # 16 KiB to 4 MiB, a power of two
-//! queue_size = "256 MiB"      # nonpaged memory for the capture queue: 64 MiB to 2 GiB
-//! hold_limit_ms = 200         # how long a write may wait for queue space: 1 to 50000
-//! overflow = "gap"            # or "hold": what to do when the queue stays full
-//! sweep_rate = "100 MiB"      # most that is read per second for the first sync and after a gap; absent: no limit
-//! sweep_latency_ms = 20       # how long such a read may take on average: 0 to 10000, 0 is no limit
+//! queue_size = "256 MiB"      # nonpaged memory of the capture queue: 64 MiB to 2 GiB
+//! hold_limit_ms = 200         # how long the queue may stay full before a gap: 1 to 50000
+//! overflow = "gap"            # or "hold": writes wait without limit and no gap opens
+//! sweep_rate = "100 MiB"      # most bytes the sweep reads per second; absent: no limit
+//! sweep_latency_ms = 20       # how long a sweep read may take on average: 0 to 10000; 0: no limit
 //! ```
 //!
-//! Rule: every value is checked before the service starts, and a refusal names the file, the key and what
-//! is allowed. Unknown keys are refused: a misspelt setting must not be ignored.
+//! Rule: every value is checked before a session starts; an error names the file, the key and the
+//! allowed values. Unknown keys are errors, so that a misspelt setting is not ignored.
 
 use std::fs;
 use std::io;
@@ -32,21 +32,21 @@ use snapless_wire::ioctl::{
 
 use crate::size::Size;
 
-/// Bytes of a block where the file says nothing.
+/// Default block size.
 const BLOCK_SIZE_DEFAULT: Size = Size(64 << 10);
-/// Bytes of the capture queue where the file says nothing.
+/// Default size of the capture queue.
 const QUEUE_SIZE_DEFAULT: Size = Size(256 << 20);
-/// Longest wait for queue space where the file says nothing, in milliseconds.
+/// Default hold limit in milliseconds.
 const HOLD_LIMIT_DEFAULT_MS: u32 = 200;
 
-/// What the service is to do. Every value has been checked.
+/// The checked configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// Address of the server, `host:port`.
     pub server: String,
-    /// Where the service keeps what it remembers.
+    /// Folder of session ids and reports.
     pub state_dir: PathBuf,
-    /// Where the service logs.
+    /// Folder of the log.
     pub log_dir: PathBuf,
     /// The volumes to protect; at least one.
     pub volumes: Vec<VolumeConfig>,
@@ -55,19 +55,19 @@ pub struct Config {
 /// One volume to protect.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VolumeConfig {
-    /// How to find the volume.
+    /// How the volume is found on this machine.
     pub name: VolumeName,
-    /// GUID under which the server keeps the volume.
+    /// The volume's name at the server.
     pub guid: VolumeGuid,
     /// Bytes of a block.
     pub block_size: u32,
     /// Bytes of the capture queue.
     pub queue_bytes: u64,
-    /// How long a write may wait for queue space, in milliseconds.
+    /// How long the queue may stay full before a gap opens, in milliseconds.
     pub hold_limit_ms: u32,
-    /// What to do when the queue stays full.
+    /// What happens when the queue stays full.
     pub overflow: Overflow,
-    /// How hard the disk may be read for the first sync and after a gap.
+    /// Limits on the sweep's reads.
     pub sweep: SweepLimits,
 }
 
@@ -79,7 +79,7 @@ impl Config {
         Self::parse(file, &text)
     }
 
-    /// Checks `text`; `file` is named in messages.
+    /// Checks `text`; error messages name `file`.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let raw: RawConfig = toml::from_str(text).map_err(|source| ConfigError::Toml {
             file: file.to_owned(),
@@ -89,12 +89,12 @@ impl Config {
     }
 }
 
-/// Why a configuration was refused.
+/// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error(
-        "the configuration {file} cannot be read: {source}; write it, or name another with --config"
+        "cannot read the configuration {file}: {source}; create it, or name another with --config"
     )]
     Read {
         /// The file.
@@ -102,8 +102,8 @@ pub enum ConfigError {
         /// The system's error.
         source: io::Error,
     },
-    /// The file is no TOML, lacks a key, or has one that is unknown.
-    #[error("the configuration {file} is refused: {source}")]
+    /// Not TOML, a key is missing, or a key is unknown.
+    #[error("the configuration {file} is not valid: {source}")]
     Toml {
         /// The file.
         file: PathBuf,
@@ -111,15 +111,15 @@ pub enum ConfigError {
         source: Box<toml::de::Error>,
     },
     /// A value is out of its range.
-    #[error("the configuration {file} is refused: {key} = {found}, allowed is {allowed}")]
+    #[error("the configuration {file} is not valid: {key} = {found}; allowed: {allowed}")]
     Value {
         /// The file.
         file: PathBuf,
         /// The key.
         key: String,
-        /// The value that was found.
+        /// The value.
         found: String,
-        /// What is allowed.
+        /// The allowed values.
         allowed: String,
     },
 }
@@ -154,7 +154,7 @@ enum RawOverflow {
     Hold,
 }
 
-/// Checks values on behalf of one file.
+/// Checks the values of one file.
 struct Checker<'a> {
     file: &'a Path,
 }
@@ -163,17 +163,17 @@ impl Checker<'_> {
     fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
         if !is_address(&raw.server) {
             let allowed = "host:port, such as \"backup.example.com:4850\" or \"[::1]:4850\"";
-            return Err(self.refuse("server", format!("{:?}", raw.server), allowed));
+            return Err(self.not_allowed("server", format!("{:?}", raw.server), allowed));
         }
         if raw.volumes.is_empty() {
-            return Err(self.refuse("volumes", "[]", "at least one [[volumes]] section"));
+            return Err(self.not_allowed("volumes", "[]", "at least one [[volumes]] section"));
         }
         let mut volumes: Vec<VolumeConfig> = Vec::new();
         for (index, raw) in raw.volumes.iter().enumerate() {
             let volume = self.volume(&format!("volumes[{index}]"), raw)?;
             if volumes.iter().any(|other| other.guid == volume.guid) {
                 let key = format!("volumes[{index}]");
-                return Err(self.refuse(&key, volume.name, "each volume once"));
+                return Err(self.not_allowed(&key, volume.name, "each volume once"));
             }
             volumes.push(volume);
         }
@@ -197,7 +197,7 @@ impl Checker<'_> {
             }
             (None, None) => {
                 let allowed = "volume = \"{guid}\", device = '\\Device\\…', or both";
-                return Err(self.refuse(key, "neither volume nor device", allowed));
+                return Err(self.not_allowed(key, "neither volume nor device", allowed));
             }
         };
         Ok(VolumeConfig {
@@ -229,8 +229,8 @@ impl Checker<'_> {
         if let Ok(VolumeName::Guid(guid)) = text.parse() {
             return Ok(guid);
         }
-        let allowed = "a volume's GUID in braces, as `mountvol` shows it";
-        Err(self.refuse(&format!("{key}.volume"), format!("{text:?}"), allowed))
+        let allowed = "a volume GUID in braces, as `mountvol` shows it";
+        Err(self.not_allowed(&format!("{key}.volume"), format!("{text:?}"), allowed))
     }
 
     fn device(&self, key: &str, text: &str) -> Result<String, ConfigError> {
@@ -238,7 +238,7 @@ impl Checker<'_> {
             return Ok(device);
         }
         let allowed = "a device path, such as '\\Device\\HarddiskVolume3'";
-        Err(self.refuse(&format!("{key}.device"), format!("{text:?}"), allowed))
+        Err(self.not_allowed(&format!("{key}.device"), format!("{text:?}"), allowed))
     }
 
     fn block_size(&self, key: &str, size: Size) -> Result<u32, ConfigError> {
@@ -247,7 +247,7 @@ impl Checker<'_> {
         u32::try_from(size.0).ok().filter(|_| fits).ok_or_else(|| {
             let (min, max) = (Size(*range.start()), Size(*range.end()));
             let allowed = format!("a power of two from {min} to {max}");
-            self.refuse(&format!("{key}.block_size"), size, allowed)
+            self.not_allowed(&format!("{key}.block_size"), size, allowed)
         })
     }
 
@@ -256,7 +256,7 @@ impl Checker<'_> {
             return Ok(size.0);
         }
         let allowed = format!("{} to {}", Size(QUEUE_BYTES_MIN), Size(QUEUE_BYTES_MAX));
-        Err(self.refuse(&format!("{key}.queue_size"), size, allowed))
+        Err(self.not_allowed(&format!("{key}.queue_size"), size, allowed))
     }
 
     fn milliseconds(
@@ -267,7 +267,7 @@ impl Checker<'_> {
     ) -> Result<u32, ConfigError> {
         u32::try_from(value).ok().filter(|ms| range.contains(ms)).ok_or_else(|| {
             let allowed = format!("{} to {}", range.start(), range.end());
-            self.refuse(key, value, allowed)
+            self.not_allowed(key, value, allowed)
         })
     }
 
@@ -277,12 +277,17 @@ impl Checker<'_> {
             Some(rate) if rate.0 >= SWEEP_RATE_MIN => Ok(rate.0),
             Some(rate) => {
                 let allowed = format!("{} or more a second, or no such line", Size(SWEEP_RATE_MIN));
-                Err(self.refuse(&format!("{key}.sweep_rate"), rate, allowed))
+                Err(self.not_allowed(&format!("{key}.sweep_rate"), rate, allowed))
             }
         }
     }
 
-    fn refuse(&self, key: &str, found: impl ToString, allowed: impl Into<String>) -> ConfigError {
+    fn not_allowed(
+        &self,
+        key: &str,
+        found: impl ToString,
+        allowed: impl Into<String>,
+    ) -> ConfigError {
         ConfigError::Value {
             file: self.file.to_owned(),
             key: key.to_owned(),
@@ -292,7 +297,7 @@ impl Checker<'_> {
     }
 }
 
-/// True for `host:port`; an IPv6 address stands in brackets.
+/// True for `host:port`. An IPv6 address is in brackets.
 fn is_address(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
@@ -314,12 +319,12 @@ mod tests {
         parse(&format!("server = \"s:1\"\n[[volumes]]\nvolume = \"{GUID}\"\n{lines}"))
     }
 
-    fn refused(lines: &str) -> String {
+    fn error_of(lines: &str) -> String {
         with(lines).unwrap_err().to_string()
     }
 
     #[test]
-    fn the_least_file_gives_the_defaults() {
+    fn the_shortest_valid_file_gives_the_defaults() {
         let config = with("").unwrap();
         let volume = &config.volumes[0];
         assert_eq!(volume.name.to_string(), GUID);
@@ -330,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_is_taken() {
+    fn every_setting_is_read() {
         let text = "block_size = 131072\nqueue_size = \"64 MiB\"\nhold_limit_ms = 5000\n\
                     overflow = \"hold\"\ndevice = '\\Device\\X'\n\
                     sweep_rate = \"100 MiB\"\nsweep_latency_ms = 0";
@@ -344,14 +349,14 @@ mod tests {
     }
 
     #[test]
-    fn a_device_alone_gets_a_guid_of_its_own() {
+    fn a_device_without_a_volume_guid_gets_one_derived_from_its_path() {
         let text = "server = \"s:1\"\n[[volumes]]\ndevice = '\\Device\\X'";
         let volume = &parse(text).unwrap().volumes[0];
         assert_eq!(volume.guid, volume_of_device(r"\Device\X"));
     }
 
     #[test]
-    fn a_refusal_names_file_key_and_what_is_allowed() {
+    fn an_error_names_the_file_the_key_and_the_allowed_values() {
         for (line, key, allowed) in [
             ("block_size = \"48 KiB\"", "volumes[0].block_size = 48 KiB", "16 KiB to 4 MiB"),
             ("block_size = 8192", "volumes[0].block_size = 8 KiB", "16 KiB to 4 MiB"),
@@ -362,7 +367,7 @@ mod tests {
             ("sweep_latency_ms = 10001", "volumes[0].sweep_latency_ms = 10001", "0 to 10000"),
             ("device = 'C:'", "volumes[0].device = \"C:\"", "device path"),
         ] {
-            let message = refused(line);
+            let message = error_of(line);
             for part in ["service.toml", key, allowed] {
                 assert!(message.contains(part), "{line}: {message}");
             }
@@ -370,16 +375,16 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_and_values_are_refused_with_their_place() {
-        let message = refused("blocksize = 65536");
+    fn unknown_keys_and_values_are_errors_with_a_line_number() {
+        let message = error_of("blocksize = 65536");
         assert!(message.contains("blocksize") && message.contains("line 4"), "{message}");
-        assert!(refused("overflow = \"wait\"").contains("wait"));
-        assert!(refused("block_size = \"64 KB\"").contains("64 KB"));
-        assert!(refused("block_size = -1").contains("negative"));
+        assert!(error_of("overflow = \"wait\"").contains("wait"));
+        assert!(error_of("block_size = \"64 KB\"").contains("64 KB"));
+        assert!(error_of("block_size = -1").contains("negative"));
     }
 
     #[test]
-    fn a_file_that_protects_nothing_or_twice_is_refused() {
+    fn a_file_without_volumes_or_with_the_same_volume_twice_is_an_error() {
         let volume = format!("[[volumes]]\nvolume = \"{GUID}\"\n");
         assert!(parse("server = \"s:1\"").unwrap_err().to_string().contains("at least one"));
         let twice = format!("server = \"s:1\"\n{volume}{volume}");
@@ -389,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn server_addresses_need_host_and_port() {
+    fn a_server_address_has_a_host_and_a_port() {
         for good in ["s:1", "10.0.0.1:4850", "[::1]:4850"] {
             assert!(is_address(good), "{good}");
         }

@@ -1,9 +1,9 @@
-//! The service at a console: it logs there too, and Ctrl-C stops it.
+//! `snapless-service --console`: logs to standard error too; Ctrl-C stops it.
 
 use snapless_service::logging::Audience;
 use snapless_service::stop::StopSignal;
 
-use crate::Arguments;
+use crate::arguments::Arguments;
 use crate::host::{self, HostError};
 
 /// Runs until Ctrl-C.

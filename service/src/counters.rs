@@ -1,6 +1,6 @@
-//! What a pipeline has done so far, counted where it happens and read by the reporter.
+//! Counters of a pipeline, updated by its threads and read by the reporter.
 //!
-//! Rule: counters never fall while the service runs; they are not reset by a new connection.
+//! Rule: while the service runs a counter never decreases; a new connection does not reset it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,9 @@ use snapless_driver_client::report::{Activity, REPORT_VERSION, Report};
 use snapless_wire::frame::Acknowledge;
 use snapless_wire::id::{EpochId, Seq, SessionId, VolumeGuid};
 
-/// One pipeline's counters. Each is independent of the others, so relaxed ordering is enough.
+/// One pipeline's counters.
+///
+/// Relaxed ordering is enough: no reader derives one counter from another.
 #[derive(Debug)]
 pub struct Counters {
     volume: VolumeGuid,
@@ -20,11 +22,11 @@ pub struct Counters {
     elided: AtomicU64,
     frames: AtomicU64,
     connections: AtomicU64,
-    told_older: AtomicBool,
+    older_driver_reported: AtomicBool,
     facts: Mutex<Facts>,
 }
 
-/// What changes together.
+/// State that changes together.
 #[derive(Clone, Debug)]
 struct Facts {
     activity: Activity,
@@ -35,7 +37,7 @@ struct Facts {
 }
 
 impl Counters {
-    /// Counters of a pipeline that has done nothing yet.
+    /// All zero.
     pub fn new(volume: VolumeGuid, server: &str) -> Self {
         let acknowledged = Acknowledge { epoch: EpochId::new(0), seq: Seq::new(0) };
         Self {
@@ -46,7 +48,7 @@ impl Counters {
             elided: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             connections: AtomicU64::new(0),
-            told_older: AtomicBool::new(false),
+            older_driver_reported: AtomicBool::new(false),
             facts: Mutex::new(Facts {
                 activity: Activity::Connecting,
                 device: None,
@@ -57,23 +59,23 @@ impl Counters {
         }
     }
 
-    /// The driver handed over this many bytes.
+    /// Counts bytes drained from the driver.
     pub fn drained(&self, bytes: usize) {
         self.drained.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// This many payload bytes did not need to travel.
+    /// Counts payload bytes of zeros, which are not sent.
     pub fn elided(&self, bytes: usize) {
         self.elided.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// A frame of this many bytes was sent.
+    /// Counts a frame of so many bytes.
     pub fn sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
         self.frames.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The pipeline serves this session of this device, over a link that the server welcomed.
+    /// Notes that the server welcomed the session and the pipeline streams.
     pub fn streaming(&self, device: &str, session: SessionId) {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let mut facts = self.facts();
@@ -86,7 +88,7 @@ impl Counters {
         facts.last_error = None;
     }
 
-    /// The server acknowledged an epoch.
+    /// Notes an acknowledgement of the server.
     pub fn acknowledged(&self, acknowledge: Acknowledge) {
         self.facts().acknowledged = acknowledge;
     }
@@ -96,17 +98,17 @@ impl Counters {
         self.facts().acknowledged
     }
 
-    /// The pipeline does something else now.
-    pub fn turn(&self, activity: Activity) {
+    /// Notes what the pipeline does now.
+    pub fn set_activity(&self, activity: Activity) {
         self.facts().activity = activity;
     }
 
-    /// True the first time: the driver is of an older release.
-    pub fn first_time_older(&self) -> bool {
-        !self.told_older.swap(true, Ordering::Relaxed)
+    /// True at the first call: an older driver is reported once.
+    pub fn report_older_driver(&self) -> bool {
+        !self.older_driver_reported.swap(true, Ordering::Relaxed)
     }
 
-    /// An attempt failed and the next one is waited for. True if the reason is a new one.
+    /// Notes a failed attempt; true if the error differs from the last one.
     pub fn failed(&self, error: &str) -> bool {
         let mut facts = self.facts();
         facts.activity = Activity::BackingOff;
@@ -115,7 +117,7 @@ impl Counters {
         new
     }
 
-    /// The counters as the command line reads them.
+    /// The report for `snapless status`.
     pub fn report(&self) -> Report {
         let facts = self.facts().clone();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -139,7 +141,7 @@ impl Counters {
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {
-        // Every change is whole before the lock is given back.
+        // A panic while the lock is held leaves no half-made change.
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_says_what_was_counted() {
+    fn a_report_has_the_counts() {
         let counters = Counters::new(VolumeGuid([1; 16]), "s:1");
         counters.streaming(r"\Device\X", SessionId([2; 16]));
         counters.drained(100);
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_new_once_and_forgotten_by_success() {
+    fn an_error_is_new_once_and_cleared_by_a_success() {
         let counters = Counters::new(VolumeGuid([1; 16]), "s:1");
         assert!(counters.failed("no route"));
         assert!(!counters.failed("no route"));
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn another_session_has_nothing_acknowledged() {
+    fn a_new_session_starts_with_nothing_acknowledged() {
         let counters = Counters::new(VolumeGuid([1; 16]), "s:1");
         counters.streaming("x", SessionId([2; 16]));
         counters.acknowledged(Acknowledge { epoch: EpochId::new(4), seq: Seq::new(44) });

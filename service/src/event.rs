@@ -1,24 +1,27 @@
-//! The events that the service tells Windows' event log, by number: `docs/events.md` is the same list for people.
+//! The events of the service in Windows' event log; `docs/events.md` describes each for the user.
 //!
-//! Rule: a number is never used for something else; what can be acted upon has a number of its own. Numbers lie from 1
-//! to 1000, which is what the source's message file has texts for.
+//! Rule: a number keeps its meaning forever, and events that need different actions have different
+//! numbers. Numbers are 1 to 1000, the messages that the event source's message file has.
 
-/// How an event is marked.
+/// The source of the events in the application log: the service's name.
+pub const SOURCE: &str = "SnaplessService";
+
+/// The level of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Severity {
-    /// As wanted.
+    /// Normal operation.
     Information,
-    /// Worth a look.
+    /// Worth checking.
     Warning,
-    /// Something is not protected.
+    /// Something is not protected, or soon will not be.
     Error,
 }
 
-/// What has happened.
+/// What happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
 pub enum Event {
-    /// The service runs.
+    /// The service is running.
     ServiceStarted = 100,
     /// The service has stopped.
     ServiceStopped = 101,
@@ -26,31 +29,31 @@ pub enum Event {
     ServiceFailed = 102,
     /// Protection of a volume has begun.
     SessionStarted = 200,
-    /// Protection goes on after a pause.
+    /// A session that the service remembers continues.
     SessionResumed = 201,
-    /// The same, though the service had forgotten.
+    /// A session that the service did not remember continues.
     SessionFound = 202,
-    /// A session cannot go on; a new one begins.
+    /// A session cannot continue; a new one begins.
     SessionReplaced = 203,
-    /// A session was ended, and with it protection.
+    /// A session was ended: the volume is no longer protected.
     SessionEnded = 204,
     /// The base image is complete.
     BaseComplete = 210,
-    /// Writes go through uncaptured.
+    /// A gap has begun.
     GapBegan = 220,
-    /// What went through was read again: points are restorable again.
+    /// A gap has ended: instants can be restored again.
     GapEnded = 221,
     /// The disk could not read a part of the volume.
     Unreadable = 230,
-    /// The volume has grown past its session.
+    /// The volume has grown past its session's table.
     Outgrown = 240,
     /// The volume has become shorter than its session.
     Shrunk = 241,
-    /// The driver does not run, or cannot be reached.
+    /// The driver is not running, or refuses access.
     DriverAbsent = 300,
     /// The driver is of an older release.
     DriverOlder = 301,
-    /// The driver has not the memory that a session needs.
+    /// The driver cannot allocate the memory of a session.
     OutOfMemory = 302,
     /// The volume cannot be protected.
     Unprotectable = 303,
@@ -58,7 +61,7 @@ pub enum Event {
     DriverFailed = 304,
     /// The server cannot be reached, or the link broke.
     LinkFailed = 310,
-    /// What the service remembers cannot be read or written.
+    /// The service's state cannot be read or written.
     StateFailed = 320,
     /// A bug.
     Bug = 399,
@@ -91,12 +94,12 @@ impl Event {
         Self::Bug,
     ];
 
-    /// Its number.
+    /// The event id.
     pub fn number(self) -> u16 {
         self as u16
     }
 
-    /// How it is marked.
+    /// The level.
     pub fn severity(self) -> Severity {
         match self {
             Self::ServiceStarted
@@ -131,7 +134,7 @@ mod tests {
 
     const LIST: &str = include_str!("../../docs/events.md");
 
-    /// The rows of the list: number and severity.
+    /// Number and severity of each row.
     fn rows() -> Vec<(u16, &'static str)> {
         LIST.lines()
             .filter_map(|line| {
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_for_people_has_every_event_in_order() {
+    fn the_documentation_lists_every_event_in_order() {
         let events: Vec<_> = Event::ALL
             .into_iter()
             .map(|event| (event.number(), format!("{:?}", event.severity()).to_lowercase()))
@@ -153,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_rise_and_have_texts_in_the_message_file() {
+    fn numbers_ascend_and_are_in_the_message_file() {
         let numbers: Vec<_> = Event::ALL.into_iter().map(Event::number).collect();
         assert!(numbers.is_sorted_by(|a, b| a < b));
         assert!(numbers.iter().all(|number| (1..=1000).contains(number)));

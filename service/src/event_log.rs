@@ -1,25 +1,25 @@
-//! One line into Windows' application event log.
+//! Windows' application event log.
 //!
-//! The source's messages are in `EventCreate.exe`, which every Windows has: its message 1 to 1000 are each
-//! the text that comes with the event (the installer registers it). Rule: a failure to report is logged and
-//! goes no further.
+//! The installer registers `EventCreate.exe`, which every Windows has, as the message file of the event
+//! source: its messages 1 to 1000 consist of the event's own text. Rule: a failure here is logged and
+//! affects nothing else.
 
 use std::io;
 use std::ptr;
 
+use windows_strings::HSTRING;
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::System::EventLog::{
     DeregisterEventSource, EVENTLOG_ERROR_TYPE, EVENTLOG_INFORMATION_TYPE, EVENTLOG_WARNING_TYPE,
     RegisterEventSourceW, ReportEventW,
 };
 
-use crate::SERVICE_NAME;
-use crate::event::{Event, Severity};
+use crate::event::{Event, SOURCE, Severity};
 
 /// Reports `text` under the event's number.
 pub fn report(event: Event, text: &str) {
     if let Err(error) = Source::open().and_then(|source| source.report(event, text)) {
-        log::debug!("the event log did not take an event: {error}");
+        log::debug!("cannot write to the event log: {error}");
     }
 }
 
@@ -28,8 +28,8 @@ struct Source(HANDLE);
 
 impl Source {
     fn open() -> io::Result<Self> {
-        let name = with_nul(SERVICE_NAME);
-        // SAFETY: `name` ends with a zero; null stands for this machine.
+        let name = HSTRING::from(SOURCE);
+        // SAFETY: `name` is NUL-terminated; a null server name means this machine.
         let handle = unsafe { RegisterEventSourceW(ptr::null(), name.as_ptr()) };
         if handle.is_null() { Err(io::Error::last_os_error()) } else { Ok(Self(handle)) }
     }
@@ -41,9 +41,9 @@ impl Source {
             Severity::Error => EVENTLOG_ERROR_TYPE,
         };
         let id = event.number().into();
-        let text = with_nul(text);
+        let text = HSTRING::from(text);
         let strings = [text.as_ptr()];
-        // SAFETY: one string is announced and given, ended by a zero; no user, no raw data.
+        // SAFETY: `strings` has the one NUL-terminated string; no user SID and no raw data are passed.
         let done = unsafe {
             ReportEventW(self.0, kind, 0, id, ptr::null_mut(), 1, 0, strings.as_ptr(), ptr::null())
         };
@@ -53,11 +53,7 @@ impl Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        // SAFETY: the handle is open and closed only here.
+        // SAFETY: the handle is open and is closed only here.
         unsafe { DeregisterEventSource(self.0) };
     }
-}
-
-fn with_nul(text: &str) -> Vec<u16> {
-    text.encode_utf16().filter(|unit| *unit != 0).chain([0]).collect()
 }

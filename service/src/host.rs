@@ -1,4 +1,4 @@
-//! What both ways of running the service share: configuration, log, driver, pipelines.
+//! The service itself, below the service manager or a console: configuration, log, pipelines.
 
 use std::sync::Arc;
 
@@ -12,28 +12,28 @@ use snapless_service::runner::{self, RunError};
 use snapless_service::stop::StopSignal;
 use snapless_service::{SERVICE_NAME, notice};
 
-use crate::Arguments;
+use crate::arguments::Arguments;
 
-/// Why the service does not run.
+/// Why the service cannot run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HostError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("the log in {folder} cannot be written: {source}")]
+    #[error("cannot write the log in {folder}: {source}")]
     Log { folder: std::path::PathBuf, source: flexi_logger::FlexiLoggerError },
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(
-        "the service manager did not take this program as {SERVICE_NAME} ({}). Start it with \
+        "the service manager did not start this program as {SERVICE_NAME} ({}); start it with \
          `sc start {SERVICE_NAME}`, or run it here with --console",
         reason(.0)
     )]
     Manager(#[from] windows_service::Error),
-    #[error("Ctrl-C cannot be handled: {0}")]
+    #[error("cannot handle Ctrl-C: {0}")]
     CtrlC(#[from] ctrlc::Error),
 }
 
-/// Runs the service until `stop` is set. `ready` is called when it is on its way.
+/// Runs the service until `stop` is set. Calls `ready` once configuration and log are usable.
 pub(crate) fn run(
     arguments: &Arguments,
     audience: Audience,
@@ -42,7 +42,7 @@ pub(crate) fn run(
 ) -> Result<(), HostError> {
     let file = arguments.config.clone().unwrap_or_else(paths::config_file);
     let failed = |error: &dyn std::fmt::Display| {
-        notice::tell(Event::ServiceFailed, &error.to_string());
+        notice::report(Event::ServiceFailed, &error.to_string());
     };
     let config = Config::load(&file).inspect_err(|error| failed(error))?;
     let _log = logging::start(&config.log_dir, audience)
@@ -54,7 +54,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// The system's words, which `windows_service` keeps one level down.
+/// The system's message, which `windows_service` does not print itself.
 fn reason(error: &windows_service::Error) -> String {
     match error {
         windows_service::Error::Winapi(system) => system.to_string(),

@@ -1,19 +1,19 @@
-//! The Snapless service: takes what the driver captures to the server, and remembers where it was.
+//! The Snapless service: sends what the driver captures to the server and resumes after a restart.
 //!
 //! | module | what it is |
 //! | --- | --- |
 //! | [`config`] | the TOML file, checked |
 //! | [`runner`] | one pipeline per volume, and their reports |
-//! | [`pipeline`] | the life of one: connect, claim, stream, back off |
-//! | [`session`] | which session a pipeline serves |
+//! | [`pipeline`] | one volume: connect, claim, stream, back off |
+//! | [`session`] | resume the driver's session or begin a new one |
 //! | [`stream`] | drain → send, acknowledgements → driver |
-//! | [`batch`] | what one drain brought: zeros dropped, cut into frames |
+//! | [`batch`] | the records of one drain: zeros dropped, cut into frames |
 //! | [`transport`] | frames over TCP |
-//! | [`state`], [`counters`] | what is remembered, what is counted |
-//! | [`watch`] | what a stream says that a person must know |
-//! | [`event`], [`notice`], [`logging`] | what people are told |
+//! | [`state`], [`counters`] | memory across restarts, counters |
+//! | [`watch`] | events of a stream: gaps, unreadable blocks, base complete |
+//! | [`event`], [`notice`], [`logging`] | the event log and the log file |
 //!
-//! Everything but the service manager and the event log runs on any system, against any
+//! All but the service manager and the event log runs on every system, with any
 //! [`snapless_driver_client::Driver`].
 
 pub mod backoff;
@@ -36,7 +36,5 @@ pub mod watch;
 #[cfg(windows)]
 pub mod event_log;
 
-/// The service's name in the service manager, and its source in the event log.
-pub const SERVICE_NAME: &str = "SnaplessService";
-/// The service's name as people see it.
-pub const SERVICE_DISPLAY_NAME: &str = "Snapless service";
+/// The service's name in the service manager.
+pub const SERVICE_NAME: &str = event::SOURCE;

@@ -1,7 +1,6 @@
-//! The service's log file: `service.log`, a few older ones beside it, never more than a few
-//! megabytes in all.
+//! The service's log: `service.log` and a few older files beside it.
 //!
-//! Rule: the log cannot fill the disk that it describes.
+//! Rule: the log files have a bounded size in total, so that they cannot fill the disk.
 
 use std::path::Path;
 
@@ -11,23 +10,23 @@ use flexi_logger::{
 };
 use log::Record;
 
-/// A file is closed when it has this many bytes.
+/// The log is rotated at this many bytes.
 pub const FILE_LEN_MAX: u64 = 8 << 20;
-/// Closed files that are kept.
+/// Rotated files that are kept.
 pub const FILES_KEPT: usize = 4;
 
-/// Who reads the log besides the file.
+/// Where log lines go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Audience {
-    /// Nobody.
+    /// The file.
     FileOnly,
-    /// A person at a console: standard error too.
+    /// The file and standard error.
     Console,
 }
 
 /// Starts logging into `folder`. Logging ends when the handle is dropped.
 pub fn start(folder: &Path, audience: Audience) -> Result<LoggerHandle, FlexiLoggerError> {
-    // The infix is the whole name: flexi_logger has no other way to a fixed name for the current file.
+    // flexi_logger has no other way to a fixed name of the current file than an infix.
     let file = FileSpec::default().directory(folder).suppress_basename().suffix("log");
     let duplicate = match audience {
         Audience::FileOnly => Duplicate::None,

@@ -1,7 +1,7 @@
 //! The service under the service manager.
 //!
-//! Rule: the manager always knows where we are: it is told that we start, run, stop and have stopped, with
-//! an honest estimate of how long stopping takes, and with an error if we could not run.
+//! Rule: every change of state is reported to the service manager, with a wait hint that covers the
+//! longest flush, and with an error code if the service could not run.
 
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -19,22 +19,22 @@ use windows_service::service_control_handler::{
 };
 use windows_service::{define_windows_service, service_dispatcher};
 
-use crate::Arguments;
+use crate::arguments::Arguments;
 use crate::host::{self, HostError};
 
-/// Reading the configuration and starting the threads.
+/// Wait hint of a start: read the configuration, start the threads.
 const START_HINT: Duration = Duration::from_secs(10);
-/// The flush (10 s), one chunk on its way (30 s), and some.
+/// Wait hint of a stop: the flush (10 s), a chunk in transit (30 s), and a margin.
 const STOP_HINT: Duration = Duration::from_secs(45);
-/// What the manager is told when the service could not run.
+/// Service-specific exit code: the service could not run.
 const COULD_NOT_RUN: u32 = 1;
 
-/// The process's arguments: the manager's entry point takes none from us.
+/// The process's arguments; `service_main` is called by the service manager and gets none of them.
 static ARGUMENTS: OnceLock<Arguments> = OnceLock::new();
 
-/// Hands the process to the service manager; returns when the service has stopped.
+/// Connects the process to the service manager; returns when the service has stopped.
 pub(crate) fn run(arguments: Arguments) -> Result<(), HostError> {
-    // Set once: this function runs once.
+    // This function runs once.
     let _first = ARGUMENTS.set(arguments);
     Ok(service_dispatcher::start(SERVICE_NAME, service_main_entry)?)
 }
@@ -43,36 +43,38 @@ define_windows_service!(service_main_entry, service_main);
 
 fn service_main(_start_parameters: Vec<OsString>) {
     if let Err(error) = serve() {
-        notice::tell(Event::ServiceFailed, &format!("the service could not run: {error}"));
+        notice::report(Event::ServiceFailed, &format!("the service cannot run: {error}"));
     }
 }
 
 fn serve() -> Result<(), HostError> {
     let stop = StopSignal::new();
     let manager = Manager::register(stop.clone())?;
-    manager.tell(ServiceState::StartPending, START_HINT, ServiceExitCode::NO_ERROR)?;
+    manager.report(ServiceState::StartPending, START_HINT, ServiceExitCode::NO_ERROR)?;
     let none = Duration::ZERO;
     let outcome = match ARGUMENTS.get() {
         Some(arguments) => host::run(arguments, Audience::FileOnly, &stop, || {
-            Ok(manager.tell(ServiceState::Running, none, ServiceExitCode::NO_ERROR)?)
+            Ok(manager.report(ServiceState::Running, none, ServiceExitCode::NO_ERROR)?)
         }),
-        None => unreachable!("`run` sets the arguments before the manager calls"),
+        None => {
+            unreachable!("`run` sets the arguments before the service manager calls `service_main`")
+        }
     };
     let code = match outcome {
         Ok(()) => ServiceExitCode::NO_ERROR,
         Err(_) => ServiceExitCode::ServiceSpecific(COULD_NOT_RUN),
     };
-    manager.tell(ServiceState::Stopped, none, code)?;
+    manager.report(ServiceState::Stopped, none, code)?;
     outcome
 }
 
-/// Our line to the service manager.
+/// Reports the service's state to the service manager.
 struct Manager {
     handle: Arc<Mutex<Option<ServiceStatusHandle>>>,
 }
 
 impl Manager {
-    /// Registers for stop and shutdown, which set `stop`.
+    /// Registers the control handler: stop and shutdown set `stop`.
     fn register(stop: StopSignal) -> windows_service::Result<Self> {
         let handle = Arc::new(Mutex::new(None));
         let for_handler = Self { handle: Arc::clone(&handle) };
@@ -80,9 +82,10 @@ impl Manager {
             service_control_handler::register(SERVICE_NAME, move |control| match control {
                 ServiceControl::Stop | ServiceControl::Shutdown | ServiceControl::Preshutdown => {
                     let code = ServiceExitCode::NO_ERROR;
-                    if let Err(error) = for_handler.tell(ServiceState::StopPending, STOP_HINT, code)
+                    if let Err(error) =
+                        for_handler.report(ServiceState::StopPending, STOP_HINT, code)
                     {
-                        log::warn!("the service manager was not told that we stop: {error}");
+                        log::warn!("cannot report the stop to the service manager: {error}");
                     }
                     stop.set();
                     ServiceControlHandlerResult::NoError
@@ -94,7 +97,7 @@ impl Manager {
         Ok(Self { handle })
     }
 
-    fn tell(
+    fn report(
         &self,
         current_state: ServiceState,
         wait_hint: Duration,

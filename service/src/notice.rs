@@ -1,14 +1,13 @@
-//! What a person must know: logged, and told to Windows' event log under its number.
+//! Reports an event: to the service's log and to Windows' event log.
 //!
-//! Rule: one notice per change of state, not per attempt: an event log is read by people. Below that, use `log`
-//! directly.
+//! Rule: one event per change of state, not per attempt. Anything less important goes to `log` only.
 
 use crate::event::{Event, Severity};
 #[cfg(windows)]
 use crate::event_log;
 
-/// Tells of an event; `text` says of which volume, and why.
-pub fn tell(event: Event, text: &str) {
+/// Reports `event`; `text` names the volume and the reason.
+pub fn report(event: Event, text: &str) {
     let line = format!("{text} (event {})", event.number());
     match event.severity() {
         Severity::Information => log::info!("{line}"),

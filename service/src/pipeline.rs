@@ -1,10 +1,8 @@
-//! The life of one volume's pipeline: connect, claim a session, stream; when that breaks, wait and
-//! begin again.
+//! One volume's pipeline: connect, claim a session, stream; after a failure wait and try again.
 //!
-//! Rule: a pipeline gives up only when it is asked to stop or an administrator ended its session; every
-//! other end is logged, with what it means, and tried again. The port to the driver lives
-//! exactly as long as an attempt: closing it is how the driver learns that what it
-//! handed over may be lost.
+//! Rule: a pipeline ends only on a stop request, or when an administrator ended its session. Every
+//! other end is reported and tried again. A port is open for exactly one attempt: its closing tells the
+//! driver that drained records may be lost (rule LOSS, rules.md#loss).
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -15,7 +13,7 @@ use snapless_driver_client::{Driver, DriverError, DriverPort};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::ABI_VERSION;
 
-use crate::backoff::{Backoff, BackoffLimits};
+use crate::backoff::BackoffLimits;
 use crate::config::VolumeConfig;
 use crate::counters::Counters;
 use crate::event::Event;
@@ -27,14 +25,14 @@ use crate::stream::{Stream, StreamEnd, StreamError};
 use crate::transport::{Link, LinkError, LinkLimits};
 use crate::watch::Watch;
 
-/// How long a pipeline may take over things.
+/// Time limits of a pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// The link.
+    /// Limits of the link.
     pub link: LinkLimits,
     /// Waits between attempts.
     pub backoff: BackoffLimits,
-    /// Making durable what was captured before a stop.
+    /// How long a flush before a stop may take.
     pub flush: Duration,
 }
 
@@ -50,7 +48,7 @@ impl Default for Limits {
 
 /// One volume's pipeline.
 pub struct Pipeline {
-    /// What to protect, and how.
+    /// The volume and its settings.
     pub config: VolumeConfig,
     /// Address of the server.
     pub server: String,
@@ -58,11 +56,11 @@ pub struct Pipeline {
     pub driver: Arc<dyn Driver>,
     /// Where the session is remembered.
     pub store: SessionStore,
-    /// What was done so far.
+    /// The pipeline's counters.
     pub counters: Arc<Counters>,
-    /// When to stop.
+    /// The stop request.
     pub stop: StopSignal,
-    /// How long things may take.
+    /// Time limits.
     pub limits: Limits,
 }
 
@@ -70,20 +68,20 @@ impl Pipeline {
     /// Runs until the stop signal, or until an administrator ends the session.
     pub fn run(&self) {
         let name = &self.config.name;
-        let mut backoff = Backoff::new(self.limits.backoff);
+        let mut delays = self.limits.backoff.delays();
         let mut served = None;
         while !self.stop.is_set() {
-            self.counters.turn(Activity::Connecting);
+            self.counters.set_activity(Activity::Connecting);
             let before = self.counters.last_acknowledged();
             match self.guarded_attempt(&mut served) {
                 Ok(End::Stream(StreamEnd::Stopped { flushed: true })) => {
-                    log::info!("{name}: stopped; everything captured so far is durable");
+                    log::info!("{name}: stopped; everything captured is durable");
                     break;
                 }
                 Ok(End::Stream(StreamEnd::Stopped { flushed: false })) => {
                     log::warn!(
                         "{name}: stopped; not everything became durable within {:?}: the driver \
-                         re-reads those blocks at the next start",
+                         reads those blocks again at the next start",
                         self.limits.flush
                     );
                     break;
@@ -94,31 +92,31 @@ impl Pipeline {
                 }
                 Ok(End::StartOver(reason)) => {
                     let text = format!(
-                        "{name}: the session cannot go on: {reason}. A new one begins with a full \
+                        "{name}: the session cannot continue: {reason}. A new one begins with a full \
                          first sync"
                     );
-                    notice::tell(Event::SessionReplaced, &text);
+                    notice::report(Event::SessionReplaced, &text);
                     continue;
                 }
-                Err(error) => self.complain(&error),
+                Err(error) => self.report_failure(&error),
             }
             if self.counters.last_acknowledged() != before {
-                backoff.reset();
+                delays = self.limits.backoff.delays();
             }
-            let delay = backoff.next_delay();
+            let delay = delays.next().unwrap_or(self.limits.backoff.max);
             log::info!("{name}: next attempt in {:.1} s", delay.as_secs_f64());
             self.stop.wait_for(delay);
         }
-        self.counters.turn(Activity::Stopped);
+        self.counters.set_activity(Activity::Stopped);
     }
 
-    /// One attempt; a panic in it is an error like others, not the end of protection.
+    /// One attempt; a panic is an error like others and does not end protection.
     fn guarded_attempt(&self, served: &mut Option<SessionId>) -> Result<End, PipelineError> {
         panic::catch_unwind(AssertUnwindSafe(|| self.attempt(served)))
             .unwrap_or(Err(PipelineError::Panicked))
     }
 
-    /// `served` is the session that an earlier attempt has claimed.
+    /// `served` is the session that an earlier attempt claimed.
     fn attempt(&self, served: &mut Option<SessionId>) -> Result<End, PipelineError> {
         let name = &self.config.name;
         let port = self.driver.open()?;
@@ -128,7 +126,7 @@ impl Pipeline {
         let volume = find(&volumes, &device, &self.config)?;
         let plan = plan(volume)?;
         if plan == Plan::Start && served.is_some() {
-            // It was ended while there was no link: no drain was there to say so.
+            // An administrator ended it between two attempts, while nothing was drained.
             return Ok(End::Stream(StreamEnd::SessionEnded));
         }
         let mut link = Link::connect(&self.server, &self.limits.link)?;
@@ -160,7 +158,7 @@ impl Pipeline {
         let status = || port.status(claim.session).ok();
         let sector_size = claim.geometry.sector_size;
         let label = name.to_string();
-        let watch = Watch::new(&label, sector_size, claim.resumed, &status, &notice::tell);
+        let watch = Watch::new(&label, sector_size, claim.resumed, &status, &notice::report);
         let end = stream.run(link, watch, &mut save);
         save();
         Ok(End::Stream(end?))
@@ -170,28 +168,25 @@ impl Pipeline {
         let (name, session) = (&self.config.name, claim.session);
         self.counters.streaming(device, session);
         match (claim.resumed, known) {
-            (false, _) => notice::tell(
+            (false, _) => notice::report(
                 Event::SessionStarted,
-                &format!(
-                    "{name} ({device}): session {session} has begun, to server {}",
-                    self.server
-                ),
+                &format!("{name} ({device}): session {session} has begun, server {}", self.server),
             ),
-            (true, true) => notice::tell(
+            (true, true) => notice::report(
                 Event::SessionResumed,
-                &format!("{name} ({device}): session {session} goes on"),
+                &format!("{name} ({device}): session {session} continues"),
             ),
-            (true, false) => notice::tell(
+            (true, false) => notice::report(
                 Event::SessionFound,
                 &format!(
-                    "{name} ({device}): session {session} goes on; the driver kept it, though this \
+                    "{name} ({device}): session {session} continues: the driver has it, although the \
                      service did not remember it"
                 ),
             ),
         }
     }
 
-    /// Remembers the last acknowledged epoch. A failure costs a later check its sharpness, no data.
+    /// Saves the last acknowledged epoch. A failure loses no data, but weakens [`judge`] after a restart.
     fn save(&self, state: &mut Remembered) {
         let acknowledged = self.counters.last_acknowledged().epoch.get();
         if acknowledged <= state.acknowledged_epoch {
@@ -203,40 +198,40 @@ impl Pipeline {
         }
     }
 
-    /// The session is over.
+    /// Ends the pipeline after its session was ended.
     fn end(&self) {
         let name = &self.config.name;
         if let Err(error) = self.store.forget() {
             log::warn!("{name}: {error}");
         }
-        self.counters.turn(Activity::Ended);
+        self.counters.set_activity(Activity::Ended);
         let text = format!(
             "{name}: the session was ended by an administrator, or the volume was removed: it is no \
-             longer protected. Restart the service to protect it again"
+             longer protected; restart the service to protect it again"
         );
-        notice::tell(Event::SessionEnded, &text);
+        notice::report(Event::SessionEnded, &text);
     }
 
-    /// Logs why an attempt failed; tells the event log too, once for each reason.
-    fn complain(&self, error: &PipelineError) {
+    /// Logs why an attempt failed; reports an event if the reason is a new one.
+    fn report_failure(&self, error: &PipelineError) {
         let text = error.to_string();
         let line = format!("{}: {text}", self.config.name);
         if self.counters.failed(&text) {
-            notice::tell(error.event(), &line);
+            notice::report(error.event(), &line);
         } else {
             log::warn!("{line}");
         }
     }
 
-    /// Tells once of a driver that stayed loaded when newer programs were installed.
+    /// Reports once that an older driver is still loaded after an upgrade.
     fn check_release(&self, port: &dyn DriverPort) {
-        if port.version() < ABI_VERSION && self.counters.first_time_older() {
+        if port.version() < ABI_VERSION && self.counters.report_older_driver() {
             let text = format!(
-                "{}: the driver is of an older release than the service: restart the machine to load \
-                 the new one. Protection goes on meanwhile",
+                "{}: the loaded driver is older than the service: restart the machine to load the new \
+                 one; protection continues meanwhile",
                 self.config.name
             );
-            notice::tell(Event::DriverOlder, &text);
+            notice::report(Event::DriverOlder, &text);
         }
     }
 }
@@ -260,12 +255,12 @@ enum PipelineError {
     Stream(#[from] StreamError),
     #[error(transparent)]
     State(#[from] StateError),
-    #[error("a bug ended this attempt; the lines above say where. Please report it")]
+    #[error("a bug ended this attempt; please report it with the log lines above")]
     Panicked,
 }
 
 impl PipelineError {
-    /// The event that tells of it.
+    /// The event for the event log.
     fn event(&self) -> Event {
         match self {
             Self::Driver(error) | Self::Stream(StreamError::Driver(error)) => of_driver(error),

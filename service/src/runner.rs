@@ -1,6 +1,6 @@
-//! Runs one pipeline per configured volume until the service is asked to stop, and reports on them.
+//! Runs one pipeline per configured volume until the service stops, and writes their reports.
 //!
-//! Rule: pipelines share nothing but the stop signal: trouble with one volume leaves the others alone.
+//! Rule: pipelines share only the stop signal, so that a failure of one volume does not affect others.
 
 use std::fs;
 use std::io;
@@ -33,9 +33,9 @@ pub fn run(
         .map_err(|source| RunError::StateDir { folder: config.state_dir.clone(), source })?;
     let (volumes, server) = (config.volumes.len(), &config.server);
     let release = env!("CARGO_PKG_VERSION");
-    notice::tell(
+    notice::report(
         Event::ServiceStarted,
-        &format!("Snapless service {release} protects {volumes} volume(s), to server {server}"),
+        &format!("Snapless service {release} started: {volumes} volume(s), server {server}"),
     );
     let reporter = Reporter { config, counters: counters_of(config) };
     thread::scope(|scope| {
@@ -56,18 +56,18 @@ pub fn run(
         }
     });
     reporter.write();
-    notice::tell(
+    notice::report(
         Event::ServiceStopped,
-        "Snapless service has stopped; the driver keeps its sessions for the next start",
+        "Snapless service stopped; the driver keeps its sessions until the next start",
     );
     Ok(())
 }
 
-/// Why the service cannot run at all.
+/// Why the service cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// There is nowhere to keep state.
-    #[error("the state folder {folder} cannot be made: {source}")]
+    /// The state folder cannot be created.
+    #[error("cannot create the state folder {folder}: {source}")]
     StateDir {
         /// The folder.
         folder: PathBuf,
@@ -81,7 +81,7 @@ fn counters_of(config: &Config) -> Vec<Arc<Counters>> {
     config.volumes.iter().map(|volume| of(volume.guid)).collect()
 }
 
-/// Writes the reports that the command line reads.
+/// Writes the reports that `snapless status` reads.
 struct Reporter<'a> {
     config: &'a Config,
     counters: Vec<Arc<Counters>>,
@@ -92,7 +92,7 @@ impl Reporter<'_> {
         for counters in &self.counters {
             let report = counters.report();
             if let Err(error) = report.write(&self.config.state_dir) {
-                log::debug!("the report of {} was not written: {error}", report.volume);
+                log::debug!("cannot write the report of {}: {error}", report.volume);
             }
         }
     }

@@ -1,9 +1,9 @@
-//! Which session a pipeline serves: one that the driver keeps, or a new one.
+//! The choice of a pipeline's session: resume the one in the driver, or begin a new one.
 //!
-//! Three have a say. The driver knows what it protects ([`plan`]), the server knows what is durable
-//! ([`judge`]), the service remembers what both once said. Rule RESUME: a session goes on only where
-//! driver and server both still hold their part of it; where one of them does not, a new session begins and the
-//! log says why.
+//! The driver knows what it protects ([`plan`]), the server knows what is durable ([`judge`]), the
+//! service remembers the last acknowledged epoch. Rule RESUME (rules.md#resume): a session continues only
+//! if driver and server both still have their part of it; otherwise a new session begins and an event
+//! says why.
 
 use snapless_driver_client::identity::random_session;
 use snapless_driver_client::protection::obstacle;
@@ -37,18 +37,18 @@ pub fn find<'a>(
     Ok(volume)
 }
 
-/// How to come by a session.
+/// How the pipeline gets its session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Plan {
-    /// Begin a new one.
+    /// Begin a new session.
     Start,
-    /// Claim the one that the driver keeps.
+    /// Claim the driver's session.
     Resume(SessionId),
-    /// Stop the one that could not begin, then begin a new one.
+    /// Stop the session that failed to start, then begin a new one.
     Replace(SessionId),
 }
 
-/// What the driver's state asks for.
+/// The plan that the volume's state in the driver calls for.
 pub fn plan(volume: &Volume) -> Result<Plan, SessionError> {
     match (volume.phase, volume.session) {
         (_, None) | (SessionPhase::None, _) => Ok(Plan::Start),
@@ -63,14 +63,14 @@ pub fn plan(volume: &Volume) -> Result<Plan, SessionError> {
 pub struct Claim {
     /// The session.
     pub session: SessionId,
-    /// What it protects.
+    /// The volume's geometry.
     pub geometry: Geometry,
-    /// True if it began before this claim.
+    /// True if the session began before this claim.
     pub resumed: bool,
 }
 
 impl Claim {
-    /// Carries out the plan.
+    /// Claims the session as planned.
     pub fn take(
         port: &dyn DriverPort,
         plan: Plan,
@@ -89,7 +89,7 @@ impl Claim {
         }
     }
 
-    /// How the claim is announced to the server.
+    /// The greeting to the server.
     pub fn hello(&self, config: &VolumeConfig) -> Hello {
         Hello {
             volume: config.guid,
@@ -111,25 +111,25 @@ impl Claim {
     }
 }
 
-/// What the server's welcome means for the claim.
+/// Whether the claimed session can continue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// Stream.
-    GoOn,
-    /// The server does not hold its part: stop the session and begin a new one.
+    /// It continues.
+    Continue,
+    /// The server lacks its part: stop the session and begin a new one.
     StartOver(Reason),
 }
 
-/// Why a session cannot go on.
+/// Why a session cannot continue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
     /// Nothing of the session is durable at the server.
     Unknown,
-    /// Less of it is durable than was acknowledged before.
+    /// Less is durable now than the server acknowledged before.
     Lost {
-        /// Last durable epoch now.
+        /// The last durable epoch.
         durable: u64,
-        /// An epoch that was acknowledged before.
+        /// An epoch that the server acknowledged.
         acknowledged: u64,
     },
 }
@@ -137,24 +137,24 @@ pub enum Reason {
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unknown => f.write_str("the server holds nothing of it"),
+            Self::Unknown => f.write_str("the server has nothing of it"),
             Self::Lost { durable, acknowledged } => write!(
                 f,
-                "the server holds it up to epoch {durable} only, but had acknowledged epoch \
-                 {acknowledged}: was its repository put back to an older state?"
+                "the server has it up to epoch {durable} only, but acknowledged epoch \
+                 {acknowledged} before: was its repository restored from an older copy?"
             ),
         }
     }
 }
 
-/// Compares the server's welcome with what is known here.
+/// Compares the server's welcome with what the service remembers.
 ///
-/// A session of which nothing is durable is begun anew even if it is only just resumed: the records that held its
-/// t0 content are lost, so the base image could never be had.
+/// A resumed session of which nothing is durable starts over: the records with its t0 content are lost,
+/// so its base image can never be complete.
 pub fn judge(claim: &Claim, remembered: Option<&Remembered>, welcome: &Welcome) -> Verdict {
     let durable = welcome.durable_epoch.get();
     if !claim.resumed {
-        return Verdict::GoOn;
+        return Verdict::Continue;
     }
     if durable == 0 {
         return Verdict::StartOver(Reason::Unknown);
@@ -163,23 +163,23 @@ pub fn judge(claim: &Claim, remembered: Option<&Remembered>, welcome: &Welcome) 
         Some(state) if durable < state.acknowledged_epoch => {
             Verdict::StartOver(Reason::Lost { durable, acknowledged: state.acknowledged_epoch })
         }
-        _ => Verdict::GoOn,
+        _ => Verdict::Continue,
     }
 }
 
 /// Why there is no session to serve.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The driver is not in the volume's stack.
+    /// The driver is not in the volume's device stack.
     #[error(
-        "the driver does not sit on volume {0}: restart the machine if the driver was installed since \
-         the last start, and compare with `snapless volumes`"
+        "the driver does not filter volume {0}: restart the machine if the driver was installed after the \
+         last start, and check `snapless volumes`"
     )]
     NotFiltered(String),
-    /// The volume tells neither its length nor its sector size.
+    /// The volume does not report its length or sector size.
     #[error("volume {0} does not answer: is it online and unlocked?")]
     Silent(String),
-    /// The driver protects no such volume.
+    /// The driver cannot protect a volume of this kind.
     #[error("volume {device} cannot be protected: {why}")]
     Unprotectable {
         /// The volume's device.
@@ -187,8 +187,8 @@ pub enum SessionError {
         /// The obstacle.
         why: &'static str,
     },
-    /// Another program serves the session.
-    #[error("another program has claimed session {session} on {device}")]
+    /// Another handle has claimed the session.
+    #[error("another program has claimed session {session} of volume {device}; stop that program")]
     Claimed {
         /// The volume's device.
         device: String,
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_drivers_phase_decides_between_start_and_resume() {
+    fn the_phase_decides_between_start_resume_and_replace() {
         use SessionPhase::{Detached, Failed, FirstSync, Gap, Live, None as NoSession, Resync};
         assert_eq!(plan(&volume(NoSession, None)), Ok(Plan::Start));
         assert_eq!(plan(&volume(Detached, Some(SESSION))), Ok(Plan::Resume(SESSION)));
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_that_is_absent_or_silent_is_named() {
+    fn an_error_names_a_volume_that_is_absent_or_silent() {
         let mut volumes = [volume(SessionPhase::None, None)];
         assert!(find(&volumes, &name(r"\device\harddiskvolume3"), &config()).is_ok());
         let error = find(&volumes, &name(r"\Device\Other"), &config()).unwrap_err();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_with_an_obstacle_is_not_begun_but_goes_on() {
+    fn an_obstacle_prevents_a_new_session_but_not_a_resumed_one() {
         let mut volumes = [volume(SessionPhase::None, None)];
         volumes[0].protection = Some(Protection::Removable);
         let error = find(&volumes, &name(DEVICE), &config()).unwrap_err();
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_start_request_carries_the_configuration() {
+    fn a_start_request_has_the_settings_of_the_configuration() {
         let request = start_request(SESSION, &name(DEVICE), &config());
         let settings = request.settings().unwrap();
         assert_eq!((settings.session, settings.block_shift), (SESSION, 17));
@@ -306,11 +306,11 @@ mod tests {
     }
 
     #[test]
-    fn a_session_goes_on_only_where_the_server_holds_its_part() {
+    fn a_session_continues_only_if_the_server_has_its_part() {
         let volume = VolumeGuid([1; 16]);
         let state = Remembered::new(volume, SESSION).acknowledged(8);
         let other = Remembered::new(volume, SessionId([6; 16])).acknowledged(8);
-        assert_eq!(judge(&claim(false), None, &welcome(0)), Verdict::GoOn);
+        assert_eq!(judge(&claim(false), None, &welcome(0)), Verdict::Continue);
         assert_eq!(
             judge(&claim(true), Some(&state), &welcome(0)),
             Verdict::StartOver(Reason::Unknown)
@@ -319,8 +319,8 @@ mod tests {
             judge(&claim(true), Some(&state), &welcome(7)),
             Verdict::StartOver(Reason::Lost { durable: 7, acknowledged: 8 })
         );
-        assert_eq!(judge(&claim(true), Some(&state), &welcome(8)), Verdict::GoOn);
-        assert_eq!(judge(&claim(true), Some(&other), &welcome(1)), Verdict::GoOn);
-        assert_eq!(judge(&claim(true), None, &welcome(1)), Verdict::GoOn);
+        assert_eq!(judge(&claim(true), Some(&state), &welcome(8)), Verdict::Continue);
+        assert_eq!(judge(&claim(true), Some(&other), &welcome(1)), Verdict::Continue);
+        assert_eq!(judge(&claim(true), None, &welcome(1)), Verdict::Continue);
     }
 }

@@ -1,6 +1,6 @@
-//! Byte sizes as people write them in a configuration: `65536`, `"64 KiB"`, `"256MiB"`, `"1 GiB"`.
+//! Byte sizes in the configuration: `65536`, `"64 KiB"`, `"256MiB"`, `"1 GiB"`.
 //!
-//! Rule: binary units only, and only whole numbers; what could be read in two ways is refused.
+//! Rule: whole numbers and binary units only. `64 KB` is an error, as it can mean 64,000 or 65,536.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Units in falling order, for reading and for printing.
+/// Units, the largest first.
 const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// A number of bytes.
@@ -23,9 +23,9 @@ impl fmt::Display for Size {
     }
 }
 
-/// Text that is no size.
+/// The text is not a size.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{0}` is not a size: write a whole number with B, KiB, MiB or GiB, such as \"64 KiB\"")]
+#[error("`{0}` is not a size; write a whole number and B, KiB, MiB or GiB, such as \"64 KiB\"")]
 pub struct NotASize(String);
 
 impl FromStr for Size {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_read_and_print_with_binary_units() {
+    fn sizes_have_binary_units() {
         for (text, bytes) in
             [("512B", 512), ("64 KiB", 65_536), ("256mib", 256 << 20), ("1 GiB", 1 << 30)]
         {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_refused() {
+    fn other_units_fractions_and_overflows_are_errors() {
         for text in
             ["", "KiB", "64", "64 K", "64 KB", "1.5 MiB", "-1 KiB", "18446744073709551615 KiB"]
         {

@@ -1,7 +1,7 @@
-//! What the service remembers of a volume's session across restarts: one small JSON file.
+//! The service's memory of a volume's session across restarts: one small JSON file.
 //!
-//! Rule: a file is whole or it is not there. One that cannot be read is put aside, not guessed at: the driver
-//! knows the session too, and the server has the last word on what is durable.
+//! Rule: a file is replaced as a whole. A file that cannot be parsed is renamed and ignored: the driver
+//! knows the session too, and the server decides what is durable.
 
 use std::fs;
 use std::io;
@@ -12,14 +12,14 @@ use snapless_driver_client::identity::{session_text, volume_text};
 use snapless_driver_client::report::{Durability, replace};
 use snapless_wire::id::{SessionId, VolumeGuid};
 
-/// Version of the file.
+/// Version of the file format.
 const STATE_VERSION: u32 = 1;
 
-/// The session that the service protects a volume with.
+/// The session of a volume.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Remembered {
-    /// The file's version.
+    /// Version of the file format.
     version: u32,
     /// The volume.
     #[serde(with = "volume_text")]
@@ -27,24 +27,24 @@ pub struct Remembered {
     /// Its session.
     #[serde(with = "session_text")]
     pub session: SessionId,
-    /// An epoch that the server said was durable; there may be later ones.
+    /// An acknowledged epoch; later ones may be durable too.
     pub acknowledged_epoch: u64,
 }
 
 impl Remembered {
-    /// A session of which nothing is durable yet, as far as is known.
+    /// A session without a known durable epoch.
     pub fn new(volume: VolumeGuid, session: SessionId) -> Self {
         Self { version: STATE_VERSION, volume, session, acknowledged_epoch: 0 }
     }
 
-    /// The same, with an epoch that is known to be durable.
+    /// The session with a known durable epoch.
     #[must_use]
     pub fn acknowledged(self, epoch: u64) -> Self {
         Self { acknowledged_epoch: epoch, ..self }
     }
 }
 
-/// Where a volume's session is remembered.
+/// The file of one volume.
 #[derive(Clone, Debug)]
 pub struct SessionStore {
     file: PathBuf,
@@ -52,12 +52,12 @@ pub struct SessionStore {
 }
 
 impl SessionStore {
-    /// The place for `volume` in `state_dir`.
+    /// The file of `volume` in `state_dir`.
     pub fn new(state_dir: &Path, volume: VolumeGuid) -> Self {
         Self { file: state_dir.join(format!("{volume}.session.json")), volume }
     }
 
-    /// What was remembered last; `None` if there is nothing, or nothing that can be read.
+    /// The remembered session; `None` if there is none, or its file cannot be parsed.
     pub fn load(&self) -> Result<Option<Remembered>, StateError> {
         let text = match fs::read(&self.file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -68,14 +68,14 @@ impl SessionStore {
                 Ok(Some(state))
             }
             Ok(state) => {
-                let why = format!("it is of version {} and volume {}", state.version, state.volume);
+                let why = format!("it has version {} and volume {}", state.version, state.volume);
                 self.put_aside(&why)
             }
             Err(error) => self.put_aside(&error.to_string()),
         }
     }
 
-    /// Remembers `state`; when this returns it has reached the disk.
+    /// Writes `state` durably.
     pub fn save(&self, state: &Remembered) -> Result<(), StateError> {
         let text = serde_json::to_vec_pretty(state)
             .map_err(|source| self.failed("write", source.into()))?;
@@ -83,7 +83,7 @@ impl SessionStore {
             .map_err(|source| self.failed("write", source))
     }
 
-    /// Forgets the session.
+    /// Removes the file.
     pub fn forget(&self) -> Result<(), StateError> {
         match fs::remove_file(&self.file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -93,8 +93,12 @@ impl SessionStore {
 
     fn put_aside(&self, why: &str) -> Result<Option<Remembered>, StateError> {
         let aside = self.file.with_extension("unreadable");
-        log::warn!("{} is put aside as {}: {why}", self.file.display(), aside.display());
-        fs::rename(&self.file, &aside).map_err(|source| self.failed("put aside", source))?;
+        log::warn!(
+            "cannot parse {}, renamed it to {}: {why}",
+            self.file.display(),
+            aside.display()
+        );
+        fs::rename(&self.file, &aside).map_err(|source| self.failed("rename", source))?;
         Ok(None)
     }
 
@@ -103,9 +107,9 @@ impl SessionStore {
     }
 }
 
-/// The memory of a session cannot be kept.
+/// The file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("could not {verb} {file}: {source}; check the disk and the folder's permissions")]
+#[error("cannot {verb} {file}: {source}; check the disk and the folder's permissions")]
 pub struct StateError {
     verb: &'static str,
     file: PathBuf,
@@ -123,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_saved_is_remembered_until_forgotten() {
+    fn a_saved_session_is_loaded_until_it_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let store = SessionStore::new(folder.path(), VOLUME);
         assert_eq!(store.load().unwrap(), None);
@@ -136,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_makes_no_sense_is_put_aside() {
+    fn a_file_that_cannot_be_parsed_is_renamed() {
         let folder = tempfile::tempdir().unwrap();
         let store = SessionStore::new(folder.path(), VOLUME);
         let other = Remembered { version: 2, ..state() };

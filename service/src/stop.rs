@@ -1,11 +1,11 @@
 //! The request to stop, seen by every thread of the service.
 //!
-//! Rule: nobody sleeps through it: every wait of the service that may last is a wait here.
+//! Rule: every wait that can take long waits on this signal, so that a stop is never delayed.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Set once; never taken back. Clones are the same signal.
+/// A flag that is set once and never cleared. Clones share it.
 #[derive(Clone, Default, Debug)]
 pub struct StopSignal(Arc<Inner>);
 
@@ -16,31 +16,31 @@ struct Inner {
 }
 
 impl StopSignal {
-    /// A signal that is not set.
+    /// Not set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks everybody to stop.
+    /// Requests the stop.
     pub fn set(&self) {
-        // A flag has no half-changed state that a panic could leave behind.
+        // A flag cannot be left half-changed by a panic.
         *self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.0.changed.notify_all();
     }
 
-    /// True once somebody has asked.
+    /// True once a stop was requested.
     pub fn is_set(&self) -> bool {
         *self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until somebody asks.
+    /// Waits for the request.
     pub fn wait(&self) {
         let stopped = self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.0.changed.wait_while(stopped, |stopped| !*stopped);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Waits for `time` or until somebody asks; true in the second case.
+    /// Waits for the request, at most for `time`; true if it came.
     pub fn wait_for(&self, time: Duration) -> bool {
         let stopped = self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.0.changed.wait_timeout_while(stopped, time, |stopped| !*stopped);

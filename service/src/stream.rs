@@ -5,12 +5,12 @@
 //!   driver ◀──────────── receive thread: acknowledgements ◀── server
 //! ```
 //!
-//! Two batches circulate, so that one is drained while the other is sent; when the server is slow both are
-//! full, nothing is drained, and the driver's queue takes it from there (rule HANG).
+//! Two batches circulate: one is drained while the other is sent. If the server is slow, both are full
+//! and nothing is drained; the driver's capture queue then fills (rule HANG, rules.md#hang).
 //!
-//! Rule: records leave in the order in which the driver gave them, each once. Whatever ends the
-//! stream ends all three threads; the caller then closes the port, and the driver marks what was not
-//! acknowledged (rule LOSS). A machine that is out of memory for a while does not end it: who asks the driver asks again.
+//! Rule: records are sent in the driver's order, each once. The end of one thread ends all three; the
+//! caller then closes the port, and the driver marks what is not acknowledged dirty (rule LOSS,
+//! rules.md#loss). A driver that is short of memory does not end the stream: the call is repeated.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -30,22 +30,22 @@ use crate::watch::Watch;
 
 /// Batches in circulation: one being drained, one being sent.
 const BATCHES: usize = 2;
-/// How often the stream looks whether it is to stop, and whether a flush is done.
+/// How often the stream checks for a stop request and for the end of a flush.
 const TICK: Duration = Duration::from_millis(50);
-/// When the driver is asked again that had no memory to answer.
+/// Pause before a call is repeated for which the driver had no memory.
 const MEMORY_PAUSE: Duration = Duration::from_millis(100);
-/// How often the caller is told the time, to save what it remembers.
+/// How often the caller saves the acknowledged epoch.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Why a stream ended without an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StreamEnd {
-    /// The service was asked to stop. `flushed` tells whether all that was captured by then is durable.
+    /// The service stops.
     Stopped {
-        /// All of it is durable.
+        /// All that was captured before the stop is durable.
         flushed: bool,
     },
-    /// The session is over: an administrator stopped it, or its volume is gone.
+    /// An administrator ended the session, or its volume was removed.
     SessionEnded,
 }
 
@@ -58,30 +58,30 @@ pub enum StreamError {
     /// The link failed, or the server refused.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// What was drained are no records.
-    #[error("the driver handed over what are no records: {0}")]
+    /// The driver returned bytes that are not records.
+    #[error("the driver returned bytes that are not records: {0}")]
     Records(RecordError),
-    /// A thread ended that should not have.
-    #[error("a bug ended the stream; the lines above say where. Please report it")]
+    /// A thread panicked.
+    #[error("a bug ended the stream; please report it with the log lines above")]
     Panicked,
 }
 
-/// What a stream runs between, and on whose behalf.
+/// The session to stream, and where it is counted.
 pub struct Stream<'a> {
     /// The port that has claimed the session.
     pub port: &'a dyn DriverPort,
     /// The session.
     pub session: SessionId,
-    /// Where it is counted.
+    /// The pipeline's counters.
     pub counters: &'a Counters,
-    /// When to stop.
+    /// The stop request.
     pub stop: &'a StopSignal,
-    /// How long the queue may be flushed for when stopping, or when the session has ended.
+    /// How long a flush may take, before a stop or after the session's end.
     pub flush_limit: Duration,
 }
 
 impl Stream<'_> {
-    /// Streams over `link` until something ends it; shows `watch` every record, and calls `save` now and then.
+    /// Streams over `link` until something ends it. Shows `watch` every record; calls `save` regularly.
     pub fn run(
         &self,
         link: Link,
@@ -93,14 +93,14 @@ impl Stream<'_> {
         let (empty_in, empty_out) = mpsc::sync_channel(BATCHES);
         let (full_in, full_out) = mpsc::sync_channel(BATCHES);
         for _ in 0..BATCHES {
-            // Cannot fail: the receiver is above, and there is room for every batch.
+            // Cannot fail: the receiver exists and the channel has room for every batch.
             let _sent = empty_in.send(Batch::new());
         }
         let Link { sender, receiver, closer } = link;
         thread::scope(|scope| {
             let (drained, sent, received) = (events.clone(), events.clone(), events);
-            // Each thread drops its ends of the channels after it has reported: whoever finds a
-            // channel closed can be sure that the reason is on its way.
+            // A thread reports its end before it drops its channel ends: where a channel is found
+            // closed, the reason is already in `events`.
             let halted = &halted;
             scope.spawn(move || {
                 report(&drained, || Event::Drain(self.drain(halted, &empty_out, &full_in)));
@@ -132,7 +132,7 @@ impl Stream<'_> {
                 Ok(Event::Drain(Err(DriverError::SessionEnded(_)))) => {
                     last_words = Some(Instant::now() + self.flush_limit);
                 }
-                // What is left is sent; the server closes when it has stored it.
+                // The rest is sent; the server closes the link once it is durable.
                 Ok(Event::Send(Ok(()))) if last_words.is_some() => {}
                 Ok(Event::Send(_) | Event::Receive(_)) if last_words.is_some() => {
                     return Ok(StreamEnd::SessionEnded);
@@ -140,7 +140,7 @@ impl Stream<'_> {
                 Ok(Event::Drain(Err(error))) => return Err(error.into()),
                 Ok(Event::Send(Err(error)) | Event::Receive(Err(error))) => return Err(error),
                 Ok(Event::Receive(Ok(()))) => return Err(LinkError::Closed.into()),
-                // Both end so only after something else has ended the stream.
+                // These ends only follow another one, which has returned above.
                 Ok(Event::Drain(Ok(())) | Event::Send(Ok(())) | Event::Panicked)
                 | Err(RecvTimeoutError::Disconnected) => return Err(StreamError::Panicked),
             }
@@ -164,11 +164,11 @@ impl Stream<'_> {
         }
     }
 
-    /// Everything that the driver has numbered by now is to become durable.
+    /// Begins to wait until every record that exists now is durable.
     fn begin_flush(&self, now: Instant) -> Result<Flush, DriverError> {
         match self.port.status(self.session) {
             Ok(status) => Ok(Flush { target: status.last_seq, limit: now + self.flush_limit }),
-            // The drain will say so too; there is nothing left to wait for.
+            // The drain fails with the same error; there is nothing to wait for.
             Err(DriverError::SessionEnded(_) | DriverError::NotFound(_)) => {
                 Ok(Flush { target: Seq::new(0), limit: now })
             }
@@ -176,7 +176,7 @@ impl Stream<'_> {
         }
     }
 
-    /// Ends all three threads, wherever they wait.
+    /// Ends all three threads, whatever they wait for.
     fn halt(&self, halted: &StopSignal, closer: &LinkCloser) {
         halted.set();
         self.port.cancel();
@@ -190,7 +190,7 @@ impl Stream<'_> {
         full: &SyncSender<Batch>,
     ) -> Result<(), DriverError> {
         while let Ok(mut batch) = empty.recv() {
-            match patiently(halted, || batch.fill(|buffer| self.port.drain(buffer))) {
+            match retry_without_memory(halted, || batch.fill(|buffer| self.port.drain(buffer))) {
                 Ok(()) => self.counters.drained(batch.records().len()),
                 Err(DriverError::Cancelled(_)) => return Ok(()),
                 Err(error) => return Err(error),
@@ -199,7 +199,7 @@ impl Stream<'_> {
                 break;
             }
         }
-        // The send thread is gone and says why.
+        // The send thread has ended and reported why.
         Ok(())
     }
 
@@ -217,7 +217,7 @@ impl Stream<'_> {
                 let frame = frame.map_err(StreamError::Records)?;
                 self.counters.sent(sender.send(FrameKind::Records, frame)?);
             }
-            // If the drain thread is gone, so is the other end of `full`, after what it still holds.
+            // If the drain thread has ended, `full` yields what is left in it and then closes.
             let _gone = empty.send(batch);
         }
         Ok(sender.finish()?)
@@ -227,9 +227,10 @@ impl Stream<'_> {
         while let Some(message) = receiver.receive()? {
             match message {
                 Message::Acknowledge(acknowledge) => {
-                    // Durable is durable, even if the driver has ended the session meanwhile.
+                    // Counts even if the driver has ended the session meanwhile.
                     self.counters.acknowledged(acknowledge);
-                    match patiently(halted, || self.port.acknowledge(acknowledge.epoch)) {
+                    match retry_without_memory(halted, || self.port.acknowledge(acknowledge.epoch))
+                    {
                         Ok(()) | Err(DriverError::SessionEnded(_)) => {}
                         Err(error) => return Err(error.into()),
                     }
@@ -244,8 +245,8 @@ impl Stream<'_> {
     }
 }
 
-/// Asks the driver, and again while there is no memory for its answer, unless the stream is to end.
-fn patiently<T>(
+/// Calls the driver again while it is short of memory, unless the stream ends.
+fn retry_without_memory<T>(
     halted: &StopSignal,
     mut ask: impl FnMut() -> Result<T, DriverError>,
 ) -> Result<T, DriverError> {
@@ -268,7 +269,7 @@ enum Event {
 /// Runs a thread's work and reports its end, even if it panics.
 fn report(to: &Sender<Event>, work: impl FnOnce() -> Event) {
     let event = panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(Event::Panicked);
-    // Nobody listens any more once the stream has ended for another reason.
+    // The receiver is gone if the stream has ended for another reason.
     let _unheard = to.send(event);
 }
 
@@ -279,7 +280,7 @@ struct Flush {
 }
 
 impl Flush {
-    /// Whether everything became durable; `None` while there is still time for it.
+    /// Whether everything became durable; `None` while it is still waited for.
     fn is_over(&self, now: Instant, counters: &Counters) -> Option<bool> {
         let flushed = counters.last_acknowledged().seq >= self.target;
         (flushed || now >= self.limit).then_some(flushed)

@@ -1,4 +1,4 @@
-//! The log's files: one with a fixed name, a few older ones, and a bound on them all.
+//! The log files: one with a fixed name, a few older ones, bounded in size and number.
 
 use std::fs;
 

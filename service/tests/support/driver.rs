@@ -1,4 +1,4 @@
-//! A driver in memory: one volume, at most one session, claims by handle as the real one has them.
+//! A fake driver: one volume, at most one session, claimed by a handle as in the real driver.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use zerocopy::little_endian::{U32, U64};
 
 const LENGTH: u64 = 1 << 30;
 
-/// What the driver saw, in order.
+/// A call that the driver has seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Seen {
     Opened,
@@ -40,7 +40,7 @@ struct Shared {
 
 struct State {
     present: bool,
-    /// Drains and acknowledgements that fail for want of memory.
+    /// How many drains and acknowledgements are still to fail for want of memory.
     scarce: usize,
     next_port: u64,
     session: Option<Session>,
@@ -69,18 +69,18 @@ impl FakeDriver {
         self.state.lock().present = present;
     }
 
-    /// Has the next drains and acknowledgements fail for want of memory.
+    /// Makes the next drains and acknowledgements fail for want of memory.
     pub fn lack_memory(&self, times: usize) {
         self.state.change(|state| state.scarce = times);
     }
 
-    /// How many of these are to fail still.
+    /// How many of them are still to fail.
     pub fn scarce(&self) -> usize {
         self.state.lock().scarce
     }
 
-    /// Captures a write of `sectors`, each filled with one byte; returns its number. A detached session
-    /// captures nothing: the number is then that of the last record.
+    /// Captures a write of `sectors`, each filled with one byte; returns the last record's number. A
+    /// detached session captures nothing.
     pub fn write(&self, offset: u64, sectors: &[u8]) -> u64 {
         let payload: Vec<u8> = sectors.iter().flat_map(|fill| [*fill; 512]).collect();
         self.state.change(|state| {
@@ -112,7 +112,7 @@ impl FakeDriver {
         })
     }
 
-    /// Puts bytes that are no records where records are expected.
+    /// Queues bytes that are not records.
     pub fn corrupt(&self) {
         self.state.change(|state| {
             state.session.as_mut().unwrap().queue.push_back(vec![0xee; 100]);
@@ -128,7 +128,7 @@ impl FakeDriver {
         self.state.lock().session.as_ref().map(|session| session.id)
     }
 
-    /// Bytes that nobody has drained.
+    /// Bytes not drained yet.
     pub fn queued(&self) -> usize {
         let state = self.state.lock();
         state.session.as_ref().map_or(0, |s| s.queue.iter().map(Vec::len).sum())
@@ -140,7 +140,7 @@ impl FakeDriver {
 }
 
 impl State {
-    /// Fails if there is no memory.
+    /// Fails as often as `lack_memory` says.
     fn has_memory(&mut self, call: Call) -> Result<(), DriverError> {
         match self.scarce.checked_sub(1) {
             None => Ok(()),

@@ -1,5 +1,5 @@
-//! A bench for pipelines: a driver and a server that keep their sides of the contracts in
-//! `snapless_wire`, in memory and over real TCP, and write down what happened.
+//! A harness for pipelines: a fake driver and a fake server that keep to the contracts in
+//! `snapless_wire` and record what happens.
 
 pub mod driver;
 pub mod server;
@@ -26,14 +26,14 @@ use server::FakeServer;
 pub const DEVICE: &str = r"\Device\HarddiskVolume3";
 pub const VOLUME: VolumeGuid = VolumeGuid([7; 16]);
 
-/// Everything that a pipeline needs, and the means to look at it.
-pub struct Bench {
+/// A driver, a server and a state folder for one pipeline after another.
+pub struct Harness {
     pub driver: Arc<FakeDriver>,
     pub server: FakeServer,
     folder: TempDir,
 }
 
-impl Bench {
+impl Harness {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self { driver: FakeDriver::new(DEVICE), server: FakeServer::new(), folder }
@@ -61,7 +61,7 @@ impl Bench {
     }
 }
 
-/// A pipeline at work; stopped when dropped.
+/// A running pipeline; stopped on drop.
 pub struct Running {
     pub counters: Arc<Counters>,
     stop: StopSignal,
@@ -92,12 +92,12 @@ impl Drop for Running {
     }
 }
 
-/// Waits until `condition` holds; panics with `what` if it does not come true.
+/// Waits until `condition` holds; panics with `what` after a time limit.
 #[track_caller]
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_secs(20);
     while !condition() {
-        assert!(Instant::now() < limit, "never came true: {what}");
+        assert!(Instant::now() < limit, "timed out: {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }

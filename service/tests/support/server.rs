@@ -1,4 +1,5 @@
-//! A server in memory, over real TCP: it takes records, acknowledges epochs, and misbehaves when asked.
+//! A fake server over real TCP: it stores records in memory, acknowledges epochs, and misbehaves on
+//! request.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -11,21 +12,21 @@ use snapless_wire::id::{EpochId, Seq, SessionId};
 use snapless_wire::record::{RecordHeader, RecordKind, Records};
 use zerocopy::IntoBytes;
 
-/// A record as it arrived.
+/// A received record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Arrived {
     pub header: RecordHeader,
     pub payload: Vec<u8>,
 }
 
-/// What the server is to do.
+/// How the server misbehaves.
 #[derive(Clone, Default, Debug)]
 pub struct Manners {
     /// Refuse every hello with this text.
     pub refuse: Option<String>,
-    /// Take records but acknowledge nothing.
+    /// Acknowledge nothing.
     pub silent: bool,
-    /// Take nothing off the wire after the hello.
+    /// Read nothing after the hello.
     pub stalled: bool,
 }
 
@@ -46,7 +47,7 @@ struct State {
     hellos: Vec<Hello>,
     sessions: HashMap<SessionId, Stored>,
     links: Vec<TcpStream>,
-    /// Incremented by a cut: links of before it are dead.
+    /// Counts the cuts: links from before the last one are dead.
     generation: u64,
     fault: Option<String>,
 }
@@ -78,7 +79,7 @@ impl FakeServer {
         &self.address
     }
 
-    /// Changes what the server does from now on.
+    /// Changes the server's behaviour from now on.
     pub fn behave(&self, change: impl FnOnce(&mut Manners)) {
         change(&mut self.shared.lock().manners);
         self.shared.changed.notify_all();
@@ -95,16 +96,16 @@ impl FakeServer {
         self.shared.changed.notify_all();
     }
 
-    /// Loses everything that was stored.
+    /// Loses everything stored.
     pub fn forget(&self) {
         self.shared.lock().sessions.clear();
     }
 
-    /// What has arrived for a session.
+    /// The received records of a session.
     #[track_caller]
     pub fn arrived(&self, session: SessionId) -> Vec<Arrived> {
         let state = self.shared.lock();
-        assert_eq!(state.fault, None, "the server saw a fault");
+        assert_eq!(state.fault, None, "the service broke the protocol");
         state.sessions.get(&session).map(|stored| stored.records.clone()).unwrap_or_default()
     }
 
@@ -133,10 +134,10 @@ impl Shared {
         let _gone = link.shutdown(Shutdown::Both);
     }
 
-    /// Serves one link; an error is something that a service must not do.
+    /// Serves one link; an error is a violation by the service.
     fn converse(&self, link: &mut TcpStream, generation: u64) -> Result<(), String> {
         let Some((FrameKind::Hello, payload)) = read_frame(link)? else {
-            return Err("a link began without hello".into());
+            return Err("the link did not begin with Hello".into());
         };
         let hello = Hello::read(&payload).map_err(|error| error.to_string())?;
         let (refuse, welcome) = {
@@ -178,7 +179,7 @@ impl Shared {
             let header = record.header;
             let (seq, epoch) = (header.seq(), header.epoch());
             let before = stored.records.last().map_or(0, |last| last.header.seq().get());
-            // After a lost link numbers may be missing, but only where a gap begins.
+            // After a lost link numbers may be missing, but only before a gap.
             let in_order = seq.get() == before + 1
                 || (seq.get() > before && header.kind() == RecordKind::GapBegin);
             if !in_order {
@@ -211,6 +212,6 @@ fn read_frame(link: &mut TcpStream) -> Result<Option<(FrameKind, Vec<u8>)>, Stri
 
 fn write_frame(link: &mut TcpStream, kind: FrameKind, payload: &[u8]) {
     let header = FrameHeader::new(kind, payload).unwrap();
-    // A link that was cut meanwhile is the service's business, not a fault.
+    // The link may have been cut meanwhile.
     let _sent = link.write_all(&[&header.to_bytes()[..], payload].concat());
 }
