@@ -1,8 +1,8 @@
 //! A batch: the records of one drain, prepared for the link.
 //!
-//! [`Batch::elide_zeros`] removes payloads of zeros; [`Batch::frames`] cuts the batch into frames at
-//! record boundaries. Rule: the records keep their order and meaning, and bytes that are not records are
-//! never sent.
+//! [`Batch::elide_zeros`] removes payloads of zeros; [`Batch::frames`] cuts the batch into frames
+//! at record boundaries. Rule: the records keep their order and meaning, and bytes that are not
+//! records are never sent.
 
 use snapless_wire::frame::FRAME_PAYLOAD_MAX;
 use snapless_wire::ioctl::DRAIN_BUFFER_MIN;
@@ -43,8 +43,8 @@ impl Batch {
         &self.bytes[..self.len]
     }
 
-    /// Removes payloads of zeros, in place; returns how many bytes that saves. Calls `see` with every
-    /// record.
+    /// Removes payloads of zeros, in place; returns how many bytes that saves. Calls `see` with
+    /// every record.
     ///
     /// # Errors
     /// If the buffer does not consist of whole records. The batch must then be discarded.

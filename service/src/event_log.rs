@@ -1,8 +1,8 @@
 //! Windows' application event log.
 //!
-//! The installer registers `EventCreate.exe`, which every Windows has, as the message file of the event
-//! source: its messages 1 to 1000 consist of the event's own text. Rule: a failure here is logged and
-//! affects nothing else.
+//! The installer registers `EventCreate.exe`, which every Windows has, as the message file of the
+//! event source: its messages 1 to 1000 consist of the event's own text. Rule: a failure here is
+//! logged and affects nothing else.
 
 use std::io;
 use std::ptr;
@@ -43,7 +43,8 @@ impl Source {
         let id = event.number().into();
         let text = HSTRING::from(text);
         let strings = [text.as_ptr()];
-        // SAFETY: `strings` has the one NUL-terminated string; no user SID and no raw data are passed.
+        // SAFETY: `strings` has the one NUL-terminated string; no user SID and no raw data are
+        // passed.
         let done = unsafe {
             ReportEventW(self.0, kind, 0, id, ptr::null_mut(), 1, 0, strings.as_ptr(), ptr::null())
         };

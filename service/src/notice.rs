@@ -1,6 +1,7 @@
 //! Reports an event: to the service's log and to Windows' event log.
 //!
-//! Rule: one event per change of state, not per attempt. Anything less important goes to `log` only.
+//! Rule: one event per change of state, not per attempt. Anything less important goes to `log`
+//! only.
 
 use crate::event::{Event, Severity};
 #[cfg(windows)]

@@ -1,8 +1,8 @@
 //! One volume's pipeline: connect, claim a session, stream; after a failure wait and try again.
 //!
 //! Rule: a pipeline ends only on a stop request, or when an administrator ended its session. Every
-//! other end is reported and tried again. A port is open for exactly one attempt: its closing tells the
-//! driver that drained records may be lost (rule LOSS, rules.md#loss).
+//! other end is reported and tried again. A port is open for exactly one attempt: its closing tells
+//! the driver that drained records may be lost (rule LOSS, rules.md#loss).
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -92,8 +92,8 @@ impl Pipeline {
                 }
                 Ok(End::StartOver(reason)) => {
                     let text = format!(
-                        "{name}: the session cannot continue: {reason}. A new one begins with a full \
-                         first sync"
+                        "{name}: the session cannot continue: {reason}; a new one begins with a \
+                         full first sync"
                     );
                     notice::report(Event::SessionReplaced, &text);
                     continue;
@@ -179,14 +179,15 @@ impl Pipeline {
             (true, false) => notice::report(
                 Event::SessionFound,
                 &format!(
-                    "{name} ({device}): session {session} continues: the driver has it, although the \
-                     service did not remember it"
+                    "{name} ({device}): session {session} continues: the driver has it, although \
+                     the service did not remember it"
                 ),
             ),
         }
     }
 
-    /// Saves the last acknowledged epoch. A failure loses no data, but weakens [`judge`] after a restart.
+    /// Saves the last acknowledged epoch. A failure loses no data, but weakens [`judge`] after a
+    /// restart.
     fn save(&self, state: &mut Remembered) {
         let acknowledged = self.counters.last_acknowledged().epoch.get();
         if acknowledged <= state.acknowledged_epoch {
@@ -206,8 +207,8 @@ impl Pipeline {
         }
         self.counters.set_activity(Activity::Ended);
         let text = format!(
-            "{name}: the session was ended by an administrator, or the volume was removed: it is no \
-             longer protected; restart the service to protect it again"
+            "{name}: the session was ended by an administrator, or the volume was removed: it is \
+             no longer protected; restart the service to protect it again"
         );
         notice::report(Event::SessionEnded, &text);
     }
@@ -227,8 +228,8 @@ impl Pipeline {
     fn check_release(&self, port: &dyn DriverPort) {
         if port.version() < ABI_VERSION && self.counters.report_older_driver() {
             let text = format!(
-                "{}: the loaded driver is older than the service: restart the machine to load the new \
-                 one; protection continues meanwhile",
+                "{}: the loaded driver is older than the service: restart the machine to load the \
+                 new one; protection continues meanwhile",
                 self.config.name
             );
             notice::report(Event::DriverOlder, &text);

@@ -1,6 +1,7 @@
 //! Runs one pipeline per configured volume until the service stops, and writes their reports.
 //!
-//! Rule: pipelines share only the stop signal, so that a failure of one volume does not affect others.
+//! Rule: pipelines share only the stop signal, so that a failure of one volume does not affect
+//! others.
 
 use std::fs;
 use std::io;

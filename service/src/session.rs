@@ -1,9 +1,9 @@
 //! The choice of a pipeline's session: resume the one in the driver, or begin a new one.
 //!
 //! The driver knows what it protects ([`plan`]), the server knows what is durable ([`judge`]), the
-//! service remembers the last acknowledged epoch. Rule RESUME (rules.md#resume): a session continues only
-//! if driver and server both still have their part of it; otherwise a new session begins and an event
-//! says why.
+//! service remembers the last acknowledged epoch. Rule RESUME (rules.md#resume): a session
+//! continues only if driver and server both still have their part of it; otherwise a new session
+//! begins and an event says why.
 
 use snapless_driver_client::identity::random_session;
 use snapless_driver_client::protection::obstacle;
@@ -149,8 +149,8 @@ impl std::fmt::Display for Reason {
 
 /// Compares the server's welcome with what the service remembers.
 ///
-/// A resumed session of which nothing is durable starts over: the records with its t0 content are lost,
-/// so its base image can never be complete.
+/// A resumed session of which nothing is durable starts over: the records with its t0 content are
+/// lost, so its base image can never be complete.
 pub fn judge(claim: &Claim, remembered: Option<&Remembered>, welcome: &Welcome) -> Verdict {
     let durable = welcome.durable_epoch.get();
     if !claim.resumed {
@@ -172,8 +172,8 @@ pub fn judge(claim: &Claim, remembered: Option<&Remembered>, welcome: &Welcome) 
 pub enum SessionError {
     /// The driver is not in the volume's device stack.
     #[error(
-        "the driver does not filter volume {0}: restart the machine if the driver was installed after the \
-         last start, and check `snapless volumes`"
+        "the driver does not filter volume {0}: restart the machine if the driver was installed after \
+         the last start, and check `snapless volumes`"
     )]
     NotFiltered(String),
     /// The volume does not report its length or sector size.

@@ -1,7 +1,7 @@
 //! The service's memory of a volume's session across restarts: one small JSON file.
 //!
-//! Rule: a file is replaced as a whole. A file that cannot be parsed is renamed and ignored: the driver
-//! knows the session too, and the server decides what is durable.
+//! Rule: a file is replaced as a whole. A file that cannot be parsed is renamed and ignored: the
+//! driver knows the session too, and the server decides what is durable.
 
 use std::fs;
 use std::io;

@@ -5,11 +5,11 @@
 //!   driver ◀──────────── receive thread: acknowledgements ◀── server
 //! ```
 //!
-//! Two batches circulate: one is drained while the other is sent. If the server is slow, both are full
-//! and nothing is drained; the driver's capture queue then fills (rule HANG, rules.md#hang).
+//! Two batches circulate: one is drained while the other is sent. If the server is slow, both are
+//! full and nothing is drained; the driver's capture queue then fills (rule HANG, rules.md#hang).
 //!
-//! Rule: records are sent in the driver's order, each once. The end of one thread ends all three; the
-//! caller then closes the port, and the driver marks what is not acknowledged dirty (rule LOSS,
+//! Rule: records are sent in the driver's order, each once. The end of one thread ends all three;
+//! the caller then closes the port, and the driver marks what is not acknowledged dirty (rule LOSS,
 //! rules.md#loss). A driver that is short of memory does not end the stream: the call is repeated.
 
 use std::panic::{self, AssertUnwindSafe};
@@ -81,7 +81,8 @@ pub struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// Streams over `link` until something ends it. Shows `watch` every record; calls `save` regularly.
+    /// Streams over `link` until something ends it. Shows `watch` every record; calls `save`
+    /// regularly.
     pub fn run(
         &self,
         link: Link,

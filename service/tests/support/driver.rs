@@ -79,8 +79,8 @@ impl FakeDriver {
         self.state.lock().scarce
     }
 
-    /// Captures a write of `sectors`, each filled with one byte; returns the last record's number. A
-    /// detached session captures nothing.
+    /// Captures a write of `sectors`, each filled with one byte; returns the last record's number.
+    /// A detached session captures nothing.
     pub fn write(&self, offset: u64, sectors: &[u8]) -> u64 {
         let payload: Vec<u8> = sectors.iter().flat_map(|fill| [*fill; 512]).collect();
         self.state.change(|state| {
