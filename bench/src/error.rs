@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use snapless_engine::{ConfigError, GeometryError, StartError};
-use snapless_service::transport::LinkError;
+use snapless_link::LinkError;
 
 /// The result of an operation of the host.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use log::{info, warn};
-use snapless_wire::frame::{FrameKind, Hello, Welcome};
+use snapless_link::LinkError;
+use snapless_link::server::{Patience, ServerLink};
+use snapless_wire::frame::{FrameHeader, FrameKind, Hello, Welcome};
 use zerocopy::IntoBytes;
 
 use crate::error::{Error, Result};
@@ -14,7 +16,6 @@ use crate::occupancy::{Cancel, Claim, Occupancy};
 use crate::repository::WritableRepository;
 use crate::stream::StreamState;
 use crate::time;
-use crate::transport::{Patience, Transport};
 use crate::writer::SessionWriter;
 
 /// What all connections of a server share.
@@ -45,12 +46,12 @@ struct Milestones {
 }
 
 /// Serves a connection until it ends, and says why it did.
-pub fn serve(host: &Host, mut transport: Transport, cancel: &Cancel) {
+pub fn serve(host: &Host, mut link: ServerLink, cancel: &Cancel) {
     let begun = Instant::now();
-    let peer = transport.peer();
+    let peer = link.peer();
     let mut session = None;
     let mut ingest = Ingest::AwaitingHello;
-    let end = run(host, &mut transport, cancel, &mut ingest, &mut session);
+    let end = run(host, &mut link, cancel, &mut ingest, &mut session);
     let name = session
         .as_ref()
         .map_or_else(|| peer.to_string(), |session| format!("{peer}, {}", session.name));
@@ -58,15 +59,15 @@ pub fn serve(host: &Host, mut transport: Transport, cancel: &Cancel) {
     drop(session);
     let seconds = begun.elapsed().as_secs();
     match end {
-        Error::Closed => info!("{name}: closed by the service after {seconds} s"),
+        Error::Link(LinkError::Closed) => info!("{name}: closed by the service after {seconds} s"),
         Error::Stopped => {
             info!("{name}: closed, the server stops");
-            transport.refuse(&Error::Stopped);
+            link.refuse(&Error::Stopped.to_string());
         }
-        Error::Network(_) => warn!("{name}: {end} after {seconds} s"),
+        Error::Link(LinkError::Lost(_)) => warn!("{name}: {end} after {seconds} s"),
         _ => {
             warn!("{name}: {end}");
-            transport.refuse(&end);
+            link.refuse(&end.to_string());
         }
     }
 }
@@ -74,7 +75,7 @@ pub fn serve(host: &Host, mut transport: Transport, cancel: &Cancel) {
 /// Runs the connection; returns why it ended.
 fn run(
     host: &Host,
-    transport: &mut Transport,
+    link: &mut ServerLink,
     cancel: &Cancel,
     ingest: &mut Ingest,
     session: &mut Option<Session>,
@@ -82,28 +83,42 @@ fn run(
     let mut payload = Vec::new();
     loop {
         let patience = if session.is_some() { Patience::Idle } else { Patience::Hello };
-        let step = transport.read(patience, &mut payload).and_then(|frame| {
+        let step = receive(link, patience, cancel, &mut payload).and_then(|frame| {
             match (ingest.frame(frame, &payload)?, &mut *session) {
                 (Action::Open(hello), slot) => {
                     let (opened, state) = open(host, &hello, cancel)?;
-                    welcome(transport, &opened.writer, &state)?;
+                    welcome(link, &opened.writer, &state)?;
                     ingest.begin(state);
                     *slot = Some(opened);
                     Ok(())
                 }
                 (Action::Store(chunks), Some(session)) => {
-                    store(transport, &mut session.writer, &chunks)?;
+                    store(link, &mut session.writer, &chunks)?;
                     session.milestones.tell(&session.name, ingest.state());
                     Ok(())
                 }
                 // `Ingest` stores only after `begin`, which comes with the session.
-                (Action::Store(_), None) => Err(Error::Closed),
+                (Action::Store(_), None) => Err(LinkError::Closed.into()),
             }
         });
         if let Err(error) = step {
             return error;
         }
     }
+}
+
+/// Receives one frame, or the reason for which this connection must end meanwhile.
+fn receive(
+    link: &mut ServerLink,
+    patience: Patience,
+    cancel: &Cancel,
+    payload: &mut Vec<u8>,
+) -> Result<FrameHeader> {
+    let received = link.receive(patience, &|| cancel.check().is_err(), payload);
+    if matches!(received, Err(LinkError::Cancelled)) {
+        cancel.check()?;
+    }
+    Ok(received?)
 }
 
 fn open(host: &Host, hello: &Hello, cancel: &Cancel) -> Result<(Session, StreamState)> {
@@ -116,12 +131,12 @@ fn open(host: &Host, hello: &Hello, cancel: &Cancel) -> Result<(Session, StreamS
     Ok((Session { writer, _claim: claim, name, milestones }, state))
 }
 
-fn welcome(transport: &mut Transport, writer: &SessionWriter, state: &StreamState) -> Result<()> {
+fn welcome(link: &mut ServerLink, writer: &SessionWriter, state: &StreamState) -> Result<()> {
     let acknowledged = writer.acknowledged();
     let header = writer.header();
     info!(
         "{}: volume {}, session {}, {} bytes; durable up to epoch {}, record {}{}",
-        transport.peer(),
+        link.peer(),
         header.volume,
         header.session,
         header.geometry.length(),
@@ -130,20 +145,16 @@ fn welcome(transport: &mut Transport, writer: &SessionWriter, state: &StreamStat
         if state.last().is_none() { " (new)" } else { "" }
     );
     let welcome = Welcome { durable_epoch: acknowledged.epoch, durable_seq: acknowledged.seq };
-    transport.write(FrameKind::Welcome, welcome.as_bytes())
+    Ok(link.send(FrameKind::Welcome, welcome.as_bytes())?)
 }
 
 /// Stores what came, and acknowledges every epoch that it ends, once it is durable.
-fn store(
-    transport: &mut Transport,
-    writer: &mut SessionWriter,
-    chunks: &[Chunk<'_>],
-) -> Result<()> {
+fn store(link: &mut ServerLink, writer: &mut SessionWriter, chunks: &[Chunk<'_>]) -> Result<()> {
     for chunk in chunks {
         writer.append(&chunk.frame, chunk.payload)?;
         if let Some(acknowledge) = chunk.ends {
             writer.commit(acknowledge.epoch, acknowledge.seq)?;
-            transport.write(FrameKind::Acknowledge, acknowledge.as_bytes())?;
+            link.send(FrameKind::Acknowledge, acknowledge.as_bytes())?;
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use snapless_link::LinkError;
 use snapless_wire::frame::FrameError;
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::RecordError;
@@ -106,16 +107,10 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The connection broke.
-    #[error("the connection broke: {0}")]
-    Network(#[source] io::Error),
-    /// The other end closed the connection.
-    #[error("the service closed the connection")]
-    Closed,
-    /// The other end stopped in the middle of a frame, or never began.
-    #[error("the service sent nothing for {0} seconds in the middle of a frame")]
-    Stalled(u64),
-    /// The other end sent bytes that are not a frame.
+    /// The link to the service is of no further use.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The payload of a frame is not what its kind says.
     #[error("the service sent a bad frame: {0}")]
     Frame(#[from] FrameError),
     /// A frame came out of turn.

@@ -7,7 +7,7 @@
 //! | [`stream`] | what a stream must never do: the second place where the rules are asserted |
 //! | [`timeline`] | which instants of a stream can be restored |
 //! | [`repository`], [`writer`], [`reader`] | a repository on a local directory |
-//! | [`ingest`], [`transport`], [`connection`], [`serve`] | from the network to the writer |
+//! | [`ingest`], [`connection`], [`serve`] | from the network to the writer |
 //! | [`restore`], [`verify`], [`list`] | what an administrator asks for |
 #![forbid(unsafe_code)]
 
@@ -31,6 +31,5 @@ pub mod stream;
 pub mod target;
 pub mod time;
 pub mod timeline;
-pub mod transport;
 pub mod verify;
 pub mod writer;

@@ -7,6 +7,7 @@ use std::thread::{self, Scope};
 use std::time::Duration;
 
 use log::{info, warn};
+use snapless_link::server::ServerLink;
 
 use crate::connection::{self, Host};
 use crate::error::{Error, Result};
@@ -14,7 +15,6 @@ use crate::format::segment::SEGMENT_LIMIT_BYTES;
 use crate::occupancy::{Cancel, Occupancy};
 use crate::repository::WritableRepository;
 use crate::stop::StopFlag;
-use crate::transport::Transport;
 
 /// The most connections at a time. Each takes up to one frame of memory (16 MiB) and its session's
 /// block sets.
@@ -104,8 +104,8 @@ impl Server {
         full: bool,
     ) -> Option<thread::ScopedJoinHandle<'scope, ()>> {
         let cancel = Cancel::new(self.stop.clone());
-        let transport = match Transport::new(stream, peer, cancel.clone()) {
-            Ok(transport) => transport,
+        let link = match ServerLink::accept(stream, peer) {
+            Ok(link) => link,
             Err(error) => {
                 warn!("{peer}: {error}");
                 return None;
@@ -114,12 +114,12 @@ impl Server {
         if full {
             let error = Error::Full(CONNECTIONS_MAX);
             warn!("{peer}: refused: {error}");
-            transport.refuse_at_once(&error);
+            link.refuse_at_once(&error.to_string());
             return None;
         }
         let named = thread::Builder::new().name(format!("connection {peer}"));
         let host = &self.host;
-        match named.spawn_scoped(scope, move || connection::serve(host, transport, &cancel)) {
+        match named.spawn_scoped(scope, move || connection::serve(host, link, &cancel)) {
             Ok(handle) => Some(handle),
             Err(error) => {
                 warn!("{peer}: refused: cannot start a thread: {error}");

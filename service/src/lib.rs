@@ -8,7 +8,6 @@
 //! | [`session`] | resume the driver's session or begin a new one |
 //! | [`stream`] | drain → send, acknowledgements → driver |
 //! | [`batch`] | the records of one drain: zeros dropped, cut into frames |
-//! | [`transport`] | frames over TCP |
 //! | [`state`], [`counters`] | memory across restarts, counters |
 //! | [`watch`] | events of a stream: gaps, unreadable blocks, base complete |
 //! | [`event`], [`notice`], [`logging`] | the event log and the log file |
@@ -30,7 +29,6 @@ pub mod size;
 pub mod state;
 pub mod stop;
 pub mod stream;
-pub mod transport;
 pub mod watch;
 
 #[cfg(windows)]

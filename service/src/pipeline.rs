@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use snapless_driver_client::report::Activity;
 use snapless_driver_client::{Driver, DriverError, DriverPort};
+use snapless_link::LinkError;
+use snapless_link::client::{Link, LinkLimits};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::ABI_VERSION;
 
@@ -22,7 +24,6 @@ use crate::session::{Claim, Plan, Reason, SessionError, Verdict, find, judge, pl
 use crate::state::{Remembered, SessionStore, StateError};
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError};
-use crate::transport::{Link, LinkError, LinkLimits};
 use crate::watch::Watch;
 
 /// Time limits of a pipeline.

@@ -18,6 +18,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use snapless_driver_client::{DriverError, DriverPort};
+use snapless_link::LinkError;
+use snapless_link::client::{Link, LinkCloser, Message, MessageReceiver};
+use snapless_link::frames::FrameSender;
 use snapless_wire::frame::FrameKind;
 use snapless_wire::id::{Seq, SessionId};
 use snapless_wire::record::RecordError;
@@ -25,7 +28,6 @@ use snapless_wire::record::RecordError;
 use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::stop::StopSignal;
-use crate::transport::{FrameReceiver, FrameSender, Link, LinkCloser, LinkError, Message};
 use crate::watch::Watch;
 
 /// Batches in circulation: one being drained, one being sent.
@@ -224,7 +226,11 @@ impl Stream<'_> {
         Ok(sender.finish()?)
     }
 
-    fn receive(&self, halted: &StopSignal, mut receiver: FrameReceiver) -> Result<(), StreamError> {
+    fn receive(
+        &self,
+        halted: &StopSignal,
+        mut receiver: MessageReceiver,
+    ) -> Result<(), StreamError> {
         while let Some(message) = receiver.receive()? {
             match message {
                 Message::Acknowledge(acknowledge) => {

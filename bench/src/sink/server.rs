@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use snapless_engine::Step;
+use snapless_link::LinkError;
+use snapless_link::client::{Link, LinkCloser, LinkLimits, Message, MessageReceiver};
+use snapless_link::frames::FrameSender;
 use snapless_service::batch::Batch;
-use snapless_service::transport::{FrameReceiver, FrameSender, Link, LinkCloser, LinkError};
-use snapless_service::transport::{LinkLimits, Message};
 use snapless_wire::frame::{FrameKind, Hello};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordError};
@@ -125,7 +126,7 @@ impl Drop for ServerSink {
     }
 }
 
-fn receive_all(mut receiver: FrameReceiver, run: &Run) {
+fn receive_all(mut receiver: MessageReceiver, run: &Run) {
     loop {
         match receiver.receive() {
             Ok(Some(Message::Acknowledge(acknowledge))) => {

@@ -9,13 +9,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use snapless_driver_client::VolumeName;
+use snapless_link::client::LinkLimits;
 use snapless_service::backoff::BackoffLimits;
 use snapless_service::config::VolumeConfig;
 use snapless_service::counters::Counters;
 use snapless_service::pipeline::{Limits, Pipeline};
 use snapless_service::state::SessionStore;
 use snapless_service::stop::StopSignal;
-use snapless_service::transport::LinkLimits;
 use snapless_wire::id::VolumeGuid;
 use snapless_wire::ioctl::{Overflow, SweepLimits};
 use tempfile::TempDir;

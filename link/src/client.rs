@@ -1,0 +1,277 @@
+//! The service's end of a link: connects, says hello, sends frames, receives what the server says.
+//!
+//! A link comes in three parts, so that one thread sends, one receives, and a third may cut both off.
+
+use std::io;
+use std::net::{Shutdown, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use snapless_wire::frame::{Acknowledge, FrameError, FrameKind, Hello, Welcome};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::error::LinkError;
+use crate::frames::{FrameReceiver, FrameSender, Wait};
+use crate::stream::{Stream, TcpLimits, connect_tcp};
+
+/// The longest payload that a server has reason to send: the text of an error.
+const INCOMING_MAX: usize = 64 << 10;
+/// A link on which nothing came for this time is probed.
+const PROBE_AFTER: Duration = Duration::from_secs(20);
+/// Time between two probes.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the parts of a conversation may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkLimits {
+    /// Reaching one address of the server.
+    pub connect: Duration,
+    /// The server's answer to [`Hello`].
+    pub welcome: Duration,
+    /// The server taking some of what is sent.
+    pub send: Duration,
+}
+
+impl Default for LinkLimits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            welcome: Duration::from_secs(30),
+            send: Duration::from_secs(30),
+        }
+    }
+}
+
+/// An open link, in its parts.
+#[derive(Debug)]
+pub struct Link {
+    /// For the thread that sends.
+    pub sender: FrameSender,
+    /// For the thread that receives.
+    pub receiver: MessageReceiver,
+    /// For the thread that ends the conversation.
+    pub closer: LinkCloser,
+}
+
+impl Link {
+    /// Connects to `address`, which is `host:port`; every address of the host is tried.
+    pub fn connect(address: &str, limits: &LinkLimits) -> Result<Self, LinkError> {
+        let failed = |source| LinkError::Connect { address: address.to_owned(), source };
+        let tcp = TcpLimits {
+            send: limits.send,
+            probe_after: PROBE_AFTER,
+            probe_interval: PROBE_INTERVAL,
+            probes: None,
+        };
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for candidate in address.to_socket_addrs().map_err(failed)? {
+            match connect_tcp(&candidate, limits.connect, &tcp) {
+                Ok(stream) => return Ok(Self::over(Arc::new(stream))),
+                Err(error) => last = error,
+            }
+        }
+        Err(failed(last))
+    }
+
+    /// A link over a connected stream.
+    pub fn over(stream: Arc<dyn Stream>) -> Self {
+        let closed = Arc::new(AtomicBool::new(false));
+        Self {
+            sender: FrameSender::new(Arc::clone(&stream)),
+            receiver: MessageReceiver {
+                frames: FrameReceiver::new(Arc::clone(&stream), INCOMING_MAX),
+                closed: Arc::clone(&closed),
+                payload: Vec::new(),
+            },
+            closer: LinkCloser { stream, closed },
+        }
+    }
+
+    /// Says hello and waits for the server's welcome.
+    pub fn greet(&mut self, hello: &Hello, limits: &LinkLimits) -> Result<Welcome, LinkError> {
+        self.sender.send(FrameKind::Hello, hello.as_bytes())?;
+        match self.receiver.receive_within(Some(limits.welcome))? {
+            Some(Message::Welcome(welcome)) => Ok(welcome),
+            Some(Message::Refused(text)) => Err(LinkError::Refused(text)),
+            Some(Message::Acknowledge(_)) => Err(LinkError::OutOfPlace(FrameKind::Acknowledge)),
+            None => Err(LinkError::Closed),
+        }
+    }
+}
+
+/// What a server says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Message {
+    /// What is durable already.
+    Welcome(Welcome),
+    /// An epoch is durable.
+    Acknowledge(Acknowledge),
+    /// Why the server is about to close the link.
+    Refused(String),
+}
+
+impl Message {
+    fn read(kind: FrameKind, payload: &[u8]) -> Result<Self, LinkError> {
+        let bad = |name| LinkError::Frame(FrameError::Payload(name));
+        match kind {
+            FrameKind::Welcome => {
+                Welcome::read_from_bytes(payload).map(Self::Welcome).map_err(|_| bad("Welcome"))
+            }
+            FrameKind::Acknowledge => Acknowledge::read_from_bytes(payload)
+                .map(Self::Acknowledge)
+                .map_err(|_| bad("Acknowledge")),
+            FrameKind::Error => Ok(Self::Refused(String::from_utf8_lossy(payload).into_owned())),
+            FrameKind::Hello | FrameKind::Records => Err(LinkError::OutOfPlace(kind)),
+        }
+    }
+}
+
+/// Receives what the server says.
+#[derive(Debug)]
+pub struct MessageReceiver {
+    frames: FrameReceiver,
+    /// Set by the [`LinkCloser`]. It carries no data, so relaxed ordering is enough.
+    closed: Arc<AtomicBool>,
+    payload: Vec<u8>,
+}
+
+impl MessageReceiver {
+    /// Waits for the next message; `None` if the server closed the link between two frames.
+    pub fn receive(&mut self) -> Result<Option<Message>, LinkError> {
+        self.receive_within(None)
+    }
+
+    fn receive_within(&mut self, limit: Option<Duration>) -> Result<Option<Message>, LinkError> {
+        let cancelled = || self.closed.load(Ordering::Relaxed);
+        let wait = Wait { first_byte: limit, cancelled: &cancelled };
+        match self.frames.receive(&wait, &mut self.payload)? {
+            Some(frame) => Message::read(frame.kind(), &self.payload).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Cuts a link off from any thread.
+#[derive(Debug)]
+pub struct LinkCloser {
+    stream: Arc<dyn Stream>,
+    closed: Arc<AtomicBool>,
+}
+
+impl LinkCloser {
+    /// Makes both halves fail soon, whatever they wait for.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        // Fails only if the link is gone already.
+        let _gone = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snapless_wire::frame::FrameHeader;
+    use snapless_wire::id::{EpochId, Seq};
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    fn pair() -> (Link, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let link = Link::connect(&address, &LinkLimits::default()).unwrap();
+        (link, listener.accept().unwrap().0)
+    }
+
+    fn frame(kind: FrameKind, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = FrameHeader::new(kind, payload).unwrap().to_bytes().to_vec();
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    #[test]
+    fn a_long_frame_arrives_whole() {
+        let (mut link, mut peer) = pair();
+        let payload: Vec<u8> = (0..=250).cycle().take((768 << 10) + 7).collect();
+        let want = frame(FrameKind::Records, &payload);
+        let reader = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            peer.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        assert_eq!(link.sender.send(FrameKind::Records, &payload).unwrap(), want.len());
+        link.sender.finish().unwrap();
+        assert!(reader.join().unwrap() == want);
+    }
+
+    #[test]
+    fn messages_come_back_as_sent_and_the_end_is_seen() {
+        let (mut link, mut peer) = pair();
+        let ack = Acknowledge { epoch: EpochId::new(3), seq: Seq::new(9) };
+        peer.write_all(&frame(FrameKind::Acknowledge, ack.as_bytes())).unwrap();
+        peer.write_all(&frame(FrameKind::Error, "no space".as_bytes())).unwrap();
+        drop(peer);
+        assert_eq!(link.receiver.receive().unwrap(), Some(Message::Acknowledge(ack)));
+        assert_eq!(link.receiver.receive().unwrap(), Some(Message::Refused("no space".into())));
+        assert_eq!(link.receiver.receive().unwrap(), None);
+    }
+
+    #[test]
+    fn frames_that_do_not_belong_are_refused() {
+        for bytes in [
+            frame(FrameKind::Records, b"x"),
+            frame(FrameKind::Acknowledge, b"short"),
+            frame(FrameKind::Error, &vec![b'x'; INCOMING_MAX + 1]),
+            b"GET / HTTP/1.1\r\n".to_vec(),
+            frame(FrameKind::Error, b"cut")[..17].to_vec(),
+        ] {
+            let (mut link, mut peer) = pair();
+            peer.write_all(&bytes).unwrap();
+            drop(peer);
+            assert!(link.receiver.receive().is_err());
+        }
+    }
+
+    #[test]
+    fn closing_wakes_a_waiting_receiver() {
+        let (link, _peer) = pair();
+        let Link { mut receiver, closer, .. } = link;
+        let waiter = thread::spawn(move || receiver.receive());
+        thread::sleep(Duration::from_millis(50));
+        closer.close();
+        assert!(!matches!(waiter.join().unwrap(), Ok(Some(_))));
+    }
+
+    #[test]
+    fn a_server_that_never_welcomes_is_given_up() {
+        let (mut link, _peer) = pair();
+        let limits = LinkLimits { welcome: Duration::from_millis(50), ..LinkLimits::default() };
+        let hello = Hello::read_from_bytes(&[0; size_of::<Hello>()]).unwrap();
+        let error = link.greet(&hello, &limits).unwrap_err().to_string();
+        assert!(error.contains("in time"), "{error}");
+    }
+
+    #[test]
+    fn a_frame_that_comes_in_pieces_is_put_together() {
+        let (mut link, mut peer) = pair();
+        let bytes = frame(FrameKind::Error, b"slow");
+        let writer = thread::spawn(move || {
+            for byte in bytes {
+                peer.write_all(&[byte]).unwrap();
+                thread::sleep(Duration::from_millis(15));
+            }
+            peer
+        });
+        assert_eq!(link.receiver.receive().unwrap(), Some(Message::Refused("slow".into())));
+        drop(writer.join().unwrap());
+        assert_eq!(link.receiver.receive().unwrap(), None);
+    }
+
+    #[test]
+    fn an_unreachable_server_is_named() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let error = Link::connect(&free, &LinkLimits::default()).unwrap_err().to_string();
+        assert!(error.contains(&free), "{error}");
+    }
+}

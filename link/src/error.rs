@@ -1,0 +1,42 @@
+//! Why a link is of no further use.
+
+use std::io;
+use std::time::Duration;
+
+use snapless_wire::frame::{FrameError, FrameKind};
+
+/// Why a link is of no further use.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The server cannot be reached.
+    #[error(
+        "the server {address} cannot be reached: {source}; check that snapless-server runs there"
+    )]
+    Connect {
+        /// Its address.
+        address: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The link broke, or ended in the middle of a frame.
+    #[error("the link was lost: {0}")]
+    Lost(#[source] io::Error),
+    /// The other end closed the link between two frames and gave no reason.
+    #[error("the other end closed the link")]
+    Closed,
+    /// The other end sent nothing for too long where a frame, or the rest of one, was due.
+    #[error("the other end sent nothing in time: waited {} s", .0.as_secs_f32())]
+    Silent(Duration),
+    /// This end gave the wait up.
+    #[error("the link was closed at this end")]
+    Cancelled,
+    /// The server gave its reason to close the link.
+    #[error("the server refused: {0}")]
+    Refused(String),
+    /// What came is not a frame.
+    #[error("the other end sent a bad frame: {0}")]
+    Frame(#[from] FrameError),
+    /// The frame does not belong there.
+    #[error("the other end sent a {0:?} frame, which is out of place")]
+    OutOfPlace(FrameKind),
+}

@@ -1,0 +1,20 @@
+//! Frames over a stream: the link between service and server, for both ends.
+//!
+//! | module | its one job |
+//! | --- | --- |
+//! | [`stream`] | the byte stream below: TCP today, TLS later |
+//! | [`frames`] | sends and receives whole frames, within limits of size and time |
+//! | [`client`] | the service's end: connects, says hello, receives messages |
+//! | [`server`] | the server's end: accepts, receives records, says why it closes |
+//!
+//! Rule: a frame counts as sent only as a whole, and as received only if its checksum holds. After any
+//! error the link is of no further use and is dropped.
+#![forbid(unsafe_code)]
+
+pub mod client;
+mod error;
+pub mod frames;
+pub mod server;
+pub mod stream;
+
+pub use error::LinkError;
