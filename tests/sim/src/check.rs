@@ -39,7 +39,7 @@ pub fn replica(
     }
     for block in (0..volume.blocks()).filter(|&block| certain(block)) {
         for sector in volume.sectors_in(block) {
-            let cell = image.get(sector);
+            let cell = image.get(sector).unwrap_or(Cell::Unknown);
             let excused = match cell {
                 Cell::Hole => ledger.unreadable[sector],
                 Cell::Empty => disk[sector].writer().is_none(),

@@ -68,9 +68,7 @@ impl Disk {
     ) {
         let mut remaining: Vec<usize> = sectors.clone().rev().collect();
         if rng.once_in(2) {
-            for last in (1..remaining.len()).rev() {
-                remaining.swap(last, rng.index(last + 1));
-            }
+            rng.shuffle(&mut remaining);
         }
         let is_read = matches!(purpose, Purpose::Read { .. });
         let bad = is_read && sectors.clone().any(|sector| self.plan.bad_sectors.contains(&sector));

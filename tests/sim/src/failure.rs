@@ -25,10 +25,12 @@ pub enum Rule {
     Resume,
     /// Every restorable point is an instant of the disk.
     Point,
+    /// A gap begins only where it was needed, for the reason that the engine gives.
+    Gap,
 }
 
 impl Rule {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::T0,
         Self::Order,
         Self::Loss,
@@ -38,6 +40,7 @@ impl Rule {
         Self::Clear,
         Self::Resume,
         Self::Point,
+        Self::Gap,
     ];
 
     /// The rule that an assertion's message begins with, and the rest of the message.
@@ -59,6 +62,7 @@ impl fmt::Display for Rule {
             Self::Clear => "CLEAR",
             Self::Resume => "RESUME",
             Self::Point => "POINT",
+            Self::Gap => "GAP",
         })
     }
 }

@@ -17,7 +17,7 @@ pub struct Step(pub u64);
 /// Where a write is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// Held by the engine, since this tick.
+    /// Held by the engine, since this tick of those in which no thread was preempted.
     Held(u64),
     /// With the host: it is being captured, or is about to be issued.
     Host,

@@ -35,6 +35,6 @@ mod writer;
 pub use batch::{Batch, Total};
 pub use failure::{Failure, Rule};
 pub use host::engine_is_deciding;
-pub use options::{Fault, Options, Sabotage, UnknownName};
+pub use options::{Fault, Options, Sabotage};
 pub use runner::{run, shrink};
 pub use world::Report;

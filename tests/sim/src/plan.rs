@@ -1,8 +1,9 @@
-//! The plan of a run, drawn from its seed: the volume, the session's limits, the writers, the disk, the
-//! service, and what goes wrong.
+//! The plan of a run, drawn from its seed: the volume, the session's limits, the writers, the disk,
+//! the service and what goes wrong.
 
 use std::ops::RangeInclusive;
 
+use clap::ValueEnum;
 use snapless_engine::{Config, Overflow};
 
 use crate::host::{MS, US};
@@ -28,9 +29,9 @@ pub struct DiskPlan {
 pub struct LinkPlan {
     /// Ticks between two records taken from the driver.
     pub drain_gap: u64,
-    /// Records taken and not handed back yet.
+    /// Records that the service has drained and not handed back yet, at most.
     pub in_hand_max: usize,
-    /// Records between service and server.
+    /// Records between service and server, at most.
     pub pipe_max: usize,
     /// Ticks until an epoch is durable, and until its acknowledgement arrives, at most.
     pub durable_delay: u64,
@@ -51,14 +52,14 @@ pub enum Pattern {
     Anywhere,
     /// Around one sector.
     HotSpot(usize),
-    /// On, one after the other, and round again.
+    /// From one sector to the next, and from the end to the start.
     Sequential,
 }
 
 /// How a writer behaves.
 #[derive(Clone, Debug)]
 pub struct WriterPlan {
-    /// Writes under way at a time.
+    /// Outstanding writes at a time.
     pub queue_depth: usize,
     /// Where.
     pub pattern: Pattern,
@@ -66,7 +67,7 @@ pub struct WriterPlan {
     pub sectors_max: usize,
     /// Ticks between two writes, at most.
     pub think: u64,
-    /// One write in so many must not wait, or cannot be captured; 0 for none.
+    /// One write in so many must not wait, or has no payload; 0 for none.
     pub urgent_once_in: u64,
     /// One write in so many is longer than the session captures; 0 for none.
     pub long_once_in: u64,
@@ -85,23 +86,27 @@ pub struct Pace {
     pub step_max: u64,
     /// One task in so many is put off.
     pub task_put_off_once_in: u64,
-    /// Reads that the sweep and the hold thread have under way at a time.
+    /// Reads that the sweep and the hold worker have under way at a time.
     pub read_depth: usize,
-    /// Writes that the dispatch thread works on at a time.
+    /// Writes that the dispatch worker works on at a time.
     pub dispatch_depth: usize,
     /// Threads are preempted after reading the clock, and the wall clock is set back.
     pub odd_clocks: bool,
     /// The sweep is paused, or resumed, in one step of so many; 0 for never.
     pub pauses_once_in: u64,
+    /// A thread is preempted before one of so many things that it does; 0 for never.
+    pub preempts_once_in: u64,
 }
 
 impl Pace {
-    /// What can run longer than this runs next, in ticks.
+    /// What could have run this many ticks ago runs next.
     pub const OVERDUE: u64 = 3 * MS;
     /// Ticks that a task is put off, at most.
     pub const PUT_OFF_MAX: u64 = 2 * MS;
     /// Ticks from a wake-up to its effect, at most.
     pub const WAKE_MAX: u64 = MS;
+    /// Ticks that a preempted thread stands still, at most.
+    pub const PREEMPTED_MAX: u64 = 3_000 * MS;
 }
 
 /// A run's plan.
@@ -125,8 +130,8 @@ pub struct Plan {
     pub round_steps: u64,
     /// The session is stopped under load in the last round.
     pub stops: bool,
-    /// The service dies once, at this step under load, although nothing else goes wrong: resync has to
-    /// get through under writers that go on.
+    /// The service dies once, at this step under load, although nothing else goes wrong: resync has
+    /// to finish while writers go on.
     pub dies_at: Option<u64>,
     /// The power fails at this step under load.
     pub power_fails_at: Option<u64>,
@@ -134,7 +139,7 @@ pub struct Plan {
     pub cancels_once_in: u64,
     /// The volume grows at this step under load.
     pub grows_at: Option<u64>,
-    /// One run of so many that hold no data is skipped; 0 for none.
+    /// One run of empty blocks in so many is skipped; 0 for none.
     pub skips_once_in: u64,
 }
 
@@ -142,68 +147,40 @@ impl Plan {
     /// The plan of a run.
     pub fn new(options: &Options) -> Self {
         let mut rng = Rng::new(options.seed, 1);
-        let kind = Kind::draw(&mut rng);
-        let mut has = |fault: Fault| {
-            let drawn = kind == Kind::Rough && rng.once_in(3);
-            drawn && !options.without.contains(&fault)
-        };
-        let faults = Faults {
-            write_errors: has(Fault::WriteErrors) && !options.sabotages(Sabotage::NoOverlap),
-            read_errors: has(Fault::ReadErrors),
-            bad_blocks: has(Fault::BadBlocks),
-            deaths: has(Fault::Deaths),
-            stalls: has(Fault::Stalls),
-            lost_acks: has(Fault::LostAcks),
-            urgent: has(Fault::Urgent),
-            long: has(Fault::Long),
-            beyond: has(Fault::Beyond),
-            clocks: has(Fault::Clocks),
-            clearings: has(Fault::Clearings),
-            growth: has(Fault::Growth),
-            pauses: has(Fault::Pauses),
-            stop: has(Fault::Stop),
-            cancels: has(Fault::Cancels),
-            power_cut: has(Fault::PowerCut),
-        };
+        let kind = rng.pick(&[Kind::Smooth, Kind::Tight, Kind::Rough, Kind::Rough]);
+        let faults = Faults::draw(&mut rng, kind, options);
         let volume = draw_volume(&mut rng, &faults);
-        let config = draw_config(&mut rng, &volume, kind);
-        let mut writers: Vec<_> = (0..rng.within(1..=6))
+        let config = draw_config(&mut rng, &volume, kind, &faults);
+        let mut writers: Vec<_> = (0..rng.within(1..=MOST_WRITERS as u64))
             .map(|_| draw_writer(&mut rng, &volume, &config, &faults))
             .collect();
-        let disk = draw_disk(&mut rng, &volume, &faults);
-        let link = draw_link(&mut rng, &config, kind, &faults);
-        let pace = draw_pace(&mut rng, &faults);
-        let rounds = rng.within(1..=3);
-        let dies_at = (kind == Kind::Smooth && rng.once_in(2)).then(|| rng.below(500));
-        // Not in all runs that might, or they would show little else.
-        let grows_at = (faults.growth && rng.once_in(4)).then(|| rng.below(options.steps));
-        let power_fails_at = faults.power_cut.then(|| rng.below(options.steps));
-        let cancels_once_in = if faults.cancels { rng.scaled(2..=200) } else { 0 };
-        let skips_once_in = rng.pick(&[0, 0, 1, 2, 8]);
-        if let Some(count) = options.writers {
-            writers.truncate(count.max(1));
+        if ALL_URGENT && faults.has(Fault::Urgent) && rng.once_in(4) {
+            writers.iter_mut().for_each(|writer| writer.urgent_once_in = 1);
         }
-        let round_steps = options.steps.div_ceil(rounds);
+        writers.truncate(options.writers.unwrap_or(MOST_WRITERS).max(1));
+        let rounds = rng.within(1..=3);
         Self {
+            disk: draw_disk(&mut rng, &volume, &faults),
+            link: draw_link(&mut rng, &config, kind, &faults),
+            pace: draw_pace(&mut rng, &faults),
+            rounds,
+            round_steps: options.steps.div_ceil(rounds),
+            stops: faults.has(Fault::Stop),
+            dies_at: (kind == Kind::Smooth && rng.once_in(2)).then(|| rng.below(500)),
+            power_fails_at: faults.has(Fault::PowerCut).then(|| rng.below(options.steps)),
+            cancels_once_in: faults.once_in(&mut rng, Fault::Cancels, 2..=200),
+            // Not in all runs that might, or they would show little else.
+            grows_at: (faults.has(Fault::Growth) && rng.once_in(4))
+                .then(|| rng.below(options.steps)),
+            skips_once_in: rng.pick(&[0, 0, 1, 2, 8]),
             volume,
             config,
             writers,
-            disk,
-            link,
-            pace,
-            rounds,
-            round_steps,
-            stops: faults.stop,
-            dies_at,
-            power_fails_at,
-            cancels_once_in,
-            grows_at,
-            skips_once_in,
         }
     }
 
-    /// Ticks that a write may be held (rule HANG): the hold limit, and local work for it and for every
-    /// write that it may have to wait for. User mode has no part in this.
+    /// Ticks that a write may be held (rule HANG): the hold limit, and local work for it and for
+    /// every write that it may have to wait for. User mode has no part in this.
     pub fn hold_bound(&self) -> u64 {
         let under_way: usize = self.writers.iter().map(|writer| writer.queue_depth).sum();
         let hand_over = Pace::OVERDUE + Pace::PUT_OFF_MAX + Pace::WAKE_MAX;
@@ -211,6 +188,17 @@ impl Plan {
         self.config.hold_limit + (under_way as u64 + 4) * local
     }
 }
+
+/// Writers of a run, at most.
+pub const MOST_WRITERS: usize = 6;
+
+/// In some runs no write may wait.
+const ALL_URGENT: bool = true;
+
+/// Blocks of a small volume, at most; the others have up to [`BLOCKS_MAX`].
+const FEW_BLOCKS: u64 = 40;
+/// Blocks of a volume, at most.
+const BLOCKS_MAX: u64 = 4096;
 
 /// What sort of run it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -223,43 +211,46 @@ enum Kind {
     Rough,
 }
 
-impl Kind {
-    fn draw(rng: &mut Rng) -> Self {
-        rng.pick(&[Self::Smooth, Self::Tight, Self::Rough, Self::Rough])
+/// The faults of a run.
+struct Faults(Vec<Fault>);
+
+impl Faults {
+    fn draw(rng: &mut Rng, kind: Kind, options: &Options) -> Self {
+        let mut faults = Fault::value_variants().to_vec();
+        faults.retain(|_| kind == Kind::Rough && rng.once_in(3));
+        faults.retain(|fault| !options.without.contains(fault));
+        if options.sabotages(Sabotage::NoOverlap) {
+            // Completed when it is issued, a write cannot fail any more.
+            faults.retain(|&fault| fault != Fault::WriteErrors);
+        }
+        Self(faults)
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.0.contains(&fault)
+    }
+
+    /// Once in how many times the fault happens: a number of the range; 0 if the run is without it.
+    fn once_in(&self, rng: &mut Rng, fault: Fault, range: RangeInclusive<u64>) -> u64 {
+        if self.has(fault) { rng.scaled(range) } else { 0 }
     }
 }
 
-#[allow(clippy::struct_excessive_bools)]
-struct Faults {
-    write_errors: bool,
-    read_errors: bool,
-    bad_blocks: bool,
-    deaths: bool,
-    stalls: bool,
-    lost_acks: bool,
-    urgent: bool,
-    long: bool,
-    beyond: bool,
-    clocks: bool,
-    clearings: bool,
-    growth: bool,
-    pauses: bool,
-    stop: bool,
-    cancels: bool,
-    power_cut: bool,
-}
-
 fn draw_volume(rng: &mut Rng, faults: &Faults) -> Volume {
-    let sector_bytes = rng.pick(&[4096, 4096, 2048, 512]);
+    let is_large = rng.once_in(12);
+    let blocks =
+        if is_large { rng.scaled(FEW_BLOCKS..=BLOCKS_MAX) } else { rng.within(4..=FEW_BLOCKS) };
+    // A large volume has large sectors: the model's work is by sector.
+    let sector_bytes = rng.pick(if is_large { &[4096] } else { &[4096, 4096, 2048, 512] });
     let block_bytes = rng.pick(&[16 << 10, 16 << 10, 32 << 10]);
     let block_sectors = block_bytes / sector_bytes as usize;
-    let blocks = usize::try_from(rng.within(4..=40)).unwrap_or(4);
     let short = if rng.once_in(2) { rng.index(block_sectors) } else { 0 };
-    let beyond = if faults.beyond { block_sectors } else { 0 };
-    Volume { sector_bytes, block_sectors, sectors: blocks * block_sectors - short, beyond }
+    let sectors = usize::try_from(blocks).unwrap_or(4) * block_sectors - short;
+    let beyond = if faults.has(Fault::Beyond) { block_sectors } else { 0 };
+    Volume { sector_bytes, block_sectors, sectors, beyond }
 }
 
-fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind) -> Config {
+fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind, faults: &Faults) -> Config {
     let block = volume.bytes(volume.block_sectors);
     // The whole volume ten times a second, at least: so that a gap is made good within a run.
     let slowest = 10 * volume.bytes(volume.sectors);
@@ -274,67 +265,68 @@ fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind) -> Config {
     config.overflow = if rng.once_in(4) { Overflow::Hold } else { Overflow::Gap };
     config.write_bytes = config.queue_bytes / rng.within(2..=8);
     config.read_bytes = block * rng.scaled(1..=queue_blocks);
-    config.sweep_bytes_per_second = if rng.once_in(4) { rng.scaled(slowest..=1 << 30) } else { 0 };
+    config.sweep_bytes_per_second =
+        if rng.once_in(4) { rng.scaled(slowest..=slowest.max(1 << 30)) } else { 0 };
     config.sweep_latency =
         if kind == Kind::Rough && rng.once_in(4) { rng.scaled(US..=20 * MS) } else { 0 };
     config.epochs = rng.within(2..=4);
-    config.epoch_bytes = block * rng.scaled(1..=64);
-    config.epoch_bitmap_bytes = rng.scaled(1..=8);
+    config.epoch_bytes = block * rng.scaled(1..=blocks.max(64));
+    config.epoch_bitmap_bytes = rng.scaled(1..=blocks.max(64) / 8);
     config.epoch_age = rng.scaled(1..=1_000) * MS;
-    config.writes_max = match kind {
-        Kind::Rough if rng.once_in(4) => u32::try_from(rng.within(1..=8)).unwrap_or(1),
-        _ => 64,
-    };
+    let many = faults.has(Fault::ManyWrites);
+    config.writes_max =
+        if many { u32::try_from(rng.within(1..=8)).unwrap_or(1) } else { MANY_SLOTS };
     config
 }
 
+/// Slots of a session that has one for every outstanding write.
+const MANY_SLOTS: u32 = 64;
+
 fn draw_writer(rng: &mut Rng, volume: &Volume, config: &Config, faults: &Faults) -> WriterPlan {
     let captured_max = volume.count(config.write_bytes).max(1);
-    let some = |rng: &mut Rng, on: bool, range| if on { rng.scaled(range) } else { 0 };
-    let longest = usize::try_from(rng.scaled(1..=3 * volume.block_sectors as u64)).unwrap_or(1);
+    // On a large volume, also writes longer than the presence filter's 64 blocks.
+    let blocks_max = if volume.blocks() as u64 > FEW_BLOCKS { 128 } else { 3 };
+    let longest = rng.scaled(1..=blocks_max * volume.block_sectors as u64);
+    let many = faults.has(Fault::ManyWrites);
     WriterPlan {
-        queue_depth: rng.pick(&[1, 1, 2, 3, 4]),
+        queue_depth: rng.pick(if many { &[1, 4, 32] } else { &[1, 1, 2, 3, 4] }),
         pattern: match rng.below(4) {
             0 => Pattern::Anywhere,
             1 => Pattern::Sequential,
             _ => Pattern::HotSpot(rng.index(volume.sectors)),
         },
-        sectors_max: longest.min(captured_max),
+        sectors_max: usize::try_from(longest).unwrap_or(1).min(captured_max),
         think: rng.scaled(US..=4 * MS),
-        urgent_once_in: some(rng, faults.urgent, 4..=200),
-        long_once_in: some(rng, faults.long, 20..=400),
-        clearing_once_in: some(rng, faults.clearings, 2..=50),
-        beyond_once_in: some(rng, faults.beyond, 10..=200),
+        urgent_once_in: faults.once_in(rng, Fault::Urgent, 1..=200),
+        long_once_in: faults.once_in(rng, Fault::Long, 20..=400),
+        clearing_once_in: faults.once_in(rng, Fault::Clearings, 2..=50),
+        beyond_once_in: faults.once_in(rng, Fault::Beyond, 10..=200),
     }
 }
 
 fn draw_disk(rng: &mut Rng, volume: &Volume, faults: &Faults) -> DiskPlan {
     let slowest = rng.pick(&[US * 200, 2 * MS, 20 * MS]);
-    let some = |rng: &mut Rng, on: bool| if on { rng.scaled(8..=400) } else { 0 };
+    let bad = if faults.has(Fault::BadBlocks) { rng.within(1..=3) } else { 0 };
     DiskPlan {
         latency: 20 * US..=slowest,
-        write_fails_once_in: some(rng, faults.write_errors),
-        read_fails_once_in: some(rng, faults.read_errors),
-        bad_sectors: if faults.bad_blocks {
-            (0..rng.within(1..=3)).map(|_| rng.index(volume.sectors)).collect()
-        } else {
-            Vec::new()
-        },
+        write_fails_once_in: faults.once_in(rng, Fault::WriteErrors, 8..=400),
+        read_fails_once_in: faults.once_in(rng, Fault::ReadErrors, 8..=400),
+        bad_sectors: (0..bad).map(|_| rng.index(volume.sectors)).collect(),
     }
 }
 
 fn draw_link(rng: &mut Rng, config: &Config, kind: Kind, faults: &Faults) -> LinkPlan {
-    let some = |rng: &mut Rng, on: bool, range| if on { rng.scaled(range) } else { 0 };
     let slow = kind != Kind::Smooth && rng.once_in(3);
     LinkPlan {
-        // A service so slow that each record takes almost all of the hold limit is still no gap by itself.
+        // A service so slow that each record takes almost all of the hold limit is still no gap by
+        // itself.
         drain_gap: if slow { rng.scaled(US..=config.hold_limit) } else { rng.below(200 * US) },
         in_hand_max: rng.index(4) + 1,
         pipe_max: rng.index(32) + 1,
         durable_delay: rng.scaled(MS..=500 * MS),
-        lost_acks_once_in: some(rng, faults.lost_acks, 2..=10),
-        dies_once_in: some(rng, faults.deaths, 100..=2_000),
-        stalls_once_in: some(rng, faults.stalls, 100..=2_000),
+        lost_acks_once_in: faults.once_in(rng, Fault::LostAcks, 2..=10),
+        dies_once_in: faults.once_in(rng, Fault::Deaths, 100..=2_000),
+        stalls_once_in: faults.once_in(rng, Fault::Stalls, 100..=2_000),
         stall_max: if kind == Kind::Smooth { MS } else { 20_000 * MS },
     }
 }
@@ -346,7 +338,8 @@ fn draw_pace(rng: &mut Rng, faults: &Faults) -> Pace {
         task_put_off_once_in: rng.pick(&[4, 16, 64]),
         read_depth: rng.pick(&[1, 1, 2, 4]),
         dispatch_depth: rng.pick(&[1, 1, 4]),
-        odd_clocks: faults.clocks,
-        pauses_once_in: if faults.pauses { rng.scaled(20..=2_000) } else { 0 },
+        odd_clocks: faults.has(Fault::Clocks),
+        pauses_once_in: faults.once_in(rng, Fault::Pauses, 20..=2_000),
+        preempts_once_in: faults.once_in(rng, Fault::Preemption, 50..=2_000),
     }
 }

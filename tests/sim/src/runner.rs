@@ -4,8 +4,11 @@ use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
+use clap::ValueEnum;
+
 use crate::failure::{Failure, Rule};
 use crate::options::{Fault, Options};
+use crate::plan::MOST_WRITERS;
 use crate::world::{Report, World};
 
 /// Plays one run.
@@ -41,7 +44,7 @@ pub fn shrink(failure: &Failure) -> Failure {
         }
         _ => false,
     };
-    for fault in Fault::ALL {
+    for &fault in Fault::value_variants() {
         let mut options = best.options.clone();
         options.without.push(fault);
         keeps(&mut best, options);
@@ -62,9 +65,6 @@ pub fn shrink(failure: &Failure) -> Failure {
     }
     best
 }
-
-/// No plan has more writers.
-const MOST_WRITERS: usize = 6;
 
 thread_local! {
     /// This thread plays a run: what panics is caught and reported.

@@ -4,8 +4,10 @@
 //! disk transfers some sectors, a record travels. Every pair of host calls can so be interleaved with
 //! everything else, from one seed, on one thread.
 
+mod preempted;
 mod stages;
 mod tasks;
+mod verbs;
 mod views;
 mod workers;
 
@@ -15,18 +17,19 @@ use snapless_engine::{BlockRange, Session, Worker};
 
 use crate::check;
 use crate::disk::Disk;
-use crate::failure::{Broken, Rule, ensure};
+use crate::failure::Broken;
 use crate::host::{MS, SimHost};
 use crate::ledger::{Ledger, Step};
 use crate::link::{Link, LinkStep};
 use crate::memory::QueueMemory;
-use crate::options::{Options, Sabotage};
+use crate::options::Options;
 use crate::plan::{Pace, Plan};
 use crate::rng::Rng;
 use crate::trace::Trace;
 use crate::volume::WriteId;
 use crate::writer::Writer;
 
+use preempted::Preempted;
 use tasks::Task;
 use workers::WorkerThread;
 
@@ -138,6 +141,11 @@ pub struct World {
     swept: (u64, u64),
     /// Writes from before the session that are still under way.
     before: Vec<WriteId>,
+    /// Writes that the session was given and that are neither completed nor cancelled.
+    outstanding: usize,
+    /// Since when the queue has not been empty.
+    queue_busy_since: Option<u64>,
+    preempted: Preempted,
     /// No faults, no new writes: everything has to come to rest.
     calm: bool,
     disk: Disk,
@@ -173,6 +181,9 @@ impl World {
             skips: Vec::new(),
             swept: (0, 0),
             before: Vec::new(),
+            outstanding: 0,
+            queue_busy_since: None,
+            preempted: Preempted::default(),
             calm: false,
             disk: Disk::new(plan.volume.sectors + plan.volume.beyond, plan.disk.clone()),
             memory: QueueMemory::new(plan.volume, plan.config.queue_bytes),
@@ -192,39 +203,20 @@ impl World {
         self.step.0
     }
 
-    /// Calls a verb of the engine and takes note of what it caused.
-    fn verb<R>(&mut self, call: impl FnOnce(&Session<SimHost>) -> R) -> Result<R, Broken> {
-        if self.plan.pace.odd_clocks {
-            let lag = if self.rng.once_in(8) { self.rng.below(MS) } else { 0 };
-            self.host.set_lag(lag);
-            if self.rng.once_in(64) {
-                self.host.set_wall_back(self.rng.below(1_000 * MS));
-            }
+    /// How long the thread that acts now is preempted: mostly not at all.
+    fn preemption(&mut self) -> u64 {
+        if self.calm || !self.rng.once_in(self.plan.pace.preempts_once_in) {
+            return 0;
         }
-        let session = self.session.as_ref().expect("verbs are called while there is a session");
-        let result = call(session);
-        let status = session.status();
-        self.host.set_lag(0);
+        let ticks = self.rng.scaled(MS..=Pace::PREEMPTED_MAX);
+        self.preempted.add(self.host.ticks(), ticks);
+        ticks
+    }
+
+    /// Ticks in which no thread was preempted, so far.
+    fn running_ticks(&self) -> u64 {
         let now = self.host.ticks();
-        for worker in self.host.take_woken() {
-            if worker == Worker::Dispatch && self.options.sabotages(Sabotage::NoWakes) {
-                continue;
-            }
-            let late = self.rng.below(Pace::WAKE_MAX);
-            let late = if self.rng.once_in(4) { late } else { 0 };
-            self.threads[workers::index(worker)].wake(now + late);
-        }
-        self.ledger.records(status.last_seq, self.step);
-        self.trace.add(status.last_seq);
-        self.trace.add(status.queue_used);
-        ensure!(
-            status.queue_used <= status.queue_bytes,
-            Rule::Bound,
-            "{} bytes of {} are in use",
-            status.queue_used,
-            status.queue_bytes
-        );
-        Ok(result)
+        now - self.preempted.until(now)
     }
 
     /// Lets something happen.

@@ -1,6 +1,6 @@
 //! Every rule holds in every run, and a run is its seed.
 
-use snapless_sim::{Batch, Fault, Options, run};
+use snapless_sim::{Batch, Options, run};
 
 #[test]
 fn three_hundred_seeds_keep_every_rule() {
@@ -33,7 +33,7 @@ fn long_runs_keep_every_rule() {
 #[test]
 fn a_gap_is_made_good_under_writers_that_never_stop() {
     // Where nothing else goes wrong, the service dies once in half of the runs.
-    let first = Options { steps: 60_000, without: Fault::ALL.to_vec(), ..Options::new(20_000) };
+    let first = Options { steps: 60_000, ..Options::without_faults(20_000) };
     let runs = std::sync::Mutex::new((0, Vec::new()));
     let outcome = Batch::new(first, 60).play(|seed, report| {
         if report.losses > 0 {
@@ -75,7 +75,7 @@ fn different_seeds_give_different_traces() {
 
 #[test]
 fn without_faults_and_gaps_every_base_image_is_complete() {
-    let first = Options { without: Fault::ALL.to_vec(), ..Options::new(1) };
+    let first = Options::without_faults(1);
     let incomplete = std::sync::Mutex::new(Vec::new());
     let outcome = Batch::new(first, 100).play(|seed, report| {
         if report.gaps == 0 && !report.base_complete {

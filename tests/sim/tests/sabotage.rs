@@ -9,7 +9,7 @@ const SEEDS: u64 = 2_000;
 fn first_failure(sabotage: Sabotage) -> Failure {
     let first = Options { sabotage: Some(sabotage), ..Options::new(1) };
     match Batch::new(first, SEEDS).play(|_, _| ()) {
-        Ok(total) => panic!("{sabotage} is not found: {total}"),
+        Ok(total) => panic!("{sabotage:?} is not found: {total}"),
         Err(failure) => *failure,
     }
 }
@@ -17,8 +17,9 @@ fn first_failure(sabotage: Sabotage) -> Failure {
 fn assert_found(sabotage: Sabotage, rules: &[Rule]) {
     let failure = first_failure(sabotage);
     println!("{failure}");
-    let rule = failure.rule.unwrap_or_else(|| panic!("{sabotage} is found by a panic: {failure}"));
-    assert!(rules.contains(&rule), "{sabotage} is found by another rule: {failure}");
+    let rule =
+        failure.rule.unwrap_or_else(|| panic!("{sabotage:?} is found by a panic: {failure}"));
+    assert!(rules.contains(&rule), "{sabotage:?} is found by another rule: {failure}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use snapless_engine::RecordKind;
 
 use crate::link::Received;
-use crate::volume::{Content, Volume};
+use crate::volume::{Content, Sectors, Volume};
 
 /// What an image says of a sector.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,27 +31,25 @@ impl Image {
         Self { volume: *volume, cells: vec![Cell::Unknown; volume.sectors] }
     }
 
-    /// What it says of a sector.
-    pub fn get(&self, sector: usize) -> Cell {
-        self.cells[sector]
+    /// What it says of a sector; `None` past its end.
+    pub fn get(&self, sector: usize) -> Option<Cell> {
+        self.cells.get(sector).copied()
     }
 
-    /// What it says of all sectors.
-    pub fn cells(&self) -> &[Cell] {
-        &self.cells
-    }
-
-    /// Applies a record.
-    pub fn apply(&mut self, received: &Received) {
-        let Some(extent) = received.record.extent else { return };
+    /// Applies a record; returns the sectors that it is about.
+    pub fn apply(&mut self, received: &Received) -> Sectors {
+        let Some(extent) = received.record.extent else { return 0..0 };
         let sectors = self.volume.sectors_of(&extent);
+        let cells = &mut self.cells[sectors.clone()];
         match received.record.kind {
-            RecordKind::Unreadable => return self.cells[sectors].fill(Cell::Hole),
-            RecordKind::Unallocated => return self.cells[sectors].fill(Cell::Empty),
-            _ => {}
+            RecordKind::Unreadable => cells.fill(Cell::Hole),
+            RecordKind::Unallocated => cells.fill(Cell::Empty),
+            _ => {
+                for (cell, &content) in cells.iter_mut().zip(&received.payload) {
+                    *cell = Cell::Is(content);
+                }
+            }
         }
-        for (cell, &content) in self.cells[sectors].iter_mut().zip(&received.payload) {
-            *cell = Cell::Is(content);
-        }
+        sectors
     }
 }

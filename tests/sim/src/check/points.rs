@@ -1,16 +1,18 @@
 //! Rule POINT: every restorable point is an instant of the disk, as a power cut would have left it.
 //!
-//! The image at a point has, in each sector, what the disk had at that step, or the data of a write that was
-//! under way then: such a write is in the image as a whole or not at all. In particular every write that
-//! the application had been told of is in it.
+//! The image at a point has, in each sector, what the disk had at that step, or the data of a write
+//! that was under way then: such a write is in the image as a whole or not at all. In particular
+//! every write that the application knows to have succeeded is in it.
+
+use std::collections::BTreeSet;
 
 use snapless_engine::RecordKind;
 
 use super::image::{Cell, Image};
 use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::{Ledger, Step};
-use crate::link::Link;
-use crate::volume::{Content, Volume};
+use crate::link::{Link, Received};
+use crate::volume::{Content, Sectors, Volume};
 
 /// Checks every point that the records offer; returns how many.
 pub fn check(
@@ -24,8 +26,7 @@ pub fn check(
         // Blocks are ahead of every write to them, so they can all be laid down first.
         apply_base(&mut image, volume, link);
     }
-    let mut disk: Vec<Content> =
-        (0..volume.sectors + volume.beyond).map(Content::initial).collect();
+    let mut replay = Replay::new(ledger, volume, image);
     let mut changes = ledger.applied.iter().peekable();
     let mut in_gap = true;
     let mut whole = base_complete;
@@ -43,16 +44,16 @@ pub fn check(
                 whole = true;
             }
             RecordKind::Block | RecordKind::Unallocated if base_complete => {}
-            _ => image.apply(received),
+            _ => replay.apply(received),
         }
-        let Some(&step) =
-            ledger.committed.get(usize::try_from(record.seq - 1).unwrap_or(usize::MAX))
-        else {
+        let step = usize::try_from(record.seq - 1).ok().and_then(|at| ledger.committed.get(at));
+        let Some(&step) = step else {
             let what = format!("record {} was never committed", record.seq);
             return Err(Broken::new(Rule::Point, what));
         };
         while let Some(change) = changes.next_if(|change| change.step <= step) {
-            disk[change.sector] = change.content;
+            replay.disk[change.sector] = change.content;
+            replay.compare(change.sector..change.sector + 1);
         }
         if whole && !in_gap {
             ensure!(
@@ -61,7 +62,7 @@ pub fn check(
                 "record {} is a point of a volume that has outgrown its session",
                 record.seq
             );
-            compare(ledger, &image, &disk, step, record.seq)?;
+            replay.check(step, record.seq)?;
             points += 1;
         }
     }
@@ -90,30 +91,63 @@ fn apply_base(image: &mut Image, volume: &Volume, link: &Link) {
     }
 }
 
-fn compare(
-    ledger: &Ledger,
-    image: &Image,
-    disk: &[Content],
-    step: Step,
-    seq: u64,
-) -> Result<(), Broken> {
-    for (sector, (&cell, &on_disk)) in image.cells().iter().zip(disk).enumerate() {
-        if cell == Cell::Is(on_disk) {
-            continue;
-        }
-        let explained = match cell {
-            Cell::Is(content) => content.writer().is_some_and(|id| ledger.under_way(id, step)),
-            Cell::Hole => ledger.unreadable[sector],
-            Cell::Empty => on_disk.writer().is_none(),
-            Cell::Unknown => false,
-        };
-        ensure!(
-            explained,
-            Rule::Point,
-            "the point of record {seq} (step {}) has {cell:?} in sector {sector}, the disk had {on_disk:?} by {:?}",
-            step.0,
-            on_disk.writer()
-        );
+/// The image and the disk, from record to record, and where they differ.
+struct Replay<'a> {
+    ledger: &'a Ledger,
+    image: Image,
+    disk: Vec<Content>,
+    /// Sectors whose difference only a write under way can explain.
+    differ: BTreeSet<usize>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(ledger: &'a Ledger, volume: &Volume, image: Image) -> Self {
+        let disk = (0..volume.sectors + volume.beyond).map(Content::initial).collect();
+        let mut replay = Self { ledger, image, disk, differ: BTreeSet::new() };
+        replay.compare(0..volume.sectors);
+        replay
     }
-    Ok(())
+
+    fn apply(&mut self, received: &Received) {
+        let changed = self.image.apply(received);
+        self.compare(changed);
+    }
+
+    fn compare(&mut self, sectors: Sectors) {
+        for sector in sectors {
+            let Some(cell) = self.image.get(sector) else { continue };
+            let on_disk = self.disk[sector];
+            let same = match cell {
+                Cell::Is(content) => content == on_disk,
+                Cell::Hole => self.ledger.unreadable[sector],
+                Cell::Empty => on_disk.writer().is_none(),
+                Cell::Unknown => false,
+            };
+            if same {
+                self.differ.remove(&sector);
+            } else {
+                self.differ.insert(sector);
+            }
+        }
+    }
+
+    fn check(&self, step: Step, seq: u64) -> Result<(), Broken> {
+        for &sector in &self.differ {
+            let cell = self.image.get(sector);
+            let writer = match cell {
+                Some(Cell::Is(content)) => content.writer(),
+                _ => None,
+            };
+            ensure!(
+                writer.is_some_and(|id| self.ledger.under_way(id, step)),
+                Rule::Point,
+                "the point of record {seq} (step {}) has {cell:?} in sector {sector}, the disk had \
+                 {:?} by {:?}",
+                step.0,
+                self.disk[sector],
+                self.disk[sector].writer()
+            );
+        }
+        Ok(())
+    }
 }

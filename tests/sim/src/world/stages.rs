@@ -6,14 +6,16 @@ use snapless_engine::{BlockIndex, BlockRange, Session};
 use super::{Progress, Report, Stage, World};
 use crate::check;
 use crate::failure::{Broken, Rule, ensure};
-use crate::host::SimHost;
 use crate::ledger::BaseImage;
 use crate::options::Sabotage;
 use crate::volume::Content;
+use crate::world::verbs::Verb;
 use crate::world::workers::index;
 
 /// Steps without a session, at most.
 const BEFORE_MAX: u64 = 200;
+/// Blocks that are counted in each step, on average.
+const COUNTED_EVERY: u64 = 64;
 /// Steps in which everything has to come to rest once faults and writes have ended.
 const CALM_STEPS_MAX: u64 = 200_000;
 
@@ -59,7 +61,7 @@ impl World {
         if !self.before.is_empty() && !self.options.sabotages(Sabotage::NoDrain) {
             return Ok(());
         }
-        self.verb(|session: &Session<SimHost>| session.begin())?;
+        self.verb(Verb::Begin, |session| session.begin())?;
         self.stage = Stage::Running;
         let clock = self.session.as_ref().map_or(0, |session| session.status().t0);
         let sectors = self.disk.sectors[..self.plan.volume.sectors].to_vec();
@@ -98,7 +100,9 @@ impl World {
             if self.stage == Stage::Starting {
                 self.begin_if_drained()?;
             }
-            self.check_counts()?;
+            if self.step.0.is_multiple_of(self.plan.volume.blocks() as u64 / COUNTED_EVERY + 1) {
+                self.check_counts()?;
+            }
             self.note_convergence();
             if self.rng.once_in(self.plan.pace.pauses_once_in) {
                 self.set_paused(!self.paused)?;
@@ -121,7 +125,7 @@ impl World {
             self.loaded += 1;
             self.link.perhaps_fail(&mut self.rng, self.host.ticks());
             if stops_at == Some(step) {
-                self.verb(|session| session.stop())?;
+                self.verb(Verb::Stop, |session| session.stop())?;
                 self.stage = Stage::Stopped;
             }
         }
@@ -171,14 +175,14 @@ impl World {
     fn grow(&mut self) -> Result<(), Broken> {
         let length =
             self.plan.volume.geometry().length() + u64::from(self.plan.volume.sector_bytes);
-        self.verb(|session| session.grow(length))?;
+        self.verb(Verb::Grow, |session| session.grow(length))?;
         self.ledger.grown = Some(self.step);
         Ok(())
     }
 
     fn set_paused(&mut self, paused: bool) -> Result<(), Broken> {
         self.paused = paused;
-        self.verb(|session| if paused { session.pause() } else { session.resume() })
+        self.verb(Verb::Pause, |session| if paused { session.pause() } else { session.resume() })
     }
 
     fn is_quiet(&self) -> bool {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use snapless_engine::{Capture, Drained, Issue, Read, Submission, Ticket, Urgency, Worker};
 
 use super::World;
+use super::verbs::Verb;
 use super::workers::index;
 use crate::disk::{Finished, Purpose};
 use crate::failure::{Broken, Rule, ensure};
@@ -56,6 +57,7 @@ impl World {
     pub(super) fn put(&mut self, job: Job) {
         let put_off = self.rng.once_in(self.plan.pace.task_put_off_once_in);
         let delay = if put_off { self.rng.below(Pace::PUT_OFF_MAX) } else { 0 };
+        let delay = delay + self.preemption();
         self.tasks.push(Task { due: self.host.ticks() + delay, job });
     }
 
@@ -73,7 +75,9 @@ impl World {
             self.put(Job::Before(id));
             return Ok(());
         }
-        let submission = self.verb(|session| match clearing {
+        self.outstanding += 1;
+        let could_go = self.could_go(id);
+        let submission = self.verb(Verb::Submit { id, could_go }, |session| match clearing {
             None => session.submit(id, extent, urgency),
             Some(clearing) => session.submit_clearing(id, clearing, extent, urgency),
         })?;
@@ -87,7 +91,7 @@ impl World {
             if self.options.sabotages(Sabotage::NoHold) {
                 self.disk.apply_early(id, sectors, &mut self.ledger, self.step);
             }
-            return self.ledger.place(id, Place::Held(now));
+            return self.ledger.place(id, Place::Held(self.running_ticks()));
         }
         self.accept(submission, id, By::Caller)
     }
@@ -163,7 +167,7 @@ impl World {
             Job::ReadDone { read, worker, cells, succeeded } => {
                 self.memory.give_back(&cells);
                 let succeeded = succeeded || self.options.sabotages(Sabotage::NoReadErrors);
-                match self.verb(|session| session.read_done(read, succeeded))? {
+                match self.verb(Verb::ReadDone, |session| session.read_done(read, succeeded))? {
                     Some(next) => self.start_read(worker, next)?,
                     None => self.worker_done(worker),
                 }
@@ -178,7 +182,7 @@ impl World {
                 if drained.memory().is_some() {
                     self.memory.give_back(&cells);
                 }
-                self.verb(|session| session.drained(drained))?;
+                self.verb(Verb::Drained, |session| session.drained(drained))?;
                 self.worker_done(Worker::Drain);
             }
         }
@@ -193,12 +197,13 @@ impl World {
             return Ok(());
         }
         let id = self.rng.pick(&held);
-        let taken = self.verb(|session| session.cancel_held(|&write| write == id))?;
+        let taken = self.verb(Verb::Cancel, |session| session.cancel_held(|&write| write == id))?;
         ensure!(taken == Some(id), Rule::Clear, "write {} is held and cannot be cancelled", id.0);
         // Nothing else may ever be heard of it: the checks know it as a write that the disk never saw.
         self.ledger.done(id, self.step)?;
         self.writers[self.ledger.write(id).writer].done();
         self.cancelled += 1;
+        self.outstanding -= 1;
         Ok(())
     }
 
@@ -236,7 +241,7 @@ impl World {
     ) -> Result<(), Broken> {
         let id = *capture.write();
         self.memory.give_back(cells);
-        let issue = self.verb(|session| session.captured(capture))?;
+        let issue = self.verb(Verb::Captured, |session| session.captured(capture))?;
         ensure!(issue.write == id, Rule::Clear, "write {} is issued as another", id.0);
         self.put(Job::Issue(issue, by));
         Ok(())
@@ -261,7 +266,9 @@ impl World {
         if self.options.sabotages(Sabotage::NoOverlap)
             && let Some(ticket) = ticket.take()
         {
-            self.verb(|session| session.completed(ticket, true))?;
+            self.outstanding -= 1;
+            let verb = Verb::Completed { succeeded: true };
+            self.verb(verb, |session| session.completed(ticket, true))?;
         }
         self.start_write(id, Purpose::Write(id, ticket));
         Ok(())
@@ -277,7 +284,9 @@ impl World {
             let ticket = Ticket::from_raw(ticket.into_raw());
             let succeeded =
                 self.ledger.write(id).succeeded || self.options.sabotages(Sabotage::NoTruth);
-            self.verb(|session| session.completed(ticket, succeeded))?;
+            self.outstanding -= 1;
+            let verb = Verb::Completed { succeeded };
+            self.verb(verb, |session| session.completed(ticket, succeeded))?;
             if !succeeded {
                 self.check_dirty(id, Rule::Truth, "failed")?;
             }

@@ -1,7 +1,7 @@
 //! What is checked while a run goes on: what the application sees, what the session says of blocks, what is
 //! left when the service is lost.
 
-use snapless_engine::{BlockIndex, BlockState, Overflow, Read};
+use snapless_engine::{BlockIndex, BlockState, Overflow, Phase, Read};
 
 use super::{Stage, World};
 use crate::check;
@@ -20,7 +20,7 @@ impl World {
         if !self.step.0.is_multiple_of(HOLDS_EVERY) || config.overflow == Overflow::Hold {
             return Ok(());
         }
-        let (now, bound) = (self.host.ticks(), self.plan.hold_bound());
+        let (now, bound) = (self.running_ticks(), self.plan.hold_bound());
         for &id in &self.ledger.open {
             if let Place::Held(since) = self.ledger.write(id).place {
                 ensure!(
@@ -35,6 +35,23 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// True if nothing keeps this write, which arrives, from being captured and issued at once.
+    pub(super) fn could_go(&self, id: WriteId) -> bool {
+        let Some(session) = self.session.as_ref() else { return false };
+        let write = self.ledger.write(id);
+        let overlaps = |&other: &WriteId| {
+            let other = &self.ledger.write(other).sectors;
+            other.start < write.sectors.end && write.sectors.start < other.end
+        };
+        let is_synced = |block| session.block_state(BlockIndex(block as u64)) == BlockState::Synced;
+        session.status().phase == Phase::Capturing
+            && self.queue_busy_since.is_none()
+            && self.outstanding <= self.plan.config.writes_max as usize
+            && write.sectors.end <= self.plan.volume.sectors
+            && self.blocks_of(id).all(is_synced)
+            && !self.ledger.open.iter().filter(|&&other| other != id).any(overlaps)
     }
 
     /// Rule CLEAR: the sweep takes no more of the disk than it was told it may.

@@ -12,6 +12,7 @@ use crate::link::{LinkStep, Received};
 use crate::options::Sabotage;
 use crate::volume::{Content, WriteId};
 use crate::world::tasks::{By, Job};
+use crate::world::verbs::Verb;
 
 /// One of the threads.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,6 +21,8 @@ pub struct WorkerThread {
     due: Option<u64>,
     /// Things it has in hand and comes back for.
     pub in_hand: usize,
+    /// It is preempted until this instant.
+    stopped_until: u64,
     ended: bool,
 }
 
@@ -58,32 +61,38 @@ impl World {
                 Worker::Drain => (self.link.has_room(thread.in_hand), self.link.next_drain),
             };
             let due = thread.due.filter(|_| may_run && !thread.ended)?;
-            Some((worker, due.max(not_before)))
+            Some((worker, due.max(not_before).max(thread.stopped_until)))
         })
     }
 
     pub(super) fn run_worker(&mut self, worker: Worker) -> Result<(), Broken> {
-        self.threads[index(worker)].due = None;
+        let stopped = self.preemption();
+        let thread = &mut self.threads[index(worker)];
+        if stopped > 0 {
+            thread.stopped_until = self.host.ticks() + stopped;
+            return Ok(());
+        }
+        thread.due = None;
         match worker {
             Worker::Sweep => {
                 if self.stage != Stage::Starting && self.skip()? {
                     return Ok(());
                 }
-                let step = self.verb(|session| session.sweep())?;
+                let step = self.verb(Verb::Sweep, |session| session.sweep())?;
                 self.run_reader(worker, step)
             }
             Worker::Hold => {
-                let step = self.verb(|session| session.hold())?;
+                let step = self.verb(Verb::Hold, |session| session.hold())?;
                 self.run_reader(worker, step)
             }
             Worker::Dispatch => {
-                let step = self.verb(|session| session.dispatch())?;
+                let step = self.verb(Verb::Dispatch, |session| session.dispatch())?;
                 self.run_dispatch(step)
             }
             Worker::Drain => {
                 // Now and then the service's buffer is small.
                 let room = if self.rng.once_in(16) { 0 } else { u64::MAX };
-                let step = self.verb(|session| session.drain(room))?;
+                let step = self.verb(Verb::Drain, |session| session.drain(room))?;
                 if room == 0 {
                     self.threads[index(worker)].wake(self.host.ticks() + 1);
                 }
@@ -175,7 +184,7 @@ impl World {
     /// The sweep's first work: what holds no data is skipped. True if there is something left to skip.
     fn skip(&mut self) -> Result<bool, Broken> {
         let Some(&run) = self.skips.last() else { return Ok(false) };
-        let reached = self.verb(|session| session.skip(run))?;
+        let reached = self.verb(Verb::Skip, |session| session.skip(run))?;
         self.skips.pop();
         if reached < run.end {
             ensure!(reached >= run.start, Rule::T0, "skipping {run:?} goes back to {reached:?}");
@@ -226,16 +235,16 @@ impl World {
             LinkStep::Durable => self.link.make_durable(self.calm, &mut self.rng, now),
             LinkStep::Acknowledge => {
                 if let Some(epoch) = self.link.take_acknowledgement() {
-                    self.verb(|session| session.acknowledge(epoch))?;
+                    self.verb(Verb::Acknowledge, |session| session.acknowledge(epoch))?;
                 }
             }
             LinkStep::Detach => {
-                self.verb(|session| session.detach())?;
+                self.verb(Verb::Detach, |session| session.detach())?;
                 self.link.detached(self.calm, &mut self.rng, now);
                 self.check_loss_of_service()?;
             }
             LinkStep::Attach => {
-                let attached = self.verb(|session| session.attach())?;
+                let attached = self.verb(Verb::Attach, |session| session.attach())?;
                 ensure!(
                     attached || self.stage == Stage::Stopped,
                     Rule::Resume,
