@@ -5,8 +5,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use snapless_engine::{ConfigError, GeometryError, StartError};
+use snapless_engine::{ConfigError, StartError};
 use snapless_link::LinkError;
+use snapless_types::GeometryError;
 
 /// The result of an operation of the host.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

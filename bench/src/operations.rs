@@ -11,9 +11,10 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 
 use snapless_engine::{
-    BlockIndex, BlockRange, Capture, Config, Drained, Event, Extent, Geometry, Host, Issue,
-    Protection, Read, Rundown, Session, Step, Submission, Tick, Ticket, Urgency, Worker,
+    Capture, Config, Drained, Event, Host, Issue, Protection, Read, Rundown, Session, Step,
+    Submission, Tick, Ticket, Urgency, Worker,
 };
+use snapless_types::{BlockIndex, BlockRange, Extent, Geometry};
 
 /// Writes, and acquisitions of protection.
 const WRITES: u64 = 10_000;
@@ -73,7 +74,7 @@ fn main() {
         let protection = measured_acquire(&rundown);
         measured_release(&rundown, protection);
     }
-    let geometry = Geometry::new(LENGTH, 512, 16).expect("a whole number of blocks");
+    let geometry = Geometry::new(LENGTH, 512, 64 << 10).expect("a whole number of blocks");
     let session = Session::new(Counter::default(), geometry, Config::new(64 << 20));
     let session = session.expect("the usual limits are possible");
     session.begin();

@@ -271,7 +271,7 @@ impl Volume {
                 sink::start(images, Arc::clone(run), signal).map(Some)
             }
             SinkSpec::Server { address, volume } => {
-                let block = u32::try_from(run.session.geometry().block_size()).unwrap_or(0);
+                let block = run.session.geometry().block_size();
                 let geometry = (disk.length(), disk.sector(), block);
                 let server = Greeted::connect(address, volume, geometry)?.into_sink(run)?;
                 sink::start(server, Arc::clone(run), signal).map(Some)

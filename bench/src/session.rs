@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use rustix::fs::{OFlags, SeekFrom, seek};
 use serde::{Deserialize, Serialize};
-use snapless_engine::{BlockIndex, BlockRange, Config, Geometry, Overflow, Session, Tick};
+use snapless_engine::{Config, Session, Tick};
+use snapless_types::{BlockIndex, BlockRange, Geometry, Overflow};
 
 use crate::error::{Error, IoContext, Result};
 use crate::host::BenchHost;
@@ -75,7 +76,7 @@ impl Disk {
 
     /// The runs of whole blocks in which the file has holes.
     pub fn holes(&self, geometry: &Geometry) -> Result<Vec<BlockRange>> {
-        let block = geometry.block_size();
+        let block = u64::from(geometry.block_size());
         let mut holes = Vec::new();
         let mut at = 0;
         while at < self.length {
@@ -170,7 +171,9 @@ impl SessionSpec {
 
     /// How the volume is cut into blocks.
     pub fn geometry(&self, disk: &Disk) -> Result<Geometry> {
-        Geometry::new(disk.length(), disk.sector(), self.block_shift).map_err(Error::Geometry)
+        // A shift that is too large gives 0, which is no block size.
+        let block_size = 1_u32.checked_shl(self.block_shift).unwrap_or(0);
+        Geometry::new(disk.length(), disk.sector(), block_size).map_err(Error::Geometry)
     }
 
     fn config(&self) -> Config {
@@ -228,7 +231,7 @@ mod tests {
         file.as_file().write_all_at(&[1; 4096], 2 * block + 4096).unwrap();
         file.as_file().write_all_at(&[1; 4096], 5 * block).unwrap();
         let disk = Disk::open("v", file.path(), 512).unwrap();
-        let geometry = Geometry::new(8 * block, 512, 16).unwrap();
+        let geometry = Geometry::new(8 * block, 512, 64 << 10).unwrap();
         let holes = disk.holes(&geometry).unwrap();
         let holes: Vec<_> = holes.iter().map(|run| (run.start.0, run.end.0)).collect();
         assert_eq!(holes, [(0, 2), (3, 5), (6, 8)]);

@@ -21,7 +21,8 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::time::{Duration, Instant};
 
 use slab::Slab;
-use snapless_engine::{BlockRange, Rundown, RundownOwner, Tick};
+use snapless_engine::{Rundown, RundownOwner, Tick};
+use snapless_types::BlockRange;
 
 use crate::connection::Connection;
 use crate::error::Result;

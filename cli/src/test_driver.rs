@@ -6,7 +6,8 @@ use snapless_driver_client::error::Call;
 use snapless_driver_client::{
     Driver, DriverError, DriverPort, Geometry, SessionStatus, Volume, VolumeName,
 };
-use snapless_wire::id::{EpochId, FileTime, SessionId, VolumeGuid};
+use snapless_types::EpochId;
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DeviceName, Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest,
     StatusFlags, StatusReply,

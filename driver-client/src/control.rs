@@ -7,7 +7,8 @@ use std::io;
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
 use std::ptr;
 
-use snapless_wire::id::{EpochId, SessionId, VolumeGuid};
+use snapless_types::EpochId;
+use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
     IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,

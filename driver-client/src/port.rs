@@ -5,7 +5,8 @@
 //! acknowledged as lost (rule LOSS), so a pipeline drops its port whenever it cannot vouch for what it
 //! drained.
 
-use snapless_wire::id::{EpochId, SessionId, VolumeGuid};
+use snapless_types::EpochId;
+use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     DeviceName, Protection, SessionPhase, SessionReply, StartRequest, VersionReply, VolumeEntry,
     negotiate,

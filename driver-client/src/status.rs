@@ -8,7 +8,8 @@ mod details;
 use std::time::Duration;
 
 use serde::Serialize;
-use snapless_wire::id::{FileTime, Seq};
+use snapless_types::Seq;
+use snapless_wire::id::FileTime;
 use snapless_wire::ioctl::{HOLD_BUCKETS, SessionPhase, StatusReply};
 
 use crate::error::{Call, DriverError};
@@ -110,8 +111,8 @@ impl SessionStatus {
             queue_used: reply.queue_used.get(),
             queue_bytes: reply.queue_bytes.get(),
             gaps: reply.gaps.get(),
-            last_seq: reply.last_seq,
-            acknowledged_seq: reply.acknowledged_seq,
+            last_seq: reply.last_seq.get(),
+            acknowledged_seq: reply.acknowledged_seq.get(),
             hold_histogram: HoldHistogram(reply.hold_histogram.map(zerocopy::U64::get)),
             details: (version >= 2).then(|| Details::of(reply)),
         })

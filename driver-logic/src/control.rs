@@ -6,7 +6,8 @@
 //! Rule: nothing of an input is used before it was checked here; a request is completed once, or handed to the session
 //! that its handle claims; no answer is longer than the buffer that it goes to.
 
-use snapless_wire::id::{EpochId, SessionId};
+use snapless_types::EpochId;
+use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
     IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
@@ -162,7 +163,7 @@ fn drain<D: Driver>(driver: &D, request: D::Request) {
 #[inline(never)]
 fn acknowledge<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>> {
     let input: AcknowledgeRequest = read(request.input())?;
-    driver.acknowledge(claimed(driver, request)?, input.epoch);
+    driver.acknowledge(claimed(driver, request)?, input.epoch());
     Ok(())
 }
 

@@ -114,8 +114,9 @@ fn mib_to_bytes(mib: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapless_types::Overflow;
     use snapless_wire::id::SessionId;
-    use snapless_wire::ioctl::{Overflow, SweepLimits};
+    use snapless_wire::ioctl::SweepLimits;
     use std::vec::Vec;
 
     fn read(pass: Value, queue: Value, hold: Value) -> (Settings, Vec<Name>) {
@@ -164,7 +165,7 @@ mod tests {
     fn a_session_gets_what_it_asks_for_up_to_the_caps() {
         let asked = StartSettings {
             session: SessionId([1; 16]),
-            block_shift: 16,
+            block_size: 64 << 10,
             queue_bytes: 512 << 20,
             hold_limit_ms: 200,
             overflow: Overflow::Gap,
@@ -174,6 +175,6 @@ mod tests {
         let tight = Settings { queue_limit: 64 << 20, hold_limit_ms: 50, ..Settings::DEFAULT };
         let capped = tight.cap(asked);
         assert_eq!((capped.queue_bytes, capped.hold_limit_ms), (64 << 20, 50));
-        assert_eq!(capped.block_shift, asked.block_shift);
+        assert_eq!(capped.block_size, asked.block_size);
     }
 }

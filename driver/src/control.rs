@@ -8,7 +8,8 @@
 use alloc::vec::Vec;
 
 use snapless_driver_logic::control::{self, Refusal};
-use snapless_wire::id::{EpochId, SessionId};
+use snapless_types::EpochId;
+use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     DeviceName, Protection, SessionReply, StartSettings, StatusReply, VolumeEntry,
 };
@@ -290,10 +291,10 @@ fn volume_entry(volume: &Volume, globals: &Globals) -> Result<Option<VolumeEntry
     }))
 }
 
-fn session_reply(geometry: &snapless_engine::Geometry) -> SessionReply {
+fn session_reply(geometry: &snapless_types::Geometry) -> SessionReply {
     SessionReply {
         length: U64::new(geometry.length()),
         sector_size: U32::new(geometry.sector_size()),
-        block_size: U32::new(u32::try_from(geometry.block_size()).unwrap_or(u32::MAX)),
+        block_size: U32::new(geometry.block_size()),
     }
 }

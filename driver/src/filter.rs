@@ -7,8 +7,8 @@
 
 use core::ffi::c_void;
 
-use snapless_engine::Extent;
 use snapless_driver_logic::requests::{self, Verdict};
+use snapless_types::Extent;
 use wdk_sys::{
     BOOLEAN, NT_SUCCESS, NTSTATUS, PDEVICE_OBJECT, PIRP, PWDFDEVICE_INIT, STATUS_CANCELLED,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,

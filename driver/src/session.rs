@@ -11,9 +11,10 @@ mod write;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use snapless_engine::{Config, Geometry, Overflow, StartError, Tick, Worker};
+use snapless_engine::{Config, StartError, Tick, Worker};
+use snapless_types::Geometry;
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{self, StartSettings};
+use snapless_wire::ioctl::StartSettings;
 use wdk_sys::{
     DO_BUFFERED_IO, DO_DIRECT_IO, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
@@ -184,9 +185,6 @@ fn config(settings: &StartSettings) -> Config {
     config.hold_limit = u64::from(settings.hold_limit_ms).saturating_mul(Tick::PER_MS);
     config.sweep_bytes_per_second = settings.sweep.bytes_per_second;
     config.sweep_latency = u64::from(settings.sweep.latency_ms).saturating_mul(Tick::PER_MS);
-    config.overflow = match settings.overflow {
-        ioctl::Overflow::Gap => Overflow::Gap,
-        ioctl::Overflow::Hold => Overflow::Hold,
-    };
+    config.overflow = settings.overflow;
     config
 }

@@ -4,7 +4,7 @@
 
 use core::ffi::CStr;
 
-use snapless_engine::Extent;
+use snapless_types::Extent;
 use snapless_wire::id::SessionId;
 use wdk_sys::{GUID, NTSTATUS};
 

@@ -2,8 +2,8 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use snapless_engine::Geometry;
 use snapless_driver_logic::protection::{self, Choices};
+use snapless_types::Geometry;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{Protection, SessionPhase, StartSettings};
 use wdk_sys::{
@@ -109,7 +109,7 @@ impl Volume {
                 return Err(STATUS_INVALID_DEVICE_STATE);
             }
             let (length, sector_size) = questions::size(volume.lower)?;
-            let geometry = Geometry::new(length, sector_size, settings.block_shift)
+            let geometry = Geometry::new(length, sector_size, settings.block_size)
                 .map_err(|_| STATUS_INVALID_PARAMETER)?;
             let trims = questions::trims(volume.lower)?;
             let session = Session::new(volume.lower, geometry, settings, claim, callbacks, trims)?;

@@ -6,7 +6,8 @@
 
 use alloc::boxed::Box;
 
-use crate::geometry::BlockRange;
+use snapless_types::BlockRange;
+
 use crate::holes::Holes;
 use crate::host::Tick;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
@@ -132,7 +133,7 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::BlockIndex;
+    use snapless_types::BlockIndex;
 
     fn blocks(start: u64, end: u64) -> BlockRange {
         BlockRange::new(BlockIndex(start), BlockIndex(end))

@@ -3,19 +3,11 @@
 //! From the limits and the geometry follows how much memory a session takes (rule BOUND):
 //! [`Session::memory_needed`](crate::Session::memory_needed).
 
-use crate::geometry::Geometry;
+use snapless_types::{Geometry, Overflow};
+
 use crate::host::Tick;
 use crate::memory::OutOfMemory;
 use crate::pace::SWEEP_READS_MAX;
-
-/// What to do when the queue stays full past the hold limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Overflow {
-    /// Let writes through uncaptured: a gap.
-    Gap,
-    /// Let writes wait.
-    Hold,
-}
 
 /// A session's limits.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +108,7 @@ impl Config {
 
     /// Refuses limits within which a session could not work.
     pub fn check(&self, geometry: &Geometry) -> Result<(), ConfigError> {
-        let least = Self::QUEUE_BLOCKS_MIN * geometry.block_size();
+        let least = Self::QUEUE_BLOCKS_MIN * u64::from(geometry.block_size());
         let for_writes = self.queue_bytes.saturating_sub(self.sweep_share());
         let write_bytes = u64::from(geometry.sector_size())..=for_writes;
         let limits = [
@@ -136,7 +128,7 @@ impl Config {
     /// Bytes of the queue that are the sweep's, in whole blocks of the smallest size: the rest is for writes.
     pub(crate) fn sweep_share(&self) -> u64 {
         let share = (self.queue_bytes / 2).min(SWEEP_SHARE_MAX);
-        share >> Geometry::BLOCK_SHIFT_MIN << Geometry::BLOCK_SHIFT_MIN
+        share - share % u64::from(Geometry::BLOCK_SIZE_MIN)
     }
 
     /// Bytes that are read at a time, unless one block is longer.
@@ -185,7 +177,7 @@ mod tests {
     fn check(change: impl FnOnce(&mut Config)) -> Result<(), ConfigError> {
         let mut config = Config::new(4 * BLOCK);
         change(&mut config);
-        config.check(&Geometry::new(1 << 20, 512, 14).unwrap())
+        config.check(&Geometry::new(1 << 20, 512, 16 << 10).unwrap())
     }
 
     #[test]

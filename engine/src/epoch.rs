@@ -7,8 +7,9 @@
 
 use alloc::boxed::Box;
 
+use snapless_types::{BlockIndex, BlockRange};
+
 use crate::bits::{self, PER_WORD};
-use crate::geometry::{BlockIndex, BlockRange};
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
 #[derive(Debug)]

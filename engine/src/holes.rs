@@ -3,8 +3,6 @@
 //! A fixed number of runs; a block with more has a last one that reaches from there to its last bad sector. So a
 //! sector that could not be read is always told of, and at worst one that could be is, too (rule LOSS).
 
-use crate::geometry::Extent;
-
 /// Runs of one block, at most.
 const HOLES_MAX: usize = 16;
 
@@ -75,3 +73,4 @@ mod tests {
         assert_eq!(many[14..], [(28, 1), (30, 49)]);
     }
 }
+use snapless_types::Extent;

@@ -74,7 +74,7 @@
 //! // Four blocks of 16 KiB, and a queue as long.
 //! let mut disk = vec![b'o'; 64 << 10];
 //! let mut queue = vec![0; 64 << 10];
-//! let geometry = Geometry::new(64 << 10, 512, 14).unwrap();
+//! let geometry = Geometry::new(64 << 10, 512, 16 << 10).unwrap();
 //! let session = Session::new(OneThread, geometry, Config::new(64 << 10)).unwrap();
 //! session.begin();
 //!
@@ -146,7 +146,6 @@ mod bits;
 mod claims;
 mod config;
 mod epoch;
-mod geometry;
 mod holes;
 mod host;
 mod memory;
@@ -167,13 +166,13 @@ mod table;
 mod writes;
 
 pub use arena::MemorySpan;
-pub use config::{Config, ConfigError, Overflow, StartError};
-pub use geometry::{BlockIndex, BlockRange, Extent, Geometry, GeometryError};
+pub use config::{Config, ConfigError, StartError};
 pub use host::{Host, Mutex, Tick, WORKERS, Worker};
-pub use queue::{Drained, Record, RecordKind};
+pub use queue::{Drained, Record};
 pub use rundown::{Event, Protection, Rundown, RundownOwner};
-pub use session::{
-    Capture, Clearing, Issue, Phase, Read, Session, Step, Submission, Ticket, Urgency,
+pub use session::{Capture, Issue, Phase, Read, Session, Step, Submission, Ticket, Urgency};
+pub use snapless_types::{
+    BlockIndex, BlockRange, Clearing, Extent, Geometry, GeometryError, Overflow, RecordKind,
 };
 pub use status::{HOLD_BUCKETS, HoldTimes, Status};
 pub use table::BlockState;

@@ -6,7 +6,8 @@
 
 use alloc::boxed::Box;
 
-use crate::geometry::BlockRange;
+use snapless_types::BlockRange;
+
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
 /// Blocks of a write that are counted one by one, at most; one that touches more counts everywhere.
@@ -81,8 +82,8 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::BlockIndex;
     use alloc::vec::Vec;
+    use snapless_types::BlockIndex;
 
     fn blocks(start: u64, end: u64) -> BlockRange {
         BlockRange::new(BlockIndex(start), BlockIndex(end))

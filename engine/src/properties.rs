@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
+use snapless_types::{BlockIndex, BlockRange, Extent, Geometry, RecordKind};
+
 use crate::arena::{Arena, MemoryRange, MemorySpan};
 use crate::config::Config;
 use crate::epoch::Epochs;
-use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::Tick;
-use crate::queue::RecordKind;
 use crate::table::{BlockState, Table};
 use crate::writes::{Change, SlotId, Writes};
 
@@ -51,7 +51,7 @@ proptest! {
         offset in near_a_boundary(),
         len in near_a_boundary(),
     ) {
-        let geometry = Geometry::new(sectors * 512, 512, 14).unwrap();
+        let geometry = Geometry::new(sectors * 512, 512, 16 << 10).unwrap();
         let Some(extent) = Extent::new(offset, len) else {
             prop_assert!(len == 0 || offset.checked_add(len).is_none());
             return Ok(());
@@ -190,7 +190,7 @@ proptest! {
     fn a_queue_is_shared_so_that_sweep_and_writes_both_have_room(blocks in 4_u64..4096, shift in 14_u32..=22) {
         let block = 1 << shift;
         let config = Config::new(blocks * block);
-        let geometry = Geometry::new(1 << 40, 512, shift).unwrap();
+        let geometry = Geometry::new(1 << 40, 512, 1 << shift).unwrap();
         prop_assert_eq!(config.check(&geometry), Ok(()));
         prop_assert!(config.sweep_share() >= 2 * block, "a block is read while another is drained");
         prop_assert!(config.queue_bytes - config.sweep_share() >= config.write_bytes);

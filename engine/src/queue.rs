@@ -11,46 +11,10 @@
 
 use alloc::boxed::Box;
 
+use snapless_types::{Extent, Geometry, RecordKind};
+
 use crate::arena::{Arena, MemoryRange, MemorySpan};
-use crate::geometry::{Extent, Geometry};
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
-
-/// What a record says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RecordKind {
-    /// Content of blocks at t0.
-    Block,
-    /// A write's payload.
-    Write,
-    /// Content of blocks read again after a gap.
-    Resync,
-    /// Sectors that the disk could not read; no payload. Comes right after the record of their block, or alone for
-    /// a whole block.
-    Unreadable,
-    /// Blocks that held no data at t0; no payload.
-    Unallocated,
-    /// A trim: the disk may forget what these bytes were; no payload.
-    Trim,
-    /// A write of zeros; no payload.
-    Zero,
-    /// The session's t0.
-    SessionStart,
-    /// The record's epoch ends here.
-    EpochEnd,
-    /// Every block has been captured as it was at t0.
-    BaseComplete,
-    /// From here on the stream does not describe the volume.
-    GapBegin,
-    /// From here on it does again.
-    Consistent,
-}
-
-impl RecordKind {
-    /// True if records of this kind carry the bytes of their extent.
-    pub fn has_payload(self) -> bool {
-        matches!(self, Self::Block | Self::Write | Self::Resync)
-    }
-}
 
 /// A record's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -283,7 +247,7 @@ impl CaptureQueue {
 
 /// Blocks that fit into so many bytes, the volume's last short one included: no more ranges are handed out at a time.
 fn blocks_at_most(bytes: u64) -> u64 {
-    (bytes >> Geometry::BLOCK_SHIFT_MIN) + 1
+    bytes / u64::from(Geometry::BLOCK_SIZE_MIN) + 1
 }
 
 #[cfg(test)]
@@ -352,7 +316,7 @@ mod tests {
 
     #[test]
     fn the_sweep_has_a_range_for_each_block_and_for_a_short_one() {
-        let block = 1 << Geometry::BLOCK_SHIFT_MIN;
+        let block = u64::from(Geometry::BLOCK_SIZE_MIN);
         let mut queue = CaptureQueue::new(4 * block, 2 * block, 16).unwrap();
         let ranges = [block, 512, block - 512].map(|len| queue.reserve(len, Sweep).unwrap());
         for range in ranges {

@@ -23,20 +23,21 @@ mod state;
 
 use alloc::boxed::Box;
 
+use snapless_types::{BlockIndex, BlockRange, Clearing, Extent, Geometry, RecordKind};
+
 use crate::claims::Claims;
 use crate::config::{Config, READS_MAX, StartError};
 use crate::epoch::Epochs;
-use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::{Host, Mutex, Tick, Wakes};
 use crate::memory::boxed;
-use crate::queue::{CaptureQueue, Drained, RecordKind};
+use crate::queue::{CaptureQueue, Drained};
 use crate::status::{Board, Status};
 use crate::table::{BlockState, Table};
 use crate::writes::Writes;
 
 use self::state::{Core, Shared, State, first_state};
 
-pub use admit::{Capture, Clearing, Issue, Submission, Ticket, Urgency};
+pub use admit::{Capture, Issue, Submission, Ticket, Urgency};
 pub use read::Read;
 
 /// Where a session stands.

@@ -6,8 +6,9 @@
 
 use alloc::boxed::Box;
 
+use snapless_types::{BlockIndex, BlockRange};
+
 use crate::bits;
-use crate::geometry::{BlockIndex, BlockRange};
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 use crate::sync::{AtomicU64, Number, Ordering};
 

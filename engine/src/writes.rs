@@ -7,11 +7,11 @@
 
 use alloc::boxed::Box;
 
-use crate::geometry::{BlockRange, Extent};
+use snapless_types::{BlockRange, Extent, RecordKind};
+
 use crate::host::Tick;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 use crate::presence::Presence;
-use crate::queue::RecordKind;
 
 /// A slot's index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -346,8 +346,8 @@ impl<W> Writes<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::BlockIndex;
     use alloc::vec::Vec;
+    use snapless_types::BlockIndex;
 
     fn change(offset: u64, len: u64) -> Change {
         let extent = Extent::new(offset, len).unwrap();

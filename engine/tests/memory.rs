@@ -4,7 +4,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 
-use snapless_engine::{Config, Geometry, Host, Mutex, Session, Tick, Worker};
+use snapless_engine::{Config, Host, Mutex, Session, Tick, Worker};
+use snapless_types::Geometry;
 
 struct Counting;
 
@@ -67,7 +68,7 @@ const TIB: u64 = 1 << 40;
 
 /// What a session of this size says it needs, after it was made and took exactly that.
 fn needed(length: u64, block_shift: u32, config: &Config) -> u64 {
-    let geometry = Geometry::new(length, 512, block_shift).unwrap();
+    let geometry = Geometry::new(length, 512, 1 << block_shift).unwrap();
     let needed = TestSession::memory_needed(&geometry, config);
     let before = ALLOCATED.get();
     let session = TestSession::new(TestHost, geometry, *config).unwrap();

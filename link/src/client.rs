@@ -171,8 +171,8 @@ impl LinkCloser {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapless_types::{EpochId, Seq};
     use snapless_wire::frame::FrameHeader;
-    use snapless_wire::id::{EpochId, Seq};
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::thread;
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn messages_come_back_as_sent_and_the_end_is_seen() {
         let (mut link, mut peer) = pair();
-        let ack = Acknowledge { epoch: EpochId::new(3), seq: Seq::new(9) };
+        let ack = Acknowledge::new(EpochId::new(3), Seq::new(9));
         peer.write_all(&frame(FrameKind::Acknowledge, ack.as_bytes())).unwrap();
         peer.write_all(&frame(FrameKind::Error, "no space".as_bytes())).unwrap();
         drop(peer);

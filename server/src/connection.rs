@@ -144,7 +144,7 @@ fn welcome(link: &mut ServerLink, writer: &SessionWriter, state: &StreamState) -
         acknowledged.seq,
         if state.last().is_none() { " (new)" } else { "" }
     );
-    let welcome = Welcome { durable_epoch: acknowledged.epoch, durable_seq: acknowledged.seq };
+    let welcome = Welcome::new(acknowledged.epoch, acknowledged.seq);
     Ok(link.send(FrameKind::Welcome, welcome.as_bytes())?)
 }
 
@@ -153,7 +153,7 @@ fn store(link: &mut ServerLink, writer: &mut SessionWriter, chunks: &[Chunk<'_>]
     for chunk in chunks {
         writer.append(&chunk.frame, chunk.payload)?;
         if let Some(acknowledge) = chunk.ends {
-            writer.commit(acknowledge.epoch, acknowledge.seq)?;
+            writer.commit(acknowledge.epoch(), acknowledge.seq())?;
             link.send(FrameKind::Acknowledge, acknowledge.as_bytes())?;
         }
     }

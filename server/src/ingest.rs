@@ -4,8 +4,9 @@
 //! [`Ingest::Streaming`]. Every record is checked against the stream's rules before any of its frame is
 //! stored, and a frame is split where an epoch ends.
 
+use snapless_types::RecordKind;
 use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello};
-use snapless_wire::record::{RECORD_HEADER_LEN, RecordKind, Records};
+use snapless_wire::record::{RECORD_HEADER_LEN, Records};
 
 use crate::error::{Error, Result};
 use crate::stream::StreamState;
@@ -86,7 +87,7 @@ fn chunks<'a>(
         state.accept(&header)?;
         end += RECORD_HEADER_LEN + header.payload_len();
         if header.kind() == RecordKind::EpochEnd {
-            let ends = Acknowledge { epoch: header.epoch(), seq: header.seq() };
+            let ends = Acknowledge::new(header.epoch(), header.seq());
             chunks.push(chunk(frame, payload, start..end, Some(ends))?);
             start = end;
         }

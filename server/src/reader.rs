@@ -8,10 +8,9 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use snapless_types::RecordKind;
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
-use snapless_wire::record::{
-    RECORD_HEADER_LEN, Record, RecordError, RecordHeader, RecordKind, Records,
-};
+use snapless_wire::record::{RECORD_HEADER_LEN, Record, RecordError, RecordHeader, Records};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, ACKNOWLEDGED_LEN, Acknowledged};

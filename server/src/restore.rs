@@ -8,8 +8,9 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use snapless_types::RecordKind;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
-use snapless_wire::record::{Record, RecordKind};
+use snapless_wire::record::Record;
 
 use crate::error::{Error, Result};
 use crate::extent_set::ExtentSet;

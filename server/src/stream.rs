@@ -4,8 +4,8 @@
 //! network, and refuses the first one that breaks a rule. It knows no file and no socket. After a refusal it must
 //! be thrown away.
 
-use snapless_wire::id::{EpochId, Seq};
-use snapless_wire::record::{RecordHeader, RecordKind};
+use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_wire::record::RecordHeader;
 
 use crate::bitmap::BlockSet;
 use crate::geometry::{BlockIndex, BlockRun, Geometry};

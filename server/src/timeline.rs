@@ -10,8 +10,9 @@
 
 use std::str::FromStr;
 
-use snapless_wire::id::{EpochId, FileTime, Seq};
-use snapless_wire::record::{RecordHeader, RecordKind};
+use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_wire::id::FileTime;
+use snapless_wire::record::RecordHeader;
 
 use crate::time;
 

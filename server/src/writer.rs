@@ -10,8 +10,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
-use snapless_wire::id::{EpochId, Seq};
 
 use crate::error::{Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};

@@ -16,8 +16,8 @@ use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_server::verify::{Report, verify};
 use snapless_server::writer::SessionWriter;
+use snapless_types::RecordKind;
 use snapless_wire::frame::{FrameHeader, FrameKind};
-use snapless_wire::record::RecordKind;
 
 /// No segment of these tests is ever full.
 const LIMIT: u64 = 1 << 20;
@@ -236,7 +236,7 @@ fn a_lost_newest_acknowledgement_loses_no_epoch() {
     fs::write(&path, bytes).unwrap();
     assert_eq!(reader(root).unwrap().acknowledged().epoch.get(), 1);
     let opened = open_writer(root).unwrap();
-    assert_eq!((opened.epoch, opened.seq), (acknowledged[1].epoch, acknowledged[1].seq));
+    assert_eq!((opened.epoch, opened.seq), (acknowledged[1].epoch(), acknowledged[1].seq()));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use snapless_server::repository::{Repository, WritableRepository};
 use snapless_server::restore::{Request, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
-use snapless_wire::record::RecordKind;
+use snapless_types::RecordKind;
 
 /// One short block.
 const LENGTH: u64 = 1024;

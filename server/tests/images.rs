@@ -16,9 +16,9 @@ use snapless_server::restore::{Report, Request, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::stream::StreamState;
 use snapless_server::timeline::At;
+use snapless_types::RecordKind;
 use snapless_wire::frame::{FrameHeader, FrameKind};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
-use snapless_wire::record::RecordKind;
 
 const LIMIT: u64 = 1 << 20;
 

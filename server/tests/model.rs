@@ -15,8 +15,8 @@ use snapless_server::repository::Repository;
 use snapless_server::restore::{Request, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
+use snapless_types::RecordKind;
 use snapless_wire::id::FileTime;
-use snapless_wire::record::RecordKind;
 
 const BLOCKS: usize = 5;
 /// Small enough that a stream fills several.

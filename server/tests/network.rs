@@ -10,8 +10,8 @@ use snapless_server::repository::Repository;
 use snapless_server::restore::{Request, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
+use snapless_types::RecordKind;
 use snapless_wire::frame::FrameKind;
-use snapless_wire::record::RecordKind;
 use zerocopy::IntoBytes;
 
 fn image(root: &Path, at: At) -> Vec<u8> {

@@ -5,8 +5,9 @@ mod common;
 use common::{BLOCK, Driver, LENGTH, SECTOR, geometry};
 use snapless_server::stream::StreamState;
 use snapless_server::timeline::{At, Cut, NotRestorable, Timeline};
-use snapless_wire::id::{FileTime, Seq};
-use snapless_wire::record::{RecordKind, Records};
+use snapless_types::{RecordKind, Seq};
+use snapless_wire::id::FileTime;
+use snapless_wire::record::Records;
 
 fn timeline(records: &[u8]) -> Timeline {
     let mut state = StreamState::new(geometry(LENGTH));

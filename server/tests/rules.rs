@@ -5,8 +5,8 @@ mod common;
 use common::{BLOCK, Driver, LENGTH, SECTOR, geometry};
 use snapless_server::geometry::BlockIndex;
 use snapless_server::stream::{StreamState, Violation};
-use snapless_wire::id::{EpochId, Seq};
-use snapless_wire::record::{RecordKind, Records};
+use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_wire::record::Records;
 
 /// Feeds records; panics if one is refused.
 fn feed(state: &mut StreamState, records: &[u8]) {

@@ -135,8 +135,9 @@ fn is_zero(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use snapless_wire::id::{EpochId, FileTime, Seq};
-    use snapless_wire::record::{Position, RecordKind, Records};
+    use snapless_types::{EpochId, RecordKind, Seq};
+    use snapless_wire::id::FileTime;
+    use snapless_wire::record::{Position, Records};
 
     /// A record, its payload's sectors each filled with one byte.
     fn record(kind: RecordKind, seq: u64, sectors: &[u8]) -> Vec<u8> {

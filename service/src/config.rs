@@ -24,10 +24,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use snapless_driver_client::identity::volume_of_device;
 use snapless_driver_client::{VolumeName, paths};
+use snapless_types::{Geometry, Overflow};
 use snapless_wire::id::VolumeGuid;
 use snapless_wire::ioctl::{
-    BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, HOLD_LIMIT_MAX_MS, Overflow, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
-    SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SweepLimits,
+    HOLD_LIMIT_MAX_MS, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN,
+    SweepLimits,
 };
 
 use crate::size::Size;
@@ -242,7 +243,7 @@ impl Checker<'_> {
     }
 
     fn block_size(&self, key: &str, size: Size) -> Result<u32, ConfigError> {
-        let range = u64::from(BLOCK_SIZE_MIN)..=u64::from(BLOCK_SIZE_MAX);
+        let range = u64::from(Geometry::BLOCK_SIZE_MIN)..=u64::from(Geometry::BLOCK_SIZE_MAX);
         let fits = size.0.is_power_of_two() && range.contains(&size.0);
         u32::try_from(size.0).ok().filter(|_| fits).ok_or_else(|| {
             let (min, max) = (Size(*range.start()), Size(*range.end()));

@@ -7,8 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use snapless_driver_client::report::{Activity, REPORT_VERSION, Report};
+use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::Acknowledge;
-use snapless_wire::id::{EpochId, Seq, SessionId, VolumeGuid};
+use snapless_wire::id::{SessionId, VolumeGuid};
 
 /// One pipeline's counters.
 ///
@@ -39,7 +40,7 @@ struct Facts {
 impl Counters {
     /// All zero.
     pub fn new(volume: VolumeGuid, server: &str) -> Self {
-        let acknowledged = Acknowledge { epoch: EpochId::new(0), seq: Seq::new(0) };
+        let acknowledged = Acknowledge::new(EpochId::new(0), Seq::new(0));
         Self {
             volume,
             server: server.to_owned(),
@@ -80,7 +81,7 @@ impl Counters {
         self.connections.fetch_add(1, Ordering::Relaxed);
         let mut facts = self.facts();
         if facts.session != Some(session) {
-            facts.acknowledged = Acknowledge { epoch: EpochId::new(0), seq: Seq::new(0) };
+            facts.acknowledged = Acknowledge::new(EpochId::new(0), Seq::new(0));
         }
         facts.activity = Activity::Streaming;
         facts.device = Some(device.to_owned());
@@ -134,8 +135,8 @@ impl Counters {
             bytes_elided: self.elided.load(Ordering::Relaxed),
             frames_sent: self.frames.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::Relaxed),
-            acknowledged_epoch: facts.acknowledged.epoch.get(),
-            acknowledged_seq: facts.acknowledged.seq.get(),
+            acknowledged_epoch: facts.acknowledged.epoch().get(),
+            acknowledged_seq: facts.acknowledged.seq().get(),
             written_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -158,7 +159,7 @@ mod tests {
         counters.elided(30);
         counters.sent(40);
         counters.sent(50);
-        counters.acknowledged(Acknowledge { epoch: EpochId::new(4), seq: Seq::new(44) });
+        counters.acknowledged(Acknowledge::new(EpochId::new(4), Seq::new(44)));
         let report = counters.report();
         assert_eq!(report.activity, Activity::Streaming);
         assert_eq!((report.bytes_drained, report.bytes_elided), (100, 30));
@@ -181,10 +182,10 @@ mod tests {
     fn a_new_session_starts_with_nothing_acknowledged() {
         let counters = Counters::new(VolumeGuid([1; 16]), "s:1");
         counters.streaming("x", SessionId([2; 16]));
-        counters.acknowledged(Acknowledge { epoch: EpochId::new(4), seq: Seq::new(44) });
+        counters.acknowledged(Acknowledge::new(EpochId::new(4), Seq::new(44)));
         counters.streaming("x", SessionId([2; 16]));
-        assert_eq!(counters.last_acknowledged().epoch.get(), 4);
+        assert_eq!(counters.last_acknowledged().epoch().get(), 4);
         counters.streaming("x", SessionId([3; 16]));
-        assert_eq!(counters.last_acknowledged().epoch.get(), 0);
+        assert_eq!(counters.last_acknowledged().epoch().get(), 0);
     }
 }

@@ -190,7 +190,7 @@ impl Pipeline {
     /// Saves the last acknowledged epoch. A failure loses no data, but weakens [`judge`] after a
     /// restart.
     fn save(&self, state: &mut Remembered) {
-        let acknowledged = self.counters.last_acknowledged().epoch.get();
+        let acknowledged = self.counters.last_acknowledged().epoch().get();
         if acknowledged <= state.acknowledged_epoch {
             return;
         }

@@ -152,7 +152,7 @@ impl std::fmt::Display for Reason {
 /// A resumed session of which nothing is durable starts over: the records with its t0 content are
 /// lost, so its base image can never be complete.
 pub fn judge(claim: &Claim, remembered: Option<&Remembered>, welcome: &Welcome) -> Verdict {
-    let durable = welcome.durable_epoch.get();
+    let durable = welcome.durable_epoch().get();
     if !claim.resumed {
         return Verdict::Continue;
     }
@@ -215,8 +215,9 @@ fn start_request(session: SessionId, device: &DeviceName, config: &VolumeConfig)
 mod tests {
     use super::*;
     use snapless_driver_client::VolumeName;
-    use snapless_wire::id::{EpochId, Seq, VolumeGuid};
-    use snapless_wire::ioctl::{Overflow, Protection, SweepLimits};
+    use snapless_types::{EpochId, Overflow, Seq};
+    use snapless_wire::id::VolumeGuid;
+    use snapless_wire::ioctl::{Protection, SweepLimits};
 
     const SESSION: SessionId = SessionId([5; 16]);
     const DEVICE: &str = r"\Device\HarddiskVolume3";
@@ -251,7 +252,7 @@ mod tests {
     }
 
     fn welcome(epoch: u64) -> Welcome {
-        Welcome { durable_epoch: EpochId::new(epoch), durable_seq: Seq::new(epoch * 10) }
+        Welcome::new(EpochId::new(epoch), Seq::new(epoch * 10))
     }
 
     fn claim(resumed: bool) -> Claim {
@@ -299,7 +300,7 @@ mod tests {
     fn a_start_request_has_the_settings_of_the_configuration() {
         let request = start_request(SESSION, &name(DEVICE), &config());
         let settings = request.settings().unwrap();
-        assert_eq!((settings.session, settings.block_shift), (SESSION, 17));
+        assert_eq!((settings.session, settings.block_size), (SESSION, 128 << 10));
         assert_eq!((settings.queue_bytes, settings.hold_limit_ms), (64 << 20, 300));
         assert_eq!(settings.overflow, Overflow::Hold);
         assert_eq!(settings.sweep, config().sweep);

@@ -21,8 +21,9 @@ use snapless_driver_client::{DriverError, DriverPort};
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkCloser, Message, MessageReceiver};
 use snapless_link::frames::FrameSender;
+use snapless_types::Seq;
 use snapless_wire::frame::FrameKind;
-use snapless_wire::id::{Seq, SessionId};
+use snapless_wire::id::SessionId;
 use snapless_wire::record::RecordError;
 
 use crate::batch::Batch;
@@ -236,8 +237,9 @@ impl Stream<'_> {
                 Message::Acknowledge(acknowledge) => {
                     // Counts even if the driver has ended the session meanwhile.
                     self.counters.acknowledged(acknowledge);
-                    match retry_without_memory(halted, || self.port.acknowledge(acknowledge.epoch))
-                    {
+                    match retry_without_memory(halted, || {
+                        self.port.acknowledge(acknowledge.epoch())
+                    }) {
                         Ok(()) | Err(DriverError::SessionEnded(_)) => {}
                         Err(error) => return Err(error.into()),
                     }
@@ -289,7 +291,7 @@ struct Flush {
 impl Flush {
     /// Whether everything became durable; `None` while it is still waited for.
     fn is_over(&self, now: Instant, counters: &Counters) -> Option<bool> {
-        let flushed = counters.last_acknowledged().seq >= self.target;
+        let flushed = counters.last_acknowledged().seq() >= self.target;
         (flushed || now >= self.limit).then_some(flushed)
     }
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use snapless_driver_client::SessionStatus;
 use snapless_driver_client::status::Details;
+use snapless_types::RecordKind;
 use snapless_wire::ioctl::SessionPhase;
-use snapless_wire::record::{RecordHeader, RecordKind};
+use snapless_wire::record::RecordHeader;
 
 use crate::event::Event;
 
@@ -170,7 +171,8 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapless_wire::id::{EpochId, FileTime, Seq};
+    use snapless_types::{EpochId, Seq};
+    use snapless_wire::id::FileTime;
     use snapless_wire::ioctl::{ABI_VERSION, StatusFlags, StatusReply};
     use snapless_wire::record::Position;
     use std::sync::Mutex;

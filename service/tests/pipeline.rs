@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use snapless_driver_client::report::Activity;
-use snapless_wire::record::RecordKind;
+use snapless_types::RecordKind;
 use support::driver::Seen;
 use support::{Harness, VOLUME, wait_until};
 

@@ -12,10 +12,11 @@
 //!   ◀────────────────────────────── Error  why the server is about to close; text for a person
 //! ```
 
+use snapless_types::{EpochId, Geometry, GeometryError, Seq};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::id::{EpochId, Seq, SessionId, VolumeGuid};
+use crate::id::{EpochIdLe, SeqLe, SessionId, VolumeGuid};
 use crate::record::{RECORD_HEADER_LEN, RECORD_PAYLOAD_MAX};
 
 /// The first bytes of every frame: `SLFR`.
@@ -178,19 +179,16 @@ impl Hello {
     /// [`FrameError::Payload`] for a wrong size, a nil identity, or an impossible geometry.
     pub fn read(payload: &[u8]) -> Result<Self, FrameError> {
         let hello = Self::read_from_bytes(payload).map_err(|_| FrameError::Payload("Hello"))?;
-        let sector = hello.sector_size.get();
-        let block = hello.block_size.get();
-        let sound = !hello.volume.is_nil()
-            && !hello.session.is_nil()
-            && sector.is_power_of_two()
-            && (512..=65_536).contains(&sector)
-            && block.is_power_of_two()
-            && (crate::ioctl::BLOCK_SIZE_MIN..=crate::ioctl::BLOCK_SIZE_MAX).contains(&block)
-            && block >= sector
-            && hello.length.get() > 0
-            && hello.length.get() % u64::from(sector) == 0
-            && i64::try_from(hello.length.get()).is_ok();
+        let sound = !hello.volume.is_nil() && !hello.session.is_nil() && hello.geometry().is_ok();
         if sound { Ok(hello) } else { Err(FrameError::Payload("Hello")) }
+    }
+
+    /// The volume's geometry.
+    ///
+    /// # Errors
+    /// Never for a [`Hello`] that [`Hello::read`] accepted.
+    pub fn geometry(&self) -> Result<Geometry, GeometryError> {
+        Geometry::new(self.length.get(), self.sector_size.get(), self.block_size.get())
     }
 }
 
@@ -200,10 +198,25 @@ impl Hello {
 )]
 #[repr(C)]
 pub struct Welcome {
+    durable_epoch: EpochIdLe,
+    durable_seq: SeqLe,
+}
+
+impl Welcome {
+    /// Answers with the session's last durable epoch, 0 for a new session, and its last record.
+    pub fn new(durable_epoch: EpochId, durable_seq: Seq) -> Self {
+        Self { durable_epoch: durable_epoch.into(), durable_seq: durable_seq.into() }
+    }
+
     /// The last durable epoch of the session; 0 if the server did not know the session.
-    pub durable_epoch: EpochId,
+    pub fn durable_epoch(&self) -> EpochId {
+        self.durable_epoch.get()
+    }
+
     /// The last durable record.
-    pub durable_seq: Seq,
+    pub fn durable_seq(&self) -> Seq {
+        self.durable_seq.get()
+    }
 }
 
 /// An epoch is durable.
@@ -212,10 +225,25 @@ pub struct Welcome {
 )]
 #[repr(C)]
 pub struct Acknowledge {
-    /// This epoch and all before it.
-    pub epoch: EpochId,
+    epoch: EpochIdLe,
+    seq: SeqLe,
+}
+
+impl Acknowledge {
+    /// Acknowledges `epoch`, which ends with record `seq`, and all epochs before it.
+    pub fn new(epoch: EpochId, seq: Seq) -> Self {
+        Self { epoch: epoch.into(), seq: seq.into() }
+    }
+
+    /// This epoch and all before it are durable.
+    pub fn epoch(&self) -> EpochId {
+        self.epoch.get()
+    }
+
     /// The epoch's last record.
-    pub seq: Seq,
+    pub fn seq(&self) -> Seq {
+        self.seq.get()
+    }
 }
 
 const _: () = {

@@ -1,9 +1,10 @@
-//! Identities and counters that several formats carry.
+//! Identities and numbers that several formats carry, as they stand in a structure.
 //!
-//! Each is a type of its own so that two numbers of the same width cannot change places.
+//! Each is a type of its own, so that two numbers of the same width cannot be mixed up.
 
 use core::fmt;
 
+use snapless_types::{EpochId, Seq};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -58,51 +59,65 @@ guid! {
     SessionId
 }
 
-/// Implements a 64-bit counter.
-macro_rules! counter {
+/// Declares a 64-bit number as it stands in a structure: little-endian, without alignment.
+macro_rules! little_endian {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(
-            Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug,
+            Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
             FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
         )]
         #[repr(transparent)]
         pub struct $name(U64);
 
-        impl $name {
-            /// Wraps a plain number.
-            pub const fn new(value: u64) -> Self {
-                Self(U64::new(value))
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.get())
             }
+        }
+    };
+    ($(#[$doc:meta])* $name:ident holds $number:ident) => {
+        little_endian! { $(#[$doc])* $name }
 
+        impl $name {
             /// The plain number.
-            pub const fn get(self) -> u64 {
-                self.0.get()
+            pub const fn get(self) -> $number {
+                $number::new(self.0.get())
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.get().fmt(f)
+        impl From<$number> for $name {
+            fn from(number: $number) -> Self {
+                Self(U64::new(number.get()))
             }
         }
     };
 }
 
-counter! {
-    /// A record's place in its session's stream. Starts at 1; 0 names no record.
-    Seq
+little_endian! {
+    /// A [`Seq`] in a structure.
+    SeqLe holds Seq
 }
-counter! {
-    /// A stretch of the stream that the server acknowledges as durable as a whole. Starts at 1.
-    EpochId
+little_endian! {
+    /// An [`EpochId`] in a structure.
+    EpochIdLe holds EpochId
 }
-counter! {
+little_endian! {
     /// An instant: 100 ns intervals since 1601-01-01 UTC, as Windows' `FILETIME` counts.
     FileTime
 }
 
 impl FileTime {
+    /// The instant of this many intervals.
+    pub const fn new(intervals: u64) -> Self {
+        Self(U64::new(intervals))
+    }
+
+    /// The number of intervals.
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+
     /// 1970-01-01T00:00:00Z on this clock (docs: `FILETIME`, "Converting a `time_t` value").
     pub const UNIX_EPOCH: Self = Self::new(116_444_736_000_000_000);
     /// Intervals in one second.
@@ -117,6 +132,12 @@ impl FileTime {
     pub fn from_unix_nanos(nanos: i128) -> Option<Self> {
         let ticks = nanos.div_euclid(100) + i128::from(Self::UNIX_EPOCH.get());
         u64::try_from(ticks).ok().map(Self::new)
+    }
+}
+
+impl fmt::Display for FileTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
     }
 }
 

@@ -8,10 +8,11 @@
 //! All structures are parsed with `zerocopy`; enumerations and limits are checked by the `parse`
 //! functions here, so that both sides refuse the same things.
 
+use snapless_types::{EpochId, Geometry, Overflow};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::id::{EpochId, SessionId};
+use crate::id::{EpochIdLe, SessionId};
 
 mod protection;
 mod status;
@@ -65,10 +66,6 @@ pub const DRAIN_BUFFER_MIN: usize =
 /// UTF-16 units in [`DeviceName`].
 pub const DEVICE_NAME_MAX: usize = 128;
 
-/// Smallest block, in bytes.
-pub const BLOCK_SIZE_MIN: u32 = 16 << 10;
-/// Largest block, in bytes.
-pub const BLOCK_SIZE_MAX: u32 = 4 << 20;
 /// Smallest capture queue, in bytes: room for a few of the longest records.
 pub const QUEUE_BYTES_MIN: u64 = 64 << 20;
 /// Largest capture queue, in bytes: one MDL describes it, and takes less than 4 GiB (docs: `IoAllocateMdl`).
@@ -196,7 +193,8 @@ impl ListRequest {
 pub struct StartRequest {
     /// The version that the caller speaks.
     pub version: U32,
-    /// Bytes of a block: a power of two from [`BLOCK_SIZE_MIN`] to [`BLOCK_SIZE_MAX`].
+    /// Bytes of a block: a power of two from [`Geometry::BLOCK_SIZE_MIN`] to
+    /// [`Geometry::BLOCK_SIZE_MAX`].
     pub block_size: U32,
     /// The new session's identity; not nil.
     pub session: SessionId,
@@ -217,16 +215,6 @@ pub struct StartRequest {
 
 /// Bytes of a [`StartRequest`] before version 3.
 const START_REQUEST_LEN_V1: usize = 298;
-
-/// What to do when the queue stays full past the hold limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum Overflow {
-    /// Let writes through uncaptured: a gap.
-    Gap = 0,
-    /// Let writes wait.
-    Hold = 1,
-}
 
 /// How hard the driver may read the disk of its own accord: for the first sync and after a gap, never for a write that
 /// waits.
@@ -250,8 +238,8 @@ impl SweepLimits {
 pub struct StartSettings {
     /// The new session's identity.
     pub session: SessionId,
-    /// Base-two logarithm of the block size in bytes.
-    pub block_shift: u32,
+    /// Bytes of a block.
+    pub block_size: u32,
     /// Bytes of the capture queue.
     pub queue_bytes: u64,
     /// How long a write may wait for queue space, in milliseconds.
@@ -296,7 +284,7 @@ impl StartRequest {
             return Err(BadRequest::Session);
         }
         let block_size = self.block_size.get();
-        let sane = (BLOCK_SIZE_MIN..=BLOCK_SIZE_MAX).contains(&block_size);
+        let sane = (Geometry::BLOCK_SIZE_MIN..=Geometry::BLOCK_SIZE_MAX).contains(&block_size);
         if !sane || !block_size.is_power_of_two() {
             return Err(BadRequest::BlockSize);
         }
@@ -309,14 +297,10 @@ impl StartRequest {
         let sweep = self.sweep()?;
         Ok(StartSettings {
             session: self.session,
-            block_shift: block_size.trailing_zeros(),
+            block_size,
             queue_bytes: self.queue_bytes.get(),
             hold_limit_ms: self.hold_limit_ms.get(),
-            overflow: match self.overflow.get() {
-                0 => Overflow::Gap,
-                1 => Overflow::Hold,
-                _ => return Err(BadRequest::Overflow),
-            },
+            overflow: Overflow::from_wire(self.overflow.get()).ok_or(BadRequest::Overflow)?,
             sweep,
         })
     }
@@ -396,8 +380,19 @@ impl SessionRequest {
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct AcknowledgeRequest {
-    /// This epoch and all before it are durable at the server.
-    pub epoch: EpochId,
+    epoch: EpochIdLe,
+}
+
+impl AcknowledgeRequest {
+    /// Says that `epoch` and all before it are durable at the server.
+    pub fn new(epoch: EpochId) -> Self {
+        Self { epoch: epoch.into() }
+    }
+
+    /// The newest durable epoch.
+    pub fn epoch(&self) -> EpochId {
+        self.epoch.get()
+    }
 }
 
 /// Output of [`IOCTL_START`] and [`IOCTL_RESUME`].
@@ -449,7 +444,7 @@ mod tests {
     #[test]
     fn a_sound_start_request_gives_its_settings() {
         let settings = request().settings().unwrap();
-        assert_eq!(settings.block_shift, 16);
+        assert_eq!(settings.block_size, 64 << 10);
         assert_eq!(settings.overflow, Overflow::Gap);
         let sweep = SweepLimits { bytes_per_second: 1 << 20, latency_ms: 10_000 };
         assert_eq!(settings.sweep, sweep);

@@ -4,10 +4,11 @@
 //! stores and replays them. A payload is a whole number of sectors, so headers stay 8-aligned
 //! in a packed buffer without padding.
 
+use snapless_types::{EpochId, RecordKind, Seq};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::id::{EpochId, FileTime, Seq};
+use crate::id::{EpochIdLe, FileTime, SeqLe};
 
 /// The first bytes of every record: `SLRC`.
 pub const RECORD_MAGIC: u32 = u32::from_le_bytes(*b"SLRC");
@@ -17,70 +18,6 @@ pub const RECORD_HEADER_LEN: usize = 64;
 pub const RECORD_PAYLOAD_MAX: usize = 16 << 20;
 /// Payloads and extents are multiples of this, in bytes: the smallest sector.
 pub const RECORD_GRANULE: u64 = 512;
-
-/// What a record says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-#[repr(u16)]
-pub enum RecordKind {
-    /// Content at t0 of a run of blocks: part of the base image.
-    Block = 1,
-    /// A write, as the application issued it.
-    Write = 2,
-    /// Content of a run of blocks read again after a gap.
-    Resync = 3,
-    /// A run of blocks that the disk could not read, or sectors of the block of the record before; no payload,
-    /// content unknown.
-    Unreadable = 4,
-    /// A run of blocks that held no data at t0: part of the base image; no payload, a replica has zeros.
-    Unallocated = 5,
-    /// A trim: the disk may forget what the extent was; no payload, a replica has zeros.
-    Trim = 6,
-    /// A write of zeros, as the application issued it; no payload.
-    Zero = 7,
-    /// Marker: the session's t0. `extent_offset` and `extent_len` are 0.
-    SessionStart = 16,
-    /// Marker: the record's epoch ends with this record.
-    EpochEnd = 17,
-    /// Marker: every block of the volume has been captured once.
-    BaseComplete = 18,
-    /// Marker: from here on writes are let through uncaptured; no point is restorable.
-    GapBegin = 19,
-    /// Marker: the stream describes the volume again; points are restorable from here on.
-    Consistent = 20,
-}
-
-impl RecordKind {
-    /// The kind with this number on the wire.
-    pub fn from_wire(number: u16) -> Option<Self> {
-        Some(match number {
-            1 => Self::Block,
-            2 => Self::Write,
-            3 => Self::Resync,
-            4 => Self::Unreadable,
-            5 => Self::Unallocated,
-            6 => Self::Trim,
-            7 => Self::Zero,
-            16 => Self::SessionStart,
-            17 => Self::EpochEnd,
-            18 => Self::BaseComplete,
-            19 => Self::GapBegin,
-            20 => Self::Consistent,
-            _ => return None,
-        })
-    }
-
-    /// True for kinds that speak of an extent of the volume; the others are markers.
-    pub fn has_extent(self) -> bool {
-        self.has_payload()
-            || matches!(self, Self::Unreadable | Self::Unallocated | Self::Trim | Self::Zero)
-    }
-
-    /// True for kinds whose extent's bytes follow, unless it is all zeros. The extent of the others may be
-    /// longer than a payload.
-    pub fn has_payload(self) -> bool {
-        matches!(self, Self::Block | Self::Write | Self::Resync)
-    }
-}
 
 /// The extent is all zeros and carries no payload.
 pub const RECORD_FLAG_ZERO: u16 = 1 << 0;
@@ -92,9 +29,9 @@ struct RawRecordHeader {
     magic: U32,
     kind: U16,
     flags: U16,
-    seq: Seq,
+    seq: SeqLe,
     time: FileTime,
-    epoch: EpochId,
+    epoch: EpochIdLe,
     extent_offset: U64,
     extent_len: U64,
     payload_len: U32,
@@ -128,7 +65,7 @@ impl RecordHeader {
         extent_len: u64,
     ) -> Result<Self, RecordError> {
         if !kind.has_extent() {
-            return Err(RecordError::Kind(kind as u16));
+            return Err(RecordError::Kind(kind.to_wire()));
         }
         let Position { seq, time, epoch } = position;
         let header = Self { kind, zero: false, seq, time, epoch, extent_offset, extent_len };
@@ -142,7 +79,7 @@ impl RecordHeader {
     /// [`RecordError::Kind`] if `kind` speaks of an extent.
     pub fn marker(kind: RecordKind, position: Position) -> Result<Self, RecordError> {
         if kind.has_extent() {
-            return Err(RecordError::Kind(kind as u16));
+            return Err(RecordError::Kind(kind.to_wire()));
         }
         let Position { seq, time, epoch } = position;
         Ok(Self { kind, zero: false, seq, time, epoch, extent_offset: 0, extent_len: 0 })
@@ -166,9 +103,9 @@ impl RecordHeader {
         let header = Self {
             kind,
             zero: raw.flags.get() & RECORD_FLAG_ZERO != 0,
-            seq: raw.seq,
+            seq: raw.seq.get(),
             time: raw.time,
-            epoch: raw.epoch,
+            epoch: raw.epoch.get(),
             extent_offset: raw.extent_offset.get(),
             extent_len: raw.extent_len.get(),
         };
@@ -183,11 +120,11 @@ impl RecordHeader {
     pub fn to_bytes(&self) -> [u8; RECORD_HEADER_LEN] {
         let raw = RawRecordHeader {
             magic: U32::new(RECORD_MAGIC),
-            kind: U16::new(self.kind as u16),
+            kind: U16::new(self.kind.to_wire()),
             flags: U16::new(if self.zero { RECORD_FLAG_ZERO } else { 0 }),
-            seq: self.seq,
+            seq: self.seq.into(),
             time: self.time,
-            epoch: self.epoch,
+            epoch: self.epoch.into(),
             extent_offset: U64::new(self.extent_offset),
             extent_len: U64::new(self.extent_len),
             // Fits: `check` bounds it by RECORD_PAYLOAD_MAX.
@@ -205,7 +142,7 @@ impl RecordHeader {
     /// [`RecordError::Kind`] for a record that carries no payload anyway.
     pub fn zeroed(mut self) -> Result<Self, RecordError> {
         if !self.kind.has_payload() {
-            return Err(RecordError::Kind(self.kind as u16));
+            return Err(RecordError::Kind(self.kind.to_wire()));
         }
         self.zero = true;
         Ok(self)
@@ -419,7 +356,7 @@ mod tests {
             let header = RecordHeader::extent(kind, AT, 4096, 1 << 40).unwrap();
             assert_eq!((header.payload_len(), header.extent_len()), (0, 1 << 40));
             assert_eq!(RecordHeader::read(&header.to_bytes()), Ok(header));
-            assert_eq!(RecordKind::from_wire(kind as u16), Some(kind));
+            assert_eq!(RecordKind::from_wire(kind.to_wire()), Some(kind));
             assert!(header.zeroed().is_err(), "there is nothing to leave out");
             assert!(RecordHeader::extent(kind, AT, u64::MAX - 511, 512).is_err());
         }

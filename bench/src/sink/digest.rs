@@ -6,7 +6,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use snapless_engine::{Extent, Record, RecordKind};
+use snapless_engine::Record;
+use snapless_types::{Extent, RecordKind};
 
 use crate::error::{Error, IoContext, Result};
 use crate::memory::Buffer;

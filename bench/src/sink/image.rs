@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
-use snapless_engine::{Record, RecordKind, Step};
+use snapless_engine::{Record, Step};
+use snapless_types::RecordKind;
 
 use crate::error::{IoContext, Result};
 use crate::session::Run;

@@ -130,8 +130,8 @@ fn receive_all(mut receiver: MessageReceiver, run: &Run) {
     loop {
         match receiver.receive() {
             Ok(Some(Message::Acknowledge(acknowledge))) => {
-                run.session.acknowledge(acknowledge.epoch.get());
-                run.progress.reach(acknowledge.seq.get());
+                run.session.acknowledge(acknowledge.epoch().get());
+                run.progress.reach(acknowledge.seq().get());
             }
             Ok(Some(Message::Refused(text))) => {
                 eprintln!("error: the server refused: {text}");

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use snapless_engine::{
-    Clearing, Extent, Host, Issue, Read, Step, Submission, Tick, Urgency, Worker,
-};
+use snapless_engine::{Host, Issue, Read, Step, Submission, Tick, Urgency, Worker};
+use snapless_types::{Clearing, Extent};
 
 use super::{Loop, Tag};
 use crate::memory::{Memory, QueueMemory};

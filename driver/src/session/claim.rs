@@ -5,9 +5,10 @@
 
 use core::ptr::null_mut;
 
-use snapless_engine::{Drained, RecordKind, Step, Worker};
-use snapless_wire::id::{EpochId, FileTime, Seq};
-use snapless_wire::record::{self, Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
+use snapless_engine::{Drained, Step, Worker};
+use snapless_types::{EpochId, Seq};
+use snapless_wire::id::FileTime;
+use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
 use wdk_sys::{
     NTSTATUS, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_CONNECTED, STATUS_SUCCESS, WDFFILEOBJECT,
 };
@@ -165,22 +166,8 @@ fn header(record: &snapless_engine::Record) -> Result<RecordHeader, RecordError>
         time: FileTime::new(record.time),
         epoch: EpochId::new(record.epoch),
     };
-    let kind = match record.kind {
-        RecordKind::Block => record::RecordKind::Block,
-        RecordKind::Write => record::RecordKind::Write,
-        RecordKind::Resync => record::RecordKind::Resync,
-        RecordKind::Unreadable => record::RecordKind::Unreadable,
-        RecordKind::Unallocated => record::RecordKind::Unallocated,
-        RecordKind::Trim => record::RecordKind::Trim,
-        RecordKind::Zero => record::RecordKind::Zero,
-        RecordKind::SessionStart => record::RecordKind::SessionStart,
-        RecordKind::EpochEnd => record::RecordKind::EpochEnd,
-        RecordKind::BaseComplete => record::RecordKind::BaseComplete,
-        RecordKind::GapBegin => record::RecordKind::GapBegin,
-        RecordKind::Consistent => record::RecordKind::Consistent,
-    };
     match record.extent {
-        Some(extent) => RecordHeader::extent(kind, position, extent.offset(), extent.len()),
-        None => RecordHeader::marker(kind, position),
+        Some(extent) => RecordHeader::extent(record.kind, position, extent.offset(), extent.len()),
+        None => RecordHeader::marker(record.kind, position),
     }
 }

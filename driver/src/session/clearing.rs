@@ -11,9 +11,12 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use snapless_engine::{Extent, Ticket};
-use snapless_driver_logic::dataset::{Action, Clearing, PIECE_REQUEST_LEN, Pieces, Range, piece_request};
+use snapless_driver_logic::dataset::{
+    Action, Clearing, PIECE_REQUEST_LEN, Pieces, Range, piece_request,
+};
 use snapless_driver_logic::requests::IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES;
+use snapless_engine::Ticket;
+use snapless_types::Extent;
 use wdk_sys::{
     NT_SUCCESS, NTSTATUS, PDEVICE_OBJECT, PIRP, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_MORE_PROCESSING_REQUIRED, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,

@@ -3,7 +3,8 @@
 use core::sync::atomic::Ordering;
 
 use snapless_engine::{Phase, Status};
-use snapless_wire::id::{FileTime, Seq};
+use snapless_types::Seq;
+use snapless_wire::id::FileTime;
 use snapless_wire::ioctl::{HOLD_BUCKETS, Protection, SessionPhase, StatusFlags, StatusReply};
 use zerocopy::little_endian::{U32, U64};
 
@@ -35,7 +36,7 @@ impl Session {
         let geometry = self.engine.geometry();
         StatusReply {
             phase: U32::new(self.phase_of(&status) as u32),
-            block_size: U32::new(u32::try_from(geometry.block_size()).unwrap_or(u32::MAX)),
+            block_size: U32::new(geometry.block_size()),
             length: U64::new(geometry.length()),
             t0: FileTime::new(status.t0),
             blocks_total: U64::new(status.blocks_total),
@@ -54,8 +55,8 @@ impl Session {
             queue_used: U64::new(status.queue_used),
             queue_bytes: U64::new(status.queue_bytes),
             gaps: U64::new(status.gaps),
-            last_seq: Seq::new(status.last_seq),
-            acknowledged_seq: Seq::new(status.acknowledged_seq),
+            last_seq: Seq::new(status.last_seq).into(),
+            acknowledged_seq: Seq::new(status.acknowledged_seq).into(),
             hold_histogram: status.holds.buckets.map(U64::new),
             flags: U32::new(self.flags(&status).to_wire()),
             protection: U32::new(volume.protection as u32),

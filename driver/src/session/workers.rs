@@ -137,7 +137,7 @@ impl Run for Draining {
     fn run(context: &Shared<Self>) {
         let session = &context.session;
         let (geometry, queue_bytes) = (session.geometry(), session.queue.len() as u64);
-        let block_size = geometry.block_size();
+        let block_size = u64::from(geometry.block_size());
         trace::session_started(session.id, geometry.length(), block_size, queue_bytes);
         let mut told = Told::default();
         while !session.is_stopped() {

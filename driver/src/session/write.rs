@@ -7,8 +7,9 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use snapless_engine::{Capture, Clearing, Extent, Issue, Submission, Ticket, Urgency};
 use snapless_driver_logic::dataset::Action;
+use snapless_engine::{Capture, Issue, Submission, Ticket, Urgency};
+use snapless_types::{Clearing, Extent};
 use wdk_sys::{
     NT_SUCCESS, NTSTATUS, PIRP, STATUS_CANCELLED, STATUS_INVALID_DEVICE_REQUEST,
     STATUS_NOT_IMPLEMENTED, STATUS_NOT_SUPPORTED, STATUS_PENDING,

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use loom::thread;
 
+use snapless_types::{BlockIndex, Extent, Geometry, Overflow, RecordKind};
+
 use super::{ModelEvent, model};
-use crate::config::{Config, Overflow};
-use crate::geometry::{BlockIndex, Extent, Geometry};
+use crate::config::Config;
 use crate::host::{Host, Mutex, Tick, Worker};
-use crate::queue::{Record, RecordKind};
+use crate::queue::Record;
 use crate::rundown::Event;
 use crate::session::{Issue, Phase, Session, Step, Submission, Urgency};
 use crate::table::BlockState;
@@ -96,7 +97,7 @@ impl Case {
         config.writes_max = 4;
         config.epochs = 2;
         change(&mut config);
-        let geometry = Geometry::new(BLOCK, 512, BLOCK_SHIFT.into()).unwrap();
+        let geometry = Geometry::new(BLOCK, 512, 1 << BLOCK_SHIFT).unwrap();
         Self {
             session: Session::new(ModelHost::new(), geometry, config).unwrap(),
             writes,

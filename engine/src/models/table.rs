@@ -7,8 +7,9 @@ use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use loom::thread;
 
+use snapless_types::{BlockIndex, BlockRange};
+
 use super::model;
-use crate::geometry::{BlockIndex, BlockRange};
 use crate::table::{BlockState, Table};
 
 const BLOCKS: u64 = 3;

@@ -1,11 +1,12 @@
 //! What happens to a write that arrives, is captured, completes.
 
+use snapless_types::{BlockRange, Extent, RecordKind};
+
 use super::Phase;
 use super::state::Core;
 use crate::arena::MemorySpan;
-use crate::geometry::{BlockRange, Extent};
 use crate::host::Worker;
-use crate::queue::{RecordKind, Region, Reservation};
+use crate::queue::{Region, Reservation};
 use crate::table::BlockState;
 use crate::writes::{Change, HeldWrite, SlotId};
 
@@ -18,25 +19,6 @@ pub enum Urgency {
     MustNotWait,
     /// Its payload cannot be read: it goes through uncaptured.
     PayloadUnavailable,
-}
-
-/// A change that has no payload: it clears its bytes. Everything that holds for writes holds for it too, but
-/// that its record takes no queue memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Clearing {
-    /// The disk may forget what the bytes were; a replica has zeros.
-    Trim,
-    /// The bytes become zeros.
-    Zero,
-}
-
-impl Clearing {
-    pub(super) fn kind(self) -> RecordKind {
-        match self {
-            Self::Trim => RecordKind::Trim,
-            Self::Zero => RecordKind::Zero,
-        }
-    }
 }
 
 /// What to do with a write.

@@ -1,10 +1,10 @@
 //! Which held write goes next, when an epoch closes, when a hold has lasted too long.
 
+use snapless_types::{Overflow, RecordKind};
+
 use super::state::Core;
 use super::{Phase, Step, Submission};
-use crate::config::Overflow;
 use crate::host::{Tick, Worker};
-use crate::queue::RecordKind;
 use crate::table::BlockState;
 use crate::writes::HeldWrite;
 

@@ -1,10 +1,10 @@
 //! When capturing ends and begins again; what is lost with the service.
 
+use snapless_types::{BlockRange, RecordKind};
+
 use super::Phase;
 use super::state::Core;
 use crate::config::LOW_MARK;
-use crate::geometry::BlockRange;
-use crate::queue::RecordKind;
 use crate::table::BlockState;
 
 impl<W> Core<'_, W> {

@@ -1,12 +1,13 @@
 //! Which blocks sweep and hold read next, and what becomes of what they read.
 
+use snapless_types::{BlockIndex, BlockRange, Extent, RecordKind};
+
 use super::state::Core;
 use super::{Phase, Step};
 use crate::arena::MemorySpan;
 use crate::claims::{ClaimId, Claimed, Reader};
-use crate::geometry::{BlockIndex, BlockRange, Extent};
 use crate::host::Worker;
-use crate::queue::{RecordKind, Region, Reservation};
+use crate::queue::{Region, Reservation};
 use crate::table::BlockState;
 
 /// Blocks to read from the disk into queue memory. To be handed back to
@@ -114,7 +115,7 @@ impl<W> Core<'_, W> {
         }
         let sector_size = u64::from(self.shared.geometry.sector_size());
         if !read.by_sector {
-            let is_one_block = read.whole.len() <= self.shared.geometry.block_size();
+            let is_one_block = read.whole.len() <= u64::from(self.shared.geometry.block_size());
             if succeeded || !is_one_block {
                 return None;
             }
@@ -255,7 +256,7 @@ impl<W> Core<'_, W> {
     fn run_from(&self, start: BlockIndex, end: BlockIndex, state: BlockState) -> BlockRange {
         let careful = self.state.careful;
         let bytes = self.state.pace.read_bytes(&self.shared.config, self.now);
-        let mut longest = bytes / self.shared.geometry.block_size();
+        let mut longest = bytes / u64::from(self.shared.geometry.block_size());
         if careful.intersects(&BlockRange::one(start)) {
             longest = 1;
         } else if careful.start > start {

@@ -1,10 +1,10 @@
 //! Blocks that hold no data: recorded as unallocated, never read (rule T0: the image may have anything there,
 //! since nobody has put anything there).
 
+use snapless_types::{BlockIndex, BlockRange, RecordKind};
+
 use super::Phase;
 use super::state::Core;
-use crate::geometry::{BlockIndex, BlockRange};
-use crate::queue::RecordKind;
 use crate::table::BlockState;
 
 /// Blocks that one call looks at, at most: it holds the lock that writes wait for.

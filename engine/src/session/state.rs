@@ -3,15 +3,16 @@
 
 use alloc::boxed::Box;
 
+use snapless_types::{BlockIndex, BlockRange, Extent, Geometry, RecordKind};
+
 use super::Phase;
 use crate::claims::Claims;
 use crate::config::{Config, HIGH_MARK, READS_MAX};
 use crate::epoch::Epochs;
-use crate::geometry::{BlockIndex, BlockRange, Extent, Geometry};
 use crate::host::{Tick, WORKERS, Wakes, Worker};
 use crate::memory::OutOfMemory;
 use crate::pace::Pace;
-use crate::queue::{CaptureQueue, Record, RecordKind};
+use crate::queue::{CaptureQueue, Record};
 use crate::status::{Board, Numbers};
 use crate::table::{BlockState, Table};
 use crate::writes::Writes;

@@ -4,10 +4,10 @@
 use std::cell::{Cell, RefCell};
 
 use snapless_engine::{
-    BlockIndex, BlockRange, BlockState, Capture, Clearing, Config, Extent, Geometry, Host, Issue,
-    Mutex, Overflow, Phase, Read, RecordKind, Session, Step, Submission, Tick, Ticket, Urgency,
-    WORKERS, Worker,
+    BlockState, Capture, Config, Host, Issue, Mutex, Phase, Read, Session, Step, Submission, Tick,
+    Ticket, Urgency, WORKERS, Worker,
 };
+use snapless_types::{BlockIndex, BlockRange, Clearing, Extent, Geometry, Overflow, RecordKind};
 
 mod clearings;
 mod control;
@@ -65,7 +65,8 @@ fn session(change: impl FnOnce(&mut Config)) -> TestSession {
     let mut config = Config::new(8 * BLOCK);
     config.read_bytes = BLOCK;
     change(&mut config);
-    Session::new(TestHost::default(), Geometry::new(4 * BLOCK, 512, 14).unwrap(), config).unwrap()
+    Session::new(TestHost::default(), Geometry::new(4 * BLOCK, 512, 16 << 10).unwrap(), config)
+        .unwrap()
 }
 
 /// A session with every block synced and everything drained.

@@ -70,7 +70,7 @@ fn a_block_without_a_good_sector_is_one_hole_and_a_passing_error_is_none() {
 fn more_holes_than_a_block_may_have_end_in_one_that_covers_the_rest() {
     let mut config = Config::new(8 * 2 * BLOCK);
     config.read_bytes = BLOCK;
-    let geometry = Geometry::new(2 * BLOCK, 512, 15).unwrap();
+    let geometry = Geometry::new(2 * BLOCK, 512, 32 << 10).unwrap();
     let session = Session::new(TestHost::default(), geometry, config).unwrap();
     session.begin();
     let mut next = session.read_done(read(session.sweep()), false);
@@ -170,7 +170,7 @@ fn only_the_blocks_of_a_read_that_failed_are_read_one_at_a_time() {
 fn long_session() -> TestSession {
     let mut config = Config::new(256 * BLOCK);
     config.read_bytes = BLOCK;
-    let geometry = Geometry::new(64 * BLOCK, 512, 14).unwrap();
+    let geometry = Geometry::new(64 * BLOCK, 512, 16 << 10).unwrap();
     let session = Session::new(TestHost::default(), geometry, config).unwrap();
     session.begin();
     session

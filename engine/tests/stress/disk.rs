@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 
-use snapless_engine::{Extent, Ticket};
+use snapless_engine::Ticket;
+use snapless_types::Extent;
 
 use crate::round::Write;
 use crate::system::Random;

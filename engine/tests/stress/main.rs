@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use snapless_engine::{Extent, Urgency};
+use snapless_engine::Urgency;
+use snapless_types::Extent;
 
 use disk::{BLOCK, BLOCKS, SECTOR};
 use round::{Volume, Write};

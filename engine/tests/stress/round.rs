@@ -10,10 +10,10 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use snapless_engine::{
-    BlockIndex, BlockState, Config, Event, Extent, Geometry, Host, Issue, MemorySpan, Overflow,
-    Phase, Protection, Read, Rundown, RundownOwner, Session, Step, Submission, Tick, Urgency,
-    Worker,
+    BlockState, Config, Event, Host, Issue, MemorySpan, Phase, Protection, Read, Rundown,
+    RundownOwner, Session, Step, Submission, Tick, Urgency, Worker,
 };
+use snapless_types::{BlockIndex, Extent, Geometry, Overflow};
 
 use crate::disk::{BLOCK, BLOCK_SHIFT, BLOCKS, Disk, Job, SECTOR, sectors};
 use crate::server::Server;
@@ -345,7 +345,7 @@ impl Run {
         config.epoch_bytes = 8 * BLOCK;
         config.epoch_age = 3 * Tick::PER_MS;
         let words = config.queue_bytes / SECTOR;
-        let geometry = Geometry::new(BLOCKS * BLOCK, 512, BLOCK_SHIFT).unwrap();
+        let geometry = Geometry::new(BLOCKS * BLOCK, 512, 1 << BLOCK_SHIFT).unwrap();
         Self {
             session: Session::new(StdHost::new(), geometry, config).unwrap(),
             queue: QueueMemory((0..words).map(UnsafeCell::new).collect()),

@@ -1,6 +1,7 @@
 //! The service and the server in one: takes records, makes epochs durable, forgets what was not acknowledged.
 
-use snapless_engine::{Extent, Record, RecordKind};
+use snapless_engine::Record;
+use snapless_types::{Extent, RecordKind};
 
 use crate::disk::{BLOCK, BLOCKS, SECTOR, sectors};
 

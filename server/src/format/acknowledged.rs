@@ -7,7 +7,8 @@
 //!
 //! Two slots, a disk sector apart, are written in turn: a torn write spoils one and leaves the other.
 
-use snapless_wire::id::{EpochId, Seq};
+use snapless_types::{EpochId, Seq};
+use snapless_wire::id::{EpochIdLe, SeqLe};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -46,8 +47,8 @@ pub struct Acknowledged {
 struct Raw {
     head: Head,
     generation: U64,
-    epoch: EpochId,
-    seq: Seq,
+    epoch: EpochIdLe,
+    seq: SeqLe,
     segment: U64,
     offset: U64,
     reserved: [u8; 4],
@@ -82,8 +83,8 @@ impl Acknowledged {
         let raw = Raw {
             head: Head::new(MAGIC, VERSION),
             generation: U64::new(self.generation),
-            epoch: self.epoch,
-            seq: self.seq,
+            epoch: self.epoch.into(),
+            seq: self.seq.into(),
             segment: U64::new(self.segment.0),
             offset: U64::new(self.offset),
             reserved: [0; 4],
@@ -125,8 +126,8 @@ impl Acknowledged {
         let raw = Raw::read_from_bytes(bytes).map_err(|_| FormatError::Short)?;
         Ok(Self {
             generation: raw.generation.get(),
-            epoch: raw.epoch,
-            seq: raw.seq,
+            epoch: raw.epoch.get(),
+            seq: raw.seq.get(),
             segment: SegmentNumber(raw.segment.get()),
             offset: raw.offset.get(),
         })

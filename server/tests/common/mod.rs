@@ -16,9 +16,10 @@ use snapless_server::repository::WritableRepository;
 use snapless_server::serve::{Server, Stopper};
 use snapless_server::stop::StopFlag;
 use snapless_server::writer::SessionWriter;
+use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::frame::{Acknowledge, FRAME_HEADER_LEN, FrameHeader, FrameKind, Hello, Welcome};
-use snapless_wire::id::{EpochId, FileTime, Seq, SessionId, VolumeGuid};
-use snapless_wire::record::{Position, RecordHeader, RecordKind};
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::{FromBytes, IntoBytes};
 
 pub const VOLUME: VolumeGuid = VolumeGuid([0x11; 16]);
@@ -210,7 +211,7 @@ pub fn ingest_as(
         for chunk in chunks {
             writer.append(&chunk.frame, chunk.payload).unwrap();
             if let Some(ends) = chunk.ends {
-                writer.commit(ends.epoch, ends.seq).unwrap();
+                writer.commit(ends.epoch(), ends.seq()).unwrap();
                 acknowledged.push(ends);
             }
         }
@@ -298,11 +299,14 @@ impl Client {
         match header.kind() {
             FrameKind::Welcome => {
                 let welcome = Welcome::read_from_bytes(&payload).unwrap();
-                Said::Welcome { epoch: welcome.durable_epoch.get(), seq: welcome.durable_seq.get() }
+                Said::Welcome {
+                    epoch: welcome.durable_epoch().get(),
+                    seq: welcome.durable_seq().get(),
+                }
             }
             FrameKind::Acknowledge => {
                 let acknowledge = Acknowledge::read_from_bytes(&payload).unwrap();
-                Said::Acknowledge { epoch: acknowledge.epoch.get(), seq: acknowledge.seq.get() }
+                Said::Acknowledge { epoch: acknowledge.epoch().get(), seq: acknowledge.seq().get() }
             }
             FrameKind::Error => Said::Error(String::from_utf8(payload).unwrap()),
             other => panic!("a server does not send {other:?}"),

@@ -7,11 +7,12 @@ use snapless_driver_client::error::Call;
 use snapless_driver_client::{
     Driver, DriverError, DriverPort, Geometry, SessionStatus, Volume, VolumeName,
 };
-use snapless_wire::id::{EpochId, FileTime, Seq, SessionId, VolumeGuid};
+use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, Protection, SessionPhase, StartRequest, StatusReply,
 };
-use snapless_wire::record::{Position, RecordHeader, RecordKind};
+use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
 
@@ -258,7 +259,7 @@ impl DriverPort for FakePort {
             session.marker(RecordKind::SessionStart);
             state.session = Some(session);
             state.seen.push(Seen::Started(settings.session));
-            Ok(Self::geometry(1 << settings.block_shift))
+            Ok(Self::geometry(settings.block_size))
         })
     }
 
@@ -326,7 +327,7 @@ impl DriverPort for FakePort {
         let mut reply = StatusReply::new_zeroed();
         reply.phase = U32::new(SessionPhase::FirstSync as u32);
         reply.length = U64::new(LENGTH);
-        reply.last_seq = Seq::new(session.last_seq);
+        reply.last_seq = Seq::new(session.last_seq).into();
         SessionStatus::parse(ABI_VERSION, &reply)
     }
 

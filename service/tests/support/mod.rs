@@ -16,8 +16,9 @@ use snapless_service::counters::Counters;
 use snapless_service::pipeline::{Limits, Pipeline};
 use snapless_service::state::SessionStore;
 use snapless_service::stop::StopSignal;
+use snapless_types::Overflow;
 use snapless_wire::id::VolumeGuid;
-use snapless_wire::ioctl::{Overflow, SweepLimits};
+use snapless_wire::ioctl::SweepLimits;
 use tempfile::TempDir;
 
 use driver::FakeDriver;

@@ -7,9 +7,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::frame::{Acknowledge, FRAME_HEADER_LEN, FrameHeader, FrameKind, Hello, Welcome};
-use snapless_wire::id::{EpochId, Seq, SessionId};
-use snapless_wire::record::{RecordHeader, RecordKind, Records};
+use snapless_wire::id::SessionId;
+use snapless_wire::record::{RecordHeader, Records};
 use zerocopy::IntoBytes;
 
 /// A received record.
@@ -145,7 +146,7 @@ impl Shared {
             state.hellos.push(hello);
             let stored = state.sessions.get(&hello.session).cloned().unwrap_or_default();
             let durable_epoch = EpochId::new(stored.durable_epoch);
-            let welcome = Welcome { durable_epoch, durable_seq: Seq::new(stored.durable_seq) };
+            let welcome = Welcome::new(durable_epoch, Seq::new(stored.durable_seq));
             (state.manners.refuse.clone(), welcome)
         };
         if let Some(text) = refuse {
@@ -188,7 +189,7 @@ impl Shared {
             stored.records.push(Arrived { header, payload: record.payload.to_vec() });
             if header.kind() == RecordKind::EpochEnd && !silent {
                 (stored.durable_epoch, stored.durable_seq) = (epoch.get(), seq.get());
-                acks.push(Acknowledge { epoch, seq });
+                acks.push(Acknowledge::new(epoch, seq));
             }
         }
         Ok(acks)

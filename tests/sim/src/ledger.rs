@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use snapless_engine::{Clearing, Urgency};
+use snapless_engine::Urgency;
+use snapless_types::Clearing;
 
 use crate::failure::{Broken, Rule, ensure};
 use crate::volume::{Content, Sectors, WriteId};

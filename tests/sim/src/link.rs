@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 
-use snapless_engine::{Record, RecordKind};
+use snapless_engine::Record;
+use snapless_types::RecordKind;
 
 use crate::plan::LinkPlan;
 use crate::rng::Rng;

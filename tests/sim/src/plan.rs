@@ -4,7 +4,8 @@
 use std::ops::RangeInclusive;
 
 use clap::ValueEnum;
-use snapless_engine::{Config, Overflow};
+use snapless_engine::Config;
+use snapless_types::Overflow;
 
 use crate::host::{MS, US};
 use crate::options::{Fault, Options, Sabotage};

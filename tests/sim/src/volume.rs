@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use snapless_engine::{Extent, Geometry};
+use snapless_types::{Extent, Geometry};
 
 /// A write's number, in the order of submission.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -53,8 +53,9 @@ pub struct Volume {
 impl Volume {
     /// The volume as the engine sees it.
     pub fn geometry(&self) -> Geometry {
-        let block_bytes = self.block_sectors as u64 * u64::from(self.sector_bytes);
-        Geometry::new(self.bytes(self.sectors), self.sector_bytes, block_bytes.trailing_zeros())
+        let block_bytes = self.bytes(self.block_sectors);
+        let block_size = u32::try_from(block_bytes).expect("a block is shorter than 4 GiB");
+        Geometry::new(self.bytes(self.sectors), self.sector_bytes, block_size)
             .expect("a plan makes volumes that can be cut into blocks")
     }
 

@@ -13,7 +13,8 @@ mod workers;
 
 use std::ops::Range;
 
-use snapless_engine::{BlockRange, Session, Worker};
+use snapless_engine::{Session, Worker};
+use snapless_types::BlockRange;
 
 use crate::check;
 use crate::disk::Disk;

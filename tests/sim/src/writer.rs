@@ -1,6 +1,7 @@
 //! A writer: an application that keeps some writes under way, to places of its pattern.
 
-use snapless_engine::{Clearing, Urgency};
+use snapless_engine::Urgency;
+use snapless_types::Clearing;
 
 use crate::plan::{Pattern, WriterPlan};
 use crate::rng::Rng;

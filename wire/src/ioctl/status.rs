@@ -3,7 +3,7 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::id::{FileTime, Seq};
+use crate::id::{FileTime, SeqLe};
 
 /// Where a session stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,9 +92,9 @@ pub struct StatusReply {
     /// Gaps so far.
     pub gaps: U64,
     /// Last record that the driver numbered.
-    pub last_seq: Seq,
+    pub last_seq: SeqLe,
     /// Last record at the time of the last acknowledged epoch.
-    pub acknowledged_seq: Seq,
+    pub acknowledged_seq: SeqLe,
     /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds; the first also shorter ones, the last also
     /// longer ones.
     pub hold_histogram: [U64; HOLD_BUCKETS],

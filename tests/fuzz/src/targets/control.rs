@@ -1,12 +1,12 @@
 //! Control requests: a code, the length of the output buffer, and the input buffer. How each structure is parsed is looked
 //! at here; what the driver does with it, in `dispatch.rs`.
 
+use snapless_types::{EpochId, Geometry};
 use snapless_wire::ioctl::{
-    ABI_VERSION, AcknowledgeRequest, BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, BadRequest, DEVICE_NAME_MAX,
-    DRAIN_BUFFER_MIN, DeviceName, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
-    QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionPhase,
-    SessionRequest, StartRequest, SweepLimits,
+    ABI_VERSION, AcknowledgeRequest, BadRequest, DEVICE_NAME_MAX, DRAIN_BUFFER_MIN, DeviceName,
+    HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
+    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
+    SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionPhase, SessionRequest, StartRequest, SweepLimits,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -62,7 +62,7 @@ fn samples() -> Vec<Vec<u8>> {
     let mut older = start;
     older.version = 2.into();
     let session = SessionRequest::new(ABI_VERSION, SESSION);
-    let acknowledge = AcknowledgeRequest { epoch: snapless_wire::id::EpochId::new(7) };
+    let acknowledge = AcknowledgeRequest::new(EpochId::new(7));
     let room = u32::try_from(DRAIN_BUFFER_MIN).expect("less than 4 GiB");
     let request = |code: u32, input: &[u8]| [&code.to_le_bytes(), input].concat();
     vec![
@@ -118,8 +118,8 @@ fn start(request: &StartRequest) -> &'static str {
         Err(BadRequest::SweepRate) => return "start: bad sweep rate",
         Err(BadRequest::SweepLatency) => return "start: bad sweep latency",
     };
-    let block_size = 1_u32.checked_shl(settings.block_shift).expect("a shift of a 32-bit size");
-    assert!((BLOCK_SIZE_MIN..=BLOCK_SIZE_MAX).contains(&block_size));
+    let block_size = settings.block_size;
+    assert!((Geometry::BLOCK_SIZE_MIN..=Geometry::BLOCK_SIZE_MAX).contains(&block_size));
     assert_eq!(block_size, request.block_size.get());
     assert!((QUEUE_BYTES_MIN..=QUEUE_BYTES_MAX).contains(&settings.queue_bytes));
     assert!((1..=HOLD_LIMIT_MAX_MS).contains(&settings.hold_limit_ms));

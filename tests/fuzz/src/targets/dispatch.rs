@@ -7,7 +7,8 @@
 use std::cell::{Cell, RefCell};
 
 use snapless_driver_logic::control::{self, Refusal};
-use snapless_wire::id::{EpochId, SessionId};
+use snapless_types::EpochId;
+use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
     IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
@@ -110,7 +111,7 @@ fn samples() -> Vec<Vec<u8>> {
     let resume = |handle| session(handle, IOCTL_RESUME, size_of::<SessionReply>(), FIRST);
     let status = || session(2, IOCTL_STATUS, size_of::<StatusReply>(), FIRST);
     let acknowledge = |handle| {
-        let input = AcknowledgeRequest { epoch: EpochId::new(7) };
+        let input = AcknowledgeRequest::new(EpochId::new(7));
         request(handle, IOCTL_ACKNOWLEDGE, 0, input.as_bytes())
     };
     let drain = |handle| request(handle, IOCTL_DRAIN, DRAIN_BUFFER_MIN, &[]);

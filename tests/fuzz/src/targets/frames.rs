@@ -1,10 +1,10 @@
 //! Frames and the structures that they carry.
 
+use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::{
     Acknowledge, FRAME_HEADER_LEN, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, FrameKind, Hello,
     Welcome,
 };
-use snapless_wire::id::{EpochId, Seq};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{Target, split, stream};
@@ -42,8 +42,8 @@ pub(super) fn hello() -> Hello {
 }
 
 fn samples() -> Vec<Vec<u8>> {
-    let welcome = Welcome { durable_epoch: EpochId::new(1), durable_seq: Seq::new(9) };
-    let acknowledge = Acknowledge { epoch: EpochId::new(1), seq: Seq::new(9) };
+    let welcome = Welcome::new(EpochId::new(1), Seq::new(9));
+    let acknowledge = Acknowledge::new(EpochId::new(1), Seq::new(9));
     vec![
         stream::frame(FrameKind::Hello, hello().as_bytes()),
         stream::frame(FrameKind::Welcome, welcome.as_bytes()),

@@ -8,7 +8,8 @@ use snapless_server::format::repository::RepositoryHeader;
 use snapless_server::format::segment::{SegmentHeader, SegmentNumber};
 use snapless_server::format::session::SessionHeader;
 use snapless_server::geometry::Geometry;
-use snapless_wire::id::{EpochId, FileTime, Seq};
+use snapless_types::{EpochId, Seq};
+use snapless_wire::id::FileTime;
 
 use super::{Target, split, stream};
 use crate::rng::Rng;

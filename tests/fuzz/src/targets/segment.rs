@@ -10,9 +10,9 @@ use snapless_server::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
 use snapless_server::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
 use snapless_server::reader::{SessionReader, Wanted};
 use snapless_server::stop::StopFlag;
+use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::frame::FrameKind;
-use snapless_wire::id::{EpochId, Seq};
-use snapless_wire::record::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
+use snapless_wire::record::{RECORD_HEADER_LEN, RecordHeader};
 
 use super::{Target, repository, stream};
 use crate::rng::Rng;

@@ -1,8 +1,9 @@
 //! Whole streams to break, and what makes a broken one right again.
 
+use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
-use snapless_wire::id::{EpochId, FileTime, Seq, SessionId, VolumeGuid};
-use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordHeader, RecordKind};
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordHeader};
 
 pub(super) const VOLUME: VolumeGuid = VolumeGuid([1; 16]);
 pub(super) const SESSION: SessionId = SessionId([2; 16]);

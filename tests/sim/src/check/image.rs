@@ -1,6 +1,6 @@
 //! An image of the volume, made from records the way a server restores one.
 
-use snapless_engine::RecordKind;
+use snapless_types::RecordKind;
 
 use crate::link::Received;
 use crate::volume::{Content, Sectors, Volume};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use snapless_engine::RecordKind;
+use snapless_types::RecordKind;
 
 use super::image::{Cell, Image};
 use crate::failure::{Broken, Rule, ensure};

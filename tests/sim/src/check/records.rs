@@ -1,6 +1,6 @@
 //! Rules T0, ORDER and RESUME, record by record.
 
-use snapless_engine::{Clearing, Extent, RecordKind};
+use snapless_types::{Clearing, Extent, RecordKind};
 
 use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::Ledger;

@@ -1,7 +1,8 @@
 //! The course of a run: writes without a session, a session that starts under them, rounds of load and
 //! calm, perhaps a stop.
 
-use snapless_engine::{BlockIndex, BlockRange, Session};
+use snapless_engine::Session;
+use snapless_types::{BlockIndex, BlockRange};
 
 use super::{Progress, Report, Stage, World};
 use crate::check;

@@ -1,7 +1,8 @@
 //! A call of one of the engine's verbs, and what is checked after each: that a gap was needed, and
 //! that the work under the session's lock does not grow with the volume.
 
-use snapless_engine::{Overflow, Session, Urgency, Worker};
+use snapless_engine::{Session, Urgency, Worker};
+use snapless_types::Overflow;
 
 use super::{Stage, World, workers};
 use crate::failure::{Broken, Rule, ensure};

@@ -1,7 +1,8 @@
 //! What is checked while a run goes on: what the application sees, what the session says of blocks, what is
 //! left when the service is lost.
 
-use snapless_engine::{BlockIndex, BlockState, Overflow, Phase, Read};
+use snapless_engine::{BlockState, Phase, Read};
+use snapless_types::{BlockIndex, Overflow};
 
 use super::{Stage, World};
 use crate::check;

@@ -1,8 +1,7 @@
 //! The four threads of a session, as the host runs them: call the verb, do what it says, wait to be woken.
 
-use snapless_engine::{
-    BlockRange, Drained, Record, RecordKind, Step, Submission, Tick, WORKERS, Worker,
-};
+use snapless_engine::{Drained, Record, Step, Submission, Tick, WORKERS, Worker};
+use snapless_types::{BlockRange, RecordKind};
 
 use super::{Stage, World};
 use crate::disk::Purpose;

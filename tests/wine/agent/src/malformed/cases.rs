@@ -1,12 +1,12 @@
 //! The enumerated requests, each with the one status that it must end with.
 
-use snapless_wire::id::{EpochId, SessionId};
+use snapless_types::{EpochId, Geometry};
+use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    ABI_VERSION, AcknowledgeRequest, BLOCK_SIZE_MAX, BLOCK_SIZE_MIN, DRAIN_BUFFER_MIN, DeviceName,
-    HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
-    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
-    SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionReply, SessionRequest, StartRequest, StatusReply,
-    VersionReply,
+    ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, HOLD_LIMIT_MAX_MS,
+    IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS,
+    IOCTL_STOP, IOCTL_VERSION, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, SWEEP_LATENCY_MAX_MS,
+    SWEEP_RATE_MIN, SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
 };
 use windows_sys::Win32::Foundation::NTSTATUS;
 use zerocopy::IntoBytes;
@@ -95,7 +95,7 @@ pub(crate) fn always() -> Vec<Case> {
         let refused = status::INVALID_DEVICE_REQUEST;
         cases.push(Case::new(format!("code {code:#x}"), code, &[1; 64], 64, refused));
     }
-    let acknowledge = AcknowledgeRequest { epoch: EpochId::new(1) };
+    let acknowledge = AcknowledgeRequest::new(EpochId::new(1));
     let bytes = acknowledge.as_bytes();
     cases.extend([
         Case::new("a drain without a claim", IOCTL_DRAIN, &[], DRAIN_BUFFER_MIN, status::NOT_FOUND),
@@ -122,7 +122,7 @@ pub(crate) fn beside_a_session(device: &str) -> Vec<Case> {
 fn lengths() -> Vec<Case> {
     let start = sound_start(NO_DEVICE, NOBODYS);
     let session = SessionRequest::new(ABI_VERSION, NOBODYS);
-    let acknowledge = AcknowledgeRequest { epoch: EpochId::new(1) };
+    let acknowledge = AcknowledgeRequest::new(EpochId::new(1));
     let reply = size_of::<SessionReply>();
     let mut cases = Vec::new();
     for (name, code, whole, room) in [
@@ -166,9 +166,9 @@ fn fields_of_a_start() -> Vec<Case> {
         ("the last version", |r| r.version = u32::MAX.into(), status::REVISION_MISMATCH),
         ("no session", |r| r.session = SessionId::NIL, invalid),
         ("block size 0", |r| r.block_size = 0.into(), invalid),
-        ("a small block", |r| r.block_size = (BLOCK_SIZE_MIN / 2).into(), invalid),
-        ("a large block", |r| r.block_size = (BLOCK_SIZE_MAX * 2).into(), invalid),
-        ("an odd block", |r| r.block_size = (BLOCK_SIZE_MIN + 512).into(), invalid),
+        ("a small block", |r| r.block_size = (Geometry::BLOCK_SIZE_MIN / 2).into(), invalid),
+        ("a large block", |r| r.block_size = (Geometry::BLOCK_SIZE_MAX * 2).into(), invalid),
+        ("an odd block", |r| r.block_size = (Geometry::BLOCK_SIZE_MIN + 512).into(), invalid),
         ("no queue", |r| r.queue_bytes = 0.into(), invalid),
         ("a small queue", |r| r.queue_bytes = (QUEUE_BYTES_MIN - 1).into(), invalid),
         ("a large queue", |r| r.queue_bytes = (QUEUE_BYTES_MAX + 1).into(), invalid),

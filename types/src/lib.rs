@@ -1,0 +1,27 @@
+//! The domain types that every part of Snapless shares: each is defined here, once.
+//!
+//! | module | types |
+//! | --- | --- |
+//! | [`block`] | [`BlockIndex`], [`BlockRange`] |
+//! | [`extent`] | [`Extent`] |
+//! | [`geometry`] | [`Geometry`] and the one check of a volume's sizes |
+//! | [`stream`] | [`Seq`], [`EpochId`], [`RecordKind`], [`Clearing`] |
+//! | [`gap`] | [`GapReason`], [`Overflow`] |
+//!
+//! Values are plain numbers in the machine's order; `wire/` says how they stand in a buffer. The crate
+//! has no dependencies and allocates nothing, so that the driver can use it.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod block;
+pub mod extent;
+pub mod gap;
+pub mod geometry;
+mod numbered;
+pub mod stream;
+
+pub use block::{BlockIndex, BlockRange};
+pub use extent::Extent;
+pub use gap::{GapReason, Overflow};
+pub use geometry::{Geometry, GeometryError};
+pub use stream::{Clearing, EpochId, RecordKind, Seq};

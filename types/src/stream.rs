@@ -1,0 +1,125 @@
+//! The stream's numbers and the kinds of its records.
+
+use core::fmt;
+
+/// Declares a 64-bit number that is a type of its own.
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// Wraps a plain number.
+            pub const fn new(number: u64) -> Self {
+                Self(number)
+            }
+
+            /// The plain number.
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// A record's number in its session's stream. Starts at 1; 0 names no record.
+    Seq
+}
+number! {
+    /// An epoch: a stretch of the stream that the server acknowledges as durable as a whole. Starts
+    /// at 1; 0 names no epoch.
+    EpochId
+}
+
+crate::numbered_enum! {
+    /// What a record describes.
+    pub enum RecordKind: u16 {
+        /// Content at t0 of a run of blocks: part of the base image.
+        Block = 1 => "block",
+        /// A write, as the application issued it.
+        Write = 2 => "write",
+        /// Content of a run of blocks read again after a gap.
+        Resync = 3 => "resync",
+        /// A run of blocks that the disk could not read, or sectors of the block of the record
+        /// before; no payload, content unknown.
+        Unreadable = 4 => "unreadable",
+        /// A run of blocks that held no data at t0: part of the base image; no payload, a replica
+        /// has zeros.
+        Unallocated = 5 => "unallocated",
+        /// A trim: the disk may forget the extent's content; no payload, a replica has zeros.
+        Trim = 6 => "trim",
+        /// A write of zeros, as the application issued it; no payload.
+        Zero = 7 => "zero",
+        /// Marker: the session's t0.
+        SessionStart = 16 => "session start",
+        /// Marker: the record's epoch ends with this record.
+        EpochEnd = 17 => "epoch end",
+        /// Marker: every block of the volume has been captured once.
+        BaseComplete = 18 => "base complete",
+        /// Marker: from here on writes go through uncaptured; no point is restorable.
+        GapBegin = 19 => "gap begin",
+        /// Marker: the stream describes the volume again; points are restorable from here on.
+        Consistent = 20 => "consistent",
+    }
+}
+
+impl RecordKind {
+    /// True for kinds that describe an extent of the volume; the others are markers.
+    pub fn has_extent(self) -> bool {
+        self.has_payload()
+            || matches!(self, Self::Unreadable | Self::Unallocated | Self::Trim | Self::Zero)
+    }
+
+    /// True for kinds whose extent's bytes follow, unless they are all zeros. The extent of the
+    /// others may be longer than a payload.
+    pub fn has_payload(self) -> bool {
+        matches!(self, Self::Block | Self::Write | Self::Resync)
+    }
+}
+
+/// A change of an extent that carries no payload.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Clearing {
+    /// A trim: the disk may forget the extent's content.
+    Trim,
+    /// A write of zeros.
+    Zero,
+}
+
+impl Clearing {
+    /// The kind of its record.
+    pub fn kind(self) -> RecordKind {
+        match self {
+            Self::Trim => RecordKind::Trim,
+            Self::Zero => RecordKind::Zero,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_kinds_keep_their_numbers() {
+        let numbers = (1..=7).chain(16..=20);
+        for (number, &kind) in numbers.zip(RecordKind::ALL) {
+            assert_eq!(kind.to_wire(), number);
+            assert_eq!(RecordKind::from_wire(number), Some(kind));
+            assert_eq!(kind.has_extent(), number < 16);
+            assert_eq!(kind.has_payload(), number < 4);
+        }
+        assert_eq!(RecordKind::ALL.len(), 12);
+        for number in [0, 8, 15, 21, u16::MAX] {
+            assert_eq!(RecordKind::from_wire(number), None);
+        }
+    }
+}
