@@ -9,7 +9,7 @@ use snapless_bench::control::Report;
 use snapless_bench::session::SessionSpec;
 use snapless_bench::sink::SinkSpec;
 use snapless_server::repository::Repository;
-use snapless_server::restore::{Request, restore};
+use snapless_server::restore::{Request, Source, restore};
 use snapless_server::serve::Server;
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
@@ -91,7 +91,11 @@ fn the_real_server_restores_t0_and_the_end() {
 
     for (at, truth) in [(At::T0, truth_at_t0), (At::Latest, bench.content())] {
         let to = bench.path("restored.img");
-        let request = Request { volume: guid, session: None, at, to: to.clone(), force: true };
+        let request = Request {
+            source: Source { volume: guid, session: None, at },
+            to: to.clone(),
+            force: true,
+        };
         let repository = Repository::open(&root).unwrap();
         restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap();
         assert_same("restored", &std::fs::read(to).unwrap(), &truth);

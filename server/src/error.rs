@@ -186,6 +186,11 @@ pub enum Damage {
 }
 
 impl Error {
+    /// True if a file or directory is missing.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// An error of the operating system about a file: `action` is a verb.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { action, path: path.to_owned(), source }

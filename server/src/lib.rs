@@ -6,7 +6,8 @@
 //! | [`mod@format`] | the bytes of a repository's files |
 //! | [`stream`] | what a stream must never do: the second place where the rules are asserted |
 //! | [`timeline`] | which instants of a stream can be restored |
-//! | [`repository`], [`writer`], [`reader`] | a repository on a local directory |
+//! | [`storage`] | where files lie, and what survives a crash |
+//! | [`repository`], [`writer`], [`reader`] | volumes and sessions; appends to a stream; reads it |
 //! | [`ingest`], [`connection`], [`serve`] | from the network to the writer |
 //! | [`restore`], [`verify`], [`list`] | what an administrator asks for |
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod repository;
 pub mod restore;
 pub mod serve;
 pub mod stop;
+pub mod storage;
 pub mod stream;
 pub mod target;
 pub mod time;

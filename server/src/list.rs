@@ -150,8 +150,7 @@ fn session(
 }
 
 fn content(repository: &Repository, header: SessionHeader, stop: &StopFlag) -> Result<Content> {
-    let dir = repository.session_dir(header.volume, header.session);
-    let reader = SessionReader::open(dir, header)?;
+    let reader = SessionReader::open(repository.store(), header)?;
     let state = reader.survey(stop)?;
     let timeline = state.timeline();
     let stream = stream(&reader, timeline)?;

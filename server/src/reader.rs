@@ -4,7 +4,6 @@
 //! through the stream: [`SessionReader::survey`] reads the record headers and skips the content, to learn what can be
 //! restored; [`SessionReader::replay`] reads everything and checks every checksum first.
 
-use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -14,9 +13,11 @@ use snapless_wire::record::{RECORD_HEADER_LEN, Record, RecordError, RecordHeader
 
 use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, ACKNOWLEDGED_LEN, Acknowledged};
+use crate::format::repository::session_dir;
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::SessionHeader;
 use crate::stop::StopFlag;
+use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::{Accepted, StreamState, Violation};
 
 /// Bytes read ahead while content is skipped: a few headers, and not much of what lies between them.
@@ -27,16 +28,21 @@ const REPLAY_BUFFER_BYTES: usize = 256 << 10;
 /// A session's stored stream.
 #[derive(Clone, Debug)]
 pub struct SessionReader {
+    store: Store,
     dir: PathBuf,
     header: SessionHeader,
     acknowledged: Acknowledged,
 }
 
 impl SessionReader {
-    /// Opens the stream as it has been acknowledged at this moment.
-    pub fn open(dir: PathBuf, header: SessionHeader) -> Result<Self> {
-        let acknowledged = read_acknowledged(&dir)?;
-        Ok(Self { dir, header, acknowledged })
+    /// Opens a session's stream as it has been acknowledged at this moment.
+    pub fn open(store: &Store, header: SessionHeader) -> Result<Self> {
+        let dir = session_dir(header.volume, header.session);
+        let path = dir.join(ACKNOWLEDGED_FILE);
+        let bytes = store.read_head(&path, ACKNOWLEDGED_LEN)?;
+        let damaged = |why| Error::damaged(&store.locate(&path), 0, why);
+        let acknowledged = Acknowledged::read(&bytes).map_err(damaged)?;
+        Ok(Self { store: store.clone(), dir, header, acknowledged })
     }
 
     /// The session.
@@ -53,7 +59,10 @@ impl SessionReader {
     pub fn stored_bytes(&self) -> Result<u64> {
         let mut bytes = 0;
         for number in self.segments() {
-            bytes += self.end_of(number)?;
+            bytes += match number == self.acknowledged.segment {
+                true => self.acknowledged.offset,
+                false => self.open_segment(number)?.len()?,
+            };
         }
         Ok(bytes)
     }
@@ -115,9 +124,9 @@ impl SessionReader {
     /// [`Error::Damaged`] if it is not whole.
     pub fn check_acknowledgement(&self) -> Result<()> {
         let path = self.dir.join(ACKNOWLEDGED_FILE);
-        let bytes = acknowledged_bytes(&path)?;
-        let newest = Acknowledged::read(&bytes).map_err(|why| Error::damaged(&path, 0, why))?;
-        newest.check_older(&bytes).map_err(|why| Error::damaged(&path, 0, why))
+        let bytes = self.store.read_head(&path, ACKNOWLEDGED_LEN)?;
+        let checked = Acknowledged::read(&bytes).and_then(|newest| newest.check_older(&bytes));
+        checked.map_err(|why| Error::damaged(&self.store.locate(&path), 0, why))
     }
 
     /// The same stream as far as whole epochs reach past the acknowledged end: they are durable once
@@ -147,10 +156,10 @@ impl SessionReader {
         if number.0 == 0 {
             return Ok(true);
         }
-        let path = self.dir.join(number.file_name());
-        let end = path.metadata().map_err(Error::file("look at", &path))?.len();
+        let file = self.open_segment(number)?;
+        let end = file.len()?;
         let mut segment =
-            SegmentReader::open(&self.dir, &self.header, number, end, REPLAY_BUFFER_BYTES)?;
+            SegmentReader::open(file, &self.header, number, end, REPLAY_BUFFER_BYTES)?;
         if offset > 0 {
             segment.go_to(offset)?;
         }
@@ -177,8 +186,13 @@ impl SessionReader {
 
     /// Opens one segment at its first entry.
     pub(crate) fn segment(&self, number: SegmentNumber, buffer: usize) -> Result<SegmentReader> {
-        let end = self.end_of(number)?;
-        SegmentReader::open(&self.dir, &self.header, number, end, buffer)
+        let file = self.open_segment(number)?;
+        let end = self.end_of(number, &file)?;
+        SegmentReader::open(file, &self.header, number, end, buffer)
+    }
+
+    fn open_segment(&self, number: SegmentNumber) -> Result<StoredFile> {
+        self.store.open(&self.dir.join(number.file_name()), OpenMode::Read)
     }
 
     /// Checks that the stream ended where the acknowledgement says.
@@ -187,18 +201,16 @@ impl SessionReader {
         if last == self.acknowledged.seq.get() {
             return Ok(());
         }
-        let path = self.dir.join(ACKNOWLEDGED_FILE);
+        let path = self.store.locate(&self.dir.join(ACKNOWLEDGED_FILE));
         Err(Error::damaged(&path, 0, Damage::Acknowledgement(last)))
     }
 
     /// Where the acknowledged part of a segment ends.
-    fn end_of(&self, number: SegmentNumber) -> Result<u64> {
+    fn end_of(&self, number: SegmentNumber, file: &StoredFile) -> Result<u64> {
         if number == self.acknowledged.segment {
             return Ok(self.acknowledged.offset);
         }
-        let path = self.dir.join(number.file_name());
-        let metadata = path.metadata().map_err(Error::file("look at", &path))?;
-        Ok(metadata.len())
+        file.len()
     }
 }
 
@@ -211,25 +223,10 @@ pub enum Wanted {
     Enough,
 }
 
-/// Reads how far a session's stream has been acknowledged.
-fn read_acknowledged(dir: &Path) -> Result<Acknowledged> {
-    let path = dir.join(ACKNOWLEDGED_FILE);
-    Acknowledged::read(&acknowledged_bytes(&path)?).map_err(|why| Error::damaged(&path, 0, why))
-}
-
-fn acknowledged_bytes(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(ACKNOWLEDGED_LEN);
-    File::open(path)
-        .and_then(|file| file.take(ACKNOWLEDGED_LEN as u64).read_to_end(&mut bytes))
-        .map_err(Error::file("read", path))?;
-    Ok(bytes)
-}
-
 /// One segment, entry by entry, up to its acknowledged end.
 #[derive(Debug)]
 pub(crate) struct SegmentReader {
-    path: PathBuf,
-    file: BufReader<File>,
+    file: BufReader<StoredFile>,
     /// Where the entry begins that was last begun.
     start: u64,
     /// Where the next entry begins.
@@ -239,16 +236,13 @@ pub(crate) struct SegmentReader {
 
 impl SegmentReader {
     fn open(
-        dir: &Path,
+        file: StoredFile,
         session: &SessionHeader,
         number: SegmentNumber,
         end: u64,
         buffer: usize,
     ) -> Result<Self> {
-        let path = dir.join(number.file_name());
-        let file = File::open(&path).map_err(Error::file("open", &path))?;
         let mut reader = Self {
-            path,
             file: BufReader::with_capacity(buffer, file),
             start: 0,
             next: SEGMENT_HEADER_LEN as u64,
@@ -311,9 +305,13 @@ impl SegmentReader {
                 .ok_or_else(|| self.damage(RecordError::Truncated))?;
             visit(&record).map_err(|why| self.damage(why))?;
             let skip = i64::try_from(record.payload_len()).unwrap_or(i64::MAX);
-            self.file.seek_relative(skip).map_err(Error::file("read", &self.path))?;
+            self.file.seek_relative(skip).map_err(Error::file("read", self.path()))?;
         }
         Ok(())
+    }
+
+    fn path(&self) -> &Path {
+        self.file.get_ref().path()
     }
 
     /// Where the present entry begins.
@@ -328,7 +326,7 @@ impl SegmentReader {
 
     /// Damage of the present entry.
     pub(crate) fn damage(&self, why: impl Into<Damage>) -> Error {
-        Error::damaged(&self.path, self.start, why)
+        Error::damaged(self.path(), self.start, why)
     }
 
     /// Goes to the next entry after one that was damaged inside.
@@ -340,7 +338,7 @@ impl SegmentReader {
     fn go_to(&mut self, offset: u64) -> Result<()> {
         self.next = offset;
         let to = SeekFrom::Start(offset);
-        self.file.seek(to).map_err(Error::file("read", &self.path)).map(|_| ())
+        self.file.seek(to).map_err(Error::file("read", self.path())).map(|_| ())
     }
 
     fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
@@ -349,7 +347,7 @@ impl SegmentReader {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
                 Err(self.damage(Damage::Truncated(self.end)))
             }
-            Err(error) => Err(Error::file("read", &self.path)(error)),
+            Err(error) => Err(Error::file("read", self.path())(error)),
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use snapless_types::RecordKind;
+use snapless_types::{RecordKind, Seq};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::Record;
 
@@ -20,23 +20,30 @@ use crate::reader::{SessionReader, Wanted};
 use crate::repository::Repository;
 use crate::stop::StopFlag;
 use crate::stream::{Accepted, BaseBlocks, StreamState};
-use crate::target::Target;
+use crate::target::{FileTarget, Target};
 use crate::time;
 use crate::timeline::{At, Cut, Point};
 
 /// What to restore, and where to.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// Which image.
+    pub source: Source,
+    /// The file or block device.
+    pub to: PathBuf,
+    /// Overwrite what is there.
+    pub force: bool,
+}
+
+/// Which image to restore.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
     /// The volume.
     pub volume: VolumeGuid,
     /// The session; the newest that had begun at the asked time if `None`.
     pub session: Option<SessionId>,
     /// The point.
     pub at: At,
-    /// The file or block device.
-    pub to: PathBuf,
-    /// Overwrite what is there.
-    pub force: bool,
 }
 
 /// What was restored.
@@ -71,7 +78,7 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// Restores a point.
+/// Restores a point to a file or a block device.
 ///
 /// # Errors
 /// [`Error::NotRestorable`] if there is no such point, damage of the stream, or what is wrong with the target.
@@ -79,63 +86,126 @@ pub fn restore(
     repository: &Repository,
     request: &Request,
     stop: &StopFlag,
-    mut progress: impl FnMut(Progress),
+    progress: impl FnMut(Progress),
 ) -> Result<Report> {
-    let (reader, state) = find_session(repository, request, stop)?;
-    let header = *reader.header();
-    let timeline = state.timeline();
-    let point = timeline
-        .resolve(request.at)
-        .map_err(|why| Error::NotRestorable { session: header.session, why })?;
-    let target = Target::open(&request.to, header.geometry.length(), request.force)?;
-    let mut image = Image {
-        target,
-        cut: point.cut,
-        geometry: header.geometry,
-        unreadable: ExtentSet::default(),
-        records: 0,
+    let found = Found::find(repository, &request.source, stop)?;
+    let length = found.header().geometry.length();
+    let mut target = FileTarget::open(&request.to, length, request.force)?;
+    let written = found.write_to(&mut target, stop, progress)?;
+    let report = Report {
+        volume: found.header().volume.to_string(),
+        session: found.header().session.to_string(),
+        time: time::to_text(found.point.time),
+        file: request.to.clone(),
+        bytes: length,
+        bytes_written: target.written(),
+        records: written.records,
+        unreadable: written.unreadable,
+        gap_since: found.point.gap_since.map(|since: FileTime| time::to_text(since)),
     };
-    let last_base = timeline.last_base().map_or(0, |place| place.seq.get());
-    let total = timeline.extent_bytes();
-    let mut done = 0;
-    reader.replay(stop, |record, accepted| {
-        let past = !point.cut.includes(accepted.place);
-        if past && accepted.place.seq.get() > last_base {
-            return Ok(Wanted::Enough);
-        }
-        image.apply(record, accepted)?;
-        done += record.header.extent_len();
-        progress(Progress { done, total });
-        Ok(Wanted::More)
-    })?;
-    finish(image, &header, point, request)
+    target.finish()?;
+    Ok(report)
 }
 
-/// The session that the request speaks of, and its surveyed stream.
+/// An image that can be restored.
+#[derive(Debug)]
+pub struct Found {
+    reader: SessionReader,
+    point: Point,
+    /// Records after this one give no block its content at t0.
+    last_base: Seq,
+    /// Bytes of the volume that all records speak of.
+    extent_bytes: u64,
+}
+
+/// What an image was made of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// Records that were applied.
+    pub records: u64,
+    /// Extents that the volume's disk could not read.
+    pub unreadable: Vec<Extent>,
+}
+
+impl Found {
+    /// Finds the session and the point.
+    ///
+    /// # Errors
+    /// [`Error::NotRestorable`] if there is no such point, or damage of the stream.
+    pub fn find(repository: &Repository, source: &Source, stop: &StopFlag) -> Result<Self> {
+        let (reader, state) = find_session(repository, source, stop)?;
+        let session = reader.header().session;
+        let timeline = state.timeline();
+        let resolved = timeline.resolve(source.at);
+        let point = resolved.map_err(|why| Error::NotRestorable { session, why })?;
+        let last_base = timeline.last_base().map_or(Seq::new(0), |place| place.seq);
+        Ok(Self { reader, point, last_base, extent_bytes: timeline.extent_bytes() })
+    }
+
+    /// The session.
+    pub fn header(&self) -> &SessionHeader {
+        self.reader.header()
+    }
+
+    /// The point.
+    pub fn point(&self) -> &Point {
+        &self.point
+    }
+
+    /// Writes the image to a target on which nothing has been written yet.
+    pub fn write_to(
+        &self,
+        target: &mut impl Target,
+        stop: &StopFlag,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Written> {
+        let mut image = Image {
+            target,
+            cut: self.point.cut,
+            geometry: self.header().geometry,
+            unreadable: ExtentSet::default(),
+            records: 0,
+        };
+        let total = self.extent_bytes;
+        let mut done = 0;
+        self.reader.replay(stop, |record, accepted| {
+            let past = !self.point.cut.includes(accepted.place);
+            if past && accepted.place.seq > self.last_base {
+                return Ok(Wanted::Enough);
+            }
+            image.apply(record, accepted)?;
+            done += record.header.extent_len();
+            progress(Progress { done, total });
+            Ok(Wanted::More)
+        })?;
+        Ok(Written { records: image.records, unreadable: image.unreadable.runs().collect() })
+    }
+}
+
+/// The session of the source, and its surveyed stream.
 fn find_session(
     repository: &Repository,
-    request: &Request,
+    source: &Source,
     stop: &StopFlag,
 ) -> Result<(SessionReader, StreamState)> {
-    let volume = request.volume;
+    let volume = source.volume;
     let known = repository.volumes()?;
     if !known.contains(&volume) {
         return Err(Error::NoVolume { volume, known });
     }
     let survey = |header: SessionHeader| {
-        let dir = repository.session_dir(volume, header.session);
-        let reader = SessionReader::open(dir, header)?;
+        let reader = SessionReader::open(repository.store(), header)?;
         let state = reader.survey(stop)?;
         Ok::<_, Error>((reader, state))
     };
-    if let Some(session) = request.session {
+    if let Some(session) = source.session {
         let header = repository.session(volume, session)?;
         return survey(header.ok_or(Error::NoSession { volume, session })?);
     }
     let mut sessions = repository.sessions(volume)?;
     loop {
         let found = survey(sessions.pop().ok_or(Error::NoSessions(volume))?)?;
-        let begun = match (request.at, found.1.timeline().t0()) {
+        let begun = match (source.at, found.1.timeline().t0()) {
             (At::Time(time), Some(t0)) => t0.time <= time,
             _ => true,
         };
@@ -145,25 +215,9 @@ fn find_session(
     }
 }
 
-fn finish(image: Image, header: &SessionHeader, point: Point, request: &Request) -> Result<Report> {
-    let report = Report {
-        volume: header.volume.to_string(),
-        session: header.session.to_string(),
-        time: time::to_text(point.time),
-        file: request.to.clone(),
-        bytes: header.geometry.length(),
-        bytes_written: image.target.written(),
-        records: image.records,
-        unreadable: image.unreadable.runs().collect(),
-        gap_since: point.gap_since.map(|since: FileTime| time::to_text(since)),
-    };
-    image.target.finish()?;
-    Ok(report)
-}
-
 /// The image as it grows.
-struct Image {
-    target: Target,
+struct Image<'a, T> {
+    target: &'a mut T,
     cut: Cut,
     geometry: Geometry,
     /// Bytes of unknown content.
@@ -171,7 +225,7 @@ struct Image {
     records: u64,
 }
 
-impl Image {
+impl<T: Target> Image<'_, T> {
     /// Applies a record if it belongs to the image.
     fn apply(&mut self, record: &Record<'_>, accepted: &Accepted) -> Result<()> {
         let header = &record.header;

@@ -1,15 +1,15 @@
-//! Where a restored image goes: a new file, or a block device.
+//! Where a restored image goes: a new file, a block device, or memory.
 //!
-//! A file is written beside the target under another name and takes the target's name only when it is whole
-//! and durable; until then whatever was there stays. Zeros become holes. A device is written in place, zeros
-//! included, since it is full of something else.
+//! A file is written beside the target under another name and takes the target's name only when it is
+//! complete and durable; until then the old file stays. Zeros become holes. A device is written in place,
+//! zeros included, since it has other content.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::repository::sync_dir_of;
+use crate::storage::local::{sync_dir_of, write_all_at};
 
 /// Zeros are looked for in pieces of this many bytes: what file systems allocate.
 const PIECE: usize = 4 << 10;
@@ -17,8 +17,42 @@ const PIECE: usize = 4 << 10;
 const ZEROS: usize = 1 << 20;
 
 /// An image that is being written.
+pub trait Target {
+    /// Writes content.
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Makes zeros.
+    fn zero(&mut self, offset: u64, len: u64) -> Result<()>;
+
+    /// Writes content where nothing has been written yet.
+    fn write_first(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.write(offset, bytes)
+    }
+
+    /// Makes zeros where nothing has been written yet.
+    fn zero_first(&mut self, offset: u64, len: u64) -> Result<()> {
+        self.zero(offset, len)
+    }
+}
+
+/// An image in memory, as long as the volume.
+impl Target for Vec<u8> {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        self[start..][..bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn zero(&mut self, offset: u64, len: u64) -> Result<()> {
+        let index = |at| usize::try_from(at).unwrap_or(usize::MAX);
+        self[index(offset)..][..index(len)].fill(0);
+        Ok(())
+    }
+}
+
+/// An image in a file or on a block device.
 #[derive(Debug)]
-pub struct Target {
+pub struct FileTarget {
     file: File,
     path: PathBuf,
     kind: Kind,
@@ -38,7 +72,7 @@ struct Temporary {
     keep: bool,
 }
 
-impl Target {
+impl FileTarget {
     /// Opens a target for an image of `length` bytes.
     ///
     /// # Errors
@@ -57,38 +91,6 @@ impl Target {
             Err(error) if error.kind() == ErrorKind::NotFound => Self::open_file(path, length),
             Err(error) => Err(Error::file("look at", path)(error)),
         }
-    }
-
-    /// Writes content where nothing has been written yet.
-    pub fn write_first(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        if matches!(self.kind, Kind::Device) {
-            return self.write(offset, bytes);
-        }
-        for run in content_runs(bytes) {
-            self.write(offset + run.start as u64, &bytes[run])?;
-        }
-        Ok(())
-    }
-
-    /// Makes zeros where nothing has been written yet.
-    pub fn zero_first(&mut self, offset: u64, len: u64) -> Result<()> {
-        match self.kind {
-            Kind::File(_) => Ok(()),
-            Kind::Device => self.write_zeros(offset, len),
-        }
-    }
-
-    /// Writes content.
-    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        write_all_at(&self.file, bytes, offset).map_err(Error::file("write", &self.path))?;
-        self.written += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Makes zeros.
-    pub fn zero(&mut self, offset: u64, len: u64) -> Result<()> {
-        let punched = matches!(self.kind, Kind::File(_)) && punch(&self.file, offset, len);
-        if punched { Ok(()) } else { self.write_zeros(offset, len) }
     }
 
     /// Bytes written so far; holes do not count.
@@ -141,6 +143,36 @@ impl Target {
             len -= step;
         }
         Ok(())
+    }
+}
+
+impl Target for FileTarget {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        write_all_at(&self.file, bytes, offset).map_err(Error::file("write", &self.path))?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn zero(&mut self, offset: u64, len: u64) -> Result<()> {
+        let punched = matches!(self.kind, Kind::File(_)) && punch(&self.file, offset, len);
+        if punched { Ok(()) } else { self.write_zeros(offset, len) }
+    }
+
+    fn write_first(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        if matches!(self.kind, Kind::Device) {
+            return self.write(offset, bytes);
+        }
+        for run in content_runs(bytes) {
+            self.write(offset + run.start as u64, &bytes[run])?;
+        }
+        Ok(())
+    }
+
+    fn zero_first(&mut self, offset: u64, len: u64) -> Result<()> {
+        match self.kind {
+            Kind::File(_) => Ok(()),
+            Kind::Device => self.write_zeros(offset, len),
+        }
     }
 }
 
@@ -202,25 +234,6 @@ fn open_unused(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).open(path)
 }
 
-#[cfg(unix)]
-fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
-}
-
-#[cfg(windows)]
-fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-    use std::os::windows::fs::FileExt;
-    while !bytes.is_empty() {
-        let count = file.seek_write(bytes, offset)?;
-        if count == 0 {
-            return Err(ErrorKind::WriteZero.into());
-        }
-        bytes = &bytes[count..];
-        offset += count as u64;
-    }
-    Ok(())
-}
-
 /// Makes a hole; false if the file system has none.
 #[cfg(target_os = "linux")]
 fn punch(file: &File, offset: u64, len: u64) -> bool {
@@ -242,8 +255,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("image");
         fs::write(&path, "old").unwrap();
-        assert!(matches!(Target::open(&path, 4096, false), Err(Error::TargetExists(_))));
-        let mut target = Target::open(&path, 4096, true).unwrap();
+        assert!(matches!(FileTarget::open(&path, 4096, false), Err(Error::TargetExists(_))));
+        let mut target = FileTarget::open(&path, 4096, true).unwrap();
         target.write(0, &[1; 512]).unwrap();
         drop(target);
         assert_eq!(fs::read(&path).unwrap(), b"old");
@@ -255,7 +268,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("image");
         fs::write(&path, "old").unwrap();
-        let mut target = Target::open(&path, 16_384, true).unwrap();
+        let mut target = FileTarget::open(&path, 16_384, true).unwrap();
         target.write_first(0, &[1; 4096]).unwrap();
         target.write(8192, &[2; 8192]).unwrap();
         target.zero(8192, 4096).unwrap();
@@ -269,7 +282,7 @@ mod tests {
     #[test]
     fn a_directory_is_no_target() {
         let dir = tempfile::tempdir().unwrap();
-        let refused = Target::open(dir.path(), 512, true);
+        let refused = FileTarget::open(dir.path(), 512, true);
         assert!(matches!(refused, Err(Error::TargetKind(_))));
     }
 

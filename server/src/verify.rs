@@ -7,6 +7,7 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::Records;
 
 use crate::error::{Damage, Error, Result};
+use crate::format::repository::session_dir;
 use crate::format::session::SESSION_FILE;
 use crate::reader::SessionReader;
 use crate::repository::Repository;
@@ -94,7 +95,7 @@ fn open(
     let Some(header) = repository.session(volume, session)? else {
         return Ok(None);
     };
-    SessionReader::open(repository.session_dir(volume, session), header).map(Some)
+    SessionReader::open(repository.store(), header).map(Some)
 }
 
 fn finding(
@@ -106,7 +107,10 @@ fn finding(
     let (file, offset) = match error {
         Error::Damaged { path, offset, .. } => (path.clone(), Some(*offset)),
         Error::File { path, .. } => (path.clone(), None),
-        _ => (repository.session_dir(volume, session).join(SESSION_FILE), None),
+        _ => {
+            let file = session_dir(volume, session).join(SESSION_FILE);
+            (repository.store().locate(&file), None)
+        }
     };
     let error = match error {
         Error::Damaged { why, .. } => why.to_string(),

@@ -6,7 +6,6 @@
 //! acknowledged, and the driver reading their blocks again does no harm) and cuts off the rest: those records
 //! were never acknowledged, and the driver does read their blocks again.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -15,11 +14,13 @@ use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
 
 use crate::error::{Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
+use crate::format::repository::session_dir;
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::{SESSION_FILE, SessionHeader};
 use crate::reader::SessionReader;
-use crate::repository::{WritableRepository, create_dirs, create_durably, sync_dir_of};
+use crate::repository::WritableRepository;
 use crate::stop::StopFlag;
+use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::StreamState;
 
 /// Short entries are gathered up to this many bytes before they go to the system.
@@ -28,19 +29,19 @@ const WRITE_BUFFER_BYTES: usize = 256 << 10;
 /// The one writer of a session's stream.
 #[derive(Debug)]
 pub struct SessionWriter {
+    store: Store,
     dir: PathBuf,
     header: SessionHeader,
     segment_limit: u64,
     acknowledged: Acknowledged,
-    acknowledged_file: File,
+    acknowledged_file: StoredFile,
     segment: Option<OpenSegment>,
 }
 
 #[derive(Debug)]
 struct OpenSegment {
     number: SegmentNumber,
-    path: PathBuf,
-    file: BufWriter<File>,
+    file: BufWriter<StoredFile>,
     len: u64,
 }
 
@@ -58,30 +59,30 @@ impl SessionWriter {
         stop: &StopFlag,
     ) -> Result<(Self, StreamState)> {
         let repository = repository.repository();
-        let dir = repository.session_dir(header.volume, header.session);
+        let store = repository.store().clone();
+        let dir = session_dir(header.volume, header.session);
         let stored = match repository.session(header.volume, header.session)? {
             Some(stored) => stored,
-            None => create(&dir, header)?,
+            None => create(&store, &dir, header)?,
         };
         if stored.geometry != header.geometry {
             return Err(Error::OtherGeometry(header.session));
         }
-        let reader = SessionReader::open(dir.clone(), stored)?;
+        let reader = SessionReader::open(&store, stored)?;
         let acknowledged = *reader.acknowledged();
         let reader = reader.with_whole_epochs();
         let mut state = reader.survey(stop)?;
         state.begin_connection();
         let whole = *reader.acknowledged();
-        cut_back(&dir, &whole)?;
-        let path = dir.join(ACKNOWLEDGED_FILE);
-        let file = OpenOptions::new().write(true).open(&path);
-        let acknowledged_file = file.map_err(Error::file("open", &path))?;
+        cut_back(&store, &dir, &whole)?;
+        let acknowledged_file = store.open(&dir.join(ACKNOWLEDGED_FILE), OpenMode::Write)?;
         let segment = match whole.segment.0 {
             0 => None,
-            _ => Some(OpenSegment::reopen(&dir, whole)?),
+            _ => Some(OpenSegment::reopen(&store, &dir, whole)?),
         };
+        let header = stored;
         let mut writer =
-            Self { dir, header: stored, segment_limit, acknowledged, acknowledged_file, segment };
+            Self { store, dir, header, segment_limit, acknowledged, acknowledged_file, segment };
         if whole != acknowledged {
             writer.commit(whole.epoch, whole.seq)?;
         }
@@ -106,7 +107,7 @@ impl SessionWriter {
             .file
             .write_all(&frame.to_bytes())
             .and_then(|()| segment.file.write_all(payload))
-            .map_err(Error::file("write", &segment.path))?;
+            .map_err(Error::file("write", segment.file.get_ref().path()))?;
         segment.len += entry_len;
         Ok(())
     }
@@ -125,12 +126,9 @@ impl SessionWriter {
             segment: segment.number,
             offset: segment.len,
         };
-        let path = self.dir.join(ACKNOWLEDGED_FILE);
-        let mut file = &self.acknowledged_file;
-        file.seek(SeekFrom::Start(acknowledged.slot_offset() as u64))
-            .and_then(|_| file.write_all(&acknowledged.to_slot()))
-            .map_err(Error::file("write", &path))?;
-        file.sync_data().map_err(Error::file("sync", &path))?;
+        let file = &self.acknowledged_file;
+        file.write_at(acknowledged.slot_offset() as u64, &acknowledged.to_slot())?;
+        file.sync()?;
         self.acknowledged = acknowledged;
         Ok(())
     }
@@ -152,69 +150,69 @@ impl SessionWriter {
             (None, Some(open)) => Ok(open),
             (next, slot) => {
                 let number = next.unwrap_or(SegmentNumber::FIRST);
-                Ok(slot.insert(OpenSegment::create(&self.dir, &self.header, number)?))
+                Ok(slot.insert(OpenSegment::create(&self.store, &self.dir, &self.header, number)?))
             }
         }
     }
 }
 
 impl OpenSegment {
-    fn create(dir: &Path, session: &SessionHeader, number: SegmentNumber) -> Result<Self> {
-        let path = dir.join(number.file_name());
-        let mut file = File::create_new(&path).map_err(Error::file("create", &path))?;
+    fn create(
+        store: &Store,
+        dir: &Path,
+        session: &SessionHeader,
+        number: SegmentNumber,
+    ) -> Result<Self> {
+        let file = store.open(&dir.join(number.file_name()), OpenMode::CreateNew)?;
         let header = SegmentHeader { volume: session.volume, session: session.session, number };
-        file.write_all(&header.to_bytes()).map_err(Error::file("write", &path))?;
-        file.sync_all().map_err(Error::file("sync", &path))?;
-        sync_dir_of(&path)?;
-        let len = SEGMENT_HEADER_LEN as u64;
-        Ok(Self { number, path, file: BufWriter::with_capacity(WRITE_BUFFER_BYTES, file), len })
+        file.write_at(0, &header.to_bytes())?;
+        file.sync()?;
+        store.sync_dir(dir)?;
+        Self::at(file, number, SEGMENT_HEADER_LEN as u64)
     }
 
-    fn reopen(dir: &Path, acknowledged: Acknowledged) -> Result<Self> {
-        let path = dir.join(acknowledged.segment.file_name());
-        let mut file =
-            OpenOptions::new().write(true).open(&path).map_err(Error::file("open", &path))?;
-        file.seek(SeekFrom::Start(acknowledged.offset)).map_err(Error::file("seek in", &path))?;
-        let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
-        Ok(Self { number: acknowledged.segment, path, file, len: acknowledged.offset })
+    fn reopen(store: &Store, dir: &Path, acknowledged: Acknowledged) -> Result<Self> {
+        let number = acknowledged.segment;
+        let file = store.open(&dir.join(number.file_name()), OpenMode::Write)?;
+        Self::at(file, number, acknowledged.offset)
+    }
+
+    fn at(mut file: StoredFile, number: SegmentNumber, len: u64) -> Result<Self> {
+        let sought = file.seek(SeekFrom::Start(len));
+        sought.map_err(Error::file("seek in", file.path()))?;
+        Ok(Self { number, file: BufWriter::with_capacity(WRITE_BUFFER_BYTES, file), len })
     }
 
     fn sync(&mut self) -> Result<()> {
-        self.file.flush().map_err(Error::file("write", &self.path))?;
-        self.file.get_ref().sync_data().map_err(Error::file("sync", &self.path))
+        let flushed = self.file.flush();
+        flushed.map_err(Error::file("write", self.file.get_ref().path()))?;
+        self.file.get_ref().sync()
     }
 }
 
-/// Makes a session's folder and files; `session.snapless` last, since it says that the session is there.
-fn create(dir: &Path, header: &SessionHeader) -> Result<SessionHeader> {
-    create_dirs(dir)?;
-    create_durably(&dir.join(ACKNOWLEDGED_FILE), &Acknowledged::new_file())?;
-    create_durably(&dir.join(SESSION_FILE), &header.to_bytes())?;
+/// Makes a session's directory and files; `session.snapless` last, since it says that the session is there.
+fn create(store: &Store, dir: &Path, header: &SessionHeader) -> Result<SessionHeader> {
+    store.create_dirs(dir)?;
+    store.create_durably(&dir.join(ACKNOWLEDGED_FILE), &Acknowledged::new_file())?;
+    store.create_durably(&dir.join(SESSION_FILE), &header.to_bytes())?;
     Ok(*header)
 }
 
 /// Removes everything past the acknowledged end.
-fn cut_back(dir: &Path, acknowledged: &Acknowledged) -> Result<()> {
-    let mut beyond = Vec::new();
-    for entry in fs::read_dir(dir).map_err(Error::file("list", dir))? {
-        let name = entry.map_err(Error::file("list", dir))?.file_name();
-        let number = name.to_str().and_then(SegmentNumber::from_file_name);
-        beyond.extend(number.filter(|&number| number > acknowledged.segment));
-    }
-    beyond.sort();
+fn cut_back(store: &Store, dir: &Path, acknowledged: &Acknowledged) -> Result<()> {
+    let beyond = store.list(dir, |name| {
+        SegmentNumber::from_file_name(name).filter(|number| *number > acknowledged.segment)
+    })?;
     for number in beyond.iter().rev() {
-        let path = dir.join(number.file_name());
-        fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+        store.remove(&dir.join(number.file_name()))?;
     }
-    let path = dir.join(acknowledged.segment.file_name());
     if acknowledged.segment.0 > 0 {
-        let file =
-            OpenOptions::new().write(true).open(&path).map_err(Error::file("open", &path))?;
-        let len = file.metadata().map_err(Error::file("look at", &path))?.len();
-        if len > acknowledged.offset {
-            file.set_len(acknowledged.offset).map_err(Error::file("shorten", &path))?;
-            file.sync_all().map_err(Error::file("sync", &path))?;
+        let path = dir.join(acknowledged.segment.file_name());
+        let file = store.open(&path, OpenMode::Write)?;
+        if file.len()? > acknowledged.offset {
+            file.set_len(acknowledged.offset)?;
+            file.sync()?;
         }
     }
-    sync_dir_of(&path)
+    store.sync_dir(dir)
 }

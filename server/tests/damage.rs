@@ -11,7 +11,7 @@ use snapless_server::error::{Damage, Error};
 use snapless_server::format::acknowledged::Acknowledged;
 use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Repository, WritableRepository};
-use snapless_server::restore::{Request, restore};
+use snapless_server::restore::{Request, Source, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_server::verify::{Report, verify};
@@ -45,7 +45,7 @@ fn small_sync(driver: &mut Driver) -> Vec<Vec<u8>> {
 fn reader(root: &Path) -> Result<SessionReader, Error> {
     let repository = Repository::open(root)?;
     let header = repository.session(VOLUME, SESSION)?.unwrap();
-    SessionReader::open(session_dir(root), header)
+    SessionReader::open(repository.store(), header)
 }
 
 fn open_writer(root: &Path) -> Result<Acknowledged, Error> {
@@ -210,8 +210,11 @@ fn one_damaged_entry_does_not_hide_the_next_one_and_no_image_is_made_of_it() {
     assert_eq!(report.damage.len(), 2, "{:?}", report.damage);
     assert_eq!(report.entries, 3);
     let to = dir.path().join("image");
-    let request =
-        Request { volume: VOLUME, session: None, at: At::T0, to: to.clone(), force: false };
+    let request = Request {
+        source: Source { volume: VOLUME, session: None, at: At::T0 },
+        to: to.clone(),
+        force: false,
+    };
     let repository = Repository::open(&root).unwrap();
     let failed = restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap_err();
     assert!(matches!(failed, Error::Damaged { why: Damage::Frame(_), .. }), "{failed}");

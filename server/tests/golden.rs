@@ -6,8 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use common::{Driver, SESSION, VOLUME};
+use snapless_server::format::repository::session_dir;
 use snapless_server::repository::{Repository, WritableRepository};
-use snapless_server::restore::{Request, restore};
+use snapless_server::restore::{Request, Source, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_types::RecordKind;
@@ -35,7 +36,7 @@ fn frames() -> [Vec<u8>; 2] {
 fn this_release_writes_the_pinned_bytes() {
     let dir = tempfile::tempdir().unwrap();
     common::ingest(dir.path(), LENGTH, 1 << 20, &frames());
-    let session = Repository::open(dir.path()).unwrap().session_dir(VOLUME, SESSION);
+    let session = dir.path().join(session_dir(VOLUME, SESSION));
     for (name, golden) in [
         ("segment-00000001.slseg", SEGMENT),
         ("session.snapless", HEADER),
@@ -56,14 +57,18 @@ fn this_release_reads_the_pinned_bytes() {
     let root = dir.path().join("repository");
     drop(WritableRepository::open(&root).unwrap());
     let repository = Repository::open(&root).unwrap();
-    let session = repository.session_dir(VOLUME, SESSION);
+    let session = root.join(session_dir(VOLUME, SESSION));
     fs::create_dir_all(&session).unwrap();
     fs::write(session.join("segment-00000001.slseg"), SEGMENT).unwrap();
     fs::write(session.join("session.snapless"), HEADER).unwrap();
     fs::write(session.join("acknowledged.snapless"), ACKNOWLEDGED).unwrap();
     let to = dir.path().join("image");
     for (at, second_half) in [(At::T0, 0x5a), (At::Latest, 0)] {
-        let request = Request { volume: VOLUME, session: None, at, to: to.clone(), force: true };
+        let request = Request {
+            source: Source { volume: VOLUME, session: None, at },
+            to: to.clone(),
+            force: true,
+        };
         restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap();
         assert_eq!(fs::read(&to).unwrap(), [[0x5a; 512], [second_half; 512]].concat());
     }

@@ -12,7 +12,7 @@ use snapless_server::format::session::SessionHeader;
 use snapless_server::geometry::Extent;
 use snapless_server::ingest::Ingest;
 use snapless_server::repository::Repository;
-use snapless_server::restore::{Report, Request, restore};
+use snapless_server::restore::{Report, Request, Source, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::stream::StreamState;
 use snapless_server::timeline::At;
@@ -24,8 +24,11 @@ const LIMIT: u64 = 1 << 20;
 
 fn image(root: &Path, at: At, stop: &StopFlag) -> Result<(Report, Vec<u8>), Error> {
     let to = root.with_extension("img");
-    let request =
-        Request { volume: VOLUME, session: Some(SESSION), at, to: to.clone(), force: true };
+    let request = Request {
+        source: Source { volume: VOLUME, session: Some(SESSION), at },
+        to: to.clone(),
+        force: true,
+    };
     let report = restore(&Repository::open(root)?, &request, stop, |_| {})?;
     Ok((report, std::fs::read(to).unwrap()))
 }
@@ -175,13 +178,12 @@ fn the_newest_session_that_had_begun_is_restored_when_none_is_named() {
     let root = dir.path().join("repository");
     common::ingest(&root, LENGTH, LIMIT, &[Driver::default().first_sync()]);
     let repository = Repository::open(&root).unwrap();
-    let request = |at| Request {
-        volume: VOLUME,
-        session: None,
-        at,
+    let request_of = |volume, session, at| Request {
+        source: Source { volume, session, at },
         to: dir.path().join("image"),
         force: true,
     };
+    let request = |at| request_of(VOLUME, None, at);
     let session_of =
         |at| restore(&repository, &request(at), &StopFlag::default(), |_| {}).unwrap().session;
     assert_eq!(session_of(At::Latest), SESSION.to_string());
@@ -197,10 +199,10 @@ fn the_newest_session_that_had_begun_is_restored_when_none_is_named() {
     let at = |ticks| At::Time(FileTime::new(common::T0 + ticks));
     assert_eq!(session_of(at(4000)), newer.session.to_string());
     assert_eq!(session_of(at(50)), SESSION.to_string());
-    let other = Request { session: Some(SessionId([9; 16])), ..request(At::T0) };
+    let other = request_of(VOLUME, Some(SessionId([9; 16])), At::T0);
     let unknown = restore(&repository, &other, &StopFlag::default(), |_| {});
     assert!(matches!(unknown, Err(Error::NoSession { .. })));
-    let other = Request { volume: VolumeGuid([9; 16]), ..request(At::T0) };
+    let other = request_of(VolumeGuid([9; 16]), None, At::T0);
     let unknown = restore(&repository, &other, &StopFlag::default(), |_| {}).unwrap_err();
     assert!(unknown.to_string().contains(&VOLUME.to_string()), "{unknown}");
 }

@@ -12,7 +12,7 @@ use common::{BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME, base_image};
 use proptest::prelude::*;
 use snapless_server::error::Error;
 use snapless_server::repository::Repository;
-use snapless_server::restore::{Request, restore};
+use snapless_server::restore::{Request, Source, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_types::RecordKind;
@@ -264,8 +264,11 @@ fn touched(offset: u64, len: u64) -> std::ops::Range<usize> {
 
 fn image(root: &Path, at: At) -> Result<Vec<u8>, Error> {
     let to = root.with_extension("img");
-    let request =
-        Request { volume: VOLUME, session: Some(SESSION), at, to: to.clone(), force: true };
+    let request = Request {
+        source: Source { volume: VOLUME, session: Some(SESSION), at },
+        to: to.clone(),
+        force: true,
+    };
     restore(&Repository::open(root)?, &request, &StopFlag::default(), |_| {})?;
     Ok(std::fs::read(to).unwrap())
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use common::{BLOCK, Client, Driver, LENGTH, Running, SECTOR, SESSION, Said, VOLUME};
 use snapless_server::list::{Content, list};
 use snapless_server::repository::Repository;
-use snapless_server::restore::{Request, restore};
+use snapless_server::restore::{Request, Source, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_types::RecordKind;
@@ -17,8 +17,11 @@ use zerocopy::IntoBytes;
 fn image(root: &Path, at: At) -> Vec<u8> {
     let repository = Repository::open(root).unwrap();
     let to = root.with_extension("img");
-    let request =
-        Request { volume: VOLUME, session: Some(SESSION), at, to: to.clone(), force: true };
+    let request = Request {
+        source: Source { volume: VOLUME, session: Some(SESSION), at },
+        to: to.clone(),
+        force: true,
+    };
     restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap();
     std::fs::read(to).unwrap()
 }
@@ -78,9 +81,7 @@ fn what_was_not_acknowledged_is_gone_after_a_cut_and_a_gap_bridges_it() {
     let in_gap = At::Time(snapless_wire::id::FileTime::new(known_until + 1));
     let repository = Repository::open(&root).unwrap();
     let request = Request {
-        volume: VOLUME,
-        session: None,
-        at: in_gap,
+        source: Source { volume: VOLUME, session: None, at: in_gap },
         to: dir.path().join("never.img"),
         force: false,
     };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::error::Result;
 use crate::repository::Repository;
-use crate::restore::{Report, Request, restore};
+use crate::restore::{Report, Request, Source, restore};
 
 use super::progress::Bar;
 use super::{GOOD, POOR, bytes, on_signal, print_json};
@@ -14,9 +14,7 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
     let repository = Repository::open(&args.repository)?;
     let request = Request {
-        volume: args.volume,
-        session: args.session,
-        at: args.at,
+        source: Source { volume: args.volume, session: args.session, at: args.at },
         to: args.to,
         force: args.force,
     };

@@ -1,6 +1,8 @@
 //! `repository.snapless`: says that a directory is a repository, and of which version.
 
-use snapless_wire::id::FileTime;
+use std::path::{Path, PathBuf};
+
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{FormatError, Head, check, seal};
@@ -9,13 +11,23 @@ use super::{FormatError, Head, check, seal};
 pub const REPOSITORY_FILE: &str = "repository.snapless";
 /// The lock file's name.
 pub const LOCK_FILE: &str = "lock";
-/// The folder of all volumes.
+/// The directory of all volumes.
 pub const VOLUMES_DIR: &str = "volumes";
 /// Bytes of the file.
 pub const REPOSITORY_LEN: usize = 64;
 
 const MAGIC: [u8; 8] = *b"SLREPOS\0";
 const VERSION: u32 = 1;
+
+/// The directory of a volume, from the repository's root.
+pub fn volume_dir(volume: VolumeGuid) -> PathBuf {
+    Path::new(VOLUMES_DIR).join(volume.to_string())
+}
+
+/// The directory of a session, from the repository's root.
+pub fn session_dir(volume: VolumeGuid, session: SessionId) -> PathBuf {
+    volume_dir(volume).join(session.to_string())
+}
 
 /// The repository as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

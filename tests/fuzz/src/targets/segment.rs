@@ -7,9 +7,11 @@ use std::path::Path;
 
 use snapless_server::error::Error;
 use snapless_server::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
+use snapless_server::format::repository::session_dir;
 use snapless_server::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
 use snapless_server::reader::{SessionReader, Wanted};
 use snapless_server::stop::StopFlag;
+use snapless_server::storage::Store;
 use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::frame::FrameKind;
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordHeader};
@@ -72,10 +74,13 @@ fn read(folder: &Path, input: &[u8]) -> &'static str {
     let start = acknowledged.slot_offset();
     let slot = acknowledged.to_slot();
     file[start..start + slot.len()].copy_from_slice(&slot);
-    fs::write(folder.join(ACKNOWLEDGED_FILE), file).expect("a file in a temporary folder");
-    fs::write(folder.join(SegmentNumber::FIRST.file_name()), input).expect("another one");
+    let session = repository::session();
+    let dir = folder.join(session_dir(session.volume, session.session));
+    fs::create_dir_all(&dir).expect("a directory in a temporary folder");
+    fs::write(dir.join(ACKNOWLEDGED_FILE), file).expect("a file in it");
+    fs::write(dir.join(SegmentNumber::FIRST.file_name()), input).expect("another one");
 
-    let reader = SessionReader::open(folder.to_path_buf(), repository::session());
+    let reader = SessionReader::open(&Store::local(folder), session);
     let reader = reader.expect("the acknowledgement is whole");
     let stop = StopFlag::default();
     let surveyed = reader.survey(&stop).map(|state| state.timeline().records());

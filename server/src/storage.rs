@@ -1,0 +1,283 @@
+//! Where a repository's files lie: a trait, so that the same code runs over a directory and over a simulated
+//! disk that crashes.
+//!
+//! [`Storage`] and [`StorageFile`] are what an implementation provides; their documentation says what
+//! survives a crash. [`Store`] is what the rest of the server calls: it adds the file's full name to every
+//! error, and puts the durable operations together from the small ones.
+
+pub mod local;
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use self::local::LocalStorage;
+use crate::error::{Error, Result};
+
+/// A tree of named files.
+///
+/// Paths are relative; the empty path is the root, which always exists. Every method may be called from
+/// several threads at the same time.
+///
+/// # What survives a crash
+/// A *crash* is a power loss or the end of the operating system. The end of the process alone loses
+/// nothing that a call did.
+///
+/// - **Content and length** of a file survive if [`StorageFile::sync`] succeeded after the change, on
+///   any handle of the file. Until then each change since the last successful sync may survive whole, in
+///   part, or not at all, in any order: a write tears anywhere, and where the new length survived without
+///   the bytes there are zeros. Bytes that were synced and not overwritten since survive.
+/// - **Names** (a file created, renamed or removed; a directory made) survive if [`Storage::sync_dir`] of
+///   the directory that holds the name succeeded after the change. Until then each change may or may not
+///   survive, in any order. A directory whose own name did not survive is lost with all that is in it.
+/// - **A rename is atomic**: after a crash the new name stands for the old file or for the renamed one, as
+///   a whole. It does not make the renamed file's content durable.
+/// - **A sync of a file does not make its name durable**, and a sync of a directory no content.
+/// - **After a failed sync** the changes since the last successful one are in doubt for ever: they are
+///   visible, a later sync may succeed, and a crash may lose them all the same.
+///
+/// What a call did is visible to every later call at once, whether it is durable or not.
+pub trait Storage: Debug + Send + Sync {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] for a missing file, or a missing directory above a new one;
+    /// [`io::ErrorKind::AlreadyExists`] for [`OpenMode::CreateNew`] and a file that is there.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>>;
+
+    /// Makes a directory; false if it is there already.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if the directory above it is missing.
+    fn create_dir(&self, path: &Path) -> io::Result<bool>;
+
+    /// The names in a directory, in any order.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if there is no such directory.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Gives a file another name in the same directory. A file of that name is replaced.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes the lock of this name for as long as the result lives, at most until the process ends. Makes
+    /// the lock's file if it is missing.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if the lock is taken.
+    fn lock(&self, path: &Path) -> io::Result<Lock>;
+
+    /// The full name of a path, for messages.
+    fn locate(&self, path: &Path) -> PathBuf;
+}
+
+/// A lock that is held; dropping it releases it.
+pub type Lock = Box<dyn Any + Send + Sync>;
+
+/// How a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenMode {
+    /// For reading; the file must be there.
+    Read,
+    /// For writing; the file must be there.
+    Write,
+    /// For writing; a new empty file, or an old one made empty.
+    Create,
+    /// For writing; a new empty file. Fails if there is one.
+    CreateNew,
+}
+
+/// An open file. See [`Storage`] for what survives a crash.
+#[expect(clippy::len_without_is_empty, reason = "a file is no collection")]
+pub trait StorageFile: Debug + Send + Sync {
+    /// Reads some bytes; returns how many, 0 at or past the file's end.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes all bytes. Past the file's end the file grows.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Bytes of the file.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Cuts the file, or lets it grow by zeros.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes the file's content and length durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A storage whose errors name the file.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<dyn Storage>);
+
+impl Store {
+    /// Uses this storage.
+    pub fn new(storage: Arc<dyn Storage>) -> Self {
+        Self(storage)
+    }
+
+    /// Uses a directory of the local file system.
+    pub fn local(root: &Path) -> Self {
+        Self::new(Arc::new(LocalStorage::new(root)))
+    }
+
+    /// The full name of a path, for messages.
+    pub fn locate(&self, path: &Path) -> PathBuf {
+        self.0.locate(path)
+    }
+
+    /// Opens a file.
+    pub fn open(&self, path: &Path, mode: OpenMode) -> Result<StoredFile> {
+        let action = match mode {
+            OpenMode::Read | OpenMode::Write => "open",
+            OpenMode::Create | OpenMode::CreateNew => "create",
+        };
+        let file = self.0.open(path, mode).map_err(self.failed(action, path))?;
+        Ok(StoredFile { file, path: self.locate(path), position: 0 })
+    }
+
+    /// Reads the first `len` bytes of a file, or all of a shorter one.
+    pub fn read_head(&self, path: &Path, len: usize) -> Result<Vec<u8>> {
+        let file = self.open(path, OpenMode::Read)?;
+        let mut bytes = Vec::with_capacity(len);
+        let read = file.take(len as u64).read_to_end(&mut bytes);
+        read.map_err(self.failed("read", path))?;
+        Ok(bytes)
+    }
+
+    /// The entries of a directory whose names parse, in order; none if there is no such directory.
+    pub fn list<T: Ord>(&self, dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
+        let names = match self.0.list(dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.failed("list", dir)(error)),
+        };
+        let mut found: Vec<T> = names.iter().filter_map(|name| parse(name)).collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Removes a file.
+    pub fn remove(&self, path: &Path) -> Result<()> {
+        self.0.remove(path).map_err(self.failed("remove", path))
+    }
+
+    /// Makes the names in a directory durable.
+    pub fn sync_dir(&self, dir: &Path) -> Result<()> {
+        self.0.sync_dir(dir).map_err(self.failed("sync", dir))
+    }
+
+    /// Takes a lock; `None` if it is taken.
+    pub fn lock(&self, path: &Path) -> Result<Option<Lock>> {
+        match self.0.lock(path) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(self.failed("lock", path)(error)),
+        }
+    }
+
+    /// Makes a directory and those above it, durably.
+    ///
+    /// The directories above are synced even if they exist: an earlier process may have made them and ended
+    /// before it synced them.
+    pub fn create_dirs(&self, path: &Path) -> Result<()> {
+        let Some(parent) = path.parent() else { return Ok(()) };
+        self.create_dirs(parent)?;
+        self.0.create_dir(path).map_err(self.failed("create", path))?;
+        self.sync_dir(parent)
+    }
+
+    /// Makes a file with this content so that after a crash it is there whole or not at all.
+    pub fn create_durably(&self, path: &Path, content: &[u8]) -> Result<()> {
+        let temporary = path.with_extension("new");
+        let file = self.open(&temporary, OpenMode::Create)?;
+        file.write_at(0, content)?;
+        file.sync()?;
+        drop(file);
+        self.0.rename(&temporary, path).map_err(self.failed("name", path))?;
+        self.sync_dir(path.parent().unwrap_or(path))
+    }
+
+    fn failed(&self, action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        let path = self.locate(path);
+        move |source| Error::File { action, path, source }
+    }
+}
+
+/// An open file whose errors name it, and a position in it.
+///
+/// As a stream it reads and writes at the position; [`StoredFile::write_at`] leaves that alone.
+#[derive(Debug)]
+pub struct StoredFile {
+    file: Box<dyn StorageFile>,
+    path: PathBuf,
+    position: u64,
+}
+
+#[expect(clippy::len_without_is_empty, reason = "a file is no collection")]
+impl StoredFile {
+    /// The full name, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes all bytes.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_at(offset, bytes).map_err(Error::file("write", &self.path))
+    }
+
+    /// Bytes of the file.
+    pub fn len(&self) -> Result<u64> {
+        self.file.len().map_err(Error::file("look at", &self.path))
+    }
+
+    /// Cuts the file to a length.
+    pub fn set_len(&self, len: u64) -> Result<()> {
+        self.file.set_len(len).map_err(Error::file("shorten", &self.path))
+    }
+
+    /// Makes the file's content and length durable.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync().map_err(Error::file("sync", &self.path))
+    }
+}
+
+impl Read for StoredFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(self.position, buffer)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Write for StoredFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(self.position, bytes)?;
+        self.position += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for StoredFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
+            SeekFrom::End(distance) => self.file.len()?.checked_add_signed(distance),
+        };
+        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}

@@ -1,0 +1,170 @@
+//! A storage in a directory of the local file system.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use fs4::FileExt;
+
+use super::{Lock, OpenMode, Storage, StorageFile};
+use crate::error::{Error, Result};
+
+/// The files below one directory.
+#[derive(Clone, Debug)]
+pub struct LocalStorage {
+    root: PathBuf,
+}
+
+impl LocalStorage {
+    /// The files below `root`, which may be missing: then every call fails.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// The files below `root`; makes it, and the directories above it, durably.
+    pub fn create(root: &Path) -> Result<Self> {
+        create_dirs(root)?;
+        Ok(Self::new(root))
+    }
+}
+
+impl Storage for LocalStorage {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
+        let mut options = OpenOptions::new();
+        match mode {
+            OpenMode::Read => options.read(true),
+            OpenMode::Write => options.write(true),
+            OpenMode::Create => options.write(true).create(true).truncate(true),
+            OpenMode::CreateNew => options.write(true).create_new(true),
+        };
+        Ok(Box::new(options.open(self.locate(path))?))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<bool> {
+        let path = self.locate(path);
+        match fs::create_dir(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        // A name that is not Unicode is not one of ours; its stand-in is not either.
+        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        fs::read_dir(self.locate(dir))?.map(|entry| entry.map(name)).collect()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(self.locate(from), self.locate(to))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(self.locate(path))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        sync_names(&self.locate(dir))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        // The operating system releases the lock when the file is closed, or its process dies.
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).open(self.locate(path))?;
+        match FileExt::try_lock(&file) {
+            Ok(()) => Ok(Box::new(file)),
+            Err(fs4::TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
+            Err(fs4::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn locate(&self, path: &Path) -> PathBuf {
+        // Joining the empty path would add a separator.
+        if path.as_os_str().is_empty() { self.root.clone() } else { self.root.join(path) }
+    }
+}
+
+impl StorageFile for File {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        read_at(self, buffer, offset)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        write_all_at(self, bytes, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        Self::set_len(self, len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        // The length and what is needed to find the content count as data.
+        self.sync_data()
+    }
+}
+
+/// Makes the names in the file's directory durable.
+pub(crate) fn sync_dir_of(path: &Path) -> Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let dir = parent.unwrap_or(Path::new("."));
+    sync_names(dir).map_err(Error::file("sync", dir))
+}
+
+fn create_dirs(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_dirs(parent)?;
+    }
+    match fs::create_dir(path) {
+        Ok(()) => sync_dir_of(path),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(Error::file("create", path)(error)),
+    }
+}
+
+#[cfg(unix)]
+fn sync_names(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// NTFS logs the change of a name with the file's own flush; a directory cannot be opened for it.
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "the same signature as where it can fail")]
+fn sync_names(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}
+
+#[cfg(unix)]
+pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+pub(crate) fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !bytes.is_empty() {
+        let count = file.seek_write(bytes, offset)?;
+        if count == 0 {
+            return Err(ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[count..];
+        offset += count as u64;
+    }
+    Ok(())
+}
