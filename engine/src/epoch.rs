@@ -11,6 +11,7 @@ use snapless_types::{BlockIndex, BlockRange};
 
 use crate::bits::{self, PER_WORD};
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
+use crate::steps::Steps;
 
 #[derive(Debug)]
 struct Epoch {
@@ -31,6 +32,7 @@ pub struct Epochs {
     block_count: u64,
     /// Base-two logarithm of the blocks that a bit stands for.
     granule_shift: u32,
+    steps: Steps,
 }
 
 impl Epochs {
@@ -43,7 +45,15 @@ impl Epochs {
             Ok(Epoch { last_seq: 0, touched: boxed_slice(words, || Ok(0))? })
         })?;
         let acknowledged_seq = 0;
-        Ok(Self { slots, oldest_id: 1, open_id: 1, acknowledged_seq, block_count, granule_shift })
+        Ok(Self {
+            slots,
+            oldest_id: 1,
+            open_id: 1,
+            acknowledged_seq,
+            block_count,
+            granule_shift,
+            steps: Steps::default(),
+        })
     }
 
     /// Bytes that [`Epochs::new`] allocates.
@@ -70,13 +80,16 @@ impl Epochs {
         }
         let first = blocks.start.0 >> self.granule_shift;
         let last = (blocks.end.0 - 1) >> self.granule_shift;
+        let mut words = 0;
         let Some(epoch) = self.epoch(self.open_id) else { return };
         // Word by word: a trim may touch millions of blocks.
         for (index, bits) in bits::words(first, last + 1) {
+            words += 1;
             if let Some(word) = epoch.touched.get_mut(index) {
                 *word |= bits;
             }
         }
+        self.steps.add(words);
     }
 
     /// True if another epoch can be opened after the open one.
@@ -102,7 +115,9 @@ impl Epochs {
         while self.oldest_id <= id && self.oldest_id < self.open_id {
             let Some(epoch) = self.epoch(self.oldest_id) else { break };
             epoch.touched.fill(0);
+            let words = epoch.touched.len() as u64;
             self.acknowledged_seq = epoch.last_seq;
+            self.steps.add(words);
             self.oldest_id += 1;
         }
         self.oldest_id > before
@@ -111,6 +126,7 @@ impl Epochs {
     /// Frees every epoch, tells `lost` each run of blocks that one of them touched, and opens a new one.
     pub fn lose(&mut self, mut lost: impl FnMut(BlockRange)) {
         let words = self.slots.first().map_or(0, |epoch| epoch.touched.len());
+        self.steps.add((words * self.slots.len()) as u64);
         for index in 0..words {
             let touched = self.slots.iter_mut().filter_map(|epoch| epoch.touched.get_mut(index));
             let mut union = touched.map(core::mem::take).fold(0, |union, word| union | word);
@@ -122,6 +138,12 @@ impl Epochs {
         }
         self.open_id += 1;
         self.oldest_id = self.open_id;
+    }
+
+    /// Words of bitmaps looked at so far.
+    #[cfg(debug_assertions)]
+    pub fn steps(&self) -> u64 {
+        self.steps.get()
     }
 
     fn granule(&self, granule: u64) -> BlockRange {

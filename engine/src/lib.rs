@@ -161,6 +161,7 @@ mod rundown;
 pub mod sabotage;
 mod session;
 mod status;
+mod steps;
 mod sync;
 mod table;
 mod writes;

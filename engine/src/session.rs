@@ -284,6 +284,13 @@ impl<H: Host> Session<H> {
         self.shared.table.get(block)
     }
 
+    /// Words of the table and of the epochs' bitmaps that all verbs together have looked at: how the
+    /// simulator sees that no work under the lock grows with the volume.
+    #[cfg(debug_assertions)]
+    pub fn steps(&self) -> u64 {
+        self.shared.table.steps() + self.locked(|core| core.state.epochs.steps())
+    }
+
     #[inline]
     fn locked<R>(&self, decide: impl FnOnce(&mut Core<'_, H::Write>) -> R) -> R {
         let (now, clock) = (self.host.now(), self.host.clock());

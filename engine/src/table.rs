@@ -10,6 +10,7 @@ use snapless_types::{BlockIndex, BlockRange};
 
 use crate::bits;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
+use crate::steps::Steps;
 use crate::sync::{AtomicU64, Number, Ordering};
 
 /// Where a block stands.
@@ -49,13 +50,14 @@ pub struct Table {
     words: Box<[AtomicU64]>,
     /// How many blocks are in each state.
     counts: [Number; 4],
+    steps: Steps,
 }
 
 impl Table {
     /// A table for `block_count` blocks.
     pub fn new(block_count: u64) -> Result<Self, OutOfMemory> {
         let words = boxed_slice(block_count.div_ceil(BLOCKS_PER_WORD), || Ok(AtomicU64::new(0)))?;
-        let table = Self { words, counts: Default::default() };
+        let table = Self { words, counts: Default::default(), steps: Steps::default() };
         table.counts[BlockState::Unsynced.index()].set(block_count);
         Ok(table)
     }
@@ -95,6 +97,7 @@ impl Table {
     pub fn set_run(&self, range: BlockRange, before: BlockState, state: BlockState) {
         rule!(self.all(range, before), "T0: a run is in one state when it leaves it");
         for (index, mask) in words_of(range) {
+            self.steps.add(1);
             let Some(word) = self.words.get(index) else { return };
             // Plain load and store: as in `set`.
             let old = word.load(Ordering::Relaxed);
@@ -130,6 +133,7 @@ impl Table {
     #[inline]
     fn first_where(&self, range: BlockRange, select: impl Fn(u64) -> u64) -> Option<BlockIndex> {
         for (index, mask) in words_of(range) {
+            self.steps.add(1);
             let word = self.words.get(index)?.load(Ordering::Acquire);
             let lanes = select(word) & mask;
             if lanes != 0 {
@@ -140,6 +144,12 @@ impl Table {
         None
     }
 
+    /// Words looked at so far.
+    #[cfg(debug_assertions)]
+    pub fn steps(&self) -> u64 {
+        self.steps.get()
+    }
+
     fn recount(&self, from: BlockState, to: BlockState, blocks: u64) {
         self.counts[from.index()].add(blocks.wrapping_neg());
         self.counts[to.index()].add(blocks);
@@ -147,6 +157,7 @@ impl Table {
 
     #[inline]
     fn word(&self, index: u64) -> Option<&AtomicU64> {
+        self.steps.add(1);
         self.words.get(usize::try_from(index).ok()?)
     }
 }

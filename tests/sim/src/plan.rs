@@ -152,8 +152,9 @@ impl Plan {
         let faults = Faults::draw(&mut rng, kind, options);
         let volume = draw_volume(&mut rng, &faults);
         let config = draw_config(&mut rng, &volume, kind, &faults);
+        let spots = [0; 2].map(|_| rng.index(volume.sectors));
         let mut writers: Vec<_> = (0..rng.within(1..=MOST_WRITERS as u64))
-            .map(|_| draw_writer(&mut rng, &volume, &config, &faults))
+            .map(|_| draw_writer(&mut rng, &volume, &config, &faults, &spots))
             .collect();
         if ALL_URGENT && faults.has(Fault::Urgent) && rng.once_in(4) {
             writers.iter_mut().for_each(|writer| writer.urgent_once_in = 1);
@@ -283,7 +284,14 @@ fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind, faults: &Faults) -> C
 /// Slots of a session that has one for every outstanding write.
 const MANY_SLOTS: u32 = 64;
 
-fn draw_writer(rng: &mut Rng, volume: &Volume, config: &Config, faults: &Faults) -> WriterPlan {
+/// `spots`: where the run's writers meet.
+fn draw_writer(
+    rng: &mut Rng,
+    volume: &Volume,
+    config: &Config,
+    faults: &Faults,
+    spots: &[usize],
+) -> WriterPlan {
     let captured_max = volume.count(config.write_bytes).max(1);
     // On a large volume, also writes longer than the presence filter's 64 blocks.
     let blocks_max = if volume.blocks() as u64 > FEW_BLOCKS { 128 } else { 3 };
@@ -294,7 +302,7 @@ fn draw_writer(rng: &mut Rng, volume: &Volume, config: &Config, faults: &Faults)
         pattern: match rng.below(4) {
             0 => Pattern::Anywhere,
             1 => Pattern::Sequential,
-            _ => Pattern::HotSpot(rng.index(volume.sectors)),
+            _ => Pattern::HotSpot(rng.pick(spots)),
         },
         sectors_max: usize::try_from(longest).unwrap_or(1).min(captured_max),
         think: rng.scaled(US..=4 * MS),

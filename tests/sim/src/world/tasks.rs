@@ -167,7 +167,10 @@ impl World {
             Job::ReadDone { read, worker, cells, succeeded } => {
                 self.memory.give_back(&cells);
                 let succeeded = succeeded || self.options.sabotages(Sabotage::NoReadErrors);
-                match self.verb(Verb::ReadDone, |session| session.read_done(read, succeeded))? {
+                let blocks = cells.len().div_ceil(self.plan.volume.block_sectors);
+                match self
+                    .verb(Verb::ReadDone { blocks }, |session| session.read_done(read, succeeded))?
+                {
                     Some(next) => self.start_read(worker, next)?,
                     None => self.worker_done(worker),
                 }

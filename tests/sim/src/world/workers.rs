@@ -183,7 +183,8 @@ impl World {
     /// The sweep's first work: what holds no data is skipped. True if there is something left to skip.
     fn skip(&mut self) -> Result<bool, Broken> {
         let Some(&run) = self.skips.last() else { return Ok(false) };
-        let reached = self.verb(Verb::Skip, |session| session.skip(run))?;
+        let blocks = run.iter().count();
+        let reached = self.verb(Verb::Skip { blocks }, |session| session.skip(run))?;
         self.skips.pop();
         if reached < run.end {
             ensure!(reached >= run.start, Rule::T0, "skipping {run:?} goes back to {reached:?}");
