@@ -1,4 +1,4 @@
-//! The verbs of `snapless-setup`, with examples.
+//! The command line of `snapless-setup`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,30 +7,32 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::SetupError;
 use crate::install::Package;
 
-/// Installs and removes the Snapless driver and service.
+/// Installs and removes the Snapless driver and service
 #[derive(Parser, Debug)]
 #[command(
     name = "snapless-setup",
     version,
-    after_help = "Run it as an administrator.\n\nExit codes: 0 done, 1 failed, 2 wrong arguments"
+    after_help = "Run this program as an administrator.\n\nExit codes:\n  0  done\n  1  failed\n  \
+                  2  wrong arguments"
 )]
 pub struct Arguments {
-    /// The verb.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The verbs.
+/// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Installs driver, service and command line; protection is possible after a restart
+    /// Installs driver, service and command line; a restart loads the driver
     #[command(after_help = "Examples:\n  snapless-setup install --inf snapless.inf\n  \
-                            snapless-setup install --inf D:\\snapless\\snapless.inf --programs D:\\snapless")]
+                            snapless-setup install --inf D:\\snapless\\snapless.inf \
+                            --programs D:\\snapless")]
     Install(InstallArguments),
-    /// Removes what `install` installed; configuration, state and logs stay
+    /// Removes driver, service and command line; configuration, state and logs stay
     ///
-    /// The filter is taken off the volume class first, so that the machine boots whatever happens after.
-    /// A restart completes the removal.
+    /// Removes the driver from the filters of the volume class first, so that the machine boots
+    /// even if a later step fails. A restart completes the removal.
     #[command(after_help = "Example:\n  snapless-setup remove")]
     Remove,
     /// Shows what is installed
@@ -45,16 +47,16 @@ pub enum Command {
 /// Options of `snapless-setup install`.
 #[derive(Args, Debug)]
 pub struct InstallArguments {
-    /// The driver's INF; snapless.sys lies beside it
+    /// The driver's INF; snapless.sys is in the same folder
     #[arg(long, value_name = "FILE")]
     pub inf: PathBuf,
-    /// Where snapless-service.exe and snapless.exe are [default: beside this program]
+    /// The folder of snapless-service.exe and snapless.exe [default: this program's folder]
     #[arg(long, value_name = "FOLDER")]
     pub programs: Option<PathBuf>,
 }
 
 impl InstallArguments {
-    /// The package that is meant, with absolute paths.
+    /// The package, with absolute paths.
     pub fn package(&self) -> Result<Package, SetupError> {
         let absolute =
             |path: &Path| std::path::absolute(path).map_err(SetupError::file("find", path));
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_package_lies_beside_the_program_unless_said_otherwise() {
+    fn the_programs_are_in_the_setups_own_folder_by_default() {
         let own = std::env::current_exe().unwrap();
         let mut arguments = InstallArguments { inf: "snapless.inf".into(), programs: None };
         let package = arguments.package().unwrap();

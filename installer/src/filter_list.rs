@@ -1,13 +1,13 @@
-//! The list of a class's or a device's upper filters: a `REG_MULTI_SZ`, from the lowest to the highest.
+//! The upper filters of a device class or a device: a `REG_MULTI_SZ`, the lowest filter first.
 //!
-//! Rule: names of others stay as they are and where they are; ours is in the list once or not at all.
+//! Rule: other drivers' names stay as and where they are; ours is in the list at most once.
 
 /// Names of filter drivers, the lowest first.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct FilterList(Vec<String>);
 
 impl FilterList {
-    /// The list with these names. Empty names are not names: they end a `REG_MULTI_SZ`.
+    /// The list of `names` without empty ones, which end a `REG_MULTI_SZ`.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
         Self(names.into_iter().filter(|name| !name.is_empty()).collect())
     }
@@ -35,12 +35,12 @@ impl FilterList {
         self.0.is_empty()
     }
 
-    /// True if `name` is in the list. Names of services are compared without case.
+    /// True if `name` is in the list; case is ignored.
     pub fn contains(&self, name: &str) -> bool {
         self.0.iter().any(|other| same(other, name))
     }
 
-    /// Puts `name` on top unless it is in the list already; true if that changed the list.
+    /// Adds `name` at the top unless it is in the list; true if that changed the list.
     pub fn append(&mut self, name: &str) -> bool {
         let absent = !self.contains(name);
         if absent {
@@ -49,7 +49,7 @@ impl FilterList {
         absent
     }
 
-    /// Takes every occurrence of `name` out; true if that changed the list.
+    /// Removes every occurrence of `name`; true if that changed the list.
     pub fn remove(&mut self, name: &str) -> bool {
         let before = self.0.len();
         self.0.retain(|other| !same(other, name));
@@ -57,7 +57,7 @@ impl FilterList {
     }
 }
 
-/// Windows compares names of services in upper case, character by character.
+/// Compares as Windows compares service names: in upper case, character by character.
 fn same(a: &str, b: &str) -> bool {
     a.chars().flat_map(char::to_uppercase).eq(b.chars().flat_map(char::to_uppercase))
 }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn our_name_goes_on_top_and_only_once() {
+    fn a_name_is_added_at_the_top_once() {
         let mut filters = list(&["volsnap", "other"]);
         assert!(filters.append("snapless"));
         assert!(!filters.append("SNAPLESS"));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_name_is_taken_out_however_it_is_written() {
+    fn a_name_is_removed_in_any_case_and_others_stay() {
         let mut filters = list(&["Snapless", "volsnap", "snapless2", "snapless"]);
         assert!(filters.remove("snapless"));
         assert!(!filters.remove("snapless"));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_registrys_form_comes_back_as_it_was() {
+    fn a_list_survives_the_registrys_format() {
         let filters = list(&["volsnap", "größe", "snapless"]);
         assert_eq!(filters.to_units(), units("volsnap\0größe\0snapless\0\0"));
         assert_eq!(FilterList::from_units(&filters.to_units()), filters);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn sloppily_ended_values_are_read_too() {
+    fn values_without_proper_ends_are_read() {
         for text in ["a\0b", "a\0b\0", "a\0b\0\0", "\0a\0b\0\0\0"] {
             assert_eq!(FilterList::from_units(&units(text)), list(&["a", "b"]), "{text:?}");
         }

@@ -1,16 +1,16 @@
 //! `snapless-setup install`: the driver's file and service first, the class filter last.
 //!
-//! Rule: the filter is registered only after the driver was seen in place. Everything may be
-//! done twice: an upgrade is an install over an older one.
+//! Rule: the filter is registered only after the driver was found installed. Every step can be
+//! repeated: an upgrade is an installation over an older one.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use crate::error::SetupError;
+use crate::names::{COMMAND_LINE, DRIVER, SERVICE, SERVICE_PROGRAM};
 use crate::system::{ServiceState, System};
-use crate::{COMMAND_LINE, DRIVER, SERVICE, SERVICE_PROGRAM};
 
-/// What is installed from where.
+/// Where the files to install are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Package {
     /// The driver's INF.
@@ -28,7 +28,7 @@ impl Package {
         self.programs.join(COMMAND_LINE)
     }
 
-    /// An error if a file is missing: found before anything was changed.
+    /// Checks that no file is missing, before anything changes.
     fn check(&self) -> Result<(), SetupError> {
         let driver = self.inf.with_file_name(format!("{DRIVER}.sys"));
         for file in [self.inf.clone(), driver, self.service(), self.command_line()] {
@@ -44,7 +44,7 @@ impl Package {
 pub fn run(package: &Package, system: &dyn System, out: &mut dyn Write) -> Result<(), SetupError> {
     package.check()?;
     let driver = system.driver_file();
-    if system.goes_at_restart(&driver)? {
+    if system.is_deleted_at_restart(&driver)? {
         return Err(SetupError::RemovalPending(driver));
     }
     install_driver(package, system, out)?;
@@ -52,7 +52,8 @@ pub fn run(package: &Package, system: &dyn System, out: &mut dyn Write) -> Resul
     register_filter(system, out)?;
     writeln!(
         out,
-        "Done. Write {} and restart the machine: the driver joins the volumes as they start.",
+        "Done. Write {}, then restart the machine: Windows loads the driver when the \
+         volumes start.",
         system.secure_data_folder()?.join("service.toml").display()
     )?;
     Ok(())
@@ -77,7 +78,7 @@ fn install_service(
     system: &dyn System,
     out: &mut dyn Write,
 ) -> Result<(), SetupError> {
-    // A program that runs cannot be replaced.
+    // A running program cannot be replaced.
     system.stop_service(SERVICE)?;
     let program = system.copy_program(&package.service())?;
     let command_line = system.copy_program(&package.command_line())?;
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_comes_last_and_keeps_the_others() {
+    fn the_filter_is_registered_last_above_the_others() {
         let system = TestSystem::new(&["volsnap"]);
         let text = install(&system).unwrap();
         assert!(text.contains("volsnap, snapless"), "{text}");
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_stops_the_service_before_its_program_is_replaced() {
+    fn an_upgrade_stops_the_service_before_it_replaces_the_program() {
         let system = TestSystem::new(&[]);
         install(&system).unwrap();
         system.clear_steps();
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn no_filter_is_registered_for_a_driver_that_is_not_in_place() {
+    fn no_filter_is_registered_for_a_driver_that_is_not_installed() {
         let system = TestSystem::new(&["volsnap"]);
         system.refuse_driver();
         assert!(matches!(install(&system), Err(SetupError::NotInstalled(_))));
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_installed_that_the_restart_would_delete() {
+    fn nothing_is_installed_while_a_removal_waits_for_the_restart() {
         let system = TestSystem::new(&["volsnap"]);
         install(&system).unwrap();
         crate::remove::run(&system, &mut Vec::new()).unwrap();

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 
 #[cfg(not(windows))]
 fn main() -> ExitCode {
-    let _understood = Arguments::parse();
-    eprintln!("snapless-setup: this program runs on Windows");
+    let _valid = Arguments::parse();
+    eprintln!("snapless-setup: this program runs on Windows only");
     ExitCode::FAILURE
 }

@@ -1,17 +1,16 @@
-//! `snapless-setup remove`: the filter first, everywhere it is named; the driver's file last, and only with the
-//! restart.
+//! `snapless-setup remove`: the driver's name in all lists of filters first, its file last.
 //!
-//! Rule: nothing of the driver is taken away before every list of filters is free of its name. Volumes keep the
-//! running driver in their stacks until the restart, so its file stays until then.
+//! Rule: nothing of the driver is removed before every list of filters is free of its name. The
+//! loaded driver stays in the device stacks until the restart, which deletes its file.
 
 use std::io::Write;
 use std::path::Path;
 
 use crate::error::SetupError;
+use crate::names::{COMMAND_LINE, DRIVER, SERVICE, SERVICE_PROGRAM};
 use crate::system::{Deleted, System};
-use crate::{COMMAND_LINE, DRIVER, SERVICE, SERVICE_PROGRAM};
 
-/// Removes what `install` installed.
+/// Removes driver, service and command line.
 pub fn run(system: &dyn System, out: &mut dyn Write) -> Result<(), SetupError> {
     unregister_filter(system, out)?;
     system.stop_service(SERVICE)?;
@@ -25,8 +24,8 @@ pub fn run(system: &dyn System, out: &mut dyn Write) -> Result<(), SetupError> {
     say_file(out, "driver", &driver, system.delete_file(&driver, true)?)?;
     writeln!(
         out,
-        "Restart the machine to complete the removal: until then the driver stays on the volumes and \
-         lets everything through."
+        "Restart the machine to complete the removal. Until then the driver stays loaded and \
+         passes all requests through."
     )?;
     Ok(())
 }
@@ -35,14 +34,14 @@ fn unregister_filter(system: &dyn System, out: &mut dyn Write) -> Result<(), Set
     let mut filters = system.class_filters()?;
     if filters.remove(DRIVER) {
         system.set_class_filters(&filters)?;
-        writeln!(out, "filters   {DRIVER} taken off the volume class")?;
+        writeln!(out, "filters   {DRIVER} removed from the volume class")?;
     } else {
         writeln!(out, "filters   {DRIVER} was not on the volume class")?;
     }
-    // An upgrade of Windows may have moved the class's entries to the devices.
+    // A Windows upgrade may have moved the class's filters to its devices.
     let devices = system.remove_device_filters(DRIVER)?;
     if devices > 0 {
-        writeln!(out, "filters   {DRIVER} taken off {devices} device(s)")?;
+        writeln!(out, "filters   {DRIVER} removed from {devices} device(s)")?;
     }
     Ok(())
 }
@@ -59,7 +58,7 @@ fn say_file(
 fn say(out: &mut dyn Write, what: &str, name: &str, outcome: Deleted) -> Result<(), SetupError> {
     let outcome = match outcome {
         Deleted::Now => "removed",
-        Deleted::AtRestart => "goes with the restart",
+        Deleted::AtRestart => "the restart removes it",
         Deleted::Absent => "was not there",
     };
     writeln!(out, "{what:<9} {name}: {outcome}")?;
@@ -79,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_goes_first_and_the_drivers_file_last() {
+    fn the_filter_is_removed_first_and_the_drivers_file_last() {
         let system = TestSystem::new(&["volsnap", "other"]);
         install::run(&system.package(), &system, &mut Vec::new()).unwrap();
         system.clear_steps();
@@ -88,12 +87,12 @@ mod tests {
         assert_eq!(steps[0], Step::SetFilters("volsnap,other".into()));
         assert_eq!(steps[1], Step::RemoveDeviceFilters);
         assert_eq!(steps.last(), Some(&Step::DeleteFile("snapless.sys".into(), true)));
-        assert!(text.contains("snapless.sys: goes with the restart"), "{text}");
+        assert!(text.contains("snapless.sys: the restart removes it"), "{text}");
         assert!(text.contains("Restart the machine"), "{text}");
     }
 
     #[test]
-    fn nothing_is_taken_away_if_the_filter_cannot_be() {
+    fn nothing_is_removed_if_the_filter_cannot_be() {
         let system = TestSystem::new(&["snapless"]);
         system.refuse_filters();
         assert!(run(&system, &mut Vec::new()).is_err());
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_twice_is_no_error() {
+    fn a_second_removal_is_not_an_error() {
         let system = TestSystem::new(&[]);
         let text = remove(&system);
         assert!(text.contains("was not on the volume class"), "{text}");

@@ -1,14 +1,14 @@
-//! `snapless-setup status`: what is installed, and whether that is a state in which the machine boots.
+//! `snapless-setup status`: what is installed, and whether the machine would boot with it.
 
 use std::io::Write;
 
 use serde::Serialize;
 
 use crate::error::SetupError;
+use crate::names::{DRIVER, SERVICE};
 use crate::system::{ServiceState, System};
-use crate::{DRIVER, SERVICE};
 
-/// Prints what is installed.
+/// Prints the status.
 pub fn run(json: bool, system: &dyn System, out: &mut dyn Write) -> Result<(), SetupError> {
     let status = Status::read(system)?;
     if json {
@@ -28,7 +28,7 @@ struct Status {
     driver_file: String,
     driver_file_present: bool,
     service: ServiceState,
-    /// False if the filter is registered and the driver is not in place: act before the next restart.
+    /// False if the filter is registered and the driver is not installed.
     boots: bool,
 }
 
@@ -58,8 +58,9 @@ impl Status {
         if !self.boots {
             writeln!(
                 out,
-                "\nDANGER: the volume class names the driver, and it is not in place. The machine would \
-                 not boot. Run `snapless-setup remove` or `snapless-setup install` before restarting."
+                "\nDANGER: the volume class names the driver, and the driver is not installed. The \
+                 machine will not boot. Before a restart, run `snapless-setup remove` or \
+                 `snapless-setup install`."
             )?;
         }
         Ok(())
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn an_installed_and_an_empty_machine_are_told_apart() {
+    fn the_status_before_and_after_an_installation_differs() {
         let system = TestSystem::new(&["volsnap"]);
         assert!(status(false, &system).contains("not registered: volsnap"));
         install::run(&system.package(), &system, &mut Vec::new()).unwrap();
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_without_driver_is_a_danger() {
+    fn a_filter_without_its_driver_is_a_danger() {
         let system = TestSystem::new(&["snapless"]);
         assert!(status(false, &system).contains("DANGER"));
     }

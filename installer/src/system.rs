@@ -1,4 +1,4 @@
-//! What the setup needs of Windows: small steps, each done or failed as a whole.
+//! The Windows functions that the setup needs: small steps, each done completely or not at all.
 
 use std::path::{Path, PathBuf};
 
@@ -7,30 +7,30 @@ use serde::Serialize;
 use crate::error::SetupError;
 use crate::filter_list::FilterList;
 
-/// What became of something that was to be deleted.
+/// The outcome of a deletion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Deleted {
-    /// It is gone.
+    /// Deleted.
     Now,
-    /// It is in use and goes with the next restart.
+    /// In use; the next restart deletes it.
     AtRestart,
-    /// It was not there.
+    /// It did not exist.
     Absent,
 }
 
-/// Where a service stands.
+/// The state of a service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceState {
-    /// It is not registered.
+    /// Not registered.
     Absent,
-    /// It is registered and does not run.
+    /// Registered, not running.
     Stopped,
-    /// It runs, or is about to start or stop.
+    /// Running, starting or stopping.
     Running,
 }
 
-/// Windows, as the setup sees it.
+/// Windows.
 pub trait System {
     /// The volume class's upper filters; empty if it has none.
     fn class_filters(&self) -> Result<FilterList, SetupError>;
@@ -38,39 +38,40 @@ pub trait System {
     /// Replaces the volume class's upper filters.
     fn set_class_filters(&self, filters: &FilterList) -> Result<(), SetupError>;
 
-    /// Takes `name` out of the own lists of all volume devices, present or not; returns of how many.
+    /// Removes `name` from the own lists of all volume devices, present or not; returns from how
+    /// many.
     fn remove_device_filters(&self, name: &str) -> Result<usize, SetupError>;
 
-    /// Carries out the install section of `inf`.
+    /// Runs the install section of `inf`.
     fn run_inf(&self, inf: &Path) -> Result<(), SetupError>;
 
-    /// Where the driver's file goes.
+    /// The installed driver's file.
     fn driver_file(&self) -> PathBuf;
 
-    /// Where the programs go.
+    /// The folder of the installed programs.
     fn program_folder(&self) -> PathBuf;
 
-    /// Copies `file` into the program folder; returns its place there.
+    /// Copies `file` into the program folder; returns the copy's path.
     fn copy_program(&self, file: &Path) -> Result<PathBuf, SetupError>;
 
-    /// Makes the folder for configuration, state and logs, for SYSTEM and Administrators only.
+    /// Creates the folder of configuration, state and logs, for SYSTEM and Administrators only.
     fn secure_data_folder(&self) -> Result<PathBuf, SetupError>;
 
-    /// Registers the service with `program`, and its source of events; an earlier registration is updated.
+    /// Registers the service with `program`, and its event source; updates an earlier registration.
     fn register_service(&self, program: &Path) -> Result<(), SetupError>;
 
-    /// Stops a service and waits for it; nothing if it does not run.
+    /// Stops a service and waits for it; does nothing if it is not running.
     fn stop_service(&self, name: &str) -> Result<(), SetupError>;
 
-    /// Deletes a service's registration.
+    /// Deletes a service.
     fn delete_service(&self, name: &str) -> Result<Deleted, SetupError>;
 
-    /// Deletes a file, at the next restart if it is in use or `at_restart` is asked for.
+    /// Deletes a file, at the next restart if `at_restart` or if it is in use.
     fn delete_file(&self, file: &Path, at_restart: bool) -> Result<Deleted, SetupError>;
 
-    /// True if an earlier removal will delete `file` at the next restart.
-    fn goes_at_restart(&self, file: &Path) -> Result<bool, SetupError>;
+    /// True if the next restart deletes `file`.
+    fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError>;
 
-    /// Where a service stands.
+    /// The state of a service.
     fn service_state(&self, name: &str) -> Result<ServiceState, SetupError>;
 }

@@ -1,4 +1,4 @@
-//! A machine in memory (its files in a temporary folder), which writes down each step.
+//! A fake Windows, with its files in a temporary folder; it records each step.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::error::SetupError;
 use crate::filter_list::FilterList;
 use crate::install::Package;
+use crate::names::{COMMAND_LINE, DRIVER, SERVICE, SERVICE_PROGRAM};
 use crate::system::{Deleted, ServiceState, System};
-use crate::{COMMAND_LINE, DRIVER, SERVICE, SERVICE_PROGRAM};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
@@ -28,13 +28,13 @@ pub(crate) struct TestSystem {
     filters: RefCell<FilterList>,
     services: RefCell<BTreeSet<String>>,
     steps: RefCell<Vec<Step>>,
-    doomed: RefCell<BTreeSet<PathBuf>>,
+    delete_at_restart: RefCell<BTreeSet<PathBuf>>,
     driver_refused: Cell<bool>,
     filters_refused: Cell<bool>,
 }
 
 impl TestSystem {
-    /// A machine with these volume filters, and a whole package beside it.
+    /// A machine with these volume filters, and a complete package.
     pub(crate) fn new(filters: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for place in ["package", "drivers", "programs"] {
@@ -48,7 +48,7 @@ impl TestSystem {
             filters: RefCell::new(FilterList::new(filters.iter().map(ToString::to_string))),
             services: RefCell::default(),
             steps: RefCell::default(),
-            doomed: RefCell::default(),
+            delete_at_restart: RefCell::default(),
             driver_refused: Cell::new(false),
             filters_refused: Cell::new(false),
         }
@@ -71,7 +71,7 @@ impl TestSystem {
         self.steps.borrow_mut().clear();
     }
 
-    /// From now on Windows does not take the driver, and says nothing, as `SetupAPI` does.
+    /// From now on Windows rejects the driver without an error, as `SetupAPI` does.
     pub(crate) fn refuse_driver(&self) {
         self.driver_refused.set(true);
     }
@@ -147,7 +147,7 @@ impl System for TestSystem {
     }
 
     fn delete_service(&self, name: &str) -> Result<Deleted, SetupError> {
-        assert!(!self.filters.borrow().contains(name), "a service that a list names");
+        assert!(!self.filters.borrow().contains(name), "a list of filters names this service");
         self.did(Step::DeleteService(name.into()));
         let there = self.services.borrow_mut().remove(name);
         Ok(if there { Deleted::Now } else { Deleted::Absent })
@@ -159,7 +159,7 @@ impl System for TestSystem {
         Ok(match (file.is_file(), at_restart) {
             (false, _) => Deleted::Absent,
             (true, true) => {
-                self.doomed.borrow_mut().insert(file.to_owned());
+                self.delete_at_restart.borrow_mut().insert(file.to_owned());
                 Deleted::AtRestart
             }
             (true, false) => {
@@ -169,8 +169,8 @@ impl System for TestSystem {
         })
     }
 
-    fn goes_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
-        Ok(self.doomed.borrow().contains(file))
+    fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
+        Ok(self.delete_at_restart.borrow().contains(file))
     }
 
     fn service_state(&self, name: &str) -> Result<ServiceState, SetupError> {

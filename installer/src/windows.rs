@@ -1,4 +1,4 @@
-//! [`System`] over the real Windows: registry, `SetupAPI`, service manager, files.
+//! [`System`] on Windows: registry, `SetupAPI`, service manager, files.
 
 mod class_filters;
 mod device_filters;
@@ -7,7 +7,6 @@ mod inf;
 mod pending;
 mod secure;
 mod services;
-mod wide;
 
 use std::path::{Path, PathBuf};
 
@@ -74,8 +73,8 @@ impl System for WindowsSystem {
         files::delete(file, at_restart)
     }
 
-    fn goes_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
-        pending::goes(file)
+    fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
+        pending::is_deleted_at_restart(file)
     }
 
     fn service_state(&self, name: &str) -> Result<ServiceState, SetupError> {

@@ -172,8 +172,8 @@ pub fn judge(claim: &Claim, remembered: Option<&Remembered>, welcome: &Welcome) 
 pub enum SessionError {
     /// The driver is not in the volume's device stack.
     #[error(
-        "the driver does not filter volume {0}: restart the machine if the driver was installed after \
-         the last start, and check `snapless volumes`"
+        "the driver does not filter volume {0}: restart the machine if the driver was installed \
+         after the last start, and check `snapless volumes`"
     )]
     NotFiltered(String),
     /// The volume does not report its length or sector size.

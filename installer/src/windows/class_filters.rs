@@ -9,24 +9,24 @@ use crate::filter_list::FilterList;
 const CLASS_KEY: &str =
     r"SYSTEM\CurrentControlSet\Control\Class\{71A27CDD-812A-11D0-BEC7-08002BE2092F}";
 const VALUE: &str = "UpperFilters";
-/// `HRESULT_FROM_WIN32(ERROR_FILE_NOT_FOUND)`: there is no such key or value.
+/// `HRESULT_FROM_WIN32(ERROR_FILE_NOT_FOUND)`: the key or value does not exist.
 pub(super) const NOT_THERE: u32 = 0x8007_0002;
 
-/// The list; empty if there is none.
+/// The list; empty if the value does not exist.
 pub(super) fn read() -> Result<FilterList, SetupError> {
     let value = LOCAL_MACHINE.open(CLASS_KEY).and_then(|key| key.get_value(VALUE));
     match value {
         Ok(value) if value.ty() == Type::MultiString => Ok(FilterList::from_units(value.as_wide())),
         Ok(value) => {
             let kind = value.ty();
-            Err(SetupError::BadList(format!("{VALUE} is a {kind:?} and no list of names")))
+            Err(SetupError::BadList(format!("{VALUE} is a {kind:?}, not a list of names")))
         }
         Err(error) if error.code().0.cast_unsigned() == NOT_THERE => Ok(FilterList::default()),
         Err(error) => Err(refused("read")(error)),
     }
 }
 
-/// Replaces the list; an empty one is removed, as Windows has it.
+/// Replaces the list; removes the value if the list is empty, as Windows does.
 pub(super) fn write(filters: &FilterList) -> Result<(), SetupError> {
     let key =
         LOCAL_MACHINE.options().read().write().create().open(CLASS_KEY).map_err(refused("open"))?;

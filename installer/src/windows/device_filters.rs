@@ -1,7 +1,7 @@
-//! The volume devices' own `UpperFilters`, present or not.
+//! The `UpperFilters` of single volume devices, present or not.
 //!
-//! Snapless writes none, but an upgrade of Windows may move a class's filters to its devices. They are reached
-//! through `SetupAPI`, since their registry keys belong to the system.
+//! Snapless writes none, but a Windows upgrade may move a class's filters to its devices. Access is
+//! through `SetupAPI`, as the registry keys belong to the system.
 
 use std::io;
 use std::ptr;
@@ -19,10 +19,10 @@ use windows_sys::Win32::Foundation::{
 use crate::error::SetupError;
 use crate::filter_list::FilterList;
 
-/// Bytes of the longest list that is looked at.
+/// The longest list that is read, in bytes.
 const LIST_MAX: u32 = 64 << 10;
 
-/// Takes `name` out of every device's list; returns of how many.
+/// Removes `name` from every device's list; returns from how many.
 pub(super) fn remove(name: &str) -> Result<usize, SetupError> {
     let failed = |verb| move |source| SetupError::Devices { verb, source };
     let devices = Devices::of_volume_class().map_err(failed("list"))?;
@@ -38,13 +38,13 @@ pub(super) fn remove(name: &str) -> Result<usize, SetupError> {
     Ok(changed)
 }
 
-/// The devices of a class.
+/// A `SetupAPI` device information set.
 struct Devices(HDEVINFO);
 
 impl Devices {
-    /// All volumes, also those that are not there now.
+    /// All volumes, including those that are not present.
     fn of_volume_class() -> io::Result<Self> {
-        // SAFETY: the class's identity is a constant; no enumerator, no window.
+        // SAFETY: the class GUID is a constant; enumerator and window are optional.
         let set =
             unsafe { SetupDiGetClassDevsW(&GUID_DEVCLASS_VOLUME, ptr::null(), ptr::null_mut(), 0) };
         if set == INVALID_HANDLE_VALUE as HDEVINFO {
@@ -58,18 +58,18 @@ impl Devices {
             cbSize: u32::try_from(size_of::<SP_DEVINFO_DATA>()).unwrap_or(0),
             ..SP_DEVINFO_DATA::default()
         };
-        // SAFETY: the set is open; `device` says its own size.
+        // SAFETY: the set is open; `device` has its size in `cbSize`.
         if unsafe { SetupDiEnumDeviceInfo(self.0, index, &raw mut device) } != 0 {
             return Ok(Some(device));
         }
         or_none(ERROR_NO_MORE_ITEMS)
     }
 
-    /// A device's own list; empty if it has none.
+    /// A device's list; empty if it has none.
     fn upper_filters(&self, device: &SP_DEVINFO_DATA) -> io::Result<FilterList> {
         let mut units = vec![0_u16; LIST_MAX as usize / 2];
         let mut len = 0;
-        // SAFETY: the set is open, `device` is one of its devices, and the buffer has the length given.
+        // SAFETY: the set is open, `device` is in it, and the buffer has `LIST_MAX` bytes.
         let found = unsafe {
             SetupDiGetDeviceRegistryPropertyW(
                 self.0,
@@ -87,7 +87,7 @@ impl Devices {
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error().map(i32::cast_unsigned) {
-            // The device has no such list.
+            // The device has no list.
             Some(ERROR_INVALID_DATA | ERROR_FILE_NOT_FOUND) => Ok(FilterList::default()),
             Some(ERROR_INSUFFICIENT_BUFFER) => Err(io::Error::other("a device's list is too long")),
             _ => Err(error),
@@ -100,11 +100,11 @@ impl Devices {
         filters: &FilterList,
     ) -> io::Result<()> {
         let units = filters.to_units();
-        // An empty list is taken away as a whole: no buffer.
+        // No buffer removes the property.
         let (start, len) =
             if filters.is_empty() { (ptr::null(), 0) } else { (units.as_ptr(), units.len() * 2) };
         let len = u32::try_from(len).map_err(io::Error::other)?;
-        // SAFETY: the set is open, `device` is one of its devices, and `len` bytes are at `start`.
+        // SAFETY: the set is open, `device` is in it, and `len` bytes are at `start`.
         let done = unsafe {
             SetupDiSetDeviceRegistryPropertyW(self.0, device, SPDRP_UPPERFILTERS, start.cast(), len)
         };
@@ -114,12 +114,12 @@ impl Devices {
 
 impl Drop for Devices {
     fn drop(&mut self) {
-        // SAFETY: the set is open and closed only here.
+        // SAFETY: the set is open and is closed only here.
         unsafe { SetupDiDestroyDeviceInfoList(self.0) };
     }
 }
 
-/// `None` if the last error is the one that means so.
+/// `None` if the last error is `code`.
 fn or_none<T>(code: u32) -> io::Result<Option<T>> {
     let error = io::Error::last_os_error();
     if error.raw_os_error() == Some(code.cast_signed()) { Ok(None) } else { Err(error) }

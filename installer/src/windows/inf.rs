@@ -1,23 +1,22 @@
-//! Carrying out the driver's INF.
+//! Installing the driver by its INF.
 //!
-//! The call reports nothing; whoever makes it looks whether the driver is in place afterwards.
+//! The Windows function reports no errors: the caller must check that the driver is installed.
 
 use std::path::Path;
 use std::ptr;
 
+use windows_strings::HSTRING;
 use windows_sys::Win32::Devices::DeviceAndDriverInstallation::InstallHinfSectionW;
 use windows_sys::Win32::UI::WindowsAndMessaging::SW_HIDE;
 
-use super::wide::with_nul;
-
-/// The section, decorated: from Windows 10 1903 on that makes it the installation of a primitive driver.
+/// The decorated section: since Windows 10 1903 it installs a primitive driver.
 const SECTION: &str = "DefaultInstall.NTamd64";
-/// The INF's own folder is where its files are (128); never restart the machine (0).
+/// The files are in the INF's folder (128); never restart the machine (0).
 const MODE: u32 = 128;
 
-/// Carries out the install section of `inf`.
+/// Runs the install section of `inf`.
 pub(super) fn install(inf: &Path) {
-    let line = with_nul(&format!("{SECTION} {MODE} {}", inf.display()));
-    // SAFETY: the line ends with a zero and lives through the call; no window, no module are needed.
+    let line = HSTRING::from(format!("{SECTION} {MODE} {}", inf.display()));
+    // SAFETY: the line is NUL-terminated and outlives the call; window and module are optional.
     unsafe { InstallHinfSectionW(ptr::null_mut(), ptr::null_mut(), line.as_ptr(), SW_HIDE) };
 }

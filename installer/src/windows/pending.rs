@@ -1,7 +1,8 @@
-//! What Windows will do to files at the next restart (docs: `MoveFileEx`, `PendingFileRenameOperations`).
+//! File deletions that wait for the next restart (docs: `MoveFileEx`,
+//! `PendingFileRenameOperations`).
 //!
-//! The value is a list of pairs, old name and new name; an empty new name stands for a deletion. Old names begin
-//! with `\??\`.
+//! The value is a list of pairs, old name and new name; an empty new name means deletion. Old names
+//! start with `\??\`.
 
 use std::path::Path;
 
@@ -12,11 +13,11 @@ use crate::error::SetupError;
 
 const KEY: &str = r"SYSTEM\CurrentControlSet\Control\Session Manager";
 const VALUE: &str = "PendingFileRenameOperations";
-/// What the names begin with.
+/// The prefix of the names.
 const NAMESPACE: &str = r"\??\";
 
-/// True if `file` will be deleted.
-pub(super) fn goes(file: &Path) -> Result<bool, SetupError> {
+/// True if the next restart deletes `file`.
+pub(super) fn is_deleted_at_restart(file: &Path) -> Result<bool, SetupError> {
     let value = LOCAL_MACHINE.open(KEY).and_then(|key| key.get_value(VALUE));
     match value {
         Ok(value) => Ok(is_deleted(value.as_wide(), file)),
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_deletions_of_that_file_count() {
+    fn only_a_deletion_of_the_same_file_counts() {
         let units: Vec<u16> =
             "\\??\\C:\\a.sys\0\0\\??\\C:\\b.sys\0!\\??\\C:\\c.sys\0\0".encode_utf16().collect();
         assert!(is_deleted(&units, Path::new(r"c:\A.SYS")));

@@ -1,13 +1,15 @@
 //! A folder for SYSTEM and Administrators only.
 //!
-//! Ordinary users may make folders in `%ProgramData%`. The configuration says which server receives the volumes'
-//! content, so its folder is taken over, with its ownership, even if somebody made it before.
+//! Every user may create folders in `%ProgramData%`. The configuration names the server that
+//! receives the volumes' content, so the setup takes ownership of the folder even if it exists
+//! already.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::ptr;
 
+use windows_strings::HSTRING;
 use windows_sys::Win32::Foundation::{HLOCAL, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
     ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
@@ -17,33 +19,32 @@ use windows_sys::Win32::Security::{
     PSECURITY_DESCRIPTOR, SetFileSecurityW,
 };
 
-use super::wide::{path_with_nul, with_nul};
-
-/// Owned by Administrators; nothing inherited from above; full access for SYSTEM and Administrators, also to
-/// what is in the folder.
+/// Owner: Administrators. No inherited entries. Full access for SYSTEM and Administrators to the
+/// folder and its content.
 const ADMINISTRATORS_ONLY: &str = "O:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
 
-/// Makes the folder if it is not there, and closes it to everybody else.
+/// Creates the folder if necessary, and sets owner and access.
 pub(super) fn folder(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let descriptor = Descriptor::parse(ADMINISTRATORS_ONLY)?;
-    let path = path_with_nul(folder);
+    let path = HSTRING::from(folder);
     let parts = OWNER_SECURITY_INFORMATION
         | DACL_SECURITY_INFORMATION
         | PROTECTED_DACL_SECURITY_INFORMATION;
-    // SAFETY: the path ends with a zero; the descriptor is whole and lives through the call.
+    // SAFETY: the path is NUL-terminated; the descriptor is valid and outlives the call.
     let done = unsafe { SetFileSecurityW(path.as_ptr(), parts, descriptor.0) };
     if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A security descriptor that Windows made from its text form.
+/// A security descriptor allocated by Windows.
 struct Descriptor(PSECURITY_DESCRIPTOR);
 
 impl Descriptor {
     fn parse(text: &str) -> io::Result<Self> {
-        let text = with_nul(text);
+        let text = HSTRING::from(text);
         let mut descriptor = ptr::null_mut();
-        // SAFETY: the text ends with a zero; the place for the answer is valid; its size is not asked.
+        // SAFETY: the text is NUL-terminated and `descriptor` is a valid place; the size is
+        // optional.
         let done = unsafe {
             ConvertStringSecurityDescriptorToSecurityDescriptorW(
                 text.as_ptr(),
@@ -58,7 +59,8 @@ impl Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        // SAFETY: the descriptor was allocated for us to free this way.
+        // SAFETY: `ConvertStringSecurityDescriptorToSecurityDescriptorW` allocated it by
+        // `LocalAlloc`.
         unsafe { LocalFree(self.0 as HLOCAL) };
     }
 }

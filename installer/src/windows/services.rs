@@ -1,4 +1,4 @@
-//! The service manager: registering, stopping, deleting.
+//! Services: register, stop, delete.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -18,29 +18,29 @@ use windows_sys::Win32::Foundation::{
 };
 
 use crate::error::SetupError;
+use crate::names::{SERVICE, SERVICE_DISPLAY};
 use crate::system::{Deleted, ServiceState};
-use crate::{SERVICE, SERVICE_DISPLAY};
 
 const DESCRIPTION: &str = "Copies protected volumes to the Snapless server while they are in use";
-/// The service flushes before it stops: this is longer than it may take.
+/// Longer than the service's flush before it stops.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
-/// How often a stopping service is looked at.
+/// How often the state of a stopping service is queried.
 const STOP_POLL: Duration = Duration::from_millis(100);
-/// Waits before the first, second and each further restart after a crash.
+/// Delays before the first, second and each further restart after a crash.
 const RESTART_DELAYS: [Duration; 3] =
     [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(60)];
-/// After this long without a crash the waits begin again with the first.
+/// After this time without a crash the first delay applies again.
 const CRASHES_FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Source of events in the application log. `EventCreate.exe` is on every Windows, and its messages 1 to 1000
-/// are each the text that comes with the event.
+/// The event source in the application log. `EventCreate.exe` is on every Windows, and its messages
+/// 1 to 1000 consist of the event's own text.
 const EVENT_SOURCE_KEY: &str =
     r"SYSTEM\CurrentControlSet\Services\EventLog\Application\SnaplessService";
 const EVENT_MESSAGES: &str = r"%SystemRoot%\System32\EventCreate.exe";
 /// Error, warning, information.
 const EVENT_TYPES: u32 = 7;
 
-/// Registers the service with `program`, started with the machine; updates an earlier registration.
+/// Registers the service with `program` and automatic start; updates an earlier registration.
 pub(super) fn register(program: &Path) -> Result<(), SetupError> {
     let info = ServiceInfo {
         name: SERVICE.into(),
@@ -68,7 +68,7 @@ pub(super) fn register(program: &Path) -> Result<(), SetupError> {
     describe(&service).map_err(failed("describe", SERVICE))
 }
 
-/// Registers the service's source of events.
+/// Registers the service's event source.
 pub(super) fn register_events() -> Result<(), SetupError> {
     let written = LOCAL_MACHINE.create(EVENT_SOURCE_KEY).and_then(|key| {
         key.set_expand_string("EventMessageFile", EVENT_MESSAGES)?;
@@ -76,19 +76,19 @@ pub(super) fn register_events() -> Result<(), SetupError> {
     });
     written.map_err(|error| SetupError::Registry {
         verb: "register",
-        what: "the source of events".into(),
+        what: "the event source".into(),
         why: error.to_string(),
     })
 }
 
-/// Stops a service and waits until it has stopped; nothing if it is absent or does not run.
+/// Stops a service and waits for it; does nothing if it is absent or not running.
 pub(super) fn stop(name: &str) -> Result<(), SetupError> {
     let access = ServiceAccess::STOP | ServiceAccess::QUERY_STATUS;
     let Some(service) = open(name, access)? else { return Ok(()) };
     match service.stop() {
         Ok(_) => {}
         Err(error) if code(&error) == Some(ERROR_SERVICE_NOT_ACTIVE) => return Ok(()),
-        // It may be on its way already: what counts is whether it gets there.
+        // It may be stopping already; the wait below tells.
         Err(error) => {
             if running(&service, name)? == Running::Running {
                 return Err(failed("stop", name)(error));
@@ -98,7 +98,7 @@ pub(super) fn stop(name: &str) -> Result<(), SetupError> {
     let limit = Instant::now() + STOP_LIMIT;
     while running(&service, name)? != Running::Stopped {
         if Instant::now() >= limit {
-            let why = format!("it has not stopped within {} s", STOP_LIMIT.as_secs());
+            let why = format!("it did not stop within {} s", STOP_LIMIT.as_secs());
             return Err(SetupError::Service { verb: "stop", name: name.to_owned(), why });
         }
         thread::sleep(STOP_POLL);
@@ -106,7 +106,7 @@ pub(super) fn stop(name: &str) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Deletes a service's registration; that of one that runs goes when it has stopped.
+/// Deletes a service; Windows deletes a running one when it has stopped.
 pub(super) fn delete(name: &str) -> Result<Deleted, SetupError> {
     let access = ServiceAccess::DELETE | ServiceAccess::QUERY_STATUS;
     let Some(service) = open(name, access)? else { return Ok(Deleted::Absent) };
@@ -122,7 +122,7 @@ pub(super) fn delete(name: &str) -> Result<Deleted, SetupError> {
     Ok(if stopped { Deleted::Now } else { Deleted::AtRestart })
 }
 
-/// Where a service stands.
+/// The state of a service.
 pub(super) fn state(name: &str) -> Result<ServiceState, SetupError> {
     let Some(service) = open(name, ServiceAccess::QUERY_STATUS)? else {
         return Ok(ServiceState::Absent);
@@ -133,7 +133,7 @@ pub(super) fn state(name: &str) -> Result<ServiceState, SetupError> {
     })
 }
 
-/// Description and restarts: what `CreateService` does not take.
+/// Sets the description and the restarts after a crash, which `CreateService` does not take.
 fn describe(service: &Service) -> windows_service::Result<()> {
     service.set_description(DESCRIPTION)?;
     let restart = |delay| ServiceAction { action_type: ServiceActionType::Restart, delay };
@@ -148,11 +148,11 @@ fn describe(service: &Service) -> windows_service::Result<()> {
 fn remove_events() -> Result<(), SetupError> {
     match LOCAL_MACHINE.remove_tree(EVENT_SOURCE_KEY) {
         Ok(()) => Ok(()),
-        // It was registered by an older release, or never.
+        // It does not exist.
         Err(_) if LOCAL_MACHINE.open(EVENT_SOURCE_KEY).is_err() => Ok(()),
         Err(error) => Err(SetupError::Registry {
             verb: "remove",
-            what: "the source of events".into(),
+            what: "the event source".into(),
             why: error.to_string(),
         }),
     }

@@ -1,0 +1,12 @@
+//! The names of what is installed.
+
+/// The driver: its service, its entry in lists of filters, and its file without `.sys`.
+pub const DRIVER: &str = "snapless";
+/// The service.
+pub const SERVICE: &str = "SnaplessService";
+/// The service's display name.
+pub const SERVICE_DISPLAY: &str = "Snapless service";
+/// The service's program.
+pub const SERVICE_PROGRAM: &str = "snapless-service.exe";
+/// The command line.
+pub const COMMAND_LINE: &str = "snapless.exe";
