@@ -6,12 +6,12 @@ use std::time::Instant;
 use log::{info, warn};
 use snapless_link::LinkError;
 use snapless_link::server::{Patience, ServerLink};
-use snapless_wire::frame::{FrameHeader, FrameKind, Hello, Welcome};
+use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello, Welcome};
 use zerocopy::IntoBytes;
 
 use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
-use crate::ingest::{Action, Chunk, Ingest};
+use crate::ingest::{Action, Ingest};
 use crate::occupancy::{Cancel, Claim, Occupancy};
 use crate::repository::WritableRepository;
 use crate::stream::StreamState;
@@ -92,13 +92,13 @@ fn run(
                     *slot = Some(opened);
                     Ok(())
                 }
-                (Action::Store(chunks), Some(session)) => {
-                    store(link, &mut session.writer, &chunks)?;
+                (Action::Store { ends }, Some(session)) => {
+                    store(link, &mut session.writer, (&frame, &payload), ends)?;
                     session.milestones.tell(&session.name, ingest.state());
                     Ok(())
                 }
                 // `Ingest` stores only after `begin`, which comes with the session.
-                (Action::Store(_), None) => Err(LinkError::Closed.into()),
+                (Action::Store { .. }, None) => Err(LinkError::Closed.into()),
             }
         });
         if let Err(error) = step {
@@ -148,14 +148,17 @@ fn welcome(link: &mut ServerLink, writer: &SessionWriter, state: &StreamState) -
     Ok(link.send(FrameKind::Welcome, welcome.as_bytes())?)
 }
 
-/// Stores what came, and acknowledges every epoch that it ends, once it is durable.
-fn store(link: &mut ServerLink, writer: &mut SessionWriter, chunks: &[Chunk<'_>]) -> Result<()> {
-    for chunk in chunks {
-        writer.append(&chunk.frame, chunk.payload)?;
-        if let Some(acknowledge) = chunk.ends {
-            writer.commit(acknowledge.epoch(), acknowledge.seq())?;
-            link.send(FrameKind::Acknowledge, acknowledge.as_bytes())?;
-        }
+/// Stores a frame as it came; acknowledges the epoch that it ends, once that is durable.
+fn store(
+    link: &mut ServerLink,
+    writer: &mut SessionWriter,
+    (frame, payload): (&FrameHeader, &[u8]),
+    ends: Option<Acknowledge>,
+) -> Result<()> {
+    writer.append(frame, payload)?;
+    if let Some(acknowledge) = ends {
+        writer.commit(acknowledge.epoch(), acknowledge.seq())?;
+        link.send(FrameKind::Acknowledge, acknowledge.as_bytes())?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use snapless_link::LinkError;
+use snapless_types::Seq;
 use snapless_wire::frame::FrameError;
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::RecordError;
@@ -124,6 +125,12 @@ pub enum Error {
     /// A frame holds bytes that are not records.
     #[error("the service sent a bad record: {0}")]
     Record(#[from] RecordError),
+    /// Records follow an `EpochEnd` in one frame.
+    #[error(
+        "the service sent record {0} in one frame with the epoch's end before it: an EpochEnd must \
+         end its frame; bring service and server to the same release"
+    )]
+    AfterEpochEnd(Seq),
     /// The stream breaks a rule.
     #[error("the stream breaks a rule and was refused: {0}")]
     Violation(#[from] Violation),

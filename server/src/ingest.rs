@@ -2,11 +2,12 @@
 //!
 //! A connection is first [`Ingest::AwaitingHello`] and then, once the host has opened the session,
 //! [`Ingest::Streaming`]. Every record is checked against the stream's rules before any of its frame is
-//! stored, and a frame is split where an epoch ends.
+//! stored. An `EpochEnd` ends its frame, so that a frame is stored as it came and the service's
+//! checksum covers it from end to end.
 
 use snapless_types::RecordKind;
 use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello};
-use snapless_wire::record::{RECORD_HEADER_LEN, Records};
+use snapless_wire::record::Records;
 
 use crate::error::{Error, Result};
 use crate::stream::StreamState;
@@ -22,22 +23,14 @@ pub enum Ingest {
 
 /// What the host has to do.
 #[derive(Debug)]
-pub enum Action<'a> {
+pub enum Action {
     /// Open this session, then call [`Ingest::begin`] and welcome the service.
     Open(Hello),
-    /// Store these, in order.
-    Store(Vec<Chunk<'a>>),
-}
-
-/// An entry to store.
-#[derive(Debug)]
-pub struct Chunk<'a> {
-    /// The entry's frame header.
-    pub frame: FrameHeader,
-    /// The entry's records.
-    pub payload: &'a [u8],
-    /// The epoch that ends with the entry: make all durable, then send this.
-    pub ends: Option<Acknowledge>,
+    /// Store the frame as it came.
+    Store {
+        /// The epoch that ends with the frame: make everything durable, then send this.
+        ends: Option<Acknowledge>,
+    },
 }
 
 impl Ingest {
@@ -45,11 +38,11 @@ impl Ingest {
     ///
     /// # Errors
     /// Why the connection must be closed.
-    pub fn frame<'a>(&mut self, frame: FrameHeader, payload: &'a [u8]) -> Result<Action<'a>> {
+    pub fn frame(&mut self, frame: FrameHeader, payload: &[u8]) -> Result<Action> {
         match (self, frame.kind()) {
             (Self::AwaitingHello, FrameKind::Hello) => Ok(Action::Open(Hello::read(payload)?)),
             (Self::Streaming(state), FrameKind::Records) => {
-                chunks(state, frame, payload).map(Action::Store)
+                Ok(Action::Store { ends: check(state, payload)? })
             }
             (Self::AwaitingHello, found) => {
                 Err(Error::Turn { found: name(found), expected: "a Hello frame" })
@@ -74,41 +67,20 @@ impl Ingest {
     }
 }
 
-/// Checks a frame's records and splits it after every record that ends an epoch.
-fn chunks<'a>(
-    state: &mut StreamState,
-    frame: FrameHeader,
-    payload: &'a [u8],
-) -> Result<Vec<Chunk<'a>>> {
-    let mut chunks = Vec::new();
-    let (mut start, mut end) = (0, 0);
+/// Checks a frame's records; returns the epoch that ends with the frame.
+fn check(state: &mut StreamState, payload: &[u8]) -> Result<Option<Acknowledge>> {
+    let mut ends = None;
     for record in Records::new(payload) {
         let header = record?.header;
+        if ends.is_some() {
+            return Err(Error::AfterEpochEnd(header.seq()));
+        }
         state.accept(&header)?;
-        end += RECORD_HEADER_LEN + header.payload_len();
         if header.kind() == RecordKind::EpochEnd {
-            let ends = Acknowledge::new(header.epoch(), header.seq());
-            chunks.push(chunk(frame, payload, start..end, Some(ends))?);
-            start = end;
+            ends = Some(Acknowledge::new(header.epoch(), header.seq()));
         }
     }
-    if start < end {
-        chunks.push(chunk(frame, payload, start..end, None)?);
-    }
-    Ok(chunks)
-}
-
-fn chunk(
-    frame: FrameHeader,
-    payload: &[u8],
-    range: std::ops::Range<usize>,
-    ends: Option<Acknowledge>,
-) -> Result<Chunk<'_>> {
-    // The range was made of records that lie in the payload.
-    let part = &payload[range];
-    let whole = part.len() == payload.len();
-    let frame = if whole { frame } else { FrameHeader::new(FrameKind::Records, part)? };
-    Ok(Chunk { frame, payload: part, ends })
+    Ok(ends)
 }
 
 fn name(kind: FrameKind) -> &'static str {

@@ -166,14 +166,16 @@ impl SessionReader {
         let mut payload = Vec::new();
         while let Some(frame) = segment.next_entry()? {
             segment.load(frame, &mut payload)?;
+            let mut last = None;
             for record in Records::new(&payload) {
-                let header = record.map_err(|why| segment.damage(why))?.header;
-                if header.kind() == RecordKind::EpochEnd {
-                    found.epoch = header.epoch();
-                    found.seq = header.seq();
-                    found.segment = number;
-                    found.offset = segment.entry_end();
-                }
+                last = Some(record.map_err(|why| segment.damage(why))?.header);
+            }
+            // An EpochEnd ends its entry.
+            if let Some(header) = last.filter(|last| last.kind() == RecordKind::EpochEnd) {
+                found.epoch = header.epoch();
+                found.seq = header.seq();
+                found.segment = number;
+                found.offset = segment.entry_end();
             }
         }
         Ok(true)

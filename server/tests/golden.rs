@@ -20,16 +20,16 @@ const SEGMENT: &[u8] = include_bytes!("golden/segment-00000001.slseg");
 const HEADER: &[u8] = include_bytes!("golden/session.snapless");
 const ACKNOWLEDGED: &[u8] = include_bytes!("golden/acknowledged.snapless");
 
-/// Two frames; an epoch ends in the middle of the second.
-fn frames() -> [Vec<u8>; 2] {
+/// Two epochs: one in two frames, one in a frame.
+fn frames() -> [Vec<u8>; 3] {
     let mut driver = Driver::default();
     let mut first = driver.start();
     first.extend(driver.data(RecordKind::Block, 0, &[0x5a; 1024]));
     let mut second = driver.marker(RecordKind::BaseComplete);
     second.extend(driver.epoch_end());
-    second.extend(driver.zero(RecordKind::Write, 512, 512));
-    second.extend(driver.epoch_end());
-    [first, second]
+    let mut third = driver.zero(RecordKind::Write, 512, 512);
+    third.extend(driver.epoch_end());
+    [first, second, third]
 }
 
 #[test]

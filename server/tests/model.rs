@@ -216,6 +216,7 @@ impl Model {
     fn epoch(&mut self) {
         let marker = self.driver.epoch_end();
         self.put(marker);
+        self.frame();
         self.unacknowledged = [false; BLOCKS];
         self.acknowledged = (self.based, self.foreign, self.foreign_at);
         self.points.append(&mut self.fresh);

@@ -202,19 +202,16 @@ fn a_stopped_server_says_so_and_another_goes_on_where_it_was() {
 }
 
 #[test]
-fn every_epoch_of_one_frame_is_acknowledged() {
+fn a_record_after_an_epoch_end_in_one_frame_is_refused_and_nothing_of_the_frame_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let server = Running::start(dir.path());
     let (mut client, ..) = Client::resume(server.address);
     let mut driver = Driver::default();
     let mut records = driver.first_sync();
     records.extend(driver.write(0, SECTOR, 7));
-    records.extend(driver.epoch_end());
-    records.extend(driver.write(0, SECTOR, 8));
     client.records(&records);
-    assert_eq!(client.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
-    assert_eq!(client.hear(), Said::Acknowledge { epoch: 2, seq: 10 });
-    drop(client);
+    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    assert!(text.contains("record 9") && text.contains("EpochEnd"), "{text}");
     let (_client, epoch, seq) = Client::resume(server.address);
-    assert_eq!((epoch, seq), (2, 10));
+    assert_eq!((epoch, seq), (0, 0));
 }

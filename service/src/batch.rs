@@ -1,9 +1,13 @@
 //! A batch: the records of one drain, prepared for the link.
 //!
-//! [`Batch::elide_zeros`] removes payloads of zeros; [`Batch::frames`] cuts the batch into frames
-//! at record boundaries. Rule: the records keep their order and meaning, and bytes that are not
-//! records are never sent.
+//! [`Batch::prepare`] parses the records once: it removes payloads of zeros and cuts the batch into
+//! frames at record boundaries. Rule: the records keep their order and meaning, an `EpochEnd` is the
+//! last record of its frame, and bytes that are not records are never sent.
 
+use std::mem;
+use std::ops::Range;
+
+use snapless_types::RecordKind;
 use snapless_wire::frame::FRAME_PAYLOAD_MAX;
 use snapless_wire::ioctl::DRAIN_BUFFER_MIN;
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
@@ -21,17 +25,20 @@ const _: () = assert!(DRAIN_BUFFER_MIN <= FRAME_PAYLOAD_MAX);
 pub struct Batch {
     bytes: Vec<u8>,
     len: usize,
+    /// Where each frame ends, once the batch is prepared.
+    frame_ends: Vec<usize>,
 }
 
 impl Batch {
     /// Empty, with room for any drain.
     pub fn new() -> Self {
-        Self { bytes: vec![0; DRAIN_BUFFER_MIN], len: 0 }
+        Self { bytes: vec![0; DRAIN_BUFFER_MIN], len: 0, frame_ends: Vec::new() }
     }
 
     /// Fills the buffer by `drain`, which returns the length.
     pub fn fill<E>(&mut self, drain: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<(), E> {
         self.len = 0;
+        self.frame_ends.clear();
         let len = drain(&mut self.bytes)?;
         assert!(len <= self.bytes.len(), "a drain cannot fill more than the buffer");
         self.len = len;
@@ -43,80 +50,71 @@ impl Batch {
         &self.bytes[..self.len]
     }
 
-    /// Removes payloads of zeros, in place; returns how many bytes that saves. Calls `see` with
-    /// every record.
+    /// Removes payloads of zeros, in place, and cuts the batch into frames; returns how many bytes
+    /// the zeros took. Calls `see` with every record.
     ///
     /// # Errors
-    /// If the buffer does not consist of whole records. The batch must then be discarded.
-    pub fn elide_zeros(
-        &mut self,
-        mut see: impl FnMut(&RecordHeader),
-    ) -> Result<usize, RecordError> {
-        let mut from = 0;
-        let mut to = 0;
+    /// If the buffer does not consist of whole records. The batch then has no frames and must be
+    /// discarded.
+    pub fn prepare(&mut self, mut see: impl FnMut(&RecordHeader)) -> Result<usize, RecordError> {
+        let mut frame_ends = mem::take(&mut self.frame_ends);
+        frame_ends.clear();
+        let (mut from, mut to, mut frame) = (0, 0, 0);
         while from < self.len {
             let header = RecordHeader::read(&self.bytes[from..self.len])?;
             let end = record_end(from, &header, self.len)?;
             see(&header);
-            let payload = from + RECORD_HEADER_LEN..end;
-            let elided = match header.zeroed() {
-                Ok(zeroed) if !payload.is_empty() && is_zero(&self.bytes[payload]) => Some(zeroed),
-                _ => None,
-            };
-            if let Some(zeroed) = elided {
-                self.bytes[to..to + RECORD_HEADER_LEN].copy_from_slice(&zeroed.to_bytes());
-                to += RECORD_HEADER_LEN;
-            } else {
-                if from != to {
-                    self.bytes.copy_within(from..end, to);
-                }
-                to += end - from;
+            let len = self.move_record(from..end, to, &header);
+            if to + len - frame > FRAME_TARGET_LEN && to > frame {
+                frame_ends.push(to);
+                frame = to;
+            }
+            to += len;
+            if header.kind() == RecordKind::EpochEnd {
+                frame_ends.push(to);
+                frame = to;
             }
             from = end;
         }
+        if to > frame {
+            frame_ends.push(to);
+        }
         let saved = self.len - to;
         self.len = to;
+        self.frame_ends = frame_ends;
         Ok(saved)
     }
 
-    /// The records as payloads of frames.
-    pub fn frames(&self) -> Frames<'_> {
-        Frames { rest: self.records() }
+    /// The payloads of the frames of a prepared batch.
+    pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        self.frame_ends.iter().scan(0, |start, &end| {
+            let frame = &self.bytes[*start..end];
+            *start = end;
+            Some(frame)
+        })
+    }
+
+    /// Moves a record to `to`, without its payload if that is all zeros; returns its length there.
+    fn move_record(&mut self, record: Range<usize>, to: usize, header: &RecordHeader) -> usize {
+        let payload = record.start + RECORD_HEADER_LEN..record.end;
+        match header.zeroed() {
+            Ok(zeroed) if !payload.is_empty() && is_zero(&self.bytes[payload]) => {
+                self.bytes[to..to + RECORD_HEADER_LEN].copy_from_slice(&zeroed.to_bytes());
+                RECORD_HEADER_LEN
+            }
+            _ => {
+                if record.start != to {
+                    self.bytes.copy_within(record.clone(), to);
+                }
+                record.len()
+            }
+        }
     }
 }
 
 impl Default for Batch {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Payloads of `Records` frames. Ends after the first error.
-#[derive(Clone, Debug)]
-pub struct Frames<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Frames<'a> {
-    type Item = Result<&'a [u8], RecordError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut len = 0;
-        while len < self.rest.len() {
-            let end = RecordHeader::read(&self.rest[len..])
-                .and_then(|header| record_end(len, &header, self.rest.len()));
-            match end {
-                Err(error) => {
-                    self.rest = &[];
-                    return Some(Err(error));
-                }
-                Ok(end) if end > FRAME_TARGET_LEN && len > 0 => break,
-                Ok(end) => len = end,
-            }
-        }
-        let (frame, rest) = self.rest.split_at(len);
-        self.rest = rest;
-        (!frame.is_empty()).then_some(Ok(frame))
     }
 }
 
@@ -135,7 +133,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use snapless_types::{EpochId, RecordKind, Seq};
+    use snapless_types::{EpochId, Seq};
     use snapless_wire::id::FileTime;
     use snapless_wire::record::{Position, Records};
 
@@ -174,7 +172,7 @@ mod tests {
             record(RecordKind::EpochEnd, 6, &[]),
         ];
         let mut batch = batch(&parts.concat());
-        assert_eq!(batch.elide_zeros(|_| ()), Ok(9 * 512));
+        assert_eq!(batch.prepare(|_| ()), Ok(9 * 512));
         let kept: Vec<_> = Records::new(batch.records()).map(Result::unwrap).collect();
         let zeros: Vec<_> = kept.iter().map(|record| record.header.is_zero()).collect();
         assert_eq!(zeros, [false, true, false, false, true, false]);
@@ -182,7 +180,16 @@ mod tests {
         assert_eq!(kept[2].payload[512..], [7; 512]);
         let order: Vec<_> = kept.iter().map(|record| record.header.seq().get()).collect();
         assert_eq!(order, [1, 2, 3, 4, 5, 6]);
-        assert_eq!(batch.elide_zeros(|_| ()), Ok(0), "a second time finds nothing");
+        assert_eq!(batch.prepare(|_| ()), Ok(0), "a second time finds nothing");
+    }
+
+    /// The lengths of a batch's frames, which have all of its bytes.
+    fn frame_lens(bytes: &[u8]) -> Vec<usize> {
+        let mut batch = batch(bytes);
+        batch.prepare(|_| ()).unwrap();
+        let frames: Vec<_> = batch.frames().collect();
+        assert!(frames.concat() == bytes);
+        frames.iter().map(|frame| frame.len()).collect()
     }
 
     #[test]
@@ -190,21 +197,26 @@ mod tests {
         let long = record(RecordKind::Block, 1, &vec![1; FRAME_TARGET_LEN / 512]);
         let short = record(RecordKind::Write, 2, &[2]);
         let bytes = [short.clone(), long.clone(), short.clone(), short.clone()].concat();
-        let batch = batch(&bytes);
-        let frames: Vec<_> = batch.frames().map(Result::unwrap).collect();
-        assert_eq!(
-            frames.iter().map(|frame| frame.len()).collect::<Vec<_>>(),
-            [short.len(), long.len(), 2 * short.len()]
-        );
-        assert!(frames.concat() == bytes);
+        assert_eq!(frame_lens(&bytes), [short.len(), long.len(), 2 * short.len()]);
+    }
+
+    #[test]
+    fn an_epoch_end_is_the_last_record_of_its_frame() {
+        let write = record(RecordKind::Write, 1, &[1]);
+        let end = record(RecordKind::EpochEnd, 2, &[]);
+        let bytes = [&write[..], &write, &end, &write, &end, &end].concat();
+        let (write, end) = (write.len(), end.len());
+        assert_eq!(frame_lens(&bytes), [2 * write + end, write + end, end]);
     }
 
     #[test]
     fn bytes_that_are_not_records_are_errors() {
         let whole = record(RecordKind::Write, 1, &[1]);
-        for bytes in [&whole[..whole.len() - 1], &[0xff; 64][..], &whole[..10]] {
-            assert!(batch(bytes).elide_zeros(|_| ()).is_err());
-            assert!(batch(bytes).frames().any(|frame| frame.is_err()));
+        let cut = [&whole[..], &whole[..10]].concat();
+        for bytes in [&whole[..whole.len() - 1], &[0xff; 64][..], &whole[..10], &cut] {
+            let mut batch = batch(bytes);
+            assert!(batch.prepare(|_| ()).is_err());
+            assert_eq!(batch.frames().count(), 0);
         }
     }
 
@@ -219,7 +231,7 @@ mod tests {
                 .flat_map(|(sectors, seq)| record(RecordKind::Write, seq, sectors))
                 .collect();
             let mut batch = batch(&bytes);
-            let saved = batch.elide_zeros(|_| ()).unwrap();
+            let saved = batch.prepare(|_| ()).unwrap();
             prop_assert_eq!(batch.records().len() + saved, bytes.len());
             for ((got, sectors), seq) in
                 Records::new(batch.records()).zip(&payloads).zip(1..)

@@ -215,10 +215,9 @@ impl Stream<'_> {
         empty: &SyncSender<Batch>,
     ) -> Result<(), StreamError> {
         while let Ok(mut batch) = full.recv() {
-            let elided = batch.elide_zeros(|record| watch.see(record));
+            let elided = batch.prepare(|record| watch.see(record));
             self.counters.elided(elided.map_err(StreamError::Records)?);
             for frame in batch.frames() {
-                let frame = frame.map_err(StreamError::Records)?;
                 self.counters.sent(sender.send(FrameKind::Records, frame)?);
             }
             // If the drain thread has ended, `full` yields what is left in it and then closes.

@@ -36,7 +36,7 @@ pub enum FrameKind {
     Hello = 1,
     /// [`Welcome`].
     Welcome = 2,
-    /// Whole records, packed.
+    /// Whole records, packed. An `EpochEnd` is the last record of its frame.
     Records = 3,
     /// [`Acknowledge`].
     Acknowledge = 4,

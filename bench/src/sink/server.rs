@@ -78,9 +78,9 @@ impl Serve for ServerSink {
             step = next;
             Ok::<_, Error>(len)
         })?;
-        self.batch.elide_zeros(|_| ()).map_err(unsound)?;
+        self.batch.prepare(|_| ()).map_err(unsound)?;
         for frame in self.batch.frames() {
-            self.sender.send(FrameKind::Records, frame.map_err(unsound)?)?;
+            self.sender.send(FrameKind::Records, frame)?;
         }
         Ok(step)
     }

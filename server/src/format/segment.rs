@@ -1,9 +1,8 @@
 //! `segment-NNNNNNNN.slseg`: a stretch of a session's stream.
 //!
-//! A header of [`SEGMENT_HEADER_LEN`] bytes, then entries. An entry is a wire frame of kind Records with its
-//! records byte for byte as the service sent them; a frame in which an epoch ends before its last record is
-//! stored as several, so that no entry reaches from one epoch into the next and the stream can be cut after
-//! any epoch. Segments are numbered from 1 without holes. An entry never crosses segments; an epoch may.
+//! A header of [`SEGMENT_HEADER_LEN`] bytes, then entries. An entry is a wire frame of kind Records, byte
+//! for byte as the service sent it. An `EpochEnd` ends its frame, so that the stream can be cut after any
+//! epoch. Segments are numbered from 1 without holes. An entry never crosses segments; an epoch may.
 
 use snapless_wire::id::{SessionId, VolumeGuid};
 use zerocopy::little_endian::U64;

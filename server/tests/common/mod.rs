@@ -205,15 +205,13 @@ pub fn ingest_as(
     let mut acknowledged = Vec::new();
     for payload in frames {
         let frame = FrameHeader::new(FrameKind::Records, payload).unwrap();
-        let Action::Store(chunks) = ingest.frame(frame, payload).unwrap() else {
+        let Action::Store { ends } = ingest.frame(frame, payload).unwrap() else {
             panic!("records are stored");
         };
-        for chunk in chunks {
-            writer.append(&chunk.frame, chunk.payload).unwrap();
-            if let Some(ends) = chunk.ends {
-                writer.commit(ends.epoch(), ends.seq()).unwrap();
-                acknowledged.push(ends);
-            }
+        writer.append(&frame, payload).unwrap();
+        if let Some(ends) = ends {
+            writer.commit(ends.epoch(), ends.seq()).unwrap();
+            acknowledged.push(ends);
         }
     }
     acknowledged

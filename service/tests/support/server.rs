@@ -174,11 +174,16 @@ impl Shared {
         let mut state = self.lock();
         let silent = state.manners.silent;
         let stored = state.sessions.entry(session).or_default();
-        let mut acks = Vec::new();
+        let mut acks: Vec<Acknowledge> = Vec::new();
+        let mut ended = false;
         for record in Records::new(payload) {
             let record = record.map_err(|error| error.to_string())?;
             let header = record.header;
             let (seq, epoch) = (header.seq(), header.epoch());
+            if ended {
+                return Err(format!("record {seq} follows the end of an epoch in its frame"));
+            }
+            ended = header.kind() == RecordKind::EpochEnd;
             let before = stored.records.last().map_or(0, |last| last.header.seq().get());
             // After a lost link numbers may be missing, but only before a gap.
             let in_order = seq.get() == before + 1

@@ -2,10 +2,11 @@
 
 use snapless_server::error::Error;
 use snapless_server::geometry::Geometry;
-use snapless_server::ingest::{Action, Chunk, Ingest};
+use snapless_server::ingest::{Action, Ingest};
 use snapless_server::stream::StreamState;
 use snapless_server::timeline::At;
-use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
+use snapless_types::RecordKind;
+use snapless_wire::frame::{Acknowledge, FRAME_HEADER_LEN, FrameHeader, FrameKind};
 use snapless_wire::record::{RECORD_HEADER_LEN, Records};
 use zerocopy::IntoBytes;
 
@@ -25,6 +26,7 @@ pub(super) const TARGET: Target = Target {
         "wrong turn",
         "record",
         "rule",
+        "after an epoch's end",
         "unrestorable",
         "large volume",
     ],
@@ -39,6 +41,7 @@ fn samples() -> Vec<Vec<u8>> {
     let half = base.len() / 2 / RECORD_HEADER_LEN * RECORD_HEADER_LEN;
     let gap = stream::records_after_a_gap();
     vec![
+        [hello.clone(), stream::frames(&base)].concat(),
         [hello.clone(), stream::frame(FrameKind::Records, &base)].concat(),
         [hello.clone(), stream::frame(FrameKind::Records, &gap)].concat(),
         [
@@ -78,23 +81,25 @@ fn run(input: &[u8]) -> &'static str {
                 let Some(geometry) = small else { return "large volume" };
                 ingest.begin(StreamState::new(geometry));
             }
-            Ok(Action::Store(chunks)) => check_chunks(&chunks, payload),
+            Ok(Action::Store { ends }) => check_stored(ends, payload),
             Err(error) => return name(&error),
         }
     }
     ingest.state().map_or("torn", check_state)
 }
 
-/// What is stored is the payload, in whole records, cut after the ends of epochs only.
-fn check_chunks(chunks: &[Chunk<'_>], payload: &[u8]) {
-    let stored: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.payload).copied().collect();
-    assert_eq!(stored, payload, "every record is stored once, in order");
-    for chunk in chunks {
-        assert_eq!(chunk.frame.verify(chunk.payload), Ok(()), "an entry has its own checksum");
-        for record in Records::new(chunk.payload) {
-            records::check(&record.expect("what is stored was parsed"));
-        }
+/// What is stored are whole records, and an epoch ends with the last of them or not at all.
+fn check_stored(ends: Option<Acknowledge>, payload: &[u8]) {
+    let mut last = None;
+    for record in Records::new(payload) {
+        let record = record.expect("what is stored was parsed");
+        records::check(&record);
+        assert!(last.is_none(), "an epoch's end is the last record of its frame");
+        let header = record.header;
+        last = (header.kind() == RecordKind::EpochEnd)
+            .then(|| Acknowledge::new(header.epoch(), header.seq()));
     }
+    assert_eq!(ends, last, "an epoch is acknowledged when it ends");
 }
 
 fn check_state(state: &StreamState) -> &'static str {
@@ -115,6 +120,7 @@ fn name(error: &Error) -> &'static str {
         Error::Frame(_) => "frame",
         Error::Record(_) => "record",
         Error::Violation(_) => "rule",
+        Error::AfterEpochEnd(_) => "after an epoch's end",
         _ => "other",
     }
 }

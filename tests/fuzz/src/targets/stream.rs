@@ -3,7 +3,7 @@
 use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
-use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordHeader};
+use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordHeader, Records};
 
 pub(super) const VOLUME: VolumeGuid = VolumeGuid([1; 16]);
 pub(super) const SESSION: SessionId = SessionId([2; 16]);
@@ -95,6 +95,21 @@ pub(super) fn records_after_a_gap() -> Vec<u8> {
 pub(super) fn frame(kind: FrameKind, payload: &[u8]) -> Vec<u8> {
     let header = FrameHeader::new(kind, payload).expect("a short payload");
     [&header.to_bytes(), payload].concat()
+}
+
+/// Frames of these records; each epoch ends one.
+pub(super) fn frames(records: &[u8]) -> Vec<u8> {
+    let (mut frames, mut payload) = (Vec::new(), Vec::new());
+    for record in Records::new(records) {
+        let record = record.expect("a whole record");
+        payload.extend(record.header.to_bytes());
+        payload.extend(record.payload);
+        if record.header.kind() == RecordKind::EpochEnd {
+            frames.extend(frame(FrameKind::Records, &payload));
+            payload.clear();
+        }
+    }
+    frames
 }
 
 /// Makes the checksum of each frame right, as far as `input` is frames.
