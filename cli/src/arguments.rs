@@ -1,4 +1,4 @@
-//! The verbs and their options, with examples.
+//! The command line of `snapless`.
 
 use std::time::Duration;
 
@@ -8,39 +8,39 @@ use snapless_wire::id::SessionId;
 
 const EXIT_CODES: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong arguments\n  \
                           3  the driver is not running\n  4  no such volume or session\n  \
-                          5  access denied: run it as an administrator";
+                          5  access denied: run this program as an administrator";
 
-/// Shows and ends the protection of this machine's volumes.
+/// Shows and ends the protection of this machine's volumes
 #[derive(Parser, Debug)]
 #[command(name = "snapless", version, after_help = EXIT_CODES)]
 pub struct Arguments {
-    /// The verb.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The verbs.
+/// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Lists the volumes that the driver sits on
+    /// Lists the volumes that the driver filters
     #[command(after_help = "Examples:\n  snapless volumes\n  snapless volumes --json")]
     Volumes {
         /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
     },
-    /// Shows each session: progress, held writes, rate, time left
+    /// Shows each session: progress, rate, time left, held writes, gaps
     #[command(after_help = "Examples:\n  snapless status\n  snapless status --watch\n  \
                             snapless status --json\n  snapless status --watch --interval 5 --json")]
     Status(StatusArguments),
     /// Ends a session: its volume is no longer protected
     ///
-    /// Writes that are held go through; nothing more is captured. What the server has stays there. The
+    /// Held writes are issued and nothing more is captured. The server keeps what it has. The
     /// service begins a new session, with a full first sync, when it is restarted.
     #[command(after_help = "Examples:\n  snapless stop --volume D:\n  \
                             snapless stop --session 0a1b2c3d-0000-4000-8000-0123456789ab")]
     Stop(StopArguments),
-    /// Prints the version of this program and of its interface to the driver
+    /// Prints the version of this program and of the driver interface
     Version,
 }
 
@@ -50,10 +50,10 @@ pub struct StatusArguments {
     /// Print JSON, for scripts; with --watch, one document on each line
     #[arg(long)]
     pub json: bool,
-    /// Go on until Ctrl-C
+    /// Repeat until Ctrl-C
     #[arg(long)]
     pub watch: bool,
-    /// Seconds between two looks, with --watch
+    /// Seconds between two updates, with --watch
     #[arg(long, value_name = "SECONDS", default_value = "1", requires = "watch")]
     #[arg(value_parser = parse_interval)]
     pub interval: Duration,
@@ -63,7 +63,7 @@ pub struct StatusArguments {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub struct StopArguments {
-    /// The session, as `snapless status` shows it
+    /// The session's id, as `snapless status` shows it
     #[arg(long, value_name = "ID", value_parser = parse_session)]
     pub session: Option<SessionId>,
     /// The volume: {GUID}, a drive letter (D:) or a device path
@@ -74,7 +74,7 @@ pub struct StopArguments {
 fn parse_session(text: &str) -> Result<SessionId, String> {
     SessionId::parse(text)
         .filter(|session| !session.is_nil())
-        .ok_or_else(|| "not a session's identity; `snapless status` shows them".to_owned())
+        .ok_or_else(|| "not a session id; `snapless status` shows them".to_owned())
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
@@ -82,7 +82,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     let allowed = (0.1..=3600.0).contains(&seconds);
     allowed
         .then(|| Duration::from_secs_f64(seconds))
-        .ok_or_else(|| "allowed is 0.1 to 3600".to_owned())
+        .ok_or_else(|| "allowed: 0.1 to 3600".to_owned())
 }
 
 #[cfg(test)]
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_takes_exactly_one_name() {
+    fn stop_takes_either_a_session_or_a_volume() {
         let id = "71a27cdd-812a-11d0-bec7-08002be2092f";
         assert!(parse(&["stop", "--session", id]).is_ok());
         assert!(parse(&["stop", "--volume", "D:"]).is_ok());
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_is_bounded_and_belongs_to_watch() {
+    fn an_interval_is_bounded_and_needs_watch() {
         let Ok(Command::Status(status)) = parse(&["status", "--watch", "--interval", "2.5"]) else {
             panic!("refused");
         };

@@ -1,4 +1,4 @@
-//! What can go wrong at the command line, and the exit code that says so to scripts.
+//! Errors of the commands, and their exit codes.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,33 +9,33 @@ use snapless_driver_client::DriverError;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// The driver, or the way to it.
+    /// The driver cannot be reached, or refused.
     #[error(transparent)]
     Driver(#[from] DriverError),
-    /// The volume is there, but nothing protects it.
+    /// The volume has no session.
     #[error("volume {0} has no session: it is not protected")]
     NotProtected(String),
-    /// The volume is not one of the driver's.
-    #[error("the driver does not sit on volume {0}: look at `snapless volumes`")]
+    /// The driver does not filter the volume.
+    #[error("the driver does not filter volume {0}: check `snapless volumes`")]
     NotFiltered(String),
-    /// The service's reports.
-    #[error("the service's reports in {folder} cannot be read: {source}")]
+    /// The service's reports cannot be read.
+    #[error("cannot read the service's reports in {folder}: {source}")]
     Reports {
-        /// Where they are.
+        /// Their folder.
         folder: PathBuf,
         /// The system's error.
         source: io::Error,
     },
-    /// Standard output.
-    #[error("the answer cannot be written: {0}")]
+    /// Standard output cannot be written.
+    #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
     /// JSON.
-    #[error("the answer cannot be put into JSON: {0}")]
+    #[error("cannot write the output as JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 impl CliError {
-    /// The exit code, as documented in the help.
+    /// The exit code, as `--help` lists it.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code())
     }
@@ -61,7 +61,7 @@ mod tests {
     use snapless_driver_client::error::Call;
 
     #[test]
-    fn each_code_means_what_the_help_says() {
+    fn exit_codes_are_those_of_the_help() {
         assert_eq!(CliError::from(DriverError::Absent).code(), 3);
         assert_eq!(CliError::from(DriverError::NotFound(Call::Stop)).code(), 4);
         assert_eq!(CliError::NotProtected("D:".into()).code(), 4);

@@ -1,11 +1,11 @@
-//! Figures as people read them.
+//! Sizes, rates and times as text.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use snapless_wire::id::FileTime;
 
-/// A number of bytes with a binary unit and three digits or so.
+/// A number of bytes with a binary unit and about three digits.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
@@ -14,12 +14,12 @@ pub fn bytes(bytes: u64) -> String {
     let step = (bytes.ilog2() / 10) as usize;
     let unit = 1_u64 << (10 * step);
     let name = UNITS[step - 1];
-    // Tenths, rounded down: what is shown was reached.
+    // Rounded down: a displayed size has been reached.
     let (whole, tenth) = (bytes / unit, (bytes % unit) * 10 / unit);
     if whole >= 100 { format!("{whole} {name}") } else { format!("{whole}.{tenth} {name}") }
 }
 
-/// A rate in MB/s, as disks and networks are rated.
+/// A rate in MB/s (decimal, as disks and networks are rated).
 pub fn rate(bytes_per_second: f64) -> String {
     format!("{:.1} MB/s", bytes_per_second / 1e6)
 }
@@ -36,7 +36,7 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// Microseconds with a unit that fits.
+/// Microseconds in a suitable unit.
 pub fn micros(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} µs"),
@@ -45,7 +45,7 @@ pub fn micros(us: u64) -> String {
     }
 }
 
-/// An instant in RFC 3339, UTC, as `snapless-server restore --at` takes it; `None` if it is out of range.
+/// An instant in RFC 3339, UTC, as `snapless-server restore --at` takes it; `None` out of range.
 pub fn instant(time: FileTime) -> Option<String> {
     Timestamp::from_nanosecond(time.unix_nanos()).ok().map(|timestamp| timestamp.to_string())
 }

@@ -1,8 +1,8 @@
-//! The command line of Snapless, apart from its `main`: arguments, verbs, figures.
+//! The command line of Snapless: arguments, commands, formats.
 //!
-//! Everything here works against any [`snapless_driver_client::Driver`] and writes to any output. Exit codes: 0 done,
-//! 1 failed, 2 wrong arguments, 3 the driver is not running, 4 no such volume or session, 5 access denied.
-//! Standard output carries the answer and nothing else; standard error says what went wrong.
+//! The commands work with any [`snapless_driver_client::Driver`] and write to any output. Standard
+//! output has the answer and nothing else; errors go to standard error. `snapless --help` lists the
+//! exit codes.
 
 pub mod arguments;
 pub mod commands;

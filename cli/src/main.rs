@@ -1,4 +1,4 @@
-//! `snapless.exe`: what an administrator types beside the driver.
+//! `snapless.exe`: the command line on a protected machine.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use snapless_cli::arguments::Arguments;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let driver = snapless_driver_client::control::WindowsDriver;
-    match snapless_cli::commands::run(&arguments.command, &driver, &mut anstream::stdout()) {
+    match snapless_cli::commands::run(&arguments.command, &driver, &mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("snapless: {error}");
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
 
 #[cfg(not(windows))]
 fn main() -> ExitCode {
-    let _understood = Arguments::parse();
-    eprintln!("snapless: this program runs on Windows, beside the Snapless driver");
+    let _valid = Arguments::parse();
+    eprintln!("snapless: this program runs on Windows only, where the Snapless driver is");
     ExitCode::FAILURE
 }

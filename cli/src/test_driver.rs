@@ -1,4 +1,4 @@
-//! A driver with one volume, for the tests of the verbs.
+//! A fake driver with one volume.
 
 use std::sync::{Arc, Mutex};
 
@@ -33,7 +33,7 @@ impl TestDriver {
         Self::with(SessionPhase::FirstSync, SessionId::parse(SESSION))
     }
 
-    /// One volume without session.
+    /// One volume without a session.
     pub(crate) fn idle() -> Self {
         Self::with(SessionPhase::None, None)
     }
@@ -43,7 +43,7 @@ impl TestDriver {
         Self { volumes: Vec::new(), ..Self::idle() }
     }
 
-    /// The same, but of the first release.
+    /// The same, of an older release.
     pub(crate) fn older(self) -> Self {
         Self { version: 1, ..self }
     }

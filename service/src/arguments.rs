@@ -6,7 +6,7 @@ use clap::Parser;
 
 /// Sends what the Snapless driver captures to the Snapless server
 ///
-/// The service manager starts this program as SnaplessService. To watch it, run `snapless-service
+/// The service manager starts this program as `SnaplessService`. To watch it, run `snapless-service
 /// --console` as an administrator; Ctrl-C stops it after a flush.
 #[derive(Clone, Parser, Debug)]
 #[command(

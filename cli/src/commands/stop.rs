@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_found_by_its_volume_or_its_identity() {
+    fn a_session_is_found_by_its_volume_or_its_id() {
         let by_session = StopArguments { session: SessionId::parse(SESSION), volume: None };
         for arguments in [by_volume(DEVICE), by_volume("D:"), by_session] {
             let driver = TestDriver::protecting();
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_stopped_is_named() {
+    fn an_error_names_the_volume_without_a_session() {
         let error = stop(&TestDriver::idle(), &by_volume("D:")).unwrap_err();
         assert!(matches!(error, CliError::NotProtected(name) if name == "D:"));
         let error = stop(&TestDriver::protecting(), &by_volume(r"\Device\Other")).unwrap_err();

@@ -1,4 +1,4 @@
-//! `snapless volumes`: what the driver sits on.
+//! `snapless volumes`: the volumes that the driver filters.
 
 use std::io::Write;
 
@@ -8,6 +8,7 @@ use snapless_driver_client::status::{phase_name, special_files};
 use snapless_driver_client::{Driver, Volume};
 use snapless_wire::ioctl::Protection;
 
+use super::common::{RESTART_NEEDED, guid_of, restart_needed};
 use crate::error::CliError;
 use crate::format;
 
@@ -19,24 +20,26 @@ pub(crate) fn run(json: bool, driver: &dyn Driver, out: &mut dyn Write) -> Resul
         lines.push(Line::new(driver, &volume)?);
     }
     if json {
-        let answer = Answer { restart_needed: super::restart_needed(&*port), volumes: lines };
+        let answer = Answer { restart_needed: restart_needed(&*port), volumes: lines };
         serde_json::to_writer_pretty(&mut *out, &answer)?;
         writeln!(out)?;
         return Ok(());
     }
     if lines.is_empty() {
-        writeln!(out, "The driver sits on no volume. Was the machine restarted after the setup?")?;
+        writeln!(out, "The driver filters no volume. Was the machine restarted after the setup?")?;
     }
     for line in &lines {
         line.print(out)?;
     }
-    super::say_restart_needed(&*port, out)?;
+    if restart_needed(&*port) {
+        out.write_all(RESTART_NEEDED.as_bytes())?;
+    }
     Ok(())
 }
 
 #[derive(Serialize)]
 struct Answer {
-    /// The driver is of an older release, which stays until the machine restarts.
+    /// The loaded driver is older than this program.
     restart_needed: bool,
     volumes: Vec<Line>,
 }
@@ -50,7 +53,7 @@ struct Line {
     sector_size: Option<u32>,
     phase: &'static str,
     session: Option<String>,
-    /// Whether it can be protected: `possible`, or the name of what is in the way; `null` if the driver does not say.
+    /// `possible`, or the name of the obstacle; `null` if the driver does not say.
     protection: Option<&'static str>,
     #[serde(skip)]
     obstacle: Option<&'static str>,
@@ -61,13 +64,13 @@ impl Line {
     fn new(driver: &dyn Driver, volume: &Volume) -> Result<Self, CliError> {
         Ok(Self {
             device: volume.device.clone(),
-            volume: super::status::guid_of(driver, volume)?.map(|guid| guid.to_string()),
+            volume: guid_of(driver, volume)?.map(|guid| guid.to_string()),
             length: volume.length,
             sector_size: volume.sector_size,
             phase: phase_name(volume.phase),
             session: volume.session.map(|session| session.to_string()),
             protection: volume.protection.map(protection_name),
-            // That it does not answer is said where its size would be.
+            // `print` reports a silent volume in place of its size.
             obstacle: volume
                 .protection
                 .filter(|protection| *protection != Protection::Silent)
@@ -88,7 +91,7 @@ impl Line {
             _ => writeln!(out, "  size      the volume does not answer")?,
         }
         if !self.special_files.is_empty() {
-            writeln!(out, "  holds     files of the system: {}", self.special_files.join(", "))?;
+            writeln!(out, "  holds     system files: {}", self.special_files.join(", "))?;
         }
         match (&self.session, self.obstacle) {
             (Some(session), _) => writeln!(out, "  session   {session} ({})", self.phase),
@@ -110,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn people_see_name_size_and_session() {
+    fn the_text_has_name_size_and_session() {
         let text = answer(false, &TestDriver::protecting());
         for part in [DEVICE, GUID, "100 MiB", SESSION, "first_sync"] {
             assert!(text.contains(part), "{text}");
@@ -120,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn people_see_why_a_volume_cannot_be_protected_and_what_it_holds() {
+    fn the_text_has_the_obstacle_and_the_system_files() {
         let text = answer(false, &TestDriver::idle().with_obstacle(Protection::Removable));
         assert!(text.contains("cannot be protected, its medium can be taken out"), "{text}");
-        assert!(text.contains("files of the system: paging"), "{text}");
+        assert!(text.contains("system files: paging"), "{text}");
     }
 
     #[test]
-    fn an_older_driver_asks_for_a_restart() {
+    fn an_older_driver_calls_for_a_restart() {
         assert!(!answer(false, &TestDriver::idle()).contains("estart the machine"));
         assert!(answer(false, &TestDriver::idle().older()).contains("estart the machine"));
         let json: serde_json::Value =
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_see_the_same() {
+    fn the_json_has_the_same() {
         let json: serde_json::Value =
             serde_json::from_str(&answer(true, &TestDriver::protecting())).unwrap();
         let volume = &json["volumes"][0];

@@ -1,45 +1,21 @@
-//! The sessions as text, printed once or redrawn in place.
+//! The sessions as text.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use snapless_driver_client::protection::obstacle;
 use snapless_driver_client::report::Activity;
 use snapless_driver_client::status::phase_name;
 
-use super::{Answer, SessionLine};
+use super::answer::{Answer, SessionLine};
+use crate::commands::common::RESTART_NEEDED;
 use crate::format;
 
 /// Cells of a progress bar.
 const BAR_LEN: usize = 30;
 
-/// Where the text goes.
-pub(super) struct Screen {
-    /// Whether to draw over what was shown before.
-    redraw: bool,
-    /// Lines that are on the screen.
-    lines: usize,
-}
-
-impl Screen {
-    pub(super) fn new(redraw: bool) -> Self {
-        Self { redraw, lines: 0 }
-    }
-
-    /// Shows the answer, in place of the last one on a terminal.
-    pub(super) fn show(&mut self, answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
-        let text = render(answer);
-        if self.redraw && self.lines > 0 {
-            // Cursor up, then erase to the end of the screen (ECMA-48: CUU, ED).
-            write!(out, "\x1b[{}A\x1b[J", self.lines)?;
-        }
-        self.lines = text.lines().count();
-        out.write_all(text.as_bytes())
-    }
-}
-
-fn render(answer: &Answer) -> String {
-    let restart = if answer.restart_needed { super::super::RESTART_NEEDED } else { "" };
+/// The sessions, one paragraph each.
+pub(super) fn render(answer: &Answer) -> String {
+    let restart = if answer.restart_needed { RESTART_NEEDED } else { "" };
     if answer.sessions.is_empty() {
         return format!("No volume is protected.\n{restart}");
     }
@@ -91,7 +67,7 @@ fn phase(line: &SessionLine) -> String {
     parts.join(", ")
 }
 
-/// What else a person must know; nothing if there is nothing.
+/// Notes about unusual states; empty if there are none.
 fn notes(line: &SessionLine) -> String {
     let Some(details) = &line.status.details else { return String::new() };
     let mut notes = Vec::new();
@@ -100,19 +76,20 @@ fn notes(line: &SessionLine) -> String {
     }
     if details.outgrown {
         notes.push(
-            "the volume has grown: it is protected up to its old end, and no later point is kept; stop \
-             the session and restart the service to begin a new one"
+            "the volume has grown: it is protected up to its old end, and no later point can be \
+             restored; stop the session and restart the service to begin a new one"
                 .to_owned(),
         );
     }
     if details.shrunk {
         notes.push(
-            "the volume has become shorter: stop the session and restart the service to begin a new one"
+            "the volume has become shorter: stop the session and restart the service to begin a \
+             new one"
                 .to_owned(),
         );
     }
     if let Some(why) = details.protection.and_then(obstacle) {
-        notes.push(format!("a new session could not begin: {why}"));
+        notes.push(format!("a new session cannot begin: {why}"));
     }
     if let Some(failure) = details.read_failure {
         notes.push(format!(
@@ -124,7 +101,7 @@ fn notes(line: &SessionLine) -> String {
         notes.push(format!("the disk failed {} write(s)", details.writes_failed));
     }
     if !details.special_files.is_empty() {
-        notes.push(format!("holds files of the system: {}", details.special_files.join(", ")));
+        notes.push(format!("holds system files: {}", details.special_files.join(", ")));
     }
     notes.into_iter().fold(String::new(), |text, note| text + "  note      " + &note + "\n")
 }
@@ -143,7 +120,7 @@ fn cells(count: usize) -> f64 {
 fn writes(line: &SessionLine) -> String {
     let status = &line.status;
     let mut parts = vec![
-        format!("{} passed", status.writes_passed),
+        format!("{} captured inline", status.writes_passed),
         format!("{} held ({} now)", status.writes_held, status.writes_holding),
     ];
     if let Some(median) = line.hold_median_us {
@@ -163,7 +140,7 @@ fn writes(line: &SessionLine) -> String {
         parts.extend(counts.map(|(count, what)| format!("{count} {what}")));
     }
     if status.writes_uncaptured > 0 {
-        parts.push(format!("{} let through uncaptured", status.writes_uncaptured));
+        parts.push(format!("{} uncaptured", status.writes_uncaptured));
     }
     parts.join(", ")
 }
@@ -195,7 +172,7 @@ fn service(line: &SessionLine) -> String {
         doing.to_owned(),
         format!("server {}", report.server),
         format!("{} sent", format::bytes(report.bytes_sent)),
-        format!("{} of zeros left out", format::bytes(report.bytes_elided)),
+        format!("{} of zeros not sent", format::bytes(report.bytes_elided)),
     ];
     parts.extend(report.last_error.clone());
     parts.join(", ")
@@ -211,19 +188,5 @@ mod tests {
         assert_eq!(bar(1.0), format!("[{}]", "#".repeat(BAR_LEN)));
         assert!(bar(0.999).ends_with("-]"));
         assert_eq!(bar(0.5).matches('#').count(), BAR_LEN / 2);
-    }
-
-    #[test]
-    fn only_a_redraw_moves_the_cursor() {
-        let answer = Answer { restart_needed: false, sessions: Vec::new() };
-        for redraw in [false, true] {
-            let mut screen = Screen::new(redraw);
-            let mut out = Vec::new();
-            screen.show(&answer, &mut out).unwrap();
-            screen.show(&answer, &mut out).unwrap();
-            let text = String::from_utf8(out).unwrap();
-            assert_eq!(text.contains("\x1b[1A\x1b[J"), redraw);
-            assert_eq!(text.matches("No volume").count(), 2);
-        }
     }
 }

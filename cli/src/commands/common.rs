@@ -1,0 +1,25 @@
+//! What several commands ask the driver.
+
+use snapless_driver_client::{Driver, DriverError, DriverPort, Volume};
+use snapless_wire::id::VolumeGuid;
+use snapless_wire::ioctl::{ABI_VERSION, DeviceName};
+
+/// Printed if [`restart_needed`].
+pub(super) const RESTART_NEEDED: &str = "\nThe loaded driver is older than this program: restart \
+                                         the machine to load the new one.\n";
+
+/// True if the driver is of an older release: it stays loaded until the machine restarts.
+pub(super) fn restart_needed(port: &dyn DriverPort) -> bool {
+    port.version() < ABI_VERSION
+}
+
+/// The GUID by which Windows knows the volume.
+pub(super) fn guid_of(
+    driver: &dyn Driver,
+    volume: &Volume,
+) -> Result<Option<VolumeGuid>, DriverError> {
+    match DeviceName::new(volume.device.encode_utf16()) {
+        Some(name) => driver.guid_of(&name),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,126 @@
+//! The state of the sessions: what the driver, Windows and the service's reports say.
+//!
+//! Rule: a session that ends between two calls is left out; every other failure is an error.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use snapless_driver_client::report::{self, Report};
+use snapless_driver_client::status::Rate;
+use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume};
+use snapless_wire::id::{FileTime, SessionId};
+
+use crate::commands::common::{guid_of, restart_needed};
+use crate::error::CliError;
+use crate::format;
+
+/// The answer, as printed in JSON.
+#[derive(Serialize)]
+pub(super) struct Answer {
+    /// The loaded driver is older than this program.
+    pub(super) restart_needed: bool,
+    pub(super) sessions: Vec<SessionLine>,
+}
+
+/// One session.
+#[derive(Serialize)]
+pub(super) struct SessionLine {
+    pub(super) device: String,
+    /// The volume's GUID at the server; `null` if neither the service nor Windows knows one.
+    pub(super) volume: Option<String>,
+    pub(super) session: String,
+    /// t0 in RFC 3339.
+    pub(super) t0: Option<String>,
+    /// Share of blocks that are synced, 0 to 1.
+    pub(super) progress: f64,
+    /// While blocks are being synced: since the last call, or since t0.
+    pub(super) rate_bytes_per_second: Option<f64>,
+    /// At this rate.
+    pub(super) seconds_left: Option<u64>,
+    pub(super) hold_median_us: Option<u64>,
+    #[serde(flatten)]
+    pub(super) status: SessionStatus,
+    /// The service's counters; `null` if no service serves the session.
+    pub(super) service: Option<Report>,
+}
+
+/// Queries the sessions; remembers the last answer, for the rates.
+pub(super) struct Query<'a> {
+    driver: &'a dyn Driver,
+    port: &'a dyn DriverPort,
+    state_dir: &'a Path,
+    before: HashMap<SessionId, (Instant, SessionStatus)>,
+}
+
+impl<'a> Query<'a> {
+    /// Queries the driver through `port`, and the service's reports in `state_dir`.
+    pub(super) fn new(
+        driver: &'a dyn Driver,
+        port: &'a dyn DriverPort,
+        state_dir: &'a Path,
+    ) -> Self {
+        Self { driver, port, state_dir, before: HashMap::new() }
+    }
+
+    /// The sessions now.
+    pub(super) fn answer(&mut self) -> Result<Answer, CliError> {
+        let reports = report::read_all(self.state_dir)
+            .map_err(|source| CliError::Reports { folder: self.state_dir.to_owned(), source })?;
+        let mut sessions = Vec::new();
+        for volume in self.port.list()? {
+            let Some(session) = volume.session else { continue };
+            match self.port.status(session) {
+                Ok(status) => sessions.push(self.line(&volume, session, status, &reports)?),
+                Err(DriverError::NotFound(_) | DriverError::SessionEnded(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Answer { restart_needed: restart_needed(self.port), sessions })
+    }
+
+    fn line(
+        &mut self,
+        volume: &Volume,
+        session: SessionId,
+        status: SessionStatus,
+        reports: &[Report],
+    ) -> Result<SessionLine, CliError> {
+        let rate = self.rate(session, &status);
+        let name = session.to_string();
+        let service = reports.iter().find(|report| report.session.as_ref() == Some(&name)).cloned();
+        let guid = guid_of(self.driver, volume)?.map(|guid| guid.to_string());
+        Ok(SessionLine {
+            device: volume.device.clone(),
+            volume: service.as_ref().map(|report| report.volume.clone()).or(guid),
+            session: name,
+            t0: status.t0.and_then(format::instant),
+            progress: status.progress(),
+            rate_bytes_per_second: rate.map(Rate::bytes_per_second),
+            seconds_left: rate.and_then(|rate| status.time_left(rate)).map(|left| left.as_secs()),
+            hold_median_us: status.hold_histogram.median_us(),
+            status,
+            service,
+        })
+    }
+
+    /// The rate since the last call that saw the session, or since its t0.
+    fn rate(&mut self, session: SessionId, status: &SessionStatus) -> Option<Rate> {
+        let now = Instant::now();
+        let before = self.before.insert(session, (now, status.clone()));
+        if !status.is_syncing() {
+            return None;
+        }
+        match before {
+            Some((then, earlier)) => status.rate_since(&earlier, now.duration_since(then)),
+            None => status.mean_rate(file_time_now()),
+        }
+    }
+}
+
+fn file_time_now() -> FileTime {
+    let now = Timestamp::now().as_nanosecond();
+    FileTime::from_unix_nanos(now).unwrap_or(FileTime::UNIX_EPOCH)
+}
