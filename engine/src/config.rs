@@ -7,7 +7,6 @@ use snapless_types::{Geometry, Overflow};
 
 use crate::host::Tick;
 use crate::memory::OutOfMemory;
-use crate::pace::SWEEP_READS_MAX;
 
 /// A session's limits.
 #[derive(Clone, Copy, Debug)]
@@ -163,6 +162,8 @@ pub(crate) const LOW_MARK: u64 = 1;
 /// Quarters in use at which a queue that was full is not any more.
 pub(crate) const HIGH_MARK: u64 = 3;
 
+/// Reads that the sweep has under way, at most. A power of two.
+pub(crate) const SWEEP_READS_MAX: u64 = 8;
 /// Reads that sweep and hold may have under way at once.
 pub(crate) const READS_MAX: u64 = 2 * SWEEP_READS_MAX;
 

@@ -1,7 +1,7 @@
 //! What the engine needs from the system it runs on: a lock, two clocks, and a way to wake its threads.
 //!
-//! Everything else — reading blocks, copying payloads, issuing and completing writes — the engine asks for
-//! by what its verbs return.
+//! The verbs' return values ask for everything else: reading blocks, copying payloads, issuing and
+//! completing writes.
 
 /// Monotonic time in 100 ns ticks, from any origin.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -40,18 +40,29 @@ pub enum Worker {
 /// Every worker.
 pub const WORKERS: [Worker; 4] = [Worker::Sweep, Worker::Hold, Worker::Dispatch, Worker::Drain];
 
-/// Mutual exclusion at the level the host's writes arrive at (in a Windows kernel: a spin lock).
+/// What a worker does next.
+#[derive(Debug)]
+pub enum Step<T> {
+    /// This, now.
+    Do(T),
+    /// Wait to be woken, or until this instant, and call the verb again.
+    Wait(Option<Tick>),
+    /// The session is stopped and nothing is left for this worker.
+    Ended,
+}
+
+/// Mutual exclusion at the level at which writes arrive (in a Windows kernel: a spin lock).
 pub trait Mutex<T> {
     /// Protects `value`.
     fn new(value: T) -> Self;
 
-    /// Calls `f` while nobody else is inside.
+    /// Calls `f` while no other thread is in `with`.
     fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R;
 }
 
 /// The system that the engine runs on.
 pub trait Host {
-    /// A write that the application waits for: for Windows, the IRP.
+    /// A write that an application waits for: on Windows, the IRP.
     type Write;
     /// The session's lock.
     type Mutex<T>: Mutex<T>;
@@ -59,7 +70,7 @@ pub trait Host {
     /// Monotonic time.
     fn now(&self) -> Tick;
 
-    /// The time that records carry; in any unit, but the same for all.
+    /// The time that records carry, in any unit.
     fn clock(&self) -> u64;
 
     /// Makes the worker call its verb again, now or when it next would wait. Called at the level of the
@@ -85,13 +96,35 @@ impl Wakes {
     }
 }
 
+/// One call of a verb: its instant, and the workers that it wakes once the lock is released.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// Monotonic time.
+    pub now: Tick,
+    /// The time that records carry.
+    pub clock: u64,
+    pub wakes: Wakes,
+}
+
+impl Call {
+    pub fn wake(&mut self, worker: Worker) {
+        self.wakes.add(worker);
+    }
+
+    pub fn wake_all(&mut self) {
+        for worker in WORKERS {
+            self.wakes.add(worker);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use alloc::vec::Vec;
 
     #[test]
-    fn those_are_woken_that_were_named() {
+    fn each_worker_that_was_added_is_woken_once() {
         let mut wakes = Wakes::default();
         assert!(!wakes.any());
         wakes.add(Worker::Hold);

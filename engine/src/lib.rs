@@ -142,12 +142,18 @@ macro_rules! sabotaged {
 }
 
 mod arena;
+mod backpressure;
+mod base_image;
 mod bits;
+mod capture_queue;
 mod claims;
 mod config;
-mod epoch;
+mod epochs;
+mod gap;
 mod holes;
 mod host;
+mod in_flight;
+mod lifecycle;
 mod memory;
 #[cfg(all(test, loom))]
 mod models;
@@ -155,25 +161,31 @@ mod pace;
 mod presence;
 #[cfg(all(test, not(loom)))]
 mod properties;
-mod queue;
+mod resync;
 mod rundown;
 #[cfg(sabotage)]
 pub mod sabotage;
 mod session;
+mod slots;
 mod status;
 mod steps;
+mod submission;
+mod sweep;
 mod sync;
 mod table;
-mod writes;
 
 pub use arena::MemorySpan;
+pub use capture_queue::{Drained, Record};
 pub use config::{Config, ConfigError, StartError};
-pub use host::{Host, Mutex, Tick, WORKERS, Worker};
-pub use queue::{Drained, Record};
+pub use host::{Host, Mutex, Step, Tick, WORKERS, Worker};
+pub use lifecycle::Phase;
 pub use rundown::{Event, Protection, Rundown, RundownOwner};
-pub use session::{Capture, Issue, Phase, Read, Session, Step, Submission, Ticket, Urgency};
+pub use session::Session;
+pub use session::core::Read;
 pub use snapless_types::{
-    BlockIndex, BlockRange, Clearing, Extent, Geometry, GeometryError, Overflow, RecordKind,
+    BlockIndex, BlockRange, Clearing, Extent, GapReason, Geometry, GeometryError, Overflow,
+    RecordKind,
 };
 pub use status::{HOLD_BUCKETS, HoldTimes, Status};
+pub use submission::{Capture, Issue, Submission, Ticket, Urgency};
 pub use table::BlockState;

@@ -1,14 +1,14 @@
-//! The loom models: small cases of what runs at the same time, in every interleaving, with weak memory.
+//! The loom models: small concurrent cases in every interleaving, with weak memory.
 //!
-//! `cargo xtask loom` runs them (`RUSTFLAGS="--cfg loom" cargo test --package snapless-engine --lib models::`).
-//! They run the engine itself, with loom's atomics, mutex and condition variable under it. The rule: a model
-//! waits for events only, never for time, and time stands still. So a wake-up that is lost, or that only a
-//! time-out would make good, ends in a deadlock, which loom reports.
+//! `cargo xtask loom` runs them (`RUSTFLAGS="--cfg loom" cargo test --package snapless-engine --lib
+//! models::`). They run the engine itself, on loom's atomics, mutex and condition variable. The rule: a
+//! model waits for events only, never for time, and time stands still. So a lost wake-up, also one that
+//! a time-out would make good, ends in a deadlock, which loom reports.
 //!
-//! | module | what runs against what |
+//! | module | concurrency |
 //! | --- | --- |
 //! | `rundown` | writes with protection against replacements of the session: the t0 drain |
-//! | `table` | looks without the lock against changes under it |
+//! | `table` | reads without the lock against changes under it |
 //! | `session` | writes, hold, sweep, dispatch, drain, loss and return of the service, stop |
 
 mod rundown;
@@ -20,8 +20,8 @@ use loom::sync::{Condvar, Mutex};
 
 use crate::rundown::Event;
 
-/// Runs a model in every interleaving that has at most `preemptions` preemptions of a thread that could go on;
-/// `None`: in every interleaving.
+/// Runs a model in every interleaving with at most `preemptions` preemptions of a thread that could
+/// continue; `None`: in every interleaving.
 fn model(preemptions: impl Into<Option<usize>>, run: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = preemptions.into();
@@ -29,7 +29,7 @@ fn model(preemptions: impl Into<Option<usize>>, run: impl Fn() + Sync + Send + '
     builder.check(run);
 }
 
-/// An event that lets one waiter through per signal, and remembers one signal; it never times out.
+/// An event that lets one waiter through per signal and remembers one signal. It never times out.
 #[derive(Debug)]
 struct ModelEvent {
     signalled: Mutex<bool>,

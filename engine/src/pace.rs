@@ -7,11 +7,9 @@
 //! always have a write held the first sync would last as long as they do. A cap in bytes per second holds over
 //! all of this.
 
-use crate::config::Config;
+use crate::config::{Config, SWEEP_READS_MAX};
 use crate::host::Tick;
 
-/// Reads that the sweep has under way, at most. A power of two.
-pub(crate) const SWEEP_READS_MAX: u64 = 8;
 /// A round is at least so long: many times the tick of the coarsest clock, 15.6 ms.
 const ROUND_TICKS: u64 = 100 * Tick::PER_MS;
 /// A round has at least so many reads for each that may be under way.

@@ -1,5 +1,5 @@
-//! Property tests of the pure parts: whatever the sequence of calls, each agrees with a model so plain that it can
-//! be seen to be right.
+//! Property tests of the pure parts: after any sequence of calls, each agrees with a model that is
+//! plain enough to be seen to be right.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -9,11 +9,13 @@ use proptest::prelude::*;
 use snapless_types::{BlockIndex, BlockRange, Extent, Geometry, RecordKind};
 
 use crate::arena::{Arena, MemoryRange, MemorySpan};
+use crate::backpressure::Backpressure;
 use crate::config::Config;
-use crate::epoch::Epochs;
+use crate::epochs::Epochs;
 use crate::host::Tick;
+use crate::in_flight::{Change, InFlight};
+use crate::slots::SlotId;
 use crate::table::{BlockState, Table};
-use crate::writes::{Change, SlotId, Writes};
 
 fn blocks(start: u64, end: u64) -> BlockRange {
     BlockRange::new(BlockIndex(start), BlockIndex(end))
@@ -149,11 +151,12 @@ proptest! {
     }
 
     #[test]
-    fn what_no_epoch_vouches_for_is_lost_and_at_most_its_neighbours(
+    fn unacknowledged_blocks_are_lost_and_at_most_their_neighbours(
         steps in prop::collection::vec((0_u8..4, run_below(300, 90)), 0..60),
         bitmap_bytes in 1_u64..64,
     ) {
-        let mut epochs = Epochs::new(3, 300, bitmap_bytes).unwrap();
+        let config = Config { epochs: 3, epoch_bitmap_bytes: bitmap_bytes, ..Config::new(1 << 20) };
+        let mut epochs = Epochs::new(300, &config).unwrap();
         let mut model: Vec<(u64, BTreeSet<u64>)> = Vec::from([(1, BTreeSet::new())]);
         for (what, run) in steps {
             let open = epochs.open_id();
@@ -167,7 +170,7 @@ proptest! {
                     model.retain(|&(id, _)| id > run.start.0 % (open + 1) || id == open);
                 }
                 _ => {
-                    epochs.touch(run);
+                    epochs.record(run, 0, Tick(0));
                     model.last_mut().unwrap().1.extend(run.iter().map(|block| block.0));
                 }
             }
@@ -198,15 +201,15 @@ proptest! {
     }
 }
 
-/// What happens to a write of the model.
+/// What happens to the writes of the model.
 #[derive(Clone, Debug)]
 enum Deed {
     Hold(u64, u64),
-    Fly(u64, u64),
+    Insert(u64, u64),
     Release(prop::sample::Index),
-    Land(prop::sample::Index),
+    Remove(prop::sample::Index),
     CancelHeld(prop::sample::Index),
-    Starve,
+    FillQueue,
 }
 
 fn any_deed() -> impl Strategy<Value = Deed> {
@@ -214,22 +217,22 @@ fn any_deed() -> impl Strategy<Value = Deed> {
     let which = any::<prop::sample::Index>;
     prop_oneof![
         3 => place().prop_map(|(offset, len)| Deed::Hold(offset, len)),
-        2 => place().prop_map(|(offset, len)| Deed::Fly(offset, len)),
+        2 => place().prop_map(|(offset, len)| Deed::Insert(offset, len)),
         2 => which().prop_map(Deed::Release),
-        3 => which().prop_map(Deed::Land),
+        3 => which().prop_map(Deed::Remove),
         1 => which().prop_map(Deed::CancelHeld),
-        1 => Just(Deed::Starve),
+        1 => Just(Deed::FillQueue),
     ]
 }
 
-/// A write of the model: its slot, its bytes, and who has to land before it.
+/// A write of the model: its slot, its bytes, and the writes that have to complete before it.
 struct Known {
     slot: SlotId,
     name: usize,
     extent: Extent,
     waits_for: BTreeSet<usize>,
-    flies: bool,
-    starves: bool,
+    in_flight: bool,
+    waits_for_room: bool,
 }
 
 /// Blocks of four bytes.
@@ -243,16 +246,17 @@ fn change(extent: Extent) -> Change {
 
 proptest! {
     #[test]
-    fn a_held_write_is_blocked_exactly_while_one_that_it_counted_has_not_landed(
+    fn a_held_write_is_blocked_exactly_until_the_last_one_that_it_counted_has_completed(
         deeds in prop::collection::vec(any_deed(), 0..120),
     ) {
         const ROOM: usize = 12;
-        let mut writes = Writes::new(12).unwrap();
+        let mut writes = InFlight::new(12).unwrap();
+        let mut pressure = Backpressure::new(&Config::new(1 << 20));
         let mut known: Vec<Known> = Vec::new();
         for (name, deed) in deeds.into_iter().enumerate() {
             let now = Tick(name as u64);
-            let candidates = |flies: bool| -> Vec<usize> {
-                (0..known.len()).filter(|&at| known[at].flies == flies).collect()
+            let candidates = |in_flight: bool| -> Vec<usize> {
+                (0..known.len()).filter(|&at| known[at].in_flight == in_flight).collect()
             };
             let pick = |index: prop::sample::Index, from: &[usize]| {
                 (!from.is_empty()).then(|| from[index.index(from.len())])
@@ -265,24 +269,28 @@ proptest! {
                     if let Ok(slot) = held {
                         let over = known.iter().filter(|it| it.extent.overlaps(&extent));
                         let waits_for = over.map(|it| it.name).collect();
-                        known.push(Known { slot, name, extent, waits_for, flies: false, starves: false });
+                        known.push(Known { slot, name, extent, waits_for, in_flight: false, waits_for_room: false });
                     }
                 }
-                Deed::Fly(offset, len) => {
+                Deed::Insert(offset, len) => {
                     let extent = Extent::new(offset, len).unwrap();
                     let alone = !writes.overlaps(&change(extent));
                     let slot = if alone {
-                        writes.fly(&change(extent))
+                        writes.insert(&change(extent))
                     } else {
-                        writes.fly_past(&change(extent))
+                        Some(writes.insert_past_held(&change(extent)))
                     };
+                    let slot = slot.filter(|&slot| slot != InFlight::<usize>::UNTRACKED);
+                    if slot.is_none() && !alone {
+                        prop_assert_eq!(writes.remove(InFlight::<usize>::UNTRACKED), None);
+                    }
                     prop_assert_eq!(slot.is_some(), known.len() < ROOM);
                     if let Some(slot) = slot {
-                        for held in known.iter_mut().filter(|it| !it.flies && it.extent.overlaps(&extent)) {
+                        for held in known.iter_mut().filter(|it| !it.in_flight && it.extent.overlaps(&extent)) {
                             held.waits_for.insert(name);
                         }
                         let waits_for = BTreeSet::new();
-                        known.push(Known { slot, name, extent, waits_for, flies: true, starves: false });
+                        known.push(Known { slot, name, extent, waits_for, in_flight: true, waits_for_room: false });
                     }
                 }
                 Deed::Release(index) => {
@@ -291,13 +299,13 @@ proptest! {
                         candidates(false).into_iter().filter(|&at| known[at].waits_for.is_empty()).collect();
                     if let Some(at) = pick(index, &ready) {
                         prop_assert_eq!(writes.release(known[at].slot).unwrap().0, known[at].name);
-                        known[at].flies = true;
+                        known[at].in_flight = true;
                     }
                 }
-                Deed::Land(index) => {
+                Deed::Remove(index) => {
                     if let Some(at) = pick(index, &candidates(true)) {
                         let gone = known.remove(at);
-                        prop_assert_eq!(writes.land(gone.slot), Some(blocks_of(&gone.extent)));
+                        prop_assert_eq!(writes.remove(gone.slot), Some(blocks_of(&gone.extent)));
                         for other in &mut known {
                             other.waits_for.remove(&gone.name);
                         }
@@ -312,23 +320,23 @@ proptest! {
                         }
                     }
                 }
-                Deed::Starve => {
-                    writes.starve();
-                    for held in known.iter_mut().filter(|it| !it.flies) {
-                        held.starves = true;
+                Deed::FillQueue => {
+                    pressure.queue_is_full(writes.last_held(), false, now);
+                    for held in known.iter_mut().filter(|it| !it.in_flight) {
+                        held.waits_for_room = true;
                     }
                 }
             }
-            let held: Vec<_> = known.iter().filter(|it| !it.flies).collect();
+            let held: Vec<_> = known.iter().filter(|it| !it.in_flight).collect();
             let blocked: Vec<_> = writes.held().map(|it| it.blocked).collect();
             let expected: Vec<_> = held.iter().map(|it| !it.waits_for.is_empty()).collect();
             prop_assert_eq!(blocked, expected);
-            prop_assert_eq!(writes.any_starves(), held.iter().any(|it| it.starves));
-            prop_assert_eq!(writes.flying_count() + writes.held_count(), known.len() as u64);
+            prop_assert_eq!(pressure.holds_back(writes.oldest_held()), held.iter().any(|it| it.waits_for_room));
+            prop_assert_eq!(writes.count() + writes.held_count(), known.len() as u64);
             for at in 0..16 {
                 let run = blocks(at, at + 1);
-                let flies = known.iter().any(|it| it.flies && blocks_of(&it.extent).intersects(&run));
-                prop_assert_eq!(writes.flies_in(&run), flies);
+                let touches = known.iter().any(|it| it.in_flight && blocks_of(&it.extent).intersects(&run));
+                prop_assert_eq!(writes.touches(&run), touches);
             }
         }
     }

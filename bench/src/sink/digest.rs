@@ -109,7 +109,8 @@ mod tests {
     use std::io::Write;
 
     fn record(kind: RecordKind, offset: u64, len: u64) -> Record {
-        Record { kind, seq: 1, time: 1, epoch: 1, extent: Extent::new(offset, len) }
+        let extent = Extent::new(offset, len);
+        Record { kind, seq: 1, time: 1, epoch: 1, extent, gap_reason: None }
     }
 
     #[test]

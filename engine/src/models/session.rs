@@ -1,7 +1,8 @@
 //! A session: writes, hold, sweep, dispatch, drain, loss and return of the service, stop.
 //!
-//! Each case ends when every write has landed (or, with a drain thread, when it has every write's record): then
-//! the session is stopped, which ends the workers. A write that is never released is a deadlock.
+//! Each case ends when every write has completed (or, with a drain thread, when it has every write's
+//! record): then the session is stopped, which ends the workers. A write that is never released is a
+//! deadlock.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -13,11 +14,13 @@ use loom::thread;
 use snapless_types::{BlockIndex, Extent, Geometry, Overflow, RecordKind};
 
 use super::{ModelEvent, model};
+use crate::capture_queue::Record;
 use crate::config::Config;
-use crate::host::{Host, Mutex, Tick, Worker};
-use crate::queue::Record;
+use crate::host::{Host, Mutex, Step, Tick, Worker};
+use crate::lifecycle::Phase;
 use crate::rundown::Event;
-use crate::session::{Issue, Phase, Session, Step, Submission, Urgency};
+use crate::session::Session;
+use crate::submission::{Issue, Submission, Urgency};
 use crate::table::BlockState;
 
 const BLOCK: u64 = 16 << 10;
@@ -75,18 +78,18 @@ impl Host for ModelHost {
     }
 }
 
-/// A case: the session, and what the model keeps count of outside of it.
+/// A case: the session, and what the model counts outside of it.
 ///
-/// What counts is not loom's, so it adds no interleavings of its own; a loom model runs one thread at a time.
+/// The counters are not loom's, so they add no interleavings; a loom model runs one thread at a time.
 struct Case {
     session: Session<ModelHost>,
     /// Writes of this case.
     writes: usize,
-    /// A drain thread takes the records; otherwise whoever lands the last write does.
+    /// A drain thread takes the records; otherwise the thread that completes the last write does.
     has_drainer: bool,
-    landed: AtomicUsize,
-    /// Extents of the writes that are with the disk.
-    flying: StdMutex<Vec<Extent>>,
+    completed: AtomicUsize,
+    /// Extents of the writes in flight.
+    in_flight: StdMutex<Vec<Extent>>,
     stream: StdMutex<Vec<Record>>,
 }
 
@@ -102,8 +105,8 @@ impl Case {
             session: Session::new(ModelHost::new(), geometry, config).unwrap(),
             writes,
             has_drainer: false,
-            landed: AtomicUsize::new(0),
-            flying: StdMutex::default(),
+            completed: AtomicUsize::new(0),
+            in_flight: StdMutex::default(),
             stream: StdMutex::default(),
         }
     }
@@ -138,7 +141,7 @@ impl Case {
         }
     }
 
-    /// The disk does a write, and a switch of threads may come before it is done.
+    /// The disk does a write; another thread may run before it is done.
     fn issue(&self, issue: Issue<Extent>) {
         let Issue { write, ticket, .. } = issue;
         let overlaps = |other: &Extent| {
@@ -146,18 +149,18 @@ impl Case {
                 && other.offset() < write.offset() + write.len()
         };
         {
-            let mut flying = self.flying.lock().unwrap();
+            let mut in_flight = self.in_flight.lock().unwrap();
             let captured = self.session.block_state(BlockIndex(0)) == BlockState::Synced;
             assert!(
-                !captured || !flying.iter().any(overlaps),
-                "ORDER: captured writes that overlap are with the disk one at a time"
+                !captured || !in_flight.iter().any(overlaps),
+                "ORDER: captured writes that overlap are in flight one at a time"
             );
-            flying.push(write);
+            in_flight.push(write);
         }
         thread::yield_now();
-        self.flying.lock().unwrap().retain(|other| *other != write);
+        self.in_flight.lock().unwrap().retain(|other| *other != write);
         self.session.completed(ticket, true);
-        if self.landed.fetch_add(1, Relaxed) + 1 == self.writes && !self.has_drainer {
+        if self.completed.fetch_add(1, Relaxed) + 1 == self.writes && !self.has_drainer {
             self.take_records();
             self.session.stop();
         }
@@ -207,15 +210,15 @@ impl Case {
                     self.session.drained(drained);
                 }
                 Step::Wait(_) => self.session.host().event(Worker::Drain).wait(),
-                Step::Ended => panic!("nobody else stops the session"),
+                Step::Ended => panic!("the drain thread stops the session"),
             }
         }
         self.session.stop();
     }
 
-    /// What holds once every thread has ended.
+    /// Asserts what holds once every thread has ended.
     fn check(&self) {
-        assert_eq!(self.landed.load(Relaxed), self.writes, "HANG: every write leaves");
+        assert_eq!(self.completed.load(Relaxed), self.writes, "HANG: every write completes");
         assert!(self.session.is_settled(), "nothing is left under way");
         let stream = self.stream.lock().unwrap();
         assert!(
@@ -234,7 +237,7 @@ impl Case {
         self.session.block_state(BlockIndex(0)) == BlockState::Dirty
     }
 
-    /// LOSS of a case of one write that may have met a gap.
+    /// Asserts LOSS for a case of one write that may have met a gap.
     fn check_loss(&self) {
         assert!(
             self.records(RecordKind::Write) == 1 || self.is_dirty(),
@@ -242,7 +245,7 @@ impl Case {
         );
     }
 
-    /// T0 and LOSS of a case without a gap.
+    /// Asserts T0 and LOSS for a case without a gap.
     fn check_whole(&self) {
         assert_eq!(self.records(RecordKind::Write), self.writes, "LOSS: every write is recorded");
         assert!(!self.is_dirty(), "nothing was lost");
@@ -253,7 +256,7 @@ impl Case {
     }
 }
 
-/// Plays a case: each of `threads` in a thread of its own, the last one in the model's main thread.
+/// Plays a case: each of `threads` in its own thread, the last one in the model's main thread.
 fn play<const N: usize>(case: Case, threads: [fn(&Case); N]) -> Arc<Case> {
     let case = Arc::new(case);
     let [others @ .., last] = &threads[..] else { panic!("a case has threads") };
@@ -322,7 +325,7 @@ fn a_write_that_comes_before_t0_leaves_after_it() {
 }
 
 #[test]
-fn overlapping_writes_go_one_after_the_other_and_none_is_forgotten() {
+fn overlapping_writes_are_issued_one_after_the_other() {
     model(2, || {
         let first = |case: &Case| case.submit(0, 1024);
         let second = |case: &Case| case.submit(512, 1024);
@@ -337,7 +340,7 @@ fn adjacent_writes_do_not_wait_for_each_other() {
     model(3, || {
         let first = |case: &Case| case.submit(0, 512);
         let second = |case: &Case| case.submit(512, 512);
-        // There is no dispatch thread: whichever were held would never leave.
+        // There is no dispatch thread: a held write would never leave.
         let case = play(Case::synced(2, |_| ()), [first, second]);
         assert_eq!(case.session.status().writes_captured_inline, 2);
     });

@@ -1,4 +1,4 @@
-//! The table: looks without the lock against changes under it.
+//! The table: reads without the lock against changes under it.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -31,7 +31,7 @@ impl Shared {
         Arc::new(Self { table: Table::new(BLOCKS).unwrap(), lock: Mutex::new(()), recorded })
     }
 
-    /// What a reader of one block does.
+    /// Syncs one block, as the thread that reads it does.
     fn sync(&self, block: u64) {
         let index = BlockIndex(block);
         {
@@ -51,7 +51,7 @@ impl Shared {
 }
 
 #[test]
-fn who_sees_synced_sees_the_record_and_no_change_gets_lost() {
+fn a_reader_that_sees_synced_sees_the_record_and_no_change_is_lost() {
     model(3, || {
         let shared = Shared::new();
         let readers: Vec<_> = [0, 2]
@@ -63,7 +63,7 @@ fn who_sees_synced_sees_the_record_and_no_change_gets_lost() {
         let mut synced_before = false;
         for _ in 0..2 {
             let synced = shared.table.get(BlockIndex(0)) == BlockState::Synced;
-            assert!(synced || !synced_before, "a look does not go back in time");
+            assert!(synced || !synced_before, "a read does not go back in time");
             if synced {
                 assert!(shared.recorded[0].load(Relaxed), "T0: the record comes before the state");
             }

@@ -24,7 +24,7 @@ struct TestHost {
 }
 
 thread_local! {
-    /// Nobody may take a lock now.
+    /// No lock may be taken now.
     static NO_LOCKS: Cell<bool> = const { Cell::new(false) };
 }
 

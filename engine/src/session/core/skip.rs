@@ -1,19 +1,20 @@
-//! Blocks that hold no data: recorded as unallocated, never read (rule T0: the image may have anything there,
-//! since nobody has put anything there).
+//! Blocks that hold no data at t0: recorded as unallocated, never read (rule T0, rules.md#t0: the image
+//! may have anything there).
 
 use snapless_types::{BlockIndex, BlockRange, RecordKind};
 
-use super::Phase;
-use super::state::Core;
+use super::Core;
+use crate::lifecycle::Phase;
 use crate::table::BlockState;
 
-/// Blocks that one call looks at, at most: it holds the lock that writes wait for.
+/// Most blocks that one call examines while it holds the lock that writes wait for.
 const BLOCKS_MAX: u64 = 8192;
 
 impl<W> Core<'_, W> {
-    pub(super) fn skip(&mut self, blocks: BlockRange) -> BlockIndex {
+    /// Records those of the blocks that are unsynced as unallocated. Returns the block to go on with.
+    pub fn skip(&mut self, blocks: BlockRange) -> BlockIndex {
         let inside = blocks.intersection(&self.shared.geometry.all_blocks());
-        match self.state.phase {
+        match self.state.lifecycle.phase() {
             Phase::Stopped => return blocks.end,
             _ if inside.is_empty() => return blocks.end,
             Phase::Starting | Phase::Uncaptured => return blocks.start,
@@ -29,15 +30,15 @@ impl<W> Core<'_, W> {
     /// The first block of the run that the queue has no room for now; the run's end if there is none.
     fn skip_to(&mut self, run: BlockRange) -> BlockIndex {
         let mut rest = run;
-        // What somebody reads, has read or has written to is a block like any other.
+        // A block that is being read, was read or was written to is left as it is.
         while let Some(start) = self.shared.table.find(rest, BlockState::Unsynced) {
             rest = BlockRange::new(start, run.end);
             let empty = self.shared.table.run(rest, BlockState::Unsynced);
-            if self.tell(RecordKind::Unallocated, empty).is_none() {
+            if self.append(RecordKind::Unallocated, empty).is_none() {
                 return start;
             }
             self.shared.table.set_run(empty, BlockState::Unsynced, BlockState::Synced);
-            self.numbers().blocks_unallocated.add(empty.len());
+            self.state.counts.blocks_unallocated += empty.len();
             rest = BlockRange::new(empty.end, run.end);
         }
         run.end

@@ -1,25 +1,28 @@
 //! The capture queue: records in stream order, their payloads in two [`Arena`]s.
 //!
-//! The sweep's reads have a region of their own. Neither a slow read of the sweep nor a slow server keeps a write from
-//! the rest, and the sweep, which goes round and round, does so in memory that the processor's cache still has.
+//! The sweep's reads have a region of their own. Neither a slow read of the sweep nor a slow server
+//! keeps a write from the rest, and the sweep cycles through memory that the processor's cache still
+//! has.
 //!
-//! A payload's memory is reserved before the bytes are read or copied into it, without holding up anybody
-//! else; a record takes its number when it is committed. So the stream's order is the order of commits,
-//! and a slow disk read delays nobody's record but its own.
+//! A payload's memory is reserved before the bytes are read or copied into it; a record takes its
+//! number when it is committed. So the stream's order is the order of commits, and a slow disk read
+//! delays its own record only. [`CaptureQueue::clear`] forgets what is committed and makes earlier
+//! reservations stale: they are cancelled, not committed (rule LOSS, rules.md#loss).
 //!
-//! The last descriptor is kept for `GapBegin`: when everything else is full, that is what has to be said.
+//! The last descriptor is kept for `GapBegin`, which must have room when everything else is full.
 
 use alloc::boxed::Box;
 
-use snapless_types::{Extent, Geometry, RecordKind};
+use snapless_types::{Extent, GapReason, Geometry, RecordKind};
 
 use crate::arena::{Arena, MemoryRange, MemorySpan};
+use crate::config::Config;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
 /// A record's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record {
-    /// What it says.
+    /// What it describes.
     pub kind: RecordKind,
     /// Its number in the stream, from 1; 0 until it has one.
     pub seq: u64,
@@ -27,16 +30,18 @@ pub struct Record {
     pub time: u64,
     /// The epoch it belongs to.
     pub epoch: u64,
-    /// The bytes of the volume that it speaks of; none for a marker.
+    /// The bytes of the volume that it describes; none for a marker.
     pub extent: Option<Extent>,
+    /// Why the gap began; for `GapBegin` only.
+    pub gap_reason: Option<GapReason>,
 }
 
 /// A region of the queue's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Region {
-    /// The first bytes: for what the sweep reads.
+    /// The first bytes: blocks that the sweep reads.
     Sweep,
-    /// The rest: for writes, and for what is read because of them.
+    /// The rest: writes, and blocks that are read for held writes.
     Writes,
 }
 
@@ -45,6 +50,7 @@ pub enum Region {
 #[derive(Debug)]
 pub struct Reservation {
     memory: Option<MemoryRange>,
+    generation: u64,
 }
 
 impl Reservation {
@@ -54,7 +60,7 @@ impl Reservation {
     }
 }
 
-/// A record on its way out. To be handed back to [`Session::drained`](crate::Session::drained).
+/// A record that is being drained. To be handed back to [`Session::drained`](crate::Session::drained).
 #[must_use = "a record that is not handed back keeps its queue memory"]
 #[derive(Debug)]
 pub struct Drained {
@@ -89,17 +95,27 @@ pub struct CaptureQueue {
     promised: usize,
     last_seq: u64,
     last_time: u64,
+    /// How often the queue was cleared.
+    generation: u64,
 }
 
 impl CaptureQueue {
-    /// Fewest descriptors that the queue works with.
-    pub const RECORDS_MIN: u64 = 16;
+    /// An empty queue.
+    pub fn new(config: &Config) -> Result<Self, OutOfMemory> {
+        Self::of(config.queue_bytes, config.sweep_share(), config.records())
+    }
+
+    /// Bytes that [`CaptureQueue::new`] allocates; the payload memory is the host's.
+    pub fn bytes(config: &Config) -> u64 {
+        let (sweep_bytes, records) = (config.sweep_share(), config.records());
+        let accounts = Arena::bytes(blocks_at_most(sweep_bytes)) + Arena::bytes(records);
+        accounts + slice_bytes::<Option<Drained>>(records)
+    }
 
     /// A queue of `bytes` payload bytes, `sweep_bytes` of them the sweep's, and `records` descriptors.
     // Out of line, as the other parts of a session: together they would take much of a kernel's stack.
     #[inline(never)]
-    pub fn new(bytes: u64, sweep_bytes: u64, records: u64) -> Result<Self, OutOfMemory> {
-        let records = records.max(Self::RECORDS_MIN);
+    fn of(bytes: u64, sweep_bytes: u64, records: u64) -> Result<Self, OutOfMemory> {
         let rest = bytes.saturating_sub(sweep_bytes);
         Ok(Self {
             for_sweep: Arena::new(0, sweep_bytes, blocks_at_most(sweep_bytes))?,
@@ -110,14 +126,8 @@ impl CaptureQueue {
             promised: 0,
             last_seq: 0,
             last_time: 0,
+            generation: 0,
         })
-    }
-
-    /// Bytes that [`CaptureQueue::new`] allocates; the payload's are the host's.
-    pub fn bytes(sweep_bytes: u64, records: u64) -> u64 {
-        let records = records.max(Self::RECORDS_MIN);
-        let accounts = Arena::bytes(blocks_at_most(sweep_bytes)) + Arena::bytes(records);
-        accounts + slice_bytes::<Option<Drained>>(records)
     }
 
     /// Reserves room for a record with `len` payload bytes in a region, or none; `None` if there is none now.
@@ -132,7 +142,7 @@ impl CaptureQueue {
         };
         let memory = if len > 0 { Some(arena.take(len)?) } else { None };
         self.promised += 1;
-        Some(Reservation { memory })
+        Some(Reservation { memory, generation: self.generation })
     }
 
     /// Gives a reservation up.
@@ -141,15 +151,21 @@ impl CaptureQueue {
         self.free(reservation.memory);
     }
 
-    /// Puts a record for which there is a reservation at the end of the stream, and returns its number.
+    /// False for a reservation that was made before the queue was cleared.
+    #[inline]
+    pub fn is_current(&self, reservation: &Reservation) -> bool {
+        reservation.generation == self.generation
+    }
+
+    /// Appends a record for which there is a current reservation, and returns its number.
     pub fn commit(&mut self, reservation: Reservation, record: Record) -> u64 {
+        rule!(self.is_current(&reservation), "LOSS: a loss of the service ends its reservations");
         self.promised -= 1;
         self.push(record, reservation.memory)
     }
 
-    /// Puts a record without payload at the end of the stream, and returns its number; `None` if there is no room for
-    /// it now.
-    pub fn tell(&mut self, record: Record) -> Option<u64> {
+    /// Appends a record without payload, and returns its number; `None` if there is no room for it now.
+    pub fn append(&mut self, record: Record) -> Option<u64> {
         // The last descriptor is kept for a gap.
         let kept = usize::from(record.kind != RecordKind::GapBegin);
         (self.free_records() > kept).then(|| self.push(record, None))
@@ -186,8 +202,9 @@ impl CaptureQueue {
         }
     }
 
-    /// Forgets every committed record. Reservations stay valid.
+    /// Forgets every committed record. Earlier reservations are stale from now on.
     pub fn clear(&mut self) {
+        self.generation += 1;
         while let Some(drained) = self.pop(u64::MAX) {
             self.give_back(drained);
         }
@@ -198,7 +215,7 @@ impl CaptureQueue {
         self.len == 0
     }
 
-    /// True if at most so many quarters of the writes' memory and of the descriptors are in use.
+    /// True if at most `quarters` quarters of the writes' memory and of the descriptors are in use.
     pub fn is_at_most(&self, quarters: u64) -> bool {
         let records = (self.len + self.promised) as u64;
         self.for_writes.used() <= self.for_writes.capacity() / 4 * quarters
@@ -256,12 +273,13 @@ mod tests {
     use Region::{Sweep, Writes};
 
     fn record(kind: RecordKind) -> Record {
-        Record { kind, seq: 0, time: 5, epoch: 1, extent: Extent::new(0, 512) }
+        let extent = Extent::new(0, 512);
+        Record { kind, seq: 0, time: 5, epoch: 1, extent, gap_reason: None }
     }
 
     #[test]
     fn records_leave_in_the_order_of_their_commits() {
-        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
+        let mut queue = CaptureQueue::of(4096, 0, 16).unwrap();
         let slow = queue.reserve(512, Writes).unwrap();
         let quick = queue.reserve(512, Writes).unwrap();
         queue.commit(quick, record(RecordKind::Write));
@@ -275,7 +293,7 @@ mod tests {
 
     #[test]
     fn descriptors_and_reservations_come_back() {
-        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
+        let mut queue = CaptureQueue::of(4096, 0, 16).unwrap();
         assert_eq!((queue.capacity(), queue.last_seq(), queue.is_empty()), (4096, 0, true));
         for _ in 0..50 {
             let given_up = queue.reserve(512, Writes).unwrap();
@@ -297,8 +315,8 @@ mod tests {
     }
 
     #[test]
-    fn sweep_and_writes_keep_out_of_each_others_memory() {
-        let mut queue = CaptureQueue::new(4096, 1024, 16).unwrap();
+    fn sweep_and_writes_have_separate_memory() {
+        let mut queue = CaptureQueue::of(4096, 1024, 16).unwrap();
         assert_eq!((queue.capacity(), queue.used()), (4096, 0));
         assert!(queue.reserve(1025, Sweep).is_none() && queue.reserve(3073, Writes).is_none());
         let swept = queue.reserve(1024, Sweep).unwrap();
@@ -307,7 +325,7 @@ mod tests {
         assert!(queue.reserve(1, Sweep).is_none() && queue.reserve(1, Writes).is_none());
         queue.cancel(swept);
         assert_eq!(queue.used(), 3072);
-        assert!(queue.reserve(1, Writes).is_none(), "what the sweep gives back is the sweep's");
+        assert!(queue.reserve(1, Writes).is_none(), "memory of the sweep comes back to the sweep");
         queue.commit(written, record(RecordKind::Write));
         queue.clear();
         assert_eq!(queue.used(), 0);
@@ -317,7 +335,7 @@ mod tests {
     #[test]
     fn the_sweep_has_a_range_for_each_block_and_for_a_short_one() {
         let block = u64::from(Geometry::BLOCK_SIZE_MIN);
-        let mut queue = CaptureQueue::new(4 * block, 2 * block, 16).unwrap();
+        let mut queue = CaptureQueue::of(4 * block, 2 * block, 16).unwrap();
         let ranges = [block, 512, block - 512].map(|len| queue.reserve(len, Sweep).unwrap());
         for range in ranges {
             queue.cancel(range);
@@ -326,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_record_that_does_not_fit_stays() {
-        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
+        let mut queue = CaptureQueue::of(4096, 0, 16).unwrap();
         let reservation = queue.reserve(512, Writes).unwrap();
         queue.commit(reservation, record(RecordKind::Write));
         assert!(queue.pop(511).is_none());
@@ -334,26 +352,26 @@ mod tests {
     }
 
     #[test]
-    fn the_last_descriptor_is_for_the_gap() {
-        let mut queue = CaptureQueue::new(1 << 20, 0, 16).unwrap();
+    fn the_last_descriptor_is_kept_for_the_gap() {
+        let mut queue = CaptureQueue::of(1 << 20, 0, 16).unwrap();
         let mut reserved = 0;
         while let Some(reservation) = queue.reserve(512, Writes) {
             queue.commit(reservation, record(RecordKind::Write));
             reserved += 1;
         }
         assert_eq!(reserved, 15);
-        assert!(queue.tell(record(RecordKind::EpochEnd)).is_none());
-        assert!(queue.tell(record(RecordKind::Trim)).is_none());
-        assert!(queue.tell(record(RecordKind::GapBegin)).is_some());
-        assert!(queue.tell(record(RecordKind::GapBegin)).is_none());
+        assert!(queue.append(record(RecordKind::EpochEnd)).is_none());
+        assert!(queue.append(record(RecordKind::Trim)).is_none());
+        assert!(queue.append(record(RecordKind::GapBegin)).is_some());
+        assert!(queue.append(record(RecordKind::GapBegin)).is_none());
     }
 
     #[test]
     fn a_queue_is_as_full_as_its_memory_for_writes_or_its_descriptors() {
-        let mut queue = CaptureQueue::new(4096, 2048, 16).unwrap();
+        let mut queue = CaptureQueue::of(4096, 2048, 16).unwrap();
         assert!(queue.is_at_most(0));
         for _ in 0..4 {
-            assert!(queue.tell(record(RecordKind::EpochEnd)).is_some());
+            assert!(queue.append(record(RecordKind::EpochEnd)).is_some());
         }
         assert!(queue.is_at_most(1) && !queue.is_at_most(0));
         let promised = queue.reserve(1, Sweep).unwrap();
@@ -372,16 +390,18 @@ mod tests {
 
     #[test]
     fn clearing_frees_what_is_committed_and_leaves_reservations() {
-        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
+        let mut queue = CaptureQueue::of(4096, 0, 16).unwrap();
         let reservation = queue.reserve(512, Writes).unwrap();
         queue.commit(reservation, record(RecordKind::Write));
         let pending = queue.reserve(1024, Writes).unwrap();
+        assert!(queue.is_current(&pending));
         queue.clear();
+        assert!(!queue.is_current(&pending));
         assert!(queue.pop(u64::MAX).is_none());
         assert_eq!(queue.used(), 1024);
         queue.cancel(pending);
         assert_eq!(queue.used(), 0);
-        assert!(queue.tell(record(RecordKind::Unreadable)).is_some());
+        assert!(queue.append(record(RecordKind::Unreadable)).is_some());
         let record = queue.pop(0).unwrap().record;
         assert_eq!((record.kind, record.seq), (RecordKind::Unreadable, 2));
     }

@@ -1,0 +1,139 @@
+//! What a full queue does to writes: they wait up to the hold limit, then a gap begins
+//! (rule HANG, rules.md#hang).
+//!
+//! The limit counts from the first write that found the queue full, not from each write's arrival: with
+//! a slow server each of them would wait almost as long as the limit, without end. The queue counts as
+//! full until no held write waits for it and a quarter of it is free. While it does, no write is captured
+//! ahead of those that wait, and all of them wait together, whatever else each waits for.
+//!
+//! With [`Overflow::Hold`] writes wait for room as long as it takes.
+
+use snapless_types::Overflow;
+
+use crate::config::Config;
+use crate::host::Tick;
+use crate::in_flight::Arrival;
+
+/// What a held write for which the queue has no room does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It waits.
+    Wait,
+    /// It is issued uncaptured, and all other held writes with it.
+    StopCapturing,
+}
+
+/// Since when the queue is full, and which writes wait for room in it.
+#[derive(Debug)]
+pub struct Backpressure {
+    overflow: Overflow,
+    hold_limit: u64,
+    full_since: Option<Tick>,
+    /// Held writes up to this one wait for room.
+    waiting: Arrival,
+}
+
+impl Backpressure {
+    /// A queue that is not full.
+    pub fn new(config: &Config) -> Self {
+        let (overflow, hold_limit) = (config.overflow, config.hold_limit);
+        Self { overflow, hold_limit, full_since: None, waiting: Arrival::default() }
+    }
+
+    /// True if a write that finds no room does not wait for it: a gap is open, so the write's blocks are
+    /// read again in any case.
+    pub fn skips_wait(&self, gap_is_open: bool) -> bool {
+        gap_is_open && self.overflow == Overflow::Gap
+    }
+
+    /// Notes that the queue has no room for a held write. `newest` is the arrival of the newest held one.
+    pub fn queue_is_full(&mut self, newest: Arrival, gap_is_open: bool, now: Tick) -> Verdict {
+        if self.skips_wait(gap_is_open) {
+            return Verdict::StopCapturing;
+        }
+        self.waiting = newest;
+        self.full_since.get_or_insert(now);
+        self.verdict(Some(newest), now)
+    }
+
+    /// Notes that the queue has room for many writes.
+    pub fn queue_has_room(&mut self, oldest: Option<Arrival>) {
+        if !self.holds_back(oldest) {
+            self.full_since = None;
+        }
+    }
+
+    /// Capturing begins anew: the queue is not full.
+    pub fn reset(&mut self) {
+        self.full_since = None;
+    }
+
+    /// True if a held write waits for room: no other is captured ahead of it. `oldest` is the arrival of
+    /// the oldest held one, which waits if any does.
+    #[inline]
+    pub fn holds_back(&self, oldest: Option<Arrival>) -> bool {
+        oldest.is_some_and(|oldest| oldest <= self.waiting)
+    }
+
+    /// What the held writes do now.
+    pub fn verdict(&self, oldest: Option<Arrival>, now: Tick) -> Verdict {
+        match self.deadline(oldest) {
+            Some(deadline) if deadline <= now && !sabotaged!(HoldLimitForgotten) => {
+                Verdict::StopCapturing
+            }
+            _ => Verdict::Wait,
+        }
+    }
+
+    /// When the held writes have waited for room as long as they may.
+    pub fn deadline(&self, oldest: Option<Arrival>) -> Option<Tick> {
+        if self.overflow == Overflow::Hold || !self.holds_back(oldest) {
+            return None;
+        }
+        Some(self.full_since?.after(self.hold_limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backpressure(overflow: Overflow) -> Backpressure {
+        Backpressure::new(&Config { overflow, hold_limit: 100, ..Config::new(1 << 20) })
+    }
+
+    #[test]
+    fn writes_that_were_held_when_the_queue_was_full_wait_and_later_ones_do_not() {
+        let mut it = backpressure(Overflow::Gap);
+        assert!(!it.holds_back(None) && !it.holds_back(Some(Arrival(1))));
+        it.queue_is_full(Arrival(2), false, Tick(0));
+        assert!(it.holds_back(Some(Arrival(1))) && it.holds_back(Some(Arrival(2))));
+        assert!(!it.holds_back(Some(Arrival(3))) && !it.holds_back(None));
+    }
+
+    #[test]
+    fn the_limit_counts_from_when_the_queue_became_full() {
+        let mut it = backpressure(Overflow::Gap);
+        assert_eq!(it.queue_is_full(Arrival(1), false, Tick(7)), Verdict::Wait);
+        assert_eq!(it.queue_is_full(Arrival(5), false, Tick(50)), Verdict::Wait);
+        assert_eq!(it.deadline(Some(Arrival(5))), Some(Tick(107)));
+        it.queue_has_room(Some(Arrival(4)));
+        assert_eq!(it.verdict(Some(Arrival(5)), Tick(106)), Verdict::Wait, "4 was waiting");
+        assert_eq!(it.verdict(Some(Arrival(5)), Tick(107)), Verdict::StopCapturing);
+        assert_eq!(it.verdict(Some(Arrival(6)), Tick(107)), Verdict::Wait, "6 does not wait");
+        it.queue_has_room(Some(Arrival(6)));
+        assert_eq!(it.queue_is_full(Arrival(6), false, Tick(200)), Verdict::Wait);
+        assert_eq!(it.deadline(Some(Arrival(6))), Some(Tick(300)), "it is full anew");
+    }
+
+    #[test]
+    fn in_a_gap_a_write_waits_for_room_only_where_writes_are_to_wait() {
+        let mut it = backpressure(Overflow::Gap);
+        assert_eq!(it.queue_is_full(Arrival(1), true, Tick(0)), Verdict::StopCapturing);
+        assert!(!it.holds_back(Some(Arrival(1))));
+        let mut it = backpressure(Overflow::Hold);
+        assert_eq!(it.queue_is_full(Arrival(1), true, Tick(0)), Verdict::Wait);
+        assert_eq!(it.verdict(Some(Arrival(1)), Tick(u64::MAX)), Verdict::Wait);
+        assert_eq!(it.deadline(Some(Arrival(1))), None);
+    }
+}

@@ -1,0 +1,51 @@
+//! The gap: from here on the stream does not describe the volume, until it does again (rule LOSS,
+//! rules.md#loss).
+
+use snapless_types::GapReason;
+
+/// Whether a gap is open, and why it began.
+#[derive(Debug, Default)]
+pub struct Gap {
+    is_open: bool,
+    /// Of the gap that is open, or of the last one.
+    reason: Option<GapReason>,
+    /// The volume is longer than the table: the gap does not end.
+    outgrown: bool,
+}
+
+impl Gap {
+    /// True while the stream does not describe the volume.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Why the gap that is open began; if none is, why the last one did.
+    pub fn reason(&self) -> Option<GapReason> {
+        self.reason
+    }
+
+    /// A gap begins; false if one is open already.
+    pub fn open(&mut self, reason: Option<GapReason>) -> bool {
+        if self.is_open {
+            return false;
+        }
+        rule!(reason.is_some(), "LOSS: a gap that begins has a reason");
+        (self.is_open, self.reason) = (true, reason);
+        true
+    }
+
+    /// The stream describes the volume again.
+    pub fn close(&mut self) {
+        self.is_open = false;
+    }
+
+    /// The volume has outgrown the session: what lies past the table is never captured.
+    pub fn outgrow(&mut self) {
+        self.outgrown = true;
+    }
+
+    /// True if the volume has outgrown the session.
+    pub fn is_outgrown(&self) -> bool {
+        self.outgrown
+    }
+}

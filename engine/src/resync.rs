@@ -1,0 +1,96 @@
+//! Resync against writers: who goes first where a block is dirty.
+//!
+//! A dirty block is read again when no write in flight touches it; read under one, it would give either
+//! content (rule LOSS, rules.md#loss). So that the resync ends, and no write waits longer than the hold
+//! limit:
+//!
+//! 1. A write to dirty blocks is issued at once, uncaptured: its blocks are read later in any case.
+//! 2. When the sweep finds only dirty blocks that writes in flight keep from it, the resync insists: such
+//!    writes are held from then on, until the stream describes the volume again.
+//! 3. A write so held whose blocks stay dirty past the hold limit, because urgent writes keep them from
+//!    being read, is issued uncaptured (rule HANG, rules.md#hang). The gap is open already.
+
+use snapless_types::{BlockIndex, BlockRange};
+
+use crate::config::Config;
+use crate::host::Tick;
+use crate::in_flight::{HeldWrite, InFlight};
+use crate::table::{BlockState, Table};
+
+/// Whether the resync or writers go first.
+#[derive(Debug)]
+pub struct Resync {
+    insists: bool,
+    hold_limit: u64,
+}
+
+impl Resync {
+    /// Writers go first.
+    pub fn new(config: &Config) -> Self {
+        Self { insists: false, hold_limit: config.hold_limit }
+    }
+
+    /// Notes whether the sweep found only dirty blocks that it may not read.
+    pub fn insist(&mut self, insists: bool) {
+        self.insists = insists;
+    }
+
+    /// True if a write to these blocks is issued at once, uncaptured: the sweep reads all of them later,
+    /// and no held write waits for them. `base_is_lost`: t0's content of another block is lost, so the
+    /// stream needs t0's content of no block any more.
+    pub fn yields_to<W>(
+        &self,
+        blocks: &BlockRange,
+        table: &Table,
+        in_flight: &InFlight<W>,
+        base_is_lost: bool,
+    ) -> bool {
+        let is_read_later = table.all(*blocks, BlockState::Dirty)
+            || base_is_lost && table.all(*blocks, BlockState::Unsynced);
+        is_read_later && !self.insists && !in_flight.holds(blocks)
+    }
+
+    /// The first dirty blocks of a range that may be read: as many of the run that `run` gives for a
+    /// block as no write in flight touches.
+    pub fn first_readable<W>(
+        range: BlockRange,
+        table: &Table,
+        in_flight: &InFlight<W>,
+        run: impl Fn(BlockIndex) -> BlockRange,
+    ) -> Option<BlockRange> {
+        if in_flight.has_untracked() {
+            return None;
+        }
+        let is_still = |block: &BlockIndex| {
+            sabotaged!(ResyncUnderWrites) || !in_flight.touches(&BlockRange::one(*block))
+        };
+        let mut rest = range;
+        while let Some(start) = table.find(rest, BlockState::Dirty) {
+            let still = run(start).iter().take_while(is_still).count() as u64;
+            if still > 0 {
+                return Some(BlockRange::new(start, BlockIndex(start.0 + still)));
+            }
+            rest = BlockRange::new(BlockIndex(start.0 + 1), range.end);
+        }
+        None
+    }
+
+    /// The oldest held write to dirty blocks that waits for no other write, if it has been held as long
+    /// as it may.
+    pub fn late<W>(&self, table: &Table, in_flight: &InFlight<W>, now: Tick) -> Option<HeldWrite> {
+        let is_dirty = |blocks| table.all(blocks, BlockState::Dirty);
+        in_flight.first_unblocked(is_dirty).filter(|held| self.due(held) <= now)
+    }
+
+    /// When [`Resync::late`] has to be called again. A write that is late already waits for something
+    /// that wakes the dispatch thread.
+    pub fn deadline<W>(&self, table: &Table, in_flight: &InFlight<W>, now: Tick) -> Option<Tick> {
+        let is_dirty = |it: &HeldWrite| table.find(it.change.blocks, BlockState::Dirty).is_some();
+        let due = in_flight.held().filter(is_dirty).map(|held| self.due(&held));
+        due.filter(|&due| due > now).min()
+    }
+
+    fn due(&self, held: &HeldWrite) -> Tick {
+        held.since.after(self.hold_limit)
+    }
+}

@@ -1,0 +1,154 @@
+//! The core of a session: the owners of its state, and the decisions that need more than one of them.
+//!
+//! Each owner keeps its fields to itself and has verbs. The modules below decide by calling those verbs,
+//! in one direction: an owner calls no decision.
+//!
+//! | module | decides |
+//! | --- | --- |
+//! | [`submit`] | what happens to a write that arrives, is captured, completes, is cancelled |
+//! | [`sweep`], [`hold`] | which blocks are read next, by the sweep and for held writes |
+//! | [`read`] | what becomes of blocks that were read |
+//! | [`skip`] | which blocks are never read, because they hold no data |
+//! | [`dispatch`] | which held write goes next |
+//! | [`stream`] | how records are appended, when an epoch closes |
+//! | [`drain`] | what leaves the queue |
+//! | [`gap`] | when capturing stops and resumes, when a gap opens and closes |
+//! | [`service`] | what t0, loss and return of the service, growth and stop do |
+//! | [`report`] | what the status says |
+
+mod dispatch;
+mod drain;
+mod gap;
+mod hold;
+mod read;
+mod report;
+mod service;
+mod skip;
+mod stream;
+mod submit;
+mod sweep;
+
+use snapless_types::Geometry;
+
+use crate::backpressure::Backpressure;
+use crate::base_image::BaseImage;
+use crate::capture_queue::CaptureQueue;
+use crate::claims::Claims;
+use crate::config::{Config, HIGH_MARK, READS_MAX};
+use crate::epochs::Epochs;
+use crate::gap::Gap;
+use crate::host::{Call, Worker};
+use crate::in_flight::InFlight;
+use crate::lifecycle::Lifecycle;
+use crate::memory::OutOfMemory;
+use crate::resync::Resync;
+use crate::status::Status;
+use crate::sweep::Sweep;
+use crate::table::{BlockState, Table};
+
+pub use read::Read;
+
+/// What does not change while the session lives, and the table, which is read without the lock.
+#[derive(Debug)]
+pub struct Shared {
+    pub geometry: Geometry,
+    pub config: Config,
+    pub table: Table,
+}
+
+/// What the lock protects.
+#[derive(Debug)]
+pub struct State<W> {
+    lifecycle: Lifecycle,
+    base: BaseImage,
+    gap: Gap,
+    backpressure: Backpressure,
+    resync: Resync,
+    capture_queue: CaptureQueue,
+    epochs: Epochs,
+    in_flight: InFlight<W>,
+    claims: Claims,
+    sweep: Sweep,
+    /// The counters; [`Core::status`] adds the rest.
+    counts: Status,
+}
+
+impl<W> State<W> {
+    /// The state of a session that starts. Out of line: its parts are on the stack only meanwhile.
+    #[inline(never)]
+    pub fn new(geometry: &Geometry, config: &Config) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            lifecycle: Lifecycle::NEW,
+            base: BaseImage::default(),
+            gap: Gap::default(),
+            backpressure: Backpressure::new(config),
+            resync: Resync::new(config),
+            capture_queue: CaptureQueue::new(config)?,
+            epochs: Epochs::new(geometry.block_count(), config)?,
+            in_flight: InFlight::new(config.writes_max)?,
+            claims: Claims::new(READS_MAX)?,
+            sweep: Sweep::NEW,
+            counts: Status::default(),
+        })
+    }
+
+    /// Bytes that [`State::new`] allocates, with those of the state itself.
+    pub fn bytes(geometry: &Geometry, config: &Config) -> u64 {
+        CaptureQueue::bytes(config)
+            + Epochs::bytes(geometry.block_count(), config)
+            + InFlight::<W>::bytes(config.writes_max)
+            + Claims::bytes(READS_MAX)
+            + size_of::<Self>() as u64
+    }
+}
+
+/// The state while the lock is held, for one call of a verb.
+pub struct Core<'a, W> {
+    state: &'a mut State<W>,
+    shared: &'a Shared,
+    call: Call,
+}
+
+impl<'a, W> Core<'a, W> {
+    /// The state, for one call.
+    #[inline]
+    pub fn new(state: &'a mut State<W>, shared: &'a Shared, call: Call) -> Self {
+        Self { state, shared, call }
+    }
+
+    /// The call, with the workers that are to be woken.
+    #[inline]
+    pub fn into_call(self) -> Call {
+        self.call
+    }
+
+    /// True once the session is stopped and no write and no read of it is under way.
+    pub fn is_settled(&self) -> bool {
+        let state = &self.state;
+        state.lifecycle.is_stopped()
+            && state.in_flight.held_count() == 0
+            && state.in_flight.count() == 0
+            && state.claims.is_empty()
+    }
+
+    /// Queue memory or a block has become free: capturing may resume, workers may have something to do.
+    fn wake_waiting(&mut self) {
+        self.resume_capturing_if_drained();
+        let (state, call) = (&mut *self.state, &mut self.call);
+        if state.capture_queue.is_at_most(HIGH_MARK) {
+            state.backpressure.queue_has_room(state.in_flight.oldest_held());
+        }
+        if state.in_flight.held_count() > 0 && !sabotaged!(WakeForgotten) {
+            call.wake(Worker::Hold);
+            call.wake(Worker::Dispatch);
+        }
+        if self.is_any(BlockState::Unsynced) || self.is_any(BlockState::Dirty) {
+            self.call.wake(Worker::Sweep);
+        }
+    }
+
+    /// True if blocks are in this state.
+    fn is_any(&self, state: BlockState) -> bool {
+        self.shared.table.count(state) > 0
+    }
+}

@@ -1,0 +1,85 @@
+//! The dispatch thread: which held write goes next, and when it looks again.
+
+use snapless_types::GapReason;
+
+use super::Core;
+use crate::backpressure::Verdict;
+use crate::host::{Step, Tick};
+use crate::lifecycle::Phase;
+use crate::submission::Submission;
+use crate::table::BlockState;
+
+impl<W> Core<'_, W> {
+    /// What the dispatch thread does next.
+    pub fn dispatch(&mut self) -> Step<Submission<W>> {
+        self.close_epoch_if_due();
+        self.end_holds_past_the_limit();
+        let next = match self.state.lifecycle.phase() {
+            Phase::Starting => None,
+            Phase::Capturing => self.next_ready(),
+            Phase::Uncaptured | Phase::Stopped => {
+                let oldest = self.state.in_flight.held().next();
+                // A gap is open, or nothing is captured any more.
+                oldest.and_then(|held| self.issue_held_uncaptured(&held, None))
+            }
+        };
+        match next {
+            Some(submission) => Step::Do(submission),
+            None if self.state.lifecycle.is_stopped() => Step::Ended,
+            None => {
+                self.resume_capturing_if_drained();
+                Step::Wait(self.deadline())
+            }
+        }
+    }
+
+    /// The oldest held write that may be issued, captured if it can be.
+    fn next_ready(&mut self) -> Option<Submission<W>> {
+        let table = &self.shared.table;
+        let is_synced = |blocks| table.all(blocks, BlockState::Synced);
+        let Some(ready) = self.state.in_flight.first_unblocked(is_synced) else {
+            return self.next_late();
+        };
+        if self.is_too_long(&ready.change) {
+            return self.issue_held_uncaptured(&ready, Some(GapReason::WriteTooLong));
+        }
+        let Some(reservation) = self.reserve(&ready.change) else {
+            self.queue_is_full();
+            return None;
+        };
+        self.capture_held(&ready, reservation)
+    }
+
+    /// A held write that the resync has kept as long as it may.
+    fn next_late(&mut self) -> Option<Submission<W>> {
+        let (state, table) = (&self.state, &self.shared.table);
+        if !state.gap.is_open() {
+            return None;
+        }
+        let late = state.resync.late(table, &state.in_flight, self.call.now)?;
+        self.issue_held_uncaptured(&late, None)
+    }
+
+    /// Rule HANG (rules.md#hang): once the queue has been full past the limit, the held writes go.
+    fn end_holds_past_the_limit(&mut self) {
+        let (state, now) = (&self.state, self.call.now);
+        if state.lifecycle.is_capturing()
+            && state.backpressure.verdict(state.in_flight.oldest_held(), now)
+                == Verdict::StopCapturing
+        {
+            self.stop_capturing(GapReason::QueueFull);
+        }
+    }
+
+    fn deadline(&self) -> Option<Tick> {
+        let (state, now) = (&self.state, self.call.now);
+        let epoch = state.epochs.deadline(now);
+        if !state.lifecycle.is_capturing() {
+            return epoch;
+        }
+        let hold = state.backpressure.deadline(state.in_flight.oldest_held());
+        let late = || state.resync.deadline(&self.shared.table, &state.in_flight, now);
+        let late = if state.gap.is_open() { late() } else { None };
+        [epoch, hold, late].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,40 @@
+//! The drain thread: what leaves the queue, and what an acknowledgement frees.
+
+use super::Core;
+use crate::capture_queue::Drained;
+use crate::host::{Step, Worker};
+
+impl<W> Core<'_, W> {
+    /// True if the drain thread has a record to take.
+    pub fn has_records(&self) -> bool {
+        !self.state.capture_queue.is_empty()
+    }
+
+    /// The next record, if its payload has at most `payload_room` bytes.
+    pub fn drain(&mut self, payload_room: u64) -> Step<Drained> {
+        if self.state.lifecycle.is_stopped() {
+            return Step::Ended;
+        }
+        match self.state.capture_queue.pop(payload_room) {
+            Some(drained) => Step::Do(drained),
+            None => Step::Wait(None),
+        }
+    }
+
+    /// Takes a drained record's memory back.
+    pub fn drained(&mut self, drained: Drained) {
+        self.state.counts.bytes_drained += drained.memory().map_or(0, |memory| memory.len);
+        self.state.capture_queue.give_back(drained);
+        self.close_epoch_if_due();
+        self.wake_waiting();
+        self.note_progress();
+    }
+
+    /// Notes that an epoch and all before it are durable at the server.
+    pub fn acknowledge(&mut self, epoch: u64) {
+        if self.state.epochs.acknowledge(epoch) {
+            // The open epoch may have waited for a free one.
+            self.call.wake(Worker::Dispatch);
+        }
+    }
+}

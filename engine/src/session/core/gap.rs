@@ -1,0 +1,96 @@
+//! Gaps: when blocks turn dirty, when capturing stops and resumes, when the stream describes the volume
+//! again.
+
+use snapless_types::{BlockRange, GapReason, RecordKind};
+
+use super::Core;
+use crate::config::LOW_MARK;
+use crate::table::BlockState;
+
+impl<W> Core<'_, W> {
+    /// The disk's content of these blocks differs, or is about to differ, from what the stream has
+    /// (rules LOSS and TRUTH, rules.md#loss, rules.md#truth). A gap begins for this reason; `None` where
+    /// one is open in any case.
+    pub(super) fn mark_dirty(&mut self, blocks: BlockRange, reason: Option<GapReason>) {
+        let is_stopped = self.state.lifecycle.is_stopped();
+        if is_stopped || blocks.is_empty() || sabotaged!(GapForgotten) {
+            return;
+        }
+        let table = &self.shared.table;
+        for block in blocks.iter() {
+            let state = table.get(block);
+            if state == BlockState::Unsynced {
+                self.state.base.lose();
+            }
+            // The claim of a block that is being read is spoiled below and leaves it dirty.
+            if matches!(state, BlockState::Unsynced | BlockState::Synced) {
+                table.set(block, BlockState::Dirty);
+            }
+        }
+        self.state.claims.spoil(&blocks);
+        self.open_gap(reason);
+    }
+
+    /// The stream does not describe the volume any more.
+    pub(super) fn open_gap(&mut self, reason: Option<GapReason>) {
+        if !self.state.gap.open(reason) {
+            return;
+        }
+        self.state.counts.gaps += 1;
+        // Before t0 there is no stream yet; `begin` appends it.
+        if self.state.base.t0().is_some() {
+            self.append_gap(reason);
+        }
+    }
+
+    /// Writes are issued uncaptured from now on: a gap begins, if none is open.
+    pub(super) fn stop_capturing(&mut self, reason: GapReason) {
+        self.state.lifecycle.stop_capturing();
+        self.open_gap(Some(reason));
+        // Every held write is issued uncaptured.
+        self.call.wake_all();
+        // What fills the queue may have left it already.
+        self.resume_capturing_if_drained();
+    }
+
+    /// Writes are captured again once the service has taken most of what was queued.
+    pub(super) fn resume_capturing_if_drained(&mut self) {
+        let state = &mut *self.state;
+        if state.lifecycle.may_resume()
+            && state.capture_queue.is_at_most(LOW_MARK)
+            // Held writes of the gap have to be issued first, or they would be held again.
+            && state.in_flight.held_count() == 0
+        {
+            state.lifecycle.resume_capturing();
+            state.resync.insist(false);
+            state.backpressure.reset();
+            self.note_progress();
+            self.call.wake_all();
+        }
+    }
+
+    /// Appends a marker when the base image is complete, and when a gap is made good.
+    pub(super) fn note_progress(&mut self) {
+        if !self.state.lifecycle.is_capturing() || self.is_any(BlockState::Unsynced) {
+            return;
+        }
+        let is_read = self.state.claims.blocks_that_were(BlockState::Unsynced) > 0;
+        if self.state.base.is_open()
+            && (sabotaged!(BaseCompleteTooEarly) || !is_read)
+            && let Some(seq) = self.append(RecordKind::BaseComplete, BlockRange::EMPTY)
+        {
+            self.state.base.complete(seq);
+        }
+        if self.state.gap.is_open()
+            // LOSS: what lies past the table changes and is not captured.
+            && !self.state.gap.is_outgrown()
+            && !self.is_any(BlockState::Dirty)
+            && !self.is_any(BlockState::Reading)
+            && !self.state.base.is_open()
+            && self.append(RecordKind::Consistent, BlockRange::EMPTY).is_some()
+        {
+            self.state.gap.close();
+            self.state.resync.insist(false);
+        }
+    }
+}

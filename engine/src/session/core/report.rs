@@ -1,0 +1,42 @@
+//! The status of a session: its counters, and what its owners say.
+
+use super::Core;
+use crate::status::Status;
+use crate::table::BlockState;
+
+impl<W> Core<'_, W> {
+    /// State and counters.
+    // Out of line: verbs run on the stack of the thread that writes.
+    #[inline(never)]
+    pub fn status(&self) -> Status {
+        let (state, shared) = (&self.state, self.shared);
+        let to_read = |before| shared.table.count(before) + state.claims.blocks_that_were(before);
+        Status {
+            phase: state.lifecycle.phase(),
+            attached: state.lifecycle.is_attached(),
+            paused: state.sweep.is_paused(),
+            outgrown: state.gap.is_outgrown(),
+            consistent: !state.gap.is_open(),
+            base_complete: state.base.is_complete(),
+            gap_reason: state.gap.reason(),
+            t0: state.base.t0().unwrap_or(0),
+            blocks_total: shared.geometry.block_count(),
+            blocks_synced: shared.table.count(BlockState::Synced),
+            blocks_unsynced: to_read(BlockState::Unsynced),
+            blocks_dirty: to_read(BlockState::Dirty),
+            writes_holding: state.in_flight.held_count(),
+            writes_in_flight: state.in_flight.count(),
+            queue_used: state.capture_queue.used(),
+            queue_bytes: state.capture_queue.capacity(),
+            last_seq: state.capture_queue.last_seq(),
+            acknowledged_seq: state.epochs.acknowledged_seq(),
+            ..state.counts
+        }
+    }
+
+    /// Words of the table and of the epochs' bitmaps that were examined so far.
+    #[cfg(debug_assertions)]
+    pub fn steps(&self) -> u64 {
+        self.shared.table.steps() + self.state.epochs.steps()
+    }
+}

@@ -1,0 +1,79 @@
+//! The stream: records are appended to the capture queue and noted in the open epoch.
+//!
+//! Both happen in one place, so that a loss of the service finds every block whose record is not
+//! acknowledged (rule LOSS, rules.md#loss).
+
+use snapless_types::{BlockRange, Extent, GapReason, RecordKind};
+
+use super::Core;
+use crate::capture_queue::{Record, Reservation};
+use crate::host::Worker;
+
+impl<W> Core<'_, W> {
+    /// A record of this instant, still without a number.
+    #[inline]
+    pub(super) fn record(&self, kind: RecordKind, extent: Option<Extent>) -> Record {
+        let (time, epoch) = (self.call.clock, self.state.epochs.open_id());
+        Record { kind, seq: 0, time, epoch, extent, gap_reason: None }
+    }
+
+    /// Appends the record of a write, whose payload, if it has one, is in the reserved memory. Returns
+    /// its number.
+    #[inline]
+    pub(super) fn commit(
+        &mut self,
+        reservation: Reservation,
+        record: Record,
+        blocks: BlockRange,
+    ) -> u64 {
+        let payload = reservation.memory().len;
+        let seq = self.state.capture_queue.commit(reservation, record);
+        self.recorded(blocks, payload);
+        seq
+    }
+
+    /// Appends a record without payload that describes `blocks`, or a marker if there are none. Returns
+    /// its number; `None` if there is no room now.
+    pub(super) fn append(&mut self, kind: RecordKind, blocks: BlockRange) -> Option<u64> {
+        let record = self.record(kind, self.shared.geometry.extent_of(&blocks));
+        let seq = self.state.capture_queue.append(record)?;
+        self.recorded(blocks, 0);
+        Some(seq)
+    }
+
+    /// Appends the marker of a gap that begins.
+    pub(super) fn append_gap(&mut self, gap_reason: Option<GapReason>) {
+        let record = Record { gap_reason, ..self.record(RecordKind::GapBegin, None) };
+        let seq = self.state.capture_queue.append(record);
+        rule!(seq.is_some(), "LOSS: there is always room for the marker of a gap");
+        self.recorded(BlockRange::EMPTY, 0);
+    }
+
+    /// Notes that the stream has a record about these blocks, or a marker about none.
+    #[inline]
+    pub(super) fn recorded(&mut self, blocks: BlockRange, payload: u64) {
+        if self.state.epochs.record(blocks, payload, self.call.now) {
+            // It has to know when the epoch is due.
+            self.call.wake(Worker::Dispatch);
+        }
+        self.state.counts.bytes_captured += payload;
+        self.call.wake(Worker::Drain);
+        self.close_epoch_if_due();
+    }
+
+    /// Closes the open epoch if it is old or large enough and the next one can be opened.
+    #[inline]
+    pub(super) fn close_epoch_if_due(&mut self) {
+        if self.state.epochs.is_due(self.call.now) {
+            self.close_epoch();
+        }
+    }
+
+    fn close_epoch(&mut self) {
+        let record = self.record(RecordKind::EpochEnd, None);
+        if let Some(seq) = self.state.capture_queue.append(record) {
+            self.state.epochs.close(seq);
+            self.call.wake(Worker::Drain);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What happens to a write that arrives, is captured, completes or is cancelled.
+
+use snapless_types::{BlockRange, Extent, GapReason, RecordKind};
+
+use super::Core;
+use crate::backpressure::Verdict;
+use crate::capture_queue::{Region, Reservation};
+use crate::host::Worker;
+use crate::in_flight::{Change, HeldWrite};
+use crate::lifecycle::Phase;
+use crate::slots::SlotId;
+use crate::submission::{Capture, Issue, Submission, Ticket, Urgency};
+use crate::table::BlockState;
+
+impl<W> Core<'_, W> {
+    /// Decides what happens to a write that arrives. The usual case comes first: its blocks are synced,
+    /// it overlaps no other, the queue has room.
+    #[inline]
+    pub fn submit(
+        &mut self,
+        write: W,
+        kind: RecordKind,
+        extent: Extent,
+        urgency: Urgency,
+    ) -> Submission<W> {
+        let Some(blocks) = self.shared.geometry.blocks_of(&extent) else {
+            return self.issue_past_end(write, kind, extent);
+        };
+        let change = Change { kind, extent, blocks };
+        if self.state.lifecycle.is_capturing()
+            && urgency != Urgency::PayloadUnavailable
+            && !self.is_too_long(&change)
+            && self.may_be_captured_now(&change)
+            && let Some(reservation) = self.reserve(&change)
+        {
+            if let Some(slot) = self.state.in_flight.insert(&change) {
+                self.state.counts.writes_captured_inline += 1;
+                return self.capture(write, slot, change, reservation);
+            }
+            self.state.capture_queue.cancel(reservation);
+        }
+        self.submit_otherwise(write, change, urgency)
+    }
+
+    /// Puts a write into the stream whose payload, if it has one, is in the queue.
+    #[inline]
+    pub fn captured(&mut self, capture: Capture<W>) -> Issue<W> {
+        let Capture { write, slot, change, reservation } = capture;
+        let ticket = Ticket(slot);
+        if !self.state.capture_queue.is_current(&reservation) {
+            // The service was lost while the payload was being copied.
+            self.state.capture_queue.cancel(reservation);
+            self.mark_dirty(change.blocks, Some(GapReason::ServiceLost));
+            self.wake_waiting();
+            return Issue { write, ticket, record: None };
+        }
+        let is_any = |state| self.shared.table.find(change.blocks, state).is_some();
+        rule!(!is_any(BlockState::Unsynced), "T0: a write's record comes after its blocks'");
+        rule!(!is_any(BlockState::Reading), "T0: no block is read while it is written to");
+        let record = self.record(change.kind, Some(change.extent));
+        let seq = self.commit(reservation, record, change.blocks);
+        Issue { write, ticket, record: Some(seq) }
+    }
+
+    /// Notes that the disk is done with a write.
+    pub fn completed(&mut self, ticket: Ticket, succeeded: bool) {
+        let Ticket(slot) = ticket;
+        if let Some(blocks) = self.state.in_flight.remove(slot)
+            && !succeeded
+            && !sabotaged!(FailureForgotten)
+        {
+            // TRUTH: the disk may have the old content, the new, or a mixture.
+            self.mark_dirty(blocks, Some(GapReason::WriteFailed));
+        }
+        self.wake_waiting();
+    }
+
+    /// Gives the oldest held write that `is_it` accepts back to be cancelled.
+    pub fn cancel_held(&mut self, is_it: impl Fn(&W) -> bool) -> Option<W> {
+        let write = self.state.in_flight.cancel_held(is_it)?;
+        // Others may have waited for it; capturing may have waited for the last held write.
+        self.wake_waiting();
+        Some(write)
+    }
+
+    /// Issues a held write captured. Dispatch has checked that it may be.
+    pub(super) fn capture_held(
+        &mut self,
+        held: &HeldWrite,
+        reservation: Reservation,
+    ) -> Option<Submission<W>> {
+        let Some(write) = self.release(held) else {
+            self.state.capture_queue.cancel(reservation);
+            return None;
+        };
+        self.state.counts.writes_held += 1;
+        Some(self.capture(write, held.slot, held.change, reservation))
+    }
+
+    /// Issues a held write uncaptured; the reason as for [`Core::mark_dirty`].
+    pub(super) fn issue_held_uncaptured(
+        &mut self,
+        held: &HeldWrite,
+        reason: Option<GapReason>,
+    ) -> Option<Submission<W>> {
+        let write = self.release(held)?;
+        self.state.counts.writes_uncaptured += 1;
+        self.mark_dirty(held.change.blocks, reason);
+        Some(Submission::Issue(Issue { write, ticket: Ticket(held.slot), record: None }))
+    }
+
+    /// Room in the queue for a write's record; `None` if there is none now.
+    #[inline]
+    pub(super) fn reserve(&mut self, change: &Change) -> Option<Reservation> {
+        self.state.capture_queue.reserve(change.payload(), Region::Writes)
+    }
+
+    /// True if a write is never captured, because it would have to wait for most of the queue.
+    #[inline]
+    pub(super) fn is_too_long(&self, change: &Change) -> bool {
+        change.payload() > self.shared.config.write_bytes
+    }
+
+    /// Notes that the queue has no room for what a held write needs.
+    pub(super) fn queue_is_full(&mut self) {
+        let state = &mut *self.state;
+        let (newest, gap_is_open) = (state.in_flight.last_held(), state.gap.is_open());
+        let verdict = state.backpressure.queue_is_full(newest, gap_is_open, self.call.now);
+        if verdict == Verdict::StopCapturing {
+            self.stop_capturing(GapReason::QueueFull);
+        }
+    }
+
+    /// As [`Core::submit`], for a write that cannot be captured at once.
+    #[inline(never)]
+    fn submit_otherwise(&mut self, write: W, change: Change, urgency: Urgency) -> Submission<W> {
+        if self.is_covered_by_gap(&change) {
+            return self.issue_uncaptured(write, change, None);
+        }
+        if let Some(reason) = self.reason_not_to_hold(&change, urgency) {
+            return self.issue_uncaptured(write, change, Some(reason));
+        }
+        // If its blocks do not keep it, the queue does.
+        let lacks_room = self.state.lifecycle.is_capturing() && self.may_be_captured_now(&change);
+        if lacks_room && self.state.backpressure.skips_wait(self.state.gap.is_open()) {
+            return self.issue_and_stop_capturing(write, change, GapReason::QueueFull);
+        }
+        if let Err(write) = self.state.in_flight.hold(write, &change, self.call.now) {
+            return self.issue_and_stop_capturing(write, change, GapReason::TooManyWrites);
+        }
+        if lacks_room {
+            self.queue_is_full();
+        }
+        self.call.wake(Worker::Hold);
+        self.call.wake(Worker::Dispatch);
+        Submission::Held
+    }
+
+    /// True if a write is issued uncaptured because a gap is open, to which it adds nothing.
+    fn is_covered_by_gap(&self, change: &Change) -> bool {
+        let (state, table) = (&self.state, &self.shared.table);
+        match state.lifecycle.phase() {
+            Phase::Starting => false,
+            Phase::Uncaptured | Phase::Stopped => true,
+            Phase::Capturing => {
+                let base_is_lost = state.base.is_lost();
+                state.resync.yields_to(&change.blocks, table, &state.in_flight, base_is_lost)
+            }
+        }
+    }
+
+    /// Why a write is issued uncaptured rather than held; `None` if it may be held.
+    fn reason_not_to_hold(&self, change: &Change, urgency: Urgency) -> Option<GapReason> {
+        let is_too_long = self.is_too_long(change);
+        match urgency {
+            Urgency::PayloadUnavailable => Some(GapReason::PayloadUnavailable),
+            Urgency::MustNotWait if is_too_long => Some(GapReason::WriteTooLong),
+            Urgency::MustNotWait if self.state.in_flight.is_full() => {
+                Some(GapReason::TooManyWrites)
+            }
+            Urgency::MustNotWait => Some(GapReason::UrgentWrite),
+            // It is issued as soon as t0's content is safe.
+            Urgency::MayWait => (is_too_long
+                && self.state.lifecycle.is_capturing()
+                && self.shared.table.all(change.blocks, BlockState::Synced))
+            .then_some(GapReason::WriteTooLong),
+        }
+    }
+
+    /// True if only queue space can keep the write from being captured and issued right now.
+    #[inline]
+    fn may_be_captured_now(&self, change: &Change) -> bool {
+        let state = &self.state;
+        // A write that takes space ahead of one that waits for it would make that one wait for ever.
+        !state.backpressure.holds_back(state.in_flight.oldest_held())
+            && (sabotaged!(HoldForgotten)
+                || self.shared.table.all(change.blocks, BlockState::Synced))
+            // ORDER: the disk applies overlapping writes in any order.
+            && (sabotaged!(OverlapForgotten) || !state.in_flight.overlaps(change))
+    }
+
+    /// Hands out a write to be issued: one with a payload is to be copied first, another goes into the
+    /// stream at once.
+    #[inline]
+    fn capture(
+        &mut self,
+        write: W,
+        slot: SlotId,
+        change: Change,
+        reservation: Reservation,
+    ) -> Submission<W> {
+        let capture = Capture { write, slot, change, reservation };
+        if change.kind.has_payload() {
+            Submission::Capture(capture)
+        } else {
+            Submission::Issue(self.captured(capture))
+        }
+    }
+
+    /// Rule BOUND (rules.md#bound): there is no room to keep the write or its payload. It is issued
+    /// uncaptured, and so are those that are held.
+    fn issue_and_stop_capturing(
+        &mut self,
+        write: W,
+        change: Change,
+        reason: GapReason,
+    ) -> Submission<W> {
+        // In this order: capturing would resume at once if no block were dirty.
+        let submission = self.issue_uncaptured(write, change, Some(reason));
+        if self.state.lifecycle.is_capturing() {
+            self.stop_capturing(reason);
+        }
+        submission
+    }
+
+    /// Issues a write that reaches past the end of the volume as it was at t0: the blocks inside turn
+    /// dirty.
+    #[inline(never)]
+    fn issue_past_end(&mut self, write: W, kind: RecordKind, extent: Extent) -> Submission<W> {
+        let geometry = &self.shared.geometry;
+        let len = geometry.length().saturating_sub(extent.offset());
+        let inside = Extent::new(extent.offset(), len);
+        let blocks = inside.and_then(|inside| geometry.blocks_of(&inside));
+        let change = Change { kind, extent, blocks: blocks.unwrap_or(BlockRange::EMPTY) };
+        self.issue_uncaptured(write, change, Some(GapReason::Outgrown))
+    }
+
+    /// Issues an arriving write uncaptured; the reason as for [`Core::mark_dirty`].
+    fn issue_uncaptured(
+        &mut self,
+        write: W,
+        change: Change,
+        reason: Option<GapReason>,
+    ) -> Submission<W> {
+        self.state.counts.writes_uncaptured += 1;
+        self.mark_dirty(change.blocks, reason);
+        let ticket = Ticket(self.state.in_flight.insert_past_held(&change));
+        Submission::Issue(Issue { write, ticket, record: None })
+    }
+
+    fn release(&mut self, held: &HeldWrite) -> Option<W> {
+        let (write, since) = self.state.in_flight.release(held.slot)?;
+        self.state.counts.holds.add(self.call.now.since(since));
+        Some(write)
+    }
+}

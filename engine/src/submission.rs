@@ -1,0 +1,88 @@
+//! What a host hands to the engine with a write, and what it gets back: values that are consumed once.
+
+use snapless_types::Extent;
+
+use crate::arena::MemorySpan;
+use crate::capture_queue::Reservation;
+use crate::in_flight::Change;
+use crate::slots::SlotId;
+
+/// Whether a write may be made to wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Urgency {
+    /// It may be held.
+    MayWait,
+    /// It must not be held: a paging-file write, or one whose caller cannot wait (rule HANG,
+    /// rules.md#hang).
+    MustNotWait,
+    /// Its payload cannot be mapped or read: it is issued uncaptured.
+    PayloadUnavailable,
+}
+
+/// What to do with a write.
+#[must_use = "a write that is neither held nor issued is lost"]
+#[derive(Debug)]
+pub enum Submission<W> {
+    /// Copy its payload to [`Capture::memory`], then call [`Session::captured`](crate::Session::captured).
+    Capture(Capture<W>),
+    /// Issue it to the disk as it is, then call [`Session::completed`](crate::Session::completed).
+    Issue(Issue<W>),
+    /// Nothing: the engine keeps it until [`Session::dispatch`](crate::Session::dispatch) returns it.
+    Held,
+}
+
+/// A write that has its place in the queue and waits for its payload to be copied there.
+#[must_use = "a write that is not captured is never issued"]
+#[derive(Debug)]
+pub struct Capture<W> {
+    pub(crate) write: W,
+    pub(crate) slot: SlotId,
+    pub(crate) change: Change,
+    pub(crate) reservation: Reservation,
+}
+
+impl<W> Capture<W> {
+    /// The write.
+    pub fn write(&self) -> &W {
+        &self.write
+    }
+
+    /// Where its payload goes.
+    pub fn memory(&self) -> MemorySpan {
+        self.reservation.memory()
+    }
+
+    /// The bytes of the volume that it writes.
+    pub fn extent(&self) -> Extent {
+        self.change.extent
+    }
+}
+
+/// A write that goes to the disk now.
+#[must_use = "a write that is not issued never completes"]
+#[derive(Debug)]
+pub struct Issue<W> {
+    /// The write.
+    pub write: W,
+    /// The argument of [`Session::completed`](crate::Session::completed).
+    pub ticket: Ticket,
+    /// Number of its record; `None` if it is uncaptured.
+    pub record: Option<u64>,
+}
+
+/// Names a write in flight. Fits in a pointer, for a completion routine's context.
+#[must_use = "a ticket is handed back when its write completes"]
+#[derive(Debug)]
+pub struct Ticket(pub(crate) SlotId);
+
+impl Ticket {
+    /// The ticket as a number, to be carried through a completion routine.
+    pub fn into_raw(self) -> u32 {
+        self.0.0
+    }
+
+    /// The ticket that [`Ticket::into_raw`] gave this number; to be made once from each.
+    pub fn from_raw(raw: u32) -> Self {
+        Self(SlotId(raw))
+    }
+}
