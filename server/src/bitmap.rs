@@ -1,20 +1,29 @@
-//! A set of blocks of one volume: one bit each, with a count.
+//! A set of blocks of one volume, with a count.
+//!
+//! A run of blocks costs the same however long it is, in time and in memory: a volume whose blocks are
+//! all in the set takes next to nothing.
 
-use crate::geometry::{BlockIndex, BlockRun};
+use std::ops::RangeInclusive;
 
-/// Which blocks of a volume are in the set.
-#[derive(Clone, PartialEq, Eq, Debug)]
+use roaring::RoaringBitmap;
+use snapless_types::{BlockIndex, BlockRange};
+
+/// The most blocks of one volume: 256 TiB in blocks of 64 KiB.
+pub const BLOCKS_MAX: u64 = 1 << 32;
+
+/// Blocks of a volume.
+#[derive(Clone, PartialEq, Debug)]
 pub struct BlockSet {
-    words: Vec<u64>,
+    blocks: RoaringBitmap,
     capacity: u64,
     count: u64,
 }
 
 impl BlockSet {
-    /// An empty set for a volume of `capacity` blocks.
+    /// An empty set for a volume of `capacity` blocks, at most [`BLOCKS_MAX`].
     pub fn new(capacity: u64) -> Self {
-        let words = usize::try_from(capacity.div_ceil(64)).unwrap_or(usize::MAX);
-        Self { words: vec![0; words], capacity, count: 0 }
+        assert!(capacity <= BLOCKS_MAX, "a larger volume is refused when its session is opened");
+        Self { blocks: RoaringBitmap::new(), capacity, count: 0 }
     }
 
     /// Blocks in the set.
@@ -29,109 +38,92 @@ impl BlockSet {
 
     /// True if the block is in the set; a block past the volume's end never is.
     pub fn contains(&self, block: BlockIndex) -> bool {
-        let (word, bit) = place(block.0);
-        self.words.get(word).is_some_and(|word| word & bit != 0)
+        u32::try_from(block.0).is_ok_and(|block| self.blocks.contains(block))
     }
 
     /// Puts a run of blocks into the set; returns how many of them were new.
-    pub fn insert(&mut self, run: &BlockRun) -> u64 {
-        assert!(run.0.end <= self.capacity, "a run of blocks ends inside the volume");
-        let before = self.count;
-        for block in run.0.clone() {
-            let (word, bit) = place(block);
-            if self.words[word] & bit == 0 {
-                self.words[word] |= bit;
-                self.count += 1;
-            }
-        }
-        self.count - before
-    }
-
-    /// Takes a run of blocks out of the set.
-    pub fn remove(&mut self, run: &BlockRun) {
-        assert!(run.0.end <= self.capacity, "a run of blocks ends inside the volume");
-        for block in run.0.clone() {
-            let (word, bit) = place(block);
-            if self.words[word] & bit != 0 {
-                self.words[word] &= !bit;
-                self.count -= 1;
-            }
-        }
+    pub fn insert(&mut self, run: &BlockRange) -> u64 {
+        assert!(run.end.0 <= self.capacity, "a run of blocks ends inside the volume");
+        let new = numbers(run).map_or(0, |run| self.blocks.insert_range(run));
+        self.count += new;
+        new
     }
 
     /// The first block of the run that is in the set.
-    pub fn first_in(&self, run: &BlockRun) -> Option<BlockIndex> {
-        run.0.clone().map(BlockIndex).find(|&block| self.contains(block))
+    pub fn first_in(&self, run: &BlockRange) -> Option<BlockIndex> {
+        self.blocks.range(numbers(run)?).next().map(index)
     }
 
     /// The first block of the run that is not in the set.
-    pub fn first_missing(&self, run: &BlockRun) -> Option<BlockIndex> {
-        run.0.clone().map(BlockIndex).find(|&block| !self.contains(block))
+    pub fn first_missing(&self, run: &BlockRange) -> Option<BlockIndex> {
+        let run = numbers(run)?;
+        if self.blocks.contains_range(run.clone()) {
+            return None;
+        }
+        let present = self.blocks.range(run.clone());
+        let matching = present.zip(run.clone()).take_while(|(block, due)| block == due).count();
+        run.clone().nth(matching).map(index)
     }
 
     /// The first block that is in this set and not in `other`.
     pub fn first_outside(&self, other: &Self) -> Option<BlockIndex> {
-        self.words.iter().zip(&other.words).zip(0..).find_map(|((mine, theirs), index)| {
-            let alone = mine & !theirs;
-            (alone != 0).then(|| BlockIndex(index * 64 + u64::from(alone.trailing_zeros())))
-        })
-    }
-
-    /// The set as runs, in order.
-    pub fn runs(&self) -> Vec<BlockRun> {
-        let mut runs: Vec<BlockRun> = Vec::new();
-        for (&word, index) in self.words.iter().zip(0_u64..) {
-            let mut rest = word;
-            while rest != 0 {
-                let block = index * 64 + u64::from(rest.trailing_zeros());
-                rest &= rest - 1;
-                match runs.last_mut() {
-                    Some(last) if last.0.end == block => last.0.end += 1,
-                    _ => runs.push(BlockRun(block..block + 1)),
-                }
-            }
+        if self.blocks.is_subset(&other.blocks) {
+            return None;
         }
-        runs
+        (&self.blocks - &other.blocks).min().map(index)
     }
 }
 
-/// The word and the bit in it of a block.
-fn place(block: u64) -> (usize, u64) {
-    (usize::try_from(block / 64).unwrap_or(usize::MAX), 1 << (block % 64))
+/// The numbers of a run's blocks; `None` for an empty run.
+fn numbers(run: &BlockRange) -> Option<RangeInclusive<u32>> {
+    let last = run.end.0.checked_sub(1).filter(|last| *last >= run.start.0)?;
+    // A run inside a volume of at most BLOCKS_MAX blocks fits.
+    Some(u32::try_from(run.start.0).ok()?..=u32::try_from(last).ok()?)
+}
+
+fn index(block: u32) -> BlockIndex {
+    BlockIndex(block.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn run(start: u64, end: u64) -> BlockRange {
+        BlockRange::new(BlockIndex(start), BlockIndex(end))
+    }
+
     #[test]
     fn a_set_counts_what_is_new() {
         let mut set = BlockSet::new(130);
-        assert_eq!(set.insert(&BlockRun(60..70)), 10);
-        assert_eq!(set.insert(&BlockRun(65..75)), 5);
+        assert_eq!(set.insert(&run(60, 70)), 10);
+        assert_eq!(set.insert(&run(65, 75)), 5);
+        assert_eq!(set.insert(&run(5, 5)), 0);
         assert_eq!(set.count(), 15);
-        assert_eq!(set.first_in(&BlockRun(0..130)), Some(BlockIndex(60)));
-        assert_eq!(set.first_missing(&BlockRun(60..130)), Some(BlockIndex(75)));
+        assert_eq!(set.first_in(&run(0, 130)), Some(BlockIndex(60)));
+        assert_eq!(set.first_in(&run(0, 60)), None);
+        assert_eq!(set.first_missing(&run(60, 130)), Some(BlockIndex(75)));
+        assert_eq!(set.first_missing(&run(59, 62)), Some(BlockIndex(59)));
+        assert_eq!(set.first_missing(&run(62, 75)), None);
         assert!(!set.is_full() && !set.contains(BlockIndex(1 << 40)));
-        set.insert(&BlockRun(0..130));
+        set.insert(&run(0, 130));
         assert!(set.is_full());
     }
 
     #[test]
-    fn runs_join_across_words() {
-        let mut set = BlockSet::new(200);
-        set.insert(&BlockRun(3..5));
-        set.insert(&BlockRun(60..129));
-        set.remove(&BlockRun(100..101));
-        assert_eq!(set.runs(), [BlockRun(3..5), BlockRun(60..100), BlockRun(101..129)]);
+    fn blocks_outside_another_set_are_found() {
+        let (mut a, mut b) = (BlockSet::new(200), BlockSet::new(200));
+        a.insert(&run(0, 150));
+        b.insert(&run(0, 149));
+        assert_eq!(a.first_outside(&b), Some(BlockIndex(149)));
+        assert_eq!(b.first_outside(&a), None);
     }
 
     #[test]
-    fn what_stands_outside_another_set_is_found() {
-        let (mut a, mut b) = (BlockSet::new(200), BlockSet::new(200));
-        a.insert(&BlockRun(0..150));
-        b.insert(&BlockRun(0..149));
-        assert_eq!(a.first_outside(&b), Some(BlockIndex(149)));
-        assert_eq!(b.first_outside(&a), None);
+    fn the_largest_volume_fits() {
+        let mut set = BlockSet::new(BLOCKS_MAX);
+        assert_eq!(set.insert(&run(0, BLOCKS_MAX)), BLOCKS_MAX);
+        assert!(set.is_full() && set.contains(BlockIndex(BLOCKS_MAX - 1)));
+        assert_eq!(set.first_missing(&run(0, BLOCKS_MAX)), None);
     }
 }

@@ -9,8 +9,8 @@ use snapless_wire::frame::FrameError;
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::RecordError;
 
+use crate::bitmap::BLOCKS_MAX;
 use crate::format::FormatError;
-use crate::geometry::BLOCKS_MAX;
 use crate::stream::Violation;
 use crate::timeline::NotRestorable;
 

@@ -5,17 +5,17 @@
 //! t0 stands before every change of it, so stream order alone gives the right image, also where a block was
 //! captured after the point.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
-use serde::Serialize;
-use snapless_types::{RecordKind, Seq};
+use rangemap::RangeSet;
+use serde::{Serialize, Serializer};
+use snapless_types::{BlockRange, Extent, Geometry, RecordKind, Seq};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::Record;
 
 use crate::error::{Error, Result};
-use crate::extent_set::ExtentSet;
 use crate::format::session::SessionHeader;
-use crate::geometry::{BlockRun, Extent, Geometry};
 use crate::reader::{SessionReader, Wanted};
 use crate::repository::Repository;
 use crate::stop::StopFlag;
@@ -64,6 +64,7 @@ pub struct Report {
     /// Records that were applied.
     pub records: u64,
     /// What the volume's disk could not read: zeros in the image, not the volume's content.
+    #[serde(serialize_with = "serialize_extents")]
     pub unreadable: Vec<Extent>,
     /// If the volume is in a gap now: since when. The image shows it just before.
     pub gap_since: Option<String>,
@@ -163,7 +164,7 @@ impl Found {
             target,
             cut: self.point.cut,
             geometry: self.header().geometry,
-            unreadable: ExtentSet::default(),
+            unreadable: RangeSet::new(),
             records: 0,
         };
         let total = self.extent_bytes;
@@ -178,7 +179,7 @@ impl Found {
             progress(Progress { done, total });
             Ok(Wanted::More)
         })?;
-        Ok(Written { records: image.records, unreadable: image.unreadable.runs().collect() })
+        Ok(Written { records: image.records, unreadable: image.unreadable() })
     }
 }
 
@@ -221,7 +222,7 @@ struct Image<'a, T> {
     cut: Cut,
     geometry: Geometry,
     /// Bytes of unknown content.
-    unreadable: ExtentSet,
+    unreadable: RangeSet<u64>,
     records: u64,
 }
 
@@ -229,7 +230,11 @@ impl<T: Target> Image<'_, T> {
     /// Applies a record if it belongs to the image.
     fn apply(&mut self, record: &Record<'_>, accepted: &Accepted) -> Result<()> {
         let header = &record.header;
-        let (offset, len) = (header.extent_offset(), header.extent_len());
+        let Some(extent) = Extent::new(header.extent_offset(), header.extent_len()) else {
+            // A marker changes no byte.
+            return Ok(());
+        };
+        let (offset, len, bytes) = (extent.offset(), extent.len(), extent.offset()..extent.end());
         let included = self.cut.includes(accepted.place);
         match (header.kind(), &accepted.base) {
             (RecordKind::Block, _) => {
@@ -246,12 +251,12 @@ impl<T: Target> Image<'_, T> {
             }
             (RecordKind::Trim | RecordKind::Zero, _) if included => {
                 self.records += 1;
-                self.unreadable.remove(offset, len);
+                self.unreadable.remove(bytes);
                 self.target.zero(offset, len)
             }
             (RecordKind::Write | RecordKind::Resync, _) if included => {
                 self.records += 1;
-                self.unreadable.remove(offset, len);
+                self.unreadable.remove(bytes);
                 if header.is_zero() {
                     self.target.zero(offset, len)
                 } else {
@@ -261,36 +266,54 @@ impl<T: Target> Image<'_, T> {
             (RecordKind::Unreadable, BaseBlocks::Some(fresh)) => {
                 self.records += 1;
                 self.unreadable_base(fresh)?;
-                if included { self.unreadable_change(offset, len, fresh) } else { Ok(()) }
+                if included { self.unreadable_change(&extent, fresh) } else { Ok(()) }
             }
             (RecordKind::Unreadable, base) if included || *base == BaseBlocks::Holes => {
                 self.records += 1;
-                self.unreadable.insert(offset, len);
+                self.unreadable.insert(bytes);
                 self.target.zero(offset, len)
             }
             _ => Ok(()),
         }
     }
 
-    fn unreadable_base(&mut self, fresh: &[BlockRun]) -> Result<()> {
-        for run in fresh {
-            let Extent { offset, len } = self.geometry.extent(run);
-            self.unreadable.insert(offset, len);
-            self.target.zero_first(offset, len)?;
+    fn unreadable_base(&mut self, fresh: &[BlockRange]) -> Result<()> {
+        for extent in fresh.iter().filter_map(|run| self.geometry.extent_of(run)) {
+            self.unreadable.insert(extent.offset()..extent.end());
+            self.target.zero_first(extent.offset(), extent.len())?;
         }
         Ok(())
     }
 
     /// The blocks of the extent that had content before have unknown content now.
-    fn unreadable_change(&mut self, offset: u64, len: u64, fresh: &[BlockRun]) -> Result<()> {
-        for block in self.geometry.touched(offset, len).0 {
-            if fresh.iter().any(|run| run.0.contains(&block)) {
+    fn unreadable_change(&mut self, extent: &Extent, fresh: &[BlockRange]) -> Result<()> {
+        let touched = self.geometry.blocks_of(extent).unwrap_or(BlockRange::EMPTY);
+        for block in touched.iter().map(BlockRange::one) {
+            if fresh.iter().any(|run| run.intersects(&block)) {
                 continue;
             }
-            let Extent { offset, len } = self.geometry.extent(&BlockRun(block..block + 1));
-            self.unreadable.insert(offset, len);
-            self.target.zero(offset, len)?;
+            if let Some(extent) = self.geometry.extent_of(&block) {
+                self.unreadable.insert(extent.offset()..extent.end());
+                self.target.zero(extent.offset(), extent.len())?;
+            }
         }
         Ok(())
     }
+
+    /// The extents of unknown content.
+    fn unreadable(&self) -> Vec<Extent> {
+        let extent = |run: &Range<u64>| Extent::new(run.start, run.end - run.start);
+        self.unreadable.iter().filter_map(extent).collect()
+    }
+}
+
+fn serialize_extents<S: Serializer>(extents: &[Extent], to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Bytes {
+        offset: u64,
+        len: u64,
+    }
+    to.collect_seq(
+        extents.iter().map(|extent| Bytes { offset: extent.offset(), len: extent.len() }),
+    )
 }

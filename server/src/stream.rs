@@ -4,11 +4,10 @@
 //! network, and refuses the first one that breaks a rule. It knows no file and no socket. After a refusal it must
 //! be thrown away.
 
-use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind, Seq};
 use snapless_wire::record::RecordHeader;
 
 use crate::bitmap::BlockSet;
-use crate::geometry::{BlockIndex, BlockRun, Geometry};
 use crate::timeline::{Effect, Place, Timeline};
 
 /// Everything about a stream that the next record's right to exist depends on.
@@ -22,7 +21,7 @@ pub struct StreamState {
     /// Blocks that a write in a gap changed in part before they were captured.
     spoiled: BlockSet,
     /// The base block whose holes may follow: the last record's.
-    last_base: BlockRun,
+    last_base: BlockRange,
     ended_epoch: EpochId,
     joint: Joint,
     timeline: Timeline,
@@ -45,7 +44,7 @@ pub enum BaseBlocks {
     /// All blocks of the record's extent.
     All,
     /// These; in the rest of its extent the record is a change.
-    Some(Vec<BlockRun>),
+    Some(Vec<BlockRange>),
     /// None anew: the record says which sectors of the base block before it could not be read.
     Holes,
 }
@@ -70,7 +69,7 @@ impl StreamState {
             base: BlockSet::new(blocks),
             known: BlockSet::new(blocks),
             spoiled: BlockSet::new(blocks),
-            last_base: BlockRun(0..0),
+            last_base: BlockRange::EMPTY,
             ended_epoch: EpochId::new(0),
             joint: Joint::Stored,
             timeline: Timeline::new(blocks),
@@ -106,22 +105,24 @@ impl StreamState {
         let mut given = BaseBlocks::None;
         let after_loss = self.check_seq(record)?;
         self.check_epoch(record)?;
-        self.check_extent(record)?;
+        let run = self.check_extent(record)?;
         let before = (self.base.count(), self.known.count());
         match record.kind() {
             RecordKind::Block | RecordKind::Unallocated => {
-                self.block(record)?;
+                self.block(record, run)?;
                 given = BaseBlocks::All;
             }
-            RecordKind::Write | RecordKind::Trim | RecordKind::Zero => self.write(record)?,
-            RecordKind::Resync => self.resync(record)?,
-            RecordKind::Unreadable if !self.is_whole(record) => given = self.holes(record)?,
-            RecordKind::Unreadable => given = BaseBlocks::Some(self.unreadable(record)?),
+            RecordKind::Write | RecordKind::Trim | RecordKind::Zero => self.write(record, run)?,
+            RecordKind::Resync => self.resync(record, run)?,
+            RecordKind::Unreadable if !self.is_whole_blocks(record) => {
+                given = self.holes(record, run)?
+            }
+            RecordKind::Unreadable => given = BaseBlocks::Some(self.unreadable(record, run)?),
             RecordKind::SessionStart if self.last().is_some() => {
                 return Err(Violation::SecondStart(record.seq()));
             }
             RecordKind::BaseComplete if !self.in_gap() && !self.known.is_full() => {
-                let missing = self.known.first_missing(&BlockRun(0..self.geometry.block_count()));
+                let missing = self.known.first_missing(&self.geometry.all_blocks());
                 let block = missing.unwrap_or(BlockIndex(0));
                 return Err(Violation::BaseIncomplete { seq: record.seq(), block });
             }
@@ -131,7 +132,7 @@ impl StreamState {
         }
         if given != BaseBlocks::Holes {
             let is_base = given == BaseBlocks::All;
-            self.last_base = if is_base { self.touched(record) } else { BlockRun(0..0) };
+            self.last_base = if is_base { run } else { BlockRange::EMPTY };
         }
         let coverage = self.coverage();
         let base = coverage.base > before.0 || given == BaseBlocks::Holes;
@@ -188,30 +189,23 @@ impl StreamState {
         Err(Violation::Epoch { seq: record.seq(), found, current, ended: self.ended_epoch })
     }
 
-    fn check_extent(&self, record: &RecordHeader) -> Result<(), Violation> {
-        if !record.kind().has_extent() {
-            return Ok(());
-        }
-        let (offset, len) = (record.extent_offset(), record.extent_len());
+    /// Checks the record's extent; returns the blocks that it touches, none for a marker.
+    fn check_extent(&self, record: &RecordHeader) -> Result<BlockRange, Violation> {
+        let Some(extent) = record_extent(record) else { return Ok(BlockRange::EMPTY) };
+        let (seq, offset, len) = (record.seq(), extent.offset(), extent.len());
+        let run = self.geometry.blocks_of(&extent);
         let length = self.geometry.length();
-        if !self.geometry.contains(offset, len) {
-            return Err(Violation::Outside { seq: record.seq(), offset, len, length });
-        }
+        let run = run.ok_or(Violation::Outside { seq, offset, len, length })?;
         let aligned = match record.kind() {
             RecordKind::Write | RecordKind::Trim | RecordKind::Zero | RecordKind::Unreadable => {
-                self.geometry.is_sector_aligned(offset, len)
+                self.geometry.is_sector_aligned(&extent)
             }
-            _ => self.geometry.is_block_aligned(offset, len),
+            _ => self.geometry.is_block_aligned(&extent),
         };
-        if aligned { Ok(()) } else { Err(Violation::Unaligned { seq: record.seq(), offset, len }) }
+        if aligned { Ok(run) } else { Err(Violation::Unaligned { seq, offset, len }) }
     }
 
-    fn touched(&self, record: &RecordHeader) -> BlockRun {
-        self.geometry.touched(record.extent_offset(), record.extent_len())
-    }
-
-    fn block(&mut self, record: &RecordHeader) -> Result<(), Violation> {
-        let run = self.touched(record);
+    fn block(&mut self, record: &RecordHeader, run: BlockRange) -> Result<(), Violation> {
         let seq = record.seq();
         if let Some(block) = self.base.first_in(&run) {
             return Err(Violation::BlockTwice { seq, block });
@@ -224,22 +218,20 @@ impl StreamState {
         Ok(())
     }
 
-    fn write(&mut self, record: &RecordHeader) -> Result<(), Violation> {
-        let run = self.touched(record);
+    fn write(&mut self, record: &RecordHeader, run: BlockRange) -> Result<(), Violation> {
         let Some(block) = self.known.first_missing(&run) else {
             return Ok(());
         };
         if !self.in_gap() {
             return Err(Violation::WriteBeforeBlock { seq: record.seq(), block });
         }
-        let covered = self.geometry.covered(record.extent_offset(), record.extent_len());
-        self.known.insert(&covered);
+        let covered = record_extent(record).map(|extent| self.geometry.whole_blocks_of(&extent));
+        self.known.insert(&covered.unwrap_or(BlockRange::EMPTY));
         self.spoiled.insert(&run);
         Ok(())
     }
 
-    fn resync(&mut self, record: &RecordHeader) -> Result<(), Violation> {
-        let run = self.touched(record);
+    fn resync(&mut self, record: &RecordHeader, run: BlockRange) -> Result<(), Violation> {
         match self.known.first_missing(&run) {
             Some(block) if !self.in_gap() => {
                 Err(Violation::WriteBeforeBlock { seq: record.seq(), block })
@@ -251,36 +243,39 @@ impl StreamState {
         }
     }
 
-    fn is_whole(&self, record: &RecordHeader) -> bool {
-        self.geometry.is_block_aligned(record.extent_offset(), record.extent_len())
+    fn is_whole_blocks(&self, record: &RecordHeader) -> bool {
+        record_extent(record).is_some_and(|extent| self.geometry.is_block_aligned(&extent))
     }
 
     /// Unreadable sectors of a block stand behind the block's own record.
-    fn holes(&self, record: &RecordHeader) -> Result<BaseBlocks, Violation> {
-        let run = self.touched(record);
+    fn holes(&self, record: &RecordHeader, run: BlockRange) -> Result<BaseBlocks, Violation> {
         if let Some(block) = self.known.first_missing(&run) {
             return Err(Violation::WriteBeforeBlock { seq: record.seq(), block });
         }
-        let behind = self.last_base.0.start <= run.0.start && run.0.end <= self.last_base.0.end;
+        let behind = self.last_base.intersection(&run) == run;
         Ok(if behind { BaseBlocks::Holes } else { BaseBlocks::None })
     }
 
     /// Unreadable blocks stand for the base image where nothing else does, and for a resync elsewhere.
-    fn unreadable(&mut self, record: &RecordHeader) -> Result<Vec<BlockRun>, Violation> {
-        let mut given = Vec::new();
-        for block in self.touched(record).0 {
-            let one = BlockRun(block..block + 1);
-            if self.known.contains(BlockIndex(block)) {
+    fn unreadable(
+        &mut self,
+        record: &RecordHeader,
+        run: BlockRange,
+    ) -> Result<Vec<BlockRange>, Violation> {
+        let mut given: Vec<BlockRange> = Vec::new();
+        for block in run.iter() {
+            let one = BlockRange::one(block);
+            if self.known.contains(block) {
                 continue;
             }
-            if !self.spoiled.contains(BlockIndex(block)) {
+            if !self.spoiled.contains(block) {
                 self.base.insert(&one);
-                given.push(one.clone());
+                match given.last_mut() {
+                    Some(last) if last.end == block => last.end = one.end,
+                    _ => given.push(one),
+                }
             } else if !self.in_gap() {
-                return Err(Violation::BlockAfterChange {
-                    seq: record.seq(),
-                    block: BlockIndex(block),
-                });
+                return Err(Violation::BlockAfterChange { seq: record.seq(), block });
             }
             self.known.insert(&one);
         }
@@ -296,6 +291,11 @@ impl StreamState {
             None => Ok(()),
         }
     }
+}
+
+/// The bytes that a record describes; `None` for a marker.
+fn record_extent(record: &RecordHeader) -> Option<Extent> {
+    Extent::new(record.extent_offset(), record.extent_len())
 }
 
 /// The rule that a record breaks.

@@ -9,18 +9,21 @@ use common::{BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME, geometry};
 use proptest::prelude::*;
 use snapless_server::error::Error;
 use snapless_server::format::session::SessionHeader;
-use snapless_server::geometry::Extent;
 use snapless_server::ingest::Ingest;
 use snapless_server::repository::Repository;
 use snapless_server::restore::{Report, Request, Source, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::stream::StreamState;
 use snapless_server::timeline::At;
-use snapless_types::RecordKind;
+use snapless_types::{Extent, RecordKind};
 use snapless_wire::frame::{FrameHeader, FrameKind};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 const LIMIT: u64 = 1 << 20;
+
+fn extent(offset: u64, len: u64) -> Extent {
+    Extent::new(offset, len).unwrap()
+}
 
 fn image(root: &Path, at: At, stop: &StopFlag) -> Result<(Report, Vec<u8>), Error> {
     let to = root.with_extension("img");
@@ -57,7 +60,7 @@ fn unreadable_blocks_are_zeros_and_reported_until_they_are_written() {
     let mut want = common::base_image();
     common::patch(&mut want, BLOCK, 2 * BLOCK, 0);
     assert_eq!(found, want);
-    assert_eq!(report.unreadable, [Extent { offset: BLOCK, len: 2 * BLOCK }]);
+    assert_eq!(report.unreadable, [extent(BLOCK, 2 * BLOCK)]);
 
     let (report, found) = image(&root, At::Latest, &StopFlag::default()).unwrap();
     common::patch(&mut want, BLOCK, BLOCK, 7);
@@ -65,7 +68,7 @@ fn unreadable_blocks_are_zeros_and_reported_until_they_are_written() {
     common::patch(&mut want, 3 * BLOCK, BLOCK, 0);
     assert_eq!(found, want);
     let offset = 2 * BLOCK + SECTOR;
-    assert_eq!(report.unreadable, [Extent { offset, len: 2 * BLOCK - SECTOR }]);
+    assert_eq!(report.unreadable, [extent(offset, 2 * BLOCK - SECTOR)]);
 }
 
 #[test]
@@ -92,7 +95,7 @@ fn unreadable_sectors_leave_the_rest_of_their_block() {
 
     let (report, found) = image(&root, At::T0, &StopFlag::default()).unwrap();
     let mut want = common::base_image();
-    let hole = |offset| Extent { offset, len: SECTOR };
+    let hole = |offset| extent(offset, SECTOR);
     common::patch(&mut want, 2 * BLOCK + SECTOR, SECTOR, 0);
     common::patch(&mut want, 3 * BLOCK - SECTOR, SECTOR, 0);
     assert_eq!(found, want);

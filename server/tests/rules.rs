@@ -3,9 +3,8 @@
 mod common;
 
 use common::{BLOCK, Driver, LENGTH, SECTOR, geometry};
-use snapless_server::geometry::BlockIndex;
 use snapless_server::stream::{StreamState, Violation};
-use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_types::{BlockIndex, EpochId, Geometry, RecordKind, Seq};
 use snapless_wire::record::Records;
 
 /// Feeds records; panics if one is refused.
@@ -230,7 +229,7 @@ fn extents_lie_inside_the_volume_and_on_blocks() {
         let found = refused(&mut state.clone(), &record(kind, offset, len));
         assert!(matches!(found, Violation::Unaligned { .. }), "{found}");
     }
-    let coarse = snapless_server::geometry::Geometry::new(8 * BLOCK, 4096, 16 << 10).unwrap();
+    let coarse = Geometry::new(8 * BLOCK, 4096, 16 << 10).unwrap();
     let mut state = StreamState::new(coarse);
     let mut driver = Driver::default();
     feed(&mut state, &driver.start());

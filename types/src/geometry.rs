@@ -85,6 +85,31 @@ impl Geometry {
         Some(BlockRange::new(BlockIndex(extent.offset() >> self.block_shift), BlockIndex(last + 1)))
     }
 
+    /// The blocks that `extent` covers whole; empty if it covers none, or passes the end of the volume.
+    pub fn whole_blocks_of(&self, extent: &Extent) -> BlockRange {
+        let Some(touched) = self.blocks_of(extent) else { return BlockRange::EMPTY };
+        let start = touched.start.0 + u64::from(!self.is_whole_blocks(extent.offset()));
+        let ends_inside = extent.end() < self.length && !self.is_whole_blocks(extent.end());
+        let end = touched.end.0 - u64::from(ends_inside);
+        BlockRange::new(BlockIndex(start), BlockIndex(end))
+    }
+
+    /// True if `extent` begins and ends on a sector.
+    pub fn is_sector_aligned(&self, extent: &Extent) -> bool {
+        let mask = u64::from(self.sector_size) - 1;
+        (extent.offset() | extent.len()) & mask == 0
+    }
+
+    /// True if `extent` is a run of whole blocks; the last one may be short.
+    pub fn is_block_aligned(&self, extent: &Extent) -> bool {
+        let ends = self.is_whole_blocks(extent.end()) || extent.end() == self.length;
+        self.is_whole_blocks(extent.offset()) && ends
+    }
+
+    fn is_whole_blocks(&self, bytes: u64) -> bool {
+        bytes & (u64::from(self.block_size()) - 1) == 0
+    }
+
     /// The bytes of a run of blocks, cut at the end of the volume; `None` if that leaves none.
     pub fn extent_of(&self, blocks: &BlockRange) -> Option<Extent> {
         let start = blocks.start.0.checked_mul(self.block_size().into())?;
@@ -156,6 +181,29 @@ mod tests {
         assert_eq!((last.offset(), last.len()), (3 * 65_536, 512));
         assert_eq!(geometry().extent_of(&blocks(4, 5)), None);
         assert_eq!(geometry().extent_of(&blocks(2, 2)), None);
+    }
+
+    #[test]
+    fn an_extent_covers_fewer_blocks_than_it_touches() {
+        let whole = |offset, len| geometry().whole_blocks_of(&Extent::new(offset, len).unwrap());
+        assert_eq!(whole(65_536 - 512, 65_536 + 1024), blocks(1, 2));
+        assert!(whole(512, 512).is_empty());
+        assert!(whole(512, 65_536).is_empty());
+        assert_eq!(whole(0, 65_536), blocks(0, 1));
+        assert_eq!(whole(2 * 65_536 + 512, 65_536), blocks(3, 4));
+        assert_eq!(whole(3 * 65_536, 512), blocks(3, 4));
+        assert!(whole(3 * 65_536, 1024).is_empty());
+    }
+
+    #[test]
+    fn only_the_last_block_may_be_short() {
+        let aligned = |offset, len| geometry().is_block_aligned(&Extent::new(offset, len).unwrap());
+        assert!(aligned(0, 65_536) && aligned(65_536, 2 * 65_536 + 512));
+        assert!(aligned(3 * 65_536, 512));
+        assert!(!aligned(0, 512) && !aligned(512, 65_536) && !aligned(3 * 65_536, 256));
+        let on_sectors =
+            |offset, len| geometry().is_sector_aligned(&Extent::new(offset, len).unwrap());
+        assert!(on_sectors(512, 1024) && !on_sectors(256, 512) && !on_sectors(512, 256));
     }
 
     #[test]

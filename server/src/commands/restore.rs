@@ -52,8 +52,8 @@ fn print(report: &Report) {
     for extent in &report.unreadable {
         anstream::println!(
             "{POOR}unreadable{POOR:#}: {} bytes at {}: the disk could not read them; zeros in the image",
-            extent.len,
-            extent.offset
+            extent.len(),
+            extent.offset()
         );
     }
 }

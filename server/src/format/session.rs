@@ -1,13 +1,14 @@
 //! `session.snapless`: which volume a session protects, and the volume's shape. Written once, when the
 //! session is created, as the last of its files: a session folder without it was never finished and holds nothing.
 
+use snapless_types::Geometry;
 use snapless_wire::frame::Hello;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{FormatError, Head, check, seal};
-use crate::geometry::Geometry;
+use crate::bitmap::BLOCKS_MAX;
 
 /// The file's name.
 pub const SESSION_FILE: &str = "session.snapless";
@@ -49,7 +50,7 @@ const _: () = assert!(size_of::<Raw>() == SESSION_LEN);
 impl SessionHeader {
     /// The header of a session that a service announces now; `None` for a volume past the server's limit.
     pub fn from_hello(hello: &Hello, created: FileTime) -> Option<Self> {
-        let geometry = Geometry::from_hello(hello)?;
+        let geometry = within_limit(hello.geometry().ok()?)?;
         Some(Self { volume: hello.volume, session: hello.session, geometry, created })
     }
 
@@ -82,10 +83,16 @@ impl SessionHeader {
         if raw.volume.is_nil() || raw.session.is_nil() {
             return Err(FormatError::Content("identity"));
         }
-        let geometry = Geometry::new(raw.length.get(), raw.sector_size.get(), raw.block_size.get())
-            .ok_or(FormatError::Content("geometry"))?;
+        let (length, sector_size) = (raw.length.get(), raw.sector_size.get());
+        let geometry = Geometry::new(length, sector_size, raw.block_size.get());
+        let geometry = geometry.ok().and_then(within_limit);
+        let geometry = geometry.ok_or(FormatError::Content("geometry"))?;
         Ok(Self { volume: raw.volume, session: raw.session, geometry, created: raw.created })
     }
+}
+
+fn within_limit(geometry: Geometry) -> Option<Geometry> {
+    (geometry.block_count() <= BLOCKS_MAX).then_some(geometry)
 }
 
 #[cfg(test)]
@@ -122,5 +129,19 @@ mod tests {
         assert_eq!(refused(16..32), Err(FormatError::Content("identity")));
         assert_eq!(refused(32..48), Err(FormatError::Content("identity")));
         assert_eq!(refused(48..56), Err(FormatError::Content("geometry")));
+    }
+
+    #[test]
+    fn a_volume_past_the_limit_is_refused() {
+        let hello = |length: u64| Hello {
+            volume: VolumeGuid([1; 16]),
+            session: SessionId([2; 16]),
+            length: length.into(),
+            sector_size: 512.into(),
+            block_size: (16 << 10).into(),
+        };
+        let opened = |length| SessionHeader::from_hello(&hello(length), FileTime::new(5));
+        assert!(opened(BLOCKS_MAX << 14).is_some());
+        assert!(opened((BLOCKS_MAX << 14) + 512).is_none());
     }
 }

@@ -10,13 +10,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use snapless_server::format::session::SessionHeader;
-use snapless_server::geometry::Geometry;
 use snapless_server::ingest::{Action, Ingest};
 use snapless_server::repository::WritableRepository;
 use snapless_server::serve::{Server, Stopper};
 use snapless_server::stop::StopFlag;
 use snapless_server::writer::SessionWriter;
-use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_types::{EpochId, Geometry, RecordKind, Seq};
 use snapless_wire::frame::{Acknowledge, FRAME_HEADER_LEN, FrameHeader, FrameKind, Hello, Welcome};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::{Position, RecordHeader};

@@ -1,7 +1,6 @@
 //! A connection to the server, from its first byte: frames, the records in them, and the rules of a stream.
 
 use snapless_server::error::Error;
-use snapless_server::geometry::Geometry;
 use snapless_server::ingest::{Action, Ingest};
 use snapless_server::stream::StreamState;
 use snapless_server::timeline::At;
@@ -76,8 +75,8 @@ fn run(input: &[u8]) -> &'static str {
         rest = after;
         match ingest.frame(header, payload) {
             Ok(Action::Open(hello)) => {
-                let geometry = Geometry::from_hello(&hello);
-                let small = geometry.filter(|geometry| geometry.block_count() <= BLOCKS_MAX);
+                let geometry = hello.geometry();
+                let small = geometry.ok().filter(|geometry| geometry.block_count() <= BLOCKS_MAX);
                 let Some(geometry) = small else { return "large volume" };
                 ingest.begin(StreamState::new(geometry));
             }

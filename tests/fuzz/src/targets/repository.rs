@@ -7,8 +7,7 @@ use snapless_server::format::acknowledged::{
 use snapless_server::format::repository::RepositoryHeader;
 use snapless_server::format::segment::{SegmentHeader, SegmentNumber};
 use snapless_server::format::session::SessionHeader;
-use snapless_server::geometry::Geometry;
-use snapless_types::{EpochId, Seq};
+use snapless_types::{EpochId, Geometry, Seq};
 use snapless_wire::id::FileTime;
 
 use super::{Target, split, stream};
