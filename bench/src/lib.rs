@@ -18,15 +18,18 @@
 
 pub mod connection;
 pub mod control;
+pub mod disk;
 pub mod error;
 pub mod host;
 pub mod memory;
 pub mod nbd;
 pub mod process;
+pub mod protocol;
 pub mod raw_read;
 pub mod record;
 pub mod ring;
+pub mod run;
 pub mod server;
-pub mod session;
 pub mod sink;
+pub mod spec;
 pub mod volume;

@@ -9,10 +9,10 @@ use std::thread;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use snapless_bench::disk::Disk;
 use snapless_bench::error::{Error, Result};
 use snapless_bench::server::Server;
-use snapless_bench::session::{Disk, SessionSpec};
-use snapless_bench::sink::SinkSpec;
+use snapless_bench::spec::{SessionSpec, SinkSpec};
 use snapless_bench::{control, raw_read};
 
 /// Puts the engine of Snapless between files and NBD clients.

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::memory::{Buffer, Memory};
 use crate::ring::{Ring, Target, Verb};
-use crate::session::Disk;
 
 /// What a read of the whole file took.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]

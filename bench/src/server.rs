@@ -1,7 +1,8 @@
-//! The host as a whole: volumes, their loops, the sessions on them, and the socket where clients come.
+//! The host: volumes, their loops, their sessions, and the socket for NBD clients.
 //!
-//! The rule: a session begins and ends in the driver's order: the loop knows it before the gate leads writes to it,
-//! t0 is stamped when every older write is done, and it is dropped when no write and no read of it is left.
+//! Rule: a session begins and ends in the driver's order. The loop has it before writes reach it; t0 is
+//! stamped after every older write has completed (rule T0, rules.md#t0); it is dropped after its last write
+//! and read.
 
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -11,36 +12,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use snapless_engine::RundownOwner;
 
-use crate::control::{Report, Served};
+use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 use crate::host::{BenchHost, Signal};
 use crate::nbd::handshake::{self, Export};
+use crate::protocol::{Comparison, Report, Served, Started};
 use crate::ring::Ring;
-use crate::session::{Disk, Run, SessionSpec};
-use crate::sink::digest::{Comparison, Digest};
+use crate::run::Run;
+use crate::sink::digest::Digest;
 use crate::sink::image::Images;
 use crate::sink::server::Greeted;
-use crate::sink::{self, Pace, SinkSpec};
-use crate::volume::{self, Beginning, Loop, Mail, Parts, Shared};
+use crate::sink::{self, Pace};
+use crate::spec::{SessionSpec, SinkSpec};
+use crate::volume::Loop;
+use crate::volume::shared::{self, Beginning, Mail, Parts, Shared};
 
-/// How long the parts of a session's start and end may take, in seconds.
+/// Longest step of a session's start or end, in seconds.
 const LIMIT_SECONDS: u64 = 60;
-/// How often a state that is waited for is looked at.
+/// How often an awaited state is checked.
 const POLL: Duration = Duration::from_millis(1);
-
-/// What a start took.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Started {
-    /// Microseconds until everything was allocated.
-    pub allocate_us: u64,
-    /// Microseconds until t0, allocation included.
-    pub t0_us: u64,
-    /// Bytes that engine and queue take.
-    pub memory: u64,
-}
 
 /// The host.
 pub struct Server {
@@ -48,17 +40,17 @@ pub struct Server {
     volumes: Vec<Volume>,
 }
 
-/// A volume as other threads see it.
+/// A volume, as threads other than its loop see it.
 struct Volume {
     shared: Arc<Shared>,
     mail: Sender<Mail>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Held for the time of a start or an end.
+    /// Locked during a start or an end.
     owner: Mutex<RundownOwner>,
     active: Mutex<Option<Active>>,
 }
 
-/// A session under way.
+/// A running session.
 struct Active {
     run: Arc<Run>,
     digest: Option<Arc<Digest>>,
@@ -67,9 +59,9 @@ struct Active {
 }
 
 impl Server {
-    /// Starts a loop for each volume; with or without the engine compiled in.
+    /// Starts a loop per volume, with or without the engine.
     pub fn new(disks: Vec<Disk>, engine: bool) -> Result<Self> {
-        // Where the kernel does not allow a ring, that is said before anybody connects.
+        // A kernel without io_uring is an error here, before a client connects.
         drop(Ring::<()>::new()?);
         let start = |disk| if engine { start::<true>(disk) } else { start::<false>(disk) };
         Ok(Self { engine, volumes: disks.into_iter().map(start).collect::<Result<_>>()? })
@@ -98,7 +90,7 @@ impl Server {
             return Err(Error::EngineOff);
         }
         let volume = self.volume(name)?;
-        // Held until the session has begun: one start or end at a time.
+        // Locked until the session has begun: one start or end at a time.
         let mut owner = lock(&volume.owner);
         if lock(&volume.active).is_some() {
             return Err(Error::Busy(name.to_owned()));
@@ -106,7 +98,7 @@ impl Server {
         volume.begin(&mut owner, spec)
     }
 
-    /// Where a session stands.
+    /// The state of a session.
     pub fn status(&self, name: &str) -> Result<Report> {
         self.volume(name)?.with_active(|active| {
             let progress = &active.run.progress;
@@ -115,7 +107,7 @@ impl Server {
         })
     }
 
-    /// Compares what the stream says with the file.
+    /// Compares the stream with the file.
     pub fn verify(&self, name: &str) -> Result<Comparison> {
         let volume = self.volume(name)?;
         let digest = volume.with_active(|active| active.digest.clone().ok_or(Error::NoDigest))?;
@@ -135,7 +127,7 @@ impl Server {
         volume.end(&mut owner)
     }
 
-    /// What was served.
+    /// Counters of all volumes.
     pub fn statistics(&self) -> Vec<Served> {
         self.volumes.iter().map(Volume::served).collect()
     }
@@ -148,7 +140,7 @@ impl Server {
                 Ok(()) | Err(Error::NoSession(_)) => {}
                 Err(error) => eprintln!("error: {error}"),
             }
-            // A loop that is gone needs no telling.
+            // The loop may have ended already.
             let _ = volume.post(Mail::Stop);
             if let Some(thread) = lock(&volume.thread).take() {
                 let _ = thread.join();
@@ -165,11 +157,11 @@ impl Server {
         let exports: Vec<Export> = self.volumes.iter().map(export).collect();
         match handshake::shake_hands(&stream, &exports) {
             Ok(Some(agreed)) => {
-                // A volume that has stopped has closed its connections.
+                // A stopped volume has closed its connections.
                 let _ = self.volumes[agreed.export].post(Mail::Connect(stream, agreed.structured));
             }
             Ok(None) => {}
-            Err(error) => eprintln!("a client was let go: {error}"),
+            Err(error) => eprintln!("error: closed a client's connection: {error}"),
         }
     }
 
@@ -181,10 +173,10 @@ impl Server {
 
 fn start<const ENGINE: bool>(disk: Disk) -> Result<Volume> {
     let name = disk.name().to_owned();
-    let Parts { shared, sender, receiver, owner } = volume::parts(disk)?;
+    let Parts { shared, sender, receiver, owner } = shared::parts(disk)?;
     let for_loop = Arc::clone(&shared);
     let serve = move || {
-        // A loop that panics leaves the kernel with memory, and clients with requests that nobody answers.
+        // After a panic the kernel may still use the loop's memory, and requests stay unanswered.
         let abort = AbortOnPanic;
         if let Err(error) = Loop::<ENGINE>::run(for_loop, receiver) {
             eprintln!("error: volume {name:?} has stopped: {error}");
@@ -228,15 +220,15 @@ impl Volume {
         let beginning = Beginning {
             run: Arc::clone(&run),
             pace: Pace::new(&spec.sink, digest.clone()),
-            // Taken from the end.
+            // The loop takes them from the end.
             holes: holes.into_iter().rev().collect(),
             depth: if spec.depth == 0 { usize::MAX } else { spec.depth },
         };
         let memory = run.memory;
         *lock(&self.active) = Some(Active { run: Arc::clone(&run), digest, signal, thread });
         self.ask(|reply| Mail::Begin(Box::new(beginning), reply))?;
-        // Interception on; then wait for every write that was already below (rule T0).
-        self.change_gate(owner, true);
+        // Interception on, then wait for all writes issued before it (rule T0).
+        self.intercept(owner, true);
         run.session.begin();
         Ok(Started { allocate_us, t0_us: micros(began), memory })
     }
@@ -244,15 +236,15 @@ impl Volume {
     fn end(&self, owner: &mut RundownOwner) -> Result<()> {
         let run = self.with_active(|active| Ok(Arc::clone(&active.run)))?;
         run.session.stop();
-        // Interception off; then wait for every write that still knows this session.
-        self.change_gate(owner, false);
-        self.wait("the end of reads", || Ok(run.session.is_settled()))?;
+        // Interception off, then wait for all writes of this session.
+        self.intercept(owner, false);
+        self.wait("the end of its reads", || Ok(run.session.is_settled()))?;
         self.ask(Mail::End)?;
         let Some(active) = lock(&self.active).take() else { return Ok(()) };
         if let Some(signal) = &active.signal {
             snapless_engine::Event::set(&**signal);
         }
-        // What a sink's thread had to say it has said.
+        // The sink's thread has reported its own errors.
         let _ = active.thread.map(JoinHandle::join);
         Ok(())
     }
@@ -280,9 +272,9 @@ impl Volume {
         }
     }
 
-    fn change_gate(&self, owner: &mut RundownOwner, to_session: bool) {
+    fn intercept(&self, owner: &mut RundownOwner, to_session: bool) {
         let set = |to| move |slot: &AtomicBool| slot.store(to, Ordering::Relaxed);
-        self.shared.gate.replace(owner, set(to_session), set(false), || ());
+        self.shared.rundown.replace(owner, set(to_session), set(false), || ());
     }
 
     fn with_active<R>(&self, look: impl FnOnce(&Active) -> Result<R>) -> Result<R> {
@@ -338,7 +330,7 @@ fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A lock whose holder panicked protects nothing that is half-done.
+/// Ignores poisoning: no holder leaves a half-made change.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

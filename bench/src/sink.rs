@@ -2,104 +2,26 @@
 //!
 //! Two kinds: those that a volume's loop serves by itself between two requests ([`Pace`]: nothing, or a link of a given
 //! rate and latency), and those with a thread, which copy or send ([`server`], [`image`]). The rule: what a sink has
-//! taken it has taken for good; [`Progress`] says how far it is.
+//! taken it has taken for good; [`Progress`](crate::run::Progress) says how far it is.
 
 pub mod digest;
 pub mod image;
 pub mod server;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use snapless_engine::{Drained, Step};
 
 use crate::error::{Error, Result};
 use crate::host::Signal;
-use crate::session::Run;
+use crate::run::Run;
+use crate::spec::SinkSpec;
 use digest::Digest;
 
 /// A thread looks this often whether its session has ended.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// Which sink a session gets.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum SinkSpec {
-    /// Takes everything at once and forgets it, but for checksums if `digest` is set.
-    Null {
-        /// Keep a checksum for each sector, so that the stream can be compared with the file.
-        digest: bool,
-    },
-    /// The same behind a slow link.
-    Throttled {
-        /// What the link carries.
-        bytes_per_second: u64,
-        /// How long an acknowledgement takes.
-        latency_ms: u64,
-        /// Keep a checksum for each sector.
-        digest: bool,
-    },
-    /// Images of the volume, as files.
-    Image {
-        /// The volume as it is.
-        latest: PathBuf,
-        /// The volume as it was at t0.
-        t0: Option<PathBuf>,
-    },
-    /// A `snapless-server`.
-    Server {
-        /// `host:port`.
-        address: String,
-        /// The volume's name there, a GUID.
-        volume: String,
-    },
-}
-
-impl SinkSpec {
-    /// True if the sink keeps checksums.
-    pub fn has_digest(&self) -> bool {
-        matches!(self, Self::Null { digest: true } | Self::Throttled { digest: true, .. })
-    }
-
-    /// True if the sink has a thread of its own.
-    pub fn has_thread(&self) -> bool {
-        matches!(self, Self::Image { .. } | Self::Server { .. })
-    }
-}
-
-/// How far a sink is; written by whoever serves it.
-#[derive(Debug, Default)]
-pub struct Progress {
-    seq: AtomicU64,
-    failed: AtomicBool,
-}
-
-impl Progress {
-    /// Notes that all records up to this one are done with.
-    pub fn reach(&self, seq: u64) {
-        // Release: who sees the number sees what was done with the records.
-        self.seq.fetch_max(seq, Ordering::Release);
-    }
-
-    /// The last record that is done with.
-    pub fn seq(&self) -> u64 {
-        self.seq.load(Ordering::Acquire)
-    }
-
-    /// Notes that nothing more is taken.
-    pub fn fail(&self) {
-        self.failed.store(true, Ordering::Relaxed);
-    }
-
-    /// True if nothing more is taken.
-    pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
-    }
-}
 
 /// A sink that its volume's loop serves.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ mod common;
 use std::net::SocketAddr;
 
 use common::{Bench, MIB, Running, assert_same, fio, qemu_io, wait_for};
-use snapless_bench::control::Report;
-use snapless_bench::session::SessionSpec;
-use snapless_bench::sink::SinkSpec;
+use snapless_bench::protocol::Report;
+use snapless_bench::spec::SessionSpec;
+use snapless_bench::spec::SinkSpec;
 use snapless_server::repository::Repository;
 use snapless_server::restore::{Request, Source, restore};
 use snapless_server::serve::Server;

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use snapless_bench::control::{Client, Report};
+use snapless_bench::control::Client;
 use snapless_bench::process::HostProcess;
-use snapless_bench::session::SessionSpec;
-use snapless_bench::sink::SinkSpec;
+use snapless_bench::protocol::Report;
+use snapless_bench::spec::SessionSpec;
+use snapless_bench::spec::SinkSpec;
 
 use crate::error::{Error, Result};
 use crate::fio::now_ms;

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use snapless_engine::Record;
 use snapless_types::{Extent, RecordKind};
 
+use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 use crate::memory::Buffer;
-use crate::session::Disk;
+use crate::protocol::Comparison;
 
 /// Set where there is a checksum.
 const KNOWN: u64 = 1 << 32;
@@ -25,17 +26,6 @@ pub struct Digest {
     /// CRC-32C of each sector, and [`KNOWN`]. Relaxed: one thread writes, and who compares waits for it first.
     sums: Vec<AtomicU64>,
     zeros: u64,
-}
-
-/// What a comparison found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Comparison {
-    /// Sectors compared.
-    pub sectors: u64,
-    /// Sectors whose content differs, or that no record spoke of.
-    pub different: u64,
-    /// The first of them.
-    pub first_different: Option<u64>,
 }
 
 impl Digest {

@@ -11,7 +11,7 @@ use snapless_engine::{Record, Step};
 use snapless_types::RecordKind;
 
 use crate::error::{IoContext, Result};
-use crate::session::Run;
+use crate::run::Run;
 use crate::sink::Serve;
 
 /// The files.

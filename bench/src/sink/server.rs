@@ -18,7 +18,7 @@ use zerocopy::little_endian::{U32, U64};
 
 use crate::error::{Error, Result};
 use crate::record;
-use crate::session::Run;
+use crate::run::Run;
 use crate::sink::Serve;
 
 /// A batch is sent once it has this many bytes, or there are no more records.

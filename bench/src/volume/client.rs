@@ -1,16 +1,14 @@
 //! Requests, from the socket to the reply.
 //!
-//! The rule: a request is answered once, after the engine knows that it is done; what a client sends is checked
-//! before anything is done with it.
+//! Rule: a request is checked before anything else, and answered once, after the engine knows that it is
+//! complete.
 
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use snapless_engine::{Protection, Ticket};
-
-use super::{Loop, Tag};
+use super::state::{Loop, Request, Tag};
 use crate::connection::{Connection, Next};
 use crate::error::Result;
 use crate::memory::{Buffer, Memory};
@@ -20,32 +18,6 @@ use crate::ring::{Target, Verb};
 /// `FALLOC_FL_KEEP_SIZE` with `FALLOC_FL_PUNCH_HOLE` or `FALLOC_FL_ZERO_RANGE`, of `linux/falloc.h`.
 const PUNCH_HOLE: i32 = 1 | 2;
 const ZERO_RANGE: i32 = 1 | 0x10;
-
-/// A request under way.
-#[derive(Debug)]
-pub(super) struct Request {
-    connection: usize,
-    pub(super) command: Command,
-    pub(super) header: Header,
-    /// What is written, or where is read to; `None` while the ring has it.
-    pub(super) buffer: Option<Buffer>,
-    /// The side of the gate that it entered by.
-    pub(super) side: Option<Protection>,
-    /// The session's name for it.
-    pub(super) ticket: Option<Ticket>,
-    /// It is done, and is being made durable.
-    syncing: bool,
-}
-
-impl Request {
-    pub(super) fn len(&self) -> usize {
-        self.header.len as usize
-    }
-
-    fn is_write(&self) -> bool {
-        matches!(self.command, Command::Write | Command::Trim | Command::Zero { .. })
-    }
-}
 
 impl<const ENGINE: bool> Loop<ENGINE> {
     pub(super) fn connect(&mut self, stream: UnixStream, structured: bool) -> Result<()> {
@@ -76,7 +48,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
                 connection.received(inbox, *len);
                 self.read_requests(key)
             }
-            // Gone, in order or not.
+            // The client has gone.
             _ => {
                 connection.received(inbox, 0);
                 self.close(key);
@@ -117,14 +89,14 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         self.read_requests(key)
     }
 
-    /// Reads what requests there are in a connection's inbox, then receives more.
+    /// Begins the requests in a connection's inbox, then receives more.
     fn read_requests(&mut self, key: usize) -> Result<()> {
         loop {
             let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
             match connection.next_request() {
                 Ok(Next::Request(header)) => self.begin_request(key, header)?,
                 Ok(Next::Pause) => {
-                    // It may have been closed while something was on its way from it.
+                    // It may have been closed while data was being received.
                     self.forget_if_gone(key);
                     return Ok(());
                 }
@@ -157,7 +129,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
                 self.refuse(key, &header, errno);
                 return Ok(());
             }
-            // Its payload has to be read all the same; `arrived` refuses it.
+            // The payload must be received first; `arrived` refuses the request.
             Err(_) => Command::Write,
         };
         let needed = header.len as usize;
@@ -170,7 +142,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             command,
             header,
             buffer,
-            side: None,
+            protection: None,
             ticket: None,
             syncing: false,
         };
@@ -201,7 +173,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         self.ring.begin(target, &Verb::ReceiveAll, memory, rest, Tag::Payload(key, request));
     }
 
-    /// A request is here as a whole.
+    /// Handles a request that has been received completely.
     fn arrived(&mut self, key: usize) {
         let Some(request) = self.requests.get(key) else { return };
         let disk = &self.shared.disk;
@@ -214,7 +186,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         self.issue(key);
     }
 
-    /// Hands a request to the disk.
+    /// Issues a request to the disk.
     pub(super) fn issue(&mut self, key: usize) {
         let Some(request) = self.requests.get_mut(key) else { return };
         let (offset, len) = (request.header.offset, u64::from(request.header.len));
@@ -241,7 +213,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         let Some(request) = self.requests.get_mut(key) else { return Ok(()) };
         let target = Target::File(self.shared.disk.file());
         match result {
-            // The rest of a short read or write.
+            // A short read or write: issue the rest.
             Ok(moved) if moved > 0 && moved < range.len() => {
                 let rest = range.start + moved..range.end;
                 let offset = request.header.offset + rest.start as u64;
@@ -267,7 +239,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             request.buffer = Some(buffer);
         }
         let result = match result {
-            // Nothing of a read or write: the file has become shorter.
+            // Zero bytes: the file has become shorter.
             Ok(0) if !range.is_empty() => Err(Errno::Io),
             Ok(_) => Ok(()),
             Err(error) => Err(errno_of(&error)),
@@ -326,7 +298,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         }
     }
 
-    /// Sends all replies that have come together.
+    /// Sends the replies that have accumulated.
     pub(super) fn send_replies(&mut self) {
         let mut replied = std::mem::take(&mut self.replied);
         for key in replied.drain(..) {
@@ -370,7 +342,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         }
         connection.sending = false;
         if connection.outbox.is_empty() {
-            // Its memory is used again.
+            // The memory is used again.
             bytes.clear();
             connection.outbox = bytes;
         } else {
@@ -379,13 +351,13 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         self.forget_if_gone(key);
     }
 
-    /// Ends a connection; what is under way of it is finished, but not answered.
+    /// Closes a connection; its requests in progress are completed but not answered.
     fn close(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if !connection.closed {
             connection.closed = true;
             connection.outbox.clear();
-            // So that a receive or a send under way ends. It may be shut already.
+            // Ends a receive or send in progress. The socket may be shut down already.
             let _ = rustix::net::shutdown(connection.socket.as_fd(), rustix::net::Shutdown::Both);
         }
         self.forget_if_gone(key);

@@ -1,7 +1,7 @@
-//! The engine's part of the loop: what happens to a write, and its four workers.
+//! The engine in the loop: writes and the four workers.
 //!
-//! Each worker is asked until it has nothing to do, then again when the engine raises the alarm for it. Reads go from
-//! the file straight into queue memory, as many at once as the engine gives out.
+//! A worker is called until it has nothing to do, and again when the engine raises the alarm for it. Reads
+//! go from the file straight into queue memory, as many at once as the engine asks for.
 
 use std::io;
 use std::ops::Range;
@@ -12,31 +12,31 @@ use std::time::Instant;
 use snapless_engine::{Host, Issue, Read, Step, Submission, Tick, Urgency, Worker};
 use snapless_types::{Clearing, Extent};
 
-use super::{Loop, Tag};
+use super::state::{Loop, Tag};
 use crate::memory::{Memory, QueueMemory};
 use crate::nbd::Command;
 use crate::ring::{Target, Verb};
-use crate::session::Run;
+use crate::run::Run;
 
-/// Calls of `skip` in one turn: requests are served in between.
+/// Calls of `skip` per turn; requests are served in between.
 const SKIPS_MAX: u32 = 8;
 
 impl<const ENGINE: bool> Loop<ENGINE> {
-    /// Takes a write through the gate: to the disk, or to the session.
+    /// Acquires rundown protection for a write, then submits it to the session or issues it.
     pub(super) fn filter(&mut self, key: usize) {
-        let side = self.shared.gate.acquire();
+        let protection = self.shared.rundown.acquire();
         let Some(request) = self.requests.get_mut(key) else {
-            return self.shared.gate.release(side);
+            return self.shared.rundown.release(protection);
         };
-        request.side = Some(side);
-        // Relaxed: the gate orders it.
-        if !self.shared.gate.protected(side).load(Ordering::Relaxed) {
+        request.protection = Some(protection);
+        // Relaxed: the rundown orders it.
+        if !self.shared.rundown.protected(protection).load(Ordering::Relaxed) {
             return self.issue(key);
         }
         let (Some(run), Some(extent)) =
             (&self.run, Extent::new(request.header.offset, u64::from(request.header.len)))
         else {
-            debug_assert!(false, "T0: a session is known to the loop before the gate leads to it");
+            debug_assert!(false, "T0: a session is known to the loop before writes reach it");
             return self.issue(key);
         };
         let run = Arc::clone(run);
@@ -71,18 +71,18 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         self.issue(write);
     }
 
-    /// Tells the engine that the disk is done with a write, and lets it out of the gate.
+    /// Completes a write in the engine and releases its rundown protection.
     pub(super) fn completed(&mut self, key: usize, succeeded: bool) {
         let Some(request) = self.requests.get_mut(key) else { return };
         if let (Some(ticket), Some(run)) = (request.ticket.take(), &self.run) {
             run.session.completed(ticket, succeeded);
         }
-        if let Some(side) = request.side.take() {
-            self.shared.gate.release(side);
+        if let Some(protection) = request.protection.take() {
+            self.shared.rundown.release(protection);
         }
     }
 
-    /// Runs the workers that were woken, or are due.
+    /// Runs the workers that were woken or are due.
     pub(super) fn work(&mut self, reasons: u32) {
         let Some(run) = self.run.clone() else { return };
         let reasons = reasons | self.due(&run);
@@ -141,7 +141,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         if !self.skip(run) {
             return;
         }
-        // Past that the end of a read wakes the sweep again.
+        // At the limit the end of a read wakes the sweep again.
         while self.reads < self.depth {
             match run.session.sweep() {
                 Step::Do(read) => self.read(run, read),
@@ -154,13 +154,13 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         }
     }
 
-    /// Tells the engine of holes; false while there are more than it takes now.
+    /// Reports holes to the engine; false if some are left.
     fn skip(&mut self, run: &Run) -> bool {
         for _ in 0..SKIPS_MAX {
             let Some(hole) = self.holes.last_mut() else { return true };
             let next = run.session.skip(*hole);
             if next == hole.start {
-                // The queue has no room: the engine wakes the sweep when it has.
+                // The queue is full; the engine wakes the sweep when it has room.
                 return false;
             }
             hole.start = next;
@@ -204,7 +204,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         self.reads -= 1;
         let succeeded = result.is_ok_and(|moved| moved == range.len());
         if !succeeded {
-            // What cannot be read is zeros, not what the memory held before.
+            // The memory may hold older content: unreadable blocks are zeros.
             queue.clear(&read);
         }
         if let Some(next) = run.session.read_done(read, succeeded) {

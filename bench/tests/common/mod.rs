@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
-use snapless_bench::control::{Client, Report};
+use snapless_bench::control::Client;
 use snapless_bench::process::HostProcess;
+use snapless_bench::protocol::Report;
 use tempfile::TempDir;
 
 pub const MIB: usize = 1 << 20;

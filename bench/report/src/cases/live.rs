@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 
-use snapless_bench::session::SessionSpec;
-use snapless_bench::sink::SinkSpec;
+use snapless_bench::spec::SessionSpec;
+use snapless_bench::spec::SinkSpec;
 
 use super::{Cases, pairs, series};
 use crate::contestant::{Contestant, Setting, Snapless, bound};

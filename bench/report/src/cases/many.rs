@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use snapless_bench::process::HostProcess;
-use snapless_bench::sink::SinkSpec;
+use snapless_bench::spec::SinkSpec;
 
 use super::{Cases, MIB};
 use crate::contestant::cpu_seconds;

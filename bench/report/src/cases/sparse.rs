@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use snapless_bench::process::HostProcess;
-use snapless_bench::session::SessionSpec;
-use snapless_bench::sink::SinkSpec;
+use snapless_bench::spec::SessionSpec;
+use snapless_bench::spec::SinkSpec;
 
 use super::{Cases, IN_MEMORY, MIB};
 use crate::error::{Error, IoContext, Result};

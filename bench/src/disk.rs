@@ -1,4 +1,4 @@
-//! A volume's file, and a session on it: the engine, the queue's memory, the sink's progress.
+//! A volume's file or block device.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -6,14 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{OFlags, SeekFrom, seek};
-use serde::{Deserialize, Serialize};
-use snapless_engine::{Config, Session, Tick};
-use snapless_types::{BlockIndex, BlockRange, Geometry, Overflow};
+use snapless_types::{BlockIndex, BlockRange, Geometry};
 
 use crate::error::{Error, IoContext, Result};
-use crate::host::BenchHost;
-use crate::memory::QueueMemory;
-use crate::sink::{Progress, SinkSpec};
 
 /// A volume's file or block device, read and written past the page cache where the file system can.
 #[derive(Clone, Debug)]
@@ -110,111 +105,6 @@ fn open(path: &Path) -> Result<File> {
             options.custom_flags(0).open(path).on("open", path)
         }
         opened => opened.on("open", path),
-    }
-}
-
-/// What a session is started with.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SessionSpec {
-    /// Where the queue drains to.
-    pub sink: SinkSpec,
-    /// MiB of queue memory.
-    #[serde(default = "default_queue_mib")]
-    pub queue_mib: u32,
-    /// Base-two logarithm of the block size.
-    #[serde(default = "default_block_shift")]
-    pub block_shift: u32,
-    /// The sweep's longest read, in KiB; the engine's own choice if 0.
-    #[serde(default)]
-    pub read_kib: u64,
-    /// What the sweep reads in a second, in KiB, at most; as much as the disk gives if 0.
-    #[serde(default)]
-    pub sweep_kib_per_second: u64,
-    /// Reads of the sweep under way at once, at most; the engine's own choice if 0.
-    #[serde(default)]
-    pub depth: usize,
-    /// How long a write may wait for queue space, in ms; the engine's own choice if 0.
-    #[serde(default)]
-    pub hold_limit_ms: u64,
-    /// Past that, writes go on waiting instead of going through uncaptured.
-    #[serde(default)]
-    pub overflow_hold: bool,
-    /// The sweep does not read the file's holes.
-    #[serde(default)]
-    pub skip_holes: bool,
-}
-
-fn default_queue_mib() -> u32 {
-    64
-}
-
-fn default_block_shift() -> u32 {
-    16
-}
-
-impl SessionSpec {
-    /// A session with the usual limits.
-    pub fn new(sink: SinkSpec) -> Self {
-        Self {
-            sink,
-            queue_mib: default_queue_mib(),
-            block_shift: default_block_shift(),
-            read_kib: 0,
-            sweep_kib_per_second: 0,
-            depth: 0,
-            hold_limit_ms: 0,
-            overflow_hold: false,
-            skip_holes: false,
-        }
-    }
-
-    /// How the volume is cut into blocks.
-    pub fn geometry(&self, disk: &Disk) -> Result<Geometry> {
-        // A shift that is too large gives 0, which is no block size.
-        let block_size = 1_u32.checked_shl(self.block_shift).unwrap_or(0);
-        Geometry::new(disk.length(), disk.sector(), block_size).map_err(Error::Geometry)
-    }
-
-    fn config(&self) -> Config {
-        let mut config = Config::new(u64::from(self.queue_mib) << 20);
-        if self.read_kib > 0 {
-            config.read_bytes = self.read_kib.saturating_mul(1024);
-        }
-        config.sweep_bytes_per_second = self.sweep_kib_per_second.saturating_mul(1024);
-        if self.hold_limit_ms > 0 {
-            config.hold_limit = self.hold_limit_ms.saturating_mul(Tick::PER_MS);
-        }
-        if self.overflow_hold {
-            config.overflow = Overflow::Hold;
-        }
-        config
-    }
-}
-
-/// A session with its memory.
-#[derive(Debug)]
-pub struct Run {
-    /// The engine.
-    pub session: Session<BenchHost>,
-    /// The queue's memory.
-    pub queue: Arc<QueueMemory>,
-    /// How far the sink is.
-    pub progress: Progress,
-    /// Bytes that the engine and the queue take.
-    pub memory: u64,
-}
-
-impl Run {
-    /// Allocates everything that the session needs.
-    pub fn new(host: BenchHost, geometry: Geometry, spec: &SessionSpec) -> Result<Self> {
-        let config = spec.config();
-        config.check(&geometry).map_err(Error::Config)?;
-        let memory = Session::<BenchHost>::memory_needed(&geometry, &config) + config.queue_bytes;
-        let bytes = usize::try_from(config.queue_bytes).map_err(|_| Error::Session)?;
-        let queue = QueueMemory::new(bytes)?;
-        let session = Session::new(host, geometry, config)?;
-        Ok(Self { session, queue, progress: Progress::default(), memory })
     }
 }
 

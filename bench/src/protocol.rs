@@ -1,0 +1,192 @@
+//! The commands and answers of the control channel: one line of JSON each.
+//!
+//! ```text
+//! {"command":"start","volume":"v","session":{"sink":{"null":{"digest":true}}}}
+//! {"command":"status","volume":"v"}
+//! {"command":"verify","volume":"v"}
+//! {"command":"stop","volume":"v"}
+//! {"command":"statistics"}
+//! {"command":"quit"}
+//! ```
+
+use serde::{Deserialize, Serialize};
+use snapless_engine::Status;
+
+use crate::spec::SessionSpec;
+
+/// What can be asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Command {
+    /// Begin a session.
+    Start {
+        /// Of this volume.
+        volume: String,
+        /// With these limits and this sink.
+        session: SessionSpec,
+    },
+    /// Where a session stands.
+    Status {
+        /// Of this volume.
+        volume: String,
+    },
+    /// Compare what the stream says with the file. Nobody may write meanwhile.
+    Verify {
+        /// Of this volume.
+        volume: String,
+    },
+    /// End a session.
+    Stop {
+        /// Of this volume.
+        volume: String,
+    },
+    /// What was served.
+    Statistics,
+    /// End the host.
+    Quit,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It was done.
+    Done,
+    /// The session has begun.
+    Started(Started),
+    /// Where the session stands.
+    Status(Box<Report>),
+    /// What the comparison found.
+    Compared(Comparison),
+    /// What was served.
+    Statistics(Vec<Served>),
+    /// It was not done.
+    Error(String),
+}
+
+/// A session's state.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are those of the engine's status")]
+pub struct Report {
+    pub phase: String,
+    pub consistent: bool,
+    pub base_complete: bool,
+    pub blocks_total: u64,
+    pub blocks_synced: u64,
+    pub blocks_dirty: u64,
+    pub blocks_by_sweep: u64,
+    pub blocks_by_hold: u64,
+    pub blocks_unallocated: u64,
+    pub blocks_unreadable: u64,
+    pub writes_passed: u64,
+    pub writes_held: u64,
+    pub writes_holding: u64,
+    pub writes_uncaptured: u64,
+    pub hold_longest_us: u64,
+    pub hold_buckets: Vec<u64>,
+    pub bytes_captured: u64,
+    pub bytes_drained: u64,
+    pub queue_used: u64,
+    pub gaps: u64,
+    pub last_seq: u64,
+    pub acknowledged_seq: u64,
+    /// The last record that the sink is done with.
+    pub sink_seq: u64,
+    /// The sink takes nothing any more.
+    pub sink_failed: bool,
+}
+
+impl Report {
+    /// Of a session and its sink.
+    pub fn new(status: &Status, sink_seq: u64, sink_failed: bool) -> Self {
+        Self {
+            phase: format!("{:?}", status.phase).to_lowercase(),
+            consistent: status.consistent,
+            base_complete: status.base_complete,
+            blocks_total: status.blocks_total,
+            blocks_synced: status.blocks_synced,
+            blocks_dirty: status.blocks_dirty,
+            blocks_by_sweep: status.blocks_by_sweep,
+            blocks_by_hold: status.blocks_by_hold,
+            blocks_unallocated: status.blocks_unallocated,
+            blocks_unreadable: status.blocks_unreadable,
+            writes_passed: status.writes_captured_inline,
+            writes_held: status.writes_held,
+            writes_holding: status.writes_holding,
+            writes_uncaptured: status.writes_uncaptured,
+            hold_longest_us: status.holds.longest_us,
+            hold_buckets: status.holds.buckets.to_vec(),
+            bytes_captured: status.bytes_captured,
+            bytes_drained: status.bytes_drained,
+            queue_used: status.queue_used,
+            gaps: status.gaps,
+            last_seq: status.last_seq,
+            acknowledged_seq: status.acknowledged_seq,
+            sink_seq,
+            sink_failed,
+        }
+    }
+
+    /// True once every block has been captured and the sink is done with all records.
+    pub fn is_drained(&self) -> bool {
+        self.base_complete && self.sink_seq >= self.last_seq
+    }
+}
+
+/// What was served of a volume.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are those of the volume's statistics")]
+pub struct Served {
+    pub volume: String,
+    pub length: u64,
+    pub reads: u64,
+    pub read_bytes: u64,
+    pub writes: u64,
+    pub write_bytes: u64,
+    pub flushes: u64,
+    pub errors: u64,
+    pub connections: u64,
+}
+
+/// What a start took.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Started {
+    /// Microseconds until everything was allocated.
+    pub allocate_us: u64,
+    /// Microseconds until t0, allocation included.
+    pub t0_us: u64,
+    /// Bytes that engine and queue take.
+    pub memory: u64,
+}
+
+/// What a comparison found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Sectors compared.
+    pub sectors: u64,
+    /// Sectors whose content differs, or that no record spoke of.
+    pub different: u64,
+    /// The first of them.
+    pub first_different: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::SinkSpec;
+
+    #[test]
+    fn commands_are_what_the_documentation_says() {
+        let line =
+            r#"{"command":"start","volume":"v","session":{"sink":{"null":{"digest":true}}}}"#;
+        let Command::Start { volume, session } = serde_json::from_str(line).unwrap() else {
+            panic!("it is a start")
+        };
+        assert_eq!((volume.as_str(), session.queue_mib), ("v", 64));
+        assert_eq!(session.sink, SinkSpec::Null { digest: true });
+        for line in [r#"{"command":"quit"}"#, r#"{"command":"statistics"}"#] {
+            assert!(serde_json::from_str::<Command>(line).is_ok());
+        }
+        assert!(serde_json::from_str::<Command>(r#"{"command":"dance"}"#).is_err());
+    }
+}
