@@ -1,6 +1,7 @@
 //! The service's end of a link: connects, says hello, sends frames, receives what the server says.
 //!
-//! A link comes in three parts, so that one thread sends, one receives, and a third may cut both off.
+//! A link comes in three parts, so that one thread sends, one receives, and a third may cut both
+//! off.
 
 use std::io;
 use std::net::{Shutdown, ToSocketAddrs};

@@ -10,8 +10,8 @@ use snapless_wire::frame::{FRAME_HEADER_LEN, FrameError, FrameHeader, FrameKind}
 use crate::error::LinkError;
 use crate::stream::{Stream, is_transient};
 
-/// Bytes handed to the stream at a time. The other end must take some of them within the stream's own
-/// limit.
+/// Bytes handed to the stream at a time. The other end must take some of them within the stream's
+/// own limit.
 const CHUNK_LEN: usize = 256 << 10;
 /// How long the other end may be silent in the middle of a frame.
 pub const STALL_LIMIT: Duration = Duration::from_secs(30);
@@ -72,8 +72,8 @@ impl FrameReceiver {
         Self { stream, payload_max }
     }
 
-    /// Receives one frame; its payload, which passed the checksum, replaces what is in `payload`. `None` if
-    /// the other end closed the link between two frames.
+    /// Receives one frame; its payload, which passed the checksum, replaces what is in `payload`.
+    /// `None` if the other end closed the link between two frames.
     pub fn receive(
         &mut self,
         wait: &Wait<'_>,
@@ -115,8 +115,8 @@ impl FrameReceiver {
         Ok(())
     }
 
-    /// Fills `bytes`; returns how many came before the stream ended. `silence` limits the wait for each
-    /// piece.
+    /// Fills `bytes`; returns how many came before the stream ended. `silence` limits the wait for
+    /// each piece.
     fn fill(
         &self,
         bytes: &mut [u8],

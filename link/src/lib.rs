@@ -7,8 +7,8 @@
 //! | [`client`] | the service's end: connects, says hello, receives messages |
 //! | [`server`] | the server's end: accepts, receives records, says why it closes |
 //!
-//! Rule: a frame counts as sent only as a whole, and as received only if its checksum holds. After any
-//! error the link is of no further use and is dropped.
+//! Rule: a frame counts as sent only as a whole, and as received only if its checksum holds. After
+//! any error the link is of no further use and is dropped.
 #![forbid(unsafe_code)]
 
 pub mod client;

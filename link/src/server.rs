@@ -58,8 +58,8 @@ impl ServerLink {
     /// Receives one frame; its payload, which passed the checksum, replaces what is in `payload`.
     ///
     /// # Errors
-    /// [`LinkError::Closed`] if the other end closed between frames, [`LinkError::Cancelled`] soon after
-    /// `cancelled` is true, otherwise what went wrong.
+    /// [`LinkError::Closed`] if the other end closed between frames, [`LinkError::Cancelled`] soon
+    /// after `cancelled` is true, otherwise what went wrong.
     pub fn receive(
         &mut self,
         patience: Patience,
@@ -78,8 +78,9 @@ impl ServerLink {
         self.sender.send(kind, payload).map(|_| ())
     }
 
-    /// Tells the other end why, if it still listens, and closes. What it sent and this end did not receive
-    /// is received and dropped for a moment: otherwise a reset would take the last frame with it.
+    /// Tells the other end why, if it still listens, and closes. What it sent and this end did not
+    /// receive is received and dropped for a moment: otherwise a reset would take the last frame
+    /// with it.
     pub fn refuse(mut self, why: &str) {
         if self.send(FrameKind::Error, why.as_bytes()).is_ok() && self.sender.finish().is_ok() {
             self.receiver.drain(LINGER_LIMIT);

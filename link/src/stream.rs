@@ -1,7 +1,8 @@
 //! The byte stream that a link runs over: TCP today, TLS later.
 //!
-//! One thread sends, one receives, and a third may end both; all three share the stream by reference. What
-//! needs a lock or a thread of its own to allow that (one TLS connection does) hides it behind the trait.
+//! One thread sends, one receives, and a third may end both; all three share the stream by
+//! reference. What needs a lock or a thread of its own to allow that (one TLS connection does)
+//! hides it behind the trait.
 
 use std::fmt::Debug;
 use std::io::{self, ErrorKind, Read, Write};
@@ -21,8 +22,8 @@ pub trait Stream: Debug + Send + Sync {
     /// Receives some bytes; returns how many, 0 at the stream's end.
     ///
     /// # Errors
-    /// One for which [`is_transient`] is true if nothing came within [`RECEIVE_STEP`]: no byte is lost, and
-    /// the caller may try again. After any other error the stream is of no further use.
+    /// One for which [`is_transient`] is true if nothing came within [`RECEIVE_STEP`]: no byte is
+    /// lost, and the caller may try again. After any other error the stream is of no further use.
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Ends one direction or both. What waits in [`Self::send`] or [`Self::receive`] returns soon.
@@ -36,8 +37,8 @@ impl Stream for TcpStream {
     }
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        // Windows leaves a socket undefined whose read timed out. A peek takes nothing, and after it
-        // the read does not wait.
+        // Windows leaves a socket undefined whose read timed out. A peek takes nothing, and after
+        // it the read does not wait.
         self.peek(&mut [0])?;
         let mut stream = self;
         stream.read(buffer)

@@ -1,7 +1,7 @@
 //! A set of blocks of one volume, with a count.
 //!
-//! A run of blocks costs the same however long it is, in time and in memory: a volume whose blocks are
-//! all in the set takes next to nothing.
+//! A run of blocks costs the same however long it is, in time and in memory: a volume whose blocks
+//! are all in the set takes next to nothing.
 
 use std::ops::RangeInclusive;
 

@@ -1,4 +1,4 @@
-//! The command line: what an administrator types.
+//! The command line.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,12 +21,12 @@ Exit codes:
 #[derive(Parser, Debug)]
 #[command(name = "snapless-server", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Listen for services and store what they send.
@@ -43,7 +43,7 @@ pub enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Prints `listening on ADDRESS` when it is ready. Stops cleanly on Ctrl-C or SIGTERM.
-RUST_LOG=warn|info|debug sets how much it says on standard error.
+RUST_LOG=warn|info|debug sets what it logs to standard error.
 
 Examples:
   snapless-server serve --listen 0.0.0.0:7711 --repository /srv/snapless
@@ -52,7 +52,7 @@ pub struct Serve {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
-    /// Directory of the repository; made if it is not there.
+    /// Directory of the repository; made if it is missing or empty.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
 }
@@ -60,13 +60,13 @@ pub struct Serve {
 /// `restore`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Works while the server runs. A file is written beside the target and renamed when it is whole.
+Works while the server runs. A file is written beside the target and renamed when it is complete.
 
 Examples:
-  snapless-server restore --repository /srv/snapless --volume 71a27cdd-812a-11d0-bec7-08002be2092f \\
-      --at latest --to volume.img
-  snapless-server restore --repository /srv/snapless --volume 71a27cdd-812a-11d0-bec7-08002be2092f \\
-      --at 2026-11-23T14:00:00Z --to /dev/sdx --force")]
+  snapless-server restore --repository /srv/snapless \\
+      --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at latest --to volume.img
+  snapless-server restore --repository /srv/snapless \\
+      --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at 2026-11-23T14:00:00Z --to /dev/sdx --force")]
 pub struct Restore {
     /// Directory of the repository.
     #[arg(long, value_name = "DIR")]
@@ -74,16 +74,16 @@ pub struct Restore {
     /// The volume, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: VolumeGuid,
-    /// The session; without it, the newest one that had begun at the asked time.
+    /// The session; without it, the newest one that had begun at the time asked for.
     #[arg(long, value_name = "ID", value_parser = session)]
     pub session: Option<SessionId>,
-    /// The instant: t0 (as the session began), latest, or an RFC 3339 time.
+    /// The instant: t0 (the begin of the session), latest, or an RFC 3339 time.
     #[arg(long, value_name = "t0|latest|TIME")]
     pub at: At,
     /// The image file, or a block device that is long enough.
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
-    /// Overwrite the file or the device.
+    /// Overwrite an existing file, or the device.
     #[arg(long)]
     pub force: bool,
     /// Print the report as JSON.
@@ -94,7 +94,7 @@ pub struct Restore {
 /// `list`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Shows what has been acknowledged; works while the server runs.
+Lists what has been acknowledged; works while the server runs.
 
 Examples:
   snapless-server list --repository /srv/snapless
@@ -111,7 +111,7 @@ pub struct List {
 /// `verify`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Reads everything that has been acknowledged; works while the server runs. Exit code 4 if there is damage.
+Reads all that has been acknowledged; works while the server runs. Exit code 4 if there is damage.
 
 Examples:
   snapless-server verify --repository /srv/snapless")]
@@ -124,7 +124,7 @@ pub struct Verify {
     pub json: bool,
 }
 
-const WANT_GUID: &str = "want a GUID such as 71a27cdd-812a-11d0-bec7-08002be2092f";
+const WANT_GUID: &str = "expected a GUID such as 71a27cdd-812a-11d0-bec7-08002be2092f";
 
 fn volume(text: &str) -> Result<VolumeGuid, &'static str> {
     VolumeGuid::parse(text).filter(|volume| !volume.is_nil()).ok_or(WANT_GUID)

@@ -1,4 +1,4 @@
-//! One connection, from its Hello to its end, on a thread of its own.
+//! One connection, from its Hello to its end. Each runs on its own thread.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,34 +18,34 @@ use crate::stream::StreamState;
 use crate::time;
 use crate::writer::SessionWriter;
 
-/// What all connections of a server share.
+/// State that all connections of a server share.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// Where streams are stored.
     pub repository: Arc<WritableRepository>,
-    /// Who serves which session.
+    /// The connection that serves each session.
     pub occupancy: Occupancy,
     /// A segment that would grow past this is closed, in bytes.
     pub segment_limit: u64,
 }
 
-/// An opened session. The writer goes before the claim, so that the next writer finds nothing open.
+/// An open session. The writer is dropped before the claim: the next writer finds no file open.
 struct Session {
     writer: SessionWriter,
     _claim: Claim,
-    /// For the log.
+    /// In the log.
     name: String,
     milestones: Milestones,
 }
 
-/// What the log has been told of a stream's course.
+/// Milestones of a stream that are in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 struct Milestones {
     base_complete: bool,
     in_gap: bool,
 }
 
-/// Serves a connection until it ends, and says why it did.
+/// Serves a connection until it ends; logs why it ended.
 pub fn serve(host: &Host, mut link: ServerLink, cancel: &Cancel) {
     let begun = Instant::now();
     let peer = link.peer();
@@ -55,7 +55,7 @@ pub fn serve(host: &Host, mut link: ServerLink, cancel: &Cancel) {
     let name = session
         .as_ref()
         .map_or_else(|| peer.to_string(), |session| format!("{peer}, {}", session.name));
-    // The session is free for a newcomer before the last words are said.
+    // Releases the session before the wait for the other end to take the last frame.
     drop(session);
     let seconds = begun.elapsed().as_secs();
     match end {
@@ -72,7 +72,7 @@ pub fn serve(host: &Host, mut link: ServerLink, cancel: &Cancel) {
     }
 }
 
-/// Runs the connection; returns why it ended.
+/// Serves the connection; returns why it ended.
 fn run(
     host: &Host,
     link: &mut ServerLink,
@@ -94,7 +94,7 @@ fn run(
                 }
                 (Action::Store { ends }, Some(session)) => {
                     store(link, &mut session.writer, (&frame, &payload), ends)?;
-                    session.milestones.tell(&session.name, ingest.state());
+                    session.milestones.log(&session.name, ingest.state());
                     Ok(())
                 }
                 // `Ingest` stores only after `begin`, which comes with the session.
@@ -172,16 +172,16 @@ impl Milestones {
         }
     }
 
-    /// Logs what has changed.
-    fn tell(&mut self, name: &str, state: Option<&StreamState>) {
+    /// Logs the milestones that the stream has passed since the last call.
+    fn log(&mut self, name: &str, state: Option<&StreamState>) {
         let Some(now) = state.map(Self::of) else { return };
         match (self.in_gap, now.in_gap) {
             (false, true) => warn!("{name}: a gap begins: writes are not captured"),
-            (true, false) => info!("{name}: the gap has ended: the stream is whole again"),
+            (true, false) => info!("{name}: the gap has ended: points can be restored again"),
             _ => {}
         }
         if now.base_complete && !self.base_complete {
-            info!("{name}: every block is here: the first sync is complete");
+            info!("{name}: every block is stored: the first sync is complete");
         }
         *self = now;
     }

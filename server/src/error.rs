@@ -1,4 +1,4 @@
-//! What can go wrong at the server, told so that an administrator can act on it.
+//! Errors of the server and its tools: what happened, to what, and what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,20 +14,20 @@ use crate::format::FormatError;
 use crate::stream::Violation;
 use crate::timeline::NotRestorable;
 
-/// The result of everything here that can fail.
+/// The result of an operation of the server.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Every failure of the server and its tools.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused something about a file.
+    /// The operating system refused an operation on a file.
     #[error("cannot {action} {}: {source}{}", .path.display(), hint(.source))]
     File {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         action: &'static str,
-        /// With what.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The directory is not a repository.
@@ -36,15 +36,15 @@ pub enum Error {
          (`snapless-server serve` makes a new one in an empty directory)", .0.display()
     )]
     NotARepository(PathBuf),
-    /// The directory holds something else.
+    /// The directory holds other files.
     #[error(
         "{} is not empty and not a Snapless repository: give serve an empty directory", .0.display()
     )]
     NotEmpty(PathBuf),
     /// Another server writes to the repository.
     #[error(
-        "{} is in use by another snapless-server: stop that one, or give this one a repository of \
-         its own", .0.display()
+        "{} is in use by another snapless-server: stop that one, or choose another --repository",
+        .0.display()
     )]
     Locked(PathBuf),
     /// A file of the repository is damaged.
@@ -52,17 +52,17 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where.
+        /// The byte.
         offset: u64,
-        /// How.
+        /// The damage.
         why: Damage,
     },
     /// No such volume.
-    #[error("no volume {volume} in the repository; there {}", names(.known))]
+    #[error("no volume {volume} in the repository, which has {}", names(.known))]
     NoVolume {
         /// The volume asked for.
         volume: VolumeGuid,
-        /// The volumes there are.
+        /// The volumes of the repository.
         known: Vec<VolumeGuid>,
     },
     /// No such session.
@@ -81,10 +81,10 @@ pub enum Error {
     NotRestorable {
         /// The session.
         session: SessionId,
-        /// Why not, and what can be restored instead.
+        /// Why not, and which points can be restored.
         why: NotRestorable,
     },
-    /// The target is there already.
+    /// The target exists.
     #[error("{} exists: choose another name, or overwrite it with --force", .0.display())]
     TargetExists(PathBuf),
     /// The target is neither a file nor a block device.
@@ -105,7 +105,7 @@ pub enum Error {
     Listen {
         /// The address.
         address: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The link to the service is of no further use.
@@ -114,12 +114,12 @@ pub enum Error {
     /// The payload of a frame is not what its kind says.
     #[error("the service sent a bad frame: {0}")]
     Frame(#[from] FrameError),
-    /// A frame came out of turn.
-    #[error("the service sent a {found} frame where {expected} was due")]
+    /// A frame is out of place.
+    #[error("the service sent a {found} frame instead of {expected}")]
     Turn {
-        /// What came.
+        /// The kind of the frame.
         found: &'static str,
-        /// What should have come.
+        /// The expected frame.
         expected: &'static str,
     },
     /// A frame holds bytes that are not records.
@@ -134,61 +134,61 @@ pub enum Error {
     /// The stream breaks a rule.
     #[error("the stream breaks a rule and was refused: {0}")]
     Violation(#[from] Violation),
-    /// The volume is larger than the server handles.
+    /// The volume has too many blocks.
     #[error("the volume has more than {BLOCKS_MAX} blocks: protect it with a larger block size")]
     TooManyBlocks,
-    /// The session is known with another shape.
-    #[error("session {0} is known with another length, sector or block size: start a new session")]
+    /// The volume of the session had another geometry before.
+    #[error("session {0} began with another length, sector or block size: start a new session")]
     OtherGeometry(SessionId),
     /// The session's earlier connection did not end in time.
     #[error("session {0} is still served on an earlier connection: try again")]
     SessionBusy(SessionId),
-    /// The server serves as many connections as it may.
+    /// The server serves the most connections that it may.
     #[error("the server already serves {0} connections, its limit: try again later")]
     Full(usize),
     /// A newer connection of the session took over.
     #[error("a newer connection of the same session took over")]
     Replaced,
-    /// Somebody asked to stop.
+    /// The work was stopped on request.
     #[error("stopped on request")]
     Stopped,
-    /// Ctrl-C cannot be watched.
-    #[error("cannot watch for Ctrl-C: {0}")]
+    /// Ctrl-C cannot be handled.
+    #[error("cannot handle Ctrl-C: {0}")]
     Signals(#[from] ctrlc::Error),
     /// The report could not be written.
     #[error("cannot print the report: {0}")]
     Report(#[source] io::Error),
 }
 
-/// What is wrong inside a file.
+/// Damage inside a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// A fixed structure.
+    /// Of a fixed structure.
     #[error("{0}")]
     Format(#[from] FormatError),
-    /// An entry.
+    /// Of an entry.
     #[error("{0}")]
     Frame(#[from] FrameError),
     /// An entry of another kind.
     #[error("an entry is not of kind Records")]
     Kind,
-    /// A record inside an entry.
+    /// Of a record inside an entry.
     #[error("{0}")]
     Record(#[from] RecordError),
     /// The stored stream breaks a rule.
     #[error("{0}")]
     Violation(#[from] Violation),
-    /// The file belongs to another session or place.
+    /// The file belongs to another session, or another place in it.
     #[error("it belongs to another {0}")]
     Foreign(&'static str),
-    /// What was acknowledged is not all there.
+    /// The acknowledged end is missing.
     #[error("it ends here, but was acknowledged up to byte {0}")]
     Truncated(u64),
     /// An entry reaches past the acknowledged end.
     #[error("an entry reaches past the acknowledged end at byte {0}")]
     Overlong(u64),
-    /// The stream's end is not where the acknowledgement says.
-    #[error("the stream ends with record {0}, the acknowledgement names another")]
+    /// The stream does not end with the acknowledged record.
+    #[error("the stream ends with record {0}, but another one was acknowledged")]
     Acknowledgement(u64),
 }
 
@@ -209,7 +209,7 @@ impl Error {
     }
 }
 
-/// What to do about an error of the operating system, where that is not obvious.
+/// What to do about an error of the operating system, if that is not obvious.
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull => "; free some space there",
@@ -221,8 +221,8 @@ fn hint(source: &io::Error) -> &'static str {
 
 fn names(volumes: &[VolumeGuid]) -> String {
     if volumes.is_empty() {
-        return "are none yet".to_owned();
+        return "no volume yet".to_owned();
     }
     let names: Vec<_> = volumes.iter().map(ToString::to_string).collect();
-    format!("is: {}", names.join(", "))
+    names.join(", ")
 }

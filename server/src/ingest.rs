@@ -1,9 +1,9 @@
-//! The server's half of the protocol without its input and output: frames in, what to do out.
+//! The server's half of the protocol without input and output: frames in, actions out.
 //!
 //! A connection is first [`Ingest::AwaitingHello`] and then, once the host has opened the session,
-//! [`Ingest::Streaming`]. Every record is checked against the stream's rules before any of its frame is
-//! stored. An `EpochEnd` ends its frame, so that a frame is stored as it came and the service's
-//! checksum covers it from end to end.
+//! [`Ingest::Streaming`]. Every record is checked against the stream's rules before any of its
+//! frame is stored. An `EpochEnd` ends its frame, so that a frame is stored as it came and the
+//! service's checksum covers it from end to end.
 
 use snapless_types::RecordKind;
 use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello};
@@ -12,16 +12,16 @@ use snapless_wire::record::Records;
 use crate::error::{Error, Result};
 use crate::stream::StreamState;
 
-/// What a connection waits for.
+/// The state of a connection.
 #[derive(Debug)]
 pub enum Ingest {
-    /// The service has not said who it is.
+    /// The next frame must be Hello.
     AwaitingHello,
-    /// Records of one session come in.
+    /// Every frame must hold records of one session.
     Streaming(Box<StreamState>),
 }
 
-/// What the host has to do.
+/// What the host must do with a frame.
 #[derive(Debug)]
 pub enum Action {
     /// Open this session, then call [`Ingest::begin`] and welcome the service.
@@ -53,7 +53,7 @@ impl Ingest {
         }
     }
 
-    /// The session is open; `state` is its stream's, ready for a connection.
+    /// The session is open; `state` is the state of its stream, ready for a connection.
     pub fn begin(&mut self, state: StreamState) {
         *self = Self::Streaming(Box::new(state));
     }

@@ -1,15 +1,15 @@
-//! The Snapless server: receives the streams of protected volumes, stores them durably in a repository,
-//! and restores any point of them.
+//! The Snapless server: receives the streams of protected volumes, stores them durably in a
+//! repository and restores any point of them.
 //!
 //! | module | its one job |
 //! | --- | --- |
 //! | [`mod@format`] | the bytes of a repository's files |
-//! | [`stream`] | what a stream must never do: the second place where the rules are asserted |
-//! | [`timeline`] | which instants of a stream can be restored |
-//! | [`storage`] | where files lie, and what survives a crash |
-//! | [`repository`], [`writer`], [`reader`] | volumes and sessions; appends to a stream; reads it |
+//! | [`stream`] | the rules of a stream, asserted a second time after the driver |
+//! | [`timeline`] | the instants of a stream that can be restored |
+//! | [`storage`] | the files below, and what of them survives a crash |
+//! | [`repository`], [`writer`], [`reader`] | volumes and sessions; appends; reads |
 //! | [`ingest`], [`connection`], [`serve`] | from the network to the writer |
-//! | [`restore`], [`verify`], [`list`] | what an administrator asks for |
+//! | [`restore`], [`target`], [`verify`], [`list`] | an administrator's commands |
 #![forbid(unsafe_code)]
 
 pub mod bitmap;

@@ -1,4 +1,4 @@
-//! What a repository holds: volumes, sessions, and what can be restored of each.
+//! Lists a repository: volumes, sessions, and the points that can be restored.
 
 use serde::Serialize;
 use snapless_wire::id::SessionId;
@@ -28,15 +28,15 @@ pub struct Session {
     /// The volume's shape; `None` if the session's header is damaged.
     #[serde(flatten)]
     pub shape: Option<Shape>,
-    /// What is stored of it.
+    /// The stored stream.
     #[serde(flatten)]
     pub content: Content,
 }
 
-/// The head of a session.
+/// The volume's shape, from the session's header.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Shape {
-    /// When the server first heard of it.
+    /// When the server first opened the session.
     pub created: String,
     /// Bytes of the volume.
     pub length: u64,
@@ -54,9 +54,9 @@ pub enum Content {
     Empty,
     /// The first sync runs.
     FirstSync(Stream),
-    /// Writes are, or were at the end of the stream, not captured.
+    /// The stream ends in a gap.
     Gap(Stream),
-    /// Every block is here and the stream is whole at its end.
+    /// Every block is stored, and the stream does not end in a gap.
     Complete(Stream),
     /// The stored stream is damaged.
     Damaged {
@@ -78,9 +78,9 @@ pub struct Stream {
     pub points: Vec<Points>,
     /// Blocks of the volume.
     pub blocks: u64,
-    /// Blocks whose content is here.
+    /// Blocks whose content is stored.
     pub blocks_known: u64,
-    /// Since when the volume is in a gap.
+    /// Begin of the gap that has not ended.
     pub gap_since: Option<String>,
     /// Gaps so far.
     pub gaps: u64,
@@ -105,7 +105,7 @@ pub struct Points {
     pub to: String,
 }
 
-/// Lists a repository. A damaged session is listed as such.
+/// Lists a repository. A damaged session is listed as damaged.
 pub fn list(repository: &Repository, stop: &StopFlag) -> Result<Vec<Volume>> {
     let mut volumes = Vec::new();
     for volume in repository.volumes()? {
@@ -113,7 +113,7 @@ pub fn list(repository: &Repository, stop: &StopFlag) -> Result<Vec<Volume>> {
         for id in repository.session_ids(volume)? {
             let header = repository.session(volume, id);
             if matches!(header, Ok(None)) {
-                // Its creation was interrupted: there is nothing in it.
+                // Its creation was interrupted: it holds no record.
                 continue;
             }
             sessions.push(session(repository, id, header, stop)?);

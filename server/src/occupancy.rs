@@ -1,9 +1,10 @@
-//! Who serves which session: one connection each, and the newest wins.
+//! Occupancy of sessions: one connection serves a session, and the newest wins.
 //!
-//! A service whose link broke comes back before the server has noticed; were the old connection to keep
-//! the session, it would be locked until keep-alive gives up. So the newcomer asks the old connection to
-//! leave and waits for it, at most [`HANDOVER_LIMIT`]. The old one stops within a fraction of a second,
-//! unless its disk hangs; then the newcomer is refused and comes again.
+//! A service whose link broke reconnects before the server notices the break. If the old connection
+//! kept the session, the session would be blocked until keep-alive gives up. Therefore the new
+//! connection asks the old one to leave and waits for it, at most [`HANDOVER_LIMIT`]. The old one
+//! leaves within a fraction of a second, unless its disk hangs; then the new one is refused, and
+//! the service tries again.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use crate::error::{Error, Result};
 use crate::stop::StopFlag;
 
-/// How long a newcomer waits for the connection before it.
+/// How long a new connection waits for the one before it.
 pub const HANDOVER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Every session that is being served.
@@ -24,12 +25,12 @@ pub struct Occupancy(Arc<Shared>);
 
 #[derive(Default, Debug)]
 struct Shared {
-    /// Protects which connection serves which session.
+    /// Protects the map from a session to the connection that serves it.
     sessions: Mutex<HashMap<(VolumeGuid, SessionId), Cancel>>,
     left: Condvar,
 }
 
-/// The right to serve a session; given back when dropped.
+/// The right to serve a session; dropping it gives it back.
 #[derive(Debug)]
 #[must_use]
 pub struct Claim {
@@ -37,7 +38,7 @@ pub struct Claim {
     key: (VolumeGuid, SessionId),
 }
 
-/// Why a connection must end, as far as others decide that.
+/// Requests to end a connection, from outside it.
 #[derive(Clone, Debug)]
 pub struct Cancel {
     replaced: Arc<AtomicBool>,
@@ -48,8 +49,8 @@ impl Occupancy {
     /// Claims a session for the connection that `cancel` reaches.
     ///
     /// # Errors
-    /// [`Error::SessionBusy`] if the connection before it does not leave; [`Error::Stopped`] and
-    /// [`Error::Replaced`] if this one must go itself.
+    /// [`Error::SessionBusy`] if the connection before it does not leave; [`Error::Stopped`] or
+    /// [`Error::Replaced`] if this one must end.
     pub fn claim(&self, volume: VolumeGuid, session: SessionId, cancel: &Cancel) -> Result<Claim> {
         let key = (volume, session);
         let begun = Instant::now();
@@ -72,7 +73,7 @@ impl Occupancy {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<(VolumeGuid, SessionId), Cancel>> {
-        // A map of whole entries is whole wherever its holder panicked.
+        // Every change of the map is one call: a panic leaves no half-made change.
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -85,7 +86,7 @@ impl Drop for Claim {
 }
 
 impl Cancel {
-    /// A connection that ends when `stop` is set or somebody replaces it.
+    /// For a connection that ends when `stop` is set or a newer connection replaces it.
     pub fn new(stop: StopFlag) -> Self {
         Self { replaced: Arc::default(), stop }
     }
@@ -96,7 +97,7 @@ impl Cancel {
         if self.stop.is_set() {
             return Err(Error::Stopped);
         }
-        // Relaxed: the flag carries no other data, and the session changes hands under the lock.
+        // Relaxed: the flag carries no other data; the session is handed over under the lock.
         if self.replaced.load(Ordering::Relaxed) { Err(Error::Replaced) } else { Ok(()) }
     }
 

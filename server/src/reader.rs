@@ -1,8 +1,8 @@
-//! Reads a session's stored stream, up to what has been acknowledged and not a byte further.
+//! Reads a session's stored stream up to its acknowledged end.
 //!
-//! Readers need no lock: the writer only ever changes what lies past the acknowledged end. Two ways
-//! through the stream: [`SessionReader::survey`] reads the record headers and skips the content, to learn what can be
-//! restored; [`SessionReader::replay`] reads everything and checks every checksum first.
+//! Readers need no lock: the writer changes only what lies past the acknowledged end.
+//! [`SessionReader::survey`] reads the record headers and skips the content, to find out what can
+//! be restored. [`SessionReader::replay`] reads everything and checks every checksum.
 
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::{Accepted, StreamState, Violation};
 
-/// Bytes read ahead while content is skipped: a few headers, and not much of what lies between them.
+/// Bytes read ahead while content is skipped: a few headers and little of the content between them.
 const SURVEY_BUFFER_BYTES: usize = 4 << 10;
 /// Bytes read ahead while everything is read.
 const REPLAY_BUFFER_BYTES: usize = 256 << 10;
@@ -50,7 +50,7 @@ impl SessionReader {
         &self.header
     }
 
-    /// How far the stream reaches.
+    /// The acknowledged end.
     pub fn acknowledged(&self) -> &Acknowledged {
         &self.acknowledged
     }
@@ -70,7 +70,7 @@ impl SessionReader {
     /// Reads the headers of all records and checks the stream's rules, without reading the content.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where a header or the stream is not sound.
+    /// [`Error::Damaged`] if a header or the stream is not sound.
     pub fn survey(&self, stop: &StopFlag) -> Result<StreamState> {
         let mut state = StreamState::new(self.header.geometry);
         for number in self.segments() {
@@ -86,11 +86,11 @@ impl SessionReader {
         Ok(state)
     }
 
-    /// Reads the whole stream, checking every checksum and rule, and hands every record to `visit`, which
-    /// says whether it wants more.
+    /// Reads the whole stream, checks every checksum and rule, and calls `visit` with every record
+    /// until that wants no more.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where the stream is not sound, [`Error::Stopped`], or what `visit` returns.
+    /// [`Error::Damaged`] if the stream is not sound, [`Error::Stopped`], or the error of `visit`.
     pub fn replay(
         &self,
         stop: &StopFlag,
@@ -118,10 +118,10 @@ impl SessionReader {
         self.check_end(&state)
     }
 
-    /// Checks the part of the acknowledgement that is kept in case the newest is torn.
+    /// Checks the acknowledgement before the newest, which is kept in case the newest is torn.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if it is not whole.
+    /// [`Error::Damaged`] if it is not sound.
     pub fn check_acknowledgement(&self) -> Result<()> {
         let path = self.dir.join(ACKNOWLEDGED_FILE);
         let bytes = self.store.read_head(&path, ACKNOWLEDGED_LEN)?;
@@ -129,14 +129,14 @@ impl SessionReader {
         checked.map_err(|why| Error::damaged(&self.store.locate(&path), 0, why))
     }
 
-    /// The same stream as far as whole epochs reach past the acknowledged end: they are durable once
-    /// synced, and only their acknowledgement was missing. Content past the end is checked in full.
+    /// The same stream up to the last whole epoch, which may lie past the acknowledged end. Content
+    /// past that end is checked in full.
     pub(crate) fn with_whole_epochs(&self) -> Self {
         let mut longer = self.clone();
         let found = &mut longer.acknowledged;
         let mut number = found.segment;
         loop {
-            // Whatever cannot be read here was never acknowledged: it ends the search, nothing more.
+            // What cannot be read here was never acknowledged: it only ends the search.
             let offset = if number == found.segment { found.offset } else { 0 };
             match self.whole_epochs_of(number, offset, found) {
                 Ok(true) => number = number.next(),
@@ -145,8 +145,8 @@ impl SessionReader {
         }
     }
 
-    /// Moves `found` to the last whole epoch of a segment, from `offset` on; true if the segment is whole
-    /// up to its end.
+    /// Moves `found` to the last whole epoch of a segment, from `offset` on; true if the segment is
+    /// sound up to its end.
     fn whole_epochs_of(
         &self,
         number: SegmentNumber,
@@ -197,7 +197,7 @@ impl SessionReader {
         self.store.open(&self.dir.join(number.file_name()), OpenMode::Read)
     }
 
-    /// Checks that the stream ended where the acknowledgement says.
+    /// Checks that the stream ends with the acknowledged record.
     pub(crate) fn check_end(&self, state: &StreamState) -> Result<()> {
         let last = state.last().map_or(0, |last| last.seq.get());
         if last == self.acknowledged.seq.get() {
@@ -216,7 +216,7 @@ impl SessionReader {
     }
 }
 
-/// Whether a visitor of the stream wants more of it.
+/// Whether a visitor wants more records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wanted {
     /// The next record.
@@ -225,11 +225,11 @@ pub enum Wanted {
     Enough,
 }
 
-/// One segment, entry by entry, up to its acknowledged end.
+/// Reads one segment, entry by entry, up to its acknowledged end.
 #[derive(Debug)]
 pub(crate) struct SegmentReader {
     file: BufReader<StoredFile>,
-    /// Where the entry begins that was last begun.
+    /// Where the present entry begins.
     start: u64,
     /// Where the next entry begins.
     next: u64,
@@ -262,7 +262,8 @@ impl SegmentReader {
         Ok(reader)
     }
 
-    /// Begins the next entry; `None` at the acknowledged end. [`Self::load`] or [`Self::skim`] must follow.
+    /// Begins the next entry; `None` at the acknowledged end. [`Self::load`] or [`Self::skim`] must
+    /// follow.
     pub(crate) fn next_entry(&mut self) -> Result<Option<FrameHeader>> {
         self.start = self.next;
         if self.start == self.end {
@@ -288,7 +289,7 @@ impl SegmentReader {
         frame.verify(payload).map_err(|why| self.damage(why))
     }
 
-    /// Reads the headers of the entry's records and skips their content: no checksum is checked.
+    /// Reads the headers of the entry's records and skips their content; checks no checksum.
     fn skim(
         &mut self,
         frame: FrameHeader,
@@ -331,7 +332,7 @@ impl SegmentReader {
         Error::damaged(self.path(), self.start, why)
     }
 
-    /// Goes to the next entry after one that was damaged inside.
+    /// Goes to the next entry after one with damage inside.
     pub(crate) fn skip_damaged(&mut self) -> Result<()> {
         self.go_to(self.next)
     }

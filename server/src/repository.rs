@@ -1,6 +1,7 @@
 //! A repository: one directory per volume, in it one per session (see [`mod@crate::format`]).
 //!
-//! Any number of processes may read it at the same time. One may write: a lock keeps a second writer out.
+//! Any number of processes may read it at the same time. One may write: a lock keeps a second
+//! writer out.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -64,7 +65,8 @@ impl Repository {
         self.store.list(Path::new(VOLUMES_DIR), VolumeGuid::parse)
     }
 
-    /// Every finished session of a volume, oldest first. A session whose header is damaged is an error.
+    /// Every finished session of a volume, oldest first. A session whose header is damaged is an
+    /// error.
     pub fn sessions(&self, volume: VolumeGuid) -> Result<Vec<SessionHeader>> {
         let mut sessions = Vec::new();
         for session in self.session_ids(volume)? {
@@ -102,10 +104,12 @@ impl Repository {
 }
 
 impl WritableRepository {
-    /// Opens the repository in a directory for writing; makes it if the directory is empty or missing.
+    /// Opens the repository in a directory for writing; makes it if the directory is empty or
+    /// missing.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another server has it, [`Error::NotEmpty`] for a directory of something else.
+    /// [`Error::Locked`] if another server has it, [`Error::NotEmpty`] for a directory of something
+    /// else.
     pub fn open(root: &Path) -> Result<Self> {
         Self::open_in(Store::new(Arc::new(LocalStorage::create(root)?)))
     }

@@ -1,9 +1,9 @@
-//! Makes the image of one point from a session's stream.
+//! Restores the image of one point from a session's stream.
 //!
-//! Two passes: the survey finds the point and the records that make it up; the replay checks every checksum and
-//! applies them in stream order. By rule T0, which the replay asserts again on the way, a block's content at
-//! t0 stands before every change of it, so stream order alone gives the right image, also where a block was
-//! captured after the point.
+//! Two passes: [`Found::find`] surveys the stream and finds the point; [`Found::write_to`] replays
+//! the stream, checks every checksum and applies the records in order. By rule T0 (rules.md#t0),
+//! which the replay asserts again, a block's content at t0 precedes every change of it. Stream
+//! order therefore gives the right image, even if a block was captured after the point.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -40,13 +40,13 @@ pub struct Request {
 pub struct Source {
     /// The volume.
     pub volume: VolumeGuid,
-    /// The session; the newest that had begun at the asked time if `None`.
+    /// The session; if `None`, the newest that had begun at the time asked for.
     pub session: Option<SessionId>,
     /// The point.
     pub at: At,
 }
 
-/// What was restored.
+/// The report of a restore.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Report {
     /// The volume.
@@ -55,7 +55,7 @@ pub struct Report {
     pub session: String,
     /// The restored instant, RFC 3339.
     pub time: String,
-    /// Where the image is.
+    /// The file or device of the image.
     pub file: PathBuf,
     /// Bytes of the image.
     pub bytes: u64,
@@ -63,26 +63,27 @@ pub struct Report {
     pub bytes_written: u64,
     /// Records that were applied.
     pub records: u64,
-    /// What the volume's disk could not read: zeros in the image, not the volume's content.
+    /// Extents that the volume's disk could not read: zeros in the image.
     #[serde(serialize_with = "serialize_extents")]
     pub unreadable: Vec<Extent>,
-    /// If the volume is in a gap now: since when. The image shows it just before.
+    /// Begin of the gap that has not ended, if the image shows the volume just before it.
     pub gap_since: Option<String>,
 }
 
-/// How far a restore has come, in records of the stream.
+/// Progress of a restore.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {
-    /// Bytes of the volume that the records read so far speak of.
+    /// Bytes of the extents of the records read so far.
     pub done: u64,
-    /// The same for all records that have to be read, or a little more.
+    /// Bytes of the extents of all records.
     pub total: u64,
 }
 
 /// Restores a point to a file or a block device.
 ///
 /// # Errors
-/// [`Error::NotRestorable`] if there is no such point, damage of the stream, or what is wrong with the target.
+/// [`Error::NotRestorable`] if there is no such point, damage of the stream, or what is wrong with
+/// the target.
 pub fn restore(
     repository: &Repository,
     request: &Request,
@@ -113,13 +114,13 @@ pub fn restore(
 pub struct Found {
     reader: SessionReader,
     point: Point,
-    /// Records after this one give no block its content at t0.
+    /// The last record that gives a block its content at t0.
     last_base: Seq,
-    /// Bytes of the volume that all records speak of.
+    /// Bytes of the extents of all records.
     extent_bytes: u64,
 }
 
-/// What an image was made of.
+/// What was written to a target.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Written {
     /// Records that were applied.
@@ -216,7 +217,7 @@ fn find_session(
     }
 }
 
-/// The image as it grows.
+/// The image while it is written.
 struct Image<'a, T> {
     target: &'a mut T,
     cut: Cut,

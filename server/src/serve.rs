@@ -19,9 +19,9 @@ use crate::stop::StopFlag;
 /// The most connections at a time. Each takes up to one frame of memory (16 MiB) and its session's
 /// block sets.
 pub const CONNECTIONS_MAX: usize = 64;
-/// How long the server rests after the system refused to accept a connection (out of handles).
+/// Pause after the system failed to accept a connection (out of handles).
 const ACCEPT_REST: Duration = Duration::from_millis(200);
-/// How long the stopper's own connection may take.
+/// Limit of the stopper's own connection.
 const WAKE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A server that listens.
@@ -59,7 +59,7 @@ impl Server {
         Ok(Self { listener, address, host, stop: StopFlag::default() })
     }
 
-    /// The address that it listens on, with the port that it got.
+    /// The address that it listens on; if port 0 was asked for, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -95,7 +95,7 @@ impl Server {
         });
     }
 
-    /// Starts a connection's thread; with `full`, one that only tells it so.
+    /// Starts a connection's thread; if `full`, refuses the connection instead.
     fn begin<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
@@ -133,7 +133,8 @@ impl Stopper {
     /// Asks the server to stop; it does within a fraction of a second.
     pub fn stop(&self) {
         self.stop.set();
-        // Wakes the accepting thread, which then sees the flag. If nobody answers, it is awake already.
+        // Wakes the accepting thread, which then sees the flag. If the connection fails, the thread
+        // is awake already.
         drop(TcpStream::connect_timeout(&self.wake, WAKE_LIMIT));
     }
 }

@@ -1,6 +1,6 @@
-//! A request to stop that several threads look at.
+//! A request to stop, shared by threads.
 //!
-//! Long work asks [`StopFlag::is_set`] at each step and leaves nothing half done.
+//! Long work checks [`StopFlag::is_set`] at each step. When it stops, it leaves nothing half done.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// Asks everyone who holds a clone to stop.
+    /// Asks all holders of a clone to stop.
     pub fn set(&self) {
-        // Relaxed: the flag carries no other data, and every reader asks again soon.
+        // Relaxed: the flag carries no other data, and every reader checks again soon.
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// True once somebody asked to stop.
+    /// True once [`Self::set`] was called.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

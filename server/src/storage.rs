@@ -1,9 +1,9 @@
-//! Where a repository's files lie: a trait, so that the same code runs over a directory and over a simulated
-//! disk that crashes.
+//! Where a repository's files lie: a trait, so that the same code runs over a directory and over a
+//! simulated disk that crashes.
 //!
-//! [`Storage`] and [`StorageFile`] are what an implementation provides; their documentation says what
-//! survives a crash. [`Store`] is what the rest of the server calls: it adds the file's full name to every
-//! error, and puts the durable operations together from the small ones.
+//! [`Storage`] and [`StorageFile`] are what an implementation provides; their documentation says
+//! what survives a crash. [`Store`] is what the rest of the server calls: it adds the file's full
+//! name to every error, and puts the durable operations together from the small ones.
 
 pub mod local;
 
@@ -18,25 +18,27 @@ use crate::error::{Error, Result};
 
 /// A tree of named files.
 ///
-/// Paths are relative; the empty path is the root, which always exists. Every method may be called from
-/// several threads at the same time.
+/// Paths are relative; the empty path is the root, which always exists. Every method may be called
+/// from several threads at the same time.
 ///
 /// # What survives a crash
 /// A *crash* is a power loss or the end of the operating system. The end of the process alone loses
 /// nothing that a call did.
 ///
-/// - **Content and length** of a file survive if [`StorageFile::sync`] succeeded after the change, on
-///   any handle of the file. Until then each change since the last successful sync may survive whole, in
-///   part, or not at all, in any order: a write tears anywhere, and where the new length survived without
-///   the bytes there are zeros. Bytes that were synced and not overwritten since survive.
-/// - **Names** (a file created, renamed or removed; a directory made) survive if [`Storage::sync_dir`] of
-///   the directory that holds the name succeeded after the change. Until then each change may or may not
-///   survive, in any order. A directory whose own name did not survive is lost with all that is in it.
-/// - **A rename is atomic**: after a crash the new name stands for the old file or for the renamed one, as
-///   a whole. It does not make the renamed file's content durable.
+/// - **Content and length** of a file survive if [`StorageFile::sync`] succeeded after the change,
+///   on any handle of the file. Until then each change since the last successful sync may survive
+///   whole, in part, or not at all, in any order: a write tears anywhere, and where the new length
+///   survived without the bytes there are zeros. Bytes that were synced and not overwritten since
+///   survive.
+/// - **Names** (a file created, renamed or removed; a directory made) survive if
+///   [`Storage::sync_dir`] of the directory that holds the name succeeded after the change. Until
+///   then each change may or may not survive, in any order. A directory whose own name did not
+///   survive is lost with all that is in it.
+/// - **A rename is atomic**: after a crash the new name stands for the old file or for the renamed
+///   one, as a whole. It does not make the renamed file's content durable.
 /// - **A sync of a file does not make its name durable**, and a sync of a directory no content.
-/// - **After a failed sync** the changes since the last successful one are in doubt for ever: they are
-///   visible, a later sync may succeed, and a crash may lose them all the same.
+/// - **After a failed sync** the changes since the last successful one are in doubt for ever: they
+///   are visible, a later sync may succeed, and a crash may lose them all the same.
 ///
 /// What a call did is visible to every later call at once, whether it is durable or not.
 pub trait Storage: Debug + Send + Sync {
@@ -68,8 +70,8 @@ pub trait Storage: Debug + Send + Sync {
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Takes the lock of this name for as long as the result lives, at most until the process ends. Makes
-    /// the lock's file if it is missing.
+    /// Takes the lock of this name for as long as the result lives, at most until the process ends.
+    /// Makes the lock's file if it is missing.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if the lock is taken.
@@ -186,8 +188,8 @@ impl Store {
 
     /// Makes a directory and those above it, durably.
     ///
-    /// The directories above are synced even if they exist: an earlier process may have made them and ended
-    /// before it synced them.
+    /// The directories above are synced even if they exist: an earlier process may have made them
+    /// and ended before it synced them.
     pub fn create_dirs(&self, path: &Path) -> Result<()> {
         let Some(parent) = path.parent() else { return Ok(()) };
         self.create_dirs(parent)?;

@@ -1,8 +1,9 @@
-//! What a session's stream must never do: the second place where the rules are asserted, after the driver.
+//! The rules of a session's stream, asserted a second time after the driver: T0 (rules.md#t0) and
+//! LOSS (rules.md#loss).
 //!
-//! [`StreamState`] takes the headers of all records in order, first from the repository, then from the
-//! network, and refuses the first one that breaks a rule. It knows no file and no socket. After a refusal it must
-//! be thrown away.
+//! [`StreamState`] takes the headers of all records in order, first from the repository, then from
+//! the network, and refuses the first one that breaks a rule. It does no input or output. After a
+//! refusal it must be dropped.
 
 use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind, Seq};
 use snapless_wire::record::RecordHeader;
@@ -10,7 +11,7 @@ use snapless_wire::record::RecordHeader;
 use crate::bitmap::BlockSet;
 use crate::timeline::{Effect, Place, Timeline};
 
-/// Everything about a stream that the next record's right to exist depends on.
+/// The state of a stream: all that decides whether the next record is valid.
 #[derive(Clone, Debug)]
 pub struct StreamState {
     geometry: Geometry,
@@ -18,21 +19,21 @@ pub struct StreamState {
     base: BlockSet,
     /// Blocks whose content at some instant is in the stream. Holds all of `base`.
     known: BlockSet,
-    /// Blocks that a write in a gap changed in part before they were captured.
+    /// Blocks that a write in a gap changed before they were captured: their content at t0 is lost.
     spoiled: BlockSet,
-    /// The base block whose holes may follow: the last record's.
+    /// The base blocks of the last record, whose unreadable sectors may follow.
     last_base: BlockRange,
     ended_epoch: EpochId,
     joint: Joint,
     timeline: Timeline,
 }
 
-/// A record that has its place in the stream.
+/// A valid record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Accepted {
-    /// Where it stands.
+    /// Its place in the stream.
     pub place: Place,
-    /// What it says of the volume at t0.
+    /// The blocks whose content at t0 it gives.
     pub base: BaseBlocks,
 }
 
@@ -43,16 +44,16 @@ pub enum BaseBlocks {
     None,
     /// All blocks of the record's extent.
     All,
-    /// These; in the rest of its extent the record is a change.
+    /// These; for the rest of its extent the record is a change.
     Some(Vec<BlockRange>),
-    /// None anew: the record says which sectors of the base block before it could not be read.
+    /// No new ones: the record names sectors of the base block before it that could not be read.
     Holes,
 }
 
-/// How the next record must join the ones before.
+/// How the next record must follow the ones before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Joint {
-    /// Reading what is stored: records lost at a broken connection show as a jump to a `GapBegin`.
+    /// In the stored stream: where a connection broke, the numbers may jump to a `GapBegin`.
     Stored,
     /// The first record of a connection.
     Connected,
@@ -76,8 +77,8 @@ impl StreamState {
         }
     }
 
-    /// What follows comes over a connection: after the stored stream's end, its first record must open a
-    /// gap, since what the driver captured and nobody acknowledged is lost.
+    /// The next records come over a connection. If records are stored, its first one must open a
+    /// gap (rule LOSS): what the driver captured and was not acknowledged is lost.
     pub fn begin_connection(&mut self) {
         self.joint = Joint::Connected;
     }
@@ -87,7 +88,7 @@ impl StreamState {
         &self.geometry
     }
 
-    /// What the records so far say about time.
+    /// The instants that can be restored so far.
     pub fn timeline(&self) -> &Timeline {
         &self.timeline
     }
@@ -100,7 +101,7 @@ impl StreamState {
     /// Takes the next record.
     ///
     /// # Errors
-    /// The rule that it breaks. The state is then of no further use.
+    /// The rule that it breaks. The state must then be dropped.
     pub fn accept(&mut self, record: &RecordHeader) -> Result<Accepted, Violation> {
         let mut given = BaseBlocks::None;
         let after_loss = self.check_seq(record)?;
@@ -158,7 +159,7 @@ impl StreamState {
         let seq = record.seq();
         let last = self.last().map_or(Seq::new(0), |last| last.seq);
         let Some(next) = last.get().checked_add(1).map(Seq::new) else {
-            // After the last number that there is, none is due.
+            // No number follows the last one.
             return Err(Violation::Seq { found: seq, expected: last });
         };
         let joint = self.joint;
@@ -247,7 +248,7 @@ impl StreamState {
         record_extent(record).is_some_and(|extent| self.geometry.is_block_aligned(&extent))
     }
 
-    /// Unreadable sectors of a block stand behind the block's own record.
+    /// Unreadable sectors of a block follow the block's own record.
     fn holes(&self, record: &RecordHeader, run: BlockRange) -> Result<BaseBlocks, Violation> {
         if let Some(block) = self.known.first_missing(&run) {
             return Err(Violation::WriteBeforeBlock { seq: record.seq(), block });
@@ -256,7 +257,8 @@ impl StreamState {
         Ok(if behind { BaseBlocks::Holes } else { BaseBlocks::None })
     }
 
-    /// Unreadable blocks stand for the base image where nothing else does, and for a resync elsewhere.
+    /// Unreadable blocks count as base blocks where they are not known yet, and as a resync
+    /// elsewhere.
     fn unreadable(
         &mut self,
         record: &RecordHeader,
@@ -301,15 +303,15 @@ fn record_extent(record: &RecordHeader) -> Option<Extent> {
 /// The rule that a record breaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Violation {
-    /// Out of order.
-    #[error("record {found} came where record {expected} was due")]
+    /// A number out of order.
+    #[error("record {found} came where record {expected} must come")]
     Seq {
         /// The record's number.
         found: Seq,
         /// The number that was due.
         expected: Seq,
     },
-    /// A stream that begins in the middle.
+    /// The stream does not begin at its beginning.
     #[error("record {seq} ({kind:?}) cannot begin a stream: SessionStart or GapBegin must")]
     NoStart {
         /// The record.
@@ -317,7 +319,7 @@ pub enum Violation {
         /// Its kind.
         kind: RecordKind,
     },
-    /// A second beginning.
+    /// A second SessionStart.
     #[error("record {0} is a second SessionStart")]
     SecondStart(Seq),
     /// Rule LOSS: after a lost connection, the unacknowledged records are gone.
@@ -331,7 +333,7 @@ pub enum Violation {
         /// Its kind.
         kind: RecordKind,
     },
-    /// Epochs only go forward, and not past their end.
+    /// An epoch before the present one, or one that has ended.
     #[error(
         "record {seq} belongs to epoch {found}, but the stream is in epoch {current} and epoch \
          {ended} has ended"
@@ -347,7 +349,7 @@ pub enum Violation {
         ended: EpochId,
     },
     /// Past the volume's end.
-    #[error("record {seq} speaks of {len} bytes at {offset} of a volume of {length} bytes")]
+    #[error("record {seq} has {len} bytes at {offset}: past the end of a volume of {length} bytes")]
     Outside {
         /// The record.
         seq: Seq,
@@ -359,7 +361,7 @@ pub enum Violation {
         length: u64,
     },
     /// Not whole blocks, or for a write not whole sectors.
-    #[error("record {seq} speaks of {len} bytes at {offset}: not whole blocks or sectors")]
+    #[error("record {seq} has {len} bytes at {offset}: not whole blocks or sectors")]
     Unaligned {
         /// The record.
         seq: Seq,
@@ -392,19 +394,21 @@ pub enum Violation {
         /// The block.
         block: BlockIndex,
     },
-    /// Rule T0: the marker lies.
-    #[error("T0: record {seq} says that the base is complete; block {} is missing", .block.0)]
+    /// Rule T0: BaseComplete without all blocks.
+    #[error("T0: record {seq} completes the base, but block {} is missing", .block.0)]
     BaseIncomplete {
         /// The record.
         seq: Seq,
         /// The first missing block.
         block: BlockIndex,
     },
-    /// A gap's end without its beginning.
-    #[error("record {0} ends a gap that never began")]
+    /// The end of a gap without its begin.
+    #[error("record {0} ends a gap, but there is none")]
     NoGap(Seq),
-    /// Rule LOSS: the gap's end came before its resync was complete.
-    #[error("LOSS: record {seq} ends a gap; block {} changed in it and was not resynced", .block.0)]
+    /// Rule LOSS: the gap ends before its resync is complete.
+    #[error(
+        "LOSS: record {seq} ends a gap, but block {} changed in it and was not resynced", .block.0
+    )]
     NotResynced {
         /// The record.
         seq: Seq,

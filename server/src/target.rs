@@ -1,8 +1,8 @@
 //! Where a restored image goes: a new file, a block device, or memory.
 //!
-//! A file is written beside the target under another name and takes the target's name only when it is
-//! complete and durable; until then the old file stays. Zeros become holes. A device is written in place,
-//! zeros included, since it has other content.
+//! A file is written beside the target under another name and takes the target's name only when it
+//! is complete and durable; until then the old file stays. Zeros become holes. A device is written
+//! in place, zeros included, since it has other content.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::storage::local::{sync_dir_of, write_all_at};
 
-/// Zeros are looked for in pieces of this many bytes: what file systems allocate.
+/// Zeros are searched in pieces of this many bytes, the unit in which file systems allocate.
 const PIECE: usize = 4 << 10;
 /// Zeros are written from a buffer of this many bytes.
 const ZEROS: usize = 1 << 20;
@@ -61,7 +61,7 @@ pub struct FileTarget {
 
 #[derive(Debug)]
 enum Kind {
-    /// Written under this name first. The guard removes it unless the image is finished.
+    /// Has this name until the image is finished. Dropped before, it removes the file.
     File(Temporary),
     Device,
 }
@@ -186,7 +186,7 @@ impl Drop for Temporary {
     }
 }
 
-/// The runs of whole pieces that hold something other than zeros.
+/// The runs of whole pieces that hold a byte other than zero.
 fn content_runs(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
     let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
     for (piece, index) in bytes.chunks(PIECE).zip(0..) {
@@ -221,7 +221,7 @@ fn is_block_device(_: &fs::Metadata) -> bool {
     false
 }
 
-/// Opens a device that nobody has mounted: Linux refuses an exclusive opening otherwise.
+/// Opens a device that is not mounted: Linux refuses to open a mounted one exclusively.
 #[cfg(target_os = "linux")]
 fn open_unused(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -234,7 +234,7 @@ fn open_unused(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).open(path)
 }
 
-/// Makes a hole; false if the file system has none.
+/// Makes a hole; false if the file system cannot.
 #[cfg(target_os = "linux")]
 fn punch(file: &File, offset: u64, len: u64) -> bool {
     use rustix::fs::{FallocateFlags, fallocate};

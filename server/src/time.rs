@@ -1,4 +1,4 @@
-//! Instants as text: RFC 3339 in UTC, to the 100 ns that a record carries.
+//! Instants as text: RFC 3339 in UTC, exact to a record's 100 ns.
 
 use jiff::Timestamp;
 use snapless_wire::id::FileTime;
@@ -7,12 +7,12 @@ use snapless_wire::id::FileTime;
 pub fn to_text(time: FileTime) -> String {
     match Timestamp::from_nanosecond(time.unix_nanos()) {
         Ok(timestamp) => timestamp.to_string(),
-        // Past the year 9999: no record of a real clock.
+        // Past the year 9999: not the time of a real clock.
         Err(_) => format!("FILETIME {time}"),
     }
 }
 
-/// Reads RFC 3339 text with an offset or `Z`; `None` if it is something else.
+/// Reads RFC 3339 text with an offset or `Z`; `None` for any other text.
 pub fn from_text(text: &str) -> Option<FileTime> {
     let timestamp: Timestamp = text.trim().parse().ok()?;
     FileTime::from_unix_nanos(timestamp.as_nanosecond())

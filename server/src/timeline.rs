@@ -1,12 +1,12 @@
-//! Which instants of a session's stream can be restored.
+//! The timeline of a session's stream: the instants that can be restored.
 //!
-//! A point is a place in the stream: the image holds every block's content at t0 and every change up
-//! to that place. It can be restored if it lies outside every gap and if every block's content is known there: from
-//! a Block record, wherever in the stream it stands (rule T0), or, for a block that changed in a gap
-//! before it was captured, from its resync, once that has happened.
+//! A point is a place in the stream. Its image has every block's content at t0 and every change up
+//! to that place. It can be restored if it lies outside every gap and if every block's content is
+//! known: from a Block record anywhere in the stream (rule T0, rules.md#t0), or, for a block that
+//! changed in a gap before it was captured, from a resync before the point.
 //!
-//! Instants map to places by *effective* times: a record's time, but never earlier than the time of any record
-//! before it. A clock that steps back therefore never tears the order of the stream.
+//! Instants map to places by *effective* times: the time of a record, but never earlier than that
+//! of any record before it. A clock that steps back does not change the order of the stream.
 
 use std::str::FromStr;
 
@@ -30,12 +30,12 @@ pub struct Place {
 /// A stretch in which writes were not captured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gap {
-    /// The last place before it; its time is the last instant that is still known. `None` for a stream
-    /// that begins in a gap.
+    /// The last place before it, with the last known instant as its time. `None` for a stream that
+    /// begins in a gap.
     pub before: Option<Place>,
     /// The `GapBegin` record.
     pub begin: Place,
-    /// The `Consistent` record, once there is one.
+    /// The `Consistent` record, if there is one yet.
     pub end: Option<Place>,
 }
 
@@ -48,18 +48,18 @@ pub struct PointRange {
     pub to: Place,
 }
 
-/// How much of the volume the stream has described.
+/// How much of the volume is in the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Coverage {
     /// Blocks of the volume.
     pub total: u64,
     /// Blocks whose content at t0 is in the stream.
     pub base: u64,
-    /// Blocks whose content at some instant is in the stream: `base` and resyncs.
+    /// Blocks whose content at some instant is in the stream: base blocks and resynced ones.
     pub known: u64,
 }
 
-/// What the records so far say about time.
+/// The instants that can be restored, from the records so far.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Timeline {
     t0: Option<Place>,
@@ -74,25 +74,25 @@ pub struct Timeline {
     extent_bytes: u64,
 }
 
-/// What one record did, beside its place.
+/// The effect of one record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Effect {
     /// Coverage after the record.
     pub(crate) coverage: Coverage,
     /// The record gave a block its content at t0.
     pub(crate) base: bool,
-    /// The record gave a block, whose content at t0 is lost, its first known content.
+    /// The record gave a block whose content at t0 is lost its first known content.
     pub(crate) foreign: bool,
-    /// Records before this one were lost: the instants since the last record are unknown.
+    /// Records before this one were lost: the instants since the record before are unknown.
     pub(crate) after_loss: bool,
 }
 
-/// Which point an administrator asks for.
+/// The point to restore.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum At {
     /// The volume as it was when the session began.
     T0,
-    /// The last point there is.
+    /// The last point that can be restored.
     Latest,
     /// An instant.
     Time(FileTime),
@@ -106,15 +106,15 @@ impl FromStr for At {
             "t0" => Ok(Self::T0),
             "latest" => Ok(Self::Latest),
             _ => time::from_text(text).map(Self::Time).ok_or_else(|| {
-                "want t0, latest, or a time such as 2026-11-23T14:00:00Z (RFC 3339, with Z or an \
-                 offset)"
+                "expected t0, latest, or a time such as 2026-11-23T14:00:00Z (RFC 3339, with Z or \
+                 an offset)"
                     .to_owned()
             }),
         }
     }
 }
 
-/// Which records make up a point's image.
+/// The changes that belong to a point's image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cut {
     /// Content at t0 and no change.
@@ -143,28 +143,28 @@ pub struct Point {
     pub time: FileTime,
     /// The records that make up its image.
     pub cut: Cut,
-    /// Since when the volume has been in a gap, if the point is the last one before it.
+    /// Begin of the gap that has not ended, if the point is the last one before it.
     pub gap_since: Option<FileTime>,
 }
 
-/// Why a point cannot be restored, and what can be instead.
+/// Why a point cannot be restored, and which can.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotRestorable {
-    /// There is no stream.
+    /// The stream is empty.
     #[error(
-        "no epoch of this session has been acknowledged yet: try again when the first sync runs"
+        "no epoch of this session has been acknowledged yet: try again while the first sync runs"
     )]
     Nothing,
-    /// The base image has holes that the stream will still fill.
+    /// The base image is not complete yet.
     #[error(
-        "the first sync is not complete: {} of {} blocks are here; \
+        "the first sync is not complete: {} of {} blocks are stored; \
          try again when `snapless-server list` calls the session complete", .0.known, .0.total
     )]
     BaseIncomplete(Coverage),
     /// A gap hid blocks before they were captured: their content at t0 is lost.
     #[error(
-        "the t0 image cannot be made: a gap began before {blocks} block(s) had been captured, and \
-         writes changed them; {}", first_point(*.first)
+        "the t0 image is lost: writes in a gap changed {blocks} block(s) before they were \
+         captured; {}", first_point(*.first)
     )]
     T0Lost {
         /// Blocks whose content at t0 is lost.
@@ -172,16 +172,16 @@ pub enum NotRestorable {
         /// The first point that can be restored.
         first: Option<FileTime>,
     },
-    /// Not a single point.
+    /// There is no point at all.
     #[error(
-        "the volume is in a gap since {} and no point before it is whole: \
+        "the volume is in a gap since {} and no point before it can be restored: \
          try again when the resync has ended", time::to_text(*.since)
     )]
     NoPoint {
         /// When the gap began.
         since: FileTime,
     },
-    /// The instant lies in a gap, or before the first whole point.
+    /// The instant lies in a gap, or before the first point.
     #[error(
         "{} cannot be restored: {}; {}",
         time::to_text(*.at), why(*.lost_base), neighbours(*.before, *.after)
@@ -193,12 +193,12 @@ pub enum NotRestorable {
         before: Option<FileTime>,
         /// The nearest later point.
         after: Option<FileTime>,
-        /// The instant is outside every gap, but some blocks' content then is lost.
+        /// The instant lies outside every gap, but the content of some blocks at it is lost.
         lost_base: bool,
     },
     /// The instant lies before t0.
     #[error(
-        "{} is before the session's beginning: the first point is {}",
+        "{} is before the begin of the session: the first point is {}",
         time::to_text(*.at), time::to_text(*.first)
     )]
     TooEarly {
@@ -207,7 +207,7 @@ pub enum NotRestorable {
         /// The first point.
         first: FileTime,
     },
-    /// The stream does not reach that far yet.
+    /// The instant lies past the end of the stream.
     #[error(
         "{} is later than the stream acknowledged so far: the last point is {}; use `--at latest`",
         time::to_text(*.at), time::to_text(*.last)
@@ -221,12 +221,12 @@ pub enum NotRestorable {
 }
 
 impl Timeline {
-    /// The beginning of a stream that describes a volume of `total` blocks.
+    /// The timeline of an empty stream, of a volume of `total` blocks.
     pub(crate) fn new(total: u64) -> Self {
         Self { coverage: Coverage { total, ..Coverage::default() }, ..Self::default() }
     }
 
-    /// Takes the next record, which has passed the stream's rules.
+    /// Takes the next valid record.
     pub(crate) fn note(&mut self, record: &RecordHeader, effect: Effect) -> Place {
         let before = self.last;
         let latest = before.map_or(record.time(), |last| last.time.max(record.time()));
@@ -245,8 +245,8 @@ impl Timeline {
             RecordKind::BaseComplete => _ = self.base_complete.get_or_insert(place),
             RecordKind::EpochEnd => self.epochs += 1,
             RecordKind::GapBegin => {
-                // Without a loss, the instants up to the marker's own are known; with one, only those
-                // up to the last record that arrived.
+                // Without a loss, the instants up to the marker's own are known; with one, those up
+                // to the last record that arrived.
                 let known = |last: Place| if effect.after_loss { last.time } else { place.time };
                 self.open_gap(before.map(|last| Place { time: known(last), ..last }), place);
             }
@@ -267,7 +267,7 @@ impl Timeline {
         place
     }
 
-    /// The session's beginning, if its record was acknowledged.
+    /// The begin of the session, if its record was acknowledged.
     pub fn t0(&self) -> Option<Place> {
         self.t0
     }
@@ -282,8 +282,8 @@ impl Timeline {
         self.base_complete
     }
 
-    /// The last record that gave a block its content at t0: a replay that wants the base image must reach
-    /// this far.
+    /// The last record that gave a block its content at t0: a replay of the base image must reach
+    /// it.
     pub fn last_base(&self) -> Option<Place> {
         self.last_base
     }
@@ -298,7 +298,7 @@ impl Timeline {
         self.gaps.last().filter(|gap| gap.end.is_none())
     }
 
-    /// How much of the volume the stream has described.
+    /// How much of the volume is in the stream.
     pub fn coverage(&self) -> Coverage {
         self.coverage
     }
@@ -313,7 +313,7 @@ impl Timeline {
         self.epochs
     }
 
-    /// Bytes of the volume that the records speak of.
+    /// Bytes of the extents of all records.
     pub fn extent_bytes(&self) -> u64 {
         self.extent_bytes
     }
@@ -331,7 +331,7 @@ impl Timeline {
         }
         ranges.extend(from.zip(self.last).map(|(from, to)| PointRange { from, to }));
         if let Some(foreign) = self.last_foreign {
-            // It stands in a gap (rule T0), so no range has it in its middle.
+            // It lies in a gap (rule T0), so it divides no range.
             ranges.retain(|range| range.from.seq > foreign.seq);
         }
         ranges
@@ -388,7 +388,7 @@ impl Timeline {
 
     fn resolve_time(&self, at: FileTime, last: Place) -> Result<Point, NotRestorable> {
         let ranges = self.ranges();
-        // The last range wins where a gap was shorter than the clock's step.
+        // If a gap was shorter than the clock's step, two ranges match: the later one counts.
         let range = ranges.iter().rev().find(|range| range.from.time <= at && at <= range.to.time);
         if let Some(range) = range {
             let cut = if at == range.to.time { Cut::Through(range.to.seq) } else { Cut::Until(at) };
@@ -413,7 +413,7 @@ impl Timeline {
     }
 
     fn open_gap(&mut self, before: Option<Place>, begin: Place) {
-        // A second GapBegin inside a gap (a link lost again) says nothing new.
+        // A second GapBegin inside a gap (the link was lost again) opens no other.
         if self.open_gap_now().is_none() {
             self.gaps.push(Gap { before, begin, end: None });
         }
@@ -422,9 +422,9 @@ impl Timeline {
 
 fn why(lost_base: bool) -> &'static str {
     if lost_base {
-        "some blocks changed in a later gap before they had been captured"
+        "some blocks changed in a later gap before they were captured"
     } else {
-        "writes were not captured then (a gap)"
+        "it lies in a gap: writes were not captured"
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reads every byte of a repository and checks every checksum and every rule of every stream.
+//! Verifies a repository: reads every byte, checks every checksum and every rule of every stream.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use crate::stream::StreamState;
 /// Bytes read ahead.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Report {
     /// Sessions that were read.
@@ -26,7 +26,7 @@ pub struct Report {
     pub entries: u64,
     /// Bytes that were read.
     pub bytes: u64,
-    /// Everything that is not as it should be.
+    /// All damage.
     pub damage: Vec<Finding>,
 }
 
@@ -86,7 +86,7 @@ pub fn verify(
     Ok(verifier.report)
 }
 
-/// Opens a session; `None` for a folder whose session was never finished.
+/// Opens a session; `None` for a directory whose session was never finished.
 fn open(
     repository: &Repository,
     volume: VolumeGuid,
@@ -127,10 +127,10 @@ struct Verifier<'a, P> {
     repository: &'a Repository,
 }
 
-/// Whether the records so far allow the stream's rules to be checked.
+/// Whether the stream's rules can still be checked.
 enum Rules {
     Checked(Box<StreamState>),
-    /// Records are missing since some damage: what follows cannot be judged.
+    /// Damage hid records: the rules cannot be checked from there on.
     Lost,
 }
 
@@ -159,8 +159,8 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         Ok(())
     }
 
-    /// Reads a segment. Damage inside an entry is reported and the next entry read; damage that hides where
-    /// the next entry begins ends the segment, as an error.
+    /// Reads a segment. Damage inside an entry is reported, and the next entry is read. Damage that
+    /// hides where the next entry begins is an error and ends the segment.
     fn segment(
         &mut self,
         reader: &SessionReader,

@@ -1,10 +1,10 @@
 //! Appends to a session's stream, durably.
 //!
-//! The order on disk: entries, sync; then the acknowledged end, sync; only then may the acknowledgement leave.
-//! A crash at any moment leaves the stream up to the last acknowledged epoch, and after it perhaps whole
-//! epochs and something torn. [`SessionWriter::open`] keeps whole epochs (they may have been about to be
-//! acknowledged, and the driver reading their blocks again does no harm) and cuts off the rest: those records
-//! were never acknowledged, and the driver does read their blocks again.
+//! Rule LOSS (rules.md#loss), order on disk: entries, sync; the acknowledged end, sync; then the
+//! acknowledgement leaves. A crash leaves the stream up to the last acknowledged epoch, and after
+//! it perhaps whole epochs and a torn rest. [`SessionWriter::open`] keeps the whole epochs: their
+//! acknowledgement may have been lost. It cuts off the rest, which was never acknowledged: the
+//! driver reads those blocks again.
 
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::StreamState;
 
-/// Short entries are gathered up to this many bytes before they go to the system.
+/// Short entries are gathered up to this many bytes before they are written.
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
 /// The one writer of a session's stream.
@@ -46,12 +46,12 @@ struct OpenSegment {
 }
 
 impl SessionWriter {
-    /// Opens the session, making it if it is new, and cuts its stream back to its last whole epoch. Also
-    /// returns the state of the stream there, ready for a connection. The caller sees to it that there is
-    /// one writer of a session at a time.
+    /// Opens the session, or makes a new one, and cuts its stream back to its last whole epoch.
+    /// Also returns the state of the stream there, ready for a connection. The caller ensures that
+    /// a session has one writer at a time.
     ///
     /// # Errors
-    /// [`Error::OtherGeometry`], or damage of what is stored.
+    /// [`Error::OtherGeometry`], or damage of the stored stream.
     pub fn open(
         repository: &WritableRepository,
         header: &SessionHeader,
@@ -89,7 +89,7 @@ impl SessionWriter {
         Ok((writer, state))
     }
 
-    /// How far the stream has been acknowledged.
+    /// The acknowledged end.
     pub fn acknowledged(&self) -> &Acknowledged {
         &self.acknowledged
     }
@@ -112,10 +112,10 @@ impl SessionWriter {
         Ok(())
     }
 
-    /// Makes all that was appended durable, and records that the epoch may be acknowledged.
+    /// Makes all appended entries durable; then the epoch may be acknowledged.
     pub fn commit(&mut self, epoch: EpochId, seq: Seq) -> Result<()> {
         let Some(segment) = &mut self.segment else {
-            // An epoch ends with a record, and a record is in a segment.
+            // Nothing was appended yet, so no epoch can have ended.
             return Ok(());
         };
         segment.sync()?;
@@ -133,7 +133,7 @@ impl SessionWriter {
         Ok(())
     }
 
-    /// The segment that the next entry goes into: a new one if the present one would grow past the limit.
+    /// The segment of the next entry: a new one if the present one would grow past the limit.
     fn segment_for(&mut self, entry_len: u64) -> Result<&mut OpenSegment> {
         let next = match &mut self.segment {
             None => Some(SegmentNumber::FIRST),
@@ -190,7 +190,8 @@ impl OpenSegment {
     }
 }
 
-/// Makes a session's directory and files; `session.snapless` last, since it says that the session is there.
+/// Makes a session's directory and files; `session.snapless` last, since it marks the session as
+/// finished.
 fn create(store: &Store, dir: &Path, header: &SessionHeader) -> Result<SessionHeader> {
     store.create_dirs(dir)?;
     store.create_durably(&dir.join(ACKNOWLEDGED_FILE), &Acknowledged::new_file())?;

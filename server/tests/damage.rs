@@ -1,5 +1,5 @@
-//! Crashes and bit rot: a torn tail is cut off, acknowledged records are never lost silently, and every
-//! flipped byte is found.
+//! Crashes and bit rot: a torn tail is cut off, acknowledged records are never lost silently, and
+//! every flipped byte is found.
 
 mod common;
 
@@ -59,8 +59,8 @@ fn verified(root: &Path) -> Report {
     verify(&Repository::open(root).unwrap(), &StopFlag::default(), |_| {}).unwrap()
 }
 
-/// A repository with epoch 1 acknowledged; after it epoch 2, whole but not acknowledged, and a piece of 3.
-/// Returns where in the segment epochs 1 and 2 end.
+/// A repository with epoch 1 acknowledged; after it epoch 2, whole but not acknowledged, and a
+/// piece of 3. Returns where in the segment epochs 1 and 2 end.
 fn crashed(root: &Path) -> (u64, u64) {
     let mut driver = Driver::default();
     common::ingest(root, LENGTH, LIMIT, &small_sync(&mut driver));

@@ -1,5 +1,5 @@
-//! Images beyond the plain case: blocks that the disk could not read, holes, a restore that is stopped, input
-//! that is nonsense.
+//! Images beyond the plain case: blocks that the disk could not read, holes, a restore that is
+//! stopped, input that is nonsense.
 
 mod common;
 

@@ -1,8 +1,8 @@
-//! Random streams against a model in memory: every point that must be restorable is, byte for byte, and
-//! every other is refused.
+//! Random streams against a model in memory: every point that must be restorable is, byte for byte,
+//! and every other is refused.
 //!
-//! The model is a disk and a driver over it that does what the real one may do: sweeps, holds writes,
-//! loses its connection, lets writes through uncaptured, resyncs.
+//! The model is a disk and a driver over it that does what the real one may do: sweeps, holds
+//! writes, loses its connection, lets writes through uncaptured, resyncs.
 
 mod common;
 
@@ -229,7 +229,8 @@ impl Model {
     }
 
     fn cut(&mut self) {
-        // The frame arrives, and what of it no epoch's end follows is cut off when the link is back.
+        // The frame arrives, and what of it no epoch's end follows is cut off when the link is
+        // back.
         self.frame();
         self.connections.push(std::mem::take(&mut self.frames));
         self.fresh.clear();

@@ -1,4 +1,5 @@
-//! A fake service against the real server over real TCP: acknowledgements, refusals, cut connections, resume.
+//! A fake service against the real server over real TCP: acknowledgements, refusals, cut
+//! connections, resume.
 
 mod common;
 
@@ -63,7 +64,8 @@ fn what_was_not_acknowledged_is_gone_after_a_cut_and_a_gap_bridges_it() {
     client.records(&driver.first_sync());
     client.hear();
     let known_until = driver.time - driver.tick;
-    // Lost: written to the segment perhaps, never acknowledged. The cut comes in the middle of a frame.
+    // Lost: written to the segment perhaps, never acknowledged. The cut comes in the middle of a
+    // frame.
     client.records(&driver.write(0, SECTOR, 0xbb));
     let whole = common::frame(FrameKind::Records, &driver.write(SECTOR, SECTOR, 0xbc));
     std::io::Write::write_all(&mut client.stream, &whole[..100]).unwrap();

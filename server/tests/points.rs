@@ -120,7 +120,7 @@ fn a_block_lost_before_it_was_captured_takes_the_points_before_its_resync_with_i
             lost_base: true,
         }
     );
-    assert!(refused.to_string().contains("before they had been captured"), "{refused}");
+    assert!(refused.to_string().contains("before they were captured"), "{refused}");
     assert_eq!(cut(&timeline, end), Ok(Cut::Until(FileTime::new(end))));
     assert!(timeline.resolve(At::Latest).is_ok());
 }

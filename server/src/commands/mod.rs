@@ -1,4 +1,4 @@
-//! What each subcommand does: arguments in, report out. The work itself is in the modules above.
+//! The subcommands: arguments in, report out. The work is done by the modules above.
 
 mod list;
 mod progress;
@@ -29,7 +29,7 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const POOR: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// Does what the command line says.
+/// Runs the subcommand of the command line.
 pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),
@@ -51,7 +51,7 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Sets a flag on Ctrl-C, SIGTERM and SIGHUP, and does `also`.
+/// Returns a flag that Ctrl-C, SIGTERM and SIGHUP set; they also call `also`.
 fn on_signal(also: impl Fn() + Send + 'static) -> Result<StopFlag> {
     let stop = StopFlag::default();
     let flag = stop.clone();
@@ -69,7 +69,7 @@ fn print_json(report: &impl Serialize) -> Result<()> {
     writeln!(out).map_err(Error::Report)
 }
 
-/// A number of bytes for a person.
+/// A number of bytes with a binary unit.
 fn bytes(count: u64) -> indicatif::BinaryBytes {
     indicatif::BinaryBytes(count)
 }

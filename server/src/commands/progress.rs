@@ -1,8 +1,8 @@
-//! A progress bar in bytes, with rate and time left, on standard error and only on a terminal.
+//! A progress bar in bytes with rate and time left: on standard error, if that is a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar; a closed one leaves nothing on the screen.
+/// A bar; dropping it removes it from the screen.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
@@ -10,7 +10,7 @@ impl Bar {
     pub(super) fn new(label: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         let template = "{msg} {bar:30} {percent:>3} %  {binary_bytes_per_sec}, {eta} left";
-        // The template is a constant; were it wrong, indicatif's own style would do.
+        // The template is a constant; if it were wrong, indicatif's own style would do.
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );

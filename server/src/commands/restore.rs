@@ -46,12 +46,14 @@ fn print(report: &Report) {
     );
     if let Some(since) = &report.gap_since {
         anstream::println!(
-            "{POOR}note{POOR:#}: the volume is in a gap since {since}; this is the last point before it"
+            "{POOR}note{POOR:#}: the volume is in a gap since {since}; \
+             this is the last point before it"
         );
     }
     for extent in &report.unreadable {
         anstream::println!(
-            "{POOR}unreadable{POOR:#}: {} bytes at {}: the disk could not read them; zeros in the image",
+            "{POOR}unreadable{POOR:#}: {} bytes at {}: \
+             the disk could not read them; zeros in the image",
             extent.len(),
             extent.offset()
         );

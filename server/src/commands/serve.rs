@@ -24,7 +24,7 @@ pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Logs to standard error, one line each; `RUST_LOG` chooses how much.
+/// Logs to standard error; `RUST_LOG` sets the level.
 fn begin_log() {
     let env = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(env)

@@ -1,11 +1,12 @@
-//! `acknowledged.snapless`: how far a session's stream has been acknowledged to the service.
+//! `acknowledged.snapless`: the end of the stream that has been acknowledged to the service.
 //!
-//! Written and made durable after the segment itself and before the acknowledgement leaves, so that the
-//! three never contradict: what stands here is durable, and what the service was told stands here. Readers see
-//! exactly this much. On reopening, the server cuts off whatever follows, but for whole epochs: those were
-//! durable and only their acknowledgement was missing.
+//! Written and synced after the segment and before the acknowledgement leaves: the stream up to
+//! this end is durable, and no acknowledgement goes past it. Readers read exactly this far. On
+//! reopening, the server keeps whole epochs past the end, which were durable and lacked only their
+//! acknowledgement, and cuts off the rest.
 //!
-//! Two slots, a disk sector apart, are written in turn: a torn write spoils one and leaves the other.
+//! Two slots, in different disk sectors, are written in turn: a torn write damages one and leaves
+//! the other.
 
 use snapless_types::{EpochId, Seq};
 use snapless_wire::id::{EpochIdLe, SeqLe};
@@ -19,7 +20,7 @@ use super::{FormatError, Head, check, seal};
 pub const ACKNOWLEDGED_FILE: &str = "acknowledged.snapless";
 /// Bytes of a slot.
 pub const SLOT_LEN: usize = 64;
-/// Bytes from one slot's start to the next one's: the largest common physical sector.
+/// Bytes between the starts of the slots: the largest common physical sector.
 pub const SLOT_STRIDE: usize = 4096;
 /// Bytes of the file.
 pub const ACKNOWLEDGED_LEN: usize = 2 * SLOT_STRIDE;
@@ -27,16 +28,16 @@ pub const ACKNOWLEDGED_LEN: usize = 2 * SLOT_STRIDE;
 const MAGIC: [u8; 8] = *b"SLACKED\0";
 const VERSION: u32 = 1;
 
-/// How far the stream has been acknowledged.
+/// The acknowledged end of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Acknowledged {
-    /// Counts the writes of the file; the higher slot is the newer.
+    /// Number of this write of the file; the slot with the higher one is the newer.
     pub generation: u64,
     /// The last acknowledged epoch; 0 before the first.
     pub epoch: EpochId,
     /// Its last record; 0 before the first.
     pub seq: Seq,
-    /// The segment that holds its end; 0 before the first.
+    /// The segment in which it ends; 0 before the first.
     pub segment: SegmentNumber,
     /// Where in that segment the epoch ends, in bytes from the file's start.
     pub offset: u64,
@@ -67,8 +68,8 @@ impl Acknowledged {
         offset: 0,
     };
 
-    /// The file's first content: [`Self::NOTHING`] in both slots, so that a slot that is not whole always
-    /// tells of damage.
+    /// The first content of the file: [`Self::NOTHING`] in both slots, so that a bad slot always
+    /// means damage.
     pub fn new_file() -> Vec<u8> {
         let mut file = vec![0; ACKNOWLEDGED_LEN];
         for first in [Self { generation: 0, ..Self::NOTHING }, Self::NOTHING] {
@@ -100,10 +101,10 @@ impl Acknowledged {
         if self.generation.is_multiple_of(2) { SLOT_STRIDE } else { 0 }
     }
 
-    /// The newest whole slot of a file's bytes.
+    /// The newest sound slot of a file's bytes.
     ///
     /// # Errors
-    /// The first slot's [`FormatError`] if neither is whole.
+    /// The first slot's [`FormatError`] if neither is sound.
     pub fn read(file: &[u8]) -> Result<Self, FormatError> {
         match (Self::read_slot(file, 0), Self::read_slot(file, SLOT_STRIDE)) {
             (Ok(a), Ok(b)) => Ok(if a.generation > b.generation { a } else { b }),
@@ -112,10 +113,10 @@ impl Acknowledged {
         }
     }
 
-    /// Checks that the older slot is whole too, which only a write that was torn excuses.
+    /// Checks that the older slot is sound too; only a torn write excuses a bad one.
     ///
     /// # Errors
-    /// The [`FormatError`] of the slot that is not whole.
+    /// The [`FormatError`] of the bad slot.
     pub fn check_older(self, file: &[u8]) -> Result<(), FormatError> {
         Self::read_slot(file, SLOT_STRIDE - self.slot_offset()).map(|_| ())
     }

@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! DIR/
-//!   repository.snapless              what this directory is                      repository.rs
-//!   lock                             held by the server that writes
+//!   repository.snapless              marks the directory as a repository         repository.rs
+//!   lock                             locked by the server that writes
 //!   volumes/<volume>/<session>/
-//!     session.snapless               geometry, identities; written once          session.rs
-//!     acknowledged.snapless          how far the stream has been acknowledged    acknowledged.rs
+//!     session.snapless               identities and geometry, written once       session.rs
+//!     acknowledged.snapless          the acknowledged end of the stream          acknowledged.rs
 //!     segment-00000001.slseg …       the stream                                  segment.rs
 //! ```
 //!
-//! Every fixed structure is little-endian, begins with an 8-byte magic and a version, and ends with the
-//! CRC-32C of all its bytes before. Nothing read from a file is used before `check` and the
+//! Every fixed structure is little-endian, begins with an 8-byte magic and a version, and ends with
+//! the CRC-32C of all bytes before it. No byte read from a file is used before `check` and the
 //! structure's own constructor accepted it.
 
 pub mod acknowledged;
@@ -22,7 +22,7 @@ pub mod session;
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// How every fixed structure begins.
+/// The first bytes of every fixed structure.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct Head {
@@ -38,14 +38,14 @@ impl Head {
     }
 }
 
-/// Why bytes are not the structure that they should be.
+/// Why bytes are not the expected structure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FormatError {
     /// The file is shorter than the structure.
     #[error("it is too short")]
     Short,
-    /// Another kind of file, or overwritten.
-    #[error("it does not begin as a Snapless file of this kind does")]
+    /// Another kind of file, or an overwritten one.
+    #[error("it does not begin like a Snapless file of this kind")]
     Magic,
     /// Written by another release.
     #[error("it has version {found}, this release reads version {known}: use a newer release")]
@@ -58,8 +58,8 @@ pub enum FormatError {
     /// Damaged.
     #[error("its checksum does not match: it was damaged")]
     Checksum,
-    /// The checksum is right and the content is not.
-    #[error("its {0} makes no sense")]
+    /// The checksum is right, a value is impossible.
+    #[error("its {0} is impossible")]
     Content(&'static str),
 }
 

@@ -1,4 +1,4 @@
-//! `repository.snapless`: says that a directory is a repository, and of which version.
+//! `repository.snapless`: marks a directory as a repository of one version.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub fn session_dir(volume: VolumeGuid, session: SessionId) -> PathBuf {
     volume_dir(volume).join(session.to_string())
 }
 
-/// The repository as a whole.
+/// The head of a repository.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RepositoryHeader {
     /// When it was made.

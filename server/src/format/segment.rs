@@ -1,8 +1,9 @@
-//! `segment-NNNNNNNN.slseg`: a stretch of a session's stream.
+//! `segment-NNNNNNNN.slseg`: a part of a session's stream.
 //!
-//! A header of [`SEGMENT_HEADER_LEN`] bytes, then entries. An entry is a wire frame of kind Records, byte
-//! for byte as the service sent it. An `EpochEnd` ends its frame, so that the stream can be cut after any
-//! epoch. Segments are numbered from 1 without holes. An entry never crosses segments; an epoch may.
+//! A header of [`SEGMENT_HEADER_LEN`] bytes, then entries. An entry is a wire frame of kind
+//! Records, byte for byte as the service sent it. An `EpochEnd` ends its frame, so that the stream
+//! can be cut after any epoch. Segments are numbered from 1 without holes. An entry never crosses
+//! segments; an epoch may.
 
 use snapless_wire::id::{SessionId, VolumeGuid};
 use zerocopy::little_endian::U64;
@@ -12,7 +13,7 @@ use super::{FormatError, Head, check, seal};
 
 /// Bytes of a segment's header.
 pub const SEGMENT_HEADER_LEN: usize = 64;
-/// A segment that would grow past this is closed and a new one begun, in bytes.
+/// Bytes past which a segment does not grow: a new one begins.
 pub const SEGMENT_LIMIT_BYTES: u64 = 256 << 20;
 
 const MAGIC: [u8; 8] = *b"SLSEGMT\0";
@@ -45,7 +46,7 @@ impl SegmentNumber {
     }
 }
 
-/// The head of one segment: which part of which stream it is.
+/// The head of a segment: its stream and its place in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SegmentHeader {
     /// The protected volume.

@@ -1,5 +1,7 @@
-//! `session.snapless`: which volume a session protects, and the volume's shape. Written once, when the
-//! session is created, as the last of its files: a session folder without it was never finished and holds nothing.
+//! `session.snapless`: the volume that a session protects, and the volume's shape.
+//!
+//! Written once, as the last file of a new session: a session directory without it was never
+//! finished and holds no record.
 
 use snapless_types::Geometry;
 use snapless_wire::frame::Hello;
@@ -18,7 +20,7 @@ pub const SESSION_LEN: usize = 128;
 const MAGIC: [u8; 8] = *b"SLSESSN\0";
 const VERSION: u32 = 1;
 
-/// A session as a whole.
+/// The head of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SessionHeader {
     /// The protected volume.
@@ -27,7 +29,7 @@ pub struct SessionHeader {
     pub session: SessionId,
     /// The volume's shape.
     pub geometry: Geometry,
-    /// When the server first heard of the session, by the server's clock.
+    /// When the server first opened the session, by the server's clock.
     pub created: FileTime,
 }
 
@@ -48,7 +50,8 @@ struct Raw {
 const _: () = assert!(size_of::<Raw>() == SESSION_LEN);
 
 impl SessionHeader {
-    /// The header of a session that a service announces now; `None` for a volume past the server's limit.
+    /// The header of a session that a service announces now; `None` for a volume past the server's
+    /// limit.
     pub fn from_hello(hello: &Hello, created: FileTime) -> Option<Self> {
         let geometry = within_limit(hello.geometry().ok()?)?;
         Some(Self { volume: hello.volume, session: hello.session, geometry, created })

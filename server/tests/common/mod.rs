@@ -1,5 +1,5 @@
-//! What the tests share: a stream of records as a driver would make it, a client that speaks the service's half
-//! of the protocol, and a repository in a temporary directory.
+//! What the tests share: a stream of records as a driver would make it, a client that speaks the
+//! service's half of the protocol, and a repository in a temporary directory.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::missing_panics_doc, unreachable_pub, reason = "test code")]
 
@@ -30,7 +30,8 @@ pub const LENGTH: u64 = 4 * BLOCK + 3 * SECTOR;
 /// The t0 of every stream: 2020-01-01T00:00:00Z.
 pub const T0: u64 = 132_223_104_000_000_000;
 
-/// A temporary directory, in memory where the system has such a thing: some tests sync thousands of times.
+/// A temporary directory, in memory where the system has such a thing: some tests sync thousands of
+/// times.
 pub fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
