@@ -1,7 +1,7 @@
-//! One client's connection: what has come and is not read yet, what goes out next.
+//! One client's connection: received bytes that are not parsed yet, and replies that are not sent
+//! yet.
 //!
-//! The rule: what a connection may have under way is bounded, in requests and in bytes; past that nothing more is
-//! received from it.
+//! Rule: the requests and bytes in progress are bounded; at the limit nothing more is received.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -10,51 +10,51 @@ use crate::error::Result;
 use crate::memory::Buffer;
 use crate::nbd::{Header, REQUEST_LEN, Violation};
 
-/// Bytes received at a time.
+/// Most bytes per receive.
 const INBOX_LEN: usize = 256 << 10;
-/// Requests under way at a time.
+/// Most requests in progress.
 const REQUESTS_MAX: usize = 256;
-/// Bytes of replies that wait to be sent.
+/// Most bytes of replies that are not sent yet.
 const OUTBOX_MAX: usize = 64 << 20;
 
 /// A connection.
-// Each flag is of its own, in all combinations.
+// The flags are independent.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Debug)]
 pub struct Connection {
-    /// Its socket.
+    /// The socket.
     pub socket: Arc<OwnedFd>,
     /// Reads are answered in chunks.
     pub structured: bool,
-    /// `None` while the ring has it.
+    /// Received bytes; `None` while the ring has it.
     pub inbox: Option<Buffer>,
     start: usize,
     end: usize,
-    /// A write whose payload is being received.
+    /// A write's payload is being received.
     pub filling: bool,
     /// Replies to send.
     pub outbox: Vec<u8>,
-    /// The ring has replies.
+    /// The ring is sending replies.
     pub sending: bool,
-    /// Requests under way.
+    /// Requests in progress.
     pub outstanding: usize,
-    /// Nothing more is read from it, nothing more is answered.
+    /// Closed: nothing more is received or sent.
     pub closed: bool,
 }
 
-/// What the inbox begins with.
+/// What to do with the inbox.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Next {
-    /// A request.
+    /// Handle this request.
     Request(Header),
-    /// Not a whole one: receive more.
+    /// Receive more: the next request is incomplete.
     Receive,
-    /// Nothing, for now: too much is under way.
+    /// Wait: too much is in progress.
     Pause,
 }
 
 impl Connection {
-    /// A connection on which nothing has come yet.
+    /// A new connection.
     pub fn new(socket: OwnedFd, structured: bool) -> Result<Self> {
         Ok(Self {
             socket: Arc::new(socket),
@@ -87,7 +87,7 @@ impl Connection {
         Ok(Next::Request(header))
     }
 
-    /// Moves what has come of a payload to `target`; returns how much that is.
+    /// Moves received bytes of a payload to `target`; returns their number.
     pub fn take_payload(&mut self, target: &mut [u8]) -> usize {
         let Some(inbox) = &self.inbox else { return 0 };
         let len = target.len().min(self.end - self.start);
@@ -96,7 +96,7 @@ impl Connection {
         len
     }
 
-    /// The inbox and the part of it to receive into.
+    /// The inbox and its free range, to receive into.
     pub fn begin_receive(&mut self) -> Option<(Buffer, std::ops::Range<usize>)> {
         let mut inbox = self.inbox.take()?;
         inbox.copy_within(self.start..self.end, 0);
@@ -105,13 +105,13 @@ impl Connection {
         Some((inbox, range))
     }
 
-    /// Notes that `len` bytes have come into the inbox.
+    /// Takes the inbox back with `len` more bytes.
     pub fn received(&mut self, inbox: Buffer, len: usize) {
         self.end = (self.end + len).min(inbox.len());
         self.inbox = Some(inbox);
     }
 
-    /// True if nothing of it is left anywhere.
+    /// True if it is closed and nothing of it is in progress.
     pub fn is_gone(&self) -> bool {
         let receiving = self.inbox.is_none() || self.filling;
         self.closed && !self.sending && !receiving && self.outstanding == 0
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_come_out_whole_and_the_rest_waits() {
+    fn requests_are_parsed_whole_and_the_rest_waits() {
         let mut connection = connection(&[flush(), flush(), flush()[..5].to_vec()].concat());
         assert!(matches!(connection.next_request(), Ok(Next::Request(_))));
         assert!(matches!(connection.next_request(), Ok(Next::Request(_))));
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_with_too_much_under_way_is_not_read() {
+    fn no_request_is_parsed_at_the_limit() {
         let mut connection = connection(&flush());
         connection.outstanding = REQUESTS_MAX;
         assert_eq!(connection.next_request(), Ok(Next::Pause));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_a_violation() {
+    fn bytes_that_are_not_a_request_are_a_violation() {
         assert_eq!(connection(&[1; REQUEST_LEN]).next_request(), Err(Violation));
     }
 }

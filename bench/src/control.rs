@@ -12,14 +12,14 @@ use crate::protocol::{Answer, Command, Comparison, Report, Served, Started};
 use crate::server::Server;
 use crate::spec::SessionSpec;
 
-/// Serves the control channel on threads of its own; `quit` goes to `quit`.
+/// Serves the control channel on threads of its own; sends to `quit` on [`Command::Quit`].
 pub fn serve(path: &Path, server: Arc<Server>, quit: Sender<()>) -> Result<()> {
     let listener = UnixListener::bind(path).on("listen on", path)?;
     let accept = move || {
         for stream in listener.incoming().filter_map(Result::ok) {
             let (server, quit) = (Arc::clone(&server), quit.clone());
             let talk = move || {
-                // A broken conversation is the client's affair.
+                // An error ends this conversation only.
                 let _ = converse(&stream, &server, &quit);
             };
             if thread::Builder::new().spawn(talk).is_err() {
@@ -63,7 +63,7 @@ fn carry_out(server: &Server, command: Command) -> Result<Answer> {
     }
 }
 
-/// The other end of the channel.
+/// A client of the control channel.
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<UnixStream>,
@@ -76,7 +76,7 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a command and waits for the answer.
     ///
     /// # Errors
     /// [`Error::Refused`] with the host's reason, or what is wrong with the channel.
@@ -94,7 +94,7 @@ impl Client {
         }
     }
 
-    /// Begins a session.
+    /// Starts a session.
     pub fn start(&mut self, volume: &str, session: &SessionSpec) -> Result<Started> {
         let (volume, session) = (volume.to_owned(), session.clone());
         match self.ask(&Command::Start { volume, session })? {
@@ -103,7 +103,7 @@ impl Client {
         }
     }
 
-    /// Where a session stands.
+    /// The state of a session.
     pub fn status(&mut self, volume: &str) -> Result<Report> {
         match self.ask(&Command::Status { volume: volume.to_owned() })? {
             Answer::Status(report) => Ok(*report),
@@ -111,7 +111,7 @@ impl Client {
         }
     }
 
-    /// Compares what the stream says with the file.
+    /// Compares the stream with the file.
     pub fn verify(&mut self, volume: &str) -> Result<Comparison> {
         match self.ask(&Command::Verify { volume: volume.to_owned() })? {
             Answer::Compared(found) => Ok(found),
@@ -119,12 +119,12 @@ impl Client {
         }
     }
 
-    /// Ends a session.
+    /// Stops a session.
     pub fn stop(&mut self, volume: &str) -> Result<()> {
         self.ask(&Command::Stop { volume: volume.to_owned() }).map(|_| ())
     }
 
-    /// What was served.
+    /// Counters of all volumes.
     pub fn statistics(&mut self) -> Result<Vec<Served>> {
         match self.ask(&Command::Statistics)? {
             Answer::Statistics(served) => Ok(served),
@@ -139,5 +139,5 @@ impl Client {
 }
 
 fn unexpected(answer: &Answer) -> Error {
-    Error::Refused(format!("it answered {answer:?}"))
+    Error::Refused(format!("unexpected answer {answer:?}"))
 }

@@ -1,4 +1,4 @@
-//! A volume's file or block device.
+//! A volume's file or block device, opened past the page cache where the file system supports it.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -10,7 +10,7 @@ use snapless_types::{BlockIndex, BlockRange, Geometry};
 
 use crate::error::{Error, IoContext, Result};
 
-/// A volume's file or block device, read and written past the page cache where the file system can.
+/// An open volume.
 #[derive(Clone, Debug)]
 pub struct Disk {
     name: String,
@@ -21,7 +21,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Opens the file as a volume of whole sectors.
+    /// Opens `path` as a volume with sectors of `sector` bytes.
     pub fn open(name: &str, path: &Path, sector: u32) -> Result<Self> {
         let file = open(path)?;
         let kind = file.metadata().on("look at", path)?.file_type();
@@ -39,37 +39,37 @@ impl Disk {
         Ok(Self { name, path, file: Arc::new(file), length, sector })
     }
 
-    /// Its name.
+    /// The volume's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its file, open.
+    /// The open file.
     pub fn file(&self) -> Arc<File> {
         Arc::clone(&self.file)
     }
 
-    /// Bytes of it.
+    /// The length in bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Bytes of a sector.
+    /// The sector size in bytes.
     pub fn sector(&self) -> u32 {
         self.sector
     }
 
-    /// The same file, opened once more.
+    /// Opens the file once more.
     pub fn reopen(&self) -> Result<File> {
         open(&self.path)
     }
 
-    /// The runs of whole blocks in which the file has holes.
+    /// The runs of whole blocks that are holes of the file.
     pub fn holes(&self, geometry: &Geometry) -> Result<Vec<BlockRange>> {
         let block = u64::from(geometry.block_size());
         let mut holes = Vec::new();
@@ -100,7 +100,7 @@ fn open(path: &Path) -> Result<File> {
     options.read(true).write(true);
     let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
     match options.custom_flags(flags).open(path) {
-        // The file system has no way past the page cache.
+        // The file system does not support `O_DIRECT`.
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
             options.custom_flags(0).open(path).on("open", path)
         }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_volume_is_refused() {
+    fn a_file_without_whole_sectors_is_not_a_volume() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(Disk::open("v", file.path(), 512).is_err());
         file.as_file().set_len(513).unwrap();

@@ -1,6 +1,6 @@
-//! What can go wrong in the host. The rule: a message says what happened, to what, and what to do about it.
+//! Errors of the host: what happened, to what, and what to do.
 
-#![allow(missing_docs, reason = "the messages say what the variants and their fields are")]
+#![allow(missing_docs, reason = "the messages describe the variants and their fields")]
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,25 +12,26 @@ use snapless_types::GeometryError;
 /// The result of an operation of the host.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why the host, or one of its parts, stopped.
+/// Why the host, or a command to it, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot {action} {}: {source}", path.display())]
     File { action: &'static str, path: PathBuf, source: io::Error },
 
     #[error(
-        "io_uring is not available: {0}. It needs Linux 6.1 or newer, and permission: \
-         /proc/sys/kernel/io_uring_disabled must be 0, and a container's seccomp profile must allow io_uring_setup"
+        "io_uring is not available: {0}; it needs Linux 6.1 or newer, 0 in \
+         /proc/sys/kernel/io_uring_disabled, and in a container a seccomp profile that allows \
+         io_uring_setup"
     )]
     Ring(#[source] io::Error),
 
-    #[error("waiting for io_uring failed: {0}")]
+    #[error("cannot wait for io_uring: {0}")]
     Wait(#[source] io::Error),
 
-    #[error("cannot make an eventfd: {0}")]
+    #[error("cannot create an eventfd: {0}")]
     Event(#[source] io::Error),
 
-    #[error("there is no memory for {0} bytes: use a smaller queue, or smaller requests")]
+    #[error("cannot allocate {0} bytes: use a smaller queue or smaller requests")]
     Memory(usize),
 
     #[error("cannot start a thread: {0}")]
@@ -39,7 +40,7 @@ pub enum Error {
     #[error("{}: {problem}", path.display())]
     Volume { path: PathBuf, problem: String },
 
-    #[error("a volume is given as name=path, not {0:?}")]
+    #[error("{0:?} is not a volume: write NAME=PATH")]
     VolumeSyntax(String),
 
     #[error("the volume cannot be cut into blocks: {0:?}; choose other block and sector sizes")]
@@ -48,7 +49,7 @@ pub enum Error {
     #[error("the session's limits are impossible: {0:?}; choose a larger queue")]
     Config(ConfigError),
 
-    #[error("there is no memory for the session; choose a smaller queue or larger blocks")]
+    #[error("cannot allocate the session's memory; choose a smaller queue or larger blocks")]
     Session,
 
     #[error("there is no volume {0:?}; `statistics` lists them")]
@@ -68,10 +69,10 @@ pub enum Error {
     #[error("volume {volume:?}: {what} took longer than {seconds} s")]
     Slow { volume: String, what: &'static str, seconds: u64 },
 
-    #[error("the volume {0:?} has stopped; its error is above")]
+    #[error("volume {0:?} has stopped; its error is above")]
     Stopped(String),
 
-    #[error("this sink keeps no digest: start the session with a digest to verify it")]
+    #[error("the sink keeps no digest: start the session with one to verify it")]
     NoDigest,
 
     #[error(transparent)]
@@ -80,10 +81,10 @@ pub enum Error {
     #[error("the sink failed: {0}")]
     Sink(String),
 
-    #[error("the control channel is broken: {0}")]
+    #[error("the control channel failed: {0}")]
     Control(#[source] io::Error),
 
-    #[error("the control channel got what is no command: {0}")]
+    #[error("not valid JSON of the control channel: {0}")]
     Command(#[source] serde_json::Error),
 
     #[error("the host refused: {0}")]
@@ -99,9 +100,9 @@ impl From<StartError> for Error {
     }
 }
 
-/// Names the file and the action in an I/O error.
+/// Adds action and file to an I/O error.
 pub trait IoContext<T> {
-    /// `action` completes "cannot … <path>".
+    /// `action` completes the message "cannot … <path>".
     fn on(self, action: &'static str, path: &Path) -> Result<T>;
 }
 

@@ -1,6 +1,6 @@
-//! What the engine needs from a system, here: a lock, two clocks, and an alarm that wakes a volume's loop.
+//! The engine's host in this process: a lock, two clocks, and an alarm that wakes a volume's loop.
 //!
-//! The rule: a wake-up costs a system call only if the loop sleeps.
+//! Rule: a wake-up makes a system call only if the loop sleeps.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,7 +14,7 @@ use snapless_wire::id::FileTime;
 
 use crate::error::{Error, Result};
 
-/// An event that lets one waiter through per signal, and remembers one signal.
+/// An auto-reset event: one signal releases one waiter, and one signal is remembered.
 #[derive(Debug, Default)]
 pub struct Signal {
     signalled: Mutex<bool>,
@@ -43,12 +43,12 @@ impl Event for Signal {
     }
 }
 
-/// Says to a loop what there is to do, and wakes it.
+/// Tells a volume's loop what to do, and wakes it.
 #[derive(Debug)]
 pub struct Alarm {
-    /// What there is to do, a bit for each.
+    /// What to do: one bit per reason.
     reasons: AtomicU32,
-    /// The loop is about to sleep, or sleeps.
+    /// The loop sleeps or is about to.
     asleep: AtomicBool,
     bell: Arc<OwnedFd>,
 }
@@ -57,7 +57,7 @@ impl Alarm {
     /// The loop has mail.
     pub const MAIL: u32 = 1 << 8;
 
-    /// An alarm that has not been raised.
+    /// An alarm without a reason.
     pub fn new() -> Result<Self> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from);
         Ok(Self {
@@ -67,28 +67,29 @@ impl Alarm {
         })
     }
 
-    /// What the loop reads while it sleeps.
+    /// The eventfd that the loop reads while it sleeps.
     pub fn bell(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.bell)
     }
 
-    /// Says that there is something to do.
+    /// Adds reasons and wakes the loop if it sleeps.
     pub fn raise(&self, reasons: u32) {
-        // Sequentially consistent, here and in `doze`: either the loop sees the reason or this sees it asleep.
+        // Sequentially consistent, here and in `doze`: either the loop sees the reason, or this
+        // sees the loop asleep.
         self.reasons.fetch_or(reasons, Ordering::SeqCst);
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
-            // Fails only if the counter is full, and then the loop is woken anyway.
+            // Fails only if the counter is full; then the loop is woken anyway.
             let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
         }
     }
 
-    /// What there is to do since the last call.
+    /// Takes the reasons since the last call.
     pub fn take(&self) -> u32 {
-        // Acquire: whoever sees a reason sees what was done before it was given.
+        // Acquire: a reader of a reason sees what was done before it was added.
         self.reasons.swap(0, Ordering::Acquire)
     }
 
-    /// Called before the loop sleeps; false if it must not.
+    /// Called before the loop sleeps; false if there is a reason not to.
     pub fn doze(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         if self.reasons.load(Ordering::SeqCst) == 0 {
@@ -98,7 +99,7 @@ impl Alarm {
         false
     }
 
-    /// Called once the loop is up.
+    /// Called after the loop has slept.
     pub fn rise(&self) {
         self.asleep.store(false, Ordering::Relaxed);
     }
@@ -114,24 +115,24 @@ impl<T> snapless_engine::Mutex<T> for StdMutex<T> {
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
-        // A panic inside the engine ends the process (`volume::run`): no lock is poisoned for long.
+        // A panic inside the engine ends the process (`server::start`).
         f(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
 
-/// Lends the engine this process.
+/// The engine's host.
 #[derive(Debug)]
 pub struct BenchHost {
     began: Instant,
-    /// `FILETIME` at `began`.
+    /// The `FILETIME` of `began`.
     began_at: u64,
     alarm: Arc<Alarm>,
-    /// Wakes the sink's thread, if it has one; else the loop drains.
+    /// Wakes the sink's thread; `None` if the loop drains.
     drain: Option<Arc<Signal>>,
 }
 
 impl BenchHost {
-    /// A host whose workers run in the loop that `alarm` wakes.
+    /// A host whose workers run in the loop of `alarm`.
     pub fn new(alarm: Arc<Alarm>, drain: Option<Arc<Signal>>) -> Self {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let ticks = u64::try_from(unix.as_nanos() / 100).unwrap_or(0);
@@ -141,7 +142,7 @@ impl BenchHost {
 }
 
 impl Host for BenchHost {
-    /// The request's key in its loop.
+    /// The request's key in the loop.
     type Write = usize;
     type Mutex<T> = StdMutex<T>;
 
@@ -167,17 +168,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_alarm_rings_for_sleepers_only_and_forgets_nothing() {
+    fn an_alarm_wakes_only_a_sleeping_loop_and_keeps_every_reason() {
         let alarm = Alarm::new().unwrap();
         alarm.raise(2);
-        assert!(!alarm.doze(), "there is something to do");
+        assert!(!alarm.doze(), "there is a reason to stay awake");
         assert_eq!(alarm.take(), 2);
         assert!(alarm.doze());
         alarm.raise(4);
         alarm.raise(Alarm::MAIL);
         let mut count = [0; 8];
         rustix::io::read(&*alarm.bell(), &mut count).unwrap();
-        assert_eq!(u64::from_ne_bytes(count), 1, "one bell for both");
+        assert_eq!(u64::from_ne_bytes(count), 1, "one wake-up for both");
         assert_eq!(alarm.take(), 4 | Alarm::MAIL);
     }
 

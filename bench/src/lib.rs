@@ -1,18 +1,21 @@
-//! The bench host: the real engine between a file and NBD clients, so that ordinary tools can load it.
+//! The bench host: the real engine between a file and NBD clients, so that common tools can load
+//! it.
 //!
-//! A test host, not a product: it trusts whoever may open its sockets, and keeps nothing across restarts.
+//! It is for measurements, not for production: every process that can open its sockets has full
+//! access, and nothing is kept across restarts.
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`server`] | volumes, sessions, the socket where clients come |
-//! | [`volume`] | one thread and one ring for each volume: requests, and the engine's workers |
-//! | [`nbd`], [`connection`] | the protocol; one client |
-//! | [`ring`], [`memory`] | `io_uring`, and what the kernel reads and writes by itself |
-//! | [`session`], [`host`] | a session with its memory; what the engine needs from a system |
+//! | [`server`] | volumes, their sessions, the socket for NBD clients |
+//! | [`volume`] | a volume's loop: one thread and one ring for requests and the engine's workers |
+//! | [`nbd`], [`connection`] | the NBD protocol; one client |
+//! | [`ring`], [`memory`] | `io_uring`, and the memory that the kernel accesses |
+//! | [`disk`], [`host`] | a volume's file; the lock, clocks and wake-ups that the engine needs |
+//! | [`spec`], [`run`] | a session's limits; a session with its memory |
 //! | [`sink`] | where records go |
-//! | [`control`] | start, status, verify, stop: a line of JSON each |
-//! | [`raw_read`] | the physical limit |
-//! | [`process`] | the host as another program |
+//! | [`control`], [`protocol`] | the control channel; its commands and answers |
+//! | [`raw_read`] | the physical limit of a first sync |
+//! | [`process`] | the host as a child process |
 //!
 //! All `unsafe` is in [`ring`] and [`memory`].
 

@@ -15,7 +15,7 @@ use snapless_bench::server::Server;
 use snapless_bench::spec::{SessionSpec, SinkSpec};
 use snapless_bench::{control, raw_read};
 
-/// Puts the engine of Snapless between files and NBD clients.
+/// Runs the engine of Snapless between files and NBD clients
 ///
 /// Example: snapless-bench serve --socket nbd.sock --control control.sock --volume v=disk.img
 #[derive(Parser)]
@@ -27,16 +27,17 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve volumes until told to quit, or until standard input ends
+    /// Serves volumes until the command `quit`, a signal, or the end of standard input
     Serve(Serve),
-    /// Read a file from beginning to end, as the sweep would, and print the time that it took as JSON
+    /// Reads a file once, as the sweep does, and prints the time it took as JSON
     Read {
         /// The file
         file: PathBuf,
-        /// KiB read at a time
-        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(4..=65536))]
+        /// KiB per read
+        #[arg(long, default_value_t = 1024)]
+        #[arg(value_parser = clap::value_parser!(u32).range(4..=65536))]
         step: u32,
-        /// Reads under way at once
+        /// Reads at once
         #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
         depth: u16,
     },
@@ -44,22 +45,22 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Serve {
-    /// Where clients come: a unix socket, which must not exist yet
+    /// The unix socket for NBD clients; it must not exist
     #[arg(long)]
     socket: PathBuf,
-    /// Where commands come, a line of JSON each: a unix socket, which must not exist yet
+    /// The unix socket for commands, one line of JSON each; it must not exist
     #[arg(long)]
     control: PathBuf,
-    /// A volume: its export's name, and its file; may be repeated
+    /// A volume: export name and file; may be repeated
     #[arg(long = "volume", value_name = "NAME=PATH", required = true)]
     volumes: Vec<String>,
-    /// Bytes of a sector: requests are multiples of it
+    /// Sector size in bytes; requests are multiples of it
     #[arg(long, default_value_t = 512, value_parser = sector)]
     sector: u32,
-    /// What is in the way of a write
+    /// What a write passes through
     #[arg(long, value_enum, default_value = "idle")]
     engine: Engine,
-    /// With `--engine session`: the session of every volume, as JSON [default: a sink that forgets]
+    /// With `--engine session`: the session of every volume, as JSON [default: discard records]
     #[arg(long, value_name = "JSON")]
     session: Option<String>,
 }
@@ -68,9 +69,9 @@ struct Serve {
 enum Engine {
     /// Nothing: the engine is compiled out
     Off,
-    /// The gate; sessions are started by command
+    /// Rundown protection only; commands start sessions
     Idle,
-    /// A session from the start
+    /// A session from the beginning
     Session,
 }
 
@@ -100,12 +101,12 @@ fn serve(options: &Serve) -> Result<()> {
     on_end_of_input(quit.clone())?;
     let ended = begin(options, &server, quit).map(|()| {
         println!("serving");
-        // Fails if nobody is left who could say it: then it is time too.
+        // Fails if all senders are gone: then the host ends too.
         let _ = quitting.recv();
     });
     server.shut_down();
     for socket in [&options.socket, &options.control] {
-        // It may not have been made.
+        // It may not exist.
         let _ = std::fs::remove_file(socket);
     }
     ended
@@ -127,17 +128,17 @@ fn begin(options: &Serve, server: &Arc<Server>, quit: Sender<()>) -> Result<()> 
 
 fn on_signal(quit: Sender<()>) -> Result<()> {
     let handler = move || {
-        // Said once is enough.
+        // The host may be ending already.
         let _ = quit.send(());
     };
     ctrlc::set_handler(handler).map_err(|error| Error::Thread(std::io::Error::other(error)))
 }
 
-/// So that the host ends with whoever started it, however that ends.
+/// Ends the host with the process that started it, however that one ends.
 fn on_end_of_input(quit: Sender<()>) -> Result<()> {
     let wait = move || {
         let mut ignored = Vec::new();
-        // An error is an end too.
+        // An error counts as the end.
         let _ = std::io::stdin().read_to_end(&mut ignored);
         let _ = quit.send(());
     };

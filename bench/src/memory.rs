@@ -1,7 +1,8 @@
-//! Memory that the kernel reads and writes by itself: aligned buffers, and the capture queue's.
+//! Memory that the kernel accesses: aligned buffers, and the capture queue.
 //!
-//! The rule: whoever has a buffer has it alone. A buffer on its way through the ring belongs to the ring; a range of
-//! the queue's memory belongs to whoever holds the engine's token for it ([`Capture`], [`Read`], [`Drained`]).
+//! Rule: every buffer has one owner. During an operation of the ring that is the ring; a range of
+//! queue memory belongs to the holder of the engine's token for it ([`Capture`], [`Read`],
+//! [`Drained`]).
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut, Range};
@@ -13,21 +14,22 @@ use snapless_engine::{Capture, Drained, Read};
 
 use crate::error::{Error, Result};
 
-/// Alignment of client buffers: what `O_DIRECT` asks for, on every disk.
+/// Alignment of buffers: enough for `O_DIRECT` on every disk.
 const ALIGN: usize = 4096;
-/// Alignment of the queue: the kernel can use huge pages, which makes long reads cheap.
+/// Alignment of the queue: allows huge pages, which make long reads cheap.
 const QUEUE_ALIGN: usize = 2 << 20;
 
-/// Zeroed memory at a fixed place.
+/// Zeroed memory at a fixed address.
 #[derive(Debug)]
 struct Block {
     start: NonNull<u8>,
     layout: Layout,
 }
 
-// SAFETY: plain memory that the value owns.
+// SAFETY: plain memory, owned by the value.
 unsafe impl Send for Block {}
-// SAFETY: nothing is done to the memory through a shared reference but by `QueueMemory`, which says why it may.
+// SAFETY: only `QueueMemory` accesses the memory through a shared reference, with its own
+// arguments.
 unsafe impl Sync for Block {}
 
 impl Block {
@@ -41,7 +43,7 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: allocated by `new` with this layout, and never freed before.
+        // SAFETY: allocated by `new` with this layout; freed only here.
         unsafe { dealloc(self.start.as_ptr(), self.layout) };
     }
 }
@@ -61,19 +63,19 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: that many initialized bytes are there, and only this value leads to them.
+        // SAFETY: the block has that many initialized bytes, owned by this value.
         unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), self.0.layout.size()) }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`; the value is borrowed alone.
+        // SAFETY: as in `deref`, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.0.start.as_ptr(), self.0.layout.size()) }
     }
 }
 
-/// Buffers that are used again: one list for each power of two.
+/// Buffers to reuse, one list per power of two.
 #[derive(Debug, Default)]
 pub struct Pool {
     free: [Vec<Buffer>; Self::CLASSES],
@@ -81,17 +83,17 @@ pub struct Pool {
 
 impl Pool {
     const CLASSES: usize = 14;
-    /// Buffers that a list keeps, at most.
+    /// Most buffers in a list.
     const KEPT: usize = 512;
 
-    /// A buffer of at least `len` bytes; what is in it is left over from earlier.
+    /// A buffer of at least `len` bytes with arbitrary content.
     pub fn take(&mut self, len: usize) -> Result<Buffer> {
         let class = Self::class(len);
         let pooled = self.free.get_mut(class).and_then(Vec::pop);
         pooled.map_or_else(|| Buffer::new(ALIGN << class), Ok)
     }
 
-    /// Takes a buffer back.
+    /// Returns a buffer.
     pub fn give_back(&mut self, buffer: Buffer) {
         if let Some(list) = self.free.get_mut(Self::class(buffer.len()))
             && list.len() < Self::KEPT >> Self::class(buffer.len()).min(9)
@@ -106,33 +108,35 @@ impl Pool {
     }
 }
 
-/// The capture queue's memory. Its ranges are handed out by the engine.
+/// The capture queue's memory. The engine hands out its ranges.
 #[derive(Debug)]
 pub struct QueueMemory(Block);
 
 impl QueueMemory {
-    /// `len` bytes, in huge pages where the system has them, all of them there from the start (rule BOUND).
+    /// Allocates `len` bytes, in huge pages if available, all committed now (rule BOUND,
+    /// rules.md#bound).
     pub fn new(len: usize) -> Result<Arc<Self>> {
         let block = Block::new(len.next_multiple_of(QUEUE_ALIGN), QUEUE_ALIGN)?;
-        // SAFETY: the advice is about this block only and changes nothing that is in it.
+        // SAFETY: the advice covers this block only and does not change its content.
         let advised = unsafe {
             madvise(block.start.as_ptr().cast(), block.layout.size(), Advice::LinuxHugepage)
         };
-        // A kernel without huge pages does without.
+        // Huge pages are optional.
         let _ = advised;
-        // SAFETY: the block has that many bytes, and nobody else knows it yet.
+        // SAFETY: the block has that many bytes and is not shared yet.
         unsafe { block.start.as_ptr().write_bytes(0, block.layout.size()) };
         Ok(Arc::new(Self(block)))
     }
 
-    /// Copies a write's payload to its place; false if the sizes differ.
+    /// Copies a write's payload into the queue; false if the sizes differ.
     pub fn put<W>(&self, capture: &Capture<W>, payload: &[u8]) -> bool {
         let memory = capture.memory();
         let Some(target) = self.range(memory.offset, memory.len) else { return false };
         if memory.len != payload.len() as u64 {
             return false;
         }
-        // SAFETY: the range has `payload.len()` bytes and is the capture's alone until it is handed to the engine.
+        // SAFETY: the range has `payload.len()` bytes; the capture owns it until the engine takes
+        // it back.
         unsafe { target.copy_from_nonoverlapping(NonNull::from(payload).cast(), payload.len()) };
         true
     }
@@ -141,16 +145,16 @@ impl QueueMemory {
     pub fn payload<'a>(&'a self, drained: &'a Drained) -> &'a [u8] {
         let found = drained.memory().and_then(|it| Some((self.range(it.offset, it.len)?, it.len)));
         let Some((start, len)) = found else { return &[] };
-        // SAFETY: the range has that many bytes, nobody writes to a committed record's memory, and it is the record's
-        // until `drained` is handed back, which its borrow prevents.
+        // SAFETY: the range has that many bytes; a committed record's memory is not written; the
+        // engine keeps it until `drained` is returned, which the borrow prevents.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), usize::try_from(len).unwrap_or(0)) }
     }
 
-    /// Fills the memory of a read that failed with zeros.
+    /// Fills the memory of a failed read with zeros.
     pub fn clear(&self, read: &Read) {
         let memory = read.memory();
         let Some(start) = self.range(memory.offset, memory.len) else { return };
-        // SAFETY: the range has that many bytes and is the read's alone.
+        // SAFETY: the range has that many bytes and the read owns it.
         unsafe { start.write_bytes(0, usize::try_from(memory.len).unwrap_or(0)) };
     }
 
@@ -160,26 +164,26 @@ impl QueueMemory {
         if end > self.0.layout.size() as u64 {
             return None;
         }
-        // SAFETY: checked to be inside the block.
+        // SAFETY: the offset was checked to be inside the block.
         Some(unsafe { self.0.start.add(offset) })
     }
 }
 
-/// Memory that the kernel has for the time of an operation.
+/// The memory of an operation of the ring.
 #[derive(Debug)]
 pub enum Memory {
-    /// None: the operation moves no bytes.
+    /// The operation moves no bytes.
     None,
     /// A buffer.
     Buffer(Buffer),
     /// Bytes to send.
     Bytes(Vec<u8>),
-    /// A read's place in the queue.
+    /// A read's range of the queue.
     Queue(Arc<QueueMemory>, Read),
 }
 
 impl Memory {
-    /// The address of `range` of it; `None` if that is not inside.
+    /// The address of `range`; `None` if it is out of bounds.
     pub fn window(&mut self, range: &Range<usize>) -> Option<NonNull<u8>> {
         let (start, len) = match self {
             Self::None => return None,
@@ -194,7 +198,7 @@ impl Memory {
         if range.start > range.end || range.end > len {
             return None;
         }
-        // SAFETY: checked to be inside.
+        // SAFETY: the range was checked to be inside.
         Some(unsafe { start.add(range.start) })
     }
 }
@@ -204,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_is_aligned_zeroed_and_used_again() {
+    fn a_buffer_is_aligned_zeroed_and_reused() {
         let mut pool = Pool::default();
         let mut buffer = pool.take(5000).unwrap();
         assert_eq!((buffer.len(), buffer.as_ptr() as usize % ALIGN), (8192, 0));
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn queue_memory_is_bounded() {
+    fn a_range_is_inside_the_queue() {
         let queue = QueueMemory::new(3 << 20).unwrap();
         assert!(queue.range(0, 4 << 20).is_some());
         assert!(queue.range(1, 4 << 20).is_none());

@@ -1,13 +1,13 @@
 //! The network block device protocol, as far as a server of whole files needs it.
 //!
-//! The rule: nothing that a client says is believed before it is checked: lengths before memory is taken, extents
-//! before the disk is asked. The numbers are those of the protocol's description (`doc/proto.md` of the NBD project).
+//! Rule: lengths are checked before memory is allocated, extents before the disk is accessed. The
+//! numbers are those of the NBD project's `doc/proto.md`.
 
 pub mod handshake;
 
 /// Longest read or write, in bytes.
 pub const PAYLOAD_MAX: u32 = 32 << 20;
-/// Bytes of a request's header.
+/// Length of a request's header in bytes.
 pub const REQUEST_LEN: usize = 28;
 
 const REQUEST_MAGIC: u32 = 0x2560_9513;
@@ -20,60 +20,60 @@ const CHUNK_ERROR: u16 = (1 << 15) + 1;
 const FLAG_FUA: u16 = 1;
 const FLAG_NO_HOLE: u16 = 1 << 1;
 
-/// Why a request fails: the protocol's numbers, which are Linux'.
+/// Why a request fails, with the protocol's numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Errno {
-    /// The disk failed.
+    /// I/O error.
     Io = 5,
-    /// There is no memory for it.
+    /// Out of memory.
     NoMemory = 12,
-    /// The request makes no sense.
+    /// Invalid request.
     Invalid = 22,
-    /// It passes the end of the volume, or the disk is full.
+    /// Past the end of the volume, or the disk is full.
     NoSpace = 28,
-    /// The disk cannot do this.
+    /// Not supported by the disk.
     NotSupported = 95,
 }
 
-/// What a client wants done.
+/// A client's command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Read.
     Read,
     /// Write the payload that follows.
     Write,
-    /// The client is going away.
+    /// Close the connection.
     Disconnect,
-    /// Make what was written durable.
+    /// Make completed writes durable.
     Flush,
-    /// Forget what the bytes are.
+    /// Discard the content.
     Trim,
-    /// Make the bytes zeros; `hole` if the disk may free them.
+    /// Write zeros.
     Zero {
-        /// The disk may free them.
+        /// The disk may free the space.
         hole: bool,
     },
 }
 
-/// A request as it came: well-formed, its extent still to be checked.
+/// A well-formed request whose extent is not checked yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// What to do; `None`: something unknown.
+    /// The command; `None` if it is unknown.
     pub command: Option<Command>,
-    /// Durable when it is answered.
+    /// Must be durable before the reply.
     pub fua: bool,
-    /// The client's name for it.
+    /// The client's identifier of the request.
     pub cookie: u64,
-    /// First byte.
+    /// Offset in bytes.
     pub offset: u64,
-    /// Number of bytes.
+    /// Length in bytes.
     pub len: u32,
     /// Bytes of payload that follow.
     pub payload_len: u32,
 }
 
-/// The client does not keep to the protocol: the connection is of no further use.
+/// The client violates the protocol: the connection must be closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Violation;
 
@@ -81,7 +81,7 @@ impl Header {
     /// Reads a header.
     ///
     /// # Errors
-    /// [`Violation`] for bytes that are no request, or a payload past [`PAYLOAD_MAX`].
+    /// [`Violation`] for bytes that are not a request, or a payload longer than [`PAYLOAD_MAX`].
     pub fn read(bytes: &[u8; REQUEST_LEN]) -> Result<Self, Violation> {
         let [m0, m1, m2, m3, f0, f1, t0, t1, rest @ ..] = *bytes;
         let [c @ .., _, _, _, _, _, _, _, _, _, _, _, _] = rest;
@@ -120,7 +120,7 @@ impl Header {
     /// Checks the extent against a volume of `length` bytes in sectors of `sector` bytes.
     ///
     /// # Errors
-    /// What the client is to be told.
+    /// The error for the client.
     pub fn check(&self, length: u64, sector: u32) -> Result<Command, Errno> {
         let command = self.command.ok_or(Errno::Invalid)?;
         if matches!(command, Command::Flush | Command::Disconnect) {
@@ -142,7 +142,7 @@ impl Header {
     }
 }
 
-/// Appends the reply to a request that returns no data, or failed.
+/// Appends a reply without data.
 pub fn reply(out: &mut Vec<u8>, cookie: u64, result: Result<(), Errno>) {
     out.extend(SIMPLE_MAGIC.to_be_bytes());
     out.extend(result.err().map_or(0, |errno| errno as u32).to_be_bytes());
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_read_field_by_field() {
+    fn a_request_is_parsed() {
         let header = Header::read(&request(1, 1, 4096, 512)).unwrap();
         let want = Header {
             command: Some(Command::Write),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_or_too_long_ends_the_connection() {
+    fn bytes_that_are_not_a_request_and_long_payloads_are_violations() {
         assert_eq!(Header::read(&[0; REQUEST_LEN]), Err(Violation));
         assert_eq!(Header::read(&request(0, 1, 0, PAYLOAD_MAX + 1)), Err(Violation));
     }
@@ -232,14 +232,14 @@ mod tests {
         assert_eq!(check(0, 1, 0, 0), Err(Errno::Invalid));
         assert_eq!(check(0, 1, 1, 512), Err(Errno::Invalid));
         assert_eq!(check(0, 4, 0, 511), Err(Errno::Invalid));
-        assert_eq!(check(0, 5, 0, 512), Err(Errno::Invalid), "a command that we do not have");
-        assert_eq!(check(4, 0, 0, 512), Err(Errno::Invalid), "a flag that we do not have");
+        assert_eq!(check(0, 5, 0, 512), Err(Errno::Invalid), "an unknown command");
+        assert_eq!(check(4, 0, 0, 512), Err(Errno::Invalid), "an unknown flag");
         assert_eq!(check(0, 3, 0, 0), Ok(Command::Flush));
         assert_eq!(check(1 << 15, 2, 0, 0), Ok(Command::Disconnect));
     }
 
     #[test]
-    fn replies_have_the_length_that_they_say() {
+    fn replies_have_the_length_in_their_header() {
         let mut out = Vec::new();
         reply(&mut out, 7, Err(Errno::Io));
         assert_eq!((out.len(), out[7]), (16, 5));

@@ -1,10 +1,11 @@
-//! `snapless-bench-operations`: the engine's verbs on nothing, to have their instructions counted.
+//! `snapless-bench-operations`: calls the engine's functions, for `cargo xtask instructions`.
 //!
-//! `cargo xtask instructions` runs it under callgrind, which counts inside one of the `measured_` functions at a time,
-//! and divides by the numbers that this prints. There is no disk and no payload in it: the engine touches neither. The
-//! lock is a borrow check and the clock a counter, so that what is counted is the engine.
+//! The task runs this program under callgrind, which counts inside one `measured_` function at a
+//! time, and divides by the numbers that this program prints. There is no disk and no payload; the
+//! lock is a `RefCell` and the clock a counter, so that only the engine is counted.
 //!
-//! Writes come as from a writer with sixteen under way: 4 KiB each, everywhere on a synced volume, without overlap.
+//! The load is one writer at queue depth 16: writes of 4 KiB all over a synced volume, without
+//! overlap.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,16 +19,16 @@ use snapless_types::{BlockIndex, BlockRange, Extent, Geometry};
 
 /// Writes, and acquisitions of protection.
 const WRITES: u64 = 10_000;
-/// Writes under way at once.
+/// Writes in flight.
 const DEPTH: usize = 16;
-/// Calls that look through the whole table.
+/// Scans of the whole table.
 const SCANS: u64 = 20;
 const LENGTH: u64 = 1 << 30;
 const WRITE_LEN: u64 = 4096;
 
-struct Nobody;
+struct NoWaiter;
 
-impl Event for Nobody {
+impl Event for NoWaiter {
     fn set(&self) {}
 
     fn wait_for(&self, _: u64) -> bool {
@@ -69,14 +70,14 @@ impl Host for Counter {
 type Bench = Session<Counter>;
 
 fn main() {
-    let (rundown, _owner) = Rundown::new((), (), Nobody);
+    let (rundown, _owner) = Rundown::new((), (), NoWaiter);
     for _ in 0..WRITES {
         let protection = measured_acquire(&rundown);
         measured_release(&rundown, protection);
     }
     let geometry = Geometry::new(LENGTH, 512, 64 << 10).expect("a whole number of blocks");
     let session = Session::new(Counter::default(), geometry, Config::new(64 << 20));
-    let session = session.expect("the usual limits are possible");
+    let session = session.expect("the default limits are valid");
     session.begin();
     let blocks = sync(&session);
     let drained = write(&session);
@@ -119,15 +120,15 @@ fn sync(session: &Bench) -> u64 {
 
 /// The writes; returns the number of records that were drained.
 fn write(session: &Bench) -> u64 {
-    let (mut flying, mut drained) = (VecDeque::new(), 0);
+    let (mut in_flight, mut drained) = (VecDeque::new(), 0);
     for index in 0..WRITES {
         let extent = extent(index);
         let Submission::Capture(capture) = measured_submit(session, index, extent) else {
-            panic!("ORDER: nothing keeps the write to {extent:?} from going")
+            panic!("ORDER: nothing delays the write to {extent:?}")
         };
-        flying.push_back(measured_captured(session, capture).ticket);
-        if flying.len() == DEPTH {
-            complete(session, &mut flying);
+        in_flight.push_back(measured_captured(session, capture).ticket);
+        if in_flight.len() == DEPTH {
+            complete(session, &mut in_flight);
         }
         while let Step::Do(record) = measured_drain(session) {
             measured_drained(session, record);
@@ -135,28 +136,28 @@ fn write(session: &Bench) -> u64 {
         }
         session.acknowledge(u64::MAX);
     }
-    while !flying.is_empty() {
-        complete(session, &mut flying);
+    while !in_flight.is_empty() {
+        complete(session, &mut in_flight);
     }
     assert_eq!(session.status().writes_captured_inline, WRITES);
     drained
 }
 
-/// Everywhere on the volume, each place once.
+/// Places all over the volume, each one once.
 fn extent(index: u64) -> Extent {
-    let slots = LENGTH / WRITE_LEN;
-    // Odd, so that it takes every slot before it comes back to the first.
-    let slot = index.wrapping_mul(0x9e37_79b1) % slots;
-    Extent::new(slot * WRITE_LEN, WRITE_LEN).expect("inside the volume")
+    let places = LENGTH / WRITE_LEN;
+    // An odd factor reaches every place before it repeats one.
+    let place = index.wrapping_mul(0x9e37_79b1) % places;
+    Extent::new(place * WRITE_LEN, WRITE_LEN).expect("inside the volume")
 }
 
-fn complete(session: &Bench, flying: &mut VecDeque<Ticket>) {
-    if let Some(ticket) = flying.pop_front() {
+fn complete(session: &Bench, in_flight: &mut VecDeque<Ticket>) {
+    if let Some(ticket) = in_flight.pop_front() {
         measured_completed(session, ticket);
     }
 }
 
-/// Drains without being counted.
+/// Drains outside the count.
 fn empty(session: &Bench) {
     while let Step::Do(record) = session.drain(u64::MAX) {
         session.drained(record);
@@ -165,12 +166,12 @@ fn empty(session: &Bench) {
 }
 
 #[inline(never)]
-fn measured_acquire(rundown: &Rundown<(), Nobody>) -> Protection {
+fn measured_acquire(rundown: &Rundown<(), NoWaiter>) -> Protection {
     rundown.acquire()
 }
 
 #[inline(never)]
-fn measured_release(rundown: &Rundown<(), Nobody>, protection: Protection) {
+fn measured_release(rundown: &Rundown<(), NoWaiter>, protection: Protection) {
     rundown.release(protection);
 }
 
@@ -209,7 +210,7 @@ fn measured_drained(session: &Bench, record: Drained) {
     session.drained(record);
 }
 
-/// All of these blocks are synced: nothing is done but looking.
+/// All of these blocks are synced: only the scan is counted.
 #[inline(never)]
 fn measured_scan(session: &Bench, blocks: BlockRange) -> BlockIndex {
     session.skip(blocks)

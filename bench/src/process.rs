@@ -1,7 +1,7 @@
-//! A host as another program: for tests, and for the benchmark.
+//! The host as a child process, for tests and the benchmark.
 //!
-//! The rule: it ends with the value, and with the process that has the value: its standard input is held open, and the
-//! host ends when that closes.
+//! Rule: the child ends when the value is dropped, and when this process ends: the host ends at the
+//! end of its standard input, which the value keeps open.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use crate::control::Client;
 use crate::error::{Error, IoContext, Result};
 
-/// A host that serves.
+/// A running host.
 #[derive(Debug)]
 pub struct HostProcess {
     child: Child,
@@ -19,7 +19,7 @@ pub struct HostProcess {
 }
 
 impl HostProcess {
-    /// Starts `program` on volumes of the given names and files; its sockets are made in `folder`.
+    /// Starts `program` with volumes of these names and files; its sockets are in `folder`.
     pub fn start(
         program: &Path,
         folder: &Path,
@@ -40,37 +40,37 @@ impl HostProcess {
         Ok(host)
     }
 
-    /// Its process.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where clients come, as an NBD URI.
+    /// The NBD URI of a volume.
     pub fn uri(&self, volume: &str) -> String {
         format!("nbd+unix:///{volume}?socket={}", self.socket.display())
     }
 
-    /// Where clients come.
+    /// The socket for NBD clients.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// A new conversation with it.
+    /// A new connection to the control channel.
     pub fn control(&self) -> Result<Client> {
         Client::connect(&self.control)
     }
 
-    /// Asks it to end, and waits for it.
+    /// Ends the host and waits for it.
     ///
     /// # Errors
-    /// If it did not end well.
+    /// If it exits with an error.
     pub fn quit(mut self) -> Result<()> {
         self.control()?.quit()?;
         let status = self.child.wait().map_err(Error::Control)?;
-        if status.success() { Ok(()) } else { Err(Error::Refused(format!("it ended: {status}"))) }
+        if status.success() { Ok(()) } else { Err(Error::Refused(format!("it exited: {status}"))) }
     }
 
-    /// Waits until it says that it serves.
+    /// Waits for the line `serving`.
     fn await_line(&mut self) -> Result<()> {
         let stdout = self.child.stdout.take().map(BufReader::new);
         let mut line = String::new();
@@ -79,13 +79,13 @@ impl HostProcess {
         if line.trim() == "serving" {
             return Ok(());
         }
-        Err(Error::Refused("it ended before it served; its error is above".to_owned()))
+        Err(Error::Refused("it exited at its start; its error is above".to_owned()))
     }
 }
 
 impl Drop for HostProcess {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         for socket in [&self.socket, &self.control] {

@@ -14,53 +14,53 @@ use snapless_engine::Status;
 
 use crate::spec::SessionSpec;
 
-/// What can be asked.
+/// A command.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {
-    /// Begin a session.
+    /// Start a session.
     Start {
-        /// Of this volume.
+        /// The volume.
         volume: String,
-        /// With these limits and this sink.
+        /// Limits and sink.
         session: SessionSpec,
     },
-    /// Where a session stands.
+    /// Return the state of a session.
     Status {
-        /// Of this volume.
+        /// The volume.
         volume: String,
     },
-    /// Compare what the stream says with the file. Nobody may write meanwhile.
+    /// Compare the stream with the file. No client may write meanwhile.
     Verify {
-        /// Of this volume.
+        /// The volume.
         volume: String,
     },
-    /// End a session.
+    /// Stop a session.
     Stop {
-        /// Of this volume.
+        /// The volume.
         volume: String,
     },
-    /// What was served.
+    /// Return the counters of all volumes.
     Statistics,
     /// End the host.
     Quit,
 }
 
-/// What is answered.
+/// An answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// It was done.
+    /// Done.
     Done,
     /// The session has begun.
     Started(Started),
-    /// Where the session stands.
+    /// The state of the session.
     Status(Box<Report>),
-    /// What the comparison found.
+    /// The result of a comparison.
     Compared(Comparison),
-    /// What was served.
+    /// The counters of all volumes.
     Statistics(Vec<Served>),
-    /// It was not done.
+    /// Failed.
     Error(String),
 }
 
@@ -90,14 +90,14 @@ pub struct Report {
     pub gaps: u64,
     pub last_seq: u64,
     pub acknowledged_seq: u64,
-    /// The last record that the sink is done with.
+    /// The last record that the sink has processed.
     pub sink_seq: u64,
-    /// The sink takes nothing any more.
+    /// The sink has failed.
     pub sink_failed: bool,
 }
 
 impl Report {
-    /// Of a session and its sink.
+    /// The state of a session and its sink.
     pub fn new(status: &Status, sink_seq: u64, sink_failed: bool) -> Self {
         Self {
             phase: format!("{:?}", status.phase).to_lowercase(),
@@ -127,13 +127,13 @@ impl Report {
         }
     }
 
-    /// True once every block has been captured and the sink is done with all records.
+    /// True if every block was captured once and the sink has processed all records.
     pub fn is_drained(&self) -> bool {
         self.base_complete && self.sink_seq >= self.last_seq
     }
 }
 
-/// What was served of a volume.
+/// Counters of a volume.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are those of the volume's statistics")]
 pub struct Served {
@@ -148,25 +148,25 @@ pub struct Served {
     pub connections: u64,
 }
 
-/// What a start took.
+/// Time and memory of a session's start.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Started {
-    /// Microseconds until everything was allocated.
+    /// Microseconds until all memory was allocated.
     pub allocate_us: u64,
     /// Microseconds until t0, allocation included.
     pub t0_us: u64,
-    /// Bytes that engine and queue take.
+    /// Bytes of memory of engine and queue.
     pub memory: u64,
 }
 
-/// What a comparison found.
+/// The result of a comparison of stream and file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Comparison {
     /// Sectors compared.
     pub sectors: u64,
-    /// Sectors whose content differs, or that no record spoke of.
+    /// Sectors that differ, or that no record covers.
     pub different: u64,
-    /// The first of them.
+    /// The first of those.
     pub first_different: Option<u64>,
 }
 
@@ -176,7 +176,7 @@ mod tests {
     use crate::spec::SinkSpec;
 
     #[test]
-    fn commands_are_what_the_documentation_says() {
+    fn the_documented_commands_are_parsed() {
         let line =
             r#"{"command":"start","volume":"v","session":{"sink":{"null":{"digest":true}}}}"#;
         let Command::Start { volume, session } = serde_json::from_str(line).unwrap() else {

@@ -1,5 +1,4 @@
-//! Reads a file from its beginning to its end as the sweep does, and does nothing else: the physical limit that a
-//! first sync is measured against.
+//! Reads a whole file as the sweep does, and nothing else: the physical limit of a first sync.
 
 use std::time::{Duration, Instant};
 
@@ -8,16 +7,16 @@ use crate::error::{Error, Result};
 use crate::memory::{Buffer, Memory};
 use crate::ring::{Ring, Target, Verb};
 
-/// What a read of the whole file took.
+/// The result of a raw read.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct RawRead {
     /// Bytes read.
     pub bytes: u64,
-    /// Seconds that it took.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
-/// Reads `step` bytes at a time, `depth` of them under way at once.
+/// Reads `step` bytes at a time with `depth` reads at once.
 pub fn read(disk: &Disk, step: usize, depth: usize) -> Result<RawRead> {
     let mut ring: Ring<()> = Ring::new()?;
     let mut idle: Vec<Buffer> = (0..depth).map(|_| Buffer::new(step)).collect::<Result<_>>()?;

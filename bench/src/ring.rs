@@ -1,7 +1,8 @@
-//! The ring: operations that the kernel carries out by itself, and what they belong to.
+//! A ring (`io_uring`): operations that the kernel carries out asynchronously.
 //!
-//! The rule: an operation owns its memory and its file until it is done, so that the kernel never has memory that
-//! somebody else uses. A ring that is dropped with operations under way gives up their memory rather than free it.
+//! Rule: an operation owns its memory and its file until it is complete, so that no memory is used
+//! by the kernel and by the process at once. A ring that is dropped with pending operations leaks
+//! their memory.
 
 use std::fs::File;
 use std::io;
@@ -17,14 +18,14 @@ use slab::Slab;
 use crate::error::{Error, Result};
 use crate::memory::Memory;
 
-/// Operations that can be handed to the kernel at a time; more go in the next turn.
+/// Most operations per submission; the rest waits in the backlog.
 const ENTRIES: u32 = 1024;
-/// `RWF_DSYNC` of `linux/fs.h`: a write that is durable when it is done.
+/// `RWF_DSYNC` of `linux/fs.h`: a write that is durable when it completes.
 const RWF_DSYNC: i32 = 2;
 /// `MSG_NOSIGNAL` and `MSG_WAITALL` of `linux/socket.h`.
 const SEND_FLAGS: i32 = 0x4000 | 0x100;
 
-/// What an operation is done to.
+/// The file of an operation.
 #[derive(Clone, Debug)]
 pub enum Target {
     /// A file.
@@ -42,33 +43,33 @@ impl Target {
     }
 }
 
-/// What is to be done.
+/// The kind of an operation.
 #[derive(Clone, Debug)]
 pub enum Verb {
-    /// Read at an offset into the memory.
+    /// Read at an offset.
     Read(u64),
-    /// Write the memory at an offset; durably, if so said.
+    /// Write at an offset; true: durably.
     Write(u64, bool),
-    /// Receive into the memory.
+    /// Receive some bytes.
     Receive,
-    /// Receive until the memory is full.
+    /// Receive until the range is full.
     ReceiveAll,
-    /// Send the memory.
+    /// Send the range.
     Send,
-    /// Make what was written durable.
+    /// Make completed writes durable.
     Sync,
-    /// `fallocate` with a mode, of so many bytes at an offset.
+    /// `fallocate`: mode, offset, length.
     Allocate(i32, u64, u64),
 }
 
-/// An operation that has ended.
+/// A completed operation.
 #[derive(Debug)]
 pub struct Done<T> {
-    /// What it was for.
+    /// The tag given at its start.
     pub tag: T,
-    /// Its memory, given back.
+    /// Its memory.
     pub memory: Memory,
-    /// Which part of the memory it was about.
+    /// The range of the memory.
     pub range: Range<usize>,
     /// Bytes moved, or the error.
     pub result: io::Result<usize>,
@@ -82,24 +83,24 @@ struct Pending<T> {
     _target: Target,
 }
 
-/// A ring for operations that are told apart by tags.
+/// A ring; tags identify its operations.
 pub struct Ring<T> {
     uring: IoUring,
     pending: Slab<Pending<T>>,
-    /// Operations that found the submission queue full.
+    /// Operations that the submission queue had no room for.
     backlog: Vec<squeue::Entry>,
-    /// Results, taken off the completion queue.
+    /// Results that are not taken yet.
     results: Vec<(usize, i32)>,
 }
 
 impl<T> Ring<T> {
-    /// A ring of the calling thread, which alone may use it.
+    /// Creates a ring for the calling thread only.
     ///
     /// # Errors
     /// [`Error::Ring`], which says what the kernel lacks.
     pub fn new() -> Result<Self> {
         let mut builder = IoUring::builder();
-        // Completions are looked at when this thread asks, not by interrupting it.
+        // Completions are processed when this thread waits, not by interrupting it.
         builder.setup_single_issuer().setup_defer_taskrun().setup_cqsize(4 * ENTRIES);
         let uring = builder.build(ENTRIES).map_err(Error::Ring)?;
         if !uring.params().is_feature_ext_arg() || !uring.params().is_feature_nodrop() {
@@ -108,12 +109,12 @@ impl<T> Ring<T> {
         Ok(Self { uring, pending: Slab::new(), backlog: Vec::new(), results: Vec::new() })
     }
 
-    /// Number of operations under way.
+    /// The number of pending operations.
     pub fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// Begins an operation on `range` of `memory`; a range outside of it ends the operation with an error.
+    /// Begins an operation on `range` of `memory`; a range out of bounds completes with an error.
     pub fn begin(
         &mut self,
         target: Target,
@@ -130,7 +131,7 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Hands what was begun to the kernel and waits until something is done, at most until the limit.
+    /// Submits what was begun and waits for a completion, at most for `limit`.
     pub fn wait(&mut self, limit: Option<Duration>) -> Result<()> {
         self.hand_over_backlog()?;
         let want = usize::from(self.results.is_empty());
@@ -145,16 +146,16 @@ impl<T> Ring<T> {
         };
         match waited {
             Ok(_) => Ok(()),
-            // `ETIME`: the limit has come.
+            // `ETIME`: the limit has passed.
             Err(error) if error.raw_os_error() == Some(62) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            // `EBUSY`: the completion queue is full; it is emptied next.
+            // `EBUSY`: the completion queue is full; the caller empties it next.
             Err(error) if error.raw_os_error() == Some(16) => Ok(()),
             Err(error) => Err(Error::Wait(error)),
         }
     }
 
-    /// The operations that have ended by now, in the order in which they did.
+    /// Moves the completed operations to `into`, in the order of their completion.
     pub fn take_done(&mut self, into: &mut Vec<Done<T>>) {
         let mut results = std::mem::take(&mut self.results);
         let completed = self.uring.completion();
@@ -178,7 +179,7 @@ impl<T> Ring<T> {
     }
 
     fn try_push(&mut self, entry: &squeue::Entry) -> bool {
-        // SAFETY: the entry's memory and file are in `pending` and stay where they are until it is done.
+        // SAFETY: `pending` owns the entry's memory and file until the operation completes.
         unsafe { self.uring.submission().push(entry) }.is_ok()
     }
 
@@ -201,7 +202,7 @@ impl<T> Ring<T> {
 
 impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
-        // The kernel may still use what they own.
+        // The kernel may still use their memory.
         std::mem::take(&mut self.pending).into_iter().for_each(std::mem::forget);
     }
 }
@@ -236,7 +237,7 @@ mod tests {
     use crate::memory::Buffer;
 
     #[test]
-    fn what_is_written_is_read_back_and_a_wrong_range_is_an_error() {
+    fn written_bytes_are_read_back_and_a_range_out_of_bounds_is_an_error() {
         let file = Target::File(Arc::new(tempfile::tempfile().unwrap()));
         let mut ring = Ring::new().unwrap();
         let mut done = Vec::new();

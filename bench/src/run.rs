@@ -1,4 +1,4 @@
-//! A session with its memory, and how far its sink is.
+//! A session with its memory and its sink's progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,21 +11,21 @@ use crate::host::BenchHost;
 use crate::memory::QueueMemory;
 use crate::spec::SessionSpec;
 
-/// A session with its memory.
+/// A session with its memory and its sink's progress.
 #[derive(Debug)]
 pub struct Run {
     /// The engine.
     pub session: Session<BenchHost>,
-    /// The queue's memory.
+    /// The capture queue's memory.
     pub queue: Arc<QueueMemory>,
-    /// How far the sink is.
+    /// The sink's progress.
     pub progress: Progress,
-    /// Bytes that the engine and the queue take.
+    /// Bytes of memory of engine and queue.
     pub memory: u64,
 }
 
 impl Run {
-    /// Allocates everything that the session needs.
+    /// Allocates all memory of the session.
     pub fn new(host: BenchHost, geometry: Geometry, spec: &SessionSpec) -> Result<Self> {
         let config = spec.config();
         config.check(&geometry).map_err(Error::Config)?;
@@ -37,7 +37,7 @@ impl Run {
     }
 }
 
-/// How far a sink is; written by whoever serves it.
+/// The progress of a sink, written by the thread that serves it.
 #[derive(Debug, Default)]
 pub struct Progress {
     seq: AtomicU64,
@@ -45,23 +45,23 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Notes that all records up to this one are done with.
+    /// Notes that all records up to `seq` are processed.
     pub fn reach(&self, seq: u64) {
-        // Release: who sees the number sees what was done with the records.
+        // Release: a reader of the number sees what was done with the records.
         self.seq.fetch_max(seq, Ordering::Release);
     }
 
-    /// The last record that is done with.
+    /// The last processed record.
     pub fn seq(&self) -> u64 {
         self.seq.load(Ordering::Acquire)
     }
 
-    /// Notes that nothing more is taken.
+    /// Notes that the sink has failed.
     pub fn fail(&self) {
         self.failed.store(true, Ordering::Relaxed);
     }
 
-    /// True if nothing more is taken.
+    /// True if the sink has failed.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }

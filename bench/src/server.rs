@@ -1,8 +1,8 @@
 //! The host: volumes, their loops, their sessions, and the socket for NBD clients.
 //!
-//! Rule: a session begins and ends in the driver's order. The loop has it before writes reach it; t0 is
-//! stamped after every older write has completed (rule T0, rules.md#t0); it is dropped after its last write
-//! and read.
+//! Rule: a session begins and ends in the driver's order. The loop has it before writes reach it;
+//! t0 is stamped after every older write has completed (rule T0, rules.md#t0); it is dropped after
+//! its last write and read.
 
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;

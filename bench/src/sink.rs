@@ -1,8 +1,9 @@
-//! Where the capture queue drains to.
+//! Sinks: where records go.
 //!
-//! Two kinds: those that a volume's loop serves by itself between two requests ([`Pace`]: nothing, or a link of a given
-//! rate and latency), and those with a thread, which copy or send ([`server`], [`image`]). The rule: what a sink has
-//! taken it has taken for good; [`Progress`](crate::run::Progress) says how far it is.
+//! A volume's loop serves a [`Pace`] (which discards records at once, or behind a link of a given
+//! rate and latency); the others copy or send on a thread of their own ([`server`], [`image`]).
+//! Rule: a record that a sink has taken never goes back to the queue;
+//! [`Progress`](crate::run::Progress) has the last one.
 
 pub mod digest;
 pub mod image;
@@ -20,26 +21,26 @@ use crate::run::Run;
 use crate::spec::SinkSpec;
 use digest::Digest;
 
-/// A thread looks this often whether its session has ended.
+/// How often a sink's thread checks for the end of its session.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A sink that its volume's loop serves.
+/// A sink that the volume's loop serves.
 #[derive(Debug)]
 pub struct Pace {
     bytes_per_second: u64,
     latency: Duration,
     digest: Option<Arc<Digest>>,
-    /// When the link is free again.
+    /// When the link is free.
     free_at: Instant,
-    /// Epochs on their way back.
+    /// Acknowledgements in transit.
     acknowledgements: std::collections::VecDeque<(Instant, u64)>,
 }
 
 impl Pace {
-    /// How far ahead of the link records are taken: what its buffers hold.
+    /// How far ahead of the link records are taken, as a link's buffers would.
     const AHEAD: Duration = Duration::from_millis(5);
 
-    /// The sink of a specification that has no thread; `None` for one that has.
+    /// The sink of `spec`; `None` if it has a thread.
     pub fn new(spec: &SinkSpec, digest: Option<Arc<Digest>>) -> Option<Self> {
         let (bytes_per_second, latency_ms) = match spec {
             SinkSpec::Null { .. } => (0, 0),
@@ -57,7 +58,7 @@ impl Pace {
         })
     }
 
-    /// Takes what the link carries by now; returns when to ask again, if not by the engine's wake-up.
+    /// Takes the records that the link can carry now; returns when to call again without a wake-up.
     pub fn serve(&mut self, run: &Run) -> Option<Instant> {
         let mut now = Instant::now();
         self.acknowledge(run, now);
@@ -112,9 +113,9 @@ impl Pace {
     }
 }
 
-/// What a sink's thread does.
+/// The work of a sink's thread.
 pub trait Serve: Send {
-    /// Takes some records: [`Step::Do`] if there may be more, [`Step::Wait`] if there are none now.
+    /// Takes some records; [`Step::Do`] if there may be more now.
     fn serve(&mut self, run: &Run) -> Result<Step<()>>;
 }
 
@@ -135,7 +136,7 @@ pub fn start(
                 Err(error) => {
                     eprintln!("error: {error}");
                     run.progress.fail();
-                    // Rule LOSS: what is in the queue goes nowhere now.
+                    // Rule LOSS (rules.md#loss): records in the queue are lost.
                     return run.session.detach();
                 }
             }

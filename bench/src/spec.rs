@@ -1,4 +1,4 @@
-//! What a session is started with, as the control channel takes it.
+//! Limits and sink of a session, as the control channel takes them.
 
 use std::path::PathBuf;
 
@@ -9,34 +9,34 @@ use snapless_types::{Geometry, Overflow};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 
-/// What a session is started with.
+/// Limits and sink of a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionSpec {
-    /// Where the queue drains to.
+    /// Where records go.
     pub sink: SinkSpec,
-    /// MiB of queue memory.
+    /// Size of the capture queue in MiB.
     #[serde(default = "default_queue_mib")]
     pub queue_mib: u32,
     /// Base-two logarithm of the block size.
     #[serde(default = "default_block_shift")]
     pub block_shift: u32,
-    /// The sweep's longest read, in KiB; the engine's own choice if 0.
+    /// Longest sweep read in KiB; 0: the engine's default.
     #[serde(default)]
     pub read_kib: u64,
-    /// What the sweep reads in a second, in KiB, at most; as much as the disk gives if 0.
+    /// Most KiB that the sweep reads per second; 0: no limit.
     #[serde(default)]
     pub sweep_kib_per_second: u64,
-    /// Reads of the sweep under way at once, at most; the engine's own choice if 0.
+    /// Most sweep reads at once; 0: the engine's default.
     #[serde(default)]
     pub depth: usize,
-    /// How long a write may wait for queue space, in ms; the engine's own choice if 0.
+    /// Hold limit in ms; 0: the engine's default.
     #[serde(default)]
     pub hold_limit_ms: u64,
-    /// Past that, writes go on waiting instead of going through uncaptured.
+    /// At the hold limit writes go on waiting; no gap opens.
     #[serde(default)]
     pub overflow_hold: bool,
-    /// The sweep does not read the file's holes.
+    /// The sweep skips the holes of the file.
     #[serde(default)]
     pub skip_holes: bool,
 }
@@ -50,7 +50,7 @@ fn default_block_shift() -> u32 {
 }
 
 impl SessionSpec {
-    /// A session with the usual limits.
+    /// The default limits.
     pub fn new(sink: SinkSpec) -> Self {
         Self {
             sink,
@@ -65,14 +65,14 @@ impl SessionSpec {
         }
     }
 
-    /// How the volume is cut into blocks.
+    /// The geometry of a session on `disk`.
     pub fn geometry(&self, disk: &Disk) -> Result<Geometry> {
         // A shift that is too large gives 0, which is no block size.
         let block_size = 1_u32.checked_shl(self.block_shift).unwrap_or(0);
         Geometry::new(disk.length(), disk.sector(), block_size).map_err(Error::Geometry)
     }
 
-    /// The limits, as the engine takes them.
+    /// The engine's configuration.
     pub fn config(&self) -> Config {
         let mut config = Config::new(u64::from(self.queue_mib) << 20);
         if self.read_kib > 0 {
@@ -89,36 +89,36 @@ impl SessionSpec {
     }
 }
 
-/// Which sink a session gets.
+/// The sink of a session.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SinkSpec {
-    /// Takes everything at once and forgets it, but for checksums if `digest` is set.
+    /// Discards all records at once.
     Null {
-        /// Keep a checksum for each sector, so that the stream can be compared with the file.
+        /// Keep a checksum per sector, to compare the stream with the file.
         digest: bool,
     },
-    /// The same behind a slow link.
+    /// Discards records behind a slow link.
     Throttled {
-        /// What the link carries.
+        /// Rate of the link.
         bytes_per_second: u64,
-        /// How long an acknowledgement takes.
+        /// Delay of an acknowledgement.
         latency_ms: u64,
-        /// Keep a checksum for each sector.
+        /// Keep a checksum per sector.
         digest: bool,
     },
-    /// Images of the volume, as files.
+    /// Writes images of the volume to files.
     Image {
-        /// The volume as it is.
+        /// The latest state.
         latest: PathBuf,
-        /// The volume as it was at t0.
+        /// The state at t0.
         t0: Option<PathBuf>,
     },
-    /// A `snapless-server`.
+    /// Sends to a `snapless-server`.
     Server {
         /// `host:port`.
         address: String,
-        /// The volume's name there, a GUID.
+        /// The volume's GUID there.
         volume: String,
     },
 }

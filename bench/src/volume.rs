@@ -1,7 +1,8 @@
 //! A volume: one thread with one ring, which does all work of the volume.
 //!
-//! The thread receives requests, calls the engine, reads and writes the file, sends replies, and runs the
-//! engine's workers between two turns of the ring. So a write never waits for another thread.
+//! The thread receives requests, calls the engine, reads and writes the file, sends replies, and
+//! runs the engine's workers between two turns of the ring. So a write never waits for another
+//! thread.
 //!
 //! | module | what it is |
 //! | --- | --- |

@@ -27,7 +27,8 @@ fn slow_sweep(sink: SinkSpec) -> SessionSpec {
         sweep_kib_per_second: 24 << 10,
         read_kib: 256,
         depth: 4,
-        // The writers are as fast as they can be, the sink may be slower: they wait for it, and there is no gap.
+        // The writers are as fast as they can be, the sink may be slower: they wait for it, and
+        // there is no gap.
         overflow_hold: true,
         ..SessionSpec::new(sink)
     }

@@ -1,7 +1,7 @@
 //! The cases: each makes its rows.
 //!
-//! The rule: contestants take turns, run by run; ratios are made within a round, so that a machine that gets slower
-//! meanwhile makes both slower.
+//! The rule: contestants take turns, run by run; ratios are made within a round, so that a machine
+//! that gets slower meanwhile makes both slower.
 
 mod live;
 mod many;

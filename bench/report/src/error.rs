@@ -1,4 +1,5 @@
-//! What can go wrong in a benchmark. The rule: a run whose sink differs from the file is an error, not a result.
+//! What can go wrong in a benchmark. The rule: a run whose sink differs from the file is an error,
+//! not a result.
 
 #![allow(missing_docs, reason = "the messages say what the variants and their fields are")]
 

@@ -1,4 +1,5 @@
-//! Writers: fio on an NBD export, each write logged with its time, so that a stretch of time can be cut out.
+//! Writers: fio on an NBD export, each write logged with its time, so that a stretch of time can be
+//! cut out.
 //!
 //! The rule: it runs until it is told to end, and ends with the value in any case.
 

@@ -1,5 +1,5 @@
-//! `snapless-bench-report`: runs the cases, prints the table, writes `docs/benchmarks.md`. `cargo xtask bench` builds and
-//! starts it.
+//! `snapless-bench-report`: runs the cases, prints the table, writes `docs/benchmarks.md`. `cargo
+//! xtask bench` builds and starts it.
 //!
 //! | module | what it is |
 //! | --- | --- |

@@ -51,7 +51,8 @@ impl Plots {
     }
 }
 
-/// For each share of the writes, from half to all but one in ten thousand: the number of nines, and the latency.
+/// For each share of the writes, from half to all but one in ten thousand: the number of nines, and
+/// the latency.
 fn shares(window: &Window) -> Vec<(f64, f64)> {
     (0..=80)
         .map(|step| {

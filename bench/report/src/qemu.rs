@@ -152,7 +152,8 @@ impl Contestant for Qemu {
     fn is_synced(&mut self) -> Result<bool> {
         let monitor = Path::new("the monitor of QEMU");
         while !self.done {
-            // A message is read only if one has begun to come: the benchmark looks at the time as well.
+            // A message is read only if one has begun to come: the benchmark looks at the time as
+            // well.
             let quiet = Some(Duration::from_millis(1));
             self.monitor.get_ref().set_read_timeout(quiet).on("set up", monitor)?;
             match self.monitor.fill_buf() {

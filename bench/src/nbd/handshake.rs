@@ -1,6 +1,7 @@
-//! The beginning of a connection: which export, which options. Fixed newstyle.
+//! The handshake of a connection (fixed newstyle): export and options.
 //!
-//! The rule: a client that says nothing for [`PATIENCE`], or more than [`OPTION_MAX`] bytes at a time, is let go.
+//! Rule: the connection is closed if the client is silent for [`SILENCE_LIMIT`] or sends an option
+//! longer than [`OPTION_MAX`].
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use super::PAYLOAD_MAX;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 const OPTION_MAX: u32 = 64 << 10;
 
 const INIT_MAGIC: u64 = u64::from_be_bytes(*b"NBDMAGIC");
@@ -36,18 +37,18 @@ const REP_ERR_UNKNOWN: u32 = (1 << 31) + 6;
 const INFO_EXPORT: u16 = 0;
 const INFO_BLOCK_SIZE: u16 = 3;
 
-/// What a client can ask for.
+/// A volume that clients can choose.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Export {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Bytes of it.
+    /// The length in bytes.
     pub length: u64,
-    /// Requests are multiples of this, in bytes.
+    /// The sector size in bytes.
     pub sector: u32,
 }
 
-/// What was agreed on.
+/// The result of a handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Agreed {
     /// Index of the export.
@@ -56,10 +57,10 @@ pub struct Agreed {
     pub structured: bool,
 }
 
-/// Talks to a client until it has chosen an export; `None` if it went away without.
+/// Carries out the handshake; `None` if the client ends it without an export.
 pub fn shake_hands(stream: &UnixStream, exports: &[Export]) -> io::Result<Option<Agreed>> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(SILENCE_LIMIT))?;
+    stream.set_write_timeout(Some(SILENCE_LIMIT))?;
     let agreed = Handshake { stream, exports, structured: false, padding: true }.run()?;
     stream.set_read_timeout(None)?;
     stream.set_write_timeout(None)?;
@@ -70,7 +71,7 @@ struct Handshake<'a, S> {
     stream: S,
     exports: &'a [Export],
     structured: bool,
-    /// The client expects the 124 zeros of old.
+    /// The client expects the 124 zeros of the old protocol.
     padding: bool,
 }
 
@@ -158,7 +159,7 @@ impl<S: Read + Write> Handshake<'_, S> {
         Ok(if option == OPT_GO { Next::End(Some(agreed)) } else { Next::Option })
     }
 
-    /// An empty name means the first export.
+    /// The export's index; an empty name means the first export.
     fn find(&self, name: &[u8]) -> Option<usize> {
         self.exports.iter().position(|it| name.is_empty() || it.name.as_bytes() == name)
     }
@@ -184,12 +185,12 @@ impl<S: Read + Write> Handshake<'_, S> {
     }
 }
 
-/// The name in the data of `INFO` and `GO`, which a list of wishes follows.
+/// The export name in the data of `INFO` and `GO`; a list of information requests follows it.
 fn requested_name(data: &[u8]) -> Option<&[u8]> {
     let (len, rest) = data.split_first_chunk::<4>()?;
     let (name, rest) = rest.split_at_checked(u32::from_be_bytes(*len) as usize)?;
-    let (count, wishes) = rest.split_first_chunk::<2>()?;
-    (wishes.len() == 2 * usize::from(u16::from_be_bytes(*count))).then_some(name)
+    let (count, requests) = rest.split_first_chunk::<2>()?;
+    (requests.len() == 2 * usize::from(u16::from_be_bytes(*count))).then_some(name)
 }
 
 fn prefixed(name: &str) -> Vec<u8> {
@@ -221,14 +222,14 @@ mod tests {
         bytes
     }
 
-    /// Says all that a client has to say at once; returns what came of it and what the server said.
+    /// Sends all of a client's bytes at once; returns the result and the server's bytes.
     fn talk(said: &[u8]) -> (io::Result<Option<Agreed>>, Vec<u8>) {
         let (client, server) = UnixStream::pair().unwrap();
         let shaking = thread::spawn(move || shake_hands(&server, &exports()));
         (&client).write_all(said).unwrap();
         let agreed = shaking.join().unwrap();
         let mut heard = Vec::new();
-        // The server may have gone without reading all of it.
+        // The server may close before it has read everything.
         let _ = (&client).read_to_end(&mut heard);
         (agreed, heard)
     }
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_finds_its_export_by_go() {
+    fn go_chooses_an_export() {
         let said = [vec![0, 0, 0, 3], option(8, &[]), option(7, &go("b"))].concat();
         let (agreed, heard) = talk(&said);
         assert_eq!(agreed.unwrap(), Some(Agreed { export: 1, structured: true }));
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_exports_options_and_broken_wishes_are_answered_and_the_talk_goes_on() {
+    fn unknown_exports_unknown_options_and_bad_requests_do_not_end_the_handshake() {
         let broken = [prefixed("a"), vec![0, 1]].concat();
         let said = [
             vec![0, 0, 0, 3],
@@ -264,14 +265,14 @@ mod tests {
     }
 
     #[test]
-    fn an_old_client_gets_its_padding() {
+    fn an_old_client_gets_the_padding() {
         let (agreed, heard) = talk(&[vec![0, 0, 0, 1], option(1, b"a")].concat());
         assert_eq!(agreed.unwrap(), Some(Agreed { export: 0, structured: false }));
         assert_eq!(heard.len(), 18 + 8 + 2 + 124);
     }
 
     #[test]
-    fn what_is_no_option_or_too_long_ends_the_talk() {
+    fn a_violation_or_a_long_option_ends_the_handshake() {
         let long = [OPTION_MAGIC.to_be_bytes().to_vec(), vec![0, 0, 0, 3, 0xff, 0, 0, 0]].concat();
         for said in [vec![0, 0, 0, 0x80], [vec![0, 0, 0, 3], long].concat(), vec![0; 20]] {
             assert!(talk(&said).0.is_err());

@@ -1,6 +1,6 @@
-//! A checksum for each sector of the volume as the stream describes it: an image that costs no disk.
+//! A checksum per sector of the volume as the stream describes it: an image without a disk.
 //!
-//! The rule: a sector that no record spoke of has no checksum, and differs from everything.
+//! Rule: a sector that no record covers has no checksum and differs from any content.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,20 +16,21 @@ use crate::protocol::Comparison;
 
 /// Set where there is a checksum.
 const KNOWN: u64 = 1 << 32;
-/// Bytes that are compared at a time.
+/// Bytes per comparison.
 const STEP: usize = 4 << 20;
 
 /// Checksums of sectors.
 #[derive(Debug)]
 pub struct Digest {
     sector: usize,
-    /// CRC-32C of each sector, and [`KNOWN`]. Relaxed: one thread writes, and who compares waits for it first.
+    /// CRC-32C of each sector, and [`KNOWN`]. Relaxed: one thread writes, and a comparison waits
+    /// for it.
     sums: Vec<AtomicU64>,
     zeros: u64,
 }
 
 impl Digest {
-    /// Room for a volume of `length` bytes in sectors of `sector` bytes.
+    /// A digest for a volume of `length` bytes with sectors of `sector` bytes.
     pub fn new(length: u64, sector: u32) -> Result<Self> {
         let count = usize::try_from(length / u64::from(sector)).map_err(|_| Error::Session)?;
         let mut sums = Vec::new();
@@ -40,7 +41,7 @@ impl Digest {
         Ok(Self { sector, sums, zeros })
     }
 
-    /// Takes what a record says.
+    /// Applies a record.
     pub fn take(&self, record: &Record, payload: &[u8]) {
         let Some(extent) = record.extent else { return };
         match record.kind {
@@ -56,7 +57,7 @@ impl Digest {
         }
     }
 
-    /// Compares with the disk.
+    /// Compares the digest with the disk.
     pub fn compare(&self, disk: &Disk) -> Result<Comparison> {
         let file = disk.reopen()?;
         let mut buffer = Buffer::new(STEP)?;
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_equals_the_disk_only_if_every_sector_was_spoken_of_rightly() {
+    fn a_digest_matches_only_if_records_cover_every_sector_with_its_content() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&[1; 4096]).unwrap();
         file.write_all(&[0; 4096]).unwrap();

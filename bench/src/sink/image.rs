@@ -1,6 +1,6 @@
-//! A sink that applies records to files: the volume as it is, and as it was at t0.
+//! A sink that applies records to image files: the latest state, and the state at t0.
 //!
-//! The rule: records are applied in their order, all of them; an epoch is acknowledged once it is applied.
+//! Rule: all records are applied in order; an epoch is acknowledged after it was applied.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -22,7 +22,7 @@ pub struct Images {
 }
 
 impl Images {
-    /// Makes new files of `length` zeros.
+    /// Creates files of `length` zeros.
     pub fn create(latest: &Path, t0: Option<&Path>, length: u64) -> Result<Self> {
         let create = |path: &Path| -> Result<(File, PathBuf)> {
             let mut options = File::options();

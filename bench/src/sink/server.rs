@@ -1,7 +1,7 @@
-//! A sink that sends to a `snapless-server`, with the service's own batches and frames.
+//! A sink that sends to a `snapless-server`, with the service's batches and frames.
 //!
-//! The rule: as in the service: records leave in their order, each once; only what the server says is durable is
-//! acknowledged to the engine.
+//! Rule: as in the service, records are sent in order, each once, and the engine gets an
+//! acknowledgement only for what is durable at the server.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -21,20 +21,19 @@ use crate::record;
 use crate::run::Run;
 use crate::sink::Serve;
 
-/// A batch is sent once it has this many bytes, or there are no more records.
+/// A batch is sent at this length, or when there are no more records.
 const SEND_AT: usize = 1 << 20;
 
-/// A link that has been greeted.
+/// A link after the greeting.
 pub struct Greeted {
     link: Link,
 }
 
 impl Greeted {
-    /// Connects and says which volume this is.
+    /// Connects and greets the server.
     pub fn connect(address: &str, volume: &str, geometry: (u64, u32, u32)) -> Result<Self> {
-        let guid = VolumeGuid::parse(volume).ok_or_else(|| {
-            Error::Sink(format!("{volume:?} is not a GUID: name the volume by one"))
-        })?;
+        let guid = VolumeGuid::parse(volume)
+            .ok_or_else(|| Error::Sink(format!("{volume:?} is not a GUID")))?;
         let (length, sector, block) = geometry;
         let hello = Hello {
             volume: guid,
@@ -49,7 +48,7 @@ impl Greeted {
         Ok(Self { link })
     }
 
-    /// The sink, whose acknowledgements come on a thread of their own.
+    /// The sink; a thread of its own receives the acknowledgements.
     pub fn into_sink(self, run: &Arc<Run>) -> Result<ServerSink> {
         let Link { sender, receiver, closer } = self.link;
         let run = Arc::clone(run);
@@ -86,14 +85,14 @@ impl Serve for ServerSink {
     }
 }
 
-/// Moves records from the queue to a buffer; returns how many bytes that is, and whether there may be more.
+/// Moves records from the queue to `buffer`; returns their length, and whether there may be more.
 fn fill(buffer: &mut [u8], run: &Run) -> Result<(usize, Step<()>)> {
     let mut len = 0;
     while len < SEND_AT {
         let Some(room) = buffer.len().checked_sub(len + RECORD_HEADER_LEN) else { break };
         let drained = match run.session.drain(room as u64) {
             Step::Do(drained) => drained,
-            // Nothing is left, or it does not fit any more.
+            // The queue is empty, or the next record does not fit.
             Step::Wait(_) if len > 0 => break,
             Step::Wait(until) => return Ok((0, Step::Wait(until))),
             Step::Ended => return Ok((len, Step::Ended)),
@@ -113,14 +112,14 @@ fn fill(buffer: &mut [u8], run: &Run) -> Result<(usize, Step<()>)> {
 }
 
 fn unsound(error: RecordError) -> Error {
-    Error::Sink(format!("the engine made what is no record: {error}"))
+    Error::Sink(format!("the engine made an invalid record: {error}"))
 }
 
 impl Drop for ServerSink {
     fn drop(&mut self) {
         self.closer.close();
         if let Some(receiver) = self.receiver.take() {
-            // What it had to say it has said.
+            // It has reported its own errors.
             let _ = receiver.join();
         }
     }
@@ -138,7 +137,7 @@ fn receive_all(mut receiver: MessageReceiver, run: &Run) {
                 return run.progress.fail();
             }
             Ok(Some(Message::Welcome(_)) | None) => return run.progress.fail(),
-            // Closed at this end, or lost: the sender finds out too.
+            // Closed at this end, or lost: then the sender fails too.
             Err(_) => return,
         }
     }

@@ -1,7 +1,7 @@
 //! Requests, from the socket to the reply.
 //!
-//! Rule: a request is checked before anything else, and answered once, after the engine knows that it is
-//! complete.
+//! Rule: a request is checked before anything else, and answered once, after the engine knows that
+//! it is complete.
 
 use std::io;
 use std::ops::Range;
@@ -15,7 +15,8 @@ use crate::memory::{Buffer, Memory};
 use crate::nbd::{self, Command, Errno, Header};
 use crate::ring::{Target, Verb};
 
-/// `FALLOC_FL_KEEP_SIZE` with `FALLOC_FL_PUNCH_HOLE` or `FALLOC_FL_ZERO_RANGE`, of `linux/falloc.h`.
+/// `FALLOC_FL_KEEP_SIZE` with `FALLOC_FL_PUNCH_HOLE` or `FALLOC_FL_ZERO_RANGE`, of
+/// `linux/falloc.h`.
 const PUNCH_HOLE: i32 = 1 | 2;
 const ZERO_RANGE: i32 = 1 | 0x10;
 

@@ -1,7 +1,7 @@
 //! The engine in the loop: writes and the four workers.
 //!
-//! A worker is called until it has nothing to do, and again when the engine raises the alarm for it. Reads
-//! go from the file straight into queue memory, as many at once as the engine asks for.
+//! A worker is called until it has nothing to do, and again when the engine raises the alarm for
+//! it. Reads go from the file straight into queue memory, as many at once as the engine asks for.
 
 use std::io;
 use std::ops::Range;

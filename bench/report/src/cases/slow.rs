@@ -14,7 +14,8 @@ const TARGET: Target = Target::Slow { bytes_per_second: 20_000_000, latency_ms: 
 /// The volume is a sixteenth of the others: the target needs that long for it.
 const SHARE: u64 = 16;
 
-/// Writers before and while the target is slow, and how long it takes until the copy is whole again once they end.
+/// Writers before and while the target is slow, and how long it takes until the copy is whole again
+/// once they end.
 struct SlowRun {
     before: Window,
     during: Window,

@@ -1,7 +1,7 @@
 //! A volume of 64 TiB, most of it holes that the sweep is told of.
 //!
-//! It is a sparse file in memory: no ordinary disk holds 1 % of 64 TiB, so far less is allocated, in two amounts that
-//! show what the time is proportional to.
+//! It is a sparse file in memory: no ordinary disk holds 1 % of 64 TiB, so far less is allocated,
+//! in two amounts that show what the time is proportional to.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
