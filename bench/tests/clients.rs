@@ -1,4 +1,4 @@
-//! Other people's NBD clients against the host.
+//! Third-party NBD clients against the host.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::path::Path;
 use common::{Bench, MIB, assert_same, fio, must, qemu_io, tool};
 
 #[test]
-fn nbdinfo_finds_the_export_and_what_it_can() {
+fn nbdinfo_lists_the_export_and_its_features() {
     let bench = Bench::new(4);
     let host = bench.host(&[]);
     let said = must(tool("nbdinfo", "libnbd-bin").arg("--list").arg(host.uri("")));
@@ -94,7 +94,7 @@ fn nbdcopy_copies_in_and_out() {
     host.quit().unwrap();
 }
 
-/// A client that has chosen the export `v` the old way.
+/// A client after the old handshake for the export `v`.
 fn connected(socket: &Path) -> UnixStream {
     let mut client = UnixStream::connect(socket).unwrap();
     client.read_exact(&mut [0; 18]).unwrap();
@@ -105,14 +105,14 @@ fn connected(socket: &Path) -> UnixStream {
 }
 
 #[test]
-fn a_client_that_breaks_the_protocol_is_let_go_and_others_are_served() {
+fn a_violation_closes_its_connection_and_others_are_served() {
     let bench = Bench::new(4);
     let host = bench.host(&[]);
-    // Says what is no request.
+    // Not a request.
     let mut client = connected(host.socket());
     client.write_all(&[0xff; 64]).unwrap();
     let mut rest = Vec::new();
-    // Closed, in order or by a reset.
+    // The connection is closed, possibly by a reset.
     let _ = client.read_to_end(&mut rest);
     assert!(rest.is_empty());
     let mut silent = UnixStream::connect(host.socket()).unwrap();
@@ -124,7 +124,7 @@ fn a_client_that_breaks_the_protocol_is_let_go_and_others_are_served() {
 }
 
 #[test]
-fn a_client_that_goes_away_in_the_middle_of_a_write_leaves_nothing_behind() {
+fn a_connection_lost_during_a_write_changes_nothing() {
     let bench = Bench::new(4);
     let host = bench.host(&[]);
     let mut client = connected(host.socket());
@@ -145,7 +145,7 @@ fn a_client_that_goes_away_in_the_middle_of_a_write_leaves_nothing_behind() {
 }
 
 #[test]
-fn requests_past_the_end_fail_and_the_connection_stays() {
+fn an_invalid_request_fails_and_the_connection_stays() {
     let bench = Bench::new(4);
     let host = bench.host(&["--sector", "4096"]);
     let mut client = connected(host.socket());

@@ -1,4 +1,4 @@
-//! Sessions under load: what arrives at the sinks is what was on the volume.
+//! Sessions under load: the sinks get the volume's content.
 
 mod common;
 
@@ -21,14 +21,13 @@ fn drained(report: &Report) -> bool {
     report.is_drained() && report.writes_holding == 0
 }
 
-/// A sweep slow enough for writers to meet it.
+/// A sweep so slow that writes meet unsynced blocks.
 fn slow_sweep(sink: SinkSpec) -> SessionSpec {
     SessionSpec {
         sweep_kib_per_second: 24 << 10,
         read_kib: 256,
         depth: 4,
-        // The writers are as fast as they can be, the sink may be slower: they wait for it, and
-        // there is no gap.
+        // Writers wait for a slow sink, so that no gap opens.
         overflow_hold: true,
         ..SessionSpec::new(sink)
     }
@@ -41,7 +40,7 @@ fn load(bench: &Bench, uri: &str, options: &[&str]) -> Running {
 }
 
 #[test]
-fn images_of_a_first_sync_under_load_are_the_truth_byte_by_byte() {
+fn images_of_a_first_sync_under_load_equal_the_volume() {
     let bench = Bench::new(SIZE);
     let host = bench.host(&[]);
     let (latest, t0) = (bench.path("latest.img"), bench.path("t0.img"));
@@ -51,14 +50,14 @@ fn images_of_a_first_sync_under_load_are_the_truth_byte_by_byte() {
     control.start("v", &slow_sweep(sink)).unwrap();
 
     let mut writers = load(&bench, &host.uri("v"), &["--numjobs=2"]);
-    // Clearings at both ends of the volume while the sweep is under way.
+    // Clearings at both ends of the volume during the sweep.
     let said = qemu_io(
         &host.uri("v"),
         &["discard 63M 512k", "write -z 62M 256k", "write -P 0x77 63M 64k", "write -z -u 512 1M"],
     );
     assert!(said.status.success());
     let busy = wait_for(&mut control, |report| report.writes_held > 100);
-    assert!(busy.blocks_synced < busy.blocks_total, "the load comes while the sync runs");
+    assert!(busy.blocks_synced < busy.blocks_total, "the load runs during the sync");
     assert!(writers.0.wait().unwrap().success());
 
     let done = wait_for(&mut control, drained);
@@ -71,7 +70,7 @@ fn images_of_a_first_sync_under_load_are_the_truth_byte_by_byte() {
 }
 
 #[test]
-fn the_real_server_restores_t0_and_the_end() {
+fn the_server_restores_t0_and_the_latest_state() {
     let bench = Bench::new(SIZE);
     let host = bench.host(&[]);
     let root = bench.path("repository");
@@ -107,7 +106,7 @@ fn the_real_server_restores_t0_and_the_end() {
 }
 
 #[test]
-fn a_sink_that_is_too_slow_makes_a_gap_and_the_resync_makes_it_good() {
+fn a_slow_sink_opens_a_gap_and_the_resync_closes_it() {
     let bench = Bench::new(SIZE);
     let host = bench.host(&[]);
     let mut control = host.control().unwrap();
@@ -129,7 +128,7 @@ fn a_sink_that_is_too_slow_makes_a_gap_and_the_resync_makes_it_good() {
 }
 
 #[test]
-fn a_digest_notices_a_write_that_went_past_the_host() {
+fn a_digest_shows_a_write_that_bypassed_the_host() {
     let bench = Bench::new(8);
     let host = bench.host(&[]);
     let mut control = host.control().unwrap();
@@ -145,7 +144,7 @@ fn a_digest_notices_a_write_that_went_past_the_host() {
 }
 
 #[test]
-fn sessions_come_and_go_under_writes_and_holes_are_not_read() {
+fn sessions_start_and_stop_under_writes_and_skip_holes() {
     let bench = Bench::new(SIZE);
     let file = std::fs::File::options().write(true).open(&bench.disk).unwrap();
     file.set_len(0).unwrap();
@@ -171,7 +170,7 @@ fn sessions_come_and_go_under_writes_and_holes_are_not_read() {
 }
 
 #[test]
-fn without_the_engine_no_session_is_possible() {
+fn a_host_without_the_engine_refuses_sessions() {
     let bench = Bench::new(4);
     let host = bench.host(&["--engine", "off"]);
     let mut control = host.control().unwrap();

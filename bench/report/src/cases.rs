@@ -1,7 +1,7 @@
-//! The cases: each makes its rows.
+//! The cases of the benchmark; each adds rows to the table.
 //!
-//! The rule: contestants take turns, run by run; ratios are made within a round, so that a machine
-//! that gets slower meanwhile makes both slower.
+//! Rule: contestants take turns run by run, and a ratio is computed within a round, so that a
+//! machine that becomes slower affects both.
 
 mod live;
 mod many;
@@ -10,22 +10,23 @@ mod sparse;
 
 use std::path::{Path, PathBuf};
 
-use crate::contestant::{Name, Setting, Target};
+use crate::contestant::{Name, Target};
 use crate::error::{IoContext, Result};
-use crate::fio::{Fio, Load, now_ms};
+use crate::fio::{Fio, Load};
 use crate::plot::Plots;
 use crate::run::{LoadedSync, Plan, fill, in_turn};
-use crate::statistics::{Series, Window};
+use crate::setting::Setting;
+use crate::statistics::{Series, Window, now_ms};
 use crate::table::Row;
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// A file system in memory.
 const IN_MEMORY: &str = "/dev/shm";
-/// Bytes of a file there.
+/// Size of a volume there.
 const MEMORY_SIZE: u64 = 256 << 20;
-/// The engine's own limit of a hold.
+/// The engine's default hold limit.
 const HOLD_LIMIT_MS: f64 = 200.0;
-/// A rate that any disk carries.
+/// A write rate that every disk can carry.
 const EASY_RATE: u32 = 500;
 
 type Step = fn(&mut Cases) -> Result<()>;
@@ -41,17 +42,17 @@ const STEPS: [(&str, Step); 8] = [
     ("a sparse volume of 64 TiB", Cases::sparse),
 ];
 
-/// A benchmark under way.
+/// A running benchmark.
 pub struct Cases {
-    /// How much is measured.
+    /// Its extent.
     pub plan: Plan,
-    /// Where.
+    /// Programs, files and limits.
     pub setting: Setting,
-    /// `snapless-server`.
+    /// The program `snapless-server`.
     pub server: PathBuf,
-    /// What came of it so far.
+    /// The results so far.
     pub rows: Vec<Row>,
-    /// What is drawn.
+    /// The plots.
     pub plots: Plots,
 }
 
@@ -69,7 +70,7 @@ impl Cases {
         Ok(())
     }
 
-    /// On a file in memory: on a disk, what the gate costs is lost in what the disk does.
+    /// On a file in memory: the disk's variation would hide the cost of the rundown.
     fn no_session(&mut self) -> Result<()> {
         let folder = tempfile::Builder::new().prefix("snapless-bench-").tempdir_in(IN_MEMORY);
         let folder = folder.on("make a folder in", Path::new(IN_MEMORY))?;
@@ -81,7 +82,7 @@ impl Cases {
         fill(&setting.disk, setting.size)?;
         for load in [Load::writes("4k", 16), Load::writes("4k", 1)] {
             let mut windows: [Vec<Window>; 2] = [Vec::new(), Vec::new()];
-            // More pairs than elsewhere: the difference looked for is small.
+            // More rounds than elsewhere: the difference is small.
             for round in 0..2 * self.plan.rounds {
                 for index in in_turn(round, vec![0, 1]) {
                     let engine = ["off", "idle"][index];
@@ -92,25 +93,24 @@ impl Cases {
             let [off, idle] = &windows;
             let case = format!("no session, file in memory, {}", load.name());
             let iops: Series = pairs(idle, off, |it| it.iops);
-            self.rows.push(Row {
-                case: case.clone(),
-                measured: "IOPS, engine idle".to_owned(),
-                ours: series(idle, |it| it.iops).text(0),
-                other: format!("compiled out: {}", series(off, |it| it.iops).text(0)),
-                ratio: iops.text(3),
-                mark: "≥ 0.99".to_owned(),
-                reached: Some(iops.median() >= 0.99),
-            });
-            let p99: Series = pairs(off, idle, |it| it.percentile(0.99));
-            self.rows.push(Row {
+            let row = Row::new(
+                &case,
+                "IOPS, engine idle",
+                series(idle, |it| it.iops).text(0),
+                format!("compiled out: {}", series(off, |it| it.iops).text(0)),
+                iops.text(3),
+            );
+            self.rows.push(row.at_least(0.99, iops.median()));
+            let p99 = |it: &Window| it.percentile(0.99);
+            let ratio: Series = pairs(off, idle, p99);
+            let row = Row::new(
                 case,
-                measured: "p99, ms, engine idle".to_owned(),
-                ours: series(idle, |it| it.percentile(0.99)).text(2),
-                other: format!("compiled out: {}", series(off, |it| it.percentile(0.99)).text(2)),
-                ratio: p99.text(3),
-                mark: "≥ 0.99".to_owned(),
-                reached: Some(p99.median() >= 0.99),
-            });
+                "p99, ms, engine idle",
+                series(idle, p99).text(2),
+                format!("compiled out: {}", series(off, p99).text(2)),
+                ratio.text(3),
+            );
+            self.rows.push(row.at_least(0.99, ratio.median()));
         }
         Ok(())
     }
@@ -134,15 +134,14 @@ impl Cases {
         for (sink, ours) in sinks {
             for (name, other, mark) in [("raw read", &raw, 0.95), ("QEMU", &theirs, 1.0)] {
                 let ratio: Series = ours.iter().zip(other).map(|(a, b)| a / b).collect();
-                self.rows.push(Row {
-                    case: "first sync, no writers".to_owned(),
-                    measured: format!("MiB/s, {sink}"),
-                    ours: all(ours).text(0),
-                    other: format!("{name}: {}", all(other).text(0)),
-                    ratio: ratio.text(2),
-                    mark: format!("≥ {mark}"),
-                    reached: Some(ratio.median() >= mark),
-                });
+                let row = Row::new(
+                    "first sync, no writers",
+                    format!("MiB/s, {sink}"),
+                    all(ours).text(0),
+                    format!("{name}: {}", all(other).text(0)),
+                    ratio.text(2),
+                );
+                self.rows.push(row.at_least(mark, ratio.median()));
             }
         }
         Ok(())
@@ -174,49 +173,46 @@ impl Cases {
     fn compare_syncs(&mut self, load: &Load, ours: &[LoadedSync], theirs: &[LoadedSync]) {
         let case = format!("first sync under {}", load.name());
         let iops = pairs(ours, theirs, |it| it.during.iops);
-        self.rows.push(Row {
-            case: case.clone(),
-            measured: "writers' IOPS".to_owned(),
-            ours: series(ours, |it| it.during.iops).text(0),
-            other: format!("QEMU: {}", series(theirs, |it| it.during.iops).text(0)),
-            ratio: iops.text(1),
-            mark: "≥ 5".to_owned(),
-            reached: Some(iops.median() >= 5.0),
-        });
+        let row = Row::new(
+            &case,
+            "writers' IOPS",
+            series(ours, |it| it.during.iops).text(0),
+            format!("QEMU: {}", series(theirs, |it| it.during.iops).text(0)),
+            iops.text(1),
+        );
+        self.rows.push(row.at_least(5.0, iops.median()));
         for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("longest", 1.0)] {
             let of = |it: &LoadedSync| it.during.percentile(share);
             let ratio = pairs(ours, theirs, of);
+            let row = Row::new(
+                &case,
+                format!("{name}, ms"),
+                series(ours, of).text(2),
+                format!("QEMU: {}", series(theirs, of).text(2)),
+                ratio.text(3),
+            );
             let has_mark = name == "p99";
-            self.rows.push(Row {
-                case: case.clone(),
-                measured: format!("{name}, ms"),
-                ours: series(ours, of).text(2),
-                other: format!("QEMU: {}", series(theirs, of).text(2)),
-                ratio: ratio.text(3),
-                mark: if has_mark { "≤ 0.1".to_owned() } else { String::new() },
-                reached: has_mark.then(|| ratio.median() <= 0.1),
-            });
+            self.rows.push(if has_mark { row.at_most(0.1, ratio.median()) } else { row });
         }
         let holds: Series = ours.iter().filter_map(|it| it.longest_hold_ms).collect();
-        self.rows.push(Row {
-            case: case.clone(),
-            measured: "longest hold, ms".to_owned(),
-            ours: holds.text(1),
-            other: format!("`hold_limit`: {HOLD_LIMIT_MS:.0}"),
-            ratio: format!("{:.2}", holds.spread().1 / HOLD_LIMIT_MS),
-            mark: "≤ 1, every time".to_owned(),
-            reached: Some(holds.spread().1 <= HOLD_LIMIT_MS),
-        });
+        let longest = holds.spread().1;
+        let row = Row::new(
+            &case,
+            "longest hold, ms",
+            holds.text(1),
+            format!("`hold_limit`: {HOLD_LIMIT_MS:.0}"),
+            format!("{:.2}", longest / HOLD_LIMIT_MS),
+        );
+        self.rows.push(row.marked("≤ 1, every time", longest <= HOLD_LIMIT_MS));
         let seconds = pairs(ours, theirs, |it| it.seconds);
-        self.rows.push(Row {
+        let row = Row::new(
             case,
-            measured: "duration of the sync, s".to_owned(),
-            ours: series(ours, |it| it.seconds).text(2),
-            other: format!("QEMU: {}", series(theirs, |it| it.seconds).text(2)),
-            ratio: seconds.text(2),
-            mark: "≤ 1".to_owned(),
-            reached: Some(seconds.median() <= 1.0),
-        });
+            "duration of the sync, s",
+            series(ours, |it| it.seconds).text(2),
+            format!("QEMU: {}", series(theirs, |it| it.seconds).text(2)),
+            seconds.text(2),
+        );
+        self.rows.push(row.at_most(1.0, seconds.median()));
     }
 
     fn easy_rate(&mut self) -> Result<()> {
@@ -231,24 +227,19 @@ impl Cases {
             let p99 = |window: &Window| window.percentile(0.99);
             runs.iter().map(|it| p99(&it.during) - p99(&it.before)).collect()
         };
-        let limit = reads.median() * 1.2;
-        self.rows.push(Row {
-            case: format!("first sync under {}", load.name()),
-            measured: "p99 added, ms".to_owned(),
-            ours: added(&ours).text(2),
-            other: format!(
-                "a block's read: {}; QEMU adds {}",
-                reads.text(2),
-                added(&theirs).text(2)
-            ),
-            ratio: format!("{:.2}", added(&ours).median() / reads.median()),
-            mark: "≤ 1.2 reads".to_owned(),
-            reached: Some(added(&ours).median() <= limit),
-        });
+        let median = added(&ours).median();
+        let row = Row::new(
+            format!("first sync under {}", load.name()),
+            "p99 added, ms",
+            added(&ours).text(2),
+            format!("a block's read: {}; QEMU adds {}", reads.text(2), added(&theirs).text(2)),
+            format!("{:.2}", median / reads.median()),
+        );
+        self.rows.push(row.marked("≤ 1.2 reads", median <= reads.median() * 1.2));
         Ok(())
     }
 
-    /// The p99 of reading one block at random beside the same writers, in milliseconds.
+    /// The p99 in milliseconds of random reads of one block beside the same writers.
     fn block_read(&self, load: &Load) -> Result<f64> {
         let setting = &self.setting;
         let host = setting.host(&["--engine", "off"])?;
@@ -266,7 +257,7 @@ impl Cases {
     }
 }
 
-/// One number of each run.
+/// One number per run.
 fn series<T>(runs: &[T], of: impl Fn(&T) -> f64) -> Series {
     runs.iter().map(of).collect()
 }

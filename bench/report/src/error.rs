@@ -1,10 +1,12 @@
 //! What can go wrong in a benchmark. The rule: a run whose sink differs from the file is an error,
 //! not a result.
 
-#![allow(missing_docs, reason = "the messages say what the variants and their fields are")]
+#![allow(missing_docs, reason = "the messages describe the variants and their fields")]
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+pub use snapless_bench::error::IoContext;
 
 /// The result of a part of the benchmark.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -12,9 +14,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why the benchmark stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot {action} {}: {source}", path.display())]
-    File { action: &'static str, path: PathBuf, source: io::Error },
-
     #[error("cannot run {program}: {source}; `cargo xtask setup` installs what is missing")]
     Spawn { program: String, source: io::Error },
 
@@ -28,35 +27,22 @@ pub enum Error {
     Slow { what: &'static str, seconds: u64 },
 
     #[error(
-        "LOSS: after {case} the sink differs from the file in {different} of {sectors} sectors, the first is {first}"
+        "LOSS: after {case} the sink differs from the file in {different} of {sectors} sectors, \
+         the first is {first}"
     )]
     Differs { case: String, different: u64, sectors: u64, first: u64 },
 
-    #[error(
-        "{what} has no samples: the machine is too slow for so short a run, or fio did not write"
-    )]
+    #[error("{what} has no samples: the run is too short for this machine, or fio did not write")]
     NoSamples { what: String },
 
     #[error("cannot draw {}: {problem}", path.display())]
     Plot { path: PathBuf, problem: String },
 
     #[error(
-        "{0} has only {1} MiB left, and the files take {2} MiB: choose another folder with --folder"
+        "{0} has {1} MiB left, and the files need {2} MiB: choose another folder with --folder"
     )]
     Space(String, u64, u64),
 
     #[error(transparent)]
     Host(#[from] snapless_bench::error::Error),
-}
-
-/// Names the file and the action in an I/O error.
-pub trait IoContext<T> {
-    /// `action` completes "cannot … <path>".
-    fn on(self, action: &'static str, path: &Path) -> Result<T>;
-}
-
-impl<T> IoContext<T> for io::Result<T> {
-    fn on(self, action: &'static str, path: &Path) -> Result<T> {
-        self.map_err(|source| Error::File { action, path: path.to_path_buf(), source })
-    }
 }

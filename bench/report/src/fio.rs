@@ -1,44 +1,45 @@
-//! Writers: fio on an NBD export, each write logged with its time, so that a stretch of time can be
-//! cut out.
+//! Writers: fio on an NBD export, with a log of every write and its time.
 //!
-//! The rule: it runs until it is told to end, and ends with the value in any case.
+//! Rule: fio runs until [`Fio::end`], or until the value is dropped.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::contestant::bound;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{IoContext, Result};
+use crate::process::{self, Running};
 use crate::statistics::Sample;
+use crate::wait::wait_for;
 
-/// Longest that it runs if nobody ends it, in seconds.
+const PROGRAM: &str = "fio";
+/// Longest run in seconds.
 const RUNTIME: u32 = 900;
-/// How long it may take to write its log.
+/// Longest wait for fio to write its log.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
-/// What writers do.
+/// The load.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Load {
-    /// Bytes of a write, as fio spells it.
+    /// Length of a request, as an argument of fio.
     pub size: &'static str,
-    /// Writes under way at once.
+    /// Queue depth.
     pub depth: u32,
-    /// Writes in a second, at most; as many as go if 0.
+    /// Most requests per second; 0: no limit.
     pub rate: u32,
-    /// Reads instead.
+    /// Reads instead of writes.
     pub reads: bool,
 }
 
 impl Load {
-    /// Random writes, as many as go.
+    /// Random writes without a limit.
     pub const fn writes(size: &'static str, depth: u32) -> Self {
         Self { size, depth, rate: 0, reads: false }
     }
 
-    /// What to call it.
+    /// The name in the table.
     pub fn name(&self) -> String {
         let size = self.size.replace('k', " KiB");
         match self.rate {
@@ -48,15 +49,15 @@ impl Load {
     }
 }
 
-/// fio, running.
+/// Running fio.
 pub struct Fio {
-    child: Child,
+    child: Running,
     log: PathBuf,
     said: PathBuf,
 }
 
 impl Fio {
-    /// Starts it on the first `size` bytes of an export; its files go to `folder`.
+    /// Starts fio on the first `size` bytes of an export; its files go to `folder`.
     pub fn start(uri: &str, size: u64, load: &Load, folder: &Path) -> Result<Self> {
         let prefix = folder.join(if load.reads { "reads" } else { "writes" });
         let log = prefix.with_file_name(format!(
@@ -65,7 +66,7 @@ impl Fio {
         ));
         let said = prefix.with_extension("fio");
         let output = File::create(&said).on("create", &said)?;
-        let mut command = bound("fio");
+        let mut command = process::command(PROGRAM);
         command
             .current_dir(folder)
             .args(["--name=load", "--ioengine=nbd", "--norandommap", "--randrepeat=0"])
@@ -82,31 +83,23 @@ impl Fio {
         }
         let errors = output.try_clone().on("use", &said)?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
-        let child =
-            command.spawn().map_err(|source| Error::Spawn { program: "fio".to_owned(), source })?;
+        let child = Running::start(PROGRAM, &mut command)?;
         Ok(Self { child, log, said })
     }
 
-    /// Ends it, and returns every write that it made.
+    /// Ends fio; returns all of its requests.
     pub fn end(mut self) -> Result<Vec<Sample>> {
         if let Some(pid) = Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(0)) {
-            // It may have ended, which the status tells.
+            // It may have exited already; the status tells.
             let _ = kill_process(pid, Signal::INT);
         }
-        let limit = Instant::now() + END_LIMIT;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().on("wait for", Path::new("fio"))? {
-                break status;
-            }
-            if Instant::now() > limit {
-                return Err(Error::Slow { what: "the end of fio", seconds: END_LIMIT.as_secs() });
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
+        let status = wait_for("the end of fio", END_LIMIT, || {
+            Ok(self.child.try_wait().on("wait for", Path::new(PROGRAM))?)
+        })?;
         let said = std::fs::read_to_string(&self.said).on("read", &self.said)?;
-        // Interrupted, it exits with 128 and a message of its own.
+        // After the signal fio exits with 128 and this message.
         if !status.success() && !said.contains("terminating on signal 2") {
-            return Err(Error::Program { program: "fio".to_owned(), said });
+            return Err(process::failed(PROGRAM, said));
         }
         let log = std::fs::read_to_string(&self.log).on("read", &self.log)?;
         std::fs::remove_file(&self.log).on("remove", &self.log)?;
@@ -114,26 +107,12 @@ impl Fio {
     }
 }
 
-impl Drop for Fio {
-    fn drop(&mut self) {
-        // It has ended, if all went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A line of the log: milliseconds, nanoseconds, direction, size, …
+/// Parses a line of the log: milliseconds, nanoseconds, direction, size, …
 fn parse(line: &str) -> Option<Sample> {
     let mut fields = line.split(',').map(str::trim);
     let at_ms = fields.next()?.parse().ok()?;
     let latency_ns = fields.next()?.parse().ok()?;
     Some(Sample { at_ms, latency_ns })
-}
-
-/// Now, on the clock of the log.
-pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! What the numbers were measured on: numbers of one machine say little about another.
+//! The machine of the measurement: results of one machine say little about another.
 
 use std::path::Path;
 use std::process::Command;
 
-/// What is there, and which versions.
+/// Hardware and versions.
 pub fn describe(folder: &Path) -> Vec<(String, String)> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {

@@ -1,12 +1,13 @@
-//! `snapless-bench-report`: runs the cases, prints the table, writes `docs/benchmarks.md`. `cargo
-//! xtask bench` builds and starts it.
+//! `snapless-bench-report`: runs the cases, prints the table and writes `docs/benchmarks.md`.
+//! `cargo xtask bench` builds and starts it.
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | `cases` | what is measured, row by row |
-//! | `run`, `fio`, `statistics` | one run, its writers, numbers out of it |
-//! | `contestant`, `qemu` | who is compared |
-//! | `table`, `plot`, `document`, `machine` | what is written |
+//! | `cases` | the cases, which add rows to the table |
+//! | `run`, `fio`, `statistics` | a run, its writers, its results |
+//! | `contestant`, `snapless`, `qemu` | the programs that are compared |
+//! | `setting`, `process`, `wait` | programs and files; child processes; time limits |
+//! | `table`, `plot`, `document`, `machine` | the output |
 
 mod cases;
 mod contestant;
@@ -15,10 +16,14 @@ mod error;
 mod fio;
 mod machine;
 mod plot;
+mod process;
 mod qemu;
 mod run;
+mod setting;
+mod snapless;
 mod statistics;
 mod table;
+mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,43 +32,43 @@ use std::time::Duration;
 use clap::Parser;
 
 use cases::Cases;
-use contestant::Setting;
 use error::{Error, IoContext, Result};
 use plot::Plots;
 use run::Plan;
+use setting::Setting;
 
-/// Compares the bench host with QEMU's backup job, on this machine, and writes a page about it.
+/// Compares the bench host with QEMU's backup job on this machine, and writes a page of results
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// About two minutes: one round on a file of 1 GiB
+    /// One round on a file of 1 GiB; takes about two minutes
     #[arg(long)]
     quick: bool,
-    /// Runs of each measurement [default: 4, quick: 1]
+    /// Runs per measurement [default: 4, quick: 1]
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=50))]
     rounds: Option<u8>,
-    /// MiB of the file [default: 4096, quick: 1024]
+    /// Size of the file in MiB [default: 4096, quick: 1024]
     #[arg(long, value_parser = clap::value_parser!(u32).range(256..=1 << 20))]
     size: Option<u32>,
-    /// Run only the cases whose name contains this, and write no page
+    /// Run only the cases whose name contains this text, and write no page
     #[arg(long, default_value = "", hide_default_value = true)]
     only: String,
-    /// Reads of the sweep under way at once, at most [default: the engine's own choice]
+    /// Most sweep reads at once [default: the engine's own]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     depth: usize,
-    /// MiB of the capture queue
+    /// Size of the capture queue in MiB
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     queue: u32,
-    /// `snapless-bench`
+    /// The program `snapless-bench`
     #[arg(long)]
     host: PathBuf,
-    /// `snapless-server`
+    /// The program `snapless-server`
     #[arg(long)]
     server: PathBuf,
-    /// Where the files are made, and removed at the end
+    /// The folder of the files, which are removed at the end
     #[arg(long)]
     folder: PathBuf,
-    /// The page to write; its plots go to a folder of the same name beside it
+    /// The page to write; its plots go to a folder of the same name next to it
     #[arg(long)]
     output: PathBuf,
 }
@@ -88,7 +93,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     };
     std::fs::create_dir_all(&arguments.folder).on("create", &arguments.folder)?;
     check_space(arguments, u64::from(mib))?;
-    // Removed with all that is in it, also if something fails.
+    // Removed with its content, also after an error.
     let folder =
         tempfile::tempdir_in(&arguments.folder).on("make a folder in", &arguments.folder)?;
     let setting = Setting {
@@ -120,10 +125,10 @@ fn measure(arguments: &Arguments) -> Result<()> {
         &cases.rows,
         &names,
     );
-    std::fs::write(&arguments.output, page).on("write", &arguments.output)
+    Ok(std::fs::write(&arguments.output, page).on("write", &arguments.output)?)
 }
 
-/// The file, eight smaller ones, a repository and a restored image.
+/// Checks the space for the file, eight smaller ones, a repository and a restored image.
 fn check_space(arguments: &Arguments, mib: u64) -> Result<()> {
     let found = rustix::fs::statvfs(&arguments.folder).map_err(std::io::Error::from);
     let found = found.on("look at", &arguments.folder)?;

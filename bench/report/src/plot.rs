@@ -1,4 +1,4 @@
-//! Two plots: what writers waited during the first sync, and how many writes got through over time.
+//! Two plots of the first sync: latency of writes, and writes per second over time.
 
 use std::path::Path;
 
@@ -9,14 +9,14 @@ use crate::run::LoadedSync;
 use crate::statistics::{Sample, Window};
 
 const SIZE: (u32, u32) = (900, 420);
-/// Milliseconds of one point of the throughput.
+/// Milliseconds per point of the throughput.
 const STEP_MS: u64 = 100;
-/// Seconds before the sync that are shown.
+/// Seconds before the sync in the plot.
 const LEAD: f64 = 1.0;
 
 type Line = (String, RGBColor, Vec<(f64, f64)>);
 
-/// What is drawn.
+/// The data of the plots.
 #[derive(Default)]
 pub struct Plots {
     latency: Vec<Line>,
@@ -51,8 +51,8 @@ impl Plots {
     }
 }
 
-/// For each share of the writes, from half to all but one in ten thousand: the number of nines, and
-/// the latency.
+/// The latency of each share of the writes, up to all but one in ten thousand; x is the number of
+/// nines.
 fn shares(window: &Window) -> Vec<(f64, f64)> {
     (0..=80)
         .map(|step| {

@@ -1,40 +1,44 @@
-//! QEMU's storage daemon: an export of the file, and its backup job.
+//! The contestant QEMU: its storage daemon with an NBD export and a backup job.
 //!
-//! `locking=off` on the file: else the job's filter cannot be put under an export that writes.
+//! The file has `locking=off`: otherwise the job's filter cannot be inserted under a writable
+//! export.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::contestant::{Contestant, Target, bound};
+use crate::contestant::{Contestant, Target};
 use crate::error::{Error, IoContext, Result};
-use crate::fio::now_ms;
+use crate::process::{self, Running};
+use crate::statistics::now_ms;
+use crate::wait::wait_for;
 
 const PROGRAM: &str = "qemu-storage-daemon";
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// The daemon.
 pub struct Qemu {
-    child: Child,
+    /// Ends with the value.
+    _child: Running,
     socket: PathBuf,
     monitor: BufReader<UnixStream>,
     done: bool,
 }
 
 impl Qemu {
-    /// Starts it on a file, with a target for the backup of the same size.
+    /// Starts the daemon with the export and a target for the backup.
     pub fn start(file: &Path, size: u64, target: Target, folder: &Path) -> Result<Self> {
         let (socket, monitor) = (folder.join("qemu.sock"), folder.join("qmp.sock"));
         for path in [&socket, &monitor] {
-            // Left over from an earlier one.
+            // Left over from an earlier run.
             let _ = std::fs::remove_file(path);
         }
         let name = |path: &Path| path.display().to_string().replace(',', ",,");
-        let mut command = bound(PROGRAM);
+        let mut command = process::command(PROGRAM);
         command.arg("--blockdev").arg(format!(
             "driver=file,node-name=file,filename={},cache.direct=on,aio=io_uring,locking=off",
             name(file)
@@ -62,21 +66,11 @@ impl Qemu {
             .arg("--chardev")
             .arg(format!("socket,id=monitor,path={},server=on,wait=off", name(&monitor)));
         command.args(["--monitor", "chardev=monitor"]);
-        // It says that a target without a backing file has no block size; 64 KiB is what we want.
+        // QEMU warns that the target has no block size; its default of 64 KiB is the wanted one.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let spawned = command.spawn();
-        let mut child =
-            spawned.map_err(|source| Error::Spawn { program: PROGRAM.to_owned(), source })?;
-        let monitor = match connect(&mut child, &monitor) {
-            Ok(stream) => BufReader::new(stream),
-            Err(error) => {
-                // It may have ended already.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(error);
-            }
-        };
-        let mut qemu = Self { child, socket, monitor, done: false };
+        let mut child = Running::start(PROGRAM, &mut command)?;
+        let monitor = BufReader::new(connect(&mut child, &monitor)?);
+        let mut qemu = Self { _child: child, socket, monitor, done: false };
         qemu.read()?;
         qemu.ask(&json!({"execute": "qmp_capabilities"}))?;
         Ok(qemu)
@@ -97,20 +91,19 @@ impl Qemu {
         }
     }
 
-    /// Reads one message; notes if it tells of the job's end.
+    /// Reads one message; notes the end of the job.
     fn read(&mut self) -> Result<Value> {
         let mut line = String::new();
         let read = self.monitor.read_line(&mut line);
         let len = read.on("read from", Path::new("the monitor of QEMU"))?;
-        let said = |said: String| Error::Program { program: PROGRAM.to_owned(), said };
         if len == 0 {
-            return Err(said("it has ended".to_owned()));
+            return Err(process::failed(PROGRAM, "it exited"));
         }
-        let message: Value =
-            serde_json::from_str(&line).map_err(|error| said(format!("{line}: {error}")))?;
+        let message: Value = serde_json::from_str(&line)
+            .map_err(|error| process::failed(PROGRAM, format!("{line}: {error}")))?;
         if message["event"] == "BLOCK_JOB_COMPLETED" {
             if let Some(error) = message["data"].get("error") {
-                return Err(said(error.to_string()));
+                return Err(process::failed(PROGRAM, error.to_string()));
             }
             self.done = true;
         }
@@ -118,20 +111,13 @@ impl Qemu {
     }
 }
 
-fn connect(child: &mut Child, monitor: &Path) -> Result<UnixStream> {
-    let limit = Instant::now() + START_LIMIT;
-    loop {
-        match UnixStream::connect(monitor) {
-            Ok(stream) => return Ok(stream),
-            Err(error) if Instant::now() > limit => return Err(error).on("connect to", monitor),
-            Err(_) => {}
-        }
+fn connect(child: &mut Running, monitor: &Path) -> Result<UnixStream> {
+    wait_for("the start of QEMU", START_LIMIT, || {
         if let Ok(Some(status)) = child.try_wait() {
-            let said = format!("it ended at once: {status}");
-            return Err(Error::Program { program: PROGRAM.to_owned(), said });
+            return Err(process::failed(PROGRAM, format!("it exited at once: {status}")));
         }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        Ok(UnixStream::connect(monitor).ok())
+    })
 }
 
 impl Contestant for Qemu {
@@ -140,7 +126,7 @@ impl Contestant for Qemu {
     }
 
     fn begin(&mut self) -> Result<u64> {
-        // The job runs before the answer comes.
+        // The job begins before the answer arrives.
         let start = now_ms();
         self.ask(&json!({
             "execute": "blockdev-backup",
@@ -152,14 +138,14 @@ impl Contestant for Qemu {
     fn is_synced(&mut self) -> Result<bool> {
         let monitor = Path::new("the monitor of QEMU");
         while !self.done {
-            // A message is read only if one has begun to come: the benchmark looks at the time as
-            // well.
+            // Read a message only if one has begun to arrive, so that the caller can check its time
+            // limit.
             let quiet = Some(Duration::from_millis(1));
             self.monitor.get_ref().set_read_timeout(quiet).on("set up", monitor)?;
             match self.monitor.fill_buf() {
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error).on("read from", monitor),
+                Err(error) => Err(error).on("read from", monitor)?,
             }
             self.monitor.get_ref().set_read_timeout(None).on("set up", monitor)?;
             self.read()?;
@@ -174,13 +160,5 @@ impl Contestant for Qemu {
 
     fn settle(&mut self, _: &str) -> Result<()> {
         Ok(())
-    }
-}
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -1,31 +1,33 @@
-//! The plan of a benchmark, and the runs that its cases are made of.
+//! The plan of a benchmark, and the runs that the cases consist of.
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use snapless_bench::raw_read::RawRead;
 
-use crate::contestant::{Contestant, Name, Setting, Target};
-use crate::error::{Error, Result};
-use crate::fio::{Fio, Load, now_ms};
-use crate::statistics::{Sample, Window};
+use crate::contestant::{Contestant, Name, Target};
+use crate::error::{IoContext, Result};
+use crate::fio::{Fio, Load};
+use crate::process;
+use crate::setting::Setting;
+use crate::statistics::{Sample, Window, now_ms};
+use crate::wait::wait_for;
 
 /// Longest first sync.
 const LIMIT: Duration = Duration::from_secs(300);
-/// How often it is looked whether a sync is complete.
-const POLL: Duration = Duration::from_millis(2);
+const PROGRAM: &str = "snapless-bench";
 
-/// How much is measured.
+/// The extent of a benchmark.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Runs of each measurement.
     pub rounds: usize,
     /// Bytes of the volume.
     pub size: u64,
-    /// Writers run so long before what is measured.
+    /// How long writers run before a measurement.
     pub warm: Duration,
-    /// What is measured without a sync takes so long.
+    /// Length of a measurement without a sync.
     pub window: Duration,
 }
 
@@ -36,11 +38,11 @@ pub struct LoadedSync {
     pub before: Window,
     /// Writers while it ran.
     pub during: Window,
-    /// How long it ran, in seconds.
+    /// Its duration in seconds.
     pub seconds: f64,
-    /// The longest time that a write was held, in milliseconds, if it is known.
+    /// The longest hold in milliseconds, if known.
     pub longest_hold_ms: Option<f64>,
-    /// When it began, in milliseconds since 1970.
+    /// Its start in milliseconds since 1970.
     pub start_ms: u64,
     /// Every write.
     pub samples: Vec<Sample>,
@@ -60,17 +62,12 @@ impl Setting {
         window
     }
 
-    /// Reads the volume once and does nothing else; bytes per second.
+    /// Reads the volume once and nothing else; bytes per second.
     pub fn raw_read(&self) -> Result<f64> {
-        let spawn = |source| Error::Spawn { program: "snapless-bench".to_owned(), source };
-        let output = Command::new(&self.host).arg("read").arg(&self.disk).output();
-        let output = output.map_err(spawn)?;
-        let failed = |said: String| Error::Program { program: "snapless-bench".to_owned(), said };
-        if !output.status.success() {
-            return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
-        }
+        let mut read = Command::new(&self.host);
+        let output = process::run(PROGRAM, read.arg("read").arg(&self.disk))?;
         let read: RawRead = serde_json::from_slice(&output.stdout)
-            .map_err(|error| failed(format!("it printed no time: {error}")))?;
+            .map_err(|error| process::failed(PROGRAM, format!("it printed no time: {error}")))?;
         #[allow(clippy::cast_precision_loss)]
         let bytes = read.bytes as f64;
         Ok(bytes / read.seconds)
@@ -98,7 +95,7 @@ impl Setting {
         let start_ms = contestant.begin()?;
         await_sync(&mut *contestant)?;
         let end_ms = now_ms();
-        // So that the plot shows what comes after.
+        // The plot shows the time after the sync too.
         std::thread::sleep(plan.warm);
         let samples = fio.end()?;
         let longest_hold_ms = contestant.longest_hold_ms()?;
@@ -117,24 +114,17 @@ impl Setting {
 
 /// Waits for the end of a first sync.
 pub fn await_sync(contestant: &mut dyn Contestant) -> Result<()> {
-    let limit = Instant::now() + LIMIT;
-    while !contestant.is_synced()? {
-        if Instant::now() > limit {
-            return Err(Error::Slow { what: "a first sync", seconds: LIMIT.as_secs() });
-        }
-        std::thread::sleep(POLL);
-    }
-    Ok(())
+    wait_for("a first sync", LIMIT, || Ok(contestant.is_synced()?.then_some(())))
 }
 
-/// Seconds from one time to another, at least a millisecond.
+/// Seconds between two times, at least a millisecond.
 pub fn seconds_between(start_ms: u64, end_ms: u64) -> f64 {
     #[allow(clippy::cast_precision_loss)]
     let millis = end_ms.saturating_sub(start_ms).max(1) as f64;
     millis / 1e3
 }
 
-/// Both contestants, each round in the other order.
+/// The contestants in this round's order: odd rounds reverse it.
 pub fn in_turn<T: Copy>(round: usize, mut contestants: Vec<T>) -> Vec<T> {
     if round % 2 == 1 {
         contestants.reverse();
@@ -142,9 +132,8 @@ pub fn in_turn<T: Copy>(round: usize, mut contestants: Vec<T>) -> Vec<T> {
     contestants
 }
 
-/// Fills a new file with bytes that no file system or sink can make smaller.
+/// Fills a new file with random bytes, which cannot be compressed.
 pub fn fill(path: &Path, size: u64) -> Result<()> {
-    use crate::error::IoContext;
     use std::io::Write;
 
     let mut file = std::fs::File::create(path).on("create", path)?;
@@ -157,5 +146,5 @@ pub fn fill(path: &Path, size: u64) -> Result<()> {
         file.write_all(&bytes[..len]).on("write", path)?;
         left -= len as u64;
     }
-    file.sync_all().on("write", path)
+    Ok(file.sync_all().on("write", path)?)
 }

@@ -1,30 +1,38 @@
-//! Numbers out of samples: percentiles of one run, medians and spread of several.
+//! Percentiles of one run, medians and spreads of several.
+
+use std::time::SystemTime;
 
 use crate::error::{Error, Result};
 
 /// A write that has completed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sample {
-    /// When, in milliseconds since 1970.
+    /// The time in milliseconds since 1970.
     pub at_ms: u64,
-    /// What the writer waited, in nanoseconds.
+    /// The latency in nanoseconds.
     pub latency_ns: u64,
 }
 
-/// What writers saw in a stretch of time.
+/// The time now, on the clock of [`Sample::at_ms`].
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The writes in a span of time.
 #[derive(Clone, Debug)]
 pub struct Window {
-    /// Writes in a second.
+    /// Writes per second.
     pub iops: f64,
     /// Latencies in milliseconds, in ascending order.
     sorted_ms: Vec<f64>,
 }
 
 impl Window {
-    /// Of the writes that completed from `start_ms` up to `end_ms`.
+    /// The writes that completed from `start_ms` up to `end_ms`.
     ///
     /// # Errors
-    /// If there are none.
+    /// If there are no writes.
     pub fn new(what: &str, samples: &[Sample], start_ms: u64, end_ms: u64) -> Result<Self> {
         let inside = samples.iter().filter(|it| (start_ms..end_ms).contains(&it.at_ms));
         #[allow(clippy::cast_precision_loss)]
@@ -50,7 +58,7 @@ impl Window {
     }
 }
 
-/// The same measurement, several times.
+/// Several runs of a measurement.
 #[derive(Clone, Debug, Default)]
 pub struct Series(Vec<f64>);
 
@@ -61,7 +69,7 @@ impl Series {
         self.0.sort_by(f64::total_cmp);
     }
 
-    /// The middle; 0 if there is none.
+    /// The median; 0 if there is no run.
     pub fn median(&self) -> f64 {
         let middle = self.0.len() / 2;
         match self.0.len() {
@@ -76,7 +84,7 @@ impl Series {
         (self.0.first().copied().unwrap_or(0.0), self.0.last().copied().unwrap_or(0.0))
     }
 
-    /// Median and spread, with so many digits after the point.
+    /// Median and spread with `digits` after the point.
     pub fn text(&self, digits: usize) -> String {
         let (low, high) = self.spread();
         let median = self.median();
@@ -100,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_holds_what_completed_in_it() {
+    fn a_window_has_the_writes_that_completed_in_it() {
         let samples: Vec<Sample> =
             (0..1000).map(|ms| Sample { at_ms: ms, latency_ns: (ms + 1) * 1_000_000 }).collect();
         let window = Window::new("test", &samples, 100, 200).unwrap();

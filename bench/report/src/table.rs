@@ -1,28 +1,62 @@
-//! The table: what was measured, against what it is measured, and whether it is enough.
+//! The table of results.
 
 use std::fmt::Write;
 
-/// A line.
+/// A row.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// What was done.
+    /// The case.
     pub case: String,
-    /// What was measured.
+    /// The quantity and its unit.
     pub measured: String,
-    /// What came of it here.
+    /// The result of Snapless.
     pub ours: String,
-    /// What it is compared with.
+    /// The result that it is compared with.
     pub other: String,
-    /// The ratio, or the difference.
+    /// The ratio of the two.
     pub ratio: String,
-    /// What it must reach.
+    /// The mark that must be reached.
     pub mark: String,
-    /// Whether it does; `None` where no mark is set.
+    /// Whether it is reached; `None` without a mark.
     pub reached: Option<bool>,
 }
 
 impl Row {
-    /// Its verdict in a word.
+    /// A row without a mark.
+    pub fn new(
+        case: impl Into<String>,
+        measured: impl Into<String>,
+        ours: impl Into<String>,
+        other: impl Into<String>,
+        ratio: impl Into<String>,
+    ) -> Self {
+        Self {
+            case: case.into(),
+            measured: measured.into(),
+            ours: ours.into(),
+            other: other.into(),
+            ratio: ratio.into(),
+            mark: String::new(),
+            reached: None,
+        }
+    }
+
+    /// The row with the mark that `value` is at least `mark`.
+    pub fn at_least(self, mark: f64, value: f64) -> Self {
+        self.marked(format!("≥ {mark}"), value >= mark)
+    }
+
+    /// The row with the mark that `value` is at most `mark`.
+    pub fn at_most(self, mark: f64, value: f64) -> Self {
+        self.marked(format!("≤ {mark}"), value <= mark)
+    }
+
+    /// The row with this mark.
+    pub fn marked(self, mark: impl Into<String>, reached: bool) -> Self {
+        Self { mark: mark.into(), reached: Some(reached), ..self }
+    }
+
+    /// The verdict in a word.
     pub fn verdict(&self) -> &'static str {
         match self.reached {
             Some(true) => "yes",
@@ -54,18 +88,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_case_is_named_once_and_a_loss_is_said() {
-        let row = Row {
-            case: "sync".to_owned(),
-            measured: "rate".to_owned(),
-            ours: "1".to_owned(),
-            other: "2".to_owned(),
-            ratio: "0.50".to_owned(),
-            mark: "≥ 1".to_owned(),
-            reached: Some(false),
-        };
+    fn a_case_is_named_once_and_a_missed_mark_is_shown() {
+        let row = Row::new("sync", "rate", "1", "2", "0.50").at_least(1.0, 0.5);
         let text = markdown(&[row.clone(), row]);
         assert_eq!(text.matches("sync").count(), 1);
-        assert_eq!(text.matches("**no**").count(), 2);
+        assert_eq!(text.matches("| ≥ 1 | **no** |").count(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! What the tests share: a volume with known content, a host on it, other people's programs.
+//! A volume with known content, a host on it, and third-party programs.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 pub const MIB: usize = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A volume's file, and the folder of everything.
+/// A volume's file in a folder of its own.
 pub struct Bench {
     pub folder: TempDir,
     pub disk: PathBuf,
@@ -23,7 +23,7 @@ pub struct Bench {
 impl Bench {
     /// A volume of `mib` MiB of random bytes, with some zeros.
     pub fn new(mib: usize) -> Self {
-        // Not in /tmp, which may be in memory: the host is to meet a real file system.
+        // Not in /tmp, which may be in memory: the host should use a real file system.
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let disk = folder.path().join("disk.img");
         let mut random = fastrand::Rng::with_seed(7);
@@ -51,12 +51,12 @@ impl Bench {
     }
 }
 
-/// A program of somebody else's.
+/// A third-party program.
 pub fn tool(name: &str, package: &str) -> Command {
     let found = Command::new(name).arg("--version").output();
     assert!(
         found.is_ok(),
-        "{name} is not installed: it is in the Debian package {package}, which `cargo xtask setup` installs"
+        "{name} is not installed: `cargo xtask setup` installs the Debian package {package}"
     );
     Command::new(name)
 }
@@ -70,7 +70,7 @@ pub fn qemu_io(uri: &str, commands: &[&str]) -> Output {
     command.arg(uri).output().unwrap()
 }
 
-/// Runs to the end; it must succeed.
+/// Runs `command` to its end; it must succeed.
 pub fn must(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let said = [output.stdout, output.stderr].concat();
@@ -79,7 +79,7 @@ pub fn must(command: &mut Command) -> String {
     said
 }
 
-/// fio, writing at random through the host.
+/// fio with random writes through the host.
 pub fn fio(uri: &str, folder: &Path) -> Command {
     let mut command = tool("fio", "fio");
     command.current_dir(folder);
@@ -88,7 +88,7 @@ pub fn fio(uri: &str, folder: &Path) -> Command {
     command
 }
 
-/// A program that ends with the value.
+/// A child process; killed on drop.
 pub struct Running(pub Child);
 
 impl Drop for Running {
@@ -112,7 +112,7 @@ pub fn wait_for(control: &mut Client, wanted: impl Fn(&Report) -> bool) -> Repor
     }
 }
 
-/// Compares images, and names the first difference.
+/// Compares images; the failure names the first difference.
 pub fn assert_same(what: &str, found: &[u8], wanted: &[u8]) {
     assert_eq!(found.len(), wanted.len(), "{what}: the length");
     let different = found.iter().zip(wanted).position(|(a, b)| a != b);

@@ -1,19 +1,21 @@
-//! Live replication, after the first sync: what does a write cost?
+//! Live replication after the first sync: the cost of a write.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{ChildStdout, Stdio};
 
 use snapless_bench::spec::SessionSpec;
 use snapless_bench::spec::SinkSpec;
 
 use super::{Cases, pairs, series};
-use crate::contestant::{Contestant, Setting, Snapless, bound};
+use crate::contestant::Contestant;
 use crate::error::{Error, IoContext, Result};
-use crate::fio::{Fio, Load, now_ms};
+use crate::fio::{Fio, Load};
+use crate::process::{self, Running};
 use crate::run::{Plan, await_sync, in_turn};
-use crate::statistics::Window;
+use crate::setting::Setting;
+use crate::statistics::{Window, now_ms};
 use crate::table::Row;
 
 const GUID: &str = "5d0f7c1e-6d0c-4e57-8a35-3f1b0e6f4c21";
@@ -38,15 +40,14 @@ impl Cases {
         let [none, null, server] = &windows;
         for (name, runs, mark) in [("null sink", null, true), ("real server", server, false)] {
             let ratio = pairs(runs, none, |it| it.iops);
-            self.rows.push(Row {
-                case: format!("live replication, {}, {name}", load.name()),
-                measured: "IOPS".to_owned(),
-                ours: series(runs, |it| it.iops).text(0),
-                other: format!("no session: {}", series(none, |it| it.iops).text(0)),
-                ratio: ratio.text(2),
-                mark: if mark { "≥ 0.95".to_owned() } else { String::new() },
-                reached: mark.then(|| ratio.median() >= 0.95),
-            });
+            let row = Row::new(
+                format!("live replication, {}, {name}", load.name()),
+                "IOPS",
+                series(runs, |it| it.iops).text(0),
+                format!("no session: {}", series(none, |it| it.iops).text(0)),
+                ratio.text(2),
+            );
+            self.rows.push(if mark { row.at_least(0.95, ratio.median()) } else { row });
         }
         Ok(())
     }
@@ -68,7 +69,7 @@ impl Cases {
 
 fn live_run(setting: &Setting, plan: &Plan, spec: SessionSpec, load: &Load) -> Result<Window> {
     let case = "live replication";
-    let mut host = Snapless::start(setting, spec)?;
+    let mut host = setting.snapless(spec)?;
     host.begin()?;
     await_sync(&mut host)?;
     host.await_settled()?;
@@ -82,60 +83,43 @@ fn live_run(setting: &Setting, plan: &Plan, spec: SessionSpec, load: &Load) -> R
     window
 }
 
-/// A server on the loopback, which ends with the value.
+/// A server on the loopback; ends with the value.
 struct Server {
-    child: Child,
+    _child: Running,
     address: String,
-    /// Held open: it may have more to say.
-    stdout: BufReader<ChildStdout>,
+    /// Kept open, as the server may print more.
+    _stdout: BufReader<ChildStdout>,
 }
 
 impl Server {
     fn start(program: &Path, repository: &Path) -> Result<Self> {
-        let mut command = bound(program);
+        let mut command = process::command(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--repository"]).arg(repository);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command
-            .spawn()
-            .map_err(|source| Error::Spawn { program: PROGRAM.to_owned(), source })?;
-        let Some(stdout) = child.stdout.take() else {
-            return Err(failed("it has no standard output".to_owned()));
-        };
-        let mut server = Self { child, address: String::new(), stdout: BufReader::new(stdout) };
-        let mut said = String::new();
-        while server.stdout.read_line(&mut said).on("read from", program)? > 0 {
+        let mut child = Running::start(PROGRAM, &mut command)?;
+        let stdout = child.stdout.take();
+        let stdout = stdout.ok_or_else(|| process::failed(PROGRAM, "no standard output"))?;
+        let (mut stdout, mut said) = (BufReader::new(stdout), String::new());
+        while stdout.read_line(&mut said).on("read from", program)? > 0 {
             let line = said.lines().last().unwrap_or_default();
             if let Some((_, address)) = line.split_once("listening on ") {
-                address.trim().clone_into(&mut server.address);
-                return Ok(server);
+                let address = address.trim().to_owned();
+                return Ok(Self { _child: child, address, _stdout: stdout });
             }
         }
-        Err(failed(said))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Err(process::failed(PROGRAM, said))
     }
 }
 
 fn restore(program: &Path, repository: &Path, to: &Path) -> Result<()> {
-    let mut command = bound(program);
+    let mut command = process::command(program);
     command.args(["restore", "--volume", GUID, "--at", "latest", "--force"]);
     command.arg("--repository").arg(repository).arg("--to").arg(to);
-    let output =
-        command.output().map_err(|source| Error::Spawn { program: PROGRAM.to_owned(), source })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()))
+    process::run(PROGRAM, &mut command).map(drop)
 }
 
-/// Compares two files to the end.
-pub(super) fn compare(restored: &Path, disk: &Path) -> Result<()> {
+/// Compares the whole files.
+fn compare(restored: &Path, disk: &Path) -> Result<()> {
     let open = |path: &Path| File::open(path).on("open", path);
     let (mut a, mut b) = (open(restored)?, open(disk)?);
     let (mut left, mut right) = (vec![0; 4 << 20], vec![0; 4 << 20]);
@@ -165,8 +149,4 @@ fn read_full(file: &mut File, bytes: &mut [u8]) -> std::io::Result<usize> {
         }
     }
     Ok(len)
-}
-
-fn failed(said: String) -> Error {
-    Error::Program { program: PROGRAM.to_owned(), said }
 }

@@ -7,11 +7,13 @@ use snapless_bench::process::HostProcess;
 use snapless_bench::spec::SinkSpec;
 
 use super::{Cases, MIB};
-use crate::contestant::cpu_seconds;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{IoContext, Result};
+use crate::process::cpu_seconds;
 use crate::run::fill;
+use crate::snapless::check;
 use crate::statistics::Series;
 use crate::table::Row;
+use crate::wait::wait_for;
 
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -34,20 +36,19 @@ impl Cases {
             if count == 1 {
                 one = rates.median();
             }
-            self.rows.push(Row {
-                case: "several volumes at once".to_owned(),
-                measured: format!("{count}: total MiB/s; CPU seconds per GiB"),
-                ours: format!("{}; {}", rates.text(0), costs.text(2)),
-                other: format!("one volume: {one:.0}"),
-                ratio: format!("{:.2}", rates.median() / one),
-                mark: "does not shrink".to_owned(),
-                reached: Some(rates.median() >= 0.95 * one),
-            });
+            let row = Row::new(
+                "several volumes at once",
+                format!("{count}: total MiB/s; CPU seconds per GiB"),
+                format!("{}; {}", rates.text(0), costs.text(2)),
+                format!("one volume: {one:.0}"),
+                format!("{:.2}", rates.median() / one),
+            );
+            self.rows.push(row.marked("does not shrink", rates.median() >= 0.95 * one));
         }
-        disks.iter().try_for_each(|disk| std::fs::remove_file(disk).on("remove", disk))
+        Ok(disks.iter().try_for_each(|disk| std::fs::remove_file(disk).on("remove", disk))?)
     }
 
-    /// Bytes per second of all together, and CPU seconds per GiB.
+    /// Total bytes per second, and CPU seconds per GiB.
     fn sync_all(&self, disks: &[PathBuf], size: u64) -> Result<(f64, f64)> {
         let names: Vec<String> = (0..disks.len()).map(|index| format!("v{index}")).collect();
         let volumes: Vec<_> =
@@ -62,24 +63,14 @@ impl Cases {
             control.start(name, &spec)?;
         }
         for name in &names {
-            while control.status(name)?.blocks_synced * 65_536 < size {
-                if began.elapsed() > LIMIT {
-                    return Err(Error::Slow { what: "a first sync", seconds: LIMIT.as_secs() });
-                }
-                std::thread::sleep(Duration::from_millis(2));
-            }
+            wait_for("a first sync", LIMIT, || {
+                let report = control.status(name)?;
+                Ok((report.blocks_synced == report.blocks_total).then_some(()))
+            })?;
         }
         let (seconds, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds(host.id()) - cpu);
         for name in &names {
-            let found = control.verify(name)?;
-            if found.different > 0 {
-                return Err(Error::Differs {
-                    case: "several volumes".to_owned(),
-                    different: found.different,
-                    sectors: found.sectors,
-                    first: found.first_different.unwrap_or(0),
-                });
-            }
+            check("several volumes", &control.verify(name)?)?;
         }
         host.quit()?;
         #[allow(clippy::cast_precision_loss)]

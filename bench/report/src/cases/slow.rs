@@ -1,21 +1,21 @@
-//! A target that takes 20 MB/s and answers after 50 ms: what do the writers feel of it?
+//! A target that takes 20 MB/s and answers after 50 ms: its effect on writers.
 
 use std::time::{Duration, Instant};
 
 use super::{Cases, MIB, pairs, series};
-use crate::contestant::{Contestant, Name, Setting, Target};
+use crate::contestant::{Contestant, Name, Target};
 use crate::error::Result;
-use crate::fio::{Fio, Load, now_ms};
+use crate::fio::{Fio, Load};
 use crate::run::{Plan, await_sync, fill, in_turn};
-use crate::statistics::{Series, Window};
+use crate::setting::Setting;
+use crate::statistics::{Series, Window, now_ms};
 use crate::table::Row;
 
 const TARGET: Target = Target::Slow { bytes_per_second: 20_000_000, latency_ms: 50 };
-/// The volume is a sixteenth of the others: the target needs that long for it.
+/// The volume is smaller by this factor, as the target is slow.
 const SHARE: u64 = 16;
 
-/// Writers before and while the target is slow, and how long it takes until the copy is whole again
-/// once they end.
+/// Writers before and during the copy, and the time from their end until the copy is whole.
 struct SlowRun {
     before: Window,
     during: Window,
@@ -46,38 +46,34 @@ impl Cases {
             let p99 = |window: &Window| window.percentile(0.99);
             runs.iter().map(|it| p99(&it.during) / p99(&it.before)).collect()
         };
-        self.rows.push(Row {
-            case: case.clone(),
-            measured: "writers' p99, ms".to_owned(),
-            ours: series(ours, |it| it.during.percentile(0.99)).text(2),
-            other: format!(
+        let p99 = |it: &SlowRun| it.during.percentile(0.99);
+        let row = Row::new(
+            &case,
+            "writers' p99, ms",
+            series(ours, p99).text(2),
+            format!(
                 "no session: {}; QEMU: {} (× {})",
                 series(ours, |it| it.before.percentile(0.99)).text(2),
-                series(theirs, |it| it.during.percentile(0.99)).text(2),
+                series(theirs, p99).text(2),
                 added(theirs).text(1)
             ),
-            ratio: format!("× {} of no session", added(ours).text(2)),
-            mark: "≤ 1.2".to_owned(),
-            reached: Some(added(ours).median() <= 1.2),
-        });
-        self.rows.push(Row {
-            case: case.clone(),
-            measured: "writers' IOPS".to_owned(),
-            ours: series(ours, |it| it.during.iops).text(0),
-            other: format!("QEMU: {}", series(theirs, |it| it.during.iops).text(0)),
-            ratio: pairs(ours, theirs, |it| it.during.iops).text(1),
-            mark: String::new(),
-            reached: None,
-        });
-        self.rows.push(Row {
+            format!("× {} of no session", added(ours).text(2)),
+        );
+        self.rows.push(row.at_most(1.2, added(ours).median()));
+        self.rows.push(Row::new(
+            &case,
+            "writers' IOPS",
+            series(ours, |it| it.during.iops).text(0),
+            format!("QEMU: {}", series(theirs, |it| it.during.iops).text(0)),
+            pairs(ours, theirs, |it| it.during.iops).text(1),
+        ));
+        self.rows.push(Row::new(
             case,
-            measured: "until the copy is whole, s after the writers' end".to_owned(),
-            ours: series(ours, |it| it.recovery_seconds).text(1),
-            other: format!("QEMU: {}", series(theirs, |it| it.recovery_seconds).text(1)),
-            ratio: String::new(),
-            mark: String::new(),
-            reached: None,
-        });
+            "until the copy is whole, s after the writers' end",
+            series(ours, |it| it.recovery_seconds).text(1),
+            format!("QEMU: {}", series(theirs, |it| it.recovery_seconds).text(1)),
+            "",
+        ));
         Ok(())
     }
 }
@@ -89,7 +85,7 @@ fn slow_run(setting: &Setting, plan: &Plan, name: Name, load: &Load) -> Result<S
     std::thread::sleep(plan.warm + plan.window);
     let before_ms = now_ms();
     let start_ms = contestant.begin()?;
-    // Never past the sync's end: a copy that is complete asks nothing of a target any more.
+    // Not past the sync's end: after it the target no longer affects writers.
     let limit = Instant::now() + 2 * plan.window;
     while Instant::now() < limit && !contestant.is_synced()? {
         std::thread::sleep(Duration::from_millis(2));

@@ -1,12 +1,12 @@
-//! A volume of 64 TiB, most of it holes that the sweep is told of.
+//! A volume of 64 TiB that consists mostly of holes, which the sweep skips.
 //!
-//! It is a sparse file in memory: no ordinary disk holds 1 % of 64 TiB, so far less is allocated,
-//! in two amounts that show what the time is proportional to.
+//! It is a sparse file in memory. Far less than 1 % is allocated, in two amounts, which show what
+//! the time is proportional to.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use snapless_bench::process::HostProcess;
 use snapless_bench::spec::SessionSpec;
@@ -15,9 +15,11 @@ use snapless_bench::spec::SinkSpec;
 use super::{Cases, IN_MEMORY, MIB};
 use crate::error::{Error, IoContext, Result};
 use crate::table::Row;
+use crate::wait::wait_for;
 
 const LENGTH: u64 = 64 << 40;
 const RUN: u64 = 1 << 20;
+const LIMIT: Duration = Duration::from_secs(300);
 
 impl Cases {
     pub(super) fn sparse(&mut self) -> Result<()> {
@@ -40,31 +42,24 @@ impl Cases {
         let spec = SessionSpec { skip_holes: true, ..SessionSpec::new(sink) };
         let began = Instant::now();
         let started = control.start("v", &spec)?;
-        let report = loop {
+        let report = wait_for("a first sync", LIMIT, || {
             let report = control.status("v")?;
-            if report.is_drained() {
-                break report;
-            }
-            if began.elapsed().as_secs() > 300 {
-                return Err(Error::Slow { what: "a first sync", seconds: 300 });
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        };
+            Ok(report.is_drained().then_some(report))
+        })?;
         let seconds = began.elapsed().as_secs_f64();
         control.stop("v")?;
         host.quit()?;
         compare(&disk, &copy, runs)?;
         #[allow(clippy::cast_precision_loss)]
         let (start, memory) = (started.t0_us as f64 / 1e6, started.memory as f64 / MIB);
-        let row = Row {
-            case: "64 TiB, sparse, holes skipped".to_owned(),
-            measured: format!("{runs} MiB allocated: start, s; memory, MiB; first sync, s"),
-            ours: format!("{start:.2}; {memory:.0}; {seconds:.2}"),
-            other: format!("blocks read: {}", report.blocks_by_sweep),
-            ratio: String::new(),
-            mark: "start < 1 s".to_owned(),
-            reached: Some(start < 1.0),
-        };
+        let row = Row::new(
+            "64 TiB, sparse, holes skipped",
+            format!("{runs} MiB allocated: start, s; memory, MiB; first sync, s"),
+            format!("{start:.2}; {memory:.0}; {seconds:.2}"),
+            format!("blocks read: {}", report.blocks_by_sweep),
+            "",
+        )
+        .marked("start < 1 s", start < 1.0);
         for path in [disk, copy] {
             std::fs::remove_file(&path).on("remove", &path)?;
         }
