@@ -1,10 +1,11 @@
 //! What a full queue does to writes: they wait up to the hold limit, then a gap begins
 //! (rule HANG, rules.md#hang).
 //!
-//! The limit counts from the first write that found the queue full, not from each write's arrival: with
-//! a slow server each of them would wait almost as long as the limit, without end. The queue counts as
-//! full until no held write waits for it and a quarter of it is free. While it does, no write is captured
-//! ahead of those that wait, and all of them wait together, whatever else each waits for.
+//! The limit counts from the first write that found the queue full, not from each write's arrival:
+//! with a slow server each of them would wait almost as long as the limit, without end. The queue
+//! counts as full until no held write waits for it and a quarter of it is free. While it does, no
+//! write is captured ahead of those that wait, and all of them wait together, whatever else each
+//! waits for.
 //!
 //! With [`Overflow::Hold`] writes wait for room as long as it takes.
 
@@ -40,13 +41,14 @@ impl Backpressure {
         Self { overflow, hold_limit, full_since: None, waiting: Arrival::default() }
     }
 
-    /// True if a write that finds no room does not wait for it: a gap is open, so the write's blocks are
-    /// read again in any case.
+    /// True if a write that finds no room does not wait for it: a gap is open, so the write's
+    /// blocks are read again in any case.
     pub fn skips_wait(&self, gap_is_open: bool) -> bool {
         gap_is_open && self.overflow == Overflow::Gap
     }
 
-    /// Notes that the queue has no room for a held write. `newest` is the arrival of the newest held one.
+    /// Notes that the queue has no room for a held write. `newest` is the arrival of the newest
+    /// held one.
     pub fn queue_is_full(&mut self, newest: Arrival, gap_is_open: bool, now: Tick) -> Verdict {
         if self.skips_wait(gap_is_open) {
             return Verdict::StopCapturing;
@@ -68,8 +70,8 @@ impl Backpressure {
         self.full_since = None;
     }
 
-    /// True if a held write waits for room: no other is captured ahead of it. `oldest` is the arrival of
-    /// the oldest held one, which waits if any does.
+    /// True if a held write waits for room: no other is captured ahead of it. `oldest` is the
+    /// arrival of the oldest held one, which waits if any does.
     #[inline]
     pub fn holds_back(&self, oldest: Option<Arrival>) -> bool {
         oldest.is_some_and(|oldest| oldest <= self.waiting)

@@ -3,7 +3,8 @@
 /// Bits in a word.
 pub const PER_WORD: u64 = u64::BITS as u64;
 
-/// The words that bits `start` to `end` (without that one) lie in: each word's index, and which of its bits they are.
+/// The words of bits `start` to `end` (exclusive): each word's index, and a mask of those bits in
+/// it.
 #[inline]
 pub fn words(start: u64, end: u64) -> impl Iterator<Item = (usize, u64)> {
     (start / PER_WORD..end.div_ceil(PER_WORD)).map(move |word| {

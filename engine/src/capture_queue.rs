@@ -1,8 +1,8 @@
 //! The capture queue: records in stream order, their payloads in two [`Arena`]s.
 //!
 //! The sweep's reads have a region of their own. Neither a slow read of the sweep nor a slow server
-//! keeps a write from the rest, and the sweep cycles through memory that the processor's cache still
-//! has.
+//! keeps a write from the rest, and the sweep cycles through memory that the processor's cache
+//! still has.
 //!
 //! A payload's memory is reserved before the bytes are read or copied into it; a record takes its
 //! number when it is committed. So the stream's order is the order of commits, and a slow disk read
@@ -60,7 +60,8 @@ impl Reservation {
     }
 }
 
-/// A record that is being drained. To be handed back to [`Session::drained`](crate::Session::drained).
+/// A record that is being drained. To be handed back to
+/// [`Session::drained`](crate::Session::drained).
 #[must_use = "a record that is not handed back keeps its queue memory"]
 #[derive(Debug)]
 pub struct Drained {
@@ -112,8 +113,10 @@ impl CaptureQueue {
         accounts + slice_bytes::<Option<Drained>>(records)
     }
 
-    /// A queue of `bytes` payload bytes, `sweep_bytes` of them the sweep's, and `records` descriptors.
-    // Out of line, as the other parts of a session: together they would take much of a kernel's stack.
+    /// A queue of `bytes` payload bytes, `sweep_bytes` of them the sweep's, and `records`
+    /// descriptors.
+    // Out of line, as the other parts of a session: together they would take much of a kernel's
+    // stack.
     #[inline(never)]
     fn of(bytes: u64, sweep_bytes: u64, records: u64) -> Result<Self, OutOfMemory> {
         let rest = bytes.saturating_sub(sweep_bytes);
@@ -130,7 +133,8 @@ impl CaptureQueue {
         })
     }
 
-    /// Reserves room for a record with `len` payload bytes in a region, or none; `None` if there is none now.
+    /// Reserves room for a record with `len` payload bytes in a region, or none; `None` if there is
+    /// none now.
     #[inline]
     pub fn reserve(&mut self, len: u64, region: Region) -> Option<Reservation> {
         if !self.has_room_for(1) {
@@ -164,7 +168,8 @@ impl CaptureQueue {
         self.push(record, reservation.memory)
     }
 
-    /// Appends a record without payload, and returns its number; `None` if there is no room for it now.
+    /// Appends a record without payload, and returns its number; `None` if there is no room for it
+    /// now.
     pub fn append(&mut self, record: Record) -> Option<u64> {
         // The last descriptor is kept for a gap.
         let kept = usize::from(record.kind != RecordKind::GapBegin);
@@ -250,7 +255,8 @@ impl CaptureQueue {
     fn push(&mut self, record: Record, memory: Option<MemoryRange>) -> u64 {
         let index = self.index(self.len);
         self.last_seq += 1;
-        // The host's clock may be set back; a stream that went back with it could not be searched by time.
+        // The host's clock may be set back; a stream that went back with it could not be searched
+        // by time.
         self.last_time = self.last_time.max(record.time);
         let record = Record { seq: self.last_seq, time: self.last_time, ..record };
         if let Some(place) = self.records.get_mut(index) {
@@ -262,7 +268,8 @@ impl CaptureQueue {
     }
 }
 
-/// Blocks that fit into so many bytes, the volume's last short one included: no more ranges are handed out at a time.
+/// Blocks that fit into so many bytes, the volume's last short one included: no more ranges are
+/// handed out at a time.
 fn blocks_at_most(bytes: u64) -> u64 {
     bytes / u64::from(Geometry::BLOCK_SIZE_MIN) + 1
 }

@@ -1,8 +1,8 @@
-//! Claims: which blocks are being read right now, by whom, and whether the content may still be used.
+//! Claims: which blocks are being read, by which thread, and whether their content may be used.
 //!
-//! A claimed block stays `Reading` until its claim ends, whatever happens meanwhile, so that nobody else
-//! can claim it. A write that goes through uncaptured while its block is being read spoils that part of the
-//! claim: what was read may be the old content, the new or a mixture (rules T0 and LOSS).
+//! A claimed block stays `Reading` until its claim ends, so that it is not claimed twice. An
+//! uncaptured write to a block that is being read spoils that part of the claim: the read may have
+//! the old content, the new, or a mixture (rules T0 and LOSS, rules.md#t0, rules.md#loss).
 
 use alloc::boxed::Box;
 
@@ -13,29 +13,29 @@ use crate::host::Tick;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 use crate::table::BlockState;
 
-/// Who reads.
+/// Which thread reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reader {
     /// The sweep.
     Sweep,
-    /// The hold thread, for a write that waits.
+    /// The hold thread, for a held write.
     Hold,
 }
 
-/// One run of blocks under way.
+/// One run of blocks that is being read.
 #[derive(Clone, Copy, Debug)]
 pub struct Claimed {
     /// The run.
     pub blocks: BlockRange,
-    /// Who reads it.
+    /// Which thread reads it.
     pub reader: Reader,
     /// Their state before: `Unsynced` ones are read for the base image, `Dirty` ones after a gap.
     pub before: BlockState,
-    /// Since when.
+    /// When the read began.
     pub since: Tick,
-    /// The part that must not be used; empty if all is well.
+    /// The part whose content must not be used.
     pub spoiled: BlockRange,
-    /// What of a block that is read sector by sector cannot be read.
+    /// The sectors that cannot be read, of a block that is read sector by sector.
     pub holes: Holes,
 }
 
@@ -43,7 +43,7 @@ pub struct Claimed {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClaimId(usize);
 
-/// The claims under way: a fixed number.
+/// The claims of all reads under way: at most a fixed number.
 #[derive(Debug)]
 pub struct Claims {
     slots: Box<[Option<Claimed>]>,

@@ -1,6 +1,6 @@
-//! A session's limits: checked once, when the session is made, so that none of them can be impossible later.
+//! A session's limits, checked once, when the session is made.
 //!
-//! From the limits and the geometry follows how much memory a session takes (rule BOUND):
+//! The limits and the geometry determine the memory of a session (rule BOUND, rules.md#bound):
 //! [`Session::memory_needed`](crate::Session::memory_needed).
 
 use snapless_types::{Geometry, Overflow};
@@ -14,46 +14,49 @@ pub struct Config {
     /// Bytes of queue memory: the host provides them, the engine keeps account. At least
     /// [`Config::QUEUE_BLOCKS_MIN`] blocks.
     pub queue_bytes: u64,
-    /// Writes that the session keeps track of, held and in flight together: 1 to [`Config::WRITES_MAX`].
+    /// Writes that the session tracks, held and in flight together: 1 to [`Config::WRITES_MAX`].
     pub writes_max: u32,
     /// How long a write may wait for queue space, in ticks.
     pub hold_limit: u64,
     /// What to do past the hold limit.
     pub overflow: Overflow,
-    /// Longest write that is captured, in bytes, at least a sector and at most the writes' part of the queue; a
-    /// longer one would have to wait for most of it.
+    /// Longest write that is captured, in bytes: at least a sector, at most the writes' part of the
+    /// queue. A longer one would have to wait for most of the queue.
     pub write_bytes: u64,
-    /// Longest read of the sweep and of the hold thread, in bytes; at least one block is read, and never
-    /// more than the sweep's share of the queue.
+    /// Longest read of the sweep and of the hold thread, in bytes; at least one block is read, and
+    /// never more than the sweep's share of the queue.
     pub read_bytes: u64,
-    /// Most that the sweep reads, in bytes per second on average; 0: as much as the disk gives. Reads for
-    /// held writes are never slowed down (rule HANG).
+    /// Most that the sweep reads, in bytes per second on average; 0: as much as the disk gives.
+    /// Reads for held writes are never slowed down (rule HANG).
     pub sweep_bytes_per_second: u64,
-    /// How long the sweep's reads may take on average, in ticks: beyond that it has fewer of them under way. 0: as
-    /// long as more of them read more.
+    /// How long the sweep's reads may take on average, in ticks; beyond that fewer of them are
+    /// under way. 0: no limit.
     pub sweep_latency: u64,
-    /// Epochs that may be unacknowledged at a time, the open one included: 2 to [`Config::EPOCHS_MAX`].
+    /// Epochs that may be unacknowledged at a time, the open one included: 2 to
+    /// [`Config::EPOCHS_MAX`].
     pub epochs: u64,
     /// Payload bytes after which an epoch closes; at least 1.
     pub epoch_bytes: u64,
     /// Ticks after its first record at which an epoch closes; at least 1.
     pub epoch_age: u64,
-    /// Longest bitmap of one epoch, in bytes; at least 1. On a volume with more blocks than that has bits,
-    /// a bit stands for several neighbours, and a loss of the service turns them dirty together.
+    /// Longest bitmap of one epoch, in bytes; at least 1. On a volume with more blocks than that
+    /// has bits, a bit stands for several neighbours, and a loss of the service turns them dirty
+    /// together.
     pub epoch_bitmap_bytes: u64,
 }
 
-/// Why a session cannot work within the limits asked for.
+/// Why a session cannot work within its limits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConfigError {
-    /// The queue has fewer bytes than this: the sweep's share of it would not hold a block for long.
+    /// The queue is too short for the sweep's reads and writes together.
     QueueBytes {
-        /// The least that works with the volume's block size.
+        /// Bytes that it has at least, by the volume's block size.
         least: u64,
     },
     /// Not 1 to [`Config::WRITES_MAX`] writes.
     Writes(u32),
-    /// The longest captured write is shorter than a sector or longer than the writes' part of the queue, in bytes.
+    /// The longest captured write, in bytes: shorter than a sector, or longer than the writes' part
+    /// of the queue.
     WriteBytes(u64),
     /// Not 2 to [`Config::EPOCHS_MAX`] epochs.
     Epochs(u64),
@@ -66,10 +69,9 @@ pub enum ConfigError {
 /// Why there is no session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StartError {
-    /// Its limits are impossible: a mistake of whoever asked.
+    /// The session cannot work within its limits: an error of the caller.
     Config(ConfigError),
-    /// The host has not enough memory: [`Session::memory_needed`](crate::Session::memory_needed) says how
-    /// much that is.
+    /// The host has less memory than [`Session::memory_needed`](crate::Session::memory_needed).
     OutOfMemory,
 }
 
@@ -82,7 +84,7 @@ impl From<OutOfMemory> for StartError {
 impl Config {
     /// Fewest blocks that a queue takes: two for the sweep, two for writes.
     pub const QUEUE_BLOCKS_MIN: u64 = 4;
-    /// Most writes that a session keeps track of: a decision looks at all of them.
+    /// Most writes that a session tracks: a decision may examine all of them.
     pub const WRITES_MAX: u32 = 1 << 16;
     /// Most epochs.
     pub const EPOCHS_MAX: u64 = 64;
@@ -105,7 +107,7 @@ impl Config {
         }
     }
 
-    /// Refuses limits within which a session could not work.
+    /// Rejects limits within which a session cannot work.
     pub fn check(&self, geometry: &Geometry) -> Result<(), ConfigError> {
         let least = Self::QUEUE_BLOCKS_MIN * u64::from(geometry.block_size());
         let for_writes = self.queue_bytes.saturating_sub(self.sweep_share());
@@ -124,7 +126,8 @@ impl Config {
         limits.into_iter().find(|&(is_kept, _)| !is_kept).map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    /// Bytes of the queue that are the sweep's, in whole blocks of the smallest size: the rest is for writes.
+    /// The sweep's bytes of the queue, in whole blocks of the smallest size; the rest is for
+    /// writes.
     pub(crate) fn sweep_share(&self) -> u64 {
         let share = (self.queue_bytes / 2).min(SWEEP_SHARE_MAX);
         share - share % u64::from(Geometry::BLOCK_SIZE_MIN)
@@ -135,34 +138,35 @@ impl Config {
         self.read_bytes.min(self.sweep_share())
     }
 
-    /// Ticks that a read of `bytes` keeps the sweep from the next one.
+    /// Ticks between a read of `bytes` and the sweep's next one.
     pub(crate) fn sweep_ticks(&self, bytes: u64) -> u64 {
         let ticks = u128::from(bytes) * u128::from(1_000 * Tick::PER_MS);
         let ticks = ticks.checked_div(u128::from(self.sweep_bytes_per_second)).unwrap_or(0);
         u64::try_from(ticks).unwrap_or(u64::MAX)
     }
 
-    /// Descriptors for the queue's records: one for each [`BYTES_PER_RECORD`] of its memory, and never
-    /// fewer than all writes and reads can have at once.
+    /// Descriptors for the queue's records: one for each [`BYTES_PER_RECORD`] of its memory, but
+    /// not fewer than all writes and reads can need at once.
     pub(crate) fn records(&self) -> u64 {
         (self.queue_bytes / BYTES_PER_RECORD).max(u64::from(self.writes_max) + READS_MAX + 16)
     }
 }
 
-/// The write that most applications and file systems make most often, in bytes: a queue full of these has
-/// its last descriptor and its last byte in use at about the same time.
+/// The most frequent length of a write, in bytes: a queue full of such writes has about as few
+/// descriptors left as bytes.
 const BYTES_PER_RECORD: u64 = 4096;
 
-/// The sweep's part of the queue, in bytes at most: all its reads that may be under way, of 1 MiB each, and as much
-/// again that is on its way out. More would only be colder memory.
+/// Most bytes of the queue that are the sweep's: for all its reads that may be under way, of 1 MiB
+/// each, and as much again that is being drained. More would only be colder memory.
 const SWEEP_SHARE_MAX: u64 = (2 * SWEEP_READS_MAX) << 20;
 
-/// Quarters of the queue, writes' memory and descriptors, in use at which a gap ends.
+/// Quarters of the queue in use, of the writes' memory and of the descriptors, at which capturing
+/// resumes.
 pub(crate) const LOW_MARK: u64 = 1;
-/// Quarters in use at which a queue that was full is not any more.
+/// Quarters in use at which a full queue counts as full no more.
 pub(crate) const HIGH_MARK: u64 = 3;
 
-/// Reads that the sweep has under way, at most. A power of two.
+/// Most reads that the sweep has under way. A power of two.
 pub(crate) const SWEEP_READS_MAX: u64 = 8;
 /// Reads that sweep and hold may have under way at once.
 pub(crate) const READS_MAX: u64 = 2 * SWEEP_READS_MAX;
@@ -182,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_limits_are_refused_and_possible_ones_are_not() {
+    fn impossible_limits_are_rejected_and_possible_ones_are_not() {
         assert_eq!(check(|_| ()), Ok(()));
         assert_eq!(check(|it| it.write_bytes = 512), Ok(()));
         assert_eq!(check(|it| it.write_bytes = 2 * BLOCK), Ok(()));

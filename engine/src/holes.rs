@@ -1,12 +1,13 @@
-//! The sectors of one block that the disk could not read, in runs.
+//! Holes: the sectors of one block that the disk could not read, in runs.
 //!
-//! A fixed number of runs; a block with more has a last one that reaches from there to its last bad sector. So a
-//! sector that could not be read is always told of, and at worst one that could be is, too (rule LOSS).
+//! A fixed number of runs. In a block with more, the last run reaches to the last bad sector: every
+//! bad sector has a record, at worst some good ones too (rule LOSS, rules.md#loss).
 
-/// Runs of one block, at most.
+/// Most runs of one block.
 const HOLES_MAX: usize = 16;
 
-/// Runs of bad sectors, in order. Sectors are counted from the block's first: at most 8192 of them.
+/// Runs of bad sectors, in order; sectors are numbered from the block's first, at most 8192 of
+/// them.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Holes {
     /// The first sector of each run, and the one after its last.
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_run_takes_in_all_that_find_no_room() {
+    fn the_last_run_covers_all_further_bad_sectors() {
         let many = runs((0..40).map(|sector| sector * 2));
         assert_eq!(many.len(), HOLES_MAX);
         assert_eq!(many[14..], [(28, 1), (30, 49)]);

@@ -1,4 +1,5 @@
-//! What the engine needs from the system it runs on: a lock, two clocks, and a way to wake its threads.
+//! What the engine needs from the system it runs on: a lock, two clocks, and a way to wake its
+//! threads.
 //!
 //! The verbs' return values ask for everything else: reading blocks, copying payloads, issuing and
 //! completing writes.
@@ -73,8 +74,8 @@ pub trait Host {
     /// The time that records carry, in any unit.
     fn clock(&self) -> u64;
 
-    /// Makes the worker call its verb again, now or when it next would wait. Called at the level of the
-    /// verb that causes it; must not block.
+    /// Makes the worker call its verb again, now or when it next would wait. Called at the level of
+    /// the verb that causes it; must not block.
     fn wake(&self, worker: Worker);
 }
 

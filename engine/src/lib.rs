@@ -1,47 +1,65 @@
-//! The method of Snapless: copying a live volume without a snapshot, and following it from there on.
+//! The method of Snapless: copies a live volume without a snapshot, and then keeps the copy
+//! current.
 //!
 //! # What happens to a write
 //!
-//! [`Session::submit`] decides, on the thread that the write arrives on:
+//! [`Session::submit`] decides, on the thread on which the write arrives:
 //!
-//! * All its blocks are `Synced` and no other write overlaps it → [`Submission::Capture`]: the host copies
-//!   the payload into the capture queue, calls [`Session::captured`], issues the write, and
+//! * All its blocks are `Synced` and no other write overlaps it → [`Submission::Capture`]: the host
+//!   copies the payload into the capture queue, calls [`Session::captured`], issues the write, and
 //!   calls [`Session::completed`] when the disk is done with it.
 //! * Otherwise → [`Submission::Held`]: the engine keeps the write. The hold thread reads the old
-//!   content of the blocks that nobody has read yet ([`Session::hold`], [`Session::read_done`]); then
-//!   the dispatch thread gets the write back from [`Session::dispatch`], to capture and issue it.
-//! * The write cannot be captured (the queue stayed full past `hold_limit`, the service is gone, the
-//!   write must not wait), or need not be, since its blocks are to be read again in any case →
-//!   [`Submission::Issue`]: it goes through and leaves its blocks `Dirty`, to be read later: a gap.
+//!   content of its unsynced blocks ([`Session::hold`], [`Session::read_done`]); then the dispatch
+//!   thread gets the write back from [`Session::dispatch`], to capture and issue it.
+//! * The write cannot be captured (the queue stayed full past `hold_limit`, the service is lost,
+//!   the write must not wait), or need not be, because its blocks are read again in any case →
+//!   [`Submission::Issue`]: it is issued uncaptured and leaves its blocks `Dirty`, to be read
+//!   later. That is a gap; its record has the [`GapReason`].
 //!
-//! A trim or a write of zeros ([`Session::submit_clearing`]) has no payload: it is held by the same rules, and
-//! comes as [`Submission::Issue`], already in the stream.
+//! A trim or a write of zeros ([`Session::submit_clearing`]) has no payload: it is held by the same
+//! rules, and is returned as [`Submission::Issue`], with its record in the stream already.
 //!
-//! Meanwhile the sweep thread reads, in order, whatever no write has asked for ([`Session::sweep`])
-//! and nobody said holds no data ([`Session::skip`]), and the drain thread carries records out of the queue ([`Session::drain`]).
+//! Meanwhile the sweep thread reads the other blocks in order ([`Session::sweep`]), except those
+//! that hold no data ([`Session::skip`]), and the drain thread takes records out of the queue
+//! ([`Session::drain`]).
 //!
 //! [`Rundown`] protection ties a write to its session and tells when every older write is done.
 //!
 //! # Rules
 //!
-//! T0, ORDER, LOSS, HANG, BOUND, TRUTH, CLEAR, RESUME: the code that upholds a rule names it. Assertions of
-//! the rules are compiled in with `debug_assertions`.
+//! T0, ORDER, LOSS, HANG, BOUND, TRUTH, CLEAR, RESUME (`docs/rules.md`): the code that upholds a
+//! rule names it. Assertions of the rules are compiled in with `debug_assertions`.
 //!
-//! # Shape
+//! # Structure
 //!
-//! No operating system, no clock, no thread and no unsafe code in here: the [`Host`] lends a lock and
-//! two clocks, and acts on what the verbs return. The engine does not touch a payload; it hands out
-//! [`MemorySpan`]s of a buffer that the host owns. All memory is allocated by [`Session::new`]
-//! (rule BOUND).
+//! No operating system, no clock, no thread and no unsafe code: the [`Host`] lends a lock and two
+//! clocks, and acts on what the verbs return. The engine does not touch a payload; it hands out
+//! [`MemorySpan`]s of a buffer that the host owns. [`Session::new`] allocates all memory (rule
+//! BOUND).
+//!
+//! Each piece of a session's state has one owner, with private fields and verbs. Imports go
+//! downwards in this table, never up:
+//!
+//! | modules | role |
+//! | --- | --- |
+//! | `session` | the verbs that hosts call, and the lock |
+//! | `session::core` and the modules in it | decisions that need more than one owner |
+//! | `resync`, `backpressure`, `sweep`, `lifecycle`, `gap`, `base_image` | owners that hold a policy or a state |
+//! | `in_flight`, `capture_queue`, `epochs`, `claims`, `table` | owners that keep accounts: of writes, records, blocks |
+//! | `slots`, `presence`, `arena`, `holes`, `pace`, `bits` | data structures of the owners |
+//! | `host`, `config`, `status`, `submission`, `memory`, `sync`, `steps` | interfaces and foundations |
+//!
+//! [`Rundown`] stands beside them: it guards the place where a volume keeps its session.
 //!
 //! # Example
 //!
-//! A host of one thread, whose disk is an array: a block is captured before the write to it, and both reach the
-//! stream in that order.
+//! A host of one thread, whose disk is an array: a block is captured before the write to it, and
+//! both reach the stream in that order.
 //!
 //! ```
 //! use snapless_engine::{
-//!     Config, Extent, Geometry, Host, Mutex, RecordKind, Session, Step, Submission, Tick, Urgency, Worker,
+//!     Config, Extent, Geometry, Host, Mutex, RecordKind, Session, Step, Submission, Tick, Urgency,
+//!     Worker,
 //! };
 //! use std::cell::RefCell;
 //!
@@ -58,7 +76,7 @@
 //! }
 //!
 //! impl Host for OneThread {
-//!     /// What is written; a driver has an IRP here.
+//!     /// The payload; a driver has an IRP here.
 //!     type Write = [u8; 512];
 //!     type Mutex<T> = Lock<T>;
 //!     fn now(&self) -> Tick {
@@ -67,7 +85,7 @@
 //!     fn clock(&self) -> u64 {
 //!         0
 //!     }
-//!     /// Nobody sleeps here.
+//!     /// No thread sleeps here.
 //!     fn wake(&self, _: Worker) {}
 //! }
 //!
@@ -78,26 +96,26 @@
 //! let session = Session::new(OneThread, geometry, Config::new(64 << 10)).unwrap();
 //! session.begin();
 //!
-//! // A write arrives. Nobody has read its block yet: it is held.
+//! // A write arrives. Its block is unsynced: it is held.
 //! let extent = Extent::new(16 << 10, 512).unwrap();
 //! assert!(matches!(session.submit([b'n'; 512], extent, Urgency::MayWait), Submission::Held));
 //!
 //! // The hold thread reads the block's old content into the queue.
-//! let Step::Do(read) = session.hold() else { panic!("a block is to be read") };
+//! let Step::Do(read) = session.hold() else { panic!("a block is unsynced") };
 //! let from = read.extent().offset() as usize..read.extent().end() as usize;
 //! let to = read.memory().offset as usize;
 //! queue[to..to + from.len()].copy_from_slice(&disk[from]);
 //! assert!(session.read_done(read, true).is_none());
 //!
-//! // The dispatch thread gets the write back: its payload goes to the queue, then it goes to the disk.
-//! let Step::Do(Submission::Capture(capture)) = session.dispatch() else { panic!("it may go") };
+//! // The dispatch thread gets the write back: the payload goes to the queue, the write to the disk.
+//! let Step::Do(Submission::Capture(capture)) = session.dispatch() else { panic!("it is ready") };
 //! let to = capture.memory().offset as usize;
 //! queue[to..to + 512].copy_from_slice(capture.write());
 //! let issue = session.captured(capture);
 //! disk[16 << 10..][..512].copy_from_slice(&issue.write);
 //! session.completed(issue.ticket, true);
 //!
-//! // The drain thread carries the records out.
+//! // The drain thread takes the records out.
 //! let mut stream = Vec::new();
 //! while let Step::Do(drained) = session.drain(u64::MAX) {
 //!     let first = drained.memory().map(|memory| queue[memory.offset as usize]);
@@ -120,14 +138,15 @@ extern crate alloc;
 #[cfg(any(test, sabotage))]
 extern crate std;
 
-/// Asserts a rule of the method in builds with `debug_assertions`: in tests, the simulator, debug drivers.
+/// Asserts a rule of the method in builds with `debug_assertions`: tests, the simulator, debug
+/// drivers.
 macro_rules! rule {
     ($holds:expr, $rule:literal) => {
         debug_assert!($holds, $rule)
     };
 }
 
-/// True if a breach of a rule is to be committed here: never, but in builds that test the tests.
+/// True if the chosen sabotage breaks a rule here: only in builds that test the tests.
 #[cfg(sabotage)]
 macro_rules! sabotaged {
     ($breach:ident) => {

@@ -1,13 +1,14 @@
-//! Allocation at session start: all of it fallible, none of it later (rule BOUND).
+//! Allocation at session start: all of it fallible, none of it later (rule BOUND, rules.md#bound).
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-/// The host has not enough memory for the session asked for.
+/// The host has not enough memory for the session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfMemory;
 
-/// A value in memory of its own, made by `make`: it moves without its bytes, which would take much of a kernel's stack.
+/// A boxed value, made by `make`: it moves without its bytes, which would take much of a kernel's
+/// stack.
 #[inline(never)] // For the same reason.
 pub fn boxed<T>(make: impl FnMut() -> Result<T, OutOfMemory>) -> Result<Box<[T; 1]>, OutOfMemory> {
     boxed_slice(1, make)?.try_into().map_err(|_| OutOfMemory)
@@ -15,7 +16,7 @@ pub fn boxed<T>(make: impl FnMut() -> Result<T, OutOfMemory>) -> Result<Box<[T; 
 
 /// A slice of `len` values made by `make`.
 ///
-/// The questions about room are for the compiler: it sees that nothing grows or shrinks once the memory is there, and
+/// The comparisons with the capacity show the compiler that nothing grows or shrinks, so that it
 /// links no abort for that.
 pub fn boxed_slice<T>(
     len: u64,

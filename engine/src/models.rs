@@ -1,9 +1,9 @@
 //! The loom models: small concurrent cases in every interleaving, with weak memory.
 //!
 //! `cargo xtask loom` runs them (`RUSTFLAGS="--cfg loom" cargo test --package snapless-engine --lib
-//! models::`). They run the engine itself, on loom's atomics, mutex and condition variable. The rule: a
-//! model waits for events only, never for time, and time stands still. So a lost wake-up, also one that
-//! a time-out would make good, ends in a deadlock, which loom reports.
+//! models::`). They run the engine itself, on loom's atomics, mutex and condition variable. The
+//! rule: a model waits for events only, never for time, and time stands still. So a lost wake-up,
+//! also one that a time-out would make good, ends in a deadlock, which loom reports.
 //!
 //! | module | concurrency |
 //! | --- | --- |

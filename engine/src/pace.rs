@@ -1,36 +1,39 @@
-//! How hard the sweep works: how many reads it has under way, how long they are, how soon the next one may begin.
+//! The pace of the sweep: how many reads are under way, how long they are, when the next one may
+//! begin.
 //!
-//! One disk is busy with one read, another wants eight at a time. So the sweep tries: for a round it has twice as many
-//! reads under way, or half as many, and keeps to that if more of them read more, or if fewer read no less. It
-//! backs off from a disk that takes too long to answer, and while writes are being held it works gently: few and short
-//! reads, so that a read for a held write never waits for more than those. It does not stop: under writers that
-//! always have a write held the first sync would last as long as they do. A cap in bytes per second holds over
-//! all of this.
+//! One disk is busy with one read, another is fastest with eight at a time. So the sweep tries: for
+//! a round it has twice as many reads under way, or half as many, and keeps that if more reads give
+//! a higher rate, or fewer reads no lower one. It backs off from a disk that takes too long to
+//! answer.
+//!
+//! While writes are held it works gently, with few and short reads, so that a read for a held write
+//! does not wait behind more. It does not stop: under writers that always have a write held, the
+//! first sync would not end. A cap in bytes per second limits all of this.
 
 use crate::config::{Config, SWEEP_READS_MAX};
 use crate::host::Tick;
 
-/// A round is at least so long: many times the tick of the coarsest clock, 15.6 ms.
+/// Least duration of a round: many times the tick of the coarsest clock, 15.6 ms.
 const ROUND_TICKS: u64 = 100 * Tick::PER_MS;
-/// A round has at least so many reads for each that may be under way.
+/// Fewest reads of a round for each that may be under way.
 const ROUND_READS: u64 = 4;
 /// Rounds between two tries.
 const REST_ROUNDS: u32 = 16;
-/// What a rate has to be above another for the two to differ: a sixteenth.
+/// Two rates differ if they are further apart than this part of one: a sixteenth.
 const DIFFERENCE: u64 = 16;
-/// The sweep works gently for so long after a read for a held write.
+/// How long the sweep works gently after a read for a held write.
 const GENTLE_TICKS: u64 = 100 * Tick::PER_MS;
-/// By how much reads are shorter then.
+/// Divisor of the length of gentle reads.
 const GENTLE_SHARE: u64 = 2;
-/// Reads that the sweep has under way then, at most.
+/// Most gentle reads under way.
 const GENTLE_READS: u64 = 2;
-/// Where so many blocks are being read for held writes, writers ask for all that the disk gives: gentleness would spare
-/// them little, and let the first sync last.
+/// With so many reads for held writes under way, writers use all that the disk gives: gentle reads
+/// would help them little, and prolong the first sync.
 const PRESSED_READS: u64 = 4;
-/// Reads that the sweep has under way before it has tried anything: no disk of a server is slower for it.
+/// Reads under way before the first try: no disk of a server is slower with them.
 const FIRST_DEPTH: u64 = 4;
 
-/// What was read since the round began.
+/// Reads since the round began.
 #[derive(Clone, Copy, Debug)]
 struct Round {
     since: Tick,
@@ -47,11 +50,11 @@ pub struct Pace {
     depth: u64,
     /// The present round tries a depth.
     tries: bool,
-    /// What it tries, or what was tried last: more reads, or fewer.
+    /// The present or last try had more reads, not fewer.
     more: bool,
     /// Rounds until the next try.
     rest: u32,
-    /// Bytes per second of the last round that tried nothing.
+    /// Bytes per second of the last round without a try.
     rate: u64,
     round: Option<Round>,
     /// When the next read may begin, if the rate is capped.
@@ -93,8 +96,8 @@ impl Pace {
         self.due = self.due.max(now).after(config.sweep_ticks(bytes));
     }
 
-    /// Notes that a block is read for a held write, one of `reads` at a time: what the sweep does meanwhile says
-    /// nothing about the disk.
+    /// Notes a read for a held write, one of `reads` at a time: the sweep's rate meanwhile does not
+    /// show what the disk can do.
     pub fn disturbed(&mut self, reads: u64, now: Tick) {
         self.gentle_until = if reads < PRESSED_READS { now.after(GENTLE_TICKS) } else { now };
         self.round = None;
@@ -225,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_became_faster_or_slower_is_found_out() {
+    fn the_depth_follows_a_disk_that_became_faster_or_slower() {
         let mut pace = Pace::NEW;
         let fast = Disk { latency_ms: 10, mib_per_second: 10_000 };
         let now = sweep(&mut pace, &config(), &fast, Tick(0), 30);
@@ -249,7 +252,8 @@ mod tests {
         assert!(pace.depth(Tick(u64::MAX)) > 2, "no cap");
     }
 
-    /// Reads one after the other that take so many milliseconds each, until the pace tries something; when that is.
+    /// Reads one after the other that take so many milliseconds each, until the pace tries
+    /// something; when that is.
     fn first_try(read_ms: u64) -> u64 {
         let (mut pace, config) = (from_one(), without_latency_cap());
         let at = |ms: u64| Tick(ms * 10_000);

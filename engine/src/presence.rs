@@ -1,8 +1,9 @@
-//! Who is near: a counting filter over the blocks that known writes touch.
+//! Counting filter over the blocks of held and in-flight writes.
 //!
-//! Most writes meet no other. The filter says so without a look at any of them: if no counter of a write's blocks
-//! counts anybody, no known write shares a block with it. If one does, two blocks may only have the same counter,
-//! and the writes are compared one by one. It errs on that side alone (rule ORDER).
+//! Most writes overlap no other, and the filter tells so without comparing them: if the counters of
+//! a write's blocks are zero, no tracked write shares a block with it. If one is not, two blocks
+//! may share the counter, and the writes are compared one by one. So it errs on the safe side (rule
+//! ORDER, rules.md#order).
 
 use alloc::boxed::Box;
 
@@ -10,12 +11,12 @@ use snapless_types::BlockRange;
 
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
-/// Blocks of a write that are counted one by one, at most; one that touches more counts everywhere.
+/// Most blocks of a write that are counted one by one; a write of more blocks counts everywhere.
 const BLOCKS_MAX: u64 = 64;
-/// Counters for each write that there may be: so many that most writes find theirs at zero.
+/// Counters for each write that may be tracked: so many that most writes find theirs at zero.
 const COUNTERS_PER_WRITE: u64 = 4;
 
-/// Counts the writes near each block.
+/// Counts the tracked writes by their blocks.
 #[derive(Debug)]
 pub struct Presence {
     /// A power of two of them. Block `i` is counted by counter `i` modulo their number.
@@ -40,12 +41,12 @@ impl Presence {
         self.each(blocks, |counter| *counter += 1);
     }
 
-    /// Takes a write off again.
+    /// Counts a write no more.
     pub fn leave(&mut self, blocks: &BlockRange) {
         self.each(blocks, |counter| *counter -= 1);
     }
 
-    /// False if no write that is counted shares a block with `blocks`.
+    /// False if no counted write shares a block with `blocks`.
     #[inline]
     pub fn may_meet(&self, blocks: &BlockRange) -> bool {
         self.long > 0
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_shares_a_block_is_met_until_it_leaves() {
+    fn a_write_is_met_in_its_blocks_until_it_leaves() {
         let mut presence = Presence::new(4).unwrap();
         assert_eq!(Presence::bytes(4), 64);
         presence.enter(&blocks(3, 5));
@@ -103,10 +104,10 @@ mod tests {
     }
 
     #[test]
-    fn a_write_of_many_blocks_is_near_everybody() {
+    fn a_write_of_many_blocks_is_met_everywhere() {
         let mut presence = Presence::new(1024).unwrap();
         assert!(!presence.may_meet(&blocks(0, 64)));
-        assert!(presence.may_meet(&blocks(0, 65)), "too many blocks to ask for one by one");
+        assert!(presence.may_meet(&blocks(0, 65)), "too many blocks to be looked up one by one");
         presence.enter(&blocks(1000, 1065));
         assert!(presence.may_meet(&blocks(0, 1)));
         presence.leave(&blocks(1000, 1065));

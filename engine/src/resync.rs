@@ -1,14 +1,14 @@
 //! Resync against writers: who goes first where a block is dirty.
 //!
-//! A dirty block is read again when no write in flight touches it; read under one, it would give either
-//! content (rule LOSS, rules.md#loss). So that the resync ends, and no write waits longer than the hold
-//! limit:
+//! A dirty block is read again when no write in flight touches it; read under one, it would give
+//! either content (rule LOSS, rules.md#loss). So that the resync ends, and no write waits longer
+//! than the hold limit:
 //!
 //! 1. A write to dirty blocks is issued at once, uncaptured: its blocks are read later in any case.
-//! 2. When the sweep finds only dirty blocks that writes in flight keep from it, the resync insists: such
-//!    writes are held from then on, until the stream describes the volume again.
-//! 3. A write so held whose blocks stay dirty past the hold limit, because urgent writes keep them from
-//!    being read, is issued uncaptured (rule HANG, rules.md#hang). The gap is open already.
+//! 2. When the sweep finds only dirty blocks that writes in flight keep from it, the resync
+//!    insists: such writes are held from then on, until the stream describes the volume again.
+//! 3. A write so held whose blocks stay dirty past the hold limit, because urgent writes keep them
+//!    from being read, is issued uncaptured (rule HANG, rules.md#hang). The gap is open already.
 
 use snapless_types::{BlockIndex, BlockRange};
 
@@ -35,9 +35,9 @@ impl Resync {
         self.insists = insists;
     }
 
-    /// True if a write to these blocks is issued at once, uncaptured: the sweep reads all of them later,
-    /// and no held write waits for them. `base_is_lost`: t0's content of another block is lost, so the
-    /// stream needs t0's content of no block any more.
+    /// True if a write to these blocks is issued at once, uncaptured: the sweep reads all of them
+    /// later, and no held write waits for them. `base_is_lost`: t0's content of another block is
+    /// lost, so the stream needs t0's content of no block any more.
     pub fn yields_to<W>(
         &self,
         blocks: &BlockRange,
@@ -50,8 +50,8 @@ impl Resync {
         is_read_later && !self.insists && !in_flight.holds(blocks)
     }
 
-    /// The first dirty blocks of a range that may be read: as many of the run that `run` gives for a
-    /// block as no write in flight touches.
+    /// The first dirty blocks of a range that may be read: as many of the run that `run` gives for
+    /// a block as no write in flight touches.
     pub fn first_readable<W>(
         range: BlockRange,
         table: &Table,
@@ -75,15 +75,15 @@ impl Resync {
         None
     }
 
-    /// The oldest held write to dirty blocks that waits for no other write, if it has been held as long
-    /// as it may.
+    /// The oldest held write to dirty blocks that waits for no other write, if it has been held as
+    /// long as it may.
     pub fn late<W>(&self, table: &Table, in_flight: &InFlight<W>, now: Tick) -> Option<HeldWrite> {
         let is_dirty = |blocks| table.all(blocks, BlockState::Dirty);
         in_flight.first_unblocked(is_dirty).filter(|held| self.due(held) <= now)
     }
 
-    /// When [`Resync::late`] has to be called again. A write that is late already waits for something
-    /// that wakes the dispatch thread.
+    /// When [`Resync::late`] has to be called again. A write that is late already waits for
+    /// something that wakes the dispatch thread.
     pub fn deadline<W>(&self, table: &Table, in_flight: &InFlight<W>, now: Tick) -> Option<Tick> {
         let is_dirty = |it: &HeldWrite| table.find(it.change.blocks, BlockState::Dirty).is_some();
         let due = in_flight.held().filter(is_dirty).map(|held| self.due(&held));

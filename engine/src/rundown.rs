@@ -1,28 +1,28 @@
 //! Rundown protection of a volume's session, for every write of the volume.
 //!
-//! A rundown has two sides, of which one is current. A write acquires protection on the current side
-//! and releases it when it completes. [`Rundown::replace`] puts the new session into the other side,
-//! makes that one current, and waits until every protection of the old side is released. Then no write
-//! that saw the old session is left. For a session that begins, that is the t0 drain
-//! (rule T0, rules.md#t0); a session that ended may be freed.
+//! A rundown has two sides, of which one is current. A write acquires protection on the current
+//! side and releases it when it completes. [`Rundown::replace`] puts the new session into the other
+//! side, makes that one current, and waits until every protection of the old side is released. Then
+//! no write that saw the old session is left. For a session that begins, that is the t0 drain (rule
+//! T0, rules.md#t0); a session that ended may be freed.
 //!
 //! Without a session a write costs an increment, a load and a branch here, and a decrement when it
 //! completes. This is the one algorithm of the write path that takes no lock.
 //!
 //! # Why it holds
 //!
-//! [`Rundown::replace`] stores `current`, then reads `holders`; a write increments `holders`, then reads
-//! `current`. With plain reads both could come too early. But every access to `holders` is a
-//! read-modify-write, that of `replace` too, and those have one order. If the read of `replace` comes
-//! before the write's increment, the write's second read of `current` sees the new side, and the write
-//! acquires that one. If it comes after, `replace` sees the write and waits, and the write's decrement
-//! is followed by a read of `current` that sees the new side and signals. `engine/src/models/rundown.rs`
-//! tries every interleaving.
+//! [`Rundown::replace`] stores `current`, then reads `holders`; a write increments `holders`, then
+//! reads `current`. With plain reads both could come too early. But every access to `holders` is a
+//! read-modify-write, that of `replace` too, and those have one order. If the read of `replace`
+//! comes before the write's increment, the write's second read of `current` sees the new side, and
+//! the write acquires that one. If it comes after, `replace` sees the write and waits, and the
+//! write's decrement is followed by a read of `current` that sees the new side and signals.
+//! `engine/src/models/rundown.rs` tries every interleaving.
 
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
-/// What [`Rundown::replace`] waits on until the last protection is released. A signal lets one waiter
-/// through; one signal is remembered.
+/// What [`Rundown::replace`] waits on until the last protection is released. A signal lets one
+/// waiter through; one signal is remembered.
 pub trait Event {
     /// Signals. Called at the level at which writes complete; must not block.
     fn set(&self);
@@ -42,7 +42,8 @@ impl Protection {
         self.0
     }
 
-    /// The protection that [`Protection::into_bit`] gave this bit; other bits of the number are ignored.
+    /// The protection that [`Protection::into_bit`] gave this bit; other bits of the number are
+    /// ignored.
     pub fn from_bit(bit: usize) -> Self {
         Self(bit & 1)
     }
@@ -52,8 +53,8 @@ impl Protection {
     }
 }
 
-/// The right to call [`Rundown::replace`]. A rundown has one; a host keeps it behind a lock that its
-/// threads may wait for.
+/// The right to call [`Rundown::replace`]. A rundown has one; a host keeps it behind a lock that
+/// its threads may wait for.
 #[derive(Debug)]
 pub struct RundownOwner(());
 
@@ -77,20 +78,23 @@ impl<T, E: Event> Rundown<T, E> {
     /// How often [`Rundown::replace`] calls `meanwhile`, in ticks of 100 ns: every 100 ms.
     const WAIT_TICKS: u64 = 1_000_000;
 
-    /// A rundown that protects `first` now and has `second` as its other side, and the right to replace.
+    /// A rundown that protects `first` now and has `second` as its other side, and the right to
+    /// replace.
     pub fn new(first: T, second: T, released: E) -> (Self, RundownOwner) {
         let side = |protected| Side { holders: AtomicU64::new(0), protected };
         let sides = [side(first), side(second)];
         (Self { current: AtomicUsize::new(0), sides, released }, RundownOwner(()))
     }
 
-    /// Acquires protection for a write. Takes no lock; repeats itself only during [`Rundown::replace`].
+    /// Acquires protection for a write. Takes no lock; repeats itself only during
+    /// [`Rundown::replace`].
     pub fn acquire(&self) -> Protection {
         loop {
-            // Acquire, here and below: a side that is seen current is seen with what `replace` put there.
+            // Acquire, here and below: a side that is seen current is seen with what `replace` put
+            // there.
             let side = self.current();
-            // Acquire: sees `current` as it was stored before an earlier read of `replace`. Release: see
-            // `release`.
+            // Acquire: sees `current` as it was stored before an earlier read of `replace`.
+            // Release: see `release`.
             self.side(side).holders.fetch_add(1, Ordering::AcqRel);
             if self.current() == side {
                 return side;
@@ -101,8 +105,8 @@ impl<T, E: Event> Rundown<T, E> {
 
     /// Releases protection.
     pub fn release(&self, protection: Protection) {
-        // Release: all that the write did comes before a read of `replace` that misses it. Acquire: as in
-        // `acquire`; without it the signal that `replace` waits for could be left out.
+        // Release: all that the write did comes before a read of `replace` that misses it. Acquire:
+        // as in `acquire`; without it the signal that `replace` waits for could be left out.
         let before = self.side(protection).holders.fetch_sub(1, Ordering::AcqRel);
         if before == 1 && self.current() != protection {
             self.released.set();
@@ -114,10 +118,10 @@ impl<T, E: Event> Rundown<T, E> {
         &self.side(protection).protected
     }
 
-    /// Replaces what later writes see by what `fill` puts there, and waits until every protection that
-    /// was acquired before is released; `clear` then empties what those saw. While `fill` or `clear` runs,
-    /// no write has protection on the side that it is given. Calls `meanwhile` each time that the wait
-    /// has taken another 100 ms.
+    /// Replaces what later writes see by what `fill` puts there, and waits until every protection
+    /// that was acquired before is released; `clear` then empties what those saw. While `fill` or
+    /// `clear` runs, no write has protection on the side that it is given. Calls `meanwhile` each
+    /// time that the wait has taken another 100 ms.
     pub fn replace(
         &self,
         _owner: &mut RundownOwner,
@@ -136,8 +140,9 @@ impl<T, E: Event> Rundown<T, E> {
 
     /// Waits until every protection of a side that is not current is released.
     fn wait(&self, old: Protection, mut meanwhile: impl FnMut()) {
-        // A read-modify-write that changes nothing: a load could miss an increment that was just made.
-        // Release: a later increment sees `current`. Acquire: sees all that the released writes did.
+        // A read-modify-write that changes nothing: a load could miss an increment that was just
+        // made. Release: a later increment sees `current`. Acquire: sees all that the released
+        // writes did.
         while self.side(old).holders.fetch_add(0, Ordering::AcqRel) != 0 {
             if !self.released.wait_for(Self::WAIT_TICKS) {
                 meanwhile();

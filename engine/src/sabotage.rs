@@ -1,7 +1,7 @@
-//! Breaches of the rules on purpose, to show that the simulator finds them.
+//! Deliberate breaches of the rules, to show that the simulator finds them.
 //!
-//! Compiled with `--cfg sabotage` only, which nothing but `cargo xtask sabotage` and the tests set. Each is one place
-//! in the engine where a rule is upheld, and is not while the breach is chosen.
+//! Compiled with `--cfg sabotage` only, which `cargo xtask sabotage` sets. Each breach is one place
+//! in the engine that upholds a rule, and does not while the breach is chosen.
 
 use std::cell::Cell;
 
@@ -10,25 +10,25 @@ use std::cell::Cell;
 pub enum Sabotage {
     /// T0: a write does not wait for the old content of its blocks.
     HoldForgotten,
-    /// T0: what was read while a write went through is used all the same.
+    /// T0: blocks that were read while an uncaptured write was issued are used all the same.
     SpoiltReadUsed,
     /// T0: the base image is complete while blocks of it are still being read.
     BaseCompleteTooEarly,
     /// ORDER: a write does not wait for another that it overlaps.
     OverlapForgotten,
-    /// LOSS: a write that goes through uncaptured leaves its blocks as they are.
+    /// LOSS: an uncaptured write leaves its blocks as they are.
     GapForgotten,
-    /// LOSS: an epoch does not know what its records were about.
+    /// LOSS: an epoch does not note the blocks of its records.
     EpochForgotten,
     /// LOSS: dirty blocks are read under a write in flight.
     ResyncUnderWrites,
-    /// TRUTH: a write that failed counts as done.
+    /// TRUTH: a write that failed counts as successful.
     FailureForgotten,
     /// HANG: a write may wait for room in the queue for ever.
     HoldLimitForgotten,
-    /// HANG: nobody tells the dispatch thread that a write may go.
+    /// HANG: the dispatch thread is not woken for a write that may be issued.
     WakeForgotten,
-    /// BOUND: queue memory is handed out that somebody has.
+    /// BOUND: queue memory is handed out that another holder has.
     MemoryHandedOutTwice,
 }
 

@@ -1,7 +1,7 @@
 //! A session: the verbs that hosts call.
 //!
-//! Each verb takes the session's lock once, lets the [`core`] decide, releases the lock, and wakes the
-//! workers that have something to do now.
+//! Each verb takes the session's lock once, lets the [`core`] decide, releases the lock, and wakes
+//! the workers that have something to do now.
 
 pub mod core;
 
@@ -20,7 +20,7 @@ use crate::table::{BlockState, Table};
 
 /// One protection of one volume.
 ///
-/// All verbs may be called from any thread and at any level at which the host's lock may be taken.
+/// All verbs may be called from any thread, at any level at which the host's lock may be taken.
 #[derive(Debug)]
 pub struct Session<H: Host> {
     host: H,
@@ -29,11 +29,12 @@ pub struct Session<H: Host> {
 }
 
 impl<H: Host> Session<H> {
-    /// Makes a session in phase [`Phase::Starting`], attached: from here on it holds the writes that are
-    /// submitted. Allocates all that it needs until it is dropped.
+    /// Makes a session in phase [`Phase::Starting`](crate::Phase::Starting), attached: from now on
+    /// it holds the writes that are submitted. Allocates all that it needs until it is dropped.
     ///
     /// # Errors
-    /// [`StartError::Config`] for limits that [`Config::check`] refuses; [`StartError::OutOfMemory`].
+    /// [`StartError::Config`] for limits that [`Config::check`] rejects;
+    /// [`StartError::OutOfMemory`].
     // Out of line: its parts are not to be on its callers' stack.
     #[inline(never)]
     pub fn new(host: H, geometry: Geometry, config: Config) -> Result<Self, StartError> {
@@ -44,8 +45,8 @@ impl<H: Host> Session<H> {
         Ok(Self { host, shared, state: H::Mutex::new(state) })
     }
 
-    /// Bytes that [`Session::new`] allocates. The queue's payload memory, which the host provides, comes
-    /// on top ([`Config::queue_bytes`]).
+    /// Bytes that [`Session::new`] allocates. The queue's payload memory, which the host provides,
+    /// comes on top ([`Config::queue_bytes`]).
     ///
     /// | for | bytes |
     /// | --- | --- |
@@ -67,16 +68,16 @@ impl<H: Host> Session<H> {
         &self.shared.geometry
     }
 
-    /// Stamps t0 and lets the work begin. The host calls it once, when every write that went below before
-    /// the session was made has completed (rule T0).
+    /// Stamps t0 and lets the work begin. The host calls it once, when every write that went below
+    /// before the session was made has completed (rule T0).
     pub fn begin(&self) {
         self.locked(|core| core.begin());
     }
 
     /// Decides what happens to a write that has arrived.
     ///
-    /// Another thread may get the write back from [`Session::dispatch`] before this returns. So a host
-    /// prepares the write for [`Submission::Held`] before the call (an IRP is marked pending).
+    /// Another thread may get the write back from [`Session::dispatch`] before this returns. So a
+    /// host prepares the write for [`Submission::Held`] before the call (an IRP is marked pending).
     pub fn submit(
         &self,
         write: H::Write,
@@ -101,11 +102,11 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.submit(write, clearing.kind(), extent, urgency))
     }
 
-    /// Records blocks that held no data at t0 as unallocated: they are not read. Blocks that were read or
-    /// written to since are left as they are.
+    /// Records blocks that held no data at t0 as unallocated: they are not read. Blocks that were
+    /// read or written to since are left as they are.
     ///
-    /// Returns the block to go on with: the run's end when all is done. The sweep thread calls this, run
-    /// by run, before it sweeps; when it gets no further, it waits to be woken.
+    /// Returns the block to go on with: the run's end when all is done. The sweep thread calls
+    /// this, run by run, before it sweeps; when it gets no further, it waits to be woken.
     pub fn skip(&self, blocks: BlockRange) -> BlockIndex {
         self.locked(|core| core.skip(blocks))
     }
@@ -115,7 +116,8 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.captured(capture))
     }
 
-    /// Notes that the disk is done with a write; `succeeded` is false if it failed or was cancelled.
+    /// Notes that the disk is done with a write; `succeeded` is false if it failed or was
+    /// cancelled.
     pub fn completed(&self, ticket: Ticket, succeeded: bool) {
         self.locked(|core| core.completed(ticket, succeeded));
     }
@@ -132,16 +134,17 @@ impl<H: Host> Session<H> {
 
     /// Takes what the host read; `succeeded` is false if the disk could not read all of it.
     ///
-    /// Returns the read that the same thread makes next, if the disk could not read a block: it is read
-    /// again sector by sector, so that a bad sector leaves a hole of its own size. The host leaves zeros
-    /// for a sector that cannot be read; a record [`RecordKind::Unreadable`] describes it.
-    #[must_use = "the block that is being read sector by sector stays claimed until its last read is done"]
+    /// Returns the read that the same thread makes next, if the disk could not read a block: it is
+    /// read again sector by sector, so that a bad sector leaves a hole of its own size. The host
+    /// leaves zeros for a sector that cannot be read; a record [`RecordKind::Unreadable`] describes
+    /// it.
+    #[must_use = "a block that is read sector by sector stays claimed until its last read is done"]
     pub fn read_done(&self, read: Read, succeeded: bool) -> Option<Read> {
         self.locked(|core| core.read_done(read, succeeded))
     }
 
-    /// Cancels the oldest held write that `is_it` accepts: it is never issued, and the stream has nothing
-    /// of it. `None` if no such write is held, or not any more.
+    /// Cancels the oldest held write that `is_it` accepts: it is never issued, and the stream has
+    /// nothing of it. `None` if no such write is held, or not any more.
     pub fn cancel_held(&self, is_it: impl Fn(&H::Write) -> bool) -> Option<H::Write> {
         self.locked(|core| core.cancel_held(is_it))
     }
@@ -161,7 +164,7 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.drain(payload_room))
     }
 
-    /// Takes a record's memory back once the host has copied it out.
+    /// Takes a record's memory back once the host has copied it.
     pub fn drained(&self, drained: Drained) {
         self.locked(|core| core.drained(drained));
     }
@@ -171,32 +174,33 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.acknowledge(epoch));
     }
 
-    /// Notes that the service is lost: blocks whose records are not acknowledged turn dirty, and writes
-    /// are issued uncaptured until [`Session::attach`].
+    /// Notes that the service is lost: blocks whose records are not acknowledged turn dirty, and
+    /// writes are issued uncaptured until [`Session::attach`].
     pub fn detach(&self) {
         self.locked(|core| core.detach());
     }
 
-    /// Notes that a service is there again; false if there is one already, or the session is stopped.
+    /// Notes that a service is there again; false if there is one already, or the session is
+    /// stopped.
     pub fn attach(&self) -> bool {
         self.locked(|core| core.attach())
     }
 
-    /// Pauses the sweep, for the base image and after a gap, until [`Session::resume`]. Reads for held
-    /// writes go on.
+    /// Pauses the sweep, for the base image and after a gap, until [`Session::resume`]. Reads for
+    /// held writes go on.
     pub fn pause(&self) {
         self.locked(|core| core.set_paused(true));
     }
 
-    /// Lets the sweep go on.
+    /// Resumes the sweep.
     pub fn resume(&self) {
         self.locked(|core| core.set_paused(false));
     }
 
-    /// Notes that the volume has `length` bytes now. A session describes the blocks that there were at its
-    /// start (rule BOUND, rules.md#bound): if the volume has outgrown them, a gap begins that does not
-    /// end, and [`Status::outgrown`] is set. Earlier points stay restorable; a new session follows the
-    /// grown volume. A session that has not begun is stopped.
+    /// Notes that the volume has `length` bytes now. A session describes the blocks that there were
+    /// at its start (rule BOUND, rules.md#bound): if the volume has outgrown them, a gap begins
+    /// that does not end, and [`Status::outgrown`] is set. Earlier points stay restorable; a new
+    /// session follows the grown volume. A session that has not begun is stopped.
     pub fn grow(&self, length: u64) {
         self.locked(|core| core.grow(length));
     }
@@ -206,7 +210,8 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.stop());
     }
 
-    /// True once the session is stopped and no write and no read of it is under way: it may be dropped.
+    /// True once the session is stopped and no write and no read of it is under way: it may be
+    /// dropped.
     pub fn is_settled(&self) -> bool {
         self.locked(|core| core.is_settled())
     }
@@ -216,13 +221,13 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.status())
     }
 
-    /// Where a block stands. Takes no lock.
+    /// The state of a block. Takes no lock.
     pub fn block_state(&self, block: BlockIndex) -> BlockState {
         self.shared.table.get(block)
     }
 
-    /// Words of the table and of the epochs' bitmaps that all verbs together have looked at: how the
-    /// simulator sees that no work under the lock grows with the volume.
+    /// Words of the table and of the epochs' bitmaps that all verbs together have examined: the
+    /// simulator checks that no work under the lock grows with the volume.
     #[cfg(debug_assertions)]
     pub fn steps(&self) -> u64 {
         self.locked(|core| core.steps())

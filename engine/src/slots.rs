@@ -1,8 +1,9 @@
-//! A fixed number of slots, each held, in flight or free: two rings in order of arrival and a chain of
-//! free ones.
+//! A fixed number of slots, each held, in flight or free: two rings in order of arrival and a chain
+//! of free ones.
 //!
 //! Taking, moving and freeing a slot takes the same few steps however many there are, and allocates
-//! nothing (rule BOUND, rules.md#bound). [`InFlight`](crate::in_flight::InFlight) keeps its writes here.
+//! nothing (rule BOUND, rules.md#bound). [`InFlight`](crate::in_flight::InFlight) keeps its writes
+//! here.
 
 use alloc::boxed::Box;
 

@@ -12,8 +12,8 @@ const TICKS_PER_US: u64 = 10;
 /// How long writes were held.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct HoldTimes {
-    /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds; the first also shorter ones, the last
-    /// also longer ones.
+    /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds; the first also shorter ones, the
+    /// last also longer ones.
     pub buckets: [u64; HOLD_BUCKETS],
     /// The longest, in microseconds.
     pub longest_us: u64,

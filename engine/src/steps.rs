@@ -1,4 +1,4 @@
-//! Counts the words of the table and of the epochs' bitmaps that the engine looks at.
+//! Counts the words of the table and of the epochs' bitmaps that the engine examines.
 //!
 //! The rule: no work under the session's lock grows with the volume. The simulator reads the count
 //! before and after each verb.
@@ -14,7 +14,7 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    /// Counts words that are looked at.
+    /// Counts words that are examined.
     #[inline]
     #[cfg_attr(not(debug_assertions), expect(clippy::unused_self, reason = "it counts nothing"))]
     pub(crate) fn add(&self, words: u64) {

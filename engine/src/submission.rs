@@ -1,4 +1,5 @@
-//! What a host hands to the engine with a write, and what it gets back: values that are consumed once.
+//! What a host hands to the engine with a write, and what it gets back: values that are consumed
+//! once.
 
 use snapless_types::Extent;
 
@@ -23,11 +24,13 @@ pub enum Urgency {
 #[must_use = "a write that is neither held nor issued is lost"]
 #[derive(Debug)]
 pub enum Submission<W> {
-    /// Copy its payload to [`Capture::memory`], then call [`Session::captured`](crate::Session::captured).
+    /// Copy its payload to [`Capture::memory`], then call
+    /// [`Session::captured`](crate::Session::captured).
     Capture(Capture<W>),
     /// Issue it to the disk as it is, then call [`Session::completed`](crate::Session::completed).
     Issue(Issue<W>),
-    /// Nothing: the engine keeps it until [`Session::dispatch`](crate::Session::dispatch) returns it.
+    /// Nothing: the engine keeps it until [`Session::dispatch`](crate::Session::dispatch) returns
+    /// it.
     Held,
 }
 

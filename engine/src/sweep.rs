@@ -37,8 +37,8 @@ impl Sweep {
         self.paused
     }
 
-    /// `Err` if the sweep, with `reads` reads under way, begins none now; with the instant at which to
-    /// ask again, unless it is woken.
+    /// `Err` if the sweep, with `reads` reads under way, begins none now; with the instant at which
+    /// to ask again, unless it is woken.
     pub fn may_read(&self, reads: u64, now: Tick) -> Result<(), Option<Tick>> {
         if self.paused {
             return Err(None);

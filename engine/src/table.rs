@@ -1,8 +1,8 @@
 //! The first-sync table: two bits per block.
 //!
-//! States change under the session's lock only; the words are atomic so that they may be read without it.
-//! Loads pair with the stores by acquire and release: who sees `Synced` also sees that the block's record
-//! was committed (rule T0).
+//! States change under the session's lock only; the words are atomic so that they may be read
+//! without it. Loads pair with the stores by acquire and release: a thread that sees `Synced` also
+//! sees that the block's record was committed (rule T0, rules.md#t0).
 
 use alloc::boxed::Box;
 
@@ -13,13 +13,13 @@ use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 use crate::steps::Steps;
 use crate::sync::{AtomicU64, Number, Ordering};
 
-/// Where a block stands.
+/// The state of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum BlockState {
     /// Its content at t0 is on the disk only.
     Unsynced = 0,
-    /// Somebody reads it right now.
+    /// It is being read.
     Reading = 1,
     /// The stream describes it.
     Synced = 2,
@@ -28,7 +28,7 @@ pub enum BlockState {
 }
 
 impl BlockState {
-    /// Its number: one of four, so that it is an index that cannot be wrong, and the compiler sees that.
+    /// Its number. The mask shows the compiler that an index into four is in bounds.
     #[inline]
     pub(crate) fn index(self) -> usize {
         self as usize & 3
@@ -48,7 +48,7 @@ const LOW_BITS: u64 = 0x5555_5555_5555_5555;
 #[derive(Debug)]
 pub struct Table {
     words: Box<[AtomicU64]>,
-    /// How many blocks are in each state.
+    /// Number of blocks in each state.
     counts: [Number; 4],
     steps: Steps,
 }
@@ -67,14 +67,14 @@ impl Table {
         slice_bytes::<AtomicU64>(block_count.div_ceil(BLOCKS_PER_WORD))
     }
 
-    /// A block's state; `Synced` for one past the end, which nobody has to read.
+    /// A block's state; `Synced` for one past the end, which is never read.
     #[inline]
     pub fn get(&self, block: BlockIndex) -> BlockState {
         let Some(word) = self.word(block.0 / BLOCKS_PER_WORD) else { return BlockState::Synced };
         BlockState::from_bits(word.load(Ordering::Acquire) >> shift_of(block))
     }
 
-    /// How many blocks are in a state. Of one instant for who holds the session's lock.
+    /// Number of blocks in a state; exact under the session's lock.
     #[inline]
     pub fn count(&self, state: BlockState) -> u64 {
         self.counts[state.index()].get()
@@ -93,7 +93,8 @@ impl Table {
         before
     }
 
-    /// Sets the state of every block of a run; all were in state `before`. Callers hold the session's lock.
+    /// Sets the state of every block of a run; all were in state `before`. Callers hold the
+    /// session's lock.
     pub fn set_run(&self, range: BlockRange, before: BlockState, state: BlockState) {
         rule!(self.all(range, before), "T0: a run is in one state when it leaves it");
         for (index, mask) in words_of(range) {
@@ -129,7 +130,8 @@ impl Table {
         BlockRange::new(range.start, end.unwrap_or(range.end))
     }
 
-    /// The first block of the run whose lane's low bit is set in what `select` makes of its word.
+    /// The first block of the run whose lane's low bit is set in the result of `select` for its
+    /// word.
     #[inline]
     fn first_where(&self, range: BlockRange, select: impl Fn(u64) -> u64) -> Option<BlockIndex> {
         for (index, mask) in words_of(range) {
@@ -144,7 +146,7 @@ impl Table {
         None
     }
 
-    /// Words looked at so far.
+    /// Words examined so far.
     #[cfg(debug_assertions)]
     pub fn steps(&self) -> u64 {
         self.steps.get()
@@ -162,7 +164,7 @@ impl Table {
     }
 }
 
-/// The words that a run's lanes lie in, and which of their bits are theirs.
+/// The words of a run's lanes, and a mask of those lanes in each.
 #[inline]
 fn words_of(range: BlockRange) -> impl Iterator<Item = (usize, u64)> {
     bits::words(2 * range.start.0, 2 * range.end.0)
@@ -185,47 +187,6 @@ mod tests {
 
     fn range(start: u64, end: u64) -> BlockRange {
         BlockRange::new(BlockIndex(start), BlockIndex(end))
-    }
-
-    #[test]
-    fn a_new_table_is_unsynced_throughout() {
-        let table = Table::new(100).unwrap();
-        assert!(table.all(range(0, 100), BlockState::Unsynced));
-        assert_eq!(table.find(range(0, 100), BlockState::Synced), None);
-    }
-
-    #[test]
-    fn setting_a_block_leaves_its_neighbours_alone() {
-        for block in [0, 1, 31, 32, 33, 63, 64, 99] {
-            let table = Table::new(100).unwrap();
-            for state in [BlockState::Reading, BlockState::Synced, BlockState::Dirty] {
-                table.set(BlockIndex(block), state);
-                assert_eq!(table.get(BlockIndex(block)), state);
-                assert_eq!(table.find(range(0, 100), state), Some(BlockIndex(block)));
-                assert!(table.all(range(0, block), BlockState::Unsynced));
-                assert!(table.all(range(block + 1, 100), BlockState::Unsynced));
-                assert!(!table.all(range(0, 100), BlockState::Unsynced));
-            }
-        }
-    }
-
-    #[test]
-    fn setting_a_run_sets_its_blocks_and_no_other_at_every_boundary() {
-        for start in 0..=70 {
-            for end in start..=70 {
-                let table = Table::new(70).unwrap();
-                let set =
-                    |start, end, before, state| table.set_run(range(start, end), before, state);
-                set(0, 70, BlockState::Unsynced, BlockState::Reading);
-                set(start, end, BlockState::Reading, BlockState::Dirty);
-                set(start, end, BlockState::Dirty, BlockState::Synced);
-                assert_eq!(table.count(BlockState::Synced), end - start);
-                assert_eq!(table.count(BlockState::Reading), 70 - (end - start));
-                assert!(table.all(range(start, end), BlockState::Synced));
-                assert!(table.all(range(0, start), BlockState::Reading));
-                assert!(table.all(range(end, 70), BlockState::Reading));
-            }
-        }
     }
 
     #[test]

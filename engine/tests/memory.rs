@@ -1,5 +1,5 @@
-//! Rule BOUND: a session takes the memory that `memory_needed` says, byte for byte, and that is little. An allocator
-//! that counts is asked.
+//! Rule BOUND: a session takes the memory that `memory_needed` says, byte for byte, and that is
+//! little. An allocator that counts is asked.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
@@ -10,7 +10,7 @@ use snapless_types::Geometry;
 struct Counting;
 
 thread_local! {
-    /// Bytes that this thread has asked for.
+    /// Bytes that this thread has allocated.
     static ALLOCATED: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -46,7 +46,7 @@ impl<T> Mutex<T> for TestMutex<T> {
 }
 
 impl Host for TestHost {
-    /// As large as an IRP with what a driver knows of it.
+    /// As large as what a driver keeps of an IRP.
     type Write = [u64; 4];
     type Mutex<T> = TestMutex<T>;
 
@@ -66,7 +66,7 @@ type TestSession = Session<TestHost>;
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 
-/// What a session of this size says it needs, after it was made and took exactly that.
+/// Bytes that a session of this size needs; it is made and takes exactly those.
 fn needed(length: u64, block_shift: u32, config: &Config) -> u64 {
     let geometry = Geometry::new(length, 512, 1 << block_shift).unwrap();
     let needed = TestSession::memory_needed(&geometry, config);
@@ -78,7 +78,7 @@ fn needed(length: u64, block_shift: u32, config: &Config) -> u64 {
 }
 
 #[test]
-fn a_session_takes_the_memory_that_it_says() {
+fn a_session_takes_the_memory_that_it_needs() {
     for length in [512, 16 << 10, 3 * MIB + 512, 1 << 30] {
         for block_shift in [14, 16, 22] {
             let mut config = Config::new(64 * MIB);

@@ -1,8 +1,8 @@
 //! The rundown: writes that acquire and release protection against replacements of the session.
 //!
 //! A session is a number. Everything that a write does to it is a relaxed access, so that only the
-//! rundown orders it: a write with protection must find its session alive, and a replacement that has
-//! returned must have seen all that the old session's writes did.
+//! rundown orders it: a write with protection must find its session alive, and a replacement that
+//! has returned must have seen all that the old session's writes did.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -1,8 +1,8 @@
 //! A session: writes, hold, sweep, dispatch, drain, loss and return of the service, stop.
 //!
-//! Each case ends when every write has completed (or, with a drain thread, when it has every write's
-//! record): then the session is stopped, which ends the workers. A write that is never released is a
-//! deadlock.
+//! Each case ends when every write has completed (or, with a drain thread, when it has every
+//! write's record): then the session is stopped, which ends the workers. A write that is never
+//! released is a deadlock.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -80,7 +80,8 @@ impl Host for ModelHost {
 
 /// A case: the session, and what the model counts outside of it.
 ///
-/// The counters are not loom's, so they add no interleavings; a loom model runs one thread at a time.
+/// The counters are not loom's, so they add no interleavings; a loom model runs one thread at a
+/// time.
 struct Case {
     session: Session<ModelHost>,
     /// Writes of this case.

@@ -1,7 +1,8 @@
-//! The core of a session: the owners of its state, and the decisions that need more than one of them.
+//! The core of a session: the owners of its state, and the decisions that need more than one of
+//! them.
 //!
-//! Each owner keeps its fields to itself and has verbs. The modules below decide by calling those verbs,
-//! in one direction: an owner calls no decision.
+//! Each owner keeps its fields to itself and has verbs. The modules below decide by calling those
+//! verbs, in one direction: an owner calls no decision.
 //!
 //! | module | decides |
 //! | --- | --- |
@@ -131,7 +132,8 @@ impl<'a, W> Core<'a, W> {
             && state.claims.is_empty()
     }
 
-    /// Queue memory or a block has become free: capturing may resume, workers may have something to do.
+    /// Queue memory or a block has become free: capturing may resume, workers may have something to
+    /// do.
     fn wake_waiting(&mut self) {
         self.resume_capturing_if_drained();
         let (state, call) = (&mut *self.state, &mut self.call);

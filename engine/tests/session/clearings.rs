@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_trim_waits_for_old_content_and_for_writes_it_overlaps_and_needs_no_memory() {
+fn a_trim_waits_for_old_content_and_overlapping_writes_and_takes_no_memory() {
     let session = session(|_| ());
     session.begin();
     assert_held(&clear(&session, Clearing::Trim, 0, 2 * BLOCK));
@@ -21,7 +21,7 @@ fn a_trim_waits_for_old_content_and_for_writes_it_overlaps_and_needs_no_memory()
         done(&session, read, true);
     }
     drain(&session);
-    let trim = passed(dispatched(&session));
+    let trim = issued(dispatched(&session));
     assert_eq!(trim.write, "clearing");
     let elsewhere = session.captured(captured(dispatched(&session)));
     assert_waits(&session.dispatch());
@@ -79,7 +79,7 @@ fn a_block_that_holds_no_data_is_recorded_and_never_read() {
 }
 
 #[test]
-fn skipping_goes_on_where_the_queue_had_no_room() {
+fn skipping_resumes_where_the_queue_had_no_room() {
     let session = session(|config| config.writes_max = 1);
     session.begin();
     // 33 descriptors: SessionStart has one, one is kept for a gap.
@@ -92,7 +92,7 @@ fn skipping_goes_on_where_the_queue_had_no_room() {
     assert_eq!(marks, 0, "the block is not synced: the trim is held");
     let block = |n| BlockRange::new(BlockIndex(n), BlockIndex(n + 1));
     assert_eq!(session.skip(block(0)), BlockIndex(1));
-    let issue = passed(dispatched(&session));
+    let issue = issued(dispatched(&session));
     assert!(issue.record.is_some());
     session.completed(issue.ticket, true);
     while let Submission::Issue(issue) = clear(&session, Clearing::Zero, 0, 512) {

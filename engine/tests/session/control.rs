@@ -1,9 +1,9 @@
-//! What a session is told from outside, and what it tells.
+//! Control of a session from outside: pause, growth, stop, status, wake-ups.
 
 use super::*;
 
 #[test]
-fn a_paused_sweep_reads_nothing_and_held_writes_still_go() {
+fn a_paused_sweep_reads_nothing_and_held_writes_are_still_issued() {
     let session = session(|_| ());
     session.begin();
     session.pause();
@@ -70,7 +70,7 @@ fn a_volume_that_outgrows_its_session_leaves_a_gap_that_does_not_end() {
     assert!(!session.status().outgrown, "it has not grown");
     session.grow(4 * BLOCK + 512);
     let issue =
-        passed(session.submit("w", Extent::new(0, 512).unwrap(), Urgency::PayloadUnavailable));
+        issued(session.submit("w", Extent::new(0, 512).unwrap(), Urgency::PayloadUnavailable));
     session.completed(issue.ticket, true);
     while let Step::Do(read) = session.sweep() {
         done(&session, read, true);
@@ -78,7 +78,7 @@ fn a_volume_that_outgrows_its_session_leaves_a_gap_that_does_not_end() {
     }
     let status = session.status();
     assert_eq!((status.blocks_synced, status.outgrown, status.consistent), (4, true, false));
-    // Nor does a new service make it good.
+    // It does not end with a new service either.
     session.detach();
     assert!(session.attach());
     while let Step::Do(read) = session.sweep() {
@@ -89,12 +89,12 @@ fn a_volume_that_outgrows_its_session_leaves_a_gap_that_does_not_end() {
 }
 
 #[test]
-fn a_volume_that_grows_before_t0_has_no_session() {
+fn a_session_whose_volume_grows_before_t0_is_stopped() {
     let session = session(|_| ());
     assert_held(&submit(&session, "w", 0, 512));
     session.grow(u64::MAX);
     session.begin();
-    let issue = passed(dispatched(&session));
+    let issue = issued(dispatched(&session));
     session.completed(issue.ticket, true);
     assert!(session.is_settled() && session.status().outgrown);
 }
@@ -118,8 +118,8 @@ fn a_stop_releases_every_held_write() {
     session.begin();
     assert_held(&submit(&session, "w", 0, 512));
     session.stop();
-    assert!(matches!(session.hold(), Step::Ended), "nobody reads for it any more");
-    let issue = passed(dispatched(&session));
+    assert!(matches!(session.hold(), Step::Ended), "no block is read for it any more");
+    let issue = issued(dispatched(&session));
     assert!(!session.is_settled());
     session.completed(issue.ticket, true);
     assert!(session.is_settled());
@@ -128,7 +128,7 @@ fn a_stop_releases_every_held_write() {
 }
 
 #[test]
-fn a_drain_thread_can_ask_whether_there_is_a_record() {
+fn the_drain_thread_can_ask_whether_there_is_a_record() {
     let session = session(|_| ());
     assert!(!session.has_records());
     session.begin();
@@ -147,7 +147,7 @@ fn a_session_is_settled_when_neither_a_read_nor_a_write_is_under_way() {
     assert!(!session.is_settled(), "it is not stopped");
     let uncaptured = |offset| {
         let extent = Extent::new(offset, 512).unwrap();
-        passed(session.submit("w", extent, Urgency::PayloadUnavailable))
+        issued(session.submit("w", extent, Urgency::PayloadUnavailable))
     };
     let (first, second) = (uncaptured(0), uncaptured(BLOCK));
     session.completed(first.ticket, true);
@@ -160,7 +160,7 @@ fn a_session_is_settled_when_neither_a_read_nor_a_write_is_under_way() {
 }
 
 #[test]
-fn nobody_is_woken_for_nothing() {
+fn no_worker_is_woken_without_work() {
     let session = synced(|_| ());
     let issue = session.captured(captured(submit(&session, "w", 0, 512)));
     session.host().woken.take();
@@ -175,10 +175,10 @@ fn nobody_is_woken_for_nothing() {
 }
 
 #[test]
-fn whoever_has_something_to_do_is_woken() {
+fn a_worker_that_has_work_is_woken() {
     let session = session(|_| ());
     let sweep_is_woken = || {
-        let issue = passed(submit(&session, "past the end", 4 * BLOCK, 512));
+        let issue = issued(submit(&session, "past the end", 4 * BLOCK, 512));
         session.host().woken.take();
         session.completed(issue.ticket, true);
         session.host().woken.take().contains(&Worker::Sweep)
@@ -191,10 +191,10 @@ fn whoever_has_something_to_do_is_woken() {
         drain(&session);
     }
     assert!(!sweep_is_woken());
-    let flying = Extent::new(0, 512).unwrap();
-    let flying = passed(session.submit("w", flying, Urgency::PayloadUnavailable));
+    let in_flight = Extent::new(0, 512).unwrap();
+    let in_flight = issued(session.submit("w", in_flight, Urgency::PayloadUnavailable));
     assert!(sweep_is_woken(), "a block is dirty");
-    session.completed(flying.ticket, true);
+    session.completed(in_flight.ticket, true);
     session.host().woken.take();
     session.stop();
     assert_eq!(session.host().woken.take(), WORKERS);
@@ -212,7 +212,7 @@ fn an_epoch_ends_when_it_has_its_bytes() {
 }
 
 #[test]
-fn the_dispatch_thread_is_to_come_when_an_epoch_is_old_enough_and_not_before_there_is_room() {
+fn the_dispatch_thread_closes_an_epoch_that_is_old_enough_once_there_is_room() {
     let session = synced(|config| {
         config.epoch_age = 5;
         config.writes_max = 1;

@@ -1,15 +1,15 @@
-//! When capturing ends and begins again, and what is read after it.
+//! Gaps: when capturing stops and resumes, what is read after it, and why a gap began.
 
 use super::*;
 
-/// Begins a write that cannot be captured.
+/// Issues a write whose payload is unavailable.
 fn uncaptured(session: &TestSession, offset: u64, len: u64) -> Issue<&'static str> {
     let extent = Extent::new(offset, len).unwrap();
-    passed(session.submit("lost", extent, Urgency::PayloadUnavailable))
+    issued(session.submit("lost", extent, Urgency::PayloadUnavailable))
 }
 
-/// The same, and it is done.
-fn soil(session: &TestSession, offset: u64, len: u64) {
+/// As [`uncaptured`]; the write completes.
+fn mark_dirty(session: &TestSession, offset: u64, len: u64) {
     let issue = uncaptured(session, offset, len);
     session.completed(issue.ticket, true);
 }
@@ -39,11 +39,11 @@ fn dirty_blocks_are_not_read_under_a_write_in_flight() {
 }
 
 #[test]
-fn a_write_to_a_dirty_block_goes_at_once_and_the_block_is_read_later() {
+fn a_write_to_a_dirty_block_is_issued_at_once_and_the_block_is_read_later() {
     let session = synced(|_| ());
-    soil(&session, 0, 2 * BLOCK);
-    let (first, second) = (passed(submit(&session, "w", 0, 512)), BLOCK - 512);
-    let second = passed(submit(&session, "over two dirty blocks", second, 1024));
+    mark_dirty(&session, 0, 2 * BLOCK);
+    let (first, second) = (issued(submit(&session, "w", 0, 512)), BLOCK - 512);
+    let second = issued(submit(&session, "over two dirty blocks", second, 1024));
     assert_eq!((first.record, second.record), (None, None));
     session.completed(first.ticket, true);
     session.completed(second.ticket, true);
@@ -56,19 +56,19 @@ fn a_write_to_a_dirty_block_goes_at_once_and_the_block_is_read_later() {
     assert_eq!(session.status().blocks_dirty, 1);
     let before = session.status().writes_uncaptured;
     assert_held(&submit(&session, "over a dirty and a synced block", 2 * BLOCK - 512, 1024));
-    assert_held(&submit(&session, "where somebody waits", BLOCK, 512));
+    assert_held(&submit(&session, "where a write waits", BLOCK, 512));
     done(&session, read(session.hold()), true);
     assert_eq!((session.status().consistent, session.status().writes_uncaptured), (true, before));
 }
 
 #[test]
-fn once_the_base_image_is_lost_nobody_waits_for_its_blocks() {
+fn once_the_base_image_is_lost_no_write_waits_for_its_blocks() {
     let session = session(|_| ());
     session.begin();
     assert_held(&submit(&session, "w", 3 * BLOCK, 512));
     done(&session, read(session.hold()), true);
-    soil(&session, 0, 512);
-    let write = passed(submit(&session, "to an unsynced block", BLOCK, 512));
+    mark_dirty(&session, 0, 512);
+    let write = issued(submit(&session, "to an unsynced block", BLOCK, 512));
     assert_eq!(session.block_state(BlockIndex(1)), BlockState::Dirty);
     session.completed(write.ticket, true);
     let first = session.captured(captured(dispatched(&session)));
@@ -88,13 +88,13 @@ fn once_the_base_image_is_lost_nobody_waits_for_its_blocks() {
 }
 
 #[test]
-fn resync_converges_under_a_writer_that_rewrites_the_same_block_without_end() {
+fn resync_ends_under_a_writer_that_keeps_rewriting_the_same_block() {
     let session = synced(|_| ());
-    soil(&session, 0, 512);
+    mark_dirty(&session, 0, 512);
     // One is in flight whenever the sweep looks.
-    let mut flying = passed(submit(&session, "rewrite", 0, 512));
+    let mut flying = issued(submit(&session, "rewrite", 0, 512));
     for _ in 0..10 {
-        let next = passed(submit(&session, "rewrite", 512, 512));
+        let next = issued(submit(&session, "rewrite", 512, 512));
         session.completed(flying.ticket, true);
         flying = next;
     }
@@ -113,17 +113,17 @@ fn resync_converges_under_a_writer_that_rewrites_the_same_block_without_end() {
     let status = session.status();
     assert_eq!((status.gaps, status.writes_uncaptured), (1, 12));
     // The next gap begins as this one did.
-    soil(&session, 0, 512);
-    let issue = passed(submit(&session, "rewrite", 0, 512));
+    mark_dirty(&session, 0, 512);
+    let issue = issued(submit(&session, "rewrite", 0, 512));
     session.completed(issue.ticket, true);
 }
 
 #[test]
-fn a_write_to_a_block_that_cannot_be_read_for_urgent_writes_waits_no_longer_than_the_limit() {
+fn a_write_to_a_block_that_urgent_writes_keep_from_being_read_waits_up_to_the_limit() {
     let limit = 100 * Tick::PER_MS;
     let session = synced(|config| config.hold_limit = limit);
     let urgent = |sector: u64| uncaptured(&session, sector * 512, 512);
-    // One is always in flight: nobody may read the block.
+    // One is always in flight: the block may not be read.
     let mut flying = urgent(0);
     assert_waits(&session.sweep());
     assert_held(&submit(&session, "waits", 4 * 512, 512));
@@ -137,7 +137,7 @@ fn a_write_to_a_block_that_cannot_be_read_for_urgent_writes_waits_no_longer_than
         assert_waits(&session.hold());
     }
     session.host().now.set(limit);
-    let waited = passed(dispatched(&session));
+    let waited = issued(dispatched(&session));
     assert_eq!((waited.write, waited.record), ("waits", None));
     session.completed(waited.ticket, true);
     session.completed(flying.ticket, true);
@@ -154,26 +154,26 @@ fn fill(session: &TestSession) {
     }
 }
 
-/// The service takes one record.
+/// Drains one record.
 fn drain_one(session: &TestSession) {
     let Step::Do(drained) = session.drain(u64::MAX) else { panic!("nothing to drain") };
     session.drained(drained);
 }
 
 #[test]
-fn a_full_queue_holds_writes_up_to_the_limit_and_then_lets_all_of_them_through() {
+fn a_full_queue_holds_writes_up_to_the_limit_and_then_all_are_issued_uncaptured() {
     let limit = 100 * Tick::PER_MS;
     let session = synced(|config| config.hold_limit = limit);
     fill(&session);
-    assert_held(&submit(&session, "starves", 0, BLOCK));
+    assert_held(&submit(&session, "waits for room", 0, BLOCK));
     session.host().now.set(1);
     assert_held(&submit(&session, "behind", BLOCK, 512));
     let Step::Wait(Some(Tick(until))) = session.dispatch() else { panic!("no deadline") };
     assert_eq!(until, limit);
     session.host().now.set(limit);
-    // HANG: both go, the first one's limit is not followed by a second one's.
-    assert_eq!(passed(dispatched(&session)).write, "starves");
-    assert_eq!(passed(dispatched(&session)).write, "behind");
+    // HANG: both are issued; the second one has no limit of its own.
+    assert_eq!(issued(dispatched(&session)).write, "waits for room");
+    assert_eq!(issued(dispatched(&session)).write, "behind");
     assert_eq!((session.status().phase, session.status().gaps), (Phase::Uncaptured, 1));
     assert_eq!(session.status().blocks_dirty, 2);
     drain(&session);
@@ -181,13 +181,14 @@ fn a_full_queue_holds_writes_up_to_the_limit_and_then_lets_all_of_them_through()
 }
 
 #[test]
-fn a_queue_that_stays_full_begins_a_gap_though_each_write_waits_only_a_while() {
+fn a_queue_that_stays_full_begins_a_gap_even_if_each_write_waits_less_than_the_limit() {
     let limit = 100 * Tick::PER_MS;
     let session = synced(|config| config.hold_limit = limit);
     fill(&session);
     for round in 1..=5 {
-        // The service takes a record in a fifth of the limit: each time there is room for one more write.
-        assert_held(&submit(&session, "starves", 0, BLOCK));
+        // The service takes a record in a fifth of the limit: each time there is room for one more
+        // write.
+        assert_held(&submit(&session, "waits for room", 0, BLOCK));
         session.host().now.set(round * limit / 5);
         assert_waits(&session.hold());
         if round < 5 {
@@ -196,17 +197,17 @@ fn a_queue_that_stays_full_begins_a_gap_though_each_write_waits_only_a_while() {
             session.completed(issue.ticket, true);
         }
     }
-    let issue = passed(dispatched(&session));
+    let issue = issued(dispatched(&session));
     session.completed(issue.ticket, true);
     assert_eq!(session.status().phase, Phase::Uncaptured);
 }
 
 #[test]
-fn a_queue_that_had_room_again_is_full_anew() {
+fn the_limit_begins_anew_for_a_queue_that_had_room_meanwhile() {
     let limit = 100 * Tick::PER_MS;
     let session = synced(|config| config.hold_limit = limit);
     fill(&session);
-    assert_held(&submit(&session, "starves", 0, 512));
+    assert_held(&submit(&session, "waits for room", 0, 512));
     session.host().now.set(limit - 1);
     drain_one(&session);
     let issue = session.captured(captured(dispatched(&session)));
@@ -215,45 +216,45 @@ fn a_queue_that_had_room_again_is_full_anew() {
     drain_one(&session);
     let issue = session.captured(captured(submit(&session, "fits", 0, BLOCK)));
     session.completed(issue.ticket, true);
-    assert_held(&submit(&session, "starves", BLOCK, BLOCK));
+    assert_held(&submit(&session, "waits for room", BLOCK, BLOCK));
     let Step::Wait(Some(Tick(until))) = session.dispatch() else { panic!("no deadline") };
     assert_eq!(until, 2 * limit - 1);
 }
 
 #[test]
-fn while_a_gap_is_open_nobody_waits_for_room_in_the_queue() {
+fn while_a_gap_is_open_no_write_waits_for_room_in_the_queue() {
     let session = synced(|_| ());
     fill(&session);
-    soil(&session, 0, 512);
-    let write = passed(submit(&session, "finds no room", BLOCK, 512));
+    mark_dirty(&session, 0, 512);
+    let write = issued(submit(&session, "finds no room", BLOCK, 512));
     session.completed(write.ticket, true);
     assert_eq!((session.status().phase, session.status().gaps), (Phase::Uncaptured, 1));
     drain(&session);
     assert_eq!(session.status().phase, Phase::Capturing);
-    // Nor does one that was held for another reason.
+    // Nor does a write that was held for another reason.
     let short = session.captured(captured(submit(&session, "short", 2 * BLOCK, 512)));
     session.completed(short.ticket, true);
     let long = session.captured(captured(submit(&session, "long", 2 * BLOCK, 2 * BLOCK)));
     assert_held(&submit(&session, "over it", 2 * BLOCK, 2 * BLOCK));
     session.completed(long.ticket, true);
     assert_waits(&session.dispatch());
-    let over_it = passed(dispatched(&session));
+    let over_it = issued(dispatched(&session));
     session.completed(over_it.ticket, true);
     assert_eq!(session.status().gaps, 1, "the same gap");
 }
 
 #[test]
-fn where_writes_are_to_wait_they_wait_in_an_open_gap_too() {
+fn with_overflow_hold_writes_wait_in_an_open_gap_too() {
     let session = synced(|config| config.overflow = Overflow::Hold);
     fill(&session);
-    soil(&session, 0, 512);
+    mark_dirty(&session, 0, 512);
     assert_held(&submit(&session, "finds no room", BLOCK, 512));
     assert_waits(&session.dispatch());
     assert_eq!(session.status().phase, Phase::Capturing);
 }
 
 #[test]
-fn losing_the_service_leaves_what_it_had_not_acknowledged_dirty() {
+fn a_lost_service_leaves_unacknowledged_blocks_dirty() {
     let session = synced(|config| config.epoch_bytes = 4 * BLOCK);
     // The first epoch holds the base image; it is durable. The write after it is not.
     session.acknowledge(1);
@@ -263,7 +264,7 @@ fn losing_the_service_leaves_what_it_had_not_acknowledged_dirty() {
     let dirty: Vec<_> =
         (0..4).filter(|&n| session.block_state(BlockIndex(n)) == BlockState::Dirty).collect();
     assert_eq!(dirty, [2]);
-    let issue = passed(submit(&session, "unseen", 0, 512));
+    let issue = issued(submit(&session, "unseen", 0, 512));
     session.completed(issue.ticket, true);
     assert!(session.attach());
     assert!(!session.attach(), "there is one already");
@@ -276,11 +277,11 @@ fn losing_the_service_leaves_what_it_had_not_acknowledged_dirty() {
 }
 
 #[test]
-fn a_base_image_that_a_write_spoilt_under_its_read_is_never_complete() {
+fn a_base_image_with_a_spoiled_read_is_never_complete() {
     let session = session(|_| ());
     session.begin();
     let reading = read(session.sweep());
-    soil(&session, 0, 512);
+    mark_dirty(&session, 0, 512);
     done(&session, reading, true);
     assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
     while let Step::Do(read) = session.sweep() {
@@ -293,35 +294,35 @@ fn a_base_image_that_a_write_spoilt_under_its_read_is_never_complete() {
 }
 
 #[test]
-fn a_write_that_spoils_a_resync_takes_nothing_from_the_base_image() {
+fn a_write_that_spoils_a_resync_leaves_the_base_image_complete() {
     let session = synced(|_| ());
-    soil(&session, 0, 512);
+    mark_dirty(&session, 0, 512);
     let reading = read(session.sweep());
-    soil(&session, 0, 512);
+    mark_dirty(&session, 0, 512);
     done(&session, reading, true);
     done(&session, read(session.sweep()), true);
     assert!(session.status().base_complete && session.status().consistent);
 }
 
 #[test]
-fn a_gap_ends_when_the_last_memory_comes_back_from_a_read() {
+fn capturing_resumes_when_a_read_gives_its_memory_back() {
     let session = session(|config| config.read_bytes = 4 * BLOCK);
     session.begin();
     assert_held(&submit(&session, "w", 0, 2 * BLOCK));
     let reading = read(session.hold());
     assert_eq!(reading.memory().len, 2 * BLOCK);
-    // The service comes and goes meanwhile: the gap cannot end before the read does.
+    // The service is lost and returns meanwhile: capturing cannot resume before the read ends.
     session.detach();
     assert!(session.attach());
-    let issue = passed(dispatched(&session));
+    let issue = issued(dispatched(&session));
     session.completed(issue.ticket, true);
     assert_eq!(session.status().phase, Phase::Uncaptured);
     done(&session, reading, true);
     assert_eq!(session.status().phase, Phase::Capturing);
 }
 
-#[test]
-fn a_gap_ends_when_the_last_held_write_is_taken_back() {
+/// A session that lost its service and has another, with a write in flight and one held behind it.
+fn reattached_with_a_held_write() -> (TestSession, Issue<&'static str>) {
     let session = synced(|_| ());
     let first = session.captured(captured(submit(&session, "first", 0, 512)));
     assert_held(&submit(&session, "second", 0, 512));
@@ -329,17 +330,37 @@ fn a_gap_ends_when_the_last_held_write_is_taken_back() {
     assert!(session.attach());
     assert!(!session.attach(), "there is a service already");
     assert_eq!(session.status().phase, Phase::Uncaptured);
-    assert_eq!(session.cancel_held(|_| true), Some("second"));
-    assert_eq!(session.status().phase, Phase::Capturing);
-    session.completed(first.ticket, true);
+    (session, first)
 }
 
 #[test]
-fn the_base_image_outlives_the_service_once_it_is_acknowledged_and_not_before() {
+fn capturing_resumes_when_the_last_held_write_is_cancelled_or_issued() {
+    let (session, first) = reattached_with_a_held_write();
+    assert_eq!(session.cancel_held(|_| true), Some("second"));
+    assert_eq!(session.status().phase, Phase::Capturing);
+    session.completed(first.ticket, true);
+
+    let (session, first) = reattached_with_a_held_write();
+    let second = issued(dispatched(&session));
+    assert_eq!(session.status().phase, Phase::Uncaptured);
+    assert_waits(&session.dispatch());
+    assert_eq!(session.status().phase, Phase::Capturing);
+    session.completed(first.ticket, true);
+    session.completed(second.ticket, true);
+
+    let (session, first) = reattached_with_a_held_write();
+    let second = issued(dispatched(&session));
+    session.completed(first.ticket, true);
+    assert_eq!(session.status().phase, Phase::Capturing, "at the latest when one completes");
+    session.completed(second.ticket, true);
+}
+
+#[test]
+fn the_base_image_survives_a_lost_service_once_it_is_acknowledged() {
     let session = synced(|_| ());
     assert!(session.status().base_complete);
     session.detach();
-    assert!(!session.status().base_complete, "LOSS: nobody knows what the server has of it");
+    assert!(!session.status().base_complete, "LOSS: the server may lack a part of it");
 
     let session = synced(|config| config.epoch_age = 5);
     session.host().now.set(5);
@@ -361,35 +382,7 @@ fn the_base_image_outlives_the_service_once_it_is_acknowledged_and_not_before() 
 }
 
 #[test]
-fn a_gap_ends_when_the_last_held_write_has_gone() {
-    let session = synced(|_| ());
-    let first = session.captured(captured(submit(&session, "first", 0, 512)));
-    assert_held(&submit(&session, "second", 0, 512));
-    session.detach();
-    assert!(session.attach());
-    let second = passed(dispatched(&session));
-    assert_eq!(session.status().phase, Phase::Uncaptured);
-    assert_waits(&session.dispatch());
-    assert_eq!(session.status().phase, Phase::Capturing);
-    session.completed(first.ticket, true);
-    session.completed(second.ticket, true);
-}
-
-#[test]
-fn a_gap_ends_when_the_last_held_write_has_landed() {
-    let session = synced(|_| ());
-    let first = session.captured(captured(submit(&session, "first", 0, 512)));
-    assert_held(&submit(&session, "second", 0, 512));
-    session.detach();
-    assert!(session.attach());
-    let second = passed(dispatched(&session));
-    session.completed(first.ticket, true);
-    assert_eq!(session.status().phase, Phase::Capturing);
-    session.completed(second.ticket, true);
-}
-
-#[test]
-fn what_was_reserved_before_a_loss_or_a_stop_is_not_recorded_after_it() {
+fn a_reservation_from_before_a_loss_or_a_stop_is_not_recorded() {
     let session = synced(|_| ());
     let capture = captured(submit(&session, "w", 0, 512));
     session.detach();
@@ -407,36 +400,36 @@ fn what_was_reserved_before_a_loss_or_a_stop_is_not_recorded_after_it() {
 }
 
 #[test]
-fn what_changes_no_block_of_the_volume_begins_no_gap() {
+fn a_write_outside_of_the_session_begins_no_gap() {
     let session = synced(|_| ());
-    let beyond = passed(submit(&session, "beyond the end", 4 * BLOCK, 512));
+    let beyond = issued(submit(&session, "beyond the end", 4 * BLOCK, 512));
     session.completed(beyond.ticket, true);
     assert!(session.status().consistent);
-    let across = passed(submit(&session, "across the end", 4 * BLOCK - 512, 1024));
+    let across = issued(submit(&session, "across the end", 4 * BLOCK - 512, 1024));
     session.completed(across.ticket, true);
     assert!(!session.status().consistent);
     assert_eq!(session.block_state(BlockIndex(3)), BlockState::Dirty);
     session.stop();
-    let after = passed(submit(&session, "after the stop", 0, 512));
+    let after = issued(submit(&session, "after the stop", 0, 512));
     session.completed(after.ticket, true);
-    assert_eq!(session.block_state(BlockIndex(0)), BlockState::Synced, "nobody asks any more");
+    assert_eq!(session.block_state(BlockIndex(0)), BlockState::Synced, "the session is stopped");
 }
 
 #[test]
 fn before_t0_no_held_write_is_late() {
     let session = session(|_| ());
-    soil(&session, 0, 512);
+    mark_dirty(&session, 0, 512);
     assert_held(&submit(&session, "w", 0, 512));
     assert!(matches!(session.dispatch(), Step::Wait(None)));
 }
 
 #[test]
-fn a_gap_that_is_made_good_is_said_to_be_as_soon_as_there_is_room_to_say_it() {
+fn a_gap_that_is_made_good_ends_as_soon_as_there_is_room_for_the_marker() {
     let session = synced(|config| {
         config.writes_max = 1;
         config.overflow = Overflow::Hold;
     });
-    soil(&session, 0, 512);
+    mark_dirty(&session, 0, 512);
     let reading = read(session.sweep());
     while let Submission::Issue(issue) = clear(&session, Clearing::Zero, BLOCK, 512) {
         assert!(issue.record.is_some());
@@ -450,11 +443,11 @@ fn a_gap_that_is_made_good_is_said_to_be_as_soon_as_there_is_room_to_say_it() {
 }
 
 #[test]
-fn the_sweep_goes_past_a_dirty_block_that_is_being_written_to() {
+fn the_sweep_skips_a_dirty_block_that_is_being_written_to() {
     let session = synced(|_| ());
-    soil(&session, 2 * BLOCK, 512);
-    let busy = passed(submit(&session, "busy", 2 * BLOCK, 512));
-    soil(&session, 3 * BLOCK, 512);
+    mark_dirty(&session, 2 * BLOCK, 512);
+    let busy = issued(submit(&session, "busy", 2 * BLOCK, 512));
+    mark_dirty(&session, 3 * BLOCK, 512);
     let reading = read(session.sweep());
     assert_eq!(reading.extent().offset(), 3 * BLOCK);
     done(&session, reading, true);
@@ -465,24 +458,24 @@ fn the_sweep_goes_past_a_dirty_block_that_is_being_written_to() {
 }
 
 #[test]
-fn a_late_write_that_waits_for_another_is_not_asked_for_by_the_clock() {
+fn a_late_write_that_waits_for_another_has_no_deadline() {
     let limit = 100 * Tick::PER_MS;
     let session = synced(|config| config.hold_limit = limit);
-    soil(&session, 0, 512);
-    let flying = passed(submit(&session, "in the way of the sweep", 0, 512));
+    mark_dirty(&session, 0, 512);
+    let flying = issued(submit(&session, "in the way of the sweep", 0, 512));
     assert_waits(&session.sweep());
     assert_held(&submit(&session, "waits for it", 0, 512));
     assert!(matches!(session.dispatch(), Step::Wait(Some(Tick(until))) if until == limit));
     session.host().now.set(limit);
-    let Step::Wait(until) = session.dispatch() else { panic!("it overtakes") };
-    assert_ne!(until, Some(Tick(limit)), "what it waits for wakes it");
+    let Step::Wait(until) = session.dispatch() else { panic!("it overtakes the other") };
+    assert_ne!(until, Some(Tick(limit)), "the other wakes it when it completes");
     session.completed(flying.ticket, true);
-    let late = passed(dispatched(&session));
+    let late = issued(dispatched(&session));
     session.completed(late.ticket, true);
 }
 
 #[test]
-fn a_service_is_lost_once_and_not_after_the_end() {
+fn a_service_is_lost_once_and_not_after_a_stop() {
     let session = synced(|_| ());
     session.detach();
     let lost = session.status();
@@ -493,4 +486,128 @@ fn a_service_is_lost_once_and_not_after_the_end() {
     let before = stopped.status();
     stopped.detach();
     assert_eq!(stopped.status(), before);
+}
+
+/// The reasons of the gaps that began, by the stream and by the status.
+fn gap_reasons(session: &TestSession) -> Vec<GapReason> {
+    let mut reasons = Vec::new();
+    while let Step::Do(drained) = session.drain(u64::MAX) {
+        let record = drained.record();
+        assert_eq!(record.gap_reason.is_some(), record.kind == RecordKind::GapBegin, "{record:?}");
+        reasons.extend(record.gap_reason);
+        session.drained(drained);
+    }
+    assert!(reasons.is_empty() || session.status().gap_reason == reasons.last().copied());
+    reasons
+}
+
+/// Issues a write that must not wait, or whose payload is unavailable.
+fn issue_urgent(session: &TestSession, urgency: Urgency, len: u64) {
+    let extent = Extent::new(0, len).unwrap();
+    let issue = issued(session.submit("urgent", extent, urgency));
+    session.completed(issue.ticket, true);
+}
+
+#[test]
+fn a_queue_that_stays_full_is_the_reason_of_its_gap() {
+    let session = synced(|config| config.hold_limit = 5);
+    fill(&session);
+    assert_held(&submit(&session, "waits for room", 0, BLOCK));
+    session.host().now.set(5);
+    let issue = issued(dispatched(&session));
+    session.completed(issue.ticket, true);
+    assert_eq!(gap_reasons(&session), [GapReason::QueueFull]);
+}
+
+#[test]
+fn a_write_without_a_slot_is_the_reason_of_its_gap() {
+    for urgency in [Urgency::MayWait, Urgency::MustNotWait] {
+        let session = synced(|config| config.writes_max = 1);
+        let first = session.captured(captured(submit(&session, "first", BLOCK, 512)));
+        let issue = issued(session.submit("second", Extent::new(0, 512).unwrap(), urgency));
+        session.completed(issue.ticket, true);
+        session.completed(first.ticket, true);
+        assert_eq!(gap_reasons(&session), [GapReason::TooManyWrites], "{urgency:?}");
+    }
+}
+
+#[test]
+fn a_lost_service_is_the_reason_of_its_gap_whatever_else_happens_meanwhile() {
+    let session = synced(|_| ());
+    let capture = captured(submit(&session, "w", 0, 512));
+    session.detach();
+    let issue = session.captured(capture);
+    session.completed(issue.ticket, false);
+    assert!(session.attach());
+    assert_eq!(gap_reasons(&session), [GapReason::ServiceLost]);
+    let before_t0 = self::session(|_| ());
+    before_t0.detach();
+    before_t0.begin();
+    assert_eq!(gap_reasons(&before_t0), [GapReason::ServiceLost]);
+    // A gap that is open already begins anew for the next service.
+    let open = synced(|_| ());
+    issue_urgent(&open, Urgency::PayloadUnavailable, 512);
+    open.detach();
+    assert_eq!(gap_reasons(&open), [GapReason::ServiceLost]);
+    assert_eq!(open.status().gaps, 2);
+}
+
+#[test]
+fn an_unavailable_payload_is_the_reason_of_its_gap() {
+    let session = synced(|_| ());
+    issue_urgent(&session, Urgency::PayloadUnavailable, 512);
+    assert_eq!(gap_reasons(&session), [GapReason::PayloadUnavailable]);
+}
+
+#[test]
+fn a_write_that_must_not_wait_is_the_reason_if_it_finds_no_room_or_an_unsynced_block() {
+    let full = synced(|_| ());
+    fill(&full);
+    issue_urgent(&full, Urgency::MustNotWait, 512);
+    assert_eq!(gap_reasons(&full), [GapReason::UrgentWrite]);
+    let unsynced = session(|_| ());
+    unsynced.begin();
+    issue_urgent(&unsynced, Urgency::MustNotWait, 512);
+    assert_eq!(gap_reasons(&unsynced), [GapReason::UrgentWrite]);
+}
+
+#[test]
+fn a_failed_write_is_the_reason_of_its_gap_and_not_of_the_next_one() {
+    let session = synced(|_| ());
+    let issue = session.captured(captured(submit(&session, "w", 0, 512)));
+    session.completed(issue.ticket, false);
+    issue_urgent(&session, Urgency::PayloadUnavailable, 512);
+    assert_eq!(gap_reasons(&session), [GapReason::WriteFailed], "one gap has one reason");
+    done(&session, read(session.sweep()), true);
+    assert_eq!(gap_reasons(&session), [] as [GapReason; 0]);
+    issue_urgent(&session, Urgency::PayloadUnavailable, 512);
+    assert_eq!(gap_reasons(&session), [GapReason::PayloadUnavailable]);
+}
+
+#[test]
+fn a_write_that_is_too_long_is_the_reason_of_its_gap() {
+    let short = |config: &mut Config| config.write_bytes = 512;
+    for urgency in [Urgency::MayWait, Urgency::MustNotWait] {
+        let session = synced(short);
+        issue_urgent(&session, urgency, 1024);
+        assert_eq!(gap_reasons(&session), [GapReason::WriteTooLong], "{urgency:?}");
+    }
+    let held = session(short);
+    held.begin();
+    assert_held(&submit(&held, "long", 0, 1024));
+    done(&held, read(held.hold()), true);
+    let issue = issued(dispatched(&held));
+    held.completed(issue.ticket, true);
+    assert_eq!(gap_reasons(&held), [GapReason::WriteTooLong]);
+}
+
+#[test]
+fn a_volume_that_outgrows_its_session_is_the_reason_of_its_gap() {
+    let grown = synced(|_| ());
+    grown.grow(u64::MAX);
+    assert_eq!(gap_reasons(&grown), [GapReason::Outgrown]);
+    let written = synced(|_| ());
+    let issue = issued(submit(&written, "across the end", 4 * BLOCK - 512, 1024));
+    written.completed(issue.ticket, true);
+    assert_eq!(gap_reasons(&written), [GapReason::Outgrown]);
 }

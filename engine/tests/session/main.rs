@@ -1,5 +1,5 @@
-//! The method as stories: one write at a time through a session, each rule where it bites. What happens under
-//! every interleaving is the simulator's business; here a reader sees what each verb answers.
+//! The method as stories: one write at a time through a session, and what each verb returns. The
+//! simulator (`tests/sim`) tries the interleavings.
 
 use std::cell::{Cell, RefCell};
 
@@ -7,7 +7,9 @@ use snapless_engine::{
     BlockState, Capture, Config, Host, Issue, Mutex, Phase, Read, Session, Step, Submission, Tick,
     Ticket, Urgency, WORKERS, Worker,
 };
-use snapless_types::{BlockIndex, BlockRange, Clearing, Extent, Geometry, Overflow, RecordKind};
+use snapless_types::{
+    BlockIndex, BlockRange, Clearing, Extent, GapReason, Geometry, Overflow, RecordKind,
+};
 
 mod clearings;
 mod control;
@@ -124,8 +126,8 @@ fn captured(submission: Submission<&'static str>) -> Capture<&'static str> {
     capture
 }
 
-fn passed(submission: Submission<&'static str>) -> Issue<&'static str> {
-    let Submission::Issue(issue) = submission else { panic!("not let through: {submission:?}") };
+fn issued(submission: Submission<&'static str>) -> Issue<&'static str> {
+    let Submission::Issue(issue) = submission else { panic!("not issued: {submission:?}") };
     issue
 }
 

@@ -1,8 +1,8 @@
-//! What sweep and hold read, in which order, and what becomes of sectors that cannot be read.
+//! Reads of sweep and hold: their order, and sectors that cannot be read.
 
 use super::*;
 
-/// Reads the next block sector by sector; sectors of it for which `is_bad` says so cannot be read.
+/// Reads the next block sector by sector; sectors that `is_bad` accepts cannot be read.
 fn read_by_sector(session: &TestSession, is_bad: impl Fn(u64) -> bool) {
     let first = read(session.sweep());
     let (memory, start) = (first.memory(), first.extent().offset());
@@ -52,7 +52,7 @@ fn a_bad_sector_leaves_a_hole_of_its_own_size() {
 }
 
 #[test]
-fn a_block_without_a_good_sector_is_one_hole_and_a_passing_error_is_none() {
+fn a_block_without_a_good_sector_is_one_hole_and_a_transient_error_is_none() {
     let session = session(|_| ());
     session.begin();
     read_by_sector(&session, |_| true);
@@ -85,12 +85,12 @@ fn more_holes_than_a_block_may_have_end_in_one_that_covers_the_rest() {
 }
 
 #[test]
-fn a_write_that_goes_through_ends_the_reading_sector_by_sector() {
+fn an_urgent_write_ends_the_reading_sector_by_sector() {
     let session = session(|_| ());
     session.begin();
     let next = session.read_done(read(session.sweep()), false).unwrap();
     let extent = Extent::new(0, 512).unwrap();
-    let issue = passed(session.submit("urgent", extent, Urgency::MustNotWait));
+    let issue = issued(session.submit("urgent", extent, Urgency::MustNotWait));
     done(&session, next, false);
     assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
     session.completed(issue.ticket, true);
@@ -112,13 +112,13 @@ fn a_capped_sweep_waits_between_reads_and_held_writes_do_not() {
 }
 
 #[test]
-fn of_a_read_that_a_write_went_through_only_the_touched_blocks_are_dirty() {
+fn an_urgent_write_under_a_read_leaves_only_its_own_blocks_dirty() {
     let session = session(|config| config.read_bytes = 4 * BLOCK);
     session.begin();
     let reading = read(session.sweep());
     assert_eq!(reading.extent().len(), 4 * BLOCK);
     let extent = Extent::new(BLOCK, 512).unwrap();
-    let issue = passed(session.submit("urgent", extent, Urgency::MustNotWait));
+    let issue = issued(session.submit("urgent", extent, Urgency::MustNotWait));
     done(&session, reading, true);
     session.completed(issue.ticket, true);
     let states = [0, 1, 2, 3].map(|block| session.block_state(BlockIndex(block)));
@@ -209,7 +209,7 @@ fn sweeps_under_way(session: &TestSession) -> usize {
 }
 
 #[test]
-fn the_sweep_tries_more_reads_at_a_time_by_what_its_own_reads_have_shown() {
+fn the_sweep_tries_more_reads_at_a_time_after_a_round_of_its_own() {
     let session = long_session();
     assert_eq!(sweeps_under_way(&session), 4);
     for round in 1..=16 {

@@ -1,4 +1,4 @@
-//! What becomes of a write: captured, held, let through, taken back.
+//! A write: captured, held, issued uncaptured, cancelled.
 
 use super::*;
 
@@ -59,7 +59,7 @@ fn an_overlapping_write_waits_for_the_first_and_an_adjacent_one_does_not() {
 }
 
 #[test]
-fn a_write_that_starves_is_not_overtaken() {
+fn a_write_that_waits_for_room_is_not_overtaken() {
     let session = synced(|config| {
         config.overflow = Overflow::Hold;
         config.write_bytes = config.queue_bytes / 2;
@@ -77,7 +77,7 @@ fn a_write_that_starves_is_not_overtaken() {
 }
 
 #[test]
-fn a_write_too_long_for_the_queue_goes_once_its_old_content_is_safe() {
+fn a_write_too_long_for_the_queue_is_issued_once_its_old_content_is_captured() {
     let session = session(|config| {
         config.overflow = Overflow::Hold;
         config.write_bytes = BLOCK;
@@ -86,7 +86,7 @@ fn a_write_too_long_for_the_queue_goes_once_its_old_content_is_safe() {
     assert_held(&submit(&session, "long", 0, 2 * BLOCK));
     done(&session, read(session.hold()), true);
     done(&session, read(session.hold()), true);
-    let issue = passed(dispatched(&session));
+    let issue = issued(dispatched(&session));
     assert_eq!(session.status().blocks_dirty, 2);
     session.completed(issue.ticket, true);
     while let Step::Do(read) = session.sweep() {
@@ -97,32 +97,32 @@ fn a_write_too_long_for_the_queue_goes_once_its_old_content_is_safe() {
 }
 
 #[test]
-fn a_write_as_long_as_may_be_is_captured_and_a_longer_one_is_not() {
+fn the_longest_write_is_captured_and_a_longer_one_is_not() {
     let session = synced(|config| config.write_bytes = BLOCK);
     let longest = captured(submit(&session, "longest", 0, BLOCK));
     assert_eq!(longest.memory().len, BLOCK);
     let longest = session.captured(longest);
-    let longer = passed(submit(&session, "longer", 2 * BLOCK, BLOCK + 512));
+    let longer = issued(submit(&session, "longer", 2 * BLOCK, BLOCK + 512));
     assert_eq!(longer.record, None);
     session.completed(longest.ticket, true);
     session.completed(longer.ticket, true);
 }
 
 #[test]
-fn a_write_that_cannot_be_captured_goes_at_once_even_before_t0() {
+fn a_write_without_payload_is_issued_at_once_even_before_t0() {
     let session = session(|_| ());
     let extent = Extent::new(0, 512).unwrap();
-    let issue = passed(session.submit("w", extent, Urgency::PayloadUnavailable));
+    let issue = issued(session.submit("w", extent, Urgency::PayloadUnavailable));
     assert_eq!((issue.record, session.status().writes_holding), (None, 0));
     session.completed(issue.ticket, true);
     assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
 }
 
 #[test]
-fn a_write_that_finds_no_slot_goes_through_and_is_waited_for() {
+fn a_write_without_a_slot_is_issued_and_the_sweep_waits_for_it() {
     let session = synced(|config| config.writes_max = 1);
     let first = session.captured(captured(submit(&session, "first", 0, 512)));
-    let second = passed(submit(&session, "second", BLOCK, 512));
+    let second = issued(submit(&session, "second", BLOCK, 512));
     assert_eq!((second.record, session.status().writes_in_flight), (None, 2));
     assert_eq!(session.status().gaps, 1);
     drain(&session);
@@ -135,7 +135,7 @@ fn a_write_that_finds_no_slot_goes_through_and_is_waited_for() {
 }
 
 #[test]
-fn a_held_write_that_is_taken_back_is_never_heard_of_again() {
+fn a_cancelled_write_leaves_nothing_in_the_stream() {
     let session = session(|_| ());
     session.begin();
     assert_held(&submit(&session, "first", 0, 512));
@@ -145,8 +145,8 @@ fn a_held_write_that_is_taken_back_is_never_heard_of_again() {
     assert_eq!(session.cancel_held(|&name| name == "first"), None, "once");
     done(&session, read(session.hold()), true);
     let second = session.captured(captured(dispatched(&session)));
-    assert_eq!(second.write, "second", "nobody waits for the first any more");
-    assert_eq!(session.cancel_held(|_| true), None, "a write in flight is the disk's");
+    assert_eq!(second.write, "second", "the first blocks it no more");
+    assert_eq!(session.cancel_held(|_| true), None, "a write in flight is not cancelled");
     session.completed(second.ticket, true);
     let kinds = drain(&session);
     assert_eq!(kinds, [RecordKind::SessionStart, RecordKind::Block, RecordKind::Write]);
@@ -155,7 +155,7 @@ fn a_held_write_that_is_taken_back_is_never_heard_of_again() {
 }
 
 #[test]
-fn every_write_is_counted_once_by_what_became_of_it() {
+fn every_write_is_counted_once_when_it_is_issued() {
     let session = synced(|_| ());
     let counts = || {
         let status = session.status();
@@ -163,7 +163,7 @@ fn every_write_is_counted_once_by_what_became_of_it() {
     };
     let first = session.captured(captured(submit(&session, "first", 0, 512)));
     assert_eq!(counts(), (1, 0, 0));
-    let trim = passed(clear(&session, Clearing::Trim, BLOCK, 512));
+    let trim = issued(clear(&session, Clearing::Trim, BLOCK, 512));
     assert_eq!(counts(), (2, 0, 0));
     assert_held(&submit(&session, "second", 0, 512));
     assert_eq!(counts(), (2, 0, 0), "it has not gone yet");
@@ -172,9 +172,9 @@ fn every_write_is_counted_once_by_what_became_of_it() {
     assert_eq!(counts(), (2, 1, 0));
     assert_held(&submit(&session, "third", 0, 512));
     session.detach();
-    let third = passed(dispatched(&session));
-    assert_eq!(counts(), (2, 1, 1), "let through as it was held");
-    let fourth = passed(submit(&session, "fourth", 3 * BLOCK, 512));
+    let third = issued(dispatched(&session));
+    assert_eq!(counts(), (2, 1, 1), "issued uncaptured, while it was held");
+    let fourth = issued(submit(&session, "fourth", 3 * BLOCK, 512));
     assert_eq!(counts(), (2, 1, 2));
     let raw = fourth.ticket.into_raw();
     for ticket in [trim.ticket, second.ticket, third.ticket, Ticket::from_raw(raw)] {

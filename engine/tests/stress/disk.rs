@@ -27,7 +27,7 @@ struct Queue {
 }
 
 pub struct Disk {
-    /// Relaxed: writes that meet each other or a read outside of a capture may do so.
+    /// Relaxed: uncaptured writes may overlap each other and reads.
     sectors: Vec<AtomicU64>,
     queue: Mutex<Queue>,
     arrived: Condvar,

@@ -1,13 +1,16 @@
-//! Stress: the engine on real threads and real atomics, on a disk in memory, with a service that comes and goes.
+//! Stress: the engine on real threads and real atomics, on a disk in memory, with a service that
+//! comes and goes.
 //!
-//! Every round is a session from one replacement of the rundown to the next, under writers that never pause. At its
-//! end the replica is compared with the disk: every block that is not dirty has to be equal (rule LOSS), and in
-//! every other round, once the resync is through, all of them. Content of t0 is checked record by record (rule
-//! T0), and a write that takes half a minute is one that hangs (rule HANG).
+//! Every round is a session from one replacement of the rundown to the next, under writers that
+//! never pause. At its end the replica is compared with the disk: every block that is not dirty has
+//! to be equal (rule LOSS), and in every other round, once the resync is through, all of them.
+//! Content of t0 is checked record by record (rule T0), and a write that takes half a minute is one
+//! that hangs (rule HANG).
 //!
-//! Queue memory is plain memory: under `ThreadSanitizer` (`cargo xtask tsan`) two threads that the engine
-//! lets at the same bytes at the same time are reported. The test takes two seconds, or as many as the variable
-//! `SNAPLESS_STRESS_SECONDS` says; what goes wrong here is not repeatable: the simulator (`tests/sim`) is.
+//! Queue memory is plain memory: under `ThreadSanitizer` (`cargo xtask tsan`) two threads that the
+//! engine lets at the same bytes at the same time are reported. The test takes two seconds, or as
+//! many as the variable `SNAPLESS_STRESS_SECONDS` says; what goes wrong here is not repeatable: the
+//! simulator (`tests/sim`) is.
 
 mod disk;
 mod round;
@@ -100,7 +103,7 @@ fn a_race_on_purpose() {
     // SAFETY: none. Two threads write at the same time, which is what has to be found.
     unsafe impl Sync for Shared {}
     let shared = Shared(UnsafeCell::new(0));
-    // Both are there before either writes: a thread that has ended races with nobody.
+    // Both are there before either writes: a thread that has ended does not race.
     let both = Barrier::new(2);
     thread::scope(|scope| {
         for _ in 0..2 {

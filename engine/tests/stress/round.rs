@@ -1,6 +1,7 @@
 //! A round: one session on the volume, from one replacement of the rundown to the next.
 //!
-//! The order of calls is the driver's: interception on, drain what was below, t0, workers, stop, interception off.
+//! The order of calls is the driver's: interception on, drain what was below, t0, workers, stop,
+//! interception off.
 
 use std::cell::UnsafeCell;
 use std::ptr::{from_ref, null_mut};
@@ -21,9 +22,9 @@ use crate::system::{Random, StdEvent, StdHost};
 
 /// How long the writers load a session.
 const LOAD: Duration = Duration::from_millis(150);
-/// How long a resync may take once nobody writes.
+/// How long a resync may take without writers.
 const RESYNC_MAX: Duration = Duration::from_secs(30);
-/// A worker looks this often whether another thread has failed; longer than a write may take.
+/// How often a worker checks whether another thread has failed; longer than a write may take.
 const LOOK: Duration = Duration::from_secs(40);
 
 /// A write of the application.
@@ -89,7 +90,7 @@ pub struct Volume {
     failed: AtomicBool,
 }
 
-/// Tells the other threads if its own panics.
+/// Ends the other threads if its own panics.
 pub struct Guard<'a>(&'a Volume);
 
 impl Drop for Guard<'_> {
@@ -166,7 +167,8 @@ impl Volume {
         writers: Vec<ScopedJoinHandle<'_, ()>>,
     ) {
         let run = Box::into_raw(Box::new(Run::new(&mut random)));
-        // SAFETY: freed below, when no thread of the round is left and no write has protection of it.
+        // SAFETY: freed below, when no thread of the round is left and no write has protection of
+        // it.
         let session = unsafe { &*run };
         thread::scope(|scope| {
             scope.spawn(|| self.dispatch(owner, session));
@@ -185,7 +187,8 @@ impl Volume {
             session.session.stop();
         });
         assert!(session.session.is_settled(), "nothing of a stopped session is under way");
-        // SAFETY: the second replacement is over, so no write has protection of it; made by `Box` above.
+        // SAFETY: the second replacement is over, so no write has protection of it; made by `Box`
+        // above.
         drop(unsafe { Box::from_raw(run) });
         if !self.has_failed() {
             self.quiet.store(false, Ordering::Relaxed);
@@ -217,7 +220,7 @@ impl Volume {
         let slot_to = |to| move |slot: &AtomicPtr<Run>| slot.store(to, Ordering::Relaxed);
         let address = from_ref(run).cast_mut();
         self.rundown.replace(owner, slot_to(address), slot_to(null_mut()), || ());
-        // Writes that wait are held, those that do not have left their blocks dirty.
+        // Writes that may wait are held; urgent ones have left their blocks dirty.
         run.t0.set(self.disk.content()).unwrap();
         run.session.begin();
         loop {
@@ -299,12 +302,12 @@ impl Volume {
         }
     }
 
-    /// Compares the replica with the disk, on which nobody writes any more.
+    /// Compares the replica with the disk, which is not written to any more.
     fn check(&self, run: &Run, to_the_end: bool, was_durable: bool) {
         if to_the_end {
             self.await_resync(run);
         }
-        // What is durable from here on is what the engine has to count on.
+        // From here on only what is durable counts.
         run.lose_service(to_the_end || was_durable);
         let disk = self.disk.content();
         let server = run.server.lock().unwrap();
@@ -356,7 +359,7 @@ impl Run {
 
     fn wait(&self, worker: Worker, until: Option<Tick>) {
         let event = self.session.host().event(worker);
-        // Woken or due: either way the engine is asked again.
+        // Woken or due: the verb is called again in either case.
         let _ = match until {
             None => event.wait_at_most(LOOK),
             Some(until) => event.wait_for(until.since(self.session.host().now())),

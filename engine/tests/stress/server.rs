@@ -1,4 +1,5 @@
-//! The service and the server in one: takes records, makes epochs durable, forgets what was not acknowledged.
+//! The service and the server in one: takes records, makes epochs durable, forgets what was not
+//! acknowledged.
 
 use snapless_engine::Record;
 use snapless_types::{Extent, RecordKind};
@@ -12,12 +13,12 @@ struct Taken {
 }
 
 pub struct Server {
-    /// What is durable of each sector; `None`: nothing yet.
+    /// The durable content of each sector.
     replica: Vec<Option<u64>>,
     /// Records of the open epoch.
     pending: Vec<Taken>,
     last_seq: u64,
-    /// Blocks whose content at t0 has been taken.
+    /// Blocks of the base image so far.
     based: Vec<bool>,
 }
 
@@ -56,7 +57,7 @@ impl Server {
         }
     }
 
-    /// The service dies; what had not been acknowledged may be durable for all that.
+    /// The service is lost; unacknowledged records may be durable all the same.
     pub fn forget(&mut self, was_durable: bool) {
         if was_durable {
             self.make_durable();
@@ -64,7 +65,7 @@ impl Server {
         self.pending.clear();
     }
 
-    /// True if what is durable of a block is this content.
+    /// True if the durable content of a block is that of the disk.
     pub fn has(&self, block: u64, disk: &[u64]) -> bool {
         let extent = Extent::new(block * BLOCK, BLOCK).unwrap();
         sectors(extent).all(|sector| self.replica[sector] == Some(disk[sector]))

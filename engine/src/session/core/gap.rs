@@ -1,5 +1,5 @@
-//! Gaps: when blocks turn dirty, when capturing stops and resumes, when the stream describes the volume
-//! again.
+//! Gaps: when blocks turn dirty, when capturing stops and resumes, when the stream describes the
+//! volume again.
 
 use snapless_types::{BlockRange, GapReason, RecordKind};
 
@@ -9,8 +9,8 @@ use crate::table::BlockState;
 
 impl<W> Core<'_, W> {
     /// The disk's content of these blocks differs, or is about to differ, from what the stream has
-    /// (rules LOSS and TRUTH, rules.md#loss, rules.md#truth). A gap begins for this reason; `None` where
-    /// one is open in any case.
+    /// (rules LOSS and TRUTH, rules.md#loss, rules.md#truth). A gap begins for this reason; `None`
+    /// where one is open in any case.
     pub(super) fn mark_dirty(&mut self, blocks: BlockRange, reason: Option<GapReason>) {
         let is_stopped = self.state.lifecycle.is_stopped();
         if is_stopped || blocks.is_empty() || sabotaged!(GapForgotten) {

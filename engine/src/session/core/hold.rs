@@ -1,6 +1,7 @@
 //! The hold thread: which blocks are read for held writes.
 
-use super::{Core, Read};
+use super::Core;
+use super::read::Read;
 use crate::claims::Reader;
 use crate::host::{Step, Worker};
 use crate::lifecycle::Phase;

@@ -102,8 +102,8 @@ impl<W> Core<'_, W> {
         } else if !(succeeded || read.by_sector)
             || !self.state.capture_queue.has_room_for(claimed.holes.count())
         {
-            // The run has a bad sector: its blocks are read one at a time. Or there is no room for the
-            // records of the block's holes: it is read again.
+            // The run has a bad sector: its blocks are read one at a time. Or there is no room for
+            // the records of the block's holes: it is read again.
             self.state.sweep.read_singly(claimed.blocks);
             self.give_back(&claimed, read.reservation);
         } else {
@@ -145,8 +145,8 @@ impl<W> Core<'_, W> {
         self.recorded(blocks, payload);
     }
 
-    /// Gives blocks back whose content is not captured: the spoiled ones turn dirty, the others are as
-    /// they were.
+    /// Gives blocks back whose content is not captured: the spoiled ones turn dirty, the others are
+    /// as they were.
     fn give_back(&mut self, claimed: &Claimed, reservation: Reservation) {
         self.state.capture_queue.cancel(reservation);
         let Claimed { blocks, spoiled, before, .. } = *claimed;

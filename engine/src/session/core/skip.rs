@@ -1,5 +1,5 @@
-//! Blocks that hold no data at t0: recorded as unallocated, never read (rule T0, rules.md#t0: the image
-//! may have anything there).
+//! Blocks that hold no data at t0: recorded as unallocated, never read (rule T0, rules.md#t0: the
+//! image may have anything there).
 
 use snapless_types::{BlockIndex, BlockRange, RecordKind};
 
@@ -11,7 +11,8 @@ use crate::table::BlockState;
 const BLOCKS_MAX: u64 = 8192;
 
 impl<W> Core<'_, W> {
-    /// Records those of the blocks that are unsynced as unallocated. Returns the block to go on with.
+    /// Records those of the blocks that are unsynced as unallocated. Returns the block to go on
+    /// with.
     pub fn skip(&mut self, blocks: BlockRange) -> BlockIndex {
         let inside = blocks.intersection(&self.shared.geometry.all_blocks());
         match self.state.lifecycle.phase() {
@@ -27,7 +28,8 @@ impl<W> Core<'_, W> {
         if reached == inside.end { blocks.end } else { reached }
     }
 
-    /// The first block of the run that the queue has no room for now; the run's end if there is none.
+    /// The first block of the run that the queue has no room for now; the run's end if there is
+    /// none.
     fn skip_to(&mut self, run: BlockRange) -> BlockIndex {
         let mut rest = run;
         // A block that is being read, was read or was written to is left as it is.

@@ -17,8 +17,8 @@ impl<W> Core<'_, W> {
         Record { kind, seq: 0, time, epoch, extent, gap_reason: None }
     }
 
-    /// Appends the record of a write, whose payload, if it has one, is in the reserved memory. Returns
-    /// its number.
+    /// Appends the record of a write, whose payload, if it has one, is in the reserved memory.
+    /// Returns its number.
     #[inline]
     pub(super) fn commit(
         &mut self,
@@ -32,8 +32,8 @@ impl<W> Core<'_, W> {
         seq
     }
 
-    /// Appends a record without payload that describes `blocks`, or a marker if there are none. Returns
-    /// its number; `None` if there is no room now.
+    /// Appends a record without payload that describes `blocks`, or a marker if there are none.
+    /// Returns its number; `None` if there is no room now.
     pub(super) fn append(&mut self, kind: RecordKind, blocks: BlockRange) -> Option<u64> {
         let record = self.record(kind, self.shared.geometry.extent_of(&blocks));
         let seq = self.state.capture_queue.append(record)?;

@@ -13,8 +13,8 @@ use crate::submission::{Capture, Issue, Submission, Ticket, Urgency};
 use crate::table::BlockState;
 
 impl<W> Core<'_, W> {
-    /// Decides what happens to a write that arrives. The usual case comes first: its blocks are synced,
-    /// it overlaps no other, the queue has room.
+    /// Decides what happens to a write that arrives. The usual case comes first: its blocks are
+    /// synced, it overlaps no other, the queue has room.
     #[inline]
     pub fn submit(
         &mut self,
@@ -191,7 +191,8 @@ impl<W> Core<'_, W> {
     #[inline]
     fn may_be_captured_now(&self, change: &Change) -> bool {
         let state = &self.state;
-        // A write that takes space ahead of one that waits for it would make that one wait for ever.
+        // A write that takes space ahead of one that waits for it would make that one wait for
+        // ever.
         !state.backpressure.holds_back(state.in_flight.oldest_held())
             && (sabotaged!(HoldForgotten)
                 || self.shared.table.all(change.blocks, BlockState::Synced))
@@ -199,8 +200,8 @@ impl<W> Core<'_, W> {
             && (sabotaged!(OverlapForgotten) || !state.in_flight.overlaps(change))
     }
 
-    /// Hands out a write to be issued: one with a payload is to be copied first, another goes into the
-    /// stream at once.
+    /// Hands out a write to be issued: one with a payload is to be copied first, another goes into
+    /// the stream at once.
     #[inline]
     fn capture(
         &mut self,
@@ -233,8 +234,8 @@ impl<W> Core<'_, W> {
         submission
     }
 
-    /// Issues a write that reaches past the end of the volume as it was at t0: the blocks inside turn
-    /// dirty.
+    /// Issues a write that reaches past the end of the volume as it was at t0: the blocks inside
+    /// turn dirty.
     #[inline(never)]
     fn issue_past_end(&mut self, write: W, kind: RecordKind, extent: Extent) -> Submission<W> {
         let geometry = &self.shared.geometry;

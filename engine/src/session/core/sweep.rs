@@ -2,7 +2,8 @@
 
 use snapless_types::BlockRange;
 
-use super::{Core, Read};
+use super::Core;
+use super::read::Read;
 use crate::claims::Reader;
 use crate::host::{Step, Worker};
 use crate::lifecycle::Phase;
