@@ -61,11 +61,11 @@ pub enum Verdict<'a> {
     /// The volume may have another length once it has succeeded.
     Resizes,
     /// Its answer is the volume's length.
-    TellsLength,
+    ReportsLength,
 }
 
 /// True for the requests that [`judge`] has to look at; everything else passes. For the path of every request.
-pub fn concerns_us(code: u32) -> bool {
+pub fn is_of_concern(code: u32) -> bool {
     code == IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES
         || code == IOCTL_DISK_GET_LENGTH_INFO
         || FOREIGN.contains(&code)
@@ -81,7 +81,7 @@ pub fn judge(code: u32, input: &[u8], sector_size: u32) -> Verdict<'_> {
             Judgement::Malformed => Verdict::RefuseMalformed,
             Judgement::Clearing(clearing) => Verdict::Clear(clearing),
         },
-        IOCTL_DISK_GET_LENGTH_INFO => Verdict::TellsLength,
+        IOCTL_DISK_GET_LENGTH_INFO => Verdict::ReportsLength,
         code if FOREIGN.contains(&code) => Verdict::Refuse,
         code if RESIZING.contains(&code) => Verdict::Resizes,
         _ => Verdict::Pass,
@@ -137,7 +137,7 @@ mod tests {
         assert!(matches!(judge(manage, &trim, 512), Verdict::Clear(_)));
         assert_eq!(judge(manage, &trim, 4096), Verdict::RefuseMalformed);
         assert_eq!(judge(manage, &[], 512), Verdict::Pass);
-        assert_eq!(judge(IOCTL_DISK_GET_LENGTH_INFO, &[], 512), Verdict::TellsLength);
+        assert_eq!(judge(IOCTL_DISK_GET_LENGTH_INFO, &[], 512), Verdict::ReportsLength);
         for code in FOREIGN {
             assert_eq!(judge(code, &trim, 512), Verdict::Refuse);
         }
@@ -150,9 +150,9 @@ mod tests {
     fn what_does_not_concern_us_passes() {
         // Geometry, verification, properties; flush-and-hold of shadow copies; online.
         for code in [0x0007_0000, 0x0007_0014, 0x002d_1400, 0x0053_c000, 0x0056_c008, 0, u32::MAX] {
-            assert!(!concerns_us(code));
+            assert!(!is_of_concern(code));
             assert_eq!(judge(code, &[0xff; 64], 512), Verdict::Pass);
         }
-        assert!(FOREIGN.into_iter().chain(RESIZING).all(concerns_us));
+        assert!(FOREIGN.into_iter().chain(RESIZING).all(is_of_concern));
     }
 }

@@ -1,14 +1,12 @@
-//! The control device `\\.\Snapless`: where the service and the command line reach the driver.
+//! The control device `\\.\Snapless`, which the service and the command line open.
 //!
-//! What becomes of a request is decided in `snapless_driver_logic::control`; here is what that does.
-//!
-//! Requests come one after the other, at PASSIVE_LEVEL. Drains do not stay here: they wait in a queue of
-//! their own until the session has records for them.
+//! `snapless_driver_logic::control` checks and dispatches requests; this module carries them out. They come one after the
+//! other, at PASSIVE_LEVEL. Drain requests wait in a queue of their own until their session has records.
 
 use alloc::vec::Vec;
 
 use snapless_driver_logic::control::{self, Refusal};
-use snapless_types::EpochId;
+use snapless_types::{EpochId, Geometry};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     DeviceName, Protection, SessionReply, StartSettings, StatusReply, VolumeEntry,
@@ -16,133 +14,78 @@ use snapless_wire::ioctl::{
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
-    STATUS_NOT_SUPPORTED, STATUS_REVISION_MISMATCH, STATUS_SUCCESS, ULONG, WDFDEVICE, WDFDRIVER,
-    WDFFILEOBJECT, WDFQUEUE, WDFREQUEST,
+    STATUS_NOT_SUPPORTED, STATUS_REVISION_MISMATCH, STATUS_SUCCESS, ULONG,
 };
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
-use crate::filter::CALLBACKS;
-use crate::framework::device::{self, ControlDevice};
-use crate::framework::queue::Queue;
-use crate::framework::request::Request;
+use crate::framework::control_device::{ControlCallbacks, ControlDevice, Names};
+use crate::framework::driver::Driver;
+use crate::framework::request::{FileObject, Request};
 use crate::globals::{self, Globals};
 use crate::kernel::reserved;
 use crate::kernel::shared::Shared;
-use crate::questions;
-use crate::session::{Claim, Session};
+use crate::session::Session;
+use crate::session::claim::Claim;
 use crate::trace;
 use crate::volume::Volume;
+use crate::volume_query;
+use crate::workers;
 
-/// SYSTEM and Administrators: everything. Nobody else anything. Protected against inheritance.
+/// Full access for SYSTEM and Administrators, none for others. Protected against inheritance.
 const SDDL: &str = "D:P(A;;GA;;;SY)(A;;GA;;;BA)";
 
-/// The control device and the queue where drains wait.
-pub struct Control {
-    device: WDFDEVICE,
-    drains: Queue,
+/// Creates the control device. PASSIVE_LEVEL.
+pub fn create(driver: Driver) -> Result<ControlDevice, NTSTATUS> {
+    let names = Names { device: r"\Device\Snapless", link: r"\DosDevices\Snapless", sddl: SDDL };
+    ControlDevice::create::<Control>(driver, &names)
 }
 
-// SAFETY: the framework synchronizes its objects.
-unsafe impl Send for Control {}
+/// The callbacks of the control device.
+struct Control;
 
-impl Control {
-    /// Makes the device. PASSIVE_LEVEL.
-    pub fn create(driver: WDFDRIVER) -> Result<Self, NTSTATUS> {
-        let plan = ControlDevice {
-            name: r"\Device\Snapless",
-            link: r"\DosDevices\Snapless",
-            sddl: SDDL,
-            file_cleanup: Some(evt_file_cleanup),
-            shutdown: Some(evt_shutdown),
+impl ControlCallbacks for Control {
+    fn device_control(request: Request, input_len: usize, output_len: usize, code: ULONG) {
+        let Some(globals) = globals::get() else {
+            request.complete(STATUS_INVALID_DEVICE_REQUEST);
+            return;
         };
-        // SAFETY: the driver's own framework object; the callback is written for it.
-        let device = unsafe { device::create_control(driver, &plan) }?;
-        match Self::create_queues(device) {
-            Ok(drains) => {
-                // SAFETY: made above, queues complete.
-                unsafe { device::finish_control(device) };
-                Ok(Self { device, drains })
-            }
-            Err(status) => {
-                // SAFETY: made above and known to nobody else.
-                unsafe { device::delete(device) };
-                Err(status)
-            }
+        let request = Incoming { request, input_len, output_len };
+        control::dispatch(&Sessions(globals), request, code);
+    }
+
+    /// A claim ends with its last handle.
+    fn file_cleanup(file: FileObject) {
+        let session = globals::get().and_then(|globals| globals.volumes.by_claimant(file).ok());
+        if let Some(session) = session {
+            session.release(file);
         }
     }
 
-    /// Deletes the device. PASSIVE_LEVEL.
-    pub fn delete(self) {
-        // SAFETY: made by `create`, and not used after this.
-        unsafe { device::delete(self.device) };
-    }
-
-    /// Where drains wait. PASSIVE_LEVEL.
-    pub fn drains(&self) -> Queue {
-        self.drains
-    }
-
-    fn create_queues(device: WDFDEVICE) -> Result<Queue, NTSTATUS> {
-        // SAFETY: the device has just been made; the handler is written for the queue.
-        unsafe { Queue::sequential(device, Some(evt_io_device_control)) }?;
-        // SAFETY: as above.
-        unsafe { Queue::manual(device) }
+    /// Sessions go on, since volumes are written to until the power is off, but no write is held for long any more. There
+    /// is no callback for the last chance: file systems are flushed before it.
+    fn shutdown() {
+        let Some(globals) = globals::get() else { return };
+        for volume in globals.volumes.volumes() {
+            volume.shut_down();
+        }
     }
 }
 
-/// `EvtFileCleanup`: the last handle is closed. Whoever had a claim has lost it. PASSIVE_LEVEL.
-extern "C" fn evt_file_cleanup(file: WDFFILEOBJECT) {
-    let session = globals::get().and_then(|globals| globals.registry.by_claimant(file).ok());
-    if let Some(session) = session {
-        session.release(file);
-    }
-}
-
-/// `EvtDeviceShutdownNotification`: the file systems will be flushed next. PASSIVE_LEVEL.
-///
-/// Sessions go on, since volumes are written to until the power is off, but nothing is held for long any more. There is
-/// nothing to be done at the last chance, which comes when the file systems are flushed.
-extern "C" fn evt_shutdown(_device: WDFDEVICE) {
-    let Some(globals) = globals::get() else { return };
-    for volume in globals.registry.volumes() {
-        volume.shut_down();
-    }
-}
-
-/// `EvtIoDeviceControl`. PASSIVE_LEVEL.
-extern "C" fn evt_io_device_control(
-    _queue: WDFQUEUE,
-    request: WDFREQUEST,
-    output_len: usize,
-    input_len: usize,
-    code: ULONG,
-) {
-    // SAFETY: the framework presents it to this callback, for good.
-    let request = unsafe { Request::new(request) };
-    let Some(globals) = globals::get() else {
-        request.complete(STATUS_INVALID_DEVICE_REQUEST);
-        return;
-    };
-    let request = Incoming { request, input_len, output_len };
-    control::dispatch(&Sessions(globals), request, code);
-}
-
-/// A request, with the lengths that it came with.
+/// A request, with the lengths of its buffers.
 struct Incoming {
     request: Request,
     input_len: usize,
     output_len: usize,
 }
 
-/// What a request is completed with.
+/// The status that a request is completed with.
 struct Status(NTSTATUS);
 
 impl control::Request for Incoming {
     type Status = Status;
 
     fn input(&self) -> &[u8] {
-        // Nobody has to ask the framework for what is not there.
         if self.input_len == 0 { &[] } else { self.request.input().unwrap_or(&[]) }
     }
 
@@ -151,7 +94,7 @@ impl control::Request for Incoming {
     }
 
     fn answer(self, bytes: &[u8]) {
-        self.request.answer(bytes);
+        self.request.reply(bytes);
     }
 
     fn complete(self, result: Result<(), Status>) {
@@ -171,7 +114,7 @@ impl From<Refusal> for Status {
     }
 }
 
-/// What the dispatcher acts on.
+/// The sessions that the dispatcher acts on.
 struct Sessions<'a>(&'a Globals);
 
 impl control::Driver for Sessions<'_> {
@@ -181,15 +124,15 @@ impl control::Driver for Sessions<'_> {
     type Entries = Vec<u8>;
 
     fn has_handle(&self, request: &Incoming) -> bool {
-        !request.request.file().is_null()
+        request.request.file().is_some()
     }
 
     fn claimed(&self, request: &Incoming) -> Option<Shared<Session>> {
-        self.0.registry.by_claimant(request.request.file()).ok()
+        self.0.volumes.by_claimant(request.request.file()?).ok()
     }
 
     fn find(&self, id: SessionId) -> Option<Self::Found> {
-        self.0.registry.by_session(id).ok()
+        self.0.volumes.by_session(id).ok()
     }
 
     fn volumes(&self, version: u32) -> Result<Vec<u8>, Status> {
@@ -202,7 +145,7 @@ impl control::Driver for Sessions<'_> {
         volume: &DeviceName,
         settings: StartSettings,
     ) -> Result<SessionReply, Status> {
-        start(self.0, request.request.file(), volume, settings).map_err(Status)
+        start(self.0, handle(request)?, volume, settings).map_err(Status)
     }
 
     fn resume(
@@ -210,12 +153,12 @@ impl control::Driver for Sessions<'_> {
         request: &Incoming,
         (_, session): Self::Found,
     ) -> Result<SessionReply, Status> {
-        session.resume(request.request.file()).map_err(Status)?;
+        session.resume(handle(request)?).map_err(Status)?;
         Ok(session_reply(session.geometry()))
     }
 
     fn drain(&self, session: Shared<Session>, request: Incoming) {
-        session.await_records(request.request);
+        session.pend_drain(request.request);
     }
 
     fn acknowledge(&self, session: Shared<Session>, epoch: EpochId) {
@@ -231,21 +174,26 @@ impl control::Driver for Sessions<'_> {
     }
 }
 
+/// The dispatcher has checked that there is one.
+fn handle(request: &Incoming) -> Result<FileObject, Status> {
+    request.request.file().ok_or(Status(STATUS_INVALID_DEVICE_REQUEST))
+}
+
 #[inline(never)]
 fn start(
     globals: &Globals,
-    claimant: WDFFILEOBJECT,
+    claimant: FileObject,
     name: &DeviceName,
     settings: StartSettings,
 ) -> Result<SessionReply, NTSTATUS> {
-    let volume = globals.registry.by_name(name)?;
+    let volume = globals.volumes.by_name(name)?;
     if volume.protection(&globals.settings)? != Protection::Possible {
         return Err(STATUS_NOT_SUPPORTED);
     }
     let settings = globals.settings.limits.cap(settings);
     let drains = globals.drains().ok_or(STATUS_INVALID_DEVICE_REQUEST)?;
     let claim = Claim::new(claimant, drains).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    match Volume::start(&volume, &settings, claim, CALLBACKS) {
+    match workers::start_session(&volume, &settings, claim) {
         Ok(geometry) => Ok(session_reply(&geometry)),
         Err(status) => {
             if status == STATUS_INSUFFICIENT_RESOURCES {
@@ -256,12 +204,12 @@ fn start(
     }
 }
 
-/// The entries, each as long as `version` has it.
+/// The entries, each as long as in `version`.
 #[inline(never)]
 fn volume_entries(globals: &Globals, version: u32) -> Result<Vec<u8>, NTSTATUS> {
     let len = VolumeEntry::len_in(version);
     let mut entries = Vec::new();
-    for volume in globals.registry.volumes() {
+    for volume in globals.volumes.volumes() {
         let Some(entry) = volume_entry(&volume, globals)? else { continue };
         let bytes = entry.as_bytes().iter().take(len).copied();
         reserved::extend(&mut entries, len, bytes).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
@@ -269,14 +217,14 @@ fn volume_entries(globals: &Globals, version: u32) -> Result<Vec<u8>, NTSTATUS> 
     Ok(entries)
 }
 
-/// What is said of a volume; `None` for one without a name, which cannot be protected: nobody could say which one is
-/// meant.
+/// A volume's entry; `None` for one without a name: it cannot be named in a start, and so not be protected.
 #[inline(never)]
 fn volume_entry(volume: &Volume, globals: &Globals) -> Result<Option<VolumeEntry>, NTSTATUS> {
-    let Ok(device) = questions::told(questions::device_name(volume.lower()))? else {
+    let Ok(device) = volume_query::unless_out_of_memory(volume_query::device_name(volume.lower()))?
+    else {
         return Ok(None);
     };
-    let size = questions::told(questions::size(volume.lower()))?;
+    let size = volume_query::unless_out_of_memory(volume_query::size(volume.lower()))?;
     let (length, sector_size) = size.unwrap_or((0, 0));
     let (session, phase) = volume.summary();
     let facts = volume.facts(&globals.settings)?;
@@ -291,7 +239,7 @@ fn volume_entry(volume: &Volume, globals: &Globals) -> Result<Option<VolumeEntry
     }))
 }
 
-fn session_reply(geometry: &snapless_types::Geometry) -> SessionReply {
+fn session_reply(geometry: &Geometry) -> SessionReply {
     SessionReply {
         length: U64::new(geometry.length()),
         sector_size: U32::new(geometry.sector_size()),

@@ -1,20 +1,24 @@
-//! Safe wrappers over the kernel routines that the driver uses. Nothing here knows about sessions.
+//! Safe wrappers over the kernel routines that the driver uses.
 //!
-//! Each module states at which IRQL its functions may be called. `unsafe` is here and in
-//! [`framework`](crate::framework), and nowhere else.
+//! The rule: each module states at which IRQL its functions may be called. This folder and
+//! [`framework`](crate::framework) hold all of the driver's `unsafe` code; `cargo xtask lint` checks that.
 
-pub mod control_irp;
+pub mod child_irp;
 pub mod etw;
 pub mod event;
+pub mod global;
 pub mod irp;
 mod layout;
 pub mod link;
 pub mod log;
-pub mod lower;
+pub mod lower_device;
 pub mod mdl;
 pub mod passive_lock;
 pub mod pool;
+pub mod queue_memory;
+pub mod reader;
 pub mod reserved;
+pub mod rundown;
 pub mod shared;
 pub mod spin_lock;
 pub mod thread;
@@ -23,10 +27,10 @@ pub mod unicode;
 
 use wdk_sys::{_MODE, KPROCESSOR_MODE};
 
-/// `KernelMode`, in the type that routines take it in.
+/// `KernelMode` as the type that routines take.
 const KERNEL_MODE: KPROCESSOR_MODE = low_byte(_MODE::KernelMode.cast_unsigned()).cast_signed();
 
-/// Flags that a header defines wider than the field they go to. IRQL <= DISPATCH_LEVEL.
+/// Flags that a header defines wider than their field. IRQL <= DISPATCH_LEVEL.
 pub const fn low_byte(flags: u32) -> u8 {
     let [byte, ..] = flags.to_le_bytes();
     byte

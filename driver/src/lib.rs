@@ -1,20 +1,35 @@
-//! `snapless.sys`: a KMDF upper filter on every volume that gives the engine a Windows kernel to run on.
+//! `snapless.sys`: a KMDF upper filter on every volume, which gives the engine a Windows kernel to run on.
 //!
 //! ```text
-//!  driver ── loads, unloads
-//!  filter ── attaches to volumes; a write's way through ─▶ gate ─▶ session ─▶ device below
-//!  control ─ \\.\Snapless: list, start, resume, drain, acknowledge, status, stop
-//!  registry ▶ volume ▶ session ▶ engine
-//!                         └─ workers: sweep, hold, dispatch, drain
+//!  driver ──▶ filter ──▶ io_path ──▶ session ──▶ engine
+//!               │           ▲           ▲
+//!               ▼           │           │
+//!            control ──▶ workers ───────┘
+//!               │
+//!               ▼
+//!            globals ──▶ volume_list ──▶ volume
 //! ```
 //!
-//! The method is in `snapless-engine`, decisions that need no kernel in `snapless-driver-logic`; here is only what Windows
-//! asks for. `WRITES.md` beside the manifest says what becomes of each way to change a volume. `unsafe` stands behind the
-//! wrappers in [`kernel`] and [`framework`]; outside of them it marks the places where a callback's arguments
-//! become values with lifetimes.
+//! | module | what |
+//! | --- | --- |
+//! | [`driver`] | load and unload |
+//! | [`filter`] | attachment to volumes, and PnP |
+//! | [`io_path`] | a request: preprocess callback, completion routine, cancel routine |
+//! | [`control`] | the control device `\\.\Snapless`: list, start, resume, drain, acknowledge, status, stop |
+//! | [`workers`] | a session's threads: sweep, hold, dispatch, drain |
+//! | [`session`] | a session: the engine, the queue's memory, the claim, the counters |
+//! | [`volume`], [`volume_list`] | volumes with a filter on them |
+//! | [`volume_query`], [`special_files`] | what is known of a volume |
+//! | [`settings`], [`globals`] | the driver's settings and state |
+//! | [`trace`] | event tracing |
+//! | [`kernel`], [`framework`] | safe wrappers over kernel routines and over KMDF |
 //!
-//! No panic can be reached: nothing is unwrapped or indexed, arithmetic does not overflow, and after load every
-//! allocation can fail.
+//! The method is in `snapless-engine`, and decisions that need no kernel are in `snapless-driver-logic`, where they are
+//! tested. `WRITES.md` beside the manifest says how the driver handles each way to change a volume.
+//!
+//! The rules: `unsafe` code is in [`kernel`] and [`framework`] only, no two modules import each other, directly or through
+//! others, and no panic can be reached: nothing is unwrapped or indexed, arithmetic does not overflow, and after load
+//! every allocation can fail.
 #![no_std]
 
 extern crate alloc;
@@ -25,16 +40,17 @@ mod control;
 mod driver;
 mod filter;
 mod framework;
-mod gate;
 mod globals;
+mod io_path;
 mod kernel;
-mod questions;
-mod registry;
 mod session;
 mod settings;
 mod special_files;
 mod trace;
 mod volume;
+mod volume_list;
+mod volume_query;
+mod workers;
 
 #[global_allocator]
 static ALLOCATOR: kernel::pool::PoolAllocator = kernel::pool::PoolAllocator;

@@ -1,79 +1,85 @@
-//! A session in the kernel: the engine, the queue's memory, and the write path around them.
+//! A session: the engine and the queue's memory, on one volume.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`submit`] | requests and the engine: submitted, captured, completed, cancelled |
+//! | [`write`](mod@write), [`split_request`] | what the engine keeps for a request |
+//! | [`reads`] | reads of blocks |
+//! | [`claim`], [`drains`] | the service's claim, and its drain requests |
+//! | [`status`], [`counts`], [`changes`] | state and counters, for the control device and the trace |
+//! | [`standstill`] | held writes while the system shuts down |
+//! | [`host`] | the engine's host |
+//!
+//! Threads and IRPs are not here: [`workers`](crate::workers) and [`io_path`](crate::io_path) drive a session.
 
-mod changes;
-mod claim;
-mod clearing;
+pub mod changes;
+pub mod claim;
 mod counts;
+mod drains;
 mod host;
+mod reads;
+pub mod split_request;
+pub mod standstill;
 mod status;
-mod workers;
-mod write;
+mod submit;
+pub mod write;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use snapless_engine::{Config, StartError, Tick, Worker};
+use snapless_engine::{Config, Host, StartError, Tick, Worker};
 use snapless_types::Geometry;
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::StartSettings;
+use snapless_wire::ioctl::{Protection, StartSettings};
 use wdk_sys::{
     DO_BUFFERED_IO, DO_DIRECT_IO, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
 };
 
-use crate::gate::Side;
-use crate::kernel::irp::{CancelRoutine, CompletionRoutine, OwnedIrp};
-use crate::kernel::lower::LowerDevice;
-use crate::kernel::mdl::BufferMdl;
-use crate::kernel::pool::PoolBuffer;
+use crate::kernel::event::Event;
+use crate::kernel::lower_device::LowerDevice;
+use crate::kernel::queue_memory::QueueMemory;
 use crate::kernel::shared::Shared;
 
-pub use claim::Claim;
-pub use clearing::Request;
-pub use status::VolumeFacts;
-pub use workers::SessionThreads;
-pub use write::{After, CompletionContext, Write};
-
+use claim::Claim;
 use counts::Counts;
 use host::KernelHost;
 
-/// What a session has done by those who know its volume.
-#[derive(Clone, Copy)]
-pub struct Callbacks {
-    /// Completion routine of every request of the session that goes down.
-    pub completed: CompletionRoutine,
-    /// Cancel routine of every request that is held.
-    pub cancel: CancelRoutine,
-    /// Completes a request that entered the gate by this side, and lets it out. IRQL <= DISPATCH_LEVEL.
-    pub finish: fn(OwnedIrp, Side, NTSTATUS),
-}
+/// The engine of a session.
+pub type Engine = snapless_engine::Session<KernelHost>;
 
 /// One protection of one volume.
 pub struct Session {
     id: SessionId,
     /// In memory of its own: values as large are not moved over a kernel's stack.
-    engine: Shared<snapless_engine::Session<KernelHost>>,
+    engine: Shared<Engine>,
     lower: LowerDevice,
     lower_flags: u32,
     claim: Claim,
-    callbacks: Callbacks,
     counts: Counts,
     /// The device does not trim.
     no_trim: AtomicBool,
     /// The device does not write zeros by itself.
     no_zero: AtomicBool,
-    /// The drain thread is to ask for the volume's length.
-    length_asked: AtomicBool,
+    /// The drain thread queries the volume's length next.
+    length_query: AtomicBool,
     /// The volume has become shorter than the session's table.
     shrunk: AtomicBool,
     /// Set when t0 could not be stamped in time.
     failed: AtomicBool,
-    /// Describes `queue`, and so goes first.
-    queue_mdl: BufferMdl,
-    queue: PoolBuffer,
+    queue: QueueMemory,
+}
+
+/// What a session's status has of its volume.
+#[derive(Clone, Copy)]
+pub struct VolumeFacts {
+    /// Whether it can be protected.
+    pub protection: Protection,
+    /// Which special files are on it, as bits.
+    pub special_files: u32,
 }
 
 impl Session {
-    /// Allocates everything a session needs; `trims` tells whether the device takes trims. PASSIVE_LEVEL.
+    /// Allocates everything a session needs (rule BOUND); `trims` is true if the device supports trim. PASSIVE_LEVEL.
     ///
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES`; `STATUS_INVALID_PARAMETER` for limits that the engine refuses;
@@ -84,7 +90,6 @@ impl Session {
         geometry: Geometry,
         settings: &StartSettings,
         claim: Claim,
-        callbacks: Callbacks,
         trims: bool,
     ) -> Result<Self, NTSTATUS> {
         let lower_flags = lower.flags();
@@ -92,9 +97,7 @@ impl Session {
             return Err(STATUS_NOT_SUPPORTED);
         }
         let out_of_memory = STATUS_INSUFFICIENT_RESOURCES;
-        let bytes = usize::try_from(settings.queue_bytes).map_err(|_| out_of_memory)?;
-        let queue = PoolBuffer::new(bytes).ok_or(out_of_memory)?;
-        let queue_mdl = BufferMdl::new(&queue).ok_or(out_of_memory)?;
+        let queue = QueueMemory::new(settings.queue_bytes).ok_or(out_of_memory)?;
         let host = KernelHost::new().ok_or(out_of_memory)?;
         let engine = engine(host, geometry, settings)?;
         Ok(Self {
@@ -103,14 +106,12 @@ impl Session {
             lower,
             lower_flags,
             claim,
-            callbacks,
             counts: Counts::default(),
             no_trim: AtomicBool::new(!trims),
             no_zero: AtomicBool::new(false),
-            length_asked: AtomicBool::new(false),
+            length_query: AtomicBool::new(false),
             shrunk: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-            queue_mdl,
             queue,
         })
     }
@@ -120,60 +121,92 @@ impl Session {
         self.id
     }
 
+    /// The engine. IRQL <= DISPATCH_LEVEL.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// The volume's geometry at the start. IRQL <= DISPATCH_LEVEL.
     pub fn geometry(&self) -> &Geometry {
         self.engine.geometry()
     }
 
-    /// Has the drain thread ask for the volume's length: it may have changed. IRQL <= DISPATCH_LEVEL.
-    pub fn ask_for_length(&self) {
+    /// The device that its requests go to. IRQL <= DISPATCH_LEVEL.
+    pub fn lower(&self) -> LowerDevice {
+        self.lower
+    }
+
+    /// Bytes of its queue. IRQL <= DISPATCH_LEVEL.
+    pub fn queue_bytes(&self) -> u64 {
+        self.queue.len() as u64
+    }
+
+    /// The event that the engine sets to wake a worker. IRQL <= DISPATCH_LEVEL.
+    pub fn event(&self, worker: Worker) -> &Event {
+        self.engine.host().event(worker)
+    }
+
+    /// Monotonic time. IRQL <= DISPATCH_LEVEL.
+    pub fn now(&self) -> Tick {
+        self.engine.host().now()
+    }
+
+    /// Has the drain thread query the volume's length: it may have changed. IRQL <= DISPATCH_LEVEL.
+    pub fn query_length_later(&self) {
         // Relaxed: the event that is set next orders it.
-        self.length_asked.store(true, Ordering::Relaxed);
-        self.engine.host().event(Worker::Drain).set();
+        self.length_query.store(true, Ordering::Relaxed);
+        self.event(Worker::Drain).set();
     }
 
     /// Notes the volume's length. IRQL <= DISPATCH_LEVEL.
-    pub fn has_length(&self, length: u64) {
-        let known = self.engine.geometry().length();
+    pub fn note_length(&self, length: u64) {
+        let known = self.geometry().length();
         if length > known {
             self.engine.grow(length);
         }
         if length < known {
-            // Relaxed: for people to see.
+            // Relaxed: shown in the status only.
             self.shrunk.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Has the dispatch thread look at what is held. IRQL <= DISPATCH_LEVEL.
-    pub fn look_again(&self) {
-        self.engine.host().event(Worker::Dispatch).set();
-    }
-
     /// Notes that a request was refused. IRQL <= DISPATCH_LEVEL.
-    pub fn refused(&self) {
+    pub fn note_refused(&self) {
         Counts::add(&self.counts.requests_refused);
     }
 
-    /// Ends the session: held writes go through, nothing more is captured. IRQL <= DISPATCH_LEVEL.
+    /// Stops a session that could not stamp t0 in time. IRQL <= DISPATCH_LEVEL.
+    pub fn fail(&self) {
+        // Relaxed: read after the session is stopped.
+        self.failed.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+
+    /// True if it never began to capture. IRQL <= DISPATCH_LEVEL.
+    pub fn has_failed(&self) -> bool {
+        // Relaxed: set before the session is stopped.
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Ends the session: held writes are issued uncaptured, and nothing more is captured. IRQL <= DISPATCH_LEVEL.
     pub fn stop(&self) {
         self.engine.stop();
     }
 
-    /// True once the session has been stopped: its threads end, and nothing of it comes back.
-    /// IRQL <= DISPATCH_LEVEL.
+    /// True once the session is stopped: its threads end. IRQL <= DISPATCH_LEVEL.
     pub fn is_stopped(&self) -> bool {
         self.engine.status().phase == snapless_engine::Phase::Stopped
     }
 }
 
-/// The engine, in memory of its own. Out of line, as it is large while it is made.
+// Out of line, as it is large while it is made.
 #[inline(never)]
 fn engine(
     host: KernelHost,
     geometry: Geometry,
     settings: &StartSettings,
-) -> Result<Shared<snapless_engine::Session<KernelHost>>, NTSTATUS> {
-    match snapless_engine::Session::new(host, geometry, config(settings)) {
+) -> Result<Shared<Engine>, NTSTATUS> {
+    match Engine::new(host, geometry, config(settings)) {
         Ok(engine) => Shared::new(engine).ok_or(STATUS_INSUFFICIENT_RESOURCES),
         Err(StartError::Config(_)) => Err(STATUS_INVALID_PARAMETER),
         Err(StartError::OutOfMemory) => Err(STATUS_INSUFFICIENT_RESOURCES),

@@ -1,18 +1,19 @@
-//! The driver's settings, read once when it loads. What they mean and may be is `snapless-driver-logic`'s to say.
+//! The driver's settings, read once at load. `snapless_driver_logic::settings` decides what values mean.
 
 use alloc::vec::Vec;
 
 use snapless_driver_logic::settings::{EXCLUDED_MAX, EXCLUDED_VOLUMES, Name, Settings};
 use snapless_wire::ioctl::DeviceName;
-use wdk_sys::{NTSTATUS, WDFDRIVER};
+use wdk_sys::NTSTATUS;
 
-use crate::framework::parameters::Parameters;
+use crate::framework::driver::Driver;
+use crate::framework::parameters::ParametersKey;
 use crate::kernel::unicode::UnicodeString;
 use crate::kernel::{link, log, reserved};
 
-/// Where Windows keeps the names of volumes.
+/// The object manager's folder of volume names.
 const LINKS: &str = r"\??\";
-/// A device name begins so.
+/// The folder of device names.
 const DEVICES: &str = r"\Device\";
 
 /// Limits and the volumes that are never protected.
@@ -24,12 +25,8 @@ pub struct DriverSettings {
 
 impl DriverSettings {
     /// Reads them. PASSIVE_LEVEL.
-    ///
-    /// # Safety
-    /// `driver` is this driver's framework object.
-    pub unsafe fn read(driver: WDFDRIVER) -> Self {
-        // SAFETY: the caller's promise.
-        let parameters = unsafe { Parameters::open(driver) };
+    pub fn read(driver: Driver) -> Self {
+        let parameters = ParametersKey::open(driver);
         let limits = Settings::read(|name| parameters.number(name.as_str()), complain);
         let mut excluded = Vec::new();
         let mut whole = true;
@@ -50,7 +47,7 @@ impl DriverSettings {
 
     /// True if the volume with this device name is excluded: by that name, by its drive letter or by its GUID
     /// (`D:`, `Volume{…}`, `{…}`). An error if there was no memory to find out. PASSIVE_LEVEL.
-    #[inline(never)] // As the name that its caller has.
+    #[inline(never)] // Its buffers are on the stack only while they are needed.
     pub fn excludes(&self, device: &DeviceName) -> Result<bool, NTSTATUS> {
         for entry in &self.excluded {
             if entry.matches(device) {
@@ -65,7 +62,7 @@ impl DriverSettings {
     }
 }
 
-/// The link that an entry of the list names; `None` for a device name.
+/// The symbolic link that an entry of the list names; `None` for a device name.
 fn link_of(entry: &DeviceName) -> Result<Option<UnicodeString>, NTSTATUS> {
     let (Some(units), Some(mut first)) = (entry.units(), entry.units()) else { return Ok(None) };
     if entry.units().is_some_and(|units| DEVICES.encode_utf16().eq(units.take(DEVICES.len()))) {

@@ -1,9 +1,8 @@
-//! Which special files are on a volume: paging, hibernation and crash dump files, as usage notifications count them.
+//! The special files on a volume: paging, hibernation and crash dump files, counted by usage notifications.
 //!
 //! KMDF does the rest: a filter made by `WdfFdoInitSetFilter` takes every notification, sends it down first, mirrors
-//! `DO_POWER_PAGABLE`, keeps the device from being removed while a file is on it, and takes everything back if a driver
-//! below refuses (Microsoft's KMDF, `fxpkgpnp.cpp`, `PnpDeviceUsageNotification`). Its callback comes when all of that
-//! has succeeded.
+//! `DO_POWER_PAGABLE`, refuses the device's removal while a file is on it, and undoes everything if a driver below
+//! refuses (Microsoft's KMDF, `fxpkgpnp.cpp`, `PnpDeviceUsageNotification`). Its callback comes after all of that.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -25,10 +24,10 @@ impl SpecialFiles {
             Kind::WdfSpecialFilePaging => &self.paging,
             Kind::WdfSpecialFileHibernation => &self.hibernation,
             Kind::WdfSpecialFileDump => &self.dump,
-            // Of no consequence to a filter.
+            // Irrelevant to a filter.
             _ => return,
         };
-        // Relaxed: a count that is looked at on its own. It does not fall below zero.
+        // Relaxed: the count publishes no other memory. It does not fall below zero.
         let step = |count: u32| {
             Some(if in_path { count.saturating_add(1) } else { count.saturating_sub(1) })
         };

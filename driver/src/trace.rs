@@ -10,7 +10,7 @@ use wdk_sys::{GUID, NTSTATUS};
 
 use crate::kernel::etw::{self, Level, Meta};
 
-/// What name-based tools derive from the provider's name: {6785c0f2-7bc5-51bf-6e71-afcb79c120ba}.
+/// The GUID that tools derive from the provider's name: {6785c0f2-7bc5-51bf-6e71-afcb79c120ba}.
 static PROVIDER: GUID = GUID {
     Data1: 0x6785_c0f2,
     Data2: 0x7bc5,
@@ -34,19 +34,19 @@ static WRITE_UNCAPTURABLE: Meta<43> =
 static WRITE_URGENT: Meta<37> = Meta::new(b"\0WriteUrgent\0session\0\x0foffset\0\x0abytes\0\x0a");
 static OUT_OF_MEMORY: Meta<35> = Meta::new(b"\0OutOfMemory\0session\0\x0fqueue_bytes\0\x0a");
 
-/// Makes the provider known. PASSIVE_LEVEL, once; [`end`] has to follow before the driver unloads.
+/// Registers the provider. PASSIVE_LEVEL, once; [`end`] comes before the driver unloads.
 pub fn begin() {
     etw::register(&PROVIDER, TRAITS.bytes());
 }
 
-/// Takes it back. PASSIVE_LEVEL.
+/// Unregisters the provider. PASSIVE_LEVEL.
 pub fn end() {
     etw::unregister();
 }
 
-/// True if somebody listens to what [`Session`](crate::session::Session) looks out for. Any IRQL.
-pub fn is_watched() -> bool {
-    etw::is_heard(Level::Warning)
+/// True if a trace has gaps enabled. Any IRQL.
+pub fn is_enabled() -> bool {
+    etw::is_enabled(Level::Warning)
 }
 
 /// A session has begun. PASSIVE_LEVEL.
@@ -54,66 +54,66 @@ pub fn session_started(id: SessionId, length: u64, block_size: u64, queue_bytes:
     let block_size = u32::try_from(block_size).unwrap_or(u32::MAX);
     let (length, block_size) = (length.to_le_bytes(), block_size.to_le_bytes());
     let fields: [&[u8]; 4] = [&id.0, &length, &block_size, &queue_bytes.to_le_bytes()];
-    tell(Level::Information, SESSION_STARTED.bytes(), &fields);
+    write_event(Level::Information, SESSION_STARTED.bytes(), &fields);
 }
 
 /// A session has ended; `failed` if it never began to capture. PASSIVE_LEVEL.
 pub fn session_ended(id: SessionId, failed: bool) {
     let fields: [&[u8]; 2] = [&id.0, &u32::from(failed).to_le_bytes()];
-    tell(Level::Information, SESSION_ENDED.bytes(), &fields);
+    write_event(Level::Information, SESSION_ENDED.bytes(), &fields);
 }
 
 /// Every block has been captured once. PASSIVE_LEVEL.
 pub fn base_complete(id: SessionId, blocks: u64) {
     let fields: [&[u8]; 2] = [&id.0, &blocks.to_le_bytes()];
-    tell(Level::Information, BASE_COMPLETE.bytes(), &fields);
+    write_event(Level::Information, BASE_COMPLETE.bytes(), &fields);
 }
 
-/// Writes go through uncaptured. PASSIVE_LEVEL.
+/// A gap has begun: writes are issued uncaptured. PASSIVE_LEVEL.
 pub fn gap_began(id: SessionId, reason: &CStr) {
     let fields: [&[u8]; 2] = [&id.0, reason.to_bytes_with_nul()];
-    tell(Level::Warning, GAP_BEGAN.bytes(), &fields);
+    write_event(Level::Warning, GAP_BEGAN.bytes(), &fields);
 }
 
-/// What went through has been read again. PASSIVE_LEVEL.
+/// A gap has ended: its dirty blocks have been read again. PASSIVE_LEVEL.
 pub fn gap_ended(id: SessionId) {
-    tell(Level::Warning, GAP_ENDED.bytes(), &[&id.0]);
+    write_event(Level::Warning, GAP_ENDED.bytes(), &[&id.0]);
 }
 
-/// The disk did not give what a session asked for. PASSIVE_LEVEL.
+/// A read of the session failed. PASSIVE_LEVEL.
 pub fn read_failed(id: SessionId, place: Extent, sector_size: u32, status: NTSTATUS) {
     let sector = place.offset().checked_div(u64::from(sector_size)).unwrap_or(0);
     let (offset, sector) = (place.offset().to_le_bytes(), sector.to_le_bytes());
     let (bytes, status) = (place.len().to_le_bytes(), status.to_le_bytes());
     let fields: [&[u8]; 5] = [&id.0, &offset, &sector, &bytes, &status];
-    tell(Level::Error, READ_FAILED.bytes(), &fields);
+    write_event(Level::Error, READ_FAILED.bytes(), &fields);
 }
 
-/// The data of a write cannot be reached. IRQL <= DISPATCH_LEVEL.
+/// The data of a write could not be mapped. IRQL <= DISPATCH_LEVEL.
 pub fn write_uncapturable(id: SessionId, place: Extent) {
     write(WRITE_UNCAPTURABLE.bytes(), id, place);
 }
 
-/// A write must not wait. IRQL <= DISPATCH_LEVEL.
+/// A write that must not wait has arrived. IRQL <= DISPATCH_LEVEL.
 pub fn write_urgent(id: SessionId, place: Extent) {
     write(WRITE_URGENT.bytes(), id, place);
 }
 
-/// There is no memory for a session. PASSIVE_LEVEL.
+/// There was no memory for a session. PASSIVE_LEVEL.
 pub fn out_of_memory(id: SessionId, queue_bytes: u64) {
     let fields: [&[u8]; 2] = [&id.0, &queue_bytes.to_le_bytes()];
-    tell(Level::Error, OUT_OF_MEMORY.bytes(), &fields);
+    write_event(Level::Error, OUT_OF_MEMORY.bytes(), &fields);
 }
 
-#[inline(never)] // Nothing of it is on the stack of a write that nobody hears of.
+#[inline(never)] // Not on the stack of a write that is not traced.
 fn write(event: &[u8], id: SessionId, place: Extent) {
     let (offset, bytes) = (place.offset().to_le_bytes(), place.len().to_le_bytes());
     let fields: [&[u8]; 3] = [&id.0, &offset, &bytes];
-    tell(Level::Warning, event, &fields);
+    write_event(Level::Warning, event, &fields);
 }
 
-fn tell(level: Level, event: &[u8], fields: &[&[u8]]) {
-    if etw::is_heard(level) {
-        etw::tell(level, TRAITS.bytes(), event, fields);
+fn write_event(level: Level, event: &[u8], fields: &[&[u8]]) {
+    if etw::is_enabled(level) {
+        etw::write(level, TRAITS.bytes(), event, fields);
     }
 }

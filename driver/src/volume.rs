@@ -1,37 +1,46 @@
-//! A volume that the driver sits on: its gate, its session, and what it says of itself.
+//! A volume with a filter on it: its rundown protection, its session, and whether it can be protected.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use snapless_driver_logic::protection::{self, Choices};
-use snapless_types::Geometry;
+use snapless_engine::Worker;
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{Protection, SessionPhase, StartSettings};
+use snapless_wire::ioctl::{Protection, SessionPhase};
 use wdk_sys::{
     NTSTATUS, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_STATE,
-    STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND, WDFFILEOBJECT,
+    STATUS_NOT_FOUND,
 };
 
-use crate::gate::Gate;
-use crate::kernel::lower::LowerDevice;
+use crate::framework::request::FileObject;
+use crate::kernel::lower_device::LowerDevice;
 use crate::kernel::passive_lock::PassiveLock;
+use crate::kernel::rundown::Rundown;
 use crate::kernel::shared::Shared;
-use crate::questions;
-use crate::session::{Callbacks, Claim, Session, SessionThreads, VolumeFacts};
+use crate::kernel::thread::Threads;
+use crate::session::{Session, VolumeFacts};
 use crate::settings::DriverSettings;
 use crate::special_files::SpecialFiles;
+use crate::volume_query;
+
+/// All threads of a session.
+pub const SESSION_THREADS: usize = 10;
+/// The threads of a session.
+pub type SessionThreads = Threads<SESSION_THREADS>;
 
 /// A session and the threads that run it.
-struct Running {
-    session: Shared<Session>,
-    threads: SessionThreads,
+pub struct Running {
+    /// The session.
+    pub session: Shared<Session>,
+    /// Its threads.
+    pub threads: SessionThreads,
 }
 
-/// A volume with our filter on it.
+/// A volume with a filter on it.
 pub struct Volume {
     lower: LowerDevice,
-    /// Every write passes it.
-    pub gate: Gate<Session>,
-    /// The system's files on it.
+    /// Protection on the session, for every request that it may know of.
+    pub rundown: Rundown<Session>,
+    /// Paging, hibernation and dump files on it.
     pub special_files: SpecialFiles,
     running: PassiveLock<Option<Running>>,
     removed: AtomicBool,
@@ -43,7 +52,7 @@ impl Volume {
     pub fn new(lower: LowerDevice) -> Option<Self> {
         Some(Self {
             lower,
-            gate: Gate::new()?,
+            rundown: Rundown::new()?,
             special_files: SpecialFiles::default(),
             running: PassiveLock::new(None)?,
             removed: AtomicBool::new(false),
@@ -56,35 +65,35 @@ impl Volume {
         self.lower
     }
 
-    /// Whether it can be protected, and why not; an error if there was no memory to ask. PASSIVE_LEVEL.
+    /// Whether it can be protected, and why not; an error if there was no memory to find out. PASSIVE_LEVEL.
     pub fn protection(&self, settings: &DriverSettings) -> Result<Protection, NTSTATUS> {
         let excluded = self.is_excluded(settings)?;
         let choices = Choices { pass_through: settings.limits.pass_through, excluded };
-        let facts = questions::facts(self.lower)?;
+        let facts = volume_query::facts(self.lower)?;
         Ok(protection::protection(self.lower.facts(), facts, choices))
     }
 
-    #[inline(never)] // The name is to be on the stack while it is needed only.
+    #[inline(never)] // The name is on the stack only while it is needed.
     fn is_excluded(&self, settings: &DriverSettings) -> Result<bool, NTSTATUS> {
-        match questions::device_name(self.lower) {
+        match volume_query::device_name(self.lower) {
             Ok(name) => settings.excludes(&name),
             Err(STATUS_INSUFFICIENT_RESOURCES) => Err(STATUS_INSUFFICIENT_RESOURCES),
             Err(_) => Ok(false),
         }
     }
 
-    /// What a session's status says of its volume: nothing that the volume would have to be asked for, so that a
-    /// disk that does not answer keeps nobody from the status. Any IRQL.
+    /// What a session's status has of its volume: without a query, so that a status does not wait for a disk that does
+    /// not answer. Any IRQL.
     pub fn known_facts(&self, settings: &DriverSettings) -> VolumeFacts {
-        let as_begun = protection::VolumeFacts { answers: true, ..Default::default() };
+        let as_started = protection::VolumeFacts { answers: true, ..Default::default() };
         let choices = Choices { pass_through: settings.limits.pass_through, ..Choices::default() };
         VolumeFacts {
-            protection: protection::protection(self.lower.facts(), as_begun, choices),
+            protection: protection::protection(self.lower.facts(), as_started, choices),
             special_files: self.special_files.bits(),
         }
     }
 
-    /// What the list of volumes says of it; an error if there was no memory to ask. PASSIVE_LEVEL.
+    /// What the list of volumes has of it; an error if there was no memory to find out. PASSIVE_LEVEL.
     pub fn facts(&self, settings: &DriverSettings) -> Result<VolumeFacts, NTSTATUS> {
         Ok(VolumeFacts {
             protection: self.protection(settings)?,
@@ -92,31 +101,22 @@ impl Volume {
         })
     }
 
-    /// Begins a session that belongs to whoever `claim` says. PASSIVE_LEVEL.
-    #[inline(never)]
-    pub fn start(
-        volume: &Shared<Self>,
-        settings: &StartSettings,
-        claim: Claim,
-        callbacks: Callbacks,
-    ) -> Result<Geometry, NTSTATUS> {
-        volume.reap();
-        volume.running.with(|running| {
+    /// Starts a session that `start` creates, unless there is one already. PASSIVE_LEVEL.
+    pub fn start<T>(
+        &self,
+        start: impl FnOnce() -> Result<(Running, T), NTSTATUS>,
+    ) -> Result<T, NTSTATUS> {
+        self.reap();
+        self.running.with(|running| {
             if running.is_some() {
                 return Err(STATUS_DEVICE_BUSY);
             }
-            if volume.removed.load(Ordering::Acquire) {
+            if self.removed.load(Ordering::Acquire) {
                 return Err(STATUS_INVALID_DEVICE_STATE);
             }
-            let (length, sector_size) = questions::size(volume.lower)?;
-            let geometry = Geometry::new(length, sector_size, settings.block_size)
-                .map_err(|_| STATUS_INVALID_PARAMETER)?;
-            let trims = questions::trims(volume.lower)?;
-            let session = Session::new(volume.lower, geometry, settings, claim, callbacks, trims)?;
-            let session = Shared::new(session).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-            let threads = SessionThreads::start(&session, volume)?;
-            *running = Some(Running { session, threads });
-            Ok(geometry)
+            let (started, result) = start()?;
+            *running = Some(started);
+            Ok(result)
         })
     }
 
@@ -126,7 +126,7 @@ impl Volume {
     }
 
     /// The session that this file object claims, if it is this volume's. PASSIVE_LEVEL.
-    pub fn session_claimed_by(&self, claimant: WDFFILEOBJECT) -> Option<Shared<Session>> {
+    pub fn session_claimed_by(&self, claimant: FileObject) -> Option<Shared<Session>> {
         self.find(|session| session.is_claimed_by(claimant))
     }
 
@@ -145,9 +145,9 @@ impl Volume {
         Ok(())
     }
 
-    /// Ends whatever session there is without waiting for anything: the volume is gone. PASSIVE_LEVEL.
-    pub fn lose(&self) {
-        // SeqCst, as in `is_removed`: a session that is not seen below sees this when it comes through the gate.
+    /// Ends the session there is, if any, without waiting for anything: the volume is gone. PASSIVE_LEVEL.
+    pub fn surprise_remove(&self) {
+        // SeqCst, as in `is_removed`: a session that is not seen below sees this when interception is on.
         self.removed.store(true, Ordering::SeqCst);
         self.with_session(Session::stop);
     }
@@ -159,9 +159,9 @@ impl Volume {
 
     /// Notes that the system shuts down. Waits for nothing. PASSIVE_LEVEL.
     pub fn shut_down(&self) {
-        // Relaxed: the event that is set next orders it; a session that comes through the gate looks too.
+        // Relaxed: the event that is set next orders it; a session that starts now looks too.
         self.shutting_down.store(true, Ordering::Relaxed);
-        self.with_session(Session::look_again);
+        self.with_session(|session| session.event(Worker::Dispatch).set());
     }
 
     /// True once the system shuts down. Any IRQL.
@@ -169,18 +169,18 @@ impl Volume {
         self.shutting_down.load(Ordering::Relaxed)
     }
 
-    /// Does something with the session that the gate leads to. Not by way of `running`: whoever starts a session has
-    /// that while it waits for the disk.
+    /// Calls `act` with the session that requests acquire protection on. Not by way of `running`: a thread that starts a
+    /// session holds that lock while it waits for the disk.
     fn with_session(&self, act: impl FnOnce(&Session)) {
-        let side = self.gate.enter();
-        // SAFETY: a session lives while the gate leads to it and somebody is inside.
-        if let Some(session) = unsafe { self.gate.session(side).as_ref() } {
+        let protection = self.rundown.acquire();
+        if let Some(session) = self.rundown.session(&protection) {
             act(session);
         }
-        self.gate.leave(side);
+        self.rundown.release(protection);
     }
 
-    /// Ends whatever session there is, for good: the volume is going away. PASSIVE_LEVEL.
+    /// Ends the session there is, if any, and waits until nothing of it is left: the volume is being removed.
+    /// PASSIVE_LEVEL.
     pub fn remove(&self) {
         self.removed.store(true, Ordering::Release);
         if let Some(session) = self.find(|_| true) {

@@ -1,31 +1,29 @@
-//! The service's `Parameters` key. PASSIVE_LEVEL.
+//! Values of the service's `Parameters` registry key. PASSIVE_LEVEL.
 
 use core::ptr::null_mut;
 
 use snapless_driver_logic::settings::Value;
 use wdk_sys::{
     KEY_READ, NT_SUCCESS, PCUNICODE_STRING, STATUS_OBJECT_NAME_NOT_FOUND, UNICODE_STRING,
-    WDFCOLLECTION, WDFDRIVER, WDFKEY, WDFOBJECT, WDFSTRING,
+    WDFCOLLECTION, WDFKEY, WDFOBJECT, WDFSTRING,
 };
 
+use super::driver::Driver;
 use super::wdf;
 use crate::kernel::unicode::UnicodeString;
 
 /// The open key, or none if the service has no such key.
-pub struct Parameters(Option<WDFKEY>);
+pub struct ParametersKey(Option<WDFKEY>);
 
-impl Parameters {
+impl ParametersKey {
     /// Opens the key of this driver's service. PASSIVE_LEVEL.
-    ///
-    /// # Safety
-    /// `driver` is this driver's framework object.
-    pub unsafe fn open(driver: WDFDRIVER) -> Self {
+    pub fn open(driver: Driver) -> Self {
         let mut key: WDFKEY = null_mut();
-        // SAFETY: the caller's driver; the key is written on success only.
+        // SAFETY: the driver's object; the key is written on success only.
         let status = unsafe {
             wdf!(
                 WdfDriverOpenParametersRegistryKey,
-                driver,
+                driver.handle(),
                 KEY_READ,
                 wdk_sys::WDF_NO_OBJECT_ATTRIBUTES,
                 &raw mut key
@@ -72,7 +70,7 @@ impl Parameters {
     }
 }
 
-impl Drop for Parameters {
+impl Drop for ParametersKey {
     fn drop(&mut self) {
         if let Some(key) = self.0 {
             // SAFETY: opened in `open`, closed once.

@@ -1,14 +1,13 @@
-//! I/O queues.
+//! I/O queues of the control device.
 
 use core::ptr::null_mut;
 
 use wdk_sys::{
     _WDF_IO_QUEUE_DISPATCH_TYPE as DispatchType, _WDF_TRI_STATE as TriState, NT_SUCCESS, NTSTATUS,
-    PFN_WDF_IO_QUEUE_IO_DEVICE_CONTROL, WDF_IO_QUEUE_CONFIG, WDFDEVICE, WDFFILEOBJECT, WDFQUEUE,
-    WDFREQUEST,
+    PFN_WDF_IO_QUEUE_IO_DEVICE_CONTROL, WDF_IO_QUEUE_CONFIG, WDFDEVICE, WDFQUEUE, WDFREQUEST,
 };
 
-use super::request::Request;
+use super::request::{FileObject, Request};
 use super::{struct_size, wdf};
 
 /// A queue of the control device.
@@ -21,11 +20,11 @@ unsafe impl Send for Queue {}
 unsafe impl Sync for Queue {}
 
 impl Queue {
-    /// Makes the device's default queue, which presents one device control request after the other. PASSIVE_LEVEL.
+    /// Creates the device's default queue, which presents one device control request after the other. PASSIVE_LEVEL.
     ///
     /// # Safety
     /// `device` is a framework device, and `handler` follows the framework's rules for it.
-    pub unsafe fn sequential(
+    pub(super) unsafe fn sequential(
         device: WDFDEVICE,
         handler: PFN_WDF_IO_QUEUE_IO_DEVICE_CONTROL,
     ) -> Result<Self, NTSTATUS> {
@@ -36,11 +35,11 @@ impl Queue {
         unsafe { Self::create(device, &mut config) }
     }
 
-    /// Makes a queue that keeps requests until they are asked for, or their callers cancel them. PASSIVE_LEVEL.
+    /// Creates a queue that keeps requests until they are retrieved, or their callers cancel them. PASSIVE_LEVEL.
     ///
     /// # Safety
     /// `device` is a framework device.
-    pub unsafe fn manual(device: WDFDEVICE) -> Result<Self, NTSTATUS> {
+    pub(super) unsafe fn manual(device: WDFDEVICE) -> Result<Self, NTSTATUS> {
         let mut config = config(DispatchType::WdfIoQueueDispatchManual);
         // SAFETY: the caller's promise.
         unsafe { Self::create(device, &mut config) }
@@ -51,18 +50,19 @@ impl Queue {
         // SAFETY: we own the request; the queue is alive as long as the driver is loaded.
         let status = unsafe { wdf!(WdfRequestForwardToIoQueue, request.handle(), self.0) };
         if NT_SUCCESS(status) {
-            request.given_away();
+            request.relinquish();
             return Ok(());
         }
         Err((request, status))
     }
 
-    /// Takes the next request that came through the given file object. PASSIVE_LEVEL.
-    pub fn take_for(&self, file: WDFFILEOBJECT) -> Option<Request> {
+    /// Retrieves the next request that came through `file`. PASSIVE_LEVEL.
+    pub fn retrieve(&self, file: FileObject) -> Option<Request> {
         let mut request: WDFREQUEST = null_mut();
         // SAFETY: both handles are alive; the request is written on success only.
-        let status =
-            unsafe { wdf!(WdfIoQueueRetrieveRequestByFileObject, self.0, file, &raw mut request) };
+        let status = unsafe {
+            wdf!(WdfIoQueueRetrieveRequestByFileObject, self.0, file.handle(), &raw mut request)
+        };
         if !NT_SUCCESS(status) || request.is_null() {
             return None;
         }

@@ -4,25 +4,44 @@ use core::ptr::{NonNull, null_mut};
 
 use wdk_sys::{
     NT_SUCCESS, NTSTATUS, PMDL, PVOID, STATUS_INSUFFICIENT_RESOURCES, ULONG_PTR, WDFFILEOBJECT,
-    WDFREQUEST,
+    WDFFILEOBJECT__, WDFREQUEST,
 };
 
 use super::wdf;
 use crate::kernel::mdl;
 
-/// A request that is ours to complete, once.
+/// A file object of the control device: an open handle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileObject(NonNull<WDFFILEOBJECT__>);
+
+// SAFETY: compared, and handed to the framework, which synchronizes its objects.
+unsafe impl Send for FileObject {}
+
+impl FileObject {
+    /// `None` for a null handle. IRQL <= DISPATCH_LEVEL.
+    pub(super) fn new(file: WDFFILEOBJECT) -> Option<Self> {
+        NonNull::new(file).map(Self)
+    }
+
+    /// IRQL <= DISPATCH_LEVEL.
+    pub(super) fn handle(self) -> WDFFILEOBJECT {
+        self.0.as_ptr()
+    }
+}
+
+/// A request that the driver owns and completes once.
 #[must_use = "a request that is not completed hangs its caller"]
 pub struct Request(WDFREQUEST);
 
-// SAFETY: the framework synchronizes its objects; whoever has the value owns the request.
+// SAFETY: the framework synchronizes its objects.
 unsafe impl Send for Request {}
 
 impl Request {
-    /// Takes over a request that the framework presented. IRQL <= DISPATCH_LEVEL.
+    /// Takes ownership of a request. IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
-    /// The framework has given the request to the driver, and nobody else has it.
-    pub unsafe fn new(request: WDFREQUEST) -> Self {
+    /// The framework has given the request to the driver, which has no other value of it.
+    pub(super) unsafe fn new(request: WDFREQUEST) -> Self {
         Self(request)
     }
 
@@ -31,15 +50,15 @@ impl Request {
         self.0
     }
 
-    /// Forgets the request: somebody else completes it. IRQL <= DISPATCH_LEVEL.
-    pub(super) fn given_away(self) {
+    /// Gives ownership up: the request is completed, or the framework has it. IRQL <= DISPATCH_LEVEL.
+    pub(super) fn relinquish(self) {
         core::mem::forget(self);
     }
 
-    /// The file object that it came through. IRQL <= DISPATCH_LEVEL.
-    pub fn file(&self) -> WDFFILEOBJECT {
+    /// The file object that it came through; `None` if it came through none. IRQL <= DISPATCH_LEVEL.
+    pub fn file(&self) -> Option<FileObject> {
         // SAFETY: we own the request.
-        unsafe { wdf!(WdfRequestGetFileObject, self.0) }
+        FileObject::new(unsafe { wdf!(WdfRequestGetFileObject, self.0) })
     }
 
     /// The input buffer of a buffered request. IRQL <= DISPATCH_LEVEL.
@@ -53,13 +72,13 @@ impl Request {
         if !NT_SUCCESS(status) {
             return Err(status);
         }
-        // SAFETY: the framework's system buffer of `len` bytes, which nobody writes to before `answer` consumes the
+        // SAFETY: the framework's system buffer of `len` bytes, which is not written to before `reply` consumes the
         // request.
         Ok(unsafe { core::slice::from_raw_parts(buffer.cast::<u8>(), len) })
     }
 
     /// Writes `bytes` to the output buffer of a buffered request and completes it. IRQL <= DISPATCH_LEVEL.
-    pub fn answer(self, bytes: &[u8]) {
+    pub fn reply(self, bytes: &[u8]) {
         let mut buffer: PVOID = null_mut();
         let mut len = 0;
         // SAFETY: we own the request; on success the buffer has at least `bytes.len()` bytes.
@@ -100,14 +119,14 @@ impl Request {
         unsafe {
             wdf!(WdfRequestCompleteWithInformation, self.0, status, information as ULONG_PTR);
         }
-        self.given_away();
+        self.relinquish();
     }
 }
 
 impl Drop for Request {
-    /// The last resort for a path that forgot its request: nobody may hang for it.
+    /// Completes a request that was forgotten, so that its caller does not hang (rule HANG).
     fn drop(&mut self) {
-        // SAFETY: the value was not given away, so the request is still ours.
+        // SAFETY: ownership was not given up, so the request is still ours.
         unsafe { wdf!(WdfRequestComplete, self.0, wdk_sys::STATUS_UNSUCCESSFUL) };
     }
 }
@@ -133,24 +152,14 @@ impl Output<'_> {
 
     /// Appends bytes; false, and nothing is written, if they do not fit. IRQL <= DISPATCH_LEVEL.
     pub fn append(&mut self, bytes: &[u8]) -> bool {
-        // SAFETY: a slice is readable over its length.
-        unsafe { self.append_raw(NonNull::from_ref(bytes).cast(), bytes.len()) }
-    }
-
-    /// Appends `len` bytes from `source`; false, and nothing is written, if they do not fit.
-    /// IRQL <= DISPATCH_LEVEL.
-    ///
-    /// # Safety
-    /// `source` is readable over `len` bytes, and nobody writes to them meanwhile.
-    pub unsafe fn append_raw(&mut self, source: NonNull<u8>, len: usize) -> bool {
-        if len > self.room() {
+        if bytes.len() > self.room() {
             return false;
         }
         // SAFETY: `filled` is inside the buffer.
         let target = unsafe { self.base.add(self.filled) };
-        // SAFETY: there is room for `len` bytes; queue memory and the caller's buffer are distinct.
-        unsafe { target.copy_from_nonoverlapping(source, len) };
-        self.filled = self.filled.saturating_add(len);
+        // SAFETY: there is room for the bytes; they are the driver's, which the output buffer is not.
+        unsafe { target.copy_from_nonoverlapping(NonNull::from_ref(bytes).cast(), bytes.len()) };
+        self.filled = self.filled.saturating_add(bytes.len());
         true
     }
 }

@@ -1,7 +1,7 @@
-//! Event tracing (ETW): one provider, whose events describe themselves as `TraceLogging` has it.
+//! Event tracing (ETW): one provider, whose events are self-describing (`TraceLogging`).
 //!
-//! While nobody listens an event costs a load and a branch. Handle and level are all there is; both are set at
-//! PASSIVE_LEVEL, when the driver loads and when somebody begins or ends to listen.
+//! An event that no trace has enabled costs a load and a branch. The state is a handle and a level; both are set at
+//! PASSIVE_LEVEL, when the driver loads and when a trace enables or disables the provider.
 
 use core::ffi::c_void;
 use core::marker::PhantomData;
@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use wdk_sys::{GUID, LPCGUID, NT_SUCCESS, NTSTATUS, PVOID, ULONG, ULONGLONG};
 
-/// How bad an event is. The lower, the worse.
+/// An event's level: the lower, the more severe.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Level {
@@ -22,7 +22,7 @@ pub enum Level {
     Information = 4,
 }
 
-/// Self-describing metadata: its length in bytes, then the text that says what is there.
+/// Self-describing metadata: its length in bytes, then names and types.
 #[repr(C, packed)]
 pub struct Meta<const N: usize> {
     len: u16,
@@ -30,7 +30,7 @@ pub struct Meta<const N: usize> {
 }
 
 impl<const N: usize> Meta<N> {
-    /// Describes what `text` names. IRQL <= DISPATCH_LEVEL.
+    /// The metadata of `text`. IRQL <= DISPATCH_LEVEL.
     pub const fn new(text: &[u8; N]) -> Self {
         const { assert!(N < 1 << 15) };
         let [a, b, ..] = N.wrapping_add(2).to_le_bytes();
@@ -82,21 +82,21 @@ const FIELDS_MAX: usize = 6;
 const FIELD: u32 = 0;
 const EVENT_META: u32 = 1;
 const PROVIDER_META: u32 = 2;
-/// The channel of events that describe themselves.
+/// The channel of self-describing events.
 const CHANNEL_TRACELOGGING: u8 = 11;
-/// Every event has one category: the provider has no others.
+/// The provider's one keyword, which every event has.
 const KEYWORD: u64 = 1;
 /// `EventProviderSetTraits`
 const SET_TRAITS: ULONG = 2;
 /// `EVENT_CONTROL_CODE_DISABLE_PROVIDER`, `…_ENABLE_PROVIDER`
 const DISABLE: ULONG = 0;
 const ENABLE: ULONG = 1;
-/// What a listener to everything asks for.
+/// The level of a trace that enables everything.
 const ALL_LEVELS: u32 = 256;
 
 type EnableCallback = unsafe extern "C" fn(LPCGUID, ULONG, u8, ULONGLONG, ULONGLONG, PVOID, PVOID);
 
-// By hand: not every header that the driver is built with has them.
+// Declared by hand: some headers that the driver is built with lack them.
 unsafe extern "C" {
     fn EtwRegister(
         provider: LPCGUID,
@@ -117,43 +117,41 @@ unsafe extern "C" {
 }
 
 static HANDLE: AtomicU64 = AtomicU64::new(0);
-/// Events of lower levels than this are listened to.
+/// Events of lower levels than this are enabled.
 static BELOW: AtomicU32 = AtomicU32::new(0);
 
-/// Registers the provider; without it the driver works all the same. PASSIVE_LEVEL, once; [`unregister`] has to follow
-/// before the driver unloads.
+/// Registers the provider; a failure is ignored. PASSIVE_LEVEL, once; [`unregister`] comes before the driver unloads.
 pub fn register(provider: &'static GUID, traits: &'static [u8]) {
     let mut handle = 0;
     // SAFETY: everything is valid for the call; the callback stays until `unregister`.
-    let status =
-        unsafe { EtwRegister(provider, Some(evt_listeners_changed), null_mut(), &raw mut handle) };
+    let status = unsafe { EtwRegister(provider, Some(evt_enable), null_mut(), &raw mut handle) };
     if !NT_SUCCESS(status) {
         return;
     }
     let len = ULONG::try_from(traits.len()).unwrap_or(0);
     // SAFETY: a live handle, and static memory. Without the traits events still name their provider.
     let _ = unsafe { EtwSetInformation(handle, SET_TRAITS, traits.as_ptr().cast(), len) };
-    // Relaxed, here and below: nothing else is handed over with it.
+    // Relaxed, here and below: it publishes no other memory.
     HANDLE.store(handle, Ordering::Relaxed);
 }
 
-/// Takes the provider back: nothing is told any more. PASSIVE_LEVEL.
+/// Unregisters the provider: no event is written any more. PASSIVE_LEVEL.
 pub fn unregister() {
     let handle = HANDLE.swap(0, Ordering::Relaxed);
     if handle != 0 {
-        // SAFETY: from `register`, and given back once.
+        // SAFETY: from `register`, and unregistered once.
         let _ = unsafe { EtwUnregister(handle) };
     }
 }
 
-/// True if somebody listens to events of this level. Any IRQL.
-pub fn is_heard(level: Level) -> bool {
+/// True if a trace has events of this level enabled. Any IRQL.
+pub fn is_enabled(level: Level) -> bool {
     BELOW.load(Ordering::Relaxed) > level as u32
 }
 
-/// Tells an event whose fields are as its metadata says. IRQL <= DISPATCH_LEVEL.
-#[inline(never)] // What it needs of the stack is nobody's who tells nothing.
-pub fn tell(level: Level, provider: &[u8], event: &[u8], fields: &[&[u8]]) {
+/// Writes an event, whose fields are as its metadata says. IRQL <= DISPATCH_LEVEL.
+#[inline(never)] // Its stack is used only while an event is written.
+pub fn write(level: Level, provider: &[u8], event: &[u8], fields: &[&[u8]]) {
     let descriptor = Descriptor {
         id: 0,
         version: 0,
@@ -179,8 +177,8 @@ pub fn tell(level: Level, provider: &[u8], event: &[u8], fields: &[&[u8]]) {
     };
 }
 
-/// `EtwEnableCallback`: somebody begins or ends to listen. PASSIVE_LEVEL.
-unsafe extern "C" fn evt_listeners_changed(
+/// `EtwEnableCallback`: a trace enables or disables the provider. PASSIVE_LEVEL.
+unsafe extern "C" fn evt_enable(
     _source: LPCGUID,
     code: ULONG,
     level: u8,

@@ -1,7 +1,7 @@
-//! A write's IRP while it is ours, and the stack locations around us.
+//! IRPs that were dispatched to a filter, from their preprocess callback to their completion routine.
 //!
-//! The header macros (`IoGetCurrentIrpStackLocation`, `IoMarkIrpPending`, …) have no bindings; these are
-//! their documented effects.
+//! An IRP is a value: [`OwnedIrp`] is sent or completed once. The header macros (`IoGetCurrentIrpStackLocation`,
+//! `IoMarkIrpPending`, …) have no bindings; this module has their documented effects.
 
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
@@ -17,6 +17,7 @@ use wdk_sys::{
     SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
 };
 
+use super::lower_device::LowerDevice;
 use super::{low_byte, mdl};
 
 unsafe extern "C" {
@@ -30,21 +31,51 @@ pub type CompletionRoutine = unsafe extern "C" fn(PDEVICE_OBJECT, PIRP, *mut c_v
 /// A cancel routine, as the I/O manager calls it: at DISPATCH_LEVEL, with the cancel spin lock held.
 pub type CancelRoutine = unsafe extern "C" fn(PDEVICE_OBJECT, PIRP);
 
-/// An IRP that this driver owns: it was dispatched to us, and we have neither passed it on nor completed it.
+/// An IRP that this driver owns: it was dispatched to one of our filters, and is neither sent nor completed.
 #[must_use = "an IRP that is neither sent nor completed hangs its caller"]
 #[derive(Debug)]
 pub struct OwnedIrp(NonNull<IRP>);
 
-// SAFETY: an IRP belongs to no thread; whoever has the value owns it.
+// SAFETY: an IRP belongs to no thread.
 unsafe impl Send for OwnedIrp {}
 
+/// The system address of a write's data: as many bytes as the write has, which its IRP keeps mapped.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload(NonNull<u8>);
+
+// SAFETY: system addresses are the same in every thread; the IRP keeps the pages.
+unsafe impl Send for Payload {}
+
+impl Payload {
+    /// The first byte. IRQL <= DISPATCH_LEVEL.
+    pub(super) fn address(self) -> NonNull<u8> {
+        self.0
+    }
+}
+
+/// The file object that a request came through, which its IRP keeps alive; may be null.
+#[derive(Clone, Copy, Debug)]
+pub struct IrpFile(PFILE_OBJECT);
+
+impl IrpFile {
+    /// IRQL <= DISPATCH_LEVEL.
+    pub(super) fn as_ptr(self) -> PFILE_OBJECT {
+        self.0
+    }
+}
+
 impl OwnedIrp {
-    /// Takes an IRP over. IRQL <= DISPATCH_LEVEL.
+    /// Takes ownership of an IRP; `None` for a null pointer. IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
-    /// The IRP has been dispatched to this driver and nobody else uses it.
+    /// The IRP has been dispatched to a filter of this driver, which owns it.
     pub unsafe fn new(irp: PIRP) -> Option<Self> {
         NonNull::new(irp).map(Self)
+    }
+
+    /// Gives ownership up: the caller has passed the IRP on. IRQL <= DISPATCH_LEVEL.
+    pub(crate) fn into_ptr(self) -> PIRP {
+        self.0.as_ptr()
     }
 
     /// First byte and number of bytes of a write or read. IRQL <= DISPATCH_LEVEL.
@@ -57,15 +88,15 @@ impl OwnedIrp {
         (unsafe { write.ByteOffset.QuadPart }, write.Length)
     }
 
-    /// The system address of the IRP's data, if it has at least `len` bytes. IRQL <= DISPATCH_LEVEL.
-    pub fn payload(&self, device_flags: u32, len: usize) -> Option<NonNull<u8>> {
+    /// A write's data of `len` bytes, mapped if need be; `None` if they cannot be mapped. IRQL <= DISPATCH_LEVEL.
+    pub fn payload(&self, device_flags: u32, len: usize) -> Option<Payload> {
         let irp = self.0.as_ptr();
         // SAFETY: we own the IRP.
         let list = unsafe { (*irp).MdlAddress };
         if !list.is_null() {
             // SAFETY: the IRP's own MDL, whose pages its creator has locked.
             let (address, available) = unsafe { mdl::system_address(list) }?;
-            return (available >= len).then_some(address);
+            return (available >= len).then_some(Payload(address));
         }
         if device_flags & DO_BUFFERED_IO == 0 || device_flags & DO_DIRECT_IO != 0 {
             return None;
@@ -73,14 +104,14 @@ impl OwnedIrp {
         // SAFETY: we own the IRP.
         let buffer = unsafe { (*irp).AssociatedIrp };
         // SAFETY: for buffered I/O the union holds the system buffer, as long as the request.
-        NonNull::new(unsafe { buffer.SystemBuffer }.cast())
+        NonNull::new(unsafe { buffer.SystemBuffer }.cast()).map(Payload)
     }
 
-    /// True for a write to a paging file, which must never wait. IRQL <= DISPATCH_LEVEL.
+    /// True for a write to a paging file, which must never wait (rule HANG). IRQL <= DISPATCH_LEVEL.
     ///
-    /// At DISPATCH_LEVEL nobody may be asked whose write it is: there every paging write is one if the volume has
-    /// such a file.
-    pub fn is_paging_file(&self, volume_has_one: bool) -> bool {
+    /// `FsRtlIsPagingFile` may not be called at DISPATCH_LEVEL: there every paging write counts as one if the volume has
+    /// a paging file.
+    pub fn is_paging_file_write(&self, volume_has_paging_file: bool) -> bool {
         // SAFETY: we own the IRP.
         let flags = unsafe { (*self.0.as_ptr()).Flags };
         // SAFETY: our stack location is valid while we own the IRP.
@@ -90,7 +121,7 @@ impl OwnedIrp {
         }
         // SAFETY: has no preconditions.
         if unsafe { KeGetCurrentIrql() } > low_byte(APC_LEVEL) {
-            return volume_has_one;
+            return volume_has_paging_file;
         }
         // SAFETY: at IRQL <= APC_LEVEL; the IRP references its file object.
         unsafe { FsRtlIsPagingFile(file) != 0 }
@@ -130,28 +161,27 @@ impl OwnedIrp {
         unsafe { core::slice::from_raw_parts(buffer.cast::<u8>(), len) }
     }
 
-    /// The file object that the request came through, which the IRP keeps alive; may be null.
-    /// IRQL <= DISPATCH_LEVEL.
-    pub fn file(&self) -> PFILE_OBJECT {
+    /// The file object that the request came through. IRQL <= DISPATCH_LEVEL.
+    pub fn file(&self) -> IrpFile {
         // SAFETY: our stack location is valid while we own the IRP.
-        unsafe { (*self.current()).FileObject }
+        IrpFile(unsafe { (*self.current()).FileObject })
     }
 
-    /// Our device object that the request was sent to. IRQL <= DISPATCH_LEVEL.
-    pub fn device(&self) -> PDEVICE_OBJECT {
+    /// The filter's device object, which the request was sent to. IRQL <= DISPATCH_LEVEL.
+    pub(crate) fn device(&self) -> PDEVICE_OBJECT {
         // SAFETY: our stack location is valid while we own the IRP.
         unsafe { (*self.current()).DeviceObject }
     }
 
-    /// True for this very IRP, which need not be alive. IRQL <= DISPATCH_LEVEL.
-    pub fn is(&self, irp: PIRP) -> bool {
-        core::ptr::eq(self.0.as_ptr(), irp)
+    /// True if this is the IRP that a cancel routine was called with. IRQL <= DISPATCH_LEVEL.
+    pub fn is(&self, cancelled: &CancelledIrp) -> bool {
+        self.0 == cancelled.0
     }
 
-    /// Has `routine` called when the IRP is cancelled; false if it has been cancelled already. Either way
-    /// [`OwnedIrp::end_cancel`] has to follow before it is sent or completed. Any IRQL.
-    pub fn let_cancel(&self, routine: CancelRoutine) -> bool {
-        // In this order, against the I/O manager's: it marks the IRP first and looks for a routine then.
+    /// Sets the cancel routine; false if the IRP has been cancelled already, and the routine may not be called. Either
+    /// way [`OwnedIrp::clear_cancel_routine`] comes before the IRP is sent or completed. Any IRQL.
+    pub(crate) fn set_cancel_routine(&self, routine: CancelRoutine) -> bool {
+        // In this order: the I/O manager sets the flag first, then looks for a routine.
         self.cancel_routine().swap(routine as *mut c_void, Ordering::SeqCst);
         // SAFETY: we own the IRP.
         let cancelled = unsafe { &raw mut (*self.0.as_ptr()).Cancel };
@@ -160,13 +190,14 @@ impl OwnedIrp {
         cancelled.load(Ordering::SeqCst) == 0
     }
 
-    /// Takes the routine of [`OwnedIrp::let_cancel`] back: when this returns, it neither runs nor will run.
-    /// IRQL <= DISPATCH_LEVEL; the caller holds no lock that the routine takes.
-    pub fn end_cancel(&self) {
+    /// Clears the cancel routine: when this returns, the routine neither runs nor will run. IRQL <= DISPATCH_LEVEL; the
+    /// caller holds no lock that the routine takes.
+    pub fn clear_cancel_routine(&self) {
         if !self.cancel_routine().swap(null_mut(), Ordering::SeqCst).is_null() {
             return;
         }
-        // The I/O manager has taken it and calls it with the cancel lock held: once the lock is free, it is over.
+        // The I/O manager has taken the routine and calls it with the cancel spin lock held: the call is over once the
+        // lock is free.
         let mut level = 0;
         // SAFETY: callable at IRQL <= DISPATCH_LEVEL.
         unsafe { IoAcquireCancelSpinLock(&raw mut level) };
@@ -181,7 +212,8 @@ impl OwnedIrp {
         unsafe { AtomicPtr::from_ptr(routine.cast()) }
     }
 
-    /// Completes the IRP with `status`. If it was marked pending, the result is for nobody. IRQL <= DISPATCH_LEVEL.
+    /// Completes the IRP with `status`, and returns it for the dispatch routine to return, unless the IRP was marked
+    /// pending. IRQL <= DISPATCH_LEVEL.
     pub fn complete(self, status: NTSTATUS) -> NTSTATUS {
         let irp = self.0.as_ptr();
         // SAFETY: we own the IRP.
@@ -193,11 +225,11 @@ impl OwnedIrp {
         status
     }
 
-    /// Sends the IRP to `device` as it came to us, and has `routine` called when it completes.
+    /// Sends the IRP to `device` as it came to us. `routine` is called with `context` when it completes.
     /// IRQL <= DISPATCH_LEVEL.
-    pub fn send(
+    pub(crate) fn send(
         self,
-        device: PDEVICE_OBJECT,
+        device: LowerDevice,
         routine: CompletionRoutine,
         context: *mut c_void,
     ) -> NTSTATUS {
@@ -214,7 +246,7 @@ impl OwnedIrp {
         // SAFETY: `location` is the next one, and stays ours until the IRP is sent.
         unsafe { set_completion(location, routine, context) };
         // SAFETY: the next location is set up; after this the IRP is not ours.
-        unsafe { IofCallDriver(device, irp) }
+        unsafe { IofCallDriver(device.as_ptr(), irp) }
     }
 
     fn current(&self) -> *mut IO_STACK_LOCATION {
@@ -223,12 +255,12 @@ impl OwnedIrp {
     }
 }
 
-/// Gives our stack location up, so that the next driver gets it as it came to us: what
-/// `IoSkipCurrentIrpStackLocation` does, which is a macro. IRQL <= DISPATCH_LEVEL.
+/// Skips our stack location, so that the next driver gets it as it came to us: what the macro
+/// `IoSkipCurrentIrpStackLocation` does. IRQL <= DISPATCH_LEVEL.
 ///
 /// # Safety
 /// The IRP has been dispatched to this driver, which passes it on right after.
-pub unsafe fn skip_location(irp: PIRP) {
+pub(crate) unsafe fn skip_location(irp: PIRP) {
     // SAFETY: the caller owns the IRP.
     let irp = unsafe { &mut *irp };
     irp.CurrentLocation = irp.CurrentLocation.wrapping_add(1);
@@ -239,27 +271,37 @@ pub unsafe fn skip_location(irp: PIRP) {
     *current = current.wrapping_add(1);
 }
 
-/// Lets the cancel lock go, which a cancel routine is called with: after this the IRP may be gone.
-/// IRQL <= DISPATCH_LEVEL.
-///
-/// # Safety
-/// Called once from a cancel routine, with its IRP.
-pub unsafe fn release_cancel_lock(irp: PIRP) {
-    // SAFETY: the IRP lives until the lock is free: see `OwnedIrp::end_cancel`.
-    let level = unsafe { (*irp).CancelIrql };
-    // SAFETY: the I/O manager acquired it for this call.
-    unsafe { IoReleaseCancelSpinLock(level) };
+/// The IRP that a cancel routine was called with. It lives while the cancel spin lock is held: whoever takes the request
+/// out of the session otherwise acquires that lock first ([`OwnedIrp::clear_cancel_routine`]).
+pub struct CancelledIrp(NonNull<IRP>);
+
+impl CancelledIrp {
+    /// `None` for a null pointer. DISPATCH_LEVEL.
+    ///
+    /// # Safety
+    /// Called from a cancel routine, with its IRP.
+    pub(crate) unsafe fn new(irp: PIRP) -> Option<Self> {
+        NonNull::new(irp).map(Self)
+    }
+
+    /// Releases the cancel spin lock, as a cancel routine has to. DISPATCH_LEVEL.
+    pub(crate) fn release_cancel_lock(self) {
+        // SAFETY: the IRP lives until the lock is released.
+        let level = unsafe { (*self.0.as_ptr()).CancelIrql };
+        // SAFETY: the I/O manager acquired it for the cancel routine, which releases it once.
+        unsafe { IoReleaseCancelSpinLock(level) };
+    }
 }
 
-/// How an IRP ended, for a completion routine.
-pub struct Completed(NonNull<IRP>);
+/// An IRP that has completed below, in our completion routine.
+pub struct CompletedIrp(NonNull<IRP>);
 
-impl Completed {
-    /// Looks at the IRP that a completion routine was called with. IRQL <= DISPATCH_LEVEL.
+impl CompletedIrp {
+    /// `None` for a null pointer. IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
     /// Called from a completion routine, with its IRP.
-    pub unsafe fn new(irp: PIRP) -> Option<Self> {
+    pub(crate) unsafe fn new(irp: PIRP) -> Option<Self> {
         NonNull::new(irp).map(Self)
     }
 
@@ -271,8 +313,8 @@ impl Completed {
         unsafe { block.__bindgen_anon_1.Status }
     }
 
-    /// The first eight bytes of a buffered answer, if it has that many. IRQL <= DISPATCH_LEVEL.
-    pub fn answer(&self) -> Option<u64> {
+    /// The first eight bytes of a buffered reply, if it has that many. IRQL <= DISPATCH_LEVEL.
+    pub fn reply(&self) -> Option<u64> {
         // SAFETY: the IRP is valid until the completion routine returns.
         let irp = unsafe { self.0.as_ref() };
         let (block, buffer) = (irp.IoStatus, irp.AssociatedIrp);
@@ -281,13 +323,13 @@ impl Completed {
         if block.Information < 8 || buffer.is_null() {
             return None;
         }
-        // SAFETY: the answer is in the buffer and has at least eight bytes.
+        // SAFETY: the reply is in the buffer and has at least eight bytes.
         Some(u64::from_le_bytes(unsafe { buffer.cast::<[u8; 8]>().read_unaligned() }))
     }
 
-    /// Passes the mark "pending" up, as a completion routine that lets completion go on has to.
+    /// Marks our stack location pending if the one below was, as a completion routine has to that lets completion go on.
     /// IRQL <= DISPATCH_LEVEL.
-    pub fn propagate_pending(&self) {
+    pub(crate) fn propagate_pending(&self) {
         // SAFETY: the IRP is valid until the completion routine returns.
         if unsafe { (*self.0.as_ptr()).PendingReturned } == 0 {
             return;
@@ -309,7 +351,7 @@ pub(super) unsafe fn current_location(irp: PIRP) -> *mut _IO_STACK_LOCATION {
     unsafe { overlay.__bindgen_anon_1.CurrentStackLocation }
 }
 
-/// Has `routine` called when the IRP of `location` completes, however it ends. IRQL <= DISPATCH_LEVEL.
+/// Sets the completion routine of `location`, for success, error and cancellation. IRQL <= DISPATCH_LEVEL.
 ///
 /// # Safety
 /// `location` belongs to an IRP that the caller is about to send.

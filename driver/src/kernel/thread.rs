@@ -15,7 +15,7 @@ use wdk_sys::{
 use super::KERNEL_MODE;
 use super::shared::Shared;
 
-/// What a thread runs, with the value it was given.
+/// The routine of a thread, with the value that it is given.
 pub trait Run: Send + Sync + 'static {
     /// Runs at PASSIVE_LEVEL until it returns.
     fn run(context: &Shared<Self>)
@@ -23,7 +23,7 @@ pub trait Run: Send + Sync + 'static {
         Self: Sized;
 }
 
-/// A thread under way.
+/// A thread that has been started.
 pub struct Thread {
     object: PVOID,
 }
@@ -49,7 +49,7 @@ impl Thread {
             )
         };
         if !NT_SUCCESS(status) {
-            // SAFETY: no thread was made, so nobody else takes the reference back.
+            // SAFETY: no thread was created, so nothing else takes the reference back.
             drop(unsafe { Shared::<T>::from_context(context) });
             return Err(status);
         }
@@ -86,12 +86,29 @@ impl Drop for Thread {
     }
 }
 
-/// PASSIVE_LEVEL.
+/// Threads that are waited for together.
+pub struct Threads<const N: usize>(pub [Option<Thread>; N]);
+
+impl<const N: usize> Threads<N> {
+    /// No thread yet. Any IRQL.
+    pub const fn none() -> Self {
+        Self([const { None }; N])
+    }
+
+    /// Waits until every thread has ended. PASSIVE_LEVEL, on none of the threads.
+    pub fn join(self) {
+        for thread in self.0.into_iter().flatten() {
+            thread.join();
+        }
+    }
+}
+
+/// `KSTART_ROUTINE`. PASSIVE_LEVEL.
 unsafe extern "C" fn routine<T: Run>(context: *mut c_void) {
     // SAFETY: `start` passed what `into_context` gave it, to this function of the same type, once.
     if let Some(context) = unsafe { Shared::<T>::from_context(context) } {
         T::run(&context);
     }
-    // SAFETY: ends the calling system thread, which owns nothing any more.
+    // SAFETY: ends the calling system thread, whose stack holds no value any more.
     let _ = unsafe { PsTerminateSystemThread(STATUS_SUCCESS) };
 }

@@ -1,5 +1,4 @@
-//! What a session's state becomes, for those who listen to the driver's trace: looked at by the drain thread, which
-//! every change wakes.
+//! Changes of a session's state, for the driver's trace. The drain thread looks for them: every change wakes it.
 
 use snapless_engine::{Phase, Status};
 
@@ -7,13 +6,13 @@ use super::Session;
 use super::counts::Counts;
 use crate::trace;
 
-/// What was told of a session so far.
+/// The state that was traced last.
 #[derive(Default)]
-pub struct Told {
+pub struct Traced {
     base_complete: bool,
     gaps: u64,
     in_gap: bool,
-    /// Of the last look, and of the one before it.
+    /// At the last look, and at the one before it.
     counted: [Counted; 2],
 }
 
@@ -26,10 +25,10 @@ struct Counted {
 }
 
 impl Session {
-    /// Tells what is new. PASSIVE_LEVEL.
-    #[inline(never)] // What the engine answers is not to add to its caller's stack.
-    pub(super) fn tell_changes(&self, told: &mut Told) {
-        if !trace::is_watched() {
+    /// Traces what has changed. PASSIVE_LEVEL.
+    #[inline(never)] // The engine's status does not add to the caller's stack.
+    pub fn trace_changes(&self, traced: &mut Traced) {
+        if !trace::is_enabled() {
             return;
         }
         let status = self.engine.status();
@@ -38,22 +37,22 @@ impl Session {
             unreachable: Counts::get(&self.counts.writes_unreachable),
             urgent: Counts::get(&self.counts.writes_urgent),
         };
-        if status.base_complete && !told.base_complete {
+        if status.base_complete && !traced.base_complete {
             trace::base_complete(self.id, status.blocks_total);
         }
-        if status.gaps > told.gaps {
-            let [_, before] = told.counted;
+        if status.gaps > traced.gaps {
+            let [_, before] = traced.counted;
             trace::gap_began(self.id, reason(&status, counted, before));
-            told.in_gap = true;
+            traced.in_gap = true;
         }
-        if told.in_gap && status.consistent {
+        if traced.in_gap && status.consistent {
             trace::gap_ended(self.id);
-            told.in_gap = false;
+            traced.in_gap = false;
         }
-        told.base_complete = status.base_complete;
-        told.gaps = status.gaps;
-        let [last, _] = told.counted;
-        told.counted = [counted, last];
+        traced.base_complete = status.base_complete;
+        traced.gaps = status.gaps;
+        let [last, _] = traced.counted;
+        traced.counted = [counted, last];
     }
 }
 

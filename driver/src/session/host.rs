@@ -1,13 +1,13 @@
-//! The engine's host: spin lock, clocks, and an event for each worker.
+//! The engine's host: a spin lock, two clocks, and an event for each worker.
 
 use snapless_engine::{Host, Tick, Worker};
 
-use super::Write;
+use super::write::Write;
 use crate::kernel::event::Event;
 use crate::kernel::spin_lock::SpinLock;
 use crate::kernel::time;
 
-/// Lends the engine a Windows kernel.
+/// The kernel as the engine uses it.
 pub struct KernelHost {
     sweep: Event,
     hold: Event,
@@ -16,7 +16,7 @@ pub struct KernelHost {
 }
 
 impl KernelHost {
-    /// Makes the events; `None` if there is no memory. PASSIVE_LEVEL.
+    /// Creates the events; `None` if there is no memory. PASSIVE_LEVEL.
     pub fn new() -> Option<Self> {
         let event = || Event::new(false);
         Some(Self { sweep: event()?, hold: event()?, dispatch: event()?, drain: event()? })

@@ -1,35 +1,26 @@
-//! A session's state as the control device tells it.
+//! A session's state and counters, as the control device reports them.
 
 use core::sync::atomic::Ordering;
 
 use snapless_engine::{Phase, Status};
 use snapless_types::Seq;
 use snapless_wire::id::FileTime;
-use snapless_wire::ioctl::{HOLD_BUCKETS, Protection, SessionPhase, StatusFlags, StatusReply};
+use snapless_wire::ioctl::{HOLD_BUCKETS, SessionPhase, StatusFlags, StatusReply};
 use zerocopy::little_endian::{U32, U64};
 
-use super::Session;
 use super::counts::Counts;
+use super::{Session, VolumeFacts};
 
 const _: () = assert!(HOLD_BUCKETS == snapless_engine::HOLD_BUCKETS);
 
-/// What a session's status says of its volume.
-#[derive(Clone, Copy)]
-pub struct VolumeFacts {
-    /// Whether it can be protected.
-    pub protection: Protection,
-    /// Which special files are on it, as bits.
-    pub special_files: u32,
-}
-
 impl Session {
-    /// Where it stands. IRQL <= DISPATCH_LEVEL.
+    /// Its phase. IRQL <= DISPATCH_LEVEL.
     pub fn phase(&self) -> SessionPhase {
         self.phase_of(&self.engine.status())
     }
 
     /// State and counters, with what is known of the volume. IRQL <= DISPATCH_LEVEL.
-    #[inline(never)] // What the engine answers is not to add to its caller's stack.
+    #[inline(never)] // The engine's status does not add to the caller's stack.
     pub fn status(&self, volume: VolumeFacts) -> StatusReply {
         let status = self.engine.status();
         let counts = &self.counts;
@@ -85,7 +76,7 @@ impl Session {
     }
 
     fn phase_of(&self, status: &Status) -> SessionPhase {
-        if self.failed.load(Ordering::Relaxed) {
+        if self.has_failed() {
             return SessionPhase::Failed;
         }
         match status.phase {

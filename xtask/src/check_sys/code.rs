@@ -19,8 +19,10 @@ const CHAIN_MAX: u32 = 6 << 10;
 /// same stack, and want their share of it.
 const WRITE_CHAIN_MAX: u32 = 2 << 10;
 /// Where a write comes in, and where it completes.
-const WRITE_PATH: [&str; 2] =
-    ["snapless::filter::evt_write", "snapless::filter::request_completed"];
+const WRITE_PATH: [&str; 2] = [
+    "snapless::framework::filter_device::evt_write",
+    "snapless::framework::filter_device::request_completed",
+];
 /// What the image may take in memory, in bytes: it is nonpaged.
 const MEMORY_MAX: u32 = 512 << 10;
 /// How many of the functions with the most stack are shown.

@@ -12,15 +12,14 @@ use super::image::Import;
 use super::symbols::Symbols;
 
 /// Where others enter the driver at up to `DISPATCH_LEVEL`: callbacks, and what is called through pointers of its own.
-pub const RAISED: [&str; 8] = [
-    "snapless::filter::evt_write",
-    "snapless::filter::evt_device_control",
-    "snapless::filter::evt_destroy",
-    "snapless::filter::evt_cancel",
-    "snapless::filter::request_completed",
-    "snapless::filter::finish",
-    "snapless::kernel::lower::read_completed",
-    "snapless::session::clearing::piece_completed",
+pub const RAISED: [&str; 7] = [
+    "snapless::framework::filter_device::evt_write",
+    "snapless::framework::filter_device::evt_device_control",
+    "snapless::framework::filter_device::evt_destroy",
+    "snapless::framework::filter_device::evt_cancel",
+    "snapless::framework::filter_device::request_completed",
+    "snapless::kernel::reader::read_completed",
+    "snapless::kernel::child_irp::child_completed",
 ];
 
 /// What they may use: documented for IRQL <= `DISPATCH_LEVEL`, or any.
@@ -90,17 +89,17 @@ mod tests {
 
     /// Callbacks that are entered at `PASSIVE_LEVEL` only.
     const PASSIVE: [&str; 12] = [
-        "control::evt_file_cleanup",
-        "control::evt_io_device_control",
-        "control::evt_shutdown",
-        "driver::driver_entry",
-        "driver::evt_driver_unload",
-        "filter::evt_cleanup",
-        "filter::evt_device_add",
-        "filter::evt_removing",
-        "filter::evt_surprise_removal",
-        "filter::evt_usage",
-        "kernel::etw::evt_listeners_changed",
+        "framework::control_device::evt_file_cleanup",
+        "framework::control_device::evt_io_device_control",
+        "framework::control_device::evt_shutdown_notification",
+        "framework::driver::driver_entry",
+        "framework::driver::evt_driver_device_add",
+        "framework::driver::evt_driver_unload",
+        "framework::filter_device::evt_cleanup",
+        "framework::filter_device::evt_self_managed_io_cleanup",
+        "framework::filter_device::evt_surprise_removal",
+        "framework::filter_device::evt_usage_notification",
+        "kernel::etw::evt_enable",
         "kernel::thread::routine",
     ];
 

@@ -55,9 +55,13 @@ impl Symbols {
         name.cloned().unwrap_or_else(|| format!("{rva:#x}"))
     }
 
-    /// Where the function with a name begins.
+    /// Where the function with a name begins, or its one instance if it is generic.
     pub fn address_of(&self, name: &str) -> Option<u32> {
-        self.iter().find(|(_, known)| *known == name).map(|(rva, _)| rva)
+        let is_it = |known: &str| {
+            let rest = known.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('<'))
+        };
+        self.iter().find(|(_, known)| is_it(known)).map(|(rva, _)| rva)
     }
 
     /// All names.

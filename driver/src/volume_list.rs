@@ -1,23 +1,24 @@
-//! The volumes that the driver sits on. PASSIVE_LEVEL throughout.
+//! The list of volumes with a filter on them. PASSIVE_LEVEL throughout.
 //!
-//! The rule: to find a volume or a session takes no memory, so that a session can be asked for, left and stopped when
+//! The rule: finding a volume or a session needs no memory, so that the status, the end of a claim and a stop work when
 //! there is none.
 
 use alloc::vec::Vec;
 
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::DeviceName;
-use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_FOUND, WDFFILEOBJECT};
+use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_FOUND};
 
+use crate::framework::request::FileObject;
 use crate::kernel::passive_lock::PassiveLock;
 use crate::kernel::reserved;
 use crate::kernel::shared::Shared;
-use crate::questions;
 use crate::session::Session;
 use crate::volume::Volume;
+use crate::volume_query;
 
-/// Every volume with our filter on it.
-pub struct Registry {
+/// Every volume with a filter on it.
+pub struct VolumeList {
     state: PassiveLock<State>,
 }
 
@@ -28,8 +29,8 @@ struct State {
     arrived: u64,
 }
 
-impl Registry {
-    /// An empty registry; `None` if there is no memory. PASSIVE_LEVEL.
+impl VolumeList {
+    /// An empty list; `None` if there is no memory. PASSIVE_LEVEL.
     pub fn new() -> Option<Self> {
         let state = State { volumes: Vec::new(), arrived: 0 };
         Some(Self { state: PassiveLock::new(state)? })
@@ -46,12 +47,12 @@ impl Registry {
         })
     }
 
-    /// Forgets a volume. PASSIVE_LEVEL.
+    /// Removes a volume. PASSIVE_LEVEL.
     pub fn remove(&self, volume: &Volume) {
         self.state.with(|state| {
             state.volumes.retain(|(_, known)| !core::ptr::eq(known.as_ptr(), volume));
             if state.volumes.is_empty() {
-                // Gives its room back.
+                // Frees its memory.
                 state.volumes = Vec::new();
             }
         });
@@ -61,7 +62,7 @@ impl Registry {
     pub fn volumes(&self) -> impl Iterator<Item = Shared<Volume>> {
         let mut last = 0;
         core::iter::from_fn(move || {
-            // The lock is not held while a volume is looked at: that may take as long as its disk does.
+            // The lock is not held while the caller uses a volume, which may wait for a disk.
             self.state.with(|state| {
                 let (number, volume) = state.volumes.iter().find(|(number, _)| *number > last)?;
                 last = *number;
@@ -71,11 +72,12 @@ impl Registry {
     }
 
     /// The volume with this device name. PASSIVE_LEVEL.
-    // Out of line, as the next ones: many requests look, and none needs the look on its own stack.
+    // Out of line, as the next ones: the search is not on the stack of the requests that call it.
     #[inline(never)]
     pub fn by_name(&self, name: &DeviceName) -> Result<Shared<Volume>, NTSTATUS> {
         for volume in self.volumes() {
-            let own = questions::told(questions::device_name(volume.lower()))?;
+            let own =
+                volume_query::unless_out_of_memory(volume_query::device_name(volume.lower()))?;
             if own.is_ok_and(|own| own.matches(name)) {
                 return Ok(volume);
             }
@@ -95,7 +97,7 @@ impl Registry {
 
     /// The session that this file object claims. PASSIVE_LEVEL.
     #[inline(never)]
-    pub fn by_claimant(&self, claimant: WDFFILEOBJECT) -> Result<Shared<Session>, NTSTATUS> {
+    pub fn by_claimant(&self, claimant: FileObject) -> Result<Shared<Session>, NTSTATUS> {
         let found = self.volumes().find_map(|volume| volume.session_claimed_by(claimant));
         found.ok_or(STATUS_NOT_FOUND)
     }

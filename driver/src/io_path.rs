@@ -1,0 +1,291 @@
+//! The path of a write, and of a device control request that changes the volume: preprocess callback, session, lower
+//! device, completion routine; or held, and maybe cancelled.
+//!
+//! The requests come here as IRPs ahead of the framework, so that a volume without a session costs no framework request.
+//! Each acquires rundown protection first and releases it last ([`finish`], or the completion routine): in between its
+//! session is there. Which device control requests change a volume, `snapless_driver_logic::requests` decides.
+//!
+//! IRQL <= DISPATCH_LEVEL throughout: nothing here waits or touches pageable memory.
+
+mod tag;
+
+use snapless_driver_logic::dataset::PIECE_REQUEST_LEN;
+use snapless_driver_logic::requests::{self, Verdict};
+use snapless_engine::{Issue, Submission, Ticket};
+use snapless_types::Extent;
+use wdk_sys::{
+    NT_SUCCESS, NTSTATUS, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
+};
+
+use crate::framework::filter_device::{self, IoCallbacks, Preprocessed};
+use crate::kernel::child_irp::ChildCompletion;
+use crate::kernel::irp::{CancelledIrp, CompletedIrp, OwnedIrp};
+use crate::kernel::rundown::RundownProtection;
+use crate::session::Session;
+use crate::session::split_request::{ClearingRequest, SplitIrp, SplitRequest};
+use crate::session::write::{Form, Original, RequestKind, Write};
+use crate::volume::Volume;
+
+use tag::{OnCompletion, Tag};
+
+/// The callbacks of a filter device for writes and device control requests.
+pub struct IoPath;
+
+impl IoCallbacks for IoPath {
+    type Volume = Volume;
+
+    fn write(volume: &Volume, irp: OwnedIrp) -> Preprocessed {
+        let protection = volume.rundown.acquire();
+        let Some(session) = volume.rundown.session(&protection) else {
+            return send(volume, irp, protection, None);
+        };
+        let (offset, len) = irp.extent();
+        match u64::try_from(offset).ok().and_then(|offset| Extent::new(offset, u64::from(len))) {
+            // If it succeeds, the volume has grown past what the session describes.
+            Some(extent) if extent.offset() >= session.geometry().length() => {
+                send(volume, irp, protection, Some(OnCompletion::QueryLength))
+            }
+            Some(extent) => {
+                let has_paging_file = volume.special_files.has_paging_file();
+                carry_out(session, session.submit_write(irp, protection, extent, has_paging_file));
+                Preprocessed::Taken(STATUS_PENDING)
+            }
+            // Zero length or out of range: pass down.
+            None => send(volume, irp, protection, None),
+        }
+    }
+
+    fn device_control(volume: &Volume, irp: OwnedIrp) -> Preprocessed {
+        if !requests::is_of_concern(irp.control_code()) {
+            return Preprocessed::Framework(irp);
+        }
+        let protection = volume.rundown.acquire();
+        match volume.rundown.session(&protection) {
+            Some(session) => control(volume, session, irp, protection),
+            None => send(volume, irp, protection, None),
+        }
+    }
+
+    fn completed(volume: &Volume, protection: RundownProtection, tag: usize, irp: &CompletedIrp) {
+        let Tag { ticket, on_completion } = Tag::from_bits(tag);
+        let status = irp.status();
+        if let Some(session) = volume.rundown.session(&protection) {
+            if let Some((ticket, kind)) = ticket {
+                session.completed(ticket, kind, status);
+            }
+            match on_completion.filter(|_| NT_SUCCESS(status)) {
+                Some(OnCompletion::QueryLength) => session.query_length_later(),
+                Some(OnCompletion::ReadLength) => {
+                    if let Some(length) = irp.reply() {
+                        session.note_length(length);
+                    }
+                }
+                None => {}
+            }
+        }
+        volume.rundown.release(protection);
+    }
+
+    /// The session that protection is acquired on here need not be the request's; then the request's session is ending
+    /// and releases it anyway.
+    fn take_cancelled(
+        volume: &Volume,
+        irp: &CancelledIrp,
+    ) -> Option<(OwnedIrp, RundownProtection)> {
+        let protection = volume.rundown.acquire();
+        let session = volume.rundown.session(&protection);
+        let taken = session.and_then(|session| session.take_cancelled(irp));
+        volume.rundown.release(protection);
+        taken
+    }
+
+    fn finish(irp: OwnedIrp, protection: RundownProtection, status: NTSTATUS) {
+        finish(irp, protection, status);
+    }
+}
+
+/// Does what the engine has decided about a request. IRQL <= DISPATCH_LEVEL.
+pub fn carry_out(session: &Session, submission: Submission<Write>) {
+    match submission {
+        Submission::Capture(capture) => issue(session, session.capture(capture)),
+        Submission::Issue(decided) => issue(session, decided),
+        Submission::Held => {}
+    }
+}
+
+/// Makes held requests cancellable, and completes those that have been cancelled by now. For the dispatch thread, each
+/// time that it wakes: it wakes whenever a request is held. PASSIVE_LEVEL.
+pub fn make_held_cancellable(session: &Session) {
+    while let Some((irp, protection)) =
+        session.make_cancellable(filter_device::set_cancel_routine::<IoPath>)
+    {
+        irp.clear_cancel_routine();
+        finish(irp, protection, STATUS_CANCELLED);
+    }
+}
+
+/// A device control request that concerns the session.
+fn control(
+    volume: &Volume,
+    session: &Session,
+    irp: OwnedIrp,
+    protection: RundownProtection,
+) -> Preprocessed {
+    let sector_size = session.geometry().sector_size();
+    let status = match requests::judge(irp.control_code(), irp.control_input(), sector_size) {
+        Verdict::Pass => return send(volume, irp, protection, None),
+        Verdict::ReportsLength => {
+            return send(volume, irp, protection, Some(OnCompletion::ReadLength));
+        }
+        Verdict::Resizes => return send(volume, irp, protection, Some(OnCompletion::QueryLength)),
+        Verdict::Clear(clearing) => match ClearingRequest::new(&clearing) {
+            Some(request) => return clear(session, irp, protection, request),
+            None => STATUS_INSUFFICIENT_RESOURCES,
+        },
+        Verdict::Refuse => STATUS_NOT_SUPPORTED,
+        Verdict::RefuseMalformed => STATUS_INVALID_PARAMETER,
+    };
+    refuse(session, irp, protection, status)
+}
+
+/// A trim or a write of zeros.
+fn clear(
+    session: &Session,
+    irp: OwnedIrp,
+    protection: RundownProtection,
+    request: ClearingRequest,
+) -> Preprocessed {
+    if session.is_unsupported(request.action) {
+        return refuse(session, irp, protection, STATUS_NOT_SUPPORTED);
+    }
+    if let Some(extent) = request.only_piece {
+        carry_out(session, session.submit_clearing(irp, protection, request.action, extent));
+        return Preprocessed::Taken(STATUS_PENDING);
+    }
+    match SplitRequest::new(irp, protection, request, session.lower()) {
+        Ok(split) => {
+            split.value().parent.mark_pending();
+            submit_pieces(session, split);
+            Preprocessed::Taken(STATUS_PENDING)
+        }
+        // BOUND: refused without memory for the pieces; its sender goes on without it.
+        Err((irp, protection)) => refuse(session, irp, protection, STATUS_INSUFFICIENT_RESOURCES),
+    }
+}
+
+fn refuse(
+    session: &Session,
+    irp: OwnedIrp,
+    protection: RundownProtection,
+    status: NTSTATUS,
+) -> Preprocessed {
+    session.note_refused();
+    finish(irp, protection, status);
+    Preprocessed::Taken(status)
+}
+
+/// Sends a request down that the engine does not know.
+fn send(
+    volume: &Volume,
+    irp: OwnedIrp,
+    protection: RundownProtection,
+    on_completion: Option<OnCompletion>,
+) -> Preprocessed {
+    let tag = Tag { ticket: None, on_completion };
+    let status = filter_device::send::<IoPath>(irp, volume.lower(), protection, tag.into_bits());
+    Preprocessed::Taken(status)
+}
+
+fn issue(session: &Session, issue: Issue<Write>) {
+    let Issue { write, ticket, .. } = issue;
+    match write.form {
+        Form::Original(original) => issue_original(session, original, ticket),
+        Form::Piece(split) => {
+            if let Some(next) = issue_piece(session, split, ticket) {
+                submit_pieces(session, next);
+            }
+        }
+    }
+}
+
+fn issue_original(session: &Session, original: Original, ticket: Ticket) {
+    let Original { irp, protection, kind, has_cancel_routine } = original;
+    if let RequestKind::Clearing(_) = kind {
+        session.note_clearing();
+    }
+    if has_cancel_routine.get() {
+        irp.clear_cancel_routine();
+    }
+    let tag = Tag { ticket: Some((ticket, kind)), on_completion: None };
+    // The IRP is marked pending: the lower device's status is ignored.
+    let _ = filter_device::send::<IoPath>(irp, session.lower(), protection, tag.into_bits());
+}
+
+/// Carries out the pieces of a split request, until one is held or in flight.
+fn submit_pieces(session: &Session, mut split: SplitIrp) {
+    loop {
+        let Issue { write, ticket, .. } = match session.submit_piece(split) {
+            Submission::Issue(issue) => issue,
+            Submission::Held => return,
+            Submission::Capture(_) => {
+                debug_assert!(false, "LOSS: a trim or a write of zeros has no payload");
+                return;
+            }
+        };
+        let next = match write.form {
+            Form::Piece(split) => issue_piece(session, split, ticket),
+            // The engine gives back what it was given.
+            Form::Original(original) => return issue_original(session, original, ticket),
+        };
+        match next {
+            Some(next) => split = next,
+            None => return,
+        }
+    }
+}
+
+/// Sends a piece down. Returns the split request if the piece has completed by now and there is another one.
+fn issue_piece(session: &Session, split: SplitIrp, ticket: Ticket) -> Option<SplitIrp> {
+    session.note_clearing();
+    piece_completed(session, SplitRequest::send(split, ticket)?)
+}
+
+/// Notes that a piece has completed; returns the split request if there is another piece.
+fn piece_completed(session: &Session, mut split: SplitIrp) -> Option<SplitIrp> {
+    let status = split.status();
+    let request = split.value_mut();
+    if let Some(ticket) = request.ticket.take() {
+        session.completed(ticket, RequestKind::Clearing(request.action), status);
+    }
+    if NT_SUCCESS(status) && request.advance() {
+        return Some(split);
+    }
+    let status = if NT_SUCCESS(status) { STATUS_SUCCESS } else { status };
+    let SplitRequest { parent, protection, .. } = split.into_value();
+    finish(parent, protection, status);
+    None
+}
+
+impl ChildCompletion<PIECE_REQUEST_LEN> for SplitRequest {
+    fn completed(child: SplitIrp) {
+        let SplitRequest { parent, protection, .. } = child.value();
+        let volume = filter_device::volume_of::<IoPath>(parent);
+        let session = volume.and_then(|volume| volume.rundown.session(protection));
+        debug_assert!(session.is_some(), "T0: the session of a request in flight is there");
+        if let Some(session) = session
+            && let Some(next) = piece_completed(session, child)
+        {
+            submit_pieces(session, next);
+        }
+    }
+}
+
+/// Completes a request and releases its protection.
+fn finish(irp: OwnedIrp, protection: RundownProtection, status: NTSTATUS) {
+    // The volume is there until the request is completed.
+    if let Some(volume) = filter_device::volume_of::<IoPath>(&irp) {
+        volume.rundown.release(protection);
+    }
+    irp.complete(status);
+}

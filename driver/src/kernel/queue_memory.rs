@@ -1,0 +1,78 @@
+//! The memory of a session's capture queue.
+//!
+//! The engine gives each span of it to one value at a time: a capture, a read, or a drained record. The methods take that
+//! value as proof, so that only the owner of a span accesses it.
+
+use snapless_engine::{Capture, Drained, MemorySpan, Read};
+use wdk_sys::NTSTATUS;
+
+use super::irp::Payload;
+use super::lower_device::LowerDevice;
+use super::mdl::BufferMdl;
+use super::pool::PoolBuffer;
+use super::reader::Reader;
+
+/// A queue's memory, and the MDL that describes it.
+pub struct QueueMemory {
+    /// Describes `buffer`, and so is dropped first.
+    mdl: BufferMdl,
+    buffer: PoolBuffer,
+}
+
+impl QueueMemory {
+    /// Allocates `bytes`; `None` if there is no memory. PASSIVE_LEVEL.
+    pub fn new(bytes: u64) -> Option<Self> {
+        let buffer = PoolBuffer::new(usize::try_from(bytes).ok()?)?;
+        Some(Self { mdl: BufferMdl::new(&buffer)?, buffer })
+    }
+
+    /// Number of bytes. IRQL <= DISPATCH_LEVEL.
+    pub fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Copies a write's payload to the span of its capture; false if that is not inside the queue.
+    /// IRQL <= DISPATCH_LEVEL.
+    ///
+    /// The application may change its buffer meanwhile: the stream may then have a mix of both contents, as the disk may.
+    pub fn capture<W>(&self, capture: &Capture<W>, payload: &Payload) -> bool {
+        let MemorySpan { offset, len } = capture.memory();
+        let Some(target) = self.buffer.range(offset, len) else { return false };
+        let len = usize::try_from(len).unwrap_or(0);
+        // SAFETY: the payload has as many bytes as its write, and so has the span, which is the capture's alone.
+        unsafe { target.copy_from_nonoverlapping(payload.address(), len) };
+        true
+    }
+
+    /// A drained record's payload, empty for a marker; `None` if it is not inside the queue. IRQL <= DISPATCH_LEVEL.
+    pub fn payload<'a>(&'a self, drained: &'a Drained) -> Option<&'a [u8]> {
+        let Some(MemorySpan { offset, len }) = drained.memory() else { return Some(&[]) };
+        let source = self.buffer.range(offset, len)?;
+        let len = usize::try_from(len).ok()?;
+        // SAFETY: the span has `len` bytes, which are the drained record's alone: nothing writes to them meanwhile.
+        Some(unsafe { core::slice::from_raw_parts(source.as_ptr(), len) })
+    }
+
+    /// A reader of at most `longest` bytes at a time; `None` if there is no memory. PASSIVE_LEVEL.
+    pub fn reader(&self, device: LowerDevice, longest: usize) -> Option<Reader> {
+        Reader::new(device, &self.mdl, longest)
+    }
+
+    /// Reads from the disk to the span of `read`. What cannot be read becomes zeros. PASSIVE_LEVEL.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read(&self, reader: &mut Reader, read: &Read) -> Result<(), NTSTATUS> {
+        let (extent, MemorySpan { offset, len }) = (read.extent(), read.memory());
+        let result = reader.read(&self.mdl, extent.offset(), offset, extent.len());
+        if result.is_err() {
+            let (target, len) = (self.buffer.range(offset, len), usize::try_from(len));
+            debug_assert!(target.is_some(), "BOUND: a read has a place in the queue");
+            if let (Some(target), Ok(len)) = (target, len) {
+                // SAFETY: the span has `len` bytes and is the read's alone.
+                unsafe { target.write_bytes(0, len) };
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,134 @@
+//! A session's claim and its drain requests.
+
+use snapless_engine::{Drained, Step, Worker};
+use snapless_types::{EpochId, Seq};
+use snapless_wire::id::FileTime;
+use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
+use wdk_sys::{NTSTATUS, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_CONNECTED, STATUS_SUCCESS};
+
+use super::Session;
+use super::claim::State;
+use crate::framework::request::{FileObject, Output, Request};
+
+impl Session {
+    /// True if this file object has the claim. PASSIVE_LEVEL.
+    pub fn is_claimed_by(&self, file: FileObject) -> bool {
+        self.claim.state.with(|state| state.claimant == Some(file))
+    }
+
+    /// Gives the claim to a file object, unless there is a claimant. PASSIVE_LEVEL.
+    pub fn resume(&self, file: FileObject) -> Result<(), NTSTATUS> {
+        self.claim.state.with(|state| {
+            if state.claimant.is_some() {
+                return Err(STATUS_DEVICE_BUSY);
+            }
+            if state.ended || !self.engine.attach() {
+                return Err(STATUS_DEVICE_NOT_CONNECTED);
+            }
+            state.claimant = Some(file);
+            Ok(())
+        })
+    }
+
+    /// Ends the claim of a file object that is being closed: what it has not acknowledged counts as lost (rule LOSS).
+    /// PASSIVE_LEVEL.
+    pub fn release(&self, file: FileObject) {
+        self.claim.state.with(|state| {
+            if state.claimant == Some(file) {
+                self.engine.detach();
+                state.claimant = None;
+            }
+        });
+    }
+
+    /// Ends the claim there is, if any: nothing is captured until a service claims the session again, so that no write
+    /// waits (rule HANG). PASSIVE_LEVEL.
+    pub fn end_claim(&self) {
+        self.claim.state.with(|state| {
+            self.engine.detach();
+            self.refuse_drains(state);
+            state.claimant = None;
+        });
+    }
+
+    /// Keeps a drain request of the claimant until there are records for it. PASSIVE_LEVEL.
+    pub fn pend_drain(&self, request: Request) {
+        self.claim.state.with(|state| {
+            if state.ended {
+                request.complete(STATUS_DEVICE_NOT_CONNECTED);
+            } else if let Err((request, status)) = self.claim.requests.forward(request) {
+                request.complete(status);
+            }
+        });
+        self.event(Worker::Drain).set();
+    }
+
+    /// Notes that everything up to an epoch is durable at the server. IRQL <= DISPATCH_LEVEL.
+    pub fn acknowledge(&self, epoch: EpochId) {
+        self.engine.acknowledge(epoch.get());
+    }
+
+    /// Answers drain requests while there are both requests and records. PASSIVE_LEVEL.
+    pub fn answer_drains(&self) {
+        self.claim.state.with(|state| {
+            let Some(claimant) = state.claimant else { return };
+            while self.engine.has_records() {
+                let Some(request) = self.claim.requests.retrieve(claimant) else { return };
+                let filled = match request.output() {
+                    Ok(mut output) => {
+                        self.fill(&mut output);
+                        Ok(output.filled())
+                    }
+                    Err(status) => Err(status),
+                };
+                match filled {
+                    Ok(bytes) => request.complete_with(STATUS_SUCCESS, bytes),
+                    Err(status) => request.complete(status),
+                }
+            }
+        });
+    }
+
+    /// Completes the claimant's drain requests, and those to come: the session has ended. PASSIVE_LEVEL.
+    pub fn end_drains(&self) {
+        self.claim.state.with(|state| {
+            state.ended = true;
+            self.refuse_drains(state);
+        });
+    }
+
+    fn refuse_drains(&self, state: &State) {
+        let Some(claimant) = state.claimant else { return };
+        while let Some(request) = self.claim.requests.retrieve(claimant) {
+            request.complete(STATUS_DEVICE_NOT_CONNECTED);
+        }
+    }
+
+    fn fill(&self, output: &mut Output<'_>) {
+        while let Some(room) = output.room().checked_sub(RECORD_HEADER_LEN) {
+            let Step::Do(drained) = self.engine.drain(room as u64) else { return };
+            let complete = self.append(output, &drained);
+            debug_assert!(complete, "LOSS: a record that was taken from the queue fits");
+            self.engine.drained(drained);
+        }
+    }
+
+    fn append(&self, output: &mut Output<'_>, drained: &Drained) -> bool {
+        let Ok(header) = header(&drained.record()) else { return false };
+        let Some(payload) = self.queue.payload(drained) else { return false };
+        output.append(&header.to_bytes()) && output.append(payload)
+    }
+}
+
+/// A record's header on the wire.
+fn header(record: &snapless_engine::Record) -> Result<RecordHeader, RecordError> {
+    let position = Position {
+        seq: Seq::new(record.seq),
+        time: FileTime::new(record.time),
+        epoch: EpochId::new(record.epoch),
+    };
+    match record.extent {
+        Some(extent) => RecordHeader::extent(record.kind, position, extent.offset(), extent.len()),
+        None => RecordHeader::marker(record.kind, position),
+    }
+}

@@ -1,0 +1,173 @@
+//! A session's requests and the engine: submitted, captured, completed, cancelled while held.
+//!
+//! Sending and completing IRPs is for the caller, [`io_path`](crate::io_path).
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use snapless_driver_logic::dataset::Action;
+use snapless_engine::{Capture, Issue, Submission, Ticket, Urgency};
+use snapless_types::{Clearing, Extent};
+use wdk_sys::{
+    NT_SUCCESS, NTSTATUS, STATUS_INVALID_DEVICE_REQUEST, STATUS_NOT_IMPLEMENTED,
+    STATUS_NOT_SUPPORTED,
+};
+
+use super::Session;
+use super::counts::Counts;
+use super::split_request::SplitIrp;
+use super::write::{Form, Original, RequestKind, Write};
+use crate::kernel::irp::{CancelledIrp, OwnedIrp};
+use crate::kernel::rundown::RundownProtection;
+use crate::trace;
+
+impl Session {
+    /// Submits a write. Its dispatch routine returns `STATUS_PENDING`. IRQL <= DISPATCH_LEVEL.
+    pub fn submit_write(
+        &self,
+        irp: OwnedIrp,
+        protection: RundownProtection,
+        extent: Extent,
+        volume_has_paging_file: bool,
+    ) -> Submission<Write> {
+        let len = usize::try_from(extent.len()).unwrap_or(usize::MAX);
+        // Mapped before the write can be held; the mapping stays with the IRP's MDL.
+        let payload = irp.payload(self.lower_flags, len);
+        let urgency = match payload {
+            None => Urgency::PayloadUnavailable,
+            Some(_) if irp.is_paging_file_write(volume_has_paging_file) => Urgency::MustNotWait,
+            Some(_) => Urgency::MayWait,
+        };
+        match urgency {
+            Urgency::MayWait => {}
+            Urgency::MustNotWait => {
+                Counts::add(&self.counts.writes_urgent);
+                trace::write_urgent(self.id, extent);
+            }
+            Urgency::PayloadUnavailable => {
+                Counts::add(&self.counts.writes_unreachable);
+                trace::write_uncapturable(self.id, extent);
+            }
+        }
+        if extent.end() > self.engine.geometry().length() {
+            // The sender knows of a longer volume.
+            self.query_length_later();
+        }
+        // Another thread may issue and complete the write before `submit` returns.
+        irp.mark_pending();
+        let write = Write::original(irp, protection, RequestKind::Write, payload);
+        self.engine.submit(write, extent, urgency)
+    }
+
+    /// Submits a trim or a write of zeros of one piece, which goes down as it came. Its dispatch routine returns
+    /// `STATUS_PENDING`. IRQL <= DISPATCH_LEVEL.
+    pub fn submit_clearing(
+        &self,
+        irp: OwnedIrp,
+        protection: RundownProtection,
+        action: Action,
+        extent: Extent,
+    ) -> Submission<Write> {
+        irp.mark_pending();
+        let write = Write::original(irp, protection, RequestKind::Clearing(action), None);
+        self.engine.submit_clearing(write, as_clearing(action), extent, Urgency::MayWait)
+    }
+
+    /// Submits the next piece of a split request, whose IRP is marked pending. IRQL <= DISPATCH_LEVEL.
+    pub fn submit_piece(&self, split: SplitIrp) -> Submission<Write> {
+        let (clearing, extent) = (as_clearing(split.value().action), split.value().extent());
+        self.engine.submit_clearing(Write::piece(split), clearing, extent, Urgency::MayWait)
+    }
+
+    /// Copies a write's payload into the queue. IRQL <= DISPATCH_LEVEL.
+    pub fn capture(&self, capture: Capture<Write>) -> Issue<Write> {
+        let payload = capture.write().payload.as_ref();
+        let copied = payload.is_some_and(|payload| self.queue.capture(&capture, payload));
+        debug_assert!(copied, "LOSS: a captured write has a payload and a place for it");
+        self.engine.captured(capture)
+    }
+
+    /// Notes that a trim or a write of zeros goes down. IRQL <= DISPATCH_LEVEL.
+    pub fn note_clearing(&self) {
+        Counts::add(&self.counts.clearings);
+    }
+
+    /// Notes that the lower device has completed a request. IRQL <= DISPATCH_LEVEL.
+    pub fn completed(&self, ticket: Ticket, kind: RequestKind, status: NTSTATUS) {
+        let succeeded = NT_SUCCESS(status);
+        if !succeeded {
+            Counts::add(&self.counts.writes_failed);
+            self.note_if_unsupported(kind, status);
+        }
+        self.engine.completed(ticket, succeeded);
+    }
+
+    /// True if the lower device does not support this. IRQL <= DISPATCH_LEVEL.
+    pub fn is_unsupported(&self, action: Action) -> bool {
+        // Relaxed: a late look costs one more request that fails.
+        self.unsupported(action).load(Ordering::Relaxed)
+    }
+
+    /// Makes held requests cancellable with `set_cancel_routine`. Returns the first one that has been cancelled by now,
+    /// to be completed; to be called until there is none. PASSIVE_LEVEL.
+    pub fn make_cancellable(
+        &self,
+        set_cancel_routine: impl Fn(&OwnedIrp) -> bool,
+    ) -> Option<(OwnedIrp, RundownProtection)> {
+        self.cancel_held(|write| match &write.form {
+            // If the cancel routine is set already, it owns the cancellation.
+            Form::Original(original) => {
+                !original.has_cancel_routine.replace(true) && !set_cancel_routine(&original.irp)
+            }
+            // A split request is carried out to its end.
+            Form::Piece(_) => false,
+        })
+    }
+
+    /// Takes a request out of the session in its cancel routine; `None` if it is not held any more. DISPATCH_LEVEL.
+    pub fn take_cancelled(
+        &self,
+        cancelled: &CancelledIrp,
+    ) -> Option<(OwnedIrp, RundownProtection)> {
+        self.cancel_held(|write| match &write.form {
+            Form::Original(original) => original.irp.is(cancelled),
+            Form::Piece(_) => false,
+        })
+    }
+
+    fn cancel_held(&self, is_it: impl Fn(&Write) -> bool) -> Option<(OwnedIrp, RundownProtection)> {
+        match self.engine.cancel_held(is_it)?.form {
+            Form::Original(Original { irp, protection, .. }) => {
+                Counts::add(&self.counts.writes_cancelled);
+                Some((irp, protection))
+            }
+            Form::Piece(_) => None,
+        }
+    }
+
+    /// A device that does not support a request leaves the data alone, but the stream has the clearing already: the
+    /// engine reads the blocks again (rule TRUTH), and from now on the request is refused.
+    fn note_if_unsupported(&self, kind: RequestKind, status: NTSTATUS) {
+        let refusals =
+            [STATUS_NOT_SUPPORTED, STATUS_NOT_IMPLEMENTED, STATUS_INVALID_DEVICE_REQUEST];
+        if let RequestKind::Clearing(action) = kind
+            && refusals.contains(&status)
+        {
+            // Relaxed: as in `is_unsupported`.
+            self.unsupported(action).store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn unsupported(&self, action: Action) -> &AtomicBool {
+        match action {
+            Action::Trim => &self.no_trim,
+            Action::Zero => &self.no_zero,
+        }
+    }
+}
+
+fn as_clearing(action: Action) -> Clearing {
+    match action {
+        Action::Trim => Clearing::Trim,
+        Action::Zero => Clearing::Zero,
+    }
+}
