@@ -1,7 +1,8 @@
 //! The control device `\\.\Snapless`, which the service and the command line open.
 //!
-//! `snapless_driver_logic::control` checks and dispatches requests; this module carries them out. They come one after the
-//! other, at PASSIVE_LEVEL. Drain requests wait in a queue of their own until their session has records.
+//! `snapless_driver_logic::control` checks and dispatches requests; this module carries them out.
+//! They come one after the other, at PASSIVE_LEVEL. Drain requests wait in a queue of their own
+//! until their session has records.
 
 use alloc::vec::Vec;
 
@@ -62,8 +63,9 @@ impl ControlCallbacks for Control {
         }
     }
 
-    /// Sessions go on, since volumes are written to until the power is off, but no write is held for long any more. There
-    /// is no callback for the last chance: file systems are flushed before it.
+    /// Sessions go on, since volumes are written to until the power is off, but no write is held
+    /// for long any more. There is no callback for the last chance: file systems are flushed before
+    /// it.
     fn shutdown() {
         let Some(globals) = globals::get() else { return };
         for volume in globals.volumes.volumes() {
@@ -217,7 +219,8 @@ fn volume_entries(globals: &Globals, version: u32) -> Result<Vec<u8>, NTSTATUS> 
     Ok(entries)
 }
 
-/// A volume's entry; `None` for one without a name: it cannot be named in a start, and so not be protected.
+/// A volume's entry; `None` for one without a name: it cannot be named in a start, and so not be
+/// protected.
 #[inline(never)]
 fn volume_entry(volume: &Volume, globals: &Globals) -> Result<Option<VolumeEntry>, NTSTATUS> {
     let Ok(device) = volume_query::unless_out_of_memory(volume_query::device_name(volume.lower()))?

@@ -36,9 +36,9 @@ impl PnpCallbacks for Filter {
         volume.special_files.note(kind, in_path);
     }
 
-    /// A file system that has the volume open may wait for a write that we hold, and the removal waits for the file
-    /// system: the session ends now. Nothing is waited for: the drivers below complete what is in flight when they
-    /// learn of the removal, which is after us.
+    /// A file system that has the volume open may wait for a write that we hold, and the removal
+    /// waits for the file system: the session ends now. Nothing is waited for: the drivers below
+    /// complete what is in flight when they learn of the removal, which is after us.
     fn surprise_removal(volume: &Volume) {
         volume.surprise_remove();
     }

@@ -1,7 +1,7 @@
 //! What belongs to the driver as a whole: the volumes, the settings, the control device.
 //!
-//! The control device exists while there is a volume: the framework does not unload a driver that still has a device, and
-//! the control device has to be deleted last.
+//! The control device exists while there is a volume: the framework does not unload a driver that
+//! still has a device, and the control device has to be deleted last.
 
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
 

@@ -1,9 +1,10 @@
-//! The path of a write, and of a device control request that changes the volume: preprocess callback, session, lower
-//! device, completion routine; or held, and maybe cancelled.
+//! The path of a write, and of a device control request that changes the volume: preprocess
+//! callback, session, lower device, completion routine; or held, and maybe cancelled.
 //!
-//! The requests come here as IRPs ahead of the framework, so that a volume without a session costs no framework request.
-//! Each acquires rundown protection first and releases it last ([`finish`], or the completion routine): in between its
-//! session is there. Which device control requests change a volume, `snapless_driver_logic::requests` decides.
+//! The requests come here as IRPs ahead of the framework, so that a volume without a session costs
+//! no framework request. Each acquires rundown protection first and releases it last ([`finish`],
+//! or the completion routine): in between its session is there. Which device control requests
+//! change a volume, `snapless_driver_logic::requests` decides.
 //!
 //! IRQL <= DISPATCH_LEVEL throughout: nothing here waits or touches pageable memory.
 
@@ -87,8 +88,8 @@ impl IoCallbacks for IoPath {
         volume.rundown.release(protection);
     }
 
-    /// The session that protection is acquired on here need not be the request's; then the request's session is ending
-    /// and releases it anyway.
+    /// The session that protection is acquired on here need not be the request's; then the
+    /// request's session is ending and releases it anyway.
     fn take_cancelled(
         volume: &Volume,
         irp: &CancelledIrp,
@@ -114,8 +115,8 @@ pub fn carry_out(session: &Session, submission: Submission<Write>) {
     }
 }
 
-/// Makes held requests cancellable, and completes those that have been cancelled by now. For the dispatch thread, each
-/// time that it wakes: it wakes whenever a request is held. PASSIVE_LEVEL.
+/// Makes held requests cancellable, and completes those that have been cancelled by now. For the
+/// dispatch thread, each time that it wakes: it wakes whenever a request is held. PASSIVE_LEVEL.
 pub fn make_held_cancellable(session: &Session) {
     while let Some((irp, protection)) =
         session.make_cancellable(filter_device::set_cancel_routine::<IoPath>)
@@ -245,7 +246,8 @@ fn submit_pieces(session: &Session, mut split: SplitIrp) {
     }
 }
 
-/// Sends a piece down. Returns the split request if the piece has completed by now and there is another one.
+/// Sends a piece down. Returns the split request if the piece has completed by now and there is
+/// another one.
 fn issue_piece(session: &Session, split: SplitIrp, ticket: Ticket) -> Option<SplitIrp> {
     session.note_clearing();
     piece_completed(session, SplitRequest::send(split, ticket)?)

@@ -1,7 +1,8 @@
 //! Safe wrappers over the kernel routines that the driver uses.
 //!
 //! The rule: each module states at which IRQL its functions may be called. This folder and
-//! [`framework`](crate::framework) hold all of the driver's `unsafe` code; `cargo xtask lint` checks that.
+//! [`framework`](crate::framework) hold all of the driver's `unsafe` code; `cargo xtask lint`
+//! checks that.
 
 pub mod child_irp;
 pub mod etw;

@@ -1,4 +1,5 @@
-//! `snapless.sys`: a KMDF upper filter on every volume, which gives the engine a Windows kernel to run on.
+//! `snapless.sys`: a KMDF upper filter on every volume, which gives the engine a Windows kernel to
+//! run on.
 //!
 //! ```text
 //!  driver ──▶ filter ──▶ io_path ──▶ session ──▶ engine
@@ -24,12 +25,13 @@
 //! | [`trace`] | event tracing |
 //! | [`kernel`], [`framework`] | safe wrappers over kernel routines and over KMDF |
 //!
-//! The method is in `snapless-engine`, and decisions that need no kernel are in `snapless-driver-logic`, where they are
-//! tested. `WRITES.md` beside the manifest says how the driver handles each way to change a volume.
+//! The method is in `snapless-engine`, and decisions that need no kernel are in
+//! `snapless-driver-logic`, where they are tested. `WRITES.md` beside the manifest says how the
+//! driver handles each way to change a volume.
 //!
-//! The rules: `unsafe` code is in [`kernel`] and [`framework`] only, no two modules import each other, directly or through
-//! others, and no panic can be reached: nothing is unwrapped or indexed, arithmetic does not overflow, and after load
-//! every allocation can fail.
+//! The rules: `unsafe` code is in [`kernel`] and [`framework`] only, no two modules import each
+//! other, directly or through others, and no panic can be reached: nothing is unwrapped or indexed,
+//! arithmetic does not overflow, and after load every allocation can fail.
 #![no_std]
 
 extern crate alloc;

@@ -10,7 +10,8 @@
 //! | [`standstill`] | held writes while the system shuts down |
 //! | [`host`] | the engine's host |
 //!
-//! Threads and IRPs are not here: [`workers`](crate::workers) and [`io_path`](crate::io_path) drive a session.
+//! Threads and IRPs are not here: [`workers`](crate::workers) and [`io_path`](crate::io_path) drive
+//! a session.
 
 pub mod changes;
 pub mod claim;
@@ -79,11 +80,12 @@ pub struct VolumeFacts {
 }
 
 impl Session {
-    /// Allocates everything a session needs (rule BOUND); `trims` is true if the device supports trim. PASSIVE_LEVEL.
+    /// Allocates everything a session needs (rule BOUND, rules.md#bound); `trims` is true if the
+    /// device supports trim. PASSIVE_LEVEL.
     ///
     /// # Errors
-    /// `STATUS_INSUFFICIENT_RESOURCES`; `STATUS_INVALID_PARAMETER` for limits that the engine refuses;
-    /// `STATUS_NOT_SUPPORTED` for a device that does neither direct nor buffered I/O.
+    /// `STATUS_INSUFFICIENT_RESOURCES`; `STATUS_INVALID_PARAMETER` for limits that the engine
+    /// refuses; `STATUS_NOT_SUPPORTED` for a device that does neither direct nor buffered I/O.
     #[inline(never)]
     pub fn new(
         lower: LowerDevice,
@@ -188,7 +190,8 @@ impl Session {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Ends the session: held writes are issued uncaptured, and nothing more is captured. IRQL <= DISPATCH_LEVEL.
+    /// Ends the session: held writes are issued uncaptured, and nothing more is captured. IRQL <=
+    /// DISPATCH_LEVEL.
     pub fn stop(&self) {
         self.engine.stop();
     }

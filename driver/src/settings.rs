@@ -1,4 +1,5 @@
-//! The driver's settings, read once at load. `snapless_driver_logic::settings` decides what values mean.
+//! The driver's settings, read once at load. `snapless_driver_logic::settings` decides what values
+//! mean.
 
 use alloc::vec::Vec;
 
@@ -45,8 +46,9 @@ impl DriverSettings {
         Self { limits, excluded }
     }
 
-    /// True if the volume with this device name is excluded: by that name, by its drive letter or by its GUID
-    /// (`D:`, `Volume{…}`, `{…}`). An error if there was no memory to find out. PASSIVE_LEVEL.
+    /// True if the volume with this device name is excluded: by that name, by its drive letter or
+    /// by its GUID (`D:`, `Volume{…}`, `{…}`). An error if there was no memory to find out.
+    /// PASSIVE_LEVEL.
     #[inline(never)] // Its buffers are on the stack only while they are needed.
     pub fn excludes(&self, device: &DeviceName) -> Result<bool, NTSTATUS> {
         for entry in &self.excluded {

@@ -1,8 +1,10 @@
-//! The special files on a volume: paging, hibernation and crash dump files, counted by usage notifications.
+//! The special files on a volume: paging, hibernation and crash dump files, counted by usage
+//! notifications.
 //!
-//! KMDF does the rest: a filter made by `WdfFdoInitSetFilter` takes every notification, sends it down first, mirrors
-//! `DO_POWER_PAGABLE`, refuses the device's removal while a file is on it, and undoes everything if a driver below
-//! refuses (Microsoft's KMDF, `fxpkgpnp.cpp`, `PnpDeviceUsageNotification`). Its callback comes after all of that.
+//! KMDF does the rest: a filter made by `WdfFdoInitSetFilter` takes every notification, sends it
+//! down first, mirrors `DO_POWER_PAGABLE`, refuses the device's removal while a file is on it, and
+//! undoes everything if a driver below refuses (Microsoft's KMDF, `fxpkgpnp.cpp`,
+//! `PnpDeviceUsageNotification`). Its callback comes after all of that.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,6 +1,7 @@
 //! The driver's trace events: provider `Snapless.Driver`, in `docs/events.md`.
 //!
-//! An event's metadata is a tag byte, its name, and for each field a name and how its value is to be read.
+//! An event's metadata is a tag byte, its name, and for each field a name and how its value is to
+//! be read.
 
 use core::ffi::CStr;
 
@@ -19,8 +20,8 @@ static PROVIDER: GUID = GUID {
 };
 static TRAITS: Meta<16> = Meta::new(b"Snapless.Driver\0");
 
-// How a value is read: \x02 text up to a NUL, \x08 and \x0a numbers of 32 and 64 bits, \x0f a GUID, \x14 32 bits in
-// hexadecimal digits.
+// How a value is read: \x02 text up to a NUL, \x08 and \x0a numbers of 32 and 64 bits, \x0f a GUID,
+// \x14 32 bits in hexadecimal digits.
 static SESSION_STARTED: Meta<58> =
     Meta::new(b"\0SessionStarted\0session\0\x0flength\0\x0ablock_size\0\x08queue_bytes\0\x0a");
 static SESSION_ENDED: Meta<31> = Meta::new(b"\0SessionEnded\0session\0\x0ffailed\0\x08");

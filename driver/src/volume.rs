@@ -1,4 +1,5 @@
-//! A volume with a filter on it: its rundown protection, its session, and whether it can be protected.
+//! A volume with a filter on it: its rundown protection, its session, and whether it can be
+//! protected.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -65,7 +66,8 @@ impl Volume {
         self.lower
     }
 
-    /// Whether it can be protected, and why not; an error if there was no memory to find out. PASSIVE_LEVEL.
+    /// Whether it can be protected, and why not; an error if there was no memory to find out.
+    /// PASSIVE_LEVEL.
     pub fn protection(&self, settings: &DriverSettings) -> Result<Protection, NTSTATUS> {
         let excluded = self.is_excluded(settings)?;
         let choices = Choices { pass_through: settings.limits.pass_through, excluded };
@@ -82,8 +84,8 @@ impl Volume {
         }
     }
 
-    /// What a session's status has of its volume: without a query, so that a status does not wait for a disk that does
-    /// not answer. Any IRQL.
+    /// What a session's status has of its volume: without a query, so that a status does not wait
+    /// for a disk that does not answer. Any IRQL.
     pub fn known_facts(&self, settings: &DriverSettings) -> VolumeFacts {
         let as_started = protection::VolumeFacts { answers: true, ..Default::default() };
         let choices = Choices { pass_through: settings.limits.pass_through, ..Choices::default() };
@@ -93,7 +95,8 @@ impl Volume {
         }
     }
 
-    /// What the list of volumes has of it; an error if there was no memory to find out. PASSIVE_LEVEL.
+    /// What the list of volumes has of it; an error if there was no memory to find out.
+    /// PASSIVE_LEVEL.
     pub fn facts(&self, settings: &DriverSettings) -> Result<VolumeFacts, NTSTATUS> {
         Ok(VolumeFacts {
             protection: self.protection(settings)?,
@@ -145,9 +148,11 @@ impl Volume {
         Ok(())
     }
 
-    /// Ends the session there is, if any, without waiting for anything: the volume is gone. PASSIVE_LEVEL.
+    /// Ends the session there is, if any, without waiting for anything: the volume is gone.
+    /// PASSIVE_LEVEL.
     pub fn surprise_remove(&self) {
-        // SeqCst, as in `is_removed`: a session that is not seen below sees this when interception is on.
+        // SeqCst, as in `is_removed`: a session that is not seen below sees this when interception
+        // is on.
         self.removed.store(true, Ordering::SeqCst);
         self.with_session(Session::stop);
     }
@@ -169,8 +174,8 @@ impl Volume {
         self.shutting_down.load(Ordering::Relaxed)
     }
 
-    /// Calls `act` with the session that requests acquire protection on. Not by way of `running`: a thread that starts a
-    /// session holds that lock while it waits for the disk.
+    /// Calls `act` with the session that requests acquire protection on. Not by way of `running`: a
+    /// thread that starts a session holds that lock while it waits for the disk.
     fn with_session(&self, act: impl FnOnce(&Session)) {
         let protection = self.rundown.acquire();
         if let Some(session) = self.rundown.session(&protection) {
@@ -179,8 +184,8 @@ impl Volume {
         self.rundown.release(protection);
     }
 
-    /// Ends the session there is, if any, and waits until nothing of it is left: the volume is being removed.
-    /// PASSIVE_LEVEL.
+    /// Ends the session there is, if any, and waits until nothing of it is left: the volume is
+    /// being removed. PASSIVE_LEVEL.
     pub fn remove(&self) {
         self.removed.store(true, Ordering::Release);
         if let Some(session) = self.find(|_| true) {

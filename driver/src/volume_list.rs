@@ -1,7 +1,7 @@
 //! The list of volumes with a filter on them. PASSIVE_LEVEL throughout.
 //!
-//! The rule: finding a volume or a session needs no memory, so that the status, the end of a claim and a stop work when
-//! there is none.
+//! The rule: finding a volume or a session needs no memory, so that the status, the end of a claim
+//! and a stop work when there is none.
 
 use alloc::vec::Vec;
 
@@ -58,7 +58,8 @@ impl VolumeList {
         });
     }
 
-    /// The volumes, one after the other. Those that come or go meanwhile may be seen or not. PASSIVE_LEVEL.
+    /// The volumes, one after the other. Those that come or go meanwhile may be seen or not.
+    /// PASSIVE_LEVEL.
     pub fn volumes(&self) -> impl Iterator<Item = Shared<Volume>> {
         let mut last = 0;
         core::iter::from_fn(move || {

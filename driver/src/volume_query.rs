@@ -1,5 +1,5 @@
-//! Synchronous IOCTLs sent to the lower device. PASSIVE_LEVEL; never while the boot volume is being started: a query that
-//! early has reset machines.
+//! Synchronous IOCTLs sent to the lower device. PASSIVE_LEVEL; never while the boot volume is being
+//! started: a query that early has reset machines.
 
 use snapless_driver_logic::protection::VolumeFacts;
 use snapless_driver_logic::requests::IOCTL_DISK_GET_LENGTH_INFO;
@@ -10,17 +10,22 @@ use wdk_sys::{
 
 use crate::kernel::lower_device::LowerDevice;
 
-/// `CTL_CODE(IOCTL_DISK_BASE, 0, METHOD_BUFFERED, FILE_ANY_ACCESS)`; replies with a `DISK_GEOMETRY`.
+/// `CTL_CODE(IOCTL_DISK_BASE, 0, METHOD_BUFFERED, FILE_ANY_ACCESS)`; replies with a
+/// `DISK_GEOMETRY`.
 const IOCTL_DISK_GET_DRIVE_GEOMETRY: u32 = 0x0007_0000;
 /// `CTL_CODE(IOCTL_DISK_BASE, 9, METHOD_BUFFERED, FILE_ANY_ACCESS)`; replies with its status.
 const IOCTL_DISK_IS_WRITABLE: u32 = 0x0007_0024;
-/// `CTL_CODE(IOCTL_VOLUME_BASE, 14, METHOD_BUFFERED, FILE_ANY_ACCESS)`; replies with a `VOLUME_GET_GPT_ATTRIBUTES_INFORMATION`.
+/// `CTL_CODE(IOCTL_VOLUME_BASE, 14, METHOD_BUFFERED, FILE_ANY_ACCESS)`; replies with a
+/// `VOLUME_GET_GPT_ATTRIBUTES_INFORMATION`.
 const IOCTL_VOLUME_GET_GPT_ATTRIBUTES: u32 = 0x0056_0038;
-/// `CTL_CODE(MOUNTDEVCONTROLTYPE, 2, METHOD_BUFFERED, FILE_ANY_ACCESS)`; replies with a `MOUNTDEV_NAME`.
+/// `CTL_CODE(MOUNTDEVCONTROLTYPE, 2, METHOD_BUFFERED, FILE_ANY_ACCESS)`; replies with a
+/// `MOUNTDEV_NAME`.
 const IOCTL_MOUNTDEV_QUERY_DEVICE_NAME: u32 = 0x004d_0008;
-/// `CTL_CODE(IOCTL_STORAGE_BASE, 0x0500, METHOD_BUFFERED, FILE_ANY_ACCESS)`; takes a `STORAGE_PROPERTY_QUERY`.
+/// `CTL_CODE(IOCTL_STORAGE_BASE, 0x0500, METHOD_BUFFERED, FILE_ANY_ACCESS)`; takes a
+/// `STORAGE_PROPERTY_QUERY`.
 const IOCTL_STORAGE_QUERY_PROPERTY: u32 = 0x002d_1400;
-/// `StorageDeviceTrimProperty`, as a `STORAGE_PROPERTY_QUERY` of the standard kind: replies with a `DEVICE_TRIM_DESCRIPTOR`.
+/// `StorageDeviceTrimProperty`, as a `STORAGE_PROPERTY_QUERY` of the standard kind: replies with a
+/// `DEVICE_TRIM_DESCRIPTOR`.
 const TRIM_QUERY: [u8; 12] = [8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Bytes of a `DISK_GEOMETRY`; the last four are `BytesPerSector`.
 const DISK_GEOMETRY_LEN: usize = 24;
@@ -44,8 +49,8 @@ pub fn size(volume: LowerDevice) -> Result<(u64, u32), NTSTATUS> {
     if got == geometry.len() { Ok((length, sector)) } else { Err(STATUS_INVALID_PARAMETER) }
 }
 
-/// The volume's reply or refusal. `STATUS_INSUFFICIENT_RESOURCES` says nothing about the volume, and is the caller's error.
-/// IRQL <= DISPATCH_LEVEL.
+/// The volume's reply or refusal. `STATUS_INSUFFICIENT_RESOURCES` says nothing about the volume,
+/// and is the caller's error. IRQL <= DISPATCH_LEVEL.
 pub fn unless_out_of_memory<T>(
     reply: Result<T, NTSTATUS>,
 ) -> Result<Result<T, NTSTATUS>, NTSTATUS> {
@@ -55,7 +60,8 @@ pub fn unless_out_of_memory<T>(
     }
 }
 
-/// What decides whether the volume can be protected; an error if there was no memory to find out. PASSIVE_LEVEL.
+/// What decides whether the volume can be protected; an error if there was no memory to find out.
+/// PASSIVE_LEVEL.
 pub fn facts(volume: LowerDevice) -> Result<VolumeFacts, NTSTATUS> {
     let mut attributes = [0; 8];
     let got =

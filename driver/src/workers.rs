@@ -1,10 +1,10 @@
 //! A session's threads: those of sweep and hold, dispatch, and drain.
 //!
-//! Each asks the engine what to do, does it, and waits for the engine's wake-up when there is nothing. They end when the
-//! session is stopped.
+//! Each asks the engine what to do, does it, and waits for the engine's wake-up when there is
+//! nothing. They end when the session is stopped.
 //!
-//! Sweep and hold have several threads each: each reads one thing at a time, and a disk wants more. A wake-up wakes one of
-//! them, which wakes the next if it has found something to do, or the end.
+//! Sweep and hold have several threads each: each reads one thing at a time, and a disk wants more.
+//! A wake-up wakes one of them, which wakes the next if it has found something to do, or the end.
 
 use snapless_engine::{Host, Step, Tick, Worker};
 use snapless_types::Geometry;
@@ -24,15 +24,15 @@ use crate::trace;
 use crate::volume::{Running, SESSION_THREADS, SessionThreads, Volume};
 use crate::volume_query;
 
-/// How long writes that were in flight when the session was started may take before the session is given up, in ticks:
-/// 10 s. Until then writes that arrive are held.
+/// How long writes that were in flight when the session was started may take before the session is
+/// given up, in ticks: 10 s. Until then writes that arrive are held.
 const START_LIMIT: u64 = 10_000 * Tick::PER_MS;
-/// Threads that read for the sweep, and as many that read for held writes: so many reads keep a disk of a server busy.
-/// The engine decides how many of them the sweep uses.
+/// Threads that read for the sweep, and as many that read for held writes: so many reads keep a
+/// disk of a server busy. The engine decides how many of them the sweep uses.
 const READERS: usize = (SESSION_THREADS - 2) / 2;
 
-/// Starts a session on a volume, to be drained by the holder of `claim`. The dispatch thread turns interception on as its
-/// first act. PASSIVE_LEVEL.
+/// Starts a session on a volume, to be drained by the holder of `claim`. The dispatch thread turns
+/// interception on as its first act. PASSIVE_LEVEL.
 #[inline(never)]
 pub fn start_session(
     volume: &Shared<Volume>,
@@ -157,7 +157,8 @@ impl Run for Dispatching {
     fn run(context: &Shared<Self>) {
         let Self { session, volume } = &**context;
         let give_up_at = session.now().after(START_LIMIT);
-        // Interception on; then wait for every write that was already in flight (rule T0).
+        // Interception on; then wait for every write that was already in flight (rule T0,
+        // rules.md#t0).
         volume.rundown.replace(Some(session.clone()), || {
             if volume.is_removed() {
                 session.stop();

@@ -1,4 +1,5 @@
-//! The control device: a named device object without PnP, with a default queue and one for pended requests.
+//! The control device: a named device object without PnP, with a default queue and one for pended
+//! requests.
 
 use core::ptr::null_mut;
 
@@ -11,7 +12,7 @@ use wdk_sys::{
 use super::driver::Driver;
 use super::queue::Queue;
 use super::request::{FileObject, Request};
-use super::{attributes, struct_size, wdf};
+use super::table::{attributes, struct_size, wdf};
 use crate::kernel::low_byte;
 use crate::kernel::unicode::UnicodeString;
 
@@ -23,7 +24,8 @@ pub trait ControlCallbacks {
     /// `EvtFileCleanup`: the last handle to a file object is closed. PASSIVE_LEVEL.
     fn file_cleanup(file: FileObject);
 
-    /// `EvtDeviceShutdownNotification`: the system shuts down; file systems are flushed next. PASSIVE_LEVEL.
+    /// `EvtDeviceShutdownNotification`: the system shuts down; file systems are flushed next.
+    /// PASSIVE_LEVEL.
     fn shutdown();
 }
 

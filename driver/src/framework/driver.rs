@@ -8,7 +8,7 @@ use wdk_sys::{
 };
 
 use super::filter_device::DeviceInit;
-use super::{struct_size, wdf};
+use super::table::{struct_size, wdf};
 use crate::kernel::global::Unloading;
 
 /// This driver's framework object.
@@ -24,8 +24,8 @@ impl Driver {
 
 /// The driver's callbacks.
 pub trait DriverCallbacks {
-    /// The driver has been loaded; no device arrives before this returns. If it fails, the driver is unloaded without
-    /// [`DriverCallbacks::unload`]. PASSIVE_LEVEL.
+    /// The driver has been loaded; no device arrives before this returns. If it fails, the driver
+    /// is unloaded without [`DriverCallbacks::unload`]. PASSIVE_LEVEL.
     fn load(driver: Driver) -> Result<(), NTSTATUS>;
 
     /// `EvtDriverDeviceAdd`: a volume has arrived. PASSIVE_LEVEL.

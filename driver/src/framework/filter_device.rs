@@ -1,8 +1,9 @@
-//! Filter devices: one on each volume, with a value of the driver's that lives as long as the device.
+//! Filter devices: one on each volume, with a value of the driver's that lives as long as the
+//! device.
 //!
-//! Raw arguments of the framework and of the I/O manager become values here: [`PnpCallbacks`] and [`IoCallbacks`] get
-//! the volume and IRPs that they own. The rule: the driver has one type of volume, so that each filter device keeps a
-//! `Shared` of that type, or nothing.
+//! Raw arguments of the framework and of the I/O manager become values here: [`PnpCallbacks`] and
+//! [`IoCallbacks`] get the volume and IRPs that they own. The rule: the driver has one type of
+//! volume, so that each filter device keeps a `Shared` of that type, or nothing.
 
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
@@ -15,7 +16,7 @@ use wdk_sys::{
     WDFOBJECT,
 };
 
-use super::{attributes, struct_size, wdf};
+use super::table::{attributes, struct_size, wdf};
 use crate::kernel::irp::{CancelledIrp, CompletedIrp, OwnedIrp, skip_location};
 use crate::kernel::low_byte;
 use crate::kernel::lower_device::LowerDevice;
@@ -27,17 +28,19 @@ pub trait PnpCallbacks {
     /// The value that a filter device keeps.
     type Volume: Send + Sync + 'static;
 
-    /// `EvtDeviceUsageNotification`: a special file has come to the volume or left it. PASSIVE_LEVEL.
+    /// `EvtDeviceUsageNotification`: a special file has come to the volume or left it.
+    /// PASSIVE_LEVEL.
     fn usage_notification(volume: &Self::Volume, kind: WDF_SPECIAL_FILE_TYPE, in_path: bool);
 
-    /// `EvtDeviceSurpriseRemoval`: the volume is gone; the drivers below do not know yet. PASSIVE_LEVEL.
+    /// `EvtDeviceSurpriseRemoval`: the volume is gone; the drivers below do not know yet.
+    /// PASSIVE_LEVEL.
     fn surprise_removal(volume: &Self::Volume);
 
     /// `EvtDeviceSelfManagedIoCleanup`: the volume is being removed. PASSIVE_LEVEL.
     fn self_managed_io_cleanup(volume: &Self::Volume);
 
-    /// `EvtCleanupCallback`: the device object is being deleted; requests may still be on their way through it, since
-    /// the framework waits for its remove lock after this. PASSIVE_LEVEL.
+    /// `EvtCleanupCallback`: the device object is being deleted; requests may still be on their way
+    /// through it, since the framework waits for its remove lock after this. PASSIVE_LEVEL.
     fn cleanup(volume: &Self::Volume);
 }
 
@@ -52,7 +55,8 @@ pub trait IoCallbacks: 'static {
     /// Preprocess callback for `IRP_MJ_DEVICE_CONTROL`. IRQL <= DISPATCH_LEVEL.
     fn device_control(volume: &Self::Volume, irp: OwnedIrp) -> Preprocessed;
 
-    /// Completion routine of what [`send`] has sent, with its `protection` and `tag`. IRQL <= DISPATCH_LEVEL.
+    /// Completion routine of what [`send`] has sent, with its `protection` and `tag`. IRQL <=
+    /// DISPATCH_LEVEL.
     fn completed(
         volume: &Self::Volume,
         protection: RundownProtection,
@@ -60,8 +64,8 @@ pub trait IoCallbacks: 'static {
         irp: &CompletedIrp,
     );
 
-    /// Cancel routine, with the cancel spin lock held: takes the request out of the session, if it is held there.
-    /// DISPATCH_LEVEL.
+    /// Cancel routine, with the cancel spin lock held: takes the request out of the session, if it
+    /// is held there. DISPATCH_LEVEL.
     fn take_cancelled(
         volume: &Self::Volume,
         irp: &CancelledIrp,
@@ -93,13 +97,13 @@ impl DeviceInit {
     }
 }
 
-/// A filter device that is attached, and gets no request before `EvtDriverDeviceAdd` returns. If that fails, the
-/// framework deletes the device.
+/// A filter device that is attached, and gets no request before `EvtDriverDeviceAdd` returns. If
+/// that fails, the framework deletes the device.
 pub struct FilterDevice(WDFDEVICE);
 
 impl FilterDevice {
-    /// Creates a filter device and attaches it. Without `preprocess` every request passes through the framework.
-    /// PASSIVE_LEVEL.
+    /// Creates a filter device and attaches it. Without `preprocess` every request passes through
+    /// the framework. PASSIVE_LEVEL.
     pub fn create<P, I>(init: DeviceInit, preprocess: bool) -> Result<Self, NTSTATUS>
     where
         P: PnpCallbacks,
@@ -108,7 +112,8 @@ impl FilterDevice {
         let DeviceInit(mut init) = init;
         // SAFETY: the device is not created yet; so for the next calls.
         unsafe { wdf!(WdfFdoInitSetFilter, init) };
-        // The device is not deleted while an IRP or its completion routine is on its way through us.
+        // The device is not deleted while an IRP or its completion routine is on its way through
+        // us.
         let mut options = WDF_REMOVE_LOCK_OPTIONS {
             Size: struct_size::<WDF_REMOVE_LOCK_OPTIONS>(),
             Flags: _WDF_REMOVE_LOCK_OPTIONS_FLAGS::WDF_REMOVE_LOCK_OPTION_ACQUIRE_FOR_IO as ULONG,
@@ -155,8 +160,8 @@ impl FilterDevice {
     }
 }
 
-/// Sends a request that a filter device was sent to its lower device. [`IoCallbacks::completed`] gets `protection` and
-/// `tag`, of which the highest bit is lost. IRQL <= DISPATCH_LEVEL.
+/// Sends a request that a filter device was sent to its lower device. [`IoCallbacks::completed`]
+/// gets `protection` and `tag`, of which the highest bit is lost. IRQL <= DISPATCH_LEVEL.
 pub fn send<I: IoCallbacks>(
     irp: OwnedIrp,
     lower: LowerDevice,
@@ -173,10 +178,11 @@ pub fn set_cancel_routine<I: IoCallbacks>(irp: &OwnedIrp) -> bool {
     irp.set_cancel_routine(evt_cancel::<I>)
 }
 
-/// The volume that a request was sent to. The caller uses it until it completes the request, or hands it on.
-/// IRQL <= DISPATCH_LEVEL.
+/// The volume that a request was sent to. The caller uses it until it completes the request, or
+/// hands it on. IRQL <= DISPATCH_LEVEL.
 pub fn volume_of<'a, I: IoCallbacks>(irp: &OwnedIrp) -> Option<&'a I::Volume> {
-    // SAFETY: an `OwnedIrp` was dispatched to a filter device, which lives until the request is completed.
+    // SAFETY: an `OwnedIrp` was dispatched to a filter device, which lives until the request is
+    // completed.
     unsafe { volume_of_wdm(irp.device()) }
 }
 
@@ -211,7 +217,8 @@ unsafe fn preprocess<I: IoCallbacks>(
         Preprocessed::Taken(status) => status,
         Preprocessed::Framework(irp) => {
             let irp = irp.into_ptr();
-            // The framework expects the location to be skipped (docs: WdfDeviceWdmDispatchPreprocessedIrp).
+            // The framework expects the location to be skipped (docs:
+            // WdfDeviceWdmDispatchPreprocessedIrp).
             // SAFETY: the IRP is ours, and is handed back right after.
             unsafe { skip_location(irp) };
             // SAFETY: the caller's filter device and IRP.
@@ -242,8 +249,8 @@ unsafe extern "C" fn request_completed<I: IoCallbacks>(
 unsafe extern "C" fn evt_cancel<I: IoCallbacks>(device: PDEVICE_OBJECT, irp: PIRP) {
     // SAFETY: the I/O manager calls this with the cancelled IRP.
     let Some(cancelled) = (unsafe { CancelledIrp::new(irp) }) else { return };
-    // SAFETY: the routine was set in a filter device's stack location. The IRP lives while the cancel spin lock is held,
-    // and so does the device.
+    // SAFETY: the routine was set in a filter device's stack location. The IRP lives while the
+    // cancel spin lock is held, and so does the device.
     let volume = unsafe { volume_of_wdm::<I::Volume>(device) };
     let taken = volume.and_then(|volume| I::take_cancelled(volume, &cancelled));
     cancelled.release_cancel_lock();

@@ -9,7 +9,7 @@ use wdk_sys::{
 };
 
 use super::driver::Driver;
-use super::wdf;
+use super::table::wdf;
 use crate::kernel::unicode::UnicodeString;
 
 /// The open key, or none if the service has no such key.
@@ -47,8 +47,8 @@ impl ParametersKey {
         }
     }
 
-    /// Calls `take` with each string of a list, at most `most` of them; false if the value is there but is no list.
-    /// PASSIVE_LEVEL.
+    /// Calls `take` with each string of a list, at most `most` of them; false if the value is there
+    /// but is no list. PASSIVE_LEVEL.
     pub fn strings(&self, name: &str, most: usize, mut take: impl FnMut(&[u16])) -> bool {
         let Some(key) = self.0 else { return true };
         let Ok(text) = UnicodeString::new(name) else { return false };
@@ -101,6 +101,7 @@ fn units<'a>(text: PCUNICODE_STRING) -> &'a [u16] {
     if text.Buffer.is_null() {
         return &[];
     }
-    // SAFETY: it has `Length` bytes, for as long as its object lives: until the caller is done with it.
+    // SAFETY: it has `Length` bytes, for as long as its object lives: until the caller is done with
+    // it.
     unsafe { core::slice::from_raw_parts(text.Buffer, usize::from(text.Length) / 2) }
 }

@@ -8,7 +8,7 @@ use wdk_sys::{
 };
 
 use super::request::{FileObject, Request};
-use super::{struct_size, wdf};
+use super::table::{struct_size, wdf};
 
 /// A queue of the control device.
 #[derive(Clone, Copy)]
@@ -20,7 +20,8 @@ unsafe impl Send for Queue {}
 unsafe impl Sync for Queue {}
 
 impl Queue {
-    /// Creates the device's default queue, which presents one device control request after the other. PASSIVE_LEVEL.
+    /// Creates the device's default queue, which presents one device control request after the
+    /// other. PASSIVE_LEVEL.
     ///
     /// # Safety
     /// `device` is a framework device, and `handler` follows the framework's rules for it.
@@ -35,7 +36,8 @@ impl Queue {
         unsafe { Self::create(device, &mut config) }
     }
 
-    /// Creates a queue that keeps requests until they are retrieved, or their callers cancel them. PASSIVE_LEVEL.
+    /// Creates a queue that keeps requests until they are retrieved, or their callers cancel them.
+    /// PASSIVE_LEVEL.
     ///
     /// # Safety
     /// `device` is a framework device.

@@ -7,7 +7,7 @@ use wdk_sys::{
     WDFFILEOBJECT__, WDFREQUEST,
 };
 
-use super::wdf;
+use super::table::wdf;
 use crate::kernel::mdl;
 
 /// A file object of the control device: an open handle.
@@ -50,12 +50,14 @@ impl Request {
         self.0
     }
 
-    /// Gives ownership up: the request is completed, or the framework has it. IRQL <= DISPATCH_LEVEL.
+    /// Gives ownership up: the request is completed, or the framework has it. IRQL <=
+    /// DISPATCH_LEVEL.
     pub(super) fn relinquish(self) {
         core::mem::forget(self);
     }
 
-    /// The file object that it came through; `None` if it came through none. IRQL <= DISPATCH_LEVEL.
+    /// The file object that it came through; `None` if it came through none. IRQL <=
+    /// DISPATCH_LEVEL.
     pub fn file(&self) -> Option<FileObject> {
         // SAFETY: we own the request.
         FileObject::new(unsafe { wdf!(WdfRequestGetFileObject, self.0) })
@@ -72,12 +74,13 @@ impl Request {
         if !NT_SUCCESS(status) {
             return Err(status);
         }
-        // SAFETY: the framework's system buffer of `len` bytes, which is not written to before `reply` consumes the
-        // request.
+        // SAFETY: the framework's system buffer of `len` bytes, which is not written to before
+        // `reply` consumes the request.
         Ok(unsafe { core::slice::from_raw_parts(buffer.cast::<u8>(), len) })
     }
 
-    /// Writes `bytes` to the output buffer of a buffered request and completes it. IRQL <= DISPATCH_LEVEL.
+    /// Writes `bytes` to the output buffer of a buffered request and completes it. IRQL <=
+    /// DISPATCH_LEVEL.
     pub fn reply(self, bytes: &[u8]) {
         let mut buffer: PVOID = null_mut();
         let mut len = 0;
@@ -89,7 +92,8 @@ impl Request {
             self.complete(status);
             return;
         }
-        // SAFETY: the system buffer is at least as long; it is not `bytes`, which are the driver's own.
+        // SAFETY: the system buffer is at least as long; it is not `bytes`, which are the driver's
+        // own.
         unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         self.complete_with(0, bytes.len());
     }
@@ -124,7 +128,8 @@ impl Request {
 }
 
 impl Drop for Request {
-    /// Completes a request that was forgotten, so that its caller does not hang (rule HANG).
+    /// Completes a request that was forgotten, so that its caller does not hang (rule HANG,
+    /// rules.md#hang).
     fn drop(&mut self) {
         // SAFETY: ownership was not given up, so the request is still ours.
         unsafe { wdf!(WdfRequestComplete, self.0, wdk_sys::STATUS_UNSUCCESSFUL) };
@@ -157,7 +162,8 @@ impl Output<'_> {
         }
         // SAFETY: `filled` is inside the buffer.
         let target = unsafe { self.base.add(self.filled) };
-        // SAFETY: there is room for the bytes; they are the driver's, which the output buffer is not.
+        // SAFETY: there is room for the bytes; they are the driver's, which the output buffer is
+        // not.
         unsafe { target.copy_from_nonoverlapping(NonNull::from_ref(bytes).cast(), bytes.len()) };
         self.filled = self.filled.saturating_add(bytes.len());
         true

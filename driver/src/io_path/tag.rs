@@ -17,14 +17,15 @@ pub enum OnCompletion {
 /// What a completion routine has to know of its request.
 #[derive(Default)]
 pub struct Tag {
-    /// The engine's ticket, and what the request does; none for a request that the engine does not know.
+    /// The engine's ticket, and what the request does; none for a request that the engine does not
+    /// know.
     pub ticket: Option<(Ticket, RequestKind)>,
     /// What is done next.
     pub on_completion: Option<OnCompletion>,
 }
 
-/// The ticket takes the low 32 bits; then two bits for the request's kind (0: unknown to the engine), and two for what
-/// is done next.
+/// The ticket takes the low 32 bits; then two bits for the request's kind (0: unknown to the
+/// engine), and two for what is done next.
 const KIND_SHIFT: u32 = 32;
 const NEXT_SHIFT: u32 = 34;
 const TICKET_MASK: usize = 0xffff_ffff;

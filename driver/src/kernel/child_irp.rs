@@ -1,9 +1,9 @@
-//! A device control request of our own that carries out a part of another request: allocated once, sent once for each
-//! part.
+//! A device control request of our own that carries out a part of another request: allocated once,
+//! sent once for each part.
 //!
-//! The value that describes the whole request lives in the same allocation as the child's input, so that the completion
-//! routine finds it by its context pointer. Sender and completion routine run at the same time; the one that finishes
-//! last owns the allocation and goes on.
+//! The value that describes the whole request lives in the same allocation as the child's input, so
+//! that the completion routine finds it by its context pointer. Sender and completion routine run
+//! at the same time; the one that finishes last owns the allocation and goes on.
 
 use alloc::boxed::Box;
 use core::ffi::c_void;
@@ -27,7 +27,8 @@ pub trait ChildCompletion<const N: usize>: Send + Sized {
     fn completed(child: ChildIrp<Self, N>);
 }
 
-/// A value that describes a whole request, with an IRP and the `N` bytes of its buffered input. The IRP is not in use.
+/// A value that describes a whole request, with an IRP and the `N` bytes of its buffered input. The
+/// IRP is not in use.
 pub struct ChildIrp<T, const N: usize>(Box<Inner<T, N>>);
 
 struct Inner<T, const N: usize> {
@@ -45,8 +46,8 @@ struct Irp(NonNull<IRP>);
 unsafe impl Send for Irp {}
 
 impl<T: ChildCompletion<N>, const N: usize> ChildIrp<T, N> {
-    /// Allocates a child of the request that `value` describes; gives the value back if there is no memory.
-    /// IRQL <= DISPATCH_LEVEL.
+    /// Allocates a child of the request that `value` describes; gives the value back if there is no
+    /// memory. IRQL <= DISPATCH_LEVEL.
     pub fn new(device: LowerDevice, value: T) -> Result<Self, T> {
         // SAFETY: no quota is charged; a null result is refused.
         let irp = NonNull::new(unsafe { IoAllocateIrp(device.stack_size(), 0) });
@@ -70,8 +71,9 @@ impl<T: ChildCompletion<N>, const N: usize> ChildIrp<T, N> {
         self.0.value
     }
 
-    /// Sends `input` with control code `code`, on behalf of `file`. Returns the child if it has completed by now; else
-    /// [`ChildCompletion::completed`] gets it. IRQL <= DISPATCH_LEVEL, or as the device asks for.
+    /// Sends `input` with control code `code`, on behalf of `file`. Returns the child if it has
+    /// completed by now; else [`ChildCompletion::completed`] gets it. IRQL <= DISPATCH_LEVEL, or as
+    /// the device asks for.
     pub fn send(mut self, code: ULONG, input: [u8; N], file: IrpFile) -> Option<Self> {
         self.0.input = input;
         *self.0.one_done.get_mut() = false;
@@ -97,7 +99,8 @@ impl<T: ChildCompletion<N>, const N: usize> ChildIrp<T, N> {
         next.Parameters.DeviceIoControl.OutputBufferLength = 0;
         // SAFETY: the next location is set up; the routine is of the context's type.
         unsafe { set_completion(location, child_completed::<T, N>, inner.as_ptr().cast()) };
-        // SAFETY: as above. The return value is ignored: the completion routine is called in any case.
+        // SAFETY: as above. The return value is ignored: the completion routine is called in any
+        // case.
         let _ = unsafe { IofCallDriver(device.as_ptr(), irp) };
         // SAFETY: the sender's one call for this request.
         unsafe { Self::reclaim(inner) }
@@ -141,7 +144,8 @@ unsafe extern "C" fn child_completed<T: ChildCompletion<N>, const N: usize>(
     context: *mut c_void,
 ) -> NTSTATUS {
     if let Some(inner) = NonNull::new(context.cast()) {
-        // SAFETY: `send` passed the allocation; this is the completion routine's one call for this request.
+        // SAFETY: `send` passed the allocation; this is the completion routine's one call for this
+        // request.
         if let Some(child) = unsafe { ChildIrp::<T, N>::reclaim(inner) } {
             T::completed(child);
         }

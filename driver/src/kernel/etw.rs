@@ -1,7 +1,8 @@
 //! Event tracing (ETW): one provider, whose events are self-describing (`TraceLogging`).
 //!
-//! An event that no trace has enabled costs a load and a branch. The state is a handle and a level; both are set at
-//! PASSIVE_LEVEL, when the driver loads and when a trace enables or disables the provider.
+//! An event that no trace has enabled costs a load and a branch. The state is a handle and a level;
+//! both are set at PASSIVE_LEVEL, when the driver loads and when a trace enables or disables the
+//! provider.
 
 use core::ffi::c_void;
 use core::marker::PhantomData;
@@ -120,7 +121,8 @@ static HANDLE: AtomicU64 = AtomicU64::new(0);
 /// Events of lower levels than this are enabled.
 static BELOW: AtomicU32 = AtomicU32::new(0);
 
-/// Registers the provider; a failure is ignored. PASSIVE_LEVEL, once; [`unregister`] comes before the driver unloads.
+/// Registers the provider; a failure is ignored. PASSIVE_LEVEL, once; [`unregister`] comes before
+/// the driver unloads.
 pub fn register(provider: &'static GUID, traits: &'static [u8]) {
     let mut handle = 0;
     // SAFETY: everything is valid for the call; the callback stays until `unregister`.
@@ -129,7 +131,8 @@ pub fn register(provider: &'static GUID, traits: &'static [u8]) {
         return;
     }
     let len = ULONG::try_from(traits.len()).unwrap_or(0);
-    // SAFETY: a live handle, and static memory. Without the traits events still name their provider.
+    // SAFETY: a live handle, and static memory. Without the traits events still name their
+    // provider.
     let _ = unsafe { EtwSetInformation(handle, SET_TRAITS, traits.as_ptr().cast(), len) };
     // Relaxed, here and below: it publishes no other memory.
     HANDLE.store(handle, Ordering::Relaxed);
@@ -170,8 +173,8 @@ pub fn write(level: Level, provider: &[u8], event: &[u8], fields: &[&[u8]]) {
         count = count.saturating_add(1);
     }
     let handle = HANDLE.load(Ordering::Relaxed);
-    // SAFETY: everything is valid for the call and nonpaged: static memory, and the callers' stacks. The handle is of
-    // `register`, or one that is refused.
+    // SAFETY: everything is valid for the call and nonpaged: static memory, and the callers'
+    // stacks. The handle is of `register`, or one that is refused.
     let _ = unsafe {
         EtwWriteTransfer(handle, &raw const descriptor, null(), null(), count, data.as_ptr())
     };

@@ -12,15 +12,15 @@ use wdk_sys::{
 use super::KERNEL_MODE;
 use super::shared::Shared;
 
-/// Storage for a `KEVENT`, which synchronizes itself.
+/// Storage for a `KEVENT`.
 struct KernelEvent(UnsafeCell<KEVENT>);
 
-// SAFETY: the kernel's routines are the only ones that touch it, from any thread.
+// SAFETY: only the kernel's routines access it, from any thread.
 unsafe impl Send for KernelEvent {}
 // SAFETY: as above.
 unsafe impl Sync for KernelEvent {}
 
-/// An event that lets one waiter through per signal, and remembers one signal nobody waits for.
+/// A synchronization event: a signal releases one waiter; one signal is remembered.
 ///
 /// The `KEVENT` has an allocation of its own: once initialized it must not move.
 pub struct Event {
@@ -32,14 +32,15 @@ impl Event {
     pub fn new(signalled: bool) -> Option<Self> {
         let event = Shared::new(KernelEvent(UnsafeCell::new(KEVENT::default())))?;
         let event = Self { event };
-        // SAFETY: nonpaged memory at its final address, that nobody waits on yet.
+        // SAFETY: nonpaged memory at its final address, which is not waited on yet.
         unsafe { KeInitializeEvent(event.raw(), SynchronizationEvent, BOOLEAN::from(signalled)) };
         Some(event)
     }
 
-    /// Lets one waiter through. IRQL <= DISPATCH_LEVEL.
+    /// Signals: releases one waiter. IRQL <= DISPATCH_LEVEL.
     pub fn set(&self) {
-        // SAFETY: initialized in `new`; `Wait` is FALSE, so any IRQL up to DISPATCH_LEVEL will do.
+        // SAFETY: initialized in `new`; `Wait` is FALSE, so any IRQL up to DISPATCH_LEVEL is
+        // allowed.
         unsafe { KeSetEvent(self.raw(), 0, 0) };
     }
 

@@ -47,7 +47,8 @@ impl<T: Send + Sync> Global<T> {
     pub fn clear(&self, _unloading: &Unloading) {
         let value = self.0.swap(null_mut(), Ordering::AcqRel);
         if !value.is_null() {
-            // SAFETY: from `set`, and taken out once; the driver unloads, so that no callback uses it.
+            // SAFETY: from `set`, and taken out once; the driver unloads, so that no callback uses
+            // it.
             drop(unsafe { Box::from_raw(value) });
         }
     }

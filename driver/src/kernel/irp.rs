@@ -1,7 +1,9 @@
-//! IRPs that were dispatched to a filter, from their preprocess callback to their completion routine.
+//! IRPs that were dispatched to a filter, from their preprocess callback to their completion
+//! routine.
 //!
-//! An IRP is a value: [`OwnedIrp`] is sent or completed once. The header macros (`IoGetCurrentIrpStackLocation`,
-//! `IoMarkIrpPending`, …) have no bindings; this module has their documented effects.
+//! An IRP is a value: [`OwnedIrp`] is sent or completed once. The header macros
+//! (`IoGetCurrentIrpStackLocation`, `IoMarkIrpPending`, …) have no bindings; this module has their
+//! documented effects.
 
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
@@ -28,10 +30,12 @@ unsafe extern "C" {
 /// A completion routine, as the I/O manager calls it.
 pub type CompletionRoutine = unsafe extern "C" fn(PDEVICE_OBJECT, PIRP, *mut c_void) -> NTSTATUS;
 
-/// A cancel routine, as the I/O manager calls it: at DISPATCH_LEVEL, with the cancel spin lock held.
+/// A cancel routine, as the I/O manager calls it: at DISPATCH_LEVEL, with the cancel spin lock
+/// held.
 pub type CancelRoutine = unsafe extern "C" fn(PDEVICE_OBJECT, PIRP);
 
-/// An IRP that this driver owns: it was dispatched to one of our filters, and is neither sent nor completed.
+/// An IRP that this driver owns: it was dispatched to one of our filters, and is neither sent nor
+/// completed.
 #[must_use = "an IRP that is neither sent nor completed hangs its caller"]
 #[derive(Debug)]
 pub struct OwnedIrp(NonNull<IRP>);
@@ -39,7 +43,8 @@ pub struct OwnedIrp(NonNull<IRP>);
 // SAFETY: an IRP belongs to no thread.
 unsafe impl Send for OwnedIrp {}
 
-/// The system address of a write's data: as many bytes as the write has, which its IRP keeps mapped.
+/// The system address of a write's data: as many bytes as the write has, which its IRP keeps
+/// mapped.
 #[derive(Clone, Copy, Debug)]
 pub struct Payload(NonNull<u8>);
 
@@ -88,7 +93,8 @@ impl OwnedIrp {
         (unsafe { write.ByteOffset.QuadPart }, write.Length)
     }
 
-    /// A write's data of `len` bytes, mapped if need be; `None` if they cannot be mapped. IRQL <= DISPATCH_LEVEL.
+    /// A write's data of `len` bytes, mapped if need be; `None` if they cannot be mapped. IRQL <=
+    /// DISPATCH_LEVEL.
     pub fn payload(&self, device_flags: u32, len: usize) -> Option<Payload> {
         let irp = self.0.as_ptr();
         // SAFETY: we own the IRP.
@@ -107,10 +113,11 @@ impl OwnedIrp {
         NonNull::new(unsafe { buffer.SystemBuffer }.cast()).map(Payload)
     }
 
-    /// True for a write to a paging file, which must never wait (rule HANG). IRQL <= DISPATCH_LEVEL.
+    /// True for a write to a paging file, which must never wait (rule HANG, rules.md#hang). IRQL <=
+    /// DISPATCH_LEVEL.
     ///
-    /// `FsRtlIsPagingFile` may not be called at DISPATCH_LEVEL: there every paging write counts as one if the volume has
-    /// a paging file.
+    /// `FsRtlIsPagingFile` may not be called at DISPATCH_LEVEL: there every paging write counts as
+    /// one if the volume has a paging file.
     pub fn is_paging_file_write(&self, volume_has_paging_file: bool) -> bool {
         // SAFETY: we own the IRP.
         let flags = unsafe { (*self.0.as_ptr()).Flags };
@@ -157,7 +164,8 @@ impl OwnedIrp {
         if control.IoControlCode & 3 != METHOD_BUFFERED || buffer.is_null() {
             return &[];
         }
-        // SAFETY: the I/O manager copied `InputBufferLength` bytes there, for the drivers of the stack alone.
+        // SAFETY: the I/O manager copied `InputBufferLength` bytes there, for the drivers of the
+        // stack alone.
         unsafe { core::slice::from_raw_parts(buffer.cast::<u8>(), len) }
     }
 
@@ -178,8 +186,9 @@ impl OwnedIrp {
         self.0 == cancelled.0
     }
 
-    /// Sets the cancel routine; false if the IRP has been cancelled already, and the routine may not be called. Either
-    /// way [`OwnedIrp::clear_cancel_routine`] comes before the IRP is sent or completed. Any IRQL.
+    /// Sets the cancel routine; false if the IRP has been cancelled already, and the routine may
+    /// not be called. Either way [`OwnedIrp::clear_cancel_routine`] comes before the IRP is sent or
+    /// completed. Any IRQL.
     pub(crate) fn set_cancel_routine(&self, routine: CancelRoutine) -> bool {
         // In this order: the I/O manager sets the flag first, then looks for a routine.
         self.cancel_routine().swap(routine as *mut c_void, Ordering::SeqCst);
@@ -190,14 +199,14 @@ impl OwnedIrp {
         cancelled.load(Ordering::SeqCst) == 0
     }
 
-    /// Clears the cancel routine: when this returns, the routine neither runs nor will run. IRQL <= DISPATCH_LEVEL; the
-    /// caller holds no lock that the routine takes.
+    /// Clears the cancel routine: when this returns, the routine neither runs nor will run. IRQL <=
+    /// DISPATCH_LEVEL; the caller holds no lock that the routine takes.
     pub fn clear_cancel_routine(&self) {
         if !self.cancel_routine().swap(null_mut(), Ordering::SeqCst).is_null() {
             return;
         }
-        // The I/O manager has taken the routine and calls it with the cancel spin lock held: the call is over once the
-        // lock is free.
+        // The I/O manager has taken the routine and calls it with the cancel spin lock held: the
+        // call is over once the lock is free.
         let mut level = 0;
         // SAFETY: callable at IRQL <= DISPATCH_LEVEL.
         unsafe { IoAcquireCancelSpinLock(&raw mut level) };
@@ -208,12 +217,13 @@ impl OwnedIrp {
     fn cancel_routine(&self) -> &AtomicPtr<c_void> {
         // SAFETY: we own the IRP.
         let routine = unsafe { &raw mut (*self.0.as_ptr()).CancelRoutine };
-        // SAFETY: an optional function pointer is a pointer; the I/O manager exchanges it atomically too.
+        // SAFETY: an optional function pointer is a pointer; the I/O manager exchanges it
+        // atomically too.
         unsafe { AtomicPtr::from_ptr(routine.cast()) }
     }
 
-    /// Completes the IRP with `status`, and returns it for the dispatch routine to return, unless the IRP was marked
-    /// pending. IRQL <= DISPATCH_LEVEL.
+    /// Completes the IRP with `status`, and returns it for the dispatch routine to return, unless
+    /// the IRP was marked pending. IRQL <= DISPATCH_LEVEL.
     pub fn complete(self, status: NTSTATUS) -> NTSTATUS {
         let irp = self.0.as_ptr();
         // SAFETY: we own the IRP.
@@ -225,8 +235,8 @@ impl OwnedIrp {
         status
     }
 
-    /// Sends the IRP to `device` as it came to us. `routine` is called with `context` when it completes.
-    /// IRQL <= DISPATCH_LEVEL.
+    /// Sends the IRP to `device` as it came to us. `routine` is called with `context` when it
+    /// completes. IRQL <= DISPATCH_LEVEL.
     pub(crate) fn send(
         self,
         device: LowerDevice,
@@ -271,8 +281,9 @@ pub(crate) unsafe fn skip_location(irp: PIRP) {
     *current = current.wrapping_add(1);
 }
 
-/// The IRP that a cancel routine was called with. It lives while the cancel spin lock is held: whoever takes the request
-/// out of the session otherwise acquires that lock first ([`OwnedIrp::clear_cancel_routine`]).
+/// The IRP that a cancel routine was called with. It lives while the cancel spin lock is held: code
+/// that takes the request out of the session otherwise acquires that lock first
+/// ([`OwnedIrp::clear_cancel_routine`]).
 pub struct CancelledIrp(NonNull<IRP>);
 
 impl CancelledIrp {
@@ -327,8 +338,8 @@ impl CompletedIrp {
         Some(u64::from_le_bytes(unsafe { buffer.cast::<[u8; 8]>().read_unaligned() }))
     }
 
-    /// Marks our stack location pending if the one below was, as a completion routine has to that lets completion go on.
-    /// IRQL <= DISPATCH_LEVEL.
+    /// Marks our stack location pending if the one below was, as a completion routine has to that
+    /// lets completion go on. IRQL <= DISPATCH_LEVEL.
     pub(crate) fn propagate_pending(&self) {
         // SAFETY: the IRP is valid until the completion routine returns.
         if unsafe { (*self.0.as_ptr()).PendingReturned } == 0 {
@@ -351,7 +362,8 @@ pub(super) unsafe fn current_location(irp: PIRP) -> *mut _IO_STACK_LOCATION {
     unsafe { overlay.__bindgen_anon_1.CurrentStackLocation }
 }
 
-/// Sets the completion routine of `location`, for success, error and cancellation. IRQL <= DISPATCH_LEVEL.
+/// Sets the completion routine of `location`, for success, error and cancellation. IRQL <=
+/// DISPATCH_LEVEL.
 ///
 /// # Safety
 /// `location` belongs to an IRP that the caller is about to send.

@@ -1,13 +1,14 @@
-//! Where the fields are of every kernel structure that the driver touches or hands over: a build against headers that lay
-//! one of them out otherwise does not compile.
+//! The layout of every kernel and framework structure that the driver accesses: a build against
+//! headers with another layout does not compile.
 //!
-//! The rule: the values are the published ones for x64, not what the headers of the day say. Sources:
+//! The rule: the values are the published ones for x64, not taken from headers. Sources:
 //!
-//! - kernel structures: what a debugger shows for x64 Windows 10 and 11 with Microsoft's public symbols (`dt nt!_IRP -v`
-//!   and the like); they have not changed since Windows Vista. The smallest are in the documentation with their fields
-//!   (`UNICODE_STRING`, `IO_STATUS_BLOCK`, `LIST_ENTRY`), and follow from the x64 calling convention's alignment;
-//! - framework structures: their fields in the framework's published source (`src/publicinc/wdf/kmdf/1.33`), aligned in
-//!   the same way.
+//! - kernel structures: what a debugger shows for x64 Windows 10 and 11 with Microsoft's public
+//!   symbols (`dt nt!_IRP -v` and the like); they have not changed since Windows Vista. The
+//!   smallest are in the documentation with their fields (`UNICODE_STRING`, `IO_STATUS_BLOCK`,
+//!   `LIST_ENTRY`), and follow from the x64 calling convention's alignment;
+//! - framework structures: their fields in the framework's published source
+//!   (`src/publicinc/wdf/kmdf/1.33`), aligned in the same way.
 #![cfg(target_arch = "x86_64")]
 
 use core::mem::{align_of, offset_of, size_of};
@@ -19,7 +20,7 @@ use wdk_sys::{
     WDF_PNPPOWER_EVENT_CALLBACKS, WDF_REMOVE_LOCK_OPTIONS,
 };
 
-/// Pins a structure's size and alignment, and where its fields are.
+/// Asserts a structure's size and alignment, and the offsets of its fields.
 macro_rules! pinned {
     ($structure:ty, size $size:literal, align $align:literal $($fields:tt)*) => {
         const _: () = {
@@ -30,8 +31,9 @@ macro_rules! pinned {
     };
 }
 
-/// Pins where a structure's fields are. For those that only the kernel makes: it aligns them to 16 bytes, which not all
-/// headers say, so that alignment and size are nothing to rely on.
+/// Asserts the offsets of a structure's fields. For structures that only the kernel allocates: it
+/// aligns them to 16 bytes, which not all headers say, so that the driver does not rely on their
+/// size and alignment.
 macro_rules! placed {
     ($structure:ty $(, $($field:ident).+ at $offset:literal)* $(,)?) => {
         const _: () = {

@@ -1,4 +1,4 @@
-//! Symbolic links of the object manager: the names under which Windows knows a volume. PASSIVE_LEVEL.
+//! Symbolic links of the object manager, such as drive letters. PASSIVE_LEVEL.
 
 use core::ptr::{from_mut, null_mut};
 
@@ -11,9 +11,9 @@ use wdk_sys::{
 
 use super::unicode::UnicodeString;
 
-/// The device that a link leads to; `None` if there is no such link, or its target has no name for a device. An error
-/// if there was no memory to look. PASSIVE_LEVEL.
-#[inline(never)] // Its buffer is to be on the stack while it is needed only.
+/// The device name that a link leads to; `None` if there is no such link, or its target is not a
+/// device name. An error if there was no memory to find out. PASSIVE_LEVEL.
+#[inline(never)] // Its buffer is on the stack only while it is needed.
 pub fn target(link: &UnicodeString) -> Result<Option<DeviceName>, NTSTATUS> {
     let Ok(mut name) = link.as_kernel() else { return Ok(None) };
     let mut attributes = OBJECT_ATTRIBUTES {
@@ -25,12 +25,12 @@ pub fn target(link: &UnicodeString) -> Result<Option<DeviceName>, NTSTATUS> {
         SecurityQualityOfService: null_mut(),
     };
     let mut handle: HANDLE = null_mut();
-    // SAFETY: everything that is pointed at outlives the call.
+    // SAFETY: all pointers are valid for the call.
     let status = unsafe {
         ZwOpenSymbolicLinkObject(&raw mut handle, SYMBOLIC_LINK_QUERY, from_mut(&mut attributes))
     };
     if !NT_SUCCESS(status) {
-        return none_unless_scarce(status);
+        return none_unless_out_of_memory(status);
     }
     let mut units = [0_u16; DEVICE_NAME_MAX];
     let mut found = UNICODE_STRING {
@@ -43,12 +43,12 @@ pub fn target(link: &UnicodeString) -> Result<Option<DeviceName>, NTSTATUS> {
     // SAFETY: opened above, closed once.
     let _ = unsafe { ZwClose(handle) };
     if !NT_SUCCESS(status) {
-        return none_unless_scarce(status);
+        return none_unless_out_of_memory(status);
     }
     let units = units.get(..usize::from(found.Length) / 2);
     Ok(units.and_then(|units| DeviceName::new(units.iter().copied())))
 }
 
-fn none_unless_scarce(status: NTSTATUS) -> Result<Option<DeviceName>, NTSTATUS> {
+fn none_unless_out_of_memory(status: NTSTATUS) -> Result<Option<DeviceName>, NTSTATUS> {
     if status == STATUS_INSUFFICIENT_RESOURCES { Err(status) } else { Ok(None) }
 }

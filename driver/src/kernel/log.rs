@@ -1,4 +1,4 @@
-//! Lines to the kernel debugger.
+//! Lines for the kernel debugger.
 
 use wdk_sys::ntddk::DbgPrint;
 

@@ -71,8 +71,8 @@ impl LowerDevice {
         let output_len = ULONG::try_from(output.len()).map_err(|_| STATUS_INVALID_PARAMETER)?;
         let from = if input.is_empty() { null() } else { input.as_ptr() };
         let to = if output.is_empty() { null_mut() } else { output.as_mut_ptr() };
-        // SAFETY: buffers, event and status block outlive the request: this function waits for it. The input is
-        // only read.
+        // SAFETY: buffers, event and status block outlive the request: this function waits for it.
+        // The input is only read.
         let irp = unsafe {
             IoBuildDeviceIoControlRequest(
                 control_code,

@@ -1,4 +1,4 @@
-//! Memory descriptor lists: the payload of a write, and windows into the queue's memory to read into.
+//! Memory descriptor lists: of a write's payload, and of parts of the queue's memory to read to.
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
@@ -19,8 +19,8 @@ use super::pool::PoolBuffer;
 const MDL_MAPPING_NO_EXECUTE: i32 = 0x4000_0000;
 
 /// The system address of the bytes that an MDL of an IRP describes, mapped if need be, and their
-/// number. `None` if there is no MDL, it is one of a chain, or the system has no address space left.
-/// IRQL <= DISPATCH_LEVEL. What `MmGetSystemAddressForMdlSafe` does, which is a macro.
+/// number. `None` if there is no MDL, it is one of a chain, or they cannot be mapped: what the
+/// macro `MmGetSystemAddressForMdlSafe` does. IRQL <= DISPATCH_LEVEL.
 ///
 /// # Safety
 /// `mdl` is null or belongs to an IRP that the caller owns; its pages are locked.
@@ -35,7 +35,8 @@ pub unsafe fn system_address(mdl: PMDL) -> Option<(NonNull<u8>, usize)> {
     let address = if u32::from(list.MdlFlags.cast_unsigned()) & mapped != 0 {
         list.MappedSystemVa
     } else {
-        // SAFETY: the pages are locked; for kernel mode, failure gives null instead of an exception.
+        // SAFETY: the pages are locked; for kernel mode, failure gives null instead of an
+        // exception.
         unsafe {
             MmMapLockedPagesSpecifyCache(
                 mdl,
@@ -50,21 +51,21 @@ pub unsafe fn system_address(mdl: PMDL) -> Option<(NonNull<u8>, usize)> {
     Some((NonNull::new(address.cast())?, len))
 }
 
-/// Describes all of a buffer.
+/// An MDL of a whole buffer.
 pub struct BufferMdl {
     mdl: NonNull<wdk_sys::MDL>,
     base: NonNull<u8>,
     len: usize,
 }
 
-// SAFETY: after it was built it is only read.
+// SAFETY: only read once it is built.
 unsafe impl Send for BufferMdl {}
 // SAFETY: as above.
 unsafe impl Sync for BufferMdl {}
 
 impl BufferMdl {
-    /// Describes `buffer`, which has to outlive the result. `None` if it is longer than 4 GiB or there is
-    /// no memory. IRQL <= DISPATCH_LEVEL.
+    /// Describes `buffer`, which has to outlive the result. `None` if it is longer than 4 GiB or
+    /// there is no memory. IRQL <= DISPATCH_LEVEL.
     pub fn new(buffer: &PoolBuffer) -> Option<Self> {
         let mdl = allocate(buffer.base(), buffer.len())?;
         // SAFETY: freshly allocated for a range of nonpaged pool.
@@ -88,17 +89,19 @@ impl Drop for BufferMdl {
     }
 }
 
-/// An MDL made beforehand, to describe one part of a buffer after the other without allocating.
+/// An MDL that is allocated beforehand and describes one part of a buffer after the other (rule
+/// BOUND, rules.md#bound).
 pub struct WindowMdl {
     mdl: NonNull<wdk_sys::MDL>,
     longest: usize,
 }
 
-// SAFETY: whoever has the value uses the MDL alone.
+// SAFETY: the owner of the value is the only one to use the MDL.
 unsafe impl Send for WindowMdl {}
 
 impl WindowMdl {
-    /// An MDL for parts of at most `longest` bytes of what `whole` describes. IRQL <= DISPATCH_LEVEL.
+    /// An MDL for parts of at most `longest` bytes of what `whole` describes. IRQL <=
+    /// DISPATCH_LEVEL.
     pub fn new(whole: &BufferMdl, longest: usize) -> Option<Self> {
         let longest = longest.min(whole.len);
         // One page more, for a part that begins inside a page.
@@ -128,9 +131,10 @@ impl WindowMdl {
         Some(self.mdl.as_ptr())
     }
 
-    /// What `MmPrepareMdlForReuse` does, which is a macro: the driver below may have mapped the part.
+    /// Unmaps the part, which the driver below may have mapped: what the macro
+    /// `MmPrepareMdlForReuse` does.
     fn unmap(&mut self) {
-        // SAFETY: this value alone uses the MDL.
+        // SAFETY: only this value uses the MDL.
         let list = unsafe { self.mdl.as_ref() };
         if u32::from(list.MdlFlags.cast_unsigned()) & MDL_PARTIAL_HAS_BEEN_MAPPED != 0 {
             let address: *mut c_void = list.MappedSystemVa;

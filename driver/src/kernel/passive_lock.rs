@@ -1,12 +1,12 @@
-//! A value behind a lock that its users wait for: PASSIVE_LEVEL only.
+//! A lock whose holder may wait: PASSIVE_LEVEL only.
 
 use core::cell::UnsafeCell;
 
 use super::event::Event;
 
-/// Storage for a `T` that one thread uses at a time, and may wait while it does.
+/// A `T` that one thread uses at a time; it may wait while it holds the lock.
 pub struct PassiveLock<T> {
-    /// Signalled while nobody holds the lock.
+    /// Signalled while the lock is free.
     free: Event,
     value: UnsafeCell<T>,
 }
@@ -25,7 +25,7 @@ impl<T> PassiveLock<T> {
     /// Calls `f` with the value. PASSIVE_LEVEL. `f` must not take this lock.
     pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         self.free.wait();
-        // SAFETY: the event lets one thread through until it is set again.
+        // SAFETY: the event releases one thread until it is set again.
         let result = f(unsafe { &mut *self.value.get() });
         self.free.set();
         result

@@ -1,7 +1,7 @@
 //! Nonpaged pool: the global allocator, and page-aligned buffers.
 //!
-//! `ExAllocatePool2` is the newer call, but Windows Server 2019 lacks it; `ExAllocatePoolWithTag` with
-//! `NonPagedPoolNx` is what both have (docs: "Updating Deprecated `ExAllocatePool` Calls").
+//! `ExAllocatePool2` is the newer call, but Windows Server 2019 lacks it; `ExAllocatePoolWithTag`
+//! with `NonPagedPoolNx` is what both have (docs: "Updating Deprecated `ExAllocatePool` Calls").
 
 use alloc::boxed::Box;
 use core::alloc::{GlobalAlloc, Layout};
@@ -22,12 +22,12 @@ unsafe extern "C" {
     fn ExAllocatePoolWithTag(kind: POOL_TYPE, bytes: SIZE_T, tag: ULONG) -> PVOID;
 }
 
-/// Takes memory at IRQL <= DISPATCH_LEVEL. After load the driver calls it by fallible paths only, and
-/// never on the write path (rule BOUND).
+/// Allocates nonpaged pool at IRQL <= DISPATCH_LEVEL. After load the driver calls it by fallible
+/// paths only, and never on the write path (rule BOUND, rules.md#bound).
 pub struct PoolAllocator;
 
-// SAFETY: the pool gives memory that nobody else has, of at least the size asked for, aligned to
-// `POOL_ALIGNMENT`, or to a page from a page on; anything stricter is refused.
+// SAFETY: the pool returns memory of at least the size, aligned to `POOL_ALIGNMENT`, or to a page
+// from a page on; a stricter alignment is refused.
 unsafe impl GlobalAlloc for PoolAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let natural = if layout.size() >= PAGE_SIZE { PAGE_SIZE } else { POOL_ALIGNMENT };
@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for PoolAllocator {
     }
 }
 
-/// Moves `value` into pool memory; gives it back if there is none. IRQL <= DISPATCH_LEVEL.
+/// Moves `value` into pool memory; gives it back if there is no memory. IRQL <= DISPATCH_LEVEL.
 pub fn try_box<T>(value: T) -> Result<Box<T>, T> {
     // A type without size has no layout to allocate.
     const { assert!(size_of::<T>() > 0) };
@@ -59,29 +59,32 @@ pub fn try_box<T>(value: T) -> Result<Box<T>, T> {
 
 /// A zeroed, page-aligned buffer of nonpaged memory at a fixed address.
 ///
-/// It hands out pointers, not references: several owners of disjoint ranges use it at once.
+/// It returns pointers, not references: several owners of disjoint ranges use it at the same time.
 pub struct PoolBuffer {
     base: NonNull<u8>,
     layout: Layout,
 }
 
-// SAFETY: the buffer is memory that any thread may use; who uses which range is the owner's matter.
+// SAFETY: memory that any thread may use; the owner of the value decides who uses which range.
 unsafe impl Send for PoolBuffer {}
-// SAFETY: as above; `PoolBuffer` itself never touches the memory after it was made.
+// SAFETY: as above; `PoolBuffer` itself does not access the memory after `new`.
 unsafe impl Sync for PoolBuffer {}
 
 impl PoolBuffer {
-    /// Takes `bytes` of memory, a page at least; `None` if there are not that many. IRQL <= DISPATCH_LEVEL.
+    /// Allocates `bytes` of memory, a page at least; `None` if there is no memory. IRQL <=
+    /// DISPATCH_LEVEL.
     pub fn new(bytes: usize) -> Option<Self> {
         let layout = Layout::from_size_align(bytes.max(PAGE_SIZE), PAGE_SIZE).ok()?;
         // SAFETY: the layout's size is not zero.
         let base = NonNull::new(unsafe { PoolAllocator.alloc(layout) })?;
-        // SAFETY: `alloc` gave that many bytes. Zeroed so that no stale kernel memory can ever leave.
+        // SAFETY: `alloc` returned that many bytes. Zeroed, so that no stale kernel memory reaches
+        // user mode.
         unsafe { base.as_ptr().write_bytes(0, layout.size()) };
         Some(Self { base, layout })
     }
 
-    /// A pointer to `len` bytes at `offset`; `None` if they are not all inside. IRQL <= DISPATCH_LEVEL.
+    /// A pointer to `len` bytes at `offset`; `None` if they are not all inside. IRQL <=
+    /// DISPATCH_LEVEL.
     pub fn range(&self, offset: u64, len: u64) -> Option<NonNull<u8>> {
         let end = offset.checked_add(len)?;
         if usize::try_from(end).ok()? > self.layout.size() {

@@ -1,7 +1,7 @@
 //! The memory of a session's capture queue.
 //!
-//! The engine gives each span of it to one value at a time: a capture, a read, or a drained record. The methods take that
-//! value as proof, so that only the owner of a span accesses it.
+//! The engine gives each span of it to one value at a time: a capture, a read, or a drained record.
+//! The methods take that value as proof, so that only the owner of a span accesses it.
 
 use snapless_engine::{Capture, Drained, MemorySpan, Read};
 use wdk_sys::NTSTATUS;
@@ -34,22 +34,26 @@ impl QueueMemory {
     /// Copies a write's payload to the span of its capture; false if that is not inside the queue.
     /// IRQL <= DISPATCH_LEVEL.
     ///
-    /// The application may change its buffer meanwhile: the stream may then have a mix of both contents, as the disk may.
+    /// The application may change its buffer meanwhile: the stream may then have a mix of both
+    /// contents, as the disk may.
     pub fn capture<W>(&self, capture: &Capture<W>, payload: &Payload) -> bool {
         let MemorySpan { offset, len } = capture.memory();
         let Some(target) = self.buffer.range(offset, len) else { return false };
         let len = usize::try_from(len).unwrap_or(0);
-        // SAFETY: the payload has as many bytes as its write, and so has the span, which is the capture's alone.
+        // SAFETY: the payload has as many bytes as its write, and so has the span, which is the
+        // capture's alone.
         unsafe { target.copy_from_nonoverlapping(payload.address(), len) };
         true
     }
 
-    /// A drained record's payload, empty for a marker; `None` if it is not inside the queue. IRQL <= DISPATCH_LEVEL.
+    /// A drained record's payload, empty for a marker; `None` if it is not inside the queue. IRQL
+    /// <= DISPATCH_LEVEL.
     pub fn payload<'a>(&'a self, drained: &'a Drained) -> Option<&'a [u8]> {
         let Some(MemorySpan { offset, len }) = drained.memory() else { return Some(&[]) };
         let source = self.buffer.range(offset, len)?;
         let len = usize::try_from(len).ok()?;
-        // SAFETY: the span has `len` bytes, which are the drained record's alone: nothing writes to them meanwhile.
+        // SAFETY: the span has `len` bytes, which are the drained record's alone: nothing writes to
+        // them meanwhile.
         Some(unsafe { core::slice::from_raw_parts(source.as_ptr(), len) })
     }
 

@@ -15,7 +15,7 @@ use super::low_byte;
 use super::lower_device::LowerDevice;
 use super::mdl::{BufferMdl, WindowMdl};
 
-/// Reads with an IRP and an MDL that are allocated beforehand (rule BOUND).
+/// Reads with an IRP and an MDL that are allocated beforehand (rule BOUND, rules.md#bound).
 pub struct Reader {
     device: LowerDevice,
     irp: NonNull<IRP>,
@@ -29,7 +29,8 @@ pub struct Reader {
 unsafe impl Send for Reader {}
 
 impl Reader {
-    /// A reader of at most `longest` bytes at a time into what `whole` describes. IRQL <= DISPATCH_LEVEL.
+    /// A reader of at most `longest` bytes at a time into what `whole` describes. IRQL <=
+    /// DISPATCH_LEVEL.
     pub fn new(device: LowerDevice, whole: &BufferMdl, longest: usize) -> Option<Self> {
         let window = WindowMdl::new(whole, longest)?;
         let done = Event::new(false)?;
@@ -43,7 +44,8 @@ impl Reader {
     /// Reads `len` bytes at `volume_offset` to `memory_offset` of the buffer. PASSIVE_LEVEL.
     ///
     /// # Errors
-    /// The disk's status; `STATUS_INVALID_PARAMETER` if the bytes do not fit, or fewer of them were read.
+    /// The disk's status; `STATUS_INVALID_PARAMETER` if the bytes do not fit, or fewer of them were
+    /// read.
     pub fn read(
         &mut self,
         whole: &BufferMdl,

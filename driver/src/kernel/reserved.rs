@@ -1,7 +1,8 @@
-//! Vectors that are filled within the room that was reserved for them.
+//! Vectors whose memory is reserved before they are filled.
 //!
-//! The rule: after the reservation, which may fail, nothing grows. A vector that grows by itself aborts where there is no
-//! memory, and every call that might make it grow links that abort; here the compiler sees that it cannot.
+//! The rule: the reservation may fail; after it nothing grows. A vector that grows by itself aborts
+//! when there is no memory, and every call that might grow it links that abort; here the compiler
+//! sees that it cannot.
 
 use alloc::vec::Vec;
 
@@ -12,8 +13,8 @@ pub fn collect<T>(len: usize, values: impl IntoIterator<Item = T>) -> Option<Vec
     Some(collected)
 }
 
-/// Appends at most `len` values, making room for as many; `None`, and none is appended, if there is no memory.
-/// IRQL <= DISPATCH_LEVEL.
+/// Appends at most `len` values, making room for as many; `None`, and none is appended, if there is
+/// no memory. IRQL <= DISPATCH_LEVEL.
 pub fn extend<T>(values: &mut Vec<T>, len: usize, more: impl IntoIterator<Item = T>) -> Option<()> {
     values.try_reserve_exact(len).ok()?;
     for value in more.into_iter().take(len) {

@@ -1,8 +1,8 @@
-//! The engine's rundown protection over a reference to a session: the session stays in memory while a request holds
-//! protection on it.
+//! The engine's rundown protection over a reference to a session: the session stays in memory while
+//! a request holds protection on it.
 //!
-//! The engine decides when a replacement is complete (`engine/src/rundown.rs`). This module keeps what that needs in a Windows
-//! kernel: the references, the event and the lock.
+//! The engine decides when a replacement is complete (`engine/src/rundown.rs`). This module keeps
+//! what that needs in a Windows kernel: the references, the event and the lock.
 
 use core::ffi::c_void;
 use core::marker::PhantomData;
@@ -38,12 +38,14 @@ impl RundownProtection {
         Protection::from_bit(usize::from(self.0))
     }
 
-    /// The protection as one bit, to be carried through a completion routine. IRQL <= DISPATCH_LEVEL.
+    /// The protection as one bit, to be carried through a completion routine. IRQL <=
+    /// DISPATCH_LEVEL.
     pub fn into_bit(self) -> usize {
         usize::from(self.0)
     }
 
-    /// The protection that [`RundownProtection::into_bit`] gave this bit; other bits are ignored. IRQL <= DISPATCH_LEVEL.
+    /// The protection that [`RundownProtection::into_bit`] gave this bit; other bits are ignored.
+    /// IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
     /// Called once for each call of `into_bit`, with its result.
@@ -74,15 +76,16 @@ impl<S> Rundown<S> {
     ///
     /// The caller uses it until it releases the protection, or hands it on with its request.
     pub fn session(&self, protection: &RundownProtection) -> Option<&S> {
-        // Relaxed, here and below: `acquire` comes after the `replace` that stored the pointer, and `release` before the
-        // one that clears it.
+        // Relaxed, here and below: `acquire` comes after the `replace` that stored the pointer, and
+        // `release` before the one that clears it.
         let session = self.rundown.protected(protection.protection()).load(Ordering::Relaxed);
         // SAFETY: null, or a reference that `replace` keeps until this protection is released.
         unsafe { Shared::<S>::value_at(session) }
     }
 
-    /// Sets the session that requests acquire protection on from now on, then waits until all protection that was
-    /// acquired before is released. Calls `meanwhile` for every 100 ms that this takes. PASSIVE_LEVEL.
+    /// Sets the session that requests acquire protection on from now on, then waits until all
+    /// protection that was acquired before is released. Calls `meanwhile` for every 100 ms that
+    /// this takes. PASSIVE_LEVEL.
     pub fn replace(&self, session: Option<Shared<S>>, meanwhile: impl FnMut()) {
         let session = session.map_or(null_mut(), Shared::into_context);
         self.owner.with(|owner| {

@@ -1,7 +1,7 @@
-//! Reference-counted values in nonpaged pool, made fallibly.
+//! Reference-counted values in nonpaged pool.
 //!
-//! `alloc::sync::Arc` with two differences: making one can fail instead of aborting, and a reference
-//! can travel through a `void *` context.
+//! `alloc::sync::Arc` with two differences: an allocation can fail instead of aborting, and a
+//! reference can be carried by a `void *` context.
 
 use alloc::alloc::{alloc, dealloc};
 use core::alloc::Layout;
@@ -26,7 +26,8 @@ unsafe impl<T: Send + Sync> Send for Shared<T> {}
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    /// Moves `value` into pool memory; gives `None` and drops it if there is none. IRQL <= DISPATCH_LEVEL.
+    /// Moves `value` into pool memory; `None`, and the value is dropped, if there is no memory.
+    /// IRQL <= DISPATCH_LEVEL.
     pub fn new(value: T) -> Option<Self> {
         // SAFETY: the layout has room for the counter and so is not empty.
         let memory = unsafe { alloc(Layout::new::<Inner<T>>()) };
@@ -36,7 +37,7 @@ impl<T> Shared<T> {
         Some(Self { inner })
     }
 
-    /// A pointer that carries this reference; to be turned back once by [`Shared::from_context`].
+    /// A pointer that carries this reference, until [`Shared::from_context`] takes it back.
     /// IRQL <= DISPATCH_LEVEL.
     pub fn into_context(self) -> *mut c_void {
         let context = self.inner.as_ptr().cast();
@@ -47,16 +48,18 @@ impl<T> Shared<T> {
     /// Takes back the reference that `context` carries. IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
-    /// `context` came from [`Shared::into_context`] of the same type and was not taken back before.
+    /// `context` is null or came from [`Shared::into_context`] of the same type, and was not taken
+    /// back before.
     pub unsafe fn from_context(context: *mut c_void) -> Option<Self> {
         Some(Self { inner: NonNull::new(context.cast())? })
     }
 
-    /// The value behind the reference that `context` carries, without taking it back. IRQL <= DISPATCH_LEVEL.
+    /// The value behind the reference that `context` carries, without taking it back. IRQL <=
+    /// DISPATCH_LEVEL.
     ///
     /// # Safety
-    /// `context` is null or came from [`Shared::into_context`] of the same type, and is not taken back while
-    /// the result is used.
+    /// `context` is null or came from [`Shared::into_context`] of the same type, and is not taken
+    /// back while the result is used.
     pub unsafe fn value_at<'a>(context: *mut c_void) -> Option<&'a T> {
         // SAFETY: the caller's promise.
         unsafe { context.cast::<Inner<T>>().as_ref() }.map(|inner| &inner.value)
@@ -76,7 +79,7 @@ impl<T> Shared<T> {
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
-        // Relaxed: a new reference is made from one that exists.
+        // Relaxed: the new reference is made from one that exists.
         self.inner().references.fetch_add(1, Ordering::Relaxed);
         Self { inner: self.inner }
     }

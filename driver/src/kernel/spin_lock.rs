@@ -1,11 +1,11 @@
-//! A value behind a spin lock: reached at IRQL <= DISPATCH_LEVEL, used at DISPATCH_LEVEL.
+//! A spin lock: acquired at IRQL <= DISPATCH_LEVEL, held at DISPATCH_LEVEL.
 
 use core::cell::UnsafeCell;
 
 use wdk_sys::KSPIN_LOCK;
 use wdk_sys::ntddk::{KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock};
 
-/// Nonpaged storage for a `T` that one processor uses at a time.
+/// A `T` that one processor uses at a time.
 pub struct SpinLock<T> {
     lock: UnsafeCell<KSPIN_LOCK>,
     value: UnsafeCell<T>,
@@ -19,7 +19,7 @@ unsafe impl<T: Send> Sync for SpinLock<T> {}
 impl<T> SpinLock<T> {
     /// Protects `value`. Any IRQL.
     pub const fn new(value: T) -> Self {
-        // Zero is what `KeInitializeSpinLock` writes (docs: an opaque ULONG_PTR, initialized to 0).
+        // `KeInitializeSpinLock` writes zero (docs: an opaque ULONG_PTR, initialized to 0).
         Self { lock: UnsafeCell::new(0), value: UnsafeCell::new(value) }
     }
 

@@ -36,7 +36,8 @@ impl Thread {
     pub fn start<T: Run>(context: Shared<T>) -> Result<Self, NTSTATUS> {
         let mut handle: HANDLE = null_mut();
         let context = context.into_context();
-        // SAFETY: every pointer is null or valid for the call; `context` goes to `routine` of the same type.
+        // SAFETY: every pointer is null or valid for the call; `context` goes to `routine` of the
+        // same type.
         let status = unsafe {
             PsCreateSystemThread(
                 &raw mut handle,
@@ -54,8 +55,8 @@ impl Thread {
             return Err(status);
         }
         let mut object: PVOID = null_mut();
-        // SAFETY: `handle` is a thread handle that this function owns. A kernel-mode caller with a valid handle
-        // and no type gets the object.
+        // SAFETY: `handle` is a thread handle that this function owns. A kernel-mode caller with a
+        // valid handle and no type gets the object.
         let referenced = unsafe {
             ObReferenceObjectByHandle(
                 handle,
@@ -73,7 +74,8 @@ impl Thread {
 
     /// Waits until the thread has ended. PASSIVE_LEVEL, not on the thread itself.
     pub fn join(self) {
-        // SAFETY: `object` is a referenced thread object, which is signalled when the thread has ended.
+        // SAFETY: `object` is a referenced thread object, which is signalled when the thread has
+        // ended.
         let _ =
             unsafe { KeWaitForSingleObject(self.object, Executive, KERNEL_MODE, 0, null_mut()) };
     }

@@ -1,4 +1,4 @@
-//! The two clocks. Any IRQL up to DISPATCH_LEVEL.
+//! Two clocks: monotonic time and UTC. IRQL <= DISPATCH_LEVEL.
 
 use wdk_sys::LARGE_INTEGER;
 use wdk_sys::ntddk::{KeQuerySystemTimePrecise, KeQueryUnbiasedInterruptTime};
@@ -9,7 +9,8 @@ pub fn uptime() -> u64 {
     unsafe { KeQueryUnbiasedInterruptTime() }
 }
 
-/// UTC in 100 ns since 1601, as `FILETIME` counts; better than a millisecond. IRQL <= DISPATCH_LEVEL.
+/// UTC in 100 ns since 1601 (`FILETIME`), precise to less than a millisecond. IRQL <=
+/// DISPATCH_LEVEL.
 pub fn system_time() -> u64 {
     let mut time = LARGE_INTEGER::default();
     // SAFETY: writes one LARGE_INTEGER.

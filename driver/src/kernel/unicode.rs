@@ -1,4 +1,4 @@
-//! Strings for the kernel.
+//! `UNICODE_STRING`s.
 
 use alloc::vec::Vec;
 
@@ -6,7 +6,7 @@ use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_NAME_TOO_LONG, UNI
 
 use super::reserved;
 
-/// UTF-16 text with the structure that the kernel wants.
+/// UTF-16 text, for a `UNICODE_STRING`.
 pub struct UnicodeString {
     units: Vec<u16>,
 }
@@ -19,7 +19,7 @@ impl UnicodeString {
         Ok(Self { units: units.ok_or(STATUS_INSUFFICIENT_RESOURCES)? })
     }
 
-    /// Copies the texts, one behind the other. PASSIVE_LEVEL.
+    /// Copies both texts, one after the other. PASSIVE_LEVEL.
     pub fn joined(
         first: impl Iterator<Item = u16>,
         second: impl Iterator<Item = u16>,
@@ -31,14 +31,14 @@ impl UnicodeString {
         Ok(Self { units })
     }
 
-    /// The kernel's view of the text, to be used while `self` lives. PASSIVE_LEVEL.
+    /// The text as a `UNICODE_STRING`, to be used while `self` lives. PASSIVE_LEVEL.
     pub fn as_kernel(&self) -> Result<UNICODE_STRING, NTSTATUS> {
         let bytes =
             u16::try_from(size_of_val(self.units.as_slice())).map_err(|_| STATUS_NAME_TOO_LONG)?;
         Ok(UNICODE_STRING {
             Length: bytes,
             MaximumLength: bytes,
-            // The kernel's routines that take it only read.
+            // The routines that take it only read.
             Buffer: self.units.as_ptr().cast_mut(),
         })
     }

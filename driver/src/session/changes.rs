@@ -1,4 +1,5 @@
-//! Changes of a session's state, for the driver's trace. The drain thread looks for them: every change wakes it.
+//! Changes of a session's state, for the driver's trace. The drain thread looks for them: every
+//! change wakes it.
 
 use snapless_engine::{Phase, Status};
 
@@ -56,8 +57,8 @@ impl Session {
     }
 }
 
-/// Why a gap has begun, as far as the counters say. What has made it may have been counted at the last look already: they
-/// are compared with what there was `before` that.
+/// Why a gap has begun, as far as the counters say. What has made it may have been counted at the
+/// last look already: they are compared with what there was `before` that.
 fn reason(status: &Status, counted: Counted, before: Counted) -> &'static core::ffi::CStr {
     if status.outgrown {
         return c"outgrown";

@@ -6,8 +6,9 @@ use crate::kernel::passive_lock::PassiveLock;
 
 /// The claim on a session: one file object at a time.
 ///
-/// One lock covers the claimant, its drain requests, and the engine's knowledge of it. So a record never goes to a file
-/// object that has lost its claim, and no drain request is left in the queue when a session ends.
+/// One lock covers the claimant, its drain requests, and the engine's knowledge of it. So a record
+/// never goes to a file object that has lost its claim, and no drain request is left in the queue
+/// when a session ends.
 pub struct Claim {
     /// Who drains.
     pub(super) state: PassiveLock<State>,
@@ -23,7 +24,8 @@ pub(super) struct State {
 }
 
 impl Claim {
-    /// A claim of `claimant`, whose drain requests wait in `requests`; `None` if there is no memory. PASSIVE_LEVEL.
+    /// A claim of `claimant`, whose drain requests wait in `requests`; `None` if there is no
+    /// memory. PASSIVE_LEVEL.
     pub fn new(claimant: FileObject, requests: Queue) -> Option<Self> {
         let state = State { claimant: Some(claimant), ended: false };
         Some(Self { state: PassiveLock::new(state)?, requests })

@@ -1,4 +1,5 @@
-//! What the driver counts of a session besides the engine. Each counter is of its own, so relaxed ordering is enough.
+//! What the driver counts of a session besides the engine. Each counter is of its own, so relaxed
+//! ordering is enough.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

@@ -30,8 +30,8 @@ impl Session {
         })
     }
 
-    /// Ends the claim of a file object that is being closed: what it has not acknowledged counts as lost (rule LOSS).
-    /// PASSIVE_LEVEL.
+    /// Ends the claim of a file object that is being closed: what it has not acknowledged counts as
+    /// lost (rule LOSS, rules.md#loss). PASSIVE_LEVEL.
     pub fn release(&self, file: FileObject) {
         self.claim.state.with(|state| {
             if state.claimant == Some(file) {
@@ -41,8 +41,8 @@ impl Session {
         });
     }
 
-    /// Ends the claim there is, if any: nothing is captured until a service claims the session again, so that no write
-    /// waits (rule HANG). PASSIVE_LEVEL.
+    /// Ends the claim there is, if any: nothing is captured until a service claims the session
+    /// again, so that no write waits (rule HANG, rules.md#hang). PASSIVE_LEVEL.
     pub fn end_claim(&self) {
         self.claim.state.with(|state| {
             self.engine.detach();
@@ -89,7 +89,8 @@ impl Session {
         });
     }
 
-    /// Completes the claimant's drain requests, and those to come: the session has ended. PASSIVE_LEVEL.
+    /// Completes the claimant's drain requests, and those to come: the session has ended.
+    /// PASSIVE_LEVEL.
     pub fn end_drains(&self) {
         self.claim.state.with(|state| {
             state.ended = true;

@@ -13,7 +13,8 @@ use crate::volume_query;
 
 /// Longest read of sweep and hold, in bytes: a block of the largest size.
 const READ_MAX: usize = 4 << 20;
-/// How long to wait before the length is queried again for which there was no memory, in ticks: 1 s.
+/// How long to wait before the length is queried again for which there was no memory, in ticks: 1
+/// s.
 const QUERY_AGAIN: u64 = 1_000 * Tick::PER_MS;
 
 impl Session {
@@ -22,7 +23,8 @@ impl Session {
         self.queue.reader(self.lower, READ_MAX)
     }
 
-    /// Reads, and then what the engine asks for next: a block that cannot be read, sector by sector. PASSIVE_LEVEL.
+    /// Reads, and then what the engine asks for next: a block that cannot be read, sector by
+    /// sector. PASSIVE_LEVEL.
     // Out of line, so that it is not on the stack together with what finds the next read.
     #[inline(never)]
     pub fn read(&self, reader: &mut Reader, read: Read) {
@@ -51,8 +53,9 @@ impl Session {
         result.is_ok()
     }
 
-    /// Queries the volume's length if [`Session::query_length_later`] asked for it. Returns when to call this again if
-    /// there was no memory: a volume that has grown is not captured as a whole any more. PASSIVE_LEVEL.
+    /// Queries the volume's length if [`Session::query_length_later`] asked for it. Returns when to
+    /// call this again if there was no memory: a volume that has grown is not captured as a whole
+    /// any more. PASSIVE_LEVEL.
     pub fn query_length(&self) -> Option<Tick> {
         // Relaxed: the event that woke this thread orders it.
         if !self.length_query.swap(false, Ordering::Relaxed) {

@@ -1,8 +1,8 @@
 //! A trim or a write of zeros of several pieces.
 //!
-//! The pieces go through the engine one after the other: a request that kept one piece in flight while another is held
-//! could wait for a write that waits for it. The application's request completes when the last piece has completed, or
-//! the first has failed.
+//! The pieces go through the engine one after the other: a request that kept one piece in flight
+//! while another is held could wait for a write that waits for it. The application's request
+//! completes when the last piece has completed, or the first has failed.
 
 use alloc::vec::Vec;
 

@@ -5,8 +5,9 @@ use snapless_engine::Tick;
 use super::Session;
 use crate::kernel::log;
 
-/// How long writes may be held without any of them going on while the system shuts down, in ticks: 5 s. The service that
-/// would make room in the queue may be stopped already, and the shutdown waits for the file systems.
+/// How long writes may be held without any of them going on while the system shuts down, in ticks:
+/// 5 s. The service that would make room in the queue may be stopped already, and the shutdown
+/// waits for the file systems.
 const SHUTDOWN_LIMIT: u64 = 5_000 * Tick::PER_MS;
 
 /// Held writes of which none goes on.
@@ -17,8 +18,8 @@ pub struct Standstill {
 }
 
 impl Session {
-    /// Releases writes that are held at a standstill past the limit (rule HANG); returns when to look again.
-    /// PASSIVE_LEVEL.
+    /// Releases writes that are held at a standstill past the limit (rule HANG, rules.md#hang);
+    /// returns when to look again. PASSIVE_LEVEL.
     #[inline(never)] // The engine's status does not add to the caller's stack.
     pub fn end_standstill(&self, standstill: &mut Option<Standstill>) -> Option<Tick> {
         let (status, now) = (self.engine.status(), self.now());

@@ -58,8 +58,8 @@ impl Session {
         self.engine.submit(write, extent, urgency)
     }
 
-    /// Submits a trim or a write of zeros of one piece, which goes down as it came. Its dispatch routine returns
-    /// `STATUS_PENDING`. IRQL <= DISPATCH_LEVEL.
+    /// Submits a trim or a write of zeros of one piece, which goes down as it came. Its dispatch
+    /// routine returns `STATUS_PENDING`. IRQL <= DISPATCH_LEVEL.
     pub fn submit_clearing(
         &self,
         irp: OwnedIrp,
@@ -72,7 +72,8 @@ impl Session {
         self.engine.submit_clearing(write, as_clearing(action), extent, Urgency::MayWait)
     }
 
-    /// Submits the next piece of a split request, whose IRP is marked pending. IRQL <= DISPATCH_LEVEL.
+    /// Submits the next piece of a split request, whose IRP is marked pending. IRQL <=
+    /// DISPATCH_LEVEL.
     pub fn submit_piece(&self, split: SplitIrp) -> Submission<Write> {
         let (clearing, extent) = (as_clearing(split.value().action), split.value().extent());
         self.engine.submit_clearing(Write::piece(split), clearing, extent, Urgency::MayWait)
@@ -107,8 +108,8 @@ impl Session {
         self.unsupported(action).load(Ordering::Relaxed)
     }
 
-    /// Makes held requests cancellable with `set_cancel_routine`. Returns the first one that has been cancelled by now,
-    /// to be completed; to be called until there is none. PASSIVE_LEVEL.
+    /// Makes held requests cancellable with `set_cancel_routine`. Returns the first one that has
+    /// been cancelled by now, to be completed; to be called until there is none. PASSIVE_LEVEL.
     pub fn make_cancellable(
         &self,
         set_cancel_routine: impl Fn(&OwnedIrp) -> bool,
@@ -123,7 +124,8 @@ impl Session {
         })
     }
 
-    /// Takes a request out of the session in its cancel routine; `None` if it is not held any more. DISPATCH_LEVEL.
+    /// Takes a request out of the session in its cancel routine; `None` if it is not held any more.
+    /// DISPATCH_LEVEL.
     pub fn take_cancelled(
         &self,
         cancelled: &CancelledIrp,
@@ -144,8 +146,9 @@ impl Session {
         }
     }
 
-    /// A device that does not support a request leaves the data alone, but the stream has the clearing already: the
-    /// engine reads the blocks again (rule TRUTH), and from now on the request is refused.
+    /// A device that does not support a request leaves the data alone, but the stream has the
+    /// clearing already: the engine reads the blocks again (rule TRUTH, rules.md#truth), and from
+    /// now on the request is refused.
     fn note_if_unsupported(&self, kind: RequestKind, status: NTSTATUS) {
         let refusals =
             [STATUS_NOT_SUPPORTED, STATUS_NOT_IMPLEMENTED, STATUS_INVALID_DEVICE_REQUEST];

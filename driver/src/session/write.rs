@@ -12,7 +12,8 @@ use crate::kernel::rundown::RundownProtection;
 pub struct Write {
     /// Where its IRP is.
     pub form: Form,
-    /// Its data; `None` if they cannot be mapped, or there are none: then the engine does not capture it.
+    /// Its data; `None` if they cannot be mapped, or there are none: then the engine does not
+    /// capture it.
     pub payload: Option<Payload>,
 }
 
