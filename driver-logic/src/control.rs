@@ -1,10 +1,11 @@
-//! The control device's dispatcher: which codes there are, which lengths they take, who may send them, and what goes out.
+//! The control device's dispatcher: checks a request's code, lengths, input and handle, and carries
+//! it out.
 //!
-//! It acts through two small traits: the driver implements them with its sessions and the framework's requests, the
-//! fuzz target (`tests/fuzz`) with a model of them.
+//! It acts through two traits, [`Request`] and [`Driver`]. The driver implements them with its
+//! sessions and the framework's requests, the fuzz target (`tests/fuzz`) with a model.
 //!
-//! Rule: nothing of an input is used before it was checked here; a request is completed once, or handed to the session
-//! that its handle claims; no answer is longer than the buffer that it goes to.
+//! Rule: no input is used before it has been checked here; a request is completed once, or handed
+//! to the session that its handle claims; no reply is longer than its buffer.
 
 use snapless_types::EpochId;
 use snapless_wire::id::SessionId;
@@ -16,37 +17,37 @@ use snapless_wire::ioctl::{
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-/// Why a request is refused before anything was done for it.
+/// Why a request is refused before anything is done for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// No such code, or not from this handle.
+    /// There is no such code, or this handle may not send it.
     InvalidRequest,
-    /// The input, or the room for the answer, is too short.
+    /// The input or the output buffer is too short.
     TooSmall,
-    /// The input is too long, or something in it is out of its range.
+    /// The input is too long, or a value in it is out of range.
     InvalidParameter,
-    /// The caller's version is not spoken here.
+    /// The driver does not support the caller's version.
     Version,
     /// There is no such session.
     NotFound,
 }
 
-/// A device control request. Whoever has the value owns the request.
+/// A device control request. The value owns it: it is completed once.
 pub trait Request {
-    /// What a request is completed with, unless it succeeds.
+    /// The status of a request that fails.
     type Status: From<Refusal>;
 
-    /// The input; nothing for a code that takes none.
+    /// The input; empty for a code that takes none.
     fn input(&self) -> &[u8];
     /// Bytes of the output buffer.
     fn room(&self) -> usize;
-    /// Completes the request with output, which fits.
+    /// Completes the request with output that fits the buffer.
     fn answer(self, bytes: &[u8]);
     /// Completes the request without output.
     fn complete(self, result: Result<(), Self::Status>);
 }
 
-/// What the dispatcher has done for it. A claim is of the handle that a request came through.
+/// The driver behind the dispatcher. A handle of the control device claims a session.
 pub trait Driver {
     /// Its requests.
     type Request: Request;
@@ -57,30 +58,31 @@ pub trait Driver {
     /// The entries of all volumes.
     type Entries: AsRef<[u8]>;
 
-    /// True if the request came through a handle that can claim a session.
+    /// True if the request came through a handle, which can claim a session.
     fn has_handle(&self, request: &Self::Request) -> bool;
     /// The session that the handle claims.
     fn claimed(&self, request: &Self::Request) -> Option<Self::Claimed>;
     /// The session with an identity.
     fn find(&self, id: SessionId) -> Option<Self::Found>;
-    /// All volumes, as this version tells of them.
+    /// The entries of all volumes, in this version of the interface.
     fn volumes(&self, version: u32) -> Result<Self::Entries, StatusOf<Self>>;
-    /// Begins a session, which the handle claims.
+    /// Starts a session, which the handle claims.
     fn start(
         &self,
         request: &Self::Request,
         volume: &DeviceName,
         settings: StartSettings,
     ) -> Result<SessionReply, StatusOf<Self>>;
-    /// Has the handle claim a session that nobody claims.
+    /// Lets the handle claim a session that has no claimant.
     fn resume(
         &self,
         request: &Self::Request,
         session: Self::Found,
     ) -> Result<SessionReply, StatusOf<Self>>;
-    /// Keeps a drain until there are records for it. It has room for [`DRAIN_BUFFER_MIN`] bytes at least.
+    /// Keeps a drain request until there are records for it. Its buffer has at least
+    /// [`DRAIN_BUFFER_MIN`] bytes.
     fn drain(&self, session: Self::Claimed, request: Self::Request);
-    /// Notes what is durable.
+    /// Notes that everything up to an epoch is durable at the server.
     fn acknowledge(&self, session: Self::Claimed, epoch: EpochId);
     /// State and counters.
     fn status(&self, session: Self::Found) -> StatusReply;
@@ -88,7 +90,7 @@ pub trait Driver {
     fn stop(&self, session: Self::Found, id: SessionId) -> Result<(), StatusOf<Self>>;
 }
 
-/// What requests of a driver are completed with.
+/// The status of a driver's requests.
 pub type StatusOf<D> = <<D as Driver>::Request as Request>::Status;
 
 /// Carries a request out, or refuses it.
@@ -118,7 +120,7 @@ pub fn dispatch<D: Driver>(driver: &D, request: D::Request, code: u32) {
     }
 }
 
-// Out of line, as the next ones: what they answer need not be on a kernel's stack together.
+// Out of line, as the next ones, so that their replies are not on a kernel's stack together.
 #[inline(never)]
 fn list<D: Driver>(driver: &D, request: D::Request) {
     let version = match request.input() {
@@ -201,7 +203,7 @@ fn claimed<D: Driver>(driver: &D, request: &D::Request) -> Result<D::Claimed, Re
     driver.claimed(request).ok_or(Refusal::NotFound)
 }
 
-/// The caller's version, and the session that the input names.
+/// The caller's version, and the session that the input identifies.
 fn named_session<D: Driver>(
     driver: &D,
     request: &D::Request,
@@ -229,7 +231,7 @@ fn finish<R: Request>(request: R, reply: Result<SessionReply, R::Status>) {
 }
 
 fn answer<R: Request>(request: R, bytes: &[u8]) {
-    // A buffer of nothing is too small for an answer of nothing, too.
+    // An empty buffer is too small for an empty reply, too.
     if bytes.len().max(1) > request.room() {
         request.complete(Err(Refusal::TooSmall.into()));
     } else {

@@ -1,54 +1,54 @@
-//! Data set management: trim and writes of zeros, as file systems ask for them.
+//! Data set management requests: trim and writes of zeros.
 //!
-//! The input is a `DEVICE_MANAGE_DATA_SET_ATTRIBUTES` with a list of ranges behind it. A request of one piece goes down
-//! as it came; one of several is carried out piece by piece, each a request of our own ([`Pieces`], [`piece_request`]):
-//! the engine orders extents, and a request that waited for one extent while it kept others under way could wait for
-//! itself.
+//! The input is a `DEVICE_MANAGE_DATA_SET_ATTRIBUTES` and a list of ranges. A request of one piece
+//! goes down as it came; one of several is carried out piece by piece, each in a request of our own
+//! ([`Pieces`], [`piece_request`]): the engine orders extents, and a request that waited for one
+//! extent while others of it are in flight could wait for itself.
 //!
-//! Rule: nothing of the input is believed: sizes, offsets, alignment and ends are checked against the buffer and the
-//! volume.
+//! Rule: sizes, offsets, alignment and ends are checked against the buffer and the sector size
+//! before they are used.
 
 /// Bytes of a `DEVICE_MANAGE_DATA_SET_ATTRIBUTES`: seven 32-bit fields.
 const HEADER_LEN: usize = 28;
 /// Bytes of a `DEVICE_DATA_SET_RANGE`: offset and length, 64 bits each.
 const RANGE_LEN: usize = 16;
-/// Where the one range of [`piece_request`] begins: ranges are aligned to 8 bytes.
+/// Offset of the one range in [`piece_request`]: ranges are aligned to 8 bytes.
 const PIECE_RANGE_AT: usize = 32;
 /// Bytes of [`piece_request`].
 pub const PIECE_REQUEST_LEN: usize = PIECE_RANGE_AT + RANGE_LEN;
 
-/// Bytes of a piece, at most. While it waits for t0's content of its blocks to be read, writes to the same bytes wait
-/// with it (rule ORDER).
+/// Bytes of a piece, at most. While a piece is held until its blocks are captured, writes to the
+/// same bytes are held with it (rule ORDER, rules.md#order).
 pub const PIECE_MAX: u64 = 16 << 20;
 /// Ranges of a request, at most.
 pub const RANGES_MAX: usize = 4096;
 
-/// Bit of an action that leaves the data alone (docs: `DEVICE_DATA_MANAGEMENT_SET_ACTION`).
+/// Bit of an action that does not change data (docs: `DEVICE_DATA_MANAGEMENT_SET_ACTION`).
 const ACTION_NON_DESTRUCTIVE: u32 = 0x8000_0000;
 /// `DeviceDsmAction_Trim`
 const ACTION_TRIM: u32 = 1;
 /// `DeviceDsmAction_WriteZeroes`
 const ACTION_WRITE_ZEROES: u32 = 0x19;
-/// `DEVICE_DSM_FLAG_ENTIRE_DATA_SET_RANGE`: all of the volume, whatever its length is then.
+/// `DEVICE_DSM_FLAG_ENTIRE_DATA_SET_RANGE`: the whole volume, at its length at that time.
 const FLAG_ENTIRE_RANGE: u32 = 1;
 
 /// What a request does to its ranges.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// The disk may forget them.
+    /// Trims them.
     Trim,
-    /// They become zeros.
+    /// Writes zeros to them.
     Zero,
 }
 
-/// What becomes of a request.
+/// What a request does to the volume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Judgement<'a> {
-    /// It leaves the data alone, or is too malformed to do anything: the lower driver's to judge.
+    /// It does not change data, or is too short to have an action: pass down.
     Harmless,
-    /// It changes data in a way that the stream cannot tell.
-    Foreign,
-    /// A trim or a write of zeros with something wrong in it.
+    /// It changes data in a way that no record describes.
+    Unrecordable,
+    /// A trim or a write of zeros with an invalid input.
     Malformed,
     /// A trim or a write of zeros.
     Clearing(Clearing<'a>),
@@ -73,8 +73,8 @@ pub struct Range {
     pub len: u64,
 }
 
-/// Reads the input of `IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES`. Ranges have to be whole sectors of `sector_size`
-/// bytes.
+/// Reads the input of `IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES`. Ranges have to be whole sectors
+/// of `sector_size` bytes.
 pub fn judge(input: &[u8], sector_size: u32) -> Judgement<'_> {
     let Some(header) = Header::read(input) else { return Judgement::Harmless };
     if header.action & ACTION_NON_DESTRUCTIVE != 0 {
@@ -83,10 +83,10 @@ pub fn judge(input: &[u8], sector_size: u32) -> Judgement<'_> {
     let action = match header.action {
         ACTION_TRIM => Action::Trim,
         ACTION_WRITE_ZEROES => Action::Zero,
-        _ => return Judgement::Foreign,
+        _ => return Judgement::Unrecordable,
     };
     if header.flags & FLAG_ENTIRE_RANGE != 0 || header.parameters_len != 0 {
-        return Judgement::Foreign;
+        return Judgement::Unrecordable;
     }
     let Some(ranges) = header.ranges(input) else { return Judgement::Malformed };
     let clearing = Clearing { action, flags: header.flags, ranges };
@@ -110,7 +110,7 @@ impl<'a> Clearing<'a> {
         })
     }
 
-    /// The only piece, if there is only one: then the request goes down as it is.
+    /// The only piece, if there is only one: then the request goes down as it came.
     pub fn only_piece(&self) -> Option<Range> {
         let mut pieces = self.ranges().filter(|range| range.len > 0);
         let first = pieces.next()?;
@@ -118,7 +118,7 @@ impl<'a> Clearing<'a> {
     }
 }
 
-/// The pieces of a list of ranges, one after the other.
+/// A cursor over the pieces of a list of ranges.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Pieces {
     range: usize,
@@ -145,7 +145,7 @@ impl Pieces {
     }
 }
 
-/// A request's input for one piece.
+/// The input of a request for one piece.
 pub fn piece_request(action: Action, flags: u32, piece: Range) -> [u8; PIECE_REQUEST_LEN] {
     let action = match action {
         Action::Trim => ACTION_TRIM,
@@ -161,7 +161,7 @@ pub fn piece_request(action: Action, flags: u32, piece: Range) -> [u8; PIECE_REQ
     request
 }
 
-/// Volumes are shorter than 2^63 bytes: the offset is signed where Windows has it.
+/// Whole sectors that end below 2^63: Windows' offsets are signed.
 fn is_sound(range: Range, sector_size: u32) -> bool {
     let sector = u64::from(sector_size);
     let end = range.offset.checked_add(range.len);
@@ -170,7 +170,7 @@ fn is_sound(range: Range, sector_size: u32) -> bool {
         && end.is_some_and(|end| i64::try_from(end).is_ok())
 }
 
-/// The fields of a `DEVICE_MANAGE_DATA_SET_ATTRIBUTES` that matter.
+/// The fields of a `DEVICE_MANAGE_DATA_SET_ATTRIBUTES` that are used.
 struct Header {
     action: u32,
     flags: u32,
@@ -180,7 +180,7 @@ struct Header {
 }
 
 impl Header {
-    /// `None` if the input is too short for one, or says that it is another structure.
+    /// `None` if the input is too short, or its size field says that it is another structure.
     fn read(input: &[u8]) -> Option<Self> {
         let fields: &[u8; HEADER_LEN] = input.first_chunk()?;
         let field = |index: usize| {
@@ -196,7 +196,7 @@ impl Header {
         })
     }
 
-    /// The bytes of the ranges: whole ones, at least one, inside the input, behind the header.
+    /// The bytes of the ranges: one or more whole ranges, inside the input, after the header.
     fn ranges<'a>(&self, input: &'a [u8]) -> Option<&'a [u8]> {
         let (start, len) =
             (usize::try_from(self.ranges_at).ok()?, usize::try_from(self.ranges_len).ok()?);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trim_and_a_write_of_zeros_give_their_ranges() {
+    fn ranges_of_a_trim_and_of_a_write_of_zeros_are_read() {
         let input = request(ACTION_TRIM, 0x8000_0000, &[(512, 1024), (8192, 512)]);
         let trim = clearing(&input);
         assert_eq!((trim.action, trim.flags), (Action::Trim, 0x8000_0000));
@@ -246,23 +246,23 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_data_alone_is_harmless_and_what_the_stream_cannot_tell_is_foreign() {
+    fn actions_that_keep_data_are_harmless_and_other_unknown_actions_are_unrecordable() {
         for action in [2, 3, 5, 0x18].map(|action| action | ACTION_NON_DESTRUCTIVE) {
             assert_eq!(judge(&request(action, 0, &[(0, 512)]), SECTOR), Judgement::Harmless);
         }
-        // Offloaded write, reset write pointer, and what is yet to be invented.
+        // Offloaded write, reset write pointer, and an action that does not exist yet.
         for action in [4, 0x17, 0x7f] {
-            assert_eq!(judge(&request(action, 0, &[(0, 512)]), SECTOR), Judgement::Foreign);
+            assert_eq!(judge(&request(action, 0, &[(0, 512)]), SECTOR), Judgement::Unrecordable);
         }
         let whole_volume = request(ACTION_TRIM, FLAG_ENTIRE_RANGE, &[]);
-        assert_eq!(judge(&whole_volume, SECTOR), Judgement::Foreign);
+        assert_eq!(judge(&whole_volume, SECTOR), Judgement::Unrecordable);
         let mut with_parameters = request(ACTION_TRIM, 0, &[(0, 512)]);
         with_parameters[16] = 8;
-        assert_eq!(judge(&with_parameters, SECTOR), Judgement::Foreign);
+        assert_eq!(judge(&with_parameters, SECTOR), Judgement::Unrecordable);
     }
 
     #[test]
-    fn no_size_offset_or_end_is_believed() {
+    fn each_wrong_size_offset_and_end_is_malformed() {
         let good = request(ACTION_TRIM, 0, &[(4096, 4096)]);
         assert!(matches!(judge(&good, SECTOR), Judgement::Clearing(_)));
         for len in 0..HEADER_LEN {
@@ -271,7 +271,7 @@ mod tests {
         for len in HEADER_LEN..good.len() {
             assert_eq!(judge(&good[..len], SECTOR), Judgement::Malformed, "{len} bytes");
         }
-        // Each: a byte of the header, and what it is changed to.
+        // Index and new value of a byte of the header.
         for (index, value) in [(20, 0), (20, 27), (20, 33), (23, 0xff), (24, 0), (24, 15), (27, 1)]
         {
             let mut bad = good.clone();
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_short_and_make_up_the_ranges() {
+    fn pieces_are_at_most_the_limit_long_and_cover_the_ranges() {
         let ranges = [range(512, PIECE_MAX + 512), range(0, 0), range(1 << 40, 1024)];
         let mut pieces = Pieces::default();
         assert_eq!(pieces.next(&ranges), Some(range(512, PIECE_MAX)));
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pieces_request_is_a_sound_request() {
+    fn the_request_of_a_piece_is_a_valid_request() {
         let piece = range(1 << 33, 4096);
         for action in [Action::Trim, Action::Zero] {
             let input = piece_request(action, 0x8000_0000, piece);

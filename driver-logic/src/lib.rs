@@ -1,14 +1,19 @@
-//! What the driver decides that needs no kernel: pure functions of numbers and bytes, tested on any host.
+//! The half of `snapless.sys` that needs no kernel, and is tested without one: decisions as
+//! functions of numbers and bytes.
+//!
+//! The other half is `driver/`, which builds for Windows' kernel only and has no test harness: it
+//! collects what a decision needs, calls a function of this crate, and acts on the result. What can
+//! be decided here is not decided there.
 //!
 //! | module | decides |
 //! | --- | --- |
-//! | [`control`] | which requests to the control device there are, who may send them, and what goes out |
-//! | [`requests`] | which device control requests change a volume, and what becomes of them |
-//! | [`dataset`] | what a data set management request asks for, and in which pieces it is carried out |
+//! | [`control`] | which requests the control device takes, of which length, from which handle; how it replies |
+//! | [`requests`] | which device control requests change a volume, and how each is handled |
+//! | [`dataset`] | what a data set management request asks for, and how it is split into pieces |
 //! | [`protection`] | which volumes can be protected, and why not |
 //! | [`settings`] | what the driver's registry values mean |
 //!
-//! Rule: what comes from outside is checked here before anything acts on it, and nothing here can panic.
+//! Rule: input from outside is checked here before anything acts on it, and nothing here can panic.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(

@@ -1,15 +1,16 @@
 //! Which volumes can be protected.
 //!
-//! Rule: a volume that the method cannot protect is passed through, and whoever asks is told why. What a device object
-//! says of itself is looked at first: it needs no question to the disk.
+//! Rule: a volume that cannot be protected is passed through, and its entry in the list of volumes
+//! says why. The device object's fields are checked first: they need no query to the disk.
 
 use snapless_wire::ioctl::Protection;
 
-/// `FILE_DEVICE_CD_ROM` and `FILE_DEVICE_CD_ROM_FILE_SYSTEM`; a DVD has a type of its own.
+/// `FILE_DEVICE_CD_ROM`, `FILE_DEVICE_CD_ROM_FILE_SYSTEM`, `FILE_DEVICE_DVD`.
 const TYPES_CD_ROM: [u32; 3] = [0x02, 0x03, 0x33];
 /// `FILE_DEVICE_VIRTUAL_DISK`: the type of RAM disks. A mounted disk image is a disk.
 const TYPE_VIRTUAL_DISK: u32 = 0x24;
-/// `FILE_DEVICE_NETWORK`, `FILE_DEVICE_NETWORK_FILE_SYSTEM`, `FILE_DEVICE_NETWORK_REDIRECTOR`, `FILE_DEVICE_DFS`.
+/// `FILE_DEVICE_NETWORK`, `FILE_DEVICE_NETWORK_FILE_SYSTEM`, `FILE_DEVICE_NETWORK_REDIRECTOR`,
+/// `FILE_DEVICE_DFS`.
 const TYPES_NETWORK: [u32; 4] = [0x12, 0x14, 0x28, 0x35];
 
 /// `FILE_REMOVABLE_MEDIA`
@@ -35,7 +36,7 @@ const DO_DAX_VOLUME: u32 = 0x1000_0000;
 /// `GPT_BASIC_DATA_ATTRIBUTE_READ_ONLY`
 const GPT_READ_ONLY: u64 = 1 << 60;
 
-/// What a device object says of itself.
+/// Fields of a device object.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct DeviceFacts {
     /// Its `DeviceType`.
@@ -46,27 +47,27 @@ pub struct DeviceFacts {
     pub flags: u32,
 }
 
-/// What the volume answers, once it can be asked.
+/// The volume's replies to queries.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct VolumeFacts {
-    /// It told its length and its sector size.
+    /// It replied with its length and sector size.
     pub answers: bool,
     /// `IOCTL_DISK_IS_WRITABLE` failed with `STATUS_MEDIA_WRITE_PROTECTED`.
     pub write_protected: bool,
-    /// What `IOCTL_VOLUME_GET_GPT_ATTRIBUTES` told; 0 if it told nothing.
+    /// The reply to `IOCTL_VOLUME_GET_GPT_ATTRIBUTES`; 0 if it failed.
     pub gpt_attributes: u64,
 }
 
-/// What the driver's settings say of the volume.
+/// The driver's settings for the volume.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Choices {
-    /// The kill switch is on.
+    /// `PassThrough` is set.
     pub pass_through: bool,
-    /// The volume is excluded by name.
+    /// The volume is in `ExcludedVolumes`.
     pub excluded: bool,
 }
 
-/// Whether the volume can be protected. The most lasting reason is given.
+/// Whether the volume can be protected, or the first reason why not, lasting ones first.
 pub fn protection(device: DeviceFacts, volume: VolumeFacts, choices: Choices) -> Protection {
     let is = |bits| device.characteristics & bits != 0;
     if choices.pass_through {
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_device_is_decides_before_what_the_volume_answers() {
+    fn the_device_object_decides_before_the_replies_do() {
         let typed = |device_type| DeviceFacts { device_type, ..DISK };
         let with = |bits| DeviceFacts { characteristics: DISK.characteristics | bits, ..DISK };
         let cases = [
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_write_protection_and_settings_are_reasons() {
+    fn no_reply_write_protection_and_settings_are_reasons() {
         let silent = VolumeFacts::default();
         assert_eq!(protection(DISK, silent, NOTHING), Protection::Silent);
         let locked = VolumeFacts { write_protected: true, ..ANSWERS };

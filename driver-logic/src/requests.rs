@@ -1,21 +1,24 @@
-//! Device control requests to a volume, other than reads and writes: what each does to it.
+//! How device control requests to a volume are handled while a session runs.
 //!
-//! Rule: a request that changes content either becomes part of the stream or is refused while a session runs. What is
-//! not named here leaves the content alone.
+//! Rule: a request that changes content is recorded in the stream or refused. A request that is not
+//! listed here does not change content.
 
 use crate::dataset::{self, Clearing, Judgement};
 
-/// `CTL_CODE(IOCTL_STORAGE_BASE, 0x0501, METHOD_BUFFERED, FILE_WRITE_ACCESS)`: trim, zeros, offloaded write and others,
-/// by the action in its input.
+/// `CTL_CODE(IOCTL_STORAGE_BASE, 0x0501, METHOD_BUFFERED, FILE_WRITE_ACCESS)`: trim, zeros,
+/// offloaded write and others, by the action in its input.
 pub const IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES: u32 = 0x002d_9404;
-/// `CTL_CODE(IOCTL_DISK_BASE, 0x0017, METHOD_BUFFERED, FILE_READ_ACCESS)`; answers a `GET_LENGTH_INFORMATION`.
+/// `CTL_CODE(IOCTL_DISK_BASE, 0x0017, METHOD_BUFFERED, FILE_READ_ACCESS)`; replies with a
+/// `GET_LENGTH_INFORMATION`.
 pub const IOCTL_DISK_GET_LENGTH_INFO: u32 = 0x0007_405c;
 
-/// Requests that change content past all that a stream could tell.
-const FOREIGN: [u32; 14] = [
-    // `CTL_CODE(IOCTL_DISK_BASE, 0x0019, …, FILE_READ_ACCESS | FILE_WRITE_ACCESS)`: IOCTL_DISK_COPY_DATA.
+/// Requests that change content in a way that no record describes.
+const UNRECORDABLE: [u32; 14] = [
+    // `CTL_CODE(IOCTL_DISK_BASE, 0x0019, …, FILE_READ_ACCESS | FILE_WRITE_ACCESS)`:
+    // IOCTL_DISK_COPY_DATA.
     0x0007_c064,
-    // IOCTL_SCSI_PASS_THROUGH, …_DIRECT, …_EX, …_DIRECT_EX: functions 0x0401, 0x0405, 0x0411, 0x0412 of IOCTL_SCSI_BASE.
+    // IOCTL_SCSI_PASS_THROUGH, …_DIRECT, …_EX, …_DIRECT_EX: functions 0x0401, 0x0405, 0x0411,
+    // 0x0412 of IOCTL_SCSI_BASE.
     0x0004_d004,
     0x0004_d014,
     0x0004_d044,
@@ -23,7 +26,8 @@ const FOREIGN: [u32; 14] = [
     // IOCTL_ATA_PASS_THROUGH, …_DIRECT: functions 0x040b, 0x040c.
     0x0004_d02c,
     0x0004_d030,
-    // IOCTL_STORAGE_PROTOCOL_COMMAND: function 0x04f0 of IOCTL_STORAGE_BASE; NVMe commands and their like.
+    // IOCTL_STORAGE_PROTOCOL_COMMAND: function 0x04f0 of IOCTL_STORAGE_BASE; NVMe and other
+    // commands.
     0x002d_d3c0,
     // IOCTL_STORAGE_REINITIALIZE_MEDIA: function 0x0590; sanitizes.
     0x002d_9640,
@@ -37,7 +41,7 @@ const FOREIGN: [u32; 14] = [
     0x0007_c3cc,
 ];
 
-/// Requests after which the volume may have another length.
+/// Requests that may change the volume's length.
 const RESIZING: [u32; 3] = [
     // IOCTL_DISK_GROW_PARTITION: function 0x0034 of IOCTL_DISK_BASE.
     0x0007_c0d0,
@@ -47,42 +51,43 @@ const RESIZING: [u32; 3] = [
     0x0056_c054,
 ];
 
-/// What becomes of a request while a session runs.
+/// How a request is handled while a session runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict<'a> {
-    /// It leaves the volume as it is.
+    /// It does not change the volume: pass down.
     Pass,
-    /// It clears ranges: the stream tells of it.
+    /// It clears ranges: held and recorded like a write.
     Clear(Clearing<'a>),
-    /// It changes content past all that the stream could tell.
+    /// It changes content in a way that no record describes.
     Refuse,
-    /// It clears ranges, but something is wrong with it.
+    /// It clears ranges, but its input is invalid.
     RefuseMalformed,
-    /// The volume may have another length once it has succeeded.
+    /// The volume may have another length when it has succeeded.
     Resizes,
-    /// Its answer is the volume's length.
+    /// Its reply is the volume's length.
     ReportsLength,
 }
 
-/// True for the requests that [`judge`] has to look at; everything else passes. For the path of every request.
+/// True for codes that [`judge`] decides about; all others pass. Called for every request.
 pub fn is_of_concern(code: u32) -> bool {
     code == IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES
         || code == IOCTL_DISK_GET_LENGTH_INFO
-        || FOREIGN.contains(&code)
+        || UNRECORDABLE.contains(&code)
         || RESIZING.contains(&code)
 }
 
-/// What becomes of a request with this code and input, on a volume with sectors of `sector_size` bytes.
+/// Decides about a request with this code and input, on a volume with sectors of `sector_size`
+/// bytes.
 pub fn judge(code: u32, input: &[u8], sector_size: u32) -> Verdict<'_> {
     match code {
         IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES => match dataset::judge(input, sector_size) {
             Judgement::Harmless => Verdict::Pass,
-            Judgement::Foreign => Verdict::Refuse,
+            Judgement::Unrecordable => Verdict::Refuse,
             Judgement::Malformed => Verdict::RefuseMalformed,
             Judgement::Clearing(clearing) => Verdict::Clear(clearing),
         },
         IOCTL_DISK_GET_LENGTH_INFO => Verdict::ReportsLength,
-        code if FOREIGN.contains(&code) => Verdict::Refuse,
+        code if UNRECORDABLE.contains(&code) => Verdict::Refuse,
         code if RESIZING.contains(&code) => Verdict::Resizes,
         _ => Verdict::Pass,
     }
@@ -99,9 +104,9 @@ mod tests {
     }
 
     #[test]
-    fn the_codes_are_what_their_definitions_make_them() {
+    fn codes_match_their_definitions() {
         let (disk, scsi, storage, volume) = (7, 4, 0x2d, 0x56);
-        let foreign = [
+        let unrecordable = [
             (disk, 0x19, 3),
             (scsi, 0x401, 3),
             (scsi, 0x405, 3),
@@ -118,8 +123,8 @@ mod tests {
             (disk, 0xf3, 3),
         ];
         assert_eq!(
-            FOREIGN,
-            foreign.map(|(device, function, access)| ctl_code(device, function, access))
+            UNRECORDABLE,
+            unrecordable.map(|(device, function, access)| ctl_code(device, function, access))
         );
         let resizing = [(disk, 0x34, 3), (disk, 0x32, 3), (volume, 21, 3)];
         assert_eq!(
@@ -131,14 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn each_request_is_judged_by_code_and_action() {
+    fn a_request_is_judged_by_its_code_and_action() {
         let trim = piece_request(Action::Trim, 0, Range { offset: 512, len: 512 });
         let manage = IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES;
         assert!(matches!(judge(manage, &trim, 512), Verdict::Clear(_)));
         assert_eq!(judge(manage, &trim, 4096), Verdict::RefuseMalformed);
         assert_eq!(judge(manage, &[], 512), Verdict::Pass);
         assert_eq!(judge(IOCTL_DISK_GET_LENGTH_INFO, &[], 512), Verdict::ReportsLength);
-        for code in FOREIGN {
+        for code in UNRECORDABLE {
             assert_eq!(judge(code, &trim, 512), Verdict::Refuse);
         }
         for code in RESIZING {
@@ -147,12 +152,12 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_concern_us_passes() {
-        // Geometry, verification, properties; flush-and-hold of shadow copies; online.
+    fn requests_that_are_not_listed_pass() {
+        // Geometry, verification, properties, flush-and-hold of shadow copies, online.
         for code in [0x0007_0000, 0x0007_0014, 0x002d_1400, 0x0053_c000, 0x0056_c008, 0, u32::MAX] {
             assert!(!is_of_concern(code));
             assert_eq!(judge(code, &[0xff; 64], 512), Verdict::Pass);
         }
-        assert!(FOREIGN.into_iter().chain(RESIZING).all(is_of_concern));
+        assert!(UNRECORDABLE.into_iter().chain(RESIZING).all(is_of_concern));
     }
 }

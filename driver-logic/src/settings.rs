@@ -1,24 +1,25 @@
-//! The driver's settings: values in its service's `Parameters` key.
+//! The driver's settings: values of its service's `Parameters` registry key.
 //!
 //! | value | type | meaning | if absent |
 //! | --- | --- | --- | --- |
-//! | `PassThrough` | `REG_DWORD` | 1: attach to volumes, pass everything through, protect nothing | 0 |
-//! | `QueueLimitMiB` | `REG_DWORD` | the longest capture queue that a session gets | 2048 |
-//! | `HoldLimitMs` | `REG_DWORD` | the longest hold limit that a session gets | 50,000 |
+//! | `PassThrough` | `REG_DWORD` | kill switch; 1: pass all requests through, protect no volume | 0 |
+//! | `QueueLimitMiB` | `REG_DWORD` | the largest capture queue of a session | 2048 |
+//! | `HoldLimitMs` | `REG_DWORD` | the longest hold limit of a session | 50,000 |
 //! | `ExcludedVolumes` | `REG_MULTI_SZ` | volumes that are never protected | none |
 //!
-//! Rule: a value out of its range counts as absent, and is said so; but a kill switch that cannot be understood is on.
+//! Rule: a value out of its range counts as absent, with a line in the debugger's log; but a kill
+//! switch of another type counts as set.
 
 use snapless_wire::ioctl::{HOLD_LIMIT_MAX_MS, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, StartSettings};
 
-/// What the driver asks the registry for.
+/// A value that is a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Name {
     /// The kill switch.
     PassThrough,
-    /// The cap of the capture queue.
+    /// The limit of the capture queue.
     QueueLimit,
-    /// The cap of the hold limit.
+    /// The limit of the hold limit.
     HoldLimit,
 }
 
@@ -33,12 +34,12 @@ impl Name {
     }
 }
 
-/// The name of the list of excluded volumes.
+/// Name of the list of excluded volumes.
 pub const EXCLUDED_VOLUMES: &str = "ExcludedVolumes";
-/// Excluded volumes that are looked at, at most.
+/// Excluded volumes that are read, at most.
 pub const EXCLUDED_MAX: usize = 256;
 
-/// What the registry had under a name.
+/// What the registry has under a name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Value {
     /// Nothing.
@@ -52,23 +53,23 @@ pub enum Value {
 /// Checked settings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Attach to volumes, pass everything through, protect nothing.
+    /// Pass all requests through, protect no volume.
     pub pass_through: bool,
-    /// The longest capture queue, in bytes.
+    /// The largest capture queue, in bytes.
     pub queue_limit: u64,
     /// The longest hold limit, in milliseconds.
     pub hold_limit_ms: u32,
 }
 
 impl Settings {
-    /// Without any value.
+    /// The settings if all values are absent.
     pub const DEFAULT: Self = Self {
         pass_through: false,
         queue_limit: QUEUE_BYTES_MAX,
         hold_limit_ms: HOLD_LIMIT_MAX_MS,
     };
 
-    /// Reads all values; calls `complain` for each that is there but cannot be used.
+    /// Reads all values; calls `complain` for each that exists but cannot be used.
     pub fn read(look: impl Fn(Name) -> Value, mut complain: impl FnMut(Name)) -> Self {
         let mut number = |name, allowed: fn(u32) -> bool| match look(name) {
             Value::Number(number) if allowed(number) => Some(number),
@@ -97,7 +98,7 @@ impl Settings {
         }
     }
 
-    /// What a session gets that asks for `asked`.
+    /// A session's settings, limited.
     pub fn cap(&self, asked: StartSettings) -> StartSettings {
         StartSettings {
             queue_bytes: asked.queue_bytes.min(self.queue_limit),
@@ -130,20 +131,20 @@ mod tests {
     }
 
     #[test]
-    fn without_values_nothing_is_limited_further_and_nobody_complains() {
+    fn without_values_the_defaults_hold_without_a_complaint() {
         let (settings, complaints) = read(Value::Absent, Value::Absent, Value::Absent);
         assert_eq!((settings, complaints.len()), (Settings::DEFAULT, 0));
     }
 
     #[test]
-    fn values_in_range_are_taken() {
+    fn values_in_range_are_used() {
         let (settings, complaints) = read(Value::Number(1), Value::Number(64), Value::Number(250));
         let want = Settings { pass_through: true, queue_limit: 64 << 20, hold_limit_ms: 250 };
         assert_eq!((settings, complaints.len()), (want, 0));
     }
 
     #[test]
-    fn values_out_of_range_count_as_absent_and_are_named() {
+    fn values_out_of_range_count_as_absent_with_a_complaint() {
         for queue in [0, 63, 2049, u32::MAX] {
             let (settings, complaints) =
                 read(Value::Number(0), Value::Number(queue), Value::Number(50_001));
@@ -155,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_switch_that_cannot_be_understood_is_on() {
+    fn a_kill_switch_of_another_type_counts_as_set() {
         let (settings, complaints) = read(Value::Unreadable, Value::Absent, Value::Absent);
         assert!(settings.pass_through);
         assert_eq!(complaints, [Name::PassThrough]);
     }
 
     #[test]
-    fn a_session_gets_what_it_asks_for_up_to_the_caps() {
+    fn a_sessions_settings_are_limited() {
         let asked = StartSettings {
             session: SessionId([1; 16]),
             block_size: 64 << 10,
