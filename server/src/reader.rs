@@ -59,9 +59,10 @@ impl SessionReader {
     pub fn stored_bytes(&self) -> Result<u64> {
         let mut bytes = 0;
         for number in self.segments() {
-            bytes += match number == self.acknowledged.segment {
-                true => self.acknowledged.offset,
-                false => self.open_segment(number)?.len()?,
+            bytes += if number == self.acknowledged.segment {
+                self.acknowledged.offset
+            } else {
+                self.open_segment(number)?.len()?
             };
         }
         Ok(bytes)

@@ -1,9 +1,9 @@
-//! Where a repository's files lie: a trait, so that the same code runs over a directory and over a
+//! The files below a repository: a trait, so that the same code runs over a directory and over a
 //! simulated disk that crashes.
 //!
-//! [`Storage`] and [`StorageFile`] are what an implementation provides; their documentation says
-//! what survives a crash. [`Store`] is what the rest of the server calls: it adds the file's full
-//! name to every error, and puts the durable operations together from the small ones.
+//! An implementation provides [`Storage`] and [`StorageFile`]; their documentation says what
+//! survives a crash. The rest of the server calls [`Store`], which adds the file's full name to
+//! every error and composes the durable operations from the small ones.
 
 pub mod local;
 
@@ -13,7 +13,6 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::local::LocalStorage;
 use crate::error::{Error, Result};
 
 /// A tree of named files.
@@ -124,11 +123,6 @@ impl Store {
     /// Uses this storage.
     pub fn new(storage: Arc<dyn Storage>) -> Self {
         Self(storage)
-    }
-
-    /// Uses a directory of the local file system.
-    pub fn local(root: &Path) -> Self {
-        Self::new(Arc::new(LocalStorage::new(root)))
     }
 
     /// The full name of a path, for messages.

@@ -116,7 +116,7 @@ impl StreamState {
             RecordKind::Write | RecordKind::Trim | RecordKind::Zero => self.write(record, run)?,
             RecordKind::Resync => self.resync(record, run)?,
             RecordKind::Unreadable if !self.is_whole_blocks(record) => {
-                given = self.holes(record, run)?
+                given = self.holes(record, run)?;
             }
             RecordKind::Unreadable => given = BaseBlocks::Some(self.unreadable(record, run)?),
             RecordKind::SessionStart if self.last().is_some() => {
@@ -319,7 +319,7 @@ pub enum Violation {
         /// Its kind.
         kind: RecordKind,
     },
-    /// A second SessionStart.
+    /// A second `SessionStart`.
     #[error("record {0} is a second SessionStart")]
     SecondStart(Seq),
     /// Rule LOSS: after a lost connection, the unacknowledged records are gone.
@@ -394,7 +394,7 @@ pub enum Violation {
         /// The block.
         block: BlockIndex,
     },
-    /// Rule T0: BaseComplete without all blocks.
+    /// Rule T0: `BaseComplete` without all blocks.
     #[error("T0: record {seq} completes the base, but block {} is missing", .block.0)]
     BaseIncomplete {
         /// The record.

@@ -36,9 +36,12 @@ fn small_sync(driver: &mut Driver) -> Vec<Vec<u8>> {
     for block in 0..4 {
         first.extend(driver.zero(RecordKind::Block, block * BLOCK, BLOCK));
     }
-    let mut second = driver.zero(RecordKind::Block, 4 * BLOCK, LENGTH - 4 * BLOCK);
-    second.extend(driver.marker(RecordKind::BaseComplete));
-    second.extend(driver.epoch_end());
+    let second = [
+        driver.zero(RecordKind::Block, 4 * BLOCK, LENGTH - 4 * BLOCK),
+        driver.marker(RecordKind::BaseComplete),
+        driver.epoch_end(),
+    ]
+    .concat();
     vec![first, second]
 }
 
@@ -66,8 +69,7 @@ fn crashed(root: &Path) -> (u64, u64) {
     common::ingest(root, LENGTH, LIMIT, &small_sync(&mut driver));
     let acknowledged = fs::metadata(segment(root)).unwrap().len();
     let mut tail = Vec::new();
-    let mut epoch = driver.zero(RecordKind::Write, 0, SECTOR);
-    epoch.extend(driver.epoch_end());
+    let epoch = [driver.zero(RecordKind::Write, 0, SECTOR), driver.epoch_end()].concat();
     tail.extend(common::frame(FrameKind::Records, &epoch));
     let whole = acknowledged + tail.len() as u64;
     tail.extend(common::frame(FrameKind::Records, &driver.zero(RecordKind::Write, SECTOR, SECTOR)));
@@ -124,10 +126,8 @@ fn a_stream_goes_on_after_a_crash() {
     let root = dir.path();
     crashed(root);
     let mut driver = Driver { seq: 40, epoch: 9, ..Driver::default() };
-    let mut records = driver.gap();
-    records.extend(driver.resync(0, 7));
-    records.extend(driver.consistent());
-    records.extend(driver.epoch_end());
+    let records =
+        [driver.gap(), driver.resync(0, 7), driver.consistent(), driver.epoch_end()].concat();
     let acknowledged = common::ingest(root, LENGTH, LIMIT, &[records]);
     assert_eq!(acknowledged.len(), 1);
     assert_eq!(verified(root).damage, []);
@@ -193,9 +193,7 @@ fn one_damaged_entry_does_not_hide_the_next_one_and_no_image_is_made_of_it() {
     let root = dir.path().join("repository");
     let mut driver = Driver::default();
     let frames = [driver.start(), driver.block(0, 1), driver.block(1, 2), driver.block(2, 3)];
-    let mut last = driver.block(3, 4);
-    last.extend(driver.block(4, 5));
-    last.extend(driver.epoch_end());
+    let last = [driver.block(3, 4), driver.block(4, 5), driver.epoch_end()].concat();
     let frames: Vec<_> = frames.into_iter().chain([last]).collect();
     common::ingest(&root, LENGTH, LIMIT, &frames);
     let mut stored = fs::read(segment(&root)).unwrap();
@@ -227,8 +225,7 @@ fn a_lost_newest_acknowledgement_loses_no_epoch() {
     let root = dir.path();
     let mut driver = Driver::default();
     let mut frames = small_sync(&mut driver);
-    let mut epoch = driver.zero(RecordKind::Write, 0, SECTOR);
-    epoch.extend(driver.epoch_end());
+    let epoch = [driver.zero(RecordKind::Write, 0, SECTOR), driver.epoch_end()].concat();
     frames.push(epoch);
     let acknowledged = common::ingest(root, LENGTH, LIMIT, &frames);
     let path = session_dir(root).join("acknowledged.snapless");

@@ -23,12 +23,9 @@ const ACKNOWLEDGED: &[u8] = include_bytes!("golden/acknowledged.snapless");
 /// Two epochs: one in two frames, one in a frame.
 fn frames() -> [Vec<u8>; 3] {
     let mut driver = Driver::default();
-    let mut first = driver.start();
-    first.extend(driver.data(RecordKind::Block, 0, &[0x5a; 1024]));
-    let mut second = driver.marker(RecordKind::BaseComplete);
-    second.extend(driver.epoch_end());
-    let mut third = driver.zero(RecordKind::Write, 512, 512);
-    third.extend(driver.epoch_end());
+    let first = [driver.start(), driver.data(RecordKind::Block, 0, &[0x5a; 1024])].concat();
+    let second = [driver.marker(RecordKind::BaseComplete), driver.epoch_end()].concat();
+    let third = [driver.zero(RecordKind::Write, 512, 512), driver.epoch_end()].concat();
     [first, second, third]
 }
 

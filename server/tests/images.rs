@@ -1,22 +1,16 @@
 //! Images beyond the plain case: blocks that the disk could not read, holes, a restore that is
-//! stopped, input that is nonsense.
+//! stopped, the choice of a session.
 
 mod common;
 
-use std::path::Path;
-
-use common::{BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME, geometry};
-use proptest::prelude::*;
+use common::{BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME, image};
 use snapless_server::error::Error;
 use snapless_server::format::session::SessionHeader;
-use snapless_server::ingest::Ingest;
 use snapless_server::repository::Repository;
-use snapless_server::restore::{Report, Request, Source, restore};
+use snapless_server::restore::{Request, Source, restore};
 use snapless_server::stop::StopFlag;
-use snapless_server::stream::StreamState;
 use snapless_server::timeline::At;
 use snapless_types::{Extent, RecordKind};
-use snapless_wire::frame::{FrameHeader, FrameKind};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 const LIMIT: u64 = 1 << 20;
@@ -25,44 +19,36 @@ fn extent(offset: u64, len: u64) -> Extent {
     Extent::new(offset, len).unwrap()
 }
 
-fn image(root: &Path, at: At, stop: &StopFlag) -> Result<(Report, Vec<u8>), Error> {
-    let to = root.with_extension("img");
-    let request = Request {
-        source: Source { volume: VOLUME, session: Some(SESSION), at },
-        to: to.clone(),
-        force: true,
-    };
-    let report = restore(&Repository::open(root)?, &request, stop, |_| {})?;
-    Ok((report, std::fs::read(to).unwrap()))
-}
-
 #[test]
 fn unreadable_blocks_are_zeros_and_reported_until_they_are_written() {
     let dir = common::scratch();
     let root = dir.path().join("repository");
     let mut driver = Driver::default();
-    let mut records = driver.start();
-    records.extend(driver.block(0, 1));
-    records.extend(driver.unreadable(BLOCK, 2 * BLOCK));
-    records.extend(driver.block(3, 4));
-    records.extend(driver.block(4, 5));
-    records.extend(driver.marker(RecordKind::BaseComplete));
-    // Block 1 is known again; of block 2 only a part; block 3 is lost in a gap.
-    records.extend(driver.write(BLOCK, BLOCK, 7));
-    records.extend(driver.write(2 * BLOCK, SECTOR, 8));
-    records.extend(driver.gap());
-    records.extend(driver.unreadable(3 * BLOCK, BLOCK));
-    records.extend(driver.consistent());
-    records.extend(driver.epoch_end());
+    let records = [
+        driver.start(),
+        driver.block(0, 1),
+        driver.unreadable(BLOCK, 2 * BLOCK),
+        driver.block(3, 4),
+        driver.block(4, 5),
+        driver.marker(RecordKind::BaseComplete),
+        // Block 1 is known again; of block 2 only a part; block 3 is lost in a gap.
+        driver.write(BLOCK, BLOCK, 7),
+        driver.write(2 * BLOCK, SECTOR, 8),
+        driver.gap(),
+        driver.unreadable(3 * BLOCK, BLOCK),
+        driver.consistent(),
+        driver.epoch_end(),
+    ]
+    .concat();
     common::ingest(&root, LENGTH, LIMIT, &[records]);
 
-    let (report, found) = image(&root, At::T0, &StopFlag::default()).unwrap();
+    let (report, found) = image(&root, At::T0).unwrap();
     let mut want = common::base_image();
     common::patch(&mut want, BLOCK, 2 * BLOCK, 0);
     assert_eq!(found, want);
     assert_eq!(report.unreadable, [extent(BLOCK, 2 * BLOCK)]);
 
-    let (report, found) = image(&root, At::Latest, &StopFlag::default()).unwrap();
+    let (report, found) = image(&root, At::Latest).unwrap();
     common::patch(&mut want, BLOCK, BLOCK, 7);
     common::patch(&mut want, 2 * BLOCK, SECTOR, 8);
     common::patch(&mut want, 3 * BLOCK, BLOCK, 0);
@@ -93,7 +79,7 @@ fn unreadable_sectors_leave_the_rest_of_their_block() {
     records.extend(driver.epoch_end());
     common::ingest(&root, LENGTH, LIMIT, &[records]);
 
-    let (report, found) = image(&root, At::T0, &StopFlag::default()).unwrap();
+    let (report, found) = image(&root, At::T0).unwrap();
     let mut want = common::base_image();
     let hole = |offset| extent(offset, SECTOR);
     common::patch(&mut want, 2 * BLOCK + SECTOR, SECTOR, 0);
@@ -101,7 +87,7 @@ fn unreadable_sectors_leave_the_rest_of_their_block() {
     assert_eq!(found, want);
     assert_eq!(report.unreadable, [hole(2 * BLOCK + SECTOR), hole(3 * BLOCK - SECTOR)]);
 
-    let (report, found) = image(&root, At::Latest, &StopFlag::default()).unwrap();
+    let (report, found) = image(&root, At::Latest).unwrap();
     common::patch(&mut want, 2 * BLOCK + SECTOR, SECTOR, 8);
     common::patch(&mut want, BLOCK, BLOCK, 7);
     common::patch(&mut want, BLOCK, SECTOR, 0);
@@ -114,24 +100,27 @@ fn what_holds_no_data_and_what_is_cleared_is_zeros() {
     let dir = common::scratch();
     let root = dir.path().join("repository");
     let mut driver = Driver::default();
-    let mut records = driver.start();
-    records.extend(driver.block(0, 1));
-    records.extend(driver.plain(RecordKind::Unallocated, BLOCK, 2 * BLOCK));
-    records.extend(driver.block(3, 4));
-    records.extend(driver.block(4, 5));
-    records.extend(driver.marker(RecordKind::BaseComplete));
-    records.extend(driver.write(BLOCK, SECTOR, 7));
-    records.extend(driver.plain(RecordKind::Trim, SECTOR, BLOCK));
-    records.extend(driver.plain(RecordKind::Zero, 3 * BLOCK, LENGTH - 3 * BLOCK));
-    records.extend(driver.epoch_end());
+    let records = [
+        driver.start(),
+        driver.block(0, 1),
+        driver.plain(RecordKind::Unallocated, BLOCK, 2 * BLOCK),
+        driver.block(3, 4),
+        driver.block(4, 5),
+        driver.marker(RecordKind::BaseComplete),
+        driver.write(BLOCK, SECTOR, 7),
+        driver.plain(RecordKind::Trim, SECTOR, BLOCK),
+        driver.plain(RecordKind::Zero, 3 * BLOCK, LENGTH - 3 * BLOCK),
+        driver.epoch_end(),
+    ]
+    .concat();
     common::ingest(&root, LENGTH, LIMIT, &[records]);
 
-    let (report, found) = image(&root, At::T0, &StopFlag::default()).unwrap();
+    let (report, found) = image(&root, At::T0).unwrap();
     let mut want = common::base_image();
     common::patch(&mut want, BLOCK, 2 * BLOCK, 0);
     assert_eq!(found, want);
     assert_eq!(report.unreadable, []);
-    let (_, found) = image(&root, At::Latest, &StopFlag::default()).unwrap();
+    let (_, found) = image(&root, At::Latest).unwrap();
     common::patch(&mut want, SECTOR, LENGTH - SECTOR, 0);
     assert_eq!(found, want);
 }
@@ -153,11 +142,11 @@ fn zeros_take_no_space() {
     records.extend(driver.zero(RecordKind::Write, 4 * BLOCK, SECTOR));
     records.extend(driver.epoch_end());
     common::ingest(&root, LENGTH, LIMIT, &[records]);
-    let (report, found) = image(&root, At::T0, &StopFlag::default()).unwrap();
+    let (report, found) = image(&root, At::T0).unwrap();
     assert_eq!(report.bytes_written, 4096 + LENGTH - 4 * BLOCK);
     assert_eq!(found.len() as u64, LENGTH);
     assert_eq!(found[usize::try_from(3 * BLOCK + 8192).unwrap()], 1);
-    let (_, found) = image(&root, At::Latest, &StopFlag::default()).unwrap();
+    let (_, found) = image(&root, At::Latest).unwrap();
     let last = usize::try_from(4 * BLOCK).unwrap();
     assert_eq!(found[last..last + 512], [0; 512]);
     assert_eq!(found[last + 512..], [5; 1024]);
@@ -170,7 +159,9 @@ fn a_stopped_restore_leaves_nothing() {
     common::ingest(&root, LENGTH, LIMIT, &[Driver::default().first_sync()]);
     let stop = StopFlag::default();
     stop.set();
-    let stopped = image(&root, At::T0, &stop);
+    let source = Source { volume: VOLUME, session: None, at: At::T0 };
+    let request = Request { source, to: root.with_extension("img"), force: true };
+    let stopped = restore(&Repository::open(&root).unwrap(), &request, &stop, |_| {});
     assert!(matches!(stopped, Err(Error::Stopped)));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
@@ -208,31 +199,4 @@ fn the_newest_session_that_had_begun_is_restored_when_none_is_named() {
     let other = request_of(VolumeGuid([9; 16]), None, At::T0);
     let unknown = restore(&repository, &other, &StopFlag::default(), |_| {}).unwrap_err();
     assert!(unknown.to_string().contains(&VOLUME.to_string()), "{unknown}");
-}
-
-proptest! {
-    #[test]
-    fn no_bytes_from_outside_make_the_server_panic(
-        noise in proptest::collection::vec(any::<u8>(), 0..300),
-        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
-        kind in prop_oneof![Just(FrameKind::Hello), Just(FrameKind::Records)],
-    ) {
-        let frame = FrameHeader::new(kind, &noise).unwrap();
-        // Any answer will do, as long as there is one.
-        prop_assert!(Ingest::AwaitingHello.frame(frame, &noise).is_err());
-        let mut records = Driver::default().first_sync();
-        for (at, byte) in &flips {
-            let at = at.index(records.len());
-            records[at] = *byte;
-        }
-        let mut state = StreamState::new(geometry(LENGTH));
-        state.begin_connection();
-        let mut ingest = Ingest::AwaitingHello;
-        ingest.begin(state);
-        let frame = FrameHeader::new(FrameKind::Records, &records).unwrap();
-        if ingest.frame(frame, &records).is_ok() {
-            let state = ingest.state().unwrap();
-            prop_assert!(state.timeline().coverage().base <= 5);
-        }
-    }
 }

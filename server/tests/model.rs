@@ -6,14 +6,9 @@
 
 mod common;
 
-use std::path::Path;
-
-use common::{BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME, base_image};
+use common::{BLOCK, Driver, LENGTH, SECTOR, base_image, image};
 use proptest::prelude::*;
 use snapless_server::error::Error;
-use snapless_server::repository::Repository;
-use snapless_server::restore::{Request, Source, restore};
-use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_types::RecordKind;
 use snapless_wire::id::FileTime;
@@ -264,17 +259,6 @@ fn touched(offset: u64, len: u64) -> std::ops::Range<usize> {
     block(offset / BLOCK)..block((offset + len).div_ceil(BLOCK))
 }
 
-fn image(root: &Path, at: At) -> Result<Vec<u8>, Error> {
-    let to = root.with_extension("img");
-    let request = Request {
-        source: Source { volume: VOLUME, session: Some(SESSION), at },
-        to: to.clone(),
-        force: true,
-    };
-    restore(&Repository::open(root)?, &request, &StopFlag::default(), |_| {})?;
-    Ok(std::fs::read(to).unwrap())
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
@@ -294,9 +278,9 @@ proptest! {
             common::ingest(&root, LENGTH, SEGMENT_LIMIT, frames);
         }
 
-        prop_assert_eq!(&image(&root, At::Latest).unwrap(), &model.disk);
+        prop_assert_eq!(&image(&root, At::Latest).unwrap().1, &model.disk);
         match image(&root, At::T0) {
-            Ok(image) => {
+            Ok((_, image)) => {
                 prop_assert!(model.based.iter().all(|&based| based));
                 prop_assert_eq!(image, base_image());
             }
@@ -309,7 +293,7 @@ proptest! {
             let (time, want) = pick.get(&model.points);
             let restorable = model.foreign_at.is_none_or(|foreign| *time >= foreign);
             match image(&root, At::Time(FileTime::new(*time))) {
-                Ok(image) => {
+                Ok((_, image)) => {
                     prop_assert!(restorable, "{} is before the last resync of a lost block", time);
                     prop_assert!(&image == want, "the image of {} differs", time);
                 }

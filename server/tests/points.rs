@@ -25,8 +25,7 @@ fn cut(timeline: &Timeline, time: u64) -> Result<Cut, NotRestorable> {
 fn nothing_can_be_restored_before_the_first_sync_is_complete() {
     let mut driver = Driver::default();
     assert_eq!(timeline(&[]).resolve(At::Latest), Err(NotRestorable::Nothing));
-    let mut records = driver.start();
-    records.extend(driver.block(0, 1));
+    let records = [driver.start(), driver.block(0, 1)].concat();
     let timeline = timeline(&records);
     for at in [At::T0, At::Latest, At::Time(FileTime::new(driver.time - driver.tick))] {
         let refused = timeline.resolve(at).unwrap_err();
@@ -128,8 +127,7 @@ fn a_block_lost_before_it_was_captured_takes_the_points_before_its_resync_with_i
 #[test]
 fn while_such_a_gap_lasts_there_is_no_point_at_all() {
     let mut driver = Driver::default();
-    let mut records = driver.start();
-    records.extend(driver.gap());
+    let mut records = [driver.start(), driver.gap()].concat();
     for block in 0..5 {
         records.extend(driver.resync(block, 1));
     }
@@ -155,11 +153,14 @@ fn a_clock_that_steps_back_does_not_reorder_the_stream() {
 #[test]
 fn with_a_coarse_clock_a_gap_shorter_than_its_step_hides_nothing() {
     let mut driver = Driver { tick: 0, ..Driver::default() };
-    let mut records = driver.first_sync();
-    records.extend(driver.gap());
-    records.extend(driver.resync(0, 1));
-    records.extend(driver.consistent());
-    records.extend(driver.write(0, BLOCK, 1));
+    let records = [
+        driver.first_sync(),
+        driver.gap(),
+        driver.resync(0, 1),
+        driver.consistent(),
+        driver.write(0, BLOCK, 1),
+    ]
+    .concat();
     let timeline = timeline(&records);
     assert_eq!(timeline.ranges().len(), 2);
     assert_eq!(cut(&timeline, driver.time), Ok(Cut::Through(Seq::new(12))));
@@ -168,10 +169,9 @@ fn with_a_coarse_clock_a_gap_shorter_than_its_step_hides_nothing() {
 #[test]
 fn a_second_gap_marker_inside_a_gap_changes_nothing() {
     let mut driver = Driver::default();
-    let mut records = driver.first_sync();
-    records.extend(driver.gap());
-    records.extend(driver.gap());
-    records.extend(driver.marker(RecordKind::Consistent));
+    let records =
+        [driver.first_sync(), driver.gap(), driver.gap(), driver.marker(RecordKind::Consistent)]
+            .concat();
     let timeline = timeline(&records);
     assert_eq!(timeline.gaps().len(), 1);
     assert_eq!(timeline.gaps()[0].begin.seq, Seq::new(9));

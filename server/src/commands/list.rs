@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::list::{Content, Session, Stream, Volume, list};
 use crate::repository::Repository;
 
-use super::{BAD, GOOD, POOR, bytes, on_signal, print_json};
+use super::console::{BAD, GOOD, POOR, bytes, on_signal, print_json};
 
 pub(super) fn run(args: &cli::List) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;

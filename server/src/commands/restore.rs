@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::repository::Repository;
 use crate::restore::{Report, Request, Source, restore};
 
+use super::console::{GOOD, POOR, bytes, on_signal, print_json};
 use super::progress::Bar;
-use super::{GOOD, POOR, bytes, on_signal, print_json};
 
 pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::serve::Server;
 use crate::time;
 
-use super::on_signal;
+use super::console::on_signal;
 
 pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
     begin_log();

@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::repository::Repository;
 use crate::verify::{Report, verify};
 
+use super::console::{BAD, EXIT_DAMAGE, GOOD, bytes, on_signal, print_json};
 use super::progress::Bar;
-use super::{BAD, EXIT_DAMAGE, GOOD, bytes, on_signal, print_json};
 
 pub(super) fn run(args: &cli::Verify) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;

@@ -3,10 +3,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs4::FileExt;
 
-use super::{Lock, OpenMode, Storage, StorageFile};
+use super::{Lock, OpenMode, Storage, StorageFile, Store};
 use crate::error::{Error, Result};
 
 /// The files below one directory.
@@ -25,6 +26,13 @@ impl LocalStorage {
     pub fn create(root: &Path) -> Result<Self> {
         create_dirs(root)?;
         Ok(Self::new(root))
+    }
+}
+
+impl Store {
+    /// Uses the files below a directory.
+    pub fn local(root: &Path) -> Self {
+        Self::new(Arc::new(LocalStorage::new(root)))
     }
 }
 

@@ -3,23 +3,28 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::missing_panics_doc, unreachable_pub, reason = "test code")]
 
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use snapless_link::LinkError;
+use snapless_link::client::{Link, Message};
+use snapless_server::error::Error;
 use snapless_server::format::session::SessionHeader;
 use snapless_server::ingest::{Action, Ingest};
-use snapless_server::repository::WritableRepository;
+use snapless_server::repository::{Repository, WritableRepository};
+use snapless_server::restore::{Report, Request, Source, restore};
 use snapless_server::serve::{Server, Stopper};
 use snapless_server::stop::StopFlag;
+use snapless_server::timeline::At;
 use snapless_server::writer::SessionWriter;
 use snapless_types::{EpochId, Geometry, RecordKind, Seq};
-use snapless_wire::frame::{Acknowledge, FRAME_HEADER_LEN, FrameHeader, FrameKind, Hello, Welcome};
+use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::{Position, RecordHeader};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 pub const VOLUME: VolumeGuid = VolumeGuid([0x11; 16]);
 pub const SESSION: SessionId = SessionId([0x22; 16]);
@@ -180,6 +185,15 @@ pub fn patch(image: &mut [u8], offset: u64, len: u64, byte: u8) {
     image[start..end].fill(byte);
 }
 
+/// Restores a point of the test session; returns the report and the image.
+pub fn image(root: &Path, at: At) -> Result<(Report, Vec<u8>), Error> {
+    let to = root.with_extension("img");
+    let source = Source { volume: VOLUME, session: Some(SESSION), at };
+    let request = Request { source, to: to.clone(), force: true };
+    let report = restore(&Repository::open(root)?, &request, &StopFlag::default(), |_| {})?;
+    Ok((report, std::fs::read(to).unwrap()))
+}
+
 /// Stores frames as a connection would, without a network. Each call is a connection of its own.
 pub fn ingest(
     root: &Path,
@@ -249,6 +263,7 @@ impl Drop for Running {
 /// The service's half of the protocol.
 pub struct Client {
     pub stream: TcpStream,
+    link: Link,
 }
 
 /// What a server said.
@@ -263,8 +278,9 @@ pub enum Said {
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self { stream }
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let link = Link::over(Arc::new(stream.try_clone().unwrap()));
+        Self { stream, link }
     }
 
     /// Connects and says Hello; returns the durable epoch and record.
@@ -278,7 +294,7 @@ impl Client {
     }
 
     pub fn send(&mut self, kind: FrameKind, payload: &[u8]) {
-        self.stream.write_all(&frame(kind, payload)).unwrap();
+        self.link.sender.send(kind, payload).unwrap();
     }
 
     pub fn records(&mut self, payload: &[u8]) {
@@ -286,28 +302,17 @@ impl Client {
     }
 
     pub fn hear(&mut self) -> Said {
-        let mut bytes = [0; FRAME_HEADER_LEN];
-        if self.stream.read_exact(&mut bytes).is_err() {
-            return Said::Closed;
-        }
-        let header = FrameHeader::read(&bytes).unwrap();
-        let mut payload = vec![0; header.payload_len()];
-        self.stream.read_exact(&mut payload).unwrap();
-        header.verify(&payload).unwrap();
-        match header.kind() {
-            FrameKind::Welcome => {
-                let welcome = Welcome::read_from_bytes(&payload).unwrap();
-                Said::Welcome {
-                    epoch: welcome.durable_epoch().get(),
-                    seq: welcome.durable_seq().get(),
-                }
-            }
-            FrameKind::Acknowledge => {
-                let acknowledge = Acknowledge::read_from_bytes(&payload).unwrap();
+        match self.link.receiver.receive() {
+            Ok(Some(Message::Welcome(welcome))) => Said::Welcome {
+                epoch: welcome.durable_epoch().get(),
+                seq: welcome.durable_seq().get(),
+            },
+            Ok(Some(Message::Acknowledge(acknowledge))) => {
                 Said::Acknowledge { epoch: acknowledge.epoch().get(), seq: acknowledge.seq().get() }
             }
-            FrameKind::Error => Said::Error(String::from_utf8(payload).unwrap()),
-            other => panic!("a server does not send {other:?}"),
+            Ok(Some(Message::Refused(text))) => Said::Error(text),
+            Ok(None) | Err(LinkError::Lost(_)) => Said::Closed,
+            Err(error) => panic!("{error}"),
         }
     }
 }

@@ -103,6 +103,8 @@ fn check_stored(ends: Option<Acknowledge>, payload: &[u8]) {
 
 fn check_state(state: &StreamState) -> &'static str {
     let timeline = state.timeline();
+    let coverage = timeline.coverage();
+    assert!(coverage.base <= coverage.known && coverage.known <= coverage.total);
     for range in timeline.ranges() {
         assert!(range.from.seq <= range.to.seq, "a range of points has a beginning and an end");
     }

@@ -1,0 +1,45 @@
+//! What the subcommands share: exit codes, colours, signals, reports as JSON.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::stop::StopFlag;
+
+/// Failed.
+pub(super) const EXIT_FAILED: u8 = 1;
+/// The point cannot be restored.
+pub(super) const EXIT_NOT_RESTORABLE: u8 = 3;
+/// Damage was found.
+pub(super) const EXIT_DAMAGE: u8 = 4;
+/// Stopped by Ctrl-C or SIGTERM.
+pub(super) const EXIT_STOPPED: u8 = 130;
+
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
+pub(super) const POOR: Style = AnsiColor::Yellow.on_default();
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// Returns a flag that Ctrl-C, SIGTERM and SIGHUP set; they also call `also`.
+pub(super) fn on_signal(also: impl Fn() + Send + 'static) -> Result<StopFlag> {
+    let stop = StopFlag::default();
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        flag.set();
+        also();
+    })?;
+    Ok(stop)
+}
+
+/// Prints a report as JSON.
+pub(super) fn print_json(report: &impl Serialize) -> Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, report).map_err(|error| Error::Report(error.into()))?;
+    writeln!(out).map_err(Error::Report)
+}
+
+/// A number of bytes with a binary unit.
+pub(super) fn bytes(count: u64) -> indicatif::BinaryBytes {
+    indicatif::BinaryBytes(count)
+}
