@@ -178,7 +178,7 @@ impl DriverPort for ControlDevice {
     }
 
     fn acknowledge(&self, epoch: EpochId) -> Result<(), DriverError> {
-        let request = AcknowledgeRequest { epoch: epoch.into() };
+        let request = AcknowledgeRequest::new(epoch);
         self.tell(Call::Acknowledge, IOCTL_ACKNOWLEDGE, request.as_bytes())
     }
 
