@@ -15,15 +15,6 @@ use crate::config::Config;
 use crate::host::Tick;
 use crate::in_flight::Arrival;
 
-/// What a held write for which the queue has no room does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// It waits.
-    Wait,
-    /// It is issued uncaptured, and all other held writes with it.
-    StopCapturing,
-}
-
 /// Since when the queue is full, and which writes wait for room in it.
 #[derive(Debug)]
 pub struct Backpressure {
@@ -47,15 +38,15 @@ impl Backpressure {
         gap_is_open && self.overflow == Overflow::Gap
     }
 
-    /// Notes that the queue has no room for a held write. `newest` is the arrival of the newest
-    /// held one.
-    pub fn queue_is_full(&mut self, newest: Arrival, gap_is_open: bool, now: Tick) -> Verdict {
+    /// Notes that the queue has no room for a held write; true if capturing stops now, so that all
+    /// held writes are issued uncaptured. `newest` is the arrival of the newest held one.
+    pub fn queue_is_full(&mut self, newest: Arrival, gap_is_open: bool, now: Tick) -> bool {
         if self.skips_wait(gap_is_open) {
-            return Verdict::StopCapturing;
+            return true;
         }
         self.waiting = newest;
         self.full_since.get_or_insert(now);
-        self.verdict(Some(newest), now)
+        self.is_past_limit(Some(newest), now)
     }
 
     /// Notes that the queue has room for many writes.
@@ -65,11 +56,6 @@ impl Backpressure {
         }
     }
 
-    /// Capturing begins anew: the queue is not full.
-    pub fn reset(&mut self) {
-        self.full_since = None;
-    }
-
     /// True if a held write waits for room: no other is captured ahead of it. `oldest` is the
     /// arrival of the oldest held one, which waits if any does.
     #[inline]
@@ -77,14 +63,10 @@ impl Backpressure {
         oldest.is_some_and(|oldest| oldest <= self.waiting)
     }
 
-    /// What the held writes do now.
-    pub fn verdict(&self, oldest: Option<Arrival>, now: Tick) -> Verdict {
-        match self.deadline(oldest) {
-            Some(deadline) if deadline <= now && !sabotaged!(HoldLimitForgotten) => {
-                Verdict::StopCapturing
-            }
-            _ => Verdict::Wait,
-        }
+    /// True if the held writes have waited for room as long as they may: capturing stops.
+    pub fn is_past_limit(&self, oldest: Option<Arrival>, now: Tick) -> bool {
+        let is_past = self.deadline(oldest).is_some_and(|deadline| deadline <= now);
+        is_past && !sabotaged!(HoldLimitForgotten)
     }
 
     /// When the held writes have waited for room as long as they may.
@@ -116,26 +98,26 @@ mod tests {
     #[test]
     fn the_limit_counts_from_when_the_queue_became_full() {
         let mut it = backpressure(Overflow::Gap);
-        assert_eq!(it.queue_is_full(Arrival(1), false, Tick(7)), Verdict::Wait);
-        assert_eq!(it.queue_is_full(Arrival(5), false, Tick(50)), Verdict::Wait);
+        assert!(!it.queue_is_full(Arrival(1), false, Tick(7)));
+        assert!(!it.queue_is_full(Arrival(5), false, Tick(50)));
         assert_eq!(it.deadline(Some(Arrival(5))), Some(Tick(107)));
         it.queue_has_room(Some(Arrival(4)));
-        assert_eq!(it.verdict(Some(Arrival(5)), Tick(106)), Verdict::Wait, "4 was waiting");
-        assert_eq!(it.verdict(Some(Arrival(5)), Tick(107)), Verdict::StopCapturing);
-        assert_eq!(it.verdict(Some(Arrival(6)), Tick(107)), Verdict::Wait, "6 does not wait");
+        assert!(!it.is_past_limit(Some(Arrival(5)), Tick(106)), "4 was waiting");
+        assert!(it.is_past_limit(Some(Arrival(5)), Tick(107)));
+        assert!(!it.is_past_limit(Some(Arrival(6)), Tick(107)), "6 does not wait");
         it.queue_has_room(Some(Arrival(6)));
-        assert_eq!(it.queue_is_full(Arrival(6), false, Tick(200)), Verdict::Wait);
+        assert!(!it.queue_is_full(Arrival(6), false, Tick(200)));
         assert_eq!(it.deadline(Some(Arrival(6))), Some(Tick(300)), "it is full anew");
     }
 
     #[test]
     fn in_a_gap_a_write_waits_for_room_only_where_writes_are_to_wait() {
         let mut it = backpressure(Overflow::Gap);
-        assert_eq!(it.queue_is_full(Arrival(1), true, Tick(0)), Verdict::StopCapturing);
+        assert!(it.queue_is_full(Arrival(1), true, Tick(0)));
         assert!(!it.holds_back(Some(Arrival(1))));
         let mut it = backpressure(Overflow::Hold);
-        assert_eq!(it.queue_is_full(Arrival(1), true, Tick(0)), Verdict::Wait);
-        assert_eq!(it.verdict(Some(Arrival(1)), Tick(u64::MAX)), Verdict::Wait);
+        assert!(!it.queue_is_full(Arrival(1), true, Tick(0)));
+        assert!(!it.is_past_limit(Some(Arrival(1)), Tick(u64::MAX)));
         assert_eq!(it.deadline(Some(Arrival(1))), None);
     }
 }

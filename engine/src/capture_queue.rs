@@ -16,7 +16,6 @@ use alloc::boxed::Box;
 use snapless_types::{Extent, GapReason, Geometry, RecordKind};
 
 use crate::arena::{Arena, MemoryRange, MemorySpan};
-use crate::config::Config;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
 /// A record's header.
@@ -101,24 +100,12 @@ pub struct CaptureQueue {
 }
 
 impl CaptureQueue {
-    /// An empty queue.
-    pub fn new(config: &Config) -> Result<Self, OutOfMemory> {
-        Self::of(config.queue_bytes, config.sweep_share(), config.records())
-    }
-
-    /// Bytes that [`CaptureQueue::new`] allocates; the payload memory is the host's.
-    pub fn bytes(config: &Config) -> u64 {
-        let (sweep_bytes, records) = (config.sweep_share(), config.records());
-        let accounts = Arena::bytes(blocks_at_most(sweep_bytes)) + Arena::bytes(records);
-        accounts + slice_bytes::<Option<Drained>>(records)
-    }
-
     /// A queue of `bytes` payload bytes, `sweep_bytes` of them the sweep's, and `records`
     /// descriptors.
     // Out of line, as the other parts of a session: together they would take much of a kernel's
     // stack.
     #[inline(never)]
-    fn of(bytes: u64, sweep_bytes: u64, records: u64) -> Result<Self, OutOfMemory> {
+    pub fn new(bytes: u64, sweep_bytes: u64, records: u64) -> Result<Self, OutOfMemory> {
         let rest = bytes.saturating_sub(sweep_bytes);
         Ok(Self {
             for_sweep: Arena::new(0, sweep_bytes, blocks_at_most(sweep_bytes))?,
@@ -131,6 +118,12 @@ impl CaptureQueue {
             last_time: 0,
             generation: 0,
         })
+    }
+
+    /// Bytes that [`CaptureQueue::new`] allocates; the payload memory is the host's.
+    pub fn bytes(sweep_bytes: u64, records: u64) -> u64 {
+        let accounts = Arena::bytes(blocks_at_most(sweep_bytes)) + Arena::bytes(records);
+        accounts + slice_bytes::<Option<Drained>>(records)
     }
 
     /// Reserves room for a record with `len` payload bytes in a region, or none; `None` if there is
@@ -156,7 +149,6 @@ impl CaptureQueue {
     }
 
     /// False for a reservation that was made before the queue was cleared.
-    #[inline]
     pub fn is_current(&self, reservation: &Reservation) -> bool {
         reservation.generation == self.generation
     }
@@ -286,7 +278,7 @@ mod tests {
 
     #[test]
     fn records_leave_in_the_order_of_their_commits() {
-        let mut queue = CaptureQueue::of(4096, 0, 16).unwrap();
+        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
         let slow = queue.reserve(512, Writes).unwrap();
         let quick = queue.reserve(512, Writes).unwrap();
         queue.commit(quick, record(RecordKind::Write));
@@ -300,7 +292,7 @@ mod tests {
 
     #[test]
     fn descriptors_and_reservations_come_back() {
-        let mut queue = CaptureQueue::of(4096, 0, 16).unwrap();
+        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
         assert_eq!((queue.capacity(), queue.last_seq(), queue.is_empty()), (4096, 0, true));
         for _ in 0..50 {
             let given_up = queue.reserve(512, Writes).unwrap();
@@ -323,7 +315,7 @@ mod tests {
 
     #[test]
     fn sweep_and_writes_have_separate_memory() {
-        let mut queue = CaptureQueue::of(4096, 1024, 16).unwrap();
+        let mut queue = CaptureQueue::new(4096, 1024, 16).unwrap();
         assert_eq!((queue.capacity(), queue.used()), (4096, 0));
         assert!(queue.reserve(1025, Sweep).is_none() && queue.reserve(3073, Writes).is_none());
         let swept = queue.reserve(1024, Sweep).unwrap();
@@ -342,7 +334,7 @@ mod tests {
     #[test]
     fn the_sweep_has_a_range_for_each_block_and_for_a_short_one() {
         let block = u64::from(Geometry::BLOCK_SIZE_MIN);
-        let mut queue = CaptureQueue::of(4 * block, 2 * block, 16).unwrap();
+        let mut queue = CaptureQueue::new(4 * block, 2 * block, 16).unwrap();
         let ranges = [block, 512, block - 512].map(|len| queue.reserve(len, Sweep).unwrap());
         for range in ranges {
             queue.cancel(range);
@@ -351,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_record_that_does_not_fit_stays() {
-        let mut queue = CaptureQueue::of(4096, 0, 16).unwrap();
+        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
         let reservation = queue.reserve(512, Writes).unwrap();
         queue.commit(reservation, record(RecordKind::Write));
         assert!(queue.pop(511).is_none());
@@ -360,7 +352,7 @@ mod tests {
 
     #[test]
     fn the_last_descriptor_is_kept_for_the_gap() {
-        let mut queue = CaptureQueue::of(1 << 20, 0, 16).unwrap();
+        let mut queue = CaptureQueue::new(1 << 20, 0, 16).unwrap();
         let mut reserved = 0;
         while let Some(reservation) = queue.reserve(512, Writes) {
             queue.commit(reservation, record(RecordKind::Write));
@@ -375,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_queue_is_as_full_as_its_memory_for_writes_or_its_descriptors() {
-        let mut queue = CaptureQueue::of(4096, 2048, 16).unwrap();
+        let mut queue = CaptureQueue::new(4096, 2048, 16).unwrap();
         assert!(queue.is_at_most(0));
         for _ in 0..4 {
             assert!(queue.append(record(RecordKind::EpochEnd)).is_some());
@@ -397,7 +389,7 @@ mod tests {
 
     #[test]
     fn clearing_frees_what_is_committed_and_leaves_reservations() {
-        let mut queue = CaptureQueue::of(4096, 0, 16).unwrap();
+        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
         let reservation = queue.reserve(512, Writes).unwrap();
         queue.commit(reservation, record(RecordKind::Write));
         let pending = queue.reserve(1024, Writes).unwrap();

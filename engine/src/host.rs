@@ -79,24 +79,6 @@ pub trait Host {
     fn wake(&self, worker: Worker);
 }
 
-/// Workers to wake once the lock is released.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Wakes(u8);
-
-impl Wakes {
-    pub(crate) fn add(&mut self, worker: Worker) {
-        self.0 |= worker as u8;
-    }
-
-    pub(crate) fn any(self) -> bool {
-        self.0 != 0
-    }
-
-    pub(crate) fn iter(self) -> impl Iterator<Item = Worker> {
-        WORKERS.into_iter().filter(move |&worker| self.0 & worker as u8 != 0)
-    }
-}
-
 /// One call of a verb: its instant, and the workers that it wakes once the lock is released.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -104,18 +86,28 @@ pub(crate) struct Call {
     pub now: Tick,
     /// The time that records carry.
     pub clock: u64,
-    pub wakes: Wakes,
+    woken: u8,
 }
 
 impl Call {
-    pub fn wake(&mut self, worker: Worker) {
-        self.wakes.add(worker);
+    /// A call that wakes no worker yet.
+    pub fn new(now: Tick, clock: u64) -> Self {
+        Self { now, clock, woken: 0 }
     }
 
+    /// Wakes a worker.
+    pub fn wake(&mut self, worker: Worker) {
+        self.woken |= worker as u8;
+    }
+
+    /// Wakes every worker.
     pub fn wake_all(&mut self) {
-        for worker in WORKERS {
-            self.wakes.add(worker);
-        }
+        WORKERS.into_iter().for_each(|worker| self.wake(worker));
+    }
+
+    /// The workers that are to be woken.
+    pub fn woken(self) -> impl Iterator<Item = Worker> {
+        WORKERS.into_iter().filter(move |&worker| self.woken & worker as u8 != 0)
     }
 }
 
@@ -125,13 +117,12 @@ mod tests {
     use alloc::vec::Vec;
 
     #[test]
-    fn each_worker_that_was_added_is_woken_once() {
-        let mut wakes = Wakes::default();
-        assert!(!wakes.any());
-        wakes.add(Worker::Hold);
-        wakes.add(Worker::Drain);
-        wakes.add(Worker::Hold);
-        assert!(wakes.any());
-        assert_eq!(wakes.iter().collect::<Vec<_>>(), [Worker::Hold, Worker::Drain]);
+    fn each_worker_is_woken_once() {
+        let mut call = Call::new(Tick(0), 0);
+        call.wake(Worker::Hold);
+        call.wake(Worker::Drain);
+        call.wake(Worker::Hold);
+        assert_eq!(call.woken().collect::<Vec<_>>(), [Worker::Hold, Worker::Drain]);
+        assert_eq!(Call::new(Tick(0), 0).woken().count(), 0);
     }
 }

@@ -177,7 +177,6 @@ impl<W> InFlight<W> {
     }
 
     /// The arrival of the oldest held write.
-    #[inline]
     pub fn oldest_held(&self) -> Option<Arrival> {
         self.slots.iter(Place::Held).next().map(|(_, tracked)| tracked.arrival)
     }
@@ -188,7 +187,6 @@ impl<W> InFlight<W> {
     }
 
     /// Number of held writes.
-    #[inline]
     pub fn held_count(&self) -> u64 {
         self.slots.count(Place::Held)
     }

@@ -31,19 +31,16 @@ impl Lifecycle {
     pub const NEW: Self = Self { phase: Phase::Starting, attached: true };
 
     /// Where the session stands.
-    #[inline]
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
     /// True while writes are captured.
-    #[inline]
     pub fn is_capturing(&self) -> bool {
         self.phase == Phase::Capturing
     }
 
     /// True once nothing is captured any more.
-    #[inline]
     pub fn is_stopped(&self) -> bool {
         self.phase == Phase::Stopped
     }

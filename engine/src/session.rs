@@ -12,7 +12,7 @@ use snapless_types::{BlockIndex, BlockRange, Clearing, Extent, Geometry, RecordK
 use self::core::{Core, Read, Shared, State};
 use crate::capture_queue::Drained;
 use crate::config::{Config, StartError};
-use crate::host::{Call, Host, Mutex, Step, Wakes};
+use crate::host::{Call, Host, Mutex, Step};
 use crate::memory::boxed;
 use crate::status::Status;
 use crate::submission::{Capture, Issue, Submission, Ticket, Urgency};
@@ -235,17 +235,14 @@ impl<H: Host> Session<H> {
 
     #[inline]
     fn locked<R>(&self, decide: impl FnOnce(&mut Core<'_, H::Write>) -> R) -> R {
-        let (now, clock) = (self.host.now(), self.host.clock());
-        let (result, wakes) = self.state.with(|state| {
+        let call = Call::new(self.host.now(), self.host.clock());
+        let (result, call) = self.state.with(|state| {
             let [state] = &mut **state;
-            let call = Call { now, clock, wakes: Wakes::default() };
             let mut core = Core::new(state, &self.shared, call);
             let result = decide(&mut core);
-            (result, core.into_call().wakes)
+            (result, core.call)
         });
-        if wakes.any() {
-            wakes.iter().for_each(|worker| self.host.wake(worker));
-        }
+        call.woken().for_each(|worker| self.host.wake(worker));
         result
     }
 }

@@ -79,7 +79,8 @@ fn run(writers: usize, each: usize, replacements: usize) {
             })
         })
         .collect();
-    let seen: Vec<_> = (1..=changes).map(|session| volume.change_to(&mut owner, session)).collect();
+    let seen: Vec<_> =
+        (1..=replacements).map(|session| volume.replace_by(&mut owner, session)).collect();
     for thread in threads {
         thread.join().unwrap();
     }

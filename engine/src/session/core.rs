@@ -84,7 +84,11 @@ impl<W> State<W> {
             gap: Gap::default(),
             backpressure: Backpressure::new(config),
             resync: Resync::new(config),
-            capture_queue: CaptureQueue::new(config)?,
+            capture_queue: CaptureQueue::new(
+                config.queue_bytes,
+                config.sweep_share(),
+                config.records(),
+            )?,
             epochs: Epochs::new(geometry.block_count(), config)?,
             in_flight: InFlight::new(config.writes_max)?,
             claims: Claims::new(READS_MAX)?,
@@ -95,7 +99,7 @@ impl<W> State<W> {
 
     /// Bytes that [`State::new`] allocates, with those of the state itself.
     pub fn bytes(geometry: &Geometry, config: &Config) -> u64 {
-        CaptureQueue::bytes(config)
+        CaptureQueue::bytes(config.sweep_share(), config.records())
             + Epochs::bytes(geometry.block_count(), config)
             + InFlight::<W>::bytes(config.writes_max)
             + Claims::bytes(READS_MAX)
@@ -107,7 +111,8 @@ impl<W> State<W> {
 pub struct Core<'a, W> {
     state: &'a mut State<W>,
     shared: &'a Shared,
-    call: Call,
+    /// The call, with the workers that are to be woken.
+    pub call: Call,
 }
 
 impl<'a, W> Core<'a, W> {
@@ -115,12 +120,6 @@ impl<'a, W> Core<'a, W> {
     #[inline]
     pub fn new(state: &'a mut State<W>, shared: &'a Shared, call: Call) -> Self {
         Self { state, shared, call }
-    }
-
-    /// The call, with the workers that are to be woken.
-    #[inline]
-    pub fn into_call(self) -> Call {
-        self.call
     }
 
     /// True once the session is stopped and no write and no read of it is under way.

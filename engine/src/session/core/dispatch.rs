@@ -3,7 +3,6 @@
 use snapless_types::GapReason;
 
 use super::Core;
-use crate::backpressure::Verdict;
 use crate::host::{Step, Tick};
 use crate::lifecycle::Phase;
 use crate::submission::Submission;
@@ -64,8 +63,7 @@ impl<W> Core<'_, W> {
     fn end_holds_past_the_limit(&mut self) {
         let (state, now) = (&self.state, self.call.now);
         if state.lifecycle.is_capturing()
-            && state.backpressure.verdict(state.in_flight.oldest_held(), now)
-                == Verdict::StopCapturing
+            && state.backpressure.is_past_limit(state.in_flight.oldest_held(), now)
         {
             self.stop_capturing(GapReason::QueueFull);
         }

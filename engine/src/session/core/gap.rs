@@ -63,7 +63,7 @@ impl<W> Core<'_, W> {
         {
             state.lifecycle.resume_capturing();
             state.resync.insist(false);
-            state.backpressure.reset();
+            state.backpressure.queue_has_room(None);
             self.note_progress();
             self.call.wake_all();
         }

@@ -1,12 +1,12 @@
 //! The stream: records are appended to the capture queue and noted in the open epoch.
 //!
-//! Both happen in one place, so that a loss of the service finds every block whose record is not
-//! acknowledged (rule LOSS, rules.md#loss).
+//! Every record is noted with its blocks, so that a loss of the service finds each block whose record
+//! is not acknowledged (rule LOSS, rules.md#loss).
 
 use snapless_types::{BlockRange, Extent, GapReason, RecordKind};
 
 use super::Core;
-use crate::capture_queue::{Record, Reservation};
+use crate::capture_queue::Record;
 use crate::host::Worker;
 
 impl<W> Core<'_, W> {
@@ -15,21 +15,6 @@ impl<W> Core<'_, W> {
     pub(super) fn record(&self, kind: RecordKind, extent: Option<Extent>) -> Record {
         let (time, epoch) = (self.call.clock, self.state.epochs.open_id());
         Record { kind, seq: 0, time, epoch, extent, gap_reason: None }
-    }
-
-    /// Appends the record of a write, whose payload, if it has one, is in the reserved memory.
-    /// Returns its number.
-    #[inline]
-    pub(super) fn commit(
-        &mut self,
-        reservation: Reservation,
-        record: Record,
-        blocks: BlockRange,
-    ) -> u64 {
-        let payload = reservation.memory().len;
-        let seq = self.state.capture_queue.commit(reservation, record);
-        self.recorded(blocks, payload);
-        seq
     }
 
     /// Appends a record without payload that describes `blocks`, or a marker if there are none.

@@ -3,12 +3,10 @@
 use snapless_types::{BlockRange, Extent, GapReason, RecordKind};
 
 use super::Core;
-use crate::backpressure::Verdict;
 use crate::capture_queue::{Region, Reservation};
 use crate::host::Worker;
 use crate::in_flight::{Change, HeldWrite};
 use crate::lifecycle::Phase;
-use crate::slots::SlotId;
 use crate::submission::{Capture, Issue, Submission, Ticket, Urgency};
 use crate::table::BlockState;
 
@@ -35,7 +33,7 @@ impl<W> Core<'_, W> {
         {
             if let Some(slot) = self.state.in_flight.insert(&change) {
                 self.state.counts.writes_captured_inline += 1;
-                return self.capture(write, slot, change, reservation);
+                return self.hand_out(Capture { write, slot, change, reservation });
             }
             self.state.capture_queue.cancel(reservation);
         }
@@ -58,7 +56,8 @@ impl<W> Core<'_, W> {
         rule!(!is_any(BlockState::Unsynced), "T0: a write's record comes after its blocks'");
         rule!(!is_any(BlockState::Reading), "T0: no block is read while it is written to");
         let record = self.record(change.kind, Some(change.extent));
-        let seq = self.commit(reservation, record, change.blocks);
+        let seq = self.state.capture_queue.commit(reservation, record);
+        self.recorded(change.blocks, change.payload());
         Issue { write, ticket, record: Some(seq) }
     }
 
@@ -94,7 +93,8 @@ impl<W> Core<'_, W> {
             return None;
         };
         self.state.counts.writes_held += 1;
-        Some(self.capture(write, held.slot, held.change, reservation))
+        let HeldWrite { slot, change, .. } = *held;
+        Some(self.hand_out(Capture { write, slot, change, reservation }))
     }
 
     /// Issues a held write uncaptured; the reason as for [`Core::mark_dirty`].
@@ -110,13 +110,11 @@ impl<W> Core<'_, W> {
     }
 
     /// Room in the queue for a write's record; `None` if there is none now.
-    #[inline]
     pub(super) fn reserve(&mut self, change: &Change) -> Option<Reservation> {
         self.state.capture_queue.reserve(change.payload(), Region::Writes)
     }
 
     /// True if a write is never captured, because it would have to wait for most of the queue.
-    #[inline]
     pub(super) fn is_too_long(&self, change: &Change) -> bool {
         change.payload() > self.shared.config.write_bytes
     }
@@ -125,8 +123,7 @@ impl<W> Core<'_, W> {
     pub(super) fn queue_is_full(&mut self) {
         let state = &mut *self.state;
         let (newest, gap_is_open) = (state.in_flight.last_held(), state.gap.is_open());
-        let verdict = state.backpressure.queue_is_full(newest, gap_is_open, self.call.now);
-        if verdict == Verdict::StopCapturing {
+        if state.backpressure.queue_is_full(newest, gap_is_open, self.call.now) {
             self.stop_capturing(GapReason::QueueFull);
         }
     }
@@ -203,15 +200,8 @@ impl<W> Core<'_, W> {
     /// Hands out a write to be issued: one with a payload is to be copied first, another goes into
     /// the stream at once.
     #[inline]
-    fn capture(
-        &mut self,
-        write: W,
-        slot: SlotId,
-        change: Change,
-        reservation: Reservation,
-    ) -> Submission<W> {
-        let capture = Capture { write, slot, change, reservation };
-        if change.kind.has_payload() {
+    fn hand_out(&mut self, capture: Capture<W>) -> Submission<W> {
+        if capture.change.kind.has_payload() {
             Submission::Capture(capture)
         } else {
             Submission::Issue(self.captured(capture))
