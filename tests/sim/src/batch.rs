@@ -88,6 +88,8 @@ pub struct Total {
     pub power_cuts: u64,
     /// Restorable points that were compared with the disk's history.
     pub points: u64,
+    /// Points that the real server restored.
+    pub restored: u64,
     /// Trims and writes of zeros in the stream.
     pub clearings: u64,
     /// Blocks that were skipped.
@@ -112,6 +114,7 @@ impl Total {
         self.cancelled += report.cancelled;
         self.power_cuts += u64::from(report.power_failed);
         self.points += report.points;
+        self.restored += report.restored;
         self.clearings += report.clearings;
         self.skipped += report.skipped;
         self.gaps += report.gaps;
@@ -126,7 +129,8 @@ impl fmt::Display for Total {
         write!(
             f,
             "{} runs kept every rule (trace {:016x}): {} steps, {} writes ({} held, {} \
-             cancelled, {} clearings), {} blocks skipped, {} points, {} gaps ({} made good under load), {} losses of \
+             cancelled, {} clearings), {} blocks skipped, {} points ({} \
+             restored), {} gaps ({} made good under load), {} losses of \
              the service, {} power cuts, {} complete base images",
             self.runs,
             self.trace,
@@ -137,6 +141,7 @@ impl fmt::Display for Total {
             self.clearings,
             self.skipped,
             self.points,
+            self.restored,
             self.gaps,
             self.converged,
             self.losses,

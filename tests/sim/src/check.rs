@@ -3,15 +3,17 @@
 //! | check | rules |
 //! | --- | --- |
 //! | [`replica`] | LOSS: the server's replica is the disk |
-//! | [`stream`] | T0, ORDER, RESUME, POINT: what the server has, record by record |
+//! | [`stream`] | T0, ORDER, RESUME, POINT: what the server has, record by record, and what it restores |
 
 mod image;
 mod points;
 mod records;
+mod restores;
 
 use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::Ledger;
 use crate::link::Link;
+use crate::rng::Rng;
 use crate::volume::{Content, Volume};
 
 use image::{Cell, Image};
@@ -23,6 +25,8 @@ pub struct Stream {
     pub base_complete: bool,
     /// Restorable points.
     pub points: u64,
+    /// Points that the real server restored.
+    pub restored: u64,
 }
 
 /// Rule LOSS: all records applied make up the disk, as far as `certain` says that they must.
@@ -57,10 +61,17 @@ pub fn replica(
     Ok(())
 }
 
-/// Rules T0, ORDER, RESUME and POINT: what the server has, record by record.
-pub fn stream(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Stream, Broken> {
+/// Rules T0, ORDER, RESUME and POINT: what the server has, record by record, and what it restores.
+pub fn stream(
+    ledger: &Ledger,
+    volume: &Volume,
+    link: &Link,
+    rng: &mut Rng,
+) -> Result<Stream, Broken> {
     records::order(ledger, volume, link)?;
-    let base_complete = records::base(ledger, volume, link)?;
-    let points = points::check(ledger, volume, link, base_complete)?;
-    Ok(Stream { base_complete, points })
+    let base = records::base(ledger, volume, link)?;
+    let points = points::check(ledger, volume, link, base.whole)?;
+    let restored = restores::check(volume, link, &points, rng)?;
+    let base_complete = base.complete;
+    Ok(Stream { base_complete, points: points.restorable.len() as u64, restored })
 }

@@ -126,7 +126,7 @@ impl Disk {
                     continue;
                 }
             };
-            let content = Content::written(write, sector);
+            let content = ledger.content(write, sector);
             self.sectors[sector] = content;
             ledger.applied.push(Applied { step, sector, content });
         }
@@ -146,7 +146,7 @@ impl Disk {
         step: Step,
     ) {
         for sector in sectors {
-            let content = Content::written(write, sector);
+            let content = ledger.content(write, sector);
             self.sectors[sector] = content;
             ledger.applied.push(Applied { step, sector, content });
         }

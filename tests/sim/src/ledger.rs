@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use snapless_engine::Urgency;
-use snapless_types::Clearing;
+use snapless_types::{Clearing, GapReason};
 
 use crate::failure::{Broken, Rule, ensure};
 use crate::volume::{Content, Sectors, WriteId};
@@ -84,6 +84,8 @@ pub struct Ledger {
     pub base: Option<BaseImage>,
     /// The trims and writes of zeros that are in the stream, by the number of their record.
     pub clearings: BTreeMap<u64, WriteId>,
+    /// When each gap began, and why.
+    pub gaps: Vec<(Step, Option<GapReason>)>,
     /// When the volume grew past its session.
     pub grown: Option<Step>,
     /// Blocks that held no data at t0 and were skipped.
@@ -122,6 +124,14 @@ impl Ledger {
         &self.writes[id.0 as usize]
     }
 
+    /// What a write puts into a sector.
+    pub fn content(&self, id: WriteId, sector: usize) -> Content {
+        match self.write(id).clearing {
+            None => Content::written(id, sector),
+            Some(_) => Content::cleared(id, sector),
+        }
+    }
+
     /// A write, to be changed.
     pub fn write_mut(&mut self, id: WriteId) -> &mut Write {
         &mut self.writes[id.0 as usize]
@@ -156,6 +166,12 @@ impl Ledger {
         while (self.committed.len() as u64) < last_seq {
             self.committed.push(step);
         }
+    }
+
+    /// Why the gap began that the record of this number opens: the last one until then.
+    pub fn gap_reason(&self, seq: u64) -> Option<GapReason> {
+        let committed = *self.committed.get(usize::try_from(seq - 1).ok()?)?;
+        self.gaps.iter().rfind(|&&(step, _)| step <= committed)?.1
     }
 
     /// True if `earlier` was over for the application before `later` began.

@@ -19,6 +19,7 @@ mod batch;
 mod check;
 mod disk;
 mod failure;
+mod far_end;
 mod host;
 mod ledger;
 mod link;

@@ -1,11 +1,18 @@
-//! The service and the server: records leave the driver, travel, become durable epoch by epoch, and are
-//! acknowledged late, or never. When the service dies, the server keeps whole durable epochs only.
+//! The service and the server: records leave the driver, travel, become durable epoch by epoch, and
+//! are acknowledged late, or never. When the service dies, the server keeps whole durable epochs
+//! only.
+//!
+//! In most runs the real server's code stands behind this model ([`FarEnd`]): then it decides when an
+//! epoch is durable and what is left after a loss, and the model checks that nothing acknowledged is
+//! missing.
 
 use std::collections::VecDeque;
 
 use snapless_engine::Record;
 use snapless_types::RecordKind;
 
+use crate::failure::{Broken, Rule, ensure};
+use crate::far_end::{FarEnd, Served};
 use crate::plan::LinkPlan;
 use crate::rng::Rng;
 use crate::volume::Content;
@@ -71,11 +78,13 @@ pub struct Link {
     acknowledgements: Vec<Later<u64>>,
     detach_at: Option<u64>,
     attach_at: Option<u64>,
+    /// The real server's code, in runs that have it.
+    pub far_end: Option<FarEnd>,
 }
 
 impl Link {
     /// A link with nothing on it.
-    pub fn new(plan: LinkPlan) -> Self {
+    pub fn new(plan: LinkPlan, far_end: Option<FarEnd>) -> Self {
         Self {
             plan,
             alive: true,
@@ -90,7 +99,21 @@ impl Link {
             acknowledgements: Vec::new(),
             detach_at: None,
             attach_at: None,
+            far_end,
         }
+    }
+
+    /// The service connects to the server.
+    pub fn connect(&mut self, calm: bool) -> Result<(), Broken> {
+        let Some(far_end) = &mut self.far_end else { return Ok(()) };
+        let durable = far_end.connect(!calm)?;
+        let expected = self.kept.last().map_or(0, |last| last.record.seq);
+        ensure!(
+            durable == expected,
+            Rule::Loss,
+            "the server has record {durable} after it had record {expected}"
+        );
+        Ok(())
     }
 
     /// True if the service can take a record when its time comes.
@@ -117,25 +140,46 @@ impl Link {
     }
 
     /// The server receives the next record.
-    pub fn receive(&mut self, calm: bool, rng: &mut Rng, now: u64) {
-        let Some(received) = self.pipe.pop_front() else { return };
+    pub fn receive(&mut self, calm: bool, rng: &mut Rng, now: u64) -> Result<(), Broken> {
+        let Some(received) = self.pipe.pop_front() else { return Ok(()) };
         let (kind, epoch) = (received.record.kind, received.record.epoch);
+        if let Some(far_end) = &mut self.far_end {
+            far_end.send(&received)?;
+        }
         self.kept.push(received);
         if kind == RecordKind::EpochEnd {
             let delay = if calm { 0 } else { rng.below(self.plan.durable_delay) };
             let what = Becoming { epoch, keeps: self.kept.len() };
             self.becoming.push_back(Later { due: now + delay, what });
         }
+        Ok(())
     }
 
     /// The oldest epoch that the server has all of becomes durable, and is acknowledged.
-    pub fn make_durable(&mut self, calm: bool, rng: &mut Rng, now: u64) {
-        let Some(Later { what, .. }) = self.becoming.pop_front() else { return };
+    pub fn make_durable(&mut self, calm: bool, rng: &mut Rng, now: u64) -> Result<(), Broken> {
+        let Some(Later { what, .. }) = self.becoming.pop_front() else { return Ok(()) };
+        if let Some(far_end) = &mut self.far_end {
+            let mut served = Served::Stored;
+            while served == Served::Stored {
+                served = far_end.serve(!calm)?;
+            }
+            if served == Served::Crashed {
+                self.becoming.push_front(Later { due: now, what });
+                return self.die(rng, now);
+            }
+            ensure!(
+                served == Served::Acknowledged(what.epoch),
+                Rule::Loss,
+                "the server has all of epoch {}, and is {served:?}",
+                what.epoch
+            );
+        }
         self.durable = what.keeps;
         self.durable_epoch = what.epoch;
         if calm || !rng.once_in(self.plan.lost_acks_once_in) {
             self.acknowledge_later(what.epoch, calm, rng, now);
         }
+        Ok(())
     }
 
     /// The acknowledgement that arrives next.
@@ -161,40 +205,49 @@ impl Link {
     }
 
     /// Perhaps the service dies or stalls.
-    pub fn perhaps_fail(&mut self, rng: &mut Rng, now: u64) {
+    pub fn perhaps_fail(&mut self, rng: &mut Rng, now: u64) -> Result<(), Broken> {
         if self.alive && rng.once_in(self.plan.stalls_once_in) {
             self.next_drain = now + rng.scaled(1..=self.plan.stall_max);
         }
-        if self.alive && rng.once_in(self.plan.dies_once_in) {
-            self.die(rng, now);
-        }
+        if rng.once_in(self.plan.dies_once_in) { self.cut(rng, now) } else { Ok(()) }
     }
 
     /// The service dies now, if it is alive.
-    pub fn cut(&mut self, rng: &mut Rng, now: u64) {
-        if self.alive {
-            self.die(rng, now);
-        }
+    pub fn cut(&mut self, rng: &mut Rng, now: u64) -> Result<(), Broken> {
+        if self.alive { self.die(rng, now) } else { Ok(()) }
     }
 
-    fn die(&mut self, rng: &mut Rng, now: u64) {
+    fn die(&mut self, rng: &mut Rng, now: u64) -> Result<(), Broken> {
         self.alive = false;
         self.life += 1;
         self.pipe.clear();
-        // Some of what the server had all of may still become durable; nobody hears of it.
-        for _ in 0..rng.index(self.becoming.len() + 1) {
-            if let Some(later) = self.becoming.pop_front() {
-                self.durable = later.what.keeps;
-                self.durable_epoch = later.what.epoch;
+        // Some of what the server had all of may still become durable, without an acknowledgement.
+        let mut becoming = std::mem::take(&mut self.becoming);
+        let more = match &mut self.far_end {
+            None => rng.index(becoming.len() + 1),
+            Some(far_end) => {
+                let durable = far_end.lose()?;
+                let keeps = self.kept.iter().take_while(|it| it.record.seq <= durable).count();
+                ensure!(
+                    keeps >= self.durable,
+                    Rule::Loss,
+                    "{} records were acknowledged, and the server has {keeps} of them",
+                    self.durable
+                );
+                becoming.iter().filter(|later| later.what.keeps <= keeps).count()
             }
+        };
+        if let Some(Later { what, .. }) = becoming.drain(..more).next_back() {
+            self.durable = what.keeps;
+            self.durable_epoch = what.epoch;
         }
-        self.becoming.clear();
         self.kept.truncate(self.durable);
         self.losses.push(self.kept.len());
         if rng.once_in(2) {
             self.acknowledgements.clear();
         }
         self.detach_at = Some(now + rng.scaled(1..=self.plan.stall_max));
+        Ok(())
     }
 
     /// The driver has noticed; a new service comes later.
@@ -205,10 +258,24 @@ impl Link {
     }
 
     /// A service is there again.
-    pub fn attached(&mut self, now: u64) {
+    pub fn attached(&mut self, calm: bool, now: u64) -> Result<(), Broken> {
+        self.connect(calm)?;
         self.attach_at = None;
         self.alive = true;
         self.next_drain = now;
+        Ok(())
+    }
+
+    /// Forgets what is not durable, for good; true if there is any.
+    pub fn keep_durable(&mut self) -> bool {
+        let is_more = self.durable < self.kept.len();
+        self.kept.truncate(self.durable);
+        is_more
+    }
+
+    /// True unless the driver knows that no service is there.
+    pub fn is_attached(&self) -> bool {
+        self.attach_at.is_none()
     }
 
     /// Faults end: what was put off happens now.

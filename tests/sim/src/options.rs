@@ -46,6 +46,8 @@ pub enum Fault {
     ManyWrites,
     /// A thread is preempted between two verbs, for up to seconds
     Preemption,
+    /// The server's power fails, also in the middle of what its disk does
+    ServerCrashes,
 }
 
 /// A host that breaks its side of the contract, to show that the checks find it.
@@ -69,6 +71,10 @@ pub enum Sabotage {
     NoWakes,
     /// Blocks that hold data are reported to hold none
     NoData,
+    /// The server's disk does not sync files
+    NoSync,
+    /// The server's disk does not sync directories
+    NoDirectorySync,
 }
 
 /// One run. Its `Display` is the command line that repeats it.

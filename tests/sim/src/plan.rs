@@ -25,6 +25,12 @@ pub struct DiskPlan {
     pub bad_sectors: Vec<usize>,
 }
 
+impl DiskPlan {
+    fn reads_fail(&self) -> bool {
+        self.read_fails_once_in > 0 || !self.bad_sectors.is_empty()
+    }
+}
+
 /// How the service and the server behave.
 #[derive(Clone, Debug)]
 pub struct LinkPlan {
@@ -44,6 +50,17 @@ pub struct LinkPlan {
     pub stalls_once_in: u64,
     /// Ticks that a stall lasts, at most.
     pub stall_max: u64,
+}
+
+/// How the server's end behaves.
+#[derive(Clone, Debug)]
+pub struct FarEndPlan {
+    /// The service's frames are about so long, in bytes.
+    pub frame_bytes: usize,
+    /// The server's segments are at most so long, in bytes.
+    pub segment_bytes: u64,
+    /// The server's power fails in one of so many things that it does; 0 for never.
+    pub crashes_once_in: u64,
 }
 
 /// Where a writer writes.
@@ -123,6 +140,8 @@ pub struct Plan {
     pub disk: DiskPlan,
     /// Service and server.
     pub link: LinkPlan,
+    /// The server's real code; `None` for a model of it.
+    pub far_end: Option<FarEndPlan>,
     /// The scheduler.
     pub pace: Pace,
     /// Times that load and calm follow each other.
@@ -164,6 +183,7 @@ impl Plan {
         Self {
             disk: draw_disk(&mut rng, &volume, &faults),
             link: draw_link(&mut rng, &config, kind, &faults),
+            far_end: draw_far_end(&mut rng, &volume, &faults),
             pace: draw_pace(&mut rng, &faults),
             rounds,
             round_steps: options.steps.div_ceil(rounds),
@@ -186,10 +206,30 @@ impl Plan {
     pub fn hold_bound(&self) -> u64 {
         let under_way: usize = self.writers.iter().map(|writer| writer.queue_depth).sum();
         let hand_over = Pace::OVERDUE + Pace::PUT_OFF_MAX + Pace::WAKE_MAX;
-        let local = self.disk.latency.end() + 5 * hand_over;
+        let reads = self.reads_of_a_write()
+            * if self.disk.reads_fail() && BAD_SECTORS_PROLONG_HOLDS {
+                self.volume.block_sectors as u64 + 1
+            } else {
+                1
+            };
+        let local = reads * self.disk.latency.end() + 5 * hand_over;
         self.config.hold_limit + (under_way as u64 + 4) * local
     }
+
+    /// Reads that the blocks of one write take, at most.
+    fn reads_of_a_write(&self) -> u64 {
+        let longest = self.writers.iter().map(|writer| writer.sectors_max).max().unwrap_or(1);
+        let blocks = longest.div_ceil(self.volume.block_sectors) as u64 + 1;
+        // While writes are held, reads are half as long.
+        let read_bytes = self.config.read_bytes.min(self.config.queue_bytes / 2) / 2;
+        blocks.div_ceil((read_bytes / self.volume.bytes(self.volume.block_sectors)).max(1))
+    }
 }
+
+/// Known defect of the engine: a block that cannot be read at once is read sector by sector, and the
+/// writes to it are held for as long as that takes. While this is true, the bound of a hold has room
+/// for it.
+const BAD_SECTORS_PROLONG_HOLDS: bool = true;
 
 /// Writers of a run, at most.
 pub const MOST_WRITERS: usize = 6;
@@ -338,6 +378,16 @@ fn draw_link(rng: &mut Rng, config: &Config, kind: Kind, faults: &Faults) -> Lin
         stalls_once_in: faults.once_in(rng, Fault::Stalls, 100..=2_000),
         stall_max: if kind == Kind::Smooth { MS } else { 20_000 * MS },
     }
+}
+
+/// The server stores what the volume holds, byte for byte: volumes that are not small go without it.
+fn draw_far_end(rng: &mut Rng, volume: &Volume, faults: &Faults) -> Option<FarEndPlan> {
+    let plan = FarEndPlan {
+        frame_bytes: usize::try_from(rng.scaled(1..=256 << 10)).unwrap_or(1),
+        segment_bytes: rng.scaled(4 << 10..=1 << 20),
+        crashes_once_in: faults.once_in(rng, Fault::ServerCrashes, 4..=40),
+    };
+    (volume.blocks() as u64 <= FEW_BLOCKS).then_some(plan)
 }
 
 fn draw_pace(rng: &mut Rng, faults: &Faults) -> Pace {

@@ -13,6 +13,11 @@ impl Rng {
         Self(fastrand::Rng::with_seed(seeds.u64(..).wrapping_add(stream)))
     }
 
+    /// Another generator, whose numbers are this one's too.
+    pub fn fork(&mut self) -> Self {
+        Self(self.0.fork())
+    }
+
     /// A number below `limit`; 0 if that is 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         if limit == 0 { 0 } else { self.0.u64(..limit) }

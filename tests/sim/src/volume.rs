@@ -10,13 +10,15 @@ use snapless_types::{Extent, Geometry};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct WriteId(pub u32);
 
-/// What a sector holds: who wrote it, and which sector it was meant for.
+/// What a sector holds: which write put it there, and which sector it was meant for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Content(u64);
 
 impl Content {
-    /// What nobody wrote: queue memory before its first use.
+    /// What no write put there: queue memory before its first use.
     pub const NOTHING: Self = Self(u64::MAX);
+    /// The bytes are zeros.
+    const CLEARED: u64 = 1 << 31;
 
     /// What a sector holds before the first write to it.
     pub fn initial(sector: usize) -> Self {
@@ -28,9 +30,25 @@ impl Content {
         Self((u64::from(write.0) + 1) << 32 | sector as u64)
     }
 
-    /// Who wrote it; `None` for initial content.
+    /// What `write` puts into a sector if it is a trim or a write of zeros. In the model each leaves
+    /// content of its own; at the server all of it is zeros.
+    pub fn cleared(write: WriteId, sector: usize) -> Self {
+        Self(Self::written(write, sector).0 | Self::CLEARED)
+    }
+
+    /// Which write put it there; `None` for initial content.
     pub fn writer(self) -> Option<WriteId> {
         u32::try_from(self.0 >> 32).ok()?.checked_sub(1).map(WriteId)
+    }
+
+    /// Writes its bytes into a sector of zeros.
+    pub fn fill(self, sector: &mut [u8]) {
+        if self.0 & Self::CLEARED == 0 {
+            let bytes = (self.0 + 1).to_le_bytes();
+            let end = sector.len() - bytes.len();
+            sector[..bytes.len()].copy_from_slice(&bytes);
+            sector[end..].copy_from_slice(&bytes);
+        }
     }
 }
 

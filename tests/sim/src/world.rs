@@ -19,6 +19,7 @@ use snapless_types::BlockRange;
 use crate::check;
 use crate::disk::Disk;
 use crate::failure::Broken;
+use crate::far_end::FarEnd;
 use crate::host::{MS, SimHost};
 use crate::ledger::{Ledger, Step};
 use crate::link::{Link, LinkStep};
@@ -65,6 +66,8 @@ pub struct Report {
     pub base_complete: bool,
     /// Restorable points that were compared with the disk's history.
     pub points: u64,
+    /// Points that the real server restored, and that were compared with the model's.
+    pub restored: u64,
 }
 
 /// Where a run stands.
@@ -134,6 +137,7 @@ pub struct World {
     loaded: u64,
     converged: u64,
     cancelled: u64,
+    restored: u64,
     /// The sweep was told to read nothing.
     paused: bool,
     /// Runs of blocks that the sweep thread still has to skip.
@@ -178,6 +182,7 @@ impl World {
             loaded: 0,
             converged: 0,
             cancelled: 0,
+            restored: 0,
             paused: false,
             skips: Vec::new(),
             swept: (0, 0),
@@ -189,7 +194,10 @@ impl World {
             disk: Disk::new(plan.volume.sectors + plan.volume.beyond, plan.disk.clone()),
             memory: QueueMemory::new(plan.volume, plan.config.queue_bytes),
             ledger,
-            link: Link::new(plan.link.clone()),
+            link: Link::new(
+                plan.link.clone(),
+                plan.far_end.clone().map(|plan_| FarEnd::new(plan_, plan.volume, options)),
+            ),
             writers: plan.writers.iter().cloned().map(Writer::new).collect(),
             tasks: Vec::new(),
             threads: std::array::from_fn(|_| WorkerThread::default()),
@@ -314,8 +322,13 @@ impl World {
         self.plan.volume.blocks_of(&self.ledger.write(id).sectors)
     }
 
-    fn finish(&self) -> Result<Report, Broken> {
-        let stream = check::stream(&self.ledger, &self.plan.volume, &self.link)?;
+    fn finish(&mut self) -> Result<Report, Broken> {
+        let (ledger, volume) = (&self.ledger, &self.plan.volume);
+        let stream = check::stream(ledger, volume, &self.link, &mut self.rng)?;
+        self.restored += stream.restored;
+        if self.link.keep_durable() {
+            self.restored += check::stream(ledger, volume, &self.link, &mut self.rng)?.restored;
+        }
         let status = self.session.as_ref().map(Session::status);
         Ok(Report {
             trace: self.trace.hash(),
@@ -332,6 +345,7 @@ impl World {
             losses: self.link.losses.len() as u64,
             base_complete: stream.base_complete,
             points: stream.points,
+            restored: self.restored,
         })
     }
 }

@@ -69,6 +69,16 @@ fn data_that_is_said_to_be_none_breaks_t0() {
 }
 
 #[test]
+fn an_epoch_that_the_server_acknowledges_before_it_is_synced_breaks_loss() {
+    assert_found(Sabotage::NoSync, &[Rule::Loss, Rule::Resume]);
+}
+
+#[test]
+fn a_segment_whose_name_is_not_synced_breaks_loss() {
+    assert_found(Sabotage::NoDirectorySync, &[Rule::Loss, Rule::Resume]);
+}
+
+#[test]
 fn a_failure_names_a_command_that_replays_it_and_shrinks() {
     let failure = first_failure(Sabotage::NoTruth);
     let again = run(&failure.options).expect_err("the same options fail again");

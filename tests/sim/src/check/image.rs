@@ -36,6 +36,11 @@ impl Image {
         self.cells.get(sector).copied()
     }
 
+    /// What it says of each sector.
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
     /// Applies a record; returns the sectors that it is about.
     pub fn apply(&mut self, received: &Received) -> Sectors {
         let Some(extent) = received.record.extent else { return 0..0 };

@@ -14,23 +14,27 @@ use crate::ledger::{Ledger, Step};
 use crate::link::{Link, Received};
 use crate::volume::{Content, Sectors, Volume};
 
-/// Checks every point that the records offer; returns how many.
+/// The points that the records offer.
+#[derive(Clone, Debug, Default)]
+pub struct Points {
+    /// The content at t0 of every block is in the stream.
+    pub base_is_whole: bool,
+    /// The records that are points, by their place in what the server has.
+    pub restorable: Vec<usize>,
+}
+
+/// Checks every point that the records offer.
 pub fn check(
     ledger: &Ledger,
     volume: &Volume,
     link: &Link,
-    base_complete: bool,
-) -> Result<u64, Broken> {
-    let mut image = Image::unknown(volume);
-    if base_complete {
-        // Blocks are ahead of every write to them, so they can all be laid down first.
-        apply_base(&mut image, volume, link);
-    }
-    let mut replay = Replay::new(ledger, volume, image);
+    base_is_whole: bool,
+) -> Result<Points, Broken> {
+    let mut replay = Replay::new(ledger, volume, first_image(volume, link, base_is_whole));
     let mut changes = ledger.applied.iter().peekable();
     let mut in_gap = true;
-    let mut whole = base_complete;
-    let mut points = 0;
+    let mut whole = base_is_whole;
+    let mut points = Points { base_is_whole, restorable: Vec::new() };
     for (index, received) in link.kept.iter().enumerate() {
         let record = &received.record;
         if link.losses.contains(&index) {
@@ -43,8 +47,10 @@ pub fn check(
                 in_gap = false;
                 whole = true;
             }
-            RecordKind::Block | RecordKind::Unallocated if base_complete => {}
-            _ => replay.apply(received),
+            _ => {}
+        }
+        if is_change(received, base_is_whole) {
+            replay.apply(received);
         }
         let step = usize::try_from(record.seq - 1).ok().and_then(|at| ledger.committed.get(at));
         let Some(&step) = step else {
@@ -63,13 +69,36 @@ pub fn check(
                 record.seq
             );
             replay.check(step, record.seq)?;
-            points += 1;
+            points.restorable.push(index);
         }
     }
     Ok(points)
 }
 
-fn apply_base(image: &mut Image, volume: &Volume, link: &Link) {
+/// The image of the point that is the record at this place.
+pub fn image_at(volume: &Volume, link: &Link, points: &Points, index: usize) -> Image {
+    let mut image = first_image(volume, link, points.base_is_whole);
+    let kept = link.kept[..=index].iter();
+    for received in kept.filter(|received| is_change(received, points.base_is_whole)) {
+        image.apply(received);
+    }
+    image
+}
+
+/// True if a record changes the image that a replay begins with.
+fn is_change(received: &Received, base_is_whole: bool) -> bool {
+    let is_base = matches!(received.record.kind, RecordKind::Block | RecordKind::Unallocated);
+    !(is_base && base_is_whole)
+}
+
+fn first_image(volume: &Volume, link: &Link, base_is_whole: bool) -> Image {
+    // Blocks are ahead of every write to them, so they can all be laid down first.
+    if base_is_whole { base_image(volume, link) } else { Image::unknown(volume) }
+}
+
+/// The image at t0, as far as the records have it.
+pub fn base_image(volume: &Volume, link: &Link) -> Image {
+    let mut image = Image::unknown(volume);
     let mut described = vec![false; volume.blocks()];
     let mut last_block = None;
     for received in &link.kept {
@@ -89,6 +118,7 @@ fn apply_base(image: &mut Image, volume: &Volume, link: &Link) {
             described[blocks].fill(true);
         }
     }
+    image
 }
 
 /// The image and the disk, from record to record, and where they differ.

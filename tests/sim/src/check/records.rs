@@ -5,7 +5,7 @@ use snapless_types::{Clearing, Extent, RecordKind};
 use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::Ledger;
 use crate::link::{Link, Received};
-use crate::volume::{Content, Sectors, Volume, WriteId};
+use crate::volume::{Sectors, Volume, WriteId};
 
 /// Records are numbered and timed in order, every stretch of the stream begins as it should, and overlapping
 /// writes have the order in which the disk applied them.
@@ -42,6 +42,15 @@ pub fn order(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<(), Broken
                 "the stream goes on after a loss with {record:?}"
             );
         }
+        let reason = match record.kind {
+            RecordKind::GapBegin => ledger.gap_reason(record.seq),
+            _ => None,
+        };
+        ensure!(
+            record.gap_reason == reason,
+            Rule::Gap,
+            "{record:?} has not the reason of its gap, {reason:?}"
+        );
         if matches!(record.kind, RecordKind::Write | RecordKind::Trim | RecordKind::Zero) {
             let id = writer_of(ledger, volume, received)?;
             let place = &mut place_of[id.0 as usize];
@@ -67,10 +76,19 @@ pub fn order(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<(), Broken
     Ok(())
 }
 
+/// How much of the base image the server has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Base {
+    /// All of it, and the record that says so.
+    pub complete: bool,
+    /// All of it.
+    pub whole: bool,
+}
+
 /// Rule T0: blocks of the base image are as they were at t0, each once, ahead of every write to them. True
-/// if the base image is complete.
-pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<bool, Broken> {
-    let Some(t0) = &ledger.base else { return Ok(false) };
+/// if the base image is whole.
+pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Base, Broken> {
+    let Some(t0) = &ledger.base else { return Ok(Base::default()) };
     let mut captured = vec![false; volume.blocks()];
     let mut touched = vec![false; volume.blocks()];
     let mut complete = false;
@@ -116,7 +134,9 @@ pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<bool, Broke
                 );
                 // The first word on a block: the base image has a hole there.
                 if whole_blocks(volume, &sectors).is_ok() {
-                    captured[blocks].fill(true);
+                    for block in blocks.filter(|&block| !touched[block]) {
+                        captured[block] = true;
+                    }
                 } else {
                     ensure!(
                         captured[blocks.start] || touched[blocks.start],
@@ -153,7 +173,7 @@ pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<bool, Broke
             RecordKind::EpochEnd | RecordKind::GapBegin | RecordKind::Consistent => {}
         }
     }
-    Ok(complete)
+    Ok(Base { complete, whole: captured.iter().all(|&captured| captured) })
 }
 
 fn whole_blocks(volume: &Volume, sectors: &Sectors) -> Result<(), Broken> {
@@ -180,7 +200,7 @@ fn writer_of(ledger: &Ledger, volume: &Volume, received: &Received) -> Result<Wr
         let what = format!("record {} of {sectors:?} has the payload of {writer:?}", record.seq);
         return Err(Broken::new(Rule::Bound, what));
     };
-    let expected = sectors.map(|sector| Content::written(id, sector));
+    let expected = sectors.map(|sector| ledger.content(id, sector));
     ensure!(
         expected.eq(received.payload.iter().copied()),
         Rule::Bound,

@@ -27,6 +27,7 @@ impl World {
             self.take_step()?;
         }
         self.make_session();
+        self.link.connect(self.calm)?;
         for round in 1..=self.plan.rounds {
             let stops_at = (self.plan.stops && round == self.plan.rounds)
                 .then(|| self.rng.below(self.plan.round_steps));
@@ -109,14 +110,14 @@ impl World {
                 self.set_paused(!self.paused)?;
             }
             if self.plan.dies_at == Some(self.loaded) {
-                self.link.cut(&mut self.rng, self.host.ticks());
+                self.link.cut(&mut self.rng, self.host.ticks())?;
             }
             if self.rng.once_in(self.plan.cancels_once_in) {
                 self.cancel()?;
             }
             if self.plan.power_fails_at == Some(self.loaded) {
                 // Nothing comes to rest any more; what the server has must do.
-                self.link.cut(&mut self.rng, self.host.ticks());
+                self.link.cut(&mut self.rng, self.host.ticks())?;
                 self.stage = Stage::Off;
                 return Ok(());
             }
@@ -124,7 +125,7 @@ impl World {
                 self.grow()?;
             }
             self.loaded += 1;
-            self.link.perhaps_fail(&mut self.rng, self.host.ticks());
+            self.link.perhaps_fail(&mut self.rng, self.host.ticks())?;
             if stops_at == Some(step) {
                 self.verb(Verb::Stop, |session| session.stop())?;
                 self.stage = Stage::Stopped;
@@ -202,7 +203,7 @@ impl World {
             && status.blocks_synced == status.blocks_total
     }
 
-    fn check_at_rest(&self) -> Result<(), Broken> {
+    fn check_at_rest(&mut self) -> Result<(), Broken> {
         let (Some(session), Stage::Running) = (self.session.as_ref(), self.stage) else {
             return Ok(());
         };
@@ -216,7 +217,9 @@ impl World {
             status.writes_holding
         );
         check::replica(&self.ledger, &self.plan.volume, &self.link, &self.disk.sectors, |_| true)?;
-        check::stream(&self.ledger, &self.plan.volume, &self.link).map(drop)
+        let (ledger, volume) = (&self.ledger, &self.plan.volume);
+        self.restored += check::stream(ledger, volume, &self.link, &mut self.rng)?.restored;
+        Ok(())
     }
 
     fn describe(&self, what: &str) -> String {

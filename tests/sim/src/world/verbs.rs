@@ -2,9 +2,9 @@
 //! that the work under the session's lock does not grow with the volume.
 
 use snapless_engine::{Session, Urgency, Worker};
-use snapless_types::Overflow;
+use snapless_types::{GapReason, Overflow};
 
-use super::{Stage, World, workers};
+use super::{World, workers};
 use crate::failure::{Broken, Rule, ensure};
 use crate::host::{MS, SimHost};
 use crate::ledger::Place;
@@ -105,7 +105,8 @@ impl World {
         #[cfg(debug_assertions)]
         self.check_steps(verb, steps)?;
         if status.gaps > gaps {
-            self.check_gap(verb)?;
+            self.check_gap(verb, status.gap_reason)?;
+            self.ledger.gaps.push((self.step, status.gap_reason));
         }
         self.queue_busy_since =
             if queue_is_empty { None } else { self.queue_busy_since.or(Some(now)) };
@@ -135,38 +136,51 @@ impl World {
         Ok(())
     }
 
-    /// Rule LOSS: a gap costs restorable points, so each has a reason that the model knows to hold.
-    fn check_gap(&self, verb: Verb) -> Result<(), Broken> {
+    /// Rule LOSS: a gap costs restorable points, so the reason that the engine gives has to be true.
+    fn check_gap(&self, verb: Verb, reason: Option<GapReason>) -> Result<(), Broken> {
         let config = &self.plan.config;
-        let limit = config.hold_limit.saturating_sub(MS);
-        let queue_was_full =
-            self.queue_busy_since.is_some_and(|since| self.host.ticks() - since >= limit);
-        let submitted = |id| self.ledger.write(id);
-        let is_held = |&id: &WriteId| matches!(submitted(id).place, Place::Held(_));
+        let write = |id| self.ledger.write(id);
+        let is_held = |&id: &WriteId| matches!(write(id).place, Place::Held(_));
         let is_marked = STARVATION_MARK_OUTLIVES_FULL_QUEUE && self.ledger.open.iter().any(is_held);
-        let is_needed = match verb {
-            Verb::Detach | Verb::Grow | Verb::Completed { succeeded: false } => true,
-            Verb::Begin => self.stage == Stage::Starting,
+        let (urgency, could_go, is_past_end) = match verb {
             Verb::Submit { id, could_go } => {
-                let write = submitted(id);
-                let is_past_end = write.sectors.end > self.plan.volume.sectors;
-                let is_urgent = write.urgency == Urgency::MustNotWait && (!could_go || is_marked);
-                is_past_end
-                    || is_urgent
-                    || write.urgency == Urgency::PayloadUnavailable
-                    || self.outstanding > config.writes_max as usize
+                let write = write(id);
+                (write.urgency, could_go, write.sectors.end > self.plan.volume.sectors)
             }
-            _ => false,
+            _ => (Urgency::MayWait, true, false),
         };
-        let hold_is_over = config.overflow == Overflow::Gap && (queue_was_full || is_marked);
-        let is_too_long = || {
-            let longest = self.plan.volume.count(config.write_bytes);
-            self.ledger.open.iter().any(|&id| submitted(id).sectors.len() > longest)
+        let is_true = match reason {
+            None => false,
+            Some(GapReason::QueueFull) => {
+                // The engine may have read the clock a moment ago.
+                let limit = config.hold_limit.saturating_sub(MS);
+                let busy = self.queue_busy_since.map(|since| self.host.ticks() - since);
+                let was_full = busy.is_some_and(|ticks| ticks >= limit);
+                config.overflow == Overflow::Gap && (was_full || is_marked)
+            }
+            Some(GapReason::TooManyWrites) => self.outstanding > config.writes_max as usize,
+            Some(GapReason::ServiceLost) => {
+                // It may have been lost while a payload was copied.
+                let was_lost = verb == Verb::Captured && !self.link.losses.is_empty();
+                verb == Verb::Detach || !self.link.is_attached() || was_lost
+            }
+            Some(GapReason::PayloadUnavailable) => urgency == Urgency::PayloadUnavailable,
+            Some(GapReason::UrgentWrite) => {
+                urgency == Urgency::MustNotWait && (!could_go || is_marked)
+            }
+            Some(GapReason::WriteFailed) => verb == Verb::Completed { succeeded: false },
+            Some(GapReason::WriteTooLong) => {
+                let longest = self.plan.volume.count(config.write_bytes);
+                self.ledger.open.iter().any(|&id| write(id).sectors.len() > longest)
+            }
+            Some(GapReason::Outgrown) => verb == Verb::Grow || is_past_end,
         };
         ensure!(
-            is_needed || hold_is_over || is_too_long(),
+            is_true,
             Rule::Gap,
-            "{verb:?} begins a gap that was not needed; queue in use since {:?}, now {}",
+            "{verb:?} begins a gap for {reason:?}, which is not so; {} writes are outstanding, the \
+             queue is in use since {:?}, now is {}",
+            self.outstanding,
             self.queue_busy_since,
             self.host.ticks()
         );

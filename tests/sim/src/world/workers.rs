@@ -176,7 +176,7 @@ impl World {
             .write(id)
             .sectors
             .clone()
-            .map(|sector| Content::written(id, sector))
+            .map(|sector| self.ledger.content(id, sector))
             .collect())
     }
 
@@ -231,8 +231,8 @@ impl World {
     pub(super) fn run_link(&mut self, step: LinkStep) -> Result<(), Broken> {
         let now = self.host.ticks();
         match step {
-            LinkStep::Receive => self.link.receive(self.calm, &mut self.rng, now),
-            LinkStep::Durable => self.link.make_durable(self.calm, &mut self.rng, now),
+            LinkStep::Receive => self.link.receive(self.calm, &mut self.rng, now)?,
+            LinkStep::Durable => self.link.make_durable(self.calm, &mut self.rng, now)?,
             LinkStep::Acknowledge => {
                 if let Some(epoch) = self.link.take_acknowledgement() {
                     self.verb(Verb::Acknowledge, |session| session.acknowledge(epoch))?;
@@ -250,7 +250,7 @@ impl World {
                     Rule::Resume,
                     "a service that comes back is refused"
                 );
-                self.link.attached(now);
+                self.link.attached(self.calm, now)?;
                 self.threads[index(Worker::Drain)].wake(now);
             }
         }

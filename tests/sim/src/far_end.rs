@@ -1,0 +1,272 @@
+//! The far end of the link: the real server's code, and of the service what makes records into
+//! frames.
+//!
+//! Records go through the link's real frames into the server's real stream state and writer, over a
+//! [`SimStorage`] that loses power. The server acknowledges what its writer has committed, and nothing
+//! else is acknowledged to the engine. After a crash the server opens the session again, and what it
+//! then says to be durable is what it has to keep.
+//!
+//! The model of the server (`link`) follows along: it says what must be there.
+
+mod storage;
+mod stream;
+
+use snapless_link::client::{Link, Message};
+use snapless_link::frames::{FrameReceiver, FrameSender, Wait};
+use snapless_server::error::Error;
+use snapless_server::format::session::SessionHeader;
+use snapless_server::ingest::{Action, Ingest};
+use snapless_server::repository::{Repository, WritableRepository};
+use snapless_server::restore::{Found, Source};
+use snapless_server::stop::StopFlag;
+use snapless_server::storage::Store;
+use snapless_server::timeline::{At, Cut};
+use snapless_server::writer::SessionWriter;
+use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_wire::frame::{FRAME_PAYLOAD_MAX, FrameHeader, FrameKind, Hello, Welcome};
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+use snapless_wire::record::{Position, RecordHeader};
+use zerocopy::IntoBytes;
+
+use crate::failure::{Broken, Rule};
+use crate::link::Received;
+use crate::options::{Options, Sabotage};
+use crate::plan::FarEndPlan;
+use crate::rng::Rng;
+use crate::volume::Volume;
+
+use storage::SimStorage;
+
+const VOLUME: VolumeGuid = VolumeGuid([1; 16]);
+const SESSION: SessionId = SessionId([2; 16]);
+
+/// The server, and the service's end of the link to it.
+#[derive(Debug)]
+pub struct FarEnd {
+    plan: FarEndPlan,
+    volume: Volume,
+    rng: Rng,
+    storage: SimStorage,
+    connection: Option<Connection>,
+    /// The frame that the service is making.
+    frame: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    service: Link,
+    receiver: FrameReceiver,
+    sender: FrameSender,
+    _repository: WritableRepository,
+    writer: SessionWriter,
+    ingest: Ingest,
+}
+
+/// What came of letting the server work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Served {
+    /// It acknowledged this epoch.
+    Acknowledged(u64),
+    /// It stored a frame in which no epoch ends.
+    Stored,
+    /// No frame has come.
+    Idle,
+    /// Its power failed.
+    Crashed,
+}
+
+impl FarEnd {
+    /// A server that knows nothing, and no connection to it.
+    pub fn new(plan: FarEndPlan, volume: Volume, options: &Options) -> Self {
+        let mut rng = Rng::new(options.seed, 3);
+        let lies = [Sabotage::NoSync, Sabotage::NoDirectorySync];
+        let storage = SimStorage::new(rng.fork(), lies.map(|lie| options.sabotages(lie)));
+        let (frame, payload) = (Vec::new(), Vec::new());
+        Self { plan, volume, rng, storage, connection: None, frame, payload }
+    }
+
+    /// Connects, through as many crashes as it takes; returns the last durable record.
+    pub fn connect(&mut self, may_crash: bool) -> Result<u64, Broken> {
+        loop {
+            self.perhaps_fail(may_crash);
+            match self.try_connect() {
+                Ok(durable) => return Ok(durable),
+                Err(_) if !self.storage.has_power() => self.storage.crash(),
+                Err(error) => return Err(refused("a connection", &error)),
+            }
+        }
+    }
+
+    /// Puts a record into the service's frame; an epoch's end ends the frame, and a long frame ends.
+    pub fn send(&mut self, received: &Received) -> Result<(), Broken> {
+        let header = header_of(received);
+        self.frame.extend(header.to_bytes());
+        let payload = self.frame.len();
+        self.frame.resize(payload + header.payload_len(), 0);
+        let sectors = self.frame[payload..].chunks_mut(self.volume.sector_bytes as usize);
+        for (sector, content) in sectors.zip(&received.payload) {
+            content.fill(sector);
+        }
+        let is_long = self.frame.len() >= self.plan.frame_bytes;
+        if is_long || received.record.kind == RecordKind::EpochEnd {
+            let Some(connection) = &mut self.connection else { return Ok(()) };
+            let sent = connection.service.sender.send(FrameKind::Records, &self.frame);
+            sent.map_err(|error| refused("a frame", &error))?;
+            self.frame.clear();
+        }
+        Ok(())
+    }
+
+    /// Lets the server store the next frame.
+    pub fn serve(&mut self, may_crash: bool) -> Result<Served, Broken> {
+        self.perhaps_fail(may_crash);
+        let Some(connection) = &mut self.connection else { return Ok(Served::Idle) };
+        match connection.serve(&mut self.payload) {
+            Ok(served) => Ok(served),
+            Err(_) if !self.storage.has_power() => Ok(Served::Crashed),
+            Err(error) => Err(refused("a frame", &error)),
+        }
+    }
+
+    /// The connection is lost, perhaps because the server's power failed; returns the last record that
+    /// the server has for certain.
+    pub fn lose(&mut self) -> Result<u64, Broken> {
+        // Some of what is on its way is stored all the same.
+        for _ in 0..self.rng.below(4) {
+            if !self.storage.has_power() || self.serve(true)? == Served::Crashed {
+                break;
+            }
+        }
+        self.frame.clear();
+        self.connection = None;
+        if !self.storage.has_power() || (self.plan.crashes_once_in > 0 && self.rng.once_in(2)) {
+            self.storage.crash();
+        }
+        let durable = self.connect(true)?;
+        self.connection = None;
+        Ok(durable)
+    }
+
+    /// Bytes of a sector.
+    pub fn sector_bytes(&self) -> usize {
+        self.volume.sector_bytes as usize
+    }
+
+    /// The image of a point and the cut that it is made for; `None` if the server has no such point.
+    pub fn restore(&self, at: At) -> Result<Option<(Vec<u8>, Cut)>, Broken> {
+        let length = self.volume.bytes(self.volume.sectors);
+        let mut image = vec![0; usize::try_from(length).expect("model volumes are small")];
+        let source = Source { volume: VOLUME, session: Some(SESSION), at };
+        let restored = Repository::open_in(self.store()).and_then(|repository| {
+            let found = Found::find(&repository, &source, &StopFlag::default())?;
+            found.write_to(&mut image, &StopFlag::default(), |_| ())?;
+            Ok(found.point().cut)
+        });
+        match restored {
+            Ok(cut) => Ok(Some((image, cut))),
+            Err(Error::NotRestorable { .. }) => Ok(None),
+            Err(error) => Err(Broken::new(Rule::Point, format!("restoring {at:?}: {error}"))),
+        }
+    }
+
+    fn try_connect(&mut self) -> Result<u64, Error> {
+        let repository = WritableRepository::open_in(self.store())?;
+        let [near, far] = stream::pair();
+        let mut service = Link::over(near);
+        service.sender.send(FrameKind::Hello, self.hello().as_bytes())?;
+        let mut receiver = FrameReceiver::new(far.clone(), FRAME_PAYLOAD_MAX);
+        let mut sender = FrameSender::new(far);
+        let mut ingest = Ingest::AwaitingHello;
+        let frame = receive(&mut receiver, &mut self.payload)?.ok_or(Error::Stopped)?;
+        let Action::Open(hello) = ingest.frame(frame, &self.payload)? else {
+            return Err(Error::Stopped);
+        };
+        let header =
+            SessionHeader::from_hello(&hello, FileTime::new(1)).ok_or(Error::TooManyBlocks)?;
+        let limit = self.plan.segment_bytes;
+        let (writer, state) =
+            SessionWriter::open(&repository, &header, limit, &StopFlag::default())?;
+        let acknowledged = writer.acknowledged();
+        let welcome = Welcome::new(acknowledged.epoch, acknowledged.seq);
+        sender.send(FrameKind::Welcome, welcome.as_bytes())?;
+        ingest.begin(state);
+        let Some(Message::Welcome(welcome)) = service.receiver.receive()? else {
+            return Err(Error::Stopped);
+        };
+        let _repository = repository;
+        self.connection =
+            Some(Connection { service, receiver, sender, _repository, writer, ingest });
+        Ok(welcome.durable_seq().get())
+    }
+
+    fn perhaps_fail(&mut self, may_crash: bool) {
+        if may_crash && self.rng.once_in(self.plan.crashes_once_in) {
+            let changes = self.rng.below(12);
+            self.storage.fail_after(changes);
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        let block_bytes = self.volume.bytes(self.volume.block_sectors);
+        Hello {
+            volume: VOLUME,
+            session: SESSION,
+            length: self.volume.bytes(self.volume.sectors).into(),
+            sector_size: self.volume.sector_bytes.into(),
+            block_size: u32::try_from(block_bytes).expect("model blocks are small").into(),
+        }
+    }
+
+    fn store(&self) -> Store {
+        Store::new(std::sync::Arc::new(self.storage.clone()))
+    }
+}
+
+impl Connection {
+    fn serve(&mut self, payload: &mut Vec<u8>) -> Result<Served, Error> {
+        let Some(frame) = receive(&mut self.receiver, payload)? else { return Ok(Served::Idle) };
+        let Action::Store { ends } = self.ingest.frame(frame, payload)? else {
+            return Err(Error::Stopped);
+        };
+        self.writer.append(&frame, payload)?;
+        let Some(ends) = ends else { return Ok(Served::Stored) };
+        self.writer.commit(ends.epoch(), ends.seq())?;
+        self.sender.send(FrameKind::Acknowledge, ends.as_bytes())?;
+        match self.service.receiver.receive()? {
+            Some(Message::Acknowledge(ends)) => Ok(Served::Acknowledged(ends.epoch().get())),
+            _ => Err(Error::Stopped),
+        }
+    }
+}
+
+fn receive(
+    receiver: &mut FrameReceiver,
+    payload: &mut Vec<u8>,
+) -> Result<Option<FrameHeader>, Error> {
+    Ok(receiver.receive(&Wait { first_byte: None, cancelled: &|| false }, payload)?)
+}
+
+/// A record as the driver writes it into the service's buffer.
+fn header_of(received: &Received) -> RecordHeader {
+    let record = &received.record;
+    let position = Position {
+        seq: Seq::new(record.seq),
+        time: FileTime::new(record.time),
+        epoch: EpochId::new(record.epoch),
+    };
+    let header = match record.extent {
+        Some(extent) => RecordHeader::extent(record.kind, position, extent.offset(), extent.len()),
+        None => RecordHeader::marker(record.kind, position),
+    };
+    header.expect("the engine makes records that can be described")
+}
+
+fn refused(what: &str, error: &impl ToString) -> Broken {
+    let text = error.to_string();
+    // The server's rules name themselves.
+    match Rule::of_assertion(&text) {
+        Some((rule, rest)) => Broken::new(rule, format!("the server refuses {what}: {rest}")),
+        None => Broken::new(Rule::Resume, format!("the server refuses {what}: {text}")),
+    }
+}
