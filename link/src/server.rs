@@ -78,16 +78,17 @@ impl ServerLink {
         self.sender.send(kind, payload).map(|_| ())
     }
 
-    /// Tells the other end why, if it still listens, and closes. What it sent and this end did not
-    /// receive is received and dropped for a moment: otherwise a reset would take the last frame
-    /// with it.
+    /// Sends the reason, if the other end still listens, and closes.
+    ///
+    /// For a moment it receives and drops what the other end sent: unread data would make the system
+    /// reset the connection, and the reason would be lost.
     pub fn refuse(mut self, why: &str) {
         if self.send(FrameKind::Error, why.as_bytes()).is_ok() && self.sender.finish().is_ok() {
             self.receiver.drain(LINGER_LIMIT);
         }
     }
 
-    /// Tells the other end why and closes, without waiting until it takes that.
+    /// Sends the reason and closes without that wait.
     pub fn refuse_at_once(mut self, why: &str) {
         // If the other end does not listen, closing is all that is left.
         drop(self.send(FrameKind::Error, why.as_bytes()));

@@ -1,8 +1,8 @@
 //! The byte stream that a link runs over: TCP today, TLS later.
 //!
 //! One thread sends, one receives, and a third may end both; all three share the stream by
-//! reference. What needs a lock or a thread of its own to allow that (one TLS connection does)
-//! hides it behind the trait.
+//! reference. An implementation that needs a lock or a thread of its own for that, as TLS does, hides
+//! it behind the trait.
 
 use std::fmt::Debug;
 use std::io::{self, ErrorKind, Read, Write};
@@ -37,8 +37,8 @@ impl Stream for TcpStream {
     }
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        // Windows leaves a socket undefined whose read timed out. A peek takes nothing, and after
-        // it the read does not wait.
+        // On Windows, a read that times out leaves the socket in an undefined state. A peek takes
+        // nothing, and after it the read does not wait.
         self.peek(&mut [0])?;
         let mut stream = self;
         stream.read(buffer)

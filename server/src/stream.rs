@@ -19,7 +19,7 @@ pub struct StreamState {
     base: BlockSet,
     /// Blocks whose content at some instant is in the stream. Holds all of `base`.
     known: BlockSet,
-    /// Blocks that a write in a gap changed before they were captured: their content at t0 is lost.
+    /// Blocks that a write in a gap touched before all of its blocks were captured.
     spoiled: BlockSet,
     /// The base blocks of the last record, whose unreadable sectors may follow.
     last_base: BlockRange,
@@ -137,8 +137,8 @@ impl StreamState {
         }
         let coverage = self.coverage();
         let base = coverage.base > before.0 || given == BaseBlocks::Holes;
-        let foreign = coverage.known - before.1 > coverage.base - before.0;
-        let place = self.timeline.note(record, Effect { coverage, base, foreign, after_loss });
+        let t0_lost = coverage.known - before.1 > coverage.base - before.0;
+        let place = self.timeline.note(record, Effect { coverage, base, t0_lost, after_loss });
         Ok(Accepted { place, base: given })
     }
 

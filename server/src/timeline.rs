@@ -68,7 +68,7 @@ pub struct Timeline {
     coverage: Coverage,
     base_complete: Option<Place>,
     last_base: Option<Place>,
-    last_foreign: Option<Place>,
+    last_t0_lost: Option<Place>,
     records: u64,
     epochs: u64,
     extent_bytes: u64,
@@ -82,7 +82,7 @@ pub(crate) struct Effect {
     /// The record gave a block its content at t0.
     pub(crate) base: bool,
     /// The record gave a block whose content at t0 is lost its first known content.
-    pub(crate) foreign: bool,
+    pub(crate) t0_lost: bool,
     /// Records before this one were lost: the instants since the record before are unknown.
     pub(crate) after_loss: bool,
 }
@@ -237,8 +237,8 @@ impl Timeline {
         if effect.base {
             self.last_base = Some(place);
         }
-        if effect.foreign {
-            self.last_foreign = Some(place);
+        if effect.t0_lost {
+            self.last_t0_lost = Some(place);
         }
         match record.kind() {
             RecordKind::SessionStart => self.t0 = Some(place),
@@ -248,7 +248,8 @@ impl Timeline {
                 // Without a loss, the instants up to the marker's own are known; with one, those up
                 // to the last record that arrived.
                 let known = |last: Place| if effect.after_loss { last.time } else { place.time };
-                self.open_gap(before.map(|last| Place { time: known(last), ..last }), place);
+                let before = before.map(|last| Place { time: known(last), ..last });
+                self.open_gap(Gap { before, begin: place, end: None });
             }
             RecordKind::Consistent => {
                 if let Some(gap) = self.gaps.last_mut() {
@@ -330,9 +331,9 @@ impl Timeline {
             from = gap.end;
         }
         ranges.extend(from.zip(self.last).map(|(from, to)| PointRange { from, to }));
-        if let Some(foreign) = self.last_foreign {
+        if let Some(t0_lost) = self.last_t0_lost {
             // It lies in a gap (rule T0), so it divides no range.
-            ranges.retain(|range| range.from.seq > foreign.seq);
+            ranges.retain(|range| range.from.seq > t0_lost.seq);
         }
         ranges
     }
@@ -365,7 +366,7 @@ impl Timeline {
             let time = self.t0.map_or(last.time, |t0| t0.time);
             return Ok(Point { time, cut: Cut::Base, gap_since: None });
         }
-        if self.last_foreign.is_some() {
+        if self.last_t0_lost.is_some() {
             let blocks = self.coverage.known - self.coverage.base;
             let first = self.ranges().first().map(|range| range.from.time);
             return Err(NotRestorable::T0Lost { blocks, first });
@@ -412,10 +413,10 @@ impl Timeline {
         Err(NotRestorable::Between { at, before, after, lost_base: !in_gap })
     }
 
-    fn open_gap(&mut self, before: Option<Place>, begin: Place) {
+    fn open_gap(&mut self, gap: Gap) {
         // A second GapBegin inside a gap (the link was lost again) opens no other.
         if self.open_gap_now().is_none() {
-            self.gaps.push(Gap { before, begin, end: None });
+            self.gaps.push(gap);
         }
     }
 }

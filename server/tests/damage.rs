@@ -197,7 +197,7 @@ fn one_damaged_entry_does_not_hide_the_next_one_and_no_image_is_made_of_it() {
     let frames: Vec<_> = frames.into_iter().chain([last]).collect();
     common::ingest(&root, LENGTH, LIMIT, &frames);
     let mut stored = fs::read(segment(&root)).unwrap();
-    // The middle of blocks 0 and 2: content that only a checksum can know. Ahead of them stand the
+    // The middle of blocks 0 and 2: only a checksum covers it. Before the blocks come the
     // segment's header and the entry of SessionStart.
     let entry = 16 + 64 + usize::try_from(BLOCK).unwrap();
     for index in [0, 2] {

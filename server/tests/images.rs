@@ -134,7 +134,7 @@ fn zeros_take_no_space() {
     for block in 0..3 {
         records.extend(driver.zero(RecordKind::Block, block * BLOCK, BLOCK));
     }
-    // Zeros that nobody elided, around one sector of content.
+    // Zeros with a payload, around one sector of content.
     let mut mixed = vec![0; usize::try_from(BLOCK).unwrap()];
     mixed[8192] = 1;
     records.extend(driver.data(RecordKind::Block, 3 * BLOCK, &mixed));

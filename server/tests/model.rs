@@ -1,8 +1,8 @@
 //! Random streams against a model in memory: every point that must be restorable is, byte for byte,
 //! and every other is refused.
 //!
-//! The model is a disk and a driver over it that does what the real one may do: sweeps, holds
-//! writes, loses its connection, lets writes through uncaptured, resyncs.
+//! The model is a disk and a driver over it that does what the real one may do: it sweeps, captures
+//! blocks before writes, loses its connection, issues writes uncaptured, resyncs.
 
 mod common;
 
@@ -25,15 +25,15 @@ enum Op {
     Sweep(usize),
     /// A write that is captured.
     Write { sector: u64, sectors: u64, byte: u8 },
-    /// A write that goes through uncaptured: a gap begins if there is none.
-    Pass { sector: u64, sectors: u64, byte: u8 },
-    /// What is dirty is resynced, and the gap ends.
+    /// A write that is issued uncaptured: a gap begins if there is none.
+    Uncaptured { sector: u64, sectors: u64, byte: u8 },
+    /// The dirty blocks are resynced, and the gap ends.
     Resync,
     /// The epoch ends.
     Epoch,
-    /// What was captured so far leaves as a frame.
+    /// The records so far leave as a frame.
     Frame,
-    /// The connection breaks: what was not acknowledged is lost.
+    /// The connection breaks: the records that were not acknowledged are lost.
     Cut,
 }
 
@@ -44,7 +44,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (0..BLOCKS).prop_map(Op::Sweep),
         6 => write.clone().prop_map(|(sector, sectors, byte)| Op::Write { sector, sectors, byte }),
-        1 => write.prop_map(|(sector, sectors, byte)| Op::Pass { sector, sectors, byte }),
+        1 => write.prop_map(|(sector, sectors, byte)| Op::Uncaptured { sector, sectors, byte }),
         2 => Just(Op::Resync),
         3 => Just(Op::Epoch),
         3 => Just(Op::Frame),
@@ -69,9 +69,9 @@ struct Model {
     /// Blocks whose Block record is in the stream.
     based: [bool; BLOCKS],
     /// Blocks whose content was first known by a resync.
-    foreign: [bool; BLOCKS],
+    t0_lost: [bool; BLOCKS],
     /// When the last such resync was.
-    foreign_at: Option<u64>,
+    t0_lost_at: Option<u64>,
     /// The three above, as of the last acknowledged epoch.
     acknowledged: ([bool; BLOCKS], [bool; BLOCKS], Option<u64>),
     /// Instants and what the disk held then, in this epoch.
@@ -92,8 +92,8 @@ impl Model {
             in_gap: false,
             unacknowledged: [false; BLOCKS],
             based: [false; BLOCKS],
-            foreign: [false; BLOCKS],
-            foreign_at: None,
+            t0_lost: [false; BLOCKS],
+            t0_lost_at: None,
             acknowledged: Default::default(),
             fresh: Vec::new(),
             points: Vec::new(),
@@ -103,7 +103,7 @@ impl Model {
         };
         let start = model.driver.start();
         model.put(start);
-        // t0's own record is durable in every model: without it the server could not tell t0.
+        // The record of t0 is durable in every model: without it the server does not know t0.
         model.epoch();
         model
     }
@@ -131,7 +131,7 @@ impl Model {
                 };
                 self.put(record);
             }
-            Op::Pass { sector, sectors, byte } => {
+            Op::Uncaptured { sector, sectors, byte } => {
                 self.begin_gap();
                 let (offset, len) = (sector * SECTOR, sectors * SECTOR);
                 for block in touched(offset, len) {
@@ -177,9 +177,9 @@ impl Model {
         let (offset, bytes) = self.content(block);
         self.blocks[block] = Block::Synced;
         self.unacknowledged[block] = true;
-        if !self.based[block] && !self.foreign[block] {
-            self.foreign[block] = true;
-            self.foreign_at = Some(self.driver.time);
+        if !self.based[block] && !self.t0_lost[block] {
+            self.t0_lost[block] = true;
+            self.t0_lost_at = Some(self.driver.time);
         }
         let record = self.driver.data(RecordKind::Resync, offset, &bytes);
         self.put(record);
@@ -213,7 +213,7 @@ impl Model {
         self.put(marker);
         self.frame();
         self.unacknowledged = [false; BLOCKS];
-        self.acknowledged = (self.based, self.foreign, self.foreign_at);
+        self.acknowledged = (self.based, self.t0_lost, self.t0_lost_at);
         self.points.append(&mut self.fresh);
     }
 
@@ -229,7 +229,7 @@ impl Model {
         self.frame();
         self.connections.push(std::mem::take(&mut self.frames));
         self.fresh.clear();
-        (self.based, self.foreign, self.foreign_at) = self.acknowledged;
+        (self.based, self.t0_lost, self.t0_lost_at) = self.acknowledged;
         for block in 0..BLOCKS {
             if self.unacknowledged[block] {
                 self.blocks[block] = Block::Dirty;
@@ -291,7 +291,7 @@ proptest! {
         }
         for pick in &picks {
             let (time, want) = pick.get(&model.points);
-            let restorable = model.foreign_at.is_none_or(|foreign| *time >= foreign);
+            let restorable = model.t0_lost_at.is_none_or(|t0_lost| *time >= t0_lost);
             match image(&root, At::Time(FileTime::new(*time))) {
                 Ok((_, image)) => {
                     prop_assert!(restorable, "{} is before the last resync of a lost block", time);

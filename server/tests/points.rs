@@ -1,4 +1,4 @@
-//! Which instants can be restored, and what is said about those that cannot.
+//! The instants that can be restored, and the errors for those that cannot.
 
 mod common;
 

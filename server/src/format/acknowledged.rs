@@ -165,13 +165,4 @@ mod tests {
         assert_eq!(Acknowledged::read(&file), Err(FormatError::Magic));
         assert_eq!(Acknowledged::read(&file[..10]), Err(FormatError::Short));
     }
-
-    #[test]
-    fn a_slot_is_pinned_byte_for_byte() {
-        let slot = second().to_slot();
-        assert_eq!(slot[..16], *b"SLACKED\0\x01\0\0\0\0\0\0\0");
-        for (at, value) in [(16, 2), (24, 3), (32, 4), (40, 5), (48, 6)] {
-            assert_eq!(slot[at..at + 8], u64::to_le_bytes(value));
-        }
-    }
 }
