@@ -1,4 +1,4 @@
-//! Many runs, several at a time; the failure of the lowest seed is the one that is told.
+//! Many runs, several at a time; of several failures, the one of the lowest seed is reported.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -28,7 +28,8 @@ impl Batch {
         Self { first, seeds, jobs }
     }
 
-    /// Plays them; `on_report` hears of every run that kept the rules, in no particular order.
+    /// Plays them; `on_report` gets the report of every run that kept the rules, in no particular
+    /// order.
     pub fn play(&self, on_report: impl Fn(u64, &Report) + Sync) -> Result<Total, Box<Failure>> {
         let next = AtomicU64::new(0);
         let count = if self.seeds == 0 { u64::MAX } else { self.seeds };
@@ -96,7 +97,7 @@ pub struct Total {
     pub skipped: u64,
     /// Gaps.
     pub gaps: u64,
-    /// Gaps that were made good while applications went on writing.
+    /// Gaps that ended while applications went on writing.
     pub converged: u64,
     /// Times that a service was lost.
     pub losses: u64,

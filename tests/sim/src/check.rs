@@ -1,9 +1,9 @@
-//! The rules, checked against the model after a run and whenever everything rests.
+//! The rules, checked against the model after a run and whenever it is at rest.
 //!
 //! | check | rules |
 //! | --- | --- |
-//! | [`replica`] | LOSS: the server's replica is the disk |
-//! | [`stream`] | T0, ORDER, RESUME, POINT: what the server has, record by record, and what it restores |
+//! | [`replica`] | LOSS: the server's replica equals the disk |
+//! | [`stream`] | T0, ORDER, RESUME, POINT: what the server has, and what it restores |
 
 mod image;
 mod points;
@@ -29,7 +29,8 @@ pub struct Stream {
     pub restored: u64,
 }
 
-/// Rule LOSS: all records applied make up the disk, as far as `certain` says that they must.
+/// Rule LOSS (rules.md#loss): all records applied make up the disk, in the blocks that are
+/// `certain`.
 pub fn replica(
     ledger: &Ledger,
     volume: &Volume,

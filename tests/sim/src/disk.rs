@@ -1,7 +1,8 @@
-//! The model disk: requests in flight are applied sector by sector, in any order, at any time, and some fail.
+//! The model disk: requests in flight are applied sector by sector, in any order, at any time, and
+//! some fail.
 //!
-//! So a read of a sector that a write in flight covers sees the old content or the new, and a read of many
-//! sees a mixture: whoever lets that happen gets caught.
+//! A read of a sector that a write in flight covers sees the old content or the new, and a read of
+//! many sectors sees a mixture: the checks find an engine that reads under a write.
 
 use snapless_engine::{Read, Ticket, Worker};
 
@@ -11,23 +12,23 @@ use crate::plan::DiskPlan;
 use crate::rng::Rng;
 use crate::volume::{Content, Sectors, WriteId};
 
-/// Who asked for a request, and gets it back.
+/// What a request is for.
 #[derive(Debug)]
 pub enum Purpose {
     /// A write that went down before the session was made.
     Before(WriteId),
-    /// A write of the session; the ticket is gone already if a sabotage used it up.
+    /// A write of the session; `None` if a sabotage has used the ticket up.
     Write(WriteId, Option<Ticket>),
-    /// A read of the engine's, into these cells of queue memory.
+    /// A read of the engine, into cells of queue memory.
     Read { read: Read, worker: Worker, first_cell: usize },
 }
 
-/// A request that the disk is done with.
+/// A request that has ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// Whose it is.
+    /// What it was for.
     pub purpose: Purpose,
-    /// What became of it.
+    /// Whether it succeeded.
     pub succeeded: bool,
 }
 
@@ -45,14 +46,14 @@ struct Request {
 /// The disk.
 #[derive(Debug)]
 pub struct Disk {
-    /// What it holds.
+    /// The content of each sector.
     pub sectors: Vec<Content>,
     plan: DiskPlan,
     requests: Vec<Request>,
 }
 
 impl Disk {
-    /// A disk of `count` sectors that nobody has written to.
+    /// A disk of `count` sectors before any write.
     pub fn new(count: usize, plan: DiskPlan) -> Self {
         Self { sectors: (0..count).map(Content::initial).collect(), plan, requests: Vec::new() }
     }
@@ -137,7 +138,7 @@ impl Disk {
         Some(Finished { purpose, succeeded: succeeds })
     }
 
-    /// Applies a write behind everybody's back: the sabotage of a host that does not hold.
+    /// Applies a write before it is issued: the sabotage of a host that does not hold.
     pub fn apply_early(
         &mut self,
         write: WriteId,

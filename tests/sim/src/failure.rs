@@ -1,10 +1,10 @@
-//! What a run finds: which rule was broken, at which step, and the command that replays it.
+//! What a failed run reports: the broken rule, the step, and the command that replays it.
 
 use std::fmt;
 
 use crate::options::Options;
 
-/// A rule of the method, by the name it has in the design.
+/// A rule of the method, by its name in `docs/rules.md`; and two that follow from rule LOSS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rule {
     /// The base image is exact, each block once, ahead of every write to it.
@@ -67,7 +67,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A broken rule, where it is noticed.
+/// A broken rule, as a check reports it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Broken {
     pub(crate) rule: Rule,

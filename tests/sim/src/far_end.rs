@@ -2,9 +2,9 @@
 //! frames.
 //!
 //! Records go through the link's real frames into the server's real stream state and writer, over a
-//! [`SimStorage`] that loses power. The server acknowledges what its writer has committed, and nothing
-//! else is acknowledged to the engine. After a crash the server opens the session again, and what it
-//! then says to be durable is what it has to keep.
+//! [`SimStorage`] that loses power. The server acknowledges what its writer has committed, and
+//! nothing else is acknowledged to the engine. After a crash the server opens the session again,
+//! and what it then says to be durable is what it has to keep.
 //!
 //! The model of the server (`link`) follows along: it says what must be there.
 
@@ -98,7 +98,8 @@ impl FarEnd {
         }
     }
 
-    /// Puts a record into the service's frame; an epoch's end ends the frame, and a long frame ends.
+    /// Puts a record into the service's frame; an epoch's end ends the frame, and a long frame
+    /// ends.
     pub fn send(&mut self, received: &Received) -> Result<(), Broken> {
         let header = header_of(received);
         self.frame.extend(header.to_bytes());
@@ -129,8 +130,8 @@ impl FarEnd {
         }
     }
 
-    /// The connection is lost, perhaps because the server's power failed; returns the last record that
-    /// the server has for certain.
+    /// The connection is lost, perhaps because the server's power failed; returns the last record
+    /// that the server has for certain.
     pub fn lose(&mut self) -> Result<u64, Broken> {
         // Some of what is on its way is stored all the same.
         for _ in 0..self.rng.below(4) {
@@ -153,7 +154,8 @@ impl FarEnd {
         self.volume.sector_bytes as usize
     }
 
-    /// The image of a point and the cut that it is made for; `None` if the server has no such point.
+    /// The image of a point and the cut that it is made for; `None` if the server has no such
+    /// point.
     pub fn restore(&self, at: At) -> Result<Option<(Vec<u8>, Cut)>, Broken> {
         let length = self.volume.bytes(self.volume.sectors);
         let mut image = vec![0; usize::try_from(length).expect("model volumes are small")];
@@ -194,9 +196,8 @@ impl FarEnd {
         let Some(Message::Welcome(welcome)) = service.receiver.receive()? else {
             return Err(Error::Stopped);
         };
-        let _repository = repository;
         self.connection =
-            Some(Connection { service, receiver, sender, _repository, writer, ingest });
+            Some(Connection { service, receiver, sender, _repository: repository, writer, ingest });
         Ok(welcome.durable_seq().get())
     }
 

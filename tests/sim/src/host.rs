@@ -1,5 +1,5 @@
-//! The engine's host in the simulator: a lock that finds re-entry, clocks that the scheduler moves, and
-//! wake-ups that it collects.
+//! The engine's host: a lock that finds re-entry, clocks that the scheduler moves, and the wake-ups
+//! that it collects.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -40,7 +40,8 @@ impl SimHost {
         self.0.now.set(self.0.now.get() + ticks);
     }
 
-    /// Lets the thread that runs next see the clock as it was `ticks` ago: it was preempted after reading it.
+    /// Lets the thread that runs next see the clock of `ticks` ago: it was preempted after reading
+    /// it.
     pub fn set_lag(&self, ticks: u64) {
         self.0.lag.set(ticks);
     }
@@ -78,7 +79,7 @@ thread_local! {
     static LOCKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// True while the engine decides something on this thread: it holds its lock.
+/// True while the engine holds its lock on this thread.
 pub fn engine_is_deciding() -> bool {
     LOCKED.get()
 }
@@ -99,7 +100,7 @@ impl Drop for Deciding {
     }
 }
 
-/// A lock that panics when it is taken twice: with one thread, that is all a lock can do.
+/// A lock that panics when it is taken twice: on one thread, taking it twice would hang.
 #[derive(Debug)]
 pub struct SimMutex<T>(RefCell<T>);
 

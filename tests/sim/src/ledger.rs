@@ -1,7 +1,7 @@
-//! What the model knows: every write from its submission to its completion, every sector that the disk
-//! changed and when, and the step at which each record was committed.
+//! What the model knows: every write from its submission to its completion, every sector that the
+//! disk changed and when, and the step at which each record was committed.
 //!
-//! Nothing here is learned from the engine's stream: the checks compare the stream with this.
+//! Nothing here comes from the engine's stream: the checks compare the stream with it.
 
 use std::collections::BTreeMap;
 
@@ -35,9 +35,9 @@ pub struct Write {
     pub sectors: Sectors,
     /// Whether it may be held.
     pub urgency: Urgency,
-    /// What it is if it is no write: then only its record's number says whose record it is.
+    /// Set for a trim or a write of zeros: its record is known by its number only.
     pub clearing: Option<Clearing>,
-    /// Who waits for it.
+    /// The writer that submitted it.
     pub writer: usize,
     /// Where it is.
     pub place: Place,
@@ -45,7 +45,7 @@ pub struct Write {
     pub submitted: Step,
     /// When the application learned the outcome.
     pub done: Option<Step>,
-    /// What the disk made of it.
+    /// Whether the disk completed it.
     pub succeeded: bool,
 }
 
@@ -60,10 +60,10 @@ pub struct Applied {
     pub content: Content,
 }
 
-/// The disk as it was at t0.
+/// The disk at t0.
 #[derive(Clone, Debug)]
 pub struct BaseImage {
-    /// What.
+    /// The content of each sector.
     pub sectors: Vec<Content>,
     /// The host's clock.
     pub clock: u64,
@@ -86,11 +86,11 @@ pub struct Ledger {
     pub clearings: BTreeMap<u64, WriteId>,
     /// When each gap began, and why.
     pub gaps: Vec<(Step, Option<GapReason>)>,
-    /// When the volume grew past its session.
+    /// The step at which the volume grew past its session.
     pub grown: Option<Step>,
-    /// Blocks that held no data at t0 and were skipped.
+    /// Blocks that held no data at t0 and are skipped.
     pub empty: Vec<bool>,
-    /// Sectors that were read alone, and could not be.
+    /// Sectors whose own read failed.
     pub unreadable: Vec<bool>,
 }
 
@@ -179,7 +179,7 @@ impl Ledger {
         self.write(earlier).done.is_some_and(|done| done < self.write(later).submitted)
     }
 
-    /// True if the application had submitted the write at `step` and did not know the outcome yet.
+    /// True if the write was outstanding for the application at `step`.
     pub fn under_way(&self, id: WriteId, step: Step) -> bool {
         let write = self.write(id);
         write.submitted <= step && write.done.is_none_or(|done| done >= step)

@@ -1,19 +1,21 @@
-//! The simulator: the real engine under a seeded scheduler, between a model of applications, disk, service
-//! and server, with faults at any step; every rule of the method is checked against the model.
+//! The simulator: the real engine and the real server under a seeded scheduler, between models of
+//! applications, disk and service, with faults at any step. Every rule of the method
+//! (`docs/rules.md`) is checked against the model.
 //!
-//! One seed is one run: [`run`] plays it, and the same [`Options`] give the same [`Report::trace`]. A
-//! [`Failure`] names the seed, the step, the rule and the command that replays it; [`shrink`] looks for a
-//! smaller run that fails the same way.
+//! One seed is one run: [`run`] plays it, and the same [`Options`] give the same [`Report::trace`].
+//! A [`Failure`] names the seed, the step, the rule and the command that replays it; [`shrink`]
+//! looks for a smaller run that fails the same way.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `plan` | what a seed stands for: volume, limits, writers, disk, link, faults |
-//! | `world` | the scheduler, and everything that acts |
+//! | `plan` | what a seed decides: volume, limits, writers, disk, link, faults |
+//! | `world` | the scheduler and everything that acts |
 //! | `host` | the engine's lock and clocks |
 //! | `disk`, `memory`, `link`, `writer` | the models |
+//! | `far_end` | the real server, over a disk that loses power |
 //! | `ledger` | what really happened |
 //! | `check` | the rules |
-//! | `options` | what a run is told; sabotages that the checks must find |
+//! | `options` | the options of a run; sabotages that the checks must find |
 
 mod batch;
 mod check;

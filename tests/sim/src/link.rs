@@ -2,9 +2,9 @@
 //! are acknowledged late, or never. When the service dies, the server keeps whole durable epochs
 //! only.
 //!
-//! In most runs the real server's code stands behind this model ([`FarEnd`]): then it decides when an
-//! epoch is durable and what is left after a loss, and the model checks that nothing acknowledged is
-//! missing.
+//! In most runs the real server's code stands behind this model ([`FarEnd`]): then it decides when
+//! an epoch is durable and what is left after a loss, and the model checks that nothing
+//! acknowledged is missing.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ use crate::plan::LinkPlan;
 use crate::rng::Rng;
 use crate::volume::Content;
 
-/// A record as it came out of the driver.
+/// A record as the driver handed it out.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// Its header.
@@ -61,7 +61,7 @@ pub struct Link {
     plan: LinkPlan,
     /// The service takes records.
     pub alive: bool,
-    /// Counts deaths: what is in the driver's hands belongs to one life of the service.
+    /// Counts deaths of the service.
     pub life: u64,
     /// When the service takes the next record.
     pub next_drain: u64,
@@ -71,7 +71,7 @@ pub struct Link {
     pub kept: Vec<Received>,
     /// How much of that is durable.
     pub durable: usize,
-    /// Lengths of `kept` at which a loss ended one stretch of the stream and the next began.
+    /// Lengths of `kept` at which the service was lost.
     pub losses: Vec<usize>,
     durable_epoch: u64,
     becoming: VecDeque<Later<Becoming>>,
@@ -128,7 +128,7 @@ impl Link {
         self.next_drain = now + gap / 2 + rng.below(gap / 2 + 1);
     }
 
-    /// What can be done, and when each is due.
+    /// The steps that the link can take, and when each is due.
     pub fn dues(&self) -> impl Iterator<Item = (u64, LinkStep)> + '_ {
         let receive = (!self.pipe.is_empty()).then_some((0, LinkStep::Receive));
         let durable = self.becoming.front().map(|later| (later.due, LinkStep::Durable));
@@ -155,7 +155,7 @@ impl Link {
         Ok(())
     }
 
-    /// The oldest epoch that the server has all of becomes durable, and is acknowledged.
+    /// The oldest epoch that the server has received becomes durable and is acknowledged.
     pub fn make_durable(&mut self, calm: bool, rng: &mut Rng, now: u64) -> Result<(), Broken> {
         let Some(Later { what, .. }) = self.becoming.pop_front() else { return Ok(()) };
         if let Some(far_end) = &mut self.far_end {
@@ -189,7 +189,7 @@ impl Link {
         Some(self.acknowledgements.swap_remove(index).what)
     }
 
-    /// Acknowledges again what is durable: the service asks the server after a loss.
+    /// Acknowledges again what is durable: the service asks the server.
     pub fn acknowledge_again(&mut self, rng: &mut Rng, now: u64) {
         self.acknowledge_later(self.durable_epoch, true, rng, now);
     }
@@ -250,7 +250,7 @@ impl Link {
         Ok(())
     }
 
-    /// The driver has noticed; a new service comes later.
+    /// The driver has noticed the loss; a new service comes later.
     pub fn detached(&mut self, calm: bool, rng: &mut Rng, now: u64) {
         self.detach_at = None;
         let delay = if calm { 0 } else { rng.scaled(1..=self.plan.stall_max) };
@@ -278,7 +278,7 @@ impl Link {
         self.attach_at.is_none()
     }
 
-    /// Faults end: what was put off happens now.
+    /// Faults end: what is delayed happens now.
     pub fn calm_down(&mut self, now: u64) {
         self.next_drain = self.next_drain.min(now);
         self.detach_at = self.detach_at.map(|due| due.min(now));

@@ -54,14 +54,15 @@ fn main() -> ExitCode {
 
 fn print_run(seed: u64, report: &Report) {
     println!(
-        "seed {seed}: trace {:016x}, {} steps, {} writes ({} held), {} records, {} points, {} gaps, \
-         service lost {} times, base image {}",
+        "seed {seed}: trace {:016x}, {} steps, {} writes ({} held), {} records, {} points ({} \
+         restored), {} gaps, service lost {} times, base image {}",
         report.trace,
         report.steps,
         report.writes,
         report.held,
         report.records,
         report.points,
+        report.restored,
         report.gaps,
         report.losses,
         if report.base_complete { "complete" } else { "lost" },

@@ -1,4 +1,5 @@
-//! The queue's memory on the host's side: one cell for each sector that fits, and who holds what (rule BOUND).
+//! The queue's memory on the host's side: one cell for each sector that fits, and the ranges that
+//! the host holds (rule BOUND, rules.md#bound).
 
 use std::ops::Range;
 
@@ -47,7 +48,7 @@ impl QueueMemory {
         self.lent.swap_remove(at.expect("the host gives back what it was lent"));
     }
 
-    /// What a range holds.
+    /// The content of a range.
     pub fn get(&self, cells: &Range<usize>) -> &[Content] {
         &self.cells[cells.clone()]
     }

@@ -175,8 +175,11 @@ impl Plan {
         let mut writers: Vec<_> = (0..rng.within(1..=MOST_WRITERS as u64))
             .map(|_| draw_writer(&mut rng, &volume, &config, &faults, &spots))
             .collect();
-        if ALL_URGENT && faults.has(Fault::Urgent) && rng.once_in(4) {
-            writers.iter_mut().for_each(|writer| writer.urgent_once_in = 1);
+        if faults.has(Fault::Urgent) && rng.once_in(4) {
+            // No write may wait.
+            for writer in &mut writers {
+                writer.urgent_once_in = 1;
+            }
         }
         writers.truncate(options.writers.unwrap_or(MOST_WRITERS).max(1));
         let rounds = rng.within(1..=3);
@@ -226,16 +229,13 @@ impl Plan {
     }
 }
 
-/// Known defect of the engine: a block that cannot be read at once is read sector by sector, and the
-/// writes to it are held for as long as that takes. While this is true, the bound of a hold has room
-/// for it.
+/// Known defect of the engine: a block that cannot be read at once is read sector by sector, and
+/// the writes to it are held for as long as that takes. While this is true, the bound of a hold has
+/// room for it.
 const BAD_SECTORS_PROLONG_HOLDS: bool = true;
 
 /// Writers of a run, at most.
 pub const MOST_WRITERS: usize = 6;
-
-/// In some runs no write may wait.
-const ALL_URGENT: bool = true;
 
 /// Blocks of a small volume, at most; the others have up to [`BLOCKS_MAX`].
 const FEW_BLOCKS: u64 = 40;
@@ -380,7 +380,8 @@ fn draw_link(rng: &mut Rng, config: &Config, kind: Kind, faults: &Faults) -> Lin
     }
 }
 
-/// The server stores what the volume holds, byte for byte: volumes that are not small go without it.
+/// The server stores what the volume holds, byte for byte: volumes that are not small go without
+/// it.
 fn draw_far_end(rng: &mut Rng, volume: &Volume, faults: &Faults) -> Option<FarEndPlan> {
     let plan = FarEndPlan {
         frame_bytes: usize::try_from(rng.scaled(1..=256 << 10)).unwrap_or(1),

@@ -1,4 +1,4 @@
-//! Plays one run, turns whatever goes wrong into a [`Failure`], and makes failing runs smaller.
+//! Plays one run, turns errors and panics into a [`Failure`], and makes failing runs smaller.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};

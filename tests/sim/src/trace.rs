@@ -1,4 +1,5 @@
-//! The trace hash: everything that a run did, in order, in 64 bits. The same seed gives the same hash.
+//! The trace hash: everything that a run does, in order, in 64 bits. The same seed gives the same
+//! hash.
 
 /// A running hash (FNV-1a over 64-bit words, mixed).
 #[derive(Clone, Copy, Debug)]

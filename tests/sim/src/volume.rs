@@ -1,6 +1,6 @@
-//! The model's volume: sectors that hold not bytes but the name of the write that put them there.
+//! The model's volume: each sector holds the name of the write that put its content there.
 //!
-//! That makes comparing cheap and every difference telling: a sector that is wrong says whose data it has.
+//! That makes comparing cheap, and a wrong sector names the write whose data it has.
 
 use std::ops::Range;
 
@@ -30,8 +30,8 @@ impl Content {
         Self((u64::from(write.0) + 1) << 32 | sector as u64)
     }
 
-    /// What `write` puts into a sector if it is a trim or a write of zeros. In the model each leaves
-    /// content of its own; at the server all of it is zeros.
+    /// What `write` puts into a sector if it is a trim or a write of zeros. In the model each
+    /// leaves content of its own; at the server all of it is zeros.
     pub fn cleared(write: WriteId, sector: usize) -> Self {
         Self(Self::written(write, sector).0 | Self::CLEARED)
     }

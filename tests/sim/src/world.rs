@@ -1,8 +1,8 @@
 //! The world of a run: everything that acts, and the scheduler that lets one of them act at a time.
 //!
-//! A step is one call of a verb of the engine, or one thing that happens between two: a payload is copied, the
-//! disk transfers some sectors, a record travels. Every pair of host calls can so be interleaved with
-//! everything else, from one seed, on one thread.
+//! A step is one call of a verb of the engine, or one event between two calls: a payload is copied,
+//! the disk transfers some sectors, a record travels. So any two calls of a host are interleaved
+//! with everything else, from one seed, on one thread.
 
 mod preempted;
 mod stages;
@@ -58,7 +58,7 @@ pub struct Report {
     pub skipped: u64,
     /// Gaps.
     pub gaps: u64,
-    /// Gaps that were made good while applications went on writing.
+    /// Gaps that ended while applications went on writing.
     pub converged: u64,
     /// Times the service was lost.
     pub losses: u64,
@@ -107,7 +107,7 @@ impl Choice {
     }
 }
 
-/// Something that can run, from when on, and since when it should have.
+/// Something that can run: from when on, and when it is due.
 #[derive(Clone, Copy, Debug)]
 struct Item {
     from: u64,
@@ -115,7 +115,7 @@ struct Item {
     choice: Choice,
 }
 
-/// A step has been taken, or nothing will ever happen again.
+/// Whether a step was taken or nothing can run any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Progress {
     Stepped,
@@ -131,14 +131,14 @@ pub struct World {
     host: SimHost,
     session: Option<Session<SimHost>>,
     stage: Stage,
-    /// The stream described the volume after the last step under load; and gaps made good under load.
+    /// The stream described the volume after the last step under load.
     consistent: bool,
     /// Steps under load so far.
     loaded: u64,
     converged: u64,
     cancelled: u64,
     restored: u64,
-    /// The sweep was told to read nothing.
+    /// The sweep is paused.
     paused: bool,
     /// Runs of blocks that the sweep thread still has to skip.
     skips: Vec<BlockRange>,
@@ -228,7 +228,7 @@ impl World {
         now - self.preempted.until(now)
     }
 
-    /// Lets something happen.
+    /// Takes a step.
     fn take_step(&mut self) -> Result<Progress, Broken> {
         let Some(choice) = self.choose() else { return Ok(Progress::Stuck) };
         self.step.0 += 1;

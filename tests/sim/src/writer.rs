@@ -1,4 +1,4 @@
-//! A writer: an application that keeps some writes under way, to places of its pattern.
+//! A writer: an application that keeps some writes outstanding, to places of its pattern.
 
 use snapless_engine::Urgency;
 use snapless_types::Clearing;
@@ -65,13 +65,13 @@ impl Writer {
         (start..start + len, urgency)
     }
 
-    /// What its next write is, if it is none.
+    /// Its next write as a trim or a write of zeros, if it is one.
     pub fn clearing(&self, rng: &mut Rng) -> Option<Clearing> {
         let clears = rng.once_in(self.plan.clearing_once_in);
         clears.then(|| rng.pick(&[Clearing::Trim, Clearing::Zero]))
     }
 
-    /// One of its writes is over.
+    /// One of its writes has ended.
     pub fn done(&mut self) {
         self.under_way -= 1;
     }

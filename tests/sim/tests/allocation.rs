@@ -1,5 +1,5 @@
-//! Rule BOUND: the engine allocates nothing once a session is made. An allocator that counts what is asked of it
-//! while the engine holds its lock has to count nothing, whatever the runs do.
+//! Rule BOUND (rules.md#bound): the engine allocates nothing once a session is made. An allocator
+//! counts the allocations while the engine holds its lock: there are none.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};

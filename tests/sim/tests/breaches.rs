@@ -1,6 +1,7 @@
-//! Does the net catch fish? Each breach of a rule in the engine itself has to be found, by a rule that it breaks.
+//! Each breach of a rule in the engine itself is found, by a rule that it breaks.
 //!
-//! `cargo xtask sabotage` runs this: the engine has its breaches in builds with `--cfg sabotage` only.
+//! `cargo xtask sabotage` runs this: the engine has its breaches in builds with `--cfg sabotage`
+//! only.
 #![cfg(sabotage)]
 
 use snapless_engine::sabotage::Sabotage;

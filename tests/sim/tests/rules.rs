@@ -1,4 +1,4 @@
-//! Every rule holds in every run, and a run is its seed.
+//! Every rule holds in every run, and a seed decides its run.
 
 use snapless_sim::{Batch, Options, run};
 

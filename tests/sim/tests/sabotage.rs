@@ -1,5 +1,5 @@
-//! Does the net catch fish? A host that breaks its side of the contract has to be found, and by a rule that
-//! names what it broke.
+//! A host or a server's disk that breaks its side of the contract is found, by a rule that it
+//! breaks.
 
 use snapless_sim::{Batch, Failure, Options, Rule, Sabotage, run, shrink};
 
@@ -29,7 +29,7 @@ fn a_session_that_begins_before_earlier_writes_are_done_breaks_t0() {
 
 #[test]
 fn overlapping_writes_that_are_not_kept_apart_break_order() {
-    // A write that is still in flight when it is said to be done is also read under, after a gap.
+    // After a gap, a block is read while such a write is still in flight.
     assert_found(Sabotage::NoOverlap, &[Rule::Order, Rule::Loss, Rule::Point]);
 }
 

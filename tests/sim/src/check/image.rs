@@ -5,16 +5,16 @@ use snapless_types::RecordKind;
 use crate::link::Received;
 use crate::volume::{Content, Sectors, Volume};
 
-/// What an image says of a sector.
+/// An image's sector.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cell {
-    /// Nothing yet.
+    /// No record has described it.
     Unknown,
     /// The disk could not read it.
     Hole,
     /// It held no data.
     Empty,
-    /// This.
+    /// It has this content.
     Is(Content),
 }
 
@@ -26,17 +26,17 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image that says nothing.
+    /// An image before any record.
     pub fn unknown(volume: &Volume) -> Self {
         Self { volume: *volume, cells: vec![Cell::Unknown; volume.sectors] }
     }
 
-    /// What it says of a sector; `None` past its end.
+    /// A sector; `None` past its end.
     pub fn get(&self, sector: usize) -> Option<Cell> {
         self.cells.get(sector).copied()
     }
 
-    /// What it says of each sector.
+    /// All sectors.
     pub fn cells(&self) -> &[Cell] {
         &self.cells
     }

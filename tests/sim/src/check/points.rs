@@ -106,7 +106,8 @@ pub fn base_image(volume: &Volume, link: &Link) -> Image {
         let blocks = volume.blocks_of(&volume.sectors_of(&extent));
         let is_base = match received.record.kind {
             RecordKind::Block | RecordKind::Unallocated => true,
-            // Alone for a block that nothing has described, or right behind the block that it is in.
+            // Alone for a block that nothing has described, or right behind the block that it is
+            // in.
             RecordKind::Unreadable => {
                 !described[blocks.start] || last_block.is_some_and(|last| last == blocks.start)
             }

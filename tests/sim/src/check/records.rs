@@ -1,4 +1,4 @@
-//! Rules T0, ORDER and RESUME, record by record.
+//! Rules T0, ORDER and RESUME (rules.md#t0, rules.md#order, rules.md#resume), record by record.
 
 use snapless_types::{Clearing, Extent, RecordKind};
 
@@ -7,8 +7,8 @@ use crate::ledger::Ledger;
 use crate::link::{Link, Received};
 use crate::volume::{Sectors, Volume, WriteId};
 
-/// Records are numbered and timed in order, every stretch of the stream begins as it should, and overlapping
-/// writes have the order in which the disk applied them.
+/// Records are numbered and timed in order, the stream begins and goes on after a loss as it
+/// should, and overlapping writes have the order in which the disk applied them.
 pub fn order(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<(), Broken> {
     let mut last: Option<&Received> = None;
     let mut place_of: Vec<Option<u64>> = vec![None; ledger.writes.len()];
@@ -49,7 +49,7 @@ pub fn order(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<(), Broken
         ensure!(
             record.gap_reason == reason,
             Rule::Gap,
-            "{record:?} has not the reason of its gap, {reason:?}"
+            "{record:?} lacks the reason of its gap, {reason:?}"
         );
         if matches!(record.kind, RecordKind::Write | RecordKind::Trim | RecordKind::Zero) {
             let id = writer_of(ledger, volume, received)?;
@@ -85,8 +85,8 @@ pub struct Base {
     pub whole: bool,
 }
 
-/// Rule T0: blocks of the base image are as they were at t0, each once, ahead of every write to them. True
-/// if the base image is whole.
+/// Rule T0: blocks of the base image are as they were at t0, each once, ahead of every write to
+/// them. True if the base image is whole.
 pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Base, Broken> {
     let Some(t0) = &ledger.base else { return Ok(Base::default()) };
     let mut captured = vec![false; volume.blocks()];
@@ -100,7 +100,7 @@ pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Base, Broke
             RecordKind::SessionStart => ensure!(
                 record.time == t0.clock,
                 Rule::T0,
-                "the stream says that t0 is {}, it was {}",
+                "the stream has t0 at {}, it was at {}",
                 record.time,
                 t0.clock
             ),
@@ -130,9 +130,9 @@ pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Base, Broke
                 ensure!(
                     good.is_none(),
                     Rule::T0,
-                    "sector {good:?} is said to be unreadable, but no read of it has failed"
+                    "sector {good:?} is recorded as unreadable, but no read of it failed"
                 );
-                // The first word on a block: the base image has a hole there.
+                // The first record of a block: the base image has a hole there.
                 if whole_blocks(volume, &sectors).is_ok() {
                     for block in blocks.filter(|&block| !touched[block]) {
                         captured[block] = true;
@@ -166,7 +166,7 @@ pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Base, Broke
                 ensure!(
                     missing.is_none() && !complete,
                     Rule::T0,
-                    "the base image is said to be complete, block {missing:?} is missing"
+                    "the base image is recorded as complete, block {missing:?} is missing"
                 );
                 complete = true;
             }
@@ -184,7 +184,7 @@ fn whole_blocks(volume: &Volume, sectors: &Sectors) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Whose write a record is; its payload is all of that write, and nothing else.
+/// The write that a record is of; its payload is that write, whole and nothing else.
 fn writer_of(ledger: &Ledger, volume: &Volume, received: &Received) -> Result<WriteId, Broken> {
     let record = &received.record;
     let extent: Option<Extent> = record.extent;

@@ -1,5 +1,5 @@
-//! Rules T0 and POINT at the far end: what the real server restores is what the model says, byte for
-//! byte, and the server offers the points that the model has.
+//! Rules T0 and POINT at the far end: what the real server restores is what the model says, byte
+//! for byte, and the server offers the points that the model has.
 
 use snapless_server::timeline::At;
 use snapless_wire::id::FileTime;
@@ -65,8 +65,7 @@ fn compare(far_end: &FarEnd, at: At, expected: Option<Image>, rule: Rule) -> Res
         ensure!(
             found == bytes,
             rule,
-            "{at:?}, {cut:?}: the restored image differs from the model in sector {sector}: {} instead of \
-             {cell:?}",
+            "{at:?}, {cut:?}: sector {sector} of the restored image has {} instead of {cell:?}",
             u64::from_le_bytes(*found.first_chunk().expect("sectors are long"))
         );
     }

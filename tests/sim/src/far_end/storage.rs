@@ -1,8 +1,8 @@
 //! The server's disk: a [`Storage`] in memory that loses power.
 //!
 //! A crash leaves what the trait's documentation promises and not more. Each change that was not
-//! synced survives whole, torn or not at all, whatever becomes of the changes around it; so does each
-//! name. The power may also fail in the middle of any operation.
+//! synced survives whole, torn or not at all, whatever becomes of the changes around it; so does
+//! each name. The power may also fail in the middle of any operation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -86,7 +86,9 @@ impl SimStorage {
     pub fn crash(&self) {
         let mut disk = self.disk();
         let Disk { rng, files, names, durable_names, renamed, .. } = &mut *disk;
-        files.iter_mut().for_each(|file| file.crash(rng));
+        for file in files {
+            file.crash(rng);
+        }
         for (path, values) in std::mem::take(renamed) {
             // The durable value, or one of those since.
             let survives = rng.index(values.len() + 1).checked_sub(1).map(|index| values[index]);

@@ -1,5 +1,5 @@
-//! The course of a run: writes without a session, a session that starts under them, rounds of load and
-//! calm, perhaps a stop.
+//! The course of a run: writes without a session, a session that starts under them, rounds of load
+//! and calm, perhaps a stop.
 
 use snapless_engine::Session;
 use snapless_types::{BlockIndex, BlockRange};
@@ -21,7 +21,7 @@ const COUNTED_EVERY: u64 = 64;
 const CALM_STEPS_MAX: u64 = 200_000;
 
 impl World {
-    /// Runs it all.
+    /// Plays the run.
     pub fn run(&mut self) -> Result<Report, Broken> {
         for _ in 0..self.rng.below(BEFORE_MAX) {
             self.take_step()?;
@@ -40,7 +40,7 @@ impl World {
         self.finish()
     }
 
-    /// Interception on: from here on, the session sees every write that arrives.
+    /// Makes the session: from here on it gets every write that arrives.
     fn make_session(&mut self) {
         let session =
             Session::new(self.host.clone(), self.plan.volume.geometry(), self.plan.config)
@@ -52,7 +52,7 @@ impl World {
         for thread in &mut self.threads {
             thread.wake(now);
         }
-        // What has been submitted by now, no session knows of.
+        // The session does not know the writes that are outstanding now.
         self.before = self.ledger.open.clone();
     }
 
@@ -72,7 +72,7 @@ impl World {
         Ok(())
     }
 
-    /// Some of the blocks that nobody wrote to before t0 are skipped.
+    /// Chooses the blocks to skip, of those that had no write before t0.
     fn plan_skips(&mut self, t0: &[Content]) {
         let volume = self.plan.volume;
         for block in 0..volume.blocks() {
@@ -116,7 +116,7 @@ impl World {
                 self.cancel()?;
             }
             if self.plan.power_fails_at == Some(self.loaded) {
-                // Nothing comes to rest any more; what the server has must do.
+                // Only what the server has is left.
                 self.link.cut(&mut self.rng, self.host.ticks())?;
                 self.stage = Stage::Off;
                 return Ok(());
@@ -134,7 +134,7 @@ impl World {
         Ok(())
     }
 
-    /// Faults and writes end: everything has to come to rest, and the rules are checked.
+    /// Faults and writes end: the run has to come to rest, and the rules are checked.
     fn come_to_rest(&mut self) -> Result<(), Broken> {
         self.calm = true;
         // A gap that ends in calm proves nothing about load.

@@ -1,5 +1,5 @@
-//! What threads do between two calls of the engine: copy a payload, issue a write, report a completion. Each
-//! can be put off while everything else goes on.
+//! What threads do between two calls of the engine: copy a payload, issue a write, report a
+//! completion. Each can be delayed while everything else goes on.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::options::Sabotage;
 use crate::plan::Pace;
 use crate::volume::{Content, WriteId};
 
-/// Whose thread works on a write.
+/// The thread that works on a write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum By {
     /// The application's.
@@ -24,7 +24,7 @@ pub enum By {
     Dispatch,
 }
 
-/// What is to be done.
+/// Work to be done.
 #[derive(Debug)]
 pub enum Job {
     /// Issue a write that no session knows of.
@@ -45,7 +45,7 @@ pub enum Job {
     Drained { drained: Drained, cells: Range<usize>, payload: Vec<Content> },
 }
 
-/// Something to be done, not before its time.
+/// Work, and when it can be done.
 #[derive(Debug)]
 pub struct Task {
     /// When.
@@ -96,7 +96,7 @@ impl World {
         self.accept(submission, id, By::Caller)
     }
 
-    /// Does what the engine says about a write that it does not hold.
+    /// Carries out the engine's decision about a write that it does not hold.
     pub(super) fn accept(
         &mut self,
         submission: Submission<WriteId>,
@@ -202,7 +202,7 @@ impl World {
         let id = self.rng.pick(&held);
         let taken = self.verb(Verb::Cancel, |session| session.cancel_held(|&write| write == id))?;
         ensure!(taken == Some(id), Rule::Clear, "write {} is held and cannot be cancelled", id.0);
-        // Nothing else may ever be heard of it: the checks know it as a write that the disk never saw.
+        // To the checks it is a write that never reached the disk.
         self.ledger.done(id, self.step)?;
         self.writers[self.ledger.write(id).writer].done();
         self.cancelled += 1;
@@ -210,7 +210,7 @@ impl World {
         Ok(())
     }
 
-    /// Lets the disk do some of its work.
+    /// Advances one request of the disk.
     pub(super) fn run_disk(&mut self, index: usize) {
         let now = self.host.ticks();
         let (memory, ledger) = (&mut self.memory, &mut self.ledger);
@@ -258,7 +258,7 @@ impl World {
         }
         let lost = self.options.sabotages(Sabotage::NoIssue)
             && self.ledger.write(id).urgency != Urgency::MayWait;
-        // A host that does not hold has let it through already.
+        // A host that does not hold has applied it already.
         let early = self.options.sabotages(Sabotage::NoHold) && by == By::Dispatch;
         if lost || early {
             self.ledger.write_mut(id).succeeded = true;

@@ -136,7 +136,8 @@ impl World {
         Ok(())
     }
 
-    /// Rule LOSS: a gap costs restorable points, so the reason that the engine gives has to be true.
+    /// Rule LOSS: a gap costs restorable points, so the reason that the engine gives has to be
+    /// true.
     fn check_gap(&self, verb: Verb, reason: Option<GapReason>) -> Result<(), Broken> {
         let config = &self.plan.config;
         let write = |id| self.ledger.write(id);

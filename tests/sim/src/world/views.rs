@@ -1,5 +1,5 @@
-//! What is checked while a run goes on: what the application sees, what the session says of blocks, what is
-//! left when the service is lost.
+//! What is checked while a run goes on: what the application sees, what the session reports of its
+//! blocks, and what is left when the service is lost.
 
 use snapless_engine::{BlockState, Phase, Read};
 use snapless_types::{BlockIndex, Overflow};
@@ -15,7 +15,7 @@ use crate::volume::WriteId;
 const HOLDS_EVERY: u64 = 8;
 
 impl World {
-    /// Rule HANG: nobody waits longer than local work and the hold limit explain.
+    /// Rule HANG (rules.md#hang): no write is held longer than the hold limit and local work take.
     pub(super) fn check_holds(&self) -> Result<(), Broken> {
         let config = &self.plan.config;
         if !self.step.0.is_multiple_of(HOLDS_EVERY) || config.overflow == Overflow::Hold {
@@ -27,7 +27,7 @@ impl World {
                 ensure!(
                     now - since <= bound,
                     Rule::Hang,
-                    "write {} is held for {} ms; the hold limit is {} ms, local work may take {} ms",
+                    "write {} is held for {} ms; the limit is {} ms, local work takes up to {} ms",
                     id.0,
                     (now - since) / MS,
                     config.hold_limit / MS,
@@ -55,12 +55,12 @@ impl World {
             && !self.ledger.open.iter().filter(|&&other| other != id).any(overlaps)
     }
 
-    /// Rule CLEAR: the sweep takes no more of the disk than it was told it may.
+    /// Rule CLEAR (rules.md#clear): the sweep keeps to its cap and its pause.
     pub(super) fn check_sweep(&mut self, read: &Read) -> Result<(), Broken> {
         ensure!(!self.paused, Rule::Clear, "the sweep is paused, and reads {:?}", read.extent());
         let rate = self.plan.config.sweep_bytes_per_second;
         let (since, bytes) = self.swept;
-        // It may have read the clock a moment ago.
+        // The engine may have read the clock a moment ago.
         let ticks = self.host.ticks() - since + MS;
         ensure!(
             rate == 0
@@ -74,8 +74,8 @@ impl World {
         Ok(())
     }
 
-    /// Rules LOSS and TRUTH: the blocks of a write that the stream does not describe are dirty, or will be
-    /// when who reads them is done.
+    /// Rules LOSS and TRUTH (rules.md#loss, rules.md#truth): the blocks of a write that the stream
+    /// does not describe are dirty, or will be when their read ends.
     pub(super) fn check_dirty(&self, id: WriteId, rule: Rule, why: &str) -> Result<(), Broken> {
         let Some(session) = self.session.as_ref().filter(|_| self.stage != Stage::Stopped) else {
             return Ok(());
@@ -109,7 +109,7 @@ impl World {
         Ok(())
     }
 
-    /// Rule CLEAR: a write that succeeded is on the disk, unless a write that it ran beside came after it.
+    /// Rule CLEAR: a write that succeeded is on the disk, unless a concurrent write came after it.
     pub(super) fn check_application_view(&self, id: WriteId) -> Result<(), Broken> {
         let write = self.ledger.write(id);
         if !write.succeeded {
@@ -131,8 +131,8 @@ impl World {
         Ok(())
     }
 
-    /// Rules LOSS and RESUME: when the service is lost, what the server keeps and the dirty blocks make up
-    /// the disk.
+    /// Rules LOSS and RESUME (rules.md#resume): when the service is lost, what the server keeps and
+    /// the dirty blocks make up the disk.
     pub(super) fn check_loss_of_service(&self) -> Result<(), Broken> {
         let (Some(session), true) = (self.session.as_ref(), self.stage == Stage::Running) else {
             return Ok(());
@@ -142,7 +142,7 @@ impl World {
             .collect();
         for &id in &self.ledger.open {
             if !matches!(self.ledger.write(id).place, Place::Held(_)) {
-                // The disk may have any part of it.
+                // The disk may have a part of it.
                 certain[self.blocks_of(id)].fill(false);
             }
         }
@@ -150,7 +150,7 @@ impl World {
         check::replica(&self.ledger, &self.plan.volume, &self.link, sectors, |block| certain[block])
     }
 
-    /// The session's own account of its blocks is true.
+    /// The counts of blocks in the session's status are true.
     pub(super) fn check_counts(&self) -> Result<(), Broken> {
         let Some(session) = self.session.as_ref() else { return Ok(()) };
         let status = session.status();
@@ -159,15 +159,15 @@ impl World {
             counts[session.block_state(BlockIndex(block)) as usize] += 1;
         }
         let [unsynced, reading, synced, dirty] = counts;
-        let (told_unsynced, told_dirty) = (status.blocks_unsynced, status.blocks_dirty);
+        let (reported_unsynced, reported_dirty) = (status.blocks_unsynced, status.blocks_dirty);
         ensure!(
             status.blocks_synced == synced
-                && told_unsynced >= unsynced
-                && told_dirty >= dirty
-                && told_unsynced + told_dirty == unsynced + reading + dirty,
+                && reported_unsynced >= unsynced
+                && reported_dirty >= dirty
+                && reported_unsynced + reported_dirty == unsynced + reading + dirty,
             Rule::Loss,
             "the table has {counts:?} blocks unsynced, being read, synced, dirty; the session counts \
-             {told_unsynced} unsynced, {} synced, {told_dirty} dirty",
+             {reported_unsynced} unsynced, {} synced, {reported_dirty} dirty",
             status.blocks_synced
         );
         Ok(())

@@ -1,4 +1,5 @@
-//! The four threads of a session, as the host runs them: call the verb, do what it says, wait to be woken.
+//! The four workers of a session, as the host runs them: call the verb, do what it returns, wait to
+//! be woken.
 
 use snapless_engine::{Drained, Record, Step, Submission, Tick, WORKERS, Worker};
 use snapless_types::{BlockRange, RecordKind};
@@ -13,12 +14,12 @@ use crate::volume::{Content, WriteId};
 use crate::world::tasks::{By, Job};
 use crate::world::verbs::Verb;
 
-/// One of the threads.
+/// One worker's thread.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WorkerThread {
     /// When it calls its verb next; never, until it is woken.
     due: Option<u64>,
-    /// Things it has in hand and comes back for.
+    /// Work that it has in hand.
     pub in_hand: usize,
     /// It is preempted until this instant.
     stopped_until: u64,
@@ -26,18 +27,18 @@ pub struct WorkerThread {
 }
 
 impl WorkerThread {
-    /// Lets it call its verb at this instant, if it would not earlier.
+    /// Lets it call its verb at this instant at the latest.
     pub fn wake(&mut self, at: u64) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
-    /// It is done with one thing, and goes on.
+    /// It has finished one piece of work and goes on.
     pub fn done_with_one(&mut self, now: u64) {
         self.in_hand -= 1;
         self.wake(now);
     }
 
-    /// Its verb told it to end.
+    /// Its verb returned that it ends.
     pub fn has_ended(&self) -> bool {
         self.ended
     }
@@ -153,7 +154,7 @@ impl World {
         let payload = self.memory.get(&cells).to_vec();
         self.trace.add(record.seq);
         let sent = match record.kind {
-            // What it clears is known by its number: in the model each clearing leaves content of its own.
+            // In the model each clearing leaves content of its own.
             RecordKind::Trim | RecordKind::Zero => self.cleared_by(&record)?,
             _ => payload.clone(),
         };
@@ -180,7 +181,7 @@ impl World {
             .collect())
     }
 
-    /// The sweep's first work: what holds no data is skipped. True if there is something left to skip.
+    /// The sweep's first work: blocks without data are skipped. True if it did some of it.
     fn skip(&mut self) -> Result<bool, Broken> {
         let Some(&run) = self.skips.last() else { return Ok(false) };
         let blocks = run.iter().count();
@@ -195,7 +196,7 @@ impl World {
         Ok(true)
     }
 
-    /// Takes what a verb told its worker; `None` if that was to wait or to end.
+    /// Takes a verb's step; `None` if the worker waits or ends.
     fn take<T>(&mut self, worker: Worker, step: Step<T>) -> Result<Option<T>, Broken> {
         let now = self.host.ticks();
         let thread = &mut self.threads[index(worker)];
@@ -210,7 +211,7 @@ impl World {
                     ensure!(
                         until > now || self.plan.pace.odd_clocks,
                         Rule::Hang,
-                        "{worker:?} is told to wait until an instant that has passed: it would spin"
+                        "{worker:?} has to wait until an instant that has passed: it would spin"
                     );
                     thread.wake(until.max(now + 1));
                 }
