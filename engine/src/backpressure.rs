@@ -82,22 +82,10 @@ impl Backpressure {
 mod tests {
     use super::*;
 
-    fn backpressure(overflow: Overflow) -> Backpressure {
-        Backpressure::new(&Config { overflow, hold_limit: 100, ..Config::new(1 << 20) })
-    }
-
-    #[test]
-    fn writes_that_were_held_when_the_queue_was_full_wait_and_later_ones_do_not() {
-        let mut it = backpressure(Overflow::Gap);
-        assert!(!it.holds_back(None) && !it.holds_back(Some(Arrival(1))));
-        it.queue_is_full(Arrival(2), false, Tick(0));
-        assert!(it.holds_back(Some(Arrival(1))) && it.holds_back(Some(Arrival(2))));
-        assert!(!it.holds_back(Some(Arrival(3))) && !it.holds_back(None));
-    }
-
     #[test]
     fn the_limit_counts_from_when_the_queue_became_full() {
-        let mut it = backpressure(Overflow::Gap);
+        let config = Config { hold_limit: 100, ..Config::new(1 << 20) };
+        let mut it = Backpressure::new(&config);
         assert!(!it.queue_is_full(Arrival(1), false, Tick(7)));
         assert!(!it.queue_is_full(Arrival(5), false, Tick(50)));
         assert_eq!(it.deadline(Some(Arrival(5))), Some(Tick(107)));
@@ -108,16 +96,5 @@ mod tests {
         it.queue_has_room(Some(Arrival(6)));
         assert!(!it.queue_is_full(Arrival(6), false, Tick(200)));
         assert_eq!(it.deadline(Some(Arrival(6))), Some(Tick(300)), "it is full anew");
-    }
-
-    #[test]
-    fn in_a_gap_a_write_waits_for_room_only_where_writes_are_to_wait() {
-        let mut it = backpressure(Overflow::Gap);
-        assert!(it.queue_is_full(Arrival(1), true, Tick(0)));
-        assert!(!it.holds_back(Some(Arrival(1))));
-        let mut it = backpressure(Overflow::Hold);
-        assert!(!it.queue_is_full(Arrival(1), true, Tick(0)));
-        assert!(!it.is_past_limit(Some(Arrival(1)), Tick(u64::MAX)));
-        assert_eq!(it.deadline(Some(Arrival(1))), None);
     }
 }

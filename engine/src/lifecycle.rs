@@ -92,7 +92,7 @@ impl Lifecycle {
     /// A service is there again; false if there is one already, or the session is stopped.
     pub fn attach(&mut self) -> bool {
         let is_new = !self.attached && !self.is_stopped();
-        self.attached |= is_new;
+        self.attached = self.attached || is_new;
         is_new
     }
 

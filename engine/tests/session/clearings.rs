@@ -27,8 +27,7 @@ fn a_trim_waits_for_old_content_and_overlapping_writes_and_takes_no_memory() {
     assert_waits(&session.dispatch());
     session.completed(trim.ticket, true);
     session.completed(elsewhere.ticket, true);
-    let over = session.captured(captured(dispatched(&session)));
-    session.completed(over.ticket, true);
+    complete_captured(&session, dispatched(&session));
     assert_eq!(drain(&session), [RecordKind::Trim, RecordKind::Write, RecordKind::Write]);
 }
 
@@ -57,8 +56,7 @@ fn a_block_that_holds_no_data_is_recorded_and_never_read() {
     assert_eq!(session.skip(all), BlockIndex(9));
     assert_waits(&session.sweep());
     done(&session, old, true);
-    let issue = session.captured(captured(dispatched(&session)));
-    session.completed(issue.ticket, true);
+    complete_captured(&session, dispatched(&session));
     let write = captured(submit(&session, "to a skipped block", 2 * BLOCK, 512));
     let issue = session.captured(write);
     session.completed(issue.ticket, true);

@@ -11,10 +11,10 @@ fn a_paused_sweep_reads_nothing_and_held_writes_are_still_issued() {
     assert!(session.status().paused);
     assert_held(&submit(&session, "w", BLOCK, 512));
     done(&session, read(session.hold()), true);
-    let issue = session.captured(captured(dispatched(&session)));
-    session.completed(issue.ticket, true);
+    complete_captured(&session, dispatched(&session));
     assert_waits(&session.sweep());
     session.resume();
+    assert!(!session.status().paused);
     done(&session, read(session.sweep()), true);
     assert_eq!(session.status().blocks_synced, 2);
 }
@@ -56,8 +56,7 @@ fn the_status_says_where_a_session_stands() {
     assert!(status.attached && status.consistent && !status.base_complete);
     done(&session, old, true);
     session.host().now.set(70);
-    let issue = session.captured(captured(dispatched(&session)));
-    session.completed(issue.ticket, true);
+    complete_captured(&session, dispatched(&session));
     let status = session.status();
     assert_eq!((status.holds.longest_us, status.holds.buckets[2]), (7, 1));
 }
@@ -72,10 +71,7 @@ fn a_volume_that_outgrows_its_session_leaves_a_gap_that_does_not_end() {
     let issue =
         issued(session.submit("w", Extent::new(0, 512).unwrap(), Urgency::PayloadUnavailable));
     session.completed(issue.ticket, true);
-    while let Step::Do(read) = session.sweep() {
-        done(&session, read, true);
-        drain(&session);
-    }
+    sweep_all(&session);
     let status = session.status();
     assert_eq!((status.blocks_synced, status.outgrown, status.consistent), (4, true, false));
     // It does not end with a new service either.
@@ -94,8 +90,7 @@ fn a_session_whose_volume_grows_before_t0_is_stopped() {
     assert_held(&submit(&session, "w", 0, 512));
     session.grow(u64::MAX);
     session.begin();
-    let issue = issued(dispatched(&session));
-    session.completed(issue.ticket, true);
+    complete_issued(&session, dispatched(&session));
     assert!(session.is_settled() && session.status().outgrown);
 }
 
@@ -105,10 +100,7 @@ fn a_volume_that_outgrows_its_session_still_has_its_base_image() {
     session.begin();
     done(&session, read(session.sweep()), true);
     session.grow(u64::MAX);
-    while let Step::Do(read) = session.sweep() {
-        done(&session, read, true);
-        drain(&session);
-    }
+    sweep_all(&session);
     assert!(session.status().base_complete && !session.status().consistent);
 }
 
@@ -186,10 +178,7 @@ fn a_worker_that_has_work_is_woken() {
     session.begin();
     assert_eq!(session.host().woken.take(), WORKERS);
     assert!(sweep_is_woken(), "blocks are unsynced");
-    while let Step::Do(read) = session.sweep() {
-        done(&session, read, true);
-        drain(&session);
-    }
+    sweep_all(&session);
     assert!(!sweep_is_woken());
     let in_flight = Extent::new(0, 512).unwrap();
     let in_flight = issued(session.submit("w", in_flight, Urgency::PayloadUnavailable));
@@ -205,8 +194,7 @@ fn an_epoch_ends_when_it_has_its_bytes() {
     let session = synced(|config| config.epoch_bytes = 5 * BLOCK);
     // The base image has four blocks.
     for (len, ends) in [(512, false), (BLOCK - 512, true)] {
-        let issue = session.captured(captured(submit(&session, "w", 0, len)));
-        session.completed(issue.ticket, true);
+        complete_captured(&session, submit(&session, "w", 0, len));
         assert_eq!(drain(&session).contains(&RecordKind::EpochEnd), ends);
     }
 }

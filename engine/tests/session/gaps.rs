@@ -51,8 +51,7 @@ fn a_write_to_a_dirty_block_is_issued_at_once_and_the_block_is_read_later() {
     assert_held(&submit(&session, "while it is read", 0, 512));
     assert_held(&submit(&session, "behind it", 0, 512));
     done(&session, reading, true);
-    let write = session.captured(captured(dispatched(&session)));
-    session.completed(write.ticket, true);
+    complete_captured(&session, dispatched(&session));
     assert_eq!(session.status().blocks_dirty, 1);
     let before = session.status().writes_uncaptured;
     assert_held(&submit(&session, "over a dirty and a synced block", 2 * BLOCK - 512, 1024));
@@ -71,8 +70,7 @@ fn once_the_base_image_is_lost_no_write_waits_for_its_blocks() {
     let write = issued(submit(&session, "to an unsynced block", BLOCK, 512));
     assert_eq!(session.block_state(BlockIndex(1)), BlockState::Dirty);
     session.completed(write.ticket, true);
-    let first = session.captured(captured(dispatched(&session)));
-    session.completed(first.ticket, true);
+    complete_captured(&session, dispatched(&session));
     let kinds: Vec<_> = std::iter::from_fn(|| match session.sweep() {
         Step::Do(read) => {
             done(&session, read, true);
@@ -107,15 +105,13 @@ fn resync_ends_under_a_writer_that_keeps_rewriting_the_same_block() {
     done(&session, read(session.hold()), true);
     assert!(session.status().consistent);
     for _ in 0..2 {
-        let issue = session.captured(captured(dispatched(&session)));
-        session.completed(issue.ticket, true);
+        complete_captured(&session, dispatched(&session));
     }
     let status = session.status();
     assert_eq!((status.gaps, status.writes_uncaptured), (1, 12));
     // The next gap begins as this one did.
     mark_dirty(&session, 0, 512);
-    let issue = issued(submit(&session, "rewrite", 0, 512));
-    session.completed(issue.ticket, true);
+    complete_issued(&session, submit(&session, "rewrite", 0, 512));
 }
 
 #[test]
@@ -149,8 +145,7 @@ fn a_write_to_a_block_that_urgent_writes_keep_from_being_read_waits_up_to_the_li
 /// Fills the writes' part of the queue: four blocks.
 fn fill(session: &TestSession) {
     for offset in [0, BLOCK, 2 * BLOCK, 3 * BLOCK] {
-        let issue = session.captured(captured(submit(session, "fill", offset, BLOCK)));
-        session.completed(issue.ticket, true);
+        complete_captured(&session, submit(session, "fill", offset, BLOCK));
     }
 }
 
@@ -193,12 +188,10 @@ fn a_queue_that_stays_full_begins_a_gap_even_if_each_write_waits_less_than_the_l
         assert_waits(&session.hold());
         if round < 5 {
             drain_one(&session);
-            let issue = session.captured(captured(dispatched(&session)));
-            session.completed(issue.ticket, true);
+            complete_captured(&session, dispatched(&session));
         }
     }
-    let issue = issued(dispatched(&session));
-    session.completed(issue.ticket, true);
+    complete_issued(&session, dispatched(&session));
     assert_eq!(session.status().phase, Phase::Uncaptured);
 }
 
@@ -210,12 +203,10 @@ fn the_limit_begins_anew_for_a_queue_that_had_room_meanwhile() {
     assert_held(&submit(&session, "waits for room", 0, 512));
     session.host().now.set(limit - 1);
     drain_one(&session);
-    let issue = session.captured(captured(dispatched(&session)));
-    session.completed(issue.ticket, true);
+    complete_captured(&session, dispatched(&session));
     // A write waits no more, and a quarter of the queue is free.
     drain_one(&session);
-    let issue = session.captured(captured(submit(&session, "fits", 0, BLOCK)));
-    session.completed(issue.ticket, true);
+    complete_captured(&session, submit(&session, "fits", 0, BLOCK));
     assert_held(&submit(&session, "waits for room", BLOCK, BLOCK));
     let Step::Wait(Some(Tick(until))) = session.dispatch() else { panic!("no deadline") };
     assert_eq!(until, 2 * limit - 1);
@@ -226,20 +217,17 @@ fn while_a_gap_is_open_no_write_waits_for_room_in_the_queue() {
     let session = synced(|_| ());
     fill(&session);
     mark_dirty(&session, 0, 512);
-    let write = issued(submit(&session, "finds no room", BLOCK, 512));
-    session.completed(write.ticket, true);
+    complete_issued(&session, submit(&session, "finds no room", BLOCK, 512));
     assert_eq!((session.status().phase, session.status().gaps), (Phase::Uncaptured, 1));
     drain(&session);
     assert_eq!(session.status().phase, Phase::Capturing);
     // Nor does a write that was held for another reason.
-    let short = session.captured(captured(submit(&session, "short", 2 * BLOCK, 512)));
-    session.completed(short.ticket, true);
+    complete_captured(&session, submit(&session, "short", 2 * BLOCK, 512));
     let long = session.captured(captured(submit(&session, "long", 2 * BLOCK, 2 * BLOCK)));
     assert_held(&submit(&session, "over it", 2 * BLOCK, 2 * BLOCK));
     session.completed(long.ticket, true);
     assert_waits(&session.dispatch());
-    let over_it = issued(dispatched(&session));
-    session.completed(over_it.ticket, true);
+    complete_issued(&session, dispatched(&session));
     assert_eq!(session.status().gaps, 1, "the same gap");
 }
 
@@ -258,14 +246,12 @@ fn a_lost_service_leaves_unacknowledged_blocks_dirty() {
     let session = synced(|config| config.epoch_bytes = 4 * BLOCK);
     // The first epoch holds the base image; it is durable. The write after it is not.
     session.acknowledge(1);
-    let issue = session.captured(captured(submit(&session, "w", 2 * BLOCK, 512)));
-    session.completed(issue.ticket, true);
+    complete_captured(&session, submit(&session, "w", 2 * BLOCK, 512));
     session.detach();
     let dirty: Vec<_> =
         (0..4).filter(|&n| session.block_state(BlockIndex(n)) == BlockState::Dirty).collect();
     assert_eq!(dirty, [2]);
-    let issue = issued(submit(&session, "unseen", 0, 512));
-    session.completed(issue.ticket, true);
+    complete_issued(&session, submit(&session, "unseen", 0, 512));
     assert!(session.attach());
     assert!(!session.attach(), "there is one already");
     done(&session, read(session.sweep()), true);
@@ -314,8 +300,7 @@ fn capturing_resumes_when_a_read_gives_its_memory_back() {
     // The service is lost and returns meanwhile: capturing cannot resume before the read ends.
     session.detach();
     assert!(session.attach());
-    let issue = issued(dispatched(&session));
-    session.completed(issue.ticket, true);
+    complete_issued(&session, dispatched(&session));
     assert_eq!(session.status().phase, Phase::Uncaptured);
     done(&session, reading, true);
     assert_eq!(session.status().phase, Phase::Capturing);
@@ -374,10 +359,7 @@ fn the_base_image_survives_a_lost_service_once_it_is_acknowledged() {
     before_t0.detach();
     before_t0.attach();
     before_t0.begin();
-    while let Step::Do(read) = before_t0.sweep() {
-        done(&before_t0, read, true);
-        drain(&before_t0);
-    }
+    sweep_all(&before_t0);
     assert!(before_t0.status().base_complete, "there was nothing to lose before t0");
 }
 
@@ -402,16 +384,13 @@ fn a_reservation_from_before_a_loss_or_a_stop_is_not_recorded() {
 #[test]
 fn a_write_outside_of_the_session_begins_no_gap() {
     let session = synced(|_| ());
-    let beyond = issued(submit(&session, "beyond the end", 4 * BLOCK, 512));
-    session.completed(beyond.ticket, true);
+    complete_issued(&session, submit(&session, "beyond the end", 4 * BLOCK, 512));
     assert!(session.status().consistent);
-    let across = issued(submit(&session, "across the end", 4 * BLOCK - 512, 1024));
-    session.completed(across.ticket, true);
+    complete_issued(&session, submit(&session, "across the end", 4 * BLOCK - 512, 1024));
     assert!(!session.status().consistent);
     assert_eq!(session.block_state(BlockIndex(3)), BlockState::Dirty);
     session.stop();
-    let after = issued(submit(&session, "after the stop", 0, 512));
-    session.completed(after.ticket, true);
+    complete_issued(&session, submit(&session, "after the stop", 0, 512));
     assert_eq!(session.block_state(BlockIndex(0)), BlockState::Synced, "the session is stopped");
 }
 
@@ -470,8 +449,7 @@ fn a_late_write_that_waits_for_another_has_no_deadline() {
     let Step::Wait(until) = session.dispatch() else { panic!("it overtakes the other") };
     assert_ne!(until, Some(Tick(limit)), "the other wakes it when it completes");
     session.completed(flying.ticket, true);
-    let late = issued(dispatched(&session));
-    session.completed(late.ticket, true);
+    complete_issued(&session, dispatched(&session));
 }
 
 #[test]
@@ -480,7 +458,7 @@ fn a_service_is_lost_once_and_not_after_a_stop() {
     session.detach();
     let lost = session.status();
     session.detach();
-    assert_eq!(session.status(), lost);
+    assert_eq!((session.status(), lost.attached), (lost, false));
     let stopped = synced(|_| ());
     stopped.stop();
     let before = stopped.status();
@@ -504,8 +482,7 @@ fn gap_reasons(session: &TestSession) -> Vec<GapReason> {
 /// Issues a write that must not wait, or whose payload is unavailable.
 fn issue_urgent(session: &TestSession, urgency: Urgency, len: u64) {
     let extent = Extent::new(0, len).unwrap();
-    let issue = issued(session.submit("urgent", extent, urgency));
-    session.completed(issue.ticket, true);
+    complete_issued(&session, session.submit("urgent", extent, urgency));
 }
 
 #[test]
@@ -514,8 +491,7 @@ fn a_queue_that_stays_full_is_the_reason_of_its_gap() {
     fill(&session);
     assert_held(&submit(&session, "waits for room", 0, BLOCK));
     session.host().now.set(5);
-    let issue = issued(dispatched(&session));
-    session.completed(issue.ticket, true);
+    complete_issued(&session, dispatched(&session));
     assert_eq!(gap_reasons(&session), [GapReason::QueueFull]);
 }
 
@@ -524,8 +500,7 @@ fn a_write_without_a_slot_is_the_reason_of_its_gap() {
     for urgency in [Urgency::MayWait, Urgency::MustNotWait] {
         let session = synced(|config| config.writes_max = 1);
         let first = session.captured(captured(submit(&session, "first", BLOCK, 512)));
-        let issue = issued(session.submit("second", Extent::new(0, 512).unwrap(), urgency));
-        session.completed(issue.ticket, true);
+        complete_issued(&session, session.submit("second", Extent::new(0, 512).unwrap(), urgency));
         session.completed(first.ticket, true);
         assert_eq!(gap_reasons(&session), [GapReason::TooManyWrites], "{urgency:?}");
     }
@@ -596,8 +571,7 @@ fn a_write_that_is_too_long_is_the_reason_of_its_gap() {
     held.begin();
     assert_held(&submit(&held, "long", 0, 1024));
     done(&held, read(held.hold()), true);
-    let issue = issued(dispatched(&held));
-    held.completed(issue.ticket, true);
+    complete_issued(&held, dispatched(&held));
     assert_eq!(gap_reasons(&held), [GapReason::WriteTooLong]);
 }
 
@@ -607,7 +581,6 @@ fn a_volume_that_outgrows_its_session_is_the_reason_of_its_gap() {
     grown.grow(u64::MAX);
     assert_eq!(gap_reasons(&grown), [GapReason::Outgrown]);
     let written = synced(|_| ());
-    let issue = issued(submit(&written, "across the end", 4 * BLOCK - 512, 1024));
-    written.completed(issue.ticket, true);
+    complete_issued(&written, submit(&written, "across the end", 4 * BLOCK - 512, 1024));
     assert_eq!(gap_reasons(&written), [GapReason::Outgrown]);
 }

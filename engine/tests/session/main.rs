@@ -75,10 +75,7 @@ fn session(change: impl FnOnce(&mut Config)) -> TestSession {
 fn synced(change: impl FnOnce(&mut Config)) -> TestSession {
     let session = session(change);
     session.begin();
-    while let Step::Do(read) = session.sweep() {
-        done(&session, read, true);
-        drain(&session);
-    }
+    sweep_all(&session);
     drain(&session);
     assert_eq!(session.status().blocks_synced, 4);
     session
@@ -129,6 +126,25 @@ fn captured(submission: Submission<&'static str>) -> Capture<&'static str> {
 fn issued(submission: Submission<&'static str>) -> Issue<&'static str> {
     let Submission::Issue(issue) = submission else { panic!("not issued: {submission:?}") };
     issue
+}
+
+/// Captures, issues and completes a write.
+fn complete_captured(session: &TestSession, submission: Submission<&'static str>) {
+    let issue = session.captured(captured(submission));
+    session.completed(issue.ticket, true);
+}
+
+/// Issues and completes a write that is not to be captured.
+fn complete_issued(session: &TestSession, submission: Submission<&'static str>) {
+    session.completed(issued(submission).ticket, true);
+}
+
+/// Reads all that the sweep finds to read, and drains it.
+fn sweep_all(session: &TestSession) {
+    while let Step::Do(read) = session.sweep() {
+        done(session, read, true);
+        drain(session);
+    }
 }
 
 fn dispatched(session: &TestSession) -> Submission<&'static str> {

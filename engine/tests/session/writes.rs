@@ -65,8 +65,7 @@ fn a_write_that_waits_for_room_is_not_overtaken() {
         config.write_bytes = config.queue_bytes / 2;
     });
     for len in [2 * BLOCK, 512] {
-        let issue = session.captured(captured(submit(&session, "first", 0, len)));
-        session.completed(issue.ticket, true);
+        complete_captured(&session, submit(&session, "first", 0, len));
     }
     assert_held(&submit(&session, "long", 0, 3 * BLOCK));
     assert_waits(&session.dispatch());
@@ -89,10 +88,7 @@ fn a_write_too_long_for_the_queue_is_issued_once_its_old_content_is_captured() {
     let issue = issued(dispatched(&session));
     assert_eq!(session.status().blocks_dirty, 2);
     session.completed(issue.ticket, true);
-    while let Step::Do(read) = session.sweep() {
-        done(&session, read, true);
-        drain(&session);
-    }
+    sweep_all(&session);
     assert!(session.status().base_complete, "T0: the base image has survived it");
 }
 

@@ -178,7 +178,6 @@ impl<W> Core<'_, W> {
             Urgency::MustNotWait => Some(GapReason::UrgentWrite),
             // It is issued as soon as t0's content is safe.
             Urgency::MayWait => (is_too_long
-                && self.state.lifecycle.is_capturing()
                 && self.shared.table.all(change.blocks, BlockState::Synced))
             .then_some(GapReason::WriteTooLong),
         }
