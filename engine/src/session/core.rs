@@ -29,6 +29,8 @@ mod stream;
 mod submit;
 mod sweep;
 
+use alloc::boxed::Box;
+
 use snapless_types::Geometry;
 
 use crate::backpressure::Backpressure;
@@ -41,7 +43,7 @@ use crate::gap::Gap;
 use crate::host::{Call, Worker};
 use crate::in_flight::InFlight;
 use crate::lifecycle::Lifecycle;
-use crate::memory::OutOfMemory;
+use crate::memory::{OutOfMemory, boxed};
 use crate::resync::Resync;
 use crate::status::Status;
 use crate::sweep::Sweep;
@@ -70,8 +72,9 @@ pub struct State<W> {
     in_flight: InFlight<W>,
     claims: Claims,
     sweep: Sweep,
-    /// The counters; [`Core::status`] adds the rest.
-    counts: Status,
+    /// The counters; [`Core::status`] adds the rest. In memory of their own: the state is on a
+    /// kernel's stack while it is made.
+    counts: Box<[Status; 1]>,
 }
 
 impl<W> State<W> {
@@ -93,7 +96,7 @@ impl<W> State<W> {
             in_flight: InFlight::new(config.writes_max)?,
             claims: Claims::new(READS_MAX)?,
             sweep: Sweep::NEW,
-            counts: Status::default(),
+            counts: boxed(|| Ok(Status::default()))?,
         })
     }
 
@@ -103,7 +106,7 @@ impl<W> State<W> {
             + Epochs::bytes(geometry.block_count(), config)
             + InFlight::<W>::bytes(config.writes_max)
             + Claims::bytes(READS_MAX)
-            + size_of::<Self>() as u64
+            + (size_of::<Self>() + size_of::<Status>()) as u64
     }
 }
 

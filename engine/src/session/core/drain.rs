@@ -23,7 +23,7 @@ impl<W> Core<'_, W> {
 
     /// Takes a drained record's memory back.
     pub fn drained(&mut self, drained: Drained) {
-        self.state.counts.bytes_drained += drained.memory().map_or(0, |memory| memory.len);
+        self.state.counts[0].bytes_drained += drained.memory().map_or(0, |memory| memory.len);
         self.state.capture_queue.give_back(drained);
         self.close_epoch_if_due();
         self.wake_waiting();

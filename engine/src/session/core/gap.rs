@@ -36,7 +36,7 @@ impl<W> Core<'_, W> {
         if !self.state.gap.open(reason) {
             return;
         }
-        self.state.counts.gaps += 1;
+        self.state.counts[0].gaps += 1;
         // Before t0 there is no stream yet; `begin` appends it.
         if self.state.base.t0().is_some() {
             self.append_gap(reason);

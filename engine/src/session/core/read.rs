@@ -120,7 +120,7 @@ impl<W> Core<'_, W> {
         rule!(!is_written(), "T0: no block is written to while it is read");
         let sector_size = u64::from(self.shared.geometry.sector_size());
         let mut holes = holes.extents(whole.offset(), sector_size).peekable();
-        self.state.counts.blocks_unreadable += u64::from(holes.peek().is_some());
+        self.state.counts[0].blocks_unreadable += u64::from(holes.peek().is_some());
         let payload = if holes.peek() == Some(&whole) {
             self.state.capture_queue.cancel(reservation);
             0
@@ -130,8 +130,8 @@ impl<W> Core<'_, W> {
             let record = self.record(kind, Some(whole));
             self.state.capture_queue.commit(reservation, record);
             match reader {
-                Reader::Sweep => self.state.counts.blocks_by_sweep += blocks.len(),
-                Reader::Hold => self.state.counts.blocks_by_hold += blocks.len(),
+                Reader::Sweep => self.state.counts[0].blocks_by_sweep += blocks.len(),
+                Reader::Hold => self.state.counts[0].blocks_by_hold += blocks.len(),
             }
             whole.len()
         };

@@ -30,7 +30,7 @@ impl<W> Core<'_, W> {
             queue_bytes: state.capture_queue.capacity(),
             last_seq: state.capture_queue.last_seq(),
             acknowledged_seq: state.epochs.acknowledged_seq(),
-            ..state.counts
+            ..state.counts[0]
         }
     }
 

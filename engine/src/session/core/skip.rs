@@ -40,7 +40,7 @@ impl<W> Core<'_, W> {
                 return start;
             }
             self.shared.table.set_run(empty, BlockState::Unsynced, BlockState::Synced);
-            self.state.counts.blocks_unallocated += empty.len();
+            self.state.counts[0].blocks_unallocated += empty.len();
             rest = BlockRange::new(empty.end, run.end);
         }
         run.end

@@ -41,7 +41,7 @@ impl<W> Core<'_, W> {
             // It has to know when the epoch is due.
             self.call.wake(Worker::Dispatch);
         }
-        self.state.counts.bytes_captured += payload;
+        self.state.counts[0].bytes_captured += payload;
         self.call.wake(Worker::Drain);
         self.close_epoch_if_due();
     }

@@ -32,7 +32,7 @@ impl<W> Core<'_, W> {
             && let Some(reservation) = self.reserve(&change)
         {
             if let Some(slot) = self.state.in_flight.insert(&change) {
-                self.state.counts.writes_captured_inline += 1;
+                self.state.counts[0].writes_captured_inline += 1;
                 return self.hand_out(Capture { write, slot, change, reservation });
             }
             self.state.capture_queue.cancel(reservation);
@@ -92,7 +92,7 @@ impl<W> Core<'_, W> {
             self.state.capture_queue.cancel(reservation);
             return None;
         };
-        self.state.counts.writes_held += 1;
+        self.state.counts[0].writes_held += 1;
         let HeldWrite { slot, change, .. } = *held;
         Some(self.hand_out(Capture { write, slot, change, reservation }))
     }
@@ -104,7 +104,7 @@ impl<W> Core<'_, W> {
         reason: Option<GapReason>,
     ) -> Option<Submission<W>> {
         let write = self.release(held)?;
-        self.state.counts.writes_uncaptured += 1;
+        self.state.counts[0].writes_uncaptured += 1;
         self.mark_dirty(held.change.blocks, reason);
         Some(Submission::Issue(Issue { write, ticket: Ticket(held.slot), record: None }))
     }
@@ -242,7 +242,7 @@ impl<W> Core<'_, W> {
         change: Change,
         reason: Option<GapReason>,
     ) -> Submission<W> {
-        self.state.counts.writes_uncaptured += 1;
+        self.state.counts[0].writes_uncaptured += 1;
         self.mark_dirty(change.blocks, reason);
         let ticket = Ticket(self.state.in_flight.insert_past_held(&change));
         Submission::Issue(Issue { write, ticket, record: None })
@@ -250,7 +250,7 @@ impl<W> Core<'_, W> {
 
     fn release(&mut self, held: &HeldWrite) -> Option<W> {
         let (write, since) = self.state.in_flight.release(held.slot)?;
-        self.state.counts.holds.add(self.call.now.since(since));
+        self.state.counts[0].holds.add(self.call.now.since(since));
         Some(write)
     }
 }
