@@ -3,9 +3,7 @@
 //! An event's metadata is a tag byte, its name, and for each field a name and how its value is to
 //! be read.
 
-use core::ffi::CStr;
-
-use snapless_types::Extent;
+use snapless_types::{Extent, GapReason};
 use snapless_wire::id::SessionId;
 use wdk_sys::{GUID, NTSTATUS};
 
@@ -26,12 +24,12 @@ static SESSION_STARTED: Meta<58> =
     Meta::new(b"\0SessionStarted\0session\0\x0flength\0\x0ablock_size\0\x08queue_bytes\0\x0a");
 static SESSION_ENDED: Meta<31> = Meta::new(b"\0SessionEnded\0session\0\x0ffailed\0\x08");
 static BASE_COMPLETE: Meta<31> = Meta::new(b"\0BaseComplete\0session\0\x0fblocks\0\x0a");
-static GAP_BEGAN: Meta<27> = Meta::new(b"\0GapBegan\0session\0\x0freason\0\x02");
+static GAP_BEGAN: Meta<35> = Meta::new(b"\0GapBegan\0session\0\x0fnumber\0\x08reason\0\x02");
 static GAP_ENDED: Meta<19> = Meta::new(b"\0GapEnded\0session\0\x0f");
 static READ_FAILED: Meta<52> =
     Meta::new(b"\0ReadFailed\0session\0\x0foffset\0\x0asector\0\x0abytes\0\x0astatus\0\x14");
-static WRITE_UNCAPTURABLE: Meta<43> =
-    Meta::new(b"\0WriteUncapturable\0session\0\x0foffset\0\x0abytes\0\x0a");
+static WRITE_PAYLOAD_UNAVAILABLE: Meta<49> =
+    Meta::new(b"\0WritePayloadUnavailable\0session\0\x0foffset\0\x0abytes\0\x0a");
 static WRITE_URGENT: Meta<37> = Meta::new(b"\0WriteUrgent\0session\0\x0foffset\0\x0abytes\0\x0a");
 static OUT_OF_MEMORY: Meta<35> = Meta::new(b"\0OutOfMemory\0session\0\x0fqueue_bytes\0\x0a");
 
@@ -71,8 +69,10 @@ pub fn base_complete(id: SessionId, blocks: u64) {
 }
 
 /// A gap has begun: writes are issued uncaptured. PASSIVE_LEVEL.
-pub fn gap_began(id: SessionId, reason: &CStr) {
-    let fields: [&[u8]; 2] = [&id.0, reason.to_bytes_with_nul()];
+pub fn gap_began(id: SessionId, reason: Option<GapReason>) {
+    let number = reason.map_or(0, |reason| u32::from(reason.to_wire()));
+    let text = Text::new(reason.map_or("", GapReason::name));
+    let fields: [&[u8]; 3] = [&id.0, &number.to_le_bytes(), text.bytes()];
     write_event(Level::Warning, GAP_BEGAN.bytes(), &fields);
 }
 
@@ -91,8 +91,8 @@ pub fn read_failed(id: SessionId, place: Extent, sector_size: u32, status: NTSTA
 }
 
 /// The data of a write could not be mapped. IRQL <= DISPATCH_LEVEL.
-pub fn write_uncapturable(id: SessionId, place: Extent) {
-    write(WRITE_UNCAPTURABLE.bytes(), id, place);
+pub fn write_payload_unavailable(id: SessionId, place: Extent) {
+    write(WRITE_PAYLOAD_UNAVAILABLE.bytes(), id, place);
 }
 
 /// A write that must not wait has arrived. IRQL <= DISPATCH_LEVEL.
@@ -104,6 +104,28 @@ pub fn write_urgent(id: SessionId, place: Extent) {
 pub fn out_of_memory(id: SessionId, queue_bytes: u64) {
     let fields: [&[u8]; 2] = [&id.0, &queue_bytes.to_le_bytes()];
     write_event(Level::Error, OUT_OF_MEMORY.bytes(), &fields);
+}
+
+/// Text with a NUL at its end.
+struct Text([u8; TEXT_MAX]);
+
+/// Bytes of a text, at most, with its NUL.
+const TEXT_MAX: usize = 128;
+
+impl Text {
+    /// Cuts what is too long. IRQL <= DISPATCH_LEVEL.
+    fn new(text: &str) -> Self {
+        let mut bytes = [0; TEXT_MAX];
+        let [room @ .., _] = &mut bytes;
+        room.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+        Self(bytes)
+    }
+
+    /// The text up to its NUL. IRQL <= DISPATCH_LEVEL.
+    fn bytes(&self) -> &[u8] {
+        let len = self.0.iter().take_while(|byte| **byte != 0).count();
+        self.0.get(..=len).unwrap_or(&self.0)
+    }
 }
 
 #[inline(never)] // Not on the stack of a write that is not traced.

@@ -45,7 +45,7 @@ impl Session {
             }
             Urgency::PayloadUnavailable => {
                 Counts::add(&self.counts.writes_unreachable);
-                trace::write_uncapturable(self.id, extent);
+                trace::write_payload_unavailable(self.id, extent);
             }
         }
         if extent.end() > self.engine.geometry().length() {

@@ -7,6 +7,16 @@ use protocol::traces;
 use crate::error::E2eError;
 use crate::run_folder::RunFolder;
 
+/// Numbers of `GapBegan` events, as `docs/protocol.md` lists them.
+pub mod gap_reason {
+    /// The queue stayed full past the hold limit.
+    pub const QUEUE_FULL: &str = "1";
+    /// No service drained the session.
+    pub const SERVICE_LOST: &str = "3";
+    /// The data of a write could not be mapped.
+    pub const PAYLOAD_UNAVAILABLE: &str = "4";
+}
+
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {

@@ -13,6 +13,7 @@ use crate::server;
 use crate::service::ServiceSettings;
 use crate::status::Status;
 use crate::summary::Summary;
+use crate::traces::gap_reason;
 use crate::writes::Matched;
 
 /// A small queue and no patience: the gap comes soon.
@@ -69,7 +70,7 @@ pub(super) fn conclude(
     run.rig.service_told(&[SESSION_STARTED, GAP_BEGAN, GAP_ENDED])?;
     let told = run.traces(&last.session, &["GapBegan", "GapEnded"])?;
     let reason = told.iter().find(|trace| trace.name == "GapBegan");
-    if reason.is_some_and(|trace| !reasons.contains(&trace.field("reason"))) {
+    if reason.is_some_and(|trace| !reasons.contains(&trace.field("number"))) {
         return Err(E2eError::Rule(format!("trace: not the reason of the gap: {reason:?}")));
     }
 
@@ -119,10 +120,10 @@ impl Cause {
     /// What the driver may say of the first gap.
     fn reasons(self) -> &'static [&'static str] {
         match self {
-            Self::SlowServer => &["queue-full"],
-            Self::ServiceCrash => &["detached"],
+            Self::SlowServer => &[gap_reason::QUEUE_FULL],
+            Self::ServiceCrash => &[gap_reason::SERVICE_LOST],
             // The service gives its claim up when the link breaks, unless the queue is full before.
-            Self::ServerCrash => &["detached", "queue-full"],
+            Self::ServerCrash => &[gap_reason::SERVICE_LOST, gap_reason::QUEUE_FULL],
         }
     }
 

@@ -18,6 +18,7 @@ use crate::scenario::run::Run;
 use crate::service::ServiceSettings;
 use crate::status::Status;
 use crate::summary::Summary;
+use crate::traces::gap_reason;
 use crate::writes::Matched;
 
 /// The queue overflows for no other reason.
@@ -39,7 +40,7 @@ const KERNEL: u32 = 1;
 const EVERYTHING: u32 = 7;
 
 /// What the driver may say of the gap: a payload that could not be mapped, or a read that could not be made in time.
-const REASONS: [&str; 2] = ["write-uncapturable", "queue-full"];
+const REASONS: [&str; 2] = [gap_reason::PAYLOAD_UNAVAILABLE, gap_reason::QUEUE_FULL];
 
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
     let setting = Setting { size_mib: setting.size_mib * SIZE_FACTOR, ..setting.clone() };
