@@ -128,22 +128,6 @@ fn a_slow_sink_opens_a_gap_and_the_resync_closes_it() {
 }
 
 #[test]
-fn a_digest_shows_a_write_that_bypassed_the_host() {
-    let bench = Bench::new(8);
-    let host = bench.host(&[]);
-    let mut control = host.control().unwrap();
-    control.start("v", &SessionSpec::new(SinkSpec::Null { digest: true })).unwrap();
-    wait_for(&mut control, drained);
-    assert_eq!(control.verify("v").unwrap().different, 0);
-    let mut content = bench.content();
-    content[5 * MIB] ^= 1;
-    std::fs::write(&bench.disk, content).unwrap();
-    let found = control.verify("v").unwrap();
-    assert_eq!((found.different, found.first_different), (1, Some(5 * MIB as u64 / 512)));
-    host.quit().unwrap();
-}
-
-#[test]
 fn sessions_start_and_stop_under_writes_and_skip_holes() {
     let bench = Bench::new(SIZE);
     let file = std::fs::File::options().write(true).open(&bench.disk).unwrap();

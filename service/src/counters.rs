@@ -152,22 +152,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_has_the_counts() {
-        let counters = Counters::new(VolumeGuid([1; 16]), "s:1");
-        counters.streaming(r"\Device\X", SessionId([2; 16]));
-        counters.drained(100);
-        counters.elided(30);
-        counters.sent(40);
-        counters.sent(50);
-        counters.acknowledged(Acknowledge::new(EpochId::new(4), Seq::new(44)));
-        let report = counters.report();
-        assert_eq!(report.activity, Activity::Streaming);
-        assert_eq!((report.bytes_drained, report.bytes_elided), (100, 30));
-        assert_eq!((report.bytes_sent, report.frames_sent, report.connections), (90, 2, 1));
-        assert_eq!((report.acknowledged_epoch, report.acknowledged_seq), (4, 44));
-    }
-
-    #[test]
     fn an_error_is_new_once_and_cleared_by_a_success() {
         let counters = Counters::new(VolumeGuid([1; 16]), "s:1");
         assert!(counters.failed("no route"));

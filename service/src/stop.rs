@@ -33,37 +33,10 @@ impl StopSignal {
         *self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the request.
-    pub fn wait(&self) {
-        let stopped = self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.0.changed.wait_while(stopped, |stopped| !*stopped);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
-    }
-
     /// Waits for the request, at most for `time`; true if it came.
     pub fn wait_for(&self, time: Duration) -> bool {
         let stopped = self.0.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.0.changed.wait_timeout_while(stopped, time, |stopped| !*stopped);
         *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::thread;
-
-    #[test]
-    fn setting_the_signal_ends_every_wait() {
-        let signal = StopSignal::new();
-        assert!(!signal.wait_for(Duration::from_millis(1)));
-        let waiter = thread::spawn({
-            let signal = signal.clone();
-            move || signal.wait_for(Duration::from_secs(60))
-        });
-        signal.set();
-        assert!(waiter.join().unwrap());
-        signal.wait();
-        assert!(signal.is_set());
     }
 }

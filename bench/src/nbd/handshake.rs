@@ -239,14 +239,6 @@ mod tests {
     }
 
     #[test]
-    fn go_chooses_an_export() {
-        let said = [vec![0, 0, 0, 3], option(8, &[]), option(7, &go("b"))].concat();
-        let (agreed, heard) = talk(&said);
-        assert_eq!(agreed.unwrap(), Some(Agreed { export: 1, structured: true }));
-        assert_eq!(&heard[..16], b"NBDMAGICIHAVEOPT");
-    }
-
-    #[test]
     fn unknown_exports_unknown_options_and_bad_requests_do_not_end_the_handshake() {
         let broken = [prefixed("a"), vec![0, 1]].concat();
         let said = [

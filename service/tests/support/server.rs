@@ -2,13 +2,14 @@
 //! request.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use snapless_link::LinkError;
+use snapless_link::server::{Patience, ServerLink};
 use snapless_types::{EpochId, RecordKind, Seq};
-use snapless_wire::frame::{Acknowledge, FRAME_HEADER_LEN, FrameHeader, FrameKind, Hello, Welcome};
+use snapless_wire::frame::{Acknowledge, FrameKind, Hello, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::record::{RecordHeader, Records};
 use zerocopy::IntoBytes;
@@ -68,9 +69,10 @@ impl FakeServer {
         let for_thread = Arc::clone(&shared);
         // Ends with the test process.
         thread::spawn(move || {
-            for link in listener.incoming() {
+            loop {
+                let (stream, peer) = listener.accept().unwrap();
                 let shared = Arc::clone(&for_thread);
-                thread::spawn(move || shared.serve(link.unwrap()));
+                thread::spawn(move || shared.serve(stream, peer));
             }
         });
         Self { address, shared }
@@ -120,26 +122,30 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self, mut link: TcpStream) {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        let closer = stream.try_clone().unwrap();
         let generation = {
             let mut state = self.lock();
-            state.links.push(link.try_clone().unwrap());
+            state.links.push(stream.try_clone().unwrap());
             state.generation
         };
+        // Fails if the link has been cut already.
+        let Ok(mut link) = ServerLink::accept(stream, peer) else { return };
         if let Err(fault) = self.converse(&mut link, generation) {
             let mut state = self.lock();
             if state.generation == generation {
                 state.fault = Some(fault);
             }
         }
-        let _gone = link.shutdown(Shutdown::Both);
+        let _gone = closer.shutdown(Shutdown::Both);
     }
 
     /// Serves one link; an error is a violation by the service.
-    fn converse(&self, link: &mut TcpStream, generation: u64) -> Result<(), String> {
-        let Some((FrameKind::Hello, payload)) = read_frame(link)? else {
+    fn converse(&self, link: &mut ServerLink, generation: u64) -> Result<(), String> {
+        let mut payload = Vec::new();
+        if receive(link, &mut payload)? != Some(FrameKind::Hello) {
             return Err("the link did not begin with Hello".into());
-        };
+        }
         let hello = Hello::read(&payload).map_err(|error| error.to_string())?;
         let (refuse, welcome) = {
             let mut state = self.lock();
@@ -150,22 +156,22 @@ impl Shared {
             (state.manners.refuse.clone(), welcome)
         };
         if let Some(text) = refuse {
-            write_frame(link, FrameKind::Error, text.as_bytes());
+            send(link, FrameKind::Error, text.as_bytes());
             return Ok(());
         }
-        write_frame(link, FrameKind::Welcome, welcome.as_bytes());
+        send(link, FrameKind::Welcome, welcome.as_bytes());
         loop {
             let stalled =
                 |state: &mut State| state.manners.stalled && state.generation == generation;
             drop(self.changed.wait_while(self.lock(), stalled));
-            match read_frame(link)? {
+            match receive(link, &mut payload)? {
                 None => return Ok(()),
-                Some((FrameKind::Records, payload)) => {
+                Some(FrameKind::Records) => {
                     for ack in self.take(hello.session, &payload)? {
-                        write_frame(link, FrameKind::Acknowledge, ack.as_bytes());
+                        send(link, FrameKind::Acknowledge, ack.as_bytes());
                     }
                 }
-                Some((kind, _)) => return Err(format!("{kind:?} is out of place")),
+                Some(kind) => return Err(format!("{kind:?} is out of place")),
             }
         }
     }
@@ -201,23 +207,16 @@ impl Shared {
     }
 }
 
-/// The next frame; `None` if the link ended or broke.
-fn read_frame(link: &mut TcpStream) -> Result<Option<(FrameKind, Vec<u8>)>, String> {
-    let mut header = [0; FRAME_HEADER_LEN];
-    if link.read_exact(&mut header).is_err() {
-        return Ok(None);
+/// The kind of the next frame; `None` if the link ended or broke.
+fn receive(link: &mut ServerLink, payload: &mut Vec<u8>) -> Result<Option<FrameKind>, String> {
+    match link.receive(Patience::Idle, &|| false, payload) {
+        Ok(header) => Ok(Some(header.kind())),
+        Err(LinkError::Frame(error)) => Err(error.to_string()),
+        Err(_) => Ok(None),
     }
-    let header = FrameHeader::read(&header).map_err(|error| error.to_string())?;
-    let mut payload = vec![0; header.payload_len()];
-    if link.read_exact(&mut payload).is_err() {
-        return Ok(None);
-    }
-    header.verify(&payload).map_err(|error| error.to_string())?;
-    Ok(Some((header.kind(), payload)))
 }
 
-fn write_frame(link: &mut TcpStream, kind: FrameKind, payload: &[u8]) {
-    let header = FrameHeader::new(kind, payload).unwrap();
+fn send(link: &mut ServerLink, kind: FrameKind, payload: &[u8]) {
     // The link may have been cut meanwhile.
-    let _sent = link.write_all(&[&header.to_bytes()[..], payload].concat());
+    let _sent = link.send(kind, payload);
 }

@@ -55,7 +55,7 @@ fn with_a_session() -> Result<usize, String> {
     let reply = size_of::<SessionReply>();
     let case = Case::new("a sound start", IOCTL_START, start.as_bytes(), reply, status::SUCCESS);
     case.run(&claimant)?;
-    let far = AcknowledgeRequest::new(snapless_wire::id::EpochId::new(u64::MAX));
+    let far = AcknowledgeRequest::new(snapless_types::EpochId::new(u64::MAX));
     let again = cases::sound_start(VOLUME_DEVICE, SessionId([0xA7; 16]));
     let (mut done, refused) = (1, status::INVALID_DEVICE_REQUEST);
     for (case, on) in [
