@@ -7,7 +7,7 @@
 //!
 //! | module | decides |
 //! | --- | --- |
-//! | [`control`] | which requests the control device takes, of which length, from which handle; how it replies |
+//! | [`control`] | requests to the control device: code, lengths, handle, reply |
 //! | [`requests`] | which device control requests change a volume, and how each is handled |
 //! | [`dataset`] | what a data set management request asks for, and how it is split into pieces |
 //! | [`protection`] | which volumes can be protected, and why not |

@@ -2,7 +2,7 @@
 //!
 //! | value | type | meaning | if absent |
 //! | --- | --- | --- | --- |
-//! | `PassThrough` | `REG_DWORD` | kill switch; 1: pass all requests through, protect no volume | 0 |
+//! | `PassThrough` | `REG_DWORD` | kill switch; 1: pass requests through, protect no volume | 0 |
 //! | `QueueLimitMiB` | `REG_DWORD` | the largest capture queue of a session | 2048 |
 //! | `HoldLimitMs` | `REG_DWORD` | the longest hold limit of a session | 50,000 |
 //! | `ExcludedVolumes` | `REG_MULTI_SZ` | volumes that are never protected | none |

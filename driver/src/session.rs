@@ -6,7 +6,7 @@
 //! | [`write`](mod@write), [`split_request`] | what the engine keeps for a request |
 //! | [`reads`] | reads of blocks |
 //! | [`claim`], [`drains`] | the service's claim, and its drain requests |
-//! | [`status`], [`counts`], [`changes`] | state and counters, for the control device and the trace |
+//! | [`status`], [`counts`], [`changes`] | state and counters, for status and trace |
 //! | [`standstill`] | held writes while the system shuts down |
 //! | [`host`] | the engine's host |
 //!
