@@ -24,7 +24,7 @@ impl Disk {
     /// Opens `path` as a volume with sectors of `sector` bytes.
     pub fn open(name: &str, path: &Path, sector: u32) -> Result<Self> {
         let file = open(path)?;
-        let kind = file.metadata().on("look at", path)?.file_type();
+        let kind = file.metadata().on("examine", path)?.file_type();
         let problem =
             |problem: &str| Error::Volume { path: path.to_path_buf(), problem: problem.to_owned() };
         if !kind.is_file() && !kind.is_block_device() {

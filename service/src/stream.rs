@@ -281,7 +281,7 @@ fn report(to: &Sender<Event>, work: impl FnOnce() -> Event) {
     let _unheard = to.send(event);
 }
 
-/// A flush under way.
+/// A flush in progress.
 struct Flush {
     target: Seq,
     limit: Instant,

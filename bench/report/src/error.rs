@@ -1,5 +1,4 @@
-//! What can go wrong in a benchmark. The rule: a run whose sink differs from the file is an error,
-//! not a result.
+//! Errors of the benchmark. Rule: a run whose sink differs from the file is an error, not a result.
 
 #![allow(missing_docs, reason = "the messages describe the variants and their fields")]
 
@@ -26,11 +25,8 @@ pub enum Error {
     #[error("{what} took longer than {seconds} s")]
     Slow { what: &'static str, seconds: u64 },
 
-    #[error(
-        "LOSS: after {case} the sink differs from the file in {different} of {sectors} sectors, \
-         the first is {first}"
-    )]
-    Differs { case: String, different: u64, sectors: u64, first: u64 },
+    #[error("LOSS: after {case} the sink differs from the file, first in sector {first}")]
+    Differs { case: String, first: u64 },
 
     #[error("{what} has no samples: the run is too short for this machine, or fio did not write")]
     NoSamples { what: String },

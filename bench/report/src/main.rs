@@ -131,7 +131,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
 /// Checks the space for the file, eight smaller ones, a repository and a restored image.
 fn check_space(arguments: &Arguments, mib: u64) -> Result<()> {
     let found = rustix::fs::statvfs(&arguments.folder).map_err(std::io::Error::from);
-    let found = found.on("look at", &arguments.folder)?;
+    let found = found.on("examine", &arguments.folder)?;
     let free = found.f_bavail.saturating_mul(found.f_frsize) >> 20;
     let needed = mib * 6;
     if free >= needed {

@@ -1,5 +1,8 @@
 //! The plan of a benchmark, and the runs that the cases consist of.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -7,7 +10,7 @@ use std::time::Duration;
 use snapless_bench::raw_read::RawRead;
 
 use crate::contestant::{Contestant, Name, Target};
-use crate::error::{IoContext, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::fio::{Fio, Load};
 use crate::process;
 use crate::setting::Setting;
@@ -16,6 +19,8 @@ use crate::wait::wait_for;
 
 /// Longest first sync.
 const LIMIT: Duration = Duration::from_secs(300);
+/// Sector size of all volumes.
+const SECTOR: u64 = 4096;
 const PROGRAM: &str = "snapless-bench";
 
 /// The extent of a benchmark.
@@ -134,9 +139,7 @@ pub fn in_turn<T: Copy>(round: usize, mut contestants: Vec<T>) -> Vec<T> {
 
 /// Fills a new file with random bytes, which cannot be compressed.
 pub fn fill(path: &Path, size: u64) -> Result<()> {
-    use std::io::Write;
-
-    let mut file = std::fs::File::create(path).on("create", path)?;
+    let mut file = File::create(path).on("create", path)?;
     let mut random = fastrand::Rng::with_seed(1);
     let mut bytes = vec![0; 4 << 20];
     let mut left = size;
@@ -147,4 +150,32 @@ pub fn fill(path: &Path, size: u64) -> Result<()> {
         left -= len as u64;
     }
     Ok(file.sync_all().on("write", path)?)
+}
+
+/// Bytes of one comparison.
+pub const COMPARE_LEN: usize = 1 << 20;
+
+/// An error unless two files have the same length and are equal in [`COMPARE_LEN`] bytes at each of `offsets`.
+pub fn compare(
+    case: &str,
+    copy: &Path,
+    disk: &Path,
+    offsets: impl Iterator<Item = u64>,
+) -> Result<()> {
+    let open = |path: &Path| File::open(path).on("open", path);
+    let length = |file: &File, path: &Path| file.metadata().map(|it| it.len()).on("examine", path);
+    let differs = |at: u64| Error::Differs { case: case.to_owned(), first: at / SECTOR };
+    let (left, right) = (open(copy)?, open(disk)?);
+    if length(&left, copy)? != length(&right, disk)? {
+        return Err(differs(length(&right, disk)?));
+    }
+    let (mut a, mut b) = (vec![0; COMPARE_LEN], vec![0; COMPARE_LEN]);
+    for offset in offsets {
+        left.read_exact_at(&mut a, offset).on("read", copy)?;
+        right.read_exact_at(&mut b, offset).on("read", disk)?;
+        if let Some(at) = a.iter().zip(&b).position(|(a, b)| a != b) {
+            return Err(differs(offset + at as u64));
+        }
+    }
+    Ok(())
 }

@@ -188,7 +188,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         result: io::Result<usize>,
     ) {
         let Some(run) = self.run.clone() else {
-            debug_assert!(false, "T0: a session with reads under way is not settled");
+            debug_assert!(false, "T0: a session with reads in flight is not settled");
             return;
         };
         if let Ok(moved) = result

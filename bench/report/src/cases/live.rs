@@ -1,7 +1,6 @@
 //! Live replication after the first sync: the cost of a write.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{ChildStdout, Stdio};
 
@@ -10,10 +9,10 @@ use snapless_bench::spec::SinkSpec;
 
 use super::{Cases, pairs, series};
 use crate::contestant::Contestant;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{IoContext, Result};
 use crate::fio::{Fio, Load};
 use crate::process::{self, Running};
-use crate::run::{Plan, await_sync, in_turn};
+use crate::run::{COMPARE_LEN, Plan, await_sync, compare, in_turn};
 use crate::setting::Setting;
 use crate::statistics::{Window, now_ms};
 use crate::table::Row;
@@ -59,7 +58,8 @@ impl Cases {
         let window = live_run(&self.setting, &self.plan, self.setting.spec(sink), load)?;
         let restored = self.setting.folder.join("restored.img");
         restore(&self.server, &repository, &restored)?;
-        compare(&restored, &self.setting.disk)?;
+        let steps = (0..self.setting.size).step_by(COMPARE_LEN);
+        compare("live replication to the server", &restored, &self.setting.disk, steps)?;
         drop(server);
         std::fs::remove_file(&restored).on("remove", &restored)?;
         std::fs::remove_dir_all(&repository).on("remove", &repository)?;
@@ -116,37 +116,4 @@ fn restore(program: &Path, repository: &Path, to: &Path) -> Result<()> {
     command.args(["restore", "--volume", GUID, "--at", "latest", "--force"]);
     command.arg("--repository").arg(repository).arg("--to").arg(to);
     process::run(PROGRAM, &mut command).map(drop)
-}
-
-/// Compares the whole files.
-fn compare(restored: &Path, disk: &Path) -> Result<()> {
-    let open = |path: &Path| File::open(path).on("open", path);
-    let (mut a, mut b) = (open(restored)?, open(disk)?);
-    let (mut left, mut right) = (vec![0; 4 << 20], vec![0; 4 << 20]);
-    let mut sectors = 0;
-    loop {
-        let len = read_full(&mut a, &mut left).on("read", restored)?;
-        let other = read_full(&mut b, &mut right).on("read", disk)?;
-        let at = left[..len].iter().zip(&right[..other]).position(|(a, b)| a != b);
-        if let Some(at) = at.or((len != other).then_some(len.min(other))) {
-            let first = sectors + at as u64 / 4096;
-            let case = "live replication to the server".to_owned();
-            return Err(Error::Differs { case, different: 1, sectors: first + 1, first });
-        }
-        if len == 0 {
-            return Ok(());
-        }
-        sectors += len as u64 / 4096;
-    }
-}
-
-fn read_full(file: &mut File, bytes: &mut [u8]) -> std::io::Result<usize> {
-    let mut len = 0;
-    while len < bytes.len() {
-        match file.read(&mut bytes[len..])? {
-            0 => break,
-            read => len += read,
-        }
-    }
-    Ok(len)
 }

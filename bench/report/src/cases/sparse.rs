@@ -13,12 +13,14 @@ use snapless_bench::spec::SessionSpec;
 use snapless_bench::spec::SinkSpec;
 
 use super::{Cases, IN_MEMORY, MIB};
-use crate::error::{Error, IoContext, Result};
+use crate::error::{IoContext, Result};
+use crate::run::{COMPARE_LEN, compare};
 use crate::table::Row;
 use crate::wait::wait_for;
 
 const LENGTH: u64 = 64 << 40;
-const RUN: u64 = 1 << 20;
+/// Length of a run of data.
+const RUN: u64 = COMPARE_LEN as u64;
 const LIMIT: Duration = Duration::from_secs(300);
 
 impl Cases {
@@ -49,7 +51,7 @@ impl Cases {
         let seconds = began.elapsed().as_secs_f64();
         control.stop("v")?;
         host.quit()?;
-        compare(&disk, &copy, runs)?;
+        compare("a sparse volume", &copy, &disk, offsets(runs))?;
         #[allow(clippy::cast_precision_loss)]
         let (start, memory) = (started.t0_us as f64 / 1e6, started.memory as f64 / MIB);
         let row = Row::new(
@@ -75,27 +77,10 @@ fn make(path: &Path, runs: u64) -> Result<()> {
     let file = File::create(path).on("create", path)?;
     file.set_len(LENGTH).on("resize", path)?;
     let mut random = fastrand::Rng::with_seed(runs);
-    let mut bytes = vec![0; usize::try_from(RUN).unwrap_or(0)];
+    let mut bytes = vec![0; COMPARE_LEN];
     for offset in offsets(runs) {
         random.fill(&mut bytes);
         file.write_all_at(&bytes, offset).on("write", path)?;
-    }
-    Ok(())
-}
-
-fn compare(disk: &Path, copy: &Path, runs: u64) -> Result<()> {
-    let open = |path: &Path| File::open(path).on("open", path);
-    let (a, b) = (open(disk)?, open(copy)?);
-    let len = usize::try_from(RUN).unwrap_or(0);
-    let (mut left, mut right) = (vec![0; len], vec![0; len]);
-    for offset in offsets(runs) {
-        a.read_exact_at(&mut left, offset).on("read", disk)?;
-        b.read_exact_at(&mut right, offset).on("read", copy)?;
-        if left != right {
-            let case = "a sparse volume".to_owned();
-            let first = offset / 4096;
-            return Err(Error::Differs { case, different: 1, sectors: LENGTH / 4096, first });
-        }
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `snapless status --watch` on a terminal: the text on a screen of its own, redrawn in place.
+//! `snapless status --watch` on a terminal: the text on the alternate screen, redrawn in place.
 
 use std::time::{Duration, Instant};
 
