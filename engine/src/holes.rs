@@ -3,6 +3,8 @@
 //! A fixed number of runs. In a block with more, the last run reaches to the last bad sector: every
 //! bad sector has a record, at worst some good ones too (rule LOSS, rules.md#loss).
 
+use snapless_types::Extent;
+
 /// Most runs of one block.
 const HOLES_MAX: usize = 16;
 
@@ -74,4 +76,3 @@ mod tests {
         assert_eq!(many[14..], [(28, 1), (30, 49)]);
     }
 }
-use snapless_types::Extent;

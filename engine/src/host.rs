@@ -102,7 +102,9 @@ impl Call {
 
     /// Wakes every worker.
     pub fn wake_all(&mut self) {
-        WORKERS.into_iter().for_each(|worker| self.wake(worker));
+        for worker in WORKERS {
+            self.wake(worker);
+        }
     }
 
     /// The workers that are to be woken.

@@ -145,7 +145,7 @@ fn a_write_to_a_block_that_urgent_writes_keep_from_being_read_waits_up_to_the_li
 /// Fills the writes' part of the queue: four blocks.
 fn fill(session: &TestSession) {
     for offset in [0, BLOCK, 2 * BLOCK, 3 * BLOCK] {
-        complete_captured(&session, submit(session, "fill", offset, BLOCK));
+        complete_captured(session, submit(session, "fill", offset, BLOCK));
     }
 }
 
@@ -482,7 +482,7 @@ fn gap_reasons(session: &TestSession) -> Vec<GapReason> {
 /// Issues a write that must not wait, or whose payload is unavailable.
 fn issue_urgent(session: &TestSession, urgency: Urgency, len: u64) {
     let extent = Extent::new(0, len).unwrap();
-    complete_issued(&session, session.submit("urgent", extent, urgency));
+    complete_issued(session, session.submit("urgent", extent, urgency));
 }
 
 #[test]
