@@ -1,10 +1,11 @@
-//! Sound requests that the product's driver cannot fulfil: it lacks memory, or may not take the volume.
+//! Sound requests that the product's driver cannot carry out: its allocations fail, or the volume
+//! cannot be protected.
 //!
-//! Upholds: each ends with its own status, and nothing of it is left in the driver.
+//! The rule: each ends with its own status, and leaves no memory allocated in the driver.
 
 use std::time::Duration;
 
-use protocol::memory::Scarcity;
+use protocol::ioctl::{AllocationFailure, Memory};
 use protocol::names::VOLUME_DEVICE;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
@@ -15,20 +16,19 @@ use snapless_wire::ioctl::{
 use windows_sys::Win32::Foundation::ERROR_NO_SYSTEM_RESOURCES;
 use zerocopy::IntoBytes;
 
-use crate::command::Rig;
 use crate::malformed::cases::{Case, sound_start, status};
 use crate::malformed::handle::Handle;
-use crate::volume::{self, CommandError};
+use crate::rig;
 
 /// The agent's own session.
 const OWN: SessionId = SessionId([0xA8; 16]);
-const PLENTY: Scarcity = Scarcity { kinds: 0, nth: 0 };
-/// What Windows makes of `STATUS_INSUFFICIENT_RESOURCES`.
-const NO_MEMORY: Option<i32> = Some(ERROR_NO_SYSTEM_RESOURCES.cast_signed());
-/// How long the system may take to tell the driver that a file is closed.
+const NO_FAILURE: AllocationFailure = AllocationFailure { kinds: 0, nth: 0 };
+/// The Windows error of `STATUS_INSUFFICIENT_RESOURCES`.
+const NO_RESOURCES: Option<i32> = Some(ERROR_NO_SYSTEM_RESOURCES.cast_signed());
+/// How long the system may take to send the driver the close of a file.
 const CLOSE_TIME: Duration = Duration::from_millis(500);
 /// A start takes fewer allocations.
-const ALLOCATIONS_MAX: u64 = 1000;
+const ALLOCATIONS_MAX: u32 = 1000;
 
 /// A start on a volume that cannot be protected.
 pub(crate) fn start() -> Result<String, String> {
@@ -36,25 +36,28 @@ pub(crate) fn start() -> Result<String, String> {
     Ok(String::new())
 }
 
-/// Starts again and again, each time with another allocation that fails, until none is left to fail.
+/// Starts a session with its first allocation failing, then its second, until a start succeeds.
 pub(crate) fn each_allocation() -> Result<String, String> {
     let before = memory()?.outstanding;
     for nth in 1..=ALLOCATIONS_MAX {
         let claimant = Handle::open()?;
-        scarce(Scarcity { kinds: Scarcity::KERNEL | Scarcity::FRAMEWORK, nth })?;
+        fail_allocations(AllocationFailure {
+            kinds: AllocationFailure::KERNEL | AllocationFailure::FRAMEWORK,
+            nth,
+        })?;
         let answer = claimant.ask(IOCTL_START, own_start_request().as_bytes(), SESSION_REPLY);
         let after = memory()?;
-        scarce(PLENTY)?;
+        fail_allocations(NO_FAILURE)?;
         let found = answer?.status;
         let expected =
-            if after.refused == 0 { status::SUCCESS } else { status::INSUFFICIENT_RESOURCES };
+            if after.failed == 0 { status::SUCCESS } else { status::INSUFFICIENT_RESOURCES };
         if found != expected {
             return Err(format!(
                 "a start without its allocation {nth} ended with {found:#010x}, not with \
                  {expected:#010x}"
             ));
         }
-        if after.refused == 0 {
+        if after.failed == 0 {
             stop(&claimant)?;
             leaves_nothing(before, "a start and a stop")?;
             return Ok(format!("allocations={}", nth - 1));
@@ -64,24 +67,26 @@ pub(crate) fn each_allocation() -> Result<String, String> {
     Err(format!("a start takes more than {ALLOCATIONS_MAX} allocations"))
 }
 
-/// Has the driver attach to the volume again and again, each time with another allocation that fails, until none is left
-/// to fail.
+/// Attaches the driver to the volume in the same way.
 pub(crate) fn attach() -> Result<String, String> {
     let before = memory()?.outstanding;
     for nth in 1..=ALLOCATIONS_MAX {
-        scarce(Scarcity { kinds: Scarcity::KERNEL | Scarcity::FRAMEWORK, nth })?;
-        let attached = volume::act(Rig::Attach);
+        fail_allocations(AllocationFailure {
+            kinds: AllocationFailure::KERNEL | AllocationFailure::FRAMEWORK,
+            nth,
+        })?;
+        let attached = rig::attach();
         let after = memory()?;
-        scarce(PLENTY)?;
-        match (attached, after.refused) {
+        fail_allocations(NO_FAILURE)?;
+        match (attached, after.failed) {
             (Ok(_), 0) => return Ok(format!("allocations={}", nth - 1)),
-            // The system goes on without a filter that fails. Were it attached nevertheless, the next time would fail.
+            // The system goes on without a filter that fails to attach. If it were attached, the next
+            // round would fail.
             (Ok(_), 1) => {}
-            (Err(CommandError::Control { source, .. }), 1)
-                if source.raw_os_error() == NO_MEMORY => {}
-            (attached, refused) => {
+            (Err(error), 1) if error.raw_os_error() == NO_RESOURCES => {}
+            (attached, failed) => {
                 return Err(format!(
-                    "attaching without allocation {nth} ended as {attached:?}; {refused} were refused"
+                    "attaching without allocation {nth} ended as {attached:?}; {failed} failed"
                 ));
             }
         }
@@ -90,7 +95,8 @@ pub(crate) fn attach() -> Result<String, String> {
     Err(format!("attaching takes more than {ALLOCATIONS_MAX} allocations"))
 }
 
-/// What needs no memory succeeds, and what does fails as it should; a claim ends with its file whatever there is.
+/// Requests that need no memory succeed, others fail with the right status; a claim ends with its file
+/// even without memory.
 pub(crate) fn no_memory() -> Result<String, String> {
     let (claimant, other) = (Handle::open()?, Handle::open()?);
     let before = memory()?.outstanding;
@@ -100,7 +106,7 @@ pub(crate) fn no_memory() -> Result<String, String> {
     let refused = status::INSUFFICIENT_RESOURCES;
     let request = |name, code, room, expected| Case::new(name, code, id.as_bytes(), room, expected);
 
-    while_scarce(Scarcity::KERNEL, || {
+    while_failing(AllocationFailure::KERNEL, || {
         let version = size_of::<VersionReply>();
         Case::new("a version", IOCTL_VERSION, &[], version, status::SUCCESS).run(&other)?;
         Case::new("a list", IOCTL_LIST_VOLUMES, &[], list, refused).run(&other)?;
@@ -110,21 +116,21 @@ pub(crate) fn no_memory() -> Result<String, String> {
         Case::new("another start", IOCTL_START, another.as_bytes(), SESSION_REPLY, refused)
             .run(&other)
     })?;
-    while_scarce(Scarcity::MAPPINGS, || {
+    while_failing(AllocationFailure::MAPPINGS, || {
         let name = "a drain that cannot be mapped";
         Case::new(name, IOCTL_DRAIN, &[], DRAIN_BUFFER_MIN, refused).run(&claimant)
     })?;
-    while_scarce(Scarcity::FRAMEWORK, || {
+    while_failing(AllocationFailure::FRAMEWORK, || {
         let state = size_of::<StatusReply>();
         request("a status without a request", IOCTL_STATUS, state, refused).run(&other)
     })?;
-    while_scarce(Scarcity::KERNEL, || {
+    while_failing(AllocationFailure::KERNEL, || {
         drop(claimant);
         std::thread::sleep(CLOSE_TIME);
         Ok(())
     })?;
     request("a resume", IOCTL_RESUME, SESSION_REPLY, status::SUCCESS).run(&other)?;
-    while_scarce(Scarcity::KERNEL, || stop(&other))?;
+    while_failing(AllocationFailure::KERNEL, || stop(&other))?;
     leaves_nothing(before, "a session without memory")?;
     Ok(String::new())
 }
@@ -145,11 +151,11 @@ fn stop(handle: &Handle) -> Result<(), String> {
     Case::new("a stop", IOCTL_STOP, id.as_bytes(), 0, status::SUCCESS).run(handle)
 }
 
-/// Does something while allocations of these kinds fail.
-fn while_scarce(kinds: u32, act: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
-    scarce(Scarcity { kinds, nth: 0 })?;
+/// Runs `act` while allocations of these kinds fail.
+fn while_failing(kinds: u32, act: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    fail_allocations(AllocationFailure { kinds, nth: 0 })?;
     let done = act();
-    scarce(PLENTY)?;
+    fail_allocations(NO_FAILURE)?;
     done
 }
 
@@ -161,10 +167,10 @@ fn leaves_nothing(before: u64, what: &str) -> Result<(), String> {
     Err(format!("{what} leaves {after} allocations; there were {before} before it"))
 }
 
-fn scarce(scarcity: Scarcity) -> Result<(), String> {
-    volume::scarce(scarcity).map_err(|error| error.to_string())
+fn fail_allocations(failure: AllocationFailure) -> Result<(), String> {
+    rig::fail_allocations(failure).map_err(|error| error.to_string())
 }
 
-fn memory() -> Result<protocol::memory::Memory, String> {
-    volume::memory().map_err(|error| error.to_string())
+fn memory() -> Result<Memory, String> {
+    rig::memory().map_err(|error| error.to_string())
 }

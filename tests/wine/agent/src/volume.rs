@@ -1,149 +1,237 @@
-//! The rig's control device: each command is one control code.
+//! Requests of an application to the volume, sent to the top of its stack.
 //!
-//! Upholds: an answer of another length than the protocol's is an error, never half a result.
+//! The rule: every outcome is an answer, failures too: `done`, `failed=` with the error's number,
+//! `cancelled`, `finished` (before it could be cancelled), `length=` with the bytes.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::os::windows::fs::{FileExt, OpenOptionsExt};
 use std::os::windows::io::AsRawHandle;
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use protocol::disguise::{ARRIVED_LENGTH, Arrived, TopWrite};
-use protocol::ioctl::{self, COUNTERS_LENGTH, Counters, Usage};
-use protocol::memory::{MEMORY_LENGTH, Memory, Scarcity};
-use protocol::names::CONTROL_PATH;
-use windows_sys::Win32::System::IO::DeviceIoControl;
+use protocol::names::VOLUME_PATH;
+use windows_sys::Win32::Foundation::{
+    CloseHandle, ERROR_IO_PENDING, ERROR_OPERATION_ABORTED, HANDLE, WAIT_OBJECT_0,
+};
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_FLAG_NO_BUFFERING, FILE_FLAG_OVERLAPPED, FILE_FLAG_WRITE_THROUGH, WriteFile,
+};
+use windows_sys::Win32::System::IO::{
+    CancelIoEx, DeviceIoControl, GetOverlappedResult, OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0,
+};
+use windows_sys::Win32::System::Threading::{CreateEventW, WaitForSingleObject};
 
-use crate::command::Rig;
+const IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES: u32 = 0x002d_9404;
+const IOCTL_DISK_GET_LENGTH_INFO: u32 = 0x0007_405c;
+const TRIM: u32 = 1;
+const WRITE_ZEROES: u32 = 0x19;
+/// How long a write is left under way before it is cancelled.
+const UNDER_WAY_MS: u32 = 500;
+/// How long a cancelled write may take to come back.
+const CANCEL_LIMIT_MS: u32 = 20_000;
 
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CommandError {
-    #[error("cannot open {CONTROL_PATH}: {0}; is the test volume's driver started?")]
-    Open(io::Error),
-    #[error("control code {code:#x} failed: {source}")]
-    Control { code: u32, source: io::Error },
-    #[error("control code {code:#x} answered with {got} bytes")]
-    Length { code: u32, got: usize },
-    #[error("no removal was begun")]
-    NotBegun,
-}
+/// The writes that were begun, the first one first.
+static BEGUN: Mutex<VecDeque<JoinHandle<io::Result<String>>>> = Mutex::new(VecDeque::new());
 
-/// A removal under way.
-type Removal = Option<JoinHandle<Result<(), CommandError>>>;
-
-/// The removal that was begun.
-static BEGUN: Mutex<Removal> = Mutex::new(None);
-
-fn begun() -> MutexGuard<'static, Removal> {
-    BEGUN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Does what the command says; returns what to answer.
-pub(crate) fn act(command: Rig) -> Result<String, CommandError> {
-    match command {
-        Rig::Query => return query(),
-        Rig::Memory => {
-            return memory().map(|memory| {
-                let Memory { asked, refused, outstanding } = memory;
-                format!("asked={asked} refused={refused} outstanding={outstanding}")
-            });
-        }
-        Rig::TopWrite(write) => return top_write(write),
-        Rig::Scarce(scarcity) => scarce(scarcity),
-        Rig::Disguise(disguise) => tell(ioctl::DISGUISE, &disguise.encode()),
-        Rig::Clearing(how) => tell(ioctl::SET_CLEARING, &how.to_le_bytes()),
-        Rig::Attach => tell(ioctl::ATTACH, &[]),
-        Rig::Remove => tell(ioctl::REMOVE, &[]),
-        Rig::SurpriseRemove => tell(ioctl::SURPRISE_REMOVE, &[]),
-        Rig::BeginRemove => {
-            *begun() = Some(std::thread::spawn(|| tell(ioctl::REMOVE, &[])));
-            Ok(())
-        }
-        Rig::EndRemove => match begun().take().map(JoinHandle::join) {
-            Some(Ok(ended)) => ended,
-            Some(Err(_)) | None => Err(CommandError::NotBegun),
-        },
-        Rig::Step(step) => tell(ioctl::STEP, &step.encode()),
-        Rig::FlushJournal => tell(ioctl::FLUSH, &[]),
-        Rig::Pause => tell(ioctl::PAUSE, &[]),
-        Rig::Resume => tell(ioctl::RESUME, &[]),
-        Rig::Power(state) => tell(ioctl::SET_POWER, &state.to_le_bytes()),
-        Rig::Shutdown => tell(ioctl::SHUTDOWN, &[]),
-        Rig::Resize(len) => tell(ioctl::RESIZE, &len.to_le_bytes()),
-        Rig::Protect(on) => tell(ioctl::WRITE_PROTECT, &u32::from(on).to_le_bytes()),
-        Rig::Usage { kind, in_path } => tell(ioctl::USAGE, &Usage { kind, in_path }.encode()),
-        Rig::RefuseUsage(times) => tell(ioctl::REFUSE_USAGE, &times.to_le_bytes()),
-    }
-    .map(|()| String::new())
-}
-
-/// Refuses memory to the product's driver.
-pub(crate) fn scarce(scarcity: Scarcity) -> Result<(), CommandError> {
-    tell(ioctl::SET_SCARCITY, &scarcity.encode())
-}
-
-/// What memory it asked for and has.
-pub(crate) fn memory() -> Result<Memory, CommandError> {
-    let mut answer = [0; MEMORY_LENGTH];
-    control(ioctl::MEMORY, &[], &mut answer)?;
-    let wrong = CommandError::Length { code: ioctl::MEMORY, got: answer.len() };
-    Memory::decode(&answer).ok_or(wrong)
-}
-
-fn top_write(write: TopWrite) -> Result<String, CommandError> {
-    let mut answer = [0; ARRIVED_LENGTH];
-    control(ioctl::TOP_WRITE, &write.encode(), &mut answer)?;
-    let wrong = CommandError::Length { code: ioctl::TOP_WRITE, got: answer.len() };
-    let Arrived { status, length, location_flags, irp_flags } =
-        Arrived::decode(&answer).ok_or(wrong)?;
-    Ok(format!(
-        "status={status:#x} length={length} location_flags={location_flags:#x} \
-         irp_flags={irp_flags:#x}"
-    ))
-}
-
-fn tell(code: u32, input: &[u8]) -> Result<(), CommandError> {
-    control(code, input, &mut [])
-}
-
-fn query() -> Result<String, CommandError> {
-    let mut answer = [0; COUNTERS_LENGTH];
-    control(ioctl::QUERY, &[], &mut answer)?;
-    let wrong = CommandError::Length { code: ioctl::QUERY, got: answer.len() };
-    let counters = Counters::decode(&answer).ok_or(wrong)?;
-    Ok(format!(
-        "submitted={} applied={} in_flight={} reads={} flushes={}",
-        counters.submitted, counters.applied, counters.in_flight, counters.reads, counters.flushes
-    ))
-}
-
-/// Sends a control code; its answer must fill `answer`.
+/// Carries out a request; returns the answer. `None` if it is not one.
 ///
-/// The device is opened for each command, so that no handle keeps the driver from being unloaded.
-fn control(code: u32, input: &[u8], answer: &mut [u8]) -> Result<(), CommandError> {
-    let device = File::options().read(true).write(true).open(CONTROL_PATH);
-    let device = device.map_err(CommandError::Open)?;
+/// | request | effect |
+/// | --- | --- |
+/// | `length` | asks for the volume's length |
+/// | `write OFFSET LEN FILL` | writes bytes that are all FILL |
+/// | `begin-write …`, `end-write` | the same without waiting; waits for the write that was begun first |
+/// | `cancel-write …` | the same, and cancels it while it is under way |
+/// | `trim OFFSET+LEN …`, `zero OFFSET+LEN …` | a data set request |
+/// | `control CODE BYTE …` | a device control request (hexadecimal) |
+pub(crate) fn request(verb: &str, arguments: &[&str]) -> Option<io::Result<String>> {
+    Some(match (verb, arguments) {
+        ("length", []) => length(),
+        ("write", place) => write(Extent::parse(place)?),
+        ("begin-write", place) => {
+            let extent = Extent::parse(place)?;
+            let write = std::thread::spawn(move || write(extent));
+            BEGUN.lock().unwrap_or_else(PoisonError::into_inner).push_back(write);
+            Ok(String::new())
+        }
+        ("end-write", []) => end_write(),
+        ("cancel-write", place) => cancel_write(Extent::parse(place)?),
+        ("trim", list) => control(IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES, &data_set(TRIM, list)?),
+        ("zero", list) => {
+            control(IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES, &data_set(WRITE_ZEROES, list)?)
+        }
+        ("control", [code, input @ ..]) => {
+            let input = input.iter().map(|byte| u8::from_str_radix(byte, 16).ok());
+            let input: Vec<u8> = input.collect::<Option<_>>()?;
+            control(u32::from_str_radix(code, 16).ok()?, &input)
+        }
+        _ => return None,
+    })
+}
+
+/// Bytes to write.
+#[derive(Clone, Copy)]
+struct Extent {
+    offset: u64,
+    len: usize,
+    fill: u8,
+}
+
+impl Extent {
+    fn parse(words: &[&str]) -> Option<Self> {
+        let [offset, len, fill] = words else { return None };
+        let (offset, len, fill) = (offset.parse().ok()?, len.parse().ok()?, fill.parse().ok()?);
+        Some(Self { offset, len, fill })
+    }
+}
+
+fn open(flags: u32) -> io::Result<File> {
+    let flags = flags | FILE_FLAG_NO_BUFFERING;
+    File::options().read(true).write(true).custom_flags(flags).open(VOLUME_PATH)
+}
+
+fn outcome(result: io::Result<usize>) -> io::Result<String> {
+    match result {
+        Ok(_) => Ok("done".into()),
+        Err(error) => match error.raw_os_error() {
+            Some(code) => Ok(format!("failed={code}")),
+            None => Err(error),
+        },
+    }
+}
+
+fn write(extent: Extent) -> io::Result<String> {
+    let volume = open(FILE_FLAG_WRITE_THROUGH)?;
+    let data = vec![extent.fill; extent.len];
+    outcome(volume.seek_write(&data, extent.offset))
+}
+
+fn end_write() -> io::Result<String> {
+    let begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let write = begun.ok_or_else(|| io::Error::other("no write was begun"))?;
+    write.join().map_err(|_| io::Error::other("the write panicked"))?
+}
+
+fn length() -> io::Result<String> {
+    let mut answer = [0; 8];
+    let got = device_control(&open(0)?, IOCTL_DISK_GET_LENGTH_INFO, &[], &mut answer)?;
+    if got != answer.len() {
+        return Err(io::Error::other(format!("the length has {got} bytes")));
+    }
+    Ok(format!("length={}", u64::from_le_bytes(answer)))
+}
+
+fn control(code: u32, input: &[u8]) -> io::Result<String> {
+    outcome(device_control(&open(0)?, code, input, &mut []))
+}
+
+/// A `DEVICE_MANAGE_DATA_SET_ATTRIBUTES` with its ranges.
+fn data_set(action: u32, ranges: &[&str]) -> Option<Vec<u8>> {
+    let len = u32::try_from(ranges.len() * 16).ok()?;
+    let header = [28, action, 0, 0, 0, 32, len, 0];
+    let mut input: Vec<u8> = header.into_iter().flat_map(u32::to_le_bytes).collect();
+    for range in ranges {
+        let (offset, len) = range.split_once('+')?;
+        input.extend(offset.parse::<u64>().ok()?.to_le_bytes());
+        input.extend(len.parse::<u64>().ok()?.to_le_bytes());
+    }
+    Some(input)
+}
+
+/// Sends a control code; returns the length of the answer.
+pub(crate) fn device_control(
+    device: &File,
+    code: u32,
+    input: &[u8],
+    answer: &mut [u8],
+) -> io::Result<usize> {
+    let too_long = |_| io::Error::other("a buffer is too long");
+    let in_len = u32::try_from(input.len()).map_err(too_long)?;
+    let out_len = u32::try_from(answer.len()).map_err(too_long)?;
     let mut got = 0;
-    let len = u32::try_from(answer.len()).expect("answers are short");
-    let input_len = u32::try_from(input.len()).expect("inputs are short");
     // SAFETY: the handle is open and not overlapped; both buffers and `got` are valid for the call.
     let done = unsafe {
         DeviceIoControl(
             device.as_raw_handle().cast(),
             code,
             input.as_ptr().cast(),
-            input_len,
+            in_len,
             answer.as_mut_ptr().cast(),
-            len,
+            out_len,
             &raw mut got,
             ptr::null_mut(),
         )
     };
-    if done == 0 {
-        return Err(CommandError::Control { code, source: io::Error::last_os_error() });
+    if done == 0 { Err(io::Error::last_os_error()) } else { Ok(got as usize) }
+}
+
+fn cancel_write(extent: Extent) -> io::Result<String> {
+    let volume = open(FILE_FLAG_OVERLAPPED)?;
+    let handle: HANDLE = volume.as_raw_handle().cast();
+    let data = vec![extent.fill; extent.len];
+    let len = u32::try_from(data.len()).map_err(|_| io::Error::other("too long to write"))?;
+    let event = Event::new()?;
+    let half = |offset: u64| u32::try_from(offset & 0xffff_ffff).unwrap_or(0);
+    let place =
+        OVERLAPPED_0_0 { Offset: half(extent.offset), OffsetHigh: half(extent.offset >> 32) };
+    let mut overlapped = OVERLAPPED {
+        Anonymous: OVERLAPPED_0 { Anonymous: place },
+        hEvent: event.0,
+        ..OVERLAPPED::default()
+    };
+    // SAFETY: data and structure live until the write is over: this function waits for that.
+    let begun =
+        unsafe { WriteFile(handle, data.as_ptr(), len, ptr::null_mut(), &raw mut overlapped) };
+    if begun == 0 {
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(ERROR_IO_PENDING.cast_signed()) {
+            return outcome(Err(error));
+        }
+        if event.wait(UNDER_WAY_MS) {
+            return Ok("finished".into());
+        }
+        // SAFETY: the handle is open, the structure that of the write.
+        unsafe { CancelIoEx(handle, &raw const overlapped) };
+        if !event.wait(CANCEL_LIMIT_MS) {
+            // The write still has the structure and the data.
+            std::mem::forget(data);
+            Box::leak(Box::new(overlapped));
+            return Err(io::Error::other("a cancelled write does not come back"));
+        }
     }
-    let got = usize::try_from(got).unwrap_or(usize::MAX);
-    if got == answer.len() { Ok(()) } else { Err(CommandError::Length { code, got }) }
+    let mut done = 0;
+    // SAFETY: the write is over.
+    let succeeded = unsafe { GetOverlappedResult(handle, &raw const overlapped, &raw mut done, 0) };
+    if succeeded != 0 {
+        return Ok("finished".into());
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(ERROR_OPERATION_ABORTED.cast_signed()) {
+        return Ok("cancelled".into());
+    }
+    outcome(Err(error))
+}
+
+struct Event(HANDLE);
+
+impl Event {
+    fn new() -> io::Result<Self> {
+        // SAFETY: no attributes, no name; manual reset, not signalled.
+        let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
+        if event.is_null() { Err(io::Error::last_os_error()) } else { Ok(Self(event)) }
+    }
+
+    fn wait(&self, limit_ms: u32) -> bool {
+        // SAFETY: the event is open.
+        unsafe { WaitForSingleObject(self.0, limit_ms) == WAIT_OBJECT_0 }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: open, and closed only here.
+        unsafe { CloseHandle(self.0) };
+    }
 }

@@ -1,5 +1,5 @@
 //! The test volume's journal: every write in the order in which it was applied to the image. It is the
-//! run's truth, and owes nothing to Snapless.
+//! run's truth and does not depend on Snapless.
 //!
 //! Only the entries' places are kept in memory; their data is read from the file when it is needed.
 
@@ -8,8 +8,8 @@ use std::io::{BufReader, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use protocol::crc32c;
-use protocol::journal::{ENTRY_LENGTH, Entry, Error as FormatError, HEADER_LENGTH, Header};
+use protocol::journal::{Entry, Header, MAGIC, checksum};
+use protocol::zerocopy::{FromZeros, IntoBytes};
 use snapless_writer::extent::Extent;
 
 use crate::error::E2eError;
@@ -36,40 +36,45 @@ pub struct Journal {
 
 impl Journal {
     /// Reads the journal that the test volume's driver wrote to `path`, and checks all of it.
-    ///
-    /// # Errors
-    /// The file is damaged, or tells of a write that failed: no scenario asks for that.
     pub fn open(path: &Path) -> Result<Self, E2eError> {
         let wrong = |why: String| E2eError::Journal { path: path.into(), why };
         let file = File::open(path).map_err(E2eError::file("open", path))?;
-        let mut reader = Reader { source: BufReader::with_capacity(BUFFER, &file), path, at: 0 };
-        let mut header = [0; HEADER_LENGTH];
-        reader.fill(&mut header)?;
-        Header::decode(&header).map_err(|error| wrong(error.to_string()))?;
+        let len = file.metadata().map_err(E2eError::file("examine", path))?.len();
+        let mut source = BufReader::with_capacity(BUFFER, &file);
+        let mut read = |bytes: &mut [u8]| {
+            source.read_exact(bytes).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => wrong("it ends within an entry: flush it first".into()),
+                _ => E2eError::file("read", path)(error),
+            })
+        };
+        let mut header = Header::new_zeroed();
+        read(header.as_mut_bytes())?;
+        if header.magic != MAGIC {
+            return Err(wrong("this is no journal of the test volume".into()));
+        }
+        let mut at = size_of::<Header>() as u64;
         let (mut entries, mut data) = (Vec::new(), Vec::new());
-        while let Some(head) = reader.entry_header()? {
-            let entry = Entry::decode(&head).map_err(|error| wrong(error.to_string()))?;
+        while at < len {
+            let mut entry = Entry::new_zeroed();
+            read(entry.as_mut_bytes())?;
             let due = entries.len() as u64;
             if entry.index != due {
-                let error = FormatError::Index { expected: due, found: entry.index };
-                return Err(wrong(error.to_string()));
+                return Err(wrong(format!(
+                    "entry {due} is missing: {} is in its place",
+                    entry.index
+                )));
             }
-            if entry.status != 0 || entry.length != entry.requested {
-                let status = entry.status.cast_unsigned();
-                return Err(wrong(format!("entry {due} is of a write that failed ({status:#x})")));
-            }
-            let extent = Extent::new(entry.offset, u64::from(entry.length));
-            let extent = extent
+            let extent = Extent::new(entry.offset, entry.length.into())
                 .ok_or_else(|| wrong(format!("entry {due} is not of whole sectors: {entry:?}")))?;
-            let data_at = reader.at;
+            at += size_of::<Entry>() as u64;
             data.resize(extent.size(), 0);
-            reader.fill(&mut data)?;
-            if crc32c::checksum(&data) != entry.checksum {
-                return Err(wrong(FormatError::Checksum(due).to_string()));
+            read(&mut data)?;
+            if checksum(&data) != entry.checksum {
+                return Err(wrong(format!("the data of entry {due} does not match its checksum")));
             }
-            entries.push(Applied { extent, data_at });
+            entries.push(Applied { extent, data_at: at });
+            at += extent.len();
         }
-        drop(reader);
         Ok(Self { path: path.into(), file, entries })
     }
 
@@ -103,57 +108,23 @@ impl Journal {
     }
 }
 
-/// Reads the file front to back.
-struct Reader<'a> {
-    source: BufReader<&'a File>,
-    path: &'a Path,
-    at: u64,
-}
-
-impl Reader<'_> {
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), E2eError> {
-        self.source.read_exact(bytes).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => {
-                let why = FormatError::Truncated.to_string();
-                E2eError::Journal { path: self.path.into(), why }
-            }
-            _ => E2eError::file("read", self.path)(error),
-        })?;
-        self.at += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// The next entry's header; `None` at the end of the file.
-    fn entry_header(&mut self) -> Result<Option<[u8; ENTRY_LENGTH]>, E2eError> {
-        use std::io::BufRead;
-
-        let rest = self.source.fill_buf().map_err(E2eError::file("read", self.path))?;
-        if rest.is_empty() {
-            return Ok(None);
-        }
-        let mut head = [0; ENTRY_LENGTH];
-        self.fill(&mut head)?;
-        Ok(Some(head))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn file(entries: &[Entry]) -> Vec<u8> {
-        let header = Header { volume_length: 1 << 20, sector_size: 512, seed: 1 };
-        let mut bytes = header.encode().to_vec();
+        let header = Header { magic: MAGIC, volume_length: 1 << 20, seed: 1 };
+        let mut bytes = header.as_bytes().to_vec();
         for entry in entries {
-            bytes.extend(entry.encode());
+            bytes.extend(entry.as_bytes());
             bytes.extend(vec![7; entry.length as usize]);
         }
         bytes
     }
 
     fn entry(index: u64, length: u32) -> Entry {
-        let checksum = crc32c::checksum(&vec![7; length as usize]);
-        Entry { index, submission: 9, offset: 4096, length, requested: length, status: 0, checksum }
+        let checksum = checksum(&vec![7; length as usize]);
+        Entry { index, offset: 4096, length, checksum }
     }
 
     fn open(bytes: &[u8]) -> Result<Journal, String> {
@@ -176,15 +147,17 @@ mod tests {
     fn every_damage_is_found() {
         let good = file(&[entry(0, 512), entry(1, 1024)]);
         for len in 1..good.len() {
-            let whole = len == HEADER_LENGTH || len == HEADER_LENGTH + ENTRY_LENGTH + 512;
+            let empty = size_of::<Header>();
+            let whole = len == empty || len == empty + size_of::<Entry>() + 512;
             assert_eq!(open(&good[..len]).is_ok(), whole, "cut at {len}");
         }
         let mut flipped = good.clone();
         *flipped.last_mut().unwrap() ^= 1;
         assert!(open(&flipped).unwrap_err().contains("checksum"));
         assert!(open(&file(&[entry(1, 512)])).unwrap_err().contains("missing"));
-        let failed = Entry { status: -5, ..entry(0, 512) };
-        assert!(open(&file(&[failed])).unwrap_err().contains("failed"));
+        let mut magic = good;
+        magic[0] ^= 1;
+        assert!(open(&magic).unwrap_err().contains("no journal"));
         let odd = open(&file(&[Entry { offset: 3, ..entry(0, 512) }]));
         assert!(odd.unwrap_err().contains("whole sectors"));
     }

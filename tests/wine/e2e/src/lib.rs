@@ -3,16 +3,16 @@
 //!
 //! | module | concept |
 //! | --- | --- |
-//! | [`scenario`] | what happens, from the first write to the verdict |
-//! | [`selftest`] | whether the rig's KMDF notices a driver that breaks a rule |
+//! | [`scenario`] | the scenarios, from the first write to the verdict |
+//! | [`selftest`] | shows that the rig's KMDF reports a driver that breaks a rule |
 //! | [`mod@rig`] | one run's Wine prefix, drivers, service, server, writer |
 //! | [`image`], [`ntfs`] | the volume: an NTFS with real files |
-//! | [`journal`], [`writes`], [`truth`], [`difference`], [`judge`] | what must be in the restored images, and whether it is |
-//! | [`status`], [`status_watch`], [`summary`], [`console`] | what a person sees |
+//! | [`journal`], [`writes`], [`truth`], [`difference`], [`verdict`] | the expected content of the restored images, and the comparison |
+//! | [`status`], [`status_watch`], [`summary`], [`console`] | progress and results |
 //! | [`prefix`], [`agent`], [`server`], [`service`], [`process`] | the programs of a run |
 //!
 //! The truth does not depend on Snapless: the test volume's driver journals every write in the order in
-//! which it applied it, and the writer logs what it was told.
+//! which it applied it, and the writer logs each completion.
 
 pub mod agent;
 pub mod capped_log;
@@ -21,7 +21,6 @@ pub mod difference;
 pub mod error;
 pub mod image;
 pub mod journal;
-pub mod judge;
 pub mod ntfs;
 pub mod prefix;
 pub mod process;
@@ -36,6 +35,7 @@ pub mod status_watch;
 pub mod summary;
 pub mod traces;
 pub mod truth;
+pub mod verdict;
 pub mod writes;
 
 pub use error::E2eError;

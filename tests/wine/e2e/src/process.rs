@@ -1,13 +1,15 @@
 //! Programs that a run starts.
 //!
-//! Upholds: every program has its own process group (a Ctrl-C at the terminal reaches this program
-//! only, which then stops the others in order), its own log file, and a limit; a value that is dropped
-//! kills its program by its process id.
+//! The rule: every program has its own process group (a Ctrl-C at the terminal reaches this program
+//! only, which then stops the others in order), its own log file, and a time-out; a value that is
+//! dropped kills its program by its process id.
 
 use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -89,30 +91,27 @@ pub struct Program {
     log: PathBuf,
     child: Child,
     ended: Option<ExitStatus>,
+    /// Lines of its standard output, unless that goes to the log.
+    lines: Option<Receiver<String>>,
 }
 
 impl Program {
     /// Starts `command`; output goes to the end of the log.
     pub fn start(name: &str, command: &mut Command, logs: &Path) -> Result<Self, E2eError> {
         let log = logs.join(format!("{name}.log"));
-        let open = || {
-            let file = File::options().create(true).append(true).open(&log);
-            file.map_err(E2eError::file("open", &log))
-        };
-        command.stdout(open()?).stderr(open()?);
+        command.stdout(append_to(&log)?).stderr(append_to(&log)?);
         Self::spawn(name, command, log)
     }
 
-    /// Starts `command`, whose standard output the caller reads; the rest goes to the end of the log.
+    /// Starts `command`, whose standard output [`Program::line`] reads; the rest goes to the end of
+    /// the log.
     pub fn start_talking(name: &str, command: &mut Command, logs: &Path) -> Result<Self, E2eError> {
         let log = logs.join(format!("{name}.log"));
-        let errors = File::options().create(true).append(true).open(&log);
-        command.stdout(Stdio::piped()).stderr(errors.map_err(E2eError::file("open", &log))?);
+        command.stdout(Stdio::piped()).stderr(append_to(&log)?);
         Self::spawn(name, command, log)
     }
 
-    /// Starts `command`, whose standard output the caller reads; the beginning of what it and its
-    /// children say on standard error is kept in the log.
+    /// The same; the log keeps the beginning of the standard error of the program and its children.
     pub fn start_noisy(name: &str, command: &mut Command, logs: &Path) -> Result<Self, E2eError> {
         let log = logs.join(format!("{name}.log"));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -127,21 +126,50 @@ impl Program {
         use std::os::unix::process::CommandExt;
 
         let child = command.stdin(Stdio::piped()).process_group(0).spawn();
-        let child = child.map_err(|source| E2eError::Spawn {
+        let mut child = child.map_err(|source| E2eError::Spawn {
             program: command.get_program().to_string_lossy().into_owned(),
             source,
         })?;
-        Ok(Self { name: name.into(), log, child, ended: None })
+        let lines = child.stdout.take().map(|stdout| {
+            let (sender, lines) = channel();
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+                lines.all(|line| sender.send(line).is_ok())
+            });
+            lines
+        });
+        Ok(Self { name: name.into(), log, child, ended: None, lines })
+    }
+
+    /// The next line of its standard output.
+    pub fn line(&mut self, what: &str, limit: Duration) -> Result<String, E2eError> {
+        let lines = self.lines.as_ref().expect("the program was started talking");
+        let begun = Instant::now();
+        loop {
+            check_interrupt()?;
+            match lines.recv_timeout(Duration::from_millis(100)) {
+                Ok(line) => return Ok(line.trim_end().into()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let (program, tail) = (format!("{}, {what},", self.name), tail(&self.log));
+                    return Err(E2eError::Exit { program, status: "it ended".into(), tail });
+                }
+                Err(RecvTimeoutError::Timeout) if begun.elapsed() > limit => {
+                    let what = format!("{}, {what},", self.name);
+                    return Err(E2eError::Timeout { what, limit, tail: tail(&self.log) });
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Drops the lines that wait to be read.
+    pub fn discard_lines(&mut self) {
+        self.lines.iter().for_each(|lines| lines.try_iter().for_each(drop));
     }
 
     /// Its standard input; closing it asks the rig's own programs to end.
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()
-    }
-
-    /// Its standard output, if it was started talking.
-    pub fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
-        self.child.stdout.take()
     }
 
     /// The file with its output.
@@ -184,7 +212,7 @@ impl Program {
     /// Asks it to end by SIGTERM and waits for that; success is expected.
     pub fn terminate(&mut self, limit: Duration) -> Result<(), E2eError> {
         if self.ended()?.is_none() {
-            // The process may have ended in this instant: then there is nobody to signal.
+            // The process may have ended in this instant; then the signal fails.
             let _ = kill_process(self.pid(), Signal::TERM);
         }
         self.finish(limit)
@@ -230,47 +258,41 @@ impl Drop for Program {
     }
 }
 
-/// Runs a program to its end within `limit`; returns what it said on standard output. Its output is
-/// also added to `<logs>/<name>.log`.
+/// Runs a program to its end within `limit`; returns its standard output. Its output is also added to
+/// `<logs>/<name>.log`.
 pub fn run_logged(
     name: &str,
     command: &mut Command,
     logs: &Path,
     limit: Duration,
 ) -> Result<String, E2eError> {
-    use std::io::{Read, Write};
-
     let mut program = Program::start_talking(name, command, logs)?;
-    let stdout = program.take_stdout();
-    let reader = std::thread::spawn(move || {
-        let mut said = Vec::new();
-        // What could be read is what it said.
-        let _ = stdout.map(|mut pipe| pipe.read_to_end(&mut said));
-        String::from_utf8_lossy(&said).into_owned()
-    });
     let end = program.finish(limit);
     if matches!(end, Err(E2eError::Interrupted)) {
         program.kill();
     }
-    // Wine's background programs may inherit the pipe: the reader is joined only when it has its end.
-    let said =
-        wait_until("output", Duration::from_secs(5), || Ok(reader.is_finished().then_some(())));
-    let said = match said {
-        Ok(()) => reader.join().unwrap_or_default(),
-        Err(_) => String::new(),
-    };
-    let mut log = File::options().append(true).open(program.log());
-    if let Ok(log) = &mut log {
-        let _ = log.write_all(said.as_bytes());
+    let mut output = String::new();
+    // Background programs of Wine may inherit the pipe: do not wait for its end for long.
+    while let Some(Ok(line)) =
+        program.lines.as_ref().map(|lines| lines.recv_timeout(Duration::from_secs(1)))
+    {
+        output += &line;
+        output.push('\n');
     }
-    end.map_err(|error| match error {
-        E2eError::Exit { program, status, .. } => {
-            let tail = tail(&logs.join(format!("{name}.log")));
-            E2eError::Exit { program, status, tail }
+    if let Ok(mut log) = File::options().append(true).open(&program.log) {
+        let _ = log.write_all(output.as_bytes());
+    }
+    match end {
+        Ok(()) => Ok(output),
+        Err(E2eError::Exit { program: name, status, .. }) => {
+            Err(E2eError::Exit { program: name, status, tail: tail(&program.log) })
         }
-        other => other,
-    })?;
-    Ok(said)
+        Err(other) => Err(other),
+    }
+}
+
+fn append_to(log: &Path) -> Result<File, E2eError> {
+    File::options().create(true).append(true).open(log).map_err(E2eError::file("open", log))
 }
 
 /// The end of a log, as an error shows it.

@@ -6,7 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use protocol::names::{self, VOLUME_DEVICE, VOLUME_PATH, VOLUME_SERVICE, parameters};
+use protocol::ioctl;
+pub use protocol::names::VOLUME_GUID;
+use protocol::names::{VOLUME_DEVICE, VOLUME_PATH, VOLUME_SERVICE, parameters};
 use protocol::violations;
 
 use crate::agent::Agent;
@@ -20,8 +22,6 @@ use crate::service::{self, ServiceSettings};
 use crate::status::Status;
 use crate::status_watch::StatusWatch;
 
-/// The volume's GUID in all runs.
-pub const VOLUME_GUID: &str = names::DEFAULT_VOLUME_GUID;
 /// The service that starts the product's driver.
 const DRIVER_SERVICE: &str = "snapless";
 /// All drivers of a run are in the INF's group: Wine then runs them in one process, as one kernel.
@@ -158,6 +158,7 @@ impl Rig {
             (parameters::SLOW_PERCENT, SLOW_PERCENT),
             (parameters::SLOW_MS, SLOW_MS),
             (parameters::JITTER_US, jitter_us),
+            (parameters::IO_MODEL, 0),
         ] {
             self.set_parameter(name, "REG_DWORD", &value.to_string())?;
         }
@@ -247,9 +248,9 @@ impl Rig {
         act: impl FnOnce(&mut Agent) -> Result<(), E2eError>,
     ) -> Result<(), E2eError> {
         self.watch = None;
-        self.agent.tell("begin-remove")?;
+        self.agent.ask("begin-remove")?;
         act(&mut self.agent)?;
-        self.agent.tell("end-remove")
+        self.agent.ask("end-remove").map(|_| ())
     }
 
     /// Builds the volume's stack again with the product's driver.
@@ -336,7 +337,7 @@ impl Rig {
         command.args(["--device", VOLUME_PATH, "--regions", &windows_path(&regions)]);
         command.args(["--log", &windows_path(&self.folder.writes())]);
         command.args(["--seed", &self.seed.to_string(), "--rate", &rate.to_string()]);
-        command.args(["--threads", "4", "--depth", "6"]);
+        command.args(["--threads", "24"]);
         let writer = Program::start("writer", &mut command, self.prefix.logs())?;
         self.writer = Some(writer);
         Ok(())
@@ -380,7 +381,7 @@ impl Rig {
     pub fn unload(&mut self) -> Result<(), E2eError> {
         // It keeps the driver's control device open.
         self.watch = None;
-        self.agent.flush_journal()?;
+        self.agent.command(ioctl::FLUSH, &())?;
         self.agent.remove()?;
         self.sc(&["stop", DRIVER_SERVICE])?;
         self.sc(&["stop", VOLUME_SERVICE])?;

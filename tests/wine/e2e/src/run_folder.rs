@@ -70,7 +70,7 @@ impl RunFolder {
         self.root.join("writes.log")
     }
 
-    /// The judge's model of the volume.
+    /// The model of the volume for the comparison.
     pub fn model(&self) -> PathBuf {
         self.root.join("model.img")
     }

@@ -26,6 +26,11 @@ pub struct ServiceSettings {
 }
 
 impl ServiceSettings {
+    /// Writes wait for queue space without end: a gap has to come from what a scenario does.
+    pub const fn holding(queue_mib: u64) -> Self {
+        Self { queue_mib, hold_limit_ms: 10_000, hold_forever: true, sweep_mib: None }
+    }
+
     /// The configuration file.
     pub fn to_toml(self, server: &str, volume: &str, device: &str) -> String {
         let mut text = String::new();

@@ -1,5 +1,5 @@
-//! Judges restored images: the t0 image must be the pristine image plus a prefix of the journal, the
-//! latest image the pristine image plus all of it.
+//! Compares restored images with the truth: the t0 image must be the pristine image plus a prefix of
+//! the journal, the latest image the pristine image plus all of it.
 //!
 //! A model of the volume is rolled forward from the pristine image, entry by entry. The comparison at t0
 //! keeps the set of sectors in which model and image differ: after each entry only the entry's own
@@ -41,7 +41,7 @@ impl<'a> Truth<'a> {
         Ok(Self { journal, pristine, model, model_path, applied: 0 })
     }
 
-    /// Which prefixes of the journal, with lengths in `window`, make the pristine image into `image`.
+    /// The prefixes of the journal, with lengths in `window`, that make the pristine image into `image`.
     ///
     /// Several do when a write changes nothing (zeros over zeros). Rolls the model to the window's end.
     pub fn matching_prefixes(
@@ -83,12 +83,6 @@ impl<'a> Truth<'a> {
             return self.explain(best, &restored, image).map(Err);
         }
         Ok(Ok(matching))
-    }
-
-    /// Whether the pristine image and the whole journal make `image`.
-    pub fn matches_whole(&mut self, image: &Path) -> Result<Result<(), Difference>, E2eError> {
-        let whole = self.journal.entries().len();
-        Ok(self.matching_prefixes(image, whole..=whole)?.map(|_| ()))
     }
 
     fn roll_to(&mut self, prefix: usize) -> Result<(), E2eError> {
@@ -140,7 +134,7 @@ impl<'a> Truth<'a> {
         }
     }
 
-    /// Says what is known about the first differing sector of the closest prefix.
+    /// Describes the first differing sector of the closest prefix.
     fn explain(&self, best: Closest, image: &File, path: &Path) -> Result<Difference, E2eError> {
         let mut found = [0; SECTOR_BYTES];
         let read = image.read_exact_at(&mut found, best.first * SECTOR);
@@ -268,7 +262,7 @@ mod tests {
             image
         }
 
-        fn judge(
+        fn compare(
             &self,
             image: &[u8],
             window: RangeInclusive<usize>,
@@ -289,22 +283,22 @@ mod tests {
     fn each_prefix_is_recognised_and_no_other() {
         let case = case(&WRITES);
         for prefix in 0..=WRITES.len() {
-            assert_eq!(case.judge(&case.image(prefix), 0..=5), Ok(vec![prefix]));
+            assert_eq!(case.compare(&case.image(prefix), 0..=5), Ok(vec![prefix]));
         }
     }
 
     #[test]
     fn a_prefix_outside_the_window_is_different() {
         let case = case(&WRITES);
-        assert!(case.judge(&case.image(1), 2..=5).is_err());
-        assert!(case.judge(&case.image(4), 0..=3).is_err());
-        assert_eq!(case.judge(&case.image(5), 5..=5), Ok(vec![5]));
+        assert!(case.compare(&case.image(1), 2..=5).is_err());
+        assert!(case.compare(&case.image(4), 0..=3).is_err());
+        assert_eq!(case.compare(&case.image(5), 5..=5), Ok(vec![5]));
     }
 
     #[test]
     fn writes_that_change_nothing_leave_several_answers() {
         let case = case(&[(0, 512, 1), (0, 512, 1), (512, 512, 0xee), (0, 512, 2)]);
-        assert_eq!(case.judge(&case.image(1), 0..=4), Ok(vec![1, 2, 3]));
+        assert_eq!(case.compare(&case.image(1), 0..=4), Ok(vec![1, 2, 3]));
     }
 
     #[test]
@@ -312,7 +306,7 @@ mod tests {
         let case = case(&WRITES);
         let mut image = case.image(3);
         image[3 << 20..].fill(0xee);
-        let difference = case.judge(&image, 3..=4).unwrap_err();
+        let difference = case.compare(&image, 3..=4).unwrap_err();
         assert_eq!(
             difference,
             Difference::Content {
@@ -329,11 +323,11 @@ mod tests {
     }
 
     #[test]
-    fn a_write_from_after_t0_is_found_by_its_content() {
+    fn a_write_after_t0_is_found_by_its_content() {
         let case = case(&WRITES);
         let mut image = case.image(3);
         image[1024..1536].fill(4);
-        match case.judge(&image, 2..=3).unwrap_err() {
+        match case.compare(&image, 2..=3).unwrap_err() {
             Difference::Content { prefix: 3, sectors: 1, first: 2, wanted, found, touching } => {
                 assert_eq!(wanted, Origin::Entry(0));
                 assert_eq!(found, [Origin::Entry(3)]);
@@ -348,7 +342,7 @@ mod tests {
         let case = case(&WRITES);
         let mut image = case.image(1);
         image[3 << 20..].fill(3);
-        assert!(case.judge(&image, 0..=5).is_err());
+        assert!(case.compare(&image, 0..=5).is_err());
     }
 
     #[test]
@@ -356,7 +350,7 @@ mod tests {
         let case = case(&WRITES);
         let image = case.image(5);
         let want = Difference::Length { want: VOLUME as u64, found: VOLUME as u64 - 512 };
-        assert_eq!(case.judge(&image[..VOLUME - 512], 0..=5), Err(want));
+        assert_eq!(case.compare(&image[..VOLUME - 512], 0..=5), Err(want));
     }
 
     #[test]
@@ -368,6 +362,6 @@ mod tests {
         let mut truth =
             Truth::new(&case.journal, &dir.join("pristine"), &dir.join("model")).unwrap();
         assert_eq!(truth.matching_prefixes(&dir.join("t0"), 1..=3).unwrap(), Ok(vec![2]));
-        assert_eq!(truth.matches_whole(&dir.join("latest")).unwrap(), Ok(()));
+        assert_eq!(truth.matching_prefixes(&dir.join("latest"), 5..=5).unwrap(), Ok(vec![5]));
     }
 }

@@ -1,18 +1,16 @@
-//! What the Wine rig's drivers and the programs that drive them agree on.
+//! The interface of the Wine rig's drivers and programs.
 //!
-//! The rule: names, numbers and layouts that both sides use stand here once. Everything is little-endian and is
-//! encoded and decoded field by field, so that no side depends on the other's compiler.
+//! The rule: names, numbers and layouts that both sides use stand here once. Structures are plain
+//! memory of x86-64 (little-endian, no padding), so both sides copy them as they are.
 
 #![no_std]
 #![forbid(clippy::unwrap_used)]
 
-pub mod crc32c;
-pub mod disguise;
 pub mod ioctl;
 pub mod journal;
-pub mod memory;
 pub mod names;
-mod record;
 pub mod selftest;
 pub mod traces;
 pub mod violations;
+
+pub use zerocopy;

@@ -11,6 +11,3 @@ pub const LOG_IN_PREFIX: &str = "drive_c/windows/temp/snapless-rig-violations.lo
 
 /// How every report begins, here and in the debugger's output.
 pub const PREFIX: &str = "KMDF RIG: violation: ";
-
-/// The exit code of a device process that the rig ended.
-pub const EXIT_CODE: u32 = 0xC000_0420;

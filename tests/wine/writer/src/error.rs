@@ -1,4 +1,4 @@
-//! Why the writer stops: the volume did something that a volume must not do, or cannot be reached.
+//! Errors that end the writer: the volume broke a rule of volumes, or cannot be used.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,17 +6,12 @@ use std::path::PathBuf;
 use crate::extent::Extent;
 use crate::payload::BadSector;
 
-/// What went wrong, with what.
+/// An error and what it is about.
 #[derive(Debug, thiserror::Error)]
 pub enum WriterError {
     /// The device cannot be opened.
-    #[error("cannot open {device}: {source}; is the volume's driver started?")]
-    Open {
-        /// What was to be opened.
-        device: String,
-        /// The system's answer.
-        source: io::Error,
-    },
+    #[error("cannot open the volume: {0}; is its driver started?")]
+    Open(io::Error),
     /// A request failed.
     #[error("{what} of {extent} failed: {source}")]
     Request {
@@ -37,7 +32,7 @@ pub enum WriterError {
         /// Bytes transferred.
         got: usize,
     },
-    /// The volume returned a sector that nobody wrote.
+    /// The volume returned a sector that was never written.
     #[error("a read of {extent} returned a sector that was never written: {source}")]
     Content {
         /// The read's extent.
@@ -48,9 +43,6 @@ pub enum WriterError {
     /// A flush failed.
     #[error("flush failed: {0}")]
     Flush(io::Error),
-    /// Waiting for a completion failed.
-    #[error("waiting for a completed request failed: {0}")]
-    Wait(io::Error),
     /// The log cannot be written or read.
     #[error("the log {path}: {source}")]
     Log {

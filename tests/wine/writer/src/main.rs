@@ -1,35 +1,34 @@
-//! `snapless-writer`: loads a volume with writes until its standard input closes (or a time is over),
-//! and logs each completed one. Prints a line of counters once a second, and a last one at the end.
+//! `snapless-writer`: loads a volume with writes until its standard input closes, and logs each
+//! completed one. Each thread has one request under way.
 //!
-//! Exit code 0: every request succeeded and every sector read back was whole. 1: not so; standard error
-//! says what happened. 2: the arguments are wrong.
+//! Exit code 0: every request succeeded and every sector read back was whole. 1: otherwise; standard
+//! error says what happened. 2: the arguments are wrong.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use clap::Parser;
 use snapless_writer::WriterError;
+use snapless_writer::device::Device;
 use snapless_writer::log::WriteLog;
 use snapless_writer::pace::Pace;
 use snapless_writer::payload::Payload;
 use snapless_writer::plan::Targets;
-use snapless_writer::port::Port;
 use snapless_writer::regions::Regions;
 use snapless_writer::worker::{self, Shared};
 
-/// Hammers a volume with overlapping writes and logs every one that completes.
+/// Loads a volume with overlapping writes and logs every one that completes.
 #[derive(Parser, Debug)]
 #[command(
     version,
     after_help = "Example:\n  snapless-writer --device \\\\.\\SnaplessTestVolume0 \
-    --regions regions.txt --log writes.log --threads 4 --depth 8 --seed 1 --duration 10"
+    --regions regions.txt --log writes.log --seed 1"
 )]
 struct Arguments {
     /// The volume's device (on other systems than Windows: a file).
     #[arg(long)]
-    device: String,
+    device: PathBuf,
     /// File with the regions that may be written: lines of offset and length in bytes.
     #[arg(long)]
     regions: PathBuf,
@@ -39,21 +38,12 @@ struct Arguments {
     /// Chooses places, lengths and content.
     #[arg(long)]
     seed: u64,
-    /// Threads of load.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Threads of load, each with one request under way.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
-    /// Requests under way per thread.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
-    depth: u16,
     /// Limit in bytes per second, all threads together.
     #[arg(long)]
     rate: Option<u64>,
-    /// Seconds to run; without it, until standard input closes.
-    #[arg(long)]
-    duration: Option<u64>,
-    /// Open the device with write-through.
-    #[arg(long)]
-    write_through: bool,
 }
 
 fn main() -> ExitCode {
@@ -67,6 +57,8 @@ fn main() -> ExitCode {
 }
 
 fn load(arguments: &Arguments) -> Result<(), WriterError> {
+    static INPUT_CLOSED: AtomicBool = AtomicBool::new(false);
+
     let regions = Regions::read(&arguments.regions)?;
     let shared = Shared {
         targets: Targets::new(regions, arguments.seed),
@@ -75,77 +67,35 @@ fn load(arguments: &Arguments) -> Result<(), WriterError> {
         pace: Pace::new(arguments.rate),
         log: WriteLog::create(&arguments.log)?,
         stop: AtomicBool::new(false),
-        totals: worker::Totals::default(),
+        writes: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
     };
-    let ports = (0..arguments.threads).map(|_| open(arguments)).collect::<Result<Vec<_>, _>>()?;
-    let begun = Instant::now();
-    let deadline = arguments.duration.map(|seconds| begun + Duration::from_secs(seconds));
+    let open = |_| Device::open(&arguments.device).map_err(WriterError::Open);
+    let devices = (0..arguments.threads).map(open).collect::<Result<Vec<_>, _>>()?;
+    std::thread::spawn(|| {
+        // An error means the same as the end of the input.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        INPUT_CLOSED.store(true, Ordering::Relaxed);
+    });
     std::thread::scope(|scope| {
         let threads: Vec<_> = (1..)
-            .zip(ports)
-            .map(|(thread, mut port)| {
+            .zip(devices)
+            .map(|(thread, device)| {
                 let shared = &shared;
-                scope.spawn(move || worker::run(shared, thread, &mut *port))
+                scope.spawn(move || worker::run(shared, thread, device))
             })
             .collect();
-        watch(&shared, deadline);
+        while !shared.stop.load(Ordering::Relaxed) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            if INPUT_CLOSED.load(Ordering::Relaxed) {
+                shared.stop.store(true, Ordering::Relaxed);
+            }
+        }
         let ends: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         ends.into_iter().try_for_each(|end| end.unwrap_or(Err(WriterError::Panicked)))
     })?;
     shared.log.flush()?;
-    report("done", &shared);
+    let (writes, bytes) = (shared.writes.into_inner(), shared.bytes.into_inner());
+    println!("done: {writes} writes, {bytes} bytes");
     Ok(())
-}
-
-/// Shows the counters until the run is to end.
-fn watch(shared: &Shared, deadline: Option<Instant>) {
-    let closed = deadline.is_none().then(until_input_closes);
-    let mut shown = Instant::now();
-    while !shared.stop.load(Ordering::Relaxed) {
-        std::thread::sleep(Duration::from_millis(20));
-        let over = deadline.is_some_and(|deadline| Instant::now() >= deadline)
-            || closed.as_ref().is_some_and(std::thread::JoinHandle::is_finished);
-        if over {
-            shared.stop.store(true, Ordering::Relaxed);
-        } else if shown.elapsed() >= Duration::from_secs(1) {
-            shown = Instant::now();
-            report("running", shared);
-        }
-    }
-}
-
-/// A thread that ends when nobody can type any more.
-fn until_input_closes() -> std::thread::JoinHandle<()> {
-    std::thread::spawn(|| {
-        // An error says the same as the end of the input: nobody is there.
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-    })
-}
-
-fn report(state: &str, shared: &Shared) {
-    let totals = &shared.totals;
-    println!(
-        "{state} writes={} bytes={} reads={} flushes={}",
-        totals.writes.load(Ordering::Relaxed),
-        totals.bytes.load(Ordering::Relaxed),
-        totals.reads.load(Ordering::Relaxed),
-        totals.flushes.load(Ordering::Relaxed),
-    );
-}
-
-#[cfg(windows)]
-fn open(arguments: &Arguments) -> Result<Box<dyn Port + Send>, WriterError> {
-    use snapless_writer::port::DevicePort;
-
-    let depth = usize::from(arguments.depth);
-    Ok(Box::new(DevicePort::open(&arguments.device, depth, arguments.write_through)?))
-}
-
-#[cfg(not(windows))]
-fn open(arguments: &Arguments) -> Result<Box<dyn Port + Send>, WriterError> {
-    use snapless_writer::port::FilePort;
-
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(&arguments.device);
-    let failed = |source| WriterError::Open { device: arguments.device.clone(), source };
-    Ok(Box::new(FilePort::new(file.map_err(failed)?, usize::from(arguments.depth))))
 }

@@ -1,19 +1,19 @@
-//! One thread of load: keeps its port's slots busy until it is told to stop, then waits for what is
-//! under way.
+//! One thread of load: one request after the other until it is told to stop.
 //!
-//! Upholds: any error of the volume ends the run; a write is logged exactly if the volume completed it.
+//! The rule: any error of the volume ends the run; a write is logged exactly if the volume completed it.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::device::Device;
 use crate::error::WriterError;
 use crate::extent::Extent;
 use crate::log::{Instant100, Logged, WriteLog};
 use crate::pace::Pace;
 use crate::payload::{Payload, WriteId};
 use crate::plan::{Action, Plan, Targets};
-use crate::port::{Completion, Port, Slot};
 
-/// What the threads of a run share.
+/// State that the threads of a run share.
 #[derive(Debug)]
 pub struct Shared {
     /// Where to write.
@@ -28,162 +28,75 @@ pub struct Shared {
     pub log: WriteLog,
     /// Ends the run. Relaxed: it is polled, and guards no other memory.
     pub stop: AtomicBool,
-    /// Counters for the display.
-    pub totals: Totals,
-}
-
-/// What a run has done so far. Relaxed: for people to watch, and read exactly after the threads ended.
-#[derive(Debug, Default)]
-pub struct Totals {
-    /// Completed writes.
+    /// Completed writes. Relaxed: read exactly after the threads ended.
     pub writes: AtomicU64,
-    /// Bytes of completed writes.
+    /// Their bytes.
     pub bytes: AtomicU64,
-    /// Completed reads.
-    pub reads: AtomicU64,
-    /// Completed flushes.
-    pub flushes: AtomicU64,
 }
 
 /// Runs one thread's share of the load until [`Shared::stop`].
-pub fn run(shared: &Shared, thread: u16, port: &mut dyn Port) -> Result<(), WriterError> {
-    let result = Worker::new(shared, thread, port).run();
+pub fn run(shared: &Shared, thread: u16, mut device: Device) -> Result<(), WriterError> {
+    let mut plan = Plan::new(&shared.targets, shared.seed, thread);
+    let mut ids = (1..).map(|counter| WriteId::new(thread, counter));
+    let mut result = Ok(());
+    while result.is_ok() && !shared.stop.load(Ordering::Relaxed) {
+        let action = plan.next_action();
+        wait_for_pace(shared, action);
+        result = match action {
+            Action::Write(extent) => write(shared, &mut device, extent, ids.next(), false),
+            Action::WriteZeros(extent) => write(shared, &mut device, extent, ids.next(), true),
+            Action::Read(extent) => read(shared, &mut device, extent),
+            Action::Flush => device.flush().map_err(WriterError::Flush),
+        };
+    }
     if result.is_err() {
         shared.stop.store(true, Ordering::Relaxed);
     }
     result
 }
 
-struct Worker<'a> {
-    shared: &'a Shared,
-    port: &'a mut dyn Port,
-    plan: Plan<'a>,
-    thread: u16,
-    counter: u64,
-    free: Vec<Slot>,
-    under_way: Vec<Option<UnderWay>>,
-}
-
-#[derive(Clone, Copy)]
-enum UnderWay {
-    Write { id: WriteId, extent: Extent, zeros: bool, submitted: Instant100 },
-    Read { extent: Extent },
-}
-
-impl<'a> Worker<'a> {
-    fn new(shared: &'a Shared, thread: u16, port: &'a mut dyn Port) -> Self {
-        let slots = port.slots();
-        let plan = Plan::new(&shared.targets, shared.seed, thread);
-        let free = (0..slots).map(Slot).collect();
-        Self { shared, port, plan, thread, counter: 0, free, under_way: vec![None; slots] }
-    }
-
-    fn run(mut self) -> Result<(), WriterError> {
-        while !self.shared.stop.load(Ordering::Relaxed) {
-            if self.free.is_empty() {
-                self.take_completion()?;
-                continue;
-            }
-            let action = self.plan.next_action();
-            self.wait_for_pace(action)?;
-            self.begin(action)?;
+fn wait_for_pace(shared: &Shared, action: Action) {
+    let bytes = match action {
+        Action::Write(extent) | Action::WriteZeros(extent) => extent.len(),
+        Action::Read(_) | Action::Flush => 0,
+    };
+    while let Err(wait) = shared.pace.admit(bytes) {
+        if shared.stop.load(Ordering::Relaxed) {
+            return;
         }
-        while self.busy() {
-            self.take_completion()?;
-        }
-        Ok(())
-    }
-
-    /// Waits until the pace admits the action; completions are taken meanwhile.
-    fn wait_for_pace(&mut self, action: Action) -> Result<(), WriterError> {
-        let bytes = match action {
-            Action::Write(extent) | Action::WriteZeros(extent) => extent.len(),
-            Action::Read(_) | Action::Flush => 0,
-        };
-        while let Err(wait) = self.shared.pace.admit(bytes) {
-            if self.shared.stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            if self.busy() {
-                self.take_completion()?;
-            } else {
-                std::thread::sleep(wait);
-            }
-        }
-        Ok(())
-    }
-
-    /// Does the action, or begins it in a free slot.
-    fn begin(&mut self, action: Action) -> Result<(), WriterError> {
-        match action {
-            Action::Write(extent) => self.write(extent, false),
-            Action::WriteZeros(extent) => self.write(extent, true),
-            Action::Read(extent) => {
-                let slot = self.free.pop().expect("the caller made a slot free");
-                self.under_way[slot.0] = Some(UnderWay::Read { extent });
-                let begun = self.port.read(slot, extent);
-                begun.map_err(|source| WriterError::Request { what: "read", extent, source })
-            }
-            Action::Flush => {
-                self.port.flush().map_err(WriterError::Flush)?;
-                self.shared.totals.flushes.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
-        }
-    }
-
-    fn write(&mut self, extent: Extent, zeros: bool) -> Result<(), WriterError> {
-        let slot = self.free.pop().expect("the caller made a slot free");
-        self.counter += 1;
-        let id = WriteId::new(self.thread, self.counter);
-        let buffer = &mut self.port.buffer(slot)[..extent.size()];
-        if zeros {
-            buffer.fill(0);
-        } else {
-            self.shared.payload.fill(id, extent.offset(), buffer);
-        }
-        let submitted = Instant100::now();
-        self.under_way[slot.0] = Some(UnderWay::Write { id, extent, zeros, submitted });
-        let begun = self.port.write(slot, extent);
-        begun.map_err(|source| WriterError::Request { what: "write", extent, source })
-    }
-
-    fn busy(&self) -> bool {
-        self.free.len() < self.under_way.len()
-    }
-
-    fn take_completion(&mut self) -> Result<(), WriterError> {
-        if !self.busy() {
-            return Ok(());
-        }
-        let Completion { slot, result } = self.port.wait().map_err(WriterError::Wait)?;
-        let completed = Instant100::now();
-        self.free.push(slot);
-        let totals = &self.shared.totals;
-        match self.under_way[slot.0].take().expect("only a slot under way completes") {
-            UnderWay::Write { id, extent, zeros, submitted } => {
-                whole("write", extent, result)?;
-                self.shared.log.append(&Logged { id, extent, zeros, submitted, completed })?;
-                totals.writes.fetch_add(1, Ordering::Relaxed);
-                totals.bytes.fetch_add(extent.len(), Ordering::Relaxed);
-            }
-            UnderWay::Read { extent } => {
-                whole("read", extent, result)?;
-                let bytes = &self.port.buffer(slot)[..extent.size()];
-                let checked = self.shared.payload.check(extent, bytes);
-                checked.map_err(|source| WriterError::Content { extent, source })?;
-                totals.reads.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        Ok(())
+        std::thread::sleep(wait);
     }
 }
 
-fn whole(
-    what: &'static str,
+fn write(
+    shared: &Shared,
+    device: &mut Device,
     extent: Extent,
-    result: std::io::Result<usize>,
+    id: Option<WriteId>,
+    zeros: bool,
 ) -> Result<(), WriterError> {
+    let id = id.expect("a run has fewer than 2^48 writes");
+    let buffer = device.buffer(extent.size());
+    if zeros {
+        buffer.fill(0);
+    } else {
+        shared.payload.fill(id, extent.offset(), buffer);
+    }
+    let submitted = Instant100::now();
+    whole("write", extent, device.write(extent))?;
+    let completed = Instant100::now();
+    shared.writes.fetch_add(1, Ordering::Relaxed);
+    shared.bytes.fetch_add(extent.len(), Ordering::Relaxed);
+    shared.log.append(&Logged { id, extent, zeros, submitted, completed })
+}
+
+fn read(shared: &Shared, device: &mut Device, extent: Extent) -> Result<(), WriterError> {
+    whole("read", extent, device.read(extent))?;
+    let checked = shared.payload.check(extent, device.buffer(extent.size()));
+    checked.map_err(|source| WriterError::Content { extent, source })
+}
+
+fn whole(what: &'static str, extent: Extent, result: io::Result<usize>) -> Result<(), WriterError> {
     match result {
         Ok(got) if got == extent.size() => Ok(()),
         Ok(got) => Err(WriterError::Short { what, extent, got }),

@@ -1,18 +1,17 @@
-//! The load against a file: what the log says must be what the file holds.
+//! The load against a file: replaying the log must give the file.
 
-use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use snapless_writer::device::Device;
 use snapless_writer::extent::Extent;
 use snapless_writer::log::{self, WriteLog};
 use snapless_writer::pace::Pace;
 use snapless_writer::payload::Payload;
 use snapless_writer::plan::Targets;
-use snapless_writer::port::FilePort;
 use snapless_writer::regions::Regions;
-use snapless_writer::worker::{self, Shared, Totals};
+use snapless_writer::worker::{self, Shared};
 
 const SEED: u64 = 11;
 const VOLUME: u64 = 8 << 20;
@@ -26,21 +25,22 @@ fn shared(dir: &Path, rate: Option<u64>) -> Shared {
         pace: Pace::new(rate),
         log: WriteLog::create(&dir.join("log")).unwrap(),
         stop: AtomicBool::new(false),
-        totals: Totals::default(),
+        writes: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
     }
 }
 
-fn volume(dir: &Path) -> File {
+fn volume(dir: &Path) -> Device {
     let path = dir.join("volume");
     let mut content = vec![0xee; usize::try_from(VOLUME).unwrap()];
     content[1 << 20..5 << 20].fill(0);
     std::fs::write(&path, content).unwrap();
-    File::options().read(true).write(true).open(&path).unwrap()
+    Device::open(&path).unwrap()
 }
 
-fn run_for(shared: &Shared, file: File, time: Duration) {
+fn run_for(shared: &Shared, device: Device, time: Duration) {
     std::thread::scope(|scope| {
-        let worker = scope.spawn(|| worker::run(shared, 1, &mut FilePort::new(file, 4)));
+        let worker = scope.spawn(|| worker::run(shared, 1, device));
         std::thread::sleep(time);
         shared.stop.store(true, Ordering::Relaxed);
         worker.join().unwrap().unwrap();
@@ -56,7 +56,7 @@ fn replaying_the_log_gives_the_volume() {
 
     let writes = log::read(&dir.path().join("log")).unwrap();
     assert!(writes.len() > 20, "{} writes", writes.len());
-    assert_eq!(writes.len() as u64, shared.totals.writes.load(Ordering::Relaxed));
+    assert_eq!(writes.len() as u64, shared.writes.load(Ordering::Relaxed));
     let mut want = vec![0xee; usize::try_from(VOLUME).unwrap()];
     want[1 << 20..5 << 20].fill(0);
     for write in writes {
@@ -77,18 +77,18 @@ fn a_limited_load_keeps_its_pace() {
     let dir = tempfile::tempdir().unwrap();
     let shared = shared(dir.path(), Some(2 << 20));
     run_for(&shared, volume(dir.path()), Duration::from_millis(500));
-    let bytes = shared.totals.bytes.load(Ordering::Relaxed);
+    let bytes = shared.bytes.load(Ordering::Relaxed);
     assert!((1..6 << 20).contains(&bytes), "{bytes} bytes in half a second at 2 MiB/s");
 }
 
 #[test]
-fn a_sector_that_nobody_wrote_ends_the_run() {
+fn a_sector_that_was_never_written_ends_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("volume");
     std::fs::write(&path, vec![0xee; usize::try_from(VOLUME).unwrap()]).unwrap();
     let shared = shared(dir.path(), None);
-    let file = File::options().read(true).write(true).open(&path).unwrap();
-    let error = worker::run(&shared, 1, &mut FilePort::new(file, 2)).unwrap_err().to_string();
+    let device = Device::open(&path).unwrap();
+    let error = worker::run(&shared, 1, device).unwrap_err().to_string();
     assert!(error.contains("never written"), "{error}");
     assert!(shared.stop.load(Ordering::Relaxed));
 }

@@ -1,4 +1,4 @@
-//! Random requests: a code that the driver knows, or nearly, with random input and room.
+//! Random requests: a code of the driver, or one bit beside it, with random input and output length.
 
 use std::time::Duration;
 
@@ -33,22 +33,21 @@ const LENGTHS: [usize; 10] = [
     512,
     5000,
 ];
-/// Requests that are under way together now and then, on a handle of their own.
+/// Requests that are sometimes under way together, on a handle of their own.
 const TOGETHER: usize = 16;
 
-/// Throws random requests; returns how many the driver answered with success. Each gets an answer, and writes no byte
-/// behind it.
-pub(super) fn throw(handle: &Handle, seed: u64, count: u64) -> Result<u64, String> {
-    let mut rng = Rng(seed);
+/// Sends random requests; returns how many succeeded. Each gets an answer and writes no byte behind it.
+pub(super) fn send(handle: &Handle, seed: u64, count: u64) -> Result<u64, String> {
+    let mut rng = fastrand::Rng::with_seed(seed);
     let mut succeeded = 0;
     let mut done = 0;
     while done < count {
-        if rng.below(8) == 0 {
-            // Several at once, and the handle closed with some of them under way or not.
+        if rng.u8(..8) == 0 {
+            // Several at once; the handle may be closed with some of them under way.
             let other = Handle::open()?;
             let requests: Vec<_> = (0..TOGETHER).map(|_| begin(&other, &mut rng)).collect();
             for (name, request) in requests {
-                let answer = request.cancel_after(Duration::from_millis(rng.below(3)));
+                let answer = request.cancel_after(Duration::from_millis(rng.u64(..3)));
                 succeeded += check(&name, answer)?;
             }
             done += TOGETHER as u64;
@@ -61,24 +60,24 @@ pub(super) fn throw(handle: &Handle, seed: u64, count: u64) -> Result<u64, Strin
     Ok(succeeded)
 }
 
-fn begin<'a>(handle: &'a Handle, rng: &mut Rng) -> (String, super::handle::Request<'a>) {
-    let mut code = CODES[rng.index(CODES.len())];
-    if rng.below(4) == 0 {
+fn begin<'a>(handle: &'a Handle, rng: &mut fastrand::Rng) -> (String, super::handle::Request<'a>) {
+    let mut code = CODES[rng.usize(..CODES.len())];
+    if rng.u8(..4) == 0 {
         // Another function, method, access or device type.
-        code ^= 1 << rng.below(32);
+        code ^= 1 << rng.u32(..32);
     }
-    let mut input = vec![0; LENGTHS[rng.index(LENGTHS.len())]];
-    input.fill_with(|| if rng.below(3) == 0 { rng.byte() } else { 0 });
+    let mut input = vec![0; LENGTHS[rng.usize(..LENGTHS.len())]];
+    input.fill_with(|| if rng.u8(..3) == 0 { rng.u8(..) } else { 0 });
     // Past the check of the version, where there is one.
     if let Some(version) = input.first_chunk_mut::<4>()
-        && rng.below(2) == 0
+        && rng.bool()
     {
         *version = 1_u32.to_le_bytes();
     }
     // A buffer as long as a drain's takes Wine a while.
-    let room = match rng.below(100) {
+    let room = match rng.u8(..100) {
         0 => DRAIN_BUFFER_MIN,
-        _ => LENGTHS[rng.index(LENGTHS.len())],
+        _ => LENGTHS[rng.usize(..LENGTHS.len())],
     };
     let name = format!("code {code:#x} with {} bytes of input and room for {room}", input.len());
     (name, handle.begin(code, &input, room))
@@ -88,29 +87,4 @@ fn check(name: &str, answer: Result<super::handle::Answer, String>) -> Result<u6
     let answer = answer.map_err(|why| format!("{name}: {why}"))?;
     answer.check_untouched(name)?;
     Ok(u64::from(answer.status == 0))
-}
-
-/// A small generator (`SplitMix64`).
-struct Rng(u64);
-
-impl Rng {
-    fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.number().checked_rem(limit).unwrap_or(0)
-    }
-
-    fn index(&mut self, len: usize) -> usize {
-        usize::try_from(self.below(len as u64)).unwrap_or(0)
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.number().to_le_bytes()[7]
-    }
 }

@@ -1,23 +1,22 @@
-//! Every way to change a volume but plain writes under load: trims, writes of zeros, writes that are cancelled while they
-//! are held, writes with flags that only the kernel can set, data that cannot be reached, what is refused, and what lies
-//! past the end. `driver/WRITES.md` says what each is to become.
+//! Every way to change a volume but plain writes under load: trims, writes of zeros, writes that are
+//! cancelled while they are held, writes with flags that only the kernel can set, data that cannot be
+//! mapped, refused requests, and writes past the end. `driver/WRITES.md` has the rule for each.
 
 use std::time::Duration;
+
+use protocol::ioctl::{self, AllocationFailure, TopWrite, TopWriteResult};
 
 use crate::agent::Outcome;
 use crate::console::{Console, step};
 use crate::error::E2eError;
-use crate::journal::Journal;
 use crate::scenario::Setting;
 use crate::scenario::gap::recovered;
-use crate::scenario::run::{Begun, Run};
+use crate::scenario::run::{Run, in_first_sync};
 use crate::service::ServiceSettings;
 use crate::status::Status;
 use crate::summary::Summary;
-use crate::truth::Truth;
 
-const SERVICE: ServiceSettings =
-    ServiceSettings { queue_mib: 64, hold_limit_ms: 10_000, hold_forever: true, sweep_mib: None };
+const SERVICE: ServiceSettings = ServiceSettings::holding(64);
 /// Slow enough that the first sync is under way when the volume is told to pause.
 const VOLUME_JITTER_US: u32 = 60_000;
 
@@ -35,13 +34,8 @@ const INVALID_PARAMETER: Outcome = Outcome::Failed(87);
 const LOCATION_FLAGS: u32 = 0x02 | 0x04 | 0x10;
 /// `IRP_NOCACHE`, `IRP_SYNCHRONOUS_API`, `IRP_WRITE_OPERATION`, and the priority hint `IoPriorityCritical`
 const PACKET_FLAGS: u32 = 0x01 | 0x04 | 0x200 | (5 << 17);
-/// Kinds of `protocol::memory::Scarcity`
-const KERNEL: u32 = 1;
-const MAPPINGS: u32 = 2;
-/// `protocol::ioctl::KNOWS_NO_CLEARING`
-const KNOWS_NO_CLEARING: u32 = 2;
 
-/// Requests that a session cannot tell of: refused.
+/// Requests that the stream cannot express: refused.
 const FOREIGN: [(&str, &str); 6] = [
     (
         "an offloaded write",
@@ -69,11 +63,11 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let first_sync = begun.seen.elapsed();
     change(&mut run, "live", places.moved())?;
     keep_flags(&mut run, "a direct write", places.between() + MIB, 0)?;
-    // From here on data are out of reach.
+    // From here on some data cannot be captured.
     run.disturbed = true;
-    write_unreachable(&mut run, places)?;
+    write_unmapped(&mut run, places)?;
     clear_without_memory(&mut run, places)?;
-    learn_from_a_refusal(&mut run, places)?;
+    remember_a_refusal(&mut run, places)?;
     run.watch("recover", begun.seen, recovered)?;
     let last = run.settle()?;
     run.shut_down()?;
@@ -81,7 +75,8 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.verify_repository()?;
     run.restore("t0")?;
     run.restore("latest")?;
-    let (writes, bytes_written) = compare(&mut run, &begun)?;
+    let (writes, bytes_written) =
+        run.compare_unloaded(Some(0..=begun.beginning.entries_after), None)?;
     let files = run.check_ntfs("t0")?;
     exercised(&last)?;
     run.folder.discard_images()?;
@@ -94,7 +89,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     })
 }
 
-/// Where on the volume things are done: where the sweep comes last.
+/// Places of the requests, where the sweep comes last.
 #[derive(Clone, Copy)]
 struct Places {
     end: u64,
@@ -123,15 +118,12 @@ impl Places {
     }
 }
 
-/// A write that waits for a block that the volume does not read yet is cancelled: it never goes down.
+/// A held write that is cancelled never goes down.
 fn cancel_held(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
     let rig = &mut run.rig;
     step(run.console, "cancel a held write", |_| {
         rig.agent().pause()?;
-        let status = rig.status()?;
-        if status.is_none_or(|status| status.phase != "first_sync") {
-            return Err(E2eError::NotExercised("a held write: the first sync is over".into()));
-        }
+        in_first_sync(rig)?;
         let before = rig.agent().counters()?;
         let cancelled = rig.agent().request(&format!("cancel-write {} 65536 170", places.base))?;
         let after = rig.agent().counters()?;
@@ -150,15 +142,12 @@ fn cancel_held(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
     })
 }
 
-/// What clears and what writes, overlapping each other on purpose.
+/// Trims, zeros and writes that overlap each other.
 fn change(run: &mut Run<'_>, when: &str, places: Places) -> Result<(), E2eError> {
     let (rig, base) = (&mut run.rig, places.base);
     let name = format!("trim, zero and write ({when})");
     step(run.console, &name, |_| {
-        let mut done = |request: String| match rig.agent().request(&request)? {
-            Outcome::Done => Ok(()),
-            other => Err(E2eError::Rule(format!("CLEAR: `{request}` ended as {other:?}"))),
-        };
+        let mut done = |request: String| rig.agent().request(&request)?.must_be_done(&request);
         done(format!("write {base} 1048576 85"))?;
         // One piece, inside what was just written.
         done(format!("trim {}+65536", base + 4096))?;
@@ -177,10 +166,10 @@ fn change(run: &mut Run<'_>, when: &str, places: Places) -> Result<(), E2eError>
     })
 }
 
-/// What the stream cannot tell of is refused, and leaves the data alone; the end of the volume is where it is.
+/// Refused requests change no data; writes past the end fail.
 fn refuse(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
     let rig = &mut run.rig;
-    step(run.console, "ask for what is refused", |_| {
+    step(run.console, "send requests that are refused", |_| {
         let before = rig.agent().counters()?.applied;
         for (what, request) in FOREIGN {
             expect(rig.agent().request(request)?, NOT_SUPPORTED, what)?;
@@ -200,17 +189,25 @@ fn refuse(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
     })
 }
 
-/// What a write asks of the disk arrives there as it was sent; `held` is how many writes are held for it.
+/// A write's flags arrive at the disk unchanged; `held` is how many writes are held for it.
 fn keep_flags(run: &mut Run<'_>, what: &str, place: u64, held: u64) -> Result<(), E2eError> {
     let rig = &mut run.rig;
     step(run.console, &format!("send {what} with every flag"), |_| {
         let before = rig.status()?.map_or(0, |status| status.writes_held);
-        let arrived =
-            rig.agent().top_write((place, 8192, 0x5a), 1, (LOCATION_FLAGS, PACKET_FLAGS))?;
+        let write = TopWrite {
+            offset: place,
+            length: 8192,
+            fill: 0x5a,
+            parts: 1,
+            location_flags: LOCATION_FLAGS,
+            irp_flags: PACKET_FLAGS,
+            reserved: 0,
+        };
+        let arrived: TopWriteResult = rig.agent().query(ioctl::TOP_WRITE, &write)?;
         let after = rig.status()?.map_or(0, |status| status.writes_held);
         if (arrived.status, arrived.length) != (0, 8192)
-            || arrived.location_flags != u64::from(LOCATION_FLAGS)
-            || arrived.irp_flags & u64::from(PACKET_FLAGS) != u64::from(PACKET_FLAGS)
+            || arrived.location_flags != LOCATION_FLAGS
+            || arrived.irp_flags & PACKET_FLAGS != PACKET_FLAGS
         {
             return Err(E2eError::Rule(format!("CLEAR: the write arrived as {arrived:x?}")));
         }
@@ -222,37 +219,39 @@ fn keep_flags(run: &mut Run<'_>, what: &str, place: u64, held: u64) -> Result<()
     })
 }
 
-/// Data in a chain of lists, and data that there are no addresses for, go through and leave their blocks dirty.
-fn write_unreachable(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
+/// Data in a chain of MDLs, and data that cannot be mapped, are issued uncaptured and leave their blocks dirty.
+fn write_unmapped(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
     let (rig, place) = (&mut run.rig, places.between() + 2 * MIB);
-    step(run.console, "write what cannot be reached", |_| {
-        let arrived = rig.agent().top_write((place, 65536, 0x5b), 5, (0, 0))?;
+    step(run.console, "write data that cannot be mapped", |_| {
+        let write =
+            TopWrite { offset: place, length: 65536, fill: 0x5b, parts: 5, ..TopWrite::default() };
+        let arrived: TopWriteResult = rig.agent().query(ioctl::TOP_WRITE, &write)?;
         if (arrived.status, arrived.length) != (0, 65536) {
             return Err(E2eError::Rule(format!("CLEAR: a chain of lists ended as {arrived:x?}")));
         }
-        rig.agent().tell(&format!("scarce {MAPPINGS} 0"))?;
+        rig.agent().fail_allocations(AllocationFailure::MAPPINGS)?;
         let unmapped = rig.agent().request(&format!("write {} 65536 92", place + MIB));
-        rig.agent().tell("scarce 0 0")?;
+        rig.agent().fail_allocations(0)?;
         expect(unmapped?, Outcome::Done, "a write without addresses")?;
         match rig.status()? {
             Some(status) if status.writes_unreachable == 2 && status.writes_uncaptured == 2 => {
                 Ok(())
             }
-            other => Err(E2eError::Rule(format!("LOSS: the session says {other:?}"))),
+            other => Err(E2eError::Rule(format!("LOSS: the session is {other:?}"))),
         }
     })
 }
 
-/// A trim of several ranges takes memory, and is refused without; one of a single range takes none.
+/// A trim of several ranges needs memory and is refused without; one of a single range needs none.
 fn clear_without_memory(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
     let (rig, place) = (&mut run.rig, places.between() + 4 * MIB);
     step(run.console, "trim without memory", |_| {
-        rig.agent().tell(&format!("scarce {KERNEL} 0"))?;
+        rig.agent().fail_allocations(AllocationFailure::KERNEL)?;
         let before = rig.agent().counters()?.applied;
         let several = rig.agent().request(&format!("trim {place}+4096 {}+4096", place + MIB));
         let untouched = rig.agent().counters()?.applied == before;
         let single = rig.agent().request(&format!("trim {place}+65536"));
-        rig.agent().tell("scarce 0 0")?;
+        rig.agent().fail_allocations(0)?;
         expect(several?, NO_SYSTEM_RESOURCES, "a trim of several ranges without memory")?;
         expect(single?, Outcome::Done, "a trim of one range without memory")?;
         if untouched {
@@ -263,17 +262,17 @@ fn clear_without_memory(run: &mut Run<'_>, places: Places) -> Result<(), E2eErro
     })
 }
 
-/// A device that does not know a request is asked once.
-fn learn_from_a_refusal(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
+/// A request that the device refuses once is not sent again.
+fn remember_a_refusal(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
     let (rig, place) = (&mut run.rig, places.between() + 6 * MIB);
-    step(run.console, "zero on a volume that does not know how", |_| {
-        rig.agent().tell(&format!("clearing {KNOWS_NO_CLEARING}"))?;
+    step(run.console, "write zeros on a volume that refuses them", |_| {
+        rig.agent().command(ioctl::SET_TRIM_SUPPORT, &ioctl::REFUSES_DATA_SET)?;
         let first = rig.agent().request(&format!("zero {place}+65536"))?;
-        rig.agent().tell("clearing 0")?;
-        // It would succeed now.
+        rig.agent().command(ioctl::SET_TRIM_SUPPORT, &0_u32)?;
+        // The volume would take it now.
         let second = rig.agent().request(&format!("zero {place}+65536"))?;
-        expect(first, INVALID_FUNCTION, "zeros that the volume does not know")?;
-        expect(second, NOT_SUPPORTED, "zeros that the volume did not know before")
+        expect(first, INVALID_FUNCTION, "zeros that the volume refuses")?;
+        expect(second, NOT_SUPPORTED, "zeros that the volume refused before")
     })
 }
 
@@ -284,30 +283,12 @@ fn expect(ended: Outcome, want: Outcome, what: &str) -> Result<(), E2eError> {
     Err(E2eError::Rule(format!("{what} ended as {ended:?}, not {want:?}")))
 }
 
-/// Both images against the journal; returns how many entries it has, and of how many bytes.
-fn compare(run: &mut Run<'_>, begun: &Begun) -> Result<(usize, u64), E2eError> {
-    let journal = Journal::open(&run.folder.journal())?;
-    let mut truth = Truth::new(&journal, &run.image.pristine, &run.folder.model())?;
-    let folder = &run.folder;
-    let at_t0 = usize::try_from(begun.beginning.entries_after).unwrap_or(usize::MAX);
-    step(run.console, "compare the t0 image with the truth", |_| {
-        let prefixes = truth.matching_prefixes(&folder.restored("t0"), 0..=at_t0)?;
-        prefixes.map(|_| ()).map_err(|difference| E2eError::Different { image: "t0", difference })
-    })?;
-    step(run.console, "compare the latest image with the truth", |_| {
-        let matches = truth.matches_whole(&folder.restored("latest"))?;
-        matches.map_err(|difference| E2eError::Different { image: "latest", difference })
-    })?;
-    let entries = journal.entries();
-    Ok((entries.len(), entries.iter().map(|entry| entry.extent.len()).sum()))
-}
-
 fn exercised(last: &Status) -> Result<(), E2eError> {
     // Each of the two times: three requests in one, three, two and two pieces.
     let each = 2 * (1 + 3 + 2 + 2);
-    // And once: one without memory, one that the volume does not know.
+    // And once: one without memory, one that the volume refuses.
     let clearings = each + 2;
-    // Half a sector, several ranges without memory, what the volume did not know before.
+    // Half a sector, several ranges without memory, zeros that the volume refused before.
     let refused = FOREIGN.len() as u64 + 3;
     if last.clearings != clearings || last.requests_refused != refused {
         return Err(E2eError::Rule(format!(

@@ -1,11 +1,10 @@
-//! Gaps: protection is interrupted during the first sync, and comes back by itself. The latest image must
-//! be right afterwards; the t0 image must be right or be refused with a reason, never be wrong.
+//! Gaps: protection is interrupted during the first sync and resumes by itself. The latest image must be
+//! right afterwards; the t0 image must be right or be refused with a reason, never be wrong.
 
 use std::time::Duration;
 
 use crate::console::{Console, step};
 use crate::error::E2eError;
-use crate::judge::{judge_latest, judge_t0};
 use crate::process::pause;
 use crate::scenario::Setting;
 use crate::scenario::run::{Begun, Run};
@@ -16,7 +15,7 @@ use crate::summary::Summary;
 use crate::traces::gap_reason;
 use crate::writes::Matched;
 
-/// A small queue and no patience: the gap comes soon.
+/// A small queue and a short hold limit: the gap comes soon.
 const SERVICE: ServiceSettings =
     ServiceSettings { queue_mib: 64, hold_limit_ms: 50, hold_forever: false, sweep_mib: None };
 /// How long the service or the server stays away after a crash.
@@ -25,10 +24,10 @@ const AWAY: Duration = Duration::from_secs(2);
 const SESSION_STARTED: u16 = 200;
 const GAP_BEGAN: u16 = 220;
 const GAP_ENDED: u16 = 221;
-/// What a refusal of the t0 image must speak of.
+/// Words that a refusal of the t0 image must contain.
 const REASONS: [&str; 2] = ["gap", "base"];
 
-/// What interrupts protection.
+/// The cause of the interruption.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Cause {
     SlowServer,
@@ -53,8 +52,8 @@ pub(super) fn run(
     conclude(run, &begun, &session, cause.reasons(), |_| Ok(()))
 }
 
-/// Everything after the interruption, up to the verdict; the driver has to give one of `reasons` for the gap, and `look`
-/// is shown the writes of the run.
+/// Goes on from the interruption to the verdict. The driver has to give one of `reasons` for the gap;
+/// `look` checks the writes of the run.
 pub(super) fn conclude(
     mut run: Run<'_>,
     begun: &Begun,
@@ -78,17 +77,7 @@ pub(super) fn conclude(
     run.restore("latest")?;
     let t0_restored = restore_or_refuse_t0(&mut run)?;
     let evidence = run.evidence()?;
-    let (folder, image) = (&run.folder, &run.image);
-    let mut truth = evidence.truth(image, folder)?;
-    let mut prefix = None;
-    if t0_restored {
-        prefix = Some(step(run.console, "compare the t0 image with the truth", |_| {
-            judge_t0(&mut truth, folder, evidence.t0_window(&begun.beginning)?)
-        })?);
-    }
-    step(run.console, "compare the latest image with the truth", |_| {
-        judge_latest(&mut truth, folder)
-    })?;
+    let prefix = run.compare_loaded(begun, &evidence, t0_restored)?;
     let files = run.check_ntfs("latest")?;
     if last.session != session {
         return Err(E2eError::Rule(format!(
@@ -117,17 +106,17 @@ pub(super) fn conclude(
 }
 
 impl Cause {
-    /// What the driver may say of the first gap.
+    /// Possible reasons of the first gap.
     fn reasons(self) -> &'static [&'static str] {
         match self {
             Self::SlowServer => &[gap_reason::QUEUE_FULL],
             Self::ServiceCrash => &[gap_reason::SERVICE_LOST],
-            // The service gives its claim up when the link breaks, unless the queue is full before.
+            // The service ends its claim when the link breaks, unless the queue is full before.
             Self::ServerCrash => &[gap_reason::SERVICE_LOST, gap_reason::QUEUE_FULL],
         }
     }
 
-    /// What each request takes the volume at most. A crash has to find the first sync still running.
+    /// The longest delay of each request. A crash has to come during the first sync.
     fn volume_jitter_us(self) -> u32 {
         match self {
             Self::SlowServer => 3000,
@@ -140,7 +129,7 @@ pub(super) fn recovered(status: &Status) -> bool {
     status.phase == "live" && status.gaps > 0 && status.blocks_dirty == 0
 }
 
-/// Freezes the server until the queue overflows. Returns the session that this happened to, as the others.
+/// Freezes the server until the queue overflows; returns the session, as the others.
 fn slow_server(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
     run.rig.server().freeze()?;
     let gap = run.watch("wait for a gap behind a frozen server", begun.seen, |status| {
@@ -173,7 +162,7 @@ fn server_crash(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
     Ok(session)
 }
 
-/// Waits until the server holds a part of the base image that is worth keeping.
+/// Waits until the server has acknowledged a part of the base image.
 fn half_way(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
     let status = run.watch("first sync, up to the crash", begun.seen, |status| {
         status.acknowledged_seq > 0 || status.phase != "first_sync"
@@ -187,10 +176,10 @@ fn half_way(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
     Ok(status.session)
 }
 
-/// True if there is a t0 image; false if it was refused for a good reason.
+/// Whether there is a t0 image; false if it was refused with one of the reasons.
 pub(super) fn restore_or_refuse_t0(run: &mut Run<'_>) -> Result<bool, E2eError> {
     let (files, to) = (run.rig.server_files(), run.folder.restored("t0"));
-    step(run.console, "restore the volume at t0, or learn why not", |_| {
+    step(run.console, "restore the volume at t0, unless it is refused", |_| {
         match server::restore(files, crate::rig::VOLUME_GUID, "t0", &to) {
             Ok(()) => Ok(true),
             Err(E2eError::Exit { tail, .. })

@@ -1,12 +1,14 @@
-//! No memory: whatever the driver asks the kernel for is refused, for seconds, while the first sync runs under load.
+//! Allocation failures: every allocation of the driver fails, for seconds, while the first sync runs
+//! under load.
 //!
-//! Writes go on, each of them succeeds, and none waits for memory: those whose data can be reached are captured out of
-//! what the session has had since its start; those whose data cannot even be mapped leave their blocks dirty, and these
-//! are read again when there is memory. A session that cannot be started, or a device that cannot be made, leaves
-//! nothing behind, whichever of its allocations fails.
+//! Writes go on, each of them succeeds, and none waits for memory: data that can be mapped is captured
+//! into memory that the session has had since its start; data that cannot leaves its blocks dirty, and
+//! these are read again later. A session or a device whose start fails leaves nothing allocated,
+//! whichever allocation fails.
 
 use std::time::Duration;
 
+use protocol::ioctl::AllocationFailure;
 use snapless_writer::log::Instant100;
 
 use crate::console::{Console, step};
@@ -14,32 +16,29 @@ use crate::error::E2eError;
 use crate::process::pause;
 use crate::scenario::Setting;
 use crate::scenario::gap::conclude;
-use crate::scenario::run::Run;
+use crate::scenario::run::{Run, in_first_sync};
 use crate::service::ServiceSettings;
-use crate::status::Status;
 use crate::summary::Summary;
 use crate::traces::gap_reason;
 use crate::writes::Matched;
 
-/// The queue overflows for no other reason.
-const SERVICE: ServiceSettings =
-    ServiceSettings { queue_mib: 128, hold_limit_ms: 10_000, hold_forever: true, sweep_mib: None };
-/// Slow enough, on a volume so many times longer than elsewhere, that the first sync outlasts the scarcity.
+/// The queue must not overflow for another reason.
+const SERVICE: ServiceSettings = ServiceSettings::holding(128);
+/// Slow enough, on a larger volume, that the first sync outlasts the failures.
 const VOLUME_JITTER_US: u32 = 60_000;
 const SIZE_FACTOR: u64 = 4;
-/// How long each kind of scarcity lasts.
-const SCARCITY: Duration = Duration::from_millis(1500);
+/// How long each kind of allocations fails.
+const FAILURE_TIME: Duration = Duration::from_millis(1500);
 /// Writes that go through meanwhile, at least.
 const WRITES_MIN: u64 = 50;
 /// The longest that a write may take meanwhile, in units of 100 ns: 5 s. The volume itself is slow.
 const WRITE_LIMIT: u64 = 50_000_000;
 
-/// Kinds of `protocol::memory::Scarcity`: what the kernel gives.
-const KERNEL: u32 = 1;
-/// That, mappings of applications' buffers, and the framework's objects.
-const EVERYTHING: u32 = 7;
+/// All kinds of allocations.
+const EVERYTHING: u32 =
+    AllocationFailure::KERNEL | AllocationFailure::MAPPINGS | AllocationFailure::FRAMEWORK;
 
-/// What the driver may say of the gap: a payload that could not be mapped, or a read that could not be made in time.
+/// Possible reasons of the gap: a payload could not be mapped, or a read was not made in time.
 const REASONS: [&str; 2] = [gap_reason::PAYLOAD_UNAVAILABLE, gap_reason::QUEUE_FULL];
 
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
@@ -49,14 +48,15 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     start(&mut run)?;
     run.load()?;
     let begun = run.begin(false)?;
-    let pool = endure(&mut run, "no pool, no packets, no lists of memory", KERNEL)?;
-    let after = first_sync(&mut run)?;
+    let pool =
+        endure(&mut run, "no pool, no packets, no lists of memory", AllocationFailure::KERNEL)?;
+    let after = in_first_sync(&mut run.rig)?;
     if let Some(why) = after.interruption() {
         return Err(E2eError::Rule(format!("BOUND: the session needs memory: {why}")));
     }
     run.disturbed = true;
     let all = endure(&mut run, "no memory, not even to map what is written", EVERYTHING)?;
-    let after = first_sync(&mut run)?;
+    let after = in_first_sync(&mut run.rig)?;
     if after.writes_unreachable == 0 {
         return Err(E2eError::NotExercised("data that cannot be mapped: all were".into()));
     }
@@ -68,7 +68,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     match summary.last.service.as_ref().map(|service| service.connections) {
         Some(1) => Ok(summary),
         other => Err(E2eError::Rule(format!(
-            "the service did not bear the driver's lack of memory: its connections are {other:?}"
+            "the service reconnected because of the driver's allocation failures: {other:?} connections"
         ))),
     }
 }
@@ -80,7 +80,7 @@ fn attach(run: &mut Run<'_>) -> Result<(), E2eError> {
         rig.stop_driver()?;
         let mut said = String::new();
         rig.start_driver_with(|rig| {
-            said = rig.agent().told("refused attach")?;
+            said = rig.agent().ask("refused attach")?;
             Ok(())
         })?;
         Ok(said)
@@ -89,13 +89,13 @@ fn attach(run: &mut Run<'_>) -> Result<(), E2eError> {
     Ok(())
 }
 
-/// Starts a session while one allocation after the other fails, then asks for things while all of them do.
+/// Starts a session while one allocation after the other fails, then sends requests while all fail.
 fn start(run: &mut Run<'_>) -> Result<(), E2eError> {
     let rig = &mut run.rig;
     let said = step(run.console, "start a session without each allocation", |_| {
         rig.unwatched(|rig| {
-            let said = rig.agent().told("refused each-allocation")?;
-            rig.agent().tell("refused no-memory")?;
+            let said = rig.agent().ask("refused each-allocation")?;
+            rig.agent().ask("refused no-memory")?;
             Ok(said)
         })
     })?;
@@ -103,25 +103,25 @@ fn start(run: &mut Run<'_>) -> Result<(), E2eError> {
     Ok(())
 }
 
-/// Refuses the driver memory of these kinds for a while; says when.
+/// Makes the driver's allocations of these kinds fail for a while; returns when.
 fn endure(run: &mut Run<'_>, name: &str, kinds: u32) -> Result<(Instant100, Instant100), E2eError> {
-    first_sync(run)?;
+    in_first_sync(&mut run.rig)?;
     let rig = &mut run.rig;
     step(run.console, name, |_| {
         rig.unwatched(|rig| {
             let before = rig.agent().counters()?.applied;
             let from = Instant100::now();
-            rig.agent().tell(&format!("scarce {kinds} 0"))?;
-            pause(SCARCITY)?;
-            // Something is refused at least.
+            rig.agent().fail_allocations(kinds)?;
+            pause(FAILURE_TIME)?;
+            // At least one allocation fails.
             let listed = rig.volumes();
             let applied = rig.agent().counters()?.applied - before;
-            let refused = rig.agent().memory()?.refused;
-            rig.agent().tell("scarce 0 0")?;
+            let failed = rig.agent().memory()?.failed;
+            rig.agent().fail_allocations(0)?;
             let to = Instant100::now();
             rig.must_run()?;
-            if refused == 0 || listed.is_ok() {
-                return Err(E2eError::NotExercised(format!("{refused} allocations were refused")));
+            if failed == 0 || listed.is_ok() {
+                return Err(E2eError::NotExercised(format!("{failed} allocations failed")));
             }
             if applied < WRITES_MIN {
                 return Err(E2eError::Rule(format!(
@@ -131,15 +131,6 @@ fn endure(run: &mut Run<'_>, name: &str, kinds: u32) -> Result<(Instant100, Inst
             Ok((from, to))
         })
     })
-}
-
-/// The session, which has to be in its first sync.
-fn first_sync(run: &mut Run<'_>) -> Result<Status, E2eError> {
-    let unfinished = |status: &Status| status.blocks_synced < status.blocks_total;
-    match run.rig.status()? {
-        Some(status) if unfinished(&status) => Ok(status),
-        other => Err(E2eError::NotExercised(format!("the first sync is over: {other:?}"))),
-    }
 }
 
 /// No write that was under way in this time took long.

@@ -1,12 +1,14 @@
-//! Power and special files: while the first sync runs and writes are held and in flight, the volume's stack is told what
-//! plug and play tells a volume that stays: special files come and go, power goes down and up, the system is about to
-//! shut down. Nothing of it may wait behind a write, and protection has to be as if nothing had happened.
+//! Power and special files: while the first sync runs and writes are held and in flight, the volume's
+//! stack gets the packets of plug and play for a volume that stays: special files come and go, power
+//! goes down and up, the system announces a shutdown. No packet may wait behind a write, and protection
+//! goes on undisturbed.
 
 use std::time::{Duration, Instant};
 
 use crate::console::{Console, step};
 use crate::error::E2eError;
 use crate::rig::Rig;
+use crate::scenario::run::in_first_sync;
 use crate::scenario::{Setting, protect};
 use crate::summary::Summary;
 
@@ -20,7 +22,7 @@ const SPECIAL_FILES: [u32; 3] = [1, 2, 3];
 const PACKET_LIMIT: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 5;
 
-/// How many times longer than elsewhere the volume is: the first sync has to last until all of this is over.
+/// The volume is that many times larger than elsewhere, so that the first sync outlasts all of this.
 const SIZE_FACTOR: u64 = 4;
 
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
@@ -30,10 +32,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let begun = run.begin(true)?;
     let rig = &mut run.rig;
     step(run.console, "special files come and go, power goes down and up", |_| {
-        let phase = rig.status()?.map(|status| status.phase);
-        if phase.as_deref() != Some("first_sync") {
-            return Err(E2eError::NotExercised(format!("a first sync: the phase is {phase:?}")));
-        }
+        in_first_sync(rig)?;
         for _ in 0..ROUNDS {
             round(rig)?;
         }

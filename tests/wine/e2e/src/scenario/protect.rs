@@ -4,19 +4,18 @@ use std::time::{Duration, Instant};
 
 use snapless_writer::log::Instant100;
 
-use crate::console::{Console, step};
+use crate::console::Console;
 use crate::error::E2eError;
-use crate::judge::{Evidence, judge_latest, judge_t0};
 use crate::scenario::Setting;
 use crate::scenario::run::{Begun, Run};
 use crate::service::ServiceSettings;
 use crate::status::Status;
 use crate::summary::Summary;
+use crate::verdict::Evidence;
 
-/// A slow machine must not turn into a gap here: writes wait for the queue as long as it takes.
-const SERVICE: ServiceSettings =
-    ServiceSettings { queue_mib: 128, hold_limit_ms: 10_000, hold_forever: true, sweep_mib: None };
-/// A brisk volume.
+/// A slow machine must not cause a gap here.
+const SERVICE: ServiceSettings = ServiceSettings::holding(128);
+/// A fast volume.
 const VOLUME_JITTER_US: u32 = 3000;
 /// Overlapping writes under way together that a run must have had.
 const OVERLAPS_MIN: usize = 20;
@@ -28,7 +27,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     conclude(run, &begun)
 }
 
-/// Everything up to the load.
+/// Prepares a run, up to the load.
 pub(super) fn prepare<'a>(
     setting: &'a Setting,
     console: &'a mut dyn Console,
@@ -36,7 +35,7 @@ pub(super) fn prepare<'a>(
     Run::prepare(setting, &SERVICE, VOLUME_JITTER_US, console)
 }
 
-/// Everything after the session's begin, up to the verdict.
+/// Goes on from the session's begin to the verdict.
 pub(super) fn conclude(mut run: Run<'_>, begun: &Begun) -> Result<Summary, E2eError> {
     let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
     let first_sync = since(begun.beginning.t0, begun.seen);
@@ -44,17 +43,17 @@ pub(super) fn conclude(mut run: Run<'_>, begun: &Begun) -> Result<Summary, E2eEr
     let last = run.come_to_rest()?;
     run.shut_down()?;
     let told = run.traces(&last.session, &["BaseComplete"])?;
-    // The service's end is one: what it did not acknowledge is lost.
+    // The service's end is a gap: it has not acknowledged everything.
     let mut gaps = told.iter().filter(|trace| trace.name.starts_with("Gap"));
     if gaps.any(|trace| trace.field("reason") != "detached") {
-        return Err(E2eError::Rule(format!("trace: a gap that nobody saw: {told:?}")));
+        return Err(E2eError::Rule(format!("trace: an unexpected gap: {told:?}")));
     }
 
     run.verify_repository()?;
     run.restore("t0")?;
     run.restore("latest")?;
     let evidence = run.evidence()?;
-    let prefix = compare(&mut run, begun, &evidence)?;
+    let prefix = run.compare_loaded(begun, &evidence, true)?.unwrap_or_default();
     run.check_ntfs("t0")?;
     let files = run.check_ntfs("latest")?;
     exercised(begun, &evidence, prefix, &last)?;
@@ -72,19 +71,7 @@ pub(super) fn conclude(mut run: Run<'_>, begun: &Begun) -> Result<Summary, E2eEr
     })
 }
 
-fn compare(run: &mut Run<'_>, begun: &Begun, evidence: &Evidence) -> Result<usize, E2eError> {
-    let (folder, image) = (&run.folder, &run.image);
-    let mut truth = evidence.truth(image, folder)?;
-    let prefix = step(run.console, "compare the t0 image with the truth", |_| {
-        judge_t0(&mut truth, folder, evidence.t0_window(&begun.beginning)?)
-    })?;
-    step(run.console, "compare the latest image with the truth", |_| {
-        judge_latest(&mut truth, folder)
-    })?;
-    Ok(prefix)
-}
-
-/// The situations that make the run worth something.
+/// The situations without which the run proves nothing.
 fn exercised(
     begun: &Begun,
     evidence: &Evidence,

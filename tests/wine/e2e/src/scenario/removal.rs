@@ -1,9 +1,12 @@
-//! Plug and play takes the volume away, or only asks: with no session, in a first sync, with a write held and one under
-//! way, and in a gap. Packets never wait behind data, every write gets an answer, and protection goes on or ends with a
-//! word; afterwards the volume is protected anew, and the images are right. Then the system shuts down while writes wait
-//! for a server that does not answer: they have to go.
+//! Plug and play removes the volume, or only queries: with no session, in a first sync, with a write
+//! held and one in flight, and in a gap. Packets never wait behind data, every write gets an answer, and
+//! protection goes on or ends with an event; afterwards the volume is protected anew, and the images are
+//! right. Then the system shuts down while writes wait for a server that does not answer: the driver
+//! has to issue them.
 
 use std::time::{Duration, Instant};
+
+use protocol::ioctl;
 
 use crate::agent::Outcome;
 use crate::console::{Console, step};
@@ -11,29 +14,34 @@ use crate::error::E2eError;
 use crate::process::wait_until;
 use crate::rig::Rig;
 use crate::scenario::power::{self, promptly};
-use crate::scenario::run::Run;
+use crate::scenario::run::{Run, wait_for_in_flight};
 use crate::scenario::{Setting, settings};
 use crate::service::ServiceSettings;
 use crate::status::Status;
 use crate::summary::Summary;
 
-/// Without a limit: what lets a write go is to be what a scenario does.
-const SERVICE: ServiceSettings =
-    ServiceSettings { queue_mib: 64, hold_limit_ms: 10_000, hold_forever: true, sweep_mib: None };
+const SERVICE: ServiceSettings = ServiceSettings::holding(64);
 /// Slow enough that the first sync is under way when the volume is told to pause.
 const VOLUME_JITTER_US: u32 = 200_000;
 const STATE_LIMIT: Duration = Duration::from_secs(60);
-/// The driver lets writes go that have not moved for 5 s.
+/// The driver issues writes that have waited for 5 s.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(25);
 /// `DEVICE_USAGE_NOTIFICATION_TYPE`
 const DUMP: u32 = 3;
+/// `IRP_MN_…`
+const START: u32 = 0;
+const QUERY_REMOVE: u32 = 1;
+const CANCEL_REMOVE: u32 = 3;
+const STOP: u32 = 4;
+const QUERY_STOP: u32 = 5;
+const CANCEL_STOP: u32 = 6;
 /// A block that the sweep reads early, and one that it reads last.
 const EARLY: u64 = 2 << 20;
 const LATE_FROM_END: u64 = 2 << 20;
 /// The sweep is past the first one when it has read so much.
 const PAST_EARLY: u64 = 8 << 20;
 const WRITE_LEN: u64 = 8192;
-/// Writes that fill the queue, and what the service has room for, and their length.
+/// Writes that fill the queue and the service's buffers, and their length.
 const FILLING: u64 = 30;
 const FILLING_LEN: u64 = 4 << 20;
 
@@ -42,12 +50,12 @@ const SESSION_STARTED: u16 = 200;
 const SESSION_ENDED: u16 = 204;
 const DRIVER_ABSENT: u16 = 300;
 
-/// What protection does when plug and play comes.
+/// The state of protection when the packets come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     /// No session; two writes are with the disk.
     Idle,
-    /// A first sync; two writes that nobody stops.
+    /// A first sync; two writes go on.
     Sweeping,
     /// A first sync; one write is with the disk, and one is held, as the disk does not read.
     Holding,
@@ -117,7 +125,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     })?;
     let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
-    // The base image is to be the server's before a gap begins.
+    // The server has to have the base image before a gap begins.
     run.settle()?;
     run.disturbed = true;
     let rig = &mut run.rig;
@@ -134,7 +142,8 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.verify_repository()?;
     run.restore("t0")?;
     run.restore("latest")?;
-    let writes = settings::compare(&mut run, &begun, None)?;
+    let at_t0 = begun.beginning.entries_before;
+    let (writes, _) = run.compare_unloaded(Some(at_t0..=at_t0), None)?;
     run.folder.discard_images()?;
     Ok(Summary { writes, prefix: Some(writes), ..run.summary(first_sync, synced, last) })
 }
@@ -159,7 +168,7 @@ fn enter(rig: &mut Rig, state: State, late: u64) -> Result<(), E2eError> {
             rig.agent().pause()?;
             begin_write(rig, EARLY)?;
             begin_write(rig, late)?;
-            in_flight(rig, 2)?;
+            wait_for_in_flight(rig, 2)?;
         }
     }
     is_in(rig, state)
@@ -172,29 +181,30 @@ fn hold(rig: &mut Rig, late: u64) -> Result<(), E2eError> {
     })?;
     rig.agent().pause()?;
     begin_write(rig, EARLY)?;
-    in_flight(rig, 1)?;
+    wait_for_in_flight(rig, 1)?;
     begin_write(rig, late)?;
     session(rig, "the write to be held", |status| status.writes_holding == 1)?;
     Ok(())
 }
 
-/// What plug and play asks and takes back, and what a driver below refuses. Nothing of it waits for the disk.
+/// Queries, cancelled queries and a notification that a driver below refuses. No packet waits for the
+/// disk.
 fn stays(rig: &mut Rig, state: State) -> Result<(), E2eError> {
-    const STEPS: [&str; 7] = [
-        "query-remove",
-        "cancel-remove",
-        "query-stop",
-        "cancel-stop",
-        "query-stop",
-        "stop",
-        "start",
+    const PACKETS: [(&str, u32); 7] = [
+        ("query-remove", QUERY_REMOVE),
+        ("cancel-remove", CANCEL_REMOVE),
+        ("query-stop", QUERY_STOP),
+        ("cancel-stop", CANCEL_STOP),
+        ("query-stop", QUERY_STOP),
+        ("stop", STOP),
+        ("start", START),
     ];
-    for packet in STEPS {
-        promptly(packet, || rig.agent().tell(&format!("pnp {packet}")))?;
+    for (name, minor) in PACKETS {
+        promptly(name, || rig.agent().command(ioctl::PNP, &minor))?;
     }
     promptly("the way to power off", || rig.agent().power(power::OFF))?;
     promptly("the way back to power", || rig.agent().power(power::WORKING))?;
-    rig.agent().tell("refuse-usage 1")?;
+    rig.agent().command(ioctl::REFUSE_USAGE, &1_u32)?;
     promptly("a refused usage notification", || {
         if rig.agent().usage(DUMP, true).is_ok() {
             return Err(E2eError::Rule("CLEAR: a refused usage notification succeeded".into()));
@@ -209,7 +219,7 @@ fn stays(rig: &mut Rig, state: State) -> Result<(), E2eError> {
 }
 
 fn special_files(rig: &mut Rig, state: State, expected: &[&str]) -> Result<(), E2eError> {
-    // The list asks the volume; the status of a session does not.
+    // The list of volumes queries the volume; the status of a session does not.
     if state == State::Idle {
         return settings::says(rig, "possible", expected);
     }
@@ -243,11 +253,11 @@ fn is_in(rig: &mut Rig, state: State) -> Result<(), E2eError> {
     Ok(())
 }
 
-/// The volume is gone: every write ends, the service learns of it, and all that before the stack is taken down, which
-/// waits for handles to be closed.
+/// The volume is gone: every write ends and the service gets an event, before the stack is removed,
+/// which waits for handles to be closed.
 fn surprise(rig: &mut Rig, state: State) -> Result<(), E2eError> {
     let ended_before = rig.times_told(SESSION_ENDED)?;
-    promptly("a surprise removal", || rig.agent().tell("surprise-remove"))?;
+    promptly("a surprise removal", || rig.agent().command(ioctl::SURPRISE_REMOVE, &()))?;
     for _ in 0..2 {
         match rig.agent().request("end-write")? {
             Outcome::Failed(_) => {}
@@ -271,13 +281,13 @@ fn surprise(rig: &mut Rig, state: State) -> Result<(), E2eError> {
     comes_back(rig, state, applied)
 }
 
-/// A removal in order lets held writes go, and waits for the disk.
+/// An orderly removal issues held writes and waits for the disk.
 fn in_order(rig: &mut Rig, state: State) -> Result<(), E2eError> {
     let ended_before = told_of_end(rig)?;
     let stuck = state.is_stuck();
     rig.detach_volume_while(|agent| {
         if stuck {
-            // The held one has gone to the disk, where nothing moves.
+            // The held write was issued to the paused disk.
             wait_until("all writes to reach the disk", STATE_LIMIT, || {
                 Ok((agent.counters()?.in_flight == 2).then_some(()))
             })?;
@@ -295,8 +305,8 @@ fn in_order(rig: &mut Rig, state: State) -> Result<(), E2eError> {
     comes_back(rig, state, applied)
 }
 
-/// The last volume takes the driver's control device along: a service that drains learns of the session's end, one that
-/// does not at that moment finds no driver.
+/// The control device goes with the last volume: a service that drains gets the session's end, another
+/// one finds no driver.
 fn told_of_end(rig: &Rig) -> Result<usize, E2eError> {
     Ok(rig.times_told(SESSION_ENDED)? + rig.times_told(DRIVER_ABSENT)?)
 }
@@ -323,8 +333,8 @@ fn comes_back(rig: &mut Rig, state: State, applied: u64) -> Result<(), E2eError>
     }
 }
 
-/// More writes than the queue has room for: some wait for a service that itself waits. A system that shuts down waits
-/// for them, so they have to go.
+/// More writes than the queue has room for: some wait for a service that itself waits. A system that
+/// shuts down waits for them, so the driver has to issue them.
 fn shut_down_with_a_full_queue(rig: &mut Rig) -> Result<(), E2eError> {
     rig.server().freeze()?;
     for write in 0..FILLING {
@@ -336,14 +346,14 @@ fn shut_down_with_a_full_queue(rig: &mut Rig) -> Result<(), E2eError> {
     promptly("a shutdown notice", || rig.agent().shutdown())?;
     let told = Instant::now();
     all_done(rig, FILLING)?;
-    // A service gives a silent server up as well, but much later.
+    // A service gives up a silent server as well, but much later.
     if told.elapsed() > SHUTDOWN_LIMIT {
         let seconds = told.elapsed().as_secs_f64();
         return Err(E2eError::Rule(format!("HANG: a shutdown waited {seconds:.0} s for writes")));
     }
     let status = session(rig, "the gap", |status| status.phase == "detached")?;
     if status.writes_uncaptured == 0 {
-        return Err(E2eError::NotExercised("a held write: the server made room for all".into()));
+        return Err(E2eError::NotExercised("a held write: the queue had room for all".into()));
     }
     rig.server().thaw()?;
     rig.stop_service()?;
@@ -355,24 +365,15 @@ fn begin_write(rig: &mut Rig, place: u64) -> Result<(), E2eError> {
 }
 
 fn begin(rig: &mut Rig, place: u64, len: u64) -> Result<(), E2eError> {
-    rig.agent().tell(&format!("begin-write {place} {len} 119"))
+    rig.agent().ask(&format!("begin-write {place} {len} 119")).map(|_| ())
 }
 
 /// The writes that were begun succeed.
 fn all_done(rig: &mut Rig, count: u64) -> Result<(), E2eError> {
     for _ in 0..count {
-        match rig.agent().request("end-write")? {
-            Outcome::Done => {}
-            other => return Err(E2eError::Rule(format!("CLEAR: a write ended as {other:?}"))),
-        }
+        rig.agent().request("end-write")?.must_be_done("a write")?;
     }
     Ok(())
-}
-
-fn in_flight(rig: &mut Rig, count: u64) -> Result<(), E2eError> {
-    wait_until("writes to be with the disk", STATE_LIMIT, || {
-        Ok((rig.agent().counters()?.in_flight == count).then_some(()))
-    })
 }
 
 fn session(rig: &mut Rig, what: &str, is_so: impl Fn(&Status) -> bool) -> Result<Status, E2eError> {

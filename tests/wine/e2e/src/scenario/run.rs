@@ -1,5 +1,6 @@
-//! What every scenario does: prepare the rig, begin under load, come to rest, take everything down.
+//! Steps of all scenarios: prepare the rig, begin under load, come to rest, shut everything down.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use protocol::names;
@@ -8,7 +9,7 @@ use snapless_writer::log::Instant100;
 use crate::console::{Console, step};
 use crate::error::E2eError;
 use crate::image::Image;
-use crate::judge::{Beginning, Evidence};
+use crate::journal::Journal;
 use crate::process::wait_until;
 use crate::rig::{Rig, VOLUME_GUID};
 use crate::run_folder::RunFolder;
@@ -18,6 +19,8 @@ use crate::service::ServiceSettings;
 use crate::status::Status;
 use crate::summary::Summary;
 use crate::traces::Trace;
+use crate::truth::Truth;
+use crate::verdict::{self, Beginning, Evidence};
 
 /// The load runs this many writes before the session is asked for.
 const WARM_UP_WRITES: u64 = 200;
@@ -26,7 +29,7 @@ const INFORMATION: u32 = 4;
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a sync may go without any progress.
 const STALL_LIMIT: Duration = Duration::from_secs(120);
-/// How long the volume sits on the writes under way.
+/// How long the volume holds the writes in flight.
 const PAUSE: Duration = Duration::from_millis(500);
 const REST_LIMIT: Duration = Duration::from_secs(300);
 
@@ -37,23 +40,23 @@ pub(super) struct Run<'a> {
     pub(super) folder: RunFolder,
     pub(super) image: Image,
     pub(super) rig: Rig,
-    /// The scenario interrupts protection, so that errors and gaps are to be expected.
+    /// The scenario interrupts protection, so that errors and gaps are expected.
     pub(super) disturbed: bool,
-    /// Somebody listens to the driver's trace.
+    /// The driver's trace has a consumer.
     listens: bool,
 }
 
 /// The session just after it began.
 pub(super) struct Begun {
     pub(super) beginning: Beginning,
-    /// Requests in the volume's hands when the session was asked for.
+    /// Writes in flight when the session was asked for.
     pub(super) in_flight: u64,
     /// When the session was seen to have begun.
     pub(super) seen: Instant,
 }
 
 impl<'a> Run<'a> {
-    /// What every run ends with, as of one without load; a scenario adds what it has.
+    /// The summary of a run without load; a scenario fills in more.
     pub(super) fn summary(&self, first_sync: Duration, synced: Status, last: Status) -> Summary {
         Summary {
             first_sync,
@@ -87,7 +90,7 @@ impl<'a> Run<'a> {
         step(console, "install the driver and the service from the INF", |_| {
             rig.install_product()
         })?;
-        // With every other seed nobody listens to the driver's trace: then nothing may be told.
+        // With even seeds the driver's trace has no consumer; then it must have no events.
         let listens = setting.seed % 2 == 1;
         step(console, "start the driver on the volume", |_| {
             if listens {
@@ -116,8 +119,8 @@ impl<'a> Run<'a> {
 
     /// Starts the service and waits for t0.
     ///
-    /// With `paused`, the volume sits on the writes under way meanwhile: the session must not begin
-    /// before they are done (rule T0).
+    /// With `paused`, the volume holds the writes in flight meanwhile: the session must not begin before
+    /// they are done: rule T0 (rules.md#t0).
     pub(super) fn begin(&mut self, paused: bool) -> Result<Begun, E2eError> {
         let Self { console, rig, .. } = self;
         step(*console, "begin protection", |_| {
@@ -149,7 +152,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Shows progress until `done` says so.
+    /// Shows progress until `done`.
     pub(super) fn watch(
         &mut self,
         name: &str,
@@ -220,16 +223,16 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// What the driver told of a session, with events that `wanted` names between the first and the last; none if nobody
-    /// listened. The driver has been stopped.
+    /// The trace events of a session, which have to contain those that `wanted` names; none without a
+    /// consumer. The driver has been stopped.
     pub(super) fn traces(&self, session: &str, wanted: &[&str]) -> Result<Vec<Trace>, E2eError> {
         let mut told = Trace::read(&self.folder)?;
-        // A session of other programs may have been before it.
+        // Other programs may have had a session before it.
         told.retain(|trace| !self.listens || trace.field("session") == session);
         let names: Vec<&str> = told.iter().map(|trace| trace.name.as_str()).collect();
         let complain = |what: &str| Err(E2eError::Rule(format!("trace: {what}: {names:?}")));
         if !self.listens {
-            return if told.is_empty() { Ok(told) } else { complain("nobody listened") };
+            return if told.is_empty() { Ok(told) } else { complain("events without a consumer") };
         }
         let ends = [names.first(), names.last()];
         if ends != [Some(&"SessionStarted"), Some(&"SessionEnded")] {
@@ -259,6 +262,35 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Compares the restored images of a run with load; without `t0`, the latest one only. Returns the
+    /// t0 image's prefix.
+    pub(super) fn compare_loaded(
+        &mut self,
+        begun: &Begun,
+        evidence: &Evidence,
+        t0: bool,
+    ) -> Result<Option<usize>, E2eError> {
+        let truth = evidence.truth(&self.image, &self.folder)?;
+        let t0 = t0.then(|| evidence.t0_window(&begun.beginning)).transpose()?;
+        verdict::compare(self.console, truth, &self.folder, t0, evidence.entries())
+    }
+
+    /// The same for a run without load, whose writes are in the journal only: the t0 image with a
+    /// prefix in `t0`, the latest image with the first `latest` entries, or all. Returns how many
+    /// entries that is, and the journal's bytes.
+    pub(super) fn compare_unloaded(
+        &mut self,
+        t0: Option<RangeInclusive<u64>>,
+        latest: Option<u64>,
+    ) -> Result<(usize, u64), E2eError> {
+        let journal = Journal::open(&self.folder.journal())?;
+        let truth = Truth::new(&journal, &self.image.pristine, &self.folder.model())?;
+        let t0 = t0.map(|t0| verdict::as_len(*t0.start())..=verdict::as_len(*t0.end()));
+        let latest = latest.map_or(journal.entries().len(), verdict::as_len);
+        verdict::compare(self.console, truth, &self.folder, t0, latest)?;
+        Ok((latest, journal.entries().iter().map(|entry| entry.extent.len()).sum()))
+    }
+
     /// Checks that the restored image is a sound NTFS with the same files; returns how many.
     pub(super) fn check_ntfs(&mut self, at: &str) -> Result<usize, E2eError> {
         let (image, restored) = (&self.image, self.folder.restored(at));
@@ -268,7 +300,22 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Lets the volume sit on what is under way; returns how many writes that are.
+/// The session, which has to be in its first sync.
+pub(super) fn in_first_sync(rig: &mut Rig) -> Result<Status, E2eError> {
+    match rig.status()? {
+        Some(status) if status.phase == "first_sync" => Ok(status),
+        other => Err(E2eError::NotExercised(format!("a first sync: the session is {other:?}"))),
+    }
+}
+
+/// Waits until the volume has that many writes in flight.
+pub(super) fn wait_for_in_flight(rig: &mut Rig, count: u64) -> Result<(), E2eError> {
+    wait_until("writes to be with the volume", START_LIMIT, || {
+        Ok((rig.agent().counters()?.in_flight == count).then_some(()))
+    })
+}
+
+/// Pauses the volume with writes in flight; returns how many.
 fn pause_under_load(rig: &mut Rig) -> Result<u64, E2eError> {
     rig.agent().pause()?;
     wait_until("writes to be under way in the paused volume", START_LIMIT, || {
@@ -277,7 +324,7 @@ fn pause_under_load(rig: &mut Rig) -> Result<u64, E2eError> {
     })
 }
 
-/// Rule T0: while the volume sits on writes from before the session, t0 is not stamped.
+/// Rule T0 (rules.md#t0): while writes from before the session are in flight, t0 is not stamped.
 fn stays_starting(rig: &mut Rig, in_flight: u64) -> Result<(), E2eError> {
     let mut seen = None;
     wait_until("the session to be asked for", START_LIMIT, || {
@@ -296,7 +343,7 @@ fn stays_starting(rig: &mut Rig, in_flight: u64) -> Result<(), E2eError> {
     })
 }
 
-/// Nothing has happened to a session that nobody disturbs.
+/// An error if protection was interrupted.
 fn must_be_well(status: &Status) -> Result<(), E2eError> {
     match status.interruption() {
         Some(why) => Err(E2eError::Rule(format!("protection was interrupted: {why}"))),
@@ -304,7 +351,7 @@ fn must_be_well(status: &Status) -> Result<(), E2eError> {
     }
 }
 
-/// Notices when nothing moves any more.
+/// Detects a run without progress.
 struct Progress<'a> {
     name: &'a str,
     moved: Instant,

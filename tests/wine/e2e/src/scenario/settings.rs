@@ -1,45 +1,36 @@
-//! What the driver is told by its settings, and what it says of a volume: obstacles, special files, limits, a volume that
+//! The driver's settings and its report of a volume: obstacles, special files, limits, a volume that
 //! shrinks and grows.
 
 use std::time::Duration;
 
+use protocol::ioctl::{self, AllocationFailure, DeviceFlags};
 use serde::Deserialize;
 
 use crate::agent::Outcome;
 use crate::console::{Console, step};
 use crate::error::E2eError;
-use crate::journal::Journal;
 use crate::process::wait_until;
 use crate::rig::{Rig, VOLUME_GUID};
 use crate::scenario::Setting;
-use crate::scenario::run::{Begun, Run};
+use crate::scenario::run::Run;
 use crate::service::ServiceSettings;
 use crate::status::Status;
 use crate::summary::Summary;
-use crate::truth::Truth;
 
-/// More than the driver's settings allow, and a first sync that takes its time.
-const SERVICE: ServiceSettings = ServiceSettings {
-    queue_mib: 128,
-    hold_limit_ms: 10_000,
-    hold_forever: true,
-    sweep_mib: Some(SWEEP_MIB),
-};
-/// MiB that the sweep may read in a second: a small part of what the volume gives.
+/// A larger queue than the driver's settings allow, and a slow first sync.
+const SERVICE: ServiceSettings =
+    ServiceSettings { sweep_mib: Some(SWEEP_MIB), ..ServiceSettings::holding(128) };
+/// MiB that the sweep may read in a second: a small part of the volume's rate.
 const SWEEP_MIB: u64 = 16;
-/// How much longer the sync may have gone on than it was seen.
+/// How much longer the sync may have lasted than it was observed.
 const UNSEEN: Duration = Duration::from_secs(2);
 const VOLUME_JITTER_US: u32 = 3000;
 /// `protocol::names::parameters::IO_MODEL`
 const DIRECT: u32 = 0;
 const NEITHER: u32 = 2;
-/// A kind of `protocol::memory::Scarcity`
-const KERNEL: u32 = 1;
-/// `protocol::ioctl::SAYS_NO_TRIM`
-const SAYS_NO_TRIM: u32 = 1;
 /// `ERROR_NOT_SUPPORTED`
 const NOT_SUPPORTED: Outcome = Outcome::Failed(50);
-/// What the driver's settings allow.
+/// The limit in the driver's settings.
 const QUEUE_LIMIT_MIB: u64 = 64;
 const NOTICE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -78,7 +69,8 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.restore("t0")?;
     // The last point before the volume outgrew the session.
     run.restore("latest")?;
-    let writes = compare(&mut run, &begun, Some(before_growth))?;
+    let at_t0 = begun.beginning.entries_before;
+    let (writes, _) = run.compare_unloaded(Some(at_t0..=at_t0), Some(before_growth))?;
     let files = run.check_ntfs("t0")?;
     run.folder.discard_images()?;
     Ok(Summary { writes, prefix: Some(writes), files, ..run.summary(first_sync, synced, last) })
@@ -102,79 +94,84 @@ fn special_files(run: &mut Run<'_>) -> Result<(), E2eError> {
     let rig = &mut run.rig;
     step(run.console, "bring special files to the volume", |_| {
         says(rig, "possible", &[])?;
-        rig.agent().tell(&format!("usage {PAGING} on"))?;
+        rig.agent().usage(PAGING, true)?;
         says(rig, "possible", &["paging"])?;
-        rig.agent().tell("refuse-usage 1")?;
-        if rig.agent().tell(&format!("usage {DUMP} on")).is_ok() {
+        rig.agent().command(ioctl::REFUSE_USAGE, &1_u32)?;
+        if rig.agent().usage(DUMP, true).is_ok() {
             return Err(E2eError::Rule("CLEAR: a refused usage notification succeeded".into()));
         }
         says(rig, "possible", &["paging"])?;
-        rig.agent().tell(&format!("usage {DUMP} on"))?;
-        rig.agent().tell(&format!("usage {PAGING} off"))?;
+        rig.agent().usage(DUMP, true)?;
+        rig.agent().usage(PAGING, false)?;
         says(rig, "possible", &["dump"])?;
-        rig.agent().tell(&format!("usage {DUMP} off"))?;
+        rig.agent().usage(DUMP, false)?;
         says(rig, "possible", &[])
     })
 }
 
-/// Volumes that the method cannot protect: the arguments of `disguise`, what the command line says.
-const KINDS: [(&str, &str); 14] = [
+/// Volumes that the method cannot protect, and the reason that the command line gives: device type,
+/// characteristics, flags, cleared flags and partition attributes.
+const KINDS: [(u32, u32, u32, u32, u64, &str); 14] = [
     // `FILE_DEVICE_CD_ROM`, `…_DVD`, `…_VIRTUAL_DISK`, `…_NETWORK_FILE_SYSTEM`
-    ("2 0 0 0 0", "cd_rom"),
-    ("33 0 0 0 0", "cd_rom"),
-    ("24 0 0 0 0", "ram_disk"),
-    ("14 0 0 0 0", "remote"),
-    // `FILE_REMOVABLE_MEDIA`, `FILE_READ_ONLY_DEVICE`, `FILE_FLOPPY_DISKETTE`, `FILE_WRITE_ONCE_MEDIA`,
-    // `FILE_REMOTE_DEVICE`, `FILE_CHARACTERISTIC_CSV`
-    ("0 1 0 0 0", "removable"),
-    ("0 2 0 0 0", "read_only"),
-    ("0 4 0 0 0", "removable"),
-    ("0 8 0 0 0", "read_only"),
-    ("0 10 0 0 0", "remote"),
-    ("0 10000 0 0 0", "cluster_shared"),
+    (0x02, 0, 0, 0, 0, "cd_rom"),
+    (0x33, 0, 0, 0, 0, "cd_rom"),
+    (0x24, 0, 0, 0, 0, "ram_disk"),
+    (0x14, 0, 0, 0, 0, "remote"),
+    // `FILE_REMOVABLE_MEDIA`, `FILE_READ_ONLY_DEVICE`, `FILE_FLOPPY_DISKETTE`,
+    // `FILE_WRITE_ONCE_MEDIA`, `FILE_REMOTE_DEVICE`, `FILE_CHARACTERISTIC_CSV`
+    (0, 0x01, 0, 0, 0, "removable"),
+    (0, 0x02, 0, 0, 0, "read_only"),
+    (0, 0x04, 0, 0, 0, "removable"),
+    (0, 0x08, 0, 0, 0, "read_only"),
+    (0, 0x10, 0, 0, 0, "remote"),
+    (0, 0x1_0000, 0, 0, 0, "cluster_shared"),
     // `DO_DAX_VOLUME`, no `DO_DIRECT_IO`
-    ("0 0 10000000 0 0", "dax"),
-    ("0 0 0 10 0", "no_direct_io"),
+    (0, 0, 0x1000_0000, 0, 0, "dax"),
+    (0, 0, 0, 0x10, 0, "no_direct_io"),
     // `GPT_BASIC_DATA_ATTRIBUTE_READ_ONLY`
-    ("0 0 0 0 1000000000000000", "read_only"),
-    // Itself.
-    ("", "possible"),
+    (0, 0, 0, 0, 1 << 60, "read_only"),
+    // The volume's own.
+    (0, 0, 0, 0, 0, "possible"),
 ];
 
-/// What cannot be protected is told why, cannot be given a session, and is passed through.
+/// A volume that cannot be protected has a reason, cannot get a session, and takes writes.
 fn kinds(run: &mut Run<'_>) -> Result<(), E2eError> {
     let (rig, image) = (&mut run.rig, &run.image);
     step(run.console, "look at volumes of other kinds", |_| {
-        for (number, (disguise, protection)) in KINDS.into_iter().enumerate() {
-            rig.agent().tell(&format!("disguise {disguise}"))?;
+        for (number, kind) in KINDS.into_iter().enumerate() {
+            let (device_type, characteristics, flags, flags_cleared, gpt_attributes, protection) =
+                kind;
+            let flags =
+                DeviceFlags { device_type, characteristics, flags, flags_cleared, gpt_attributes };
+            rig.agent().command(ioctl::SET_DEVICE_FLAGS, &flags)?;
             says(rig, protection, &[])?;
             if protection != "possible" {
-                rig.agent().tell("refused start")?;
+                rig.agent().ask("refused start")?;
             }
-            // The volume's flags say how its requests are to be made, too; Wine looks at the filter's.
+            // The volume's flags also choose the kind of its requests; Wine looks at the filter's.
             writes(rig, u8::try_from(number).unwrap_or(u8::MAX))?;
         }
-        // One whose data are in the address space of their sender, really.
+        // A volume that really takes data at addresses of the sender.
         rig.stop_driver()?;
         rig.restart_volume(image, NEITHER)?;
         rig.start_driver()?;
         says(rig, "no_direct_io", &[])?;
-        rig.agent().tell("refused start")?;
+        rig.agent().ask("refused start")?;
         writes(rig, 0xee)?;
         rig.stop_driver()?;
         rig.restart_volume(image, DIRECT)?;
-        rig.agent().tell(&format!("clearing {SAYS_NO_TRIM}"))?;
+        rig.agent().command(ioctl::SET_TRIM_SUPPORT, &ioctl::REPORTS_NO_TRIM)?;
         rig.start_driver()
     })
 }
 
-/// What keeps a volume from being protected is told; what is not protected is passed through.
+/// Obstacles to protection are reported; a volume that is not protected takes writes.
 fn obstacles(run: &mut Run<'_>) -> Result<(), E2eError> {
     let rig = &mut run.rig;
     step(run.console, "look at obstacles and settings", |_| {
-        rig.agent().tell("protect on")?;
+        rig.agent().command(ioctl::WRITE_PROTECT, &1_u32)?;
         says(rig, "read_only", &[])?;
-        rig.agent().tell("protect off")?;
+        rig.agent().command(ioctl::WRITE_PROTECT, &0_u32)?;
 
         rig.stop_driver()?;
         rig.set_driver_value("PassThrough", "REG_DWORD", "1")?;
@@ -199,7 +196,7 @@ fn obstacles(run: &mut Run<'_>) -> Result<(), E2eError> {
     })
 }
 
-/// A device that says that it does not trim is not asked to.
+/// A device that reports no trim support gets no trim.
 fn refuse_trims(run: &mut Run<'_>) -> Result<(), E2eError> {
     let (rig, len) = (&mut run.rig, run.image.len);
     step(run.console, "trim on a volume that does not", |_| {
@@ -212,12 +209,12 @@ fn refuse_trims(run: &mut Run<'_>) -> Result<(), E2eError> {
     })
 }
 
-/// A session notices that its volume has become shorter; what was captured stays, and what is there is captured.
+/// A session notices that its volume has become shorter, keeps its captured blocks, and goes on.
 fn shrink(run: &mut Run<'_>) -> Result<(), E2eError> {
     let (rig, len) = (&mut run.rig, run.image.len);
     let shorter = (len - (1 << 20)) / 4096 * 4096;
     step(run.console, "shrink the volume", |_| {
-        rig.agent().tell(&format!("resize {shorter}"))?;
+        rig.agent().command(ioctl::RESIZE, &shorter)?;
         if rig.status()?.is_none_or(|status| status.shrunk) {
             return Err(E2eError::NotExercised("a volume that shrinks: it has already".into()));
         }
@@ -232,27 +229,24 @@ fn shrink(run: &mut Run<'_>) -> Result<(), E2eError> {
     })
 }
 
-/// A session notices by a write behind its end that its volume has grown, keeps what it has, and says so; even if there
-/// is no memory at first to ask for the length. Returns how many writes there were before.
+/// A session notices by a write behind its end that its volume has grown, and reports it, even if the
+/// query for the length has no memory at first. Returns how many writes there were before.
 fn grow(run: &mut Run<'_>) -> Result<u64, E2eError> {
     let (rig, len) = (&mut run.rig, run.image.len);
     // The volume is a few sectors longer than whole pages.
     let longer = (len + (1 << 20)) / 4096 * 4096;
     step(run.console, "grow the volume", |_| {
         let before = rig.agent().counters()?.applied;
-        rig.agent().tell(&format!("resize {longer}"))?;
+        rig.agent().command(ioctl::RESIZE, &longer)?;
         rig.unwatched(|rig| {
-            rig.agent().tell(&format!("scarce {KERNEL} 0"))?;
+            rig.agent().fail_allocations(AllocationFailure::KERNEL)?;
             let ended = rig.agent().request(&format!("write {len} 4096 17"))?;
             let asked = wait_until("the session to ask for the length", NOTICE_LIMIT, || {
-                Ok((rig.agent().memory()?.refused > 0).then_some(()))
+                Ok((rig.agent().memory()?.failed > 0).then_some(()))
             });
-            rig.agent().tell("scarce 0 0")?;
+            rig.agent().fail_allocations(0)?;
             asked?;
-            match ended {
-                Outcome::Done => Ok(()),
-                other => Err(E2eError::Rule(format!("CLEAR: the write ended as {other:?}"))),
-            }
+            ended.must_be_done("the write")
         })?;
         wait_until("the session to notice that its volume has grown", NOTICE_LIMIT, || {
             Ok(rig.status()?.filter(|status| status.outgrown && status.gaps == 1).map(|_| ()))
@@ -262,18 +256,16 @@ fn grow(run: &mut Run<'_>) -> Result<u64, E2eError> {
 }
 
 fn writes(rig: &mut Rig, fill: u8) -> Result<(), E2eError> {
-    // In the boot sector's backup copy's neighbourhood nothing belongs to a file: the volume's odd tail.
+    // The volume's odd tail belongs to no file.
     let tail = rig.agent().request("length")?;
     let Outcome::Length(len) = tail else {
         return Err(E2eError::Rule(format!("CLEAR: the volume's length is {tail:?}")));
     };
-    match rig.agent().request(&format!("write {} 512 {fill}", len - 1024))? {
-        Outcome::Done => Ok(()),
-        other => Err(E2eError::Rule(format!("CLEAR: a write ended as {other:?}"))),
-    }
+    let ended = rig.agent().request(&format!("write {} 512 {fill}", len - 1024))?;
+    ended.must_be_done("a write")
 }
 
-/// Checks what the product's command line says of the volume.
+/// Checks the product's command line's report of the volume.
 pub(super) fn says(rig: &Rig, protection: &str, special_files: &[&str]) -> Result<(), E2eError> {
     let said = rig.volumes()?;
     let wrong = |why: String| E2eError::Said {
@@ -304,27 +296,4 @@ struct Answer {
 struct Volume {
     protection: String,
     special_files: Vec<String>,
-}
-
-/// Both images against the journal, the latest against its first `entries`, or all; returns how many entries that is.
-pub(super) fn compare(
-    run: &mut Run<'_>,
-    begun: &Begun,
-    entries: Option<u64>,
-) -> Result<usize, E2eError> {
-    let journal = Journal::open(&run.folder.journal())?;
-    let mut truth = Truth::new(&journal, &run.image.pristine, &run.folder.model())?;
-    let folder = &run.folder;
-    let number = |entries| usize::try_from(entries).unwrap_or(usize::MAX);
-    let (before, all) =
-        (number(begun.beginning.entries_before), entries.map_or(journal.entries().len(), number));
-    step(run.console, "compare the t0 image with the truth", |_| {
-        let prefixes = truth.matching_prefixes(&folder.restored("t0"), before..=before)?;
-        prefixes.map_err(|difference| E2eError::Different { image: "t0", difference })
-    })?;
-    step(run.console, "compare the latest image with the truth", |_| {
-        let prefixes = truth.matching_prefixes(&folder.restored("latest"), all..=all)?;
-        prefixes.map_err(|difference| E2eError::Different { image: "latest", difference })
-    })?;
-    Ok(all)
 }

@@ -1,7 +1,8 @@
 //! The framework's interface as a driver sees it: handles, structures, callbacks.
 //!
-//! The rule: everything here is written from the framework's published source, not from the headers that the driver
-//! under test is built with, and every size is asserted. Two mistakes would have to agree to go unnoticed.
+//! The rule: everything here is written from the framework's published source, not from the headers
+//! that the driver under test is built with, and every size is asserted. A wrong layout goes
+//! unnoticed only if both are wrong in the same way. What the rig does not support has no name here.
 
 use core::ffi::{c_char, c_void};
 
@@ -11,26 +12,16 @@ use wdk_sys::{IRP, NTSTATUS};
 pub(crate) type Handle = usize;
 
 /// `WDF_TRI_STATE`
-pub(crate) const USE_DEFAULT: i32 = 2;
-/// `WDF_TRI_STATE`
 pub(crate) const TRUE: i32 = 1;
 
 pub(crate) type Notify = unsafe extern "system" fn(Handle);
-pub(crate) type NotifyStatus = unsafe extern "system" fn(Handle) -> NTSTATUS;
 pub(crate) type DeviceAdd = unsafe extern "system" fn(Handle, Handle) -> NTSTATUS;
-pub(crate) type FileCreate = unsafe extern "system" fn(Handle, Handle, Handle);
-pub(crate) type PowerState = unsafe extern "system" fn(Handle, i32) -> NTSTATUS;
-pub(crate) type PrepareHardware = unsafe extern "system" fn(Handle, Handle, Handle) -> NTSTATUS;
-pub(crate) type ReleaseHardware = unsafe extern "system" fn(Handle, Handle) -> NTSTATUS;
 pub(crate) type Usage = unsafe extern "system" fn(Handle, i32, u8);
-pub(crate) type UsageEx = unsafe extern "system" fn(Handle, i32, u8) -> NTSTATUS;
-pub(crate) type RelationsQuery = unsafe extern "system" fn(Handle, i32);
 pub(crate) type Preprocess = unsafe extern "system" fn(Handle, *mut IRP) -> NTSTATUS;
-pub(crate) type IoDefault = unsafe extern "system" fn(Handle, Handle);
-pub(crate) type IoTransfer = unsafe extern "system" fn(Handle, Handle, usize);
 pub(crate) type IoDeviceControl = unsafe extern "system" fn(Handle, Handle, usize, usize, u32);
-pub(crate) type IoStop = unsafe extern "system" fn(Handle, Handle, u32);
-pub(crate) type QueueState = unsafe extern "system" fn(Handle, *mut c_void);
+
+/// Places of callbacks that the rig never calls. A driver that sets one is told so.
+pub(crate) type Unsupported<const N: usize> = [usize; N];
 
 /// `WDF_DRIVER_GLOBALS`
 #[repr(C)]
@@ -97,62 +88,34 @@ pub(crate) struct DriverConfig {
 
 /// `WdfDriverInitNonPnpDriver`
 pub(crate) const DRIVER_INIT_NON_PNP: u32 = 1;
-/// `WdfDriverInitNoDispatchOverride`
-pub(crate) const DRIVER_INIT_NO_DISPATCH_OVERRIDE: u32 = 2;
 
 /// `WDF_FILEOBJECT_CONFIG`
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct FileObjectConfig {
     pub(crate) size: u32,
-    pub(crate) evt_create: Option<FileCreate>,
-    pub(crate) evt_close: Option<Notify>,
+    pub(crate) create_close: Unsupported<2>,
     pub(crate) evt_cleanup: Option<Notify>,
     pub(crate) auto_forward_cleanup_close: i32,
     pub(crate) class: u32,
 }
 
-/// `WdfFileObjectNotRequired`
-pub(crate) const FILE_OBJECT_NOT_REQUIRED: u32 = 1;
+/// `WdfFileObjectWdfCannotUseFsContexts`
+pub(crate) const FILE_OBJECT_CANNOT_USE_FS_CONTEXTS: u32 = 4;
 
 /// `WDF_PNPPOWER_EVENT_CALLBACKS`
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct PnpCallbacks {
     pub(crate) size: u32,
-    pub(crate) d0_entry: Option<PowerState>,
-    pub(crate) d0_entry_post_interrupts_enabled: Option<PowerState>,
-    pub(crate) d0_exit: Option<PowerState>,
-    pub(crate) d0_exit_pre_interrupts_disabled: Option<PowerState>,
-    pub(crate) prepare_hardware: Option<PrepareHardware>,
-    pub(crate) release_hardware: Option<ReleaseHardware>,
+    pub(crate) power_and_hardware: Unsupported<6>,
     pub(crate) self_managed_io_cleanup: Option<Notify>,
-    pub(crate) self_managed_io_flush: Option<Notify>,
-    pub(crate) self_managed_io_init: Option<NotifyStatus>,
-    pub(crate) self_managed_io_suspend: Option<NotifyStatus>,
-    pub(crate) self_managed_io_restart: Option<NotifyStatus>,
+    pub(crate) self_managed_io: Unsupported<4>,
     pub(crate) surprise_removal: Option<Notify>,
-    pub(crate) query_remove: Option<NotifyStatus>,
-    pub(crate) query_stop: Option<NotifyStatus>,
+    pub(crate) queries: Unsupported<2>,
     pub(crate) usage_notification: Option<Usage>,
-    pub(crate) relations_query: Option<RelationsQuery>,
-    pub(crate) usage_notification_ex: Option<UsageEx>,
+    pub(crate) relations_and_usage_ex: Unsupported<2>,
 }
-
-/// `WDF_IO_TYPE_CONFIG`
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct IoTypeConfig {
-    pub(crate) size: u32,
-    pub(crate) read_write: i32,
-    pub(crate) device_control: i32,
-    pub(crate) direct_transfer_threshold: u32,
-}
-
-/// `WdfDeviceIoBuffered`
-pub(crate) const DEVICE_IO_BUFFERED: i32 = 2;
-/// `WdfDeviceIoDirect`
-pub(crate) const DEVICE_IO_DIRECT: i32 = 3;
 
 /// `WDF_REMOVE_LOCK_OPTIONS`
 #[repr(C)]
@@ -174,34 +137,17 @@ pub(crate) struct QueueConfig {
     pub(crate) power_managed: i32,
     pub(crate) allow_zero_length: u8,
     pub(crate) default_queue: u8,
-    pub(crate) evt_default: Option<IoDefault>,
-    pub(crate) evt_read: Option<IoTransfer>,
-    pub(crate) evt_write: Option<IoTransfer>,
+    pub(crate) default_read_write: Unsupported<3>,
     pub(crate) evt_device_control: Option<IoDeviceControl>,
-    pub(crate) evt_internal_device_control: Option<IoDeviceControl>,
-    pub(crate) evt_stop: Option<IoStop>,
-    pub(crate) evt_resume: Option<IoDefault>,
-    pub(crate) evt_canceled_on_queue: Option<IoDefault>,
+    pub(crate) others: Unsupported<4>,
     pub(crate) presented_requests: u32,
     pub(crate) driver: Handle,
 }
 
 /// `WdfIoQueueDispatchSequential`
 pub(crate) const DISPATCH_SEQUENTIAL: i32 = 1;
-/// `WdfIoQueueDispatchParallel`
-pub(crate) const DISPATCH_PARALLEL: i32 = 2;
 /// `WdfIoQueueDispatchManual`
 pub(crate) const DISPATCH_MANUAL: i32 = 3;
-
-/// `WDF_REQUEST_PARAMETERS`; the four words are the union, by request type.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct RequestParameters {
-    pub(crate) size: u16,
-    pub(crate) minor_function: u8,
-    pub(crate) request_type: i32,
-    pub(crate) words: [u64; 4],
-}
 
 /// `WDF_WORKITEM_CONFIG`
 #[repr(C)]
@@ -212,13 +158,8 @@ pub(crate) struct WorkItemConfig {
     pub(crate) automatic_serialization: u8,
 }
 
-/// The framework's own status codes.
-pub(crate) mod status {
-    use super::NTSTATUS;
-
-    pub(crate) const WDF_PAUSED: NTSTATUS = 0xC020_0203_u32.cast_signed();
-    pub(crate) const WDF_BUSY: NTSTATUS = 0xC020_0204_u32.cast_signed();
-}
+/// `STATUS_WDF_BUSY`
+pub(crate) const STATUS_WDF_BUSY: NTSTATUS = 0xC020_0204_u32.cast_signed();
 
 const _: () = {
     assert!(size_of::<DriverGlobals>() == 56);
@@ -229,13 +170,14 @@ const _: () = {
     assert!(size_of::<ObjectAttributes>() == 56);
     assert!(size_of::<DriverConfig>() == 32);
     assert!(size_of::<FileObjectConfig>() == 40);
+    assert!(core::mem::offset_of!(FileObjectConfig, evt_cleanup) == 24);
     assert!(size_of::<PnpCallbacks>() == 144);
-    assert!(size_of::<IoTypeConfig>() == 16);
+    assert!(core::mem::offset_of!(PnpCallbacks, self_managed_io_cleanup) == 56);
+    assert!(core::mem::offset_of!(PnpCallbacks, surprise_removal) == 96);
+    assert!(core::mem::offset_of!(PnpCallbacks, usage_notification) == 120);
     assert!(size_of::<RemoveLockOptions>() == 8);
     assert!(size_of::<QueueConfig>() == 96);
-    assert!(core::mem::offset_of!(QueueConfig, evt_default) == 16);
+    assert!(core::mem::offset_of!(QueueConfig, evt_device_control) == 40);
     assert!(core::mem::offset_of!(QueueConfig, presented_requests) == 80);
-    assert!(size_of::<RequestParameters>() == 40);
-    assert!(core::mem::offset_of!(RequestParameters, words) == 8);
     assert!(size_of::<WorkItemConfig>() == 24);
 };

@@ -71,11 +71,7 @@ impl Call {
     ) -> Self {
         irql::require_at_most(function, highest);
         let Some(client) = Client::of_globals(globals) else {
-            violation(
-                Rule::Handle,
-                function,
-                format_args!("{globals:p} is no bound driver's WDF_DRIVER_GLOBALS"),
-            );
+            violation!(Handle, function, "{globals:p} is no bound driver's WDF_DRIVER_GLOBALS");
         };
         Self { function, client }
     }
@@ -83,10 +79,10 @@ impl Call {
     /// The live object behind a handle.
     pub(crate) fn object(&self, handle: Handle) -> ObjectRef {
         object::look_up(handle).unwrap_or_else(|| {
-            violation(
-                Rule::Handle,
+            violation!(
+                Handle,
                 self.function,
-                format_args!("{handle:#x} is not a live handle (stale, or never was one)"),
+                "{handle:#x} is not a live handle (stale, or never was one)"
             )
         })
     }
@@ -96,11 +92,7 @@ impl Call {
         let object = self.object(handle);
         let found = object.type_name();
         Ref::new(object).unwrap_or_else(|| {
-            violation(
-                Rule::Handle,
-                self.function,
-                format_args!("{handle:#x} is a {found}, not a {}", T::NAME),
-            )
+            violation!(Handle, self.function, "{handle:#x} is a {found}, not a {}", T::NAME)
         })
     }
 
@@ -110,18 +102,27 @@ impl Call {
     /// `pointer` is null or points at a `T` that begins with its size.
     pub(crate) unsafe fn structure<T: Copy>(&self, name: &str, pointer: *const T) -> T {
         if pointer.is_null() {
-            self.violation(Rule::Parameter, format_args!("{name} is null"));
+            violation!(Parameter, self.function, "{name} is null");
         }
         // SAFETY: the caller says that it is valid; every such structure begins with a 32-bit size.
         let size = unsafe { pointer.cast::<u32>().read() } as usize;
         if size != size_of::<T>() {
-            self.violation(
-                Rule::Parameter,
-                format_args!("{name}.Size is {size}, but version 1.33 has {}", size_of::<T>()),
+            violation!(
+                Parameter,
+                self.function,
+                "{name}.Size is {size}, but version 1.33 has {}",
+                size_of::<T>()
             );
         }
         // SAFETY: as above, and the size fits.
         unsafe { pointer.read() }
+    }
+
+    /// Reports callbacks that the driver sets and the rig never calls.
+    pub(crate) fn require_unset(&self, what: &str, callbacks: &[usize]) {
+        if callbacks.iter().any(|&callback| callback != 0) {
+            violation!(Unimplemented, self.function, "{what} is set that the rig does not call");
+        }
     }
 
     /// Writes a result through a pointer of the driver.
@@ -130,20 +131,27 @@ impl Call {
     /// `pointer` is null or valid for a write.
     pub(crate) unsafe fn write<T>(&self, name: &str, pointer: *mut T, value: T) {
         if pointer.is_null() {
-            self.violation(Rule::Parameter, format_args!("{name} is null"));
+            violation!(Parameter, self.function, "{name} is null");
         }
         // SAFETY: the caller says that it is valid.
         unsafe { pointer.write(value) };
     }
-
-    /// Reports a broken rule of this call.
-    pub(crate) fn violation(&self, rule: Rule, what: fmt::Arguments<'_>) -> ! {
-        violation(rule, self.function, what)
-    }
 }
 
-/// Reports a broken rule and ends the process.
-pub(crate) fn violation(rule: Rule, function: &str, what: fmt::Arguments<'_>) -> ! {
+/// Reports a broken rule, with the function and a message as `format!` takes it, and ends the process.
+macro_rules! violation {
+    ($rule:ident, $function:expr, $($message:tt)*) => {
+        $crate::checks::report(
+            $crate::checks::Rule::$rule,
+            $function,
+            ::core::format_args!($($message)*),
+        )
+    };
+}
+pub(crate) use violation;
+
+/// What [`violation!`] calls.
+pub(crate) fn report(rule: Rule, function: &str, what: fmt::Arguments<'_>) -> ! {
     let message = format!("KMDF RIG: violation: {rule:?} in {function}: {what}");
     println!("{message}");
     let mut report = format!("{message}\n");

@@ -25,14 +25,14 @@ use wdk_sys::{DRIVER_OBJECT, NTSTATUS, PDRIVER_OBJECT, STATUS_SUCCESS, UNICODE_S
 
 use crate::{
     abi::{BindInfo, DriverGlobals},
-    checks::{Rule, violation},
+    checks::violation,
     driver,
     gaps::etw,
     imports,
     irql::{PASSIVE_LEVEL, require_at_most},
     ledger, object,
     object::ObjectRef,
-    paging, patience, storage_irql, table, watch,
+    settings, table, watch,
 };
 
 /// The framework version that the rig plays.
@@ -138,33 +138,25 @@ pub(crate) unsafe extern "system" fn WdfVersionBind(
     // SAFETY: the stub's structure, which begins with its size.
     let info = unsafe { &*info };
     if info.size as usize != size_of::<BindInfo>() {
-        violation(
-            Rule::Parameter,
-            function,
-            format_args!("the bind information has {} bytes, not 88", info.size),
-        );
+        violation!(Parameter, function, "the bind information has {} bytes, not 88", info.size);
     }
     if info.major != MAJOR || info.minor > MINOR || info.function_count as usize > table::LENGTH {
-        violation(
-            Rule::Parameter,
+        violation!(
+            Parameter,
             function,
-            format_args!(
-                "the driver wants version {}.{} with {} functions; this is {MAJOR}.{MINOR} with {}",
-                info.major,
-                info.minor,
-                info.function_count,
-                table::LENGTH
-            ),
+            "the driver wants version {}.{} with {} functions; this is {MAJOR}.{MINOR} with {}",
+            info.major,
+            info.minor,
+            info.function_count,
+            table::LENGTH
         );
     }
     if let Some(other) = Client::bound() {
-        violation(
-            Rule::State,
+        violation!(
+            State,
             function,
-            format_args!(
-                "{} is bound already; test one driver per device process",
-                other.image_name
-            ),
+            "{} is bound already; test one driver per device process",
+            other.image_name
         );
     }
     // SAFETY: the kernel's own driver object, initialised before the driver's entry point ran.
@@ -188,10 +180,7 @@ pub(crate) unsafe extern "system" fn WdfVersionBind(
         bound: AtomicBool::new(true),
     }));
     CLIENTS.lock().push(client);
-    storage_irql::configure(&client.registry_path);
-    paging::configure(&client.registry_path);
-    patience::configure(&client.registry_path);
-    etw::configure(&client.registry_path);
+    settings::read(&client.registry_path);
     // The driver's threads and completions may return into this image when the driver is gone: it stays.
     // SAFETY: the address of the own image, which is loaded.
     let _ = unsafe { LdrAddRefDll(LDR_ADDREF_DLL_PIN, own_image()) };
@@ -222,18 +211,16 @@ pub(crate) unsafe extern "system" fn WdfVersionUnbind(
     let function = "WdfVersionUnbind";
     require_at_most(function, PASSIVE_LEVEL);
     let Some(client) = Client::of_globals(globals.cast()) else {
-        violation(Rule::Handle, function, format_args!("{globals:p} is no bound driver's globals"));
+        violation!(Handle, function, "{globals:p} is no bound driver's globals");
     };
     driver::abandon(client, function);
     let left = object::objects_of(client);
     if let Some((kind, handle)) = left.first() {
-        violation(
-            Rule::Leak,
+        violation!(
+            Leak,
             function,
-            format_args!(
-                "{} framework objects are left; the first is {kind} {handle:#x}",
-                left.len()
-            ),
+            "{} framework objects are left; the first is {kind} {handle:#x}",
+            left.len()
         );
     }
     watch::require_empty(function);
@@ -243,40 +230,6 @@ pub(crate) unsafe extern "system" fn WdfVersionUnbind(
     client.bound.store(false, Ordering::Release);
     println!("KMDF RIG: {} is unbound, with nothing left behind", client.image_name);
     STATUS_SUCCESS
-}
-
-/// `WdfVersionBindClass`: the rig has no class extensions.
-///
-/// # Safety
-/// Called by a driver's entry stub.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "system" fn WdfVersionBindClass(
-    _info: *mut c_void,
-    _globals: *mut c_void,
-    _class: *mut c_void,
-) -> NTSTATUS {
-    violation(
-        Rule::Unimplemented,
-        "WdfVersionBindClass",
-        format_args!("the rig has no class extensions"),
-    )
-}
-
-/// `WdfVersionUnbindClass`: the rig has no class extensions.
-///
-/// # Safety
-/// Called by a driver's entry stub.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "system" fn WdfVersionUnbindClass(
-    _info: *mut c_void,
-    _globals: *mut c_void,
-    _class: *mut c_void,
-) -> NTSTATUS {
-    violation(
-        Rule::Unimplemented,
-        "WdfVersionUnbindClass",
-        format_args!("the rig has no class extensions"),
-    )
 }
 
 fn driver_name(service: &str) -> [core::ffi::c_char; 32] {

@@ -108,22 +108,6 @@ pub(crate) unsafe extern "system" fn collection_get_item(
         .map_or(0, |item| item.handle)
 }
 
-pub(crate) unsafe extern "system" fn string_create(
-    globals: *const DriverGlobals,
-    text: *const UNICODE_STRING,
-    string_attributes: *const ObjectAttributes,
-    string: *mut Handle,
-) -> NTSTATUS {
-    let call = Call::enter("WdfStringCreate", globals, PASSIVE_LEVEL);
-    // SAFETY: the driver's attributes.
-    let given = unsafe { attributes(&call, string_attributes) };
-    // SAFETY: the driver's string, or null for the empty one.
-    let object = StringObject::create(&call, unsafe { Wide::copy_of(text) }, given.as_ref());
-    // SAFETY: the driver's out parameter.
-    unsafe { call.write("String", string, object.handle) };
-    STATUS_SUCCESS
-}
-
 pub(crate) unsafe extern "system" fn string_get_unicode_string(
     globals: *const DriverGlobals,
     string: Handle,

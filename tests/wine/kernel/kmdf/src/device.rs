@@ -6,12 +6,13 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     ptr,
-    sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
 };
 
 use nt::{
     device::{Device as WdmDevice, NewDevice, create_link, delete_link},
     irp::Irp,
+    round_trip,
     spinlock::SpinLock,
     status,
     unicode::Wide,
@@ -19,27 +20,21 @@ use nt::{
 use wdk_sys::{
     _DEVICE_OBJECT, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, DO_DIRECT_IO, DO_POWER_INRUSH,
     DO_POWER_PAGABLE, NTSTATUS, PDEVICE_OBJECT, STATUS_INSUFFICIENT_RESOURCES,
-    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_SECURITY_DESCR,
-    STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS, UNICODE_STRING,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS, UNICODE_STRING,
     ntddk::{IoAttachDeviceToDeviceStack, IoDetachDevice},
 };
 
 use crate::{
-    abi::{
-        DEVICE_IO_BUFFERED, DEVICE_IO_DIRECT, DriverGlobals, Handle, ObjectAttributes,
-        REMOVE_LOCK_ACQUIRE_FOR_IO, TRUE, USE_DEFAULT,
-    },
-    checks::{Call, Rule},
+    abi::{DriverGlobals, Handle, ObjectAttributes, REMOVE_LOCK_ACQUIRE_FOR_IO},
+    allocation_failure::{self, Allocation},
+    checks::{Call, violation},
     client::Client,
     file::{self, FileObject},
     init::{self, DeviceInit, FileSetup, PreprocessTable, Role, Shutdown},
     irql::{DISPATCH_LEVEL, PASSIVE_LEVEL},
     object::{self, Kind, Object, ObjectRef, Ref, attributes, typed},
-    pnp::PnpState,
-    queue::{self, Managed, Queue},
+    queue::{self, Queue},
     removelock::RemoveLock,
-    round_trip,
-    scarcity::{self, Wanted},
     shutdown, watch,
 };
 
@@ -53,16 +48,11 @@ pub(crate) struct Device {
     pub(crate) preprocess: PreprocessTable,
     pub(crate) pnp_callbacks: crate::abi::PnpCallbacks,
     pub(crate) file_setup: Option<FileSetup>,
-    pub(crate) request_attributes: Option<ObjectAttributes>,
     pub(crate) shutdown: Option<Shutdown>,
-    pub(crate) exclusive: bool,
     pub(crate) lock_for_io: bool,
     pub(crate) remove_lock: RemoveLock,
-    pub(crate) pnp: SpinLock<PnpState>,
-    pub(crate) open_handles: AtomicI32,
     pub(crate) files: SpinLock<Vec<Ref<FileObject>>>,
     pub(crate) queues: SpinLock<Queues>,
-    special_files: AtomicU32,
     /// There can be one.
     link: SpinLock<Option<Wide>>,
     initialized: AtomicBool,
@@ -88,9 +78,6 @@ struct Extension {
     device: SpinLock<Option<Ref<Device>>>,
 }
 
-/// `WdfSpecialFilePostDisplay`
-const POST_DISPLAY: i32 = 5;
-
 const EXTENSION_MAGIC: u64 = u64::from_le_bytes(*b"KMDFWINE");
 
 impl Device {
@@ -111,7 +98,8 @@ impl Device {
     /// Sends a packet to the device below and gets it back, completed.
     pub(crate) fn round_trip(&self, mut irp: Irp) -> Irp {
         if let Some(below) = self.below() {
-            return round_trip::pass_down(irp, below);
+            irp.copy_current_location_to_next();
+            return round_trip::call(irp, below);
         }
         irp.set_status(STATUS_NO_SUCH_DEVICE);
         irp
@@ -127,34 +115,9 @@ impl Device {
         !self.attached().is_null()
     }
 
-    /// Whether requests that nobody takes go to the device below.
-    pub(crate) fn is_filter(&self) -> bool {
-        matches!(self.role, Role::Filter(_))
-    }
-
-    /// Whether reads and writes carry an MDL.
-    pub(crate) fn uses_direct_io(&self) -> bool {
-        // SAFETY: the device object lives as long as the device has requests.
-        unsafe { (*self.wdm.raw()).Flags & DO_DIRECT_IO != 0 }
-    }
-
-    /// Whether this is a control device.
+    /// Whether this is a control device; the others are filters.
     pub(crate) fn is_control(&self) -> bool {
-        matches!(self.role, Role::Control)
-    }
-
-    /// Whether create, cleanup and close requests go down after the driver saw them.
-    pub(crate) fn forwards_file_requests(&self) -> bool {
-        match self.file_setup.map(|setup| setup.config.auto_forward_cleanup_close) {
-            None | Some(USE_DEFAULT) => self.is_filter(),
-            Some(chosen) => chosen == TRUE && self.is_attached(),
-        }
-    }
-
-    /// Whether the driver supports a special file on this device (`WDF_SPECIAL_FILE_TYPE`).
-    pub(crate) fn supports_special_file(&self, kind: i32) -> bool {
-        // Relaxed: a single word, set up before the device starts.
-        self.special_files.load(Ordering::Relaxed) & (1 << kind) != 0
+        self.role == Role::Control
     }
 
     /// Whether the device takes requests.
@@ -209,9 +172,10 @@ impl Device {
     /// `WdfObjectDelete` on a device: only control devices may be deleted by the driver.
     pub(crate) fn delete_by_driver(&self, call: &Call, object: &ObjectRef) {
         if !self.is_control() {
-            call.violation(
-                Rule::State,
-                format_args!("a PnP device is deleted by the framework, on its removal"),
+            violation!(
+                State,
+                call.function,
+                "a PnP device is deleted by the framework, on its removal"
             );
         }
         let device = Ref::new(Arc::clone(object)).expect("the object is a device");
@@ -232,8 +196,7 @@ impl Device {
 /// Deletes a device with all that belongs to it: files are closed, the stack is left, the device object goes.
 pub(crate) fn tear_down(device: &Ref<Device>, function: &str) {
     file::close_all(device, function);
-    queue::purge_all(device, Managed::Yes);
-    queue::purge_all(device, Managed::No);
+    queue::purge_all(device);
     device.object().clean_up(function);
     device.detach();
     delete_wdm_device(device, function);
@@ -262,24 +225,26 @@ pub(crate) unsafe extern "system" fn device_create(
 ) -> NTSTATUS {
     let call = Call::enter("WdfDeviceCreate", globals, PASSIVE_LEVEL);
     if init.is_null() || device.is_null() {
-        call.violation(Rule::Parameter, format_args!("a pointer is null"));
+        violation!(Parameter, call.function, "a pointer is null");
     }
     // SAFETY: the driver's attributes.
     let device_attributes = unsafe { attributes(&call, device_attributes) };
     if device_attributes.as_ref().is_some_and(|attributes| attributes.parent != 0) {
-        call.violation(
-            Rule::Parameter,
-            format_args!("a device's parent is chosen by the framework"),
-        );
+        violation!(Parameter, call.function, "a device's parent is chosen by the framework");
     }
     // SAFETY: the driver's out parameter.
     unsafe { device.write(0) };
     // SAFETY: the driver's variable.
     let init_handle = unsafe { *init };
     let taken = init::take(&call, init_handle);
-    if taken.secured && !taken.has_name() {
-        init::put_back(init_handle, taken);
-        return STATUS_INVALID_SECURITY_DESCR;
+    match taken.role {
+        Role::Function(_) => {
+            violation!(Unimplemented, call.function, "the rig has filters and control devices only")
+        }
+        Role::Control if taken.name.is_none() => {
+            violation!(Unimplemented, call.function, "the rig's control devices have a name")
+        }
+        Role::Control | Role::Filter(_) => {}
     }
     let built = match build(&taken) {
         Ok(built) => built,
@@ -307,13 +272,13 @@ pub(crate) unsafe extern "system" fn device_create(
 
 /// Creates and attaches the WDM device object.
 fn build(init: &DeviceInit) -> status::Result<Device> {
-    if scarcity::refuses(Wanted::Framework) {
+    if allocation_failure::fails(Allocation::Framework) {
         return Err(status::Failure(STATUS_INSUFFICIENT_RESOURCES));
     }
     let new = NewDevice {
         name: init.name.as_ref(),
-        device_type: init.device_type,
-        characteristics: init.characteristics,
+        device_type: wdk_sys::FILE_DEVICE_UNKNOWN,
+        characteristics: wdk_sys::FILE_DEVICE_SECURE_OPEN,
         extension_size: size_of::<Extension>(),
     };
     // SAFETY: the bound driver's own driver object.
@@ -332,7 +297,7 @@ fn build(init: &DeviceInit) -> status::Result<Device> {
             unsafe { IoAttachDeviceToDeviceStack(wdm.raw(), physical) }
         }
     };
-    if attached.is_null() && !matches!(init.role, Role::Control) {
+    if attached.is_null() && init.role != Role::Control {
         wdm.delete();
         return Err(status::Failure(STATUS_NO_SUCH_DEVICE));
     }
@@ -341,27 +306,16 @@ fn build(init: &DeviceInit) -> status::Result<Device> {
     // SAFETY: the new device object is ours alone.
     let raw = unsafe { &mut *wdm.raw() };
     raw.StackSize += i8::from(has_preprocess) + i8::from(lock_for_io);
-    match init.role {
-        Role::Filter(_) => {
-            // SAFETY: the device below outlives this one's attachment.
-            let below = unsafe { &*attached };
-            let inherited = DO_BUFFERED_IO | DO_DIRECT_IO | DO_POWER_PAGABLE | DO_POWER_INRUSH;
-            raw.Flags |= below.Flags & inherited;
-            raw.DeviceType = below.DeviceType;
-            raw.Characteristics = below.Characteristics;
-            raw.AlignmentRequirement = below.AlignmentRequirement;
-            raw.SectorSize = below.SectorSize;
-        }
-        Role::Function(_) | Role::Control => {
-            raw.Flags |= match init.read_write_io_type {
-                DEVICE_IO_BUFFERED => DO_BUFFERED_IO,
-                DEVICE_IO_DIRECT => DO_DIRECT_IO,
-                _ => 0,
-            };
-            if matches!(init.role, Role::Function(_)) {
-                raw.Flags |= DO_POWER_PAGABLE;
-            }
-        }
+    // SAFETY: null, or the device below, which outlives this one's attachment.
+    if let Some(below) = unsafe { attached.as_ref() } {
+        let inherited = DO_BUFFERED_IO | DO_DIRECT_IO | DO_POWER_PAGABLE | DO_POWER_INRUSH;
+        raw.Flags |= below.Flags & inherited;
+        raw.DeviceType = below.DeviceType;
+        raw.Characteristics = below.Characteristics;
+        raw.AlignmentRequirement = below.AlignmentRequirement;
+        raw.SectorSize = below.SectorSize;
+    } else {
+        raw.Flags |= DO_BUFFERED_IO;
     }
     Ok(Device {
         wdm,
@@ -371,16 +325,11 @@ fn build(init: &DeviceInit) -> status::Result<Device> {
         preprocess: init.preprocess.clone(),
         pnp_callbacks: init.pnp,
         file_setup: init.file,
-        request_attributes: init.request_attributes,
         shutdown: init.shutdown,
-        exclusive: init.exclusive,
         lock_for_io,
         remove_lock: RemoveLock::new(),
-        pnp: SpinLock::new(PnpState::default()),
-        open_handles: AtomicI32::new(0),
         files: SpinLock::new(Vec::new()),
         queues: SpinLock::new(Queues::default()),
-        special_files: AtomicU32::new(0),
         link: SpinLock::new(None),
         initialized: AtomicBool::new(false),
     })
@@ -404,7 +353,7 @@ pub(crate) unsafe extern "system" fn control_finish_initializing(
     let call = Call::enter("WdfControlFinishInitializing", globals, DISPATCH_LEVEL);
     let device = call.typed::<Device>(device);
     if !device.is_control() {
-        call.violation(Rule::State, format_args!("not a control device"));
+        violation!(State, call.function, "not a control device");
     }
     device.finish_initializing();
 }
@@ -422,12 +371,10 @@ pub(crate) unsafe extern "system" fn device_create_symbolic_link(
         return STATUS_INVALID_DEVICE_REQUEST;
     }
     let Some(target) = &device.name else {
-        if device.is_control() {
-            return STATUS_INVALID_DEVICE_STATE;
-        }
-        call.violation(
-            Rule::Unimplemented,
-            format_args!("a link to a physical device's name is not made by the rig"),
+        violation!(
+            Unimplemented,
+            call.function,
+            "a link to a physical device's name is not made by the rig"
         );
     };
     let result = create_link(&link, target);
@@ -453,72 +400,17 @@ pub(crate) unsafe extern "system" fn device_wdm_get_attached_device(
     call.typed::<Device>(device).attached()
 }
 
-pub(crate) unsafe extern "system" fn device_wdm_get_physical_device(
-    globals: *const DriverGlobals,
-    device: Handle,
-) -> PDEVICE_OBJECT {
-    let call = Call::enter("WdfDeviceWdmGetPhysicalDevice", globals, DISPATCH_LEVEL);
-    match call.typed::<Device>(device).role {
-        Role::Filter(physical) | Role::Function(physical) => physical,
-        Role::Control => ptr::null_mut(),
-    }
-}
-
-pub(crate) unsafe extern "system" fn device_get_driver(
-    globals: *const DriverGlobals,
-    device: Handle,
-) -> Handle {
-    let call = Call::enter("WdfDeviceGetDriver", globals, DISPATCH_LEVEL);
-    call.typed::<Device>(device);
-    call.client.driver().map_or(0, |driver| driver.handle)
-}
-
-pub(crate) unsafe extern "system" fn device_get_default_queue(
-    globals: *const DriverGlobals,
-    device: Handle,
-) -> Handle {
-    let call = Call::enter("WdfDeviceGetDefaultQueue", globals, DISPATCH_LEVEL);
-    let device = call.typed::<Device>(device);
-    device.queues.lock().default.as_ref().map_or(0, Ref::handle)
-}
-
-pub(crate) unsafe extern "system" fn device_set_special_file_support(
-    globals: *const DriverGlobals,
-    device: Handle,
-    kind: i32,
-    supported: u8,
-) {
-    let call = Call::enter("WdfDeviceSetSpecialFileSupport", globals, DISPATCH_LEVEL);
-    let device = call.typed::<Device>(device);
-    if !(1..=6).contains(&kind) || kind == POST_DISPLAY {
-        call.violation(
-            Rule::Parameter,
-            format_args!("special file type {kind} is none that a driver can support"),
-        );
-    }
-    let bit = 1_u32 << kind;
-    // Relaxed: see `supports_special_file`.
-    if supported == 0 {
-        device.special_files.fetch_and(!bit, Ordering::Relaxed);
-    } else {
-        device.special_files.fetch_or(bit, Ordering::Relaxed);
-    }
-}
-
 pub(crate) unsafe extern "system" fn wdm_device_get_wdf_device_handle(
     globals: *const DriverGlobals,
     raw: PDEVICE_OBJECT,
 ) -> Handle {
     let call = Call::enter("WdfWdmDeviceGetWdfDeviceHandle", globals, DISPATCH_LEVEL);
     if raw.is_null() {
-        call.violation(Rule::Parameter, format_args!("the device object is null"));
+        violation!(Parameter, call.function, "the device object is null");
     }
     // SAFETY: not null, so a live device object, as the function demands of its caller.
     if !ptr::eq(unsafe { (*raw).DriverObject }, call.client.driver_object) {
-        call.violation(
-            Rule::Parameter,
-            format_args!("{raw:p} is not a device object of this driver"),
-        );
+        violation!(Parameter, call.function, "{raw:p} is not a device object of this driver");
     }
     // SAFETY: a live device object of this driver.
     unsafe { Device::of_wdm(raw) }.map_or(0, |device| device.handle())

@@ -4,26 +4,31 @@
 //! The rules: power, PnP and WMI packets always hold the remove lock, others when the driver opted in; a filter's
 //! unclaimed packets go to the device below.
 
-use core::ffi::c_void;
+use core::{
+    ffi::c_void,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use nt::irp::Irp;
 use wdk_sys::{
-    IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL,
-    IRP_MJ_INTERNAL_DEVICE_CONTROL, IRP_MJ_PNP, IRP_MJ_POWER, IRP_MJ_READ, IRP_MJ_SHUTDOWN,
-    IRP_MJ_SYSTEM_CONTROL, IRP_MJ_WRITE, IRP_MN_REMOVE_DEVICE, NTSTATUS, PDEVICE_OBJECT, PIRP,
-    STATUS_DELETE_PENDING, STATUS_INVALID_DEVICE_REQUEST, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
+    IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_PNP, IRP_MJ_POWER,
+    IRP_MJ_READ, IRP_MJ_SHUTDOWN, IRP_MJ_SYSTEM_CONTROL, IRP_MJ_WRITE, IRP_MN_REMOVE_DEVICE,
+    NTSTATUS, PDEVICE_OBJECT, PIRP, STATUS_DELETE_PENDING, STATUS_INVALID_DEVICE_REQUEST,
+    STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
 };
 
 use crate::{
     abi::{DriverGlobals, Handle},
-    checks::{Call, Rule, violation},
+    checks::{Call, violation},
     device::Device,
     file,
     gaps::mdl,
     irql::{self, DISPATCH_LEVEL, Raised},
     object::Ref,
     paging::Paging,
-    pnp, power, queue, shutdown, storage_irql,
+    pnp, queue,
+    settings::RAISED_DISPATCH_PERCENT,
+    shutdown,
     watch::{self, Arrival},
 };
 
@@ -50,14 +55,12 @@ pub(crate) unsafe extern "C" fn dispatch(raw_device: PDEVICE_OBJECT, raw_irp: PI
     let status = enter(&device, irp, &arrival);
     arrival.returned(status);
     if irql::current() != level {
-        violation(
-            Rule::Irql,
+        violation!(
+            Irql,
             "a dispatch routine",
-            format_args!(
-                "returned at {} but was called at {}",
-                irql::name(irql::current()),
-                irql::name(level)
-            ),
+            "returned at {} but was called at {}",
+            irql::name(irql::current()),
+            irql::name(level)
         );
     }
     status
@@ -107,7 +110,7 @@ fn route(device: &Ref<Device>, mut irp: Irp, arrival: &Arrival) -> NTSTATUS {
     {
         watch::handed_to_driver(&irp, device.handle(), arrival);
         let paging = Paging::begin(&mut irp);
-        let raised = storage_irql::may_arrive_raised(major).then(|| Raised::to(DISPATCH_LEVEL));
+        let raised = arrives_raised(major).then(|| Raised::to(DISPATCH_LEVEL));
         // SAFETY: the driver's own callback; the packet is handed over to it.
         let status = unsafe { (entry.callback)(device.handle(), irp.into_raw()) };
         drop(raised);
@@ -122,26 +125,35 @@ fn route(device: &Ref<Device>, mut irp: Irp, arrival: &Arrival) -> NTSTATUS {
 fn handle(device: &Ref<Device>, irp: Irp) -> NTSTATUS {
     match u32::from(irp.function().0) {
         IRP_MJ_PNP => pnp::handle(device, irp),
-        IRP_MJ_POWER => power::handle(device, irp),
+        IRP_MJ_POWER | IRP_MJ_SYSTEM_CONTROL if device.is_attached() => device.pass_down(irp),
         IRP_MJ_CREATE => file::create(device, irp),
         IRP_MJ_CLEANUP => file::cleanup(device, irp),
         IRP_MJ_CLOSE => file::close(device, irp),
         IRP_MJ_SHUTDOWN if device.is_control() => shutdown::handle(device, irp),
-        IRP_MJ_READ | IRP_MJ_WRITE | IRP_MJ_DEVICE_CONTROL | IRP_MJ_INTERNAL_DEVICE_CONTROL => {
-            queue::arrive(device, irp)
-        }
-        IRP_MJ_SYSTEM_CONTROL if device.is_attached() => device.pass_down(irp),
+        IRP_MJ_DEVICE_CONTROL => queue::arrive(device, irp),
         _ => forward_or_refuse(device, irp),
     }
 }
 
-/// What becomes of a packet that nobody here wants.
+/// Handles a packet that has no handler: a filter passes it down, a control device fails it.
 pub(crate) fn forward_or_refuse(device: &Ref<Device>, irp: Irp) -> NTSTATUS {
-    if device.is_filter() {
-        device.pass_down(irp)
-    } else {
+    if device.is_control() {
         irp.complete(STATUS_INVALID_DEVICE_REQUEST, 0)
+    } else {
+        device.pass_down(irp)
     }
+}
+
+/// Whether a packet reaches the driver at DISPATCH_LEVEL: storage drivers are entered for reads and
+/// writes at up to that level, while Wine always enters at PASSIVE_LEVEL.
+fn arrives_raised(major: u8) -> bool {
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    if !matches!(u32::from(major), IRP_MJ_READ | IRP_MJ_WRITE) {
+        return false;
+    }
+    // Relaxed: only the distribution matters. The multiplier spreads neighbours apart.
+    let turn = TURN.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B1) >> 16;
+    turn % 100 < RAISED_DISPATCH_PERCENT.get()
 }
 
 pub(crate) unsafe extern "system" fn device_wdm_dispatch_preprocessed_irp(
@@ -152,16 +164,15 @@ pub(crate) unsafe extern "system" fn device_wdm_dispatch_preprocessed_irp(
     let call = Call::enter("WdfDeviceWdmDispatchPreprocessedIrp", globals, DISPATCH_LEVEL);
     let device = call.typed::<Device>(device);
     if raw.is_null() {
-        call.violation(Rule::Parameter, format_args!("the IRP is null"));
+        violation!(Parameter, call.function, "the IRP is null");
     }
     // SAFETY: the driver gives the packet back, as it got it in its preprocess callback.
     let mut irp = unsafe { Irp::from_raw(raw) };
     if irp.locations_left() <= 0 {
-        call.violation(
-            Rule::State,
-            format_args!(
-                "no stack location is left: skip the current one or copy it to the next before calling this function"
-            ),
+        violation!(
+            State,
+            call.function,
+            "no stack location is left: skip the current one or copy it to the next before calling this function"
         );
     }
     irp.advance_location();

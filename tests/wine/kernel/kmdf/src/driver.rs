@@ -10,11 +10,8 @@ use wdk_sys::{
 };
 
 use crate::{
-    abi::{
-        DRIVER_INIT_NO_DISPATCH_OVERRIDE, DRIVER_INIT_NON_PNP, DriverConfig, DriverGlobals, Handle,
-        ObjectAttributes,
-    },
-    checks::{Call, Rule, violation},
+    abi::{DRIVER_INIT_NON_PNP, DriverConfig, DriverGlobals, Handle, ObjectAttributes},
+    checks::{Call, violation},
     client::Client,
     device::{self, Device},
     dispatch, init,
@@ -43,23 +40,18 @@ pub(crate) unsafe extern "system" fn driver_create(
     // SAFETY: the driver's attributes.
     let driver_attributes = unsafe { attributes(&call, driver_attributes) };
     if driver_object != call.client.driver_object {
-        call.violation(
-            Rule::Parameter,
-            format_args!("{driver_object:p} is not the driver's own driver object"),
+        violation!(
+            Parameter,
+            call.function,
+            "{driver_object:p} is not the driver's own driver object"
         );
     }
     // SAFETY: the registry path that the kernel gave the driver.
     if unsafe { Wide::copy_of(registry_path) }.as_units().is_empty() {
-        call.violation(Rule::Parameter, format_args!("the registry path is empty"));
+        violation!(Parameter, call.function, "the registry path is empty");
     }
-    if config.init_flags & !(DRIVER_INIT_NON_PNP | DRIVER_INIT_NO_DISPATCH_OVERRIDE) != 0 {
-        return STATUS_INVALID_PARAMETER;
-    }
-    if config.init_flags & DRIVER_INIT_NO_DISPATCH_OVERRIDE != 0 {
-        call.violation(
-            Rule::Unimplemented,
-            format_args!("drivers that keep their dispatch routines are not driven by the rig"),
-        );
+    if config.init_flags & !DRIVER_INIT_NON_PNP != 0 {
+        violation!(Unimplemented, call.function, "init flags {:#x}", config.init_flags);
     }
     if call.client.driver().is_some() {
         return STATUS_DRIVER_INTERNAL_ERROR;
@@ -73,7 +65,7 @@ pub(crate) unsafe extern "system" fn driver_create(
         return STATUS_INVALID_PARAMETER;
     }
     if driver_attributes.as_ref().is_some_and(|attributes| attributes.parent != 0) {
-        call.violation(Rule::Parameter, format_args!("a driver object has no parent"));
+        violation!(Parameter, call.function, "a driver object has no parent");
     }
     let object = Object::create(
         Kind::Driver(Driver { config }),
@@ -140,13 +132,11 @@ unsafe extern "C" fn unload(driver_object: PDRIVER_OBJECT) {
     let Some(client) = Client::of_driver_object(driver_object) else { return };
     let Some(driver) = client.driver().and_then(Ref::<Driver>::new) else { return };
     if let Some(device) = Device::all_of(client).into_iter().find(|device| device.is_attached()) {
-        violation(
-            Rule::Leak,
+        violation!(
+            Leak,
             function,
-            format_args!(
-                "WDFDEVICE {:#x} is still attached to its stack: remove the device before the driver",
-                device.handle()
-            ),
+            "WDFDEVICE {:#x} is still attached to its stack: remove the device before the driver",
+            device.handle()
         );
     }
     if let Some(callback) = driver.config.evt_unload {

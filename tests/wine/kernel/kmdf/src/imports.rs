@@ -8,10 +8,7 @@ use core::ffi::{CStr, c_char, c_void};
 
 use nt::win32::{PAGE_READWRITE, RtlPcToFileHeader, VirtualProtect};
 
-use crate::{
-    checks::{Rule, violation},
-    irql_guard, redirects,
-};
+use crate::{checks::violation, irql_guard, redirects};
 
 /// Where the fields of a 64-bit PE image are.
 mod pe {
@@ -53,13 +50,11 @@ pub(crate) unsafe fn redirect(base: *mut c_void, image: &str) {
         descriptor += pe::DESCRIPTOR_LENGTH;
     }
     if !missing.is_empty() {
-        violation(
-            Rule::Import,
+        violation!(
+            Import,
             "WdfVersionBind",
-            format_args!(
-                "{image} imports what neither Wine's ntoskrnl.exe nor the rig has: {} (add them to redirects.rs)",
-                missing.join(", ")
-            ),
+            "{image} imports what neither Wine's ntoskrnl.exe nor the rig has: {} (add them to redirects.rs)",
+            missing.join(", ")
         );
     }
 }

@@ -1,13 +1,11 @@
 //! The IRQL that each thread would run at, kept beside the thread, since Wine has no IRQL.
 //!
-//! The rule: what must be called at PASSIVE_LEVEL (or below DISPATCH_LEVEL) is caught when it is called with a spin
-//! lock held, from a completion routine, or from a dispatch routine that storage may enter at DISPATCH_LEVEL.
+//! The rule: a call with a level limit is checked wherever it comes from: under a spin lock, from a
+//! completion routine, or from a dispatch routine that storage may enter at DISPATCH_LEVEL.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use nt::thread::ThreadWord;
 
-use nt::win32::{TLS_OUT_OF_INDEXES, TlsAlloc, TlsGetValue, TlsSetValue};
-
-use crate::checks::{Rule, violation};
+use crate::checks::violation;
 
 /// An interrupt request level.
 pub(crate) type Irql = u8;
@@ -19,19 +17,17 @@ pub(crate) const APC_LEVEL: Irql = 1;
 /// `DISPATCH_LEVEL`
 pub(crate) const DISPATCH_LEVEL: Irql = 2;
 
-static SLOT: AtomicU32 = AtomicU32::new(TLS_OUT_OF_INDEXES);
+static LEVEL: ThreadWord = ThreadWord::new();
 
 /// The level of the calling thread.
 pub(crate) fn current() -> Irql {
-    // SAFETY: the slot was allocated by `initialize`.
-    unsafe { TlsGetValue(slot()) as usize as Irql }
+    LEVEL.get() as Irql
 }
 
 /// Sets the level of the calling thread and returns the one before.
 pub(crate) fn set(level: Irql) -> Irql {
     let before = current();
-    // SAFETY: the slot was allocated by `initialize`.
-    unsafe { TlsSetValue(slot(), usize::from(level) as *mut _) };
+    LEVEL.set(usize::from(level));
     before
 }
 
@@ -55,26 +51,19 @@ impl Drop for Raised {
 }
 
 /// Reports a call above the highest level that it allows.
-pub(crate) fn require_at_most(function: &'static str, highest: Irql) {
+pub(crate) fn require_at_most(function: &str, highest: Irql) {
     let level = current();
     if level > highest {
-        violation(
-            Rule::Irql,
-            function,
-            format_args!("called at {}, allowed at most at {}", name(level), name(highest)),
-        );
+        let (level, highest) = (name(level), name(highest));
+        violation!(Irql, function, "called at {level}, allowed at most at {highest}");
     }
 }
 
-/// Reports a call below the level that it needs.
-pub(crate) fn require_at_least(function: &'static str, lowest: Irql) {
+/// Reports a call below DISPATCH_LEVEL that needs it.
+pub(crate) fn require_dispatch(function: &str) {
     let level = current();
-    if level < lowest {
-        violation(
-            Rule::Irql,
-            function,
-            format_args!("called at {}, allowed from {} on", name(level), name(lowest)),
-        );
+    if level < DISPATCH_LEVEL {
+        violation!(Irql, function, "called at {}, allowed at DISPATCH_LEVEL only", name(level));
     }
 }
 
@@ -88,16 +77,15 @@ pub(crate) fn name(level: Irql) -> &'static str {
     }
 }
 
-fn slot() -> u32 {
-    // Relaxed: the slot number is all there is to see, and losers of the race below take the winner's.
-    let slot = SLOT.load(Ordering::Relaxed);
-    if slot != TLS_OUT_OF_INDEXES {
-        return slot;
-    }
-    // SAFETY: has no preconditions.
-    let fresh = unsafe { TlsAlloc() };
-    assert!(fresh != TLS_OUT_OF_INDEXES, "the device process has no thread-local slot left");
-    // A slot that loses the race stays unused; there is at most one per racing thread, once.
-    SLOT.compare_exchange(TLS_OUT_OF_INDEXES, fresh, Ordering::Relaxed, Ordering::Relaxed)
-        .map_or_else(|winner| winner, |_| fresh)
+/// Raises the calling thread to DISPATCH_LEVEL and returns the level before. The test volume calls
+/// this around each completion: a disk's completions reach the driver under test at that level.
+#[unsafe(no_mangle)]
+pub(crate) extern "system" fn SnaplessRigRaiseIrql() -> u8 {
+    set(DISPATCH_LEVEL)
+}
+
+/// Sets the calling thread's level back.
+#[unsafe(no_mangle)]
+pub(crate) extern "system" fn SnaplessRigLowerIrql(level: u8) {
+    set(level);
 }

@@ -7,63 +7,31 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{ffi::c_void, ptr};
 
-use nt::win32::{MEM_COMMIT, MEM_RESERVE, VirtualAlloc};
-
 use crate::{
-    checks::{Rule, describe, violation},
+    checks::{describe, violation},
+    code,
     irql::{self, APC_LEVEL, Irql, PASSIVE_LEVEL},
 };
-
-const PAGE_EXECUTE_READWRITE: u32 = 0x40;
 
 /// Name prefixes of routines that need PASSIVE_LEVEL.
 const PASSIVE_PREFIXES: [&str; 5] = ["Zw", "Ps", "Se", "Cm", "Ob"];
 
-/// Other routines, with the highest level that their documentation allows.
-const LIMITS: [(&str, Irql); 26] = [
-    ("ExAcquireFastMutex", APC_LEVEL),
-    ("ExAcquireResourceExclusiveLite", APC_LEVEL),
-    ("ExAcquireResourceSharedLite", APC_LEVEL),
-    ("ExReleaseFastMutex", APC_LEVEL),
-    ("ExUuidCreate", PASSIVE_LEVEL),
-    ("IoAttachDeviceToDeviceStack", PASSIVE_LEVEL),
-    ("IoBuildSynchronousFsdRequest", PASSIVE_LEVEL),
-    ("IoCreateDevice", APC_LEVEL),
-    ("IoCreateFile", PASSIVE_LEVEL),
-    ("IoCreateSymbolicLink", PASSIVE_LEVEL),
-    ("IoDeleteDevice", APC_LEVEL),
-    ("IoDeleteSymbolicLink", PASSIVE_LEVEL),
-    ("IoDetachDevice", PASSIVE_LEVEL),
-    ("IoGetDeviceObjectPointer", PASSIVE_LEVEL),
-    ("IoGetDeviceProperty", PASSIVE_LEVEL),
-    ("IoOpenDeviceRegistryKey", PASSIVE_LEVEL),
-    ("MmGetSystemRoutineAddress", PASSIVE_LEVEL),
-    ("RtlAppendUnicodeStringToString", PASSIVE_LEVEL),
-    ("RtlAppendUnicodeToString", PASSIVE_LEVEL),
-    ("RtlCompareUnicodeString", PASSIVE_LEVEL),
-    ("RtlEqualUnicodeString", PASSIVE_LEVEL),
-    ("RtlGUIDFromString", PASSIVE_LEVEL),
-    ("RtlIntegerToUnicodeString", PASSIVE_LEVEL),
-    ("RtlQueryRegistryValues", PASSIVE_LEVEL),
-    ("RtlStringFromGUID", PASSIVE_LEVEL),
-    ("RtlUnicodeStringToInteger", PASSIVE_LEVEL),
-];
+/// Other routines that need PASSIVE_LEVEL.
+const PASSIVE: &str = "ExUuidCreate IoAttachDeviceToDeviceStack IoBuildSynchronousFsdRequest \
+    IoCreateFile IoCreateSymbolicLink IoDeleteSymbolicLink IoDetachDevice IoGetDeviceObjectPointer \
+    IoGetDeviceProperty IoOpenDeviceRegistryKey MmGetSystemRoutineAddress \
+    RtlAppendUnicodeStringToString RtlAppendUnicodeToString RtlCompareUnicodeString \
+    RtlEqualUnicodeString RtlGUIDFromString RtlIntegerToUnicodeString RtlQueryRegistryValues \
+    RtlStringFromGUID RtlUnicodeStringToInteger";
 
-/// Routines of the prefixes above that may be called at any level up to DISPATCH_LEVEL, and exported variables.
-const UNLIMITED: [&str; 12] = [
-    "ObfDereferenceObject",
-    "ObfReferenceObject",
-    "ObDereferenceObjectDeferDelete",
-    "ObReferenceObjectByPointer",
-    "PsGetCurrentThread",
-    "PsGetCurrentThreadId",
-    "PsGetCurrentProcessId",
-    "PsGetThreadId",
-    "PsGetProcessId",
-    "PsThreadType",
-    "PsProcessType",
-    "PsInitialSystemProcess",
-];
+/// Routines that may be called up to APC_LEVEL.
+const APC: &str = "ExAcquireFastMutex ExAcquireResourceExclusiveLite ExAcquireResourceSharedLite \
+    ExReleaseFastMutex IoCreateDevice IoDeleteDevice";
+
+/// Routines of the prefixes above that may be called up to DISPATCH_LEVEL, and exported variables.
+const UNLIMITED: &str = "ObfDereferenceObject ObfReferenceObject ObDereferenceObjectDeferDelete \
+    ObReferenceObjectByPointer PsGetCurrentThread PsGetCurrentThreadId PsGetCurrentProcessId \
+    PsGetThreadId PsGetProcessId PsThreadType PsProcessType PsInitialSystemProcess";
 
 struct Guarded {
     name: String,
@@ -78,13 +46,12 @@ pub(crate) fn guard(name: &str, routine: *const c_void) -> Option<*const c_void>
 }
 
 fn limit(name: &str) -> Option<Irql> {
-    if UNLIMITED.contains(&name) {
-        return None;
+    let is_in = |list: &str| list.split_whitespace().any(|listed| listed == name);
+    if is_in(APC) {
+        return Some(APC_LEVEL);
     }
-    if let Some((_, highest)) = LIMITS.iter().find(|(limited, _)| *limited == name) {
-        return Some(*highest);
-    }
-    PASSIVE_PREFIXES.iter().any(|prefix| name.starts_with(prefix)).then_some(PASSIVE_LEVEL)
+    let passive = PASSIVE_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    (is_in(PASSIVE) || passive && !is_in(UNLIMITED)).then_some(PASSIVE_LEVEL)
 }
 
 /// What a guard calls.
@@ -93,15 +60,13 @@ unsafe extern "system" fn check(guarded: *const Guarded, caller: *const c_void) 
     let guarded = unsafe { &*guarded };
     let level = irql::current();
     if level > guarded.highest {
-        violation(
-            Rule::Irql,
+        violation!(
+            Irql,
             &guarded.name,
-            format_args!(
-                "called from {} at {}, allowed at most at {}",
-                describe(caller.cast_mut()),
-                irql::name(level),
-                irql::name(guarded.highest)
-            ),
+            "called from {} at {}, allowed at most at {}",
+            describe(caller.cast_mut()),
+            irql::name(level),
+            irql::name(guarded.highest)
         );
     }
 }
@@ -122,33 +87,5 @@ fn assemble(guarded: &'static Guarded, routine: *const c_void) -> *const c_void 
     code.extend([0x48, 0xb8]); // mov rax, routine
     code.extend((routine as usize).to_le_bytes());
     code.extend([0xff, 0xe0]); // jmp rax
-    let memory = code_memory(code.len());
-    // SAFETY: `code_memory` returned that many writable bytes of our own.
-    unsafe { ptr::copy_nonoverlapping(code.as_ptr(), memory, code.len()) };
-    memory.cast()
-}
-
-/// Executable memory that is never freed: the driver may call through it until the process ends.
-fn code_memory(length: usize) -> *mut u8 {
-    use nt::spinlock::SpinLock;
-
-    const CHUNK: usize = 64 << 10;
-    struct Chunk {
-        next: usize,
-        end: usize,
-    }
-    static CURRENT: SpinLock<Chunk> = SpinLock::new(Chunk { next: 0, end: 0 });
-
-    let mut chunk = CURRENT.lock();
-    if chunk.next + length > chunk.end {
-        // SAFETY: asks for fresh memory.
-        let fresh = unsafe {
-            VirtualAlloc(ptr::null_mut(), CHUNK, MEM_RESERVE | MEM_COMMIT, PAGE_EXECUTE_READWRITE)
-        };
-        assert!(!fresh.is_null(), "no memory for the IRQL guards");
-        *chunk = Chunk { next: fresh as usize, end: fresh as usize + CHUNK };
-    }
-    let start = chunk.next;
-    chunk.next += length.next_multiple_of(16);
-    start as *mut u8
+    code::place(&code)
 }

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use nt::spinlock::SpinLock;
 
-use crate::checks::{Rule, violation};
+use crate::checks::violation;
 
 /// A kind of thing that the kernel hands out and gets back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +45,10 @@ pub(crate) fn open(account: Account, address: usize) {
 /// Books something that was given back; reports what was not handed out, or was given back before.
 pub(crate) fn close(account: Account, address: usize, function: &str) {
     if !set(account).lock().remove(&address) {
-        violation(
-            Rule::State,
+        violation!(
+            State,
             function,
-            format_args!(
-                "{address:#x} is no live {account:?} of this driver (freed before, or somebody else's)"
-            ),
+            "{address:#x} is no live {account:?} of this driver (freed before, or somebody else's)"
         );
     }
 }
@@ -95,21 +93,17 @@ pub(crate) fn require_empty(function: &str) {
     // Relaxed: see `thread_started`.
     let threads = THREADS.load(Ordering::Relaxed);
     if threads > 0 {
-        violation(
-            Rule::Leak,
-            function,
-            format_args!("{threads} system threads of the driver are still running"),
-        );
+        violation!(Leak, function, "{threads} system threads of the driver are still running");
     }
     for account in [Account::Irp, Account::Mdl, Account::WorkItem] {
         let left = set(account).lock();
         if let Some(first) = left.first() {
             let (count, first) = (left.len(), *first);
             drop(left);
-            violation(
-                Rule::Leak,
+            violation!(
+                Leak,
                 function,
-                format_args!("{count} {account:?} allocations are left; the first is {first:#x}"),
+                "{count} {account:?} allocations are left; the first is {first:#x}"
             );
         }
     }
@@ -118,14 +112,12 @@ pub(crate) fn require_empty(function: &str) {
         let (address, block) = (*address, *block);
         let (count, bytes) = (pool.len(), pool.values().map(|block| block.size).sum::<usize>());
         drop(pool);
-        violation(
-            Rule::Leak,
+        violation!(
+            Leak,
             function,
-            format_args!(
-                "{count} pool blocks with {bytes} bytes are left; the first is {address:#x}, {} bytes, tag {}",
-                block.size,
-                TagName(block.tag)
-            ),
+            "{count} pool blocks with {bytes} bytes are left; the first is {address:#x}, {} bytes, tag {}",
+            block.size,
+            TagName(block.tag)
         );
     }
 }

@@ -20,14 +20,11 @@ use core::{
     sync::atomic::{AtomicI32, AtomicU8, Ordering},
 };
 
-use nt::{spinlock::SpinLock, sys::STATUS_SUCCESS};
-use wdk_sys::{
-    NTSTATUS, STATUS_DELETE_PENDING, STATUS_OBJECT_NAME_EXISTS, STATUS_OBJECT_NAME_INVALID,
-};
+use nt::spinlock::SpinLock;
 
 use crate::{
     abi::{ContextTypeInfo, DriverGlobals, Handle, Notify, ObjectAttributes},
-    checks::{Call, Rule, violation},
+    checks::{Call, violation},
     client::Client,
     collection::{Collection, StringObject},
     device::Device,
@@ -98,12 +95,10 @@ struct Context {
 // SAFETY: the raw pointers are the driver's static type descriptions and callbacks.
 unsafe impl Send for Context {}
 
-/// Context spaces are aligned as pool memory is. The unit before the driver's part holds the handle.
+/// Context spaces are aligned as pool memory is.
 #[repr(C, align(16))]
 #[derive(Clone, Copy)]
 struct ContextUnit([u64; 2]);
-
-const CONTEXT_MAGIC: u64 = u64::from_le_bytes(*b"CONTEXT!");
 
 const LIVE: u8 = 0;
 const DELETING: u8 = 1;
@@ -179,10 +174,12 @@ impl Object {
         // AcqRel: whoever wins sees everything done to the object before.
         if self.state.compare_exchange(LIVE, DELETING, Ordering::AcqRel, Ordering::Acquire).is_err()
         {
-            violation(
-                Rule::State,
+            violation!(
+                State,
                 function,
-                format_args!("{} {:#x} is being deleted already", self.type_name(), self.handle),
+                "{} {:#x} is being deleted already",
+                self.type_name(),
+                self.handle
             );
         }
         let children = self.tree.lock().children.clone();
@@ -228,28 +225,24 @@ impl Object {
         // AcqRel: the last one out sees what the others did.
         let before = self.references.fetch_sub(1, Ordering::AcqRel);
         if before <= 0 {
-            violation(
-                Rule::State,
+            violation!(
+                State,
                 function,
-                format_args!(
-                    "{} {:#x} has no reference left to give up",
-                    self.type_name(),
-                    self.handle
-                ),
+                "{} {:#x} has no reference left to give up",
+                self.type_name(),
+                self.handle
             );
         }
         if before > 1 {
             return;
         }
         if !self.is_deleted() {
-            violation(
-                Rule::State,
+            violation!(
+                State,
                 function,
-                format_args!(
-                    "the reference that keeps {} {:#x} alive was given up",
-                    self.type_name(),
-                    self.handle
-                ),
+                "the reference that keeps {} {:#x} alive was given up",
+                self.type_name(),
+                self.handle
             );
         }
         let callbacks: Vec<Notify> =
@@ -268,7 +261,7 @@ impl Object {
             .iter_mut()
             .filter(|context| core::ptr::eq(context.space_type, context_type))
             .find_map(|context| context.memory.as_mut());
-        found.map_or(core::ptr::null_mut(), |memory| memory[1..].as_mut_ptr().cast())
+        found.map_or(core::ptr::null_mut(), |memory| memory.as_mut_ptr().cast())
     }
 
     fn add_context(&self, attributes: &ObjectAttributes) {
@@ -280,10 +273,8 @@ impl Object {
             } else {
                 described
             };
-            let units = 1 + size.div_ceil(size_of::<ContextUnit>());
-            let mut memory = vec![ContextUnit([0; 2]); units].into_boxed_slice();
-            memory[0] = ContextUnit([CONTEXT_MAGIC, self.handle as u64]);
-            memory
+            let units = size.div_ceil(size_of::<ContextUnit>());
+            vec![ContextUnit([0; 2]); units].into_boxed_slice()
         });
         self.contexts.lock().push(Context {
             space_type: attributes.context_type,
@@ -393,42 +384,28 @@ pub(crate) unsafe extern "system" fn object_get_typed_context_worker(
 ) -> *mut c_void {
     let call = Call::enter("WdfObjectGetTypedContextWorker", globals, DISPATCH_LEVEL);
     if context_type.is_null() {
-        call.violation(Rule::Parameter, format_args!("TypeInfo is null"));
+        violation!(Parameter, call.function, "TypeInfo is null");
     }
     call.object(handle).context(context_type)
-}
-
-pub(crate) unsafe extern "system" fn object_context_get_object(
-    globals: *const DriverGlobals,
-    context: *const c_void,
-) -> Handle {
-    let call = Call::enter("WdfObjectContextGetObject", globals, DISPATCH_LEVEL);
-    if context.is_null() {
-        call.violation(Rule::Parameter, format_args!("ContextPointer is null"));
-    }
-    // SAFETY: a context space has a unit of ours before it; the magic word tells a wrong pointer.
-    let ContextUnit([magic, handle]) =
-        unsafe { context.cast::<ContextUnit>().wrapping_sub(1).read() };
-    if magic != CONTEXT_MAGIC {
-        call.violation(Rule::Handle, format_args!("{context:p} is not a context space"));
-    }
-    call.object(handle as Handle).handle
 }
 
 pub(crate) unsafe extern "system" fn object_delete(globals: *const DriverGlobals, handle: Handle) {
     let call = Call::enter("WdfObjectDelete", globals, DISPATCH_LEVEL);
     let object = call.object(handle);
     match &object.kind {
-        Kind::Driver(_) | Kind::File(_) => call.violation(
-            Rule::State,
-            format_args!("a {} is deleted by the framework, not by the driver", object.type_name()),
+        Kind::Driver(_) | Kind::File(_) => violation!(
+            State,
+            call.function,
+            "a {} is deleted by the framework, not by the driver",
+            object.type_name()
         ),
-        Kind::Request(_) => call.violation(
-            Rule::State,
-            format_args!("a request that came from a queue is completed, not deleted"),
+        Kind::Request(_) => violation!(
+            State,
+            call.function,
+            "a request that came from a queue is completed, not deleted"
         ),
         Kind::Queue(queue) if queue.is_default() => {
-            call.violation(Rule::State, format_args!("a default queue cannot be deleted"));
+            violation!(State, call.function, "a default queue cannot be deleted");
         }
         Kind::Device(device) => {
             require_at_most(call.function, PASSIVE_LEVEL);
@@ -453,50 +430,6 @@ pub(crate) unsafe extern "system" fn object_reference_actual(
 ) {
     let call = Call::enter("WdfObjectReferenceActual", globals, DISPATCH_LEVEL);
     call.object(handle).reference();
-}
-
-pub(crate) unsafe extern "system" fn object_dereference_actual(
-    globals: *const DriverGlobals,
-    handle: Handle,
-    _tag: *const c_void,
-    _line: i32,
-    _file: *const c_void,
-) {
-    let call = Call::enter("WdfObjectDereferenceActual", globals, DISPATCH_LEVEL);
-    call.object(handle).release(call.function);
-}
-
-pub(crate) unsafe extern "system" fn object_allocate_context(
-    globals: *const DriverGlobals,
-    handle: Handle,
-    attributes: *const ObjectAttributes,
-    context: *mut *mut c_void,
-) -> NTSTATUS {
-    let call = Call::enter("WdfObjectAllocateContext", globals, DISPATCH_LEVEL);
-    let object = call.object(handle);
-    // SAFETY: the driver's attributes.
-    let attributes = unsafe { call.structure("WDF_OBJECT_ATTRIBUTES", attributes) };
-    if attributes.parent != 0 {
-        call.violation(Rule::Parameter, format_args!("a context has no parent of its own"));
-    }
-    if attributes.context_type.is_null() {
-        return STATUS_OBJECT_NAME_INVALID;
-    }
-    if object.is_deleted() {
-        return STATUS_DELETE_PENDING;
-    }
-    let present = object.context(attributes.context_type);
-    let status = if present.is_null() {
-        object.add_context(&attributes);
-        STATUS_SUCCESS
-    } else {
-        STATUS_OBJECT_NAME_EXISTS
-    };
-    if !context.is_null() {
-        // SAFETY: the driver's out parameter.
-        unsafe { context.write(object.context(attributes.context_type)) };
-    }
-    status
 }
 
 /// All handles, by number.

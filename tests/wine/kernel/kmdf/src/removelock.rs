@@ -6,10 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nt::event::Event;
 
-use crate::{
-    checks::{Rule, violation},
-    patience,
-};
+use crate::{checks::violation, settings::GIVE_BACK_LIMIT_MS};
 
 /// Counts what uses a device.
 pub(crate) struct RemoveLock {
@@ -55,13 +52,12 @@ impl RemoveLock {
         self.removing.store(true, Ordering::SeqCst);
         self.release();
         self.release();
-        let Err(limit) = patience::wait(&self.empty) else { return };
+        let limit = GIVE_BACK_LIMIT_MS.get();
+        if self.empty.wait_ms(limit) {
+            return;
+        }
         // SeqCst: see `acquire`.
         let users = self.users.load(Ordering::SeqCst);
-        violation(
-            Rule::Leak,
-            function,
-            format_args!("{users} packets still hold the remove lock after {limit} ms"),
-        );
+        violation!(Leak, function, "{users} packets still hold the remove lock after {limit} ms");
     }
 }

@@ -1,14 +1,14 @@
-//! Shutdown notification: who wants to hear of it, and the packets that tell them.
+//! Shutdown notification of control devices.
 //!
-//! The rule: Wine registers nobody, so the rig keeps the list; when a scenario shuts the system down, first the
-//! registered devices get `IRP_MJ_SHUTDOWN`, then those that asked for the last chance.
+//! The rule: Wine keeps no registrations, so the rig does. When a scenario shuts the system down, the
+//! registered devices get `IRP_MJ_SHUTDOWN`, then those of the last chance.
 
 use alloc::vec::Vec;
 
-use nt::{irp::Irp, spinlock::SpinLock};
+use nt::{irp::Irp, round_trip, spinlock::SpinLock, status::is_success};
 use wdk_sys::{IRP_MJ_SHUTDOWN, NTSTATUS, PDEVICE_OBJECT, STATUS_SUCCESS};
 
-use crate::{device::Device, object::Ref, round_trip};
+use crate::{device::Device, object::Ref};
 
 /// `WdfDeviceShutdown`
 pub(crate) const SHUTDOWN: u8 = 1;
@@ -48,10 +48,11 @@ pub(crate) fn handle(device: &Ref<Device>, irp: Irp) -> NTSTATUS {
     irp.complete(STATUS_SUCCESS, 0)
 }
 
-/// Tells every registered device, in order. The test volume calls this when a scenario shuts the system down.
+/// Notifies every registered device, in order, and returns how many succeeded. The test volume calls
+/// this when a scenario shuts the system down.
 #[unsafe(no_mangle)]
 pub(crate) extern "system" fn SnaplessRigShutdown() -> u32 {
-    let mut told = 0;
+    let mut notified = 0;
     for phase in [SHUTDOWN, LAST_CHANCE] {
         let devices: Vec<PDEVICE_OBJECT> = REGISTERED
             .lock()
@@ -60,10 +61,18 @@ pub(crate) extern "system" fn SnaplessRigShutdown() -> u32 {
             .map(|registration| registration.device)
             .collect();
         for device in devices {
-            if round_trip::send(device, IRP_MJ_SHUTDOWN as u8).is_ok() {
-                told += 1;
+            // SAFETY: a registration is withdrawn before its device is deleted.
+            let sent = unsafe {
+                round_trip::send(device, |irp, _| {
+                    irp.next_location_mut().MajorFunction = IRP_MJ_SHUTDOWN as u8;
+                    Ok(())
+                })
+            };
+            if let Ok(irp) = sent {
+                notified += u32::from(is_success(irp.status()));
+                round_trip::free(irp);
             }
         }
     }
-    told
+    notified
 }

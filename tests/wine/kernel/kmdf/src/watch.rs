@@ -24,7 +24,7 @@ use wdk_sys::{
 
 use crate::{
     abi::Handle,
-    checks::{Rule, violation},
+    checks::violation,
     ledger::{self, Account},
 };
 
@@ -113,20 +113,14 @@ impl Arrival {
                 return;
             }
             if !pending {
-                violation(
-                    Rule::Pending,
+                violation!(
+                    Pending,
                     function,
-                    format_args!(
-                        "returned {status:#010x} but neither completed the packet nor passed it on"
-                    ),
+                    "returned {status:#010x} but neither completed the packet nor passed it on"
                 );
             }
             if !marked {
-                violation(
-                    Rule::Pending,
-                    function,
-                    format_args!("returned STATUS_PENDING without IoMarkIrpPending"),
-                );
+                violation!(Pending, function, "returned STATUS_PENDING without IoMarkIrpPending");
             }
             return;
         }
@@ -135,18 +129,16 @@ impl Arrival {
         let fate = self.state.fate.load(Ordering::Acquire);
         let marked = self.state.marked_pending.load(Ordering::Relaxed);
         match fate {
-            COMPLETED if marked != pending => violation(
-                Rule::Pending,
+            COMPLETED if marked != pending => violation!(
+                Pending,
                 function,
-                format_args!(
-                    "returned {status:#010x} for a completed packet that was {}marked pending",
-                    if marked { "" } else { "not " }
-                ),
+                "returned {status:#010x} for a completed packet that was {}marked pending",
+                if marked { "" } else { "not " }
             ),
-            PASSED_ON if marked && !pending => violation(
-                Rule::Pending,
+            PASSED_ON if marked && !pending => violation!(
+                Pending,
                 function,
-                format_args!("returned {status:#010x} for a packet that was marked pending"),
+                "returned {status:#010x} for a packet that was marked pending"
             ),
             _ => {}
         }
@@ -169,11 +161,7 @@ pub(crate) fn passed_down(irp: &mut Irp) {
     let known = packets.get(&key).map(|packet| (packet.holder, packet.location, packet.device));
     if let Some((Holder::Below, ..)) = known {
         drop(packets);
-        violation(
-            Rule::State,
-            "IofCallDriver",
-            format_args!("{:p} is below the driver already", irp.raw()),
-        );
+        violation!(State, "IofCallDriver", "{:p} is below the driver already", irp.raw());
     }
     let (location, device) = known.map_or((0, 0), |(_, location, device)| (location, device));
     if known.is_some() && next as usize == location {
@@ -197,13 +185,11 @@ pub(crate) fn passed_down(irp: &mut Irp) {
     if next.CompletionRoutine.is_none() {
         if own {
             drop(packets);
-            violation(
-                Rule::State,
+            violation!(
+                State,
                 "IofCallDriver",
-                format_args!(
-                    "{:p} was allocated by the driver but has no completion routine to take it back",
-                    irp.raw()
-                ),
+                "{:p} was allocated by the driver but has no completion routine to take it back",
+                irp.raw()
             );
         }
         return;
@@ -220,42 +206,32 @@ pub(crate) fn completing(irp: &Irp) {
     let function = "IofCompleteRequest";
     let packet = PACKETS.lock().remove(&(irp.raw() as usize));
     match packet.as_ref().map(|packet| packet.holder) {
-        None => violation(
-            Rule::Completion,
+        None => violation!(
+            Completion,
             function,
-            format_args!(
-                "{:p} was completed before, or is not the driver's to complete",
-                irp.raw()
-            ),
+            "{:p} was completed before, or is not the driver's to complete",
+            irp.raw()
         ),
-        Some(Holder::Below) => violation(
-            Rule::Completion,
-            function,
-            format_args!("{:p} is with the device below", irp.raw()),
-        ),
+        Some(Holder::Below) => {
+            violation!(Completion, function, "{:p} is with the device below", irp.raw())
+        }
         Some(Holder::Driver) => {}
     }
     if irp.status() == STATUS_PENDING {
-        violation(Rule::Completion, function, format_args!("completed with STATUS_PENDING"));
+        violation!(Completion, function, "completed with STATUS_PENDING");
     }
     if irp.has_cancel_routine() {
-        violation(
-            Rule::Completion,
-            function,
-            format_args!("{:p} still has a cancel routine", irp.raw()),
-        );
+        violation!(Completion, function, "{:p} still has a cancel routine", irp.raw());
     }
     let Some(packet) = packet else { return };
     // SAFETY: the packet is the driver's until this call returns.
     let marked = unsafe { is_marked_at(packet.location) };
     if packet.arrival.is_none() && !marked {
-        violation(
-            Rule::Pending,
+        violation!(
+            Pending,
             function,
-            format_args!(
-                "{:p} is completed after its dispatch routine returned, but was not marked pending",
-                irp.raw()
-            ),
+            "{:p} is completed after its dispatch routine returned, but was not marked pending",
+            irp.raw()
         );
     }
     packet.end(COMPLETED, marked);
@@ -265,7 +241,7 @@ pub(crate) fn completing(irp: &Irp) {
 pub(crate) fn freed(irp: PIRP) {
     let packet = PACKETS.lock().remove(&(irp as usize));
     if packet.is_some_and(|packet| packet.holder == Holder::Below) {
-        violation(Rule::State, "IoFreeIrp", format_args!("{irp:p} is still below the driver"));
+        violation!(State, "IoFreeIrp", "{irp:p} is still below the driver");
     }
 }
 
@@ -280,10 +256,10 @@ pub(crate) fn device_gone(device: Handle, function: &str) {
             Holder::Driver => "held by the driver",
             Holder::Below => "below, with a completion routine of the driver",
         };
-        violation(
-            Rule::Leak,
+        violation!(
+            Leak,
             function,
-            format_args!("WDFDEVICE {device:#x} goes while its packet {irp:#x} is {place}"),
+            "WDFDEVICE {device:#x} goes while its packet {irp:#x} is {place}"
         );
     }
 }
@@ -294,12 +270,10 @@ pub(crate) fn require_empty(function: &str) {
     if let Some((irp, _)) = packets.first_key_value() {
         let (count, irp) = (packets.len(), *irp);
         drop(packets);
-        violation(
-            Rule::Leak,
+        violation!(
+            Leak,
             function,
-            format_args!(
-                "{count} packets were neither completed nor passed on for good; the first is {irp:#x}"
-            ),
+            "{count} packets were neither completed nor passed on for good; the first is {irp:#x}"
         );
     }
 }
@@ -334,22 +308,20 @@ unsafe extern "C" fn completed_below(
         return status;
     }
     if wrapped.own {
-        violation(
-            Rule::Completion,
+        violation!(
+            Completion,
             "a completion routine",
-            format_args!(
-                "returned {status:#010x} for a packet of the driver's own: it must return \
+            "returned {status:#010x} for a packet of the driver's own: it must return \
                  STATUS_MORE_PROCESSING_REQUIRED"
-            ),
         );
     }
     PACKETS.lock().remove(&key);
     // SAFETY: completion goes on after this routine, so the packet and the driver's location are still valid.
     if pending && wrapped.location != 0 && !unsafe { is_marked_at(wrapped.location) } {
-        violation(
-            Rule::Pending,
+        violation!(
+            Pending,
             "a completion routine",
-            format_args!("PendingReturned is set, but the packet was not marked pending"),
+            "PendingReturned is set, but the packet was not marked pending"
         );
     }
     status

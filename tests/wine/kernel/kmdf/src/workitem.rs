@@ -3,7 +3,7 @@
 //! The rules: a work item that is enqueued again before it ran runs once; flushing waits for the queued and the
 //! running call; a work item is not deleted while it runs.
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::boxed::Box;
 use core::ffi::c_void;
 
 use nt::{event::Event, spinlock::SpinLock};
@@ -15,17 +15,16 @@ use wdk_sys::{
 
 use crate::{
     abi::{DriverGlobals, Handle, ObjectAttributes, WorkItemConfig},
-    checks::{Call, Rule, violation},
+    checks::{Call, violation},
     device::Device,
     irql::{self, DISPATCH_LEVEL, PASSIVE_LEVEL},
-    object::{Kind, Object, ObjectRef, Ref, typed},
+    object::{Kind, Object, Ref, typed},
 };
 
 /// A work item.
 pub(crate) struct WorkItem {
     config: WorkItemConfig,
     raw: PIO_WORKITEM,
-    parent: ObjectRef,
     state: SpinLock<State>,
     idle: Event,
 }
@@ -81,11 +80,7 @@ unsafe extern "C" fn run(_device: PDEVICE_OBJECT, context: *mut c_void) {
         unsafe { callback(item.handle()) };
     }
     if irql::current() != PASSIVE_LEVEL {
-        violation(
-            Rule::Irql,
-            "EvtWorkItem",
-            format_args!("returned at {}", irql::name(irql::current())),
-        );
+        violation!(Irql, "EvtWorkItem", "returned at {}", irql::name(irql::current()));
     }
     let mut state = item.state.lock();
     state.running = false;
@@ -111,14 +106,11 @@ pub(crate) unsafe extern "system" fn work_item_create(
     // SAFETY: the driver's attributes.
     let item_attributes = unsafe { call.structure("WDF_OBJECT_ATTRIBUTES", item_attributes) };
     if item_attributes.parent == 0 || config.evt_work_item.is_none() {
-        call.violation(
-            Rule::Parameter,
-            format_args!("a work item needs a parent object and a callback"),
-        );
+        violation!(Parameter, call.function, "a work item needs a parent object and a callback");
     }
     let parent = call.object(item_attributes.parent);
     let Some(device) = Device::of(&parent) else {
-        call.violation(Rule::Parameter, format_args!("the parent belongs to no device"));
+        violation!(Parameter, call.function, "the parent belongs to no device");
     };
     // SAFETY: the device object is live.
     let raw = unsafe { IoAllocateWorkItem(device.wdm.raw()) };
@@ -130,7 +122,6 @@ pub(crate) unsafe extern "system" fn work_item_create(
     let value = WorkItem {
         config,
         raw,
-        parent: Arc::clone(&parent),
         state: SpinLock::new(State::default()),
         idle,
     };
@@ -148,7 +139,7 @@ pub(crate) unsafe extern "system" fn work_item_enqueue(
     let call = Call::enter("WdfWorkItemEnqueue", globals, DISPATCH_LEVEL);
     let item = call.typed::<WorkItem>(item);
     if item.object().is_deleted() {
-        call.violation(Rule::State, format_args!("the work item is being deleted"));
+        violation!(State, call.function, "the work item is being deleted");
     }
     {
         let mut state = item.state.lock();
@@ -166,18 +157,11 @@ pub(crate) unsafe extern "system" fn work_item_flush(globals: *const DriverGloba
     let call = Call::enter("WdfWorkItemFlush", globals, PASSIVE_LEVEL);
     let item = call.typed::<WorkItem>(item);
     if item.state.lock().runner == current_thread() && item.state.lock().running {
-        call.violation(
-            Rule::State,
-            format_args!("called from the work item's own callback: it would wait for itself"),
+        violation!(
+            State,
+            call.function,
+            "called from the work item's own callback: it would wait for itself"
         );
     }
     item.wait_until_idle();
-}
-
-pub(crate) unsafe extern "system" fn work_item_get_parent_object(
-    globals: *const DriverGlobals,
-    item: Handle,
-) -> Handle {
-    let call = Call::enter("WdfWorkItemGetParentObject", globals, DISPATCH_LEVEL);
-    call.typed::<WorkItem>(item).parent.handle
 }

@@ -6,10 +6,10 @@ use alloc::boxed::Box;
 use core::{cell::UnsafeCell, ptr};
 
 use wdk_sys::{
-    _EVENT_TYPE::{NotificationEvent, SynchronizationEvent},
+    _EVENT_TYPE::NotificationEvent,
     _KWAIT_REASON::Executive,
     _MODE::KernelMode,
-    KEVENT, LARGE_INTEGER, STATUS_TIMEOUT,
+    KEVENT, LARGE_INTEGER, NTSTATUS, STATUS_TIMEOUT,
     ntddk::{KeInitializeEvent, KeResetEvent, KeSetEvent, KeWaitForSingleObject},
 };
 
@@ -26,12 +26,11 @@ unsafe impl Sync for Event {}
 impl Event {
     /// An event that stays signalled until it is reset.
     pub fn notification() -> Self {
-        Self::new(NotificationEvent)
-    }
-
-    /// An event that wakes one waiter and resets itself.
-    pub fn synchronization() -> Self {
-        Self::new(SynchronizationEvent)
+        // An all-zero KEVENT is a valid value to initialise over.
+        let raw = Box::new(UnsafeCell::new(KEVENT::default()));
+        // SAFETY: `raw` is a KEVENT of its own in memory that does not move.
+        unsafe { KeInitializeEvent(raw.get(), NotificationEvent, 0) };
+        Self { raw }
     }
 
     /// Signals the event.
@@ -48,44 +47,25 @@ impl Event {
 
     /// Waits for the signal.
     pub fn wait(&self) {
-        // SAFETY: as in `set`; a null timeout waits for ever.
-        let _ = unsafe {
-            KeWaitForSingleObject(
-                self.raw.get().cast(),
-                Executive,
-                KernelMode as _,
-                0,
-                ptr::null_mut(),
-            )
-        };
+        let _ = self.wait_until(ptr::null_mut());
     }
 
-    /// Waits for the signal for at most so long; says whether it came.
+    /// Waits for the signal for at most that long; returns whether it came.
     pub fn wait_ms(&self, milliseconds: u32) -> bool {
         let mut timeout = LARGE_INTEGER { QuadPart: crate::time::relative_ms(milliseconds) };
-        // SAFETY: as in `set`; the timeout is valid for the call.
-        let status = unsafe {
-            KeWaitForSingleObject(
-                self.raw.get().cast(),
-                Executive,
-                KernelMode as _,
-                0,
-                &raw mut timeout,
-            )
-        };
-        status != STATUS_TIMEOUT
+        self.wait_until(&raw mut timeout) != STATUS_TIMEOUT
+    }
+
+    /// A null timeout waits for ever.
+    fn wait_until(&self, timeout: *mut LARGE_INTEGER) -> NTSTATUS {
+        // SAFETY: as in `set`; the timeout is null or valid for the call.
+        unsafe {
+            KeWaitForSingleObject(self.raw.get().cast(), Executive, KernelMode as _, 0, timeout)
+        }
     }
 
     /// The address that kernel routines take.
     pub fn as_ptr(&self) -> *mut KEVENT {
         self.raw.get()
-    }
-
-    fn new(kind: i32) -> Self {
-        // An all-zero KEVENT is a valid value to initialise over.
-        let raw = Box::new(UnsafeCell::new(KEVENT::default()));
-        // SAFETY: `raw` is a KEVENT of its own in memory that does not move.
-        unsafe { KeInitializeEvent(raw.get(), kind, 0) };
-        Self { raw }
     }
 }

@@ -17,10 +17,9 @@ use wdk_sys::{
 };
 
 use crate::device::Device;
+
 /// No priority boost on completion.
 pub const IO_NO_INCREMENT: i8 = 0;
-/// The boost that disk drivers give.
-pub const IO_DISK_INCREMENT: i8 = 1;
 
 /// Where a packet's fields are. The bindings reach most of them through several unions.
 mod at {

@@ -21,6 +21,7 @@ pub mod monitor;
 pub mod pool;
 pub mod print;
 pub mod registry;
+pub mod round_trip;
 pub mod spinlock;
 pub mod status;
 pub mod thread;

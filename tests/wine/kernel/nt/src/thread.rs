@@ -1,9 +1,13 @@
-//! System threads of the rig.
+//! System threads of the rig, and words that each thread has of its own.
 //!
-//! The rule: who starts a thread joins it before its code can go away.
+//! The rule: the starter of a thread joins it before its code can be unloaded.
 
 use alloc::boxed::Box;
-use core::{ffi::c_void, ptr};
+use core::{
+    ffi::c_void,
+    ptr,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use wdk_sys::{
     _KWAIT_REASON::Executive,
@@ -17,7 +21,7 @@ use wdk_sys::{
 
 use crate::{
     status::{Result, check},
-    win32::SwitchToThread,
+    win32::{SwitchToThread, TLS_OUT_OF_INDEXES, TlsAlloc, TlsGetValue, TlsSetValue},
 };
 
 type Body = Box<dyn FnOnce() + Send>;
@@ -28,8 +32,45 @@ pub fn yield_now() {
     unsafe { SwitchToThread() };
 }
 
+/// A word that each thread has of its own, 0 at first.
+pub struct ThreadWord(AtomicU32);
+
+impl ThreadWord {
+    /// A word without a slot; the first use allocates one.
+    pub const fn new() -> Self {
+        Self(AtomicU32::new(TLS_OUT_OF_INDEXES))
+    }
+
+    /// The calling thread's word.
+    pub fn get(&self) -> usize {
+        // SAFETY: `slot` allocated the slot.
+        unsafe { TlsGetValue(self.slot()) as usize }
+    }
+
+    /// Sets the calling thread's word.
+    pub fn set(&self, value: usize) {
+        // SAFETY: `slot` allocated the slot.
+        unsafe { TlsSetValue(self.slot(), value as *mut c_void) };
+    }
+
+    fn slot(&self) -> u32 {
+        // Relaxed: the number is all that is shared.
+        let slot = self.0.load(Ordering::Relaxed);
+        if slot != TLS_OUT_OF_INDEXES {
+            return slot;
+        }
+        // SAFETY: has no preconditions.
+        let fresh = unsafe { TlsAlloc() };
+        assert!(fresh != TLS_OUT_OF_INDEXES, "the device process has no thread-local slot left");
+        // A thread that loses the race takes the winner's slot; its own stays unused.
+        self.0
+            .compare_exchange(TLS_OUT_OF_INDEXES, fresh, Ordering::Relaxed, Ordering::Relaxed)
+            .map_or_else(|winner| winner, |_| fresh)
+    }
+}
+
 /// A running thread; must be joined.
-#[must_use = "a thread that nobody joins outlives its code"]
+#[must_use = "a thread that is not joined outlives its code"]
 pub struct Thread {
     object: *mut c_void,
 }

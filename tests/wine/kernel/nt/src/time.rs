@@ -31,8 +31,8 @@ pub fn system_time_100ns() -> u64 {
     time
 }
 
-/// The performance counter and what it comes to in 100 ns units.
-pub fn interrupt_time_100ns() -> (u64, u64) {
+/// The performance counter in 100 ns units.
+pub fn interrupt_time_100ns() -> u64 {
     let mut count = 0;
     let mut frequency = 0;
     // SAFETY: the pointer is valid for the call.
@@ -40,5 +40,5 @@ pub fn interrupt_time_100ns() -> (u64, u64) {
     // SAFETY: the pointer is valid for the call.
     unsafe { QueryPerformanceFrequency(&raw mut frequency) };
     let ticks = i128::from(count) * TICKS_PER_SECOND / i128::from(frequency.max(1));
-    (u64::try_from(ticks).unwrap_or(0), count.cast_unsigned())
+    u64::try_from(ticks).unwrap_or(0)
 }

@@ -7,31 +7,20 @@ use core::ptr;
 use nt::unicode::Wide;
 use wdk_sys::{
     NTSTATUS, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
-    STATUS_INVALID_PARAMETER_4, STATUS_OBJECT_NAME_INVALID, STATUS_SUCCESS,
+    STATUS_INVALID_PARAMETER_4, STATUS_SUCCESS,
 };
 
 use crate::{
     cases,
-    device::{self, ControlDevice},
+    device::{self, ControlDevice, MANUAL},
     framework::{Attributes, Framework, Handle, QueueConfig, index},
 };
 
-const MANUAL: i32 = 3;
-
 /// Makes the calls.
 pub(crate) fn check(framework: &Framework, driver: Handle) {
-    let init = device::allocate_init(framework, driver);
-    let sddl = call(framework, index::DEVICE_INIT_ASSIGN_SDDL, &[init, 0]);
-    assert_eq!(sddl, STATUS_INVALID_DEVICE_REQUEST, "a control device without a descriptor");
-    call(framework, index::DEVICE_INIT_FREE, &[init]);
-
     let device = ControlDevice::create(framework, driver, device::complete, None);
     queues(framework, driver, device.handle);
     links(framework, device.handle);
-    let nothing = attributes(0);
-    let context = &[device.handle, ptr::from_ref(&nothing) as usize, 0];
-    let context = call(framework, index::OBJECT_ALLOCATE_CONTEXT, context);
-    assert_eq!(context, STATUS_OBJECT_NAME_INVALID, "a context without a type");
     cases::delete(framework, device.handle);
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
             // SAFETY: what `WdfDeviceInitFree` takes.
             unsafe { framework.call(index::DEVICE_INIT_FREE, &[init]) };
             // SAFETY: the stale structure is reported before it is used.
-            unsafe { framework.call(index::DEVICE_INIT_SET_EXCLUSIVE, &[init, 1]) };
+            unsafe { framework.call(index::DEVICE_INIT_ASSIGN_NAME, &[init, 0]) };
         }
         "request-completed-twice" => control(framework, driver, |framework, request| {
             device::complete(framework, request);

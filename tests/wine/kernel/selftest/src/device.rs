@@ -31,7 +31,12 @@ pub(crate) type Action = fn(&Framework, Handle);
 /// A preprocess callback.
 pub(crate) type Preprocess = unsafe extern "system" fn(Handle, PIRP) -> NTSTATUS;
 
-/// The control device, with a parallel default queue and a manual one.
+/// `WdfIoQueueDispatchSequential`
+const SEQUENTIAL: i32 = 1;
+/// `WdfIoQueueDispatchManual`
+pub(crate) const MANUAL: i32 = 3;
+
+/// The control device, with a sequential default queue and a manual one.
 pub(crate) struct ControlDevice {
     pub(crate) handle: Handle,
     wdm: Device,
@@ -66,8 +71,8 @@ impl ControlDevice {
                 .call(index::DEVICE_CREATE, &[&raw mut init as usize, 0, &raw mut handle as usize])
         };
         assert_eq!(status as NTSTATUS, 0, "WdfDeviceCreate");
-        create_queue(framework, handle, 2, true);
-        MANUAL_QUEUE.store(create_queue(framework, handle, 3, false), Ordering::Relaxed);
+        create_queue(framework, handle, SEQUENTIAL, true);
+        MANUAL_QUEUE.store(create_queue(framework, handle, MANUAL, false), Ordering::Relaxed);
         // SAFETY: what `WdfControlFinishInitializing` takes.
         unsafe { framework.call(index::CONTROL_FINISH_INITIALIZING, &[handle]) };
         // SAFETY: what `WdfDeviceWdmGetDeviceObject` takes.
@@ -234,7 +239,6 @@ fn create_queue(framework: &Framework, device: Handle, dispatch: i32, default: b
         dispatch,
         power_managed: 2,
         default_queue: u8::from(default),
-        presented: if default { u32::MAX } else { 0 },
         ..QueueConfig::default()
     };
     if default {

@@ -100,16 +100,13 @@ pub(crate) mod index {
     pub(crate) const CONTROL_FINISH_INITIALIZING: usize = 27;
     pub(crate) const DEVICE_WDM_GET_DEVICE_OBJECT: usize = 31;
     pub(crate) const DEVICE_INIT_FREE: usize = 54;
-    pub(crate) const DEVICE_INIT_SET_EXCLUSIVE: usize = 62;
     pub(crate) const DEVICE_INIT_ASSIGN_NAME: usize = 67;
-    pub(crate) const DEVICE_INIT_ASSIGN_SDDL: usize = 68;
     pub(crate) const DEVICE_INIT_ASSIGN_PREPROCESS: usize = 73;
     pub(crate) const DEVICE_CREATE: usize = 75;
     pub(crate) const DEVICE_CREATE_SYMBOLIC_LINK: usize = 80;
     pub(crate) const DRIVER_CREATE: usize = 116;
     pub(crate) const DRIVER_OPEN_PARAMETERS_KEY: usize = 119;
     pub(crate) const IO_QUEUE_CREATE: usize = 152;
-    pub(crate) const OBJECT_ALLOCATE_CONTEXT: usize = 203;
     pub(crate) const OBJECT_REFERENCE: usize = 205;
     pub(crate) const OBJECT_DELETE: usize = 208;
     pub(crate) const REGISTRY_CLOSE: usize = 231;

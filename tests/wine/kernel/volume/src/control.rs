@@ -1,9 +1,10 @@
 //! The rig's control device: the commands of a scenario.
 //!
-//! The rule: a command that sends packets through the volume's stack runs on a thread of its own, as the PnP manager's
-//! work does, so that requests go on meanwhile; those run one after the other.
+//! The rule: commands that send packets through the volume's stack run one after the other on a thread
+//! of their own, as the PnP manager's work does, so that requests go on meanwhile.
 
 use alloc::{collections::VecDeque, sync::Arc};
+use core::sync::atomic::Ordering;
 
 use nt::{
     irp::Irp,
@@ -13,22 +14,21 @@ use nt::{
     thread::Thread,
     time::sleep_us,
 };
-use protocol::ioctl::{
-    ATTACH, CLEAR_FAULTS, Counters, DISGUISE, FLUSH, Fault, MEMORY, PAUSE, POWER_LENGTH, QUERY,
-    REFUSE_USAGE, REMOVE, RESIZE, RESUME, SET_CLEARING, SET_FAULT, SET_POWER, SET_SCARCITY,
-    SHUTDOWN, STEP, SURPRISE_REMOVE, Step, TOP_WRITE, USAGE, Usage, WRITE_PROTECT,
-};
 use protocol::{
-    disguise::{Disguise, TopWrite},
-    memory::Scarcity,
+    ioctl::{
+        ATTACH, Counters, DeviceFlags, FAIL_ALLOCATIONS, FLUSH, MEMORY, PAUSE, PNP, QUERY,
+        REFUSE_USAGE, REMOVE, RESIZE, RESUME, SET_DEVICE_FLAGS, SET_POWER, SET_TRIM_SUPPORT,
+        SHUTDOWN, SURPRISE_REMOVE, TOP_WRITE, USAGE, WRITE_PROTECT,
+    },
+    zerocopy::{FromBytes, Immutable, IntoBytes},
 };
 use wdk_sys::{
-    IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS,
-    STATUS_BUFFER_TOO_SMALL, STATUS_DEVICE_BUSY, STATUS_INVALID_DEVICE_REQUEST,
-    STATUS_INVALID_PARAMETER, STATUS_PENDING, STATUS_SUCCESS,
+    IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MN_REMOVE_DEVICE,
+    IRP_MN_SURPRISE_REMOVAL, NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_DEVICE_BUSY,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_PENDING, STATUS_SUCCESS,
 };
 
-use crate::{completion, pnp::Stack, scarcity, scheduler::Scheduler, top_write};
+use crate::{framework, pnp::Stack, scheduler::Scheduler, top_write};
 
 /// How long applications may take to close a volume that is gone.
 const HANDLES_LIMIT_MS: u32 = 20_000;
@@ -126,90 +126,68 @@ impl Inner {
         let (command, input_length, output_length) = irp.device_control();
         // SAFETY: a buffered request's system buffer holds the larger of both lengths.
         let input = unsafe { bytes(irp, input_length as usize) };
+        let give = |answer: &[u8]| give(irp, answer, output_length as usize);
+        let (scheduler, stack) = (&self.scheduler, &self.stack);
+        let switches = &scheduler.switches;
+        // Relaxed, below: the switches are independent of each other.
         let result = match command {
-            QUERY => return self.query(irp, output_length as usize),
-            FLUSH => self.scheduler.store().flush(),
-            SET_FAULT => parsed(Fault::decode(input)).map(|fault| self.scheduler.faults.arm(fault)),
-            CLEAR_FAULTS => {
-                self.scheduler.faults.clear();
-                Ok(())
+            QUERY => {
+                let applied = scheduler.store.applied();
+                return give(Counters { applied, in_flight: scheduler.in_flight() }.as_bytes());
             }
-            PAUSE => {
-                self.scheduler.set_paused(true);
-                Ok(())
-            }
-            RESUME => {
-                self.scheduler.set_paused(false);
-                Ok(())
-            }
-            MEMORY => return give(irp, &scarcity::memory().encode(), output_length as usize),
+            FLUSH => scheduler.store.flush(),
+            PAUSE => done(scheduler.set_paused(true)),
+            RESUME => done(scheduler.set_paused(false)),
+            MEMORY => return give(framework::memory().as_bytes()),
             TOP_WRITE => {
-                let sent = parsed(TopWrite::decode(input))
-                    .and_then(|write| top_write::send(&self.stack, &self.scheduler.top, write));
-                return match sent {
-                    Ok(arrived) => give(irp, &arrived.encode(), output_length as usize),
-                    Err(Failure(status)) => (status, 0),
-                };
+                let sent =
+                    parsed(input).and_then(|write| top_write::send(stack, &scheduler.top, write));
+                match sent {
+                    Ok(arrived) => return give(arrived.as_bytes()),
+                    Err(failure) => Err(failure),
+                }
             }
-            SET_SCARCITY => parsed(Scarcity::decode(input)).map(scarcity::set),
-            DISGUISE => parsed(Disguise::decode(input)).map(|disguise| {
-                self.stack.disguise(disguise);
-                self.scheduler.moods.set_gpt_attributes(disguise.gpt_attributes);
+            FAIL_ALLOCATIONS => parsed(input).map(framework::fail_allocations),
+            SET_DEVICE_FLAGS => parsed(input).map(|flags: DeviceFlags| {
+                stack.set_device_flags(flags);
+                switches.gpt_attributes.store(flags.gpt_attributes, Ordering::Relaxed);
             }),
-            SET_CLEARING => parsed(word(input)).map(|how| self.scheduler.moods.set_clearing(how)),
-            RESIZE => {
-                parsed(number(input)).and_then(|length| self.scheduler.store().resize(length))
+            SET_TRIM_SUPPORT => {
+                parsed(input).map(|how| switches.trim_support.store(how, Ordering::Relaxed))
             }
-            WRITE_PROTECT => parsed(word(input)).map(|on| self.scheduler.moods.protect(on != 0)),
+            RESIZE => parsed(input).and_then(|length| scheduler.store.resize(length)),
+            WRITE_PROTECT => parsed(input)
+                .map(|on: u32| switches.write_protected.store(on != 0, Ordering::Relaxed)),
             REFUSE_USAGE => {
-                parsed(word(input)).map(|times| self.scheduler.moods.refuse_usage(times))
+                parsed(input).map(|times| switches.usage_refusals.store(times, Ordering::Relaxed))
             }
-            ATTACH => self.stack.attach(),
-            REMOVE if self.scheduler.is_gone() => self.remove_gone(),
-            REMOVE => self.stack.remove(),
-            SURPRISE_REMOVE => self.stack.surprise_remove(),
-            STEP => parsed(Step::decode(input)).and_then(|step| self.stack.step(step)),
-            USAGE => parsed(Usage::decode(input)).and_then(|usage| self.stack.usage(usage)),
-            SET_POWER => parsed(power_state(input)).and_then(|state| self.stack.set_power(state)),
+            ATTACH => stack.attach(),
+            REMOVE if scheduler.is_gone() => self.remove_gone(),
+            REMOVE => stack.remove(),
+            SURPRISE_REMOVE => stack.pnp(IRP_MN_SURPRISE_REMOVAL),
+            PNP => parsed(input).and_then(|minor| stack.pnp(minor)),
+            USAGE => parsed(input).and_then(|usage| stack.usage(usage)),
+            SET_POWER => parsed(input).and_then(|state| stack.set_power(state)),
             SHUTDOWN => {
-                println!(
-                    "snapless-test-volume: shutdown, {} devices told",
-                    completion::shut_down()
-                );
-                Ok(())
+                let notified = framework::shut_down();
+                done(println!("snapless-test-volume: shutdown, {notified} devices notified"))
             }
             _ => return (STATUS_INVALID_DEVICE_REQUEST, 0),
         };
         (code(result), 0)
     }
 
-    /// Plug and play removes a device that is gone when nobody has it open any more: its applications are to be let go
-    /// by what happened before that.
+    /// Plug and play removes a device that is gone when all handles to it are closed: applications have
+    /// to get their answers before that.
     fn remove_gone(&self) -> Result {
         for _ in 0..HANDLES_LIMIT_MS {
             if self.scheduler.handles() == 0 {
-                return self.stack.remove_gone();
+                return self.stack.pnp(IRP_MN_REMOVE_DEVICE);
             }
             sleep_us(1000);
         }
         println!("snapless-test-volume: gone, but {} handles stay open", self.scheduler.handles());
         Err(Failure(STATUS_DEVICE_BUSY))
-    }
-
-    fn query(&self, irp: &Irp, room: usize) -> (NTSTATUS, usize) {
-        let counts = self.scheduler.counts();
-        let (applied, completed_below) = self.scheduler.store().progress();
-        let answer = Counters {
-            submitted: counts.submitted,
-            applied,
-            completed_below,
-            in_flight: counts.in_flight,
-            reads: counts.reads,
-            held: counts.held,
-            flushes: counts.flushes,
-        }
-        .encode();
-        give(irp, &answer, room)
     }
 }
 
@@ -223,21 +201,13 @@ fn give(irp: &Irp, answer: &[u8], room: usize) -> (NTSTATUS, usize) {
     (STATUS_SUCCESS, answer.len())
 }
 
-fn parsed<T>(value: Option<T>) -> Result<T> {
-    value.ok_or(Failure(STATUS_INVALID_PARAMETER))
+fn done((): ()) -> Result {
+    Ok(())
 }
 
-fn number(input: &[u8]) -> Option<u64> {
-    Some(u64::from_le_bytes(input.try_into().ok()?))
-}
-
-fn word(input: &[u8]) -> Option<u32> {
-    Some(u32::from_le_bytes(input.try_into().ok()?))
-}
-
-fn power_state(input: &[u8]) -> Option<u32> {
-    let bytes = <[u8; POWER_LENGTH]>::try_from(input).ok()?;
-    Some(u32::from_le_bytes(bytes)).filter(|state| (1..=4).contains(state))
+/// A command's structure; no other length is taken.
+fn parsed<T: FromBytes + Immutable>(input: &[u8]) -> Result<T> {
+    T::read_from_bytes(input).map_err(|_| Failure(STATUS_INVALID_PARAMETER))
 }
 
 /// # Safety

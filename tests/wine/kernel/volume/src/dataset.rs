@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 use nt::irp::Irp;
 use wdk_sys::{NTSTATUS, STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED};
 
+use crate::config::SECTOR;
+
 /// `IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES`
 pub(crate) const CODE: u32 = 0x002D_9404;
 
@@ -14,8 +16,8 @@ const HEADER: usize = 28;
 const TRIM: u32 = 1;
 const WRITE_ZEROES: u32 = 0x19;
 
-/// The ranges of a request, offset and length in bytes; or why it fails.
-pub(crate) fn ranges(irp: &Irp, sector: u32, length: u64) -> Result<Vec<(u64, u64)>, NTSTATUS> {
+/// The ranges of a request, offset and length in bytes, or the status that it fails with.
+pub(crate) fn ranges(irp: &Irp, length: u64) -> Result<Vec<(u64, u64)>, NTSTATUS> {
     let (_, input_length, _) = irp.device_control();
     let buffer = irp.system_buffer().cast::<u8>();
     if buffer.is_null() || (input_length as usize) < HEADER {
@@ -35,7 +37,7 @@ pub(crate) fn ranges(irp: &Irp, sector: u32, length: u64) -> Result<Vec<(u64, u6
         let range: &[u8; 16] = range.try_into().map_err(|_| STATUS_INVALID_PARAMETER)?;
         let both = u128::from_le_bytes(*range);
         let (offset, len) = (both as u64, (both >> 64) as u64);
-        let whole = offset.is_multiple_of(sector.into()) && len.is_multiple_of(sector.into());
+        let whole = (offset | len).is_multiple_of(SECTOR.into());
         if !whole || offset.checked_add(len).is_none_or(|end| end > length) {
             return Err(STATUS_INVALID_PARAMETER);
         }

@@ -1,4 +1,4 @@
-//! The driver's start and end, and the way from a device object to what it stands for.
+//! The driver's start and end, and the dispatch of requests to its two devices.
 //!
 //! The rule: what was started is stopped in the opposite order, on a failed start as on unloading.
 
@@ -14,14 +14,14 @@ use nt::{
     thread::Thread,
     unicode::Wide,
 };
-use protocol::names::{CONTROL_DEVICE, CONTROL_LINK, VOLUME_DEVICE, VOLUME_LINK};
+use protocol::names::{CONTROL_DEVICE, CONTROL_LINK, VOLUME_DEVICE, VOLUME_GUID, VOLUME_LINK};
 use wdk_sys::{
     FILE_DEVICE_DISK, FILE_DEVICE_UNKNOWN, NTSTATUS, PCUNICODE_STRING, PDEVICE_OBJECT,
     PDRIVER_OBJECT, PIRP, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
 };
 
 use crate::{
-    config::Config,
+    config::{Config, SECTOR},
     control::Control,
     journal::Store,
     pnp::Stack,
@@ -76,13 +76,7 @@ pub(crate) unsafe extern "system" fn driver_entry(
 /// `driver` is this driver's object.
 unsafe fn start(driver: PDRIVER_OBJECT, service: &Wide) -> Result {
     let config = Config::read(service)?;
-    let store = Store::open(
-        &config.image_path,
-        &config.journal_path,
-        config.sector_size,
-        config.seed,
-    )
-    .inspect_err(|failure| {
+    let store = Store::open(&config).inspect_err(|failure| {
         println!(
             "snapless-test-volume: the image {} or the journal {} cannot be opened: {failure}",
             config.image_path.to_text(),
@@ -102,7 +96,7 @@ unsafe fn start(driver: PDRIVER_OBJECT, service: &Wide) -> Result {
     };
     volume_device.set_flags(config.io_model);
     // SAFETY: the device was just created and nobody else knows it.
-    unsafe { (*volume_device.raw()).SectorSize = config.sector_size as u16 };
+    unsafe { (*volume_device.raw()).SectorSize = SECTOR as u16 };
     let stack = Stack::new(volume_device.raw());
     let workers = Workers::start(&scheduler, config.workers).inspect_err(|_| undo_devices())?;
     let (control, commands) = match Control::start(&scheduler, &stack) {
@@ -113,14 +107,9 @@ unsafe fn start(driver: PDRIVER_OBJECT, service: &Wide) -> Result {
             return Err(failure);
         }
     };
-    let guid_link = Wide::new(r"\DosDevices\Volume").with(&config.volume_guid.text);
+    let guid_link = Wide::new(r"\DosDevices\Volume").with(VOLUME_GUID);
     let running = Box::new(Driver {
-        volume: Volume {
-            scheduler,
-            sector_size: config.sector_size,
-            io_model: config.io_model,
-            guid: config.volume_guid,
-        },
+        volume: Volume { scheduler, io_model: config.io_model },
         volume_device,
         control,
         control_device,
@@ -191,7 +180,7 @@ unsafe extern "C" fn unload(_driver: PDRIVER_OBJECT) {
     let driver = *unsafe { Box::from_raw(taken) };
     driver.threads.commands.join();
     driver.threads.workers.stop();
-    if let Err(failure) = driver.volume.scheduler.store().flush() {
+    if let Err(failure) = driver.volume.scheduler.store.flush() {
         println!("snapless-test-volume: the image or the journal cannot be flushed: {failure}");
     }
     println!("snapless-test-volume: stopped");

@@ -1,8 +1,8 @@
-//! The image and the journal: what the volume holds, and how it came to hold it.
+//! The image and the journal: the volume's content, and every write that made it.
 //!
-//! The rule: one write at a time goes to the image and then to the journal, under one lock, so the journal's order is
-//! the order in which the image changed. A read of a place that is being written sees old sectors, new sectors, or
-//! some of each, as on a disk; but never half a sector, as from the cache of the file system that the image lies in.
+//! The rule: one write at a time goes to the image and then to the journal, under one lock, so the
+//! journal's order is the order in which the image changed. A read of a place that is being written
+//! sees old sectors, new sectors, or some of each, as on a disk, but never half a sector.
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -10,27 +10,26 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use nt::{
     file::{Disposition, File},
     monitor::Monitor,
-    spinlock::SpinLock,
     status::{Failure, Result},
-    unicode::Wide,
 };
 use protocol::{
-    crc32c,
-    journal::{ENTRY_LENGTH, Entry, HEADER_LENGTH, Header},
+    journal::{Entry, Header, MAGIC, checksum},
+    zerocopy::IntoBytes,
 };
 use wdk_sys::STATUS_INVALID_PARAMETER;
+
+use crate::config::{Config, SECTOR};
 
 /// Data up to this size goes to the journal in one transfer with its entry.
 const JOIN_LIMIT: usize = 64 << 10;
 
 /// The files behind the volume.
 pub(crate) struct Store {
-    /// One transfer at a time, so that a sector is read whole: a cached file promises that for no two transfers that
-    /// meet.
+    /// One transfer at a time, so that a sector is read whole: a cached file does not promise that
+    /// for two overlapping transfers.
     image: Monitor<File>,
     length: AtomicU64,
     journal: Monitor<Journal>,
-    completed_below: SpinLock<u64>,
 }
 
 struct Journal {
@@ -40,64 +39,40 @@ struct Journal {
     joined: Vec<u8>,
 }
 
-/// A write that the image took.
-#[derive(Clone, Copy)]
-pub(crate) struct Applied {
-    index: u64,
-}
-
-/// What is to be written, and what becomes of it.
-#[derive(Clone, Copy)]
-pub(crate) struct Write {
-    pub(crate) submission: u64,
-    pub(crate) offset: u64,
-    /// What the request asked for.
-    pub(crate) requested: u32,
-    /// How much of it reaches the image.
-    pub(crate) length: u32,
-    /// How the request will be completed.
-    pub(crate) status: i32,
-    /// Where the image is written in two steps: bytes of the first one. 0 for one step.
-    pub(crate) torn_at: u32,
-}
-
 impl Store {
     /// Opens the image and starts a journal.
-    pub(crate) fn open(image: &Wide, journal: &Wide, sector_size: u32, seed: u32) -> Result<Self> {
-        let image = File::open(image, Disposition::Open)?;
+    pub(crate) fn open(config: &Config) -> Result<Self> {
+        let image = File::open(&config.image_path, Disposition::Open)?;
         let length = image.length()?;
-        if length == 0 || !length.is_multiple_of(u64::from(sector_size)) {
-            nt::println!(
-                "snapless-test-volume: the image has {length} bytes, not a number of whole sectors"
-            );
+        if length == 0 || !length.is_multiple_of(u64::from(SECTOR)) {
+            nt::println!("snapless-test-volume: the image has {length} bytes: not whole sectors");
             return Err(Failure(STATUS_INVALID_PARAMETER));
         }
-        let file = File::open(journal, Disposition::Overwrite)?;
-        file.write_slice_at(0, &Header { volume_length: length, sector_size, seed }.encode())?;
-        let journal =
-            Journal { file, end: HEADER_LENGTH as u64, next_index: 0, joined: Vec::new() };
+        let file = File::open(&config.journal_path, Disposition::Overwrite)?;
+        let header = Header { magic: MAGIC, volume_length: length, seed: config.seed.into() };
+        file.write_slice_at(0, header.as_bytes())?;
+        let end = size_of::<Header>() as u64;
         Ok(Self {
             image: Monitor::new(image),
             length: AtomicU64::new(length),
-            journal: Monitor::new(journal),
-            completed_below: SpinLock::new(0),
+            journal: Monitor::new(Journal { file, end, next_index: 0, joined: Vec::new() }),
         })
     }
 
     /// The volume's length.
     pub(crate) fn length(&self) -> u64 {
-        // Relaxed: a request that relies on a new length comes after the command that brought it.
+        // Relaxed: a request that relies on a new length comes after the command that set it.
         self.length.load(Ordering::Relaxed)
     }
 
-    /// Makes the volume longer or shorter; what is new is zeros. The file does not become shorter.
+    /// Makes the volume longer, by zeros, or shorter. The file does not become shorter.
     pub(crate) fn resize(&self, length: u64) -> Result {
-        const SECTOR: u64 = 4096;
-        if length == 0 || !length.is_multiple_of(SECTOR) {
+        const PAGE: u64 = 4096;
+        if length == 0 || !length.is_multiple_of(PAGE) {
             return Err(Failure(STATUS_INVALID_PARAMETER));
         }
         if length > self.length() {
-            self.image.lock().write_slice_at(length - SECTOR, &[0; SECTOR as usize])?;
+            self.image.lock().write_slice_at(length - PAGE, &[0; PAGE as usize])?;
         }
         self.length.store(length, Ordering::Relaxed);
         Ok(())
@@ -112,46 +87,23 @@ impl Store {
         unsafe { self.image.lock().read_at(offset, into, length) }
     }
 
-    /// Writes to the image and to the journal.
-    ///
-    /// # Safety
-    /// `from` is valid for reads of `write.length` bytes.
-    pub(crate) unsafe fn apply(&self, write: &Write, from: *const u8) -> Result<Applied> {
+    /// Writes to the image, in two steps if `torn_at` is not 0, and to the journal.
+    pub(crate) fn apply(&self, offset: u64, data: &[u8], torn_at: usize) -> Result {
         let mut journal = self.journal.lock();
-        let first = write.torn_at.min(write.length);
-        if first > 0 {
-            // SAFETY: the caller vouches for the buffer; this is its first part.
-            unsafe { self.image.lock().write_at(write.offset, from, first) }?;
+        let (first, rest) = data.split_at(torn_at.min(data.len()));
+        if !first.is_empty() {
+            self.image.lock().write_slice_at(offset, first)?;
             nt::thread::yield_now();
         }
-        let rest = write.length - first;
-        if rest > 0 {
-            // SAFETY: as above; this is the other part.
-            unsafe {
-                self.image.lock().write_at(
-                    write.offset + u64::from(first),
-                    from.wrapping_add(first as usize),
-                    rest,
-                )
-            }?;
+        if !rest.is_empty() {
+            self.image.lock().write_slice_at(offset + first.len() as u64, rest)?;
         }
-        // SAFETY: the caller vouches for the buffer. The data's owner may change it meanwhile; the checksum is of
-        // what the journal gets, see below.
-        let data = unsafe { core::slice::from_raw_parts(from, write.length as usize) };
-        journal.append(write, data)
+        journal.append(offset, data)
     }
 
-    /// Notes that a write is about to be completed.
-    pub(crate) fn completed(&self, applied: Applied) {
-        let mut below = self.completed_below.lock();
-        *below = (*below).max(applied.index + 1);
-    }
-
-    /// How many writes the image took, and below which index all completed ones are.
-    pub(crate) fn progress(&self) -> (u64, u64) {
-        // In this order, so that the second number is never above the first.
-        let completed_below = *self.completed_below.lock();
-        (self.journal.lock().next_index, completed_below)
+    /// How many writes the image took.
+    pub(crate) fn applied(&self) -> u64 {
+        self.journal.lock().next_index
     }
 
     /// Makes both files durable.
@@ -162,28 +114,21 @@ impl Store {
 }
 
 impl Journal {
-    fn append(&mut self, write: &Write, data: &[u8]) -> Result<Applied> {
-        let index = self.next_index;
-        let entry = Entry {
-            index,
-            submission: write.submission,
-            offset: write.offset,
-            length: write.length,
-            requested: write.requested,
-            status: write.status,
-            checksum: crc32c::checksum(data),
-        };
+    fn append(&mut self, offset: u64, data: &[u8]) -> Result {
+        let (index, length) = (self.next_index, data.len() as u32);
+        let entry = Entry { index, offset, length, checksum: checksum(data) };
+        let header = entry.as_bytes();
         if data.len() <= JOIN_LIMIT {
             self.joined.clear();
-            self.joined.extend_from_slice(&entry.encode());
+            self.joined.extend_from_slice(header);
             self.joined.extend_from_slice(data);
             self.file.write_slice_at(self.end, &self.joined)?;
         } else {
-            self.file.write_slice_at(self.end + ENTRY_LENGTH as u64, data)?;
-            self.file.write_slice_at(self.end, &entry.encode())?;
+            self.file.write_slice_at(self.end + header.len() as u64, data)?;
+            self.file.write_slice_at(self.end, header)?;
         }
-        self.end += (ENTRY_LENGTH + data.len()) as u64;
+        self.end += (header.len() + data.len()) as u64;
         self.next_index += 1;
-        Ok(Applied { index })
+        Ok(())
     }
 }

@@ -9,19 +9,16 @@
 
 extern crate alloc;
 
-mod completion;
 mod config;
 mod control;
 mod dataset;
 mod driver;
-mod faults;
+mod framework;
 mod journal;
-mod moods;
 mod payload;
 mod pnp;
 mod queries;
-mod random;
-mod scarcity;
 mod scheduler;
+mod switches;
 mod top_write;
 mod volume;

@@ -1,18 +1,19 @@
-//! The device controls that a volume filter, a service or a file system asks a volume.
+//! The volume's answers to device controls of volume filters, services and file systems.
 //!
-//! The rule: an answer is whole; a buffer that is too small gets the status that Windows documents for it. Unknown codes
-//! are STATUS_INVALID_DEVICE_REQUEST.
+//! The rule: an answer is whole; a buffer that is too small gets the status that Windows documents
+//! for it. Unknown codes are STATUS_INVALID_DEVICE_REQUEST.
 
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 use nt::irp::Irp;
-use protocol::names::VOLUME_DEVICE;
+use protocol::names::{VOLUME_DEVICE, VOLUME_GUID_BYTES};
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_DEVICE_REQUEST,
     STATUS_INVALID_PARAMETER, STATUS_MEDIA_WRITE_PROTECTED, STATUS_SUCCESS,
 };
 
-use crate::volume::Volume;
+use crate::{config::SECTOR, volume::Volume};
 
 const IOCTL_DISK_GET_DRIVE_GEOMETRY: u32 = 0x0007_0000;
 const IOCTL_DISK_GET_DRIVE_GEOMETRY_EX: u32 = 0x0007_00A0;
@@ -31,26 +32,28 @@ const STORAGE_ACCESS_ALIGNMENT_PROPERTY: u32 = 6;
 const STORAGE_TRIM_PROPERTY: u32 = 8;
 const PROPERTY_STANDARD_QUERY: u32 = 0;
 
-/// The geometry that Windows makes up for disks without one.
+/// The geometry that Windows reports for disks without one.
 const TRACKS_PER_CYLINDER: u32 = 255;
 const SECTORS_PER_TRACK: u32 = 63;
 const FIXED_MEDIA: u32 = 12;
 const PHYSICAL_SECTOR_SIZE: u32 = 4096;
 
-/// Answers a device control; the status and how many bytes the answer has.
+/// Answers a device control; returns the status and the answer's length.
 pub(crate) fn answer(volume: &Volume, irp: &mut Irp) -> (NTSTATUS, usize) {
     let (code, input_length, output_length) = irp.device_control();
     // SAFETY: a buffered request's system buffer holds the larger of both lengths.
     let input = unsafe { input(irp, input_length as usize) };
+    let switches = &volume.scheduler.switches;
     let answer = match code {
-        IOCTL_DISK_GET_LENGTH_INFO => volume.scheduler.store().length().to_le_bytes().to_vec(),
+        IOCTL_DISK_GET_LENGTH_INFO => volume.scheduler.store.length().to_le_bytes().to_vec(),
         IOCTL_DISK_GET_DRIVE_GEOMETRY => geometry(volume),
         IOCTL_DISK_GET_DRIVE_GEOMETRY_EX => {
             let mut answer = geometry(volume);
-            answer.extend(volume.scheduler.store().length().to_le_bytes());
+            answer.extend(volume.scheduler.store.length().to_le_bytes());
             answer
         }
-        IOCTL_DISK_IS_WRITABLE if volume.scheduler.moods.is_protected() => {
+        // Relaxed, here and below: the switches are independent.
+        IOCTL_DISK_IS_WRITABLE if switches.write_protected.load(Ordering::Relaxed) => {
             return (STATUS_MEDIA_WRITE_PROTECTED, 0);
         }
         IOCTL_DISK_IS_WRITABLE
@@ -70,11 +73,11 @@ pub(crate) fn answer(volume: &Volume, irp: &mut Irp) -> (NTSTATUS, usize) {
         }
         IOCTL_MOUNTDEV_QUERY_UNIQUE_ID => {
             // SAFETY: as above.
-            return unsafe { counted(irp, &volume.guid.bytes, output_length as usize) };
+            return unsafe { counted(irp, &VOLUME_GUID_BYTES, output_length as usize) };
         }
-        IOCTL_MOUNTDEV_QUERY_STABLE_GUID => volume.guid.bytes.to_vec(),
+        IOCTL_MOUNTDEV_QUERY_STABLE_GUID => VOLUME_GUID_BYTES.to_vec(),
         IOCTL_VOLUME_GET_GPT_ATTRIBUTES => {
-            volume.scheduler.moods.gpt_attributes().to_le_bytes().to_vec()
+            switches.gpt_attributes.load(Ordering::Relaxed).to_le_bytes().to_vec()
         }
         _ => return (STATUS_INVALID_DEVICE_REQUEST, 0),
     };
@@ -88,12 +91,10 @@ pub(crate) fn answer(volume: &Volume, irp: &mut Irp) -> (NTSTATUS, usize) {
 
 /// `DISK_GEOMETRY`
 fn geometry(volume: &Volume) -> Vec<u8> {
-    let sector = volume.sector_size;
-    let cylinder =
-        u64::from(TRACKS_PER_CYLINDER) * u64::from(SECTORS_PER_TRACK) * u64::from(sector);
-    let cylinders = volume.scheduler.store().length() / cylinder;
+    let cylinder = u64::from(TRACKS_PER_CYLINDER * SECTORS_PER_TRACK * SECTOR);
+    let cylinders = volume.scheduler.store.length() / cylinder;
     let mut answer = cylinders.to_le_bytes().to_vec();
-    for field in [FIXED_MEDIA, TRACKS_PER_CYLINDER, SECTORS_PER_TRACK, sector] {
+    for field in [FIXED_MEDIA, TRACKS_PER_CYLINDER, SECTORS_PER_TRACK, SECTOR] {
         answer.extend(field.to_le_bytes());
     }
     answer
@@ -108,20 +109,20 @@ fn property(volume: &Volume, query: &[u8]) -> Result<Vec<u8>, NTSTATUS> {
     };
     let (property, query_type) = word(0).zip(word(4)).ok_or(STATUS_INVALID_PARAMETER)?;
     if property == STORAGE_TRIM_PROPERTY && query_type == PROPERTY_STANDARD_QUERY {
-        let trims = u32::from(volume.scheduler.moods.says_that_it_trims());
+        let trims = u32::from(volume.scheduler.switches.reports_trim());
         return Ok([12, 12, trims].into_iter().flat_map(u32::to_le_bytes).collect());
     }
     if property != STORAGE_ACCESS_ALIGNMENT_PROPERTY || query_type != PROPERTY_STANDARD_QUERY {
         return Err(STATUS_INVALID_DEVICE_REQUEST);
     }
-    let physical = PHYSICAL_SECTOR_SIZE.max(volume.sector_size);
-    Ok([LENGTH, LENGTH, 0, 0, volume.sector_size, physical, 0]
+    Ok([LENGTH, LENGTH, 0, 0, SECTOR, PHYSICAL_SECTOR_SIZE, 0]
         .into_iter()
         .flat_map(u32::to_le_bytes)
         .collect())
 }
 
-/// `MOUNTDEV_NAME` and `MOUNTDEV_UNIQUE_ID`: a 16-bit length and so many bytes. A buffer for the length alone learns it.
+/// `MOUNTDEV_NAME` and `MOUNTDEV_UNIQUE_ID`: a 16-bit length and that many bytes. A buffer that has
+/// room for the length only gets the length.
 ///
 /// # Safety
 /// The packet's system buffer has at least `room` bytes.

@@ -1,8 +1,8 @@
 //! The requests that the volume has taken and not completed, and the threads that work on them.
 //!
-//! The rule: the volume is an adversary that stays within what a disk may do. Of the requests that are in flight a
-//! random one goes next, after a random delay, and completes after another; nothing is done in the order of arrival,
-//! and completion is at DISPATCH_LEVEL. What has been completed is in the image.
+//! The rule: the volume is an adversary that stays within what a disk may do. A random request of
+//! those in flight goes next, after a random delay, and completes after another; completion is at
+//! DISPATCH_LEVEL. What has been completed is in the image.
 
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -10,24 +10,21 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use nt::{
     irp::Irp,
     monitor::Monitor,
-    status::{Failure, Result},
+    status::{Failure, Result, code},
     thread::Thread,
     time::sleep_us,
 };
 use wdk_sys::{
     IRP_MJ_DEVICE_CONTROL, IRP_MJ_FLUSH_BUFFERS, IRP_MJ_READ, IRP_MJ_WRITE, NTSTATUS,
-    STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
 };
 
 use crate::{
-    completion,
-    config::Config,
-    dataset,
-    faults::Faults,
-    journal::{Applied, Store, Write},
-    moods::Moods,
+    config::{Config, SECTOR},
+    dataset, framework,
+    journal::Store,
     payload,
-    random::Random,
+    switches::Switches,
     top_write::TopWrites,
 };
 
@@ -36,17 +33,12 @@ const TORN_PERCENT: u32 = 20;
 
 /// The volume's work.
 pub(crate) struct Scheduler {
-    store: Store,
-    pub(crate) faults: Faults,
-    pub(crate) moods: Moods,
+    pub(crate) store: Store,
+    pub(crate) switches: Switches,
     pub(crate) top: TopWrites,
     timing: Timing,
-    sector_size: u32,
     state: Monitor<State>,
-    writes_submitted: AtomicU64,
     writes_in_flight: AtomicU64,
-    reads: AtomicU64,
-    flushes: AtomicU64,
     handles: AtomicU64,
 }
 
@@ -58,18 +50,11 @@ struct Timing {
 }
 
 struct State {
-    waiting: Vec<Pending>,
-    random: Random,
+    waiting: Vec<Irp>,
+    random: fastrand::Rng,
     paused: bool,
     gone: bool,
     stopping: bool,
-}
-
-/// A request in flight.
-struct Pending {
-    irp: Irp,
-    /// A write's number in order of arrival.
-    submission: u64,
 }
 
 /// The threads; they end when this is stopped.
@@ -79,61 +64,43 @@ pub(crate) struct Workers {
     threads: Vec<Thread>,
 }
 
-/// What the volume has counted.
-pub(crate) struct Counts {
-    pub(crate) submitted: u64,
-    pub(crate) in_flight: u64,
-    pub(crate) reads: u64,
-    pub(crate) flushes: u64,
-    pub(crate) held: u64,
-}
-
-/// What chance has in store for a request.
+/// The random choices for a request.
 struct Chance {
     before_us: u32,
     after_us: u32,
-    torn: bool,
-    /// For what part of a failing write reaches the image, in 1/256.
-    part: u32,
+    /// Where a write is torn, in 1/256 of it; 0 for a write in one step.
+    torn_at: u32,
 }
 
 impl Scheduler {
     /// A scheduler over opened files.
     pub(crate) fn new(config: &Config, store: Store) -> Self {
+        let Config { slow_percent, slow_ms, jitter_us, seed, .. } = *config;
         Self {
             store,
-            faults: Faults::new(),
-            moods: Moods::default(),
+            switches: Switches::default(),
             top: TopWrites::new(),
-            timing: Timing {
-                slow_percent: config.slow_percent,
-                slow_ms: config.slow_ms,
-                jitter_us: config.jitter_us,
-            },
-            sector_size: config.sector_size,
+            timing: Timing { slow_percent, slow_ms, jitter_us },
             state: Monitor::new(State {
                 waiting: Vec::new(),
-                random: Random::new(u64::from(config.seed)),
+                random: fastrand::Rng::with_seed(seed.into()),
                 paused: false,
                 gone: false,
                 stopping: false,
             }),
-            writes_submitted: AtomicU64::new(0),
             writes_in_flight: AtomicU64::new(0),
-            reads: AtomicU64::new(0),
-            flushes: AtomicU64::new(0),
             handles: AtomicU64::new(0),
         }
     }
 
     /// Counts a handle that was opened, or closed.
     pub(crate) fn count_handle(&self, opened: bool) {
-        // Relaxed: a count that is looked at on its own. A handle may be older than the count.
+        // Relaxed: an independent count. A handle may be older than the count.
         let step = |count: u64| if opened { count.checked_add(1) } else { count.checked_sub(1) };
         let _ = self.handles.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
     }
 
-    /// Forgets the handles of a stack that is removed: Wine closes them at the filter that is no more.
+    /// Forgets the handles of a stack that is removed: Wine closes them at the removed filter.
     pub(crate) fn forget_handles(&self) {
         // Relaxed: see `count_handle`.
         self.handles.store(0, Ordering::Relaxed);
@@ -145,15 +112,15 @@ impl Scheduler {
         self.handles.load(Ordering::Relaxed)
     }
 
-    /// The volume is gone without a warning, or is back. What waits when it goes is completed: a driver does so when
-    /// it learns of a surprise removal, and not before.
+    /// Surprise removal, or the volume's return. Waiting requests are completed on surprise removal,
+    /// as a driver does when it learns of it.
     pub(crate) fn set_gone(&self, gone: bool) {
         let waiting = {
             let mut state = self.state.lock();
             state.gone = gone;
             if gone { core::mem::take(&mut state.waiting) } else { Vec::new() }
         };
-        for Pending { irp, .. } in waiting {
+        for irp in waiting {
             self.complete(irp, STATUS_NO_SUCH_DEVICE, 0);
         }
     }
@@ -163,34 +130,19 @@ impl Scheduler {
         self.state.lock().gone
     }
 
-    /// The files.
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
-    }
-
     /// Takes a request that was marked pending.
     pub(crate) fn submit(&self, irp: Irp) {
-        // Relaxed: the counters are read by a command that was sent after what it wants to see counted.
-        let submission = match u32::from(irp.function().0) {
-            IRP_MJ_WRITE | IRP_MJ_DEVICE_CONTROL => {
-                self.writes_in_flight.fetch_add(1, Ordering::Relaxed);
-                self.writes_submitted.fetch_add(1, Ordering::Relaxed)
-            }
-            IRP_MJ_READ => self.reads.fetch_add(1, Ordering::Relaxed),
-            _ => self.flushes.fetch_add(1, Ordering::Relaxed),
-        };
-        let refused = {
-            let mut state = self.state.lock();
-            if state.gone {
-                Some(irp)
-            } else {
-                state.waiting.push(Pending { irp, submission });
-                None
-            }
-        };
-        match refused {
-            Some(irp) => self.complete(irp, STATUS_NO_SUCH_DEVICE, 0),
-            None => self.state.notify_one(),
+        if is_write(&irp) {
+            // Relaxed: a scenario reads the count by a command that it sends later.
+            self.writes_in_flight.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut state = self.state.lock();
+        if state.gone {
+            drop(state);
+            self.complete(irp, STATUS_NO_SUCH_DEVICE, 0);
+        } else {
+            state.waiting.push(irp);
+            self.state.notify_one();
         }
     }
 
@@ -200,39 +152,29 @@ impl Scheduler {
         self.state.notify_all();
     }
 
-    /// The counters.
-    pub(crate) fn counts(&self) -> Counts {
-        let held = {
-            let state = self.state.lock();
-            if state.paused { state.waiting.len() as u64 } else { 0 }
-        };
+    /// Writes that arrived and are not completed.
+    pub(crate) fn in_flight(&self) -> u64 {
         // Relaxed: see `submit`.
-        Counts {
-            submitted: self.writes_submitted.load(Ordering::Relaxed),
-            in_flight: self.writes_in_flight.load(Ordering::Relaxed),
-            reads: self.reads.load(Ordering::Relaxed),
-            flushes: self.flushes.load(Ordering::Relaxed),
-            held,
-        }
+        self.writes_in_flight.load(Ordering::Relaxed)
     }
 
     /// Works until it is stopped and nothing is left.
     fn run(&self) {
-        while let Some((pending, chance)) = self.next() {
-            self.work(pending, &chance);
+        while let Some((irp, chance)) = self.next() {
+            self.work(irp, &chance);
         }
     }
 
-    fn next(&self) -> Option<(Pending, Chance)> {
+    fn next(&self) -> Option<(Irp, Chance)> {
         let mut state = self.state.lock();
         loop {
             if !state.waiting.is_empty() && (!state.paused || state.stopping) {
-                let count = u32::try_from(state.waiting.len()).unwrap_or(u32::MAX);
-                let chosen = state.random.below(count) as usize;
-                let pending = state.waiting.swap_remove(chosen);
-                let write = u32::from(pending.irp.function().0) == IRP_MJ_WRITE;
+                let count = state.waiting.len();
+                let chosen = state.random.usize(..count);
+                let irp = state.waiting.swap_remove(chosen);
+                let write = u32::from(irp.function().0) == IRP_MJ_WRITE;
                 let chance = self.timing.roll(&mut state.random, write);
-                return Some((pending, chance));
+                return Some((irp, chance));
             }
             if state.stopping {
                 return None;
@@ -241,144 +183,91 @@ impl Scheduler {
         }
     }
 
-    fn work(&self, pending: Pending, chance: &Chance) {
+    fn work(&self, irp: Irp, chance: &Chance) {
         pause(chance.before_us);
-        let Pending { irp, submission } = pending;
-        let (status, information, applied) = match u32::from(irp.function().0) {
+        let (status, information) = match u32::from(irp.function().0) {
             IRP_MJ_READ => self.read(&irp),
-            IRP_MJ_WRITE => self.write(&irp, submission, chance),
-            IRP_MJ_FLUSH_BUFFERS => (outcome(self.store.flush()), 0, None),
-            IRP_MJ_DEVICE_CONTROL => self.clear(&irp, submission),
+            IRP_MJ_WRITE => self.write(&irp, chance),
+            IRP_MJ_FLUSH_BUFFERS => (code(self.store.flush()), 0),
+            IRP_MJ_DEVICE_CONTROL => self.clear(&irp),
             other => unreachable!("major function {other} is never submitted"),
         };
         pause(chance.after_us);
-        if let Some(applied) = applied {
-            self.store.completed(applied);
-        }
         self.complete(irp, status, information);
     }
 
     fn complete(&self, irp: Irp, status: NTSTATUS, information: usize) {
-        let control = u32::from(irp.function().0) == IRP_MJ_DEVICE_CONTROL;
-        let write = control || u32::from(irp.function().0) == IRP_MJ_WRITE;
-        if write {
+        if is_write(&irp) {
             // Relaxed: see `submit`.
             self.writes_in_flight.fetch_sub(1, Ordering::Relaxed);
         }
-        if control {
+        if u32::from(irp.function().0) == IRP_MJ_DEVICE_CONTROL {
             // These complete below DISPATCH_LEVEL (docs: IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES).
             irp.complete(status, information);
         } else {
-            completion::complete(irp, status, information);
+            framework::complete(irp, status, information);
         }
     }
 
     /// Makes zeros of the ranges of a data set request, some at a time.
-    fn clear(&self, irp: &Irp, submission: u64) -> (NTSTATUS, usize, Option<Applied>) {
+    fn clear(&self, irp: &Irp) -> (NTSTATUS, usize) {
         const ZEROS: usize = 256 << 10;
         let zeros = alloc::vec![0_u8; ZEROS];
-        let ranges = match dataset::ranges(irp, self.sector_size, self.store.length()) {
+        let ranges = match dataset::ranges(irp, self.store.length()) {
             Ok(ranges) => ranges,
-            Err(status) => return (status, 0, None),
+            Err(status) => return (status, 0),
         };
-        let mut last = None;
         for (offset, length) in ranges {
-            let mut done = 0;
-            while done < length {
-                let some = (length - done).min(ZEROS as u64) as u32;
-                let write = Write {
-                    submission,
-                    offset: offset + done,
-                    requested: some,
-                    length: some,
-                    status: STATUS_SUCCESS,
-                    torn_at: 0,
-                };
-                // SAFETY: the zeros are at least as many.
-                match unsafe { self.store.apply(&write, zeros.as_ptr()) } {
-                    Ok(applied) => last = Some(applied),
-                    Err(Failure(status)) => {
-                        nt::println!(
-                            "snapless-test-volume: zeros cannot be written: {status:#010x}"
-                        );
-                        nt::halt::halt()
-                    }
-                }
-                done += u64::from(some);
+            for at in (offset..offset + length).step_by(ZEROS) {
+                let some = (offset + length - at).min(ZEROS as u64) as usize;
+                self.apply(at, &zeros[..some], 0);
             }
         }
-        (STATUS_SUCCESS, 0, last)
+        (STATUS_SUCCESS, 0)
     }
 
-    fn read(&self, irp: &Irp) -> (NTSTATUS, usize, Option<Applied>) {
+    fn read(&self, irp: &Irp) -> (NTSTATUS, usize) {
         let (length, offset) = irp.transfer();
-        let offset = offset.cast_unsigned();
-        if let Some(status) = self.faults.strikes_read(offset, length) {
-            return (status, 0, None);
+        // `volume.rs` checked that it is there and long enough.
+        let Some(buffer) = payload::target(irp) else { return (STATUS_INSUFFICIENT_RESOURCES, 0) };
+        // SAFETY: the buffer has at least the request's length.
+        match unsafe { self.store.read(offset.cast_unsigned(), buffer, length) } {
+            Ok(()) => (STATUS_SUCCESS, length as usize),
+            Err(Failure(status)) => (status, 0),
         }
-        // `volume.rs` checked that it is there and long enough.
-        let Some(buffer) = payload::target(irp) else {
-            return (wdk_sys::STATUS_INSUFFICIENT_RESOURCES, 0, None);
-        };
-        // SAFETY: the buffer has at least the request's length.
-        let result = unsafe { self.store.read(offset, buffer, length) };
-        transferred(result, length)
     }
 
-    fn write(
-        &self,
-        irp: &Irp,
-        submission: u64,
-        chance: &Chance,
-    ) -> (NTSTATUS, usize, Option<Applied>) {
+    fn write(&self, irp: &Irp, chance: &Chance) -> (NTSTATUS, usize) {
         let (length, offset) = irp.transfer();
-        let offset = offset.cast_unsigned();
         // `volume.rs` checked that it is there and long enough.
-        let Some(buffer) = payload::source(irp) else {
-            return (wdk_sys::STATUS_INSUFFICIENT_RESOURCES, 0, None);
-        };
-        let fault = self.faults.strikes_write(submission, offset, length);
-        let sectors = length / self.sector_size;
-        let part =
-            |of: u32| (u64::from(of) * u64::from(chance.part) / 256) as u32 * self.sector_size;
-        let write = Write {
-            submission,
-            offset,
-            requested: length,
-            length: if fault.is_some() { part(sectors) } else { length },
-            status: fault.unwrap_or(STATUS_SUCCESS),
-            torn_at: if chance.torn { part(sectors) } else { 0 },
-        };
-        // SAFETY: the buffer has at least the request's length.
-        match unsafe { self.store.apply(&write, buffer.start()) } {
-            Ok(applied) => match fault {
-                Some(status) => (status, 0, Some(applied)),
-                None => (STATUS_SUCCESS, length as usize, Some(applied)),
-            },
-            Err(Failure(status)) => {
-                // The journal may lack what the image has: no comparison with it would mean anything.
-                nt::println!(
-                    "snapless-test-volume: the image or the journal cannot be written: {status:#010x}"
-                );
-                nt::halt::halt()
-            }
+        let Some(data) = payload::source(irp) else { return (STATUS_INSUFFICIENT_RESOURCES, 0) };
+        let torn_at = length / SECTOR * chance.torn_at / 256 * SECTOR;
+        // SAFETY: the data has at least the request's length. Its owner may change it meanwhile: the
+        // journal gets the same bytes that are summed.
+        let data = unsafe { core::slice::from_raw_parts(data.start(), length as usize) };
+        self.apply(offset.cast_unsigned(), data, torn_at as usize);
+        (STATUS_SUCCESS, length as usize)
+    }
+
+    fn apply(&self, offset: u64, data: &[u8], torn_at: usize) {
+        if let Err(failure) = self.store.apply(offset, data, torn_at) {
+            // The journal may lack what the image has: a comparison with it would mean nothing.
+            nt::println!("snapless-test-volume: the image or the journal: {failure}");
+            nt::halt::halt()
         }
     }
 }
 
 impl Timing {
-    fn roll(self, random: &mut Random, write: bool) -> Chance {
-        let slow = write && random.percent(self.slow_percent);
+    fn roll(self, random: &mut fastrand::Rng, write: bool) -> Chance {
+        let slow = write && random.u32(..100) < self.slow_percent;
         let limit = if slow { self.slow_ms * 1000 } else { self.jitter_us };
-        let total = if limit == 0 { 0 } else { random.below(limit) };
+        let total = random.u32(..limit.max(1));
         // Before: another write overtakes. After: the application hears later than the image changed.
-        let before_us = random.below(total + 1);
-        Chance {
-            before_us,
-            after_us: total - before_us.min(total),
-            torn: write && random.percent(TORN_PERCENT),
-            part: random.below(256),
-        }
+        let before_us = random.u32(..=total);
+        let torn = write && random.u32(..100) < TORN_PERCENT;
+        let torn_at = if torn { random.u32(..256) } else { 0 };
+        Chance { before_us, after_us: total - before_us, torn_at }
     }
 }
 
@@ -409,19 +298,12 @@ impl Workers {
     }
 }
 
+fn is_write(irp: &Irp) -> bool {
+    matches!(u32::from(irp.function().0), IRP_MJ_WRITE | IRP_MJ_DEVICE_CONTROL)
+}
+
 fn pause(microseconds: u32) {
     if microseconds > 0 {
         sleep_us(microseconds);
-    }
-}
-
-fn outcome(result: Result) -> NTSTATUS {
-    nt::status::code(result)
-}
-
-fn transferred(result: Result, length: u32) -> (NTSTATUS, usize, Option<Applied>) {
-    match result {
-        Ok(()) => (STATUS_SUCCESS, length as usize, None),
-        Err(Failure(status)) => (status, 0, None),
     }
 }

@@ -1,7 +1,7 @@
-//! Writes that the rig sends from the top of the volume's stack, as a file system does in the kernel: with flags and
-//! chains of memory descriptor lists that no program could ask for.
+//! Writes that the rig sends from the top of the volume's stack, as a file system does in the kernel:
+//! with flags and chains of memory descriptor lists that no program can ask for.
 //!
-//! The rule: what reached the bottom is noted as it came, before anything is done with it.
+//! The rule: the flags at the bottom of the stack are recorded before the packet is handled.
 
 use alloc::{vec, vec::Vec};
 use core::{
@@ -14,16 +14,16 @@ use nt::{
     spinlock::SpinLock,
     status::{Failure, Result},
 };
-use protocol::disguise::{Arrived, TopWrite};
+use protocol::ioctl::{TopWrite, TopWriteResult};
 use wdk_sys::{
     DO_BUFFERED_IO, DO_DIRECT_IO, IRP_MJ_WRITE, MDL, MDL_PAGES_LOCKED, PMDL,
-    STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_SUPPORTED,
-    ntddk::{IoAllocateMdl, IoFreeIrp, IoFreeMdl},
+    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
+    ntddk::{IoAllocateMdl, IoFreeMdl},
 };
 
 use crate::pnp::Stack;
 
-/// Nobody's packet.
+/// The address of no packet.
 const NONE: usize = 0;
 
 /// The write that is under way, and how it arrived.
@@ -50,8 +50,11 @@ impl TopWrites {
     }
 }
 
-/// Sends a write and waits for it; says how it arrived and ended.
-pub(crate) fn send(stack: &Stack, writes: &TopWrites, write: TopWrite) -> Result<Arrived> {
+/// Sends a write and waits for it; returns how it arrived and ended.
+pub(crate) fn send(stack: &Stack, writes: &TopWrites, write: TopWrite) -> Result<TopWriteResult> {
+    if !(1..=write.length).contains(&write.parts) {
+        return Err(Failure(STATUS_INVALID_PARAMETER));
+    }
     let mut data = vec![write.fill as u8; write.length as usize];
     let mut chain = Chain(Vec::new());
     let irp = stack.send_made(|irp, device_flags| {
@@ -64,7 +67,6 @@ pub(crate) fn send(stack: &Stack, writes: &TopWrites, write: TopWrite) -> Result
         } else {
             packet.UserBuffer = data.as_mut_ptr().cast();
         }
-        irp.set_status(STATUS_NOT_SUPPORTED);
         irp.add_flags(write.irp_flags);
         let location = irp.next_location_mut();
         location.MajorFunction = IRP_MJ_WRITE as u8;
@@ -83,17 +85,17 @@ pub(crate) fn send(stack: &Stack, writes: &TopWrites, write: TopWrite) -> Result
     let packet = unsafe { &mut *raw };
     packet.MdlAddress = ptr::null_mut();
     packet.AssociatedIrp.SystemBuffer = ptr::null_mut();
-    // SAFETY: ours, and not used again.
-    unsafe { IoFreeIrp(raw) };
+    // SAFETY: ours.
+    nt::round_trip::free(unsafe { Irp::from_raw(raw) });
     let (location_flags, irp_flags) = writes.seen.lock().take().unwrap_or_default();
-    Ok(Arrived { status, length: length as u32, location_flags, irp_flags })
+    Ok(TopWriteResult { status, length: length as u32, location_flags, irp_flags })
 }
 
 /// Memory descriptor lists, freed with the value.
 struct Chain(Vec<PMDL>);
 
 impl Chain {
-    /// Describes `data` in so many parts, locked but not mapped; returns the first.
+    /// Describes `data` in that many parts, locked but not mapped; returns the first.
     fn describe(&mut self, data: &mut [u8], parts: u32) -> Result<PMDL> {
         let part = data.len().div_ceil(parts as usize);
         let mut last: *mut PMDL = ptr::null_mut();

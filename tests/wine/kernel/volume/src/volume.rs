@@ -14,15 +14,13 @@ use wdk_sys::{
     STATUS_SUCCESS, STATUS_UNSUCCESSFUL,
 };
 
-use crate::{config::Guid, dataset, payload, queries, scheduler::Scheduler};
+use crate::{config::SECTOR, dataset, payload, queries, scheduler::Scheduler};
 
 /// The volume device's state.
 pub(crate) struct Volume {
     pub(crate) scheduler: Arc<Scheduler>,
-    pub(crate) sector_size: u32,
     /// `DO_…`
     pub(crate) io_model: u32,
-    pub(crate) guid: Guid,
 }
 
 impl Volume {
@@ -38,10 +36,9 @@ impl Volume {
             IRP_MJ_FLUSH_BUFFERS => self.take(irp),
             IRP_MJ_DEVICE_CONTROL
                 if irp.device_control().0 == dataset::CODE
-                    && self.scheduler.moods.knows_clearing() =>
+                    && self.scheduler.switches.takes_data_set() =>
             {
-                let length = self.scheduler.store().length();
-                match dataset::ranges(&irp, self.sector_size, length) {
+                match dataset::ranges(&irp, self.scheduler.store.length()) {
                     Ok(_) => self.take(irp),
                     Err(status) => irp.complete(status, 0),
                 }
@@ -60,7 +57,7 @@ impl Volume {
             IRP_MJ_CLEANUP | IRP_MJ_SHUTDOWN | IRP_MJ_POWER => irp.complete(STATUS_SUCCESS, 0),
             IRP_MJ_PNP => {
                 match u32::from(irp.function().1) {
-                    IRP_MN_DEVICE_USAGE_NOTIFICATION if self.scheduler.moods.refuses_usage() => {
+                    IRP_MN_DEVICE_USAGE_NOTIFICATION if self.scheduler.switches.refuses_usage() => {
                         return irp.complete(STATUS_UNSUCCESSFUL, 0);
                     }
                     IRP_MN_SURPRISE_REMOVAL => self.scheduler.set_gone(true),
@@ -83,12 +80,11 @@ impl Volume {
     fn check_transfer(&self, irp: &Irp) -> Result<u32, NTSTATUS> {
         let (length, offset) = irp.transfer();
         let offset = u64::try_from(offset).map_err(|_| STATUS_INVALID_PARAMETER)?;
-        let sector = self.sector_size;
-        if !length.is_multiple_of(sector) || !offset.is_multiple_of(u64::from(sector)) {
+        if !length.is_multiple_of(SECTOR) || !offset.is_multiple_of(u64::from(SECTOR)) {
             return Err(STATUS_INVALID_PARAMETER);
         }
         let end = offset.checked_add(u64::from(length)).ok_or(STATUS_INVALID_PARAMETER)?;
-        if end > self.scheduler.store().length() {
+        if end > self.scheduler.store.length() {
             return Err(STATUS_INVALID_PARAMETER);
         }
         if length == 0 {
@@ -101,7 +97,7 @@ impl Volume {
     }
 }
 
-/// The bus driver's part of plug and play: whatever the PnP manager announces is fine; what it asks and nobody
+/// The bus driver's part of plug and play: announcements succeed; a query that no driver above has
 /// answered stays unanswered.
 fn answer_pnp(irp: Irp) -> NTSTATUS {
     use wdk_sys::{

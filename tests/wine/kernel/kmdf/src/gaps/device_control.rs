@@ -19,8 +19,8 @@ use wdk_sys::{
 };
 
 use crate::{
+    allocation_failure::{self, Allocation},
     irql::{PASSIVE_LEVEL, require_at_most},
-    scarcity::{self, Wanted},
 };
 
 /// What completion needs to hand the answer over.
@@ -43,7 +43,7 @@ pub(crate) unsafe extern "system" fn build(
     outcome: *mut IO_STATUS_BLOCK,
 ) -> PIRP {
     require_at_most("IoBuildDeviceIoControlRequest", PASSIVE_LEVEL);
-    if scarcity::refuses(Wanted::Kernel) {
+    if allocation_failure::fails(Allocation::Kernel) {
         return core::ptr::null_mut();
     }
     if code & 3 != METHOD_BUFFERED {

@@ -4,26 +4,21 @@
 //! a provider is taken back before its driver goes.
 
 use alloc::{format, string::String};
-use core::{
-    ffi::c_void,
-    fmt::Write,
-    ptr,
-    sync::atomic::{AtomicU32, Ordering},
-};
+use core::{ffi::c_void, fmt::Write, ptr};
 
 use nt::{
     file::{Disposition, File},
     println,
-    registry::Key,
     spinlock::SpinLock,
     unicode::Wide,
 };
-use protocol::{names::framework::TRACE_LEVEL, traces::LOG_NT_PATH};
+use protocol::traces::LOG_NT_PATH;
 use wdk_sys::{GUID, NTSTATUS, STATUS_SUCCESS};
 
 use crate::{
-    checks::{Rule, violation},
+    checks::violation,
     irql::{DISPATCH_LEVEL, PASSIVE_LEVEL, require_at_most},
+    settings::TRACE_LEVEL,
 };
 
 type Callback = unsafe extern "system" fn(*const GUID, u32, u8, u64, u64, *mut c_void, *mut c_void);
@@ -57,25 +52,14 @@ const CHANNEL_TRACELOGGING: u8 = 11;
 /// The bytes of a GUID in the order in which people read them.
 const GUID_ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
 
-/// The level that is listened to; 0 for none.
-static LEVEL: AtomicU32 = AtomicU32::new(0);
 static REGISTERED: SpinLock<bool> = SpinLock::new(false);
 /// One line is written at a time.
 static WRITING: SpinLock<()> = SpinLock::new(());
 
-/// Reads whether anybody listens to the driver that is being bound.
-pub(crate) fn configure(registry_path: &Wide) {
-    let level = Key::open(&registry_path.with(r"\Parameters"))
-        .and_then(|key| key.dword(&Wide::new(TRACE_LEVEL)))
-        .unwrap_or(0);
-    // Relaxed: read later, on threads that the binding started or that came after it.
-    LEVEL.store(level, Ordering::Relaxed);
-}
-
 /// Reports a provider that the driver has left.
 pub(crate) fn require_empty(function: &str) {
     if core::mem::take(&mut *REGISTERED.lock()) {
-        violation(Rule::Leak, function, format_args!("the driver's trace provider is registered"));
+        violation!(Leak, function, "the driver's trace provider is registered");
     }
 }
 
@@ -87,12 +71,11 @@ pub(crate) unsafe extern "system" fn register(
 ) -> NTSTATUS {
     require_at_most("EtwRegister", PASSIVE_LEVEL);
     if core::mem::replace(&mut *REGISTERED.lock(), true) {
-        violation(Rule::State, "EtwRegister", format_args!("the provider is registered already"));
+        violation!(State, "EtwRegister", "the provider is registered already");
     }
     // SAFETY: the driver's out parameter.
     unsafe { handle.write(HANDLE) };
-    // Relaxed: see `configure`.
-    let level = LEVEL.load(Ordering::Relaxed) as u8;
+    let level = TRACE_LEVEL.get() as u8;
     if let Some(callback) = callback.filter(|_| level > 0) {
         // SAFETY: the driver's own callback and context.
         unsafe { callback(provider, ENABLE, level, u64::MAX, 0, ptr::null_mut(), context) };
@@ -119,10 +102,10 @@ pub(crate) unsafe extern "system" fn set_information(
     // SAFETY: the driver's buffer of that length.
     let traits = unsafe { core::slice::from_raw_parts(information.cast::<u8>(), length as usize) };
     if class != SET_TRAITS || provider_name(traits).is_none() {
-        violation(
-            Rule::Parameter,
+        violation!(
+            Parameter,
             function,
-            format_args!("class {class}, or what comes with it, is none that the rig knows"),
+            "class {class}, or what comes with it, is none that the rig knows"
         );
     }
     STATUS_SUCCESS
@@ -141,30 +124,21 @@ pub(crate) unsafe extern "system" fn write_transfer(
     require_handle(function, handle);
     // SAFETY: the driver's descriptor.
     let descriptor = unsafe { &*descriptor };
-    // Relaxed: see `configure`.
-    if u32::from(descriptor.level) > LEVEL.load(Ordering::Relaxed) {
-        violation(
-            Rule::State,
-            function,
-            format_args!("nobody listens to level {}", descriptor.level),
-        );
+    if u32::from(descriptor.level) > TRACE_LEVEL.get() {
+        violation!(State, function, "nobody listens to level {}", descriptor.level);
     }
     // SAFETY: the driver's array of that length.
     let data = unsafe { core::slice::from_raw_parts(data, count as usize) };
     match line(descriptor, data) {
         Some(line) => record(&line),
-        None => violation(
-            Rule::Parameter,
-            function,
-            format_args!("the event is not as it describes itself"),
-        ),
+        None => violation!(Parameter, function, "the event is not as it describes itself"),
     }
     STATUS_SUCCESS
 }
 
 fn require_handle(function: &str, handle: u64) {
     if handle != HANDLE || !*REGISTERED.lock() {
-        violation(Rule::Handle, function, format_args!("{handle:#x} is no registered provider"));
+        violation!(Handle, function, "{handle:#x} is no registered provider");
     }
 }
 

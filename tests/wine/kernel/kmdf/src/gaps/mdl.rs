@@ -15,10 +15,10 @@ use wdk_sys::{
 };
 
 use crate::{
-    checks::{Rule, violation},
+    allocation_failure::{self, Allocation},
+    checks::violation,
     irql::{APC_LEVEL, DISPATCH_LEVEL, require_at_most},
     ledger::{self, Account},
-    scarcity::{self, Wanted},
 };
 
 const PAGE_MASK: usize = 4095;
@@ -47,7 +47,7 @@ pub(crate) unsafe extern "system" fn allocate(
     irp: PIRP,
 ) -> PMDL {
     require_at_most("IoAllocateMdl", DISPATCH_LEVEL);
-    if scarcity::refuses(Wanted::Kernel) {
+    if allocation_failure::fails(Allocation::Kernel) {
         return ptr::null_mut();
     }
     // SAFETY: the driver's arguments; Wine knows no quota.
@@ -81,23 +81,19 @@ pub(crate) unsafe extern "system" fn build_partial(
     let from = address as usize;
     let length = if length == 0 { end.wrapping_sub(from) } else { length as usize };
     if from < start || from.checked_add(length).is_none_or(|to| to > end) {
-        violation(
-            Rule::Parameter,
+        violation!(
+            Parameter,
             function,
-            format_args!(
-                "{length} bytes at {from:#x} are not within the source MDL's {start:#x}..{end:#x}"
-            ),
+            "{length} bytes at {from:#x} are not within the source MDL's {start:#x}..{end:#x}"
         );
     }
     let room = room(target);
     if pages(from, length) > room {
-        violation(
-            Rule::Parameter,
+        violation!(
+            Parameter,
             function,
-            format_args!(
-                "the target MDL has room for {room} pages, the part spans {}",
-                pages(from, length)
-            ),
+            "the target MDL has room for {room} pages, the part spans {}",
+            pages(from, length)
         );
     }
     target.StartVa = (from & !PAGE_MASK) as *mut c_void;
@@ -142,17 +138,15 @@ pub(crate) unsafe extern "system" fn map(
     // SAFETY: the driver's MDL.
     let list = unsafe { &mut *list };
     if list.MdlFlags & RESIDENT == 0 {
-        violation(
-            Rule::State,
+        violation!(
+            State,
             function,
-            format_args!(
-                "{list:p} describes memory that is neither locked nor nonpaged (flags {:#x})",
-                list.MdlFlags
-            ),
+            "{list:p} describes memory that is neither locked nor nonpaged (flags {:#x})",
+            list.MdlFlags
         );
     }
     if list.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA as i16 == 0 {
-        if scarcity::refuses(Wanted::Mapping) {
+        if allocation_failure::fails(Allocation::Mapping) {
             return ptr::null_mut();
         }
         list.MappedSystemVa = virtual_address(list).cast();
@@ -170,26 +164,9 @@ pub(crate) unsafe extern "system" fn unmap(address: *mut c_void, list: PMDL) {
     // SAFETY: the driver's MDL.
     let list = unsafe { &mut *list };
     if list.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA as i16 == 0 || list.MappedSystemVa != address {
-        violation(Rule::State, function, format_args!("{list:p} is not mapped at {address:p}"));
+        violation!(State, function, "{list:p} is not mapped at {address:p}");
     }
     list.MdlFlags &= !((MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED) as i16);
-}
-
-pub(crate) unsafe extern "system" fn probe_and_lock(list: PMDL, _mode: i8, _operation: i32) {
-    require_at_most("MmProbeAndLockPages", APC_LEVEL);
-    // SAFETY: the driver's MDL.
-    unsafe { (*list).MdlFlags |= MDL_PAGES_LOCKED as i16 };
-}
-
-pub(crate) unsafe extern "system" fn unlock(list: PMDL) {
-    let function = "MmUnlockPages";
-    require_at_most(function, DISPATCH_LEVEL);
-    // SAFETY: the driver's MDL.
-    let list = unsafe { &mut *list };
-    if list.MdlFlags & MDL_PAGES_LOCKED as i16 == 0 {
-        violation(Rule::State, function, format_args!("{list:p} is not locked"));
-    }
-    list.MdlFlags &= !((MDL_PAGES_LOCKED | MDL_MAPPED_TO_SYSTEM_VA) as i16);
 }
 
 fn pages(address: usize, length: usize) -> usize {

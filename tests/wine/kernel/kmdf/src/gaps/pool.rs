@@ -15,10 +15,10 @@ use nt::{
 };
 
 use crate::{
-    checks::{Rule, violation},
+    allocation_failure::{self, Allocation},
+    checks::violation,
     irql::{APC_LEVEL, DISPATCH_LEVEL, require_at_most},
     ledger::{self, PoolBlock, TagName},
-    scarcity::{self, Wanted},
 };
 
 const PAGE_SIZE: usize = 4096;
@@ -41,13 +41,9 @@ pub(crate) unsafe extern "system" fn allocate_with_tag(
     let highest = if pool & BASE_TYPE_MASK == PAGED_POOL { APC_LEVEL } else { DISPATCH_LEVEL };
     require_at_most("ExAllocatePoolWithTag", highest);
     if tag == 0 || size == 0 {
-        violation(
-            Rule::Pool,
-            "ExAllocatePoolWithTag",
-            format_args!("size {size} with tag {tag:#x}"),
-        );
+        violation!(Pool, "ExAllocatePoolWithTag", "size {size} with tag {tag:#x}");
     }
-    if scarcity::refuses(Wanted::Kernel) {
+    if allocation_failure::fails(Allocation::Kernel) {
         return ptr::null_mut();
     }
     let own_pages = size >= PAGE_SIZE;
@@ -65,21 +61,19 @@ pub(crate) unsafe extern "system" fn free_with_tag(memory: *mut c_void, tag: u32
     let function = "ExFreePoolWithTag";
     require_at_most(function, DISPATCH_LEVEL);
     let Some(block) = ledger::close_pool(memory as usize) else {
-        violation(
-            Rule::Pool,
+        violation!(
+            Pool,
             function,
-            format_args!("{memory:p} is no pool block (freed before, or never allocated)"),
+            "{memory:p} is no pool block (freed before, or never allocated)"
         );
     };
     if tag != 0 && tag != block.tag {
-        violation(
-            Rule::Pool,
+        violation!(
+            Pool,
             function,
-            format_args!(
-                "{memory:p} was allocated with tag {} but is freed with {}",
-                TagName(block.tag),
-                TagName(tag)
-            ),
+            "{memory:p} was allocated with tag {} but is freed with {}",
+            TagName(block.tag),
+            TagName(tag)
         );
     }
     let start = memory.cast::<u8>();
@@ -95,14 +89,12 @@ pub(crate) unsafe extern "system" fn free_with_tag(memory: *mut c_void, tag: u32
         // SAFETY: the guards are part of the allocation.
         let bytes = unsafe { core::slice::from_raw_parts(guard, GUARD_LENGTH) };
         if bytes.iter().any(|&byte| byte != GUARD) {
-            violation(
-                Rule::Pool,
+            violation!(
+                Pool,
                 function,
-                format_args!(
-                    "{memory:p} ({} bytes, tag {}) was written {side}",
-                    block.size,
-                    TagName(block.tag)
-                ),
+                "{memory:p} ({} bytes, tag {}) was written {side}",
+                block.size,
+                TagName(block.tag)
             );
         }
     }
@@ -110,11 +102,6 @@ pub(crate) unsafe extern "system" fn free_with_tag(memory: *mut c_void, tag: u32
     unsafe { ptr::write_bytes(start, FREED, block.size) };
     // SAFETY: allocated below, with this address.
     unsafe { ExFreePoolWithTag(before.cast(), GUARDED_TAG) };
-}
-
-pub(crate) unsafe extern "system" fn free(memory: *mut c_void) {
-    // SAFETY: as the caller promised `ExFreePool`.
-    unsafe { free_with_tag(memory, 0) };
 }
 
 fn allocate_guarded(size: usize) -> *mut u8 {

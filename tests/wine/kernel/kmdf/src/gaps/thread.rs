@@ -13,9 +13,9 @@ use wdk_sys::{
 };
 
 use crate::{
+    allocation_failure::{self, Allocation},
     irql::{PASSIVE_LEVEL, require_at_most},
     ledger,
-    scarcity::{self, Wanted},
 };
 
 struct Start {
@@ -33,7 +33,7 @@ pub(crate) unsafe extern "system" fn create(
     context: *mut c_void,
 ) -> NTSTATUS {
     require_at_most("PsCreateSystemThread", PASSIVE_LEVEL);
-    if scarcity::refuses(Wanted::Kernel) {
+    if allocation_failure::fails(Allocation::Kernel) {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     let Some(routine) = routine else { return STATUS_INVALID_PARAMETER };
@@ -53,17 +53,6 @@ pub(crate) unsafe extern "system" fn create(
 
 pub(crate) unsafe extern "system" fn terminate(status: NTSTATUS) -> NTSTATUS {
     end(status)
-}
-
-pub(crate) unsafe extern "system" fn set_priority(_thread: *mut c_void, priority: i32) -> i32 {
-    priority
-}
-
-pub(crate) unsafe extern "system" fn set_base_priority(
-    _thread: *mut c_void,
-    _increment: i32,
-) -> i32 {
-    0
 }
 
 unsafe extern "C" fn run(context: *mut c_void) {

@@ -9,18 +9,7 @@ pub(crate) unsafe extern "system" fn system_time_precise(time: *mut LARGE_INTEGE
     unsafe { time.write(now) };
 }
 
-pub(crate) unsafe extern "system" fn interrupt_time() -> u64 {
-    interrupt_time_100ns().0
-}
-
-pub(crate) unsafe extern "system" fn interrupt_time_precise(counter: *mut u64) -> u64 {
-    let (time, ticks) = interrupt_time_100ns();
-    // SAFETY: the driver's out parameter.
-    unsafe { counter.write(ticks) };
-    time
-}
-
 /// The rig's machine never sleeps, so biased and unbiased time are the same.
 pub(crate) unsafe extern "system" fn unbiased_interrupt_time() -> u64 {
-    interrupt_time_100ns().0
+    interrupt_time_100ns()
 }

@@ -5,8 +5,8 @@
 use core::ffi::c_void;
 
 use wdk_sys::{
-    KEVENT, KWAIT_BLOCK, LARGE_INTEGER, NTSTATUS,
-    ntddk::{KeDelayExecutionThread, KeSetEvent, KeWaitForMultipleObjects, KeWaitForSingleObject},
+    KEVENT, LARGE_INTEGER, NTSTATUS,
+    ntddk::{KeDelayExecutionThread, KeSetEvent, KeWaitForSingleObject},
 };
 
 use crate::irql::{APC_LEVEL, DISPATCH_LEVEL, Irql, require_at_most};
@@ -22,35 +22,6 @@ pub(crate) unsafe extern "system" fn single(
     require_at_most("KeWaitForSingleObject", unsafe { highest(timeout) });
     // SAFETY: the driver's arguments, unchanged.
     unsafe { KeWaitForSingleObject(object, reason, mode, alertable, timeout) }
-}
-
-pub(crate) unsafe extern "system" fn multiple(
-    count: u32,
-    objects: *mut *mut c_void,
-    wait_type: i32,
-    reason: i32,
-    mode: i8,
-    alertable: u8,
-    timeout: *mut LARGE_INTEGER,
-    blocks: *mut KWAIT_BLOCK,
-) -> NTSTATUS {
-    let function = "KeWaitForMultipleObjects";
-    // SAFETY: the driver's timeout, or null.
-    require_at_most(function, unsafe { highest(timeout) });
-    // THREAD_WAIT_OBJECTS and MAXIMUM_WAIT_OBJECTS
-    if count > 64 || (count > 3 && blocks.is_null()) {
-        crate::checks::violation(
-            crate::checks::Rule::Parameter,
-            function,
-            format_args!("{count} objects, with wait blocks at {blocks:p}"),
-        );
-    }
-    // SAFETY: the driver's arguments, unchanged.
-    unsafe {
-        KeWaitForMultipleObjects(
-            count, objects, wait_type, reason, mode, alertable, timeout, blocks,
-        )
-    }
 }
 
 pub(crate) unsafe extern "system" fn delay(

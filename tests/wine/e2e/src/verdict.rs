@@ -1,10 +1,11 @@
-//! The verdict on a run that is over: journal against log, images against journal, files against hashes.
+//! The verdict on a run: journal against log, images against journal.
 
 use std::ops::RangeInclusive;
 
 use snapless_writer::log::{self, Instant100};
 use snapless_writer::payload::Payload;
 
+use crate::console::{Console, step};
 use crate::error::E2eError;
 use crate::image::Image;
 use crate::journal::Journal;
@@ -16,7 +17,7 @@ use crate::writes::Matched;
 /// Wine's coarse one moves in steps of a clock tick.
 const CLOCK_TOLERANCE: u64 = 200_000;
 
-/// What is known about when the session began.
+/// Bounds of the session's t0.
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning {
     /// The journal's length just before the session was asked for.
@@ -57,12 +58,17 @@ impl Evidence {
         self.journal.entries().iter().map(|entry| entry.extent.len()).sum()
     }
 
-    /// Starts judging images against this evidence.
+    /// A model of the volume that follows the journal.
     pub fn truth<'a>(&'a self, image: &Image, folder: &RunFolder) -> Result<Truth<'a>, E2eError> {
         Truth::new(&self.journal, &image.pristine, &folder.model())
     }
 
-    /// Which prefixes of the journal t0 may stand for, by counting and by the clock.
+    /// How many entries the journal has.
+    pub fn entries(&self) -> usize {
+        self.journal.entries().len()
+    }
+
+    /// The lengths that the journal's prefix at t0 may have, by count and by the clock.
     pub fn t0_window(&self, beginning: &Beginning) -> Result<RangeInclusive<usize>, E2eError> {
         let Beginning { asked, started, t0, .. } = *beginning;
         let near_asked = Instant100(t0.0.saturating_sub(CLOCK_TOLERANCE)).max(asked);
@@ -86,27 +92,28 @@ impl Evidence {
     }
 }
 
-/// The t0 image against the truth; returns the prefix that it shows.
-pub fn judge_t0(
-    truth: &mut Truth<'_>,
+/// Compares the restored images with the truth: the t0 image with a prefix of the journal whose length
+/// is in `t0`, if there is one, and the latest image with the first `latest` entries. Returns the t0
+/// image's prefix.
+pub fn compare(
+    console: &mut dyn Console,
+    mut truth: Truth<'_>,
     folder: &RunFolder,
-    window: RangeInclusive<usize>,
-) -> Result<usize, E2eError> {
-    match truth.matching_prefixes(&folder.restored("t0"), window)? {
-        Ok(prefixes) => Ok(prefixes[0]),
-        Err(difference) => Err(E2eError::Different { image: "t0", difference }),
-    }
+    t0: Option<RangeInclusive<usize>>,
+    latest: usize,
+) -> Result<Option<usize>, E2eError> {
+    let mut check = |at: &'static str, window: RangeInclusive<usize>| {
+        step(console, &format!("compare the {at} image with the truth"), |_| {
+            let found = truth.matching_prefixes(&folder.restored(at), window)?;
+            found.map_err(|difference| E2eError::Different { image: at, difference })
+        })
+    };
+    let prefix = t0.map(|window| check("t0", window)).transpose()?;
+    check("latest", latest..=latest)?;
+    Ok(prefix.map(|prefixes| prefixes[0]))
 }
 
-/// The latest image against the truth.
-pub fn judge_latest(truth: &mut Truth<'_>, folder: &RunFolder) -> Result<(), E2eError> {
-    match truth.matches_whole(&folder.restored("latest"))? {
-        Ok(()) => Ok(()),
-        Err(difference) => Err(E2eError::Different { image: "latest", difference }),
-    }
-}
-
-/// Journals of a run are counted in memory.
-fn as_len(entries: u64) -> usize {
+/// A count of journal entries as a length in memory.
+pub fn as_len(entries: u64) -> usize {
     usize::try_from(entries).unwrap_or(usize::MAX)
 }
