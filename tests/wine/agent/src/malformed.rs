@@ -1,5 +1,5 @@
-//! Malformed requests to the product's driver: each enumerated one has one right answer, and a random
-//! one must come back with an answer and no other byte written.
+//! Malformed requests to the product's driver: each enumerated one has one right answer, and a
+//! random one must come back with an answer and no other byte written.
 //!
 //! The rule: no request of this module ends or disturbs a session of another program.
 

@@ -80,8 +80,8 @@ pub(crate) fn attach() -> Result<String, String> {
         fail_allocations(NO_FAILURE)?;
         match (attached, after.failed) {
             (Ok(_), 0) => return Ok(format!("allocations={}", nth - 1)),
-            // The system goes on without a filter that fails to attach. If it were attached, the next
-            // round would fail.
+            // The system goes on without a filter that fails to attach. If it were attached, the
+            // next round would fail.
             (Ok(_), 1) => {}
             (Err(error), 1) if error.raw_os_error() == NO_RESOURCES => {}
             (attached, failed) => {
@@ -95,8 +95,8 @@ pub(crate) fn attach() -> Result<String, String> {
     Err(format!("attaching takes more than {ALLOCATIONS_MAX} allocations"))
 }
 
-/// Requests that need no memory succeed, others fail with the right status; a claim ends with its file
-/// even without memory.
+/// Requests that need no memory succeed, others fail with the right status; a claim ends with its
+/// file even without memory.
 pub(crate) fn no_memory() -> Result<String, String> {
     let (claimant, other) = (Handle::open()?, Handle::open()?);
     let before = memory()?.outstanding;

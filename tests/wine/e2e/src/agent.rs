@@ -1,7 +1,8 @@
 //! The rig's agent inside Wine: one Windows program that lives as long as the run (Wine unloads its
 //! drivers with the last program) and sends commands to the test volume's driver.
 //!
-//! The rule: each command has one answer, in order; an agent that does not answer in time is an error.
+//! The rule: each command has one answer, in order; an agent that does not answer in time is an
+//! error.
 
 use std::io::Write;
 use std::process::ChildStdin;
@@ -109,7 +110,8 @@ impl Agent {
         self.query(ioctl::QUERY, &())
     }
 
-    /// Builds the volume's stack as plug and play does: the registered upper filters, then the start.
+    /// Builds the volume's stack as plug and play does: the registered upper filters, then the
+    /// start.
     pub fn attach(&mut self) -> Result<(), E2eError> {
         self.command(ioctl::ATTACH, &())
     }
@@ -164,7 +166,8 @@ impl Agent {
         self.command(ioctl::SHUTDOWN, &())
     }
 
-    /// Sends malformed requests to the product's driver without a session; returns the agent's counts.
+    /// Sends malformed requests to the product's driver without a session; returns the agent's
+    /// counts.
     pub fn malformed_alone(&mut self) -> Result<String, E2eError> {
         self.ask_within("malformed alone", MALFORMED_LIMIT)
     }

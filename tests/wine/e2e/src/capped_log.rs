@@ -1,5 +1,6 @@
-//! Copies what a program says into a file, up to a limit: a driver that repeats itself must not fill
-//! the disk. What is past the limit is still read, so that nobody blocks on a full pipe.
+//! Copies the output of a program to a file, up to a limit, so that a driver that repeats itself
+//! does not fill the disk. Output past the limit is still read, so that no writer blocks on a full
+//! pipe.
 
 use std::fs::File;
 use std::io::{Read, Write};

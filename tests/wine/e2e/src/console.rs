@@ -1,4 +1,4 @@
-//! What a run shows while it goes on. The run says what happens; the caller decides how it looks.
+//! Progress of a run. The run reports its steps; the caller decides how to show them.
 
 use crate::error::E2eError;
 
@@ -6,17 +6,17 @@ use crate::error::E2eError;
 pub trait Console {
     /// A step begins.
     fn begin(&mut self, step: &str);
-    /// What the step is doing at the moment; replaces what it was doing before.
+    /// The state of the current step; replaces the state before.
     fn detail(&mut self, text: &str);
-    /// The step that began last ended well.
+    /// The current step succeeded.
     fn end(&mut self);
-    /// The step that began last failed; the error follows by another way.
+    /// The current step failed; the error is returned by the run.
     fn fail(&mut self);
     /// A line that stays.
     fn line(&mut self, text: &str);
 }
 
-/// Runs one step, and puts its name to what goes wrong in it.
+/// Runs one step, and adds its name to its error.
 pub fn step<T>(
     console: &mut dyn Console,
     name: &str,

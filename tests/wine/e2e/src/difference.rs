@@ -1,5 +1,5 @@
-//! How an image differs from the truth, told so that the cause can be found: the place, who wrote it, and
-//! where its content came from.
+//! How an image differs from the truth: the place, the writes that touch it, and the origin of its
+//! content.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ pub enum Difference {
         first: u64,
         /// What it should hold.
         wanted: Origin,
-        /// What it holds; empty if nobody ever wrote that.
+        /// What it holds; empty if no write has that content.
         found: Vec<Origin>,
         /// Journal entries that wrote it.
         touching: Vec<usize>,
@@ -67,7 +67,7 @@ impl fmt::Display for Difference {
             }
         };
         let found = match found.as_slice() {
-            [] => String::from("content that nobody wrote there"),
+            [] => String::from("content that was never written there"),
             origins => list(origins),
         };
         let more = touching.len().saturating_sub(TOUCHING_SHOWN);

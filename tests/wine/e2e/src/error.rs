@@ -1,4 +1,4 @@
-//! Why a run failed. Each message says what happened, to what, and where to look.
+//! Errors of a run. Each message says what happened, to what, and where to look.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,11 +44,11 @@ pub enum E2eError {
         what: String,
         /// For how long.
         limit: Duration,
-        /// The last that was seen of it.
+        /// The last observed state.
         tail: String,
     },
-    /// A program said something that this one does not understand.
-    #[error("{program} said something unexpected: {said:?}; {why}")]
+    /// A program's output was not understood.
+    #[error("unexpected output of {program}: {said:?}; {why}")]
     Said {
         /// Which program.
         program: String,
@@ -73,7 +73,7 @@ pub enum E2eError {
         /// What is wrong with it.
         why: String,
     },
-    /// A restored image is not what the truth says.
+    /// A restored image differs from the truth.
     #[error("{image} image: DIFFERENT\n{difference}")]
     Different {
         /// Which image: `t0` or `latest`.
@@ -84,13 +84,13 @@ pub enum E2eError {
     /// The journal and the writer's log contradict each other.
     #[error("the journal and the writer's log disagree: {0}")]
     Contradiction(String),
-    /// The run went by without the situations that it is there to test.
+    /// The run ended without the situations that it has to test.
     #[error("the run did not exercise {0}; it proves nothing: run it again with a higher load")]
     NotExercised(String),
     /// The rig's KMDF ended the drivers because of a broken rule.
     #[error("the driver broke a rule of the kernel, and the rig stopped it:\n{0}")]
     Violation(String),
-    /// Something is not as a rule of the product or of the rig demands.
+    /// A rule of the product or of the rig is broken.
     #[error("{0}")]
     Rule(String),
     /// The writer's files cannot be used.

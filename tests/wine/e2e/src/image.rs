@@ -1,8 +1,9 @@
-//! The volume under test: an NTFS image with real files, and with scratch files whose clusters the writer
-//! may overwrite without hurting the file system.
+//! The volume under test: an NTFS image with real files, and with scratch files whose clusters the
+//! writer may overwrite without hurting the file system.
 //!
-//! Upholds: the writer's regions are clusters of the scratch files and clusters that no file owns; they
-//! lie from the very beginning of the volume to its end, so that the sweep meets writers before and behind it.
+//! The rule: the writer's regions are clusters of the scratch files and clusters that no file owns;
+//! they lie from the very beginning of the volume to its end, so that the sweep meets writers
+//! before and behind it.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

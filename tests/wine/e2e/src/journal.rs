@@ -1,5 +1,5 @@
-//! The test volume's journal: every write in the order in which it was applied to the image. It is the
-//! run's truth and does not depend on Snapless.
+//! The test volume's journal: every write in the order in which it was applied to the image. It is
+//! the run's truth and does not depend on Snapless.
 //!
 //! Only the entries' places are kept in memory; their data is read from the file when it is needed.
 

@@ -11,8 +11,8 @@
 //! | [`status`], [`status_watch`], [`summary`], [`console`] | progress and results |
 //! | [`prefix`], [`agent`], [`server`], [`service`], [`process`] | the programs of a run |
 //!
-//! The truth does not depend on Snapless: the test volume's driver journals every write in the order in
-//! which it applied it, and the writer logs each completion.
+//! The truth does not depend on Snapless: the test volume's driver journals every write in the
+//! order in which it applied it, and the writer logs each completion.
 
 pub mod agent;
 pub mod capped_log;

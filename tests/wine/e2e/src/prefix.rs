@@ -1,7 +1,7 @@
 //! A Wine prefix of the run's own: a fresh copy of the one that the setup made.
 //!
-//! Upholds: no other prefix is touched; when the value is dropped, the prefix's own Wine server and with
-//! it every process of the prefix is gone.
+//! The rule: no other prefix is touched; when the value is dropped, the prefix's own Wine server
+//! and with it every process of the prefix is gone.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::process;
 
 /// Errors and what drivers print; nothing else, or the log grows without bound.
 const WINE_CHANNELS: &str = "-all,err+all,warn+debugstr";
-/// An environment variable with more of Wine's debug channels, for those who look into the rig.
+/// An environment variable with more of Wine's debug channels.
 const MORE_CHANNELS: &str = "SNAPLESS_RIG_WINEDEBUG";
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
@@ -25,10 +25,10 @@ pub struct Prefix {
     fixed_layout: bool,
 }
 
-/// What Wine says when the kernel's random layout put something where Windows keeps shared data; the
-/// program was not started then.
+/// Wine's message when the random memory layout collides with Windows' shared data; the program did
+/// not start.
 const LAYOUT_CLASH: &str = "failed to map the shared user data";
-/// How often a program is tried that such a clash kept from starting.
+/// How often such a program is started again.
 const TRIES: usize = 3;
 
 impl Prefix {
@@ -41,19 +41,20 @@ impl Prefix {
             )));
         }
         process::run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(template).arg(root))?;
-        // Some containers do not allow it; then clashes are met by trying again.
+        // Some containers do not allow it; then collisions lead to another try.
         let fixed_layout = process::run(Command::new("setarch").args(["-R", "true"])).is_ok();
         Ok(Self { root: root.into(), logs: logs.into(), fixed_layout })
     }
 
-    /// A command for Wine's loader in this prefix: `program` is a Windows path or a name that Wine knows.
+    /// A command for Wine's loader in this prefix: `program` is a Windows path or a name that Wine
+    /// knows.
     pub fn wine(&self, program: &str) -> Command {
         let mut command = self.tool("wine");
         command.arg(program);
         command
     }
 
-    /// Runs a Windows program to its end; returns what it said.
+    /// Runs a Windows program to its end; returns its output.
     pub fn run<'a>(
         &self,
         name: &str,
@@ -137,7 +138,7 @@ impl Prefix {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            // A process that ended meanwhile has no files any more: it is not one of those wanted.
+            // A process that has ended has no files: skip it.
             let read = |name| std::fs::read(entry.path().join(name)).unwrap_or_default();
             let runs = |words: Vec<u8>| {
                 let word = words.split(|&byte| byte == 0).next().unwrap_or_default();
@@ -154,7 +155,7 @@ impl Prefix {
 
 impl Drop for Prefix {
     fn drop(&mut self) {
-        // Nobody is left to hear of a failure; the run's own error is already on its way.
+        // A failure cannot be reported here; the run's own error is already on its way.
         let _ = self.stop();
     }
 }

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::capped_log;
 use crate::error::E2eError;
 
-/// How often a state that is waited for is looked at.
+/// The interval of polling.
 const POLL: Duration = Duration::from_millis(20);
 /// Lines of a log that an error shows.
 const TAIL_LINES: usize = 15;
@@ -31,12 +31,12 @@ pub fn catch_interrupts() -> Result<(), E2eError> {
         .map_err(|error| E2eError::Rule(format!("cannot catch Ctrl-C: {error}")))
 }
 
-/// An error once Ctrl-C was pressed.
+/// An error after Ctrl-C.
 pub fn check_interrupt() -> Result<(), E2eError> {
     if INTERRUPTED.load(Ordering::Relaxed) { Err(E2eError::Interrupted) } else { Ok(()) }
 }
 
-/// Asks `probe` until it has an answer.
+/// Calls `probe` until it has an answer.
 ///
 /// # Errors
 /// What `probe` fails with; [`E2eError::Timeout`] after `limit`; [`E2eError::Interrupted`].
@@ -58,7 +58,7 @@ pub fn wait_until<T>(
     }
 }
 
-/// Sleeps, but not through a Ctrl-C.
+/// Sleeps; Ctrl-C ends the sleep with an error.
 pub fn pause(time: Duration) -> Result<(), E2eError> {
     let begun = Instant::now();
     while begun.elapsed() < time {
@@ -167,7 +167,7 @@ impl Program {
         self.lines.iter().for_each(|lines| lines.try_iter().for_each(drop));
     }
 
-    /// Its standard input; closing it asks the rig's own programs to end.
+    /// Its standard input; closing it ends the rig's own programs.
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()
     }
@@ -258,8 +258,8 @@ impl Drop for Program {
     }
 }
 
-/// Runs a program to its end within `limit`; returns its standard output. Its output is also added to
-/// `<logs>/<name>.log`.
+/// Runs a program to its end within `limit`; returns its standard output. Its output is also added
+/// to `<logs>/<name>.log`.
 pub fn run_logged(
     name: &str,
     command: &mut Command,

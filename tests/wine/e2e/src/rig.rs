@@ -1,7 +1,8 @@
-//! The rig of one run: a Wine prefix with the test volume, the product's driver and service in it, the
-//! server beside it. Each verb is what an administrator (or plug and play) would do, with the programs that are shipped.
+//! The rig of one run: a Wine prefix with the test volume, the product's driver and service in it,
+//! the server beside it. Each method does what an administrator (or plug and play) does, with the
+//! shipped programs.
 //!
-//! Upholds: when the value is dropped, nothing that it started is left.
+//! The rule: when the value is dropped, nothing that it started is left.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,7 +30,8 @@ const LOAD_ORDER_GROUP: &str = "PnP Filter";
 
 /// Requests that the volume works on at once.
 const VOLUME_WORKERS: u32 = 12;
-/// Every fourth write is slow, by up to this: writes are under way at every instant and overtake each other.
+/// Every fourth write is slow, by up to this: writes are under way at every instant and overtake
+/// each other.
 const SLOW_PERCENT: u32 = 25;
 const SLOW_MS: u32 = 120;
 
@@ -67,7 +69,8 @@ pub struct Programs {
     pub agent: PathBuf,
 }
 
-/// One run's rig. Fields are dropped in this order: programs first, the prefix with its Wine server last.
+/// One run's rig. Fields are dropped in this order: programs first, the prefix with its Wine server
+/// last.
 #[derive(Debug)]
 pub struct Rig {
     writer: Option<Program>,
@@ -131,7 +134,8 @@ impl Rig {
         &self.server_files
     }
 
-    /// Starts the test volume on a copy of the image. Each request takes it up to `jitter_us` microseconds.
+    /// Starts the test volume on a copy of the image. Each request takes it up to `jitter_us`
+    /// microseconds.
     pub fn start_volume(&mut self, image: &Image, jitter_us: u32) -> Result<(), E2eError> {
         self.copy_image(image)?;
         let driver = self.programs.volume.file_name().unwrap_or_default().to_string_lossy();
@@ -188,8 +192,8 @@ impl Rig {
         Ok(())
     }
 
-    /// Does something while nobody looks at the sessions: a look asks the driver for memory, and ends where there is
-    /// none.
+    /// Runs `act` without the status program: its queries need memory in the driver, and it ends if
+    /// they fail.
     pub fn unwatched<T>(
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<T, E2eError>,
@@ -200,8 +204,9 @@ impl Rig {
         Ok(done)
     }
 
-    /// Stops the volume and starts it on another copy of the image as one that takes data in another way: 0 by memory
-    /// descriptor lists, 1 by system buffers, 2 by its caller's addresses. The driver is stopped.
+    /// Stops the volume and starts it on another copy of the image as one that takes data in
+    /// another way: 0 by memory descriptor lists, 1 by system buffers, 2 by its caller's addresses.
+    /// The driver is stopped.
     pub fn restart_volume(&mut self, image: &Image, io_model: u32) -> Result<(), E2eError> {
         self.sc(&["stop", VOLUME_SERVICE])?;
         self.copy_image(image)?;
@@ -227,7 +232,8 @@ impl Rig {
         self.prefix.run("reg", "reg", arguments, COMMAND_LIMIT).map(|_| ())
     }
 
-    /// Takes the volume's stack down and stops the product's driver; the rig's KMDF checks for leaks.
+    /// Takes the volume's stack down and stops the product's driver; the rig's KMDF checks for
+    /// leaks.
     pub fn stop_driver(&mut self) -> Result<(), E2eError> {
         // It keeps the driver's control device open.
         self.watch = None;
@@ -260,7 +266,7 @@ impl Rig {
         Ok(())
     }
 
-    /// What the product's command line says of the volumes, as JSON.
+    /// The product's command line's list of volumes, as JSON.
     pub fn volumes(&self) -> Result<String, E2eError> {
         self.prefix.run("volumes", COMMAND_LINE, ["volumes", "--json"], COMMAND_LIMIT)
     }
@@ -279,20 +285,18 @@ impl Rig {
         self.sc(&["start", service::NAME])
     }
 
-    /// Checks that the service has told of these events, in its log.
-    pub fn service_told(&self, events: &[u16]) -> Result<(), E2eError> {
+    /// Checks that the service's log has these events.
+    pub fn service_logged(&self, events: &[u16]) -> Result<(), E2eError> {
         let path = self.prefix.on_c(service::LOG_ON_C);
         let log = std::fs::read_to_string(&path).map_err(E2eError::file("read", &path))?;
         match events.iter().find(|event| !log.contains(&format!("(event {event})"))) {
             None => Ok(()),
-            Some(event) => {
-                Err(E2eError::Rule(format!("the service has not told of event {event}")))
-            }
+            Some(event) => Err(E2eError::Rule(format!("the service's log has no event {event}"))),
         }
     }
 
-    /// How often the service has told of this event, in its log.
-    pub fn times_told(&self, event: u16) -> Result<usize, E2eError> {
+    /// How often the service's log has this event.
+    pub fn times_logged(&self, event: u16) -> Result<usize, E2eError> {
         let path = self.prefix.on_c(service::LOG_ON_C);
         match std::fs::read_to_string(&path) {
             Ok(log) => Ok(log.matches(&format!("(event {event})")).count()),
@@ -362,7 +366,7 @@ impl Rig {
         }
     }
 
-    /// What the product's command line says of the session; `None` while there is none.
+    /// The product's command line's report of the session; `None` while there is none.
     pub fn status(&mut self) -> Result<Option<Status>, E2eError> {
         self.watch.as_mut().expect("the scenario started the driver").look()
     }

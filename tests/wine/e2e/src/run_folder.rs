@@ -1,6 +1,6 @@
-//! A run's folder: everything that it makes, each path spelled once.
+//! A run's folder: each path is defined once.
 //!
-//! Upholds: a run that passed leaves its logs, not its images; a run that failed leaves all of it.
+//! The rule: a run that passed leaves its logs, not its images; a run that failed leaves all of it.
 
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ impl RunFolder {
         &self.root
     }
 
-    /// What the programs said.
+    /// The programs' logs.
     pub fn logs(&self) -> PathBuf {
         self.root.join("logs")
     }

@@ -1,4 +1,4 @@
-//! The scenarios: what happens to a protected volume, from its first write to the verdict.
+//! The scenarios of a protected volume, from its first write to the verdict.
 //!
 //! | scenario | what it adds to a first sync under load |
 //! | --- | --- |
@@ -15,7 +15,7 @@
 //! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |
 //! | [`Scenario::ServerCrash`] | the server is killed during the first sync and started again |
 //!
-//! Upholds: a scenario passes only if what it is there to test has happened.
+//! The rule: a scenario passes only if the situations that it tests have occurred.
 
 mod buffered_volume;
 mod every_write;
@@ -56,14 +56,14 @@ pub struct Setting {
     pub live_seconds: u64,
 }
 
-/// What happens during the run.
+/// The event during the run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scenario {
     /// The main job, undisturbed.
     Protect,
-    /// Programs send what the driver must refuse.
+    /// Programs send requests that the driver must refuse.
     MalformedRequests,
-    /// Plug and play sends what it sends while a volume is in use.
+    /// Plug and play sends packets for a volume in use.
     PowerAndUsage,
     /// The server is too slow for a while.
     SlowServer,
@@ -71,17 +71,17 @@ pub enum Scenario {
     ServiceCrash,
     /// The server crashes.
     ServerCrash,
-    /// Trims, zeros, cancelled writes and what is refused.
+    /// Trims, zeros, cancelled writes and refused requests.
     EveryWrite,
-    /// The driver gets no memory.
+    /// Allocations of the driver fail.
     LowMemory,
     /// The main job, on another kind of device.
     BufferedVolume,
     /// A write that must not wait.
     PagingFile,
-    /// What the driver is told, and what it says of a volume.
+    /// The driver's settings and its report of a volume.
     Settings,
-    /// What plug and play does to a volume that is in use.
+    /// Removal of a volume in use.
     Removal,
 }
 
@@ -121,7 +121,8 @@ impl Scenario {
     }
 }
 
-/// Runs a scenario to its verdict. The run's folder keeps everything if it fails, and the logs if not.
+/// Runs a scenario to its verdict. The run's folder keeps everything if it fails, and the logs if
+/// not.
 pub fn run(
     scenario: Scenario,
     setting: &Setting,
@@ -141,7 +142,7 @@ pub fn run(
         Scenario::Settings => settings::run(setting, console),
         Scenario::Removal => removal::run(setting, console),
     };
-    // What failed first is what follows from a violation: the rig ends the drivers at once.
+    // A violation comes first: it ends the drivers and makes everything else fail.
     match outcome {
         Err(error) => check_violations(&RunFolder::at(&setting.folder)).and(Err(error)),
         ok => ok,

@@ -1,7 +1,9 @@
-//! The rig's self-test: does its KMDF notice a driver that breaks a rule? A driver that breaks one rule a run, and
-//! none in the control run, is loaded into Wine; the rig must end each run with a report of that rule and no other.
+//! The rig's self-test: shows that its KMDF reports a driver that breaks a rule. A driver that
+//! breaks one rule a run, and none in the control run, is loaded into Wine; the rig must end each
+//! run with a report of that rule and no other.
 //!
-//! Upholds: a check that no case shows to work is not relied on; the control shows that the rig does not cry wolf.
+//! The rule: a check counts only if a case shows that it works; the control run shows that the rig
+//! reports no correct driver.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +21,7 @@ use crate::run_folder::RunFolder;
 const DRIVERS: &str = "windows/system32/drivers";
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// What to run it with.
+/// The files and folders of the self-test.
 #[derive(Clone, Debug)]
 pub struct Setting {
     /// The Wine prefix that the setup made.
@@ -39,19 +41,19 @@ pub struct Setting {
 pub struct Verdict {
     /// The case.
     pub case: &'static Case,
-    /// What the rig said of it, in a line; or what is wrong with that.
+    /// The rig's report in a line, or what is wrong with it.
     pub outcome: Result<String, String>,
 }
 
-/// Runs every case; `told` hears of each as it ends.
-pub fn run(setting: &Setting, mut told: impl FnMut(&Verdict)) -> Result<Vec<Verdict>, E2eError> {
+/// Runs every case; `ended` is called with each verdict.
+pub fn run(setting: &Setting, mut ended: impl FnMut(&Verdict)) -> Result<Vec<Verdict>, E2eError> {
     let folder = RunFolder::create(&setting.folder)?;
     let selftest = Selftest::start(setting, &folder)?;
     let mut verdicts = Vec::with_capacity(CASES.len());
     for case in &CASES {
         process::check_interrupt()?;
         let verdict = Verdict { case, outcome: selftest.run(case)? };
-        told(&verdict);
+        ended(&verdict);
         verdicts.push(verdict);
     }
     selftest.finish()?;
@@ -69,7 +71,7 @@ struct Selftest {
     image: String,
 }
 
-/// What was seen of one run of the driver.
+/// The observations of one run of the driver.
 #[derive(Clone, Copy, Debug)]
 struct Seen<'a> {
     started: bool,
@@ -89,10 +91,10 @@ impl Selftest {
         Ok(Self { agent, prefix, log, image })
     }
 
-    /// Loads the driver with a case, unloads it if it is still there, and judges.
+    /// Loads the driver with a case, unloads it if it still runs, and checks the result.
     fn run(&self, case: &Case) -> Result<Result<String, String>, E2eError> {
         remove(&self.log)?;
-        // A service of its own: a run must not meet the process that the one before it has ended.
+        // A service of its own: the process of the run before may still be ending.
         let service = format!("{SERVICE}-{}", case.name);
         self.must("sc", &["create", &service, "type=", "kernel", "binpath=", &self.image])?;
         let key = format!(r"HKLM\SYSTEM\CurrentControlSet\Services\{service}\Parameters");
@@ -104,7 +106,7 @@ impl Selftest {
         let started = self.succeeds(&["start", &service])?;
         let stopped = started && self.succeeds(&["stop", &service])?;
         let log = read(&self.log)?;
-        Ok(judge(case, Seen { started, stopped, log: &log }))
+        Ok(check(case, Seen { started, stopped, log: &log }))
     }
 
     fn finish(mut self) -> Result<(), E2eError> {
@@ -116,7 +118,8 @@ impl Selftest {
         self.prefix.run(tool, tool, arguments.iter().copied(), COMMAND_LIMIT).map(|_| ())
     }
 
-    /// Whether the service manager's tool succeeds: it fails where the rig has ended the driver's process.
+    /// Whether the service manager's tool succeeds: it fails where the rig has ended the driver's
+    /// process.
     fn succeeds(&self, arguments: &[&str]) -> Result<bool, E2eError> {
         match self.must("sc", arguments) {
             Ok(()) => Ok(true),
@@ -126,8 +129,8 @@ impl Selftest {
     }
 }
 
-/// Compares what was seen with what the case must end in.
-fn judge(case: &Case, seen: Seen<'_>) -> Result<String, String> {
+/// Compares the observations with the case.
+fn check(case: &Case, seen: Seen<'_>) -> Result<String, String> {
     let reports: Vec<&str> =
         seen.log.lines().filter_map(|line| line.strip_prefix(violations::PREFIX)).collect();
     let is_about = |report: &str, rule: &str| report.split(' ').next() == Some(rule);
@@ -176,21 +179,21 @@ mod tests {
 
     #[test]
     fn a_misuse_passes_only_with_one_report_of_its_rule() {
-        let said = judge(&BREAKS, seen(true, false, LEAK)).unwrap();
+        let said = check(&BREAKS, seen(true, false, LEAK)).unwrap();
         assert!(said.starts_with("Leak in WdfVersionUnbind"), "{said}");
-        assert!(judge(&BREAKS, seen(true, true, "")).unwrap_err().contains("not caught"));
-        assert!(judge(&BREAKS, seen(true, true, POOL)).unwrap_err().contains("Pool"));
+        assert!(check(&BREAKS, seen(true, true, "")).unwrap_err().contains("not caught"));
+        assert!(check(&BREAKS, seen(true, true, POOL)).unwrap_err().contains("Pool"));
         let both = format!("{LEAK}{POOL}");
-        assert!(judge(&BREAKS, seen(true, true, &both)).unwrap_err().contains(" | "));
-        assert!(judge(&BREAKS, seen(false, false, "")).unwrap_err().contains("does not start"));
+        assert!(check(&BREAKS, seen(true, true, &both)).unwrap_err().contains(" | "));
+        assert!(check(&BREAKS, seen(false, false, "")).unwrap_err().contains("does not start"));
     }
 
     #[test]
     fn the_control_passes_only_without_any_report() {
-        assert!(judge(&CLEAN, seen(true, true, "")).is_ok());
-        assert!(judge(&CLEAN, seen(true, true, LEAK)).is_err());
-        assert!(judge(&CLEAN, seen(true, false, "")).is_err());
-        assert!(judge(&CLEAN, seen(false, false, "")).is_err());
+        assert!(check(&CLEAN, seen(true, true, "")).is_ok());
+        assert!(check(&CLEAN, seen(true, true, LEAK)).is_err());
+        assert!(check(&CLEAN, seen(true, false, "")).is_err());
+        assert!(check(&CLEAN, seen(false, false, "")).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How a run configures the product's service.
+//! The configuration of the product's service.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ pub const CONFIG_ON_C: &str = "ProgramData/Snapless/service.toml";
 /// Its log, relative to drive C.
 pub const LOG_ON_C: &str = "ProgramData/Snapless/logs/service.log";
 
-/// What differs between scenarios.
+/// Settings that differ between scenarios.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServiceSettings {
     /// MiB of the capture queue.

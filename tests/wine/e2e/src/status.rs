@@ -1,4 +1,4 @@
-//! What `snapless status --json` says of the session, and what a person wants to know of it.
+//! The session's status as `snapless status --json` reports it.
 
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ impl Status {
     /// Reads the answer of `snapless status --json`; `None` if there is no session.
     ///
     /// # Errors
-    /// The answer is something else, or tells of more than the one session that a run has.
+    /// The answer is malformed, or has more than one session.
     pub fn parse(said: &str) -> Result<Option<Self>, E2eError> {
         let wrong = |why: String| E2eError::Said {
             program: "snapless status --json".into(),
@@ -122,7 +122,7 @@ impl Status {
         }
     }
 
-    /// Why protection is not without interruption; `None` if it is.
+    /// The interruption of protection, if there was one.
     pub fn interruption(&self) -> Option<String> {
         let told = self.service.as_ref().and_then(|service| service.last_error.clone());
         let smooth = matches!(self.phase.as_str(), "starting" | "first_sync" | "live");

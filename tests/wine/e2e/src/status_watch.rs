@@ -1,5 +1,5 @@
-//! Follows `snapless status --watch --json`: one program for the whole run, which prints a document at
-//! each look.
+//! Follows `snapless status --watch --json`: one program for the whole run, which prints a document
+//! at each look.
 
 use std::time::Duration;
 

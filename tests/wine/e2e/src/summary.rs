@@ -1,4 +1,4 @@
-//! What a run ends with: a table for people, two lines for scripts.
+//! The result of a run: a table for people, two lines for scripts.
 
 use std::fmt::Write as _;
 use std::time::Duration;

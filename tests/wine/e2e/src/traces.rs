@@ -1,4 +1,4 @@
-//! What the driver told event tracing in a run, as the rig's fake recorded it.
+//! The driver's trace events of a run, as the rig recorded them.
 
 use std::collections::BTreeMap;
 

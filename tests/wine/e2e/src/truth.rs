@@ -1,9 +1,9 @@
-//! Compares restored images with the truth: the t0 image must be the pristine image plus a prefix of
-//! the journal, the latest image the pristine image plus all of it.
+//! Compares restored images with the truth: the t0 image must be the pristine image plus a prefix
+//! of the journal, the latest image the pristine image plus all of it.
 //!
-//! A model of the volume is rolled forward from the pristine image, entry by entry. The comparison at t0
-//! keeps the set of sectors in which model and image differ: after each entry only the entry's own
-//! sectors can change sides, so all prefixes of the window are tried in one pass.
+//! A model of the volume is rolled forward from the pristine image, entry by entry. The comparison
+//! at t0 keeps the set of sectors in which model and image differ: after each entry only the
+//! entry's own sectors can change sides, so all prefixes of the window are tried in one pass.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -41,9 +41,11 @@ impl<'a> Truth<'a> {
         Ok(Self { journal, pristine, model, model_path, applied: 0 })
     }
 
-    /// The prefixes of the journal, with lengths in `window`, that make the pristine image into `image`.
+    /// The prefixes of the journal, with lengths in `window`, that make the pristine image into
+    /// `image`.
     ///
-    /// Several do when a write changes nothing (zeros over zeros). Rolls the model to the window's end.
+    /// Several do when a write changes nothing (zeros over zeros). Rolls the model to the window's
+    /// end.
     pub fn matching_prefixes(
         &mut self,
         image: &Path,

@@ -13,8 +13,8 @@ use crate::run_folder::RunFolder;
 use crate::truth::Truth;
 use crate::writes::Matched;
 
-/// How far the clocks of driver and writer may be apart, in units of 100 ns. Both are the machine's, but
-/// Wine's coarse one moves in steps of a clock tick.
+/// How far the clocks of driver and writer may be apart, in units of 100 ns. Both are the
+/// machine's, but Wine's coarse one moves in steps of a clock tick.
 const CLOCK_TOLERANCE: u64 = 200_000;
 
 /// Bounds of the session's t0.
@@ -92,9 +92,9 @@ impl Evidence {
     }
 }
 
-/// Compares the restored images with the truth: the t0 image with a prefix of the journal whose length
-/// is in `t0`, if there is one, and the latest image with the first `latest` entries. Returns the t0
-/// image's prefix.
+/// Compares the restored images with the truth: the t0 image with a prefix of the journal whose
+/// length is in `t0`, if there is one, and the latest image with the first `latest` entries.
+/// Returns the t0 image's prefix.
 pub fn compare(
     console: &mut dyn Console,
     mut truth: Truth<'_>,

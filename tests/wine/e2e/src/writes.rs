@@ -1,8 +1,7 @@
-//! The writer's log against the volume's journal: what the application was told, beside what the disk did.
+//! The writer's log against the volume's journal: completions against applied writes.
 //!
-//! Upholds: every completed write was applied exactly once, whole, and within its life; nothing was
-//! applied that nobody asked for. With that, the log's times say which prefixes of the journal t0
-//! may stand for.
+//! The rule: every completed write was applied exactly once, whole, and within its life; nothing
+//! else was applied. With that, the log's times bound the prefix of the journal at t0.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -34,7 +33,7 @@ impl Matched {
             let id = claimed_id(&data[..512]);
             let write = pending
                 .take(id, entry.extent)
-                .ok_or_else(|| wrong("is a write that nobody completed, or was applied twice"))?;
+                .ok_or_else(|| wrong("is a write without a completion, or was applied twice"))?;
             let whole = match id {
                 Some(id) => {
                     let mut want = vec![0; data.len()];
@@ -66,8 +65,8 @@ impl Matched {
         &self.writes
     }
 
-    /// Which lengths of the journal's prefix an instant can stand for that lay after `asked` and before
-    /// `started`: all writes completed before `asked` are in, none submitted after `started` is.
+    /// The possible lengths of the journal's prefix at an instant between `asked` and `started`:
+    /// all writes completed before `asked` are in, none submitted after `started` is.
     ///
     /// # Errors
     /// No length does both.
@@ -173,8 +172,8 @@ impl<'a> Pending<'a> {
     }
 }
 
-/// Equal writes that were under way together cannot be told apart in the journal: each gets the life of
-/// all, so that no check reads more into their order than is known. `same` is sorted by submission.
+/// Equal writes that were in flight together cannot be told apart in the journal: each gets the
+/// life of all, so that no check assumes an order. `same` is sorted by submission.
 fn blur(same: &mut [Logged]) {
     let mut begin = 0;
     while begin < same.len() {

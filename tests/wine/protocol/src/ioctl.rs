@@ -1,4 +1,5 @@
-//! The commands of the rig's control device. All are buffered; a command's number is its function code.
+//! The commands of the rig's control device. All are buffered; a command's number is its function
+//! code.
 //!
 //! The rule: a command that takes or gives data has one fixed structure for it, and is refused with
 //! any other length.
@@ -37,11 +38,11 @@ pub const TOP_WRITE: u32 = code(0x90D);
 
 /// Plug and play: adds the filters of the volume class to the volume's stack and starts it.
 pub const ATTACH: u32 = code(0x910);
-/// Plug and play: query-remove, then remove; after a surprise removal, remove as soon as all handles
-/// are closed. The volume itself stays and can be attached again.
+/// Plug and play: query-remove, then remove; after a surprise removal, remove as soon as all
+/// handles are closed. The volume itself stays and can be attached again.
 pub const REMOVE: u32 = code(0x911);
-/// Plug and play: surprise removal. The volume completes its requests and fails new ones until it is
-/// attached again.
+/// Plug and play: surprise removal. The volume completes its requests and fails new ones until it
+/// is attached again.
 pub const SURPRISE_REMOVE: u32 = code(0x912);
 /// Plug and play: takes a [`Usage`] and sends it down the stack.
 pub const USAGE: u32 = code(0x913);

@@ -45,16 +45,20 @@ pub mod parameters {
     pub const IO_MODEL: &str = "IoModel";
 }
 
-/// Values of the `Parameters` key of the driver under test that the rig's KMDF reads when it binds the driver.
+/// Values of the `Parameters` key of the driver under test that the rig's KMDF reads when it binds
+/// the driver.
 pub mod framework {
-    /// `REG_DWORD`: how many per cent of the reads and writes reach the driver at `DISPATCH_LEVEL`. 50 if absent.
+    /// `REG_DWORD`: how many per cent of the reads and writes reach the driver at `DISPATCH_LEVEL`.
+    /// 50 if absent.
     pub const RAISED_DISPATCH_PERCENT: &str = "RigRaisedDispatchPercent";
-    /// `REG_DWORD`: how long a removal waits for a request that the driver was handed, in milliseconds, before it is
-    /// reported as leaked. 30000 if absent.
+    /// `REG_DWORD`: how long a removal waits for a request that the driver was handed, in
+    /// milliseconds, before it is reported as leaked. 30000 if absent.
     pub const GIVE_BACK_LIMIT_MS: &str = "RigGiveBackLimitMs";
-    /// `REG_DWORD`: up to which level a consumer listens to the driver's trace events. Absent: none.
+    /// `REG_DWORD`: up to which level a consumer listens to the driver's trace events. Absent:
+    /// none.
     pub const TRACE_LEVEL: &str = "RigTraceLevel";
-    /// `REG_DWORD`: from which MiB of the volume on writes are those of a paging file. Absent: none.
+    /// `REG_DWORD`: from which MiB of the volume on writes are those of a paging file. Absent:
+    /// none.
     pub const PAGING_FILE_FROM_MIB: &str = "RigPagingFileFromMiB";
 }
 

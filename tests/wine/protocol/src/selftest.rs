@@ -1,7 +1,9 @@
-//! The cases of the rig's self-test driver: each breaks one rule, and the rig must say which.
+//! The cases of the rig's self-test driver: each breaks one rule, and the rig must report that
+//! rule.
 //!
-//! The rule: a check of the rig that no case here shows to work is not relied on. The driver's start of a case with a
-//! broken rule ends in a violation of that rule and no other; the case without one starts, stops and leaves no log.
+//! The rule: a check of the rig counts only if a case here shows that it works. A case that breaks
+//! a rule ends in a violation of that rule and no other; the control case starts, stops and leaves
+//! no log.
 
 /// The service of the self-test driver.
 pub const SERVICE: &str = "snapless-rig-selftest";
@@ -18,8 +20,7 @@ pub struct Case {
     pub rule: Option<&'static str>,
 }
 
-/// How long the self-test lets the rig wait for a request that the driver does not give back, in milliseconds: see
-/// [`crate::names::framework::GIVE_BACK_LIMIT_MS`].
+/// The self-test's value of [`crate::names::framework::GIVE_BACK_LIMIT_MS`], in milliseconds.
 pub const GIVE_BACK_LIMIT_MS: u32 = 500;
 
 const fn breaks(name: &'static str, rule: &'static str) -> Case {
@@ -69,7 +70,7 @@ pub const CASES: [Case; 39] = [
     breaks("pool-without-tag", "Pool"),
     breaks("pool-leak", "Leak"),
     breaks("thread-left-running", "Leak"),
-    // What the rig does not know.
+    // Unsupported calls.
     breaks("structure-size", "Parameter"),
     breaks("unimplemented-function", "Unimplemented"),
 ];

@@ -1,5 +1,5 @@
-//! Where the rig's event tracing leaves the events of the driver under test, one a line: the event's name, its level,
-//! and each field as `name=value`.
+//! The log of trace events of the driver under test, one a line: the event's name, its level, and
+//! each field as `name=value`.
 
 /// The log as the drivers name it.
 pub const LOG_NT_PATH: &str = r"\??\C:\windows\temp\snapless-rig-traces.log";

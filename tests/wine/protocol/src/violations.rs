@@ -1,7 +1,7 @@
-//! Where the rig's KMDF leaves word of a rule that the driver under test broke.
+//! The log of violations that the rig's KMDF writes.
 //!
-//! The rule: after a run without violations this file does not exist or is empty. It is appended to, never emptied,
-//! by the rig; whoever starts a run removes it first.
+//! The rule: after a run without violations this file does not exist or is empty. The rig only
+//! appends to it; a run starts with a fresh prefix.
 
 /// The log as the drivers name it.
 pub const LOG_NT_PATH: &str = r"\??\C:\windows\temp\snapless-rig-violations.log";

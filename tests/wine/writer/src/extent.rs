@@ -1,4 +1,4 @@
-//! A stretch of the volume in whole sectors. Upholds: nothing here is unaligned, empty, or wraps.
+//! A stretch of the volume in whole sectors. The rule: no extent is unaligned, empty, or wraps.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
-//! The file of completed writes: what the volume told the writer, one line a write, in the order in
-//! which the completions were seen.
+//! The file of completed writes, one line a write, in the order in which the writer saw the
+//! completions.
 //!
-//! Upholds: a line is written only for a write that the volume reported as done, and its two times
+//! The rule: a line is written only for a write that the volume reported as done, and its two times
 //! enclose the write's life: `submitted` is taken before the request, `completed` after its answer.
 //! Times are Windows' `FILETIME`: 100 ns units since 1601.
 

@@ -1,8 +1,8 @@
 //! `snapless-writer`: loads a volume with writes until its standard input closes, and logs each
 //! completed one. Each thread has one request under way.
 //!
-//! Exit code 0: every request succeeded and every sector read back was whole. 1: otherwise; standard
-//! error says what happened. 2: the arguments are wrong.
+//! Exit code 0: every request succeeded and every sector read back was whole. 1: otherwise;
+//! standard error says what happened. 2: the arguments are wrong.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! The limit on bytes per second, shared by all threads. Upholds: over any second the load stays
-//! within the limit plus one request per slot.
+//! The limit on bytes per second, shared by all threads. The rule: over any second the load stays
+//! within the limit plus one request per thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ impl Pace {
     }
 }
 
-/// Byte counts of a run are far below 2^53, where this stops to be exact.
+/// Byte counts of a run are far below 2^53, the limit of exact integers in an f64.
 #[expect(clippy::cast_precision_loss, reason = "see above")]
 fn as_f64(bytes: u64) -> f64 {
     bytes as f64

@@ -1,6 +1,6 @@
 //! Content that names its own write: every sector carries the write's id and its own place.
 //!
-//! Upholds: two writes never have the same content (zeros apart), a sector found anywhere tells
+//! The rule: two writes never have the same content (zeros apart), a sector found anywhere tells
 //! which write it came from, and a sector made of two writes is recognised.
 
 use std::fmt;
@@ -12,8 +12,8 @@ pub const SECTOR_BYTES: usize = 512;
 
 const _: () = assert!(SECTOR_BYTES as u64 == SECTOR);
 
-/// Which write of the run: the thread in the upper 16 bits, its counter below. 0 is the content that
-/// the volume's scratch files had before any write.
+/// Which write of the run: the thread in the upper 16 bits, its counter below. 0 is the content
+/// that the volume's scratch files had before any write.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct WriteId(u64);
 
@@ -64,7 +64,8 @@ impl Payload {
         }
     }
 
-    /// Checks that each sector of `bytes`, read at `extent`, is whole: all zeros, or one write's own.
+    /// Checks that each sector of `bytes`, read at `extent`, is whole: all zeros, or one write's
+    /// own.
     ///
     /// # Errors
     /// The first sector that is neither.
@@ -90,7 +91,7 @@ impl Payload {
     }
 }
 
-/// Which write a sector says that it belongs to; `None` for a sector of zeros.
+/// The write that a sector names; `None` for a sector of zeros.
 pub fn claimed_id(sector: &[u8]) -> Option<WriteId> {
     let head = sector.first_chunk::<8>()?;
     let id = u64::from_le_bytes(*head);
@@ -98,7 +99,7 @@ pub fn claimed_id(sector: &[u8]) -> Option<WriteId> {
     (!zero).then_some(WriteId(id))
 }
 
-/// A sector that is not what the write it names had written.
+/// A sector that differs from the content of the write that it names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("sector {sector:#x} claims to be of write {claims} but is not")]
 pub struct BadSector {

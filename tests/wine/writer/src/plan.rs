@@ -1,5 +1,5 @@
-//! What a thread does next. Upholds: one seed gives one sequence of actions per thread (where they
-//! meet on the disk depends on timing), and overlaps between threads are the rule, not luck.
+//! The requests of a thread. The rule: one seed gives one sequence of actions per thread (where
+//! they meet on the disk depends on timing), and overlaps between threads are the rule, not luck.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,8 +11,8 @@ pub const REQUEST_MAX: u64 = 1 << 20;
 
 /// Places that all threads return to again and again.
 const HOT_SPOTS: u64 = 12;
-/// How many of them lie where a sweep begins: a write that is under way there at t0 lands under the sweep's
-/// first reads if nobody waits for it.
+/// How many of them lie where a sweep begins: a write that is under way there at t0 lands under the
+/// sweep's first reads if the driver does not wait for it.
 const EARLY_HOT_SPOTS: u64 = 8;
 /// Bytes at the beginning of the regions in which those lie.
 const EARLY_LEN: u64 = 4 << 20;
@@ -34,7 +34,7 @@ pub enum Action {
     Flush,
 }
 
-/// What all threads of a run aim at.
+/// Targets that all threads of a run share.
 #[derive(Debug)]
 pub struct Targets {
     regions: Regions,

@@ -1,7 +1,8 @@
 //! Which extents of the volume may be written: the scratch files' clusters.
 //!
-//! Upholds: no extent that this hands out leaves a region, so the file system around them stays whole.
-//! The file has one region a line: offset and length in bytes, decimal; `#` begins a comment.
+//! The rule: no extent that this hands out leaves a region, so the file system around them stays
+//! whole. The file has one region a line: offset and length in bytes, decimal; `#` begins a
+//! comment.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -62,8 +63,8 @@ impl Regions {
         self.total
     }
 
-    /// At most `len` bytes from the place `position` of the regions laid end to end; clipped where its
-    /// region ends.
+    /// At most `len` bytes from the place `position` of the regions laid end to end; clipped where
+    /// its region ends.
     pub fn at(&self, position: u64, len: u64) -> Extent {
         assert!(len >= SECTOR, "at least one sector is asked for");
         let mut position = position % self.total / SECTOR * SECTOR;

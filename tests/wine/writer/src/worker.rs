@@ -1,6 +1,7 @@
 //! One thread of load: one request after the other until it is told to stop.
 //!
-//! The rule: any error of the volume ends the run; a write is logged exactly if the volume completed it.
+//! The rule: any error of the volume ends the run; a write is logged exactly if the volume
+//! completed it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -41,8 +41,8 @@ pub(crate) struct Case {
     expected: NTSTATUS,
 }
 
-/// A session that nobody has.
-const NOBODYS: SessionId = SessionId([0xEE; 16]);
+/// The id of no session.
+const UNKNOWN_SESSION: SessionId = SessionId([0xEE; 16]);
 const NO_DEVICE: &str = r"\Device\NoSuchVolume";
 /// A code of our device type that has no function, and one of another device type.
 const UNKNOWN_CODES: [u32; 4] = [0x8053_E020, 0x8053_FFFC, 0x0022_2000, 0];
@@ -86,7 +86,7 @@ pub(crate) fn sound_start(device: &str, session: SessionId) -> StartRequest {
     }
 }
 
-/// Those that end in the same way whatever sessions there are.
+/// Cases that end in the same way with and without sessions.
 pub(crate) fn always() -> Vec<Case> {
     let mut cases = lengths();
     cases.extend(fields_of_a_start());
@@ -103,7 +103,7 @@ pub(crate) fn always() -> Vec<Case> {
         Case::new(
             "a start on no volume",
             IOCTL_START,
-            sound_start(NO_DEVICE, NOBODYS).as_bytes(),
+            sound_start(NO_DEVICE, UNKNOWN_SESSION).as_bytes(),
             size_of::<SessionReply>(),
             status::NOT_FOUND,
         ),
@@ -111,17 +111,17 @@ pub(crate) fn always() -> Vec<Case> {
     cases
 }
 
-/// Those that meet somebody's session on the volume.
+/// Cases on a volume that has a session of another program.
 pub(crate) fn beside_a_session(device: &str) -> Vec<Case> {
-    let start = sound_start(device, NOBODYS);
+    let start = sound_start(device, UNKNOWN_SESSION);
     let room = size_of::<SessionReply>();
     vec![Case::new("a taken volume", IOCTL_START, start.as_bytes(), room, status::DEVICE_BUSY)]
 }
 
 /// Each structure too short, too long and missing; each answer without room for it.
 fn lengths() -> Vec<Case> {
-    let start = sound_start(NO_DEVICE, NOBODYS);
-    let session = SessionRequest::new(ABI_VERSION, NOBODYS);
+    let start = sound_start(NO_DEVICE, UNKNOWN_SESSION);
+    let session = SessionRequest::new(ABI_VERSION, UNKNOWN_SESSION);
     let acknowledge = AcknowledgeRequest::new(EpochId::new(1));
     let reply = size_of::<SessionReply>();
     let mut cases = Vec::new();
@@ -190,7 +190,7 @@ fn fields_of_a_start() -> Vec<Case> {
     let mut cases: Vec<Case> = changes
         .into_iter()
         .map(|(name, change, expected)| {
-            let mut request = sound_start(NO_DEVICE, NOBODYS);
+            let mut request = sound_start(NO_DEVICE, UNKNOWN_SESSION);
             change(&mut request);
             Case::new(
                 format!("a start with {name}"),
@@ -201,7 +201,7 @@ fn fields_of_a_start() -> Vec<Case> {
             )
         })
         .collect();
-    let mut older = sound_start(NO_DEVICE, NOBODYS);
+    let mut older = sound_start(NO_DEVICE, UNKNOWN_SESSION);
     older.version = 2.into();
     let bytes = &older.as_bytes()[..StartRequest::len_in(2)];
     cases.push(Case::new("a start of version 2", IOCTL_START, bytes, room, status::NOT_FOUND));
@@ -211,7 +211,7 @@ fn fields_of_a_start() -> Vec<Case> {
     // The name's length is its first field: none at all, one past the end, all bits set.
     let name_at = std::mem::offset_of!(StartRequest, device);
     for length in [0_u16, 129, u16::MAX] {
-        let mut bytes = sound_start(NO_DEVICE, NOBODYS).as_bytes().to_vec();
+        let mut bytes = sound_start(NO_DEVICE, UNKNOWN_SESSION).as_bytes().to_vec();
         bytes[name_at..name_at + 2].copy_from_slice(&length.to_le_bytes());
         let name = format!("a name of {length} units");
         cases.push(Case::new(name, IOCTL_START, &bytes, room, status::NOT_FOUND));
@@ -220,7 +220,7 @@ fn fields_of_a_start() -> Vec<Case> {
 }
 
 fn fields_of_a_session_request() -> Vec<Case> {
-    let sound = SessionRequest::new(ABI_VERSION, NOBODYS);
+    let sound = SessionRequest::new(ABI_VERSION, UNKNOWN_SESSION);
     let with = |change: fn(&mut SessionRequest)| {
         let mut request = sound;
         change(&mut request);
@@ -241,7 +241,7 @@ fn fields_of_a_session_request() -> Vec<Case> {
             ),
             ("with a reserved bit", with(|r| r.reserved = 1.into()), status::REVISION_MISMATCH),
             ("of no session", with(|r| r.session = SessionId::NIL), status::INVALID_PARAMETER),
-            ("of nobody's session", with(|_| {}), status::NOT_FOUND),
+            ("of an unknown session", with(|_| {}), status::NOT_FOUND),
         ] {
             cases.push(Case::new(format!("a {name} {how}"), code, &input, room, expected));
         }

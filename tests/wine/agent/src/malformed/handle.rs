@@ -1,6 +1,7 @@
-//! A handle to the product's driver, and requests on it whose every answer is seen as the driver gave it.
+//! A handle to the product's driver, and requests on it whose every answer is seen as the driver
+//! gave it.
 //!
-//! Upholds: what a request refers to stays where it is until the system is done with it.
+//! The rule: what a request refers to stays where it is until the system is done with it.
 
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
@@ -56,7 +57,8 @@ impl Handle {
         self.begin(code, input, room).wait(ANSWER_LIMIT)
     }
 
-    /// Sends a request. The input is copied by the call itself: all our codes that take input are buffered.
+    /// Sends a request. The input is copied by the call itself: all our codes that take input are
+    /// buffered.
     pub(crate) fn begin(&self, code: u32, input: &[u8], room: usize) -> Request<'_> {
         // SAFETY: no attributes and no name are asked for; both may be null.
         let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
@@ -66,7 +68,8 @@ impl Handle {
         let mut output = vec![UNTOUCHED; room];
         let mut block = Box::new(IO_STATUS_BLOCK::default());
         let length = |bytes: usize| u32::try_from(bytes).expect("requests are short");
-        // SAFETY: block, event and output stay where they are until the request is done (`wait`, `Drop`).
+        // SAFETY: block, event and output stay where they are until the request is done (`wait`,
+        // `Drop`).
         let status = unsafe {
             NtDeviceIoControlFile(
                 self.0.as_raw_handle(),
@@ -110,7 +113,8 @@ impl Request<'_> {
     }
 
     fn cancel(&self) {
-        // The system knows a request by the address of its status block; an OVERLAPPED begins with one.
+        // The system knows a request by the address of its status block; an OVERLAPPED begins with
+        // one.
         let block: *const IO_STATUS_BLOCK = &raw const *self.block;
         // SAFETY: the handle is open. That the request is done by now is no error of ours.
         unsafe { CancelIoEx(self.handle.0.as_raw_handle(), block.cast::<OVERLAPPED>()) };

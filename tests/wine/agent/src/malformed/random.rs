@@ -1,4 +1,5 @@
-//! Random requests: a code of the driver, or one bit beside it, with random input and output length.
+//! Random requests: a code of the driver, or one bit beside it, with random input and output
+//! length.
 
 use std::time::Duration;
 
@@ -36,7 +37,8 @@ const LENGTHS: [usize; 10] = [
 /// Requests that are sometimes under way together, on a handle of their own.
 const TOGETHER: usize = 16;
 
-/// Sends random requests; returns how many succeeded. Each gets an answer and writes no byte behind it.
+/// Sends random requests; returns how many succeeded. Each gets an answer and writes no byte behind
+/// it.
 pub(super) fn send(handle: &Handle, seed: u64, count: u64) -> Result<u64, String> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut succeeded = 0;

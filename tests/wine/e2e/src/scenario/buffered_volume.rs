@@ -1,5 +1,5 @@
-//! The main job on a volume whose driver takes data by system buffers, not by memory descriptor lists: the driver reads
-//! so what it captures, and captures so what is written.
+//! The main job on a volume whose driver takes data by system buffers, not by memory descriptor
+//! lists: the driver reads blocks and captures writes in that way.
 
 use crate::console::{Console, step};
 use crate::error::E2eError;

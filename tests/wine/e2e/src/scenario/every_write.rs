@@ -1,6 +1,7 @@
-//! Every way to change a volume but plain writes under load: trims, writes of zeros, writes that are
-//! cancelled while they are held, writes with flags that only the kernel can set, data that cannot be
-//! mapped, refused requests, and writes past the end. `driver/WRITES.md` has the rule for each.
+//! Every way to change a volume but plain writes under load: trims, writes of zeros, writes that
+//! are cancelled while they are held, writes with flags that only the kernel can set, data that
+//! cannot be mapped, refused requests, and writes past the end. `driver/WRITES.md` has the rule for
+//! each.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::status::Status;
 use crate::summary::Summary;
 
 const SERVICE: ServiceSettings = ServiceSettings::holding(64);
-/// Slow enough that the first sync is under way when the volume is told to pause.
+/// Slow enough that the first sync is under way when the volume pauses.
 const VOLUME_JITTER_US: u32 = 60_000;
 
 const MIB: u64 = 1 << 20;
@@ -32,7 +33,8 @@ const INVALID_PARAMETER: Outcome = Outcome::Failed(87);
 
 /// `SL_OVERRIDE_VERIFY_VOLUME`, `SL_WRITE_THROUGH`, `SL_FORCE_DIRECT_WRITE`
 const LOCATION_FLAGS: u32 = 0x02 | 0x04 | 0x10;
-/// `IRP_NOCACHE`, `IRP_SYNCHRONOUS_API`, `IRP_WRITE_OPERATION`, and the priority hint `IoPriorityCritical`
+/// `IRP_NOCACHE`, `IRP_SYNCHRONOUS_API`, `IRP_WRITE_OPERATION`, and the priority hint
+/// `IoPriorityCritical`
 const PACKET_FLAGS: u32 = 0x01 | 0x04 | 0x200 | (5 << 17);
 
 /// Requests that the stream cannot express: refused.
@@ -219,7 +221,8 @@ fn keep_flags(run: &mut Run<'_>, what: &str, place: u64, held: u64) -> Result<()
     })
 }
 
-/// Data in a chain of MDLs, and data that cannot be mapped, are issued uncaptured and leave their blocks dirty.
+/// Data in a chain of MDLs, and data that cannot be mapped, are issued uncaptured and leave their
+/// blocks dirty.
 fn write_unmapped(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
     let (rig, place) = (&mut run.rig, places.between() + 2 * MIB);
     step(run.console, "write data that cannot be mapped", |_| {

@@ -1,5 +1,6 @@
-//! Gaps: protection is interrupted during the first sync and resumes by itself. The latest image must be
-//! right afterwards; the t0 image must be right or be refused with a reason, never be wrong.
+//! Gaps: protection is interrupted during the first sync and resumes by itself. The latest image
+//! must be right afterwards; the t0 image must be right or be refused with a reason, never be
+//! wrong.
 
 use std::time::Duration;
 
@@ -52,8 +53,8 @@ pub(super) fn run(
     conclude(run, &begun, &session, cause.reasons(), |_| Ok(()))
 }
 
-/// Goes on from the interruption to the verdict. The driver has to give one of `reasons` for the gap;
-/// `look` checks the writes of the run.
+/// Goes on from the interruption to the verdict. The driver has to give one of `reasons` for the
+/// gap; `look` checks the writes of the run.
 pub(super) fn conclude(
     mut run: Run<'_>,
     begun: &Begun,
@@ -66,7 +67,7 @@ pub(super) fn conclude(
     run.live_on()?;
     let last = run.come_to_rest()?;
     run.shut_down()?;
-    run.rig.service_told(&[SESSION_STARTED, GAP_BEGAN, GAP_ENDED])?;
+    run.rig.service_logged(&[SESSION_STARTED, GAP_BEGAN, GAP_ENDED])?;
     let told = run.traces(&last.session, &["GapBegan", "GapEnded"])?;
     let reason = told.iter().find(|trace| trace.name == "GapBegan");
     if reason.is_some_and(|trace| !reasons.contains(&trace.field("number"))) {

@@ -1,10 +1,10 @@
-//! Allocation failures: every allocation of the driver fails, for seconds, while the first sync runs
-//! under load.
+//! Allocation failures: every allocation of the driver fails, for seconds, while the first sync
+//! runs under load.
 //!
-//! Writes go on, each of them succeeds, and none waits for memory: data that can be mapped is captured
-//! into memory that the session has had since its start; data that cannot leaves its blocks dirty, and
-//! these are read again later. A session or a device whose start fails leaves nothing allocated,
-//! whichever allocation fails.
+//! Writes go on, each of them succeeds, and none waits for memory: data that can be mapped is
+//! captured into memory that the session has had since its start; data that cannot leaves its
+//! blocks dirty, and these are read again later. A session or a device whose start fails leaves
+//! nothing allocated, whichever allocation fails.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
-//! Malformed requests: programs that may open the control device send what the driver must refuse, before a session
-//! and while one runs. Each enumerated one has to end with its own status, and protection has to be as if nothing had
-//! happened: the same verdict as of the main job, and nothing left behind at unload.
+//! Malformed requests: programs that may open the control device send what the driver must refuse,
+//! before a session and while one runs. Each enumerated one has to end with its own status, and
+//! protection has to be as if nothing had happened: the same verdict as of the main job, and
+//! nothing left behind at unload.
 
 use crate::console::{Console, step};
 use crate::error::E2eError;

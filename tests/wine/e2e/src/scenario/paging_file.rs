@@ -1,6 +1,6 @@
-//! A write to a paging file is never held, rule HANG (rules.md#hang): the memory manager could wait for
-//! it without end. It is issued while its blocks cannot be read, leaves them dirty, and they are read
-//! again.
+//! A write to a paging file is never held, rule HANG (rules.md#hang): the memory manager could wait
+//! for it without end. It is issued while its blocks cannot be read, leaves them dirty, and they
+//! are read again.
 
 use protocol::names::framework;
 
@@ -13,7 +13,7 @@ use crate::service::ServiceSettings;
 use crate::summary::Summary;
 
 const SERVICE: ServiceSettings = ServiceSettings::holding(64);
-/// Slow enough that the first sync is under way when the volume is told to pause.
+/// Slow enough that the first sync is under way when the volume pauses.
 const VOLUME_JITTER_US: u32 = 30_000;
 /// `DeviceUsageTypePaging`
 const PAGING: u32 = 1;

@@ -1,7 +1,7 @@
-//! Power and special files: while the first sync runs and writes are held and in flight, the volume's
-//! stack gets the packets of plug and play for a volume that stays: special files come and go, power
-//! goes down and up, the system announces a shutdown. No packet may wait behind a write, and protection
-//! goes on undisturbed.
+//! Power and special files: while the first sync runs and writes are held and in flight, the
+//! volume's stack gets the packets of plug and play for a volume that stays: special files come and
+//! go, power goes down and up, the system announces a shutdown. No packet may wait behind a write,
+//! and protection goes on undisturbed.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,8 @@ const SPECIAL_FILES: [u32; 3] = [1, 2, 3];
 const PACKET_LIMIT: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 5;
 
-/// The volume is that many times larger than elsewhere, so that the first sync outlasts all of this.
+/// The volume is that many times larger than elsewhere, so that the first sync outlasts all of
+/// this.
 const SIZE_FACTOR: u64 = 4;
 
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {

@@ -1,4 +1,5 @@
-//! The main job: a first sync under load, then live replication, then both images against the truth.
+//! The main job: a first sync under load, then live replication, then both images against the
+//! truth.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
-//! Plug and play removes the volume, or only queries: with no session, in a first sync, with a write
-//! held and one in flight, and in a gap. Packets never wait behind data, every write gets an answer, and
-//! protection goes on or ends with an event; afterwards the volume is protected anew, and the images are
-//! right. Then the system shuts down while writes wait for a server that does not answer: the driver
-//! has to issue them.
+//! Plug and play removes the volume, or only queries: with no session, in a first sync, with a
+//! write held and one in flight, and in a gap. Packets never wait behind data, every write gets an
+//! answer, and protection goes on or ends with an event; afterwards the volume is protected anew,
+//! and the images are right. Then the system shuts down while writes wait for a server that does
+//! not answer: the driver has to issue them.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::status::Status;
 use crate::summary::Summary;
 
 const SERVICE: ServiceSettings = ServiceSettings::holding(64);
-/// Slow enough that the first sync is under way when the volume is told to pause.
+/// Slow enough that the first sync is under way when the volume pauses.
 const VOLUME_JITTER_US: u32 = 200_000;
 const STATE_LIMIT: Duration = Duration::from_secs(60);
 /// The driver issues writes that have waited for 5 s.
@@ -137,7 +137,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     })?;
     let last = run.settle()?;
     run.shut_down()?;
-    run.rig.service_told(&[SESSION_STARTED, SESSION_ENDED])?;
+    run.rig.service_logged(&[SESSION_STARTED, SESSION_ENDED])?;
 
     run.verify_repository()?;
     run.restore("t0")?;
@@ -174,7 +174,8 @@ fn enter(rig: &mut Rig, state: State, late: u64) -> Result<(), E2eError> {
     is_in(rig, state)
 }
 
-/// While the disk is stuck, writes to a block that was read already, and to one that cannot be read.
+/// While the disk is stuck, writes to a block that was read already, and to one that cannot be
+/// read.
 fn hold(rig: &mut Rig, late: u64) -> Result<(), E2eError> {
     session(rig, "the first sync to come along", |status| {
         status.blocks_synced * status.block_size >= PAST_EARLY
@@ -187,8 +188,8 @@ fn hold(rig: &mut Rig, late: u64) -> Result<(), E2eError> {
     Ok(())
 }
 
-/// Queries, cancelled queries and a notification that a driver below refuses. No packet waits for the
-/// disk.
+/// Queries, cancelled queries and a notification that a driver below refuses. No packet waits for
+/// the disk.
 fn stays(rig: &mut Rig, state: State) -> Result<(), E2eError> {
     const PACKETS: [(&str, u32); 7] = [
         ("query-remove", QUERY_REMOVE),
@@ -256,7 +257,7 @@ fn is_in(rig: &mut Rig, state: State) -> Result<(), E2eError> {
 /// The volume is gone: every write ends and the service gets an event, before the stack is removed,
 /// which waits for handles to be closed.
 fn surprise(rig: &mut Rig, state: State) -> Result<(), E2eError> {
-    let ended_before = rig.times_told(SESSION_ENDED)?;
+    let ended_before = rig.times_logged(SESSION_ENDED)?;
     promptly("a surprise removal", || rig.agent().command(ioctl::SURPRISE_REMOVE, &()))?;
     for _ in 0..2 {
         match rig.agent().request("end-write")? {
@@ -273,7 +274,7 @@ fn surprise(rig: &mut Rig, state: State) -> Result<(), E2eError> {
     let applied = rig.agent().counters()?.applied;
     if state.is_served() {
         wait_until("the service to say that the volume was removed", STATE_LIMIT, || {
-            Ok((rig.times_told(SESSION_ENDED)? > ended_before).then_some(()))
+            Ok((rig.times_logged(SESSION_ENDED)? > ended_before).then_some(()))
         })?;
     }
     rig.agent().resume()?;
@@ -283,7 +284,7 @@ fn surprise(rig: &mut Rig, state: State) -> Result<(), E2eError> {
 
 /// An orderly removal issues held writes and waits for the disk.
 fn in_order(rig: &mut Rig, state: State) -> Result<(), E2eError> {
-    let ended_before = told_of_end(rig)?;
+    let ended_before = ends_logged(rig)?;
     let stuck = state.is_stuck();
     rig.detach_volume_while(|agent| {
         if stuck {
@@ -298,17 +299,17 @@ fn in_order(rig: &mut Rig, state: State) -> Result<(), E2eError> {
     all_done(rig, 2)?;
     if state.is_served() {
         wait_until("the service to say that it protects nothing", STATE_LIMIT, || {
-            Ok((told_of_end(rig)? > ended_before).then_some(()))
+            Ok((ends_logged(rig)? > ended_before).then_some(()))
         })?;
     }
     let applied = rig.agent().counters()?.applied;
     comes_back(rig, state, applied)
 }
 
-/// The control device goes with the last volume: a service that drains gets the session's end, another
-/// one finds no driver.
-fn told_of_end(rig: &Rig) -> Result<usize, E2eError> {
-    Ok(rig.times_told(SESSION_ENDED)? + rig.times_told(DRIVER_ABSENT)?)
+/// The control device goes with the last volume: a service that drains gets the session's end,
+/// another one finds no driver.
+fn ends_logged(rig: &Rig) -> Result<usize, E2eError> {
+    Ok(rig.times_logged(SESSION_ENDED)? + rig.times_logged(DRIVER_ABSENT)?)
 }
 
 /// The volume is there again, untouched since.
@@ -333,8 +334,8 @@ fn comes_back(rig: &mut Rig, state: State, applied: u64) -> Result<(), E2eError>
     }
 }
 
-/// More writes than the queue has room for: some wait for a service that itself waits. A system that
-/// shuts down waits for them, so the driver has to issue them.
+/// More writes than the queue has room for: some wait for a service that itself waits. A system
+/// that shuts down waits for them, so the driver has to issue them.
 fn shut_down_with_a_full_queue(rig: &mut Rig) -> Result<(), E2eError> {
     rig.server().freeze()?;
     for write in 0..FILLING {

@@ -119,8 +119,8 @@ impl<'a> Run<'a> {
 
     /// Starts the service and waits for t0.
     ///
-    /// With `paused`, the volume holds the writes in flight meanwhile: the session must not begin before
-    /// they are done: rule T0 (rules.md#t0).
+    /// With `paused`, the volume holds the writes in flight meanwhile: the session must not begin
+    /// before they are done: rule T0 (rules.md#t0).
     pub(super) fn begin(&mut self, paused: bool) -> Result<Begun, E2eError> {
         let Self { console, rig, .. } = self;
         step(*console, "begin protection", |_| {
@@ -223,8 +223,8 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The trace events of a session, which have to contain those that `wanted` names; none without a
-    /// consumer. The driver has been stopped.
+    /// The trace events of a session, which have to contain those that `wanted` names; none without
+    /// a consumer. The driver has been stopped.
     pub(super) fn traces(&self, session: &str, wanted: &[&str]) -> Result<Vec<Trace>, E2eError> {
         let mut told = Trace::read(&self.folder)?;
         // Other programs may have had a session before it.
@@ -262,8 +262,8 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Compares the restored images of a run with load; without `t0`, the latest one only. Returns the
-    /// t0 image's prefix.
+    /// Compares the restored images of a run with load; without `t0`, the latest one only. Returns
+    /// the t0 image's prefix.
     pub(super) fn compare_loaded(
         &mut self,
         begun: &Begun,

@@ -1,5 +1,5 @@
-//! The driver's settings and its report of a volume: obstacles, special files, limits, a volume that
-//! shrinks and grows.
+//! The driver's settings and its report of a volume: obstacles, special files, limits, a volume
+//! that shrinks and grows.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     shrink(&mut run)?;
     let before_growth = grow(&mut run)?;
     run.shut_down()?;
-    run.rig.service_told(&[SESSION_STARTED, BASE_COMPLETE, OUTGROWN])?;
+    run.rig.service_logged(&[SESSION_STARTED, BASE_COMPLETE, OUTGROWN])?;
 
     run.verify_repository()?;
     run.restore("t0")?;
@@ -229,8 +229,8 @@ fn shrink(run: &mut Run<'_>) -> Result<(), E2eError> {
     })
 }
 
-/// A session notices by a write behind its end that its volume has grown, and reports it, even if the
-/// query for the length has no memory at first. Returns how many writes there were before.
+/// A session notices by a write behind its end that its volume has grown, and reports it, even if
+/// the query for the length has no memory at first. Returns how many writes there were before.
 fn grow(run: &mut Run<'_>) -> Result<u64, E2eError> {
     let (rig, len) = (&mut run.rig, run.image.len);
     // The volume is a few sectors longer than whole pages.

@@ -2,7 +2,8 @@
 //!
 //! The rule: everything here is written from the framework's published source, not from the headers
 //! that the driver under test is built with, and every size is asserted. A wrong layout goes
-//! unnoticed only if both are wrong in the same way. What the rig does not support has no name here.
+//! unnoticed only if both are wrong in the same way. Members that the rig does not support have no
+//! name here.
 
 use core::ffi::{c_char, c_void};
 
@@ -20,7 +21,7 @@ pub(crate) type Usage = unsafe extern "system" fn(Handle, i32, u8);
 pub(crate) type Preprocess = unsafe extern "system" fn(Handle, *mut IRP) -> NTSTATUS;
 pub(crate) type IoDeviceControl = unsafe extern "system" fn(Handle, Handle, usize, usize, u32);
 
-/// Places of callbacks that the rig never calls. A driver that sets one is told so.
+/// Places of callbacks that the rig never calls. Setting one is an `Unimplemented` violation.
 pub(crate) type Unsupported<const N: usize> = [usize; N];
 
 /// `WDF_DRIVER_GLOBALS`

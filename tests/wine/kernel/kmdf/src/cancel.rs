@@ -1,7 +1,7 @@
 //! Cancelling packets that wait in a queue.
 //!
-//! The rule: the side that takes the cancel routine off a packet decides what happens to it. A cancel
-//! routine runs with the cancel spin lock held and releases it first.
+//! The rule: the side that takes the cancel routine off a packet decides what happens to it. A
+//! cancel routine runs with the cancel spin lock held and releases it first.
 
 use nt::irp::Irp;
 use wdk_sys::{PDEVICE_OBJECT, PIRP, ntddk::IoReleaseCancelSpinLock};

@@ -1,10 +1,11 @@
-//! What happens when the driver breaks a rule: the rule, the function and the callers are printed and logged, and the
-//! device process ends at once.
+//! Violations: when the driver breaks a rule, the rule, the function and the callers are printed
+//! and logged, and the device process ends at once.
 //!
-//! The rule: a violation is never survived. A test cannot pass after one, because the devices are gone and the log
-//! (see `protocol::violations`) is not empty.
+//! The rule: a violation is never survived. A test cannot pass after one, because the devices are
+//! gone and the log (see `protocol::violations`) is not empty.
 //!
-//! Every function of the framework begins with [`Call::enter`], which checks what can be checked of any call.
+//! Every function of the framework begins with [`Call::enter`], which makes the checks that every
+//! call needs.
 
 use alloc::{format, string::String};
 use core::{ffi::c_void, fmt};
@@ -48,7 +49,7 @@ pub(crate) enum Rule {
     SpinLock,
     /// Pool memory is freed once, with its own tag, and was not written past its ends.
     Pool,
-    /// Everything is given back by the time the driver is unloaded.
+    /// Everything is freed by the time the driver is unloaded.
     Leak,
     /// Only functions that the rig implements are called.
     Unimplemented,
@@ -138,7 +139,8 @@ impl Call {
     }
 }
 
-/// Reports a broken rule, with the function and a message as `format!` takes it, and ends the process.
+/// Reports a broken rule, with the function and a message as `format!` takes it, and ends the
+/// process.
 macro_rules! violation {
     ($rule:ident, $function:expr, $($message:tt)*) => {
         $crate::checks::report(
@@ -184,7 +186,7 @@ fn callers() -> impl Iterator<Item = *mut c_void> {
     frames.into_iter().take(usize::from(count))
 }
 
-/// An address as an image and an offset, as far as it is in one that is known.
+/// An address as an image and an offset, if it is in a known image.
 pub(crate) fn describe(address: *mut c_void) -> String {
     let mut base = core::ptr::null_mut();
     // SAFETY: looks an address up; it need not be valid.

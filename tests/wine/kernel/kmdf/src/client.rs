@@ -1,7 +1,8 @@
-//! A driver that is bound to the framework: its globals, its image, what it must have given back when it leaves.
+//! A driver that is bound to the framework: its globals, its image, and the leak checks when it
+//! unbinds.
 //!
-//! The rules: one driver at a time is under test in a device process, so that everything that is allocated is its;
-//! when it unbinds nothing of it is left.
+//! The rules: one driver at a time is under test in a device process, so every allocation is that
+//! driver's; when it unbinds, nothing of it is left.
 
 use alloc::{
     boxed::Box,
@@ -35,11 +36,12 @@ use crate::{
     settings, table, watch,
 };
 
-/// The framework version that the rig plays.
+/// The framework version that the rig implements.
 const MAJOR: u32 = 1;
 const MINOR: u32 = 33;
 
-/// A bound driver. The record stays for ever: a stray call after unbinding must find it to be recognised.
+/// A bound driver. The record stays for ever: a stray call after unbinding must find it to be
+/// recognised.
 pub(crate) struct Client {
     globals: UnsafeCell<DriverGlobals>,
     pub(crate) driver_object: PDRIVER_OBJECT,
@@ -50,8 +52,8 @@ pub(crate) struct Client {
     bound: AtomicBool,
 }
 
-// SAFETY: the globals are written before the driver runs, and by the driver's own start; the raw pointers are only
-// compared or handed back to the kernel.
+// SAFETY: the globals are written before the driver runs, and by the driver's own start; the raw
+// pointers are only compared or handed back to the kernel.
 unsafe impl Sync for Client {}
 // SAFETY: as above.
 unsafe impl Send for Client {}
@@ -87,24 +89,26 @@ impl Client {
             .map(|client| client.image_name.clone())
     }
 
-    /// The driver object that `WdfDriverCreate` made.
+    /// The framework object that `WdfDriverCreate` made.
     pub(crate) fn driver(&self) -> Option<ObjectRef> {
         self.driver.lock().clone()
     }
 
-    /// Records it, or that it is gone.
+    /// Sets or clears that object.
     pub(crate) fn set_driver(&self, driver: Option<&ObjectRef>) {
         *self.driver.lock() = driver.map(Arc::clone);
         let handle = driver.map_or(0, |driver| driver.handle);
         // The handle is the structure's first field.
         let field = self.globals.get().cast::<usize>();
-        // SAFETY: the driver reads this field through its copy of the pointer; it is one aligned word.
+        // SAFETY: the driver reads this field through its copy of the pointer; it is one aligned
+        // word.
         unsafe { field.write_volatile(handle) };
     }
 
-    /// What the driver's entry stub reads after `DriverEntry`.
+    /// Sets the globals that the driver's entry stub reads after `DriverEntry`.
     pub(crate) fn set_flags(&self, init_flags: u32, pool_tag: u32, displace_unload: bool) {
-        // SAFETY: called while the driver is in `WdfDriverCreate`; nothing else touches the globals then.
+        // SAFETY: called while the driver is in `WdfDriverCreate`; nothing else touches the globals
+        // then.
         let globals = unsafe { &mut *self.globals.get() };
         globals.driver_flags |= init_flags;
         globals.driver_tag = pool_tag;
@@ -181,12 +185,13 @@ pub(crate) unsafe extern "system" fn WdfVersionBind(
     }));
     CLIENTS.lock().push(client);
     settings::read(&client.registry_path);
-    // The driver's threads and completions may return into this image when the driver is gone: it stays.
+    // The driver's threads may return into this image after the driver is gone: it stays.
     // SAFETY: the address of the own image, which is loaded.
     let _ = unsafe { LdrAddRefDll(LDR_ADDREF_DLL_PIN, own_image()) };
     // SAFETY: `DriverStart` is the base of the driver's loaded image.
     unsafe { imports::redirect(driver.DriverStart, &client.image_name) };
-    // SAFETY: the stub's pointers to its own variables, all of which are valid in a version 2 structure.
+    // SAFETY: the stub's pointers to its own variables, all of which are valid in a version 2
+    // structure.
     unsafe { info.function_table.write(table::functions()) };
     // SAFETY: as above.
     unsafe { info.function_count_out.write(info.function_count) };

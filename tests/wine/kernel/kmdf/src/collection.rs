@@ -1,6 +1,6 @@
-//! `WDFCOLLECTION` and `WDFSTRING`: what a multi-string registry value is read into.
+//! `WDFCOLLECTION` and `WDFSTRING`: the results of a multi-string registry query.
 //!
-//! The rule: a collection references what is in it until it is deleted.
+//! The rule: a collection references its objects until it is deleted.
 
 use alloc::vec::Vec;
 
@@ -115,6 +115,7 @@ pub(crate) unsafe extern "system" fn string_get_unicode_string(
 ) {
     let call = Call::enter("WdfStringGetUnicodeString", globals, PASSIVE_LEVEL);
     let string = call.typed::<StringObject>(string);
-    // SAFETY: the driver's out parameter. The buffer lives as long as the string object, as the function promises.
+    // SAFETY: the driver's out parameter. The buffer lives as long as the string object, as the
+    // function promises.
     unsafe { call.write("UnicodeString", out, string.text.borrow().raw()) };
 }

@@ -1,7 +1,8 @@
 //! `WDFDEVICE`: creation, attachment, the WDM device object behind it, deletion.
 //!
-//! The rules: a filter's device object looks like the one below it (I/O flags, type, stack size); a device object is
-//! reached only through its extension, which is emptied before the device goes away.
+//! The rules: a filter's device object looks like the one below it (I/O flags, type, stack size); a
+//! device object is reached only through its extension, which is emptied before the device goes
+//! away.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
@@ -53,14 +54,15 @@ pub(crate) struct Device {
     pub(crate) remove_lock: RemoveLock,
     pub(crate) files: SpinLock<Vec<Ref<FileObject>>>,
     pub(crate) queues: SpinLock<Queues>,
-    /// There can be one.
+    /// At most one.
     link: SpinLock<Option<Wide>>,
     initialized: AtomicBool,
 }
 
 typed!(Device, Device, "WDFDEVICE");
 
-// SAFETY: the raw pointers are device objects of the kernel; callbacks and attributes are static data.
+// SAFETY: the raw pointers are device objects of the kernel; callbacks and attributes are static
+// data.
 unsafe impl Send for Device {}
 // SAFETY: everything that changes is atomic or locked.
 unsafe impl Sync for Device {}
@@ -72,7 +74,7 @@ pub(crate) struct Queues {
     pub(crate) default: Option<Ref<Queue>>,
 }
 
-/// What is in the WDM device extension.
+/// The content of the WDM device extension.
 struct Extension {
     magic: u64,
     device: SpinLock<Option<Ref<Device>>>,
@@ -126,14 +128,14 @@ impl Device {
         self.initialized.load(Ordering::Acquire)
     }
 
-    /// Lets requests in.
+    /// Accepts requests.
     pub(crate) fn finish_initializing(&self) {
         self.wdm.finish_initializing();
         // Release: what the driver set up before is seen by the first request.
         self.initialized.store(true, Ordering::Release);
     }
 
-    /// The device that an object is, or is below of.
+    /// The device that is the object itself or one of its ancestors.
     pub(crate) fn of(object: &ObjectRef) -> Option<Ref<Self>> {
         let mut ancestor = Some(Arc::clone(object));
         while let Some(object) = ancestor {
@@ -159,7 +161,8 @@ impl Device {
     /// # Safety
     /// `raw` is a live device object of a bound driver.
     pub(crate) unsafe fn of_wdm(raw: PDEVICE_OBJECT) -> Option<Ref<Self>> {
-        // SAFETY: the caller says that the device object lives; the framework created it with this extension.
+        // SAFETY: the caller says that the device object lives; the framework created it with this
+        // extension.
         let extension = unsafe { (*raw).DeviceExtension }.cast::<Extension>();
         // SAFETY: as above.
         let extension = unsafe { extension.as_ref() }?;
@@ -193,7 +196,7 @@ impl Device {
     }
 }
 
-/// Deletes a device with all that belongs to it: files are closed, the stack is left, the device object goes.
+/// Deletes a device: closes its files, detaches it and deletes the device object.
 pub(crate) fn tear_down(device: &Ref<Device>, function: &str) {
     file::close_all(device, function);
     queue::purge_all(device);
@@ -211,7 +214,8 @@ pub(crate) fn delete_wdm_device(device: &Ref<Device>, function: &str) {
     }
     shutdown::unregister(device.wdm.raw());
     let extension = device.wdm.extension().cast::<Extension>();
-    // SAFETY: the extension was written when the device was created and the device object still lives.
+    // SAFETY: the extension was written when the device was created and the device object still
+    // lives.
     let extension = unsafe { &*extension };
     extension.device.lock().take();
     device.wdm.delete();
@@ -284,7 +288,7 @@ fn build(init: &DeviceInit) -> status::Result<Device> {
     // SAFETY: the bound driver's own driver object.
     let wdm = unsafe { WdmDevice::create(init.client.driver_object, &new) }?;
     wdm.set_flags(DO_DEVICE_INITIALIZING);
-    // SAFETY: Wine's extension is of the size asked for, 16-byte aligned and not shared with anybody yet.
+    // SAFETY: Wine's extension has the requested size, is 16-byte aligned and is not shared yet.
     unsafe {
         wdm.extension()
             .cast::<Extension>()

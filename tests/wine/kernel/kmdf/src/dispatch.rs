@@ -1,8 +1,8 @@
-//! The driver object's dispatch routine: remove lock, the driver's preprocess callbacks, then the framework's own
-//! handling by major function.
+//! The driver object's dispatch routine: remove lock, the driver's preprocess callbacks, then the
+//! framework's own handling by major function.
 //!
-//! The rules: power, PnP and WMI packets always hold the remove lock, others when the driver opted in; a filter's
-//! unclaimed packets go to the device below.
+//! The rules: power, PnP and WMI packets always hold the remove lock, others if the driver opted
+//! in; a filter's unclaimed packets go to the device below.
 
 use core::{
     ffi::c_void,
@@ -91,7 +91,8 @@ fn enter(device: &Ref<Device>, mut irp: Irp, arrival: &Arrival) -> NTSTATUS {
                     return irp.complete(STATUS_DELETE_PENDING, 0);
                 }
                 irp.copy_current_location_to_next();
-                // SAFETY: the device's extension outlives the packet, since the packet holds the remove lock.
+                // SAFETY: the device's extension outlives the packet, since the packet holds the
+                // remove lock.
                 unsafe {
                     irp.set_completion_routine(Some(release_remove_lock), device.wdm.raw().cast());
                 };
@@ -121,7 +122,7 @@ fn route(device: &Ref<Device>, mut irp: Irp, arrival: &Arrival) -> NTSTATUS {
     handle(device, irp)
 }
 
-/// What the framework does with a packet that the driver does not preprocess.
+/// Handles a packet that the driver does not preprocess.
 fn handle(device: &Ref<Device>, irp: Irp) -> NTSTATUS {
     match u32::from(irp.function().0) {
         IRP_MJ_PNP => pnp::handle(device, irp),
@@ -194,7 +195,8 @@ unsafe extern "C" fn release_remove_lock(
     raw: PIRP,
     context: *mut c_void,
 ) -> NTSTATUS {
-    // SAFETY: the completion routine's packet, at this driver's location, for the length of the call.
+    // SAFETY: the completion routine's packet, at this driver's location, for the length of the
+    // call.
     let mut irp = unsafe { Irp::from_raw(raw) };
     if irp.pending_returned() {
         irp.mark_pending();

@@ -1,7 +1,7 @@
 //! `WDFDRIVER`: creation, the driver object's entry points, unloading.
 //!
-//! The rule: the driver object is filled in as the framework does it: every major function goes to the framework,
-//! `AddDevice` unless the driver is a non-PnP one, `DriverUnload`.
+//! The rule: the driver object is filled in as the framework does it: every major function goes to
+//! the framework, `AddDevice` unless the driver is a non-PnP one, `DriverUnload`.
 
 use nt::unicode::Wide;
 use wdk_sys::{
@@ -92,7 +92,8 @@ pub(crate) unsafe extern "system" fn driver_create(
     STATUS_SUCCESS
 }
 
-/// The driver object's `AddDevice`: lets the driver put a device on the stack of a new physical device.
+/// The driver object's `AddDevice`: lets the driver put a device on the stack of a new physical
+/// device.
 unsafe extern "C" fn add_device(
     driver_object: PDRIVER_OBJECT,
     physical: PDEVICE_OBJECT,
@@ -111,7 +112,7 @@ unsafe extern "C" fn add_device(
     let status = unsafe { callback(driver.handle(), init) };
     require_at_most("the return from EvtDriverDeviceAdd", PASSIVE_LEVEL);
     match init::finish(init) {
-        // A filter that declined is no failure of the stack.
+        // A filter that does not attach is no failure of the stack.
         init::Outcome::NoDevice { filter } if filter => STATUS_SUCCESS,
         init::Outcome::NoDevice { .. } => status,
         init::Outcome::Created(device) if nt::status::is_success(status) => {
@@ -125,7 +126,8 @@ unsafe extern "C" fn add_device(
     }
 }
 
-/// The driver object's `DriverUnload`: the driver's callback, then all that is left below the driver object.
+/// The driver object's `DriverUnload`: the driver's callback, then deletion of all objects below
+/// the driver object.
 unsafe extern "C" fn unload(driver_object: PDRIVER_OBJECT) {
     let function = "DriverUnload";
     require_at_most(function, PASSIVE_LEVEL);
@@ -146,7 +148,7 @@ unsafe extern "C" fn unload(driver_object: PDRIVER_OBJECT) {
     delete(client, &driver, function);
 }
 
-/// Deletes what `DriverEntry` left behind when it failed after `WdfDriverCreate`.
+/// Deletes the objects of a `DriverEntry` that failed after `WdfDriverCreate`.
 pub(crate) fn abandon(client: &'static Client, function: &str) {
     if let Some(driver) = client.driver().and_then(Ref::<Driver>::new) {
         delete(client, &driver, function);

@@ -1,8 +1,8 @@
 //! `WDFFILEOBJECT`: create, cleanup and close requests of a control device.
 //!
-//! The rule: a file object exists from the create request to the close request; cleanup comes before
-//! close and cancels the file's requests that wait in queues. Wine sends no cleanup packet, so close
-//! does both there. The rig supports no create and no close callback.
+//! The rule: a file object exists from the create request to the close request; cleanup comes
+//! before close and cancels the file's requests that wait in queues. Wine sends no cleanup packet,
+//! so close does both there. The rig supports no create and no close callback.
 
 use core::{
     ptr,

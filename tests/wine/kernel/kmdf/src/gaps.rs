@@ -1,7 +1,7 @@
-//! Kernel routines that the driver under test gets from the rig: those that Wine 8 lacks or stubs, and those whose
-//! use the rig checks. `redirects.rs` lists them by name.
+//! Kernel routines that the rig supplies to the driver under test: those that Wine 8 lacks or
+//! stubs, and those whose use the rig checks. `redirects.rs` lists them by name.
 //!
-//! The rule: each does what its documentation says; where it could only pretend, it says so in its file's first lines.
+//! The rule: each behaves as documented; the head of its file names every exception.
 
 pub(crate) mod device_control;
 pub(crate) mod etw;

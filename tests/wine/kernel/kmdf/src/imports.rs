@@ -1,7 +1,9 @@
-//! The driver's import table: names that Wine lacks, or that the rig wants to see used, are pointed at the rig.
+//! The driver's import table: names that Wine lacks, or whose use the rig checks, are pointed at
+//! the rig.
 //!
-//! The rules: the driver's file is tested byte for byte as shipped, so this happens in memory, at bind time; an import
-//! that neither Wine nor the rig implements is reported then, by name, not when it is called.
+//! The rules: the driver's file is tested byte for byte as shipped, so this happens in memory, at
+//! bind time; an import that neither Wine nor the rig implements is reported then, by name, not
+//! when it is called.
 
 use alloc::{string::String, vec::Vec};
 use core::ffi::{CStr, c_char, c_void};
@@ -82,7 +84,8 @@ unsafe fn redirect_module(image: Image, descriptor: usize, missing: &mut Vec<Str
         // SAFETY: as above; the loader filled the slot in.
         let present = unsafe { slot.read() };
         if let Some(replacement) = redirects::find(name) {
-            // SAFETY: a slot of the image's address table, and a routine with the signature of its name.
+            // SAFETY: a slot of the image's address table, and a routine with the signature of its
+            // name.
             unsafe { set_slot(slot, replacement) };
         } else if is_missing(present, name) {
             missing.push(name.into());
@@ -139,22 +142,24 @@ unsafe fn set_slot(slot: *mut *const c_void, target: *const c_void) {
     unsafe { VirtualProtect(slot.cast(), size_of::<*const c_void>(), old, &raw mut old) };
 }
 
-/// How Wine's unimplemented exports begin: `sub rsp, 0x28; lea rcx, [module name]; lea rdx, [function name]; call …`
+/// How Wine's unimplemented exports begin: `sub rsp, 0x28; lea rcx, [module name]; lea rdx,
+/// [function name]; call …`
 mod stub {
     pub(super) const PROLOGUE: [u8; 7] = [0x48, 0x83, 0xec, 0x28, 0x48, 0x8d, 0x0d];
     pub(super) const SECOND_LEA: [u8; 3] = [0x48, 0x8d, 0x15];
     pub(super) const LENGTH: usize = 18;
 }
 
-/// Whether an import is one that Wine does not have: its loader then makes a stub outside any image, and its own
-/// unimplemented exports are stubs that name themselves and raise an exception.
+/// Whether an import is one that Wine does not have: its loader then makes a stub outside any
+/// image, and its own unimplemented exports are stubs that name themselves and raise an exception.
 fn is_missing(target: *const c_void, name: &str) -> bool {
     let mut base = core::ptr::null_mut();
     // SAFETY: looks an address up.
     if unsafe { RtlPcToFileHeader(target, &raw mut base) }.is_null() {
         return true;
     }
-    // SAFETY: the address is in a loaded image; a data export is followed by more of the image, too.
+    // SAFETY: the address is in a loaded image; a data export is followed by more of the image,
+    // too.
     let code = unsafe { core::slice::from_raw_parts(target.cast::<u8>(), stub::LENGTH) };
     if code[..7] != stub::PROLOGUE || code[11..14] != stub::SECOND_LEA {
         return false;
@@ -162,8 +167,8 @@ fn is_missing(target: *const c_void, name: &str) -> bool {
     let displacement = i32::from_le_bytes([code[14], code[15], code[16], code[17]]);
     let text =
         target.cast::<u8>().wrapping_add(stub::LENGTH).wrapping_offset(displacement as isize);
-    // SAFETY: the instruction's operand is in the same image; it ends in a zero byte in a stub, and a comparison that
-    // stops at the first difference reads no further than the name is long.
+    // SAFETY: the instruction's operand is in the same image; it ends in a zero byte in a stub, and
+    // a comparison that stops at the first difference reads no further than the name is long.
     name.bytes()
         .chain([0])
         .enumerate()

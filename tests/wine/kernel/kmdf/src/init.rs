@@ -1,7 +1,7 @@
 //! `WDFDEVICE_INIT`: the properties of a device before it is created.
 //!
-//! The rule: `WdfDeviceCreate` (on success) and `WdfDeviceInitFree` use the structure up; a later use
-//! is reported. Drivers hold a number, not a pointer, so even a stale one is recognised.
+//! The rule: `WdfDeviceCreate` (on success) and `WdfDeviceInitFree` use the structure up; a later
+//! use is reported. Drivers hold a number, not a pointer, so even a stale one is recognised.
 
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use core::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! The IRQL that each thread would run at, kept beside the thread, since Wine has no IRQL.
+//! The IRQL of each thread, kept in a thread-local word, since Wine has no IRQL.
 //!
 //! The rule: a call with a level limit is checked wherever it comes from: under a spin lock, from a
 //! completion routine, or from a dispatch routine that storage may enter at DISPATCH_LEVEL.

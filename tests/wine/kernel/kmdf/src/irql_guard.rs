@@ -1,8 +1,8 @@
-//! Kernel routines that Wine implements and that are only legal up to a certain IRQL: each import of one is led
+//! Kernel routines that Wine implements and that have an IRQL limit: each import of one goes
 //! through a few instructions that check the caller's level and then jump to the routine.
 //!
-//! The rule: a routine of the pageable kernel that is called with a spin lock held, or from code that storage enters at
-//! DISPATCH_LEVEL, is reported, even though Wine would not mind.
+//! The rule: a routine of the pageable kernel that is called with a spin lock held, or from code
+//! that storage enters at DISPATCH_LEVEL, is reported, although it works on Wine.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{ffi::c_void, ptr};
@@ -54,7 +54,7 @@ fn limit(name: &str) -> Option<Irql> {
     (is_in(PASSIVE) || passive && !is_in(UNLIMITED)).then_some(PASSIVE_LEVEL)
 }
 
-/// What a guard calls.
+/// Called by the guards.
 unsafe extern "system" fn check(guarded: *const Guarded, caller: *const c_void) {
     // SAFETY: `assemble` put the pointer to the leaked record into the guard.
     let guarded = unsafe { &*guarded };

@@ -1,6 +1,6 @@
-//! What the driver has taken from the kernel and not given back.
+//! The driver's allocations from the kernel that are not freed.
 //!
-//! The rule: when the driver unbinds, every account is at zero.
+//! The rule: when the driver unbinds, nothing is left.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use nt::spinlock::SpinLock;
 
 use crate::checks::violation;
 
-/// A kind of thing that the kernel hands out and gets back.
+/// A kind of allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Account {
     /// `IoAllocateIrp`
@@ -35,52 +35,52 @@ pub(crate) struct PoolBlock {
     pub(crate) paged_out: bool,
 }
 
-/// Books something that was handed out.
+/// Records an allocation.
 pub(crate) fn open(account: Account, address: usize) {
     if address != 0 {
         set(account).lock().insert(address);
     }
 }
 
-/// Books something that was given back; reports what was not handed out, or was given back before.
+/// Records that something was freed; reports an unknown address or a second free.
 pub(crate) fn close(account: Account, address: usize, function: &str) {
     if !set(account).lock().remove(&address) {
         violation!(
             State,
             function,
-            "{address:#x} is no live {account:?} of this driver (freed before, or somebody else's)"
+            "{address:#x} is no live {account:?} of this driver (freed before, or not the driver's)"
         );
     }
 }
 
-/// Whether something is handed out.
+/// Whether the address is allocated.
 pub(crate) fn is_open(account: Account, address: usize) -> bool {
     set(account).lock().contains(&address)
 }
 
-/// Books a block of pool memory.
+/// Records a block of pool memory.
 pub(crate) fn open_pool(address: usize, block: PoolBlock) {
     POOL.lock().insert(address, block);
 }
 
-/// Takes a block of pool memory off the books.
+/// Removes the record of a block of pool memory.
 pub(crate) fn close_pool(address: usize) -> Option<PoolBlock> {
     POOL.lock().remove(&address)
 }
 
-/// Books a system thread's start.
+/// Counts a system thread's start.
 pub(crate) fn thread_started() {
     // Relaxed: only the count matters, and it is read after the driver has waited for its threads.
     THREADS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Books a system thread's end.
+/// Counts a system thread's end.
 pub(crate) fn thread_ended() {
     // Relaxed: see above.
     THREADS.fetch_sub(1, Ordering::Relaxed);
 }
 
-/// How many things the driver has and has not given back.
+/// How many allocations and threads of the driver are left.
 pub(crate) fn outstanding() -> u64 {
     let books = [Account::Irp, Account::Mdl, Account::WorkItem];
     let booked: usize = books.into_iter().map(|account| set(account).lock().len()).sum();
@@ -88,7 +88,7 @@ pub(crate) fn outstanding() -> u64 {
     (booked + POOL.lock().len() + THREADS.load(Ordering::Relaxed)) as u64
 }
 
-/// Reports what is left.
+/// Reports anything that is left.
 pub(crate) fn require_empty(function: &str) {
     // Relaxed: see `thread_started`.
     let threads = THREADS.load(Ordering::Relaxed);

@@ -1,11 +1,12 @@
 //! KMDF for Wine: the rig's `wdfldr.sys`.
 //!
-//! The driver under test, the file that ships, binds to this one as it would to Microsoft's framework on Windows. What
-//! it calls is implemented here with the documented behaviour, one file per kind of object, and every rule that the
-//! framework's verifier or Driver Verifier would check is checked always. A broken rule ends the device process.
+//! The driver under test, the file that ships, binds to this one as it would to Microsoft's
+//! framework on Windows. What it calls is implemented here with the documented behaviour, one file
+//! per kind of object, and every rule that the framework's verifier or Driver Verifier would check
+//! is checked always. A broken rule ends the device process.
 //!
-//! The rule: nothing here makes a wrong driver look right. Where Wine differs from Windows, the difference is closed
-//! here or reported.
+//! The rule: nothing here makes a wrong driver look right. Where Wine differs from Windows, the
+//! difference is closed here or reported.
 
 #![no_std]
 // The framework's exports keep the names that drivers import.

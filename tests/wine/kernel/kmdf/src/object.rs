@@ -1,10 +1,11 @@
 //! Framework objects: handles, context spaces, the tree of parents and children, deletion.
 //!
 //! The rules:
-//! - a handle is a key of a table, with a generation in it; a stale or foreign handle is always recognised;
+//! - a handle is a key of a table, with a generation in it; a stale or foreign handle is always
+//!   recognised;
 //! - deleting an object cleans up its children first, in the order of their creation, then itself
-//!   (`EvtCleanupCallback`), then destroys them in the same order (`EvtDestroyCallback`), each when its last reference
-//!   is gone;
+//!   (`EvtCleanupCallback`), then destroys them in the same order (`EvtDestroyCallback`), each when
+//!   its last reference is gone;
 //! - a context space lives as long as its object.
 
 use alloc::{
@@ -40,7 +41,7 @@ use crate::{
 /// A counted reference of the rig to an object. Drivers' references are counted in the object.
 pub(crate) type ObjectRef = Arc<Object>;
 
-/// What an object is.
+/// The kind of an object, with its data.
 pub(crate) enum Kind {
     Collection(Collection),
     Device(Box<Device>),
@@ -84,7 +85,7 @@ struct Tree {
     children: Vec<ObjectRef>,
 }
 
-/// What one `WDF_OBJECT_ATTRIBUTES` gave an object: a context space and callbacks.
+/// A context space and callbacks, from one `WDF_OBJECT_ATTRIBUTES`.
 struct Context {
     space_type: *const ContextTypeInfo,
     memory: Option<Box<[ContextUnit]>>,
@@ -167,11 +168,12 @@ impl Object {
         self.destroy_after_cleanup();
     }
 
-    /// The first half of deletion: children and then the object are cleaned up, but handles stay valid.
+    /// The first half of deletion: children and then the object are cleaned up, but handles stay
+    /// valid.
     ///
     /// The framework does this to a device before it forwards the remove request.
     pub(crate) fn clean_up(self: &ObjectRef, function: &str) {
-        // AcqRel: whoever wins sees everything done to the object before.
+        // AcqRel: the winner sees everything done to the object before.
         if self.state.compare_exchange(LIVE, DELETING, Ordering::AcqRel, Ordering::Acquire).is_err()
         {
             violation!(
@@ -203,7 +205,7 @@ impl Object {
     pub(crate) fn destroy_after_cleanup(self: &ObjectRef) {
         let children = core::mem::take(&mut self.tree.lock().children);
         for child in &children {
-            // Acquire: a child that somebody else is deleting right now is destroyed by them.
+            // Acquire: a child that another thread is deleting is destroyed by that thread.
             if child.state.load(Ordering::Acquire) == CLEANED_UP {
                 child.destroy_after_cleanup();
             }
@@ -222,13 +224,13 @@ impl Object {
 
     /// `WdfObjectDereference`
     pub(crate) fn release(self: &ObjectRef, function: &str) {
-        // AcqRel: the last one out sees what the others did.
+        // AcqRel: the last holder sees the work of the others.
         let before = self.references.fetch_sub(1, Ordering::AcqRel);
         if before <= 0 {
             violation!(
                 State,
                 function,
-                "{} {:#x} has no reference left to give up",
+                "{} {:#x} has no reference left to release",
                 self.type_name(),
                 self.handle
             );
@@ -240,7 +242,7 @@ impl Object {
             violation!(
                 State,
                 function,
-                "the reference that keeps {} {:#x} alive was given up",
+                "the reference that keeps {} {:#x} alive was released",
                 self.type_name(),
                 self.handle
             );
@@ -248,7 +250,8 @@ impl Object {
         let callbacks: Vec<Notify> =
             self.contexts.lock().iter().filter_map(|context| context.destroy).collect();
         for callback in callbacks {
-            // SAFETY: the driver's own callback, with the handle of its object, whose contexts are still there.
+            // SAFETY: the driver's own callback, with the handle of its object, whose contexts are
+            // still there.
             unsafe { callback(self.handle) };
         }
         table::remove(self.handle);
@@ -284,7 +287,7 @@ impl Object {
         });
     }
 
-    /// What an object of its kind does before its driver's cleanup callback.
+    /// The kind's own part of cleanup, before the driver's cleanup callback.
     fn dispose(&self) {
         match &self.kind {
             Kind::Queue(queue) => queue.dispose(self),
@@ -436,7 +439,8 @@ pub(crate) unsafe extern "system" fn object_reference_actual(
 mod table {
     use super::{Arc, Handle, ObjectRef, SpinLock, Vec};
 
-    /// Handles look like this: a tag that makes the number a non-canonical address, a generation, a slot number.
+    /// Parts of a handle: a tag that makes the number a non-canonical address, a generation, a slot
+    /// number.
     const TAG: usize = 0x5744 << 48;
     const SLOT_BITS: u32 = 20;
     const GENERATION_MASK: usize = (1 << 28) - 1;

@@ -2,8 +2,9 @@
 //!
 //! The rule: the driver's callbacks come in the framework's order. On removal these are
 //! `SelfManagedIoCleanup` and the device's cleanup callback; only then the framework waits for the
-//! remove lock, passes the packet down, and detaches and deletes the device. `SurpriseRemoval` comes
-//! before the packet goes down. The rig supports no power callbacks and no queues of PnP devices.
+//! remove lock, passes the packet down, and detaches and deletes the device. `SurpriseRemoval`
+//! comes before the packet goes down. The rig supports no power callbacks and no queues of PnP
+//! devices.
 
 use nt::{irp::Irp, status::is_success};
 use wdk_sys::{

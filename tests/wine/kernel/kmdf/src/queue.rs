@@ -1,8 +1,8 @@
 //! `WDFQUEUE`: sequential and manual queues of device control requests on a control device.
 //!
 //! The rules: every queued packet is pended and the framework can cancel it; a purged queue accepts
-//! nothing; a device does not go away before the driver has completed every request that it has. The
-//! rig supports no power-managed queues and no parallel ones.
+//! nothing; a device does not go away before the driver has completed every request that it has.
+//! The rig supports no power-managed queues and no parallel ones.
 
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 

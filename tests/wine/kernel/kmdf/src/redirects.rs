@@ -1,7 +1,8 @@
-//! The names of ntoskrnl.exe that the driver under test gets from the rig.
+//! The names of ntoskrnl.exe that the rig supplies to the driver under test.
 //!
-//! The rule: this is the one list. "lacking" is what Wine 8 does not export or only as a stub that raises; "empty" is
-//! what it exports as a routine that does nothing; "checked" is what it has, and the rig watches.
+//! The rule: this is the only list. "lacking": Wine 8 does not export the name, or only as a stub
+//! that raises an exception; "empty": Wine's routine does nothing; "checked": Wine has it, and the
+//! rig checks the calls.
 
 use core::ffi::c_void;
 

@@ -1,6 +1,6 @@
 //! `WDFKEY`: the driver's `Parameters` key.
 //!
-//! The rule: a value of another type than was asked for is STATUS_OBJECT_TYPE_MISMATCH.
+//! The rule: a query for another type than the value's is STATUS_OBJECT_TYPE_MISMATCH.
 
 use alloc::vec::Vec;
 

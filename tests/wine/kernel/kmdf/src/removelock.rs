@@ -1,6 +1,7 @@
 //! The remove lock that the framework keeps in every device.
 //!
-//! The rule: once a device is being removed nothing new gets in, and removal waits for what is inside.
+//! The rule: once a device is being removed the lock refuses new users, and removal waits for the
+//! others.
 
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -8,7 +9,7 @@ use nt::event::Event;
 
 use crate::{checks::violation, settings::GIVE_BACK_LIMIT_MS};
 
-/// Counts what uses a device.
+/// Counts the users of a device.
 pub(crate) struct RemoveLock {
     /// Users, plus one until the device is removed.
     users: AtomicI32,
@@ -17,7 +18,7 @@ pub(crate) struct RemoveLock {
 }
 
 impl RemoveLock {
-    /// A lock that lets users in.
+    /// A lock that accepts users.
     pub(crate) fn new() -> Self {
         Self {
             users: AtomicI32::new(1),
@@ -26,10 +27,11 @@ impl RemoveLock {
         }
     }
 
-    /// Enters; refused when the device is being removed.
+    /// Adds a user; false when the device is being removed.
     #[must_use]
     pub(crate) fn acquire(&self) -> bool {
-        // SeqCst, here and in `release_and_wait`: either this sees `removing`, or the remover sees this user.
+        // SeqCst, here and in `release_and_wait`: either this sees `removing`, or the remover sees
+        // this user.
         self.users.fetch_add(1, Ordering::SeqCst);
         if self.removing.load(Ordering::SeqCst) {
             self.release();
@@ -38,7 +40,7 @@ impl RemoveLock {
         true
     }
 
-    /// Leaves.
+    /// Removes a user.
     pub(crate) fn release(&self) {
         // SeqCst: see `acquire`.
         if self.users.fetch_sub(1, Ordering::SeqCst) == 1 {
@@ -46,7 +48,7 @@ impl RemoveLock {
         }
     }
 
-    /// Refuses new users, leaves, and waits for the others to leave.
+    /// Refuses new users, removes this one, and waits for the others.
     pub(crate) fn release_and_wait(&self, function: &str) {
         // SeqCst: see `acquire`.
         self.removing.store(true, Ordering::SeqCst);

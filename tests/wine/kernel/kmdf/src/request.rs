@@ -1,7 +1,7 @@
 //! `WDFREQUEST`: a device control packet that the framework gave to the driver.
 //!
-//! The rules: a request is completed once, by its owner; while it waits in a queue the framework owns
-//! it. The rig supports no cancel callbacks of the driver, no reads and no writes as requests.
+//! The rules: a request is completed once, by its owner; while it waits in a queue the framework
+//! owns it. The rig supports no cancel callbacks of the driver, no reads and no writes as requests.
 
 use alloc::sync::Arc;
 use core::{ffi::c_void, ptr};

@@ -1,7 +1,7 @@
 //! Shutdown notification of control devices.
 //!
-//! The rule: Wine keeps no registrations, so the rig does. When a scenario shuts the system down, the
-//! registered devices get `IRP_MJ_SHUTDOWN`, then those of the last chance.
+//! The rule: Wine keeps no registrations, so the rig does. When a scenario shuts the system down,
+//! the registered devices get `IRP_MJ_SHUTDOWN`, then those of the last chance.
 
 use alloc::vec::Vec;
 
@@ -20,7 +20,8 @@ struct Registration {
     phase: u8,
 }
 
-// SAFETY: device objects are the kernel's; a registration is withdrawn before its device is deleted.
+// SAFETY: device objects are the kernel's; a registration is withdrawn before its device is
+// deleted.
 unsafe impl Send for Registration {}
 
 static REGISTERED: SpinLock<Vec<Registration>> = SpinLock::new(Vec::new());
@@ -48,8 +49,8 @@ pub(crate) fn handle(device: &Ref<Device>, irp: Irp) -> NTSTATUS {
     irp.complete(STATUS_SUCCESS, 0)
 }
 
-/// Notifies every registered device, in order, and returns how many succeeded. The test volume calls
-/// this when a scenario shuts the system down.
+/// Notifies every registered device, in order, and returns how many succeeded. The test volume
+/// calls this when a scenario shuts the system down.
 #[unsafe(no_mangle)]
 pub(crate) extern "system" fn SnaplessRigShutdown() -> u32 {
     let mut notified = 0;

@@ -1,7 +1,7 @@
 //! The function table that a bound driver calls the framework through.
 //!
-//! The rule: an entry is either the function that the framework's published index names, or one that reports its index
-//! and ends the process. No entry returns made-up values.
+//! The rule: an entry is either the function that the framework's published index names, or one
+//! that reports its index and ends the process. No entry returns made-up values.
 
 use alloc::vec::Vec;
 use core::ffi::c_void;
@@ -25,7 +25,8 @@ pub(crate) fn functions() -> *const *const c_void {
     for (index, function) in IMPLEMENTED {
         table.0[index] = function;
     }
-    // The table is static and is not written again once a driver is bound: one driver is bound at a time.
+    // The table is static and is not written again once a driver is bound: one driver is bound at a
+    // time.
     table.0.as_ptr()
 }
 
@@ -36,7 +37,7 @@ unsafe impl Send for Table {}
 
 static TABLE: SpinLock<Table> = SpinLock::new(Table([core::ptr::null(); LENGTH]));
 
-/// What is implemented, by its index in `WDFFUNCENUM`.
+/// The implemented functions, by their index in `WDFFUNCENUM`.
 const IMPLEMENTED: [(usize, *const c_void); 40] = [
     (13, collection::collection_create as *const c_void),
     (14, collection::collection_get_count as *const c_void),
@@ -80,7 +81,7 @@ const IMPLEMENTED: [(usize, *const c_void); 40] = [
     (403, init::device_init_set_remove_lock_options as *const c_void),
 ];
 
-/// What an entry without a function runs: a few instructions that pass its index on.
+/// An entry without a function: a few instructions that pass its index on.
 fn unimplemented_entry(index: usize) -> *const c_void {
     let mut stub: Vec<u8> = Vec::new();
     stub.extend([0x48, 0xb9]); // mov rcx, index

@@ -1,14 +1,18 @@
-//! Who holds each packet: the driver, the device below, or nobody any more.
+//! The holder of each packet: the driver or the device below.
 //!
 //! The rules:
-//! - a packet is completed once, by the driver only while it holds it, and without a cancel routine on it;
-//! - a dispatch routine completes the packet, passes it on, or marks it pending and returns STATUS_PENDING; and it
-//!   returns STATUS_PENDING exactly when it marked the packet so (or passed on what the device below pended);
-//! - when its device goes, the driver holds no packet of it, and none is below with a completion routine of the driver;
-//! - a completion routine passes `PendingReturned` on; one of a packet of the driver's own takes the packet back.
+//! - a packet is completed once, by the driver only while it holds it, and without a cancel routine
+//!   on it;
+//! - a dispatch routine completes the packet, passes it on, or marks it pending and returns
+//!   STATUS_PENDING; and it returns STATUS_PENDING exactly when it marked the packet so (or passed
+//!   on what the device below pended);
+//! - when its device goes, the driver holds no packet of it, and none is below with a completion
+//!   routine of the driver;
+//! - a completion routine passes `PendingReturned` on; one of a packet of the driver's own takes
+//!   the packet back.
 //!
-//! To see a packet come back, the completion routine that the driver set is replaced by one of the rig's, which
-//! calls it.
+//! To observe completion, the rig replaces the driver's completion routine by its own, which calls
+//! it.
 
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
 use core::{
@@ -30,12 +34,12 @@ use crate::{
 
 static PACKETS: SpinLock<BTreeMap<usize, Packet>> = SpinLock::new(BTreeMap::new());
 
-/// A packet that the rig knows.
+/// A packet that the driver has or has passed down.
 struct Packet {
     holder: Holder,
     /// The driver's stack location, for a packet that came from above.
     location: usize,
-    /// The device that it was sent to; none for a packet of the driver's own.
+    /// The device that received it; 0 for a packet that the driver allocated.
     device: Handle,
     /// The dispatch call that brought it, while that call runs.
     arrival: Option<Arc<ArrivalState>>,
@@ -50,7 +54,7 @@ enum Holder {
     Below,
 }
 
-/// What a dispatch call did with its packet.
+/// The outcome of a dispatch call for its packet.
 struct ArrivalState {
     fate: AtomicU8,
     marked_pending: AtomicBool,
@@ -77,7 +81,7 @@ pub(crate) fn arrived(irp: &Irp) -> Arrival {
     Arrival { irp: irp.raw(), state }
 }
 
-/// The driver's preprocess callback is about to get the packet, at its current stack location.
+/// Called before the driver's preprocess callback, with the packet at its current stack location.
 pub(crate) fn handed_to_driver(irp: &Irp, device: Handle, arrival: &Arrival) {
     let packet = Packet {
         holder: Holder::Driver,
@@ -105,7 +109,7 @@ impl Arrival {
         });
         if let Some(packet) = held {
             packet.arrival = None;
-            // SAFETY: while the packet is on the list, with the list locked, nobody completes it.
+            // SAFETY: while the packet is on the list, with the list locked, it is not completed.
             let marked = packet.holder == Holder::Below || unsafe { is_marked_at(packet.location) };
             let holder = packet.holder;
             drop(packets);
@@ -125,7 +129,8 @@ impl Arrival {
             return;
         }
         drop(packets);
-        // Acquire: pairs with the store that took the packet off the list, perhaps on another thread.
+        // Acquire: pairs with the store that took the packet off the list, perhaps on another
+        // thread.
         let fate = self.state.fate.load(Ordering::Acquire);
         let marked = self.state.marked_pending.load(Ordering::Relaxed);
         match fate {
@@ -165,14 +170,14 @@ pub(crate) fn passed_down(irp: &mut Irp) {
     }
     let (location, device) = known.map_or((0, 0), |(_, location, device)| (location, device));
     if known.is_some() && next as usize == location {
-        // The driver gave up its own location: what is set there is for the driver above.
+        // The driver skipped its own location, which holds the values of the driver above.
         if let Some(packet) = packets.remove(&key) {
             packet.end(PASSED_ON, false);
         }
         return;
     }
     if known.is_none() && !own {
-        // Built by the I/O manager for the driver, and freed by it on completion.
+        // The I/O manager built it for the driver and frees it on completion.
         return;
     }
     // SAFETY: a location of the driver's packet.
@@ -230,7 +235,7 @@ pub(crate) fn completing(irp: &Irp) {
         violation!(
             Pending,
             function,
-            "{:p} is completed after its dispatch routine returned, but was not marked pending",
+            "{:p} was completed after its dispatch routine returned, but was not marked pending",
             irp.raw()
         );
     }
@@ -245,7 +250,7 @@ pub(crate) fn freed(irp: PIRP) {
     }
 }
 
-/// Reports packets that the driver still has when the device that they were sent to goes.
+/// Reports packets that the driver still has when their device is deleted.
 pub(crate) fn device_gone(device: Handle, function: &str) {
     let packets = PACKETS.lock();
     let left = packets.iter().find(|(_, packet)| packet.device == device);
@@ -259,12 +264,12 @@ pub(crate) fn device_gone(device: Handle, function: &str) {
         violation!(
             Leak,
             function,
-            "WDFDEVICE {device:#x} goes while its packet {irp:#x} is {place}"
+            "WDFDEVICE {device:#x} is deleted while its packet {irp:#x} is {place}"
         );
     }
 }
 
-/// Reports packets that the driver has not dealt with.
+/// Reports packets that the driver has neither completed nor passed on.
 pub(crate) fn require_empty(function: &str) {
     let packets = PACKETS.lock();
     if let Some((irp, _)) = packets.first_key_value() {
@@ -304,7 +309,7 @@ unsafe extern "C" fn completed_below(
     // SAFETY: the driver's own routine and context.
     let status = unsafe { routine(device, raw, wrapped.context) };
     if status == STATUS_MORE_PROCESSING_REQUIRED {
-        // The driver has the packet; it may have dealt with it already.
+        // The driver has the packet; it may have completed it already.
         return status;
     }
     if wrapped.own {
@@ -316,7 +321,8 @@ unsafe extern "C" fn completed_below(
         );
     }
     PACKETS.lock().remove(&key);
-    // SAFETY: completion goes on after this routine, so the packet and the driver's location are still valid.
+    // SAFETY: completion goes on after this routine, so the packet and the driver's location are
+    // still valid.
     if pending && wrapped.location != 0 && !unsafe { is_marked_at(wrapped.location) } {
         violation!(
             Pending,

@@ -1,7 +1,7 @@
 //! `WDFWORKITEM`: work at PASSIVE_LEVEL on a thread of the system.
 //!
-//! The rules: a work item that is enqueued again before it ran runs once; flushing waits for the queued and the
-//! running call; a work item is not deleted while it runs.
+//! The rules: a work item that is enqueued again before it ran runs once; flushing waits for the
+//! queued and the running call; a work item is not deleted while it runs.
 
 use alloc::boxed::Box;
 use core::ffi::c_void;
@@ -51,7 +51,7 @@ impl WorkItem {
             let state = self.state.lock();
             state.running && state.runner == current_thread()
         };
-        // A callback that deletes its own work item is not waited for.
+        // A callback may delete its own work item; it does not wait for itself.
         if !own {
             self.idle.wait();
         }
@@ -119,12 +119,7 @@ pub(crate) unsafe extern "system" fn work_item_create(
     }
     let idle = Event::notification();
     idle.set();
-    let value = WorkItem {
-        config,
-        raw,
-        state: SpinLock::new(State::default()),
-        idle,
-    };
+    let value = WorkItem { config, raw, state: SpinLock::new(State::default()), idle };
     let object =
         Object::create(Kind::WorkItem(value), call.client, Some(&parent), Some(&item_attributes));
     // SAFETY: the driver's out parameter.

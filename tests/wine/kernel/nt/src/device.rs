@@ -1,6 +1,6 @@
 //! Device objects and symbolic links.
 //!
-//! The rule: what is created here is deleted by its owner's `delete`, once.
+//! The rule: the owner deletes each device object once.
 
 use core::{ffi::c_void, ptr};
 
@@ -14,7 +14,7 @@ use crate::{
     unicode::{Borrowed, Wide},
 };
 
-/// What a new device object is to be.
+/// Properties of a new device object.
 pub struct NewDevice<'a> {
     /// Its name in the object manager, if it has one.
     pub name: Option<&'a Wide>,
@@ -36,7 +36,7 @@ unsafe impl Send for Device {}
 unsafe impl Sync for Device {}
 
 impl Device {
-    /// A device object that somebody else created; `None` for null.
+    /// A device object of another driver; `None` for null.
     ///
     /// # Safety
     /// The device object stays as long as the value is used.
@@ -78,7 +78,7 @@ impl Device {
         unsafe { (*self.0).Flags |= flags };
     }
 
-    /// Lets requests in.
+    /// Accepts requests.
     pub fn finish_initializing(self) {
         // SAFETY: the device exists until `delete`.
         unsafe { (*self.0).Flags &= !DO_DEVICE_INITIALIZING };

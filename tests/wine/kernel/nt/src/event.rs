@@ -39,7 +39,7 @@ impl Event {
         unsafe { KeSetEvent(self.raw.get(), 0, 0) };
     }
 
-    /// Takes the signal back.
+    /// Resets the event.
     pub fn reset(&self) {
         // SAFETY: the event was initialised and does not move.
         unsafe { KeResetEvent(self.raw.get()) };

@@ -20,10 +20,10 @@ use crate::{
     unicode::Wide,
 };
 
-/// What to do with a file that is or is not there.
+/// How to open a file that exists or does not exist.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {
-    /// It must be there.
+    /// It must exist.
     Open,
     /// It is created, or emptied.
     Overwrite,
@@ -127,7 +127,8 @@ impl File {
     pub unsafe fn write_at(&self, offset: u64, from: *const u8, length: u32) -> Result {
         let mut outcome = IO_STATUS_BLOCK::default();
         let mut offset = LARGE_INTEGER { QuadPart: offset.cast_signed() };
-        // SAFETY: the caller vouches for the buffer, which is only read; the rest is valid for the call.
+        // SAFETY: the caller vouches for the buffer, which is only read; the rest is valid for the
+        // call.
         let status = unsafe {
             ZwWriteFile(
                 self.handle,

@@ -1,6 +1,6 @@
-//! The end of the line: a panic, or a broken rule, ends the process that plays the kernel at once.
+//! A panic or a broken rule ends the process that plays the kernel at once.
 //!
-//! The rule: nothing runs after a violation. A test that broke a rule must not pass by luck.
+//! The rule: nothing runs after a violation, so a test that broke a rule cannot pass.
 
 use core::panic::PanicInfo;
 

@@ -1,7 +1,8 @@
 //! I/O request packets: the macros of `wdm.h` as methods.
 //!
-//! The rule: an [`Irp`] is the right to touch the packet. Whoever completes it or passes it on gives the value up, so
-//! a packet cannot be used after it is gone. (A driver that must remember a packet keeps the `Irp` itself.)
+//! The rule: an [`Irp`] is the right to access the packet. Completing it or passing it on consumes
+//! the value, so a packet cannot be used afterwards. (A driver that keeps a packet keeps the
+//! `Irp`.)
 
 use core::{
     ffi::c_void,
@@ -21,7 +22,7 @@ use crate::device::Device;
 /// No priority boost on completion.
 pub const IO_NO_INCREMENT: i8 = 0;
 
-/// Where a packet's fields are. The bindings reach most of them through several unions.
+/// Offsets of a packet's fields. The bindings reach most of them through several unions.
 mod at {
     use core::mem::offset_of;
 
@@ -69,7 +70,7 @@ impl Irp {
         self.raw
     }
 
-    /// Gives the value up without doing anything to the packet.
+    /// Consumes the value and leaves the packet as it is.
     pub fn into_raw(self) -> PIRP {
         self.raw
     }
@@ -166,14 +167,14 @@ impl Irp {
         self.get(at::REQUESTOR_MODE)
     }
 
-    /// Whether somebody asked for the packet to be cancelled.
+    /// Whether the packet is cancelled.
     pub fn is_cancelled(&self) -> bool {
         // SAFETY: a byte of our packet. Volatile, since `IoCancelIrp` writes it on another thread.
         let cancel = unsafe { self.field::<u8>(at::CANCEL).read_volatile() };
         cancel != 0
     }
 
-    /// The level to give back with the cancel spin lock, in a cancel routine.
+    /// The level to restore with the cancel spin lock, in a cancel routine.
     pub fn cancel_irql(&self) -> u8 {
         self.get(at::CANCEL_IRQL)
     }

@@ -1,8 +1,8 @@
-//! What the rig's drivers share: small wrappers over the kernel interfaces that they use, so that the drivers
-//! themselves hold as little `unsafe` as they can.
+//! Wrappers over the kernel interfaces, shared by the rig's drivers, so that the drivers themselves
+//! contain little `unsafe`.
 //!
-//! The rule: nothing here depends on the rig. A wrapper either cannot be misused or is an `unsafe fn` that says
-//! what its caller owes.
+//! The rule: nothing here depends on the rig. A wrapper either cannot be misused or is an `unsafe
+//! fn` that names its caller's duties.
 //!
 //! Linking this crate also gives a driver its panic handler and its global allocator.
 

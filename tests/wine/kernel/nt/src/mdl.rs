@@ -15,7 +15,8 @@ pub struct Buffer {
 
 /// The system address of a mapped MDL's buffer; `None` for a null MDL.
 ///
-/// On Wine every process memory is the kernel's, so an MDL without a mapping is read through its virtual address.
+/// On Wine every process memory is the kernel's, so an MDL without a mapping is read through its
+/// virtual address.
 ///
 /// # Safety
 /// `mdl` is null or a live MDL.

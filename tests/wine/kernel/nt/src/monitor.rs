@@ -1,7 +1,8 @@
 //! A value behind a lock that sleeps, with a condition to wait for.
 //!
-//! The rule: for the rig's own work only. It is built on the process's locks rather than on kernel events, because on
-//! Wine every wait for a kernel event costs several calls to another process; the driver under test never sees it.
+//! The rule: for the rig's own work only. It is built on the process's locks rather than on kernel
+//! events, because on Wine every wait for a kernel event costs several calls to another process;
+//! the driver under test never sees it.
 
 use core::{
     cell::UnsafeCell,
@@ -22,8 +23,8 @@ pub struct Monitor<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached only through a guard, and there is one guard at a time; the lock and the condition are
-// made for concurrent use.
+// SAFETY: the value is reached only through a guard, and there is one guard at a time; the lock and
+// the condition are made for concurrent use.
 unsafe impl<T: Send> Sync for Monitor<T> {}
 // SAFETY: owning the monitor is owning the value.
 unsafe impl<T: Send> Send for Monitor<T> {}
@@ -64,7 +65,8 @@ impl<T> Monitor<T> {
 }
 
 impl<'a, T> MonitorGuard<'a, T> {
-    /// Gives the lock up until somebody notifies, and takes it again. May return without a notification.
+    /// Releases the lock until a notification, and takes it again. May return without a
+    /// notification.
     #[must_use]
     pub fn wait(self) -> MonitorGuard<'a, T> {
         let monitor = self.monitor;
@@ -80,7 +82,7 @@ impl<T> Deref for MonitorGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the guard holds the lock, so nobody else has a reference to the value.
+        // SAFETY: the guard holds the lock, so there is no other reference to the value.
         unsafe { &*self.monitor.value.get() }
     }
 }

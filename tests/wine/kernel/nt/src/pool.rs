@@ -1,7 +1,7 @@
 //! The pool, and the global allocator of the rig's drivers.
 //!
-//! The rule: the rig's own memory comes from the process's heap, so that it is never taken for the driver's, whose
-//! pool memory is on the books.
+//! The rule: the rig's own memory comes from the process's heap, so that it is never counted as the
+//! driver's pool memory.
 
 use core::{
     alloc::{GlobalAlloc, Layout},
@@ -13,10 +13,11 @@ use crate::win32::{GetProcessHeap, HeapAlloc, HeapFree};
 /// `NonPagedPoolNx`
 pub const NON_PAGED_POOL_NX: i32 = 512;
 
-/// What the pool, and the heap, align everything to.
+/// The alignment of pool and heap.
 pub const POOL_ALIGNMENT: usize = 16;
 
-// wdk-sys leaves these out, as deprecated since Windows 10 2004; Windows Server 2019 has nothing else.
+// wdk-sys leaves these out, as deprecated since Windows 10 2004; Windows Server 2019 has nothing
+// else.
 unsafe extern "system" {
     /// Allocates pool memory.
     pub fn ExAllocatePoolWithTag(pool: i32, size: usize, tag: u32) -> *mut c_void;
@@ -24,11 +25,11 @@ unsafe extern "system" {
     pub fn ExFreePoolWithTag(memory: *mut c_void, tag: u32);
 }
 
-/// The allocator. Types aligned to more than 16 bytes get no memory.
+/// The allocator. Allocations aligned to more than 16 bytes fail.
 pub struct HeapAllocator;
 
-// SAFETY: the heap returns memory that is 16-byte aligned, of the size asked for, until it is freed; larger
-// alignments are refused with null.
+// SAFETY: the heap returns memory that is 16-byte aligned, of the size asked for, until it is
+// freed; larger alignments are refused with null.
 unsafe impl GlobalAlloc for HeapAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.align() > POOL_ALIGNMENT {

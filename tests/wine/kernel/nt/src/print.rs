@@ -14,7 +14,8 @@ pub fn print_line(arguments: fmt::Arguments<'_>) {
     // A full buffer is not an error here: the line is cut.
     let _ = line.write_fmt(arguments);
     line.bytes[line.length] = b'\n';
-    // SAFETY: both strings end in a zero byte (`bytes` has room for one past the newline) and outlive the call.
+    // SAFETY: both strings end in a zero byte (`bytes` has room for one past the newline) and
+    // outlive the call.
     unsafe { DbgPrint(c"%s".as_ptr().cast(), line.bytes.as_ptr()) };
 }
 

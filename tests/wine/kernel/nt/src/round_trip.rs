@@ -1,7 +1,7 @@
 //! Packets that are sent and waited for.
 //!
-//! The rule: a packet that was sent comes back to its sender, completed below, before the sender goes
-//! on; the sender frees it.
+//! The rule: a packet that was sent comes back to its sender, completed below, before the sender
+//! goes on; the sender frees it.
 
 use core::ffi::c_void;
 

@@ -1,7 +1,8 @@
 //! A lock around its data, for the rig's own bookkeeping.
 //!
-//! The rule: the rig's locks are held for a few instructions and never across a call into the driver under test.
-//! On Wine a holder can lose its time slice, so a waiter gives up its own rather than burn it.
+//! The rule: the rig's locks are held for a few instructions and never across a call into the
+//! driver under test. On Wine a holder can lose its time slice, so a waiter yields instead of
+//! spinning on.
 
 use core::{
     cell::UnsafeCell,
@@ -13,7 +14,7 @@ use crate::win32::SwitchToThread;
 
 const SPINS_BEFORE_YIELD: u32 = 64;
 
-/// A value that one thread at a time may touch.
+/// A value that one thread at a time may access.
 pub struct SpinLock<T> {
     held: AtomicBool,
     value: UnsafeCell<T>,
@@ -60,7 +61,7 @@ impl<T> Deref for Guard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the guard holds the lock, so nobody else has a reference to the value.
+        // SAFETY: the guard holds the lock, so there is no other reference to the value.
         unsafe { &*self.lock.value.get() }
     }
 }

@@ -11,7 +11,7 @@ use crate::win32::{
 const TICKS_PER_MS: i64 = 10_000;
 const TICKS_PER_SECOND: i128 = 10_000_000;
 
-/// The kernel's form of "so long from now".
+/// A relative time as the kernel takes it.
 pub fn relative_ms(milliseconds: u32) -> i64 {
     -(i64::from(milliseconds) * TICKS_PER_MS)
 }

@@ -1,6 +1,7 @@
 //! Counted UTF-16 strings, owned and borrowed.
 //!
-//! The rule: a `UNICODE_STRING` that leaves this module points at memory that lives as long as the borrow says.
+//! The rule: a `UNICODE_STRING` that leaves this module points at memory that lives as long as the
+//! borrow says.
 
 use alloc::{string::String, vec::Vec};
 use core::marker::PhantomData;
@@ -45,7 +46,7 @@ impl Wide {
         units.iter().copied().chain([0]).collect::<Vec<_>>().into()
     }
 
-    /// The same text with more behind it.
+    /// The same text with a suffix.
     #[must_use]
     pub fn with(&self, suffix: &str) -> Self {
         self.as_units()
@@ -67,7 +68,7 @@ impl Wide {
         String::from_utf16_lossy(self.as_units())
     }
 
-    /// As the kernel wants it, for the length of the borrow.
+    /// As the kernel takes it, for the length of the borrow.
     pub fn borrow(&self) -> Borrowed<'_> {
         let bytes =
             u16::try_from(self.as_units().len() * 2).expect("a name shorter than 32 Ki characters");

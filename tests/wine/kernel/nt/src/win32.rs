@@ -1,7 +1,8 @@
-//! The few user-mode routines that kernel code on Wine may call, because Wine's kernel is an ordinary process.
+//! The few user-mode routines that kernel code on Wine may call, because Wine's kernel is an
+//! ordinary process.
 //!
-//! The rule: only the rig calls these. The driver under test never does: it imports ntoskrnl.exe and WDFLDR.SYS
-//! and nothing else.
+//! The rule: only the rig calls these. The driver under test never does: it imports ntoskrnl.exe
+//! and WDFLDR.SYS and nothing else.
 
 use core::ffi::c_void;
 
@@ -29,7 +30,7 @@ pub const LDR_ADDREF_DLL_PIN: u32 = 1;
 unsafe extern "system" {
     /// Reserves or commits pages.
     pub fn VirtualAlloc(at: *mut c_void, size: usize, kind: u32, protection: u32) -> *mut c_void;
-    /// Gives pages back.
+    /// Frees pages.
     pub fn VirtualFree(at: *mut c_void, size: usize, kind: u32) -> i32;
     /// Changes the protection of pages.
     pub fn VirtualProtect(at: *mut c_void, size: usize, new: u32, old: *mut u32) -> i32;
@@ -72,9 +73,9 @@ unsafe extern "system" {
     ) -> u16;
     /// Takes a slim lock.
     pub fn RtlAcquireSRWLockExclusive(lock: *mut *mut c_void);
-    /// Gives a slim lock up.
+    /// Releases a slim lock.
     pub fn RtlReleaseSRWLockExclusive(lock: *mut *mut c_void);
-    /// Waits for a condition, with the lock given up meanwhile.
+    /// Waits for a condition, with the lock released meanwhile.
     pub fn RtlSleepConditionVariableSRW(
         condition: *mut *mut c_void,
         lock: *mut *mut c_void,

@@ -1,6 +1,7 @@
-//! Calls that the framework answers with a status of its own: the rig gives the same ones.
+//! Calls to which the framework returns a status: the rig returns the same ones.
 //!
-//! The rule: each is one that `kmdf/CONFORMANCE.md` names; what the rig refuses more strictly is a case of `cases.rs`.
+//! The rule: `kmdf/CONFORMANCE.md` names each of them; calls that end the run are cases of
+//! `cases.rs`.
 
 use core::ptr;
 
@@ -45,7 +46,7 @@ fn queues(framework: &Framework, driver: Handle, device: Handle) {
     assert_eq!(create(late, None, true), STATUS_INVALID_DEVICE_STATE, "a default queue, too late");
     let elsewhere = attributes(driver);
     let elsewhere = create(manual(), Some(&elsewhere), true);
-    assert_eq!(elsewhere, STATUS_INVALID_DEVICE_REQUEST, "below something that is no device");
+    assert_eq!(elsewhere, STATUS_INVALID_DEVICE_REQUEST, "below an object that is no device");
 }
 
 fn links(framework: &Framework, device: Handle) {

@@ -1,4 +1,4 @@
-//! The cases: what each does wrong.
+//! The cases, each with one mistake.
 //!
 //! The rule: see `lib.rs`. Those that are about I/O request packets are in `packets.rs`.
 
@@ -35,10 +35,10 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
         }
         "wrong-handle-type" => close_key(framework, driver),
         "foreign-globals" => {
-            let mut nobodys = [0_u64; 8];
+            let mut foreign = [0_u64; 8];
             // SAFETY: the call is reported before it uses anything.
             unsafe {
-                framework.call_with(nobodys.as_mut_ptr().cast(), index::REGISTRY_CLOSE, &[driver])
+                framework.call_with(foreign.as_mut_ptr().cast(), index::REGISTRY_CLOSE, &[driver])
             };
         }
         "framework-call-with-spin-lock" => with_spin_lock(|_| {
@@ -98,7 +98,7 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
         }
         "spin-lock-not-held" => with_spin_lock(|_| {
             let mut other: KSPIN_LOCK = 0;
-            // SAFETY: a lock of our own, which nobody took: that is the mistake.
+            // SAFETY: a lock of our own, which was not taken: that is the mistake.
             unsafe { KeReleaseSpinLock(&raw mut other, 0) };
         }),
         "spin-lock-twice" => with_spin_lock(|lock| {
@@ -138,7 +138,7 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
     }
 }
 
-/// Everything right, a little of each.
+/// Correct calls of each kind.
 fn clean(framework: &Framework, driver: Handle) {
     close_key(framework, open_key(framework, driver));
     let device =

@@ -1,6 +1,6 @@
 //! A control device of the self-test, and requests that it sends to itself.
 //!
-//! The rule: a request goes through the same dispatch routine, queue and completion as anybody's.
+//! The rule: a request goes through the same dispatch routine, queue and completion as a program's.
 
 use core::{
     ffi::c_void,
@@ -19,7 +19,7 @@ use crate::framework::{Framework, Handle, QueueConfig, index};
 /// A code of the self-test's own: buffered.
 pub(crate) const CODE: u32 = 0x0022_3000;
 
-/// What the queue's callback does with the next request, and where the framework is.
+/// The action of the queue's callback for the next request, and the framework.
 static ACTION: AtomicUsize = AtomicUsize::new(0);
 static FRAMEWORK: AtomicUsize = AtomicUsize::new(0);
 static MANUAL_QUEUE: AtomicUsize = AtomicUsize::new(0);
@@ -183,7 +183,8 @@ impl ControlDevice {
         let _ = unsafe { Irp::from_raw(raw) }.call(self.wdm);
     }
 
-    /// What a request that is never completed points at. Nobody gives it back: the rig ends such a case before.
+    /// Memory of a request that is never completed. It is never freed: the rig ends such a case
+    /// before.
     fn leak() -> (&'static Event, &'static mut IO_STATUS_BLOCK, &'static mut [u8; 8]) {
         (
             Box::leak(Box::new(Event::notification())),

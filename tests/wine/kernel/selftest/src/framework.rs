@@ -1,6 +1,7 @@
 //! The framework's functions, called through the table by their published index.
 //!
-//! The rule: this client owes nothing to anybody's framework headers, so that it checks the rig's table by itself.
+//! The rule: this client uses no framework headers, so that it checks the rig's table
+//! independently.
 
 use core::ffi::c_void;
 
@@ -171,7 +172,8 @@ impl Framework {
     /// Calls a function with up to six arguments behind the globals.
     ///
     /// # Safety
-    /// The arguments are what the function takes; missing ones are ignored by it, as the calling convention allows.
+    /// The arguments are what the function takes; missing ones are ignored by it, as the calling
+    /// convention allows.
     pub(crate) unsafe fn call(&self, index: usize, arguments: &[usize]) -> usize {
         // SAFETY: the globals are this driver's; the caller vouches for the rest.
         unsafe { self.call_with(self.globals, index, arguments) }

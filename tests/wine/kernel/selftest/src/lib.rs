@@ -1,7 +1,8 @@
 //! `snapless-rig-selftest.sys`: a framework client that breaks one rule at a time.
 //!
-//! The rule: each case does one thing wrong and everything else right, so that the report that it must end in can only
-//! be about that. `protocol::selftest` says which cases there are and what each must end in.
+//! The rule: each case does one thing wrong and everything else right, so that the report that it
+//! must end in can only be about that. `protocol::selftest` lists the cases and the rule that each
+//! breaks.
 
 #![no_std]
 
@@ -99,7 +100,7 @@ unsafe fn start(driver: PDRIVER_OBJECT, registry_path: Wide) -> Result {
 
 unsafe extern "system" fn no_op(_driver: usize) {}
 
-/// What the framework's entry stub does on unloading: the framework's routine, then unbinding.
+/// Unloading as the framework's entry stub does it: the framework's routine, then unbinding.
 unsafe extern "C" fn unload(driver: PDRIVER_OBJECT) {
     // AcqRel: taken once.
     let running = RUNNING.swap(core::ptr::null_mut(), Ordering::AcqRel);

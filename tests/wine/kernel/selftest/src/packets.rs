@@ -1,6 +1,6 @@
-//! The cases about I/O request packets and what hangs on them.
+//! The cases about I/O request packets and memory descriptor lists.
 //!
-//! The rule: see `lib.rs`. A case that is not known stops the driver's start with a panic, not with success.
+//! The rule: see `lib.rs`. An unknown case panics.
 
 use core::{ffi::c_void, ptr};
 
@@ -34,7 +34,7 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
         }
         "irp-freed-twice" => {
             let irp = allocate();
-            // SAFETY: ours, and not used by anybody.
+            // SAFETY: ours, and not in use.
             unsafe { IoFreeIrp(irp) };
             // SAFETY: the mistake: the rig reports it before it touches the packet.
             unsafe { IoFreeIrp(irp) };
@@ -44,7 +44,7 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
         }
         "mdl-freed-twice" => {
             let list = allocate_list(framework);
-            // SAFETY: ours, and not used by anybody.
+            // SAFETY: ours, and not in use.
             unsafe { IoFreeMdl(list) };
             // SAFETY: the mistake: the rig reports it before it touches the list.
             unsafe { IoFreeMdl(list) };
@@ -56,7 +56,7 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
     }
 }
 
-/// A preprocess callback that does what it should.
+/// A correct preprocess callback.
 pub(crate) unsafe extern "system" fn complete(_device: Handle, raw: PIRP) -> NTSTATUS {
     // SAFETY: the packet that the callback was given.
     unsafe { Irp::from_raw(raw) }.complete(STATUS_SUCCESS, 0)

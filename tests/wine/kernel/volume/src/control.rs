@@ -1,7 +1,7 @@
 //! The rig's control device: the commands of a scenario.
 //!
-//! The rule: commands that send packets through the volume's stack run one after the other on a thread
-//! of their own, as the PnP manager's work does, so that requests go on meanwhile.
+//! The rule: commands that send packets through the volume's stack run one after the other on a
+//! thread of their own, as the PnP manager's work does, so that requests go on meanwhile.
 
 use alloc::{collections::VecDeque, sync::Arc};
 use core::sync::atomic::Ordering;
@@ -72,7 +72,7 @@ impl Control {
     pub(crate) fn dispatch(&self, mut irp: Irp) -> NTSTATUS {
         match u32::from(irp.function().0) {
             IRP_MJ_CREATE | IRP_MJ_CLEANUP | IRP_MJ_CLOSE => irp.complete(STATUS_SUCCESS, 0),
-            // These wait for nothing, and have to work while a packet through the stack waits for them.
+            // These do not wait, and have to work while a packet through the stack waits for them.
             IRP_MJ_DEVICE_CONTROL if [QUERY, PAUSE, RESUME].contains(&irp.device_control().0) => {
                 let (status, information) = self.inner.command(&mut irp);
                 irp.complete(status, information)
@@ -177,8 +177,8 @@ impl Inner {
         (code(result), 0)
     }
 
-    /// Plug and play removes a device that is gone when all handles to it are closed: applications have
-    /// to get their answers before that.
+    /// Plug and play removes a device that is gone when all handles to it are closed: applications
+    /// have to get their answers before that.
     fn remove_gone(&self) -> Result {
         for _ in 0..HANDLES_LIMIT_MS {
             if self.scheduler.handles() == 0 {

@@ -1,6 +1,7 @@
-//! Data set management at the bottom of the stack: trim and writes of zeros. Both make zeros of their ranges.
+//! Data set management at the bottom of the stack: trim and writes of zeros. Both write zeros.
 //!
-//! The rule: the volume is as strict as a disk: whole sectors, within its length, no more than the buffer holds.
+//! The rule: the volume is as strict as a disk: whole sectors, within its length, no more than the
+//! buffer holds.
 
 use alloc::vec::Vec;
 

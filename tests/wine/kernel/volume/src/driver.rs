@@ -1,6 +1,6 @@
 //! The driver's start and end, and the dispatch of requests to its two devices.
 //!
-//! The rule: what was started is stopped in the opposite order, on a failed start as on unloading.
+//! The rule: parts are stopped in the opposite order of their start, also when the start fails.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -95,7 +95,7 @@ unsafe fn start(driver: PDRIVER_OBJECT, service: &Wide) -> Result {
         volume_device.delete();
     };
     volume_device.set_flags(config.io_model);
-    // SAFETY: the device was just created and nobody else knows it.
+    // SAFETY: the device was just created and is not shared yet.
     unsafe { (*volume_device.raw()).SectorSize = SECTOR as u16 };
     let stack = Stack::new(volume_device.raw());
     let workers = Workers::start(&scheduler, config.workers).inspect_err(|_| undo_devices())?;
@@ -147,7 +147,7 @@ unsafe fn create(driver: PDRIVER_OBJECT, name: &str, device_type: u32) -> Result
 
 fn running() -> Option<&'static Driver> {
     // Acquire: pairs with the store in `start`.
-    // SAFETY: null, or the box that `start` leaked and `unload` takes back when no device is left to call.
+    // SAFETY: null, or the box that `start` leaked and `unload` takes back when no device is left.
     unsafe { DRIVER.load(Ordering::Acquire).as_ref() }
 }
 
@@ -174,7 +174,7 @@ unsafe extern "C" fn unload(_driver: PDRIVER_OBJECT) {
     }
     driver.control_device.delete();
     driver.volume_device.delete();
-    // AcqRel: nobody finds the driver after this.
+    // AcqRel: no call finds the driver after this.
     let taken = DRIVER.swap(core::ptr::null_mut(), Ordering::AcqRel);
     // SAFETY: `start` leaked this box; the devices, the only way to it, are deleted.
     let driver = *unsafe { Box::from_raw(taken) };

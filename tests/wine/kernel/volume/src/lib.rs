@@ -1,9 +1,10 @@
 //! `snapless-test-volume.sys`: the disk under the driver under test, and the rig's PnP manager.
 //!
-//! A volume device whose content is a file. It reorders and delays requests as far as a disk may, journals every write
-//! in the order in which it was applied, and can be told to fail. A second device takes the scenario's commands.
+//! A volume device whose content is a file. It reorders and delays requests as far as a disk may,
+//! and journals every write in the order in which it was applied. A second device takes the
+//! scenario's commands.
 //!
-//! The rule: it owes nothing to what it tests: it knows no Snapless, only what Windows asks of a volume.
+//! The rule: it does not depend on Snapless and behaves as Windows requires of a volume.
 
 #![no_std]
 

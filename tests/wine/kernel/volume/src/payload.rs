@@ -1,16 +1,16 @@
-//! The data of a read or a write, however its sender describes them: a chain of memory descriptor lists, a system
-//! buffer, an address of its own.
+//! The data of a read or a write: a chain of memory descriptor lists, a system buffer, or an
+//! address of the sender.
 //!
-//! The rule: nothing is read or written past what the description has room for.
+//! The rule: nothing is read or written past the end of the described memory.
 
 use alloc::vec::Vec;
 
 use nt::{irp::Irp, mdl};
 use wdk_sys::{DO_BUFFERED_IO, DO_DIRECT_IO, MDL};
 
-/// Where the data of a write are.
+/// Where the data of a write is.
 pub(crate) enum Source {
-    /// In one piece, where the sender has them.
+    /// In one piece, in the sender's memory.
     There(*const u8),
     /// Gathered from a chain.
     Gathered(Vec<u8>),
@@ -26,8 +26,8 @@ impl Source {
     }
 }
 
-/// How many bytes the request's description has room for; `None` if there is none, or another one than a device with
-/// these `DO_…` flags takes.
+/// How many bytes the request's memory has; `None` if it has none, or not the kind that a device
+/// with these `DO_…` flags takes.
 pub(crate) fn room(irp: &Irp, io_model: u32) -> Option<usize> {
     let described = if io_model & DO_DIRECT_IO != 0 {
         !irp.mdl().is_null()
@@ -40,13 +40,13 @@ pub(crate) fn room(irp: &Irp, io_model: u32) -> Option<usize> {
         return None;
     }
     if irp.mdl().is_null() {
-        // The system gave a buffer as long as the request.
+        // The I/O manager's buffer is as long as the request.
         return Some(irp.transfer().0 as usize);
     }
     chain(irp).map(|buffer| Some(buffer?.length)).sum()
 }
 
-/// Where a read is to put its data: in one piece.
+/// The target of a read, in one piece.
 pub(crate) fn target(irp: &Irp) -> Option<*mut u8> {
     if irp.mdl().is_null() { single(irp) } else { chain(irp).next()?.map(|buffer| buffer.start) }
 }
@@ -65,7 +65,8 @@ pub(crate) fn source(irp: &Irp) -> Option<Source> {
     let mut data = Vec::new();
     for buffer in core::iter::once(Some(first)).chain(rest) {
         let buffer = buffer?;
-        // SAFETY: a live packet's list describes that many bytes, which stay until the packet is completed.
+        // SAFETY: a live packet's list describes that many bytes, which stay until the packet is
+        // completed.
         data.extend_from_slice(unsafe { core::slice::from_raw_parts(buffer.start, buffer.length) });
     }
     Some(Source::Gathered(data))

@@ -44,7 +44,7 @@ unsafe impl Sync for Stack {}
 impl Stack {
     /// The stack over a physical device.
     pub(crate) fn new(physical: PDEVICE_OBJECT) -> Arc<Self> {
-        // SAFETY: the device was just created and nobody else knows it.
+        // SAFETY: the device was just created and is not shared yet.
         let device = unsafe { &*physical };
         let own = (device.DeviceType, device.Characteristics, device.Flags);
         Arc::new(Self { physical, own })
@@ -53,7 +53,8 @@ impl Stack {
     /// Changes the properties of the physical device object.
     pub(crate) fn set_device_flags(&self, new: DeviceFlags) {
         let (device_type, characteristics, flags) = self.own;
-        // SAFETY: the physical device object is live; a concurrent reader sees an old or a new word.
+        // SAFETY: the physical device object is live; a concurrent reader sees an old or a new
+        // word.
         let device = unsafe { &mut *self.physical };
         let other = new.device_type;
         device.DeviceType = if other == 0 { device_type } else { other };
@@ -90,7 +91,7 @@ impl Stack {
         self.pnp(IRP_MN_START_DEVICE)
     }
 
-    /// Asks whether the device may go, and removes it.
+    /// Sends query-remove, then remove.
     pub(crate) fn remove(&self) -> Result {
         if let Err(refused) = self.pnp(IRP_MN_QUERY_REMOVE_DEVICE) {
             self.pnp(IRP_MN_CANCEL_REMOVE_DEVICE)?;
@@ -104,7 +105,7 @@ impl Stack {
         self.send(IRP_MJ_PNP, minor, |_| {})
     }
 
-    /// Tells the stack that it comes into a special file's path, or leaves it.
+    /// Sends a usage notification: the stack comes into a special file's path, or leaves it.
     pub(crate) fn usage(&self, usage: Usage) -> Result {
         self.send(IRP_MJ_PNP, IRP_MN_DEVICE_USAGE_NOTIFICATION, |location| {
             location.Parameters.UsageNotification.InPath = u8::from(usage.in_path != 0);
@@ -161,7 +162,8 @@ fn find_driver(service: &str) -> Result<*mut DRIVER_OBJECT> {
     let name = Wide::new(r"\Driver\").with(service);
     let name = name.borrow();
     let mut driver: *mut c_void = core::ptr::null_mut();
-    // SAFETY: everything is valid for the call. Wine looks at driver objects only, whatever the type says.
+    // SAFETY: everything is valid for the call. Wine looks at driver objects only, whatever the
+    // type says.
     let status = unsafe {
         ObReferenceObjectByName(
             name.as_ptr(),

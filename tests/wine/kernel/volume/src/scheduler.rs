@@ -112,8 +112,8 @@ impl Scheduler {
         self.handles.load(Ordering::Relaxed)
     }
 
-    /// Surprise removal, or the volume's return. Waiting requests are completed on surprise removal,
-    /// as a driver does when it learns of it.
+    /// Surprise removal, or the volume's return. Waiting requests are completed on surprise
+    /// removal, as a driver does when it learns of it.
     pub(crate) fn set_gone(&self, gone: bool) {
         let waiting = {
             let mut state = self.state.lock();
@@ -146,7 +146,7 @@ impl Scheduler {
         }
     }
 
-    /// Stops taking up requests, or goes on with it.
+    /// Stops working on requests, or goes on.
     pub(crate) fn set_paused(&self, paused: bool) {
         self.state.lock().paused = paused;
         self.state.notify_all();
@@ -209,7 +209,7 @@ impl Scheduler {
         }
     }
 
-    /// Makes zeros of the ranges of a data set request, some at a time.
+    /// Writes zeros to the ranges of a data set request.
     fn clear(&self, irp: &Irp) -> (NTSTATUS, usize) {
         const ZEROS: usize = 256 << 10;
         let zeros = alloc::vec![0_u8; ZEROS];
@@ -242,8 +242,8 @@ impl Scheduler {
         // `volume.rs` checked that it is there and long enough.
         let Some(data) = payload::source(irp) else { return (STATUS_INSUFFICIENT_RESOURCES, 0) };
         let torn_at = length / SECTOR * chance.torn_at / 256 * SECTOR;
-        // SAFETY: the data has at least the request's length. Its owner may change it meanwhile: the
-        // journal gets the same bytes that are summed.
+        // SAFETY: the data has at least the request's length. Its owner may change it meanwhile:
+        // the journal gets the same bytes that are summed.
         let data = unsafe { core::slice::from_raw_parts(data.start(), length as usize) };
         self.apply(offset.cast_unsigned(), data, torn_at as usize);
         (STATUS_SUCCESS, length as usize)
@@ -263,7 +263,8 @@ impl Timing {
         let slow = write && random.u32(..100) < self.slow_percent;
         let limit = if slow { self.slow_ms * 1000 } else { self.jitter_us };
         let total = random.u32(..limit.max(1));
-        // Before: another write overtakes. After: the application hears later than the image changed.
+        // Before: another write overtakes. After: the application hears later than the image
+        // changed.
         let before_us = random.u32(..=total);
         let torn = write && random.u32(..100) < TORN_PERCENT;
         let torn_at = if torn { random.u32(..256) } else { 0 };

@@ -1,4 +1,4 @@
-//! What the volume reports and refuses, as a scenario sets it.
+//! Reports and refusals of the volume, as a scenario sets them.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 

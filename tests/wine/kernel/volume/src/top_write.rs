@@ -1,5 +1,5 @@
-//! Writes that the rig sends from the top of the volume's stack, as a file system does in the kernel:
-//! with flags and chains of memory descriptor lists that no program can ask for.
+//! Writes that the rig sends from the top of the volume's stack, as a file system does in the
+//! kernel: with flags and chains of memory descriptor lists that no program can ask for.
 //!
 //! The rule: the flags at the bottom of the stack are recorded before the packet is handled.
 

@@ -1,6 +1,7 @@
-//! The volume device: what it checks and answers itself, and what it hands to the scheduler.
+//! The volume device: checks requests, answers some, and submits the others to the scheduler.
 //!
-//! The rule: the volume is as strict as a disk: whole sectors, within its length, and no more than the buffer holds.
+//! The rule: the volume is as strict as a disk: whole sectors, within its length, and no more than
+//! the buffer holds.
 
 use alloc::sync::Arc;
 

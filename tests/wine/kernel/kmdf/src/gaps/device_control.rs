@@ -1,10 +1,11 @@
 //! `IoBuildDeviceIoControlRequest`, for buffered codes as the kernel does it.
 //!
-//! The rule: a buffered request gets a system buffer of its own, of the larger of both lengths; the answer is copied
-//! out when the request has been completed. (Wine hands the caller's input buffer down and copies nothing.)
+//! The rule: a buffered request gets a system buffer of its own, of the larger of both lengths; the
+//! answer is copied out when the request has been completed. (Wine hands the caller's input buffer
+//! down and copies nothing.)
 //!
-//! The packet has one stack location more than the device asks for: the rig's own, above the caller's completion
-//! routine, from where it sees the completion last.
+//! The packet has one stack location more than the device needs: the rig's own, above the caller's
+//! completion routine, so that the rig sees the completion last.
 
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::ffi::c_void;
@@ -23,7 +24,7 @@ use crate::{
     irql::{PASSIVE_LEVEL, require_at_most},
 };
 
-/// What completion needs to hand the answer over.
+/// The state that completion needs to copy the answer.
 struct Answer {
     system_buffer: Vec<u64>,
     out: *mut u8,
@@ -47,7 +48,8 @@ pub(crate) unsafe extern "system" fn build(
         return core::ptr::null_mut();
     }
     if code & 3 != METHOD_BUFFERED {
-        // SAFETY: the driver's arguments, unchanged: Wine builds the MDL that the other methods need.
+        // SAFETY: the driver's arguments, unchanged: Wine builds the MDL that the other methods
+        // need.
         return unsafe {
             IoBuildDeviceIoControlRequest(
                 code,

@@ -1,7 +1,8 @@
-//! Event tracing, which Wine has for programs only: one provider, and a listener if the registry asks for one.
+//! Event tracing, which Wine has for programs only: one provider, and a consumer if the registry
+//! sets a level.
 //!
-//! The rules: an event describes itself and has exactly the fields that it names; nothing is told while nobody listens;
-//! a provider is taken back before its driver goes.
+//! The rules: an event describes itself and has exactly the fields that it names; no event is
+//! written without a consumer; a provider is unregistered before its driver is unloaded.
 
 use alloc::{format, string::String};
 use core::{ffi::c_void, fmt::Write, ptr};
@@ -49,17 +50,17 @@ const SET_TRAITS: u32 = 2;
 const EVENT_METADATA: u32 = 1;
 const PROVIDER_METADATA: u32 = 2;
 const CHANNEL_TRACELOGGING: u8 = 11;
-/// The bytes of a GUID in the order in which people read them.
+/// The bytes of a GUID in the order of its text form.
 const GUID_ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
 
 static REGISTERED: SpinLock<bool> = SpinLock::new(false);
 /// One line is written at a time.
 static WRITING: SpinLock<()> = SpinLock::new(());
 
-/// Reports a provider that the driver has left.
+/// Reports a provider that is still registered.
 pub(crate) fn require_empty(function: &str) {
     if core::mem::take(&mut *REGISTERED.lock()) {
-        violation!(Leak, function, "the driver's trace provider is registered");
+        violation!(Leak, function, "the driver's trace provider is still registered");
     }
 }
 
@@ -102,11 +103,7 @@ pub(crate) unsafe extern "system" fn set_information(
     // SAFETY: the driver's buffer of that length.
     let traits = unsafe { core::slice::from_raw_parts(information.cast::<u8>(), length as usize) };
     if class != SET_TRAITS || provider_name(traits).is_none() {
-        violation!(
-            Parameter,
-            function,
-            "class {class}, or what comes with it, is none that the rig knows"
-        );
+        violation!(Parameter, function, "class {class} or its data is unknown to the rig");
     }
     STATUS_SUCCESS
 }
@@ -125,13 +122,13 @@ pub(crate) unsafe extern "system" fn write_transfer(
     // SAFETY: the driver's descriptor.
     let descriptor = unsafe { &*descriptor };
     if u32::from(descriptor.level) > TRACE_LEVEL.get() {
-        violation!(State, function, "nobody listens to level {}", descriptor.level);
+        violation!(State, function, "level {} has no consumer", descriptor.level);
     }
     // SAFETY: the driver's array of that length.
     let data = unsafe { core::slice::from_raw_parts(data, count as usize) };
     match line(descriptor, data) {
         Some(line) => record(&line),
-        None => violation!(Parameter, function, "the event is not as it describes itself"),
+        None => violation!(Parameter, function, "the event does not match its own description"),
     }
     STATUS_SUCCESS
 }
@@ -142,7 +139,7 @@ fn require_handle(function: &str, handle: u64) {
     }
 }
 
-/// The event as a line of the log; none for one that is not well-formed.
+/// The event as a line of the log; `None` if it is malformed.
 fn line(descriptor: &Descriptor, data: &[Data]) -> Option<String> {
     if descriptor.channel != CHANNEL_TRACELOGGING || descriptor.keyword == 0 {
         return None;
@@ -180,13 +177,13 @@ fn provider_name(traits: &[u8]) -> Option<&str> {
     rest.is_empty().then_some(name)
 }
 
-/// What is behind a length, which counts itself.
+/// The bytes after a length, which counts itself.
 fn sized(bytes: &[u8]) -> Option<&[u8]> {
     let (length, rest) = bytes.split_first_chunk()?;
     (usize::from(u16::from_le_bytes(*length)) == bytes.len()).then_some(rest)
 }
 
-/// Text up to a NUL, and what is behind it.
+/// Text up to a NUL, and the bytes after it.
 fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let end = bytes.iter().position(|byte| *byte == 0)?;
     let text = core::str::from_utf8(bytes.get(..end)?).ok()?;

@@ -1,7 +1,7 @@
-//! Packets of the driver's own, and the packets that it passes on and completes.
+//! Packets that the driver allocates, passes on and completes.
 //!
-//! The rules: a packet is freed once, and not while it is below the driver; the memory descriptor lists on it belong to
-//! whoever made them; what is called and completed is checked by `watch.rs`.
+//! The rules: a packet is freed once, and not while it is below the driver; its memory descriptor
+//! lists belong to their creator; `watch.rs` checks calls and completions.
 
 use nt::irp::Irp;
 use wdk_sys::{

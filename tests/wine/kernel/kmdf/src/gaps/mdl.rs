@@ -1,8 +1,8 @@
-//! Memory descriptor lists. On Wine all memory of the device process is mapped and resident, so mapping an MDL is
-//! finding its address; the books and the state flags are real.
+//! Memory descriptor lists. On Wine all memory of the device process is mapped and resident, so
+//! mapping an MDL only computes its address; counts and state flags are real.
 //!
-//! The rules: an MDL is freed once; it is mapped only when it describes locked or nonpaged memory; a partial MDL stays
-//! within its source.
+//! The rules: an MDL is freed once; it is mapped only when it describes locked or nonpaged memory;
+//! a partial MDL stays within its source.
 
 use core::{ffi::c_void, ptr};
 
@@ -22,14 +22,14 @@ use crate::{
 };
 
 const PAGE_MASK: usize = 4095;
-/// Any of these means that the MDL's pages cannot go away.
+/// With any of these flags the MDL's pages are resident.
 const RESIDENT: i16 =
     (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL) as i16;
 
 /// A program's buffer reaches a driver locked, but not mapped. (Wine's I/O manager maps it.)
 pub(crate) fn come_unmapped(irp: &Irp) {
     if irp.requestor_mode() == KernelMode as i8 {
-        // Whoever made the packet may have mapped it.
+        // The packet's creator may have mapped it.
         return;
     }
     // SAFETY: null, or the packet's list, which stays until the packet is completed.
@@ -111,7 +111,7 @@ pub(crate) unsafe extern "system" fn build_partial(
     };
 }
 
-/// How many pages an MDL was allocated for, whatever it describes at the moment.
+/// How many pages an MDL has room for.
 fn room(list: &MDL) -> usize {
     let frames = usize::from(list.Size.unsigned_abs()).saturating_sub(size_of::<MDL>());
     frames / size_of::<wdk_sys::PFN_NUMBER>()

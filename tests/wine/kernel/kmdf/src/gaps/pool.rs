@@ -1,8 +1,9 @@
-//! The pool, with books: tags, sizes, guards, leaks.
+//! The pool, with checks: tags, sizes, guards, leaks.
 //!
-//! The rules: fresh memory holds no zeroes by luck; memory is freed once, with the tag that it was allocated with;
-//! nothing is written before its start, past its end, or after it was freed. Blocks of a page and more have pages of
-//! their own, page-aligned as the kernel gives them, and an inaccessible page behind them.
+//! The rules: fresh memory is not zero; memory is freed once, with the tag that it was allocated
+//! with; nothing is written before its start, past its end, or after it was freed. Blocks of a page
+//! and more have pages of their own, page-aligned as the kernel gives them, and an inaccessible
+//! page behind them.
 
 use core::{ffi::c_void, ptr};
 
@@ -22,7 +23,7 @@ use crate::{
 };
 
 const PAGE_SIZE: usize = 4096;
-/// Wine looks at no tag; the driver's own is in the books.
+/// Wine ignores tags; the driver's own is recorded.
 const GUARDED_TAG: u32 = u32::from_le_bytes(*b"hcnB");
 const FRESH: u8 = 0xCD;
 const FREED: u8 = 0xDD;
@@ -78,7 +79,7 @@ pub(crate) unsafe extern "system" fn free_with_tag(memory: *mut c_void, tag: u32
     }
     let start = memory.cast::<u8>();
     if block.paged_out {
-        // SAFETY: the block's own pages, which nobody owns any more.
+        // SAFETY: the block's own pages, which have no owner any more.
         unsafe { VirtualFree(memory, 0, MEM_RELEASE) };
         return;
     }
@@ -98,7 +99,7 @@ pub(crate) unsafe extern "system" fn free_with_tag(memory: *mut c_void, tag: u32
             );
         }
     }
-    // SAFETY: the block's own bytes, which nobody owns any more.
+    // SAFETY: the block's own bytes, which have no owner any more.
     unsafe { ptr::write_bytes(start, FREED, block.size) };
     // SAFETY: allocated below, with this address.
     unsafe { ExFreePoolWithTag(before.cast(), GUARDED_TAG) };

@@ -1,7 +1,7 @@
 //! Spin locks and IRQL.
 //!
-//! The rules: taking a lock raises the thread to DISPATCH_LEVEL and releasing it restores the level; a lock is not
-//! taken twice by one thread, and is released by its holder.
+//! The rules: taking a lock raises the thread to DISPATCH_LEVEL and releasing it restores the
+//! level; a lock is not taken twice by one thread, and is released by its holder.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -83,7 +83,8 @@ fn take(function: &str, lock: &AtomicUsize) {
         }
         spins += 1;
         if spins.is_multiple_of(SPINS_BEFORE_YIELD) {
-            // SAFETY: has no preconditions. A holder may have lost its time slice, which a kernel's cannot.
+            // SAFETY: has no preconditions. A holder may have lost its time slice, which a kernel's
+            // cannot.
             unsafe { SwitchToThread() };
         } else {
             core::hint::spin_loop();

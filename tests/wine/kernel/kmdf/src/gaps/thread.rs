@@ -1,7 +1,7 @@
 //! System threads of the driver, counted.
 //!
-//! The rules: a thread ends at PASSIVE_LEVEL; the driver waits for its threads before it is unloaded. Priorities are
-//! taken and ignored: Wine has none.
+//! The rules: a thread ends at PASSIVE_LEVEL; the driver waits for its threads before it is
+//! unloaded.
 
 use alloc::boxed::Box;
 use core::ffi::c_void;

@@ -1,6 +1,7 @@
 //! Waiting, with the IRQL checked.
 //!
-//! The rule: a thread that holds a spin lock, or runs at DISPATCH_LEVEL for another reason, does not wait.
+//! The rule: a thread that holds a spin lock, or runs at DISPATCH_LEVEL for another reason, does
+//! not wait.
 
 use core::ffi::c_void;
 
@@ -44,7 +45,7 @@ pub(crate) unsafe extern "system" fn set_event(
     unsafe { KeSetEvent(event, increment, wait) }
 }
 
-/// A wait with a timeout of zero only looks, and is allowed at DISPATCH_LEVEL.
+/// A wait with a timeout of zero does not block, and is allowed at DISPATCH_LEVEL.
 ///
 /// # Safety
 /// `timeout` is null or points at a timeout.
