@@ -11,7 +11,7 @@ use crate::{
     abi::{DriverGlobals, Handle, ObjectAttributes},
     checks::Call,
     irql::{DISPATCH_LEVEL, PASSIVE_LEVEL},
-    object::{Kind, Object, ObjectRef, attributes, typed},
+    object::{Object, ObjectRef, Ref, Typed, attributes},
 };
 
 /// Objects in the order in which they were added.
@@ -19,28 +19,31 @@ pub(crate) struct Collection {
     items: SpinLock<Vec<ObjectRef>>,
 }
 
-typed!(Collection, Collection, "WDFCOLLECTION");
+impl Typed for Collection {
+    const NAME: &str = "WDFCOLLECTION";
+
+    fn dispose(&self, _object: &Object) {
+        let items = core::mem::take(&mut *self.items.lock());
+        for item in items {
+            item.release("collection deletion");
+        }
+    }
+}
 
 /// A string.
 pub(crate) struct StringObject {
     text: Wide,
 }
 
-typed!(String, StringObject, "WDFSTRING");
+impl Typed for StringObject {
+    const NAME: &str = "WDFSTRING";
+}
 
 impl Collection {
     /// Adds an object.
     pub(crate) fn add(&self, object: ObjectRef) {
         object.reference();
         self.items.lock().push(object);
-    }
-
-    /// Gives up the references to everything in the collection.
-    pub(crate) fn clear(&self) {
-        let items = core::mem::take(&mut *self.items.lock());
-        for item in items {
-            item.release("collection deletion");
-        }
     }
 }
 
@@ -50,9 +53,9 @@ impl StringObject {
         call: &Call,
         text: Wide,
         string_attributes: Option<&ObjectAttributes>,
-    ) -> ObjectRef {
+    ) -> Ref<Self> {
         Object::create(
-            Kind::String(Self { text }),
+            Self { text },
             call.client,
             parent(call, string_attributes).as_ref(),
             string_attributes,
@@ -76,14 +79,10 @@ pub(crate) unsafe extern "system" fn collection_create(
     // SAFETY: the driver's attributes.
     let given = unsafe { attributes(&call, collection_attributes) };
     let value = Collection { items: SpinLock::new(Vec::new()) };
-    let object = Object::create(
-        Kind::Collection(value),
-        call.client,
-        parent(&call, given.as_ref()).as_ref(),
-        given.as_ref(),
-    );
+    let object =
+        Object::create(value, call.client, parent(&call, given.as_ref()).as_ref(), given.as_ref());
     // SAFETY: the driver's out parameter.
-    unsafe { call.write("Collection", collection, object.handle) };
+    unsafe { call.write("Collection", collection, object.handle()) };
     STATUS_SUCCESS
 }
 

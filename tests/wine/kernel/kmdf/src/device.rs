@@ -4,7 +4,7 @@
 //! device object is reached only through its extension, which is emptied before the device goes
 //! away.
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::{
     ptr,
     sync::atomic::{AtomicBool, AtomicPtr, Ordering},
@@ -33,7 +33,7 @@ use crate::{
     file::{self, FileObject},
     init::{self, DeviceInit, FileSetup, PreprocessTable, Role, Shutdown},
     irql::{DISPATCH_LEVEL, PASSIVE_LEVEL},
-    object::{self, Kind, Object, ObjectRef, Ref, attributes, typed},
+    object::{self, Object, ObjectRef, Ref, Typed, attributes},
     queue::{self, Queue},
     removelock::RemoveLock,
     shutdown, watch,
@@ -59,7 +59,13 @@ pub(crate) struct Device {
     initialized: AtomicBool,
 }
 
-typed!(Device, Device, "WDFDEVICE");
+impl Typed for Device {
+    const NAME: &str = "WDFDEVICE";
+
+    fn undeletable(&self) -> Option<&'static str> {
+        (!self.is_control()).then_some("the framework deletes a PnP device, on its removal")
+    }
+}
 
 // SAFETY: the raw pointers are device objects of the kernel; callbacks and attributes are static
 // data.
@@ -172,19 +178,6 @@ impl Device {
         extension.device.lock().clone()
     }
 
-    /// `WdfObjectDelete` on a device: only control devices may be deleted by the driver.
-    pub(crate) fn delete_by_driver(&self, call: &Call, object: &ObjectRef) {
-        if !self.is_control() {
-            violation!(
-                State,
-                call.function,
-                "a PnP device is deleted by the framework, on its removal"
-            );
-        }
-        let device = Ref::new(Arc::clone(object)).expect("the object is a device");
-        tear_down(&device, call.function);
-    }
-
     /// Takes the device out of its stack.
     pub(crate) fn detach(&self) {
         // AcqRel: exactly one caller gets the pointer.
@@ -258,13 +251,7 @@ pub(crate) unsafe extern "system" fn device_create(
         }
     };
     let driver = call.client.driver();
-    let object = Object::create(
-        Kind::Device(Box::new(built)),
-        call.client,
-        driver.as_ref(),
-        device_attributes.as_ref(),
-    );
-    let created: Ref<Device> = Ref::new(object).expect("the object is a device");
+    let created = Object::create(built, call.client, driver.as_ref(), device_attributes.as_ref());
     publish(&created);
     init::created(init_handle, &created);
     // SAFETY: the driver's variable: the structure is used up.

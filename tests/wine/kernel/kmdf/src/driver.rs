@@ -16,7 +16,7 @@ use crate::{
     device::{self, Device},
     dispatch, init,
     irql::{PASSIVE_LEVEL, require_at_most},
-    object::{Kind, Object, Ref, attributes, typed},
+    object::{Object, Ref, Typed, attributes},
 };
 
 /// A driver's callbacks.
@@ -24,7 +24,13 @@ pub(crate) struct Driver {
     config: DriverConfig,
 }
 
-typed!(Driver, Driver, "WDFDRIVER");
+impl Typed for Driver {
+    const NAME: &str = "WDFDRIVER";
+
+    fn undeletable(&self) -> Option<&'static str> {
+        Some("the framework deletes the driver object")
+    }
+}
 
 pub(crate) unsafe extern "system" fn driver_create(
     globals: *const DriverGlobals,
@@ -67,19 +73,14 @@ pub(crate) unsafe extern "system" fn driver_create(
     if driver_attributes.as_ref().is_some_and(|attributes| attributes.parent != 0) {
         violation!(Parameter, call.function, "a driver object has no parent");
     }
-    let object = Object::create(
-        Kind::Driver(Driver { config }),
-        call.client,
-        None,
-        driver_attributes.as_ref(),
-    );
+    let object = Object::create(Driver { config }, call.client, None, driver_attributes.as_ref());
     // SAFETY: the driver's own driver object, in its entry point.
     let raw = unsafe { &mut *driver_object };
     raw.MajorFunction.fill(Some(dispatch::dispatch));
     raw.DriverUnload = (!non_pnp || config.evt_unload.is_some()).then_some(unload);
     // SAFETY: every driver object has an extension.
     unsafe { (*raw.DriverExtension).AddDevice = if non_pnp { None } else { Some(add_device) } };
-    call.client.set_driver(Some(&object));
+    call.client.set_driver(Some(object.object()));
     call.client.set_flags(
         config.init_flags,
         config.pool_tag,
@@ -87,7 +88,7 @@ pub(crate) unsafe extern "system" fn driver_create(
     );
     if !driver.is_null() {
         // SAFETY: the driver's out parameter.
-        unsafe { driver.write(object.handle) };
+        unsafe { driver.write(object.handle()) };
     }
     STATUS_SUCCESS
 }

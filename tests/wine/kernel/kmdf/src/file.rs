@@ -18,7 +18,7 @@ use crate::{
     allocation_failure::{self, Allocation},
     device::Device,
     irql::{PASSIVE_LEVEL, require_at_most},
-    object::{Kind, Object, Ref, typed},
+    object::{Object, Ref, Typed},
     queue,
 };
 
@@ -28,7 +28,13 @@ pub(crate) struct FileObject {
     cleaned_up: AtomicBool,
 }
 
-typed!(File, FileObject, "WDFFILEOBJECT");
+impl Typed for FileObject {
+    const NAME: &str = "WDFFILEOBJECT";
+
+    fn undeletable(&self) -> Option<&'static str> {
+        Some("the framework deletes file objects")
+    }
+}
 
 // SAFETY: the WDM file object is only compared.
 unsafe impl Send for FileObject {}
@@ -58,8 +64,8 @@ pub(crate) fn create(device: &Ref<Device>, irp: Irp) -> NTSTATUS {
         }
         let value = FileObject { wdm: irp.file_object(), cleaned_up: AtomicBool::new(false) };
         let (client, parent) = (device.object().client, Some(device.object()));
-        let file = Object::create(Kind::File(value), client, parent, setup.attributes.as_ref());
-        device.files.lock().push(Ref::new(file).expect("the object is a file object"));
+        let file = Object::create(value, client, parent, setup.attributes.as_ref());
+        device.files.lock().push(file);
     }
     finish(device, irp)
 }

@@ -15,6 +15,7 @@ use alloc::{
     vec::Vec,
 };
 use core::{
+    any::Any,
     ffi::c_void,
     marker::PhantomData,
     ops::Deref,
@@ -27,37 +28,17 @@ use crate::{
     abi::{ContextTypeInfo, DriverGlobals, Handle, Notify, ObjectAttributes},
     checks::{Call, violation},
     client::Client,
-    collection::{Collection, StringObject},
-    device::Device,
-    driver::Driver,
-    file::FileObject,
+    device::{self, Device},
     irql::{DISPATCH_LEVEL, PASSIVE_LEVEL, require_at_most},
-    queue::Queue,
-    registry::KeyObject,
-    request::Request,
-    workitem::WorkItem,
 };
 
 /// A counted reference of the rig to an object. Drivers' references are counted in the object.
 pub(crate) type ObjectRef = Arc<Object>;
 
-/// The kind of an object, with its data.
-pub(crate) enum Kind {
-    Collection(Collection),
-    Device(Box<Device>),
-    Driver(Driver),
-    File(FileObject),
-    Key(KeyObject),
-    Queue(Queue),
-    Request(Request),
-    String(StringObject),
-    WorkItem(WorkItem),
-}
-
 /// A framework object.
 pub(crate) struct Object {
     pub(crate) handle: Handle,
-    pub(crate) kind: Kind,
+    value: Box<dyn Value>,
     pub(crate) client: &'static Client,
     contexts: SpinLock<Vec<Context>>,
     tree: SpinLock<Tree>,
@@ -67,11 +48,38 @@ pub(crate) struct Object {
 }
 
 /// A type that objects can have.
-pub(crate) trait Typed {
+pub(crate) trait Typed: Any + Send + Sync {
     /// The handle type's name.
     const NAME: &'static str;
-    /// The typed part of an object.
-    fn of(kind: &Kind) -> Option<&Self>;
+
+    /// Why the driver must not delete the object.
+    fn undeletable(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The type's own part of cleanup, before the driver's cleanup callback.
+    fn dispose(&self, _object: &Object) {}
+}
+
+/// [`Typed`], for an object of any type.
+trait Value: Any + Send + Sync {
+    fn name(&self) -> &'static str;
+    fn undeletable(&self) -> Option<&'static str>;
+    fn dispose(&self, object: &Object);
+}
+
+impl<T: Typed> Value for T {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn undeletable(&self) -> Option<&'static str> {
+        Typed::undeletable(self)
+    }
+
+    fn dispose(&self, object: &Object) {
+        Typed::dispose(self, object);
+    }
 }
 
 /// A reference to an object of a known type.
@@ -107,16 +115,16 @@ const CLEANED_UP: u8 = 2;
 
 impl Object {
     /// Creates an object below a parent, with the context space that the attributes ask for.
-    pub(crate) fn create(
-        kind: Kind,
+    pub(crate) fn create<T: Typed>(
+        value: T,
         client: &'static Client,
         parent: Option<&ObjectRef>,
         attributes: Option<&ObjectAttributes>,
-    ) -> ObjectRef {
+    ) -> Ref<T> {
         let handle = table::reserve();
         let object = Arc::new(Self {
             handle,
-            kind,
+            value: Box::new(value),
             client,
             contexts: SpinLock::new(Vec::new()),
             tree: SpinLock::new(Tree {
@@ -133,22 +141,12 @@ impl Object {
         if let Some(parent) = parent {
             parent.tree.lock().children.push(Arc::clone(&object));
         }
-        object
+        Ref { object, kind: PhantomData }
     }
 
     /// The handle type's name.
     pub(crate) fn type_name(&self) -> &'static str {
-        match &self.kind {
-            Kind::Collection(_) => Collection::NAME,
-            Kind::Device(_) => Device::NAME,
-            Kind::Driver(_) => Driver::NAME,
-            Kind::File(_) => FileObject::NAME,
-            Kind::Key(_) => KeyObject::NAME,
-            Kind::Queue(_) => Queue::NAME,
-            Kind::Request(_) => Request::NAME,
-            Kind::String(_) => StringObject::NAME,
-            Kind::WorkItem(_) => WorkItem::NAME,
-        }
+        self.value.name()
     }
 
     /// The object's parent, while it has one.
@@ -190,7 +188,7 @@ impl Object {
                 child.clean_up(function);
             }
         }
-        self.dispose();
+        self.value.dispose(self);
         let callbacks: Vec<Notify> =
             self.contexts.lock().iter().filter_map(|context| context.cleanup).collect();
         for callback in callbacks {
@@ -286,28 +284,13 @@ impl Object {
             destroy: attributes.evt_destroy,
         });
     }
-
-    /// The kind's own part of cleanup, before the driver's cleanup callback.
-    fn dispose(&self) {
-        match &self.kind {
-            Kind::Queue(queue) => queue.dispose(self),
-            Kind::WorkItem(item) => item.wait_until_idle(),
-            Kind::Collection(collection) => collection.clear(),
-            Kind::Device(_)
-            | Kind::Driver(_)
-            | Kind::File(_)
-            | Kind::Key(_)
-            | Kind::Request(_)
-            | Kind::String(_) => {}
-        }
-    }
 }
 
 impl<T: Typed> Ref<T> {
     /// The object as one of type `T`, if it is.
     pub(crate) fn new(object: ObjectRef) -> Option<Self> {
-        T::of(&object.kind)?;
-        Some(Self { object, kind: PhantomData })
+        let value: &dyn Any = &*object.value;
+        value.is::<T>().then_some(Self { object, kind: PhantomData })
     }
 
     /// The untyped object.
@@ -331,25 +314,10 @@ impl<T: Typed> Deref for Ref<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        T::of(&self.object.kind).expect("the type was checked when the reference was made")
+        let value: &dyn Any = &*self.object.value;
+        value.downcast_ref().expect("the type was checked when the reference was made")
     }
 }
-
-/// Implements [`Typed`] for one kind of object.
-macro_rules! typed {
-    ($kind:ident, $type:ty, $name:literal) => {
-        impl $crate::object::Typed for $type {
-            const NAME: &'static str = $name;
-            fn of(kind: &$crate::object::Kind) -> Option<&Self> {
-                match kind {
-                    $crate::object::Kind::$kind(value) => Some(value),
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-pub(crate) use typed;
 
 /// The live object behind a handle.
 pub(crate) fn look_up(handle: Handle) -> Option<ObjectRef> {
@@ -395,32 +363,14 @@ pub(crate) unsafe extern "system" fn object_get_typed_context_worker(
 pub(crate) unsafe extern "system" fn object_delete(globals: *const DriverGlobals, handle: Handle) {
     let call = Call::enter("WdfObjectDelete", globals, DISPATCH_LEVEL);
     let object = call.object(handle);
-    match &object.kind {
-        Kind::Driver(_) | Kind::File(_) => violation!(
-            State,
-            call.function,
-            "a {} is deleted by the framework, not by the driver",
-            object.type_name()
-        ),
-        Kind::Request(_) => violation!(
-            State,
-            call.function,
-            "a request that came from a queue is completed, not deleted"
-        ),
-        Kind::Queue(queue) if queue.is_default() => {
-            violation!(State, call.function, "a default queue cannot be deleted");
-        }
-        Kind::Device(device) => {
-            require_at_most(call.function, PASSIVE_LEVEL);
-            device.delete_by_driver(&call, &object);
-        }
-        Kind::Queue(_)
-        | Kind::Key(_)
-        | Kind::Collection(_)
-        | Kind::String(_)
-        | Kind::WorkItem(_) => {
-            object.delete(call.function);
-        }
+    if let Some(why) = object.value.undeletable() {
+        violation!(State, call.function, "{why}");
+    }
+    if let Some(device) = Ref::<Device>::new(Arc::clone(&object)) {
+        require_at_most(call.function, PASSIVE_LEVEL);
+        device::tear_down(&device, call.function);
+    } else {
+        object.delete(call.function);
     }
 }
 

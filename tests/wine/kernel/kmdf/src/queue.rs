@@ -25,7 +25,7 @@ use crate::{
     dispatch::forward_or_refuse,
     file::FileObject,
     irql::DISPATCH_LEVEL,
-    object::{Kind, Object, Ref, attributes, typed},
+    object::{Object, Ref, Typed, attributes},
     request::{self, Request},
     settings::GIVE_BACK_LIMIT_MS,
 };
@@ -39,7 +39,27 @@ pub(crate) struct Queue {
     idle: Event,
 }
 
-typed!(Queue, Queue, "WDFQUEUE");
+impl Typed for Queue {
+    const NAME: &str = "WDFQUEUE";
+
+    fn undeletable(&self) -> Option<&'static str> {
+        (self.config.default_queue != 0).then_some("a default queue cannot be deleted")
+    }
+
+    /// Removes the queue from its device. Requests were purged before.
+    fn dispose(&self, object: &Object) {
+        let mut queues = self.device.queues.lock();
+        queues.all.retain(|queue| queue.handle() != object.handle);
+        if queues.default.as_ref().is_some_and(|queue| queue.handle() == object.handle) {
+            queues.default = None;
+        }
+        drop(queues);
+        let state = self.state.lock();
+        if let Some(handle) = state.owned.first().or(state.waiting.front()).map(Ref::handle) {
+            violation!(Leak, "queue deletion", "WDFREQUEST {handle:#x} has not been completed");
+        }
+    }
+}
 
 // SAFETY: the configuration holds the driver's static callbacks; what changes is locked.
 unsafe impl Send for Queue {}
@@ -113,11 +133,6 @@ impl Queue {
         &self.device
     }
 
-    /// Whether this is the device's default queue.
-    pub(crate) fn is_default(&self) -> bool {
-        self.config.default_queue != 0
-    }
-
     /// Puts a request that the driver owns into another queue.
     pub(crate) fn forward(request: &Ref<Request>, destination: &Ref<Self>) -> NTSTATUS {
         if !destination.state.lock().accepting {
@@ -162,20 +177,6 @@ impl Queue {
         }
         let owned: Vec<Handle> = self.state.lock().owned.iter().map(Ref::handle).collect();
         violation!(Leak, function, "WDFREQUESTs {owned:x?} were not completed within {limit} ms");
-    }
-
-    /// The end of a queue: its device forgets it. Requests were purged before.
-    pub(crate) fn dispose(&self, object: &Object) {
-        let mut queues = self.device.queues.lock();
-        queues.all.retain(|queue| queue.handle() != object.handle);
-        if queues.default.as_ref().is_some_and(|queue| queue.handle() == object.handle) {
-            queues.default = None;
-        }
-        drop(queues);
-        let state = self.state.lock();
-        if let Some(handle) = state.owned.first().or(state.waiting.front()).map(Ref::handle) {
-            violation!(Leak, "queue deletion", "WDFREQUEST {handle:#x} has not been completed");
-        }
     }
 
     fn add(queue: &Ref<Self>, request: &Ref<Request>) {
@@ -306,9 +307,7 @@ pub(crate) unsafe extern "system" fn io_queue_create(
     let state =
         State { accepting: true, waiting: VecDeque::new(), owned: Vec::new(), pump: Pump::Idle };
     let value = Queue { device: device.clone(), config, state: SpinLock::new(state), idle };
-    let object =
-        Object::create(Kind::Queue(value), call.client, Some(&parent), queue_attributes.as_ref());
-    let created: Ref<Queue> = Ref::new(object).expect("the object is a queue");
+    let created = Object::create(value, call.client, Some(&parent), queue_attributes.as_ref());
     let mut queues = device.queues.lock();
     queues.all.push(created.clone());
     if default {

@@ -16,7 +16,7 @@ use crate::{
     collection::{Collection, StringObject},
     driver::Driver,
     irql::PASSIVE_LEVEL,
-    object::{Kind, Object, attributes, typed},
+    object::{Object, Typed, attributes},
 };
 
 /// An open key.
@@ -24,7 +24,9 @@ pub(crate) struct KeyObject {
     key: Key,
 }
 
-typed!(Key, KeyObject, "WDFKEY");
+impl Typed for KeyObject {
+    const NAME: &str = "WDFKEY";
+}
 
 pub(crate) unsafe extern "system" fn driver_open_parameters_registry_key(
     globals: *const DriverGlobals,
@@ -51,13 +53,13 @@ pub(crate) unsafe extern "system" fn driver_open_parameters_registry_key(
         .filter(|attributes| attributes.parent != 0)
         .map_or_else(|| driver.object().clone(), |attributes| call.object(attributes.parent));
     let object = Object::create(
-        Kind::Key(KeyObject { key: opened }),
+        KeyObject { key: opened },
         call.client,
         Some(&parent),
         key_attributes.as_ref(),
     );
     // SAFETY: the driver's out parameter.
-    unsafe { call.write("Key", key, object.handle) };
+    unsafe { call.write("Key", key, object.handle()) };
     STATUS_SUCCESS
 }
 
@@ -99,7 +101,7 @@ pub(crate) unsafe extern "system" fn registry_query_multi_string(
         Ok(strings) => {
             for string in strings {
                 let object = StringObject::create(&call, string, string_attributes.as_ref());
-                collection.add(object);
+                collection.add(object.object().clone());
             }
             STATUS_SUCCESS
         }

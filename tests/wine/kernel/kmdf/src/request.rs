@@ -18,7 +18,7 @@ use crate::{
     device::Device,
     file::FileObject,
     irql::DISPATCH_LEVEL,
-    object::{self, Kind, Object, Ref, typed},
+    object::{self, Object, Ref, Typed},
     queue::Queue,
 };
 
@@ -29,7 +29,13 @@ pub(crate) struct Request {
     state: SpinLock<State>,
 }
 
-typed!(Request, Request, "WDFREQUEST");
+impl Typed for Request {
+    const NAME: &str = "WDFREQUEST";
+
+    fn undeletable(&self) -> Option<&'static str> {
+        Some("a request that came from a queue is completed, not deleted")
+    }
+}
 
 // SAFETY: the packet is the request's own; everything else is owned or locked.
 unsafe impl Sync for Request {}
@@ -68,8 +74,7 @@ impl Request {
             }),
         };
         let client = device.object().client;
-        let object = Object::create(Kind::Request(request), client, Some(device.object()), None);
-        Ref::new(object).expect("the object is a request")
+        Object::create(request, client, Some(device.object()), None)
     }
 
     /// Uses the packet, while the request is not completed.

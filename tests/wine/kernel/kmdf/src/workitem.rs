@@ -18,7 +18,7 @@ use crate::{
     checks::{Call, violation},
     device::Device,
     irql::{self, DISPATCH_LEVEL, PASSIVE_LEVEL},
-    object::{Kind, Object, Ref, typed},
+    object::{Object, Ref, Typed},
 };
 
 /// A work item.
@@ -29,7 +29,13 @@ pub(crate) struct WorkItem {
     idle: Event,
 }
 
-typed!(WorkItem, WorkItem, "WDFWORKITEM");
+impl Typed for WorkItem {
+    const NAME: &str = "WDFWORKITEM";
+
+    fn dispose(&self, _object: &Object) {
+        self.wait_until_idle();
+    }
+}
 
 // SAFETY: the kernel's work item may be queued from any thread; what changes is locked.
 unsafe impl Send for WorkItem {}
@@ -46,7 +52,7 @@ struct State {
 
 impl WorkItem {
     /// Waits for the queued and the running call.
-    pub(crate) fn wait_until_idle(&self) {
+    fn wait_until_idle(&self) {
         let own = {
             let state = self.state.lock();
             state.running && state.runner == current_thread()
@@ -120,10 +126,9 @@ pub(crate) unsafe extern "system" fn work_item_create(
     let idle = Event::notification();
     idle.set();
     let value = WorkItem { config, raw, state: SpinLock::new(State::default()), idle };
-    let object =
-        Object::create(Kind::WorkItem(value), call.client, Some(&parent), Some(&item_attributes));
+    let object = Object::create(value, call.client, Some(&parent), Some(&item_attributes));
     // SAFETY: the driver's out parameter.
-    unsafe { call.write("WorkItem", item, object.handle) };
+    unsafe { call.write("WorkItem", item, object.handle()) };
     STATUS_SUCCESS
 }
 

@@ -7,7 +7,7 @@ use core::ptr;
 
 use nt::unicode::Wide;
 use wdk_sys::{
-    NTSTATUS, STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER,
     STATUS_INVALID_PARAMETER_4, STATUS_SUCCESS,
 };
 
@@ -31,7 +31,7 @@ fn queues(framework: &Framework, driver: Handle, device: Handle) {
         let out = if has_out { &raw mut queue as usize } else { 0 };
         let attributes = attributes.map_or(0, |attributes| ptr::from_ref(attributes) as usize);
         let config = &raw const config as usize;
-        call(framework, index::IO_QUEUE_CREATE, &[device, config, attributes, out])
+        framework.status(index::IO_QUEUE_CREATE, &[device, config, attributes, out])
     };
     let manual = || QueueConfig {
         size: size_of::<QueueConfig>() as u32,
@@ -44,7 +44,7 @@ fn queues(framework: &Framework, driver: Handle, device: Handle) {
     assert_eq!(create(limited, None, true), STATUS_INVALID_PARAMETER, "a limit of a manual queue");
     let late = QueueConfig { default_queue: 1, ..manual() };
     assert_eq!(create(late, None, true), STATUS_INVALID_DEVICE_STATE, "a default queue, too late");
-    let elsewhere = attributes(driver);
+    let elsewhere = Attributes::below(driver);
     let elsewhere = create(manual(), Some(&elsewhere), true);
     assert_eq!(elsewhere, STATUS_INVALID_DEVICE_REQUEST, "below an object that is no device");
 }
@@ -53,26 +53,10 @@ fn links(framework: &Framework, device: Handle) {
     let link = |name: &str| {
         let name = Wide::new(name);
         let name = name.borrow();
-        call(framework, index::DEVICE_CREATE_SYMBOLIC_LINK, &[device, name.as_ptr() as usize])
+        framework.status(index::DEVICE_CREATE_SYMBOLIC_LINK, &[device, name.as_ptr() as usize])
     };
     assert_eq!(link(""), STATUS_INVALID_DEVICE_REQUEST, "an empty link");
     assert_eq!(link(r"\DosDevices\SnaplessSelftestA"), STATUS_SUCCESS, "a link");
     let second = link(r"\DosDevices\SnaplessSelftestB");
     assert_eq!(second, STATUS_INVALID_DEVICE_REQUEST, "a second link");
-}
-
-fn attributes(parent: Handle) -> Attributes {
-    Attributes {
-        size: size_of::<Attributes>() as u32,
-        callbacks: [0; 2],
-        execution_level: 1,
-        synchronization_scope: 1,
-        parent,
-        context: [0; 2],
-    }
-}
-
-fn call(framework: &Framework, function: usize, arguments: &[usize]) -> NTSTATUS {
-    // SAFETY: each caller passes what the function takes, alive for the call.
-    unsafe { framework.call(function, arguments) as NTSTATUS }
 }

@@ -5,11 +5,12 @@
 use core::{ffi::c_void, ptr};
 
 use nt::{
-    pool::ExAllocatePoolWithTag, pool::ExFreePoolWithTag, pool::NON_PAGED_POOL_NX, time::sleep_us,
+    pool::ExAllocatePoolWithTag, pool::ExFreePoolWithTag, pool::NON_PAGED_POOL_NX, thread::Thread,
+    time::sleep_us,
 };
 use wdk_sys::{
-    HANDLE, KSPIN_LOCK, NTSTATUS, STATUS_CANCELLED, STATUS_SUCCESS, THREAD_ALL_ACCESS,
-    ntddk::{KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock, PsCreateSystemThread, ZwClose},
+    KSPIN_LOCK, NTSTATUS, STATUS_CANCELLED, STATUS_SUCCESS,
+    ntddk::{KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock, ZwClose},
 };
 
 use crate::{
@@ -36,10 +37,7 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
         "wrong-handle-type" => close_key(framework, driver),
         "foreign-globals" => {
             let mut foreign = [0_u64; 8];
-            // SAFETY: the call is reported before it uses anything.
-            unsafe {
-                framework.call_with(foreign.as_mut_ptr().cast(), index::REGISTRY_CLOSE, &[driver])
-            };
+            framework.call_with(foreign.as_mut_ptr().cast(), index::REGISTRY_CLOSE, &[driver]);
         }
         "framework-call-with-spin-lock" => with_spin_lock(|_| {
             open_key(framework, driver);
@@ -52,10 +50,8 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
         "return-raised" => control(framework, driver, return_raised),
         "device-init-after-free" => {
             let init = device::allocate_init(framework, driver);
-            // SAFETY: what `WdfDeviceInitFree` takes.
-            unsafe { framework.call(index::DEVICE_INIT_FREE, &[init]) };
-            // SAFETY: the stale structure is reported before it is used.
-            unsafe { framework.call(index::DEVICE_INIT_ASSIGN_NAME, &[init, 0]) };
+            framework.call(index::DEVICE_INIT_FREE, &[init]);
+            framework.call(index::DEVICE_INIT_ASSIGN_NAME, &[init, 0]);
         }
         "request-completed-twice" => control(framework, driver, |framework, request| {
             device::complete(framework, request);
@@ -74,19 +70,13 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
             device::complete_remembered(framework);
         }
         "too-much-information" => control(framework, driver, |framework, request| {
-            // SAFETY: what `WdfRequestCompleteWithInformation` takes.
-            unsafe { framework.call(index::REQUEST_COMPLETE_WITH_INFORMATION, &[request, 0, 9]) };
+            framework.call(index::REQUEST_COMPLETE_WITH_INFORMATION, &[request, 0, 9]);
         }),
         "structure-size" => {
             let config = QueueConfig { size: 8, ..QueueConfig::default() };
             let device = ControlDevice::create(framework, driver, device::complete, None);
-            // SAFETY: what `WdfIoQueueCreate` takes, but for the size, which is reported.
-            unsafe {
-                framework.call(
-                    index::IO_QUEUE_CREATE,
-                    &[device.handle, &raw const config as usize, 0, 0],
-                )
-            };
+            framework
+                .call(index::IO_QUEUE_CREATE, &[device.handle, &raw const config as usize, 0, 0]);
         }
         "paged-pool-with-spin-lock" => with_spin_lock(|_| {
             // SAFETY: has no preconditions but the level, which is the mistake.
@@ -127,12 +117,10 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
         "thread-left-running" => start_sleeper(),
         "object-reference-left" => {
             let key = open_key(framework, driver);
-            // SAFETY: what `WdfObjectReferenceActual` takes.
-            unsafe { framework.call(index::OBJECT_REFERENCE, &[key]) };
+            framework.call(index::OBJECT_REFERENCE, &[key]);
         }
         "unimplemented-function" => {
-            // SAFETY: reported before it uses anything.
-            unsafe { framework.call(index::ADD_BUS_INFORMATION, &[]) };
+            framework.call(index::ADD_BUS_INFORMATION, &[]);
         }
         other => packets::run(other, framework, driver),
     }
@@ -164,27 +152,15 @@ fn run_work_item(framework: &Framework, parent: Handle, work: unsafe extern "sys
         callback: work as usize,
         serialized: 0,
     };
-    let attributes = Attributes {
-        size: size_of::<Attributes>() as u32,
-        callbacks: [0; 2],
-        execution_level: 1,
-        synchronization_scope: 1,
-        parent,
-        context: [0; 2],
-    };
+    let attributes = Attributes::below(parent);
     let mut item = 0_usize;
-    // SAFETY: what `WdfWorkItemCreate` takes.
-    let status = unsafe {
-        framework.call(
-            index::WORK_ITEM_CREATE,
-            &[&raw const config as usize, &raw const attributes as usize, &raw mut item as usize],
-        )
-    };
+    let status = framework.call(
+        index::WORK_ITEM_CREATE,
+        &[&raw const config as usize, &raw const attributes as usize, &raw mut item as usize],
+    );
     assert_eq!(status as NTSTATUS, STATUS_SUCCESS, "WdfWorkItemCreate");
-    // SAFETY: what `WdfWorkItemEnqueue` takes.
-    unsafe { framework.call(index::WORK_ITEM_ENQUEUE, &[item]) };
-    // SAFETY: what `WdfWorkItemFlush` takes.
-    unsafe { framework.call(index::WORK_ITEM_FLUSH, &[item]) };
+    framework.call(index::WORK_ITEM_ENQUEUE, &[item]);
+    framework.call(index::WORK_ITEM_FLUSH, &[item]);
 }
 
 unsafe extern "system" fn no_work(_item: Handle) {}
@@ -198,23 +174,18 @@ unsafe extern "system" fn work_that_stays_raised(_item: Handle) {
 fn open_key(framework: &Framework, driver: Handle) -> Handle {
     const KEY_READ: usize = 0x20019;
     let mut key = 0_usize;
-    // SAFETY: what `WdfDriverOpenParametersRegistryKey` takes.
-    let status = unsafe {
-        framework
-            .call(index::DRIVER_OPEN_PARAMETERS_KEY, &[driver, KEY_READ, 0, &raw mut key as usize])
-    };
+    let status = framework
+        .call(index::DRIVER_OPEN_PARAMETERS_KEY, &[driver, KEY_READ, 0, &raw mut key as usize]);
     assert_eq!(status as NTSTATUS, STATUS_SUCCESS, "WdfDriverOpenParametersRegistryKey");
     key
 }
 
 fn close_key(framework: &Framework, key: Handle) {
-    // SAFETY: what `WdfRegistryClose` takes.
-    unsafe { framework.call(index::REGISTRY_CLOSE, &[key]) };
+    framework.call(index::REGISTRY_CLOSE, &[key]);
 }
 
 pub(crate) fn delete(framework: &Framework, object: Handle) {
-    // SAFETY: what `WdfObjectDelete` takes.
-    unsafe { framework.call(index::OBJECT_DELETE, &[object]) };
+    framework.call(index::OBJECT_DELETE, &[object]);
 }
 
 fn control(framework: &Framework, driver: Handle, action: device::Action) {
@@ -248,26 +219,10 @@ fn free(block: *mut c_void, tag: u32) {
 }
 
 fn start_sleeper() {
-    let mut handle: HANDLE = ptr::null_mut();
-    // SAFETY: everything is valid for the call; the routine needs no context.
-    let status = unsafe {
-        PsCreateSystemThread(
-            &raw mut handle,
-            THREAD_ALL_ACCESS,
-            ptr::null_mut(),
-            ptr::null_mut(),
-            ptr::null_mut(),
-            Some(sleep_for_ever),
-            ptr::null_mut(),
-        )
-    };
-    assert_eq!(status, STATUS_SUCCESS, "PsCreateSystemThread");
-    // SAFETY: the handle is ours.
-    let _ = unsafe { ZwClose(handle) };
-}
-
-unsafe extern "C" fn sleep_for_ever(_context: *mut c_void) {
-    loop {
-        sleep_us(1_000_000);
-    }
+    let sleeper = Thread::spawn(|| {
+        loop {
+            sleep_us(1_000_000);
+        }
+    });
+    core::mem::forget(sleeper.expect("a thread starts"));
 }

@@ -55,29 +55,19 @@ impl ControlDevice {
         FRAMEWORK.store(core::ptr::from_ref(framework) as usize, Ordering::Relaxed);
         let init = allocate_init(framework, driver);
         let name = Wide::new(r"\Device\SnaplessRigSelftest");
-        // SAFETY: what `WdfDeviceInitAssignName` takes.
-        unsafe {
-            framework.call(index::DEVICE_INIT_ASSIGN_NAME, &[init, name.borrow().as_ptr() as usize])
-        };
+        framework.call(index::DEVICE_INIT_ASSIGN_NAME, &[init, name.borrow().as_ptr() as usize]);
         if let Some(callback) = flush {
             let arguments = [init, callback as usize, IRP_MJ_FLUSH_BUFFERS as usize, 0, 0];
-            // SAFETY: what `WdfDeviceInitAssignWdmIrpPreprocessCallback` takes.
-            unsafe { framework.call(index::DEVICE_INIT_ASSIGN_PREPROCESS, &arguments) };
+            framework.call(index::DEVICE_INIT_ASSIGN_PREPROCESS, &arguments);
         }
         let (mut init, mut handle) = (init, 0_usize);
-        // SAFETY: what `WdfDeviceCreate` takes.
-        let status = unsafe {
-            framework
-                .call(index::DEVICE_CREATE, &[&raw mut init as usize, 0, &raw mut handle as usize])
-        };
+        let status = framework
+            .call(index::DEVICE_CREATE, &[&raw mut init as usize, 0, &raw mut handle as usize]);
         assert_eq!(status as NTSTATUS, 0, "WdfDeviceCreate");
         create_queue(framework, handle, SEQUENTIAL, true);
         MANUAL_QUEUE.store(create_queue(framework, handle, MANUAL, false), Ordering::Relaxed);
-        // SAFETY: what `WdfControlFinishInitializing` takes.
-        unsafe { framework.call(index::CONTROL_FINISH_INITIALIZING, &[handle]) };
-        // SAFETY: what `WdfDeviceWdmGetDeviceObject` takes.
-        let raw = unsafe { framework.call(index::DEVICE_WDM_GET_DEVICE_OBJECT, &[handle]) }
-            as PDEVICE_OBJECT;
+        framework.call(index::CONTROL_FINISH_INITIALIZING, &[handle]);
+        let raw = framework.call(index::DEVICE_WDM_GET_DEVICE_OBJECT, &[handle]) as PDEVICE_OBJECT;
         // SAFETY: the framework's device object lives as long as its device.
         let wdm = unsafe { Device::from_raw(raw) }.expect("a device has a device object");
         Self { handle, wdm }
@@ -101,21 +91,7 @@ impl ControlDevice {
         let mut outcome = Box::new(IO_STATUS_BLOCK::default());
         let mut buffer = [0_u8; 8];
         // SAFETY: everything outlives the request, which is waited for.
-        let raw = unsafe {
-            IoBuildDeviceIoControlRequest(
-                CODE,
-                self.wdm.raw(),
-                buffer.as_mut_ptr().cast(),
-                size_of_val(&buffer) as u32,
-                buffer.as_mut_ptr().cast(),
-                size_of_val(&buffer) as u32,
-                0,
-                done.as_ptr(),
-                &raw mut *outcome,
-            )
-        };
-        // SAFETY: just built for us.
-        let _ = unsafe { Irp::from_raw(raw) }.call(self.wdm);
+        let raw = unsafe { self.begin_control(&done, &raw mut *outcome, &mut buffer) };
         then(raw);
         done.wait();
         // SAFETY: the status is plain data.
@@ -126,21 +102,28 @@ impl ControlDevice {
     pub(crate) fn start_control(&self) {
         let (done, outcome, buffer) = Self::leak();
         // SAFETY: everything lives for ever.
+        unsafe { self.begin_control(done, outcome, buffer) };
+    }
+
+    /// # Safety
+    /// The event, the status block and the buffer outlive the request.
+    unsafe fn begin_control(
+        &self,
+        done: &Event,
+        outcome: *mut IO_STATUS_BLOCK,
+        buffer: &mut [u8; 8],
+    ) -> PIRP {
+        let (memory, length) = (buffer.as_mut_ptr().cast(), size_of_val(buffer) as u32);
+        let (device, event) = (self.wdm.raw(), done.as_ptr());
+        // SAFETY: the caller vouches for what the request points at.
         let raw = unsafe {
             IoBuildDeviceIoControlRequest(
-                CODE,
-                self.wdm.raw(),
-                buffer.as_mut_ptr().cast(),
-                size_of_val(buffer) as u32,
-                buffer.as_mut_ptr().cast(),
-                size_of_val(buffer) as u32,
-                0,
-                done.as_ptr(),
-                outcome,
+                CODE, device, memory, length, memory, length, 0, event, outcome,
             )
         };
         // SAFETY: just built for us.
         let _ = unsafe { Irp::from_raw(raw) }.call(self.wdm);
+        raw
     }
 
     /// Sends a flush and waits for it.
@@ -197,18 +180,13 @@ impl ControlDevice {
 /// A fresh `WDFDEVICE_INIT` of a control device.
 pub(crate) fn allocate_init(framework: &Framework, driver: Handle) -> Handle {
     let sddl = Wide::new("D:P(A;;GA;;;SY)(A;;GA;;;BA)");
-    // SAFETY: what `WdfControlDeviceInitAllocate` takes.
-    unsafe {
-        framework
-            .call(index::CONTROL_DEVICE_INIT_ALLOCATE, &[driver, sddl.borrow().as_ptr() as usize])
-    }
+    framework.call(index::CONTROL_DEVICE_INIT_ALLOCATE, &[driver, sddl.borrow().as_ptr() as usize])
 }
 
 /// Sends a request on to the manual queue, where it waits.
 pub(crate) fn leave_waiting(framework: &Framework, request: Handle) {
     let queue = MANUAL_QUEUE.load(Ordering::Relaxed);
-    // SAFETY: what `WdfRequestForwardToIoQueue` takes.
-    let status = unsafe { framework.call(index::REQUEST_FORWARD, &[request, queue]) };
+    let status = framework.call(index::REQUEST_FORWARD, &[request, queue]);
     assert_eq!(status as NTSTATUS, 0, "WdfRequestForwardToIoQueue");
 }
 
@@ -230,8 +208,7 @@ pub(crate) fn complete_remembered(framework: &Framework) {
 
 /// Completes a request.
 pub(crate) fn complete(framework: &Framework, request: Handle) {
-    // SAFETY: what `WdfRequestComplete` takes.
-    unsafe { framework.call(index::REQUEST_COMPLETE, &[request, 0]) };
+    framework.call(index::REQUEST_COMPLETE, &[request, 0]);
 }
 
 fn create_queue(framework: &Framework, device: Handle, dispatch: i32, default: bool) -> Handle {
@@ -247,13 +224,10 @@ fn create_queue(framework: &Framework, device: Handle, dispatch: i32, default: b
         config.callbacks[EVT_IO_DEVICE_CONTROL] = on_control as *const () as usize;
     }
     let mut queue = 0_usize;
-    // SAFETY: what `WdfIoQueueCreate` takes.
-    let status = unsafe {
-        framework.call(
-            index::IO_QUEUE_CREATE,
-            &[device, &raw const config as usize, 0, &raw mut queue as usize],
-        )
-    };
+    let status = framework.call(
+        index::IO_QUEUE_CREATE,
+        &[device, &raw const config as usize, 0, &raw mut queue as usize],
+    );
     assert_eq!(status as NTSTATUS, 0, "WdfIoQueueCreate");
     queue
 }

@@ -62,6 +62,20 @@ pub(crate) struct Attributes {
     pub(crate) context: [usize; 2],
 }
 
+impl Attributes {
+    /// Attributes that only name a parent.
+    pub(crate) fn below(parent: Handle) -> Self {
+        Self {
+            size: size_of::<Self>() as u32,
+            callbacks: [0; 2],
+            execution_level: 1,
+            synchronization_scope: 1,
+            parent,
+            context: [0; 2],
+        }
+    }
+}
+
 /// `WDF_DRIVER_CONFIG`
 #[repr(C)]
 pub(crate) struct DriverConfig {
@@ -169,21 +183,21 @@ impl Framework {
         &self.registry_path
     }
 
-    /// Calls a function with up to six arguments behind the globals.
+    /// Calls a function with up to six arguments behind the globals; missing ones are 0.
     ///
-    /// # Safety
-    /// The arguments are what the function takes; missing ones are ignored by it, as the calling
-    /// convention allows.
-    pub(crate) unsafe fn call(&self, index: usize, arguments: &[usize]) -> usize {
-        // SAFETY: the globals are this driver's; the caller vouches for the rest.
-        unsafe { self.call_with(self.globals, index, arguments) }
+    /// The callers pass what the function takes, alive for the call, or the mistake that their case is
+    /// about, which the rig reports before it uses the arguments.
+    pub(crate) fn call(&self, index: usize, arguments: &[usize]) -> usize {
+        self.call_with(self.globals, index, arguments)
+    }
+
+    /// The same, for a function that returns a status.
+    pub(crate) fn status(&self, index: usize, arguments: &[usize]) -> NTSTATUS {
+        self.call(index, arguments) as NTSTATUS
     }
 
     /// Calls a function with other globals.
-    ///
-    /// # Safety
-    /// As for [`Self::call`], but for the globals.
-    pub(crate) unsafe fn call_with(
+    pub(crate) fn call_with(
         &self,
         globals: *mut c_void,
         index: usize,
@@ -200,20 +214,12 @@ impl Framework {
         ) -> usize;
         // SAFETY: the table has an entry for every index.
         let entry = unsafe { self.table.wrapping_add(index).read() };
-        // SAFETY: every entry is a function; what it does not take it does not look at.
+        // SAFETY: every entry is a function; it ignores arguments that it does not take.
         let function = unsafe { core::mem::transmute::<*const c_void, Function>(entry) };
-        let argument = |at: usize| arguments.get(at).copied().unwrap_or(0);
-        // SAFETY: the caller vouches for the arguments.
-        unsafe {
-            function(
-                globals,
-                argument(0),
-                argument(1),
-                argument(2),
-                argument(3),
-                argument(4),
-                argument(5),
-            )
-        }
+        let mut all = [0; 6];
+        all[..arguments.len()].copy_from_slice(arguments);
+        let [a, b, c, d, e, f] = all;
+        // SAFETY: see `call`.
+        unsafe { function(globals, a, b, c, d, e, f) }
     }
 }

@@ -72,19 +72,16 @@ unsafe fn start(driver: PDRIVER_OBJECT, registry_path: Wide) -> Result {
     };
     let mut handle = 0_usize;
     let path = framework.registry_path().clone();
-    // SAFETY: what `WdfDriverCreate` takes.
-    let status = unsafe {
-        framework.call(
-            index::DRIVER_CREATE,
-            &[
-                driver as usize,
-                path.borrow().as_ptr() as usize,
-                0,
-                &raw const config as usize,
-                &raw mut handle as usize,
-            ],
-        )
-    };
+    let status = framework.call(
+        index::DRIVER_CREATE,
+        &[
+            driver as usize,
+            path.borrow().as_ptr() as usize,
+            0,
+            &raw const config as usize,
+            &raw mut handle as usize,
+        ],
+    );
     check(status as NTSTATUS)?;
     println!("snapless-rig-selftest: {case}");
     cases::run(&case, &framework, handle);
