@@ -1,7 +1,5 @@
 //! The session's status as `snapless status --json` reports it.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::error::E2eError;
@@ -45,8 +43,12 @@ pub struct Status {
     pub last_seq: u64,
     /// Last record at the time of the last acknowledged epoch.
     pub acknowledged_seq: u64,
-    /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds.
-    pub hold_histogram: Vec<u64>,
+    /// The median hold in microseconds; `None` if no write was held.
+    pub hold_median_us: Option<u64>,
+    /// Bytes synced per second, while blocks are being synced.
+    pub rate_bytes_per_second: Option<f64>,
+    /// Seconds left at this rate.
+    pub seconds_left: Option<u64>,
     /// The volume has grown past what the session describes.
     pub outgrown: bool,
     /// Trims and writes of zeros that went down.
@@ -120,46 +122,20 @@ impl Status {
         }
     }
 
-    /// One line of progress, `elapsed` after the session began.
-    pub fn line(&self, elapsed: Duration) -> String {
-        let rate = per_second(self.blocks_synced * self.block_size, elapsed);
-        let left =
-            (self.blocks_total - self.blocks_synced.min(self.blocks_total)) * self.block_size;
-        let eta = match left.checked_div(rate) {
-            Some(seconds) if left > 0 => format!(", {seconds} s left"),
-            _ => String::new(),
-        };
+    /// One line of progress.
+    pub fn line(&self) -> String {
+        let rate = self.rate_bytes_per_second.map_or(String::new(), |rate| {
+            format!(", {:.1} MB/s, {} s left", rate / 1e6, self.seconds_left.unwrap_or_default())
+        });
         format!(
-            "{}: {}/{} blocks synced, {} writes held ({} now), {:.1} MB/s{eta}",
+            "{}: {}/{} blocks synced, {} writes held ({} now){rate}",
             self.phase.replace('_', " "),
             self.blocks_synced,
             self.blocks_total,
             self.writes_held,
             self.writes_holding,
-            megabytes(rate),
         )
     }
-
-    /// The median hold in microseconds, as exact as the buckets allow; `None` if nothing was held.
-    pub fn hold_median_us(&self) -> Option<u64> {
-        let held: u64 = self.hold_histogram.iter().sum();
-        let middle = held.checked_sub(1)? / 2;
-        let mut before = 0;
-        for (bucket, &holds) in self.hold_histogram.iter().enumerate() {
-            if middle < before + holds {
-                let width = 1 << bucket;
-                return Some(width + (middle - before) * width / holds);
-            }
-            before += holds;
-        }
-        None
-    }
-}
-
-/// Bytes per second; 0 before any time has passed.
-pub fn per_second(bytes: u64, elapsed: Duration) -> u64 {
-    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    bytes.saturating_mul(1000).checked_div(millis).unwrap_or(0)
 }
 
 /// Millions of bytes, for people.
@@ -181,7 +157,8 @@ pub(crate) mod tests {
             blocks_synced: 40,
             writes_held: 4,
             writes_holding: 2,
-            hold_histogram: vec![0, 0, 3, 1],
+            rate_bytes_per_second: Some(10e6),
+            seconds_left: Some(6),
             ..Status::default()
         }
     }
@@ -198,16 +175,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_line_has_progress_rate_and_time_left() {
-        let line = status().line(Duration::from_secs(4));
-        assert_eq!(
-            line,
-            "first sync: 40/100 blocks synced, 4 writes held (2 now), 10.0 MB/s, 6 s left"
-        );
-    }
-
-    #[test]
-    fn the_median_lies_in_its_bucket() {
-        assert_eq!(status().hold_median_us(), Some(4 + 4 / 3));
-        assert_eq!(Status { hold_histogram: vec![0; 4], ..status() }.hold_median_us(), None);
+        let want = "first sync: 40/100 blocks synced, 4 writes held (2 now), 10.0 MB/s, 6 s left";
+        assert_eq!(status().line(), want);
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::status::{Status, megabytes, per_second};
+use crate::status::{Status, megabytes};
 
 /// The figures of a run that passed.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl Summary {
         };
         let sent = last.service.as_ref().map_or(0, |service| service.bytes_sent);
         let seconds = self.first_sync.as_secs_f64();
-        let rate = megabytes(per_second(self.volume_len, self.first_sync));
+        let rate = megabytes(self.volume_len) / seconds.max(0.001);
         vec![
             (
                 "volume",
@@ -79,7 +79,7 @@ impl Summary {
             ("blocks captured for held writes", last.blocks_by_hold.to_string()),
             ("writes passed", last.writes_passed.to_string()),
             ("writes held", last.writes_held.to_string()),
-            ("median hold", micros(last.hold_median_us())),
+            ("median hold", micros(last.hold_median_us)),
             ("longest hold", micros((last.writes_held > 0).then_some(last.hold_longest_us))),
             ("bytes captured", format!("{:.1} MB", megabytes(last.bytes_captured))),
             ("bytes sent", format!("{:.1} MB", megabytes(sent))),

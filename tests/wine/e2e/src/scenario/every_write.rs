@@ -61,7 +61,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     keep_flags(&mut run, "a held write", places.last(), 1)?;
     change(&mut run, "first sync", places)?;
     refuse(&mut run, places)?;
-    let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
+    let synced = run.watch("first sync", |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
     change(&mut run, "live", places.moved())?;
     keep_flags(&mut run, "a direct write", places.between() + MIB, 0)?;
@@ -70,7 +70,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     write_unmapped(&mut run, places)?;
     clear_without_memory(&mut run, places)?;
     remember_a_refusal(&mut run, places)?;
-    run.watch("recover", begun.seen, recovered)?;
+    run.watch("recover", recovered)?;
     let last = run.settle()?;
     run.shut_down()?;
 

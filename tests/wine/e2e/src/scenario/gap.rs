@@ -46,9 +46,9 @@ pub(super) fn run(
     let begun = run.begin(false)?;
     run.disturbed = true;
     let session = match cause {
-        Cause::SlowServer => slow_server(&mut run, &begun)?,
-        Cause::ServiceCrash => service_crash(&mut run, &begun)?,
-        Cause::ServerCrash => server_crash(&mut run, &begun)?,
+        Cause::SlowServer => slow_server(&mut run)?,
+        Cause::ServiceCrash => service_crash(&mut run)?,
+        Cause::ServerCrash => server_crash(&mut run)?,
     };
     conclude(run, &begun, &session, cause.reasons(), |_| Ok(()))
 }
@@ -62,7 +62,7 @@ pub(super) fn conclude(
     reasons: &[&str],
     look: impl FnOnce(&Matched) -> Result<(), E2eError>,
 ) -> Result<Summary, E2eError> {
-    let synced = run.watch("recover", begun.seen, recovered)?;
+    let synced = run.watch("recover", recovered)?;
     let first_sync = begun.seen.elapsed();
     run.live_on()?;
     let last = run.come_to_rest()?;
@@ -131,17 +131,17 @@ pub(super) fn recovered(status: &Status) -> bool {
 }
 
 /// Freezes the server until the queue overflows; returns the session, as the others.
-fn slow_server(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
+fn slow_server(run: &mut Run<'_>) -> Result<String, E2eError> {
     run.rig.server().freeze()?;
-    let gap = run.watch("wait for a gap behind a frozen server", begun.seen, |status| {
+    let gap = run.watch("wait for a gap behind a frozen server", |status| {
         status.gaps > 0 && status.writes_uncaptured > 0
     });
     run.rig.server().thaw()?;
     gap.map(|status| status.session)
 }
 
-fn service_crash(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
-    let session = half_way(run, begun)?;
+fn service_crash(run: &mut Run<'_>) -> Result<String, E2eError> {
+    let session = half_way(run)?;
     let rig = &mut run.rig;
     step(run.console, "kill the service, start it again", |_| {
         rig.kill_service()?;
@@ -151,8 +151,8 @@ fn service_crash(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
     Ok(session)
 }
 
-fn server_crash(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
-    let session = half_way(run, begun)?;
+fn server_crash(run: &mut Run<'_>) -> Result<String, E2eError> {
+    let session = half_way(run)?;
     let rig = &mut run.rig;
     step(run.console, "kill the server, start it again", |_| {
         let address = rig.server().address().to_owned();
@@ -164,8 +164,8 @@ fn server_crash(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
 }
 
 /// Waits until the server has acknowledged a part of the base image.
-fn half_way(run: &mut Run<'_>, begun: &Begun) -> Result<String, E2eError> {
-    let status = run.watch("first sync, up to the crash", begun.seen, |status| {
+fn half_way(run: &mut Run<'_>) -> Result<String, E2eError> {
+    let status = run.watch("first sync, up to the crash", |status| {
         status.acknowledged_seq > 0 || status.phase != "first_sync"
     })?;
     if status.phase != "first_sync" {

@@ -35,7 +35,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.disturbed = true;
     let place = (file_from << 20) + 4096;
     write_past_a_stuck_volume(&mut run, place)?;
-    let synced = run.watch("recover", begun.seen, recovered)?;
+    let synced = run.watch("recover", recovered)?;
     let first_sync = begun.seen.elapsed();
     let last = run.settle()?;
     run.shut_down()?;

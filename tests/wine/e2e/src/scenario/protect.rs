@@ -38,7 +38,7 @@ pub(super) fn prepare<'a>(
 
 /// Goes on from the session's begin to the verdict.
 pub(super) fn conclude(mut run: Run<'_>, begun: &Begun) -> Result<Summary, E2eError> {
-    let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
+    let synced = run.watch("first sync", |status| status.phase == "live")?;
     let first_sync = since(begun.beginning.t0, begun.seen);
     run.live_on()?;
     let last = run.come_to_rest()?;

@@ -123,7 +123,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
         rig.agent().resume()?;
         all_done(rig, 2)
     })?;
-    let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
+    let synced = run.watch("first sync", |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
     // The server has to have the base image before a gap begins.
     run.settle()?;
@@ -132,9 +132,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     step(run.console, "shut down while writes wait for a server that does not answer", |_| {
         shut_down_with_a_full_queue(rig)
     })?;
-    run.watch("recover", Instant::now(), |status| {
-        status.phase == "live" && status.blocks_dirty == 0
-    })?;
+    run.watch("recover", |status| status.phase == "live" && status.blocks_dirty == 0)?;
     let last = run.settle()?;
     run.shut_down()?;
     run.rig.service_logged(&[SESSION_STARTED, SESSION_ENDED])?;

@@ -156,7 +156,6 @@ impl<'a> Run<'a> {
     pub(super) fn watch(
         &mut self,
         name: &str,
-        begun: Instant,
         mut done: impl FnMut(&Status) -> bool,
     ) -> Result<Status, E2eError> {
         let (rig, disturbed) = (&mut self.rig, self.disturbed);
@@ -165,7 +164,7 @@ impl<'a> Run<'a> {
             loop {
                 rig.must_run()?;
                 if let Some(status) = rig.status()? {
-                    let line = status.line(begun.elapsed());
+                    let line = status.line();
                     console.detail(&line);
                     if !disturbed {
                         must_be_well(&status)?;
@@ -184,7 +183,7 @@ impl<'a> Run<'a> {
         let (seconds, begun) = (self.setting.live_seconds, Instant::now());
         let time = Duration::from_secs(seconds);
         let name = format!("replicate live for {seconds} s");
-        self.watch(&name, begun, |_| begun.elapsed() >= time).map(|_| ())
+        self.watch(&name, |_| begun.elapsed() >= time).map(|_| ())
     }
 
     /// Stops the load and waits until the server has acknowledged all of it.

@@ -49,7 +49,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     kinds(&mut run)?;
     obstacles(&mut run)?;
     let begun = run.begin(false)?;
-    let synced = run.watch("first sync", begun.seen, |status| status.phase == "live")?;
+    let synced = run.watch("first sync", |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
     is_capped(&synced, first_sync)?;
     let last = run.settle()?;
