@@ -185,8 +185,8 @@ impl Framework {
 
     /// Calls a function with up to six arguments behind the globals; missing ones are 0.
     ///
-    /// The callers pass what the function takes, alive for the call, or the mistake that their case is
-    /// about, which the rig reports before it uses the arguments.
+    /// The callers pass what the function takes, alive for the call, or the mistake that their case
+    /// is about, which the rig reports before it uses the arguments.
     pub(crate) fn call(&self, index: usize, arguments: &[usize]) -> usize {
         self.call_with(self.globals, index, arguments)
     }
