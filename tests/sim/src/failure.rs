@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use clap::ValueEnum;
+
 use crate::options::Options;
 
 /// A rule of the method, by its name in `docs/rules.md`; and two that follow from rule LOSS.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Rule {
     /// The base image is exact, each block once, ahead of every write to it.
     T0,
@@ -30,40 +32,16 @@ pub enum Rule {
 }
 
 impl Rule {
-    const ALL: [Self; 10] = [
-        Self::T0,
-        Self::Order,
-        Self::Loss,
-        Self::Hang,
-        Self::Bound,
-        Self::Truth,
-        Self::Clear,
-        Self::Resume,
-        Self::Point,
-        Self::Gap,
-    ];
-
     /// The rule that an assertion's message begins with, and the rest of the message.
     pub(crate) fn of_assertion(message: &str) -> Option<(Self, &str)> {
         let (name, rest) = message.split_once(": ")?;
-        Self::ALL.into_iter().find(|rule| rule.to_string() == name).map(|rule| (rule, rest))
+        Self::from_str(name, true).ok().filter(|rule| rule.to_string() == name).zip(Some(rest))
     }
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::T0 => "T0",
-            Self::Order => "ORDER",
-            Self::Loss => "LOSS",
-            Self::Hang => "HANG",
-            Self::Bound => "BOUND",
-            Self::Truth => "TRUTH",
-            Self::Clear => "CLEAR",
-            Self::Resume => "RESUME",
-            Self::Point => "POINT",
-            Self::Gap => "GAP",
-        })
+        f.write_str(&format!("{self:?}").to_uppercase())
     }
 }
 

@@ -9,7 +9,8 @@ use clap::ValueEnum;
 use crate::failure::{Failure, Rule};
 use crate::options::{Fault, Options};
 use crate::plan::MOST_WRITERS;
-use crate::world::{Report, World};
+use crate::report::Report;
+use crate::world::World;
 
 /// Plays one run.
 pub fn run(options: &Options) -> Result<Report, Box<Failure>> {

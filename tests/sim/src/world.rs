@@ -26,6 +26,7 @@ use crate::link::{Link, LinkStep};
 use crate::memory::QueueMemory;
 use crate::options::Options;
 use crate::plan::{Pace, Plan};
+use crate::report::Report;
 use crate::rng::Rng;
 use crate::trace::Trace;
 use crate::volume::WriteId;
@@ -34,41 +35,6 @@ use crate::writer::Writer;
 use preempted::Preempted;
 use tasks::Task;
 use workers::WorkerThread;
-
-/// What a run did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Report {
-    /// Hash of everything that happened: the same for the same options.
-    pub trace: u64,
-    /// Steps, those of calm included.
-    pub steps: u64,
-    /// Writes.
-    pub writes: u64,
-    /// Writes that were cancelled while they were held.
-    pub cancelled: u64,
-    /// The power failed.
-    pub power_failed: bool,
-    /// Writes held and captured.
-    pub held: u64,
-    /// Records committed.
-    pub records: u64,
-    /// Trims and writes of zeros in the stream.
-    pub clearings: u64,
-    /// Blocks that were skipped.
-    pub skipped: u64,
-    /// Gaps.
-    pub gaps: u64,
-    /// Gaps that ended while applications went on writing.
-    pub converged: u64,
-    /// Times the service was lost.
-    pub losses: u64,
-    /// The base image was complete at the server, and exact.
-    pub base_complete: bool,
-    /// Restorable points that were compared with the disk's history.
-    pub points: u64,
-    /// Points that the real server restored, and that were compared with the model's.
-    pub restored: u64,
-}
 
 /// Where a run stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,9 +101,8 @@ pub struct World {
     consistent: bool,
     /// Steps under load so far.
     loaded: u64,
-    converged: u64,
-    cancelled: u64,
-    restored: u64,
+    /// What was done so far, as far as nothing else counts it.
+    report: Report,
     /// The sweep is paused.
     paused: bool,
     /// Runs of blocks that the sweep thread still has to skip.
@@ -180,9 +145,7 @@ impl World {
             stage: Stage::Before,
             consistent: true,
             loaded: 0,
-            converged: 0,
-            cancelled: 0,
-            restored: 0,
+            report: Report::default(),
             paused: false,
             skips: Vec::new(),
             swept: (0, 0),
@@ -323,29 +286,34 @@ impl World {
     }
 
     fn finish(&mut self) -> Result<Report, Broken> {
-        let (ledger, volume) = (&self.ledger, &self.plan.volume);
-        let stream = check::stream(ledger, volume, &self.link, &mut self.rng)?;
-        self.restored += stream.restored;
+        let mut stream = self.check_stream()?;
         if self.link.keep_durable() {
-            self.restored += check::stream(ledger, volume, &self.link, &mut self.rng)?.restored;
+            stream = self.check_stream()?;
         }
-        let status = self.session.as_ref().map(Session::status);
+        let status = self.session.as_ref().map(Session::status).unwrap_or_default();
         Ok(Report {
             trace: self.trace.hash(),
+            runs: 1,
             steps: self.step.0,
             writes: self.ledger.writes.len() as u64,
-            cancelled: self.cancelled,
-            power_failed: self.stage == Stage::Off,
-            held: status.as_ref().map_or(0, |status| status.writes_held),
+            held: status.writes_held,
             records: self.ledger.committed.len() as u64,
             clearings: self.ledger.clearings.len() as u64,
-            skipped: status.as_ref().map_or(0, |status| status.blocks_unallocated),
-            converged: self.converged,
-            gaps: status.as_ref().map_or(0, |status| status.gaps),
-            losses: self.link.losses.len() as u64,
-            base_complete: stream.base_complete,
+            skipped: status.blocks_unallocated,
             points: stream.points,
-            restored: self.restored,
+            gaps: status.gaps,
+            losses: self.link.losses.len() as u64,
+            power_cuts: u64::from(self.stage == Stage::Off),
+            base_images: u64::from(stream.base_complete),
+            ..self.report
         })
+    }
+
+    /// Checks what the server has.
+    fn check_stream(&mut self) -> Result<check::Stream, Broken> {
+        let (ledger, volume) = (&self.ledger, &self.plan.volume);
+        let stream = check::stream(ledger, volume, &self.link, &mut self.rng)?;
+        self.report.restored += stream.restored;
+        Ok(stream)
     }
 }

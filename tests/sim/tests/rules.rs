@@ -17,8 +17,8 @@ fn three_hundred_seeds_keep_every_rule() {
     assert!(total.restored > 1_000, "{total}");
     assert!(total.gaps > 300, "{total}");
     assert!(total.losses > 50, "{total}");
-    assert!(total.bases > 150, "{total}");
-    assert!(total.converged > 50, "{total}");
+    assert!(total.base_images > 150, "{total}");
+    assert!(total.gaps_closed_under_load > 50, "{total}");
     assert!(total.clearings > 500, "{total}");
     assert!(total.skipped > 300, "{total}");
 }
@@ -40,7 +40,7 @@ fn a_gap_is_made_good_under_writers_that_never_stop() {
         if report.losses > 0 {
             let mut runs = runs.lock().unwrap();
             runs.0 += 1;
-            if report.converged == 0 {
+            if report.gaps_closed_under_load == 0 {
                 runs.1.push(seed);
             }
         }
@@ -79,7 +79,7 @@ fn without_faults_and_gaps_every_base_image_is_complete() {
     let first = Options::without_faults(1);
     let incomplete = std::sync::Mutex::new(Vec::new());
     let outcome = Batch::new(first, 100).play(|seed, report| {
-        if report.gaps == 0 && !report.base_complete {
+        if report.gaps == 0 && report.base_images == 0 {
             incomplete.lock().unwrap().push(seed);
         }
     });

@@ -104,12 +104,18 @@ pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Base, Broke
                 record.time,
                 t0.clock
             ),
-            RecordKind::Block => {
+            RecordKind::Block | RecordKind::Unallocated => {
                 let sectors = sectors.unwrap_or_default();
                 whole_blocks(volume, &sectors)?;
+                let is_empty = record.kind == RecordKind::Unallocated;
                 for block in blocks {
                     ensure!(!captured[block], Rule::T0, "block {block} is in the base image twice");
                     ensure!(!touched[block], Rule::T0, "block {block} comes after a write to it");
+                    ensure!(
+                        !is_empty || ledger.empty[block],
+                        Rule::T0,
+                        "block {block} held data at t0"
+                    );
                     captured[block] = true;
                 }
                 let difference = sectors
@@ -118,7 +124,7 @@ pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Base, Broke
                     .filter(|&(sector, _)| !ledger.unreadable[sector])
                     .find(|&(sector, &content)| content != t0.sectors[sector]);
                 ensure!(
-                    difference.is_none() && received.payload.len() == sectors.len(),
+                    difference.is_none() && (is_empty || received.payload.len() == sectors.len()),
                     Rule::T0,
                     "record {}: sectors {sectors:?} are not as they were at t0: {difference:?}",
                     record.seq
@@ -147,15 +153,6 @@ pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Base, Broke
                 }
             }
             RecordKind::Write | RecordKind::Trim | RecordKind::Zero => touched[blocks].fill(true),
-            RecordKind::Unallocated => {
-                whole_blocks(volume, &sectors.unwrap_or_default())?;
-                for block in blocks {
-                    ensure!(!captured[block], Rule::T0, "block {block} is in the base image twice");
-                    ensure!(!touched[block], Rule::T0, "block {block} comes after a write to it");
-                    ensure!(ledger.empty[block], Rule::T0, "block {block} held data at t0");
-                    captured[block] = true;
-                }
-            }
             RecordKind::Resync => {
                 whole_blocks(volume, &sectors.unwrap_or_default())?;
                 // Only blocks that the stream described before, or whose t0 content is lost.

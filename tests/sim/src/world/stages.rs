@@ -4,11 +4,12 @@
 use snapless_engine::Session;
 use snapless_types::{BlockIndex, BlockRange};
 
-use super::{Progress, Report, Stage, World};
+use super::{Progress, Stage, World};
 use crate::check;
 use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::BaseImage;
 use crate::options::Sabotage;
+use crate::report::Report;
 use crate::volume::Content;
 use crate::world::verbs::Verb;
 use crate::world::workers::index;
@@ -170,7 +171,7 @@ impl World {
     fn note_convergence(&mut self) {
         let Some(session) = self.session.as_ref() else { return };
         let consistent = session.status().consistent;
-        self.converged += u64::from(consistent && !self.consistent);
+        self.report.gaps_closed_under_load += u64::from(consistent && !self.consistent);
         self.consistent = consistent;
     }
 
@@ -217,8 +218,7 @@ impl World {
             status.writes_holding
         );
         check::replica(&self.ledger, &self.plan.volume, &self.link, &self.disk.sectors, |_| true)?;
-        let (ledger, volume) = (&self.ledger, &self.plan.volume);
-        self.restored += check::stream(ledger, volume, &self.link, &mut self.rng)?.restored;
+        self.check_stream()?;
         Ok(())
     }
 

@@ -205,7 +205,7 @@ impl World {
         // To the checks it is a write that never reached the disk.
         self.ledger.done(id, self.step)?;
         self.writers[self.ledger.write(id).writer].done();
-        self.cancelled += 1;
+        self.report.cancelled += 1;
         self.outstanding -= 1;
         Ok(())
     }
