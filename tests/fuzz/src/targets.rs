@@ -7,12 +7,12 @@
 //! | `records` | the driver, through the service | records in a buffer |
 //! | `frames` | the network | frames and what they carry |
 //! | `ingest` | the network | whole connections: frames, records, the stream's rules |
-//! | `repository` | whoever can write to the repository | the fixed structures of its files |
+//! | `repository` | a program that can write to the repository | the fixed structures of its files |
 //! | `segment` | the same | a stored stream, read from files |
 //! | `text` | people and files | identities, file names, times |
 //!
-//! Upholds: what a target accepts keeps the promises of the type that it was parsed into, and comes back the same when
-//! it is written and read again.
+//! Upholds: what a target accepts keeps the promises of the type that it was parsed into, and comes
+//! back the same when it is written and read again.
 
 mod control;
 mod dispatch;
@@ -24,23 +24,31 @@ mod segment;
 mod stream;
 mod text;
 
-use crate::rng::Rng;
-
-/// A parser and what to feed it.
+/// A parser.
 #[derive(Debug)]
 pub struct Target {
     /// Its name.
     pub name: &'static str,
-    /// How many times longer than most an input takes.
-    pub cost: u64,
-    /// Inputs that are whole.
-    pub samples: fn() -> Vec<Vec<u8>>,
-    /// Makes a broken input right again where only a checksum or a number in a row would give it away.
-    pub repair: Option<fn(&mut [u8], &mut Rng)>,
+    /// Each makes a copy of the input right where only a checksum or a number in a row gives it
+    /// away.
+    pub repairs: &'static [fn(&mut [u8])],
     /// Parses an input and says how that ended; panics where a promise is broken.
     pub run: fn(&[u8]) -> &'static str,
     /// Ends that some input must come to, or the others prove nothing.
     pub reached: &'static [&'static str],
+}
+
+impl Target {
+    /// Parses the input as it is, and after each repair; returns how that ended.
+    pub fn play(&self, input: &[u8]) -> Vec<&'static str> {
+        let mut ends = vec![(self.run)(input)];
+        for repair in self.repairs {
+            let mut repaired = input.to_vec();
+            repair(&mut repaired);
+            ends.push((self.run)(&repaired));
+        }
+        ends
+    }
 }
 
 /// All of them.

@@ -1,23 +1,20 @@
-//! Control requests: a code, the length of the output buffer, and the input buffer. How each structure is parsed is looked
-//! at here; what the driver does with it, in `dispatch.rs`.
+//! Control requests: a code, the length of the output buffer, and the input buffer. How each
+//! structure is parsed is looked at here; what the driver does with it, in `dispatch.rs`.
 
-use snapless_types::{EpochId, Geometry};
+use snapless_types::Geometry;
 use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, BadRequest, DEVICE_NAME_MAX, DRAIN_BUFFER_MIN, DeviceName,
     HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
     IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
     SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionPhase, SessionRequest, StartRequest, SweepLimits,
 };
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros};
 
 use super::{Target, split};
-use snapless_wire::id::SessionId;
 
 pub(super) const TARGET: Target = Target {
     name: "control",
-    cost: 1,
-    samples,
-    repair: None,
+    repairs: &[],
     run,
     reached: &[
         "version",
@@ -43,40 +40,7 @@ pub(super) const TARGET: Target = Target {
     ],
 };
 
-const SESSION: SessionId = SessionId([3; 16]);
 const CODE_LEN: usize = 4;
-
-fn samples() -> Vec<Vec<u8>> {
-    let name = r"\Device\HarddiskVolume3".encode_utf16();
-    let start = StartRequest {
-        version: ABI_VERSION.into(),
-        block_size: (64 << 10).into(),
-        session: SESSION,
-        device: DeviceName::new(name).expect("a short name"),
-        queue_bytes: QUEUE_BYTES_MIN.into(),
-        hold_limit_ms: 200.into(),
-        overflow: 1.into(),
-        sweep_bytes_per_second: SWEEP_RATE_MIN.into(),
-        sweep_latency_ms: 20.into(),
-    };
-    let mut older = start;
-    older.version = 2.into();
-    let session = SessionRequest::new(ABI_VERSION, SESSION);
-    let acknowledge = AcknowledgeRequest::new(EpochId::new(7));
-    let room = u32::try_from(DRAIN_BUFFER_MIN).expect("less than 4 GiB");
-    let request = |code: u32, input: &[u8]| [&code.to_le_bytes(), input].concat();
-    vec![
-        request(IOCTL_VERSION, &[]),
-        request(IOCTL_LIST_VOLUMES, &[]),
-        request(IOCTL_START, start.as_bytes()),
-        request(IOCTL_START, &older.as_bytes()[..StartRequest::len_in(2)]),
-        request(IOCTL_RESUME, session.as_bytes()),
-        request(IOCTL_DRAIN, &room.to_le_bytes()),
-        request(IOCTL_ACKNOWLEDGE, acknowledge.as_bytes()),
-        request(IOCTL_STATUS, session.as_bytes()),
-        request(IOCTL_STOP, session.as_bytes()),
-    ]
-}
 
 fn run(input: &[u8]) -> &'static str {
     let Some((code, input)) = split::<CODE_LEN>(input) else { return "length" };
@@ -131,7 +95,7 @@ fn start(request: &StartRequest) -> &'static str {
     assert!(latency_ms <= SWEEP_LATENCY_MAX_MS);
     assert!(request.version.get() >= 3 || settings.sweep == SweepLimits::DEFAULT);
     let Some(units) = request.device.units() else {
-        assert!(!request.device.matches(&request.device), "what is no name is nobody's name");
+        assert!(!request.device.matches(&request.device), "a malformed name matches none");
         return "start: bad name";
     };
     let units: Vec<u16> = units.collect();

@@ -1,8 +1,9 @@
-//! Requests to the control device, one after the other, by several handles: the driver's own dispatcher, on a model of
-//! its sessions.
+//! Requests to the control device, one after the other, by several handles: the driver's own
+//! dispatcher, on a model of its sessions.
 //!
-//! Upholds: whatever is asked, the dispatcher does to the model only what the driver may be asked to do, each request is
-//! completed once or waits as a drain of its own claim, and no answer is longer than its buffer.
+//! Upholds: whatever is asked, the dispatcher does to the model only what the driver may be asked
+//! to do, each request is completed once or waits as a drain of its own claim, and no answer is
+//! longer than its buffer.
 
 use std::cell::{Cell, RefCell};
 
@@ -10,20 +11,17 @@ use snapless_driver_logic::control::{self, Refusal};
 use snapless_types::EpochId;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
-    ListRequest, SessionReply, SessionRequest, StartRequest, StartSettings, StatusReply,
-    VersionReply, VolumeEntry, is_spoken,
+    DRAIN_BUFFER_MIN, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
+    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, SessionReply, StartSettings, StatusReply,
+    VolumeEntry, is_spoken,
 };
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::FromZeros;
 
 use super::{Target, split};
 
 pub(super) const TARGET: Target = Target {
     name: "dispatch",
-    cost: 1,
-    samples,
-    repair: None,
+    repairs: &[],
     run,
     reached: &[
         "nothing",
@@ -78,71 +76,9 @@ const CLOSE: u32 = u32::MAX;
 /// Handle, code, room, bytes of input.
 const HEADER_LEN: usize = 1 + 4 + 4 + 2;
 
-const FIRST: SessionId = SessionId([1; 16]);
-const SECOND: SessionId = SessionId([2; 16]);
-
 fn name(number: usize) -> DeviceName {
     let text = [r"\Device\HarddiskVolume1", r"\Device\HarddiskVolume2"];
     DeviceName::new(text[number].encode_utf16()).expect("a short name")
-}
-
-fn samples() -> Vec<Vec<u8>> {
-    let request = |handle: u8, code: u32, room: usize, input: &[u8]| {
-        let room = u32::try_from(room).expect("less than 4 GiB");
-        let len = u16::try_from(input.len()).expect("a short input");
-        let code = code.to_le_bytes();
-        [&[handle], &code[..], &room.to_le_bytes(), &len.to_le_bytes(), input].concat()
-    };
-    let start = |handle, session, volume| {
-        let mut input = StartRequest::new_zeroed();
-        input.version = ABI_VERSION.into();
-        input.block_size = (64 << 10).into();
-        input.session = session;
-        input.device = name(volume);
-        input.queue_bytes = (64 << 20).into();
-        input.hold_limit_ms = 200.into();
-        request(handle, IOCTL_START, size_of::<SessionReply>(), input.as_bytes())
-    };
-    let session = |handle, code, room, session| {
-        request(handle, code, room, SessionRequest::new(ABI_VERSION, session).as_bytes())
-    };
-    let one = || start(1, FIRST, 0);
-    let close = |handle| request(handle, CLOSE, 0, &[]);
-    let resume = |handle| session(handle, IOCTL_RESUME, size_of::<SessionReply>(), FIRST);
-    let status = || session(2, IOCTL_STATUS, size_of::<StatusReply>(), FIRST);
-    let acknowledge = |handle| {
-        let input = AcknowledgeRequest::new(EpochId::new(7));
-        request(handle, IOCTL_ACKNOWLEDGE, 0, input.as_bytes())
-    };
-    let drain = |handle| request(handle, IOCTL_DRAIN, DRAIN_BUFFER_MIN, &[]);
-    let entries = VOLUMES * size_of::<VolumeEntry>();
-    let list = ListRequest::new(ABI_VERSION);
-    vec![
-        request(1, IOCTL_VERSION, size_of::<VersionReply>(), &[]),
-        request(1, IOCTL_LIST_VOLUMES, entries, list.as_bytes()),
-        request(1, IOCTL_LIST_VOLUMES, entries, &[]),
-        one(),
-        [one(), start(1, SECOND, 1)].concat(),
-        [one(), start(2, SECOND, 0)].concat(),
-        [one(), start(2, FIRST, 1)].concat(),
-        [one(), drain(1)].concat(),
-        [one(), request(1, IOCTL_DRAIN, 4096, &[])].concat(),
-        [one(), drain(2)].concat(),
-        [one(), drain(0)].concat(),
-        [one(), acknowledge(1)].concat(),
-        [one(), request(1, IOCTL_ACKNOWLEDGE, 0, &[0; 9])].concat(),
-        [one(), acknowledge(2)].concat(),
-        [one(), acknowledge(0)].concat(),
-        [one(), status()].concat(),
-        [one(), resume(2)].concat(),
-        [one(), close(1), resume(2)].concat(),
-        [one(), close(1), resume(0)].concat(),
-        [one(), session(3, IOCTL_STOP, 0, FIRST)].concat(),
-        resume(1),
-        status(),
-        session(1, IOCTL_STOP, 0, SECOND),
-        [one(), close(1)].concat(),
-    ]
 }
 
 fn run(input: &[u8]) -> &'static str {
@@ -272,7 +208,7 @@ impl<'a> control::Driver for &'a Model {
     }
 
     fn find(&self, id: SessionId) -> Option<SessionId> {
-        assert!(!id.is_nil(), "nobody is called nil");
+        assert!(!id.is_nil(), "no session has the nil identity");
         let sessions = self.sessions.borrow();
         sessions.iter().find(|session| session.id == id).map(|session| session.id)
     }
@@ -314,7 +250,7 @@ impl<'a> control::Driver for &'a Model {
     }
 
     fn drain(&self, session: SessionId, request: Request<'a>) {
-        assert_eq!(self.claimed(&request), Some(session), "a drain of somebody else's session");
+        assert_eq!(self.claimed(&request), Some(session), "a drain of another handle's session");
         assert!(request.room >= DRAIN_BUFFER_MIN, "no room for the longest record");
         self.end(End::Waits);
     }

@@ -1,19 +1,16 @@
 //! Frames and the structures that they carry.
 
-use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::{
     Acknowledge, FRAME_HEADER_LEN, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, FrameKind, Hello,
     Welcome,
 };
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::FromBytes;
 
 use super::{Target, split, stream};
 
 pub(super) const TARGET: Target = Target {
     name: "frames",
-    cost: 1,
-    samples,
-    repair: Some(|input, _| stream::seal_frames(input)),
+    repairs: &[stream::seal_frames],
     run,
     reached: &[
         "hello",
@@ -30,28 +27,6 @@ pub(super) const TARGET: Target = Target {
         "payload",
     ],
 };
-
-pub(super) fn hello() -> Hello {
-    Hello {
-        volume: stream::VOLUME,
-        session: stream::SESSION,
-        length: stream::LENGTH.into(),
-        sector_size: 512.into(),
-        block_size: (16 << 10).into(),
-    }
-}
-
-fn samples() -> Vec<Vec<u8>> {
-    let welcome = Welcome::new(EpochId::new(1), Seq::new(9));
-    let acknowledge = Acknowledge::new(EpochId::new(1), Seq::new(9));
-    vec![
-        stream::frame(FrameKind::Hello, hello().as_bytes()),
-        stream::frame(FrameKind::Welcome, welcome.as_bytes()),
-        stream::frame(FrameKind::Records, &stream::records()),
-        stream::frame(FrameKind::Acknowledge, acknowledge.as_bytes()),
-        stream::frame(FrameKind::Error, b"the disk is full"),
-    ]
-}
 
 fn run(input: &[u8]) -> &'static str {
     let Some((header, rest)) = split::<FRAME_HEADER_LEN>(input) else { return "short" };

@@ -1,22 +1,19 @@
-//! A connection to the server, from its first byte: frames, the records in them, and the rules of a stream.
+//! A connection to the server, from its first byte: frames, the records in them, and the rules of a
+//! stream.
 
 use snapless_server::error::Error;
 use snapless_server::ingest::{Action, Ingest};
 use snapless_server::stream::StreamState;
 use snapless_server::timeline::At;
 use snapless_types::RecordKind;
-use snapless_wire::frame::{Acknowledge, FRAME_HEADER_LEN, FrameHeader, FrameKind};
-use snapless_wire::record::{RECORD_HEADER_LEN, Records};
-use zerocopy::IntoBytes;
+use snapless_wire::frame::{Acknowledge, FRAME_HEADER_LEN, FrameHeader};
+use snapless_wire::record::Records;
 
-use super::{Target, frames, records, split, stream};
-use crate::rng::Rng;
+use super::{Target, records, split, stream};
 
 pub(super) const TARGET: Target = Target {
     name: "ingest",
-    cost: 1,
-    samples,
-    repair: Some(repair),
+    repairs: &[stream::seal_frames, stream::renumber],
     run,
     reached: &[
         "taken",
@@ -33,32 +30,6 @@ pub(super) const TARGET: Target = Target {
 
 /// Volumes of more blocks are not played: a bitmap of their blocks takes longer than the parsers.
 const BLOCKS_MAX: u64 = 1 << 12;
-
-fn samples() -> Vec<Vec<u8>> {
-    let hello = stream::frame(FrameKind::Hello, frames::hello().as_bytes());
-    let base = stream::records();
-    let half = base.len() / 2 / RECORD_HEADER_LEN * RECORD_HEADER_LEN;
-    let gap = stream::records_after_a_gap();
-    vec![
-        [hello.clone(), stream::frames(&base)].concat(),
-        [hello.clone(), stream::frame(FrameKind::Records, &base)].concat(),
-        [hello.clone(), stream::frame(FrameKind::Records, &gap)].concat(),
-        [
-            hello,
-            stream::frame(FrameKind::Records, &gap[..RECORD_HEADER_LEN]),
-            stream::frame(FrameKind::Records, &gap[RECORD_HEADER_LEN..]),
-            stream::frame(FrameKind::Records, &base[..half]),
-        ]
-        .concat(),
-    ]
-}
-
-fn repair(input: &mut [u8], rng: &mut Rng) {
-    if rng.once_in(2) {
-        stream::renumber(input);
-    }
-    stream::seal_frames(input);
-}
 
 fn run(input: &[u8]) -> &'static str {
     let mut ingest = Ingest::AwaitingHello;

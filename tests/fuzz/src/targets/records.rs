@@ -1,17 +1,16 @@
-//! Records in a packed buffer: what the driver drains into, what a frame carries, what a segment holds.
+//! Records in a packed buffer: what the driver drains into, what a frame carries, what a segment
+//! holds.
 
 use snapless_wire::record::{
     RECORD_GRANULE, RECORD_HEADER_LEN, RECORD_PAYLOAD_MAX, Record, RecordError, RecordHeader,
     Records,
 };
 
-use super::{Target, stream};
+use super::Target;
 
 pub(super) const TARGET: Target = Target {
     name: "records",
-    cost: 1,
-    samples: || vec![stream::records(), stream::records_after_a_gap()],
-    repair: None,
+    repairs: &[],
     run,
     reached: &["all", "none", "truncated", "magic", "kind", "flags", "extent", "payload length"],
 };

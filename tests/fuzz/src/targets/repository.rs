@@ -7,17 +7,14 @@ use snapless_server::format::acknowledged::{
 use snapless_server::format::repository::RepositoryHeader;
 use snapless_server::format::segment::{SegmentHeader, SegmentNumber};
 use snapless_server::format::session::SessionHeader;
-use snapless_types::{EpochId, Geometry, Seq};
+use snapless_types::Geometry;
 use snapless_wire::id::FileTime;
 
 use super::{Target, split, stream};
-use crate::rng::Rng;
 
 pub(super) const TARGET: Target = Target {
     name: "repository",
-    cost: 1,
-    samples,
-    repair: Some(repair),
+    repairs: &[repair],
     run,
     reached: &[
         "repository",
@@ -38,27 +35,8 @@ const SESSION: u8 = 1;
 const SEGMENT: u8 = 2;
 const ACKNOWLEDGED: u8 = 3;
 
-/// An acknowledgement without the stretch between its slots, which nobody reads.
+/// An acknowledgement without the stretch between its slots, which is not read.
 const SLOTS_LEN: usize = 2 * SLOT_LEN;
-
-fn samples() -> Vec<Vec<u8>> {
-    let of = |kind: u8, bytes: &[u8]| [&[kind], bytes].concat();
-    let acknowledged = Acknowledged {
-        generation: 7,
-        epoch: EpochId::new(3),
-        seq: Seq::new(40),
-        segment: SegmentNumber::FIRST,
-        offset: 4096,
-    };
-    let before = Acknowledged { generation: 6, epoch: EpochId::new(2), ..acknowledged };
-    vec![
-        of(REPOSITORY, &RepositoryHeader { created: FileTime::new(5) }.to_bytes()),
-        of(SESSION, &session().to_bytes()),
-        of(SEGMENT, &segment().to_bytes()),
-        of(ACKNOWLEDGED, &[acknowledged.to_slot(), before.to_slot()].concat()),
-        of(ACKNOWLEDGED, &[before.to_slot(), [0; SLOT_LEN]].concat()),
-    ]
-}
 
 pub(super) fn session() -> SessionHeader {
     SessionHeader {
@@ -69,12 +47,8 @@ pub(super) fn session() -> SessionHeader {
     }
 }
 
-pub(super) fn segment() -> SegmentHeader {
-    SegmentHeader { volume: stream::VOLUME, session: stream::SESSION, number: SegmentNumber::FIRST }
-}
-
 /// Makes the checksums right.
-fn repair(input: &mut [u8], _: &mut Rng) {
+fn repair(input: &mut [u8]) {
     let Some((kind, bytes)) = input.split_first_mut() else { return };
     let kind = *kind & 3;
     if kind == ACKNOWLEDGED {

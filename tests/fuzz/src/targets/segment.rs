@@ -1,5 +1,5 @@
-//! A stored stream, as `list`, `verify` and `restore` read it: a segment in a file, with the acknowledgement that says
-//! how far it counts.
+//! A stored stream, as `list`, `verify` and `restore` read it: a segment in a file, with the
+//! acknowledgement that says how far it counts.
 
 use std::cell::OnceCell;
 use std::fs;
@@ -13,41 +13,24 @@ use snapless_server::reader::{SessionReader, Wanted};
 use snapless_server::stop::StopFlag;
 use snapless_server::storage::Store;
 use snapless_types::{EpochId, RecordKind, Seq};
-use snapless_wire::frame::FrameKind;
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordHeader};
 
 use super::{Target, repository, stream};
-use crate::rng::Rng;
 
-pub(super) const TARGET: Target = Target {
-    name: "segment",
-    cost: 100,
-    samples,
-    repair: Some(repair),
-    run,
-    reached: &["whole", "damaged"],
-};
+pub(super) const TARGET: Target =
+    Target { name: "segment", repairs: &[seal, renumber], run, reached: &["whole", "damaged"] };
 
 thread_local! {
     /// Where this thread's input lies, in memory where the system has such a thing.
     static FOLDER: OnceCell<tempfile::TempDir> = const { OnceCell::new() };
 }
 
-fn samples() -> Vec<Vec<u8>> {
-    let of = |records: &[u8]| {
-        let frame = stream::frame(FrameKind::Records, records);
-        [&repository::segment().to_bytes()[..], &frame].concat()
-    };
-    let one_epoch = stream::records_after_a_gap();
-    vec![of(&one_epoch)]
+fn seal(input: &mut [u8]) {
+    stream::seal_frames(input.get_mut(SEGMENT_HEADER_LEN..).unwrap_or_default());
 }
 
-fn repair(input: &mut [u8], rng: &mut Rng) {
-    let Some((_, frames)) = input.split_at_mut_checked(SEGMENT_HEADER_LEN) else { return };
-    if rng.once_in(2) {
-        stream::renumber(frames);
-    }
-    stream::seal_frames(frames);
+fn renumber(input: &mut [u8]) {
+    stream::renumber(input.get_mut(SEGMENT_HEADER_LEN..).unwrap_or_default());
 }
 
 fn run(input: &[u8]) -> &'static str {
