@@ -1,4 +1,5 @@
-//! What can go wrong in a task. The rule: a message says what happened, to what, and what to do about it.
+//! What can go wrong in a task. The rule: a message says what happened, to what, and what to do
+//! about it.
 
 #![allow(missing_docs, reason = "the messages say what the variants and their fields are")]
 
@@ -56,6 +57,12 @@ pub enum Error {
 
     #[error("{0}")]
     Rig(#[from] snapless_e2e::E2eError),
+
+    #[error("{check}: {} violations\n  {}", violations.len(), violations.join("\n  "))]
+    Tree { check: &'static str, violations: Vec<String> },
+
+    #[error("the program ended with status {code}")]
+    Exit { code: u8 },
 
     #[error("{failed} tests failed")]
     Tests { failed: usize },

@@ -1,11 +1,12 @@
 //! The tasks behind `cargo xtask`, one module each, and what they share.
 //!
-//! The rule: a task is a function that takes the [`layout::Layout`] and returns what it made; longer tasks are put
-//! together from shorter ones, with their steps shown in one row ([`console::Steps`]).
+//! A task is a function that takes the [`layout::Layout`]. A longer task calls the `add_to` of
+//! shorter ones, which adds their steps to its own ([`console::Steps`]).
 
-pub mod bench;
+pub mod arguments;
 pub mod build;
 pub mod check_sys;
+pub mod check_tree;
 pub mod command;
 #[cfg(test)]
 mod conformance;
@@ -13,7 +14,9 @@ pub mod console;
 pub mod demo;
 pub mod engine_tests;
 pub mod error;
+pub mod forward;
 pub mod fuzz;
+pub mod graph;
 pub mod instructions;
 pub mod layout;
 pub mod lint;
@@ -21,7 +24,6 @@ pub mod mutants;
 pub mod scenario_console;
 pub mod selftest;
 pub mod setup;
-pub mod sim;
 pub mod stamp;
 pub mod test;
 pub mod tsan;

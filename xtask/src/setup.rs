@@ -1,11 +1,13 @@
-//! `cargo xtask setup`: everything that building and testing on Linux needs besides Rust and this repository.
+//! `cargo xtask setup`: everything that building and testing on Linux needs besides Rust and this
+//! repository.
 //!
-//! The rule: each step knows by itself whether its work is done, redoes it when its inputs have changed, and needs no
-//! network once it is done.
+//! The rule: each step knows by itself whether its work is done, redoes it when its inputs have
+//! changed, and needs no network once it is done.
 
 pub mod crates;
 pub mod import_library;
 pub mod packages;
+pub mod tools;
 pub mod wdk_build;
 pub mod wdk_root;
 pub mod wine_prefix;
@@ -17,12 +19,14 @@ use crate::layout::Layout;
 /// How many steps [`add_to`] takes.
 pub const STEPS: usize = 5;
 
-/// Runs all of the setup as a task of its own.
+/// Runs the task: all that building, running and testing need.
 pub fn run(layout: &Layout) -> Result<()> {
-    add_to(&mut Steps::new(STEPS), layout)
+    let mut steps = Steps::new(STEPS + 1);
+    add_to(&mut steps, layout)?;
+    tools::add_to(&mut steps, layout)
 }
 
-/// Runs all of the setup as the first steps of a longer task.
+/// Makes what building and running need, as the first steps of a longer task.
 pub fn add_to(steps: &mut Steps, layout: &Layout) -> Result<()> {
     steps.run("Debian packages", packages::install)?;
     steps.run("WDK content root", |progress| wdk_root::make(layout, progress))?;

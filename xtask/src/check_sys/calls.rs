@@ -1,15 +1,18 @@
-//! Who calls whom in an x64 image, from its instructions: direct calls, and jumps from one function into another.
+//! Who calls whom in an x64 image, from its instructions: direct calls, and jumps from one function
+//! into another.
 //!
-//! The rule: what is not decoded is an error, not an edge that is missing. Calls through pointers (callbacks, the
-//! framework's table, imports) lead to code that is not looked at; they are no edges. Which imports a function uses shows
-//! in the addresses that it names.
+//! The rule: what is not decoded is an error, not an edge that is missing. Calls through pointers
+//! (callbacks, the framework's table, imports) lead to code that is not looked at; they are no
+//! edges. Which imports a function uses shows in the addresses that it names.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
 use object::LittleEndian as LE;
 use object::pe::IMAGE_SCN_MEM_EXECUTE;
 use object::read::pe::PeFile64;
+
+use crate::graph;
 
 use super::unwind::{self, Fragment, RETURN_ADDRESS};
 
@@ -64,14 +67,16 @@ impl Graph {
         self.functions.iter().filter(move |(_, f)| calls(f)).map(|(rva, _)| *rva)
     }
 
-    /// A function that is called by what it calls, as the way around; a circle of jumps takes no stack and is none.
+    /// A function that is called by what it calls, as the way around; a circle of jumps takes no
+    /// stack and is none.
     pub fn recursion(&self) -> Option<Vec<u32>> {
         self.functions.iter().find_map(|(&caller, function)| {
             function.calls.iter().find_map(|&callee| self.way(callee, caller))
         })
     }
 
-    /// The chain of direct calls that takes the most stack; `None` if there is recursion, or no function.
+    /// The chain of direct calls that takes the most stack; `None` if there is recursion, or no
+    /// function.
     pub fn deepest(&self) -> Option<Chain> {
         if self.recursion().is_some() {
             return None;
@@ -112,46 +117,23 @@ impl Graph {
         own
     }
 
-    /// All functions that one function leads to, itself among them, each with the one that led to it first.
-    pub fn reached_from(&self, rva: u32) -> BTreeMap<u32, u32> {
-        let mut came_from = BTreeMap::from([(rva, rva)]);
-        let mut waiting = VecDeque::from([rva]);
-        while let Some(here) = waiting.pop_front() {
-            let Some(function) = self.functions.get(&here) else { continue };
-            for &next in function.calls.iter().chain(&function.jumps) {
-                came_from.entry(next).or_insert_with(|| {
-                    waiting.push_back(next);
-                    here
-                });
-            }
-        }
-        came_from
+    /// All functions that one function leads to; it is one of them.
+    pub fn reached_from(&self, rva: u32) -> BTreeSet<u32> {
+        graph::reached(rva, |here| self.next(*here))
     }
 
     /// The shortest way from one function to another.
     pub fn way(&self, from: u32, to: u32) -> Option<Vec<u32>> {
-        let mut came_from: BTreeMap<u32, u32> = BTreeMap::new();
-        let mut waiting = VecDeque::from([from]);
-        while let Some(here) = waiting.pop_front() {
-            if here == to {
-                let mut way = vec![to];
-                let mut step = to;
-                while step != from {
-                    step = *came_from.get(&step)?;
-                    way.push(step);
-                }
-                way.reverse();
-                return Some(way);
-            }
-            let Some(function) = self.functions.get(&here) else { continue };
-            for &next in function.calls.iter().chain(&function.jumps) {
-                if next != from && !came_from.contains_key(&next) {
-                    came_from.insert(next, here);
-                    waiting.push_back(next);
-                }
-            }
+        if from == to {
+            return Some(vec![to]);
         }
-        None
+        graph::path(&from, &to, |here| self.next(*here))
+    }
+
+    /// What a function calls or jumps to.
+    fn next(&self, rva: u32) -> Vec<u32> {
+        let function = self.functions.get(&rva);
+        function.into_iter().flat_map(|it| it.calls.iter().chain(&it.jumps).copied()).collect()
     }
 
     /// A graph that is known already.

@@ -1,5 +1,6 @@
-//! The checksum of a Windows image: its 16-bit words added with end-around carry, the field itself left out, plus the
-//! file's length. The rule: computed from the bytes alone, independently of the linker that wrote it.
+//! The checksum of a Windows image: its 16-bit words added with end-around carry, the field itself
+//! left out, plus the file's length. The rule: computed from the bytes alone, independently of the
+//! linker that wrote it.
 
 /// Computes the checksum of an image whose checksum field lies at `field_offset`.
 #[must_use]

@@ -1,7 +1,8 @@
-//! The checks of the driver's code: no panic is linked, no function takes much stack, none calls itself, none is pageable,
-//! and what runs raised uses nothing that may not.
+//! The checks of the driver's code: no panic is linked, no function takes much stack, none calls
+//! itself, none is pageable, and what runs raised uses nothing that may not.
 //!
-//! The rule: each looks at the binary, not at what the compiler was told; one that cannot look fails.
+//! The rule: each looks at the binary, not at what the compiler was told; one that cannot look
+//! fails.
 
 use object::read::pe::PeFile64;
 
@@ -13,10 +14,11 @@ use super::symbols::Symbols;
 
 /// What one function may take, in bytes.
 const FRAME_MAX: u32 = 1 << 10;
-/// What a chain of the driver's functions may take, in bytes: a quarter of an x64 system's kernel stack of 24 KiB.
+/// What a chain of the driver's functions may take, in bytes: a quarter of an x64 system's kernel
+/// stack of 24 KiB.
 const CHAIN_MAX: u32 = 6 << 10;
-/// The same for a chain that begins where a write comes in or completes: file systems above and drivers below are on the
-/// same stack, and want their share of it.
+/// The same for a chain that begins where a write comes in or completes: file systems above and
+/// drivers below are on the same stack, and want their share of it.
 const WRITE_CHAIN_MAX: u32 = 2 << 10;
 /// Where a write comes in, and where it completes.
 const WRITE_PATH: [&str; 2] = [
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn without_symbols_nobody_can_tell() {
+    fn without_symbols_the_check_fails() {
         assert!(!panics(&Err("no snapless.pdb".to_owned()), None).passed);
     }
 }

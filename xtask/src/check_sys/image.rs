@@ -43,7 +43,8 @@ pub struct Image {
     pub imports: Vec<Import>,
 }
 
-/// Where the checksum is in the NT headers: after the signature (4) and the file header (20), 64 bytes on.
+/// Where the checksum is in the NT headers: after the signature (4) and the file header (20), 64
+/// bytes on.
 const CHECKSUM_IN_NT_HEADERS: usize = 4 + 20 + 64;
 
 impl Image {

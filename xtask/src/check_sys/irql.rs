@@ -1,8 +1,9 @@
 //! The check that what runs at raised IRQL uses no kernel routine that may not.
 //!
-//! The rule: a routine is refused unless its documentation allows `DISPATCH_LEVEL` and it is listed here for that. Where
-//! the driver is entered raised is listed too, and a test demands each of its callbacks in one list or the other. Calls
-//! through the framework's table are not seen: the Wine rig checks the level of each of them as it comes.
+//! The rule: a routine is refused unless its documentation allows `DISPATCH_LEVEL` and it is listed
+//! here for that. Where the driver is entered raised is listed too, and a test demands each of its
+//! callbacks in one list or the other. Calls through the framework's table are not seen: the Wine
+//! rig checks the level of each of them as it comes.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,8 @@ use super::code::way;
 use super::image::Import;
 use super::symbols::Symbols;
 
-/// Where others enter the driver at up to `DISPATCH_LEVEL`: callbacks, and what is called through pointers of its own.
+/// Where others enter the driver at up to `DISPATCH_LEVEL`: callbacks, and what is called through
+/// pointers of its own.
 pub const RAISED: [&str; 7] = [
     "snapless::framework::filter_device::evt_write",
     "snapless::framework::filter_device::evt_device_control",
@@ -46,7 +48,8 @@ const ALLOWED: [&str; 19] = [
 ];
 /// Of the C library: what it touches is its callers'.
 const LIBRARY: [&str; 2] = ["memcpy", "memset"];
-/// Documented for less: asked only where the level was looked at before. The rig checks the level of each call.
+/// Documented for less: asked only where the level was looked at before. The rig checks the level
+/// of each call.
 const BELOW: [&str; 1] = ["FsRtlIsPagingFile"];
 
 /// What was found, and whether that is right.
@@ -58,7 +61,7 @@ pub fn raised(graph: &Graph, names: &Symbols, imports: &[Import]) -> (String, bo
         let Some(rva) = address.filter(|rva| graph.functions().contains_key(rva)) else {
             return (format!("there is no function {root}"), false);
         };
-        for &reached in graph.reached_from(rva).keys() {
+        for reached in graph.reached_from(rva) {
             let Some(function) = graph.functions().get(&reached) else { continue };
             let uses = imports.iter().filter(|import| function.names.contains(&import.slot));
             for import in uses {

@@ -1,7 +1,8 @@
-//! A small image for the tests of the checks: one section that holds code with its unwind information, an import table
-//! and relocations.
+//! A small image for the tests of the checks: one section that holds code with its unwind
+//! information, an import table and relocations.
 //!
-//! The rule: by default it passes every check, so that a test that changes one thing sees only that thing fail.
+//! The rule: by default it passes every check, so that a test that changes one thing sees only that
+//! thing fail.
 
 use std::collections::BTreeMap;
 

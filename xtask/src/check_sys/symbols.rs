@@ -1,6 +1,7 @@
 //! The names of an image's functions, from the symbol file that its linker wrote.
 //!
-//! The rule: the symbol file is of this very image: both carry the same identity. Others are refused, not guessed with.
+//! The rule: the symbol file is of this very image: both carry the same identity. Others are
+//! refused, not guessed with.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -8,7 +9,7 @@ use std::path::Path;
 
 use object::read::Object;
 use object::read::pe::PeFile64;
-use pdb::{FallibleIterator, PDB, SymbolData};
+use pdb2::{FallibleIterator, PDB, SymbolData};
 
 /// Names by address: those of equal functions that the linker has made one, too.
 #[derive(Debug, Clone, Default)]
@@ -77,7 +78,7 @@ fn identity_of(image_bytes: &[u8]) -> Result<Option<[u8; 16]>, String> {
 }
 
 /// The functions of the modules, and where those have no debug information, of the linker's list.
-fn procedures(file: &mut PDB<'_, Cursor<Vec<u8>>>) -> pdb::Result<BTreeMap<u32, Vec<String>>> {
+fn procedures(file: &mut PDB<'_, Cursor<Vec<u8>>>) -> pdb2::Result<BTreeMap<u32, Vec<String>>> {
     let addresses = file.address_map()?;
     let mut listed = BTreeMap::new();
     let public = file.global_symbols()?;

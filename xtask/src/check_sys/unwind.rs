@@ -1,8 +1,9 @@
-//! How much stack each function of an x64 image takes, from the unwind information in `.pdata` and `.xdata`: the same
-//! tables that Windows unwinds with, so they are right for every function that touches the stack pointer.
+//! How much stack each function of an x64 image takes, from the unwind information in `.pdata` and
+//! `.xdata`: the same tables that Windows unwinds with, so they are right for every function that
+//! touches the stack pointer.
 //!
-//! The rule: a table that does not make sense is an error. A function without an entry is a leaf: it may not change the
-//! stack pointer (docs: "x64 exception handling").
+//! The rule: a table that does not make sense is an error. A function without an entry is a leaf:
+//! it may not change the stack pointer (docs: "x64 exception handling").
 
 use object::pe::IMAGE_DIRECTORY_ENTRY_EXCEPTION;
 use object::read::pe::PeFile64;
@@ -16,7 +17,8 @@ const CHAINED: u8 = 4;
 const CHAIN_MAX: usize = 32;
 const ENTRY_LEN: usize = 12;
 
-/// A stretch of code with its own entry. A function may have several: those after the first are chained to it.
+/// A stretch of code with its own entry. A function may have several: those after the first are
+/// chained to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fragment {
     /// First byte.
@@ -107,7 +109,8 @@ impl UnwindInfo {
     }
 }
 
-/// What the unwind codes say that the prologue takes (docs: "x64 exception handling", "Unwind operation code").
+/// What the unwind codes say that the prologue takes (docs: "x64 exception handling", "Unwind
+/// operation code").
 fn stack_of(codes: &[u8]) -> Option<u32> {
     let (slots, _) = codes.as_chunks::<2>();
     let mut slots = slots.iter();
