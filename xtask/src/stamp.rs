@@ -1,7 +1,8 @@
 //! Stamps: how a step knows that its work is already done.
 //!
-//! A step gathers everything that its result depends on in a [`Fingerprint`]; the finished step leaves a [`Stamp`] with
-//! that value. The rule: equal inputs, no work; any other input, all of the step's work again.
+//! A step gathers everything that its result depends on in a [`Fingerprint`]; the finished step
+//! leaves a [`Stamp`] with that value. The rule: equal inputs, no work; any other input, all of the
+//! step's work again.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,7 +20,8 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// A digest that also covers `recipe`: the source of the step itself, so that a changed step runs again.
+    /// A digest that also covers `recipe`: the source of the step itself, so that a changed step
+    /// runs again.
     #[must_use]
     pub fn of_recipe(recipe: &str) -> Self {
         let mut fingerprint = Self::default();
@@ -49,26 +51,13 @@ impl Fingerprint {
         Ok(self)
     }
 
-    /// Adds the content of every file below a folder, wherever the folder is.
-    pub fn contents(&mut self, path: &Path) -> Result<&mut Self> {
-        for file in files_below(path)? {
-            fs::read(&file).on("read", &file)?.hash(&mut self.hasher);
-        }
-        Ok(self)
-    }
-
-    /// The digest as a number.
-    #[must_use]
-    pub fn value(&self) -> u64 {
-        self.hasher.finish()
-    }
-
     fn finish(&self) -> String {
-        format!("{:016x}\n", self.value())
+        format!("{:016x}\n", self.hasher.finish())
     }
 }
 
-fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The files below a folder, in the order of their names.
+pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in WalkDir::new(folder).sort_by_file_name() {
         let entry = entry.map_err(std::io::Error::from).on("list", folder)?;
@@ -121,16 +110,10 @@ impl Stamp {
 mod tests {
     use super::*;
 
-    fn layout(name: &str) -> Layout {
-        let folder =
-            std::env::temp_dir().join(format!("xtask-stamp-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        Layout::at(folder)
-    }
-
     #[test]
     fn a_stamp_is_current_only_for_the_inputs_that_it_was_set_for() {
-        let layout = layout("inputs");
+        let folder = tempfile::tempdir().expect("a folder");
+        let layout = Layout::at(folder.path().to_path_buf());
         let one = Stamp::new(&layout, "step", Fingerprint::of_recipe("recipe").text("one"));
         let other = Stamp::new(&layout, "step", Fingerprint::of_recipe("recipe").text("other"));
         assert!(!one.is_current());
@@ -142,25 +125,17 @@ mod tests {
         one.clear().expect("removed");
         assert!(!one.is_current());
         one.clear().expect("nothing left to remove");
-        fs::remove_dir_all(layout.root()).expect("removed");
     }
 
     #[test]
     fn a_changed_file_changes_the_fingerprint_of_its_folder() {
-        let layout = layout("folder");
-        fs::create_dir_all(layout.root().join("sub")).expect("created");
-        let file = layout.root().join("sub/file");
-        let digest = || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let digest = |content: &str| {
+            fs::write(folder.path().join("file"), content).expect("written");
             let mut inputs = Fingerprint::default();
-            inputs.folder(layout.root()).expect("readable");
-            inputs.finish()
+            inputs.folder(folder.path()).expect("readable").finish()
         };
-
-        fs::write(&file, "one").expect("written");
-        let before = digest();
-        assert_eq!(before, digest());
-        fs::write(&file, "two").expect("written");
-        assert_ne!(before, digest());
-        fs::remove_dir_all(layout.root()).expect("removed");
+        assert_eq!(digest("one"), digest("one"));
+        assert_ne!(digest("one"), digest("two"));
     }
 }
