@@ -1,6 +1,6 @@
 //! `cargo xtask build`: everything that runs somewhere, each part for its own target.
 //!
-//! The rule: what is returned exists. Paths of products come from here, so that no other task guesses one.
+//! A path that a build returns exists. No other task spells the path of a product.
 
 mod inf;
 pub mod pe;
@@ -9,12 +9,12 @@ pub mod programs;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::console::{Outcome, Progress, Steps, say};
+use crate::console::{Steps, say};
 use crate::error::{Error, IoContext, Result};
 use crate::layout::Layout;
 use crate::setup::{crates, wdk_build, wdk_root};
 
-use programs::{WindowsPrograms, server, windows_programs};
+use programs::WindowsPrograms;
 
 /// What to build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -40,8 +40,8 @@ pub struct Artifacts {
     pub rig: RigKernel,
     /// The programs that run on Windows.
     pub windows: WindowsPrograms,
-    /// `snapless-server` for Linux, where its package is there.
-    pub server: Option<PathBuf>,
+    /// `snapless-server` for Linux.
+    pub server: PathBuf,
 }
 
 /// The driver's files.
@@ -71,54 +71,42 @@ pub const STEPS: usize = 4;
 
 /// Runs the task: builds one part or all of them, and prints where the products are.
 pub fn run(layout: &Layout, part: Part) -> Result<()> {
-    let mut products = Products::default();
-    match part {
-        Part::Driver => products.of_driver(&driver_with_prerequisites(layout)?),
-        Part::Linux => {
-            products.add(step(&mut Steps::new(1), SERVER, |progress| server(layout, progress))?);
-        }
-        Part::Kernel => {
-            let mut steps = Steps::new(PREREQUISITE_STEPS + 1);
-            prerequisites(&mut steps, layout)?;
-            products.of_rig(&step(&mut steps, RIG, |progress| rig(layout, progress))?);
-        }
-        Part::Windows => {
-            let mut steps = Steps::new(PREREQUISITE_STEPS + 1);
-            prerequisites(&mut steps, layout)?;
-            let built = step(&mut steps, WINDOWS, |progress| windows_programs(layout, progress))?;
-            products.of_windows(built);
-        }
-        Part::All => {
-            let mut steps = Steps::new(PREREQUISITE_STEPS + STEPS);
-            prerequisites(&mut steps, layout)?;
-            let artifacts = all(&mut steps, layout)?;
-            products.of_driver(&artifacts.driver);
-            products.of_rig(&artifacts.rig);
-            products.of_windows(artifacts.windows);
-            products.add(artifacts.server);
-        }
+    let is_wanted = |one: Part| part == one || part == Part::All;
+    let parts = if part == Part::All { STEPS } else { 1 };
+    let needs_wdk = part != Part::Linux;
+    let mut steps = Steps::new(parts + if needs_wdk { PREREQUISITE_STEPS } else { 0 });
+    if needs_wdk {
+        prerequisites(&mut steps, layout)?;
     }
-    products.print();
+    let mut products = Vec::new();
+    if is_wanted(Part::Driver) {
+        let driver = driver(&mut steps, layout)?;
+        products.extend([driver.image, driver.symbols, driver.inf]);
+    }
+    if is_wanted(Part::Kernel) {
+        let rig = rig(&mut steps, layout)?;
+        products.extend([rig.framework, rig.volume, rig.selftest]);
+    }
+    if is_wanted(Part::Windows) {
+        let built = windows(&mut steps, layout)?;
+        products.extend([built.service, built.command_line, built.installer, built.writer]);
+    }
+    if is_wanted(Part::Linux) {
+        products.push(server(&mut steps, layout)?);
+    }
+    for path in products {
+        say(&format!("  {}", path.display()));
+    }
     Ok(())
 }
 
 /// Builds everything, as steps of a longer task that has run the setup.
 pub fn all(steps: &mut Steps, layout: &Layout) -> Result<Artifacts> {
     Ok(Artifacts {
-        driver: step(steps, DRIVER, |progress| driver(layout, progress))?,
-        rig: step(steps, RIG, |progress| rig(layout, progress))?,
-        windows: step(steps, WINDOWS, |progress| windows_programs(layout, progress))?,
-        server: step(steps, SERVER, |progress| server(layout, progress))?,
-    })
-}
-
-/// Builds `snapless.sys`.
-pub fn driver(layout: &Layout, progress: &Progress) -> Result<Driver> {
-    let folder = pe::Workspace::driver(layout).build(layout, progress)?;
-    Ok(Driver {
-        image: as_sys(&folder.join("snapless.dll"))?,
-        symbols: existing(folder.join("snapless.pdb"))?,
-        inf: inf::stamp(layout, &folder)?,
+        driver: driver(steps, layout)?,
+        rig: rig(steps, layout)?,
+        windows: windows(steps, layout)?,
+        server: server(steps, layout)?,
     })
 }
 
@@ -126,28 +114,43 @@ pub fn driver(layout: &Layout, progress: &Progress) -> Result<Driver> {
 pub fn driver_with_prerequisites(layout: &Layout) -> Result<Driver> {
     let mut steps = Steps::new(PREREQUISITE_STEPS + 1);
     prerequisites(&mut steps, layout)?;
-    step(&mut steps, DRIVER, |progress| driver(layout, progress))
+    driver(&mut steps, layout)
 }
 
-/// Builds the Wine rig's kernel binaries.
-pub fn rig(layout: &Layout, progress: &Progress) -> Result<RigKernel> {
-    let folder = pe::Workspace::rig_kernel(layout).build(layout, progress)?;
-    Ok(RigKernel {
-        framework: as_sys(&folder.join("wdfldr.dll"))?,
-        volume: as_sys(&folder.join("snapless_test_volume.dll"))?,
-        selftest: as_sys(&folder.join("snapless_rig_selftest.dll"))?,
+fn driver(steps: &mut Steps, layout: &Layout) -> Result<Driver> {
+    steps.make("snapless.sys", |progress| {
+        let folder = pe::Workspace::driver(layout).build(layout, progress)?;
+        Ok(Driver {
+            image: as_sys(&folder.join("snapless.dll"))?,
+            symbols: existing(folder.join("snapless.pdb"))?,
+            inf: inf::stamp(layout, &folder)?,
+        })
     })
+}
+
+fn rig(steps: &mut Steps, layout: &Layout) -> Result<RigKernel> {
+    steps.make("kernel binaries of the Wine rig", |progress| {
+        let folder = pe::Workspace::rig_kernel(layout).build(layout, progress)?;
+        Ok(RigKernel {
+            framework: as_sys(&folder.join("wdfldr.dll"))?,
+            volume: as_sys(&folder.join("snapless_test_volume.dll"))?,
+            selftest: as_sys(&folder.join("snapless_rig_selftest.dll"))?,
+        })
+    })
+}
+
+fn windows(steps: &mut Steps, layout: &Layout) -> Result<WindowsPrograms> {
+    steps.make("programs for Windows", |progress| programs::windows(layout, progress))
+}
+
+fn server(steps: &mut Steps, layout: &Layout) -> Result<PathBuf> {
+    steps.make("snapless-server for Linux", |progress| programs::server(layout, progress))
 }
 
 /// Makes the next build generate the bindings anew.
 pub fn forget_bindings(layout: &Layout) -> Result<()> {
     pe::Workspace::all(layout).iter().try_for_each(pe::Workspace::forget_bindings)
 }
-
-const DRIVER: &str = "snapless.sys";
-const RIG: &str = "kernel binaries of the Wine rig";
-const WINDOWS: &str = "programs for Windows";
-const SERVER: &str = "snapless-server for Linux";
 
 /// How many steps [`prerequisites`] takes.
 pub(crate) const PREREQUISITE_STEPS: usize = 3;
@@ -157,50 +160,6 @@ pub(crate) fn prerequisites(steps: &mut Steps, layout: &Layout) -> Result<()> {
     steps.run("WDK content root", |progress| wdk_root::make(layout, progress))?;
     steps.run("wdk-build for Linux", |progress| wdk_build::patch(layout, progress))?;
     steps.run("crates", |progress| crates::fetch(layout, progress))
-}
-
-fn step<T>(steps: &mut Steps, name: &str, build: impl FnOnce(&Progress) -> Result<T>) -> Result<T> {
-    let mut product = None;
-    steps.run(name, |progress| {
-        product = Some(build(progress)?);
-        Ok(Outcome::Done)
-    })?;
-    product.ok_or_else(|| Error::MissingArtifact {
-        path: PathBuf::from(name),
-        advice: "the step ended without a product; this is a fault in xtask",
-    })
-}
-
-/// What a person is told at the end.
-#[derive(Default)]
-struct Products {
-    paths: Vec<PathBuf>,
-}
-
-impl Products {
-    fn of_driver(&mut self, driver: &Driver) {
-        self.paths.extend([driver.image.clone(), driver.symbols.clone(), driver.inf.clone()]);
-    }
-
-    fn of_rig(&mut self, rig: &RigKernel) {
-        let RigKernel { framework, volume, selftest } = rig.clone();
-        self.paths.extend([framework, volume, selftest]);
-    }
-
-    fn of_windows(&mut self, programs: WindowsPrograms) {
-        let all = [programs.service, programs.command_line, programs.installer, programs.writer];
-        self.paths.extend(all.into_iter().flatten());
-    }
-
-    fn add(&mut self, path: Option<PathBuf>) {
-        self.paths.extend(path);
-    }
-
-    fn print(&self) {
-        for path in &self.paths {
-            say(&format!("  {}", path.display()));
-        }
-    }
 }
 
 /// A driver is a DLL with another name.

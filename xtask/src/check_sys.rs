@@ -1,6 +1,8 @@
-//! `cargo xtask check-sys`: whether `snapless.sys` is a file that Windows Server 2019 and later will load.
+//! `cargo xtask check-sys`: whether `snapless.sys` is a file that Windows Server 2019 and later
+//! will load.
 //!
-//! The rule: each property is checked by itself and printed with what was found; one that fails does not hide another.
+//! The rule: each property is checked by itself and printed with what was found; one that fails
+//! does not hide another.
 
 mod calls;
 mod checksum;
@@ -249,7 +251,8 @@ mod tests {
 
     fn failed_checks(bytes: &[u8]) -> Vec<&'static str> {
         let allowed = Allowed::read(&Layout::of_this_repository()).expect("lists are there");
-        // Where the driver is entered raised: all at the write path's second function but the first of them.
+        // Where the driver is entered raised: all at the write path's second function but the first
+        // of them.
         let place = |index: usize| address_of_function(WRITE_PATH + usize::from(index > 0));
         let named = irql::RAISED.iter().enumerate().map(|(index, name)| (place(index), *name));
         let symbols = Ok(Symbols::of(named));

@@ -1,5 +1,5 @@
-//! Running other programs. The rule: a program that fails stops the task with its command line and all that it said;
-//! one that succeeds says nothing, except a compiler's warnings.
+//! Running other programs. The rule: a program that fails stops the task with its command line and
+//! all that it said; one that succeeds says nothing, except a compiler's warnings.
 //!
 //! Cargo's own status lines (`   Compiling serde …`) are progress, not something said.
 
@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::thread;
 
 use crate::console::Progress;
 use crate::error::{Error, IoContext, Result};
@@ -88,15 +87,36 @@ impl Tool {
 
     /// Runs to the end.
     pub fn run(self) -> Result<()> {
-        self.output().map(|_| ())
+        self.said(|_| ())?.0
     }
 
-    /// Runs to the end on this program's own input and output, and returns how it ended: nothing is judged.
+    /// Runs to the end; returns how it ended and all that it wrote. `on_line` sees each line as it
+    /// comes.
+    pub fn said(mut self, on_line: impl FnMut(&str)) -> Result<(Result<()>, String)> {
+        let (reader, writer) = std::io::pipe().map_err(|source| self.spawn_error(source))?;
+        let errors = writer.try_clone().map_err(|source| self.spawn_error(source))?;
+        self.command.stdin(Stdio::null()).stdout(writer).stderr(errors);
+        let child = self.command.spawn();
+        // The pipe ends when its last writer is closed; these two are this program's own.
+        self.command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = child.map_err(|source| self.spawn_error(source))?;
+        let said = collect_lines(BufReader::new(reader), on_line);
+        let status = child.wait().map_err(|source| self.spawn_error(source))?;
+        if status.success() {
+            return Ok((Ok(()), said));
+        }
+        let said_last = diagnostics(&said, self.known_warning);
+        Ok((Err(self.failed(&status.to_string(), &said_last)), said))
+    }
+
+    /// Runs to the end on this program's own input and output, and returns how it ended: nothing is
+    /// judged.
     pub fn status(mut self) -> Result<ExitStatus> {
         self.command.status().map_err(|source| self.spawn_error(source))
     }
 
-    /// Runs to the end with all that it says in a file, and returns how it ended: nothing is judged.
+    /// Runs to the end with all that it says in a file, and returns how it ended: nothing is
+    /// judged.
     pub fn logged_to(mut self, log: &Path) -> Result<ExitStatus> {
         let file = File::create(log).on("create", log)?;
         let errors = file.try_clone().on("open", log)?;
@@ -104,25 +124,13 @@ impl Tool {
         self.status()
     }
 
-    /// Runs to the end, showing the last line that it wrote on the step's line; prints the warnings among them.
-    pub fn run_with_progress(mut self, progress: &Progress) -> Result<()> {
-        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.command.spawn().map_err(|source| self.spawn_error(source))?;
-
-        let stdout = child.stdout.take();
-        let from_stdout = thread::spawn(move || {
-            stdout.map_or_else(String::new, |pipe| collect_lines(BufReader::new(pipe), |_| ()))
-        });
-        let said = child.stderr.take().map_or_else(String::new, |pipe| {
-            collect_lines(BufReader::new(pipe), |line| progress.detail(line))
-        });
-        let printed = from_stdout.join().unwrap_or_default();
-        let status = child.wait().map_err(|source| self.spawn_error(source))?;
-
-        let diagnostics = diagnostics(&said, self.known_warning);
-        if !status.success() {
-            return Err(self.failed(&status.to_string(), &format!("{printed}{diagnostics}")));
-        }
+    /// Runs to the end, showing the last line that it wrote on the step's line; prints the warnings
+    /// among them.
+    pub fn run_with_progress(self, progress: &Progress) -> Result<()> {
+        let known = self.known_warning;
+        let (ended, said) = self.said(|line| progress.detail(line))?;
+        ended?;
+        let diagnostics = diagnostics(&said, known);
         if diagnostics.lines().any(|line| line.starts_with("warning")) {
             progress.note(diagnostics.trim_end());
         }
@@ -162,7 +170,8 @@ fn collect_lines(mut reader: impl BufRead, mut on_line: impl FnMut(&str)) -> Str
     all
 }
 
-/// What a compiler has to say: without cargo's status lines, and without the paragraph that begins with `known`.
+/// What a compiler has to say: without cargo's status lines, and without the paragraph that begins
+/// with `known`.
 fn diagnostics(said: &str, known: Option<&str>) -> String {
     let mut kept = String::new();
     let mut in_known = false;

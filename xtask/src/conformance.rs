@@ -1,6 +1,8 @@
-//! Whether the page that says which behaviour of KMDF the rig reproduces has a row for each function that it has.
+//! Whether the page that says which behaviour of KMDF the rig reproduces has a row for each
+//! function that it has.
 //!
-//! The rule: index and name of a row are those of the function table and of the framework's published list.
+//! The rule: index and name of a row are those of the function table and of the framework's
+//! published list.
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@
 //! [2/7] WDK content root ... ok (3.2 s)
 //! [3/7] wdk-build ... already there
 //! ```
-//! The rule: one line a step on any output; on a terminal the line of the running step also moves.
+//! Each step is one line on any output; on a terminal the line of the running step also moves.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -46,21 +46,36 @@ impl Steps {
         name: &str,
         step: impl FnOnce(&Progress) -> Result<Outcome>,
     ) -> Result<()> {
+        self.timed(name, step, Outcome::clone).map(|_| ())
+    }
+
+    /// Runs the next step, prints how it ended, and returns what it made.
+    pub fn make<T>(&mut self, name: &str, step: impl FnOnce(&Progress) -> Result<T>) -> Result<T> {
+        self.timed(name, step, |_| Outcome::Done)
+    }
+
+    fn timed<T>(
+        &mut self,
+        name: &str,
+        step: impl FnOnce(&Progress) -> Result<T>,
+        outcome: impl FnOnce(&T) -> Outcome,
+    ) -> Result<T> {
         self.current += 1;
         let prefix = format!("[{}/{}] {name}", self.current, self.total);
         let progress = Progress::start(&prefix, self.on_terminal);
         let started = Instant::now();
         let result = step(&progress);
-        progress.bar.finish_and_clear();
+        drop(progress);
 
-        let ending = match &result {
-            Ok(Outcome::Done) => format!("ok ({:.1} s)", started.elapsed().as_secs_f64()),
+        let seconds = started.elapsed().as_secs_f64();
+        let ending = match result.as_ref().map(outcome) {
+            Ok(Outcome::Done) => format!("ok ({seconds:.1} s)"),
             Ok(Outcome::AlreadyThere) => "already there".to_owned(),
             Ok(Outcome::NotNeeded(reason)) => format!("not needed ({reason})"),
-            Err(_) => format!("FAILED ({:.1} s)", started.elapsed().as_secs_f64()),
+            Err(_) => format!("FAILED ({seconds:.1} s)"),
         };
         say(&format!("{prefix} ... {ending}"));
-        result.map(|_| ())
+        result
     }
 }
 
@@ -70,7 +85,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    fn start(prefix: &str, on_terminal: bool) -> Self {
+    /// Begins the line of a step.
+    pub(crate) fn start(prefix: &str, on_terminal: bool) -> Self {
         let target =
             if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
@@ -100,7 +116,13 @@ impl Progress {
     }
 }
 
-/// Prints a line where progress goes. Nobody may be listening; that is no reason to stop.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Prints a line where progress goes; a closed standard error is no reason to stop.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

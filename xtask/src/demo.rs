@@ -1,7 +1,8 @@
-//! `cargo xtask demo`: sets everything up, builds everything, then protects a live volume from end to end.
+//! `cargo xtask demo`: sets everything up, builds everything, then protects a live volume from end
+//! to end.
 //!
-//! The rule: what it says is what a script can rely on. Standard output has the summary with the two lines
-//! `t0 image: identical` and `latest image: identical`; it exits with 0 only if both are.
+//! The rule: what it says is what a script can rely on. Standard output has the summary with the
+//! two lines `t0 image: identical` and `latest image: identical`; it exits with 0 only if both are.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -47,7 +48,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
     say(&format!("protecting a volume of {} MiB under load (--seed {seed})", options.size));
     let setting = Setting {
         template: layout.wine_prefix(),
-        programs: files(&artifacts)?,
+        programs: files(artifacts),
         folder: run_folder(layout, "demo"),
         size_mib: options.size,
         seed,
@@ -79,26 +80,18 @@ pub fn new_seed() -> u64 {
 }
 
 /// The products as the end-to-end run takes them.
-pub fn files(artifacts: &Artifacts) -> Result<Programs> {
-    let windows = &artifacts.windows;
-    Ok(Programs {
-        driver: artifacts.driver.image.clone(),
-        inf: artifacts.driver.inf.clone(),
-        service: needed(windows.service.as_ref(), "snapless-service")?,
-        command_line: needed(windows.command_line.as_ref(), "snapless-cli")?,
-        installer: needed(windows.installer.as_ref(), "snapless-installer")?,
-        server: needed(artifacts.server.as_ref(), "snapless-server")?,
-        framework: artifacts.rig.framework.clone(),
-        volume: artifacts.rig.volume.clone(),
-        writer: needed(windows.writer.as_ref(), "snapless-writer")?,
-        agent: needed(windows.agent.as_ref(), "snapless-rig-agent")?,
-    })
-}
-
-/// A product that a run cannot do without.
-pub fn needed(program: Option<&PathBuf>, package: &str) -> Result<PathBuf> {
-    program.cloned().ok_or_else(|| Error::MissingArtifact {
-        path: PathBuf::from(package),
-        advice: "the workspace does not have this package",
-    })
+pub fn files(artifacts: Artifacts) -> Programs {
+    let Artifacts { driver, rig, windows, server } = artifacts;
+    Programs {
+        driver: driver.image,
+        inf: driver.inf,
+        service: windows.service,
+        command_line: windows.command_line,
+        installer: windows.installer,
+        server,
+        framework: rig.framework,
+        volume: rig.volume,
+        writer: windows.writer,
+        agent: windows.agent,
+    }
 }

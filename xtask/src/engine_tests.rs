@@ -1,8 +1,8 @@
 //! `cargo xtask loom` and `cargo xtask sabotage`: tests of the engine in builds of its own.
 //!
-//! The rule: assertions of the engine's rules are on, in a build that is fast enough to try every interleaving and
-//! every seed. Each build has a target folder of its own, because its flags would make cargo build everything else
-//! again.
+//! The rule: assertions of the engine's rules are on, in a build that is fast enough to try every
+//! interleaving and every seed. Each build has a target folder of its own, because its flags would
+//! make cargo build everything else again.
 
 use crate::build::programs;
 use crate::command::Tool;
@@ -31,7 +31,8 @@ pub const LOOM: FlaggedTests = FlaggedTests {
     filter: "models::",
 };
 
-/// Breaches of the rules in the engine, which the simulator has to find (`tests/sim/tests/breaches.rs`).
+/// Breaches of the rules in the engine, which the simulator has to find
+/// (`tests/sim/tests/breaches.rs`).
 pub const SABOTAGE: FlaggedTests = FlaggedTests {
     name: "sabotages of the engine",
     flag: "sabotage",

@@ -1,32 +1,150 @@
-//! `cargo xtask fuzz`: builds the fuzz targets (`tests/fuzz`) and passes all arguments on, `--help` included.
+//! `cargo xtask fuzz`: runs the fuzz targets (`tests/fuzz`) under libFuzzer, guided by coverage.
 //!
-//! The rule: built for speed, but with overflow checks and assertions, since those are what finds something (the
-//! profile `fuzz` of the workspace). What is printed and the exit status are the task's own.
+//! The kept corpus is `tests/fuzz/corpus/TARGET`. A run begins with it and writes what is new to
+//! `target/fuzz/corpus`; `--keep` replaces the kept corpus by the smallest set of inputs with the
+//! same coverage. Overflow checks and assertions are on (profile `fuzz`). A finding is a file, and
+//! libFuzzer prints its name: the task replays it with `--input`.
 
-use std::process::ExitCode;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::build::programs;
-use crate::error::Result;
+use crate::command::Tool;
+use crate::console::{Outcome, Progress, Steps, say};
+use crate::error::{IoContext, Result};
 use crate::layout::Layout;
+use crate::setup::wdk_root::remove_folder;
 
-const PACKAGE: &str = "snapless-fuzz";
+/// What to call it where other tests run as well.
+pub const NAME: &str = "fuzz targets, guided from their corpus";
+/// Inputs of each target in a test run.
+const TEST_INPUTS: &str = "-runs=30000";
+/// Longest input, in bytes.
+const LEN_MAX: &str = "-max_len=4096";
+/// The target that the binary is built for: named, so that build scripts are not instrumented.
+const HOST: &str = "x86_64-unknown-linux-gnu";
+/// Coverage for libFuzzer, of which the compiler has all parts without a sanitizer.
+const FLAGS: [&str; 8] = [
+    "--cfg=fuzzing",
+    "-Ccodegen-units=1",
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
+];
 
-/// Everything that comes after `fuzz`.
+/// What the task lets the user choose.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Arguments of the fuzzer; `--help` lists them
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
-    arguments: Vec<String>,
+    /// Only this target [default: all, one after the other]
+    target: Option<String>,
+    /// How long each target runs
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Write what covers something new to tests/fuzz/corpus, without what the rest covers
+    #[arg(long)]
+    keep: bool,
+    /// Run this file only: a finding
+    #[arg(long, requires = "target")]
+    input: Option<PathBuf>,
 }
 
-/// Runs the task; returns the fuzzer's exit status.
-pub fn run(layout: &Layout, options: &Options) -> Result<ExitCode> {
-    let status = programs::host_cargo("the fuzz targets")
+/// Runs the task.
+pub fn run(layout: &Layout, options: &Options) -> Result<()> {
+    let names = match &options.target {
+        Some(name) => vec![name.clone()],
+        None => targets(layout)?,
+    };
+    let mut steps = Steps::new(1 + names.len());
+    steps.run("fuzz targets", |progress| build(layout, progress))?;
+    for name in &names {
+        steps.run(name, |_| {
+            if let Some(input) = &options.input {
+                say(fuzzer(layout, name)?.arg(input).output()?.trim());
+                return Ok(Outcome::Done);
+            }
+            let found = layout.fuzz().join("corpus").join(name);
+            fs::create_dir_all(&found).on("create", &found)?;
+            let kept = kept(layout, name);
+            let seconds = format!("-max_total_time={}", options.seconds);
+            fuzzer(layout, name)?
+                .args(["-print_final_stats=1", &seconds])
+                .arg(&found)
+                .arg(&kept)
+                .run()?;
+            if options.keep {
+                keep(layout, name, &[&found, &kept])?;
+            }
+            Ok(Outcome::Done)
+        })?;
+    }
+    Ok(())
+}
+
+/// Runs the corpus of every target, then a bounded number of inputs that begin with it.
+pub fn check(layout: &Layout, progress: &Progress) -> Result<Outcome> {
+    build(layout, progress)?;
+    for target in targets(layout)? {
+        progress.detail(&target);
+        // Nothing new is kept: a test run is the same each time.
+        let kept = kept(layout, &target);
+        let scratch = layout.fuzz().join("scratch");
+        remove_folder(&scratch)?;
+        fs::create_dir_all(&scratch).on("create", &scratch)?;
+        let tool = fuzzer(layout, &target)?;
+        tool.args([TEST_INPUTS, "-seed=1", "-max_total_time=60"]).arg(&scratch).arg(&kept).run()?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The targets: each has a corpus, as a test of `tests/fuzz` demands.
+fn targets(layout: &Layout) -> Result<Vec<String>> {
+    let folder = layout.root().join("tests/fuzz/corpus");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).on("list", &folder)? {
+        names.push(entry.on("list", &folder)?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn build(layout: &Layout, progress: &Progress) -> Result<Outcome> {
+    programs::host_cargo("building the fuzz targets")
         .current_dir(layout.root())
-        .args(["run", "--quiet", "--profile", "fuzz", "--package", PACKAGE, "--"])
-        // Where a `--` of the caller's own comes through, it has done its work.
-        .args(options.arguments.iter().skip_while(|word| *word == "--"))
-        .status()?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+        .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"))
+        .args(["build", "--profile", "fuzz", "--package", "snapless-fuzz", "--target", HOST])
+        .arg("--target-dir")
+        .arg(layout.fuzz())
+        .run_with_progress(progress)?;
+    Ok(Outcome::Done)
+}
+
+/// The program, which takes libFuzzer's arguments.
+fn fuzzer(layout: &Layout, target: &str) -> Result<Tool> {
+    let findings = layout.fuzz().join("findings");
+    fs::create_dir_all(&findings).on("create", &findings)?;
+    let program = layout.fuzz().join(HOST).join("fuzz/snapless-fuzz");
+    Ok(Tool::new(format!("fuzz target {target}"), program)
+        .env("SNAPLESS_FUZZ_TARGET", target)
+        .arg(format!("-artifact_prefix={}/{target}-", findings.display()))
+        .arg(LEN_MAX))
+}
+
+fn kept(layout: &Layout, target: &str) -> PathBuf {
+    layout.root().join("tests/fuzz/corpus").join(target)
+}
+
+/// Replaces the kept corpus by the smallest set of inputs that covers what these folders cover.
+fn keep(layout: &Layout, target: &str, folders: &[&Path]) -> Result<()> {
+    let merged = layout.fuzz().join("merged");
+    remove_folder(&merged)?;
+    fs::create_dir_all(&merged).on("create", &merged)?;
+    // Covered edges count, not how often each one ran: a small set.
+    let tool = fuzzer(layout, target)?.args(["-set_cover_merge=1", "-use_counters=0"]);
+    tool.arg(&merged).args(folders).run()?;
+    let kept = kept(layout, target);
+    remove_folder(&kept)?;
+    fs::rename(&merged, &kept).on("write", &kept)
 }

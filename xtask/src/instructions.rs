@@ -1,9 +1,10 @@
-//! `cargo xtask instructions`: counts the instructions of the engine's verbs with callgrind, and compares them with
-//! `bench/instructions.toml`.
+//! `cargo xtask instructions`: counts the instructions of the engine's verbs with callgrind, and
+//! compares them with `bench/instructions.toml`.
 //!
-//! The rule: a count that differs by more than [`TOLERANCE`], up or down, is an error: who makes the engine slower sees
-//! it as a number, and who makes it faster keeps what was won, with `--bless`. Counts are the same on every machine,
-//! but not with every compiler: with another one than the table's, [`TOLERANCE_ELSEWHERE`] holds.
+//! The rule: a count that differs by more than [`TOLERANCE`], up or down, is an error: who makes
+//! the engine slower sees it as a number, and who makes it faster keeps what was won, with
+//! `--bless`. Counts are the same on every machine, but not with every compiler: with another one
+//! than the table's, [`TOLERANCE_ELSEWHERE`] holds.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

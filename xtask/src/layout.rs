@@ -1,7 +1,7 @@
 //! Where everything is: the repository's folders and what the tasks make under `target/`.
 //!
-//! The rule: a path is spelled once, here; everything that a task makes lies under `target/`, so that deleting that
-//! folder undoes every task but the installation of Debian packages.
+//! The rule: a path is spelled once, here; everything that a task makes lies under `target/`, so
+//! that deleting that folder undoes every task but the installation of Debian packages.
 
 use std::path::{Path, PathBuf};
 
@@ -114,6 +114,12 @@ impl Layout {
     #[must_use]
     pub fn tsan(&self) -> PathBuf {
         self.target.join("tsan")
+    }
+
+    /// Where the fuzz targets are built and what they find.
+    #[must_use]
+    pub fn fuzz(&self) -> PathBuf {
+        self.target.join("fuzz")
     }
 
     /// Where benchmarks make their files.

@@ -1,4 +1,5 @@
-//! `cargo xtask lint`: formatting and clippy for everything, each crate as it is compiled for its own target.
+//! `cargo xtask lint`: formatting and clippy for everything, each crate as it is compiled for its
+//! own target.
 //!
 //! The rule: a warning is an error here, in the crates that only build for Windows as well.
 

@@ -1,17 +1,14 @@
-//! How a scenario of the end-to-end run looks: one line a step, and on the running step's line what it is doing.
-//!
-//! The rule: a terminal sees the line move; a file sees what the line said every few seconds.
+//! How a scenario of the end-to-end run looks: one line a step. On a terminal the line of the
+//! running step moves; in a file it is repeated every few seconds.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use snapless_e2e::console::Console;
 
-use crate::console::say;
+use crate::console::{Progress, say};
 
-const TICK: Duration = Duration::from_millis(120);
-/// How often a file is told of progress.
+/// How often progress is written to a file.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Shows a scenario on standard error.
@@ -23,22 +20,21 @@ pub struct ScenarioConsole {
 struct Step {
     name: String,
     begun: Instant,
-    told: Instant,
-    bar: ProgressBar,
+    last_line: Instant,
+    progress: Progress,
 }
 
 impl ScenarioConsole {
-    /// Looks at whether standard error is a terminal.
+    /// A console for standard error as it is: a terminal or a file.
     #[must_use]
     pub fn new() -> Self {
         Self { on_terminal: std::io::stderr().is_terminal(), step: None }
     }
 
     fn finish(&mut self, ending: &str) {
-        if let Some(step) = self.step.take() {
-            step.bar.finish_and_clear();
-            let seconds = step.begun.elapsed().as_secs_f64();
-            say(&format!("  {} ... {ending} ({seconds:.1} s)", step.name));
+        if let Some(Step { name, begun, progress, .. }) = self.step.take() {
+            drop(progress);
+            say(&format!("  {name} ... {ending} ({:.1} s)", begun.elapsed().as_secs_f64()));
         }
     }
 }
@@ -51,23 +47,16 @@ impl Default for ScenarioConsole {
 
 impl Console for ScenarioConsole {
     fn begin(&mut self, step: &str) {
-        let bar = if self.on_terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} ... {wide_msg}") {
-            bar.set_style(style);
-        }
-        bar.set_prefix(step.to_owned());
-        if self.on_terminal {
-            bar.enable_steady_tick(TICK);
-        }
+        let progress = Progress::start(step, self.on_terminal);
         let now = Instant::now();
-        self.step = Some(Step { name: step.to_owned(), begun: now, told: now, bar });
+        self.step = Some(Step { name: step.to_owned(), begun: now, last_line: now, progress });
     }
 
     fn detail(&mut self, text: &str) {
         let Some(step) = &mut self.step else { return };
-        step.bar.set_message(text.to_owned());
-        if !self.on_terminal && step.told.elapsed() >= PLAIN_INTERVAL {
-            step.told = Instant::now();
+        step.progress.detail(text);
+        if !self.on_terminal && step.last_line.elapsed() >= PLAIN_INTERVAL {
+            step.last_line = Instant::now();
             say(&format!("  {} ... {text}", step.name));
         }
     }
@@ -82,7 +71,7 @@ impl Console for ScenarioConsole {
 
     fn line(&mut self, text: &str) {
         match &self.step {
-            Some(step) => step.bar.suspend(|| say(text)),
+            Some(step) => step.progress.note(text),
             None => say(text),
         }
     }

@@ -1,14 +1,15 @@
-//! `cargo xtask selftest`: runs the rig's self-test, which shows that its KMDF notices a driver that breaks a rule.
+//! `cargo xtask selftest`: runs the rig's self-test, which shows that its KMDF notices a driver
+//! that breaks a rule.
 //!
-//! The rule: each misuse is one test. It passes if the rig ended the driver with a report of the rule that it breaks
-//! and of no other; the control, which breaks none, if it was let through.
+//! The rule: each misuse is one test. It passes if the rig ended the driver with a report of the
+//! rule that it breaks and of no other; the control, which breaks none, if it was let through.
 
 use snapless_e2e::process;
 use snapless_e2e::selftest::{self, Setting};
 
 use crate::build::{self, Artifacts};
 use crate::console::{Outcome, Progress, Steps, say};
-use crate::demo::{failed, needed, run_folder};
+use crate::demo::{failed, run_folder};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::setup;
@@ -70,7 +71,7 @@ fn cases(
         folder: run_folder(layout, "selftest"),
         framework: artifacts.rig.framework.clone(),
         driver: artifacts.rig.selftest.clone(),
-        agent: needed(artifacts.windows.agent.as_ref(), "snapless-rig-agent")?,
+        agent: artifacts.windows.agent.clone(),
     };
     let mut count = Count::default();
     let ran = selftest::run(&setting, |verdict| {

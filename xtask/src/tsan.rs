@@ -1,8 +1,10 @@
-//! `cargo xtask tsan`: runs the engine's stress test (`engine/tests/stress/`) under `ThreadSanitizer`.
+//! `cargo xtask tsan`: runs the engine's stress test (`engine/tests/stress/`) under
+//! `ThreadSanitizer`.
 //!
-//! The rule: everything in the program is instrumented, the standard library too, so that a report is a race and not
-//! a lock that the sanitizer could not see. That takes the one toolchain here whose sources match its compiler; it
-//! comes without the sanitizer's runtime, which every toolchain of rustup has and which does not depend on the compiler.
+//! The rule: everything in the program is instrumented, the standard library too, so that a report
+//! is a race and not a lock that the sanitizer could not see. That takes the one toolchain here
+//! whose sources match its compiler; it comes without the sanitizer's runtime, which every
+//! toolchain of rustup has and which does not depend on the compiler.
 
 use std::path::PathBuf;
 
@@ -78,7 +80,8 @@ fn control(layout: &Layout, runtime: &str) -> Result<Outcome> {
 }
 
 fn tool(layout: &Layout, runtime: &str, what: &str) -> Tool {
-    // All of the runtime, because what the compiler calls is not all that has to be there, then what it needs.
+    // All of the runtime, because what the compiler calls is not all that has to be there, then
+    // what it needs.
     let link = ["-Wl,--whole-archive", runtime, "-Wl,--no-whole-archive"];
     let needs = ["-lstdc++", "-lm", "-lpthread", "-lc"];
     // GNU ld does not resolve the runtime's references to versioned functions of the C library.

@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, IoContext, Result};
 use crate::layout::{KMDF_VERSION, Layout};
@@ -19,9 +18,9 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), ".0");
 pub fn stamp(layout: &Layout, folder: &Path) -> Result<PathBuf> {
     let source = layout.root().join("inf/snapless.inx");
     let text = fs::read_to_string(&source).on("read", &source)?;
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let stamped = stamped(&text, &date(since.as_secs() / 86_400))
-        .map_err(|problem| Error::Malformed { file: source, problem })?;
+    let today = jiff::Timestamp::now().strftime("%m/%d/%Y").to_string();
+    let stamped =
+        stamped(&text, &today).map_err(|problem| Error::Malformed { file: source, problem })?;
     let inf = folder.join("snapless.inf");
     // Setup programs of old expect the line ends of Windows.
     fs::write(&inf, stamped.replace('\n', "\r\n")).on("write", &inf)?;
@@ -48,30 +47,6 @@ fn stamped(source: &str, date: &str) -> std::result::Result<String, String> {
     Ok(text)
 }
 
-/// A day as INF files write it, month first, from the number of days since 1970-01-01.
-fn date(days: u64) -> String {
-    let (mut year, mut left) = (1970, days);
-    let length = |year: u64| if is_leap(year) { 366 } else { 365 };
-    while left >= length(year) {
-        left -= length(year);
-        year += 1;
-    }
-    let february = if is_leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for days in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if left < days {
-            break;
-        }
-        left -= days;
-        month += 1;
-    }
-    format!("{month:02}/{:02}/{year}", left + 1)
-}
-
-fn is_leap(year: u64) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,14 +64,5 @@ mod tests {
     #[test]
     fn an_unknown_variable_stops_the_build() {
         assert!(stamped("A = $NEW$\n", "").unwrap_err().contains("$NEW$"));
-    }
-
-    #[test]
-    fn days_become_dates() {
-        for (days, text) in
-            [(0, "01/01/1970"), (58, "02/28/1970"), (11_016, "02/29/2000"), (20_819, "01/01/2027")]
-        {
-            assert_eq!(date(days), text);
-        }
     }
 }

@@ -1,9 +1,10 @@
-//! Building PE files with Debian's Rust, whose sources match its compiler, so that cargo can build `core` and `std` for
-//! Windows targets.
+//! Building PE files with Debian's Rust, whose sources match its compiler, so that cargo can build
+//! `core` and `std` for Windows targets.
 //!
-//! The rule: manifests and lock files stay what a Windows user has. Everything that only a Linux host needs (the patched
-//! wdk-build, the linker, where the content root is) is in configuration files generated under `target/pe`, and the lock
-//! file that results from the patch is kept there as well.
+//! The rule: manifests and lock files stay what a Windows user has. Everything that only a Linux
+//! host needs (the patched wdk-build, the linker, where the content root is) is in configuration
+//! files generated under `target/pe`, and the lock file that results from the patch is kept there
+//! as well.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,18 +45,10 @@ impl Workspace {
         Self { name: "rig kernel", folder: layout.rig_kernel(), output }
     }
 
-    /// Both of them, as far as they are there.
+    /// Both of them.
     #[must_use]
-    pub fn all(layout: &Layout) -> Vec<Self> {
-        let mut all = vec![Self::driver(layout), Self::rig_kernel(layout)];
-        all.retain(Self::exists);
-        all
-    }
-
-    /// Whether the repository has it.
-    #[must_use]
-    pub fn exists(&self) -> bool {
-        self.folder.join("Cargo.toml").is_file()
+    pub fn all(layout: &Layout) -> [Self; 2] {
+        [Self::driver(layout), Self::rig_kernel(layout)]
     }
 
     /// Where its manifest is.
@@ -141,12 +134,10 @@ impl Workspace {
         let real = self.folder.join("Cargo.lock");
         let lock = self.output.join("Cargo.lock");
         let seed = self.output.join("Cargo.lock.seed");
-        if real.is_file() {
-            let content = fs::read(&real).on("read", &real)?;
-            if !lock.is_file() || !fs::read(&seed).is_ok_and(|found| found == content) {
-                fs::write(&lock, &content).on("write", &lock)?;
-                fs::write(&seed, &content).on("write", &seed)?;
-            }
+        let content = fs::read(&real).on("read", &real)?;
+        if !lock.is_file() || !fs::read(&seed).is_ok_and(|found| found == content) {
+            fs::write(&lock, &content).on("write", &lock)?;
+            fs::write(&seed, &content).on("write", &seed)?;
         }
         Ok(lock)
     }
@@ -190,7 +181,8 @@ pub fn offline(cargo: Tool) -> Tool {
     cargo.env("CARGO_NET_OFFLINE", "true")
 }
 
-/// Runs a command that fetches crates: from what is on this machine, and only where that is not enough from the network.
+/// Runs a command that fetches crates: from what is on this machine, and only where that is not
+/// enough from the network.
 pub fn fetch(command: impl Fn() -> Result<Tool>, progress: &Progress) -> Result<()> {
     if offline(command()?).run().is_ok() {
         return Ok(());

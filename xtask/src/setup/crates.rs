@@ -1,7 +1,7 @@
 //! The crates that all builds need, those of the standard library included.
 //!
-//! The rule: builds never use the network. Everything is fetched here, again only when a manifest or a lock file has
-//! changed.
+//! The rule: builds never use the network. Everything is fetched here, again only when a manifest
+//! or a lock file has changed.
 
 use std::path::{Path, PathBuf};
 

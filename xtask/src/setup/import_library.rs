@@ -1,7 +1,7 @@
 //! Import libraries from lists of names.
 //!
-//! A `.names` file has one exported name a line, `DATA` after the name of a variable, and `#` comments. The rule: a name
-//! that is not in the list does not link.
+//! A `.names` file has one exported name a line, `DATA` after the name of a variable, and `#`
+//! comments. The rule: a name that is not in the list does not link.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -72,7 +72,8 @@ impl Names {
     fn definition(&self, image: &str) -> String {
         let mut text = format!("LIBRARY {image}\nEXPORTS\n");
         for (name, export) in &self.exports {
-            // CONSTANT also defines the plain name, which is how bindings name an imported variable.
+            // CONSTANT also defines the plain name, which is how bindings name an imported
+            // variable.
             let kind = if *export == Export::Data { " CONSTANT" } else { "" };
             let _ = writeln!(text, "    {name}{kind}");
         }

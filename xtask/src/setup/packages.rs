@@ -1,5 +1,5 @@
-//! The Debian packages that the tasks need. The rule: nothing is installed that is there already, and nothing else is
-//! changed on the machine.
+//! The Debian packages that the tasks need. The rule: nothing is installed that is there already,
+//! and nothing else is changed on the machine.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -34,8 +34,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libnbd-bin", LOAD),
     ("qemu-system-common", "qemu-storage-daemon, to compare with"),
     ("valgrind", "counting instructions"),
+    ("g++", "libFuzzer"),
 ];
-/// Packages whose program other releases of Debian have elsewhere: they are not needed where the program is there.
+/// Packages whose program other releases of Debian have elsewhere: they are not needed where the
+/// program is there.
 const ELSEWHERE: &[(&str, &str)] = &[("qemu-system-common", "/usr/bin/qemu-storage-daemon")];
 const RUST: &str = "building for Windows";
 const LINK: &str = "linking drivers, import libraries";

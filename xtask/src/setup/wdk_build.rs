@@ -1,9 +1,10 @@
 //! Microsoft's wdk-build crate, made to run on a Linux host.
 //!
-//! The crate looks its kit up in the Windows registry and refuses any other host; everything else that it does (include
-//! paths, link arguments, bindgen settings) is what we want unchanged. So the copy that cargo fetched is copied once more
-//! and a few places are replaced. The rule: each replacement matches exactly as often as it says, else the task stops;
-//! none of the crate's source is kept in this repository.
+//! The crate looks its kit up in the Windows registry and refuses any other host; everything else
+//! that it does (include paths, link arguments, bindgen settings) is what we want unchanged. So the
+//! copy that cargo fetched is copied once more and a few places are replaced. The rule: each
+//! replacement matches exactly as often as it says, else the task stops; none of the crate's source
+//! is kept in this repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,9 @@ use crate::stamp::{Fingerprint, Stamp};
 
 const CRATE: &str = "wdk-build";
 
-/// Names the manifest whose `metadata.wdk` a build script reads; without it wdk-build takes the first `Cargo.lock` above
-/// `OUT_DIR` for the driver's, which is the root workspace's when all output lies under `target/`.
+/// Names the manifest whose `metadata.wdk` a build script reads; without it wdk-build takes the
+/// first `Cargo.lock` above `OUT_DIR` for the driver's, which is the root workspace's when all
+/// output lies under `target/`.
 pub const MANIFEST_VARIABLE: &str = "SNAPLESS_WDK_MANIFEST";
 
 struct Replacement {
@@ -119,8 +121,8 @@ fn current_stamp(layout: &Layout) -> Stamp {
     Stamp::new(layout, CRATE, &inputs)
 }
 
-/// The folder of the wdk-build that the driver's lock file names, where cargo unpacked it; cargo fetches it first where
-/// that is needed.
+/// The folder of the wdk-build that the driver's lock file names, where cargo unpacked it; cargo
+/// fetches it first where that is needed.
 fn source_folder(layout: &Layout) -> Result<PathBuf> {
     let manifest = layout.driver().join("Cargo.toml");
     let json = pe::cargo("reading the driver's metadata")
@@ -142,7 +144,8 @@ fn source_folder(layout: &Layout) -> Result<PathBuf> {
         .ok_or_else(|| malformed("names no wdk-build: is it a build dependency of the driver?"))
 }
 
-/// What a lock file says of the crate: version, source and checksum; nothing where there is none yet.
+/// What a lock file says of the crate: version, source and checksum; nothing where there is none
+/// yet.
 fn locked_version(lock: &Path) -> String {
     let text = fs::read_to_string(lock).unwrap_or_default();
     let entry = format!("name = \"{CRATE}\"\n");

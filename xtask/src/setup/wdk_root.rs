@@ -1,10 +1,12 @@
-//! The WDK content root: a folder with the structure of the Windows Driver Kit, for builds without it.
+//! The WDK content root: a folder with the structure of the Windows Driver Kit, for builds without
+//! it.
 //!
-//! mingw-w64's headers supply the kernel's and our own (`xtask/wdk/`) the framework's; import libraries come from lists
-//! of names. The rule: the driver's source and manifest do not know which of the two roots they are built against.
+//! mingw-w64's headers supply the kernel's and our own (`xtask/wdk/`) the framework's; import
+//! libraries come from lists of names. The rule: the driver's source and manifest do not know which
+//! of the two roots they are built against.
 //!
 //! ```text
-//! Include/10.0.26100.0/km/crt      ahead of everything: headers that replace or complete mingw-w64's
+//! Include/10.0.26100.0/km/crt      before all others: replaces or completes mingw-w64's
 //! Include/10.0.26100.0/km          mingw-w64's ddk, file by file
 //! Include/10.0.26100.0/shared      mingw-w64's include folder
 //! Include/wdf/kmdf/1.33            xtask/wdk/kmdf
@@ -27,8 +29,9 @@ use crate::stamp::{Fingerprint, Stamp};
 /// Where mingw-w64's headers are.
 const MINGW_INCLUDE: &str = "/usr/share/mingw-w64/include";
 
-/// Headers that the compiler supplies on Windows as well, and that clang's own would clash with mingw-w64's over, and
-/// headers of the `storage` subset that mingw-w64 lacks and that declare nothing a volume filter needs.
+/// Headers that the compiler supplies on Windows as well, and that clang's own would clash with
+/// mingw-w64's over, and headers of the `storage` subset that mingw-w64 lacks and that declare
+/// nothing a volume filter needs.
 const EMPTY_HEADERS: &[&str] = &[
     "mmintrin.h",
     "xmmintrin.h",

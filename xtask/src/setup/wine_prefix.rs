@@ -1,6 +1,7 @@
 //! The Wine prefix of the rig: a Windows of our own under `target/wine`.
 //!
-//! The rule: no other prefix is touched, and no process of this one is left behind when the step ends.
+//! The rule: no other prefix is touched, and no process of this one is left behind when the step
+//! ends.
 
 use std::ffi::OsStr;
 use std::fs;
