@@ -29,7 +29,8 @@ mod tests {
     #[test]
     fn every_target_takes_its_corpus_which_reaches_every_end() {
         for target in &TARGETS {
-            let mut reached = BTreeSet::new();
+            // libFuzzer keeps no empty file, and tries the empty input by itself.
+            let mut reached: BTreeSet<_> = target.play(&[]).into_iter().collect();
             for file in files(&corpus().join(target.name)) {
                 reached.extend(target.play(&fs::read(&file).expect("a file of the corpus")));
             }

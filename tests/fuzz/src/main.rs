@@ -17,6 +17,7 @@ mod guided {
 
     /// Coverage of the target's ends, so that the corpus has an input for each: libFuzzer reads and
     /// clears this section around every input.
+    #[used]
     #[unsafe(link_section = "__libfuzzer_extra_counters")]
     static ENDS: [AtomicU8; 64] = [const { AtomicU8::new(0) }; 64];
 
