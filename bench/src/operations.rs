@@ -15,7 +15,7 @@ use snapless_engine::{
     Capture, Config, Drained, Event, Host, Issue, Protection, Read, Rundown, Session, Step,
     Submission, Tick, Ticket, Urgency, Worker,
 };
-use snapless_types::{BlockIndex, BlockRange, Extent, Geometry};
+use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry};
 
 /// Writes, and acquisitions of protection.
 const WRITES: u64 = 10_000;
@@ -134,7 +134,7 @@ fn write(session: &Bench) -> u64 {
             measured_drained(session, record);
             drained += 1;
         }
-        session.acknowledge(u64::MAX);
+        session.acknowledge(EpochId::new(u64::MAX));
     }
     while !in_flight.is_empty() {
         complete(session, &mut in_flight);
@@ -162,7 +162,7 @@ fn empty(session: &Bench) {
     while let Step::Do(record) = session.drain(u64::MAX) {
         session.drained(record);
     }
-    session.acknowledge(u64::MAX);
+    session.acknowledge(EpochId::new(u64::MAX));
 }
 
 #[inline(never)]

@@ -1,17 +1,13 @@
 //! The engine's records as they stand on the wire.
 
 use snapless_engine::Record;
-use snapless_types::{EpochId, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::record::{Position, RecordError, RecordHeader};
 
 /// The header of a record.
 pub fn header(record: &Record) -> Result<RecordHeader, RecordError> {
-    let position = Position {
-        seq: Seq::new(record.seq),
-        time: FileTime::new(record.time),
-        epoch: EpochId::new(record.epoch),
-    };
+    let position =
+        Position { seq: record.seq, time: FileTime::new(record.time), epoch: record.epoch };
     match record.extent {
         Some(extent) => RecordHeader::extent(record.kind, position, extent.offset(), extent.len()),
         None => RecordHeader::marker(record.kind, position),

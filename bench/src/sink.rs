@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use snapless_engine::{Drained, Step};
+use snapless_types::EpochId;
 
 use crate::error::{Error, Result};
 use crate::host::Signal;
@@ -33,7 +34,7 @@ pub struct Pace {
     /// When the link is free.
     free_at: Instant,
     /// Acknowledgements in transit.
-    acknowledgements: std::collections::VecDeque<(Instant, u64)>,
+    acknowledgements: std::collections::VecDeque<(Instant, EpochId)>,
 }
 
 impl Pace {
@@ -88,7 +89,7 @@ impl Pace {
             self.free_at = self.free_at.max(now) + time;
         }
         run.session.drained(drained);
-        run.progress.reach(record.seq);
+        run.progress.reach(record.seq.get());
         if record.kind == snapless_engine::RecordKind::EpochEnd {
             if self.latency.is_zero() && self.bytes_per_second == 0 {
                 run.session.acknowledge(record.epoch);

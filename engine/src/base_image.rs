@@ -1,6 +1,8 @@
 //! The base image: the volume as it was at t0, and whether the stream has all of it (rule T0,
 //! rules.md#t0).
 
+use snapless_types::Seq;
+
 /// What is known of the base image.
 #[derive(Debug, Default)]
 pub struct BaseImage {
@@ -8,7 +10,7 @@ pub struct BaseImage {
     /// t0's content of a block is lost: it was overwritten uncaptured, or its record was lost.
     lost: bool,
     /// Number of the `BaseComplete` record.
-    complete_seq: Option<u64>,
+    complete_seq: Option<Seq>,
 }
 
 impl BaseImage {
@@ -28,7 +30,7 @@ impl BaseImage {
     }
 
     /// The service is lost, and with it what is not acknowledged: records after `acknowledged_seq`.
-    pub fn lose_service(&mut self, acknowledged_seq: u64) {
+    pub fn lose_service(&mut self, acknowledged_seq: Seq) {
         let is_safe = self.complete_seq.is_some_and(|seq| seq <= acknowledged_seq);
         // Before t0 there is nothing to lose.
         self.lost |= !is_safe && self.t0.is_some();
@@ -45,7 +47,7 @@ impl BaseImage {
     }
 
     /// Record `seq` says that the image is complete.
-    pub fn complete(&mut self, seq: u64) {
+    pub fn complete(&mut self, seq: Seq) {
         self.complete_seq = Some(seq);
     }
 

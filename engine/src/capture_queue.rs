@@ -13,7 +13,7 @@
 
 use alloc::boxed::Box;
 
-use snapless_types::{Extent, GapReason, Geometry, RecordKind};
+use snapless_types::{EpochId, Extent, GapReason, Geometry, RecordKind, Seq};
 
 use crate::arena::{Arena, MemoryRange, MemorySpan};
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
@@ -24,11 +24,11 @@ pub struct Record {
     /// What it describes.
     pub kind: RecordKind,
     /// Its number in the stream, from 1; 0 until it has one.
-    pub seq: u64,
+    pub seq: Seq,
     /// When it was committed, on the host's clock; never less than its predecessor's.
     pub time: u64,
     /// The epoch it belongs to.
-    pub epoch: u64,
+    pub epoch: EpochId,
     /// The bytes of the volume that it describes; none for a marker.
     pub extent: Option<Extent>,
     /// Why the gap began; for `GapBegin` only.
@@ -93,7 +93,7 @@ pub struct CaptureQueue {
     len: usize,
     /// Descriptors promised to reservations.
     promised: usize,
-    last_seq: u64,
+    last_seq: Seq,
     last_time: u64,
     /// How often the queue was cleared.
     generation: u64,
@@ -114,7 +114,7 @@ impl CaptureQueue {
             first: 0,
             len: 0,
             promised: 0,
-            last_seq: 0,
+            last_seq: Seq::default(),
             last_time: 0,
             generation: 0,
         })
@@ -154,7 +154,7 @@ impl CaptureQueue {
     }
 
     /// Appends a record for which there is a current reservation, and returns its number.
-    pub fn commit(&mut self, reservation: Reservation, record: Record) -> u64 {
+    pub fn commit(&mut self, reservation: Reservation, record: Record) -> Seq {
         rule!(self.is_current(&reservation), "LOSS: a loss of the service ends its reservations");
         self.promised -= 1;
         self.push(record, reservation.memory)
@@ -162,7 +162,7 @@ impl CaptureQueue {
 
     /// Appends a record without payload, and returns its number; `None` if there is no room for it
     /// now.
-    pub fn append(&mut self, record: Record) -> Option<u64> {
+    pub fn append(&mut self, record: Record) -> Option<Seq> {
         // The last descriptor is kept for a gap.
         let kept = usize::from(record.kind != RecordKind::GapBegin);
         (self.free_records() > kept).then(|| self.push(record, None))
@@ -230,7 +230,7 @@ impl CaptureQueue {
     }
 
     /// Number of the last record committed.
-    pub fn last_seq(&self) -> u64 {
+    pub fn last_seq(&self) -> Seq {
         self.last_seq
     }
 
@@ -244,9 +244,9 @@ impl CaptureQueue {
         if index >= self.records.len() { index - self.records.len() } else { index }
     }
 
-    fn push(&mut self, record: Record, memory: Option<MemoryRange>) -> u64 {
+    fn push(&mut self, record: Record, memory: Option<MemoryRange>) -> Seq {
         let index = self.index(self.len);
-        self.last_seq += 1;
+        self.last_seq = Seq::new(self.last_seq.get() + 1);
         // The host's clock may be set back; a stream that went back with it could not be searched
         // by time.
         self.last_time = self.last_time.max(record.time);
@@ -273,7 +273,8 @@ mod tests {
 
     fn record(kind: RecordKind) -> Record {
         let extent = Extent::new(0, 512);
-        Record { kind, seq: 0, time: 5, epoch: 1, extent, gap_reason: None }
+        let (seq, epoch) = (Seq::default(), EpochId::new(1));
+        Record { kind, seq, time: 5, epoch, extent, gap_reason: None }
     }
 
     #[test]
@@ -285,15 +286,15 @@ mod tests {
         queue.commit(slow, Record { time: 4, ..record(RecordKind::Block) });
         let a = queue.pop(u64::MAX).unwrap();
         let b = queue.pop(u64::MAX).unwrap();
-        assert_eq!((a.record.kind, a.record.seq, a.record.time), (RecordKind::Write, 1, 5));
-        assert_eq!((b.record.kind, b.record.seq, b.record.time), (RecordKind::Block, 2, 5));
+        assert_eq!((a.record.kind, a.record.seq.get(), a.record.time), (RecordKind::Write, 1, 5));
+        assert_eq!((b.record.kind, b.record.seq.get(), b.record.time), (RecordKind::Block, 2, 5));
         assert!(queue.pop(u64::MAX).is_none());
     }
 
     #[test]
     fn descriptors_and_reservations_come_back() {
         let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
-        assert_eq!((queue.capacity(), queue.last_seq(), queue.is_empty()), (4096, 0, true));
+        assert_eq!((queue.capacity(), queue.last_seq().get(), queue.is_empty()), (4096, 0, true));
         for _ in 0..50 {
             let given_up = queue.reserve(512, Writes).unwrap();
             queue.cancel(given_up);
@@ -303,10 +304,10 @@ mod tests {
                 let reservation = queue.reserve(512, Writes).unwrap();
                 queue.commit(reservation, record(RecordKind::Write));
             }
-            assert_eq!((queue.last_seq(), queue.is_empty()), (round * 7 + 7, false));
+            assert_eq!((queue.last_seq().get(), queue.is_empty()), (round * 7 + 7, false));
             for seq in round * 7 + 1..=round * 7 + 7 {
                 let drained = queue.pop(u64::MAX).unwrap();
-                assert_eq!(drained.record.seq, seq, "round the ring in order");
+                assert_eq!(drained.record.seq.get(), seq, "round the ring in order");
                 queue.give_back(drained);
             }
             assert!(queue.is_empty());
@@ -402,6 +403,6 @@ mod tests {
         assert_eq!(queue.used(), 0);
         assert!(queue.append(record(RecordKind::Unreadable)).is_some());
         let record = queue.pop(0).unwrap().record;
-        assert_eq!((record.kind, record.seq), (RecordKind::Unreadable, 2));
+        assert_eq!((record.kind, record.seq.get()), (RecordKind::Unreadable, 2));
     }
 }

@@ -8,7 +8,7 @@
 
 use alloc::boxed::Box;
 
-use snapless_types::{BlockIndex, BlockRange};
+use snapless_types::{BlockIndex, BlockRange, EpochId, Seq};
 
 use crate::bits::{self, PER_WORD};
 use crate::config::Config;
@@ -19,7 +19,7 @@ use crate::steps::Steps;
 #[derive(Debug)]
 struct Epoch {
     /// Number of its last record, once it is closed.
-    last_seq: u64,
+    last_seq: Seq,
     touched: Box<[u64]>,
 }
 
@@ -31,7 +31,7 @@ pub struct Epochs {
     /// The oldest that is not acknowledged.
     oldest_id: u64,
     open_id: u64,
-    acknowledged_seq: u64,
+    acknowledged_seq: Seq,
     block_count: u64,
     /// Base-two logarithm of the blocks that a bit stands for.
     granule_shift: u32,
@@ -53,13 +53,13 @@ impl Epochs {
         let granule_shift = granule_shift(block_count, config.epoch_bitmap_bytes);
         let words = words(block_count, granule_shift);
         let slots = boxed_slice(config.epochs.max(2), || {
-            Ok(Epoch { last_seq: 0, touched: boxed_slice(words, || Ok(0))? })
+            Ok(Epoch { last_seq: Seq::default(), touched: boxed_slice(words, || Ok(0))? })
         })?;
         Ok(Self {
             slots,
             oldest_id: 1,
             open_id: 1,
-            acknowledged_seq: 0,
+            acknowledged_seq: Seq::default(),
             block_count,
             granule_shift,
             since: None,
@@ -78,12 +78,12 @@ impl Epochs {
     }
 
     /// Id of the open epoch.
-    pub fn open_id(&self) -> u64 {
-        self.open_id
+    pub fn open_id(&self) -> EpochId {
+        EpochId::new(self.open_id)
     }
 
     /// The last record of the newest acknowledged epoch; 0 if there is none.
-    pub fn acknowledged_seq(&self) -> u64 {
+    pub fn acknowledged_seq(&self) -> Seq {
         self.acknowledged_seq
     }
 
@@ -137,7 +137,7 @@ impl Epochs {
 
     /// Closes the open epoch, whose last record is `last_seq`, and opens the next. Does nothing
     /// unless [`Epochs::can_close`].
-    pub fn close(&mut self, last_seq: u64) {
+    pub fn close(&mut self, last_seq: Seq) {
         if !self.can_close() {
             return;
         }
@@ -148,9 +148,9 @@ impl Epochs {
     }
 
     /// Frees every closed epoch up to `id`; true if there was one.
-    pub fn acknowledge(&mut self, id: u64) -> bool {
+    pub fn acknowledge(&mut self, id: EpochId) -> bool {
         let before = self.oldest_id;
-        while self.oldest_id <= id && self.oldest_id < self.open_id {
+        while self.oldest_id <= id.get() && self.oldest_id < self.open_id {
             let Some(epoch) = self.epoch(self.oldest_id) else { break };
             epoch.touched.fill(0);
             let words = epoch.touched.len() as u64;
@@ -238,29 +238,29 @@ mod tests {
     fn the_union_of_what_is_unacknowledged_is_lost() {
         let mut epochs = epochs(3, 200, 1 << 20);
         epochs.touch(blocks(0, 2));
-        epochs.close(10);
+        epochs.close(Seq::new(10));
         epochs.touch(blocks(1, 3));
-        epochs.close(20);
+        epochs.close(Seq::new(20));
         epochs.touch(blocks(63, 65));
-        assert_eq!(epochs.open_id(), 3);
-        assert!(epochs.acknowledge(1));
-        assert_eq!(epochs.acknowledged_seq(), 10);
+        assert_eq!(epochs.open_id().get(), 3);
+        assert!(epochs.acknowledge(EpochId::new(1)));
+        assert_eq!(epochs.acknowledged_seq().get(), 10);
         assert_eq!(lost(&mut epochs), [1, 2, 63, 64]);
-        assert_eq!(epochs.open_id(), 4);
+        assert_eq!(epochs.open_id().get(), 4);
         assert_eq!(lost(&mut epochs), []);
     }
 
     #[test]
     fn an_epoch_stays_open_until_there_is_room_for_the_next() {
         let mut epochs = epochs(2, 10, 1 << 20);
-        epochs.close(1);
+        epochs.close(Seq::new(1));
         assert!(!epochs.can_close());
-        epochs.close(2);
-        assert_eq!(epochs.open_id(), 2, "no epoch was free");
-        assert!(epochs.acknowledge(7), "only closed epochs are freed");
-        assert_eq!(epochs.open_id(), 2);
+        epochs.close(Seq::new(2));
+        assert_eq!(epochs.open_id().get(), 2, "no epoch was free");
+        assert!(epochs.acknowledge(EpochId::new(7)), "only closed epochs are freed");
+        assert_eq!(epochs.open_id().get(), 2);
         assert!(epochs.can_close());
-        assert!(!epochs.acknowledge(7));
+        assert!(!epochs.acknowledge(EpochId::new(7)));
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!((epochs.is_due(Tick(15)), epochs.deadline(Tick(15))), (true, None));
         epochs.record(blocks(0, 1), 1, Tick(12));
         assert!(epochs.is_due(Tick(12)));
-        epochs.close(3);
+        epochs.close(Seq::new(3));
         assert!(epochs.record(BlockRange::EMPTY, 100, Tick(20)));
         assert!(!epochs.is_due(Tick(100)), "no epoch is free");
         assert_eq!(epochs.deadline(Tick(21)), None);

@@ -202,8 +202,8 @@ pub use rundown::{Event, Protection, Rundown, RundownOwner};
 pub use session::Session;
 pub use session::core::Read;
 pub use snapless_types::{
-    BlockIndex, BlockRange, Clearing, Extent, GapReason, Geometry, GeometryError, Overflow,
-    RecordKind,
+    BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, GeometryError,
+    Overflow, RecordKind, Seq,
 };
 pub use status::{HOLD_BUCKETS, HoldTimes, Status};
 pub use submission::{Capture, Issue, Submission, Ticket, Urgency};

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
-use snapless_types::{BlockIndex, BlockRange, Extent, Geometry, RecordKind};
+use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind, Seq};
 
 use crate::arena::{Arena, MemoryRange, MemorySpan};
 use crate::backpressure::Backpressure;
@@ -106,14 +106,14 @@ proptest! {
         let mut epochs = Epochs::new(300, &config).unwrap();
         let mut model: Vec<(u64, BTreeSet<u64>)> = Vec::from([(1, BTreeSet::new())]);
         for (what, run) in steps {
-            let open = epochs.open_id();
+            let open = epochs.open_id().get();
             match what {
                 0 if epochs.can_close() => {
-                    epochs.close(open * 10);
-                    model.push((epochs.open_id(), BTreeSet::new()));
+                    epochs.close(Seq::new(open * 10));
+                    model.push((epochs.open_id().get(), BTreeSet::new()));
                 }
                 1 => {
-                    epochs.acknowledge(run.start.0 % (open + 1));
+                    epochs.acknowledge(EpochId::new(run.start.0 % (open + 1)));
                     model.retain(|&(id, _)| id > run.start.0 % (open + 1) || id == open);
                 }
                 _ => {

@@ -7,7 +7,7 @@ pub mod core;
 
 use alloc::boxed::Box;
 
-use snapless_types::{BlockIndex, BlockRange, Clearing, Extent, Geometry, RecordKind};
+use snapless_types::{BlockIndex, BlockRange, Clearing, EpochId, Extent, Geometry, RecordKind};
 
 use self::core::{Core, Read, Shared, State};
 use crate::capture_queue::Drained;
@@ -170,7 +170,7 @@ impl<H: Host> Session<H> {
     }
 
     /// Notes that an epoch and all before it are durable at the server.
-    pub fn acknowledge(&self, epoch: u64) {
+    pub fn acknowledge(&self, epoch: EpochId) {
         self.locked(|core| core.acknowledge(epoch));
     }
 

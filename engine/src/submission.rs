@@ -1,7 +1,7 @@
 //! What a host hands to the engine with a write, and what it gets back: values that are consumed
 //! once.
 
-use snapless_types::Extent;
+use snapless_types::{Extent, Seq};
 
 use crate::arena::MemorySpan;
 use crate::capture_queue::Reservation;
@@ -70,7 +70,7 @@ pub struct Issue<W> {
     /// The argument of [`Session::completed`](crate::Session::completed).
     pub ticket: Ticket,
     /// Number of its record; `None` if it is uncaptured.
-    pub record: Option<u64>,
+    pub record: Option<Seq>,
 }
 
 /// Names a write in flight. Fits in a pointer, for a completion routine's context.

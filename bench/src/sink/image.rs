@@ -49,7 +49,7 @@ impl Serve for Images {
         if record.kind == RecordKind::EpochEnd {
             run.session.acknowledge(record.epoch);
         }
-        run.progress.reach(record.seq);
+        run.progress.reach(record.seq.get());
         Ok(Step::Do(()))
     }
 }

@@ -129,7 +129,7 @@ fn receive_all(mut receiver: MessageReceiver, run: &Run) {
     loop {
         match receiver.receive() {
             Ok(Some(Message::Acknowledge(acknowledge))) => {
-                run.session.acknowledge(acknowledge.epoch().get());
+                run.session.acknowledge(acknowledge.epoch());
                 run.progress.reach(acknowledge.seq().get());
             }
             Ok(Some(Message::Refused(text))) => {

@@ -1,7 +1,7 @@
 //! A session's claim and its drain requests.
 
 use snapless_engine::{Drained, Step, Worker};
-use snapless_types::{EpochId, Seq};
+use snapless_types::EpochId;
 use snapless_wire::id::FileTime;
 use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
 use wdk_sys::{NTSTATUS, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_CONNECTED, STATUS_SUCCESS};
@@ -65,7 +65,7 @@ impl Session {
 
     /// Notes that everything up to an epoch is durable at the server. IRQL <= DISPATCH_LEVEL.
     pub fn acknowledge(&self, epoch: EpochId) {
-        self.engine.acknowledge(epoch.get());
+        self.engine.acknowledge(epoch);
     }
 
     /// Answers drain requests while there are both requests and records. PASSIVE_LEVEL.
@@ -124,9 +124,9 @@ impl Session {
 /// A record's header on the wire.
 fn header(record: &snapless_engine::Record) -> Result<RecordHeader, RecordError> {
     let position = Position {
-        seq: Seq::new(record.seq),
+        seq: record.seq,
         time: FileTime::new(record.time),
-        epoch: EpochId::new(record.epoch),
+        epoch: record.epoch,
     };
     match record.extent {
         Some(extent) => RecordHeader::extent(record.kind, position, extent.offset(), extent.len()),

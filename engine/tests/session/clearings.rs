@@ -37,7 +37,7 @@ fn a_failed_zero_write_leaves_its_blocks_dirty() {
     let Submission::Issue(issue) = clear(&session, Clearing::Zero, 0, 3 * BLOCK) else {
         panic!("it has no payload")
     };
-    assert_eq!(issue.record, Some(session.status().last_seq));
+    assert_eq!(issue.record, Some(Seq::new(session.status().last_seq)));
     session.completed(issue.ticket, false);
     assert_eq!(session.status().blocks_dirty, 3);
 }

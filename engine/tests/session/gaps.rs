@@ -245,7 +245,7 @@ fn with_overflow_hold_writes_wait_in_an_open_gap_too() {
 fn a_lost_service_leaves_unacknowledged_blocks_dirty() {
     let session = synced(|config| config.epoch_bytes = 4 * BLOCK);
     // The first epoch holds the base image; it is durable. The write after it is not.
-    session.acknowledge(1);
+    session.acknowledge(EpochId::new(1));
     complete_captured(&session, submit(&session, "w", 2 * BLOCK, 512));
     session.detach();
     let dirty: Vec<_> =
@@ -351,7 +351,7 @@ fn the_base_image_survives_a_lost_service_once_it_is_acknowledged() {
     session.host().now.set(5);
     assert_waits(&session.dispatch());
     assert_eq!(drain(&session), [RecordKind::EpochEnd]);
-    session.acknowledge(1);
+    session.acknowledge(EpochId::new(1));
     assert_eq!(session.status().acknowledged_seq, session.status().last_seq);
     session.detach();
     assert!(session.status().base_complete);

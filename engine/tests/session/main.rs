@@ -8,7 +8,8 @@ use snapless_engine::{
     Ticket, Urgency, WORKERS, Worker,
 };
 use snapless_types::{
-    BlockIndex, BlockRange, Clearing, Extent, GapReason, Geometry, Overflow, RecordKind,
+    BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, Overflow, RecordKind,
+    Seq,
 };
 
 mod clearings;

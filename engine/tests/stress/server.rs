@@ -2,7 +2,7 @@
 //! acknowledged.
 
 use snapless_engine::Record;
-use snapless_types::{Extent, RecordKind};
+use snapless_types::{EpochId, Extent, RecordKind, Seq};
 
 use crate::disk::{BLOCK, BLOCKS, SECTOR, sectors};
 
@@ -17,7 +17,7 @@ pub struct Server {
     replica: Vec<Option<u64>>,
     /// Records of the open epoch.
     pending: Vec<Taken>,
-    last_seq: u64,
+    last_seq: Seq,
     /// Blocks of the base image so far.
     based: Vec<bool>,
 }
@@ -27,13 +27,13 @@ impl Server {
         Self {
             replica: vec![None; usize::try_from(BLOCKS * BLOCK / SECTOR).unwrap()],
             pending: Vec::new(),
-            last_seq: 0,
+            last_seq: Seq::default(),
             based: vec![false; usize::try_from(BLOCKS).unwrap()],
         }
     }
 
     /// Takes a record; returns the epoch that it makes durable.
-    pub fn take(&mut self, record: Record, content: Vec<u64>, t0: &[u64]) -> Option<u64> {
+    pub fn take(&mut self, record: Record, content: Vec<u64>, t0: &[u64]) -> Option<EpochId> {
         assert!(record.seq > self.last_seq, "ORDER: records come in the order of their numbers");
         self.last_seq = record.seq;
         if let Some(extent) = record.extent {

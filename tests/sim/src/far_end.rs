@@ -22,7 +22,7 @@ use snapless_server::stop::StopFlag;
 use snapless_server::storage::Store;
 use snapless_server::timeline::{At, Cut};
 use snapless_server::writer::SessionWriter;
-use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_types::RecordKind;
 use snapless_wire::frame::{FRAME_PAYLOAD_MAX, FrameHeader, FrameKind, Hello, Welcome};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::{Position, RecordHeader};
@@ -251,11 +251,8 @@ fn receive(
 /// A record as the driver writes it into the service's buffer.
 fn header_of(received: &Received) -> RecordHeader {
     let record = &received.record;
-    let position = Position {
-        seq: Seq::new(record.seq),
-        time: FileTime::new(record.time),
-        epoch: EpochId::new(record.epoch),
-    };
+    let position =
+        Position { seq: record.seq, time: FileTime::new(record.time), epoch: record.epoch };
     let header = match record.extent {
         Some(extent) => RecordHeader::extent(record.kind, position, extent.offset(), extent.len()),
         None => RecordHeader::marker(record.kind, position),

@@ -107,7 +107,7 @@ impl Link {
     pub fn connect(&mut self, calm: bool) -> Result<(), Broken> {
         let Some(far_end) = &mut self.far_end else { return Ok(()) };
         let durable = far_end.connect(!calm)?;
-        let expected = self.kept.last().map_or(0, |last| last.record.seq);
+        let expected = self.kept.last().map_or(0, |last| last.record.seq.get());
         ensure!(
             durable == expected,
             Rule::Loss,
@@ -142,7 +142,7 @@ impl Link {
     /// The server receives the next record.
     pub fn receive(&mut self, calm: bool, rng: &mut Rng, now: u64) -> Result<(), Broken> {
         let Some(received) = self.pipe.pop_front() else { return Ok(()) };
-        let (kind, epoch) = (received.record.kind, received.record.epoch);
+        let (kind, epoch) = (received.record.kind, received.record.epoch.get());
         if let Some(far_end) = &mut self.far_end {
             far_end.send(&received)?;
         }
@@ -227,7 +227,8 @@ impl Link {
             None => rng.index(becoming.len() + 1),
             Some(far_end) => {
                 let durable = far_end.lose()?;
-                let keeps = self.kept.iter().take_while(|it| it.record.seq <= durable).count();
+                let keeps =
+                    self.kept.iter().take_while(|it| it.record.seq.get() <= durable).count();
                 ensure!(
                     keeps >= self.durable,
                     Rule::Loss,

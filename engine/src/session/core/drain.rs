@@ -1,5 +1,7 @@
 //! The drain thread: what leaves the queue, and what an acknowledgement frees.
 
+use snapless_types::EpochId;
+
 use super::Core;
 use crate::capture_queue::Drained;
 use crate::host::{Step, Worker};
@@ -31,7 +33,7 @@ impl<W> Core<'_, W> {
     }
 
     /// Notes that an epoch and all before it are durable at the server.
-    pub fn acknowledge(&mut self, epoch: u64) {
+    pub fn acknowledge(&mut self, epoch: EpochId) {
         if self.state.epochs.acknowledge(epoch) {
             // The open epoch may have waited for a free one.
             self.call.wake(Worker::Dispatch);

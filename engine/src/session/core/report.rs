@@ -28,8 +28,8 @@ impl<W> Core<'_, W> {
             writes_in_flight: state.in_flight.count(),
             queue_used: state.capture_queue.used(),
             queue_bytes: state.capture_queue.capacity(),
-            last_seq: state.capture_queue.last_seq(),
-            acknowledged_seq: state.epochs.acknowledged_seq(),
+            last_seq: state.capture_queue.last_seq().get(),
+            acknowledged_seq: state.epochs.acknowledged_seq().get(),
             ..state.counts[0]
         }
     }

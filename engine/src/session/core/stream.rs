@@ -3,7 +3,7 @@
 //! Every record is noted with its blocks, so that a loss of the service finds each block whose record
 //! is not acknowledged (rule LOSS, rules.md#loss).
 
-use snapless_types::{BlockRange, Extent, GapReason, RecordKind};
+use snapless_types::{BlockRange, Extent, GapReason, RecordKind, Seq};
 
 use super::Core;
 use crate::capture_queue::Record;
@@ -14,12 +14,12 @@ impl<W> Core<'_, W> {
     #[inline]
     pub(super) fn record(&self, kind: RecordKind, extent: Option<Extent>) -> Record {
         let (time, epoch) = (self.call.clock, self.state.epochs.open_id());
-        Record { kind, seq: 0, time, epoch, extent, gap_reason: None }
+        Record { kind, seq: Seq::default(), time, epoch, extent, gap_reason: None }
     }
 
     /// Appends a record without payload that describes `blocks`, or a marker if there are none.
     /// Returns its number; `None` if there is no room now.
-    pub(super) fn append(&mut self, kind: RecordKind, blocks: BlockRange) -> Option<u64> {
+    pub(super) fn append(&mut self, kind: RecordKind, blocks: BlockRange) -> Option<Seq> {
         let record = self.record(kind, self.shared.geometry.extent_of(&blocks));
         let seq = self.state.capture_queue.append(record)?;
         self.recorded(blocks, 0);

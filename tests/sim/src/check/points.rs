@@ -52,7 +52,8 @@ pub fn check(
         if is_change(received, base_is_whole) {
             replay.apply(received);
         }
-        let step = usize::try_from(record.seq - 1).ok().and_then(|at| ledger.committed.get(at));
+        let step =
+            usize::try_from(record.seq.get() - 1).ok().and_then(|at| ledger.committed.get(at));
         let Some(&step) = step else {
             let what = format!("record {} was never committed", record.seq);
             return Err(Broken::new(Rule::Point, what));
@@ -68,7 +69,7 @@ pub fn check(
                 "record {} is a point of a volume that has outgrown its session",
                 record.seq
             );
-            replay.check(step, record.seq)?;
+            replay.check(step, record.seq.get())?;
             points.restorable.push(index);
         }
     }

@@ -19,7 +19,7 @@ pub fn order(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<(), Broken
             let follows = if begins {
                 record.seq > last.record.seq
             } else {
-                record.seq == last.record.seq + 1
+                record.seq.get() == last.record.seq.get() + 1
             };
             ensure!(
                 follows,
@@ -43,7 +43,7 @@ pub fn order(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<(), Broken
             );
         }
         let reason = match record.kind {
-            RecordKind::GapBegin => ledger.gap_reason(record.seq),
+            RecordKind::GapBegin => ledger.gap_reason(record.seq.get()),
             _ => None,
         };
         ensure!(
@@ -55,7 +55,7 @@ pub fn order(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<(), Broken
             let id = writer_of(ledger, volume, received)?;
             let place = &mut place_of[id.0 as usize];
             ensure!(place.is_none(), Rule::Order, "write {} is in the stream twice", id.0);
-            *place = Some(record.seq);
+            *place = Some(record.seq.get());
         }
         last = Some(received);
     }

@@ -131,7 +131,7 @@ impl World {
                             id.0
                         );
                         self.check_turn(id)?;
-                        self.ledger.clearings.insert(seq, id);
+                        self.ledger.clearings.insert(seq.get(), id);
                     }
                     None => self.check_dirty(id, Rule::Loss, "is let through uncaptured")?,
                 }

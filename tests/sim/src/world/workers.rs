@@ -2,7 +2,7 @@
 //! be woken.
 
 use snapless_engine::{Drained, Record, Step, Submission, Tick, WORKERS, Worker};
-use snapless_types::{BlockRange, RecordKind};
+use snapless_types::{BlockRange, EpochId, RecordKind};
 
 use super::{Stage, World};
 use crate::disk::Purpose;
@@ -152,7 +152,7 @@ impl World {
         };
         let record = drained.record();
         let payload = self.memory.get(&cells).to_vec();
-        self.trace.add(record.seq);
+        self.trace.add(record.seq.get());
         let sent = match record.kind {
             // In the model each clearing leaves content of its own.
             RecordKind::Trim | RecordKind::Zero => self.cleared_by(&record)?,
@@ -160,7 +160,7 @@ impl World {
         };
         let now = self.host.ticks();
         if self.options.sabotages(Sabotage::NoEpochs) {
-            self.link.acknowledge_early(record.epoch, now);
+            self.link.acknowledge_early(record.epoch.get(), now);
         }
         self.link.send(Received { record, payload: sent }, self.calm, &mut self.rng, now);
         self.put(Job::Drained { drained, cells, payload });
@@ -168,7 +168,7 @@ impl World {
     }
 
     fn cleared_by(&self, record: &Record) -> Result<Vec<Content>, Broken> {
-        let Some(&id) = self.ledger.clearings.get(&record.seq) else {
+        let Some(&id) = self.ledger.clearings.get(&record.seq.get()) else {
             let what = format!("{record:?} is of no trim and no write of zeros");
             return Err(Broken::new(Rule::Order, what));
         };
@@ -236,7 +236,9 @@ impl World {
             LinkStep::Durable => self.link.make_durable(self.calm, &mut self.rng, now)?,
             LinkStep::Acknowledge => {
                 if let Some(epoch) = self.link.take_acknowledgement() {
-                    self.verb(Verb::Acknowledge, |session| session.acknowledge(epoch))?;
+                    self.verb(Verb::Acknowledge, |session| {
+                        session.acknowledge(EpochId::new(epoch))
+                    })?;
                 }
             }
             LinkStep::Detach => {
