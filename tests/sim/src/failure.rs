@@ -32,10 +32,18 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The rule that an assertion's message begins with, and the rest of the message.
-    pub(crate) fn of_assertion(message: &str) -> Option<(Self, &str)> {
-        let (name, rest) = message.split_once(": ")?;
-        Self::from_str(name, true).ok().filter(|rule| rule.to_string() == name).zip(Some(rest))
+    /// The rule that a message names, and the rest of the message: an assertion of the engine, or an
+    /// error of the server.
+    pub(crate) fn of_message(message: &str) -> Option<(Self, &str)> {
+        let mut rest = message;
+        while let Some((name, after)) = rest.split_once(": ") {
+            if let Some(rule) = Self::value_variants().iter().find(|rule| rule.to_string() == name)
+            {
+                return Some((*rule, after));
+            }
+            rest = after;
+        }
+        None
     }
 }
 

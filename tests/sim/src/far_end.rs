@@ -262,8 +262,7 @@ fn header_of(received: &Received) -> RecordHeader {
 
 fn refused(what: &str, error: &impl ToString) -> Broken {
     let text = error.to_string();
-    // The server's rules name themselves.
-    match Rule::of_assertion(&text) {
+    match Rule::of_message(&text) {
         Some((rule, rest)) => Broken::new(rule, format!("the server refuses {what}: {rest}")),
         None => Broken::new(Rule::Resume, format!("the server refuses {what}: {text}")),
     }

@@ -27,7 +27,7 @@ pub fn run(options: &Options) -> Result<Report, Box<Failure>> {
             // The engine's assertions name their rule.
             let message = LAST_PANIC.take();
             drop(payload);
-            match Rule::of_assertion(&message) {
+            match Rule::of_message(&message) {
                 Some((rule, what)) => Err(fail(world.step(), Some(rule), what.to_string())),
                 None => Err(fail(world.step(), None, message)),
             }
