@@ -32,8 +32,8 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The rule that a message names, and the rest of the message: an assertion of the engine, or an
-    /// error of the server.
+    /// The rule that a message names, and the rest of the message: an assertion of the engine, or
+    /// an error of the server.
     pub(crate) fn of_message(message: &str) -> Option<(Self, &str)> {
         let mut rest = message;
         while let Some((name, after)) = rest.split_once(": ") {

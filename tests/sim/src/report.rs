@@ -9,8 +9,8 @@ macro_rules! report {
         /// What a run did, or several runs together.
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
         pub struct Report {
-            /// Hash of everything that happened: the same for the same options. Of several runs, a sum
-            /// that does not depend on their order.
+            /// Hash of everything that happened: the same for the same options. Of several runs, a
+            /// sum that does not depend on their order.
             pub trace: u64,
             $($(#[$doc])* pub $name: u64,)*
         }

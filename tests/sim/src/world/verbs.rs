@@ -1,5 +1,22 @@
-//! A call of one of the engine's verbs, and what is checked after each: that a gap was needed, and
-//! that the work under the session's lock does not grow with the volume.
+//! A call of one of the engine's verbs, and what is checked after each.
+//!
+//! **No needless gap** (rule LOSS, rules.md#loss): a gap costs restorable points. The engine gives
+//! its reason, and the model knows by itself whether that is true:
+//!
+//! | reason | true if |
+//! | --- | --- |
+//! | `QueueFull` | the overflow is `gap`, and the queue was never empty for the whole hold limit |
+//! | `TooManyWrites` | more writes are outstanding than the session has slots |
+//! | `ServiceLost` | the driver knows that no service is there, or one was lost under a capture |
+//! | `PayloadUnavailable` | the arriving write has no payload |
+//! | `UrgentWrite` | the arriving write must not wait, and could not be captured at once |
+//! | `WriteFailed` | the completed write failed |
+//! | `WriteTooLong` | an outstanding write is longer than the session captures |
+//! | `Outgrown` | the volume grows, or the arriving write passes its end |
+//!
+//! **Bounded work under the lock** (rule HANG, rules.md#hang): writes wait for the session's lock,
+//! so the words of blocks that a verb looks at grow with the writes that it is about, not with the
+//! volume.
 
 use snapless_engine::{Session, Urgency, Worker};
 use snapless_types::{GapReason, Overflow};

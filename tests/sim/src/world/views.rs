@@ -166,7 +166,7 @@ impl World {
                 && reported_dirty >= dirty
                 && reported_unsynced + reported_dirty == unsynced + reading + dirty,
             Rule::Loss,
-            "the table has {counts:?} blocks unsynced, being read, synced, dirty; the session counts \
+            "the table has {counts:?} blocks unsynced, being read, synced, dirty; the status has \
              {reported_unsynced} unsynced, {} synced, {reported_dirty} dirty",
             status.blocks_synced
         );
