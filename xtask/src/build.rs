@@ -4,16 +4,17 @@
 
 mod inf;
 pub mod pe;
+mod product;
 pub mod programs;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::console::{Steps, say};
-use crate::error::{Error, IoContext, Result};
+use crate::error::Result;
 use crate::layout::Layout;
 use crate::setup::{crates, wdk_build, wdk_root};
 
+use product::{as_sys, existing};
 use programs::WindowsPrograms;
 
 /// What to build.
@@ -147,11 +148,6 @@ fn server(steps: &mut Steps, layout: &Layout) -> Result<PathBuf> {
     steps.make("snapless-server for Linux", |progress| programs::server(layout, progress))
 }
 
-/// Makes the next build generate the bindings anew.
-pub fn forget_bindings(layout: &Layout) -> Result<()> {
-    pe::Workspace::all(layout).iter().try_for_each(pe::Workspace::forget_bindings)
-}
-
 /// How many steps [`prerequisites`] takes.
 pub(crate) const PREREQUISITE_STEPS: usize = 3;
 
@@ -160,23 +156,4 @@ pub(crate) fn prerequisites(steps: &mut Steps, layout: &Layout) -> Result<()> {
     steps.run("WDK content root", |progress| wdk_root::make(layout, progress))?;
     steps.run("wdk-build for Linux", |progress| wdk_build::patch(layout, progress))?;
     steps.run("crates", |progress| crates::fetch(layout, progress))
-}
-
-/// A driver is a DLL with another name.
-fn as_sys(dll: &Path) -> Result<PathBuf> {
-    existing(dll.to_path_buf())?;
-    let name = dll.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
-    let sys = dll.with_file_name(name).with_extension("sys");
-    fs::copy(dll, &sys).on("write", &sys)?;
-    Ok(sys)
-}
-
-fn existing(path: PathBuf) -> Result<PathBuf> {
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(Error::MissingArtifact {
-        path,
-        advice: "the build succeeded but wrote something else; compare the crate's name and type",
-    })
 }

@@ -12,8 +12,8 @@ use crate::build::programs;
 use crate::command::Tool;
 use crate::console::{Outcome, Progress, Steps, say};
 use crate::error::{IoContext, Result};
+use crate::files::remove_folder;
 use crate::layout::Layout;
-use crate::setup::wdk_root::remove_folder;
 
 /// What to call it where other tests run as well.
 pub const NAME: &str = "fuzz targets, guided from their corpus";

@@ -14,6 +14,7 @@ pub mod console;
 pub mod demo;
 pub mod engine_tests;
 pub mod error;
+pub mod files;
 pub mod forward;
 pub mod fuzz;
 pub mod graph;

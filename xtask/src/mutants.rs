@@ -12,10 +12,9 @@ use std::path::Path;
 
 use crate::console::{Outcome, Progress, Steps};
 use crate::error::{Error, IoContext, Result};
+use crate::files::{files_below, remove_folder};
 use crate::layout::Layout;
 use crate::setup::tools::{self, MUTANTS};
-use crate::setup::wdk_root::remove_folder;
-use crate::stamp;
 
 /// How many steps [`add_to`] takes.
 pub const STEPS: usize = 2;
@@ -42,7 +41,7 @@ impl Options {
     /// A slice for a test run: the same for the same engine.
     pub fn of_a_test(layout: &Layout) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
-        for file in stamp::files_below(&layout.root().join("engine/src"))? {
+        for file in files_below(&layout.root().join("engine/src"))? {
             fs::read(&file).on("read", &file)?.hash(&mut hasher);
         }
         Ok(Self { jobs: 2, slice: Some(format!("{}/{SLICES}", hasher.finish() % SLICES)) })

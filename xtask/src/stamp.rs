@@ -8,9 +8,8 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use walkdir::WalkDir;
-
 use crate::error::{IoContext, Result};
+use crate::files::files_below;
 use crate::layout::Layout;
 
 /// A digest of a step's inputs.
@@ -54,18 +53,6 @@ impl Fingerprint {
     fn finish(&self) -> String {
         format!("{:016x}\n", self.hasher.finish())
     }
-}
-
-/// The files below a folder, in the order of their names.
-pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in WalkDir::new(folder).sort_by_file_name() {
-        let entry = entry.map_err(std::io::Error::from).on("list", folder)?;
-        if entry.file_type().is_file() {
-            files.push(entry.into_path());
-        }
-    }
-    Ok(files)
 }
 
 /// The mark that a finished step leaves.

@@ -14,15 +14,23 @@ use walkdir::WalkDir;
 use crate::command::Tool;
 use crate::console::Progress;
 use crate::error::{IoContext, Result};
+use crate::files::remove_folder;
 use crate::layout::{KERNEL_TARGET, Layout};
-use crate::setup::wdk_build::MANIFEST_VARIABLE;
-use crate::setup::wdk_root::{self, CLANG_FLAGS};
 
 const CARGO: &str = "/usr/bin/cargo";
 const CARGO_CLIPPY: &str = "/usr/bin/cargo-clippy";
 const RUSTC: &str = "/usr/bin/rustc";
 const RUSTDOC: &str = "/usr/bin/rustdoc";
 const LLVM: &str = "/usr/lib/llvm-19/lib";
+
+/// What a C file for the kernel is compiled with, besides include folders.
+pub const CLANG_FLAGS: &[&str] =
+    &["-D__GNUC__=4", "-D__GNUC_MINOR__=2", "-D_WIN32_WINNT=0x0A00", "-DNTDDI_VERSION=0x0A000006"];
+
+/// Names the manifest whose `metadata.wdk` a build script reads; without it wdk-build takes the first
+/// `Cargo.lock` above `OUT_DIR` for the driver's, which is the root workspace's when all output lies
+/// under `target/`.
+pub const MANIFEST_VARIABLE: &str = "SNAPLESS_WDK_MANIFEST";
 
 /// A cargo workspace that builds for the kernel.
 pub struct Workspace {
@@ -105,7 +113,7 @@ impl Workspace {
                 doomed.push(entry.into_path());
             }
         }
-        doomed.iter().try_for_each(|folder| wdk_root::remove_folder(folder))
+        doomed.iter().try_for_each(|folder| remove_folder(folder))
     }
 
     fn cargo(&self, layout: &Layout, verb: &str) -> Result<Tool> {

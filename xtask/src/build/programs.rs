@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::build::{existing, pe};
+use crate::build::pe;
+use crate::build::product::existing;
 use crate::command::Tool;
 use crate::console::Progress;
 use crate::error::Result;

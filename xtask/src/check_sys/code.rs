@@ -143,7 +143,7 @@ fn frames(graph: &Graph, names: &Symbols) -> (String, bool) {
 fn recursion(graph: &Graph, names: &Symbols) -> (String, bool) {
     match graph.recursion() {
         None => (format!("none of {}", graph.functions().len()), true),
-        Some(circle) => (way(&circle, names), false),
+        Some(circle) => (names.way(&circle), false),
     }
 }
 
@@ -166,16 +166,10 @@ fn write_path(graph: &Graph, names: &Symbols) -> (String, bool) {
 fn chain(deepest: Option<Chain>, limit: u32, names: &Symbols) -> (String, bool) {
     match deepest {
         Some(Chain { stack, functions }) => {
-            (format!("{stack} bytes: {}", way(&functions, names)), stack <= limit)
+            (format!("{stack} bytes: {}", names.way(&functions)), stack <= limit)
         }
         None => ("recursion has no end".to_owned(), false),
     }
-}
-
-/// Functions as a path.
-pub fn way(functions: &[u32], names: &Symbols) -> String {
-    let names: Vec<String> = functions.iter().map(|rva| names.name_of(*rva)).collect();
-    names.join(" → ")
 }
 
 #[cfg(test)]

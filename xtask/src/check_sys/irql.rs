@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 
 use super::calls::Graph;
-use super::code::way;
 use super::image::Import;
 use super::symbols::Symbols;
 
@@ -70,7 +69,7 @@ pub fn raised(graph: &Graph, names: &Symbols, imports: &[Import]) -> (String, bo
                     allowed.insert(name);
                 } else {
                     let path = graph.way(rva, reached).unwrap_or_default();
-                    bad.push(format!("{name} (by {})", way(&path, names)));
+                    bad.push(format!("{name} (by {})", names.way(&path)));
                 }
             }
         }

@@ -56,6 +56,12 @@ impl Symbols {
         name.cloned().unwrap_or_else(|| format!("{rva:#x}"))
     }
 
+    /// Functions as a path.
+    pub fn way(&self, functions: &[u32]) -> String {
+        let names: Vec<String> = functions.iter().map(|rva| self.name_of(*rva)).collect();
+        names.join(" → ")
+    }
+
     /// Where the function with a name begins, or its one instance if it is generic.
     pub fn address_of(&self, name: &str) -> Option<u32> {
         let is_it = |known: &str| {

@@ -10,8 +10,8 @@ use crate::build::programs;
 use crate::command::Tool;
 use crate::console::{Outcome, Progress, Steps};
 use crate::error::Result;
+use crate::files::remove_folder;
 use crate::layout::Layout;
-use crate::setup::wdk_root::remove_folder;
 
 /// A program of crates.io.
 #[derive(Debug)]

@@ -15,16 +15,11 @@ use walkdir::WalkDir;
 use crate::build::pe;
 use crate::console::{Outcome, Progress};
 use crate::error::{Error, IoContext, Result};
+use crate::files::remove_folder;
 use crate::layout::Layout;
-use crate::setup::wdk_root::remove_folder;
 use crate::stamp::{Fingerprint, Stamp};
 
 const CRATE: &str = "wdk-build";
-
-/// Names the manifest whose `metadata.wdk` a build script reads; without it wdk-build takes the
-/// first `Cargo.lock` above `OUT_DIR` for the driver's, which is the root workspace's when all
-/// output lies under `target/`.
-pub const MANIFEST_VARIABLE: &str = "SNAPLESS_WDK_MANIFEST";
 
 struct Replacement {
     name: &'static str,
@@ -188,6 +183,7 @@ impl Replacement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::pe::MANIFEST_VARIABLE;
 
     #[test]
     fn a_replacement_that_does_not_match_exactly_stops_with_its_name() {

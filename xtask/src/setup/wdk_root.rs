@@ -18,10 +18,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::build;
+use crate::build::pe::{self, CLANG_FLAGS};
 use crate::command::Tool;
 use crate::console::{Outcome, Progress};
 use crate::error::{IoContext, Result};
+use crate::files::remove_folder;
 use crate::layout::{KIT_VERSION, KMDF_VERSION, Layout};
 use crate::setup::import_library::Names;
 use crate::stamp::{Fingerprint, Stamp};
@@ -52,10 +53,6 @@ const EMPTY_HEADERS: &[&str] = &[
     "ufs.h",
 ];
 
-/// What a C file for the kernel is compiled with, besides include folders.
-pub const CLANG_FLAGS: &[&str] =
-    &["-D__GNUC__=4", "-D__GNUC_MINOR__=2", "-D_WIN32_WINNT=0x0A00", "-DNTDDI_VERSION=0x0A000006"];
-
 /// Makes the content root.
 pub fn make(layout: &Layout, progress: &Progress) -> Result<Outcome> {
     let mut inputs = Fingerprint::of_recipe(include_str!("wdk_root.rs"));
@@ -75,19 +72,9 @@ pub fn make(layout: &Layout, progress: &Progress) -> Result<Outcome> {
     root.make_framework_libraries()?;
 
     // Cargo does not notice that headers have changed below wdk-sys.
-    build::forget_bindings(layout)?;
+    pe::Workspace::all(layout).iter().try_for_each(pe::Workspace::forget_bindings)?;
     stamp.set()?;
     Ok(Outcome::Done)
-}
-
-/// Removes a folder that may not be there.
-pub fn remove_folder(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).on("remove", folder)
-        }
-        _ => Ok(()),
-    }
 }
 
 struct ContentRoot {

@@ -11,8 +11,8 @@ use crate::build::pe;
 use crate::command::Tool;
 use crate::console::{Outcome, Progress};
 use crate::error::{IoContext, Result};
+use crate::files::remove_folder;
 use crate::layout::Layout;
-use crate::setup::wdk_root::remove_folder;
 use crate::stamp::{Fingerprint, Stamp};
 
 /// Debian's 64-bit loader itself: the `wine` on the path is a script that asks for the 32-bit one.
