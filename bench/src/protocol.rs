@@ -11,6 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 use snapless_engine::Status;
+use snapless_types::session_counters;
 
 use crate::spec::SessionSpec;
 
@@ -64,69 +65,49 @@ pub enum Answer {
     Error(String),
 }
 
-/// A session's state.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are those of the engine's status")]
-pub struct Report {
-    pub phase: String,
-    pub consistent: bool,
-    pub base_complete: bool,
-    pub blocks_total: u64,
-    pub blocks_synced: u64,
-    pub blocks_dirty: u64,
-    pub blocks_by_sweep: u64,
-    pub blocks_by_hold: u64,
-    pub blocks_unallocated: u64,
-    pub blocks_unreadable: u64,
-    pub writes_passed: u64,
-    pub writes_held: u64,
-    pub writes_holding: u64,
-    pub writes_uncaptured: u64,
-    pub hold_longest_us: u64,
-    pub hold_buckets: Vec<u64>,
-    pub bytes_captured: u64,
-    pub bytes_drained: u64,
-    pub queue_used: u64,
-    pub gaps: u64,
-    pub last_seq: u64,
-    pub acknowledged_seq: u64,
-    /// The last record that the sink has processed.
-    pub sink_seq: u64,
-    /// The sink has failed.
-    pub sink_failed: bool,
+/// Declares [`Report`] with a field for each counter.
+macro_rules! report {
+    ($($(#[$doc:meta])* $name:ident: $group:ident, $text:literal;)*) => {
+        /// A session's state.
+        #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+        #[allow(missing_docs, reason = "the fields are those of the engine's status")]
+        pub struct Report {
+            pub phase: String,
+            pub consistent: bool,
+            pub base_complete: bool,
+            pub hold_longest_us: u64,
+            pub hold_buckets: Vec<u64>,
+            pub last_seq: u64,
+            pub acknowledged_seq: u64,
+            /// The last record that the sink has processed.
+            pub sink_seq: u64,
+            /// The sink has failed.
+            pub sink_failed: bool,
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Report {
+            /// The state of a session and its sink.
+            pub fn new(status: &Status, sink_seq: u64, sink_failed: bool) -> Self {
+                Self {
+                    phase: format!("{:?}", status.phase).to_lowercase(),
+                    consistent: status.consistent,
+                    base_complete: status.base_complete,
+                    hold_longest_us: status.holds.longest_us,
+                    hold_buckets: status.holds.buckets.to_vec(),
+                    last_seq: status.last_seq,
+                    acknowledged_seq: status.acknowledged_seq,
+                    sink_seq,
+                    sink_failed,
+                    $($name: status.$name,)*
+                }
+            }
+        }
+    };
 }
+session_counters!(report);
 
 impl Report {
-    /// The state of a session and its sink.
-    pub fn new(status: &Status, sink_seq: u64, sink_failed: bool) -> Self {
-        Self {
-            phase: format!("{:?}", status.phase).to_lowercase(),
-            consistent: status.consistent,
-            base_complete: status.base_complete,
-            blocks_total: status.blocks_total,
-            blocks_synced: status.blocks_synced,
-            blocks_dirty: status.blocks_dirty,
-            blocks_by_sweep: status.blocks_by_sweep,
-            blocks_by_hold: status.blocks_by_hold,
-            blocks_unallocated: status.blocks_unallocated,
-            blocks_unreadable: status.blocks_unreadable,
-            writes_passed: status.writes_captured_inline,
-            writes_held: status.writes_held,
-            writes_holding: status.writes_holding,
-            writes_uncaptured: status.writes_uncaptured,
-            hold_longest_us: status.holds.longest_us,
-            hold_buckets: status.holds.buckets.to_vec(),
-            bytes_captured: status.bytes_captured,
-            bytes_drained: status.bytes_drained,
-            queue_used: status.queue_used,
-            gaps: status.gaps,
-            last_seq: status.last_seq,
-            acknowledged_seq: status.acknowledged_seq,
-            sink_seq,
-            sink_failed,
-        }
-    }
-
     /// True if every block was captured once and the sink has processed all records.
     pub fn is_drained(&self) -> bool {
         self.base_complete && self.sink_seq >= self.last_seq

@@ -263,9 +263,8 @@ impl Volume {
                 sink::start(images, Arc::clone(run), signal).map(Some)
             }
             SinkSpec::Server { address, volume } => {
-                let block = run.session.geometry().block_size();
-                let geometry = (disk.length(), disk.sector(), block);
-                let server = Greeted::connect(address, volume, geometry)?.into_sink(run)?;
+                let server =
+                    Greeted::connect(address, volume, run.session.geometry())?.into_sink(run)?;
                 sink::start(server, Arc::clone(run), signal).map(Some)
             }
             SinkSpec::Null { .. } | SinkSpec::Throttled { .. } => Ok(None),

@@ -3,10 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use snapless_driver_client::error::Call;
-use snapless_driver_client::{
-    Driver, DriverError, DriverPort, Geometry, SessionStatus, Volume, VolumeName,
-};
-use snapless_types::EpochId;
+use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume, VolumeName};
+use snapless_types::{EpochId, Geometry};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DeviceName, Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest,
@@ -45,7 +43,7 @@ impl TestDriver {
 
     /// The same, of an older release.
     pub(crate) fn older(self) -> Self {
-        Self { version: 1, ..self }
+        Self { version: ABI_VERSION - 1, ..self }
     }
 
     /// The same, but its volume cannot be protected.
@@ -142,7 +140,7 @@ impl DriverPort for TestDriver {
         reply.flags = U32::new(flags.to_wire());
         reply.blocks_unallocated = U64::new(77);
         reply.special_files = U32::new(SPECIAL_FILE_PAGING);
-        SessionStatus::parse(self.version, &reply)
+        SessionStatus::parse(&reply)
     }
 
     fn stop(&self, session: SessionId) -> Result<(), DriverError> {

@@ -7,7 +7,7 @@ use std::io;
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
 use std::ptr;
 
-use snapless_types::EpochId;
+use snapless_types::{EpochId, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
@@ -30,7 +30,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use crate::error::{Call, DriverError};
 use crate::overlapped::{Event, control};
-use crate::port::{Driver, DriverPort, Geometry, Volume, check_version};
+use crate::port::{Driver, DriverPort, Volume, check_version, geometry};
 use crate::status::SessionStatus;
 use crate::volume::VolumeName;
 use crate::wide::{until_nul, with_nul};
@@ -102,25 +102,11 @@ impl ControlDevice {
     where
         Reply: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
     {
-        self.ask_first(size_of::<Reply>(), call, code, input)
-    }
-
-    /// A call that answers with the first `want` bytes of a `Reply`; the others are zeros.
-    fn ask_first<Reply>(
-        &self,
-        want: usize,
-        call: Call,
-        code: u32,
-        input: &[u8],
-    ) -> Result<Reply, DriverError>
-    where
-        Reply: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
-    {
         let mut reply = Reply::new_zeroed();
         let len = control(&self.handle, code, input, reply.as_mut_bytes(), None)
             .map_err(|source| call_error(call, source))?;
-        if len != want {
-            return Err(DriverError::answer(call, format!("{len} bytes instead of {want}")));
+        if len != size_of::<Reply>() {
+            return Err(DriverError::answer(call, format!("a reply of {len} bytes")));
         }
         Ok(reply)
     }
@@ -140,13 +126,12 @@ impl DriverPort for ControlDevice {
 
     fn list(&self) -> Result<Vec<Volume>, DriverError> {
         let request = ListRequest::new(self.version);
-        // Version 1 takes no input.
-        let input = if self.version < 2 { &[] } else { request.as_bytes() };
+        let input = request.as_bytes();
         let mut room = VOLUMES_FIRST;
         while room <= VOLUMES_MAX {
             let mut buffer = vec![0; room * size_of::<VolumeEntry>()];
             match control(&self.handle, IOCTL_LIST_VOLUMES, input, &mut buffer, None) {
-                Ok(len) => return parse_list(self.version, buffer.get(..len).unwrap_or(&buffer)),
+                Ok(len) => return parse_list(buffer.get(..len).unwrap_or(&buffer)),
                 Err(error) if is_too_small(&error) => room *= 4,
                 Err(error) => return Err(call_error(Call::List, error)),
             }
@@ -156,15 +141,14 @@ impl DriverPort for ControlDevice {
 
     fn start(&self, request: &StartRequest) -> Result<Geometry, DriverError> {
         let request = StartRequest { version: U32::new(self.version), ..*request };
-        let input = &request.as_bytes()[..StartRequest::len_in(self.version)];
-        let reply: SessionReply = self.ask(Call::Start, IOCTL_START, input)?;
-        Geometry::parse(Call::Start, &reply)
+        let reply: SessionReply = self.ask(Call::Start, IOCTL_START, request.as_bytes())?;
+        geometry(Call::Start, &reply)
     }
 
     fn resume(&self, session: SessionId) -> Result<Geometry, DriverError> {
         let request = SessionRequest::new(self.version, session);
         let reply: SessionReply = self.ask(Call::Resume, IOCTL_RESUME, request.as_bytes())?;
-        Geometry::parse(Call::Resume, &reply)
+        geometry(Call::Resume, &reply)
     }
 
     fn drain(&self, buffer: &mut [u8]) -> Result<usize, DriverError> {
@@ -184,10 +168,8 @@ impl DriverPort for ControlDevice {
 
     fn status(&self, session: SessionId) -> Result<SessionStatus, DriverError> {
         let request = SessionRequest::new(self.version, session);
-        let len = StatusReply::len_in(self.version);
-        let reply: StatusReply =
-            self.ask_first(len, Call::Status, IOCTL_STATUS, request.as_bytes())?;
-        SessionStatus::parse(self.version, &reply)
+        let reply: StatusReply = self.ask(Call::Status, IOCTL_STATUS, request.as_bytes())?;
+        SessionStatus::parse(&reply)
     }
 
     fn stop(&self, session: SessionId) -> Result<(), DriverError> {
@@ -256,20 +238,10 @@ fn os_code(error: &io::Error) -> Option<u32> {
     error.raw_os_error().map(i32::cast_unsigned)
 }
 
-fn parse_list(version: u32, bytes: &[u8]) -> Result<Vec<Volume>, DriverError> {
-    let len = VolumeEntry::len_in(version);
-    let entries = bytes.chunks(len);
-    let parse = |bytes: &[u8]| {
-        let mut entry = VolumeEntry::new_zeroed();
-        let start = entry.as_mut_bytes().get_mut(..bytes.len()).filter(|start| start.len() == len);
-        let start = start.ok_or_else(|| {
-            let why = format!("the last of its entries has {} bytes", bytes.len());
-            DriverError::answer(Call::List, why)
-        })?;
-        start.copy_from_slice(bytes);
-        Volume::parse(version, &entry)
-    };
-    entries.map(parse).collect()
+fn parse_list(bytes: &[u8]) -> Result<Vec<Volume>, DriverError> {
+    let entries = <[VolumeEntry]>::ref_from_bytes(bytes)
+        .map_err(|_| DriverError::answer(Call::List, format!("a list of {} bytes", bytes.len())))?;
+    entries.iter().map(Volume::parse).collect()
 }
 
 /// The device that the link `name` in `\??\` leads to.
@@ -359,16 +331,13 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_cut_into_entries_of_its_version() {
+    fn a_list_is_whole_entries() {
         let mut entry = VolumeEntry::new_zeroed();
         entry.device = DeviceName::new(r"\Device\HarddiskVolume3".encode_utf16()).unwrap();
-        for version in [1, 2] {
-            let one = &entry.as_bytes()[..VolumeEntry::len_in(version)];
-            let list = [one, one].concat();
-            assert_eq!(parse_list(version, &list).unwrap().len(), 2);
-            assert!(parse_list(version, &list[..list.len() - 1]).is_err());
-            assert_eq!(parse_list(version, &[]).unwrap().len(), 0);
-        }
+        let list = [entry.as_bytes(), entry.as_bytes()].concat();
+        assert_eq!(parse_list(&list).unwrap().len(), 2);
+        assert!(parse_list(&list[..list.len() - 1]).is_err());
+        assert_eq!(parse_list(&[]).unwrap().len(), 0);
     }
 
     #[test]

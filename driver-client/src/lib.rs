@@ -31,6 +31,6 @@ mod overlapped;
 mod wide;
 
 pub use error::DriverError;
-pub use port::{Driver, DriverPort, Geometry, Volume};
+pub use port::{Driver, DriverPort, Volume};
 pub use status::SessionStatus;
 pub use volume::VolumeName;

@@ -5,7 +5,7 @@
 //! acknowledged as lost (rule LOSS), so a pipeline drops its port whenever it cannot vouch for what it
 //! drained.
 
-use snapless_types::EpochId;
+use snapless_types::{EpochId, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     DeviceName, Protection, SessionPhase, SessionReply, StartRequest, VersionReply, VolumeEntry,
@@ -30,8 +30,8 @@ pub trait Driver: Send + Sync {
 
 /// One handle to the control device. All verbs may be called from several threads at once.
 pub trait DriverPort: Send + Sync {
-    /// The version of the interface that both sides speak. Below `ABI_VERSION` the driver is of an older release: it
-    /// is replaced when the machine restarts.
+    /// The version of the interface that both sides speak. Below `ABI_VERSION` the driver is of an
+    /// older release: it is replaced when the machine restarts.
     fn version(&self) -> u32;
 
     /// The volumes that the driver sits on.
@@ -60,34 +60,12 @@ pub trait DriverPort: Send + Sync {
     fn cancel(&self);
 }
 
-/// What a session needs to know of its volume.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Geometry {
-    /// Bytes of the volume.
-    pub length: u64,
-    /// Bytes of a sector.
-    pub sector_size: u32,
-    /// Bytes of a block.
-    pub block_size: u32,
-}
-
-impl Geometry {
-    /// Checks the driver's answer to `call`.
-    ///
-    /// # Errors
-    /// [`DriverError::Answer`] if it describes no possible volume.
-    pub fn parse(call: Call, reply: &SessionReply) -> Result<Self, DriverError> {
-        let geometry = Self {
-            length: reply.length.get(),
-            sector_size: reply.sector_size.get(),
-            block_size: reply.block_size.get(),
-        };
-        let sound = geometry.length > 0
-            && geometry.sector_size.is_power_of_two()
-            && geometry.block_size.is_power_of_two()
-            && geometry.block_size >= geometry.sector_size;
-        if sound { Ok(geometry) } else { Err(DriverError::answer(call, format!("{geometry:?}"))) }
-    }
+/// The volume's geometry in the driver's answer to `call`.
+///
+/// # Errors
+/// [`DriverError::Answer`] if it describes no possible volume.
+pub fn geometry(call: Call, reply: &SessionReply) -> Result<Geometry, DriverError> {
+    reply.geometry().map_err(|error| DriverError::answer(call, error.to_string()))
 }
 
 /// A volume that the driver sits on.
@@ -103,18 +81,18 @@ pub struct Volume {
     pub phase: SessionPhase,
     /// The session on it.
     pub session: Option<SessionId>,
-    /// Whether it can be protected; `None` if the driver does not say, or gives a reason of a newer release.
+    /// Whether it can be protected; `None` for a reason of a newer driver.
     pub protection: Option<Protection>,
     /// Which special files are on it, as bits (`SPECIAL_FILE_PAGING` and others).
     pub special_files: u32,
 }
 
 impl Volume {
-    /// Checks one entry of the list of a driver that speaks `version`.
+    /// Checks one entry of the driver's list.
     ///
     /// # Errors
     /// [`DriverError::Answer`] for a name without text, an unknown phase, or a phase without session.
-    pub fn parse(version: u32, entry: &VolumeEntry) -> Result<Self, DriverError> {
+    pub fn parse(entry: &VolumeEntry) -> Result<Self, DriverError> {
         let bad = |why: String| DriverError::answer(Call::List, why);
         let device = device_text(&entry.device).ok_or_else(|| bad("a nameless device".into()))?;
         let number = entry.phase.get();
@@ -130,7 +108,7 @@ impl Volume {
             sector_size: Some(entry.sector_size.get()).filter(|size| *size > 0),
             phase,
             session,
-            protection: Protection::from_wire(entry.protection.get()).filter(|_| version >= 2),
+            protection: Protection::from_wire(entry.protection.get()),
             special_files: entry.special_files.get(),
         })
     }
@@ -168,30 +146,29 @@ mod tests {
     #[test]
     fn an_entry_that_contradicts_itself_is_refused() {
         let id = SessionId([1; 16]);
-        assert!(Volume::parse(ABI_VERSION, &entry(0, SessionId::NIL)).is_ok());
-        assert!(Volume::parse(ABI_VERSION, &entry(6, id)).is_ok());
-        assert!(Volume::parse(ABI_VERSION, &entry(0, id)).is_err());
-        assert!(Volume::parse(ABI_VERSION, &entry(3, SessionId::NIL)).is_err());
-        assert!(Volume::parse(ABI_VERSION, &entry(99, id)).is_err());
-        assert!(Volume::parse(ABI_VERSION, &VolumeEntry::new_zeroed()).is_err());
+        assert!(Volume::parse(&entry(0, SessionId::NIL)).is_ok());
+        assert!(Volume::parse(&entry(6, id)).is_ok());
+        assert!(Volume::parse(&entry(0, id)).is_err());
+        assert!(Volume::parse(&entry(3, SessionId::NIL)).is_err());
+        assert!(Volume::parse(&entry(99, id)).is_err());
+        assert!(Volume::parse(&VolumeEntry::new_zeroed()).is_err());
     }
 
     #[test]
     fn a_volume_that_does_not_answer_has_no_length() {
         let mut answered = entry(0, SessionId::NIL);
-        assert_eq!(Volume::parse(ABI_VERSION, &answered).unwrap().length, None);
+        assert_eq!(Volume::parse(&answered).unwrap().length, None);
         answered.length = U64::new(1 << 20);
-        assert_eq!(Volume::parse(ABI_VERSION, &answered).unwrap().length, Some(1 << 20));
+        assert_eq!(Volume::parse(&answered).unwrap().length, Some(1 << 20));
     }
 
     #[test]
-    fn only_a_driver_that_knows_reasons_gives_one() {
+    fn an_unknown_obstacle_is_one_of_a_newer_driver() {
         let mut entry = entry(0, SessionId::NIL);
-        assert_eq!(Volume::parse(1, &entry).unwrap().protection, None);
-        entry.protection = U32::new(Protection::Dax as u32);
-        assert_eq!(Volume::parse(2, &entry).unwrap().protection, Some(Protection::Dax));
+        entry.protection = U32::new(Protection::Dax.to_wire());
+        assert_eq!(Volume::parse(&entry).unwrap().protection, Some(Protection::Dax));
         entry.protection = U32::new(99);
-        assert_eq!(Volume::parse(2, &entry).unwrap().protection, None, "of a newer driver");
+        assert_eq!(Volume::parse(&entry).unwrap().protection, None);
     }
 
     #[test]
@@ -199,7 +176,7 @@ mod tests {
         let reply =
             |oldest, newest| VersionReply { oldest: U32::new(oldest), newest: U32::new(newest) };
         assert_eq!(check_version(&reply(ABI_VERSION, ABI_VERSION + 1)).unwrap(), ABI_VERSION);
-        assert_eq!(check_version(&reply(1, 1)).unwrap(), 1);
+        assert_eq!(check_version(&reply(1, ABI_VERSION)).unwrap(), ABI_VERSION);
         let error = check_version(&reply(ABI_VERSION + 1, ABI_VERSION + 3)).unwrap_err();
         let versions = format!("{} to {}", ABI_VERSION + 1, ABI_VERSION + 3);
         assert!(error.to_string().contains(&versions), "{error}");
@@ -212,9 +189,9 @@ mod tests {
             sector_size: U32::new(sector),
             block_size: U32::new(block),
         };
-        assert!(Geometry::parse(Call::Start, &reply(1 << 20, 512, 65_536)).is_ok());
-        for bad in [reply(0, 512, 65_536), reply(1, 0, 65_536), reply(1, 512, 65_537)] {
-            assert!(Geometry::parse(Call::Start, &bad).is_err());
+        assert!(geometry(Call::Start, &reply(1 << 20, 512, 65_536)).is_ok());
+        for bad in [reply(0, 512, 65_536), reply(1, 0, 65_536), reply(512, 512, 65_537)] {
+            assert!(geometry(Call::Start, &bad).is_err());
         }
     }
 }

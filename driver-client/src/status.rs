@@ -1,24 +1,24 @@
-//! A session's state and counters, and what they say: progress, rate, time left, holds.
+//! A session's state and counters, and what follows from them: progress, rate, time left.
 //!
 //! Rule: figures are derived from the driver's counters only, and only from what they can support:
 //! a rate needs two instants, a time left needs a rate.
 
-mod details;
-
 use std::time::Duration;
 
 use serde::Serialize;
-use snapless_types::Seq;
+use snapless_types::{GapReason, HoldTimes, Seq, SessionCounters};
 use snapless_wire::id::FileTime;
-use snapless_wire::ioctl::{HOLD_BUCKETS, SessionPhase, StatusReply};
+use snapless_wire::ioctl::{
+    Protection, SPECIAL_FILE_DUMP, SPECIAL_FILE_HIBERNATION, SPECIAL_FILE_PAGING, SessionPhase,
+    StatusFlags, StatusReply,
+};
 
 use crate::error::{Call, DriverError};
 
-pub use details::{Details, ReadFailure, special_files};
-
-/// A session's state and its counters since t0. The fields are those of
-/// [`StatusReply`], checked.
+/// A session's state and its counters: a [`StatusReply`], checked.
 #[derive(Clone, PartialEq, Debug, Serialize)]
+// Each flag is independent of the others.
+#[allow(clippy::struct_excessive_bools)]
 pub struct SessionStatus {
     /// Where the session stands.
     #[serde(serialize_with = "json::phase")]
@@ -30,105 +30,104 @@ pub struct SessionStatus {
     /// The session's t0; `None` while starting.
     #[serde(rename = "t0_filetime", serialize_with = "json::time")]
     pub t0: Option<FileTime>,
-    /// Blocks of the volume.
-    pub blocks_total: u64,
-    /// Blocks in state `Synced`.
-    pub blocks_synced: u64,
-    /// Blocks in state `Dirty`.
-    pub blocks_dirty: u64,
-    /// Blocks that the sweep captured.
-    pub blocks_by_sweep: u64,
-    /// Blocks that were captured because a write was waiting for them.
-    pub blocks_by_hold: u64,
-    /// Blocks that the disk could not read.
-    pub blocks_unreadable: u64,
-    /// Writes that were issued on their caller's thread.
-    pub writes_passed: u64,
-    /// Writes that were held and then issued.
-    pub writes_held: u64,
-    /// Writes that are held now.
-    pub writes_holding: u64,
-    /// Writes that went through uncaptured.
-    pub writes_uncaptured: u64,
-    /// Longest hold so far, in microseconds.
-    pub hold_longest_us: u64,
-    /// Payload bytes captured.
-    pub bytes_captured: u64,
-    /// Bytes handed to the service, with headers.
-    pub bytes_drained: u64,
-    /// Payload bytes in the queue now.
-    pub queue_used: u64,
-    /// Bytes of the queue.
-    pub queue_bytes: u64,
-    /// Gaps so far.
-    pub gaps: u64,
-    /// Last record that the driver numbered.
+    /// Last record of the stream.
     #[serde(serialize_with = "json::seq")]
     pub last_seq: Seq,
-    /// Last record at the time of the last acknowledged epoch.
+    /// Last record of the newest acknowledged epoch.
     #[serde(serialize_with = "json::seq")]
     pub acknowledged_seq: Seq,
+    /// The sweep is paused.
+    pub paused: bool,
+    /// The volume has grown past the session's table.
+    pub outgrown: bool,
+    /// The volume has become shorter than the session's table.
+    pub shrunk: bool,
+    /// The base image is complete in the stream.
+    pub base_complete: bool,
+    /// The stream describes the volume: there is no gap.
+    pub consistent: bool,
+    /// Why the present gap began, or else the last one; `None` if there was none, or for a reason
+    /// of a newer driver.
+    #[serde(serialize_with = "json::gap_reason")]
+    pub gap_reason: Option<GapReason>,
+    /// Whether the volume can still be protected; `None` for a reason of a newer driver.
+    #[serde(serialize_with = "json::protection")]
+    pub protection: Option<Protection>,
+    /// The last read that failed.
+    pub read_failure: Option<ReadFailure>,
+    /// Special files on the volume: `paging`, `hibernation`, `dump`.
+    pub special_files: Vec<&'static str>,
     /// How long writes were held.
-    pub hold_histogram: HoldHistogram,
-    /// What drivers say since version 2; `None` from an older one.
-    #[serde(flatten)]
-    pub details: Option<Details>,
+    #[serde(flatten, serialize_with = "json::holds")]
+    pub holds: HoldTimes,
+    /// The counters, each under its own name.
+    #[serde(flatten, serialize_with = "json::counters")]
+    pub counters: SessionCounters,
+}
+
+/// A read that failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct ReadFailure {
+    /// Where it began on the volume, in bytes.
+    pub offset: u64,
+    /// The `NTSTATUS` that it ended with.
+    pub status: u32,
 }
 
 impl SessionStatus {
-    /// Checks the answer of a driver that speaks `version`.
+    /// Checks the driver's answer.
     ///
     /// # Errors
     /// [`DriverError::Answer`] for an unknown phase or more blocks synced than there are.
-    pub fn parse(version: u32, reply: &StatusReply) -> Result<Self, DriverError> {
+    pub fn parse(reply: &StatusReply) -> Result<Self, DriverError> {
         let bad = |why: String| DriverError::answer(Call::Status, why);
         let number = reply.phase.get();
         let phase = SessionPhase::from_wire(number)
             .filter(|phase| *phase != SessionPhase::None)
             .ok_or_else(|| bad(format!("a session cannot be in phase {number}")))?;
-        let (synced, total) = (reply.blocks_synced.get(), reply.blocks_total.get());
+        let counters = reply.counters();
+        let (synced, total) = (counters.blocks_synced, counters.blocks_total);
         if synced > total {
             return Err(bad(format!("{synced} of {total} blocks are synced")));
         }
+        let flags = StatusFlags::from_wire(reply.flags.get());
+        let failure = ReadFailure {
+            offset: reply.read_failed_offset.get(),
+            status: reply.read_failed_status.get(),
+        };
         Ok(Self {
             phase,
             block_size: reply.block_size.get(),
             length: reply.length.get(),
             t0: Some(reply.t0).filter(|t0| t0.get() > 0),
-            blocks_total: total,
-            blocks_synced: synced,
-            blocks_dirty: reply.blocks_dirty.get(),
-            blocks_by_sweep: reply.blocks_by_sweep.get(),
-            blocks_by_hold: reply.blocks_by_hold.get(),
-            blocks_unreadable: reply.blocks_unreadable.get(),
-            writes_passed: reply.writes_passed.get(),
-            writes_held: reply.writes_held.get(),
-            writes_holding: reply.writes_holding.get(),
-            writes_uncaptured: reply.writes_uncaptured.get(),
-            hold_longest_us: reply.hold_longest_us.get(),
-            bytes_captured: reply.bytes_captured.get(),
-            bytes_drained: reply.bytes_drained.get(),
-            queue_used: reply.queue_used.get(),
-            queue_bytes: reply.queue_bytes.get(),
-            gaps: reply.gaps.get(),
             last_seq: reply.last_seq.get(),
             acknowledged_seq: reply.acknowledged_seq.get(),
-            hold_histogram: HoldHistogram(reply.hold_histogram.map(zerocopy::U64::get)),
-            details: (version >= 2).then(|| Details::of(reply)),
+            paused: flags.paused,
+            outgrown: flags.outgrown,
+            shrunk: flags.shrunk,
+            base_complete: flags.base_complete,
+            consistent: flags.consistent,
+            gap_reason: reply.gap_reason(),
+            protection: Protection::from_wire(reply.protection.get()),
+            read_failure: (failure.status != 0).then_some(failure),
+            special_files: special_files(reply.special_files.get()),
+            holds: reply.holds(),
+            counters,
         })
     }
 
     /// The share of blocks that are synced, 0 to 1.
     pub fn progress(&self) -> f64 {
-        if self.blocks_total == 0 {
+        if self.counters.blocks_total == 0 {
             return 0.0;
         }
-        to_f64(self.blocks_synced) / to_f64(self.blocks_total)
+        to_f64(self.counters.blocks_synced) / to_f64(self.counters.blocks_total)
     }
 
     /// Bytes of the volume that are still to be synced.
     pub fn bytes_left(&self) -> u64 {
-        let left = (self.blocks_total - self.blocks_synced).saturating_mul(self.block_size.into());
+        let left = (self.counters.blocks_total - self.counters.blocks_synced)
+            .saturating_mul(self.block_size.into());
         left.min(self.length)
     }
 
@@ -141,12 +140,12 @@ impl SessionStatus {
     pub fn mean_rate(&self, now: FileTime) -> Option<Rate> {
         let ticks = now.get().checked_sub(self.t0?.get())?;
         let elapsed = Duration::from_nanos(ticks.checked_mul(100)?);
-        Rate::of(self.blocks_synced * u64::from(self.block_size), elapsed)
+        Rate::of(self.counters.blocks_synced * u64::from(self.block_size), elapsed)
     }
 
     /// The rate from `earlier` to this status, taken `elapsed` later.
     pub fn rate_since(&self, earlier: &Self, elapsed: Duration) -> Option<Rate> {
-        let blocks = self.blocks_synced.checked_sub(earlier.blocks_synced)?;
+        let blocks = self.counters.blocks_synced.checked_sub(earlier.counters.blocks_synced)?;
         Rate::of(blocks * u64::from(self.block_size), elapsed)
     }
 
@@ -157,18 +156,16 @@ impl SessionStatus {
     }
 }
 
-/// A phase as scripts and people read it.
-pub fn phase_name(phase: SessionPhase) -> &'static str {
-    match phase {
-        SessionPhase::None => "none",
-        SessionPhase::Starting => "starting",
-        SessionPhase::FirstSync => "first_sync",
-        SessionPhase::Live => "live",
-        SessionPhase::Gap => "gap",
-        SessionPhase::Resync => "resync",
-        SessionPhase::Detached => "detached",
-        SessionPhase::Failed => "failed",
-    }
+/// The names of the special files of these bits.
+pub fn special_files(bits: u32) -> Vec<&'static str> {
+    [
+        (SPECIAL_FILE_PAGING, "paging"),
+        (SPECIAL_FILE_HIBERNATION, "hibernation"),
+        (SPECIAL_FILE_DUMP, "dump"),
+    ]
+    .into_iter()
+    .filter_map(|(bit, name)| (bits & bit != 0).then_some(name))
+    .collect()
 }
 
 /// Bytes per second, more than zero.
@@ -188,50 +185,23 @@ impl Rate {
     }
 }
 
-/// How long writes were held: bucket `i` counts holds of 2^i to 2^(i+1) microseconds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct HoldHistogram(pub [u64; HOLD_BUCKETS]);
-
-impl HoldHistogram {
-    /// Holds counted.
-    pub fn count(&self) -> u64 {
-        self.0.iter().fold(0, |sum, n| sum.saturating_add(*n))
-    }
-
-    /// The median hold in microseconds, as exact as the buckets allow: the place within the bucket is
-    /// interpolated. `None` if no write was held.
-    pub fn median_us(&self) -> Option<u64> {
-        let count = self.count();
-        let middle = count.checked_sub(1)? / 2;
-        let mut before = 0_u64;
-        for (bucket, &holds) in self.0.iter().enumerate() {
-            if before.saturating_add(holds) <= middle {
-                before = before.saturating_add(holds);
-                continue;
-            }
-            let width = 1_u128 << bucket;
-            let inside = u128::from(middle - before) * width / u128::from(holds);
-            return u64::try_from(width + inside).ok();
-        }
-        None
-    }
-}
-
 /// Counters and rates are shown with three or four digits: 52 bits are plenty.
 #[allow(clippy::cast_precision_loss)]
 fn to_f64(value: u64) -> f64 {
     value as f64
 }
 
-/// The JSON forms of the fields whose types know no serde.
+/// The JSON forms of the fields whose types do not know serde.
 // serde hands every field over by reference.
 #[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)]
 mod json {
-    use super::{FileTime, Seq, Serialize, SessionPhase, phase_name};
-    use serde::Serializer;
+    use serde::{Serialize, Serializer};
+    use snapless_types::{GapReason, HOLD_BUCKETS, HoldTimes, Seq, SessionCounters};
+    use snapless_wire::id::FileTime;
+    use snapless_wire::ioctl::{Protection, SessionPhase};
 
     pub(super) fn phase<S: Serializer>(phase: &SessionPhase, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(phase_name(*phase))
+        to.serialize_str(phase.name())
     }
 
     pub(super) fn time<S: Serializer>(time: &Option<FileTime>, to: S) -> Result<S::Ok, S::Error> {
@@ -241,14 +211,43 @@ mod json {
     pub(super) fn seq<S: Serializer>(seq: &Seq, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_u64(seq.get())
     }
+
+    pub(super) fn gap_reason<S: Serializer>(
+        reason: &Option<GapReason>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        reason.map(GapReason::name).serialize(to)
+    }
+
+    pub(super) fn protection<S: Serializer>(
+        protection: &Option<Protection>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.serialize_str(protection.map_or("unknown", Protection::name))
+    }
+
+    pub(super) fn holds<S: Serializer>(holds: &HoldTimes, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Json<'a> {
+            hold_longest_us: u64,
+            hold_histogram: &'a [u64; HOLD_BUCKETS],
+        }
+        Json { hold_longest_us: holds.longest_us, hold_histogram: &holds.buckets }.serialize(to)
+    }
+
+    pub(super) fn counters<S: Serializer>(
+        counters: &SessionCounters,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_map(counters.iter().map(|counter| (counter.name, counter.value)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapless_wire::ioctl::ABI_VERSION;
     use zerocopy::FromZeros;
-    use zerocopy::little_endian::{U32, U64};
+    use zerocopy::little_endian::{U16, U32, U64};
 
     fn reply() -> StatusReply {
         let mut reply = StatusReply::new_zeroed();
@@ -263,7 +262,7 @@ mod tests {
 
     #[test]
     fn progress_and_time_left_follow_from_blocks_and_rate() {
-        let status = SessionStatus::parse(ABI_VERSION, &reply()).unwrap();
+        let status = SessionStatus::parse(&reply()).unwrap();
         assert!((status.progress() - 0.25).abs() < 1e-9);
         assert_eq!(status.bytes_left(), 75 * 65_536);
         let now = FileTime::new(1_000 + 5 * FileTime::TICKS_PER_SECOND);
@@ -276,10 +275,10 @@ mod tests {
     fn what_the_counters_cannot_support_is_not_said() {
         let mut start = reply();
         start.t0 = FileTime::new(0);
-        let status = SessionStatus::parse(ABI_VERSION, &start).unwrap();
+        let status = SessionStatus::parse(&start).unwrap();
         assert_eq!(status.mean_rate(FileTime::new(5_000)), None);
         assert_eq!(status.rate_since(&status, Duration::from_secs(1)), None);
-        assert_eq!(status.hold_histogram.median_us(), None);
+        assert_eq!(status.holds.median_us(), None);
         let live = SessionStatus { phase: SessionPhase::Live, ..status };
         assert_eq!(live.time_left(Rate(1.0)), None);
     }
@@ -288,42 +287,50 @@ mod tests {
     fn an_impossible_answer_is_refused() {
         let mut phase = reply();
         phase.phase = U32::new(42);
-        assert!(SessionStatus::parse(ABI_VERSION, &phase).is_err());
+        assert!(SessionStatus::parse(&phase).is_err());
         let mut blocks = reply();
         blocks.blocks_synced = U64::new(101);
-        assert!(SessionStatus::parse(ABI_VERSION, &blocks).is_err());
-    }
-
-    #[test]
-    fn the_median_hold_lies_in_its_bucket() {
-        let mut holds = HoldHistogram([0; HOLD_BUCKETS]);
-        holds.0[3] = 1;
-        assert_eq!(holds.median_us(), Some(8));
-        holds.0[10] = 10;
-        let median = holds.median_us().unwrap();
-        assert!((1024..2048).contains(&median), "{median}");
-        holds.0 = [0; HOLD_BUCKETS];
-        holds.0[HOLD_BUCKETS - 1] = u64::MAX;
-        assert!(holds.median_us().unwrap() >= 1 << (HOLD_BUCKETS - 1));
+        assert!(SessionStatus::parse(&blocks).is_err());
     }
 
     #[test]
     fn the_json_names_are_those_that_scripts_read() {
-        let status = SessionStatus::parse(ABI_VERSION, &reply()).unwrap();
+        let status = SessionStatus::parse(&reply()).unwrap();
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!(json["phase"], "first_sync");
         assert_eq!(json["t0_filetime"], 1_000);
         assert_eq!(json["blocks_synced"], 25);
-        assert_eq!(json["hold_histogram"].as_array().unwrap().len(), HOLD_BUCKETS);
+        assert_eq!(json["hold_histogram"].as_array().unwrap().len(), snapless_types::HOLD_BUCKETS);
         assert_eq!((&json["paused"], &json["outgrown"]), (&false.into(), &false.into()));
         assert_eq!(json["blocks_unallocated"], 0);
     }
 
     #[test]
-    fn an_older_driver_says_nothing_of_what_it_does_not_know() {
-        let status = SessionStatus::parse(1, &reply()).unwrap();
-        assert_eq!(status.details, None);
+    fn flags_reasons_and_the_last_failure_are_read() {
+        let mut reply = reply();
+        let status = SessionStatus::parse(&reply).unwrap();
+        assert_eq!((status.read_failure, status.gap_reason), (None, None));
+        let flags = StatusFlags { paused: true, outgrown: true, ..StatusFlags::default() };
+        reply.flags = U32::new(flags.to_wire());
+        reply.gap_reason = U16::new(GapReason::ServiceLost.to_wire());
+        reply.protection = U32::new(Protection::Excluded.to_wire());
+        reply.writes_cancelled = U64::new(3);
+        reply.read_failed_offset = U64::new(512);
+        reply.read_failed_status = U32::new(0xc000_009c);
+        reply.special_files = U32::new(SPECIAL_FILE_PAGING | SPECIAL_FILE_DUMP);
+        let status = SessionStatus::parse(&reply).unwrap();
+        assert!(status.paused && status.outgrown && !status.base_complete);
+        assert_eq!(status.gap_reason, Some(GapReason::ServiceLost));
+        assert_eq!(status.protection, Some(Protection::Excluded));
+        assert_eq!(status.read_failure, Some(ReadFailure { offset: 512, status: 0xc000_009c }));
+        assert_eq!(status.special_files, ["paging", "dump"]);
         let json = serde_json::to_value(&status).unwrap();
-        assert!(json.get("paused").is_none() && json["blocks_synced"] == 25);
+        assert_eq!(
+            (&json["protection"], &json["writes_cancelled"], &json["gap_reason"]),
+            (&"excluded".into(), &3.into(), &"service_lost".into())
+        );
+        reply.protection = U32::new(99);
+        let newer = SessionStatus::parse(&reply).unwrap();
+        assert_eq!(serde_json::to_value(newer).unwrap()["protection"], "unknown");
     }
 }

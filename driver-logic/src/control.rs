@@ -64,8 +64,8 @@ pub trait Driver {
     fn claimed(&self, request: &Self::Request) -> Option<Self::Claimed>;
     /// The session with an identity.
     fn find(&self, id: SessionId) -> Option<Self::Found>;
-    /// The entries of all volumes, in this version of the interface.
-    fn volumes(&self, version: u32) -> Result<Self::Entries, StatusOf<Self>>;
+    /// The entries of all volumes.
+    fn volumes(&self) -> Result<Self::Entries, StatusOf<Self>>;
     /// Starts a session, which the handle claims.
     fn start(
         &self,
@@ -123,12 +123,9 @@ pub fn dispatch<D: Driver>(driver: &D, request: D::Request, code: u32) {
 // Out of line, as the next ones, so that their replies are not on a kernel's stack together.
 #[inline(never)]
 fn list<D: Driver>(driver: &D, request: D::Request) {
-    let version = match request.input() {
-        // The input came with version 2.
-        [] => Ok(1),
-        input => read::<ListRequest>(input).and_then(|input| input.parse().map_err(refusal)),
-    };
-    match version.map_err(Into::into).and_then(|version| driver.volumes(version)) {
+    let input = read::<ListRequest>(request.input());
+    let version = input.and_then(|input| input.parse().map_err(refusal));
+    match version.map_err(Into::into).and_then(|_| driver.volumes()) {
         Ok(entries) => answer(request, entries.as_ref()),
         Err(status) => request.complete(Err(status)),
     }
@@ -149,7 +146,7 @@ fn start<D: Driver>(driver: &D, request: &D::Request) -> Result<SessionReply, St
 #[inline(never)]
 fn resume<D: Driver>(driver: &D, request: &D::Request) -> Result<SessionReply, StatusOf<D>> {
     may_claim(driver, request)?;
-    let (_, _, session) = named_session(driver, request)?;
+    let (_, session) = named_session(driver, request)?;
     driver.resume(request, session)
 }
 
@@ -172,18 +169,14 @@ fn acknowledge<D: Driver>(driver: &D, request: &D::Request) -> Result<(), Status
 #[inline(never)]
 fn status<D: Driver>(driver: &D, request: D::Request) {
     match named_session(driver, &request) {
-        Ok((version, _, session)) => {
-            let status = driver.status(session);
-            let len = StatusReply::len_in(version);
-            answer(request, status.as_bytes().get(..len).unwrap_or(&[]));
-        }
+        Ok((_, session)) => answer(request, driver.status(session).as_bytes()),
         Err(refusal) => request.complete(Err(refusal.into())),
     }
 }
 
 #[inline(never)]
 fn stop<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>> {
-    let (_, id, session) = named_session(driver, request)?;
+    let (id, session) = named_session(driver, request)?;
     driver.stop(session, id)
 }
 
@@ -203,15 +196,15 @@ fn claimed<D: Driver>(driver: &D, request: &D::Request) -> Result<D::Claimed, Re
     driver.claimed(request).ok_or(Refusal::NotFound)
 }
 
-/// The caller's version, and the session that the input identifies.
+/// The session that the input identifies.
 fn named_session<D: Driver>(
     driver: &D,
     request: &D::Request,
-) -> Result<(u32, SessionId, D::Found), Refusal> {
+) -> Result<(SessionId, D::Found), Refusal> {
     let input: SessionRequest = read(request.input())?;
     let id = input.parse().map_err(refusal)?;
     let session = driver.find(id).ok_or(Refusal::NotFound)?;
-    Ok((input.version.get(), id, session))
+    Ok((id, session))
 }
 
 /// An input that is exactly a `T`.

@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use snapless_driver_logic::control::{self, Refusal};
-use snapless_types::{EpochId, Geometry};
+use snapless_types::EpochId;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     DeviceName, Protection, SessionReply, StartSettings, StatusReply, VolumeEntry,
@@ -137,8 +137,8 @@ impl control::Driver for Sessions<'_> {
         self.0.volumes.by_session(id).ok()
     }
 
-    fn volumes(&self, version: u32) -> Result<Vec<u8>, Status> {
-        volume_entries(self.0, version).map_err(Status)
+    fn volumes(&self) -> Result<Vec<u8>, Status> {
+        volume_entries(self.0).map_err(Status)
     }
 
     fn start(
@@ -156,7 +156,7 @@ impl control::Driver for Sessions<'_> {
         (_, session): Self::Found,
     ) -> Result<SessionReply, Status> {
         session.resume(handle(request)?).map_err(Status)?;
-        Ok(session_reply(session.geometry()))
+        Ok(SessionReply::new(session.geometry()))
     }
 
     fn drain(&self, session: Shared<Session>, request: Incoming) {
@@ -196,7 +196,7 @@ fn start(
     let drains = globals.drains().ok_or(STATUS_INVALID_DEVICE_REQUEST)?;
     let claim = Claim::new(claimant, drains).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     match workers::start_session(&volume, &settings, claim) {
-        Ok(geometry) => Ok(session_reply(&geometry)),
+        Ok(geometry) => Ok(SessionReply::new(&geometry)),
         Err(status) => {
             if status == STATUS_INSUFFICIENT_RESOURCES {
                 trace::out_of_memory(settings.session, settings.queue_bytes);
@@ -206,15 +206,15 @@ fn start(
     }
 }
 
-/// The entries, each as long as in `version`.
+/// The entries of all volumes.
 #[inline(never)]
-fn volume_entries(globals: &Globals, version: u32) -> Result<Vec<u8>, NTSTATUS> {
-    let len = VolumeEntry::len_in(version);
+fn volume_entries(globals: &Globals) -> Result<Vec<u8>, NTSTATUS> {
     let mut entries = Vec::new();
     for volume in globals.volumes.volumes() {
         let Some(entry) = volume_entry(&volume, globals)? else { continue };
-        let bytes = entry.as_bytes().iter().take(len).copied();
-        reserved::extend(&mut entries, len, bytes).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        let bytes = entry.as_bytes();
+        reserved::extend(&mut entries, bytes.len(), bytes.iter().copied())
+            .ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     }
     Ok(entries)
 }
@@ -240,12 +240,4 @@ fn volume_entry(volume: &Volume, globals: &Globals) -> Result<Option<VolumeEntry
         protection: U32::new(facts.protection as u32),
         special_files: U32::new(facts.special_files),
     }))
-}
-
-fn session_reply(geometry: &Geometry) -> SessionReply {
-    SessionReply {
-        length: U64::new(geometry.length()),
-        sector_size: U32::new(geometry.sector_size()),
-        block_size: U32::new(geometry.block_size()),
-    }
 }

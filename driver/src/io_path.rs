@@ -212,9 +212,7 @@ fn issue(session: &Session, issue: Issue<Write>) {
 
 fn issue_original(session: &Session, original: Original, ticket: Ticket) {
     let Original { irp, protection, kind, has_cancel_routine } = original;
-    if let RequestKind::Clearing(_) = kind {
-        session.note_clearing();
-    }
+    if let RequestKind::Clearing(_) = kind {}
     if has_cancel_routine.get() {
         irp.clear_cancel_routine();
     }
@@ -249,7 +247,6 @@ fn submit_pieces(session: &Session, mut split: SplitIrp) {
 /// Sends a piece down. Returns the split request if the piece has completed by now and there is
 /// another one.
 fn issue_piece(session: &Session, split: SplitIrp, ticket: Ticket) -> Option<SplitIrp> {
-    session.note_clearing();
     piece_completed(session, SplitRequest::send(split, ticket)?)
 }
 

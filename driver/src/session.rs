@@ -174,7 +174,7 @@ impl Session {
 
     /// Notes that a request was refused. IRQL <= DISPATCH_LEVEL.
     pub fn note_refused(&self) {
-        Counts::add(&self.counts.requests_refused);
+        self.counts.add_refused();
     }
 
     /// Stops a session that could not stamp t0 in time. IRQL <= DISPATCH_LEVEL.

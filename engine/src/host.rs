@@ -9,6 +9,8 @@
 pub struct Tick(pub u64);
 
 impl Tick {
+    /// Ticks in a microsecond.
+    pub const PER_US: u64 = 10;
     /// Ticks in a millisecond.
     pub const PER_MS: u64 = 10_000;
 

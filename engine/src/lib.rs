@@ -205,6 +205,6 @@ pub use snapless_types::{
     BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, GeometryError,
     Overflow, RecordKind, Seq,
 };
-pub use status::{HOLD_BUCKETS, HoldTimes, Status};
+pub use status::Status;
 pub use submission::{Capture, Issue, Submission, Ticket, Urgency};
 pub use table::BlockState;

@@ -157,7 +157,7 @@ impl Pipeline {
         };
         let mut save = || self.save(&mut state);
         let status = || port.status(claim.session).ok();
-        let sector_size = claim.geometry.sector_size;
+        let sector_size = claim.geometry.sector_size();
         let label = name.to_string();
         let watch = Watch::new(&label, sector_size, claim.resumed, &status, &notice::report);
         let end = stream.run(link, watch, &mut save);

@@ -7,7 +7,8 @@
 
 use snapless_driver_client::identity::random_session;
 use snapless_driver_client::protection::obstacle;
-use snapless_driver_client::{DriverError, DriverPort, Geometry, Volume};
+use snapless_driver_client::{DriverError, DriverPort, Volume};
+use snapless_types::Geometry;
 use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{ABI_VERSION, DeviceName, SessionPhase, StartRequest};
@@ -91,13 +92,7 @@ impl Claim {
 
     /// The greeting to the server.
     pub fn hello(&self, config: &VolumeConfig) -> Hello {
-        Hello {
-            volume: config.guid,
-            session: self.session,
-            length: U64::new(self.geometry.length),
-            sector_size: U32::new(self.geometry.sector_size),
-            block_size: U32::new(self.geometry.block_size),
-        }
+        Hello::new(config.guid, self.session, &self.geometry)
     }
 
     fn start(
@@ -256,7 +251,7 @@ mod tests {
     }
 
     fn claim(resumed: bool) -> Claim {
-        let geometry = Geometry { length: 1 << 30, sector_size: 512, block_size: 65_536 };
+        let geometry = Geometry::new(1 << 30, 512, 65_536).unwrap();
         Claim { session: SESSION, geometry, resumed }
     }
 

@@ -6,7 +6,6 @@
 use std::time::{Duration, Instant};
 
 use snapless_driver_client::SessionStatus;
-use snapless_driver_client::status::Details;
 use snapless_types::RecordKind;
 use snapless_wire::ioctl::SessionPhase;
 use snapless_wire::record::RecordHeader;
@@ -27,7 +26,7 @@ pub struct Watch<'a> {
     tell: &'a (dyn Fn(Event, &str) + Sync),
     /// The first gap of a session that goes on is of the time when nobody claimed it.
     was_away: bool,
-    before: Option<Details>,
+    before: Option<SessionStatus>,
     gap_told: Option<Instant>,
     in_told_gap: bool,
     unreadable: u32,
@@ -75,8 +74,7 @@ impl<'a> Watch<'a> {
     fn gap_began(&mut self) {
         let now = (self.status)();
         let why = self.reason(now.as_ref());
-        let details = now.and_then(|status| status.details);
-        if let Some(details) = &details {
+        if let Some(details) = &now {
             // Each says once more than a gap does.
             let outgrown = details.outgrown && !self.before.as_ref().is_some_and(|it| it.outgrown);
             let shrunk = details.shrunk && !self.before.as_ref().is_some_and(|it| it.shrunk);
@@ -95,8 +93,8 @@ impl<'a> Watch<'a> {
                 );
             }
         }
-        if details.is_some() {
-            self.before = details;
+        if now.is_some() {
+            self.before = now;
         }
         self.was_away = false;
         if self.gap_told.is_some_and(|told| told.elapsed() < GAP_INTERVAL) {
@@ -114,9 +112,9 @@ impl<'a> Watch<'a> {
         }
         let none = Counts::default();
         let before = self.before.as_ref().map_or(none, Counts::of);
-        let counts = now.details.as_ref().map_or(none, Counts::of);
-        match &now.details {
-            Some(details) if details.outgrown => "the volume has grown past its session",
+        let counts = Counts::of(now);
+        match now {
+            _ if now.outgrown => "the volume has grown past its session",
             _ if counts.failed > before.failed => "the disk failed a write",
             _ if counts.unreachable > before.unreachable => {
                 "the data of a write could not be reached"
@@ -159,11 +157,11 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(details: &Details) -> Self {
+    fn of(status: &SessionStatus) -> Self {
         Self {
-            failed: details.writes_failed,
-            unreachable: details.writes_unreachable,
-            urgent: details.writes_urgent,
+            failed: status.counters.writes_failed,
+            unreachable: status.counters.writes_payload_unavailable,
+            urgent: status.counters.writes_urgent,
         }
     }
 }
@@ -171,9 +169,9 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapless_types::{EpochId, Seq};
+    use snapless_types::{EpochId, GapReason, Seq};
     use snapless_wire::id::FileTime;
-    use snapless_wire::ioctl::{ABI_VERSION, StatusFlags, StatusReply};
+    use snapless_wire::ioctl::{StatusFlags, StatusReply};
     use snapless_wire::record::Position;
     use std::sync::Mutex;
     use zerocopy::FromZeros;
@@ -183,14 +181,17 @@ mod tests {
         Position { seq: Seq::new(1), time: FileTime::new(1), epoch: EpochId::new(1) };
 
     fn marker(kind: RecordKind) -> RecordHeader {
-        RecordHeader::marker(kind, AT).unwrap()
+        match kind {
+            RecordKind::GapBegin => RecordHeader::gap_begin(AT, GapReason::QueueFull),
+            _ => RecordHeader::marker(kind, AT).unwrap(),
+        }
     }
 
     fn status(phase: SessionPhase, change: impl FnOnce(&mut StatusReply)) -> SessionStatus {
         let mut reply = StatusReply::new_zeroed();
         reply.phase = U32::new(phase as u32);
         change(&mut reply);
-        SessionStatus::parse(ABI_VERSION, &reply).unwrap()
+        SessionStatus::parse(&reply).unwrap()
     }
 
     /// What is told of `records` while the driver answers `status`.
@@ -233,7 +234,7 @@ mod tests {
             (false, status(SessionPhase::Resync, |it| it.writes_urgent = U64::new(1)), "paging"),
             (
                 false,
-                status(SessionPhase::Resync, |it| it.writes_unreachable = U64::new(1)),
+                status(SessionPhase::Resync, |it| it.writes_payload_unavailable = U64::new(1)),
                 "reached",
             ),
             (true, status(SessionPhase::Resync, |_| ()), "away"),

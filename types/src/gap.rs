@@ -14,23 +14,43 @@ crate::numbered_enum! {
     /// Why a gap began. The engine decides it when it marks blocks dirty and opens the gap.
     pub enum GapReason: u16 {
         /// The queue stayed full past the hold limit.
-        QueueFull = 1 => "the queue stayed full past the hold limit: server or link are too slow",
+        QueueFull = 1 => "queue_full",
         /// No slot was free for another outstanding write.
-        TooManyWrites = 2 => "more writes were outstanding than the session tracks",
+        TooManyWrites = 2 => "too_many_writes",
         /// No service drains the session: it detached, it died, or its link was given up.
-        ServiceLost = 3 => "the service was away, or the link was cut",
+        ServiceLost = 3 => "service_lost",
         /// The data of a write could not be mapped or read.
-        PayloadUnavailable = 4 => "the data of a write could not be read",
+        PayloadUnavailable = 4 => "payload_unavailable",
         /// A write that must not wait, such as one to a paging file, found no room in the queue or
         /// an unsynced block.
-        UrgentWrite = 5 => "a write that must not wait, such as one to a paging file, \
-                            could not be captured at once",
+        UrgentWrite = 5 => "urgent_write",
         /// A write failed or was cancelled below (rule TRUTH).
-        WriteFailed = 6 => "the disk failed a write",
+        WriteFailed = 6 => "write_failed",
         /// A write was longer than one write may take of the queue.
-        WriteTooLong = 7 => "a write was longer than the queue takes",
+        WriteTooLong = 7 => "write_too_long",
         /// The volume grew past the session's table.
-        Outgrown = 8 => "the volume has grown past its session",
+        Outgrown = 8 => "outgrown",
+    }
+}
+
+impl GapReason {
+    /// The reason as people read it.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::QueueFull => {
+                "the queue stayed full past the hold limit: server or link are too slow"
+            }
+            Self::TooManyWrites => "more writes were outstanding than the session tracks",
+            Self::ServiceLost => "the service was away, or the link was cut",
+            Self::PayloadUnavailable => "the data of a write could not be read",
+            Self::UrgentWrite => {
+                "a write that must not wait, such as one to a paging file, could not be captured at \
+                 once"
+            }
+            Self::WriteFailed => "the disk failed a write",
+            Self::WriteTooLong => "a write was longer than the queue takes",
+            Self::Outgrown => "the volume has grown past its session",
+        }
     }
 }
 

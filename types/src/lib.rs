@@ -6,6 +6,7 @@
 //! | [`extent`] | [`Extent`] |
 //! | [`geometry`] | [`Geometry`] and the one check of a volume's sizes |
 //! | [`stream`] | [`Seq`], [`EpochId`], [`RecordKind`], [`Clearing`] |
+//! | [`counters`] | [`SessionCounters`], [`HoldTimes`] |
 //! | [`gap`] | [`GapReason`], [`Overflow`] |
 //!
 //! Values are plain numbers in the machine's order; `wire/` says how they stand in a buffer. The crate
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod block;
+pub mod counters;
 pub mod extent;
 pub mod gap;
 pub mod geometry;
@@ -21,6 +23,7 @@ mod numbered;
 pub mod stream;
 
 pub use block::{BlockIndex, BlockRange};
+pub use counters::{HOLD_BUCKETS, HoldTimes, SessionCounters};
 pub use extent::Extent;
 pub use gap::{GapReason, Overflow};
 pub use geometry::{Geometry, GeometryError};

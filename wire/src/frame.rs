@@ -28,32 +28,19 @@ pub const FRAME_HEADER_LEN: usize = 16;
 /// The longest payload, in bytes: one record of the longest payload, or many short ones.
 pub const FRAME_PAYLOAD_MAX: usize = RECORD_PAYLOAD_MAX + RECORD_HEADER_LEN;
 
-/// What a frame carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u16)]
-pub enum FrameKind {
-    /// [`Hello`].
-    Hello = 1,
-    /// [`Welcome`].
-    Welcome = 2,
-    /// Whole records, packed. An `EpochEnd` is the last record of its frame.
-    Records = 3,
-    /// [`Acknowledge`].
-    Acknowledge = 4,
-    /// UTF-8 text for a person.
-    Error = 5,
-}
-
-impl FrameKind {
-    fn from_wire(number: u16) -> Option<Self> {
-        Some(match number {
-            1 => Self::Hello,
-            2 => Self::Welcome,
-            3 => Self::Records,
-            4 => Self::Acknowledge,
-            5 => Self::Error,
-            _ => return None,
-        })
+snapless_types::numbered_enum! {
+    /// What a frame carries.
+    pub enum FrameKind: u16 {
+        /// [`Hello`].
+        Hello = 1 => "Hello",
+        /// [`Welcome`].
+        Welcome = 2 => "Welcome",
+        /// Whole records, packed. An `EpochEnd` is the last record of its frame.
+        Records = 3 => "Records",
+        /// [`Acknowledge`].
+        Acknowledge = 4 => "Acknowledge",
+        /// UTF-8 text for a person.
+        Error = 5 => "Error",
     }
 }
 
@@ -142,7 +129,7 @@ impl FrameHeader {
         RawFrameHeader {
             magic: U32::new(FRAME_MAGIC),
             version: U16::new(FRAME_VERSION),
-            kind: U16::new(self.kind as u16),
+            kind: U16::new(self.kind.to_wire()),
             payload_len: U32::new(self.payload_len),
             crc: U32::new(self.crc),
         }
@@ -173,6 +160,17 @@ pub struct Hello {
 }
 
 impl Hello {
+    /// Announces a session of a volume.
+    pub fn new(volume: VolumeGuid, session: SessionId, geometry: &Geometry) -> Self {
+        Self {
+            volume,
+            session,
+            length: U64::new(geometry.length()),
+            sector_size: U32::new(geometry.sector_size()),
+            block_size: U32::new(geometry.block_size()),
+        }
+    }
+
     /// Reads and checks a payload.
     ///
     /// # Errors

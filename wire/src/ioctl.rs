@@ -8,9 +8,11 @@
 //! All structures are parsed with `zerocopy`; enumerations and limits are checked by the `parse`
 //! functions here, so that both sides refuse the same things.
 
-use snapless_types::{EpochId, Geometry, Overflow};
+use core::cmp::Ordering;
+
+use snapless_types::{EpochId, Geometry, GeometryError, Overflow};
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::id::{EpochIdLe, SessionId};
 
@@ -19,7 +21,7 @@ mod status;
 mod version;
 
 pub use protection::Protection;
-pub use status::{HOLD_BUCKETS, SessionPhase, StatusFlags, StatusReply};
+pub use status::{SessionPhase, StatusFlags, StatusReply};
 pub use version::{ABI_OLDEST, ABI_VERSION, VersionReply, is_spoken, negotiate};
 
 /// What user mode opens.
@@ -40,8 +42,7 @@ const fn ctl_code(function: u32, method: u32) -> u32 {
 
 /// No input; output [`VersionReply`].
 pub const IOCTL_VERSION: u32 = ctl_code(0x800, METHOD_BUFFERED);
-/// Input [`ListRequest`], or none for version 1; output as many [`VolumeEntry`] as there are volumes, each as long as
-/// the version has it, or `STATUS_BUFFER_TOO_SMALL`.
+/// Input [`ListRequest`]; output a [`VolumeEntry`] for each volume, or `STATUS_BUFFER_TOO_SMALL`.
 pub const IOCTL_LIST_VOLUMES: u32 = ctl_code(0x801, METHOD_BUFFERED);
 /// Input [`StartRequest`]; output [`SessionReply`]. The t0 follows in the stream as a marker.
 pub const IOCTL_START: u32 = ctl_code(0x802, METHOD_BUFFERED);
@@ -136,7 +137,6 @@ pub struct VolumeEntry {
     pub phase: U32,
     /// The session on it, or nil.
     pub session: SessionId,
-    // Since version 2:
     /// [`Protection`] as a number.
     pub protection: U32,
     /// Which special files are on it: [`SPECIAL_FILE_PAGING`] and others.
@@ -150,17 +150,7 @@ pub const SPECIAL_FILE_HIBERNATION: u32 = 1 << 1;
 /// The volume holds a crash dump file.
 pub const SPECIAL_FILE_DUMP: u32 = 1 << 2;
 
-/// Bytes of a [`VolumeEntry`] of version 1.
-const VOLUME_ENTRY_LEN_V1: usize = 290;
-
-impl VolumeEntry {
-    /// How many bytes of it a version has.
-    pub fn len_in(version: u32) -> usize {
-        if version < 2 { VOLUME_ENTRY_LEN_V1 } else { size_of::<Self>() }
-    }
-}
-
-/// Input of [`IOCTL_LIST_VOLUMES`], since version 2.
+/// Input of [`IOCTL_LIST_VOLUMES`].
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct ListRequest {
@@ -206,15 +196,11 @@ pub struct StartRequest {
     pub hold_limit_ms: U32,
     /// [`Overflow`] as a number.
     pub overflow: U32,
-    // Since version 3:
     /// As [`SweepLimits::bytes_per_second`].
     pub sweep_bytes_per_second: U64,
     /// As [`SweepLimits::latency_ms`].
     pub sweep_latency_ms: U32,
 }
-
-/// Bytes of a [`StartRequest`] before version 3.
-const START_REQUEST_LEN_V1: usize = 298;
 
 /// How hard the driver may read the disk of its own accord: for the first sync and after a gap, never for a write that
 /// waits.
@@ -251,25 +237,20 @@ pub struct StartSettings {
 }
 
 impl StartRequest {
-    /// How many bytes of it a version has; all of it for one that is not spoken.
-    pub fn len_in(version: u32) -> usize {
-        if is_spoken(version) && version < 3 { START_REQUEST_LEN_V1 } else { size_of::<Self>() }
-    }
-
-    /// Becomes the request in these bytes. In place, as it takes much of a kernel's stack.
+    /// Becomes the request in these bytes. In place, because a request is long for a kernel's stack.
     ///
     /// # Errors
-    /// [`BadRequest::Short`] and [`BadRequest::Long`] if they are not as many as the request's version has.
+    /// [`BadRequest::Short`] and [`BadRequest::Long`] if they are not as many as a request has.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), BadRequest> {
-        let (version, _) = U32::read_from_prefix(bytes).map_err(|_| BadRequest::Short)?;
-        self.zero();
-        let len = Self::len_in(version.get());
-        match self.as_mut_bytes().get_mut(..len) {
-            Some(place) if bytes.len() == len => place.copy_from_slice(bytes),
-            _ if bytes.len() < len => return Err(BadRequest::Short),
-            _ => return Err(BadRequest::Long),
+        let place = self.as_mut_bytes();
+        match bytes.len().cmp(&place.len()) {
+            Ordering::Less => Err(BadRequest::Short),
+            Ordering::Greater => Err(BadRequest::Long),
+            Ordering::Equal => {
+                place.copy_from_slice(bytes);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Checks every field but the device name.
@@ -306,9 +287,6 @@ impl StartRequest {
     }
 
     fn sweep(&self) -> Result<SweepLimits, BadRequest> {
-        if self.version.get() < 3 {
-            return Ok(SweepLimits::DEFAULT);
-        }
         let bytes_per_second = self.sweep_bytes_per_second.get();
         if (1..SWEEP_RATE_MIN).contains(&bytes_per_second) {
             return Err(BadRequest::SweepRate);
@@ -324,9 +302,9 @@ impl StartRequest {
 /// Which field of a request was refused, or its length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BadRequest {
-    /// Fewer bytes than its version has.
+    /// Fewer bytes than a request has.
     Short,
-    /// More bytes than its version has.
+    /// More bytes than a request has.
     Long,
     /// The caller's version is not spoken here.
     Version,
@@ -407,11 +385,30 @@ pub struct SessionReply {
     pub block_size: U32,
 }
 
+impl SessionReply {
+    /// A reply with the volume's geometry.
+    pub fn new(geometry: &Geometry) -> Self {
+        Self {
+            length: U64::new(geometry.length()),
+            sector_size: U32::new(geometry.sector_size()),
+            block_size: U32::new(geometry.block_size()),
+        }
+    }
+
+    /// The volume's geometry.
+    ///
+    /// # Errors
+    /// A [`GeometryError`] if the reply describes no possible volume.
+    pub fn geometry(&self) -> Result<Geometry, GeometryError> {
+        Geometry::new(self.length.get(), self.sector_size.get(), self.block_size.get())
+    }
+}
+
 const _: () = {
     assert!(size_of::<DeviceName>() == 258);
-    assert!(size_of::<VolumeEntry>() == VOLUME_ENTRY_LEN_V1 + 8);
+    assert!(size_of::<VolumeEntry>() == 298);
     assert!(size_of::<ListRequest>() == 8);
-    assert!(size_of::<StartRequest>() == START_REQUEST_LEN_V1 + 12);
+    assert!(size_of::<StartRequest>() == 310);
     assert!(size_of::<SessionRequest>() == 24);
     assert!(size_of::<SessionReply>() == 16);
 };
@@ -419,6 +416,7 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zerocopy::FromZeros;
 
     fn request() -> StartRequest {
         StartRequest {
@@ -451,20 +449,13 @@ mod tests {
     }
 
     #[test]
-    fn an_older_start_request_is_shorter_and_leaves_the_sweep_alone() {
-        for version in [1, 2] {
-            let older = StartRequest { version: U32::new(version), ..request() };
-            let bytes = older.as_bytes();
-            let mut read = request();
-            assert_eq!(read.read(&bytes[..298]), Ok(()));
-            assert_eq!((read.session, read.hold_limit_ms.get()), (older.session, 200));
-            assert_eq!(read.settings().unwrap().sweep, SweepLimits::DEFAULT);
-            assert_eq!(read.read(bytes), Err(BadRequest::Long));
-            assert_eq!(read.read(&bytes[..297]), Err(BadRequest::Short));
-        }
-        let (newest, mut read) = (request(), StartRequest::new_zeroed());
-        assert!(read.read(newest.as_bytes()).is_ok() && read.settings().is_ok());
-        assert_eq!(read.read(&newest.as_bytes()[..298]), Err(BadRequest::Short));
+    fn a_start_request_has_its_length() {
+        let (sound, mut read) = (request(), StartRequest::new_zeroed());
+        let bytes = sound.as_bytes();
+        assert!(read.read(bytes).is_ok() && read.settings().is_ok());
+        assert_eq!((read.session, read.hold_limit_ms.get()), (sound.session, 200));
+        assert_eq!(read.read(&bytes[..309]), Err(BadRequest::Short));
+        assert_eq!(read.read(&[bytes, &[0]].concat()), Err(BadRequest::Long));
         assert_eq!(read.read(&[]), Err(BadRequest::Short));
     }
 

@@ -4,7 +4,7 @@
 //! stores and replays them. A payload is a whole number of sectors, so headers stay 8-aligned
 //! in a packed buffer without padding.
 
-use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_types::{EpochId, GapReason, RecordKind, Seq};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -35,7 +35,9 @@ struct RawRecordHeader {
     extent_offset: U64,
     extent_len: U64,
     payload_len: U32,
-    reserved: [u8; 12],
+    /// [`GapReason`] of a [`RecordKind::GapBegin`]; 0 for the other kinds.
+    gap_reason: U16,
+    reserved: [u8; 10],
 }
 
 const _: () = assert!(size_of::<RawRecordHeader>() == RECORD_HEADER_LEN);
@@ -50,10 +52,11 @@ pub struct RecordHeader {
     epoch: EpochId,
     extent_offset: u64,
     extent_len: u64,
+    gap_reason: Option<GapReason>,
 }
 
 impl RecordHeader {
-    /// A record that speaks of `extent_len` bytes at `extent_offset` of the volume.
+    /// A record that describes `extent_len` bytes at `extent_offset` of the volume.
     ///
     /// # Errors
     /// [`RecordError::Extent`] if the extent is empty, unaligned, too long for one record's payload or
@@ -67,22 +70,34 @@ impl RecordHeader {
         if !kind.has_extent() {
             return Err(RecordError::Kind(kind.to_wire()));
         }
-        let Position { seq, time, epoch } = position;
-        let header = Self { kind, zero: false, seq, time, epoch, extent_offset, extent_len };
+        let header = Self { extent_offset, extent_len, ..Self::bare(kind, position) };
         header.check()?;
         Ok(header)
     }
 
-    /// A marker: a record without extent.
+    /// A marker: a record without extent. [`RecordHeader::gap_begin`] makes that of a gap.
     ///
     /// # Errors
-    /// [`RecordError::Kind`] if `kind` speaks of an extent.
+    /// [`RecordError::Kind`] if `kind` describes an extent; [`RecordError::GapReason`] for
+    /// [`RecordKind::GapBegin`], which has a reason.
     pub fn marker(kind: RecordKind, position: Position) -> Result<Self, RecordError> {
         if kind.has_extent() {
             return Err(RecordError::Kind(kind.to_wire()));
         }
+        let header = Self::bare(kind, position);
+        header.check()?;
+        Ok(header)
+    }
+
+    /// The marker of a gap that began for `reason`.
+    pub fn gap_begin(position: Position, reason: GapReason) -> Self {
+        Self { gap_reason: Some(reason), ..Self::bare(RecordKind::GapBegin, position) }
+    }
+
+    fn bare(kind: RecordKind, position: Position) -> Self {
         let Position { seq, time, epoch } = position;
-        Ok(Self { kind, zero: false, seq, time, epoch, extent_offset: 0, extent_len: 0 })
+        let (extent_offset, extent_len) = (0, 0);
+        Self { kind, zero: false, seq, time, epoch, extent_offset, extent_len, gap_reason: None }
     }
 
     /// Reads the header at the start of `bytes`.
@@ -100,6 +115,11 @@ impl RecordHeader {
         if raw.flags.get() & !RECORD_FLAG_ZERO != 0 {
             return Err(RecordError::Flags(raw.flags.get()));
         }
+        let reason = raw.gap_reason.get();
+        let gap_reason = match reason {
+            0 => None,
+            _ => Some(GapReason::from_wire(reason).ok_or(RecordError::GapReason(reason))?),
+        };
         let header = Self {
             kind,
             zero: raw.flags.get() & RECORD_FLAG_ZERO != 0,
@@ -108,6 +128,7 @@ impl RecordHeader {
             epoch: raw.epoch.get(),
             extent_offset: raw.extent_offset.get(),
             extent_len: raw.extent_len.get(),
+            gap_reason,
         };
         header.check()?;
         if header.payload_len() as u64 != u64::from(raw.payload_len.get()) {
@@ -129,7 +150,8 @@ impl RecordHeader {
             extent_len: U64::new(self.extent_len),
             // Fits: `check` bounds it by RECORD_PAYLOAD_MAX.
             payload_len: U32::new(u32::try_from(self.payload_len()).unwrap_or(u32::MAX)),
-            reserved: [0; 12],
+            gap_reason: U16::new(self.gap_reason.map_or(0, GapReason::to_wire)),
+            reserved: [0; 10],
         };
         let mut bytes = [0; RECORD_HEADER_LEN];
         bytes.copy_from_slice(raw.as_bytes());
@@ -192,7 +214,16 @@ impl RecordHeader {
         usize::try_from(self.extent_len).unwrap_or(usize::MAX)
     }
 
+    /// Why the gap began that this record marks; `None` for every kind but
+    /// [`RecordKind::GapBegin`].
+    pub fn gap_reason(&self) -> Option<GapReason> {
+        self.gap_reason
+    }
+
     fn check(&self) -> Result<(), RecordError> {
+        if self.gap_reason.is_some() != (self.kind == RecordKind::GapBegin) {
+            return Err(RecordError::GapReason(self.gap_reason.map_or(0, GapReason::to_wire)));
+        }
         let bad = RecordError::Extent { offset: self.extent_offset, len: self.extent_len };
         if !self.kind.has_extent() {
             let empty = self.extent_offset == 0 && self.extent_len == 0 && !self.zero;
@@ -290,6 +321,8 @@ pub enum RecordError {
     },
     /// The payload's length does not follow from the kind and the extent.
     PayloadLen(u32),
+    /// The reason of a gap is unknown, absent from a gap's marker, or on another record.
+    GapReason(u16),
 }
 
 impl core::fmt::Display for RecordError {
@@ -301,6 +334,9 @@ impl core::fmt::Display for RecordError {
             Self::Flags(flags) => write!(f, "record flags {flags:#06x} are unknown"),
             Self::Extent { offset, len } => {
                 write!(f, "a record speaks of {len} bytes at {offset}: not an extent")
+            }
+            Self::GapReason(reason) => {
+                write!(f, "a record has reason {reason} of a gap: unknown, or out of place")
             }
             Self::PayloadLen(len) => write!(f, "a payload of {len} bytes does not fit its record"),
         }
@@ -364,6 +400,26 @@ mod tests {
         for kind in [RecordKind::Block, RecordKind::Write, RecordKind::Resync] {
             assert!(RecordHeader::extent(kind, AT, 0, long).is_err());
         }
+    }
+
+    #[test]
+    fn a_gap_has_a_reason_and_nothing_else_has_one() {
+        for &reason in GapReason::ALL {
+            let header = RecordHeader::gap_begin(AT, reason);
+            assert_eq!(header.to_bytes()[52..54], reason.to_wire().to_le_bytes());
+            assert_eq!(RecordHeader::read(&header.to_bytes()), Ok(header));
+            assert_eq!(header.gap_reason(), Some(reason));
+        }
+        let missing = RecordHeader::marker(RecordKind::GapBegin, AT);
+        assert_eq!(missing, Err(RecordError::GapReason(0)));
+        let mut bytes = RecordHeader::gap_begin(AT, GapReason::QueueFull).to_bytes();
+        for unknown in [0, 99] {
+            bytes[52] = unknown;
+            assert_eq!(RecordHeader::read(&bytes), Err(RecordError::GapReason(unknown.into())));
+        }
+        let mut bytes = write(512).to_bytes();
+        bytes[52] = 1;
+        assert_eq!(RecordHeader::read(&bytes), Err(RecordError::GapReason(1)));
     }
 
     #[test]

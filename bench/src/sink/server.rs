@@ -11,10 +11,10 @@ use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkCloser, LinkLimits, Message, MessageReceiver};
 use snapless_link::frames::FrameSender;
 use snapless_service::batch::Batch;
+use snapless_types::Geometry;
 use snapless_wire::frame::{FrameKind, Hello};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordError};
-use zerocopy::little_endian::{U32, U64};
 
 use crate::error::{Error, Result};
 use crate::record;
@@ -31,17 +31,11 @@ pub struct Greeted {
 
 impl Greeted {
     /// Connects and greets the server.
-    pub fn connect(address: &str, volume: &str, geometry: (u64, u32, u32)) -> Result<Self> {
+    pub fn connect(address: &str, volume: &str, geometry: &Geometry) -> Result<Self> {
         let guid = VolumeGuid::parse(volume)
             .ok_or_else(|| Error::Sink(format!("{volume:?} is not a GUID")))?;
-        let (length, sector, block) = geometry;
-        let hello = Hello {
-            volume: guid,
-            session: SessionId(*uuid::Uuid::new_v4().as_bytes()),
-            length: U64::new(length),
-            sector_size: U32::new(sector),
-            block_size: U32::new(block),
-        };
+        let session = SessionId(*uuid::Uuid::new_v4().as_bytes());
+        let hello = Hello::new(guid, session, geometry);
         let limits = LinkLimits::default();
         let mut link = Link::connect(address, &limits)?;
         link.greet(&hello, &limits)?;

@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn an_older_driver_calls_for_a_restart() {
         let text = answer(false, &TestDriver::protecting().older(), Path::new("absent"));
-        assert!(text.contains("estart the machine") && !text.contains("paused"), "{text}");
+        assert!(text.contains("estart the machine"), "{text}");
     }
 
     #[test]

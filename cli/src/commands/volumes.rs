@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use serde::Serialize;
-use snapless_driver_client::protection::{obstacle, protection_name};
-use snapless_driver_client::status::{phase_name, special_files};
+use snapless_driver_client::protection::obstacle;
+use snapless_driver_client::status::special_files;
 use snapless_driver_client::{Driver, Volume};
 use snapless_wire::ioctl::Protection;
 
@@ -67,9 +67,9 @@ impl Line {
             volume: guid_of(driver, volume)?.map(|guid| guid.to_string()),
             length: volume.length,
             sector_size: volume.sector_size,
-            phase: phase_name(volume.phase),
+            phase: volume.phase.name(),
             session: volume.session.map(|session| session.to_string()),
-            protection: volume.protection.map(protection_name),
+            protection: volume.protection.map(Protection::name),
             // `print` reports a silent volume in place of its size.
             obstacle: volume
                 .protection

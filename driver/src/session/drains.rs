@@ -128,8 +128,11 @@ fn header(record: &snapless_engine::Record) -> Result<RecordHeader, RecordError>
         time: FileTime::new(record.time),
         epoch: record.epoch,
     };
-    match record.extent {
-        Some(extent) => RecordHeader::extent(record.kind, position, extent.offset(), extent.len()),
-        None => RecordHeader::marker(record.kind, position),
+    match (record.extent, record.gap_reason) {
+        (Some(extent), _) => {
+            RecordHeader::extent(record.kind, position, extent.offset(), extent.len())
+        }
+        (None, Some(reason)) => Ok(RecordHeader::gap_begin(position, reason)),
+        (None, None) => RecordHeader::marker(record.kind, position),
     }
 }

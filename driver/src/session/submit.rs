@@ -13,7 +13,6 @@ use wdk_sys::{
 };
 
 use super::Session;
-use super::counts::Counts;
 use super::split_request::SplitIrp;
 use super::write::{Form, Original, RequestKind, Write};
 use crate::kernel::irp::{CancelledIrp, OwnedIrp};
@@ -39,14 +38,8 @@ impl Session {
         };
         match urgency {
             Urgency::MayWait => {}
-            Urgency::MustNotWait => {
-                Counts::add(&self.counts.writes_urgent);
-                trace::write_urgent(self.id, extent);
-            }
-            Urgency::PayloadUnavailable => {
-                Counts::add(&self.counts.writes_unreachable);
-                trace::write_payload_unavailable(self.id, extent);
-            }
+            Urgency::MustNotWait => trace::write_urgent(self.id, extent),
+            Urgency::PayloadUnavailable => trace::write_payload_unavailable(self.id, extent),
         }
         if extent.end() > self.engine.geometry().length() {
             // The sender knows of a longer volume.
@@ -87,16 +80,10 @@ impl Session {
         self.engine.captured(capture)
     }
 
-    /// Notes that a trim or a write of zeros goes down. IRQL <= DISPATCH_LEVEL.
-    pub fn note_clearing(&self) {
-        Counts::add(&self.counts.clearings);
-    }
-
     /// Notes that the lower device has completed a request. IRQL <= DISPATCH_LEVEL.
     pub fn completed(&self, ticket: Ticket, kind: RequestKind, status: NTSTATUS) {
         let succeeded = NT_SUCCESS(status);
         if !succeeded {
-            Counts::add(&self.counts.writes_failed);
             self.note_if_unsupported(kind, status);
         }
         self.engine.completed(ticket, succeeded);
@@ -138,10 +125,7 @@ impl Session {
 
     fn cancel_held(&self, is_it: impl Fn(&Write) -> bool) -> Option<(OwnedIrp, RundownProtection)> {
         match self.engine.cancel_held(is_it)?.form {
-            Form::Original(Original { irp, protection, .. }) => {
-                Counts::add(&self.counts.writes_cancelled);
-                Some((irp, protection))
-            }
+            Form::Original(Original { irp, protection, .. }) => Some((irp, protection)),
             Form::Piece(_) => None,
         }
     }

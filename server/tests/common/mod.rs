@@ -20,7 +20,7 @@ use snapless_server::serve::{Server, Stopper};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_server::writer::SessionWriter;
-use snapless_types::{EpochId, Geometry, RecordKind, Seq};
+use snapless_types::{EpochId, GapReason, Geometry, RecordKind, Seq};
 use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::{Position, RecordHeader};
@@ -95,7 +95,12 @@ impl Driver {
     }
 
     pub fn marker(&mut self, kind: RecordKind) -> Vec<u8> {
-        let record = RecordHeader::marker(kind, self.next()).unwrap().to_bytes().to_vec();
+        let position = self.next();
+        let header = match kind {
+            RecordKind::GapBegin => RecordHeader::gap_begin(position, GapReason::QueueFull),
+            _ => RecordHeader::marker(kind, position).unwrap(),
+        };
+        let record = header.to_bytes().to_vec();
         if kind == RecordKind::EpochEnd {
             self.epoch += 1;
         }

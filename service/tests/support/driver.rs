@@ -4,10 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use snapless_driver_client::error::Call;
-use snapless_driver_client::{
-    Driver, DriverError, DriverPort, Geometry, SessionStatus, Volume, VolumeName,
-};
-use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume, VolumeName};
+use snapless_types::{EpochId, GapReason, Geometry, RecordKind, Seq};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, Protection, SessionPhase, StartRequest, StatusReply,
@@ -164,7 +162,11 @@ impl Session {
     }
 
     fn marker(&mut self, kind: RecordKind) {
-        let header = RecordHeader::marker(kind, self.next()).unwrap();
+        let position = self.next();
+        let header = match kind {
+            RecordKind::GapBegin => RecordHeader::gap_begin(position, GapReason::ServiceLost),
+            _ => RecordHeader::marker(kind, position).unwrap(),
+        };
         self.queue.push_back(header.to_bytes().to_vec());
     }
 }
@@ -214,7 +216,7 @@ struct FakePort {
 
 impl FakePort {
     fn geometry(block_size: u32) -> Geometry {
-        Geometry { length: LENGTH, sector_size: 512, block_size }
+        Geometry::new(LENGTH, 512, block_size).unwrap()
     }
 }
 
@@ -328,7 +330,7 @@ impl DriverPort for FakePort {
         reply.phase = U32::new(SessionPhase::FirstSync as u32);
         reply.length = U64::new(LENGTH);
         reply.last_seq = Seq::new(session.last_seq).into();
-        SessionStatus::parse(ABI_VERSION, &reply)
+        SessionStatus::parse(&reply)
     }
 
     fn stop(&self, id: SessionId) -> Result<(), DriverError> {

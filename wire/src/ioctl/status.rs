@@ -1,145 +1,119 @@
-//! What the driver says of a session: its phase, its counters, its flags.
+//! The status of a session: its phase, its flags, its counters.
 
-use zerocopy::little_endian::{U32, U64};
+use snapless_types::{GapReason, HOLD_BUCKETS, HoldTimes, SessionCounters, session_counters};
+use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::id::{FileTime, SeqLe};
 
-/// Where a session stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum SessionPhase {
-    /// There is no session.
-    None = 0,
-    /// Waiting for the writes that were under way when it began.
-    Starting = 1,
-    /// The first sync runs.
-    FirstSync = 2,
-    /// Every block is synced; writes are captured as they come.
-    Live = 3,
-    /// Writes go through uncaptured.
-    Gap = 4,
-    /// Capturing again; dirty blocks are being re-read.
-    Resync = 5,
-    /// Writes go through uncaptured: nobody has claimed the session.
-    Detached = 6,
-    /// The session could not begin; stop it.
-    Failed = 7,
-}
-
-impl SessionPhase {
-    /// The phase with this number on the wire.
-    pub fn from_wire(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Self::None,
-            1 => Self::Starting,
-            2 => Self::FirstSync,
-            3 => Self::Live,
-            4 => Self::Gap,
-            5 => Self::Resync,
-            6 => Self::Detached,
-            7 => Self::Failed,
-            _ => return None,
-        })
+snapless_types::numbered_enum! {
+    /// Where a session stands.
+    pub enum SessionPhase: u32 {
+        /// There is no session.
+        None = 0 => "none",
+        /// Waiting for the writes that were in flight when it began.
+        Starting = 1 => "starting",
+        /// The first sync runs.
+        FirstSync = 2 => "first_sync",
+        /// Every block is synced; writes are captured as they come.
+        Live = 3 => "live",
+        /// Writes go through uncaptured.
+        Gap = 4 => "gap",
+        /// Capturing again; dirty blocks are being re-read.
+        Resync = 5 => "resync",
+        /// Writes go through uncaptured: no file object has claimed the session.
+        Detached = 6 => "detached",
+        /// The session could not begin; stop it.
+        Failed = 7 => "failed",
     }
 }
 
-/// Buckets of [`StatusReply::hold_histogram`].
-pub const HOLD_BUCKETS: usize = 32;
+/// Declares [`StatusReply`] with a field for each counter.
+macro_rules! status_reply {
+    ($($(#[$doc:meta])* $name:ident: $group:ident, $text:literal;)*) => {
+        /// Output of [`IOCTL_STATUS`](super::IOCTL_STATUS): a session's state, and its counters
+        /// since it was made.
+        #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+        #[repr(C)]
+        pub struct StatusReply {
+            /// [`SessionPhase`] as a number.
+            pub phase: U32,
+            /// Bytes of a block.
+            pub block_size: U32,
+            /// Bytes of the volume.
+            pub length: U64,
+            /// The session's t0; 0 while starting.
+            pub t0: FileTime,
+            /// Last record of the stream.
+            pub last_seq: SeqLe,
+            /// Last record of the newest acknowledged epoch.
+            pub acknowledged_seq: SeqLe,
+            /// [`StatusFlags`] as bits.
+            pub flags: U32,
+            /// [`GapReason`] of the present gap, or else of the last one, as a number; 0 if there
+            /// was none.
+            pub gap_reason: U16,
+            /// 0.
+            pub reserved: U16,
+            /// [`Protection`](super::Protection) of the volume as a number.
+            pub protection: U32,
+            /// Which special files are on the volume:
+            /// [`SPECIAL_FILE_PAGING`](super::SPECIAL_FILE_PAGING) and others.
+            pub special_files: U32,
+            /// Where the last failed read began on the volume, in bytes.
+            pub read_failed_offset: U64,
+            /// The `NTSTATUS` that it ended with; 0 if none has failed.
+            pub read_failed_status: U32,
+            /// [`HoldTimes::longest_us`].
+            pub hold_longest_us: U64,
+            /// [`HoldTimes::buckets`].
+            pub hold_histogram: [U64; HOLD_BUCKETS],
+            $($(#[$doc])* pub $name: U64,)*
+        }
 
-/// Output of [`IOCTL_STATUS`]: a session's state and its counters since t0.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct StatusReply {
-    /// [`SessionPhase`] as a number.
-    pub phase: U32,
-    /// Bytes of a block.
-    pub block_size: U32,
-    /// Bytes of the volume.
-    pub length: U64,
-    /// The session's t0; 0 while starting.
-    pub t0: FileTime,
-    /// Blocks of the volume.
-    pub blocks_total: U64,
-    /// Blocks in state `Synced`.
-    pub blocks_synced: U64,
-    /// Blocks in state `Dirty`.
-    pub blocks_dirty: U64,
-    /// Blocks that the sweep captured.
-    pub blocks_by_sweep: U64,
-    /// Blocks that were captured because a write was waiting for them.
-    pub blocks_by_hold: U64,
-    /// Blocks that the disk could not read.
-    pub blocks_unreadable: U64,
-    /// Writes that were issued on their caller's thread.
-    pub writes_passed: U64,
-    /// Writes that were held and then issued.
-    pub writes_held: U64,
-    /// Writes that are held now.
-    pub writes_holding: U64,
-    /// Writes that went through uncaptured.
-    pub writes_uncaptured: U64,
-    /// Longest hold so far, in microseconds.
-    pub hold_longest_us: U64,
-    /// Payload bytes captured.
-    pub bytes_captured: U64,
-    /// Bytes handed to the service, with headers.
-    pub bytes_drained: U64,
-    /// Payload bytes in the queue now.
-    pub queue_used: U64,
-    /// Bytes of the queue.
-    pub queue_bytes: U64,
-    /// Gaps so far.
-    pub gaps: U64,
-    /// Last record that the driver numbered.
-    pub last_seq: SeqLe,
-    /// Last record at the time of the last acknowledged epoch.
-    pub acknowledged_seq: SeqLe,
-    /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds; the first also shorter ones, the last also
-    /// longer ones.
-    pub hold_histogram: [U64; HOLD_BUCKETS],
-    // Since version 2:
-    /// [`StatusFlags`] as bits.
-    pub flags: U32,
-    /// [`Protection`](super::Protection) of the volume as a number.
-    pub protection: U32,
-    /// Blocks that held no data and were never read.
-    pub blocks_unallocated: U64,
-    /// Trims and writes of zeros that went down.
-    pub clearings: U64,
-    /// Requests that were refused because they change the volume in a way that no stream can tell.
-    pub requests_refused: U64,
-    /// Held writes that their application cancelled.
-    pub writes_cancelled: U64,
-    /// Writes, trims and writes of zeros that failed or were cancelled below.
-    pub writes_failed: U64,
-    /// Writes that must not wait: to a paging file.
-    pub writes_urgent: U64,
-    /// Writes whose data could not be reached.
-    pub writes_unreachable: U64,
-    /// Reads that failed.
-    pub reads_failed: U64,
-    /// Where the last one of them began on the volume, in bytes.
-    pub read_failed_offset: U64,
-    /// The `NTSTATUS` that it ended with; 0 if none has failed.
-    pub read_failed_status: U32,
-    /// Which special files are on the volume: [`SPECIAL_FILE_PAGING`](super::SPECIAL_FILE_PAGING) and others.
-    pub special_files: U32,
+        impl StatusReply {
+            /// The counters.
+            pub fn counters(&self) -> SessionCounters {
+                SessionCounters { $($name: self.$name.get(),)* }
+            }
+
+            /// Fills in the counters.
+            pub fn set_counters(&mut self, counters: &SessionCounters) {
+                $(self.$name = U64::new(counters.$name);)*
+            }
+        }
+    };
 }
-
-/// Bytes of a [`StatusReply`] of version 1.
-const STATUS_REPLY_LEN_V1: usize = 168 + 8 * HOLD_BUCKETS;
+session_counters!(status_reply);
 
 impl StatusReply {
-    /// How many bytes of it a version has.
-    pub fn len_in(version: u32) -> usize {
-        if version < 2 { STATUS_REPLY_LEN_V1 } else { size_of::<Self>() }
+    /// How long writes were held.
+    pub fn holds(&self) -> HoldTimes {
+        HoldTimes {
+            buckets: self.hold_histogram.map(U64::get),
+            longest_us: self.hold_longest_us.get(),
+        }
+    }
+
+    /// Fills in how long writes were held.
+    pub fn set_holds(&mut self, holds: &HoldTimes) {
+        self.hold_histogram = holds.buckets.map(U64::new);
+        self.hold_longest_us = U64::new(holds.longest_us);
+    }
+
+    /// Why the present or the last gap began; `None` if there was none, or for a reason of a newer
+    /// driver.
+    pub fn gap_reason(&self) -> Option<GapReason> {
+        GapReason::from_wire(self.gap_reason.get())
     }
 }
 
-/// What else is true of a session: bits of [`StatusReply::flags`].
+const _: () =
+    assert!(size_of::<StatusReply>() == 76 + 8 * HOLD_BUCKETS + size_of::<SessionCounters>());
+
+/// Flags of a session: bits of [`StatusReply::flags`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-// Each is of its own.
+// Each flag is independent of the others.
 #[allow(clippy::struct_excessive_bools)]
 pub struct StatusFlags {
     /// The sweep is paused.
@@ -187,18 +161,31 @@ impl StatusFlags {
     }
 }
 
-const _: () = assert!(size_of::<StatusReply>() == STATUS_REPLY_LEN_V1 + 88);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::mem::offset_of;
+    use zerocopy::FromZeros;
 
     #[test]
-    fn an_older_version_gets_what_it_knows() {
-        assert_eq!(StatusReply::len_in(1), 424);
-        assert_eq!(StatusReply::len_in(1), offset_of!(StatusReply, flags));
-        assert_eq!(StatusReply::len_in(2), size_of::<StatusReply>());
+    fn counters_and_holds_come_back_as_they_were_set() {
+        let mut counters = SessionCounters::default();
+        (counters.blocks_total, counters.gaps) = (1, u64::MAX);
+        let mut holds = HoldTimes::default();
+        holds.add(7);
+        let mut reply = StatusReply::new_zeroed();
+        reply.set_counters(&counters);
+        reply.set_holds(&holds);
+        assert_eq!((reply.counters(), reply.holds()), (counters, holds));
+    }
+
+    #[test]
+    fn a_reply_without_a_gap_has_no_reason() {
+        let mut reply = StatusReply::new_zeroed();
+        assert_eq!(reply.gap_reason(), None);
+        reply.gap_reason = U16::new(GapReason::Outgrown.to_wire());
+        assert_eq!(reply.gap_reason(), Some(GapReason::Outgrown));
+        reply.gap_reason = U16::new(u16::MAX);
+        assert_eq!(reply.gap_reason(), None, "of a newer driver");
     }
 
     #[test]

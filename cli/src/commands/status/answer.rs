@@ -100,7 +100,7 @@ impl<'a> Query<'a> {
             progress: status.progress(),
             rate_bytes_per_second: rate.map(Rate::bytes_per_second),
             seconds_left: rate.and_then(|rate| status.time_left(rate)).map(|left| left.as_secs()),
-            hold_median_us: status.hold_histogram.median_us(),
+            hold_median_us: status.holds.median_us(),
             status,
             service,
         })

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use snapless_driver_client::protection::obstacle;
 use snapless_driver_client::report::Activity;
-use snapless_driver_client::status::phase_name;
+use snapless_types::SessionCounters;
+use snapless_types::counters::CounterGroup;
 
 use super::answer::{Answer, SessionLine};
 use crate::commands::common::RESTART_NEEDED;
@@ -43,65 +44,64 @@ fn phase(line: &SessionLine) -> String {
     let mut parts = vec![
         format!(
             "{} {} {:.1} %",
-            phase_name(status.phase).replace('_', " "),
+            status.phase.name().replace('_', " "),
             bar(line.progress),
             line.progress * 100.0
         ),
-        format!("{} of {} blocks", status.blocks_synced, status.blocks_total),
+        format!("{} of {} blocks", status.counters.blocks_synced, status.counters.blocks_total),
     ];
     parts.extend(line.rate_bytes_per_second.map(format::rate));
     parts.extend(
         line.seconds_left
             .map(|left| format!("{} left", format::duration(Duration::from_secs(left)))),
     );
-    if let Some(details) = status.details.as_ref().filter(|it| it.blocks_unallocated > 0) {
-        parts.push(format!("{} blocks without data", details.blocks_unallocated));
-    }
-    if status.blocks_unreadable > 0 {
-        parts.push(format!("{} blocks unreadable", status.blocks_unreadable));
-    }
-    if status.gaps > 0 {
-        parts.push(format!("{} gap(s)", status.gaps));
-        parts.push(format!("{} blocks dirty", status.blocks_dirty));
-    }
+    parts.extend(listed(&status.counters, CounterGroup::Blocks));
     parts.join(", ")
+}
+
+/// The counters of a group that have a text and are not 0.
+fn listed(counters: &SessionCounters, group: CounterGroup) -> impl Iterator<Item = String> {
+    counters
+        .iter()
+        .filter(move |it| it.group == group && it.value > 0 && !it.text.is_empty())
+        .map(|it| format!("{} {}", it.value, it.text))
 }
 
 /// Notes about unusual states; empty if there are none.
 fn notes(line: &SessionLine) -> String {
-    let Some(details) = &line.status.details else { return String::new() };
+    let status = &line.status;
     let mut notes = Vec::new();
-    if details.paused {
+    if status.paused {
         notes.push("the sweep is paused".to_owned());
     }
-    if details.outgrown {
+    if status.outgrown {
         notes.push(
             "the volume has grown: it is protected up to its old end, and no later point can be \
              restored; stop the session and restart the service to begin a new one"
                 .to_owned(),
         );
     }
-    if details.shrunk {
+    if status.shrunk {
         notes.push(
             "the volume has become shorter: stop the session and restart the service to begin a \
              new one"
                 .to_owned(),
         );
     }
-    if let Some(why) = details.protection.and_then(obstacle) {
+    if let Some(why) = status.protection.and_then(obstacle) {
         notes.push(format!("a new session cannot begin: {why}"));
     }
-    if let Some(failure) = details.read_failure {
+    if let Some(failure) = status.read_failure {
         notes.push(format!(
             "{} read(s) failed, the last at byte {} with status {:#010x}",
-            details.reads_failed, failure.offset, failure.status
+            status.counters.reads_failed, failure.offset, failure.status
         ));
     }
-    if details.writes_failed > 0 {
-        notes.push(format!("the disk failed {} write(s)", details.writes_failed));
+    if status.counters.writes_failed > 0 {
+        notes.push(format!("the disk failed {} write(s)", status.counters.writes_failed));
     }
-    if !details.special_files.is_empty() {
-        notes.push(format!("holds system files: {}", details.special_files.join(", ")));
+    if !status.special_files.is_empty() {
+        notes.push(format!("holds system files: {}", status.special_files.join(", ")));
     }
     notes.into_iter().fold(String::new(), |text, note| text + "  note      " + &note + "\n")
 }
@@ -119,29 +119,19 @@ fn cells(count: usize) -> f64 {
 
 fn writes(line: &SessionLine) -> String {
     let status = &line.status;
+    let counters = &status.counters;
     let mut parts = vec![
-        format!("{} captured inline", status.writes_passed),
-        format!("{} held ({} now)", status.writes_held, status.writes_holding),
+        format!("{} captured inline", counters.writes_captured_inline),
+        format!("{} held ({} now)", counters.writes_held, counters.writes_holding),
     ];
     if let Some(median) = line.hold_median_us {
         parts.push(format!(
             "holds: median {}, longest {}",
             format::micros(median),
-            format::micros(status.hold_longest_us)
+            format::micros(status.holds.longest_us)
         ));
     }
-    if let Some(details) = &status.details {
-        let counts = [
-            (details.clearings, "trimmed or zeroed"),
-            (details.writes_cancelled, "cancelled while held"),
-            (details.requests_refused, "refused"),
-        ];
-        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
-        parts.extend(counts.map(|(count, what)| format!("{count} {what}")));
-    }
-    if status.writes_uncaptured > 0 {
-        parts.push(format!("{} uncaptured", status.writes_uncaptured));
-    }
+    parts.extend(listed(counters, CounterGroup::Writes));
     parts.join(", ")
 }
 
@@ -149,9 +139,9 @@ fn queue(line: &SessionLine) -> String {
     let status = &line.status;
     format!(
         "{} of {} used, {} captured, records {} durable of {}",
-        format::bytes(status.queue_used),
-        format::bytes(status.queue_bytes),
-        format::bytes(status.bytes_captured),
+        format::bytes(status.counters.queue_used),
+        format::bytes(status.counters.queue_bytes),
+        format::bytes(status.counters.bytes_captured),
         status.acknowledged_seq,
         status.last_seq
     )

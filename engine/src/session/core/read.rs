@@ -57,6 +57,7 @@ impl<W> Core<'_, W> {
 
     /// Takes what the host read. Returns what the same thread reads next, sector by sector.
     pub fn read_done(&mut self, mut read: Read, succeeded: bool) -> Option<Read> {
+        self.state.counts[0].reads_failed += u64::from(!succeeded);
         if let Some(extent) = self.next_sector(&mut read, succeeded) {
             read.extent = extent;
             return Some(read);

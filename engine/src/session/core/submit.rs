@@ -4,7 +4,7 @@ use snapless_types::{BlockRange, Extent, GapReason, RecordKind};
 
 use super::Core;
 use crate::capture_queue::{Region, Reservation};
-use crate::host::Worker;
+use crate::host::{Tick, Worker};
 use crate::in_flight::{Change, HeldWrite};
 use crate::lifecycle::Phase;
 use crate::submission::{Capture, Issue, Submission, Ticket, Urgency};
@@ -21,6 +21,9 @@ impl<W> Core<'_, W> {
         extent: Extent,
         urgency: Urgency,
     ) -> Submission<W> {
+        if urgency != Urgency::MayWait {
+            self.count_urgency(urgency);
+        }
         let Some(blocks) = self.shared.geometry.blocks_of(&extent) else {
             return self.issue_past_end(write, kind, extent);
         };
@@ -64,6 +67,7 @@ impl<W> Core<'_, W> {
     /// Notes that the disk is done with a write.
     pub fn completed(&mut self, ticket: Ticket, succeeded: bool) {
         let Ticket(slot) = ticket;
+        self.state.counts[0].writes_failed += u64::from(!succeeded);
         if let Some(blocks) = self.state.in_flight.remove(slot)
             && !succeeded
             && !sabotaged!(FailureForgotten)
@@ -77,6 +81,7 @@ impl<W> Core<'_, W> {
     /// Gives the oldest held write that `is_it` accepts back to be cancelled.
     pub fn cancel_held(&mut self, is_it: impl Fn(&W) -> bool) -> Option<W> {
         let write = self.state.in_flight.cancel_held(is_it)?;
+        self.state.counts[0].writes_cancelled += 1;
         // Others may have waited for it; capturing may have waited for the last held write.
         self.wake_waiting();
         Some(write)
@@ -104,7 +109,7 @@ impl<W> Core<'_, W> {
         reason: Option<GapReason>,
     ) -> Option<Submission<W>> {
         let write = self.release(held)?;
-        self.state.counts[0].writes_uncaptured += 1;
+        self.count_uncaptured(held.change.kind);
         self.mark_dirty(held.change.blocks, reason);
         Some(Submission::Issue(Issue { write, ticket: Ticket(held.slot), record: None }))
     }
@@ -203,6 +208,7 @@ impl<W> Core<'_, W> {
         if capture.change.kind.has_payload() {
             Submission::Capture(capture)
         } else {
+            self.state.counts[0].clearings += 1;
             Submission::Issue(self.captured(capture))
         }
     }
@@ -242,15 +248,27 @@ impl<W> Core<'_, W> {
         change: Change,
         reason: Option<GapReason>,
     ) -> Submission<W> {
-        self.state.counts[0].writes_uncaptured += 1;
+        self.count_uncaptured(change.kind);
         self.mark_dirty(change.blocks, reason);
         let ticket = Ticket(self.state.in_flight.insert_past_held(&change));
         Submission::Issue(Issue { write, ticket, record: None })
     }
 
+    #[inline(never)]
+    fn count_urgency(&mut self, urgency: Urgency) {
+        let counts = &mut self.state.counts[0];
+        counts.writes_urgent += u64::from(urgency == Urgency::MustNotWait);
+        counts.writes_payload_unavailable += u64::from(urgency == Urgency::PayloadUnavailable);
+    }
+
+    fn count_uncaptured(&mut self, kind: RecordKind) {
+        self.state.counts[0].writes_uncaptured += 1;
+        self.state.counts[0].clearings += u64::from(!kind.has_payload());
+    }
+
     fn release(&mut self, held: &HeldWrite) -> Option<W> {
         let (write, since) = self.state.in_flight.release(held.slot)?;
-        self.state.counts[0].holds.add(self.call.now.since(since));
+        self.state.counts[0].holds.add(self.call.now.since(since) / Tick::PER_US);
         Some(write)
     }
 }

@@ -13,7 +13,7 @@ use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     DRAIN_BUFFER_MIN, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
     IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, SessionReply, StartSettings, StatusReply,
-    VolumeEntry, is_spoken,
+    VolumeEntry,
 };
 use zerocopy::FromZeros;
 
@@ -213,9 +213,8 @@ impl<'a> control::Driver for &'a Model {
         sessions.iter().find(|session| session.id == id).map(|session| session.id)
     }
 
-    fn volumes(&self, version: u32) -> Result<Vec<u8>, Status> {
-        assert!(is_spoken(version));
-        Ok(vec![0; VOLUMES * VolumeEntry::len_in(version)])
+    fn volumes(&self) -> Result<Vec<u8>, Status> {
+        Ok(vec![0; VOLUMES * size_of::<VolumeEntry>()])
     }
 
     fn start(

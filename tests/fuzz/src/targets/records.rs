@@ -1,6 +1,7 @@
 //! Records in a packed buffer: what the driver drains into, what a frame carries, what a segment
 //! holds.
 
+use snapless_types::RecordKind;
 use snapless_wire::record::{
     RECORD_GRANULE, RECORD_HEADER_LEN, RECORD_PAYLOAD_MAX, Record, RecordError, RecordHeader,
     Records,
@@ -12,7 +13,17 @@ pub(super) const TARGET: Target = Target {
     name: "records",
     repairs: &[],
     run,
-    reached: &["all", "none", "truncated", "magic", "kind", "flags", "extent", "payload length"],
+    reached: &[
+        "all",
+        "none",
+        "truncated",
+        "magic",
+        "kind",
+        "flags",
+        "extent",
+        "payload length",
+        "gap reason",
+    ],
 };
 
 fn run(input: &[u8]) -> &'static str {
@@ -29,6 +40,7 @@ fn run(input: &[u8]) -> &'static str {
                     RecordError::Flags(_) => "flags",
                     RecordError::Extent { .. } => "extent",
                     RecordError::PayloadLen(_) => "payload length",
+                    RecordError::GapReason(_) => "gap reason",
                 };
             }
         }
@@ -46,6 +58,7 @@ pub(super) fn check(record: &Record<'_>) -> usize {
     let (offset, len) = (header.extent_offset(), header.extent_len());
     assert!(offset.checked_add(len).is_some());
     assert_eq!(len == 0, !header.kind().has_extent());
+    assert_eq!(header.gap_reason().is_some(), header.kind() == RecordKind::GapBegin);
     assert!(offset.is_multiple_of(RECORD_GRANULE) && len.is_multiple_of(RECORD_GRANULE));
     let carries = header.kind().has_payload() && !header.is_zero();
     assert_eq!(header.payload_len() as u64, if carries { len } else { 0 });

@@ -10,8 +10,8 @@ use protocol::names::VOLUME_DEVICE;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     ABI_VERSION, DRAIN_BUFFER_MIN, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START,
-    IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, SessionReply, SessionRequest, StatusReply,
-    VersionReply, VolumeEntry,
+    IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, ListRequest, SessionReply, SessionRequest,
+    StatusReply, VersionReply, VolumeEntry,
 };
 use windows_sys::Win32::Foundation::ERROR_NO_SYSTEM_RESOURCES;
 use zerocopy::IntoBytes;
@@ -109,7 +109,14 @@ pub(crate) fn no_memory() -> Result<String, String> {
     while_failing(AllocationFailure::KERNEL, || {
         let version = size_of::<VersionReply>();
         Case::new("a version", IOCTL_VERSION, &[], version, status::SUCCESS).run(&other)?;
-        Case::new("a list", IOCTL_LIST_VOLUMES, &[], list, refused).run(&other)?;
+        Case::new(
+            "a list",
+            IOCTL_LIST_VOLUMES,
+            ListRequest::new(ABI_VERSION).as_bytes(),
+            list,
+            refused,
+        )
+        .run(&other)?;
         let state = size_of::<StatusReply>();
         request("a status", IOCTL_STATUS, state, status::SUCCESS).run(&other)?;
         let another = sound_start(VOLUME_DEVICE, SessionId([0xA9; 16]));

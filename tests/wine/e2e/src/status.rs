@@ -1,75 +1,49 @@
 //! The session's status as `snapless status --json` reports it.
 
 use serde::{Deserialize, Serialize};
+use snapless_types::session_counters;
 
 use crate::error::E2eError;
 
-/// A session's state and its counters since t0.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Status {
-    /// The session's identity.
-    pub session: String,
-    /// `starting`, `first_sync`, `live`, `gap`, `resync`, `detached` or `failed`.
-    pub phase: String,
-    /// The session's t0 in units of 100 ns since 1601; `None` while starting.
-    pub t0_filetime: Option<u64>,
-    /// Bytes of a block.
-    pub block_size: u64,
-    /// Blocks of the volume.
-    pub blocks_total: u64,
-    /// Blocks in state `Synced`.
-    pub blocks_synced: u64,
-    /// Blocks in state `Dirty`.
-    pub blocks_dirty: u64,
-    /// Blocks that the sweep captured.
-    pub blocks_by_sweep: u64,
-    /// Blocks that were captured because a write was waiting for them.
-    pub blocks_by_hold: u64,
-    /// Writes that were issued on their caller's thread.
-    pub writes_passed: u64,
-    /// Writes that were held and then issued.
-    pub writes_held: u64,
-    /// Writes that are held now.
-    pub writes_holding: u64,
-    /// Writes that went through uncaptured.
-    pub writes_uncaptured: u64,
-    /// Longest hold so far, in microseconds.
-    pub hold_longest_us: u64,
-    /// Payload bytes captured.
-    pub bytes_captured: u64,
-    /// Gaps so far.
-    pub gaps: u64,
-    /// Last record that the driver numbered.
-    pub last_seq: u64,
-    /// Last record at the time of the last acknowledged epoch.
-    pub acknowledged_seq: u64,
-    /// The median hold in microseconds; `None` if no write was held.
-    pub hold_median_us: Option<u64>,
-    /// Bytes synced per second, while blocks are being synced.
-    pub rate_bytes_per_second: Option<f64>,
-    /// Seconds left at this rate.
-    pub seconds_left: Option<u64>,
-    /// The volume has grown past what the session describes.
-    pub outgrown: bool,
-    /// Trims and writes of zeros that went down.
-    pub clearings: u64,
-    /// Requests that were refused.
-    pub requests_refused: u64,
-    /// Writes to a paging file.
-    pub writes_urgent: u64,
-    /// Writes whose data could not be reached.
-    pub writes_unreachable: u64,
-    /// The volume has become shorter than the session describes.
-    pub shrunk: bool,
-    /// Held writes that their application cancelled.
-    pub writes_cancelled: u64,
-    /// Bytes of the queue.
-    pub queue_bytes: u64,
-    /// Special files on the volume.
-    pub special_files: Vec<String>,
-    /// The service's own counters; `None` while it does not serve the session.
-    pub service: Option<Service>,
+/// Declares [`Status`] with a field for each counter.
+macro_rules! status {
+    ($($(#[$doc:meta])* $name:ident: $group:ident, $text:literal;)*) => {
+        /// A session's state and its counters.
+        #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+        pub struct Status {
+            /// The session's identity.
+            pub session: String,
+            /// `starting`, `first_sync`, `live`, `gap`, `resync`, `detached` or `failed`.
+            pub phase: String,
+            /// The session's t0 in units of 100 ns since 1601; `None` while starting.
+            pub t0_filetime: Option<u64>,
+            /// Bytes of a block.
+            pub block_size: u64,
+            /// Last record of the stream.
+            pub last_seq: u64,
+            /// Last record of the newest acknowledged epoch.
+            pub acknowledged_seq: u64,
+            /// Longest hold so far, in microseconds.
+            pub hold_longest_us: u64,
+            /// The median hold in microseconds; `None` if no write was held.
+            pub hold_median_us: Option<u64>,
+            /// Bytes synced per second, while blocks are being synced.
+            pub rate_bytes_per_second: Option<f64>,
+            /// Seconds left at this rate.
+            pub seconds_left: Option<u64>,
+            /// The volume has grown past the session's table.
+            pub outgrown: bool,
+            /// The volume has become shorter than the session's table.
+            pub shrunk: bool,
+            /// Special files on the volume.
+            pub special_files: Vec<String>,
+            /// The service's own counters; `None` while it does not serve the session.
+            pub service: Option<Service>,
+            $($(#[$doc])* pub $name: u64,)*
+        }
+    };
 }
+session_counters!(status);
 
 /// What the service has done since it started.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

@@ -77,7 +77,7 @@ impl Summary {
             ),
             ("blocks by the sweep", last.blocks_by_sweep.to_string()),
             ("blocks captured for held writes", last.blocks_by_hold.to_string()),
-            ("writes passed", last.writes_passed.to_string()),
+            ("writes captured inline", last.writes_captured_inline.to_string()),
             ("writes held", last.writes_held.to_string()),
             ("median hold", micros(last.hold_median_us)),
             ("longest hold", micros((last.writes_held > 0).then_some(last.hold_longest_us))),

@@ -237,7 +237,9 @@ fn write_unmapped(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
         rig.agent().fail_allocations(0)?;
         expect(unmapped?, Outcome::Done, "a write without addresses")?;
         match rig.status()? {
-            Some(status) if status.writes_unreachable == 2 && status.writes_uncaptured == 2 => {
+            Some(status)
+                if status.writes_payload_unavailable == 2 && status.writes_uncaptured == 2 =>
+            {
                 Ok(())
             }
             other => Err(E2eError::Rule(format!("LOSS: the session is {other:?}"))),

@@ -57,7 +57,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.disturbed = true;
     let all = endure(&mut run, "no memory, not even to map what is written", EVERYTHING)?;
     let after = in_first_sync(&mut run.rig)?;
-    if after.writes_unreachable == 0 {
+    if after.writes_payload_unavailable == 0 {
         return Err(E2eError::NotExercised("data that cannot be mapped: all were".into()));
     }
     let session = after.session;

@@ -12,6 +12,7 @@ use crate::scenario::run::{Begun, Run};
 use crate::service::ServiceSettings;
 use crate::status::Status;
 use crate::summary::Summary;
+use crate::traces::gap_reason;
 use crate::verdict::Evidence;
 
 /// A slow machine must not cause a gap here.
@@ -46,7 +47,7 @@ pub(super) fn conclude(mut run: Run<'_>, begun: &Begun) -> Result<Summary, E2eEr
     let told = run.traces(&last.session, &["BaseComplete"])?;
     // The service's end is a gap: it has not acknowledged everything.
     let mut gaps = told.iter().filter(|trace| trace.name.starts_with("Gap"));
-    if gaps.any(|trace| trace.field("reason") != "detached") {
+    if gaps.any(|trace| trace.field("number") != gap_reason::SERVICE_LOST) {
         return Err(E2eError::Rule(format!("trace: an unexpected gap: {told:?}")));
     }
 
@@ -87,7 +88,7 @@ fn exercised(
     if last.writes_held == 0 || last.blocks_by_hold == 0 {
         return missing("the hold: no write met an unsynced block");
     }
-    if last.blocks_by_sweep == 0 || last.writes_passed == 0 {
+    if last.blocks_by_sweep == 0 || last.writes_captured_inline == 0 {
         return missing("the sweep or the direct path");
     }
     if matched.overlaps_under_way() < OVERLAPS_MIN {
