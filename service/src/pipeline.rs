@@ -24,7 +24,7 @@ use crate::session::{Claim, Plan, Reason, SessionError, Verdict, find, judge, pl
 use crate::state::{Remembered, SessionStore, StateError};
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError};
-use crate::watch::Watch;
+use crate::watch::{Resized, Watch};
 
 /// Time limits of a pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -156,10 +156,16 @@ impl Pipeline {
             flush_limit: self.limits.flush,
         };
         let mut save = || self.save(&mut state);
-        let status = || port.status(claim.session).ok();
+        // Without an answer nothing is known to have changed.
+        let resized = || {
+            let status = port.status(claim.session).ok();
+            status.map_or(Resized::default(), |it| Resized {
+                outgrown: it.outgrown,
+                shrunk: it.shrunk,
+            })
+        };
         let sector_size = claim.geometry.sector_size();
-        let label = name.to_string();
-        let watch = Watch::new(&label, sector_size, claim.resumed, &status, &notice::report);
+        let watch = Watch::new(&name.to_string(), sector_size, &resized, &notice::report);
         let end = stream.run(link, watch, &mut save);
         save();
         Ok(End::Stream(end?))
