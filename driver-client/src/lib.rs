@@ -7,7 +7,6 @@
 //! | [`volume`] | the names under which people and Windows know a volume |
 //! | [`protection`] | why a volume cannot be protected |
 //! | [`status`] | a session's counters, and what they say: progress, rate, holds |
-//! | [`report`] | the service's own counters, in a file that the command line reads |
 //! | [`paths`] | where Snapless keeps its files |
 //!
 //! Rule: nothing that the driver answered is used before it was parsed into a type here.
@@ -17,7 +16,6 @@ pub mod identity;
 pub mod paths;
 pub mod port;
 pub mod protection;
-pub mod report;
 pub mod status;
 pub mod volume;
 

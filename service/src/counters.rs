@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use snapless_driver_client::report::{Activity, REPORT_VERSION, Report};
+use crate::report::{Activity, REPORT_VERSION, Report};
 use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::Acknowledge;
 use snapless_wire::id::{SessionId, VolumeGuid};

@@ -10,6 +10,7 @@
 //! | [`batch`] | the records of one drain: zeros dropped, cut into frames |
 //! | [`state`], [`counters`] | memory across restarts, counters |
 //! | [`watch`] | events of a stream: gaps, unreadable blocks, base complete |
+//! | [`report`] | the report of a pipeline, which `snapless status` reads |
 //! | [`event`], [`notice`], [`logging`] | the event log and the log file |
 //!
 //! All but the service manager and the event log runs on every system, with any
@@ -23,6 +24,7 @@ pub mod event;
 pub mod logging;
 pub mod notice;
 pub mod pipeline;
+pub mod report;
 pub mod runner;
 pub mod session;
 pub mod size;

@@ -8,7 +8,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
-use snapless_driver_client::report::Activity;
+use crate::report::Activity;
 use snapless_driver_client::{Driver, DriverError, DriverPort};
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkLimits};

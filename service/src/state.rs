@@ -7,9 +7,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::report::{Durability, replace};
 use serde::{Deserialize, Serialize};
 use snapless_driver_client::identity::{session_text, volume_text};
-use snapless_driver_client::report::{Durability, replace};
 use snapless_wire::id::{SessionId, VolumeGuid};
 
 /// Version of the file format.

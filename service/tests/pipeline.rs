@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use snapless_driver_client::report::Activity;
+use snapless_service::report::Activity;
 use snapless_types::RecordKind;
 use support::driver::Seen;
 use support::{Harness, VOLUME, wait_until};

@@ -48,7 +48,7 @@ mod tests {
 
     use super::*;
     use crate::test_driver::{DEVICE, GUID, SESSION, TestDriver};
-    use snapless_driver_client::report::{Activity, REPORT_VERSION, Report};
+    use snapless_service::report::{Activity, REPORT_VERSION, Report};
 
     fn arguments(json: bool) -> StatusArguments {
         StatusArguments { json, watch: false, interval: Duration::from_secs(1) }

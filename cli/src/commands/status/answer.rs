@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use snapless_driver_client::report::{self, Report};
 use snapless_driver_client::status::Rate;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume};
+use snapless_service::report::{self, Report};
 use snapless_wire::id::{FileTime, SessionId};
 
 use crate::commands::common::{guid_of, restart_needed};

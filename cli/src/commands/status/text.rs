@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use snapless_driver_client::protection::obstacle;
-use snapless_driver_client::report::Activity;
+use snapless_service::report::Activity;
 use snapless_types::SessionCounters;
 use snapless_types::counters::CounterGroup;
 

@@ -1,6 +1,6 @@
-//! The service's own counters for one volume, in a JSON file that `snapless status` reads.
+//! The report of a pipeline: a JSON file per volume that `snapless status` reads.
 //!
-//! Rule: a reader sees a whole report or none: the file is replaced, never rewritten in place.
+//! Rule: a reader sees a whole report or none, as the file is replaced and never rewritten in place.
 
 use std::fs;
 use std::io;
@@ -8,59 +8,59 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Version of the file. Readers skip others.
+/// Version of the file format. Readers skip other versions.
 pub const REPORT_VERSION: u32 = 1;
-/// Ending of a report's file name.
+/// Suffix of a report's file name.
 pub const REPORT_SUFFIX: &str = ".status.json";
 
-/// What a pipeline is doing.
+/// What a pipeline does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activity {
-    /// Looking for the driver, the server, the session.
+    /// Opening the driver, connecting to the server, claiming a session.
     Connecting,
     /// Draining and sending.
     Streaming,
-    /// Waiting before the next attempt; the report's error says why.
+    /// Waiting before the next attempt; `last_error` says why.
     BackingOff,
-    /// The session was ended by an administrator; nothing more is protected.
+    /// An administrator ended the session: the volume is no longer protected.
     Ended,
-    /// The service has stopped; the driver keeps the session for the next start.
+    /// The service has stopped; the driver keeps the session until the next start.
     Stopped,
 }
 
-/// One pipeline's report.
+/// The report of a pipeline. Counts begin with the start of the service.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// [`REPORT_VERSION`].
     pub version: u32,
-    /// GUID under which the server knows the volume.
+    /// The volume's GUID at the server.
     pub volume: String,
-    /// Device name, once it was found.
+    /// The volume's device, once known.
     pub device: Option<String>,
-    /// Session that the pipeline serves.
+    /// The session.
     pub session: Option<String>,
     /// The server's address.
     pub server: String,
-    /// What the pipeline is doing.
+    /// What the pipeline does.
     pub activity: Activity,
-    /// Why the last attempt ended; `None` if none has failed since the last success.
+    /// Why the last attempt failed; `None` after a success.
     pub last_error: Option<String>,
-    /// Bytes that the driver handed over, since the service started.
+    /// Bytes drained from the driver.
     pub bytes_drained: u64,
-    /// Bytes sent to the server, with headers, since the service started.
+    /// Bytes sent to the server, with headers.
     pub bytes_sent: u64,
-    /// Payload bytes that were all zeros and did not travel.
+    /// Payload bytes of zeros that were not sent.
     pub bytes_elided: u64,
     /// Frames sent.
     pub frames_sent: u64,
-    /// Connections that reached the server's welcome.
+    /// Connections that the server welcomed.
     pub connections: u64,
-    /// Last epoch that the server acknowledged.
+    /// The last acknowledged epoch.
     pub acknowledged_epoch: u64,
-    /// Last record that the server acknowledged.
+    /// The last acknowledged record.
     pub acknowledged_seq: u64,
-    /// When this was written: milliseconds since 1970-01-01 UTC.
+    /// The time of writing in milliseconds since 1970-01-01 UTC.
     pub written_unix_ms: u64,
 }
 
@@ -77,7 +77,7 @@ impl Report {
     }
 }
 
-/// All whole reports of this version in `state_dir`; none if the folder is not there.
+/// The reports in `state_dir`; none if the folder does not exist.
 pub fn read_all(state_dir: &Path) -> io::Result<Vec<Report>> {
     let entries = match fs::read_dir(state_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -90,7 +90,7 @@ pub fn read_all(state_dir: &Path) -> io::Result<Vec<Report>> {
             continue;
         }
         let text = match fs::read(entry.path()) {
-            // Replaced between the listing and the reading.
+            // Removed since the folder was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             text => text?,
         };
@@ -103,16 +103,16 @@ pub fn read_all(state_dir: &Path) -> io::Result<Vec<Report>> {
     Ok(reports)
 }
 
-/// Whether a file must have reached the disk before it takes the old one's place.
+/// Whether a file must be durable before it replaces the old one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
     /// It must.
     Synced,
-    /// The next one comes soon.
+    /// It need not: the next one follows soon.
     BestEffort,
 }
 
-/// Puts `content` in `path` as a whole: written beside it, then renamed.
+/// Replaces the content of `path` as a whole: writes a new file next to it and renames that.
 pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
     use io::Write;
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_come_back_as_written_and_in_order() {
+    fn reports_are_read_as_written_and_sorted() {
         let folder = tempfile::tempdir().unwrap();
         report("b").write(folder.path()).unwrap();
         report("a").write(folder.path()).unwrap();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn other_files_and_other_versions_are_passed_over() {
+    fn other_files_and_other_versions_are_skipped() {
         let folder = tempfile::tempdir().unwrap();
         Report { version: 99, ..report("a") }.write(folder.path()).unwrap();
         fs::write(folder.path().join("a.session.json"), "{").unwrap();
