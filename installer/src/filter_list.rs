@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_survives_the_registrys_format() {
+    fn a_list_survives_the_format_of_the_registry() {
         let filters = list(&["volsnap", "größe", "snapless"]);
         assert_eq!(filters.to_units(), units("volsnap\0größe\0snapless\0\0"));
         assert_eq!(FilterList::from_units(&filters.to_units()), filters);

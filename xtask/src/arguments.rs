@@ -42,7 +42,11 @@ enum Task {
     /// Show that the rig's KMDF notices a driver that breaks a rule: one misuse after the other
     Selftest,
     /// Check what no compiler checks: imports, unsafe code, rules, pages, spelling, licences
-    Check,
+    Check {
+        /// Only the checks that need no program of crates.io: without spelling and licences
+        #[arg(long)]
+        quick: bool,
+    },
     /// Check that snapless.sys is a file that Windows Server 2019 and later will load
     CheckSys {
         /// A driver file instead of the one that this repository builds
@@ -93,7 +97,7 @@ impl Task {
         match self {
             Self::Setup => setup::run(layout),
             Self::Build { part } => build::run(layout, part),
-            Self::Check => check_tree::run(layout),
+            Self::Check { quick } => check_tree::run(layout, quick),
             Self::CheckSys { file } => check_sys::run(layout, file.as_deref()),
             Self::Selftest => selftest::run(layout),
             Self::Lint { part } => lint::run(layout, part),
