@@ -1,13 +1,13 @@
 //! Making identities, and carrying them through JSON as the text that people see.
 //!
-//! Rule: a session's identity is random and never reused; a volume that Windows gave no GUID gets the
-//! same one for its device name every time.
+//! Rule: a session's identity is random and never reused; a volume that Windows gave no GUID gets
+//! the same one for its device name every time.
 
 use snapless_wire::id::{SessionId, VolumeGuid};
 use uuid::Uuid;
 
-/// Namespace of the GUIDs that stand for volumes known by a device name only. Fixed for ever: another
-/// value would make the server take every such volume for a new one.
+/// Namespace of the GUIDs that stand for volumes known by a device name only. Fixed for ever:
+/// another value would make the server take every such volume for a new one.
 const DEVICE_NAMESPACE: Uuid = Uuid::from_u128(0x5b0e_6d53_7c0f_4a53_9d5a_6f2b_0c1e_84a7);
 
 /// A fresh random session identity.
@@ -15,8 +15,8 @@ pub fn random_session() -> SessionId {
     SessionId(Uuid::new_v4().to_bytes_le())
 }
 
-/// The GUID that stands for a volume without one: a name-based UUID of its device name, in lower case as
-/// the object manager compares device names without case.
+/// The GUID that stands for a volume without one: a name-based UUID of its device name, in lower
+/// case as the object manager compares device names without case.
 pub fn volume_of_device(device: &str) -> VolumeGuid {
     let name = device.to_ascii_lowercase();
     VolumeGuid(Uuid::new_v5(&DEVICE_NAMESPACE, name.as_bytes()).to_bytes_le())

@@ -1,4 +1,5 @@
-//! One device control call on an overlapped handle, waited for, and cancellable from another thread.
+//! One device control call on an overlapped handle, waited for, and cancellable from another
+//! thread.
 //!
 //! Rule: [`control`] returns only after the system is done with the buffers, whatever happened, so
 //! that the borrows it takes are the whole truth about who uses them.
@@ -38,7 +39,8 @@ impl Event {
     }
 }
 
-/// Sends `code` to the device and waits for its answer; returns the bytes of `output` that it filled.
+/// Sends `code` to the device and waits for its answer; returns the bytes of `output` that it
+/// filled.
 ///
 /// When `cancel` is set, before or meanwhile, the call is cancelled: it then fails with
 /// `ERROR_OPERATION_ABORTED` unless the device was quicker.
@@ -78,14 +80,15 @@ pub(crate) fn control(
     finish(device, &overlapped)
 }
 
-/// Waits until the call is done or `cancel` is set; in the second case asks the system to cancel it.
+/// Waits until the call is done or `cancel` is set; in the second case asks the system to cancel
+/// it.
 fn cancel_when_set(device: &OwnedHandle, call: &OVERLAPPED, done: &Event, cancel: &Event) {
     let handles = [done.0.as_raw_handle(), cancel.0.as_raw_handle()];
     // SAFETY: two handles of events, open for as long as this function runs.
     let woken = unsafe { WaitForMultipleObjects(2, handles.as_ptr(), 0, INFINITE) };
     if woken == WAIT_FAILED || woken == 1 {
-        // SAFETY: `call` is the structure that the call under way was made with. That the call is over
-        // already is no error of ours: `finish` tells.
+        // SAFETY: `call` is the structure that the call under way was made with. That the call is
+        // over already is no error of ours: `finish` tells.
         unsafe { CancelIoEx(device.as_raw_handle(), call) };
     }
 }

@@ -1,7 +1,7 @@
 //! Where Snapless keeps its files on a Windows machine.
 //!
-//! Rule: all that Snapless writes lives under one folder, `%ProgramData%\Snapless`; nothing here touches
-//! the disk.
+//! Rule: all that Snapless writes lives under one folder, `%ProgramData%\Snapless`; nothing here
+//! touches the disk.
 
 use std::path::PathBuf;
 

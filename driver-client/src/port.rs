@@ -1,9 +1,9 @@
 //! The driver's verbs as user mode sees them.
 //!
-//! [`Driver`] finds the driver and the volumes of this machine; [`DriverPort`] is one open handle to the
-//! control device. Dropping a port closes the handle: the driver then treats all that was not
-//! acknowledged as lost (rule LOSS), so a pipeline drops its port whenever it cannot vouch for what it
-//! drained.
+//! [`Driver`] finds the driver and the volumes of this machine; [`DriverPort`] is one open handle
+//! to the control device. Dropping a port closes the handle: the driver then treats all that was
+//! not acknowledged as lost (rule LOSS), so a pipeline drops its port whenever it cannot vouch for
+//! what it drained.
 
 use snapless_types::{EpochId, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
@@ -43,8 +43,8 @@ pub trait DriverPort: Send + Sync {
     /// Claims a session whose claimant is gone.
     fn resume(&self, session: SessionId) -> Result<Geometry, DriverError>;
 
-    /// Waits for records of the claimed session; returns how many bytes of `buffer` they fill, never 0.
-    /// `buffer` takes at least `DRAIN_BUFFER_MIN` bytes.
+    /// Waits for records of the claimed session; returns how many bytes of `buffer` they fill,
+    /// never 0. `buffer` takes at least `DRAIN_BUFFER_MIN` bytes.
     fn drain(&self, buffer: &mut [u8]) -> Result<usize, DriverError>;
 
     /// Tells the driver that an epoch and all before it are durable.
@@ -91,7 +91,8 @@ impl Volume {
     /// Checks one entry of the driver's list.
     ///
     /// # Errors
-    /// [`DriverError::Answer`] for a name without text, an unknown phase, or a phase without session.
+    /// [`DriverError::Answer`] for a name without text, an unknown phase, or a phase without
+    /// session.
     pub fn parse(entry: &VolumeEntry) -> Result<Self, DriverError> {
         let bad = |why: String| DriverError::answer(Call::List, why);
         let device = device_text(&entry.device).ok_or_else(|| bad("a nameless device".into()))?;

@@ -21,8 +21,8 @@ pub enum VolumeName {
 }
 
 impl VolumeName {
-    /// The name of the symbolic link in `\??\` that leads to the device; `None` if the name is that of
-    /// the device itself.
+    /// The name of the symbolic link in `\??\` that leads to the device; `None` if the name is that
+    /// of the device itself.
     pub fn dos_name(&self) -> Option<String> {
         match self {
             Self::Guid(guid) => Some(format!("Volume{{{guid}}}")),

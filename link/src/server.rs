@@ -80,8 +80,8 @@ impl ServerLink {
 
     /// Sends the reason, if the other end still listens, and closes.
     ///
-    /// For a moment it receives and drops what the other end sent: unread data would make the system
-    /// reset the connection, and the reason would be lost.
+    /// For a moment it receives and drops what the other end sent: unread data would make the
+    /// system reset the connection, and the reason would be lost.
     pub fn refuse(mut self, why: &str) {
         if self.send(FrameKind::Error, why.as_bytes()).is_ok() && self.sender.finish().is_ok() {
             self.receiver.drain(LINGER_LIMIT);

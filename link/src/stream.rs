@@ -1,8 +1,8 @@
 //! The byte stream that a link runs over: TCP today, TLS later.
 //!
 //! One thread sends, one receives, and a third may end both; all three share the stream by
-//! reference. An implementation that needs a lock or a thread of its own for that, as TLS does, hides
-//! it behind the trait.
+//! reference. An implementation that needs a lock or a thread of its own for that, as TLS does,
+//! hides it behind the trait.
 
 use std::fmt::Debug;
 use std::io::{self, ErrorKind, Read, Write};
@@ -64,7 +64,8 @@ pub struct TcpLimits {
     pub probe_after: Duration,
     /// Time between two probes.
     pub probe_interval: Duration,
-    /// Unanswered probes after which the connection is given up; the system's own number if `None`.
+    /// Unanswered probes after which the connection is given up; the system's own number if
+    /// `None`.
     pub probes: Option<u32>,
 }
 

@@ -122,8 +122,8 @@ pub const HOLD_BUCKETS: usize = 32;
 /// How long writes were held.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct HoldTimes {
-    /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds; the first also shorter ones, the last
-    /// also longer ones.
+    /// Bucket `i` counts holds of 2^i to 2^(i+1) microseconds; the first also shorter ones, the
+    /// last also longer ones.
     pub buckets: [u64; HOLD_BUCKETS],
     /// The longest, in microseconds.
     pub longest_us: u64,
@@ -144,7 +144,8 @@ impl HoldTimes {
         self.buckets.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
-    /// The median hold in microseconds, interpolated within its bucket; `None` if no write was held.
+    /// The median hold in microseconds, interpolated within its bucket; `None` if no write was
+    /// held.
     pub fn median_us(&self) -> Option<u64> {
         let middle = self.count().checked_sub(1)? / 2;
         let mut before = 0_u64;

@@ -1,6 +1,7 @@
 //! Extents: runs of bytes of a volume.
 //!
-//! An [`Extent`] is checked once, when it is made: it is never empty and never ends past 64-bit space.
+//! An [`Extent`] is checked once, when it is made: it is never empty and never ends past 64-bit
+//! space.
 
 /// A non-empty run of bytes of the volume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,7 +1,8 @@
 //! A volume's sizes, and the arithmetic between its bytes and its blocks.
 //!
 //! [`Geometry::new`] is the only check of a volume's length, sector size and block size: once it is
-//! made, no arithmetic on it overflows. [`Geometry::blocks_of`] checks an extent against the volume.
+//! made, no arithmetic on it overflows. [`Geometry::blocks_of`] checks an extent against the
+//! volume.
 
 use core::fmt;
 
@@ -85,7 +86,8 @@ impl Geometry {
         Some(BlockRange::new(BlockIndex(extent.offset() >> self.block_shift), BlockIndex(last + 1)))
     }
 
-    /// The blocks that `extent` covers whole; empty if it covers none, or passes the end of the volume.
+    /// The blocks that `extent` covers whole; empty if it covers none, or passes the end of the
+    /// volume.
     pub fn whole_blocks_of(&self, extent: &Extent) -> BlockRange {
         let Some(touched) = self.blocks_of(extent) else { return BlockRange::EMPTY };
         let start = touched.start.0 + u64::from(!self.is_whole_blocks(extent.offset()));

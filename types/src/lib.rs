@@ -9,8 +9,8 @@
 //! | [`counters`] | [`SessionCounters`], [`HoldTimes`] |
 //! | [`gap`] | [`GapReason`], [`Overflow`] |
 //!
-//! Values are plain numbers in the machine's order; `wire/` says how they stand in a buffer. The crate
-//! has no dependencies and allocates nothing, so that the driver can use it.
+//! Values are plain numbers in the machine's order; `wire/` says how they stand in a buffer. The
+//! crate has no dependencies and allocates nothing, so that the driver can use it.
 #![no_std]
 #![forbid(unsafe_code)]
 

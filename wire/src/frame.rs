@@ -1,7 +1,7 @@
 //! The frames between service and server, and the entries of a repository segment.
 //!
-//! A frame is a [`FRAME_HEADER_LEN`]-byte header and a payload. The checksum covers both, so that a torn or
-//! flipped frame is never taken for a whole one.
+//! A frame is a [`FRAME_HEADER_LEN`]-byte header and a payload. The checksum covers both, so that a
+//! torn or flipped frame is never taken for a whole one.
 //!
 //! ```text
 //! service                                server

@@ -2,8 +2,8 @@
 //!
 //! A handle to [`CONTROL_DEVICE_PATH`] may claim one session: by [`IOCTL_START`], or by
 //! [`IOCTL_RESUME`] where the session's last claimant is gone. [`IOCTL_DRAIN`] and
-//! [`IOCTL_ACKNOWLEDGE`] act on the claimed session. Closing the handle gives the claim up: the driver
-//! then treats all that was not acknowledged as lost and marks its blocks dirty.
+//! [`IOCTL_ACKNOWLEDGE`] act on the claimed session. Closing the handle gives the claim up: the
+//! driver then treats all that was not acknowledged as lost and marks its blocks dirty.
 //!
 //! All structures are parsed with `zerocopy`; enumerations and limits are checked by the `parse`
 //! functions here, so that both sides refuse the same things.
@@ -69,14 +69,15 @@ pub const DEVICE_NAME_MAX: usize = 128;
 
 /// Smallest capture queue, in bytes: room for a few of the longest records.
 pub const QUEUE_BYTES_MIN: u64 = 64 << 20;
-/// Largest capture queue, in bytes: one MDL describes it, and takes less than 4 GiB (docs: `IoAllocateMdl`).
+/// Largest capture queue, in bytes: one MDL describes it, and takes less than 4 GiB (docs:
+/// `IoAllocateMdl`).
 pub const QUEUE_BYTES_MAX: u64 = 2 << 30;
 /// Longest `hold_limit`, in milliseconds: file systems and clusters give up on a disk after about
 /// a minute (docs: `TimeoutValue` of class Disk, 60 s).
 pub const HOLD_LIMIT_MAX_MS: u32 = 50_000;
 
-/// Lowest cap of the sweep, in bytes per second: below it a first sync would take weeks, and pin the disk's changes in
-/// the stream for as long.
+/// Lowest cap of the sweep, in bytes per second: below it a first sync would take weeks, and pin
+/// the disk's changes in the stream for as long.
 pub const SWEEP_RATE_MIN: u64 = 1 << 20;
 /// Longest wait for one of the sweep's reads that may be asked for, in milliseconds.
 pub const SWEEP_LATENCY_MAX_MS: u32 = 10_000;
@@ -108,8 +109,8 @@ impl DeviceName {
         (!units.is_empty()).then(|| units.iter().map(|unit| unit.get()))
     }
 
-    /// True if both names have the same units; case counts not, in the ASCII range (the object manager
-    /// compares device names so).
+    /// True if both names have the same units; case counts not, in the ASCII range (the object
+    /// manager compares device names so).
     pub fn matches(&self, other: &Self) -> bool {
         match (self.units(), other.units()) {
             (Some(a), Some(b)) => a.map(fold).eq(b.map(fold)),
@@ -202,15 +203,15 @@ pub struct StartRequest {
     pub sweep_latency_ms: U32,
 }
 
-/// How hard the driver may read the disk of its own accord: for the first sync and after a gap, never for a write that
-/// waits.
+/// How hard the driver may read the disk of its own accord: for the first sync and after a gap,
+/// never for a write that waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SweepLimits {
-    /// Most that is read, in bytes per second on average: at least [`SWEEP_RATE_MIN`], or 0 for as much as the disk
-    /// gives.
+    /// Most that is read, in bytes per second on average: at least [`SWEEP_RATE_MIN`], or 0 for as
+    /// much as the disk gives.
     pub bytes_per_second: u64,
-    /// How long a read may take on average, in milliseconds, at most [`SWEEP_LATENCY_MAX_MS`]: beyond that fewer are
-    /// under way at a time. 0: as long as more of them read more.
+    /// How long a read may take on average, in milliseconds, at most [`SWEEP_LATENCY_MAX_MS`]:
+    /// beyond that fewer are under way at a time. 0: as long as more of them read more.
     pub latency_ms: u32,
 }
 
@@ -237,7 +238,8 @@ pub struct StartSettings {
 }
 
 impl StartRequest {
-    /// Becomes the request in these bytes. In place, because a request is long for a kernel's stack.
+    /// Becomes the request in these bytes. In place, because a request is long for a kernel's
+    /// stack.
     ///
     /// # Errors
     /// [`BadRequest::Short`] and [`BadRequest::Long`] if they are not as many as a request has.

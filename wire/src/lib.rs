@@ -7,8 +7,9 @@
 //! | [`frame`] | service ↔ server, and the entries of a repository segment (feature `frame`) |
 //! | [`id`] | the identities and counters that all of them carry |
 //!
-//! Every structure is little-endian with alignment 1, has a pinned size, and is parsed into a type that
-//! cannot be wrong: nothing that comes from outside is used before its constructor accepted it.
+//! Every structure is little-endian with alignment 1, has a pinned size, and is parsed into a type
+//! that cannot be wrong: nothing that comes from outside is used before its constructor accepted
+//! it.
 #![cfg_attr(not(any(test, feature = "frame")), no_std)]
 #![forbid(unsafe_code)]
 

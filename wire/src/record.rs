@@ -1,8 +1,8 @@
 //! The stream's items: a fixed header and, for most kinds, the volume's bytes.
 //!
-//! The driver writes them into the service's drain buffer, the service forwards them unread, the server
-//! stores and replays them. A payload is a whole number of sectors, so headers stay 8-aligned
-//! in a packed buffer without padding.
+//! The driver writes them into the service's drain buffer, the service forwards them unread, the
+//! server stores and replays them. A payload is a whole number of sectors, so headers stay
+//! 8-aligned in a packed buffer without padding.
 
 use snapless_types::{EpochId, GapReason, RecordKind, Seq};
 use zerocopy::little_endian::{U16, U32, U64};
@@ -59,8 +59,8 @@ impl RecordHeader {
     /// A record that describes `extent_len` bytes at `extent_offset` of the volume.
     ///
     /// # Errors
-    /// [`RecordError::Extent`] if the extent is empty, unaligned, too long for one record's payload or
-    /// past the end of 64-bit space; [`RecordError::Kind`] if `kind` is a marker.
+    /// [`RecordError::Extent`] if the extent is empty, unaligned, too long for one record's payload
+    /// or past the end of 64-bit space; [`RecordError::Kind`] if `kind` is a marker.
     pub fn extent(
         kind: RecordKind,
         position: Position,
@@ -103,7 +103,8 @@ impl RecordHeader {
     /// Reads the header at the start of `bytes`.
     ///
     /// # Errors
-    /// Any [`RecordError`] but [`RecordError::Truncated`] for the payload, which this does not look at.
+    /// Any [`RecordError`] but [`RecordError::Truncated`] for the payload, which this does not look
+    /// at.
     pub fn read(bytes: &[u8]) -> Result<Self, RecordError> {
         let (raw, _) =
             RawRecordHeader::read_from_prefix(bytes).map_err(|_| RecordError::Truncated)?;

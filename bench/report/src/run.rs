@@ -155,7 +155,8 @@ pub fn fill(path: &Path, size: u64) -> Result<()> {
 /// Bytes of one comparison.
 pub const COMPARE_LEN: usize = 1 << 20;
 
-/// An error unless two files have the same length and are equal in [`COMPARE_LEN`] bytes at each of `offsets`.
+/// An error unless two files have the same length and are equal in [`COMPARE_LEN`] bytes at each of
+/// `offsets`.
 pub fn compare(
     case: &str,
     copy: &Path,

@@ -1,5 +1,5 @@
-//! `snapless-fuzz`: one target under libFuzzer, whose arguments it takes. `cargo xtask fuzz` builds it
-//! with coverage and names the target in `SNAPLESS_FUZZ_TARGET`.
+//! `snapless-fuzz`: one target under libFuzzer, whose arguments it takes. `cargo xtask fuzz` builds
+//! it with coverage and names the target in `SNAPLESS_FUZZ_TARGET`.
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]

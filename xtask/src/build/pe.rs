@@ -27,9 +27,9 @@ const LLVM: &str = "/usr/lib/llvm-19/lib";
 pub const CLANG_FLAGS: &[&str] =
     &["-D__GNUC__=4", "-D__GNUC_MINOR__=2", "-D_WIN32_WINNT=0x0A00", "-DNTDDI_VERSION=0x0A000006"];
 
-/// Names the manifest whose `metadata.wdk` a build script reads; without it wdk-build takes the first
-/// `Cargo.lock` above `OUT_DIR` for the driver's, which is the root workspace's when all output lies
-/// under `target/`.
+/// Names the manifest whose `metadata.wdk` a build script reads; without it wdk-build takes the
+/// first `Cargo.lock` above `OUT_DIR` for the driver's, which is the root workspace's when all
+/// output lies under `target/`.
 pub const MANIFEST_VARIABLE: &str = "SNAPLESS_WDK_MANIFEST";
 
 /// A cargo workspace that builds for the kernel.

@@ -42,8 +42,8 @@ pub fn unsafe_outside(tree: &Tree) -> Vec<String> {
     found
 }
 
-/// Citations of rules that docs/rules.md does not have: an anchor of the page and `rule X` in comments, the
-/// name that an assertion's text begins with; and the rules that the page lacks.
+/// Citations of rules that docs/rules.md does not have: an anchor of the page and `rule X` in
+/// comments, the name that an assertion's text begins with; and the rules that the page lacks.
 pub fn unknown_rules(tree: &Tree) -> Vec<String> {
     let headings = tree.text(Path::new(RULES_PAGE)).map(pages::headings).unwrap_or_default();
     let lacks = |rule: &&&str| !headings.contains(&rule.to_lowercase());

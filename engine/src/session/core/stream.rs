@@ -1,7 +1,7 @@
 //! The stream: records are appended to the capture queue and noted in the open epoch.
 //!
-//! Every record is noted with its blocks, so that a loss of the service finds each block whose record
-//! is not acknowledged (rule LOSS, rules.md#loss).
+//! Every record is noted with its blocks, so that a loss of the service finds each block whose
+//! record is not acknowledged (rule LOSS, rules.md#loss).
 
 use snapless_types::{BlockRange, Extent, GapReason, RecordKind, Seq};
 

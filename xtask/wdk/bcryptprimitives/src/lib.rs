@@ -1,5 +1,5 @@
-//! `bcryptprimitives.dll` with the one function that Rust's `std` imports from it, for a Wine that lacks
-//! the DLL.
+//! `bcryptprimitives.dll` with the one function that Rust's `std` imports from it, for a Wine that
+//! lacks the DLL.
 //!
 //! The rule: it returns only when all of the buffer is random, as Windows' own does.
 
