@@ -6,6 +6,7 @@ use std::time::Instant;
 use log::{info, warn};
 use snapless_link::LinkError;
 use snapless_link::server::{Patience, ServerLink};
+use snapless_types::GapReason;
 use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello, Welcome};
 use zerocopy::IntoBytes;
 
@@ -42,7 +43,7 @@ struct Session {
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 struct Milestones {
     base_complete: bool,
-    in_gap: bool,
+    in_gap: Option<GapReason>,
 }
 
 /// Serves a connection until it ends; logs why it ended.
@@ -168,7 +169,7 @@ impl Milestones {
         let timeline = state.timeline();
         Self {
             base_complete: timeline.coverage().known == timeline.coverage().total,
-            in_gap: timeline.open_gap_now().is_some(),
+            in_gap: timeline.open_gap_now().map(|gap| gap.reason),
         }
     }
 
@@ -176,8 +177,8 @@ impl Milestones {
     fn log(&mut self, name: &str, state: Option<&StreamState>) {
         let Some(now) = state.map(Self::of) else { return };
         match (self.in_gap, now.in_gap) {
-            (false, true) => warn!("{name}: a gap begins: writes are not captured"),
-            (true, false) => info!("{name}: the gap has ended: points can be restored again"),
+            (None, Some(reason)) => warn!("{name}: a gap begins: {reason}"),
+            (Some(_), None) => info!("{name}: the gap has ended: points can be restored again"),
             _ => {}
         }
         if now.base_complete && !self.base_complete {

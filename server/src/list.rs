@@ -9,7 +9,7 @@ use crate::reader::SessionReader;
 use crate::repository::Repository;
 use crate::stop::StopFlag;
 use crate::time;
-use crate::timeline::{PointRange, Timeline};
+use crate::timeline::{self, PointRange, Timeline};
 
 /// One volume.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -80,10 +80,8 @@ pub struct Stream {
     pub blocks: u64,
     /// Blocks whose content is stored.
     pub blocks_known: u64,
-    /// Begin of the gap that has not ended.
-    pub gap_since: Option<String>,
-    /// Gaps so far.
-    pub gaps: u64,
+    /// Every gap.
+    pub gaps: Vec<Gap>,
     /// Epochs that ended.
     pub epochs: u64,
     /// The last acknowledged epoch.
@@ -103,6 +101,19 @@ pub struct Points {
     pub from: String,
     /// The last.
     pub to: String,
+}
+
+/// A stretch of instants in which writes were not captured.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Gap {
+    /// Its begin.
+    pub from: String,
+    /// Its end; `None` if the volume is still in the gap.
+    pub to: Option<String>,
+    /// Number of the [`snapless_types::GapReason`].
+    pub reason: u16,
+    /// The same in words.
+    pub reason_text: &'static str,
 }
 
 /// Lists a repository. A damaged session is listed as damaged.
@@ -170,6 +181,12 @@ fn stream(reader: &SessionReader, timeline: &Timeline) -> Result<Stream> {
         from: time::to_text(range.from.time),
         to: time::to_text(range.to.time),
     };
+    let gap = |gap: &timeline::Gap| Gap {
+        from: time::to_text(gap.begin.time),
+        to: gap.end.map(|end| time::to_text(end.time)),
+        reason: gap.reason.to_wire(),
+        reason_text: gap.reason.name(),
+    };
     Ok(Stream {
         t0: timeline.t0().map(|place| time::to_text(place.time)),
         t0_restorable: timeline.t0_is_whole(),
@@ -177,8 +194,7 @@ fn stream(reader: &SessionReader, timeline: &Timeline) -> Result<Stream> {
         points: timeline.ranges().iter().map(points).collect(),
         blocks: timeline.coverage().total,
         blocks_known: timeline.coverage().known,
-        gap_since: timeline.open_gap_now().map(|gap| time::to_text(gap.begin.time)),
-        gaps: timeline.gaps().len() as u64,
+        gaps: timeline.gaps().iter().map(gap).collect(),
         epochs: timeline.epochs(),
         last_epoch: reader.acknowledged().epoch.get(),
         last_seq: reader.acknowledged().seq.get(),

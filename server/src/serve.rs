@@ -160,16 +160,4 @@ mod tests {
         assert_eq!(reach("[::]:7"), "[::1]:7");
         assert_eq!(reach("10.0.0.1:7"), "10.0.0.1:7");
     }
-
-    #[test]
-    fn an_idle_server_stops() {
-        let dir = tempfile::tempdir().unwrap();
-        let server = Server::bind("127.0.0.1:0".parse().unwrap(), dir.path()).unwrap();
-        let stopper = server.stopper();
-        thread::scope(|scope| {
-            let running = scope.spawn(|| server.run());
-            stopper.stop();
-            running.join().unwrap();
-        });
-    }
 }

@@ -10,7 +10,7 @@
 
 use std::str::FromStr;
 
-use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_types::{EpochId, GapReason, RecordKind, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::record::RecordHeader;
 
@@ -37,6 +37,8 @@ pub struct Gap {
     pub begin: Place,
     /// The `Consistent` record, if there is one yet.
     pub end: Option<Place>,
+    /// Why it began.
+    pub reason: GapReason,
 }
 
 /// A stretch of instants that can be restored, both ends included.
@@ -249,7 +251,8 @@ impl Timeline {
                 // to the last record that arrived.
                 let known = |last: Place| if effect.after_loss { last.time } else { place.time };
                 let before = before.map(|last| Place { time: known(last), ..last });
-                self.open_gap(Gap { before, begin: place, end: None });
+                let reason = record.gap_reason().expect("a header of a gap's marker has a reason");
+                self.open_gap(Gap { before, begin: place, end: None, reason });
             }
             RecordKind::Consistent => {
                 if let Some(gap) = self.gaps.last_mut() {

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use common::{BLOCK, Client, Driver, SECTOR, SESSION, Said, VOLUME};
 use serde_json::Value;
+use snapless_types::GapReason;
+use snapless_wire::id::FileTime;
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_snapless-server"))
@@ -114,6 +116,36 @@ fn list_tells_what_can_be_restored_and_restore_does_it() {
     assert_eq!(again.status.code(), Some(1));
     assert!(text(&again.stderr).contains("--force"), "{}", text(&again.stderr));
     assert!(restore(&root, "latest", &to, &["--force"]).status.success());
+}
+
+#[test]
+fn list_names_the_reason_of_each_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut driver = Driver::default();
+    let records = [
+        driver.first_sync(),
+        driver.gap_for(GapReason::QueueFull),
+        driver.resync(0, 1),
+        driver.consistent(),
+        driver.gap_for(GapReason::WriteFailed),
+    ];
+    let last = driver.time - driver.tick;
+    let tail = [&records[1..].concat()[..], &driver.epoch_end()].concat();
+    common::ingest(dir.path(), common::LENGTH, 1 << 20, &[records[0].clone(), tail]);
+
+    let listed = run("list", dir.path(), &["--json"]);
+    let json: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let session = &json[0]["sessions"][0];
+    assert_eq!(session["state"], "gap");
+    let gaps = session["gaps"].as_array().unwrap();
+    let reasons: Vec<_> = gaps.iter().map(|gap| gap["reason"].as_u64().unwrap()).collect();
+    assert_eq!(reasons, [1, 6]);
+    assert!(gaps[0]["to"].is_string() && gaps[1]["to"].is_null(), "{gaps:?}");
+    assert_eq!(gaps[1]["from"], snapless_server::time::to_text(FileTime::new(last)));
+    let human = text(&run("list", dir.path(), &[]).stdout);
+    for reason in [GapReason::QueueFull, GapReason::WriteFailed] {
+        assert!(human.contains(reason.name()), "{human}");
+    }
 }
 
 #[test]

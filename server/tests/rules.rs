@@ -56,7 +56,7 @@ fn a_write_needs_its_blocks_captured_all_of_them() {
 fn nothing_follows_the_last_number_that_there_is() {
     let mut state = StreamState::new(geometry(LENGTH));
     let mut driver = Driver { seq: u64::MAX - 1, ..Driver::default() };
-    feed(&mut state, &driver.marker(RecordKind::GapBegin));
+    feed(&mut state, &driver.gap());
     for seq in [0, u64::MAX - 1] {
         driver.seq = seq;
         let found = Seq::new(seq + 1);

@@ -51,8 +51,7 @@ fn print_session(session: &Session) {
             print_stream(stream);
         }
         Content::Gap(stream) => {
-            let since = stream.gap_since.as_deref().unwrap_or("its beginning");
-            anstream::println!("    state     {BAD}in a gap{BAD:#} since {since}");
+            anstream::println!("    state     {BAD}in a gap{BAD:#}");
             print_stream(stream);
         }
         Content::Complete(stream) => {
@@ -73,12 +72,20 @@ fn print_stream(stream: &Stream) {
     for points in &stream.points {
         anstream::println!("    points    {} to {}", points.from, points.to);
     }
+    for gap in &stream.gaps {
+        match &gap.to {
+            Some(to) => {
+                anstream::println!("    gap       {} to {to}: {}", gap.from, gap.reason_text);
+            }
+            None => anstream::println!("    gap       since {}: {}", gap.from, gap.reason_text),
+        }
+    }
     anstream::println!(
         "    stored    {}, {} records, {} epochs, {} gap(s)",
         bytes(stream.stored_bytes),
         stream.records,
         stream.epochs,
-        stream.gaps
+        stream.gaps.len()
     );
 }
 

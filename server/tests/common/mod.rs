@@ -95,12 +95,7 @@ impl Driver {
     }
 
     pub fn marker(&mut self, kind: RecordKind) -> Vec<u8> {
-        let position = self.next();
-        let header = match kind {
-            RecordKind::GapBegin => RecordHeader::gap_begin(position, GapReason::QueueFull),
-            _ => RecordHeader::marker(kind, position).unwrap(),
-        };
-        let record = header.to_bytes().to_vec();
+        let record = RecordHeader::marker(kind, self.next()).unwrap().to_bytes().to_vec();
         if kind == RecordKind::EpochEnd {
             self.epoch += 1;
         }
@@ -156,7 +151,11 @@ impl Driver {
     }
 
     pub fn gap(&mut self) -> Vec<u8> {
-        self.marker(RecordKind::GapBegin)
+        self.gap_for(GapReason::ServiceLost)
+    }
+
+    pub fn gap_for(&mut self, reason: GapReason) -> Vec<u8> {
+        RecordHeader::gap_begin(self.next(), reason).to_bytes().to_vec()
     }
 
     pub fn consistent(&mut self) -> Vec<u8> {
