@@ -1,7 +1,7 @@
 //! Safe wrappers over the kernel routines that the driver uses.
 //!
 //! The rule: each module states at which IRQL its functions may be called. This folder and
-//! [`framework`](crate::framework) hold all of the driver's `unsafe` code; `cargo xtask lint`
+//! [`framework`](crate::framework) hold all of the driver's `unsafe` code; `cargo xtask check`
 //! checks that.
 
 pub mod child_irp;
