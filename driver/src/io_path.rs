@@ -212,7 +212,6 @@ fn issue(session: &Session, issue: Issue<Write>) {
 
 fn issue_original(session: &Session, original: Original, ticket: Ticket) {
     let Original { irp, protection, kind, has_cancel_routine } = original;
-    if let RequestKind::Clearing(_) = kind {}
     if has_cancel_routine.get() {
         irp.clear_cancel_routine();
     }
