@@ -131,6 +131,7 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapless_types::GapReason;
 
     const LIST: &str = include_str!("../../docs/events.md");
 
@@ -153,6 +154,14 @@ mod tests {
         let rows: Vec<_> =
             rows().into_iter().map(|(number, mark)| (number, mark.to_owned())).collect();
         assert_eq!(rows, events);
+    }
+
+    #[test]
+    fn the_documentation_lists_every_reason_of_a_gap() {
+        for reason in GapReason::ALL {
+            let row = format!("\n| `{}` | {} | ", reason.name(), reason.text());
+            assert!(LIST.contains(&row), "{row}");
+        }
     }
 
     #[test]

@@ -91,6 +91,9 @@ fn notes(line: &SessionLine) -> String {
     if let Some(why) = status.protection.and_then(obstacle) {
         notes.push(format!("a new session cannot begin: {why}"));
     }
+    if let Some(reason) = status.gap_reason {
+        notes.push(format!("last gap: {}", reason.text()));
+    }
     if let Some(failure) = status.read_failure {
         notes.push(format!(
             "{} read(s) failed, the last at byte {} with status {:#010x}",
