@@ -32,7 +32,7 @@ pub fn read(disk: &Disk, step: usize, depth: usize) -> Result<RawRead> {
             ring.begin(target, &Verb::Read(next), Memory::Buffer(buffer), 0..len, ());
             next += len as u64;
         }
-        ring.wait(Some(Duration::from_secs(60)))?;
+        ring.wait(Some(Duration::from_mins(1)))?;
         ring.take_done(&mut done);
         for it in done.drain(..) {
             let moved = it.result.map_err(Error::Wait)?;

@@ -18,7 +18,7 @@ pub struct BackoffLimits {
 
 impl Default for BackoffLimits {
     fn default() -> Self {
-        Self { min: Duration::from_millis(500), max: Duration::from_secs(60) }
+        Self { min: Duration::from_millis(500), max: Duration::from_mins(1) }
     }
 }
 

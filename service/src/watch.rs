@@ -12,7 +12,7 @@ use snapless_wire::record::RecordHeader;
 use crate::event::Event;
 
 /// A gap within this time of the last reported one is only logged.
-const GAP_INTERVAL: Duration = Duration::from_secs(60);
+const GAP_INTERVAL: Duration = Duration::from_mins(1);
 /// Most unreadable parts that are reported; later ones are only logged.
 const UNREADABLE_MAX: u32 = 32;
 
@@ -150,7 +150,9 @@ mod tests {
         let report = |event, text: &str| events.lock().unwrap().push((event, text.to_owned()));
         let ask = || resized;
         let mut watch = Watch::new("{guid}", 512, &ask, &report);
-        records.iter().for_each(|record| watch.see(record));
+        for record in records {
+            watch.see(record);
+        }
         events.into_inner().unwrap()
     }
 

@@ -18,7 +18,7 @@ const PROGRAM: &str = "fio";
 /// Longest run in seconds.
 const RUNTIME: u32 = 900;
 /// Longest wait for fio to write its log.
-const END_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_mins(1);
 
 /// The load.
 #[derive(Clone, Copy, PartialEq, Debug)]

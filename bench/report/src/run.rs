@@ -18,7 +18,7 @@ use crate::statistics::{Sample, Window, now_ms};
 use crate::wait::wait_for;
 
 /// Longest first sync.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 /// Sector size of all volumes.
 const SECTOR: u64 = 4096;
 const PROGRAM: &str = "snapless-bench";

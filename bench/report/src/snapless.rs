@@ -14,7 +14,7 @@ use crate::statistics::now_ms;
 use crate::wait::wait_for;
 
 /// Longest first sync with its resync.
-const SYNC_LIMIT: Duration = Duration::from_secs(300);
+const SYNC_LIMIT: Duration = Duration::from_mins(5);
 
 /// The host with a session.
 pub struct Snapless {

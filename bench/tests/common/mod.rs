@@ -12,7 +12,7 @@ use snapless_bench::protocol::Report;
 use tempfile::TempDir;
 
 pub const MIB: usize = 1 << 20;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A volume's file in a folder of its own.
 pub struct Bench {

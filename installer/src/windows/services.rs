@@ -23,14 +23,14 @@ use crate::system::{Deleted, ServiceState};
 
 const DESCRIPTION: &str = "Copies protected volumes to the Snapless server while they are in use";
 /// Longer than the service's flush before it stops.
-const STOP_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_mins(1);
 /// How often the state of a stopping service is queried.
 const STOP_POLL: Duration = Duration::from_millis(100);
 /// Delays before the first, second and each further restart after a crash.
 const RESTART_DELAYS: [Duration; 3] =
-    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(60)];
+    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_mins(1)];
 /// After this time without a crash the first delay applies again.
-const CRASHES_FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
+const CRASHES_FORGOTTEN: Duration = Duration::from_hours(24);
 
 /// The event source in the application log. `EventCreate.exe` is on every Windows, and its messages
 /// 1 to 1000 consist of the event's own text.

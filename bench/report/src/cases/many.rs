@@ -15,7 +15,7 @@ use crate::statistics::Series;
 use crate::table::Row;
 use crate::wait::wait_for;
 
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 
 impl Cases {
     pub(super) fn many(&mut self) -> Result<()> {

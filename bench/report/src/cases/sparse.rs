@@ -21,7 +21,7 @@ use crate::wait::wait_for;
 const LENGTH: u64 = 64 << 40;
 /// Length of a run of data.
 const RUN: u64 = COMPARE_LEN as u64;
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 
 impl Cases {
     pub(super) fn sparse(&mut self) -> Result<()> {
