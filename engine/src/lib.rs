@@ -107,7 +107,7 @@
 //! queue[to..to + from.len()].copy_from_slice(&disk[from]);
 //! assert!(session.read_done(read, true).is_none());
 //!
-//! // The dispatch thread gets the write back: the payload goes to the queue, the write to the disk.
+//! // The dispatch thread gets the write back: payload to the queue, then the write to the disk.
 //! let Step::Do(Submission::Capture(capture)) = session.dispatch() else { panic!("it is ready") };
 //! let to = capture.memory().offset as usize;
 //! queue[to..to + 512].copy_from_slice(capture.write());
