@@ -237,7 +237,7 @@ impl World {
             LinkStep::Acknowledge => {
                 if let Some(epoch) = self.link.take_acknowledgement() {
                     self.verb(Verb::Acknowledge, |session| {
-                        session.acknowledge(EpochId::new(epoch))
+                        session.acknowledge(EpochId::new(epoch));
                     })?;
                 }
             }
