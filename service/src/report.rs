@@ -1,6 +1,7 @@
 //! The report of a pipeline: a JSON file per volume that `snapless status` reads.
 //!
-//! Rule: a reader sees a whole report or none, as the file is replaced and never rewritten in place.
+//! Rule: a reader sees a whole report or none, as the file is replaced and never rewritten in
+//! place.
 
 use std::fs;
 use std::io;

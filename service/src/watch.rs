@@ -1,7 +1,7 @@
 //! The events of a session's stream: base image complete, gap begun or ended, blocks unreadable.
 //!
-//! The records say what happened, in order, and why a gap began. Only that the volume was resized is
-//! in no record; the driver is asked for it when a gap begins.
+//! The records say what happened, in order, and why a gap began. Only that the volume was resized
+//! is in no record; the driver is asked for it when a gap begins.
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -110,7 +110,7 @@ impl<'a> Watch<'a> {
         self.unreadable = self.unreadable.saturating_add(1);
         let (first, count) = (offset / self.sector_size, len.div_ceil(self.sector_size));
         let text = format!(
-            "the disk could not read {len} bytes at {offset} ({count} sectors from sector {first}): \
+            "the disk could not read {len} bytes at {offset} ({count} sectors from sector {first}); \
              a replica has zeros there"
         );
         if self.unreadable > UNREADABLE_MAX {
