@@ -8,6 +8,8 @@
 //! Rule: sizes, offsets, alignment and ends are checked against the buffer and the sector size
 //! before they are used.
 
+use snapless_types::Clearing;
+
 /// Bytes of a `DEVICE_MANAGE_DATA_SET_ATTRIBUTES`: seven 32-bit fields.
 const HEADER_LEN: usize = 28;
 /// Bytes of a `DEVICE_DATA_SET_RANGE`: offset and length, 64 bits each.
@@ -32,15 +34,6 @@ const ACTION_WRITE_ZEROES: u32 = 0x19;
 /// `DEVICE_DSM_FLAG_ENTIRE_DATA_SET_RANGE`: the whole volume, at its length at that time.
 const FLAG_ENTIRE_RANGE: u32 = 1;
 
-/// What a request does to its ranges.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action {
-    /// Trims them.
-    Trim,
-    /// Writes zeros to them.
-    Zero,
-}
-
 /// What a request does to the volume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Judgement<'a> {
@@ -51,14 +44,14 @@ pub enum Judgement<'a> {
     /// A trim or a write of zeros with an invalid input.
     Malformed,
     /// A trim or a write of zeros.
-    Clearing(Clearing<'a>),
+    Clearing(CheckedClearing<'a>),
 }
 
 /// A checked trim or write of zeros.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Clearing<'a> {
+pub struct CheckedClearing<'a> {
     /// What it does.
-    pub action: Action,
+    pub action: Clearing,
     /// The request's flags.
     pub flags: u32,
     ranges: &'a [u8],
@@ -81,15 +74,15 @@ pub fn judge(input: &[u8], sector_size: u32) -> Judgement<'_> {
         return Judgement::Harmless;
     }
     let action = match header.action {
-        ACTION_TRIM => Action::Trim,
-        ACTION_WRITE_ZEROES => Action::Zero,
+        ACTION_TRIM => Clearing::Trim,
+        ACTION_WRITE_ZEROES => Clearing::Zero,
         _ => return Judgement::Unrecordable,
     };
     if header.flags & FLAG_ENTIRE_RANGE != 0 || header.parameters_len != 0 {
         return Judgement::Unrecordable;
     }
     let Some(ranges) = header.ranges(input) else { return Judgement::Malformed };
-    let clearing = Clearing { action, flags: header.flags, ranges };
+    let clearing = CheckedClearing { action, flags: header.flags, ranges };
     let sound = clearing.ranges().all(|range| is_sound(range, sector_size));
     if sound && clearing.ranges().any(|range| range.len > 0) {
         Judgement::Clearing(clearing)
@@ -98,7 +91,7 @@ pub fn judge(input: &[u8], sector_size: u32) -> Judgement<'_> {
     }
 }
 
-impl<'a> Clearing<'a> {
+impl<'a> CheckedClearing<'a> {
     /// The ranges, in the order of the request.
     pub fn ranges(&self) -> impl Iterator<Item = Range> + use<'a> {
         self.ranges.chunks_exact(RANGE_LEN).map(|range| {
@@ -146,10 +139,10 @@ impl Pieces {
 }
 
 /// The input of a request for one piece.
-pub fn piece_request(action: Action, flags: u32, piece: Range) -> [u8; PIECE_REQUEST_LEN] {
+pub fn piece_request(action: Clearing, flags: u32, piece: Range) -> [u8; PIECE_REQUEST_LEN] {
     let action = match action {
-        Action::Trim => ACTION_TRIM,
-        Action::Zero => ACTION_WRITE_ZEROES,
+        Clearing::Trim => ACTION_TRIM,
+        Clearing::Zero => ACTION_WRITE_ZEROES,
     };
     let header = [28, action, flags, 0, 0, 32, 16, 0].map(u32::to_le_bytes);
     let range = [piece.offset, piece.len].map(u64::to_le_bytes);
@@ -221,7 +214,7 @@ mod tests {
         input
     }
 
-    fn clearing(input: &[u8]) -> Clearing<'_> {
+    fn clearing(input: &[u8]) -> CheckedClearing<'_> {
         match judge(input, SECTOR) {
             Judgement::Clearing(clearing) => clearing,
             other => panic!("{other:?}"),
@@ -236,13 +229,13 @@ mod tests {
     fn ranges_of_a_trim_and_of_a_write_of_zeros_are_read() {
         let input = request(ACTION_TRIM, 0x8000_0000, &[(512, 1024), (8192, 512)]);
         let trim = clearing(&input);
-        assert_eq!((trim.action, trim.flags), (Action::Trim, 0x8000_0000));
+        assert_eq!((trim.action, trim.flags), (Clearing::Trim, 0x8000_0000));
         let ranges: Vec<_> = trim.ranges().collect();
         assert_eq!(ranges, [range(512, 1024), range(8192, 512)]);
         assert_eq!(trim.only_piece(), None);
         let input = request(ACTION_WRITE_ZEROES, 0, &[(512, 1024), (0, 0)]);
         let zero = clearing(&input);
-        assert_eq!((zero.action, zero.only_piece()), (Action::Zero, Some(range(512, 1024))));
+        assert_eq!((zero.action, zero.only_piece()), (Clearing::Zero, Some(range(512, 1024))));
     }
 
     #[test]
@@ -301,7 +294,7 @@ mod tests {
     #[test]
     fn the_request_of_a_piece_is_a_valid_request() {
         let piece = range(1 << 33, 4096);
-        for action in [Action::Trim, Action::Zero] {
+        for action in [Clearing::Trim, Clearing::Zero] {
             let input = piece_request(action, 0x8000_0000, piece);
             let read = clearing(&input);
             assert_eq!((read.action, read.flags), (action, 0x8000_0000));

@@ -3,7 +3,7 @@
 //! Rule: a request that changes content is recorded in the stream or refused. A request that is not
 //! listed here does not change content.
 
-use crate::dataset::{self, Clearing, Judgement};
+use crate::dataset::{self, CheckedClearing, Judgement};
 
 /// `CTL_CODE(IOCTL_STORAGE_BASE, 0x0501, METHOD_BUFFERED, FILE_WRITE_ACCESS)`: trim, zeros,
 /// offloaded write and others, by the action in its input.
@@ -57,7 +57,7 @@ pub enum Verdict<'a> {
     /// It does not change the volume: pass down.
     Pass,
     /// It clears ranges: held and recorded like a write.
-    Clear(Clearing<'a>),
+    Clear(CheckedClearing<'a>),
     /// It changes content in a way that no record describes.
     Refuse,
     /// It clears ranges, but its input is invalid.
@@ -96,7 +96,8 @@ pub fn judge(code: u32, input: &[u8], sector_size: u32) -> Verdict<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{Action, Range, piece_request};
+    use crate::dataset::{Range, piece_request};
+    use snapless_types::Clearing;
 
     /// `CTL_CODE`, buffered.
     fn ctl_code(device: u32, function: u32, access: u32) -> u32 {
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_request_is_judged_by_its_code_and_action() {
-        let trim = piece_request(Action::Trim, 0, Range { offset: 512, len: 512 });
+        let trim = piece_request(Clearing::Trim, 0, Range { offset: 512, len: 512 });
         let manage = IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES;
         assert!(matches!(judge(manage, &trim, 512), Verdict::Clear(_)));
         assert_eq!(judge(manage, &trim, 4096), Verdict::RefuseMalformed);

@@ -1,7 +1,7 @@
 //! What a completion routine has to know of its request, in the bits of its context pointer.
 
-use snapless_driver_logic::dataset::Action;
 use snapless_engine::Ticket;
+use snapless_types::Clearing;
 
 use crate::session::write::RequestKind;
 
@@ -38,8 +38,8 @@ impl Tag {
             Some((ticket, kind)) => {
                 let kind = match kind {
                     RequestKind::Write => 1,
-                    RequestKind::Clearing(Action::Trim) => 2,
-                    RequestKind::Clearing(Action::Zero) => 3,
+                    RequestKind::Clearing(Clearing::Trim) => 2,
+                    RequestKind::Clearing(Clearing::Zero) => 3,
                 };
                 (ticket.into_raw() as usize, kind)
             }
@@ -57,8 +57,8 @@ impl Tag {
         let kind = match (bits >> KIND_SHIFT) & 3 {
             0 => None,
             1 => Some(RequestKind::Write),
-            2 => Some(RequestKind::Clearing(Action::Trim)),
-            _ => Some(RequestKind::Clearing(Action::Zero)),
+            2 => Some(RequestKind::Clearing(Clearing::Trim)),
+            _ => Some(RequestKind::Clearing(Clearing::Zero)),
         };
         let on_completion = match (bits >> NEXT_SHIFT) & 3 {
             1 => Some(OnCompletion::QueryLength),

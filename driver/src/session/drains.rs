@@ -123,11 +123,8 @@ impl Session {
 
 /// A record's header on the wire.
 fn header(record: &snapless_engine::Record) -> Result<RecordHeader, RecordError> {
-    let position = Position {
-        seq: record.seq,
-        time: FileTime::new(record.time),
-        epoch: record.epoch,
-    };
+    let position =
+        Position { seq: record.seq, time: FileTime::new(record.time), epoch: record.epoch };
     match (record.extent, record.gap_reason) {
         (Some(extent), _) => {
             RecordHeader::extent(record.kind, position, extent.offset(), extent.len())

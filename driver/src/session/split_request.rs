@@ -7,11 +7,11 @@
 use alloc::vec::Vec;
 
 use snapless_driver_logic::dataset::{
-    Action, Clearing, PIECE_REQUEST_LEN, Pieces, Range, piece_request,
+    CheckedClearing, PIECE_REQUEST_LEN, Pieces, Range, piece_request,
 };
 use snapless_driver_logic::requests::IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES;
 use snapless_engine::Ticket;
-use snapless_types::Extent;
+use snapless_types::{Clearing, Extent};
 
 use crate::kernel::child_irp::{ChildCompletion, ChildIrp};
 use crate::kernel::irp::OwnedIrp;
@@ -22,7 +22,7 @@ use crate::kernel::rundown::RundownProtection;
 /// A trim or a write of zeros that has been checked, copied out of its IRP's buffer.
 pub struct ClearingRequest {
     /// What it does.
-    pub action: Action,
+    pub action: Clearing,
     /// The only piece, if there is only one: then the request goes down as it came.
     pub only_piece: Option<Extent>,
     flags: u32,
@@ -36,7 +36,7 @@ pub struct SplitRequest {
     /// Its rundown protection.
     pub protection: RundownProtection,
     /// What it does.
-    pub action: Action,
+    pub action: Clearing,
     /// The engine's ticket for the piece in flight.
     pub ticket: Option<Ticket>,
     flags: u32,
@@ -52,7 +52,7 @@ pub type SplitIrp = ChildIrp<SplitRequest, PIECE_REQUEST_LEN>;
 impl ClearingRequest {
     /// Copies what was checked; `None` if there is no memory. A request of one piece needs none.
     /// IRQL <= DISPATCH_LEVEL.
-    pub fn new(clearing: &Clearing<'_>) -> Option<Self> {
+    pub fn new(clearing: &CheckedClearing<'_>) -> Option<Self> {
         let only_piece = clearing.only_piece().and_then(extent);
         let count = if only_piece.is_some() { 0 } else { clearing.ranges().count() };
         Some(Self {

@@ -4,7 +4,6 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use snapless_driver_logic::dataset::Action;
 use snapless_engine::{Capture, Issue, Submission, Ticket, Urgency};
 use snapless_types::{Clearing, Extent};
 use wdk_sys::{
@@ -57,18 +56,18 @@ impl Session {
         &self,
         irp: OwnedIrp,
         protection: RundownProtection,
-        action: Action,
+        action: Clearing,
         extent: Extent,
     ) -> Submission<Write> {
         irp.mark_pending();
         let write = Write::original(irp, protection, RequestKind::Clearing(action), None);
-        self.engine.submit_clearing(write, as_clearing(action), extent, Urgency::MayWait)
+        self.engine.submit_clearing(write, action, extent, Urgency::MayWait)
     }
 
     /// Submits the next piece of a split request, whose IRP is marked pending. IRQL <=
     /// DISPATCH_LEVEL.
     pub fn submit_piece(&self, split: SplitIrp) -> Submission<Write> {
-        let (clearing, extent) = (as_clearing(split.value().action), split.value().extent());
+        let (clearing, extent) = (split.value().action, split.value().extent());
         self.engine.submit_clearing(Write::piece(split), clearing, extent, Urgency::MayWait)
     }
 
@@ -90,7 +89,7 @@ impl Session {
     }
 
     /// True if the lower device does not support this. IRQL <= DISPATCH_LEVEL.
-    pub fn is_unsupported(&self, action: Action) -> bool {
+    pub fn is_unsupported(&self, action: Clearing) -> bool {
         // Relaxed: a late look costs one more request that fails.
         self.unsupported(action).load(Ordering::Relaxed)
     }
@@ -144,17 +143,10 @@ impl Session {
         }
     }
 
-    fn unsupported(&self, action: Action) -> &AtomicBool {
+    fn unsupported(&self, action: Clearing) -> &AtomicBool {
         match action {
-            Action::Trim => &self.no_trim,
-            Action::Zero => &self.no_zero,
+            Clearing::Trim => &self.no_trim,
+            Clearing::Zero => &self.no_zero,
         }
-    }
-}
-
-fn as_clearing(action: Action) -> Clearing {
-    match action {
-        Action::Trim => Clearing::Trim,
-        Action::Zero => Clearing::Zero,
     }
 }

@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 
-use snapless_driver_logic::dataset::Action;
+use snapless_types::Clearing;
 
 use super::split_request::SplitIrp;
 use crate::kernel::irp::{OwnedIrp, Payload};
@@ -43,7 +43,7 @@ pub enum RequestKind {
     /// Writes.
     Write,
     /// Trims, or writes zeros.
-    Clearing(Action),
+    Clearing(Clearing),
 }
 
 impl Write {
