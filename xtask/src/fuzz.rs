@@ -94,7 +94,7 @@ pub fn check(layout: &Layout, progress: &Progress) -> Result<Outcome> {
         remove_folder(&scratch)?;
         fs::create_dir_all(&scratch).on("create", &scratch)?;
         let tool = fuzzer(layout, &target)?;
-        tool.args([TEST_INPUTS, "-seed=1", "-max_total_time=60"]).arg(&scratch).arg(&kept).run()?;
+        tool.args([TEST_INPUTS, "-seed=1", "-max_total_time=20"]).arg(&scratch).arg(&kept).run()?;
     }
     Ok(Outcome::Done)
 }

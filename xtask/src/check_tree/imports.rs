@@ -30,7 +30,7 @@ pub fn violations(tree: &Tree) -> Vec<String> {
         if !is_root || EXEMPT.iter().any(|folder| text.path.starts_with(folder)) {
             continue;
         }
-        let mut modules = Modules { tree, modules: BTreeMap::new(), problems: Vec::new() };
+        let mut modules = Modules { tree, known: BTreeMap::new(), problems: Vec::new() };
         modules.read(&text.path, &vec!["crate".to_owned()]);
         found.append(&mut modules.problems);
         let circles = modules.circles();
@@ -41,7 +41,7 @@ pub fn violations(tree: &Tree) -> Vec<String> {
 
 struct Modules<'a> {
     tree: &'a Tree,
-    modules: BTreeMap<Module, Imports>,
+    known: BTreeMap<Module, Imports>,
     /// Files that could not be read.
     problems: Vec<String>,
 }
@@ -75,7 +75,7 @@ impl Modules<'_> {
         imports.children.extend(children.map(|item| item.ident.to_string()));
         imports.visit_file(&file);
         let children = imports.children.clone();
-        self.modules.insert(module.clone(), imports);
+        self.known.insert(module.clone(), imports);
         for name in children {
             let mut child = module.clone();
             child.push(name.clone());
@@ -102,7 +102,7 @@ impl Modules<'_> {
             "crate" => vec!["crate".to_owned()],
             "self" => from.clone(),
             "super" => from[..from.len() - 1].to_vec(),
-            child if self.modules[from].children.contains(child) => {
+            child if self.known[from].children.contains(child) => {
                 return self.descend(from.clone(), path);
             }
             _ => return None,
@@ -117,28 +117,27 @@ impl Modules<'_> {
 
     fn descend(&self, mut place: Module, path: &[String]) -> Option<Module> {
         for (index, name) in path.iter().enumerate() {
-            let imports = self.modules.get(&place)?;
+            let imports = self.known.get(&place)?;
             if let Some(origin) = imports.exports.get(name) {
                 let whole = [origin.as_slice(), &path[index + 1..]].concat();
                 return self.target(&place, &whole).or(Some(place));
             }
             place.push(name.clone());
-            if !self.modules.contains_key(&place) {
+            if !self.known.contains_key(&place) {
                 place.pop();
                 break;
             }
         }
-        self.modules.contains_key(&place).then_some(place)
+        self.known.contains_key(&place).then_some(place)
     }
 
     fn circles(&self) -> impl Iterator<Item = String> {
         let edges: BTreeMap<&Module, BTreeSet<&Module>> = self
-            .modules
+            .known
             .iter()
             .map(|(from, imports)| {
                 let targets = imports.paths.iter().filter_map(|path| self.target(from, path));
-                let known =
-                    targets.filter_map(|target| Some(self.modules.get_key_value(&target)?.0));
+                let known = targets.filter_map(|target| Some(self.known.get_key_value(&target)?.0));
                 (from, known.filter(|target| *target != from).collect())
             })
             .collect();

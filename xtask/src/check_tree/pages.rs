@@ -114,7 +114,7 @@ pub fn headings(page: &str) -> Vec<String> {
             (Event::Start(Tag::Heading { .. }), _) => heading = Some(String::new()),
             (Event::Text(text) | Event::Code(text), Some(heading)) => heading.push_str(&text),
             (Event::End(TagEnd::Heading(_)), _) => {
-                anchors.extend(heading.take().map(|it| anchor(&it)))
+                anchors.extend(heading.take().map(|it| anchor(&it)));
             }
             _ => {}
         }

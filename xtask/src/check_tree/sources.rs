@@ -61,7 +61,7 @@ pub fn unknown_rules(tree: &Tree) -> Vec<String> {
                     report(anchor);
                 }
             }
-            let comment = line.trim_start().starts_with("//").then_some(line).unwrap_or_default();
+            let comment = if line.trim_start().starts_with("//") { line } else { "" };
             for (at, cited) in comment.match_indices("rule ") {
                 let name = word(&comment[at + cited.len()..], |c| c.is_ascii_uppercase());
                 if name.len() > 1 && !RULES.contains(&name) {

@@ -4,6 +4,7 @@
 //! The rule: each command has one answer, in order; an agent that does not answer in time is an
 //! error.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::process::ChildStdin;
 use std::time::Duration;
@@ -18,8 +19,8 @@ use crate::process::{self, Program};
 const NAME: &str = "wine";
 /// Wine's start includes its services.
 const START_LIMIT: Duration = Duration::from_secs(90);
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
-const MALFORMED_LIMIT: Duration = Duration::from_secs(300);
+const ANSWER_LIMIT: Duration = Duration::from_mins(1);
+const MALFORMED_LIMIT: Duration = Duration::from_mins(5);
 
 /// The agent, ready for commands.
 #[derive(Debug)]
@@ -88,8 +89,11 @@ impl Agent {
         I: IntoBytes + Immutable,
         A: FromBytes,
     {
-        let mut digits: String =
-            input.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut digits = String::new();
+        for byte in input.as_bytes() {
+            // Writing to a string does not fail.
+            let _ = write!(digits, "{byte:02x}");
+        }
         if digits.is_empty() {
             digits.push('-');
         }

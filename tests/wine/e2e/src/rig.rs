@@ -42,7 +42,7 @@ const PACKAGE: &str = "snapless-package";
 /// Where the setup program puts the command line.
 const COMMAND_LINE: &str = r"C:\Program Files\Snapless\snapless.exe";
 
-const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_mins(1);
 
 /// The files under test, and the rig's own.
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ use crate::process;
 use crate::run_folder::RunFolder;
 
 const DRIVERS: &str = "windows/system32/drivers";
-const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_mins(1);
 
 /// The files and folders of the self-test.
 #[derive(Clone, Debug)]

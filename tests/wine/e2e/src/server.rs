@@ -9,7 +9,7 @@ use crate::process::{self, Program, wait_until};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
-const RESTORE_LIMIT: Duration = Duration::from_secs(600);
+const RESTORE_LIMIT: Duration = Duration::from_mins(10);
 
 /// Where the program and its repository are.
 #[derive(Clone, Debug)]

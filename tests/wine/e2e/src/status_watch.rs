@@ -11,7 +11,7 @@ use crate::status::Status;
 /// Seconds between two looks.
 const INTERVAL: &str = "0.25";
 /// A look takes longer on a busy machine, but not this long.
-const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+const SILENCE_LIMIT: Duration = Duration::from_mins(1);
 
 /// The program.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ use crate::summary::Summary;
 const SERVICE: ServiceSettings = ServiceSettings::holding(64);
 /// Slow enough that the first sync is under way when the volume pauses.
 const VOLUME_JITTER_US: u32 = 200_000;
-const STATE_LIMIT: Duration = Duration::from_secs(60);
+const STATE_LIMIT: Duration = Duration::from_mins(1);
 /// The driver issues writes that have waited for 5 s.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(25);
 /// `DEVICE_USAGE_NOTIFICATION_TYPE`

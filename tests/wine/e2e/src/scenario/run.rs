@@ -26,12 +26,12 @@ use crate::verdict::{self, Beginning, Evidence};
 const WARM_UP_WRITES: u64 = 200;
 /// `TRACE_LEVEL_INFORMATION`
 const INFORMATION: u32 = 4;
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 /// How long a sync may go without any progress.
-const STALL_LIMIT: Duration = Duration::from_secs(120);
+const STALL_LIMIT: Duration = Duration::from_mins(2);
 /// How long the volume holds the writes in flight.
 const PAUSE: Duration = Duration::from_millis(500);
-const REST_LIMIT: Duration = Duration::from_secs(300);
+const REST_LIMIT: Duration = Duration::from_mins(5);
 
 /// A run under way.
 pub(super) struct Run<'a> {
