@@ -90,7 +90,7 @@ impl Pace {
         }
         run.session.drained(drained);
         run.progress.reach(record.seq.get());
-        if record.kind == snapless_engine::RecordKind::EpochEnd {
+        if record.kind == snapless_types::RecordKind::EpochEnd {
             if self.latency.is_zero() && self.bytes_per_second == 0 {
                 run.session.acknowledge(record.epoch);
             } else {

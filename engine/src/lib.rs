@@ -14,7 +14,7 @@
 //! * The write cannot be captured (the queue stayed full past `hold_limit`, the service is lost,
 //!   the write must not wait), or need not be, because its blocks are read again in any case →
 //!   [`Submission::Issue`]: it is issued uncaptured and leaves its blocks `Dirty`, to be read
-//!   later. That is a gap; its record has the [`GapReason`].
+//!   later. That is a gap; its record has the [`GapReason`](snapless_types::GapReason).
 //!
 //! A trim or a write of zeros ([`Session::submit_clearing`]) has no payload: it is held by the same
 //! rules, and is returned as [`Submission::Issue`], with its record in the stream already.
@@ -57,10 +57,8 @@
 //! both reach the stream in that order.
 //!
 //! ```
-//! use snapless_engine::{
-//!     Config, Extent, Geometry, Host, Mutex, RecordKind, Session, Step, Submission, Tick, Urgency,
-//!     Worker,
-//! };
+//! use snapless_engine::{Config, Host, Mutex, Session, Step, Submission, Tick, Urgency, Worker};
+//! use snapless_types::{Extent, Geometry, RecordKind};
 //! use std::cell::RefCell;
 //!
 //! struct OneThread;
@@ -201,10 +199,6 @@ pub use lifecycle::Phase;
 pub use rundown::{Event, Protection, Rundown, RundownOwner};
 pub use session::Session;
 pub use session::core::Read;
-pub use snapless_types::{
-    BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, GeometryError,
-    Overflow, RecordKind, Seq,
-};
 pub use status::Status;
 pub use submission::{Capture, Issue, Submission, Ticket, Urgency};
 pub use table::BlockState;
