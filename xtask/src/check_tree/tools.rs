@@ -44,10 +44,9 @@ fn deny(layout: &Layout, workspace: &std::path::Path, progress: &Progress) -> Re
         );
     }
     DENY.tool(layout, "the check of crates")
-        .args(["--offline", "--manifest-path"])
+        .args(["--offline", "--config", "deny.toml", "--manifest-path"])
         .arg(workspace.join("Cargo.toml"))
-        .args(["check", "--config"])
-        .arg(layout.root().join("deny.toml"))
+        .arg("check")
         .args(checks)
         .run()
 }
