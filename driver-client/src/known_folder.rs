@@ -10,7 +10,7 @@ use windows_sys::Win32::UI::Shell::{
     FOLDERID_ProgramData, FOLDERID_ProgramFiles, FOLDERID_System, SHGetKnownFolderPath,
 };
 
-use crate::paths::Folder;
+use crate::folder::Folder;
 
 /// Where `folder` is on this machine; `None` if Windows does not say.
 pub(crate) fn path(folder: Folder) -> Option<PathBuf> {

@@ -21,6 +21,7 @@ pub mod volume;
 
 #[cfg(windows)]
 pub mod control;
+mod folder;
 #[cfg(windows)]
 mod known_folder;
 #[cfg(windows)]

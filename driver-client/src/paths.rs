@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use crate::folder::Folder;
+
 /// `%ProgramData%\Snapless`.
 pub fn root() -> PathBuf {
     Folder::ProgramData.path().join("Snapless")
@@ -33,18 +35,6 @@ pub fn program_dir() -> PathBuf {
 /// The driver's file: `%SystemRoot%\System32\drivers\snapless.sys`.
 pub fn driver_file() -> PathBuf {
     Folder::System.path().join("drivers").join("snapless.sys")
-}
-
-/// A folder that Windows knows by an identity. Environment variables are not asked: a service
-/// may have been given others.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Folder {
-    /// Data of programs that all users share.
-    ProgramData,
-    /// 64-bit programs.
-    ProgramFiles,
-    /// Windows' own programs and libraries.
-    System,
 }
 
 impl Folder {

@@ -16,8 +16,9 @@ use syn::{Attribute, File, Item, ItemMod, ItemUse, UseTree, Visibility};
 use super::Tree;
 use crate::graph;
 
-/// The functions of the rig's KMDF call each other as those of the real one do.
-const EXEMPT: [&str; 1] = ["tests/wine/kernel"];
+/// The functions of the rig's KMDF call each other as those of the real one do; the simulator's tasks
+/// act on the world that runs them.
+const EXEMPT: [&str; 2] = ["tests/wine/kernel", "tests/sim"];
 
 /// The path of a module: `["crate", "session", "write"]`.
 type Module = Vec<String>;
@@ -50,6 +51,8 @@ struct Modules<'a> {
 #[derive(Default)]
 struct Imports {
     children: BTreeSet<String>,
+    /// How many modules of this file stand around the item that is visited.
+    depth: usize,
     /// Paths as they are written.
     paths: Vec<Vec<String>>,
     /// Names that the module passes on, with where they come from.
@@ -154,7 +157,26 @@ impl Modules<'_> {
     }
 }
 
+impl Imports {
+    fn import(&mut self, mut path: Vec<String>) {
+        if path.first().is_none_or(|first| first != "crate") && self.depth > 0 {
+            let supers = path.iter().take_while(|name| *name == "super").count();
+            if supers <= self.depth {
+                return;
+            }
+            path.drain(..self.depth);
+        }
+        self.paths.push(path);
+    }
+}
+
 impl Visit<'_> for Imports {
+    fn visit_item_mod(&mut self, item: &ItemMod) {
+        self.depth += 1;
+        visit::visit_item_mod(self, item);
+        self.depth -= 1;
+    }
+
     fn visit_item(&mut self, item: &Item) {
         let attributes = match item {
             Item::Use(item) => &item.attrs,
@@ -178,7 +200,7 @@ impl Visit<'_> for Imports {
             if is_child && !matches!(item.vis, Visibility::Inherited) {
                 self.exports.insert(name, path);
             } else {
-                self.paths.push(path);
+                self.import(path);
             }
         }
     }
@@ -187,7 +209,7 @@ impl Visit<'_> for Imports {
         let names: Vec<String> =
             path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if ["crate", "self", "super"].contains(&names[0].as_str()) && names.len() > 1 {
-            self.paths.push(names);
+            self.import(names);
         }
         visit::visit_path(self, path);
     }
@@ -278,6 +300,15 @@ mod tests {
             ("a/src/two.rs", "use crate::One;"),
         ]);
         assert_eq!(found, ["a/src/lib.rs: crate::one → crate::two → crate::one"]);
+    }
+
+    #[test]
+    fn a_module_inside_a_file_belongs_to_it() {
+        let found = circles(&[
+            ("a/src/lib.rs", "mod one; use one::One;"),
+            ("a/src/one.rs", "mod inner { use super::One; } pub struct One;"),
+        ]);
+        assert_eq!(found, Vec::<String>::new());
     }
 
     #[test]
