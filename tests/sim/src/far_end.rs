@@ -11,6 +11,7 @@
 mod storage;
 mod stream;
 
+use snapless_engine::Record;
 use snapless_link::client::{Link, Message};
 use snapless_link::frames::{FrameReceiver, FrameSender, Wait};
 use snapless_server::error::Error;
@@ -29,16 +30,24 @@ use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::IntoBytes;
 
 use crate::failure::{Broken, Rule};
-use crate::link::Received;
 use crate::options::{Options, Sabotage};
 use crate::plan::FarEndPlan;
 use crate::rng::Rng;
-use crate::volume::Volume;
+use crate::volume::{Content, Volume};
 
 use storage::SimStorage;
 
 const VOLUME: VolumeGuid = VolumeGuid([1; 16]);
 const SESSION: SessionId = SessionId([2; 16]);
+
+/// A record as the driver handed it out.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Its header.
+    pub record: Record,
+    /// Its payload, if it has one.
+    pub payload: Vec<Content>,
+}
 
 /// The server, and the service's end of the link to it.
 #[derive(Debug)]

@@ -8,23 +8,12 @@
 
 use std::collections::VecDeque;
 
-use snapless_engine::Record;
 use snapless_types::RecordKind;
 
 use crate::failure::{Broken, Rule, ensure};
-use crate::far_end::{FarEnd, Served};
+use crate::far_end::{FarEnd, Received, Served};
 use crate::plan::LinkPlan;
 use crate::rng::Rng;
-use crate::volume::Content;
-
-/// A record as the driver handed it out.
-#[derive(Clone, Debug)]
-pub struct Received {
-    /// Its header.
-    pub record: Record,
-    /// Its payload, if it has one.
-    pub payload: Vec<Content>,
-}
 
 /// Something that the link does later.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ mod workers;
 
 use std::ops::Range;
 
-use snapless_engine::{Session, Worker};
+use snapless_engine::{Capture, Drained, Issue, Read, Session, Ticket, WORKERS, Worker};
 use snapless_types::BlockRange;
 
 use crate::check;
@@ -29,12 +29,10 @@ use crate::plan::{Pace, Plan};
 use crate::report::Report;
 use crate::rng::Rng;
 use crate::trace::Trace;
-use crate::volume::WriteId;
+use crate::volume::{Content, WriteId};
 use crate::writer::Writer;
 
 use preempted::Preempted;
-use tasks::Task;
-use workers::WorkerThread;
 
 /// Where a run stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +84,79 @@ struct Item {
 enum Progress {
     Stepped,
     Stuck,
+}
+
+/// The thread that works on a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum By {
+    /// The application's.
+    Caller,
+    /// The dispatch thread.
+    Dispatch,
+}
+
+/// Work to be done.
+#[derive(Debug)]
+enum Job {
+    /// Issue a write that no session knows of.
+    Before(WriteId),
+    /// Copy a write's payload into queue memory.
+    Copy(Capture<WriteId>, Range<usize>, By),
+    /// Tell the engine that it is copied.
+    Captured(Capture<WriteId>, Range<usize>, By),
+    /// Hand a write to the disk.
+    Issue(Issue<WriteId>, By),
+    /// Tell the engine that the disk is done with a write.
+    Complete(WriteId, Option<Ticket>),
+    /// Tell the application.
+    Done(WriteId),
+    /// Tell the engine that a read is over.
+    ReadDone { read: Read, worker: Worker, cells: Range<usize>, succeeded: bool },
+    /// Hand a record's memory back.
+    Drained { drained: Drained, cells: Range<usize>, payload: Vec<Content> },
+}
+
+/// Work, and when it can be done.
+#[derive(Debug)]
+struct Task {
+    /// When.
+    due: u64,
+    job: Job,
+}
+
+/// One worker's thread.
+#[derive(Clone, Copy, Debug, Default)]
+struct WorkerThread {
+    /// When it calls its verb next; never, until it is woken.
+    due: Option<u64>,
+    /// Work that it has in hand.
+    in_hand: usize,
+    /// It is preempted until this instant.
+    stopped_until: u64,
+    ended: bool,
+}
+
+impl WorkerThread {
+    /// Lets it call its verb at this instant at the latest.
+    fn wake(&mut self, at: u64) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// It has finished one piece of work and goes on.
+    fn done_with_one(&mut self, now: u64) {
+        self.in_hand -= 1;
+        self.wake(now);
+    }
+
+    /// Its verb returned that it ends.
+    fn has_ended(&self) -> bool {
+        self.ended
+    }
+}
+
+/// A worker's place in an array of them.
+fn index(worker: Worker) -> usize {
+    WORKERS.iter().position(|&other| other == worker).expect("every worker is in WORKERS")
 }
 
 /// Everything that acts.

@@ -2,7 +2,7 @@
 
 use snapless_types::RecordKind;
 
-use crate::link::Received;
+use crate::far_end::Received;
 use crate::volume::{Content, Sectors, Volume};
 
 /// An image's sector.

@@ -10,8 +10,9 @@ use snapless_types::RecordKind;
 
 use super::image::{Cell, Image};
 use crate::failure::{Broken, Rule, ensure};
+use crate::far_end::Received;
 use crate::ledger::{Ledger, Step};
-use crate::link::{Link, Received};
+use crate::link::Link;
 use crate::volume::{Content, Sectors, Volume};
 
 /// The points that the records offer.

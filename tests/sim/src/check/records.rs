@@ -3,8 +3,9 @@
 use snapless_types::{Clearing, Extent, RecordKind};
 
 use crate::failure::{Broken, Rule, ensure};
+use crate::far_end::Received;
 use crate::ledger::Ledger;
-use crate::link::{Link, Received};
+use crate::link::Link;
 use crate::volume::{Sectors, Volume, WriteId};
 
 /// Records are numbered and timed in order, the stream begins and goes on after a loss as it

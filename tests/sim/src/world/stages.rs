@@ -1,18 +1,17 @@
 //! The course of a run: writes without a session, a session that starts under them, rounds of load
 //! and calm, perhaps a stop.
 
-use snapless_engine::Session;
+use snapless_engine::{Session, Worker};
 use snapless_types::{BlockIndex, BlockRange};
 
-use super::{Progress, Stage, World};
+use super::verbs::Verb;
+use super::{Progress, Stage, World, index};
 use crate::check;
 use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::BaseImage;
 use crate::options::Sabotage;
 use crate::report::Report;
 use crate::volume::Content;
-use crate::world::verbs::Verb;
-use crate::world::workers::index;
 
 /// Steps without a session, at most.
 const BEFORE_MAX: u64 = 200;
@@ -227,7 +226,7 @@ impl World {
             self.ledger.open.iter().map(|&id| (id.0, self.ledger.write(id).place)).collect();
         held.truncate(4);
         let status = self.session.as_ref().map(Session::status);
-        let drain = self.threads[index(snapless_engine::Worker::Drain)];
+        let drain = self.threads[index(Worker::Drain)];
         format!(
             "{what}; open writes {held:?}, {} tasks, drain {drain:?}, {status:?}",
             self.tasks.len()

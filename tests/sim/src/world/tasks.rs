@@ -3,55 +3,16 @@
 
 use std::ops::Range;
 
-use snapless_engine::{Capture, Drained, Issue, Read, Submission, Ticket, Urgency, Worker};
+use snapless_engine::{Capture, Issue, Submission, Ticket, Urgency, Worker};
 
-use super::World;
 use super::verbs::Verb;
-use super::workers::index;
+use super::{By, Job, Task, World, index};
 use crate::disk::{Finished, Purpose};
 use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::Place;
 use crate::options::Sabotage;
 use crate::plan::Pace;
 use crate::volume::{Content, WriteId};
-
-/// The thread that works on a write.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum By {
-    /// The application's.
-    Caller,
-    /// The dispatch thread.
-    Dispatch,
-}
-
-/// Work to be done.
-#[derive(Debug)]
-pub enum Job {
-    /// Issue a write that no session knows of.
-    Before(WriteId),
-    /// Copy a write's payload into queue memory.
-    Copy(Capture<WriteId>, Range<usize>, By),
-    /// Tell the engine that it is copied.
-    Captured(Capture<WriteId>, Range<usize>, By),
-    /// Hand a write to the disk.
-    Issue(Issue<WriteId>, By),
-    /// Tell the engine that the disk is done with a write.
-    Complete(WriteId, Option<Ticket>),
-    /// Tell the application.
-    Done(WriteId),
-    /// Tell the engine that a read is over.
-    ReadDone { read: Read, worker: Worker, cells: Range<usize>, succeeded: bool },
-    /// Hand a record's memory back.
-    Drained { drained: Drained, cells: Range<usize>, payload: Vec<Content> },
-}
-
-/// Work, and when it can be done.
-#[derive(Debug)]
-pub struct Task {
-    /// When.
-    pub due: u64,
-    job: Job,
-}
 
 impl World {
     pub(super) fn put(&mut self, job: Job) {

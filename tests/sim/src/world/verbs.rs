@@ -21,7 +21,7 @@
 use snapless_engine::{Session, Urgency, Worker};
 use snapless_types::{GapReason, Overflow};
 
-use super::{World, workers};
+use super::{World, index};
 use crate::failure::{Broken, Rule, ensure};
 use crate::host::{MS, SimHost};
 use crate::ledger::Place;
@@ -34,14 +34,6 @@ use crate::volume::WriteId;
 /// that must not wait is not captured although it could be. While this is true, such a gap needs
 /// only a held write.
 const STARVATION_MARK_OUTLIVES_FULL_QUEUE: bool = true;
-
-/// The verbs whose work under the session's lock still grows with the volume.
-#[cfg(debug_assertions)]
-const GROWING: [(Verb, &str); 3] = [
-    (Verb::Sweep, "looks through the table for the next block to read"),
-    (Verb::Detach, "turns the union of the epochs' bitmaps dirty"),
-    (Verb::Acknowledge, "clears the epoch's bitmap"),
-];
 
 /// A verb, with what the checks need to know of the call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +68,14 @@ pub enum Verb {
     Stop,
 }
 
+/// The verbs whose work under the session's lock still grows with the volume.
+#[cfg(debug_assertions)]
+const GROWING: [(Verb, &str); 3] = [
+    (Verb::Sweep, "looks through the table for the next block to read"),
+    (Verb::Detach, "turns the union of the epochs' bitmaps dirty"),
+    (Verb::Acknowledge, "clears the epoch's bitmap"),
+];
+
 impl World {
     /// Calls a verb of the engine and notes what it caused.
     pub(super) fn verb<R>(
@@ -107,7 +107,7 @@ impl World {
             }
             let late = self.rng.below(Pace::WAKE_MAX);
             let late = if self.rng.once_in(4) { late } else { 0 };
-            self.threads[workers::index(worker)].wake(now + late);
+            self.threads[index(worker)].wake(now + late);
         }
         self.ledger.records(status.last_seq, self.step);
         self.trace.add(status.last_seq);

@@ -1,53 +1,18 @@
 //! The four workers of a session, as the host runs them: call the verb, do what it returns, wait to
 //! be woken.
 
-use snapless_engine::{Drained, Record, Step, Submission, Tick, WORKERS, Worker};
+use snapless_engine::{Drained, Read, Record, Step, Submission, Tick, WORKERS, Worker};
 use snapless_types::{BlockRange, EpochId, RecordKind};
 
-use super::{Stage, World};
+use super::verbs::Verb;
+use super::{By, Job, Stage, World, index};
 use crate::disk::Purpose;
 use crate::failure::{Broken, Rule, ensure};
+use crate::far_end::Received;
 use crate::ledger::Place;
-use crate::link::{LinkStep, Received};
+use crate::link::LinkStep;
 use crate::options::Sabotage;
 use crate::volume::{Content, WriteId};
-use crate::world::tasks::{By, Job};
-use crate::world::verbs::Verb;
-
-/// One worker's thread.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct WorkerThread {
-    /// When it calls its verb next; never, until it is woken.
-    due: Option<u64>,
-    /// Work that it has in hand.
-    pub in_hand: usize,
-    /// It is preempted until this instant.
-    stopped_until: u64,
-    ended: bool,
-}
-
-impl WorkerThread {
-    /// Lets it call its verb at this instant at the latest.
-    pub fn wake(&mut self, at: u64) {
-        self.due = Some(self.due.map_or(at, |due| due.min(at)));
-    }
-
-    /// It has finished one piece of work and goes on.
-    pub fn done_with_one(&mut self, now: u64) {
-        self.in_hand -= 1;
-        self.wake(now);
-    }
-
-    /// Its verb returned that it ends.
-    pub fn has_ended(&self) -> bool {
-        self.ended
-    }
-}
-
-/// A worker's place in an array of them.
-pub fn index(worker: Worker) -> usize {
-    WORKERS.iter().position(|&other| other == worker).expect("every worker is in WORKERS")
-}
 
 impl World {
     /// The workers that may call their verb, and from when on.
@@ -101,11 +66,7 @@ impl World {
         }
     }
 
-    fn run_reader(
-        &mut self,
-        worker: Worker,
-        step: Step<snapless_engine::Read>,
-    ) -> Result<(), Broken> {
+    fn run_reader(&mut self, worker: Worker, step: Step<Read>) -> Result<(), Broken> {
         let Some(read) = self.take(worker, step)? else { return Ok(()) };
         if worker == Worker::Sweep {
             self.check_sweep(&read)?;
@@ -113,11 +74,7 @@ impl World {
         self.start_read(worker, read)
     }
 
-    pub(super) fn start_read(
-        &mut self,
-        worker: Worker,
-        read: snapless_engine::Read,
-    ) -> Result<(), Broken> {
+    pub(super) fn start_read(&mut self, worker: Worker, read: Read) -> Result<(), Broken> {
         let sectors = self.plan.volume.sectors_of(&read.extent());
         let cells = self.memory.lend(read.memory())?;
         ensure!(
