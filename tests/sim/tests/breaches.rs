@@ -23,59 +23,28 @@ fn assert_found(breach: Sabotage, rules: &[Rule]) {
     assert!(rules.contains(&rule), "{breach:?} is found by another rule: {failure}");
 }
 
-#[test]
-fn a_write_that_does_not_wait_for_old_content_breaks_t0() {
-    assert_found(Sabotage::HoldForgotten, &[Rule::T0]);
+/// A test for each breach: it is found by one of these rules.
+macro_rules! each_is_found {
+    ($(fn $name:ident() { $wrong:ident => $($rule:ident),+ })+) => {$(
+        #[test]
+        fn $name() {
+            assert_found(Sabotage::$wrong, &[$(Rule::$rule),+]);
+        }
+    )+};
 }
 
-#[test]
-fn a_spoilt_read_that_is_used_breaks_t0_or_loss() {
-    assert_found(Sabotage::SpoiltReadUsed, &[Rule::T0, Rule::Loss, Rule::Point]);
-}
-
-#[test]
-fn a_base_image_that_is_complete_too_early_breaks_t0() {
-    assert_found(Sabotage::BaseCompleteTooEarly, &[Rule::T0, Rule::Point]);
-}
-
-#[test]
-fn an_overlap_that_is_forgotten_breaks_order() {
-    assert_found(Sabotage::OverlapForgotten, &[Rule::Order, Rule::Clear, Rule::Loss]);
-}
-
-#[test]
-fn a_gap_that_is_forgotten_breaks_loss() {
-    assert_found(Sabotage::GapForgotten, &[Rule::Loss, Rule::Truth, Rule::Point]);
-}
-
-#[test]
-fn an_epoch_that_knows_nothing_breaks_loss() {
-    assert_found(Sabotage::EpochForgotten, &[Rule::Loss, Rule::Resume]);
-}
-
-#[test]
-fn a_resync_under_a_write_breaks_loss() {
-    assert_found(Sabotage::ResyncUnderWrites, &[Rule::T0, Rule::Loss, Rule::Point]);
-}
-
-#[test]
-fn a_failure_that_is_forgotten_breaks_truth() {
-    assert_found(Sabotage::FailureForgotten, &[Rule::Truth, Rule::Loss, Rule::Point]);
-}
-
-#[test]
-fn a_hold_without_limit_hangs_writes() {
-    assert_found(Sabotage::HoldLimitForgotten, &[Rule::Hang]);
-}
-
-#[test]
-fn a_wake_up_that_is_forgotten_hangs_writes() {
-    assert_found(Sabotage::WakeForgotten, &[Rule::Hang]);
-}
-
-#[test]
-fn memory_that_is_handed_out_twice_breaks_bound() {
-    assert_found(Sabotage::MemoryHandedOutTwice, &[Rule::Bound]);
+each_is_found! {
+    fn a_write_that_does_not_wait_for_old_content_breaks_t0() { HoldForgotten => T0 }
+    fn a_spoilt_read_that_is_used_breaks_t0_or_loss() { SpoiltReadUsed => T0, Loss, Point }
+    fn a_base_image_that_is_complete_too_early_breaks_t0() { BaseCompleteTooEarly => T0, Point }
+    fn an_overlap_that_is_forgotten_breaks_order() { OverlapForgotten => Order, Clear, Loss }
+    fn a_gap_that_is_forgotten_breaks_loss() { GapForgotten => Loss, Truth, Point }
+    fn an_epoch_that_knows_nothing_breaks_loss() { EpochForgotten => Loss, Resume }
+    fn a_resync_under_a_write_breaks_loss() { ResyncUnderWrites => T0, Loss, Point }
+    fn a_failure_that_is_forgotten_breaks_truth() { FailureForgotten => Truth, Loss, Point }
+    fn a_hold_without_limit_hangs_writes() { HoldLimitForgotten => Hang }
+    fn a_wake_up_that_is_forgotten_hangs_writes() { WakeForgotten => Hang }
+    fn memory_that_is_handed_out_twice_breaks_bound() { MemoryHandedOutTwice => Bound }
 }
 
 #[test]

@@ -22,60 +22,33 @@ fn assert_found(sabotage: Sabotage, rules: &[Rule]) {
     assert!(rules.contains(&rule), "{sabotage:?} is found by another rule: {failure}");
 }
 
-#[test]
-fn a_session_that_begins_before_earlier_writes_are_done_breaks_t0() {
-    assert_found(Sabotage::NoDrain, &[Rule::T0, Rule::Loss, Rule::Point]);
+/// A test for each sabotage: it is found by one of these rules.
+macro_rules! each_is_found {
+    ($(fn $name:ident() { $wrong:ident => $($rule:ident),+ })+) => {$(
+        #[test]
+        fn $name() {
+            assert_found(Sabotage::$wrong, &[$(Rule::$rule),+]);
+        }
+    )+};
 }
 
-#[test]
-fn overlapping_writes_that_are_not_kept_apart_break_order() {
+each_is_found! {
+    fn a_session_that_begins_before_earlier_writes_are_done_breaks_t0() {
+        NoDrain => T0, Loss, Point
+    }
     // After a gap, a block is read while such a write is still in flight.
-    assert_found(Sabotage::NoOverlap, &[Rule::Order, Rule::Loss, Rule::Point]);
-}
-
-#[test]
-fn a_held_write_that_reaches_the_disk_early_breaks_t0() {
-    assert_found(Sabotage::NoHold, &[Rule::T0, Rule::Loss, Rule::Order, Rule::Point]);
-}
-
-#[test]
-fn a_failed_write_that_is_reported_as_done_breaks_truth() {
-    assert_found(Sabotage::NoTruth, &[Rule::Truth, Rule::Loss, Rule::Point]);
-}
-
-#[test]
-fn an_epoch_that_is_acknowledged_too_early_breaks_loss() {
-    assert_found(Sabotage::NoEpochs, &[Rule::Loss, Rule::Resume]);
-}
-
-#[test]
-fn a_failed_read_that_is_reported_as_done_breaks_the_image() {
-    assert_found(Sabotage::NoReadErrors, &[Rule::T0, Rule::Loss, Rule::Point]);
-}
-
-#[test]
-fn a_write_that_never_reaches_the_disk_is_not_clear() {
-    assert_found(Sabotage::NoIssue, &[Rule::Clear]);
-}
-
-#[test]
-fn wake_ups_that_get_lost_hang_writes() {
-    assert_found(Sabotage::NoWakes, &[Rule::Hang]);
-}
-
-#[test]
-fn data_that_is_said_to_be_none_breaks_t0() {
-    assert_found(Sabotage::NoData, &[Rule::T0, Rule::Loss, Rule::Point]);
-}
-
-#[test]
-fn an_epoch_that_the_server_acknowledges_before_it_is_synced_breaks_loss() {
-    assert_found(Sabotage::NoSync, &[Rule::Loss, Rule::Resume]);
-}
-
-#[test]
-fn a_segment_whose_name_is_not_synced_breaks_loss() {
-    assert_found(Sabotage::NoDirectorySync, &[Rule::Loss, Rule::Resume]);
+    fn overlapping_writes_that_are_not_kept_apart_break_order() { NoOverlap => Order, Loss, Point }
+    fn a_held_write_that_reaches_the_disk_early_breaks_t0() { NoHold => T0, Loss, Order, Point }
+    fn a_failed_write_that_is_reported_as_done_breaks_truth() { NoTruth => Truth, Loss, Point }
+    fn an_epoch_that_is_acknowledged_too_early_breaks_loss() { NoEpochs => Loss, Resume }
+    fn a_failed_read_that_is_reported_as_done_breaks_the_image() { NoReadErrors => T0, Loss, Point }
+    fn a_write_that_never_reaches_the_disk_is_not_clear() { NoIssue => Clear }
+    fn wake_ups_that_get_lost_hang_writes() { NoWakes => Hang }
+    fn data_that_is_said_to_be_none_breaks_t0() { NoData => T0, Loss, Point }
+    fn an_epoch_that_the_server_acknowledges_before_it_is_synced_breaks_loss() {
+        NoSync => Loss, Resume
+    }
+    fn a_segment_whose_name_is_not_synced_breaks_loss() { NoDirectorySync => Loss, Resume }
 }
 
 #[test]
