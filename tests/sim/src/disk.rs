@@ -6,7 +6,7 @@
 
 use snapless_engine::{Read, Ticket, Worker};
 
-use crate::ledger::{Applied, Ledger, Step};
+use crate::ledger::{Ledger, Step};
 use crate::memory::QueueMemory;
 use crate::plan::DiskPlan;
 use crate::rng::Rng;
@@ -15,21 +15,11 @@ use crate::volume::{Content, Sectors, WriteId};
 /// What a request is for.
 #[derive(Debug)]
 pub enum Purpose {
-    /// A write that went down before the session was made.
-    Before(WriteId),
-    /// A write of the session; `None` if a sabotage has used the ticket up.
+    /// A write; without a ticket if it went down before the session was made, or if a sabotage has
+    /// used the ticket up.
     Write(WriteId, Option<Ticket>),
     /// A read of the engine, into cells of queue memory.
     Read { read: Read, worker: Worker, first_cell: usize },
-}
-
-/// A request that has ended.
-#[derive(Debug)]
-pub struct Finished {
-    /// What it was for.
-    pub purpose: Purpose,
-    /// Whether it succeeded.
-    pub succeeded: bool,
 }
 
 #[derive(Debug)]
@@ -81,14 +71,8 @@ impl Disk {
             remaining.drain(..untouched);
         }
         let ready = now + rng.scaled(self.plan.latency.clone());
-        self.requests.push(Request {
-            purpose,
-            sectors,
-            remaining,
-            succeeds: !fails,
-            started: now,
-            ready,
-        });
+        let (started, succeeds) = (now, !fails);
+        self.requests.push(Request { purpose, sectors, remaining, succeeds, started, ready });
     }
 
     /// When each request can next be advanced, and when it is overdue.
@@ -104,7 +88,8 @@ impl Disk {
         self.requests.is_empty()
     }
 
-    /// Transfers some sectors of a request, or finishes it if its time has come.
+    /// Transfers some sectors of a request, or finishes it if its time has come: then returns its
+    /// purpose, and whether it succeeded.
     pub fn advance(
         &mut self,
         index: usize,
@@ -113,43 +98,25 @@ impl Disk {
         memory: &mut QueueMemory,
         ledger: &mut Ledger,
         step: Step,
-    ) -> Option<Finished> {
+    ) -> Option<(Purpose, bool)> {
         let request = &mut self.requests[index];
         let finishes = now >= request.ready;
         let count =
             if finishes { request.remaining.len() } else { rng.index(request.remaining.len()) + 1 };
         for sector in request.remaining.drain(request.remaining.len() - count..).rev() {
-            let write = match request.purpose {
-                Purpose::Before(write) | Purpose::Write(write, _) => write,
+            match request.purpose {
+                Purpose::Write(write, _) => {
+                    self.sectors[sector] = ledger.apply(write, sector, step);
+                }
                 Purpose::Read { first_cell, .. } => {
                     let cell = first_cell + sector - request.sectors.start;
-                    memory.set(cell, self.sectors[sector]);
-                    continue;
+                    memory.cells[cell] = self.sectors[sector];
                 }
-            };
-            let content = ledger.content(write, sector);
-            self.sectors[sector] = content;
-            ledger.applied.push(Applied { step, sector, content });
+            }
         }
-        if !finishes {
-            return None;
-        }
-        let Request { purpose, succeeds, .. } = self.requests.swap_remove(index);
-        Some(Finished { purpose, succeeded: succeeds })
-    }
-
-    /// Applies a write before it is issued: the sabotage of a host that does not hold.
-    pub fn apply_early(
-        &mut self,
-        write: WriteId,
-        sectors: Sectors,
-        ledger: &mut Ledger,
-        step: Step,
-    ) {
-        for sector in sectors {
-            let content = ledger.content(write, sector);
-            self.sectors[sector] = content;
-            ledger.applied.push(Applied { step, sector, content });
-        }
+        finishes.then(|| {
+            let request = self.requests.swap_remove(index);
+            (request.purpose, request.succeeds)
+        })
     }
 }

@@ -33,17 +33,17 @@ pub enum Rule {
 
 impl Rule {
     /// The rule that a message names, and the rest of the message: an assertion of the engine, or
-    /// an error of the server.
-    pub(crate) fn of_message(message: &str) -> Option<(Self, &str)> {
-        let mut rest = message;
+    /// an error of the server. The whole message if it names none.
+    pub(crate) fn of_message(message: String) -> (Option<Self>, String) {
+        let mut rest = message.as_str();
         while let Some((name, after)) = rest.split_once(": ") {
-            if let Some(rule) = Self::value_variants().iter().find(|rule| rule.to_string() == name)
-            {
-                return Some((*rule, after));
+            let is_named = |rule: &&Self| rule.to_string() == name;
+            if let Some(&rule) = Self::value_variants().iter().find(is_named) {
+                return (Some(rule), after.to_owned());
             }
             rest = after;
         }
-        None
+        (None, message)
     }
 }
 

@@ -273,9 +273,6 @@ fn header_of(received: &Received) -> RecordHeader {
 }
 
 fn refused(what: &str, error: &impl ToString) -> Broken {
-    let text = error.to_string();
-    match Rule::of_message(&text) {
-        Some((rule, rest)) => Broken::new(rule, format!("the server refuses {what}: {rest}")),
-        None => Broken::new(Rule::Resume, format!("the server refuses {what}: {text}")),
-    }
+    let (rule, text) = Rule::of_message(error.to_string());
+    Broken::new(rule.unwrap_or(Rule::Resume), format!("the server refuses {what}: {text}"))
 }

@@ -87,13 +87,6 @@ pub fn engine_is_deciding() -> bool {
 /// Lasts as long as the engine holds its lock, also when an assertion ends that.
 struct Deciding;
 
-impl Deciding {
-    fn begin() -> Self {
-        LOCKED.set(true);
-        Self
-    }
-}
-
 impl Drop for Deciding {
     fn drop(&mut self) {
         LOCKED.set(false);
@@ -111,7 +104,8 @@ impl<T> Mutex<T> for SimMutex<T> {
 
     fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         let mut value = self.0.try_borrow_mut().expect("HANG: the lock is taken twice");
-        let _deciding = Deciding::begin();
+        LOCKED.set(true);
+        let _deciding = Deciding;
         f(&mut value)
     }
 }

@@ -132,6 +132,13 @@ impl Ledger {
         }
     }
 
+    /// Notes that the disk changes a sector by a write, and returns the sector's new content.
+    pub fn apply(&mut self, id: WriteId, sector: usize, step: Step) -> Content {
+        let content = self.content(id, sector);
+        self.applied.push(Applied { step, sector, content });
+        content
+    }
+
     /// A write, to be changed.
     pub fn write_mut(&mut self, id: WriteId) -> &mut Write {
         &mut self.writes[id.0 as usize]
@@ -148,7 +155,7 @@ impl Ledger {
             | (Place::Held(_) | Place::Disk, Place::Done) => true,
             _ => false,
         };
-        ensure!(allowed, Rule::Clear, "write {} goes from {from:?} to {to:?}", id.0);
+        ensure!(allowed, Rule::Clear, "write {id} goes from {from:?} to {to:?}");
         self.write_mut(id).place = to;
         Ok(())
     }

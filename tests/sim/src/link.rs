@@ -15,16 +15,11 @@ use crate::far_end::{FarEnd, Received, Served};
 use crate::plan::LinkPlan;
 use crate::rng::Rng;
 
-/// Something that the link does later.
-#[derive(Debug)]
-struct Later<T> {
-    due: u64,
-    what: T,
-}
-
-/// An epoch on its way to durability: its id, and the records that the server then keeps.
+/// An epoch on its way to durability: when it gets there, its id, and the records that the server
+/// then keeps.
 #[derive(Debug)]
 struct Becoming {
+    due: u64,
     epoch: u64,
     keeps: usize,
 }
@@ -45,7 +40,7 @@ pub enum LinkStep {
 }
 
 /// Service, network and server.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Link {
     plan: LinkPlan,
     /// The service takes records.
@@ -63,8 +58,9 @@ pub struct Link {
     /// Lengths of `kept` at which the service was lost.
     pub losses: Vec<usize>,
     durable_epoch: u64,
-    becoming: VecDeque<Later<Becoming>>,
-    acknowledgements: Vec<Later<u64>>,
+    becoming: VecDeque<Becoming>,
+    /// When each arrives, and the epoch.
+    acknowledgements: Vec<(u64, u64)>,
     detach_at: Option<u64>,
     attach_at: Option<u64>,
     /// The real server's code, in runs that have it.
@@ -74,22 +70,7 @@ pub struct Link {
 impl Link {
     /// A link with nothing on it.
     pub fn new(plan: LinkPlan, far_end: Option<FarEnd>) -> Self {
-        Self {
-            plan,
-            alive: true,
-            life: 0,
-            next_drain: 0,
-            pipe: VecDeque::new(),
-            kept: Vec::new(),
-            durable: 0,
-            losses: Vec::new(),
-            durable_epoch: 0,
-            becoming: VecDeque::new(),
-            acknowledgements: Vec::new(),
-            detach_at: None,
-            attach_at: None,
-            far_end,
-        }
+        Self { plan, far_end, alive: true, ..Self::default() }
     }
 
     /// The service connects to the server.
@@ -120,8 +101,8 @@ impl Link {
     /// The steps that the link can take, and when each is due.
     pub fn dues(&self) -> impl Iterator<Item = (u64, LinkStep)> + '_ {
         let receive = (!self.pipe.is_empty()).then_some((0, LinkStep::Receive));
-        let durable = self.becoming.front().map(|later| (later.due, LinkStep::Durable));
-        let due = self.acknowledgements.iter().map(|later| later.due).min();
+        let durable = self.becoming.front().map(|epoch| (epoch.due, LinkStep::Durable));
+        let due = self.acknowledgements.iter().map(|&(due, _)| due).min();
         let acknowledge = due.map(|due| (due, LinkStep::Acknowledge));
         let detach = self.detach_at.map(|due| (due, LinkStep::Detach));
         let attach = self.attach_at.map(|due| (due, LinkStep::Attach));
@@ -138,44 +119,43 @@ impl Link {
         self.kept.push(received);
         if kind == RecordKind::EpochEnd {
             let delay = if calm { 0 } else { rng.below(self.plan.durable_delay) };
-            let what = Becoming { epoch, keeps: self.kept.len() };
-            self.becoming.push_back(Later { due: now + delay, what });
+            self.becoming.push_back(Becoming { due: now + delay, epoch, keeps: self.kept.len() });
         }
         Ok(())
     }
 
     /// The oldest epoch that the server has received becomes durable and is acknowledged.
     pub fn make_durable(&mut self, calm: bool, rng: &mut Rng, now: u64) -> Result<(), Broken> {
-        let Some(Later { what, .. }) = self.becoming.pop_front() else { return Ok(()) };
+        let Some(next) = self.becoming.pop_front() else { return Ok(()) };
         if let Some(far_end) = &mut self.far_end {
             let mut served = Served::Stored;
             while served == Served::Stored {
                 served = far_end.serve(!calm)?;
             }
             if served == Served::Crashed {
-                self.becoming.push_front(Later { due: now, what });
+                self.becoming.push_front(Becoming { due: now, ..next });
                 return self.die(rng, now);
             }
             ensure!(
-                served == Served::Acknowledged(what.epoch),
+                served == Served::Acknowledged(next.epoch),
                 Rule::Loss,
                 "the server has all of epoch {}, and is {served:?}",
-                what.epoch
+                next.epoch
             );
         }
-        self.durable = what.keeps;
-        self.durable_epoch = what.epoch;
+        self.durable = next.keeps;
+        self.durable_epoch = next.epoch;
         if calm || !rng.once_in(self.plan.lost_acks_once_in) {
-            self.acknowledge_later(what.epoch, calm, rng, now);
+            self.acknowledge_later(next.epoch, calm, rng, now);
         }
         Ok(())
     }
 
     /// The acknowledgement that arrives next.
     pub fn take_acknowledgement(&mut self) -> Option<u64> {
-        let earliest = self.acknowledgements.iter().enumerate().min_by_key(|(_, later)| later.due);
-        let index = earliest?.0;
-        Some(self.acknowledgements.swap_remove(index).what)
+        let waiting = self.acknowledgements.iter().enumerate();
+        let (index, _) = waiting.min_by_key(|(_, (due, _))| *due)?;
+        Some(self.acknowledgements.swap_remove(index).1)
     }
 
     /// Acknowledges again what is durable: the service asks the server.
@@ -185,12 +165,12 @@ impl Link {
 
     /// Acknowledges an epoch that is not durable: the sabotage of a hasty service.
     pub fn acknowledge_early(&mut self, epoch: u64, now: u64) {
-        self.acknowledgements.push(Later { due: now, what: epoch });
+        self.acknowledgements.push((now, epoch));
     }
 
     fn acknowledge_later(&mut self, epoch: u64, calm: bool, rng: &mut Rng, now: u64) {
         let delay = if calm { 0 } else { rng.below(self.plan.durable_delay) };
-        self.acknowledgements.push(Later { due: now + delay, what: epoch });
+        self.acknowledgements.push((now + delay, epoch));
     }
 
     /// Perhaps the service dies or stalls.
@@ -224,12 +204,12 @@ impl Link {
                     "{} records were acknowledged, and the server has {keeps} of them",
                     self.durable
                 );
-                becoming.iter().filter(|later| later.what.keeps <= keeps).count()
+                becoming.iter().filter(|epoch| epoch.keeps <= keeps).count()
             }
         };
-        if let Some(Later { what, .. }) = becoming.drain(..more).next_back() {
-            self.durable = what.keeps;
-            self.durable_epoch = what.epoch;
+        if let Some(last) = becoming.drain(..more).next_back() {
+            self.durable = last.keeps;
+            self.durable_epoch = last.epoch;
         }
         self.kept.truncate(self.durable);
         self.losses.push(self.kept.len());
@@ -271,10 +251,9 @@ impl Link {
     /// Faults end: what is delayed happens now.
     pub fn calm_down(&mut self, now: u64) {
         self.next_drain = self.next_drain.min(now);
-        self.detach_at = self.detach_at.map(|due| due.min(now));
-        self.attach_at = self.attach_at.map(|due| due.min(now));
-        for later in &mut self.becoming {
-            later.due = later.due.min(now);
+        let becoming = self.becoming.iter_mut().map(|epoch| &mut epoch.due);
+        for due in becoming.chain(&mut self.detach_at).chain(&mut self.attach_at) {
+            *due = now.min(*due);
         }
     }
 

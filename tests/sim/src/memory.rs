@@ -12,7 +12,8 @@ use crate::volume::{Content, Volume};
 #[derive(Debug)]
 pub struct QueueMemory {
     volume: Volume,
-    cells: Vec<Content>,
+    /// The content of each cell.
+    pub cells: Vec<Content>,
     /// Ranges that the host holds now: being filled, or being copied out.
     lent: Vec<Range<usize>>,
 }
@@ -46,15 +47,5 @@ impl QueueMemory {
     pub fn give_back(&mut self, cells: &Range<usize>) {
         let at = self.lent.iter().position(|lent| lent == cells);
         self.lent.swap_remove(at.expect("the host gives back what it was lent"));
-    }
-
-    /// The content of a range.
-    pub fn get(&self, cells: &Range<usize>) -> &[Content] {
-        &self.cells[cells.clone()]
-    }
-
-    /// Puts a sector's content into a cell.
-    pub fn set(&mut self, cell: usize, content: Content) {
-        self.cells[cell] = content;
     }
 }

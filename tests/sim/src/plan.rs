@@ -32,7 +32,7 @@ impl DiskPlan {
 }
 
 /// How the service and the server behave.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LinkPlan {
     /// Ticks between two records taken from the driver.
     pub drain_gap: u64,

@@ -16,23 +16,16 @@ use crate::world::World;
 pub fn run(options: &Options) -> Result<Report, Box<Failure>> {
     silence_panics();
     let mut world = World::new(options);
-    let fail = |step, rule, what| Box::new(Failure { options: options.clone(), step, rule, what });
     PLAYING.set(true);
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
     PLAYING.set(false);
-    match outcome {
-        Ok(Ok(report)) => Ok(report),
-        Ok(Err(broken)) => Err(fail(world.step(), Some(broken.rule), broken.what)),
-        Err(payload) => {
-            // The engine's assertions name their rule.
-            let message = LAST_PANIC.take();
-            drop(payload);
-            match Rule::of_message(&message) {
-                Some((rule, what)) => Err(fail(world.step(), Some(rule), what.to_string())),
-                None => Err(fail(world.step(), None, message)),
-            }
-        }
-    }
+    let (rule, what) = match outcome {
+        Ok(Ok(report)) => return Ok(report),
+        Ok(Err(broken)) => (Some(broken.rule), broken.what),
+        // The engine's assertions name their rule.
+        Err(_) => Rule::of_message(LAST_PANIC.take()),
+    };
+    Err(Box::new(Failure { options: options.clone(), step: world.step.0, rule, what }))
 }
 
 /// Looks for a smaller run that breaks the same rule: fewer steps, fewer writers, fewer faults.
@@ -83,12 +76,7 @@ fn silence_panics() {
                 previous(info);
                 return;
             }
-            let payload = info.payload();
-            let message = payload
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("a panic without a message");
+            let message = info.payload_as_str().unwrap_or("a panic without a message");
             let place = info.location().map(|place| format!(" ({place})")).unwrap_or_default();
             LAST_PANIC.set(format!("{message}{place}"));
         }));

@@ -3,7 +3,7 @@
 
 /// A running hash (FNV-1a over 64-bit words, mixed).
 #[derive(Clone, Copy, Debug)]
-pub struct Trace(u64);
+pub struct Trace(pub u64);
 
 impl Trace {
     /// The hash of nothing.
@@ -12,10 +12,5 @@ impl Trace {
     /// Adds one value.
     pub fn add(&mut self, value: u64) {
         self.0 = (self.0 ^ value).wrapping_mul(0x0000_0100_0000_01B3).rotate_left(23);
-    }
-
-    /// The hash so far.
-    pub fn hash(self) -> u64 {
-        self.0
     }
 }

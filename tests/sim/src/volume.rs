@@ -2,6 +2,7 @@
 //!
 //! That makes comparing cheap, and a wrong sector names the write whose data it has.
 
+use std::fmt;
 use std::ops::Range;
 
 use snapless_types::{Extent, Geometry};
@@ -9,6 +10,12 @@ use snapless_types::{Extent, Geometry};
 /// A write's number, in the order of submission.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct WriteId(pub u32);
+
+impl fmt::Display for WriteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// What a sector holds: which write put it there, and which sector it was meant for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

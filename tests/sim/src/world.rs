@@ -86,14 +86,8 @@ enum Progress {
     Stuck,
 }
 
-/// The thread that works on a write.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum By {
-    /// The application's.
-    Caller,
-    /// The dispatch thread.
-    Dispatch,
-}
+/// The worker whose thread works on a write; `None`: the application's thread does.
+type By = Option<Worker>;
 
 /// Work to be done.
 #[derive(Debug)]
@@ -107,7 +101,7 @@ enum Job {
     /// Hand a write to the disk.
     Issue(Issue<WriteId>, By),
     /// Tell the engine that the disk is done with a write.
-    Complete(WriteId, Option<Ticket>),
+    Complete(WriteId, Ticket),
     /// Tell the application.
     Done(WriteId),
     /// Tell the engine that a read is over.
@@ -164,7 +158,8 @@ pub struct World {
     options: Options,
     plan: Plan,
     rng: Rng,
-    step: Step,
+    /// The step that runs now.
+    pub step: Step,
     host: SimHost,
     session: Option<Session<SimHost>>,
     stage: Stage,
@@ -239,11 +234,6 @@ impl World {
             items: Vec::new(),
             plan,
         }
-    }
-
-    /// The step that runs now.
-    pub fn step(&self) -> u64 {
-        self.step.0
     }
 
     /// How long the thread that acts now is preempted: mostly not at all.
@@ -363,7 +353,7 @@ impl World {
         }
         let status = self.session.as_ref().map(Session::status).unwrap_or_default();
         Ok(Report {
-            trace: self.trace.hash(),
+            trace: self.trace.0,
             runs: 1,
             steps: self.step.0,
             writes: self.ledger.writes.len() as u64,

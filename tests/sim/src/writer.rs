@@ -11,7 +11,8 @@ use crate::volume::{Sectors, Volume};
 #[derive(Debug)]
 pub struct Writer {
     plan: WriterPlan,
-    under_way: usize,
+    /// Its writes whose outcome it does not know yet.
+    pub under_way: usize,
     /// When it submits next, in ticks.
     pub next: u64,
     /// Where a sequential writer goes on.
@@ -69,10 +70,5 @@ impl Writer {
     pub fn clearing(&self, rng: &mut Rng) -> Option<Clearing> {
         let clears = rng.once_in(self.plan.clearing_once_in);
         clears.then(|| rng.pick(&[Clearing::Trim, Clearing::Zero]))
-    }
-
-    /// One of its writes has ended.
-    pub fn done(&mut self) {
-        self.under_way -= 1;
     }
 }

@@ -92,10 +92,8 @@ impl SimStorage {
         for (path, values) in std::mem::take(renamed) {
             // The durable value, or one of those since.
             let survives = rng.index(values.len() + 1).checked_sub(1).map(|index| values[index]);
-            match survives {
-                Some(Some(node)) => _ = durable_names.insert(path, node),
-                Some(None) => _ = durable_names.remove(&path),
-                None => {}
+            if let Some(node) = survives {
+                set(durable_names, &path, node);
             }
         }
         *names = BTreeMap::new();
@@ -141,16 +139,20 @@ fn no_power() -> io::Error {
     io::Error::other("the server has no power")
 }
 
+fn set(names: &mut BTreeMap<PathBuf, Node>, path: &Path, node: Option<Node>) {
+    match node {
+        Some(node) => _ = names.insert(path.to_owned(), node),
+        None => _ = names.remove(path),
+    }
+}
+
 fn is_directory(names: &BTreeMap<PathBuf, Node>, path: &Path) -> bool {
     path == Path::new("") || names.get(path) == Some(&Node::Directory)
 }
 
 impl Disk {
     fn name(&mut self, path: &Path, node: Option<Node>) {
-        match node {
-            Some(node) => _ = self.names.insert(path.to_owned(), node),
-            None => _ = self.names.remove(path),
-        }
+        set(&mut self.names, path, node);
         self.renamed.entry(path.to_owned()).or_default().push(node);
     }
 
@@ -282,10 +284,7 @@ impl Storage for SimStorage {
             }
             let inside = |path: &Path| path.parent() == Some(dir);
             for path in disk.renamed.keys().filter(|path| inside(path)) {
-                match disk.names.get(path) {
-                    Some(&node) => _ = disk.durable_names.insert(path.clone(), node),
-                    None => _ = disk.durable_names.remove(path),
-                }
+                set(&mut disk.durable_names, path, disk.names.get(path).copied());
             }
             disk.renamed.retain(|path, _| !inside(path));
             Ok(())

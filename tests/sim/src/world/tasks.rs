@@ -1,13 +1,11 @@
 //! What threads do between two calls of the engine: copy a payload, issue a write, report a
 //! completion. Each can be delayed while everything else goes on.
 
-use std::ops::Range;
-
-use snapless_engine::{Capture, Issue, Submission, Ticket, Urgency, Worker};
+use snapless_engine::{Issue, Submission, Ticket, Urgency, Worker};
 
 use super::verbs::Verb;
 use super::{By, Job, Task, World, index};
-use crate::disk::{Finished, Purpose};
+use crate::disk::Purpose;
 use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::Place;
 use crate::options::Sabotage;
@@ -46,15 +44,16 @@ impl World {
             ensure!(
                 urgency == Urgency::MayWait,
                 Rule::Hang,
-                "write {} must not wait, and is held",
-                id.0
+                "write {id} must not wait, and is held"
             );
             if self.options.sabotages(Sabotage::NoHold) {
-                self.disk.apply_early(id, sectors, &mut self.ledger, self.step);
+                for sector in sectors {
+                    self.disk.sectors[sector] = self.ledger.apply(id, sector, self.step);
+                }
             }
             return self.ledger.place(id, Place::Held(self.running_ticks()));
         }
-        self.accept(submission, id, By::Caller)
+        self.accept(submission, id, None)
     }
 
     /// Carries out the engine's decision about a write that it does not hold.
@@ -74,22 +73,20 @@ impl World {
                         && cells.len() == write.sectors.len()
                         && write.clearing.is_none(),
                     Rule::Clear,
-                    "write {} of {:?} is captured as {capture:?}",
-                    id.0,
+                    "write {id} of {:?} is captured as {capture:?}",
                     write.sectors
                 );
                 self.check_turn(id)?;
                 self.put(Job::Copy(capture, cells, by));
             }
             Submission::Issue(issue) => {
-                ensure!(issue.write == id, Rule::Clear, "write {} is issued as another", id.0);
+                ensure!(issue.write == id, Rule::Clear, "write {id} is issued as another");
                 match issue.record {
                     Some(seq) => {
                         ensure!(
                             self.ledger.write(id).clearing.is_some(),
                             Rule::Loss,
-                            "write {} has record {seq}, but its payload was never asked for",
-                            id.0
+                            "write {id} has record {seq}, but its payload was never asked for"
                         );
                         self.check_turn(id)?;
                         self.ledger.clearings.insert(seq.get(), id);
@@ -107,22 +104,26 @@ impl World {
         match self.tasks.swap_remove(index).job {
             Job::Before(id) => {
                 self.ledger.place(id, Place::Disk)?;
-                self.start_write(id, Purpose::Before(id));
+                self.start_write(id, None);
             }
             Job::Copy(capture, cells, by) => {
-                for (cell, sector) in
-                    cells.clone().zip(self.ledger.write(*capture.write()).sectors.clone())
-                {
-                    self.memory.set(cell, Content::written(*capture.write(), sector));
+                let id = *capture.write();
+                for (cell, sector) in cells.clone().zip(self.ledger.write(id).sectors.clone()) {
+                    self.memory.cells[cell] = Content::written(id, sector);
                 }
                 self.put(Job::Captured(capture, cells, by));
             }
-            Job::Captured(capture, cells, by) => self.capture(capture, &cells, by)?,
+            Job::Captured(capture, cells, by) => {
+                let id = *capture.write();
+                self.memory.give_back(&cells);
+                let issue = self.verb(Verb::Captured, |session| session.captured(capture))?;
+                ensure!(issue.write == id, Rule::Clear, "write {id} is issued as another");
+                self.put(Job::Issue(issue, by));
+            }
             Job::Issue(issue, by) => self.issue(issue, by)?,
             Job::Complete(id, ticket) => self.complete(id, ticket)?,
             Job::Done(id) => {
-                self.ledger.done(id, self.step)?;
-                self.writers[self.ledger.write(id).writer].done();
+                self.done(id)?;
                 self.check_application_view(id)?;
             }
             Job::ReadDone { read, worker, cells, succeeded } => {
@@ -138,7 +139,7 @@ impl World {
             }
             Job::Drained { drained, cells, payload } => {
                 ensure!(
-                    self.memory.get(&cells) == payload,
+                    self.memory.cells[cells.clone()] == payload,
                     Rule::Bound,
                     "the memory of record {} changes while it is drained",
                     drained.record().seq
@@ -162,13 +163,18 @@ impl World {
         }
         let id = self.rng.pick(&held);
         let taken = self.verb(Verb::Cancel, |session| session.cancel_held(|&write| write == id))?;
-        ensure!(taken == Some(id), Rule::Clear, "write {} is held and cannot be cancelled", id.0);
+        ensure!(taken == Some(id), Rule::Clear, "write {id} is held and cannot be cancelled");
         // To the checks it is a write that never reached the disk.
-        self.ledger.done(id, self.step)?;
-        self.writers[self.ledger.write(id).writer].done();
+        self.done(id)?;
         self.report.cancelled += 1;
         self.outstanding -= 1;
         Ok(())
+    }
+
+    /// The application learns the outcome of a write.
+    fn done(&mut self, id: WriteId) -> Result<(), Broken> {
+        self.writers[self.ledger.write(id).writer].under_way -= 1;
+        self.ledger.done(id, self.step)
     }
 
     /// Advances one request of the disk.
@@ -176,15 +182,11 @@ impl World {
         let now = self.host.ticks();
         let (memory, ledger) = (&mut self.memory, &mut self.ledger);
         let finished = self.disk.advance(index, &mut self.rng, now, memory, ledger, self.step);
-        let Some(Finished { purpose, succeeded }) = finished else { return };
+        let Some((purpose, succeeded)) = finished else { return };
         match purpose {
-            Purpose::Before(id) => {
-                self.ledger.write_mut(id).succeeded = succeeded;
-                self.put(Job::Done(id));
-            }
             Purpose::Write(id, ticket) => {
                 self.ledger.write_mut(id).succeeded = succeeded;
-                self.put(Job::Complete(id, ticket));
+                self.put(ticket.map_or(Job::Done(id), |ticket| Job::Complete(id, ticket)));
             }
             Purpose::Read { read, worker, first_cell } => {
                 let sectors = self.plan.volume.sectors_of(&read.extent());
@@ -197,66 +199,50 @@ impl World {
         }
     }
 
-    fn capture(
-        &mut self,
-        capture: Capture<WriteId>,
-        cells: &Range<usize>,
-        by: By,
-    ) -> Result<(), Broken> {
-        let id = *capture.write();
-        self.memory.give_back(cells);
-        let issue = self.verb(Verb::Captured, |session| session.captured(capture))?;
-        ensure!(issue.write == id, Rule::Clear, "write {} is issued as another", id.0);
-        self.put(Job::Issue(issue, by));
-        Ok(())
-    }
-
     fn issue(&mut self, issue: Issue<WriteId>, by: By) -> Result<(), Broken> {
         let Issue { write: id, ticket, .. } = issue;
         self.ledger.place(id, Place::Disk)?;
-        if by == By::Dispatch {
-            self.worker_done(Worker::Dispatch);
+        if let Some(worker) = by {
+            self.worker_done(worker);
         }
         let lost = self.options.sabotages(Sabotage::NoIssue)
             && self.ledger.write(id).urgency != Urgency::MayWait;
         // A host that does not hold has applied it already.
-        let early = self.options.sabotages(Sabotage::NoHold) && by == By::Dispatch;
+        let early = self.options.sabotages(Sabotage::NoHold) && by.is_some();
         if lost || early {
             self.ledger.write_mut(id).succeeded = true;
-            self.put(Job::Complete(id, Some(ticket)));
+            self.put(Job::Complete(id, ticket));
             return Ok(());
         }
-        let mut ticket = Some(ticket);
-        if self.options.sabotages(Sabotage::NoOverlap)
-            && let Some(ticket) = ticket.take()
-        {
-            self.outstanding -= 1;
-            let verb = Verb::Completed { succeeded: true };
-            self.verb(verb, |session| session.completed(ticket, true))?;
+        if self.options.sabotages(Sabotage::NoOverlap) {
+            self.completed(ticket, true)?;
+            self.start_write(id, None);
+        } else {
+            self.start_write(id, Some(ticket));
         }
-        self.start_write(id, Purpose::Write(id, ticket));
         Ok(())
     }
 
-    fn start_write(&mut self, id: WriteId, purpose: Purpose) {
+    fn start_write(&mut self, id: WriteId, ticket: Option<Ticket>) {
         let sectors = self.ledger.write(id).sectors.clone();
+        let purpose = Purpose::Write(id, ticket);
         self.disk.start(purpose, sectors, !self.calm, &mut self.rng, self.host.ticks());
     }
 
-    fn complete(&mut self, id: WriteId, ticket: Option<Ticket>) -> Result<(), Broken> {
-        if let Some(ticket) = ticket {
-            let ticket = Ticket::from_raw(ticket.into_raw());
-            let succeeded =
-                self.ledger.write(id).succeeded || self.options.sabotages(Sabotage::NoTruth);
-            self.outstanding -= 1;
-            let verb = Verb::Completed { succeeded };
-            self.verb(verb, |session| session.completed(ticket, succeeded))?;
-            if !succeeded {
-                self.check_dirty(id, Rule::Truth, "failed")?;
-            }
+    fn complete(&mut self, id: WriteId, ticket: Ticket) -> Result<(), Broken> {
+        let succeeded =
+            self.ledger.write(id).succeeded || self.options.sabotages(Sabotage::NoTruth);
+        self.completed(Ticket::from_raw(ticket.into_raw()), succeeded)?;
+        if !succeeded {
+            self.check_dirty(id, Rule::Truth, "failed")?;
         }
         self.put(Job::Done(id));
         Ok(())
+    }
+
+    fn completed(&mut self, ticket: Ticket, succeeded: bool) -> Result<(), Broken> {
+        self.outstanding -= 1;
+        self.verb(Verb::Completed { succeeded }, |session| session.completed(ticket, succeeded))
     }
 
     fn worker_done(&mut self, worker: Worker) {

@@ -35,28 +35,19 @@ use crate::volume::WriteId;
 /// only a held write.
 const STARVATION_MARK_OUTLIVES_FULL_QUEUE: bool = true;
 
-/// A verb, with what the checks need to know of the call.
+/// A verb, with what the checks need to know of the call. `could_go`: nothing kept the write from
+/// being captured at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verb {
     Begin,
-    /// `could_go`: nothing kept the write from being captured at once.
-    Submit {
-        id: WriteId,
-        could_go: bool,
-    },
+    Submit { id: WriteId, could_go: bool },
     Captured,
-    Completed {
-        succeeded: bool,
-    },
+    Completed { succeeded: bool },
     Cancel,
     Sweep,
-    Skip {
-        blocks: usize,
-    },
+    Skip { blocks: usize },
     Hold,
-    ReadDone {
-        blocks: usize,
-    },
+    ReadDone { blocks: usize },
     Dispatch,
     Drain,
     Drained,
@@ -69,12 +60,10 @@ pub enum Verb {
 }
 
 /// The verbs whose work under the session's lock still grows with the volume.
+/// `sweep` looks through the table for the next block to read, `detach` turns the union of the
+/// epochs' bitmaps dirty, `acknowledge` clears the epoch's bitmap.
 #[cfg(debug_assertions)]
-const GROWING: [(Verb, &str); 3] = [
-    (Verb::Sweep, "looks through the table for the next block to read"),
-    (Verb::Detach, "turns the union of the epochs' bitmaps dirty"),
-    (Verb::Acknowledge, "clears the epoch's bitmap"),
-];
+const GROWING: [Verb; 3] = [Verb::Sweep, Verb::Detach, Verb::Acknowledge];
 
 impl World {
     /// Calls a verb of the engine and notes what it caused.
@@ -133,7 +122,7 @@ impl World {
     /// Rule HANG: writes wait for the session's lock, so no work under it grows with the volume.
     #[cfg(debug_assertions)]
     fn check_steps(&self, verb: Verb, steps: u64) -> Result<(), Broken> {
-        if GROWING.iter().any(|(growing, _)| *growing == verb) {
+        if GROWING.contains(&verb) {
             return Ok(());
         }
         let longest = self.ledger.open.iter().map(|&id| self.blocks_of(id).len()).max();

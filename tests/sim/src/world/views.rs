@@ -27,8 +27,7 @@ impl World {
                 ensure!(
                     now - since <= bound,
                     Rule::Hang,
-                    "write {} is held for {} ms; the limit is {} ms, local work takes up to {} ms",
-                    id.0,
+                    "write {id} is held for {} ms; the limit is {} ms, local work takes up to {} ms",
                     (now - since) / MS,
                     config.hold_limit / MS,
                     (bound - config.hold_limit) / MS
@@ -85,8 +84,7 @@ impl World {
             ensure!(
                 matches!(state, BlockState::Dirty | BlockState::Reading),
                 rule,
-                "write {} {why}, and its block {block} is {state:?}",
-                id.0
+                "write {id} {why}, and its block {block} is {state:?}"
             );
         }
         Ok(())
@@ -101,9 +99,7 @@ impl World {
             ensure!(
                 !overlaps || !matches!(elder.place, Place::Held(_)),
                 Rule::Clear,
-                "write {} overtakes write {}, which it overlaps and which is held",
-                id.0,
-                other.0
+                "write {id} overtakes write {other}, which it overlaps and which is held"
             );
         }
         Ok(())
@@ -117,15 +113,10 @@ impl World {
         }
         for sector in write.sectors.clone() {
             let found = self.disk.sectors[sector].writer();
-            let plausible = match found {
-                Some(other) => other == id || !self.ledger.precedes(other, id),
-                None => false,
-            };
             ensure!(
-                plausible,
+                found.is_some_and(|other| other == id || !self.ledger.precedes(other, id)),
                 Rule::Clear,
-                "write {} succeeded, but sector {sector} holds what {found:?} wrote before it",
-                id.0
+                "write {id} succeeded, but sector {sector} holds what {found:?} wrote before it"
             );
         }
         Ok(())

@@ -5,7 +5,7 @@ use snapless_engine::{Drained, Read, Record, Step, Submission, Tick, WORKERS, Wo
 use snapless_types::{BlockRange, EpochId, RecordKind};
 
 use super::verbs::Verb;
-use super::{By, Job, Stage, World, index};
+use super::{Job, Stage, World, index};
 use crate::disk::Purpose;
 use crate::failure::{Broken, Rule, ensure};
 use crate::far_end::Received;
@@ -98,7 +98,7 @@ impl World {
             }
         };
         self.ledger.place(id, Place::Host)?;
-        self.accept(submission, id, By::Dispatch)
+        self.accept(submission, id, Some(Worker::Dispatch))
     }
 
     fn run_drain(&mut self, step: Step<Drained>) -> Result<(), Broken> {
@@ -108,7 +108,7 @@ impl World {
             None => 0..0,
         };
         let record = drained.record();
-        let payload = self.memory.get(&cells).to_vec();
+        let payload = self.memory.cells[cells.clone()].to_vec();
         self.trace.add(record.seq.get());
         let sent = match record.kind {
             // In the model each clearing leaves content of its own.
