@@ -1,15 +1,15 @@
 //! The frames between service and server, and the entries of a repository segment.
 //!
 //! A frame is a [`FRAME_HEADER_LEN`]-byte header and a payload. The checksum covers both, so that a
-//! torn or flipped frame is never taken for a whole one.
+//! torn or damaged frame is never accepted.
 //!
 //! ```text
 //! service                                server
-//!   Hello ──────────────────────────────▶  checks versions, opens or creates the session
-//!   ◀──────────────────────────── Welcome  what is durable already
+//!   Hello ──────────────────────────────▶  checks the version, opens or creates the session
+//!   ◀──────────────────────────── Welcome  the last durable epoch and record
 //!   Records … Records ──────────────────▶  appends
 //!   ◀──────────────────────── Acknowledge  after each EpochEnd record, once it is durable
-//!   ◀────────────────────────────── Error  why the server is about to close; text for a person
+//!   ◀────────────────────────────── Error  why the server closes the connection, as text
 //! ```
 
 use snapless_types::{EpochId, Geometry, GeometryError, Seq};
@@ -21,15 +21,15 @@ use crate::record::{RECORD_HEADER_LEN, RECORD_PAYLOAD_MAX};
 
 /// The first bytes of every frame: `SLFR`.
 pub const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"SLFR");
-/// Version of this module. Both ends must have the same.
+/// Version of the frames; both ends must have the same.
 pub const FRAME_VERSION: u16 = 1;
 /// Bytes of a header.
 pub const FRAME_HEADER_LEN: usize = 16;
-/// The longest payload, in bytes: one record of the longest payload, or many short ones.
+/// The longest payload, in bytes: one record with the longest payload, or several short ones.
 pub const FRAME_PAYLOAD_MAX: usize = RECORD_PAYLOAD_MAX + RECORD_HEADER_LEN;
 
 snapless_types::numbered_enum! {
-    /// What a frame carries.
+    /// The content of a frame.
     pub enum FrameKind: u16 {
         /// [`Hello`].
         Hello = 1 => "Hello",
@@ -39,7 +39,7 @@ snapless_types::numbered_enum! {
         Records = 3 => "Records",
         /// [`Acknowledge`].
         Acknowledge = 4 => "Acknowledge",
-        /// UTF-8 text for a person.
+        /// UTF-8 text, to be printed.
         Error = 5 => "Error",
     }
 }
@@ -57,8 +57,8 @@ struct RawFrameHeader {
 
 const _: () = assert!(size_of::<RawFrameHeader>() == FRAME_HEADER_LEN);
 
-/// A header whose magic, version, kind and length are sound. The payload's checksum is still to be
-/// checked with [`FrameHeader::verify`].
+/// A header with valid magic, version, kind and length. [`FrameHeader::verify`] checks the
+/// payload's checksum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FrameHeader {
     kind: FrameKind,
@@ -106,23 +106,23 @@ impl FrameHeader {
         zerocopy::transmute!(self.raw())
     }
 
-    /// What the frame carries.
+    /// The frame's content.
     pub fn kind(&self) -> FrameKind {
         self.kind
     }
 
-    /// Bytes that follow the header.
+    /// Length of the payload, in bytes.
     pub fn payload_len(&self) -> usize {
         self.payload_len as usize
     }
 
-    /// Accepts the payload that came with this header.
+    /// Checks the payload that follows this header.
     ///
     /// # Errors
-    /// [`FrameError::Checksum`] if either was damaged.
+    /// [`FrameError::Checksum`] if the header or the payload was damaged.
     pub fn verify(&self, payload: &[u8]) -> Result<(), FrameError> {
-        let whole = payload.len() == self.payload_len() && self.checksum(payload) == self.crc;
-        if whole { Ok(()) } else { Err(FrameError::Checksum) }
+        let matches = payload.len() == self.payload_len() && self.checksum(payload) == self.crc;
+        if matches { Ok(()) } else { Err(FrameError::Checksum) }
     }
 
     fn raw(&self) -> RawFrameHeader {
@@ -160,7 +160,7 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// Announces a session of a volume.
+    /// Names a session and its volume.
     pub fn new(volume: VolumeGuid, session: SessionId, geometry: &Geometry) -> Self {
         Self {
             volume,
@@ -177,8 +177,8 @@ impl Hello {
     /// [`FrameError::Payload`] for a wrong size, a nil identity, or an impossible geometry.
     pub fn read(payload: &[u8]) -> Result<Self, FrameError> {
         let hello = Self::read_from_bytes(payload).map_err(|_| FrameError::Payload("Hello"))?;
-        let sound = !hello.volume.is_nil() && !hello.session.is_nil() && hello.geometry().is_ok();
-        if sound { Ok(hello) } else { Err(FrameError::Payload("Hello")) }
+        let valid = !hello.volume.is_nil() && !hello.session.is_nil() && hello.geometry().is_ok();
+        if valid { Ok(hello) } else { Err(FrameError::Payload("Hello")) }
     }
 
     /// The volume's geometry.
@@ -201,12 +201,12 @@ pub struct Welcome {
 }
 
 impl Welcome {
-    /// Answers with the session's last durable epoch, 0 for a new session, and its last record.
+    /// The session's last durable epoch, 0 for a new session, and that epoch's last record.
     pub fn new(durable_epoch: EpochId, durable_seq: Seq) -> Self {
         Self { durable_epoch: durable_epoch.into(), durable_seq: durable_seq.into() }
     }
 
-    /// The last durable epoch of the session; 0 if the server did not know the session.
+    /// The session's last durable epoch; 0 for a session that is new to the server.
     pub fn durable_epoch(&self) -> EpochId {
         self.durable_epoch.get()
     }
@@ -255,15 +255,15 @@ const _: () = {
 pub enum FrameError {
     /// The frame does not begin with [`FRAME_MAGIC`].
     Magic(u32),
-    /// The other end is of another version.
+    /// The other end has another version.
     Version(u16),
     /// The kind is unknown.
     Kind(u16),
     /// The payload is longer than [`FRAME_PAYLOAD_MAX`].
     TooLong(u64),
-    /// Header or payload were damaged on the way.
+    /// The checksum does not match header and payload.
     Checksum,
-    /// The payload is not what the kind says; names the kind.
+    /// The payload is invalid for its kind, which is named.
     Payload(&'static str),
 }
 
@@ -279,7 +279,7 @@ impl core::fmt::Display for FrameError {
             Self::Kind(kind) => write!(f, "frame kind {kind} is unknown"),
             Self::TooLong(len) => write!(f, "a frame of {len} bytes is past the limit"),
             Self::Checksum => f.write_str("a frame was damaged: its checksum does not match"),
-            Self::Payload(kind) => write!(f, "the payload of a {kind} frame makes no sense"),
+            Self::Payload(kind) => write!(f, "the payload of a {kind} frame is invalid"),
         }
     }
 }
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_is_found() {
+    fn every_flipped_bit_is_detected() {
         let payload = b"payload".to_vec();
         let whole = FrameHeader::new(FrameKind::Records, &payload).unwrap().to_bytes();
         for bit in 0..FRAME_HEADER_LEN * 8 {

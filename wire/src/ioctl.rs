@@ -205,16 +205,16 @@ pub struct StartRequest {
 /// never for a write that waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SweepLimits {
-    /// Most that is read, in bytes per second on average: at least [`SWEEP_RATE_MIN`], or 0 for as
-    /// much as the disk gives.
+    /// Average read rate at most, in bytes per second: at least [`SWEEP_RATE_MIN`], or 0 for no
+    /// limit.
     pub bytes_per_second: u64,
-    /// How long a read may take on average, in milliseconds, at most [`SWEEP_LATENCY_MAX_MS`]:
-    /// beyond that fewer are under way at a time. 0: as long as more of them read more.
+    /// Average latency of a read, in milliseconds, above which fewer reads are outstanding: at most
+    /// [`SWEEP_LATENCY_MAX_MS`], or 0 to add reads as long as they raise the throughput.
     pub latency_ms: u32,
 }
 
 impl SweepLimits {
-    /// What whoever names none gets.
+    /// The limits of a session that sets none.
     pub const DEFAULT: Self = Self { bytes_per_second: 0, latency_ms: 20 };
 }
 
