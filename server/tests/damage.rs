@@ -11,7 +11,7 @@ use snapless_server::error::{Damage, Error};
 use snapless_server::format::acknowledged::Acknowledged;
 use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Repository, WritableRepository};
-use snapless_server::restore::{Request, Source, restore};
+use snapless_server::restore::Source;
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_server::verify::{Report, verify};
@@ -36,13 +36,8 @@ fn small_sync(driver: &mut Driver) -> Vec<Vec<u8>> {
     for block in 0..4 {
         first.extend(driver.zero(RecordKind::Block, block * BLOCK, BLOCK));
     }
-    let second = [
-        driver.zero(RecordKind::Block, 4 * BLOCK, LENGTH - 4 * BLOCK),
-        driver.marker(RecordKind::BaseComplete),
-        driver.epoch_end(),
-    ]
-    .concat();
-    vec![first, second]
+    let last = driver.zero(RecordKind::Block, 4 * BLOCK, LENGTH - 4 * BLOCK);
+    vec![first, [last, driver.base_complete(), driver.epoch_end()].concat()]
 }
 
 fn reader(root: &Path) -> Result<SessionReader, Error> {
@@ -126,9 +121,7 @@ fn a_stream_goes_on_after_a_crash() {
     let root = dir.path();
     crashed(root);
     let mut driver = Driver { seq: 40, epoch: 9, ..Driver::default() };
-    let records =
-        [driver.gap(), driver.resync(0, 7), driver.consistent(), driver.epoch_end()].concat();
-    let acknowledged = common::ingest(root, LENGTH, LIMIT, &[records]);
+    let acknowledged = common::ingest(root, LENGTH, LIMIT, &[driver.bridged_gap(7)]);
     assert_eq!(acknowledged.len(), 1);
     assert_eq!(verified(root).damage, []);
     let state = reader(root).unwrap().survey(&StopFlag::default()).unwrap();
@@ -136,7 +129,7 @@ fn a_stream_goes_on_after_a_crash() {
 }
 
 #[test]
-fn acknowledged_records_that_are_missing_are_an_error_for_everyone() {
+fn missing_acknowledged_records_are_an_error_for_reader_writer_and_verify() {
     let dir = common::scratch();
     let root = dir.path();
     common::ingest(root, LENGTH, LIMIT, &small_sync(&mut Driver::default()));
@@ -192,9 +185,9 @@ fn one_damaged_entry_does_not_hide_the_next_one_and_no_image_is_made_of_it() {
     let dir = common::scratch();
     let root = dir.path().join("repository");
     let mut driver = Driver::default();
-    let frames = [driver.start(), driver.block(0, 1), driver.block(1, 2), driver.block(2, 3)];
-    let last = [driver.block(3, 4), driver.block(4, 5), driver.epoch_end()].concat();
-    let frames: Vec<_> = frames.into_iter().chain([last]).collect();
+    let mut frames = vec![driver.start()];
+    frames.extend((0..3).map(|block| driver.blocks(block..block + 1)));
+    frames.push([driver.blocks(3..5), driver.epoch_end()].concat());
     common::ingest(&root, LENGTH, LIMIT, &frames);
     let mut stored = fs::read(segment(&root)).unwrap();
     // The middle of blocks 0 and 2: only a checksum covers it. Before the blocks come the
@@ -208,13 +201,8 @@ fn one_damaged_entry_does_not_hide_the_next_one_and_no_image_is_made_of_it() {
     assert_eq!(report.damage.len(), 2, "{:?}", report.damage);
     assert_eq!(report.entries, 3);
     let to = dir.path().join("image");
-    let request = Request {
-        source: Source { volume: VOLUME, session: None, at: At::T0 },
-        to: to.clone(),
-        force: false,
-    };
-    let repository = Repository::open(&root).unwrap();
-    let failed = restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap_err();
+    let source = Source { volume: VOLUME, session: None, at: At::T0 };
+    let failed = common::restore_to(&root, source, &to).unwrap_err();
     assert!(matches!(failed, Error::Damaged { why: Damage::Frame(_), .. }), "{failed}");
     assert!(!to.exists());
 }
@@ -257,9 +245,7 @@ fn entries_fill_segments_and_never_cross_them() {
     let root = dir.path();
     let mut driver = Driver::default();
     let mut frames = vec![driver.start()];
-    for block in 0..5 {
-        frames.push(driver.block(block, 9));
-    }
+    frames.extend((0..5).map(|block| driver.block(block, 9)));
     frames.push(driver.epoch_end());
     common::ingest(root, LENGTH, 20 << 10, &frames);
     let names: Vec<_> = fs::read_dir(session_dir(root))

@@ -3,16 +3,52 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::{BLOCK, Client, Driver, LENGTH, Running, SECTOR, Said, VOLUME, image};
 use snapless_server::list::{Content, list};
 use snapless_server::repository::Repository;
-use snapless_server::restore::{Request, Source, restore};
+use snapless_server::restore::Source;
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_wire::frame::FrameKind;
+use tempfile::TempDir;
 use zerocopy::IntoBytes;
+
+/// A server and its repository.
+struct Site {
+    server: Running,
+    root: PathBuf,
+    _dir: TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("repository");
+        Self { server: Running::start(&root), root, _dir: dir }
+    }
+
+    /// A client that has said Hello, and what the server has of its session.
+    fn resume(&self) -> (Client, (u64, u64)) {
+        let (client, epoch, seq) = Client::resume(self.server.address);
+        (client, (epoch, seq))
+    }
+
+    /// A client whose first sync is acknowledged, and the driver behind it.
+    fn synced(&self) -> (Client, Driver) {
+        let ((mut client, _), mut driver) = (self.resume(), Driver::default());
+        client.records(&driver.first_sync());
+        assert_eq!(client.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
+        (client, driver)
+    }
+}
+
+/// The server's next message must be an error; its text.
+fn error(client: &mut Client) -> String {
+    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    text
+}
 
 fn content(root: &Path) -> Content {
     let volumes = list(&Repository::open(root).unwrap(), &StopFlag::default()).unwrap();
@@ -21,13 +57,9 @@ fn content(root: &Path) -> Content {
 
 #[test]
 fn what_was_not_acknowledged_is_gone_after_a_cut_and_a_gap_bridges_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("repository");
-    let server = Running::start(&root);
-    let (mut client, ..) = Client::resume(server.address);
-    let mut driver = Driver::default();
-    client.records(&driver.first_sync());
-    client.hear();
+    let site = Site::new();
+    let root = site.root.as_path();
+    let (mut client, mut driver) = site.synced();
     let known_until = driver.time - driver.tick;
     // Lost: written to the segment perhaps, never acknowledged. The cut comes in the middle of a
     // frame.
@@ -36,56 +68,47 @@ fn what_was_not_acknowledged_is_gone_after_a_cut_and_a_gap_bridges_it() {
     std::io::Write::write_all(&mut client.stream, &whole[..100]).unwrap();
     drop(client);
 
-    let (mut client, epoch, seq) = Client::resume(server.address);
-    assert_eq!((epoch, seq), (1, 8));
+    let (mut client, durable) = site.resume();
+    assert_eq!(durable, (1, 8));
     driver.epoch += 1;
     client.records(&driver.gap());
     client.records(&driver.epoch_end());
     assert!(matches!(client.hear(), Said::Acknowledge { .. }));
-    assert!(matches!(content(&root), Content::Gap(_)));
+    assert!(matches!(content(root), Content::Gap(_)));
     // In the gap, the last point is the one before the cut.
-    assert_eq!(image(&root, At::Latest).unwrap().1, common::base_image());
+    assert_eq!(image(root, At::Latest).unwrap().1, common::base_image());
     let in_gap = At::Time(snapless_wire::id::FileTime::new(known_until + 1));
-    let repository = Repository::open(&root).unwrap();
-    let request = Request {
-        source: Source { volume: VOLUME, session: None, at: in_gap },
-        to: dir.path().join("never.img"),
-        force: false,
-    };
-    let refused = restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap_err();
+    let source = Source { volume: VOLUME, session: None, at: in_gap };
+    let never = root.with_extension("never");
+    let refused = common::restore_to(root, source, &never).unwrap_err();
     assert!(refused.to_string().contains("nearest point before"), "{refused}");
-    assert!(!dir.path().join("never.img").exists());
+    assert!(!never.exists());
 
     let records = [driver.resync(0, 0xdd), driver.consistent(), driver.epoch_end()].concat();
     client.records(&records);
     assert!(matches!(client.hear(), Said::Acknowledge { .. }));
     let mut want = common::base_image();
-    assert_eq!(image(&root, At::T0).unwrap().1, want);
+    assert_eq!(image(root, At::T0).unwrap().1, want);
     common::patch(&mut want, 0, BLOCK, 0xdd);
-    assert_eq!(image(&root, At::Latest).unwrap().1, want);
+    assert_eq!(image(root, At::Latest).unwrap().1, want);
 }
 
 #[test]
 fn a_stream_that_goes_on_without_a_gap_after_a_cut_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Running::start(dir.path());
-    let (mut client, ..) = Client::resume(server.address);
-    let mut driver = Driver::default();
-    client.records(&driver.first_sync());
-    client.hear();
+    let site = Site::new();
+    let (client, mut driver) = site.synced();
     drop(client);
-    let (mut client, ..) = Client::resume(server.address);
+    let (mut client, _) = site.resume();
     client.records(&driver.write(0, SECTOR, 1));
-    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    let text = error(&mut client);
     assert!(text.contains("LOSS") && text.contains("GapBegin"), "{text}");
     assert_eq!(client.hear(), Said::Closed);
 }
 
 #[test]
 fn a_write_ahead_of_its_block_is_refused_loudly_and_nothing_of_it_is_kept() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Running::start(dir.path());
-    let (mut client, ..) = Client::resume(server.address);
+    let site = Site::new();
+    let (mut client, _) = site.resume();
     let mut driver = Driver::default();
     let records = [
         driver.start(),
@@ -95,41 +118,38 @@ fn a_write_ahead_of_its_block_is_refused_loudly_and_nothing_of_it_is_kept() {
     ]
     .concat();
     client.records(&records);
-    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    let text = error(&mut client);
     assert!(text.contains("T0") && text.contains("block 1"), "{text}");
-    let (_client, epoch, seq) = Client::resume(server.address);
-    assert_eq!((epoch, seq), (0, 0));
+    assert_eq!(site.resume().1, (0, 0));
 }
 
 #[test]
 fn frames_out_of_turn_and_garbage_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Running::start(dir.path());
-    let mut client = Client::connect(server.address);
+    let site = Site::new();
+    let mut client = Client::connect(site.server.address);
     client.records(&Driver::default().start());
-    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    let text = error(&mut client);
     assert!(text.contains("Hello"), "{text}");
 
-    let mut client = Client::connect(server.address);
+    let mut client = Client::connect(site.server.address);
     std::io::Write::write_all(&mut client.stream, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    let text = error(&mut client);
     assert!(text.contains("SLFR"), "{text}");
 
-    let (mut client, ..) = Client::resume(server.address);
+    let (mut client, _) = site.resume();
     let mut damaged = common::frame(FrameKind::Records, &Driver::default().start());
     damaged[40] ^= 1;
     std::io::Write::write_all(&mut client.stream, &damaged).unwrap();
-    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    let text = error(&mut client);
     assert!(text.contains("checksum"), "{text}");
 }
 
 #[test]
 fn the_newest_connection_of_a_session_wins() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Running::start(dir.path());
-    let (mut older, ..) = Client::resume(server.address);
-    let (mut newer, ..) = Client::resume(server.address);
-    let Said::Error(text) = older.hear() else { panic!("want an error") };
+    let site = Site::new();
+    let (mut older, _) = site.resume();
+    let (mut newer, _) = site.resume();
+    let text = error(&mut older);
     assert!(text.contains("newer connection"), "{text}");
     newer.records(&Driver::default().first_sync());
     assert_eq!(newer.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
@@ -137,25 +157,22 @@ fn the_newest_connection_of_a_session_wins() {
 
 #[test]
 fn another_geometry_for_a_known_session_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Running::start(dir.path());
-    drop(Client::resume(server.address));
-    let mut client = Client::connect(server.address);
+    let site = Site::new();
+    drop(site.resume());
+    let mut client = Client::connect(site.server.address);
     client.send(FrameKind::Hello, common::hello(LENGTH + SECTOR).as_bytes());
-    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    let text = error(&mut client);
     assert!(text.contains("start a new session"), "{text}");
 }
 
 #[test]
 fn a_record_after_an_epoch_end_in_one_frame_is_refused_and_nothing_of_the_frame_is_kept() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Running::start(dir.path());
-    let (mut client, ..) = Client::resume(server.address);
+    let site = Site::new();
+    let (mut client, _) = site.resume();
     let mut driver = Driver::default();
     let records = [driver.first_sync(), driver.write(0, SECTOR, 7)].concat();
     client.records(&records);
-    let Said::Error(text) = client.hear() else { panic!("want an error") };
+    let text = error(&mut client);
     assert!(text.contains("record 9") && text.contains("EpochEnd"), "{text}");
-    let (_client, epoch, seq) = Client::resume(server.address);
-    assert_eq!((epoch, seq), (0, 0));
+    assert_eq!(site.resume().1, (0, 0));
 }

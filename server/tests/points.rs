@@ -5,7 +5,7 @@ mod common;
 use common::{BLOCK, Driver, LENGTH, SECTOR, geometry};
 use snapless_server::stream::StreamState;
 use snapless_server::timeline::{At, Cut, NotRestorable, Timeline};
-use snapless_types::{RecordKind, Seq};
+use snapless_types::Seq;
 use snapless_wire::id::FileTime;
 use snapless_wire::record::Records;
 
@@ -61,15 +61,10 @@ fn an_instant_in_a_gap_is_refused_and_its_neighbours_named() {
     let timeline = timeline(&records);
     // A gap inside a connection: known up to the marker's own instant.
     assert_eq!(cut(&timeline, begin), Ok(Cut::Through(Seq::new(8))));
-    assert_eq!(
-        cut(&timeline, begin + 1),
-        Err(NotRestorable::Between {
-            at: FileTime::new(begin + 1),
-            before: Some(FileTime::new(begin)),
-            after: Some(FileTime::new(end)),
-            lost_base: false,
-        })
-    );
+    let [at, before, after] = [begin + 1, begin, end].map(FileTime::new);
+    let (before, after) = (Some(before), Some(after));
+    let refused = NotRestorable::Between { at, before, after, lost_base: false };
+    assert_eq!(cut(&timeline, begin + 1), Err(refused));
     assert!(cut(&timeline, end - 1).is_err());
     assert_eq!(cut(&timeline, end), Ok(Cut::Through(Seq::new(11))));
 }
@@ -95,30 +90,16 @@ fn after_a_loss_the_gap_reaches_back_to_the_last_record_that_arrived() {
 #[test]
 fn a_block_lost_before_it_was_captured_takes_the_points_before_its_resync_with_it() {
     let mut driver = Driver::default();
-    let mut records = driver.start();
-    for block in 0..4 {
-        records.extend(driver.block(block, 1));
-    }
-    records.extend(driver.gap());
-    records.extend(driver.resync(4, 1));
+    let records = [driver.start(), driver.blocks(0..4), driver.gap(), driver.resync(4, 1)].concat();
     let end = driver.time;
-    records.extend(driver.consistent());
-    records.extend(driver.write(0, SECTOR, 1));
-    let timeline = timeline(&records);
-    assert_eq!(
-        timeline.resolve(At::T0),
-        Err(NotRestorable::T0Lost { blocks: 1, first: Some(FileTime::new(end)) })
-    );
+    let rest = [driver.consistent(), driver.write(0, SECTOR, 1)].concat();
+    let timeline = timeline(&[records, rest].concat());
+    let after = Some(FileTime::new(end));
+    let refused = timeline.resolve(At::T0);
+    assert_eq!(refused, Err(NotRestorable::T0Lost { blocks: 1, first: after }));
     let refused = cut(&timeline, common::T0).unwrap_err();
-    assert_eq!(
-        refused,
-        NotRestorable::Between {
-            at: FileTime::new(common::T0),
-            before: None,
-            after: Some(FileTime::new(end)),
-            lost_base: true,
-        }
-    );
+    let at = FileTime::new(common::T0);
+    assert_eq!(refused, NotRestorable::Between { at, before: None, after, lost_base: true });
     assert!(refused.to_string().contains("before they were captured"), "{refused}");
     assert_eq!(cut(&timeline, end), Ok(Cut::Until(FileTime::new(end))));
     assert!(timeline.resolve(At::Latest).is_ok());
@@ -169,10 +150,8 @@ fn with_a_coarse_clock_a_gap_shorter_than_its_step_hides_nothing() {
 #[test]
 fn a_second_gap_marker_inside_a_gap_changes_nothing() {
     let mut driver = Driver::default();
-    let records =
-        [driver.first_sync(), driver.gap(), driver.gap(), driver.marker(RecordKind::Consistent)]
-            .concat();
-    let timeline = timeline(&records);
+    let gap = [driver.first_sync(), driver.gap(), driver.gap(), driver.consistent()];
+    let timeline = timeline(&gap.concat());
     assert_eq!(timeline.gaps().len(), 1);
     assert_eq!(timeline.gaps()[0].begin.seq, Seq::new(9));
 }

@@ -66,6 +66,18 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Asserts a failure's exit code, and that its message contains `part`.
+#[track_caller]
+fn assert_fails(output: &Output, code: i32, part: &str) {
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    assert!(message.contains(part), "{message}");
+}
+
 /// A repository with a first sync and one write after it.
 fn filled(root: &Path) {
     let server = Served::start(root);
@@ -86,7 +98,7 @@ fn list_tells_what_can_be_restored_and_restore_does_it() {
 
     let listed = run("list", &root, &["--json"]);
     assert!(listed.status.success());
-    let json: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let json = json(&listed);
     let session = &json[0]["sessions"][0];
     assert_eq!(json[0]["volume"], VOLUME.to_string());
     assert_eq!(session["session"], SESSION.to_string());
@@ -112,9 +124,7 @@ fn list_tells_what_can_be_restored_and_restore_does_it() {
     common::patch(&mut want, BLOCK, SECTOR, 0xee);
     assert_eq!(std::fs::read(&to).unwrap(), want);
 
-    let again = restore(&root, "latest", &to, &[]);
-    assert_eq!(again.status.code(), Some(1));
-    assert!(text(&again.stderr).contains("--force"), "{}", text(&again.stderr));
+    assert_fails(&restore(&root, "latest", &to, &[]), 1, "--force");
     assert!(restore(&root, "latest", &to, &["--force"]).status.success());
 }
 
@@ -122,19 +132,15 @@ fn list_tells_what_can_be_restored_and_restore_does_it() {
 fn list_names_the_reason_of_each_gap() {
     let dir = tempfile::tempdir().unwrap();
     let mut driver = Driver::default();
-    let records = [
-        driver.first_sync(),
-        driver.gap_for(GapReason::QueueFull),
-        driver.resync(0, 1),
-        driver.consistent(),
-        driver.gap_for(GapReason::WriteFailed),
-    ];
+    let first = driver.first_sync();
+    let bridged = [driver.gap_for(GapReason::QueueFull), driver.resync(0, 1), driver.consistent()];
+    let open = driver.gap_for(GapReason::WriteFailed);
     let last = driver.time - driver.tick;
-    let tail = [&records[1..].concat()[..], &driver.epoch_end()].concat();
-    common::ingest(dir.path(), common::LENGTH, 1 << 20, &[records[0].clone(), tail]);
+    let gaps = [bridged.concat(), open, driver.epoch_end()].concat();
+    common::ingest(dir.path(), common::LENGTH, 1 << 20, &[first, gaps]);
 
     let listed = run("list", dir.path(), &["--json"]);
-    let json: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let json = json(&listed);
     let session = &json[0]["sessions"][0];
     assert_eq!(session["state"], "gap");
     let gaps = session["gaps"].as_array().unwrap();
@@ -157,8 +163,7 @@ fn each_kind_of_failure_has_its_exit_code() {
     let to = dir.path().join("image");
     assert_eq!(restore(&root, "noon", &to, &[]).status.code(), Some(2));
     let early = restore(&root, "2019-12-31T23:59:59Z", &to, &[]);
-    assert_eq!(early.status.code(), Some(3));
-    assert!(text(&early.stderr).contains("2020-01-01T00:00:00Z"), "{}", text(&early.stderr));
+    assert_fails(&early, 3, "2020-01-01T00:00:00Z");
     assert_eq!(run("verify", &root, &[]).status.code(), Some(0));
 
     let session = root.join("volumes").join(VOLUME.to_string()).join(SESSION.to_string());
@@ -168,11 +173,8 @@ fn each_kind_of_failure_has_its_exit_code() {
     std::fs::write(&segment, bytes).unwrap();
     let found = run("verify", &root, &["--json"]);
     assert_eq!(found.status.code(), Some(4));
-    let report: Value = serde_json::from_slice(&found.stdout).unwrap();
-    assert_eq!(report["damage"].as_array().unwrap().len(), 1);
-    let failed = restore(&root, "t0", &to, &[]);
-    assert_eq!(failed.status.code(), Some(4));
-    assert!(text(&failed.stderr).contains("snapless-server verify"), "{}", text(&failed.stderr));
+    assert_eq!(json(&found)["damage"].as_array().unwrap().len(), 1);
+    assert_fails(&restore(&root, "t0", &to, &[]), 4, "snapless-server verify");
     assert!(!to.exists());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half done is left");
 }
@@ -182,8 +184,7 @@ fn two_servers_do_not_share_a_repository() {
     let dir = tempfile::tempdir().unwrap();
     let _first = Served::start(dir.path());
     let second = run("serve", dir.path(), &["--listen", "127.0.0.1:0"]);
-    assert_eq!(second.status.code(), Some(1));
-    assert!(text(&second.stderr).contains("another snapless-server"), "{}", text(&second.stderr));
+    assert_fails(&second, 1, "another snapless-server");
 }
 
 #[cfg(unix)]
@@ -216,10 +217,7 @@ fn a_server_killed_outright_loses_nothing_that_it_acknowledged() {
         if round == 1 {
             client.records(&driver.first_sync());
         } else {
-            let records =
-                [driver.gap(), driver.resync(0, round), driver.consistent(), driver.epoch_end()]
-                    .concat();
-            client.records(&records);
+            client.records(&driver.bridged_gap(round));
             common::patch(&mut want, 0, BLOCK, round);
         }
         let Said::Acknowledge { epoch, seq } = client.hear() else { panic!("round {round}") };

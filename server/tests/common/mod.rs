@@ -4,7 +4,8 @@
 #![allow(clippy::missing_panics_doc, unreachable_pub, reason = "test code")]
 
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -164,13 +165,21 @@ impl Driver {
 
     /// A whole first sync of blocks `1, 2, 3, …` in one epoch.
     pub fn first_sync(&mut self) -> Vec<u8> {
-        let mut records = self.start();
-        for index in 0..5 {
-            records.extend(self.block(index, u8::try_from(index + 1).unwrap()));
-        }
-        records.extend(self.marker(RecordKind::BaseComplete));
-        records.extend(self.epoch_end());
-        records
+        [self.start(), self.blocks(0..5), self.base_complete(), self.epoch_end()].concat()
+    }
+
+    /// These blocks of [`base_image`].
+    pub fn blocks(&mut self, indices: Range<u8>) -> Vec<u8> {
+        indices.flat_map(|index| self.block(index.into(), index + 1)).collect()
+    }
+
+    pub fn base_complete(&mut self) -> Vec<u8> {
+        self.marker(RecordKind::BaseComplete)
+    }
+
+    /// A whole gap, in which block 0 gets this content.
+    pub fn bridged_gap(&mut self, byte: u8) -> Vec<u8> {
+        [self.gap(), self.resync(0, byte), self.consistent(), self.epoch_end()].concat()
     }
 }
 
@@ -192,10 +201,33 @@ pub fn patch(image: &mut [u8], offset: u64, len: u64, byte: u8) {
 /// Restores a point of the test session; returns the report and the image.
 pub fn image(root: &Path, at: At) -> Result<(Report, Vec<u8>), Error> {
     let to = root.with_extension("img");
-    let source = Source { volume: VOLUME, session: Some(SESSION), at };
-    let request = Request { source, to: to.clone(), force: true };
-    let report = restore(&Repository::open(root)?, &request, &StopFlag::default(), |_| {})?;
+    let report = restore_to(root, Source { volume: VOLUME, session: Some(SESSION), at }, &to)?;
     Ok((report, std::fs::read(to).unwrap()))
+}
+
+/// Restores into a file, which may exist.
+pub fn restore_to(root: &Path, source: Source, to: &Path) -> Result<Report, Error> {
+    let request = Request { source, to: to.to_owned(), force: true };
+    restore(&Repository::open(root)?, &request, &StopFlag::default(), |_| {})
+}
+
+/// A repository with the records of one frame.
+pub struct Stored {
+    pub dir: tempfile::TempDir,
+    pub root: PathBuf,
+}
+
+impl Stored {
+    pub fn new(records: &[Vec<u8>]) -> Self {
+        let dir = scratch();
+        let root = dir.path().join("repository");
+        ingest(&root, LENGTH, 1 << 20, &[records.concat()]);
+        Self { dir, root }
+    }
+
+    pub fn image(&self, at: At) -> (Report, Vec<u8>) {
+        image(&self.root, at).unwrap()
+    }
 }
 
 /// Stores frames as a connection would, without a network. Each call is a connection of its own.
