@@ -14,9 +14,9 @@ use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::rng::Rng;
-use crate::volume::{Content, Volume};
+use crate::volume::Content;
 
-use image::{Cell, Image};
+use image::Image;
 
 /// What a stream amounts to.
 #[derive(Clone, Copy, Debug)]
@@ -33,29 +33,24 @@ pub struct Stream {
 /// `certain`.
 pub fn replica(
     ledger: &Ledger,
-    volume: &Volume,
     link: &Link,
     disk: &[Content],
     certain: impl Fn(usize) -> bool,
 ) -> Result<(), Broken> {
+    let volume = &ledger.volume;
     let mut image = Image::unknown(volume);
     for received in &link.kept {
         image.apply(received);
     }
     for block in (0..volume.blocks()).filter(|&block| certain(block)) {
         for sector in volume.sectors_in(block) {
-            let cell = image.get(sector).unwrap_or(Cell::Unknown);
-            let excused = match cell {
-                Cell::Hole => ledger.unreadable[sector],
-                Cell::Empty => disk[sector].writer().is_none(),
-                Cell::Unknown | Cell::Is(_) => false,
-            };
+            let on_disk = disk[sector];
             ensure!(
-                excused || cell == Cell::Is(disk[sector]),
+                image.shows(sector, on_disk, ledger),
                 Rule::Loss,
-                "sector {sector} (block {block}): the replica has {cell:?}, the disk {:?} by {:?}",
-                disk[sector],
-                disk[sector].writer()
+                "sector {sector} (block {block}): the replica has {:?}, the disk {on_disk:?} by {:?}",
+                image.cells[sector],
+                on_disk.writer()
             );
         }
     }
@@ -63,16 +58,11 @@ pub fn replica(
 }
 
 /// Rules T0, ORDER, RESUME and POINT: what the server has, record by record, and what it restores.
-pub fn stream(
-    ledger: &Ledger,
-    volume: &Volume,
-    link: &Link,
-    rng: &mut Rng,
-) -> Result<Stream, Broken> {
-    records::order(ledger, volume, link)?;
-    let base = records::base(ledger, volume, link)?;
-    let points = points::check(ledger, volume, link, base.whole)?;
-    let restored = restores::check(volume, link, &points, rng)?;
+pub fn stream(ledger: &Ledger, link: &Link, rng: &mut Rng) -> Result<Stream, Broken> {
+    records::order(ledger, link)?;
+    let base = records::base(ledger, link)?;
+    let points = points::check(ledger, link, base.whole)?;
+    let restored = restores::check(&ledger.volume, link, &points, rng)?;
     let base_complete = base.complete;
     Ok(Stream { base_complete, points: points.restorable.len() as u64, restored })
 }

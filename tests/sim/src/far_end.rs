@@ -33,7 +33,7 @@ use crate::failure::{Broken, Rule};
 use crate::options::{Options, Sabotage};
 use crate::plan::FarEndPlan;
 use crate::rng::Rng;
-use crate::volume::{Content, Volume};
+use crate::volume::{Content, Sectors, Volume};
 
 use storage::SimStorage;
 
@@ -47,6 +47,13 @@ pub struct Received {
     pub record: Record,
     /// Its payload, if it has one.
     pub payload: Vec<Content>,
+}
+
+impl Received {
+    /// The sectors that it is about; none for a marker.
+    pub fn sectors(&self, volume: &Volume) -> Sectors {
+        self.record.extent.map_or(0..0, |extent| volume.sectors_of(&extent))
+    }
 }
 
 /// The server, and the service's end of the link to it.
@@ -156,11 +163,6 @@ impl FarEnd {
         let durable = self.connect(true)?;
         self.connection = None;
         Ok(durable)
-    }
-
-    /// Bytes of a sector.
-    pub fn sector_bytes(&self) -> usize {
-        self.volume.sector_bytes as usize
     }
 
     /// The image of a point and the cut that it is made for; `None` if the server has no such

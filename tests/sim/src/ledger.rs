@@ -9,7 +9,7 @@ use snapless_engine::Urgency;
 use snapless_types::{Clearing, GapReason};
 
 use crate::failure::{Broken, Rule, ensure};
-use crate::volume::{Content, Sectors, WriteId};
+use crate::volume::{Content, Sectors, Volume, WriteId};
 
 /// The number of a scheduler step.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -70,8 +70,10 @@ pub struct BaseImage {
 }
 
 /// Everything that happened.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
+    /// The volume.
+    pub volume: Volume,
     /// All writes, by number.
     pub writes: Vec<Write>,
     /// Those that are not done.
@@ -95,26 +97,27 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// A ledger in which nothing has happened.
+    pub fn new(volume: Volume) -> Self {
+        Self {
+            volume,
+            writes: Vec::new(),
+            open: Vec::new(),
+            applied: Vec::new(),
+            committed: Vec::new(),
+            base: None,
+            clearings: BTreeMap::new(),
+            gaps: Vec::new(),
+            grown: None,
+            empty: vec![false; volume.blocks()],
+            unreadable: vec![false; volume.sectors],
+        }
+    }
+
     /// Notes a write that the application submits.
-    pub fn submit(
-        &mut self,
-        sectors: Sectors,
-        urgency: Urgency,
-        clearing: Option<Clearing>,
-        writer: usize,
-        step: Step,
-    ) -> WriteId {
+    pub fn submit(&mut self, write: Write) -> WriteId {
         let id = WriteId(u32::try_from(self.writes.len()).expect("runs are short"));
-        self.writes.push(Write {
-            sectors,
-            urgency,
-            clearing,
-            writer,
-            place: Place::Host,
-            submitted: step,
-            done: None,
-            succeeded: false,
-        });
+        self.writes.push(write);
         self.open.push(id);
         id
     }
@@ -175,9 +178,14 @@ impl Ledger {
         }
     }
 
+    /// The step at which the record of this number was committed.
+    pub fn committed_at(&self, seq: u64) -> Option<Step> {
+        self.committed.get(usize::try_from(seq - 1).ok()?).copied()
+    }
+
     /// Why the gap began that the record of this number opens: the last one until then.
     pub fn gap_reason(&self, seq: u64) -> Option<GapReason> {
-        let committed = *self.committed.get(usize::try_from(seq - 1).ok()?)?;
+        let committed = self.committed_at(seq)?;
         self.gaps.iter().rfind(|&&(step, _)| step <= committed)?.1
     }
 

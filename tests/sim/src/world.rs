@@ -79,13 +79,6 @@ struct Item {
     choice: Choice,
 }
 
-/// Whether a step was taken or nothing can run any more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Progress {
-    Stepped,
-    Stuck,
-}
-
 /// The worker whose thread works on a write; `None`: the application's thread does.
 type By = Option<Worker>;
 
@@ -199,9 +192,6 @@ impl World {
     /// The world of a run, at rest.
     pub fn new(options: &Options) -> Self {
         let plan = Plan::new(options);
-        let mut ledger = Ledger::default();
-        ledger.unreadable.resize(plan.volume.sectors, false);
-        ledger.empty.resize(plan.volume.blocks(), false);
         Self {
             options: options.clone(),
             rng: Rng::new(options.seed, 2),
@@ -222,7 +212,7 @@ impl World {
             calm: false,
             disk: Disk::new(plan.volume.sectors + plan.volume.beyond, plan.disk.clone()),
             memory: QueueMemory::new(plan.volume, plan.config.queue_bytes),
-            ledger,
+            ledger: Ledger::new(plan.volume),
             link: Link::new(
                 plan.link.clone(),
                 plan.far_end.clone().map(|plan_| FarEnd::new(plan_, plan.volume, options)),
@@ -252,9 +242,9 @@ impl World {
         now - self.preempted.until(now)
     }
 
-    /// Takes a step.
-    fn take_step(&mut self) -> Result<Progress, Broken> {
-        let Some(choice) = self.choose() else { return Ok(Progress::Stuck) };
+    /// Takes a step; false if nothing can run any more.
+    fn take_step(&mut self) -> Result<bool, Broken> {
+        let Some(choice) = self.choose() else { return Ok(false) };
         self.step.0 += 1;
         self.trace.add(choice.class() as u64);
         self.trace.add(self.host.ticks());
@@ -268,7 +258,7 @@ impl World {
         let ticks = self.rng.below(self.plan.pace.step_max + 1);
         self.host.advance(ticks);
         self.check_holds()?;
-        Ok(Progress::Stepped)
+        Ok(true)
     }
 
     /// Picks what runs next. If nothing can run now, time goes on to when something can.
@@ -372,8 +362,7 @@ impl World {
 
     /// Checks what the server has.
     fn check_stream(&mut self) -> Result<check::Stream, Broken> {
-        let (ledger, volume) = (&self.ledger, &self.plan.volume);
-        let stream = check::stream(ledger, volume, &self.link, &mut self.rng)?;
+        let stream = check::stream(&self.ledger, &self.link, &mut self.rng)?;
         self.report.restored += stream.restored;
         Ok(stream)
     }

@@ -3,6 +3,7 @@
 use snapless_types::RecordKind;
 
 use crate::far_end::Received;
+use crate::ledger::Ledger;
 use crate::volume::{Content, Sectors, Volume};
 
 /// An image's sector.
@@ -21,8 +22,10 @@ pub enum Cell {
 /// An image.
 #[derive(Clone, Debug)]
 pub struct Image {
-    volume: Volume,
-    cells: Vec<Cell>,
+    /// The volume that it is of.
+    pub volume: Volume,
+    /// Its sectors.
+    pub cells: Vec<Cell>,
 }
 
 impl Image {
@@ -31,20 +34,20 @@ impl Image {
         Self { volume: *volume, cells: vec![Cell::Unknown; volume.sectors] }
     }
 
-    /// A sector; `None` past its end.
-    pub fn get(&self, sector: usize) -> Option<Cell> {
-        self.cells.get(sector).copied()
-    }
-
-    /// All sectors.
-    pub fn cells(&self) -> &[Cell] {
-        &self.cells
+    /// True if a sector, which is inside the volume, is as on the disk: a hole for a sector that
+    /// cannot be read, empty for one without data.
+    pub fn shows(&self, sector: usize, on_disk: Content, ledger: &Ledger) -> bool {
+        match self.cells[sector] {
+            Cell::Is(content) => content == on_disk,
+            Cell::Hole => ledger.unreadable[sector],
+            Cell::Empty => on_disk.writer().is_none(),
+            Cell::Unknown => false,
+        }
     }
 
     /// Applies a record; returns the sectors that it is about.
     pub fn apply(&mut self, received: &Received) -> Sectors {
-        let Some(extent) = received.record.extent else { return 0..0 };
-        let sectors = self.volume.sectors_of(&extent);
+        let sectors = received.sectors(&self.volume);
         let cells = &mut self.cells[sectors.clone()];
         match received.record.kind {
             RecordKind::Unreadable => cells.fill(Cell::Hole),

@@ -25,22 +25,15 @@ pub struct Points {
 }
 
 /// Checks every point that the records offer.
-pub fn check(
-    ledger: &Ledger,
-    volume: &Volume,
-    link: &Link,
-    base_is_whole: bool,
-) -> Result<Points, Broken> {
-    let mut replay = Replay::new(ledger, volume, first_image(volume, link, base_is_whole));
+pub fn check(ledger: &Ledger, link: &Link, base_is_whole: bool) -> Result<Points, Broken> {
+    let mut replay = Replay::new(ledger, first_image(&ledger.volume, link, base_is_whole));
     let mut changes = ledger.applied.iter().peekable();
     let mut in_gap = true;
     let mut whole = base_is_whole;
     let mut points = Points { base_is_whole, restorable: Vec::new() };
     for (index, received) in link.kept.iter().enumerate() {
         let record = &received.record;
-        if link.losses.contains(&index) {
-            in_gap = true;
-        }
+        in_gap |= link.losses.contains(&index);
         match record.kind {
             RecordKind::SessionStart => in_gap = false,
             RecordKind::GapBegin => in_gap = true,
@@ -53,12 +46,10 @@ pub fn check(
         if is_change(received, base_is_whole) {
             replay.apply(received);
         }
-        let step =
-            usize::try_from(record.seq.get() - 1).ok().and_then(|at| ledger.committed.get(at));
-        let Some(&step) = step else {
-            let what = format!("record {} was never committed", record.seq);
-            return Err(Broken::new(Rule::Point, what));
-        };
+        let committed = ledger.committed_at(record.seq.get());
+        let never =
+            || Broken::new(Rule::Point, format!("record {} was never committed", record.seq));
+        let step = committed.ok_or_else(never)?;
         while let Some(change) = changes.next_if(|change| change.step <= step) {
             replay.disk[change.sector] = change.content;
             replay.compare(change.sector..change.sector + 1);
@@ -104,18 +95,18 @@ pub fn base_image(volume: &Volume, link: &Link) -> Image {
     let mut described = vec![false; volume.blocks()];
     let mut last_block = None;
     for received in &link.kept {
-        let Some(extent) = received.record.extent else { continue };
-        let blocks = volume.blocks_of(&volume.sectors_of(&extent));
+        let blocks = volume.blocks_of(&received.sectors(volume));
+        if blocks.is_empty() {
+            continue;
+        }
         let is_base = match received.record.kind {
             RecordKind::Block | RecordKind::Unallocated => true,
             // Alone for a block that nothing has described, or right behind the block that it is
             // in.
-            RecordKind::Unreadable => {
-                !described[blocks.start] || last_block.is_some_and(|last| last == blocks.start)
-            }
+            RecordKind::Unreadable => !described[blocks.start] || last_block == Some(blocks.start),
             _ => false,
         };
-        last_block = if is_base && blocks.len() == 1 { Some(blocks.start) } else { None };
+        last_block = (is_base && blocks.len() == 1).then_some(blocks.start);
         if is_base {
             image.apply(received);
             described[blocks].fill(true);
@@ -134,7 +125,8 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(ledger: &'a Ledger, volume: &Volume, image: Image) -> Self {
+    fn new(ledger: &'a Ledger, image: Image) -> Self {
+        let volume = &ledger.volume;
         let disk = (0..volume.sectors + volume.beyond).map(Content::initial).collect();
         let mut replay = Self { ledger, image, disk, differ: BTreeSet::new() };
         replay.compare(0..volume.sectors);
@@ -147,16 +139,8 @@ impl<'a> Replay<'a> {
     }
 
     fn compare(&mut self, sectors: Sectors) {
-        for sector in sectors {
-            let Some(cell) = self.image.get(sector) else { continue };
-            let on_disk = self.disk[sector];
-            let same = match cell {
-                Cell::Is(content) => content == on_disk,
-                Cell::Hole => self.ledger.unreadable[sector],
-                Cell::Empty => on_disk.writer().is_none(),
-                Cell::Unknown => false,
-            };
-            if same {
+        for sector in sectors.filter(|&sector| sector < self.ledger.volume.sectors) {
+            if self.image.shows(sector, self.disk[sector], self.ledger) {
                 self.differ.remove(&sector);
             } else {
                 self.differ.insert(sector);
@@ -166,11 +150,8 @@ impl<'a> Replay<'a> {
 
     fn check(&self, step: Step, seq: u64) -> Result<(), Broken> {
         for &sector in &self.differ {
-            let cell = self.image.get(sector);
-            let writer = match cell {
-                Some(Cell::Is(content)) => content.writer(),
-                _ => None,
-            };
+            let cell = self.image.cells[sector];
+            let writer = if let Cell::Is(content) = cell { content.writer() } else { None };
             ensure!(
                 writer.is_some_and(|id| self.ledger.under_way(id, step)),
                 Rule::Point,

@@ -1,6 +1,7 @@
 //! Rules T0, ORDER and RESUME (rules.md#t0, rules.md#order, rules.md#resume), record by record.
 
-use snapless_types::{Clearing, Extent, RecordKind};
+use snapless_engine::Record;
+use snapless_types::{Clearing, RecordKind};
 
 use crate::failure::{Broken, Rule, ensure};
 use crate::far_end::Received;
@@ -10,41 +11,28 @@ use crate::volume::{Sectors, Volume, WriteId};
 
 /// Records are numbered and timed in order, the stream begins and goes on after a loss as it
 /// should, and overlapping writes have the order in which the disk applied them.
-pub fn order(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<(), Broken> {
-    let mut last: Option<&Received> = None;
+pub fn order(ledger: &Ledger, link: &Link) -> Result<(), Broken> {
+    let mut last: Option<&Record> = None;
     let mut place_of: Vec<Option<u64>> = vec![None; ledger.writes.len()];
     for (index, received) in link.kept.iter().enumerate() {
         let record = &received.record;
-        let begins = index == 0 || link.losses.contains(&index);
+        let (seq, begins) = (record.seq, index == 0 || link.losses.contains(&index));
         if let Some(last) = last {
-            let follows = if begins {
-                record.seq > last.record.seq
-            } else {
-                record.seq.get() == last.record.seq.get() + 1
-            };
+            let follows = if begins { seq > last.seq } else { seq.get() == last.seq.get() + 1 };
+            ensure!(follows, Rule::Order, "record {seq} comes after record {}", last.seq);
             ensure!(
-                follows,
+                record.time >= last.time && record.epoch >= last.epoch,
                 Rule::Order,
-                "record {} comes after record {}",
-                record.seq,
-                last.record.seq
-            );
-            ensure!(
-                record.time >= last.record.time && record.epoch >= last.record.epoch,
-                Rule::Order,
-                "record {} is earlier than the one before it",
-                record.seq
+                "record {seq} is earlier than the one before it"
             );
         }
-        if begins {
-            ensure!(
-                matches!(record.kind, RecordKind::SessionStart | RecordKind::GapBegin),
-                Rule::Resume,
-                "the stream goes on after a loss with {record:?}"
-            );
-        }
+        ensure!(
+            !begins || matches!(record.kind, RecordKind::SessionStart | RecordKind::GapBegin),
+            Rule::Resume,
+            "the stream goes on after a loss with {record:?}"
+        );
         let reason = match record.kind {
-            RecordKind::GapBegin => ledger.gap_reason(record.seq.get()),
+            RecordKind::GapBegin => ledger.gap_reason(seq.get()),
             _ => None,
         };
         ensure!(
@@ -53,14 +41,14 @@ pub fn order(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<(), Broken
             "{record:?} lacks the reason of its gap, {reason:?}"
         );
         if matches!(record.kind, RecordKind::Write | RecordKind::Trim | RecordKind::Zero) {
-            let id = writer_of(ledger, volume, received)?;
+            let id = writer_of(ledger, received)?;
             let place = &mut place_of[id.0 as usize];
-            ensure!(place.is_none(), Rule::Order, "write {} is in the stream twice", id.0);
-            *place = Some(record.seq.get());
+            ensure!(place.is_none(), Rule::Order, "write {id} is in the stream twice");
+            *place = Some(seq.get());
         }
-        last = Some(received);
+        last = Some(record);
     }
-    let mut applied_up_to = vec![0; volume.sectors + volume.beyond];
+    let mut applied_up_to = vec![0; ledger.volume.sectors + ledger.volume.beyond];
     for applied in &ledger.applied {
         let Some(seq) = applied.content.writer().and_then(|id| place_of[id.0 as usize]) else {
             continue;
@@ -88,15 +76,16 @@ pub struct Base {
 
 /// Rule T0: blocks of the base image are as they were at t0, each once, ahead of every write to
 /// them. True if the base image is whole.
-pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Base, Broken> {
+pub fn base(ledger: &Ledger, link: &Link) -> Result<Base, Broken> {
+    let volume = &ledger.volume;
     let Some(t0) = &ledger.base else { return Ok(Base::default()) };
     let mut captured = vec![false; volume.blocks()];
     let mut touched = vec![false; volume.blocks()];
     let mut complete = false;
     for received in &link.kept {
         let record = &received.record;
-        let sectors = record.extent.map(|extent| volume.sectors_of(&extent));
-        let blocks = sectors.clone().map_or(0..0, |sectors| volume.blocks_of(&sectors));
+        let sectors = received.sectors(volume);
+        let blocks = volume.blocks_of(&sectors);
         match record.kind {
             RecordKind::SessionStart => ensure!(
                 record.time == t0.clock,
@@ -106,7 +95,6 @@ pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Base, Broke
                 t0.clock
             ),
             RecordKind::Block | RecordKind::Unallocated => {
-                let sectors = sectors.unwrap_or_default();
                 whole_blocks(volume, &sectors)?;
                 let is_empty = record.kind == RecordKind::Unallocated;
                 for block in blocks {
@@ -132,7 +120,6 @@ pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Base, Broke
                 );
             }
             RecordKind::Unreadable => {
-                let sectors = sectors.unwrap_or_default();
                 let good = sectors.clone().find(|&sector| !ledger.unreadable[sector]);
                 ensure!(
                     good.is_none(),
@@ -155,7 +142,7 @@ pub fn base(ledger: &Ledger, volume: &Volume, link: &Link) -> Result<Base, Broke
             }
             RecordKind::Write | RecordKind::Trim | RecordKind::Zero => touched[blocks].fill(true),
             RecordKind::Resync => {
-                whole_blocks(volume, &sectors.unwrap_or_default())?;
+                whole_blocks(volume, &sectors)?;
                 // Only blocks that the stream described before, or whose t0 content is lost.
                 touched[blocks].fill(true);
             }
@@ -183,28 +170,23 @@ fn whole_blocks(volume: &Volume, sectors: &Sectors) -> Result<(), Broken> {
 }
 
 /// The write that a record is of; its payload is that write, whole and nothing else.
-fn writer_of(ledger: &Ledger, volume: &Volume, received: &Received) -> Result<WriteId, Broken> {
-    let record = &received.record;
-    let extent: Option<Extent> = record.extent;
-    let sectors = extent.map(|extent| volume.sectors_of(&extent)).unwrap_or_default();
+fn writer_of(ledger: &Ledger, received: &Received) -> Result<WriteId, Broken> {
+    let Record { seq, kind, .. } = received.record;
+    let sectors = received.sectors(&ledger.volume);
     let writer = received.payload.first().and_then(|content| content.writer());
-    let kind = |id| match ledger.write(id).clearing {
+    let kind_of = |id| match ledger.write(id).clearing {
         None => RecordKind::Write,
         Some(Clearing::Trim) => RecordKind::Trim,
         Some(Clearing::Zero) => RecordKind::Zero,
     };
-    let is_its = |id: &WriteId| ledger.write(*id).sectors == sectors && kind(*id) == record.kind;
-    let Some(id) = writer.filter(is_its) else {
-        let what = format!("record {} of {sectors:?} has the payload of {writer:?}", record.seq);
-        return Err(Broken::new(Rule::Bound, what));
-    };
+    let is_its = |id: &WriteId| ledger.write(*id).sectors == sectors && kind_of(*id) == kind;
+    let what = || format!("record {seq} of {sectors:?} has the payload of {writer:?}");
+    let id = writer.filter(is_its).ok_or_else(|| Broken::new(Rule::Bound, what()))?;
     let expected = sectors.map(|sector| ledger.content(id, sector));
     ensure!(
         expected.eq(received.payload.iter().copied()),
         Rule::Bound,
-        "record {} has sectors of other writes than {}",
-        record.seq,
-        id.0
+        "record {seq} has sectors of other writes than {id}"
     );
     Ok(id)
 }

@@ -55,9 +55,9 @@ fn compare(far_end: &FarEnd, at: At, expected: Option<Image>, rule: Rule) -> Res
         if expected.is_some() { "has one" } else { "has none" }
     );
     let (Some((restored, cut)), Some(expected)) = (restored, expected) else { return Ok(0) };
-    let sectors = restored.chunks(far_end.sector_bytes());
-    let mut bytes = vec![0; far_end.sector_bytes()];
-    for ((sector, found), &cell) in sectors.enumerate().zip(expected.cells()) {
+    let mut bytes = vec![0; expected.volume.sector_bytes as usize];
+    let sectors = restored.chunks(bytes.len()).enumerate();
+    for ((sector, found), &cell) in sectors.zip(&expected.cells) {
         bytes.fill(0);
         if let Cell::Is(content) = cell {
             content.fill(&mut bytes);

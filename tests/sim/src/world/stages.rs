@@ -5,7 +5,7 @@ use snapless_engine::{Session, Worker};
 use snapless_types::{BlockIndex, BlockRange};
 
 use super::verbs::Verb;
-use super::{Progress, Stage, World, index};
+use super::{Stage, World, index};
 use crate::check;
 use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::BaseImage;
@@ -96,9 +96,7 @@ impl World {
     fn load(&mut self, stops_at: Option<u64>) -> Result<(), Broken> {
         self.calm = false;
         for step in 0..self.plan.round_steps {
-            if self.take_step()? == Progress::Stuck {
-                return Err(Broken::new(Rule::Hang, self.describe("nothing can run under load")));
-            }
+            ensure!(self.take_step()?, Rule::Hang, "nothing can run under load; {}", self.state());
             if self.stage == Stage::Starting {
                 self.begin_if_drained()?;
             }
@@ -151,7 +149,7 @@ impl World {
             if self.is_quiet() {
                 return self.check_at_rest();
             }
-            if self.take_step()? == Progress::Stuck {
+            if !self.take_step()? {
                 if asked_again {
                     break;
                 }
@@ -160,10 +158,8 @@ impl World {
                 self.link.acknowledge_again(&mut self.rng, self.host.ticks());
             }
         }
-        Err(Broken::new(
-            Rule::Hang,
-            self.describe("writes and faults have ended, but no rest comes"),
-        ))
+        let what = format!("writes and faults have ended, but no rest comes; {}", self.state());
+        Err(Broken::new(Rule::Hang, what))
     }
 
     /// Resync converges: a gap ends while writers go on.
@@ -216,20 +212,17 @@ impl World {
             status.writes_in_flight,
             status.writes_holding
         );
-        check::replica(&self.ledger, &self.plan.volume, &self.link, &self.disk.sectors, |_| true)?;
+        check::replica(&self.ledger, &self.link, &self.disk.sectors, |_| true)?;
         self.check_stream()?;
         Ok(())
     }
 
-    fn describe(&self, what: &str) -> String {
+    fn state(&self) -> String {
         let mut held: Vec<_> =
             self.ledger.open.iter().map(|&id| (id.0, self.ledger.write(id).place)).collect();
         held.truncate(4);
         let status = self.session.as_ref().map(Session::status);
         let drain = self.threads[index(Worker::Drain)];
-        format!(
-            "{what}; open writes {held:?}, {} tasks, drain {drain:?}, {status:?}",
-            self.tasks.len()
-        )
+        format!("open writes {held:?}, {} tasks, drain {drain:?}, {status:?}", self.tasks.len())
     }
 }

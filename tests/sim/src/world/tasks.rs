@@ -7,7 +7,7 @@ use super::verbs::Verb;
 use super::{By, Job, Task, World, index};
 use crate::disk::Purpose;
 use crate::failure::{Broken, Rule, ensure};
-use crate::ledger::Place;
+use crate::ledger::{Place, Write};
 use crate::options::Sabotage;
 use crate::plan::Pace;
 use crate::volume::{Content, WriteId};
@@ -29,7 +29,16 @@ impl World {
         let extent = volume.extent(&sectors);
         self.trace.add(extent.offset());
         let clearing = writer.clearing(&mut self.rng);
-        let id = self.ledger.submit(sectors.clone(), urgency, clearing, index, self.step);
+        let id = self.ledger.submit(Write {
+            sectors: sectors.clone(),
+            urgency,
+            clearing,
+            writer: index,
+            place: Place::Host,
+            submitted: self.step,
+            done: None,
+            succeeded: false,
+        });
         if self.session.is_none() {
             self.put(Job::Before(id));
             return Ok(());

@@ -137,8 +137,7 @@ impl World {
                 certain[self.blocks_of(id)].fill(false);
             }
         }
-        let sectors = &self.disk.sectors;
-        check::replica(&self.ledger, &self.plan.volume, &self.link, sectors, |block| certain[block])
+        check::replica(&self.ledger, &self.link, &self.disk.sectors, |block| certain[block])
     }
 
     /// The counts of blocks in the session's status are true.
