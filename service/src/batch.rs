@@ -132,7 +132,6 @@ fn is_zero(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use snapless_types::{EpochId, Seq};
     use snapless_wire::id::FileTime;
     use snapless_wire::record::{Position, Records};
@@ -217,36 +216,6 @@ mod tests {
             let mut batch = batch(bytes);
             assert!(batch.prepare(|_| ()).is_err());
             assert_eq!(batch.frames().count(), 0);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn records_without_zeros_mean_the_same(
-            payloads in prop::collection::vec(prop::collection::vec(0_u8..2, 1..5), 0..40)
-        ) {
-            let bytes: Vec<u8> = payloads
-                .iter()
-                .zip(1..)
-                .flat_map(|(sectors, seq)| record(RecordKind::Write, seq, sectors))
-                .collect();
-            let mut batch = batch(&bytes);
-            let saved = batch.prepare(|_| ()).unwrap();
-            prop_assert_eq!(batch.records().len() + saved, bytes.len());
-            for ((got, sectors), seq) in
-                Records::new(batch.records()).zip(&payloads).zip(1..)
-            {
-                let got = got.unwrap();
-                let want: Vec<u8> = sectors.iter().flat_map(|fill| [*fill; 512]).collect();
-                prop_assert_eq!(got.header.seq(), Seq::new(seq));
-                prop_assert_eq!(got.header.extent_len(), want.len() as u64);
-                if got.header.is_zero() {
-                    prop_assert!(want.iter().all(|byte| *byte == 0));
-                } else {
-                    prop_assert_eq!(got.payload, &want[..]);
-                }
-            }
-            prop_assert_eq!(Records::new(batch.records()).count(), payloads.len());
         }
     }
 }

@@ -7,37 +7,53 @@ use std::time::Duration;
 
 use snapless_service::report::Activity;
 use snapless_types::RecordKind;
+use snapless_wire::id::SessionId;
 use support::driver::Seen;
-use support::{Harness, VOLUME, wait_until};
+use support::{Harness, Running, VOLUME, wait_until};
+
+/// Waits until the driver has seen this call.
+#[track_caller]
+fn wait_for(harness: &Harness, call: Seen) {
+    wait_until(&format!("{call:?}"), || harness.driver.seen().contains(&call));
+}
 
 /// Writes, ends the epoch, and waits until the driver has its acknowledgement.
 fn write_durably(harness: &Harness, epoch: u64) {
     harness.driver.write(epoch * 4096, &[u8::try_from(epoch).unwrap()]);
     harness.driver.end_epoch();
-    wait_until("the epoch is acknowledged", || {
-        harness.driver.seen().contains(&Seen::Acknowledged(epoch))
-    });
+    wait_for(harness, Seen::Acknowledged(epoch));
 }
 
 /// Waits until the pipeline has begun a session.
-fn wait_for_session(harness: &Harness) -> snapless_wire::id::SessionId {
+fn wait_for_session(harness: &Harness) -> SessionId {
     wait_until("a session began", || harness.driver.session().is_some());
     harness.driver.session().unwrap()
 }
 
-#[test]
-fn records_arrive_in_order_and_zeros_are_not_sent() {
+/// A pipeline that has begun a session.
+fn begun() -> (Harness, Running, SessionId) {
     let harness = Harness::new();
     let running = harness.start();
     let session = wait_for_session(&harness);
+    (harness, running, session)
+}
+
+/// A pipeline whose session has a durable epoch.
+fn durable() -> (Harness, Running, SessionId) {
+    let (harness, running, session) = begun();
+    write_durably(&harness, 1);
+    (harness, running, session)
+}
+
+#[test]
+fn records_arrive_in_order_and_zeros_are_not_sent() {
+    let (harness, running, session) = begun();
     for i in 0..500_u64 {
         let fill = if i % 3 == 0 { 0 } else { 9 };
         harness.driver.write(i * 4096, &[fill; 8]);
     }
     let last = harness.driver.end_epoch();
-    wait_until("everything is acknowledged", || {
-        harness.driver.seen().contains(&Seen::Acknowledged(1))
-    });
+    wait_for(&harness, Seen::Acknowledged(1));
 
     let arrived = harness.server.arrived(session);
     assert_eq!(arrived.len() as u64, last);
@@ -59,10 +75,7 @@ fn records_arrive_in_order_and_zeros_are_not_sent() {
 
 #[test]
 fn a_call_that_fails_for_want_of_memory_is_repeated_and_the_claim_kept() {
-    let harness = Harness::new();
-    let running = harness.start();
-    let session = wait_for_session(&harness);
-    write_durably(&harness, 1);
+    let (harness, running, session) = durable();
     harness.driver.lack_memory(3);
     write_durably(&harness, 2);
     assert_eq!(harness.driver.scarce(), 0);
@@ -76,10 +89,7 @@ fn a_call_that_fails_for_want_of_memory_is_repeated_and_the_claim_kept() {
 
 #[test]
 fn after_each_cut_the_session_is_resumed_and_the_order_kept() {
-    let harness = Harness::new();
-    let running = harness.start();
-    let session = wait_for_session(&harness);
-    write_durably(&harness, 1);
+    let (harness, running, session) = durable();
     for epoch in 2..30 {
         for i in 0..20 {
             harness.driver.write(i * 4096, &[3; 16]);
@@ -108,9 +118,7 @@ fn after_each_cut_the_session_is_resumed_and_the_order_kept() {
 
 #[test]
 fn a_stop_flushes_captured_records_and_a_start_resumes() {
-    let harness = Harness::new();
-    let running = harness.start();
-    let session = wait_for_session(&harness);
+    let (harness, running, session) = begun();
     for i in 0..200 {
         harness.driver.write(i * 65_536, &[5; 128]);
     }
@@ -122,9 +130,7 @@ fn a_stop_flushes_captured_records_and_a_start_resumes() {
     assert_eq!(harness.store().load().unwrap().unwrap().acknowledged_epoch, 1);
 
     let _again = harness.start();
-    wait_until("the session is resumed", || {
-        harness.driver.seen().contains(&Seen::Resumed(session))
-    });
+    wait_for(&harness, Seen::Resumed(session));
     write_durably(&harness, 2);
     assert_eq!(harness.server.hellos().len(), 2);
 }
@@ -160,17 +166,14 @@ fn a_stalled_server_stops_the_drain() {
     assert!(left > 60 * record, "no more than two batches are taken: {left}");
     harness.server.behave(|manners| manners.stalled = false);
     harness.driver.end_epoch();
-    wait_until("all arrived", || harness.driver.seen().contains(&Seen::Acknowledged(1)));
+    wait_for(&harness, Seen::Acknowledged(1));
     assert_eq!(harness.server.arrived(session).len(), 122);
     assert_eq!(running.counters.report().connections, 1);
 }
 
 #[test]
 fn a_session_that_an_administrator_ended_is_not_started_again() {
-    let harness = Harness::new();
-    let running = harness.start();
-    wait_for_session(&harness);
-    write_durably(&harness, 1);
+    let (harness, running, _) = durable();
     harness.driver.stop_session();
     wait_until("the pipeline is over", || running.is_over());
     assert_eq!(running.counters.report().activity, Activity::Ended);
@@ -184,10 +187,7 @@ fn a_session_that_an_administrator_ended_is_not_started_again() {
 
 #[test]
 fn a_session_ended_without_a_link_is_not_started_again() {
-    let harness = Harness::new();
-    let running = harness.start();
-    wait_for_session(&harness);
-    write_durably(&harness, 1);
+    let (harness, running, _) = durable();
     harness.server.behave(|manners| manners.refuse = Some("busy".into()));
     harness.server.cut();
     wait_until("it was refused", || running.counters.report().last_error.is_some());
@@ -199,10 +199,7 @@ fn a_session_ended_without_a_link_is_not_started_again() {
 
 #[test]
 fn a_server_that_lost_the_session_gets_a_new_one() {
-    let harness = Harness::new();
-    let _running = harness.start();
-    let first = wait_for_session(&harness);
-    write_durably(&harness, 1);
+    let (harness, _running, first) = durable();
     harness.server.forget();
     harness.server.cut();
     wait_until("a new session began", || {
@@ -239,14 +236,9 @@ fn an_absent_driver_and_a_refusing_server_are_reported_and_retried() {
 
 #[test]
 fn bytes_that_are_not_records_are_never_sent() {
-    let harness = Harness::new();
-    let running = harness.start();
-    let session = wait_for_session(&harness);
-    write_durably(&harness, 1);
+    let (harness, running, session) = durable();
     harness.driver.corrupt();
-    wait_until("the session is resumed", || {
-        harness.driver.seen().contains(&Seen::Resumed(session))
-    });
+    wait_for(&harness, Seen::Resumed(session));
     write_durably(&harness, 2);
     assert!(running.counters.report().connections >= 2);
 }
