@@ -26,7 +26,7 @@ use windows_sys::Win32::Storage::FileSystem::{
     FindNextVolumeW, FindVolumeClose, OPEN_EXISTING, QueryDosDeviceW,
 };
 use zerocopy::little_endian::U32;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::{Call, DriverError};
 use crate::overlapped::{Event, control};
@@ -312,6 +312,7 @@ fn none_left() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zerocopy::FromZeros;
 
     fn outcome(call: Call, code: u32) -> DriverError {
         call_error(call, io::Error::from_raw_os_error(code.cast_signed()))
