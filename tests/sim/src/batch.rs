@@ -1,8 +1,10 @@
 //! Many runs, several at a time; of several failures, the one of the lowest seed is reported.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+
+use clap::Args;
 
 use crate::failure::Failure;
 use crate::options::Options;
@@ -10,21 +12,23 @@ use crate::report::Report;
 use crate::runner::run;
 
 /// Runs of one seed after the other.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Args)]
 pub struct Batch {
-    /// The first run; the others differ in their seed only.
-    pub first: Options,
-    /// How many; 0: until one fails.
-    pub seeds: u64,
-    /// How many at a time.
-    pub jobs: usize,
+    // The first run; the others differ in their seed only.
+    #[command(flatten)]
+    first: Options,
+    /// How many seeds, one after the other; 0: until one fails
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Runs at a time [default: one for each processor]
+    #[arg(long)]
+    jobs: Option<usize>,
 }
 
 impl Batch {
     /// `seeds` runs from `first` on, as many at a time as there are processors.
     pub fn new(first: Options, seeds: u64) -> Self {
-        let jobs = thread::available_parallelism().map_or(1, usize::from);
-        Self { first, seeds, jobs }
+        Self { first, seeds, jobs: None }
     }
 
     /// Plays them; `on_report` gets the report of every run that kept the rules, in no particular
@@ -43,7 +47,7 @@ impl Batch {
                 }
                 let seed = self.first.seed.wrapping_add(index);
                 let result = run(&Options { seed, ..self.first.clone() });
-                let mut outcome = outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
                 match result {
                     Ok(report) => {
                         outcome.0 += report;
@@ -57,12 +61,13 @@ impl Batch {
                 }
             }
         };
+        let processors = || thread::available_parallelism().map_or(1, usize::from);
         thread::scope(|scope| {
-            for _ in 0..self.jobs.max(1) {
+            for _ in 0..self.jobs.unwrap_or_else(processors).max(1) {
                 scope.spawn(worker);
             }
         });
-        match outcome.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        match outcome.into_inner().unwrap_or_else(PoisonError::into_inner) {
             (_, Some(failure)) => Err(failure),
             (total, None) => Ok(total),
         }

@@ -4,6 +4,8 @@
 //! A read of a sector that a write in flight covers sees the old content or the new, and a read of
 //! many sectors sees a mixture: the checks find an engine that reads under a write.
 
+use std::ops::Range;
+
 use snapless_engine::{Read, Ticket, Worker};
 
 use crate::ledger::{Ledger, Step};
@@ -19,7 +21,7 @@ pub enum Purpose {
     /// used the ticket up.
     Write(WriteId, Option<Ticket>),
     /// A read of the engine, into cells of queue memory.
-    Read { read: Read, worker: Worker, first_cell: usize },
+    Read { read: Read, worker: Worker, cells: Range<usize> },
 }
 
 #[derive(Debug)]
@@ -104,12 +106,12 @@ impl Disk {
         let count =
             if finishes { request.remaining.len() } else { rng.index(request.remaining.len()) + 1 };
         for sector in request.remaining.drain(request.remaining.len() - count..).rev() {
-            match request.purpose {
+            match &request.purpose {
                 Purpose::Write(write, _) => {
-                    self.sectors[sector] = ledger.apply(write, sector, step);
+                    self.sectors[sector] = ledger.apply(*write, sector, step);
                 }
-                Purpose::Read { first_cell, .. } => {
-                    let cell = first_cell + sector - request.sectors.start;
+                Purpose::Read { cells, .. } => {
+                    let cell = cells.start + sector - request.sectors.start;
                     memory.cells[cell] = self.sectors[sector];
                 }
             }

@@ -15,19 +15,20 @@ pub const MS: u64 = Tick::PER_MS;
 /// Where the wall clock starts: not at 0, so that it can be set back.
 const WALL_START: u64 = 1_000_000_000;
 
+/// The clocks, and the workers that were woken.
 #[derive(Debug, Default)]
-struct Shared {
+pub struct Shared {
     now: Cell<u64>,
-    /// How long ago the running thread read the clock.
-    lag: Cell<u64>,
-    /// How far the wall clock was set back.
-    set_back: Cell<u64>,
+    /// How long ago the running thread read the clock: it was preempted after that.
+    pub lag: Cell<u64>,
+    /// How far the wall clock was set back against simulated time.
+    pub set_back: Cell<u64>,
     woken: Cell<u8>,
 }
 
 /// The host. Clones share everything.
 #[derive(Clone, Debug, Default)]
-pub struct SimHost(Rc<Shared>);
+pub struct SimHost(pub Rc<Shared>);
 
 impl SimHost {
     /// Simulated time in ticks.
@@ -38,17 +39,6 @@ impl SimHost {
     /// Lets time pass.
     pub fn advance(&self, ticks: u64) {
         self.0.now.set(self.0.now.get() + ticks);
-    }
-
-    /// Lets the thread that runs next see the clock of `ticks` ago: it was preempted after reading
-    /// it.
-    pub fn set_lag(&self, ticks: u64) {
-        self.0.lag.set(ticks);
-    }
-
-    /// Sets the wall clock back by `ticks` against simulated time.
-    pub fn set_wall_back(&self, ticks: u64) {
-        self.0.set_back.set(ticks);
     }
 
     /// The workers that were woken since the last call.

@@ -70,7 +70,7 @@ pub struct BaseImage {
 }
 
 /// Everything that happened.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ledger {
     /// The volume.
     pub volume: Volume,
@@ -99,19 +99,8 @@ pub struct Ledger {
 impl Ledger {
     /// A ledger in which nothing has happened.
     pub fn new(volume: Volume) -> Self {
-        Self {
-            volume,
-            writes: Vec::new(),
-            open: Vec::new(),
-            applied: Vec::new(),
-            committed: Vec::new(),
-            base: None,
-            clearings: BTreeMap::new(),
-            gaps: Vec::new(),
-            grown: None,
-            empty: vec![false; volume.blocks()],
-            unreadable: vec![false; volume.sectors],
-        }
+        let (empty, unreadable) = (vec![false; volume.blocks()], vec![false; volume.sectors]);
+        Self { volume, empty, unreadable, ..Self::default() }
     }
 
     /// Notes a write that the application submits.

@@ -60,7 +60,7 @@ pub struct Link {
     durable_epoch: u64,
     becoming: VecDeque<Becoming>,
     /// When each arrives, and the epoch.
-    acknowledgements: Vec<(u64, u64)>,
+    pub acknowledgements: Vec<(u64, u64)>,
     detach_at: Option<u64>,
     attach_at: Option<u64>,
     /// The real server's code, in runs that have it.
@@ -146,7 +146,8 @@ impl Link {
         self.durable = next.keeps;
         self.durable_epoch = next.epoch;
         if calm || !rng.once_in(self.plan.lost_acks_once_in) {
-            self.acknowledge_later(next.epoch, calm, rng, now);
+            let delay = if calm { 0 } else { rng.below(self.plan.durable_delay) };
+            self.acknowledgements.push((now + delay, next.epoch));
         }
         Ok(())
     }
@@ -159,18 +160,8 @@ impl Link {
     }
 
     /// Acknowledges again what is durable: the service asks the server.
-    pub fn acknowledge_again(&mut self, rng: &mut Rng, now: u64) {
-        self.acknowledge_later(self.durable_epoch, true, rng, now);
-    }
-
-    /// Acknowledges an epoch that is not durable: the sabotage of a hasty service.
-    pub fn acknowledge_early(&mut self, epoch: u64, now: u64) {
-        self.acknowledgements.push((now, epoch));
-    }
-
-    fn acknowledge_later(&mut self, epoch: u64, calm: bool, rng: &mut Rng, now: u64) {
-        let delay = if calm { 0 } else { rng.below(self.plan.durable_delay) };
-        self.acknowledgements.push((now + delay, epoch));
+    pub fn acknowledge_again(&mut self, now: u64) {
+        self.acknowledgements.push((now, self.durable_epoch));
     }
 
     /// Perhaps the service dies or stalls.

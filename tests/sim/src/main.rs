@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use snapless_sim::{Batch, Options};
+use snapless_sim::Batch;
 
 /// Plays the real engine under a seeded scheduler and checks every rule against a model.
 ///
@@ -16,22 +16,14 @@ use snapless_sim::{Batch, Options};
 )]
 struct Arguments {
     #[command(flatten)]
-    options: Options,
-    /// How many seeds, one after the other; 0: until one fails
-    #[arg(long, default_value_t = 1)]
-    seeds: u64,
-    /// Runs at a time [default: one for each processor]
-    #[arg(long)]
-    jobs: Option<usize>,
+    batch: Batch,
     /// Do not look for a smaller run that fails the same way
     #[arg(long)]
     no_shrink: bool,
 }
 
 fn main() -> ExitCode {
-    let Arguments { options, seeds, jobs, no_shrink } = Arguments::parse();
-    let mut batch = Batch::new(options, seeds);
-    batch.jobs = jobs.unwrap_or(batch.jobs);
+    let Arguments { batch, no_shrink } = Arguments::parse();
     match batch.play(|_, _| ()) {
         Ok(total) => {
             println!("every rule was kept: {total}");

@@ -6,7 +6,7 @@ use std::ops::Range;
 use snapless_engine::MemorySpan;
 
 use crate::failure::{Broken, Rule, ensure};
-use crate::volume::{Content, Volume};
+use crate::volume::{Content, Volume, overlap};
 
 /// The buffer that the engine hands out ranges of.
 #[derive(Debug)]
@@ -34,11 +34,12 @@ impl QueueMemory {
             "memory {cells:?} is handed out, but the queue has {} cells",
             self.cells.len()
         );
-        let taken = self.lent.iter().find(|lent| lent.start < cells.end && cells.start < lent.end);
-        if let Some(taken) = taken {
-            let what = format!("memory {cells:?} is handed out while {taken:?} is in use");
-            return Err(Broken::new(Rule::Bound, what));
-        }
+        let taken = self.lent.iter().find(|lent| overlap(lent, &cells));
+        ensure!(
+            taken.is_none(),
+            Rule::Bound,
+            "memory {cells:?} is handed out while {taken:?} is in use"
+        );
         self.lent.push(cells.clone());
         Ok(cells)
     }

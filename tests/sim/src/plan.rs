@@ -25,12 +25,6 @@ pub struct DiskPlan {
     pub bad_sectors: Vec<usize>,
 }
 
-impl DiskPlan {
-    fn reads_fail(&self) -> bool {
-        self.read_fails_once_in > 0 || !self.bad_sectors.is_empty()
-    }
-}
-
 /// How the service and the server behave.
 #[derive(Clone, Debug, Default)]
 pub struct LinkPlan {
@@ -177,9 +171,7 @@ impl Plan {
             .collect();
         if faults.has(Fault::Urgent) && rng.once_in(4) {
             // No write may wait.
-            for writer in &mut writers {
-                writer.urgent_once_in = 1;
-            }
+            writers.iter_mut().for_each(|writer| writer.urgent_once_in = 1);
         }
         writers.truncate(options.writers.unwrap_or(MOST_WRITERS).max(1));
         let rounds = rng.within(1..=3);
@@ -209,13 +201,10 @@ impl Plan {
     pub fn hold_bound(&self) -> u64 {
         let under_way: usize = self.writers.iter().map(|writer| writer.queue_depth).sum();
         let hand_over = Pace::OVERDUE + Pace::PUT_OFF_MAX + Pace::WAKE_MAX;
-        let reads = self.reads_of_a_write()
-            * if self.disk.reads_fail() && BAD_SECTORS_PROLONG_HOLDS {
-                self.volume.block_sectors as u64 + 1
-            } else {
-                1
-            };
-        let local = reads * self.disk.latency.end() + 5 * hand_over;
+        let reads_fail = self.disk.read_fails_once_in > 0 || !self.disk.bad_sectors.is_empty();
+        let is_prolonged = BAD_SECTORS_PROLONG_HOLDS && reads_fail;
+        let singly = if is_prolonged { self.volume.block_sectors as u64 + 1 } else { 1 };
+        let local = self.reads_of_a_write() * singly * self.disk.latency.end() + 5 * hand_over;
         self.config.hold_limit + (under_way as u64 + 4) * local
     }
 

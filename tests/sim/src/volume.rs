@@ -62,8 +62,13 @@ impl Content {
 /// A run of sectors.
 pub type Sectors = Range<usize>;
 
+/// True if two ranges have something in common.
+pub fn overlap(one: &Range<usize>, other: &Range<usize>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
 /// How large the volume is and how it is cut.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Volume {
     /// Bytes of a sector.
     pub sector_bytes: u32,

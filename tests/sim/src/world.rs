@@ -120,6 +120,7 @@ struct WorkerThread {
     in_hand: usize,
     /// It is preempted until this instant.
     stopped_until: u64,
+    /// Its verb returned that it ends.
     ended: bool,
 }
 
@@ -127,17 +128,6 @@ impl WorkerThread {
     /// Lets it call its verb at this instant at the latest.
     fn wake(&mut self, at: u64) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
-    }
-
-    /// It has finished one piece of work and goes on.
-    fn done_with_one(&mut self, now: u64) {
-        self.in_hand -= 1;
-        self.wake(now);
-    }
-
-    /// Its verb returned that it ends.
-    fn has_ended(&self) -> bool {
-        self.ended
     }
 }
 
@@ -272,24 +262,19 @@ impl World {
             self.host.advance(earliest - now);
         }
         let now = now.max(earliest);
-        let overdue = items
-            .iter()
-            .filter(|item| item.from <= now && item.due + Pace::OVERDUE <= now)
-            .min_by_key(|item| item.due);
-        let choice = match overdue {
-            Some(item) => item.choice,
-            None => self.pick(&items, now),
-        };
+        let is_overdue = |item: &&Item| item.from <= now && item.due + Pace::OVERDUE <= now;
+        let overdue = items.iter().filter(is_overdue).min_by_key(|item| item.due);
+        let choice = overdue.map_or_else(|| self.pick(&items, now), |item| item.choice);
         self.items = items;
         Some(choice)
     }
 
     fn pick(&mut self, items: &[Item], now: u64) -> Choice {
-        let ready = || items.iter().filter(|item| item.from <= now).map(|item| item.choice);
-        let weights = self.plan.pace.weights;
+        let ready = items.iter().filter(|item| item.from <= now).map(|item| item.choice);
+        let mut ready: Vec<_> = ready.collect();
         let mut present = [0; 5];
-        for choice in ready() {
-            present[choice.class()] = weights[choice.class()];
+        for class in ready.iter().map(|choice| choice.class()) {
+            present[class] = self.plan.pace.weights[class];
         }
         let mut drawn = self.rng.below(present.iter().sum());
         let mut class = 0;
@@ -297,12 +282,8 @@ impl World {
             drawn -= present[class];
             class += 1;
         }
-        let count = ready().filter(|choice| choice.class() == class).count();
-        let nth = self.rng.index(count);
-        ready()
-            .filter(|choice| choice.class() == class)
-            .nth(nth)
-            .expect("a class that is present has a choice")
+        ready.retain(|choice| choice.class() == class);
+        self.rng.pick(&ready)
     }
 
     /// Everything that can run, now or later.

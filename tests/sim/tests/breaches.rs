@@ -15,10 +15,7 @@ fn assert_found(breach: Sabotage, rules: &[Rule]) {
     let failure = (1..=SEEDS).find_map(|seed| run(&Options::new(seed)).err());
     Sabotage::choose(None);
     let failure = failure.unwrap_or_else(|| panic!("{breach:?} is not found in {SEEDS} seeds"));
-    println!(
-        "{breach:?}: seed {}, step {}, {:?}",
-        failure.options.seed, failure.step, failure.rule
-    );
+    println!("{failure}");
     let rule = failure.rule.unwrap_or_else(|| panic!("{breach:?} is found by a panic: {failure}"));
     assert!(rules.contains(&rule), "{breach:?} is found by another rule: {failure}");
 }

@@ -1,13 +1,14 @@
 //! Every rule holds in every run, and a seed decides its run.
 
-use snapless_sim::{Batch, Options, run};
+use snapless_sim::{Batch, Options, Report, run};
+
+fn play(first: Options, seeds: u64, on_report: impl Fn(u64, &Report) + Sync) -> Report {
+    Batch::new(first, seeds).play(on_report).unwrap_or_else(|failure| panic!("{failure}"))
+}
 
 #[test]
 fn three_hundred_seeds_keep_every_rule() {
-    let total = match Batch::new(Options::new(1), 300).play(|_, _| ()) {
-        Ok(total) => total,
-        Err(failure) => panic!("{failure}"),
-    };
+    let total = play(Options::new(1), 300, |_, _| ());
     // The seeds reach what they are meant to reach.
     assert_eq!(total.runs, 300);
     assert!(total.held > 10_000, "{total}");
@@ -26,9 +27,7 @@ fn three_hundred_seeds_keep_every_rule() {
 #[test]
 fn long_runs_keep_every_rule() {
     let first = Options { steps: 50_000, ..Options::new(10_000) };
-    if let Err(failure) = Batch::new(first, 10).play(|_, _| ()) {
-        panic!("{failure}");
-    }
+    play(first, 10, |_, _| ());
 }
 
 #[test]
@@ -36,7 +35,7 @@ fn a_gap_is_made_good_under_writers_that_never_stop() {
     // Where nothing else goes wrong, the service dies once in half of the runs.
     let first = Options { steps: 60_000, ..Options::without_faults(20_000) };
     let runs = std::sync::Mutex::new((0, Vec::new()));
-    let outcome = Batch::new(first, 60).play(|seed, report| {
+    play(first, 60, |seed, report| {
         if report.losses > 0 {
             let mut runs = runs.lock().unwrap();
             runs.0 += 1;
@@ -45,9 +44,6 @@ fn a_gap_is_made_good_under_writers_that_never_stop() {
             }
         }
     });
-    if let Err(failure) = outcome {
-        panic!("{failure}");
-    }
     let (with_gap, open) = runs.into_inner().unwrap();
     assert!(with_gap > 5, "{with_gap} runs lost their service");
     assert!(open.is_empty(), "{open:?}: seeds whose gap was still open at the end");
@@ -56,11 +52,8 @@ fn a_gap_is_made_good_under_writers_that_never_stop() {
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 1..=20 {
-        let (first, second) = (run(&Options::new(seed)), run(&Options::new(seed)));
-        match (first, second) {
-            (Ok(first), Ok(second)) => assert_eq!(first, second, "seed {seed}"),
-            (first, second) => panic!("seed {seed}: {first:?}, {second:?}"),
-        }
+        let [first, second] = [0; 2].map(|_| play(Options::new(seed), 1, |_, _| ()));
+        assert_eq!(first, second, "seed {seed}");
     }
 }
 
@@ -78,14 +71,11 @@ fn different_seeds_give_different_traces() {
 fn without_faults_and_gaps_every_base_image_is_complete() {
     let first = Options::without_faults(1);
     let incomplete = std::sync::Mutex::new(Vec::new());
-    let outcome = Batch::new(first, 100).play(|seed, report| {
+    play(first, 100, |seed, report| {
         if report.gaps == 0 && report.base_images == 0 {
             incomplete.lock().unwrap().push(seed);
         }
     });
-    if let Err(failure) = outcome {
-        panic!("{failure}");
-    }
     let incomplete = incomplete.into_inner().unwrap();
     assert!(incomplete.is_empty(), "{incomplete:?}");
 }

@@ -155,7 +155,7 @@ impl World {
                 }
                 // An acknowledgement was lost: the service asks the server what it has.
                 asked_again = true;
-                self.link.acknowledge_again(&mut self.rng, self.host.ticks());
+                self.link.acknowledge_again(self.host.ticks());
             }
         }
         let what = format!("writes and faults have ended, but no rest comes; {}", self.state());
@@ -189,7 +189,7 @@ impl World {
             return false;
         }
         if self.stage == Stage::Stopped {
-            return session.is_settled() && self.threads.iter().all(|thread| thread.has_ended());
+            return session.is_settled() && self.threads.iter().all(|thread| thread.ended);
         }
         let status = session.status();
         self.stage == Stage::Running

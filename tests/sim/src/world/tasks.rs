@@ -197,11 +197,10 @@ impl World {
                 self.ledger.write_mut(id).succeeded = succeeded;
                 self.put(ticket.map_or(Job::Done(id), |ticket| Job::Complete(id, ticket)));
             }
-            Purpose::Read { read, worker, first_cell } => {
-                let sectors = self.plan.volume.sectors_of(&read.extent());
-                let cells = first_cell..first_cell + sectors.len();
-                if !succeeded && sectors.len() == 1 {
-                    self.ledger.unreadable[sectors.start] = true;
+            Purpose::Read { read, worker, cells } => {
+                if !succeeded && cells.len() == 1 {
+                    let sector = self.plan.volume.count(read.extent().offset());
+                    self.ledger.unreadable[sector] = true;
                 }
                 self.put(Job::ReadDone { read, worker, cells, succeeded });
             }
@@ -255,7 +254,8 @@ impl World {
     }
 
     fn worker_done(&mut self, worker: Worker) {
-        let now = self.host.ticks();
-        self.threads[index(worker)].done_with_one(now);
+        let thread = &mut self.threads[index(worker)];
+        thread.in_hand -= 1;
+        thread.wake(self.host.ticks());
     }
 }

@@ -74,9 +74,9 @@ impl World {
     ) -> Result<R, Broken> {
         if self.plan.pace.odd_clocks {
             let lag = if self.rng.once_in(8) { self.rng.below(MS) } else { 0 };
-            self.host.set_lag(lag);
+            self.host.0.lag.set(lag);
             if self.rng.once_in(64) {
-                self.host.set_wall_back(self.rng.below(1_000 * MS));
+                self.host.0.set_back.set(self.rng.below(1_000 * MS));
             }
         }
         let session = self.session.as_ref().expect("verbs are called while there is a session");
@@ -88,7 +88,7 @@ impl World {
         let queue_is_empty = status.queue_used == 0 && !session.has_records();
         #[cfg(debug_assertions)]
         let steps = session.steps() - steps;
-        self.host.set_lag(0);
+        self.host.0.lag.set(0);
         let now = self.host.ticks();
         for worker in self.host.take_woken() {
             if worker == Worker::Dispatch && self.options.sabotages(Sabotage::NoWakes) {

@@ -9,7 +9,7 @@ use crate::check;
 use crate::failure::{Broken, Rule, ensure};
 use crate::host::MS;
 use crate::ledger::Place;
-use crate::volume::WriteId;
+use crate::volume::{WriteId, overlap};
 
 /// Holds are looked at once in so many steps.
 const HOLDS_EVERY: u64 = 8;
@@ -41,10 +41,8 @@ impl World {
     pub(super) fn could_go(&self, id: WriteId) -> bool {
         let Some(session) = self.session.as_ref() else { return false };
         let write = self.ledger.write(id);
-        let overlaps = |&other: &WriteId| {
-            let other = &self.ledger.write(other).sectors;
-            other.start < write.sectors.end && write.sectors.start < other.end
-        };
+        let overlaps =
+            |&other: &WriteId| overlap(&self.ledger.write(other).sectors, &write.sectors);
         let is_synced = |block| session.block_state(BlockIndex(block as u64)) == BlockState::Synced;
         session.status().phase == Phase::Capturing
             && self.queue_busy_since.is_none()
@@ -95,9 +93,8 @@ impl World {
         let sectors = &self.ledger.write(id).sectors;
         for &other in self.ledger.open.iter().take_while(|&&other| other != id) {
             let elder = self.ledger.write(other);
-            let overlaps = elder.sectors.start < sectors.end && sectors.start < elder.sectors.end;
             ensure!(
-                !overlaps || !matches!(elder.place, Place::Held(_)),
+                !overlap(&elder.sectors, sectors) || !matches!(elder.place, Place::Held(_)),
                 Rule::Clear,
                 "write {id} overtakes write {other}, which it overlaps and which is held"
             );

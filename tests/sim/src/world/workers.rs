@@ -83,7 +83,7 @@ impl World {
             "a read of {sectors:?} gets memory {cells:?}"
         );
         self.trace.add(sectors.start as u64);
-        let purpose = Purpose::Read { read, worker, first_cell: cells.start };
+        let purpose = Purpose::Read { read, worker, cells };
         self.disk.start(purpose, sectors, !self.calm, &mut self.rng, self.host.ticks());
         Ok(())
     }
@@ -117,7 +117,7 @@ impl World {
         };
         let now = self.host.ticks();
         if self.options.sabotages(Sabotage::NoEpochs) {
-            self.link.acknowledge_early(record.epoch.get(), now);
+            self.link.acknowledgements.push((now, record.epoch.get()));
         }
         self.link.send(Received { record, payload: sent }, self.calm, &mut self.rng, now);
         self.put(Job::Drained { drained, cells, payload });
@@ -125,17 +125,11 @@ impl World {
     }
 
     fn cleared_by(&self, record: &Record) -> Result<Vec<Content>, Broken> {
-        let Some(&id) = self.ledger.clearings.get(&record.seq.get()) else {
-            let what = format!("{record:?} is of no trim and no write of zeros");
-            return Err(Broken::new(Rule::Order, what));
-        };
-        Ok(self
-            .ledger
-            .write(id)
-            .sectors
-            .clone()
-            .map(|sector| self.ledger.content(id, sector))
-            .collect())
+        let what = || format!("{record:?} is of no trim and no write of zeros");
+        let id = self.ledger.clearings.get(&record.seq.get());
+        let &id = id.ok_or_else(|| Broken::new(Rule::Order, what()))?;
+        let sectors = self.ledger.write(id).sectors.clone();
+        Ok(sectors.map(|sector| self.ledger.content(id, sector)).collect())
     }
 
     /// The sweep's first work: blocks without data are skipped. True if it did some of it.
