@@ -13,21 +13,11 @@ mod restores;
 use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::Ledger;
 use crate::link::Link;
+use crate::report::Report;
 use crate::rng::Rng;
 use crate::volume::Content;
 
 use image::Image;
-
-/// What a stream amounts to.
-#[derive(Clone, Copy, Debug)]
-pub struct Stream {
-    /// The base image is complete.
-    pub base_complete: bool,
-    /// Restorable points.
-    pub points: u64,
-    /// Points that the real server restored.
-    pub restored: u64,
-}
 
 /// Rule LOSS (rules.md#loss): all records applied make up the disk, in the blocks that are
 /// `certain`.
@@ -58,11 +48,13 @@ pub fn replica(
 }
 
 /// Rules T0, ORDER, RESUME and POINT: what the server has, record by record, and what it restores.
-pub fn stream(ledger: &Ledger, link: &Link, rng: &mut Rng) -> Result<Stream, Broken> {
+/// Returns the points that are restorable, those that the server restored, and whether the base
+/// image is complete.
+pub fn stream(ledger: &Ledger, link: &Link, rng: &mut Rng) -> Result<Report, Broken> {
     records::order(ledger, link)?;
     let base = records::base(ledger, link)?;
     let points = points::check(ledger, link, base.whole)?;
     let restored = restores::check(&ledger.volume, link, &points, rng)?;
-    let base_complete = base.complete;
-    Ok(Stream { base_complete, points: points.restorable.len() as u64, restored })
+    let (points, base_images) = (points.restorable.len() as u64, u64::from(base.complete));
+    Ok(Report { points, restored, base_images, ..Report::default() })
 }

@@ -118,10 +118,7 @@ impl Ledger {
 
     /// What a write puts into a sector.
     pub fn content(&self, id: WriteId, sector: usize) -> Content {
-        match self.write(id).clearing {
-            None => Content::written(id, sector),
-            Some(_) => Content::cleared(id, sector),
-        }
+        Content::written(id, sector, self.write(id).clearing.is_some())
     }
 
     /// Notes that the disk changes a sector by a write, and returns the sector's new content.

@@ -32,15 +32,11 @@ impl Content {
         Self(sector as u64)
     }
 
-    /// What `write` puts into a sector.
-    pub fn written(write: WriteId, sector: usize) -> Self {
-        Self((u64::from(write.0) + 1) << 32 | sector as u64)
-    }
-
-    /// What `write` puts into a sector if it is a trim or a write of zeros. In the model each
-    /// leaves content of its own; at the server all of it is zeros.
-    pub fn cleared(write: WriteId, sector: usize) -> Self {
-        Self(Self::written(write, sector).0 | Self::CLEARED)
+    /// What `write` puts into a sector; `clears`: it is a trim or a write of zeros. In the model
+    /// each of these leaves content of its own; at the server all of it is zeros.
+    pub fn written(write: WriteId, sector: usize, clears: bool) -> Self {
+        let cleared = if clears { Self::CLEARED } else { 0 };
+        Self((u64::from(write.0) + 1) << 32 | cleared | sector as u64)
     }
 
     /// Which write put it there; `None` for initial content.

@@ -336,13 +336,13 @@ impl World {
             gaps: status.gaps,
             losses: self.link.losses.len() as u64,
             power_cuts: u64::from(self.stage == Stage::Off),
-            base_images: u64::from(stream.base_complete),
+            base_images: stream.base_images,
             ..self.report
         })
     }
 
     /// Checks what the server has.
-    fn check_stream(&mut self) -> Result<check::Stream, Broken> {
+    fn check_stream(&mut self) -> Result<Report, Broken> {
         let stream = check::stream(&self.ledger, &self.link, &mut self.rng)?;
         self.report.restored += stream.restored;
         Ok(stream)

@@ -30,14 +30,15 @@ impl Writer {
         self.under_way < self.plan.queue_depth
     }
 
-    /// Its next write: where, and whether it may wait. `longest` is what the session captures.
+    /// Its next write: where, whether it may wait, and what it is if not data. `longest` is what
+    /// the session captures.
     pub fn submit(
         &mut self,
         rng: &mut Rng,
         volume: &Volume,
         longest: usize,
         now: u64,
-    ) -> (Sectors, Urgency) {
+    ) -> (Sectors, Urgency, Option<Clearing>) {
         self.under_way += 1;
         self.next = now + rng.below(self.plan.think);
         let urgency = if rng.once_in(self.plan.urgent_once_in) {
@@ -45,11 +46,18 @@ impl Writer {
         } else {
             Urgency::MayWait
         };
-        if rng.once_in(self.plan.beyond_once_in) {
+        let sectors = if rng.once_in(self.plan.beyond_once_in) {
             let start = volume.sectors - rng.index(volume.block_sectors.min(volume.sectors));
-            let end = volume.sectors + rng.index(volume.beyond) + 1;
-            return (start..end, urgency);
-        }
+            start..volume.sectors + rng.index(volume.beyond) + 1
+        } else {
+            self.inside(rng, volume, longest)
+        };
+        let clears = rng.once_in(self.plan.clearing_once_in);
+        let clearing = clears.then(|| rng.pick(&[Clearing::Trim, Clearing::Zero]));
+        (sectors, urgency, clearing)
+    }
+
+    fn inside(&mut self, rng: &mut Rng, volume: &Volume, longest: usize) -> Sectors {
         let len = if rng.once_in(self.plan.long_once_in) {
             longest + 1 + rng.index(3 * longest)
         } else {
@@ -63,12 +71,6 @@ impl Writer {
         };
         let start = start.min(volume.sectors - len);
         self.cursor = if start + len < volume.sectors { start + len } else { 0 };
-        (start..start + len, urgency)
-    }
-
-    /// Its next write as a trim or a write of zeros, if it is one.
-    pub fn clearing(&self, rng: &mut Rng) -> Option<Clearing> {
-        let clears = rng.once_in(self.plan.clearing_once_in);
-        clears.then(|| rng.pick(&[Clearing::Trim, Clearing::Zero]))
+        start..start + len
     }
 }

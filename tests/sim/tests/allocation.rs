@@ -34,9 +34,7 @@ unsafe impl GlobalAlloc for Counting {
 #[test]
 fn the_engine_allocates_nothing_after_the_start_of_a_session() {
     for seed in 1..=100 {
-        if let Err(failure) = run(&Options::new(seed)) {
-            panic!("{failure}");
-        }
+        run(&Options::new(seed)).unwrap_or_else(|failure| panic!("{failure}"));
     }
     assert!(OUTSIDE.load(Ordering::Relaxed) > 10_000, "the allocator counts");
     assert_eq!(INSIDE.load(Ordering::Relaxed), 0);

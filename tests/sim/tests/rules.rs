@@ -1,5 +1,7 @@
 //! Every rule holds in every run, and a seed decides its run.
 
+use std::sync::Mutex;
+
 use snapless_sim::{Batch, Options, Report, run};
 
 fn play(first: Options, seeds: u64, on_report: impl Fn(u64, &Report) + Sync) -> Report {
@@ -34,17 +36,14 @@ fn long_runs_keep_every_rule() {
 fn a_gap_is_made_good_under_writers_that_never_stop() {
     // Where nothing else goes wrong, the service dies once in half of the runs.
     let first = Options { steps: 60_000, ..Options::without_faults(20_000) };
-    let runs = std::sync::Mutex::new((0, Vec::new()));
+    let (with_gap, open) = (Mutex::new(0), Mutex::new(Vec::new()));
     play(first, 60, |seed, report| {
-        if report.losses > 0 {
-            let mut runs = runs.lock().unwrap();
-            runs.0 += 1;
-            if report.gaps_closed_under_load == 0 {
-                runs.1.push(seed);
-            }
+        *with_gap.lock().unwrap() += u64::from(report.losses > 0);
+        if report.losses > 0 && report.gaps_closed_under_load == 0 {
+            open.lock().unwrap().push(seed);
         }
     });
-    let (with_gap, open) = runs.into_inner().unwrap();
+    let (with_gap, open) = (with_gap.into_inner().unwrap(), open.into_inner().unwrap());
     assert!(with_gap > 5, "{with_gap} runs lost their service");
     assert!(open.is_empty(), "{open:?}: seeds whose gap was still open at the end");
 }
@@ -70,7 +69,7 @@ fn different_seeds_give_different_traces() {
 #[test]
 fn without_faults_and_gaps_every_base_image_is_complete() {
     let first = Options::without_faults(1);
-    let incomplete = std::sync::Mutex::new(Vec::new());
+    let incomplete = Mutex::new(Vec::new());
     play(first, 100, |seed, report| {
         if report.gaps == 0 && report.base_images == 0 {
             incomplete.lock().unwrap().push(seed);

@@ -115,8 +115,7 @@ pub fn base(ledger: &Ledger, link: &Link) -> Result<Base, Broken> {
                 ensure!(
                     difference.is_none() && (is_empty || received.payload.len() == sectors.len()),
                     Rule::T0,
-                    "record {}: sectors {sectors:?} are not as they were at t0: {difference:?}",
-                    record.seq
+                    "{record:?}: sectors {sectors:?} are not as they were at t0: {difference:?}"
                 );
             }
             RecordKind::Unreadable => {

@@ -99,8 +99,7 @@ impl SimStorage {
         *names = BTreeMap::new();
         // A directory comes before what is in it.
         for (path, &node) in &*durable_names {
-            let parent = path.parent().unwrap_or(Path::new(""));
-            if is_directory(names, parent) {
+            if has_parent(names, path) {
                 names.insert(path.clone(), node);
             }
         }
@@ -150,6 +149,10 @@ fn is_directory(names: &BTreeMap<PathBuf, Node>, path: &Path) -> bool {
     path == Path::new("") || names.get(path) == Some(&Node::Directory)
 }
 
+fn has_parent(names: &BTreeMap<PathBuf, Node>, path: &Path) -> bool {
+    is_directory(names, path.parent().unwrap_or(Path::new("")))
+}
+
 impl Disk {
     fn name(&mut self, path: &Path, node: Option<Node>) {
         set(&mut self.names, path, node);
@@ -164,8 +167,7 @@ impl Disk {
     }
 
     fn check_parent(&self, path: &Path) -> io::Result<()> {
-        let parent = path.parent().unwrap_or(Path::new(""));
-        if is_directory(&self.names, parent) { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
+        if has_parent(&self.names, path) { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
     }
 }
 
@@ -220,13 +222,10 @@ impl Storage for SimStorage {
         let found = self.reach()?.file(path);
         let index = match (mode, found) {
             (OpenMode::CreateNew, Ok(_)) => return Err(ErrorKind::AlreadyExists.into()),
-            (OpenMode::Create, Ok(index)) => {
-                self.change(|disk| {
-                    disk.files[index].make(Change::SetLen(0));
-                    Ok(())
-                })?;
-                index
-            }
+            (OpenMode::Create, Ok(index)) => self.change(|disk| {
+                disk.files[index].make(Change::SetLen(0));
+                Ok(index)
+            })?,
             (OpenMode::Create | OpenMode::CreateNew, Err(_)) => self.change(|disk| {
                 disk.check_parent(path)?;
                 disk.files.push(FileData::default());

@@ -10,7 +10,7 @@ use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::{Place, Write};
 use crate::options::Sabotage;
 use crate::plan::Pace;
-use crate::volume::{Content, WriteId};
+use crate::volume::WriteId;
 
 impl World {
     pub(super) fn put(&mut self, job: Job) {
@@ -25,10 +25,9 @@ impl World {
         let (volume, now) = (self.plan.volume, self.host.ticks());
         let longest = volume.count(self.plan.config.write_bytes);
         let writer = &mut self.writers[index];
-        let (sectors, urgency) = writer.submit(&mut self.rng, &volume, longest, now);
+        let (sectors, urgency, clearing) = writer.submit(&mut self.rng, &volume, longest, now);
         let extent = volume.extent(&sectors);
         self.trace.add(extent.offset());
-        let clearing = writer.clearing(&mut self.rng);
         let id = self.ledger.submit(Write {
             sectors: sectors.clone(),
             urgency,
@@ -118,7 +117,7 @@ impl World {
             Job::Copy(capture, cells, by) => {
                 let id = *capture.write();
                 for (cell, sector) in cells.clone().zip(self.ledger.write(id).sectors.clone()) {
-                    self.memory.cells[cell] = Content::written(id, sector);
+                    self.memory.cells[cell] = self.ledger.content(id, sector);
                 }
                 self.put(Job::Captured(capture, cells, by));
             }
@@ -130,7 +129,15 @@ impl World {
                 self.put(Job::Issue(issue, by));
             }
             Job::Issue(issue, by) => self.issue(issue, by)?,
-            Job::Complete(id, ticket) => self.complete(id, ticket)?,
+            Job::Complete(id, ticket) => {
+                let succeeded =
+                    self.ledger.write(id).succeeded || self.options.sabotages(Sabotage::NoTruth);
+                self.completed(Ticket::from_raw(ticket.into_raw()), succeeded)?;
+                if !succeeded {
+                    self.check_dirty(id, Rule::Truth, "failed")?;
+                }
+                self.put(Job::Done(id));
+            }
             Job::Done(id) => {
                 self.done(id)?;
                 self.check_application_view(id)?;
@@ -139,9 +146,8 @@ impl World {
                 self.memory.give_back(&cells);
                 let succeeded = succeeded || self.options.sabotages(Sabotage::NoReadErrors);
                 let blocks = cells.len().div_ceil(self.plan.volume.block_sectors);
-                match self
-                    .verb(Verb::ReadDone { blocks }, |session| session.read_done(read, succeeded))?
-                {
+                let verb = Verb::ReadDone { blocks };
+                match self.verb(verb, |session| session.read_done(read, succeeded))? {
                     Some(next) => self.start_read(worker, next)?,
                     None => self.worker_done(worker),
                 }
@@ -235,17 +241,6 @@ impl World {
         let sectors = self.ledger.write(id).sectors.clone();
         let purpose = Purpose::Write(id, ticket);
         self.disk.start(purpose, sectors, !self.calm, &mut self.rng, self.host.ticks());
-    }
-
-    fn complete(&mut self, id: WriteId, ticket: Ticket) -> Result<(), Broken> {
-        let succeeded =
-            self.ledger.write(id).succeeded || self.options.sabotages(Sabotage::NoTruth);
-        self.completed(Ticket::from_raw(ticket.into_raw()), succeeded)?;
-        if !succeeded {
-            self.check_dirty(id, Rule::Truth, "failed")?;
-        }
-        self.put(Job::Done(id));
-        Ok(())
     }
 
     fn completed(&mut self, ticket: Ticket, succeeded: bool) -> Result<(), Broken> {

@@ -44,11 +44,13 @@ impl World {
                     return Ok(());
                 }
                 let step = self.verb(Verb::Sweep, |session| session.sweep())?;
-                self.run_reader(worker, step)
+                let Some(read) = self.take(worker, step)? else { return Ok(()) };
+                self.check_sweep(&read)?;
+                self.start_read(worker, read)
             }
             Worker::Hold => {
                 let step = self.verb(Verb::Hold, |session| session.hold())?;
-                self.run_reader(worker, step)
+                self.take(worker, step)?.map_or(Ok(()), |read| self.start_read(worker, read))
             }
             Worker::Dispatch => {
                 let step = self.verb(Verb::Dispatch, |session| session.dispatch())?;
@@ -64,14 +66,6 @@ impl World {
                 self.run_drain(step)
             }
         }
-    }
-
-    fn run_reader(&mut self, worker: Worker, step: Step<Read>) -> Result<(), Broken> {
-        let Some(read) = self.take(worker, step)? else { return Ok(()) };
-        if worker == Worker::Sweep {
-            self.check_sweep(&read)?;
-        }
-        self.start_read(worker, read)
     }
 
     pub(super) fn start_read(&mut self, worker: Worker, read: Read) -> Result<(), Broken> {
