@@ -1,7 +1,7 @@
-//! The port over the real control device, and Windows' names for volumes.
+//! The port over the control device, and the look-up of volumes by their Windows names.
 //!
-//! The handle is overlapped: a pending drain neither blocks acknowledgements on the same handle nor
-//! outlives [`DriverPort::cancel`].
+//! The handle is overlapped: a pending drain does not block acknowledgements on the same handle,
+//! and [`DriverPort::cancel`] ends it.
 
 use std::io;
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
@@ -15,6 +15,7 @@ use snapless_wire::ioctl::{
     ListRequest, SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
     VolumeEntry,
 };
+use windows_strings::HSTRING;
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_BUSY, ERROR_DEVICE_NOT_CONNECTED, ERROR_FILE_NOT_FOUND,
     ERROR_INSUFFICIENT_BUFFER, ERROR_MORE_DATA, ERROR_NO_MORE_FILES, ERROR_NO_SUCH_DEVICE,
@@ -33,11 +34,10 @@ use crate::overlapped::{Event, control};
 use crate::port::{Driver, DriverPort, Volume, check_version, geometry};
 use crate::status::SessionStatus;
 use crate::volume::VolumeName;
-use crate::wide::{until_nul, with_nul};
 
-/// Room for this many volumes is tried first.
+/// Entries of the first buffer for the list of volumes.
 const VOLUMES_FIRST: usize = 64;
-/// More volumes than this are an error in the driver.
+/// A longer list is an error in the driver.
 const VOLUMES_MAX: usize = 65_536;
 /// UTF-16 units for the target of a device link.
 const LINK_TARGET_MAX: usize = 1024;
@@ -68,7 +68,7 @@ impl Driver for WindowsDriver {
 
     fn guid_of(&self, device: &DeviceName) -> Result<Option<VolumeGuid>, DriverError> {
         for guid in volume_guids().map_err(|source| DriverError::Os { call: Call::List, source })? {
-            // A volume may go away between the two calls: then it is not the one.
+            // A volume may go away between the two calls; it is skipped.
             let target = link_target(&format!("Volume{{{guid}}}"));
             if target.is_ok_and(|target| target.matches(device)) {
                 return Ok(Some(guid));
@@ -82,7 +82,7 @@ impl Driver for WindowsDriver {
 struct ControlDevice {
     handle: OwnedHandle,
     cancelled: Event,
-    /// What both sides speak.
+    /// The version that driver and program share.
     version: u32,
 }
 
@@ -111,8 +111,8 @@ impl ControlDevice {
         Ok(reply)
     }
 
-    /// A call without answer.
-    fn tell(&self, call: Call, code: u32, input: &[u8]) -> Result<(), DriverError> {
+    /// A call without an answer.
+    fn send(&self, call: Call, code: u32, input: &[u8]) -> Result<(), DriverError> {
         control(&self.handle, code, input, &mut [], None)
             .map(|_| ())
             .map_err(|source| call_error(call, source))
@@ -163,7 +163,7 @@ impl DriverPort for ControlDevice {
 
     fn acknowledge(&self, epoch: EpochId) -> Result<(), DriverError> {
         let request = AcknowledgeRequest::new(epoch);
-        self.tell(Call::Acknowledge, IOCTL_ACKNOWLEDGE, request.as_bytes())
+        self.send(Call::Acknowledge, IOCTL_ACKNOWLEDGE, request.as_bytes())
     }
 
     fn status(&self, session: SessionId) -> Result<SessionStatus, DriverError> {
@@ -174,7 +174,7 @@ impl DriverPort for ControlDevice {
 
     fn stop(&self, session: SessionId) -> Result<(), DriverError> {
         let request = SessionRequest::new(self.version, session);
-        self.tell(Call::Stop, IOCTL_STOP, request.as_bytes())
+        self.send(Call::Stop, IOCTL_STOP, request.as_bytes())
     }
 
     fn cancel(&self) {
@@ -183,7 +183,7 @@ impl DriverPort for ControlDevice {
 }
 
 fn open_device() -> io::Result<OwnedHandle> {
-    let path = with_nul(CONTROL_DEVICE_PATH);
+    let path = HSTRING::from(CONTROL_DEVICE_PATH);
     // SAFETY: `path` ends with a zero and lives through the call; no attributes, no template.
     let handle = unsafe {
         CreateFileW(
@@ -214,7 +214,7 @@ fn open_error(source: io::Error) -> DriverError {
 /// The outcome of a call, by the Win32 code that its `NTSTATUS` maps to.
 fn call_error(call: Call, source: io::Error) -> DriverError {
     match os_code(&source) {
-        // These two act on the session that the handle has claimed: if there is none, it was ended.
+        // These calls act on the session that the handle claimed; if there is none, it has ended.
         Some(ERROR_NOT_FOUND) if matches!(call, Call::Drain | Call::Acknowledge) => {
             DriverError::SessionEnded(call)
         }
@@ -246,7 +246,7 @@ fn parse_list(bytes: &[u8]) -> Result<Vec<Volume>, DriverError> {
 
 /// The device that the link `name` in `\??\` leads to.
 fn link_target(name: &str) -> io::Result<DeviceName> {
-    let name = with_nul(name);
+    let name = HSTRING::from(name);
     let mut units = [0_u16; LINK_TARGET_MAX];
     // SAFETY: `name` ends with a zero; `units` has the length that is given.
     let len = unsafe {
@@ -273,6 +273,11 @@ fn volume_guids() -> io::Result<Vec<VolumeGuid>> {
             return Ok(guids);
         }
     }
+}
+
+/// The units before the first zero.
+fn until_nul(units: &[u16]) -> &[u16] {
+    units.split(|unit| *unit == 0).next().unwrap_or_default()
 }
 
 /// A search over the mount manager's volumes.
@@ -303,7 +308,7 @@ impl Drop for VolumeSearch {
     }
 }
 
-/// Tells the end of a search from a failure.
+/// `Ok` at the end of a search; any other error is a failure.
 fn none_left() -> io::Result<()> {
     let error = io::Error::last_os_error();
     if os_code(&error) == Some(ERROR_NO_MORE_FILES) { Ok(()) } else { Err(error) }

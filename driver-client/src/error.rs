@@ -1,14 +1,14 @@
-//! Why a call to the driver failed, in words that name the next step.
+//! Errors of a call to the driver. Each message names the next step.
 //!
-//! Rule: the few outcomes that a caller acts upon are variants of their own; the rest keep the
-//! system's error with the name of the call.
+//! Rule: an outcome that a caller acts upon has a variant; any other keeps the system's error and
+//! the name of the call.
 
 use std::io;
 
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{ABI_OLDEST, ABI_VERSION, CONTROL_DEVICE_PATH};
 
-/// A verb of the driver, as messages name it.
+/// A call to the driver, as messages name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Call {
     /// Opening the control device.
@@ -56,30 +56,30 @@ pub enum DriverError {
          snapless-setup and restart the machine, or look at `sc query snapless`"
     )]
     Absent,
-    /// The control device is for SYSTEM and Administrators only.
+    /// Only SYSTEM and Administrators may open the control device.
     #[error("the driver refused access ({0}): run this as an administrator")]
     AccessDenied(Call),
-    /// The driver is of another release.
+    /// Driver and program share no version.
     #[error(
         "the driver speaks versions {oldest} to {newest}, this program versions {ABI_OLDEST} to \
          {ABI_VERSION}: install driver and programs of the same release, and restart the machine"
     )]
     Version {
-        /// Oldest version that the driver answers.
+        /// Oldest version that the driver supports.
         oldest: u32,
-        /// Newest version that the driver answers.
+        /// Newest version that the driver supports.
         newest: u32,
     },
-    /// The session was stopped, or its volume is gone.
+    /// The session was stopped, or its volume was removed.
     #[error("the session has ended ({0}): it was stopped, or its volume was removed")]
     SessionEnded(Call),
     /// The call was cancelled by this program.
     #[error("the call was cancelled ({0})")]
     Cancelled(Call),
-    /// Somebody else has claimed the session or the volume.
+    /// Another handle has claimed the session or the volume.
     #[error("the driver is busy ({0}): another program has claimed the session")]
     Busy(Call),
-    /// There is not enough nonpaged memory for the session.
+    /// The machine has not enough nonpaged memory for the session.
     #[error(
         "the driver could not get the memory that it needs ({0}): choose a smaller queue_size, or \
          protect fewer volumes at a time"
@@ -91,18 +91,18 @@ pub enum DriverError {
     /// The machine has no such volume.
     #[error("there is no volume {0} on this machine: look at `snapless volumes`")]
     NoSuchVolume(String),
-    /// No volume carries the session.
+    /// No volume has the session.
     #[error("no volume has a session {0}: look at `snapless status`")]
     NoSuchSession(SessionId),
-    /// The driver's answer makes no sense: driver and program are not of one release, or a bug.
-    #[error("the driver's answer to {call} makes no sense: {why}")]
+    /// The driver's answer is invalid: driver and program are of different releases, or a bug.
+    #[error("the driver's answer to {call} is invalid: {why}")]
     Answer {
         /// The call.
         call: Call,
-        /// What is wrong with it.
+        /// What is wrong with the answer.
         why: String,
     },
-    /// Anything else that the system reported.
+    /// Any other error that the system reported.
     #[error("the driver's {call} failed: {source}")]
     Os {
         /// The call.
@@ -113,7 +113,7 @@ pub enum DriverError {
 }
 
 impl DriverError {
-    /// An answer that cannot be used.
+    /// An invalid answer.
     pub fn answer(call: Call, why: impl Into<String>) -> Self {
         Self::Answer { call, why: why.into() }
     }

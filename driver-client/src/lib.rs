@@ -1,18 +1,19 @@
-//! How user mode talks to `snapless.sys`: the one library under the service and the command line.
+//! The user-mode API of `snapless.sys`, for the service and the command line.
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`port`] | the driver's verbs as a trait, so that a pipeline can be tested without a driver |
-//! | [`control`] | the port over the real control device (Windows) |
-//! | [`volume`] | the names under which people and Windows know a volume |
+//! | [`port`] | the driver's calls as a trait, so that tests need no driver |
+//! | [`control`] | the port over the control device (Windows) |
+//! | [`volume`] | names of volumes |
 //! | [`protection`] | why a volume cannot be protected |
-//! | [`status`] | a session's counters, and what they say: progress, rate, holds |
-//! | [`paths`] | where Snapless keeps its files |
+//! | [`status`] | a session's counters; the progress, rate and holds derived from them |
+//! | [`paths`] | paths of Snapless's files |
 //!
-//! Rule: nothing that the driver answered is used before it was parsed into a type here.
+//! Rule: every answer of the driver is parsed into a type of this crate before it is used.
 
 pub mod error;
 pub mod identity;
+mod known_folder;
 pub mod paths;
 pub mod port;
 pub mod protection;
@@ -21,13 +22,8 @@ pub mod volume;
 
 #[cfg(windows)]
 pub mod control;
-mod folder;
-#[cfg(windows)]
-mod known_folder;
 #[cfg(windows)]
 mod overlapped;
-#[cfg(windows)]
-mod wide;
 
 pub use error::DriverError;
 pub use port::{Driver, DriverPort, Volume};

@@ -1,8 +1,7 @@
-//! One device control call on an overlapped handle, waited for, and cancellable from another
-//! thread.
+//! A synchronous device control call on an overlapped handle, which another thread can cancel.
 //!
-//! Rule: [`control`] returns only after the system is done with the buffers, whatever happened, so
-//! that the borrows it takes are the whole truth about who uses them.
+//! Rule: [`control`] returns only after the system is done with the buffers, whatever the outcome;
+//! the borrows that it takes cover every access.
 
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
@@ -22,28 +21,28 @@ pub(crate) struct Event(OwnedHandle);
 impl Event {
     /// A new event, not set.
     pub(crate) fn new() -> io::Result<Self> {
-        // SAFETY: no attributes and no name are asked for; both may be null.
+        // SAFETY: attributes and name may be null.
         let handle = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
         if handle.is_null() {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the call above made this handle for us alone.
+        // SAFETY: the call above created this handle; nothing else owns it.
         Ok(Self(unsafe { OwnedHandle::from_raw_handle(handle) }))
     }
 
-    /// Sets the event for good.
+    /// Sets the event. It is never reset.
     pub(crate) fn set(&self) {
-        // SAFETY: the handle is an event's and open as long as `self`.
+        // SAFETY: the handle is an event's, and open as long as `self`.
         let set = unsafe { SetEvent(self.0.as_raw_handle()) };
-        debug_assert!(set != 0, "SetEvent on an event of our own cannot fail");
+        debug_assert!(set != 0, "SetEvent on an open event cannot fail");
     }
 }
 
-/// Sends `code` to the device and waits for its answer; returns the bytes of `output` that it
-/// filled.
+/// Sends `code` to the device and waits for the answer; returns how many bytes of `output` it
+/// fills.
 ///
-/// When `cancel` is set, before or meanwhile, the call is cancelled: it then fails with
-/// `ERROR_OPERATION_ABORTED` unless the device was quicker.
+/// Setting `cancel`, before the call or during it, cancels the call: it fails with
+/// `ERROR_OPERATION_ABORTED` unless the device has completed it.
 pub(crate) fn control(
     device: &OwnedHandle,
     code: u32,
@@ -80,25 +79,24 @@ pub(crate) fn control(
     finish(device, &overlapped)
 }
 
-/// Waits until the call is done or `cancel` is set; in the second case asks the system to cancel
-/// it.
+/// Waits until the call is done or `cancel` is set; cancels the call in the second case.
 fn cancel_when_set(device: &OwnedHandle, call: &OVERLAPPED, done: &Event, cancel: &Event) {
     let handles = [done.0.as_raw_handle(), cancel.0.as_raw_handle()];
-    // SAFETY: two handles of events, open for as long as this function runs.
+    // SAFETY: both handles are events', and open until this function returns.
     let woken = unsafe { WaitForMultipleObjects(2, handles.as_ptr(), 0, INFINITE) };
     if woken == WAIT_FAILED || woken == 1 {
-        // SAFETY: `call` is the structure that the call under way was made with. That the call is
-        // over already is no error of ours: `finish` tells.
+        // SAFETY: `call` is the structure of the pending call. The result is ignored: if the call
+        // is complete already, `finish` returns its outcome.
         unsafe { CancelIoEx(device.as_raw_handle(), call) };
     }
 }
 
-/// Waits until the system is done with the call.
+/// Waits until the system is done with the call, and returns its outcome.
 fn finish(device: &OwnedHandle, call: &OVERLAPPED) -> io::Result<usize> {
     let mut bytes = 0;
-    // SAFETY: `call` belongs to a call made on this handle; waiting is asked for.
-    let fine = unsafe { GetOverlappedResult(device.as_raw_handle(), call, &raw mut bytes, 1) };
-    if fine == 0 { Err(io::Error::last_os_error()) } else { Ok(bytes as usize) }
+    // SAFETY: `call` belongs to a call on this handle; the last argument makes it wait.
+    let succeeded = unsafe { GetOverlappedResult(device.as_raw_handle(), call, &raw mut bytes, 1) };
+    if succeeded == 0 { Err(io::Error::last_os_error()) } else { Ok(bytes as usize) }
 }
 
 fn len_u32(len: usize) -> io::Result<u32> {

@@ -1,15 +1,15 @@
-//! Where Snapless keeps its files on a Windows machine.
+//! Paths of Snapless's files on a Windows machine.
 //!
-//! Rule: all that Snapless writes lives under one folder, `%ProgramData%\Snapless`; nothing here
-//! touches the disk.
+//! Rule: Snapless writes below one folder only, `%ProgramData%\Snapless`. The functions here do not
+//! touch the disk.
 
 use std::path::PathBuf;
 
-use crate::folder::Folder;
+use crate::known_folder::KnownFolder;
 
 /// `%ProgramData%\Snapless`.
 pub fn root() -> PathBuf {
-    Folder::ProgramData.path().join("Snapless")
+    KnownFolder::ProgramData.path().join("Snapless")
 }
 
 /// The service's configuration.
@@ -17,7 +17,7 @@ pub fn config_file() -> PathBuf {
     root().join("service.toml")
 }
 
-/// What the service remembers across restarts, and its reports.
+/// The service's state, which outlives a restart, and its reports.
 pub fn state_dir() -> PathBuf {
     root().join("state")
 }
@@ -29,32 +29,10 @@ pub fn log_dir() -> PathBuf {
 
 /// The programs: `%ProgramFiles%\Snapless`.
 pub fn program_dir() -> PathBuf {
-    Folder::ProgramFiles.path().join("Snapless")
+    KnownFolder::ProgramFiles.path().join("Snapless")
 }
 
 /// The driver's file: `%SystemRoot%\System32\drivers\snapless.sys`.
 pub fn driver_file() -> PathBuf {
-    Folder::System.path().join("drivers").join("snapless.sys")
-}
-
-impl Folder {
-    #[cfg(windows)]
-    fn path(self) -> PathBuf {
-        crate::known_folder::path(self).unwrap_or_else(|| self.usual().into())
-    }
-
-    /// Elsewhere paths are only shown.
-    #[cfg(not(windows))]
-    fn path(self) -> PathBuf {
-        self.usual().into()
-    }
-
-    /// Where it is on all but a few machines.
-    fn usual(self) -> &'static str {
-        match self {
-            Self::ProgramData => r"C:\ProgramData",
-            Self::ProgramFiles => r"C:\Program Files",
-            Self::System => r"C:\Windows\System32",
-        }
-    }
+    KnownFolder::System.path().join("drivers").join("snapless.sys")
 }

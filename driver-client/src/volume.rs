@@ -1,7 +1,7 @@
-//! The names under which people and Windows know a volume.
+//! Names of volumes: `{guid}` (as in `\\?\Volume{guid}`), `D:` or a device path.
 //!
-//! People say `{guid}` (as in `\\?\Volume{guid}`), `D:` or a device path; the driver knows device
-//! names only. Rule: a name is parsed once, here; what follows handles [`VolumeName`].
+//! The driver knows device names only. Rule: text is parsed once, here; all other code handles
+//! [`VolumeName`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,20 +9,19 @@ use std::str::FromStr;
 use snapless_wire::id::VolumeGuid;
 use snapless_wire::ioctl::{DEVICE_NAME_MAX, DeviceName};
 
-/// A volume as a person names it.
+/// A volume's name, as a user writes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum VolumeName {
-    /// The GUID in `\\?\Volume{guid}`: survives restarts.
+    /// The GUID in `\\?\Volume{guid}`; it survives restarts.
     Guid(VolumeGuid),
-    /// A drive letter, in upper case: may move.
+    /// A drive letter, in upper case; it may move to another volume.
     Drive(char),
-    /// A device object's name, such as `\Device\HarddiskVolume3`: may change with a restart.
+    /// A device object's name, such as `\Device\HarddiskVolume3`; it may change with a restart.
     Device(String),
 }
 
 impl VolumeName {
-    /// The name of the symbolic link in `\??\` that leads to the device; `None` if the name is that
-    /// of the device itself.
+    /// The symbolic link in `\??\` to the device; `None` for a device path, which needs none.
     pub fn dos_name(&self) -> Option<String> {
         match self {
             Self::Guid(guid) => Some(format!("Volume{{{guid}}}")),
@@ -57,8 +56,8 @@ impl FromStr for VolumeName {
         let bad = || NotAVolumeName(text.to_owned());
         if has_device_prefix(text) {
             let units = text.encode_utf16().count();
-            let whole = units <= DEVICE_NAME_MAX && text.len() > DEVICE_PREFIX.len();
-            return whole.then(|| Self::Device(text.to_owned())).ok_or_else(bad);
+            let valid = units <= DEVICE_NAME_MAX && text.len() > DEVICE_PREFIX.len();
+            return valid.then(|| Self::Device(text.to_owned())).ok_or_else(bad);
         }
         if let [letter, b':'] | [letter, b':', b'\\'] = text.as_bytes() {
             let drive = char::from(letter.to_ascii_uppercase());
@@ -77,8 +76,8 @@ fn has_device_prefix(text: &str) -> bool {
     text.get(..DEVICE_PREFIX.len()).is_some_and(|head| head.eq_ignore_ascii_case(DEVICE_PREFIX))
 }
 
-/// A device name as text; `None` if it is empty or its length is impossible. Units that are no
-/// text become U+FFFD.
+/// A device name as text; `None` if it is empty or its length is impossible. Unpaired surrogates
+/// become U+FFFD.
 pub fn device_text(name: &DeviceName) -> Option<String> {
     let units: Vec<u16> = name.units()?.collect();
     Some(String::from_utf16_lossy(&units))
@@ -91,7 +90,7 @@ mod tests {
     const GUID: &str = "71a27cdd-812a-11d0-bec7-08002be2092f";
 
     #[test]
-    fn a_guid_is_taken_in_every_form_that_windows_prints() {
+    fn a_guid_is_accepted_in_every_form_that_windows_prints() {
         for text in [
             GUID.to_owned(),
             format!("{{{}}}", GUID.to_uppercase()),
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn drives_and_devices_are_told_apart() {
+    fn drive_letters_and_device_paths_are_distinguished() {
         assert_eq!("d:".parse(), Ok(VolumeName::Drive('D')));
         assert_eq!(r"E:\".parse(), Ok(VolumeName::Drive('E')));
         let device: VolumeName = r"\device\HarddiskVolume3".parse().unwrap();
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_volume_is_refused() {
+    fn text_that_names_no_volume_is_refused() {
         let long = format!(r"\Device\{}", "x".repeat(DEVICE_NAME_MAX));
         let nil = "{00000000-0000-0000-0000-000000000000}";
         for text in ["", "D", "1:", r"\Device\", "C:\\temp", "volume1", "é:", nil, &long] {
