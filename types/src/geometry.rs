@@ -165,18 +165,6 @@ mod tests {
     }
 
     #[test]
-    fn extents_touch_the_blocks_that_hold_their_bytes() {
-        let of = |offset, len| geometry().blocks_of(&Extent::new(offset, len).unwrap());
-        assert_eq!(of(0, 1), Some(blocks(0, 1)));
-        assert_eq!(of(65_535, 1), Some(blocks(0, 1)));
-        assert_eq!(of(65_535, 2), Some(blocks(0, 2)));
-        assert_eq!(of(65_536, 65_536), Some(blocks(1, 2)));
-        assert_eq!(of(0, 3 * 65_536 + 512), Some(blocks(0, 4)));
-        assert_eq!(of(0, 3 * 65_536 + 513), None);
-        assert_eq!(of(u64::MAX - 1, 1), None);
-    }
-
-    #[test]
     fn the_last_block_is_short() {
         assert_eq!(geometry().block_count(), 4);
         let last = geometry().extent_of(&blocks(3, 4)).unwrap();

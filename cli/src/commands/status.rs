@@ -50,13 +50,10 @@ mod tests {
     use crate::test_driver::{DEVICE, GUID, SESSION, TestDriver};
     use snapless_service::report::{Activity, REPORT_VERSION, Report};
 
-    fn arguments(json: bool) -> StatusArguments {
-        StatusArguments { json, watch: false, interval: Duration::from_secs(1) }
-    }
-
     fn answer(json: bool, driver: &TestDriver, state_dir: &Path) -> String {
+        let arguments = StatusArguments { json, watch: false, interval: Duration::from_secs(1) };
         let mut out = Vec::new();
-        run(&arguments(json), driver, state_dir, &mut out).unwrap();
+        run(&arguments, driver, state_dir, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -105,27 +102,16 @@ mod tests {
     fn the_text_has_progress_holds_and_the_services_report() {
         let folder = tempfile::tempdir().unwrap();
         let alone = answer(false, &TestDriver::protecting(), folder.path());
-        for part in [
-            DEVICE,
-            GUID,
-            SESSION,
-            "25.0 %",
-            "3 held",
-            "5.4 ms",
-            "no service",
-            "paused",
-            "has grown",
-            "77 blocks without data",
-            "paging",
-        ] {
+        let figures = ["25.0 %", "3 held", "5.4 ms", "77 blocks without data"];
+        let states = ["no service", "paused", "has grown", "paging"];
+        for part in [DEVICE, GUID, SESSION].iter().chain(&figures).chain(&states) {
             assert!(alone.contains(part), "{part}: {alone}");
         }
         report().write(folder.path()).unwrap();
         let served = answer(false, &TestDriver::protecting(), folder.path());
         assert!(served.contains("backup:4850"), "{served}");
-        assert!(
-            answer(false, &TestDriver::idle(), folder.path()).contains("No volume is protected")
-        );
+        let idle = answer(false, &TestDriver::idle(), folder.path());
+        assert!(idle.contains("No volume is protected"), "{idle}");
     }
 
     #[test]

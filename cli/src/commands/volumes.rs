@@ -112,6 +112,10 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
+    fn json(driver: &TestDriver) -> serde_json::Value {
+        serde_json::from_str(&answer(true, driver)).unwrap()
+    }
+
     #[test]
     fn the_text_has_name_size_and_session() {
         let text = answer(false, &TestDriver::protecting());
@@ -133,15 +137,14 @@ mod tests {
     fn an_older_driver_calls_for_a_restart() {
         assert!(!answer(false, &TestDriver::idle()).contains("estart the machine"));
         assert!(answer(false, &TestDriver::idle().older()).contains("estart the machine"));
-        let json: serde_json::Value =
-            serde_json::from_str(&answer(true, &TestDriver::idle().older())).unwrap();
-        assert_eq!(json["restart_needed"], true);
+        assert_eq!(json(&TestDriver::idle().older())["restart_needed"], true);
     }
 
     #[test]
     fn the_json_has_the_same() {
-        let json: serde_json::Value =
-            serde_json::from_str(&answer(true, &TestDriver::protecting())).unwrap();
+        let idle = json(&TestDriver::idle());
+        assert!(idle["volumes"][0]["session"].is_null());
+        let json = json(&TestDriver::protecting());
         let volume = &json["volumes"][0];
         assert_eq!(volume["device"], DEVICE);
         assert_eq!(volume["volume"], GUID);
@@ -149,8 +152,5 @@ mod tests {
         assert_eq!(volume["session"], SESSION);
         assert_eq!(volume["protection"], "possible");
         assert_eq!(json["restart_needed"], false);
-        let idle: serde_json::Value =
-            serde_json::from_str(&answer(true, &TestDriver::idle())).unwrap();
-        assert_eq!(idle["volumes"][0]["session"], serde_json::Value::Null);
     }
 }
