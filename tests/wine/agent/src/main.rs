@@ -15,6 +15,10 @@
 //! | `refused each-allocation`, `refused attach`, `refused no-memory` | requests to the driver while its allocations fail |
 
 #[cfg(windows)]
+mod cases;
+#[cfg(windows)]
+mod handle;
+#[cfg(windows)]
 mod malformed;
 #[cfg(windows)]
 mod refused;

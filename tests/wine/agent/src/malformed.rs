@@ -3,8 +3,6 @@
 //!
 //! The rule: no request of this module ends or disturbs a session of another program.
 
-pub(crate) mod cases;
-pub(crate) mod handle;
 mod random;
 
 use std::time::Duration;
@@ -17,8 +15,8 @@ use snapless_wire::ioctl::{
 };
 use zerocopy::IntoBytes;
 
-use cases::{Case, status};
-use handle::Handle;
+use crate::cases::{self, Case, status};
+use crate::handle::Handle;
 
 /// The agent's own session.
 const OWN: SessionId = SessionId([0xA6; 16]);

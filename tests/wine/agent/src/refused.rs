@@ -16,8 +16,8 @@ use snapless_wire::ioctl::{
 use windows_sys::Win32::Foundation::ERROR_NO_SYSTEM_RESOURCES;
 use zerocopy::IntoBytes;
 
-use crate::malformed::cases::{Case, sound_start, status};
-use crate::malformed::handle::Handle;
+use crate::cases::{Case, sound_start, status};
+use crate::handle::Handle;
 use crate::rig;
 
 /// The agent's own session.

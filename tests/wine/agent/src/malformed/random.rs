@@ -8,7 +8,7 @@ use snapless_wire::ioctl::{
     IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, SessionRequest, StartRequest,
 };
 
-use super::handle::Handle;
+use crate::handle::{Answer, Handle, Request};
 
 const CODES: [u32; 8] = [
     IOCTL_VERSION,
@@ -62,7 +62,7 @@ pub(super) fn send(handle: &Handle, seed: u64, count: u64) -> Result<u64, String
     Ok(succeeded)
 }
 
-fn begin<'a>(handle: &'a Handle, rng: &mut fastrand::Rng) -> (String, super::handle::Request<'a>) {
+fn begin<'a>(handle: &'a Handle, rng: &mut fastrand::Rng) -> (String, Request<'a>) {
     let mut code = CODES[rng.usize(..CODES.len())];
     if rng.u8(..4) == 0 {
         // Another function, method, access or device type.
@@ -85,7 +85,7 @@ fn begin<'a>(handle: &'a Handle, rng: &mut fastrand::Rng) -> (String, super::han
     (name, handle.begin(code, &input, room))
 }
 
-fn check(name: &str, answer: Result<super::handle::Answer, String>) -> Result<u64, String> {
+fn check(name: &str, answer: Result<Answer, String>) -> Result<u64, String> {
     let answer = answer.map_err(|why| format!("{name}: {why}"))?;
     answer.check_untouched(name)?;
     Ok(u64::from(answer.status == 0))

@@ -11,7 +11,7 @@ use snapless_wire::ioctl::{
 use windows_sys::Win32::Foundation::NTSTATUS;
 use zerocopy::IntoBytes;
 
-use super::handle::Handle;
+use crate::handle::Handle;
 
 /// The statuses that occur.
 pub(crate) mod status {
