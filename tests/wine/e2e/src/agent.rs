@@ -71,7 +71,7 @@ impl Agent {
         let mut program = Program::start_noisy(NAME, &mut prefix.wine(exe), prefix.logs())?;
         let input = program.take_stdin();
         let mut agent = Self { program, input };
-        agent.ask_within("hello", START_LIMIT)?;
+        agent.ask("hello")?;
         Ok(agent)
     }
 
@@ -102,11 +102,8 @@ impl Agent {
         let bytes: Option<Vec<u8>> = (0..answer.len() / 2)
             .map(|at| u8::from_str_radix(answer.get(2 * at..2 * at + 2)?, 16).ok())
             .collect();
-        bytes.and_then(|bytes| A::read_from_bytes(&bytes).ok()).ok_or_else(|| E2eError::Said {
-            program: format!("the rig's agent, asked to {command},"),
-            said: answer,
-            why: "expected the bytes of a structure".into(),
-        })
+        let structure = bytes.and_then(|bytes| A::read_from_bytes(&bytes).ok());
+        structure.ok_or_else(|| misunderstood(&command, &answer, "the bytes of a structure"))
     }
 
     /// The volume's counters.
@@ -148,11 +145,7 @@ impl Agent {
     /// Sends a request to the volume as an application; returns how it ended.
     pub fn request(&mut self, command: &str) -> Result<Outcome, E2eError> {
         let answer = self.ask(command)?;
-        Outcome::parse(&answer).ok_or_else(|| E2eError::Said {
-            program: format!("the rig's agent, asked to {command},"),
-            said: answer,
-            why: "expected an outcome".into(),
-        })
+        Outcome::parse(&answer).ok_or_else(|| misunderstood(command, &answer, "an outcome"))
     }
 
     /// Sets the power state of the volume's stack: 1 is working, 4 is off.
@@ -170,17 +163,6 @@ impl Agent {
         self.command(ioctl::SHUTDOWN, &())
     }
 
-    /// Sends malformed requests to the product's driver without a session; returns the agent's
-    /// counts.
-    pub fn malformed_alone(&mut self) -> Result<String, E2eError> {
-        self.ask_within("malformed alone", MALFORMED_LIMIT)
-    }
-
-    /// The same beside the service's session, then `count` random ones.
-    pub fn malformed_beside(&mut self, seed: u64, count: u64) -> Result<String, E2eError> {
-        self.ask_within(&format!("malformed beside {seed} {count}"), MALFORMED_LIMIT)
-    }
-
     /// Ends the agent; Wine unloads what is still loaded.
     pub fn finish(&mut self) -> Result<(), E2eError> {
         self.input = None;
@@ -189,10 +171,11 @@ impl Agent {
 
     /// Gives a command of the agent's table; returns the answer.
     pub fn ask(&mut self, command: &str) -> Result<String, E2eError> {
-        self.ask_within(command, ANSWER_LIMIT)
-    }
-
-    fn ask_within(&mut self, command: &str, limit: Duration) -> Result<String, E2eError> {
+        let limit = match command.split(' ').next() {
+            Some("hello") => START_LIMIT,
+            Some("malformed") => MALFORMED_LIMIT,
+            _ => ANSWER_LIMIT,
+        };
         if let Some(input) = &mut self.input {
             let sent = writeln!(input, "{command}").and_then(|()| input.flush());
             sent.map_err(E2eError::file("talk to the program that logs to", self.program.log()))?;
@@ -210,12 +193,13 @@ fn understand(command: &str, answer: &str, log: &std::path::Path) -> Result<Stri
             status: why.into(),
             tail: process::tail(log),
         }),
-        _ => Err(E2eError::Said {
-            program: "the rig's agent".into(),
-            said: answer.into(),
-            why: "expected `ok …` or `error …`".into(),
-        }),
+        _ => Err(misunderstood(command, answer, "`ok …` or `error …`")),
     }
+}
+
+fn misunderstood(command: &str, answer: &str, expected: &str) -> E2eError {
+    let program = format!("the rig's agent, asked to {command},");
+    E2eError::said(&program, answer, format!("expected {expected}"))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub fn step<T>(
         }
         Err(source) => {
             console.fail();
-            Err(E2eError::Step { step: name.into(), source: Box::new(source) })
+            Err(E2eError::Step(name.into(), Box::new(source)))
         }
     }
 }

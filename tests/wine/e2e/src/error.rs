@@ -10,23 +10,11 @@ use crate::difference::Difference;
 #[derive(Debug, thiserror::Error)]
 pub enum E2eError {
     /// A file could not be used.
-    #[error("cannot {what} {path}: {source}")]
-    File {
-        /// The verb.
-        what: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+    #[error("cannot {0} {1}: {2}")]
+    File(&'static str, PathBuf, #[source] io::Error),
     /// A program could not be started.
-    #[error("cannot start {program}: {source}; `cargo xtask setup` installs what the rig needs")]
-    Spawn {
-        /// What was to be started.
-        program: String,
-        /// The system's answer.
-        source: io::Error,
-    },
+    #[error("cannot start {0}: {1}; `cargo xtask setup` installs what the rig needs")]
+    Spawn(String, #[source] io::Error),
     /// A program ended with an error.
     #[error("{program} failed ({status}){tail}")]
     Exit {
@@ -57,30 +45,12 @@ pub enum E2eError {
         /// What was expected.
         why: String,
     },
-    /// The volume driver's journal is not one.
-    #[error("journal {path}: {why}")]
-    Journal {
-        /// Its file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The volume's image cannot be read as NTFS.
-    #[error("NTFS in {path}: {why}")]
-    Ntfs {
-        /// The image.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A restored image differs from the truth.
-    #[error("{image} image: DIFFERENT\n{difference}")]
-    Different {
-        /// Which image: `t0` or `latest`.
-        image: &'static str,
-        /// Where and how.
-        difference: Difference,
-    },
+    /// The test volume's journal is not one, or an image is no sound NTFS.
+    #[error("{0}: {1}")]
+    Damaged(PathBuf, String),
+    /// A restored image, `t0` or `latest`, differs from the truth.
+    #[error("{0} image: DIFFERENT\n{1}")]
+    Different(&'static str, Difference),
     /// The journal and the writer's log contradict each other.
     #[error("the journal and the writer's log disagree: {0}")]
     Contradiction(String),
@@ -100,18 +70,28 @@ pub enum E2eError {
     #[error("interrupted")]
     Interrupted,
     /// A step of a scenario failed.
-    #[error("step \"{step}\": {source}")]
-    Step {
-        /// Its name.
-        step: String,
-        /// What happened in it.
-        source: Box<E2eError>,
-    },
+    #[error("step \"{0}\": {1}")]
+    Step(String, #[source] Box<E2eError>),
 }
+
+/// Returns an [`E2eError`] of a variant that is a text, unless a condition holds.
+macro_rules! ensure {
+    ($holds:expr, $error:ident, $($why:tt)+) => {
+        if !$holds {
+            return Err($crate::E2eError::$error(format!($($why)+)));
+        }
+    };
+}
+pub(crate) use ensure;
 
 impl E2eError {
     /// Wraps an error of the file system.
     pub fn file<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
-        move |source| Self::File { what, path: path.into(), source }
+        move |source| Self::File(what, path.into(), source)
+    }
+
+    /// The output of `program` is not what was expected.
+    pub(crate) fn said(program: &str, said: &str, why: impl Into<String>) -> Self {
+        Self::Said { program: program.into(), said: said.into(), why: why.into() }
     }
 }

@@ -179,18 +179,16 @@ fn fill_scratch(image: &Path, extents: &[Extent], payload: Payload) -> Result<()
 
 /// Both lists must name the same files with the same content.
 fn compare(image: &Path, want: &[FileHash], found: &[FileHash]) -> Result<(), E2eError> {
-    let wrong = |why: String| Err(E2eError::Ntfs { path: image.into(), why });
-    for file in want {
-        match found.iter().find(|other| other.name == file.name) {
-            None => return wrong(format!("file {} is missing", file.name)),
-            Some(other) if other != file => {
-                return wrong(format!("file {} has other content", file.name));
-            }
-            Some(_) => {}
-        }
+    let wrong = |file: &FileHash, why| {
+        Err(E2eError::Damaged(image.into(), format!("file {} {why}", file.name)))
+    };
+    let named = |files: &[FileHash], name: &str| files.iter().any(|file| file.name == name);
+    if let Some(file) = want.iter().find(|file| !found.contains(file)) {
+        let there = named(found, &file.name);
+        return wrong(file, if there { "has other content" } else { "is missing" });
     }
-    match found.iter().find(|file| want.iter().all(|other| other.name != file.name)) {
-        Some(extra) => wrong(format!("file {} was not there before", extra.name)),
+    match found.iter().find(|file| !named(want, &file.name)) {
+        Some(extra) => wrong(extra, "was not there before"),
         None => Ok(()),
     }
 }

@@ -37,7 +37,7 @@ pub struct Journal {
 impl Journal {
     /// Reads the journal that the test volume's driver wrote to `path`, and checks all of it.
     pub fn open(path: &Path) -> Result<Self, E2eError> {
-        let wrong = |why: String| E2eError::Journal { path: path.into(), why };
+        let wrong = |why: String| E2eError::Damaged(path.into(), why);
         let file = File::open(path).map_err(E2eError::file("open", path))?;
         let len = file.metadata().map_err(E2eError::file("examine", path))?.len();
         let mut source = BufReader::with_capacity(BUFFER, &file);
@@ -87,6 +87,11 @@ impl Journal {
     /// The applied writes, first to last.
     pub fn entries(&self) -> &[Applied] {
         &self.entries
+    }
+
+    /// Bytes of all writes.
+    pub fn bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.extent.len()).sum()
     }
 
     /// Reads the data of `entry` into `data`.

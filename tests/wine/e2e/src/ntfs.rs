@@ -1,12 +1,12 @@
 //! Reads an NTFS image: where a file's clusters are, and what the files hold. Read-only.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufReader, Write};
 use std::path::Path;
 
 use ::ntfs::attribute_value::NtfsAttributeValue;
 use ::ntfs::structured_values::NtfsFileNamespace;
-use ::ntfs::{Ntfs, NtfsFile, NtfsReadSeek};
+use ::ntfs::{Ntfs, NtfsFile};
 use sha2::{Digest, Sha256};
 use snapless_writer::extent::Extent;
 
@@ -33,27 +33,25 @@ impl FileHash {
 
 /// The extents of a file in the root folder, in the file's order.
 pub fn data_extents(image: &Path, name: &str) -> Result<Vec<Extent>, E2eError> {
-    let mut volume = Volume::open(image)?;
-    let mut extents = None;
-    volume.each_file(|found, file, fs| {
-        if found == name {
-            extents = Some(file_extents(file, fs)?);
-        }
-        Ok(())
-    })?;
-    extents.ok_or_else(|| E2eError::Ntfs {
-        path: image.into(),
-        why: format!("there is no file {name} in the root folder"),
+    inspect(image, |ntfs, source| {
+        let mut extents = None;
+        each_file(ntfs, source, |found, file, source| {
+            if found == name {
+                extents = Some(file_extents(file, source)?);
+            }
+            Ok(())
+        })?;
+        Ok(extents.ok_or_else(|| format!("there is no file {name} in the root folder"))?)
     })
 }
 
 /// Clusters that no file owns, as extents of at least `least` bytes.
 pub fn free_extents(image: &Path, least: u64) -> Result<Vec<Extent>, E2eError> {
-    let mut volume = Volume::open(image)?;
-    let cluster = u64::from(volume.ntfs.cluster_size());
-    let clusters = volume.ntfs.size() / cluster;
-    let bitmap = read_bitmap(&volume.ntfs, &mut volume.source);
-    let bitmap = bitmap.map_err(|error| unsound(image, error))?;
+    let (cluster, clusters, bitmap) = inspect(image, |ntfs, source| {
+        let (cluster, mut bitmap) = (u64::from(ntfs.cluster_size()), Vec::new());
+        read_data(&ntfs.file(source, BITMAP_RECORD)?, source, &mut bitmap)?;
+        Ok((cluster, ntfs.size() / cluster, bitmap))
+    })?;
     let mut extents = Vec::new();
     let mut begin = None;
     for number in 0..=clusters {
@@ -74,55 +72,32 @@ pub fn free_extents(image: &Path, least: u64) -> Result<Vec<Extent>, E2eError> {
 
 /// The files of the root folder that `wanted` accepts, sorted by name.
 pub fn hashes(image: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<FileHash>, E2eError> {
-    let mut volume = Volume::open(image)?;
-    let mut files = Vec::new();
-    volume.each_file(|name, file, fs| {
-        if wanted(name) {
-            files.push(hash(name, file, fs)?);
-        }
-        Ok(())
-    })?;
-    files.sort();
-    Ok(files)
+    inspect(image, |ntfs, source| {
+        let mut files = Vec::new();
+        each_file(ntfs, source, |name, file, source| {
+            if wanted(name) {
+                let mut hasher = Sha256::new();
+                let len = read_data(file, source, &mut hasher)?;
+                files.push(FileHash { name: name.into(), len, sha256: hasher.finalize().into() });
+            }
+            Ok(())
+        })?;
+        files.sort();
+        Ok(files)
+    })
 }
 
 type Source = BufReader<File>;
-type Answer<T> = Result<T, ReadError>;
+type Answer<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// Why a structure could not be read.
-enum ReadError {
-    Ntfs(::ntfs::NtfsError),
-    Shape(String),
-}
-
-impl From<::ntfs::NtfsError> for ReadError {
-    fn from(error: ::ntfs::NtfsError) -> Self {
-        Self::Ntfs(error)
-    }
-}
-
-struct Volume<'a> {
-    path: &'a Path,
-    source: Source,
-    ntfs: Ntfs,
-}
-
-impl<'a> Volume<'a> {
-    fn open(path: &'a Path) -> Result<Self, E2eError> {
-        let file = File::open(path).map_err(E2eError::file("open", path))?;
-        let mut source = BufReader::new(file);
-        let ntfs = Ntfs::new(&mut source).map_err(|error| unsound(path, error.into()))?;
-        Ok(Self { path, source, ntfs })
-    }
-
-    /// Calls `act` for each ordinary file of the root folder.
-    fn each_file(
-        &mut self,
-        mut act: impl FnMut(&str, &NtfsFile<'_>, &mut Source) -> Answer<()>,
-    ) -> Result<(), E2eError> {
-        let walked = walk_root(&self.ntfs, &mut self.source, &mut act);
-        walked.map_err(|error| unsound(self.path, error))
-    }
+/// Reads the NTFS in `path` by `look`.
+fn inspect<T>(
+    path: &Path,
+    look: impl FnOnce(&Ntfs, &mut Source) -> Answer<T>,
+) -> Result<T, E2eError> {
+    let mut source = BufReader::new(File::open(path).map_err(E2eError::file("open", path))?);
+    let seen = Ntfs::new(&mut source).map_err(Into::into).and_then(|ntfs| look(&ntfs, &mut source));
+    seen.map_err(|error| E2eError::Damaged(path.into(), error.to_string()))
 }
 
 /// The file record of `$Bitmap`: a bit for each cluster, set where it is in use.
@@ -130,10 +105,11 @@ const BITMAP_RECORD: u64 = 6;
 /// File records below this number are NTFS's own.
 const FIRST_USER_RECORD: u64 = 24;
 
-fn walk_root(
+/// Calls `act` for each ordinary file of the root folder.
+fn each_file(
     ntfs: &Ntfs,
     source: &mut Source,
-    act: &mut impl FnMut(&str, &NtfsFile<'_>, &mut Source) -> Answer<()>,
+    mut act: impl FnMut(&str, &NtfsFile<'_>, &mut Source) -> Answer<()>,
 ) -> Answer<()> {
     let root = ntfs.root_directory(source)?;
     let index = root.directory_index(source)?;
@@ -154,68 +130,26 @@ fn walk_root(
 }
 
 fn file_extents(file: &NtfsFile<'_>, source: &mut Source) -> Answer<Vec<Extent>> {
-    let shape = |why: &str| ReadError::Shape(String::from(why));
-    let data = file.data(source, "").ok_or_else(|| shape("a file has no data"))??;
+    let data = file.data(source, "").ok_or("a file has no data")??;
     let attribute = data.to_attribute()?;
     let NtfsAttributeValue::NonResident(value) = attribute.value(source)? else {
-        return Err(shape("a file's data is not in clusters of its own, or in too many pieces"));
+        return Err("a file's data is not in clusters of its own, or in too many pieces".into());
     };
     let mut extents = Vec::new();
     for run in value.data_runs() {
         let run = run?;
-        let offset = run.data_position().value().ok_or_else(|| shape("a file is sparse"))?.get();
+        let offset = run.data_position().value().ok_or("a file is sparse")?.get();
         let extent = Extent::new(offset, run.allocated_size());
-        extents.push(extent.ok_or_else(|| shape("a data run is empty"))?);
+        extents.push(extent.ok_or("a data run is empty")?);
     }
     Ok(extents)
 }
 
-fn read_bitmap(ntfs: &Ntfs, source: &mut Source) -> Answer<Vec<u8>> {
-    let file = ntfs.file(source, BITMAP_RECORD)?;
-    let missing = || ReadError::Shape(String::from("$Bitmap has no data"));
-    let data = file.data(source, "").ok_or_else(missing)??;
+/// Copies a file's content; returns its length.
+fn read_data(file: &NtfsFile<'_>, source: &mut Source, to: &mut impl Write) -> Answer<u64> {
+    let data = file.data(source, "").ok_or("a file has no data")??;
     let attribute = data.to_attribute()?;
-    let mut value = attribute.value(source)?;
-    let mut bitmap = vec![0; usize::try_from(value.len()).map_err(|_| missing())?];
-    let mut filled = 0;
-    while filled < bitmap.len() {
-        match read_value(&mut value, source, &mut bitmap[filled..])? {
-            0 => return Err(missing()),
-            len => filled += len,
-        }
-    }
-    Ok(bitmap)
-}
-
-fn hash(name: &str, file: &NtfsFile<'_>, source: &mut Source) -> Answer<FileHash> {
-    let missing = || ReadError::Shape(format!("file {name} has no data"));
-    let data = file.data(source, "").ok_or_else(missing)??;
-    let attribute = data.to_attribute()?;
-    let mut value = attribute.value(source)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let len = read_value(&mut value, source, &mut buffer)?;
-        if len == 0 {
-            break;
-        }
-        hasher.update(&buffer[..len]);
-    }
-    Ok(FileHash { name: name.into(), len: value.len(), sha256: hasher.finalize().into() })
-}
-
-fn read_value<T: Read + Seek>(
-    value: &mut NtfsAttributeValue<'_, '_>,
-    source: &mut T,
-    buffer: &mut [u8],
-) -> Answer<usize> {
-    Ok(value.read(source, buffer)?)
-}
-
-fn unsound(path: &Path, error: ReadError) -> E2eError {
-    let why = match error {
-        ReadError::Ntfs(error) => error.to_string(),
-        ReadError::Shape(why) => why,
-    };
-    E2eError::Ntfs { path: path.into(), why }
+    let value = attribute.value(source)?;
+    let (len, copied) = (value.len(), std::io::copy(&mut value.attach(source), to)?);
+    if copied == len { Ok(len) } else { Err("a file's data is cut short".into()) }
 }

@@ -72,7 +72,7 @@ pub fn pause(time: Duration) -> Result<(), E2eError> {
 pub fn run(command: &mut Command) -> Result<(), E2eError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output();
-    let output = output.map_err(|source| E2eError::Spawn { program: program.clone(), source })?;
+    let output = output.map_err(|error| E2eError::Spawn(program.clone(), error))?;
     if output.status.success() {
         return Ok(());
     }
@@ -126,10 +126,8 @@ impl Program {
         use std::os::unix::process::CommandExt;
 
         let child = command.stdin(Stdio::piped()).process_group(0).spawn();
-        let mut child = child.map_err(|source| E2eError::Spawn {
-            program: command.get_program().to_string_lossy().into_owned(),
-            source,
-        })?;
+        let program = || command.get_program().to_string_lossy().into_owned();
+        let mut child = child.map_err(|error| E2eError::Spawn(program(), error))?;
         let lines = child.stdout.take().map(|stdout| {
             let (sender, lines) = channel();
             std::thread::spawn(move || {

@@ -182,14 +182,12 @@ impl Rig {
     }
 
     /// The same, with the stack built by `attach`.
-    pub fn start_driver_with(
+    pub fn start_driver_with<T>(
         &mut self,
-        attach: impl FnOnce(&mut Self) -> Result<(), E2eError>,
-    ) -> Result<(), E2eError> {
+        attach: impl FnOnce(&mut Self) -> Result<T, E2eError>,
+    ) -> Result<T, E2eError> {
         self.sc(&["start", DRIVER_SERVICE])?;
-        attach(self)?;
-        self.watch = Some(StatusWatch::start(&self.prefix, COMMAND_LINE)?);
-        Ok(())
+        self.unwatched(attach)
     }
 
     /// Runs `act` without the status program: its queries need memory in the driver, and it ends if

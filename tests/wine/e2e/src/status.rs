@@ -67,13 +67,9 @@ impl Status {
     /// # Errors
     /// The answer is malformed, or has more than one session.
     pub fn parse(said: &str) -> Result<Option<Self>, E2eError> {
-        let wrong = |why: String| E2eError::Said {
-            program: "snapless status --json".into(),
-            said: said.into(),
-            why,
-        };
-        let answer: Answer =
-            serde_json::from_str(said).map_err(|error| wrong(error.to_string()))?;
+        let wrong = |why: String| E2eError::said("snapless status --json", said, why);
+        let parsed = serde_json::from_str(said);
+        let answer: Answer = parsed.map_err(|error| wrong(error.to_string()))?;
         let mut sessions = answer.sessions.into_iter();
         match (sessions.next(), sessions.next()) {
             (session, None) => Ok(session),

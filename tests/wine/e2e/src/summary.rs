@@ -6,12 +6,10 @@ use std::time::Duration;
 use crate::status::{Status, megabytes};
 
 /// The figures of a run that passed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// From t0 until all blocks were synced.
     pub first_sync: Duration,
-    /// The session when its first sync had ended.
-    pub synced: Status,
     /// The session at its end.
     pub last: Status,
     /// Bytes of the volume.
@@ -106,7 +104,6 @@ mod tests {
     fn the_last_two_lines_are_for_scripts() {
         let summary = Summary {
             first_sync: Duration::from_secs(2),
-            synced: status(),
             last: status(),
             volume_len: 40_000_000,
             writes: 7,

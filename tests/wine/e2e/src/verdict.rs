@@ -6,10 +6,11 @@ use snapless_writer::log::{self, Instant100};
 use snapless_writer::payload::Payload;
 
 use crate::console::{Console, step};
-use crate::error::E2eError;
+use crate::error::{E2eError, ensure};
 use crate::image::Image;
 use crate::journal::Journal;
 use crate::run_folder::RunFolder;
+use crate::summary::Summary;
 use crate::truth::Truth;
 use crate::writes::Matched;
 
@@ -53,9 +54,15 @@ impl Evidence {
         &self.matched
     }
 
-    /// Bytes that the writer wrote.
-    pub fn bytes(&self) -> u64 {
-        self.journal.entries().iter().map(|entry| entry.extent.len()).sum()
+    /// Adds the load's figures to a summary.
+    pub fn add_to(&self, summary: Summary, beginning: &Beginning) -> Summary {
+        Summary {
+            writes: self.entries(),
+            bytes_written: self.journal.bytes(),
+            overlaps: self.matched.overlaps_under_way(),
+            under_way_at_t0: self.matched.under_way_at(beginning.t0),
+            ..summary
+        }
     }
 
     /// A model of the volume that follows the journal.
@@ -73,21 +80,20 @@ impl Evidence {
         let Beginning { asked, started, t0, .. } = *beginning;
         let near_asked = Instant100(t0.0.saturating_sub(CLOCK_TOLERANCE)).max(asked);
         let near_started = Instant100(t0.0.saturating_add(CLOCK_TOLERANCE)).min(started);
-        if near_asked > started || near_started < asked {
-            return Err(E2eError::Contradiction(format!(
-                "the driver's t0 ({}) is not between the request ({}) and the answer ({})",
-                t0.0, asked.0, started.0
-            )));
-        }
+        ensure!(
+            near_asked <= started && near_started >= asked,
+            Contradiction,
+            "the driver's t0 ({t0:?}) is not between the request ({asked:?}) and the answer \
+             ({started:?})"
+        );
         let by_clock = self.matched.prefixes_between(near_asked, near_started)?;
         let first = (*by_clock.start()).max(as_len(beginning.entries_before));
         let last = (*by_clock.end()).min(as_len(beginning.entries_after));
-        if first > last {
-            return Err(E2eError::Contradiction(format!(
-                "no prefix of the journal fits t0: by the clock {by_clock:?}, by count {} to {}",
-                beginning.entries_before, beginning.entries_after
-            )));
-        }
+        ensure!(
+            first <= last,
+            Contradiction,
+            "no prefix of the journal fits t0: by the clock {by_clock:?}, by count {beginning:?}"
+        );
         Ok(first..=last)
     }
 }
@@ -105,7 +111,7 @@ pub fn compare(
     let mut check = |at: &'static str, window: RangeInclusive<usize>| {
         step(console, &format!("compare the {at} image with the truth"), |_| {
             let found = truth.matching_prefixes(&folder.restored(at), window)?;
-            found.map_err(|difference| E2eError::Different { image: at, difference })
+            found.map_err(|difference| E2eError::Different(at, difference))
         })
     };
     let prefix = t0.map(|window| check("t0", window)).transpose()?;

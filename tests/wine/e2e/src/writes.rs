@@ -10,7 +10,7 @@ use snapless_writer::extent::Extent;
 use snapless_writer::log::{Instant100, Logged};
 use snapless_writer::payload::{Payload, WriteId, claimed_id};
 
-use crate::error::E2eError;
+use crate::error::{E2eError, ensure};
 use crate::journal::Journal;
 
 /// The completed writes in the order in which the volume applied them: one for each journal entry.
@@ -79,13 +79,13 @@ impl Matched {
         let least = least.map_or(0, |index| index + 1);
         let most = self.writes.iter().position(|write| write.submitted > started);
         let most = most.unwrap_or(self.writes.len());
-        if least > most {
-            return Err(E2eError::Contradiction(format!(
-                "entry {} was done before the session was asked for, entry {most} begun after it \
-                 had started, and yet applied earlier",
-                least - 1
-            )));
-        }
+        ensure!(
+            least <= most,
+            Contradiction,
+            "entry {} was done before the session was asked for, entry {most} begun after it \
+             had started, and yet applied earlier",
+            least - 1
+        );
         Ok(least..=most)
     }
 

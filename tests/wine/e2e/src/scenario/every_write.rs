@@ -3,13 +3,11 @@
 //! cannot be mapped, refused requests, and writes past the end. `driver/WRITES.md` has the rule for
 //! each.
 
-use std::time::Duration;
-
 use protocol::ioctl::{self, AllocationFailure, TopWrite, TopWriteResult};
 
 use crate::agent::Outcome;
 use crate::console::{Console, step};
-use crate::error::E2eError;
+use crate::error::{E2eError, ensure};
 use crate::scenario::Setting;
 use crate::scenario::gap::recovered;
 use crate::scenario::run::{Run, in_first_sync};
@@ -61,7 +59,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     keep_flags(&mut run, "a held write", places.last(), 1)?;
     change(&mut run, "first sync", places)?;
     refuse(&mut run, places)?;
-    let synced = run.watch("first sync", |status| status.phase == "live")?;
+    run.watch("first sync", |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
     change(&mut run, "live", places.moved())?;
     keep_flags(&mut run, "a direct write", places.between() + MIB, 0)?;
@@ -82,13 +80,8 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let files = run.check_ntfs("t0")?;
     exercised(&last)?;
     run.folder.discard_images()?;
-    Ok(Summary {
-        writes,
-        bytes_written,
-        prefix: Some(0),
-        files,
-        ..run.summary(first_sync, synced, last)
-    })
+    let summary = run.summary(first_sync, last);
+    Ok(Summary { writes, bytes_written, prefix: Some(0), files, ..summary })
 }
 
 /// Places of the requests, where the sweep comes last.
@@ -131,16 +124,16 @@ fn cancel_held(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
         let after = rig.agent().counters()?;
         let status = rig.status()?;
         rig.agent().resume()?;
-        if cancelled != Outcome::Cancelled {
-            return Err(E2eError::NotExercised(format!("a held write: it ended as {cancelled:?}")));
-        }
-        if after.applied != before.applied || after.in_flight != before.in_flight {
-            return Err(E2eError::Rule("a write that was cancelled while held went down".into()));
-        }
-        match status {
-            Some(status) if status.writes_cancelled == 1 && status.writes_holding == 0 => Ok(()),
-            other => Err(E2eError::Rule(format!("the cancelled write is still there: {other:?}"))),
-        }
+        let held = cancelled == Outcome::Cancelled;
+        ensure!(held, NotExercised, "a held write: it ended as {cancelled:?}");
+        ensure!(after == before, Rule, "a write that was cancelled while held went down");
+        let gone = |status: &Status| status.writes_cancelled == 1 && status.writes_holding == 0;
+        ensure!(
+            status.as_ref().is_some_and(gone),
+            Rule,
+            "the cancelled write is still there: {status:?}"
+        );
+        Ok(())
     })
 }
 
@@ -155,12 +148,8 @@ fn change(run: &mut Run<'_>, when: &str, places: Places) -> Result<(), E2eError>
         done(format!("trim {}+65536", base + 4096))?;
         done(format!("write {} 8192 86", base + 8192))?;
         // Several ranges, out of order and with a part of a block each.
-        done(format!(
-            "trim {}+1536 {}+131072 {}+512",
-            base + 3 * MIB + 512,
-            base + 2 * MIB,
-            base + MIB
-        ))?;
+        let places = [base + 3 * MIB + 512, base + 2 * MIB, base + MIB];
+        done(format!("trim {}+1536 {}+131072 {}+512", places[0], places[1], places[2]))?;
         // Longer than a piece, over what was written and what was not.
         done(format!("zero {}+{}", base + 512 * 1024, 18 * MIB))?;
         done(format!("zero {}+512 {}+4096", base + 20 * MIB, base + 21 * MIB))?;
@@ -179,15 +168,11 @@ fn refuse(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
         let crooked = format!("trim {}+100", places.base);
         expect(rig.agent().request(&crooked)?, INVALID_PARAMETER, "a trim of half a sector")?;
         let past = rig.agent().request(&format!("write {} 4096 1", places.end))?;
-        if !matches!(past, Outcome::Failed(_)) {
-            return Err(E2eError::Rule(format!("CLEAR: a write past the end ended as {past:?}")));
-        }
+        let failed = matches!(past, Outcome::Failed(_));
+        ensure!(failed, Rule, "CLEAR: a write past the end ended as {past:?}");
         let applied = rig.agent().counters()?.applied - before;
-        if applied == 0 {
-            Ok(())
-        } else {
-            Err(E2eError::Rule(format!("{applied} of them went down")))
-        }
+        ensure!(applied == 0, Rule, "{applied} of them went down");
+        Ok(())
     })
 }
 
@@ -203,20 +188,16 @@ fn keep_flags(run: &mut Run<'_>, what: &str, place: u64, held: u64) -> Result<()
             parts: 1,
             location_flags: LOCATION_FLAGS,
             irp_flags: PACKET_FLAGS,
-            reserved: 0,
+            ..TopWrite::default()
         };
         let arrived: TopWriteResult = rig.agent().query(ioctl::TOP_WRITE, &write)?;
         let after = rig.status()?.map_or(0, |status| status.writes_held);
-        if (arrived.status, arrived.length) != (0, 8192)
-            || arrived.location_flags != LOCATION_FLAGS
-            || arrived.irp_flags & PACKET_FLAGS != PACKET_FLAGS
-        {
-            return Err(E2eError::Rule(format!("CLEAR: the write arrived as {arrived:x?}")));
-        }
-        if after - before != held {
-            let why = format!("{what}: {} writes were held for it", after - before);
-            return Err(E2eError::NotExercised(why));
-        }
+        let whole = (arrived.status, arrived.length, arrived.location_flags)
+            == (0, 8192, LOCATION_FLAGS)
+            && arrived.irp_flags & PACKET_FLAGS == PACKET_FLAGS;
+        ensure!(whole, Rule, "CLEAR: the write arrived as {arrived:x?}");
+        let waited = after - before;
+        ensure!(waited == held, NotExercised, "{what}: {waited} writes were held for it");
         Ok(())
     })
 }
@@ -229,21 +210,18 @@ fn write_unmapped(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
         let write =
             TopWrite { offset: place, length: 65536, fill: 0x5b, parts: 5, ..TopWrite::default() };
         let arrived: TopWriteResult = rig.agent().query(ioctl::TOP_WRITE, &write)?;
-        if (arrived.status, arrived.length) != (0, 65536) {
-            return Err(E2eError::Rule(format!("CLEAR: a chain of lists ended as {arrived:x?}")));
-        }
+        let whole = (arrived.status, arrived.length) == (0, 65536);
+        ensure!(whole, Rule, "CLEAR: a chain of lists ended as {arrived:x?}");
         rig.agent().fail_allocations(AllocationFailure::MAPPINGS)?;
         let unmapped = rig.agent().request(&format!("write {} 65536 92", place + MIB));
         rig.agent().fail_allocations(0)?;
         expect(unmapped?, Outcome::Done, "a write without addresses")?;
-        match rig.status()? {
-            Some(status)
-                if status.writes_payload_unavailable == 2 && status.writes_uncaptured == 2 =>
-            {
-                Ok(())
-            }
-            other => Err(E2eError::Rule(format!("LOSS: the session is {other:?}"))),
-        }
+        let status = rig.status()?;
+        let counted =
+            |status: &Status| (status.writes_payload_unavailable, status.writes_uncaptured);
+        let both = status.as_ref().map(counted) == Some((2, 2));
+        ensure!(both, Rule, "LOSS: the session is {status:?}");
+        Ok(())
     })
 }
 
@@ -259,11 +237,8 @@ fn clear_without_memory(run: &mut Run<'_>, places: Places) -> Result<(), E2eErro
         rig.agent().fail_allocations(0)?;
         expect(several?, NO_SYSTEM_RESOURCES, "a trim of several ranges without memory")?;
         expect(single?, Outcome::Done, "a trim of one range without memory")?;
-        if untouched {
-            Ok(())
-        } else {
-            Err(E2eError::Rule("CLEAR: a refused trim went down".into()))
-        }
+        ensure!(untouched, Rule, "CLEAR: a refused trim went down");
+        Ok(())
     })
 }
 
@@ -282,10 +257,8 @@ fn remember_a_refusal(run: &mut Run<'_>, places: Places) -> Result<(), E2eError>
 }
 
 fn expect(ended: Outcome, want: Outcome, what: &str) -> Result<(), E2eError> {
-    if ended == want {
-        return Ok(());
-    }
-    Err(E2eError::Rule(format!("{what} ended as {ended:?}, not {want:?}")))
+    ensure!(ended == want, Rule, "{what} ended as {ended:?}, not {want:?}");
+    Ok(())
 }
 
 fn exercised(last: &Status) -> Result<(), E2eError> {
@@ -295,18 +268,9 @@ fn exercised(last: &Status) -> Result<(), E2eError> {
     let clearings = each + 2;
     // Half a sector, several ranges without memory, zeros that the volume refused before.
     let refused = FOREIGN.len() as u64 + 3;
-    if last.clearings != clearings || last.requests_refused != refused {
-        return Err(E2eError::Rule(format!(
-            "{} clearings and {} refusals were counted, not {clearings} and {refused}",
-            last.clearings, last.requests_refused
-        )));
-    }
-    if last.writes_held == 0 || last.hold_longest_us < as_micros(Duration::from_millis(1)) {
-        return Err(E2eError::NotExercised("the hold: nothing met an unsynced block".into()));
-    }
+    let (counted, expected) = ((last.clearings, last.requests_refused), (clearings, refused));
+    ensure!(counted == expected, Rule, "clearings and refusals: {counted:?}, not {expected:?}");
+    let held = last.writes_held > 0 && last.hold_longest_us >= 1000;
+    ensure!(held, NotExercised, "the hold: nothing met an unsynced block");
     Ok(())
-}
-
-fn as_micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

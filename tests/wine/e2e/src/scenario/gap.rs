@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::console::{Console, step};
-use crate::error::E2eError;
+use crate::error::{E2eError, ensure};
 use crate::process::pause;
 use crate::scenario::Setting;
 use crate::scenario::run::{Begun, Run};
@@ -62,7 +62,7 @@ pub(super) fn conclude(
     reasons: &[&str],
     look: impl FnOnce(&Matched) -> Result<(), E2eError>,
 ) -> Result<Summary, E2eError> {
-    let synced = run.watch("recover", recovered)?;
+    run.watch("recover", recovered)?;
     let first_sync = begun.seen.elapsed();
     run.live_on()?;
     let last = run.come_to_rest()?;
@@ -70,9 +70,8 @@ pub(super) fn conclude(
     run.rig.service_logged(&[SESSION_STARTED, GAP_BEGAN, GAP_ENDED])?;
     let told = run.traces(&last.session, &["GapBegan", "GapEnded"])?;
     let reason = told.iter().find(|trace| trace.name == "GapBegan");
-    if reason.is_some_and(|trace| !reasons.contains(&trace.field("number"))) {
-        return Err(E2eError::Rule(format!("trace: not the reason of the gap: {reason:?}")));
-    }
+    let expected = reason.is_none_or(|trace| reasons.contains(&trace.field("number")));
+    ensure!(expected, Rule, "trace: not the reason of the gap: {reason:?}");
 
     run.verify_repository()?;
     run.restore("latest")?;
@@ -80,30 +79,18 @@ pub(super) fn conclude(
     let evidence = run.evidence()?;
     let prefix = run.compare_loaded(begun, &evidence, t0_restored)?;
     let files = run.check_ntfs("latest")?;
-    if last.session != session {
-        return Err(E2eError::Rule(format!(
-            "RESUME: session {session} was replaced by {}, though the server had a part of it",
-            last.session
-        )));
-    }
-    if last.gaps == 0 || last.writes_uncaptured == 0 {
-        return Err(E2eError::NotExercised(
-            "a gap: no write went through uncaptured while protection was away".into(),
-        ));
-    }
-    let matched = evidence.matched();
-    look(matched)?;
+    ensure!(
+        last.session == session,
+        Rule,
+        "RESUME: session {session} was replaced by {}, though the server had a part of it",
+        last.session
+    );
+    let gap = last.gaps > 0 && last.writes_uncaptured > 0;
+    ensure!(gap, NotExercised, "a gap: no write went through uncaptured");
+    look(evidence.matched())?;
     run.folder.discard_images()?;
-
-    Ok(Summary {
-        writes: matched.writes().len(),
-        bytes_written: evidence.bytes(),
-        overlaps: matched.overlaps_under_way(),
-        under_way_at_t0: matched.under_way_at(begun.beginning.t0),
-        prefix,
-        files,
-        ..run.summary(first_sync, synced, last)
-    })
+    let summary = run.summary(first_sync, last);
+    Ok(Summary { prefix, files, ..evidence.add_to(summary, &begun.beginning) })
 }
 
 impl Cause {
@@ -168,12 +155,11 @@ fn half_way(run: &mut Run<'_>) -> Result<String, E2eError> {
     let status = run.watch("first sync, up to the crash", |status| {
         status.acknowledged_seq > 0 || status.phase != "first_sync"
     })?;
-    if status.phase != "first_sync" {
-        return Err(E2eError::NotExercised(
-            "a crash during the first sync: it was over before the server had acknowledged any of it"
-                .into(),
-        ));
-    }
+    ensure!(
+        status.phase == "first_sync",
+        NotExercised,
+        "a crash during the first sync: it was over before the server had acknowledged any of it"
+    );
     Ok(status.session)
 }
 

@@ -12,7 +12,7 @@ use protocol::ioctl::AllocationFailure;
 use snapless_writer::log::Instant100;
 
 use crate::console::{Console, step};
-use crate::error::E2eError;
+use crate::error::{E2eError, ensure};
 use crate::process::pause;
 use crate::scenario::Setting;
 use crate::scenario::gap::conclude;
@@ -57,50 +57,39 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.disturbed = true;
     let all = endure(&mut run, "no memory, not even to map what is written", EVERYTHING)?;
     let after = in_first_sync(&mut run.rig)?;
-    if after.writes_payload_unavailable == 0 {
-        return Err(E2eError::NotExercised("data that cannot be mapped: all were".into()));
-    }
+    let unmapped = after.writes_payload_unavailable > 0;
+    ensure!(unmapped, NotExercised, "data that cannot be mapped: all were");
     let session = after.session;
     let summary = conclude(run, &begun, &session, &REASONS, |matched| {
         prompt(matched, pool)?;
         prompt(matched, all)
     })?;
-    match summary.last.service.as_ref().map(|service| service.connections) {
-        Some(1) => Ok(summary),
-        other => Err(E2eError::Rule(format!(
-            "the service reconnected because of the driver's allocation failures: {other:?} connections"
-        ))),
-    }
+    let connections = summary.last.service.as_ref().map(|service| service.connections);
+    ensure!(
+        connections == Some(1),
+        Rule,
+        "the service reconnected because of the driver's allocation failures: {connections:?} times"
+    );
+    Ok(summary)
 }
 
 /// Attaches to the volume while one allocation after the other fails.
 fn attach(run: &mut Run<'_>) -> Result<(), E2eError> {
-    let rig = &mut run.rig;
-    let said = step(run.console, "attach to the volume without each allocation", |_| {
+    run.step_and_say("attach to the volume without each allocation", |rig| {
         rig.stop_driver()?;
-        let mut said = String::new();
-        rig.start_driver_with(|rig| {
-            said = rig.agent().ask("refused attach")?;
-            Ok(())
-        })?;
-        Ok(said)
-    })?;
-    run.console.line(&format!("    {said}"));
-    Ok(())
+        rig.start_driver_with(|rig| rig.agent().ask("refused attach"))
+    })
 }
 
 /// Starts a session while one allocation after the other fails, then sends requests while all fail.
 fn start(run: &mut Run<'_>) -> Result<(), E2eError> {
-    let rig = &mut run.rig;
-    let said = step(run.console, "start a session without each allocation", |_| {
+    run.step_and_say("start a session without each allocation", |rig| {
         rig.unwatched(|rig| {
             let said = rig.agent().ask("refused each-allocation")?;
             rig.agent().ask("refused no-memory")?;
             Ok(said)
         })
-    })?;
-    run.console.line(&format!("    {said}"));
-    Ok(())
+    })
 }
 
 /// Makes the driver's allocations of these kinds fail for a while; returns when.
@@ -120,14 +109,10 @@ fn endure(run: &mut Run<'_>, name: &str, kinds: u32) -> Result<(Instant100, Inst
             rig.agent().fail_allocations(0)?;
             let to = Instant100::now();
             rig.must_run()?;
-            if failed == 0 || listed.is_ok() {
-                return Err(E2eError::NotExercised(format!("{failed} allocations failed")));
-            }
-            if applied < WRITES_MIN {
-                return Err(E2eError::Rule(format!(
-                    "HANG: {applied} writes went through while there was no memory"
-                )));
-            }
+            let refused = failed > 0 && listed.is_err();
+            ensure!(refused, NotExercised, "{failed} allocations failed");
+            let enough = applied >= WRITES_MIN;
+            ensure!(enough, Rule, "HANG: {applied} writes went through while there was no memory");
             Ok((from, to))
         })
     })
@@ -138,12 +123,9 @@ fn prompt(matched: &Matched, (from, to): (Instant100, Instant100)) -> Result<(),
     let then =
         matched.writes().iter().filter(|write| write.submitted < to && write.completed > from);
     let longest = then.map(|write| write.completed.0.saturating_sub(write.submitted.0)).max();
-    match longest {
-        None => Err(E2eError::NotExercised("writes while there is no memory".into())),
-        Some(longest) if longest > WRITE_LIMIT => Err(E2eError::Rule(format!(
-            "HANG: without memory a write took {} ms",
-            longest / 10_000
-        ))),
-        Some(_) => Ok(()),
-    }
+    ensure!(longest.is_some(), NotExercised, "writes while there is no memory");
+    let longest = longest.unwrap_or_default();
+    let ms = longest / 10_000;
+    ensure!(longest <= WRITE_LIMIT, Rule, "HANG: without memory a write took {ms} ms");
+    Ok(())
 }

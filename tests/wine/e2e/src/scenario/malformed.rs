@@ -3,7 +3,7 @@
 //! protection has to be as if nothing had happened: the same verdict as of the main job, and
 //! nothing left behind at unload.
 
-use crate::console::{Console, step};
+use crate::console::Console;
 use crate::error::E2eError;
 use crate::scenario::{Setting, protect};
 use crate::summary::Summary;
@@ -14,16 +14,12 @@ const RANDOM: u64 = 4_000;
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
     let mut run = protect::prepare(setting, console)?;
     run.load()?;
-    let rig = &mut run.rig;
-    let said = step(run.console, "malformed requests, before there is a session", |_| {
-        rig.agent().malformed_alone()
+    run.step_and_say("malformed requests, before there is a session", |rig| {
+        rig.agent().ask("malformed alone")
     })?;
-    run.console.line(&format!("    {said}"));
     let begun = run.begin(true)?;
-    let rig = &mut run.rig;
-    let said = step(run.console, "malformed requests during the first sync", |_| {
-        rig.agent().malformed_beside(setting.seed, RANDOM)
+    run.step_and_say("malformed requests during the first sync", |rig| {
+        rig.agent().ask(&format!("malformed beside {} {RANDOM}", setting.seed))
     })?;
-    run.console.line(&format!("    {said}"));
     protect::conclude(run, &begun)
 }

@@ -5,7 +5,7 @@
 use protocol::names::framework;
 
 use crate::console::{Console, step};
-use crate::error::E2eError;
+use crate::error::{E2eError, ensure};
 use crate::scenario::Setting;
 use crate::scenario::gap::{recovered, restore_or_refuse_t0};
 use crate::scenario::run::{Run, in_first_sync, wait_for_in_flight};
@@ -35,7 +35,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.disturbed = true;
     let place = (file_from << 20) + 4096;
     write_past_a_stuck_volume(&mut run, place)?;
-    let synced = run.watch("recover", recovered)?;
+    run.watch("recover", recovered)?;
     let first_sync = begun.seen.elapsed();
     let last = run.settle()?;
     run.shut_down()?;
@@ -44,28 +44,21 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let right = |trace: &&crate::traces::Trace| {
         (trace.field("offset"), trace.field("bytes")) == (place.to_string().as_str(), "8192")
     };
-    if !told.is_empty() && (urgent.len() != 1 || !urgent.iter().all(right)) {
-        return Err(E2eError::Rule(format!("trace: one urgent write, reported as {urgent:?}")));
-    }
+    let one = told.is_empty() || (urgent.len() == 1 && urgent.iter().all(right));
+    ensure!(one, Rule, "trace: one urgent write, reported as {urgent:?}");
 
     run.verify_repository()?;
     run.restore("latest")?;
-    let t0_restored = restore_or_refuse_t0(&mut run)?;
-    if t0_restored {
-        return Err(E2eError::Rule(
-            "T0: a block was overwritten before it was captured, and the t0 image is offered"
-                .into(),
-        ));
-    }
+    ensure!(
+        !restore_or_refuse_t0(&mut run)?,
+        Rule,
+        "T0: a block was overwritten before it was captured, and the t0 image is offered"
+    );
     let (writes, bytes_written) = run.compare_unloaded(None, None)?;
-    if last.writes_urgent != 1 || last.writes_held != 0 {
-        return Err(E2eError::Rule(format!(
-            "HANG: {} urgent and {} held writes were counted, not 1 and 0",
-            last.writes_urgent, last.writes_held
-        )));
-    }
+    let counted = (last.writes_urgent, last.writes_held);
+    ensure!(counted == (1, 0), Rule, "HANG: urgent and held writes: {counted:?}, not 1 and 0");
     run.folder.discard_images()?;
-    Ok(Summary { writes, bytes_written, ..run.summary(first_sync, synced, last) })
+    Ok(Summary { writes, bytes_written, ..run.summary(first_sync, last) })
 }
 
 /// While the volume answers nothing, a held write could not be issued: this one has to arrive.

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::console::{Console, step};
-use crate::error::E2eError;
+use crate::error::{E2eError, ensure};
 use crate::rig::Rig;
 use crate::scenario::run::in_first_sync;
 use crate::scenario::{Setting, protect};
@@ -66,8 +66,7 @@ pub(super) fn promptly(
 ) -> Result<(), E2eError> {
     let begun = Instant::now();
     act()?;
-    if begun.elapsed() <= PACKET_LIMIT {
-        return Ok(());
-    }
-    Err(E2eError::Rule(format!("HANG: {what} took {:.0} s", begun.elapsed().as_secs_f64())))
+    let took = begun.elapsed();
+    ensure!(took <= PACKET_LIMIT, Rule, "HANG: {what} took {:.0} s", took.as_secs_f64());
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use snapless_writer::log::Instant100;
 
 use crate::console::Console;
-use crate::error::E2eError;
+use crate::error::{E2eError, ensure};
 use crate::scenario::Setting;
 use crate::scenario::run::{Begun, Run};
 use crate::service::ServiceSettings;
@@ -39,7 +39,7 @@ pub(super) fn prepare<'a>(
 
 /// Goes on from the session's begin to the verdict.
 pub(super) fn conclude(mut run: Run<'_>, begun: &Begun) -> Result<Summary, E2eError> {
-    let synced = run.watch("first sync", |status| status.phase == "live")?;
+    run.watch("first sync", |status| status.phase == "live")?;
     let first_sync = since(begun.beginning.t0, begun.seen);
     run.live_on()?;
     let last = run.come_to_rest()?;
@@ -47,9 +47,8 @@ pub(super) fn conclude(mut run: Run<'_>, begun: &Begun) -> Result<Summary, E2eEr
     let told = run.traces(&last.session, &["BaseComplete"])?;
     // The service's end is a gap: it has not acknowledged everything.
     let mut gaps = told.iter().filter(|trace| trace.name.starts_with("Gap"));
-    if gaps.any(|trace| trace.field("number") != gap_reason::SERVICE_LOST) {
-        return Err(E2eError::Rule(format!("trace: an unexpected gap: {told:?}")));
-    }
+    let expected = gaps.all(|trace| trace.field("number") == gap_reason::SERVICE_LOST);
+    ensure!(expected, Rule, "trace: an unexpected gap: {told:?}");
 
     run.verify_repository()?;
     run.restore("t0")?;
@@ -61,16 +60,8 @@ pub(super) fn conclude(mut run: Run<'_>, begun: &Begun) -> Result<Summary, E2eEr
     exercised(begun, &evidence, prefix, &last)?;
     run.folder.discard_images()?;
 
-    let matched = evidence.matched();
-    Ok(Summary {
-        writes: matched.writes().len(),
-        bytes_written: evidence.bytes(),
-        overlaps: matched.overlaps_under_way(),
-        under_way_at_t0: matched.under_way_at(begun.beginning.t0),
-        prefix: Some(prefix),
-        files,
-        ..run.summary(first_sync, synced, last)
-    })
+    let summary = run.summary(first_sync, last);
+    Ok(Summary { prefix: Some(prefix), files, ..evidence.add_to(summary, &begun.beginning) })
 }
 
 /// The situations without which the run proves nothing.
@@ -81,22 +72,20 @@ fn exercised(
     last: &Status,
 ) -> Result<(), E2eError> {
     let matched = evidence.matched();
-    let missing = |what: &str| Err(E2eError::NotExercised(what.into()));
-    if begun.in_flight == 0 || matched.under_way_at(begun.beginning.t0) == 0 {
-        return missing("the drain: no write was under way at t0");
-    }
-    if last.writes_held == 0 || last.blocks_by_hold == 0 {
-        return missing("the hold: no write met an unsynced block");
-    }
-    if last.blocks_by_sweep == 0 || last.writes_captured_inline == 0 {
-        return missing("the sweep or the direct path");
-    }
-    if matched.overlaps_under_way() < OVERLAPS_MIN {
-        return missing("the order of overlapping writes: too few were under way together");
-    }
-    if prefix == 0 || prefix == matched.writes().len() {
-        return missing("the t0 image: no write lies on one side of it");
-    }
+    let drained = begun.in_flight > 0 && matched.under_way_at(begun.beginning.t0) > 0;
+    ensure!(drained, NotExercised, "the drain: no write was under way at t0");
+    let held = last.writes_held > 0 && last.blocks_by_hold > 0;
+    ensure!(held, NotExercised, "the hold: no write met an unsynced block");
+    let both = last.blocks_by_sweep > 0 && last.writes_captured_inline > 0;
+    ensure!(both, NotExercised, "the sweep or the direct path");
+    let overlap = matched.overlaps_under_way() >= OVERLAPS_MIN;
+    ensure!(
+        overlap,
+        NotExercised,
+        "the order of overlapping writes: too few were under way together"
+    );
+    let split = (1..matched.writes().len()).contains(&prefix);
+    ensure!(split, NotExercised, "the t0 image: no write lies on one side of it");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use protocol::ioctl;
 
 use crate::agent::Outcome;
 use crate::console::{Console, step};
-use crate::error::E2eError;
+use crate::error::{E2eError, ensure};
 use crate::process::wait_until;
 use crate::rig::Rig;
 use crate::scenario::power::{self, promptly};
@@ -123,7 +123,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
         rig.agent().resume()?;
         all_done(rig, 2)
     })?;
-    let synced = run.watch("first sync", |status| status.phase == "live")?;
+    run.watch("first sync", |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
     // The server has to have the base image before a gap begins.
     run.settle()?;
@@ -143,7 +143,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let at_t0 = begun.beginning.entries_before;
     let (writes, _) = run.compare_unloaded(Some(at_t0..=at_t0), None)?;
     run.folder.discard_images()?;
-    Ok(Summary { writes, prefix: Some(writes), ..run.summary(first_sync, synced, last) })
+    Ok(Summary { writes, prefix: Some(writes), ..run.summary(first_sync, last) })
 }
 
 /// Brings the volume into a state, with two writes begun.
@@ -205,9 +205,8 @@ fn stays(rig: &mut Rig, state: State) -> Result<(), E2eError> {
     promptly("the way back to power", || rig.agent().power(power::WORKING))?;
     rig.agent().command(ioctl::REFUSE_USAGE, &1_u32)?;
     promptly("a refused usage notification", || {
-        if rig.agent().usage(DUMP, true).is_ok() {
-            return Err(E2eError::Rule("CLEAR: a refused usage notification succeeded".into()));
-        }
+        let refused = rig.agent().usage(DUMP, true).is_err();
+        ensure!(refused, Rule, "CLEAR: a refused usage notification succeeded");
         Ok(())
     })?;
     special_files(rig, state, &[])?;
@@ -224,9 +223,7 @@ fn special_files(rig: &mut Rig, state: State, expected: &[&str]) -> Result<(), E
     }
     let status = rig.status()?;
     let told = status.as_ref().map(|status| &status.special_files[..]).unwrap_or_default();
-    if told != expected {
-        return Err(E2eError::Rule(format!("special files are {told:?}, not {expected:?}")));
-    }
+    ensure!(told == expected, Rule, "special files are {told:?}, not {expected:?}");
     Ok(())
 }
 
@@ -242,13 +239,12 @@ fn is_in(rig: &mut Rig, state: State) -> Result<(), E2eError> {
         State::Holding => Some((1, 1)),
         State::Sweeping => None,
     };
-    if phase != state.phase() || expected.is_some_and(|both| both != (holding, in_flight)) {
-        return Err(E2eError::NotExercised(format!(
-            "a volume {}: the phase is {phase:?}, {holding} writes are held and {in_flight} with the \
-             disk",
-            state.name()
-        )));
-    }
+    ensure!(
+        phase == state.phase() && expected.is_none_or(|both| both == (holding, in_flight)),
+        NotExercised,
+        "a volume {}: the phase is {phase:?}, {holding} writes are held and {in_flight} with the disk",
+        state.name()
+    );
     Ok(())
 }
 
@@ -258,16 +254,11 @@ fn surprise(rig: &mut Rig, state: State) -> Result<(), E2eError> {
     let ended_before = rig.times_logged(SESSION_ENDED)?;
     promptly("a surprise removal", || rig.agent().command(ioctl::SURPRISE_REMOVE, &()))?;
     for _ in 0..2 {
-        match rig.agent().request("end-write")? {
-            Outcome::Failed(_) => {}
-            // It may have been over before.
-            Outcome::Done if !state.is_stuck() => {}
-            other => {
-                return Err(E2eError::Rule(format!(
-                    "CLEAR: a write to a volume that is gone ended as {other:?}"
-                )));
-            }
-        }
+        let ended = rig.agent().request("end-write")?;
+        // It may have been over before.
+        let over = ended == Outcome::Done && !state.is_stuck();
+        let failed = over || matches!(ended, Outcome::Failed(_));
+        ensure!(failed, Rule, "CLEAR: a write to a volume that is gone ended as {ended:?}");
     }
     let applied = rig.agent().counters()?.applied;
     if state.is_served() {
@@ -316,20 +307,15 @@ fn comes_back(rig: &mut Rig, state: State, applied: u64) -> Result<(), E2eError>
         rig.stop_service()?;
     }
     let counters = rig.agent().counters()?;
-    if (counters.applied, counters.in_flight) != (applied, 0) {
-        return Err(E2eError::Rule(format!(
-            "TRUTH: {} writes reached the volume after all were over, {} are still with it",
-            counters.applied - applied,
-            counters.in_flight
-        )));
-    }
+    ensure!(
+        (counters.applied, counters.in_flight) == (applied, 0),
+        Rule,
+        "TRUTH: after {applied} writes all were over, and then the volume had {counters:?}"
+    );
     rig.attach_volume()?;
-    match rig.status()? {
-        None => rig.must_run(),
-        Some(status) => {
-            Err(E2eError::Rule(format!("a new volume has a session, in phase {}", status.phase)))
-        }
-    }
+    let session = rig.status()?;
+    ensure!(session.is_none(), Rule, "a new volume has a session: {session:?}");
+    rig.must_run()
 }
 
 /// More writes than the queue has room for: some wait for a service that itself waits. A system
@@ -346,14 +332,11 @@ fn shut_down_with_a_full_queue(rig: &mut Rig) -> Result<(), E2eError> {
     let told = Instant::now();
     all_done(rig, FILLING)?;
     // A service gives up a silent server as well, but much later.
-    if told.elapsed() > SHUTDOWN_LIMIT {
-        let seconds = told.elapsed().as_secs_f64();
-        return Err(E2eError::Rule(format!("HANG: a shutdown waited {seconds:.0} s for writes")));
-    }
+    let took = told.elapsed();
+    ensure!(took <= SHUTDOWN_LIMIT, Rule, "HANG: a shutdown waited {took:.0?} for writes");
     let status = session(rig, "the gap", |status| status.phase == "detached")?;
-    if status.writes_uncaptured == 0 {
-        return Err(E2eError::NotExercised("a held write: the queue had room for all".into()));
-    }
+    let held = status.writes_uncaptured > 0;
+    ensure!(held, NotExercised, "a held write: the queue had room for all");
     rig.server().thaw()?;
     rig.stop_service()?;
     rig.start_service()

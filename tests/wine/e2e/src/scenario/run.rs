@@ -7,7 +7,7 @@ use protocol::names;
 use snapless_writer::log::Instant100;
 
 use crate::console::{Console, step};
-use crate::error::E2eError;
+use crate::error::{E2eError, ensure};
 use crate::image::Image;
 use crate::journal::Journal;
 use crate::process::wait_until;
@@ -57,19 +57,20 @@ pub(super) struct Begun {
 
 impl<'a> Run<'a> {
     /// The summary of a run without load; a scenario fills in more.
-    pub(super) fn summary(&self, first_sync: Duration, synced: Status, last: Status) -> Summary {
-        Summary {
-            first_sync,
-            synced,
-            last,
-            volume_len: self.image.len,
-            writes: 0,
-            bytes_written: 0,
-            overlaps: 0,
-            under_way_at_t0: 0,
-            prefix: None,
-            files: 0,
-        }
+    pub(super) fn summary(&self, first_sync: Duration, last: Status) -> Summary {
+        Summary { first_sync, last, volume_len: self.image.len, ..Summary::default() }
+    }
+
+    /// Runs a step, and shows its answer.
+    pub(super) fn step_and_say(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&mut Rig) -> Result<String, E2eError>,
+    ) -> Result<(), E2eError> {
+        let rig = &mut self.rig;
+        let said = step(self.console, name, |_| work(rig))?;
+        self.console.line(&format!("    {said}"));
+        Ok(())
     }
 
     /// Everything up to the load: image, Wine, volume, driver, server.
@@ -287,7 +288,7 @@ impl<'a> Run<'a> {
         let t0 = t0.map(|t0| verdict::as_len(*t0.start())..=verdict::as_len(*t0.end()));
         let latest = latest.map_or(journal.entries().len(), verdict::as_len);
         verdict::compare(self.console, truth, &self.folder, t0, latest)?;
-        Ok((latest, journal.entries().iter().map(|entry| entry.extent.len()).sum()))
+        Ok((latest, journal.bytes()))
     }
 
     /// Checks that the restored image is a sound NTFS with the same files; returns how many.
@@ -328,13 +329,13 @@ fn stays_starting(rig: &mut Rig, in_flight: u64) -> Result<(), E2eError> {
     let mut seen = None;
     wait_until("the session to be asked for", START_LIMIT, || {
         if let Some(status) = rig.status()? {
-            if status.t0_filetime.is_some() || status.phase != "starting" {
-                return Err(E2eError::Rule(format!(
-                    "T0: the session is in phase {} although {in_flight} writes from before it are \
-                     still under way",
-                    status.phase
-                )));
-            }
+            ensure!(
+                status.t0_filetime.is_none() && status.phase == "starting",
+                Rule,
+                "T0: the session is in phase {} although {in_flight} writes from before it are \
+                 still under way",
+                status.phase
+            );
             let since = *seen.get_or_insert_with(Instant::now);
             return Ok((since.elapsed() >= PAUSE).then_some(()));
         }
@@ -363,9 +364,7 @@ impl<'a> Progress<'a> {
     }
 
     fn look(&mut self, status: &Status, line: String) -> Result<(), E2eError> {
-        if status.phase == "failed" {
-            return Err(E2eError::Rule("the driver gave the session up".into()));
-        }
+        ensure!(status.phase != "failed", Rule, "the driver gave the session up");
         let place = (status.blocks_synced, status.acknowledged_seq);
         if place != self.place {
             (self.place, self.moved) = (place, Instant::now());

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::agent::Outcome;
 use crate::console::{Console, step};
-use crate::error::E2eError;
+use crate::error::{E2eError, ensure};
 use crate::process::wait_until;
 use crate::rig::{Rig, VOLUME_GUID};
 use crate::scenario::Setting;
@@ -53,12 +53,9 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let first_sync = begun.seen.elapsed();
     is_capped(&synced, first_sync)?;
     let last = run.settle()?;
-    if last.queue_bytes != QUEUE_LIMIT_MIB << 20 {
-        return Err(E2eError::Rule(format!(
-            "BOUND: the queue has {} bytes, though its limit is {QUEUE_LIMIT_MIB} MiB",
-            last.queue_bytes
-        )));
-    }
+    let bytes = last.queue_bytes;
+    let limited = bytes == QUEUE_LIMIT_MIB << 20;
+    ensure!(limited, Rule, "BOUND: the queue has {bytes} bytes, not {QUEUE_LIMIT_MIB} MiB");
     refuse_trims(&mut run)?;
     shrink(&mut run)?;
     let before_growth = grow(&mut run)?;
@@ -73,20 +70,19 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let (writes, _) = run.compare_unloaded(Some(at_t0..=at_t0), Some(before_growth))?;
     let files = run.check_ntfs("t0")?;
     run.folder.discard_images()?;
-    Ok(Summary { writes, prefix: Some(writes), files, ..run.summary(first_sync, synced, last) })
+    Ok(Summary { writes, prefix: Some(writes), files, ..run.summary(first_sync, last) })
 }
 
 /// The sweep reads no more than it may.
 fn is_capped(status: &Status, took: Duration) -> Result<(), E2eError> {
     let read = status.blocks_by_sweep * status.block_size;
     let allowed = u128::from(SWEEP_MIB << 20) * (took + UNSEEN).as_millis() / 1000;
-    if u128::from(read) <= allowed {
-        return Ok(());
-    }
-    let seconds = took.as_secs_f64();
-    Err(E2eError::Rule(format!(
-        "CLEAR: the sweep read {read} bytes in {seconds:.1} s, though it may read {SWEEP_MIB} MiB a second"
-    )))
+    ensure!(
+        u128::from(read) <= allowed,
+        Rule,
+        "CLEAR: the sweep read {read} bytes in {took:.1?}, though it may read {SWEEP_MIB} MiB a second"
+    );
+    Ok(())
 }
 
 /// A special file counts once every driver of the stack has agreed, and until it is gone.
@@ -97,9 +93,8 @@ fn special_files(run: &mut Run<'_>) -> Result<(), E2eError> {
         rig.agent().usage(PAGING, true)?;
         says(rig, "possible", &["paging"])?;
         rig.agent().command(ioctl::REFUSE_USAGE, &1_u32)?;
-        if rig.agent().usage(DUMP, true).is_ok() {
-            return Err(E2eError::Rule("CLEAR: a refused usage notification succeeded".into()));
-        }
+        let refused = rig.agent().usage(DUMP, true).is_err();
+        ensure!(refused, Rule, "CLEAR: a refused usage notification succeeded");
         says(rig, "possible", &["paging"])?;
         rig.agent().usage(DUMP, true)?;
         rig.agent().usage(PAGING, false)?;
@@ -202,9 +197,8 @@ fn refuse_trims(run: &mut Run<'_>) -> Result<(), E2eError> {
     step(run.console, "trim on a volume that does not", |_| {
         let before = rig.agent().counters()?.applied;
         let ended = rig.agent().request(&format!("trim {}+512", len - 1024))?;
-        if ended != NOT_SUPPORTED || rig.agent().counters()?.applied != before {
-            return Err(E2eError::Rule(format!("the trim ended as {ended:?}, or went down")));
-        }
+        let refused = ended == NOT_SUPPORTED && rig.agent().counters()?.applied == before;
+        ensure!(refused, Rule, "the trim ended as {ended:?}, or went down");
         Ok(())
     })
 }
@@ -215,13 +209,10 @@ fn shrink(run: &mut Run<'_>) -> Result<(), E2eError> {
     let shorter = (len - (1 << 20)) / 4096 * 4096;
     step(run.console, "shrink the volume", |_| {
         rig.agent().command(ioctl::RESIZE, &shorter)?;
-        if rig.status()?.is_none_or(|status| status.shrunk) {
-            return Err(E2eError::NotExercised("a volume that shrinks: it has already".into()));
-        }
+        let before = rig.status()?.is_some_and(|status| !status.shrunk);
+        ensure!(before, NotExercised, "a volume that shrinks: it has already");
         let told = rig.agent().request("length")?;
-        if told != Outcome::Length(shorter) {
-            return Err(E2eError::Rule(format!("CLEAR: the volume's length is {told:?}")));
-        }
+        ensure!(told == Outcome::Length(shorter), Rule, "CLEAR: the volume's length is {told:?}");
         wait_until("the session to notice that its volume has shrunk", NOTICE_LIMIT, || {
             Ok(rig.status()?.filter(|status| status.shrunk).map(|_| ()))
         })?;
@@ -268,11 +259,7 @@ fn writes(rig: &mut Rig, fill: u8) -> Result<(), E2eError> {
 /// Checks the product's command line's report of the volume.
 pub(super) fn says(rig: &Rig, protection: &str, special_files: &[&str]) -> Result<(), E2eError> {
     let said = rig.volumes()?;
-    let wrong = |why: String| E2eError::Said {
-        program: "snapless volumes --json".into(),
-        said: said.clone(),
-        why,
-    };
+    let wrong = |why: String| E2eError::said("snapless volumes --json", &said, why);
     let answer: Answer = serde_json::from_str(&said).map_err(|error| wrong(error.to_string()))?;
     let [volume] = &answer.volumes[..] else {
         return Err(wrong("one volume was expected".into()));
