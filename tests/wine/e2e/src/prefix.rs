@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::error::E2eError;
+use rustix::process::Pid;
+
+use crate::error::{E2eError, ensure};
 use crate::process;
 
 /// Errors and what drivers print; nothing else, or the log grows without bound.
@@ -15,6 +17,9 @@ const WINE_CHANNELS: &str = "-all,err+all,warn+debugstr";
 /// An environment variable with more of Wine's debug channels.
 const MORE_CHANNELS: &str = "SNAPLESS_RIG_WINEDEBUG";
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+/// Where drivers lie on drive C.
+pub const DRIVERS: &str = "windows/system32/drivers";
 
 /// The copy.
 #[derive(Debug)]
@@ -34,12 +39,12 @@ const TRIES: usize = 3;
 impl Prefix {
     /// Copies `template` to `root`, which must not be there yet.
     pub fn copy_of(template: &Path, root: &Path, logs: &Path) -> Result<Self, E2eError> {
-        if !template.join("system.reg").is_file() {
-            return Err(E2eError::Rule(format!(
-                "{} is not a Wine prefix; run `cargo xtask setup`",
-                template.display()
-            )));
-        }
+        ensure!(
+            template.join("system.reg").is_file(),
+            Rule,
+            "{} is not a Wine prefix; run `cargo xtask setup`",
+            template.display()
+        );
         process::run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(template).arg(root))?;
         // Some containers do not allow it; then collisions lead to another try.
         let fixed_layout = process::run(Command::new("setarch").args(["-R", "true"])).is_ok();
@@ -55,22 +60,35 @@ impl Prefix {
     }
 
     /// Runs a Windows program to its end; returns its output.
-    pub fn run<'a>(
-        &self,
-        name: &str,
-        program: &str,
-        arguments: impl IntoIterator<Item = &'a str>,
-        limit: Duration,
-    ) -> Result<String, E2eError> {
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String, E2eError> {
+        let name = program.rsplit('\\').next().unwrap_or(program);
         let mut command = self.wine(program);
         command.args(arguments);
+        let mut run = || process::run_logged(name, &mut command, &self.logs, COMMAND_LIMIT);
         for _ in 1..TRIES {
-            match process::run_logged(name, &mut command, &self.logs, limit) {
+            match run() {
                 Err(E2eError::Exit { tail, .. }) if tail.contains(LAYOUT_CLASH) => {}
                 ended => return ended,
             }
         }
-        process::run_logged(name, &mut command, &self.logs, limit)
+        run()
+    }
+
+    /// Runs the service manager's tool.
+    pub fn sc(&self, arguments: &[&str]) -> Result<(), E2eError> {
+        self.run("sc", arguments).map(|_| ())
+    }
+
+    /// Sets a value of the `Parameters` key of a service.
+    pub fn set_parameter(
+        &self,
+        service: &str,
+        name: &str,
+        kind: &str,
+        value: &str,
+    ) -> Result<(), E2eError> {
+        let key = format!(r"HKLM\SYSTEM\CurrentControlSet\Services\{service}\Parameters");
+        self.run("reg", &["add", &key, "/v", name, "/t", kind, "/d", value, "/f"]).map(|_| ())
     }
 
     /// Where a Windows path on drive C lies; `path` uses forward slashes.
@@ -129,15 +147,13 @@ impl Prefix {
     }
 
     /// The Unix process ids of the Windows program `exe` in this prefix.
-    pub fn processes(&self, exe: &str) -> Result<Vec<i32>, E2eError> {
+    pub fn processes(&self, exe: &str) -> Result<Vec<Pid>, E2eError> {
         let proc = Path::new("/proc");
         let wanted = format!("WINEPREFIX={}", self.root.display());
         let mut found = Vec::new();
-        for entry in std::fs::read_dir(proc).map_err(E2eError::file("list", proc))? {
-            let Ok(entry) = entry else { continue };
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
+        for entry in std::fs::read_dir(proc).map_err(E2eError::file("list", proc))?.flatten() {
+            let pid = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+            let Some(pid) = pid else { continue };
             // A process that has ended has no files: skip it.
             let read = |name| std::fs::read(entry.path().join(name)).unwrap_or_default();
             let runs = |words: Vec<u8>| {

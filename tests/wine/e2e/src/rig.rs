@@ -13,12 +13,12 @@ use protocol::names::{VOLUME_DEVICE, VOLUME_PATH, VOLUME_SERVICE, parameters};
 use protocol::violations;
 
 use crate::agent::Agent;
-use crate::error::E2eError;
+use crate::error::{E2eError, ensure};
 use crate::image::Image;
-use crate::prefix::{Prefix, nt_path, windows_path};
+use crate::prefix::{DRIVERS, Prefix, nt_path, windows_path};
 use crate::process::{Program, wait_until};
-use crate::run_folder::RunFolder;
-use crate::server::{Server, ServerFiles};
+use crate::run_folder::{RunFolder, read_if_there};
+use crate::server::Server;
 use crate::service::{self, ServiceSettings};
 use crate::status::Status;
 use crate::status_watch::StatusWatch;
@@ -35,7 +35,6 @@ const VOLUME_WORKERS: u32 = 12;
 const SLOW_PERCENT: u32 = 25;
 const SLOW_MS: u32 = 120;
 
-const DRIVERS: &str = "windows/system32/drivers";
 /// Where the product's files wait for their installation.
 const PACKAGE: &str = "snapless-package";
 
@@ -78,7 +77,6 @@ pub struct Rig {
     agent: Agent,
     server: Option<Server>,
     prefix: Prefix,
-    server_files: ServerFiles,
     programs: Programs,
     folder: RunFolder,
     seed: u64,
@@ -94,7 +92,6 @@ impl Rig {
     ) -> Result<Self, E2eError> {
         let prefix = Prefix::copy_of(template, &folder.prefix(), &folder.logs())?;
         prefix.install(&programs.framework, DRIVERS)?;
-        prefix.install(&programs.volume, DRIVERS)?;
         for file in [
             &programs.driver,
             &programs.inf,
@@ -105,23 +102,8 @@ impl Rig {
             prefix.install(file, PACKAGE)?;
         }
         let agent = Agent::start(&prefix, &windows_path(&programs.agent))?;
-        let server_files = ServerFiles {
-            program: programs.server.clone(),
-            repository: folder.repository(),
-            logs: folder.logs(),
-        };
         let (programs, folder) = (programs.clone(), folder.clone());
-        Ok(Self {
-            writer: None,
-            watch: None,
-            agent,
-            server: None,
-            prefix,
-            server_files,
-            programs,
-            folder,
-            seed,
-        })
+        Ok(Self { writer: None, watch: None, agent, server: None, prefix, programs, folder, seed })
     }
 
     /// The agent, for questions to the volume.
@@ -129,31 +111,14 @@ impl Rig {
         &mut self.agent
     }
 
-    /// Where the server's files are.
-    pub fn server_files(&self) -> &ServerFiles {
-        &self.server_files
-    }
-
     /// Starts the test volume on a copy of the image. Each request takes it up to `jitter_us`
     /// microseconds.
     pub fn start_volume(&mut self, image: &Image, jitter_us: u32) -> Result<(), E2eError> {
         self.copy_image(image)?;
-        let driver = self.programs.volume.file_name().unwrap_or_default().to_string_lossy();
-        let path = format!(r"C:\windows\system32\drivers\{driver}");
-        self.sc(&[
-            "create",
-            VOLUME_SERVICE,
-            "type=",
-            "kernel",
-            "start=",
-            "demand",
-            "group=",
-            LOAD_ORDER_GROUP,
-            "binpath=",
-            &path,
-        ])?;
-        let image = nt_path(&self.folder.volume());
-        let journal = nt_path(&self.folder.journal());
+        let path = self.prefix.install(&self.programs.volume, DRIVERS)?;
+        let kind = ["type=", "kernel", "start=", "demand", "group=", LOAD_ORDER_GROUP];
+        self.sc(&[&["create", VOLUME_SERVICE][..], &kind, &["binpath=", &path]].concat())?;
+        let (image, journal) = (nt_path(&self.folder.volume()), nt_path(&self.folder.journal()));
         self.set_parameter(parameters::IMAGE_PATH, "REG_SZ", &image)?;
         self.set_parameter(parameters::JOURNAL_PATH, "REG_SZ", &journal)?;
         self.set_parameter(parameters::SEED, "REG_DWORD", &(self.seed & 0x7fff_ffff).to_string())?;
@@ -173,7 +138,7 @@ impl Rig {
     pub fn install_product(&mut self) -> Result<(), E2eError> {
         let installer = format!(r"C:\{PACKAGE}\snapless-setup.exe");
         let inf = format!(r"C:\{PACKAGE}\snapless.inf");
-        self.prefix.run("setup", &installer, ["install", "--inf", &inf], COMMAND_LIMIT).map(|_| ())
+        self.prefix.run(&installer, &["install", "--inf", &inf]).map(|_| ())
     }
 
     /// Starts the product's driver and builds the volume's stack with it.
@@ -214,7 +179,7 @@ impl Rig {
 
     /// Starts a server with the run's repository, or starts it again where it listened before.
     pub fn start_server(&mut self, address: Option<&str>) -> Result<&mut Server, E2eError> {
-        let server = Server::start(&self.server_files, address)?;
+        let server = Server::start(&self.programs.server, &self.folder, address)?;
         Ok(self.server.insert(server))
     }
 
@@ -225,23 +190,20 @@ impl Rig {
 
     /// Sets a value that the product's driver reads when it is started.
     pub fn set_driver_value(&self, name: &str, kind: &str, value: &str) -> Result<(), E2eError> {
-        let key = format!(r"HKLM\SYSTEM\CurrentControlSet\Services\{DRIVER_SERVICE}\Parameters");
-        let arguments = ["add", &key, "/v", name, "/t", kind, "/d", value, "/f"];
-        self.prefix.run("reg", "reg", arguments, COMMAND_LIMIT).map(|_| ())
+        self.prefix.set_parameter(DRIVER_SERVICE, name, kind, value)
     }
 
     /// Takes the volume's stack down and stops the product's driver; the rig's KMDF checks for
     /// leaks.
     pub fn stop_driver(&mut self) -> Result<(), E2eError> {
-        // It keeps the driver's control device open.
-        self.watch = None;
-        self.agent.remove()?;
+        self.detach_volume()?;
         self.sc(&["stop", DRIVER_SERVICE])?;
         self.check_violations()
     }
 
     /// Takes the volume's stack down; the product's driver stays loaded.
     pub fn detach_volume(&mut self) -> Result<(), E2eError> {
+        // It keeps the driver's control device open.
         self.watch = None;
         self.agent.remove()
     }
@@ -259,14 +221,12 @@ impl Rig {
 
     /// Builds the volume's stack again with the product's driver.
     pub fn attach_volume(&mut self) -> Result<(), E2eError> {
-        self.agent.attach()?;
-        self.watch = Some(StatusWatch::start(&self.prefix, COMMAND_LINE)?);
-        Ok(())
+        self.unwatched(|rig| rig.agent.attach())
     }
 
     /// The product's command line's list of volumes, as JSON.
     pub fn volumes(&self) -> Result<String, E2eError> {
-        self.prefix.run("volumes", COMMAND_LINE, ["volumes", "--json"], COMMAND_LIMIT)
+        self.prefix.run(COMMAND_LINE, &["volumes", "--json"])
     }
 
     /// Writes the service's configuration.
@@ -285,48 +245,39 @@ impl Rig {
 
     /// Checks that the service's log has these events.
     pub fn service_logged(&self, events: &[u16]) -> Result<(), E2eError> {
-        let path = self.prefix.on_c(service::LOG_ON_C);
-        let log = std::fs::read_to_string(&path).map_err(E2eError::file("read", &path))?;
-        match events.iter().find(|event| !log.contains(&format!("(event {event})"))) {
-            None => Ok(()),
-            Some(event) => Err(E2eError::Rule(format!("the service's log has no event {event}"))),
+        for &event in events {
+            let logged = self.times_logged(event)? > 0;
+            ensure!(logged, Rule, "the service's log has no event {event}");
         }
+        Ok(())
     }
 
     /// How often the service's log has this event.
     pub fn times_logged(&self, event: u16) -> Result<usize, E2eError> {
-        let path = self.prefix.on_c(service::LOG_ON_C);
-        match std::fs::read_to_string(&path) {
-            Ok(log) => Ok(log.matches(&format!("(event {event})")).count()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(E2eError::file("read", &path)(error)),
-        }
+        let log = read_if_there(&self.prefix.on_c(service::LOG_ON_C))?;
+        Ok(log.matches(&format!("(event {event})")).count())
     }
 
     /// Stops the service as an administrator does.
     pub fn stop_service(&mut self) -> Result<(), E2eError> {
         self.sc(&["stop", service::NAME])?;
-        let prefix = &self.prefix;
-        wait_until("the service's process to end", COMMAND_LIMIT, || {
-            Ok(prefix.processes(service::PROGRAM)?.is_empty().then_some(()))
-        })
+        self.service_is_gone()
     }
 
     /// Kills the service's process as a crash does.
     pub fn kill_service(&mut self) -> Result<(), E2eError> {
         let pids = self.prefix.processes(service::PROGRAM)?;
-        if pids.is_empty() {
-            return Err(E2eError::Rule("there is no process of the service to kill".into()));
-        }
+        ensure!(!pids.is_empty(), Rule, "there is no process of the service to kill");
         for pid in pids {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                killed.map_err(|e| E2eError::file("kill", &self.folder.logs())(e.into()))?;
-            }
+            let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            killed.map_err(|e| E2eError::file("kill", &self.folder.logs())(e.into()))?;
         }
-        let prefix = &self.prefix;
-        wait_until("the killed service to be gone", COMMAND_LIMIT, || {
-            Ok(prefix.processes(service::PROGRAM)?.is_empty().then_some(()))
+        self.service_is_gone()
+    }
+
+    fn service_is_gone(&self) -> Result<(), E2eError> {
+        wait_until("the service's process to end", COMMAND_LIMIT, || {
+            Ok(self.prefix.processes(service::PROGRAM)?.is_empty().then_some(()))
         })
     }
 
@@ -351,7 +302,7 @@ impl Rig {
             writer.must_run()?;
         }
         if let Some(server) = &mut self.server {
-            server.must_run()?;
+            server.program.must_run()?;
         }
         self.check_violations()
     }
@@ -381,11 +332,8 @@ impl Rig {
 
     /// Takes the volume's stack and the drivers down; the rig's KMDF then checks for leaks.
     pub fn unload(&mut self) -> Result<(), E2eError> {
-        // It keeps the driver's control device open.
-        self.watch = None;
         self.agent.command(ioctl::FLUSH, &())?;
-        self.agent.remove()?;
-        self.sc(&["stop", DRIVER_SERVICE])?;
+        self.stop_driver()?;
         self.sc(&["stop", VOLUME_SERVICE])?;
         self.check_violations()?;
         self.agent.finish()?;
@@ -404,25 +352,17 @@ impl Rig {
     }
 
     fn set_parameter(&self, name: &str, kind: &str, value: &str) -> Result<(), E2eError> {
-        let key = format!(r"HKLM\SYSTEM\CurrentControlSet\Services\{VOLUME_SERVICE}\Parameters");
-        let arguments = ["add", &key, "/v", name, "/t", kind, "/d", value, "/f"];
-        self.prefix.run("reg", "reg", arguments, COMMAND_LIMIT).map(|_| ())
+        self.prefix.set_parameter(VOLUME_SERVICE, name, kind, value)
     }
 
     fn sc(&self, arguments: &[&str]) -> Result<(), E2eError> {
-        self.prefix.run("sc", "sc", arguments.iter().copied(), COMMAND_LIMIT).map(|_| ())
+        self.prefix.sc(arguments)
     }
 }
 
 /// An error if the rig's KMDF saw a broken rule in the run of this folder.
 pub fn check_violations(folder: &RunFolder) -> Result<(), E2eError> {
-    let log = folder.prefix().join(violations::LOG_IN_PREFIX);
-    let said = match std::fs::read(&log) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        said => said.map_err(E2eError::file("read", &log))?,
-    };
-    match String::from_utf8_lossy(&said).trim() {
-        "" => Ok(()),
-        said => Err(E2eError::Violation(said.into())),
-    }
+    let said = read_if_there(&folder.prefix().join(violations::LOG_IN_PREFIX))?;
+    ensure!(said.trim().is_empty(), Violation, "{}", said.trim());
+    Ok(())
 }

@@ -99,6 +99,15 @@ impl RunFolder {
     }
 }
 
+/// The text of a file; nothing if there is no file.
+pub fn read_if_there(file: &Path) -> Result<String, E2eError> {
+    match std::fs::read(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(E2eError::file("read", file)(error)),
+        Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

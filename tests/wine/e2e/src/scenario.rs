@@ -56,69 +56,55 @@ pub struct Setting {
     pub live_seconds: u64,
 }
 
-/// The event during the run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scenario {
-    /// The main job, undisturbed.
-    Protect,
-    /// Programs send requests that the driver must refuse.
-    MalformedRequests,
-    /// Plug and play sends packets for a volume in use.
-    PowerAndUsage,
-    /// The server is too slow for a while.
-    SlowServer,
-    /// The service crashes.
-    ServiceCrash,
-    /// The server crashes.
-    ServerCrash,
-    /// Trims, zeros, cancelled writes and refused requests.
-    EveryWrite,
-    /// Allocations of the driver fail.
-    LowMemory,
-    /// The main job, on another kind of device.
-    BufferedVolume,
-    /// A write that must not wait.
-    PagingFile,
-    /// The driver's settings and its report of a volume.
-    Settings,
-    /// Removal of a volume in use.
-    Removal,
+/// Declares [`Scenario`]: the event during the run, its name in messages and folders, and how it is
+/// run.
+macro_rules! scenarios {
+    ($($(#[$doc:meta])* $scenario:ident: $name:literal, $run:expr;)*) => {
+        /// The event during the run.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Scenario { $($(#[$doc])* $scenario,)* }
+
+        impl Scenario {
+            /// All of them, the main one first.
+            pub const ALL: [Self; 12] = [$(Self::$scenario),*];
+
+            /// Its name in messages and folders.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$scenario => $name,)* }
+            }
+
+            fn how(self) -> fn(&Setting, &mut dyn Console) -> Result<Summary, E2eError> {
+                match self { $(Self::$scenario => $run,)* }
+            }
+        }
+    };
 }
 
-impl Scenario {
-    /// All of them, the main one first.
-    pub const ALL: [Self; 12] = [
-        Self::Protect,
-        Self::MalformedRequests,
-        Self::PowerAndUsage,
-        Self::SlowServer,
-        Self::ServiceCrash,
-        Self::ServerCrash,
-        Self::EveryWrite,
-        Self::LowMemory,
-        Self::BufferedVolume,
-        Self::PagingFile,
-        Self::Settings,
-        Self::Removal,
-    ];
-
-    /// Its name in messages and folders.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Protect => "protect",
-            Self::MalformedRequests => "malformed-requests",
-            Self::PowerAndUsage => "power-and-usage",
-            Self::SlowServer => "slow-server",
-            Self::ServiceCrash => "service-crash",
-            Self::ServerCrash => "server-crash",
-            Self::EveryWrite => "every-write",
-            Self::LowMemory => "low-memory",
-            Self::BufferedVolume => "buffered-volume",
-            Self::PagingFile => "paging-file",
-            Self::Settings => "settings",
-            Self::Removal => "removal",
-        }
-    }
+scenarios! {
+    /// The main job, undisturbed.
+    Protect: "protect", protect::run;
+    /// Programs send requests that the driver must refuse.
+    MalformedRequests: "malformed-requests", malformed::run;
+    /// Plug and play sends packets for a volume in use.
+    PowerAndUsage: "power-and-usage", power::run;
+    /// The server is too slow for a while.
+    SlowServer: "slow-server", |s, c| gap::run(gap::Cause::SlowServer, s, c);
+    /// The service crashes.
+    ServiceCrash: "service-crash", |s, c| gap::run(gap::Cause::ServiceCrash, s, c);
+    /// The server crashes.
+    ServerCrash: "server-crash", |s, c| gap::run(gap::Cause::ServerCrash, s, c);
+    /// Trims, zeros, cancelled writes and refused requests.
+    EveryWrite: "every-write", every_write::run;
+    /// Allocations of the driver fail.
+    LowMemory: "low-memory", low_memory::run;
+    /// The main job, on another kind of device.
+    BufferedVolume: "buffered-volume", buffered_volume::run;
+    /// A write that must not wait.
+    PagingFile: "paging-file", paging_file::run;
+    /// The driver's settings and its report of a volume.
+    Settings: "settings", settings::run;
+    /// Removal of a volume in use.
+    Removal: "removal", removal::run;
 }
 
 /// Runs a scenario to its verdict. The run's folder keeps everything if it fails, and the logs if
@@ -128,22 +114,8 @@ pub fn run(
     setting: &Setting,
     console: &mut dyn Console,
 ) -> Result<Summary, E2eError> {
-    let outcome = match scenario {
-        Scenario::Protect => protect::run(setting, console),
-        Scenario::MalformedRequests => malformed::run(setting, console),
-        Scenario::PowerAndUsage => power::run(setting, console),
-        Scenario::SlowServer => gap::run(gap::Cause::SlowServer, setting, console),
-        Scenario::ServiceCrash => gap::run(gap::Cause::ServiceCrash, setting, console),
-        Scenario::ServerCrash => gap::run(gap::Cause::ServerCrash, setting, console),
-        Scenario::EveryWrite => every_write::run(setting, console),
-        Scenario::LowMemory => low_memory::run(setting, console),
-        Scenario::BufferedVolume => buffered_volume::run(setting, console),
-        Scenario::PagingFile => paging_file::run(setting, console),
-        Scenario::Settings => settings::run(setting, console),
-        Scenario::Removal => removal::run(setting, console),
-    };
     // A violation comes first: it ends the drivers and makes everything else fail.
-    match outcome {
+    match scenario.how()(setting, console) {
         Err(error) => check_violations(&RunFolder::at(&setting.folder)).and(Err(error)),
         ok => ok,
     }

@@ -5,8 +5,7 @@
 //! The rule: a check counts only if a case shows that it works; the control run shows that the rig
 //! reports no correct driver.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use protocol::names::framework;
 use protocol::selftest::{CASE, CASES, Case, GIVE_BACK_LIMIT_MS, SERVICE};
@@ -14,12 +13,9 @@ use protocol::violations;
 
 use crate::agent::Agent;
 use crate::error::E2eError;
-use crate::prefix::{Prefix, windows_path};
+use crate::prefix::{DRIVERS, Prefix, windows_path};
 use crate::process;
-use crate::run_folder::RunFolder;
-
-const DRIVERS: &str = "windows/system32/drivers";
-const COMMAND_LIMIT: Duration = Duration::from_mins(1);
+use crate::run_folder::{RunFolder, read_if_there};
 
 /// The files and folders of the self-test.
 #[derive(Clone, Debug)]
@@ -93,19 +89,19 @@ impl Selftest {
 
     /// Loads the driver with a case, unloads it if it still runs, and checks the result.
     fn run(&self, case: &Case) -> Result<Result<String, String>, E2eError> {
-        remove(&self.log)?;
+        // The log of the run before; there is none if nothing was reported.
+        let _ = std::fs::remove_file(&self.log);
         // A service of its own: the process of the run before may still be ending.
         let service = format!("{SERVICE}-{}", case.name);
-        self.must("sc", &["create", &service, "type=", "kernel", "binpath=", &self.image])?;
-        let key = format!(r"HKLM\SYSTEM\CurrentControlSet\Services\{service}\Parameters");
-        self.must("reg", &["add", &key, "/v", CASE, "/t", "REG_SZ", "/d", case.name, "/f"])?;
+        let prefix = &self.prefix;
+        prefix.sc(&["create", &service, "type=", "kernel", "binpath=", &self.image])?;
+        prefix.set_parameter(&service, CASE, "REG_SZ", case.name)?;
         let limit = GIVE_BACK_LIMIT_MS.to_string();
-        let name = framework::GIVE_BACK_LIMIT_MS;
-        self.must("reg", &["add", &key, "/v", name, "/t", "REG_DWORD", "/d", &limit, "/f"])?;
+        prefix.set_parameter(&service, framework::GIVE_BACK_LIMIT_MS, "REG_DWORD", &limit)?;
 
         let started = self.succeeds(&["start", &service])?;
         let stopped = started && self.succeeds(&["stop", &service])?;
-        let log = read(&self.log)?;
+        let log = read_if_there(&self.log)?;
         Ok(check(case, Seen { started, stopped, log: &log }))
     }
 
@@ -114,14 +110,10 @@ impl Selftest {
         self.prefix.stop()
     }
 
-    fn must(&self, tool: &str, arguments: &[&str]) -> Result<(), E2eError> {
-        self.prefix.run(tool, tool, arguments.iter().copied(), COMMAND_LIMIT).map(|_| ())
-    }
-
     /// Whether the service manager's tool succeeds: it fails where the rig has ended the driver's
     /// process.
     fn succeeds(&self, arguments: &[&str]) -> Result<bool, E2eError> {
-        match self.must("sc", arguments) {
+        match self.prefix.sc(arguments) {
             Ok(()) => Ok(true),
             Err(E2eError::Exit { .. }) => Ok(false),
             Err(other) => Err(other),
@@ -143,23 +135,6 @@ fn check(case: &Case, seen: Seen<'_>) -> Result<String, String> {
         (Some(rule), [report]) if is_about(report, rule) => Ok(report.trim_end().to_owned()),
         (Some(rule), said) => {
             Err(format!("{rule} was broken, but reported was {}", said.join(" | ")))
-        }
-    }
-}
-
-fn remove(file: &Path) -> Result<(), E2eError> {
-    match std::fs::remove_file(file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(E2eError::file("remove", file)),
-    }
-}
-
-fn read(file: &Path) -> Result<String, E2eError> {
-    match std::fs::read(file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        said => {
-            let said = said.map_err(E2eError::file("read", file))?;
-            Ok(String::from_utf8_lossy(&said).into_owned())
         }
     }
 }

@@ -1,42 +1,35 @@
 //! The backup server of a run, and its restores: the program that is shipped, as a user runs it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::error::E2eError;
 use crate::process::{self, Program, wait_until};
+use crate::rig::VOLUME_GUID;
+use crate::run_folder::RunFolder;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 const RESTORE_LIMIT: Duration = Duration::from_mins(10);
 
-/// Where the program and its repository are.
-#[derive(Clone, Debug)]
-pub struct ServerFiles {
-    /// `snapless-server`.
-    pub program: PathBuf,
-    /// Its repository.
-    pub repository: PathBuf,
-    /// The run's logs.
-    pub logs: PathBuf,
-}
-
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
-    program: Program,
+    /// Its process.
+    pub program: Program,
     address: String,
 }
 
 impl Server {
     /// Starts a server on a free port of the loopback, or on the address of an earlier one.
-    pub fn start(files: &ServerFiles, address: Option<&str>) -> Result<Self, E2eError> {
-        let log = files.logs.join("server.log");
+    pub fn start(exe: &Path, folder: &RunFolder, address: Option<&str>) -> Result<Self, E2eError> {
+        let log = folder.logs().join("server.log");
         let before = std::fs::metadata(&log).map_or(0, |data| data.len());
-        let mut command = Command::new(&files.program);
+        let mut command = Command::new(exe);
         command.args(["serve", "--listen", address.unwrap_or("127.0.0.1:0"), "--repository"]);
-        let mut program = Program::start("server", command.arg(&files.repository), &files.logs)?;
+        let mut program =
+            Program::start("server", command.arg(folder.repository()), &folder.logs())?;
         let address = wait_until("snapless-server to listen", START_LIMIT, || {
             program.must_run()?;
             let text = std::fs::read(&log).map_err(E2eError::file("read", &log))?;
@@ -51,46 +44,28 @@ impl Server {
         &self.address
     }
 
-    /// An error if it has ended.
-    pub fn must_run(&mut self) -> Result<(), E2eError> {
-        self.program.must_run()
-    }
-
     /// Stops it as a service manager does.
     pub fn stop(&mut self) -> Result<(), E2eError> {
         self.program.terminate(STOP_LIMIT)
     }
-
-    /// Ends it as a power cut does.
-    pub fn kill(&mut self) {
-        self.program.kill();
-    }
-
-    /// Makes it stop answering.
-    pub fn freeze(&self) -> Result<(), E2eError> {
-        self.program.freeze()
-    }
-
-    /// Lets it answer again.
-    pub fn thaw(&self) -> Result<(), E2eError> {
-        self.program.thaw()
-    }
 }
 
-/// Restores `at` (`t0`, `latest` or a time) of `volume` to the new file `to`.
-pub fn restore(files: &ServerFiles, volume: &str, at: &str, to: &Path) -> Result<(), E2eError> {
-    let mut command = Command::new(&files.program);
-    command.arg("restore").arg("--repository").arg(&files.repository);
-    command.args(["--volume", volume, "--at", at, "--to"]).arg(to);
-    process::run_logged(&format!("restore-{at}"), &mut command, &files.logs, RESTORE_LIMIT)
-        .map(|_| ())
+/// Restores the volume at `at` (`t0`, `latest` or a time) to the run's folder.
+pub fn restore(exe: &Path, folder: &RunFolder, at: &str) -> Result<(), E2eError> {
+    let mut command = Command::new(exe);
+    command.arg("restore").arg("--repository").arg(folder.repository());
+    command.args(["--volume", VOLUME_GUID, "--at", at, "--to"]).arg(folder.restored(at));
+    run(&format!("restore-{at}"), &mut command, folder)
 }
 
 /// Checks every checksum of the repository.
-pub fn verify(files: &ServerFiles) -> Result<(), E2eError> {
-    let mut command = Command::new(&files.program);
-    command.arg("verify").arg("--repository").arg(&files.repository);
-    process::run_logged("verify", &mut command, &files.logs, RESTORE_LIMIT).map(|_| ())
+pub fn verify(exe: &Path, folder: &RunFolder) -> Result<(), E2eError> {
+    let mut command = Command::new(exe);
+    run("verify", command.arg("verify").arg("--repository").arg(folder.repository()), folder)
+}
+
+fn run(name: &str, command: &mut Command, folder: &RunFolder) -> Result<(), E2eError> {
+    process::run_logged(name, command, &folder.logs(), RESTORE_LIMIT).map(|_| ())
 }
 
 fn listening_address(log: &str) -> Option<String> {

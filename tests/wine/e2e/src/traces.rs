@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use protocol::traces;
 
 use crate::error::E2eError;
-use crate::run_folder::RunFolder;
+use crate::run_folder::{RunFolder, read_if_there};
 
 /// Numbers of `GapBegan` events, as `docs/protocol.md` lists them.
 pub mod gap_reason {
@@ -34,10 +34,7 @@ impl Trace {
     /// Reads all events of the run in this folder, the first one first.
     pub fn read(folder: &RunFolder) -> Result<Vec<Self>, E2eError> {
         let log = folder.prefix().join(traces::LOG_IN_PREFIX);
-        match std::fs::read_to_string(&log) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            said => Ok(said.map_err(E2eError::file("read", &log))?.lines().map(Self::of).collect()),
-        }
+        Ok(read_if_there(&log)?.lines().map(Self::of).collect())
     }
 
     fn of(line: &str) -> Self {

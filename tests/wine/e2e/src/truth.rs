@@ -54,14 +54,20 @@ impl<'a> Truth<'a> {
         let (first, last) = (*window.start(), *window.end());
         assert!(self.applied <= first && first <= last, "prefixes are tried in order");
         let restored = File::open(image).map_err(E2eError::file("open", image))?;
-        if let Some(lengths) = self.different_lengths(&restored, image)? {
-            return Ok(Err(lengths));
+        let len = |file: &File, path| {
+            file.metadata().map(|data| data.len()).map_err(E2eError::file("examine", path))
+        };
+        let (want, found) = (len(&self.model, &self.model_path)?, len(&restored, image)?);
+        if want != found {
+            return Ok(Err(Difference::Length { want, found }));
         }
-        self.roll_to(first)?;
-        let mut differing = self.differing_sectors(&restored, image)?;
+        let mut data = Vec::new();
+        while self.applied < first {
+            self.roll_one(&mut data)?;
+        }
+        let mut differing = self.differing_sectors(&restored, image, want)?;
         let mut matching = Vec::new();
         let mut best = Closest::new(first, &differing);
-        let mut data = Vec::new();
         loop {
             if differing.is_empty() {
                 matching.push(self.applied);
@@ -71,7 +77,7 @@ impl<'a> Truth<'a> {
                 break;
             }
             let entry = self.roll_one(&mut data)?;
-            let found = read_at(&restored, image, &entry, data.len())?;
+            let found = read(&restored, image, entry.extent.offset(), data.len())?;
             let sectors = data.chunks_exact(SECTOR_BYTES).zip(found.chunks_exact(SECTOR_BYTES));
             for (sector, (model, image)) in entry.extent.sectors().zip(sectors) {
                 if model == image {
@@ -87,14 +93,6 @@ impl<'a> Truth<'a> {
         Ok(Ok(matching))
     }
 
-    fn roll_to(&mut self, prefix: usize) -> Result<(), E2eError> {
-        let mut data = Vec::new();
-        while self.applied < prefix {
-            self.roll_one(&mut data)?;
-        }
-        Ok(())
-    }
-
     /// Applies the next entry; leaves its bytes in `data`.
     fn roll_one(&mut self, data: &mut Vec<u8>) -> Result<Applied, E2eError> {
         let entry = self.journal.entries()[self.applied];
@@ -105,51 +103,39 @@ impl<'a> Truth<'a> {
         Ok(entry)
     }
 
-    fn different_lengths(&self, image: &File, path: &Path) -> Result<Option<Difference>, E2eError> {
-        let len = |file: &File, path| {
-            file.metadata().map(|data| data.len()).map_err(E2eError::file("examine", path))
-        };
-        let (want, found) = (len(&self.model, &self.model_path)?, len(image, path)?);
-        Ok((want != found).then_some(Difference::Length { want, found }))
-    }
-
-    fn differing_sectors(&self, image: &File, path: &Path) -> Result<BTreeSet<u64>, E2eError> {
+    fn differing_sectors(
+        &self,
+        image: &File,
+        path: &Path,
+        len: u64,
+    ) -> Result<BTreeSet<u64>, E2eError> {
         let mut differing = BTreeSet::new();
-        let (mut want, mut found) = (vec![0; CHUNK], vec![0; CHUNK]);
-        let mut offset = 0;
-        loop {
-            let len = read_some(&self.model, &self.model_path, &mut want, offset)?;
-            if len == 0 {
-                return Ok(differing);
+        for offset in (0..len).step_by(CHUNK) {
+            let size = usize::try_from(len - offset).map_or(CHUNK, |left| left.min(CHUNK));
+            let want = read(&self.model, &self.model_path, offset, size)?;
+            let found = read(image, path, offset, size)?;
+            if want != found {
+                let sectors = want.chunks(SECTOR_BYTES).zip(found.chunks(SECTOR_BYTES));
+                let numbered = (offset / SECTOR..).zip(sectors);
+                differing.extend(numbered.filter(|(_, (a, b))| a != b).map(|(sector, _)| sector));
             }
-            let read = image.read_exact_at(&mut found[..len], offset);
-            read.map_err(E2eError::file("read", path))?;
-            if want[..len] != found[..len] {
-                let sectors = want[..len].chunks(SECTOR_BYTES).zip(found.chunks(SECTOR_BYTES));
-                for (sector, (want, found)) in (offset / SECTOR..).zip(sectors) {
-                    if *want != found[..want.len()] {
-                        differing.insert(sector);
-                    }
-                }
-            }
-            offset += len as u64;
         }
+        Ok(differing)
     }
 
     /// Describes the first differing sector of the closest prefix.
     fn explain(&self, best: Closest, image: &File, path: &Path) -> Result<Difference, E2eError> {
-        let mut found = [0; SECTOR_BYTES];
-        let read = image.read_exact_at(&mut found, best.first * SECTOR);
-        read.map_err(E2eError::file("read", path))?;
+        let found = read(image, path, best.first * SECTOR, SECTOR_BYTES)?;
         let touching: Vec<usize> = self.touching(best.first).collect();
         let mut origins = Vec::new();
         for &index in &touching {
             let entry = &self.journal.entries()[index];
-            if self.journal.read_sector(entry, best.first)? == found {
+            if self.journal.read_sector(entry, best.first)? == found[..] {
                 origins.push(Origin::Entry(index));
             }
         }
-        if self.pristine_sector(best.first)? == found {
+        let before = File::open(&self.pristine).map_err(E2eError::file("open", &self.pristine))?;
+        if read(&before, &self.pristine, best.first * SECTOR, SECTOR_BYTES)? == found {
             origins.push(Origin::Pristine);
         }
         if found == [0; SECTOR_BYTES] {
@@ -171,14 +157,6 @@ impl<'a> Truth<'a> {
         entries
             .filter(move |(_, entry)| entry.extent.sectors().contains(&sector))
             .map(|(index, _)| index)
-    }
-
-    fn pristine_sector(&self, sector: u64) -> Result<[u8; SECTOR_BYTES], E2eError> {
-        let file = File::open(&self.pristine).map_err(E2eError::file("open", &self.pristine))?;
-        let mut bytes = [0; SECTOR_BYTES];
-        let read = file.read_exact_at(&mut bytes, sector * SECTOR);
-        read.map_err(E2eError::file("read", &self.pristine))?;
-        Ok(bytes)
     }
 }
 
@@ -202,25 +180,10 @@ impl Closest {
     }
 }
 
-fn read_at(file: &File, path: &Path, entry: &Applied, len: usize) -> Result<Vec<u8>, E2eError> {
+fn read(file: &File, path: &Path, at: u64, len: usize) -> Result<Vec<u8>, E2eError> {
     let mut bytes = vec![0; len];
-    let read = file.read_exact_at(&mut bytes, entry.extent.offset());
-    read.map_err(E2eError::file("read", path))?;
+    file.read_exact_at(&mut bytes, at).map_err(E2eError::file("read", path))?;
     Ok(bytes)
-}
-
-/// Fills as much of `buffer` as the file has.
-fn read_some(file: &File, path: &Path, buffer: &mut [u8], at: u64) -> Result<usize, E2eError> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], at + filled as u64) {
-            Ok(0) => break,
-            Ok(len) => filled += len,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(E2eError::file("read", path)(error)),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]

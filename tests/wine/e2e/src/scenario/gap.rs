@@ -119,11 +119,11 @@ pub(super) fn recovered(status: &Status) -> bool {
 
 /// Freezes the server until the queue overflows; returns the session, as the others.
 fn slow_server(run: &mut Run<'_>) -> Result<String, E2eError> {
-    run.rig.server().freeze()?;
+    run.rig.server().program.freeze()?;
     let gap = run.watch("wait for a gap behind a frozen server", |status| {
         status.gaps > 0 && status.writes_uncaptured > 0
     });
-    run.rig.server().thaw()?;
+    run.rig.server().program.thaw()?;
     gap.map(|status| status.session)
 }
 
@@ -143,7 +143,7 @@ fn server_crash(run: &mut Run<'_>) -> Result<String, E2eError> {
     let rig = &mut run.rig;
     step(run.console, "kill the server, start it again", |_| {
         let address = rig.server().address().to_owned();
-        rig.server().kill();
+        rig.server().program.kill();
         pause(AWAY)?;
         rig.start_server(Some(&address)).map(|_| ())
     })?;
@@ -165,12 +165,13 @@ fn half_way(run: &mut Run<'_>) -> Result<String, E2eError> {
 
 /// Whether there is a t0 image; false if it was refused with one of the reasons.
 pub(super) fn restore_or_refuse_t0(run: &mut Run<'_>) -> Result<bool, E2eError> {
-    let (files, to) = (run.rig.server_files(), run.folder.restored("t0"));
+    let (server, folder) = (&run.setting.programs.server, &run.folder);
     step(run.console, "restore the volume at t0, unless it is refused", |_| {
-        match server::restore(files, crate::rig::VOLUME_GUID, "t0", &to) {
+        match server::restore(server, folder, "t0") {
             Ok(()) => Ok(true),
             Err(E2eError::Exit { tail, .. })
-                if REASONS.iter().any(|reason| tail.contains(reason)) && !to.exists() =>
+                if REASONS.iter().any(|reason| tail.contains(reason))
+                    && !folder.restored("t0").exists() =>
             {
                 Ok(false)
             }

@@ -321,7 +321,7 @@ fn comes_back(rig: &mut Rig, state: State, applied: u64) -> Result<(), E2eError>
 /// More writes than the queue has room for: some wait for a service that itself waits. A system
 /// that shuts down waits for them, so the driver has to issue them.
 fn shut_down_with_a_full_queue(rig: &mut Rig) -> Result<(), E2eError> {
-    rig.server().freeze()?;
+    rig.server().program.freeze()?;
     for write in 0..FILLING {
         begin(rig, write * FILLING_LEN, FILLING_LEN)?;
     }
@@ -337,7 +337,7 @@ fn shut_down_with_a_full_queue(rig: &mut Rig) -> Result<(), E2eError> {
     let status = session(rig, "the gap", |status| status.phase == "detached")?;
     let held = status.writes_uncaptured > 0;
     ensure!(held, NotExercised, "a held write: the queue had room for all");
-    rig.server().thaw()?;
+    rig.server().program.thaw()?;
     rig.stop_service()?;
     rig.start_service()
 }

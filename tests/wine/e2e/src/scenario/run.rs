@@ -11,7 +11,7 @@ use crate::error::{E2eError, ensure};
 use crate::image::Image;
 use crate::journal::Journal;
 use crate::process::wait_until;
-use crate::rig::{Rig, VOLUME_GUID};
+use crate::rig::Rig;
 use crate::run_folder::RunFolder;
 use crate::scenario::Setting;
 use crate::server;
@@ -167,8 +167,8 @@ impl<'a> Run<'a> {
                 if let Some(status) = rig.status()? {
                     let line = status.line();
                     console.detail(&line);
-                    if !disturbed {
-                        must_be_well(&status)?;
+                    if let Some(why) = status.interruption().filter(|_| !disturbed) {
+                        return Err(E2eError::Rule(format!("protection was interrupted: {why}")));
                     }
                     if done(&status) {
                         return Ok(status);
@@ -217,9 +217,9 @@ impl<'a> Run<'a> {
 
     /// Checks the repository, then restores the image at `at`.
     pub(super) fn restore(&mut self, at: &str) -> Result<(), E2eError> {
-        let (files, to) = (self.rig.server_files(), self.folder.restored(at));
+        let (server, folder) = (&self.setting.programs.server, &self.folder);
         step(self.console, &format!("restore the volume at {at}"), |_| {
-            server::restore(files, VOLUME_GUID, at, &to)
+            server::restore(server, folder, at)
         })
     }
 
@@ -230,28 +230,24 @@ impl<'a> Run<'a> {
         // Other programs may have had a session before it.
         told.retain(|trace| !self.listens || trace.field("session") == session);
         let names: Vec<&str> = told.iter().map(|trace| trace.name.as_str()).collect();
-        let complain = |what: &str| Err(E2eError::Rule(format!("trace: {what}: {names:?}")));
         if !self.listens {
-            return if told.is_empty() { Ok(told) } else { complain("events without a consumer") };
+            ensure!(told.is_empty(), Rule, "trace: events without a consumer: {names:?}");
+            return Ok(told);
         }
         let ends = [names.first(), names.last()];
-        if ends != [Some(&"SessionStarted"), Some(&"SessionEnded")] {
-            return complain("not from the session's start to its end");
-        }
-        if let Some(missing) = wanted.iter().find(|name| !names.contains(name)) {
-            return complain(&format!("no {missing}"));
-        }
-        let length = self.image.len.to_string();
-        if told.first().is_none_or(|trace| trace.field("length") != length) {
-            return complain(&format!("the volume has {length} bytes"));
-        }
+        let whole = ends == [Some(&"SessionStarted"), Some(&"SessionEnded")];
+        ensure!(whole, Rule, "trace: not from the session's start to its end: {names:?}");
+        let missing = wanted.iter().find(|name| !names.contains(name));
+        ensure!(missing.is_none(), Rule, "trace: {missing:?} is missing: {names:?}");
+        let (length, said) = (self.image.len.to_string(), told[0].field("length"));
+        ensure!(said == length, Rule, "trace: the volume has {length} bytes, not {said}");
         Ok(told)
     }
 
     /// Checks every checksum of the repository.
     pub(super) fn verify_repository(&mut self) -> Result<(), E2eError> {
-        let files = self.rig.server_files();
-        step(self.console, "verify the repository", |_| server::verify(files))
+        let (server, folder) = (&self.setting.programs.server, &self.folder);
+        step(self.console, "verify the repository", |_| server::verify(server, folder))
     }
 
     /// Matches the volume's journal with the writer's log.
@@ -341,14 +337,6 @@ fn stays_starting(rig: &mut Rig, in_flight: u64) -> Result<(), E2eError> {
         }
         Ok(None)
     })
-}
-
-/// An error if protection was interrupted.
-fn must_be_well(status: &Status) -> Result<(), E2eError> {
-    match status.interruption() {
-        Some(why) => Err(E2eError::Rule(format!("protection was interrupted: {why}"))),
-        None => Ok(()),
-    }
 }
 
 /// Detects a run without progress.
