@@ -90,7 +90,7 @@ impl Rig {
         folder: &RunFolder,
         seed: u64,
     ) -> Result<Self, E2eError> {
-        let prefix = Prefix::copy_of(template, &folder.prefix(), &folder.logs())?;
+        let prefix = Prefix::copy_of(template, &folder.prefix, &folder.logs)?;
         prefix.install(&programs.framework, DRIVERS)?;
         for file in [
             &programs.driver,
@@ -118,7 +118,7 @@ impl Rig {
         let path = self.prefix.install(&self.programs.volume, DRIVERS)?;
         let kind = ["type=", "kernel", "start=", "demand", "group=", LOAD_ORDER_GROUP];
         self.sc(&[&["create", VOLUME_SERVICE][..], &kind, &["binpath=", &path]].concat())?;
-        let (image, journal) = (nt_path(&self.folder.volume()), nt_path(&self.folder.journal()));
+        let (image, journal) = (nt_path(&self.folder.volume), nt_path(&self.folder.journal));
         self.set_parameter(parameters::IMAGE_PATH, "REG_SZ", &image)?;
         self.set_parameter(parameters::JOURNAL_PATH, "REG_SZ", &journal)?;
         self.set_parameter(parameters::SEED, "REG_DWORD", &(self.seed & 0x7fff_ffff).to_string())?;
@@ -270,7 +270,7 @@ impl Rig {
         ensure!(!pids.is_empty(), Rule, "there is no process of the service to kill");
         for pid in pids {
             let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            killed.map_err(|e| E2eError::file("kill", &self.folder.logs())(e.into()))?;
+            killed.map_err(|e| E2eError::file("kill", &self.folder.logs)(e.into()))?;
         }
         self.service_is_gone()
     }
@@ -283,12 +283,12 @@ impl Rig {
 
     /// Starts the writer, without an end, at `rate` bytes per second.
     pub fn start_writer(&mut self, image: &Image, rate: u64) -> Result<(), E2eError> {
-        let regions = self.folder.regions();
+        let regions = &self.folder.regions;
         std::fs::write(&regions, image.regions.to_text())
             .map_err(E2eError::file("write", &regions))?;
         let mut command = self.prefix.wine(&windows_path(&self.programs.writer));
         command.args(["--device", VOLUME_PATH, "--regions", &windows_path(&regions)]);
-        command.args(["--log", &windows_path(&self.folder.writes())]);
+        command.args(["--log", &windows_path(&self.folder.writes)]);
         command.args(["--seed", &self.seed.to_string(), "--rate", &rate.to_string()]);
         command.args(["--threads", "24"]);
         let writer = Program::start("writer", &mut command, self.prefix.logs())?;
@@ -346,7 +346,7 @@ impl Rig {
     }
 
     fn copy_image(&self, image: &Image) -> Result<(), E2eError> {
-        let volume = self.folder.volume();
+        let volume = &self.folder.volume;
         let copied = std::fs::copy(&image.pristine, &volume);
         copied.map(|_| ()).map_err(E2eError::file("copy to", &volume))
     }
@@ -362,7 +362,7 @@ impl Rig {
 
 /// An error if the rig's KMDF saw a broken rule in the run of this folder.
 pub fn check_violations(folder: &RunFolder) -> Result<(), E2eError> {
-    let said = read_if_there(&folder.prefix().join(violations::LOG_IN_PREFIX))?;
+    let said = read_if_there(&folder.prefix.join(violations::LOG_IN_PREFIX))?;
     ensure!(said.trim().is_empty(), Violation, "{}", said.trim());
     Ok(())
 }

@@ -9,7 +9,24 @@ use crate::error::E2eError;
 /// `target/e2e/<name>`.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
-    root: PathBuf,
+    /// The folder itself.
+    pub root: PathBuf,
+    /// The programs' logs.
+    pub logs: PathBuf,
+    /// The Wine prefix.
+    pub prefix: PathBuf,
+    /// The server's repository.
+    pub repository: PathBuf,
+    /// The image that the test volume works on.
+    pub volume: PathBuf,
+    /// The test volume's journal.
+    pub journal: PathBuf,
+    /// What the writer may overwrite.
+    pub regions: PathBuf,
+    /// The writer's log.
+    pub writes: PathBuf,
+    /// The model of the volume for the comparison.
+    pub model: PathBuf,
 }
 
 impl RunFolder {
@@ -19,60 +36,25 @@ impl RunFolder {
             std::fs::remove_dir_all(root).map_err(E2eError::file("remove", root))?;
         }
         let folder = Self::at(root);
-        for path in [folder.logs(), folder.repository()] {
-            std::fs::create_dir_all(&path).map_err(E2eError::file("create", &path))?;
+        for path in [&folder.logs, &folder.repository] {
+            std::fs::create_dir_all(path).map_err(E2eError::file("create", path))?;
         }
         Ok(folder)
     }
 
     /// The folder of a run that has begun.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.into() }
-    }
-
-    /// The folder itself.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// The programs' logs.
-    pub fn logs(&self) -> PathBuf {
-        self.root.join("logs")
-    }
-
-    /// The Wine prefix.
-    pub fn prefix(&self) -> PathBuf {
-        self.root.join("prefix")
-    }
-
-    /// The server's repository.
-    pub fn repository(&self) -> PathBuf {
-        self.root.join("repository")
-    }
-
-    /// The image that the test volume works on.
-    pub fn volume(&self) -> PathBuf {
-        self.root.join("volume.img")
-    }
-
-    /// The test volume's journal.
-    pub fn journal(&self) -> PathBuf {
-        self.root.join("journal.bin")
-    }
-
-    /// What the writer may overwrite.
-    pub fn regions(&self) -> PathBuf {
-        self.root.join("regions.txt")
-    }
-
-    /// The writer's log.
-    pub fn writes(&self) -> PathBuf {
-        self.root.join("writes.log")
-    }
-
-    /// The model of the volume for the comparison.
-    pub fn model(&self) -> PathBuf {
-        self.root.join("model.img")
+        Self {
+            root: root.into(),
+            logs: root.join("logs"),
+            prefix: root.join("prefix"),
+            repository: root.join("repository"),
+            volume: root.join("volume.img"),
+            journal: root.join("journal.bin"),
+            regions: root.join("regions.txt"),
+            writes: root.join("writes.log"),
+            model: root.join("model.img"),
+        }
     }
 
     /// The image restored at `at`.
@@ -85,7 +67,7 @@ impl RunFolder {
         let entries = std::fs::read_dir(&self.root).map_err(E2eError::file("list", &self.root))?;
         for entry in entries {
             let path = entry.map_err(E2eError::file("list", &self.root))?.path();
-            if path == self.logs() {
+            if path == self.logs {
                 continue;
             }
             let removed = if path.is_dir() {
@@ -117,12 +99,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("run");
         let folder = RunFolder::create(&root).unwrap();
-        std::fs::write(folder.journal(), "x").unwrap();
-        std::fs::write(folder.logs().join("a.log"), "x").unwrap();
+        std::fs::write(&folder.journal, "x").unwrap();
+        std::fs::write(folder.logs.join("a.log"), "x").unwrap();
         folder.discard_images().unwrap();
-        assert!(!folder.journal().exists() && !folder.repository().exists());
-        assert!(folder.logs().join("a.log").exists());
+        assert!(!folder.journal.exists() && !folder.repository.exists());
+        assert!(folder.logs.join("a.log").exists());
         let folder = RunFolder::create(&root).unwrap();
-        assert!(!folder.logs().join("a.log").exists());
+        assert!(!folder.logs.join("a.log").exists());
     }
 }

@@ -88,11 +88,11 @@ scenarios! {
     /// Plug and play sends packets for a volume in use.
     PowerAndUsage: "power-and-usage", power::run;
     /// The server is too slow for a while.
-    SlowServer: "slow-server", |s, c| gap::run(gap::Cause::SlowServer, s, c);
+    SlowServer: "slow-server", |s, c| gap::run(&gap::SLOW_SERVER, s, c);
     /// The service crashes.
-    ServiceCrash: "service-crash", |s, c| gap::run(gap::Cause::ServiceCrash, s, c);
+    ServiceCrash: "service-crash", |s, c| gap::run(&gap::SERVICE_CRASH, s, c);
     /// The server crashes.
-    ServerCrash: "server-crash", |s, c| gap::run(gap::Cause::ServerCrash, s, c);
+    ServerCrash: "server-crash", |s, c| gap::run(&gap::SERVER_CRASH, s, c);
     /// Trims, zeros, cancelled writes and refused requests.
     EveryWrite: "every-write", every_write::run;
     /// Allocations of the driver fail.

@@ -78,12 +78,12 @@ struct Seen<'a> {
 
 impl Selftest {
     fn start(setting: &Setting, folder: &RunFolder) -> Result<Self, E2eError> {
-        let prefix = Prefix::copy_of(&setting.template, &folder.prefix(), &folder.logs())?;
+        let prefix = Prefix::copy_of(&setting.template, &folder.prefix, &folder.logs)?;
         prefix.install(&setting.framework, DRIVERS)?;
         let image = prefix.install(&setting.driver, DRIVERS)?;
         // As long as it runs, Wine keeps its drivers.
         let agent = Agent::start(&prefix, &windows_path(&setting.agent))?;
-        let log = folder.prefix().join(violations::LOG_IN_PREFIX);
+        let log = folder.prefix.join(violations::LOG_IN_PREFIX);
         Ok(Self { agent, prefix, log, image })
     }
 

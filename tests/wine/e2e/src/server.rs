@@ -24,12 +24,11 @@ pub struct Server {
 impl Server {
     /// Starts a server on a free port of the loopback, or on the address of an earlier one.
     pub fn start(exe: &Path, folder: &RunFolder, address: Option<&str>) -> Result<Self, E2eError> {
-        let log = folder.logs().join("server.log");
+        let log = folder.logs.join("server.log");
         let before = std::fs::metadata(&log).map_or(0, |data| data.len());
         let mut command = Command::new(exe);
         command.args(["serve", "--listen", address.unwrap_or("127.0.0.1:0"), "--repository"]);
-        let mut program =
-            Program::start("server", command.arg(folder.repository()), &folder.logs())?;
+        let mut program = Program::start("server", command.arg(&folder.repository), &folder.logs)?;
         let address = wait_until("snapless-server to listen", START_LIMIT, || {
             program.must_run()?;
             let text = std::fs::read(&log).map_err(E2eError::file("read", &log))?;
@@ -53,7 +52,7 @@ impl Server {
 /// Restores the volume at `at` (`t0`, `latest` or a time) to the run's folder.
 pub fn restore(exe: &Path, folder: &RunFolder, at: &str) -> Result<(), E2eError> {
     let mut command = Command::new(exe);
-    command.arg("restore").arg("--repository").arg(folder.repository());
+    command.arg("restore").arg("--repository").arg(&folder.repository);
     command.args(["--volume", VOLUME_GUID, "--at", at, "--to"]).arg(folder.restored(at));
     run(&format!("restore-{at}"), &mut command, folder)
 }
@@ -61,11 +60,11 @@ pub fn restore(exe: &Path, folder: &RunFolder, at: &str) -> Result<(), E2eError>
 /// Checks every checksum of the repository.
 pub fn verify(exe: &Path, folder: &RunFolder) -> Result<(), E2eError> {
     let mut command = Command::new(exe);
-    run("verify", command.arg("verify").arg("--repository").arg(folder.repository()), folder)
+    run("verify", command.arg("verify").arg("--repository").arg(&folder.repository), folder)
 }
 
 fn run(name: &str, command: &mut Command, folder: &RunFolder) -> Result<(), E2eError> {
-    process::run_logged(name, command, &folder.logs(), RESTORE_LIMIT).map(|_| ())
+    process::run_logged(name, command, &folder.logs, RESTORE_LIMIT).map(|_| ())
 }
 
 fn listening_address(log: &str) -> Option<String> {

@@ -1,7 +1,5 @@
 //! The configuration of the product's service.
 
-use std::fmt::Write as _;
-
 /// The service's name for the service manager.
 pub const NAME: &str = "SnaplessService";
 /// Its program.
@@ -33,17 +31,15 @@ impl ServiceSettings {
 
     /// The configuration file.
     pub fn to_toml(self, server: &str, volume: &str, device: &str) -> String {
-        let mut text = String::new();
         let overflow = if self.hold_forever { "hold" } else { "gap" };
-        let _ = writeln!(text, "server = \"{server}\"\n\n[[volumes]]");
-        let _ = writeln!(text, "volume = \"{volume}\"\ndevice = '{device}'");
-        let _ = writeln!(text, "queue_size = \"{} MiB\"", self.queue_mib);
-        let _ = writeln!(text, "hold_limit_ms = {}", self.hold_limit_ms);
-        let _ = writeln!(text, "overflow = \"{overflow}\"");
-        if let Some(mib) = self.sweep_mib {
-            let _ = writeln!(text, "sweep_rate = \"{mib} MiB\"");
-        }
-        text
+        let Self { queue_mib, hold_limit_ms, .. } = self;
+        let sweep = self.sweep_mib.map(|mib| format!("sweep_rate = \"{mib} MiB\"\n"));
+        format!(
+            "server = \"{server}\"\n\n[[volumes]]\nvolume = \"{volume}\"\ndevice = '{device}'\n\
+             queue_size = \"{queue_mib} MiB\"\nhold_limit_ms = {hold_limit_ms}\n\
+             overflow = \"{overflow}\"\n{}",
+            sweep.unwrap_or_default()
+        )
     }
 }
 

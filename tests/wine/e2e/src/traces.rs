@@ -33,7 +33,7 @@ impl Trace {
 
     /// Reads all events of the run in this folder, the first one first.
     pub fn read(folder: &RunFolder) -> Result<Vec<Self>, E2eError> {
-        let log = folder.prefix().join(traces::LOG_IN_PREFIX);
+        let log = folder.prefix.join(traces::LOG_IN_PREFIX);
         Ok(read_if_there(&log)?.lines().map(Self::of).collect())
     }
 

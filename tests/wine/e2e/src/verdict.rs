@@ -43,8 +43,8 @@ pub struct Evidence {
 impl Evidence {
     /// Reads journal and log of a run, and checks them against each other.
     pub fn read(folder: &RunFolder, seed: u64) -> Result<Self, E2eError> {
-        let journal = Journal::open(&folder.journal())?;
-        let writes = log::read(&folder.writes())?;
+        let journal = Journal::open(&folder.journal)?;
+        let writes = log::read(&folder.writes)?;
         let matched = Matched::new(&journal, &writes, Payload::new(seed))?;
         Ok(Self { journal, matched })
     }
@@ -67,7 +67,7 @@ impl Evidence {
 
     /// A model of the volume that follows the journal.
     pub fn truth<'a>(&'a self, image: &Image, folder: &RunFolder) -> Result<Truth<'a>, E2eError> {
-        Truth::new(&self.journal, &image.pristine, &folder.model())
+        Truth::new(&self.journal, &image.pristine, &folder.model)
     }
 
     /// How many entries the journal has.

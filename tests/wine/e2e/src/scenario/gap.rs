@@ -13,7 +13,7 @@ use crate::server;
 use crate::service::ServiceSettings;
 use crate::status::Status;
 use crate::summary::Summary;
-use crate::traces::gap_reason;
+use crate::traces::gap_reason::{QUEUE_FULL, SERVICE_LOST};
 use crate::writes::Matched;
 
 /// A small queue and a short hold limit: the gap comes soon.
@@ -29,28 +29,37 @@ const GAP_ENDED: u16 = 221;
 const REASONS: [&str; 2] = ["gap", "base"];
 
 /// The cause of the interruption.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Cause {
-    SlowServer,
-    ServiceCrash,
-    ServerCrash,
+pub(super) struct Cause {
+    /// The longest delay of each request. A crash has to come during the first sync.
+    volume_jitter_us: u32,
+    /// Possible reasons of the first gap.
+    reasons: &'static [&'static str],
+    /// Interrupts protection; returns the session.
+    interrupt: fn(&mut Run<'_>) -> Result<String, E2eError>,
 }
 
+pub(super) const SLOW_SERVER: Cause =
+    Cause { volume_jitter_us: 3000, reasons: &[QUEUE_FULL], interrupt: slow_server };
+pub(super) const SERVICE_CRASH: Cause =
+    Cause { volume_jitter_us: 30_000, reasons: &[SERVICE_LOST], interrupt: service_crash };
+/// The service ends its claim when the link breaks, unless the queue is full before.
+pub(super) const SERVER_CRASH: Cause = Cause {
+    volume_jitter_us: 30_000,
+    reasons: &[SERVICE_LOST, QUEUE_FULL],
+    interrupt: server_crash,
+};
+
 pub(super) fn run(
-    cause: Cause,
+    cause: &Cause,
     setting: &Setting,
     console: &mut dyn Console,
 ) -> Result<Summary, E2eError> {
-    let mut run = Run::prepare(setting, &SERVICE, cause.volume_jitter_us(), console)?;
+    let mut run = Run::prepare(setting, &SERVICE, cause.volume_jitter_us, console)?;
     run.load()?;
     let begun = run.begin(false)?;
     run.disturbed = true;
-    let session = match cause {
-        Cause::SlowServer => slow_server(&mut run)?,
-        Cause::ServiceCrash => service_crash(&mut run)?,
-        Cause::ServerCrash => server_crash(&mut run)?,
-    };
-    conclude(run, &begun, &session, cause.reasons(), |_| Ok(()))
+    let session = (cause.interrupt)(&mut run)?;
+    conclude(run, &begun, &session, cause.reasons, |_| Ok(()))
 }
 
 /// Goes on from the interruption to the verdict. The driver has to give one of `reasons` for the
@@ -93,31 +102,11 @@ pub(super) fn conclude(
     Ok(Summary { prefix, files, ..evidence.add_to(summary, &begun.beginning) })
 }
 
-impl Cause {
-    /// Possible reasons of the first gap.
-    fn reasons(self) -> &'static [&'static str] {
-        match self {
-            Self::SlowServer => &[gap_reason::QUEUE_FULL],
-            Self::ServiceCrash => &[gap_reason::SERVICE_LOST],
-            // The service ends its claim when the link breaks, unless the queue is full before.
-            Self::ServerCrash => &[gap_reason::SERVICE_LOST, gap_reason::QUEUE_FULL],
-        }
-    }
-
-    /// The longest delay of each request. A crash has to come during the first sync.
-    fn volume_jitter_us(self) -> u32 {
-        match self {
-            Self::SlowServer => 3000,
-            Self::ServiceCrash | Self::ServerCrash => 30_000,
-        }
-    }
-}
-
 pub(super) fn recovered(status: &Status) -> bool {
     status.phase == "live" && status.gaps > 0 && status.blocks_dirty == 0
 }
 
-/// Freezes the server until the queue overflows; returns the session, as the others.
+/// Freezes the server until the queue overflows.
 fn slow_server(run: &mut Run<'_>) -> Result<String, E2eError> {
     run.rig.server().program.freeze()?;
     let gap = run.watch("wait for a gap behind a frozen server", |status| {

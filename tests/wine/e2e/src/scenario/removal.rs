@@ -153,20 +153,20 @@ fn enter(rig: &mut Rig, state: State, late: u64) -> Result<(), E2eError> {
         session(rig, "the session to begin", |status| status.phase == "first_sync")?;
     }
     match state {
-        State::Sweeping => {
-            begin_write(rig, EARLY)?;
-            begin_write(rig, late)?;
-        }
         State::Holding => hold(rig, late)?,
-        State::Idle | State::Gap => {
+        State::Idle | State::Sweeping | State::Gap => {
             if state == State::Gap {
                 rig.kill_service()?;
                 session(rig, "the session to be left", |status| status.phase == "detached")?;
             }
-            rig.agent().pause()?;
+            if state.is_stuck() {
+                rig.agent().pause()?;
+            }
             begin_write(rig, EARLY)?;
             begin_write(rig, late)?;
-            wait_for_in_flight(rig, 2)?;
+            if state.is_stuck() {
+                wait_for_in_flight(rig, 2)?;
+            }
         }
     }
     is_in(rig, state)

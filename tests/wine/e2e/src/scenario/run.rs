@@ -82,7 +82,7 @@ impl<'a> Run<'a> {
     ) -> Result<Self, E2eError> {
         let folder = RunFolder::create(&setting.folder)?;
         let image = step(console, "make an NTFS volume with real files", |_| {
-            Image::make(folder.root(), setting.size_mib, setting.seed)
+            Image::make(&folder.root, setting.size_mib, setting.seed)
         })?;
         let mut rig = step(console, "start Wine in a prefix of its own", |_| {
             Rig::start(&setting.template, &setting.programs, &folder, setting.seed)
@@ -161,7 +161,7 @@ impl<'a> Run<'a> {
     ) -> Result<Status, E2eError> {
         let (rig, disturbed) = (&mut self.rig, self.disturbed);
         step(self.console, name, |console| {
-            let mut progress = Progress::new(name);
+            let (mut place, mut moved) = ((0, 0), Instant::now());
             loop {
                 rig.must_run()?;
                 if let Some(status) = rig.status()? {
@@ -173,7 +173,18 @@ impl<'a> Run<'a> {
                     if done(&status) {
                         return Ok(status);
                     }
-                    progress.look(&status, line)?;
+                    ensure!(status.phase != "failed", Rule, "the driver gave the session up");
+                    let reached = (status.blocks_synced, status.acknowledged_seq);
+                    if reached != place {
+                        (place, moved) = (reached, Instant::now());
+                    } else if moved.elapsed() > STALL_LIMIT {
+                        let tail = format!(" without progress; last seen: {line}");
+                        return Err(E2eError::Timeout {
+                            what: name.into(),
+                            limit: STALL_LIMIT,
+                            tail,
+                        });
+                    }
                 }
             }
         })
@@ -279,8 +290,8 @@ impl<'a> Run<'a> {
         t0: Option<RangeInclusive<u64>>,
         latest: Option<u64>,
     ) -> Result<(usize, u64), E2eError> {
-        let journal = Journal::open(&self.folder.journal())?;
-        let truth = Truth::new(&journal, &self.image.pristine, &self.folder.model())?;
+        let journal = Journal::open(&self.folder.journal)?;
+        let truth = Truth::new(&journal, &self.image.pristine, &self.folder.model)?;
         let t0 = t0.map(|t0| verdict::as_len(*t0.start())..=verdict::as_len(*t0.end()));
         let latest = latest.map_or(journal.entries().len(), verdict::as_len);
         verdict::compare(self.console, truth, &self.folder, t0, latest)?;
@@ -337,30 +348,4 @@ fn stays_starting(rig: &mut Rig, in_flight: u64) -> Result<(), E2eError> {
         }
         Ok(None)
     })
-}
-
-/// Detects a run without progress.
-struct Progress<'a> {
-    name: &'a str,
-    moved: Instant,
-    place: (u64, u64),
-}
-
-impl<'a> Progress<'a> {
-    fn new(name: &'a str) -> Self {
-        Self { name, moved: Instant::now(), place: (0, 0) }
-    }
-
-    fn look(&mut self, status: &Status, line: String) -> Result<(), E2eError> {
-        ensure!(status.phase != "failed", Rule, "the driver gave the session up");
-        let place = (status.blocks_synced, status.acknowledged_seq);
-        if place != self.place {
-            (self.place, self.moved) = (place, Instant::now());
-        } else if self.moved.elapsed() > STALL_LIMIT {
-            let (what, tail) =
-                (self.name.to_owned(), format!(" without progress; last seen: {line}"));
-            return Err(E2eError::Timeout { what, limit: STALL_LIMIT, tail });
-        }
-        Ok(())
-    }
 }

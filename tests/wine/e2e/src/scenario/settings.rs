@@ -168,27 +168,27 @@ fn obstacles(run: &mut Run<'_>) -> Result<(), E2eError> {
         says(rig, "read_only", &[])?;
         rig.agent().command(ioctl::WRITE_PROTECT, &0_u32)?;
 
-        rig.stop_driver()?;
-        rig.set_driver_value("PassThrough", "REG_DWORD", "1")?;
-        rig.start_driver()?;
+        restart(rig, "PassThrough", "REG_DWORD", "1")?;
         says(rig, "pass_through", &[])?;
         writes(rig, 0x11)?;
 
-        rig.stop_driver()?;
         rig.set_driver_value("PassThrough", "REG_DWORD", "0")?;
-        let guid = format!("Volume{VOLUME_GUID}");
-        rig.set_driver_value("ExcludedVolumes", "REG_MULTI_SZ", &guid)?;
-        rig.start_driver()?;
+        restart(rig, "ExcludedVolumes", "REG_MULTI_SZ", &format!("Volume{VOLUME_GUID}"))?;
         says(rig, "excluded", &[])?;
         writes(rig, 0x22)?;
 
-        rig.stop_driver()?;
         rig.set_driver_value("ExcludedVolumes", "REG_MULTI_SZ", r"\Device\Elsewhere")?;
         rig.set_driver_value("QueueLimitMiB", "REG_DWORD", &QUEUE_LIMIT_MIB.to_string())?;
-        rig.set_driver_value("HoldLimitMs", "REG_DWORD", "0")?;
-        rig.start_driver()?;
+        restart(rig, "HoldLimitMs", "REG_DWORD", "0")?;
         says(rig, "possible", &[])
     })
+}
+
+/// Starts the driver again with a value of its settings.
+fn restart(rig: &mut Rig, name: &str, kind: &str, value: &str) -> Result<(), E2eError> {
+    rig.stop_driver()?;
+    rig.set_driver_value(name, kind, value)?;
+    rig.start_driver()
 }
 
 /// A device that reports no trim support gets no trim.
@@ -267,9 +267,7 @@ pub(super) fn says(rig: &Rig, protection: &str, special_files: &[&str]) -> Resul
     if volume.protection != protection || volume.special_files != special_files {
         return Err(wrong(format!("expected {protection} with {special_files:?}")));
     }
-    if answer.restart_needed {
-        return Err(wrong("driver and program are of one release".into()));
-    }
+    ensure!(!answer.restart_needed, Rule, "driver and program are of one release: {said}");
     Ok(())
 }
 
