@@ -13,54 +13,23 @@ pub enum WriterError {
     #[error("cannot open the volume: {0}; is its driver started?")]
     Open(io::Error),
     /// A request failed.
-    #[error("{what} of {extent} failed: {source}")]
-    Request {
-        /// `read` or `write`.
-        what: &'static str,
-        /// Where.
-        extent: Extent,
-        /// The system's answer.
-        source: io::Error,
-    },
+    #[error("{0} of {1} failed: {2}")]
+    Request(&'static str, Extent, #[source] io::Error),
     /// A request transferred fewer bytes than asked for.
-    #[error("{what} of {extent} transferred {got} bytes only")]
-    Short {
-        /// `read` or `write`.
-        what: &'static str,
-        /// Where.
-        extent: Extent,
-        /// Bytes transferred.
-        got: usize,
-    },
+    #[error("{0} of {1} transferred {2} bytes only")]
+    Short(&'static str, Extent, usize),
     /// The volume returned a sector that was never written.
-    #[error("a read of {extent} returned a sector that was never written: {source}")]
-    Content {
-        /// The read's extent.
-        extent: Extent,
-        /// Which sector, and what it holds.
-        source: BadSector,
-    },
+    #[error("a read of {0} returned a sector that was never written: {1}")]
+    Content(Extent, #[source] BadSector),
     /// A flush failed.
     #[error("flush failed: {0}")]
     Flush(io::Error),
     /// The log cannot be written or read.
-    #[error("the log {path}: {source}")]
-    Log {
-        /// Its file.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
+    #[error("the log {0}: {1}")]
+    Log(PathBuf, #[source] io::Error),
     /// A line of the log or of the region list does not parse.
-    #[error("{path}, line {line}: {why}")]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        why: String,
-    },
+    #[error("{0}, line {1}: {2:?} is not {3}")]
+    Line(PathBuf, usize, String, &'static str),
     /// The region list has no region.
     #[error("{0} names no region to write to")]
     NoRegions(PathBuf),

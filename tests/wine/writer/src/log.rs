@@ -6,7 +6,7 @@
 //! Times are Windows' `FILETIME`: 100 ns units since 1601.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -56,8 +56,7 @@ pub struct WriteLog {
 impl WriteLog {
     /// Creates the file, or empties it.
     pub fn create(path: &Path) -> Result<Self, WriterError> {
-        let file =
-            File::create(path).map_err(|source| WriterError::Log { path: path.into(), source })?;
+        let file = File::create(path).map_err(|error| WriterError::Log(path.into(), error))?;
         Ok(Self { path: path.into(), file: Mutex::new(BufWriter::new(file)) })
     }
 
@@ -67,44 +66,47 @@ impl WriteLog {
         writeln!(
             file,
             "{}\t{}\t{}\t{}\t{}\t{}",
-            write.id.get(),
+            write.id.0,
             write.extent.offset(),
             write.extent.len(),
             u8::from(write.zeros),
             write.submitted.0,
             write.completed.0
         )
-        .map_err(|source| WriterError::Log { path: self.path.clone(), source })
+        .map_err(|error| WriterError::Log(self.path.clone(), error))
     }
 
     /// Writes what is buffered.
     pub fn flush(&self) -> Result<(), WriterError> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.flush().map_err(|source| WriterError::Log { path: self.path.clone(), source })
+        file.flush().map_err(|error| WriterError::Log(self.path.clone(), error))
     }
 }
 
 /// Reads a whole log.
 pub fn read(path: &Path) -> Result<Vec<Logged>, WriterError> {
-    let failed = |source| WriterError::Log { path: path.into(), source };
-    let mut writes = Vec::new();
-    for (index, line) in BufReader::new(File::open(path).map_err(failed)?).lines().enumerate() {
-        let line = line.map_err(failed)?;
-        let write = parse(&line).ok_or_else(|| WriterError::Line {
-            path: path.into(),
-            line: index + 1,
-            why: format!("{line:?} is not a completed write"),
-        })?;
-        writes.push(write);
-    }
-    Ok(writes)
+    parse_lines(path, parse, "a completed write")
+}
+
+/// Reads a file whose every line is `what`.
+pub(crate) fn parse_lines<T>(
+    path: &Path,
+    parse: impl Fn(&str) -> Option<T>,
+    what: &'static str,
+) -> Result<Vec<T>, WriterError> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| WriterError::Log(path.into(), error))?;
+    let lines = (1..).zip(text.lines()).map(|(number, line)| {
+        parse(line).ok_or_else(|| WriterError::Line(path.into(), number, line.into(), what))
+    });
+    lines.collect()
 }
 
 fn parse(line: &str) -> Option<Logged> {
     let mut fields = line.split('\t').map(str::parse::<u64>);
     let mut next = || fields.next()?.ok();
     let write = Logged {
-        id: WriteId::from_number(next()?),
+        id: WriteId(next()?),
         extent: Extent::new(next()?, next()?)?,
         zeros: match next()? {
             0 => false,
@@ -147,6 +149,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "1\t512\t512\t0\t5\t6\n1\t512\t51").unwrap();
-        assert!(matches!(read(&path), Err(WriterError::Line { line: 2, .. })));
+        assert!(matches!(read(&path), Err(WriterError::Line(_, 2, ..))));
     }
 }

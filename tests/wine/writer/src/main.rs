@@ -6,15 +6,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 use snapless_writer::WriterError;
 use snapless_writer::device::Device;
 use snapless_writer::log::WriteLog;
-use snapless_writer::pace::Pace;
-use snapless_writer::payload::Payload;
-use snapless_writer::plan::Targets;
 use snapless_writer::regions::Regions;
 use snapless_writer::worker::{self, Shared};
 
@@ -60,16 +57,8 @@ fn load(arguments: &Arguments) -> Result<(), WriterError> {
     static INPUT_CLOSED: AtomicBool = AtomicBool::new(false);
 
     let regions = Regions::read(&arguments.regions)?;
-    let shared = Shared {
-        targets: Targets::new(regions, arguments.seed),
-        payload: Payload::new(arguments.seed),
-        seed: arguments.seed,
-        pace: Pace::new(arguments.rate),
-        log: WriteLog::create(&arguments.log)?,
-        stop: AtomicBool::new(false),
-        writes: AtomicU64::new(0),
-        bytes: AtomicU64::new(0),
-    };
+    let log = WriteLog::create(&arguments.log)?;
+    let shared = Shared::new(regions, arguments.seed, arguments.rate, log);
     let open = |_| Device::open(&arguments.device).map_err(WriterError::Open);
     let devices = (0..arguments.threads).map(open).collect::<Result<Vec<_>, _>>()?;
     std::thread::spawn(|| {

@@ -15,7 +15,7 @@ const _: () = assert!(SECTOR_BYTES as u64 == SECTOR);
 /// Which write of the run: the thread in the upper 16 bits, its counter below. 0 is the content
 /// that the volume's scratch files had before any write.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct WriteId(u64);
+pub struct WriteId(pub u64);
 
 impl WriteId {
     /// The content before any write.
@@ -25,16 +25,6 @@ impl WriteId {
     pub fn new(thread: u16, counter: u64) -> Self {
         assert!(thread > 0 && counter > 0 && counter < 1 << 48, "write ids start at 1");
         Self(u64::from(thread) << 48 | counter)
-    }
-
-    /// Its number in sectors and logs.
-    pub fn get(self) -> u64 {
-        self.0
-    }
-
-    /// The id with this number.
-    pub fn from_number(number: u64) -> Self {
-        Self(number)
     }
 }
 

@@ -1,14 +1,14 @@
 //! Which extents of the volume may be written: the scratch files' clusters.
 //!
 //! The rule: no extent that this hands out leaves a region, so the file system around them stays
-//! whole. The file has one region a line: offset and length in bytes, decimal; `#` begins a
-//! comment.
+//! whole. The file has one region a line: offset and length in bytes, decimal.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::error::WriterError;
 use crate::extent::{Extent, SECTOR};
+use crate::log;
 
 /// At least one extent, and the sum of their lengths.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,27 +26,14 @@ impl Regions {
 
     /// Reads the list in `path`.
     pub fn read(path: &Path) -> Result<Self, WriterError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| WriterError::Log { path: path.into(), source })?;
-        let mut extents = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.split('#').next().unwrap_or_default().trim();
-            if line.is_empty() {
-                continue;
-            }
-            let extent = parse_line(line).ok_or_else(|| WriterError::Line {
-                path: path.into(),
-                line: index + 1,
-                why: format!("{line:?} is not an offset and a length in whole sectors"),
-            })?;
-            extents.push(extent);
-        }
+        let extents =
+            log::parse_lines(path, parse_line, "an offset and a length in whole sectors")?;
         Self::new(extents).ok_or_else(|| WriterError::NoRegions(path.into()))
     }
 
     /// The list as [`Regions::read`] takes it.
     pub fn to_text(&self) -> String {
-        let mut text = String::from("# offset length\n");
+        let mut text = String::new();
         for extent in &self.extents {
             let _ = writeln!(text, "{} {}", extent.offset(), extent.len());
         }
@@ -124,10 +111,10 @@ mod tests {
         let path = dir.path().join("regions");
         std::fs::write(&path, regions().to_text()).unwrap();
         assert_eq!(Regions::read(&path).unwrap(), regions());
-        std::fs::write(&path, "# none\n512 100\n").unwrap();
+        std::fs::write(&path, "512 512\n512 100\n").unwrap();
         let error = Regions::read(&path).unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
-        std::fs::write(&path, "# none\n").unwrap();
+        std::fs::write(&path, "").unwrap();
         assert!(matches!(Regions::read(&path), Err(WriterError::NoRegions(_))));
     }
 }

@@ -13,6 +13,7 @@ use crate::log::{Instant100, Logged, WriteLog};
 use crate::pace::Pace;
 use crate::payload::{Payload, WriteId};
 use crate::plan::{Action, Plan, Targets};
+use crate::regions::Regions;
 
 /// State that the threads of a run share.
 #[derive(Debug)]
@@ -33,6 +34,22 @@ pub struct Shared {
     pub writes: AtomicU64,
     /// Their bytes.
     pub bytes: AtomicU64,
+}
+
+impl Shared {
+    /// The state of a load of `rate` bytes per second, or without a limit.
+    pub fn new(regions: Regions, seed: u64, rate: Option<u64>, log: WriteLog) -> Self {
+        Self {
+            targets: Targets::new(regions, seed),
+            payload: Payload::new(seed),
+            seed,
+            pace: Pace::new(rate),
+            log,
+            stop: AtomicBool::new(false),
+            writes: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
 }
 
 /// Runs one thread's share of the load until [`Shared::stop`].
@@ -94,13 +111,13 @@ fn write(
 fn read(shared: &Shared, device: &mut Device, extent: Extent) -> Result<(), WriterError> {
     whole("read", extent, device.read(extent))?;
     let checked = shared.payload.check(extent, device.buffer(extent.size()));
-    checked.map_err(|source| WriterError::Content { extent, source })
+    checked.map_err(|source| WriterError::Content(extent, source))
 }
 
 fn whole(what: &'static str, extent: Extent, result: io::Result<usize>) -> Result<(), WriterError> {
     match result {
         Ok(got) if got == extent.size() => Ok(()),
-        Ok(got) => Err(WriterError::Short { what, extent, got }),
-        Err(source) => Err(WriterError::Request { what, extent, source }),
+        Ok(got) => Err(WriterError::Short(what, extent, got)),
+        Err(source) => Err(WriterError::Request(what, extent, source)),
     }
 }

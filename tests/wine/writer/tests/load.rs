@@ -1,40 +1,34 @@
 //! The load against a file: replaying the log must give the file.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use snapless_writer::device::Device;
 use snapless_writer::extent::Extent;
 use snapless_writer::log::{self, WriteLog};
-use snapless_writer::pace::Pace;
 use snapless_writer::payload::Payload;
-use snapless_writer::plan::Targets;
 use snapless_writer::regions::Regions;
 use snapless_writer::worker::{self, Shared};
 
 const SEED: u64 = 11;
-const VOLUME: u64 = 8 << 20;
+const VOLUME: usize = 8 << 20;
 
 fn shared(dir: &Path, rate: Option<u64>) -> Shared {
     let regions = Regions::new(vec![Extent::new(1 << 20, 4 << 20).unwrap()]).unwrap();
-    Shared {
-        targets: Targets::new(regions, SEED),
-        payload: Payload::new(SEED),
-        seed: SEED,
-        pace: Pace::new(rate),
-        log: WriteLog::create(&dir.join("log")).unwrap(),
-        stop: AtomicBool::new(false),
-        writes: AtomicU64::new(0),
-        bytes: AtomicU64::new(0),
-    }
+    Shared::new(regions, SEED, rate, WriteLog::create(&dir.join("log")).unwrap())
+}
+
+/// The volume before any write: zeros where the load may write.
+fn content() -> Vec<u8> {
+    let mut content = vec![0xee; VOLUME];
+    content[1 << 20..5 << 20].fill(0);
+    content
 }
 
 fn volume(dir: &Path) -> Device {
     let path = dir.join("volume");
-    let mut content = vec![0xee; usize::try_from(VOLUME).unwrap()];
-    content[1 << 20..5 << 20].fill(0);
-    std::fs::write(&path, content).unwrap();
+    std::fs::write(&path, content()).unwrap();
     Device::open(&path).unwrap()
 }
 
@@ -57,8 +51,7 @@ fn replaying_the_log_gives_the_volume() {
     let writes = log::read(&dir.path().join("log")).unwrap();
     assert!(writes.len() > 20, "{} writes", writes.len());
     assert_eq!(writes.len() as u64, shared.writes.load(Ordering::Relaxed));
-    let mut want = vec![0xee; usize::try_from(VOLUME).unwrap()];
-    want[1 << 20..5 << 20].fill(0);
+    let mut want = content();
     for write in writes {
         assert!(write.submitted <= write.completed);
         let at = usize::try_from(write.extent.offset()).unwrap();
@@ -85,7 +78,7 @@ fn a_limited_load_keeps_its_pace() {
 fn a_sector_that_was_never_written_ends_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("volume");
-    std::fs::write(&path, vec![0xee; usize::try_from(VOLUME).unwrap()]).unwrap();
+    std::fs::write(&path, vec![0xee; VOLUME]).unwrap();
     let shared = shared(dir.path(), None);
     let device = Device::open(&path).unwrap();
     let error = worker::run(&shared, 1, device).unwrap_err().to_string();
