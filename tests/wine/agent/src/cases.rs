@@ -15,20 +15,14 @@ use crate::handle::Handle;
 
 /// The statuses that occur.
 pub(crate) mod status {
-    use windows_sys::Win32::Foundation as system;
-
-    use super::NTSTATUS;
-
-    pub(crate) const SUCCESS: NTSTATUS = system::STATUS_SUCCESS;
-    pub(crate) const BUFFER_TOO_SMALL: NTSTATUS = system::STATUS_BUFFER_TOO_SMALL;
-    pub(crate) const CANCELLED: NTSTATUS = system::STATUS_CANCELLED;
-    pub(crate) const DEVICE_BUSY: NTSTATUS = system::STATUS_DEVICE_BUSY;
-    pub(crate) const INSUFFICIENT_RESOURCES: NTSTATUS = system::STATUS_INSUFFICIENT_RESOURCES;
-    pub(crate) const INVALID_DEVICE_REQUEST: NTSTATUS = system::STATUS_INVALID_DEVICE_REQUEST;
-    pub(crate) const INVALID_PARAMETER: NTSTATUS = system::STATUS_INVALID_PARAMETER;
-    pub(crate) const NOT_FOUND: NTSTATUS = system::STATUS_NOT_FOUND;
-    pub(crate) const NOT_SUPPORTED: NTSTATUS = system::STATUS_NOT_SUPPORTED;
-    pub(crate) const REVISION_MISMATCH: NTSTATUS = system::STATUS_REVISION_MISMATCH;
+    pub(crate) use windows_sys::Win32::Foundation::{
+        STATUS_BUFFER_TOO_SMALL as BUFFER_TOO_SMALL, STATUS_CANCELLED as CANCELLED,
+        STATUS_DEVICE_BUSY as DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES as INSUFFICIENT_RESOURCES,
+        STATUS_INVALID_DEVICE_REQUEST as INVALID_DEVICE_REQUEST,
+        STATUS_INVALID_PARAMETER as INVALID_PARAMETER, STATUS_NOT_FOUND as NOT_FOUND,
+        STATUS_NOT_SUPPORTED as NOT_SUPPORTED, STATUS_REVISION_MISMATCH as REVISION_MISMATCH,
+        STATUS_SUCCESS as SUCCESS,
+    };
 }
 
 /// A request and what it must end with.
@@ -100,13 +94,6 @@ pub(crate) fn always() -> Vec<Case> {
     cases.extend([
         Case::new("a drain without a claim", IOCTL_DRAIN, &[], DRAIN_BUFFER_MIN, status::NOT_FOUND),
         Case::new("a word without a claim", IOCTL_ACKNOWLEDGE, bytes, 0, status::NOT_FOUND),
-        Case::new(
-            "a start on no volume",
-            IOCTL_START,
-            sound_start(NO_DEVICE, UNKNOWN_SESSION).as_bytes(),
-            size_of::<SessionReply>(),
-            status::NOT_FOUND,
-        ),
     ]);
     cases
 }
@@ -184,11 +171,7 @@ fn fields_of_a_start() -> Vec<Case> {
         ("an unknown overflow", |r| r.overflow = 2.into(), invalid),
         ("the last overflow", |r| r.overflow = u32::MAX.into(), invalid),
         ("a low sweep rate", |r| r.sweep_bytes_per_second = (SWEEP_RATE_MIN - 1).into(), invalid),
-        (
-            "a long sweep latency",
-            |r| r.sweep_latency_ms = (SWEEP_LATENCY_MAX_MS + 1).into(),
-            invalid,
-        ),
+        ("a long latency", |r| r.sweep_latency_ms = (SWEEP_LATENCY_MAX_MS + 1).into(), invalid),
         ("an older version in the newest length", |r| r.version = 2.into(), invalid),
         ("a sound start but no volume", |_| {}, status::NOT_FOUND),
     ];
@@ -198,13 +181,8 @@ fn fields_of_a_start() -> Vec<Case> {
         .map(|(name, change, expected)| {
             let mut request = sound_start(NO_DEVICE, UNKNOWN_SESSION);
             change(&mut request);
-            Case::new(
-                format!("a start with {name}"),
-                IOCTL_START,
-                request.as_bytes(),
-                room,
-                expected,
-            )
+            let (name, input) = (format!("a start with {name}"), request.as_bytes());
+            Case::new(name, IOCTL_START, input, room, expected)
         })
         .collect();
     let sound = sound_start(NO_DEVICE, UNKNOWN_SESSION);
@@ -229,19 +207,16 @@ fn fields_of_a_session_request() -> Vec<Case> {
         request.as_bytes().to_vec()
     };
     let mut cases = Vec::new();
+    let other = status::REVISION_MISMATCH;
     for (name, code, room) in [
         ("resume", IOCTL_RESUME, size_of::<SessionReply>()),
         ("status", IOCTL_STATUS, size_of::<StatusReply>()),
         ("stop", IOCTL_STOP, 0),
     ] {
         for (how, input, expected) in [
-            ("of version 0", with(|r| r.version = 0.into()), status::REVISION_MISMATCH),
-            (
-                "of the last version",
-                with(|r| r.version = u32::MAX.into()),
-                status::REVISION_MISMATCH,
-            ),
-            ("with a reserved bit", with(|r| r.reserved = 1.into()), status::REVISION_MISMATCH),
+            ("of version 0", with(|r| r.version = 0.into()), other),
+            ("of the last version", with(|r| r.version = u32::MAX.into()), other),
+            ("with a reserved bit", with(|r| r.reserved = 1.into()), other),
             ("of no session", with(|r| r.session = SessionId::NIL), status::INVALID_PARAMETER),
             ("of an unknown session", with(|_| {}), status::NOT_FOUND),
         ] {

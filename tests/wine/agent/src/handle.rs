@@ -6,16 +6,18 @@
 use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
 use std::os::windows::fs::OpenOptionsExt;
-use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::io::AsRawHandle;
 use std::ptr;
 use std::time::Duration;
 
 use snapless_wire::ioctl::CONTROL_DEVICE_PATH;
 use windows_sys::Wdk::System::IO::NtDeviceIoControlFile;
-use windows_sys::Win32::Foundation::{NTSTATUS, STATUS_PENDING, WAIT_OBJECT_0};
+use windows_sys::Win32::Foundation::{NTSTATUS, STATUS_PENDING};
 use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_OVERLAPPED;
 use windows_sys::Win32::System::IO::{CancelIoEx, IO_STATUS_BLOCK, OVERLAPPED};
-use windows_sys::Win32::System::Threading::{CreateEventW, INFINITE, WaitForSingleObject};
+use windows_sys::Win32::System::Threading::INFINITE;
+
+use crate::event::Event;
 
 /// How long the driver may take for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -36,7 +38,7 @@ pub(crate) struct Answer {
 /// A request under way. Its parts are boxed or on the heap: they do not move with it.
 pub(crate) struct Request<'a> {
     handle: &'a Handle,
-    done: OwnedHandle,
+    done: Event,
     block: Box<IO_STATUS_BLOCK>,
     output: Vec<u8>,
     /// The answer of the call itself; `STATUS_PENDING` if it comes later.
@@ -60,11 +62,7 @@ impl Handle {
     /// Sends a request. The input is copied by the call itself: all our codes that take input are
     /// buffered.
     pub(crate) fn begin(&self, code: u32, input: &[u8], room: usize) -> Request<'_> {
-        // SAFETY: no attributes and no name are asked for; both may be null.
-        let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
-        assert!(!event.is_null(), "an event costs nearly nothing");
-        // SAFETY: the call above made this handle for us alone.
-        let done = unsafe { OwnedHandle::from_raw_handle(event) };
+        let done = Event::new().expect("an event costs nearly nothing");
         let mut output = vec![UNTOUCHED; room];
         let mut block = Box::new(IO_STATUS_BLOCK::default());
         let length = |bytes: usize| u32::try_from(bytes).expect("requests are short");
@@ -73,7 +71,7 @@ impl Handle {
         let status = unsafe {
             NtDeviceIoControlFile(
                 self.0.as_raw_handle(),
-                event,
+                done.handle(),
                 None,
                 ptr::null(),
                 &raw mut *block,
@@ -107,9 +105,7 @@ impl Request<'_> {
 
     fn is_done_within(&self, limit: Duration) -> bool {
         let limit = u32::try_from(limit.as_millis()).unwrap_or(INFINITE);
-        self.status != STATUS_PENDING
-            // SAFETY: the event is open.
-            || unsafe { WaitForSingleObject(self.done.as_raw_handle(), limit) } == WAIT_OBJECT_0
+        self.status != STATUS_PENDING || self.done.wait(limit)
     }
 
     fn cancel(&self) {
@@ -138,8 +134,7 @@ impl Drop for Request<'_> {
     fn drop(&mut self) {
         if self.status == STATUS_PENDING {
             self.cancel();
-            // SAFETY: the event is open.
-            unsafe { WaitForSingleObject(self.done.as_raw_handle(), INFINITE) };
+            self.done.wait(INFINITE);
         }
     }
 }

@@ -17,6 +17,8 @@
 #[cfg(windows)]
 mod cases;
 #[cfg(windows)]
+mod event;
+#[cfg(windows)]
 mod handle;
 #[cfg(windows)]
 mod malformed;

@@ -109,14 +109,8 @@ pub(crate) fn no_memory() -> Result<String, String> {
     while_failing(AllocationFailure::KERNEL, || {
         let version = size_of::<VersionReply>();
         Case::new("a version", IOCTL_VERSION, &[], version, status::SUCCESS).run(&other)?;
-        Case::new(
-            "a list",
-            IOCTL_LIST_VOLUMES,
-            ListRequest::new(ABI_VERSION).as_bytes(),
-            list,
-            refused,
-        )
-        .run(&other)?;
+        let all = ListRequest::new(ABI_VERSION);
+        Case::new("a list", IOCTL_LIST_VOLUMES, all.as_bytes(), list, refused).run(&other)?;
         let state = size_of::<StatusReply>();
         request("a status", IOCTL_STATUS, state, status::SUCCESS).run(&other)?;
         let another = sound_start(VOLUME_DEVICE, SessionId([0xA9; 16]));

@@ -13,16 +13,15 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use protocol::names::VOLUME_PATH;
-use windows_sys::Win32::Foundation::{
-    CloseHandle, ERROR_IO_PENDING, ERROR_OPERATION_ABORTED, HANDLE, WAIT_OBJECT_0,
-};
+use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, ERROR_OPERATION_ABORTED, HANDLE};
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_FLAG_NO_BUFFERING, FILE_FLAG_OVERLAPPED, FILE_FLAG_WRITE_THROUGH, WriteFile,
 };
 use windows_sys::Win32::System::IO::{
     CancelIoEx, DeviceIoControl, GetOverlappedResult, OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0,
 };
-use windows_sys::Win32::System::Threading::{CreateEventW, WaitForSingleObject};
+
+use crate::event::Event;
 
 const IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES: u32 = 0x002d_9404;
 const IOCTL_DISK_GET_LENGTH_INFO: u32 = 0x0007_405c;
@@ -178,7 +177,7 @@ fn cancel_write(extent: Extent) -> io::Result<String> {
         OVERLAPPED_0_0 { Offset: half(extent.offset), OffsetHigh: half(extent.offset >> 32) };
     let mut overlapped = OVERLAPPED {
         Anonymous: OVERLAPPED_0 { Anonymous: place },
-        hEvent: event.0,
+        hEvent: event.handle(),
         ..OVERLAPPED::default()
     };
     // SAFETY: data and structure live until the write is over: this function waits for that.
@@ -212,26 +211,4 @@ fn cancel_write(extent: Extent) -> io::Result<String> {
         return Ok("cancelled".into());
     }
     outcome(Err(error))
-}
-
-struct Event(HANDLE);
-
-impl Event {
-    fn new() -> io::Result<Self> {
-        // SAFETY: no attributes, no name; manual reset, not signalled.
-        let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
-        if event.is_null() { Err(io::Error::last_os_error()) } else { Ok(Self(event)) }
-    }
-
-    fn wait(&self, limit_ms: u32) -> bool {
-        // SAFETY: the event is open.
-        unsafe { WaitForSingleObject(self.0, limit_ms) == WAIT_OBJECT_0 }
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: open, and closed only here.
-        unsafe { CloseHandle(self.0) };
-    }
 }
