@@ -17,7 +17,7 @@ const WINE_CHANNELS: &str = "-all,err+all,warn+debugstr";
 /// An environment variable with more of Wine's debug channels.
 const MORE_CHANNELS: &str = "SNAPLESS_RIG_WINEDEBUG";
 const STOP_LIMIT: Duration = Duration::from_secs(30);
-const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+const COMMAND_LIMIT: Duration = Duration::from_mins(1);
 /// Where drivers lie on drive C.
 pub const DRIVERS: &str = "windows/system32/drivers";
 
