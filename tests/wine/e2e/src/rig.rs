@@ -284,10 +284,10 @@ impl Rig {
     /// Starts the writer, without an end, at `rate` bytes per second.
     pub fn start_writer(&mut self, image: &Image, rate: u64) -> Result<(), E2eError> {
         let regions = &self.folder.regions;
-        std::fs::write(&regions, image.regions.to_text())
-            .map_err(E2eError::file("write", &regions))?;
+        std::fs::write(regions, image.regions.to_text())
+            .map_err(E2eError::file("write", regions))?;
         let mut command = self.prefix.wine(&windows_path(&self.programs.writer));
-        command.args(["--device", VOLUME_PATH, "--regions", &windows_path(&regions)]);
+        command.args(["--device", VOLUME_PATH, "--regions", &windows_path(regions)]);
         command.args(["--log", &windows_path(&self.folder.writes)]);
         command.args(["--seed", &self.seed.to_string(), "--rate", &rate.to_string()]);
         command.args(["--threads", "24"]);
@@ -347,8 +347,8 @@ impl Rig {
 
     fn copy_image(&self, image: &Image) -> Result<(), E2eError> {
         let volume = &self.folder.volume;
-        let copied = std::fs::copy(&image.pristine, &volume);
-        copied.map(|_| ()).map_err(E2eError::file("copy to", &volume))
+        let copied = std::fs::copy(&image.pristine, volume);
+        copied.map(|_| ()).map_err(E2eError::file("copy to", volume))
     }
 
     fn set_parameter(&self, name: &str, kind: &str, value: &str) -> Result<(), E2eError> {
