@@ -69,8 +69,7 @@ impl Disk {
             if is_read { self.plan.read_fails_once_in } else { self.plan.write_fails_once_in };
         let fails = bad || (may_fail && rng.once_in(fails_once_in));
         if fails {
-            let untouched = rng.index(remaining.len() + 1);
-            remaining.drain(..untouched);
+            remaining.drain(..rng.index(remaining.len() + 1));
         }
         let ready = now + rng.scaled(self.plan.latency.clone());
         let (started, succeeds) = (now, !fails);

@@ -32,24 +32,15 @@ pub fn check(ledger: &Ledger, link: &Link, base_is_whole: bool) -> Result<Points
     let mut whole = base_is_whole;
     let mut points = Points { base_is_whole, restorable: Vec::new() };
     for (index, received) in link.kept.iter().enumerate() {
-        let record = &received.record;
-        in_gap |= link.losses.contains(&index);
-        match record.kind {
-            RecordKind::SessionStart => in_gap = false,
-            RecordKind::GapBegin => in_gap = true,
-            RecordKind::Consistent => {
-                in_gap = false;
-                whole = true;
-            }
-            _ => {}
-        }
+        let (kind, seq) = (received.record.kind, received.record.seq.get());
+        in_gap |= kind == RecordKind::GapBegin || link.losses.contains(&index);
+        in_gap &= !matches!(kind, RecordKind::SessionStart | RecordKind::Consistent);
+        whole |= kind == RecordKind::Consistent;
         if is_change(received, base_is_whole) {
             replay.apply(received);
         }
-        let committed = ledger.committed_at(record.seq.get());
-        let never =
-            || Broken::new(Rule::Point, format!("record {} was never committed", record.seq));
-        let step = committed.ok_or_else(never)?;
+        let never = || Broken::new(Rule::Point, format!("record {seq} was never committed"));
+        let step = ledger.committed_at(seq).ok_or_else(never)?;
         while let Some(change) = changes.next_if(|change| change.step <= step) {
             replay.disk[change.sector] = change.content;
             replay.compare(change.sector..change.sector + 1);
@@ -58,10 +49,9 @@ pub fn check(ledger: &Ledger, link: &Link, base_is_whole: bool) -> Result<Points
             ensure!(
                 ledger.grown.is_none_or(|grown| step <= grown),
                 Rule::Point,
-                "record {} is a point of a volume that has outgrown its session",
-                record.seq
+                "record {seq} is a point of a volume that has outgrown its session"
             );
-            replay.check(step, record.seq.get())?;
+            replay.check(step, seq)?;
             points.restorable.push(index);
         }
     }

@@ -90,8 +90,7 @@ pub fn base(ledger: &Ledger, link: &Link) -> Result<Base, Broken> {
             RecordKind::SessionStart => ensure!(
                 record.time == t0.clock,
                 Rule::T0,
-                "the stream has t0 at {}, it was at {}",
-                record.time,
+                "{record:?} begins the stream, and t0 was at {}",
                 t0.clock
             ),
             RecordKind::Block | RecordKind::Unallocated => {
@@ -100,11 +99,8 @@ pub fn base(ledger: &Ledger, link: &Link) -> Result<Base, Broken> {
                 for block in blocks {
                     ensure!(!captured[block], Rule::T0, "block {block} is in the base image twice");
                     ensure!(!touched[block], Rule::T0, "block {block} comes after a write to it");
-                    ensure!(
-                        !is_empty || ledger.empty[block],
-                        Rule::T0,
-                        "block {block} held data at t0"
-                    );
+                    let held_data = is_empty && !ledger.empty[block];
+                    ensure!(!held_data, Rule::T0, "block {block} held data at t0");
                     captured[block] = true;
                 }
                 let difference = sectors

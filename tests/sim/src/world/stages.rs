@@ -120,7 +120,10 @@ impl World {
                 return Ok(());
             }
             if self.plan.grows_at == Some(self.loaded) && self.stage == Stage::Running {
-                self.grow()?;
+                let geometry = self.plan.volume.geometry();
+                let length = geometry.length() + u64::from(self.plan.volume.sector_bytes);
+                self.verb(Verb::Grow, |session| session.grow(length))?;
+                self.ledger.grown = Some(self.step);
             }
             self.loaded += 1;
             self.link.perhaps_fail(&mut self.rng, self.host.ticks())?;
@@ -170,14 +173,6 @@ impl World {
         self.consistent = consistent;
     }
 
-    fn grow(&mut self) -> Result<(), Broken> {
-        let length =
-            self.plan.volume.geometry().length() + u64::from(self.plan.volume.sector_bytes);
-        self.verb(Verb::Grow, |session| session.grow(length))?;
-        self.ledger.grown = Some(self.step);
-        Ok(())
-    }
-
     fn set_paused(&mut self, paused: bool) -> Result<(), Broken> {
         self.paused = paused;
         self.verb(Verb::Pause, |session| if paused { session.pause() } else { session.resume() })
@@ -204,13 +199,11 @@ impl World {
             return Ok(());
         };
         let status = session.status();
+        let left = (status.queue_used, status.writes_in_flight, status.writes_holding);
         ensure!(
-            status.queue_used == 0 && status.writes_in_flight == 0 && status.writes_holding == 0,
+            left == (0, 0, 0),
             Rule::Bound,
-            "at rest, {} bytes of queue memory are in use, {} writes fly, {} are held",
-            status.queue_used,
-            status.writes_in_flight,
-            status.writes_holding
+            "at rest, {left:?} bytes of queue memory, writes in flight and held writes are left"
         );
         check::replica(&self.ledger, &self.link, &self.disk.sectors, |_| true)?;
         self.check_stream()?;
