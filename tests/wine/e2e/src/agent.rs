@@ -111,17 +111,6 @@ impl Agent {
         self.query(ioctl::QUERY, &())
     }
 
-    /// Builds the volume's stack as plug and play does: the registered upper filters, then the
-    /// start.
-    pub fn attach(&mut self) -> Result<(), E2eError> {
-        self.command(ioctl::ATTACH, &())
-    }
-
-    /// Removes the volume's stack as plug and play does.
-    pub fn remove(&mut self) -> Result<(), E2eError> {
-        self.command(ioctl::REMOVE, &())
-    }
-
     /// Lets the volume take requests, but not work on them.
     pub fn pause(&mut self) -> Result<(), E2eError> {
         self.command(ioctl::PAUSE, &())

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 
 use crate::capped_log;
 use crate::error::E2eError;
@@ -216,16 +217,6 @@ impl Program {
         self.finish(limit)
     }
 
-    /// Freezes it, as a machine that stopped answering.
-    pub fn freeze(&self) -> Result<(), E2eError> {
-        self.signal(Signal::STOP)
-    }
-
-    /// Undoes [`Program::freeze`].
-    pub fn thaw(&self) -> Result<(), E2eError> {
-        self.signal(Signal::CONT)
-    }
-
     /// Kills it and waits until it is gone.
     pub fn kill(&mut self) {
         // It may have ended before; both calls then have nothing to do.
@@ -233,7 +224,8 @@ impl Program {
         self.ended = self.child.wait().ok();
     }
 
-    fn signal(&self, signal: Signal) -> Result<(), E2eError> {
+    /// Sends a signal: `STOP` makes it a machine that stopped answering, `CONT` undoes that.
+    pub fn signal(&self, signal: Signal) -> Result<(), E2eError> {
         kill_process(self.pid(), signal)
             .map_err(|error| E2eError::file("signal", &self.log)(error.into()))
     }
@@ -348,13 +340,5 @@ mod tests {
         let pid = program.pid();
         drop(program);
         assert!(rustix::process::test_kill_process(pid).is_err());
-    }
-
-    #[test]
-    fn closing_the_input_lets_a_reader_finish() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut program = Program::start("p", &mut shell("cat"), dir.path()).unwrap();
-        program.must_run().unwrap();
-        program.finish(Duration::from_secs(10)).unwrap();
     }
 }

@@ -143,7 +143,7 @@ impl Rig {
 
     /// Starts the product's driver and builds the volume's stack with it.
     pub fn start_driver(&mut self) -> Result<(), E2eError> {
-        self.start_driver_with(|rig| rig.agent.attach())
+        self.start_driver_with(|rig| rig.agent.command(ioctl::ATTACH, &()))
     }
 
     /// The same, with the stack built by `attach`.
@@ -198,14 +198,14 @@ impl Rig {
     pub fn stop_driver(&mut self) -> Result<(), E2eError> {
         self.detach_volume()?;
         self.sc(&["stop", DRIVER_SERVICE])?;
-        self.check_violations()
+        check_violations(&self.folder)
     }
 
     /// Takes the volume's stack down; the product's driver stays loaded.
     pub fn detach_volume(&mut self) -> Result<(), E2eError> {
         // It keeps the driver's control device open.
         self.watch = None;
-        self.agent.remove()
+        self.agent.command(ioctl::REMOVE, &())
     }
 
     /// The same, with something done while that is under way.
@@ -221,7 +221,7 @@ impl Rig {
 
     /// Builds the volume's stack again with the product's driver.
     pub fn attach_volume(&mut self) -> Result<(), E2eError> {
-        self.unwatched(|rig| rig.agent.attach())
+        self.unwatched(|rig| rig.agent.command(ioctl::ATTACH, &()))
     }
 
     /// The product's command line's list of volumes, as JSON.
@@ -304,7 +304,7 @@ impl Rig {
         if let Some(server) = &mut self.server {
             server.program.must_run()?;
         }
-        self.check_violations()
+        check_violations(&self.folder)
     }
 
     /// Lets the writer finish what is under way; any error it met is an error here.
@@ -335,14 +335,9 @@ impl Rig {
         self.agent.command(ioctl::FLUSH, &())?;
         self.stop_driver()?;
         self.sc(&["stop", VOLUME_SERVICE])?;
-        self.check_violations()?;
+        check_violations(&self.folder)?;
         self.agent.finish()?;
         self.prefix.stop()
-    }
-
-    /// An error if the rig's KMDF saw a broken rule.
-    fn check_violations(&self) -> Result<(), E2eError> {
-        check_violations(&self.folder)
     }
 
     fn copy_image(&self, image: &Image) -> Result<(), E2eError> {

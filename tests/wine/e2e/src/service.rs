@@ -42,23 +42,3 @@ impl ServiceSettings {
         )
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_file_names_server_volume_and_limits() {
-        let settings = ServiceSettings {
-            queue_mib: 64,
-            hold_limit_ms: 5,
-            hold_forever: false,
-            sweep_mib: Some(7),
-        };
-        let text = settings.to_toml("127.0.0.1:1", "{g-u-i-d}", r"\Device\X");
-        let want = "server = \"127.0.0.1:1\"\n\n[[volumes]]\nvolume = \"{g-u-i-d}\"\n\
-                    device = '\\Device\\X'\nqueue_size = \"64 MiB\"\nhold_limit_ms = 5\n\
-                    overflow = \"gap\"\nsweep_rate = \"7 MiB\"\n";
-        assert_eq!(text, want);
-    }
-}

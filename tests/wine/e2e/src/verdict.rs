@@ -57,7 +57,7 @@ impl Evidence {
     /// Adds the load's figures to a summary.
     pub fn add_to(&self, summary: Summary, beginning: &Beginning) -> Summary {
         Summary {
-            writes: self.entries(),
+            writes: self.matched.writes().len(),
             bytes_written: self.journal.bytes(),
             overlaps: self.matched.overlaps_under_way(),
             under_way_at_t0: self.matched.under_way_at(beginning.t0),
@@ -68,11 +68,6 @@ impl Evidence {
     /// A model of the volume that follows the journal.
     pub fn truth<'a>(&'a self, image: &Image, folder: &RunFolder) -> Result<Truth<'a>, E2eError> {
         Truth::new(&self.journal, &image.pristine, &folder.model)
-    }
-
-    /// How many entries the journal has.
-    pub fn entries(&self) -> usize {
-        self.journal.entries().len()
     }
 
     /// The lengths that the journal's prefix at t0 may have, by count and by the clock.

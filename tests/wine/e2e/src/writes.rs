@@ -47,12 +47,13 @@ impl Matched {
             }
             writes.push(write);
         }
-        if let Some(lost) = pending.any() {
+        let left = pending.left();
+        if let Some(lost) = left.first() {
             return Err(E2eError::Contradiction(format!(
                 "write {} ({}) was reported as done and never reached the disk; {} such in all",
                 lost.id,
                 lost.extent,
-                pending.len()
+                left.len()
             )));
         }
         let matched = Self { writes };
@@ -162,13 +163,8 @@ impl<'a> Pending<'a> {
         }
     }
 
-    fn any(&self) -> Option<Logged> {
-        let id = self.by_id.values().next().copied().copied();
-        id.or_else(|| self.zeros.values().flatten().next().copied())
-    }
-
-    fn len(&self) -> usize {
-        self.by_id.len() + self.zeros.values().map(Vec::len).sum::<usize>()
+    fn left(&self) -> Vec<Logged> {
+        self.by_id.values().copied().chain(self.zeros.values().flatten()).copied().collect()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::console::{Console, step};
 use crate::error::{E2eError, ensure};
-use crate::process::pause;
+use crate::process::{Signal, pause};
 use crate::scenario::Setting;
 use crate::scenario::run::{Begun, Run};
 use crate::server;
@@ -108,11 +108,11 @@ pub(super) fn recovered(status: &Status) -> bool {
 
 /// Freezes the server until the queue overflows.
 fn slow_server(run: &mut Run<'_>) -> Result<String, E2eError> {
-    run.rig.server().program.freeze()?;
+    run.rig.server().program.signal(Signal::STOP)?;
     let gap = run.watch("wait for a gap behind a frozen server", |status| {
         status.gaps > 0 && status.writes_uncaptured > 0
     });
-    run.rig.server().program.thaw()?;
+    run.rig.server().program.signal(Signal::CONT)?;
     gap.map(|status| status.session)
 }
 

@@ -11,7 +11,7 @@ use protocol::ioctl;
 use crate::agent::Outcome;
 use crate::console::{Console, step};
 use crate::error::{E2eError, ensure};
-use crate::process::wait_until;
+use crate::process::{Signal, wait_until};
 use crate::rig::Rig;
 use crate::scenario::power::{self, promptly};
 use crate::scenario::run::{Run, wait_for_in_flight};
@@ -162,8 +162,8 @@ fn enter(rig: &mut Rig, state: State, late: u64) -> Result<(), E2eError> {
             if state.is_stuck() {
                 rig.agent().pause()?;
             }
-            begin_write(rig, EARLY)?;
-            begin_write(rig, late)?;
+            begin_write(rig, EARLY, WRITE_LEN)?;
+            begin_write(rig, late, WRITE_LEN)?;
             if state.is_stuck() {
                 wait_for_in_flight(rig, 2)?;
             }
@@ -179,9 +179,9 @@ fn hold(rig: &mut Rig, late: u64) -> Result<(), E2eError> {
         status.blocks_synced * status.block_size >= PAST_EARLY
     })?;
     rig.agent().pause()?;
-    begin_write(rig, EARLY)?;
+    begin_write(rig, EARLY, WRITE_LEN)?;
     wait_for_in_flight(rig, 1)?;
-    begin_write(rig, late)?;
+    begin_write(rig, late, WRITE_LEN)?;
     session(rig, "the write to be held", |status| status.writes_holding == 1)?;
     Ok(())
 }
@@ -321,9 +321,9 @@ fn comes_back(rig: &mut Rig, state: State, applied: u64) -> Result<(), E2eError>
 /// More writes than the queue has room for: some wait for a service that itself waits. A system
 /// that shuts down waits for them, so the driver has to issue them.
 fn shut_down_with_a_full_queue(rig: &mut Rig) -> Result<(), E2eError> {
-    rig.server().program.freeze()?;
+    rig.server().program.signal(Signal::STOP)?;
     for write in 0..FILLING {
-        begin(rig, write * FILLING_LEN, FILLING_LEN)?;
+        begin_write(rig, write * FILLING_LEN, FILLING_LEN)?;
     }
     session(rig, "writes to wait for the server", |status| {
         status.writes_holding > 0 && status.phase == "live"
@@ -337,16 +337,12 @@ fn shut_down_with_a_full_queue(rig: &mut Rig) -> Result<(), E2eError> {
     let status = session(rig, "the gap", |status| status.phase == "detached")?;
     let held = status.writes_uncaptured > 0;
     ensure!(held, NotExercised, "a held write: the queue had room for all");
-    rig.server().program.thaw()?;
+    rig.server().program.signal(Signal::CONT)?;
     rig.stop_service()?;
     rig.start_service()
 }
 
-fn begin_write(rig: &mut Rig, place: u64) -> Result<(), E2eError> {
-    begin(rig, place, WRITE_LEN)
-}
-
-fn begin(rig: &mut Rig, place: u64, len: u64) -> Result<(), E2eError> {
+fn begin_write(rig: &mut Rig, place: u64, len: u64) -> Result<(), E2eError> {
     rig.agent().ask(&format!("begin-write {place} {len} 119")).map(|_| ())
 }
 

@@ -279,7 +279,7 @@ impl<'a> Run<'a> {
     ) -> Result<Option<usize>, E2eError> {
         let truth = evidence.truth(&self.image, &self.folder)?;
         let t0 = t0.then(|| evidence.t0_window(&begun.beginning)).transpose()?;
-        verdict::compare(self.console, truth, &self.folder, t0, evidence.entries())
+        verdict::compare(self.console, truth, &self.folder, t0, evidence.matched().writes().len())
     }
 
     /// The same for a run without load, whose writes are in the journal only: the t0 image with a
