@@ -171,7 +171,9 @@ impl Plan {
             .collect();
         if faults.has(Fault::Urgent) && rng.once_in(4) {
             // No write may wait.
-            writers.iter_mut().for_each(|writer| writer.urgent_once_in = 1);
+            for writer in &mut writers {
+                writer.urgent_once_in = 1;
+            }
         }
         writers.truncate(options.writers.unwrap_or(MOST_WRITERS).max(1));
         let rounds = rng.within(1..=3);

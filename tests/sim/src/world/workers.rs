@@ -97,10 +97,8 @@ impl World {
 
     fn run_drain(&mut self, step: Step<Drained>) -> Result<(), Broken> {
         let Some(drained) = self.take(Worker::Drain, step)? else { return Ok(()) };
-        let cells = match drained.memory() {
-            Some(memory) => self.memory.lend(memory)?,
-            None => 0..0,
-        };
+        let lent = drained.memory().map(|memory| self.memory.lend(memory)).transpose()?;
+        let cells = lent.unwrap_or_default();
         let record = drained.record();
         let payload = self.memory.cells[cells.clone()].to_vec();
         self.trace.add(record.seq.get());
