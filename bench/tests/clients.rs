@@ -10,8 +10,7 @@ use common::{Bench, MIB, assert_same, fio, must, qemu_io, tool};
 
 #[test]
 fn nbdinfo_lists_the_export_and_its_features() {
-    let bench = Bench::new(4);
-    let host = bench.host(&[]);
+    let (_bench, host) = Bench::hosted(4, &[]);
     let said = must(tool("nbdinfo", "libnbd-bin").arg("--list").arg(host.uri("")));
     for line in [
         "export=\"v\"",
@@ -31,8 +30,7 @@ fn nbdinfo_lists_the_export_and_its_features() {
 
 #[test]
 fn qemu_io_reads_what_it_wrote_trimmed_and_zeroed() {
-    let bench = Bench::new(4);
-    let host = bench.host(&[]);
+    let (bench, host) = Bench::hosted(4, &[]);
     let said = qemu_io(
         &host.uri("v"),
         &[
@@ -58,8 +56,7 @@ fn qemu_io_reads_what_it_wrote_trimmed_and_zeroed() {
 
 #[test]
 fn fio_verifies_what_it_wrote_over_several_connections() {
-    let bench = Bench::new(16);
-    let host = bench.host(&[]);
+    let (bench, host) = Bench::hosted(16, &[]);
     must(fio(&host.uri("v"), bench.folder.path()).args([
         "--bsrange=4k-128k",
         "--numjobs=3",
@@ -104,10 +101,15 @@ fn connected(socket: &Path) -> UnixStream {
     client
 }
 
+/// The header of a request.
+fn request(kind: u8, offset: u64, len: u32) -> Vec<u8> {
+    let start = [0x25, 0x60, 0x95, 0x13, 0, 0, 0, kind, 1, 1, 1, 1, 1, 1, 1, 1];
+    [&start[..], &offset.to_be_bytes(), &len.to_be_bytes()].concat()
+}
+
 #[test]
 fn a_violation_closes_its_connection_and_others_are_served() {
-    let bench = Bench::new(4);
-    let host = bench.host(&[]);
+    let (_bench, host) = Bench::hosted(4, &[]);
     // Not a request.
     let mut client = connected(host.socket());
     client.write_all(&[0xff; 64]).unwrap();
@@ -125,14 +127,10 @@ fn a_violation_closes_its_connection_and_others_are_served() {
 
 #[test]
 fn a_connection_lost_during_a_write_changes_nothing() {
-    let bench = Bench::new(4);
-    let host = bench.host(&[]);
+    let (bench, host) = Bench::hosted(4, &[]);
     let mut client = connected(host.socket());
-    let mut write = vec![0x25, 0x60, 0x95, 0x13, 0, 0, 0, 1];
-    write.extend([0; 16]);
-    write.extend((1_u32 << 20).to_be_bytes());
-    write.extend([7; 5000]);
-    client.write_all(&write).unwrap();
+    client.write_all(&request(1, 0, 1 << 20)).unwrap();
+    client.write_all(&[7; 5000]).unwrap();
     drop(client);
     let before = bench.content();
     let mut control = host.control().unwrap();
@@ -146,16 +144,10 @@ fn a_connection_lost_during_a_write_changes_nothing() {
 
 #[test]
 fn an_invalid_request_fails_and_the_connection_stays() {
-    let bench = Bench::new(4);
-    let host = bench.host(&["--sector", "4096"]);
+    let (bench, host) = Bench::hosted(4, &["--sector", "4096"]);
     let mut client = connected(host.socket());
     let mut ask = |kind: u8, offset: u64, len: u32, payload: usize| {
-        let mut request = vec![0x25, 0x60, 0x95, 0x13, 0, 0, 0, kind];
-        request.extend([1; 8]);
-        request.extend(offset.to_be_bytes());
-        request.extend(len.to_be_bytes());
-        request.extend(vec![9; payload]);
-        client.write_all(&request).unwrap();
+        client.write_all(&[request(kind, offset, len), vec![9; payload]].concat()).unwrap();
         let mut reply = [0; 16];
         client.read_exact(&mut reply).unwrap();
         reply[7]

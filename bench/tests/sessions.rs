@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 
 use common::{Bench, MIB, Running, assert_same, fio, qemu_io, wait_for};
 use snapless_bench::protocol::Report;
-use snapless_bench::spec::SessionSpec;
-use snapless_bench::spec::SinkSpec;
+use snapless_bench::spec::{SessionSpec, SinkSpec};
 use snapless_server::repository::Repository;
 use snapless_server::restore::{Request, Source, restore};
 use snapless_server::serve::Server;
@@ -41,8 +40,7 @@ fn load(bench: &Bench, uri: &str, options: &[&str]) -> Running {
 
 #[test]
 fn images_of_a_first_sync_under_load_equal_the_volume() {
-    let bench = Bench::new(SIZE);
-    let host = bench.host(&[]);
+    let (bench, host) = Bench::hosted(SIZE, &[]);
     let (latest, t0) = (bench.path("latest.img"), bench.path("t0.img"));
     let truth_at_t0 = bench.content();
     let mut control = host.control().unwrap();
@@ -71,8 +69,7 @@ fn images_of_a_first_sync_under_load_equal_the_volume() {
 
 #[test]
 fn the_server_restores_t0_and_the_latest_state() {
-    let bench = Bench::new(SIZE);
-    let host = bench.host(&[]);
+    let (bench, host) = Bench::hosted(SIZE, &[]);
     let root = bench.path("repository");
     let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let server = Server::bind(listen, &root).unwrap();
@@ -91,11 +88,8 @@ fn the_server_restores_t0_and_the_latest_state() {
 
     for (at, truth) in [(At::T0, truth_at_t0), (At::Latest, bench.content())] {
         let to = bench.path("restored.img");
-        let request = Request {
-            source: Source { volume: guid, session: None, at },
-            to: to.clone(),
-            force: true,
-        };
+        let source = Source { volume: guid, session: None, at };
+        let request = Request { source, to: to.clone(), force: true };
         let repository = Repository::open(&root).unwrap();
         restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap();
         assert_same("restored", &std::fs::read(to).unwrap(), &truth);
@@ -107,8 +101,7 @@ fn the_server_restores_t0_and_the_latest_state() {
 
 #[test]
 fn a_slow_sink_opens_a_gap_and_the_resync_closes_it() {
-    let bench = Bench::new(SIZE);
-    let host = bench.host(&[]);
+    let (bench, host) = Bench::hosted(SIZE, &[]);
     let mut control = host.control().unwrap();
     let sink = SinkSpec::Throttled { bytes_per_second: 16 << 20, latency_ms: 20, digest: true };
     let spec = SessionSpec { queue_mib: 4, hold_limit_ms: 20, ..SessionSpec::new(sink) };
@@ -155,8 +148,7 @@ fn sessions_start_and_stop_under_writes_and_skip_holes() {
 
 #[test]
 fn a_host_without_the_engine_refuses_sessions() {
-    let bench = Bench::new(4);
-    let host = bench.host(&["--engine", "off"]);
+    let (_bench, host) = Bench::hosted(4, &["--engine", "off"]);
     let mut control = host.control().unwrap();
     let refused = control.start("v", &SessionSpec::new(SinkSpec::Null { digest: false }));
     assert!(refused.unwrap_err().to_string().contains("compiled out"));

@@ -306,17 +306,16 @@ mod tests {
         let volume = VolumeGuid([1; 16]);
         let state = Remembered::new(volume, SESSION).acknowledged(8);
         let other = Remembered::new(volume, SessionId([6; 16])).acknowledged(8);
-        assert_eq!(judge(&claim(false), None, &welcome(0)), Verdict::Continue);
-        assert_eq!(
-            judge(&claim(true), Some(&state), &welcome(0)),
-            Verdict::StartOver(Reason::Unknown)
-        );
-        assert_eq!(
-            judge(&claim(true), Some(&state), &welcome(7)),
-            Verdict::StartOver(Reason::Lost { durable: 7, acknowledged: 8 })
-        );
-        assert_eq!(judge(&claim(true), Some(&state), &welcome(8)), Verdict::Continue);
-        assert_eq!(judge(&claim(true), Some(&other), &welcome(1)), Verdict::Continue);
-        assert_eq!(judge(&claim(true), None, &welcome(1)), Verdict::Continue);
+        let lost = Reason::Lost { durable: 7, acknowledged: 8 };
+        for (resumed, remembered, durable, verdict) in [
+            (false, None, 0, Verdict::Continue),
+            (true, Some(&state), 0, Verdict::StartOver(Reason::Unknown)),
+            (true, Some(&state), 7, Verdict::StartOver(lost)),
+            (true, Some(&state), 8, Verdict::Continue),
+            (true, Some(&other), 1, Verdict::Continue),
+            (true, None, 1, Verdict::Continue),
+        ] {
+            assert_eq!(judge(&claim(resumed), remembered, &welcome(durable)), verdict);
+        }
     }
 }

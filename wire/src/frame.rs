@@ -291,13 +291,8 @@ mod tests {
     use super::*;
 
     fn hello() -> Hello {
-        Hello {
-            volume: VolumeGuid([1; 16]),
-            session: SessionId([2; 16]),
-            length: U64::new(1 << 30),
-            sector_size: U32::new(512),
-            block_size: U32::new(65_536),
-        }
+        let geometry = Geometry::new(1 << 30, 512, 65_536).unwrap();
+        Hello::new(VolumeGuid([1; 16]), SessionId([2; 16]), &geometry)
     }
 
     #[test]

@@ -37,6 +37,13 @@ impl Bench {
         Self { folder, disk }
     }
 
+    /// A volume, and a host on it.
+    pub fn hosted(mib: usize, options: &[&str]) -> (Self, HostProcess) {
+        let bench = Self::new(mib);
+        let host = bench.host(options);
+        (bench, host)
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -58,13 +58,7 @@ pub fn header(length: u64) -> SessionHeader {
 }
 
 pub fn hello(length: u64) -> Hello {
-    Hello {
-        volume: VOLUME,
-        session: SESSION,
-        length: length.into(),
-        sector_size: 512.into(),
-        block_size: (16 << 10).into(),
-    }
+    Hello::new(VOLUME, SESSION, &geometry(length))
 }
 
 /// Makes records with the numbers, times and epochs that a driver would give them.
@@ -280,10 +274,6 @@ impl Running {
         let (address, stopper) = (server.address(), server.stopper());
         let thread = Some(std::thread::spawn(move || server.run()));
         Self { address, stopper, thread }
-    }
-
-    pub fn stop(self) {
-        drop(self);
     }
 }
 
