@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use protocol::names::VOLUME_GUID;
+
 use crate::error::E2eError;
 use crate::process::{self, Program, wait_until};
-use crate::rig::VOLUME_GUID;
 use crate::run_folder::RunFolder;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
