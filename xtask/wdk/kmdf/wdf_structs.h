@@ -66,13 +66,6 @@ typedef struct _WDF_FILEOBJECT_CONFIG {
     WDF_FILEOBJECT_CLASS FileObjectClass;
 } WDF_FILEOBJECT_CONFIG, *PWDF_FILEOBJECT_CONFIG;
 
-typedef struct _WDF_IO_TYPE_CONFIG {
-    ULONG Size;
-    WDF_DEVICE_IO_TYPE ReadWriteIoType;
-    WDF_DEVICE_IO_TYPE DeviceControlIoType;
-    ULONG DirectTransferThreshold;
-} WDF_IO_TYPE_CONFIG, *PWDF_IO_TYPE_CONFIG;
-
 typedef struct _WDF_REMOVE_LOCK_OPTIONS {
     ULONG Size;
     ULONG Flags;
@@ -100,56 +93,10 @@ typedef struct _WDF_IO_QUEUE_CONFIG {
     WDFDRIVER Driver;
 } WDF_IO_QUEUE_CONFIG, *PWDF_IO_QUEUE_CONFIG;
 
-typedef struct _WDF_REQUEST_PARAMETERS {
-    USHORT Size;
-    UCHAR MinorFunction;
-    WDF_REQUEST_TYPE Type;
-    union {
-        struct {
-            PIO_SECURITY_CONTEXT SecurityContext;
-            ULONG Options;
-            USHORT POINTER_ALIGNMENT FileAttributes;
-            USHORT ShareAccess;
-            ULONG POINTER_ALIGNMENT EaLength;
-        } Create;
-        struct {
-            size_t Length;
-            ULONG POINTER_ALIGNMENT Key;
-            LONGLONG DeviceOffset;
-        } Read;
-        struct {
-            size_t Length;
-            ULONG POINTER_ALIGNMENT Key;
-            LONGLONG DeviceOffset;
-        } Write;
-        struct {
-            size_t OutputBufferLength;
-            size_t POINTER_ALIGNMENT InputBufferLength;
-            ULONG POINTER_ALIGNMENT IoControlCode;
-            PVOID Type3InputBuffer;
-        } DeviceIoControl;
-        struct {
-            PVOID Arg1;
-            PVOID Arg2;
-            ULONG POINTER_ALIGNMENT IoControlCode;
-            PVOID Arg4;
-        } Others;
-    } Parameters;
-} WDF_REQUEST_PARAMETERS, *PWDF_REQUEST_PARAMETERS;
-
 typedef struct _WDF_WORKITEM_CONFIG {
     ULONG Size;
     PFN_WDF_WORKITEM EvtWorkItemFunc;
     BOOLEAN AutomaticSerialization;
 } WDF_WORKITEM_CONFIG, *PWDF_WORKITEM_CONFIG;
-
-typedef struct _WDF_TIMER_CONFIG {
-    ULONG Size;
-    PFN_WDF_TIMER EvtTimerFunc;
-    ULONG Period;
-    BOOLEAN AutomaticSerialization;
-    ULONG TolerableDelay;
-    DECLSPEC_ALIGN(8) BOOLEAN UseHighResolutionTimer;
-} WDF_TIMER_CONFIG, *PWDF_TIMER_CONFIG;
 
 #endif

@@ -112,12 +112,6 @@ typedef enum _WDF_DEVICE_SHUTDOWN_FLAGS {
     WdfDeviceLastChanceShutdown = 0x2,
 } WDF_DEVICE_SHUTDOWN_FLAGS;
 
-typedef enum _WDF_DEVICE_FAILED_ACTION {
-    WdfDeviceFailedUndefined = 0,
-    WdfDeviceFailedAttemptRestart = 1,
-    WdfDeviceFailedNoRestart = 2,
-} WDF_DEVICE_FAILED_ACTION;
-
 typedef enum _WDF_IO_QUEUE_DISPATCH_TYPE {
     WdfIoQueueDispatchInvalid = 0,
     WdfIoQueueDispatchSequential = 1,
@@ -134,41 +128,6 @@ typedef enum _WDF_REQUEST_STOP_ACTION_FLAGS {
 } WDF_REQUEST_STOP_ACTION_FLAGS;
 
 /* The first 28 values are the IRP major function codes. */
-typedef enum _WDF_REQUEST_TYPE {
-    WdfRequestTypeCreate = 0x00,
-    WdfRequestTypeCreateNamedPipe = 0x01,
-    WdfRequestTypeClose = 0x02,
-    WdfRequestTypeRead = 0x03,
-    WdfRequestTypeWrite = 0x04,
-    WdfRequestTypeQueryInformation = 0x05,
-    WdfRequestTypeSetInformation = 0x06,
-    WdfRequestTypeQueryEA = 0x07,
-    WdfRequestTypeSetEA = 0x08,
-    WdfRequestTypeFlushBuffers = 0x09,
-    WdfRequestTypeQueryVolumeInformation = 0x0A,
-    WdfRequestTypeSetVolumeInformation = 0x0B,
-    WdfRequestTypeDirectoryControl = 0x0C,
-    WdfRequestTypeFileSystemControl = 0x0D,
-    WdfRequestTypeDeviceControl = 0x0E,
-    WdfRequestTypeDeviceControlInternal = 0x0F,
-    WdfRequestTypeShutdown = 0x10,
-    WdfRequestTypeLockControl = 0x11,
-    WdfRequestTypeCleanup = 0x12,
-    WdfRequestTypeCreateMailSlot = 0x13,
-    WdfRequestTypeQuerySecurity = 0x14,
-    WdfRequestTypeSetSecurity = 0x15,
-    WdfRequestTypePower = 0x16,
-    WdfRequestTypeSystemControl = 0x17,
-    WdfRequestTypeDeviceChange = 0x18,
-    WdfRequestTypeQueryQuota = 0x19,
-    WdfRequestTypeSetQuota = 0x1A,
-    WdfRequestTypePnp = 0x1B,
-    WdfRequestTypeOther = 0x1C,
-    WdfRequestTypeUsb = 0x40,
-    WdfRequestTypeNoFormat = 0xFF,
-    WdfRequestTypeMax = 0x100,
-} WDF_REQUEST_TYPE;
-
 #define WDF_DRIVER_GLOBALS_NAME_LEN 32
 
 typedef struct _WDF_DRIVER_GLOBALS {
