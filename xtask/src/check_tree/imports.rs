@@ -16,9 +16,8 @@ use syn::{Attribute, File, Item, ItemMod, ItemUse, UseTree, Visibility};
 use super::Tree;
 use crate::graph;
 
-/// The functions of the rig's KMDF call each other as those of the real one do; the simulator's
-/// tasks act on the world that runs them.
-const EXEMPT: [&str; 2] = ["tests/wine/kernel", "tests/sim"];
+/// The functions of the rig's KMDF call each other as those of the real one do.
+const EXEMPT: [&str; 1] = ["tests/wine/kernel"];
 
 /// The path of a module: `["crate", "session", "write"]`.
 type Module = Vec<String>;
