@@ -44,6 +44,12 @@ typedef enum _WDFFUNCENUM {
     WdfRequestGetFileObjectTableIndex = 277,
     WdfRequestForwardToIoQueueTableIndex = 281,
     WdfStringGetUnicodeStringTableIndex = 309,
+    WdfSpinLockCreateTableIndex = 315,
+    WdfSpinLockAcquireTableIndex = 316,
+    WdfSpinLockReleaseTableIndex = 317,
+    WdfTimerCreateTableIndex = 318,
+    WdfTimerStartTableIndex = 319,
+    WdfTimerStopTableIndex = 320,
     WdfWorkItemCreateTableIndex = 379,
     WdfWorkItemEnqueueTableIndex = 380,
     WdfWorkItemFlushTableIndex = 382,
@@ -141,5 +147,15 @@ typedef NTSTATUS (*PFN_WDFWORKITEMCREATE)(PWDF_DRIVER_GLOBALS DriverGlobals, PWD
         PWDF_OBJECT_ATTRIBUTES Attributes, WDFWORKITEM *WorkItem);
 typedef VOID (*PFN_WDFWORKITEMENQUEUE)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFWORKITEM WorkItem);
 typedef VOID (*PFN_WDFWORKITEMFLUSH)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFWORKITEM WorkItem);
+
+/* spin locks and timers, for crate wdk */
+typedef NTSTATUS (*PFN_WDFSPINLOCKCREATE)(PWDF_DRIVER_GLOBALS DriverGlobals,
+        PWDF_OBJECT_ATTRIBUTES SpinLockAttributes, WDFSPINLOCK *SpinLock);
+typedef VOID (*PFN_WDFSPINLOCKACQUIRE)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFSPINLOCK SpinLock);
+typedef VOID (*PFN_WDFSPINLOCKRELEASE)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFSPINLOCK SpinLock);
+typedef NTSTATUS (*PFN_WDFTIMERCREATE)(PWDF_DRIVER_GLOBALS DriverGlobals, PWDF_TIMER_CONFIG Config,
+        PWDF_OBJECT_ATTRIBUTES Attributes, WDFTIMER *Timer);
+typedef BOOLEAN (*PFN_WDFTIMERSTART)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFTIMER Timer, LONGLONG DueTime);
+typedef BOOLEAN (*PFN_WDFTIMERSTOP)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFTIMER Timer, BOOLEAN Wait);
 
 #endif

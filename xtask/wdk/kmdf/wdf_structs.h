@@ -99,4 +99,13 @@ typedef struct _WDF_WORKITEM_CONFIG {
     BOOLEAN AutomaticSerialization;
 } WDF_WORKITEM_CONFIG, *PWDF_WORKITEM_CONFIG;
 
+typedef struct _WDF_TIMER_CONFIG {
+    ULONG Size;
+    PFN_WDF_TIMER EvtTimerFunc;
+    ULONG Period;
+    BOOLEAN AutomaticSerialization;
+    ULONG TolerableDelay;
+    DECLSPEC_ALIGN(8) BOOLEAN UseHighResolutionTimer;
+} WDF_TIMER_CONFIG, *PWDF_TIMER_CONFIG;
+
 #endif

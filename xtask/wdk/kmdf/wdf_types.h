@@ -30,7 +30,6 @@ SNAPLESS_WDF_HANDLE(WDFCMRESLIST);
 /* Built by the framework, filled in by the driver through functions, never dereferenced. */
 typedef struct WDFDEVICE_INIT *PWDFDEVICE_INIT;
 
-typedef PVOID WDFCONTEXT;
 typedef size_t *WDF_STRUCT_INFO;
 
 typedef enum _WDF_TRI_STATE {
@@ -73,15 +72,6 @@ typedef enum _WDF_POWER_DEVICE_STATE {
     WdfPowerDeviceMaximum = 7,
 } WDF_POWER_DEVICE_STATE, *PWDF_POWER_DEVICE_STATE;
 
-typedef enum _WDF_DEVICE_IO_TYPE {
-    WdfDeviceIoUndefined = 0,
-    WdfDeviceIoNeither = 1,
-    WdfDeviceIoBuffered = 2,
-    WdfDeviceIoDirect = 3,
-    WdfDeviceIoBufferedOrDirect = 4,
-    WdfDeviceIoMaximum = 5,
-} WDF_DEVICE_IO_TYPE, *PWDF_DEVICE_IO_TYPE;
-
 typedef enum _WDF_FILEOBJECT_CLASS {
     WdfFileObjectInvalid = 0,
     WdfFileObjectNotRequired = 1,
@@ -119,13 +109,6 @@ typedef enum _WDF_IO_QUEUE_DISPATCH_TYPE {
     WdfIoQueueDispatchManual = 3,
     WdfIoQueueDispatchMax = 4,
 } WDF_IO_QUEUE_DISPATCH_TYPE;
-
-typedef enum _WDF_REQUEST_STOP_ACTION_FLAGS {
-    WdfRequestStopActionInvalid = 0,
-    WdfRequestStopActionSuspend = 0x1,
-    WdfRequestStopActionPurge = 0x2,
-    WdfRequestStopRequestCancelable = 0x10000000,
-} WDF_REQUEST_STOP_ACTION_FLAGS;
 
 /* The first 28 values are the IRP major function codes. */
 #define WDF_DRIVER_GLOBALS_NAME_LEN 32
