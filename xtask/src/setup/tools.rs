@@ -94,18 +94,10 @@ impl TestTool {
 
     fn is_there(&self, layout: &Layout) -> bool {
         let path = self.path(layout);
-        if path.as_os_str() == self.program {
-            return true;
-        }
-        path.is_file()
-            && match self.source {
-                Source::Python => true,
-                Source::Crates(_) | Source::MachineOrCrates(_) => {
-                    let record = layout.tools().join(".crates.toml");
-                    let installed = fs::read_to_string(record).unwrap_or_default();
-                    installed.contains(&format!("\"{} {} ", self.package, self.version))
-                }
-            }
+        let record = fs::read_to_string(layout.tools().join(".crates.toml")).unwrap_or_default();
+        let is_recorded = || record.contains(&format!("\"{} {} ", self.package, self.version));
+        path.as_os_str() == self.program
+            || path.is_file() && (matches!(self.source, Source::Python) || is_recorded())
     }
 
     /// The program's file, or its bare name if the machine has it.
