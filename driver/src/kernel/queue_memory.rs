@@ -36,7 +36,7 @@ impl QueueMemory {
     ///
     /// The application may change its buffer meanwhile: the stream may then have a mix of both
     /// contents, as the disk may.
-    pub fn capture<W>(&self, capture: &Capture<W>, payload: &Payload) -> bool {
+    pub fn capture<W>(&self, capture: &Capture<W>, payload: Payload) -> bool {
         let MemorySpan { offset, len } = capture.memory();
         let Some(target) = self.buffer.range(offset, len) else { return false };
         let len = usize::try_from(len).unwrap_or(0);

@@ -18,7 +18,7 @@ use super::shared::Shared;
 /// A volume's rundown protection. `S` is the session.
 pub struct Rundown<S> {
     /// A side's pointer carries a reference to its session; null for none.
-    rundown: snapless_engine::Rundown<AtomicPtr<c_void>, Event>,
+    sides: snapless_engine::Rundown<AtomicPtr<c_void>, Event>,
     /// Serializes replacements.
     owner: PassiveLock<RundownOwner>,
     sessions: PhantomData<Shared<S>>,
@@ -55,21 +55,21 @@ impl RundownProtection {
 }
 
 impl<S> Rundown<S> {
-    /// RundownProtection on no session yet; `None` if there is no memory. PASSIVE_LEVEL.
+    /// Rundown protection without a session yet; `None` if there is no memory. PASSIVE_LEVEL.
     pub fn new() -> Option<Self> {
         let none = || AtomicPtr::new(null_mut());
-        let (rundown, owner) = snapless_engine::Rundown::new(none(), none(), Event::new(false)?);
-        Some(Self { rundown, owner: PassiveLock::new(owner)?, sessions: PhantomData })
+        let (sides, owner) = snapless_engine::Rundown::new(none(), none(), Event::new(false)?);
+        Some(Self { sides, owner: PassiveLock::new(owner)?, sessions: PhantomData })
     }
 
     /// Acquires protection for a request. IRQL <= DISPATCH_LEVEL.
     pub fn acquire(&self) -> RundownProtection {
-        RundownProtection::new(self.rundown.acquire())
+        RundownProtection::new(self.sides.acquire())
     }
 
     /// Releases a request's protection. IRQL <= DISPATCH_LEVEL.
     pub fn release(&self, protection: RundownProtection) {
-        self.rundown.release(protection.protection());
+        self.sides.release(protection.protection());
     }
 
     /// The session that the protection was acquired on. IRQL <= DISPATCH_LEVEL.
@@ -78,7 +78,7 @@ impl<S> Rundown<S> {
     pub fn session(&self, protection: &RundownProtection) -> Option<&S> {
         // Relaxed, here and below: `acquire` comes after the `replace` that stored the pointer, and
         // `release` before the one that clears it.
-        let session = self.rundown.protected(protection.protection()).load(Ordering::Relaxed);
+        let session = self.sides.protected(protection.protection()).load(Ordering::Relaxed);
         // SAFETY: null, or a reference that `replace` keeps until this protection is released.
         unsafe { Shared::<S>::value_at(session) }
     }
@@ -95,7 +95,7 @@ impl<S> Rundown<S> {
                 // SAFETY: null, or stored by an earlier call; no protection on it is left.
                 drop(unsafe { Shared::<S>::from_context(old) });
             };
-            self.rundown.replace(owner, fill, clear, meanwhile);
+            self.sides.replace(owner, fill, clear, meanwhile);
         });
     }
 }

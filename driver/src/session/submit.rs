@@ -73,7 +73,7 @@ impl Session {
 
     /// Copies a write's payload into the queue. IRQL <= DISPATCH_LEVEL.
     pub fn capture(&self, capture: Capture<Write>) -> Issue<Write> {
-        let payload = capture.write().payload.as_ref();
+        let payload = capture.write().payload;
         let copied = payload.is_some_and(|payload| self.queue.capture(&capture, payload));
         debug_assert!(copied, "LOSS: a captured write has a payload and a place for it");
         self.engine.captured(capture)

@@ -56,7 +56,8 @@ fn with_a_session() -> Result<usize, String> {
     let (start, again, id, far) =
         (start.as_bytes(), again.as_bytes(), id.as_bytes(), far.as_bytes());
     let (short, enough) = (DRAIN_BUFFER_MIN - 1, DRAIN_BUFFER_MIN);
-    let run = |cases: &[(&str, u32, &[u8], usize, i32, &Handle)]| {
+    type Row<'a> = (&'a str, u32, &'a [u8], usize, i32, &'a Handle);
+    let run = |cases: &[Row]| {
         cases.iter().try_for_each(|&(name, code, input, room, expected, handle)| {
             Case::new(name, code, input, room, expected).run(handle)
         })?;

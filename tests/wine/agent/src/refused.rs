@@ -79,10 +79,10 @@ pub(crate) fn attach() -> Result<String, String> {
         let after = memory()?;
         fail_allocations(NO_FAILURE)?;
         match (attached, after.failed) {
-            (Ok(_), 0) => return Ok(format!("allocations={}", nth - 1)),
+            (Ok(()), 0) => return Ok(format!("allocations={}", nth - 1)),
             // The system goes on without a filter that fails to attach. If it were attached, the
             // next round would fail.
-            (Ok(_), 1) => {}
+            (Ok(()), 1) => {}
             (Err(error), 1) if error.raw_os_error() == NO_RESOURCES => {}
             (attached, failed) => {
                 return Err(format!(

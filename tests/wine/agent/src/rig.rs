@@ -2,6 +2,7 @@
 //!
 //! The rule: an answer of another length than the protocol's is an error.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +26,13 @@ pub(crate) fn command(code: &str, input: &str, length: &str) -> Option<Result<St
     let input: Vec<u8> = bytes.collect::<Option<_>>()?;
     let mut answer = vec![0; usize::from_str_radix(length, 16).ok()?];
     let sent = control(code, &input, &mut answer);
-    let text = |()| answer.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = |()| {
+        answer.iter().fold(String::new(), |mut text, byte| {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    };
     Some(sent.map(text).map_err(|error| error.to_string()))
 }
 

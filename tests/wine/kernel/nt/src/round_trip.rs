@@ -46,7 +46,9 @@ pub unsafe fn send(
     // SAFETY: referenced until the end of this function.
     let top = unsafe { Device::from_raw(referenced) }.ok_or(Failure(STATUS_NO_SUCH_DEVICE))?;
     // SAFETY: referenced.
-    let (stack_size, flags) = unsafe { ((*referenced).StackSize, (*referenced).Flags) };
+    let stack_size = unsafe { (*referenced).StackSize };
+    // SAFETY: the same.
+    let flags = unsafe { (*referenced).Flags };
     // SAFETY: has no preconditions.
     let raw = unsafe { IoAllocateIrp(stack_size, 0) };
     let sent = if raw.is_null() {

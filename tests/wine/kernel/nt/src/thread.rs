@@ -35,6 +35,12 @@ pub fn yield_now() {
 /// A word that each thread has of its own, 0 at first.
 pub struct ThreadWord(AtomicU32);
 
+impl Default for ThreadWord {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ThreadWord {
     /// A word without a slot; the first use allocates one.
     pub const fn new() -> Self {

@@ -224,5 +224,5 @@ fn start_sleeper() {
             sleep_us(1_000_000);
         }
     });
-    core::mem::forget(sleeper.expect("a thread starts"));
+    let _ = sleeper.expect("a thread starts");
 }

@@ -218,8 +218,8 @@ impl Framework {
         let function = unsafe { core::mem::transmute::<*const c_void, Function>(entry) };
         let mut all = [0; 6];
         all[..arguments.len()].copy_from_slice(arguments);
-        let [a, b, c, d, e, f] = all;
+        let [first, second, third, fourth, fifth, sixth] = all;
         // SAFETY: see `call`.
-        unsafe { function(globals, a, b, c, d, e, f) }
+        unsafe { function(globals, first, second, third, fourth, fifth, sixth) }
     }
 }

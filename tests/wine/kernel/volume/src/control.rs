@@ -136,8 +136,10 @@ impl Inner {
                 return give(Counters { applied, in_flight: scheduler.in_flight() }.as_bytes());
             }
             FLUSH => scheduler.store.flush(),
-            PAUSE => done(scheduler.set_paused(true)),
-            RESUME => done(scheduler.set_paused(false)),
+            PAUSE | RESUME => {
+                scheduler.set_paused(command == PAUSE);
+                Ok(())
+            }
             MEMORY => return give(framework::memory().as_bytes()),
             TOP_WRITE => {
                 let sent =
@@ -170,7 +172,8 @@ impl Inner {
             SET_POWER => parsed(input).and_then(|state| stack.set_power(state)),
             SHUTDOWN => {
                 let notified = framework::shut_down();
-                done(println!("snapless-test-volume: shutdown, {notified} devices notified"))
+                println!("snapless-test-volume: shutdown, {notified} devices notified");
+                Ok(())
             }
             _ => return (STATUS_INVALID_DEVICE_REQUEST, 0),
         };
@@ -199,10 +202,6 @@ fn give(irp: &Irp, answer: &[u8], room: usize) -> (NTSTATUS, usize) {
     // SAFETY: a buffered request's system buffer holds the output's length.
     unsafe { core::ptr::copy_nonoverlapping(answer.as_ptr(), buffer, answer.len()) };
     (STATUS_SUCCESS, answer.len())
-}
-
-fn done((): ()) -> Result {
-    Ok(())
 }
 
 /// A command's structure; no other length is taken.
