@@ -45,6 +45,9 @@ fn all(handle: &Handle, cases: &[Case]) -> Result<usize, String> {
     Ok(cases.len())
 }
 
+/// A request, its code, its input, its room, its status, and who sends it.
+type Row<'a> = (&'a str, u32, &'a [u8], usize, i32, &'a Handle);
+
 /// Starts a session of the agent's own, sends it wrong requests, and stops it.
 fn with_a_session() -> Result<usize, String> {
     let (claimant, other) = (Handle::open()?, Handle::open()?);
@@ -56,7 +59,6 @@ fn with_a_session() -> Result<usize, String> {
     let (start, again, id, far) =
         (start.as_bytes(), again.as_bytes(), id.as_bytes(), far.as_bytes());
     let (short, enough) = (DRAIN_BUFFER_MIN - 1, DRAIN_BUFFER_MIN);
-    type Row<'a> = (&'a str, u32, &'a [u8], usize, i32, &'a Handle);
     let run = |cases: &[Row]| {
         cases.iter().try_for_each(|&(name, code, input, room, expected, handle)| {
             Case::new(name, code, input, room, expected).run(handle)
