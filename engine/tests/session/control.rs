@@ -6,14 +6,18 @@ use super::*;
 fn a_paused_sweep_reads_nothing_and_held_writes_are_still_issued() {
     let session = session(|_| ());
     session.begin();
+    session.host().woken.take();
     session.pause();
+    assert_eq!(session.host().woken.take(), []);
     assert_waits(&session.sweep());
     assert!(session.status().paused);
     assert_held(&submit(&session, "w", BLOCK, 512));
     done(&session, read(session.hold()), true);
     complete_captured(&session, dispatched(&session));
     assert_waits(&session.sweep());
+    session.host().woken.take();
     session.resume();
+    assert_eq!(session.host().woken.take(), [Worker::Sweep]);
     assert!(!session.status().paused);
     done(&session, read(session.sweep()), true);
     assert_eq!(session.status().blocks_synced, 2);

@@ -157,7 +157,9 @@ fn every_write_is_counted_once_when_it_is_issued() {
         let status = session.status();
         (status.writes_captured_inline, status.writes_held, status.writes_uncaptured)
     };
-    let first = session.captured(captured(submit(&session, "first", 0, 512)));
+    let extent = Extent::new(0, 512).unwrap();
+    let first = session.submit("first", extent, Urgency::MustNotWait);
+    let first = session.captured(captured(first));
     assert_eq!(counts(), (1, 0, 0));
     let trim = issued(clear(&session, Clearing::Trim, BLOCK, 512));
     assert_eq!(counts(), (2, 0, 0));
@@ -177,4 +179,5 @@ fn every_write_is_counted_once_when_it_is_issued() {
         session.completed(ticket, true);
     }
     assert_eq!(session.status().writes_in_flight, 0);
+    assert_eq!(session.status().writes_urgent, 1);
 }
