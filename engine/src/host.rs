@@ -76,12 +76,12 @@ pub trait Host {
     /// The time that records carry, in any unit.
     fn clock(&self) -> u64;
 
-    /// Makes the worker call its verb again, now or when it next would wait. Called at the level of
-    /// the verb that causes it; must not block.
+    /// Makes the worker call its verb again, now or when it next would wait. Called under the
+    /// session's lock; must neither block nor call a verb.
     fn wake(&self, worker: Worker);
 }
 
-/// One call of a verb: its instant, and the workers that it wakes once the lock is released.
+/// One call of a verb: its instant, and the workers that it wakes before the lock is released.
 #[derive(Debug)]
 pub(crate) struct Call {
     /// Monotonic time.

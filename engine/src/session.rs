@@ -1,7 +1,8 @@
 //! A session: the verbs that hosts call.
 //!
-//! Each verb takes the session's lock once, lets the [`core`] decide, releases the lock, and wakes
-//! the workers that have something to do now.
+//! Each verb takes the session's lock once, lets the [`core`] decide, and wakes the workers that have
+//! something to do now. It wakes them under the lock: once that is released, another thread may
+//! complete the write and drop the session.
 
 pub mod core;
 
@@ -236,13 +237,13 @@ impl<H: Host> Session<H> {
     #[inline]
     fn locked<R>(&self, decide: impl FnOnce(&mut Core<'_, H::Write>) -> R) -> R {
         let call = Call::new(self.host.now(), self.host.clock());
-        let (result, call) = self.state.with(|state| {
+        self.state.with(|state| {
             let [state] = &mut **state;
             let mut core = Core::new(state, &self.shared, call);
             let result = decide(&mut core);
-            (result, core.call)
-        });
-        call.woken().for_each(|worker| self.host.wake(worker));
-        result
+            // Nothing of the session may be touched after the lock is released.
+            core.call.woken().for_each(|worker| self.host.wake(worker));
+            result
+        })
     }
 }

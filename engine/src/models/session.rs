@@ -7,7 +7,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::sync::Mutex as StdMutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use loom::thread;
 
@@ -39,6 +39,8 @@ impl<T> Mutex<T> for ModelMutex<T> {
 }
 
 struct ModelHost {
+    /// Set when the session is dropped, in a case that drops it.
+    dropped: AtomicBool,
     sweep: ModelEvent,
     hold: ModelEvent,
     dispatch: ModelEvent,
@@ -48,7 +50,8 @@ struct ModelHost {
 impl ModelHost {
     fn new() -> Self {
         let event = ModelEvent::new;
-        Self { sweep: event(), hold: event(), dispatch: event(), drain: event() }
+        let dropped = AtomicBool::new(false);
+        Self { dropped, sweep: event(), hold: event(), dispatch: event(), drain: event() }
     }
 
     fn event(&self, worker: Worker) -> &ModelEvent {
@@ -75,6 +78,7 @@ impl Host for ModelHost {
 
     fn wake(&self, worker: Worker) {
         self.event(worker).set();
+        assert!(!self.dropped.load(Relaxed), "CLEAR: a session that is dropped is not touched");
     }
 }
 
@@ -424,5 +428,20 @@ fn a_stop_releases_a_write_that_it_meets() {
         let stop = |case: &Case| case.session.stop();
         let write = |case: &Case| case.submit(0, 512);
         play(Case::begun(1), [Case::dispatch, stop, write]);
+    });
+}
+
+#[test]
+fn a_session_is_dropped_when_it_is_settled_whatever_its_callers_still_do() {
+    model(2, || {
+        let write = |case: &Case| case.submit(0, 512);
+        // As a driver does: the session goes once no write has protection on it and its threads
+        // have ended.
+        let dispatch_and_drop = |case: &Case| {
+            case.dispatch();
+            assert!(case.session.is_settled(), "the thread that ends was the last one");
+            case.session.host().dropped.store(true, Relaxed);
+        };
+        play(Case::begun(1), [hold, dispatch_and_drop, write]);
     });
 }

@@ -1,5 +1,5 @@
 //! The engine's host: a lock that finds re-entry, clocks that the scheduler moves, and the wake-ups
-//! that it collects.
+//! that it collects, none of them after the lock is released.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -61,6 +61,9 @@ impl Host for SimHost {
     }
 
     fn wake(&self, worker: Worker) {
+        // A thread may be preempted after it has released the lock, and the session be gone when it
+        // runs again.
+        assert!(engine_is_deciding(), "CLEAR: a session is not touched after its lock is released");
         self.0.woken.set(self.0.woken.get() | worker as u8);
     }
 }
