@@ -29,7 +29,6 @@ pub mod nbd;
 pub mod process;
 pub mod protocol;
 pub mod raw_read;
-pub mod record;
 pub mod ring;
 pub mod run;
 pub mod server;

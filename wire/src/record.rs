@@ -4,7 +4,7 @@
 //! server stores and replays them. A payload is a whole number of sectors, so headers stay
 //! 8-aligned in a packed buffer without padding.
 
-use snapless_types::{EpochId, GapReason, RecordKind, Seq};
+use snapless_types::{EpochId, Extent, GapReason, RecordKind, Seq};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -92,6 +92,24 @@ impl RecordHeader {
     /// The marker of a gap that began for `reason`.
     pub fn gap_begin(position: Position, reason: GapReason) -> Self {
         Self { gap_reason: Some(reason), ..Self::bare(RecordKind::GapBegin, position) }
+    }
+
+    /// The header of any record, from what the driver's engine says of it: the bytes it describes,
+    /// or for a marker of a gap why the gap began.
+    ///
+    /// # Errors
+    /// As for [`RecordHeader::extent`] and [`RecordHeader::marker`].
+    pub fn new(
+        kind: RecordKind,
+        position: Position,
+        extent: Option<Extent>,
+        gap_reason: Option<GapReason>,
+    ) -> Result<Self, RecordError> {
+        match (extent, gap_reason) {
+            (Some(extent), _) => Self::extent(kind, position, extent.offset(), extent.len()),
+            (None, Some(reason)) => Ok(Self::gap_begin(position, reason)),
+            (None, None) => Self::marker(kind, position),
+        }
     }
 
     fn bare(kind: RecordKind, position: Position) -> Self {

@@ -6,18 +6,17 @@
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use snapless_engine::Step;
+use snapless_engine::{Record, Step};
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkCloser, LinkLimits, Message, MessageReceiver};
 use snapless_link::frames::FrameSender;
 use snapless_service::batch::Batch;
 use snapless_types::Geometry;
 use snapless_wire::frame::{FrameKind, Hello};
-use snapless_wire::id::{SessionId, VolumeGuid};
-use snapless_wire::record::{RECORD_HEADER_LEN, RecordError};
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
 
 use crate::error::{Error, Result};
-use crate::record;
 use crate::run::Run;
 use crate::sink::Serve;
 
@@ -91,7 +90,7 @@ fn fill(buffer: &mut [u8], run: &Run) -> Result<(usize, Step<()>)> {
             Step::Wait(until) => return Ok((0, Step::Wait(until))),
             Step::Ended => return Ok((len, Step::Ended)),
         };
-        let header = record::header(&drained.record()).map_err(unsound);
+        let header = header(&drained.record()).map_err(unsound);
         let payload = run.queue.payload(&drained);
         let end = len + RECORD_HEADER_LEN + payload.len();
         if let Ok(header) = &header {
@@ -103,6 +102,12 @@ fn fill(buffer: &mut [u8], run: &Run) -> Result<(usize, Step<()>)> {
         len = end;
     }
     Ok((len, Step::Do(())))
+}
+
+fn header(record: &Record) -> std::result::Result<RecordHeader, RecordError> {
+    let position =
+        Position { seq: record.seq, time: FileTime::new(record.time), epoch: record.epoch };
+    RecordHeader::new(record.kind, position, record.extent, record.gap_reason)
 }
 
 fn unsound(error: RecordError) -> Error {

@@ -125,11 +125,5 @@ impl Session {
 fn header(record: &snapless_engine::Record) -> Result<RecordHeader, RecordError> {
     let position =
         Position { seq: record.seq, time: FileTime::new(record.time), epoch: record.epoch };
-    match (record.extent, record.gap_reason) {
-        (Some(extent), _) => {
-            RecordHeader::extent(record.kind, position, extent.offset(), extent.len())
-        }
-        (None, Some(reason)) => Ok(RecordHeader::gap_begin(position, reason)),
-        (None, None) => RecordHeader::marker(record.kind, position),
-    }
+    RecordHeader::new(record.kind, position, record.extent, record.gap_reason)
 }

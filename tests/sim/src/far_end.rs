@@ -264,14 +264,8 @@ fn header_of(received: &Received) -> RecordHeader {
     let record = &received.record;
     let position =
         Position { seq: record.seq, time: FileTime::new(record.time), epoch: record.epoch };
-    let header = match (record.extent, record.gap_reason) {
-        (Some(extent), _) => {
-            RecordHeader::extent(record.kind, position, extent.offset(), extent.len())
-        }
-        (None, Some(reason)) => Ok(RecordHeader::gap_begin(position, reason)),
-        (None, None) => RecordHeader::marker(record.kind, position),
-    };
-    header.expect("the engine makes records that can be described")
+    RecordHeader::new(record.kind, position, record.extent, record.gap_reason)
+        .expect("the engine makes records that can be described")
 }
 
 fn refused(what: &str, error: &impl ToString) -> Broken {
