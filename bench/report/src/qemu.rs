@@ -19,6 +19,8 @@ use crate::wait::wait_for;
 
 const PROGRAM: &str = "qemu-storage-daemon";
 const START_LIMIT: Duration = Duration::from_secs(10);
+/// How long its monitor may be silent while an answer is waited for.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// The daemon.
 pub struct Qemu {
@@ -33,7 +35,8 @@ impl Qemu {
     /// Starts the daemon with the export and a target for the backup.
     pub fn start(file: &Path, size: u64, target: Target, folder: &Path) -> Result<Self> {
         let (socket, monitor) = (folder.join("qemu.sock"), folder.join("qmp.sock"));
-        for path in [&socket, &monitor] {
+        let started = folder.join("qemu.pid");
+        for path in [&socket, &monitor, &started] {
             // Left over from an earlier run.
             let _ = std::fs::remove_file(path);
         }
@@ -65,12 +68,13 @@ impl Qemu {
         command
             .arg("--chardev")
             .arg(format!("socket,id=monitor,path={},server=on,wait=off", name(&monitor)));
-        command.args(["--monitor", "chardev=monitor"]);
+        command.args(["--monitor", "chardev=monitor"]).arg("--pidfile").arg(&started);
         // QEMU warns that the target has no block size; its default of 64 KiB is the wanted one.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = Running::start(PROGRAM, &mut command)?;
-        let monitor = BufReader::new(connect(&mut child, &monitor)?);
+        let monitor = BufReader::new(connect(&mut child, &started, &monitor)?);
         let mut qemu = Self { _child: child, socket, monitor, done: false };
+        qemu.limit_silence(ANSWER_LIMIT)?;
         qemu.read()?;
         qemu.ask(&json!({"execute": "qmp_capabilities"}))?;
         Ok(qemu)
@@ -89,6 +93,12 @@ impl Qemu {
                 return Err(Error::Qemu { command, answer });
             }
         }
+    }
+
+    /// Sets how long a read waits for the monitor.
+    fn limit_silence(&self, limit: Duration) -> Result<()> {
+        let monitor = Path::new("the monitor of QEMU");
+        Ok(self.monitor.get_ref().set_read_timeout(Some(limit)).on("set up", monitor)?)
     }
 
     /// Reads one message; notes the end of the job.
@@ -111,12 +121,14 @@ impl Qemu {
     }
 }
 
-fn connect(child: &mut Running, monitor: &Path) -> Result<UnixStream> {
+/// Connects to the monitor once `started`, the file of the daemon's pid, is there: a command that
+/// arrives while the daemon still sets its monitor up is never answered.
+fn connect(child: &mut Running, started: &Path, monitor: &Path) -> Result<UnixStream> {
     wait_for("the start of QEMU", START_LIMIT, || {
         if let Ok(Some(status)) = child.try_wait() {
             return Err(process::failed(PROGRAM, format!("it exited at once: {status}")));
         }
-        Ok(UnixStream::connect(monitor).ok())
+        Ok(started.exists().then(|| UnixStream::connect(monitor).ok()).flatten())
     })
 }
 
@@ -140,17 +152,16 @@ impl Contestant for Qemu {
         while !self.done {
             // Read a message only if one has begun to arrive, so that the caller can check its time
             // limit.
-            let quiet = Some(Duration::from_millis(1));
-            self.monitor.get_ref().set_read_timeout(quiet).on("set up", monitor)?;
+            self.limit_silence(Duration::from_millis(1))?;
             match self.monitor.fill_buf() {
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
                 Err(error) => Err(error).on("read from", monitor)?,
             }
-            self.monitor.get_ref().set_read_timeout(None).on("set up", monitor)?;
+            self.limit_silence(ANSWER_LIMIT)?;
             self.read()?;
         }
-        self.monitor.get_ref().set_read_timeout(None).on("set up", monitor)?;
+        self.limit_silence(ANSWER_LIMIT)?;
         Ok(self.done)
     }
 
