@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use snapless_engine::RundownOwner;
+use snapless_types::Geometry;
 
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
@@ -207,7 +208,6 @@ impl Volume {
         let began = Instant::now();
         let disk = &self.shared.disk;
         let geometry = spec.geometry(disk)?;
-        let holes = if spec.skip_holes { disk.holes(&geometry)? } else { Vec::new() };
         let has_digest = spec.sink.has_digest();
         let digest = has_digest.then(|| Digest::new(disk.length(), disk.sector())).transpose()?;
         let digest = digest.map(Arc::new);
@@ -220,8 +220,7 @@ impl Volume {
         let beginning = Beginning {
             run: Arc::clone(&run),
             pace: Pace::new(&spec.sink, digest.clone()),
-            // The loop takes them from the end.
-            holes: holes.into_iter().rev().collect(),
+            awaits_holes: spec.skip_holes,
             depth: if spec.depth == 0 { usize::MAX } else { spec.depth },
         };
         let memory = run.memory;
@@ -230,7 +229,25 @@ impl Volume {
         // Interception on, then wait for all writes issued before it (rule T0).
         self.intercept(owner, true);
         run.session.begin();
-        Ok(Started { allocate_us, t0_us: micros(began), memory })
+        let t0_us = micros(began);
+        if spec.skip_holes {
+            self.report_holes(owner, &geometry)?;
+        }
+        Ok(Started { allocate_us, t0_us, memory })
+    }
+
+    /// Looks up which blocks hold no data. A block that is unsynced now has t0's content, so what
+    /// is found after t0 was so at t0; what is found before may have been written to since (rule
+    /// T0, rules.md#t0).
+    fn report_holes(&self, owner: &mut RundownOwner, geometry: &Geometry) -> Result<()> {
+        match self.shared.disk.holes(geometry) {
+            // The loop takes them from the end.
+            Ok(holes) => self.post(Mail::Holes(holes.into_iter().rev().collect())),
+            Err(error) => {
+                self.end(owner)?;
+                Err(error)
+            }
+        }
     }
 
     fn end(&self, owner: &mut RundownOwner) -> Result<()> {

@@ -23,6 +23,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use snapless_engine::Worker;
+
 use crate::error::Result;
 use crate::host::Alarm;
 use crate::memory::{Buffer, Memory};
@@ -103,15 +105,19 @@ impl<const ENGINE: bool> Loop<ENGINE> {
                 Mail::Begin(beginning, reply) => {
                     self.run = Some(beginning.run);
                     self.pace = beginning.pace;
-                    self.holes = beginning.holes;
+                    self.holes = (!beginning.awaits_holes).then(Vec::new);
                     self.depth = beginning.depth;
                     // The sender may have given up.
                     let _ = reply.send(());
                 }
+                Mail::Holes(holes) => {
+                    self.holes = Some(holes);
+                    self.shared.alarm.raise(Worker::Sweep as u32);
+                }
                 Mail::End(reply) => {
                     self.run = None;
                     self.pace = None;
-                    self.holes.clear();
+                    self.holes = None;
                     self.deadlines = Deadlines::default();
                     let _ = reply.send(());
                 }

@@ -5,6 +5,7 @@ mod common;
 use std::net::SocketAddr;
 
 use common::{Bench, MIB, Running, assert_same, fio, qemu_io, wait_for};
+use snapless_bench::control::Client;
 use snapless_bench::protocol::Report;
 use snapless_bench::spec::{SessionSpec, SinkSpec};
 use snapless_server::repository::Repository;
@@ -143,6 +144,31 @@ fn sessions_start_and_stop_under_writes_and_skip_holes() {
     assert!(writers.0.wait().unwrap().success());
     wait_for(&mut control, drained);
     assert_eq!(control.verify("v").unwrap().different, 0);
+    host.quit().unwrap();
+}
+
+#[test]
+fn holes_that_are_filled_while_a_session_begins_are_not_skipped() {
+    let (bench, host) = Bench::hosted(SIZE, &["--engine", "session"]);
+    let mut control = host.control().unwrap();
+    let spec =
+        SessionSpec { skip_holes: true, ..SessionSpec::new(SinkSpec::Null { digest: true }) };
+    for _ in 0..4 {
+        control.stop("v").unwrap();
+        assert!(qemu_io(&host.uri("v"), &["discard 0 64M"]).status.success());
+        let written = |control: &mut Client| control.statistics().unwrap()[0].writes;
+        let before = written(&mut control);
+        let mut writers = load(&bench, &host.uri("v"), &["--runtime=1", "--bs=4k"]);
+        while written(&mut control) == before {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        control.start("v", &spec).unwrap();
+        assert!(writers.0.wait().unwrap().success());
+        let done = wait_for(&mut control, drained);
+        assert!(done.blocks_unallocated > 0 && done.gaps == 0, "{done:?}");
+        let found = control.verify("v").unwrap();
+        assert_eq!(found.different, 0, "{found:?}");
+    }
     host.quit().unwrap();
 }
 

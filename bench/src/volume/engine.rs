@@ -157,7 +157,8 @@ impl<const ENGINE: bool> Loop<ENGINE> {
     /// Reports holes to the engine; false if some are left.
     fn skip(&mut self, run: &Run) -> bool {
         for _ in 0..SKIPS_MAX {
-            let Some(hole) = self.holes.last_mut() else { return true };
+            let Some(holes) = &mut self.holes else { return false };
+            let Some(hole) = holes.last_mut() else { return true };
             let next = run.session.skip(*hole);
             if next == hole.start {
                 // The queue is full; the engine wakes the sweep when it has room.
@@ -165,11 +166,11 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             }
             hole.start = next;
             if hole.is_empty() {
-                self.holes.pop();
+                holes.pop();
             }
         }
         self.shared.alarm.raise(Worker::Sweep as u32);
-        self.holes.is_empty()
+        self.holes.as_ref().is_some_and(Vec::is_empty)
     }
 
     fn read(&mut self, run: &Run, read: Read) {

@@ -52,6 +52,8 @@ pub enum Mail {
     Connect(UnixStream, bool),
     /// Run this session's workers.
     Begin(Box<Beginning>, SyncSender<()>),
+    /// The blocks of the session that the sweep need not read, the last ones first.
+    Holes(Vec<BlockRange>),
     /// Drop the session, which has no reads left.
     End(SyncSender<()>),
     /// Close all connections and end.
@@ -64,8 +66,8 @@ pub struct Beginning {
     pub run: Arc<Run>,
     /// Its sink, if the loop serves it.
     pub pace: Option<Pace>,
-    /// Blocks that the sweep need not read, the last ones first.
-    pub holes: Vec<BlockRange>,
+    /// The sweep waits for [`Mail::Holes`].
+    pub awaits_holes: bool,
     /// Most sweep reads at once.
     pub depth: usize,
 }

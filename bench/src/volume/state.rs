@@ -30,7 +30,7 @@ pub struct Loop<const ENGINE: bool> {
     pub(super) replied: Vec<usize>,
     pub(super) run: Option<Arc<Run>>,
     pub(super) pace: Option<Pace>,
-    pub(super) holes: Vec<BlockRange>,
+    pub(super) holes: Option<Vec<BlockRange>>,
     pub(super) depth: usize,
     /// Engine reads in flight.
     pub(super) reads: usize,
@@ -51,7 +51,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             replied: Vec::new(),
             run: None,
             pace: None,
-            holes: Vec::new(),
+            holes: None,
             depth: usize::MAX,
             reads: 0,
             deadlines: Deadlines::default(),

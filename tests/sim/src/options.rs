@@ -71,6 +71,8 @@ pub enum Sabotage {
     NoWakes,
     /// Blocks that hold data are reported to hold none
     NoData,
+    /// Which blocks hold no data is asked for before the session begins
+    EarlyHoles,
     /// The server's disk does not sync files
     NoSync,
     /// The server's disk does not sync directories

@@ -28,6 +28,7 @@ each_is_found! {
     fn a_write_that_never_reaches_the_disk_is_not_clear() { NoIssue => Clear }
     fn wake_ups_that_get_lost_hang_writes() { NoWakes => Hang }
     fn data_that_is_said_to_be_none_breaks_t0() { NoData => T0, Loss, Point }
+    fn free_space_that_is_asked_for_before_t0_breaks_t0() { EarlyHoles => T0, Loss, Point }
     fn an_epoch_that_the_server_acknowledges_before_it_is_synced_breaks_loss() {
         NoSync => Loss, Resume
     }

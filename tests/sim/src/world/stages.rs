@@ -52,6 +52,9 @@ impl World {
         for thread in &mut self.threads {
             thread.wake(now);
         }
+        if self.options.sabotages(Sabotage::EarlyHoles) {
+            self.plan_skips();
+        }
         // The session does not know the writes that are outstanding now.
         self.before = self.ledger.open.clone();
     }
@@ -66,23 +69,28 @@ impl World {
         self.verb(Verb::Begin, |session| session.begin())?;
         self.stage = Stage::Running;
         let clock = self.session.as_ref().map_or(0, |session| session.status().t0);
+        // T0: where the disk holds no data is found out after t0, never before.
+        if !self.options.sabotages(Sabotage::EarlyHoles) {
+            self.plan_skips();
+        }
         let sectors = self.disk.sectors[..self.plan.volume.sectors].to_vec();
-        self.plan_skips(&sectors);
+        for (block, empty) in self.ledger.empty.iter_mut().enumerate() {
+            *empty &= is_empty(&sectors[self.plan.volume.sectors_in(block)]);
+        }
         self.ledger.base = Some(BaseImage { sectors, clock });
         Ok(())
     }
 
-    /// Chooses the blocks to skip, of those that had no write before t0.
-    fn plan_skips(&mut self, t0: &[Content]) {
+    /// Chooses the blocks to skip, of those that have not been written to.
+    fn plan_skips(&mut self) {
         let volume = self.plan.volume;
         for block in 0..volume.blocks() {
-            let sectors = &t0[volume.sectors_in(block)];
-            let empty = sectors.iter().all(|content| content.writer().is_none());
+            let empty = is_empty(&self.disk.sectors[volume.sectors_in(block)]);
             let wrong = self.options.sabotages(Sabotage::NoData) && !empty;
             if !(empty || wrong) || !self.rng.once_in(self.plan.skips_once_in) {
                 continue;
             }
-            self.ledger.empty[block] = empty;
+            self.ledger.empty[block] = true;
             let start = BlockIndex(block as u64);
             let end = BlockIndex(block as u64 + 1);
             match self.skips.last_mut() {
@@ -218,4 +226,9 @@ impl World {
         let drain = self.threads[index(Worker::Drain)];
         format!("open writes {held:?}, {} tasks, drain {drain:?}, {status:?}", self.tasks.len())
     }
+}
+
+/// True if no write has put content there.
+fn is_empty(sectors: &[Content]) -> bool {
+    sectors.iter().all(|content| content.writer().is_none())
 }
