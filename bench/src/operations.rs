@@ -5,7 +5,7 @@
 //! lock is a `RefCell` and the clock a counter, so that only the engine is counted.
 //!
 //! The load is one writer at queue depth 16: writes of 4 KiB all over a synced volume, without
-//! overlap.
+//! overlap. The deep load is the same among 1,000 writes in flight and 1,000 held ones.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,6 +21,8 @@ use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry};
 const WRITES: u64 = 10_000;
 /// Writes in flight.
 const DEPTH: usize = 16;
+/// Writes in flight, and as many held ones, under the deep load.
+const DEEP: u64 = 1_000;
 /// Scans of the whole table.
 const SCANS: u64 = 20;
 const LENGTH: u64 = 1 << 30;
@@ -85,7 +87,13 @@ fn main() {
     for _ in 0..SCANS {
         black_box(measured_scan(&session, all));
     }
+    deep();
     for (name, count) in [
+        ("deep_submit", DEEP),
+        ("deep_captured", DEEP),
+        ("deep_completed", DEEP),
+        ("deep_hold", DEEP),
+        ("deep_dispatch", DEEP),
         ("acquire", WRITES),
         ("release", WRITES),
         ("sweep", blocks),
@@ -143,6 +151,46 @@ fn write(session: &Bench) -> u64 {
     drained
 }
 
+/// Writes among many in flight, each of which holds another one up.
+fn deep() {
+    let geometry = Geometry::new(LENGTH, 512, 64 << 10).expect("a whole number of blocks");
+    let mut config = Config::new(64 << 20);
+    config.writes_max = 1 << 14;
+    let session = Session::new(Counter::default(), geometry, config);
+    let session = session.expect("the limits are valid");
+    session.begin();
+    let mut unsynced = BlockRange::new(BlockIndex(0), BlockIndex(geometry.block_count()));
+    while !unsynced.is_empty() {
+        unsynced.start = session.skip(unsynced);
+        empty(&session);
+    }
+    let mut in_flight = VecDeque::new();
+    for index in 0..DEEP {
+        in_flight.push_back(captured(session.submit(index, extent(index), Urgency::MayWait)));
+        let held = session.submit(index, extent(index), Urgency::MayWait);
+        assert!(matches!(held, Submission::Held), "ORDER: it overlaps the one before");
+    }
+    let mut tickets: VecDeque<_> =
+        in_flight.into_iter().map(|capture| session.captured(capture).ticket).collect();
+    empty(&session);
+    for index in DEEP..2 * DEEP {
+        let capture = measured_deep_submit(&session, index, extent(index));
+        tickets.push_back(measured_deep_captured(&session, capture));
+        assert!(measured_deep_hold(&session, index, extent(index)), "ORDER: it overlaps another");
+        measured_deep_completed(&session, tickets.pop_front());
+        let issue = session.captured(measured_deep_dispatch(&session));
+        session.completed(issue.ticket, true);
+        empty(&session);
+    }
+}
+
+fn captured(submission: Submission<u64>) -> Capture<u64> {
+    let Submission::Capture(capture) = submission else {
+        panic!("LOSS: the queue has room for every write: {submission:?}")
+    };
+    capture
+}
+
 /// Places all over the volume, each one once.
 fn extent(index: u64) -> Extent {
     let places = LENGTH / WRITE_LEN;
@@ -198,6 +246,38 @@ fn measured_captured(session: &Bench, capture: Capture<u64>) -> Issue<u64> {
 #[inline(never)]
 fn measured_completed(session: &Bench, ticket: Ticket) {
     session.completed(ticket, true);
+}
+
+// These differ from those above, so that the compiler does not make one function of two.
+
+#[inline(never)]
+fn measured_deep_submit(session: &Bench, write: u64, extent: Extent) -> Capture<u64> {
+    captured(session.submit(write, extent, Urgency::MayWait))
+}
+
+#[inline(never)]
+fn measured_deep_captured(session: &Bench, capture: Capture<u64>) -> Ticket {
+    session.captured(capture).ticket
+}
+
+#[inline(never)]
+fn measured_deep_completed(session: &Bench, ticket: Option<Ticket>) {
+    if let Some(ticket) = ticket {
+        session.completed(ticket, true);
+    }
+}
+
+#[inline(never)]
+fn measured_deep_hold(session: &Bench, write: u64, extent: Extent) -> bool {
+    matches!(session.submit(write, extent, Urgency::MayWait), Submission::Held)
+}
+
+#[inline(never)]
+fn measured_deep_dispatch(session: &Bench) -> Capture<u64> {
+    let Step::Do(ready) = session.dispatch() else {
+        panic!("ORDER: nothing delays a write whose predecessor has completed")
+    };
+    captured(ready)
 }
 
 #[inline(never)]

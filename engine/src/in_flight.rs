@@ -5,12 +5,19 @@
 //! the tracked writes that overlap it and arrived before it or were issued past it. Each of them
 //! decrements the count when it completes, and at zero only the write's blocks keep it. So no write
 //! is searched for another that waits for it.
+//!
+//! What a verb costs does not depend on how many writes there are, only on those that it is about:
+//! overlaps are looked up in the [`Grid`], and a held write that may be ready is a candidate. It is
+//! one when it is held or no write blocks it any more. Found not to be ready, it watches a block
+//! that is not synced, and is a candidate again once that block is.
 
-use snapless_types::{BlockRange, Extent, RecordKind};
+use snapless_types::{BlockIndex, BlockRange, Extent, RecordKind};
 
+use crate::grid::Grid;
 use crate::host::Tick;
 use crate::memory::OutOfMemory;
-use crate::presence::Presence;
+use crate::regions::{RegionSpan, Regions};
+use crate::ring::Ring;
 use crate::slots::{Place, SlotId, Slots};
 
 /// What a write does to the volume.
@@ -43,6 +50,8 @@ struct Tracked<W> {
     change: Change,
     /// Writes that have to complete before this held one may be issued.
     blockers: u32,
+    /// A block that is not synced, if this held write is neither blocked nor a candidate.
+    watched: BlockIndex,
     since: Tick,
     arrival: Arrival,
 }
@@ -64,43 +73,68 @@ pub struct HeldWrite {
 #[derive(Debug)]
 pub struct InFlight<W> {
     slots: Slots<Tracked<W>>,
-    presence: Presence,
+    /// All of them by place.
+    grid: Grid,
+    /// The held ones, in order of arrival.
+    held: Ring,
+    /// Those of them that no other blocks and that may be ready.
+    candidates: Ring,
     /// Of the newest write that was held.
     arrived: Arrival,
     /// Writes in flight that found no slot.
-    untracked: u64,
+    untracked: Regions,
+    /// Bytes of a block.
+    block_size: u64,
 }
 
 impl<W> InFlight<W> {
-    /// The slot of writes in flight that found none.
-    pub const UNTRACKED: SlotId = SlotId(u32::MAX);
+    /// In the slot of a write that found none; its other bits are the write's regions.
+    const UNTRACKED: u32 = 1 << RegionSpan::BITS;
 
-    /// Slots for `count` writes, held and in flight together.
-    pub fn new(count: u32) -> Result<Self, OutOfMemory> {
+    /// Slots for `count` writes, held and in flight together, on a volume of so many blocks of so
+    /// many bytes.
+    pub fn new(count: u32, block_count: u64, block_size: u64) -> Result<Self, OutOfMemory> {
         let extent = Extent::new(0, 1).ok_or(OutOfMemory)?;
         let change = Change { kind: RecordKind::Write, extent, blocks: BlockRange::EMPTY };
         let free = || {
-            let arrival = Arrival::default();
-            Ok(Tracked { write: None, change, blockers: 0, since: Tick(0), arrival })
+            let (watched, arrival) = (BlockIndex(0), Arrival::default());
+            Ok(Tracked { write: None, change, blockers: 0, watched, since: Tick(0), arrival })
         };
-        let (slots, presence) = (Slots::new(count, free)?, Presence::new(count)?);
-        Ok(Self { slots, presence, arrived: Arrival::default(), untracked: 0 })
+        Ok(Self {
+            slots: Slots::new(count, free)?,
+            grid: Grid::new(count)?,
+            held: Ring::new(count)?,
+            candidates: Ring::new(count)?,
+            arrived: Arrival::default(),
+            untracked: Regions::new(block_count)?,
+            block_size,
+        })
     }
 
     /// Bytes that slots for `count` writes allocate.
-    pub fn bytes(count: u32) -> u64 {
-        Slots::<Tracked<W>>::bytes(count) + Presence::bytes(count)
+    pub fn bytes(count: u32, block_count: u64) -> u64 {
+        Slots::<Tracked<W>>::bytes(count)
+            + Grid::bytes(count)
+            + 2 * Ring::bytes(count)
+            + Regions::bytes(block_count)
     }
 
     /// Appends a write to the held ones; gives it back if no slot is free.
     pub fn hold(&mut self, write: W, change: &Change, now: Tick) -> Result<SlotId, W> {
-        let blockers = self.overlapping(change);
+        let mut blockers = 0;
+        self.grid.each(&change.extent, |id| {
+            blockers += u32::from(overlaps(&self.slots, id, change));
+        });
         let Some(id) = self.track(Place::Held, change) else { return Err(write) };
         self.arrived.0 += 1;
         let arrival = self.arrived;
         if let Some(tracked) = self.slots.get_mut(id) {
             (tracked.write, tracked.blockers) = (Some(write), blockers);
             (tracked.since, tracked.arrival) = (now, arrival);
+        }
+        self.held.append(id.0);
+        if blockers == 0 {
+            self.candidates.append(id.0);
         }
         Ok(id)
     }
@@ -113,62 +147,106 @@ impl<W> InFlight<W> {
     }
 
     /// Inserts a write that is issued whatever it overlaps: held writes that came before wait for
-    /// it. If no slot is free, it is only counted, as [`InFlight::UNTRACKED`].
+    /// it. If no slot is free, only its regions are known.
     pub fn insert_past_held(&mut self, change: &Change) -> SlotId {
         if self.slots.is_full() {
-            self.untracked += 1;
-            return Self::UNTRACKED;
+            let RegionSpan(span) = self.untracked.enter(&change.blocks);
+            return SlotId(Self::UNTRACKED | span);
         }
-        let first = self.slots.first(Place::Held);
-        self.for_held_over(first, change, |held| held.blockers += 1);
-        self.track(Place::InFlight, change).unwrap_or(Self::UNTRACKED)
+        let Self { slots, grid, candidates, .. } = self;
+        grid.each(&change.extent, |id| {
+            if slots.place(id) == Place::Held
+                && overlaps(slots, id, change)
+                && let Some(held) = slots.get_mut(id)
+            {
+                held.blockers += 1;
+                candidates.remove(id.0);
+            }
+        });
+        self.track(Place::InFlight, change).unwrap_or(SlotId(Self::UNTRACKED))
     }
 
     /// Gives a held write back, to be issued, and when it arrived; from now on it is in flight.
     pub fn release(&mut self, id: SlotId) -> Option<(W, Tick)> {
         let tracked = self.slots.get_mut(id)?;
         let (write, since) = (tracked.write.take()?, tracked.since);
+        self.held.remove(id.0);
+        self.candidates.remove(id.0);
         self.slots.move_to(id, Place::InFlight);
         Some((write, since))
     }
 
-    /// Removes a write that has completed below. Returns its blocks, unless it was not tracked.
+    /// Removes a write that has completed below, and returns its blocks. `None` if it was not
+    /// tracked: those who issued it have its blocks read again.
     pub fn remove(&mut self, id: SlotId) -> Option<BlockRange> {
-        if id == Self::UNTRACKED {
-            self.untracked = self.untracked.saturating_sub(1);
+        if id.0 & Self::UNTRACKED != 0 {
+            self.untracked.leave(RegionSpan(id.0 & !Self::UNTRACKED));
             return None;
         }
-        let change = self.slots.get_mut(id)?.change;
         if self.slots.place(id) != Place::InFlight {
             rule!(false, "ORDER: a write completes once");
             return None;
         }
+        let change = self.slots.get(id)?.change;
         // Every held write that overlaps it has counted it: later ones when they were held, earlier
         // ones when it was issued past them (rule ORDER, rules.md#order).
-        let first = self.slots.first(Place::Held);
-        self.untrack(id, &change, first);
+        self.untrack(id, &change, Arrival::default());
         Some(change.blocks)
     }
 
     /// Removes the oldest held write that `is_it` accepts, and gives it back.
     pub fn cancel_held(&mut self, is_it: impl Fn(&W) -> bool) -> Option<W> {
-        let is_it = |tracked: &Tracked<W>| tracked.write.as_ref().is_some_and(&is_it);
-        let (id, _) = self.slots.iter(Place::Held).find(|(_, tracked)| is_it(tracked))?;
+        let is_it = |id: &u32| {
+            let tracked = self.slots.get(SlotId(*id));
+            tracked.and_then(|tracked| tracked.write.as_ref()).is_some_and(&is_it)
+        };
+        let id = SlotId(self.held.iter().find(is_it)?);
         let tracked = self.slots.get_mut(id)?;
-        let (write, change) = (tracked.write.take(), tracked.change);
-        let younger = self.slots.next(id);
-        self.untrack(id, &change, younger);
+        let (write, change, arrival) = (tracked.write.take(), tracked.change, tracked.arrival);
+        self.held.remove(id.0);
+        self.candidates.remove(id.0);
+        // Only younger ones have counted it.
+        self.untrack(id, &change, arrival);
         write
     }
 
     /// The held writes, oldest first.
     pub fn held(&self) -> impl Iterator<Item = HeldWrite> + '_ {
-        self.slots.iter(Place::Held).map(|(slot, it)| HeldWrite {
-            slot,
-            change: it.change,
-            blocked: it.blockers > 0,
-            since: it.since,
-        })
+        self.held.iter().filter_map(|id| self.held_write(id))
+    }
+
+    /// The first held write that no other blocks and that may be ready. The caller issues it, or
+    /// finds a block of it that is not synced and lets it [`InFlight::watch`] that.
+    pub fn candidate(&self) -> Option<HeldWrite> {
+        self.candidates.first().and_then(|id| self.held_write(id))
+    }
+
+    /// Notes that a candidate is not ready before this block is synced.
+    pub fn watch(&mut self, id: SlotId, block: BlockIndex) {
+        self.candidates.remove(id.0);
+        if let Some(tracked) = self.slots.get_mut(id) {
+            tracked.watched = block;
+        }
+    }
+
+    /// Notes that these blocks are synced: the held writes that watch one of them may be ready.
+    pub fn synced(&mut self, blocks: &BlockRange) {
+        if self.held.len() == self.candidates.len() {
+            return;
+        }
+        let Some(extent) = self.extent_of(blocks) else { return };
+        let Self { slots, grid, candidates, .. } = self;
+        grid.each(&extent, |id| {
+            let watches = |held: &Tracked<W>| {
+                held.blockers == 0 && blocks.intersects(&BlockRange::one(held.watched))
+            };
+            if slots.place(id) == Place::Held
+                && slots.get(id).is_some_and(watches)
+                && !candidates.contains(id.0)
+            {
+                candidates.append(id.0);
+            }
+        });
     }
 
     /// The oldest held write that waits for no other and whose blocks `may_go` accepts.
@@ -177,8 +255,9 @@ impl<W> InFlight<W> {
     }
 
     /// The arrival of the oldest held write.
+    #[inline]
     pub fn oldest_held(&self) -> Option<Arrival> {
-        self.slots.iter(Place::Held).next().map(|(_, tracked)| tracked.arrival)
+        self.slots.get(SlotId(self.held.first()?)).map(|tracked| tracked.arrival)
     }
 
     /// The arrival of the newest write that was held.
@@ -193,12 +272,7 @@ impl<W> InFlight<W> {
 
     /// Number of writes in flight, tracked or not.
     pub fn count(&self) -> u64 {
-        self.slots.count(Place::InFlight) + self.untracked
-    }
-
-    /// True if a write is in flight whose place is not known.
-    pub fn has_untracked(&self) -> bool {
-        self.untracked > 0
+        self.slots.count(Place::InFlight) + self.untracked.writes()
     }
 
     /// True if no slot is free.
@@ -209,7 +283,7 @@ impl<W> InFlight<W> {
     /// True if a held write or one in flight shares a byte with this one.
     #[inline]
     pub fn overlaps(&self, change: &Change) -> bool {
-        self.overlapping(change) > 0
+        self.grid.any(&change.extent, |id| overlaps(&self.slots, id, change))
     }
 
     /// True if a tracked write in flight shares a block with `blocks`.
@@ -217,60 +291,85 @@ impl<W> InFlight<W> {
         self.is_any_in(Place::InFlight, blocks)
     }
 
+    /// True if a write in flight may share a block with `blocks`.
+    pub fn may_touch(&self, blocks: &BlockRange) -> bool {
+        self.touches(blocks) || self.untracked.may_meet(blocks)
+    }
+
     /// True if a held write shares a block with `blocks`.
     pub fn holds(&self, blocks: &BlockRange) -> bool {
         self.is_any_in(Place::Held, blocks)
     }
 
-    fn is_any_in(&self, place: Place, blocks: &BlockRange) -> bool {
-        self.presence.may_meet(blocks)
-            && self.slots.iter(place).any(|(_, it)| it.change.blocks.intersects(blocks))
+    /// Buckets, nodes and slots that were looked at so far.
+    #[cfg(debug_assertions)]
+    pub fn steps(&self) -> u64 {
+        self.grid.steps()
     }
 
-    /// Number of tracked writes that share a byte with this one.
-    #[inline]
-    fn overlapping(&self, change: &Change) -> u32 {
-        if !self.presence.may_meet(&change.blocks) {
-            return 0;
-        }
-        let tracked = self.slots.iter(Place::Held).chain(self.slots.iter(Place::InFlight));
-        tracked.map(|(_, it)| u32::from(it.change.extent.overlaps(&change.extent))).sum()
+    fn held_write(&self, id: u32) -> Option<HeldWrite> {
+        let it = self.slots.get(SlotId(id))?;
+        let (slot, change, blocked) = (SlotId(id), it.change, it.blockers > 0);
+        Some(HeldWrite { slot, change, blocked, since: it.since })
+    }
+
+    fn is_any_in(&self, place: Place, blocks: &BlockRange) -> bool {
+        let Some(extent) = self.extent_of(blocks) else { return false };
+        self.slots.count(place) > 0
+            && self.grid.any(&extent, |id| {
+                self.slots.place(id) == place
+                    && self.slots.get(id).is_some_and(|it| it.change.blocks.intersects(blocks))
+            })
+    }
+
+    /// The bytes of these blocks.
+    fn extent_of(&self, blocks: &BlockRange) -> Option<Extent> {
+        Extent::new(blocks.start.0 * self.block_size, blocks.len() * self.block_size)
     }
 
     /// Takes a slot for a write.
     #[inline]
     fn track(&mut self, place: Place, change: &Change) -> Option<SlotId> {
-        let id = self.slots.take(place)?;
-        self.slots.get_mut(id)?.change = *change;
-        self.presence.enter(&change.blocks);
+        let (id, tracked) = self.slots.take(place)?;
+        tracked.change = *change;
+        self.grid.enter(id, &change.extent);
         Some(id)
     }
 
-    /// Frees a slot; the held writes from `first` on that its write overlaps wait for one less.
-    fn untrack(&mut self, id: SlotId, change: &Change, first: SlotId) {
-        self.slots.free(id);
-        self.presence.leave(&change.blocks);
-        self.for_held_over(first, change, |held| {
-            rule!(held.blockers > 0, "ORDER: a held write has counted those that it waits for");
-            held.blockers = held.blockers.saturating_sub(1);
-        });
+    /// Frees a slot; the held writes that its write overlaps and that arrived after `arrival` wait
+    /// for one less.
+    #[inline]
+    fn untrack(&mut self, id: SlotId, change: &Change, arrival: Arrival) {
+        self.slots.move_to(id, Place::Free);
+        self.grid.leave(id, &change.extent);
+        if self.held.len() > 0 {
+            self.unblock(change, arrival);
+        }
     }
 
-    /// Calls `f` for each held write from `first` on that shares a byte with this one.
-    fn for_held_over(&mut self, first: SlotId, change: &Change, f: impl Fn(&mut Tracked<W>)) {
-        if self.held_count() == 0 || !self.presence.may_meet(&change.blocks) {
-            return;
-        }
-        let mut next = first;
-        while let Some(tracked) = self.slots.get_mut(next) {
-            if tracked.change.extent.overlaps(&change.extent) {
-                f(tracked);
+    #[inline(never)]
+    fn unblock(&mut self, change: &Change, arrival: Arrival) {
+        let Self { slots, grid, candidates, .. } = self;
+        grid.each(&change.extent, |id| {
+            if slots.place(id) == Place::Held
+                && overlaps(slots, id, change)
+                && let Some(held) = slots.get_mut(id)
+                && held.arrival > arrival
+            {
+                rule!(held.blockers > 0, "ORDER: a held write has counted those it waits for");
+                held.blockers = held.blockers.saturating_sub(1);
+                if held.blockers == 0 {
+                    candidates.append(id.0);
+                }
             }
-            next = self.slots.next(next);
-        }
+        });
     }
 }
 
+/// True if a slot's write shares a byte with this one.
+fn overlaps<W>(slots: &Slots<Tracked<W>>, id: SlotId, change: &Change) -> bool {
+    slots.get(id).is_some_and(|it| it.change.extent.overlaps(&change.extent))
+}
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,7 +396,7 @@ mod tests {
 
     #[test]
     fn held_writes_keep_their_order_and_leave_from_the_middle() {
-        let mut writes = InFlight::new(4).unwrap();
+        let mut writes = InFlight::new(4, 4, 4096).unwrap();
         let ids: Vec<_> =
             (0..4).map(|n| writes.hold(n, &change(n * 512, 512), Tick(n)).unwrap()).collect();
         assert!(writes.is_full());
@@ -313,7 +412,7 @@ mod tests {
 
     #[test]
     fn writes_overlap_by_bytes_and_touch_blocks() {
-        let mut writes: InFlight<()> = InFlight::new(4).unwrap();
+        let mut writes: InFlight<()> = InFlight::new(4, 4, 4096).unwrap();
         let id = writes.insert(&change(512, 512)).unwrap();
         assert!(writes.overlaps(&change(1023, 1)));
         assert!(!writes.overlaps(&change(0, 512)));
@@ -329,16 +428,38 @@ mod tests {
 
     #[test]
     fn a_held_write_waits_for_one_that_was_issued_past_it_and_has_a_slot() {
-        let mut writes = InFlight::new(2).unwrap();
+        let mut writes = InFlight::new(2, 4, 4096).unwrap();
         hold(&mut writes, (), 0, 1024);
         let past = writes.insert_past_held(&change(1023, 1));
-        assert_eq!(blocked(&writes), [true]);
+        assert_eq!((blocked(&writes), writes.candidate().is_some()), (Vec::from([true]), false));
         let untracked = writes.insert_past_held(&change(0, 1));
-        assert_eq!((untracked, writes.count()), (InFlight::<()>::UNTRACKED, 2));
-        assert!(writes.has_untracked());
+        assert_eq!(writes.count(), 2);
+        assert!(writes.may_touch(&blocks(0, 1)) && !writes.may_touch(&blocks(1, 4)));
         writes.remove(past).unwrap();
         assert_eq!(blocked(&writes), [false], "one that found no slot is not waited for");
+        assert!(writes.candidate().is_some() && !writes.touches(&blocks(0, 1)));
         assert_eq!((writes.remove(untracked), writes.count()), (None, 0));
-        assert!(!writes.has_untracked());
+        assert!(!writes.may_touch(&blocks(0, 1)));
+    }
+
+    #[test]
+    fn a_held_write_is_a_candidate_until_it_watches_a_block_and_again_once_that_is_synced() {
+        let mut writes = InFlight::new(4, 8, 4096).unwrap();
+        let wide = Change { blocks: blocks(0, 3), ..change(0, 3 * 4096) };
+        let id = writes.hold((), &wide, Tick(0)).unwrap();
+        hold(&mut writes, (), 512, 512);
+        let candidate = |writes: &InFlight<()>| writes.candidate().map(|held| held.slot);
+        assert_eq!(candidate(&writes), Some(id));
+        writes.watch(id, BlockIndex(1));
+        assert_eq!(candidate(&writes), None, "the other one is blocked");
+        writes.synced(&blocks(0, 1));
+        writes.synced(&blocks(2, 8));
+        assert_eq!(candidate(&writes), None);
+        writes.synced(&blocks(1, 2));
+        assert_eq!(candidate(&writes), Some(id));
+        writes.release(id).unwrap();
+        assert_eq!(candidate(&writes), None);
+        writes.remove(id).unwrap();
+        assert!(candidate(&writes).is_some_and(|other| other != id));
     }
 }

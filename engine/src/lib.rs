@@ -46,7 +46,7 @@
 //! | `session::core` and the modules in it | decisions that need more than one owner |
 //! | `resync`, `backpressure`, `sweep`, `lifecycle`, `gap`, `base_image` | owners that hold a policy or a state |
 //! | `in_flight`, `capture_queue`, `epochs`, `claims`, `table` | owners that keep accounts: of writes, records, blocks |
-//! | `slots`, `presence`, `arena`, `holes`, `pace`, `bits` | data structures of the owners |
+//! | `slots`, `ring`, `grid`, `regions`, `arena`, `holes`, `pace`, `bits` | data structures of the owners |
 //! | `host`, `config`, `status`, `submission`, `memory`, `sync`, `steps` | interfaces and foundations |
 //!
 //! [`Rundown`] stands beside them: it guards the place where a volume keeps its session.
@@ -167,6 +167,7 @@ mod claims;
 mod config;
 mod epochs;
 mod gap;
+mod grid;
 mod holes;
 mod host;
 mod in_flight;
@@ -175,10 +176,11 @@ mod memory;
 #[cfg(all(test, loom))]
 mod models;
 mod pace;
-mod presence;
 #[cfg(all(test, not(loom)))]
 mod properties;
+mod regions;
 mod resync;
+mod ring;
 mod rundown;
 #[cfg(sabotage)]
 pub mod sabotage;

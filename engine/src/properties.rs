@@ -197,7 +197,7 @@ proptest! {
         deeds in prop::collection::vec(any_deed(), 0..120),
     ) {
         const ROOM: usize = 12;
-        let mut writes = InFlight::new(12).unwrap();
+        let mut writes = InFlight::new(12, 32, 4).unwrap();
         let mut pressure = Backpressure::new(&Config::new(1 << 20));
         let mut known: Vec<Known> = Vec::new();
         for (name, deed) in deeds.into_iter().enumerate() {
@@ -227,10 +227,14 @@ proptest! {
                     } else {
                         Some(writes.insert_past_held(&change(extent)))
                     };
-                    let slot = slot.filter(|&slot| slot != InFlight::<usize>::UNTRACKED);
-                    if slot.is_none() && !alone {
-                        prop_assert_eq!(writes.remove(InFlight::<usize>::UNTRACKED), None);
-                    }
+                    let slot = slot.filter(|&slot| {
+                        let has_none = slot.0 >= 12;
+                        if has_none {
+                            assert!(writes.may_touch(&blocks_of(&extent)));
+                            assert_eq!(writes.remove(slot), None);
+                        }
+                        !has_none
+                    });
                     prop_assert_eq!(slot.is_some(), known.len() < ROOM);
                     if let Some(slot) = slot {
                         for held in known.iter_mut().filter(|it| !it.in_flight && it.extent.overlaps(&extent)) {

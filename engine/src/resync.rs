@@ -58,11 +58,8 @@ impl Resync {
         in_flight: &InFlight<W>,
         run: impl Fn(BlockIndex) -> BlockRange,
     ) -> Option<BlockRange> {
-        if in_flight.has_untracked() {
-            return None;
-        }
         let is_still = |block: &BlockIndex| {
-            sabotaged!(ResyncUnderWrites) || !in_flight.touches(&BlockRange::one(*block))
+            sabotaged!(ResyncUnderWrites) || !in_flight.may_touch(&BlockRange::one(*block))
         };
         let mut rest = range;
         while let Some(start) = table.find(rest, BlockState::Dirty) {

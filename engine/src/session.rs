@@ -227,8 +227,9 @@ impl<H: Host> Session<H> {
         self.shared.table.get(block)
     }
 
-    /// Words of the table and of the epochs' bitmaps that all verbs together have examined: the
-    /// simulator checks that no work under the lock grows with the volume.
+    /// What all verbs together have looked at, of the table, the epochs' bitmaps and the index of
+    /// writes: the simulator checks that no work under the lock grows with the volume or with the
+    /// number of writes.
     #[cfg(debug_assertions)]
     pub fn steps(&self) -> u64 {
         self.locked(|core| core.steps())

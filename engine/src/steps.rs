@@ -1,32 +1,33 @@
-//! Counts the words of the table and of the epochs' bitmaps that the engine examines.
+//! Counts what the engine looks at: words of the table and of the epochs' bitmaps, and entries of
+//! the index of writes.
 //!
-//! The rule: no work under the session's lock grows with the volume. The simulator reads the count
-//! before and after each verb.
+//! The rule: no work under the session's lock grows with the volume or with the number of writes.
+//! The simulator reads the count before and after each verb.
 
 #[cfg(debug_assertions)]
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A count of words; counts in builds with `debug_assertions` only.
+/// A count; counts in builds with `debug_assertions` only.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     #[cfg(debug_assertions)]
-    words: AtomicU64,
+    looked_at: AtomicU64,
 }
 
 impl Steps {
-    /// Counts words that are examined.
+    /// Counts what is looked at.
     #[inline]
     #[cfg_attr(not(debug_assertions), expect(clippy::unused_self, reason = "it counts nothing"))]
-    pub(crate) fn add(&self, words: u64) {
+    pub(crate) fn add(&self, count: u64) {
         #[cfg(debug_assertions)]
-        self.words.fetch_add(words, Relaxed);
+        self.looked_at.fetch_add(count, Relaxed);
         #[cfg(not(debug_assertions))]
-        let _ = words;
+        let _ = count;
     }
 
-    /// Words so far; 0 in builds without `debug_assertions`.
+    /// The count so far; 0 in builds without `debug_assertions`.
     #[cfg(debug_assertions)]
     pub(crate) fn get(&self) -> u64 {
-        self.words.load(Relaxed)
+        self.looked_at.load(Relaxed)
     }
 }

@@ -35,7 +35,7 @@ struct Operation {
     aim: Option<f64>,
 }
 
-const OPERATIONS: [Operation; 8] = [
+const OPERATIONS: [Operation; 10] = [
     operation("unprotected", &["acquire", "release"], "a write without a session", Some(10.0)),
     operation(
         "synced_write",
@@ -46,6 +46,18 @@ const OPERATIONS: [Operation; 8] = [
     operation("submit", &["submit"], "of these: submit, with the queue's reserve", None),
     operation("captured", &["captured"], "of these: captured, with the queue's commit", None),
     operation("completed", &["completed"], "of these: completed", None),
+    operation(
+        "deep_write",
+        &["deep_submit", "deep_captured", "deep_completed"],
+        "a synced write among 1,000 in flight and 1,000 held",
+        Some(1_000.0),
+    ),
+    operation(
+        "deep_hold",
+        &["deep_hold", "deep_dispatch"],
+        "holding and dispatching a write among as many",
+        Some(1_500.0),
+    ),
     operation("drain", &["drain", "drained"], "draining a record", None),
     operation("sweep", &["sweep", "read_done"], "the sweep's bookkeeping for a block", Some(40.0)),
     operation("scan", &["scan"], "looking at a block in the table", None),

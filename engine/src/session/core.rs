@@ -93,7 +93,11 @@ impl<W> State<W> {
                 config.records(),
             )?,
             epochs: Epochs::new(geometry.block_count(), config)?,
-            in_flight: InFlight::new(config.writes_max)?,
+            in_flight: InFlight::new(
+                config.writes_max,
+                geometry.block_count(),
+                u64::from(geometry.block_size()),
+            )?,
             claims: Claims::new(READS_MAX)?,
             sweep: Sweep::NEW,
             counts: boxed(|| Ok(Status::default()))?,
@@ -104,7 +108,7 @@ impl<W> State<W> {
     pub fn bytes(geometry: &Geometry, config: &Config) -> u64 {
         CaptureQueue::bytes(config.sweep_share(), config.records())
             + Epochs::bytes(geometry.block_count(), config)
-            + InFlight::<W>::bytes(config.writes_max)
+            + InFlight::<W>::bytes(config.writes_max, geometry.block_count())
             + Claims::bytes(READS_MAX)
             + (size_of::<Self>() + size_of::<Status>()) as u64
     }

@@ -21,14 +21,14 @@ fn a_trim_waits_for_old_content_and_overlapping_writes_and_takes_no_memory() {
         done(&session, read, true);
     }
     drain(&session);
+    let elsewhere = session.captured(captured(dispatched(&session)));
     let trim = issued(dispatched(&session));
     assert_eq!(trim.write, "clearing");
-    let elsewhere = session.captured(captured(dispatched(&session)));
     assert_waits(&session.dispatch());
     session.completed(trim.ticket, true);
     session.completed(elsewhere.ticket, true);
     complete_captured(&session, dispatched(&session));
-    assert_eq!(drain(&session), [RecordKind::Trim, RecordKind::Write, RecordKind::Write]);
+    assert_eq!(drain(&session), [RecordKind::Write, RecordKind::Trim, RecordKind::Write]);
 }
 
 #[test]

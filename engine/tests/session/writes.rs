@@ -1,5 +1,7 @@
 //! A write: captured, held, issued uncaptured, cancelled.
 
+use std::collections::VecDeque;
+
 use super::*;
 
 #[test]
@@ -180,4 +182,57 @@ fn every_write_is_counted_once_when_it_is_issued() {
     }
     assert_eq!(session.status().writes_in_flight, 0);
     assert_eq!(session.status().writes_urgent, 1);
+}
+
+/// Blocks of `count` writes in flight, then those of as many held ones; what verbs about other
+/// writes look at among them.
+fn looked_at_among(count: u64) -> Vec<u64> {
+    let geometry = Geometry::new((2 * count + 2) * BLOCK, 512, 16 << 10).unwrap();
+    let mut config = Config::new(64 << 20);
+    config.writes_max = 1 << 15;
+    let session = Session::new(TestHost::default(), geometry, config).unwrap();
+    session.begin();
+    let mut unsynced = BlockRange::new(BlockIndex(0), BlockIndex(count + 1));
+    while !unsynced.is_empty() {
+        unsynced.start = session.skip(unsynced);
+    }
+    drain(&session);
+    let mut tickets = VecDeque::new();
+    for at in 0..count {
+        let capture = captured(submit(&session, "in flight", at * BLOCK, 512));
+        tickets.push_back(session.captured(capture).ticket);
+        assert_held(&submit(&session, "held", (count + 1 + at) * BLOCK, 512));
+        drain(&session);
+    }
+    assert_waits(&session.dispatch());
+    let mut steps = Vec::new();
+    let mut before = session.steps();
+    let mut note = || {
+        let now = session.steps();
+        steps.push(now - std::mem::replace(&mut before, now));
+    };
+    let alone = captured(submit(&session, "alone", count * BLOCK, 512));
+    note();
+    let alone = session.captured(alone);
+    note();
+    assert_held(&submit(&session, "overlapping", count * BLOCK, 1024));
+    note();
+    assert_waits(&session.dispatch());
+    note();
+    session.completed(alone.ticket, true);
+    note();
+    let overlapping = captured(dispatched(&session));
+    note();
+    tickets.push_back(session.captured(overlapping).ticket);
+    note();
+    session.completed(tickets.pop_front().unwrap(), true);
+    note();
+    steps
+}
+
+#[test]
+fn a_verb_looks_at_as_much_among_ten_thousand_writes_as_among_ten() {
+    let (few, many) = (looked_at_among(10), looked_at_among(10_000));
+    let differs = few.iter().zip(&many).any(|(few, many)| many > &(few + 8));
+    assert!(!differs, "HANG: {few:?} among ten, {many:?} among ten thousand");
 }

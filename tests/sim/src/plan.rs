@@ -324,7 +324,7 @@ fn draw_writer(
     spots: &[usize],
 ) -> WriterPlan {
     let captured_max = volume.count(config.write_bytes).max(1);
-    // On a large volume, also writes longer than the presence filter's 64 blocks.
+    // On a large volume, also writes of many blocks.
     let blocks_max = if volume.blocks() as u64 > FEW_BLOCKS { 128 } else { 3 };
     let longest = rng.scaled(1..=blocks_max * volume.block_sectors as u64);
     let many = faults.has(Fault::ManyWrites);

@@ -3,10 +3,15 @@
 use snapless_types::GapReason;
 
 use super::Core;
-use crate::host::{Step, Tick};
+use crate::host::{Step, Tick, Worker};
+use crate::in_flight::{Change, HeldWrite};
 use crate::lifecycle::Phase;
+use crate::slots::SlotId;
 use crate::submission::Submission;
 use crate::table::BlockState;
+
+/// Most held writes whose blocks one call looks at while it holds the lock that writes wait for.
+const CANDIDATES_MAX: u32 = 64;
 
 impl<W> Core<'_, W> {
     /// What the dispatch thread does next.
@@ -34,11 +39,7 @@ impl<W> Core<'_, W> {
 
     /// The oldest held write that may be issued, captured if it can be.
     fn next_ready(&mut self) -> Option<Submission<W>> {
-        let table = &self.shared.table;
-        let is_synced = |blocks| table.all(blocks, BlockState::Synced);
-        let Some(ready) = self.state.in_flight.first_unblocked(is_synced) else {
-            return self.next_late();
-        };
+        let Some(ready) = self.first_ready() else { return self.next_late() };
         if self.is_too_long(&ready.change) {
             return self.issue_held_uncaptured(&ready, Some(GapReason::WriteTooLong));
         }
@@ -47,6 +48,30 @@ impl<W> Core<'_, W> {
             return None;
         };
         self.capture_held(&ready, reservation)
+    }
+
+    /// The first held write that no other blocks and whose blocks are synced. A candidate that is
+    /// not ready watches a block of its own, so it is not looked at again for nothing.
+    fn first_ready(&mut self) -> Option<HeldWrite> {
+        for _ in 0..CANDIDATES_MAX {
+            let held = self.state.in_flight.candidate()?;
+            if !self.watch_if_unsynced(&held.change, held.slot) {
+                return Some(held);
+            }
+        }
+        self.call.wake(Worker::Dispatch);
+        None
+    }
+
+    /// Lets a held write that no other blocks watch a block of it that is not synced; false if
+    /// there is none.
+    pub(super) fn watch_if_unsynced(&mut self, change: &Change, slot: SlotId) -> bool {
+        let synced = self.shared.table.run(change.blocks, BlockState::Synced);
+        let is_ready = synced.end == change.blocks.end;
+        if !is_ready {
+            self.state.in_flight.watch(slot, synced.end);
+        }
+        !is_ready
     }
 
     /// A held write that the resync has kept as long as it may.

@@ -142,6 +142,7 @@ impl<W> Core<'_, W> {
             rule!(seq.is_some(), "LOSS: a hole has a record");
         }
         self.shared.table.set_run(blocks, BlockState::Reading, BlockState::Synced);
+        self.state.in_flight.synced(&blocks);
         // Once for all of them: no epoch ends between a block and its holes.
         self.recorded(blocks, payload);
     }

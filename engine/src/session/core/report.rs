@@ -37,6 +37,6 @@ impl<W> Core<'_, W> {
     /// Words of the table and of the epochs' bitmaps that were examined so far.
     #[cfg(debug_assertions)]
     pub fn steps(&self) -> u64 {
-        self.shared.table.steps() + self.state.epochs.steps()
+        self.shared.table.steps() + self.state.epochs.steps() + self.state.in_flight.steps()
     }
 }

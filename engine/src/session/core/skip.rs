@@ -40,6 +40,7 @@ impl<W> Core<'_, W> {
                 return start;
             }
             self.shared.table.set_run(empty, BlockState::Unsynced, BlockState::Synced);
+            self.state.in_flight.synced(&empty);
             self.state.counts[0].blocks_unallocated += empty.len();
             rest = BlockRange::new(empty.end, run.end);
         }

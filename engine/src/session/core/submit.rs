@@ -36,7 +36,13 @@ impl<W> Core<'_, W> {
         {
             if let Some(slot) = self.state.in_flight.insert(&change) {
                 self.state.counts[0].writes_captured_inline += 1;
-                return self.hand_out(Capture { write, slot, change, reservation });
+                let capture = Capture { write, slot, change, reservation };
+                // The usual one first, and its parts are moved once.
+                return if kind.has_payload() {
+                    Submission::Capture(capture)
+                } else {
+                    self.hand_out(capture)
+                };
             }
             self.state.capture_queue.cancel(reservation);
         }
@@ -147,9 +153,12 @@ impl<W> Core<'_, W> {
         if lacks_room && self.state.backpressure.skips_wait(self.state.gap.is_open()) {
             return self.issue_and_stop_capturing(write, change, GapReason::QueueFull);
         }
-        if let Err(write) = self.state.in_flight.hold(write, &change, self.call.now) {
-            return self.issue_and_stop_capturing(write, change, GapReason::TooManyWrites);
-        }
+        match self.state.in_flight.hold(write, &change, self.call.now) {
+            Ok(slot) => self.watch_if_unsynced(&change, slot),
+            Err(write) => {
+                return self.issue_and_stop_capturing(write, change, GapReason::TooManyWrites);
+            }
+        };
         if lacks_room {
             self.queue_is_full();
         }
@@ -203,7 +212,6 @@ impl<W> Core<'_, W> {
 
     /// Hands out a write to be issued: one with a payload is to be copied first, another goes into
     /// the stream at once.
-    #[inline]
     fn hand_out(&mut self, capture: Capture<W>) -> Submission<W> {
         if capture.change.kind.has_payload() {
             Submission::Capture(capture)

@@ -15,10 +15,12 @@
 //! | `Outgrown` | the volume grows, or the arriving write passes its end |
 //!
 //! **Bounded work under the lock** (rule HANG, rules.md#hang): writes wait for the session's lock,
-//! so the words of blocks that a verb looks at grow with the writes that it is about, not with the
-//! volume.
+//! so what a verb looks at, of blocks and of other writes, grows with the write that it is about and
+//! with those beside that, not with the volume or with all writes.
 
 use snapless_engine::{Session, Urgency, Worker};
+#[cfg(debug_assertions)]
+use snapless_types::Extent;
 use snapless_types::{GapReason, Overflow};
 
 use super::{World, index};
@@ -64,6 +66,13 @@ pub enum Verb {
 /// epochs' bitmaps dirty, `acknowledge` clears the epoch's bitmap.
 #[cfg(debug_assertions)]
 const GROWING: [Verb; 3] = [Verb::Sweep, Verb::Detach, Verb::Acknowledge];
+/// The verbs that still look at the blocks of every held write: `hold` for one to read, `dispatch`
+/// for one that the resync has kept for too long.
+#[cfg(debug_assertions)]
+const LOOKS_AT_ALL_HELD: [Verb; 2] = [Verb::Hold, Verb::Dispatch];
+/// Bytes of the smallest cell of the engine's index of writes.
+#[cfg(debug_assertions)]
+const CELL_BYTES: u64 = 4096;
 
 impl World {
     /// Calls a verb of the engine and notes what it caused.
@@ -114,27 +123,56 @@ impl World {
         Ok(result)
     }
 
-    /// Rule HANG: writes wait for the session's lock, so no work under it grows with the volume.
+    /// Rule HANG: writes wait for the session's lock, so no work under it grows with the volume or
+    /// with the number of writes elsewhere.
     #[cfg(debug_assertions)]
     fn check_steps(&self, verb: Verb, steps: u64) -> Result<(), Broken> {
         if GROWING.contains(&verb) {
             return Ok(());
         }
+        let volume = &self.plan.volume;
         let longest = self.ledger.open.iter().map(|&id| self.blocks_of(id).len()).max();
         let verbs_own = match verb {
             Verb::Skip { blocks } | Verb::ReadDone { blocks } => blocks,
             _ => 0,
         };
-        // The blocks of one write, one by one, and the words of all writes.
+        // The blocks of one write or read, and the cells of the index that it lies in, one by one.
         let blocks = longest.unwrap_or(0).max(verbs_own);
-        let words = self.ledger.open.iter().map(|&id| self.blocks_of(id).len() / 32 + 2);
-        let most = 16 + 4 * blocks + 8 * words.sum::<usize>();
+        let bytes = volume.bytes(blocks * volume.block_sectors);
+        let alone = 64 + 4 * blocks as u64 + 4 * bytes.div_ceil(CELL_BYTES);
+        if steps <= alone {
+            return Ok(());
+        }
+        let looks_at_all = LOOKS_AT_ALL_HELD.contains(&verb);
+        let held = if looks_at_all { alone * self.ledger.open.len() as u64 } else { 0 };
+        let most = alone + held + 6 * self.neighbours(bytes);
         ensure!(
-            steps <= most as u64,
+            steps <= most,
             Rule::Hang,
-            "{verb:?} looks at {steps} words of blocks under the lock, {most} would do"
+            "{verb:?} looks at {steps} words and writes under the lock, {most} would do"
         );
         Ok(())
+    }
+
+    /// The most outstanding writes that one of them, or a read of so many bytes, may meet in the
+    /// index: each has cells of at most sixteen times its length.
+    #[cfg(debug_assertions)]
+    fn neighbours(&self, bytes: u64) -> u64 {
+        let volume = &self.plan.volume;
+        let extents: Vec<_> = self
+            .ledger
+            .open
+            .iter()
+            .map(|&id| volume.extent(&self.ledger.write(id).sectors))
+            .collect();
+        let near = |offset: u64| {
+            let is_near = |other: &&Extent| {
+                let reach = bytes + 16 * other.len().max(CELL_BYTES);
+                other.offset().abs_diff(offset) <= reach
+            };
+            extents.iter().filter(is_near).count() as u64
+        };
+        extents.iter().map(|extent| near(extent.offset())).max().unwrap_or(0)
     }
 
     /// Rule LOSS: a gap costs restorable points, so the reason that the engine gives has to be
