@@ -16,6 +16,7 @@ use alloc::boxed::Box;
 use snapless_types::{EpochId, Extent, GapReason, Geometry, RecordKind, Seq};
 
 use crate::arena::{Arena, MemoryRange, MemorySpan};
+use crate::host::Tick;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
 /// A record's header.
@@ -25,8 +26,10 @@ pub struct Record {
     pub kind: RecordKind,
     /// Its number in the stream, from 1; 0 until it has one.
     pub seq: Seq,
-    /// When it was committed, on the host's clock; never less than its predecessor's.
+    /// When it was committed, on the host's clock. It may be set back.
     pub time: u64,
+    /// The same in the host's monotonic time; never less than its predecessor's.
+    pub monotonic: Tick,
     /// The epoch it belongs to.
     pub epoch: EpochId,
     /// The bytes of the volume that it describes; none for a marker.
@@ -94,7 +97,7 @@ pub struct CaptureQueue {
     /// Descriptors promised to reservations.
     promised: usize,
     last_seq: Seq,
-    last_time: u64,
+    last_monotonic: Tick,
     /// How often the queue was cleared.
     generation: u64,
 }
@@ -115,7 +118,7 @@ impl CaptureQueue {
             len: 0,
             promised: 0,
             last_seq: Seq::default(),
-            last_time: 0,
+            last_monotonic: Tick(0),
             generation: 0,
         })
     }
@@ -247,10 +250,9 @@ impl CaptureQueue {
     fn push(&mut self, record: Record, memory: Option<MemoryRange>) -> Seq {
         let index = self.index(self.len);
         self.last_seq = Seq::new(self.last_seq.get() + 1);
-        // The host's clock may be set back; a stream that went back with it could not be searched
-        // by time.
-        self.last_time = self.last_time.max(record.time);
-        let record = Record { seq: self.last_seq, time: self.last_time, ..record };
+        // A thread may be preempted between reading the clock and taking the lock.
+        self.last_monotonic = self.last_monotonic.max(record.monotonic);
+        let record = Record { seq: self.last_seq, monotonic: self.last_monotonic, ..record };
         if let Some(place) = self.records.get_mut(index) {
             rule!(place.is_none(), "BOUND: a descriptor is promised before it is used");
             *place = Some(Drained { record, memory });
@@ -274,7 +276,7 @@ mod tests {
     fn record(kind: RecordKind) -> Record {
         let extent = Extent::new(0, 512);
         let (seq, epoch) = (Seq::default(), EpochId::new(1));
-        Record { kind, seq, time: 5, epoch, extent, gap_reason: None }
+        Record { kind, seq, time: 5, monotonic: Tick(5), epoch, extent, gap_reason: None }
     }
 
     #[test]
@@ -283,11 +285,12 @@ mod tests {
         let slow = queue.reserve(512, Writes).unwrap();
         let quick = queue.reserve(512, Writes).unwrap();
         queue.commit(quick, record(RecordKind::Write));
-        queue.commit(slow, Record { time: 4, ..record(RecordKind::Block) });
+        queue.commit(slow, Record { time: 4, monotonic: Tick(4), ..record(RecordKind::Block) });
         let a = queue.pop(u64::MAX).unwrap();
         let b = queue.pop(u64::MAX).unwrap();
-        assert_eq!((a.record.kind, a.record.seq.get(), a.record.time), (RecordKind::Write, 1, 5));
-        assert_eq!((b.record.kind, b.record.seq.get(), b.record.time), (RecordKind::Block, 2, 5));
+        let seen = [&a, &b].map(|it| (it.record.kind, it.record.seq.get(), it.record.time));
+        assert_eq!(seen, [(RecordKind::Write, 1, 5), (RecordKind::Block, 2, 4)]);
+        assert_eq!([&a, &b].map(|it| it.record.monotonic), [Tick(5); 2], "it never goes back");
         assert!(queue.pop(u64::MAX).is_none());
     }
 

@@ -14,6 +14,7 @@
 
 pub mod bitmap;
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod connection;
 pub mod error;

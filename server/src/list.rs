@@ -178,19 +178,19 @@ fn content(repository: &Repository, header: SessionHeader, stop: &StopFlag) -> R
 
 fn stream(reader: &SessionReader, timeline: &Timeline) -> Result<Stream> {
     let points = |range: &PointRange| Points {
-        from: time::to_text(range.from.time),
-        to: time::to_text(range.to.time),
+        from: time::to_text(range.from.time()),
+        to: time::to_text(range.to.time()),
     };
     let gap = |gap: &timeline::Gap| Gap {
-        from: time::to_text(gap.begin.time),
-        to: gap.end.map(|end| time::to_text(end.time)),
+        from: time::to_text(gap.begin.time()),
+        to: gap.end.map(|end| time::to_text(end.time())),
         reason: gap.reason.to_wire(),
         reason_text: gap.reason.name(),
     };
     Ok(Stream {
-        t0: timeline.t0().map(|place| time::to_text(place.time)),
+        t0: timeline.t0().map(|place| time::to_text(place.time())),
         t0_restorable: timeline.t0_is_whole(),
-        latest: timeline.latest().map(|place| time::to_text(place.time)),
+        latest: timeline.latest().map(|place| time::to_text(place.time())),
         points: timeline.ranges().iter().map(points).collect(),
         blocks: timeline.coverage().total,
         blocks_known: timeline.coverage().known,

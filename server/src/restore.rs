@@ -208,7 +208,7 @@ fn find_session(
     loop {
         let found = survey(sessions.pop().ok_or(Error::NoSessions(volume))?)?;
         let begun = match (source.at, found.1.timeline().t0()) {
-            (At::Time(time), Some(t0)) => t0.time <= time,
+            (At::Time(time), Some(t0)) => t0.time() <= time,
             _ => true,
         };
         if begun || sessions.is_empty() {

@@ -5,8 +5,7 @@
 //! known: from a Block record anywhere in the stream (rule T0, rules.md#t0), or, for a block that
 //! changed in a gap before it was captured, from a resync before the point.
 //!
-//! Instants map to places by *effective* times: the time of a record, but never earlier than that
-//! of any record before it. A clock that steps back does not change the order of the stream.
+//! Instants are in stream order ([`Instant`]): a clock that is set forward or back moves no point.
 
 use std::str::FromStr;
 
@@ -14,23 +13,31 @@ use snapless_types::{EpochId, GapReason, RecordKind, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::record::RecordHeader;
 
+use crate::clock::{Clock, Instant, Reading};
 use crate::time;
 
-/// A record's place in the stream, with its effective time.
+/// A record's place in the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
     /// The record.
     pub seq: Seq,
-    /// Its effective time.
-    pub time: FileTime,
+    /// Its instant.
+    pub at: Instant,
     /// Its epoch.
     pub epoch: EpochId,
+}
+
+impl Place {
+    /// What the wall clock showed.
+    pub fn time(&self) -> FileTime {
+        self.at.time
+    }
 }
 
 /// A stretch in which writes were not captured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gap {
-    /// The last place before it, with the last known instant as its time. `None` for a stream that
+    /// The last place before it, with the last known instant. `None` for a stream that
     /// begins in a gap.
     pub before: Option<Place>,
     /// The `GapBegin` record.
@@ -64,6 +71,7 @@ pub struct Coverage {
 /// The instants that can be restored, from the records so far.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Timeline {
+    clock: Clock,
     t0: Option<Place>,
     last: Option<Place>,
     gaps: Vec<Gap>,
@@ -123,8 +131,8 @@ pub enum Cut {
     Base,
     /// Content at t0 and every change up to this record.
     Through(Seq),
-    /// Content at t0 and every change whose effective time is not later.
-    Until(FileTime),
+    /// Content at t0 and every change that is not later.
+    Until(Instant),
 }
 
 impl Cut {
@@ -133,7 +141,7 @@ impl Cut {
         match self {
             Self::Base => false,
             Self::Through(seq) => place.seq <= *seq,
-            Self::Until(time) => place.time <= *time,
+            Self::Until(instant) => place.at <= *instant,
         }
     }
 }
@@ -231,8 +239,9 @@ impl Timeline {
     /// Takes the next valid record.
     pub(crate) fn note(&mut self, record: &RecordHeader, effect: Effect) -> Place {
         let before = self.last;
-        let latest = before.map_or(record.time(), |last| last.time.max(record.time()));
-        let place = Place { seq: record.seq(), time: latest, epoch: record.epoch() };
+        let reading = Reading { time: record.time(), monotonic: record.monotonic() };
+        let at = self.clock.note(reading);
+        let place = Place { seq: record.seq(), at, epoch: record.epoch() };
         self.coverage = effect.coverage;
         self.records += 1;
         self.extent_bytes += record.extent_len();
@@ -249,8 +258,8 @@ impl Timeline {
             RecordKind::GapBegin => {
                 // Without a loss, the instants up to the marker's own are known; with one, those up
                 // to the last record that arrived.
-                let known = |last: Place| if effect.after_loss { last.time } else { place.time };
-                let before = before.map(|last| Place { time: known(last), ..last });
+                let known = |last: Place| if effect.after_loss { last.at } else { place.at };
+                let before = before.map(|last| Place { at: known(last), ..last });
                 let reason = record.gap_reason().expect("a header of a gap's marker has a reason");
                 self.open_gap(Gap { before, begin: place, end: None, reason });
             }
@@ -366,22 +375,22 @@ impl Timeline {
 
     fn resolve_t0(&self, last: Place) -> Result<Point, NotRestorable> {
         if self.t0_is_whole() {
-            let time = self.t0.map_or(last.time, |t0| t0.time);
+            let time = self.t0.unwrap_or(last).time();
             return Ok(Point { time, cut: Cut::Base, gap_since: None });
         }
         if self.last_t0_lost.is_some() {
             let blocks = self.coverage.known - self.coverage.base;
-            let first = self.ranges().first().map(|range| range.from.time);
+            let first = self.ranges().first().map(|range| range.from.time());
             return Err(NotRestorable::T0Lost { blocks, first });
         }
         Err(NotRestorable::BaseIncomplete(self.coverage))
     }
 
     fn resolve_latest(&self) -> Result<Point, NotRestorable> {
-        let gap_since = self.open_gap_now().map(|gap| gap.begin.time);
+        let gap_since = self.open_gap_now().map(|gap| gap.begin.time());
         match (self.latest(), gap_since) {
             (Some(place), _) => {
-                Ok(Point { time: place.time, cut: Cut::Through(place.seq), gap_since })
+                Ok(Point { time: place.time(), cut: Cut::Through(place.seq), gap_since })
             }
             (None, Some(since)) if self.coverage.known == self.coverage.total => {
                 Err(NotRestorable::NoPoint { since })
@@ -391,28 +400,30 @@ impl Timeline {
     }
 
     fn resolve_time(&self, at: FileTime, last: Place) -> Result<Point, NotRestorable> {
-        let ranges = self.ranges();
-        // If a gap was shorter than the clock's step, two ranges match: the later one counts.
-        let range = ranges.iter().rev().find(|range| range.from.time <= at && at <= range.to.time);
-        if let Some(range) = range {
-            let cut = if at == range.to.time { Cut::Through(range.to.seq) } else { Cut::Until(at) };
+        let (ranges, instant) = (self.ranges(), self.clock.find(at));
+        let has = |range: &&PointRange| range.from.at <= instant && instant <= range.to.at;
+        // If a gap was shorter than the clock's tick, two ranges match: the later one counts.
+        if let Some(range) = ranges.iter().rev().find(has) {
+            let is_end = instant == range.to.at;
+            let cut = if is_end { Cut::Through(range.to.seq) } else { Cut::Until(instant) };
             return Ok(Point { time: at, cut, gap_since: None });
         }
-        if let Some(first) = self.t0.filter(|t0| at < t0.time) {
-            return Err(NotRestorable::TooEarly { at, first: first.time });
+        if let Some(first) = self.t0.filter(|t0| instant < t0.at) {
+            return Err(NotRestorable::TooEarly { at, first: first.time() });
         }
         if self.coverage.known < self.coverage.total {
             return Err(NotRestorable::BaseIncomplete(self.coverage));
         }
-        if at > last.time && self.open_gap_now().is_none() {
-            return Err(NotRestorable::TooLate { at, last: last.time });
+        if instant > last.at && self.open_gap_now().is_none() {
+            return Err(NotRestorable::TooLate { at, last: last.time() });
         }
-        let before = ranges.iter().rev().map(|range| range.to.time).find(|&to| to < at);
-        let after = ranges.iter().map(|range| range.from.time).find(|&from| from > at);
+        let before = ranges.iter().rev().map(|range| range.to).find(|to| to.at < instant);
+        let after = ranges.iter().map(|range| range.from).find(|from| from.at > instant);
         let in_gap = self.gaps.iter().any(|gap| {
-            gap.before.is_none_or(|before| before.time < at)
-                && gap.end.is_none_or(|end| at < end.time)
+            gap.before.is_none_or(|before| before.at < instant)
+                && gap.end.is_none_or(|end| instant < end.at)
         });
+        let [before, after] = [before, after].map(|place| place.as_ref().map(Place::time));
         Err(NotRestorable::Between { at, before, after, lost_base: !in_gap })
     }
 

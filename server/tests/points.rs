@@ -21,6 +21,10 @@ fn cut(timeline: &Timeline, time: u64) -> Result<Cut, NotRestorable> {
     timeline.resolve(At::Time(FileTime::new(time))).map(|point| point.cut)
 }
 
+fn is_until(cut: Result<Cut, NotRestorable>, time: u64) -> bool {
+    matches!(cut, Ok(Cut::Until(instant)) if instant.time == FileTime::new(time))
+}
+
 #[test]
 fn nothing_can_be_restored_before_the_first_sync_is_complete() {
     let mut driver = Driver::default();
@@ -40,8 +44,8 @@ fn every_instant_from_t0_on_can_be_restored_once_it_is() {
     let records = driver.first_sync();
     let last = driver.time - driver.tick;
     let timeline = timeline(&records);
-    assert_eq!(cut(&timeline, t0), Ok(Cut::Until(FileTime::new(t0))));
-    assert_eq!(cut(&timeline, t0 + 1), Ok(Cut::Until(FileTime::new(t0 + 1))));
+    assert!(is_until(cut(&timeline, t0), t0));
+    assert!(is_until(cut(&timeline, t0 + 1), t0 + 1));
     assert_eq!(cut(&timeline, last), Ok(Cut::Through(Seq::new(8))));
     assert_eq!(timeline.resolve(At::T0).unwrap().cut, Cut::Base);
     assert!(matches!(cut(&timeline, t0 - 1), Err(NotRestorable::TooEarly { .. })));
@@ -101,7 +105,7 @@ fn a_block_lost_before_it_was_captured_takes_the_points_before_its_resync_with_i
     let at = FileTime::new(common::T0);
     assert_eq!(refused, NotRestorable::Between { at, before: None, after, lost_base: true });
     assert!(refused.to_string().contains("before they were captured"), "{refused}");
-    assert_eq!(cut(&timeline, end), Ok(Cut::Until(FileTime::new(end))));
+    assert!(is_until(cut(&timeline, end), end));
     assert!(timeline.resolve(At::Latest).is_ok());
 }
 
@@ -127,8 +131,28 @@ fn a_clock_that_steps_back_does_not_reorder_the_stream() {
     let timeline = timeline(&records);
     let ranges = timeline.ranges();
     assert_eq!(ranges.len(), 1);
-    assert_eq!(ranges[0].to.time, FileTime::new(high));
+    assert_eq!(ranges[0].to.time(), FileTime::new(high));
     assert_eq!(cut(&timeline, high), Ok(Cut::Through(Seq::new(10))));
+}
+
+#[test]
+fn a_clock_that_steps_forward_and_back_moves_no_later_point() {
+    const HOUR: u64 = 36_000_000_000;
+    let mut driver = Driver::default();
+    let mut records = driver.first_sync();
+    driver.time += HOUR;
+    records.extend(driver.write(0, SECTOR, 1));
+    driver.time -= HOUR;
+    let (again, last) = (driver.time, driver.time + driver.tick);
+    records.extend([driver.write(0, SECTOR, 2), driver.write(0, SECTOR, 3)].concat());
+    let timeline = timeline(&records);
+    assert!(is_until(cut(&timeline, again), again));
+    assert_eq!(cut(&timeline, last), Ok(Cut::Through(Seq::new(11))));
+    assert!(
+        is_until(cut(&timeline, again - 1), again - driver.tick + HOUR),
+        "the clock was wrong then"
+    );
+    assert!(matches!(cut(&timeline, last + 1), Err(NotRestorable::TooLate { .. })));
 }
 
 #[test]

@@ -138,7 +138,12 @@ mod tests {
 
     /// A record, its payload's sectors each filled with one byte.
     fn record(kind: RecordKind, seq: u64, sectors: &[u8]) -> Vec<u8> {
-        let at = Position { seq: Seq::new(seq), time: FileTime::new(1), epoch: EpochId::new(1) };
+        let at = Position {
+            seq: Seq::new(seq),
+            time: FileTime::new(1),
+            monotonic: 1,
+            epoch: EpochId::new(1),
+        };
         if !kind.has_extent() {
             return RecordHeader::marker(kind, at).unwrap().to_bytes().to_vec();
         }

@@ -134,7 +134,7 @@ mod tests {
     use std::sync::Mutex;
 
     const AT: Position =
-        Position { seq: Seq::new(1), time: FileTime::new(1), epoch: EpochId::new(1) };
+        Position { seq: Seq::new(1), time: FileTime::new(1), monotonic: 1, epoch: EpochId::new(1) };
 
     fn marker(kind: RecordKind) -> RecordHeader {
         RecordHeader::marker(kind, AT).unwrap()

@@ -37,7 +37,8 @@ struct RawRecordHeader {
     payload_len: U32,
     /// [`GapReason`] of a [`RecordKind::GapBegin`]; 0 for the other kinds.
     gap_reason: U16,
-    reserved: [u8; 10],
+    reserved: [u8; 2],
+    monotonic: U64,
 }
 
 const _: () = assert!(size_of::<RawRecordHeader>() == RECORD_HEADER_LEN);
@@ -49,6 +50,7 @@ pub struct RecordHeader {
     zero: bool,
     seq: Seq,
     time: FileTime,
+    monotonic: u64,
     epoch: EpochId,
     extent_offset: u64,
     extent_len: u64,
@@ -113,9 +115,18 @@ impl RecordHeader {
     }
 
     fn bare(kind: RecordKind, position: Position) -> Self {
-        let Position { seq, time, epoch } = position;
-        let (extent_offset, extent_len) = (0, 0);
-        Self { kind, zero: false, seq, time, epoch, extent_offset, extent_len, gap_reason: None }
+        let Position { seq, time, monotonic, epoch } = position;
+        Self {
+            kind,
+            zero: false,
+            seq,
+            time,
+            monotonic,
+            epoch,
+            extent_offset: 0,
+            extent_len: 0,
+            gap_reason: None,
+        }
     }
 
     /// Reads the header at the start of `bytes`.
@@ -144,6 +155,7 @@ impl RecordHeader {
             zero: raw.flags.get() & RECORD_FLAG_ZERO != 0,
             seq: raw.seq.get(),
             time: raw.time,
+            monotonic: raw.monotonic.get(),
             epoch: raw.epoch.get(),
             extent_offset: raw.extent_offset.get(),
             extent_len: raw.extent_len.get(),
@@ -170,7 +182,8 @@ impl RecordHeader {
             // Fits: `check` bounds it by RECORD_PAYLOAD_MAX.
             payload_len: U32::new(u32::try_from(self.payload_len()).unwrap_or(u32::MAX)),
             gap_reason: U16::new(self.gap_reason.map_or(0, GapReason::to_wire)),
-            reserved: [0; 10],
+            reserved: [0; 2],
+            monotonic: U64::new(self.monotonic),
         };
         let mut bytes = [0; RECORD_HEADER_LEN];
         bytes.copy_from_slice(raw.as_bytes());
@@ -204,9 +217,14 @@ impl RecordHeader {
         self.seq
     }
 
-    /// When the record was captured.
+    /// What the wall clock showed when the record was captured.
     pub fn time(&self) -> FileTime {
         self.time
+    }
+
+    /// What the clock that is never set showed then, in ticks of 100 ns ([`Position::monotonic`]).
+    pub fn monotonic(&self) -> u64 {
+        self.monotonic
     }
 
     /// The epoch that the record belongs to.
@@ -264,8 +282,11 @@ impl RecordHeader {
 pub struct Position {
     /// Its number.
     pub seq: Seq,
-    /// Its instant.
+    /// What the wall clock showed.
     pub time: FileTime,
+    /// What a clock showed that is never set, in ticks of 100 ns from any origin; it may start anew
+    /// when the machine does.
+    pub monotonic: u64,
     /// Its epoch.
     pub epoch: EpochId,
 }
@@ -369,7 +390,7 @@ mod tests {
     use super::*;
 
     const AT: Position =
-        Position { seq: Seq::new(7), time: FileTime::new(9), epoch: EpochId::new(3) };
+        Position { seq: Seq::new(7), time: FileTime::new(9), monotonic: 8, epoch: EpochId::new(3) };
 
     fn write(len: u64) -> RecordHeader {
         RecordHeader::extent(RecordKind::Write, AT, 4096, len).unwrap()

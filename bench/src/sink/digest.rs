@@ -97,12 +97,14 @@ fn read(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapless_engine::Tick;
     use snapless_types::{EpochId, Seq};
     use std::io::Write;
 
     fn record(kind: RecordKind, offset: u64, len: u64) -> Record {
         let extent = Extent::new(offset, len);
-        Record { kind, seq: Seq::new(1), time: 1, epoch: EpochId::new(1), extent, gap_reason: None }
+        let (seq, epoch, monotonic) = (Seq::new(1), EpochId::new(1), Tick(1));
+        Record { kind, seq, time: 1, monotonic, epoch, extent, gap_reason: None }
     }
 
     #[test]

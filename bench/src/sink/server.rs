@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use snapless_engine::{Record, Step};
+use snapless_engine::{Record, Step, Tick};
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkCloser, LinkLimits, Message, MessageReceiver};
 use snapless_link::frames::FrameSender;
@@ -105,8 +105,8 @@ fn fill(buffer: &mut [u8], run: &Run) -> Result<(usize, Step<()>)> {
 }
 
 fn header(record: &Record) -> std::result::Result<RecordHeader, RecordError> {
-    let position =
-        Position { seq: record.seq, time: FileTime::new(record.time), epoch: record.epoch };
+    let Record { seq, time, monotonic: Tick(monotonic), epoch, .. } = *record;
+    let position = Position { seq, time: FileTime::new(time), monotonic, epoch };
     RecordHeader::new(record.kind, position, record.extent, record.gap_reason)
 }
 

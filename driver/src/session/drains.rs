@@ -1,6 +1,6 @@
 //! A session's claim and its drain requests.
 
-use snapless_engine::{Drained, Step, Worker};
+use snapless_engine::{Drained, Record, Step, Tick, Worker};
 use snapless_types::EpochId;
 use snapless_wire::id::FileTime;
 use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
@@ -122,8 +122,8 @@ impl Session {
 }
 
 /// A record's header on the wire.
-fn header(record: &snapless_engine::Record) -> Result<RecordHeader, RecordError> {
-    let position =
-        Position { seq: record.seq, time: FileTime::new(record.time), epoch: record.epoch };
+fn header(record: &Record) -> Result<RecordHeader, RecordError> {
+    let Record { seq, time, monotonic: Tick(monotonic), epoch, .. } = *record;
+    let position = Position { seq, time: FileTime::new(time), monotonic, epoch };
     RecordHeader::new(record.kind, position, record.extent, record.gap_reason)
 }

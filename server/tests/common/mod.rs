@@ -66,6 +66,8 @@ pub fn hello(length: u64) -> Hello {
 pub struct Driver {
     pub seq: u64,
     pub time: u64,
+    /// The clock that is never set.
+    pub monotonic: u64,
     pub epoch: u64,
     /// How far the clock goes from record to record.
     pub tick: u64,
@@ -73,7 +75,7 @@ pub struct Driver {
 
 impl Default for Driver {
     fn default() -> Self {
-        Self { seq: 0, time: T0, epoch: 1, tick: 10 }
+        Self { seq: 0, time: T0, monotonic: 0, epoch: 1, tick: 10 }
     }
 }
 
@@ -83,9 +85,11 @@ impl Driver {
         let position = Position {
             seq: Seq::new(self.seq),
             time: FileTime::new(self.time),
+            monotonic: self.monotonic,
             epoch: EpochId::new(self.epoch),
         };
         self.time += self.tick;
+        self.monotonic += self.tick;
         position
     }
 

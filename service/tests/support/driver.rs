@@ -157,6 +157,7 @@ impl Session {
         Position {
             seq: Seq::new(self.last_seq),
             time: FileTime::new(1_000 + self.last_seq),
+            monotonic: self.last_seq,
             epoch: EpochId::new(self.epoch),
         }
     }

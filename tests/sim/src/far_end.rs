@@ -11,7 +11,7 @@
 mod storage;
 mod stream;
 
-use snapless_engine::Record;
+use snapless_engine::{Record, Tick};
 use snapless_link::client::{Link, Message};
 use snapless_link::frames::{FrameReceiver, FrameSender, Wait};
 use snapless_server::error::Error;
@@ -262,8 +262,8 @@ fn receive(
 /// A record as the driver writes it into the service's buffer.
 fn header_of(received: &Received) -> RecordHeader {
     let record = &received.record;
-    let position =
-        Position { seq: record.seq, time: FileTime::new(record.time), epoch: record.epoch };
+    let Record { seq, time, monotonic: Tick(monotonic), epoch, .. } = *record;
+    let position = Position { seq, time: FileTime::new(time), monotonic, epoch };
     RecordHeader::new(record.kind, position, record.extent, record.gap_reason)
         .expect("the engine makes records that can be described")
 }

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use snapless_engine::{Host, Mutex, Tick, WORKERS, Worker};
+use snapless_engine::{Host, Mutex, Record, Tick, WORKERS, Worker};
 
 use crate::volume::WriteId;
 
@@ -14,6 +14,13 @@ pub const US: u64 = 10;
 pub const MS: u64 = Tick::PER_MS;
 /// Where the wall clock starts: not at 0, so that it can be set back.
 const WALL_START: u64 = 1_000_000_000;
+/// By how much the wall clock is set to a wrong time, and back: longer than most runs take.
+const STEP: u64 = 1_000_000 * MS;
+
+/// By how many [`STEP`]s the wall clock was set forward when a record was committed.
+pub fn steps_of(record: &Record) -> u64 {
+    (record.time - record.monotonic.0) / STEP
+}
 
 /// The clocks, and the workers that were woken.
 #[derive(Debug, Default)]
@@ -21,8 +28,11 @@ pub struct Shared {
     now: Cell<u64>,
     /// How long ago the running thread read the clock: it was preempted after that.
     pub lag: Cell<u64>,
-    /// How far the wall clock was set back against simulated time.
-    pub set_back: Cell<u64>,
+    /// How far the wall clock is behind simulated time, by less than the server takes for a
+    /// step.
+    pub behind: Cell<u64>,
+    /// By how many [`STEP`]s it was set forward.
+    pub steps: Cell<u64>,
     woken: Cell<u8>,
 }
 
@@ -57,7 +67,7 @@ impl Host for SimHost {
     }
 
     fn clock(&self) -> u64 {
-        WALL_START + self.ticks() - self.0.set_back.get()
+        WALL_START + self.ticks() + self.0.steps.get() * STEP - self.0.behind.get()
     }
 
     fn wake(&self, worker: Worker) {

@@ -28,7 +28,6 @@ pub enum Fault {
     /// Writes past the end of the volume as the session knows it
     Beyond,
     /// A thread is preempted between reading the clock and taking the lock; the wall clock is set
-    /// back
     Clocks,
     /// Trims and writes of zeros
     Clearings,

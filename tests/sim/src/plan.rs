@@ -102,7 +102,7 @@ pub struct Pace {
     pub read_depth: usize,
     /// Writes that the dispatch worker works on at a time.
     pub dispatch_depth: usize,
-    /// Threads are preempted after reading the clock, and the wall clock is set back.
+    /// Threads are preempted after reading the clock, and the wall clock is set.
     pub odd_clocks: bool,
     /// The sweep is paused, or resumed, in one step of so many; 0 for never.
     pub pauses_once_in: u64,

@@ -7,14 +7,15 @@ use snapless_types::{BlockRange, Extent, GapReason, RecordKind, Seq};
 
 use super::Core;
 use crate::capture_queue::Record;
-use crate::host::Worker;
+use crate::host::{Call, Worker};
 
 impl<W> Core<'_, W> {
     /// A record of this instant, still without a number.
     #[inline]
     pub(super) fn record(&self, kind: RecordKind, extent: Option<Extent>) -> Record {
-        let (time, epoch) = (self.call.clock, self.state.epochs.open_id());
-        Record { kind, seq: Seq::default(), time, epoch, extent, gap_reason: None }
+        let Call { now: monotonic, clock: time, .. } = self.call;
+        let (seq, epoch) = (Seq::default(), self.state.epochs.open_id());
+        Record { kind, seq, time, monotonic, epoch, extent, gap_reason: None }
     }
 
     /// Appends a record without payload that describes `blocks`, or a marker if there are none.

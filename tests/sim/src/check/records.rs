@@ -21,7 +21,7 @@ pub fn order(ledger: &Ledger, link: &Link) -> Result<(), Broken> {
             let follows = if begins { seq > last.seq } else { seq.get() == last.seq.get() + 1 };
             ensure!(follows, Rule::Order, "record {seq} comes after record {}", last.seq);
             ensure!(
-                record.time >= last.time && record.epoch >= last.epoch,
+                record.monotonic >= last.monotonic && record.epoch >= last.epoch,
                 Rule::Order,
                 "record {seq} is earlier than the one before it"
             );

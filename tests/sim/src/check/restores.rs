@@ -8,6 +8,7 @@ use super::image::{Cell, Image};
 use super::points::{self, Points};
 use crate::failure::{Broken, Rule, ensure};
 use crate::far_end::FarEnd;
+use crate::host::steps_of;
 use crate::link::Link;
 use crate::rng::Rng;
 use crate::volume::Volume;
@@ -25,24 +26,35 @@ pub fn check(volume: &Volume, link: &Link, points: &Points, rng: &mut Rng) -> Re
     let latest = points.restorable.last();
     restored += compare(far_end, At::Latest, latest.map(image_at), Rule::Point)?;
     if latest.is_some() {
-        let times = times(link);
-        let time = times[rng.pick(&points.restorable)];
-        // Of records of one time, the last counts.
-        let index = points.restorable.iter().rfind(|&&index| times[index] == time);
-        let at = At::Time(FileTime::new(time));
-        restored += compare(far_end, at, index.map(image_at), Rule::Point)?;
+        let instants = instants(link);
+        let (_, time) = instants[rng.pick(&points.restorable)];
+        // Of the runs that have the time, the last counts, and in it the last record.
+        let mut runs = instants.chunk_by(|one, next| one.0 == next.0).rev();
+        let has_time = |run: &&[(usize, u64)]| run[0].1 <= time && time <= run[run.len() - 1].1;
+        let (run, _) = runs.find(has_time).expect("a record has the time")[0];
+        let mut restorable = points.restorable.iter();
+        // Of a run that has the time in a gap, or between two records, no point is expected.
+        if let Some(index) = restorable.rfind(|&&index| instants[index] == (run, time)) {
+            let at = At::Time(FileTime::new(time));
+            restored += compare(far_end, at, Some(image_at(index)), Rule::Point)?;
+        }
     }
     Ok(restored)
 }
 
-/// The time of each record for a restore: never less than its predecessor's.
-fn times(link: &Link) -> Vec<u64> {
-    let mut latest = 0;
-    let times = link.kept.iter().map(|received| {
+/// The instant of each record: how often the wall clock had been set by a step, and what it showed,
+/// but not less than before since that step.
+fn instants(link: &Link) -> Vec<(usize, u64)> {
+    let (mut run, mut steps, mut latest) = (0, None, 0);
+    let instants = link.kept.iter().map(|received| {
+        let now = steps_of(&received.record);
+        if steps.replace(now).is_some_and(|before| before != now) {
+            (run, latest) = (run + 1, 0);
+        }
         latest = latest.max(received.record.time);
-        latest
+        (run, latest)
     });
-    times.collect()
+    instants.collect()
 }
 
 fn compare(far_end: &FarEnd, at: At, expected: Option<Image>, rule: Rule) -> Result<u64, Broken> {

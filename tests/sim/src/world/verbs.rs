@@ -85,7 +85,10 @@ impl World {
             let lag = if self.rng.once_in(8) { self.rng.below(MS) } else { 0 };
             self.host.0.lag.set(lag);
             if self.rng.once_in(64) {
-                self.host.0.set_back.set(self.rng.below(1_000 * MS));
+                self.host.0.behind.set(self.rng.below(900 * MS));
+            }
+            if self.rng.once_in(512) {
+                self.host.0.steps.set(self.rng.below(3));
             }
         }
         let session = self.session.as_ref().expect("verbs are called while there is a session");

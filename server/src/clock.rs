@@ -1,0 +1,181 @@
+//! The wall clock of a protected machine, as the records of a session show it.
+//!
+//! A record carries two times: what the wall clock showed, and that of a clock that is never set.
+//! Where the two disagree, the wall clock was set, or the machine slept: a *run* of the wall clock
+//! ends there and another begins. An [`Instant`] is a run and a time in it, so instants are in
+//! stream order whatever was done to the clock (rule T0, rules.md#t0).
+
+use snapless_wire::id::FileTime;
+
+/// What both clocks showed, in ticks of 100 ns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// The wall clock.
+    pub time: FileTime,
+    /// The clock that is never set.
+    pub monotonic: u64,
+}
+
+/// An instant of a stream. Later in the stream is greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Instant {
+    run: u32,
+    /// What the wall clock showed; within a run never less than before.
+    pub time: FileTime,
+}
+
+/// A run of the wall clock: its first and its last reading.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Run {
+    first: Reading,
+    last: Reading,
+}
+
+/// The runs of a stream's wall clock.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Clock {
+    runs: Vec<Run>,
+}
+
+/// Ticks in a second.
+const SECOND: u64 = 10_000_000;
+/// The clocks differ by less between two readings, unless the wall clock is set.
+const STEP: u64 = SECOND;
+/// A wall clock that is being adjusted gains or loses less than one part in so many.
+const SLEW: u64 = 1_000;
+/// Most runs that are told apart: a clock that is set more often counts as one that is not.
+const RUNS_MAX: usize = 1 << 10;
+
+impl Clock {
+    /// Takes the reading of the next record.
+    pub fn note(&mut self, reading: Reading) -> Instant {
+        let is_full = self.runs.len() >= RUNS_MAX;
+        match self.runs.last_mut() {
+            Some(run) if is_full || run.last.agrees_with(reading) => {
+                // A clock that is adjusted, or read by two processors, may go back a little.
+                run.last = Reading { time: run.last.time.max(reading.time), ..reading };
+            }
+            _ => self.runs.push(Run { first: reading, last: reading }),
+        }
+        let time = self.runs.last().map_or(reading.time, |run| run.last.time);
+        Instant { run: number(self.runs.len().saturating_sub(1)), time }
+    }
+
+    /// The instant that a time names. Of a time that the clock showed twice, the later one. A time
+    /// that it skipped because it was set to a wrong time and back again is counted from before
+    /// that; any other time that it skipped is the end of the run before.
+    pub fn find(&self, time: FileTime) -> Instant {
+        let shown = |run: &Run| run.first.time <= time && time <= run.last.time;
+        if let Some(run) = self.runs.iter().rposition(shown) {
+            return Instant { run: number(run), time };
+        }
+        let begun = self.runs.iter().rposition(|run| run.first.time <= time).unwrap_or(0);
+        self.while_wrong(time).unwrap_or(Instant { run: number(begun), time })
+    }
+
+    /// The instant of a time at which the clock was wrong: it was set, and later set back.
+    fn while_wrong(&self, time: FileTime) -> Option<Instant> {
+        let was_set_back = |&index: &usize| {
+            let last = self.runs[index].last;
+            let after = self.runs[index + 1..].iter().find(|run| last.agrees_with(run.first));
+            last.time < time && after.is_some_and(|after| time < after.first.time)
+        };
+        let before = (0..self.runs.len()).rev().find(was_set_back)?;
+        let last = self.runs[before].last;
+        let monotonic = last.monotonic.saturating_add(time.get() - last.time.get());
+        let run = self.runs.iter().rposition(|run| run.first.monotonic <= monotonic)?;
+        let Run { first, last } = self.runs[run];
+        let since = monotonic.min(last.monotonic) - first.monotonic;
+        Some(Instant { run: number(run), time: FileTime::new(first.time.get() + since) })
+    }
+}
+
+impl Reading {
+    /// True if the wall clock was not set between this reading and a later one.
+    fn agrees_with(self, later: Self) -> bool {
+        let Some(passed) = later.monotonic.checked_sub(self.monotonic) else { return false };
+        let expected = self.time.get().saturating_add(passed);
+        expected.abs_diff(later.time.get()) <= STEP + passed / SLEW
+    }
+}
+
+fn number(run: usize) -> u32 {
+    u32::try_from(run).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that was read once a minute: what it showed, in minutes. The other clock counts on.
+    fn clock(minutes: &[u64]) -> (Clock, Vec<Instant>) {
+        let mut clock = Clock::default();
+        let reading = |(passed, &minutes): (usize, &u64)| Reading {
+            time: at(minutes),
+            monotonic: 7 + passed as u64 * 60 * SECOND,
+        };
+        let instants = minutes.iter().enumerate().map(|it| clock.note(reading(it))).collect();
+        (clock, instants)
+    }
+
+    fn at(minutes: u64) -> FileTime {
+        FileTime::new((1_000 + minutes) * 60 * SECOND)
+    }
+
+    /// Which reading is the last one up to the instant of a time; `None` if all are later.
+    fn found(of: &(Clock, Vec<Instant>), time: FileTime) -> Option<usize> {
+        let instant = of.0.find(time);
+        of.1.iter().rposition(|&it| it <= instant)
+    }
+
+    #[test]
+    fn instants_are_in_stream_order_whatever_the_clock_shows() {
+        for minutes in [&[1, 2, 3, 3, 4][..], &[5, 6, 1, 2, 9, 3], &[60, 1, 60, 1, 60]] {
+            let (_, instants) = clock(minutes);
+            assert!(instants.is_sorted(), "{minutes:?}: {instants:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_forward_and_back_hides_no_time_and_moves_none() {
+        let it = clock(&[0, 1, 122, 123, 4, 5, 6]);
+        assert_eq!(found(&it, at(1)), Some(1));
+        for (minutes, reading) in [(2, 2), (3, 3), (4, 4), (6, 6)] {
+            assert_eq!(found(&it, at(minutes)), Some(reading), "minute {minutes}");
+        }
+        assert_eq!(found(&it, at(122)), Some(2), "only the wrong clock has shown it");
+        let later = clock(&(0..140).map(|m| if m == 2 { 122 } else { m }).collect::<Vec<_>>());
+        assert_eq!(found(&later, at(122)), Some(122), "shown twice: the later one");
+    }
+
+    #[test]
+    fn a_time_that_the_clock_skipped_is_the_end_of_what_was_before() {
+        let it = clock(&[0, 1, 62, 63]);
+        assert_eq!(found(&it, at(30)), Some(1));
+        assert_eq!(found(&it, at(62)), Some(2));
+    }
+
+    #[test]
+    fn a_step_back_repeats_times_and_the_later_ones_count() {
+        let it = clock(&[60, 61, 62, 3, 4, 65]);
+        assert_eq!(found(&it, at(4)), Some(4));
+        assert_eq!(found(&it, at(61)), Some(1));
+        assert_eq!(found(&it, at(63)), Some(3), "the clock was wrong then");
+        assert_eq!(found(&it, at(65)), Some(5));
+        assert_eq!(found(&it, FileTime::new(1)), None);
+    }
+
+    #[test]
+    fn a_clock_that_drifts_or_is_read_out_of_order_is_not_set() {
+        let mut clock = Clock::default();
+        let mut note =
+            |time, monotonic| clock.note(Reading { time: FileTime::new(time), monotonic });
+        let first = note(SECOND, 0);
+        let back = note(SECOND - 5, 1);
+        assert_eq!((back.time, back.run), (first.time, first.run));
+        let slow = note(SECOND + 3_600 * SECOND - 3 * SECOND, 3_600 * SECOND);
+        assert_eq!(slow.run, first.run, "less than a part in a thousand");
+        assert_eq!(note(2 * 3_600 * SECOND, 3_601 * SECOND).run, first.run + 1);
+        assert_eq!(note(2 * 3_600 * SECOND, 5).run, first.run + 2, "another boot");
+    }
+}
