@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_counters_cannot_support_is_not_said() {
+    fn a_statement_without_support_in_the_counters_is_left_out() {
         let mut start = reply();
         start.t0 = FileTime::new(0);
         let status = SessionStatus::parse(&start).unwrap();

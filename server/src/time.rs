@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_can_be_typed_back() {
+    fn printed_values_are_valid_input() {
         let time = FileTime::new(FileTime::UNIX_EPOCH.get() + 1);
         assert_eq!(to_text(time), "1970-01-01T00:00:00.0000001Z");
         assert_eq!(from_text(&to_text(time)), Some(time));

@@ -56,7 +56,7 @@ fn content(root: &Path) -> Content {
 }
 
 #[test]
-fn what_was_not_acknowledged_is_gone_after_a_cut_and_a_gap_bridges_it() {
+fn after_a_cut_unacknowledged_records_are_gone_and_a_gap_bridges_them() {
     let site = Site::new();
     let root = site.root.as_path();
     let (mut client, mut driver) = site.synced();

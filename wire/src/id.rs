@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_guid_is_refused() {
+    fn text_that_is_no_guid_is_refused() {
         for text in [
             "",
             "{71a27cdd-812a-11d0-bec7-08002be2092f",

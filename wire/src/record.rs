@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn what_carries_no_payload_may_be_long() {
+    fn records_without_payload_may_be_long() {
         for kind in
             [RecordKind::Unreadable, RecordKind::Unallocated, RecordKind::Trim, RecordKind::Zero]
         {
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_agree_with_itself_is_refused() {
+    fn contradictory_headers_are_refused() {
         let good = write(512).to_bytes();
         // Each: a byte to overwrite, its value, and why the header is then wrong.
         for (index, value) in

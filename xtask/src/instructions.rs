@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_programs_print_is_understood() {
+    fn the_output_of_the_programs_is_understood() {
         assert_eq!(collected_in("==1== Events : Ir\n==1== Collected : 1234\n"), Some(1234.0));
         assert_eq!(collected_in("nothing"), None);
         assert_eq!(units("submit 10\nnoise\n"), counts(&[("submit", 10.0)]));

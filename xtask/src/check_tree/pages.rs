@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_may_be_named() {
+    fn names_of_existing_things_are_accepted() {
         let page = "`engine/` `engine/src/table.rs` `table.rs` `rules.md` `cargo xtask test --quick` \
                     `engine/src/table.rs::it_holds` [a](rules.md#t0) [b](../engine/src/table.rs) \
                     [c](https://x.y/z) `target/e2e/` `VOLUME/x.y` `no_std` `/dev/null` `Session::x`\n\n    \
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_found() {
+    fn names_of_missing_things_are_reported() {
         for (page, problem) in [
             ("`engine/src/gone.rs`", "there is no `engine/src/gone.rs`"),
             ("`gone.toml`", "there is no `gone.toml`"),

@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_too_long_is_killed() {
+    fn a_program_past_its_time_limit_is_killed() {
         let dir = tempfile::tempdir().unwrap();
         let mut program = Program::start("p", &mut shell("sleep 60"), dir.path()).unwrap();
         let error = program.finish(Duration::from_millis(100)).unwrap_err();

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_logged_reads_back() {
+    fn logged_events_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let log = WriteLog::create(&path).unwrap();

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_exceeds_the_rate_waits() {
+    fn bytes_above_the_rate_wait() {
         let pace = Pace::new(Some(1000));
         assert_eq!(pace.admit(2000), Ok(()));
         let wait = pace.admit(1).unwrap_err();
