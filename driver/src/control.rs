@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use snapless_driver_logic::control::{self, Refusal};
-use snapless_types::EpochId;
+use snapless_types::{EpochId, Overflow};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     DeviceName, Protection, SessionReply, StartSettings, StatusReply, VolumeEntry,
@@ -190,6 +190,10 @@ fn start(
 ) -> Result<SessionReply, NTSTATUS> {
     let volume = globals.volumes.by_name(name)?;
     if volume.protection(&globals.settings)? != Protection::Possible {
+        return Err(STATUS_NOT_SUPPORTED);
+    }
+    // HANG (rules.md#hang): the system would wait for memory that waits for the server.
+    if settings.overflow == Overflow::Hold && volume.special_files.has_paging_file() {
         return Err(STATUS_NOT_SUPPORTED);
     }
     let settings = globals.settings.limits.cap(settings);

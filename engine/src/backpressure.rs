@@ -7,7 +7,8 @@
 //! write is captured ahead of those that wait, and all of them wait together, whatever else each
 //! waits for.
 //!
-//! With [`Overflow::Hold`] writes wait for room as long as it takes.
+//! With [`Overflow::Hold`] writes wait for room in an open gap too, and the limit is
+//! [`Config::OVERFLOW_HOLD_LIMIT`].
 
 use snapless_types::Overflow;
 
@@ -28,7 +29,7 @@ pub struct Backpressure {
 impl Backpressure {
     /// A queue that is not full.
     pub fn new(config: &Config) -> Self {
-        let (overflow, hold_limit) = (config.overflow, config.hold_limit);
+        let (overflow, hold_limit) = (config.overflow, config.longest_wait());
         Self { overflow, hold_limit, full_since: None, waiting: Arrival::default() }
     }
 
@@ -71,7 +72,7 @@ impl Backpressure {
 
     /// When the held writes have waited for room as long as they may.
     pub fn deadline(&self, oldest: Option<Arrival>) -> Option<Tick> {
-        if self.overflow == Overflow::Hold || !self.holds_back(oldest) {
+        if !self.holds_back(oldest) {
             return None;
         }
         Some(self.full_since?.after(self.hold_limit))

@@ -15,8 +15,9 @@ pub struct Config {
     /// [`Config::QUEUE_BLOCKS_MIN`] blocks.
     pub queue_bytes: u64,
     /// Writes that the session tracks, held and in flight together: 1 to [`Config::WRITES_MAX`].
+    /// One more opens a gap.
     pub writes_max: u32,
-    /// How long a write may wait for queue space, in ticks.
+    /// How long a write may wait for queue space, in ticks, with [`Overflow::Gap`].
     pub hold_limit: u64,
     /// What to do past the hold limit.
     pub overflow: Overflow,
@@ -84,8 +85,11 @@ impl From<OutOfMemory> for StartError {
 impl Config {
     /// Fewest blocks that a queue takes: two for the sweep, two for writes.
     pub const QUEUE_BLOCKS_MIN: u64 = 4;
-    /// Most writes that a session tracks: a decision may examine all of them.
+    /// Most writes that a session tracks.
     pub const WRITES_MAX: u32 = 1 << 16;
+    /// How long a write may wait for queue space with [`Overflow::Hold`], in ticks: file systems
+    /// and clusters give up on a disk after about a minute (rule HANG, rules.md#hang).
+    pub const OVERFLOW_HOLD_LIMIT: u64 = 50_000 * Tick::PER_MS;
     /// Most epochs.
     pub const EPOCHS_MAX: u64 = 64;
 
@@ -93,7 +97,7 @@ impl Config {
     pub fn new(queue_bytes: u64) -> Self {
         Self {
             queue_bytes,
-            writes_max: 1024,
+            writes_max: writes_for(queue_bytes),
             hold_limit: 200 * Tick::PER_MS,
             overflow: Overflow::Gap,
             write_bytes: (queue_bytes / 4).min(16 << 20),
@@ -126,6 +130,14 @@ impl Config {
         limits.into_iter().find(|&(is_kept, _)| !is_kept).map_or(Ok(()), |(_, error)| Err(error))
     }
 
+    /// How long a write may wait for queue space, in ticks, whatever is chosen for an overflow.
+    pub(crate) fn longest_wait(&self) -> u64 {
+        match self.overflow {
+            Overflow::Gap => self.hold_limit,
+            Overflow::Hold => Self::OVERFLOW_HOLD_LIMIT,
+        }
+    }
+
     /// The sweep's bytes of the queue, in whole blocks of the smallest size; the rest is for
     /// writes.
     pub(crate) fn sweep_share(&self) -> u64 {
@@ -151,6 +163,19 @@ impl Config {
         (self.queue_bytes / BYTES_PER_RECORD).max(u64::from(self.writes_max) + READS_MAX + 16)
     }
 }
+
+/// Writes that a session with such a queue tracks: what one [`BYTES_PER_WRITE`] long would fill the
+/// queue with, but enough for a busy application on the shortest one.
+fn writes_for(queue_bytes: u64) -> u32 {
+    let writes = u32::try_from(queue_bytes / BYTES_PER_WRITE).unwrap_or(Config::WRITES_MAX);
+    writes.clamp(WRITES_MIN, Config::WRITES_MAX)
+}
+
+/// Bytes of the queue for each tracked write. A write takes about 250 bytes, so all of them take a
+/// thirtieth of the queue.
+const BYTES_PER_WRITE: u64 = 8192;
+/// Writes that the shortest queue's session tracks.
+const WRITES_MIN: u32 = 1024;
 
 /// The most frequent length of a write, in bytes: a queue full of such writes has about as few
 /// descriptors left as bytes.
@@ -237,5 +262,12 @@ mod tests {
     fn there_are_descriptors_for_small_writes_and_for_everything_under_way() {
         assert_eq!(Config::new(64 << 20).records(), 16_384);
         assert_eq!(Config::new(64 << 10).records(), 1024 + 16 + 16);
+    }
+
+    #[test]
+    fn a_queue_of_64_mib_tracks_8192_writes_and_no_queue_more_than_65536() {
+        assert_eq!(Config::new(64 << 20).writes_max, 8192);
+        assert_eq!(Config::new(64 << 10).writes_max, 1024);
+        assert_eq!(Config::new(1 << 40).writes_max, 1 << 16);
     }
 }

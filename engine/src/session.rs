@@ -53,7 +53,7 @@ impl<H: Host> Session<H> {
     /// | --- | --- |
     /// | the first-sync table | 1 for 4 blocks |
     /// | each epoch | 1 for 8 blocks, at most [`Config::epoch_bitmap_bytes`] |
-    /// | each tracked write | about 100, and the host's own |
+    /// | each tracked write | about 200, and the host's own |
     /// | each 4 KiB of the queue | about 110 |
     pub fn memory_needed(geometry: &Geometry, config: &Config) -> u64 {
         Table::bytes(geometry.block_count()) + State::<H::Write>::bytes(geometry, config)

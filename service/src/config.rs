@@ -8,7 +8,7 @@
 //! block_size = "64 KiB"       # 16 KiB to 4 MiB, a power of two
 //! queue_size = "256 MiB"      # nonpaged memory of the capture queue: 64 MiB to 2 GiB
 //! hold_limit_ms = 200         # how long the queue may stay full before a gap: 1 to 50000
-//! overflow = "gap"            # or "hold": writes wait without limit and no gap opens
+//! overflow = "gap"            # or "hold": writes wait up to 50 s before a gap opens
 //! sweep_rate = "100 MiB"      # most bytes the sweep reads per second; absent: no limit
 //! sweep_latency_ms = 20       # how long a sweep read may take on average: 0 to 10000; 0: no limit
 //! ```

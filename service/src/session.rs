@@ -8,10 +8,12 @@
 use snapless_driver_client::identity::random_session;
 use snapless_driver_client::protection::obstacle;
 use snapless_driver_client::{DriverError, DriverPort, Volume};
-use snapless_types::Geometry;
+use snapless_types::{Geometry, Overflow};
 use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{ABI_VERSION, DeviceName, SessionPhase, StartRequest};
+use snapless_wire::ioctl::{
+    ABI_VERSION, DeviceName, SPECIAL_FILE_PAGING, SessionPhase, StartRequest,
+};
 use zerocopy::little_endian::{U32, U64};
 
 use crate::config::VolumeConfig;
@@ -34,6 +36,11 @@ pub fn find<'a>(
     let obstacle = volume.protection.filter(|_| volume.session.is_none()).and_then(obstacle);
     if let Some(why) = obstacle {
         return Err(SessionError::Unprotectable { device: volume.device.clone(), why });
+    }
+    // HANG (rules.md#hang): the system would wait for memory that waits for the server.
+    let has_paging_file = volume.special_files & SPECIAL_FILE_PAGING != 0;
+    if config.overflow == Overflow::Hold && has_paging_file && volume.session.is_none() {
+        return Err(SessionError::HoldWithPagingFile(volume.device.clone()));
     }
     Ok(volume)
 }
@@ -182,6 +189,12 @@ pub enum SessionError {
         /// The obstacle.
         why: &'static str,
     },
+    /// Writes to a volume with a paging file are not made to wait for the server.
+    #[error(
+        "volume {0} has a paging file, so `overflow = \"hold\"` is refused: choose `gap`, or move \
+         the paging file"
+    )]
+    HoldWithPagingFile(String),
     /// Another handle has claimed the session.
     #[error("another program has claimed session {session} of volume {device}; stop that program")]
     Claimed {
@@ -210,7 +223,7 @@ fn start_request(session: SessionId, device: &DeviceName, config: &VolumeConfig)
 mod tests {
     use super::*;
     use snapless_driver_client::VolumeName;
-    use snapless_types::{EpochId, Overflow, Seq};
+    use snapless_types::{EpochId, Seq};
     use snapless_wire::id::VolumeGuid;
     use snapless_wire::ioctl::{Protection, SweepLimits};
 
@@ -289,6 +302,18 @@ mod tests {
         // An older driver does not say.
         (volumes[0].session, volumes[0].protection) = (None, None);
         assert!(find(&volumes, &name(DEVICE), &config()).is_ok());
+    }
+
+    #[test]
+    fn writes_to_a_volume_with_a_paging_file_are_not_made_to_wait() {
+        let mut volumes = [volume(SessionPhase::None, None)];
+        volumes[0].special_files = SPECIAL_FILE_PAGING;
+        let error = find(&volumes, &name(DEVICE), &config()).unwrap_err();
+        assert_eq!(error, SessionError::HoldWithPagingFile(DEVICE.into()));
+        let gap = VolumeConfig { overflow: Overflow::Gap, ..config() };
+        assert!(find(&volumes, &name(DEVICE), &gap).is_ok());
+        volumes[0].session = Some(SESSION);
+        assert!(find(&volumes, &name(DEVICE), &config()).is_ok(), "a session goes on");
     }
 
     #[test]

@@ -242,6 +242,39 @@ fn with_overflow_hold_writes_wait_in_an_open_gap_too() {
 }
 
 #[test]
+fn with_overflow_hold_writes_wait_50_s_and_no_longer() {
+    let session = synced(|config| config.overflow = Overflow::Hold);
+    fill(&session);
+    assert_held(&submit(&session, "waits for room", 0, BLOCK));
+    let limit = Config::OVERFLOW_HOLD_LIMIT;
+    assert_eq!(limit, 50_000 * Tick::PER_MS);
+    session.host().now.set(limit - 1);
+    assert!(matches!(session.dispatch(), Step::Wait(Some(Tick(at))) if at == limit));
+    session.host().now.set(limit);
+    complete_issued(&session, dispatched(&session));
+    assert_eq!(gap_reasons(&session), [GapReason::QueueFull]);
+}
+
+#[test]
+fn eight_thousand_outstanding_writes_make_no_gap() {
+    let geometry = Geometry::new(8192 * BLOCK, 512, 16 << 10).unwrap();
+    let session = Session::new(TestHost::default(), geometry, Config::new(64 << 20)).unwrap();
+    session.begin();
+    let all = BlockRange::new(BlockIndex(0), BlockIndex(8192));
+    assert_eq!(session.skip(all), all.end);
+    drain(&session);
+    let mut tickets = Vec::new();
+    for at in 0..8192 {
+        let capture = captured(submit(&session, "w", at * BLOCK, 4096));
+        tickets.push(session.captured(capture).ticket);
+        drain(&session);
+    }
+    assert_eq!((session.status().writes_in_flight, session.status().gaps), (8192, 0));
+    tickets.into_iter().for_each(|ticket| session.completed(ticket, true));
+    assert_eq!(session.status().writes_in_flight, 0);
+}
+
+#[test]
 fn a_lost_service_leaves_unacknowledged_blocks_dirty() {
     let session = synced(|config| config.epoch_bytes = 4 * BLOCK);
     // The first epoch holds the base image; it is durable. The write after it is not.

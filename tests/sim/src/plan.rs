@@ -207,7 +207,15 @@ impl Plan {
         let is_prolonged = BAD_SECTORS_PROLONG_HOLDS && reads_fail;
         let singly = if is_prolonged { self.volume.block_sectors as u64 + 1 } else { 1 };
         let local = self.reads_of_a_write() * singly * self.disk.latency.end() + 5 * hand_over;
-        self.config.hold_limit + (under_way as u64 + 4) * local
+        self.longest_wait() + (under_way as u64 + 4) * local
+    }
+
+    /// Ticks that a write may wait for room in the queue.
+    pub fn longest_wait(&self) -> u64 {
+        match self.config.overflow {
+            Overflow::Gap => self.config.hold_limit,
+            Overflow::Hold => 50_000 * MS,
+        }
     }
 
     /// Reads that the blocks of one write take, at most.

@@ -5,7 +5,7 @@
 //!
 //! | reason | true if |
 //! | --- | --- |
-//! | `QueueFull` | the overflow is `gap`, and the queue was never empty for the whole hold limit |
+//! | `QueueFull` | the queue was never empty for the whole hold limit; 50 s with overflow `hold` |
 //! | `TooManyWrites` | more writes are outstanding than the session has slots |
 //! | `ServiceLost` | the driver knows that no service is there, or one was lost under a capture |
 //! | `PayloadUnavailable` | the arriving write has no payload |
@@ -21,7 +21,7 @@
 use snapless_engine::{Session, Urgency, Worker};
 #[cfg(debug_assertions)]
 use snapless_types::Extent;
-use snapless_types::{GapReason, Overflow};
+use snapless_types::GapReason;
 
 use super::{World, index};
 use crate::failure::{Broken, Rule, ensure};
@@ -196,10 +196,10 @@ impl World {
             None => false,
             Some(GapReason::QueueFull) => {
                 // The engine may have read the clock a moment ago.
-                let limit = config.hold_limit.saturating_sub(MS);
+                let limit = self.plan.longest_wait().saturating_sub(MS);
                 let busy = self.queue_busy_since.map(|since| self.host.ticks() - since);
                 let was_full = busy.is_some_and(|ticks| ticks >= limit);
-                config.overflow == Overflow::Gap && (was_full || is_marked)
+                was_full || is_marked
             }
             Some(GapReason::TooManyWrites) => self.outstanding > config.writes_max as usize,
             Some(GapReason::ServiceLost) => {
