@@ -15,7 +15,7 @@ use snapless_engine::{
     Capture, Config, Drained, Event, Host, Issue, Protection, Read, Rundown, Session, Step,
     Submission, Tick, Ticket, Urgency, Worker,
 };
-use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry};
+use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind};
 
 /// Writes, and acquisitions of protection.
 const WRITES: u64 = 10_000;
@@ -51,19 +51,23 @@ impl<T> snapless_engine::Mutex<T> for Borrow<T> {
 }
 
 #[derive(Default)]
-struct Counter(Cell<u64>);
+struct Counter {
+    ticks: Cell<u64>,
+    /// The last epoch whose end was drained.
+    ended: Cell<u64>,
+}
 
 impl Host for Counter {
     type Write = u64;
     type Mutex<T> = Borrow<T>;
 
     fn now(&self) -> Tick {
-        self.0.set(self.0.get() + 10);
-        Tick(self.0.get())
+        self.ticks.set(self.ticks.get() + 10);
+        Tick(self.ticks.get())
     }
 
     fn clock(&self) -> u64 {
-        self.0.get()
+        self.ticks.get()
     }
 
     fn wake(&self, _: Worker) {}
@@ -139,10 +143,11 @@ fn write(session: &Bench) -> u64 {
             complete(session, &mut in_flight);
         }
         while let Step::Do(record) = measured_drain(session) {
+            note_end(session, &record);
             measured_drained(session, record);
             drained += 1;
         }
-        session.acknowledge(EpochId::new(u64::MAX));
+        tidy(session);
     }
     while !in_flight.is_empty() {
         complete(session, &mut in_flight);
@@ -208,9 +213,25 @@ fn complete(session: &Bench, in_flight: &mut VecDeque<Ticket>) {
 /// Drains outside the count.
 fn empty(session: &Bench) {
     while let Step::Do(record) = session.drain(u64::MAX) {
+        note_end(session, &record);
         session.drained(record);
     }
-    session.acknowledge(EpochId::new(u64::MAX));
+    tidy(session);
+}
+
+fn note_end(session: &Bench, drained: &Drained) {
+    if drained.record().kind == RecordKind::EpochEnd {
+        session.host().ended.set(drained.record().epoch.get());
+    }
+}
+
+/// Acknowledges all that was drained, and clears its bitmap.
+fn tidy(session: &Bench) {
+    let epoch = EpochId::new(session.host().ended.get());
+    if epoch.get() > 0 {
+        assert_eq!(session.acknowledge(epoch), Ok(()), "its end was drained");
+    }
+    while let Step::Again = session.dispatch() {}
 }
 
 #[inline(never)]

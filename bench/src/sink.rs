@@ -92,7 +92,7 @@ impl Pace {
         run.progress.reach(record.seq.get());
         if record.kind == snapless_types::RecordKind::EpochEnd {
             if self.latency.is_zero() && self.bytes_per_second == 0 {
-                run.session.acknowledge(record.epoch);
+                acknowledge(run, record.epoch);
             } else {
                 let due = self.free_at.max(now) + self.latency;
                 self.acknowledgements.push_back((due, record.epoch));
@@ -104,13 +104,21 @@ impl Pace {
         while let Some(&(due, epoch)) = self.acknowledgements.front()
             && due <= now
         {
-            run.session.acknowledge(epoch);
+            acknowledge(run, epoch);
             self.acknowledgements.pop_front();
         }
     }
 
     fn next_event(&self, free_at: Instant) -> Instant {
         self.acknowledgements.front().map_or(free_at, |(due, _)| free_at.min(*due))
+    }
+}
+
+/// Notes that an epoch is durable.
+fn acknowledge(run: &Run, epoch: EpochId) {
+    if run.session.acknowledge(epoch).is_err() {
+        eprintln!("error: the sink acknowledges epoch {epoch}, which it cannot have");
+        run.progress.fail();
     }
 }
 
@@ -129,7 +137,7 @@ pub fn start(
     let work = move || {
         loop {
             match sink.serve(&run) {
-                Ok(Step::Do(())) => {}
+                Ok(Step::Do(()) | Step::Again) => {}
                 Ok(Step::Wait(_)) => {
                     signal.wait(LOOK);
                 }

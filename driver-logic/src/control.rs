@@ -82,8 +82,9 @@ pub trait Driver {
     /// Keeps a drain request until there are records for it. Its buffer has at least
     /// [`DRAIN_BUFFER_MIN`] bytes.
     fn drain(&self, session: Self::Claimed, request: Self::Request);
-    /// Notes that everything up to an epoch is durable at the server.
-    fn acknowledge(&self, session: Self::Claimed, epoch: EpochId);
+    /// Notes that everything up to an epoch is durable at the server; refuses an epoch that the
+    /// server cannot have.
+    fn acknowledge(&self, session: Self::Claimed, epoch: EpochId) -> Result<(), StatusOf<Self>>;
     /// State and counters.
     fn status(&self, session: Self::Found) -> StatusReply;
     /// Ends a session.
@@ -162,8 +163,7 @@ fn drain<D: Driver>(driver: &D, request: D::Request) {
 #[inline(never)]
 fn acknowledge<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>> {
     let input: AcknowledgeRequest = read(request.input())?;
-    driver.acknowledge(claimed(driver, request)?, input.epoch());
-    Ok(())
+    driver.acknowledge(claimed(driver, request)?, input.epoch())
 }
 
 #[inline(never)]

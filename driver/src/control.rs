@@ -163,8 +163,8 @@ impl control::Driver for Sessions<'_> {
         session.pend_drain(request.request);
     }
 
-    fn acknowledge(&self, session: Shared<Session>, epoch: EpochId) {
-        session.acknowledge(epoch);
+    fn acknowledge(&self, session: Shared<Session>, epoch: EpochId) -> Result<(), Status> {
+        session.acknowledge(epoch).map_err(Status)
     }
 
     fn status(&self, (volume, session): Self::Found) -> StatusReply {

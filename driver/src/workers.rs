@@ -111,9 +111,13 @@ impl Run for Reading {
                     Worker::Hold => session.engine().hold(),
                     _ => session.engine().sweep(),
                 };
-                if let Step::Wait(until) = step {
-                    wait(session, context.worker, until);
-                    continue;
+                match step {
+                    Step::Wait(until) => {
+                        wait(session, context.worker, until);
+                        continue;
+                    }
+                    Step::Again => continue,
+                    Step::Do(_) | Step::Ended => {}
                 }
                 // There may be something for the next thread as well, or the end.
                 session.engine().host().wake(context.worker);
@@ -181,6 +185,7 @@ impl Run for Dispatching {
                     }
                     wait(session, Worker::Dispatch, until);
                 }
+                Step::Again => {}
                 Step::Ended => break,
             }
         }

@@ -6,8 +6,9 @@
 //!
 //! A payload's memory is reserved before the bytes are read or copied into it; a record takes its
 //! number when it is committed. So the stream's order is the order of commits, and a slow disk read
-//! delays its own record only. [`CaptureQueue::clear`] forgets what is committed and makes earlier
-//! reservations stale: they are cancelled, not committed (rule LOSS, rules.md#loss).
+//! delays its own record only. [`CaptureQueue::lose`] makes earlier reservations stale: they are
+//! cancelled, not committed (rule LOSS, rules.md#loss). What was committed is then freed a chunk at
+//! a time, by [`CaptureQueue::discard`].
 //!
 //! The last descriptor is kept for `GapBegin`, which must have room when everything else is full.
 
@@ -16,8 +17,10 @@ use alloc::boxed::Box;
 use snapless_types::{EpochId, Extent, GapReason, Geometry, RecordKind, Seq};
 
 use crate::arena::{Arena, MemoryRange, MemorySpan};
+use crate::config::CHUNK;
 use crate::host::Tick;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
+use crate::steps::Steps;
 
 /// A record's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,12 +97,15 @@ pub struct CaptureQueue {
     first: usize,
     /// Committed records.
     len: usize,
+    /// Of these, the oldest: they are lost and wait to be freed.
+    lost: usize,
     /// Descriptors promised to reservations.
     promised: usize,
     last_seq: Seq,
     last_monotonic: Tick,
-    /// How often the queue was cleared.
+    /// How often the records were lost.
     generation: u64,
+    steps: Steps,
 }
 
 impl CaptureQueue {
@@ -116,10 +122,12 @@ impl CaptureQueue {
             records: boxed_slice(records, || Ok(None))?,
             first: 0,
             len: 0,
+            lost: 0,
             promised: 0,
             last_seq: Seq::default(),
             last_monotonic: Tick(0),
             generation: 0,
+            steps: Steps::default(),
         })
     }
 
@@ -151,7 +159,7 @@ impl CaptureQueue {
         self.free(reservation.memory);
     }
 
-    /// False for a reservation that was made before the queue was cleared.
+    /// False for a reservation that was made before the records were lost.
     pub fn is_current(&self, reservation: &Reservation) -> bool {
         reservation.generation == self.generation
     }
@@ -179,6 +187,12 @@ impl CaptureQueue {
     /// Takes the oldest record if its payload has at most `payload_room` bytes.
     #[inline]
     pub fn pop(&mut self, payload_room: u64) -> Option<Drained> {
+        if self.lost > 0 { None } else { self.take_oldest(payload_room) }
+    }
+
+    #[inline]
+    fn take_oldest(&mut self, payload_room: u64) -> Option<Drained> {
+        self.steps.add(1);
         let place = self.records.get_mut(self.first)?;
         let fits = |memory: MemorySpan| memory.len <= payload_room;
         let drained = place.take_if(|drained| drained.memory().is_none_or(fits))?;
@@ -202,17 +216,40 @@ impl CaptureQueue {
         }
     }
 
-    /// Forgets every committed record. Earlier reservations are stale from now on.
-    pub fn clear(&mut self) {
+    /// Loses every committed record. Earlier reservations are stale from now on.
+    pub fn lose(&mut self) {
         self.generation += 1;
-        while let Some(drained) = self.pop(u64::MAX) {
-            self.give_back(drained);
-        }
+        self.lost = self.len;
     }
 
-    /// True if no record is waiting.
+    /// Frees some of the lost records; true if more of them wait. Then no later record leaves.
+    pub fn discard(&mut self) -> bool {
+        for _ in 0..CHUNK {
+            if self.lost == 0 {
+                break;
+            }
+            self.lost -= 1;
+            if let Some(drained) = self.take_oldest(u64::MAX) {
+                self.give_back(drained);
+            }
+        }
+        self.lost > 0
+    }
+
+    /// True if no record can be taken.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len == 0 || self.lost > 0
+    }
+
+    /// Number of the last record that was taken.
+    pub fn last_taken(&self) -> Seq {
+        Seq::new(self.last_seq.get() - self.len as u64)
+    }
+
+    /// Descriptors examined so far.
+    #[cfg(debug_assertions)]
+    pub fn steps(&self) -> u64 {
+        self.steps.get()
     }
 
     /// True if at most `quarters` quarters of the writes' memory and of the descriptors are in use.
@@ -330,7 +367,7 @@ mod tests {
         assert_eq!(queue.used(), 3072);
         assert!(queue.reserve(1, Writes).is_none(), "memory of the sweep comes back to the sweep");
         queue.commit(written, record(RecordKind::Write));
-        queue.clear();
+        lose(&mut queue);
         assert_eq!(queue.used(), 0);
         assert!(queue.reserve(3072, Writes).is_some());
     }
@@ -380,7 +417,7 @@ mod tests {
         let promised = queue.reserve(1, Sweep).unwrap();
         assert!(queue.is_at_most(2) && !queue.is_at_most(1), "a descriptor too many");
         queue.cancel(promised);
-        queue.clear();
+        lose(&mut queue);
         let swept = queue.reserve(2048, Sweep).unwrap();
         assert!(queue.is_at_most(1), "the sweep's memory is its own");
         for (len, quarters) in [(512, 1), (512, 2), (1, 3)] {
@@ -391,14 +428,42 @@ mod tests {
         queue.cancel(swept);
     }
 
+    fn lose(queue: &mut CaptureQueue) {
+        queue.lose();
+        while queue.discard() {}
+    }
+
     #[test]
-    fn clearing_frees_what_is_committed_and_leaves_reservations() {
+    fn records_leave_after_lost_ones_are_freed_and_a_gap_has_room_at_once() {
+        let mut queue = CaptureQueue::new(1 << 20, 0, 4 * CHUNK).unwrap();
+        while let Some(reservation) = queue.reserve(512, Writes) {
+            queue.commit(reservation, record(RecordKind::Write));
+        }
+        assert!(queue.append(record(RecordKind::GapBegin)).is_some(), "the last descriptor");
+        let last = queue.last_seq().get();
+        assert_eq!(queue.last_taken().get(), 0);
+        queue.lose();
+        assert!(queue.discard() && queue.is_empty() && queue.pop(u64::MAX).is_none());
+        assert!(queue.append(record(RecordKind::GapBegin)).is_some());
+        while queue.discard() {
+            assert!(queue.is_empty(), "lost records are still there");
+        }
+        assert_eq!(queue.last_taken().get(), last);
+        assert_eq!(queue.pop(0).unwrap().record.seq.get(), last + 1);
+        assert!(!queue.discard() && queue.is_empty());
+        // A loss of nothing.
+        queue.lose();
+        assert!(!queue.discard());
+    }
+
+    #[test]
+    fn a_loss_frees_what_is_committed_and_leaves_reservations() {
         let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
         let reservation = queue.reserve(512, Writes).unwrap();
         queue.commit(reservation, record(RecordKind::Write));
         let pending = queue.reserve(1024, Writes).unwrap();
         assert!(queue.is_current(&pending));
-        queue.clear();
+        lose(&mut queue);
         assert!(!queue.is_current(&pending));
         assert!(queue.pop(u64::MAX).is_none());
         assert_eq!(queue.used(), 1024);

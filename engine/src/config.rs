@@ -185,6 +185,11 @@ const BYTES_PER_RECORD: u64 = 4096;
 /// each, and as much again that is being drained. More would only be colder memory.
 const SWEEP_SHARE_MAX: u64 = (2 * SWEEP_READS_MAX) << 20;
 
+/// Words, or records, that are examined under the lock at a time where a verb leaves work for later
+/// (rule HANG, rules.md#hang). Builds that assert have small pieces, so that a small volume takes
+/// several.
+pub(crate) const CHUNK: u64 = if cfg!(debug_assertions) { 8 } else { 128 };
+
 /// Quarters of the queue in use, of the writes' memory and of the descriptors, at which capturing
 /// resumes.
 pub(crate) const LOW_MARK: u64 = 1;

@@ -5,13 +5,17 @@
 //! LOSS and RESUME, rules.md#loss, rules.md#resume). On a large volume a bit stands for a granule
 //! of several blocks: that costs reading a few blocks more after a loss, and keeps epochs small
 //! beside the table.
+//!
+//! An acknowledgement and a loss only say so; [`Epochs::tidy`] then goes through the bitmaps, a
+//! chunk at a time. An epoch's place is free again when its bitmap is clear, and no block is
+//! recorded while a loss is being gone through.
 
 use alloc::boxed::Box;
 
 use snapless_types::{BlockIndex, BlockRange, EpochId, Seq};
 
 use crate::bits::{self, PER_WORD};
-use crate::config::Config;
+use crate::config::{CHUNK, Config};
 use crate::host::Tick;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 use crate::steps::Steps;
@@ -23,6 +27,10 @@ struct Epoch {
     touched: Box<[u64]>,
 }
 
+/// An acknowledgement of an epoch that the server cannot have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ImpossibleEpoch;
+
 /// The open epoch and those that wait for their acknowledgement: consecutive ids.
 #[derive(Debug)]
 pub struct Epochs {
@@ -31,6 +39,12 @@ pub struct Epochs {
     /// The oldest that is not acknowledged.
     oldest_id: u64,
     open_id: u64,
+    /// The oldest whose bitmap is not clear; `oldest_id` if there is none.
+    uncleared_id: u64,
+    /// The word of the bitmaps at which [`Epochs::tidy`] goes on.
+    tidy_from: usize,
+    /// The oldest that was lost, while a loss is being gone through.
+    lost_id: Option<u64>,
     acknowledged_seq: Seq,
     block_count: u64,
     /// Base-two logarithm of the blocks that a bit stands for.
@@ -59,6 +73,9 @@ impl Epochs {
             slots,
             oldest_id: 1,
             open_id: 1,
+            uncleared_id: 1,
+            tidy_from: 0,
+            lost_id: None,
             acknowledged_seq: Seq::default(),
             block_count,
             granule_shift,
@@ -102,6 +119,7 @@ impl Epochs {
         if blocks.is_empty() || sabotaged!(EpochForgotten) {
             return;
         }
+        rule!(!self.is_losing(), "LOSS: no block is recorded while a loss is being gone through");
         let first = blocks.start.0 >> self.granule_shift;
         let last = (blocks.end.0 - 1) >> self.granule_shift;
         let mut words = 0;
@@ -132,7 +150,7 @@ impl Epochs {
 
     /// True if another epoch can be opened after the open one.
     pub fn can_close(&self) -> bool {
-        self.open_id - self.oldest_id + 1 < self.slots.len() as u64
+        self.open_id - self.uncleared_id + 1 < self.slots.len() as u64
     }
 
     /// Closes the open epoch, whose last record is `last_seq`, and opens the next. Does nothing
@@ -147,36 +165,91 @@ impl Epochs {
         self.open(self.open_id + 1);
     }
 
-    /// Frees every closed epoch up to `id`; true if there was one.
-    pub fn acknowledge(&mut self, id: EpochId) -> bool {
-        let before = self.oldest_id;
-        while self.oldest_id <= id.get() && self.oldest_id < self.open_id {
-            let Some(epoch) = self.epoch(self.oldest_id) else { break };
-            epoch.touched.fill(0);
-            let words = epoch.touched.len() as u64;
-            self.acknowledged_seq = epoch.last_seq;
-            self.steps.add(words);
-            self.oldest_id += 1;
+    /// Notes that a closed epoch and all before it are durable; false if that was known, or the
+    /// epoch was lost meanwhile. `drained` is the last record that the service has taken.
+    ///
+    /// # Errors
+    /// [`ImpossibleEpoch`] for one that does not exist yet, is open, or has records that the
+    /// service has not taken. Nothing changes.
+    pub fn acknowledge(&mut self, id: EpochId, drained: Seq) -> Result<bool, ImpossibleEpoch> {
+        let id = id.get();
+        if id == 0 || id >= self.open_id {
+            return Err(ImpossibleEpoch);
         }
-        self.oldest_id > before
+        if id < self.oldest_id {
+            return Ok(false);
+        }
+        let last_seq = self.epoch(id).map_or(drained, |epoch| epoch.last_seq);
+        if last_seq > drained {
+            return Err(ImpossibleEpoch);
+        }
+        (self.acknowledged_seq, self.oldest_id) = (last_seq, id + 1);
+        Ok(true)
     }
 
-    /// Frees every epoch, calls `lost` with each run of blocks that one of them touched, and opens
-    /// a new one.
-    pub fn lose(&mut self, mut lost: impl FnMut(BlockRange)) {
-        let words = self.slots.first().map_or(0, |epoch| epoch.touched.len());
-        self.steps.add((words * self.slots.len()) as u64);
-        for index in 0..words {
-            let touched = self.slots.iter_mut().filter_map(|epoch| epoch.touched.get_mut(index));
-            let mut union = touched.map(core::mem::take).fold(0, |union, word| union | word);
-            while union != 0 {
-                let granule = index as u64 * PER_WORD + u64::from(union.trailing_zeros());
-                lost(self.granule(granule));
-                union &= union - 1;
-            }
-        }
+    /// Loses every epoch that is not acknowledged and opens a new one. [`Epochs::tidy`] tells which
+    /// blocks they touched.
+    pub fn lose(&mut self) {
+        self.lost_id.get_or_insert(self.oldest_id);
         self.open(self.open_id + 1);
         self.oldest_id = self.open_id;
+    }
+
+    /// True until the blocks of every lost epoch are known.
+    pub fn is_losing(&self) -> bool {
+        self.lost_id.is_some()
+    }
+
+    /// Goes through some words of the bitmaps of acknowledged and lost epochs and clears them; calls
+    /// `lost` with each run of blocks that a lost epoch touched. True if there is more to do.
+    pub fn tidy(&mut self, mut lost: impl FnMut(BlockRange)) -> bool {
+        let mut left = CHUNK;
+        while left > 0 && self.uncleared_id < self.oldest_id {
+            let examined = if self.lost_id == Some(self.uncleared_id) {
+                self.tidy_lost(&mut lost)
+            } else {
+                self.clear_acknowledged(left)
+            };
+            self.steps.add(examined);
+            left = left.saturating_sub(examined);
+        }
+        self.uncleared_id < self.oldest_id
+    }
+
+    /// Clears at most so many words of the oldest bitmap; returns how many.
+    fn clear_acknowledged(&mut self, words: u64) -> u64 {
+        let first = self.tidy_from;
+        let Some(epoch) = self.epoch(self.uncleared_id) else { return words };
+        let end =
+            epoch.touched.len().min(first.saturating_add(usize::try_from(words).unwrap_or(0)));
+        let is_last = end == epoch.touched.len();
+        epoch.touched.get_mut(first..end).unwrap_or_default().fill(0);
+        self.tidy_from = if is_last { 0 } else { end };
+        self.uncleared_id += u64::from(is_last);
+        (end - first) as u64
+    }
+
+    /// Takes the next granule that a lost epoch touched out of all bitmaps, or goes on to the next
+    /// word; returns how many words that was, here and in the table.
+    fn tidy_lost(&mut self, lost: &mut impl FnMut(BlockRange)) -> u64 {
+        let index = self.tidy_from;
+        let words = self.slots.iter().filter_map(|epoch| epoch.touched.get(index));
+        let union = words.fold(0, |union, word| union | word);
+        let examined = self.slots.len() as u64;
+        if union == 0 {
+            self.tidy_from += 1;
+            if self.slots.first().is_none_or(|epoch| self.tidy_from >= epoch.touched.len()) {
+                (self.tidy_from, self.uncleared_id, self.lost_id) = (0, self.oldest_id, None);
+            }
+            return examined;
+        }
+        let blocks = self.granule(index as u64 * PER_WORD + u64::from(union.trailing_zeros()));
+        for word in self.slots.iter_mut().filter_map(|epoch| epoch.touched.get_mut(index)) {
+            // All bits but the union's lowest.
+            *word &= !union | union - 1;
+        }
+        lost(blocks);
+        2 * examined + blocks.len() / PER_WORD
     }
 
     fn open(&mut self, id: u64) {
@@ -228,9 +301,17 @@ mod tests {
         Config { epochs, epoch_bitmap_bytes, ..Config::new(1 << 20) }
     }
 
+    fn acknowledge(epochs: &mut Epochs, id: u64, drained: u64) -> Result<bool, ImpossibleEpoch> {
+        epochs.acknowledge(EpochId::new(id), Seq::new(drained))
+    }
+
     fn lost(epochs: &mut Epochs) -> Vec<u64> {
         let mut blocks = Vec::new();
-        epochs.lose(|run| blocks.extend(run.iter().map(|block| block.0)));
+        epochs.lose();
+        while epochs.tidy(|run| blocks.extend(run.iter().map(|block| block.0))) {
+            assert!(epochs.is_losing());
+        }
+        assert!(!epochs.is_losing());
         blocks
     }
 
@@ -243,7 +324,7 @@ mod tests {
         epochs.close(Seq::new(20));
         epochs.touch(blocks(63, 65));
         assert_eq!(epochs.open_id().get(), 3);
-        assert!(epochs.acknowledge(EpochId::new(1)));
+        assert_eq!(acknowledge(&mut epochs, 1, 10), Ok(true));
         assert_eq!(epochs.acknowledged_seq().get(), 10);
         assert_eq!(lost(&mut epochs), [1, 2, 63, 64]);
         assert_eq!(epochs.open_id().get(), 4);
@@ -257,10 +338,38 @@ mod tests {
         assert!(!epochs.can_close());
         epochs.close(Seq::new(2));
         assert_eq!(epochs.open_id().get(), 2, "no epoch was free");
-        assert!(epochs.acknowledge(EpochId::new(7)), "only closed epochs are freed");
-        assert_eq!(epochs.open_id().get(), 2);
+        epochs.touch(blocks(0, 10));
+        assert_eq!(acknowledge(&mut epochs, 1, 1), Ok(true));
+        assert!(!epochs.can_close(), "its bitmap is not clear");
+        assert!(!epochs.tidy(|_| panic!("nothing was lost")));
         assert!(epochs.can_close());
-        assert!(!epochs.acknowledge(EpochId::new(7)));
+        assert_eq!(acknowledge(&mut epochs, 1, 1), Ok(false), "it was known");
+    }
+
+    #[test]
+    fn an_epoch_that_the_server_cannot_have_is_refused_and_changes_nothing() {
+        let mut epochs = epochs(3, 10, 1 << 20);
+        epochs.close(Seq::new(5));
+        for (id, drained) in [(0, 9), (2, 9), (3, 9), (u64::MAX, 9), (1, 4)] {
+            assert_eq!(acknowledge(&mut epochs, id, drained), Err(ImpossibleEpoch), "{id}");
+        }
+        assert_eq!((epochs.acknowledged_seq().get(), epochs.open_id().get()), (0, 2));
+        assert_eq!(lost(&mut epochs), []);
+        assert_eq!(acknowledge(&mut epochs, 1, 5), Ok(false), "it was lost");
+        assert_eq!(epochs.acknowledged_seq().get(), 0);
+    }
+
+    #[test]
+    fn a_loss_is_gone_through_in_chunks_and_an_acknowledged_epoch_is_not_part_of_it() {
+        let mut epochs = epochs(3, 64 * 100, 1 << 20);
+        epochs.touch(blocks(0, 6400));
+        epochs.close(Seq::new(1));
+        epochs.touch(blocks(5, 7));
+        epochs.touch(blocks(6399, 6400));
+        // The acknowledged bitmap is not clear yet.
+        assert_eq!(acknowledge(&mut epochs, 1, 1), Ok(true));
+        assert!(epochs.tidy(|_| panic!("nothing was lost")));
+        assert_eq!(lost(&mut epochs), [5, 6, 6399]);
     }
 
     #[test]

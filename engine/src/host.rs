@@ -50,6 +50,8 @@ pub enum Step<T> {
     Do(T),
     /// Wait to be woken, or until this instant, and call the verb again.
     Wait(Option<Tick>),
+    /// Call the verb again at once: there is more to do than the lock is held for.
+    Again,
     /// The session is stopped and nothing is left for this worker.
     Ended,
 }

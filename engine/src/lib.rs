@@ -46,7 +46,7 @@
 //! | `session::core` and the modules in it | decisions that need more than one owner |
 //! | `resync`, `backpressure`, `sweep`, `lifecycle`, `gap`, `base_image` | owners that hold a policy or a state |
 //! | `in_flight`, `capture_queue`, `epochs`, `claims`, `table` | owners that keep accounts: of writes, records, blocks |
-//! | `slots`, `ring`, `grid`, `regions`, `arena`, `holes`, `pace`, `bits` | data structures of the owners |
+//! | `slots`, `ring`, `grid`, `regions`, `arena`, `holes`, `pace`, `summary`, `bits` | data structures of the owners |
 //! | `host`, `config`, `status`, `submission`, `memory`, `sync`, `steps` | interfaces and foundations |
 //!
 //! [`Rundown`] stands beside them: it guards the place where a volume keeps its session.
@@ -189,6 +189,7 @@ mod slots;
 mod status;
 mod steps;
 mod submission;
+mod summary;
 mod sweep;
 mod sync;
 mod table;
@@ -196,6 +197,7 @@ mod table;
 pub use arena::MemorySpan;
 pub use capture_queue::{Drained, Record};
 pub use config::{Config, ConfigError, StartError};
+pub use epochs::ImpossibleEpoch;
 pub use host::{Host, Mutex, Step, Tick, WORKERS, Worker};
 pub use lifecycle::Phase;
 pub use rundown::{Event, Protection, Rundown, RundownOwner};

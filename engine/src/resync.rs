@@ -12,27 +12,64 @@
 
 use snapless_types::{BlockIndex, BlockRange};
 
-use crate::config::Config;
+use crate::config::{CHUNK, Config};
 use crate::host::Tick;
 use crate::in_flight::{HeldWrite, InFlight};
 use crate::table::{BlockState, Table};
+
+/// The dirty blocks that one search may pass because a write in flight touches them.
+#[derive(Debug)]
+pub struct Passes {
+    left: u64,
+    /// The block after the last one that was passed.
+    reached: BlockIndex,
+}
+
+impl Passes {
+    /// As many as one call of a verb looks at while it holds the lock.
+    const MAX: u64 = CHUNK / 2;
+
+    /// None passed yet.
+    pub fn new() -> Self {
+        Self { left: Self::MAX, reached: BlockIndex(0) }
+    }
+}
 
 /// Whether the resync or writers go first.
 #[derive(Debug)]
 pub struct Resync {
     insists: bool,
+    /// Dirty blocks that the sweep has passed since it last found one to read.
+    passed: u64,
     hold_limit: u64,
 }
 
 impl Resync {
     /// Writers go first.
     pub fn new(config: &Config) -> Self {
-        Self { insists: false, hold_limit: config.hold_limit }
+        Self { insists: false, passed: 0, hold_limit: config.hold_limit }
     }
 
-    /// Notes whether the sweep found only dirty blocks that it may not read.
+    /// Sets whether the resync goes first: it does if the sweep found only dirty blocks that it may
+    /// not read.
     pub fn insist(&mut self, insists: bool) {
-        self.insists = insists;
+        (self.insists, self.passed) = (insists, 0);
+    }
+
+    /// Notes that the sweep found blocks to read.
+    pub fn found(&mut self) {
+        self.passed = 0;
+    }
+
+    /// Notes that the sweep found nothing to read among all blocks, of which `dirty` are dirty. If
+    /// it passed so many of them that it has to look again, returns where it goes on.
+    pub fn found_none(&mut self, passes: &Passes, dirty: u64) -> Option<BlockIndex> {
+        self.passed += Passes::MAX - passes.left;
+        if passes.left == 0 && self.passed < dirty {
+            return Some(passes.reached);
+        }
+        self.insist(dirty > 0);
+        None
     }
 
     /// True if a write to these blocks is issued at once, uncaptured: the sweep reads all of them
@@ -51,23 +88,28 @@ impl Resync {
     }
 
     /// The first dirty blocks of a range that may be read: as many of the run that `run` gives for
-    /// a block as no write in flight touches.
+    /// a block as no write in flight touches. Passes no more blocks than it may.
     pub fn first_readable<W>(
         range: BlockRange,
         table: &Table,
         in_flight: &InFlight<W>,
+        passes: &mut Passes,
         run: impl Fn(BlockIndex) -> BlockRange,
     ) -> Option<BlockRange> {
         let is_still = |block: &BlockIndex| {
             sabotaged!(ResyncUnderWrites) || !in_flight.may_touch(&BlockRange::one(*block))
         };
         let mut rest = range;
-        while let Some(start) = table.find(rest, BlockState::Dirty) {
+        while passes.left > 0
+            && let Some(start) = table.find(rest, BlockState::Dirty)
+        {
             let still = run(start).iter().take_while(is_still).count() as u64;
             if still > 0 {
                 return Some(BlockRange::new(start, BlockIndex(start.0 + still)));
             }
+            passes.left -= 1;
             rest = BlockRange::new(BlockIndex(start.0 + 1), range.end);
+            passes.reached = rest.start;
         }
         None
     }

@@ -13,6 +13,7 @@ use snapless_types::{BlockIndex, BlockRange, Clearing, EpochId, Extent, Geometry
 use self::core::{Core, Read, Shared, State};
 use crate::capture_queue::Drained;
 use crate::config::{Config, StartError};
+use crate::epochs::ImpossibleEpoch;
 use crate::host::{Call, Host, Mutex, Step};
 use crate::memory::boxed;
 use crate::status::Status;
@@ -171,12 +172,17 @@ impl<H: Host> Session<H> {
     }
 
     /// Notes that an epoch and all before it are durable at the server.
-    pub fn acknowledge(&self, epoch: EpochId) {
-        self.locked(|core| core.acknowledge(epoch));
+    ///
+    /// # Errors
+    /// [`ImpossibleEpoch`] for an epoch that the server cannot have: one that does not exist yet,
+    /// is open, or has records that were not drained. Nothing changes.
+    pub fn acknowledge(&self, epoch: EpochId) -> Result<(), ImpossibleEpoch> {
+        self.locked(|core| core.acknowledge(epoch))
     }
 
     /// Notes that the service is lost: blocks whose records are not acknowledged turn dirty, and
-    /// writes are issued uncaptured until [`Session::attach`].
+    /// writes are issued uncaptured until [`Session::attach`]. While [`Status::losing`] is set, the
+    /// dispatch thread still turns blocks dirty, and nothing is captured.
     pub fn detach(&self) {
         self.locked(|core| core.detach());
     }
@@ -227,9 +233,9 @@ impl<H: Host> Session<H> {
         self.shared.table.get(block)
     }
 
-    /// What all verbs together have looked at, of the table, the epochs' bitmaps and the index of
-    /// writes: the simulator checks that no work under the lock grows with the volume or with the
-    /// number of writes.
+    /// What all verbs together have looked at, of the table, the epochs' bitmaps, the queue's
+    /// descriptors and the index of writes: the simulator checks that no work under the lock grows
+    /// with the volume, the queue or the number of writes.
     #[cfg(debug_assertions)]
     pub fn steps(&self) -> u64 {
         self.locked(|core| core.steps())

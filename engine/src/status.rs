@@ -23,6 +23,9 @@ macro_rules! status {
             pub outgrown: bool,
             /// True if the stream describes the volume: no gap is open.
             pub consistent: bool,
+            /// True while blocks of a service that is lost still turn dirty: until then nothing is
+            /// captured.
+            pub losing: bool,
             /// True once every block has been captured as it was at t0.
             pub base_complete: bool,
             /// Why the gap that is open began; if none is, why the last one did.

@@ -1,8 +1,8 @@
-//! Counts what the engine looks at: words of the table and of the epochs' bitmaps, and entries of
-//! the index of writes.
+//! Counts what the engine looks at: words of the table and of the epochs' bitmaps, descriptors of the
+//! queue, and entries of the index of writes.
 //!
-//! The rule: no work under the session's lock grows with the volume or with the number of writes.
-//! The simulator reads the count before and after each verb.
+//! The rule: no work under the session's lock grows with the volume, the queue or the number of
+//! writes. The simulator reads the count before and after each verb.
 
 #[cfg(debug_assertions)]
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -50,6 +50,11 @@ impl Sweep {
         if reads < self.pace.depth(now) { Ok(()) } else { Err(None) }
     }
 
+    /// Sets where the sweep goes on.
+    pub fn go_on_at(&mut self, block: BlockIndex) {
+        self.cursor = block;
+    }
+
     /// All blocks, in the order in which they are read.
     pub fn order(&self, all: BlockRange) -> [BlockRange; 2] {
         [BlockRange::new(self.cursor, all.end), BlockRange::new(all.start, self.cursor)]

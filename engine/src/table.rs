@@ -1,4 +1,4 @@
-//! The first-sync table: two bits per block.
+//! The first-sync table: two bits per block, and which words have a block that is to be read.
 //!
 //! States change under the session's lock only; the words are atomic so that they may be read
 //! without it. Loads pair with the stores by acquire and release: a thread that sees `Synced` also
@@ -11,6 +11,7 @@ use snapless_types::{BlockIndex, BlockRange};
 use crate::bits;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 use crate::steps::Steps;
+use crate::summary::Summary;
 use crate::sync::{AtomicU64, Number, Ordering};
 
 /// The state of a block.
@@ -50,21 +51,29 @@ pub struct Table {
     words: Box<[AtomicU64]>,
     /// Number of blocks in each state.
     counts: [Number; 4],
+    /// Which words have a block in the state; for [`SEARCHED`], in this order.
+    searched: [Summary; 2],
     steps: Steps,
 }
+
+/// The states that are searched for in the whole volume.
+const SEARCHED: [BlockState; 2] = [BlockState::Unsynced, BlockState::Dirty];
 
 impl Table {
     /// A table for `block_count` blocks.
     pub fn new(block_count: u64) -> Result<Self, OutOfMemory> {
-        let words = boxed_slice(block_count.div_ceil(BLOCKS_PER_WORD), || Ok(AtomicU64::new(0)))?;
-        let table = Self { words, counts: Default::default(), steps: Steps::default() };
+        let count = block_count.div_ceil(BLOCKS_PER_WORD);
+        let words = boxed_slice(count, || Ok(AtomicU64::new(0)))?;
+        let searched = [Summary::new(count, true)?, Summary::new(count, false)?];
+        let table = Self { words, counts: Default::default(), searched, steps: Steps::default() };
         table.counts[BlockState::Unsynced.index()].set(block_count);
         Ok(table)
     }
 
     /// Bytes that a table for so many blocks allocates.
     pub fn bytes(block_count: u64) -> u64 {
-        slice_bytes::<AtomicU64>(block_count.div_ceil(BLOCKS_PER_WORD))
+        let words = block_count.div_ceil(BLOCKS_PER_WORD);
+        slice_bytes::<AtomicU64>(words) + 2 * Summary::bytes(words)
     }
 
     /// A block's state; `Synced` for one past the end, which is never read.
@@ -80,31 +89,42 @@ impl Table {
         self.counts[state.index()].get()
     }
 
-    /// Sets a block's state and returns the one it had. Callers hold the session's lock.
-    pub fn set(&self, block: BlockIndex, state: BlockState) -> BlockState {
-        let Some(word) = self.word(block.0 / BLOCKS_PER_WORD) else { return BlockState::Synced };
-        let shift = shift_of(block);
-        // Plain load and store: writers exclude each other by the session's lock.
-        let old = word.load(Ordering::Relaxed);
-        let (new, before) =
-            (old & !(3 << shift) | (state as u64) << shift, BlockState::from_bits(old >> shift));
-        word.store(new, Ordering::Release);
-        self.recount(before, state, 1);
-        before
-    }
-
     /// Sets the state of every block of a run; all were in state `before`. Callers hold the
     /// session's lock.
     pub fn set_run(&self, range: BlockRange, before: BlockState, state: BlockState) {
         rule!(self.all(range, before), "T0: a run is in one state when it leaves it");
+        self.turn(range, before, state);
+    }
+
+    /// Turns the blocks of a run that are in state `before` into `state`; returns how many. Callers
+    /// hold the session's lock.
+    pub fn turn(&self, range: BlockRange, before: BlockState, state: BlockState) -> u64 {
+        let mut turned = 0;
         for (index, mask) in words_of(range) {
             self.steps.add(1);
-            let Some(word) = self.words.get(index) else { return };
-            // Plain load and store: as in `set`.
+            let Some(word) = self.words.get(index) else { break };
+            // Plain load and store: writers exclude each other by the session's lock.
             let old = word.load(Ordering::Relaxed);
-            word.store(old & !mask | (LOW_BITS * state as u64) & mask, Ordering::Release);
+            let lanes = lanes_in(old, before) & mask;
+            if lanes == 0 {
+                continue;
+            }
+            let new = old & !(lanes * 3) | lanes * state as u64;
+            word.store(new, Ordering::Release);
+            turned += u64::from(lanes.count_ones());
+            self.summarize(index, old, new);
         }
-        self.recount(before, state, range.len());
+        self.recount(before, state, turned);
+        turned
+    }
+
+    fn summarize(&self, index: usize, old: u64, new: u64) {
+        for (summary, state) in self.searched.iter().zip(SEARCHED) {
+            let has = lanes_in(new, state) != 0;
+            if has != (lanes_in(old, state) != 0) {
+                summary.put(index as u64, has, &self.steps);
+            }
+        }
     }
 
     /// True if every block of the run is in `state`.
@@ -116,12 +136,25 @@ impl Table {
         self.first_where(range, |word| !lanes_in(word, state) & LOW_BITS).is_none()
     }
 
-    /// The first block of the run that is in `state`.
+    /// The first block of the run that is in `state`. Callers hold the session's lock.
     pub fn find(&self, range: BlockRange, state: BlockState) -> Option<BlockIndex> {
-        if self.count(state) == 0 {
-            return None;
+        let index = SEARCHED.iter().position(|&searched| searched == state);
+        let Some(summary) = index.and_then(|index| self.searched.get(index)) else {
+            return self.first_where(range, |word| lanes_in(word, state));
+        };
+        let mut rest = range;
+        while !rest.is_empty() {
+            let word = summary.next(rest.start.0 / BLOCKS_PER_WORD, &self.steps)?;
+            let end = BlockIndex((word + 1) * BLOCKS_PER_WORD);
+            let lanes = BlockRange::new(BlockIndex(word * BLOCKS_PER_WORD), end);
+            // A word whose blocks in this state are before the run's first is met once.
+            let found = self.first_where(lanes.intersection(&rest), |word| lanes_in(word, state));
+            if found.is_some() {
+                return found;
+            }
+            rest = BlockRange::new(end, range.end);
         }
-        self.first_where(range, |word| lanes_in(word, state))
+        None
     }
 
     /// The run of blocks in `state` that begins at `range.start`, up to `range.end`.

@@ -40,6 +40,7 @@ impl Serve for Images {
         let drained = match run.session.drain(u64::MAX) {
             Step::Do(drained) => drained,
             Step::Wait(until) => return Ok(Step::Wait(until)),
+            Step::Again => return Ok(Step::Again),
             Step::Ended => return Ok(Step::Ended),
         };
         let record = drained.record();
@@ -47,7 +48,7 @@ impl Serve for Images {
         run.session.drained(drained);
         applied?;
         if record.kind == RecordKind::EpochEnd {
-            run.session.acknowledge(record.epoch);
+            super::acknowledge(run, record.epoch);
         }
         run.progress.reach(record.seq.get());
         Ok(Step::Do(()))

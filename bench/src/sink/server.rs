@@ -88,6 +88,7 @@ fn fill(buffer: &mut [u8], run: &Run) -> Result<(usize, Step<()>)> {
             // The queue is empty, or the next record does not fit.
             Step::Wait(_) if len > 0 => break,
             Step::Wait(until) => return Ok((0, Step::Wait(until))),
+            Step::Again => break,
             Step::Ended => return Ok((len, Step::Ended)),
         };
         let header = header(&drained.record()).map_err(unsound);
@@ -128,7 +129,7 @@ fn receive_all(mut receiver: MessageReceiver, run: &Run) {
     loop {
         match receiver.receive() {
             Ok(Some(Message::Acknowledge(acknowledge))) => {
-                run.session.acknowledge(acknowledge.epoch());
+                super::acknowledge(run, acknowledge.epoch());
                 run.progress.reach(acknowledge.seq().get());
             }
             Ok(Some(Message::Refused(text))) => {

@@ -130,6 +130,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         self.deadlines.dispatch = loop {
             match run.session.dispatch() {
                 Step::Do(submission) => self.carry_out(run, submission),
+                Step::Again => {}
                 Step::Wait(until) => break until,
                 Step::Ended => break None,
             }
@@ -145,6 +146,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         while self.reads < self.depth {
             match run.session.sweep() {
                 Step::Do(read) => self.read(run, read),
+                Step::Again => {}
                 Step::Wait(until) => {
                     self.deadlines.sweep = until;
                     return;

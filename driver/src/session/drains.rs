@@ -4,7 +4,10 @@ use snapless_engine::{Drained, Record, Step, Tick, Worker};
 use snapless_types::EpochId;
 use snapless_wire::id::FileTime;
 use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
-use wdk_sys::{NTSTATUS, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_CONNECTED, STATUS_SUCCESS};
+use wdk_sys::{
+    NTSTATUS, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_CONNECTED, STATUS_INVALID_PARAMETER,
+    STATUS_SUCCESS,
+};
 
 use super::Session;
 use super::claim::State;
@@ -64,8 +67,11 @@ impl Session {
     }
 
     /// Notes that everything up to an epoch is durable at the server. IRQL <= DISPATCH_LEVEL.
-    pub fn acknowledge(&self, epoch: EpochId) {
-        self.engine.acknowledge(epoch);
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_PARAMETER` for an epoch that the server cannot have.
+    pub fn acknowledge(&self, epoch: EpochId) -> Result<(), NTSTATUS> {
+        self.engine.acknowledge(epoch).map_err(|_| STATUS_INVALID_PARAMETER)
     }
 
     /// Answers drain requests while there are both requests and records. PASSIVE_LEVEL.

@@ -32,21 +32,17 @@ impl Shared {
     }
 
     /// Syncs one block, as the thread that reads it does.
-    fn sync(&self, block: u64) {
-        let index = BlockIndex(block);
+    fn sync(&self, index: u64) {
+        let block = BlockRange::one(BlockIndex(index));
         {
             let _lock = self.lock.lock().unwrap();
-            let was = self.table.set(index, BlockState::Reading);
-            assert_eq!(
-                was,
-                BlockState::Unsynced,
-                "T0: a neighbour's change leaves the block alone"
-            );
+            let turned = self.table.turn(block, BlockState::Unsynced, BlockState::Reading);
+            assert_eq!(turned, 1, "T0: a neighbour's change leaves the block alone");
         }
         let _lock = self.lock.lock().unwrap();
-        self.recorded[usize::try_from(block).unwrap()].store(true, Relaxed);
-        let was = self.table.set(index, BlockState::Synced);
-        assert_eq!(was, BlockState::Reading, "T0: a neighbour's change leaves the block alone");
+        self.recorded[usize::try_from(index).unwrap()].store(true, Relaxed);
+        let turned = self.table.turn(block, BlockState::Reading, BlockState::Synced);
+        assert_eq!(turned, 1, "T0: a neighbour's change leaves the block alone");
     }
 }
 

@@ -278,9 +278,12 @@ fn eight_thousand_outstanding_writes_make_no_gap() {
 fn a_lost_service_leaves_unacknowledged_blocks_dirty() {
     let session = synced(|config| config.epoch_bytes = 4 * BLOCK);
     // The first epoch holds the base image; it is durable. The write after it is not.
-    session.acknowledge(EpochId::new(1));
+    session.acknowledge(EpochId::new(1)).unwrap();
     complete_captured(&session, submit(&session, "w", 2 * BLOCK, 512));
     session.detach();
+    assert!(session.status().losing);
+    tidy(&session);
+    assert!(!session.status().losing);
     let dirty: Vec<_> =
         (0..4).filter(|&n| session.block_state(BlockIndex(n)) == BlockState::Dirty).collect();
     assert_eq!(dirty, [2]);
@@ -334,6 +337,7 @@ fn capturing_resumes_when_a_read_gives_its_memory_back() {
     session.detach();
     assert!(session.attach());
     complete_issued(&session, dispatched(&session));
+    tidy(&session);
     assert_eq!(session.status().phase, Phase::Uncaptured);
     done(&session, reading, true);
     assert_eq!(session.status().phase, Phase::Capturing);
@@ -341,7 +345,10 @@ fn capturing_resumes_when_a_read_gives_its_memory_back() {
 
 /// A session that lost its service and has another, with a write in flight and one held behind it.
 fn reattached_with_a_held_write() -> (TestSession, Issue<&'static str>) {
-    let session = synced(|_| ());
+    let session = synced(|config| config.epoch_bytes = 4 * BLOCK);
+    // What the loss is about is gone through in one piece.
+    session.acknowledge(EpochId::new(1)).unwrap();
+    tidy(&session);
     let first = session.captured(captured(submit(&session, "first", 0, 512)));
     assert_held(&submit(&session, "second", 0, 512));
     session.detach();
@@ -355,6 +362,7 @@ fn reattached_with_a_held_write() -> (TestSession, Issue<&'static str>) {
 fn capturing_resumes_when_the_last_held_write_is_cancelled_or_issued() {
     let (session, first) = reattached_with_a_held_write();
     assert_eq!(session.cancel_held(|_| true), Some("second"));
+    tidy(&session);
     assert_eq!(session.status().phase, Phase::Capturing);
     session.completed(first.ticket, true);
 
@@ -384,7 +392,7 @@ fn the_base_image_survives_a_lost_service_once_it_is_acknowledged() {
     session.host().now.set(5);
     assert_waits(&session.dispatch());
     assert_eq!(drain(&session), [RecordKind::EpochEnd]);
-    session.acknowledge(EpochId::new(1));
+    session.acknowledge(EpochId::new(1)).unwrap();
     assert_eq!(session.status().acknowledged_seq, session.status().last_seq);
     session.detach();
     assert!(session.status().base_complete);
@@ -616,4 +624,87 @@ fn a_volume_that_outgrows_its_session_is_the_reason_of_its_gap() {
     let written = synced(|_| ());
     complete_issued(&written, submit(&written, "across the end", 4 * BLOCK - 512, 1024));
     assert_eq!(gap_reasons(&written), [GapReason::Outgrown]);
+}
+
+/// A session over many blocks, all of them synced in one epoch that is not acknowledged.
+fn large() -> TestSession {
+    let blocks = 4096;
+    let geometry = Geometry::new(blocks * BLOCK, 512, 16 << 10).unwrap();
+    let session = Session::new(TestHost::default(), geometry, Config::new(64 * BLOCK)).unwrap();
+    session.begin();
+    let all = BlockRange::new(BlockIndex(0), BlockIndex(blocks));
+    let mut next = all.start;
+    while next < all.end {
+        next = session.skip(BlockRange::new(next, all.end));
+    }
+    drain(&session);
+    assert_eq!(session.status().blocks_synced, blocks);
+    session
+}
+
+#[test]
+fn a_loss_is_gone_through_in_pieces_and_nothing_is_captured_meanwhile() {
+    let session = large();
+    session.detach();
+    let status = session.status();
+    assert!(status.losing && status.blocks_dirty < 64, "{status:?}");
+    // A service returns, goes and returns again before the dispatch thread has done more.
+    assert!(session.attach());
+    session.detach();
+    assert!(session.attach());
+    assert_eq!(drain(&session), [RecordKind::GapBegin], "the last loss is the one to tell");
+    complete_issued(&session, submit(&session, "uncaptured", BLOCK, 512));
+    assert_waits(&session.sweep());
+    let mut pieces = 0;
+    while let Step::Again = session.dispatch() {
+        assert_eq!(session.status().phase, Phase::Uncaptured);
+        pieces += 1;
+    }
+    let status = session.status();
+    assert!(pieces > 64, "{pieces}");
+    assert_eq!((status.losing, status.blocks_dirty), (false, 4096));
+    assert_eq!(status.phase, Phase::Capturing, "the queue is empty");
+}
+
+#[test]
+fn a_session_that_is_stopped_does_not_go_through_a_loss() {
+    let session = large();
+    session.detach();
+    session.stop();
+    assert!(matches!(session.dispatch(), Step::Ended) && session.is_settled());
+}
+
+#[test]
+fn an_acknowledgement_that_cannot_be_is_refused_and_changes_nothing() {
+    let session = synced(|config| config.epoch_age = 5);
+    session.host().now.set(5);
+    assert_waits(&session.dispatch());
+    let before = session.status();
+    // It has ended; its end is still in the queue.
+    assert_eq!(session.acknowledge(EpochId::new(1)), Err(ImpossibleEpoch));
+    assert_eq!(drain(&session), [RecordKind::EpochEnd]);
+    for epoch in [0, 2, 3, u64::MAX] {
+        assert_eq!(session.acknowledge(EpochId::new(epoch)), Err(ImpossibleEpoch), "{epoch}");
+    }
+    assert_eq!(session.status().acknowledged_seq, before.acknowledged_seq);
+    assert_eq!(session.acknowledge(EpochId::new(1)), Ok(()));
+    assert_eq!(session.acknowledge(EpochId::new(1)), Ok(()), "it is known already");
+    assert_eq!(session.status().acknowledged_seq, session.status().last_seq);
+}
+
+#[test]
+fn the_sweep_gives_the_lock_back_while_it_passes_dirty_blocks_under_writes() {
+    let session = large();
+    let busy: Vec<_> = (0..100).map(|block| uncaptured(&session, block * BLOCK, 512)).collect();
+    let mut looks = 0;
+    while let Step::Again = session.sweep() {
+        looks += 1;
+    }
+    assert!(looks > 10, "{looks}");
+    // It has seen them all: the resync goes first from now on.
+    assert_held(&submit(&session, "w", 0, 512));
+    for issue in busy {
+        session.completed(issue.ticket, true);
+    }
+    done(&session, read(session.hold()), true);
 }

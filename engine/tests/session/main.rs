@@ -4,8 +4,8 @@
 use std::cell::{Cell, RefCell};
 
 use snapless_engine::{
-    BlockState, Capture, Config, Host, Issue, Mutex, Phase, Read, Session, Step, Submission, Tick,
-    Ticket, Urgency, WORKERS, Worker,
+    BlockState, Capture, Config, Host, ImpossibleEpoch, Issue, Mutex, Phase, Read, Session, Step,
+    Submission, Tick, Ticket, Urgency, WORKERS, Worker,
 };
 use snapless_types::{
     BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, Overflow, RecordKind,
@@ -151,6 +151,11 @@ fn sweep_all(session: &TestSession) {
 fn dispatched(session: &TestSession) -> Submission<&'static str> {
     let Step::Do(submission) = session.dispatch() else { panic!("nothing to dispatch") };
     submission
+}
+
+/// Lets the dispatch thread do what other verbs left, while no write is held.
+fn tidy(session: &TestSession) {
+    while let Step::Again = session.dispatch() {}
 }
 
 fn read(step: Step<Read>) -> Read {

@@ -228,6 +228,7 @@ impl Volume {
                 Step::Do(submission) => self.carry_out(run, submission),
                 Step::Wait(until) if !self.has_failed() => run.wait(Worker::Dispatch, until),
                 Step::Wait(_) => run.session.stop(),
+                Step::Again => {}
                 Step::Ended => break,
             }
         }
@@ -244,6 +245,7 @@ impl Volume {
             };
             match step {
                 Step::Do(read) => self.read_blocks(run, read, &mut random),
+                Step::Again => {}
                 Step::Wait(until) => run.wait(worker, until),
                 Step::Ended => return,
             }
@@ -274,7 +276,7 @@ impl Volume {
                     let durable = server.take(drained.record(), content, t0);
                     run.session.drained(drained);
                     if let Some(epoch) = durable {
-                        run.session.acknowledge(epoch);
+                        run.session.acknowledge(epoch).expect("it was drained");
                     }
                     drop(server);
                     if random.one_in(300) {
@@ -285,6 +287,7 @@ impl Volume {
                     drop(server);
                     run.wait(Worker::Drain, until);
                 }
+                Step::Again => {}
                 Step::Ended => return,
             }
         }
@@ -309,6 +312,10 @@ impl Volume {
         }
         // From here on only what is durable counts.
         run.lose_service(to_the_end || was_durable);
+        while run.session.status().losing {
+            assert!(!self.has_failed(), "another thread has failed");
+            thread::sleep(Duration::from_millis(1));
+        }
         let disk = self.disk.content();
         let server = run.server.lock().unwrap();
         for block in 0..BLOCKS {

@@ -161,7 +161,9 @@ impl Link {
 
     /// Acknowledges again what is durable: the service asks the server.
     pub fn acknowledge_again(&mut self, now: u64) {
-        self.acknowledgements.push((now, self.durable_epoch));
+        if self.durable_epoch > 0 {
+            self.acknowledgements.push((now, self.durable_epoch));
+        }
     }
 
     /// Perhaps the service dies or stalls.

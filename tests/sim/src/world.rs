@@ -164,6 +164,10 @@ pub struct World {
     outstanding: usize,
     /// Since when the queue has not been empty.
     queue_busy_since: Option<u64>,
+    /// The last epoch whose end was drained.
+    ended_epoch: u64,
+    /// What the last loss of the service left was checked.
+    loss_is_checked: bool,
     preempted: Preempted,
     /// No faults, no new writes: everything has to come to rest.
     calm: bool,
@@ -198,6 +202,8 @@ impl World {
             before: Vec::new(),
             outstanding: 0,
             queue_busy_since: None,
+            ended_epoch: 0,
+            loss_is_checked: true,
             preempted: Preempted::default(),
             calm: false,
             disk: Disk::new(plan.volume.sectors + plan.volume.beyond, plan.disk.clone()),

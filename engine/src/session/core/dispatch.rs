@@ -1,4 +1,5 @@
-//! The dispatch thread: which held write goes next, and when it looks again.
+//! The dispatch thread: which held write goes next, and when it looks again. When no write goes, it
+//! does what other verbs left to do.
 
 use snapless_types::GapReason;
 
@@ -16,6 +17,7 @@ const CANDIDATES_MAX: u32 = 64;
 impl<W> Core<'_, W> {
     /// What the dispatch thread does next.
     pub fn dispatch(&mut self) -> Step<Submission<W>> {
+        let more_to_tidy = !self.state.lifecycle.is_stopped() && self.tidy();
         self.close_epoch_if_due();
         self.end_holds_past_the_limit();
         let next = match self.state.lifecycle.phase() {
@@ -30,6 +32,7 @@ impl<W> Core<'_, W> {
         match next {
             Some(submission) => Step::Do(submission),
             None if self.state.lifecycle.is_stopped() => Step::Ended,
+            None if more_to_tidy => Step::Again,
             None => {
                 self.resume_capturing_if_drained();
                 Step::Wait(self.deadline())

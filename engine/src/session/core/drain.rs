@@ -1,10 +1,8 @@
-//! The drain thread: what leaves the queue, and what an acknowledgement frees.
-
-use snapless_types::EpochId;
+//! The drain thread: what leaves the queue.
 
 use super::Core;
 use crate::capture_queue::Drained;
-use crate::host::{Step, Worker};
+use crate::host::Step;
 
 impl<W> Core<'_, W> {
     /// True if the drain thread has a record to take.
@@ -30,13 +28,5 @@ impl<W> Core<'_, W> {
         self.close_epoch_if_due();
         self.wake_waiting();
         self.note_progress();
-    }
-
-    /// Notes that an epoch and all before it are durable at the server.
-    pub fn acknowledge(&mut self, epoch: EpochId) {
-        if self.state.epochs.acknowledge(epoch) {
-            // The open epoch may have waited for a free one.
-            self.call.wake(Worker::Dispatch);
-        }
     }
 }

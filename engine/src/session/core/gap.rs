@@ -17,16 +17,11 @@ impl<W> Core<'_, W> {
             return;
         }
         let table = &self.shared.table;
-        for block in blocks.iter() {
-            let state = table.get(block);
-            if state == BlockState::Unsynced {
-                self.state.base.lose();
-            }
-            // The claim of a block that is being read is spoiled below and leaves it dirty.
-            if matches!(state, BlockState::Unsynced | BlockState::Synced) {
-                table.set(block, BlockState::Dirty);
-            }
+        if table.turn(blocks, BlockState::Unsynced, BlockState::Dirty) > 0 {
+            self.state.base.lose();
         }
+        // The claim of a block that is being read is spoiled below and leaves it dirty.
+        table.turn(blocks, BlockState::Synced, BlockState::Dirty);
         self.state.claims.spoil(&blocks);
         self.open_gap(reason);
     }
@@ -57,6 +52,8 @@ impl<W> Core<'_, W> {
     pub(super) fn resume_capturing_if_drained(&mut self) {
         let state = &mut *self.state;
         if state.lifecycle.may_resume()
+            // LOSS: no block is recorded before those of the last loss are known.
+            && !state.epochs.is_losing()
             && state.capture_queue.is_at_most(LOW_MARK)
             // Held writes of the gap have to be issued first, or they would be held again.
             && state.in_flight.held_count() == 0

@@ -17,6 +17,7 @@ impl<W> Core<'_, W> {
             paused: state.sweep.is_paused(),
             outgrown: state.gap.is_outgrown(),
             consistent: !state.gap.is_open(),
+            losing: state.epochs.is_losing(),
             base_complete: state.base.is_complete(),
             gap_reason: state.gap.reason(),
             t0: state.base.t0().unwrap_or(0),
@@ -34,9 +35,11 @@ impl<W> Core<'_, W> {
         }
     }
 
-    /// Words of the table and of the epochs' bitmaps that were examined so far.
+    /// Words of the table and of the epochs' bitmaps, and descriptors, that were examined so far.
     #[cfg(debug_assertions)]
     pub fn steps(&self) -> u64 {
-        self.shared.table.steps() + self.state.epochs.steps() + self.state.in_flight.steps()
+        let state = &self.state;
+        let queue = state.capture_queue.steps();
+        self.shared.table.steps() + state.epochs.steps() + state.in_flight.steps() + queue
     }
 }

@@ -1,8 +1,15 @@
-//! Events from outside: t0, loss and return of the service, growth of the volume, stop.
+//! Events from outside: t0, loss and return of the service, acknowledgements, growth of the volume,
+//! stop.
+//!
+//! What takes work in proportion to the volume or to the queue only begins here. The dispatch
+//! thread goes on with it, a chunk at a time ([`Core::tidy`]): writes wait for the lock (rule HANG,
+//! rules.md#hang).
 
-use snapless_types::{BlockRange, GapReason, RecordKind};
+use snapless_types::{BlockRange, EpochId, GapReason, RecordKind};
 
 use super::Core;
+use crate::epochs::ImpossibleEpoch;
+use crate::host::Worker;
 use crate::lifecycle::Phase;
 use crate::table::BlockState;
 
@@ -20,21 +27,22 @@ impl<W> Core<'_, W> {
         self.call.wake_all();
     }
 
-    /// The service is lost: the blocks whose records it has not acknowledged turn dirty.
+    /// The service is lost: the blocks whose records it has not acknowledged turn dirty. Nothing is
+    /// captured until the last of them is.
     pub fn detach(&mut self) {
         let state = &mut *self.state;
         if !state.lifecycle.detach() {
             return;
         }
         state.base.lose_service(state.epochs.acknowledged_seq());
-        state.capture_queue.clear();
-        let table = &self.shared.table;
-        state.epochs.lose(|run| {
-            // The claims of blocks that are being read are spoiled below.
-            for block in run.iter().filter(|&block| table.get(block) == BlockState::Synced) {
-                table.set(block, BlockState::Dirty);
-            }
-        });
+        // Before t0 there is nothing to lose.
+        if state.base.t0().is_some() {
+            state.capture_queue.lose();
+            // The marker of the gap has to find room.
+            state.capture_queue.discard();
+            state.epochs.lose();
+        }
+        // Blocks that are being read turn dirty when their reads end.
         state.claims.spoil(&self.shared.geometry.all_blocks());
         // The records for the next service begin with this gap, even if one was open already.
         state.gap.close();
@@ -50,6 +58,32 @@ impl<W> Core<'_, W> {
             self.call.wake_all();
         }
         is_new
+    }
+
+    /// Notes that an epoch and all before it are durable at the server.
+    pub fn acknowledge(&mut self, epoch: EpochId) -> Result<(), ImpossibleEpoch> {
+        let state = &mut *self.state;
+        if state.epochs.acknowledge(epoch, state.capture_queue.last_taken())? {
+            // It clears the epoch's bitmap; the open epoch may wait for that.
+            self.call.wake(Worker::Dispatch);
+        }
+        Ok(())
+    }
+
+    /// Does some of the work that losses and acknowledgements left; true if there is more.
+    pub(super) fn tidy(&mut self) -> bool {
+        let (state, table) = (&mut *self.state, &self.shared.table);
+        let was_losing = state.epochs.is_losing();
+        let more = state.capture_queue.discard()
+            || state.epochs.tidy(|blocks| {
+                table.turn(blocks, BlockState::Synced, BlockState::Dirty);
+            });
+        if was_losing && !state.epochs.is_losing() {
+            self.resume_capturing_if_drained();
+            // Records have waited behind those that were lost.
+            self.call.wake(Worker::Drain);
+        }
+        more
     }
 
     /// The volume has `length` bytes now.
@@ -68,7 +102,8 @@ impl<W> Core<'_, W> {
     /// Ends the session.
     pub fn stop(&mut self) {
         self.state.lifecycle.stop();
-        self.state.capture_queue.clear();
+        // They are freed with the session.
+        self.state.capture_queue.lose();
         self.call.wake_all();
     }
 }

@@ -4,11 +4,14 @@
 use snapless_types::{BlockIndex, BlockRange, RecordKind};
 
 use super::Core;
+use crate::config::CHUNK;
 use crate::lifecycle::Phase;
 use crate::table::BlockState;
 
 /// Most blocks that one call examines while it holds the lock that writes wait for.
-const BLOCKS_MAX: u64 = 8192;
+const BLOCKS_MAX: u64 = 64 * CHUNK;
+/// Most records that one call appends.
+const RECORDS_MAX: u64 = CHUNK;
 
 impl<W> Core<'_, W> {
     /// Records those of the blocks that are unsynced as unallocated. Returns the block to go on
@@ -28,17 +31,19 @@ impl<W> Core<'_, W> {
         if reached == inside.end { blocks.end } else { reached }
     }
 
-    /// The first block of the run that the queue has no room for now; the run's end if there is
-    /// none.
+    /// The first block of the run that the queue has no room for now, or that is more than one call
+    /// does; the run's end if there is none.
     fn skip_to(&mut self, run: BlockRange) -> BlockIndex {
         let mut rest = run;
+        let mut left = RECORDS_MAX;
         // A block that is being read, was read or was written to is left as it is.
         while let Some(start) = self.shared.table.find(rest, BlockState::Unsynced) {
             rest = BlockRange::new(start, run.end);
             let empty = self.shared.table.run(rest, BlockState::Unsynced);
-            if self.append(RecordKind::Unallocated, empty).is_none() {
+            if left == 0 || self.append(RecordKind::Unallocated, empty).is_none() {
                 return start;
             }
+            left -= 1;
             self.shared.table.set_run(empty, BlockState::Unsynced, BlockState::Synced);
             self.state.in_flight.synced(&empty);
             self.state.counts[0].blocks_unallocated += empty.len();

@@ -7,7 +7,7 @@ use super::read::Read;
 use crate::claims::Reader;
 use crate::host::{Step, Worker};
 use crate::lifecycle::Phase;
-use crate::resync::Resync;
+use crate::resync::{Passes, Resync};
 use crate::table::BlockState;
 
 impl<W> Core<'_, W> {
@@ -23,11 +23,16 @@ impl<W> Core<'_, W> {
         if let Err(until) = self.state.sweep.may_read(reads, now) {
             return Step::Wait(until);
         }
-        let Some(blocks) = self.next_to_sweep() else {
-            let only_dirty = self.is_any(BlockState::Dirty);
-            self.state.resync.insist(only_dirty);
-            return Step::Wait(None);
+        let mut passes = Passes::new();
+        let Some(blocks) = self.next_to_sweep(&mut passes) else {
+            let dirty = self.shared.table.count(BlockState::Dirty);
+            let Some(block) = self.state.resync.found_none(&passes, dirty) else {
+                return Step::Wait(None);
+            };
+            self.state.sweep.go_on_at(block);
+            return Step::Again;
         };
+        self.state.resync.found();
         let Some(read) = self.claim(blocks, Reader::Sweep) else { return Step::Wait(None) };
         let bytes = read.extent().len();
         self.state.sweep.begun(blocks, bytes, &self.shared.config, now);
@@ -44,14 +49,14 @@ impl<W> Core<'_, W> {
 
     /// The first run of these blocks that a read may cover: unsynced ones before dirty ones.
     pub(super) fn first_unread(&self, range: BlockRange) -> Option<BlockRange> {
-        self.first_unsynced(range).or_else(|| self.first_dirty(range))
+        self.first_unsynced(range).or_else(|| self.first_dirty(range, &mut Passes::new()))
     }
 
     /// The next run in sweep order: first what the base image lacks, then what a gap left dirty.
-    fn next_to_sweep(&self) -> Option<BlockRange> {
+    fn next_to_sweep(&self, passes: &mut Passes) -> Option<BlockRange> {
         let ranges = self.state.sweep.order(self.shared.geometry.all_blocks());
         let unsynced = ranges.into_iter().find_map(|range| self.first_unsynced(range));
-        unsynced.or_else(|| ranges.into_iter().find_map(|range| self.first_dirty(range)))
+        unsynced.or_else(|| ranges.into_iter().find_map(|range| self.first_dirty(range, passes)))
     }
 
     fn first_unsynced(&self, range: BlockRange) -> Option<BlockRange> {
@@ -60,9 +65,9 @@ impl<W> Core<'_, W> {
         Some(self.longest_run(run, BlockState::Unsynced))
     }
 
-    fn first_dirty(&self, range: BlockRange) -> Option<BlockRange> {
+    fn first_dirty(&self, range: BlockRange, passes: &mut Passes) -> Option<BlockRange> {
         let run = |start| self.longest_run(BlockRange::new(start, range.end), BlockState::Dirty);
-        Resync::first_readable(range, &self.shared.table, &self.state.in_flight, run)
+        Resync::first_readable(range, &self.shared.table, &self.state.in_flight, passes, run)
     }
 
     /// The run of blocks in `state` that begins at the range's start, as long as one read may be.

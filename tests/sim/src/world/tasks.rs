@@ -146,8 +146,9 @@ impl World {
                 self.memory.give_back(&cells);
                 let succeeded = succeeded || self.options.sabotages(Sabotage::NoReadErrors);
                 let blocks = cells.len().div_ceil(self.plan.volume.block_sectors);
-                let verb = Verb::ReadDone { blocks };
-                match self.verb(verb, |session| session.read_done(read, succeeded))? {
+                match self
+                    .verb(Verb::ReadDone { blocks }, |session| session.read_done(read, succeeded))?
+                {
                     Some(next) => self.start_read(worker, next)?,
                     None => self.worker_done(worker),
                 }

@@ -15,8 +15,8 @@
 //! | `Outgrown` | the volume grows, or the arriving write passes its end |
 //!
 //! **Bounded work under the lock** (rule HANG, rules.md#hang): writes wait for the session's lock,
-//! so what a verb looks at, of blocks and of other writes, grows with the write that it is about and
-//! with those beside that, not with the volume or with all writes.
+//! so what a verb looks at, of blocks, of records and of other writes, grows with the write that it
+//! is about and with those beside that, not with the volume, the queue or all writes.
 
 use snapless_engine::{Session, Urgency, Worker};
 #[cfg(debug_assertions)]
@@ -61,11 +61,9 @@ pub enum Verb {
     Stop,
 }
 
-/// The verbs whose work under the session's lock still grows with the volume.
-/// `sweep` looks through the table for the next block to read, `detach` turns the union of the
-/// epochs' bitmaps dirty, `acknowledge` clears the epoch's bitmap.
+/// Words of blocks and records that a verb looks at, besides those of writes and of a read.
 #[cfg(debug_assertions)]
-const GROWING: [Verb; 3] = [Verb::Sweep, Verb::Detach, Verb::Acknowledge];
+const STEPS_MAX: u64 = 100;
 /// The verbs that still look at the blocks of every held write: `hold` for one to read, `dispatch`
 /// for one that the resync has kept for too long.
 #[cfg(debug_assertions)]
@@ -117,6 +115,9 @@ impl World {
         ensure!(used <= bytes, Rule::Bound, "{used} bytes of {bytes} are in use");
         #[cfg(debug_assertions)]
         self.check_steps(verb, steps)?;
+        if !status.losing && !std::mem::replace(&mut self.loss_is_checked, true) {
+            self.check_loss_of_service()?;
+        }
         if status.gaps > gaps {
             self.check_gap(verb, status.gap_reason)?;
             self.ledger.gaps.push((self.step, status.gap_reason));
@@ -130,19 +131,20 @@ impl World {
     /// with the number of writes elsewhere.
     #[cfg(debug_assertions)]
     fn check_steps(&self, verb: Verb, steps: u64) -> Result<(), Broken> {
-        if GROWING.contains(&verb) {
-            return Ok(());
-        }
         let volume = &self.plan.volume;
         let longest = self.ledger.open.iter().map(|&id| self.blocks_of(id).len()).max();
         let verbs_own = match verb {
             Verb::Skip { blocks } | Verb::ReadDone { blocks } => blocks,
+            Verb::Sweep => {
+                let config = &self.plan.config;
+                volume.count(config.read_bytes.min(config.queue_bytes)) / volume.block_sectors
+            }
             _ => 0,
         };
         // The blocks of one write or read, and the cells of the index that it lies in, one by one.
         let blocks = longest.unwrap_or(0).max(verbs_own);
         let bytes = volume.bytes(blocks * volume.block_sectors);
-        let alone = 64 + 4 * blocks as u64 + 4 * bytes.div_ceil(CELL_BYTES);
+        let alone = STEPS_MAX + 4 * blocks as u64 + 4 * bytes.div_ceil(CELL_BYTES);
         if steps <= alone {
             return Ok(());
         }
@@ -152,7 +154,7 @@ impl World {
         ensure!(
             steps <= most,
             Rule::Hang,
-            "{verb:?} looks at {steps} words and writes under the lock, {most} would do"
+            "{verb:?} looks at {steps} words, records and writes under the lock, {most} would do"
         );
         Ok(())
     }

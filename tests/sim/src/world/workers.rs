@@ -102,6 +102,9 @@ impl World {
         let record = drained.record();
         let payload = self.memory.cells[cells.clone()].to_vec();
         self.trace.add(record.seq.get());
+        if record.kind == RecordKind::EpochEnd {
+            self.ended_epoch = record.epoch.get();
+        }
         let sent = match record.kind {
             // In the model each clearing leaves content of its own.
             RecordKind::Trim | RecordKind::Zero => self.cleared_by(&record)?,
@@ -133,7 +136,8 @@ impl World {
         if reached < run.end {
             ensure!(reached >= run.start, Rule::T0, "skipping {run:?} goes back to {reached:?}");
             self.skips.push(BlockRange::new(reached, run.end));
-        } else {
+        }
+        if reached > run.start {
             self.threads[index(Worker::Sweep)].wake(self.host.ticks());
         }
         Ok(true)
@@ -148,6 +152,10 @@ impl World {
                 thread.in_hand += 1;
                 thread.wake(now);
                 Ok(Some(what))
+            }
+            Step::Again => {
+                thread.wake(now);
+                Ok(None)
             }
             Step::Wait(until) => {
                 if let Some(Tick(until)) = until {
@@ -172,22 +180,50 @@ impl World {
         }
     }
 
+    /// True unless the engine refuses the acknowledgement.
+    fn acknowledge(&mut self, epoch: u64) -> Result<bool, Broken> {
+        self.verb(Verb::Acknowledge, |session| session.acknowledge(EpochId::new(epoch)).is_ok())
+    }
+
+    /// A server acknowledges an epoch whose end was never drained: that changes nothing.
+    fn acknowledge_what_cannot_be(&mut self) -> Result<(), Broken> {
+        let later = self.ended_epoch + self.rng.within(1..=3);
+        let epoch = self.rng.pick(&[0, later, later, u64::MAX]);
+        let durable = |world: &Self| world.session.as_ref().map(|it| it.status().acknowledged_seq);
+        let before = durable(self);
+        let taken = self.acknowledge(epoch)?;
+        ensure!(
+            !taken && durable(self) == before,
+            Rule::Loss,
+            "epoch {epoch} is acknowledged, and the last one that was drained is {}",
+            self.ended_epoch
+        );
+        Ok(())
+    }
+
     pub(super) fn run_link(&mut self, step: LinkStep) -> Result<(), Broken> {
         let now = self.host.ticks();
         match step {
             LinkStep::Receive => self.link.receive(self.calm, &mut self.rng, now)?,
             LinkStep::Durable => self.link.make_durable(self.calm, &mut self.rng, now)?,
             LinkStep::Acknowledge => {
+                if self.rng.once_in(8) {
+                    self.acknowledge_what_cannot_be()?;
+                }
                 if let Some(epoch) = self.link.take_acknowledgement() {
-                    self.verb(Verb::Acknowledge, |session| {
-                        session.acknowledge(EpochId::new(epoch));
-                    })?;
+                    let taken = self.acknowledge(epoch)?;
+                    // Too early, such an epoch may be refused.
+                    ensure!(
+                        taken || self.options.sabotages(Sabotage::NoEpochs),
+                        Rule::Loss,
+                        "epoch {epoch} is durable, and its acknowledgement is refused"
+                    );
                 }
             }
             LinkStep::Detach => {
+                self.loss_is_checked = false;
                 self.verb(Verb::Detach, |session| session.detach())?;
                 self.link.detached(self.calm, &mut self.rng, now);
-                self.check_loss_of_service()?;
             }
             LinkStep::Attach => {
                 let attached = self.verb(Verb::Attach, |session| session.attach())?;
