@@ -39,8 +39,11 @@ impl Content {
         Self((u64::from(write.0) + 1) << 32 | cleared | sector as u64)
     }
 
-    /// Which write put it there; `None` for initial content.
+    /// Which write put it there; `None` for initial content and for none.
     pub fn writer(self) -> Option<WriteId> {
+        if self == Self::NOTHING {
+            return None;
+        }
         u32::try_from(self.0 >> 32).ok()?.checked_sub(1).map(WriteId)
     }
 
