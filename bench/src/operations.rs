@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 
 use snapless_engine::{
-    Capture, Config, Drained, Event, Host, Issue, Protection, Read, Rundown, Session, Step,
-    Submission, Tick, Ticket, Urgency, Worker,
+    Capture, Config, Drained, Event, Host, Issue, Protection, Read, ReadOutcome, Rundown, Session,
+    Step, Submission, Tick, Ticket, Urgency, Worker,
 };
 use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind};
 
@@ -251,7 +251,7 @@ fn measured_sweep(session: &Bench) -> Step<Read> {
 
 #[inline(never)]
 fn measured_read_done(session: &Bench, read: Read) -> Option<Read> {
-    session.read_done(read, true)
+    session.read_done(read, ReadOutcome::Done)
 }
 
 #[inline(never)]

@@ -136,7 +136,8 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             return None;
         }
         let run = self.run.as_ref()?;
-        let ticks = [self.deadlines.sweep, self.deadlines.dispatch].into_iter().flatten().min();
+        let Deadlines { sweep, dispatch, hold, .. } = self.deadlines;
+        let ticks = [sweep, dispatch, hold].into_iter().flatten().min();
         let by_tick = ticks.map(|due| {
             let now = snapless_engine::Host::now(run.session.host());
             // One tick longer, so that the deadline has passed when it is checked.

@@ -10,6 +10,7 @@
 //! | [`control`] | requests to the control device: code, lengths, handle, reply |
 //! | [`requests`] | which device control requests change a volume, and how each is handled |
 //! | [`dataset`] | what a data set management request asks for, and how it is split into pieces |
+//! | [`reads`] | which failed reads are bad sectors |
 //! | [`protection`] | which volumes can be protected, and why not |
 //! | [`settings`] | what the driver's registry values mean |
 //!
@@ -40,5 +41,6 @@ extern crate std;
 pub mod control;
 pub mod dataset;
 pub mod protection;
+pub mod reads;
 pub mod requests;
 pub mod settings;

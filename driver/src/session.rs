@@ -18,7 +18,7 @@ pub mod claim;
 mod counts;
 mod drains;
 mod host;
-mod reads;
+pub mod reads;
 pub mod split_request;
 pub mod standstill;
 mod status;

@@ -24,7 +24,7 @@ use crate::special_files::SpecialFiles;
 use crate::volume_query;
 
 /// All threads of a session.
-pub const SESSION_THREADS: usize = 10;
+pub const SESSION_THREADS: usize = 4;
 /// The threads of a session.
 pub type SessionThreads = Threads<SESSION_THREADS>;
 

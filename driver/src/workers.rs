@@ -3,33 +3,29 @@
 //! Each asks the engine what to do, does it, and waits for the engine's wake-up when there is
 //! nothing. They end when the session is stopped.
 //!
-//! Sweep and hold have several threads each: each reads one thing at a time, and a disk wants more.
-//! A wake-up wakes one of them, which wakes the next if it has found something to do, or the end.
+//! The sweep thread and the hold thread send their reads and wait for none of them: the completion
+//! of a read calls the engine, which wakes who waits for its blocks.
 
-use snapless_engine::{Host, Step, Tick, Worker};
+use snapless_engine::{Step, Tick, Worker};
 use snapless_types::Geometry;
 use snapless_wire::ioctl::StartSettings;
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER};
 
 use crate::io_path;
 use crate::kernel::log;
-use crate::kernel::passive_lock::PassiveLock;
-use crate::kernel::reader::Reader;
 use crate::kernel::shared::Shared;
 use crate::kernel::thread::{Run, Thread};
 use crate::session::Session;
 use crate::session::changes::Traced;
 use crate::session::claim::Claim;
+use crate::session::reads::{SessionReaders, SessionReads};
 use crate::trace;
-use crate::volume::{Running, SESSION_THREADS, SessionThreads, Volume};
+use crate::volume::{Running, SessionThreads, Volume};
 use crate::volume_query;
 
 /// How long writes that were in flight when the session was started may take before the session is
 /// given up, in ticks: 10 s. Until then writes that arrive are held.
 const START_LIMIT: u64 = 10_000 * Tick::PER_MS;
-/// Threads that read for the sweep, and as many that read for held writes: so many reads keep a
-/// disk of a server busy. The engine decides how many of them the sweep uses.
-const READERS: usize = (SESSION_THREADS - 2) / 2;
 
 /// Starts a session on a volume, to be drained by the holder of `claim`. The dispatch thread turns
 /// interception on as its first act. PASSIVE_LEVEL.
@@ -74,57 +70,41 @@ fn try_start_threads(
 ) -> Result<(), NTSTATUS> {
     let out_of_memory = STATUS_INSUFFICIENT_RESOURCES;
     let reading = |worker| {
-        let reader = PassiveLock::new(session.reader()?)?;
-        Shared::new(Reading { session: session.clone(), worker, reader })
+        let readers = SessionReads::readers(session, worker)?;
+        Shared::new(Reading { session: session.clone(), worker, readers })
     };
     // Everything is allocated before anything runs.
-    let mut readers = [const { None }; 2 * READERS];
-    for (index, place) in readers.iter_mut().enumerate() {
-        let worker = if index < READERS { Worker::Sweep } else { Worker::Hold };
-        *place = Some(reading(worker).ok_or(out_of_memory)?);
-    }
+    let sweep = reading(Worker::Sweep).ok_or(out_of_memory)?;
+    let hold = reading(Worker::Hold).ok_or(out_of_memory)?;
     let drain = Shared::new(Draining { session: session.clone() }).ok_or(out_of_memory)?;
     let dispatch = Dispatching { session: session.clone(), volume: volume.clone() };
     let dispatch = Shared::new(dispatch).ok_or(out_of_memory)?;
-    let [for_drain, for_dispatch, for_readers @ ..] = &mut threads.0;
-    for (place, reader) in for_readers.iter_mut().zip(readers.into_iter().flatten()) {
-        *place = Some(Thread::start(reader)?);
-    }
+    let [for_drain, for_dispatch, for_sweep, for_hold] = &mut threads.0;
+    *for_sweep = Some(Thread::start(sweep)?);
+    *for_hold = Some(Thread::start(hold)?);
     *for_drain = Some(Thread::start(drain)?);
     *for_dispatch = Some(Thread::start(dispatch)?);
     Ok(())
 }
 
-/// A thread that reads for the sweep or for held writes.
+/// The thread that reads for the sweep, or the one that reads for held writes.
 struct Reading {
     session: Shared<Session>,
     worker: Worker,
-    reader: PassiveLock<Reader>,
+    readers: SessionReaders,
 }
 
 impl Run for Reading {
     fn run(context: &Shared<Self>) {
-        let session = &context.session;
-        context.reader.with(|reader| {
-            loop {
-                let step = match context.worker {
-                    Worker::Hold => session.engine().hold(),
-                    _ => session.engine().sweep(),
-                };
-                match step {
-                    Step::Wait(until) => {
-                        wait(session, context.worker, until);
-                        continue;
-                    }
-                    Step::Again => continue,
-                    Step::Do(_) | Step::Ended => {}
-                }
-                // There may be something for the next thread as well, or the end.
-                session.engine().host().wake(context.worker);
-                let Step::Do(read) = step else { return };
-                session.read(reader, read);
+        let Self { session, worker, readers } = &**context;
+        // Until no read is under way: the readers are given up after it.
+        loop {
+            match session.send_reads(readers) {
+                Step::Do(()) | Step::Again => {}
+                Step::Wait(until) => wait(session, *worker, until),
+                Step::Ended => return,
             }
-        });
+        }
     }
 }
 

@@ -14,9 +14,9 @@
 
 use alloc::boxed::Box;
 
-use snapless_types::{EpochId, Extent, GapReason, Geometry, RecordKind, Seq};
+use snapless_types::{EpochId, Extent, GapReason, RecordKind, Seq};
 
-use crate::arena::{Arena, MemoryRange, MemorySpan};
+use crate::arena::{Arena, End, MemoryRange, MemorySpan};
 use crate::config::CHUNK;
 use crate::host::Tick;
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
@@ -46,8 +46,11 @@ pub struct Record {
 pub enum Region {
     /// The first bytes: blocks that the sweep reads.
     Sweep,
-    /// The rest: writes, and blocks that are read for held writes.
+    /// The rest: payloads of writes.
     Writes,
+    /// The rest too: blocks that are read for held writes. They are kept for as long as the disk
+    /// takes, and so lie apart from the writes.
+    Holds,
 }
 
 /// Room in the queue for one record and its payload.
@@ -117,8 +120,8 @@ impl CaptureQueue {
     pub fn new(bytes: u64, sweep_bytes: u64, records: u64) -> Result<Self, OutOfMemory> {
         let rest = bytes.saturating_sub(sweep_bytes);
         Ok(Self {
-            for_sweep: Arena::new(0, sweep_bytes, blocks_at_most(sweep_bytes))?,
-            for_writes: Arena::new(sweep_bytes, rest, records)?,
+            for_sweep: Arena::new(0, sweep_bytes)?,
+            for_writes: Arena::new(sweep_bytes, rest)?,
             records: boxed_slice(records, || Ok(None))?,
             first: 0,
             len: 0,
@@ -132,8 +135,9 @@ impl CaptureQueue {
     }
 
     /// Bytes that [`CaptureQueue::new`] allocates; the payload memory is the host's.
-    pub fn bytes(sweep_bytes: u64, records: u64) -> u64 {
-        let accounts = Arena::bytes(blocks_at_most(sweep_bytes)) + Arena::bytes(records);
+    pub fn bytes(bytes: u64, sweep_bytes: u64, records: u64) -> u64 {
+        let rest = bytes.saturating_sub(sweep_bytes);
+        let accounts = Arena::bytes(sweep_bytes) + Arena::bytes(rest);
         accounts + slice_bytes::<Option<Drained>>(records)
     }
 
@@ -144,11 +148,12 @@ impl CaptureQueue {
         if !self.has_room_for(1) {
             return None;
         }
-        let arena = match region {
-            Region::Sweep => &mut self.for_sweep,
-            Region::Writes => &mut self.for_writes,
+        let (arena, end) = match region {
+            Region::Sweep => (&mut self.for_sweep, End::Low),
+            Region::Writes => (&mut self.for_writes, End::Low),
+            Region::Holds => (&mut self.for_writes, End::High),
         };
-        let memory = if len > 0 { Some(arena.take(len)?) } else { None };
+        let memory = if len > 0 { Some(arena.take(len, end)?) } else { None };
         self.promised += 1;
         Some(Reservation { memory, generation: self.generation })
     }
@@ -299,16 +304,11 @@ impl CaptureQueue {
     }
 }
 
-/// Blocks that fit into so many bytes, the volume's last short one included: no more ranges are
-/// handed out at a time.
-fn blocks_at_most(bytes: u64) -> u64 {
-    bytes / u64::from(Geometry::BLOCK_SIZE_MIN) + 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Region::{Sweep, Writes};
+    use crate::arena::GRANULE as PAGE;
+    use Region::{Holds, Sweep, Writes};
 
     fn record(kind: RecordKind) -> Record {
         let extent = Extent::new(0, 512);
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn records_leave_in_the_order_of_their_commits() {
-        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
+        let mut queue = CaptureQueue::new(8 * PAGE, 0, 16).unwrap();
         let slow = queue.reserve(512, Writes).unwrap();
         let quick = queue.reserve(512, Writes).unwrap();
         queue.commit(quick, record(RecordKind::Write));
@@ -333,8 +333,11 @@ mod tests {
 
     #[test]
     fn descriptors_and_reservations_come_back() {
-        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
-        assert_eq!((queue.capacity(), queue.last_seq().get(), queue.is_empty()), (4096, 0, true));
+        let mut queue = CaptureQueue::new(8 * PAGE, 0, 16).unwrap();
+        assert_eq!(
+            (queue.capacity(), queue.last_seq().get(), queue.is_empty()),
+            (8 * PAGE, 0, true)
+        );
         for _ in 0..50 {
             let given_up = queue.reserve(512, Writes).unwrap();
             queue.cancel(given_up);
@@ -356,35 +359,37 @@ mod tests {
 
     #[test]
     fn sweep_and_writes_have_separate_memory() {
-        let mut queue = CaptureQueue::new(4096, 1024, 16).unwrap();
-        assert_eq!((queue.capacity(), queue.used()), (4096, 0));
-        assert!(queue.reserve(1025, Sweep).is_none() && queue.reserve(3073, Writes).is_none());
-        let swept = queue.reserve(1024, Sweep).unwrap();
-        let written = queue.reserve(3072, Writes).unwrap();
-        assert_eq!((swept.memory().offset, written.memory().offset), (0, 1024));
+        let mut queue = CaptureQueue::new(8 * PAGE, 2 * PAGE, 16).unwrap();
+        assert_eq!((queue.capacity(), queue.used()), (8 * PAGE, 0));
+        assert!(queue.reserve(2 * PAGE + 1, Sweep).is_none());
+        assert!(queue.reserve(6 * PAGE + 1, Writes).is_none());
+        let swept = queue.reserve(2 * PAGE, Sweep).unwrap();
+        let written = queue.reserve(6 * PAGE, Writes).unwrap();
+        assert_eq!((swept.memory().offset, written.memory().offset), (0, 2 * PAGE));
         assert!(queue.reserve(1, Sweep).is_none() && queue.reserve(1, Writes).is_none());
         queue.cancel(swept);
-        assert_eq!(queue.used(), 3072);
+        assert_eq!(queue.used(), 6 * PAGE);
         assert!(queue.reserve(1, Writes).is_none(), "memory of the sweep comes back to the sweep");
         queue.commit(written, record(RecordKind::Write));
         lose(&mut queue);
         assert_eq!(queue.used(), 0);
-        assert!(queue.reserve(3072, Writes).is_some());
+        assert!(queue.reserve(6 * PAGE, Writes).is_some());
     }
 
     #[test]
-    fn the_sweep_has_a_range_for_each_block_and_for_a_short_one() {
-        let block = u64::from(Geometry::BLOCK_SIZE_MIN);
-        let mut queue = CaptureQueue::new(4 * block, 2 * block, 16).unwrap();
-        let ranges = [block, 512, block - 512].map(|len| queue.reserve(len, Sweep).unwrap());
-        for range in ranges {
-            queue.cancel(range);
-        }
+    fn blocks_for_held_writes_lie_at_the_other_end() {
+        let mut queue = CaptureQueue::new(8 * PAGE, 2 * PAGE, 16).unwrap();
+        let held = queue.reserve(2 * PAGE, Holds).unwrap();
+        let written = queue.reserve(PAGE, Writes).unwrap();
+        assert_eq!((written.memory().offset, held.memory().offset), (2 * PAGE, 6 * PAGE));
+        queue.cancel(written);
+        assert!(queue.reserve(4 * PAGE, Writes).is_some());
+        queue.cancel(held);
     }
 
     #[test]
     fn a_record_that_does_not_fit_stays() {
-        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
+        let mut queue = CaptureQueue::new(8 * PAGE, 0, 16).unwrap();
         let reservation = queue.reserve(512, Writes).unwrap();
         queue.commit(reservation, record(RecordKind::Write));
         assert!(queue.pop(511).is_none());
@@ -408,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_queue_is_as_full_as_its_memory_for_writes_or_its_descriptors() {
-        let mut queue = CaptureQueue::new(4096, 2048, 16).unwrap();
+        let mut queue = CaptureQueue::new(8 * PAGE, 4 * PAGE, 16).unwrap();
         assert!(queue.is_at_most(0));
         for _ in 0..4 {
             assert!(queue.append(record(RecordKind::EpochEnd)).is_some());
@@ -418,9 +423,9 @@ mod tests {
         assert!(queue.is_at_most(2) && !queue.is_at_most(1), "a descriptor too many");
         queue.cancel(promised);
         lose(&mut queue);
-        let swept = queue.reserve(2048, Sweep).unwrap();
+        let swept = queue.reserve(4 * PAGE, Sweep).unwrap();
         assert!(queue.is_at_most(1), "the sweep's memory is its own");
-        for (len, quarters) in [(512, 1), (512, 2), (1, 3)] {
+        for (len, quarters) in [(PAGE, 1), (PAGE, 2), (1, 3)] {
             let reservation = queue.reserve(len, Writes).unwrap();
             assert!(queue.is_at_most(quarters) && !queue.is_at_most(quarters - 1));
             queue.commit(reservation, record(RecordKind::Write));
@@ -458,15 +463,15 @@ mod tests {
 
     #[test]
     fn a_loss_frees_what_is_committed_and_leaves_reservations() {
-        let mut queue = CaptureQueue::new(4096, 0, 16).unwrap();
+        let mut queue = CaptureQueue::new(8 * PAGE, 0, 16).unwrap();
         let reservation = queue.reserve(512, Writes).unwrap();
         queue.commit(reservation, record(RecordKind::Write));
-        let pending = queue.reserve(1024, Writes).unwrap();
+        let pending = queue.reserve(PAGE + 1, Writes).unwrap();
         assert!(queue.is_current(&pending));
         lose(&mut queue);
         assert!(!queue.is_current(&pending));
         assert!(queue.pop(u64::MAX).is_none());
-        assert_eq!(queue.used(), 1024);
+        assert_eq!(queue.used(), 2 * PAGE);
         queue.cancel(pending);
         assert_eq!(queue.used(), 0);
         assert!(queue.append(record(RecordKind::Unreadable)).is_some());

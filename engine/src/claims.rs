@@ -35,7 +35,9 @@ pub struct Claimed {
     pub since: Tick,
     /// The part whose content must not be used.
     pub spoiled: BlockRange,
-    /// The sectors that cannot be read, of a block that is read sector by sector.
+    /// The disk could not read the block in one read: it is read sector by sector.
+    pub by_sector: bool,
+    /// The sectors that it cannot read.
     pub holes: Holes,
 }
 
@@ -47,8 +49,15 @@ pub struct ClaimId(usize);
 #[derive(Debug)]
 pub struct Claims {
     slots: Box<[Option<Claimed>]>,
+    /// The free slots, the one to be taken next last.
+    free: Box<[usize]>,
+    free_count: usize,
+    /// The slots from this one on were not taken since no claim was under way.
+    unused: usize,
     /// How many are under way, by [`Reader`].
     counts: [u64; 2],
+    /// How many of them read sector by sector.
+    by_sector: u64,
     /// Blocks under way, by the state that they were in.
     blocks: [u64; 4],
 }
@@ -56,22 +65,39 @@ pub struct Claims {
 impl Claims {
     /// Room for `count` claims at a time.
     pub fn new(count: u64) -> Result<Self, OutOfMemory> {
-        Ok(Self { slots: boxed_slice(count, || Ok(None))?, counts: [0; 2], blocks: [0; 4] })
+        let slots = boxed_slice(count, || Ok(None))?;
+        let free_count = slots.len();
+        let mut ids = (0..free_count).rev();
+        let free = boxed_slice(count, || ids.next().ok_or(OutOfMemory))?;
+        Ok(Self {
+            slots,
+            free,
+            free_count,
+            unused: 0,
+            counts: [0; 2],
+            by_sector: 0,
+            blocks: [0; 4],
+        })
     }
 
     /// Bytes that room for `count` claims allocates.
     pub fn bytes(count: u64) -> u64 {
-        slice_bytes::<Option<Claimed>>(count)
+        slice_bytes::<Option<Claimed>>(count) + slice_bytes::<usize>(count)
+    }
+
+    /// Notes that a claim's block is read sector by sector from now on.
+    pub fn read_by_sector(&mut self, id: ClaimId) {
+        if let Some(claimed) = self.get_mut(id)
+            && !claimed.by_sector
+        {
+            claimed.by_sector = true;
+            self.by_sector += 1;
+        }
     }
 
     /// A claim under way.
     pub fn get_mut(&mut self, id: ClaimId) -> Option<&mut Claimed> {
         self.slots.get_mut(id.0)?.as_mut()
-    }
-
-    /// True if there is room for another claim.
-    pub fn has_room(&self) -> bool {
-        self.under_way() < self.slots.len() as u64
     }
 
     /// Notes a claim on blocks whose state was `before`; `None` if there is no room.
@@ -82,12 +108,14 @@ impl Claims {
         before: BlockState,
         since: Tick,
     ) -> Option<ClaimId> {
-        let index = self.slots.iter().position(Option::is_none)?;
-        let (spoiled, holes) = (BlockRange::EMPTY, Holes::default());
+        let index = *self.free.get(self.free_count.checked_sub(1)?)?;
+        self.free_count -= 1;
+        self.unused = self.unused.max(index + 1);
+        let (spoiled, by_sector, holes) = (BlockRange::EMPTY, false, Holes::default());
         self.counts[reader as usize] += 1;
         self.blocks[before.index()] += blocks.len();
         *self.slots.get_mut(index)? =
-            Some(Claimed { blocks, reader, before, since, spoiled, holes });
+            Some(Claimed { blocks, reader, before, since, spoiled, by_sector, holes });
         Some(ClaimId(index))
     }
 
@@ -96,6 +124,14 @@ impl Claims {
         let claimed = self.slots.get_mut(id.0)?.take()?;
         self.counts[claimed.reader as usize] -= 1;
         self.blocks[claimed.before.index()] -= claimed.blocks.len();
+        self.by_sector -= u64::from(claimed.by_sector);
+        if let Some(place) = self.free.get_mut(self.free_count) {
+            *place = id.0;
+            self.free_count += 1;
+        }
+        if self.is_empty() {
+            self.unused = 0;
+        }
         Some(claimed)
     }
 
@@ -104,10 +140,16 @@ impl Claims {
         if sabotaged!(SpoiltReadUsed) {
             return;
         }
-        for claim in self.slots.iter_mut().flatten() {
+        for claim in self.slots.iter_mut().take(self.unused).flatten() {
             let hit = claim.blocks.intersection(blocks);
             claim.spoiled = claim.spoiled.hull(&hit);
         }
+    }
+
+    /// True if one of these blocks is read sector by sector.
+    pub fn is_read_by_sector(&self, blocks: &BlockRange) -> bool {
+        let mut claims = self.slots.iter().take(self.unused).flatten();
+        self.by_sector > 0 && claims.any(|it| it.by_sector && it.blocks.intersects(blocks))
     }
 
     /// How many claims `reader` has under way.
@@ -144,7 +186,7 @@ mod tests {
         let mut claims = Claims::new(2).unwrap();
         let a = claims.begin(blocks(0, 8), Reader::Sweep, BlockState::Unsynced, Tick(1)).unwrap();
         let b = claims.begin(blocks(8, 9), Reader::Hold, BlockState::Dirty, Tick(2)).unwrap();
-        assert!(!claims.has_room() && !claims.is_empty());
+        assert!(!claims.is_empty());
         assert!(claims.begin(blocks(9, 10), Reader::Hold, BlockState::Unsynced, Tick(3)).is_none());
         let counts =
             [BlockState::Unsynced, BlockState::Dirty].map(|it| claims.blocks_that_were(it));

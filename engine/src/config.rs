@@ -5,6 +5,7 @@
 
 use snapless_types::{Geometry, Overflow};
 
+use crate::arena::GRANULE;
 use crate::host::Tick;
 use crate::memory::OutOfMemory;
 
@@ -90,6 +91,8 @@ impl Config {
     /// How long a write may wait for queue space with [`Overflow::Hold`], in ticks: file systems
     /// and clusters give up on a disk after about a minute (rule HANG, rules.md#hang).
     pub const OVERFLOW_HOLD_LIMIT: u64 = 50_000 * Tick::PER_MS;
+    /// Reads that the sweep has under way, at most. A power of two.
+    pub const SWEEP_READS: u64 = 8;
     /// Most epochs.
     pub const EPOCHS_MAX: u64 = 64;
 
@@ -114,8 +117,7 @@ impl Config {
     /// Rejects limits within which a session cannot work.
     pub fn check(&self, geometry: &Geometry) -> Result<(), ConfigError> {
         let least = Self::QUEUE_BLOCKS_MIN * u64::from(geometry.block_size());
-        let for_writes = self.queue_bytes.saturating_sub(self.sweep_share());
-        let write_bytes = u64::from(geometry.sector_size())..=for_writes;
+        let write_bytes = u64::from(geometry.sector_size())..=self.for_writes();
         let limits = [
             (self.queue_bytes >= least, ConfigError::QueueBytes { least }),
             (
@@ -145,9 +147,31 @@ impl Config {
         share - share % u64::from(Geometry::BLOCK_SIZE_MIN)
     }
 
+    /// Bytes of the queue that the sweep does not use: whole granules of memory.
+    fn for_writes(&self) -> u64 {
+        let rest = self.queue_bytes.saturating_sub(self.sweep_share());
+        rest - rest % GRANULE
+    }
+
+    /// Reads for held writes that are under way, at most: as many blocks as the queue takes, and
+    /// not more than a fast disk takes at once.
+    pub fn hold_reads(&self, geometry: &Geometry) -> u64 {
+        (self.for_writes() / u64::from(geometry.block_size())).clamp(1, HOLD_READS_MAX)
+    }
+
+    /// Bytes of the longest read.
+    pub fn longest_read(&self, geometry: &Geometry) -> u64 {
+        self.read_length().max(u64::from(geometry.block_size()))
+    }
+
     /// Bytes that are read at a time, unless one block is longer.
-    pub(crate) fn longest_read(&self) -> u64 {
+    pub(crate) fn read_length(&self) -> u64 {
         self.read_bytes.min(self.sweep_share())
+    }
+
+    /// Reads of sweep and hold that are under way, at most.
+    pub(crate) fn reads(&self, geometry: &Geometry) -> u64 {
+        Self::SWEEP_READS + self.hold_reads(geometry)
     }
 
     /// Ticks between a read of `bytes` and the sweep's next one.
@@ -159,8 +183,9 @@ impl Config {
 
     /// Descriptors for the queue's records: one for each [`BYTES_PER_RECORD`] of its memory, but
     /// not fewer than all writes and reads can need at once.
-    pub(crate) fn records(&self) -> u64 {
-        (self.queue_bytes / BYTES_PER_RECORD).max(u64::from(self.writes_max) + READS_MAX + 16)
+    pub(crate) fn records(&self, geometry: &Geometry) -> u64 {
+        let under_way = u64::from(self.writes_max) + self.reads(geometry);
+        (self.queue_bytes / BYTES_PER_RECORD).max(under_way + 16)
     }
 }
 
@@ -183,7 +208,7 @@ const BYTES_PER_RECORD: u64 = 4096;
 
 /// Most bytes of the queue that are the sweep's: for all its reads that may be under way, of 1 MiB
 /// each, and as much again that is being drained. More would only be colder memory.
-const SWEEP_SHARE_MAX: u64 = (2 * SWEEP_READS_MAX) << 20;
+const SWEEP_SHARE_MAX: u64 = (2 * Config::SWEEP_READS) << 20;
 
 /// Words, or records, that are examined under the lock at a time where a verb leaves work for later
 /// (rule HANG, rules.md#hang). Builds that assert have small pieces, so that a small volume takes
@@ -196,10 +221,8 @@ pub(crate) const LOW_MARK: u64 = 1;
 /// Quarters in use at which a full queue counts as full no more.
 pub(crate) const HIGH_MARK: u64 = 3;
 
-/// Most reads that the sweep has under way. A power of two.
-pub(crate) const SWEEP_READS_MAX: u64 = 8;
-/// Reads that sweep and hold may have under way at once.
-pub(crate) const READS_MAX: u64 = 2 * SWEEP_READS_MAX;
+/// Most reads for held writes that are under way.
+const HOLD_READS_MAX: u64 = 256;
 
 #[cfg(test)]
 mod tests {
@@ -246,11 +269,22 @@ mod tests {
     fn the_sweep_gets_half_of_the_queue_but_not_too_much() {
         let mut config = Config::new(64 << 20);
         assert_eq!(config.sweep_share(), 16 << 20);
-        assert_eq!(config.longest_read(), 1 << 20);
+        assert_eq!(config.read_length(), 1 << 20);
         config.read_bytes = 64 << 20;
-        assert_eq!(config.longest_read(), 16 << 20);
+        assert_eq!(config.read_length(), 16 << 20);
         assert_eq!(Config::new(4 * BLOCK).sweep_share(), 2 * BLOCK);
         assert_eq!(Config::new(6 * BLOCK - 1).sweep_share(), 2 * BLOCK, "whole blocks");
+    }
+
+    #[test]
+    fn as_many_blocks_are_read_for_held_writes_as_the_queue_takes_but_not_too_many() {
+        let geometry = Geometry::new(1 << 20, 512, 16 << 10).unwrap();
+        assert_eq!(Config::new(4 * BLOCK).hold_reads(&geometry), 2);
+        assert_eq!(Config::new(64 << 20).hold_reads(&geometry), 256);
+        let mut config = Config::new(4 * BLOCK);
+        assert_eq!(config.longest_read(&geometry), 2 * BLOCK, "the sweep's share");
+        config.read_bytes = 0;
+        assert_eq!(config.longest_read(&geometry), BLOCK);
     }
 
     #[test]
@@ -265,8 +299,9 @@ mod tests {
 
     #[test]
     fn there_are_descriptors_for_small_writes_and_for_everything_under_way() {
-        assert_eq!(Config::new(64 << 20).records(), 16_384);
-        assert_eq!(Config::new(64 << 10).records(), 1024 + 16 + 16);
+        let geometry = Geometry::new(1 << 20, 512, 16 << 10).unwrap();
+        assert_eq!(Config::new(64 << 20).records(&geometry), 16_384);
+        assert_eq!(Config::new(64 << 10).records(&geometry), 1024 + 8 + 2 + 16);
     }
 
     #[test]

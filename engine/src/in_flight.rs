@@ -54,6 +54,8 @@ struct Tracked<W> {
     watched: BlockIndex,
     since: Tick,
     arrival: Arrival,
+    /// A read of one of its blocks failed while it was held.
+    read_failed: bool,
 }
 
 /// A held write, as [`InFlight::held`] shows it.
@@ -67,6 +69,8 @@ pub struct HeldWrite {
     pub blocked: bool,
     /// When it arrived.
     pub since: Tick,
+    /// True if a read of one of its blocks failed.
+    pub read_failed: bool,
 }
 
 /// Held writes and writes in flight.
@@ -79,6 +83,10 @@ pub struct InFlight<W> {
     held: Ring,
     /// Those of them that no other blocks and that may be ready.
     candidates: Ring,
+    /// Those without a payload and those with one that may have blocks to be read.
+    unread: [Ring; 2],
+    /// Held writes whose `read_failed` is set.
+    failed_reads: u64,
     /// Of the newest write that was held.
     arrived: Arrival,
     /// Writes in flight that found no slot.
@@ -98,13 +106,16 @@ impl<W> InFlight<W> {
         let change = Change { kind: RecordKind::Write, extent, blocks: BlockRange::EMPTY };
         let free = || {
             let (watched, arrival) = (BlockIndex(0), Arrival::default());
-            Ok(Tracked { write: None, change, blockers: 0, watched, since: Tick(0), arrival })
+            let (since, read_failed) = (Tick(0), false);
+            Ok(Tracked { write: None, change, blockers: 0, watched, since, arrival, read_failed })
         };
         Ok(Self {
             slots: Slots::new(count, free)?,
             grid: Grid::new(count)?,
             held: Ring::new(count)?,
             candidates: Ring::new(count)?,
+            unread: [Ring::new(count)?, Ring::new(count)?],
+            failed_reads: 0,
             arrived: Arrival::default(),
             untracked: Regions::new(block_count)?,
             block_size,
@@ -115,7 +126,7 @@ impl<W> InFlight<W> {
     pub fn bytes(count: u32, block_count: u64) -> u64 {
         Slots::<Tracked<W>>::bytes(count)
             + Grid::bytes(count)
-            + 2 * Ring::bytes(count)
+            + 4 * Ring::bytes(count)
             + Regions::bytes(block_count)
     }
 
@@ -130,9 +141,10 @@ impl<W> InFlight<W> {
         let arrival = self.arrived;
         if let Some(tracked) = self.slots.get_mut(id) {
             (tracked.write, tracked.blockers) = (Some(write), blockers);
-            (tracked.since, tracked.arrival) = (now, arrival);
+            (tracked.since, tracked.arrival, tracked.read_failed) = (now, arrival, false);
         }
         self.held.append(id.0);
+        self.unread[usize::from(change.kind.has_payload())].append(id.0);
         if blockers == 0 {
             self.candidates.append(id.0);
         }
@@ -170,8 +182,7 @@ impl<W> InFlight<W> {
     pub fn release(&mut self, id: SlotId) -> Option<(W, Tick)> {
         let tracked = self.slots.get_mut(id)?;
         let (write, since) = (tracked.write.take()?, tracked.since);
-        self.held.remove(id.0);
-        self.candidates.remove(id.0);
+        self.leaves_held(id);
         self.slots.move_to(id, Place::InFlight);
         Some((write, since))
     }
@@ -203,8 +214,7 @@ impl<W> InFlight<W> {
         let id = SlotId(self.held.iter().find(is_it)?);
         let tracked = self.slots.get_mut(id)?;
         let (write, change, arrival) = (tracked.write.take(), tracked.change, tracked.arrival);
-        self.held.remove(id.0);
-        self.candidates.remove(id.0);
+        self.leaves_held(id);
         // Only younger ones have counted it.
         self.untrack(id, &change, arrival);
         write
@@ -213,6 +223,73 @@ impl<W> InFlight<W> {
     /// The held writes, oldest first.
     pub fn held(&self) -> impl Iterator<Item = HeldWrite> + '_ {
         self.held.iter().filter_map(|id| self.held_write(id))
+    }
+
+    /// The blocks of the first held write, with a payload or without, that may have blocks to be
+    /// read.
+    pub fn unread(&self, payload: bool) -> Option<BlockRange> {
+        let id = self.unread[usize::from(payload)].first()?;
+        self.slots.get(SlotId(id)).map(|tracked| tracked.change.blocks)
+    }
+
+    /// Notes that the write whose blocks [`InFlight::unread`] returned has none to be read.
+    pub fn pass_unread(&mut self, payload: bool) {
+        let ring = &mut self.unread[usize::from(payload)];
+        if let Some(id) = ring.first() {
+            ring.remove(id);
+        }
+    }
+
+    /// Notes that these blocks are to be read again.
+    pub fn read_again(&mut self, blocks: &BlockRange) {
+        let Some(extent) = self.extent_of(blocks) else { return };
+        let Self { slots, grid, unread, .. } = self;
+        grid.each(&extent, |id| {
+            if slots.place(id) == Place::Held
+                && let Some(held) = slots.get(id)
+                && held.change.blocks.intersects(blocks)
+            {
+                let ring = &mut unread[usize::from(held.change.kind.has_payload())];
+                if !ring.contains(id.0) {
+                    ring.append(id.0);
+                }
+            }
+        });
+    }
+
+    /// Notes that blocks of any held write may be to be read.
+    pub fn read_any_again(&mut self) {
+        let Self { slots, held, unread, .. } = self;
+        for id in held.iter() {
+            let payload = slots.get(SlotId(id)).is_some_and(|it| it.change.kind.has_payload());
+            let ring = &mut unread[usize::from(payload)];
+            if !ring.contains(id) {
+                ring.append(id);
+            }
+        }
+    }
+
+    /// Notes that a read of these blocks failed; true if a held write waits for one of them.
+    pub fn note_failed_read(&mut self, blocks: &BlockRange) -> bool {
+        let Some(extent) = self.extent_of(blocks) else { return false };
+        let Self { slots, grid, failed_reads, .. } = self;
+        let mut waits = false;
+        grid.each(&extent, |id| {
+            if slots.place(id) == Place::Held
+                && let Some(held) = slots.get_mut(id)
+                && held.change.blocks.intersects(blocks)
+            {
+                waits = true;
+                *failed_reads += u64::from(!held.read_failed);
+                held.read_failed = true;
+            }
+        });
+        waits
+    }
+
+    /// True if a read failed that a held write waits for.
+    pub fn has_failed_reads(&self) -> bool {
+        self.failed_reads > 0
     }
 
     /// The first held write that no other blocks and that may be ready. The caller issues it, or
@@ -310,7 +387,19 @@ impl<W> InFlight<W> {
     fn held_write(&self, id: u32) -> Option<HeldWrite> {
         let it = self.slots.get(SlotId(id))?;
         let (slot, change, blocked) = (SlotId(id), it.change, it.blockers > 0);
-        Some(HeldWrite { slot, change, blocked, since: it.since })
+        let (since, read_failed) = (it.since, it.read_failed);
+        Some(HeldWrite { slot, change, blocked, since, read_failed })
+    }
+
+    /// A held write is about to be held no more.
+    fn leaves_held(&mut self, id: SlotId) {
+        let [without, with] = &mut self.unread;
+        for ring in [&mut self.held, &mut self.candidates, without, with] {
+            ring.remove(id.0);
+        }
+        if let Some(tracked) = self.slots.get_mut(id) {
+            self.failed_reads -= u64::from(core::mem::take(&mut tracked.read_failed));
+        }
     }
 
     fn is_any_in(&self, place: Place, blocks: &BlockRange) -> bool {

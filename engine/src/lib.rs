@@ -44,7 +44,7 @@
 //! | --- | --- |
 //! | `session` | the verbs that hosts call, and the lock |
 //! | `session::core` and the modules in it | decisions that need more than one owner |
-//! | `resync`, `backpressure`, `sweep`, `lifecycle`, `gap`, `base_image` | owners that hold a policy or a state |
+//! | `resync`, `backpressure`, `sweep`, `failing`, `lifecycle`, `gap`, `base_image` | owners that hold a policy or a state |
 //! | `in_flight`, `capture_queue`, `epochs`, `claims`, `table` | owners that keep accounts: of writes, records, blocks |
 //! | `slots`, `ring`, `grid`, `regions`, `arena`, `holes`, `pace`, `summary`, `bits` | data structures of the owners |
 //! | `host`, `config`, `status`, `submission`, `memory`, `sync`, `steps` | interfaces and foundations |
@@ -57,7 +57,8 @@
 //! both reach the stream in that order.
 //!
 //! ```
-//! use snapless_engine::{Config, Host, Mutex, Session, Step, Submission, Tick, Urgency, Worker};
+//! use snapless_engine::{Config, Host, Mutex, ReadOutcome, Session, Step, Submission, Tick};
+//! use snapless_engine::{Urgency, Worker};
 //! use snapless_types::{Extent, Geometry, RecordKind};
 //! use std::cell::RefCell;
 //!
@@ -103,7 +104,7 @@
 //! let from = read.extent().offset() as usize..read.extent().end() as usize;
 //! let to = read.memory().offset as usize;
 //! queue[to..to + from.len()].copy_from_slice(&disk[from]);
-//! assert!(session.read_done(read, true).is_none());
+//! assert!(session.read_done(read, ReadOutcome::Done).is_none());
 //!
 //! // The dispatch thread gets the write back: payload to the queue, then the write to the disk.
 //! let Step::Do(Submission::Capture(capture)) = session.dispatch() else { panic!("it is ready") };
@@ -166,6 +167,7 @@ mod capture_queue;
 mod claims;
 mod config;
 mod epochs;
+mod failing;
 mod gap;
 mod grid;
 mod holes;
@@ -202,7 +204,7 @@ pub use host::{Host, Mutex, Step, Tick, WORKERS, Worker};
 pub use lifecycle::Phase;
 pub use rundown::{Event, Protection, Rundown, RundownOwner};
 pub use session::Session;
-pub use session::core::Read;
+pub use session::core::{Read, ReadOutcome};
 pub use status::Status;
 pub use submission::{Capture, Issue, Submission, Ticket, Urgency};
 pub use table::BlockState;

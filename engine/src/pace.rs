@@ -10,7 +10,7 @@
 //! does not wait behind more. It does not stop: under writers that always have a write held, the
 //! first sync would not end. A cap in bytes per second limits all of this.
 
-use crate::config::{Config, SWEEP_READS_MAX};
+use crate::config::Config;
 use crate::host::Tick;
 
 /// Least duration of a round: many times the tick of the coarsest clock, 15.6 ms.
@@ -87,7 +87,7 @@ impl Pace {
 
     /// Bytes that a read may have at `now`; a read has at least one block all the same.
     pub fn read_bytes(&self, config: &Config, now: Tick) -> u64 {
-        let longest = config.longest_read();
+        let longest = config.read_length();
         if now < self.gentle_until { longest / GENTLE_SHARE } else { longest }
     }
 
@@ -154,7 +154,7 @@ impl Pace {
     /// Twice as many reads, or half as many.
     fn step(&mut self, more: bool) {
         let depth = if more { self.depth * 2 } else { self.depth / 2 };
-        self.depth = depth.clamp(1, SWEEP_READS_MAX);
+        self.depth = depth.clamp(1, Config::SWEEP_READS);
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
         let mut pace = Pace::NEW;
         let fast = Disk { latency_ms: 10, mib_per_second: 10_000 };
         let now = sweep(&mut pace, &config(), &fast, Tick(0), 30);
-        assert!(pace.depth(now) >= SWEEP_READS_MAX / 2);
+        assert!(pace.depth(now) >= Config::SWEEP_READS / 2);
         let slow = Disk { latency_ms: 1, mib_per_second: 200 };
         let now = sweep(&mut pace, &config(), &slow, now, 60);
         assert!(pace.depth(now) <= 2, "{}", pace.depth(now));

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind, Seq};
 
-use crate::arena::{Arena, MemoryRange, MemorySpan};
+use crate::arena::{Arena, End, GRANULE, MemoryRange, MemorySpan};
 use crate::backpressure::Backpressure;
 use crate::config::Config;
 use crate::epochs::{Epochs, ImpossibleEpoch};
@@ -62,16 +62,25 @@ proptest! {
     }
 
     #[test]
-    fn queue_memory_belongs_to_one_holder_at_a_time(
-        steps in prop::collection::vec((any::<bool>(), 1_u64..900, any::<prop::sample::Index>()), 0..200),
+    fn queue_memory_belongs_to_one_holder_at_a_time_and_comes_back_in_any_order(
+        steps in prop::collection::vec((any::<bool>(), any::<bool>(), 1_u64..30 * GRANULE, any::<prop::sample::Index>()), 0..300),
     ) {
-        let (base, capacity) = (4096, 1800);
-        let mut arena = Arena::new(base, capacity, 16).unwrap();
+        let (base, capacity) = (16 * GRANULE, 64 * GRANULE);
+        let mut arena = Arena::new(base, capacity).unwrap();
         let mut held: Vec<MemoryRange> = Vec::new();
-        for (takes, len, index) in steps {
+        for (takes, is_high, len, index) in steps {
+            let mut is_free = [true; 64];
+            for MemorySpan { offset, len } in held.iter().map(MemoryRange::span) {
+                let granules = (offset - base) / GRANULE..(offset - base + len).div_ceil(GRANULE);
+                granules.for_each(|granule| is_free[usize::try_from(granule).unwrap()] = false);
+            }
+            let used = is_free.iter().filter(|&&free| !free).count() as u64;
+            prop_assert_eq!(arena.used(), used * GRANULE);
             if takes {
-                let Some(range) = arena.take(len) else {
-                    prop_assert!(!held.is_empty() || len > capacity, "an empty queue has room");
+                let Some(range) = arena.take(len, if is_high { End::High } else { End::Low }) else {
+                    let longest = is_free.split(|&free| !free).map(<[bool]>::len).max();
+                    let longest = longest.unwrap_or(0) as u64;
+                    prop_assert!(longest <= len.div_ceil(GRANULE) * 9 / 8, "{} for {}", longest, len);
                     continue;
                 };
                 let MemorySpan { offset, len: got } = range.span();
@@ -84,12 +93,9 @@ proptest! {
             } else if !held.is_empty() {
                 arena.give_back(held.swap_remove(index.index(held.len())));
             }
-            let bytes: u64 = held.iter().map(|range| range.span().len).sum();
-            prop_assert!(bytes <= arena.used() && arena.used() <= capacity);
-            prop_assert!(held.len() <= 16);
         }
         held.drain(..).for_each(|range| arena.give_back(range));
-        prop_assert_eq!(arena.used(), 0);
+        prop_assert_eq!(arena.take(capacity, End::Low).unwrap().span().offset, base);
     }
 
     #[test]
@@ -145,7 +151,7 @@ proptest! {
         prop_assert_eq!(config.check(&geometry), Ok(()));
         prop_assert!(config.sweep_share() >= 2 * block, "a block is read while another is drained");
         prop_assert!(config.queue_bytes - config.sweep_share() >= config.write_bytes);
-        prop_assert!(config.longest_read() <= config.sweep_share());
+        prop_assert!(config.read_length() <= config.sweep_share());
     }
 }
 

@@ -28,13 +28,15 @@ pub enum Sabotage {
     HoldLimitForgotten,
     /// HANG: the dispatch thread is not woken for a write that may be issued.
     WakeForgotten,
+    /// T0: a read that fails for a reason that may pass counts as a bad sector.
+    EachFailureABadSector,
     /// BOUND: queue memory is handed out that another holder has.
     MemoryHandedOutTwice,
 }
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
@@ -45,6 +47,7 @@ impl Sabotage {
         Self::FailureForgotten,
         Self::HoldLimitForgotten,
         Self::WakeForgotten,
+        Self::EachFailureABadSector,
         Self::MemoryHandedOutTwice,
     ];
 

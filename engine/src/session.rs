@@ -10,7 +10,7 @@ use alloc::boxed::Box;
 
 use snapless_types::{BlockIndex, BlockRange, Clearing, EpochId, Extent, Geometry, RecordKind};
 
-use self::core::{Core, Read, Shared, State};
+use self::core::{Core, Read, ReadOutcome, Shared, State};
 use crate::capture_queue::Drained;
 use crate::config::{Config, StartError};
 use crate::epochs::ImpossibleEpoch;
@@ -68,6 +68,11 @@ impl<H: Host> Session<H> {
     /// The volume.
     pub fn geometry(&self) -> &Geometry {
         &self.shared.geometry
+    }
+
+    /// Its limits.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
     }
 
     /// Stamps t0 and lets the work begin. The host calls it once, when every write that went below
@@ -134,15 +139,14 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.hold())
     }
 
-    /// Takes what the host read; `succeeded` is false if the disk could not read all of it.
+    /// Takes what the host read, or why it could not.
     ///
-    /// Returns the read that the same thread makes next, if the disk could not read a block: it is
-    /// read again sector by sector, so that a bad sector leaves a hole of its own size. The host
-    /// leaves zeros for a sector that cannot be read; a record [`RecordKind::Unreadable`] describes
-    /// it.
+    /// Returns the read that the host makes next, if the disk cannot read a block: it is read again
+    /// sector by sector, so that a bad sector leaves a hole of its own size. The host leaves zeros
+    /// for a sector that cannot be read; a record [`RecordKind::Unreadable`] describes it.
     #[must_use = "a block that is read sector by sector stays claimed until its last read is done"]
-    pub fn read_done(&self, read: Read, succeeded: bool) -> Option<Read> {
-        self.locked(|core| core.read_done(read, succeeded))
+    pub fn read_done(&self, read: Read, outcome: ReadOutcome) -> Option<Read> {
+        self.locked(|core| core.read_done(read, outcome))
     }
 
     /// Cancels the oldest held write that `is_it` accepts: it is never issued, and the stream has

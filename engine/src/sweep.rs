@@ -14,18 +14,11 @@ pub struct Sweep {
     pace: Pace,
     /// It reads nothing until it is resumed.
     paused: bool,
-    /// Blocks that are read one at a time, because a longer read that covered them failed.
-    read_singly: BlockRange,
 }
 
 impl Sweep {
     /// A sweep that has read nothing.
-    pub const NEW: Self = Self {
-        cursor: BlockIndex(0),
-        pace: Pace::NEW,
-        paused: false,
-        read_singly: BlockRange::EMPTY,
-    };
+    pub const NEW: Self = Self { cursor: BlockIndex(0), pace: Pace::NEW, paused: false };
 
     /// Sets whether the sweep reads nothing.
     pub fn set_paused(&mut self, paused: bool) {
@@ -68,12 +61,7 @@ impl Sweep {
         config: &Config,
         now: Tick,
     ) -> BlockRange {
-        let mut longest = self.pace.read_bytes(config, now) / u64::from(geometry.block_size());
-        if self.read_singly.intersects(&BlockRange::one(start)) {
-            longest = 1;
-        } else if self.read_singly.start > start {
-            longest = longest.min(self.read_singly.start.0 - start.0);
-        }
+        let longest = self.pace.read_bytes(config, now) / u64::from(geometry.block_size());
         BlockRange::new(start, BlockIndex(start.0.saturating_add(longest.max(1))))
     }
 
@@ -91,10 +79,5 @@ impl Sweep {
     /// Notes that blocks are read for a held write, in one of `reads` reads at a time.
     pub fn disturbed(&mut self, reads: u64, now: Tick) {
         self.pace.disturbed(reads, now);
-    }
-
-    /// From now on these blocks are read one at a time.
-    pub fn read_singly(&mut self, blocks: BlockRange) {
-        self.read_singly = self.read_singly.hull(&blocks);
     }
 }

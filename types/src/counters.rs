@@ -53,6 +53,8 @@ macro_rules! session_counters {
             requests_refused: Writes, "refused";
             /// Reads that failed.
             reads_failed: Reads, "";
+            /// Those of them that failed for a reason that may pass: they are repeated.
+            reads_put_off: Reads, "";
             /// Payload bytes captured.
             bytes_captured: Queue, "";
             /// Bytes handed to the service, with headers.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use snapless_engine::{Host, Issue, Read, Step, Submission, Tick, Urgency, Worker};
+use snapless_engine::{Host, Issue, Read, ReadOutcome, Step, Submission, Tick, Urgency, Worker};
 use snapless_types::{Clearing, Extent};
 
 use super::state::{Loop, Tag};
@@ -105,8 +105,11 @@ impl<const ENGINE: bool> Loop<ENGINE> {
 
     fn due(&self, run: &Run) -> u32 {
         let mut reasons = 0;
-        let by_tick =
-            [(Worker::Sweep, self.deadlines.sweep), (Worker::Dispatch, self.deadlines.dispatch)];
+        let by_tick = [
+            (Worker::Sweep, self.deadlines.sweep),
+            (Worker::Hold, self.deadlines.hold),
+            (Worker::Dispatch, self.deadlines.dispatch),
+        ];
         if by_tick.iter().any(|(_, due)| due.is_some()) {
             let now = run.session.host().now();
             let is_due = |due: &Option<Tick>| due.is_some_and(|due| due <= now);
@@ -121,9 +124,14 @@ impl<const ENGINE: bool> Loop<ENGINE> {
     }
 
     fn hold(&mut self, run: &Run) {
-        while let Step::Do(read) = run.session.hold() {
-            self.read(run, read);
-        }
+        self.deadlines.hold = loop {
+            match run.session.hold() {
+                Step::Do(read) => self.read(run, read),
+                Step::Again => {}
+                Step::Wait(until) => break until,
+                Step::Ended => break None,
+            }
+        };
     }
 
     fn dispatch(&mut self, run: &Run) {
@@ -205,13 +213,25 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             return self.ring.begin(target, &Verb::Read(offset), memory, rest, Tag::EngineRead);
         }
         self.reads -= 1;
-        let succeeded = result.is_ok_and(|moved| moved == range.len());
-        if !succeeded {
+        let outcome = match result {
+            Ok(moved) if moved == range.len() => ReadOutcome::Done,
+            // The file ends early.
+            Ok(_) => ReadOutcome::BadSector,
+            Err(error) if is_bad_sector(&error) => ReadOutcome::BadSector,
+            Err(_) => ReadOutcome::NotNow,
+        };
+        if outcome != ReadOutcome::Done {
             // The memory may hold older content: unreadable blocks are zeros.
             queue.clear(&read);
         }
-        if let Some(next) = run.session.read_done(read, succeeded) {
+        if let Some(next) = run.session.read_done(read, outcome) {
             self.read(&run, next);
         }
     }
+}
+
+/// True if Linux's block layer says that a sector cannot be read.
+fn is_bad_sector(error: &io::Error) -> bool {
+    let errno = rustix::io::Errno::from_io_error(error);
+    matches!(errno, Some(rustix::io::Errno::NODATA | rustix::io::Errno::IO))
 }

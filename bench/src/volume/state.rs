@@ -82,6 +82,7 @@ pub(super) enum Tag {
 pub(super) struct Deadlines {
     pub(super) sweep: Option<Tick>,
     pub(super) dispatch: Option<Tick>,
+    pub(super) hold: Option<Tick>,
     pub(super) drain: Option<Instant>,
 }
 

@@ -4,13 +4,11 @@
 //! The methods take that value as proof, so that only the owner of a span accesses it.
 
 use snapless_engine::{Capture, Drained, MemorySpan, Read};
-use wdk_sys::NTSTATUS;
 
 use super::irp::Payload;
-use super::lower_device::LowerDevice;
 use super::mdl::BufferMdl;
 use super::pool::PoolBuffer;
-use super::reader::Reader;
+use super::reader::{IdleSlot, ReadOwner, Readers, ReadersConfig};
 
 /// A queue's memory, and the MDL that describes it.
 pub struct QueueMemory {
@@ -57,26 +55,29 @@ impl QueueMemory {
         Some(unsafe { core::slice::from_raw_parts(source.as_ptr(), len) })
     }
 
-    /// A reader of at most `longest` bytes at a time; `None` if there is no memory. PASSIVE_LEVEL.
-    pub fn reader(&self, device: LowerDevice, longest: usize) -> Option<Reader> {
-        Reader::new(device, &self.mdl, longest)
+    /// Readers into the queue; `None` if there is no memory. PASSIVE_LEVEL.
+    pub fn readers<O: ReadOwner>(&self, owner: O, config: &ReadersConfig) -> Option<Readers<O>> {
+        Readers::new(owner, &self.mdl, config)
     }
 
-    /// Reads from the disk to the span of `read`. What cannot be read becomes zeros. PASSIVE_LEVEL.
-    ///
-    /// # Errors
-    /// As [`Reader::read`].
-    pub fn read(&self, reader: &mut Reader, read: &Read) -> Result<(), NTSTATUS> {
-        let (extent, MemorySpan { offset, len }) = (read.extent(), read.memory());
-        let result = reader.read(&self.mdl, extent.offset(), offset, extent.len());
-        if result.is_err() {
-            let (target, len) = (self.buffer.range(offset, len), usize::try_from(len));
-            debug_assert!(target.is_some(), "BOUND: a read has a place in the queue");
-            if let (Some(target), Ok(len)) = (target, len) {
-                // SAFETY: the span has `len` bytes and is the read's alone.
-                unsafe { target.write_bytes(0, len) };
-            }
+    /// Sends a read from the disk to its span. PASSIVE_LEVEL, as [`Readers::send`].
+    pub fn send<O: ReadOwner>(&self, readers: &Readers<O>, slot: IdleSlot, read: Read) {
+        readers.send(slot, &self.mdl, read);
+    }
+
+    /// Sends the reads that follow on others. PASSIVE_LEVEL, as [`Readers::send_again`].
+    pub fn send_again<O: ReadOwner>(&self, readers: &Readers<O>) {
+        readers.send_again(&self.mdl);
+    }
+
+    /// Fills the span of a sector that cannot be read with zeros. IRQL <= DISPATCH_LEVEL.
+    pub fn clear(&self, read: &Read) {
+        let MemorySpan { offset, len } = read.memory();
+        let (target, len) = (self.buffer.range(offset, len), usize::try_from(len));
+        debug_assert!(target.is_some(), "BOUND: a read has a place in the queue");
+        if let (Some(target), Ok(len)) = (target, len) {
+            // SAFETY: the span has `len` bytes and is the read's alone.
+            unsafe { target.write_bytes(0, len) };
         }
-        result
     }
 }

@@ -2,55 +2,111 @@
 
 use core::sync::atomic::Ordering;
 
-use snapless_engine::{Read, Tick};
-use wdk_sys::STATUS_INSUFFICIENT_RESOURCES;
+use snapless_driver_logic::reads::is_bad_sector;
+use snapless_engine::{Config, Read, ReadOutcome, Step, Tick, Worker};
+use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
 
 use super::Session;
 use crate::kernel::log;
-use crate::kernel::reader::Reader;
+use crate::kernel::reader::{ReadOwner, ReadPriority, Readers, ReadersConfig};
+use crate::kernel::shared::Shared;
 use crate::trace;
 use crate::volume_query;
 
-/// Longest read of sweep and hold, in bytes: a block of the largest size.
-const READ_MAX: usize = 4 << 20;
 /// How long to wait before the length is queried again for which there was no memory, in ticks: 1
 /// s.
 const QUERY_AGAIN: u64 = 1_000 * Tick::PER_MS;
 
+/// The reads of the sweep, or those for held writes.
+pub type SessionReaders = Readers<SessionReads>;
+
+/// Whose reads they are.
+pub struct SessionReads {
+    session: Shared<Session>,
+    worker: Worker,
+}
+
+impl ReadOwner for SessionReads {
+    fn read_done(&self, read: Read, result: Result<(), NTSTATUS>) -> Option<Read> {
+        self.session.read_done(read, result)
+    }
+
+    fn wake(&self) {
+        self.session.event(self.worker).set();
+    }
+}
+
+impl SessionReads {
+    /// Readers for one of the threads, with all that they need; `None` if there is no memory.
+    /// PASSIVE_LEVEL.
+    pub fn readers(session: &Shared<Session>, worker: Worker) -> Option<SessionReaders> {
+        let (engine, device) = (session.engine(), session.lower);
+        let (config, geometry) = (engine.config(), engine.geometry());
+        let (count, priority) = match worker {
+            // Reads for held writes are all sent at once: the writes wait for the disk only.
+            Worker::Hold => (config.hold_reads(geometry), ReadPriority::Normal),
+            _ => (Config::SWEEP_READS, ReadPriority::Low),
+        };
+        let count = usize::try_from(count).ok()?;
+        let longest = usize::try_from(config.longest_read(geometry)).ok()?;
+        let owner = Self { session: session.clone(), worker };
+        session.queue.readers(owner, &ReadersConfig { device, count, longest, priority })
+    }
+}
+
 impl Session {
-    /// A reader for one thread; `None` if there is no memory. PASSIVE_LEVEL.
-    pub fn reader(&self) -> Option<Reader> {
-        self.queue.reader(self.lower, READ_MAX)
+    /// Sends all reads that the engine wants now, and waits for none of them. Returns when to call
+    /// this again, unless the worker is woken before; `Ended` once no read is under way and none
+    /// will be. PASSIVE_LEVEL, on the thread that owns the readers.
+    pub fn send_reads(&self, readers: &SessionReaders) -> Step<()> {
+        loop {
+            self.queue.send_again(readers);
+            let Some(slot) = readers.idle_slot() else { return Step::Wait(None) };
+            match self.next_read(readers.owner().worker) {
+                Step::Do(read) => self.queue.send(readers, slot, read),
+                Step::Again => readers.put_back(slot),
+                Step::Wait(until) => {
+                    readers.put_back(slot);
+                    return Step::Wait(until);
+                }
+                Step::Ended => {
+                    readers.put_back(slot);
+                    return if readers.is_idle() { Step::Ended } else { Step::Wait(None) };
+                }
+            }
+        }
     }
 
-    /// Reads, and then what the engine asks for next: a block that cannot be read, sector by
-    /// sector. PASSIVE_LEVEL.
-    // Out of line, so that it is not on the stack together with what finds the next read.
+    // Out of line: not on the stack together with what sends the read.
     #[inline(never)]
-    pub fn read(&self, reader: &mut Reader, read: Read) {
-        let mut next = Some(read);
-        while let Some(read) = next {
-            let succeeded = self.read_once(reader, &read);
-            next = self.read_done(read, succeeded);
+    fn next_read(&self, worker: Worker) -> Step<Read> {
+        match worker {
+            Worker::Hold => self.engine.hold(),
+            _ => self.engine.sweep(),
         }
     }
 
-    #[inline(never)] // As above.
-    fn read_done(&self, read: Read, succeeded: bool) -> Option<Read> {
-        self.engine.read_done(read, succeeded)
+    #[inline(never)] // Not on the stack of the completion routine of a write.
+    fn read_done(&self, read: Read, result: Result<(), NTSTATUS>) -> Option<Read> {
+        let outcome = match result {
+            Ok(()) => ReadOutcome::Done,
+            Err(status) => self.note_failed_read(&read, status),
+        };
+        self.engine.read_done(read, outcome)
     }
 
     #[inline(never)] // As above.
-    fn read_once(&self, reader: &mut Reader, read: &Read) -> bool {
-        let result = self.queue.read(reader, read);
-        if let Err(status) = result {
-            let extent = read.extent();
-            self.counts.read_failed(extent.offset(), status);
-            trace::read_failed(self.id, extent, self.engine.geometry().sector_size(), status);
-            log::number(c"read failed, volume offset", extent.offset());
-            log::number(c"  with status", u64::from(status.cast_unsigned()));
+    fn note_failed_read(&self, read: &Read, status: NTSTATUS) -> ReadOutcome {
+        let (extent, sector_size) = (read.extent(), self.engine.geometry().sector_size());
+        self.counts.read_failed(extent.offset(), status);
+        trace::read_failed(self.id, extent, sector_size, status);
+        if !is_bad_sector(status) {
+            return ReadOutcome::NotNow;
         }
-        result.is_ok()
+        if extent.len() == u64::from(sector_size) {
+            self.queue.clear(read);
+        }
+        ReadOutcome::BadSector
     }
 
     /// Queries the volume's length if [`Session::query_length_later`] asked for it. Returns when to

@@ -20,6 +20,7 @@ use crate::host::{Host, Mutex, Step, Tick, Worker};
 use crate::lifecycle::Phase;
 use crate::rundown::Event;
 use crate::session::Session;
+use crate::session::core::ReadOutcome;
 use crate::submission::{Issue, Submission, Urgency};
 use crate::table::BlockState;
 
@@ -127,7 +128,7 @@ impl Case {
         let case = Self::new(writes, change);
         case.session.begin();
         let Step::Do(read) = case.session.sweep() else { panic!("nothing to sweep") };
-        let more = case.session.read_done(read, true);
+        let more = case.session.read_done(read, ReadOutcome::Done);
         assert!(more.is_none(), "a read that succeeds is done");
         case.take_records();
         case
@@ -189,7 +190,7 @@ impl Case {
             };
             match step {
                 Step::Do(read) => {
-                    let more = self.session.read_done(read, true);
+                    let more = self.session.read_done(read, ReadOutcome::Done);
                     assert!(more.is_none(), "a read that succeeds is done");
                 }
                 Step::Wait(_) => self.session.host().event(worker).wait(),

@@ -37,8 +37,9 @@ use crate::backpressure::Backpressure;
 use crate::base_image::BaseImage;
 use crate::capture_queue::CaptureQueue;
 use crate::claims::Claims;
-use crate::config::{Config, HIGH_MARK, READS_MAX};
+use crate::config::{Config, HIGH_MARK};
 use crate::epochs::Epochs;
+use crate::failing::Failing;
 use crate::gap::Gap;
 use crate::host::{Call, Worker};
 use crate::in_flight::InFlight;
@@ -49,7 +50,7 @@ use crate::status::Status;
 use crate::sweep::Sweep;
 use crate::table::{BlockState, Table};
 
-pub use read::Read;
+pub use read::{Read, ReadOutcome};
 
 /// What does not change while the session lives, and the table, which is read without the lock.
 #[derive(Debug)]
@@ -72,6 +73,7 @@ pub struct State<W> {
     in_flight: InFlight<W>,
     claims: Claims,
     sweep: Sweep,
+    failing: Failing,
     /// The counters; [`Core::status`] adds the rest. In memory of their own: the state is on a
     /// kernel's stack while it is made.
     counts: Box<[Status; 1]>,
@@ -90,7 +92,7 @@ impl<W> State<W> {
             capture_queue: CaptureQueue::new(
                 config.queue_bytes,
                 config.sweep_share(),
-                config.records(),
+                config.records(geometry),
             )?,
             epochs: Epochs::new(geometry.block_count(), config)?,
             in_flight: InFlight::new(
@@ -98,18 +100,19 @@ impl<W> State<W> {
                 geometry.block_count(),
                 u64::from(geometry.block_size()),
             )?,
-            claims: Claims::new(READS_MAX)?,
+            claims: Claims::new(config.reads(geometry))?,
             sweep: Sweep::NEW,
+            failing: Failing::NONE,
             counts: boxed(|| Ok(Status::default()))?,
         })
     }
 
     /// Bytes that [`State::new`] allocates, with those of the state itself.
     pub fn bytes(geometry: &Geometry, config: &Config) -> u64 {
-        CaptureQueue::bytes(config.sweep_share(), config.records())
+        CaptureQueue::bytes(config.queue_bytes, config.sweep_share(), config.records(geometry))
             + Epochs::bytes(geometry.block_count(), config)
             + InFlight::<W>::bytes(config.writes_max, geometry.block_count())
-            + Claims::bytes(READS_MAX)
+            + Claims::bytes(config.reads(geometry))
             + (size_of::<Self>() + size_of::<Status>()) as u64
     }
 }

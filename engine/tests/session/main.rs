@@ -4,8 +4,8 @@
 use std::cell::{Cell, RefCell};
 
 use snapless_engine::{
-    BlockState, Capture, Config, Host, ImpossibleEpoch, Issue, Mutex, Phase, Read, Session, Step,
-    Submission, Tick, Ticket, Urgency, WORKERS, Worker,
+    BlockState, Capture, Config, Host, ImpossibleEpoch, Issue, Mutex, Phase, Read, ReadOutcome,
+    Session, Step, Submission, Tick, Ticket, Urgency, WORKERS, Worker,
 };
 use snapless_types::{
     BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, Overflow, RecordKind,
@@ -101,8 +101,12 @@ fn clear(
     session.submit_clearing("clearing", clearing, extent, Urgency::MayWait)
 }
 
+fn outcome(succeeded: bool) -> ReadOutcome {
+    if succeeded { ReadOutcome::Done } else { ReadOutcome::BadSector }
+}
+
 fn done(session: &TestSession, read: Read, succeeded: bool) {
-    let next = session.read_done(read, succeeded);
+    let next = session.read_done(read, outcome(succeeded));
     assert!(next.is_none(), "{next:?}");
 }
 

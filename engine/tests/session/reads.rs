@@ -6,13 +6,13 @@ use super::*;
 fn read_by_sector(session: &TestSession, is_bad: impl Fn(u64) -> bool) {
     let first = read(session.sweep());
     let (memory, start) = (first.memory(), first.extent().offset());
-    let mut next = session.read_done(first, false);
+    let mut next = session.read_done(first, ReadOutcome::BadSector);
     let mut sector = 0;
     while let Some(read) = next {
         assert_eq!((read.extent().offset(), read.extent().len()), (start + sector * 512, 512));
         assert_eq!(read.memory().offset, memory.offset + sector * 512);
         assert_eq!(read.memory().len, 512);
-        next = session.read_done(read, !is_bad(sector));
+        next = session.read_done(read, outcome(!is_bad(sector)));
         sector += 1;
     }
     assert_eq!(sector, BLOCK / 512);
@@ -58,9 +58,9 @@ fn a_block_without_a_good_sector_is_one_hole_and_a_transient_error_is_none() {
     read_by_sector(&session, |_| true);
     assert_eq!(drained_extents(&session), [(RecordKind::Unreadable, 0, 32)]);
     let second = read(session.sweep());
-    let mut next = session.read_done(second, false);
+    let mut next = session.read_done(second, ReadOutcome::BadSector);
     while let Some(read) = next {
-        next = session.read_done(read, true);
+        next = session.read_done(read, ReadOutcome::Done);
     }
     assert_eq!(drained_extents(&session), [(RecordKind::Block, 32, 32)]);
     assert_eq!(session.status().blocks_unreadable, 1);
@@ -73,10 +73,10 @@ fn more_holes_than_a_block_may_have_end_in_one_that_covers_the_rest() {
     let geometry = Geometry::new(2 * BLOCK, 512, 32 << 10).unwrap();
     let session = Session::new(TestHost::default(), geometry, config).unwrap();
     session.begin();
-    let mut next = session.read_done(read(session.sweep()), false);
+    let mut next = session.read_done(read(session.sweep()), ReadOutcome::BadSector);
     while let Some(read) = next {
         let is_bad = (read.extent().offset() / 512).is_multiple_of(3);
-        next = session.read_done(read, !is_bad);
+        next = session.read_done(read, outcome(!is_bad));
     }
     let holes = drained_extents(&session);
     assert_eq!(holes.len(), 1 + 16);
@@ -88,7 +88,7 @@ fn more_holes_than_a_block_may_have_end_in_one_that_covers_the_rest() {
 fn an_urgent_write_ends_the_reading_sector_by_sector() {
     let session = session(|_| ());
     session.begin();
-    let next = session.read_done(read(session.sweep()), false).unwrap();
+    let next = session.read_done(read(session.sweep()), ReadOutcome::BadSector).unwrap();
     let extent = Extent::new(0, 512).unwrap();
     let issue = issued(session.submit("urgent", extent, Urgency::MustNotWait));
     done(&session, next, false);
@@ -166,11 +166,11 @@ fn only_the_blocks_of_a_read_that_failed_are_read_one_at_a_time() {
     done(&session, behind, true);
 }
 
-/// A session over 64 blocks with a queue that has room for all of them, begun.
+/// A session over 300 blocks with a queue that has room for all of them, begun.
 fn long_session() -> TestSession {
-    let mut config = Config::new(256 * BLOCK);
+    let mut config = Config::new(1_200 * BLOCK);
     config.read_bytes = BLOCK;
-    let geometry = Geometry::new(64 * BLOCK, 512, 16 << 10).unwrap();
+    let geometry = Geometry::new(300 * BLOCK, 512, 16 << 10).unwrap();
     let session = Session::new(TestHost::default(), geometry, config).unwrap();
     session.begin();
     session
@@ -179,10 +179,10 @@ fn long_session() -> TestSession {
 #[test]
 fn a_held_write_that_waits_for_a_reader_does_not_wait_for_the_queue() {
     let session = long_session();
-    for block in 0..17 {
+    for block in 0..257 {
         assert_held(&submit(&session, "w", block * BLOCK, 512));
     }
-    let reads: Vec<_> = (0..16).map(|_| read(session.hold())).collect();
+    let reads: Vec<_> = (0..256).map(|_| read(session.hold())).collect();
     assert_waits(&session.hold());
     // Far past the hold limit, which counts how long the queue has been full.
     session.host().now.set(10_000 * Tick::PER_MS);
@@ -232,4 +232,110 @@ fn the_sweep_learns_nothing_from_reads_for_held_writes() {
         session.host().now.set(100 * Tick::PER_MS);
     }
     assert_eq!(sweeps_under_way(&session), 4);
+}
+
+#[test]
+fn a_slow_read_for_a_held_write_keeps_no_queue_memory_from_writes() {
+    let session = session(|_| ());
+    session.begin();
+    assert_held(&submit(&session, "held", 3 * BLOCK, 512));
+    let slow = read(session.hold());
+    sweep_all(&session);
+    for round in 0..1_000 {
+        let Submission::Capture(capture) = submit(&session, "w", 0, 4096) else {
+            panic!("write {round} is held, and most of the queue is free");
+        };
+        let issue = session.captured(capture);
+        drain(&session);
+        session.completed(issue.ticket, true);
+    }
+    done(&session, slow, true);
+    assert!(matches!(dispatched(&session), Submission::Capture(_)));
+}
+
+/// Submits a write to block 3 whose read fails for a reason that may pass, `times` times.
+fn fail_for_now(session: &TestSession, times: u64) {
+    for _ in 0..times {
+        let next = session.read_done(read(session.hold()), ReadOutcome::NotNow);
+        assert!(next.is_none(), "{next:?}");
+        let Step::Wait(Some(Tick(again))) = session.hold() else { panic!("it does not wait") };
+        session.host().now.set(again);
+    }
+}
+
+#[test]
+fn a_read_that_fails_for_a_reason_that_may_pass_is_repeated_and_leaves_no_hole() {
+    let session = session(|_| ());
+    session.begin();
+    assert_held(&submit(&session, "w", 3 * BLOCK, 512));
+    fail_for_now(&session, 3);
+    done(&session, read(session.hold()), true);
+    assert!(matches!(dispatched(&session), Submission::Capture(_)));
+    let swept = session.read_done(read(session.sweep()), ReadOutcome::NotNow);
+    assert!(swept.is_none());
+    let Step::Wait(Some(Tick(again))) = session.sweep() else { panic!("it does not wait") };
+    session.host().now.set(again);
+    sweep_all(&session);
+    let status = session.status();
+    assert_eq!((status.blocks_synced, status.blocks_unreadable, status.gaps), (4, 0, 0));
+    assert_eq!((status.reads_failed, status.reads_put_off), (4, 4));
+}
+
+#[test]
+fn a_write_over_failing_reads_is_held_for_the_hold_limit_and_no_longer() {
+    let limit = 200 * Tick::PER_MS;
+    let session = session(|config| config.hold_limit = limit);
+    session.begin();
+    assert_held(&submit(&session, "w", 3 * BLOCK, 512));
+    fail_for_now(&session, 1);
+    let Step::Wait(until) = session.dispatch() else { panic!("it goes too early") };
+    assert_eq!(until, Some(Tick(limit)));
+    session.host().now.set(limit - 1);
+    assert_waits(&session.dispatch());
+    session.host().now.set(limit);
+    let issue = issued(dispatched(&session));
+    assert_eq!(session.block_state(BlockIndex(3)), BlockState::Dirty);
+    assert_eq!(session.status().gap_reason, Some(GapReason::ReadFailed));
+    session.completed(issue.ticket, true);
+}
+
+#[test]
+fn a_write_to_a_block_that_is_read_sector_by_sector_is_held_for_the_hold_limit_and_no_longer() {
+    for is_late in [false, true] {
+        let session = session(|_| ());
+        session.begin();
+        let whole = if is_late {
+            read(session.sweep())
+        } else {
+            assert_held(&submit(&session, "w", 0, 512));
+            read(session.hold())
+        };
+        let sector = session.read_done(whole, ReadOutcome::BadSector).unwrap();
+        if is_late {
+            assert_held(&submit(&session, "w", 0, 512));
+        }
+        // The disk does not answer.
+        session.host().now.set(200 * Tick::PER_MS);
+        let issue = issued(dispatched(&session));
+        done(&session, sector, true);
+        assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
+        assert_eq!(session.status().gap_reason, Some(GapReason::ReadFailed));
+        session.completed(issue.ticket, true);
+    }
+}
+
+#[test]
+fn blocks_of_writes_that_are_held_side_by_side_are_read_together() {
+    let session = session(|config| config.read_bytes = 8 * BLOCK);
+    session.begin();
+    for block in [1, 2, 0] {
+        assert_held(&submit(&session, "w", block * BLOCK, 512));
+    }
+    let first = read(session.hold());
+    assert_eq!((first.extent().offset(), first.extent().len()), (BLOCK, 2 * BLOCK));
+    let second = read(session.hold());
+    assert_eq!((second.extent().offset(), second.extent().len()), (0, BLOCK));
+    assert_waits(&session.hold());
+    done(&session, first, true);
+    done(&session, second, true);
 }

@@ -11,8 +11,8 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use snapless_engine::{
-    BlockState, Config, Event, Host, Issue, MemorySpan, Phase, Protection, Read, Rundown,
-    RundownOwner, Session, Step, Submission, Tick, Urgency, Worker,
+    BlockState, Config, Event, Host, Issue, MemorySpan, Phase, Protection, Read, ReadOutcome,
+    Rundown, RundownOwner, Session, Step, Submission, Tick, Urgency, Worker,
 };
 use snapless_types::{BlockIndex, Extent, Geometry, Overflow};
 
@@ -256,10 +256,14 @@ impl Volume {
         let mut next = Some(read);
         while let Some(read) = next {
             // A block that can never be read is lost to the replica: only longer reads fail.
-            let fails = read.extent().len() > BLOCK && random.one_in(50);
+            let outcome = match random.below(100) {
+                0 if read.extent().len() > BLOCK => ReadOutcome::BadSector,
+                1 => ReadOutcome::NotNow,
+                _ => ReadOutcome::Done,
+            };
             let content = sectors(read.extent()).map(|sector| self.disk.read(sector));
             run.queue.put(read.memory().offset, content);
-            next = run.session.read_done(read, !fails);
+            next = run.session.read_done(read, outcome);
         }
     }
 

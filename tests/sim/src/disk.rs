@@ -1,18 +1,22 @@
 //! The model disk: requests in flight are applied sector by sector, in any order, at any time, and
-//! some fail.
+//! some fail: a sector cannot be read, a read fails once, or the disk answers no read for a while.
 //!
 //! A read of a sector that a write in flight covers sees the old content or the new, and a read of
 //! many sectors sees a mixture: the checks find an engine that reads under a write.
 
 use std::ops::Range;
 
-use snapless_engine::{Read, Ticket, Worker};
+use snapless_engine::{Read, ReadOutcome, Ticket, Worker};
 
+use crate::host::MS;
 use crate::ledger::{Ledger, Step};
 use crate::memory::QueueMemory;
 use crate::plan::DiskPlan;
 use crate::rng::Rng;
 use crate::volume::{Content, Sectors, WriteId};
+
+/// Ticks for which the disk answers no read, at most.
+const AWAY_MAX: u64 = 500 * MS;
 
 /// What a request is for.
 #[derive(Debug)]
@@ -30,7 +34,7 @@ struct Request {
     sectors: Sectors,
     /// Sectors to be transferred, the next one last.
     remaining: Vec<usize>,
-    succeeds: bool,
+    outcome: ReadOutcome,
     started: u64,
     ready: u64,
 }
@@ -42,12 +46,15 @@ pub struct Disk {
     pub sectors: Vec<Content>,
     plan: DiskPlan,
     requests: Vec<Request>,
+    /// Reads are answered with [`ReadOutcome::NotNow`] until then.
+    away_until: u64,
 }
 
 impl Disk {
     /// A disk of `count` sectors before any write.
     pub fn new(count: usize, plan: DiskPlan) -> Self {
-        Self { sectors: (0..count).map(Content::initial).collect(), plan, requests: Vec::new() }
+        let sectors = (0..count).map(Content::initial).collect();
+        Self { sectors, plan, requests: Vec::new(), away_until: 0 }
     }
 
     /// Takes a request.
@@ -64,16 +71,45 @@ impl Disk {
             rng.shuffle(&mut remaining);
         }
         let is_read = matches!(purpose, Purpose::Read { .. });
-        let bad = is_read && sectors.clone().any(|sector| self.plan.bad_sectors.contains(&sector));
-        let fails_once_in =
-            if is_read { self.plan.read_fails_once_in } else { self.plan.write_fails_once_in };
-        let fails = bad || (may_fail && rng.once_in(fails_once_in));
-        if fails {
+        let outcome = if is_read {
+            self.read_outcome(&sectors, may_fail, rng, now)
+        } else if may_fail && rng.once_in(self.plan.write_fails_once_in) {
+            ReadOutcome::BadSector
+        } else {
+            ReadOutcome::Done
+        };
+        if outcome != ReadOutcome::Done {
             remaining.drain(..rng.index(remaining.len() + 1));
         }
         let ready = now + rng.scaled(self.plan.latency.clone());
-        let (started, succeeds) = (now, !fails);
-        self.requests.push(Request { purpose, sectors, remaining, succeeds, started, ready });
+        let started = now;
+        self.requests.push(Request { purpose, sectors, remaining, outcome, started, ready });
+    }
+
+    fn read_outcome(
+        &mut self,
+        sectors: &Sectors,
+        may_fail: bool,
+        rng: &mut Rng,
+        now: u64,
+    ) -> ReadOutcome {
+        let is_bad = |sector: usize| self.plan.bad_sectors.contains(&sector);
+        if may_fail && rng.once_in(self.plan.read_fails_once_in) {
+            if rng.once_in(2) {
+                return ReadOutcome::BadSector;
+            }
+            if rng.once_in(4) {
+                self.away_until = now + rng.scaled(MS..=AWAY_MAX);
+            }
+            return ReadOutcome::NotNow;
+        }
+        if may_fail && now < self.away_until {
+            ReadOutcome::NotNow
+        } else if sectors.clone().any(is_bad) {
+            ReadOutcome::BadSector
+        } else {
+            ReadOutcome::Done
+        }
     }
 
     /// When each request can next be advanced, and when it is overdue.
@@ -90,7 +126,7 @@ impl Disk {
     }
 
     /// Transfers some sectors of a request, or finishes it if its time has come: then returns its
-    /// purpose, and whether it succeeded.
+    /// purpose, and what became of it; a write that fails has a bad sector.
     pub fn advance(
         &mut self,
         index: usize,
@@ -99,7 +135,7 @@ impl Disk {
         memory: &mut QueueMemory,
         ledger: &mut Ledger,
         step: Step,
-    ) -> Option<(Purpose, bool)> {
+    ) -> Option<(Purpose, ReadOutcome)> {
         let request = &mut self.requests[index];
         let finishes = now >= request.ready;
         let count =
@@ -117,7 +153,7 @@ impl Disk {
         }
         finishes.then(|| {
             let request = self.requests.swap_remove(index);
-            (request.purpose, request.succeeds)
+            (request.purpose, request.outcome)
         })
     }
 }

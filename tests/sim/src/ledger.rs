@@ -94,13 +94,18 @@ pub struct Ledger {
     pub empty: Vec<bool>,
     /// Sectors whose own read failed.
     pub unreadable: Vec<bool>,
+    /// Blocks that a failed read covered.
+    pub read_failed: Vec<bool>,
+    /// When a read last failed for a reason that passes, in ticks in which no thread was preempted.
+    pub away: Option<u64>,
 }
 
 impl Ledger {
     /// A ledger in which nothing has happened.
     pub fn new(volume: Volume) -> Self {
         let (empty, unreadable) = (vec![false; volume.blocks()], vec![false; volume.sectors]);
-        Self { volume, empty, unreadable, ..Self::default() }
+        let read_failed = empty.clone();
+        Self { volume, empty, unreadable, read_failed, ..Self::default() }
     }
 
     /// Notes a write that the application submits.

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 pub enum Fault {
     /// Writes fail below, before or after a part of them was applied
     WriteErrors,
-    /// Reads fail below once
+    /// Reads fail below once, or for a while
     ReadErrors,
     /// Sectors that can never be read
     BadBlocks,

@@ -19,7 +19,7 @@ pub struct DiskPlan {
     pub latency: RangeInclusive<u64>,
     /// One write in so many fails; 0 for none.
     pub write_fails_once_in: u64,
-    /// One read in so many fails; 0 for none.
+    /// One read in so many fails, as if a sector were bad or for a reason that passes; 0 for none.
     pub read_fails_once_in: u64,
     /// Sectors that can never be read.
     pub bad_sectors: Vec<usize>,
@@ -203,10 +203,7 @@ impl Plan {
     pub fn hold_bound(&self) -> u64 {
         let under_way: usize = self.writers.iter().map(|writer| writer.queue_depth).sum();
         let hand_over = Pace::OVERDUE + Pace::PUT_OFF_MAX + Pace::WAKE_MAX;
-        let reads_fail = self.disk.read_fails_once_in > 0 || !self.disk.bad_sectors.is_empty();
-        let is_prolonged = BAD_SECTORS_PROLONG_HOLDS && reads_fail;
-        let singly = if is_prolonged { self.volume.block_sectors as u64 + 1 } else { 1 };
-        let local = self.reads_of_a_write() * singly * self.disk.latency.end() + 5 * hand_over;
+        let local = self.reads_of_a_write() * self.disk.latency.end() + 5 * hand_over;
         self.longest_wait() + (under_way as u64 + 4) * local
     }
 
@@ -227,11 +224,6 @@ impl Plan {
         blocks.div_ceil((read_bytes / self.volume.bytes(self.volume.block_sectors)).max(1))
     }
 }
-
-/// Known defect of the engine: a block that cannot be read at once is read sector by sector, and
-/// the writes to it are held for as long as that takes. While this is true, the bound of a hold has
-/// room for it.
-const BAD_SECTORS_PROLONG_HOLDS: bool = true;
 
 /// Writers of a run, at most.
 pub const MOST_WRITERS: usize = 6;

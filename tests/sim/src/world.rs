@@ -13,7 +13,9 @@ mod workers;
 
 use std::ops::Range;
 
-use snapless_engine::{Capture, Drained, Issue, Read, Session, Ticket, WORKERS, Worker};
+use snapless_engine::{
+    Capture, Drained, Issue, Read, ReadOutcome, Session, Ticket, WORKERS, Worker,
+};
 use snapless_types::BlockRange;
 
 use crate::check;
@@ -98,7 +100,7 @@ enum Job {
     /// Tell the application.
     Done(WriteId),
     /// Tell the engine that a read is over.
-    ReadDone { read: Read, worker: Worker, cells: Range<usize>, succeeded: bool },
+    ReadDone { read: Read, worker: Worker, cells: Range<usize>, outcome: ReadOutcome },
     /// Hand a record's memory back.
     Drained { drained: Drained, cells: Range<usize>, payload: Vec<Content> },
 }

@@ -96,8 +96,11 @@ fn notes(line: &SessionLine) -> String {
     }
     if let Some(failure) = status.read_failure {
         notes.push(format!(
-            "{} read(s) failed, the last at byte {} with status {:#010x}",
-            status.counters.reads_failed, failure.offset, failure.status
+            "{} read(s) failed, {} of them to be repeated, the last at byte {} with status {:#010x}",
+            status.counters.reads_failed,
+            status.counters.reads_put_off,
+            failure.offset,
+            failure.status
         ));
     }
     if status.counters.writes_failed > 0 {

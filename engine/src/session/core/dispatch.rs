@@ -42,7 +42,9 @@ impl<W> Core<'_, W> {
 
     /// The oldest held write that may be issued, captured if it can be.
     fn next_ready(&mut self) -> Option<Submission<W>> {
-        let Some(ready) = self.first_ready() else { return self.next_late() };
+        let Some(ready) = self.first_ready() else {
+            return self.next_late().or_else(|| self.next_past_failed_reads());
+        };
         if self.is_too_long(&ready.change) {
             return self.issue_held_uncaptured(&ready, Some(GapReason::WriteTooLong));
         }
@@ -106,6 +108,6 @@ impl<W> Core<'_, W> {
         let hold = state.backpressure.deadline(state.in_flight.oldest_held());
         let late = || state.resync.deadline(&self.shared.table, &state.in_flight, now);
         let late = if state.gap.is_open() { late() } else { None };
-        [epoch, hold, late].into_iter().flatten().min()
+        [epoch, hold, late, self.failed_reads_deadline()].into_iter().flatten().min()
     }
 }

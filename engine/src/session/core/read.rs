@@ -9,6 +9,18 @@ use crate::claims::{ClaimId, Claimed, Reader};
 use crate::host::Worker;
 use crate::table::BlockState;
 
+/// What became of a read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadOutcome {
+    /// All bytes are in the queue's memory.
+    Done,
+    /// The disk cannot read one of the sectors: the read would fail again.
+    BadSector,
+    /// It failed for a reason that may pass, such as a lack of memory or a device that is offline:
+    /// the same blocks are read later.
+    NotNow,
+}
+
 /// Blocks to read from the disk into queue memory. To be handed back to
 /// [`Session::read_done`](crate::Session::read_done).
 #[must_use = "blocks that are claimed and not read stop the sync"]
@@ -20,8 +32,6 @@ pub struct Read {
     /// The bytes to read now.
     extent: Extent,
     reservation: Reservation,
-    /// The disk could not read the block in one read.
-    by_sector: bool,
 }
 
 impl Read {
@@ -43,7 +53,7 @@ impl<W> Core<'_, W> {
         let whole = self.shared.geometry.extent_of(&blocks)?;
         let region = match reader {
             Reader::Sweep => Region::Sweep,
-            Reader::Hold => Region::Writes,
+            Reader::Hold => Region::Holds,
         };
         let reservation = self.state.capture_queue.reserve(whole.len(), region)?;
         let before = self.shared.table.get(blocks.start);
@@ -52,36 +62,68 @@ impl<W> Core<'_, W> {
             return None;
         };
         self.shared.table.set_run(blocks, before, BlockState::Reading);
-        Some(Read { claim, whole, extent: whole, reservation, by_sector: false })
+        Some(Read { claim, whole, extent: whole, reservation })
     }
 
-    /// Takes what the host read. Returns what the same thread reads next, sector by sector.
-    pub fn read_done(&mut self, mut read: Read, succeeded: bool) -> Option<Read> {
-        self.state.counts[0].reads_failed += u64::from(!succeeded);
-        if let Some(extent) = self.next_sector(&mut read, succeeded) {
+    /// Takes what the host read. Returns what it reads next, sector by sector.
+    pub fn read_done(&mut self, mut read: Read, outcome: ReadOutcome) -> Option<Read> {
+        let outcome = match outcome {
+            ReadOutcome::NotNow if sabotaged!(EachFailureABadSector) => ReadOutcome::BadSector,
+            outcome => outcome,
+        };
+        if outcome != ReadOutcome::Done {
+            self.note_failure(&read, outcome);
+        }
+        if let Some(extent) = self.next_sector(&read, outcome) {
             read.extent = extent;
             return Some(read);
         }
-        self.end_read(read, succeeded);
+        self.end_read(read, outcome);
         None
     }
 
+    #[inline(never)]
+    fn note_failure(&mut self, read: &Read, outcome: ReadOutcome) {
+        let state = &mut *self.state;
+        state.counts[0].reads_failed += 1;
+        state.counts[0].reads_put_off += u64::from(outcome == ReadOutcome::NotNow);
+        let Some(claimed) = state.claims.get_mut(read.claim) else { return };
+        let (blocks, reader, by_sector) = (claimed.blocks, claimed.reader, claimed.by_sector);
+        match outcome {
+            ReadOutcome::Done => {}
+            ReadOutcome::NotNow => state.failing.put_off(reader, self.call.now),
+            ReadOutcome::BadSector if by_sector || blocks.len() == 1 => {}
+            ReadOutcome::BadSector => {
+                state.failing.has_bad_sector(reader, blocks);
+                if reader == Reader::Sweep {
+                    state.sweep.go_on_at(blocks.start);
+                }
+            }
+        }
+        // Rule HANG (rules.md#hang): from now on the hold limit counts for them.
+        if state.in_flight.note_failed_read(&blocks) {
+            self.call.wake(Worker::Dispatch);
+        }
+    }
+
     /// The sector to read next, if a block is, or has to be, read sector by sector.
-    fn next_sector(&mut self, read: &mut Read, succeeded: bool) -> Option<Extent> {
+    fn next_sector(&mut self, read: &Read, outcome: ReadOutcome) -> Option<Extent> {
         let claimed = self.state.claims.get_mut(read.claim)?;
-        if self.state.lifecycle.is_stopped() || !claimed.spoiled.is_empty() {
+        if self.state.lifecycle.is_stopped()
+            || !claimed.spoiled.is_empty()
+            || outcome == ReadOutcome::NotNow
+        {
             return None;
         }
         let sector_size = u64::from(self.shared.geometry.sector_size());
-        if !read.by_sector {
-            let is_one_block = read.whole.len() <= u64::from(self.shared.geometry.block_size());
-            if succeeded || !is_one_block {
+        if !claimed.by_sector {
+            if outcome == ReadOutcome::Done || claimed.blocks.len() > 1 {
                 return None;
             }
-            read.by_sector = true;
+            self.state.claims.read_by_sector(read.claim);
             return Extent::new(read.whole.offset(), sector_size);
         }
-        if !succeeded {
+        if outcome != ReadOutcome::Done {
             let at = read.extent.offset() - read.whole.offset();
             claimed.holes.add(self.shared.geometry.sectors_in(at));
         }
@@ -89,26 +131,30 @@ impl<W> Core<'_, W> {
         (next < read.whole.end()).then(|| Extent::new(next, sector_size)).flatten()
     }
 
-    fn end_read(&mut self, read: Read, succeeded: bool) {
+    fn end_read(&mut self, read: Read, outcome: ReadOutcome) {
         let Some(claimed) = self.state.claims.end(read.claim) else {
             rule!(false, "T0: a claim ends once");
             return self.state.capture_queue.cancel(read.reservation);
         };
-        if claimed.reader == Reader::Sweep && !read.by_sector {
+        if claimed.reader == Reader::Sweep && !claimed.by_sector {
             let (config, now) = (&self.shared.config, self.call.now);
             self.state.sweep.done(read.whole.len(), claimed.since, config, now);
         }
-        if self.state.lifecycle.is_stopped() || !claimed.spoiled.is_empty() {
-            self.give_back(&claimed, read.reservation);
-        } else if !(succeeded || read.by_sector)
-            || !self.state.capture_queue.has_room_for(claimed.holes.count())
+        let is_read = match outcome {
+            ReadOutcome::Done => true,
+            // Of a run its blocks are read again, one at a time.
+            ReadOutcome::BadSector => claimed.by_sector,
+            ReadOutcome::NotNow => false,
+        };
+        if is_read
+            && !self.state.lifecycle.is_stopped()
+            && claimed.spoiled.is_empty()
+            && self.state.capture_queue.has_room_for(claimed.holes.count())
         {
-            // The run has a bad sector: its blocks are read one at a time. Or there is no room for
-            // the records of the block's holes: it is read again.
-            self.state.sweep.read_singly(claimed.blocks);
-            self.give_back(&claimed, read.reservation);
-        } else {
             self.capture_blocks(&claimed, read.whole, read.reservation);
+            self.state.failing.captured(claimed.reader, &claimed.blocks);
+        } else {
+            self.give_back(&claimed, read.reservation);
         }
         self.call.wake(Worker::Sweep);
         self.wake_waiting();
@@ -151,6 +197,7 @@ impl<W> Core<'_, W> {
     /// as they were.
     fn give_back(&mut self, claimed: &Claimed, reservation: Reservation) {
         self.state.capture_queue.cancel(reservation);
+        self.state.in_flight.read_again(&claimed.blocks);
         let Claimed { blocks, spoiled, before, .. } = *claimed;
         self.shared.table.set_run(blocks, BlockState::Reading, before);
         self.shared.table.set_run(spoiled, before, BlockState::Dirty);

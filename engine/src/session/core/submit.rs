@@ -162,6 +162,9 @@ impl<W> Core<'_, W> {
         if lacks_room {
             self.queue_is_full();
         }
+        if self.state.claims.is_read_by_sector(&change.blocks) {
+            self.state.in_flight.note_failed_read(&change.blocks);
+        }
         self.call.wake(Worker::Hold);
         self.call.wake(Worker::Dispatch);
         Submission::Held

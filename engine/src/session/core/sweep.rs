@@ -1,6 +1,6 @@
 //! The sweep thread: which blocks it reads next.
 
-use snapless_types::BlockRange;
+use snapless_types::{BlockIndex, BlockRange};
 
 use super::Core;
 use super::read::Read;
@@ -22,6 +22,9 @@ impl<W> Core<'_, W> {
         let reads = self.state.claims.count_by(Reader::Sweep);
         if let Err(until) = self.state.sweep.may_read(reads, now) {
             return Step::Wait(until);
+        }
+        if let Some(due) = self.state.failing.due(Reader::Sweep, now) {
+            return Step::Wait(Some(due));
         }
         let mut passes = Passes::new();
         let Some(blocks) = self.next_to_sweep(&mut passes) else {
@@ -72,9 +75,14 @@ impl<W> Core<'_, W> {
 
     /// The run of blocks in `state` that begins at the range's start, as long as one read may be.
     fn longest_run(&self, range: BlockRange, state: BlockState) -> BlockRange {
-        let (shared, now) = (self.shared, self.call.now);
-        let (geometry, config) = (&shared.geometry, &shared.config);
-        let longest = self.state.sweep.longest_run(range.start, geometry, config, now);
-        shared.table.run(range.intersection(&longest), state)
+        let longest = self.longest_read(range.start);
+        self.shared.table.run(range.intersection(&longest), state)
+    }
+
+    /// The blocks from `start` on that one read may cover.
+    pub(super) fn longest_read(&self, start: BlockIndex) -> BlockRange {
+        let (geometry, config) = (&self.shared.geometry, &self.shared.config);
+        let longest = self.state.sweep.longest_run(start, geometry, config, self.call.now);
+        self.state.failing.cut(longest)
     }
 }

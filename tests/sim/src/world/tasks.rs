@@ -1,7 +1,7 @@
 //! What threads do between two calls of the engine: copy a payload, issue a write, report a
 //! completion. Each can be delayed while everything else goes on.
 
-use snapless_engine::{Issue, Submission, Ticket, Urgency, Worker};
+use snapless_engine::{Issue, ReadOutcome, Submission, Ticket, Urgency, Worker};
 
 use super::verbs::Verb;
 use super::{By, Job, Task, World, index};
@@ -142,13 +142,13 @@ impl World {
                 self.done(id)?;
                 self.check_application_view(id)?;
             }
-            Job::ReadDone { read, worker, cells, succeeded } => {
+            Job::ReadDone { read, worker, cells, outcome } => {
                 self.memory.give_back(&cells);
-                let succeeded = succeeded || self.options.sabotages(Sabotage::NoReadErrors);
+                let sabotaged = self.options.sabotages(Sabotage::NoReadErrors);
+                let outcome = if sabotaged { ReadOutcome::Done } else { outcome };
                 let blocks = cells.len().div_ceil(self.plan.volume.block_sectors);
-                match self
-                    .verb(Verb::ReadDone { blocks }, |session| session.read_done(read, succeeded))?
-                {
+                let verb = Verb::ReadDone { blocks };
+                match self.verb(verb, |session| session.read_done(read, outcome))? {
                     Some(next) => self.start_read(worker, next)?,
                     None => self.worker_done(worker),
                 }
@@ -198,18 +198,27 @@ impl World {
         let now = self.host.ticks();
         let (memory, ledger) = (&mut self.memory, &mut self.ledger);
         let finished = self.disk.advance(index, &mut self.rng, now, memory, ledger, self.step);
-        let Some((purpose, succeeded)) = finished else { return };
+        let Some((purpose, outcome)) = finished else { return };
         match purpose {
             Purpose::Write(id, ticket) => {
-                self.ledger.write_mut(id).succeeded = succeeded;
+                self.ledger.write_mut(id).succeeded = outcome == ReadOutcome::Done;
                 self.put(ticket.map_or(Job::Done(id), |ticket| Job::Complete(id, ticket)));
             }
             Purpose::Read { read, worker, cells } => {
-                if !succeeded && cells.len() == 1 {
-                    let sector = self.plan.volume.count(read.extent().offset());
-                    self.ledger.unreadable[sector] = true;
+                let sectors = self.plan.volume.sectors_of(&read.extent());
+                match outcome {
+                    ReadOutcome::Done => {}
+                    ReadOutcome::BadSector if sectors.len() == 1 => {
+                        self.ledger.unreadable[sectors.start] = true;
+                    }
+                    ReadOutcome::BadSector => {}
+                    ReadOutcome::NotNow => self.ledger.away = Some(self.running_ticks()),
                 }
-                self.put(Job::ReadDone { read, worker, cells, succeeded });
+                if outcome != ReadOutcome::Done {
+                    let blocks = self.plan.volume.blocks_of(&sectors);
+                    self.ledger.read_failed[blocks].fill(true);
+                }
+                self.put(Job::ReadDone { read, worker, cells, outcome });
             }
         }
     }

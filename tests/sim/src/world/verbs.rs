@@ -12,6 +12,7 @@
 //! | `UrgentWrite` | the arriving write must not wait, and could not be captured at once |
 //! | `WriteFailed` | the completed write failed |
 //! | `WriteTooLong` | an outstanding write is longer than the session captures |
+//! | `ReadFailed` | a write was held for the whole hold limit, and a read of its blocks failed, or the disk answered no read |
 //! | `Outgrown` | the volume grows, or the arriving write passes its end |
 //!
 //! **Bounded work under the lock** (rule HANG, rules.md#hang): writes wait for the session's lock,
@@ -217,6 +218,19 @@ impl World {
             Some(GapReason::WriteTooLong) => {
                 let longest = self.plan.volume.count(config.write_bytes);
                 self.ledger.open.iter().any(|&id| write(id).sectors.len() > longest)
+            }
+            Some(GapReason::ReadFailed) => {
+                let limit = config.hold_limit.saturating_sub(MS);
+                // The engine counts the time in which threads are preempted.
+                let limit = if self.plan.pace.preempts_once_in > 0 { 0 } else { limit };
+                let now = self.running_ticks();
+                self.ledger.open.iter().any(|&id| {
+                    let Place::Held(since) = write(id).place else { return false };
+                    let blocks = self.blocks_of(id);
+                    let failed = self.ledger.read_failed[blocks].contains(&true);
+                    let is_away = self.ledger.away.is_some_and(|at| at >= since);
+                    now - since >= limit && (failed || is_away)
+                })
             }
             Some(GapReason::Outgrown) => verb == Verb::Grow || is_past_end,
         };

@@ -34,6 +34,7 @@ fn lacking() -> &'static [(&'static str, *const c_void)] {
         "EtwWriteTransfer" => etw::write_transfer,
         "FsRtlIsPagingFile" => paging::is_paging_file,
         "IoBuildPartialMdl" => mdl::build_partial,
+        "IoSetIoPriorityHint" => irp::set_priority_hint,
         "KeGetCurrentIrql" => spinlock::current_irql,
         "KeQuerySystemTimePrecise" => time::system_time_precise,
         "KeQueryUnbiasedInterruptTime" => time::unbiased_interrupt_time,

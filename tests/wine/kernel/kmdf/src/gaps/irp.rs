@@ -5,7 +5,7 @@
 
 use nt::irp::Irp;
 use wdk_sys::{
-    NTSTATUS, PDEVICE_OBJECT, PIRP,
+    NTSTATUS, PDEVICE_OBJECT, PIRP, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
     ntddk::{IoAllocateIrp, IoFreeIrp, IofCallDriver, IofCompleteRequest},
 };
 
@@ -38,6 +38,23 @@ pub(crate) unsafe extern "system" fn free(irp: PIRP) {
     unsafe { (*irp).MdlAddress = core::ptr::null_mut() };
     // SAFETY: as above.
     unsafe { IoFreeIrp(irp) };
+}
+
+/// Where an IRP's flags have its priority hint, one more than its number.
+const PRIORITY_SHIFT: u32 = 17;
+const PRIORITY_MASK: u32 = 7 << PRIORITY_SHIFT;
+/// `IoPriorityHigh`; above it is for the system only.
+const PRIORITY_HIGHEST: i32 = 3;
+
+pub(crate) unsafe extern "system" fn set_priority_hint(irp: PIRP, hint: i32) -> NTSTATUS {
+    require_at_most("IoSetIoPriorityHint", DISPATCH_LEVEL);
+    let Some(priority) = u32::try_from(hint).ok().filter(|_| hint <= PRIORITY_HIGHEST) else {
+        return STATUS_INVALID_PARAMETER;
+    };
+    // SAFETY: the driver's own packet.
+    let flags = unsafe { &mut (*irp).Flags };
+    *flags = *flags & !PRIORITY_MASK | (priority + 1) << PRIORITY_SHIFT;
+    STATUS_SUCCESS
 }
 
 pub(crate) unsafe extern "system" fn call_driver(device: PDEVICE_OBJECT, raw: PIRP) -> NTSTATUS {
