@@ -53,6 +53,10 @@ pub enum Region {
     Holds,
 }
 
+/// The arenas.
+const SWEEP: usize = 0;
+const WRITES: usize = 1;
+
 /// Room in the queue for one record and its payload.
 #[must_use = "a reservation is committed or cancelled"]
 #[derive(Debug)]
@@ -92,8 +96,9 @@ impl Drained {
 /// Committed records, oldest first, and the memory of their payloads.
 #[derive(Debug)]
 pub struct CaptureQueue {
-    for_sweep: Arena,
-    for_writes: Arena,
+    /// The sweep's memory, and that of writes. By itself, as the state is on a kernel's stack while
+    /// it is made.
+    arenas: Box<[Arena; 2]>,
     /// A ring of descriptors.
     records: Box<[Option<Drained>]>,
     /// Index of the oldest.
@@ -119,9 +124,13 @@ impl CaptureQueue {
     #[inline(never)]
     pub fn new(bytes: u64, sweep_bytes: u64, records: u64) -> Result<Self, OutOfMemory> {
         let rest = bytes.saturating_sub(sweep_bytes);
+        let mut regions = [(0, sweep_bytes), (sweep_bytes, rest)].into_iter();
+        let arenas = boxed_slice(2, || {
+            let (base, capacity) = regions.next().ok_or(OutOfMemory)?;
+            Arena::new(base, capacity)
+        })?;
         Ok(Self {
-            for_sweep: Arena::new(0, sweep_bytes)?,
-            for_writes: Arena::new(sweep_bytes, rest)?,
+            arenas: arenas.try_into().map_err(|_| OutOfMemory)?,
             records: boxed_slice(records, || Ok(None))?,
             first: 0,
             len: 0,
@@ -137,7 +146,7 @@ impl CaptureQueue {
     /// Bytes that [`CaptureQueue::new`] allocates; the payload memory is the host's.
     pub fn bytes(bytes: u64, sweep_bytes: u64, records: u64) -> u64 {
         let rest = bytes.saturating_sub(sweep_bytes);
-        let accounts = Arena::bytes(sweep_bytes) + Arena::bytes(rest);
+        let accounts = slice_bytes::<Arena>(2) + Arena::bytes(sweep_bytes) + Arena::bytes(rest);
         accounts + slice_bytes::<Option<Drained>>(records)
     }
 
@@ -149,9 +158,9 @@ impl CaptureQueue {
             return None;
         }
         let (arena, end) = match region {
-            Region::Sweep => (&mut self.for_sweep, End::Low),
-            Region::Writes => (&mut self.for_writes, End::Low),
-            Region::Holds => (&mut self.for_writes, End::High),
+            Region::Sweep => (&mut self.arenas[SWEEP], End::Low),
+            Region::Writes => (&mut self.arenas[WRITES], End::Low),
+            Region::Holds => (&mut self.arenas[WRITES], End::High),
         };
         let memory = if len > 0 { Some(arena.take(len, end)?) } else { None };
         self.promised += 1;
@@ -214,10 +223,10 @@ impl CaptureQueue {
 
     fn free(&mut self, memory: Option<MemoryRange>) {
         let Some(memory) = memory else { return };
-        if memory.span().offset < self.for_sweep.capacity() {
-            self.for_sweep.give_back(memory);
+        if memory.span().offset < self.arenas[SWEEP].capacity() {
+            self.arenas[SWEEP].give_back(memory);
         } else {
-            self.for_writes.give_back(memory);
+            self.arenas[WRITES].give_back(memory);
         }
     }
 
@@ -260,18 +269,18 @@ impl CaptureQueue {
     /// True if at most `quarters` quarters of the writes' memory and of the descriptors are in use.
     pub fn is_at_most(&self, quarters: u64) -> bool {
         let records = (self.len + self.promised) as u64;
-        self.for_writes.used() <= self.for_writes.capacity() / 4 * quarters
+        self.arenas[WRITES].used() <= self.arenas[WRITES].capacity() / 4 * quarters
             && records <= self.records.len() as u64 / 4 * quarters
     }
 
     /// Bytes of payload memory in use.
     pub fn used(&self) -> u64 {
-        self.for_sweep.used() + self.for_writes.used()
+        self.arenas[SWEEP].used() + self.arenas[WRITES].used()
     }
 
     /// Bytes of payload memory in all.
     pub fn capacity(&self) -> u64 {
-        self.for_sweep.capacity() + self.for_writes.capacity()
+        self.arenas[SWEEP].capacity() + self.arenas[WRITES].capacity()
     }
 
     /// Number of the last record committed.

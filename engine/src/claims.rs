@@ -64,6 +64,8 @@ pub struct Claims {
 
 impl Claims {
     /// Room for `count` claims at a time.
+    // Out of line, as the other parts of a session.
+    #[inline(never)]
     pub fn new(count: u64) -> Result<Self, OutOfMemory> {
         let slots = boxed_slice(count, || Ok(None))?;
         let free_count = slots.len();

@@ -11,11 +11,13 @@
 //! one when it is held or no write blocks it any more. Found not to be ready, it watches a block
 //! that is not synced, and is a candidate again once that block is.
 
+use alloc::boxed::Box;
+
 use snapless_types::{BlockIndex, BlockRange, Extent, RecordKind};
 
 use crate::grid::Grid;
 use crate::host::Tick;
-use crate::memory::OutOfMemory;
+use crate::memory::{OutOfMemory, boxed, slice_bytes};
 use crate::regions::{RegionSpan, Regions};
 use crate::ring::Ring;
 use crate::slots::{Place, SlotId, Slots};
@@ -84,7 +86,7 @@ pub struct InFlight<W> {
     /// Those of them that no other blocks and that may be ready.
     candidates: Ring,
     /// Those without a payload and those with one that may have blocks to be read.
-    unread: [Ring; 2],
+    unread: Box<[[Ring; 2]; 1]>,
     /// Held writes whose `read_failed` is set.
     failed_reads: u64,
     /// Of the newest write that was held.
@@ -101,6 +103,8 @@ impl<W> InFlight<W> {
 
     /// Slots for `count` writes, held and in flight together, on a volume of so many blocks of so
     /// many bytes.
+    // Out of line, as the other parts of a session.
+    #[inline(never)]
     pub fn new(count: u32, block_count: u64, block_size: u64) -> Result<Self, OutOfMemory> {
         let extent = Extent::new(0, 1).ok_or(OutOfMemory)?;
         let change = Change { kind: RecordKind::Write, extent, blocks: BlockRange::EMPTY };
@@ -114,7 +118,7 @@ impl<W> InFlight<W> {
             grid: Grid::new(count)?,
             held: Ring::new(count)?,
             candidates: Ring::new(count)?,
-            unread: [Ring::new(count)?, Ring::new(count)?],
+            unread: boxed(|| Ok([Ring::new(count)?, Ring::new(count)?]))?,
             failed_reads: 0,
             arrived: Arrival::default(),
             untracked: Regions::new(block_count)?,
@@ -127,6 +131,7 @@ impl<W> InFlight<W> {
         Slots::<Tracked<W>>::bytes(count)
             + Grid::bytes(count)
             + 4 * Ring::bytes(count)
+            + slice_bytes::<[Ring; 2]>(1)
             + Regions::bytes(block_count)
     }
 
@@ -144,7 +149,7 @@ impl<W> InFlight<W> {
             (tracked.since, tracked.arrival, tracked.read_failed) = (now, arrival, false);
         }
         self.held.append(id.0);
-        self.unread[usize::from(change.kind.has_payload())].append(id.0);
+        self.unread[0][usize::from(change.kind.has_payload())].append(id.0);
         if blockers == 0 {
             self.candidates.append(id.0);
         }
@@ -228,13 +233,13 @@ impl<W> InFlight<W> {
     /// The blocks of the first held write, with a payload or without, that may have blocks to be
     /// read.
     pub fn unread(&self, payload: bool) -> Option<BlockRange> {
-        let id = self.unread[usize::from(payload)].first()?;
+        let id = self.unread[0][usize::from(payload)].first()?;
         self.slots.get(SlotId(id)).map(|tracked| tracked.change.blocks)
     }
 
     /// Notes that the write whose blocks [`InFlight::unread`] returned has none to be read.
     pub fn pass_unread(&mut self, payload: bool) {
-        let ring = &mut self.unread[usize::from(payload)];
+        let ring = &mut self.unread[0][usize::from(payload)];
         if let Some(id) = ring.first() {
             ring.remove(id);
         }
@@ -249,7 +254,7 @@ impl<W> InFlight<W> {
                 && let Some(held) = slots.get(id)
                 && held.change.blocks.intersects(blocks)
             {
-                let ring = &mut unread[usize::from(held.change.kind.has_payload())];
+                let ring = &mut unread[0][usize::from(held.change.kind.has_payload())];
                 if !ring.contains(id.0) {
                     ring.append(id.0);
                 }
@@ -262,7 +267,7 @@ impl<W> InFlight<W> {
         let Self { slots, held, unread, .. } = self;
         for id in held.iter() {
             let payload = slots.get(SlotId(id)).is_some_and(|it| it.change.kind.has_payload());
-            let ring = &mut unread[usize::from(payload)];
+            let ring = &mut unread[0][usize::from(payload)];
             if !ring.contains(id) {
                 ring.append(id);
             }
@@ -393,7 +398,7 @@ impl<W> InFlight<W> {
 
     /// A held write is about to be held no more.
     fn leaves_held(&mut self, id: SlotId) {
-        let [without, with] = &mut self.unread;
+        let [[without, with]] = &mut *self.unread;
         for ring in [&mut self.held, &mut self.candidates, without, with] {
             ring.remove(id.0);
         }

@@ -72,8 +72,9 @@ pub struct State<W> {
     epochs: Epochs,
     in_flight: InFlight<W>,
     claims: Claims,
-    sweep: Sweep,
-    failing: Failing,
+    // In memory of their own, as the counters are.
+    sweep: Box<[Sweep; 1]>,
+    failing: Box<[Failing; 1]>,
     /// The counters; [`Core::status`] adds the rest. In memory of their own: the state is on a
     /// kernel's stack while it is made.
     counts: Box<[Status; 1]>,
@@ -101,8 +102,8 @@ impl<W> State<W> {
                 u64::from(geometry.block_size()),
             )?,
             claims: Claims::new(config.reads(geometry))?,
-            sweep: Sweep::NEW,
-            failing: Failing::NONE,
+            sweep: boxed(|| Ok(Sweep::NEW))?,
+            failing: boxed(|| Ok(Failing::NONE))?,
             counts: boxed(|| Ok(Status::default()))?,
         })
     }
@@ -113,7 +114,8 @@ impl<W> State<W> {
             + Epochs::bytes(geometry.block_count(), config)
             + InFlight::<W>::bytes(config.writes_max, geometry.block_count())
             + Claims::bytes(config.reads(geometry))
-            + (size_of::<Self>() + size_of::<Status>()) as u64
+            + (size_of::<Self>() + size_of::<Sweep>() + size_of::<Failing>() + size_of::<Status>())
+                as u64
     }
 }
 

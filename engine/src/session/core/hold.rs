@@ -24,7 +24,7 @@ impl<W> Core<'_, W> {
         if self.state.claims.count_by(Reader::Hold) >= most {
             return Step::Wait(None);
         }
-        if let Some(due) = self.state.failing.due(Reader::Hold, self.call.now) {
+        if let Some(due) = self.state.failing[0].due(Reader::Hold, self.call.now) {
             return Step::Wait(Some(due));
         }
         let Some(blocks) = self.next_to_hold() else { return Step::Wait(None) };
@@ -36,7 +36,7 @@ impl<W> Core<'_, W> {
             return Step::Wait(None);
         };
         let reads = self.state.claims.count_by(Reader::Hold);
-        self.state.sweep.disturbed(reads, self.call.now);
+        self.state.sweep[0].disturbed(reads, self.call.now);
         Step::Do(read)
     }
 
@@ -92,7 +92,7 @@ impl<W> Core<'_, W> {
     /// The held writes that wait for a read that failed, and for no other write. While none of the
     /// hold thread's reads succeeds, all of them do.
     fn over_failed_reads(&self) -> impl Iterator<Item = HeldWrite> + '_ {
-        let all = self.state.failing.is_put_off(Reader::Hold);
+        let all = self.state.failing[0].is_put_off(Reader::Hold);
         let held = (all || self.state.in_flight.has_failed_reads()).then(|| {
             let held = self.state.in_flight.held();
             held.filter(move |held| (all || held.read_failed) && !held.blocked)

@@ -91,12 +91,12 @@ impl<W> Core<'_, W> {
         let (blocks, reader, by_sector) = (claimed.blocks, claimed.reader, claimed.by_sector);
         match outcome {
             ReadOutcome::Done => {}
-            ReadOutcome::NotNow => state.failing.put_off(reader, self.call.now),
+            ReadOutcome::NotNow => state.failing[0].put_off(reader, self.call.now),
             ReadOutcome::BadSector if by_sector || blocks.len() == 1 => {}
             ReadOutcome::BadSector => {
-                state.failing.has_bad_sector(reader, blocks);
+                state.failing[0].has_bad_sector(reader, blocks);
                 if reader == Reader::Sweep {
-                    state.sweep.go_on_at(blocks.start);
+                    state.sweep[0].go_on_at(blocks.start);
                 }
             }
         }
@@ -138,7 +138,7 @@ impl<W> Core<'_, W> {
         };
         if claimed.reader == Reader::Sweep && !claimed.by_sector {
             let (config, now) = (&self.shared.config, self.call.now);
-            self.state.sweep.done(read.whole.len(), claimed.since, config, now);
+            self.state.sweep[0].done(read.whole.len(), claimed.since, config, now);
         }
         let is_read = match outcome {
             ReadOutcome::Done => true,
@@ -152,7 +152,7 @@ impl<W> Core<'_, W> {
             && self.state.capture_queue.has_room_for(claimed.holes.count())
         {
             self.capture_blocks(&claimed, read.whole, read.reservation);
-            self.state.failing.captured(claimed.reader, &claimed.blocks);
+            self.state.failing[0].captured(claimed.reader, &claimed.blocks);
         } else {
             self.give_back(&claimed, read.reservation);
         }

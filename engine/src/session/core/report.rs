@@ -14,7 +14,7 @@ impl<W> Core<'_, W> {
         Status {
             phase: state.lifecycle.phase(),
             attached: state.lifecycle.is_attached(),
-            paused: state.sweep.is_paused(),
+            paused: state.sweep[0].is_paused(),
             outgrown: state.gap.is_outgrown(),
             consistent: !state.gap.is_open(),
             losing: state.epochs.is_losing(),

@@ -20,10 +20,10 @@ impl<W> Core<'_, W> {
         }
         let now = self.call.now;
         let reads = self.state.claims.count_by(Reader::Sweep);
-        if let Err(until) = self.state.sweep.may_read(reads, now) {
+        if let Err(until) = self.state.sweep[0].may_read(reads, now) {
             return Step::Wait(until);
         }
-        if let Some(due) = self.state.failing.due(Reader::Sweep, now) {
+        if let Some(due) = self.state.failing[0].due(Reader::Sweep, now) {
             return Step::Wait(Some(due));
         }
         let mut passes = Passes::new();
@@ -32,19 +32,19 @@ impl<W> Core<'_, W> {
             let Some(block) = self.state.resync.found_none(&passes, dirty) else {
                 return Step::Wait(None);
             };
-            self.state.sweep.go_on_at(block);
+            self.state.sweep[0].go_on_at(block);
             return Step::Again;
         };
         self.state.resync.found();
         let Some(read) = self.claim(blocks, Reader::Sweep) else { return Step::Wait(None) };
         let bytes = read.extent().len();
-        self.state.sweep.begun(blocks, bytes, &self.shared.config, now);
+        self.state.sweep[0].begun(blocks, bytes, &self.shared.config, now);
         Step::Do(read)
     }
 
     /// Sets whether the sweep reads nothing.
     pub fn set_paused(&mut self, paused: bool) {
-        self.state.sweep.set_paused(paused);
+        self.state.sweep[0].set_paused(paused);
         if !paused {
             self.call.wake(Worker::Sweep);
         }
@@ -57,7 +57,7 @@ impl<W> Core<'_, W> {
 
     /// The next run in sweep order: first what the base image lacks, then what a gap left dirty.
     fn next_to_sweep(&self, passes: &mut Passes) -> Option<BlockRange> {
-        let ranges = self.state.sweep.order(self.shared.geometry.all_blocks());
+        let ranges = self.state.sweep[0].order(self.shared.geometry.all_blocks());
         let unsynced = ranges.into_iter().find_map(|range| self.first_unsynced(range));
         unsynced.or_else(|| ranges.into_iter().find_map(|range| self.first_dirty(range, passes)))
     }
@@ -82,7 +82,7 @@ impl<W> Core<'_, W> {
     /// The blocks from `start` on that one read may cover.
     pub(super) fn longest_read(&self, start: BlockIndex) -> BlockRange {
         let (geometry, config) = (&self.shared.geometry, &self.shared.config);
-        let longest = self.state.sweep.longest_run(start, geometry, config, self.call.now);
-        self.state.failing.cut(longest)
+        let longest = self.state.sweep[0].longest_run(start, geometry, config, self.call.now);
+        self.state.failing[0].cut(longest)
     }
 }
