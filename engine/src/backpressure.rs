@@ -3,9 +3,9 @@
 //!
 //! The limit counts from the first write that found the queue full, not from each write's arrival:
 //! with a slow server each of them would wait almost as long as the limit, without end. The queue
-//! counts as full until no held write waits for it and a quarter of it is free. While it does, no
-//! write is captured ahead of those that wait, and all of them wait together, whatever else each
-//! waits for.
+//! counts as full until it is empty, or a quarter of it is free and no held write lacks only room.
+//! While it does, no write is captured ahead of those that wait, and all of them wait together,
+//! whatever else each waits for.
 //!
 //! With [`Overflow::Hold`] writes wait for room in an open gap too, and the limit is
 //! [`Config::OVERFLOW_HOLD_LIMIT`].
@@ -24,13 +24,16 @@ pub struct Backpressure {
     full_since: Option<Tick>,
     /// Held writes up to this one wait for room.
     waiting: Arrival,
+    /// A block that is to be read for a held write waits for room.
+    read_waits: bool,
 }
 
 impl Backpressure {
     /// A queue that is not full.
     pub fn new(config: &Config) -> Self {
         let (overflow, hold_limit) = (config.overflow, config.longest_wait());
-        Self { overflow, hold_limit, full_since: None, waiting: Arrival::default() }
+        let waiting = Arrival::default();
+        Self { overflow, hold_limit, full_since: None, waiting, read_waits: false }
     }
 
     /// True if a write that finds no room does not wait for it: a gap is open, so the write's
@@ -55,6 +58,23 @@ impl Backpressure {
         if !self.holds_back(oldest) {
             self.full_since = None;
         }
+    }
+
+    /// Sets whether a block that is to be read for a held write waits for room.
+    pub fn set_read_waits(&mut self, waits: bool) {
+        self.read_waits = waits;
+    }
+
+    /// Notes that the queue has room for many writes, and that no held write lacks only that.
+    pub fn no_write_lacks_room(&mut self) {
+        if !self.read_waits {
+            self.queue_is_empty();
+        }
+    }
+
+    /// Notes that the queue is empty: nothing waits for room.
+    pub fn queue_is_empty(&mut self) {
+        (self.full_since, self.waiting, self.read_waits) = (None, Arrival::default(), false);
     }
 
     /// True if a held write waits for room: no other is captured ahead of it. `oldest` is the
@@ -97,5 +117,22 @@ mod tests {
         it.queue_has_room(Some(Arrival(6)));
         assert!(!it.queue_is_full(Arrival(6), false, Tick(200)));
         assert_eq!(it.deadline(Some(Arrival(6))), Some(Tick(300)), "it is full anew");
+    }
+
+    #[test]
+    fn the_queue_is_not_full_any_more_when_nothing_lacks_room() {
+        let mut it = Backpressure::new(&Config::new(1 << 20));
+        assert!(!it.queue_is_full(Arrival(2), false, Tick(7)));
+        it.set_read_waits(true);
+        it.no_write_lacks_room();
+        assert!(it.holds_back(Some(Arrival(2))), "a read lacks it");
+        it.set_read_waits(false);
+        it.no_write_lacks_room();
+        assert!(!it.holds_back(Some(Arrival(1))));
+        assert!(!it.queue_is_full(Arrival(2), false, Tick(9)));
+        it.set_read_waits(true);
+        it.queue_is_empty();
+        assert_eq!((it.holds_back(Some(Arrival(1))), it.deadline(Some(Arrival(1)))), (false, None));
+        assert!(!it.read_waits);
     }
 }

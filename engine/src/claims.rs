@@ -154,6 +154,12 @@ impl Claims {
         self.by_sector > 0 && claims.any(|it| it.by_sector && it.blocks.intersects(blocks))
     }
 
+    /// True if some of these blocks are being read and were in state `before`.
+    pub fn read(&self, blocks: &BlockRange, before: BlockState) -> bool {
+        let mut claims = self.slots.iter().take(self.unused).flatten();
+        claims.any(|claim| claim.before == before && claim.blocks.intersects(blocks))
+    }
+
     /// How many claims `reader` has under way.
     pub fn count_by(&self, reader: Reader) -> u64 {
         self.counts[reader as usize]

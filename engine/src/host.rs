@@ -79,7 +79,8 @@ pub trait Host {
     fn clock(&self) -> u64;
 
     /// Makes the worker call its verb again, now or when it next would wait. Called under the
-    /// session's lock; must neither block nor call a verb.
+    /// session's lock; must neither block nor call a verb. Only for a worker whose verb had nothing
+    /// to do when it was last called: one that has stopped for another reason goes on by itself.
     fn wake(&self, worker: Worker);
 }
 
@@ -91,12 +92,27 @@ pub(crate) struct Call {
     /// The time that records carry.
     pub clock: u64,
     woken: u8,
+    /// Of these, those that are signalled whether or not they are known to wait.
+    all: u8,
+}
+
+/// The workers whose last call of their verb had nothing to do: only they are signalled, which
+/// costs much under a spin lock. A worker of several threads waits if one of them does; that one
+/// wakes the next if it finds something to do.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(u8);
+
+impl Waiting {
+    /// Notes that a worker has nothing to do.
+    pub fn add(&mut self, worker: Worker) {
+        self.0 |= worker as u8;
+    }
 }
 
 impl Call {
     /// A call that wakes no worker yet.
     pub fn new(now: Tick, clock: u64) -> Self {
-        Self { now, clock, woken: 0 }
+        Self { now, clock, woken: 0, all: 0 }
     }
 
     /// Wakes a worker.
@@ -104,16 +120,23 @@ impl Call {
         self.woken |= worker as u8;
     }
 
-    /// Wakes every worker.
+    /// Does not wake a worker after all.
+    pub fn leave(&mut self, worker: Worker) {
+        self.woken &= !(worker as u8);
+    }
+
+    /// Wakes every worker, also one that waits for something else than its verb's work.
     pub fn wake_all(&mut self) {
         for worker in WORKERS {
-            self.wake(worker);
+            self.all |= worker as u8;
         }
     }
 
-    /// The workers that are to be woken.
-    pub fn woken(self) -> impl Iterator<Item = Worker> {
-        WORKERS.into_iter().filter(move |&worker| self.woken & worker as u8 != 0)
+    /// The workers that are to be signalled; they do not count as waiting any more.
+    pub fn signalled(&self, waiting: &mut Waiting) -> impl Iterator<Item = Worker> + use<> {
+        let signalled = self.woken & waiting.0 | self.all;
+        waiting.0 &= !signalled;
+        WORKERS.into_iter().filter(move |&worker| signalled & worker as u8 != 0)
     }
 }
 
@@ -123,12 +146,21 @@ mod tests {
     use alloc::vec::Vec;
 
     #[test]
-    fn each_worker_is_woken_once() {
+    fn a_worker_that_waits_is_signalled_once() {
+        let mut waiting = Waiting::default();
         let mut call = Call::new(Tick(0), 0);
-        call.wake(Worker::Hold);
-        call.wake(Worker::Drain);
-        call.wake(Worker::Hold);
-        assert_eq!(call.woken().collect::<Vec<_>>(), [Worker::Hold, Worker::Drain]);
-        assert_eq!(Call::new(Tick(0), 0).woken().count(), 0);
+        for worker in [Worker::Hold, Worker::Drain, Worker::Hold] {
+            call.wake(worker);
+        }
+        assert_eq!(call.signalled(&mut waiting).count(), 0, "none waits");
+        [Worker::Hold, Worker::Drain, Worker::Sweep].into_iter().for_each(|it| waiting.add(it));
+        let signalled: Vec<_> = call.signalled(&mut waiting).collect();
+        assert_eq!(signalled, [Worker::Hold, Worker::Drain]);
+        assert_eq!(call.signalled(&mut waiting).count(), 0, "they were signalled");
+        call.wake_all();
+        assert_eq!(call.signalled(&mut waiting).collect::<Vec<_>>(), WORKERS);
+        call = Call::new(Tick(0), 0);
+        call.wake(Worker::Sweep);
+        assert_eq!(call.signalled(&mut waiting).count(), 0, "they were all signalled");
     }
 }

@@ -7,8 +7,8 @@
 //! 1. A write to dirty blocks is issued at once, uncaptured: its blocks are read later in any case.
 //! 2. When the sweep finds only dirty blocks that writes in flight keep from it, the resync
 //!    insists: such writes are held from then on, until the stream describes the volume again.
-//! 3. A write so held whose blocks stay dirty past the hold limit, because urgent writes keep them
-//!    from being read, is issued uncaptured (rule HANG, rules.md#hang). The gap is open already.
+//! 3. A write so held of whose blocks one stays dirty past the hold limit, because urgent writes keep
+//!    it from being read, is issued uncaptured (rule HANG, rules.md#hang). The gap is open already.
 
 use snapless_types::{BlockIndex, BlockRange};
 
@@ -114,19 +114,27 @@ impl Resync {
         None
     }
 
-    /// The oldest held write to dirty blocks that waits for no other write, if it has been held as
-    /// long as it may.
-    pub fn late<W>(&self, table: &Table, in_flight: &InFlight<W>, now: Tick) -> Option<HeldWrite> {
-        let is_dirty = |blocks| table.all(blocks, BlockState::Dirty);
-        in_flight.first_unblocked(is_dirty).filter(|held| self.due(held) <= now)
+    /// The oldest held write that waits for no other one and that the resync keeps, if it has been
+    /// held as long as it may.
+    pub fn late<W>(
+        &self,
+        is_kept: impl Fn(BlockRange) -> bool,
+        in_flight: &InFlight<W>,
+        now: Tick,
+    ) -> Option<HeldWrite> {
+        in_flight.first_unblocked(is_kept).filter(|held| self.due(held) <= now)
     }
 
     /// When [`Resync::late`] has to be called again. A write that is late already waits for
     /// something that wakes the dispatch thread.
-    pub fn deadline<W>(&self, table: &Table, in_flight: &InFlight<W>, now: Tick) -> Option<Tick> {
-        let is_dirty = |it: &HeldWrite| table.find(it.change.blocks, BlockState::Dirty).is_some();
-        let due = in_flight.held().filter(is_dirty).map(|held| self.due(&held));
-        due.filter(|&due| due > now).min()
+    pub fn deadline<W>(
+        &self,
+        is_kept: impl Fn(BlockRange) -> bool,
+        in_flight: &InFlight<W>,
+        now: Tick,
+    ) -> Option<Tick> {
+        let kept = in_flight.held().filter(|held| is_kept(held.change.blocks));
+        kept.map(|held| self.due(&held)).find(|&due| due > now)
     }
 
     fn due(&self, held: &HeldWrite) -> Tick {

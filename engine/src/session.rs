@@ -14,7 +14,7 @@ use self::core::{Core, Read, ReadOutcome, Shared, State};
 use crate::capture_queue::Drained;
 use crate::config::{Config, StartError};
 use crate::epochs::ImpossibleEpoch;
-use crate::host::{Call, Host, Mutex, Step};
+use crate::host::{Call, Host, Mutex, Step, Worker};
 use crate::memory::boxed;
 use crate::status::Status;
 use crate::submission::{Capture, Issue, Submission, Ticket, Urgency};
@@ -131,12 +131,12 @@ impl<H: Host> Session<H> {
 
     /// What the sweep thread does next.
     pub fn sweep(&self) -> Step<Read> {
-        self.locked(|core| core.sweep())
+        self.step(Worker::Sweep, |core| core.sweep())
     }
 
     /// What the hold thread does next.
     pub fn hold(&self) -> Step<Read> {
-        self.locked(|core| core.hold())
+        self.step(Worker::Hold, |core| core.hold())
     }
 
     /// Takes what the host read, or why it could not.
@@ -157,7 +157,7 @@ impl<H: Host> Session<H> {
 
     /// What the dispatch thread does next: never [`Submission::Held`].
     pub fn dispatch(&self) -> Step<Submission<H::Write>> {
-        self.locked(|core| core.dispatch())
+        self.step(Worker::Dispatch, |core| core.dispatch())
     }
 
     /// True if [`Session::drain`] has a record to return. One drainer at a time.
@@ -167,7 +167,7 @@ impl<H: Host> Session<H> {
 
     /// The next record, if its payload has at most `payload_room` bytes. One drainer at a time.
     pub fn drain(&self, payload_room: u64) -> Step<Drained> {
-        self.locked(|core| core.drain(payload_room))
+        self.step(Worker::Drain, |core| core.drain(payload_room))
     }
 
     /// Takes a record's memory back once the host has copied it.
@@ -253,8 +253,24 @@ impl<H: Host> Session<H> {
             let mut core = Core::new(state, &self.shared, call);
             let result = decide(&mut core);
             // Nothing of the session may be touched after the lock is released.
-            core.call.woken().for_each(|worker| self.host.wake(worker));
+            core.signalled().for_each(|worker| self.host.wake(worker));
             result
+        })
+    }
+
+    /// As [`Session::locked`], for a worker's verb.
+    #[inline]
+    fn step<T>(
+        &self,
+        worker: Worker,
+        decide: impl FnOnce(&mut Core<'_, H::Write>) -> Step<T>,
+    ) -> Step<T> {
+        self.locked(|core| {
+            let step = decide(core);
+            if let Step::Wait(_) = step {
+                core.waits(worker);
+            }
+            step
         })
     }
 }

@@ -150,7 +150,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         if !self.skip(run) {
             return;
         }
-        // At the limit the end of a read wakes the sweep again.
+        // At the limit it goes on when a read ends.
         while self.reads < self.depth {
             match run.session.sweep() {
                 Step::Do(read) => self.read(run, read),
@@ -226,6 +226,9 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         }
         if let Some(next) = run.session.read_done(read, outcome) {
             self.read(&run, next);
+        } else {
+            // The sweep may have stopped at the limit of reads.
+            self.shared.alarm.raise(Worker::Sweep as u32);
         }
     }
 }

@@ -41,7 +41,7 @@ use crate::config::{Config, HIGH_MARK};
 use crate::epochs::Epochs;
 use crate::failing::Failing;
 use crate::gap::Gap;
-use crate::host::{Call, Worker};
+use crate::host::{Call, Waiting, Worker};
 use crate::in_flight::InFlight;
 use crate::lifecycle::Lifecycle;
 use crate::memory::{OutOfMemory, boxed};
@@ -75,6 +75,7 @@ pub struct State<W> {
     // In memory of their own, as the counters are.
     sweep: Box<[Sweep; 1]>,
     failing: Box<[Failing; 1]>,
+    waiting: Waiting,
     /// The counters; [`Core::status`] adds the rest. In memory of their own: the state is on a
     /// kernel's stack while it is made.
     counts: Box<[Status; 1]>,
@@ -104,6 +105,7 @@ impl<W> State<W> {
             claims: Claims::new(config.reads(geometry))?,
             sweep: boxed(|| Ok(Sweep::NEW))?,
             failing: boxed(|| Ok(Failing::NONE))?,
+            waiting: Waiting::default(),
             counts: boxed(|| Ok(Status::default()))?,
         })
     }
@@ -134,6 +136,16 @@ impl<'a, W> Core<'a, W> {
         Self { state, shared, call }
     }
 
+    /// Notes that a worker has nothing to do: it is signalled when it may have.
+    pub fn waits(&mut self, worker: Worker) {
+        self.state.waiting.add(worker);
+    }
+
+    /// The workers that are to be signalled now.
+    pub fn signalled(&mut self) -> impl Iterator<Item = Worker> + use<W> {
+        self.call.signalled(&mut self.state.waiting)
+    }
+
     /// True once the session is stopped and no write and no read of it is under way.
     pub fn is_settled(&self) -> bool {
         let state = &self.state;
@@ -147,6 +159,7 @@ impl<'a, W> Core<'a, W> {
     /// do.
     fn wake_waiting(&mut self) {
         self.resume_capturing_if_drained();
+        self.note_if_queue_is_empty();
         let (state, call) = (&mut *self.state, &mut self.call);
         if state.capture_queue.is_at_most(HIGH_MARK) {
             state.backpressure.queue_has_room(state.in_flight.oldest_held());
@@ -157,6 +170,13 @@ impl<'a, W> Core<'a, W> {
         }
         if self.is_any(BlockState::Unsynced) || self.is_any(BlockState::Dirty) {
             self.call.wake(Worker::Sweep);
+        }
+    }
+
+    /// Nothing waits for room in a queue that is empty.
+    fn note_if_queue_is_empty(&mut self) {
+        if self.state.capture_queue.is_at_most(0) {
+            self.state.backpressure.queue_is_empty();
         }
     }
 

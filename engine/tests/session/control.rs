@@ -165,15 +165,37 @@ fn no_worker_is_woken_without_work() {
     assert_eq!(session.host().woken.take(), []);
     let first = session.captured(captured(submit(&session, "first", 0, 512)));
     assert_held(&submit(&session, "second", 0, 512));
+    assert_waits(&session.hold());
+    assert_waits(&session.dispatch());
     session.host().woken.take();
     session.completed(first.ticket, true);
     assert_eq!(session.host().woken.take(), [Worker::Hold, Worker::Dispatch]);
 }
 
 #[test]
+fn a_worker_that_does_not_wait_is_not_signalled() {
+    let session = session(|_| ());
+    session.begin();
+    session.host().woken.take();
+    assert_held(&submit(&session, "w", 0, 512));
+    assert_eq!(session.host().woken.take(), [], "each calls its verb before it waits");
+    let reading = read(session.hold());
+    assert_waits(&session.dispatch());
+    done(&session, reading, true);
+    assert_eq!(session.host().woken.take(), [Worker::Dispatch]);
+    complete_captured(&session, dispatched(&session));
+    assert_eq!(session.host().woken.take(), []);
+    drain(&session);
+    assert_held(&submit(&session, "w", BLOCK, 512));
+    done(&session, read(session.hold()), true);
+    assert_eq!(session.host().woken.take(), [Worker::Drain], "it has found the queue empty");
+}
+
+#[test]
 fn a_worker_that_has_work_is_woken() {
     let session = session(|_| ());
     let sweep_is_woken = || {
+        assert_waits(&session.sweep());
         let issue = issued(submit(&session, "past the end", 4 * BLOCK, 512));
         session.host().woken.take();
         session.completed(issue.ticket, true);
@@ -181,7 +203,9 @@ fn a_worker_that_has_work_is_woken() {
     };
     session.begin();
     assert_eq!(session.host().woken.take(), WORKERS);
+    session.pause();
     assert!(sweep_is_woken(), "blocks are unsynced");
+    session.resume();
     sweep_all(&session);
     assert!(!sweep_is_woken());
     let in_flight = Extent::new(0, 512).unwrap();

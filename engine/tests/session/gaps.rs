@@ -226,7 +226,6 @@ fn while_a_gap_is_open_no_write_waits_for_room_in_the_queue() {
     let long = session.captured(captured(submit(&session, "long", 2 * BLOCK, 2 * BLOCK)));
     assert_held(&submit(&session, "over it", 2 * BLOCK, 2 * BLOCK));
     session.completed(long.ticket, true);
-    assert_waits(&session.dispatch());
     complete_issued(&session, dispatched(&session));
     assert_eq!(session.status().gaps, 1, "the same gap");
 }
@@ -257,12 +256,7 @@ fn with_overflow_hold_writes_wait_50_s_and_no_longer() {
 
 #[test]
 fn eight_thousand_outstanding_writes_make_no_gap() {
-    let geometry = Geometry::new(8192 * BLOCK, 512, 16 << 10).unwrap();
-    let session = Session::new(TestHost::default(), geometry, Config::new(64 << 20)).unwrap();
-    session.begin();
-    let all = BlockRange::new(BlockIndex(0), BlockIndex(8192));
-    assert_eq!(session.skip(all), all.end);
-    drain(&session);
+    let session = large(8192, Config::new(64 << 20));
     let mut tickets = Vec::new();
     for at in 0..8192 {
         let capture = captured(submit(&session, "w", at * BLOCK, 4096));
@@ -627,10 +621,9 @@ fn a_volume_that_outgrows_its_session_is_the_reason_of_its_gap() {
 }
 
 /// A session over many blocks, all of them synced in one epoch that is not acknowledged.
-fn large() -> TestSession {
-    let blocks = 4096;
+fn large(blocks: u64, config: Config) -> TestSession {
     let geometry = Geometry::new(blocks * BLOCK, 512, 16 << 10).unwrap();
-    let session = Session::new(TestHost::default(), geometry, Config::new(64 * BLOCK)).unwrap();
+    let session = Session::new(TestHost::default(), geometry, config).unwrap();
     session.begin();
     let all = BlockRange::new(BlockIndex(0), BlockIndex(blocks));
     let mut next = all.start;
@@ -644,7 +637,7 @@ fn large() -> TestSession {
 
 #[test]
 fn a_loss_is_gone_through_in_pieces_and_nothing_is_captured_meanwhile() {
-    let session = large();
+    let session = large(4096, Config::new(64 * BLOCK));
     session.detach();
     let status = session.status();
     assert!(status.losing && status.blocks_dirty < 64, "{status:?}");
@@ -668,7 +661,7 @@ fn a_loss_is_gone_through_in_pieces_and_nothing_is_captured_meanwhile() {
 
 #[test]
 fn a_session_that_is_stopped_does_not_go_through_a_loss() {
-    let session = large();
+    let session = large(4096, Config::new(64 * BLOCK));
     session.detach();
     session.stop();
     assert!(matches!(session.dispatch(), Step::Ended) && session.is_settled());
@@ -694,7 +687,7 @@ fn an_acknowledgement_that_cannot_be_is_refused_and_changes_nothing() {
 
 #[test]
 fn the_sweep_gives_the_lock_back_while_it_passes_dirty_blocks_under_writes() {
-    let session = large();
+    let session = large(4096, Config::new(64 * BLOCK));
     let busy: Vec<_> = (0..100).map(|block| uncaptured(&session, block * BLOCK, 512)).collect();
     let mut looks = 0;
     while let Step::Again = session.sweep() {
@@ -707,4 +700,61 @@ fn the_sweep_gives_the_lock_back_while_it_passes_dirty_blocks_under_writes() {
         session.completed(issue.ticket, true);
     }
     done(&session, read(session.hold()), true);
+}
+
+#[test]
+fn a_write_that_once_waited_for_room_too_makes_no_gap_when_the_queue_has_drained() {
+    let limit = 100 * Tick::PER_MS;
+    let session = synced(|config| config.hold_limit = limit);
+    let flying = session.captured(captured(submit(&session, "flying", 0, 512)));
+    drain(&session);
+    for block in [1, 2, 3, 1] {
+        complete_captured(&session, submit(&session, "fill", block * BLOCK, BLOCK));
+    }
+    assert_held(&submit(&session, "behind it", 0, 512));
+    assert_held(&submit(&session, "waits for room", BLOCK, 512));
+    drain(&session);
+    complete_captured(&session, dispatched(&session));
+    drain(&session);
+    // The first one only waits for the other now.
+    assert_waits(&session.dispatch());
+    session.host().now.set(limit);
+    assert_waits(&session.dispatch());
+    let urgent = Extent::new(2 * BLOCK, 512).unwrap();
+    complete_captured(&session, session.submit("urgent", urgent, Urgency::MustNotWait));
+    session.completed(flying.ticket, true);
+    complete_captured(&session, dispatched(&session));
+    assert_eq!(session.status().gaps, 0);
+}
+
+#[test]
+fn a_write_over_a_block_that_is_kept_dirty_and_another_goes_at_the_limit() {
+    let limit = 100 * Tick::PER_MS;
+    let session = synced(|config| config.hold_limit = limit);
+    let flying = uncaptured(&session, 0, 512);
+    assert_held(&submit(&session, "over a dirty and a synced block", BLOCK - 512, 1024));
+    assert_waits(&session.hold());
+    assert!(matches!(session.dispatch(), Step::Wait(Some(Tick(until))) if until == limit));
+    session.host().now.set(limit);
+    complete_issued(&session, dispatched(&session));
+    session.completed(flying.ticket, true);
+}
+
+#[test]
+fn a_write_that_the_resync_has_kept_too_long_still_waits_for_what_the_base_image_needs() {
+    let limit = 100 * Tick::PER_MS;
+    let session = session(|config| config.hold_limit = limit);
+    session.begin();
+    done(&session, read(session.sweep()), true);
+    let flying = uncaptured(&session, 0, 512);
+    assert_held(&submit(&session, "over a dirty and an unsynced block", BLOCK - 512, 1024));
+    session.host().now.set(limit);
+    assert_waits(&session.dispatch());
+    let reading = read(session.hold());
+    assert_waits(&session.dispatch());
+    done(&session, reading, true);
+    complete_issued(&session, dispatched(&session));
+    session.completed(flying.ticket, true);
+    sweep_all(&session);
+    assert!(session.status().base_complete && session.status().consistent);
 }

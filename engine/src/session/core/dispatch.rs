@@ -1,9 +1,10 @@
 //! The dispatch thread: which held write goes next, and when it looks again. When no write goes, it
 //! does what other verbs left to do.
 
-use snapless_types::GapReason;
+use snapless_types::{BlockRange, GapReason};
 
 use super::Core;
+use crate::config::HIGH_MARK;
 use crate::host::{Step, Tick, Worker};
 use crate::in_flight::{Change, HeldWrite};
 use crate::lifecycle::Phase;
@@ -19,16 +20,18 @@ impl<W> Core<'_, W> {
     pub fn dispatch(&mut self) -> Step<Submission<W>> {
         let more_to_tidy = !self.state.lifecycle.is_stopped() && self.tidy();
         self.close_epoch_if_due();
-        self.end_holds_past_the_limit();
-        let next = match self.state.lifecycle.phase() {
-            Phase::Starting => None,
-            Phase::Capturing => self.next_ready(),
-            Phase::Uncaptured | Phase::Stopped => {
-                let oldest = self.state.in_flight.held().next();
-                // A gap is open, or nothing is captured any more.
-                oldest.and_then(|held| self.issue_held_uncaptured(&held, None))
+        let mut next = None;
+        if self.state.lifecycle.is_capturing() {
+            next = self.next_ready();
+            if next.is_none() {
+                self.end_holds_past_the_limit();
             }
-        };
+        }
+        if matches!(self.state.lifecycle.phase(), Phase::Uncaptured | Phase::Stopped) {
+            // A gap is open, or nothing is captured any more.
+            let oldest = self.state.in_flight.held().next();
+            next = next.or_else(|| self.issue_held_uncaptured(&oldest?, None));
+        }
         match next {
             Some(submission) => Step::Do(submission),
             None if self.state.lifecycle.is_stopped() => Step::Ended,
@@ -59,7 +62,12 @@ impl<W> Core<'_, W> {
     /// not ready watches a block of its own, so it is not looked at again for nothing.
     fn first_ready(&mut self) -> Option<HeldWrite> {
         for _ in 0..CANDIDATES_MAX {
-            let held = self.state.in_flight.candidate()?;
+            let Some(held) = self.state.in_flight.candidate() else {
+                if self.state.capture_queue.is_at_most(HIGH_MARK) {
+                    self.state.backpressure.no_write_lacks_room();
+                }
+                return None;
+            };
             if !self.watch_if_unsynced(&held.change, held.slot) {
                 return Some(held);
             }
@@ -81,12 +89,24 @@ impl<W> Core<'_, W> {
 
     /// A held write that the resync has kept as long as it may.
     fn next_late(&mut self) -> Option<Submission<W>> {
-        let (state, table) = (&self.state, &self.shared.table);
+        let state = &self.state;
         if !state.gap.is_open() {
             return None;
         }
-        let late = state.resync.late(table, &state.in_flight, self.call.now)?;
+        let late = state.resync.late(self.kept_by_resync(), &state.in_flight, self.call.now)?;
         self.issue_held_uncaptured(&late, None)
+    }
+
+    /// True for blocks of which the resync keeps writes: one is dirty, or is read because it was.
+    /// What the base image still needs is captured first, for which only the disk is waited.
+    fn kept_by_resync(&self) -> impl Fn(BlockRange) -> bool {
+        let (state, table) = (&*self.state, &self.shared.table);
+        let base_is_open = state.base.is_open();
+        move |blocks| {
+            let has =
+                |before| table.find(blocks, before).is_some() || state.claims.read(&blocks, before);
+            has(BlockState::Dirty) && !(base_is_open && has(BlockState::Unsynced))
+        }
     }
 
     /// Rule HANG (rules.md#hang): once the queue has been full past the limit, the held writes go.
@@ -106,7 +126,7 @@ impl<W> Core<'_, W> {
             return epoch;
         }
         let hold = state.backpressure.deadline(state.in_flight.oldest_held());
-        let late = || state.resync.deadline(&self.shared.table, &state.in_flight, now);
+        let late = || state.resync.deadline(self.kept_by_resync(), &state.in_flight, now);
         let late = if state.gap.is_open() { late() } else { None };
         [epoch, hold, late, self.failed_reads_deadline()].into_iter().flatten().min()
     }

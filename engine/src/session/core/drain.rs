@@ -2,12 +2,16 @@
 
 use super::Core;
 use crate::capture_queue::Drained;
-use crate::host::Step;
+use crate::host::{Step, Worker};
 
 impl<W> Core<'_, W> {
     /// True if the drain thread has a record to take.
-    pub fn has_records(&self) -> bool {
-        !self.state.capture_queue.is_empty()
+    pub fn has_records(&mut self) -> bool {
+        let has_records = !self.state.capture_queue.is_empty();
+        if !has_records {
+            self.waits(Worker::Drain);
+        }
+        has_records
     }
 
     /// The next record, if its payload has at most `payload_room` bytes.
@@ -16,7 +20,10 @@ impl<W> Core<'_, W> {
             return Step::Ended;
         }
         match self.state.capture_queue.pop(payload_room) {
-            Some(drained) => Step::Do(drained),
+            Some(drained) => {
+                self.note_if_queue_is_empty();
+                Step::Do(drained)
+            }
             None => Step::Wait(None),
         }
     }

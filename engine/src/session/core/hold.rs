@@ -27,8 +27,10 @@ impl<W> Core<'_, W> {
         if let Some(due) = self.state.failing[0].due(Reader::Hold, self.call.now) {
             return Step::Wait(Some(due));
         }
+        self.state.backpressure.set_read_waits(false);
         let Some(blocks) = self.next_to_hold() else { return Step::Wait(None) };
         let Some(read) = self.claim(blocks, Reader::Hold) else {
+            self.state.backpressure.set_read_waits(true);
             // There is room for the claim, so the queue has none.
             self.queue_is_full();
             // It has to know when the hold limit is due.

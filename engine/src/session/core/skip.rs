@@ -5,6 +5,7 @@ use snapless_types::{BlockIndex, BlockRange, RecordKind};
 
 use super::Core;
 use crate::config::CHUNK;
+use crate::host::Worker;
 use crate::lifecycle::Phase;
 use crate::table::BlockState;
 
@@ -28,6 +29,11 @@ impl<W> Core<'_, W> {
         let reached = self.skip_to(BlockRange::new(inside.start, end));
         self.wake_waiting();
         self.note_progress();
+        if reached < inside.end {
+            // The sweep thread waits, if it gets no further.
+            self.call.leave(Worker::Sweep);
+            self.waits(Worker::Sweep);
+        }
         if reached == inside.end { blocks.end } else { reached }
     }
 

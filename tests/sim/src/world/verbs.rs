@@ -32,12 +32,6 @@ use crate::options::Sabotage;
 use crate::plan::Pace;
 use crate::volume::WriteId;
 
-/// Known defect of the engine: a held write that was marked when the queue was full keeps the mark
-/// after the queue has drained. Then the hold limit begins a gap with an empty queue, and a write
-/// that must not wait is not captured although it could be. While this is true, such a gap needs
-/// only a held write.
-const STARVATION_MARK_OUTLIVES_FULL_QUEUE: bool = true;
-
 /// A verb, with what the checks need to know of the call. `could_go`: nothing kept the write from
 /// being captured at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -186,8 +180,6 @@ impl World {
     fn check_gap(&self, verb: Verb, reason: Option<GapReason>) -> Result<(), Broken> {
         let config = &self.plan.config;
         let write = |id| self.ledger.write(id);
-        let is_held = |&id: &WriteId| matches!(write(id).place, Place::Held(_));
-        let is_marked = STARVATION_MARK_OUTLIVES_FULL_QUEUE && self.ledger.open.iter().any(is_held);
         let (urgency, could_go, is_past_end) = match verb {
             Verb::Submit { id, could_go } => {
                 let write = write(id);
@@ -202,7 +194,7 @@ impl World {
                 let limit = self.plan.longest_wait().saturating_sub(MS);
                 let busy = self.queue_busy_since.map(|since| self.host.ticks() - since);
                 let was_full = busy.is_some_and(|ticks| ticks >= limit);
-                was_full || is_marked
+                was_full
             }
             Some(GapReason::TooManyWrites) => self.outstanding > config.writes_max as usize,
             Some(GapReason::ServiceLost) => {
@@ -211,9 +203,7 @@ impl World {
                 verb == Verb::Detach || !self.link.is_attached() || was_lost
             }
             Some(GapReason::PayloadUnavailable) => urgency == Urgency::PayloadUnavailable,
-            Some(GapReason::UrgentWrite) => {
-                urgency == Urgency::MustNotWait && (!could_go || is_marked)
-            }
+            Some(GapReason::UrgentWrite) => urgency == Urgency::MustNotWait && !could_go,
             Some(GapReason::WriteFailed) => verb == Verb::Completed { succeeded: false },
             Some(GapReason::WriteTooLong) => {
                 let longest = self.plan.volume.count(config.write_bytes);
