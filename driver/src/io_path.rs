@@ -107,11 +107,14 @@ impl IoCallbacks for IoPath {
 }
 
 /// Does what the engine has decided about a request. IRQL <= DISPATCH_LEVEL.
-pub fn carry_out(session: &Session, submission: Submission<Write>) {
-    match submission {
-        Submission::Capture(capture) => issue(session, session.capture(capture)),
-        Submission::Issue(decided) => issue(session, decided),
-        Submission::Held => {}
+pub fn carry_out(session: &Session, mut submission: Submission<Write>) {
+    loop {
+        submission = match submission {
+            Submission::Capture(capture) => return issue(session, session.capture(capture)),
+            Submission::Part(part) => session.capture_part(part),
+            Submission::Issue(decided) => return issue(session, decided),
+            Submission::Held => return,
+        };
     }
 }
 
@@ -226,7 +229,7 @@ fn submit_pieces(session: &Session, mut split: SplitIrp) {
         let Issue { write, ticket, .. } = match session.submit_piece(split) {
             Submission::Issue(issue) => issue,
             Submission::Held => return,
-            Submission::Capture(_) => {
+            Submission::Capture(_) | Submission::Part(_) => {
                 debug_assert!(false, "LOSS: a trim or a write of zeros has no payload");
                 return;
             }

@@ -22,8 +22,8 @@ pub struct Config {
     pub hold_limit: u64,
     /// What to do past the hold limit.
     pub overflow: Overflow,
-    /// Longest write that is captured, in bytes: at least a sector, at most the writes' part of the
-    /// queue. A longer one would have to wait for most of the queue.
+    /// Longest record of a write, in bytes: at least a sector, at most the writes' part of the
+    /// queue. A longer write is captured in parts, as it would have to wait for most of the queue.
     pub write_bytes: u64,
     /// Longest read of the sweep and of the hold thread, in bytes; at least one block is read, and
     /// never more than the sweep's share of the queue.
@@ -57,7 +57,7 @@ pub enum ConfigError {
     },
     /// Not 1 to [`Config::WRITES_MAX`] writes.
     Writes(u32),
-    /// The longest captured write, in bytes: shorter than a sector, or longer than the writes' part
+    /// The longest record of a write, in bytes: shorter than a sector, or longer than the writes' part
     /// of the queue.
     WriteBytes(u64),
     /// Not 2 to [`Config::EPOCHS_MAX`] epochs.

@@ -47,13 +47,15 @@ pub struct Arrival(pub u64);
 /// One tracked write.
 #[derive(Debug)]
 struct Tracked<W> {
-    /// The write, while it is held.
+    /// The write, while it is held, or waits for room for its next part.
     write: Option<W>,
     change: Change,
     /// Writes that have to complete before this held one may be issued.
     blockers: u32,
     /// A block that is not synced, if this held write is neither blocked nor a candidate.
     watched: BlockIndex,
+    /// Where the next part begins that waits for room.
+    from: u64,
     since: Tick,
     arrival: Arrival,
     /// A read of one of its blocks failed while it was held.
@@ -69,6 +71,8 @@ pub struct HeldWrite {
     pub change: Change,
     /// True if a write that overlaps it has to complete first.
     pub blocked: bool,
+    /// Where its next part begins, if it is in flight and that waits for room.
+    pub part: Option<u64>,
     /// When it arrived.
     pub since: Tick,
     /// True if a read of one of its blocks failed.
@@ -83,7 +87,8 @@ pub struct InFlight<W> {
     grid: Grid,
     /// The held ones, in order of arrival.
     held: Ring,
-    /// Those of them that no other blocks and that may be ready.
+    /// Those of them that no other blocks and that may be ready; before them the writes in flight
+    /// whose next part waits for room.
     candidates: Ring,
     /// Those without a payload and those with one that may have blocks to be read.
     unread: Box<[[Ring; 2]; 1]>,
@@ -111,7 +116,8 @@ impl<W> InFlight<W> {
         let free = || {
             let (watched, arrival) = (BlockIndex(0), Arrival::default());
             let (since, read_failed) = (Tick(0), false);
-            Ok(Tracked { write: None, change, blockers: 0, watched, since, arrival, read_failed })
+            let (write, blockers, from) = (None, 0, 0);
+            Ok(Tracked { write, change, blockers, watched, from, since, arrival, read_failed })
         };
         Ok(Self {
             slots: Slots::new(count, free)?,
@@ -190,6 +196,25 @@ impl<W> InFlight<W> {
         self.leaves_held(id);
         self.slots.move_to(id, Place::InFlight);
         Some((write, since))
+    }
+
+    /// Keeps a write in flight whose next part, which begins at `from`, waits for room.
+    pub fn keep_part(&mut self, id: SlotId, write: W, from: u64) {
+        if let Some(tracked) = self.slots.get_mut(id) {
+            (tracked.write, tracked.from) = (Some(write), from);
+            self.candidates.prepend(id.0);
+        }
+    }
+
+    /// The first write in flight whose next part waits for room.
+    pub fn waiting_part(&self) -> Option<HeldWrite> {
+        self.candidate().filter(|candidate| candidate.part.is_some())
+    }
+
+    /// Gives a write in flight back whose next part waited for room.
+    pub fn take_part(&mut self, id: SlotId) -> Option<W> {
+        self.candidates.remove(id.0);
+        self.slots.get_mut(id)?.write.take()
     }
 
     /// Removes a write that has completed below, and returns its blocks. `None` if it was not
@@ -297,7 +322,8 @@ impl<W> InFlight<W> {
         self.failed_reads > 0
     }
 
-    /// The first held write that no other blocks and that may be ready. The caller issues it, or
+    /// The first write whose next part waits for room, or the first held one that no other blocks
+    /// and that may be ready. The caller issues it, or
     /// finds a block of it that is not synced and lets it [`InFlight::watch`] that.
     pub fn candidate(&self) -> Option<HeldWrite> {
         self.candidates.first().and_then(|id| self.held_write(id))
@@ -313,7 +339,7 @@ impl<W> InFlight<W> {
 
     /// Notes that these blocks are synced: the held writes that watch one of them may be ready.
     pub fn synced(&mut self, blocks: &BlockRange) {
-        if self.held.len() == self.candidates.len() {
+        if self.held.len() == 0 {
             return;
         }
         let Some(extent) = self.extent_of(blocks) else { return };
@@ -336,10 +362,12 @@ impl<W> InFlight<W> {
         self.held().find(|held| !held.blocked && may_go(held.change.blocks))
     }
 
-    /// The arrival of the oldest held write.
+    /// The arrival of the oldest held write, or of one whose next part waits for room.
     #[inline]
     pub fn oldest_held(&self) -> Option<Arrival> {
-        self.slots.get(SlotId(self.held.first()?)).map(|tracked| tracked.arrival)
+        let is_part = |id: &u32| self.slots.place(SlotId(*id)) == Place::InFlight;
+        let oldest = self.candidates.first().filter(is_part).or_else(|| self.held.first())?;
+        self.slots.get(SlotId(oldest)).map(|tracked| tracked.arrival)
     }
 
     /// The arrival of the newest write that was held.
@@ -391,9 +419,11 @@ impl<W> InFlight<W> {
 
     fn held_write(&self, id: u32) -> Option<HeldWrite> {
         let it = self.slots.get(SlotId(id))?;
-        let (slot, change, blocked) = (SlotId(id), it.change, it.blockers > 0);
+        let slot = SlotId(id);
+        let part = (self.slots.place(slot) == Place::InFlight).then_some(it.from);
+        let (change, blocked) = (it.change, it.blockers > 0);
         let (since, read_failed) = (it.since, it.read_failed);
-        Some(HeldWrite { slot, change, blocked, since, read_failed })
+        Some(HeldWrite { slot, change, blocked, part, since, read_failed })
     }
 
     /// A held write is about to be held no more.

@@ -206,5 +206,5 @@ pub use rundown::{Event, Protection, Rundown, RundownOwner};
 pub use session::Session;
 pub use session::core::{Read, ReadOutcome};
 pub use status::Status;
-pub use submission::{Capture, Issue, Submission, Ticket, Urgency};
+pub use submission::{Capture, Issue, Part, Submission, Ticket, Urgency};
 pub use table::BlockState;

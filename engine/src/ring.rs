@@ -57,6 +57,11 @@ impl Ring {
         self.insert(self.previous_of(self.head), index, self.head);
     }
 
+    /// Puts an index that is not in the ring before all others.
+    pub fn prepend(&mut self, index: u32) {
+        self.insert(self.head, index, self.next_of(self.head));
+    }
+
     /// Removes an index, if it is in the ring.
     pub fn remove(&mut self, index: u32) {
         if !self.contains(index) {
@@ -120,9 +125,10 @@ mod tests {
     fn indexes_keep_their_order_and_leave_from_anywhere() {
         let mut ring = Ring::new(4).unwrap();
         assert_eq!((ring.first(), ring.contains(0)), (None, false));
-        for index in [3, 2, 0] {
+        for index in [2, 0] {
             ring.append(index);
         }
+        ring.prepend(3);
         assert_eq!(ring.iter().collect::<Vec<_>>(), [3, 2, 0]);
         ring.remove(2);
         ring.remove(2);

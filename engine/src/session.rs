@@ -17,7 +17,7 @@ use crate::epochs::ImpossibleEpoch;
 use crate::host::{Call, Host, Mutex, Step, Worker};
 use crate::memory::boxed;
 use crate::status::Status;
-use crate::submission::{Capture, Issue, Submission, Ticket, Urgency};
+use crate::submission::{Capture, Issue, Part, Submission, Ticket, Urgency};
 use crate::table::{BlockState, Table};
 
 /// One protection of one volume.
@@ -121,6 +121,12 @@ impl<H: Host> Session<H> {
     /// Puts a write into the stream whose payload the host has copied. The host issues it next.
     pub fn captured(&self, capture: Capture<H::Write>) -> Issue<H::Write> {
         self.locked(|core| core.captured(capture))
+    }
+
+    /// Puts a part of a write into the stream whose payload the host has copied. Returns what to do
+    /// next: copy the next part, issue the write, or nothing, while the engine keeps it.
+    pub fn part_captured(&self, part: Part<H::Write>) -> Submission<H::Write> {
+        self.locked(|core| core.part_captured(part))
     }
 
     /// Notes that the disk is done with a write; `succeeded` is false if it failed or was

@@ -35,7 +35,7 @@ struct Slot<T> {
 /// Slots with a `T` each.
 #[derive(Debug)]
 pub struct Slots<T> {
-    slots: Box<[Slot<T>]>,
+    all: Box<[Slot<T>]>,
     /// The slot that was freed last, as its memory is warm; the index of no slot if none is free.
     free: u32,
     /// Held slots, and those in flight.
@@ -49,11 +49,11 @@ impl<T> Slots<T> {
         mut make: impl FnMut() -> Result<T, OutOfMemory>,
     ) -> Result<Self, OutOfMemory> {
         let mut next_free = 0;
-        let slots = boxed_slice(u64::from(count), || {
+        let all = boxed_slice(u64::from(count), || {
             next_free += 1;
             Ok(Slot { place: Place::Free, next_free, value: make()? })
         })?;
-        Ok(Self { slots, free: 0, counts: [0; 2] })
+        Ok(Self { all, free: 0, counts: [0; 2] })
     }
 
     /// Bytes that `count` slots allocate.
@@ -65,7 +65,7 @@ impl<T> Slots<T> {
     #[inline]
     pub fn take(&mut self, place: Place) -> Option<(SlotId, &mut T)> {
         let id = self.free;
-        let slot = self.slots.get_mut(id as usize)?;
+        let slot = self.all.get_mut(id as usize)?;
         slot.place = place;
         self.free = slot.next_free;
         if let Some(count) = self.counts.get_mut(place as usize) {
@@ -77,7 +77,7 @@ impl<T> Slots<T> {
     /// Turns a held slot into one in flight, or frees a slot.
     #[inline]
     pub fn move_to(&mut self, id: SlotId, place: Place) {
-        let Some(slot) = self.slots.get_mut(id.0 as usize) else { return };
+        let Some(slot) = self.all.get_mut(id.0 as usize) else { return };
         let before = core::mem::replace(&mut slot.place, place);
         if place == Place::Free {
             slot.next_free = self.free;
@@ -89,22 +89,22 @@ impl<T> Slots<T> {
 
     /// True if no slot is free.
     pub fn is_full(&self) -> bool {
-        self.free as usize >= self.slots.len()
+        self.free as usize >= self.all.len()
     }
 
     /// What a slot's write is.
     pub fn place(&self, id: SlotId) -> Place {
-        self.slots.get(id.0 as usize).map_or(Place::Free, |slot| slot.place)
+        self.all.get(id.0 as usize).map_or(Place::Free, |slot| slot.place)
     }
 
     /// A slot's value; `None` if there is no such slot.
     pub fn get(&self, id: SlotId) -> Option<&T> {
-        self.slots.get(id.0 as usize).map(|slot| &slot.value)
+        self.all.get(id.0 as usize).map(|slot| &slot.value)
     }
 
     /// A slot's value, to be changed; `None` if there is no such slot.
     pub fn get_mut(&mut self, id: SlotId) -> Option<&mut T> {
-        self.slots.get_mut(id.0 as usize).map(|slot| &mut slot.value)
+        self.all.get_mut(id.0 as usize).map(|slot| &mut slot.value)
     }
 
     /// Number of slots whose write is this.

@@ -27,6 +27,9 @@ pub enum Submission<W> {
     /// Copy its payload to [`Capture::memory`], then call
     /// [`Session::captured`](crate::Session::captured).
     Capture(Capture<W>),
+    /// Copy a part of its payload to [`Part::memory`], then call
+    /// [`Session::part_captured`](crate::Session::part_captured).
+    Part(Part<W>),
     /// Issue it to the disk as it is, then call [`Session::completed`](crate::Session::completed).
     Issue(Issue<W>),
     /// Nothing: the engine keeps it until [`Session::dispatch`](crate::Session::dispatch) returns
@@ -58,6 +61,31 @@ impl<W> Capture<W> {
     /// The bytes of the volume that it writes.
     pub fn extent(&self) -> Extent {
         self.change.extent
+    }
+}
+
+/// A write longer than one record, a part of which has its place in the queue.
+#[must_use = "a write that is not captured is never issued"]
+#[derive(Debug)]
+pub struct Part<W> {
+    pub(crate) capture: Capture<W>,
+    pub(crate) whole: Change,
+}
+
+impl<W> Part<W> {
+    /// The write, with the place and the bytes of this part.
+    pub fn capture(&self) -> &Capture<W> {
+        &self.capture
+    }
+
+    /// Bytes of the write's payload before this part.
+    pub fn skip(&self) -> u64 {
+        self.capture.change.extent.offset() - self.whole.extent.offset()
+    }
+
+    /// Where its payload goes.
+    pub fn memory(&self) -> MemorySpan {
+        self.capture.memory()
     }
 }
 

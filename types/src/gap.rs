@@ -26,12 +26,10 @@ crate::numbered_enum! {
         UrgentWrite = 5 => "urgent_write",
         /// A write failed or was cancelled below (rule TRUTH).
         WriteFailed = 6 => "write_failed",
-        /// A write was longer than one write may take of the queue.
-        WriteTooLong = 7 => "write_too_long",
         /// The volume grew past the session's table.
-        Outgrown = 8 => "outgrown",
+        Outgrown = 7 => "outgrown",
         /// The disk failed to read a block, and a write to it had been held as long as it may.
-        ReadFailed = 9 => "read_failed",
+        ReadFailed = 8 => "read_failed",
     }
 }
 
@@ -50,7 +48,6 @@ impl GapReason {
                  once"
             }
             Self::WriteFailed => "the disk failed a write",
-            Self::WriteTooLong => "a write was longer than the queue takes",
             Self::Outgrown => "the volume has grown past its session",
             Self::ReadFailed => {
                 "the disk failed to read a block for as long as a write to it could be held"
@@ -69,7 +66,7 @@ mod tests {
             assert_eq!(reason.to_wire(), number);
             assert_eq!(GapReason::from_wire(number), Some(reason));
         }
-        assert_eq!(GapReason::ALL.len(), 9);
-        assert_eq!((GapReason::from_wire(0), GapReason::from_wire(10)), (None, None));
+        assert_eq!(GapReason::ALL.len(), 8);
+        assert_eq!((GapReason::from_wire(0), GapReason::from_wire(9)), (None, None));
     }
 }

@@ -52,7 +52,17 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         self.carry_out(&run, submission);
     }
 
-    fn carry_out(&mut self, run: &Run, submission: Submission<usize>) {
+    fn carry_out(&mut self, run: &Run, mut submission: Submission<usize>) {
+        while let Submission::Part(part) = submission {
+            let request = self.requests.get(*part.capture().write());
+            let skip = usize::try_from(part.skip()).unwrap_or(usize::MAX);
+            let payload = request.and_then(|it| it.buffer.as_ref()?.get(skip..));
+            let len = usize::try_from(part.memory().len).unwrap_or(0);
+            let payload = payload.and_then(|payload| payload.get(..len)).unwrap_or_default();
+            let copied = run.queue.put(part.capture(), payload);
+            debug_assert!(copied, "LOSS: a part has a payload and a place for it");
+            submission = run.session.part_captured(part);
+        }
         let Issue { write, ticket, .. } = match submission {
             Submission::Capture(capture) => {
                 let request = self.requests.get(*capture.write());
@@ -63,7 +73,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
                 run.session.captured(capture)
             }
             Submission::Issue(issue) => issue,
-            Submission::Held => return,
+            Submission::Held | Submission::Part(_) => return,
         };
         if let Some(request) = self.requests.get_mut(write) {
             request.ticket = Some(ticket);

@@ -34,13 +34,18 @@ impl QueueMemory {
     ///
     /// The application may change its buffer meanwhile: the stream may then have a mix of both
     /// contents, as the disk may.
-    pub fn capture<W>(&self, capture: &Capture<W>, payload: Payload) -> bool {
+    pub fn capture<W>(&self, capture: &Capture<W>, payload: Payload, skip: u64) -> bool {
         let MemorySpan { offset, len } = capture.memory();
         let Some(target) = self.buffer.range(offset, len) else { return false };
-        let len = usize::try_from(len).unwrap_or(0);
-        // SAFETY: the payload has as many bytes as its write, and so has the span, which is the
+        let (Ok(skip), Ok(len)) = (usize::try_from(skip), usize::try_from(len)) else {
+            return false;
+        };
+        // SAFETY: the payload has as many bytes as its write, and the capture is of the write or of
+        // the part of it that begins after `skip` bytes.
+        let source = unsafe { payload.address().add(skip) };
+        // SAFETY: `len` bytes of the payload are left, and the span has as many and is the
         // capture's alone.
-        unsafe { target.copy_from_nonoverlapping(payload.address(), len) };
+        unsafe { target.copy_from_nonoverlapping(source, len) };
         true
     }
 

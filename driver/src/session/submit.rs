@@ -4,7 +4,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use snapless_engine::{Capture, Issue, Submission, Ticket, Urgency};
+use snapless_engine::{Capture, Issue, Part, Submission, Ticket, Urgency};
 use snapless_types::{Clearing, Extent};
 use wdk_sys::{
     NT_SUCCESS, NTSTATUS, STATUS_INVALID_DEVICE_REQUEST, STATUS_NOT_IMPLEMENTED,
@@ -74,9 +74,19 @@ impl Session {
     /// Copies a write's payload into the queue. IRQL <= DISPATCH_LEVEL.
     pub fn capture(&self, capture: Capture<Write>) -> Issue<Write> {
         let payload = capture.write().payload;
-        let copied = payload.is_some_and(|payload| self.queue.capture(&capture, payload));
+        let copied = payload.is_some_and(|payload| self.queue.capture(&capture, payload, 0));
         debug_assert!(copied, "LOSS: a captured write has a payload and a place for it");
         self.engine.captured(capture)
+    }
+
+    /// Copies a part of a write's payload into the queue; returns what to do next. IRQL <=
+    /// DISPATCH_LEVEL.
+    pub fn capture_part(&self, part: Part<Write>) -> Submission<Write> {
+        let (capture, skip) = (part.capture(), part.skip());
+        let payload = capture.write().payload;
+        let copied = payload.is_some_and(|payload| self.queue.capture(capture, payload, skip));
+        debug_assert!(copied, "LOSS: a captured write has a payload and a place for it");
+        self.engine.part_captured(part)
     }
 
     /// Notes that the lower device has completed a request. IRQL <= DISPATCH_LEVEL.

@@ -142,6 +142,7 @@ impl Case {
     fn carry_out(&self, submission: Submission<Extent>) {
         match submission {
             Submission::Capture(capture) => self.issue(self.session.captured(capture)),
+            Submission::Part(part) => self.carry_out(self.session.part_captured(part)),
             Submission::Issue(issue) => self.issue(issue),
             Submission::Held => {}
         }

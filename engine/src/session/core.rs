@@ -11,6 +11,7 @@
 //! | [`read`] | what becomes of blocks that were read |
 //! | [`skip`] | which blocks are never read, because they hold no data |
 //! | [`dispatch`] | which held write goes next |
+//! | [`parts`] | how a write longer than one record is captured |
 //! | [`stream`] | how records are appended, when an epoch closes |
 //! | [`drain`] | what leaves the queue |
 //! | [`gap`] | when capturing stops and resumes, when a gap opens and closes |
@@ -21,6 +22,7 @@ mod dispatch;
 mod drain;
 mod gap;
 mod hold;
+mod parts;
 mod read;
 mod report;
 mod service;

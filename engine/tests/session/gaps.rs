@@ -264,7 +264,9 @@ fn eight_thousand_outstanding_writes_make_no_gap() {
         drain(&session);
     }
     assert_eq!((session.status().writes_in_flight, session.status().gaps), (8192, 0));
-    tickets.into_iter().for_each(|ticket| session.completed(ticket, true));
+    for ticket in tickets {
+        session.completed(ticket, true);
+    }
     assert_eq!(session.status().writes_in_flight, 0);
 }
 
@@ -592,22 +594,6 @@ fn a_failed_write_is_the_reason_of_its_gap_and_not_of_the_next_one() {
     assert_eq!(gap_reasons(&session), [] as [GapReason; 0]);
     issue_urgent(&session, Urgency::PayloadUnavailable, 512);
     assert_eq!(gap_reasons(&session), [GapReason::PayloadUnavailable]);
-}
-
-#[test]
-fn a_write_that_is_too_long_is_the_reason_of_its_gap() {
-    let short = |config: &mut Config| config.write_bytes = 512;
-    for urgency in [Urgency::MayWait, Urgency::MustNotWait] {
-        let session = synced(short);
-        issue_urgent(&session, urgency, 1024);
-        assert_eq!(gap_reasons(&session), [GapReason::WriteTooLong], "{urgency:?}");
-    }
-    let held = session(short);
-    held.begin();
-    assert_held(&submit(&held, "long", 0, 1024));
-    done(&held, read(held.hold()), true);
-    complete_issued(&held, dispatched(&held));
-    assert_eq!(gap_reasons(&held), [GapReason::WriteTooLong]);
 }
 
 #[test]

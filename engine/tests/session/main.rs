@@ -4,8 +4,8 @@
 use std::cell::{Cell, RefCell};
 
 use snapless_engine::{
-    BlockState, Capture, Config, Host, ImpossibleEpoch, Issue, Mutex, Phase, Read, ReadOutcome,
-    Session, Step, Submission, Tick, Ticket, Urgency, WORKERS, Worker,
+    BlockState, Capture, Config, Host, ImpossibleEpoch, Issue, Mutex, Part, Phase, Read,
+    ReadOutcome, Session, Step, Submission, Tick, Ticket, Urgency, WORKERS, Worker,
 };
 use snapless_types::{
     BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, Overflow, RecordKind,

@@ -77,33 +77,64 @@ fn a_write_that_waits_for_room_is_not_overtaken() {
     assert_eq!(session.captured(captured(dispatched(&session))).write, "long");
 }
 
-#[test]
-fn a_write_too_long_for_the_queue_is_issued_once_its_old_content_is_captured() {
-    let session = session(|config| {
-        config.overflow = Overflow::Hold;
-        config.write_bytes = BLOCK;
-    });
-    session.begin();
-    assert_held(&submit(&session, "long", 0, 2 * BLOCK));
-    done(&session, read(session.hold()), true);
-    done(&session, read(session.hold()), true);
-    let issue = issued(dispatched(&session));
-    assert_eq!(session.status().blocks_dirty, 2);
-    session.completed(issue.ticket, true);
-    sweep_all(&session);
-    assert!(session.status().base_complete, "T0: the base image has survived it");
+fn part(submission: Submission<&'static str>) -> Part<&'static str> {
+    let Submission::Part(part) = submission else { panic!("no part: {submission:?}") };
+    part
 }
 
 #[test]
-fn the_longest_write_is_captured_and_a_longer_one_is_not() {
+fn a_write_longer_than_a_record_becomes_several_and_is_issued_after_the_last() {
+    let session = session(|config| config.write_bytes = BLOCK);
+    session.begin();
+    assert_held(&submit(&session, "long", 512, 2 * BLOCK));
+    (0..3).for_each(|_| done(&session, read(session.hold()), true));
+    drain(&session);
+    let first = part(dispatched(&session));
+    assert_eq!((first.skip(), first.memory().len, *first.capture().write()), (0, BLOCK, "long"));
+    assert_held(&submit(&session, "over its end", 2 * BLOCK, 1024));
+    let second = part(session.part_captured(first));
+    assert_eq!((second.skip(), second.capture().extent().offset()), (BLOCK, BLOCK + 512));
+    assert_eq!(session.cancel_held(|&name| name == "long"), None, "the stream has a part of it");
+    let issue = issued(session.part_captured(second));
+    assert_waits(&session.dispatch());
+    session.completed(issue.ticket, true);
+    complete_captured(&session, dispatched(&session));
+    assert_eq!(drain(&session), [RecordKind::Write; 3]);
+    assert_eq!((session.status().gaps, session.status().writes_held), (0, 2));
+}
+
+#[test]
+fn a_part_that_finds_no_room_waits_for_it_and_past_the_limit_the_write_goes_uncaptured() {
+    for is_drained in [true, false] {
+        let session = synced(|config| (config.write_bytes, config.hold_limit) = (3 * BLOCK, 5));
+        complete_captured(&session, submit(&session, "short", 0, 512));
+        assert_held(&submit(&session, "long", 0, 4 * BLOCK));
+        let first = part(dispatched(&session));
+        assert_held(&session.part_captured(first));
+        assert!(matches!(session.dispatch(), Step::Wait(Some(Tick(5)))));
+        if is_drained {
+            drain(&session);
+            let last = part(dispatched(&session));
+            let issue = issued(session.part_captured(last));
+            session.completed(issue.ticket, true);
+            assert_eq!((session.status().gaps, session.status().blocks_dirty), (0, 0));
+        } else {
+            session.host().now.set(5);
+            complete_issued(&session, dispatched(&session));
+            assert_eq!((session.status().gaps, session.status().blocks_dirty), (1, 4));
+        }
+    }
+}
+
+#[test]
+fn a_write_in_parts_whose_service_is_lost_leaves_all_its_blocks_dirty() {
     let session = synced(|config| config.write_bytes = BLOCK);
-    let longest = captured(submit(&session, "longest", 0, BLOCK));
-    assert_eq!(longest.memory().len, BLOCK);
-    let longest = session.captured(longest);
-    let longer = issued(submit(&session, "longer", 2 * BLOCK, BLOCK + 512));
-    assert_eq!(longer.record, None);
-    session.completed(longest.ticket, true);
-    session.completed(longer.ticket, true);
+    assert_held(&submit(&session, "long", 0, 3 * BLOCK));
+    let second = part(session.part_captured(part(dispatched(&session))));
+    session.detach();
+    complete_issued(&session, session.part_captured(second));
+    assert!((0..3).all(|n| session.block_state(BlockIndex(n)) == BlockState::Dirty));
+    assert_eq!(session.status().writes_in_flight, 0);
 }
 
 #[test]

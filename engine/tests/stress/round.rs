@@ -201,7 +201,13 @@ impl Volume {
         unsafe { run.as_ref() }
     }
 
-    fn carry_out(&self, run: &Run, submission: Submission<Write>) {
+    fn carry_out(&self, run: &Run, mut submission: Submission<Write>) {
+        while let Submission::Part(part) = submission {
+            let write = part.capture().write();
+            let content = sectors(part.capture().extent()).map(|sector| write.content(sector));
+            run.queue.put(part.memory().offset, content);
+            submission = run.session.part_captured(part);
+        }
         let Issue { write, ticket, .. } = match submission {
             Submission::Capture(capture) => {
                 let write = capture.write();
@@ -210,7 +216,7 @@ impl Volume {
                 run.session.captured(capture)
             }
             Submission::Issue(issue) => issue,
-            Submission::Held => return,
+            Submission::Held | Submission::Part(_) => return,
         };
         self.disk.issue(Job { write, ticket: Some(ticket) });
     }

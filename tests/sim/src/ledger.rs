@@ -43,6 +43,8 @@ pub struct Write {
     pub place: Place,
     /// When the application submitted it.
     pub submitted: Step,
+    /// The sector after the last one that was captured, if it is captured in parts.
+    pub parts: Option<usize>,
     /// When the application learned the outcome.
     pub done: Option<Step>,
     /// Whether the disk completed it.

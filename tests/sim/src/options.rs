@@ -23,7 +23,7 @@ pub enum Fault {
     LostAcks,
     /// Writes that must not wait, or whose payload is unavailable
     Urgent,
-    /// Writes longer than the session captures
+    /// Writes longer than one record
     Long,
     /// Writes past the end of the volume as the session knows it
     Beyond,

@@ -14,7 +14,7 @@ mod workers;
 use std::ops::Range;
 
 use snapless_engine::{
-    Capture, Drained, Issue, Read, ReadOutcome, Session, Ticket, WORKERS, Worker,
+    Capture, Drained, Issue, Part, Read, ReadOutcome, Session, Ticket, WORKERS, Worker,
 };
 use snapless_types::BlockRange;
 
@@ -93,6 +93,10 @@ enum Job {
     Copy(Capture<WriteId>, Range<usize>, By),
     /// Tell the engine that it is copied.
     Captured(Capture<WriteId>, Range<usize>, By),
+    /// Copy a part of a write's payload into queue memory.
+    CopyPart(Part<WriteId>, Range<usize>, By),
+    /// Tell the engine that it is copied.
+    PartCaptured(Part<WriteId>, Range<usize>, By),
     /// Hand a write to the disk.
     Issue(Issue<WriteId>, By),
     /// Tell the engine that the disk is done with a write.

@@ -29,8 +29,7 @@ impl<W> Core<'_, W> {
         }
         if matches!(self.state.lifecycle.phase(), Phase::Uncaptured | Phase::Stopped) {
             // A gap is open, or nothing is captured any more.
-            let oldest = self.state.in_flight.held().next();
-            next = next.or_else(|| self.issue_held_uncaptured(&oldest?, None));
+            next = next.or_else(|| self.next_uncaptured());
         }
         match next {
             Some(submission) => Step::Do(submission),
@@ -43,13 +42,30 @@ impl<W> Core<'_, W> {
         }
     }
 
+    /// The oldest held write, uncaptured; before it one whose next part waits for room.
+    fn next_uncaptured(&mut self) -> Option<Submission<W>> {
+        if let Some(HeldWrite { slot, change, .. }) = self.state.in_flight.waiting_part() {
+            let write = self.state.in_flight.take_part(slot)?;
+            return Some(self.issue_part_uncaptured(write, slot, &change, None));
+        }
+        let oldest = self.state.in_flight.held().next()?;
+        self.issue_held_uncaptured(&oldest, None)
+    }
+
     /// The oldest held write that may be issued, captured if it can be.
     fn next_ready(&mut self) -> Option<Submission<W>> {
         let Some(ready) = self.first_ready() else {
             return self.next_late().or_else(|| self.next_past_failed_reads());
         };
+        if let Some(from) = ready.part {
+            let write = self.state.in_flight.take_part(ready.slot)?;
+            return match self.next_part(write, ready.slot, ready.change, from) {
+                Submission::Held => None,
+                next => Some(next),
+            };
+        }
         if self.is_too_long(&ready.change) {
-            return self.issue_held_uncaptured(&ready, Some(GapReason::WriteTooLong));
+            return self.first_part(&ready);
         }
         let Some(reservation) = self.reserve(&ready.change) else {
             self.queue_is_full();
@@ -68,7 +84,7 @@ impl<W> Core<'_, W> {
                 }
                 return None;
             };
-            if !self.watch_if_unsynced(&held.change, held.slot) {
+            if held.part.is_some() || !self.watch_if_unsynced(&held.change, held.slot) {
                 return Some(held);
             }
         }

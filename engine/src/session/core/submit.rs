@@ -125,7 +125,8 @@ impl<W> Core<'_, W> {
         self.state.capture_queue.reserve(change.payload(), Region::Writes)
     }
 
-    /// True if a write is never captured, because it would have to wait for most of the queue.
+    /// True if a write is captured in parts, because one record of it would have to wait for most of
+    /// the queue.
     pub(super) fn is_too_long(&self, change: &Change) -> bool {
         change.payload() > self.shared.config.write_bytes
     }
@@ -145,11 +146,13 @@ impl<W> Core<'_, W> {
         if self.is_covered_by_gap(&change) {
             return self.issue_uncaptured(write, change, None);
         }
-        if let Some(reason) = self.reason_not_to_hold(&change, urgency) {
+        if let Some(reason) = self.reason_not_to_hold(urgency) {
             return self.issue_uncaptured(write, change, Some(reason));
         }
         // If its blocks do not keep it, the queue does.
-        let lacks_room = self.state.lifecycle.is_capturing() && self.may_be_captured_now(&change);
+        let lacks_room = self.state.lifecycle.is_capturing()
+            && !self.is_too_long(&change)
+            && self.may_be_captured_now(&change);
         if lacks_room && self.state.backpressure.skips_wait(self.state.gap.is_open()) {
             return self.issue_and_stop_capturing(write, change, GapReason::QueueFull);
         }
@@ -184,19 +187,14 @@ impl<W> Core<'_, W> {
     }
 
     /// Why a write is issued uncaptured rather than held; `None` if it may be held.
-    fn reason_not_to_hold(&self, change: &Change, urgency: Urgency) -> Option<GapReason> {
-        let is_too_long = self.is_too_long(change);
+    fn reason_not_to_hold(&self, urgency: Urgency) -> Option<GapReason> {
         match urgency {
             Urgency::PayloadUnavailable => Some(GapReason::PayloadUnavailable),
-            Urgency::MustNotWait if is_too_long => Some(GapReason::WriteTooLong),
             Urgency::MustNotWait if self.state.in_flight.is_full() => {
                 Some(GapReason::TooManyWrites)
             }
             Urgency::MustNotWait => Some(GapReason::UrgentWrite),
-            // It is issued as soon as t0's content is safe.
-            Urgency::MayWait => (is_too_long
-                && self.shared.table.all(change.blocks, BlockState::Synced))
-            .then_some(GapReason::WriteTooLong),
+            Urgency::MayWait => None,
         }
     }
 
@@ -272,12 +270,12 @@ impl<W> Core<'_, W> {
         counts.writes_payload_unavailable += u64::from(urgency == Urgency::PayloadUnavailable);
     }
 
-    fn count_uncaptured(&mut self, kind: RecordKind) {
+    pub(super) fn count_uncaptured(&mut self, kind: RecordKind) {
         self.state.counts[0].writes_uncaptured += 1;
         self.state.counts[0].clearings += u64::from(!kind.has_payload());
     }
 
-    fn release(&mut self, held: &HeldWrite) -> Option<W> {
+    pub(super) fn release(&mut self, held: &HeldWrite) -> Option<W> {
         let (write, since) = self.state.in_flight.release(held.slot)?;
         self.state.counts[0].holds.add(self.call.now.since(since) / Tick::PER_US);
         Some(write)

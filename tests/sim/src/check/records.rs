@@ -14,6 +14,7 @@ use crate::volume::{Sectors, Volume, WriteId};
 pub fn order(ledger: &Ledger, link: &Link) -> Result<(), Broken> {
     let mut last: Option<&Record> = None;
     let mut place_of: Vec<Option<u64>> = vec![None; ledger.writes.len()];
+    let mut captured_to: Vec<Option<usize>> = vec![None; ledger.writes.len()];
     for (index, received) in link.kept.iter().enumerate() {
         let record = &received.record;
         let (seq, begins) = (record.seq, index == 0 || link.losses.contains(&index));
@@ -42,9 +43,18 @@ pub fn order(ledger: &Ledger, link: &Link) -> Result<(), Broken> {
         );
         if matches!(record.kind, RecordKind::Write | RecordKind::Trim | RecordKind::Zero) {
             let id = writer_of(ledger, received)?;
-            let place = &mut place_of[id.0 as usize];
-            ensure!(place.is_none(), Rule::Order, "write {id} is in the stream twice");
-            *place = Some(seq.get());
+            let sectors = received.sectors(&ledger.volume);
+            let captured = &mut captured_to[id.0 as usize];
+            let next = captured.unwrap_or(ledger.write(id).sectors.start);
+            // What is lost with the service may leave a part out.
+            ensure!(
+                sectors.start == next || sectors.start > next && !link.losses.is_empty(),
+                Rule::Order,
+                "record {seq} has write {id} from sector {} on, not from {next}",
+                sectors.start
+            );
+            *captured = Some(sectors.end);
+            place_of[id.0 as usize] = Some(seq.get());
         }
         last = Some(record);
     }
@@ -164,7 +174,7 @@ fn whole_blocks(volume: &Volume, sectors: &Sectors) -> Result<(), Broken> {
     Ok(())
 }
 
-/// The write that a record is of; its payload is that write, whole and nothing else.
+/// The write that a record is of; its payload is that write or a part of it, and nothing else.
 fn writer_of(ledger: &Ledger, received: &Received) -> Result<WriteId, Broken> {
     let Record { seq, kind, .. } = received.record;
     let sectors = received.sectors(&ledger.volume);
@@ -174,7 +184,13 @@ fn writer_of(ledger: &Ledger, received: &Received) -> Result<WriteId, Broken> {
         Some(Clearing::Trim) => RecordKind::Trim,
         Some(Clearing::Zero) => RecordKind::Zero,
     };
-    let is_its = |id: &WriteId| ledger.write(*id).sectors == sectors && kind_of(*id) == kind;
+    let is_its = |id: &WriteId| {
+        let write = ledger.write(*id);
+        let is_part = write.parts.is_some()
+            && write.sectors.start <= sectors.start
+            && sectors.end <= write.sectors.end;
+        (write.sectors == sectors || is_part) && kind_of(*id) == kind
+    };
     let what = || format!("record {seq} of {sectors:?} has the payload of {writer:?}");
     let id = writer.filter(is_its).ok_or_else(|| Broken::new(Rule::Bound, what()))?;
     let expected = sectors.map(|sector| ledger.content(id, sector));

@@ -35,6 +35,7 @@ impl World {
             writer: index,
             place: Place::Host,
             submitted: self.step,
+            parts: None,
             done: None,
             succeeded: false,
         });
@@ -87,9 +88,31 @@ impl World {
                 self.check_turn(id)?;
                 self.put(Job::Copy(capture, cells, by));
             }
+            Submission::Part(part) => {
+                let cells = self.memory.lend(part.memory())?;
+                let write = self.ledger.write(id);
+                let part_of = self.plan.volume.sectors_of(&part.capture().extent());
+                let next = write.parts.unwrap_or(write.sectors.start);
+                ensure!(
+                    *part.capture().write() == id
+                        && part_of.start == next
+                        && part_of.end <= write.sectors.end
+                        && part_of.len() < write.sectors.len()
+                        && cells.len() == part_of.len()
+                        && write.clearing.is_none(),
+                    Rule::Clear,
+                    "a part of write {id} of {:?} is captured as {part:?}",
+                    write.sectors
+                );
+                self.check_turn(id)?;
+                self.ledger.write_mut(id).parts = Some(part_of.end);
+                self.put(Job::CopyPart(part, cells, by));
+            }
             Submission::Issue(issue) => {
                 ensure!(issue.write == id, Rule::Clear, "write {id} is issued as another");
+                let write = self.ledger.write(id);
                 match issue.record {
+                    Some(_) if write.parts == Some(write.sectors.end) => {}
                     Some(seq) => {
                         ensure!(
                             self.ledger.write(id).clearing.is_some(),
@@ -127,6 +150,23 @@ impl World {
                 let issue = self.verb(Verb::Captured, |session| session.captured(capture))?;
                 ensure!(issue.write == id, Rule::Clear, "write {id} is issued as another");
                 self.put(Job::Issue(issue, by));
+            }
+            Job::CopyPart(part, cells, by) => {
+                let id = *part.capture().write();
+                let sectors = self.plan.volume.sectors_of(&part.capture().extent());
+                for (cell, sector) in cells.clone().zip(sectors) {
+                    self.memory.cells[cell] = self.ledger.content(id, sector);
+                }
+                self.put(Job::PartCaptured(part, cells, by));
+            }
+            Job::PartCaptured(part, cells, by) => {
+                let id = *part.capture().write();
+                self.memory.give_back(&cells);
+                let next = self.verb(Verb::Captured, |session| session.part_captured(part))?;
+                if let (Submission::Held, Some(worker)) = (&next, by) {
+                    self.worker_done(worker);
+                }
+                self.accept(next, id, by)?;
             }
             Job::Issue(issue, by) => self.issue(issue, by)?,
             Job::Complete(id, ticket) => {

@@ -11,7 +11,6 @@
 //! | `PayloadUnavailable` | the arriving write has no payload |
 //! | `UrgentWrite` | the arriving write must not wait, and could not be captured at once |
 //! | `WriteFailed` | the completed write failed |
-//! | `WriteTooLong` | an outstanding write is longer than the session captures |
 //! | `ReadFailed` | a write was held for the whole hold limit, and a read of its blocks failed, or the disk answered no read |
 //! | `Outgrown` | the volume grows, or the arriving write passes its end |
 //!
@@ -205,10 +204,6 @@ impl World {
             Some(GapReason::PayloadUnavailable) => urgency == Urgency::PayloadUnavailable,
             Some(GapReason::UrgentWrite) => urgency == Urgency::MustNotWait && !could_go,
             Some(GapReason::WriteFailed) => verb == Verb::Completed { succeeded: false },
-            Some(GapReason::WriteTooLong) => {
-                let longest = self.plan.volume.count(config.write_bytes);
-                self.ledger.open.iter().any(|&id| write(id).sectors.len() > longest)
-            }
             Some(GapReason::ReadFailed) => {
                 let limit = config.hold_limit.saturating_sub(MS);
                 // The engine counts the time in which threads are preempted.

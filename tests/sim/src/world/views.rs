@@ -48,6 +48,7 @@ impl World {
             && self.queue_busy_since.is_none()
             && self.outstanding <= self.plan.config.writes_max as usize
             && write.sectors.end <= self.plan.volume.sectors
+            && self.plan.volume.bytes(write.sectors.len()) <= self.plan.config.write_bytes
             && self.blocks_of(id).all(is_synced)
             && !self.ledger.open.iter().filter(|&&other| other != id).any(overlaps)
     }

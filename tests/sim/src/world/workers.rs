@@ -86,12 +86,16 @@ impl World {
         let Some(submission) = self.take(Worker::Dispatch, step)? else { return Ok(()) };
         let id = match &submission {
             Submission::Capture(capture) => *capture.write(),
+            Submission::Part(part) => *part.capture().write(),
             Submission::Issue(issue) => issue.write,
             Submission::Held => {
                 return Err(Broken::new(Rule::Hang, "dispatch hands out what it holds"));
             }
         };
-        self.ledger.place(id, Place::Host)?;
+        // A write of which the stream has a part is with the host already.
+        if self.ledger.write(id).parts.is_none() {
+            self.ledger.place(id, Place::Host)?;
+        }
         self.accept(submission, id, Some(Worker::Dispatch))
     }
 
