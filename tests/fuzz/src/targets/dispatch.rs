@@ -254,10 +254,11 @@ impl<'a> control::Driver for &'a Model {
         self.end(End::Waits);
     }
 
-    fn acknowledge(&self, session: SessionId, _epoch: EpochId) {
+    fn acknowledge(&self, session: SessionId, _epoch: EpochId) -> Result<(), Status> {
         let sessions = self.sessions.borrow();
         let claimed = sessions.iter().any(|known| known.id == session && known.claimant.is_some());
         assert!(claimed, "only who drains a session knows what is durable of it");
+        Ok(())
     }
 
     fn status(&self, session: SessionId) -> StatusReply {
