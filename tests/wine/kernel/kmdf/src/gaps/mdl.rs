@@ -50,8 +50,15 @@ pub(crate) unsafe extern "system" fn allocate(
     if allocation_failure::fails(Allocation::Kernel) {
         return ptr::null_mut();
     }
+    // Wine has a page number in half of the bytes that Windows' headers declare, so that the room
+    // that it makes is for half of the pages.
+    let room = length.saturating_mul(2).saturating_add(4096);
     // SAFETY: the driver's arguments; Wine knows no quota.
-    let list = unsafe { IoAllocateMdl(address, length, secondary, 0, irp) };
+    let list = unsafe { IoAllocateMdl(address, room, secondary, 0, irp) };
+    // SAFETY: null, or allocated above.
+    if let Some(list) = unsafe { list.as_mut() } {
+        list.ByteCount = length;
+    }
     ledger::open(Account::Mdl, list as usize);
     list
 }
