@@ -31,8 +31,8 @@ each_is_found! {
     fn a_failure_that_is_forgotten_breaks_truth() { FailureForgotten => Truth, Loss, Point }
     fn a_hold_without_limit_hangs_writes() { HoldLimitForgotten => Hang }
     fn a_wake_up_that_is_forgotten_hangs_writes() { WakeForgotten => Hang }
-    fn a_failure_that_passes_and_is_taken_for_a_bad_sector_breaks_t0() {
-        EachFailureABadSector => T0
+    fn a_failure_that_passes_and_is_taken_for_a_bad_sector_breaks_t0_or_loss() {
+        EachFailureABadSector => T0, Loss, Point
     }
     fn memory_that_is_handed_out_twice_breaks_bound() { MemoryHandedOutTwice => Bound }
 }
