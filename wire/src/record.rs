@@ -407,6 +407,7 @@ mod tests {
         want[33] = 0x10;
         want[41] = 2;
         want[49] = 2;
+        want[56] = 8;
         assert_eq!(write(512).to_bytes(), want);
     }
 
