@@ -76,7 +76,7 @@ impl Host for Counter {
 type Bench = Session<Counter>;
 
 fn main() {
-    let (rundown, _owner) = Rundown::new((), (), NoWaiter);
+    let (rundown, _owner) = Rundown::new((), (), NoWaiter, 4).expect("a little memory");
     for _ in 0..WRITES {
         let protection = measured_acquire(&rundown);
         measured_release(&rundown, protection);
@@ -236,12 +236,12 @@ fn tidy(session: &Bench) {
 
 #[inline(never)]
 fn measured_acquire(rundown: &Rundown<(), NoWaiter>) -> Protection {
-    rundown.acquire()
+    rundown.acquire(1).expect("the rundown is not closed")
 }
 
 #[inline(never)]
 fn measured_release(rundown: &Rundown<(), NoWaiter>, protection: Protection) {
-    rundown.release(protection);
+    rundown.release(protection, 2);
 }
 
 #[inline(never)]

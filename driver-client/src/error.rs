@@ -53,7 +53,8 @@ pub enum DriverError {
     /// There is no control device.
     #[error(
         "the Snapless driver is not running (no device {CONTROL_DEVICE_PATH}): install it with \
-         snapless-setup and restart the machine, or look at `sc query snapless`"
+         snapless-setup and restart the machine, look at `sc query snapless`, or remove the kill \
+         switch (PassThrough; see docs/configuration.md)"
     )]
     Absent,
     /// Only SYSTEM and Administrators may open the control device.

@@ -13,6 +13,7 @@
 //! | [`reads`] | which failed reads are bad sectors |
 //! | [`protection`] | which volumes can be protected, and why not |
 //! | [`settings`] | what the driver's registry values mean |
+//! | [`special_files`] | which special files are on a volume, and which writes are a paging file's |
 //!
 //! Rule: input from outside is checked here before anything acts on it, and nothing here can panic.
 #![no_std]
@@ -44,3 +45,4 @@ pub mod protection;
 pub mod reads;
 pub mod requests;
 pub mod settings;
+pub mod special_files;

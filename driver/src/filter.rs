@@ -1,8 +1,7 @@
 //! The filter on each volume: attachment and PnP. Requests are in [`io_path`](crate::io_path).
 
-use wdk_sys::{
-    NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_STATE, WDF_SPECIAL_FILE_TYPE,
-};
+use snapless_driver_logic::special_files::Usage;
+use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_DEVICE_STATE};
 
 use crate::control;
 use crate::framework::driver::Driver;
@@ -15,13 +14,16 @@ use crate::volume::Volume;
 /// The PnP callbacks of a filter device.
 struct Filter;
 
-/// Attaches a filter to a volume that has arrived. PASSIVE_LEVEL.
+/// Attaches a filter to a volume that has arrived, unless `PassThrough` is set: then the driver is
+/// in no request's way. PASSIVE_LEVEL.
 ///
 /// Queries nothing from the volume: a query this early has reset machines at boot.
 pub fn attach(driver: Driver, init: DeviceInit) -> Result<(), NTSTATUS> {
     let globals = globals::get().ok_or(STATUS_INVALID_DEVICE_STATE)?;
-    let preprocess = !globals.settings.limits.pass_through;
-    let filter = FilterDevice::create::<Filter, IoPath>(init, preprocess)?;
+    if globals.settings.limits.pass_through {
+        return Ok(());
+    }
+    let filter = FilterDevice::create::<Filter, IoPath>(init)?;
     let lower = filter.lower_device().ok_or(STATUS_INVALID_DEVICE_STATE)?;
     let volume = Volume::new(lower).and_then(Shared::new).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     globals.volumes.add(volume.clone())?;
@@ -32,8 +34,8 @@ pub fn attach(driver: Driver, init: DeviceInit) -> Result<(), NTSTATUS> {
 impl PnpCallbacks for Filter {
     type Volume = Volume;
 
-    fn usage_notification(volume: &Volume, kind: WDF_SPECIAL_FILE_TYPE, in_path: bool) {
-        volume.special_files.note(kind, in_path);
+    fn usage_notified(volume: &Volume, usage: Usage) {
+        volume.special_files.note(usage);
     }
 
     /// A file system that has the volume open may wait for a write that we hold, and the removal
@@ -49,6 +51,7 @@ impl PnpCallbacks for Filter {
 
     fn cleanup(volume: &Volume) {
         volume.remove();
+        volume.close();
         if let Some(globals) = globals::get() {
             globals.volumes.remove(volume);
             globals.volume_left();

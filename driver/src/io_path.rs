@@ -15,7 +15,7 @@ use snapless_driver_logic::requests::{self, Verdict};
 use snapless_engine::{Issue, Submission, Ticket};
 use snapless_types::Extent;
 use wdk_sys::{
-    NT_SUCCESS, NTSTATUS, STATUS_CANCELLED, STATUS_INSUFFICIENT_RESOURCES,
+    NT_SUCCESS, NTSTATUS, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED, STATUS_PENDING, STATUS_SUCCESS,
 };
 
@@ -37,7 +37,7 @@ impl IoCallbacks for IoPath {
     type Volume = Volume;
 
     fn write(volume: &Volume, irp: OwnedIrp) -> Preprocessed {
-        let protection = volume.rundown.acquire();
+        let Some(protection) = volume.rundown.acquire() else { return removed(irp) };
         let Some(session) = volume.rundown.session(&protection) else {
             return send(volume, irp, protection, None);
         };
@@ -48,8 +48,8 @@ impl IoCallbacks for IoPath {
                 send(volume, irp, protection, Some(OnCompletion::QueryLength))
             }
             Some(extent) => {
-                let has_paging_file = volume.special_files.has_paging_file();
-                carry_out(session, session.submit_write(irp, protection, extent, has_paging_file));
+                let must_not_wait = volume.special_files.is_paging_file_write(|| irp.origin());
+                carry_out(session, session.submit_write(irp, protection, extent, must_not_wait));
                 Preprocessed::Taken(STATUS_PENDING)
             }
             // Zero length or out of range: pass down.
@@ -61,7 +61,7 @@ impl IoCallbacks for IoPath {
         if !requests::is_of_concern(irp.control_code()) {
             return Preprocessed::Framework(irp);
         }
-        let protection = volume.rundown.acquire();
+        let Some(protection) = volume.rundown.acquire() else { return removed(irp) };
         match volume.rundown.session(&protection) {
             Some(session) => control(volume, session, irp, protection),
             None => send(volume, irp, protection, None),
@@ -89,12 +89,12 @@ impl IoCallbacks for IoPath {
     }
 
     /// The session that protection is acquired on here need not be the request's; then the
-    /// request's session is ending and releases it anyway.
+    /// request's session is ending and releases it anyway, as it does if the volume is removed.
     fn take_cancelled(
         volume: &Volume,
         irp: &CancelledIrp,
     ) -> Option<(OwnedIrp, RundownProtection)> {
-        let protection = volume.rundown.acquire();
+        let protection = volume.rundown.acquire()?;
         let session = volume.rundown.session(&protection);
         let taken = session.and_then(|session| session.take_cancelled(irp));
         volume.rundown.release(protection);
@@ -282,11 +282,17 @@ impl ChildCompletion<PIECE_REQUEST_LEN> for SplitRequest {
     }
 }
 
-/// Completes a request and releases its protection.
+/// Completes a request and releases its protection: in this order, since the volume, its device and
+/// the session are there until the protection is released, and no longer.
 fn finish(irp: OwnedIrp, protection: RundownProtection, status: NTSTATUS) {
-    // The volume is there until the request is completed.
-    if let Some(volume) = filter_device::volume_of::<IoPath>(&irp) {
+    let volume = filter_device::volume_of::<IoPath>(&irp);
+    irp.complete(status);
+    if let Some(volume) = volume {
         volume.rundown.release(protection);
     }
-    irp.complete(status);
+}
+
+/// Refuses a request that has reached a volume after its removal.
+fn removed(irp: OwnedIrp) -> Preprocessed {
+    Preprocessed::Taken(irp.complete(STATUS_DELETE_PENDING))
 }

@@ -16,6 +16,7 @@ pub mod lower_device;
 pub mod mdl;
 pub mod passive_lock;
 pub mod pool;
+pub mod processor;
 pub mod queue_memory;
 pub mod reader;
 pub mod reserved;

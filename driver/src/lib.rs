@@ -20,7 +20,7 @@
 //! | [`workers`] | a session's threads: sweep, hold, dispatch, drain |
 //! | [`session`] | a session: the engine, the queue's memory, the claim, the counters |
 //! | [`volume`], [`volume_list`] | volumes with a filter on them |
-//! | [`volume_query`], [`special_files`] | what is known of a volume |
+//! | [`volume_query`] | what is known of a volume |
 //! | [`settings`], [`globals`] | the driver's settings and state |
 //! | [`trace`] | event tracing |
 //! | [`kernel`], [`framework`] | safe wrappers over kernel routines and over KMDF |
@@ -47,7 +47,6 @@ mod io_path;
 mod kernel;
 mod session;
 mod settings;
-mod special_files;
 mod trace;
 mod volume;
 mod volume_list;

@@ -4,6 +4,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use snapless_driver_logic::protection::{self, Choices};
+use snapless_driver_logic::special_files::SpecialFiles;
 use snapless_engine::Worker;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{Protection, SessionPhase};
@@ -20,7 +21,6 @@ use crate::kernel::shared::Shared;
 use crate::kernel::thread::Threads;
 use crate::session::{Session, VolumeFacts};
 use crate::settings::DriverSettings;
-use crate::special_files::SpecialFiles;
 use crate::volume_query;
 
 /// All threads of a session.
@@ -177,7 +177,7 @@ impl Volume {
     /// Calls `act` with the session that requests acquire protection on. Not by way of `running`: a
     /// thread that starts a session holds that lock while it waits for the disk.
     fn with_session(&self, act: impl FnOnce(&Session)) {
-        let protection = self.rundown.acquire();
+        let Some(protection) = self.rundown.acquire() else { return };
         if let Some(session) = self.rundown.session(&protection) {
             act(session);
         }
@@ -192,6 +192,12 @@ impl Volume {
             session.stop();
         }
         self.reap();
+    }
+
+    /// Waits until no request is on its way through the filter, and lets none in any more: the
+    /// device is being deleted. PASSIVE_LEVEL.
+    pub fn close(&self) {
+        self.rundown.close();
     }
 
     /// Waits for the threads of a stopped session and forgets it.

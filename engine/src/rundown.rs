@@ -4,21 +4,32 @@
 //! side and releases it when it completes. [`Rundown::replace`] puts the new session into the other
 //! side, makes that one current, and waits until every protection of the old side is released. Then
 //! no write that saw the old session is left. For a session that begins, that is the t0 drain (rule
-//! T0, rules.md#t0); a session that ended may be freed.
+//! T0, rules.md#t0); a session that ended may be freed. [`Rundown::close`] gives no protection any
+//! more and waits for the rest; after it the rundown itself may be freed.
 //!
-//! Without a session a write costs an increment, a load and a branch here, and a decrement when it
-//! completes. This is the one algorithm of the write path that takes no lock.
+//! Each processor has words of its own, so that writes on several processors share no cache line
+//! that is written to. This is the one algorithm of the write path that takes no lock.
 //!
 //! # Why it holds
 //!
-//! [`Rundown::replace`] stores `current`, then reads `holders`; a write increments `holders`, then
-//! reads `current`. With plain reads both could come too early. But every access to `holders` is a
-//! read-modify-write, that of `replace` too, and those have one order. If the read of `replace`
-//! comes before the write's increment, the write's second read of `current` sees the new side, and
-//! the write acquires that one. If it comes after, `replace` sees the write and waits, and the
-//! write's decrement is followed by a read of `current` that sees the new side and signals.
+//! A processor's word for a side has a count and a mark. To acquire adds one to the count, if the
+//! word has no mark; to release takes one from it, on any processor's word, so that a count may be
+//! negative and only the sum means something. A side that is not current has its mark in every
+//! word.
+//!
+//! [`Rundown::replace`] marks the words of the old side, one after the other, and sums what each
+//! had counted when it was marked. An acquisition comes before the mark of its word, and is in the
+//! sum, or fails. A release comes before the mark, and is in the sum too, or finds the mark and
+//! takes one from `remaining`, which gets the sum once all words are marked. So `remaining` reaches
+//! zero once, when the last protection is released. The one that makes it zero ends the wait: the
+//! last release by its signal, which `replace` waits for in any case. So a release touches the
+//! rundown for the last time before the wait ends.
+//!
 //! `engine/src/models/rundown.rs` tries every interleaving.
 
+use alloc::boxed::Box;
+
+use crate::memory::boxed_slice;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
 /// What [`Rundown::replace`] waits on until the last protection is released. A signal lets one
@@ -27,7 +38,7 @@ pub trait Event {
     /// Signals. Called at the level at which writes complete; must not block.
     fn set(&self);
 
-    /// Waits for a signal at most `ticks` of 100 ns; true if it came. May return early.
+    /// Waits for a signal at most `ticks` of 100 ns; true if it came.
     fn wait_for(&self, ticks: u64) -> bool;
 }
 
@@ -58,19 +69,46 @@ impl Protection {
 #[derive(Debug)]
 pub struct RundownOwner(());
 
+/// In a word: its side gives no protection, and its count has been taken.
+const MARK: u64 = 1;
+/// In a word: one protection.
+const ONE: u64 = 2;
+/// In `remaining`, until the sum is known: more than there are protections.
+const UNKNOWN: u64 = 1 << 62;
+/// In `current`, beside the side: no protection is given any more.
+const CLOSED: usize = 2;
+
+/// One processor's words, one for each side, on a cache line that no other processor's are on.
+#[repr(C)]
 #[derive(Debug)]
-struct Side<T> {
-    /// Protections that are not released. Accessed by read-modify-write only.
-    holders: AtomicU64,
-    protected: T,
+struct Words {
+    sides: [AtomicU64; 2],
+    /// Two lines, since processors fetch lines in pairs.
+    _padding: [u64; 14],
+}
+
+impl Words {
+    fn new() -> Self {
+        Self { sides: [AtomicU64::new(0), AtomicU64::new(MARK)], _padding: [0; 14] }
+    }
+
+    fn of(&self, side: Protection) -> &AtomicU64 {
+        // One bit: the index is always in bounds.
+        &self.sides[side.0 & 1]
+    }
 }
 
 /// A volume's rundown. `T` is what each side protects: a place for a session, or for none.
 #[derive(Debug)]
 pub struct Rundown<T, E> {
     current: AtomicUsize,
-    sides: [Side<T>; 2],
-    /// Signalled when the last protection of the side that is not current is released.
+    protected: [T; 2],
+    processors: Box<[Words]>,
+    /// Of the processors that came after the rundown was made.
+    others: Words,
+    /// Protections of the side that is being drained, less those of words that are not marked yet.
+    remaining: AtomicU64,
+    /// Signalled when `remaining` falls to zero by a release.
     released: E,
 }
 
@@ -79,49 +117,81 @@ impl<T, E: Event> Rundown<T, E> {
     const WAIT_TICKS: u64 = 1_000_000;
 
     /// A rundown that protects `first` now and has `second` as its other side, and the right to
-    /// replace.
-    pub fn new(first: T, second: T, released: E) -> (Self, RundownOwner) {
-        let side = |protected| Side { holders: AtomicU64::new(0), protected };
-        let sides = [side(first), side(second)];
-        (Self { current: AtomicUsize::new(0), sides, released }, RundownOwner(()))
+    /// replace; for `processors` processors that are numbered from 0. `None` if there is no memory.
+    pub fn new(
+        first: T,
+        second: T,
+        released: E,
+        processors: usize,
+    ) -> Option<(Self, RundownOwner)> {
+        let rundown = Self {
+            current: AtomicUsize::new(0),
+            protected: [first, second],
+            processors: boxed_slice(processors as u64, || Ok(Words::new())).ok()?,
+            others: Words::new(),
+            remaining: AtomicU64::new(0),
+            released,
+        };
+        Some((rundown, RundownOwner(())))
     }
 
-    /// Acquires protection for a write. Takes no lock; repeats itself only during
-    /// [`Rundown::replace`].
-    pub fn acquire(&self) -> Protection {
+    /// Acquires protection for a write; `None` once the rundown is closed. `processor` is the one
+    /// that this runs on; another one costs time, nothing else. Takes no lock; repeats itself only
+    /// during [`Rundown::replace`], or if the processor's word is changed meanwhile.
+    pub fn acquire(&self, processor: usize) -> Option<Protection> {
         loop {
-            // Acquire, here and below: a side that is seen current is seen with what `replace` put
-            // there.
-            let side = self.current();
-            // Acquire: sees `current` as it was stored before an earlier read of `replace`.
-            // Release: see `release`.
-            self.side(side).holders.fetch_add(1, Ordering::AcqRel);
-            if self.current() == side {
-                return side;
+            // Acquire, here and below: a word is unmarked before its side becomes current.
+            let current = self.current.load(Ordering::Acquire);
+            let side = Protection::from_bit(current);
+            let word = self.words(processor).of(side);
+            // Acquire: after the mark of an old side, `current` is read as the new one.
+            let mut count = word.load(Ordering::Acquire);
+            while count & MARK == 0 {
+                let more = count.wrapping_add(ONE);
+                // Acquire: a side is seen with what `replace` put there before it took the mark
+                // off.
+                match word.compare_exchange(count, more, Ordering::Acquire, Ordering::Acquire) {
+                    Err(changed) => count = changed,
+                    Ok(_) if self.current.load(Ordering::Acquire) == current => return Some(side),
+                    // The side is not current any more, or not yet: a later write on another
+                    // processor must not see an older session.
+                    Ok(_) => {
+                        self.release(side, processor);
+                        break;
+                    }
+                }
             }
-            self.release(side);
+            if current & CLOSED != 0 {
+                return None;
+            }
         }
     }
 
-    /// Releases protection.
-    pub fn release(&self, protection: Protection) {
-        // Release: all that the write did comes before a read of `replace` that misses it. Acquire:
-        // as in `acquire`; without it the signal that `replace` waits for could be left out.
-        let before = self.side(protection).holders.fetch_sub(1, Ordering::AcqRel);
-        if before == 1 && self.current() != protection {
+    /// Releases protection, on any processor.
+    #[inline]
+    pub fn release(&self, protection: Protection, processor: usize) {
+        // Release: all that the write did comes before the mark of `replace`, or before the
+        // decrement below. Acquire: with the mark, `remaining` is seen as `replace` set it.
+        let before = self.words(processor).of(protection).fetch_sub(ONE, Ordering::AcqRel);
+        if before & MARK == 0 {
+            return;
+        }
+        // Acquire and release: the last one passes on what all have done.
+        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.released.set();
         }
     }
 
     /// What this protection protects: it does not change until the protection is released.
     pub fn protected(&self, protection: Protection) -> &T {
-        &self.side(protection).protected
+        // One bit: the index is always in bounds.
+        &self.protected[protection.0 & 1]
     }
 
     /// Replaces what later writes see by what `fill` puts there, and waits until every protection
     /// that was acquired before is released; `clear` then empties what those saw. While `fill` or
     /// `clear` runs, no write has protection on the side that it is given. Calls `meanwhile` each
-    /// time that the wait has taken another 100 ms.
+    /// time that the wait has taken another 100 ms. Does nothing once the rundown is closed.
     pub fn replace(
         &self,
         _owner: &mut RundownOwner,
@@ -129,34 +199,72 @@ impl<T, E: Event> Rundown<T, E> {
         clear: impl FnOnce(&T),
         meanwhile: impl FnMut(),
     ) {
-        let old = self.current();
+        // Relaxed: only the owner stores it.
+        let current = self.current.load(Ordering::Relaxed);
+        if current & CLOSED != 0 {
+            return;
+        }
+        let old = Protection::from_bit(current);
         let new = old.other();
-        fill(&self.side(new).protected);
-        // Release: publishes what `fill` did.
+        fill(self.protected(new));
+        for words in self.all_words() {
+            // Release: publishes what `fill` did. No write has protection on this side, so that
+            // what is left of its counts means nothing.
+            words.of(new).store(0, Ordering::Release);
+        }
+        // Release: a side that is seen current is seen without its marks.
         self.current.store(new.0, Ordering::Release);
-        self.wait(old, meanwhile);
-        clear(&self.side(old).protected);
+        self.drain(old, meanwhile);
+        clear(self.protected(old));
     }
 
-    /// Waits until every protection of a side that is not current is released.
-    fn wait(&self, old: Protection, mut meanwhile: impl FnMut()) {
-        // A read-modify-write that changes nothing: a load could miss an increment that was just
-        // made. Release: a later increment sees `current`. Acquire: sees all that the released
-        // writes did.
-        while self.side(old).holders.fetch_add(0, Ordering::AcqRel) != 0 {
-            if !self.released.wait_for(Self::WAIT_TICKS) {
-                meanwhile();
-            }
+    /// Gives no protection any more, and waits until every protection is released: nothing uses the
+    /// rundown after that, but for calls of [`Rundown::acquire`], which fail. Calls `meanwhile` as
+    /// [`Rundown::replace`] does.
+    pub fn close(&self, _owner: &mut RundownOwner, meanwhile: impl FnMut()) {
+        // Relaxed: only the owner stores it.
+        let current = self.current.load(Ordering::Relaxed);
+        if current & CLOSED == 0 {
+            // Release: as in `replace`.
+            self.current.store(current | CLOSED, Ordering::Release);
+            self.drain(Protection::from_bit(current), meanwhile);
         }
     }
 
-    fn current(&self) -> Protection {
-        Protection(self.current.load(Ordering::Acquire))
+    /// Waits until every protection of a side is released, and gives none of it meanwhile.
+    fn drain(&self, old: Protection, mut meanwhile: impl FnMut()) {
+        // Relaxed: the marks publish it.
+        self.remaining.store(UNKNOWN, Ordering::Relaxed);
+        let mut held = 0_u64;
+        for words in self.all_words() {
+            // Release: a write that finds the mark finds `remaining` and `current` too. Acquire:
+            // sees all that released writes did.
+            let count = words.of(old).fetch_or(MARK, Ordering::AcqRel);
+            // The count may be negative: the sign is kept.
+            held = held.wrapping_add((count.cast_signed() >> 1).cast_unsigned());
+        }
+        // Acquire: as above, of the writes that found the mark.
+        let held = held.wrapping_sub(UNKNOWN);
+        if self.remaining.fetch_add(held, Ordering::AcqRel).wrapping_add(held) == 0 {
+            return;
+        }
+        while !self.released.wait_for(Self::WAIT_TICKS) {
+            meanwhile();
+        }
     }
 
-    fn side(&self, side: Protection) -> &Side<T> {
-        // One bit: the index is always in bounds.
-        &self.sides[side.0 & 1]
+    /// The event, for a model.
+    #[cfg(all(test, loom))]
+    pub(crate) fn released(&self) -> &E {
+        &self.released
+    }
+
+    fn words(&self, processor: usize) -> &Words {
+        self.processors.get(processor).unwrap_or(&self.others)
+    }
+
+    fn all_words(&self) -> impl Iterator<Item = &Words> {
+        self.processors.iter().chain(core::iter::once(&self.others))
     }
 }
 
@@ -185,45 +293,70 @@ mod tests {
         TestEvent { signals: Cell::new(0), waiting }
     }
 
+    fn rundown<F: Fn() -> bool>(waiting: F) -> (Rundown<Cell<u32>, TestEvent<F>>, RundownOwner) {
+        Rundown::new(Cell::new(0), Cell::new(0), event(waiting), 3).unwrap()
+    }
+
     #[test]
     fn a_write_sees_the_session_that_was_current_when_it_arrived() {
-        let no_wait = event(|| panic!("no write has protection"));
-        let (rundown, mut owner) = Rundown::new(Cell::new(0), Cell::new(0), no_wait);
+        let (rundown, mut owner) = rundown(|| panic!("no write has protection"));
         for session in 1..=3 {
             rundown.replace(&mut owner, |it| it.set(session), |it| it.set(0), || ());
-            let protection = rundown.acquire();
-            assert_eq!(rundown.protected(protection).get(), session);
-            rundown.release(protection);
+            // Released elsewhere than it was acquired, and on a processor that came later.
+            for (from, to) in [(0, 0), (0, 2), (2, 0), (1, 64), (64, 1)] {
+                let protection = rundown.acquire(from).unwrap();
+                assert_eq!(rundown.protected(protection).get(), session);
+                rundown.release(protection, to);
+            }
         }
         let signals = rundown.released.signals.get();
         assert_eq!(signals, 0, "a replacement that does not wait needs no signal");
     }
 
     #[test]
-    fn a_replacement_waits_for_a_write_and_calls_meanwhile() {
+    fn a_replacement_waits_for_every_write_and_calls_meanwhile() {
         let waits = Cell::new(0);
         let waiting = || {
             waits.set(waits.get() + 1);
-            false
+            waits.get() > 3
         };
-        let (rundown, mut owner) = Rundown::new(Cell::new(0), Cell::new(0), event(waiting));
-        let protection = rundown.acquire();
+        let (rundown, mut owner) = rundown(waiting);
+        let protections = [0, 1, 2, 64].map(|processor| rundown.acquire(processor).unwrap());
+        // One is released before the replacement, elsewhere.
+        rundown.release(protections[3], 0);
         let fill = |it: &Cell<u32>| it.set(7);
         let clear = |it: &Cell<u32>| {
-            assert_eq!(waits.get(), 3, "T0: the old side is cleared once the write has left");
+            assert_eq!(waits.get(), 4, "T0: the old side is cleared once the writes have left");
             it.set(0);
         };
         rundown.replace(&mut owner, fill, clear, || {
-            if waits.get() == 3 {
-                rundown.release(protection);
-            }
+            let signals = rundown.released.signals.get();
+            assert_eq!(signals, 0, "T0: a write that is left has protection");
+            rundown.release(protections[waits.get() - 1], 1);
         });
-        assert_eq!(waits.get(), 3);
         let signals = rundown.released.signals.get();
         assert_eq!(signals, 1, "the last release of the old side signals");
-        let now = rundown.acquire();
-        assert_eq!((now, rundown.protected(now).get()), (protection.other(), 7));
-        rundown.release(now);
+        let now = rundown.acquire(0).unwrap();
+        assert_eq!((now, rundown.protected(now).get()), (protections[0].other(), 7));
+        rundown.release(now, 0);
+    }
+
+    #[test]
+    fn a_closed_rundown_gives_no_protection() {
+        let waits = Cell::new(0);
+        let waiting = || {
+            waits.set(waits.get() + 1);
+            waits.get() > 1
+        };
+        let (rundown, mut owner) = rundown(waiting);
+        let held = rundown.acquire(2).unwrap();
+        rundown.close(&mut owner, || {
+            assert_eq!(rundown.acquire(2), None);
+            rundown.release(held, 0);
+        });
+        assert_eq!((rundown.acquire(0), rundown.released.signals.get()), (None, 1));
+        rundown.replace(&mut owner, |_| panic!("closed"), |_| panic!("closed"), || ());
+        rundown.close(&mut owner, || panic!("closed already"));
     }
 
     #[test]

@@ -18,15 +18,18 @@ use crate::nbd::Command;
 use crate::ring::{Target, Verb};
 use crate::run::Run;
 
+/// The rundown's processor for all of a volume's writes: its loop is one thread.
+const LOOP: usize = 0;
 /// Calls of `skip` per turn; requests are served in between.
 const SKIPS_MAX: u32 = 8;
 
 impl<const ENGINE: bool> Loop<ENGINE> {
     /// Acquires rundown protection for a write, then submits it to the session or issues it.
     pub(super) fn filter(&mut self, key: usize) {
-        let protection = self.shared.rundown.acquire();
-        let Some(request) = self.requests.get_mut(key) else {
-            return self.shared.rundown.release(protection);
+        let Some(request) = self.requests.get_mut(key) else { return };
+        let Some(protection) = self.shared.rundown.acquire(LOOP) else {
+            debug_assert!(false, "the rundown of a volume is never closed");
+            return self.issue(key);
         };
         request.protection = Some(protection);
         // Relaxed: the rundown orders it.
@@ -88,7 +91,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             run.session.completed(ticket, succeeded);
         }
         if let Some(protection) = request.protection.take() {
-            self.shared.rundown.release(protection);
+            self.shared.rundown.release(protection, LOOP);
         }
     }
 

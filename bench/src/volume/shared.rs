@@ -9,7 +9,7 @@ use snapless_engine::{Rundown, RundownOwner};
 use snapless_types::BlockRange;
 
 use crate::disk::Disk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::{Alarm, Signal};
 use crate::run::Run;
 use crate::sink::Pace;
@@ -87,7 +87,8 @@ pub struct Parts {
 /// Creates both ends of a volume.
 pub fn parts(disk: Disk) -> Result<Parts> {
     let none = || AtomicBool::new(false);
-    let (rundown, owner) = Rundown::new(none(), none(), Signal::default());
+    let rundown = Rundown::new(none(), none(), Signal::default(), 1);
+    let (rundown, owner) = rundown.ok_or(Error::Session)?;
     let (alarm, statistics) = (Arc::new(Alarm::new()?), Statistics::default());
     let (sender, receiver) = channel();
     let shared = Arc::new(Shared { disk, alarm, rundown, statistics });

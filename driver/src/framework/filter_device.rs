@@ -8,16 +8,16 @@
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
 
+use snapless_driver_logic::special_files::Usage;
 use wdk_sys::{
-    _WDF_REMOVE_LOCK_OPTIONS_FLAGS, BOOLEAN, IRP_MJ_DEVICE_CONTROL, IRP_MJ_WRITE, NT_SUCCESS,
+    IRP_MJ_DEVICE_CONTROL, IRP_MJ_PNP, IRP_MJ_WRITE, IRP_MN_DEVICE_USAGE_NOTIFICATION, NT_SUCCESS,
     NTSTATUS, PDEVICE_OBJECT, PFN_WDFDEVICE_WDM_IRP_PREPROCESS, PIRP, PWDFDEVICE_INIT,
-    STATUS_INVALID_DEVICE_STATE, STATUS_SUCCESS, ULONG, WDF_OBJECT_CONTEXT_TYPE_INFO,
-    WDF_PNPPOWER_EVENT_CALLBACKS, WDF_REMOVE_LOCK_OPTIONS, WDF_SPECIAL_FILE_TYPE, WDFDEVICE,
-    WDFOBJECT,
+    STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER, STATUS_SUCCESS, ULONG,
+    WDF_OBJECT_CONTEXT_TYPE_INFO, WDF_PNPPOWER_EVENT_CALLBACKS, WDFDEVICE, WDFOBJECT,
 };
 
 use super::table::{attributes, struct_size, wdf};
-use crate::kernel::irp::{CancelledIrp, CompletedIrp, OwnedIrp, skip_location};
+use crate::kernel::irp::{CancelledIrp, CompletedIrp, OwnedIrp, copy_location, skip_location};
 use crate::kernel::low_byte;
 use crate::kernel::lower_device::LowerDevice;
 use crate::kernel::rundown::RundownProtection;
@@ -28,9 +28,9 @@ pub trait PnpCallbacks {
     /// The value that a filter device keeps.
     type Volume: Send + Sync + 'static;
 
-    /// `EvtDeviceUsageNotification`: a special file has come to the volume or left it.
-    /// PASSIVE_LEVEL.
-    fn usage_notification(volume: &Self::Volume, kind: WDF_SPECIAL_FILE_TYPE, in_path: bool);
+    /// A special file has come to the volume or left it: the notification has succeeded. IRQL <=
+    /// DISPATCH_LEVEL.
+    fn usage_notified(volume: &Self::Volume, usage: Usage);
 
     /// `EvtDeviceSurpriseRemoval`: the volume is gone; the drivers below do not know yet.
     /// PASSIVE_LEVEL.
@@ -39,8 +39,9 @@ pub trait PnpCallbacks {
     /// `EvtDeviceSelfManagedIoCleanup`: the volume is being removed. PASSIVE_LEVEL.
     fn self_managed_io_cleanup(volume: &Self::Volume);
 
-    /// `EvtCleanupCallback`: the device object is being deleted; requests may still be on their way
-    /// through it, since the framework waits for its remove lock after this. PASSIVE_LEVEL.
+    /// `EvtCleanupCallback`: the device object is being deleted. Requests that are on their way
+    /// through it have to be waited for: the framework counts those of its own kind only.
+    /// PASSIVE_LEVEL.
     fn cleanup(volume: &Self::Volume);
 }
 
@@ -102,9 +103,8 @@ impl DeviceInit {
 pub struct FilterDevice(WDFDEVICE);
 
 impl FilterDevice {
-    /// Creates a filter device and attaches it. Without `preprocess` every request passes through
-    /// the framework. PASSIVE_LEVEL.
-    pub fn create<P, I>(init: DeviceInit, preprocess: bool) -> Result<Self, NTSTATUS>
+    /// Creates a filter device and attaches it. PASSIVE_LEVEL.
+    pub fn create<P, I>(init: DeviceInit) -> Result<Self, NTSTATUS>
     where
         P: PnpCallbacks,
         I: IoCallbacks<Volume = P::Volume>,
@@ -112,27 +112,19 @@ impl FilterDevice {
         let DeviceInit(mut init) = init;
         // SAFETY: the device is not created yet; so for the next calls.
         unsafe { wdf!(WdfFdoInitSetFilter, init) };
-        // The device is not deleted while an IRP or its completion routine is on its way through
-        // us.
-        let mut options = WDF_REMOVE_LOCK_OPTIONS {
-            Size: struct_size::<WDF_REMOVE_LOCK_OPTIONS>(),
-            Flags: _WDF_REMOVE_LOCK_OPTIONS_FLAGS::WDF_REMOVE_LOCK_OPTION_ACQUIRE_FOR_IO as ULONG,
-        };
-        // SAFETY: as above.
-        unsafe { wdf!(WdfDeviceInitSetRemoveLockOptions, init, &raw mut options) };
         let mut power = WDF_PNPPOWER_EVENT_CALLBACKS {
             Size: struct_size::<WDF_PNPPOWER_EVENT_CALLBACKS>(),
             EvtDeviceSelfManagedIoCleanup: Some(evt_self_managed_io_cleanup::<P>),
             EvtDeviceSurpriseRemoval: Some(evt_surprise_removal::<P>),
-            EvtDeviceUsageNotification: Some(evt_usage_notification::<P>),
             ..WDF_PNPPOWER_EVENT_CALLBACKS::default()
         };
         // SAFETY: as above.
         unsafe { wdf!(WdfDeviceInitSetPnpPowerEventCallbacks, init, &raw mut power) };
-        if preprocess {
-            assign_preprocess_callback(init, IRP_MJ_WRITE, Some(evt_write::<I>))?;
-            assign_preprocess_callback(init, IRP_MJ_DEVICE_CONTROL, Some(evt_device_control::<I>))?;
-        }
+        let control = Some(evt_device_control::<I> as _);
+        let usage = &mut [low_byte(IRP_MN_DEVICE_USAGE_NOTIFICATION)];
+        assign_preprocess_callback(init, IRP_MJ_WRITE, &mut [], Some(evt_write::<I>))?;
+        assign_preprocess_callback(init, IRP_MJ_DEVICE_CONTROL, &mut [], control)?;
+        assign_preprocess_callback(init, IRP_MJ_PNP, usage, Some(evt_usage::<P>))?;
         let mut attributes = attributes();
         attributes.EvtCleanupCallback = Some(evt_cleanup::<P>);
         attributes.EvtDestroyCallback = Some(evt_destroy::<P>);
@@ -259,16 +251,32 @@ unsafe extern "C" fn evt_cancel<I: IoCallbacks>(device: PDEVICE_OBJECT, irp: PIR
     }
 }
 
-/// `EvtDeviceUsageNotification`. PASSIVE_LEVEL.
-extern "C" fn evt_usage_notification<P: PnpCallbacks>(
-    device: WDFDEVICE,
-    kind: WDF_SPECIAL_FILE_TYPE,
-    in_path: BOOLEAN,
-) {
-    // SAFETY: the framework calls this for a live filter device.
-    if let Some(volume) = unsafe { volume_of_device(device) } {
-        P::usage_notification(volume, kind, in_path != 0);
+/// Preprocess callback for `IRP_MN_DEVICE_USAGE_NOTIFICATION`, which the framework handles: its own
+/// callback is not told which file it is. PASSIVE_LEVEL.
+extern "C" fn evt_usage<P: PnpCallbacks>(device: WDFDEVICE, irp: PIRP) -> NTSTATUS {
+    // SAFETY: dispatched to this filter device just now, and handed back right after.
+    unsafe { copy_location(irp, usage_completed::<P>, null_mut()) };
+    // SAFETY: the caller's filter device and IRP.
+    unsafe { wdf!(WdfDeviceWdmDispatchPreprocessedIrp, device, irp) }
+}
+
+/// Completion routine of a usage notification. IRQL <= DISPATCH_LEVEL.
+unsafe extern "C" fn usage_completed<P: PnpCallbacks>(
+    device: PDEVICE_OBJECT,
+    irp: PIRP,
+    _context: *mut c_void,
+) -> NTSTATUS {
+    // SAFETY: the I/O manager calls this with the IRP that was handed back.
+    let Some(completed) = (unsafe { CompletedIrp::new(irp) }) else { return STATUS_SUCCESS };
+    completed.propagate_pending();
+    // SAFETY: the routine was set in a filter device's stack location; the framework keeps the
+    // device while it has a PnP request.
+    if let Some(volume) = unsafe { volume_of_wdm(device) }
+        && let Some(usage) = completed.usage()
+    {
+        P::usage_notified(volume, usage);
     }
+    STATUS_SUCCESS
 }
 
 /// `EvtDeviceSurpriseRemoval`. PASSIVE_LEVEL.
@@ -370,20 +378,24 @@ unsafe fn filter_context(device: WDFDEVICE) -> Option<NonNull<FilterContext>> {
     NonNull::new(context.cast())
 }
 
+/// Assigns a callback for a major function, and for some of its minor functions or all (none named).
 fn assign_preprocess_callback(
     init: PWDFDEVICE_INIT,
     major: u32,
+    minors: &mut [u8],
     callback: PFN_WDFDEVICE_WDM_IRP_PREPROCESS,
 ) -> Result<(), NTSTATUS> {
-    // SAFETY: the caller's device is not created yet; no minor functions are named.
+    let list = if minors.is_empty() { null_mut() } else { minors.as_mut_ptr() };
+    let count = ULONG::try_from(minors.len()).map_err(|_| STATUS_INVALID_PARAMETER)?;
+    // SAFETY: the caller's device is not created yet; the framework copies the list.
     let status = unsafe {
         wdf!(
             WdfDeviceInitAssignWdmIrpPreprocessCallback,
             init,
             callback,
             low_byte(major),
-            null_mut(),
-            0
+            list,
+            count
         )
     };
     if NT_SUCCESS(status) { Ok(()) } else { Err(status) }

@@ -9,23 +9,19 @@ use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
+use snapless_driver_logic::special_files::{FileId, Kind, Origin, Usage};
 use wdk_sys::ntddk::{
-    FsRtlIsPagingFile, IoAcquireCancelSpinLock, IoReleaseCancelSpinLock, IofCallDriver,
-    IofCompleteRequest,
+    IoAcquireCancelSpinLock, IoReleaseCancelSpinLock, IofCallDriver, IofCompleteRequest,
 };
 use wdk_sys::{
-    _IO_STACK_LOCATION, APC_LEVEL, DO_BUFFERED_IO, DO_DIRECT_IO, IO_STACK_LOCATION, IRP,
-    IRP_PAGING_IO, KIRQL, METHOD_BUFFERED, NTSTATUS, PDEVICE_OBJECT, PFILE_OBJECT, PIRP,
-    SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
+    _IO_STACK_LOCATION, DO_BUFFERED_IO, DO_DIRECT_IO, IO_STACK_LOCATION, IRP, IRP_ASSOCIATED_IRP,
+    IRP_PAGING_IO, IRP_SYNCHRONOUS_PAGING_IO, METHOD_BUFFERED, NT_SUCCESS, NTSTATUS,
+    PDEVICE_OBJECT, PFILE_OBJECT, PIRP, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR,
+    SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
 };
 
 use super::lower_device::LowerDevice;
 use super::{low_byte, mdl};
-
-unsafe extern "C" {
-    /// Imported by hand: some headers have it as a macro.
-    fn KeGetCurrentIrql() -> KIRQL;
-}
 
 /// A completion routine, as the I/O manager calls it.
 pub type CompletionRoutine = unsafe extern "C" fn(PDEVICE_OBJECT, PIRP, *mut c_void) -> NTSTATUS;
@@ -104,7 +100,11 @@ impl OwnedIrp {
             let (address, available) = unsafe { mdl::system_address(list) }?;
             return (available >= len).then_some(Payload(address));
         }
-        if device_flags & DO_BUFFERED_IO == 0 || device_flags & DO_DIRECT_IO != 0 {
+        // SAFETY: we own the IRP.
+        let is_associated = unsafe { (*irp).Flags } & IRP_ASSOCIATED_IRP != 0;
+        let is_buffered = device_flags & (DO_BUFFERED_IO | DO_DIRECT_IO) == DO_BUFFERED_IO;
+        // The master of an associated IRP is where the system buffer would be.
+        if is_associated || !is_buffered {
             return None;
         }
         // SAFETY: we own the IRP.
@@ -113,25 +113,33 @@ impl OwnedIrp {
         NonNull::new(unsafe { buffer.SystemBuffer }.cast()).map(Payload)
     }
 
-    /// True for a write to a paging file, which must never wait (rule HANG, rules.md#hang). IRQL <=
-    /// DISPATCH_LEVEL.
-    ///
-    /// `FsRtlIsPagingFile` may not be called at DISPATCH_LEVEL: there every paging write counts as
-    /// one if the volume has a paging file.
-    pub fn is_paging_file_write(&self, volume_has_paging_file: bool) -> bool {
-        // SAFETY: we own the IRP.
-        let flags = unsafe { (*self.0.as_ptr()).Flags };
+    /// Where a write says which file it belongs to. IRQL <= DISPATCH_LEVEL.
+    pub fn origin(&self) -> Origin {
+        let irp = self.0.as_ptr();
         // SAFETY: our stack location is valid while we own the IRP.
-        let file = unsafe { (*self.current()).FileObject };
-        if flags & IRP_PAGING_IO == 0 || file.is_null() {
-            return false;
+        let own = file_id(unsafe { (*self.current()).FileObject });
+        // SAFETY: we own the IRP.
+        let [top, original] = unsafe { files_of(irp) };
+        // SAFETY: we own the IRP.
+        let flags = unsafe { (*irp).Flags };
+        // SAFETY: we own the IRP.
+        let associated = unsafe { (*irp).AssociatedIrp };
+        let is_associated = flags & IRP_ASSOCIATED_IRP != 0;
+        // SAFETY: a union of pointers and a number; the flag says that it is the master.
+        let master = if is_associated { unsafe { associated.MasterIrp } } else { null_mut() };
+        let (flags, [master_top, master_original]) = if master.is_null() {
+            (flags, [None; 2])
+        } else {
+            // SAFETY: a master is completed after its associated IRPs, of which we own one.
+            let of_master = unsafe { files_of(master) };
+            // SAFETY: as above.
+            (flags | unsafe { (*master).Flags }, of_master)
+        };
+        Origin {
+            files: [own, top, original, master_top, master_original],
+            asynchronous_paging: flags & (IRP_PAGING_IO | IRP_SYNCHRONOUS_PAGING_IO)
+                == IRP_PAGING_IO,
         }
-        // SAFETY: has no preconditions.
-        if unsafe { KeGetCurrentIrql() } > low_byte(APC_LEVEL) {
-            return volume_has_paging_file;
-        }
-        // SAFETY: at IRQL <= APC_LEVEL; the IRP references its file object.
-        unsafe { FsRtlIsPagingFile(file) != 0 }
     }
 
     /// Marks the IRP pending: from here on its dispatch routine has to return `STATUS_PENDING`.
@@ -244,17 +252,8 @@ impl OwnedIrp {
         context: *mut c_void,
     ) -> NTSTATUS {
         let irp = self.0.as_ptr();
-        // SAFETY: our stack location is valid while we own the IRP.
-        let mut next = unsafe { *self.current() };
-        next.Control = 0;
-        next.CompletionRoutine = None;
-        next.Context = null_mut();
-        // SAFETY: IRPs that reach a filter have a location for each device below it.
-        let location = unsafe { self.current().sub(1) };
-        // SAFETY: as above.
-        unsafe { location.write(next) };
-        // SAFETY: `location` is the next one, and stays ours until the IRP is sent.
-        unsafe { set_completion(location, routine, context) };
+        // SAFETY: we own the IRP, and send it right after.
+        unsafe { copy_location(irp, routine, context) };
         // SAFETY: the next location is set up; after this the IRP is not ours.
         unsafe { IofCallDriver(device.as_ptr(), irp) }
     }
@@ -263,6 +262,54 @@ impl OwnedIrp {
         // SAFETY: we own the IRP.
         unsafe { current_location(self.0.as_ptr()) }
     }
+}
+
+/// The file objects of an IRP's topmost stack location, and of the IRP itself.
+///
+/// # Safety
+/// The IRP has been dispatched to a driver, and is neither completed nor passed on meanwhile.
+unsafe fn files_of(irp: PIRP) -> [Option<FileId>; 2] {
+    // SAFETY: the caller's promise.
+    let count = unsafe { (*irp).StackCount };
+    // SAFETY: the caller's promise.
+    let current = unsafe { (*irp).CurrentLocation };
+    // SAFETY: the caller's promise.
+    let tail = unsafe { &(*irp).Tail };
+    // SAFETY: outside of completion ports the overlay is the union's active part.
+    let original = file_id(unsafe { tail.Overlay.OriginalFileObject });
+    let above = count.checked_sub(current).and_then(|above| usize::try_from(above).ok());
+    let Some(above) = above else { return [None, original] };
+    // SAFETY: the caller's promise.
+    let location = unsafe { current_location(irp) };
+    // SAFETY: an IRP has that many locations above the current one, which is not past the last.
+    let top = unsafe { location.add(above) };
+    // SAFETY: as above.
+    [file_id(unsafe { (*top).FileObject }), original]
+}
+
+fn file_id(file: PFILE_OBJECT) -> Option<FileId> {
+    FileId::new(file.addr())
+}
+
+/// Copies our stack location to the next one, and has `routine` called with `context` when the IRP
+/// completes. IRQL <= DISPATCH_LEVEL.
+///
+/// # Safety
+/// The IRP has been dispatched to this driver, which passes it on right after.
+pub(crate) unsafe fn copy_location(irp: PIRP, routine: CompletionRoutine, context: *mut c_void) {
+    // SAFETY: the caller owns the IRP.
+    let current = unsafe { current_location(irp) };
+    // SAFETY: as above.
+    let mut next = unsafe { *current };
+    next.Control = 0;
+    next.CompletionRoutine = None;
+    next.Context = null_mut();
+    // SAFETY: IRPs that reach a filter have a location for each device below it.
+    let location = unsafe { current.sub(1) };
+    // SAFETY: as above.
+    unsafe { location.write(next) };
+    // SAFETY: `location` is the next one, and the caller's until the IRP is passed on.
+    unsafe { set_completion(location, routine, context) };
 }
 
 /// Skips our stack location, so that the next driver gets it as it came to us: what the macro
@@ -322,6 +369,24 @@ impl CompletedIrp {
         let block = unsafe { (*self.0.as_ptr()).IoStatus };
         // SAFETY: on completion the union holds the status.
         unsafe { block.__bindgen_anon_1.Status }
+    }
+
+    /// What a usage notification has reported; `None` if it has failed. IRQL <= DISPATCH_LEVEL.
+    pub fn usage(&self) -> Option<Usage> {
+        if !NT_SUCCESS(self.status()) {
+            return None;
+        }
+        // SAFETY: the IRP is valid until the completion routine returns.
+        let location = unsafe { current_location(self.0.as_ptr()) };
+        // SAFETY: ours, which is the current one again.
+        let location = unsafe { *location };
+        // SAFETY: the IRP is a usage notification.
+        let usage = unsafe { location.Parameters.UsageNotification };
+        Some(Usage {
+            kind: Kind::from_usage_type(usage.Type),
+            in_path: usage.InPath != 0,
+            file: file_id(location.FileObject),
+        })
     }
 
     /// The first eight bytes of a buffered reply, if it has that many. IRQL <= DISPATCH_LEVEL.

@@ -17,7 +17,7 @@ use wdk_sys::{
     _DISPATCHER_HEADER, DEVICE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IRP, KEVENT, KSPIN_LOCK,
     LARGE_INTEGER, LIST_ENTRY, MDL, UNICODE_STRING, WDF_DRIVER_CONFIG, WDF_FILEOBJECT_CONFIG,
     WDF_IO_QUEUE_CONFIG, WDF_OBJECT_ATTRIBUTES, WDF_OBJECT_CONTEXT_TYPE_INFO,
-    WDF_PNPPOWER_EVENT_CALLBACKS, WDF_REMOVE_LOCK_OPTIONS,
+    WDF_PNPPOWER_EVENT_CALLBACKS,
 };
 
 /// Asserts a structure's size and alignment, and the offsets of its fields.
@@ -84,6 +84,7 @@ placed!(
     MdlAddress at 8,
     Flags at 0x10,
     AssociatedIrp.SystemBuffer at 0x18,
+    AssociatedIrp.MasterIrp at 0x18,
     ThreadListEntry at 0x20,
     IoStatus at 0x30,
     RequestorMode at 0x40,
@@ -124,6 +125,8 @@ pinned!(
     Parameters.DeviceIoControl.InputBufferLength at 0x10,
     Parameters.DeviceIoControl.IoControlCode at 0x18,
     Parameters.DeviceIoControl.Type3InputBuffer at 0x20,
+    Parameters.UsageNotification.InPath at 8,
+    Parameters.UsageNotification.Type at 0x10,
     DeviceObject at 0x28,
     FileObject at 0x30,
     CompletionRoutine at 0x38,
@@ -200,7 +203,6 @@ pinned!(
     AutoForwardCleanupClose at 32,
     FileObjectClass at 36,
 );
-pinned!(WDF_REMOVE_LOCK_OPTIONS, size 8, align 4, Size at 0, Flags at 4);
 pinned!(
     WDF_PNPPOWER_EVENT_CALLBACKS, size 144, align 8,
     Size at 0,
@@ -210,8 +212,6 @@ pinned!(
     EvtDeviceReleaseHardware at 48,
     EvtDeviceSelfManagedIoCleanup at 56,
     EvtDeviceSurpriseRemoval at 96,
-    EvtDeviceUsageNotification at 120,
-    EvtDeviceUsageNotificationEx at 136,
 );
 
 // wdfio.h

@@ -13,6 +13,7 @@ use snapless_engine::{Protection, RundownOwner};
 
 use super::event::Event;
 use super::passive_lock::PassiveLock;
+use super::processor;
 use super::shared::Shared;
 
 /// A volume's rundown protection. `S` is the session.
@@ -58,18 +59,28 @@ impl<S> Rundown<S> {
     /// Rundown protection without a session yet; `None` if there is no memory. PASSIVE_LEVEL.
     pub fn new() -> Option<Self> {
         let none = || AtomicPtr::new(null_mut());
-        let (sides, owner) = snapless_engine::Rundown::new(none(), none(), Event::new(false)?);
+        let released = Event::new(false)?;
+        let (sides, owner) =
+            snapless_engine::Rundown::new(none(), none(), released, processor::count())?;
         Some(Self { sides, owner: PassiveLock::new(owner)?, sessions: PhantomData })
     }
 
-    /// Acquires protection for a request. IRQL <= DISPATCH_LEVEL.
-    pub fn acquire(&self) -> RundownProtection {
-        RundownProtection::new(self.sides.acquire())
+    /// Acquires protection for a request; `None` once the volume is removed. IRQL <=
+    /// DISPATCH_LEVEL.
+    pub fn acquire(&self) -> Option<RundownProtection> {
+        self.sides.acquire(processor::current()).map(RundownProtection::new)
     }
 
-    /// Releases a request's protection. IRQL <= DISPATCH_LEVEL.
+    /// Releases a request's protection. The caller does not use the volume afterwards: its removal
+    /// goes on when the last request has released its protection. IRQL <= DISPATCH_LEVEL.
     pub fn release(&self, protection: RundownProtection) {
-        self.sides.release(protection.protection());
+        self.sides.release(protection.protection(), processor::current());
+    }
+
+    /// Gives no protection any more, and waits until all protection is released: the volume is
+    /// being removed. May be called again. PASSIVE_LEVEL.
+    pub fn close(&self) {
+        self.owner.with(|owner| self.sides.close(owner, || ()));
     }
 
     /// The session that the protection was acquired on. IRQL <= DISPATCH_LEVEL.

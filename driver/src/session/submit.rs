@@ -25,14 +25,14 @@ impl Session {
         irp: OwnedIrp,
         protection: RundownProtection,
         extent: Extent,
-        volume_has_paging_file: bool,
+        must_not_wait: bool,
     ) -> Submission<Write> {
         let len = usize::try_from(extent.len()).unwrap_or(usize::MAX);
         // Mapped before the write can be held; the mapping stays with the IRP's MDL.
         let payload = irp.payload(self.lower_flags, len);
         let urgency = match payload {
             None => Urgency::PayloadUnavailable,
-            Some(_) if irp.is_paging_file_write(volume_has_paging_file) => Urgency::MustNotWait,
+            Some(_) if must_not_wait => Urgency::MustNotWait,
             Some(_) => Urgency::MayWait,
         };
         match urgency {

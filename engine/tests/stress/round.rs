@@ -81,6 +81,14 @@ struct Run {
     t0: OnceLock<Vec<u64>>,
 }
 
+/// The rundown's processors; the writes of one more are counted with those that came later.
+const PROCESSORS: usize = 3;
+
+/// The processor that a write with this value is on: any will do.
+fn processor(value: u64) -> usize {
+    (value % (PROCESSORS as u64 + 1)) as usize
+}
+
 /// The volume that all rounds share.
 pub struct Volume {
     rundown: Rundown<AtomicPtr<Run>, StdEvent>,
@@ -105,7 +113,8 @@ impl Drop for Guard<'_> {
 impl Volume {
     pub fn new() -> (Self, RundownOwner) {
         let none = || AtomicPtr::new(null_mut());
-        let (rundown, owner) = Rundown::new(none(), none(), StdEvent::default());
+        let rundown = Rundown::new(none(), none(), StdEvent::default(), PROCESSORS);
+        let (rundown, owner) = rundown.unwrap();
         let volume = Self {
             rundown,
             disk: Disk::new(),
@@ -130,7 +139,7 @@ impl Volume {
 
     /// A write arrives.
     pub fn submit(&self, mut write: Write, urgency: Urgency) {
-        let protection = self.rundown.acquire();
+        let protection = self.rundown.acquire(processor(write.value)).unwrap();
         write.protection = Some(protection);
         match self.run_of(protection) {
             None => self.disk.issue(Job { write, ticket: None }),
@@ -153,7 +162,7 @@ impl Volume {
             if let (Some(run), Some(ticket)) = (self.run_of(protection), ticket) {
                 run.session.completed(ticket, !write.fails);
             }
-            self.rundown.release(protection);
+            self.rundown.release(protection, processor(write.value >> 8));
             write.done.set();
         }
     }

@@ -13,12 +13,13 @@ use super::symbols::Symbols;
 
 /// Where others enter the driver at up to `DISPATCH_LEVEL`: callbacks, and what is called through
 /// pointers of its own.
-pub const RAISED: [&str; 7] = [
+pub const RAISED: [&str; 8] = [
     "snapless::framework::filter_device::evt_write",
     "snapless::framework::filter_device::evt_device_control",
     "snapless::framework::filter_device::evt_destroy",
     "snapless::framework::filter_device::evt_cancel",
     "snapless::framework::filter_device::request_completed",
+    "snapless::framework::filter_device::usage_completed",
     "snapless::kernel::reader::read_completed",
     "snapless::kernel::child_irp::child_completed",
 ];
@@ -37,7 +38,7 @@ const ALLOWED: [&str; 19] = [
     "IofCallDriver",
     "IofCompleteRequest",
     "KeAcquireSpinLockRaiseToDpc",
-    "KeGetCurrentIrql",
+    "KeGetCurrentProcessorNumberEx",
     "KeQuerySystemTimePrecise",
     "KeQueryUnbiasedInterruptTime",
     "KeReleaseSpinLock",
@@ -47,9 +48,6 @@ const ALLOWED: [&str; 19] = [
 ];
 /// Of the C library: what it touches is its callers'.
 const LIBRARY: [&str; 2] = ["memcpy", "memset"];
-/// Documented for less: asked only where the level was looked at before. The rig checks the level
-/// of each call.
-const BELOW: [&str; 1] = ["FsRtlIsPagingFile"];
 
 /// What was found, and whether that is right.
 pub fn raised(graph: &Graph, names: &Symbols, imports: &[Import]) -> (String, bool) {
@@ -65,7 +63,7 @@ pub fn raised(graph: &Graph, names: &Symbols, imports: &[Import]) -> (String, bo
             let uses = imports.iter().filter(|import| function.names.contains(&import.slot));
             for import in uses {
                 let name = import.name.as_str();
-                if ALLOWED.iter().chain(&LIBRARY).chain(&BELOW).any(|listed| *listed == name) {
+                if ALLOWED.iter().chain(&LIBRARY).any(|listed| *listed == name) {
                     allowed.insert(name);
                 } else {
                     let path = graph.way(rva, reached).unwrap_or_default();
@@ -100,7 +98,7 @@ mod tests {
         "framework::filter_device::evt_cleanup",
         "framework::filter_device::evt_self_managed_io_cleanup",
         "framework::filter_device::evt_surprise_removal",
-        "framework::filter_device::evt_usage_notification",
+        "framework::filter_device::evt_usage",
         "kernel::etw::evt_enable",
         "kernel::thread::routine",
     ];

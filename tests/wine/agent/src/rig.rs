@@ -8,7 +8,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use protocol::ioctl::{self, AllocationFailure, Memory};
+use protocol::ioctl::{self, AllocationFailure, Memory, TopWrite, TopWriteResult};
 use protocol::names::CONTROL_PATH;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -67,6 +67,13 @@ pub(crate) fn memory() -> io::Result<Memory> {
     let mut memory = Memory::new_zeroed();
     control(ioctl::MEMORY, &[], memory.as_mut_bytes())?;
     Ok(memory)
+}
+
+/// Sends a write from the top of the volume's stack and waits for it.
+pub(crate) fn top_write(write: TopWrite) -> io::Result<TopWriteResult> {
+    let mut result = TopWriteResult::new_zeroed();
+    control(ioctl::TOP_WRITE, write.as_bytes(), result.as_mut_bytes())?;
+    Ok(result)
 }
 
 /// Sends a control code; its answer must fill `answer`.

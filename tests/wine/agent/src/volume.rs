@@ -12,6 +12,7 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use protocol::ioctl::TopWrite;
 use protocol::names::VOLUME_PATH;
 use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, ERROR_OPERATION_ABORTED, HANDLE};
 use windows_sys::Win32::Storage::FileSystem::{
@@ -22,6 +23,7 @@ use windows_sys::Win32::System::IO::{
 };
 
 use crate::event::Event;
+use crate::rig;
 
 const IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES: u32 = 0x002d_9404;
 const IOCTL_DISK_GET_LENGTH_INFO: u32 = 0x0007_405c;
@@ -41,6 +43,7 @@ static BEGUN: Mutex<VecDeque<JoinHandle<io::Result<String>>>> = Mutex::new(VecDe
 /// | --- | --- |
 /// | `length` | asks for the volume's length |
 /// | `write OFFSET LEN FILL` | writes bytes that are all FILL |
+/// | `begin-top-write OFFSET LEN FILL SENDER` | begins a write of a driver, of one of the protocol's senders |
 /// | `begin-write …`, `end-write` | the same without waiting; waits for the write that was begun first |
 /// | `cancel-write …` | the same, and cancels it while it is under way |
 /// | `trim OFFSET+LEN …`, `zero OFFSET+LEN …` | a data set request |
@@ -51,9 +54,11 @@ pub(crate) fn request(verb: &str, arguments: &[&str]) -> Option<io::Result<Strin
         ("write", place) => write(Extent::parse(place)?),
         ("begin-write", place) => {
             let extent = Extent::parse(place)?;
-            let write = std::thread::spawn(move || write(extent));
-            BEGUN.lock().unwrap_or_else(PoisonError::into_inner).push_back(write);
-            Ok(String::new())
+            begin(move || write(extent))
+        }
+        ("begin-top-write", [place @ .., sender]) => {
+            let (extent, sender) = (Extent::parse(place)?, sender.parse().ok()?);
+            begin(move || top_write(extent, sender))
         }
         ("end-write", []) => end_write(),
         ("cancel-write", place) => cancel_write(Extent::parse(place)?),
@@ -105,6 +110,24 @@ fn write(extent: Extent) -> io::Result<String> {
     let volume = open(FILE_FLAG_WRITE_THROUGH)?;
     let data = vec![extent.fill; extent.len];
     outcome(volume.seek_write(&data, extent.offset))
+}
+
+fn top_write(extent: Extent, sender: u32) -> io::Result<String> {
+    let length = u32::try_from(extent.len).map_err(io::Error::other)?;
+    let fill = extent.fill.into();
+    let write =
+        TopWrite { offset: extent.offset, length, fill, parts: 1, sender, ..TopWrite::default() };
+    let ended = rig::top_write(write)?;
+    match (ended.status, ended.length == length) {
+        (0, true) => Ok("done".into()),
+        (status, _) => Ok(format!("failed={}", status.cast_unsigned())),
+    }
+}
+
+fn begin(write: impl FnOnce() -> io::Result<String> + Send + 'static) -> io::Result<String> {
+    let write = std::thread::spawn(write);
+    BEGUN.lock().unwrap_or_else(PoisonError::into_inner).push_back(write);
+    Ok(String::new())
 }
 
 fn end_write() -> io::Result<String> {

@@ -155,6 +155,12 @@ impl Rig {
         self.unwatched(attach)
     }
 
+    /// The same for a driver whose settings make it attach to no volume.
+    pub fn start_driver_in_vain(&mut self) -> Result<(), E2eError> {
+        self.sc(&["start", DRIVER_SERVICE])?;
+        self.agent.command(ioctl::ATTACH, &())
+    }
+
     /// Runs `act` without the status program: its queries need memory in the driver, and it ends if
     /// they fail.
     pub fn unwatched<T>(

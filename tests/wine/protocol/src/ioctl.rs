@@ -141,9 +141,28 @@ pub struct TopWrite {
     pub location_flags: u32,
     /// `IRP_…` flags, with the priority hint.
     pub irp_flags: u32,
-    /// 0
-    pub reserved: u32,
+    /// One of the constants below.
+    pub sender: u32,
 }
+
+impl TopWrite {
+    /// A driver sends it, without a file.
+    pub const DRIVER: u32 = 0;
+    /// A file system sends it on for a paging file: it has a stack location of its own with the
+    /// file object, and gives none to the device below.
+    pub const PAGING_FILE: u32 = 1;
+    /// The same for a part of a paging file in several pieces: a packet associated with the memory
+    /// manager's, which has the file object and the flags of paging I/O.
+    pub const PAGING_FILE_PIECE: u32 = 2;
+    /// As [`Self::PAGING_FILE`], for a mapped file.
+    pub const MAPPED_FILE: u32 = 3;
+}
+
+/// The address of the paging file's object, as usage notifications and writes have it. No memory is
+/// there: an access ends the device process.
+pub const PAGING_FILE_OBJECT: usize = 0xDEAD_0000_0001_0000;
+/// The same of a mapped file.
+pub const MAPPED_FILE_OBJECT: usize = 0xDEAD_0000_0002_0000;
 
 /// How such a write ended, and its flags at the bottom of the stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]

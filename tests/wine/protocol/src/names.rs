@@ -57,9 +57,9 @@ pub mod framework {
     /// `REG_DWORD`: up to which level a consumer listens to the driver's trace events. Absent:
     /// none.
     pub const TRACE_LEVEL: &str = "RigTraceLevel";
-    /// `REG_DWORD`: from which MiB of the volume on writes are those of a paging file. Absent:
-    /// none.
-    pub const PAGING_FILE_FROM_MIB: &str = "RigPagingFileFromMiB";
+    /// `REG_DWORD`: after how many per cent of the driver's releases of a spin lock, signals of an
+    /// event and completions its thread loses the processor. Absent: none.
+    pub const PREEMPT_PERCENT: &str = "RigPreemptPercent";
 }
 
 /// The volume's GUID.

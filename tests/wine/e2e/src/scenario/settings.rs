@@ -168,8 +168,11 @@ fn obstacles(run: &mut Run<'_>) -> Result<(), E2eError> {
         says(rig, "read_only", &[])?;
         rig.agent().command(ioctl::WRITE_PROTECT, &0_u32)?;
 
-        restart(rig, "PassThrough", "REG_DWORD", "1")?;
-        says(rig, "pass_through", &[])?;
+        rig.stop_driver()?;
+        rig.set_driver_value("PassThrough", "REG_DWORD", "1")?;
+        rig.start_driver_in_vain()?;
+        let told = rig.volumes().map_or_else(|error| error.to_string(), |said| said);
+        ensure!(told.contains("PassThrough"), Rule, "the kill switch is told as: {told}");
         writes(rig, 0x11)?;
 
         rig.set_driver_value("PassThrough", "REG_DWORD", "0")?;

@@ -25,7 +25,6 @@ use crate::{
     gaps::mdl,
     irql::{self, DISPATCH_LEVEL, Raised},
     object::Ref,
-    paging::Paging,
     pnp, queue,
     settings::RAISED_DISPATCH_PERCENT,
     shutdown,
@@ -103,19 +102,17 @@ fn enter(device: &Ref<Device>, mut irp: Irp, arrival: &Arrival) -> NTSTATUS {
     }
 }
 
-fn route(device: &Ref<Device>, mut irp: Irp, arrival: &Arrival) -> NTSTATUS {
+fn route(device: &Ref<Device>, irp: Irp, arrival: &Arrival) -> NTSTATUS {
     let (major, minor) = irp.function();
     let entry = device.preprocess.get(usize::from(major)).and_then(Option::as_ref);
     if let Some(entry) =
         entry.filter(|entry| entry.minors.is_empty() || entry.minors.contains(&minor))
     {
         watch::handed_to_driver(&irp, device.handle(), arrival);
-        let paging = Paging::begin(&mut irp);
         let raised = arrives_raised(major).then(|| Raised::to(DISPATCH_LEVEL));
         // SAFETY: the driver's own callback; the packet is handed over to it.
         let status = unsafe { (entry.callback)(device.handle(), irp.into_raw()) };
         drop(raised);
-        drop(paging);
         return status;
     }
     arrival.is_frameworks();

@@ -8,6 +8,7 @@ pub(crate) mod etw;
 pub(crate) mod irp;
 pub(crate) mod mdl;
 pub(crate) mod pool;
+pub(crate) mod processor;
 pub(crate) mod spinlock;
 pub(crate) mod thread;
 pub(crate) mod time;

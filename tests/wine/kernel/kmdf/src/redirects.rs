@@ -6,8 +6,7 @@
 
 use core::ffi::c_void;
 
-use crate::gaps::{device_control, etw, irp, mdl, pool, spinlock, thread, time, wait};
-use crate::paging;
+use crate::gaps::{device_control, etw, irp, mdl, pool, processor, spinlock, thread, time, wait};
 
 /// The rig's routine for a name.
 pub(crate) fn find(name: &str) -> Option<*const c_void> {
@@ -32,10 +31,11 @@ fn lacking() -> &'static [(&'static str, *const c_void)] {
         "EtwSetInformation" => etw::set_information,
         "EtwUnregister" => etw::unregister,
         "EtwWriteTransfer" => etw::write_transfer,
-        "FsRtlIsPagingFile" => paging::is_paging_file,
         "IoBuildPartialMdl" => mdl::build_partial,
         "IoSetIoPriorityHint" => irp::set_priority_hint,
         "KeGetCurrentIrql" => spinlock::current_irql,
+        "KeGetCurrentProcessorNumberEx" => processor::current,
+        "KeQueryActiveProcessorCountEx" => processor::count,
         "KeQuerySystemTimePrecise" => time::system_time_precise,
         "KeQueryUnbiasedInterruptTime" => time::unbiased_interrupt_time,
     }

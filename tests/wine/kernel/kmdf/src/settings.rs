@@ -14,9 +14,8 @@ pub(crate) static RAISED_DISPATCH_PERCENT: Setting =
 pub(crate) static GIVE_BACK_LIMIT_MS: Setting = Setting::new(framework::GIVE_BACK_LIMIT_MS, 30_000);
 /// Up to which level a consumer listens to the driver's trace events; 0 is no consumer.
 pub(crate) static TRACE_LEVEL: Setting = Setting::new(framework::TRACE_LEVEL, 0);
-/// Where the paging file begins on the volume; the default is past every volume.
-pub(crate) static PAGING_FILE_FROM_MIB: Setting =
-    Setting::new(framework::PAGING_FILE_FROM_MIB, u32::MAX);
+/// The share of a driver's calls after which another thread goes first.
+pub(crate) static PREEMPT_PERCENT: Setting = Setting::new(framework::PREEMPT_PERCENT, 0);
 
 /// One value.
 pub(crate) struct Setting {
@@ -40,9 +39,7 @@ impl Setting {
 /// Reads all values for the driver that is being bound.
 pub(crate) fn read(registry_path: &Wide) {
     let key = Key::open(&registry_path.with(r"\Parameters"));
-    for setting in
-        [&RAISED_DISPATCH_PERCENT, &GIVE_BACK_LIMIT_MS, &TRACE_LEVEL, &PAGING_FILE_FROM_MIB]
-    {
+    for setting in [&RAISED_DISPATCH_PERCENT, &GIVE_BACK_LIMIT_MS, &TRACE_LEVEL, &PREEMPT_PERCENT] {
         let found = key.as_ref().ok().and_then(|key| key.dword(&Wide::new(setting.name)).ok());
         // Relaxed: see `get`.
         setting.value.store(found.unwrap_or(setting.default), Ordering::Relaxed);

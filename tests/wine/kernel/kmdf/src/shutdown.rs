@@ -64,7 +64,7 @@ pub(crate) extern "system" fn SnaplessRigShutdown() -> u32 {
         for device in devices {
             // SAFETY: a registration is withdrawn before its device is deleted.
             let sent = unsafe {
-                round_trip::send(device, |irp, _| {
+                round_trip::send(device, 0, |irp, _| {
                     irp.next_location_mut().MajorFunction = IRP_MJ_SHUTDOWN as u8;
                     Ok(())
                 })

@@ -32,13 +32,15 @@ pub fn call(mut irp: Irp, device: Device) -> Irp {
     unsafe { Irp::from_raw(raw) }
 }
 
-/// Sends a packet to the top of a device's stack and waits for it. `make` fills the packet in; it
-/// gets the `DO_…` flags of the top device.
+/// Sends a packet to the top of a device's stack and waits for it. `make` fills the packet in, of
+/// which the first `own` stack locations are the sender's; it gets the `DO_…` flags of the top
+/// device.
 ///
 /// # Safety
 /// `device` is a live device object.
 pub unsafe fn send(
     device: PDEVICE_OBJECT,
+    own: i8,
     make: impl FnOnce(&mut Irp, u32) -> Result,
 ) -> Result<Irp> {
     // SAFETY: the caller says so.
@@ -50,7 +52,7 @@ pub unsafe fn send(
     // SAFETY: the same.
     let flags = unsafe { (*referenced).Flags };
     // SAFETY: has no preconditions.
-    let raw = unsafe { IoAllocateIrp(stack_size, 0) };
+    let raw = unsafe { IoAllocateIrp(stack_size + own, 0) };
     let sent = if raw.is_null() {
         Err(Failure(STATUS_INSUFFICIENT_RESOURCES))
     } else {

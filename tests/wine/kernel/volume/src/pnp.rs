@@ -15,19 +15,22 @@ use nt::{
     unicode::Wide,
 };
 use protocol::{
-    ioctl::{DeviceFlags, Usage},
+    ioctl::{DeviceFlags, PAGING_FILE_OBJECT, Usage},
     names::{UPPER_FILTERS, VOLUME_CLASS_KEY},
 };
 use wdk_sys::{
     _DEVICE_POWER_STATE,
     _POWER_STATE_TYPE::DevicePowerState,
-    DO_DEVICE_INITIALIZING, DRIVER_OBJECT, IO_STACK_LOCATION, IRP_MJ_PNP, IRP_MJ_POWER,
-    IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_DEVICE_USAGE_NOTIFICATION, IRP_MN_QUERY_REMOVE_DEVICE,
-    IRP_MN_REMOVE_DEVICE, IRP_MN_SET_POWER, IRP_MN_START_DEVICE, OBJ_CASE_INSENSITIVE,
-    PDEVICE_OBJECT, STATUS_INVALID_DEVICE_STATE, STATUS_NO_SUCH_DEVICE,
+    DO_DEVICE_INITIALIZING, DRIVER_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IRP_MJ_PNP,
+    IRP_MJ_POWER, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_DEVICE_USAGE_NOTIFICATION,
+    IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_REMOVE_DEVICE, IRP_MN_SET_POWER, IRP_MN_START_DEVICE,
+    OBJ_CASE_INSENSITIVE, PDEVICE_OBJECT, STATUS_INVALID_DEVICE_STATE, STATUS_NO_SUCH_DEVICE,
     STATUS_OBJECT_NAME_NOT_FOUND,
     ntddk::{ObReferenceObjectByName, ObfDereferenceObject},
 };
+
+/// `DeviceUsageTypePaging`
+const PAGING: u32 = 1;
 
 /// The volume's stack, from below.
 pub(crate) struct Stack {
@@ -62,10 +65,15 @@ impl Stack {
         device.Flags = (flags | new.flags) & !new.flags_cleared & !DO_DEVICE_INITIALIZING;
     }
 
-    /// Sends a packet that `make` fills in from the top of the stack and waits for it.
-    pub(crate) fn send_made(&self, make: impl FnOnce(&mut Irp, u32) -> Result) -> Result<Irp> {
+    /// Sends a packet that `make` fills in from the top of the stack and waits for it. It has
+    /// `own` stack locations more than the stack needs.
+    pub(crate) fn send_made(
+        &self,
+        own: i8,
+        make: impl FnOnce(&mut Irp, u32) -> Result,
+    ) -> Result<Irp> {
         // SAFETY: the physical device object is live.
-        unsafe { round_trip::send(self.physical, make) }
+        unsafe { round_trip::send(self.physical, own, make) }
     }
 
     /// Whether a filter is attached.
@@ -110,6 +118,9 @@ impl Stack {
         self.send(IRP_MJ_PNP, IRP_MN_DEVICE_USAGE_NOTIFICATION, |location| {
             location.Parameters.UsageNotification.InPath = u8::from(usage.in_path != 0);
             location.Parameters.UsageNotification.Type = usage.kind.cast_signed();
+            if usage.kind == PAGING {
+                location.FileObject = PAGING_FILE_OBJECT as *mut FILE_OBJECT;
+            }
         })
     }
 
@@ -144,7 +155,7 @@ impl Stack {
 
     /// Sends a packet from the top of the stack and waits for it.
     fn send(&self, major: u32, minor: u32, set: impl FnOnce(&mut IO_STACK_LOCATION)) -> Result {
-        let irp = self.send_made(|irp, _| {
+        let irp = self.send_made(0, |irp, _| {
             let location = irp.next_location_mut();
             location.MajorFunction = major as u8;
             location.MinorFunction = minor as u8;

@@ -1,5 +1,6 @@
 //! Writes that the rig sends from the top of the volume's stack, as a file system does in the
-//! kernel: with flags and chains of memory descriptor lists that no program can ask for.
+//! kernel: with flags and chains of memory descriptor lists that no program can ask for, and for
+//! files whose objects only the file system's own stack location has.
 //!
 //! The rule: the flags at the bottom of the stack are recorded before the packet is handled.
 
@@ -14,11 +15,12 @@ use nt::{
     spinlock::SpinLock,
     status::{Failure, Result},
 };
-use protocol::ioctl::{TopWrite, TopWriteResult};
+use protocol::ioctl::{MAPPED_FILE_OBJECT, PAGING_FILE_OBJECT, TopWrite, TopWriteResult};
 use wdk_sys::{
-    DO_BUFFERED_IO, DO_DIRECT_IO, IRP_MJ_WRITE, MDL, MDL_PAGES_LOCKED, PMDL,
-    STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
-    ntddk::{IoAllocateMdl, IoFreeMdl},
+    DO_BUFFERED_IO, DO_DIRECT_IO, FILE_OBJECT, IRP_ASSOCIATED_IRP, IRP_MJ_WRITE, IRP_NOCACHE,
+    IRP_PAGING_IO, MDL, MDL_PAGES_LOCKED, PMDL, STATUS_INSUFFICIENT_RESOURCES,
+    STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
+    ntddk::{IoAllocateIrp, IoAllocateMdl, IoFreeIrp, IoFreeMdl},
 };
 
 use crate::pnp::Stack;
@@ -57,11 +59,19 @@ pub(crate) fn send(stack: &Stack, writes: &TopWrites, write: TopWrite) -> Result
     }
     let mut data = vec![write.fill as u8; write.length as usize];
     let mut chain = Chain(Vec::new());
-    let irp = stack.send_made(|irp, device_flags| {
+    let master = Master::of(&write)?;
+    let own = i8::from(write.sender != TopWrite::DRIVER);
+    let irp = stack.send_made(own, |irp, device_flags| {
+        if own > 0 {
+            fill_own_location(irp, &write, master.as_ref())?;
+        }
         // SAFETY: fresh, so ours.
         let packet = unsafe { &mut *irp.raw() };
         if device_flags & DO_DIRECT_IO != 0 {
             packet.MdlAddress = chain.describe(&mut data, write.parts)?;
+        } else if master.is_some() {
+            // The master is where the system buffer would be.
+            return Err(Failure(STATUS_NOT_SUPPORTED));
         } else if device_flags & DO_BUFFERED_IO != 0 {
             irp.set_system_buffer(data.as_mut_ptr().cast());
         } else {
@@ -89,6 +99,62 @@ pub(crate) fn send(stack: &Stack, writes: &TopWrites, write: TopWrite) -> Result
     nt::round_trip::free(unsafe { Irp::from_raw(raw) });
     let (location_flags, irp_flags) = writes.seen.lock().take().unwrap_or_default();
     Ok(TopWriteResult { status, length: length as u32, location_flags, irp_flags })
+}
+
+/// The file system's own location; the next one is for the device below.
+fn fill_own_location(irp: &mut Irp, write: &TopWrite, master: Option<&Master>) -> Result {
+    let location = irp.next_location_mut();
+    location.MajorFunction = IRP_MJ_WRITE as u8;
+    let file = match (write.sender, master) {
+        (_, Some(_)) => 0,
+        (TopWrite::PAGING_FILE, _) => PAGING_FILE_OBJECT,
+        (TopWrite::MAPPED_FILE, _) => MAPPED_FILE_OBJECT,
+        _ => return Err(Failure(STATUS_INVALID_PARAMETER)),
+    };
+    location.FileObject = file as *mut FILE_OBJECT;
+    irp.advance_location();
+    // SAFETY: fresh, so ours.
+    let packet = unsafe { &mut *irp.raw() };
+    if let Some(master) = master {
+        packet.Flags |= IRP_ASSOCIATED_IRP;
+        packet.AssociatedIrp.MasterIrp = master.0.raw();
+    } else {
+        packet.Flags |= IRP_PAGING_IO | IRP_NOCACHE;
+        packet.Tail.Overlay.OriginalFileObject = file as *mut FILE_OBJECT;
+    }
+    Ok(())
+}
+
+/// The memory manager's packet, of which a write is a piece; freed with the value.
+struct Master(Irp);
+
+impl Master {
+    /// The write's, if it is a piece.
+    fn of(write: &TopWrite) -> Result<Option<Self>> {
+        if write.sender != TopWrite::PAGING_FILE_PIECE {
+            return Ok(None);
+        }
+        // SAFETY: has no preconditions.
+        let raw = unsafe { IoAllocateIrp(1, 0) };
+        if raw.is_null() {
+            return Err(Failure(STATUS_INSUFFICIENT_RESOURCES));
+        }
+        // SAFETY: fresh, so ours.
+        let mut irp = unsafe { Irp::from_raw(raw) };
+        let location = irp.next_location_mut();
+        location.MajorFunction = IRP_MJ_WRITE as u8;
+        location.FileObject = PAGING_FILE_OBJECT as *mut FILE_OBJECT;
+        irp.advance_location();
+        irp.add_flags(IRP_PAGING_IO | IRP_NOCACHE);
+        Ok(Some(Self(irp)))
+    }
+}
+
+impl Drop for Master {
+    fn drop(&mut self) {
+        // SAFETY: allocated above; its piece has come back.
+        unsafe { IoFreeIrp(self.0.raw()) };
+    }
 }
 
 /// Memory descriptor lists, freed with the value.

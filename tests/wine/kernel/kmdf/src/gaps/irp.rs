@@ -14,7 +14,7 @@ use crate::{
     checks::violation,
     irql::{DISPATCH_LEVEL, require_at_most},
     ledger::{self, Account},
-    watch,
+    preempt, watch,
 };
 
 pub(crate) unsafe extern "system" fn allocate(stack_size: i8, _quota: u8) -> PIRP {
@@ -70,7 +70,9 @@ pub(crate) unsafe extern "system" fn call_driver(device: PDEVICE_OBJECT, raw: PI
     }
     watch::passed_down(&mut irp);
     // SAFETY: the driver's arguments, unchanged.
-    unsafe { IofCallDriver(device, irp.into_raw()) }
+    let status = unsafe { IofCallDriver(device, irp.into_raw()) };
+    preempt::point();
+    status
 }
 
 pub(crate) unsafe extern "system" fn complete_request(raw: PIRP, boost: i8) {
@@ -80,4 +82,5 @@ pub(crate) unsafe extern "system" fn complete_request(raw: PIRP, boost: i8) {
     watch::completing(&irp);
     // SAFETY: as above.
     unsafe { IofCompleteRequest(irp.into_raw(), boost) };
+    preempt::point();
 }

@@ -14,6 +14,7 @@ use wdk_sys::{
 use crate::{
     checks::violation,
     irql::{self, DISPATCH_LEVEL, Irql, require_at_most, require_dispatch},
+    preempt,
 };
 
 const SPINS_BEFORE_YIELD: u32 = 64;
@@ -33,6 +34,7 @@ pub(crate) unsafe extern "system" fn release(lock: PKSPIN_LOCK, level: KIRQL) {
     // SAFETY: the driver's lock.
     give_back(function, unsafe { cell(lock) });
     restore(function, level);
+    preempt::point();
 }
 
 /// The cancel spin lock is Wine's own, since Wine's `IoCancelIrp` takes it; the level is kept here.

@@ -10,7 +10,10 @@ use wdk_sys::{
     ntddk::{KeDelayExecutionThread, KeSetEvent, KeWaitForSingleObject},
 };
 
-use crate::irql::{APC_LEVEL, DISPATCH_LEVEL, Irql, require_at_most};
+use crate::{
+    irql::{APC_LEVEL, DISPATCH_LEVEL, Irql, require_at_most},
+    preempt,
+};
 
 pub(crate) unsafe extern "system" fn single(
     object: *mut c_void,
@@ -42,7 +45,9 @@ pub(crate) unsafe extern "system" fn set_event(
 ) -> i32 {
     require_at_most("KeSetEvent", if wait == 0 { DISPATCH_LEVEL } else { APC_LEVEL });
     // SAFETY: the driver's arguments, unchanged.
-    unsafe { KeSetEvent(event, increment, wait) }
+    let before = unsafe { KeSetEvent(event, increment, wait) };
+    preempt::point();
+    before
 }
 
 /// A wait with a timeout of zero does not block, and is allowed at DISPATCH_LEVEL.
