@@ -12,6 +12,7 @@
 //! | `malformed alone` | malformed requests to the product's driver, with a session of the agent's own |
 //! | `malformed beside SEED COUNT` | the same beside another program's session, then random requests |
 //! | `refused start` | a start on a volume that cannot be protected |
+//! | `short-sessions` | sessions that begin and end |
 //! | `refused each-allocation`, `refused attach`, `refused no-memory` | requests to the driver while its allocations fail |
 
 #[cfg(windows)]
@@ -66,6 +67,7 @@ fn act(line: &str) -> Result<String, String> {
         ["refused", "each-allocation"] => refused::each_allocation(),
         ["refused", "attach"] => refused::attach(),
         ["refused", "no-memory"] => refused::no_memory(),
+        ["short-sessions"] => refused::short_sessions(),
         [verb, ref arguments @ ..] => {
             volume::request(verb, arguments).ok_or_else(unknown)?.map_err(|error| error.to_string())
         }

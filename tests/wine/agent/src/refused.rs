@@ -136,6 +136,22 @@ pub(crate) fn no_memory() -> Result<String, String> {
     Ok(String::new())
 }
 
+/// Starts sessions and ends them again, while others write to the volume; returns how many.
+pub(crate) fn short_sessions() -> Result<String, String> {
+    for number in 0..SHORT_SESSIONS {
+        let handle = Handle::open()?;
+        own_start(status::SUCCESS).run(&handle)?;
+        // Some end before t0, some in their first sync.
+        std::thread::sleep(SHORT_STEP * (number % 8));
+        stop(&handle)?;
+    }
+    Ok(SHORT_SESSIONS.to_string())
+}
+
+/// How many short sessions there are, and by how much one is longer than the other.
+const SHORT_SESSIONS: u32 = 40;
+const SHORT_STEP: Duration = Duration::from_millis(15);
+
 const SESSION_REPLY: usize = size_of::<SessionReply>();
 
 fn own_start_request() -> snapless_wire::ioctl::StartRequest {

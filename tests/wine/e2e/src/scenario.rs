@@ -12,6 +12,7 @@
 //! | [`Scenario::BufferedVolume`] | nothing, but the volume takes data by system buffers |
 //! | [`Scenario::PagingFile`] | no load, but a write to a paging file while the volume does not read |
 //! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, a volume that shrinks and grows |
+//! | [`Scenario::Preemption`] | threads of the driver lose the processor at the worst instants; short sessions before it |
 //! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |
 //! | [`Scenario::ServerCrash`] | the server is killed during the first sync and started again |
 //!
@@ -24,6 +25,7 @@ mod low_memory;
 mod malformed;
 mod paging_file;
 mod power;
+mod preemption;
 mod protect;
 mod removal;
 mod run;
@@ -66,7 +68,7 @@ macro_rules! scenarios {
 
         impl Scenario {
             /// All of them, the main one first.
-            pub const ALL: [Self; 12] = [$(Self::$scenario),*];
+            pub const ALL: [Self; 13] = [$(Self::$scenario),*];
 
             /// Its name in messages and folders.
             pub fn name(self) -> &'static str {
@@ -103,6 +105,8 @@ scenarios! {
     PagingFile: "paging-file", paging_file::run;
     /// The driver's settings and its report of a volume.
     Settings: "settings", settings::run;
+    /// The driver's threads lose the processor at the worst instants.
+    Preemption: "preemption", preemption::run;
     /// Removal of a volume in use.
     Removal: "removal", removal::run;
 }

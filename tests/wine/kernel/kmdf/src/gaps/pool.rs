@@ -5,6 +5,7 @@
 //! and more have pages of their own, page-aligned as the kernel gives them, and an inaccessible
 //! page behind them.
 
+use alloc::collections::VecDeque;
 use core::{ffi::c_void, ptr};
 
 use nt::{
@@ -13,6 +14,7 @@ use nt::{
         MEM_COMMIT, MEM_RELEASE, MEM_RESERVE, PAGE_NOACCESS, PAGE_READWRITE, VirtualAlloc,
         VirtualFree, VirtualProtect,
     },
+    spinlock::SpinLock,
 };
 
 use crate::{
@@ -30,6 +32,10 @@ const FREED: u8 = 0xDD;
 const GUARD: u8 = 0xFB;
 /// Bytes before and behind a small block. A multiple of the pool's alignment.
 const GUARD_LENGTH: usize = 16;
+/// How many small blocks are kept after they were freed, to see whether they are written to.
+const KEPT_MAX: usize = 4096;
+/// Those blocks, the oldest first.
+static KEPT: SpinLock<VecDeque<(usize, PoolBlock)>> = SpinLock::new(VecDeque::new());
 /// `PagedPool`, after the flags that drivers may add to a pool type.
 const PAGED_POOL: i32 = 1;
 const BASE_TYPE_MASK: i32 = 1;
@@ -101,8 +107,31 @@ pub(crate) unsafe extern "system" fn free_with_tag(memory: *mut c_void, tag: u32
     }
     // SAFETY: the block's own bytes, which have no owner any more.
     unsafe { ptr::write_bytes(start, FREED, block.size) };
-    // SAFETY: allocated below, with this address.
-    unsafe { ExFreePoolWithTag(before.cast(), GUARDED_TAG) };
+    let oldest = {
+        let mut kept = KEPT.lock();
+        kept.push_back((start as usize, block));
+        if kept.len() > KEPT_MAX { kept.pop_front() } else { None }
+    };
+    if let Some((start, block)) = oldest {
+        give_back(start as *mut u8, &block);
+    }
+}
+
+/// Gives a freed block's memory back; it must be as it was left.
+fn give_back(start: *mut u8, block: &PoolBlock) {
+    // SAFETY: the block is kept until now.
+    let bytes = unsafe { core::slice::from_raw_parts(start, block.size) };
+    if bytes.iter().any(|&byte| byte != FREED) {
+        violation!(
+            Pool,
+            "ExFreePoolWithTag",
+            "{start:p} ({} bytes, tag {}) was written after it was freed",
+            block.size,
+            TagName(block.tag)
+        );
+    }
+    // SAFETY: allocated below, with the guard's address.
+    unsafe { ExFreePoolWithTag(start.wrapping_sub(GUARD_LENGTH).cast(), GUARDED_TAG) };
 }
 
 fn allocate_guarded(size: usize) -> *mut u8 {
