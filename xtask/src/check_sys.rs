@@ -20,8 +20,9 @@ use std::path::Path;
 use crate::build;
 use crate::console::{Outcome, Steps, say};
 use crate::error::{Error, IoContext, Result};
-use crate::layout::Layout;
+use crate::layout::{KMDF_VERSION, Layout};
 use crate::setup::import_library::Names;
+use crate::version_resource;
 
 use image::Image;
 use symbols::Symbols;
@@ -113,6 +114,7 @@ fn check(
     let (file, image) = Image::parse(bytes)
         .map_err(|problem| Error::Image { path: path.to_path_buf(), problem })?;
     let mut checks = headers(&image, bytes, allowed);
+    checks.push(shown_version(bytes));
     checks.extend(code::checks(&file, bytes, &image, symbols));
     Ok(checks)
 }
@@ -128,6 +130,7 @@ fn headers(image: &Image, bytes: &[u8], allowed: &Allowed) -> Vec<Check> {
         characteristic(image, FORCE_INTEGRITY, "its signature is enforced (FORCE_INTEGRITY)"),
         sections(image),
         symbols(image),
+        framework(image),
         imported_images(image),
         imported_names(image, KERNEL, &allowed.kernel, "kernel imports exist on Server 2019"),
         imported_names(
@@ -212,6 +215,27 @@ fn symbols(image: &Image) -> Check {
         name: "symbols are named without a build machine's path",
         found: path.unwrap_or("no symbols").to_owned(),
         passed: path.is_none_or(|path| !path.contains(['/', '\\'])),
+    }
+}
+
+fn framework(image: &Image) -> Check {
+    let found = image.framework.map(|(major, minor)| format!("{major}.{minor}"));
+    Check {
+        name: "it asks for the KMDF of Server 2019",
+        passed: found.as_deref() == Some(KMDF_VERSION),
+        found: found.unwrap_or_else(|| "no bind information".to_owned()),
+    }
+}
+
+fn shown_version(bytes: &[u8]) -> Check {
+    let read = version_resource::read(bytes).and_then(|version| {
+        let described = version.to_string();
+        version.check().map(|()| described)
+    });
+    Check {
+        name: "it has a version resource with the version of this repository",
+        passed: read.is_ok(),
+        found: read.unwrap_or_else(|problem| problem),
     }
 }
 
@@ -303,6 +327,21 @@ mod tests {
             "framework imports exist on Server 2019",
         ];
         assert_eq!(failed, expected);
+    }
+
+    #[test]
+    fn a_driver_for_a_newer_framework_is_refused() {
+        let sample = Sample { framework: (1, 33), ..Sample::default() };
+        assert_eq!(failed_checks(&sample.build()), ["it asks for the KMDF of Server 2019"]);
+    }
+
+    #[test]
+    fn a_driver_of_another_version_or_of_none_is_refused() {
+        let refused = ["it has a version resource with the version of this repository"];
+        for version in [None, Some([9, 9, 9, 0])] {
+            let sample = Sample { version, ..Sample::default() };
+            assert_eq!(failed_checks(&sample.build()), refused);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The version of the Windows kit whose folder structure the content root has.
 pub const KIT_VERSION: &str = "10.0.26100.0";
 /// The KMDF version that the driver targets (`driver/Cargo.toml` says the same to wdk-build).
-pub const KMDF_VERSION: &str = "1.33";
+pub const KMDF_VERSION: &str = "1.27";
 
 /// The target of everything that runs in the kernel.
 pub const KERNEL_TARGET: &str = "x86_64-pc-windows-msvc";

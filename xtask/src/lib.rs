@@ -28,3 +28,4 @@ pub mod setup;
 pub mod stamp;
 pub mod test;
 pub mod tsan;
+pub mod version_resource;

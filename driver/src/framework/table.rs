@@ -15,7 +15,7 @@ pub(super) const fn struct_size<T>() -> ULONG {
 
 /// The newest framework function that the driver calls, and so the last of them in the table: it
 /// came with KMDF 1.0. The driver is bound to no framework older than its manifest's
-/// `minimum-kmdf-version-minor`, 1.27.
+/// `target-kmdf-version-minor`, 1.27.
 const NEWEST_FUNCTION: ULONG = _WDFFUNCENUM::WdfStringGetUnicodeStringTableIndex.cast_unsigned();
 
 /// Calls a framework function through the framework's table.

@@ -8,7 +8,7 @@
 //!   smallest are in the documentation with their fields (`UNICODE_STRING`, `IO_STATUS_BLOCK`,
 //!   `LIST_ENTRY`), and follow from the x64 calling convention's alignment;
 //! - framework structures: their fields in the framework's published source
-//!   (`src/publicinc/wdf/kmdf/1.33`), aligned in the same way.
+//!   (`src/publicinc/wdf/kmdf/1.27`), aligned in the same way.
 #![cfg(target_arch = "x86_64")]
 
 use core::mem::{align_of, offset_of, size_of};

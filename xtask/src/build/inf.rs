@@ -58,7 +58,7 @@ mod tests {
         let text = stamped(source, "01/02/2030").unwrap();
         assert!(text.contains("DriverVer   = 01/02/2030,"), "{text}");
         assert!(text.contains("[DefaultInstall.NTamd64]\n"), "{text}");
-        assert!(text.contains("KmdfLibraryVersion = 1.33\n"), "{text}");
+        assert!(text.contains("KmdfLibraryVersion = 1.27\n"), "{text}");
     }
 
     #[test]

@@ -243,6 +243,7 @@ LIBCLANG_PATH = '{LLVM}'
 BINDGEN_EXTRA_CLANG_ARGS = '{flags} --target={KERNEL_TARGET} -resource-dir={LLVM}/clang/19'
 CC_x86_64_pc_windows_msvc = "clang-cl-19"
 AR_x86_64_pc_windows_msvc = "llvm-lib-19"
+RC_x86_64_pc_windows_msvc = "llvm-rc-19"
 CFLAGS_x86_64_pc_windows_msvc = '{flags} -Wno-everything'
 "#,
         wdk_build = layout.wdk_build().display(),

@@ -8,6 +8,7 @@ use crate::command::Tool;
 use crate::console::Progress;
 use crate::error::Result;
 use crate::layout::{Layout, WINDOWS_TARGET};
+use crate::version_resource;
 
 /// The packages of the programs that run on Windows.
 const WINDOWS_PACKAGES: [&str; 5] = [
@@ -38,10 +39,14 @@ pub fn windows(layout: &Layout, progress: &Progress) -> Result<WindowsPrograms> 
     windows_packages(layout, "build").run_with_progress(progress)?;
     let folder = windows_output(layout).join(WINDOWS_TARGET).join("release");
     let program = |name: &str| existing(folder.join(format!("{name}.exe")));
+    let shipped = |name: &str| {
+        let path = program(name)?;
+        version_resource::require(&path).map(|()| path)
+    };
     Ok(WindowsPrograms {
-        service: program("snapless-service")?,
-        command_line: program("snapless")?,
-        installer: program("snapless-setup")?,
+        service: shipped("snapless-service")?,
+        command_line: shipped("snapless")?,
+        installer: shipped("snapless-setup")?,
         writer: program("snapless-writer")?,
         agent: program("snapless-rig-agent")?,
     })

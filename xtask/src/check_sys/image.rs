@@ -40,6 +40,8 @@ pub struct Image {
     pub memory_bytes: u32,
     /// The path of the symbol file, as stored in the image.
     pub symbol_file: Option<String>,
+    /// The KMDF version that the driver asks its loader for.
+    pub framework: Option<(u32, u32)>,
     pub imports: Vec<Import>,
 }
 
@@ -81,6 +83,7 @@ impl Image {
             pageable_code_sections: pageable_code_sections(file),
             memory_bytes: optional.size_of_image.get(LE),
             symbol_file,
+            framework: framework(file, bytes),
             imports: imports(file)?,
         })
     }
@@ -108,6 +111,27 @@ fn pageable_code_sections(file: &PeFile64<'_>) -> Vec<String> {
         })
         .map(|section| String::from_utf8_lossy(section.raw_name()).into_owned())
         .collect()
+}
+
+/// The version in the bind information (`WDF_BIND_INFO`) that the entry stub hands to the
+/// framework's loader: its size, the component's name by address, major and minor version.
+fn framework(file: &PeFile64<'_>, bytes: &[u8]) -> Option<(u32, u32)> {
+    const SIZES: [u32; 2] = [48, 88];
+    const COMPONENT: &str = "KmdfLibrary\0";
+    let sections = file.section_table();
+    let base = file.relative_address_base();
+    let is_component = |address: u64| {
+        let rva = u32::try_from(address.checked_sub(base)?).ok()?;
+        let found = sections.pe_data_at(bytes, rva)?.get(..2 * COMPONENT.len())?;
+        Some(found.iter().copied().eq(COMPONENT.encode_utf16().flat_map(u16::to_le_bytes)))
+    };
+    let data = sections.iter().filter_map(|section| section.pe_data(bytes).ok());
+    data.flat_map(|data| data.windows(24).step_by(8)).find_map(|window| {
+        let word = |at: usize| Some(u32::from_le_bytes(window.get(at..at + 4)?.try_into().ok()?));
+        let address = u64::from_le_bytes(window.get(8..16)?.try_into().ok()?);
+        let found = SIZES.contains(&word(0)?) && is_component(address) == Some(true);
+        found.then_some((word(16)?, word(20)?))
+    })
 }
 
 fn imports(file: &PeFile64<'_>) -> Result<Vec<Import>, Error> {

@@ -20,6 +20,7 @@ pub const RAISED: [&str; 8] = [
     "snapless::framework::filter_device::evt_cancel",
     "snapless::framework::filter_device::request_completed",
     "snapless::framework::filter_device::usage_completed",
+    "snapless::kernel::query::query_completed",
     "snapless::kernel::reader::read_completed",
     "snapless::kernel::child_irp::child_completed",
 ];

@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use super::checksum;
 use super::image::Image;
 
+use crate::version_resource;
+
 const NT_OFFSET: usize = 0x40;
 const CHECKSUM_OFFSET: usize = NT_OFFSET + 4 + 20 + 64;
 const HEADER_BYTES: usize = 0x200;
 const SECTION_RVA: u32 = 0x1000;
-const SECTION_BYTES: usize = 0x800;
+const SECTION_BYTES: usize = 0xE00;
 /// Offsets in the section.
 const RELOCATIONS: usize = 0x10;
 const IMPORTS: usize = 0x40;
@@ -22,6 +24,10 @@ const FUNCTION_BYTES: usize = 0x20;
 const EXCEPTIONS: usize = 0x600;
 const UNWIND: usize = 0x700;
 const UNWIND_BYTES: usize = 0x10;
+const RESOURCES: usize = 0x800;
+const RESOURCE_DATA: usize = 0x880;
+const BIND_INFO: usize = 0xD00;
+const COMPONENT: usize = 0xD40;
 
 /// How to build the image.
 pub struct Sample {
@@ -35,6 +41,10 @@ pub struct Sample {
     /// The functions of the write path, at index [`WRITE_PATH`] and the next one.
     pub write_path: Vec<SampleFunction>,
     pub section: &'static [u8],
+    /// The KMDF version that it asks for.
+    pub framework: (u32, u32),
+    /// The version in its resource; none for an image without one.
+    pub version: Option<[u16; 4]>,
 }
 
 /// A function of the image, at [`address_of_function`].
@@ -77,6 +87,8 @@ impl Default for Sample {
             functions: vec![caller(1), leaf()],
             write_path: vec![caller(1), caller(1), leaf()],
             section: b".text",
+            framework: (1, 27),
+            version: Some(version_resource::own()),
         }
     }
 }
@@ -92,6 +104,8 @@ impl Sample {
         put(section, RELOCATIONS, &SECTION_RVA.to_le_bytes());
         put(section, RELOCATIONS + 4, &12u32.to_le_bytes());
         self.write_imports(section);
+        self.write_bind_info(section);
+        self.write_version(section);
 
         let sum = checksum::compute(&bytes, CHECKSUM_OFFSET);
         put(&mut bytes, CHECKSUM_OFFSET, &sum.to_le_bytes());
@@ -132,6 +146,11 @@ impl Sample {
         if self.relocations {
             put(bytes, directories + 5 * 8, &rva(RELOCATIONS).to_le_bytes());
             put(bytes, directories + 5 * 8 + 4, &12u32.to_le_bytes());
+        }
+
+        if self.version.is_some() {
+            put(bytes, directories + 2 * 8, &rva(RESOURCES).to_le_bytes());
+            put(bytes, directories + 2 * 8 + 4, &0x480u32.to_le_bytes());
         }
 
         let entries = self.all_functions().filter(|(_, f)| !f.unwind.is_empty()).count();
@@ -196,6 +215,34 @@ impl Sample {
             put(section, free, image.as_bytes());
             free += image.len() + 1;
         }
+    }
+
+    /// `WDF_BIND_INFO2`, up to the version.
+    fn write_bind_info(&self, section: &mut [u8]) {
+        let (major, minor) = self.framework;
+        put(section, BIND_INFO, &88u32.to_le_bytes());
+        put(section, BIND_INFO + 8, &u64::from(rva(COMPONENT)).to_le_bytes());
+        put(section, BIND_INFO + 16, &major.to_le_bytes());
+        put(section, BIND_INFO + 20, &minor.to_le_bytes());
+        let name: Vec<u8> = "KmdfLibrary".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        put(section, COMPONENT, &name);
+    }
+
+    /// Three folders of one entry each (kind, name, language), and the data.
+    fn write_version(&self, section: &mut [u8]) {
+        let Some(numbers) = self.version else { return };
+        let data = version_resource::sample(numbers);
+        for (level, id) in [16u32, 1, 0].into_iter().enumerate() {
+            let folder = RESOURCES + 24 * level;
+            put(section, folder + 14, &1u16.to_le_bytes());
+            put(section, folder + 16, &id.to_le_bytes());
+            let (next, is_folder) = (as_u32(24 * (level + 1)), u32::from(level < 2) << 31);
+            put(section, folder + 20, &(next | is_folder).to_le_bytes());
+        }
+        let entry = RESOURCES + 72;
+        put(section, entry, &rva(RESOURCE_DATA).to_le_bytes());
+        put(section, entry + 4, &as_u32(data.len()).to_le_bytes());
+        put(section, RESOURCE_DATA, &data);
     }
 }
 

@@ -9,9 +9,9 @@
 //! Include/10.0.26100.0/km/crt      before all others: replaces or completes mingw-w64's
 //! Include/10.0.26100.0/km          mingw-w64's ddk, file by file
 //! Include/10.0.26100.0/shared      mingw-w64's include folder
-//! Include/wdf/kmdf/1.33            xtask/wdk/kmdf
+//! Include/wdf/kmdf/1.27            xtask/wdk/kmdf
 //! Lib/10.0.26100.0/km/x64          ntoskrnl, hal, wmilib, BufferOverflowFastFailK
-//! Lib/wdf/kmdf/x64/1.33            WdfLdr, WdfDriverEntry
+//! Lib/wdf/kmdf/x64/1.27            WdfLdr, WdfDriverEntry
 //! ```
 
 use std::fs;

@@ -1,5 +1,5 @@
 /*
- * wdf.h: the part of KMDF 1.33 that Snapless uses, for builds without the WDK.
+ * wdf.h: the part of KMDF 1.27 that Snapless uses, for builds without the WDK.
  *
  * Written from the public description of the framework's binary interface (Windows driver documentation;
  * the constants and layouts that Microsoft publishes as microsoft/Windows-Driver-Frameworks, MIT).
@@ -16,12 +16,12 @@
 #ifndef SNAPLESS_WDF_H
 #define SNAPLESS_WDF_H
 
-#if KMDF_VERSION_MAJOR != 1 || KMDF_VERSION_MINOR != 33
-#error "these headers describe KMDF 1.33 only"
+#if KMDF_VERSION_MAJOR != 1 || KMDF_VERSION_MINOR != 27
+#error "these headers describe KMDF 1.27 only"
 #endif
 
 /* A client names the function table by its version: two versions in one binary do not link. */
-#define WdfFunctions WdfFunctions_01033
+#define WdfFunctions WdfFunctions_01027
 
 typedef VOID (*WDFFUNC)(VOID);
 extern const WDFFUNC *WdfFunctions;

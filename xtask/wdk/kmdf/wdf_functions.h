@@ -2,7 +2,6 @@
  * wdf_functions.h: the framework's function table, as far as Snapless uses it.
  * The rule: a function's index and its signature stand here once each; `WdfFunctions[…TableIndex]` is called through
  * `PFN_…`. Indices never change between framework versions; a new function is added with the next free index.
- * All of these exist in KMDF 1.27 and later (indices below 453).
  */
 #ifndef SNAPLESS_WDF_FUNCTIONS_H
 #define SNAPLESS_WDF_FUNCTIONS_H
@@ -36,6 +35,7 @@ typedef enum _WDFFUNCENUM {
     WdfRegistryCloseTableIndex = 231,
     WdfRegistryQueryMultiStringTableIndex = 237,
     WdfRegistryQueryULongTableIndex = 240,
+    WdfRegistryAssignULongTableIndex = 246,
     WdfRequestCompleteTableIndex = 263,
     WdfRequestCompleteWithInformationTableIndex = 265,
     WdfRequestRetrieveInputBufferTableIndex = 269,
@@ -54,11 +54,11 @@ typedef enum _WDFFUNCENUM {
     WdfWorkItemEnqueueTableIndex = 380,
     WdfWorkItemFlushTableIndex = 382,
     WdfDeviceInitSetRemoveLockOptionsTableIndex = 403,
-    WdfFunctionTableNumEntries = 458,
+    WdfFunctionTableNumEntries = 453,
 } WDFFUNCENUM;
 
-/* How many structures KMDF 1.33 publishes the sizes of. */
-#define SNAPLESS_WDF_STRUCTURE_COUNT 81
+/* How many structures KMDF 1.27 publishes the sizes of. */
+#define SNAPLESS_WDF_STRUCTURE_COUNT 80
 
 /* control devices */
 typedef PWDFDEVICE_INIT (*PFN_WDFCONTROLDEVICEINITALLOCATE)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFDRIVER Driver,
@@ -125,6 +125,8 @@ typedef VOID (*PFN_WDFSTRINGGETUNICODESTRING)(PWDF_DRIVER_GLOBALS DriverGlobals,
 typedef VOID (*PFN_WDFREGISTRYCLOSE)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFKEY Key);
 typedef NTSTATUS (*PFN_WDFREGISTRYQUERYMULTISTRING)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFKEY Key,
         PCUNICODE_STRING ValueName, PWDF_OBJECT_ATTRIBUTES StringsAttributes, WDFCOLLECTION Collection);
+typedef NTSTATUS (*PFN_WDFREGISTRYASSIGNULONG)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFKEY Key,
+        PCUNICODE_STRING ValueName, ULONG Value);
 typedef NTSTATUS (*PFN_WDFREGISTRYQUERYULONG)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFKEY Key,
         PCUNICODE_STRING ValueName, PULONG Value);
 

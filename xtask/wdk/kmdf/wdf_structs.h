@@ -1,7 +1,7 @@
 /*
  * wdf_structs.h: the structures that a driver passes to the framework.
- * The rule: `Size` comes first and is set by the driver; layouts are those of KMDF 1.33, which KMDF 1.27 shares for
- * every structure here (wdf_layout.h pins them).
+ * The rule: `Size` comes first and is set by the driver; layouts are those of KMDF 1.27 (wdf_layout.h pins
+ * them).
  */
 #ifndef SNAPLESS_WDF_STRUCTS_H
 #define SNAPLESS_WDF_STRUCTS_H

@@ -1,5 +1,5 @@
 /*
- * wdf_types.h: handles, enumerations and globals of KMDF 1.33.
+ * wdf_types.h: handles, enumerations and globals of KMDF 1.27.
  * The rule: handles are distinct pointer types (a WDFQUEUE cannot be passed as a WDFDEVICE), as in the WDK.
  */
 #ifndef SNAPLESS_WDF_TYPES_H
@@ -81,16 +81,13 @@ typedef enum _WDF_FILEOBJECT_CLASS {
     WdfFileObjectCanBeOptional = 0x80000000,
 } WDF_FILEOBJECT_CLASS, *PWDF_FILEOBJECT_CLASS;
 
-/* PostDisplay and GuestAssigned are newer than KMDF 1.27, which never passes them to a callback. */
 typedef enum _WDF_SPECIAL_FILE_TYPE {
     WdfSpecialFileUndefined = 0,
     WdfSpecialFilePaging = 1,
     WdfSpecialFileHibernation = 2,
     WdfSpecialFileDump = 3,
     WdfSpecialFileBoot = 4,
-    WdfSpecialFilePostDisplay = 5,
-    WdfSpecialFileGuestAssigned = 6,
-    WdfSpecialFileMax = 7,
+    WdfSpecialFileMax = 5,
 } WDF_SPECIAL_FILE_TYPE, *PWDF_SPECIAL_FILE_TYPE;
 
 typedef enum _WDF_REMOVE_LOCK_OPTIONS_FLAGS {

@@ -111,7 +111,7 @@ impl Call {
             violation!(
                 Parameter,
                 self.function,
-                "{name}.Size is {size}, but version 1.33 has {}",
+                "{name}.Size is {size}, but version 1.27 has {}",
                 size_of::<T>()
             );
         }

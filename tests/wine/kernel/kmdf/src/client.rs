@@ -28,7 +28,7 @@ use crate::{
     abi::{BindInfo, DriverGlobals},
     checks::violation,
     driver,
-    gaps::etw,
+    gaps::{etw, thread},
     imports,
     irql::{PASSIVE_LEVEL, require_at_most},
     ledger, object,
@@ -36,9 +36,10 @@ use crate::{
     settings, table, watch,
 };
 
-/// The framework version that the rig implements.
+/// The framework version that the rig implements: that of Windows Server 2019, the oldest system
+/// that is supported. A driver that wants a newer one is not loaded there.
 const MAJOR: u32 = 1;
-const MINOR: u32 = 33;
+const MINOR: u32 = 27;
 
 /// A bound driver. The record stays for ever: a stray call after unbinding must find it to be
 /// recognised.
@@ -231,6 +232,7 @@ pub(crate) unsafe extern "system" fn WdfVersionUnbind(
     watch::require_empty(function);
     etw::require_empty(function);
     ledger::require_empty(function);
+    thread::require_priorities(function);
     // Release: pairs with the loads in `find`.
     client.bound.store(false, Ordering::Release);
     println!("KMDF RIG: {} is unbound, with nothing left behind", client.image_name);

@@ -133,7 +133,7 @@ pub(crate) mod index {
     pub(crate) const WORK_ITEM_FLUSH: usize = 382;
 }
 
-const FUNCTION_COUNT: u32 = 458;
+const FUNCTION_COUNT: u32 = 453;
 
 impl Framework {
     /// Binds this driver.
@@ -143,11 +143,11 @@ impl Framework {
     pub(crate) unsafe fn bind(driver: PDRIVER_OBJECT, registry_path: Wide) -> Result<Self> {
         let component = Wide::new("KmdfLibrary");
         let mut table: *const *const c_void = core::ptr::null();
-        let (mut minimum, mut higher, mut functions, mut structures) = (33, 0_u8, 0, 0);
+        let (mut minimum, mut higher, mut functions, mut structures) = (27, 0_u8, 0, 0);
         let mut info = BindInfo {
             size: size_of::<BindInfo>() as u32,
             component: component.as_units().as_ptr(),
-            version: [1, 33, 0],
+            version: [1, 27, 0],
             function_count: FUNCTION_COUNT,
             table: &raw mut table,
             module: core::ptr::null_mut(),

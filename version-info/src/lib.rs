@@ -1,0 +1,102 @@
+//! The version resource of a PE file, for build scripts: what Explorer shows, what a support bundle
+//! reads, and what an installer compares.
+//!
+//! Rule: every value comes from the manifest of the crate that is built, but for its description;
+//! a crate whose resource cannot be compiled does not build. `cargo xtask` reads the resource of
+//! each file that it has built and compares it with the workspace's version.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+
+/// `VFT_APP`
+const APPLICATION: u32 = 1;
+/// `VFT_DRV`
+const DRIVER: u32 = 3;
+/// `VFT2_DRV_SYSTEM`
+const SYSTEM_DRIVER: u32 = 7;
+/// `VOS_NT_WINDOWS32`
+const WINDOWS: u32 = 0x0004_0004;
+
+/// Links a version resource into the programs of the crate whose build script calls this; does
+/// nothing for another system.
+///
+/// # Panics
+/// If the resource compiler is missing or refuses.
+pub fn program(file: &str, description: &str) {
+    if let Some(script) = write_script(file, description, (APPLICATION, 0)) {
+        let compiled = embed_resource::compile(script, embed_resource::NONE);
+        compiled.manifest_required().expect("the version resource is compiled");
+    }
+}
+
+/// The same for a driver, which is a `cdylib`.
+///
+/// # Panics
+/// As [`program`].
+pub fn driver(file: &str, description: &str) {
+    if let Some(script) = write_script(file, description, (DRIVER, SYSTEM_DRIVER)) {
+        let compiled = embed_resource::compile_for_cdylib(script, embed_resource::NONE);
+        compiled.manifest_required().expect("the version resource is compiled");
+    }
+}
+
+/// Writes the resource script; `None` if the crate is not built for Windows.
+fn write_script(file: &str, description: &str, kind: (u32, u32)) -> Option<PathBuf> {
+    println!("cargo:rerun-if-env-changed=CARGO_PKG_VERSION");
+    if env::var("CARGO_CFG_WINDOWS").is_err() {
+        return None;
+    }
+    let of = |variable: &str| env::var(variable).expect("cargo sets it for build scripts");
+    let numbers = ["MAJOR", "MINOR", "PATCH"].map(|part| of(&format!("CARGO_PKG_VERSION_{part}")));
+    let script = script(&numbers, file, description, kind);
+    let path = PathBuf::from(of("OUT_DIR")).join("version.rc");
+    fs::write(&path, script).expect("the output folder can be written");
+    Some(path)
+}
+
+/// The script: language neutral, Unicode (docs: "VERSIONINFO resource").
+fn script([major, minor, patch]: &[String; 3], file: &str, what: &str, kind: (u32, u32)) -> String {
+    let (file_type, subtype) = kind;
+    let text = format!("{major}.{minor}.{patch}");
+    let strings = [
+        ("CompanyName", "Snapless"),
+        ("FileDescription", what),
+        ("FileVersion", &text),
+        ("InternalName", file),
+        ("OriginalFilename", file),
+        ("ProductName", "Snapless"),
+        ("ProductVersion", &text),
+    ];
+    let values: String =
+        strings.map(|(name, value)| format!("      VALUE \"{name}\", \"{value}\"\n")).concat();
+    format!(
+        "1 VERSIONINFO\nFILEVERSION {major},{minor},{patch},0\nPRODUCTVERSION \
+         {major},{minor},{patch},0\nFILEFLAGSMASK 0x3FL\nFILEFLAGS 0\nFILEOS {WINDOWS:#x}L\n\
+         FILETYPE {file_type}\nFILESUBTYPE {subtype}\nBEGIN\n  BLOCK \"StringFileInfo\"\n  BEGIN\n    \
+         BLOCK \"000004B0\"\n    BEGIN\n{values}    END\n  END\n  BLOCK \"VarFileInfo\"\n  BEGIN\n    \
+         VALUE \"Translation\", 0x0, 1200\n  END\nEND\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_has_version_name_and_kind() {
+        let numbers = ["1", "2", "3"].map(str::to_owned);
+        let script = script(&numbers, "x.sys", "a driver", (DRIVER, SYSTEM_DRIVER));
+        for part in [
+            "FILEVERSION 1,2,3,0",
+            "PRODUCTVERSION 1,2,3,0",
+            "FILETYPE 3",
+            "FILESUBTYPE 7",
+            "VALUE \"OriginalFilename\", \"x.sys\"",
+            "VALUE \"FileDescription\", \"a driver\"",
+            "VALUE \"FileVersion\", \"1.2.3\"",
+        ] {
+            assert!(script.contains(part), "{script}");
+        }
+    }
+}
