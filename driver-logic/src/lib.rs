@@ -14,6 +14,7 @@
 //! | [`protection`] | which volumes can be protected, and why not |
 //! | [`settings`] | what the driver's registry values mean |
 //! | [`special_files`] | which special files are on a volume, and which writes are a paging file's |
+//! | [`starts`] | after how many failed starts the driver passes everything through |
 //!
 //! Rule: input from outside is checked here before anything acts on it, and nothing here can panic.
 #![no_std]
@@ -46,3 +47,4 @@ pub mod reads;
 pub mod requests;
 pub mod settings;
 pub mod special_files;
+pub mod starts;

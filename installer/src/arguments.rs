@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::SetupError;
 use crate::install::Package;
+use crate::rescue;
 
 /// Installs and removes the Snapless driver and service
 #[derive(Parser, Debug)]
@@ -35,6 +36,18 @@ pub enum Command {
     /// even if a later step fails. A restart completes the removal.
     #[command(after_help = "Example:\n  snapless-setup remove")]
     Remove,
+    /// Writes the script that makes a machine boot again
+    ///
+    /// The script runs in Windows' recovery environment and takes the driver out of every list of
+    /// filters. Write it before you need it.
+    #[command(
+        after_help = "Examples:\n  snapless-setup rescue\n  snapless-setup rescue --to E:\\snapless-rescue.cmd"
+    )]
+    Rescue {
+        /// The file
+        #[arg(long, value_name = "FILE", default_value = rescue::FILE)]
+        to: PathBuf,
+    },
     /// Shows what is installed
     #[command(after_help = "Examples:\n  snapless-setup status\n  snapless-setup status --json")]
     Status {
@@ -53,6 +66,11 @@ pub struct InstallArguments {
     /// The folder of snapless-service.exe and snapless.exe [default: this program's folder]
     #[arg(long, value_name = "FOLDER")]
     pub programs: Option<PathBuf>,
+    /// Install a driver whose signature Windows does not trust: for test machines only
+    ///
+    /// Windows has to load it all the same, before it becomes a filter.
+    #[arg(long)]
+    pub untrusted: bool,
 }
 
 impl InstallArguments {
@@ -66,7 +84,7 @@ impl InstallArguments {
             let own = std::env::current_exe().map_err(SetupError::file("find", Path::new(".")))?;
             own.parent().unwrap_or(Path::new(".")).to_owned()
         };
-        Ok(Package { inf: absolute(&self.inf)?, programs })
+        Ok(Package { inf: absolute(&self.inf)?, programs, untrusted: self.untrusted })
     }
 }
 
@@ -83,7 +101,8 @@ mod tests {
     #[test]
     fn the_programs_are_in_the_setups_own_folder_by_default() {
         let own = std::env::current_exe().unwrap();
-        let mut arguments = InstallArguments { inf: "snapless.inf".into(), programs: None };
+        let mut arguments =
+            InstallArguments { inf: "snapless.inf".into(), programs: None, untrusted: false };
         let package = arguments.package().unwrap();
         assert_eq!(package.programs, own.parent().unwrap());
         assert!(package.inf.is_absolute() && package.inf.ends_with("snapless.inf"));

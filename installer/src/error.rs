@@ -56,6 +56,26 @@ pub enum SetupError {
          machine accepts its signature. No filter was registered: the machine boots as before"
     )]
     NotInstalled(PathBuf),
+    /// Windows does not trust the driver's signature.
+    #[error(
+        "Windows does not trust the signature of {file}: {why}. A driver that starts with the          machine needs a signature of its own that Windows accepts, or the machine does not boot.          Nothing was changed. For a test machine see `snapless-setup install --help`"
+    )]
+    Signature {
+        /// The driver.
+        file: PathBuf,
+        /// The system's reason.
+        why: String,
+    },
+    /// Windows does not load the driver.
+    #[error("Windows does not load the driver {name}: {why}. {left}")]
+    NotLoaded {
+        /// The driver.
+        name: String,
+        /// The loader's status in words.
+        why: String,
+        /// In what state the machine is.
+        left: &'static str,
+    },
     /// A removal waits for the restart, which would delete the new driver.
     #[error(
         "the next restart deletes {0} to complete a removal: restart the machine, then install. \

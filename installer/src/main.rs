@@ -9,7 +9,7 @@ use snapless_installer::arguments::Arguments;
 fn main() -> ExitCode {
     use snapless_installer::arguments::Command;
     use snapless_installer::windows::WindowsSystem;
-    use snapless_installer::{install, remove, status};
+    use snapless_installer::{install, remove, rescue, status};
 
     let mut out = std::io::stdout();
     let system = WindowsSystem;
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             arguments.package().and_then(|package| install::run(&package, &system, &mut out))
         }
         Command::Remove => remove::run(&system, &mut out),
+        Command::Rescue { to } => rescue::run(&to, &mut out),
         Command::Status { json } => status::run(json, &system, &mut out),
     };
     match outcome {

@@ -18,6 +18,26 @@ pub enum Deleted {
     Absent,
 }
 
+/// What Windows says of a file's embedded signature.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Signature {
+    /// It trusts the signer.
+    Trusted,
+    /// It does not, for this reason; test signing is on: the loader takes it all the same.
+    Test(String),
+    /// It does not, for this reason.
+    Refused(String),
+}
+
+/// How a driver came to run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DriverStart {
+    /// Windows has loaded it now.
+    Now,
+    /// One of this name runs since the machine started: an earlier version, or this one.
+    Before,
+}
+
 /// The state of a service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,6 +79,15 @@ pub trait System {
 
     /// Registers the service with `program`, and its event source; updates an earlier registration.
     fn register_service(&self, program: &Path) -> Result<(), SetupError>;
+
+    /// What Windows says of a file's signature.
+    fn signature(&self, file: &Path) -> Result<Signature, SetupError>;
+
+    /// Has Windows load a driver.
+    fn start_driver(&self, name: &str) -> Result<DriverStart, SetupError>;
+
+    /// Forgets that the driver has counted starts which no program reached.
+    fn forget_failed_starts(&self) -> Result<(), SetupError>;
 
     /// Stops a service and waits for it; does nothing if it is not running.
     fn stop_service(&self, name: &str) -> Result<(), SetupError>;

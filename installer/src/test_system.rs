@@ -9,7 +9,7 @@ use crate::error::SetupError;
 use crate::filter_list::FilterList;
 use crate::install::Package;
 use crate::names::{COMMAND_LINE, DRIVER, SERVICE, SERVICE_PROGRAM};
-use crate::system::{Deleted, ServiceState, System};
+use crate::system::{Deleted, DriverStart, ServiceState, Signature, System};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
@@ -18,6 +18,8 @@ pub(crate) enum Step {
     RunInf,
     Copy(String),
     Register,
+    StartDriver,
+    ForgetFailedStarts,
     Stop(String),
     DeleteService(String),
     DeleteFile(String, bool),
@@ -31,6 +33,8 @@ pub(crate) struct TestSystem {
     delete_at_restart: RefCell<BTreeSet<PathBuf>>,
     driver_refused: Cell<bool>,
     filters_refused: Cell<bool>,
+    start_refused: Cell<bool>,
+    signature: RefCell<Signature>,
 }
 
 impl TestSystem {
@@ -51,12 +55,14 @@ impl TestSystem {
             delete_at_restart: RefCell::default(),
             driver_refused: Cell::new(false),
             filters_refused: Cell::new(false),
+            start_refused: Cell::new(false),
+            signature: RefCell::new(Signature::Trusted),
         }
     }
 
     pub(crate) fn package(&self) -> Package {
         let programs = self.folder.path().join("package");
-        Package { inf: programs.join("snapless.inf"), programs }
+        Package { inf: programs.join("snapless.inf"), programs, untrusted: false }
     }
 
     pub(crate) fn filters(&self) -> Vec<String> {
@@ -74,6 +80,16 @@ impl TestSystem {
     /// From now on Windows rejects the driver without an error, as `SetupAPI` does.
     pub(crate) fn refuse_driver(&self) {
         self.driver_refused.set(true);
+    }
+
+    /// From now on Windows does not load the driver.
+    pub(crate) fn refuse_start(&self) {
+        self.start_refused.set(true);
+    }
+
+    /// From now on Windows says this of the driver's signature.
+    pub(crate) fn sign(&self, signature: Signature) {
+        *self.signature.borrow_mut() = signature;
     }
 
     /// From now on the list of filters cannot be written.
@@ -138,6 +154,26 @@ impl System for TestSystem {
         assert!(program.is_file(), "the program is copied before it is registered");
         self.did(Step::Register);
         self.services.borrow_mut().insert(SERVICE.into());
+        Ok(())
+    }
+
+    fn signature(&self, file: &Path) -> Result<Signature, SetupError> {
+        assert!(file.is_file(), "a file of the package");
+        Ok(self.signature.borrow().clone())
+    }
+
+    fn start_driver(&self, name: &str) -> Result<DriverStart, SetupError> {
+        assert!(self.services.borrow().contains(name), "a driver is installed before it starts");
+        self.did(Step::StartDriver);
+        if self.start_refused.get() {
+            let why = "an import is missing".to_owned();
+            return Err(SetupError::NotLoaded { name: name.into(), why, left: "" });
+        }
+        Ok(DriverStart::Now)
+    }
+
+    fn forget_failed_starts(&self) -> Result<(), SetupError> {
+        self.did(Step::ForgetFailedStarts);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod inf;
 mod pending;
 mod secure;
 mod services;
+mod signature;
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use snapless_driver_client::paths;
 
 use crate::error::SetupError;
 use crate::filter_list::FilterList;
-use crate::system::{Deleted, ServiceState, System};
+use crate::system::{Deleted, DriverStart, ServiceState, Signature, System};
 
 /// This machine.
 #[derive(Clone, Copy, Default, Debug)]
@@ -59,6 +60,18 @@ impl System for WindowsSystem {
     fn register_service(&self, program: &Path) -> Result<(), SetupError> {
         services::register(program)?;
         services::register_events()
+    }
+
+    fn signature(&self, file: &Path) -> Result<Signature, SetupError> {
+        Ok(signature::of(file))
+    }
+
+    fn start_driver(&self, name: &str) -> Result<DriverStart, SetupError> {
+        services::start_driver(name)
+    }
+
+    fn forget_failed_starts(&self) -> Result<(), SetupError> {
+        services::forget_failed_starts()
     }
 
     fn stop_service(&self, name: &str) -> Result<(), SetupError> {

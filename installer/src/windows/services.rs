@@ -13,13 +13,15 @@ use windows_service::service::{
 };
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_sys::Win32::Foundation::{
-    ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_EXISTS, ERROR_SERVICE_MARKED_FOR_DELETE,
-    ERROR_SERVICE_NOT_ACTIVE,
+    ERROR_BAD_EXE_FORMAT, ERROR_DRIVER_BLOCKED, ERROR_FILE_NOT_FOUND, ERROR_INVALID_IMAGE_HASH,
+    ERROR_MOD_NOT_FOUND, ERROR_PATH_NOT_FOUND, ERROR_PROC_NOT_FOUND, ERROR_SERVICE_ALREADY_RUNNING,
+    ERROR_SERVICE_DISABLED, ERROR_SERVICE_DOES_NOT_EXIST, ERROR_SERVICE_EXISTS,
+    ERROR_SERVICE_MARKED_FOR_DELETE, ERROR_SERVICE_NOT_ACTIVE,
 };
 
 use crate::error::SetupError;
 use crate::names::{SERVICE, SERVICE_DISPLAY};
-use crate::system::{Deleted, ServiceState};
+use crate::system::{Deleted, DriverStart, ServiceState};
 
 const DESCRIPTION: &str = "Copies protected volumes to the Snapless server while they are in use";
 /// Longer than the service's flush before it stops.
@@ -36,6 +38,9 @@ const CRASHES_FORGOTTEN: Duration = Duration::from_hours(24);
 /// 1 to 1000 consist of the event's own text.
 const EVENT_SOURCE_KEY: &str =
     r"SYSTEM\CurrentControlSet\Services\EventLog\Application\SnaplessService";
+/// The driver's settings.
+const DRIVER_PARAMETERS: &str = r"SYSTEM\CurrentControlSet\Services\snapless\Parameters";
+const STARTS_VALUE: &str = snapless_driver_logic::starts::VALUE;
 const EVENT_MESSAGES: &str = r"%SystemRoot%\System32\EventCreate.exe";
 /// Error, warning, information.
 const EVENT_TYPES: u32 = 7;
@@ -79,6 +84,60 @@ pub(super) fn register_events() -> Result<(), SetupError> {
         what: "the event source".into(),
         why: error.to_string(),
     })
+}
+
+/// Has Windows load a driver.
+pub(super) fn start_driver(name: &str) -> Result<DriverStart, SetupError> {
+    let not_loaded = |why| SetupError::NotLoaded { name: name.to_owned(), why, left: "" };
+    let Some(service) = open(name, ServiceAccess::START)? else {
+        return Err(not_loaded("it has no service".into()));
+    };
+    match service.start::<&str>(&[]) {
+        Ok(()) => Ok(DriverStart::Now),
+        Err(error) => match code(&error) {
+            Some(ERROR_SERVICE_ALREADY_RUNNING) => Ok(DriverStart::Before),
+            Some(code) => Err(not_loaded(loader_status(code))),
+            None => Err(failed("start", name)(error)),
+        },
+    }
+}
+
+/// Deletes the driver's count (`snapless-driver-logic`, `starts`).
+pub(super) fn forget_failed_starts() -> Result<(), SetupError> {
+    let Ok(key) = LOCAL_MACHINE.options().read().write().open(DRIVER_PARAMETERS) else {
+        return Ok(());
+    };
+    match key.remove_value(STARTS_VALUE) {
+        Ok(()) => Ok(()),
+        // It is not there.
+        Err(_) if key.get_value(STARTS_VALUE).is_err() => Ok(()),
+        Err(error) => Err(SetupError::Registry {
+            verb: "remove",
+            what: STARTS_VALUE.into(),
+            why: error.to_string(),
+        }),
+    }
+}
+
+/// The loader's status in words.
+fn loader_status(code: u32) -> String {
+    let words = match code {
+        ERROR_INVALID_IMAGE_HASH => {
+            "it does not accept the signature. Install a driver that is signed for this version of \
+             Windows; on a test machine, `bcdedit /set testsigning on`, and restart"
+        }
+        ERROR_DRIVER_BLOCKED => "a policy of this machine blocks the driver",
+        ERROR_PROC_NOT_FOUND | ERROR_MOD_NOT_FOUND => {
+            "it lacks a routine that the driver imports. Snapless needs Windows 10 1809, Windows \
+             Server 2019 or later"
+        }
+        ERROR_BAD_EXE_FORMAT => "the file is damaged, or not for this processor",
+        ERROR_FILE_NOT_FOUND | ERROR_PATH_NOT_FOUND => "the file is not there",
+        ERROR_SERVICE_DISABLED => "its service is disabled",
+        _ => "the driver or the system refused",
+    };
+    let said = std::io::Error::from_raw_os_error(code.cast_signed());
+    format!("{words} ({said})")
 }
 
 /// Stops a service and waits for it; does nothing if it is absent or not running.

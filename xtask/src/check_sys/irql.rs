@@ -13,7 +13,7 @@ use super::symbols::Symbols;
 
 /// Where others enter the driver at up to `DISPATCH_LEVEL`: callbacks, and what is called through
 /// pointers of its own.
-pub const RAISED: [&str; 8] = [
+pub const RAISED: [&str; 9] = [
     "snapless::framework::filter_device::evt_write",
     "snapless::framework::filter_device::evt_device_control",
     "snapless::framework::filter_device::evt_destroy",

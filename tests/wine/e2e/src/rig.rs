@@ -138,7 +138,7 @@ impl Rig {
     pub fn install_product(&mut self) -> Result<(), E2eError> {
         let installer = format!(r"C:\{PACKAGE}\snapless-setup.exe");
         let inf = format!(r"C:\{PACKAGE}\snapless.inf");
-        self.prefix.run(&installer, &["install", "--inf", &inf]).map(|_| ())
+        self.prefix.run(&installer, &["install", "--inf", &inf, "--untrusted"]).map(|_| ())
     }
 
     /// Starts the product's driver and builds the volume's stack with it.
