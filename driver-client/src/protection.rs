@@ -25,6 +25,11 @@ pub fn obstacle(protection: Protection) -> Option<&'static str> {
             "the driver's settings say that it protects nothing (PassThrough; see \
              docs/configuration.md)"
         }
+        Protection::StartsFailed => {
+            "the machine started twice in a row without a program of Snapless coming up, so the \
+             driver protects nothing: run `snapless-setup install` again, and restart (see \
+             docs/configuration.md)"
+        }
         Protection::NoDirectIo => "its driver takes neither direct nor buffered I/O",
     })
 }

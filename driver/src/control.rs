@@ -1,12 +1,17 @@
 //! The control device `\\.\Snapless`, which the service and the command line open.
 //!
 //! `snapless_driver_logic::control` checks and dispatches requests; this module carries them out.
-//! They come one after the other, at PASSIVE_LEVEL. Drain requests wait in a queue of their own
-//! until their session has records.
+//! They come side by side, at PASSIVE_LEVEL. Drain requests wait in a queue of their own until their
+//! session has records.
+//!
+//! Rule: a disk that hangs delays no request that concerns another volume. Only a start, a stop and
+//! the list of volumes wait for a disk, all with a limit; no lock is held meanwhile that another
+//! request takes.
 
 use alloc::vec::Vec;
 
 use snapless_driver_logic::control::{self, Refusal};
+use snapless_engine::Tick;
 use snapless_types::{EpochId, Overflow};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
@@ -51,16 +56,16 @@ impl ControlCallbacks for Control {
             request.complete(STATUS_INVALID_DEVICE_REQUEST);
             return;
         };
+        globals.settings.note_reached();
         let request = Incoming { request, input_len, output_len };
         control::dispatch(&Sessions(globals), request, code);
     }
 
     /// A claim ends with its last handle.
     fn file_cleanup(file: FileObject) {
-        let session = globals::get().and_then(|globals| globals.volumes.by_claimant(file).ok());
-        if let Some(session) = session {
-            session.release(file);
-        }
+        let Some(globals) = globals::get() else { return };
+        globals.claiming.closed(file);
+        release(globals, file);
     }
 
     /// Sessions go on, since volumes are written to until the power is off, but no write is held
@@ -155,7 +160,14 @@ impl control::Driver for Sessions<'_> {
         request: &Incoming,
         (_, session): Self::Found,
     ) -> Result<SessionReply, Status> {
-        session.resume(handle(request)?).map_err(Status)?;
+        let handle = handle(request)?;
+        let claim = || {
+            if self.0.volumes.by_claimant(handle).is_ok() {
+                return Err(STATUS_INVALID_DEVICE_REQUEST);
+            }
+            session.resume(handle)
+        };
+        self.0.claiming.claim(handle, claim).map_err(Status)?;
         Ok(SessionReply::new(session.geometry()))
     }
 
@@ -181,6 +193,13 @@ fn handle(request: &Incoming) -> Result<FileObject, Status> {
     request.request.file().ok_or(Status(STATUS_INVALID_DEVICE_REQUEST))
 }
 
+/// Ends the claim of a handle, if it has one.
+fn release(globals: &Globals, file: FileObject) {
+    if let Ok(session) = globals.volumes.by_claimant(file) {
+        session.release(file);
+    }
+}
+
 #[inline(never)]
 fn start(
     globals: &Globals,
@@ -188,8 +207,22 @@ fn start(
     name: &DeviceName,
     settings: StartSettings,
 ) -> Result<SessionReply, NTSTATUS> {
-    let volume = globals.volumes.by_name(name)?;
-    if volume.protection(&globals.settings)? != Protection::Possible {
+    let (volumes, session) = (&globals.volumes, settings.session);
+    let is_free = || volumes.by_claimant(claimant).is_err() && volumes.by_session(session).is_err();
+    let start = || start_claimed(globals, claimant, name, settings);
+    globals.claiming.start(claimant, session, is_free, start, || release(globals, claimant))
+}
+
+#[inline(never)]
+fn start_claimed(
+    globals: &Globals,
+    claimant: FileObject,
+    name: &DeviceName,
+    settings: StartSettings,
+) -> Result<SessionReply, NTSTATUS> {
+    let deadline = volume_query::deadline(volume_query::START_LIMIT);
+    let volume = globals.volumes.by_name(name, deadline)?;
+    if volume.protection(&globals.settings, deadline)? != Protection::Possible {
         return Err(STATUS_NOT_SUPPORTED);
     }
     // HANG (rules.md#hang): the system would wait for memory that waits for the server.
@@ -214,8 +247,10 @@ fn start(
 #[inline(never)]
 fn volume_entries(globals: &Globals) -> Result<Vec<u8>, NTSTATUS> {
     let mut entries = Vec::new();
+    // One for all: each volume that hangs would add to the time of the others.
+    let deadline = volume_query::deadline(volume_query::LIST_LIMIT);
     for volume in globals.volumes.volumes() {
-        let Some(entry) = volume_entry(&volume, globals)? else { continue };
+        let Some(entry) = volume_entry(&volume, globals, deadline)? else { continue };
         let bytes = entry.as_bytes();
         reserved::extend(&mut entries, bytes.len(), bytes.iter().copied())
             .ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
@@ -226,15 +261,22 @@ fn volume_entries(globals: &Globals) -> Result<Vec<u8>, NTSTATUS> {
 /// A volume's entry; `None` for one without a name: it cannot be named in a start, and so not be
 /// protected.
 #[inline(never)]
-fn volume_entry(volume: &Volume, globals: &Globals) -> Result<Option<VolumeEntry>, NTSTATUS> {
-    let Ok(device) = volume_query::unless_out_of_memory(volume_query::device_name(volume.lower()))?
-    else {
-        return Ok(None);
+fn volume_entry(
+    volume: &Volume,
+    globals: &Globals,
+    deadline: Tick,
+) -> Result<Option<VolumeEntry>, NTSTATUS> {
+    let device = match volume.name(deadline) {
+        Err(STATUS_INSUFFICIENT_RESOURCES) => return Err(STATUS_INSUFFICIENT_RESOURCES),
+        Err(_) => return Ok(None),
+        Ok(device) => device,
     };
-    let size = volume_query::unless_out_of_memory(volume_query::size(volume.lower()))?;
-    let (length, sector_size) = size.unwrap_or((0, 0));
+    let (length, sector_size) = match volume.last_size(deadline) {
+        Err(STATUS_INSUFFICIENT_RESOURCES) => return Err(STATUS_INSUFFICIENT_RESOURCES),
+        size => size.unwrap_or((0, 0)),
+    };
     let (session, phase) = volume.summary();
-    let facts = volume.facts(&globals.settings)?;
+    let facts = volume.facts(&globals.settings, deadline)?;
     Ok(Some(VolumeEntry {
         device,
         length: U64::new(length),

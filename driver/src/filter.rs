@@ -8,6 +8,7 @@ use crate::framework::driver::Driver;
 use crate::framework::filter_device::{DeviceInit, FilterDevice, PnpCallbacks};
 use crate::globals;
 use crate::io_path::IoPath;
+use crate::kernel::lower_device::LowerDevice;
 use crate::kernel::shared::Shared;
 use crate::volume::Volume;
 
@@ -23,12 +24,18 @@ pub fn attach(driver: Driver, init: DeviceInit) -> Result<(), NTSTATUS> {
     if globals.settings.limits.pass_through {
         return Ok(());
     }
-    let filter = FilterDevice::create::<Filter, IoPath>(init)?;
+    let preprocess = !globals.settings.passes_through();
+    let filter = FilterDevice::create::<Filter, IoPath>(init, preprocess)?;
     let lower = filter.lower_device().ok_or(STATUS_INVALID_DEVICE_STATE)?;
-    let volume = Volume::new(lower).and_then(Shared::new).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+    let volume = new_volume(lower).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     globals.volumes.add(volume.clone())?;
     filter.set_volume(volume);
     globals.volume_arrived(|| control::create(driver))
+}
+
+#[inline(never)] // It is on the stack only while it is made.
+fn new_volume(lower: LowerDevice) -> Option<Shared<Volume>> {
+    Volume::new(lower).and_then(Shared::new)
 }
 
 impl PnpCallbacks for Filter {

@@ -5,6 +5,7 @@
 
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
 
+use crate::claiming::Claiming;
 use crate::framework::control_device::ControlDevice;
 use crate::framework::queue::Queue;
 use crate::kernel::global::{Global, Unloading};
@@ -16,6 +17,8 @@ use crate::volume_list::VolumeList;
 pub struct Globals {
     /// The volumes.
     pub volumes: VolumeList,
+    /// The handles that are about to claim a session.
+    pub claiming: Claiming,
     /// The settings at the time of load.
     pub settings: DriverSettings,
     control: PassiveLock<ControlState>,
@@ -31,10 +34,13 @@ static GLOBALS: Global<Globals> = Global::new();
 /// Creates the state, once. PASSIVE_LEVEL.
 pub fn create(settings: DriverSettings) -> Result<(), NTSTATUS> {
     let control = PassiveLock::new(ControlState { device: None, volumes: 0 });
-    let (Some(control), Some(volumes)) = (control, VolumeList::new()) else {
+    let (Some(control), Some(volumes), Some(claiming)) =
+        (control, VolumeList::new(), Claiming::new())
+    else {
         return Err(STATUS_INSUFFICIENT_RESOURCES);
     };
-    GLOBALS.set(Globals { volumes, settings, control }).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
+    let globals = Globals { volumes, claiming, settings, control };
+    GLOBALS.set(globals).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
 }
 
 /// The state; `None` before load and after unload. IRQL <= DISPATCH_LEVEL.

@@ -17,6 +17,7 @@ pub mod mdl;
 pub mod passive_lock;
 pub mod pool;
 pub mod processor;
+pub mod query;
 pub mod queue_memory;
 pub mod reader;
 pub mod reserved;

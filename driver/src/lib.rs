@@ -16,7 +16,7 @@
 //! | [`driver`] | load and unload |
 //! | [`filter`] | attachment to volumes, and PnP |
 //! | [`io_path`] | a request: preprocess callback, completion routine, cancel routine |
-//! | [`control`] | the control device `\\.\Snapless`: the service's and the command line's requests |
+//! | [`control`], [`claiming`] | the control device `\\.\Snapless`: the service's and the command line's requests |
 //! | [`workers`] | a session's threads: sweep, hold, dispatch, drain |
 //! | [`session`] | a session: the engine, the queue's memory, the claim, the counters |
 //! | [`volume`], [`volume_list`] | volumes with a filter on them |
@@ -38,6 +38,7 @@ extern crate alloc;
 #[cfg(not(test))]
 extern crate wdk_panic;
 
+mod claiming;
 mod control;
 mod driver;
 mod filter;

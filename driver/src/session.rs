@@ -38,6 +38,7 @@ use wdk_sys::{
 
 use crate::kernel::event::Event;
 use crate::kernel::lower_device::LowerDevice;
+use crate::kernel::query::QueryChannel;
 use crate::kernel::queue_memory::QueueMemory;
 use crate::kernel::shared::Shared;
 
@@ -55,6 +56,7 @@ pub struct Session {
     engine: Shared<Engine>,
     lower: LowerDevice,
     lower_flags: u32,
+    queries: Shared<QueryChannel>,
     claim: Claim,
     counts: Counts,
     /// The device does not trim.
@@ -70,6 +72,16 @@ pub struct Session {
     queue: QueueMemory,
 }
 
+/// The device that a session is on.
+pub struct Device {
+    /// Its requests go there.
+    pub lower: LowerDevice,
+    /// Its queries go there.
+    pub queries: Shared<QueryChannel>,
+    /// It supports trim.
+    pub trims: bool,
+}
+
 /// What a session's status has of its volume.
 #[derive(Clone, Copy)]
 pub struct VolumeFacts {
@@ -80,20 +92,19 @@ pub struct VolumeFacts {
 }
 
 impl Session {
-    /// Allocates everything a session needs (rule BOUND, rules.md#bound); `trims` is true if the
-    /// device supports trim. PASSIVE_LEVEL.
+    /// Allocates everything a session needs (rule BOUND, rules.md#bound). PASSIVE_LEVEL.
     ///
     /// # Errors
     /// `STATUS_INSUFFICIENT_RESOURCES`; `STATUS_INVALID_PARAMETER` for limits that the engine
     /// refuses; `STATUS_NOT_SUPPORTED` for a device that does neither direct nor buffered I/O.
     #[inline(never)]
     pub fn new(
-        lower: LowerDevice,
+        device: Device,
         geometry: Geometry,
         settings: &StartSettings,
         claim: Claim,
-        trims: bool,
     ) -> Result<Self, NTSTATUS> {
+        let Device { lower, queries, trims } = device;
         let lower_flags = lower.flags();
         if lower_flags & (DO_DIRECT_IO | DO_BUFFERED_IO) == 0 {
             return Err(STATUS_NOT_SUPPORTED);
@@ -107,6 +118,7 @@ impl Session {
             engine,
             lower,
             lower_flags,
+            queries,
             claim,
             counts: Counts::default(),
             no_trim: AtomicBool::new(!trims),

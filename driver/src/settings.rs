@@ -2,8 +2,11 @@
 //! mean.
 
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
+use snapless_driver_logic::protection::Choices;
 use snapless_driver_logic::settings::{EXCLUDED_MAX, EXCLUDED_VOLUMES, Name, Settings};
+use snapless_driver_logic::starts::{self, Starts};
 use snapless_wire::ioctl::DeviceName;
 use wdk_sys::NTSTATUS;
 
@@ -21,6 +24,10 @@ const DEVICES: &str = r"\Device\";
 pub struct DriverSettings {
     /// Kill switch and limits.
     pub limits: Settings,
+    driver: Driver,
+    starts_failed: bool,
+    /// A program has reached the driver since it was loaded.
+    reached: AtomicBool,
     excluded: Vec<DeviceName>,
 }
 
@@ -43,7 +50,28 @@ impl DriverSettings {
         if limits.pass_through {
             log::line(c"PassThrough is set: nothing is protected");
         }
-        Self { limits, excluded }
+        let starts_failed = !limits.pass_through && count_start(&parameters);
+        let reached = AtomicBool::new(false);
+        Self { limits, driver, starts_failed, reached, excluded }
+    }
+
+    /// True if requests pass through without being looked at. IRQL <= DISPATCH_LEVEL.
+    pub fn passes_through(&self) -> bool {
+        self.limits.pass_through || self.starts_failed
+    }
+
+    /// What they say of a volume that is excluded or not. IRQL <= DISPATCH_LEVEL.
+    pub fn choices(&self, excluded: bool) -> Choices {
+        let Self { limits: Settings { pass_through, .. }, starts_failed, .. } = *self;
+        Choices { pass_through, starts_failed, excluded }
+    }
+
+    /// Notes that a program has reached the driver: the machine has come up. PASSIVE_LEVEL.
+    pub fn note_reached(&self) {
+        // Relaxed: only the first call matters, whichever it is.
+        if !self.reached.swap(true, Ordering::Relaxed) && !self.passes_through() {
+            ParametersKey::open(self.driver).set_number(starts::VALUE, 0);
+        }
     }
 
     /// True if the volume with this device name is excluded: by that name, by its drive letter or
@@ -62,6 +90,18 @@ impl DriverSettings {
         }
         Ok(false)
     }
+}
+
+/// Counts this start; true if too many before it were not reached by a program.
+fn count_start(parameters: &ParametersKey) -> bool {
+    let starts = Starts::before(parameters.number(starts::VALUE));
+    if let Some(count) = starts.counted() {
+        parameters.set_number(starts::VALUE, count);
+    }
+    if starts.have_failed() {
+        log::line(c"the machine started twice without coming up: nothing is protected");
+    }
+    starts.have_failed()
 }
 
 /// The symbolic link that an entry of the list names; `None` for a device name.

@@ -5,9 +5,10 @@
 
 use alloc::vec::Vec;
 
+use snapless_engine::Tick;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::DeviceName;
-use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_NOT_FOUND};
+use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_IO_TIMEOUT, STATUS_NOT_FOUND};
 
 use crate::framework::request::FileObject;
 use crate::kernel::passive_lock::PassiveLock;
@@ -15,7 +16,6 @@ use crate::kernel::reserved;
 use crate::kernel::shared::Shared;
 use crate::session::Session;
 use crate::volume::Volume;
-use crate::volume_query;
 
 /// Every volume with a filter on it.
 pub struct VolumeList {
@@ -75,15 +75,22 @@ impl VolumeList {
     /// The volume with this device name. PASSIVE_LEVEL.
     // Out of line, as the next ones: the search is not on the stack of the requests that call it.
     #[inline(never)]
-    pub fn by_name(&self, name: &DeviceName) -> Result<Shared<Volume>, NTSTATUS> {
+    pub fn by_name(&self, name: &DeviceName, deadline: Tick) -> Result<Shared<Volume>, NTSTATUS> {
+        // Known names first: another volume, which may hang, is not asked.
+        if let Some(volume) = self.volumes().find(|volume| volume.is_named(name)) {
+            return Ok(volume);
+        }
+        let mut unknown = STATUS_NOT_FOUND;
         for volume in self.volumes() {
-            let own =
-                volume_query::unless_out_of_memory(volume_query::device_name(volume.lower()))?;
-            if own.is_ok_and(|own| own.matches(name)) {
-                return Ok(volume);
+            match volume.name(deadline) {
+                Ok(_) if volume.is_named(name) => return Ok(volume),
+                Err(status @ (STATUS_INSUFFICIENT_RESOURCES | STATUS_IO_TIMEOUT)) => {
+                    unknown = status;
+                }
+                _ => {}
             }
         }
-        Err(STATUS_NOT_FOUND)
+        Err(unknown)
     }
 
     /// The volume and the session with this identity. PASSIVE_LEVEL.

@@ -14,14 +14,14 @@ use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER}
 use crate::io_path;
 use crate::kernel::log;
 use crate::kernel::shared::Shared;
-use crate::kernel::thread::{Run, Thread};
-use crate::session::Session;
+use crate::kernel::thread::{Priority, Run, Thread};
 use crate::session::changes::Traced;
 use crate::session::claim::Claim;
 use crate::session::reads::{SessionReaders, SessionReads};
+use crate::session::{Device, Session};
 use crate::trace;
 use crate::volume::{Running, SessionThreads, Volume};
-use crate::volume_query;
+use crate::volume_query::{self, Asked};
 
 /// How long writes that were in flight when the session was started may take before the session is
 /// given up, in ticks: 10 s. Until then writes that arrive are held.
@@ -35,32 +35,33 @@ pub fn start_session(
     settings: &StartSettings,
     claim: Claim,
 ) -> Result<Geometry, NTSTATUS> {
+    let deadline = volume_query::deadline(volume_query::START_LIMIT);
     volume.start(|| {
-        let (length, sector_size) = volume_query::size(volume.lower())?;
+        let asked = Asked::new(volume.queries(), deadline);
+        let (length, sector_size) = volume_query::size(asked)?;
         let geometry = Geometry::new(length, sector_size, settings.block_size)
             .map_err(|_| STATUS_INVALID_PARAMETER)?;
-        let trims = volume_query::supports_trim(volume.lower())?;
-        let session = Session::new(volume.lower(), geometry, settings, claim, trims)?;
+        let trims = volume_query::supports_trim(asked)?;
+        let device = Device { lower: volume.lower(), queries: volume.queries().clone(), trims };
+        let session = Session::new(device, geometry, settings, claim)?;
         let session = Shared::new(session).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-        let threads = start_threads(&session, volume)?;
-        Ok((Running { session, threads }, geometry))
+        let running = Running::new(session).and_then(Shared::new);
+        let running = running.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        start_threads(&running, volume)?;
+        Ok((running, geometry))
     })
 }
 
 /// Starts all threads, or none.
-fn start_threads(
-    session: &Shared<Session>,
-    volume: &Shared<Volume>,
-) -> Result<SessionThreads, NTSTATUS> {
-    let mut threads = SessionThreads::none();
-    match try_start_threads(&mut threads, session, volume) {
-        Ok(()) => Ok(threads),
-        Err(status) => {
-            session.stop();
-            threads.join();
-            Err(status)
+fn start_threads(running: &Running, volume: &Shared<Volume>) -> Result<(), NTSTATUS> {
+    running.threads.with(|threads| {
+        let started = try_start_threads(threads, &running.session, volume);
+        if started.is_err() {
+            running.session.stop();
+            threads.have_ended(None);
         }
-    }
+        started
+    })
 }
 
 fn try_start_threads(
@@ -80,10 +81,10 @@ fn try_start_threads(
     let dispatch = Dispatching { session: session.clone(), volume: volume.clone() };
     let dispatch = Shared::new(dispatch).ok_or(out_of_memory)?;
     let [for_drain, for_dispatch, for_sweep, for_hold] = &mut threads.0;
-    *for_sweep = Some(Thread::start(sweep)?);
-    *for_hold = Some(Thread::start(hold)?);
-    *for_drain = Some(Thread::start(drain)?);
-    *for_dispatch = Some(Thread::start(dispatch)?);
+    *for_sweep = Some(Thread::start(sweep, Priority::Background)?);
+    *for_hold = Some(Thread::start(hold, Priority::WritesWait)?);
+    *for_drain = Some(Thread::start(drain, Priority::Raised)?);
+    *for_dispatch = Some(Thread::start(dispatch, Priority::WritesWait)?);
     Ok(())
 }
 

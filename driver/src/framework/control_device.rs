@@ -18,7 +18,7 @@ use crate::kernel::unicode::UnicodeString;
 
 /// Callbacks of the control device.
 pub trait ControlCallbacks {
-    /// `EvtIoDeviceControl`: one request after the other. PASSIVE_LEVEL.
+    /// `EvtIoDeviceControl`: several requests at once. PASSIVE_LEVEL.
     fn device_control(request: Request, input_len: usize, output_len: usize, code: ULONG);
 
     /// `EvtFileCleanup`: the last handle to a file object is closed. PASSIVE_LEVEL.
@@ -143,7 +143,7 @@ fn set_callbacks<C: ControlCallbacks>(init: PWDFDEVICE_INIT) {
 
 fn create_queues<C: ControlCallbacks>(device: WDFDEVICE) -> Result<Queue, NTSTATUS> {
     // SAFETY: the device was just created; the callback is written for the queue.
-    unsafe { Queue::sequential(device, Some(evt_io_device_control::<C>)) }?;
+    unsafe { Queue::parallel(device, Some(evt_io_device_control::<C>)) }?;
     // SAFETY: as above.
     unsafe { Queue::manual(device) }
 }

@@ -15,6 +15,11 @@ use crate::kernel::global::Unloading;
 #[derive(Clone, Copy)]
 pub struct Driver(WDFDRIVER);
 
+// SAFETY: the framework synchronizes its objects.
+unsafe impl Send for Driver {}
+// SAFETY: as above.
+unsafe impl Sync for Driver {}
+
 impl Driver {
     /// IRQL <= DISPATCH_LEVEL.
     pub(super) fn handle(self) -> WDFDRIVER {

@@ -4,8 +4,8 @@ use core::ptr::null_mut;
 
 use snapless_driver_logic::settings::Value;
 use wdk_sys::{
-    KEY_READ, NT_SUCCESS, PCUNICODE_STRING, STATUS_OBJECT_NAME_NOT_FOUND, UNICODE_STRING,
-    WDFCOLLECTION, WDFKEY, WDFOBJECT, WDFSTRING,
+    KEY_READ, KEY_WRITE, NT_SUCCESS, PCUNICODE_STRING, STATUS_OBJECT_NAME_NOT_FOUND,
+    UNICODE_STRING, WDFCOLLECTION, WDFKEY, WDFOBJECT, WDFSTRING,
 };
 
 use super::driver::Driver;
@@ -24,7 +24,7 @@ impl ParametersKey {
             wdf!(
                 WdfDriverOpenParametersRegistryKey,
                 driver.handle(),
-                KEY_READ,
+                KEY_READ | KEY_WRITE,
                 wdk_sys::WDF_NO_OBJECT_ATTRIBUTES,
                 &raw mut key
             )
@@ -45,6 +45,16 @@ impl ParametersKey {
             status if NT_SUCCESS(status) => Value::Number(number),
             _ => Value::Unreadable,
         }
+    }
+
+    /// Sets a number. PASSIVE_LEVEL.
+    pub fn set_number(&self, name: &str, number: u32) {
+        let Some(key) = self.0 else { return };
+        let Ok(text) = UnicodeString::new(name) else { return };
+        let Ok(text) = text.as_kernel() else { return };
+        // SAFETY: the key is open; the name outlives the call. A value that cannot be written stays
+        // as it is.
+        let _ = unsafe { wdf!(WdfRegistryAssignULong, key, &raw const text, number) };
     }
 
     /// Calls `take` with each string of a list, at most `most` of them; false if the value is there

@@ -4,7 +4,8 @@ use core::ptr::null_mut;
 
 use wdk_sys::{
     _WDF_IO_QUEUE_DISPATCH_TYPE as DispatchType, _WDF_TRI_STATE as TriState, NT_SUCCESS, NTSTATUS,
-    PFN_WDF_IO_QUEUE_IO_DEVICE_CONTROL, WDF_IO_QUEUE_CONFIG, WDFDEVICE, WDFQUEUE, WDFREQUEST,
+    PFN_WDF_IO_QUEUE_IO_DEVICE_CONTROL, ULONG, WDF_IO_QUEUE_CONFIG, WDFDEVICE, WDFQUEUE,
+    WDFREQUEST,
 };
 
 use super::request::{FileObject, Request};
@@ -20,17 +21,19 @@ unsafe impl Send for Queue {}
 unsafe impl Sync for Queue {}
 
 impl Queue {
-    /// Creates the device's default queue, which presents one device control request after the
-    /// other. PASSIVE_LEVEL.
+    /// Creates the device's default queue, which presents device control requests as they come,
+    /// also while others are with the driver. PASSIVE_LEVEL.
     ///
     /// # Safety
     /// `device` is a framework device, and `handler` follows the framework's rules for it.
-    pub(super) unsafe fn sequential(
+    pub(super) unsafe fn parallel(
         device: WDFDEVICE,
         handler: PFN_WDF_IO_QUEUE_IO_DEVICE_CONTROL,
     ) -> Result<Self, NTSTATUS> {
-        let mut config = config(DispatchType::WdfIoQueueDispatchSequential);
+        let mut config = config(DispatchType::WdfIoQueueDispatchParallel);
         config.DefaultQueue = 1;
+        // `Settings.Parallel.NumberOfPresentedRequests`: no limit.
+        config.Settings.Parallel.NumberOfPresentedRequests = ULONG::MAX;
         config.EvtIoDeviceControl = handler;
         // SAFETY: the caller's promise.
         unsafe { Self::create(device, &mut config) }

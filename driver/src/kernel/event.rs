@@ -5,12 +5,17 @@ use core::ptr::null_mut;
 
 use wdk_sys::ntddk::{KeInitializeEvent, KeSetEvent, KeWaitForSingleObject};
 use wdk_sys::{
-    _EVENT_TYPE::SynchronizationEvent, _KWAIT_REASON::Executive, BOOLEAN, KEVENT, LARGE_INTEGER,
-    STATUS_SUCCESS,
+    _EVENT_TYPE::SynchronizationEvent, _KWAIT_REASON::Executive, BOOLEAN, KEVENT, KPRIORITY,
+    LARGE_INTEGER, STATUS_SUCCESS,
 };
 
 use super::KERNEL_MODE;
 use super::shared::Shared;
+
+/// Added to the priority of a thread that a signal wakes (`EVENT_INCREMENT`), so that it runs soon;
+/// the system takes it back as the thread uses up its time. Threads at a realtime priority have no
+/// use for it.
+const BOOST: KPRIORITY = 1;
 
 /// Storage for a `KEVENT`.
 struct KernelEvent(UnsafeCell<KEVENT>);
@@ -41,7 +46,7 @@ impl Event {
     pub fn set(&self) {
         // SAFETY: initialized in `new`; `Wait` is FALSE, so any IRQL up to DISPATCH_LEVEL is
         // allowed.
-        unsafe { KeSetEvent(self.raw(), 0, 0) };
+        unsafe { KeSetEvent(self.raw(), BOOST, 0) };
     }
 
     /// Waits for a signal. PASSIVE_LEVEL.

@@ -1,15 +1,10 @@
-//! The lower device: what its device object says, and synchronous IOCTLs to it.
+//! The lower device, and what it and the devices below it say of themselves.
 
-use core::ptr::{NonNull, null, null_mut};
+use core::ptr::NonNull;
 
-use snapless_driver_logic::protection::DeviceFacts;
-use wdk_sys::ntddk::{IoBuildDeviceIoControlRequest, IofCallDriver};
-use wdk_sys::{
-    IO_STATUS_BLOCK, NT_SUCCESS, NTSTATUS, PDEVICE_OBJECT, STATUS_INSUFFICIENT_RESOURCES,
-    STATUS_INVALID_PARAMETER, STATUS_PENDING, ULONG,
-};
-
-use super::event::Event;
+use snapless_driver_logic::protection::{DeviceFacts, StackFacts};
+use wdk_sys::PDEVICE_OBJECT;
+use wdk_sys::ntddk::{IoGetLowerDeviceObject, ObfDereferenceObject};
 
 /// The device that a filter is attached to.
 #[derive(Clone, Copy)]
@@ -40,15 +35,20 @@ impl LowerDevice {
         unsafe { (*self.0.as_ptr()).StackSize }
     }
 
-    /// Its `FILE_DEVICE_…` type, its `FILE_…` characteristics and its `DO_…` flags.
-    /// IRQL <= DISPATCH_LEVEL.
-    pub fn facts(self) -> DeviceFacts {
-        // SAFETY: attached to, so it exists.
-        let device = unsafe { self.0.as_ref() };
-        DeviceFacts {
-            device_type: device.DeviceType,
-            characteristics: device.Characteristics,
-            flags: device.Flags,
+    /// The `FILE_DEVICE_…` types, `FILE_…` characteristics and `DO_…` flags of this device and of
+    /// all devices below it, down to the physical one: drivers in between need not hand them on.
+    /// PASSIVE_LEVEL.
+    pub fn stack_facts(self) -> StackFacts {
+        let mut facts = StackFacts::of_lower(facts_of(self.0));
+        let mut held = None;
+        loop {
+            let device =
+                held.as_ref().map_or(self.as_ptr(), |device: &Referenced| device.0.as_ptr());
+            // SAFETY: the first device is attached to, each other one referenced.
+            let next = NonNull::new(unsafe { IoGetLowerDeviceObject(device) });
+            let Some(next) = next.map(Referenced) else { return facts };
+            facts.add(facts_of(next.0));
+            held = Some(next);
         }
     }
 
@@ -57,48 +57,24 @@ impl LowerDevice {
         // SAFETY: attached to, so it exists.
         unsafe { (*self.0.as_ptr()).Flags }
     }
+}
 
-    /// Sends an IOCTL and waits for it; returns the number of bytes in `output`. PASSIVE_LEVEL.
-    pub fn ioctl(
-        self,
-        control_code: ULONG,
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<usize, NTSTATUS> {
-        let event = Event::new(false).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-        let mut outcome = IO_STATUS_BLOCK::default();
-        let input_len = ULONG::try_from(input.len()).map_err(|_| STATUS_INVALID_PARAMETER)?;
-        let output_len = ULONG::try_from(output.len()).map_err(|_| STATUS_INVALID_PARAMETER)?;
-        let from = if input.is_empty() { null() } else { input.as_ptr() };
-        let to = if output.is_empty() { null_mut() } else { output.as_mut_ptr() };
-        // SAFETY: buffers, event and status block outlive the request: this function waits for it.
-        // The input is only read.
-        let irp = unsafe {
-            IoBuildDeviceIoControlRequest(
-                control_code,
-                self.as_ptr(),
-                from.cast_mut().cast(),
-                input_len,
-                to.cast(),
-                output_len,
-                0,
-                event.raw(),
-                &raw mut outcome,
-            )
-        };
-        if irp.is_null() {
-            return Err(STATUS_INSUFFICIENT_RESOURCES);
-        }
-        // SAFETY: built above; the I/O manager frees it on completion.
-        let mut status = unsafe { IofCallDriver(self.as_ptr(), irp) };
-        if status == STATUS_PENDING {
-            event.wait();
-            // SAFETY: on completion the union holds the status.
-            status = unsafe { outcome.__bindgen_anon_1.Status };
-        }
-        if !NT_SUCCESS(status) {
-            return Err(status);
-        }
-        Ok(usize::try_from(outcome.Information).unwrap_or(0).min(output.len()))
+/// A device object with a reference of ours.
+struct Referenced(NonNull<wdk_sys::DEVICE_OBJECT>);
+
+impl Drop for Referenced {
+    fn drop(&mut self) {
+        // SAFETY: referenced by `IoGetLowerDeviceObject`, dereferenced once.
+        unsafe { ObfDereferenceObject(self.0.as_ptr().cast()) };
+    }
+}
+
+fn facts_of(device: NonNull<wdk_sys::DEVICE_OBJECT>) -> DeviceFacts {
+    // SAFETY: the caller's device exists: it is attached to, or referenced.
+    let device = unsafe { device.as_ref() };
+    DeviceFacts {
+        device_type: device.DeviceType,
+        characteristics: device.Characteristics,
+        flags: device.Flags,
     }
 }

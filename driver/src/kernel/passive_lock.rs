@@ -25,6 +25,15 @@ impl<T> PassiveLock<T> {
     /// Calls `f` with the value. PASSIVE_LEVEL. `f` must not take this lock.
     pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         self.free.wait();
+        self.use_locked(f)
+    }
+
+    /// The same, but `None` if the lock is not free within `ticks` of 100 ns. PASSIVE_LEVEL.
+    pub fn with_within<R>(&self, ticks: u64, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.free.wait_for(ticks).then(|| self.use_locked(f))
+    }
+
+    fn use_locked<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         // SAFETY: the event releases one thread until it is set again.
         let result = f(unsafe { &mut *self.value.get() });
         self.free.set();

@@ -4,18 +4,19 @@ use core::sync::atomic::Ordering;
 
 use snapless_driver_logic::reads::is_bad_sector;
 use snapless_engine::{Config, Read, ReadOutcome, Step, Tick, Worker};
-use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
+use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_IO_TIMEOUT};
 
 use super::Session;
 use crate::kernel::log;
 use crate::kernel::reader::{ReadOwner, ReadPriority, Readers, ReadersConfig};
 use crate::kernel::shared::Shared;
 use crate::trace;
-use crate::volume_query;
+use crate::volume_query::{self, Asked};
 
-/// How long to wait before the length is queried again for which there was no memory, in ticks: 1
-/// s.
+/// How long to wait before the length is queried again that could not be found out, in ticks: 1 s.
 const QUERY_AGAIN: u64 = 1_000 * Tick::PER_MS;
+/// How long drain requests may wait for the length, in ticks: 2 s.
+const QUERY_LIMIT: u64 = 2_000 * Tick::PER_MS;
 
 /// The reads of the sweep, or those for held writes.
 pub type SessionReaders = Readers<SessionReads>;
@@ -110,16 +111,17 @@ impl Session {
     }
 
     /// Queries the volume's length if [`Session::query_length_later`] asked for it. Returns when to
-    /// call this again if there was no memory: a volume that has grown is not captured as a whole
-    /// any more. PASSIVE_LEVEL.
+    /// call this again if it could not be found out: a volume that has grown is not captured as a
+    /// whole any more. PASSIVE_LEVEL.
     pub fn query_length(&self) -> Option<Tick> {
         // Relaxed: the event that woke this thread orders it.
         if !self.length_query.swap(false, Ordering::Relaxed) {
             return None;
         }
-        match volume_query::length(self.lower) {
+        let deadline = volume_query::deadline(QUERY_LIMIT);
+        match volume_query::length(Asked::new(&self.queries, deadline)) {
             Ok(length) => self.note_length(length),
-            Err(STATUS_INSUFFICIENT_RESOURCES) => {
+            Err(STATUS_INSUFFICIENT_RESOURCES | STATUS_IO_TIMEOUT) => {
                 // Relaxed: as above.
                 self.length_query.store(true, Ordering::Relaxed);
                 return Some(self.now().after(QUERY_AGAIN));

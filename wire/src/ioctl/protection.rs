@@ -30,6 +30,9 @@ snapless_types::numbered_enum! {
         /// Its driver takes neither direct nor buffered I/O: data are reachable in their caller's
         /// address space only.
         NoDirectIo = 11 => "no_direct_io",
+        /// The machine started several times in a row without coming up: the driver passes every
+        /// request through.
+        StartsFailed = 12 => "starts_failed",
     }
 }
 
@@ -43,6 +46,6 @@ mod tests {
             assert_eq!(protection as usize, place);
             assert_eq!(Protection::from_wire(protection.to_wire()), Some(protection));
         }
-        assert_eq!(Protection::from_wire(12), None);
+        assert_eq!(Protection::from_wire(13), None);
     }
 }

@@ -19,9 +19,9 @@ pub(crate) mod status {
         STATUS_BUFFER_TOO_SMALL as BUFFER_TOO_SMALL, STATUS_CANCELLED as CANCELLED,
         STATUS_DEVICE_BUSY as DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES as INSUFFICIENT_RESOURCES,
         STATUS_INVALID_DEVICE_REQUEST as INVALID_DEVICE_REQUEST,
-        STATUS_INVALID_PARAMETER as INVALID_PARAMETER, STATUS_NOT_FOUND as NOT_FOUND,
-        STATUS_NOT_SUPPORTED as NOT_SUPPORTED, STATUS_REVISION_MISMATCH as REVISION_MISMATCH,
-        STATUS_SUCCESS as SUCCESS,
+        STATUS_INVALID_PARAMETER as INVALID_PARAMETER, STATUS_IO_TIMEOUT as IO_TIMEOUT,
+        STATUS_NOT_FOUND as NOT_FOUND, STATUS_NOT_SUPPORTED as NOT_SUPPORTED,
+        STATUS_REVISION_MISMATCH as REVISION_MISMATCH, STATUS_SUCCESS as SUCCESS,
     };
 }
 
@@ -51,6 +51,11 @@ impl Case {
         expected: NTSTATUS,
     ) -> Self {
         Self { name: name.into(), code, input: input.to_vec(), room, expected }
+    }
+
+    /// What to call it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Sends the request; an error if it ends otherwise, or if more was written than the answer.

@@ -11,6 +11,7 @@
 //! | `length`, `write`, `begin-write`, `end-write`, `cancel-write`, `trim`, `zero`, `control` | requests of an application to the volume, see `volume.rs` |
 //! | `malformed alone` | malformed requests to the product's driver, with a session of the agent's own |
 //! | `malformed beside SEED COUNT` | the same beside another program's session, then random requests |
+//! | `hung begin`, `hung ask`, `hung end` | requests to the driver while the disk of the second volume hangs |
 //! | `refused start` | a start on a volume that cannot be protected |
 //! | `short-sessions` | sessions that begin and end |
 //! | `refused each-allocation`, `refused attach`, `refused no-memory` | requests to the driver while its allocations fail |
@@ -21,6 +22,8 @@ mod cases;
 mod event;
 #[cfg(windows)]
 mod handle;
+#[cfg(windows)]
+mod hung;
 #[cfg(windows)]
 mod malformed;
 #[cfg(windows)]
@@ -63,6 +66,9 @@ fn act(line: &str) -> Result<String, String> {
             let seed = seed.parse().map_err(|_| unknown())?;
             malformed::beside(seed, count.parse().map_err(|_| unknown())?)
         }
+        ["hung", "begin"] => hung::begin(),
+        ["hung", "ask"] => hung::ask(),
+        ["hung", "end"] => hung::end(),
         ["refused", "start"] => refused::start(),
         ["refused", "each-allocation"] => refused::each_allocation(),
         ["refused", "attach"] => refused::attach(),

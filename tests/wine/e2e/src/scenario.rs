@@ -11,6 +11,7 @@
 //! | [`Scenario::LowMemory`] | no memory for the driver, for seconds, during it; a start without each of its allocations |
 //! | [`Scenario::BufferedVolume`] | nothing, but the volume takes data by system buffers |
 //! | [`Scenario::PagingFile`] | no load, but a write to a paging file while the volume does not read |
+//! | [`Scenario::HungDisk`] | the disk of another volume hangs, with a session on it |
 //! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, a volume that shrinks and grows |
 //! | [`Scenario::Preemption`] | threads of the driver lose the processor at the worst instants; short sessions before it |
 //! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |
@@ -21,6 +22,7 @@
 mod buffered_volume;
 mod every_write;
 mod gap;
+mod hung_disk;
 mod low_memory;
 mod malformed;
 mod paging_file;
@@ -103,6 +105,8 @@ scenarios! {
     BufferedVolume: "buffered-volume", buffered_volume::run;
     /// A write that must not wait.
     PagingFile: "paging-file", paging_file::run;
+    /// Another volume's disk hangs.
+    HungDisk: "hung-disk", hung_disk::run;
     /// The driver's settings and its report of a volume.
     Settings: "settings", settings::run;
     /// The driver's threads lose the processor at the worst instants.

@@ -53,6 +53,18 @@ pub const SET_POWER: u32 = code(0x915);
 /// Plug and play: takes a minor function code as 32 bits and sends its packet down the stack.
 pub const PNP: u32 = code(0x916);
 
+/// Takes 32 bits, [`HANG_READS`] or [`HANG_ALL`]: the second volume hangs: it keeps these requests,
+/// cancelled or not, until this is sent again with 0.
+pub const HANG: u32 = code(0x917);
+/// For [`HANG`]: reads.
+pub const HANG_READS: u32 = 1;
+/// For [`HANG`]: reads, writes and device controls.
+pub const HANG_ALL: u32 = 2;
+/// Plug and play, as [`ATTACH`], for the second volume.
+pub const ATTACH_SECOND: u32 = code(0x918);
+/// Plug and play, as [`REMOVE`], for the second volume.
+pub const REMOVE_SECOND: u32 = code(0x919);
+
 /// For [`SET_TRIM_SUPPORT`]: the volume reports that it does not trim.
 pub const REPORTS_NO_TRIM: u32 = 1;
 /// For [`SET_TRIM_SUPPORT`]: the volume refuses data set requests (trim, zeros).

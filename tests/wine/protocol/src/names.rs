@@ -9,6 +9,9 @@ pub const VOLUME_LINK: &str = r"\DosDevices\SnaplessTestVolume0";
 /// The test volume, as programs open it.
 pub const VOLUME_PATH: &str = r"\\.\SnaplessTestVolume0";
 
+/// The second volume's device: it has no content, and is there to hang.
+pub const SECOND_DEVICE: &str = r"\Device\SnaplessTestVolume1";
+
 /// The rig's control device. Commands do not go through the volume's stack, which they may remove.
 pub const CONTROL_DEVICE: &str = r"\Device\SnaplessRig";
 /// The control device's link, as drivers create it.

@@ -28,7 +28,7 @@ const fn breaks(name: &'static str, rule: &'static str) -> Case {
 }
 
 /// All cases.
-pub const CASES: [Case; 39] = [
+pub const CASES: [Case; 40] = [
     Case { name: "clean", rule: None },
     // Object lifetime.
     breaks("stale-handle", "Handle"),
@@ -70,6 +70,7 @@ pub const CASES: [Case; 39] = [
     breaks("pool-without-tag", "Pool"),
     breaks("pool-leak", "Leak"),
     breaks("thread-left-running", "Leak"),
+    breaks("thread-without-priority", "State"),
     // Unsupported calls.
     breaks("structure-size", "Parameter"),
     breaks("unimplemented-function", "Unimplemented"),

@@ -147,6 +147,8 @@ pub(crate) struct QueueConfig {
 
 /// `WdfIoQueueDispatchSequential`
 pub(crate) const DISPATCH_SEQUENTIAL: i32 = 1;
+/// `WdfIoQueueDispatchParallel`
+pub(crate) const DISPATCH_PARALLEL: i32 = 2;
 /// `WdfIoQueueDispatchManual`
 pub(crate) const DISPATCH_MANUAL: i32 = 3;
 

@@ -3,13 +3,13 @@
 //!
 //! The rule: each behaves as documented; the head of its file names every exception.
 
-pub(crate) mod device_control;
 pub(crate) mod etw;
 pub(crate) mod irp;
 pub(crate) mod mdl;
 pub(crate) mod pool;
 pub(crate) mod processor;
 pub(crate) mod spinlock;
+pub(crate) mod stack;
 pub(crate) mod thread;
 pub(crate) mod time;
 pub(crate) mod wait;

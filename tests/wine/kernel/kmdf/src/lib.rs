@@ -34,6 +34,7 @@ mod ledger;
 mod object;
 mod pnp;
 mod preempt;
+mod presenter;
 mod queue;
 mod redirects;
 mod registry;

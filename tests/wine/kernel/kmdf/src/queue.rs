@@ -1,8 +1,9 @@
-//! `WDFQUEUE`: sequential and manual queues of device control requests on a control device.
+//! `WDFQUEUE`: sequential, parallel and manual queues of device control requests on a control
+//! device.
 //!
 //! The rules: every queued packet is pended and the framework can cancel it; a purged queue accepts
 //! nothing; a device does not go away before the driver has completed every request that it has.
-//! The rig supports no power-managed queues and no parallel ones.
+//! The rig supports no power-managed queues.
 
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 
@@ -15,8 +16,8 @@ use wdk_sys::{
 
 use crate::{
     abi::{
-        DISPATCH_MANUAL, DISPATCH_SEQUENTIAL, DriverGlobals, Handle, ObjectAttributes, QueueConfig,
-        STATUS_WDF_BUSY, TRUE,
+        DISPATCH_MANUAL, DISPATCH_PARALLEL, DISPATCH_SEQUENTIAL, DriverGlobals, Handle,
+        ObjectAttributes, QueueConfig, STATUS_WDF_BUSY, TRUE,
     },
     allocation_failure::{self, Allocation},
     cancel,
@@ -26,6 +27,7 @@ use crate::{
     file::FileObject,
     irql::DISPATCH_LEVEL,
     object::{Object, Ref, Typed, attributes},
+    presenter::{Presentation, Presenter},
     request::{self, Request},
     settings::GIVE_BACK_LIMIT_MS,
 };
@@ -34,6 +36,8 @@ use crate::{
 pub(crate) struct Queue {
     device: Ref<Device>,
     config: QueueConfig,
+    /// A parallel queue's.
+    presenter: Option<Presenter>,
     state: SpinLock<State>,
     /// Signalled while the queue holds no request and the driver has none of it.
     idle: Event,
@@ -57,6 +61,10 @@ impl Typed for Queue {
         let state = self.state.lock();
         if let Some(handle) = state.owned.first().or(state.waiting.front()).map(Ref::handle) {
             violation!(Leak, "queue deletion", "WDFREQUEST {handle:#x} has not been completed");
+        }
+        drop(state);
+        if let Some(presenter) = &self.presenter {
+            presenter.stop();
         }
     }
 }
@@ -191,9 +199,18 @@ impl Queue {
         }
     }
 
-    /// Delivers what a sequential queue can deliver.
+    /// Delivers what a sequential queue can deliver, and everything that a parallel one has.
     fn pump(queue: &Ref<Self>) {
         let Some(callback) = queue.config.evt_device_control else { return };
+        if let Some(presenter) = &queue.presenter {
+            while let Some(request) = Self::take(queue, |_| true, |_| true) {
+                let (code, input, output) =
+                    request.with_irp(|irp| irp.device_control()).unwrap_or_default();
+                let (queue, request) = (queue.handle(), request.handle());
+                presenter.present(Presentation { callback, queue, request, output, input, code });
+            }
+            return;
+        }
         {
             let mut state = queue.state.lock();
             if state.pump != Pump::Idle {
@@ -265,8 +282,8 @@ pub(crate) unsafe extern "system" fn io_queue_create(
     if !device.is_control() {
         violation!(Unimplemented, call.function, "the rig has no queues of PnP devices");
     }
-    if ![DISPATCH_SEQUENTIAL, DISPATCH_MANUAL].contains(&config.dispatch_type) {
-        let kind = config.dispatch_type;
+    let kind = config.dispatch_type;
+    if ![DISPATCH_SEQUENTIAL, DISPATCH_PARALLEL, DISPATCH_MANUAL].contains(&kind) {
         violation!(Unimplemented, call.function, "the rig has no queues of dispatch type {kind}");
     }
     if config.evt_device_control.is_some() == (config.dispatch_type == DISPATCH_MANUAL) {
@@ -280,7 +297,8 @@ pub(crate) unsafe extern "system" fn io_queue_create(
     if !default && queue.is_null() {
         return STATUS_INVALID_PARAMETER_4;
     }
-    if config.presented_requests != 0 {
+    // How many requests of a parallel queue the driver takes at once.
+    if (config.presented_requests != 0) != (kind == DISPATCH_PARALLEL) {
         return STATUS_INVALID_PARAMETER;
     }
     if default && device.is_initialized() {
@@ -306,7 +324,12 @@ pub(crate) unsafe extern "system" fn io_queue_create(
     idle.set();
     let state =
         State { accepting: true, waiting: VecDeque::new(), owned: Vec::new(), pump: Pump::Idle };
-    let value = Queue { device: device.clone(), config, state: SpinLock::new(state), idle };
+    let presenter = match (kind == DISPATCH_PARALLEL).then(Presenter::start).transpose() {
+        Ok(presenter) => presenter,
+        Err(failure) => return failure.0,
+    };
+    let state = SpinLock::new(state);
+    let value = Queue { device: device.clone(), config, presenter, state, idle };
     let created = Object::create(value, call.client, Some(&parent), queue_attributes.as_ref());
     let mut queues = device.queues.lock();
     queues.all.push(created.clone());

@@ -6,7 +6,9 @@
 
 use core::ffi::c_void;
 
-use crate::gaps::{device_control, etw, irp, mdl, pool, processor, spinlock, thread, time, wait};
+use crate::gaps::{
+    device_control, etw, irp, mdl, pool, processor, spinlock, stack, thread, time, wait,
+};
 
 /// The rig's routine for a name.
 pub(crate) fn find(name: &str) -> Option<*const c_void> {
@@ -32,6 +34,7 @@ fn lacking() -> &'static [(&'static str, *const c_void)] {
         "EtwUnregister" => etw::unregister,
         "EtwWriteTransfer" => etw::write_transfer,
         "IoBuildPartialMdl" => mdl::build_partial,
+        "IoGetLowerDeviceObject" => stack::lower_device_object,
         "IoSetIoPriorityHint" => irp::set_priority_hint,
         "KeGetCurrentIrql" => spinlock::current_irql,
         "KeGetCurrentProcessorNumberEx" => processor::current,
@@ -43,8 +46,7 @@ fn lacking() -> &'static [(&'static str, *const c_void)] {
 
 fn empty() -> &'static [(&'static str, *const c_void)] {
     list! {
-        // Wine copies no answer of a buffered code to its caller.
-        "IoBuildDeviceIoControlRequest" => device_control::build,
+        "KeSetPriorityThread" => thread::set_priority,
         "MmBuildMdlForNonPagedPool" => mdl::build_for_nonpaged_pool,
         "MmMapLockedPagesSpecifyCache" => mdl::map,
         "MmUnmapLockedPages" => mdl::unmap,

@@ -83,6 +83,19 @@ pub(crate) unsafe extern "system" fn registry_query_ulong(
     }
 }
 
+pub(crate) unsafe extern "system" fn registry_assign_ulong(
+    globals: *const DriverGlobals,
+    key: Handle,
+    name: *const UNICODE_STRING,
+    value: u32,
+) -> NTSTATUS {
+    let call = Call::enter("WdfRegistryAssignULong", globals, PASSIVE_LEVEL);
+    let key = call.typed::<KeyObject>(key);
+    // SAFETY: the driver's string.
+    let name = unsafe { Wide::copy_of(name) };
+    status::code(key.key.set_dword(&name, value))
+}
+
 pub(crate) unsafe extern "system" fn registry_query_multi_string(
     globals: *const DriverGlobals,
     key: Handle,

@@ -13,8 +13,8 @@ use crate::{
     request, workitem,
 };
 
-/// How many functions version 1.33 has.
-pub(crate) const LENGTH: usize = 458;
+/// How many functions version 1.27 has.
+pub(crate) const LENGTH: usize = 453;
 
 /// The table, complete.
 pub(crate) fn functions() -> *const *const c_void {
@@ -38,7 +38,7 @@ unsafe impl Send for Table {}
 static TABLE: SpinLock<Table> = SpinLock::new(Table([core::ptr::null(); LENGTH]));
 
 /// The implemented functions, by their index in `WDFFUNCENUM`.
-const IMPLEMENTED: [(usize, *const c_void); 40] = [
+const IMPLEMENTED: [(usize, *const c_void); 41] = [
     (13, collection::collection_create as *const c_void),
     (14, collection::collection_get_count as *const c_void),
     (18, collection::collection_get_item as *const c_void),
@@ -67,6 +67,7 @@ const IMPLEMENTED: [(usize, *const c_void); 40] = [
     (231, registry::registry_close as *const c_void),
     (237, registry::registry_query_multi_string as *const c_void),
     (240, registry::registry_query_ulong as *const c_void),
+    (246, registry::registry_assign_ulong as *const c_void),
     (263, request::request_complete as *const c_void),
     (265, request::request_complete_with_information as *const c_void),
     (269, request::request_retrieve_input_buffer as *const c_void),

@@ -5,12 +5,15 @@
 use core::{ffi::c_void, ptr};
 
 use wdk_sys::{
-    DO_DEVICE_INITIALIZING, PDEVICE_OBJECT, PDRIVER_OBJECT,
-    ntddk::{IoCreateDevice, IoCreateSymbolicLink, IoDeleteDevice, IoDeleteSymbolicLink},
+    DO_DEVICE_INITIALIZING, PDEVICE_OBJECT, PDRIVER_OBJECT, STATUS_NO_SUCH_DEVICE,
+    ntddk::{
+        IoAttachDeviceToDeviceStack, IoCreateDevice, IoCreateSymbolicLink, IoDeleteDevice,
+        IoDeleteSymbolicLink, IoDetachDevice,
+    },
 };
 
 use crate::{
-    status::{Result, check},
+    status::{Failure, Result, check},
     unicode::{Borrowed, Wide},
 };
 
@@ -88,6 +91,22 @@ impl Device {
     pub fn extension(self) -> *mut c_void {
         // SAFETY: the device exists until `delete`.
         unsafe { (*self.0).DeviceExtension }
+    }
+
+    /// Attaches this device to the top of another one's stack.
+    ///
+    /// # Errors
+    /// The stack cannot be attached to.
+    pub fn attach_to(self, lower: Self) -> Result {
+        // SAFETY: both devices exist.
+        let below = unsafe { IoAttachDeviceToDeviceStack(self.0, lower.0) };
+        if below.is_null() { Err(Failure(STATUS_NO_SUCH_DEVICE)) } else { Ok(()) }
+    }
+
+    /// Detaches what is attached to this device.
+    pub fn detach_upper(self) {
+        // SAFETY: the device exists.
+        unsafe { IoDetachDevice(self.0) };
     }
 
     /// Deletes the device object.

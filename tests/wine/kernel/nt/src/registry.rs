@@ -10,7 +10,7 @@ use wdk_sys::{
     HANDLE, KEY_READ, OBJ_CASE_INSENSITIVE, OBJ_KERNEL_HANDLE, OBJECT_ATTRIBUTES, REG_DWORD,
     REG_MULTI_SZ, REG_SZ, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL,
     STATUS_OBJECT_TYPE_MISMATCH,
-    ntddk::{ZwClose, ZwCreateKey, ZwOpenKey, ZwQueryValueKey},
+    ntddk::{ZwClose, ZwCreateKey, ZwOpenKey, ZwQueryValueKey, ZwSetValueKey},
 };
 
 use crate::{
@@ -73,6 +73,23 @@ impl Key {
         let bytes = <[u8; 4]>::try_from(data.as_slice())
             .map_err(|_| Failure(STATUS_OBJECT_TYPE_MISMATCH))?;
         Ok(u32::from_le_bytes(bytes))
+    }
+
+    /// Writes a `REG_DWORD`.
+    pub fn set_dword(&self, name: &Wide, value: u32) -> Result {
+        let name = name.borrow();
+        let mut data = value.to_le_bytes();
+        // SAFETY: name and data are valid for the call.
+        check(unsafe {
+            ZwSetValueKey(
+                self.handle,
+                name.as_ptr(),
+                0,
+                REG_DWORD,
+                data.as_mut_ptr().cast(),
+                size_of::<u32>() as u32,
+            )
+        })
     }
 
     /// Reads a `REG_SZ`.

@@ -72,6 +72,7 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
         "too-much-information" => control(framework, driver, |framework, request| {
             framework.call(index::REQUEST_COMPLETE_WITH_INFORMATION, &[request, 0, 9]);
         }),
+        "thread-without-priority" => Thread::spawn(|| ()).expect("a thread starts").join(),
         "structure-size" => {
             let config = QueueConfig { size: 8, ..QueueConfig::default() };
             let device = ControlDevice::create(framework, driver, device::complete, None);

@@ -16,9 +16,9 @@ use nt::{
 };
 use protocol::{
     ioctl::{
-        ATTACH, Counters, DeviceFlags, FAIL_ALLOCATIONS, FLUSH, MEMORY, PAUSE, PNP, QUERY,
-        REFUSE_USAGE, REMOVE, RESIZE, RESUME, SET_DEVICE_FLAGS, SET_POWER, SET_TRIM_SUPPORT,
-        SHUTDOWN, SURPRISE_REMOVE, TOP_WRITE, USAGE, WRITE_PROTECT,
+        ATTACH, ATTACH_SECOND, Counters, DeviceFlags, FAIL_ALLOCATIONS, FLUSH, HANG, MEMORY, PAUSE,
+        PNP, QUERY, REFUSE_USAGE, REMOVE, REMOVE_SECOND, RESIZE, RESUME, SET_DEVICE_FLAGS,
+        SET_POWER, SET_TRIM_SUPPORT, SHUTDOWN, SURPRISE_REMOVE, TOP_WRITE, USAGE, WRITE_PROTECT,
     },
     zerocopy::{FromBytes, Immutable, IntoBytes},
 };
@@ -28,7 +28,7 @@ use wdk_sys::{
     STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_PENDING, STATUS_SUCCESS,
 };
 
-use crate::{framework, pnp::Stack, scheduler::Scheduler, top_write};
+use crate::{framework, pnp::Stack, scheduler::Scheduler, second::SecondVolume, top_write};
 
 /// How long applications may take to close a volume that is gone.
 const HANDLES_LIMIT_MS: u32 = 20_000;
@@ -41,6 +41,8 @@ pub(crate) struct Control {
 struct Inner {
     scheduler: Arc<Scheduler>,
     stack: Arc<Stack>,
+    second_stack: Arc<Stack>,
+    second: Arc<SecondVolume>,
     commands: Monitor<Commands>,
 }
 
@@ -51,10 +53,16 @@ struct Commands {
 
 impl Control {
     /// The state, and the thread that runs the commands.
-    pub(crate) fn start(scheduler: &Arc<Scheduler>, stack: &Arc<Stack>) -> Result<(Self, Thread)> {
+    pub(crate) fn start(
+        scheduler: &Arc<Scheduler>,
+        [stack, second_stack]: &[Arc<Stack>; 2],
+        second: &Arc<SecondVolume>,
+    ) -> Result<(Self, Thread)> {
         let inner = Arc::new(Inner {
             scheduler: Arc::clone(scheduler),
             stack: Arc::clone(stack),
+            second_stack: Arc::clone(second_stack),
+            second: Arc::clone(second),
             commands: Monitor::new(Commands { waiting: VecDeque::new(), stopping: false }),
         });
         let runner = Arc::clone(&inner);
@@ -73,7 +81,9 @@ impl Control {
         match u32::from(irp.function().0) {
             IRP_MJ_CREATE | IRP_MJ_CLEANUP | IRP_MJ_CLOSE => irp.complete(STATUS_SUCCESS, 0),
             // These do not wait, and have to work while a packet through the stack waits for them.
-            IRP_MJ_DEVICE_CONTROL if [QUERY, PAUSE, RESUME].contains(&irp.device_control().0) => {
+            IRP_MJ_DEVICE_CONTROL
+                if [QUERY, PAUSE, RESUME, HANG].contains(&irp.device_control().0) =>
+            {
                 let (status, information) = self.inner.command(&mut irp);
                 irp.complete(status, information)
             }
@@ -163,6 +173,9 @@ impl Inner {
             REFUSE_USAGE => {
                 parsed(input).map(|times| switches.usage_refusals.store(times, Ordering::Relaxed))
             }
+            HANG => parsed(input).map(|what| self.second.set_hanging(what)),
+            ATTACH_SECOND => self.second_stack.attach(),
+            REMOVE_SECOND => self.second_stack.remove(),
             ATTACH => stack.attach(),
             REMOVE if scheduler.is_gone() => self.remove_gone(),
             REMOVE => stack.remove(),

@@ -1,4 +1,4 @@
-//! The driver's start and end, and the dispatch of requests to its two devices.
+//! The driver's start and end, and the dispatch of requests to its devices.
 //!
 //! The rule: parts are stopped in the opposite order of their start, also when the start fails.
 
@@ -14,10 +14,12 @@ use nt::{
     thread::Thread,
     unicode::Wide,
 };
-use protocol::names::{CONTROL_DEVICE, CONTROL_LINK, VOLUME_DEVICE, VOLUME_GUID, VOLUME_LINK};
+use protocol::names::{
+    CONTROL_DEVICE, CONTROL_LINK, SECOND_DEVICE, VOLUME_DEVICE, VOLUME_GUID, VOLUME_LINK,
+};
 use wdk_sys::{
-    FILE_DEVICE_DISK, FILE_DEVICE_UNKNOWN, NTSTATUS, PCUNICODE_STRING, PDEVICE_OBJECT,
-    PDRIVER_OBJECT, PIRP, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
+    DO_DIRECT_IO, FILE_DEVICE_DISK, FILE_DEVICE_UNKNOWN, NTSTATUS, PCUNICODE_STRING,
+    PDEVICE_OBJECT, PDRIVER_OBJECT, PIRP, STATUS_NO_SUCH_DEVICE, STATUS_SUCCESS,
 };
 
 use crate::{
@@ -26,18 +28,84 @@ use crate::{
     journal::Store,
     pnp::Stack,
     scheduler::{Scheduler, Workers},
+    second::SecondVolume,
     volume::Volume,
 };
 
 /// Everything that lives from the start to the end.
 struct Driver {
     volume: Volume,
-    volume_device: Device,
+    second: Arc<SecondVolume>,
+    devices: Devices,
     control: Control,
-    control_device: Device,
-    stack: Arc<Stack>,
+    stacks: [Arc<Stack>; 2],
     guid_link: Wide,
     threads: Threads,
+}
+
+/// The devices that exist while the driver runs.
+#[derive(Clone, Copy)]
+struct Devices {
+    volume: Device,
+    /// Attached to the volume.
+    between: Device,
+    second: Device,
+    control: Device,
+}
+
+impl Devices {
+    /// # Safety
+    /// `driver` is this driver's object.
+    unsafe fn create(driver: PDRIVER_OBJECT, io_model: u32) -> Result<Self> {
+        let kinds = [
+            (Some(VOLUME_DEVICE), FILE_DEVICE_DISK),
+            (None, FILE_DEVICE_DISK),
+            (Some(SECOND_DEVICE), FILE_DEVICE_DISK),
+            (Some(CONTROL_DEVICE), FILE_DEVICE_UNKNOWN),
+        ];
+        let mut made: [Option<Device>; 4] = [None; 4];
+        for (place, (name, kind)) in made.iter_mut().zip(kinds) {
+            // SAFETY: the caller vouches for the driver object.
+            match unsafe { create(driver, name, kind) } {
+                Ok(device) => *place = Some(device),
+                Err(failure) => {
+                    made.into_iter().flatten().for_each(Device::delete);
+                    return Err(failure);
+                }
+            }
+        }
+        let [Some(volume), Some(between), Some(second), Some(control)] = made else {
+            return Err(Failure(STATUS_NO_SUCH_DEVICE));
+        };
+        let devices = Self { volume, between, second, control };
+        for device in [volume, second] {
+            // SAFETY: the device was just created and is not shared yet.
+            unsafe { (*device.raw()).SectorSize = SECTOR as u16 };
+        }
+        volume.set_flags(io_model);
+        between.set_flags(io_model);
+        second.set_flags(DO_DIRECT_IO);
+        match between.attach_to(volume) {
+            Ok(()) => Ok(devices),
+            Err(failure) => {
+                devices.delete();
+                Err(failure)
+            }
+        }
+    }
+
+    fn finish_initializing(self) {
+        for device in [self.volume, self.between, self.second, self.control] {
+            device.finish_initializing();
+        }
+    }
+
+    fn delete(self) {
+        self.volume.detach_upper();
+        for device in [self.control, self.second, self.between, self.volume] {
+            device.delete();
+        }
+    }
 }
 
 struct Threads {
@@ -86,34 +154,27 @@ unsafe fn start(driver: PDRIVER_OBJECT, service: &Wide) -> Result {
     let length = store.length();
     let scheduler = Arc::new(Scheduler::new(&config, store));
     // SAFETY: the caller vouches for the driver object.
-    let volume_device = unsafe { create(driver, VOLUME_DEVICE, FILE_DEVICE_DISK) }?;
-    // SAFETY: as above.
-    let control_device = unsafe { create(driver, CONTROL_DEVICE, FILE_DEVICE_UNKNOWN) }
-        .inspect_err(|_| volume_device.delete())?;
-    let undo_devices = || {
-        control_device.delete();
-        volume_device.delete();
-    };
-    volume_device.set_flags(config.io_model);
-    // SAFETY: the device was just created and is not shared yet.
-    unsafe { (*volume_device.raw()).SectorSize = SECTOR as u16 };
-    let stack = Stack::new(volume_device.raw());
-    let workers = Workers::start(&scheduler, config.workers).inspect_err(|_| undo_devices())?;
-    let (control, commands) = match Control::start(&scheduler, &stack) {
+    let devices = unsafe { Devices::create(driver, config.io_model) }?;
+    let stack = Stack::new(devices.volume.raw(), devices.between.raw());
+    let second_stack = Stack::new(devices.second.raw(), devices.second.raw());
+    let stacks = [stack, second_stack];
+    let second = Arc::new(SecondVolume::new());
+    let workers = Workers::start(&scheduler, config.workers).inspect_err(|_| devices.delete())?;
+    let (control, commands) = match Control::start(&scheduler, &stacks, &second) {
         Ok(started) => started,
         Err(failure) => {
             workers.stop();
-            undo_devices();
+            devices.delete();
             return Err(failure);
         }
     };
     let guid_link = Wide::new(r"\DosDevices\Volume").with(VOLUME_GUID);
     let running = Box::new(Driver {
         volume: Volume { scheduler, io_model: config.io_model },
-        volume_device,
+        second,
+        devices,
         control,
-        control_device,
-        stack,
+        stacks,
         guid_link,
         threads: Threads { workers, commands },
     });
@@ -124,8 +185,7 @@ unsafe fn start(driver: PDRIVER_OBJECT, service: &Wide) -> Result {
     object.DriverUnload = Some(unload);
     // Release: pairs with `running`.
     DRIVER.store(Box::into_raw(running), Ordering::Release);
-    volume_device.finish_initializing();
-    control_device.finish_initializing();
+    devices.finish_initializing();
     println!("snapless-test-volume: {length} bytes, seed {}", config.seed);
     Ok(())
 }
@@ -138,9 +198,10 @@ fn create_links(driver: &Driver) -> Result {
 
 /// # Safety
 /// `driver` is this driver's object.
-unsafe fn create(driver: PDRIVER_OBJECT, name: &str, device_type: u32) -> Result<Device> {
-    let name = Wide::new(name);
-    let new = NewDevice { name: Some(&name), device_type, characteristics: 0, extension_size: 0 };
+unsafe fn create(driver: PDRIVER_OBJECT, name: Option<&str>, device_type: u32) -> Result<Device> {
+    let name = name.map(Wide::new);
+    let name = name.as_ref();
+    let new = NewDevice { name, device_type, characteristics: 0, extension_size: 0 };
     // SAFETY: the caller says so.
     unsafe { Device::create(driver, &new) }
 }
@@ -155,16 +216,18 @@ unsafe extern "C" fn dispatch(device: PDEVICE_OBJECT, irp: PIRP) -> NTSTATUS {
     // SAFETY: the I/O manager hands the packet over.
     let irp = unsafe { Irp::from_raw(irp) };
     let Some(driver) = running() else { return irp.complete(STATUS_NO_SUCH_DEVICE, 0) };
-    if device == driver.volume_device.raw() {
-        driver.volume.dispatch(irp)
-    } else {
-        driver.control.dispatch(irp)
+    let Devices { volume, between, second, .. } = driver.devices;
+    match device {
+        _ if device == volume.raw() => driver.volume.dispatch(irp),
+        _ if device == between.raw() => irp.pass_down(volume),
+        _ if device == second.raw() => driver.second.dispatch(irp),
+        _ => driver.control.dispatch(irp),
     }
 }
 
 unsafe extern "C" fn unload(_driver: PDRIVER_OBJECT) {
     let Some(driver) = running() else { return };
-    if driver.stack.is_attached() {
+    if driver.stacks.iter().any(|stack| stack.is_attached()) {
         println!("snapless-test-volume: unloaded with a filter attached: remove the volume first");
         nt::halt::halt();
     }
@@ -172,8 +235,7 @@ unsafe extern "C" fn unload(_driver: PDRIVER_OBJECT) {
     for link in [&Wide::new(CONTROL_LINK), &driver.guid_link, &Wide::new(VOLUME_LINK)] {
         delete_link(link);
     }
-    driver.control_device.delete();
-    driver.volume_device.delete();
+    driver.devices.delete();
     // AcqRel: no call finds the driver after this.
     let taken = DRIVER.swap(core::ptr::null_mut(), Ordering::AcqRel);
     // SAFETY: `start` leaked this box; the devices, the only way to it, are deleted.

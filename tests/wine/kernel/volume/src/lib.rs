@@ -20,6 +20,7 @@ mod payload;
 mod pnp;
 mod queries;
 mod scheduler;
+mod second;
 mod switches;
 mod top_write;
 mod volume;

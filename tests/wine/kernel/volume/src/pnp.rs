@@ -21,8 +21,9 @@ use protocol::{
 use wdk_sys::{
     _DEVICE_POWER_STATE,
     _POWER_STATE_TYPE::DevicePowerState,
-    DO_DEVICE_INITIALIZING, DRIVER_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IRP_MJ_PNP,
-    IRP_MJ_POWER, IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_DEVICE_USAGE_NOTIFICATION,
+    DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, DO_DIRECT_IO, DRIVER_OBJECT, FILE_OBJECT,
+    IO_STACK_LOCATION, IRP_MJ_PNP, IRP_MJ_POWER, IRP_MN_CANCEL_REMOVE_DEVICE,
+    IRP_MN_DEVICE_USAGE_NOTIFICATION,
     IRP_MN_QUERY_REMOVE_DEVICE, IRP_MN_REMOVE_DEVICE, IRP_MN_SET_POWER, IRP_MN_START_DEVICE,
     OBJ_CASE_INSENSITIVE, PDEVICE_OBJECT, STATUS_INVALID_DEVICE_STATE, STATUS_NO_SUCH_DEVICE,
     STATUS_OBJECT_NAME_NOT_FOUND,
@@ -32,9 +33,12 @@ use wdk_sys::{
 /// `DeviceUsageTypePaging`
 const PAGING: u32 = 1;
 
-/// The volume's stack, from below.
+/// A volume's stack, from below.
 pub(crate) struct Stack {
     physical: PDEVICE_OBJECT,
+    /// A filter between the volume and the filters of the class, which hands on nothing that the
+    /// physical device says of itself but how it takes data; or the physical device.
+    between: PDEVICE_OBJECT,
     /// The physical device's own type, characteristics and flags.
     own: (u32, u32, u32),
 }
@@ -45,12 +49,12 @@ unsafe impl Send for Stack {}
 unsafe impl Sync for Stack {}
 
 impl Stack {
-    /// The stack over a physical device.
-    pub(crate) fn new(physical: PDEVICE_OBJECT) -> Arc<Self> {
+    /// The stack over a physical device, with a device between it and the class's filters.
+    pub(crate) fn new(physical: PDEVICE_OBJECT, between: PDEVICE_OBJECT) -> Arc<Self> {
         // SAFETY: the device was just created and is not shared yet.
         let device = unsafe { &*physical };
         let own = (device.DeviceType, device.Characteristics, device.Flags);
-        Arc::new(Self { physical, own })
+        Arc::new(Self { physical, between, own })
     }
 
     /// Changes the properties of the physical device object.
@@ -63,6 +67,12 @@ impl Stack {
         device.DeviceType = if other == 0 { device_type } else { other };
         device.Characteristics = characteristics | new.characteristics;
         device.Flags = (flags | new.flags) & !new.flags_cleared & !DO_DEVICE_INITIALIZING;
+        let io_model = device.Flags & (DO_BUFFERED_IO | DO_DIRECT_IO);
+        if self.between != self.physical {
+            // SAFETY: as above.
+            let between = unsafe { &mut *self.between };
+            between.Flags = (between.Flags & !(DO_BUFFERED_IO | DO_DIRECT_IO)) | io_model;
+        }
     }
 
     /// Sends a packet that `make` fills in from the top of the stack and waits for it. It has
@@ -79,7 +89,7 @@ impl Stack {
     /// Whether a filter is attached.
     pub(crate) fn is_attached(&self) -> bool {
         // SAFETY: the physical device object is live.
-        !unsafe { (*self.physical).AttachedDevice }.is_null()
+        !unsafe { (*self.between).AttachedDevice }.is_null()
     }
 
     /// Adds the class's filters and starts the device.

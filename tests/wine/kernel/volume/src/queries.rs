@@ -46,9 +46,9 @@ pub(crate) fn answer(volume: &Volume, irp: &mut Irp) -> (NTSTATUS, usize) {
     let switches = &volume.scheduler.switches;
     let answer = match code {
         IOCTL_DISK_GET_LENGTH_INFO => volume.scheduler.store.length().to_le_bytes().to_vec(),
-        IOCTL_DISK_GET_DRIVE_GEOMETRY => geometry(volume),
+        IOCTL_DISK_GET_DRIVE_GEOMETRY => geometry(volume.scheduler.store.length()),
         IOCTL_DISK_GET_DRIVE_GEOMETRY_EX => {
-            let mut answer = geometry(volume);
+            let mut answer = geometry(volume.scheduler.store.length());
             answer.extend(volume.scheduler.store.length().to_le_bytes());
             answer
         }
@@ -89,10 +89,32 @@ pub(crate) fn answer(volume: &Volume, irp: &mut Irp) -> (NTSTATUS, usize) {
     (STATUS_SUCCESS, answer.len())
 }
 
+/// Answers a device control of a volume that has only a length and a name.
+pub(crate) fn answer_second(irp: &mut Irp, length: u64, name: &str) -> (NTSTATUS, usize) {
+    let (code, _, room) = irp.device_control();
+    let answer = match code {
+        IOCTL_DISK_GET_LENGTH_INFO => length.to_le_bytes().to_vec(),
+        IOCTL_DISK_GET_DRIVE_GEOMETRY => geometry(length),
+        IOCTL_MOUNTDEV_QUERY_DEVICE_NAME => {
+            let name: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            // SAFETY: a buffered request's system buffer holds the larger of both lengths.
+            return unsafe { counted(irp, &name, room as usize) };
+        }
+        IOCTL_DISK_IS_WRITABLE => Vec::new(),
+        _ => return (STATUS_INVALID_DEVICE_REQUEST, 0),
+    };
+    if (room as usize) < answer.len() {
+        return (STATUS_BUFFER_TOO_SMALL, 0);
+    }
+    // SAFETY: as above.
+    unsafe { output(irp, &answer) };
+    (STATUS_SUCCESS, answer.len())
+}
+
 /// `DISK_GEOMETRY`
-fn geometry(volume: &Volume) -> Vec<u8> {
+fn geometry(length: u64) -> Vec<u8> {
     let cylinder = u64::from(TRACKS_PER_CYLINDER * SECTORS_PER_TRACK * SECTOR);
-    let cylinders = volume.scheduler.store.length() / cylinder;
+    let cylinders = length / cylinder;
     let mut answer = cylinders.to_le_bytes().to_vec();
     for field in [FIXED_MEDIA, TRACKS_PER_CYLINDER, SECTORS_PER_TRACK, SECTOR] {
         answer.extend(field.to_le_bytes());

@@ -100,7 +100,7 @@ impl Volume {
 
 /// The bus driver's part of plug and play: announcements succeed; a query that no driver above has
 /// answered stays unanswered.
-fn answer_pnp(irp: Irp) -> NTSTATUS {
+pub(crate) fn answer_pnp(irp: Irp) -> NTSTATUS {
     use wdk_sys::{
         IRP_MN_CANCEL_REMOVE_DEVICE, IRP_MN_CANCEL_STOP_DEVICE, IRP_MN_QUERY_REMOVE_DEVICE,
         IRP_MN_QUERY_STOP_DEVICE, IRP_MN_STOP_DEVICE,
