@@ -18,9 +18,10 @@ use snapless_wire::ioctl::{
 use windows_strings::HSTRING;
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_BUSY, ERROR_DEVICE_NOT_CONNECTED, ERROR_FILE_NOT_FOUND,
-    ERROR_INSUFFICIENT_BUFFER, ERROR_MORE_DATA, ERROR_NO_MORE_FILES, ERROR_NO_SUCH_DEVICE,
-    ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_FOUND, ERROR_OPERATION_ABORTED,
-    ERROR_PATH_NOT_FOUND, GENERIC_READ, GENERIC_WRITE, HANDLE, INVALID_HANDLE_VALUE,
+    ERROR_INSUFFICIENT_BUFFER, ERROR_INVALID_PARAMETER, ERROR_MORE_DATA, ERROR_NO_MORE_FILES,
+    ERROR_NO_SUCH_DEVICE, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_FOUND,
+    ERROR_OPERATION_ABORTED, ERROR_PATH_NOT_FOUND, GENERIC_READ, GENERIC_WRITE, HANDLE,
+    INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, FILE_SHARE_READ, FILE_SHARE_WRITE, FindFirstVolumeW,
@@ -218,6 +219,7 @@ fn call_error(call: Call, source: io::Error) -> DriverError {
         Some(ERROR_NOT_FOUND) if matches!(call, Call::Drain | Call::Acknowledge) => {
             DriverError::SessionEnded(call)
         }
+        Some(ERROR_INVALID_PARAMETER) if call == Call::Acknowledge => DriverError::ImpossibleEpoch,
         Some(ERROR_NO_SYSTEM_RESOURCES | ERROR_NOT_ENOUGH_MEMORY) => DriverError::NoMemory(call),
         Some(ERROR_DEVICE_NOT_CONNECTED) => DriverError::SessionEnded(call),
         Some(ERROR_OPERATION_ABORTED) => DriverError::Cancelled(call),
@@ -325,7 +327,7 @@ mod tests {
 
     #[test]
     fn codes_become_the_outcomes_that_callers_act_upon() {
-        use DriverError::{Busy, Cancelled, NoMemory, NotFound, Os, SessionEnded};
+        use DriverError::{Busy, Cancelled, ImpossibleEpoch, NoMemory, NotFound, Os, SessionEnded};
         let drain = Call::Drain;
         assert!(matches!(outcome(drain, ERROR_DEVICE_NOT_CONNECTED), SessionEnded(_)));
         assert!(matches!(outcome(drain, ERROR_NOT_FOUND), SessionEnded(_)));
@@ -334,6 +336,8 @@ mod tests {
         assert!(matches!(outcome(Call::Start, ERROR_BUSY), Busy(_)));
         assert!(matches!(outcome(Call::Start, ERROR_NO_SYSTEM_RESOURCES), NoMemory(_)));
         assert!(matches!(outcome(Call::Start, ERROR_MORE_DATA), Os { call: Call::Start, .. }));
+        assert!(matches!(outcome(Call::Acknowledge, ERROR_INVALID_PARAMETER), ImpossibleEpoch));
+        assert!(matches!(outcome(Call::Start, ERROR_INVALID_PARAMETER), Os { .. }));
     }
 
     #[test]

@@ -86,6 +86,9 @@ pub enum DriverError {
          protect fewer volumes at a time"
     )]
     NoMemory(Call),
+    /// An acknowledgement of an epoch that is not closed, or whose end was not drained.
+    #[error("the driver refused the acknowledgement of an epoch that no server can have")]
+    ImpossibleEpoch,
     /// The driver knows no such volume or session.
     #[error("the driver knows no such volume or session ({0})")]
     NotFound(Call),

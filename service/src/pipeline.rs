@@ -274,7 +274,10 @@ impl PipelineError {
             Self::Driver(error) | Self::Stream(StreamError::Driver(error)) => of_driver(error),
             Self::Session(SessionError::Unprotectable { .. }) => Event::Unprotectable,
             Self::Session(_) | Self::Stream(StreamError::Records(_)) => Event::DriverFailed,
-            Self::Link(_) | Self::Stream(StreamError::Link(_)) => Event::LinkFailed,
+            Self::Link(_)
+            | Self::Stream(StreamError::Link(_) | StreamError::ImpossibleEpoch(_)) => {
+                Event::LinkFailed
+            }
             Self::State(_) => Event::StateFailed,
             Self::Stream(StreamError::Panicked) | Self::Panicked => Event::Bug,
         }

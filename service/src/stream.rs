@@ -21,7 +21,7 @@ use snapless_driver_client::{DriverError, DriverPort};
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkCloser, Message, MessageReceiver};
 use snapless_link::frames::FrameSender;
-use snapless_types::Seq;
+use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::FrameKind;
 use snapless_wire::id::SessionId;
 use snapless_wire::record::RecordError;
@@ -64,6 +64,11 @@ pub enum StreamError {
     /// The driver returned bytes that are not records.
     #[error("the driver returned bytes that are not records: {0}")]
     Records(RecordError),
+    /// The server acknowledged an epoch that it cannot have.
+    #[error(
+        "the server acknowledges epoch {0}, which it cannot have: the link is closed and what it has          not acknowledged is sent again; install server and service of the same release"
+    )]
+    ImpossibleEpoch(EpochId),
     /// A thread panicked.
     #[error("a bug ended the stream; please report it with the log lines above")]
     Panicked,
@@ -234,14 +239,16 @@ impl Stream<'_> {
         while let Some(message) = receiver.receive()? {
             match message {
                 Message::Acknowledge(acknowledge) => {
-                    // Counts even if the driver has ended the session meanwhile.
-                    self.counters.acknowledged(acknowledge);
-                    match retry_without_memory(halted, || {
-                        self.port.acknowledge(acknowledge.epoch())
-                    }) {
+                    let epoch = acknowledge.epoch();
+                    match retry_without_memory(halted, || self.port.acknowledge(epoch)) {
                         Ok(()) | Err(DriverError::SessionEnded(_)) => {}
+                        Err(DriverError::ImpossibleEpoch) => {
+                            return Err(StreamError::ImpossibleEpoch(epoch));
+                        }
                         Err(error) => return Err(error.into()),
                     }
+                    // Counts even if the driver has ended the session meanwhile.
+                    self.counters.acknowledged(acknowledge);
                 }
                 Message::Refused(text) => return Err(LinkError::Refused(text).into()),
                 Message::Welcome(_) => {

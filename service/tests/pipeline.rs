@@ -235,6 +235,26 @@ fn an_absent_driver_and_a_refusing_server_are_reported_and_retried() {
 }
 
 #[test]
+fn an_acknowledgement_that_cannot_be_closes_the_link_and_counts_for_nothing() {
+    let (harness, running, session) = durable();
+    harness.server.behave(|manners| manners.ahead = 7);
+    harness.driver.write(0, &[1]);
+    harness.driver.end_epoch();
+    wait_until("it is reported", || {
+        let error = running.counters.report().last_error;
+        error.is_some_and(|error| error.contains("acknowledges epoch 9, which it cannot have"))
+    });
+    assert_eq!(running.counters.report().acknowledged_epoch, 1);
+    harness.server.behave(|manners| manners.ahead = 0);
+    wait_until("a later epoch is acknowledged", || {
+        harness.driver.write(0, &[1]);
+        harness.driver.end_epoch();
+        harness.driver.seen().iter().any(|seen| matches!(seen, Seen::Acknowledged(2..)))
+    });
+    assert_eq!(harness.driver.session(), Some(session), "it is the same session");
+}
+
+#[test]
 fn bytes_that_are_not_records_are_never_sent() {
     let (harness, running, session) = durable();
     harness.driver.corrupt();

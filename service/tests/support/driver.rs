@@ -314,6 +314,9 @@ impl DriverPort for FakePort {
                 state.session.as_mut().ok_or(DriverError::SessionEnded(Call::Acknowledge))?;
             assert_eq!(session.claimant, Some(self.id), "only the claimant acknowledges");
             assert!(epoch.get() > session.acknowledged, "epochs are acknowledged once, in order");
+            if epoch.get() >= session.epoch {
+                return Err(DriverError::ImpossibleEpoch);
+            }
             session.acknowledged = epoch.get();
             state.seen.push(Seen::Acknowledged(epoch.get()));
             Ok(())

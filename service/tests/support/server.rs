@@ -28,6 +28,8 @@ pub struct Manners {
     pub refuse: Option<String>,
     /// Acknowledge nothing.
     pub silent: bool,
+    /// Acknowledge an epoch so many later than the one that is durable.
+    pub ahead: u64,
     /// Read nothing after the hello.
     pub stalled: bool,
 }
@@ -178,7 +180,7 @@ impl Shared {
 
     fn take(&self, session: SessionId, payload: &[u8]) -> Result<Vec<Acknowledge>, String> {
         let mut state = self.lock();
-        let silent = state.manners.silent;
+        let Manners { silent, ahead, .. } = state.manners;
         let stored = state.sessions.entry(session).or_default();
         let mut acks: Vec<Acknowledge> = Vec::new();
         let mut ended = false;
@@ -200,7 +202,7 @@ impl Shared {
             stored.records.push(Arrived { header, payload: record.payload.to_vec() });
             if header.kind() == RecordKind::EpochEnd && !silent {
                 (stored.durable_epoch, stored.durable_seq) = (epoch.get(), seq.get());
-                acks.push(Acknowledge::new(epoch, seq));
+                acks.push(Acknowledge::new(EpochId::new(epoch.get() + ahead), seq));
             }
         }
         Ok(acks)
