@@ -109,7 +109,7 @@ impl World {
         ensure!(used <= bytes, Rule::Bound, "{used} bytes of {bytes} are in use");
         #[cfg(debug_assertions)]
         self.check_steps(verb, steps)?;
-        if !status.losing && !std::mem::replace(&mut self.loss_is_checked, true) {
+        if !status.losing && self.unchecked_loss.take().is_some() {
             self.check_loss_of_service()?;
         }
         if status.gaps > gaps {
@@ -144,7 +144,8 @@ impl World {
         }
         let looks_at_all = LOOKS_AT_ALL_HELD.contains(&verb);
         let held = if looks_at_all { alone * self.ledger.open.len() as u64 } else { 0 };
-        let most = alone + held + 6 * self.neighbours(bytes);
+        // A verb looks its neighbours up four times at most, each in two cells.
+        let most = alone + held + 8 * self.neighbours(bytes);
         ensure!(
             steps <= most,
             Rule::Hang,
@@ -192,8 +193,7 @@ impl World {
                 // The engine may have read the clock a moment ago.
                 let limit = self.plan.longest_wait().saturating_sub(MS);
                 let busy = self.queue_busy_since.map(|since| self.host.ticks() - since);
-                let was_full = busy.is_some_and(|ticks| ticks >= limit);
-                was_full
+                busy.is_some_and(|ticks| ticks >= limit)
             }
             Some(GapReason::TooManyWrites) => self.outstanding > config.writes_max as usize,
             Some(GapReason::ServiceLost) => {
