@@ -207,7 +207,9 @@ mod tests {
         for (device, reason) in obstacles() {
             for below in [[device, DISK], [DISK, device]] {
                 let mut stack = StackFacts::of_lower(between);
-                below.into_iter().for_each(|device| stack.add(device));
+                for device in below {
+                    stack.add(device);
+                }
                 assert_eq!(protection(stack, ANSWERS, NOTHING), reason);
             }
         }

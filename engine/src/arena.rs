@@ -298,7 +298,9 @@ mod tests {
         let ranges = [4, 4].map(|pages| low(&mut arena, pages));
         assert_eq!(ranges.each_ref().map(|range| range.span.offset / PAGE), [16, 20]);
         assert!(arena.take(1, End::Low).is_none());
-        ranges.into_iter().for_each(|range| arena.give_back(range));
+        for range in ranges {
+            arena.give_back(range);
+        }
         assert_eq!(low(&mut arena, 8).span.offset, 16 * PAGE);
     }
 
@@ -337,7 +339,9 @@ mod tests {
         for _ in 0..100 {
             let others = [4, 3, 8].map(|pages| low(&mut arena, pages));
             assert_eq!(arena.used(), 16 * PAGE);
-            others.into_iter().for_each(|range| arena.give_back(range));
+            for range in others {
+                arena.give_back(range);
+            }
         }
         arena.give_back(kept);
         assert_eq!(low(&mut arena, 16).span.offset, 0, "all of it is one run again");

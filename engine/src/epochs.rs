@@ -246,7 +246,7 @@ impl Epochs {
         let blocks = self.granule(index as u64 * PER_WORD + u64::from(union.trailing_zeros()));
         for word in self.slots.iter_mut().filter_map(|epoch| epoch.touched.get_mut(index)) {
             // All bits but the union's lowest.
-            *word &= !union | union - 1;
+            *word &= !union | (union - 1);
         }
         lost(blocks);
         2 * examined + blocks.len() / PER_WORD

@@ -153,7 +153,9 @@ mod tests {
             call.wake(worker);
         }
         assert_eq!(call.signalled(&mut waiting).count(), 0, "none waits");
-        [Worker::Hold, Worker::Drain, Worker::Sweep].into_iter().for_each(|it| waiting.add(it));
+        for worker in [Worker::Hold, Worker::Drain, Worker::Sweep] {
+            waiting.add(worker);
+        }
         let signalled: Vec<_> = call.signalled(&mut waiting).collect();
         assert_eq!(signalled, [Worker::Hold, Worker::Drain]);
         assert_eq!(call.signalled(&mut waiting).count(), 0, "they were signalled");

@@ -50,7 +50,9 @@ proptest! {
             let of_state: Vec<_> =
                 run.iter().map(at).filter(|&block| model[block] == before).collect();
             prop_assert_eq!(table.turn(run, before, to), of_state.len() as u64);
-            of_state.into_iter().for_each(|block| model[block] = to);
+            for block in of_state {
+                model[block] = to;
+            }
         }
         let of = |block: BlockIndex| model[usize::try_from(block.0).unwrap()];
         prop_assert!((0..100).map(BlockIndex).all(|block| table.get(block) == of(block)));

@@ -109,7 +109,7 @@ impl Table {
             if lanes == 0 {
                 continue;
             }
-            let new = old & !(lanes * 3) | lanes * state as u64;
+            let new = old & !(lanes * 3) | (lanes * state as u64);
             word.store(new, Ordering::Release);
             turned += u64::from(lanes.count_ones());
             self.summarize(index, old, new);

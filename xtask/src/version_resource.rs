@@ -54,7 +54,8 @@ impl VersionInfo {
         if self.file != own() || self.product != own() {
             return Err(format!("its version is {self}, this repository's {}", dotted(own())));
         }
-        let has = |name: &&str| self.strings.iter().any(|(key, value)| key == name && value != "");
+        let has =
+            |name: &&str| self.strings.iter().any(|(key, value)| key == name && !value.is_empty());
         match STRINGS.iter().find(|name| !has(name)) {
             Some(name) => Err(format!("its version resource has no {name}")),
             None => Ok(()),

@@ -20,7 +20,7 @@ use crate::wait::wait_for;
 const PROGRAM: &str = "qemu-storage-daemon";
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// How long its monitor may be silent while an answer is waited for.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+const ANSWER_LIMIT: Duration = Duration::from_mins(1);
 
 /// The daemon.
 pub struct Qemu {

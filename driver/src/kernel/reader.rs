@@ -14,9 +14,7 @@ use core::ffi::c_void;
 use core::ptr::{NonNull, null, null_mut};
 
 use snapless_engine::Read;
-use wdk_sys::ntddk::{
-    IoAllocateIrp, IoFreeIrp, IoReuseIrp, IoSetIoPriorityHint, IofCallDriver,
-};
+use wdk_sys::ntddk::{IoAllocateIrp, IoFreeIrp, IoReuseIrp, IoSetIoPriorityHint, IofCallDriver};
 use wdk_sys::{
     _IO_PRIORITY_HINT::{IoPriorityLow, IoPriorityNormal},
     DO_DIRECT_IO, IRP, IRP_MJ_READ, NT_SUCCESS, NTSTATUS, PDEVICE_OBJECT, PETHREAD, PIRP,

@@ -86,7 +86,7 @@ const PROCESSORS: usize = 3;
 
 /// The processor that a write with this value is on: any will do.
 fn processor(value: u64) -> usize {
-    (value % (PROCESSORS as u64 + 1)) as usize
+    usize::try_from(value % (PROCESSORS as u64 + 1)).unwrap()
 }
 
 /// The volume that all rounds share.

@@ -173,7 +173,7 @@ pub struct World {
     /// The last epoch whose end was drained.
     ended_epoch: u64,
     /// What the last loss of the service left was checked.
-    loss_is_checked: bool,
+    unchecked_loss: Option<Step>,
     preempted: Preempted,
     /// No faults, no new writes: everything has to come to rest.
     calm: bool,
@@ -209,7 +209,7 @@ impl World {
             outstanding: 0,
             queue_busy_since: None,
             ended_epoch: 0,
-            loss_is_checked: true,
+            unchecked_loss: None,
             preempted: Preempted::default(),
             calm: false,
             disk: Disk::new(plan.volume.sectors + plan.volume.beyond, plan.disk.clone()),

@@ -247,11 +247,10 @@ impl World {
             Purpose::Read { read, worker, cells } => {
                 let sectors = self.plan.volume.sectors_of(&read.extent());
                 match outcome {
-                    ReadOutcome::Done => {}
                     ReadOutcome::BadSector if sectors.len() == 1 => {
                         self.ledger.unreadable[sectors.start] = true;
                     }
-                    ReadOutcome::BadSector => {}
+                    ReadOutcome::Done | ReadOutcome::BadSector => {}
                     ReadOutcome::NotNow => self.ledger.away = Some(self.running_ticks()),
                 }
                 if outcome != ReadOutcome::Done {

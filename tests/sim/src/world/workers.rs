@@ -227,7 +227,7 @@ impl World {
                 }
             }
             LinkStep::Detach => {
-                self.loss_is_checked = false;
+                self.unchecked_loss = Some(self.step);
                 self.verb(Verb::Detach, |session| session.detach())?;
                 self.link.detached(self.calm, &mut self.rng, now);
             }

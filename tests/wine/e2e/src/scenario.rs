@@ -70,7 +70,7 @@ macro_rules! scenarios {
 
         impl Scenario {
             /// All of them, the main one first.
-            pub const ALL: [Self; 13] = [$(Self::$scenario),*];
+            pub const ALL: [Self; 14] = [$(Self::$scenario),*];
 
             /// Its name in messages and folders.
             pub fn name(self) -> &'static str {

@@ -171,7 +171,7 @@ fn obstacles(run: &mut Run<'_>) -> Result<(), E2eError> {
         rig.stop_driver()?;
         rig.set_driver_value("PassThrough", "REG_DWORD", "1")?;
         rig.start_driver_in_vain()?;
-        let told = rig.volumes().map_or_else(|error| error.to_string(), |said| said);
+        let told = rig.volumes().unwrap_or_else(|error| error.to_string());
         ensure!(told.contains("PassThrough"), Rule, "the kill switch is told as: {told}");
         writes(rig, 0x11)?;
 

@@ -10,11 +10,11 @@ use core::{ffi::c_void, ptr};
 
 use nt::{
     pool::{ExAllocatePoolWithTag, ExFreePoolWithTag, NON_PAGED_POOL_NX},
+    spinlock::SpinLock,
     win32::{
         MEM_COMMIT, MEM_RELEASE, MEM_RESERVE, PAGE_NOACCESS, PAGE_READWRITE, VirtualAlloc,
         VirtualFree, VirtualProtect,
     },
-    spinlock::SpinLock,
 };
 
 use crate::{
