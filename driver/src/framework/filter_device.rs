@@ -103,8 +103,9 @@ impl DeviceInit {
 pub struct FilterDevice(WDFDEVICE);
 
 impl FilterDevice {
-    /// Creates a filter device and attaches it. PASSIVE_LEVEL.
-    pub fn create<P, I>(init: DeviceInit) -> Result<Self, NTSTATUS>
+    /// Creates a filter device and attaches it. Without `preprocess`, writes and device control
+    /// requests pass through the framework. PASSIVE_LEVEL.
+    pub fn create<P, I>(init: DeviceInit, preprocess: bool) -> Result<Self, NTSTATUS>
     where
         P: PnpCallbacks,
         I: IoCallbacks<Volume = P::Volume>,
@@ -122,8 +123,10 @@ impl FilterDevice {
         unsafe { wdf!(WdfDeviceInitSetPnpPowerEventCallbacks, init, &raw mut power) };
         let control = Some(evt_device_control::<I> as _);
         let usage = &mut [low_byte(IRP_MN_DEVICE_USAGE_NOTIFICATION)];
-        assign_preprocess_callback(init, IRP_MJ_WRITE, &mut [], Some(evt_write::<I>))?;
-        assign_preprocess_callback(init, IRP_MJ_DEVICE_CONTROL, &mut [], control)?;
+        if preprocess {
+            assign_preprocess_callback(init, IRP_MJ_WRITE, &mut [], Some(evt_write::<I>))?;
+            assign_preprocess_callback(init, IRP_MJ_DEVICE_CONTROL, &mut [], control)?;
+        }
         assign_preprocess_callback(init, IRP_MJ_PNP, usage, Some(evt_usage::<P>))?;
         let mut attributes = attributes();
         attributes.EvtCleanupCallback = Some(evt_cleanup::<P>);

@@ -203,7 +203,8 @@ unsafe extern "C" fn query_completed(
     context: *mut c_void,
 ) -> NTSTATUS {
     // SAFETY: the channel's IRP, which is not used by the channel before the signal below.
-    unsafe { (*irp).AssociatedIrp.SystemBuffer = null_mut() };
+    let irp = unsafe { &mut *irp };
+    irp.AssociatedIrp.SystemBuffer = null_mut();
     // SAFETY: `send` passed a reference of its own for this call.
     if let Some(slot) = unsafe { Shared::<Slot>::from_context(context) } {
         slot.done.set();

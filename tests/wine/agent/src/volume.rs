@@ -54,11 +54,11 @@ pub(crate) fn request(verb: &str, arguments: &[&str]) -> Option<io::Result<Strin
         ("write", place) => write(Extent::parse(place)?),
         ("begin-write", place) => {
             let extent = Extent::parse(place)?;
-            begin(move || write(extent))
+            Ok(begin(move || write(extent)))
         }
         ("begin-top-write", [place @ .., sender]) => {
             let (extent, sender) = (Extent::parse(place)?, sender.parse().ok()?);
-            begin(move || top_write(extent, sender))
+            Ok(begin(move || top_write(extent, sender)))
         }
         ("end-write", []) => end_write(),
         ("cancel-write", place) => cancel_write(Extent::parse(place)?),
@@ -124,10 +124,10 @@ fn top_write(extent: Extent, sender: u32) -> io::Result<String> {
     }
 }
 
-fn begin(write: impl FnOnce() -> io::Result<String> + Send + 'static) -> io::Result<String> {
+fn begin(write: impl FnOnce() -> io::Result<String> + Send + 'static) -> String {
     let write = std::thread::spawn(write);
     BEGUN.lock().unwrap_or_else(PoisonError::into_inner).push_back(write);
-    Ok(String::new())
+    String::new()
 }
 
 fn end_write() -> io::Result<String> {

@@ -6,9 +6,7 @@
 
 use core::ffi::c_void;
 
-use crate::gaps::{
-    device_control, etw, irp, mdl, pool, processor, spinlock, stack, thread, time, wait,
-};
+use crate::gaps::{etw, irp, mdl, pool, processor, spinlock, stack, thread, time, wait};
 
 /// The rig's routine for a name.
 pub(crate) fn find(name: &str) -> Option<*const c_void> {
