@@ -3,9 +3,9 @@
 //! A bad sector leaves a hole in the replica, so only the statuses that name the medium count:
 //! storage class drivers map the sense keys to them (medium error, illegal block address), and
 //! storage that checks its content reports a checksum. All others say something of the device, the
-//! path to it or the system: no memory, offline, not ready, locked by `BitLocker`, timed out, reset,
-//! cancelled. An unknown status is one of those: a block that is read again costs time, a hole
-//! costs data.
+//! path to it or the system: no memory, offline, not ready, locked by `BitLocker`, timed out,
+//! reset, cancelled. An unknown status is one of those: a block that is read again costs time, a
+//! hole costs data.
 
 /// `STATUS_NONEXISTENT_SECTOR`: the device has no such sector.
 const NONEXISTENT_SECTOR: u32 = 0xC000_0015;

@@ -1,9 +1,9 @@
 //! Starts of the driver that no program has reached.
 //!
 //! The driver counts its starts in the registry ([`VALUE`]) and a program that opens the control
-//! device sets the count back: the machine has come up. After [`STARTS_MAX`] starts in a row that no
-//! program reached, the driver passes every request through until the setup is run again: what keeps
-//! the machine from coming up may be the driver.
+//! device sets the count back: the machine has come up. After [`STARTS_MAX`] starts in a row that
+//! no program reached, the driver passes every request through until the setup is run again: what
+//! keeps the machine from coming up may be the driver.
 //!
 //! A start that ends before the system writes its registry to the disk is not counted: there is no
 //! other place that a driver could keep the count in so early.

@@ -2,7 +2,8 @@
 //!
 //! Requests of the control device run side by side, and a start takes as long as its disk. Rule: a
 //! handle claims one session at most, and an identity belongs to one session at most, however many
-//! requests ask at once; a handle that is closed meanwhile keeps no claim. PASSIVE_LEVEL throughout.
+//! requests ask at once; a handle that is closed meanwhile keeps no claim. PASSIVE_LEVEL
+//! throughout.
 
 use alloc::vec::Vec;
 
@@ -32,7 +33,8 @@ impl Claiming {
     }
 
     /// Calls `start` while the handle and the identity are taken, unless one of them is taken
-    /// already or `is_free` says no; then `close` if the handle was closed meanwhile. PASSIVE_LEVEL.
+    /// already or `is_free` says no; then `close` if the handle was closed meanwhile.
+    /// PASSIVE_LEVEL.
     pub fn start<T>(
         &self,
         claimant: FileObject,

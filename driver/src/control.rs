@@ -1,8 +1,8 @@
 //! The control device `\\.\Snapless`, which the service and the command line open.
 //!
 //! `snapless_driver_logic::control` checks and dispatches requests; this module carries them out.
-//! They come side by side, at PASSIVE_LEVEL. Drain requests wait in a queue of their own until their
-//! session has records.
+//! They come side by side, at PASSIVE_LEVEL. Drain requests wait in a queue of their own until
+//! their session has records.
 //!
 //! Rule: a disk that hangs delays no request that concerns another volume. Only a start, a stop and
 //! the list of volumes wait for a disk, all with a limit; no lock is held meanwhile that another

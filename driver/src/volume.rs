@@ -29,8 +29,8 @@ pub const SESSION_THREADS: usize = 4;
 /// The threads of a session.
 pub type SessionThreads = Threads<SESSION_THREADS>;
 
-/// How long a stop and a start wait for the threads of a stopped session, in ticks: 2 s. They end at
-/// once unless the disk keeps their reads.
+/// How long a stop and a start wait for the threads of a stopped session, in ticks: 2 s. They end
+/// at once unless the disk keeps their reads.
 const REAP_LIMIT: u64 = 2_000 * Tick::PER_MS;
 
 /// A session and the threads that run it.

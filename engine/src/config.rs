@@ -57,8 +57,8 @@ pub enum ConfigError {
     },
     /// Not 1 to [`Config::WRITES_MAX`] writes.
     Writes(u32),
-    /// The longest record of a write, in bytes: shorter than a sector, or longer than the writes' part
-    /// of the queue.
+    /// The longest record of a write, in bytes: shorter than a sector, or longer than the writes'
+    /// part of the queue.
     WriteBytes(u64),
     /// Not 2 to [`Config::EPOCHS_MAX`] epochs.
     Epochs(u64),

@@ -200,8 +200,8 @@ impl Epochs {
         self.lost_id.is_some()
     }
 
-    /// Goes through some words of the bitmaps of acknowledged and lost epochs and clears them; calls
-    /// `lost` with each run of blocks that a lost epoch touched. True if there is more to do.
+    /// Goes through some words of the bitmaps of acknowledged and lost epochs and clears them;
+    /// calls `lost` with each run of blocks that a lost epoch touched. True if there is more to do.
     pub fn tidy(&mut self, mut lost: impl FnMut(BlockRange)) -> bool {
         let mut left = CHUNK;
         while left > 0 && self.uncleared_id < self.oldest_id {

@@ -3,8 +3,8 @@
 //! A hierarchical hash grid. Each level divides the volume into cells, and those of the next one
 //! are sixteen times as long. A write is entered on the lowest level whose cells are at least as
 //! long as the write: it lies in one cell or in two. A look-up visits the cells of its extent, on
-//! each level that may have a write. What it costs depends on that extent and on the writes there, not
-//! on how many are tracked. It allocates nothing (rule BOUND, rules.md#bound).
+//! each level that may have a write. What it costs depends on that extent and on the writes there,
+//! not on how many are tracked. It allocates nothing (rule BOUND, rules.md#bound).
 
 use alloc::boxed::Box;
 

@@ -7,8 +7,9 @@
 //! 1. A write to dirty blocks is issued at once, uncaptured: its blocks are read later in any case.
 //! 2. When the sweep finds only dirty blocks that writes in flight keep from it, the resync
 //!    insists: such writes are held from then on, until the stream describes the volume again.
-//! 3. A write so held of whose blocks one stays dirty past the hold limit, because urgent writes keep
-//!    it from being read, is issued uncaptured (rule HANG, rules.md#hang). The gap is open already.
+//! 3. A write so held of whose blocks one stays dirty past the hold limit, because urgent writes
+//!    keep it from being read, is issued uncaptured (rule HANG, rules.md#hang). The gap is open
+//!    already.
 
 use snapless_types::{BlockIndex, BlockRange};
 

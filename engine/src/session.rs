@@ -1,8 +1,8 @@
 //! A session: the verbs that hosts call.
 //!
-//! Each verb takes the session's lock once, lets the [`core`] decide, and wakes the workers that have
-//! something to do now. It wakes them under the lock: once that is released, another thread may
-//! complete the write and drop the session.
+//! Each verb takes the session's lock once, lets the [`core`] decide, and wakes the workers that
+//! have something to do now. It wakes them under the lock: once that is released, another thread
+//! may complete the write and drop the session.
 
 pub mod core;
 

@@ -1,5 +1,5 @@
-//! Counts what the engine looks at: words of the table and of the epochs' bitmaps, descriptors of the
-//! queue, and entries of the index of writes.
+//! Counts what the engine looks at: words of the table and of the epochs' bitmaps, descriptors of
+//! the queue, and entries of the index of writes.
 //!
 //! The rule: no work under the session's lock grows with the volume, the queue or the number of
 //! writes. The simulator reads the count before and after each verb.

@@ -381,7 +381,8 @@ unsafe fn filter_context(device: WDFDEVICE) -> Option<NonNull<FilterContext>> {
     NonNull::new(context.cast())
 }
 
-/// Assigns a callback for a major function, and for some of its minor functions or all (none named).
+/// Assigns a callback for a major function, and for some of its minor functions or all (none
+/// named).
 fn assign_preprocess_callback(
     init: PWDFDEVICE_INIT,
     major: u32,

@@ -1,9 +1,9 @@
 //! Asynchronous reads of blocks from the lower device, with IRPs and MDLs that are allocated
 //! beforehand (rule BOUND, rules.md#bound).
 //!
-//! One thread sends the reads and waits for none of them. The completion routine gives a read to its
-//! owner, who may want to read more with the same slot: the thread sends that, as a lower device
-//! that completes at once would call the routine inside itself.
+//! One thread sends the reads and waits for none of them. The completion routine gives a read to
+//! its owner, who may want to read more with the same slot: the thread sends that, as a lower
+//! device that completes at once would call the routine inside itself.
 //!
 //! A slot is with the thread, below, or in one of two lists. The lists' lock is the last thing that
 //! a completion routine touches, so the memory may be freed once the thread finds all slots idle.

@@ -125,8 +125,8 @@ impl<W> Core<'_, W> {
         self.state.capture_queue.reserve(change.payload(), Region::Writes)
     }
 
-    /// True if a write is captured in parts, because one record of it would have to wait for most of
-    /// the queue.
+    /// True if a write is captured in parts, because one record of it would have to wait for most
+    /// of the queue.
     pub(super) fn is_too_long(&self, change: &Change) -> bool {
         change.payload() > self.shared.config.write_bytes
     }

@@ -19,6 +19,8 @@
 #[cfg(windows)]
 mod cases;
 #[cfg(windows)]
+mod device_control;
+#[cfg(windows)]
 mod event;
 #[cfg(windows)]
 mod handle;

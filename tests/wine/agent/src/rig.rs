@@ -12,7 +12,7 @@ use protocol::ioctl::{self, AllocationFailure, Memory, TopWrite, TopWriteResult}
 use protocol::names::CONTROL_PATH;
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::volume::device_control;
+use crate::device_control::device_control;
 
 /// The removal that was begun.
 static REMOVAL: Mutex<Option<JoinHandle<io::Result<()>>>> = Mutex::new(None);

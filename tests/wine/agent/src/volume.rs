@@ -19,9 +19,10 @@ use windows_sys::Win32::Storage::FileSystem::{
     FILE_FLAG_NO_BUFFERING, FILE_FLAG_OVERLAPPED, FILE_FLAG_WRITE_THROUGH, WriteFile,
 };
 use windows_sys::Win32::System::IO::{
-    CancelIoEx, DeviceIoControl, GetOverlappedResult, OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0,
+    CancelIoEx, GetOverlappedResult, OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0,
 };
 
+use crate::device_control::device_control;
 use crate::event::Event;
 use crate::rig;
 
@@ -160,33 +161,6 @@ fn data_set(action: u32, ranges: &[&str]) -> Option<Vec<u8>> {
         input.extend(len.parse::<u64>().ok()?.to_le_bytes());
     }
     Some(input)
-}
-
-/// Sends a control code; returns the length of the answer.
-pub(crate) fn device_control(
-    device: &File,
-    code: u32,
-    input: &[u8],
-    answer: &mut [u8],
-) -> io::Result<usize> {
-    let too_long = |_| io::Error::other("a buffer is too long");
-    let in_len = u32::try_from(input.len()).map_err(too_long)?;
-    let out_len = u32::try_from(answer.len()).map_err(too_long)?;
-    let mut got = 0;
-    // SAFETY: the handle is open and not overlapped; both buffers and `got` are valid for the call.
-    let done = unsafe {
-        DeviceIoControl(
-            device.as_raw_handle().cast(),
-            code,
-            input.as_ptr().cast(),
-            in_len,
-            answer.as_mut_ptr().cast(),
-            out_len,
-            &raw mut got,
-            ptr::null_mut(),
-        )
-    };
-    if done == 0 { Err(io::Error::last_os_error()) } else { Ok(got as usize) }
 }
 
 fn cancel_write(extent: Extent) -> io::Result<String> {
