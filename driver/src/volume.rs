@@ -56,6 +56,11 @@ impl Running {
     }
 }
 
+#[inline(never)] // It is on the stack only while it is made.
+fn new_known() -> Option<Shared<PassiveLock<Known>>> {
+    Shared::new(PassiveLock::new(Known::default())?)
+}
+
 /// What the volume said last.
 #[derive(Default)]
 struct Known {
@@ -69,7 +74,8 @@ pub struct Volume {
     /// Rule: no request but the start of a session and the list of volumes uses it, both with a
     /// deadline: a disk that hangs delays nothing else.
     queries: Shared<QueryChannel>,
-    known: PassiveLock<Known>,
+    /// In memory of its own: a volume is on the stack while it is made.
+    known: Shared<PassiveLock<Known>>,
     /// Protection on the session, for every request that it may know of.
     pub rundown: Rundown<Session>,
     /// Paging, hibernation and dump files on it.
@@ -88,7 +94,7 @@ impl Volume {
         Some(Self {
             lower,
             queries: Shared::new(QueryChannel::new(lower)?)?,
-            known: PassiveLock::new(Known::default())?,
+            known: new_known()?,
             rundown: Rundown::new()?,
             special_files: SpecialFiles::default(),
             changes: PassiveLock::new(())?,

@@ -156,8 +156,7 @@ impl Run for Dispatching {
         session.engine().begin();
         let mut standstill = None;
         loop {
-            match session.engine().dispatch() {
-                Step::Do(submission) => io_path::carry_out(session, submission),
+            match dispatch(session) {
                 Step::Wait(mut until) => {
                     io_path::make_held_cancellable(session);
                     if volume.is_shutting_down() {
@@ -166,12 +165,23 @@ impl Run for Dispatching {
                     }
                     wait(session, Worker::Dispatch, until);
                 }
-                Step::Again => {}
+                Step::Do(()) | Step::Again => {}
                 Step::Ended => break,
             }
         }
         // Interception off; then wait for every request that holds protection on this session.
         volume.rundown.replace(None, || {});
+    }
+}
+
+/// Lets the next held write go. Out of line: it is on the stack only while it goes.
+#[inline(never)]
+fn dispatch(session: &Session) -> Step<()> {
+    match session.engine().dispatch() {
+        Step::Do(submission) => Step::Do(io_path::carry_out(session, submission)),
+        Step::Again => Step::Again,
+        Step::Wait(until) => Step::Wait(until),
+        Step::Ended => Step::Ended,
     }
 }
 

@@ -95,7 +95,8 @@ impl<W> Core<'_, W> {
     fn reserve_part(&mut self, whole: &Change, from: u64) -> Option<(Change, Reservation)> {
         let longest = self.shared.config.write_bytes;
         // Whole sectors, so that a part is as good a write as any.
-        let longest = longest - longest % u64::from(self.shared.geometry.sector_size());
+        let sector_size = u64::from(self.shared.geometry.sector_size());
+        let longest = longest - longest.checked_rem(sector_size).unwrap_or(0);
         let len = longest.min(whole.extent.end() - from);
         let extent = Extent::new(from, len)?;
         let blocks = self.shared.geometry.blocks_of(&extent)?;
