@@ -15,7 +15,7 @@ use snapless_engine::Tick;
 use snapless_types::{EpochId, Overflow};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    DeviceName, Protection, SessionReply, StartSettings, StatusReply, VolumeEntry,
+    DeviceName, IOCTL_VERSION, Protection, SessionReply, StartSettings, StatusReply, VolumeEntry,
 };
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,
@@ -56,7 +56,10 @@ impl ControlCallbacks for Control {
             request.complete(STATUS_INVALID_DEVICE_REQUEST);
             return;
         };
-        globals.settings.note_reached();
+        // What every program of ours asks for first.
+        if code == IOCTL_VERSION {
+            globals.settings.note_reached();
+        }
         let request = Incoming { request, input_len, output_len };
         control::dispatch(&Sessions(globals), request, code);
     }

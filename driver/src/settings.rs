@@ -68,9 +68,12 @@ impl DriverSettings {
 
     /// Notes that a program has reached the driver: the machine has come up. PASSIVE_LEVEL.
     pub fn note_reached(&self) {
-        // Relaxed: only the first call matters, whichever it is.
-        if !self.reached.swap(true, Ordering::Relaxed) && !self.passes_through() {
-            ParametersKey::open(self.driver).set_number(starts::VALUE, 0);
+        // Relaxed: the count is set back once or twice.
+        if self.reached.load(Ordering::Relaxed) || self.passes_through() {
+            return;
+        }
+        if ParametersKey::open(self.driver).set_number(starts::VALUE, 0).is_some() {
+            self.reached.store(true, Ordering::Relaxed);
         }
     }
 
@@ -96,7 +99,8 @@ impl DriverSettings {
 fn count_start(parameters: &ParametersKey) -> bool {
     let starts = Starts::before(parameters.number(starts::VALUE));
     if let Some(count) = starts.counted() {
-        parameters.set_number(starts::VALUE, count);
+        // A count that cannot be kept keeps no machine from being protected.
+        let _ = parameters.set_number(starts::VALUE, count);
     }
     if starts.have_failed() {
         log::line(c"the machine started twice without coming up: nothing is protected");

@@ -47,14 +47,14 @@ impl ParametersKey {
         }
     }
 
-    /// Sets a number. PASSIVE_LEVEL.
-    pub fn set_number(&self, name: &str, number: u32) {
-        let Some(key) = self.0 else { return };
-        let Ok(text) = UnicodeString::new(name) else { return };
-        let Ok(text) = text.as_kernel() else { return };
-        // SAFETY: the key is open; the name outlives the call. A value that cannot be written stays
-        // as it is.
-        let _ = unsafe { wdf!(WdfRegistryAssignULong, key, &raw const text, number) };
+    /// Sets a number; `None` if it cannot be written. PASSIVE_LEVEL.
+    pub fn set_number(&self, name: &str, number: u32) -> Option<()> {
+        let key = self.0?;
+        let text = UnicodeString::new(name).ok()?;
+        let text = text.as_kernel().ok()?;
+        // SAFETY: the key is open; the name outlives the call.
+        let status = unsafe { wdf!(WdfRegistryAssignULong, key, &raw const text, number) };
+        NT_SUCCESS(status).then_some(())
     }
 
     /// Calls `take` with each string of a list, at most `most` of them; false if the value is there

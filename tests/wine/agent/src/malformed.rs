@@ -76,7 +76,7 @@ fn with_a_session() -> Result<usize, String> {
         ("a short drain", IOCTL_DRAIN, &[], short, status::BUFFER_TOO_SMALL, &claimant),
         ("another's drain", IOCTL_DRAIN, &[], enough, status::NOT_FOUND, &other),
         ("another's acknowledgement", IOCTL_ACKNOWLEDGE, far, 0, status::NOT_FOUND, &other),
-        ("a future epoch", IOCTL_ACKNOWLEDGE, far, 0, status::SUCCESS, &claimant),
+        ("a future epoch", IOCTL_ACKNOWLEDGE, far, 0, status::INVALID_PARAMETER, &claimant),
     ])?;
     cancelled_drains(&claimant)?;
     done += run(&[
