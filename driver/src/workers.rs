@@ -178,7 +178,10 @@ impl Run for Dispatching {
 #[inline(never)]
 fn dispatch(session: &Session) -> Step<()> {
     match session.engine().dispatch() {
-        Step::Do(submission) => Step::Do(io_path::carry_out(session, submission)),
+        Step::Do(submission) => {
+            io_path::carry_out(session, submission);
+            Step::Do(())
+        }
         Step::Again => Step::Again,
         Step::Wait(until) => Step::Wait(until),
         Step::Ended => Step::Ended,
