@@ -100,3 +100,13 @@ fn skipping_resumes_where_the_queue_had_no_room() {
     drain(&session);
     assert_eq!(session.skip(block(1)), BlockIndex(2));
 }
+
+#[test]
+fn a_trim_that_is_issued_uncaptured_is_counted_once() {
+    let session = synced(|_| ());
+    session.detach();
+    let trim = issued(clear(&session, Clearing::Trim, 0, BLOCK));
+    session.completed(trim.ticket, true);
+    let status = session.status();
+    assert_eq!((status.clearings, status.writes_uncaptured), (1, 1));
+}

@@ -20,8 +20,11 @@ fn a_failed_write_leaves_its_blocks_dirty_until_they_are_read_again() {
     let issue = session.captured(captured(submit(&session, "w", 0, 512)));
     session.completed(issue.ticket, false);
     assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
+    let swept = session.status().blocks_by_sweep;
     done(&session, read(session.sweep()), true);
     assert_eq!(session.block_state(BlockIndex(0)), BlockState::Synced);
+    let status = session.status();
+    assert_eq!((status.writes_failed, status.blocks_by_sweep), (1, swept + 1));
     assert_eq!(
         drain(&session),
         [RecordKind::Write, RecordKind::GapBegin, RecordKind::Resync, RecordKind::Consistent]
