@@ -24,7 +24,7 @@ pub fn attach(driver: Driver, init: DeviceInit) -> Result<(), NTSTATUS> {
     if globals.settings.limits.pass_through {
         return Ok(());
     }
-    let preprocess = !globals.settings.passes_through();
+    let preprocess = !globals.settings.starts_failed();
     let filter = FilterDevice::create::<Filter, IoPath>(init, preprocess)?;
     let lower = filter.lower_device().ok_or(STATUS_INVALID_DEVICE_STATE)?;
     let volume = new_volume(lower).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;

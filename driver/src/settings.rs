@@ -55,9 +55,10 @@ impl DriverSettings {
         Self { limits, driver, starts_failed, reached, excluded }
     }
 
-    /// True if requests pass through without being looked at. IRQL <= DISPATCH_LEVEL.
-    pub fn passes_through(&self) -> bool {
-        self.limits.pass_through || self.starts_failed
+    /// True if earlier starts of the machine have failed: requests pass through without being
+    /// looked at. IRQL <= DISPATCH_LEVEL.
+    pub fn starts_failed(&self) -> bool {
+        self.starts_failed
     }
 
     /// What they say of a volume that is excluded or not. IRQL <= DISPATCH_LEVEL.
@@ -69,7 +70,7 @@ impl DriverSettings {
     /// Notes that a program has reached the driver: the machine has come up. PASSIVE_LEVEL.
     pub fn note_reached(&self) {
         // Relaxed: the count is set back once or twice.
-        if self.reached.load(Ordering::Relaxed) || self.passes_through() {
+        if self.reached.load(Ordering::Relaxed) || self.starts_failed {
             return;
         }
         if ParametersKey::open(self.driver).set_number(starts::VALUE, 0).is_some() {
