@@ -25,10 +25,12 @@ fn a_failed_write_leaves_its_blocks_dirty_until_they_are_read_again() {
     assert_eq!(session.block_state(BlockIndex(0)), BlockState::Synced);
     let status = session.status();
     assert_eq!((status.writes_failed, status.blocks_by_sweep), (1, swept + 1));
+    assert!(session.has_records());
     assert_eq!(
         drain(&session),
         [RecordKind::Write, RecordKind::GapBegin, RecordKind::Resync, RecordKind::Consistent]
     );
+    assert!(!session.has_records());
 }
 
 #[test]
