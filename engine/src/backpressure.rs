@@ -10,11 +10,9 @@
 //! With [`Overflow::Hold`] writes wait for room in an open gap too, and the limit is
 //! [`Config::OVERFLOW_HOLD_LIMIT`].
 
-use snapless_types::Overflow;
-
-use crate::config::Config;
-use crate::host::Tick;
-use crate::in_flight::Arrival;
+use snapless_tracking::config::Config;
+use snapless_tracking::in_flight::Arrival;
+use snapless_types::{Overflow, Tick};
 
 /// Since when the queue is full, and which writes wait for room in it.
 #[derive(Debug)]

@@ -7,10 +7,8 @@
 //! reader waits before it reads again: twice as long after each such failure, up to a limit, until
 //! a read of it succeeds.
 
-use snapless_types::{BlockIndex, BlockRange};
-
-use crate::claims::Reader;
-use crate::host::Tick;
+use snapless_tracking::claims::Reader;
+use snapless_types::{BlockIndex, BlockRange, Tick};
 
 /// How long a reader waits after the first failure that may pass.
 const FIRST_WAIT: u64 = 2 * Tick::PER_MS;

@@ -37,17 +37,17 @@
 //! [`MemorySpan`]s of a buffer that the host owns. [`Session::new`] allocates all memory (rule
 //! BOUND).
 //!
-//! Each piece of a session's state has one owner, with private fields and verbs. Imports go
-//! downwards in this table, never up:
+//! Each piece of a session's state has one owner, with private fields and verbs. The accounts of
+//! writes, records, epochs and blocks are `snapless_tracking`'s, and their data structures
+//! `snapless_fixed`'s. Imports go downwards in this table, never up:
 //!
 //! | modules | role |
 //! | --- | --- |
 //! | `session` | the verbs that hosts call, and the lock |
 //! | `session::core` and the modules in it | decisions that need more than one owner |
 //! | `resync`, `backpressure`, `sweep`, `failing`, `lifecycle`, `gap`, `base_image` | owners that hold a policy or a state |
-//! | `in_flight`, `capture_queue`, `epochs`, `claims`, `table` | owners that keep accounts: of writes, records, blocks |
-//! | `slots`, `ring`, `grid`, `regions`, `arena`, `holes`, `pace`, `summary`, `bits` | data structures of the owners |
-//! | `host`, `config`, `status`, `submission`, `memory`, `sync`, `steps` | interfaces and foundations |
+//! | `pace` | how many reads the sweep keeps under way |
+//! | `host`, `status`, `submission` | interfaces |
 //!
 //! [`Rundown`] stands beside them: it guards the place where a volume keeps its session.
 //!
@@ -134,77 +134,40 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(any(test, sabotage))]
+#[macro_use]
+extern crate snapless_fixed;
+#[cfg(test)]
 extern crate std;
 
-/// Asserts a rule of the method in builds with `debug_assertions`: tests, the simulator, debug
-/// drivers.
-macro_rules! rule {
-    ($holds:expr, $rule:literal) => {
-        debug_assert!($holds, $rule)
-    };
-}
-
-/// True if the chosen sabotage breaks a rule here: only in builds that test the tests.
-#[cfg(sabotage)]
-macro_rules! sabotaged {
-    ($breach:ident) => {
-        crate::sabotage::Sabotage::$breach.is_chosen()
-    };
-}
-#[cfg(not(sabotage))]
-macro_rules! sabotaged {
-    ($breach:ident) => {
-        false
-    };
-}
-
-mod arena;
 mod backpressure;
 mod base_image;
-mod bits;
-mod capture_queue;
-mod claims;
-mod config;
-mod epochs;
 mod failing;
 mod gap;
-mod grid;
-mod holes;
 mod host;
-mod in_flight;
 mod lifecycle;
-mod memory;
 #[cfg(all(test, loom))]
 mod models;
 mod pace;
 #[cfg(all(test, not(loom)))]
 mod properties;
-mod regions;
 mod resync;
-mod ring;
-mod rundown;
-#[cfg(sabotage)]
-pub mod sabotage;
 mod session;
-mod slots;
 mod status;
-mod steps;
 mod submission;
-mod summary;
 mod sweep;
-mod sync;
-mod table;
 
-pub use arena::MemorySpan;
-pub use capture_queue::{Drained, Record};
-pub use config::{Config, ConfigError, StartError};
-pub use epochs::ImpossibleEpoch;
-pub use host::{Host, Mutex, Step, Tick, WORKERS, Worker};
+pub use host::{Host, Mutex, Step, WORKERS, Worker};
 pub use lifecycle::Phase;
-pub use rundown::{Event, Protection, Rundown, RundownOwner};
 pub use session::Session;
 pub use session::core::{Read, ReadOutcome};
+pub use snapless_fixed::arena::MemorySpan;
+pub use snapless_fixed::rundown::{Event, Protection, Rundown, RundownOwner};
+#[cfg(sabotage)]
+pub use snapless_fixed::sabotage;
+pub use snapless_tracking::capture_queue::{Drained, Record};
+pub use snapless_tracking::config::{Config, ConfigError, StartError};
+pub use snapless_tracking::epochs::ImpossibleEpoch;
+pub use snapless_tracking::table::BlockState;
+pub use snapless_types::Tick;
 pub use status::Status;
 pub use submission::{Capture, Issue, Part, Submission, Ticket, Urgency};
-pub use table::BlockState;

@@ -18,7 +18,7 @@ mod table;
 use loom::model::Builder;
 use loom::sync::{Condvar, Mutex};
 
-use crate::rundown::Event;
+use snapless_fixed::rundown::Event;
 
 /// Runs a model in every interleaving with at most `preemptions` preemptions of a thread that could
 /// continue; `None`: in every interleaving.

@@ -10,8 +10,8 @@
 //! does not wait behind more. It does not stop: under writers that always have a write held, the
 //! first sync would not end. A cap in bytes per second limits all of this.
 
-use crate::config::Config;
-use crate::host::Tick;
+use snapless_tracking::config::Config;
+use snapless_types::Tick;
 
 /// Least duration of a round: many times the tick of the coarsest clock, 15.6 ms.
 const ROUND_TICKS: u64 = 100 * Tick::PER_MS;

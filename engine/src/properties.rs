@@ -6,16 +6,15 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
-use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind, Seq};
+use snapless_fixed::arena::{Arena, End, GRANULE, MemoryRange, MemorySpan};
+use snapless_fixed::slots::SlotId;
+use snapless_tracking::config::Config;
+use snapless_tracking::epochs::{Epochs, ImpossibleEpoch};
+use snapless_tracking::in_flight::{Change, InFlight};
+use snapless_tracking::table::{BlockState, Table};
+use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind, Seq, Tick};
 
-use crate::arena::{Arena, End, GRANULE, MemoryRange, MemorySpan};
 use crate::backpressure::Backpressure;
-use crate::config::Config;
-use crate::epochs::{Epochs, ImpossibleEpoch};
-use crate::host::Tick;
-use crate::in_flight::{Change, InFlight};
-use crate::slots::SlotId;
-use crate::table::{BlockState, Table};
 
 fn blocks(start: u64, end: u64) -> BlockRange {
     BlockRange::new(BlockIndex(start), BlockIndex(end))

@@ -11,12 +11,10 @@
 //!    keep it from being read, is issued uncaptured (rule HANG, rules.md#hang). The gap is open
 //!    already.
 
-use snapless_types::{BlockIndex, BlockRange};
-
-use crate::config::{CHUNK, Config};
-use crate::host::Tick;
-use crate::in_flight::{HeldWrite, InFlight};
-use crate::table::{BlockState, Table};
+use snapless_tracking::config::{CHUNK, Config};
+use snapless_tracking::in_flight::{HeldWrite, InFlight};
+use snapless_tracking::table::{BlockState, Table};
+use snapless_types::{BlockIndex, BlockRange, Tick};
 
 /// The dirty blocks that one search may pass because a write in flight touches them.
 #[derive(Debug)]

@@ -8,17 +8,17 @@ pub mod core;
 
 use alloc::boxed::Box;
 
+use snapless_fixed::memory::boxed;
+use snapless_tracking::capture_queue::Drained;
+use snapless_tracking::config::{Config, StartError};
+use snapless_tracking::epochs::ImpossibleEpoch;
+use snapless_tracking::table::{BlockState, Table};
 use snapless_types::{BlockIndex, BlockRange, Clearing, EpochId, Extent, Geometry, RecordKind};
 
 use self::core::{Core, Read, ReadOutcome, Shared, State};
-use crate::capture_queue::Drained;
-use crate::config::{Config, StartError};
-use crate::epochs::ImpossibleEpoch;
 use crate::host::{Call, Host, Mutex, Step, Worker};
-use crate::memory::boxed;
 use crate::status::Status;
 use crate::submission::{Capture, Issue, Part, Submission, Ticket, Urgency};
-use crate::table::{BlockState, Table};
 
 /// One protection of one volume.
 ///

@@ -1,12 +1,11 @@
 //! What a host hands to the engine with a write, and what it gets back: values that are consumed
 //! once.
 
+use snapless_fixed::arena::MemorySpan;
+use snapless_fixed::slots::SlotId;
+use snapless_tracking::capture_queue::Reservation;
+use snapless_tracking::in_flight::Change;
 use snapless_types::{Extent, Seq};
-
-use crate::arena::MemorySpan;
-use crate::capture_queue::Reservation;
-use crate::in_flight::Change;
-use crate::slots::SlotId;
 
 /// Whether a write may be made to wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

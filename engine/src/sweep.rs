@@ -1,9 +1,8 @@
 //! The sweep: where it goes on, when it may read and how much at a time.
 
-use snapless_types::{BlockIndex, BlockRange, Geometry};
+use snapless_tracking::config::Config;
+use snapless_types::{BlockIndex, BlockRange, Geometry, Tick};
 
-use crate::config::Config;
-use crate::host::Tick;
 use crate::pace::Pace;
 
 /// The state of the sweep thread.

@@ -8,6 +8,7 @@
 //! | [`stream`] | [`Seq`], [`EpochId`], [`RecordKind`], [`Clearing`] |
 //! | [`counters`] | [`SessionCounters`], [`HoldTimes`] |
 //! | [`gap`] | [`GapReason`], [`Overflow`] |
+//! | [`tick`] | [`Tick`] |
 //!
 //! Values are plain numbers in the machine's order; `wire/` says how they stand in a buffer. The
 //! crate has no dependencies and allocates nothing, so that the driver can use it.
@@ -21,6 +22,7 @@ pub mod gap;
 pub mod geometry;
 mod numbered;
 pub mod stream;
+pub mod tick;
 
 pub use block::{BlockIndex, BlockRange};
 pub use counters::{HOLD_BUCKETS, HoldTimes, SessionCounters};
@@ -28,3 +30,4 @@ pub use extent::Extent;
 pub use gap::{GapReason, Overflow};
 pub use geometry::{Geometry, GeometryError};
 pub use stream::{Clearing, EpochId, RecordKind, Seq};
+pub use tick::Tick;

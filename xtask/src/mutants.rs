@@ -41,8 +41,10 @@ impl Options {
     /// A slice for a test run: the same for the same engine.
     pub fn of_a_test(layout: &Layout) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
-        for file in files_below(&layout.root().join("engine/src"))? {
-            fs::read(&file).on("read", &file)?.hash(&mut hasher);
+        for folder in ["engine/src", "tracking/src", "fixed/src"] {
+            for file in files_below(&layout.root().join(folder))? {
+                fs::read(&file).on("read", &file)?.hash(&mut hasher);
+            }
         }
         Ok(Self { jobs: 2, slice: Some(format!("{}/{SLICES}", hasher.finish() % SLICES)) })
     }
@@ -62,6 +64,7 @@ pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<(
         // They take a second or two; what takes longer never ends.
         let mut arguments =
             vec!["--timeout=10", "-C=--lib", "-C=--test=session", "-C=--test=memory"];
+        arguments.push("--test-package=snapless-engine,snapless-tracking,snapless-fixed");
         let shard = options.slice.as_ref().map(|slice| format!("--shard={slice}"));
         arguments.extend(shard.iter().flat_map(|shard| [shard, "--sharding=round-robin"]));
         let tried = Run { layout, options, name: "mutants" }.try_those(&arguments)?;

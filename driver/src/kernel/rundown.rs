@@ -1,7 +1,7 @@
 //! The engine's rundown protection over a reference to a session: the session stays in memory while
 //! a request holds protection on it.
 //!
-//! The engine decides when a replacement is complete (`engine/src/rundown.rs`). This module keeps
+//! The engine decides when a replacement is complete (`fixed/src/rundown.rs`). This module keeps
 //! what that needs in a Windows kernel: the references, the event and the lock.
 
 use core::ffi::c_void;

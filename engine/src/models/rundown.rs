@@ -11,8 +11,9 @@ use alloc::vec::Vec;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 
+use snapless_fixed::rundown::{Event, Rundown, RundownOwner};
+
 use super::{ModelEvent, model};
-use crate::rundown::{Event, Rundown, RundownOwner};
 
 /// Sessions, the first included.
 const SESSIONS: usize = 3;

@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use loom::thread;
 
-use snapless_types::{BlockIndex, Extent, Geometry, Overflow, RecordKind};
+use snapless_fixed::rundown::Event;
+use snapless_tracking::capture_queue::Record;
+use snapless_tracking::config::Config;
+use snapless_tracking::table::BlockState;
+use snapless_types::{BlockIndex, Extent, Geometry, Overflow, RecordKind, Tick};
 
 use super::{ModelEvent, model};
-use crate::capture_queue::Record;
-use crate::config::Config;
-use crate::host::{Host, Mutex, Step, Tick, Worker};
+use crate::host::{Host, Mutex, Step, Worker};
 use crate::lifecycle::Phase;
-use crate::rundown::Event;
 use crate::session::Session;
 use crate::session::core::ReadOutcome;
 use crate::submission::{Issue, Submission, Urgency};
-use crate::table::BlockState;
 
 const BLOCK: u64 = 16 << 10;
 const BLOCK_SHIFT: u8 = 14;

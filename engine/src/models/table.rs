@@ -7,10 +7,10 @@ use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use loom::thread;
 
+use snapless_tracking::table::{BlockState, Table};
 use snapless_types::{BlockIndex, BlockRange};
 
 use super::model;
-use crate::table::{BlockState, Table};
 
 const BLOCKS: u64 = 3;
 

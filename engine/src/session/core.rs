@@ -33,24 +33,24 @@ mod sweep;
 
 use alloc::boxed::Box;
 
+use snapless_fixed::memory::{OutOfMemory, boxed};
+use snapless_tracking::capture_queue::CaptureQueue;
+use snapless_tracking::claims::Claims;
+use snapless_tracking::config::{Config, HIGH_MARK};
+use snapless_tracking::epochs::Epochs;
+use snapless_tracking::in_flight::InFlight;
+use snapless_tracking::table::{BlockState, Table};
 use snapless_types::Geometry;
 
 use crate::backpressure::Backpressure;
 use crate::base_image::BaseImage;
-use crate::capture_queue::CaptureQueue;
-use crate::claims::Claims;
-use crate::config::{Config, HIGH_MARK};
-use crate::epochs::Epochs;
 use crate::failing::Failing;
 use crate::gap::Gap;
 use crate::host::{Call, Waiting, Worker};
-use crate::in_flight::InFlight;
 use crate::lifecycle::Lifecycle;
-use crate::memory::{OutOfMemory, boxed};
 use crate::resync::Resync;
 use crate::status::Status;
 use crate::sweep::Sweep;
-use crate::table::{BlockState, Table};
 
 pub use read::{Read, ReadOutcome};
 

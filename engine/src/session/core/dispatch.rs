@@ -1,16 +1,16 @@
 //! The dispatch thread: which held write goes next, and when it looks again. When no write goes, it
 //! does what other verbs left to do.
 
-use snapless_types::{BlockRange, GapReason};
+use snapless_fixed::slots::SlotId;
+use snapless_tracking::config::HIGH_MARK;
+use snapless_tracking::in_flight::{Change, HeldWrite};
+use snapless_tracking::table::BlockState;
+use snapless_types::{BlockRange, GapReason, Tick};
 
 use super::Core;
-use crate::config::HIGH_MARK;
-use crate::host::{Step, Tick, Worker};
-use crate::in_flight::{Change, HeldWrite};
+use crate::host::{Step, Worker};
 use crate::lifecycle::Phase;
-use crate::slots::SlotId;
 use crate::submission::Submission;
-use crate::table::BlockState;
 
 /// Most held writes whose blocks one call looks at while it holds the lock that writes wait for.
 const CANDIDATES_MAX: u32 = 64;

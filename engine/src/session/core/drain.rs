@@ -1,7 +1,8 @@
 //! The drain thread: what leaves the queue.
 
+use snapless_tracking::capture_queue::Drained;
+
 use super::Core;
-use crate::capture_queue::Drained;
 use crate::host::{Step, Worker};
 
 impl<W> Core<'_, W> {

@@ -1,11 +1,11 @@
 //! Gaps: when blocks turn dirty, when capturing stops and resumes, when the stream describes the
 //! volume again.
 
+use snapless_tracking::config::LOW_MARK;
+use snapless_tracking::table::BlockState;
 use snapless_types::{BlockRange, GapReason, RecordKind};
 
 use super::Core;
-use crate::config::LOW_MARK;
-use crate::table::BlockState;
 
 impl<W> Core<'_, W> {
     /// The disk's content of these blocks differs, or is about to differ, from what the stream has

@@ -1,15 +1,15 @@
 //! The hold thread: which blocks are read for held writes, and what ends a hold if reads fail.
 
-use snapless_types::{BlockIndex, BlockRange, GapReason};
+use snapless_tracking::claims::Reader;
+use snapless_tracking::in_flight::HeldWrite;
+use snapless_tracking::table::BlockState;
+use snapless_types::{BlockIndex, BlockRange, GapReason, Tick};
 
 use super::Core;
 use super::read::Read;
-use crate::claims::Reader;
-use crate::host::{Step, Tick, Worker};
-use crate::in_flight::HeldWrite;
+use crate::host::{Step, Worker};
 use crate::lifecycle::Phase;
 use crate::submission::Submission;
-use crate::table::BlockState;
 
 impl<W> Core<'_, W> {
     /// What the hold thread does next.

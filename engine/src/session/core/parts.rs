@@ -7,15 +7,15 @@
 //! (rule HANG, rules.md#hang). If capturing stops meanwhile, the write is issued uncaptured, and
 //! all of its blocks turn dirty (rule LOSS, rules.md#loss).
 
+use snapless_fixed::slots::SlotId;
+use snapless_tracking::capture_queue::Reservation;
+use snapless_tracking::in_flight::{Change, HeldWrite};
+use snapless_tracking::table::BlockState;
 use snapless_types::{Extent, GapReason};
 
 use super::Core;
-use crate::capture_queue::Reservation;
 use crate::host::Worker;
-use crate::in_flight::{Change, HeldWrite};
-use crate::slots::SlotId;
 use crate::submission::{Capture, Issue, Part, Submission, Ticket};
-use crate::table::BlockState;
 
 impl<W> Core<'_, W> {
     /// Puts a part of a write into the stream whose payload is in the queue, and goes on with the

@@ -1,13 +1,13 @@
 //! Blocks that are read: claimed, read whole or sector by sector, captured or given back.
 
+use snapless_fixed::arena::MemorySpan;
+use snapless_tracking::capture_queue::{Region, Reservation};
+use snapless_tracking::claims::{ClaimId, Claimed, Reader};
+use snapless_tracking::table::BlockState;
 use snapless_types::{BlockRange, Extent, RecordKind};
 
 use super::Core;
-use crate::arena::MemorySpan;
-use crate::capture_queue::{Region, Reservation};
-use crate::claims::{ClaimId, Claimed, Reader};
 use crate::host::Worker;
-use crate::table::BlockState;
 
 /// What became of a read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

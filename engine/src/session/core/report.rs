@@ -1,8 +1,9 @@
 //! The status of a session: its counters, and what its owners say.
 
+use snapless_tracking::table::BlockState;
+
 use super::Core;
 use crate::status::Status;
-use crate::table::BlockState;
 
 impl<W> Core<'_, W> {
     /// State and counters.

@@ -5,13 +5,13 @@
 //! thread goes on with it, a chunk at a time ([`Core::tidy`]): writes wait for the lock (rule HANG,
 //! rules.md#hang).
 
+use snapless_tracking::epochs::ImpossibleEpoch;
+use snapless_tracking::table::BlockState;
 use snapless_types::{BlockRange, EpochId, GapReason, RecordKind};
 
 use super::Core;
-use crate::epochs::ImpossibleEpoch;
 use crate::host::Worker;
 use crate::lifecycle::Phase;
-use crate::table::BlockState;
 
 impl<W> Core<'_, W> {
     /// Stamps t0.

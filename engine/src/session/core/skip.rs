@@ -1,13 +1,13 @@
 //! Blocks that hold no data at t0: recorded as unallocated, never read (rule T0, rules.md#t0: the
 //! image may have anything there).
 
+use snapless_tracking::config::CHUNK;
+use snapless_tracking::table::BlockState;
 use snapless_types::{BlockIndex, BlockRange, RecordKind};
 
 use super::Core;
-use crate::config::CHUNK;
 use crate::host::Worker;
 use crate::lifecycle::Phase;
-use crate::table::BlockState;
 
 /// Most blocks that one call examines while it holds the lock that writes wait for.
 const BLOCKS_MAX: u64 = 64 * CHUNK;

@@ -3,10 +3,10 @@
 //! Every record is noted with its blocks, so that a loss of the service finds each block whose
 //! record is not acknowledged (rule LOSS, rules.md#loss).
 
+use snapless_tracking::capture_queue::Record;
 use snapless_types::{BlockRange, Extent, GapReason, RecordKind, Seq};
 
 use super::Core;
-use crate::capture_queue::Record;
 use crate::host::{Call, Worker};
 
 impl<W> Core<'_, W> {

@@ -1,14 +1,14 @@
 //! What happens to a write that arrives, is captured, completes or is cancelled.
 
-use snapless_types::{BlockRange, Extent, GapReason, RecordKind};
+use snapless_tracking::capture_queue::{Region, Reservation};
+use snapless_tracking::in_flight::{Change, HeldWrite};
+use snapless_tracking::table::BlockState;
+use snapless_types::{BlockRange, Extent, GapReason, RecordKind, Tick};
 
 use super::Core;
-use crate::capture_queue::{Region, Reservation};
-use crate::host::{Tick, Worker};
-use crate::in_flight::{Change, HeldWrite};
+use crate::host::Worker;
 use crate::lifecycle::Phase;
 use crate::submission::{Capture, Issue, Submission, Ticket, Urgency};
-use crate::table::BlockState;
 
 impl<W> Core<'_, W> {
     /// Decides what happens to a write that arrives. The usual case comes first: its blocks are

@@ -1,14 +1,14 @@
 //! The sweep thread: which blocks it reads next.
 
+use snapless_tracking::claims::Reader;
+use snapless_tracking::table::BlockState;
 use snapless_types::{BlockIndex, BlockRange};
 
 use super::Core;
 use super::read::Read;
-use crate::claims::Reader;
 use crate::host::{Step, Worker};
 use crate::lifecycle::Phase;
 use crate::resync::{Passes, Resync};
-use crate::table::BlockState;
 
 impl<W> Core<'_, W> {
     /// What the sweep thread does next.

@@ -1,8 +1,7 @@
 //! A fixed number of slots, each held, in flight or free.
 //!
 //! Taking, moving and freeing a slot takes the same few steps however many there are, and allocates
-//! nothing (rule BOUND, rules.md#bound). [`InFlight`](crate::in_flight::InFlight) keeps its writes
-//! here.
+//! nothing (rule BOUND, rules.md#bound). The session's writes are kept here.
 
 use alloc::boxed::Box;
 

@@ -2,7 +2,7 @@
 //!
 //! The resync reads no block under a write in flight (rule LOSS, rules.md#loss), and waits only for
 //! the writes that may be there: a region is one block, or so many neighbours that there are at
-//! most [`REGIONS_MAX`] regions. A write's regions go into its ticket, so that nothing else has to
+//! most `REGIONS_MAX` regions. A write's regions go into its ticket, so that nothing else has to
 //! be kept for it (rule BOUND, rules.md#bound).
 
 use alloc::boxed::Box;
@@ -11,7 +11,7 @@ use snapless_types::BlockRange;
 
 use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 
-/// Binary logarithm of [`REGIONS_MAX`].
+/// Binary logarithm of `REGIONS_MAX`.
 const INDEX_BITS: u32 = 14;
 /// Most regions.
 const REGIONS_MAX: u64 = 1 << INDEX_BITS;

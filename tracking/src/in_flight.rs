@@ -13,14 +13,12 @@
 
 use alloc::boxed::Box;
 
-use snapless_types::{BlockIndex, BlockRange, Extent, RecordKind};
-
-use crate::grid::Grid;
-use crate::host::Tick;
-use crate::memory::{OutOfMemory, boxed, slice_bytes};
-use crate::regions::{RegionSpan, Regions};
-use crate::ring::Ring;
-use crate::slots::{Place, SlotId, Slots};
+use snapless_fixed::grid::Grid;
+use snapless_fixed::memory::{OutOfMemory, boxed, slice_bytes};
+use snapless_fixed::regions::{RegionSpan, Regions};
+use snapless_fixed::ring::Ring;
+use snapless_fixed::slots::{Place, SlotId, Slots};
+use snapless_types::{BlockIndex, BlockRange, Extent, RecordKind, Tick};
 
 /// What a write does to the volume.
 #[derive(Clone, Copy, Debug)]
@@ -339,7 +337,7 @@ impl<W> InFlight<W> {
 
     /// Notes that these blocks are synced: the held writes that watch one of them may be ready.
     pub fn synced(&mut self, blocks: &BlockRange) {
-        if self.held.len() == 0 {
+        if self.held.is_empty() {
             return;
         }
         let Some(extent) = self.extent_of(blocks) else { return };
@@ -466,7 +464,7 @@ impl<W> InFlight<W> {
     fn untrack(&mut self, id: SlotId, change: &Change, arrival: Arrival) {
         self.slots.move_to(id, Place::Free);
         self.grid.leave(id, &change.extent);
-        if self.held.len() > 0 {
+        if !self.held.is_empty() {
             self.unblock(change, arrival);
         }
     }

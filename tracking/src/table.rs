@@ -6,13 +6,12 @@
 
 use alloc::boxed::Box;
 
+use snapless_fixed::bits;
+use snapless_fixed::memory::{OutOfMemory, boxed_slice, slice_bytes};
+use snapless_fixed::steps::Steps;
+use snapless_fixed::summary::Summary;
+use snapless_fixed::sync::{AtomicU64, Number, Ordering};
 use snapless_types::{BlockIndex, BlockRange};
-
-use crate::bits;
-use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
-use crate::steps::Steps;
-use crate::summary::Summary;
-use crate::sync::{AtomicU64, Number, Ordering};
 
 /// The state of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,7 +30,7 @@ pub enum BlockState {
 impl BlockState {
     /// Its number. The mask shows the compiler that an index into four is in bounds.
     #[inline]
-    pub(crate) fn index(self) -> usize {
+    pub fn index(self) -> usize {
         self as usize & 3
     }
 

@@ -46,6 +46,12 @@ impl Ring {
         self.len
     }
 
+    /// True if no index is in the ring.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// True if this index is in the ring.
     #[inline]
     pub fn contains(&self, index: u32) -> bool {

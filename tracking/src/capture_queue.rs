@@ -14,13 +14,12 @@
 
 use alloc::boxed::Box;
 
-use snapless_types::{EpochId, Extent, GapReason, RecordKind, Seq};
+use snapless_fixed::arena::{Arena, End, MemoryRange, MemorySpan};
+use snapless_fixed::memory::{OutOfMemory, boxed_slice, slice_bytes};
+use snapless_fixed::steps::Steps;
+use snapless_types::{EpochId, Extent, GapReason, RecordKind, Seq, Tick};
 
-use crate::arena::{Arena, End, MemoryRange, MemorySpan};
 use crate::config::CHUNK;
-use crate::host::Tick;
-use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
-use crate::steps::Steps;
 
 /// A record's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,7 +72,7 @@ impl Reservation {
 }
 
 /// A record that is being drained. To be handed back to
-/// [`Session::drained`](crate::Session::drained).
+/// `Session::drained`.
 #[must_use = "a record that is not handed back keeps its queue memory"]
 #[derive(Debug)]
 pub struct Drained {
@@ -316,8 +315,8 @@ impl CaptureQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arena::GRANULE as PAGE;
     use Region::{Holds, Sweep, Writes};
+    use snapless_fixed::arena::GRANULE as PAGE;
 
     fn record(kind: RecordKind) -> Record {
         let extent = Extent::new(0, 512);

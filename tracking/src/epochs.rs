@@ -12,13 +12,12 @@
 
 use alloc::boxed::Box;
 
-use snapless_types::{BlockIndex, BlockRange, EpochId, Seq};
+use snapless_fixed::bits::{self, PER_WORD};
+use snapless_fixed::memory::{OutOfMemory, boxed_slice, slice_bytes};
+use snapless_fixed::steps::Steps;
+use snapless_types::{BlockIndex, BlockRange, EpochId, Seq, Tick};
 
-use crate::bits::{self, PER_WORD};
 use crate::config::{CHUNK, Config};
-use crate::host::Tick;
-use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
-use crate::steps::Steps;
 
 #[derive(Debug)]
 struct Epoch {

@@ -255,7 +255,7 @@ impl<T, E: Event> Rundown<T, E> {
 
     /// The event, for a model.
     #[cfg(all(test, loom))]
-    pub(crate) fn released(&self) -> &E {
+    pub fn released(&self) -> &E {
         &self.released
     }
 

@@ -53,7 +53,8 @@ pub struct MemorySpan {
 
 impl MemorySpan {
     /// The part that begins `skip` bytes in and has `len` bytes, cut at the span's end.
-    pub(crate) fn part(self, skip: u64, len: u64) -> Self {
+    #[must_use]
+    pub fn part(self, skip: u64, len: u64) -> Self {
         let skip = skip.min(self.len);
         Self { offset: self.offset + skip, len: len.min(self.len - skip) }
     }

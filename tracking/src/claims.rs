@@ -6,11 +6,10 @@
 
 use alloc::boxed::Box;
 
-use snapless_types::BlockRange;
+use snapless_fixed::holes::Holes;
+use snapless_fixed::memory::{OutOfMemory, boxed_slice, slice_bytes};
+use snapless_types::{BlockRange, Tick};
 
-use crate::holes::Holes;
-use crate::host::Tick;
-use crate::memory::{OutOfMemory, boxed_slice, slice_bytes};
 use crate::table::BlockState;
 
 /// Which thread reads.

@@ -1,13 +1,11 @@
 //! A session's limits, checked once, when the session is made.
 //!
 //! The limits and the geometry determine the memory of a session (rule BOUND, rules.md#bound):
-//! [`Session::memory_needed`](crate::Session::memory_needed).
+//! `Session::memory_needed`.
 
-use snapless_types::{Geometry, Overflow};
-
-use crate::arena::GRANULE;
-use crate::host::Tick;
-use crate::memory::OutOfMemory;
+use snapless_fixed::arena::GRANULE;
+use snapless_fixed::memory::OutOfMemory;
+use snapless_types::{Geometry, Overflow, Tick};
 
 /// A session's limits.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +71,7 @@ pub enum ConfigError {
 pub enum StartError {
     /// The session cannot work within its limits: an error of the caller.
     Config(ConfigError),
-    /// The host has less memory than [`Session::memory_needed`](crate::Session::memory_needed).
+    /// The host has less memory than `Session::memory_needed`.
     OutOfMemory,
 }
 
@@ -133,7 +131,7 @@ impl Config {
     }
 
     /// How long a write may wait for queue space, in ticks, whatever is chosen for an overflow.
-    pub(crate) fn longest_wait(&self) -> u64 {
+    pub fn longest_wait(&self) -> u64 {
         match self.overflow {
             Overflow::Gap => self.hold_limit,
             Overflow::Hold => Self::OVERFLOW_HOLD_LIMIT,
@@ -142,7 +140,7 @@ impl Config {
 
     /// The sweep's bytes of the queue, in whole blocks of the smallest size; the rest is for
     /// writes.
-    pub(crate) fn sweep_share(&self) -> u64 {
+    pub fn sweep_share(&self) -> u64 {
         let share = (self.queue_bytes / 2).min(SWEEP_SHARE_MAX);
         share - share % u64::from(Geometry::BLOCK_SIZE_MIN)
     }
@@ -165,25 +163,25 @@ impl Config {
     }
 
     /// Bytes that are read at a time, unless one block is longer.
-    pub(crate) fn read_length(&self) -> u64 {
+    pub fn read_length(&self) -> u64 {
         self.read_bytes.min(self.sweep_share())
     }
 
     /// Reads of sweep and hold that are under way, at most.
-    pub(crate) fn reads(&self, geometry: &Geometry) -> u64 {
+    pub fn reads(&self, geometry: &Geometry) -> u64 {
         Self::SWEEP_READS + self.hold_reads(geometry)
     }
 
     /// Ticks between a read of `bytes` and the sweep's next one.
-    pub(crate) fn sweep_ticks(&self, bytes: u64) -> u64 {
+    pub fn sweep_ticks(&self, bytes: u64) -> u64 {
         let ticks = u128::from(bytes) * u128::from(1_000 * Tick::PER_MS);
         let ticks = ticks.checked_div(u128::from(self.sweep_bytes_per_second)).unwrap_or(0);
         u64::try_from(ticks).unwrap_or(u64::MAX)
     }
 
-    /// Descriptors for the queue's records: one for each [`BYTES_PER_RECORD`] of its memory, but
+    /// Descriptors for the queue's records: one for each `BYTES_PER_RECORD` of its memory, but
     /// not fewer than all writes and reads can need at once.
-    pub(crate) fn records(&self, geometry: &Geometry) -> u64 {
+    pub fn records(&self, geometry: &Geometry) -> u64 {
         let under_way = u64::from(self.writes_max) + self.reads(geometry);
         (self.queue_bytes / BYTES_PER_RECORD).max(under_way + 16)
     }
@@ -213,13 +211,13 @@ const SWEEP_SHARE_MAX: u64 = (2 * Config::SWEEP_READS) << 20;
 /// Words, or records, that are examined under the lock at a time where a verb leaves work for later
 /// (rule HANG, rules.md#hang). Builds that assert have small pieces, so that a small volume takes
 /// several.
-pub(crate) const CHUNK: u64 = if cfg!(debug_assertions) { 8 } else { 128 };
+pub const CHUNK: u64 = if cfg!(debug_assertions) { 8 } else { 128 };
 
 /// Quarters of the queue in use, of the writes' memory and of the descriptors, at which capturing
 /// resumes.
-pub(crate) const LOW_MARK: u64 = 1;
+pub const LOW_MARK: u64 = 1;
 /// Quarters in use at which a full queue counts as full no more.
-pub(crate) const HIGH_MARK: u64 = 3;
+pub const HIGH_MARK: u64 = 3;
 
 /// Most reads for held writes that are under way.
 const HOLD_READS_MAX: u64 = 256;

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A count; counts in builds with `debug_assertions` only.
 #[derive(Debug, Default)]
-pub(crate) struct Steps {
+pub struct Steps {
     #[cfg(debug_assertions)]
     looked_at: AtomicU64,
 }
@@ -18,7 +18,7 @@ impl Steps {
     /// Counts what is looked at.
     #[inline]
     #[cfg_attr(not(debug_assertions), expect(clippy::unused_self, reason = "it counts nothing"))]
-    pub(crate) fn add(&self, count: u64) {
+    pub fn add(&self, count: u64) {
         #[cfg(debug_assertions)]
         self.looked_at.fetch_add(count, Relaxed);
         #[cfg(not(debug_assertions))]
@@ -27,7 +27,7 @@ impl Steps {
 
     /// The count so far; 0 in builds without `debug_assertions`.
     #[cfg(debug_assertions)]
-    pub(crate) fn get(&self) -> u64 {
+    pub fn get(&self) -> u64 {
         self.looked_at.load(Relaxed)
     }
 }

@@ -6,31 +6,32 @@
 // Not one of them: a number orders nothing, so loom would find nothing.
 use core::sync::atomic::{AtomicU64 as PlainU64, Ordering::Relaxed};
 
-#[cfg(not(all(test, loom)))]
-pub(crate) use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-#[cfg(all(test, loom))]
-pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+#[cfg(not(loom))]
+pub use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+#[cfg(loom)]
+pub use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// A number that is written under the session's lock and may be read without it. It publishes
 /// nothing else.
 #[derive(Debug, Default)]
-pub(crate) struct Number(PlainU64);
+pub struct Number(PlainU64);
 
 impl Number {
     /// Sets it. Callers hold the session's lock.
     #[inline]
-    pub(crate) fn set(&self, value: u64) {
+    pub fn set(&self, value: u64) {
         self.0.store(value, Relaxed);
     }
 
     /// Adds to it. Callers hold the session's lock.
     #[inline]
-    pub(crate) fn add(&self, more: u64) {
+    pub fn add(&self, more: u64) {
         self.set(self.get().wrapping_add(more));
     }
 
+    /// What it was set to last.
     #[inline]
-    pub(crate) fn get(&self) -> u64 {
+    pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }

@@ -56,7 +56,7 @@ impl Sabotage {
         CHOSEN.set(breach);
     }
 
-    pub(crate) fn is_chosen(self) -> bool {
+    pub fn is_chosen(self) -> bool {
         CHOSEN.get() == Some(self)
     }
 }

@@ -1,0 +1,26 @@
+//! The accounts of a session: of its blocks, writes, records and epochs.
+//!
+//! Each account has private fields and verbs, and asserts what it can see of the method's rules.
+//! The decisions are the engine's.
+//!
+//! | module | what it keeps |
+//! | --- | --- |
+//! | `capture_queue` | the records that the service has not taken yet, and the queue memory they own |
+//! | `claims` | who reads which blocks |
+//! | `config` | the limits, which determine the memory |
+//! | `epochs` | which blocks the unacknowledged part of the stream touched |
+//! | `in_flight` | the writes that are held or at the disk |
+//! | `table` | the state of each block |
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[macro_use]
+extern crate snapless_fixed;
+
+pub mod capture_queue;
+pub mod claims;
+pub mod config;
+pub mod epochs;
+pub mod in_flight;
+pub mod table;
