@@ -39,9 +39,10 @@ macro_rules! rule {
 #[macro_export]
 macro_rules! sabotaged {
     ($breach:ident) => {
-        snapless_fixed::sabotage::Sabotage::$breach.is_chosen()
+        $crate::sabotage::Sabotage::$breach.is_chosen()
     };
 }
+
 /// False: no sabotage is compiled in.
 #[cfg(not(sabotage))]
 #[macro_export]

@@ -254,7 +254,7 @@ impl<T, E: Event> Rundown<T, E> {
     }
 
     /// The event, for a model.
-    #[cfg(all(test, loom))]
+    #[cfg(loom)]
     pub fn released(&self) -> &E {
         &self.released
     }
