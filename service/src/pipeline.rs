@@ -23,7 +23,7 @@ use crate::notice;
 use crate::session::{Claim, Plan, Reason, SessionError, Verdict, find, judge, plan};
 use crate::state::{Remembered, SessionStore, StateError};
 use crate::stop::StopSignal;
-use crate::stream::{Stream, StreamEnd, StreamError};
+use crate::stream::{Stream, StreamEnd, StreamError, panic_text};
 use crate::watch::{Resized, Watch};
 
 /// Time limits of a pipeline.
@@ -114,7 +114,7 @@ impl Pipeline {
     /// One attempt; a panic is an error like others and does not end protection.
     fn guarded_attempt(&self, served: &mut Option<SessionId>) -> Result<End, PipelineError> {
         panic::catch_unwind(AssertUnwindSafe(|| self.attempt(served)))
-            .unwrap_or(Err(PipelineError::Panicked))
+            .unwrap_or_else(|panic| Err(PipelineError::Panicked(panic_text(&*panic))))
     }
 
     /// `served` is the session that an earlier attempt claimed.
@@ -263,8 +263,8 @@ enum PipelineError {
     Stream(#[from] StreamError),
     #[error(transparent)]
     State(#[from] StateError),
-    #[error("a bug ended this attempt; please report it with the log lines above")]
-    Panicked,
+    #[error("a bug ended this attempt ({0}); please report it with the log lines above")]
+    Panicked(String),
 }
 
 impl PipelineError {
@@ -279,7 +279,8 @@ impl PipelineError {
                 Event::LinkFailed
             }
             Self::State(_) => Event::StateFailed,
-            Self::Stream(StreamError::Panicked) | Self::Panicked => Event::Bug,
+            Self::Stream(StreamError::Panicked(_) | StreamError::Unexplained)
+            | Self::Panicked(_) => Event::Bug,
         }
     }
 }

@@ -10,8 +10,10 @@
 //!
 //! Rule: records are sent in the driver's order, each once. The end of one thread ends all three;
 //! the caller then closes the port, and the driver marks what is not acknowledged dirty (rule LOSS,
-//! rules.md#loss). A driver that is short of memory does not end the stream: the call is repeated.
+//! rules.md#loss). A call that the driver carried out in no part, for want of memory or because the
+//! system cancelled it, does not end the stream: it is repeated.
 
+use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
@@ -35,8 +37,8 @@ use crate::watch::Watch;
 const BATCHES: usize = 2;
 /// How often the stream checks for a stop request and for the end of a flush.
 const TICK: Duration = Duration::from_millis(50);
-/// Pause before a call is repeated for which the driver had no memory.
-const MEMORY_PAUSE: Duration = Duration::from_millis(100);
+/// Pause before a call to the driver is repeated.
+const REPEAT_PAUSE: Duration = Duration::from_millis(100);
 /// How often the caller saves the acknowledged epoch.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -66,12 +68,16 @@ pub enum StreamError {
     Records(RecordError),
     /// The server acknowledged an epoch that it cannot have.
     #[error(
-        "the server acknowledges epoch {0}, which it cannot have: the link is closed and what it has          not acknowledged is sent again; install server and service of the same release"
+        "the server acknowledges epoch {0}, which it cannot have: the link is closed and what it \
+         has not acknowledged is sent again; install server and service of the same release"
     )]
     ImpossibleEpoch(EpochId),
     /// A thread panicked.
-    #[error("a bug ended the stream; please report it with the log lines above")]
-    Panicked,
+    #[error("a bug ended the stream ({0}); please report it with the log lines above")]
+    Panicked(String),
+    /// A thread ended without a reason.
+    #[error("a bug ended the stream and no thread said why; please report it with the log")]
+    Unexplained,
 }
 
 /// The session to stream, and where it is counted.
@@ -149,9 +155,10 @@ impl Stream<'_> {
                 Ok(Event::Drain(Err(error))) => return Err(error.into()),
                 Ok(Event::Send(Err(error)) | Event::Receive(Err(error))) => return Err(error),
                 Ok(Event::Receive(Ok(()))) => return Err(LinkError::Closed.into()),
-                // These ends only follow another one, which has returned above.
-                Ok(Event::Drain(Ok(())) | Event::Send(Ok(())) | Event::Panicked)
-                | Err(RecvTimeoutError::Disconnected) => return Err(StreamError::Panicked),
+                Ok(Event::Panicked(text)) => return Err(StreamError::Panicked(text)),
+                // These ends only follow another one, which is the cause and has returned above.
+                Ok(Event::Drain(Ok(())) | Event::Send(Ok(())))
+                | Err(RecvTimeoutError::Disconnected) => return Err(StreamError::Unexplained),
             }
             let now = Instant::now();
             if last_words.is_some_and(|limit| now >= limit) {
@@ -199,9 +206,10 @@ impl Stream<'_> {
         full: &SyncSender<Batch>,
     ) -> Result<(), DriverError> {
         while let Ok(mut batch) = empty.recv() {
-            match retry_without_memory(halted, || batch.fill(|buffer| self.port.drain(buffer))) {
+            match repeat(halted, || batch.fill(|buffer| self.port.drain(buffer))) {
                 Ok(()) => self.counters.drained(batch.records().len()),
-                Err(DriverError::Cancelled(_)) => return Ok(()),
+                // The stream ends: see `halt`.
+                Err(DriverError::Cancelled(_)) if halted.is_set() => return Ok(()),
                 Err(error) => return Err(error),
             }
             if full.send(batch).is_err() {
@@ -240,7 +248,7 @@ impl Stream<'_> {
             match message {
                 Message::Acknowledge(acknowledge) => {
                     let epoch = acknowledge.epoch();
-                    match retry_without_memory(halted, || self.port.acknowledge(epoch)) {
+                    match repeat(halted, || self.port.acknowledge(epoch)) {
                         Ok(()) | Err(DriverError::SessionEnded(_)) => {}
                         Err(DriverError::ImpossibleEpoch) => {
                             return Err(StreamError::ImpossibleEpoch(epoch));
@@ -260,14 +268,18 @@ impl Stream<'_> {
     }
 }
 
-/// Calls the driver again while it is short of memory, unless the stream ends.
-fn retry_without_memory<T>(
+/// Calls the driver until it has carried the call out, unless the stream ends.
+///
+/// A call without memory was not begun. A cancelled one has taken no record: the driver completes
+/// only drains that wait as cancelled. The system may cancel a call that this program did not.
+fn repeat<T>(
     halted: &StopSignal,
     mut ask: impl FnMut() -> Result<T, DriverError>,
 ) -> Result<T, DriverError> {
     loop {
         match ask() {
-            Err(DriverError::NoMemory(_)) if !halted.wait_for(MEMORY_PAUSE) => {}
+            Err(DriverError::NoMemory(_) | DriverError::Cancelled(_))
+                if !halted.wait_for(REPEAT_PAUSE) => {}
             answer => return answer,
         }
     }
@@ -278,14 +290,22 @@ enum Event {
     Drain(Result<(), DriverError>),
     Send(Result<(), StreamError>),
     Receive(Result<(), StreamError>),
-    Panicked,
+    Panicked(String),
 }
 
 /// Runs a thread's work and reports its end, even if it panics.
 fn report(to: &Sender<Event>, work: impl FnOnce() -> Event) {
-    let event = panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(Event::Panicked);
+    let event = panic::catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Event::Panicked(panic_text(&*panic)));
     // The receiver is gone if the stream has ended for another reason.
     let _unheard = to.send(event);
+}
+
+/// What a panic says.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without text").to_owned()
 }
 
 /// A flush in progress.
@@ -299,5 +319,19 @@ impl Flush {
     fn is_over(&self, now: Instant, counters: &Counters) -> Option<bool> {
         let flushed = counters.last_acknowledged().seq() >= self.target;
         (flushed || now >= self.limit).then_some(flushed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_reported_with_its_text() {
+        let (to, events) = mpsc::channel();
+        report(&to, || panic!("record {} is missing", 7));
+        let Ok(Event::Panicked(text)) = events.recv() else { panic!("no panic is reported") };
+        let message = StreamError::Panicked(text).to_string();
+        assert!(message.contains("record 7 is missing"), "{message}");
     }
 }

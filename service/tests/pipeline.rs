@@ -88,6 +88,21 @@ fn a_call_that_fails_for_want_of_memory_is_repeated_and_the_claim_kept() {
 }
 
 #[test]
+fn a_drain_that_the_service_did_not_cancel_is_repeated_and_the_claim_kept() {
+    let (harness, running, session) = durable();
+    harness.driver.cancel_drains(3);
+    write_durably(&harness, 2);
+    assert_eq!(harness.driver.cancellations(), 0);
+    let seen = harness.driver.seen();
+    assert!(!seen.contains(&Seen::Resumed(session)), "the claim was never lost: {seen:?}");
+    assert_eq!(running.counters.report().connections, 1);
+    assert_eq!(running.counters.report().last_error, None);
+    // It does not delay a stop either.
+    harness.driver.cancel_drains(usize::MAX);
+    running.stop();
+}
+
+#[test]
 fn after_each_cut_the_session_is_resumed_and_the_order_kept() {
     let (harness, running, session) = durable();
     for epoch in 2..30 {

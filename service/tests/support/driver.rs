@@ -41,6 +41,8 @@ struct State {
     present: bool,
     /// How many drains and acknowledgements are still to fail for want of memory.
     scarce: usize,
+    /// How many drains are still to be cancelled.
+    cancellations: usize,
     next_port: u64,
     session: Option<Session>,
     seen: Vec<Seen>,
@@ -57,8 +59,14 @@ struct Session {
 
 impl FakeDriver {
     pub fn new(device: &str) -> Arc<Self> {
-        let state =
-            State { present: true, scarce: 0, next_port: 1, session: None, seen: Vec::new() };
+        let state = State {
+            present: true,
+            scarce: 0,
+            cancellations: 0,
+            next_port: 1,
+            session: None,
+            seen: Vec::new(),
+        };
         let state = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         Arc::new(Self { device: device.to_owned(), state })
     }
@@ -71,6 +79,16 @@ impl FakeDriver {
     /// Makes the next drains and acknowledgements fail for want of memory.
     pub fn lack_memory(&self, times: usize) {
         self.state.change(|state| state.scarce = times);
+    }
+
+    /// Makes the next drains end as cancelled, which the service did not do.
+    pub fn cancel_drains(&self, times: usize) {
+        self.state.change(|state| state.cancellations = times);
+    }
+
+    /// How many of them are still to be cancelled.
+    pub fn cancellations(&self) -> usize {
+        self.state.lock().cancellations
     }
 
     /// How many of them are still to fail.
@@ -287,6 +305,10 @@ impl DriverPort for FakePort {
                 return Err(DriverError::Cancelled(Call::Drain));
             }
             state.has_memory(Call::Drain)?;
+            if let Some(left) = state.cancellations.checked_sub(1) {
+                state.cancellations = left;
+                return Err(DriverError::Cancelled(Call::Drain));
+            }
             let Some(session) = &mut state.session else {
                 return Err(DriverError::SessionEnded(Call::Drain));
             };
