@@ -18,6 +18,7 @@ pub fn boxed<T>(make: impl FnMut() -> Result<T, OutOfMemory>) -> Result<Box<[T; 
 ///
 /// The comparisons with the capacity show the compiler that nothing grows or shrinks, so that it
 /// links no abort for that.
+#[inline(never)] // Within a long function the compiler does not see that.
 pub fn boxed_slice<T>(
     len: u64,
     mut make: impl FnMut() -> Result<T, OutOfMemory>,
