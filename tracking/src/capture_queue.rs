@@ -220,6 +220,7 @@ impl CaptureQueue {
         self.free(drained.memory);
     }
 
+    #[inline]
     fn free(&mut self, memory: Option<MemoryRange>) {
         let Some(memory) = memory else { return };
         if memory.span().offset < self.arenas[SWEEP].capacity() {
@@ -250,6 +251,7 @@ impl CaptureQueue {
     }
 
     /// True if no record can be taken.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0 || self.lost > 0
     }
@@ -266,6 +268,7 @@ impl CaptureQueue {
     }
 
     /// True if at most `quarters` quarters of the writes' memory and of the descriptors are in use.
+    #[inline]
     pub fn is_at_most(&self, quarters: u64) -> bool {
         let records = (self.len + self.promised) as u64;
         self.arenas[WRITES].used() <= self.arenas[WRITES].capacity() / 4 * quarters
@@ -273,16 +276,19 @@ impl CaptureQueue {
     }
 
     /// Bytes of payload memory in use.
+    #[inline]
     pub fn used(&self) -> u64 {
         self.arenas[SWEEP].used() + self.arenas[WRITES].used()
     }
 
     /// Bytes of payload memory in all.
+    #[inline]
     pub fn capacity(&self) -> u64 {
         self.arenas[SWEEP].capacity() + self.arenas[WRITES].capacity()
     }
 
     /// Number of the last record committed.
+    #[inline]
     pub fn last_seq(&self) -> Seq {
         self.last_seq
     }
