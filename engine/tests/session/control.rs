@@ -57,6 +57,7 @@ fn the_status_says_where_a_session_stands() {
     assert_eq!((status.phase, status.t0), (Phase::Capturing, 1_000));
     assert_eq!((status.blocks_total, status.blocks_unsynced), (4, 4));
     assert_eq!((status.writes_holding, status.queue_used), (1, BLOCK));
+    assert_eq!(status.queue_bytes, 8 * BLOCK);
     assert!(status.attached && status.consistent && !status.base_complete);
     done(&session, old, true);
     session.host().now.set(70);
