@@ -98,6 +98,10 @@ impl Driver for TestDriver {
     fn guid_of(&self, _device: &DeviceName) -> Result<Option<VolumeGuid>, DriverError> {
         Ok(VolumeGuid::parse(GUID))
     }
+
+    fn file_system_protection(&self, _device: &DeviceName) -> Result<Protection, DriverError> {
+        Ok(Protection::Possible)
+    }
 }
 
 impl DriverPort for TestDriver {

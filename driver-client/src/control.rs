@@ -12,7 +12,7 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
     IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
-    ListRequest, SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
+    ListRequest, Protection, SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
     VolumeEntry,
 };
 use windows_strings::HSTRING;
@@ -34,7 +34,8 @@ use crate::error::{Call, DriverError};
 use crate::overlapped::{Event, control};
 use crate::port::{Driver, DriverPort, Volume, check_version, geometry};
 use crate::status::SessionStatus;
-use crate::volume::VolumeName;
+use crate::volume::{VolumeName, device_text};
+use crate::volume_handle::VolumeHandle;
 
 /// Entries of the first buffer for the list of volumes.
 const VOLUMES_FIRST: usize = 64;
@@ -76,6 +77,12 @@ impl Driver for WindowsDriver {
             }
         }
         Ok(None)
+    }
+
+    fn file_system_protection(&self, device: &DeviceName) -> Result<Protection, DriverError> {
+        VolumeHandle::open(device).and_then(|volume| volume.ask().protection()).map_err(|why| {
+            DriverError::FileSystem { device: device_text(device).unwrap_or_default(), why }
+        })
     }
 }
 

@@ -8,6 +8,8 @@ use std::io;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{ABI_OLDEST, ABI_VERSION, CONTROL_DEVICE_PATH};
 
+use crate::file_system::Unanswered;
+
 /// A call to the driver, as messages name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Call {
@@ -95,6 +97,18 @@ pub enum DriverError {
     /// The machine has no such volume.
     #[error("there is no volume {0} on this machine: look at `snapless volumes`")]
     NoSuchVolume(String),
+    /// The file system did not say whether its volume can be protected.
+    #[error(
+        "{why}, so volume {device} is not protected: wait until no other program has it locked, \
+         and check that it is online and unlocked and that `fsutil fsinfo volumeinfo` answers for \
+         it"
+    )]
+    FileSystem {
+        /// The volume's device.
+        device: String,
+        /// What is not known.
+        why: Unanswered,
+    },
     /// No volume has the session.
     #[error("no volume has a session {0}: look at `snapless status`")]
     NoSuchSession(SessionId),

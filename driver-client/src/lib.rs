@@ -6,12 +6,14 @@
 //! | [`control`] | the port over the control device (Windows) |
 //! | [`volume`] | names of volumes |
 //! | [`protection`] | why a volume cannot be protected |
+//! | [`file_system`] | what only a volume's file system knows of that |
 //! | [`status`] | a session's counters; the progress, rate and holds derived from them |
 //! | [`paths`] | paths of Snapless's files |
 //!
 //! Rule: every answer of the driver is parsed into a type of this crate before it is used.
 
 pub mod error;
+pub mod file_system;
 pub mod identity;
 mod known_folder;
 pub mod paths;
@@ -24,6 +26,8 @@ pub mod volume;
 pub mod control;
 #[cfg(windows)]
 mod overlapped;
+#[cfg(windows)]
+mod volume_handle;
 
 pub use error::DriverError;
 pub use port::{Driver, DriverPort, Volume};

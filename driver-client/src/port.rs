@@ -26,6 +26,10 @@ pub trait Driver: Send + Sync {
 
     /// The GUID that Windows knows a device by, if it has one.
     fn guid_of(&self, device: &DeviceName) -> Result<Option<VolumeGuid>, DriverError>;
+
+    /// Whether a device's volume can be protected, as far as its file system knows: the driver
+    /// below it does not see that.
+    fn file_system_protection(&self, device: &DeviceName) -> Result<Protection, DriverError>;
 }
 
 /// One handle to the control device. All verbs may be called from several threads at once.

@@ -20,7 +20,7 @@ use crate::config::VolumeConfig;
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::notice;
-use crate::session::{Claim, Plan, Reason, SessionError, Verdict, find, judge, plan};
+use crate::session::{Claim, Plan, Reason, SessionError, Verdict, find, judge, permits, plan};
 use crate::state::{Remembered, SessionStore, StateError};
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError, panic_text};
@@ -129,6 +129,10 @@ impl Pipeline {
         if plan == Plan::Start && served.is_some() {
             // An administrator ended it between two attempts, while nothing was drained.
             return Ok(End::Stream(StreamEnd::SessionEnded));
+        }
+        if !matches!(plan, Plan::Resume(_)) {
+            // A session that is there already goes on.
+            permits(volume, self.driver.file_system_protection(&device)?)?;
         }
         let mut link = Link::connect(&self.server, &self.limits.link)?;
 
@@ -289,6 +293,7 @@ fn of_driver(error: &DriverError) -> Event {
     match error {
         DriverError::Absent | DriverError::AccessDenied(_) => Event::DriverAbsent,
         DriverError::NoMemory(_) => Event::OutOfMemory,
+        DriverError::FileSystem { .. } => Event::Unprotectable,
         _ => Event::DriverFailed,
     }
 }

@@ -12,7 +12,7 @@ use snapless_types::{Geometry, Overflow};
 use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    ABI_VERSION, DeviceName, SPECIAL_FILE_PAGING, SessionPhase, StartRequest,
+    ABI_VERSION, DeviceName, Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest,
 };
 use zerocopy::little_endian::{U32, U64};
 
@@ -33,9 +33,8 @@ pub fn find<'a>(
         return Err(SessionError::Silent(volume.device.clone()));
     }
     // A session that is there already goes on.
-    let obstacle = volume.protection.filter(|_| volume.session.is_none()).and_then(obstacle);
-    if let Some(why) = obstacle {
-        return Err(SessionError::Unprotectable { device: volume.device.clone(), why });
+    if let Some(protection) = volume.protection.filter(|_| volume.session.is_none()) {
+        permits(volume, protection)?;
     }
     // HANG (rules.md#hang): the system would wait for memory that waits for the server.
     let has_paging_file = volume.special_files & SPECIAL_FILE_PAGING != 0;
@@ -43,6 +42,13 @@ pub fn find<'a>(
         return Err(SessionError::HoldWithPagingFile(volume.device.clone()));
     }
     Ok(volume)
+}
+
+/// An error unless this permits that the volume is protected.
+pub fn permits(volume: &Volume, protection: Protection) -> Result<(), SessionError> {
+    obstacle(protection).map_or(Ok(()), |why| {
+        Err(SessionError::Unprotectable { device: volume.device.clone(), why })
+    })
 }
 
 /// How the pipeline gets its session.
@@ -225,7 +231,7 @@ mod tests {
     use snapless_driver_client::VolumeName;
     use snapless_types::{EpochId, Seq};
     use snapless_wire::id::VolumeGuid;
-    use snapless_wire::ioctl::{Protection, SweepLimits};
+    use snapless_wire::ioctl::SweepLimits;
 
     const SESSION: SessionId = SessionId([5; 16]);
     const DEVICE: &str = r"\Device\HarddiskVolume3";

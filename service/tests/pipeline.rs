@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use snapless_driver_client::file_system::{Answers, Status};
 use snapless_service::report::Activity;
 use snapless_types::RecordKind;
 use snapless_wire::id::SessionId;
@@ -129,6 +130,40 @@ fn after_each_cut_the_session_is_resumed_and_the_order_kept() {
     let resumed = seen.iter().position(|seen| *seen == Seen::Resumed(session)).unwrap();
     assert!(closed < resumed, "the port is closed before the session is claimed again: {seen:?}");
     assert!(running.counters.report().connections >= 2);
+}
+
+#[test]
+fn a_volume_is_protected_only_if_its_file_system_says_that_it_can_be() {
+    /// `STATUS_ACCESS_DENIED`
+    const DENIED: Status = Status(0xC000_0022);
+    let plain = Answers { attributes: Ok(0), owned_by_cluster: Ok(Some(0)) };
+    for (answers, said) in [
+        // `FILE_DAX_VOLUME`
+        (Answers { attributes: Ok(0x2000_0000), ..plain }, "(DAX)"),
+        (Answers { owned_by_cluster: Ok(Some(1)), ..plain }, "cluster shared volume"),
+        (Answers { attributes: Err(DENIED), ..plain }, "0xC0000022"),
+        (Answers { owned_by_cluster: Err(DENIED), ..plain }, "0xC0000022"),
+        (Answers { owned_by_cluster: Ok(None), ..plain }, "not understood"),
+    ] {
+        let harness = Harness::new();
+        harness.driver.set_file_system(answers);
+        let running = harness.start();
+        wait_until(&format!("a refusal: {said}"), || {
+            running.counters.report().last_error.is_some_and(|error| error.contains(said))
+        });
+        assert_eq!(harness.driver.session(), None, "{answers:?}");
+        harness.driver.set_file_system(plain);
+        wait_for_session(&harness);
+    }
+}
+
+#[test]
+fn a_session_goes_on_whatever_the_file_system_says() {
+    let (harness, running, session) = durable();
+    running.stop();
+    harness.driver.set_file_system(Answers { attributes: Ok(0), owned_by_cluster: Ok(None) });
+    let _running = harness.start();
+    wait_for(&harness, Seen::Resumed(session));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use snapless_driver_client::error::Call;
+use snapless_driver_client::file_system::Answers;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume, VolumeName};
 use snapless_types::{EpochId, GapReason, Geometry, RecordKind, Seq};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
@@ -39,6 +40,8 @@ struct Shared {
 
 struct State {
     present: bool,
+    /// What the volume's file system answers.
+    file_system: Answers,
     /// How many drains and acknowledgements are still to fail for want of memory.
     scarce: usize,
     /// How many drains are still to be cancelled.
@@ -61,6 +64,7 @@ impl FakeDriver {
     pub fn new(device: &str) -> Arc<Self> {
         let state = State {
             present: true,
+            file_system: Answers { attributes: Ok(0), owned_by_cluster: Ok(Some(0)) },
             scarce: 0,
             cancellations: 0,
             next_port: 1,
@@ -74,6 +78,11 @@ impl FakeDriver {
     /// Loads or unloads the driver.
     pub fn set_present(&self, present: bool) {
         self.state.lock().present = present;
+    }
+
+    /// Changes what the volume's file system answers.
+    pub fn set_file_system(&self, answers: Answers) {
+        self.state.lock().file_system = answers;
     }
 
     /// Makes the next drains and acknowledgements fail for want of memory.
@@ -223,6 +232,12 @@ impl Driver for FakeDriver {
 
     fn guid_of(&self, _device: &DeviceName) -> Result<Option<VolumeGuid>, DriverError> {
         Ok(None)
+    }
+
+    fn file_system_protection(&self, device: &DeviceName) -> Result<Protection, DriverError> {
+        let answers = self.state.lock().file_system;
+        let device = String::from_utf16_lossy(&device.units().unwrap().collect::<Vec<_>>());
+        answers.protection().map_err(|why| DriverError::FileSystem { device, why })
     }
 }
 

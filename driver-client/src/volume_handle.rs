@@ -1,0 +1,121 @@
+//! A handle to a volume, by which its file system is asked.
+//!
+//! Opened by the device's own name, since a volume may have neither a letter nor a GUID, and for
+//! reading: opened for attributes alone, the volume's driver would answer in place of the file
+//! system (docs: `NtCreateFile`, direct open of a device).
+
+use std::ffi::c_void;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::ptr;
+
+use snapless_wire::ioctl::{DEVICE_NAME_MAX, DeviceName};
+use windows_sys::Wdk::Foundation::OBJECT_ATTRIBUTES;
+use windows_sys::Wdk::Storage::FileSystem::{
+    FILE_FS_ATTRIBUTE_INFORMATION, FILE_SYNCHRONOUS_IO_NONALERT, FileFsAttributeInformation,
+    NtFsControlFile, NtOpenFile, NtQueryVolumeInformationFile,
+};
+use windows_sys::Win32::Foundation::{
+    NTSTATUS, OBJ_CASE_INSENSITIVE, STATUS_BUFFER_OVERFLOW, UNICODE_STRING,
+};
+use windows_sys::Win32::Storage::FileSystem::{
+    FILE_READ_ATTRIBUTES, FILE_READ_DATA, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE,
+    SYNCHRONIZE,
+};
+use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
+use windows_sys::Win32::System::Ioctl::FSCTL_IS_VOLUME_OWNED_BYCSVFS;
+
+use crate::file_system::{Answers, Status, Unanswered};
+
+/// An open volume.
+pub(crate) struct VolumeHandle(OwnedHandle);
+
+impl VolumeHandle {
+    /// Opens the volume with this device name.
+    pub(crate) fn open(device: &DeviceName) -> Result<Self, Unanswered> {
+        let mut units = [0_u16; DEVICE_NAME_MAX];
+        let mut len = 0_u16;
+        for (place, unit) in units.iter_mut().zip(device.units().into_iter().flatten()) {
+            *place = unit;
+            len += 1;
+        }
+        let bytes = len * 2;
+        let name =
+            UNICODE_STRING { Length: bytes, MaximumLength: bytes, Buffer: units.as_mut_ptr() };
+        let attributes = OBJECT_ATTRIBUTES {
+            Length: u32::try_from(size_of::<OBJECT_ATTRIBUTES>()).unwrap_or(0),
+            ObjectName: &raw const name,
+            Attributes: OBJ_CASE_INSENSITIVE,
+            ..OBJECT_ATTRIBUTES::default()
+        };
+        let mut handle = ptr::null_mut();
+        let mut block = IO_STATUS_BLOCK::default();
+        // SAFETY: the name, the attributes that refer to it and the block live until the call ends.
+        let status = unsafe {
+            NtOpenFile(
+                &raw mut handle,
+                FILE_READ_DATA | FILE_READ_ATTRIBUTES | SYNCHRONIZE,
+                &raw const attributes,
+                &raw mut block,
+                FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                FILE_SYNCHRONOUS_IO_NONALERT,
+            )
+        };
+        failure(status).map_err(Unanswered::Open)?;
+        // SAFETY: the call above opened this handle for us alone.
+        Ok(Self(unsafe { OwnedHandle::from_raw_handle(handle) }))
+    }
+
+    /// Asks the file system.
+    pub(crate) fn ask(&self) -> Answers {
+        Answers { attributes: self.attributes(), owned_by_cluster: self.owned_by_cluster() }
+    }
+
+    fn attributes(&self) -> Result<u32, Status> {
+        let mut block = IO_STATUS_BLOCK::default();
+        let mut reply = FILE_FS_ATTRIBUTE_INFORMATION::default();
+        // SAFETY: block and reply live until the call ends, which is when the request is done: the
+        // handle is synchronous.
+        let status = unsafe {
+            NtQueryVolumeInformationFile(
+                self.0.as_raw_handle(),
+                &raw mut block,
+                (&raw mut reply).cast::<c_void>(),
+                u32::try_from(size_of_val(&reply)).unwrap_or(0),
+                FileFsAttributeInformation,
+            )
+        };
+        // There is no room for the file system's name, which comes last.
+        if status != STATUS_BUFFER_OVERFLOW {
+            failure(status)?;
+        }
+        Ok(reply.FileSystemAttributes)
+    }
+
+    fn owned_by_cluster(&self) -> Result<Option<u8>, Status> {
+        let mut block = IO_STATUS_BLOCK::default();
+        // `CSV_IS_OWNED_BY_CSVFS`
+        let mut owned = 0_u8;
+        // SAFETY: as in `attributes`.
+        let status = unsafe {
+            NtFsControlFile(
+                self.0.as_raw_handle(),
+                ptr::null_mut(),
+                None,
+                ptr::null(),
+                &raw mut block,
+                FSCTL_IS_VOLUME_OWNED_BYCSVFS,
+                ptr::null(),
+                0,
+                (&raw mut owned).cast::<c_void>(),
+                1,
+            )
+        };
+        failure(status)?;
+        Ok((block.Information == 1).then_some(owned))
+    }
+}
+
+/// An error for a status that is no success; a warning is none.
+fn failure(status: NTSTATUS) -> Result<(), Status> {
+    if status >= 0 { Ok(()) } else { Err(Status(status.cast_unsigned())) }
+}
