@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use snapless_driver_client::error::Call;
 use snapless_driver_client::file_system::Answers;
+use snapless_driver_client::volume::device_text;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume, VolumeName};
 use snapless_types::{EpochId, GapReason, Geometry, RecordKind, Seq};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
@@ -236,7 +237,7 @@ impl Driver for FakeDriver {
 
     fn file_system_protection(&self, device: &DeviceName) -> Result<Protection, DriverError> {
         let answers = self.state.lock().file_system;
-        let device = String::from_utf16_lossy(&device.units().unwrap().collect::<Vec<_>>());
+        let device = device_text(device).unwrap();
         answers.protection().map_err(|why| DriverError::FileSystem { device, why })
     }
 }
