@@ -144,6 +144,7 @@ impl BenchHost {
 impl Host for BenchHost {
     /// The request's key in the loop.
     type Write = usize;
+    type Waiting = std::collections::VecDeque<snapless_engine::Waiter<usize>>;
     type Mutex<T> = StdMutex<T>;
 
     fn now(&self) -> Tick {

@@ -59,6 +59,7 @@ struct Counter {
 
 impl Host for Counter {
     type Write = u64;
+    type Waiting = VecDeque<snapless_engine::Waiter<u64>>;
     type Mutex<T> = Borrow<T>;
 
     fn now(&self) -> Tick {

@@ -27,6 +27,7 @@ pub mod spin_lock;
 pub mod thread;
 pub mod time;
 pub mod unicode;
+pub mod waiting_irps;
 
 use wdk_sys::{_MODE, KPROCESSOR_MODE};
 

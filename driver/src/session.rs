@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`submit`] | requests and the engine: submitted, captured, completed, cancelled |
 //! | [`write`](mod@write), [`split_request`] | what the engine keeps for a request |
+//! | [`waiting`] | requests that wait for a slot of the engine |
 //! | [`reads`] | reads of blocks |
 //! | [`claim`], [`drains`] | the service's claim, and its drain requests |
 //! | [`status`], [`counts`], [`changes`] | state and counters, for status and trace |
@@ -23,6 +24,7 @@ pub mod split_request;
 pub mod standstill;
 mod status;
 mod submit;
+mod waiting;
 pub mod write;
 
 use core::sync::atomic::{AtomicBool, Ordering};

@@ -51,6 +51,12 @@ impl Backpressure {
         self.is_past_limit(Some(newest), now)
     }
 
+    /// True if the queue has been full, and nothing has told otherwise since.
+    #[inline]
+    pub fn counts_as_full(&self) -> bool {
+        self.full_since.is_some()
+    }
+
     /// Notes that the queue has room for many writes.
     pub fn queue_has_room(&mut self, oldest: Option<Arrival>) {
         if !self.holds_back(oldest) {

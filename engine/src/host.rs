@@ -4,6 +4,7 @@
 //! The verbs' return values ask for everything else: reading blocks, copying payloads, issuing and
 //! completing writes.
 
+use snapless_tracking::waiting::Fifo;
 use snapless_types::Tick;
 
 /// A thread of the session.
@@ -49,6 +50,8 @@ pub trait Mutex<T> {
 pub trait Host {
     /// A write that an application waits for: on Windows, the IRP.
     type Write;
+    /// Writes that wait for a slot, which the host chains: there may be any number of them.
+    type Waiting: Fifo<Self::Write>;
     /// The session's lock.
     type Mutex<T>: Mutex<T>;
 

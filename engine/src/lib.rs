@@ -58,9 +58,10 @@
 //!
 //! ```
 //! use snapless_engine::{Config, Host, Mutex, ReadOutcome, Session, Step, Submission, Tick};
-//! use snapless_engine::{Urgency, Worker};
+//! use snapless_engine::{Urgency, Waiter, Worker};
 //! use snapless_types::{Extent, Geometry, RecordKind};
 //! use std::cell::RefCell;
+//! use std::collections::VecDeque;
 //!
 //! struct OneThread;
 //! struct Lock<T>(RefCell<T>);
@@ -77,6 +78,7 @@
 //! impl Host for OneThread {
 //!     /// The payload; a driver has an IRP here.
 //!     type Write = [u8; 512];
+//!     type Waiting = VecDeque<Waiter<[u8; 512]>>;
 //!     type Mutex<T> = Lock<T>;
 //!     fn now(&self) -> Tick {
 //!         Tick(0)
@@ -168,6 +170,7 @@ pub use snapless_tracking::capture_queue::{Drained, Record};
 pub use snapless_tracking::config::{Config, ConfigError, StartError};
 pub use snapless_tracking::epochs::ImpossibleEpoch;
 pub use snapless_tracking::table::BlockState;
+pub use snapless_tracking::waiting::{Fifo, Waiter};
 pub use snapless_types::Tick;
 pub use status::Status;
 pub use submission::{Capture, Issue, Part, Submission, Ticket, Urgency};

@@ -205,7 +205,7 @@ proptest! {
         deeds in prop::collection::vec(any_deed(), 0..120),
     ) {
         const ROOM: usize = 12;
-        let mut writes = InFlight::new(12, 32, 4).unwrap();
+        let mut writes = InFlight::<_, alloc::collections::VecDeque<_>>::new(12, 0, 32, 4).unwrap();
         let mut pressure = Backpressure::new(&Config::new(1 << 20));
         let mut known: Vec<Known> = Vec::new();
         for (name, deed) in deeds.into_iter().enumerate() {
@@ -220,8 +220,11 @@ proptest! {
                 Deed::Hold(offset, len) => {
                     let extent = Extent::new(offset, len).unwrap();
                     let held = writes.hold(name, &change(extent), now);
-                    prop_assert_eq!(held.is_ok(), known.len() < ROOM);
-                    if let Ok(slot) = held {
+                    prop_assert_eq!(held.is_some(), known.len() < ROOM);
+                    if held.is_none() {
+                        prop_assert_eq!(writes.pop_waiting().map(|waiter| waiter.write), Some(name));
+                    }
+                    if let Some(slot) = held {
                         let over = known.iter().filter(|it| it.extent.overlaps(&extent));
                         let waits_for = over.map(|it| it.name).collect();
                         known.push(Known { slot, name, extent, waits_for, in_flight: false, waits_for_room: false });

@@ -14,6 +14,7 @@
 use snapless_tracking::config::{CHUNK, Config};
 use snapless_tracking::in_flight::{HeldWrite, InFlight};
 use snapless_tracking::table::{BlockState, Table};
+use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockIndex, BlockRange, Tick};
 
 /// The dirty blocks that one search may pass because a write in flight touches them.
@@ -74,11 +75,11 @@ impl Resync {
     /// True if a write to these blocks is issued at once, uncaptured: the sweep reads all of them
     /// later, and no held write waits for them. `base_is_lost`: t0's content of another block is
     /// lost, so the stream needs t0's content of no block any more.
-    pub fn yields_to<W>(
+    pub fn yields_to<W, Q: Fifo<W>>(
         &self,
         blocks: &BlockRange,
         table: &Table,
-        in_flight: &InFlight<W>,
+        in_flight: &InFlight<W, Q>,
         base_is_lost: bool,
     ) -> bool {
         let is_read_later = table.all(*blocks, BlockState::Dirty)
@@ -88,10 +89,10 @@ impl Resync {
 
     /// The first dirty blocks of a range that may be read: as many of the run that `run` gives for
     /// a block as no write in flight touches. Passes no more blocks than it may.
-    pub fn first_readable<W>(
+    pub fn first_readable<W, Q: Fifo<W>>(
         range: BlockRange,
         table: &Table,
-        in_flight: &InFlight<W>,
+        in_flight: &InFlight<W, Q>,
         passes: &mut Passes,
         run: impl Fn(BlockIndex) -> BlockRange,
     ) -> Option<BlockRange> {
@@ -115,10 +116,10 @@ impl Resync {
 
     /// The oldest held write that waits for no other one and that the resync keeps, if it has been
     /// held as long as it may.
-    pub fn late<W>(
+    pub fn late<W, Q: Fifo<W>>(
         &self,
         is_kept: impl Fn(BlockRange) -> bool,
-        in_flight: &InFlight<W>,
+        in_flight: &InFlight<W, Q>,
         now: Tick,
     ) -> Option<HeldWrite> {
         in_flight.first_unblocked(is_kept).filter(|held| self.due(held) <= now)
@@ -126,10 +127,10 @@ impl Resync {
 
     /// When [`Resync::late`] has to be called again. A write that is late already waits for
     /// something that wakes the dispatch thread.
-    pub fn deadline<W>(
+    pub fn deadline<W, Q: Fifo<W>>(
         &self,
         is_kept: impl Fn(BlockRange) -> bool,
-        in_flight: &InFlight<W>,
+        in_flight: &InFlight<W, Q>,
         now: Tick,
     ) -> Option<Tick> {
         let kept = in_flight.held().filter(|held| is_kept(held.change.blocks));

@@ -20,6 +20,9 @@ use crate::host::{Call, Host, Mutex, Step, Worker};
 use crate::status::Status;
 use crate::submission::{Capture, Issue, Part, Submission, Ticket, Urgency};
 
+/// A session's state, in memory of its own.
+type BoxedState<H> = Box<[State<<H as Host>::Write, <H as Host>::Waiting>; 1]>;
+
 /// One protection of one volume.
 ///
 /// All verbs may be called from any thread, at any level at which the host's lock may be taken.
@@ -27,7 +30,7 @@ use crate::submission::{Capture, Issue, Part, Submission, Ticket, Urgency};
 pub struct Session<H: Host> {
     host: H,
     shared: Shared,
-    state: H::Mutex<Box<[State<H::Write>; 1]>>,
+    state: H::Mutex<BoxedState<H>>,
 }
 
 impl<H: Host> Session<H> {
@@ -57,7 +60,8 @@ impl<H: Host> Session<H> {
     /// | each tracked write | about 200, and the host's own |
     /// | each 4 KiB of the queue | about 110 |
     pub fn memory_needed(geometry: &Geometry, config: &Config) -> u64 {
-        Table::bytes(geometry.block_count()) + State::<H::Write>::bytes(geometry, config)
+        Table::bytes(geometry.block_count())
+            + State::<H::Write, H::Waiting>::bytes(geometry, config)
     }
 
     /// The host given to [`Session::new`].
@@ -252,7 +256,7 @@ impl<H: Host> Session<H> {
     }
 
     #[inline]
-    fn locked<R>(&self, decide: impl FnOnce(&mut Core<'_, H::Write>) -> R) -> R {
+    fn locked<R>(&self, decide: impl FnOnce(&mut Core<'_, H::Write, H::Waiting>) -> R) -> R {
         let call = Call::new(self.host.now(), self.host.clock());
         self.state.with(|state| {
             let [state] = &mut **state;
@@ -269,7 +273,7 @@ impl<H: Host> Session<H> {
     fn step<T>(
         &self,
         worker: Worker,
-        decide: impl FnOnce(&mut Core<'_, H::Write>) -> Step<T>,
+        decide: impl FnOnce(&mut Core<'_, H::Write, H::Waiting>) -> Step<T>,
     ) -> Step<T> {
         self.locked(|core| {
             let step = decide(core);

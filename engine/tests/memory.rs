@@ -48,6 +48,7 @@ impl<T> Mutex<T> for TestMutex<T> {
 impl Host for TestHost {
     /// As large as what a driver keeps of an IRP.
     type Write = [u64; 4];
+    type Waiting = std::collections::VecDeque<snapless_engine::Waiter<[u64; 4]>>;
     type Mutex<T> = TestMutex<T>;
 
     fn now(&self) -> Tick {

@@ -28,6 +28,8 @@ pub enum Sabotage {
     HoldLimitForgotten,
     /// HANG: the dispatch thread is not woken for a write that may be issued.
     WakeForgotten,
+    /// HANG: a write that waits for a slot is not held when one is free.
+    WaiterForgotten,
     /// T0: a read that fails for a reason that may pass counts as a bad sector.
     EachFailureABadSector,
     /// BOUND: queue memory is handed out that another holder has.
@@ -36,7 +38,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
@@ -47,6 +49,7 @@ impl Sabotage {
         Self::FailureForgotten,
         Self::HoldLimitForgotten,
         Self::WakeForgotten,
+        Self::WaiterForgotten,
         Self::EachFailureABadSector,
         Self::MemoryHandedOutTwice,
     ];

@@ -35,24 +35,31 @@ struct Slot<T> {
 #[derive(Debug)]
 pub struct Slots<T> {
     all: Box<[Slot<T>]>,
-    /// The slot that was freed last, as its memory is warm; the index of no slot if none is free.
-    free: u32,
+    /// Of the usual slots and of the reserved ones: the one that was freed last, as its memory is
+    /// warm; the index of no slot if none is free.
+    free: [u32; 2],
+    /// The first reserved slot.
+    reserved_from: u32,
     /// Held slots, and those in flight.
     counts: [u64; 2],
 }
 
 impl<T> Slots<T> {
-    /// `count` free slots, with values made by `make`.
+    /// `count` free slots, the last `reserved` of them reserved, with values made by `make`.
     pub fn new(
         count: u32,
+        reserved: u32,
         mut make: impl FnMut() -> Result<T, OutOfMemory>,
     ) -> Result<Self, OutOfMemory> {
-        let mut next_free = 0;
+        let reserved_from = count.saturating_sub(reserved);
+        let mut next = 0;
         let all = boxed_slice(u64::from(count), || {
-            next_free += 1;
+            next += 1;
+            let next_free = if next == reserved_from { count } else { next };
             Ok(Slot { place: Place::Free, next_free, value: make()? })
         })?;
-        Ok(Self { all, free: 0, counts: [0; 2] })
+        let usual = if reserved_from > 0 { 0 } else { count };
+        Ok(Self { all, free: [usual, reserved_from], reserved_from, counts: [0; 2] })
     }
 
     /// Bytes that `count` slots allocate.
@@ -60,13 +67,25 @@ impl<T> Slots<T> {
         slice_bytes::<Slot<T>>(u64::from(count))
     }
 
-    /// Takes a free slot; `None` if there is none.
+    /// Takes a free slot that is not reserved; `None` if there is none.
     #[inline]
     pub fn take(&mut self, place: Place) -> Option<(SlotId, &mut T)> {
-        let id = self.free;
+        self.take_from(0, place)
+    }
+
+    /// Takes a free reserved slot; `None` if there is none.
+    pub fn take_reserved(&mut self, place: Place) -> Option<(SlotId, &mut T)> {
+        self.take_from(1, place)
+    }
+
+    #[inline]
+    fn take_from(&mut self, list: usize, place: Place) -> Option<(SlotId, &mut T)> {
+        let [usual, reserved] = &mut self.free;
+        let free = if list == 0 { usual } else { reserved };
+        let id = *free;
         let slot = self.all.get_mut(id as usize)?;
         slot.place = place;
-        self.free = slot.next_free;
+        *free = slot.next_free;
         if let Some(count) = self.counts.get_mut(place as usize) {
             *count += 1;
         }
@@ -79,16 +98,24 @@ impl<T> Slots<T> {
         let Some(slot) = self.all.get_mut(id.0 as usize) else { return };
         let before = core::mem::replace(&mut slot.place, place);
         if place == Place::Free {
-            slot.next_free = self.free;
-            self.free = id.0;
+            let [usual, reserved] = &mut self.free;
+            let free = if id.0 < self.reserved_from { usual } else { reserved };
+            slot.next_free = core::mem::replace(free, id.0);
         }
         self.recount(before, 1_u64.wrapping_neg());
         self.recount(place, 1);
     }
 
-    /// True if no slot is free.
+    /// True if no slot is free but reserved ones.
+    #[inline]
     pub fn is_full(&self) -> bool {
-        self.free as usize >= self.all.len()
+        let [usual, _] = self.free;
+        usual as usize >= self.all.len()
+    }
+
+    /// True if no slot is free.
+    pub fn is_exhausted(&self) -> bool {
+        self.free.iter().all(|&free| free as usize >= self.all.len())
     }
 
     /// What a slot's write is.

@@ -14,7 +14,7 @@ pub struct Config {
     /// [`Config::QUEUE_BLOCKS_MIN`] blocks.
     pub queue_bytes: u64,
     /// Writes that the session tracks, held and in flight together: 1 to [`Config::WRITES_MAX`].
-    /// One more opens a gap.
+    /// Further ones wait until one of these is done.
     pub writes_max: u32,
     /// How long a write may wait for queue space, in ticks, with [`Overflow::Gap`].
     pub hold_limit: u64,
@@ -130,6 +130,11 @@ impl Config {
         limits.into_iter().find(|&(is_kept, _)| !is_kept).map_or(Ok(()), |(_, error)| Err(error))
     }
 
+    /// Urgent writes that are tracked besides, when as many others are as may be: they do not wait.
+    pub fn urgent_writes(&self) -> u32 {
+        self.writes_max / 16
+    }
+
     /// How long a write may wait for queue space, in ticks, whatever is chosen for an overflow.
     pub fn longest_wait(&self) -> u64 {
         match self.overflow {
@@ -182,7 +187,8 @@ impl Config {
     /// Descriptors for the queue's records: one for each `BYTES_PER_RECORD` of its memory, but
     /// not fewer than all writes and reads can need at once.
     pub fn records(&self, geometry: &Geometry) -> u64 {
-        let under_way = u64::from(self.writes_max) + self.reads(geometry);
+        let writes = self.writes_max + self.urgent_writes();
+        let under_way = u64::from(writes) + self.reads(geometry);
         (self.queue_bytes / BYTES_PER_RECORD).max(under_way + 16)
     }
 }
@@ -299,7 +305,7 @@ mod tests {
     fn there_are_descriptors_for_small_writes_and_for_everything_under_way() {
         let geometry = Geometry::new(1 << 20, 512, 16 << 10).unwrap();
         assert_eq!(Config::new(64 << 20).records(&geometry), 16_384);
-        assert_eq!(Config::new(64 << 10).records(&geometry), 1024 + 8 + 2 + 16);
+        assert_eq!(Config::new(64 << 10).records(&geometry), 1024 + 64 + 8 + 2 + 16);
     }
 
     #[test]

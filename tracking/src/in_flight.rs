@@ -20,6 +20,8 @@ use snapless_fixed::ring::Ring;
 use snapless_fixed::slots::{Place, SlotId, Slots};
 use snapless_types::{BlockIndex, BlockRange, Extent, RecordKind, Tick};
 
+use crate::waiting::{Fifo, Waiter};
+
 /// What a write does to the volume.
 #[derive(Clone, Copy, Debug)]
 pub struct Change {
@@ -77,9 +79,9 @@ pub struct HeldWrite {
     pub read_failed: bool,
 }
 
-/// Held writes and writes in flight.
+/// Held writes and writes in flight, and those that wait for a slot.
 #[derive(Debug)]
-pub struct InFlight<W> {
+pub struct InFlight<W, Q> {
     slots: Slots<Tracked<W>>,
     /// All of them by place.
     grid: Grid,
@@ -96,19 +98,28 @@ pub struct InFlight<W> {
     arrived: Arrival,
     /// Writes in flight that found no slot.
     untracked: Regions,
+    /// Held writes that found no slot: there are none while a usual slot is free.
+    waiting: Q,
+    /// How many they are.
+    waiting_count: u64,
     /// Bytes of a block.
     block_size: u64,
 }
 
-impl<W> InFlight<W> {
+impl<W, Q: Fifo<W>> InFlight<W, Q> {
     /// In the slot of a write that found none; its other bits are the write's regions.
     const UNTRACKED: u32 = 1 << RegionSpan::BITS;
 
-    /// Slots for `count` writes, held and in flight together, on a volume of so many blocks of so
-    /// many bytes.
+    /// Slots for `count` writes, held and in flight together, the last `reserved` of them for
+    /// urgent ones, on a volume of so many blocks of so many bytes.
     // Out of line, as the other parts of a session.
     #[inline(never)]
-    pub fn new(count: u32, block_count: u64, block_size: u64) -> Result<Self, OutOfMemory> {
+    pub fn new(
+        count: u32,
+        reserved: u32,
+        block_count: u64,
+        block_size: u64,
+    ) -> Result<Self, OutOfMemory> {
         let extent = Extent::new(0, 1).ok_or(OutOfMemory)?;
         let change = Change { kind: RecordKind::Write, extent, blocks: BlockRange::EMPTY };
         let free = || {
@@ -118,7 +129,7 @@ impl<W> InFlight<W> {
             Ok(Tracked { write, change, blockers, watched, from, since, arrival, read_failed })
         };
         Ok(Self {
-            slots: Slots::new(count, free)?,
+            slots: Slots::new(count, reserved, free)?,
             grid: Grid::new(count)?,
             held: Ring::new(count)?,
             candidates: Ring::new(count)?,
@@ -126,6 +137,8 @@ impl<W> InFlight<W> {
             failed_reads: 0,
             arrived: Arrival::default(),
             untracked: Regions::new(block_count)?,
+            waiting: Q::default(),
+            waiting_count: 0,
             block_size,
         })
     }
@@ -139,13 +152,18 @@ impl<W> InFlight<W> {
             + Regions::bytes(block_count)
     }
 
-    /// Appends a write to the held ones; gives it back if no slot is free.
-    pub fn hold(&mut self, write: W, change: &Change, now: Tick) -> Result<SlotId, W> {
+    /// Appends a write to the held ones. If no slot is free it waits for one, behind those that
+    /// wait already, and has none yet.
+    pub fn hold(&mut self, write: W, change: &Change, now: Tick) -> Option<SlotId> {
+        if self.slots.is_full() {
+            self.wait(write, change, now);
+            return None;
+        }
         let mut blockers = 0;
         self.grid.each(&change.extent, |id| {
             blockers += u32::from(overlaps(&self.slots, id, change));
         });
-        let Some(id) = self.track(Place::Held, change) else { return Err(write) };
+        let id = self.track(Place::Held, change)?;
         self.arrived.0 += 1;
         let arrival = self.arrived;
         if let Some(tracked) = self.slots.get_mut(id) {
@@ -157,7 +175,32 @@ impl<W> InFlight<W> {
         if blockers == 0 {
             self.candidates.append(id.0);
         }
-        Ok(id)
+        Some(id)
+    }
+
+    #[inline(never)]
+    fn wait(&mut self, write: W, change: &Change, since: Tick) {
+        let Change { kind, extent, .. } = *change;
+        self.waiting.push(Waiter { write, kind, extent, since });
+        self.waiting_count += 1;
+    }
+
+    /// Takes the oldest write that waits for a slot, if one is free now: it is to be held.
+    pub fn admit(&mut self) -> Option<Waiter<W>> {
+        if self.slots.is_full() || sabotaged!(WaiterForgotten) { None } else { self.pop_waiting() }
+    }
+
+    /// Takes the oldest write that waits for a slot.
+    pub fn pop_waiting(&mut self) -> Option<Waiter<W>> {
+        let waiter = self.waiting.pop()?;
+        self.waiting_count -= 1;
+        Some(waiter)
+    }
+
+    /// True if a write waits for a slot.
+    #[inline]
+    pub fn is_any_waiting(&self) -> bool {
+        self.waiting_count > 0
     }
 
     /// Inserts a write that overlaps no tracked one; `None` if no slot is free.
@@ -165,6 +208,14 @@ impl<W> InFlight<W> {
     pub fn insert(&mut self, change: &Change) -> Option<SlotId> {
         rule!(!self.overlaps(change), "ORDER: a write that overlaps another waits for it");
         self.track(Place::InFlight, change)
+    }
+
+    /// As [`InFlight::insert`], for an urgent write that found no usual slot.
+    pub fn insert_reserved(&mut self, change: &Change) -> Option<SlotId> {
+        let (id, tracked) = self.slots.take_reserved(Place::InFlight)?;
+        tracked.change = *change;
+        self.grid.enter(id, &change.extent);
+        Some(id)
     }
 
     /// Inserts a write that is issued whatever it overlaps: held writes that came before wait for
@@ -233,13 +284,17 @@ impl<W> InFlight<W> {
         Some(change.blocks)
     }
 
-    /// Removes the oldest held write that `is_it` accepts, and gives it back.
-    pub fn cancel_held(&mut self, is_it: impl Fn(&W) -> bool) -> Option<W> {
+    /// Removes the oldest held write that `accepts` is true for, and gives it back.
+    pub fn cancel_held(&mut self, accepts: impl Fn(&W) -> bool) -> Option<W> {
         let is_it = |id: &u32| {
             let tracked = self.slots.get(SlotId(*id));
-            tracked.and_then(|tracked| tracked.write.as_ref()).is_some_and(&is_it)
+            tracked.and_then(|tracked| tracked.write.as_ref()).is_some_and(&accepts)
         };
-        let id = SlotId(self.held.iter().find(is_it)?);
+        let Some(id) = self.held.iter().find(is_it).map(SlotId) else {
+            let write = self.waiting.take(accepts)?;
+            self.waiting_count -= 1;
+            return Some(write);
+        };
         let tracked = self.slots.get_mut(id)?;
         let (write, change, arrival) = (tracked.write.take(), tracked.change, tracked.arrival);
         self.leaves_held(id);
@@ -248,7 +303,7 @@ impl<W> InFlight<W> {
         write
     }
 
-    /// The held writes, oldest first.
+    /// The held writes that have a slot, oldest first.
     pub fn held(&self) -> impl Iterator<Item = HeldWrite> + '_ {
         self.held.iter().filter_map(|id| self.held_write(id))
     }
@@ -368,14 +423,28 @@ impl<W> InFlight<W> {
         self.slots.get(SlotId(oldest)).map(|tracked| tracked.arrival)
     }
 
-    /// The arrival of the newest write that was held.
-    pub fn last_held(&self) -> Arrival {
-        self.arrived
+    /// As [`InFlight::oldest_held`], or the arrival of the oldest write that waits for a slot.
+    #[inline]
+    pub fn oldest_waiting(&self) -> Option<Arrival> {
+        let next = || self.is_any_waiting().then_some(Arrival(self.arrived.0 + 1));
+        self.oldest_held().or_else(next)
     }
 
-    /// Number of held writes.
+    /// The arrival of the newest write that was held: those that wait for a slot count on from the
+    /// last one that has had it.
+    pub fn last_held(&self) -> Arrival {
+        Arrival(self.arrived.0 + self.waiting_count)
+    }
+
+    /// True if a write with a slot is held.
+    #[inline]
+    pub fn is_any_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Number of held writes, those that wait for a slot included.
     pub fn held_count(&self) -> u64 {
-        self.slots.count(Place::Held)
+        self.slots.count(Place::Held) + self.waiting_count
     }
 
     /// Number of writes in flight, tracked or not.
@@ -383,9 +452,14 @@ impl<W> InFlight<W> {
         self.slots.count(Place::InFlight) + self.untracked.writes()
     }
 
-    /// True if no slot is free.
+    /// True if no usual slot is free.
     pub fn is_full(&self) -> bool {
         self.slots.is_full()
+    }
+
+    /// True if no slot is free, not even for an urgent write.
+    pub fn is_exhausted(&self) -> bool {
+        self.slots.is_exhausted()
     }
 
     /// True if a held write or one in flight shares a byte with this one.
@@ -495,6 +569,7 @@ fn overlaps<W>(slots: &Slots<Tracked<W>>, id: SlotId, change: &Change) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::collections::VecDeque;
     use alloc::vec::Vec;
     use snapless_types::BlockIndex;
 
@@ -507,34 +582,39 @@ mod tests {
         BlockRange::new(BlockIndex(start), BlockIndex(end))
     }
 
-    fn hold<W>(writes: &mut InFlight<W>, write: W, offset: u64, len: u64) -> SlotId {
+    type Writes<W> = InFlight<W, VecDeque<Waiter<W>>>;
+
+    fn hold<W>(writes: &mut Writes<W>, write: W, offset: u64, len: u64) -> SlotId {
         let held = writes.hold(write, &change(offset, len), Tick(0));
-        held.unwrap_or_else(|_| panic!("no slot is free"))
+        held.expect("a slot is free")
     }
 
-    fn blocked<W>(writes: &InFlight<W>) -> Vec<bool> {
+    fn blocked<W>(writes: &Writes<W>) -> Vec<bool> {
         writes.held().map(|held| held.blocked).collect()
     }
 
     #[test]
     fn held_writes_keep_their_order_and_leave_from_the_middle() {
-        let mut writes = InFlight::new(4, 4, 4096).unwrap();
+        let mut writes = Writes::new(4, 0, 4, 4096).unwrap();
         let ids: Vec<_> =
             (0..4).map(|n| writes.hold(n, &change(n * 512, 512), Tick(n)).unwrap()).collect();
         assert!(writes.is_full());
-        assert_eq!(writes.hold(9, &change(0, 1), Tick(9)), Err(9));
+        assert_eq!(writes.hold(9, &change(0, 1), Tick(9)), None, "it waits for a slot");
+        assert!(writes.is_any_waiting() && writes.admit().is_none());
+        assert_eq!((writes.held_count(), writes.last_held()), (5, Arrival(5)));
+        assert_eq!(writes.cancel_held(|&n| n == 9), Some(9));
         assert_eq!(writes.release(ids[1]).unwrap(), (1, Tick(1)));
         assert_eq!(writes.release(ids[3]).unwrap(), (3, Tick(3)));
         let held: Vec<_> = writes.held().map(|held| held.slot).collect();
         assert_eq!(held, [ids[0], ids[2]]);
         assert_eq!((writes.held_count(), writes.count()), (2, 2));
         assert_eq!(writes.remove(ids[3]), Some(blocks(0, 1)));
-        assert!(!writes.is_full() && writes.hold(5, &change(0, 1), Tick(5)).is_ok());
+        assert!(!writes.is_full() && writes.hold(5, &change(0, 1), Tick(5)).is_some());
     }
 
     #[test]
     fn writes_overlap_by_bytes_and_touch_blocks() {
-        let mut writes: InFlight<()> = InFlight::new(4, 4, 4096).unwrap();
+        let mut writes = Writes::<()>::new(4, 0, 4, 4096).unwrap();
         let id = writes.insert(&change(512, 512)).unwrap();
         assert!(writes.overlaps(&change(1023, 1)));
         assert!(!writes.overlaps(&change(0, 512)));
@@ -550,7 +630,7 @@ mod tests {
 
     #[test]
     fn a_held_write_waits_for_one_that_was_issued_past_it_and_has_a_slot() {
-        let mut writes = InFlight::new(2, 4, 4096).unwrap();
+        let mut writes = Writes::new(2, 0, 4, 4096).unwrap();
         hold(&mut writes, (), 0, 1024);
         let past = writes.insert_past_held(&change(1023, 1));
         assert_eq!((blocked(&writes), writes.candidate().is_some()), (Vec::from([true]), false));
@@ -566,11 +646,11 @@ mod tests {
 
     #[test]
     fn a_held_write_is_a_candidate_until_it_watches_a_block_and_again_once_that_is_synced() {
-        let mut writes = InFlight::new(4, 8, 4096).unwrap();
+        let mut writes = Writes::new(4, 0, 8, 4096).unwrap();
         let wide = Change { blocks: blocks(0, 3), ..change(0, 3 * 4096) };
         let id = writes.hold((), &wide, Tick(0)).unwrap();
         hold(&mut writes, (), 512, 512);
-        let candidate = |writes: &InFlight<()>| writes.candidate().map(|held| held.slot);
+        let candidate = |writes: &Writes<()>| writes.candidate().map(|held| held.slot);
         assert_eq!(candidate(&writes), Some(id));
         writes.watch(id, BlockIndex(1));
         assert_eq!(candidate(&writes), None, "the other one is blocked");

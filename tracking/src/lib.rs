@@ -11,6 +11,7 @@
 //! | `epochs` | which blocks the unacknowledged part of the stream touched |
 //! | `in_flight` | the writes that are held or at the disk |
 //! | `table` | the state of each block |
+//! | `waiting` | the writes for which no slot is free, which the host chains |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -24,3 +25,4 @@ pub mod config;
 pub mod epochs;
 pub mod in_flight;
 pub mod table;
+pub mod waiting;

@@ -16,6 +16,13 @@ impl Extent {
         (len > 0 && offset.checked_add(len).is_some()).then_some(Self { offset, len })
     }
 
+    /// `len` bytes at `offset`, of an extent taken apart before. There is at least one byte, and
+    /// all are in 64-bit space, whatever the numbers are.
+    pub fn from_parts(offset: u64, len: u64) -> Self {
+        let len = len.max(1);
+        Self { offset: offset.min(u64::MAX - len), len }
+    }
+
     /// First byte.
     pub fn offset(&self) -> u64 {
         self.offset

@@ -40,7 +40,9 @@ impl GapReason {
             Self::QueueFull => {
                 "the queue stayed full past the hold limit: server or link are too slow"
             }
-            Self::TooManyWrites => "more writes were outstanding than the session tracks",
+            Self::TooManyWrites => {
+                "a write that must not wait came when as many were outstanding as the session tracks"
+            }
             Self::ServiceLost => "the service was away, or the link was cut",
             Self::PayloadUnavailable => "the data of a write could not be read",
             Self::UrgentWrite => {

@@ -45,6 +45,23 @@ struct Irp(NonNull<IRP>);
 // SAFETY: an IRP belongs to no thread; the owner of the value is the only one to use it.
 unsafe impl Send for Irp {}
 
+impl<T, const N: usize> ChildIrp<T, N> {
+    /// Its IRP, which is idle, and the child as an address. IRQL <= DISPATCH_LEVEL.
+    pub(super) fn into_parts(self) -> (NonNull<IRP>, NonNull<c_void>) {
+        let irp = self.0.irp.0;
+        (irp, NonNull::from(Box::leak(self.0)).cast())
+    }
+
+    /// The child that [`ChildIrp::into_parts`] gave this address. IRQL <= DISPATCH_LEVEL.
+    ///
+    /// # Safety
+    /// Called once for each call of `into_parts`, with its result.
+    pub(super) unsafe fn from_address(child: NonNull<c_void>) -> Self {
+        // SAFETY: a leaked box, which has no other owner.
+        Self(unsafe { Box::from_raw(child.cast().as_ptr()) })
+    }
+}
+
 impl<T: ChildCompletion<N>, const N: usize> ChildIrp<T, N> {
     /// Allocates a child of the request that `value` describes; gives the value back if there is no
     /// memory. IRQL <= DISPATCH_LEVEL.

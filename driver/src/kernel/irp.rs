@@ -48,6 +48,14 @@ pub struct Payload(NonNull<u8>);
 unsafe impl Send for Payload {}
 
 impl Payload {
+    /// The payload that [`Payload::address`] gave this address. IRQL <= DISPATCH_LEVEL.
+    ///
+    /// # Safety
+    /// The write's IRP still keeps it mapped.
+    pub(super) unsafe fn new(address: NonNull<u8>) -> Self {
+        Self(address)
+    }
+
     /// The first byte. IRQL <= DISPATCH_LEVEL.
     pub(super) fn address(self) -> NonNull<u8> {
         self.0
@@ -72,6 +80,19 @@ impl OwnedIrp {
     /// The IRP has been dispatched to a filter of this driver, which owns it.
     pub unsafe fn new(irp: PIRP) -> Option<Self> {
         NonNull::new(irp).map(Self)
+    }
+
+    /// Keeps the IRP owned, by its address. IRQL <= DISPATCH_LEVEL.
+    pub(super) fn into_non_null(self) -> NonNull<IRP> {
+        self.0
+    }
+
+    /// The IRP that [`OwnedIrp::into_non_null`] gave this address. IRQL <= DISPATCH_LEVEL.
+    ///
+    /// # Safety
+    /// Called once for each call of `into_non_null`, with its result.
+    pub(super) unsafe fn from_non_null(irp: NonNull<IRP>) -> Self {
+        Self(irp)
     }
 
     /// Gives ownership up: the caller has passed the IRP on. IRQL <= DISPATCH_LEVEL.

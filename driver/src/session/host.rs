@@ -2,6 +2,7 @@
 
 use snapless_engine::{Host, Tick, Worker};
 
+use super::waiting::WaitingWrites;
 use super::write::Write;
 use crate::kernel::event::Event;
 use crate::kernel::spin_lock::SpinLock;
@@ -35,6 +36,7 @@ impl KernelHost {
 
 impl Host for KernelHost {
     type Write = Write;
+    type Waiting = WaitingWrites;
     type Mutex<T> = SpinLock<T>;
 
     fn now(&self) -> Tick {

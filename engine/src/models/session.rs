@@ -67,6 +67,7 @@ impl ModelHost {
 
 impl Host for ModelHost {
     type Write = Extent;
+    type Waiting = alloc::collections::VecDeque<snapless_tracking::waiting::Waiter<Extent>>;
     type Mutex<T> = ModelMutex<T>;
 
     fn now(&self) -> Tick {

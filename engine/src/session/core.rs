@@ -40,6 +40,7 @@ use snapless_tracking::config::{Config, HIGH_MARK};
 use snapless_tracking::epochs::Epochs;
 use snapless_tracking::in_flight::InFlight;
 use snapless_tracking::table::{BlockState, Table};
+use snapless_tracking::waiting::Fifo;
 use snapless_types::Geometry;
 
 use crate::backpressure::Backpressure;
@@ -64,7 +65,7 @@ pub struct Shared {
 
 /// What the lock protects.
 #[derive(Debug)]
-pub struct State<W> {
+pub struct State<W, Q> {
     lifecycle: Lifecycle,
     base: BaseImage,
     gap: Gap,
@@ -72,7 +73,7 @@ pub struct State<W> {
     resync: Resync,
     capture_queue: CaptureQueue,
     epochs: Epochs,
-    in_flight: InFlight<W>,
+    in_flight: InFlight<W, Q>,
     claims: Claims,
     // In memory of their own, as the counters are.
     sweep: Box<[Sweep; 1]>,
@@ -83,7 +84,7 @@ pub struct State<W> {
     counts: Box<[Status; 1]>,
 }
 
-impl<W> State<W> {
+impl<W, Q: Fifo<W>> State<W, Q> {
     /// The state of a session that starts. Out of line: its parts are on the stack only meanwhile.
     #[inline(never)]
     pub fn new(geometry: &Geometry, config: &Config) -> Result<Self, OutOfMemory> {
@@ -100,7 +101,8 @@ impl<W> State<W> {
             )?,
             epochs: Epochs::new(geometry.block_count(), config)?,
             in_flight: InFlight::new(
-                config.writes_max,
+                config.writes_max + config.urgent_writes(),
+                config.urgent_writes(),
                 geometry.block_count(),
                 u64::from(geometry.block_size()),
             )?,
@@ -116,7 +118,10 @@ impl<W> State<W> {
     pub fn bytes(geometry: &Geometry, config: &Config) -> u64 {
         CaptureQueue::bytes(config.queue_bytes, config.sweep_share(), config.records(geometry))
             + Epochs::bytes(geometry.block_count(), config)
-            + InFlight::<W>::bytes(config.writes_max, geometry.block_count())
+            + InFlight::<W, Q>::bytes(
+                config.writes_max + config.urgent_writes(),
+                geometry.block_count(),
+            )
             + Claims::bytes(config.reads(geometry))
             + (size_of::<Self>() + size_of::<Sweep>() + size_of::<Failing>() + size_of::<Status>())
                 as u64
@@ -124,17 +129,17 @@ impl<W> State<W> {
 }
 
 /// The state while the lock is held, for one call of a verb.
-pub struct Core<'a, W> {
-    state: &'a mut State<W>,
+pub struct Core<'a, W, Q> {
+    state: &'a mut State<W, Q>,
     shared: &'a Shared,
     /// The call, with the workers that are to be woken.
     pub call: Call,
 }
 
-impl<'a, W> Core<'a, W> {
+impl<'a, W, Q: Fifo<W>> Core<'a, W, Q> {
     /// The state, for one call.
     #[inline]
-    pub fn new(state: &'a mut State<W>, shared: &'a Shared, call: Call) -> Self {
+    pub fn new(state: &'a mut State<W, Q>, shared: &'a Shared, call: Call) -> Self {
         Self { state, shared, call }
     }
 
@@ -144,7 +149,7 @@ impl<'a, W> Core<'a, W> {
     }
 
     /// The workers that are to be signalled now.
-    pub fn signalled(&mut self) -> impl Iterator<Item = Worker> + use<W> {
+    pub fn signalled(&mut self) -> impl Iterator<Item = Worker> + use<W, Q> {
         self.call.signalled(&mut self.state.waiting)
     }
 
@@ -163,10 +168,11 @@ impl<'a, W> Core<'a, W> {
         self.resume_capturing_if_drained();
         self.note_if_queue_is_empty();
         let (state, call) = (&mut *self.state, &mut self.call);
-        if state.capture_queue.is_at_most(HIGH_MARK) {
-            state.backpressure.queue_has_room(state.in_flight.oldest_held());
+        if state.backpressure.counts_as_full() && state.capture_queue.is_at_most(HIGH_MARK) {
+            state.backpressure.queue_has_room(state.in_flight.oldest_waiting());
         }
-        if state.in_flight.held_count() > 0 && !sabotaged!(WakeForgotten) {
+        // One that waits for a slot waits for nothing else.
+        if state.in_flight.is_any_held() && !sabotaged!(WakeForgotten) {
             call.wake(Worker::Hold);
             call.wake(Worker::Dispatch);
         }

@@ -46,6 +46,7 @@ impl<T> Mutex<T> for TestMutex<T> {
 
 impl Host for TestHost {
     type Write = &'static str;
+    type Waiting = std::collections::VecDeque<snapless_engine::Waiter<&'static str>>;
     type Mutex<T> = TestMutex<T>;
 
     fn now(&self) -> Tick {

@@ -148,14 +148,18 @@ fn a_write_without_payload_is_issued_at_once_even_before_t0() {
 }
 
 #[test]
-fn a_write_without_a_slot_is_issued_and_only_its_own_block_waits_for_it() {
+fn an_urgent_write_without_a_slot_is_issued_and_only_its_own_block_waits_for_it() {
     let session = synced(|config| config.writes_max = 1);
+    let urgent = |name, block| {
+        let extent = Extent::new(block * BLOCK, 512).unwrap();
+        issued(session.submit(name, extent, Urgency::MustNotWait))
+    };
     let first = session.captured(captured(submit(&session, "first", 0, 512)));
-    let second = issued(submit(&session, "second", BLOCK, 512));
+    let second = urgent("second", 1);
     assert_eq!((second.record, session.status().writes_in_flight), (None, 2));
     assert_eq!(session.status().gaps, 1);
     // Such writes may follow each other without end: a block apart from them is read all the same.
-    let third = issued(submit(&session, "third", 2 * BLOCK, 512));
+    let third = urgent("third", 2);
     drain(&session);
     session.completed(second.ticket, true);
     let resynced = read(session.sweep());
@@ -167,6 +171,77 @@ fn a_write_without_a_slot_is_issued_and_only_its_own_block_waits_for_it() {
     session.completed(first.ticket, true);
     session.stop();
     assert!(session.is_settled());
+}
+
+#[test]
+fn writes_for_which_no_slot_is_free_wait_for_one_in_order_and_make_no_gap() {
+    let session = synced(|config| config.writes_max = 2);
+    let extent = |n: u64| Extent::new(n % 8 * 512, 512).unwrap();
+    let mut in_flight = VecDeque::new();
+    for n in 0..2 {
+        let capture = captured(session.submit("w", extent(n), Urgency::MayWait));
+        in_flight.push_back(session.captured(capture).ticket);
+    }
+    for n in 2..8192 {
+        assert_held(&session.submit("w", extent(n), Urgency::MayWait));
+    }
+    assert_eq!(session.status().writes_holding, 8190);
+    let mut next = 2;
+    while let Some(ticket) = in_flight.pop_front() {
+        session.completed(ticket, true);
+        while let Step::Do(submission) = session.dispatch() {
+            let capture = captured(submission);
+            assert_eq!(capture.extent(), extent(next), "in order of arrival");
+            next += 1;
+            in_flight.push_back(session.captured(capture).ticket);
+            drain(&session);
+        }
+    }
+    let status = session.status();
+    assert_eq!((next, status.writes_holding, status.writes_in_flight), (8192, 0, 0));
+    assert_eq!((status.gaps, status.writes_uncaptured), (0, 0));
+}
+
+#[test]
+fn a_write_that_waits_for_a_slot_is_cancelled_or_goes_uncaptured_when_capturing_ends() {
+    for ends in [TestSession::detach, TestSession::stop] {
+        let session = synced(|config| config.writes_max = 1);
+        let first = session.captured(captured(submit(&session, "first", 0, 512)));
+        for (n, name) in ["second", "third", "fourth"].into_iter().enumerate() {
+            assert_held(&submit(&session, name, n as u64 * BLOCK, 512));
+        }
+        assert_eq!(session.cancel_held(|&name| name == "third"), Some("third"));
+        assert_eq!(session.status().writes_holding, 2);
+        ends(&session);
+        for name in ["second", "fourth"] {
+            let issue = issued(dispatched(&session));
+            assert_eq!((issue.write, issue.record), (name, None));
+            session.completed(issue.ticket, true);
+        }
+        assert_eq!(session.status().writes_in_flight, 1);
+        session.completed(first.ticket, true);
+        session.stop();
+        assert!(session.is_settled());
+    }
+}
+
+#[test]
+fn an_urgent_write_is_captured_though_others_wait_for_a_slot() {
+    let session = synced(|config| config.writes_max = 16);
+    let sector = |n: u64| Extent::new(n * 512, 512).unwrap();
+    for n in 0..16 {
+        let capture = captured(session.submit("w", sector(n), Urgency::MayWait));
+        let _ = session.captured(capture);
+    }
+    drain(&session);
+    assert_held(&session.submit("waits", sector(16), Urgency::MayWait));
+    let urgent = captured(session.submit("urgent", sector(17), Urgency::MustNotWait));
+    let urgent = session.captured(urgent);
+    session.completed(urgent.ticket, true);
+    assert!(!matches!(session.dispatch(), Step::Do(_)), "its slot is for urgent writes");
+    let again = captured(session.submit("urgent", sector(17), Urgency::MustNotWait));
+    let _ = session.captured(again);
+    assert_eq!(session.status().gaps, 0);
 }
 
 #[test]

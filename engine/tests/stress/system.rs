@@ -78,6 +78,7 @@ impl StdHost {
 
 impl Host for StdHost {
     type Write = Write;
+    type Waiting = std::collections::VecDeque<snapless_engine::Waiter<Write>>;
     type Mutex<T> = StdMutex<T>;
 
     fn now(&self) -> Tick {

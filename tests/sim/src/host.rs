@@ -2,9 +2,10 @@
 //! that it collects, none of them after the lock is released.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-use snapless_engine::{Host, Mutex, Record, Tick, WORKERS, Worker};
+use snapless_engine::{Fifo, Host, Mutex, Record, Tick, WORKERS, Waiter, Worker};
 
 use crate::volume::WriteId;
 
@@ -14,6 +15,8 @@ pub const US: u64 = 10;
 pub const MS: u64 = Tick::PER_MS;
 /// Where the wall clock starts: not at 0, so that it can be set back.
 const WALL_START: u64 = 1_000_000_000;
+/// More writes than are outstanding in any run.
+const OUTSTANDING_MAX: usize = 256;
 /// By how much the wall clock is set to a wrong time, and back: longer than most runs take.
 const STEP: u64 = 1_000_000 * MS;
 
@@ -60,6 +63,7 @@ impl SimHost {
 
 impl Host for SimHost {
     type Write = WriteId;
+    type Waiting = WaitingWrites;
     type Mutex<T> = SimMutex<T>;
 
     fn now(&self) -> Tick {
@@ -75,6 +79,31 @@ impl Host for SimHost {
         // runs again.
         assert!(engine_is_deciding(), "CLEAR: a session is not touched after its lock is released");
         self.0.woken.set(self.0.woken.get() | worker as u8);
+    }
+}
+
+/// The writes that wait for a slot, with room for all that a run has: a driver allocates nothing
+/// here either.
+#[derive(Debug)]
+pub struct WaitingWrites(VecDeque<Waiter<WriteId>>);
+
+impl Default for WaitingWrites {
+    fn default() -> Self {
+        Self(VecDeque::with_capacity(OUTSTANDING_MAX))
+    }
+}
+
+impl Fifo<WriteId> for WaitingWrites {
+    fn push(&mut self, waiter: Waiter<WriteId>) {
+        self.0.push_back(waiter);
+    }
+
+    fn pop(&mut self) -> Option<Waiter<WriteId>> {
+        self.0.pop_front()
+    }
+
+    fn take(&mut self, is_it: impl Fn(&WriteId) -> bool) -> Option<WriteId> {
+        Fifo::take(&mut self.0, is_it)
     }
 }
 

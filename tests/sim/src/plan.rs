@@ -308,7 +308,7 @@ fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind, faults: &Faults) -> C
     config.epoch_age = rng.scaled(1..=1_000) * MS;
     let many = faults.has(Fault::ManyWrites);
     config.writes_max =
-        if many { u32::try_from(rng.within(1..=8)).unwrap_or(1) } else { MANY_SLOTS };
+        if many { u32::try_from(rng.scaled(1..=32)).unwrap_or(1) } else { MANY_SLOTS };
     config
 }
 

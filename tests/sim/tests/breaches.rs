@@ -31,6 +31,7 @@ each_is_found! {
     fn a_failure_that_is_forgotten_breaks_truth() { FailureForgotten => Truth, Loss, Point }
     fn a_hold_without_limit_hangs_writes() { HoldLimitForgotten => Hang }
     fn a_wake_up_that_is_forgotten_hangs_writes() { WakeForgotten => Hang }
+    fn a_write_that_waits_for_a_slot_and_is_forgotten_hangs() { WaiterForgotten => Hang, Clear }
     fn a_failure_that_passes_and_is_taken_for_a_bad_sector_breaks_t0_or_loss() {
         EachFailureABadSector => T0, Loss, Point
     }

@@ -5,6 +5,7 @@ use snapless_fixed::slots::SlotId;
 use snapless_tracking::config::HIGH_MARK;
 use snapless_tracking::in_flight::{Change, HeldWrite};
 use snapless_tracking::table::BlockState;
+use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockRange, GapReason, Tick};
 
 use super::Core;
@@ -15,7 +16,7 @@ use crate::submission::Submission;
 /// Most held writes whose blocks one call looks at while it holds the lock that writes wait for.
 const CANDIDATES_MAX: u32 = 64;
 
-impl<W> Core<'_, W> {
+impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// What the dispatch thread does next.
     pub fn dispatch(&mut self) -> Step<Submission<W>> {
         let more_to_tidy = !self.state.lifecycle.is_stopped() && self.tidy();
@@ -48,8 +49,11 @@ impl<W> Core<'_, W> {
             let write = self.state.in_flight.take_part(slot)?;
             return Some(self.issue_part_uncaptured(write, slot, &change, None));
         }
-        let oldest = self.state.in_flight.held().next()?;
-        self.issue_held_uncaptured(&oldest, None)
+        let oldest = self.state.in_flight.held().next();
+        match oldest {
+            Some(oldest) => self.issue_held_uncaptured(&oldest, None),
+            None => self.issue_waiting_uncaptured(),
+        }
     }
 
     /// The oldest held write that may be issued, captured if it can be.
@@ -129,7 +133,7 @@ impl<W> Core<'_, W> {
     fn end_holds_past_the_limit(&mut self) {
         let (state, now) = (&self.state, self.call.now);
         if state.lifecycle.is_capturing()
-            && state.backpressure.is_past_limit(state.in_flight.oldest_held(), now)
+            && state.backpressure.is_past_limit(state.in_flight.oldest_waiting(), now)
         {
             self.stop_capturing(GapReason::QueueFull);
         }
@@ -141,7 +145,7 @@ impl<W> Core<'_, W> {
         if !state.lifecycle.is_capturing() {
             return epoch;
         }
-        let hold = state.backpressure.deadline(state.in_flight.oldest_held());
+        let hold = state.backpressure.deadline(state.in_flight.oldest_waiting());
         let late = || state.resync.deadline(self.kept_by_resync(), &state.in_flight, now);
         let late = if state.gap.is_open() { late() } else { None };
         [epoch, hold, late, self.failed_reads_deadline()].into_iter().flatten().min()

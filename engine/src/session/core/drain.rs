@@ -1,11 +1,12 @@
 //! The drain thread: what leaves the queue.
 
 use snapless_tracking::capture_queue::Drained;
+use snapless_tracking::waiting::Fifo;
 
 use super::Core;
 use crate::host::{Step, Worker};
 
-impl<W> Core<'_, W> {
+impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// True if the drain thread has a record to take.
     pub fn has_records(&mut self) -> bool {
         let has_records = !self.state.capture_queue.is_empty();

@@ -3,11 +3,12 @@
 
 use snapless_tracking::config::LOW_MARK;
 use snapless_tracking::table::BlockState;
+use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockRange, GapReason, RecordKind};
 
 use super::Core;
 
-impl<W> Core<'_, W> {
+impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// The disk's content of these blocks differs, or is about to differ, from what the stream has
     /// (rules LOSS and TRUTH, rules.md#loss, rules.md#truth). A gap begins for this reason; `None`
     /// where one is open in any case.

@@ -3,6 +3,7 @@
 use snapless_tracking::claims::Reader;
 use snapless_tracking::in_flight::HeldWrite;
 use snapless_tracking::table::BlockState;
+use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockIndex, BlockRange, GapReason, Tick};
 
 use super::Core;
@@ -11,7 +12,7 @@ use crate::host::{Step, Worker};
 use crate::lifecycle::Phase;
 use crate::submission::Submission;
 
-impl<W> Core<'_, W> {
+impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// What the hold thread does next.
     pub fn hold(&mut self) -> Step<Read> {
         match self.state.lifecycle.phase() {

@@ -11,13 +11,14 @@ use snapless_fixed::slots::SlotId;
 use snapless_tracking::capture_queue::Reservation;
 use snapless_tracking::in_flight::{Change, HeldWrite};
 use snapless_tracking::table::BlockState;
+use snapless_tracking::waiting::Fifo;
 use snapless_types::{Extent, GapReason};
 
 use super::Core;
 use crate::host::Worker;
 use crate::submission::{Capture, Issue, Part, Submission, Ticket};
 
-impl<W> Core<'_, W> {
+impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// Puts a part of a write into the stream whose payload is in the queue, and goes on with the
     /// next one.
     pub fn part_captured(&mut self, part: Part<W>) -> Submission<W> {

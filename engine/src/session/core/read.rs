@@ -4,6 +4,7 @@ use snapless_fixed::arena::MemorySpan;
 use snapless_tracking::capture_queue::{Region, Reservation};
 use snapless_tracking::claims::{ClaimId, Claimed, Reader};
 use snapless_tracking::table::BlockState;
+use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockRange, Extent, RecordKind};
 
 use super::Core;
@@ -47,7 +48,7 @@ impl Read {
     }
 }
 
-impl<W> Core<'_, W> {
+impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// Claims a run of blocks in one state; `None` if the queue or the claims have no room.
     pub(super) fn claim(&mut self, blocks: BlockRange, reader: Reader) -> Option<Read> {
         let whole = self.shared.geometry.extent_of(&blocks)?;

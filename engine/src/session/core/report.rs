@@ -1,11 +1,12 @@
 //! The status of a session: its counters, and what its owners say.
 
 use snapless_tracking::table::BlockState;
+use snapless_tracking::waiting::Fifo;
 
 use super::Core;
 use crate::status::Status;
 
-impl<W> Core<'_, W> {
+impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// State and counters.
     // Out of line: verbs run on the stack of the thread that writes.
     #[inline(never)]

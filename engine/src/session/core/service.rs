@@ -7,13 +7,14 @@
 
 use snapless_tracking::epochs::ImpossibleEpoch;
 use snapless_tracking::table::BlockState;
+use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockRange, EpochId, GapReason, RecordKind};
 
 use super::Core;
 use crate::host::Worker;
 use crate::lifecycle::Phase;
 
-impl<W> Core<'_, W> {
+impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// Stamps t0.
     pub fn begin(&mut self) {
         if !self.state.lifecycle.begin() {

@@ -3,6 +3,7 @@
 
 use snapless_tracking::config::CHUNK;
 use snapless_tracking::table::BlockState;
+use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockIndex, BlockRange, RecordKind};
 
 use super::Core;
@@ -14,7 +15,7 @@ const BLOCKS_MAX: u64 = 64 * CHUNK;
 /// Most records that one call appends.
 const RECORDS_MAX: u64 = CHUNK;
 
-impl<W> Core<'_, W> {
+impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// Records those of the blocks that are unsynced as unallocated. Returns the block to go on
     /// with.
     pub fn skip(&mut self, blocks: BlockRange) -> BlockIndex {

@@ -4,12 +4,13 @@
 //! record is not acknowledged (rule LOSS, rules.md#loss).
 
 use snapless_tracking::capture_queue::Record;
+use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockRange, Extent, GapReason, RecordKind, Seq};
 
 use super::Core;
 use crate::host::{Call, Worker};
 
-impl<W> Core<'_, W> {
+impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// A record of this instant, still without a number.
     #[inline]
     pub(super) fn record(&self, kind: RecordKind, extent: Option<Extent>) -> Record {

@@ -1,8 +1,10 @@
 //! What happens to a write that arrives, is captured, completes or is cancelled.
 
+use snapless_fixed::slots::SlotId;
 use snapless_tracking::capture_queue::{Region, Reservation};
 use snapless_tracking::in_flight::{Change, HeldWrite};
 use snapless_tracking::table::BlockState;
+use snapless_tracking::waiting::{Fifo, Waiter};
 use snapless_types::{BlockRange, Extent, GapReason, RecordKind, Tick};
 
 use super::Core;
@@ -10,7 +12,7 @@ use crate::host::Worker;
 use crate::lifecycle::Phase;
 use crate::submission::{Capture, Issue, Submission, Ticket, Urgency};
 
-impl<W> Core<'_, W> {
+impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// Decides what happens to a write that arrives. The usual case comes first: its blocks are
     /// synced, it overlaps no other, the queue has room.
     #[inline]
@@ -34,7 +36,8 @@ impl<W> Core<'_, W> {
             && self.may_be_captured_now(&change)
             && let Some(reservation) = self.reserve(&change)
         {
-            if let Some(slot) = self.state.in_flight.insert(&change) {
+            let slot = self.state.in_flight.insert(&change);
+            if let Some(slot) = slot.or_else(|| self.insert_urgent(&change, urgency)) {
                 self.state.counts[0].writes_captured_inline += 1;
                 let capture = Capture { write, slot, change, reservation };
                 // The usual one first, and its parts are moved once.
@@ -81,6 +84,7 @@ impl<W> Core<'_, W> {
             // TRUTH: the disk may have the old content, the new, or a mixture.
             self.mark_dirty(blocks, Some(GapReason::WriteFailed));
         }
+        self.hold_waiting();
         self.wake_waiting();
     }
 
@@ -88,6 +92,7 @@ impl<W> Core<'_, W> {
     pub fn cancel_held(&mut self, is_it: impl Fn(&W) -> bool) -> Option<W> {
         let write = self.state.in_flight.cancel_held(is_it)?;
         self.state.counts[0].writes_cancelled += 1;
+        self.hold_waiting();
         // Others may have waited for it; capturing may have waited for the last held write.
         self.wake_waiting();
         Some(write)
@@ -151,26 +156,70 @@ impl<W> Core<'_, W> {
         }
         // If its blocks do not keep it, the queue does.
         let lacks_room = self.state.lifecycle.is_capturing()
+            && !self.state.in_flight.is_full()
             && !self.is_too_long(&change)
             && self.may_be_captured_now(&change);
         if lacks_room && self.state.backpressure.skips_wait(self.state.gap.is_open()) {
             return self.issue_and_stop_capturing(write, change, GapReason::QueueFull);
         }
-        match self.state.in_flight.hold(write, &change, self.call.now) {
-            Ok(slot) => self.watch_if_unsynced(&change, slot),
-            Err(write) => {
-                return self.issue_and_stop_capturing(write, change, GapReason::TooManyWrites);
-            }
-        };
+        // One that has no slot yet is looked at when it gets one.
+        if let Some(slot) = self.state.in_flight.hold(write, &change, self.call.now) {
+            self.note_held(&change, slot);
+        }
         if lacks_room {
             self.queue_is_full();
-        }
-        if self.state.claims.is_read_by_sector(&change.blocks) {
-            self.state.in_flight.note_failed_read(&change.blocks);
         }
         self.call.wake(Worker::Hold);
         self.call.wake(Worker::Dispatch);
         Submission::Held
+    }
+
+    /// Notes what keeps a write that is held now.
+    fn note_held(&mut self, change: &Change, slot: SlotId) {
+        self.watch_if_unsynced(change, slot);
+        if self.state.claims.is_read_by_sector(&change.blocks) {
+            self.state.in_flight.note_failed_read(&change.blocks);
+        }
+    }
+
+    /// Gives free slots to the writes that wait for them, the oldest first: none is left for one
+    /// that arrives later, which does not overtake them (rule ORDER, rules.md#order).
+    #[inline]
+    fn hold_waiting(&mut self) {
+        if self.state.in_flight.is_any_waiting() {
+            self.hold_some_waiting();
+        }
+    }
+
+    #[inline(never)]
+    fn hold_some_waiting(&mut self) {
+        while let Some(Waiter { write, kind, extent, since }) = self.state.in_flight.admit() {
+            let change = self.change_of(kind, extent);
+            if let Some(slot) = self.state.in_flight.hold(write, &change, since) {
+                self.note_held(&change, slot);
+            }
+        }
+    }
+
+    /// Issues the oldest write that waits for a slot uncaptured.
+    pub(super) fn issue_waiting_uncaptured(&mut self) -> Option<Submission<W>> {
+        let Waiter { write, kind, extent, since } = self.state.in_flight.pop_waiting()?;
+        self.count_hold(since);
+        let change = self.change_of(kind, extent);
+        Some(self.issue_uncaptured(write, change, None))
+    }
+
+    fn change_of(&self, kind: RecordKind, extent: Extent) -> Change {
+        // It had blocks when it arrived.
+        let blocks = self.shared.geometry.blocks_of(&extent).unwrap_or(BlockRange::EMPTY);
+        Change { kind, extent, blocks }
+    }
+
+    /// A reserved slot for an urgent write, which may not wait for one of the usual ones.
+    #[inline(never)]
+    fn insert_urgent(&mut self, change: &Change, urgency: Urgency) -> Option<SlotId> {
+        let is_urgent = urgency == Urgency::MustNotWait;
+        is_urgent.then(|| self.state.in_flight.insert_reserved(change)).flatten()
     }
 
     /// True if a write is issued uncaptured because a gap is open, to which it adds nothing.
@@ -190,7 +239,7 @@ impl<W> Core<'_, W> {
     fn reason_not_to_hold(&self, urgency: Urgency) -> Option<GapReason> {
         match urgency {
             Urgency::PayloadUnavailable => Some(GapReason::PayloadUnavailable),
-            Urgency::MustNotWait if self.state.in_flight.is_full() => {
+            Urgency::MustNotWait if self.state.in_flight.is_exhausted() => {
                 Some(GapReason::TooManyWrites)
             }
             Urgency::MustNotWait => Some(GapReason::UrgentWrite),
@@ -277,7 +326,11 @@ impl<W> Core<'_, W> {
 
     pub(super) fn release(&mut self, held: &HeldWrite) -> Option<W> {
         let (write, since) = self.state.in_flight.release(held.slot)?;
-        self.state.counts[0].holds.add(self.call.now.since(since) / Tick::PER_US);
+        self.count_hold(since);
         Some(write)
+    }
+
+    fn count_hold(&mut self, since: Tick) {
+        self.state.counts[0].holds.add(self.call.now.since(since) / Tick::PER_US);
     }
 }

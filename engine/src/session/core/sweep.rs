@@ -2,6 +2,7 @@
 
 use snapless_tracking::claims::Reader;
 use snapless_tracking::table::BlockState;
+use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockIndex, BlockRange};
 
 use super::Core;
@@ -10,7 +11,7 @@ use crate::host::{Step, Worker};
 use crate::lifecycle::Phase;
 use crate::resync::{Passes, Resync};
 
-impl<W> Core<'_, W> {
+impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// What the sweep thread does next.
     pub fn sweep(&mut self) -> Step<Read> {
         match self.state.lifecycle.phase() {

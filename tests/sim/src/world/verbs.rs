@@ -6,7 +6,7 @@
 //! | reason | true if |
 //! | --- | --- |
 //! | `QueueFull` | the queue was never empty for the whole hold limit; 50 s with overflow `hold` |
-//! | `TooManyWrites` | more writes are outstanding than the session has slots |
+//! | `TooManyWrites` | the arriving write must not wait, and every slot has a write |
 //! | `ServiceLost` | the driver knows that no service is there, or one was lost under a capture |
 //! | `PayloadUnavailable` | the arriving write has no payload |
 //! | `UrgentWrite` | the arriving write must not wait, and could not be captured at once |
@@ -195,7 +195,10 @@ impl World {
                 let busy = self.queue_busy_since.map(|since| self.host.ticks() - since);
                 busy.is_some_and(|ticks| ticks >= limit)
             }
-            Some(GapReason::TooManyWrites) => self.outstanding > config.writes_max as usize,
+            Some(GapReason::TooManyWrites) => {
+                let slots = config.writes_max + config.urgent_writes();
+                urgency == Urgency::MustNotWait && self.outstanding > slots as usize
+            }
             Some(GapReason::ServiceLost) => {
                 // It may have been lost while a payload was copied.
                 let was_lost = verb == Verb::Captured && !self.link.losses.is_empty();

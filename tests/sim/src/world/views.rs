@@ -1,7 +1,7 @@
 //! What is checked while a run goes on: what the application sees, what the session reports of its
 //! blocks, and what is left when the service is lost.
 
-use snapless_engine::{BlockState, Phase, Read};
+use snapless_engine::{BlockState, Phase, Read, Urgency};
 use snapless_types::BlockIndex;
 
 use super::{Stage, World};
@@ -89,9 +89,15 @@ impl World {
         Ok(())
     }
 
-    /// Rule CLEAR: writes that overlap are captured in the order of their arrival.
+    /// Rule CLEAR: writes that overlap are captured in the order of their arrival. An urgent one
+    /// may go ahead of one that waits for a slot.
     pub(super) fn check_turn(&self, id: WriteId) -> Result<(), Broken> {
-        let sectors = &self.ledger.write(id).sectors;
+        let write = self.ledger.write(id);
+        let slots = self.plan.config.writes_max;
+        if write.urgency == Urgency::MustNotWait && self.outstanding > slots as usize {
+            return Ok(());
+        }
+        let sectors = &write.sectors;
         for &other in self.ledger.open.iter().take_while(|&&other| other != id) {
             let elder = self.ledger.write(other);
             ensure!(
