@@ -14,6 +14,7 @@ pub mod link;
 pub mod log;
 pub mod lower_device;
 pub mod mdl;
+mod own_irp;
 pub mod passive_lock;
 pub mod pool;
 pub mod processor;

@@ -10,16 +10,16 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use wdk_sys::ntddk::{IoAllocateIrp, IoFreeIrp, IoReuseIrp, IofCallDriver};
+use wdk_sys::ntddk::{IoAllocateIrp, IoFreeIrp, IofCallDriver};
 use wdk_sys::{
     IRP, IRP_MJ_DEVICE_CONTROL, NTSTATUS, PDEVICE_OBJECT, PIRP, STATUS_MORE_PROCESSING_REQUIRED,
-    STATUS_NOT_SUPPORTED, ULONG,
+    ULONG,
 };
 
-use super::irp::{IrpFile, current_location, set_completion};
-use super::low_byte;
+use super::irp::{IrpFile, set_completion};
 use super::lower_device::LowerDevice;
 use super::pool::try_box;
+use super::{low_byte, own_irp};
 
 /// Continues a whole request whose child has completed after its sender was done.
 pub trait ChildCompletion<const N: usize>: Send + Sized {
@@ -96,18 +96,14 @@ impl<T: ChildCompletion<N>, const N: usize> ChildIrp<T, N> {
         *self.0.one_done.get_mut() = false;
         let (irp, device) = (self.0.irp.0.as_ptr(), self.0.device);
         let inner = NonNull::from(Box::leak(self.0));
-        // SAFETY: the last request with this IRP has completed.
-        unsafe { IoReuseIrp(irp, STATUS_NOT_SUPPORTED) };
+        // SAFETY: allocated in `new`; the last request with this IRP has completed.
+        let location = unsafe { own_irp::begin(irp) };
         // SAFETY: inside the allocation.
         let buffer = unsafe { &raw mut (*inner.as_ptr()).input };
         // SAFETY: ours and idle.
         let associated = unsafe { &mut (*irp).AssociatedIrp };
         associated.SystemBuffer = buffer.cast();
-        // SAFETY: ours and idle.
-        let past_the_last = unsafe { current_location(irp) };
-        // SAFETY: allocated with at least one location, none of which is in use.
-        let location = unsafe { past_the_last.sub(1) };
-        // SAFETY: as above.
+        // SAFETY: the next location, which is ours to fill in.
         let next = unsafe { &mut *location };
         next.MajorFunction = low_byte(IRP_MJ_DEVICE_CONTROL);
         next.FileObject = file.as_ptr();

@@ -10,19 +10,19 @@ use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
 
-use wdk_sys::ntddk::{IoAllocateIrp, IoCancelIrp, IoFreeIrp, IoReuseIrp, IofCallDriver};
+use wdk_sys::ntddk::{IoAllocateIrp, IoCancelIrp, IoFreeIrp, IofCallDriver};
 use wdk_sys::{
     IRP, IRP_MJ_DEVICE_CONTROL, NT_SUCCESS, NTSTATUS, PDEVICE_OBJECT, PIRP,
     STATUS_DEVICE_NOT_CONNECTED, STATUS_INVALID_PARAMETER, STATUS_IO_TIMEOUT,
-    STATUS_MORE_PROCESSING_REQUIRED, STATUS_NOT_SUPPORTED, ULONG,
+    STATUS_MORE_PROCESSING_REQUIRED, ULONG,
 };
 
 use super::event::Event;
-use super::irp::{current_location, set_completion};
-use super::low_byte;
+use super::irp::set_completion;
 use super::lower_device::LowerDevice;
 use super::passive_lock::PassiveLock;
 use super::shared::Shared;
+use super::{low_byte, own_irp};
 
 /// The longest input, and the longest output, in bytes.
 pub const QUERY_MAX: usize = 264;
@@ -141,16 +141,12 @@ impl State {
     /// Gives the IRP to the device; the completion routine takes the reference on the slot.
     fn send(&self, code: ULONG, input_len: usize, output_len: usize) {
         let irp = self.irp.as_ptr();
-        // SAFETY: the last request with this IRP has completed.
-        unsafe { IoReuseIrp(irp, STATUS_NOT_SUPPORTED) };
+        // SAFETY: allocated in `new`; the last request with this IRP has completed.
+        let location = unsafe { own_irp::begin(irp) };
         // SAFETY: ours and idle.
         let request = unsafe { &mut *irp };
         request.AssociatedIrp.SystemBuffer = self.slot.buffer.get().cast();
-        // SAFETY: ours and idle.
-        let past_the_last = unsafe { current_location(irp) };
-        // SAFETY: allocated with at least one location, none of which is in use.
-        let location = unsafe { past_the_last.sub(1) };
-        // SAFETY: as above.
+        // SAFETY: the next location, which is ours to fill in.
         let next = unsafe { &mut *location };
         next.MajorFunction = low_byte(IRP_MJ_DEVICE_CONTROL);
         next.Parameters.DeviceIoControl.IoControlCode = code;

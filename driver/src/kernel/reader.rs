@@ -14,23 +14,18 @@ use core::ffi::c_void;
 use core::ptr::{NonNull, null, null_mut};
 
 use snapless_engine::Read;
-use wdk_sys::ntddk::{IoAllocateIrp, IoFreeIrp, IoReuseIrp, IoSetIoPriorityHint, IofCallDriver};
+use wdk_sys::ntddk::{IoAllocateIrp, IoFreeIrp, IoSetIoPriorityHint, IofCallDriver};
 use wdk_sys::{
     _IO_PRIORITY_HINT::{IoPriorityLow, IoPriorityNormal},
-    DO_DIRECT_IO, IRP, IRP_MJ_READ, NT_SUCCESS, NTSTATUS, PDEVICE_OBJECT, PETHREAD, PIRP,
-    STATUS_INVALID_PARAMETER, STATUS_MORE_PROCESSING_REQUIRED, STATUS_NOT_SUPPORTED, ULONG,
+    DO_DIRECT_IO, IRP, IRP_MJ_READ, NT_SUCCESS, NTSTATUS, PDEVICE_OBJECT, PIRP,
+    STATUS_INVALID_PARAMETER, STATUS_MORE_PROCESSING_REQUIRED, ULONG,
 };
 
-use super::irp::{current_location, set_completion};
+use super::irp::set_completion;
 use super::lower_device::LowerDevice;
 use super::mdl::{BufferMdl, WindowMdl};
 use super::spin_lock::SpinLock;
-use super::{low_byte, reserved};
-
-unsafe extern "C" {
-    /// Imported by hand: the headers have it as an inline function.
-    fn PsGetCurrentThread() -> PETHREAD;
-}
+use super::{low_byte, own_irp, reserved};
 
 /// What the reads are made for.
 pub trait ReadOwner: Send + Sync + 'static {
@@ -197,8 +192,8 @@ impl<O: ReadOwner> Readers<O> {
         let offset = i64::try_from(extent.offset()).ok()?;
         inner.readers = self;
         let irp = slot.irp.as_ptr();
-        // SAFETY: the last request with this IRP has completed. What was set in it is lost.
-        unsafe { IoReuseIrp(irp, STATUS_NOT_SUPPORTED) };
+        // SAFETY: allocated in `Slot::new`; the last request with this IRP has completed.
+        let location = unsafe { own_irp::begin(irp) };
         let priority = match self.priority {
             ReadPriority::Normal => IoPriorityNormal,
             ReadPriority::Low => IoPriorityLow,
@@ -207,22 +202,12 @@ impl<O: ReadOwner> Readers<O> {
         let _ = unsafe { IoSetIoPriorityHint(irp, priority) };
         // SAFETY: ours and idle.
         let request = unsafe { &mut *irp };
-        // SAFETY: returns the calling thread.
-        let thread = unsafe { PsGetCurrentThread() };
-        // SAFETY: no driver has the IRP, so that the union holds the overlay.
-        let overlay = unsafe { &mut request.Tail.Overlay };
-        // Drivers below look at the thread for its priority.
-        overlay.Thread = thread;
         if self.direct {
             request.MdlAddress = list;
         } else {
             request.AssociatedIrp.SystemBuffer = buffer.as_ptr().cast();
         }
-        // SAFETY: ours and idle.
-        let past_the_last = unsafe { current_location(irp) };
-        // SAFETY: allocated with at least one location, none of which is in use.
-        let location = unsafe { past_the_last.sub(1) };
-        // SAFETY: as above.
+        // SAFETY: the next location, which is ours to fill in.
         let next = unsafe { &mut *location };
         next.MajorFunction = low_byte(IRP_MJ_READ);
         next.Parameters.Read.Length = length;

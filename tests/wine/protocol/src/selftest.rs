@@ -28,7 +28,7 @@ const fn breaks(name: &'static str, rule: &'static str) -> Case {
 }
 
 /// All cases.
-pub const CASES: [Case; 40] = [
+pub const CASES: [Case; 43] = [
     Case { name: "clean", rule: None },
     // Object lifetime.
     breaks("stale-handle", "Handle"),
@@ -57,6 +57,9 @@ pub const CASES: [Case; 40] = [
     breaks("mark-without-pending", "Pending"),
     breaks("neither-completed-nor-passed", "Pending"),
     breaks("own-irp-without-completion-routine", "State"),
+    breaks("own-irp-without-thread", "State"),
+    breaks("background-read-without-hint", "State"),
+    breaks("urgent-read-with-low-hint", "State"),
     breaks("irp-freed-twice", "State"),
     breaks("mdl-freed-twice", "State"),
     breaks("request-never-completed", "Leak"),

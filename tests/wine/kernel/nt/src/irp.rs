@@ -42,6 +42,7 @@ mod at {
     pub(super) const CURRENT_LOCATION: usize = offset_of!(IRP, CurrentLocation);
     pub(super) const DRIVER_CONTEXT: usize =
         offset_of!(IRP, Tail.Overlay.__bindgen_anon_1.__bindgen_anon_1.DriverContext);
+    pub(super) const THREAD: usize = offset_of!(IRP, Tail.Overlay.Thread);
     pub(super) const STACK_LOCATION: usize =
         offset_of!(IRP, Tail.Overlay.__bindgen_anon_2.__bindgen_anon_1.CurrentStackLocation);
 }
@@ -120,6 +121,21 @@ impl Irp {
     pub fn add_flags(&mut self, flags: u32) {
         let before: u32 = self.get(at::FLAGS);
         self.set(at::FLAGS, before | flags);
+    }
+
+    /// The packet's `IRP_…` flags.
+    pub fn flags(&self) -> u32 {
+        self.get(at::FLAGS)
+    }
+
+    /// The object of the thread that the packet belongs to, or null.
+    pub fn thread(&self) -> *mut c_void {
+        self.get(at::THREAD)
+    }
+
+    /// Sets that thread.
+    pub fn set_thread(&mut self, thread: *mut c_void) {
+        self.set(at::THREAD, thread);
     }
 
     /// The status set so far.

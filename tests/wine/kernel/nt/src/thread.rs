@@ -32,6 +32,17 @@ pub fn yield_now() {
     unsafe { SwitchToThread() };
 }
 
+/// The calling thread's object.
+pub fn current() -> *mut c_void {
+    // SAFETY: has no preconditions.
+    unsafe { PsGetCurrentThread() }
+}
+
+unsafe extern "C" {
+    /// Imported by hand: the headers have it as an inline function.
+    fn PsGetCurrentThread() -> *mut c_void;
+}
+
 /// A word that each thread has of its own, 0 at first.
 pub struct ThreadWord(AtomicU32);
 

@@ -4,10 +4,15 @@
 
 use core::{ffi::c_void, ptr};
 
-use nt::irp::Irp;
+use nt::{irp::Irp, thread::Thread};
 use wdk_sys::{
-    IRP_MJ_FLUSH_BUFFERS, MDL, NTSTATUS, PDEVICE_OBJECT, PIRP, STATUS_PENDING, STATUS_SUCCESS,
-    ntddk::{IoAllocateIrp, IoAllocateMdl, IoFreeIrp, IoFreeMdl, IofCompleteRequest},
+    _IO_PRIORITY_HINT::{IoPriorityLow, IoPriorityNormal},
+    IRP_MJ_FLUSH_BUFFERS, IRP_MJ_READ, KPRIORITY, MDL, NTSTATUS, PDEVICE_OBJECT, PIRP,
+    STATUS_PENDING, STATUS_SUCCESS,
+    ntddk::{
+        IoAllocateIrp, IoAllocateMdl, IoFreeIrp, IoFreeMdl, IoSetIoPriorityHint,
+        IofCompleteRequest, KeSetPriorityThread,
+    },
 };
 
 use crate::{
@@ -15,6 +20,11 @@ use crate::{
     device::{self, ControlDevice, Preprocess},
     framework::{Framework, Handle},
 };
+
+/// A thread's priority behind applications.
+const BACKGROUND: KPRIORITY = 6;
+/// A thread's priority before all applications.
+const URGENT: KPRIORITY = 16;
 
 /// Runs a case. Most do not return.
 pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
@@ -25,8 +35,15 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
         "pending-without-mark" => flush(framework, driver, pending_without_mark),
         "mark-without-pending" => flush(framework, driver, mark_without_pending),
         "neither-completed-nor-passed" => flush(framework, driver, neither),
-        "own-irp-let-go" => send_own(framework, driver, Some(let_go)),
-        "own-irp-without-completion-routine" => send_own(framework, driver, None),
+        "own-irp-let-go" => send_own(framework, driver, |_| ()),
+        "own-irp-without-completion-routine" => send_own(framework, driver, |irp| {
+            irp.next_location_mut().CompletionRoutine = None;
+        }),
+        "own-irp-without-thread" => {
+            send_own(framework, driver, |irp| irp.set_thread(ptr::null_mut()));
+        }
+        "background-read-without-hint" => read_at(BACKGROUND, IoPriorityNormal, framework, driver),
+        "urgent-read-with-low-hint" => read_at(URGENT, IoPriorityLow, framework, driver),
         "irp-held-at-removal" => {
             let device = ControlDevice::create(framework, driver, device::complete, Some(held));
             device.start_flush();
@@ -66,17 +83,34 @@ fn flush(framework: &Framework, driver: Handle, callback: Preprocess) {
     ControlDevice::create(framework, driver, device::complete, Some(callback)).flush();
 }
 
-/// Sends a packet of the driver's own to the driver's own device.
-fn send_own(framework: &Framework, driver: Handle, routine: wdk_sys::IO_COMPLETION_ROUTINE) {
+/// Sends a packet of the driver's own to the driver's own device, once a case has made its mistake.
+fn send_own(framework: &Framework, driver: Handle, mistake: impl FnOnce(&mut Irp)) {
     let device = ControlDevice::create(framework, driver, device::complete, Some(complete));
     // SAFETY: ours.
     let mut irp = unsafe { Irp::from_raw(allocate()) };
     irp.next_location_mut().MajorFunction = IRP_MJ_FLUSH_BUFFERS as u8;
-    if routine.is_some() {
-        // SAFETY: the routine ignores its context.
-        unsafe { irp.set_completion_routine(routine, ptr::null_mut()) };
-    }
+    // SAFETY: the routine ignores its context.
+    unsafe { irp.set_completion_routine(Some(let_go), ptr::null_mut()) };
+    irp.set_thread(nt::thread::current());
+    mistake(&mut irp);
     let _ = irp.call(device.wdm());
+}
+
+/// Sends a read with a priority hint, from a thread of the driver's with a priority of its own.
+fn read_at(priority: i32, hint: i32, framework: &Framework, driver: Handle) {
+    let framework = ptr::from_ref(framework) as usize;
+    let sender = Thread::spawn(move || {
+        // SAFETY: the framework outlives this thread, which is joined.
+        let framework = unsafe { &*(framework as *const Framework) };
+        // SAFETY: this thread's own object.
+        unsafe { KeSetPriorityThread(nt::thread::current().cast(), priority) };
+        send_own(framework, driver, |irp| {
+            irp.next_location_mut().MajorFunction = IRP_MJ_READ as u8;
+            // SAFETY: ours, and with no device.
+            let _ = unsafe { IoSetIoPriorityHint(irp.raw(), hint) };
+        });
+    });
+    sender.expect("a thread starts").join();
 }
 
 fn allocate() -> PIRP {

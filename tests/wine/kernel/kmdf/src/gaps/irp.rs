@@ -1,17 +1,20 @@
 //! Packets that the driver allocates, passes on and completes.
 //!
 //! The rules: a packet is freed once, and not while it is below the driver; its memory descriptor
-//! lists belong to their creator; `watch.rs` checks calls and completions.
+//! lists belong to their creator; `watch.rs` checks calls and completions. A packet of the driver's
+//! own has the thread that sends it, each time that it is sent; a read has the priority hint of a
+//! background thread if one sends it, and else none of those.
 
 use nt::irp::Irp;
 use wdk_sys::{
-    NTSTATUS, PDEVICE_OBJECT, PIRP, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+    IRP_MJ_READ, NTSTATUS, PDEVICE_OBJECT, PIRP, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
     ntddk::{IoAllocateIrp, IoFreeIrp, IofCallDriver, IofCompleteRequest},
 };
 
 use crate::{
     allocation_failure::{self, Allocation},
     checks::violation,
+    gaps::thread,
     irql::{DISPATCH_LEVEL, require_at_most},
     ledger::{self, Account},
     preempt, watch,
@@ -43,6 +46,8 @@ pub(crate) unsafe extern "system" fn free(irp: PIRP) {
 /// Where an IRP's flags have its priority hint, one more than its number.
 const PRIORITY_SHIFT: u32 = 17;
 const PRIORITY_MASK: u32 = 7 << PRIORITY_SHIFT;
+/// `IoPriorityVeryLow` and `IoPriorityLow`, as the flags have them.
+const PRIORITIES_LOW: core::ops::RangeInclusive<u32> = 1..=2;
 /// `IoPriorityHigh`; above it is for the system only.
 const PRIORITY_HIGHEST: i32 = 3;
 
@@ -68,11 +73,35 @@ pub(crate) unsafe extern "system" fn call_driver(device: PDEVICE_OBJECT, raw: PI
     if irp.locations_left() <= 0 {
         violation!(State, function, "{raw:p} has no stack location left for the next driver");
     }
+    if ledger::is_open(Account::Irp, raw as usize) {
+        require_sender(&mut irp, function);
+    }
     watch::passed_down(&mut irp);
     // SAFETY: the driver's arguments, unchanged.
     let status = unsafe { IofCallDriver(device, irp.into_raw()) };
     preempt::point();
     status
+}
+
+/// Devices below take the priority of a packet from its hint, or from its thread: one of the
+/// driver's own has both from the thread that sends it.
+fn require_sender(irp: &mut Irp, function: &str) {
+    let raw = irp.raw();
+    if irp.thread() != nt::thread::current() {
+        violation!(State, function, "{raw:p} is the driver's own and has not its sender's thread");
+    }
+    let hint = (irp.flags() & PRIORITY_MASK) >> PRIORITY_SHIFT;
+    let is_low = PRIORITIES_LOW.contains(&hint);
+    let is_read = u32::from(irp.next_location_mut().MajorFunction) == IRP_MJ_READ;
+    match thread::is_low() {
+        Some(true) if is_read && !is_low => {
+            violation!(State, function, "{raw:p} is a background thread's read without a low hint");
+        }
+        Some(false) if is_read && is_low => {
+            violation!(State, function, "{raw:p} is a read that writes wait for, with a low hint");
+        }
+        _ => {}
+    }
 }
 
 pub(crate) unsafe extern "system" fn complete_request(raw: PIRP, boost: i8) {

@@ -3,12 +3,13 @@
 //! The rules: a thread ends at PASSIVE_LEVEL; the driver waits for its threads before it is
 //! unloaded; each has a priority that the driver chose: writes may wait for it.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, collections::BTreeMap};
 use core::{
     ffi::c_void,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use nt::spinlock::SpinLock;
 use wdk_sys::{
     CLIENT_ID, HANDLE, KPRIORITY, KSTART_ROUTINE, NTSTATUS, OBJECT_ATTRIBUTES,
     STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER,
@@ -24,6 +25,9 @@ use crate::{
 
 /// Threads that the driver started and has not chosen a priority for.
 static WITHOUT_PRIORITY: AtomicUsize = AtomicUsize::new(0);
+
+/// The priorities of the driver's threads, by the address of the thread's object.
+static CHOSEN: SpinLock<BTreeMap<usize, KPRIORITY>> = SpinLock::new(BTreeMap::new());
 
 /// The priorities that a thread may have: 0 is the system's own.
 const PRIORITIES: core::ops::RangeInclusive<KPRIORITY> = 1..=31;
@@ -80,7 +84,17 @@ pub(crate) unsafe extern "system" fn set_priority(
     if WITHOUT_PRIORITY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted).is_err() {
         violation!(State, function, "every thread has its priority already");
     }
+    CHOSEN.lock().insert(thread as usize, priority);
     DEFAULT_PRIORITY
+}
+
+/// Whether the driver made the calling thread's priority lower than that of applications; `None`
+/// for a thread whose priority it did not choose.
+pub(crate) fn is_low() -> Option<bool> {
+    CHOSEN
+        .lock()
+        .get(&(nt::thread::current() as usize))
+        .map(|&priority| priority < DEFAULT_PRIORITY)
 }
 
 /// Reports threads that ran without a priority of the driver's choice.
@@ -106,6 +120,7 @@ unsafe extern "C" fn run(context: *mut c_void) {
 fn end(status: NTSTATUS) -> NTSTATUS {
     require_at_most("PsTerminateSystemThread", PASSIVE_LEVEL);
     ledger::thread_ended();
+    CHOSEN.lock().remove(&(nt::thread::current() as usize));
     // SAFETY: called on a system thread.
     unsafe { PsTerminateSystemThread(status) }
 }
