@@ -2,7 +2,8 @@
 //!
 //! Rule: every buffer has one owner. During an operation of the ring that is the ring; a range of
 //! queue memory belongs to the holder of the engine's token for it ([`Capture`], [`Read`],
-//! [`Drained`]).
+//! [`Drained`]). The disk transfers a captured write from its record's range, which nothing writes
+//! to meanwhile.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut, Range};
@@ -10,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use rustix::mm::{Advice, madvise};
-use snapless_engine::{Capture, Drained, Read};
+use snapless_engine::{Capture, Drained, MemorySpan, Read};
 
 use crate::error::{Error, Result};
 
@@ -158,6 +159,11 @@ impl QueueMemory {
         unsafe { start.write_bytes(0, usize::try_from(memory.len).unwrap_or(0)) };
     }
 
+    fn span(&self, memory: MemorySpan) -> Option<(NonNull<u8>, usize)> {
+        let len = usize::try_from(memory.len).ok()?;
+        Some((self.range(memory.offset, memory.len)?, len))
+    }
+
     fn range(&self, offset: u64, len: u64) -> Option<NonNull<u8>> {
         let end = offset.checked_add(len)?;
         let offset = usize::try_from(offset).ok()?;
@@ -180,6 +186,8 @@ pub enum Memory {
     Bytes(Vec<u8>),
     /// A read's range of the queue.
     Queue(Arc<QueueMemory>, Read),
+    /// The range of the queue that a write is issued from.
+    Payload(Arc<QueueMemory>, MemorySpan),
 }
 
 impl Memory {
@@ -189,11 +197,8 @@ impl Memory {
             Self::None => return None,
             Self::Buffer(buffer) => (buffer.0.start, buffer.len()),
             Self::Bytes(bytes) => (NonNull::new(bytes.as_mut_ptr())?, bytes.len()),
-            Self::Queue(queue, read) => {
-                let memory = read.memory();
-                let len = usize::try_from(memory.len).ok()?;
-                (queue.range(memory.offset, memory.len)?, len)
-            }
+            Self::Queue(queue, read) => queue.span(read.memory())?,
+            Self::Payload(queue, span) => queue.span(*span)?,
         };
         if range.start > range.end || range.end > len {
             return None;

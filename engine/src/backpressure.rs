@@ -7,6 +7,11 @@
 //! While it does, no write is captured ahead of those that wait, and all of them wait together,
 //! whatever else each waits for.
 //!
+//! The disk transfers writes from the queue's memory. While only that keeps others from having room
+//! ([`CaptureQueue::waits_for_disk`]), the limit does not count: a disk that is slow makes no gap.
+//!
+//! [`CaptureQueue::waits_for_disk`]: snapless_tracking::capture_queue::CaptureQueue::waits_for_disk
+//!
 //! With [`Overflow::Hold`] writes wait for room in an open gap too, and the limit is
 //! [`Config::OVERFLOW_HOLD_LIMIT`].
 
@@ -49,6 +54,12 @@ impl Backpressure {
         self.waiting = newest;
         self.full_since.get_or_insert(now);
         self.is_past_limit(Some(newest), now)
+    }
+
+    /// Notes that the queue has no room for a held write because of writes that the disk transfers
+    /// from it: the write waits for them, as long as the disk takes.
+    pub fn disk_has_queue(&mut self, newest: Arrival) {
+        (self.waiting, self.full_since) = (newest, None);
     }
 
     /// True if the queue has been full, and nothing has told otherwise since.

@@ -34,6 +34,8 @@ macro_rules! status {
             pub holds: HoldTimes,
             /// The host's clock at t0; 0 before.
             pub t0: u64,
+            /// Bytes of queue memory that only writes in flight use, whose records have left.
+            pub queue_with_disk: u64,
             /// Number of the last record.
             pub last_seq: u64,
             /// Number of the last record of the newest acknowledged epoch.

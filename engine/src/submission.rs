@@ -98,6 +98,18 @@ pub struct Issue<W> {
     pub ticket: Ticket,
     /// Number of its record; `None` if it is uncaptured.
     pub record: Option<Seq>,
+    /// Where its payload is in the queue's memory: the disk transfers it from there, and not from
+    /// the application's buffer, which may change meanwhile (rule LOSS, rules.md#loss). The memory
+    /// stays as it is until [`Session::completed`](crate::Session::completed). `None` for a write
+    /// that is uncaptured, longer than a record, or without a payload.
+    pub payload: Option<MemorySpan>,
+}
+
+impl<W> Issue<W> {
+    /// A write that goes to the disk as it came to the host.
+    pub(crate) fn as_it_is(write: W, slot: SlotId, record: Option<Seq>) -> Self {
+        Self { write, ticket: Ticket(slot), record, payload: None }
+    }
 }
 
 /// Names a write in flight. Fits in a pointer, for a completion routine's context.

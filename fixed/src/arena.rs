@@ -1,9 +1,10 @@
 //! A region of the capture queue's memory: contiguous ranges, given back in any order (rule BOUND,
 //! rules.md#bound).
 //!
-//! The engine never touches the bytes. It hands out [`MemoryRange`]s, each to one holder at a time,
-//! and the host maps them to its own buffer. A range that is given back is free at once, and free
-//! neighbours are one run: a range that is held for seconds keeps no other from use.
+//! The engine never touches the bytes. It hands out [`MemoryRange`]s, and the host maps them to its
+//! own buffer. A range has one holder, or two that only read it ([`Arena::share`]). When the last
+//! one has given it back it is free at once, and free neighbours are one run: a range that is held
+//! for seconds keeps no other from use.
 //!
 //! Memory is handed out in granules. The account is a tag for each granule; the tags of a run's
 //! first and last granule say how long it is, so that a range finds the free runs beside it. Free
@@ -77,6 +78,8 @@ struct Tag {
     /// The neighbours of a free run in its list, at its first granule.
     previous: u32,
     next: u32,
+    /// The range that begins here has two holders.
+    is_shared: bool,
 }
 
 /// The account of a region of the queue's memory.
@@ -147,12 +150,26 @@ impl Arena {
         Some(self.range(first, granules, len))
     }
 
-    /// Takes a range back.
+    /// Gives a range that has one holder a second one.
     #[inline]
-    pub fn give_back(&mut self, range: MemoryRange) {
-        let MemorySpan { offset, len } = range.span;
-        let place = |bytes: u64| u32::try_from(bytes / GRANULE).unwrap_or(0);
-        let (mut first, mut granules) = (place(offset - self.base), place(len + GRANULE - 1));
+    pub fn share(&mut self, range: &MemoryRange) -> MemoryRange {
+        if let Some(tag) = self.tag_mut(self.first_of(range.span)) {
+            rule!(!tag.is_shared, "BOUND: a range of queue memory has two holders at most");
+            tag.is_shared = true;
+        }
+        MemoryRange { span: range.span }
+    }
+
+    /// Takes a range back; false if another holder still has it.
+    #[inline]
+    pub fn give_back(&mut self, range: MemoryRange) -> bool {
+        let mut first = self.first_of(range.span);
+        if let Some(tag) = self.tag_mut(first)
+            && core::mem::take(&mut tag.is_shared)
+        {
+            return false;
+        }
+        let mut granules = granules_of(range.span.len + GRANULE - 1);
         rule!(self.free_at(first) == 0, "BOUND: a range of queue memory is given back once");
         self.used -= granules;
         let before = first.checked_sub(1).map_or(0, |last| self.free_at(last));
@@ -165,6 +182,13 @@ impl Arena {
             granules += self.remove(first + granules);
         }
         self.insert(first, granules);
+        true
+    }
+
+    /// A range's first granule.
+    #[inline]
+    fn first_of(&self, span: MemorySpan) -> u32 {
+        granules_of(span.offset - self.base)
     }
 
     #[inline]
@@ -215,7 +239,7 @@ impl Arena {
 
     /// Takes a free run out of its list; returns its granules.
     fn remove(&mut self, first: u32) -> u32 {
-        let Some(&Tag { len, previous, next }) = self.tag(first) else { return 0 };
+        let Some(&Tag { len, previous, next, .. }) = self.tag(first) else { return 0 };
         if let Some(tag) = self.tag_mut(next) {
             tag.previous = previous;
         }
@@ -346,6 +370,19 @@ mod tests {
         }
         arena.give_back(kept);
         assert_eq!(low(&mut arena, 16).span.offset, 0, "all of it is one run again");
+    }
+
+    #[test]
+    fn a_range_with_two_holders_is_free_when_both_have_given_it_back() {
+        let mut arena = Arena::new(16 * PAGE, 4 * PAGE).unwrap();
+        let [first, next] = [2, 2].map(|pages| low(&mut arena, pages));
+        let second = arena.share(&first);
+        assert_eq!(second.span(), first.span());
+        assert!(!arena.give_back(first));
+        assert_eq!((arena.used(), arena.take(PAGE, End::Low).is_none()), (4 * PAGE, true));
+        assert!(arena.give_back(second) && arena.give_back(next));
+        let again = low(&mut arena, 4);
+        assert!(arena.give_back(again), "it has one holder again");
     }
 
     #[test]

@@ -34,11 +34,13 @@ pub enum Sabotage {
     EachFailureABadSector,
     /// BOUND: queue memory is handed out that another holder has.
     MemoryHandedOutTwice,
+    /// LOSS: the memory that the disk transfers a write from is free once its record has left.
+    TransferForgotten,
 }
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
@@ -52,6 +54,7 @@ impl Sabotage {
         Self::WaiterForgotten,
         Self::EachFailureABadSector,
         Self::MemoryHandedOutTwice,
+        Self::TransferForgotten,
     ];
 
     /// Commits this breach on this thread from now on; `None`: none.

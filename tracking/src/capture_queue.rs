@@ -10,16 +10,20 @@
 //! cancelled, not committed (rule LOSS, rules.md#loss). What was committed is then freed a chunk at
 //! a time, by [`CaptureQueue::discard`].
 //!
+//! A write is transferred to the disk from its record's memory ([`CaptureQueue::share`]), which is
+//! free when the record has left and the disk is done. What the disk alone keeps does not count as
+//! in use: only the local disk has to go on for it to be free.
+//!
 //! The last descriptor is kept for `GapBegin`, which must have room when everything else is full.
 
 use alloc::boxed::Box;
 
-use snapless_fixed::arena::{Arena, End, MemoryRange, MemorySpan};
+use snapless_fixed::arena::{Arena, End, GRANULE, MemoryRange, MemorySpan};
 use snapless_fixed::memory::{OutOfMemory, boxed_slice, slice_bytes};
 use snapless_fixed::steps::Steps;
 use snapless_types::{EpochId, Extent, GapReason, RecordKind, Seq, Tick};
 
-use crate::config::CHUNK;
+use crate::config::{CHUNK, HIGH_MARK};
 
 /// A record's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,6 +116,8 @@ pub struct CaptureQueue {
     last_monotonic: Tick,
     /// How often the records were lost.
     generation: u64,
+    /// Bytes of writes in flight whose records have left.
+    with_disk: u64,
     steps: Steps,
 }
 
@@ -138,6 +144,7 @@ impl CaptureQueue {
             last_seq: Seq::default(),
             last_monotonic: Tick(0),
             generation: 0,
+            with_disk: 0,
             steps: Steps::default(),
         })
     }
@@ -175,6 +182,23 @@ impl CaptureQueue {
     /// False for a reservation that was made before the records were lost.
     pub fn is_current(&self, reservation: &Reservation) -> bool {
         reservation.generation == self.generation
+    }
+
+    /// The memory of a write's record, for the disk to transfer the write from; `None` if it has
+    /// none. To be handed back to [`CaptureQueue::transferred`].
+    #[inline]
+    pub fn share(&mut self, reservation: &Reservation) -> Option<MemoryRange> {
+        let memory = reservation.memory.as_ref()?;
+        Some(self.arenas[WRITES].share(memory))
+    }
+
+    /// Takes the memory of a write's record back that the disk is done with.
+    #[inline]
+    pub fn transferred(&mut self, memory: MemoryRange) {
+        let bytes = whole_granules(&memory);
+        if self.arenas[WRITES].give_back(memory) {
+            self.with_disk -= bytes;
+        }
     }
 
     /// Appends a record for which there is a current reservation, and returns its number.
@@ -225,8 +249,11 @@ impl CaptureQueue {
         let Some(memory) = memory else { return };
         if memory.span().offset < self.arenas[SWEEP].capacity() {
             self.arenas[SWEEP].give_back(memory);
-        } else {
-            self.arenas[WRITES].give_back(memory);
+            return;
+        }
+        let bytes = whole_granules(&memory);
+        if !self.arenas[WRITES].give_back(memory) {
+            self.with_disk += bytes;
         }
     }
 
@@ -271,14 +298,31 @@ impl CaptureQueue {
     #[inline]
     pub fn is_at_most(&self, quarters: u64) -> bool {
         let records = (self.len + self.promised) as u64;
-        self.arenas[WRITES].used() <= self.arenas[WRITES].capacity() / 4 * quarters
+        self.arenas[WRITES].used() - self.with_disk <= self.arenas[WRITES].capacity() / 4 * quarters
             && records <= self.records.len() as u64 / 4 * quarters
     }
 
-    /// Bytes of payload memory in use.
+    /// True if there may be no room only because of what the disk alone keeps.
+    pub fn waits_for_disk(&self) -> bool {
+        self.with_disk > 0 && self.is_at_most(HIGH_MARK)
+    }
+
+    /// True if nothing keeps room: no record, no reservation, no write in flight.
+    #[inline]
+    pub fn is_unused(&self) -> bool {
+        self.with_disk == 0 && self.is_at_most(0)
+    }
+
+    /// Bytes of payload memory in use, without those that the disk alone keeps.
     #[inline]
     pub fn used(&self) -> u64 {
-        self.arenas[SWEEP].used() + self.arenas[WRITES].used()
+        self.arenas[SWEEP].used() + self.arenas[WRITES].used() - self.with_disk
+    }
+
+    /// Bytes of payload memory that the disk alone keeps.
+    #[inline]
+    pub fn with_disk(&self) -> u64 {
+        self.with_disk
     }
 
     /// Bytes of payload memory in all.
@@ -316,6 +360,11 @@ impl CaptureQueue {
         }
         record.seq
     }
+}
+
+/// Bytes of the granules of a range.
+fn whole_granules(memory: &MemoryRange) -> u64 {
+    memory.span().len.next_multiple_of(GRANULE)
 }
 
 #[cfg(test)]
@@ -399,6 +448,31 @@ mod tests {
         queue.cancel(written);
         assert!(queue.reserve(4 * PAGE, Writes).is_some());
         queue.cancel(held);
+    }
+
+    #[test]
+    fn memory_that_the_disk_alone_keeps_is_not_in_use_and_not_free() {
+        let mut queue = CaptureQueue::new(8 * PAGE, 0, 16).unwrap();
+        let reserve = |queue: &mut CaptureQueue| queue.reserve(3 * PAGE + 1, Writes);
+        let [mut with_record, mut with_disk] = [(); 2].map(|()| {
+            let reservation = reserve(&mut queue).unwrap();
+            let shared = queue.share(&reservation);
+            queue.commit(reservation, record(RecordKind::Write));
+            shared
+        });
+        assert!(reserve(&mut queue).is_none() && !queue.waits_for_disk(), "the records keep it");
+        queue.transferred(with_record.take().unwrap());
+        let drained = queue.pop(u64::MAX).unwrap();
+        queue.give_back(drained);
+        assert_eq!((queue.used(), queue.with_disk()), (4 * PAGE, 0), "the disk was done first");
+        let drained = queue.pop(u64::MAX).unwrap();
+        queue.give_back(drained);
+        assert_eq!((queue.used(), queue.with_disk()), (0, 4 * PAGE), "the record has left first");
+        assert!(queue.is_at_most(0) && queue.waits_for_disk() && !queue.is_unused());
+        assert!(queue.reserve(5 * PAGE, Writes).is_none());
+        queue.transferred(with_disk.take().unwrap());
+        assert!(queue.is_unused() && !queue.waits_for_disk());
+        assert!(queue.reserve(8 * PAGE, Writes).is_some());
     }
 
     #[test]

@@ -91,6 +91,9 @@ impl Config {
     pub const OVERFLOW_HOLD_LIMIT: u64 = 50_000 * Tick::PER_MS;
     /// Reads that the sweep has under way, at most. A power of two.
     pub const SWEEP_READS: u64 = 8;
+    /// Longest record of a write unless a session asks for longer ones: the disk transfers the
+    /// write from the record's memory, and Windows has 32 KiB for the list of its pages.
+    pub const WRITE_BYTES_MAX: u64 = (16 << 20) - (64 << 10);
     /// Most epochs.
     pub const EPOCHS_MAX: u64 = 64;
 
@@ -101,7 +104,7 @@ impl Config {
             writes_max: writes_for(queue_bytes),
             hold_limit: 200 * Tick::PER_MS,
             overflow: Overflow::Gap,
-            write_bytes: (queue_bytes / 4).min(16 << 20),
+            write_bytes: (queue_bytes / 4).min(Self::WRITE_BYTES_MAX),
             read_bytes: 1 << 20,
             sweep_bytes_per_second: 0,
             sweep_latency: 20 * Tick::PER_MS,

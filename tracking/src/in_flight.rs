@@ -13,6 +13,7 @@
 
 use alloc::boxed::Box;
 
+use snapless_fixed::arena::MemoryRange;
 use snapless_fixed::grid::Grid;
 use snapless_fixed::memory::{OutOfMemory, boxed, slice_bytes};
 use snapless_fixed::regions::{RegionSpan, Regions};
@@ -49,6 +50,8 @@ pub struct Arrival(pub u64);
 struct Tracked<W> {
     /// The write, while it is held, or waits for room for its next part.
     write: Option<W>,
+    /// The queue memory that the disk transfers it from, while it is in flight and captured.
+    payload: Option<MemoryRange>,
     change: Change,
     /// Writes that have to complete before this held one may be issued.
     blockers: u32,
@@ -125,8 +128,18 @@ impl<W, Q: Fifo<W>> InFlight<W, Q> {
         let free = || {
             let (watched, arrival) = (BlockIndex(0), Arrival::default());
             let (since, read_failed) = (Tick(0), false);
-            let (write, blockers, from) = (None, 0, 0);
-            Ok(Tracked { write, change, blockers, watched, from, since, arrival, read_failed })
+            let (write, payload, blockers, from) = (None, None, 0, 0);
+            Ok(Tracked {
+                write,
+                payload,
+                change,
+                blockers,
+                watched,
+                from,
+                since,
+                arrival,
+                read_failed,
+            })
         };
         Ok(Self {
             slots: Slots::new(count, reserved, free)?,
@@ -264,6 +277,21 @@ impl<W, Q: Fifo<W>> InFlight<W, Q> {
     pub fn take_part(&mut self, id: SlotId) -> Option<W> {
         self.candidates.remove(id.0);
         self.slots.get_mut(id)?.write.take()
+    }
+
+    /// Keeps the queue memory that the disk transfers a write in flight from.
+    #[inline]
+    pub fn keep_payload(&mut self, id: SlotId, payload: MemoryRange) {
+        if let Some(tracked) = self.slots.get_mut(id) {
+            rule!(tracked.payload.is_none(), "BOUND: a write in flight has one payload");
+            tracked.payload = Some(payload);
+        }
+    }
+
+    /// Takes that memory from a write that has completed below.
+    #[inline]
+    pub fn take_payload(&mut self, id: SlotId) -> Option<MemoryRange> {
+        self.slots.get_mut(id)?.payload.take()
     }
 
     /// Removes a write that has completed below, and returns its blocks. `None` if it was not

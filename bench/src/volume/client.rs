@@ -190,8 +190,16 @@ impl<const ENGINE: bool> Loop<ENGINE> {
     /// Issues a request to the disk.
     pub(super) fn issue(&mut self, key: usize) {
         let Some(request) = self.requests.get_mut(key) else { return };
+        let memory = request.buffer.take().map_or(Memory::None, Memory::Buffer);
+        self.issue_from(key, memory);
+    }
+
+    /// Issues a request to the disk, whose data are in `memory`.
+    pub(super) fn issue_from(&mut self, key: usize, memory: Memory) {
+        let Some(request) = self.requests.get(key) else { return };
         let (offset, len) = (request.header.offset, u64::from(request.header.len));
-        let range = 0..request.buffer.as_ref().map_or(0, |_| request.header.len as usize);
+        let has_data = !matches!(memory, Memory::None);
+        let range = 0..if has_data { request.header.len as usize } else { 0 };
         let verb = match request.command {
             Command::Read => Verb::Read(offset),
             Command::Write => Verb::Write(offset, request.header.fua),
@@ -199,7 +207,6 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             Command::Zero { hole: false } => Verb::Allocate(ZERO_RANGE, offset, len),
             Command::Flush | Command::Disconnect => Verb::Sync,
         };
-        let memory = request.buffer.take().map_or(Memory::None, Memory::Buffer);
         let target = Target::File(self.shared.disk.file());
         self.ring.begin(target, &verb, memory, range, Tag::Request(key));
     }

@@ -66,7 +66,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             debug_assert!(copied, "LOSS: a part has a payload and a place for it");
             submission = run.session.part_captured(part);
         }
-        let Issue { write, ticket, .. } = match submission {
+        let Issue { write, ticket, payload, .. } = match submission {
             Submission::Capture(capture) => {
                 let request = self.requests.get(*capture.write());
                 let payload =
@@ -81,7 +81,10 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         if let Some(request) = self.requests.get_mut(write) {
             request.ticket = Some(ticket);
         }
-        self.issue(write);
+        match payload {
+            Some(span) => self.issue_from(write, Memory::Payload(Arc::clone(&run.queue), span)),
+            None => self.issue(write),
+        }
     }
 
     /// Completes a write in the engine and releases its rundown protection.

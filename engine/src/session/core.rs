@@ -183,7 +183,7 @@ impl<'a, W, Q: Fifo<W>> Core<'a, W, Q> {
 
     /// Nothing waits for room in a queue that is empty.
     fn note_if_queue_is_empty(&mut self) {
-        if self.state.capture_queue.is_at_most(0) {
+        if self.state.capture_queue.is_unused() {
             self.state.backpressure.queue_is_empty();
         }
     }

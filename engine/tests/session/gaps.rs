@@ -246,6 +246,47 @@ fn with_overflow_hold_writes_wait_in_an_open_gap_too() {
 }
 
 #[test]
+fn writes_wait_for_a_disk_that_has_the_whole_queue_and_make_no_gap() {
+    let limit = 100 * Tick::PER_MS;
+    for gap_is_open in [false, true] {
+        let session = synced(|config| config.hold_limit = limit);
+        let issues = [0, BLOCK].map(|offset| {
+            let capture = captured(submit(&session, "w", offset, BLOCK));
+            session.captured(capture)
+        });
+        let more = [0, BLOCK].map(|skip| {
+            let capture = captured(submit(&session, "w", 2 * BLOCK + skip, BLOCK));
+            session.captured(capture)
+        });
+        assert_eq!(session.status().queue_used, 4 * BLOCK);
+        drain(&session);
+        assert_eq!((session.status().queue_used, session.status().queue_with_disk), (0, 4 * BLOCK));
+        if gap_is_open {
+            session.grow(5 * BLOCK);
+        }
+        let gaps = u64::from(gap_is_open);
+        // It overlaps none of them.
+        let [first, second] = issues;
+        session.completed(first.ticket, true);
+        let capture = captured(submit(&session, "w", 0, BLOCK - 512));
+        let again = session.captured(capture);
+        drain(&session);
+        assert_held(&submit(&session, "waits for the disk", BLOCK - 512, 512));
+        session.host().now.set(10 * limit);
+        assert!(matches!(session.dispatch(), Step::Wait(None)), "there is no limit");
+        assert_eq!((session.status().phase, session.status().gaps), (Phase::Capturing, gaps));
+        session.completed(second.ticket, true);
+        complete_captured(&session, dispatched(&session));
+        for issue in [again].into_iter().chain(more) {
+            session.completed(issue.ticket, true);
+        }
+        drain(&session);
+        assert_eq!((session.status().queue_used, session.status().queue_with_disk), (0, 0));
+        assert_eq!((session.status().gaps, session.status().writes_uncaptured), (gaps, 0));
+    }
+}
+
+#[test]
 fn with_overflow_hold_writes_wait_50_s_and_no_longer() {
     let session = synced(|config| config.overflow = Overflow::Hold);
     fill(&session);
@@ -698,8 +739,9 @@ fn a_write_that_once_waited_for_room_too_makes_no_gap_when_the_queue_has_drained
     let session = synced(|config| config.hold_limit = limit);
     let flying = session.captured(captured(submit(&session, "flying", 0, 512)));
     drain(&session);
-    for block in [1, 2, 3, 1] {
-        complete_captured(&session, submit(&session, "fill", block * BLOCK, BLOCK));
+    // The disk keeps a page.
+    for (block, len) in [(1, BLOCK), (2, BLOCK), (3, BLOCK), (1, BLOCK - 4096)] {
+        complete_captured(&session, submit(&session, "fill", block * BLOCK, len));
     }
     assert_held(&submit(&session, "behind it", 0, 512));
     assert_held(&submit(&session, "waits for room", BLOCK, 512));

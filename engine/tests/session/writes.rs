@@ -47,6 +47,28 @@ fn until_a_session_begins_its_writes_are_held_and_nothing_is_read() {
 }
 
 #[test]
+fn a_captured_write_is_issued_from_its_records_memory_which_stays_until_both_are_done() {
+    let session = synced(|_| ());
+    let capture = captured(submit(&session, "w", 0, 512));
+    let memory = capture.memory();
+    let issue = session.captured(capture);
+    assert_eq!(issue.payload, Some(memory));
+    drain(&session);
+    assert_eq!(session.status().queue_with_disk, 4096);
+    let other = session.captured(captured(submit(&session, "other", BLOCK, 512)));
+    assert_ne!(other.payload, Some(memory), "the disk has it");
+    session.completed(other.ticket, true);
+    session.completed(issue.ticket, true);
+    assert_eq!(session.status().queue_used, 4096, "the record of the other one has not left");
+    drain(&session);
+    assert_eq!((session.status().queue_used, session.status().queue_with_disk), (0, 0));
+    let uncaptured = session.submit("u", Extent::new(0, 512).unwrap(), Urgency::PayloadUnavailable);
+    let uncaptured = issued(uncaptured);
+    assert_eq!(uncaptured.payload, None, "from the application's buffer");
+    session.completed(uncaptured.ticket, true);
+}
+
+#[test]
 fn an_overlapping_write_waits_for_the_first_and_an_adjacent_one_does_not() {
     let session = synced(|_| ());
     let first = session.captured(captured(submit(&session, "first", 0, 1024)));
@@ -96,6 +118,7 @@ fn a_write_longer_than_a_record_becomes_several_and_is_issued_after_the_last() {
     assert_eq!((second.skip(), second.capture().extent().offset()), (BLOCK, BLOCK + 512));
     assert_eq!(session.cancel_held(|&name| name == "long"), None, "the stream has a part of it");
     let issue = issued(session.part_captured(second));
+    assert_eq!(issue.payload, None, "its payload is in two places");
     assert_waits(&session.dispatch());
     session.completed(issue.ticket, true);
     complete_captured(&session, dispatched(&session));
@@ -227,7 +250,8 @@ fn a_write_that_waits_for_a_slot_is_cancelled_or_goes_uncaptured_when_capturing_
 
 #[test]
 fn an_urgent_write_is_captured_though_others_wait_for_a_slot() {
-    let session = synced(|config| config.writes_max = 16);
+    // The writes in flight keep half of its memory.
+    let session = synced(|config| (config.writes_max, config.queue_bytes) = (16, 16 * BLOCK));
     let sector = |n: u64| Extent::new(n * 512, 512).unwrap();
     for n in 0..16 {
         let capture = captured(session.submit("w", sector(n), Urgency::MayWait));

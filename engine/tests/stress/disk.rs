@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 
-use snapless_engine::Ticket;
+use snapless_engine::{MemorySpan, Ticket};
 use snapless_types::Extent;
 
 use crate::round::Write;
@@ -18,6 +18,8 @@ pub const BLOCKS: u64 = 64;
 pub struct Job {
     pub write: Write,
     pub ticket: Option<Ticket>,
+    /// Where its content is in the queue's memory, if it was captured.
+    pub payload: Option<MemorySpan>,
 }
 
 #[derive(Default)]
@@ -56,12 +58,14 @@ impl Disk {
         (0..self.sectors.len()).map(|sector| self.read(sector)).collect()
     }
 
-    /// Puts a write's content there; half of it, if it fails.
-    pub fn apply(&self, write: &Write) {
+    /// Puts a write's content there, from the queue's memory if it was captured; half of it, if it
+    /// fails.
+    pub fn apply(&self, write: &Write, captured: Option<&[u64]>) {
         let range = sectors(write.extent);
         let applied = if write.fails { range.len() / 2 } else { range.len() };
-        for sector in range.take(applied) {
-            self.sectors[sector].store(write.content(sector), Ordering::Relaxed);
+        for (at, sector) in range.take(applied).enumerate() {
+            let content = captured.map_or_else(|| write.content(sector), |captured| captured[at]);
+            self.sectors[sector].store(content, Ordering::Relaxed);
         }
     }
 

@@ -48,7 +48,7 @@ impl Write {
 /// The capture queue's memory: a number per sector. Plain memory, so that a race is one.
 struct QueueMemory(Vec<UnsafeCell<u64>>);
 
-// SAFETY: a range of it belongs to one thread at a time, which is what the test is about.
+// SAFETY: a range of it that is written to belongs to one thread, which is what the test is about.
 unsafe impl Sync for QueueMemory {}
 
 impl QueueMemory {
@@ -67,7 +67,7 @@ impl QueueMemory {
 
     fn take(&self, memory: MemorySpan) -> Vec<u64> {
         let slots = self.slots(memory.offset, memory.len);
-        // SAFETY: the range is the caller's alone.
+        // SAFETY: nothing writes to the range while the caller has it.
         slots.iter().map(|slot| unsafe { *slot.get() }).collect()
     }
 }
@@ -142,7 +142,7 @@ impl Volume {
         let protection = self.rundown.acquire(processor(write.value)).unwrap();
         write.protection = Some(protection);
         match self.run_of(protection) {
-            None => self.disk.issue(Job { write, ticket: None }),
+            None => self.disk.issue(Job { write, ticket: None, payload: None }),
             Some(run) => {
                 let extent = write.extent;
                 self.carry_out(run, run.session.submit(write, extent, urgency));
@@ -153,13 +153,15 @@ impl Volume {
     /// Does writes until the disk ends.
     pub fn disk_thread(&self, mut random: Random) {
         let _guard = self.guard();
-        while let Some(Job { write, ticket }) = self.disk.next(&mut random) {
+        while let Some(Job { write, ticket, payload }) = self.disk.next(&mut random) {
             if random.one_in(4) {
                 thread::yield_now();
             }
-            self.disk.apply(&write);
             let protection = write.protection.unwrap();
-            if let (Some(run), Some(ticket)) = (self.run_of(protection), ticket) {
+            let run = self.run_of(protection);
+            let captured = run.zip(payload).map(|(run, payload)| run.queue.take(payload));
+            self.disk.apply(&write, captured.as_deref());
+            if let (Some(run), Some(ticket)) = (run, ticket) {
                 run.session.completed(ticket, !write.fails);
             }
             self.rundown.release(protection, processor(write.value >> 8));
@@ -217,7 +219,7 @@ impl Volume {
             run.queue.put(part.memory().offset, content);
             submission = run.session.part_captured(part);
         }
-        let Issue { write, ticket, .. } = match submission {
+        let Issue { write, ticket, payload, .. } = match submission {
             Submission::Capture(capture) => {
                 let write = capture.write();
                 let content = sectors(write.extent).map(|sector| write.content(sector));
@@ -227,7 +229,7 @@ impl Volume {
             Submission::Issue(issue) => issue,
             Submission::Held | Submission::Part(_) => return,
         };
-        self.disk.issue(Job { write, ticket: Some(ticket) });
+        self.disk.issue(Job { write, ticket: Some(ticket), payload });
     }
 
     fn dispatch(&self, owner: &mut RundownOwner, run: &Run) {

@@ -22,8 +22,9 @@ const AWAY_MAX: u64 = 500 * MS;
 #[derive(Debug)]
 pub enum Purpose {
     /// A write; without a ticket if it went down before the session was made, or if a sabotage has
-    /// used the ticket up.
-    Write(WriteId, Option<Ticket>),
+    /// used the ticket up. It is transferred from cells of queue memory, or from the application's
+    /// buffer.
+    Write { id: WriteId, ticket: Option<Ticket>, cells: Option<Range<usize>> },
     /// A read of the engine, into cells of queue memory.
     Read { read: Read, worker: Worker, cells: Range<usize> },
 }
@@ -140,14 +141,23 @@ impl Disk {
         let finishes = now >= request.ready;
         let count =
             if finishes { request.remaining.len() } else { rng.index(request.remaining.len()) + 1 };
+        if let Purpose::Write { id, .. } = request.purpose
+            && rng.once_in(self.plan.buffer_changes_once_in)
+        {
+            ledger.change_buffer(id);
+        }
         for sector in request.remaining.drain(request.remaining.len() - count..).rev() {
+            let at = sector - request.sectors.start;
             match &request.purpose {
-                Purpose::Write(write, _) => {
-                    self.sectors[sector] = ledger.apply(*write, sector, step);
+                Purpose::Write { id, cells, .. } => {
+                    let buffer = || ledger.content(*id, sector);
+                    let content =
+                        cells.as_ref().map_or_else(buffer, |cells| memory.cells[cells.start + at]);
+                    self.sectors[sector] = content;
+                    ledger.apply(sector, content, step);
                 }
                 Purpose::Read { cells, .. } => {
-                    let cell = cells.start + sector - request.sectors.start;
-                    memory.cells[cell] = self.sectors[sector];
+                    memory.cells[cells.start + at] = self.sectors[sector];
                 }
             }
         }

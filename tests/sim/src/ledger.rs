@@ -9,7 +9,7 @@ use snapless_engine::Urgency;
 use snapless_types::{Clearing, GapReason};
 
 use crate::failure::{Broken, Rule, ensure};
-use crate::volume::{Content, Sectors, Volume, WriteId};
+use crate::volume::{Content, Edition, Sectors, Volume, WriteId};
 
 /// The number of a scheduler step.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -37,6 +37,8 @@ pub struct Write {
     pub urgency: Urgency,
     /// Set for a trim or a write of zeros: its record is known by its number only.
     pub clearing: Option<Clearing>,
+    /// What its buffer holds now.
+    pub edition: Edition,
     /// The writer that submitted it.
     pub writer: usize,
     /// Where it is.
@@ -123,16 +125,24 @@ impl Ledger {
         &self.writes[id.0 as usize]
     }
 
-    /// What a write puts into a sector.
+    /// What a write's buffer has for a sector now.
     pub fn content(&self, id: WriteId, sector: usize) -> Content {
-        Content::written(id, sector, self.write(id).clearing.is_some())
+        let write = self.write(id);
+        Content::written(id, write.edition, sector, write.clearing.is_some())
     }
 
-    /// Notes that the disk changes a sector by a write, and returns the sector's new content.
-    pub fn apply(&mut self, id: WriteId, sector: usize, step: Step) -> Content {
-        let content = self.content(id, sector);
+    /// The application changes a write's buffer. Not that of a write longer than a record: the disk
+    /// transfers such a write from there.
+    pub fn change_buffer(&mut self, id: WriteId) {
+        let write = self.write_mut(id);
+        if write.parts.is_none() && write.clearing.is_none() {
+            write.edition = write.edition.next();
+        }
+    }
+
+    /// Notes that the disk changes a sector.
+    pub fn apply(&mut self, sector: usize, content: Content, step: Step) {
         self.applied.push(Applied { step, sector, content });
-        content
     }
 
     /// A write, to be changed.

@@ -25,6 +25,8 @@ pub enum Fault {
     Urgent,
     /// Writes longer than one record
     Long,
+    /// Applications change a write's buffer while the write is under way
+    BufferChanges,
     /// Writes past the end of the volume as the session knows it
     Beyond,
     /// A thread is preempted between reading the clock and taking the lock; the wall clock is set
@@ -66,6 +68,8 @@ pub enum Sabotage {
     NoReadErrors,
     /// An urgent write never reaches the disk
     NoIssue,
+    /// A captured write is transferred from the application's buffer
+    NoCopy,
     /// Wake-ups of the dispatch thread are lost
     NoWakes,
     /// Blocks that hold data are reported to hold none

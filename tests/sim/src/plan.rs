@@ -23,6 +23,9 @@ pub struct DiskPlan {
     pub read_fails_once_in: u64,
     /// Sectors that can never be read.
     pub bad_sectors: Vec<usize>,
+    /// The application changes a write's buffer in one of so many steps in which the disk transfers
+    /// the write; 0 for never.
+    pub buffer_changes_once_in: u64,
 }
 
 /// How the service and the server behave.
@@ -352,6 +355,7 @@ fn draw_disk(rng: &mut Rng, volume: &Volume, faults: &Faults) -> DiskPlan {
         write_fails_once_in: faults.once_in(rng, Fault::WriteErrors, 8..=400),
         read_fails_once_in: faults.once_in(rng, Fault::ReadErrors, 8..=400),
         bad_sectors: (0..bad).map(|_| rng.index(volume.sectors)).collect(),
+        buffer_changes_once_in: faults.once_in(rng, Fault::BufferChanges, 1..=20),
     }
 }
 

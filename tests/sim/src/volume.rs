@@ -17,7 +17,22 @@ impl fmt::Display for WriteId {
     }
 }
 
-/// What a sector holds: which write put it there, and which sector it was meant for.
+/// How often the application has changed the buffer of a write, of the last few times.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Edition(u8);
+
+impl Edition {
+    const BITS: u32 = 7;
+
+    /// The one after a change.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self((self.0 + 1) % (1 << Self::BITS))
+    }
+}
+
+/// What a sector holds: which write put it there, with which edition of its buffer, and which
+/// sector it was meant for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Content(u64);
 
@@ -26,6 +41,8 @@ impl Content {
     pub const NOTHING: Self = Self(u64::MAX);
     /// The bytes are zeros.
     const CLEARED: u64 = 1 << 31;
+    /// Where the edition is.
+    const EDITION_SHIFT: u32 = 31 - Edition::BITS;
 
     /// What a sector holds before the first write to it.
     pub fn initial(sector: usize) -> Self {
@@ -34,9 +51,16 @@ impl Content {
 
     /// What `write` puts into a sector; `clears`: it is a trim or a write of zeros. In the model
     /// each of these leaves content of its own; at the server all of it is zeros.
-    pub fn written(write: WriteId, sector: usize, clears: bool) -> Self {
+    pub fn written(write: WriteId, edition: Edition, sector: usize, clears: bool) -> Self {
         let cleared = if clears { Self::CLEARED } else { 0 };
-        Self((u64::from(write.0) + 1) << 32 | cleared | sector as u64)
+        let edition = u64::from(edition.0) << Self::EDITION_SHIFT;
+        Self((u64::from(write.0) + 1) << 32 | cleared | edition | sector as u64)
+    }
+
+    /// The same with the buffer's first edition.
+    #[must_use]
+    pub fn of_any_edition(self) -> Self {
+        Self(self.0 & !(((1 << Edition::BITS) - 1) << Self::EDITION_SHIFT))
     }
 
     /// Which write put it there; `None` for initial content and for none.

@@ -97,10 +97,10 @@ enum Job {
     CopyPart(Part<WriteId>, Range<usize>, By),
     /// Tell the engine that it is copied.
     PartCaptured(Part<WriteId>, Range<usize>, By),
-    /// Hand a write to the disk.
-    Issue(Issue<WriteId>, By),
+    /// Hand a write to the disk, which transfers it from cells of queue memory.
+    Issue(Issue<WriteId>, Option<Range<usize>>, By),
     /// Tell the engine that the disk is done with a write.
-    Complete(WriteId, Ticket),
+    Complete(WriteId, Ticket, Option<Range<usize>>),
     /// Tell the application.
     Done(WriteId),
     /// Tell the engine that a read is over.

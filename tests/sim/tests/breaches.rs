@@ -36,6 +36,9 @@ each_is_found! {
         EachFailureABadSector => T0, Loss, Point
     }
     fn memory_that_is_handed_out_twice_breaks_bound() { MemoryHandedOutTwice => Bound }
+    fn memory_that_is_used_again_under_the_disk_breaks_bound_or_loss() {
+        TransferForgotten => Bound, Loss, Point
+    }
 }
 
 #[test]

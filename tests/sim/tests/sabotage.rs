@@ -26,6 +26,9 @@ each_is_found! {
     fn an_epoch_that_is_acknowledged_too_early_breaks_loss() { NoEpochs => Loss, Resume }
     fn a_failed_read_that_is_reported_as_done_breaks_the_image() { NoReadErrors => T0, Loss, Point }
     fn a_write_that_never_reaches_the_disk_is_not_clear() { NoIssue => Clear }
+    fn a_captured_write_that_the_disk_transfers_from_a_changing_buffer_breaks_loss() {
+        NoCopy => Loss, Point
+    }
     fn wake_ups_that_get_lost_hang_writes() { NoWakes => Hang }
     fn data_that_is_said_to_be_none_breaks_t0() { NoData => T0, Loss, Point }
     fn free_space_that_is_asked_for_before_t0_breaks_t0() { EarlyHoles => T0, Loss, Point }

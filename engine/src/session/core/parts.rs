@@ -16,7 +16,7 @@ use snapless_types::{Extent, GapReason};
 
 use super::Core;
 use crate::host::Worker;
-use crate::submission::{Capture, Issue, Part, Submission, Ticket};
+use crate::submission::{Capture, Issue, Part, Submission};
 
 impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// Puts a part of a write into the stream whose payload is in the queue, and goes on with the
@@ -24,20 +24,18 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     pub fn part_captured(&mut self, part: Part<W>) -> Submission<W> {
         let Part { capture, whole } = part;
         let (slot, end) = (capture.slot, capture.change.extent.end());
-        let issue = self.captured(capture);
-        if issue.record.is_none() {
-            return self.issue_part_uncaptured(
-                issue.write,
-                slot,
-                &whole,
-                Some(GapReason::ServiceLost),
-            );
+        let Issue { write, record, .. } = self.captured(capture);
+        // It is in several places in the queue's memory.
+        self.give_payload_back(slot);
+        if record.is_none() {
+            let reason = Some(GapReason::ServiceLost);
+            return self.issue_part_uncaptured(write, slot, &whole, reason);
         }
         if end == whole.extent.end() {
             self.state.counts[0].writes_held += 1;
-            return Submission::Issue(issue);
+            return Submission::Issue(Issue::as_it_is(write, slot, record));
         }
-        self.next_part(issue.write, slot, whole, end)
+        self.next_part(write, slot, whole, end)
     }
 
     /// Begins with the first part of a held write that is ready.
@@ -88,7 +86,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     ) -> Submission<W> {
         self.count_uncaptured(whole.kind);
         self.mark_dirty(whole.blocks, reason);
-        Submission::Issue(Issue { write, ticket: Ticket(slot), record: None })
+        Submission::Issue(Issue::as_it_is(write, slot, None))
     }
 
     /// The part of a write that begins at `from`, and room for it in the queue; `None` if there is

@@ -30,6 +30,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             writes_holding: state.in_flight.held_count(),
             writes_in_flight: state.in_flight.count(),
             queue_used: state.capture_queue.used(),
+            queue_with_disk: state.capture_queue.with_disk(),
             queue_bytes: state.capture_queue.capacity(),
             last_seq: state.capture_queue.last_seq().get(),
             acknowledged_seq: state.epochs.acknowledged_seq().get(),

@@ -1,5 +1,6 @@
 //! What happens to a write that arrives, is captured, completes or is cancelled.
 
+use snapless_fixed::arena::MemorySpan;
 use snapless_fixed::slots::SlotId;
 use snapless_tracking::capture_queue::{Region, Reservation};
 use snapless_tracking::in_flight::{Change, HeldWrite};
@@ -56,27 +57,48 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     #[inline]
     pub fn captured(&mut self, capture: Capture<W>) -> Issue<W> {
         let Capture { write, slot, change, reservation } = capture;
-        let ticket = Ticket(slot);
         if !self.state.capture_queue.is_current(&reservation) {
             // The service was lost while the payload was being copied.
             self.state.capture_queue.cancel(reservation);
             self.mark_dirty(change.blocks, Some(GapReason::ServiceLost));
             self.wake_waiting();
-            return Issue { write, ticket, record: None };
+            return Issue::as_it_is(write, slot, None);
         }
         let is_any = |state| self.shared.table.find(change.blocks, state).is_some();
         rule!(!is_any(BlockState::Unsynced), "T0: a write's record comes after its blocks'");
         rule!(!is_any(BlockState::Reading), "T0: no block is read while it is written to");
         let record = self.record(change.kind, Some(change.extent));
+        let payload = self.keep_payload(slot, &reservation);
         let seq = self.state.capture_queue.commit(reservation, record);
         self.recorded(change.blocks, change.payload());
-        Issue { write, ticket, record: Some(seq) }
+        Issue { write, ticket: Ticket(slot), record: Some(seq), payload }
+    }
+
+    /// Keeps the memory of a write's record until the disk has transferred the write from there.
+    #[inline]
+    fn keep_payload(&mut self, slot: SlotId, reservation: &Reservation) -> Option<MemorySpan> {
+        let memory = self.state.capture_queue.share(reservation)?;
+        let span = memory.span();
+        self.state.in_flight.keep_payload(slot, memory);
+        if sabotaged!(TransferForgotten) {
+            self.give_payload_back(slot);
+        }
+        Some(span)
+    }
+
+    /// The disk does not transfer the write from the queue's memory, or not any more.
+    #[inline]
+    pub(super) fn give_payload_back(&mut self, slot: SlotId) {
+        if let Some(memory) = self.state.in_flight.take_payload(slot) {
+            self.state.capture_queue.transferred(memory);
+        }
     }
 
     /// Notes that the disk is done with a write.
     pub fn completed(&mut self, ticket: Ticket, succeeded: bool) {
         let Ticket(slot) = ticket;
         self.state.counts[0].writes_failed += u64::from(!succeeded);
+        self.give_payload_back(slot);
         if let Some(blocks) = self.state.in_flight.remove(slot)
             && !succeeded
             && !sabotaged!(FailureForgotten)
@@ -122,7 +144,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let write = self.release(held)?;
         self.count_uncaptured(held.change.kind);
         self.mark_dirty(held.change.blocks, reason);
-        Some(Submission::Issue(Issue { write, ticket: Ticket(held.slot), record: None }))
+        Some(Submission::Issue(Issue::as_it_is(write, held.slot, None)))
     }
 
     /// Room in the queue for a write's record; `None` if there is none now.
@@ -139,8 +161,10 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// Notes that the queue has no room for what a held write needs.
     pub(super) fn queue_is_full(&mut self) {
         let state = &mut *self.state;
-        let (newest, gap_is_open) = (state.in_flight.last_held(), state.gap.is_open());
-        if state.backpressure.queue_is_full(newest, gap_is_open, self.call.now) {
+        let newest = state.in_flight.last_held();
+        if state.capture_queue.waits_for_disk() {
+            state.backpressure.disk_has_queue(newest);
+        } else if state.backpressure.queue_is_full(newest, state.gap.is_open(), self.call.now) {
             self.stop_capturing(GapReason::QueueFull);
         }
     }
@@ -159,7 +183,10 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             && !self.state.in_flight.is_full()
             && !self.is_too_long(&change)
             && self.may_be_captured_now(&change);
-        if lacks_room && self.state.backpressure.skips_wait(self.state.gap.is_open()) {
+        if lacks_room
+            && self.state.backpressure.skips_wait(self.state.gap.is_open())
+            && !self.state.capture_queue.waits_for_disk()
+        {
             return self.issue_and_stop_capturing(write, change, GapReason::QueueFull);
         }
         // One that has no slot yet is looked at when it gets one.
@@ -308,8 +335,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     ) -> Submission<W> {
         self.count_uncaptured(change.kind);
         self.mark_dirty(change.blocks, reason);
-        let ticket = Ticket(self.state.in_flight.insert_past_held(&change));
-        Submission::Issue(Issue { write, ticket, record: None })
+        let slot = self.state.in_flight.insert_past_held(&change);
+        Submission::Issue(Issue::as_it_is(write, slot, None))
     }
 
     #[inline(never)]

@@ -193,9 +193,9 @@ fn writer_of(ledger: &Ledger, received: &Received) -> Result<WriteId, Broken> {
     };
     let what = || format!("record {seq} of {sectors:?} has the payload of {writer:?}");
     let id = writer.filter(is_its).ok_or_else(|| Broken::new(Rule::Bound, what()))?;
-    let expected = sectors.map(|sector| ledger.content(id, sector));
+    let expected = sectors.map(|sector| ledger.content(id, sector).of_any_edition());
     ensure!(
-        expected.eq(received.payload.iter().copied()),
+        expected.eq(received.payload.iter().map(|content| content.of_any_edition())),
         Rule::Bound,
         "record {seq} has sectors of other writes than {id}"
     );

@@ -207,7 +207,8 @@ impl World {
             return Ok(());
         };
         let status = session.status();
-        let left = (status.queue_used, status.writes_in_flight, status.writes_holding);
+        let queue_used = status.queue_used + status.queue_with_disk;
+        let left = (queue_used, status.writes_in_flight, status.writes_holding);
         ensure!(
             left == (0, 0, 0),
             Rule::Bound,

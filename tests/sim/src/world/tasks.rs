@@ -1,6 +1,8 @@
 //! What threads do between two calls of the engine: copy a payload, issue a write, report a
 //! completion. Each can be delayed while everything else goes on.
 
+use std::ops::Range;
+
 use snapless_engine::{Issue, ReadOutcome, Submission, Ticket, Urgency, Worker};
 
 use super::verbs::Verb;
@@ -8,9 +10,10 @@ use super::{By, Job, Task, World, index};
 use crate::disk::Purpose;
 use crate::failure::{Broken, Rule, ensure};
 use crate::ledger::{Place, Write};
+use crate::memory::Use;
 use crate::options::Sabotage;
 use crate::plan::Pace;
-use crate::volume::WriteId;
+use crate::volume::{Edition, WriteId};
 
 impl World {
     pub(super) fn put(&mut self, job: Job) {
@@ -32,6 +35,7 @@ impl World {
             sectors: sectors.clone(),
             urgency,
             clearing,
+            edition: Edition::default(),
             writer: index,
             place: Place::Host,
             submitted: self.step,
@@ -57,7 +61,9 @@ impl World {
             );
             if self.options.sabotages(Sabotage::NoHold) {
                 for sector in sectors {
-                    self.disk.sectors[sector] = self.ledger.apply(id, sector, self.step);
+                    let content = self.ledger.content(id, sector);
+                    self.disk.sectors[sector] = content;
+                    self.ledger.apply(sector, content, self.step);
                 }
             }
             return self.ledger.place(id, Place::Held(self.running_ticks()));
@@ -74,7 +80,7 @@ impl World {
     ) -> Result<(), Broken> {
         match submission {
             Submission::Capture(capture) => {
-                let cells = self.memory.lend(capture.memory())?;
+                let cells = self.memory.lend(capture.memory(), Use::Fill)?;
                 let write = self.ledger.write(id);
                 ensure!(
                     *capture.write() == id
@@ -89,7 +95,7 @@ impl World {
                 self.put(Job::Copy(capture, cells, by));
             }
             Submission::Part(part) => {
-                let cells = self.memory.lend(part.memory())?;
+                let cells = self.memory.lend(part.memory(), Use::Fill)?;
                 let write = self.ledger.write(id);
                 let part_of = self.plan.volume.sectors_of(&part.capture().extent());
                 let next = write.parts.unwrap_or(write.sectors.start);
@@ -124,7 +130,7 @@ impl World {
                     }
                     None => self.check_dirty(id, Rule::Loss, "is let through uncaptured")?,
                 }
-                self.put(Job::Issue(issue, by));
+                self.put_issue(issue, by)?;
             }
             Submission::Held => {}
         }
@@ -135,7 +141,7 @@ impl World {
         match self.tasks.swap_remove(index).job {
             Job::Before(id) => {
                 self.ledger.place(id, Place::Disk)?;
-                self.start_write(id, None);
+                self.start_write(id, None, None);
             }
             Job::Copy(capture, cells, by) => {
                 let id = *capture.write();
@@ -149,7 +155,7 @@ impl World {
                 self.memory.give_back(&cells);
                 let issue = self.verb(Verb::Captured, |session| session.captured(capture))?;
                 ensure!(issue.write == id, Rule::Clear, "write {id} is issued as another");
-                self.put(Job::Issue(issue, by));
+                self.put_issue(issue, by)?;
             }
             Job::CopyPart(part, cells, by) => {
                 let id = *part.capture().write();
@@ -168,8 +174,11 @@ impl World {
                 }
                 self.accept(next, id, by)?;
             }
-            Job::Issue(issue, by) => self.issue(issue, by)?,
-            Job::Complete(id, ticket) => {
+            Job::Issue(issue, cells, by) => self.issue(issue, cells, by)?,
+            Job::Complete(id, ticket, cells) => {
+                if let Some(cells) = cells {
+                    self.memory.give_back(&cells);
+                }
                 let succeeded =
                     self.ledger.write(id).succeeded || self.options.sabotages(Sabotage::NoTruth);
                 self.completed(Ticket::from_raw(ticket.into_raw()), succeeded)?;
@@ -240,9 +249,9 @@ impl World {
         let finished = self.disk.advance(index, &mut self.rng, now, memory, ledger, self.step);
         let Some((purpose, outcome)) = finished else { return };
         match purpose {
-            Purpose::Write(id, ticket) => {
+            Purpose::Write { id, ticket, cells } => {
                 self.ledger.write_mut(id).succeeded = outcome == ReadOutcome::Done;
-                self.put(ticket.map_or(Job::Done(id), |ticket| Job::Complete(id, ticket)));
+                self.put(ticket.map_or(Job::Done(id), |ticket| Job::Complete(id, ticket, cells)));
             }
             Purpose::Read { read, worker, cells } => {
                 let sectors = self.plan.volume.sectors_of(&read.extent());
@@ -262,7 +271,20 @@ impl World {
         }
     }
 
-    fn issue(&mut self, issue: Issue<WriteId>, by: By) -> Result<(), Broken> {
+    fn put_issue(&mut self, issue: Issue<WriteId>, by: By) -> Result<(), Broken> {
+        let from_queue = issue.payload.filter(|_| !self.options.sabotages(Sabotage::NoCopy));
+        let lent = from_queue.map(|memory| self.memory.lend(memory, Use::Take));
+        let cells = lent.transpose()?;
+        self.put(Job::Issue(issue, cells, by));
+        Ok(())
+    }
+
+    fn issue(
+        &mut self,
+        issue: Issue<WriteId>,
+        cells: Option<Range<usize>>,
+        by: By,
+    ) -> Result<(), Broken> {
         let Issue { write: id, ticket, .. } = issue;
         self.ledger.place(id, Place::Disk)?;
         if let Some(worker) = by {
@@ -274,21 +296,24 @@ impl World {
         let early = self.options.sabotages(Sabotage::NoHold) && by.is_some();
         if lost || early {
             self.ledger.write_mut(id).succeeded = true;
-            self.put(Job::Complete(id, ticket));
+            self.put(Job::Complete(id, ticket, cells));
             return Ok(());
         }
         if self.options.sabotages(Sabotage::NoOverlap) {
+            if let Some(cells) = cells {
+                self.memory.give_back(&cells);
+            }
             self.completed(ticket, true)?;
-            self.start_write(id, None);
+            self.start_write(id, None, None);
         } else {
-            self.start_write(id, Some(ticket));
+            self.start_write(id, Some(ticket), cells);
         }
         Ok(())
     }
 
-    fn start_write(&mut self, id: WriteId, ticket: Option<Ticket>) {
+    fn start_write(&mut self, id: WriteId, ticket: Option<Ticket>, cells: Option<Range<usize>>) {
         let sectors = self.ledger.write(id).sectors.clone();
-        let purpose = Purpose::Write(id, ticket);
+        let purpose = Purpose::Write { id, ticket, cells };
         self.disk.start(purpose, sectors, !self.calm, &mut self.rng, self.host.ticks());
     }
 

@@ -105,7 +105,7 @@ impl World {
         self.ledger.records(status.last_seq, self.step);
         self.trace.add(status.last_seq);
         self.trace.add(status.queue_used);
-        let (used, bytes) = (status.queue_used, status.queue_bytes);
+        let (used, bytes) = (status.queue_used + status.queue_with_disk, status.queue_bytes);
         ensure!(used <= bytes, Rule::Bound, "{used} bytes of {bytes} are in use");
         #[cfg(debug_assertions)]
         self.check_steps(verb, steps)?;

@@ -11,6 +11,7 @@ use crate::failure::{Broken, Rule, ensure};
 use crate::far_end::Received;
 use crate::ledger::Place;
 use crate::link::LinkStep;
+use crate::memory::Use;
 use crate::options::Sabotage;
 use crate::volume::{Content, WriteId};
 
@@ -70,7 +71,7 @@ impl World {
 
     pub(super) fn start_read(&mut self, worker: Worker, read: Read) -> Result<(), Broken> {
         let sectors = self.plan.volume.sectors_of(&read.extent());
-        let cells = self.memory.lend(read.memory())?;
+        let cells = self.memory.lend(read.memory(), Use::Fill)?;
         ensure!(
             cells.len() == sectors.len(),
             Rule::Bound,
@@ -101,7 +102,8 @@ impl World {
 
     fn run_drain(&mut self, step: Step<Drained>) -> Result<(), Broken> {
         let Some(drained) = self.take(Worker::Drain, step)? else { return Ok(()) };
-        let lent = drained.memory().map(|memory| self.memory.lend(memory)).transpose()?;
+        let lent =
+            drained.memory().map(|memory| self.memory.lend(memory, Use::Take)).transpose()?;
         let cells = lent.unwrap_or_default();
         let record = drained.record();
         let payload = self.memory.cells[cells.clone()].to_vec();
