@@ -92,6 +92,8 @@ impl Request<'_> {
         if self.is_done_within(limit) {
             return Ok(self.answer());
         }
+        // The system may still write to what the request refers to: it stays for good.
+        std::mem::forget(self);
         Err(format!("the driver did not answer within {} s", limit.as_secs()))
     }
 

@@ -24,6 +24,7 @@ use crate::{
     file,
     gaps::mdl,
     irql::{self, DISPATCH_LEVEL, Raised},
+    late_cancel,
     object::Ref,
     pnp, queue,
     settings::RAISED_DISPATCH_PERCENT,
@@ -44,7 +45,8 @@ enum LockUse {
 /// Every major function of a driver under test.
 pub(crate) unsafe extern "C" fn dispatch(raw_device: PDEVICE_OBJECT, raw_irp: PIRP) -> NTSTATUS {
     // SAFETY: the I/O manager hands the packet over, at this driver's stack location.
-    let irp = unsafe { Irp::from_raw(raw_irp) };
+    let mut irp = unsafe { Irp::from_raw(raw_irp) };
+    late_cancel::watch(&mut irp);
     // SAFETY: the I/O manager calls with a live device object.
     let Some(device) = (unsafe { Device::of_wdm(raw_device) }) else {
         return irp.complete(STATUS_NO_SUCH_DEVICE, 0);

@@ -30,6 +30,7 @@ mod imports;
 mod init;
 mod irql;
 mod irql_guard;
+mod late_cancel;
 mod ledger;
 mod object;
 mod pnp;

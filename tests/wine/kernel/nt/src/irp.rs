@@ -39,6 +39,7 @@ mod at {
     pub(super) const CANCEL_IRQL: usize = offset_of!(IRP, CancelIrql);
     pub(super) const CANCEL_ROUTINE: usize = offset_of!(IRP, CancelRoutine);
     pub(super) const PENDING_RETURNED: usize = offset_of!(IRP, PendingReturned);
+    pub(super) const STACK_COUNT: usize = offset_of!(IRP, StackCount);
     pub(super) const CURRENT_LOCATION: usize = offset_of!(IRP, CurrentLocation);
     pub(super) const DRIVER_CONTEXT: usize =
         offset_of!(IRP, Tail.Overlay.__bindgen_anon_1.__bindgen_anon_1.DriverContext);
@@ -235,6 +236,11 @@ impl Irp {
     /// How many stack locations there are below the current one.
     pub fn locations_left(&self) -> i8 {
         self.get::<i8>(at::CURRENT_LOCATION) - 1
+    }
+
+    /// Whether this is the location of the driver that the packet was first sent to.
+    pub fn is_at_first_location(&self) -> bool {
+        self.get::<i8>(at::CURRENT_LOCATION) == self.get::<i8>(at::STACK_COUNT)
     }
 
     /// `IoSkipCurrentIrpStackLocation`
