@@ -114,19 +114,22 @@ pub fn carry_out(session: &Session, mut submission: Submission<Write>) {
             Submission::Part(part) => session.capture_part(part),
             Submission::Issue(decided) => return issue(session, decided),
             Submission::Held => return,
+            Submission::Cancelled(write) => return cancelled(write),
         };
     }
 }
 
-/// Makes held requests cancellable, and completes those that have been cancelled by now. For the
-/// dispatch thread, each time that it wakes: it wakes whenever a request is held. PASSIVE_LEVEL.
-pub fn make_held_cancellable(session: &Session) {
-    while let Some((irp, protection)) =
-        session.make_cancellable(filter_device::set_cancel_routine::<IoPath>)
-    {
-        irp.clear_cancel_routine();
-        finish(irp, protection, STATUS_CANCELLED);
-    }
+/// Completes a request that would have been held and had been cancelled before. IRQL <=
+/// DISPATCH_LEVEL.
+fn cancelled(write: Write) {
+    let (irp, protection) = match write.form {
+        Form::Original(Original { irp, protection, .. }) => (irp, protection),
+        Form::Piece(split) => {
+            let SplitRequest { parent, protection, .. } = split.into_value();
+            (parent, protection)
+        }
+    };
+    finish(irp, protection, STATUS_CANCELLED);
 }
 
 /// A device control request that concerns the session.
@@ -215,7 +218,7 @@ fn issue(session: &Session, issue: Issue<Write>) {
 
 fn issue_original(session: &Session, original: Original, ticket: Ticket) {
     let Original { irp, protection, kind, has_cancel_routine } = original;
-    if has_cancel_routine.get() {
+    if has_cancel_routine {
         irp.clear_cancel_routine();
     }
     let tag = Tag { ticket: Some((ticket, kind)), on_completion: None };
@@ -229,6 +232,7 @@ fn submit_pieces(session: &Session, mut split: SplitIrp) {
         let Issue { write, ticket, .. } = match session.submit_piece(split) {
             Submission::Issue(issue) => issue,
             Submission::Held => return,
+            Submission::Cancelled(write) => return cancelled(write),
             Submission::Capture(_) | Submission::Part(_) => {
                 debug_assert!(false, "LOSS: a trim or a write of zeros has no payload");
                 return;

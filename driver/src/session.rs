@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`submit`] | requests and the engine: submitted, captured, completed, cancelled |
 //! | [`write`](mod@write), [`split_request`] | what the engine keeps for a request |
-//! | [`waiting`] | requests that wait for a slot of the engine |
+//! | [`waiting`] | held requests: how they are cancelled, and chained while no slot is free |
 //! | [`reads`] | reads of blocks |
 //! | [`claim`], [`drains`] | the service's claim, and its drain requests |
 //! | [`status`], [`counts`], [`changes`] | state and counters, for status and trace |
@@ -39,6 +39,7 @@ use wdk_sys::{
 };
 
 use crate::kernel::event::Event;
+use crate::kernel::irp::CancelRoutine;
 use crate::kernel::lower_device::LowerDevice;
 use crate::kernel::query::QueryChannel;
 use crate::kernel::queue_memory::QueueMemory;
@@ -82,6 +83,8 @@ pub struct Device {
     pub queries: Shared<QueryChannel>,
     /// It supports trim.
     pub trims: bool,
+    /// The cancel routine of requests that are held.
+    pub cancel_routine: CancelRoutine,
 }
 
 /// What a session's status has of its volume.
@@ -106,14 +109,14 @@ impl Session {
         settings: &StartSettings,
         claim: Claim,
     ) -> Result<Self, NTSTATUS> {
-        let Device { lower, queries, trims } = device;
+        let Device { lower, queries, trims, cancel_routine } = device;
         let lower_flags = lower.flags();
         if lower_flags & (DO_DIRECT_IO | DO_BUFFERED_IO) == 0 {
             return Err(STATUS_NOT_SUPPORTED);
         }
         let out_of_memory = STATUS_INSUFFICIENT_RESOURCES;
         let queue = QueueMemory::new(settings.queue_bytes).ok_or(out_of_memory)?;
-        let host = KernelHost::new().ok_or(out_of_memory)?;
+        let host = KernelHost::new(cancel_routine).ok_or(out_of_memory)?;
         let engine = engine(host, geometry, settings)?;
         Ok(Self {
             id: settings.session,

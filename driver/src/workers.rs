@@ -11,7 +11,8 @@ use snapless_types::Geometry;
 use snapless_wire::ioctl::StartSettings;
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER};
 
-use crate::io_path;
+use crate::framework::filter_device;
+use crate::io_path::{self, IoPath};
 use crate::kernel::log;
 use crate::kernel::shared::Shared;
 use crate::kernel::thread::{Priority, Run, Thread};
@@ -42,7 +43,9 @@ pub fn start_session(
         let geometry = Geometry::new(length, sector_size, settings.block_size)
             .map_err(|_| STATUS_INVALID_PARAMETER)?;
         let trims = volume_query::supports_trim(asked)?;
-        let device = Device { lower: volume.lower(), queries: volume.queries().clone(), trims };
+        let queries = volume.queries().clone();
+        let cancel_routine = filter_device::cancel_routine::<IoPath>();
+        let device = Device { lower: volume.lower(), queries, trims, cancel_routine };
         let session = Session::new(device, geometry, settings, claim)?;
         let session = Shared::new(session).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         let running = Running::new(session).and_then(Shared::new);
@@ -158,7 +161,6 @@ impl Run for Dispatching {
         loop {
             match dispatch(session) {
                 Step::Wait(mut until) => {
-                    io_path::make_held_cancellable(session);
                     if volume.is_shutting_down() {
                         let limit = session.end_standstill(&mut standstill);
                         until = [until, limit].into_iter().flatten().min();
@@ -194,7 +196,6 @@ fn while_starting(session: &Session, give_up_at: Tick) {
         log::line(c"a write that was in flight at the start does not complete: session given up");
         session.fail();
     }
-    io_path::make_held_cancellable(session);
     // Releases held writes once the session is stopped; gives nothing before.
     while let Step::Do(submission) = session.engine().dispatch() {
         io_path::carry_out(session, submission);

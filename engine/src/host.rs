@@ -55,6 +55,11 @@ pub trait Host {
     /// The session's lock.
     type Mutex<T>: Mutex<T>;
 
+    /// An empty chain of waiting writes, for a session.
+    fn waiting(&self) -> Self::Waiting {
+        Self::Waiting::default()
+    }
+
     /// Monotonic time.
     fn now(&self) -> Tick;
 

@@ -214,7 +214,8 @@ proptest! {
         deeds in prop::collection::vec(any_deed(), 0..120),
     ) {
         const ROOM: usize = 12;
-        let mut writes = InFlight::<_, alloc::collections::VecDeque<_>>::new(12, 0, 32, 4).unwrap();
+        let waiting = alloc::collections::VecDeque::new();
+        let mut writes = InFlight::new(12, 0, 32, 4, waiting).unwrap();
         let mut pressure = Backpressure::new(&Config::new(1 << 20));
         let mut known: Vec<Known> = Vec::new();
         for (name, deed) in deeds.into_iter().enumerate() {
@@ -285,7 +286,7 @@ proptest! {
                 Deed::CancelHeld(index) => {
                     if let Some(at) = pick(index, &candidates(false)) {
                         let gone = known.remove(at);
-                        prop_assert_eq!(writes.cancel_held(|&it| it == gone.name), Some(gone.name));
+                        prop_assert_eq!(writes.cancel_held(&(gone.name, gone.extent)), Some(gone.name));
                         for other in &mut known {
                             other.waits_for.remove(&gone.name);
                         }

@@ -13,6 +13,7 @@ use snapless_tracking::capture_queue::Drained;
 use snapless_tracking::config::{Config, StartError};
 use snapless_tracking::epochs::ImpossibleEpoch;
 use snapless_tracking::table::{BlockState, Table};
+use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockIndex, BlockRange, Clearing, EpochId, Extent, Geometry, RecordKind};
 
 use self::core::{Core, Read, ReadOutcome, Shared, State};
@@ -46,7 +47,7 @@ impl<H: Host> Session<H> {
         config.check(&geometry).map_err(StartError::Config)?;
         let table = Table::new(geometry.block_count())?;
         let shared = Shared { geometry, config, table };
-        let state = boxed(|| State::new(&geometry, &config))?;
+        let state = boxed(|| State::new(&geometry, &config, host.waiting()))?;
         Ok(Self { host, shared, state: H::Mutex::new(state) })
     }
 
@@ -159,13 +160,14 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.read_done(read, outcome))
     }
 
-    /// Cancels the oldest held write that `is_it` accepts: it is never issued, and the stream has
-    /// nothing of it. `None` if no such write is held, or not any more.
-    pub fn cancel_held(&self, is_it: impl Fn(&H::Write) -> bool) -> Option<H::Write> {
-        self.locked(|core| core.cancel_held(is_it))
+    /// Cancels the held write with this key: it is never issued, and the stream has nothing of it.
+    /// `None` if no such write is held, or not any more.
+    pub fn cancel_held(&self, key: &<H::Waiting as Fifo<H::Write>>::Key) -> Option<H::Write> {
+        self.locked(|core| core.cancel_held(key))
     }
 
-    /// What the dispatch thread does next: never [`Submission::Held`].
+    /// What the dispatch thread does next: never [`Submission::Held`] or
+    /// [`Submission::Cancelled`].
     pub fn dispatch(&self) -> Step<Submission<H::Write>> {
         self.step(Worker::Dispatch, |core| core.dispatch())
     }

@@ -34,6 +34,8 @@ pub enum Submission<W> {
     /// Nothing: the engine keeps it until [`Session::dispatch`](crate::Session::dispatch) returns
     /// it.
     Held,
+    /// Complete it as cancelled: it would have been held, and had been cancelled before.
+    Cancelled(W),
 }
 
 /// A write that has its place in the queue and waits for its payload to be copied there.

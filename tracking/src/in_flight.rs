@@ -11,6 +11,10 @@
 //! one when it is held or no write blocks it any more. Found not to be ready, it watches a block
 //! that is not synced, and is a candidate again once that block is.
 
+mod reads;
+mod ready;
+mod waiting;
+
 use alloc::boxed::Box;
 
 use snapless_fixed::arena::MemoryRange;
@@ -21,7 +25,7 @@ use snapless_fixed::ring::Ring;
 use snapless_fixed::slots::{Place, SlotId, Slots};
 use snapless_types::{BlockIndex, BlockRange, Extent, RecordKind, Tick};
 
-use crate::waiting::{Fifo, Waiter};
+use crate::waiting::Fifo;
 
 /// What a write does to the volume.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +118,7 @@ impl<W, Q: Fifo<W>> InFlight<W, Q> {
     const UNTRACKED: u32 = 1 << RegionSpan::BITS;
 
     /// Slots for `count` writes, held and in flight together, the last `reserved` of them for
-    /// urgent ones, on a volume of so many blocks of so many bytes.
+    /// urgent ones, on a volume of so many blocks of so many bytes. `waiting` is empty.
     // Out of line, as the other parts of a session.
     #[inline(never)]
     pub fn new(
@@ -122,6 +126,7 @@ impl<W, Q: Fifo<W>> InFlight<W, Q> {
         reserved: u32,
         block_count: u64,
         block_size: u64,
+        waiting: Q,
     ) -> Result<Self, OutOfMemory> {
         let extent = Extent::new(0, 1).ok_or(OutOfMemory)?;
         let change = Change { kind: RecordKind::Write, extent, blocks: BlockRange::EMPTY };
@@ -150,7 +155,7 @@ impl<W, Q: Fifo<W>> InFlight<W, Q> {
             failed_reads: 0,
             arrived: Arrival::default(),
             untracked: Regions::new(block_count)?,
-            waiting: Q::default(),
+            waiting,
             waiting_count: 0,
             block_size,
         })
@@ -189,31 +194,6 @@ impl<W, Q: Fifo<W>> InFlight<W, Q> {
             self.candidates.append(id.0);
         }
         Some(id)
-    }
-
-    #[inline(never)]
-    fn wait(&mut self, write: W, change: &Change, since: Tick) {
-        let Change { kind, extent, .. } = *change;
-        self.waiting.push(Waiter { write, kind, extent, since });
-        self.waiting_count += 1;
-    }
-
-    /// Takes the oldest write that waits for a slot, if one is free now: it is to be held.
-    pub fn admit(&mut self) -> Option<Waiter<W>> {
-        if self.slots.is_full() || sabotaged!(WaiterForgotten) { None } else { self.pop_waiting() }
-    }
-
-    /// Takes the oldest write that waits for a slot.
-    pub fn pop_waiting(&mut self) -> Option<Waiter<W>> {
-        let waiter = self.waiting.pop()?;
-        self.waiting_count -= 1;
-        Some(waiter)
-    }
-
-    /// True if a write waits for a slot.
-    #[inline]
-    pub fn is_any_waiting(&self) -> bool {
-        self.waiting_count > 0
     }
 
     /// Inserts a write that overlaps no tracked one; `None` if no slot is free.
@@ -260,25 +240,6 @@ impl<W, Q: Fifo<W>> InFlight<W, Q> {
         Some((write, since))
     }
 
-    /// Keeps a write in flight whose next part, which begins at `from`, waits for room.
-    pub fn keep_part(&mut self, id: SlotId, write: W, from: u64) {
-        if let Some(tracked) = self.slots.get_mut(id) {
-            (tracked.write, tracked.from) = (Some(write), from);
-            self.candidates.prepend(id.0);
-        }
-    }
-
-    /// The first write in flight whose next part waits for room.
-    pub fn waiting_part(&self) -> Option<HeldWrite> {
-        self.candidate().filter(|candidate| candidate.part.is_some())
-    }
-
-    /// Gives a write in flight back whose next part waited for room.
-    pub fn take_part(&mut self, id: SlotId) -> Option<W> {
-        self.candidates.remove(id.0);
-        self.slots.get_mut(id)?.write.take()
-    }
-
     /// Keeps the queue memory that the disk transfers a write in flight from.
     #[inline]
     pub fn keep_payload(&mut self, id: SlotId, payload: MemoryRange) {
@@ -312,130 +273,9 @@ impl<W, Q: Fifo<W>> InFlight<W, Q> {
         Some(change.blocks)
     }
 
-    /// Removes the oldest held write that `accepts` is true for, and gives it back.
-    pub fn cancel_held(&mut self, accepts: impl Fn(&W) -> bool) -> Option<W> {
-        let is_it = |id: &u32| {
-            let tracked = self.slots.get(SlotId(*id));
-            tracked.and_then(|tracked| tracked.write.as_ref()).is_some_and(&accepts)
-        };
-        let Some(id) = self.held.iter().find(is_it).map(SlotId) else {
-            let write = self.waiting.take(accepts)?;
-            self.waiting_count -= 1;
-            return Some(write);
-        };
-        let tracked = self.slots.get_mut(id)?;
-        let (write, change, arrival) = (tracked.write.take(), tracked.change, tracked.arrival);
-        self.leaves_held(id);
-        // Only younger ones have counted it.
-        self.untrack(id, &change, arrival);
-        write
-    }
-
     /// The held writes that have a slot, oldest first.
     pub fn held(&self) -> impl Iterator<Item = HeldWrite> + '_ {
         self.held.iter().filter_map(|id| self.held_write(id))
-    }
-
-    /// The blocks of the first held write, with a payload or without, that may have blocks to be
-    /// read.
-    pub fn unread(&self, payload: bool) -> Option<BlockRange> {
-        let id = self.unread[0][usize::from(payload)].first()?;
-        self.slots.get(SlotId(id)).map(|tracked| tracked.change.blocks)
-    }
-
-    /// Notes that the write whose blocks [`InFlight::unread`] returned has none to be read.
-    pub fn pass_unread(&mut self, payload: bool) {
-        let ring = &mut self.unread[0][usize::from(payload)];
-        if let Some(id) = ring.first() {
-            ring.remove(id);
-        }
-    }
-
-    /// Notes that these blocks are to be read again.
-    pub fn read_again(&mut self, blocks: &BlockRange) {
-        let Some(extent) = self.extent_of(blocks) else { return };
-        let Self { slots, grid, unread, .. } = self;
-        grid.each(&extent, |id| {
-            if slots.place(id) == Place::Held
-                && let Some(held) = slots.get(id)
-                && held.change.blocks.intersects(blocks)
-            {
-                let ring = &mut unread[0][usize::from(held.change.kind.has_payload())];
-                if !ring.contains(id.0) {
-                    ring.append(id.0);
-                }
-            }
-        });
-    }
-
-    /// Notes that blocks of any held write may be to be read.
-    pub fn read_any_again(&mut self) {
-        let Self { slots, held, unread, .. } = self;
-        for id in held.iter() {
-            let payload = slots.get(SlotId(id)).is_some_and(|it| it.change.kind.has_payload());
-            let ring = &mut unread[0][usize::from(payload)];
-            if !ring.contains(id) {
-                ring.append(id);
-            }
-        }
-    }
-
-    /// Notes that a read of these blocks failed; true if a held write waits for one of them.
-    pub fn note_failed_read(&mut self, blocks: &BlockRange) -> bool {
-        let Some(extent) = self.extent_of(blocks) else { return false };
-        let Self { slots, grid, failed_reads, .. } = self;
-        let mut waits = false;
-        grid.each(&extent, |id| {
-            if slots.place(id) == Place::Held
-                && let Some(held) = slots.get_mut(id)
-                && held.change.blocks.intersects(blocks)
-            {
-                waits = true;
-                *failed_reads += u64::from(!held.read_failed);
-                held.read_failed = true;
-            }
-        });
-        waits
-    }
-
-    /// True if a read failed that a held write waits for.
-    pub fn has_failed_reads(&self) -> bool {
-        self.failed_reads > 0
-    }
-
-    /// The first write whose next part waits for room, or the first held one that no other blocks
-    /// and that may be ready. The caller issues it, or
-    /// finds a block of it that is not synced and lets it [`InFlight::watch`] that.
-    pub fn candidate(&self) -> Option<HeldWrite> {
-        self.candidates.first().and_then(|id| self.held_write(id))
-    }
-
-    /// Notes that a candidate is not ready before this block is synced.
-    pub fn watch(&mut self, id: SlotId, block: BlockIndex) {
-        self.candidates.remove(id.0);
-        if let Some(tracked) = self.slots.get_mut(id) {
-            tracked.watched = block;
-        }
-    }
-
-    /// Notes that these blocks are synced: the held writes that watch one of them may be ready.
-    pub fn synced(&mut self, blocks: &BlockRange) {
-        if self.held.is_empty() {
-            return;
-        }
-        let Some(extent) = self.extent_of(blocks) else { return };
-        let Self { slots, grid, candidates, .. } = self;
-        grid.each(&extent, |id| {
-            let watches = |held: &Tracked<W>| {
-                held.blockers == 0 && blocks.intersects(&BlockRange::one(held.watched))
-            };
-            if slots.place(id) == Place::Held
-                && slots.get(id).is_some_and(watches)
-                && !candidates.contains(id.0)
-            {
-                candidates.append(id.0);
-            }
-        });
     }
 
     /// The oldest held write that waits for no other and whose blocks `may_go` accepts.
@@ -449,19 +289,6 @@ impl<W, Q: Fifo<W>> InFlight<W, Q> {
         let is_part = |id: &u32| self.slots.place(SlotId(*id)) == Place::InFlight;
         let oldest = self.candidates.first().filter(is_part).or_else(|| self.held.first())?;
         self.slots.get(SlotId(oldest)).map(|tracked| tracked.arrival)
-    }
-
-    /// As [`InFlight::oldest_held`], or the arrival of the oldest write that waits for a slot.
-    #[inline]
-    pub fn oldest_waiting(&self) -> Option<Arrival> {
-        let next = || self.is_any_waiting().then_some(Arrival(self.arrived.0 + 1));
-        self.oldest_held().or_else(next)
-    }
-
-    /// The arrival of the newest write that was held: those that wait for a slot count on from the
-    /// last one that has had it.
-    pub fn last_held(&self) -> Arrival {
-        Arrival(self.arrived.0 + self.waiting_count)
     }
 
     /// True if a write with a slot is held.
@@ -594,102 +421,6 @@ impl<W, Q: Fifo<W>> InFlight<W, Q> {
 fn overlaps<W>(slots: &Slots<Tracked<W>>, id: SlotId, change: &Change) -> bool {
     slots.get(id).is_some_and(|it| it.change.extent.overlaps(&change.extent))
 }
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::collections::VecDeque;
-    use alloc::vec::Vec;
-    use snapless_types::BlockIndex;
-
-    fn change(offset: u64, len: u64) -> Change {
-        let extent = Extent::new(offset, len).unwrap();
-        Change { kind: RecordKind::Write, extent, blocks: blocks(0, 1) }
-    }
-
-    fn blocks(start: u64, end: u64) -> BlockRange {
-        BlockRange::new(BlockIndex(start), BlockIndex(end))
-    }
-
-    type Writes<W> = InFlight<W, VecDeque<Waiter<W>>>;
-
-    fn hold<W>(writes: &mut Writes<W>, write: W, offset: u64, len: u64) -> SlotId {
-        let held = writes.hold(write, &change(offset, len), Tick(0));
-        held.expect("a slot is free")
-    }
-
-    fn blocked<W>(writes: &Writes<W>) -> Vec<bool> {
-        writes.held().map(|held| held.blocked).collect()
-    }
-
-    #[test]
-    fn held_writes_keep_their_order_and_leave_from_the_middle() {
-        let mut writes = Writes::new(4, 0, 4, 4096).unwrap();
-        let ids: Vec<_> =
-            (0..4).map(|n| writes.hold(n, &change(n * 512, 512), Tick(n)).unwrap()).collect();
-        assert!(writes.is_full());
-        assert_eq!(writes.hold(9, &change(0, 1), Tick(9)), None, "it waits for a slot");
-        assert!(writes.is_any_waiting() && writes.admit().is_none());
-        assert_eq!((writes.held_count(), writes.last_held()), (5, Arrival(5)));
-        assert_eq!(writes.cancel_held(|&n| n == 9), Some(9));
-        assert_eq!(writes.release(ids[1]).unwrap(), (1, Tick(1)));
-        assert_eq!(writes.release(ids[3]).unwrap(), (3, Tick(3)));
-        let held: Vec<_> = writes.held().map(|held| held.slot).collect();
-        assert_eq!(held, [ids[0], ids[2]]);
-        assert_eq!((writes.held_count(), writes.count()), (2, 2));
-        assert_eq!(writes.remove(ids[3]), Some(blocks(0, 1)));
-        assert!(!writes.is_full() && writes.hold(5, &change(0, 1), Tick(5)).is_some());
-    }
-
-    #[test]
-    fn writes_overlap_by_bytes_and_touch_blocks() {
-        let mut writes = Writes::<()>::new(4, 0, 4, 4096).unwrap();
-        let id = writes.insert(&change(512, 512)).unwrap();
-        assert!(writes.overlaps(&change(1023, 1)));
-        assert!(!writes.overlaps(&change(0, 512)));
-        assert!(!writes.overlaps(&change(1024, 512)));
-        assert!(writes.touches(&blocks(0, 3)));
-        assert!(!writes.touches(&blocks(1, 3)));
-        writes.remove(id).unwrap();
-        assert!(!writes.overlaps(&change(512, 512)));
-        hold(&mut writes, (), 512, 512);
-        assert!(writes.overlaps(&change(0, 513)), "a held write comes first too");
-        assert!(!writes.touches(&blocks(0, 1)) && writes.holds(&blocks(0, 1)));
-    }
-
-    #[test]
-    fn a_held_write_waits_for_one_that_was_issued_past_it_and_has_a_slot() {
-        let mut writes = Writes::new(2, 0, 4, 4096).unwrap();
-        hold(&mut writes, (), 0, 1024);
-        let past = writes.insert_past_held(&change(1023, 1));
-        assert_eq!((blocked(&writes), writes.candidate().is_some()), (Vec::from([true]), false));
-        let untracked = writes.insert_past_held(&change(0, 1));
-        assert_eq!(writes.count(), 2);
-        assert!(writes.may_touch(&blocks(0, 1)) && !writes.may_touch(&blocks(1, 4)));
-        writes.remove(past).unwrap();
-        assert_eq!(blocked(&writes), [false], "one that found no slot is not waited for");
-        assert!(writes.candidate().is_some() && !writes.touches(&blocks(0, 1)));
-        assert_eq!((writes.remove(untracked), writes.count()), (None, 0));
-        assert!(!writes.may_touch(&blocks(0, 1)));
-    }
-
-    #[test]
-    fn a_held_write_is_a_candidate_until_it_watches_a_block_and_again_once_that_is_synced() {
-        let mut writes = Writes::new(4, 0, 8, 4096).unwrap();
-        let wide = Change { blocks: blocks(0, 3), ..change(0, 3 * 4096) };
-        let id = writes.hold((), &wide, Tick(0)).unwrap();
-        hold(&mut writes, (), 512, 512);
-        let candidate = |writes: &Writes<()>| writes.candidate().map(|held| held.slot);
-        assert_eq!(candidate(&writes), Some(id));
-        writes.watch(id, BlockIndex(1));
-        assert_eq!(candidate(&writes), None, "the other one is blocked");
-        writes.synced(&blocks(0, 1));
-        writes.synced(&blocks(2, 8));
-        assert_eq!(candidate(&writes), None);
-        writes.synced(&blocks(1, 2));
-        assert_eq!(candidate(&writes), Some(id));
-        writes.release(id).unwrap();
-        assert_eq!(candidate(&writes), None);
-        writes.remove(id).unwrap();
-        assert!(candidate(&writes).is_some_and(|other| other != id));
-    }
-}
+mod tests;

@@ -76,7 +76,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
                 run.session.captured(capture)
             }
             Submission::Issue(issue) => issue,
-            Submission::Held | Submission::Part(_) => return,
+            Submission::Held | Submission::Part(_) | Submission::Cancelled(_) => return,
         };
         if let Some(request) = self.requests.get_mut(write) {
             request.ticket = Some(ticket);

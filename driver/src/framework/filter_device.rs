@@ -17,7 +17,7 @@ use wdk_sys::{
 };
 
 use super::table::{attributes, struct_size, wdf};
-use crate::kernel::irp::{CancelledIrp, CompletedIrp, OwnedIrp, copy_location, skip_location};
+use crate::kernel::irp::{CancelRoutine, CancelledIrp, CompletedIrp, OwnedIrp, copy_location, skip_location};
 use crate::kernel::low_byte;
 use crate::kernel::lower_device::LowerDevice;
 use crate::kernel::rundown::RundownProtection;
@@ -167,10 +167,9 @@ pub fn send<I: IoCallbacks>(
     irp.send(lower, request_completed::<I>, core::ptr::without_provenance_mut(context))
 }
 
-/// Makes a held request cancellable; false if it has been cancelled already. Either way
-/// [`OwnedIrp::clear_cancel_routine`] comes before it is sent or completed. Any IRQL.
-pub fn set_cancel_routine<I: IoCallbacks>(irp: &OwnedIrp) -> bool {
-    irp.set_cancel_routine(evt_cancel::<I>)
+/// The cancel routine of held requests. Any IRQL.
+pub fn cancel_routine<I: IoCallbacks>() -> CancelRoutine {
+    evt_cancel::<I>
 }
 
 /// The volume that a request was sent to. The caller uses it until it completes the request, or

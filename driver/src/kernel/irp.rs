@@ -210,22 +210,31 @@ impl OwnedIrp {
         unsafe { (*self.current()).DeviceObject }
     }
 
+    /// Its address. Any IRQL.
+    pub(super) fn as_non_null(&self) -> NonNull<IRP> {
+        self.0
+    }
+
     /// True if this is the IRP that a cancel routine was called with. IRQL <= DISPATCH_LEVEL.
     pub fn is(&self, cancelled: &CancelledIrp) -> bool {
         self.0 == cancelled.0
     }
 
-    /// Sets the cancel routine; false if the IRP has been cancelled already, and the routine may
-    /// not be called. Either way [`OwnedIrp::clear_cancel_routine`] comes before the IRP is sent or
-    /// completed. Any IRQL.
-    pub(crate) fn set_cancel_routine(&self, routine: CancelRoutine) -> bool {
+    /// Sets the cancel routine; false if the IRP has been cancelled already, and the routine is
+    /// not called. If it is set, [`OwnedIrp::clear_cancel_routine`] comes before the IRP is sent or
+    /// completed, unless the routine itself completes it. Any IRQL.
+    pub fn set_cancel_routine(&self, routine: CancelRoutine) -> bool {
         // In this order: the I/O manager sets the flag first, then looks for a routine.
         self.cancel_routine().swap(routine as *mut c_void, Ordering::SeqCst);
         // SAFETY: we own the IRP.
         let cancelled = unsafe { &raw mut (*self.0.as_ptr()).Cancel };
         // SAFETY: the flag is a byte, which the I/O manager writes meanwhile.
         let cancelled = unsafe { AtomicU8::from_ptr(cancelled) };
-        cancelled.load(Ordering::SeqCst) == 0
+        if cancelled.load(Ordering::SeqCst) == 0 {
+            return true;
+        }
+        // If the I/O manager has taken the routine meanwhile, it calls it.
+        self.cancel_routine().swap(null_mut(), Ordering::SeqCst).is_null()
     }
 
     /// Clears the cancel routine: when this returns, the routine neither runs nor will run. IRQL <=
@@ -361,6 +370,11 @@ impl CancelledIrp {
     /// Called from a cancel routine, with its IRP.
     pub(crate) unsafe fn new(irp: PIRP) -> Option<Self> {
         NonNull::new(irp).map(Self)
+    }
+
+    /// Its address. DISPATCH_LEVEL.
+    pub(super) fn as_non_null(&self) -> NonNull<IRP> {
+        self.0
     }
 
     /// Releases the cancel spin lock, as a cancel routine has to. DISPATCH_LEVEL.

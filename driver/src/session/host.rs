@@ -5,6 +5,7 @@ use snapless_engine::{Host, Tick, Worker};
 use super::waiting::WaitingWrites;
 use super::write::Write;
 use crate::kernel::event::Event;
+use crate::kernel::irp::CancelRoutine;
 use crate::kernel::spin_lock::SpinLock;
 use crate::kernel::time;
 
@@ -14,13 +15,16 @@ pub struct KernelHost {
     hold: Event,
     dispatch: Event,
     drain: Event,
+    cancel_routine: CancelRoutine,
 }
 
 impl KernelHost {
-    /// Creates the events; `None` if there is no memory. PASSIVE_LEVEL.
-    pub fn new() -> Option<Self> {
+    /// Creates the events; `None` if there is no memory. Held requests get `cancel_routine`.
+    /// PASSIVE_LEVEL.
+    pub fn new(cancel_routine: CancelRoutine) -> Option<Self> {
         let event = || Event::new(false);
-        Some(Self { sweep: event()?, hold: event()?, dispatch: event()?, drain: event()? })
+        let [sweep, hold, dispatch, drain] = [event()?, event()?, event()?, event()?];
+        Some(Self { sweep, hold, dispatch, drain, cancel_routine })
     }
 
     /// The event that [`Host::wake`] sets for a worker. IRQL <= DISPATCH_LEVEL.
@@ -38,6 +42,10 @@ impl Host for KernelHost {
     type Write = Write;
     type Waiting = WaitingWrites;
     type Mutex<T> = SpinLock<T>;
+
+    fn waiting(&self) -> WaitingWrites {
+        WaitingWrites::new(self.cancel_routine)
+    }
 
     fn now(&self) -> Tick {
         Tick(time::uptime())

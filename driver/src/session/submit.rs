@@ -104,36 +104,13 @@ impl Session {
         self.unsupported(action).load(Ordering::Relaxed)
     }
 
-    /// Makes held requests cancellable with `set_cancel_routine`. Returns the first one that has
-    /// been cancelled by now, to be completed; to be called until there is none. PASSIVE_LEVEL.
-    pub fn make_cancellable(
-        &self,
-        set_cancel_routine: impl Fn(&OwnedIrp) -> bool,
-    ) -> Option<(OwnedIrp, RundownProtection)> {
-        self.cancel_held(|write| match &write.form {
-            // If the cancel routine is set already, it owns the cancellation.
-            Form::Original(original) => {
-                !original.has_cancel_routine.replace(true) && !set_cancel_routine(&original.irp)
-            }
-            // A split request is carried out to its end.
-            Form::Piece(_) => false,
-        })
-    }
-
     /// Takes a request out of the session in its cancel routine; `None` if it is not held any more.
     /// DISPATCH_LEVEL.
     pub fn take_cancelled(
         &self,
         cancelled: &CancelledIrp,
     ) -> Option<(OwnedIrp, RundownProtection)> {
-        self.cancel_held(|write| match &write.form {
-            Form::Original(original) => original.irp.is(cancelled),
-            Form::Piece(_) => false,
-        })
-    }
-
-    fn cancel_held(&self, is_it: impl Fn(&Write) -> bool) -> Option<(OwnedIrp, RundownProtection)> {
-        match self.engine.cancel_held(is_it)?.form {
+        match self.engine.cancel_held(cancelled)?.form {
             Form::Original(Original { irp, protection, .. }) => Some((irp, protection)),
             Form::Piece(_) => None,
         }

@@ -1,7 +1,5 @@
 //! What the engine keeps for a request: a write, a trim or a write of zeros.
 
-use core::cell::Cell;
-
 use snapless_types::Clearing;
 
 use super::split_request::SplitIrp;
@@ -33,8 +31,8 @@ pub struct Original {
     pub protection: RundownProtection,
     /// What it does.
     pub kind: RequestKind,
-    /// It is held, and its cancel routine is set.
-    pub has_cancel_routine: Cell<bool>,
+    /// It was held, and its cancel routine was set.
+    pub has_cancel_routine: bool,
 }
 
 /// What a request does that the engine decides about.
@@ -54,7 +52,7 @@ impl Write {
         kind: RequestKind,
         payload: Option<Payload>,
     ) -> Self {
-        let original = Original { irp, protection, kind, has_cancel_routine: Cell::new(false) };
+        let original = Original { irp, protection, kind, has_cancel_routine: false };
         Self { form: Form::Original(original), payload }
     }
 

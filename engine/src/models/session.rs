@@ -146,6 +146,7 @@ impl Case {
             Submission::Part(part) => self.carry_out(self.session.part_captured(part)),
             Submission::Issue(issue) => self.issue(issue),
             Submission::Held => {}
+            Submission::Cancelled(_) => panic!("no write is cancelled"),
         }
     }
 

@@ -87,7 +87,7 @@ pub struct State<W, Q> {
 impl<W, Q: Fifo<W>> State<W, Q> {
     /// The state of a session that starts. Out of line: its parts are on the stack only meanwhile.
     #[inline(never)]
-    pub fn new(geometry: &Geometry, config: &Config) -> Result<Self, OutOfMemory> {
+    pub fn new(geometry: &Geometry, config: &Config, waiting: Q) -> Result<Self, OutOfMemory> {
         Ok(Self {
             lifecycle: Lifecycle::NEW,
             base: BaseImage::default(),
@@ -105,6 +105,7 @@ impl<W, Q: Fifo<W>> State<W, Q> {
                 config.urgent_writes(),
                 geometry.block_count(),
                 u64::from(geometry.block_size()),
+                waiting,
             )?,
             claims: Claims::new(config.reads(geometry))?,
             sweep: boxed(|| Ok(Sweep::NEW))?,

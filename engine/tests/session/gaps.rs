@@ -403,7 +403,7 @@ fn reattached_with_a_held_write() -> (TestSession, Issue<&'static str>) {
 #[test]
 fn capturing_resumes_when_the_last_held_write_is_cancelled_or_issued() {
     let (session, first) = reattached_with_a_held_write();
-    assert_eq!(session.cancel_held(|_| true), Some("second"));
+    assert_eq!(cancel(&session, "second", 0, 512), Some("second"));
     tidy(&session);
     assert_eq!(session.status().phase, Phase::Capturing);
     session.completed(first.ticket, true);
@@ -497,7 +497,7 @@ fn a_gap_that_is_made_good_ends_as_soon_as_there_is_room_for_the_marker() {
         assert!(issue.record.is_some());
         session.completed(issue.ticket, true);
     }
-    assert!(session.cancel_held(|_| true).is_some(), "no descriptor was left for it");
+    assert!(cancel(&session, "clearing", BLOCK, 512).is_some(), "no descriptor was left for it");
     done(&session, reading, true);
     assert!(!session.status().consistent);
     drain_one(&session);

@@ -153,6 +153,16 @@ fn sweep_all(session: &TestSession) {
     }
 }
 
+/// Cancels a held write of these bytes.
+fn cancel(
+    session: &TestSession,
+    name: &'static str,
+    offset: u64,
+    len: u64,
+) -> Option<&'static str> {
+    session.cancel_held(&(name, Extent::new(offset, len).unwrap()))
+}
+
 fn dispatched(session: &TestSession) -> Submission<&'static str> {
     let Step::Do(submission) = session.dispatch() else { panic!("nothing to dispatch") };
     submission

@@ -116,7 +116,7 @@ fn a_write_longer_than_a_record_becomes_several_and_is_issued_after_the_last() {
     assert_held(&submit(&session, "over its end", 2 * BLOCK, 1024));
     let second = part(session.part_captured(first));
     assert_eq!((second.skip(), second.capture().extent().offset()), (BLOCK, BLOCK + 512));
-    assert_eq!(session.cancel_held(|&name| name == "long"), None, "the stream has a part of it");
+    assert_eq!(cancel(&session, "long", 512, 2 * BLOCK), None, "the stream has a part of it");
     let issue = issued(session.part_captured(second));
     assert_eq!(issue.payload, None, "its payload is in two places");
     assert_waits(&session.dispatch());
@@ -233,7 +233,7 @@ fn a_write_that_waits_for_a_slot_is_cancelled_or_goes_uncaptured_when_capturing_
         for (n, name) in ["second", "third", "fourth"].into_iter().enumerate() {
             assert_held(&submit(&session, name, n as u64 * BLOCK, 512));
         }
-        assert_eq!(session.cancel_held(|&name| name == "third"), Some("third"));
+        assert_eq!(cancel(&session, "third", BLOCK, 512), Some("third"));
         assert_eq!(session.status().writes_holding, 2);
         ends(&session);
         for name in ["second", "fourth"] {
@@ -274,13 +274,13 @@ fn a_cancelled_write_leaves_nothing_in_the_stream() {
     session.begin();
     assert_held(&submit(&session, "first", 0, 512));
     assert_held(&submit(&session, "second", 0, 512));
-    assert_eq!(session.cancel_held(|&name| name == "third"), None);
-    assert_eq!(session.cancel_held(|&name| name == "first"), Some("first"));
-    assert_eq!(session.cancel_held(|&name| name == "first"), None, "once");
+    assert_eq!(cancel(&session, "third", 0, 512), None);
+    assert_eq!(cancel(&session, "first", 0, 512), Some("first"));
+    assert_eq!(cancel(&session, "first", 0, 512), None, "once");
     done(&session, read(session.hold()), true);
     let second = session.captured(captured(dispatched(&session)));
     assert_eq!(second.write, "second", "the first blocks it no more");
-    assert_eq!(session.cancel_held(|_| true), None, "a write in flight is not cancelled");
+    assert_eq!(cancel(&session, "second", 0, 512), None, "a write in flight is not cancelled");
     session.completed(second.ticket, true);
     let kinds = drain(&session);
     assert_eq!(kinds, [RecordKind::SessionStart, RecordKind::Block, RecordKind::Write]);
@@ -362,6 +362,8 @@ fn looked_at_among(count: u64) -> Vec<u64> {
     tickets.push_back(session.captured(overlapping).ticket);
     note();
     session.completed(tickets.pop_front().unwrap(), true);
+    note();
+    assert_eq!(cancel(&session, "held", 2 * count * BLOCK, 512), Some("held"));
     note();
     steps
 }

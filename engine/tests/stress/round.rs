@@ -38,6 +38,12 @@ pub struct Write {
     pub done: Arc<StdEvent>,
 }
 
+impl PartialEq for Write {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
 impl Write {
     /// What it writes to a sector.
     pub fn content(&self, sector: usize) -> u64 {
@@ -227,7 +233,7 @@ impl Volume {
                 run.session.captured(capture)
             }
             Submission::Issue(issue) => issue,
-            Submission::Held | Submission::Part(_) => return,
+            Submission::Held | Submission::Part(_) | Submission::Cancelled(_) => return,
         };
         self.disk.issue(Job { write, ticket: Some(ticket), payload });
     }

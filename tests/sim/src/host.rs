@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use snapless_engine::{Fifo, Host, Mutex, Record, Tick, WORKERS, Waiter, Worker};
+use snapless_types::Extent;
 
 use crate::volume::WriteId;
 
@@ -36,6 +37,10 @@ pub struct Shared {
     pub behind: Cell<u64>,
     /// By how many [`STEP`]s it was set forward.
     pub steps: Cell<u64>,
+    /// The write that is submitted now is cancelled by the time that it would be held.
+    pub cancels: Cell<bool>,
+    /// The writes that wait for a slot.
+    waiting: RefCell<VecDeque<Waiter<WriteId>>>,
     woken: Cell<u8>,
 }
 
@@ -54,6 +59,11 @@ impl SimHost {
         self.0.now.set(self.0.now.get() + ticks);
     }
 
+    /// True if the write waits for a slot.
+    pub fn waits(&self, id: WriteId) -> bool {
+        self.0.waiting.borrow().iter().any(|waiter| waiter.write == id)
+    }
+
     /// The workers that were woken since the last call.
     pub fn take_woken(&self) -> impl Iterator<Item = Worker> + use<> {
         let woken = self.0.woken.take();
@@ -65,6 +75,11 @@ impl Host for SimHost {
     type Write = WriteId;
     type Waiting = WaitingWrites;
     type Mutex<T> = SimMutex<T>;
+
+    fn waiting(&self) -> WaitingWrites {
+        self.0.waiting.borrow_mut().reserve(OUTSTANDING_MAX);
+        WaitingWrites(self.clone())
+    }
 
     fn now(&self) -> Tick {
         Tick(self.ticks().saturating_sub(self.0.lag.get()))
@@ -84,26 +99,34 @@ impl Host for SimHost {
 
 /// The writes that wait for a slot, with room for all that a run has: a driver allocates nothing
 /// here either.
-#[derive(Debug)]
-pub struct WaitingWrites(VecDeque<Waiter<WriteId>>);
-
-impl Default for WaitingWrites {
-    fn default() -> Self {
-        Self(VecDeque::with_capacity(OUTSTANDING_MAX))
-    }
-}
+#[derive(Debug, Default)]
+pub struct WaitingWrites(SimHost);
 
 impl Fifo<WriteId> for WaitingWrites {
+    type Key = (WriteId, Extent);
+
+    fn prepare(&self, _write: &mut WriteId, _extent: &Extent) -> bool {
+        !self.0.0.cancels.get()
+    }
+
+    fn extent(&self, (_, extent): &Self::Key) -> Extent {
+        *extent
+    }
+
+    fn is(&self, write: &WriteId, (key, _): &Self::Key) -> bool {
+        write == key
+    }
+
     fn push(&mut self, waiter: Waiter<WriteId>) {
-        self.0.push_back(waiter);
+        self.0.0.waiting.borrow_mut().push_back(waiter);
     }
 
     fn pop(&mut self) -> Option<Waiter<WriteId>> {
-        self.0.pop_front()
+        self.0.0.waiting.borrow_mut().pop_front()
     }
 
-    fn take(&mut self, is_it: impl Fn(&WriteId) -> bool) -> Option<WriteId> {
-        Fifo::take(&mut self.0, is_it)
+    fn take(&mut self, key: &Self::Key) -> Option<WriteId> {
+        Fifo::take(&mut *self.0.0.waiting.borrow_mut(), key)
     }
 }
 

@@ -110,9 +110,9 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         self.wake_waiting();
     }
 
-    /// Gives the oldest held write that `is_it` accepts back to be cancelled.
-    pub fn cancel_held(&mut self, is_it: impl Fn(&W) -> bool) -> Option<W> {
-        let write = self.state.in_flight.cancel_held(is_it)?;
+    /// Gives the held write with this key back to be cancelled.
+    pub fn cancel_held(&mut self, key: &Q::Key) -> Option<W> {
+        let write = self.state.in_flight.cancel_held(key)?;
         self.state.counts[0].writes_cancelled += 1;
         self.hold_waiting();
         // Others may have waited for it; capturing may have waited for the last held write.
@@ -171,7 +171,12 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
 
     /// As [`Core::submit`], for a write that cannot be captured at once.
     #[inline(never)]
-    fn submit_otherwise(&mut self, write: W, change: Change, urgency: Urgency) -> Submission<W> {
+    fn submit_otherwise(
+        &mut self,
+        mut write: W,
+        change: Change,
+        urgency: Urgency,
+    ) -> Submission<W> {
         if self.is_covered_by_gap(&change) {
             return self.issue_uncaptured(write, change, None);
         }
@@ -188,6 +193,10 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             && !self.state.capture_queue.waits_for_disk()
         {
             return self.issue_and_stop_capturing(write, change, GapReason::QueueFull);
+        }
+        if !self.state.in_flight.prepare(&mut write, &change) {
+            self.state.counts[0].writes_cancelled += 1;
+            return Submission::Cancelled(write);
         }
         // One that has no slot yet is looked at when it gets one.
         if let Some(slot) = self.state.in_flight.hold(write, &change, self.call.now) {

@@ -49,11 +49,21 @@ impl World {
         }
         self.outstanding += 1;
         let could_go = self.could_go(id);
+        let cancels = self.rng.once_in(4 * self.plan.cancels_once_in);
+        self.host.0.cancels.set(cancels);
         let submission = self.verb(Verb::Submit { id, could_go }, |session| match clearing {
             None => session.submit(id, extent, urgency),
             Some(clearing) => session.submit_clearing(id, clearing, extent, urgency),
         })?;
+        self.host.0.cancels.set(false);
+        if let Submission::Cancelled(write) = submission {
+            let is_right = cancels && write == id;
+            ensure!(is_right, Rule::Clear, "write {id} ends as cancelled, and was not");
+            self.ledger.place(id, Place::Held(self.running_ticks()))?;
+            return self.cancelled(id);
+        }
         if matches!(submission, Submission::Held) {
+            ensure!(!cancels, Rule::Clear, "write {id} is held, though it was cancelled before");
             ensure!(
                 urgency == Urgency::MayWait,
                 Rule::Hang,
@@ -133,6 +143,9 @@ impl World {
                 self.put_issue(issue, by)?;
             }
             Submission::Held => {}
+            Submission::Cancelled(_) => {
+                return Err(Broken::new(Rule::Clear, "a write that was held is cancelled"));
+            }
         }
         Ok(())
     }
@@ -227,9 +240,14 @@ impl World {
             return Ok(());
         }
         let id = self.rng.pick(&held);
-        let taken = self.verb(Verb::Cancel, |session| session.cancel_held(|&write| write == id))?;
+        let key = (id, self.plan.volume.extent(&self.ledger.write(id).sectors));
+        let taken = self.verb(Verb::Cancel, |session| session.cancel_held(&key))?;
         ensure!(taken == Some(id), Rule::Clear, "write {id} is held and cannot be cancelled");
-        // To the checks it is a write that never reached the disk.
+        self.cancelled(id)
+    }
+
+    /// To the checks a cancelled write is one that never reached the disk.
+    fn cancelled(&mut self, id: WriteId) -> Result<(), Broken> {
         self.done(id)?;
         self.report.cancelled += 1;
         self.outstanding -= 1;

@@ -8,7 +8,7 @@ use super::{Stage, World};
 use crate::check;
 use crate::failure::{Broken, Rule, ensure};
 use crate::host::MS;
-use crate::ledger::Place;
+use crate::ledger::{Place, Write};
 use crate::volume::{WriteId, overlap};
 
 /// Holds are looked at once in so many steps.
@@ -41,16 +41,28 @@ impl World {
     pub(super) fn could_go(&self, id: WriteId) -> bool {
         let Some(session) = self.session.as_ref() else { return false };
         let write = self.ledger.write(id);
-        let overlaps =
-            |&other: &WriteId| overlap(&self.ledger.write(other).sectors, &write.sectors);
+        let is_urgent = write.urgency == Urgency::MustNotWait;
+        let open = || self.ledger.open.iter().filter(|&&other| other != id);
+        // An urgent write does not wait behind one that waits for a slot.
+        let overlaps = |&other: &WriteId| {
+            overlap(&self.ledger.write(other).sectors, &write.sectors)
+                && !(is_urgent && self.host.waits(other))
+        };
+        let has_slot = self.outstanding <= self.plan.config.writes_max as usize || {
+            let is_urgent = |id: &WriteId| self.ledger.write(*id).urgency == Urgency::MustNotWait;
+            let urgent = open().copied().filter(is_urgent).count();
+            is_urgent(&id) && urgent < self.plan.config.urgent_writes() as usize
+        };
         let is_synced = |block| session.block_state(BlockIndex(block as u64)) == BlockState::Synced;
-        session.status().phase == Phase::Capturing
+        let status = session.status();
+        status.phase == Phase::Capturing
             && self.queue_busy_since.is_none()
-            && self.outstanding <= self.plan.config.writes_max as usize
+            && status.queue_with_disk == 0
+            && has_slot
             && write.sectors.end <= self.plan.volume.sectors
             && self.plan.volume.bytes(write.sectors.len()) <= self.plan.config.write_bytes
             && self.blocks_of(id).all(is_synced)
-            && !self.ledger.open.iter().filter(|&&other| other != id).any(overlaps)
+            && !open().any(overlaps)
     }
 
     /// Rule CLEAR (rules.md#clear): the sweep keeps to its cap and its pause.
@@ -92,16 +104,13 @@ impl World {
     /// Rule CLEAR: writes that overlap are captured in the order of their arrival. An urgent one
     /// may go ahead of one that waits for a slot.
     pub(super) fn check_turn(&self, id: WriteId) -> Result<(), Broken> {
-        let write = self.ledger.write(id);
-        let slots = self.plan.config.writes_max;
-        if write.urgency == Urgency::MustNotWait && self.outstanding > slots as usize {
-            return Ok(());
-        }
-        let sectors = &write.sectors;
+        let Write { sectors, urgency, .. } = self.ledger.write(id);
         for &other in self.ledger.open.iter().take_while(|&&other| other != id) {
             let elder = self.ledger.write(other);
             ensure!(
-                !overlap(&elder.sectors, sectors) || !matches!(elder.place, Place::Held(_)),
+                !overlap(&elder.sectors, sectors)
+                    || !matches!(elder.place, Place::Held(_))
+                    || *urgency == Urgency::MustNotWait && self.host.waits(other),
                 Rule::Clear,
                 "write {id} overtakes write {other}, which it overlaps and which is held"
             );

@@ -89,7 +89,7 @@ impl World {
             Submission::Capture(capture) => *capture.write(),
             Submission::Part(part) => *part.capture().write(),
             Submission::Issue(issue) => issue.write,
-            Submission::Held => {
+            Submission::Held | Submission::Cancelled(_) => {
                 return Err(Broken::new(Rule::Hang, "dispatch hands out what it holds"));
             }
         };
