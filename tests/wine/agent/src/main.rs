@@ -9,6 +9,7 @@
 //! | `rig CODE INPUT LENGTH` | sends a control code with input bytes to the rig's control device; the answer has LENGTH bytes (hexadecimal, `-` is none) |
 //! | `begin-remove`, `end-remove` | removes the volume's stack while other commands go on |
 //! | `length`, `write`, `begin-write`, `end-write`, `cancel-write`, `trim`, `zero`, `control` | requests of an application to the volume, see `volume.rs` |
+//! | `many …` | many writes at once, see `many_writes.rs` |
 //! | `malformed alone` | malformed requests to the product's driver, with a session of the agent's own |
 //! | `malformed beside SEED COUNT` | the same beside another program's session, then random requests |
 //! | `hung begin`, `hung ask`, `hung end` | requests to the driver while the disk of the second volume hangs |
@@ -28,6 +29,8 @@ mod handle;
 mod hung;
 #[cfg(windows)]
 mod malformed;
+#[cfg(windows)]
+mod many_writes;
 #[cfg(windows)]
 mod refused;
 #[cfg(windows)]
@@ -75,6 +78,10 @@ fn act(line: &str) -> Result<String, String> {
         ["refused", "each-allocation"] => refused::each_allocation(),
         ["refused", "attach"] => refused::attach(),
         ["refused", "no-memory"] => refused::no_memory(),
+        ["many", verb, ref arguments @ ..] => {
+            let answer = many_writes::command(verb, arguments).ok_or_else(unknown)?;
+            answer.map_err(|error| error.to_string())
+        }
         ["short-sessions"] => refused::short_sessions(),
         [verb, ref arguments @ ..] => {
             volume::request(verb, arguments).ok_or_else(unknown)?.map_err(|error| error.to_string())

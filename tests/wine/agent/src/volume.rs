@@ -92,7 +92,8 @@ impl Extent {
     }
 }
 
-fn open(flags: u32) -> io::Result<File> {
+/// Opens the volume, past the cache.
+pub(crate) fn open(flags: u32) -> io::Result<File> {
     let flags = flags | FILE_FLAG_NO_BUFFERING;
     File::options().read(true).write(true).custom_flags(flags).open(VOLUME_PATH)
 }
@@ -163,20 +164,20 @@ fn data_set(action: u32, ranges: &[&str]) -> Option<Vec<u8>> {
     Some(input)
 }
 
+/// The structure of a request at an offset, without an event.
+pub(crate) fn at(offset: u64) -> OVERLAPPED {
+    let half = |offset: u64| u32::try_from(offset & 0xffff_ffff).unwrap_or(0);
+    let place = OVERLAPPED_0_0 { Offset: half(offset), OffsetHigh: half(offset >> 32) };
+    OVERLAPPED { Anonymous: OVERLAPPED_0 { Anonymous: place }, ..OVERLAPPED::default() }
+}
+
 fn cancel_write(extent: Extent) -> io::Result<String> {
     let volume = open(FILE_FLAG_OVERLAPPED)?;
     let handle: HANDLE = volume.as_raw_handle().cast();
     let data = vec![extent.fill; extent.len];
     let len = u32::try_from(data.len()).map_err(|_| io::Error::other("too long to write"))?;
     let event = Event::new()?;
-    let half = |offset: u64| u32::try_from(offset & 0xffff_ffff).unwrap_or(0);
-    let place =
-        OVERLAPPED_0_0 { Offset: half(extent.offset), OffsetHigh: half(extent.offset >> 32) };
-    let mut overlapped = OVERLAPPED {
-        Anonymous: OVERLAPPED_0 { Anonymous: place },
-        hEvent: event.handle(),
-        ..OVERLAPPED::default()
-    };
+    let mut overlapped = OVERLAPPED { hEvent: event.handle(), ..at(extent.offset) };
     // SAFETY: data and structure live until the write is over: this function waits for that.
     let begun =
         unsafe { WriteFile(handle, data.as_ptr(), len, ptr::null_mut(), &raw mut overlapped) };

@@ -11,6 +11,7 @@
 //! | [`Scenario::LowMemory`] | no memory for the driver, for seconds, during it; a start without each of its allocations |
 //! | [`Scenario::BufferedVolume`] | nothing, but the volume takes data by system buffers |
 //! | [`Scenario::PagingFile`] | no load, but a write to a paging file while the volume does not read |
+//! | [`Scenario::DeepQueue`] | no load, but 12,288 writes at once, a third of them without a slot, some cancelled |
 //! | [`Scenario::HungDisk`] | the disk of another volume hangs, with a session on it |
 //! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, a volume that shrinks and grows |
 //! | [`Scenario::Preemption`] | threads of the driver lose the processor at the worst instants; short sessions before it |
@@ -20,6 +21,7 @@
 //! The rule: a scenario passes only if the situations that it tests have occurred.
 
 mod buffered_volume;
+mod deep_queue;
 mod every_write;
 mod gap;
 mod hung_disk;
@@ -70,7 +72,7 @@ macro_rules! scenarios {
 
         impl Scenario {
             /// All of them, the main one first.
-            pub const ALL: [Self; 14] = [$(Self::$scenario),*];
+            pub const ALL: [Self; 15] = [$(Self::$scenario),*];
 
             /// Its name in messages and folders.
             pub fn name(self) -> &'static str {
@@ -105,6 +107,8 @@ scenarios! {
     BufferedVolume: "buffered-volume", buffered_volume::run;
     /// A write that must not wait.
     PagingFile: "paging-file", paging_file::run;
+    /// More writes at once than a session has slots.
+    DeepQueue: "deep-queue", deep_queue::run;
     /// Another volume's disk hangs.
     HungDisk: "hung-disk", hung_disk::run;
     /// The driver's settings and its report of a volume.
