@@ -13,6 +13,7 @@
 //! | [`Scenario::PagingFile`] | no load, but a write to a paging file while the volume does not read |
 //! | [`Scenario::DeepQueue`] | no load, but 12,288 writes at once, a third of them without a slot, some cancelled |
 //! | [`Scenario::HungDisk`] | the disk of another volume hangs, with a session on it |
+//! | [`Scenario::ReadFailures`] | reads fail: for a while for reasons that pass, and over lost sectors |
 //! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, a volume that shrinks and grows |
 //! | [`Scenario::Preemption`] | threads of the driver lose the processor at the worst instants; short sessions before it |
 //! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |
@@ -31,6 +32,7 @@ mod paging_file;
 mod power;
 mod preemption;
 mod protect;
+mod read_failures;
 mod removal;
 mod run;
 mod settings;
@@ -72,7 +74,7 @@ macro_rules! scenarios {
 
         impl Scenario {
             /// All of them, the main one first.
-            pub const ALL: [Self; 15] = [$(Self::$scenario),*];
+            pub const ALL: [Self; 16] = [$(Self::$scenario),*];
 
             /// Its name in messages and folders.
             pub fn name(self) -> &'static str {
@@ -111,6 +113,8 @@ scenarios! {
     DeepQueue: "deep-queue", deep_queue::run;
     /// Another volume's disk hangs.
     HungDisk: "hung-disk", hung_disk::run;
+    /// The disk fails to read.
+    ReadFailures: "read-failures", read_failures::run;
     /// The driver's settings and its report of a volume.
     Settings: "settings", settings::run;
     /// The driver's threads lose the processor at the worst instants.

@@ -15,6 +15,8 @@ pub mod gap_reason {
     pub const SERVICE_LOST: &str = "3";
     /// The data of a write could not be mapped.
     pub const PAYLOAD_UNAVAILABLE: &str = "4";
+    /// The disk failed to read a block that a held write waited for.
+    pub const READ_FAILED: &str = "8";
 }
 
 /// An event.

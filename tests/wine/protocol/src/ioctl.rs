@@ -35,6 +35,12 @@ pub const SET_DEVICE_FLAGS: u32 = code(0x90B);
 pub const SET_TRIM_SUPPORT: u32 = code(0x90C);
 /// Takes a [`TopWrite`], sends it and gives a [`TopWriteResult`].
 pub const TOP_WRITE: u32 = code(0x90D);
+/// Takes 32 bits: how many per cent of the driver's own reads fail for reasons that pass.
+pub const FAIL_READS: u32 = code(0x90E);
+/// Takes [`LostSectors`]: the medium cannot read them until they are written.
+pub const LOSE_SECTORS: u32 = code(0x90F);
+/// Gives the [`FailedReads`].
+pub const FAILED_READS: u32 = code(0x91A);
 
 /// Plug and play: adds the filters of the volume class to the volume's stack and starts it.
 pub const ATTACH: u32 = code(0x910);
@@ -78,6 +84,28 @@ pub struct Counters {
     pub applied: u64,
     /// Writes that arrived and are not completed.
     pub in_flight: u64,
+}
+
+/// Sectors that the medium loses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct LostSectors {
+    /// Where the first one begins, in bytes.
+    pub offset: u64,
+    /// Bytes of all.
+    pub length: u32,
+    /// How long the disk tries to read one, in milliseconds.
+    pub delay_ms: u32,
+}
+
+/// How many of the driver's own reads have failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct FailedReads {
+    /// For reasons that pass.
+    pub passing: u64,
+    /// Over lost sectors.
+    pub lost: u64,
 }
 
 /// A usage notification.

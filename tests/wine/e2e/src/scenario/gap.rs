@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::console::{Console, step};
 use crate::error::{E2eError, ensure};
 use crate::process::{Signal, pause};
+use crate::run_folder::RunFolder;
 use crate::scenario::Setting;
 use crate::scenario::run::{Begun, Run};
 use crate::server;
@@ -59,17 +60,17 @@ pub(super) fn run(
     let begun = run.begin(false)?;
     run.disturbed = true;
     let session = (cause.interrupt)(&mut run)?;
-    conclude(run, &begun, &session, cause.reasons, |_| Ok(()))
+    conclude(run, &begun, &session, cause.reasons, |_, _, _| Ok(()))
 }
 
 /// Goes on from the interruption to the verdict. The driver has to give one of `reasons` for the
-/// gap; `look` checks the writes of the run.
+/// gap; `look` checks the run's logs, its writes, and how many of them the t0 image has.
 pub(super) fn conclude(
     mut run: Run<'_>,
     begun: &Begun,
     session: &str,
     reasons: &[&str],
-    look: impl FnOnce(&Matched) -> Result<(), E2eError>,
+    look: impl FnOnce(&RunFolder, &Matched, Option<usize>) -> Result<(), E2eError>,
 ) -> Result<Summary, E2eError> {
     run.watch("recover", recovered)?;
     let first_sync = begun.seen.elapsed();
@@ -96,7 +97,7 @@ pub(super) fn conclude(
     );
     let gap = last.gaps > 0 && last.writes_uncaptured > 0;
     ensure!(gap, NotExercised, "a gap: no write went through uncaptured");
-    look(evidence.matched())?;
+    look(&run.folder, evidence.matched(), prefix)?;
     run.folder.discard_images()?;
     let summary = run.summary(first_sync, last);
     Ok(Summary { prefix, files, ..evidence.add_to(summary, &begun.beginning) })

@@ -60,7 +60,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let unmapped = after.writes_payload_unavailable > 0;
     ensure!(unmapped, NotExercised, "data that cannot be mapped: all were");
     let session = after.session;
-    let summary = conclude(run, &begun, &session, &REASONS, |matched| {
+    let summary = conclude(run, &begun, &session, &REASONS, |_, matched, _| {
         prompt(matched, pool)?;
         prompt(matched, all)
     })?;

@@ -7,6 +7,7 @@ use snapless_writer::log::Instant100;
 
 use crate::console::Console;
 use crate::error::{E2eError, ensure};
+use crate::run_folder::RunFolder;
 use crate::scenario::Setting;
 use crate::scenario::run::{Begun, Run};
 use crate::service::ServiceSettings;
@@ -14,6 +15,7 @@ use crate::status::Status;
 use crate::summary::Summary;
 use crate::traces::gap_reason;
 use crate::verdict::Evidence;
+use crate::writes::Matched;
 
 /// A slow machine must not cause a gap here.
 const SERVICE: ServiceSettings = ServiceSettings::holding(128);
@@ -38,7 +40,16 @@ pub(super) fn prepare<'a>(
 }
 
 /// Goes on from the session's begin to the verdict.
-pub(super) fn conclude(mut run: Run<'_>, begun: &Begun) -> Result<Summary, E2eError> {
+pub(super) fn conclude(run: Run<'_>, begun: &Begun) -> Result<Summary, E2eError> {
+    conclude_with(run, begun, |_, _, _| Ok(()))
+}
+
+/// The same; `look` checks the run's logs, its writes, and how many of them the t0 image has.
+pub(super) fn conclude_with(
+    mut run: Run<'_>,
+    begun: &Begun,
+    look: impl FnOnce(&RunFolder, &Matched, Option<usize>) -> Result<(), E2eError>,
+) -> Result<Summary, E2eError> {
     run.watch("first sync", |status| status.phase == "live")?;
     let first_sync = since(begun.beginning.t0, begun.seen);
     run.live_on()?;
@@ -58,6 +69,7 @@ pub(super) fn conclude(mut run: Run<'_>, begun: &Begun) -> Result<Summary, E2eEr
     run.check_ntfs("t0")?;
     let files = run.check_ntfs("latest")?;
     exercised(begun, &evidence, prefix, &last)?;
+    look(&run.folder, evidence.matched(), Some(prefix))?;
     run.folder.discard_images()?;
 
     let summary = run.summary(first_sync, last);

@@ -16,9 +16,10 @@ use nt::{
 };
 use protocol::{
     ioctl::{
-        ATTACH, ATTACH_SECOND, Counters, DeviceFlags, FAIL_ALLOCATIONS, FLUSH, HANG, MEMORY, PAUSE,
-        PNP, QUERY, REFUSE_USAGE, REMOVE, REMOVE_SECOND, RESIZE, RESUME, SET_DEVICE_FLAGS,
-        SET_POWER, SET_TRIM_SUPPORT, SHUTDOWN, SURPRISE_REMOVE, TOP_WRITE, USAGE, WRITE_PROTECT,
+        ATTACH, ATTACH_SECOND, Counters, DeviceFlags, FAIL_ALLOCATIONS, FAIL_READS, FAILED_READS,
+        FLUSH, HANG, LOSE_SECTORS, MEMORY, PAUSE, PNP, QUERY, REFUSE_USAGE, REMOVE, REMOVE_SECOND,
+        RESIZE, RESUME, SET_DEVICE_FLAGS, SET_POWER, SET_TRIM_SUPPORT, SHUTDOWN, SURPRISE_REMOVE,
+        TOP_WRITE, USAGE, WRITE_PROTECT,
     },
     zerocopy::{FromBytes, Immutable, IntoBytes},
 };
@@ -159,6 +160,9 @@ impl Inner {
                     Err(failure) => Err(failure),
                 }
             }
+            FAIL_READS => parsed(input).map(|percent| scheduler.reads.set_percent(percent)),
+            LOSE_SECTORS => parsed(input).map(|lost| scheduler.reads.lose(lost)),
+            FAILED_READS => return give(scheduler.reads.failed().as_bytes()),
             FAIL_ALLOCATIONS => parsed(input).map(framework::fail_allocations),
             SET_DEVICE_FLAGS => parsed(input).map(|flags: DeviceFlags| {
                 stack.set_device_flags(flags);

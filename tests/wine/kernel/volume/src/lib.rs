@@ -14,6 +14,7 @@ mod config;
 mod control;
 mod dataset;
 mod driver;
+mod failing_reads;
 mod framework;
 mod journal;
 mod payload;

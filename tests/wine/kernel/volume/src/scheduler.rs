@@ -21,7 +21,9 @@ use wdk_sys::{
 
 use crate::{
     config::{Config, SECTOR},
-    dataset, framework,
+    dataset,
+    failing_reads::{FailingReads, ReadFailure},
+    framework,
     journal::Store,
     payload,
     switches::Switches,
@@ -31,11 +33,15 @@ use crate::{
 /// The share of the writes whose image is changed in two steps.
 const TORN_PERCENT: u32 = 20;
 
+/// What a failed read leaves in its memory.
+const RUBBISH: u8 = 0xDB;
+
 /// The volume's work.
 pub(crate) struct Scheduler {
     pub(crate) store: Store,
     pub(crate) switches: Switches,
     pub(crate) top: TopWrites,
+    pub(crate) reads: FailingReads,
     timing: Timing,
     state: Monitor<State>,
     writes_in_flight: AtomicU64,
@@ -70,6 +76,8 @@ struct Chance {
     after_us: u32,
     /// Where a write is torn, in 1/256 of it; 0 for a write in one step.
     torn_at: u32,
+    /// Whether and how a read fails.
+    failure: u32,
 }
 
 impl Scheduler {
@@ -80,6 +88,7 @@ impl Scheduler {
             store,
             switches: Switches::default(),
             top: TopWrites::new(),
+            reads: FailingReads::new(),
             timing: Timing { slow_percent, slow_ms, jitter_us },
             state: Monitor::new(State {
                 waiting: Vec::new(),
@@ -186,7 +195,7 @@ impl Scheduler {
     fn work(&self, irp: Irp, chance: &Chance) {
         pause(chance.before_us);
         let (status, information) = match u32::from(irp.function().0) {
-            IRP_MJ_READ => self.read(&irp),
+            IRP_MJ_READ => self.read(&irp, chance),
             IRP_MJ_WRITE => self.write(&irp, chance),
             IRP_MJ_FLUSH_BUFFERS => (code(self.store.flush()), 0),
             IRP_MJ_DEVICE_CONTROL => self.clear(&irp),
@@ -226,10 +235,16 @@ impl Scheduler {
         (STATUS_SUCCESS, 0)
     }
 
-    fn read(&self, irp: &Irp) -> (NTSTATUS, usize) {
+    fn read(&self, irp: &Irp, chance: &Chance) -> (NTSTATUS, usize) {
         let (length, offset) = irp.transfer();
         // `volume.rs` checked that it is there and long enough.
         let Some(buffer) = payload::target(irp) else { return (STATUS_INSUFFICIENT_RESOURCES, 0) };
+        if let Some(ReadFailure { status, delay_us }) = self.reads.failure(irp, chance.failure) {
+            // SAFETY: the buffer has at least the request's length.
+            unsafe { buffer.write_bytes(RUBBISH, length as usize) };
+            pause(delay_us);
+            return (status, 0);
+        }
         // SAFETY: the buffer has at least the request's length.
         match unsafe { self.store.read(offset.cast_unsigned(), buffer, length) } {
             Ok(()) => (STATUS_SUCCESS, length as usize),
@@ -255,6 +270,7 @@ impl Scheduler {
             nt::println!("snapless-test-volume: the image or the journal: {failure}");
             nt::halt::halt()
         }
+        self.reads.mend(offset, data.len() as u64);
     }
 }
 
@@ -268,7 +284,8 @@ impl Timing {
         let before_us = random.u32(..=total);
         let torn = write && random.u32(..100) < TORN_PERCENT;
         let torn_at = if torn { random.u32(..256) } else { 0 };
-        Chance { before_us, after_us: total - before_us, torn_at }
+        let failure = random.u32(..);
+        Chance { before_us, after_us: total - before_us, torn_at, failure }
     }
 }
 
