@@ -59,7 +59,13 @@ impl Backpressure {
     /// Notes that the queue has no room for a held write because of writes that the disk transfers
     /// from it: the write waits for them, as long as the disk takes.
     pub fn disk_has_queue(&mut self, newest: Arrival) {
-        (self.waiting, self.full_since) = (newest, None);
+        self.waiting = newest;
+        self.disk_alone_has_queue();
+    }
+
+    /// Notes that the service has taken what it can take.
+    pub fn disk_alone_has_queue(&mut self) {
+        self.full_since = None;
     }
 
     /// True if the queue has been full, and nothing has told otherwise since.

@@ -182,10 +182,14 @@ impl<'a, W, Q: Fifo<W>> Core<'a, W, Q> {
         }
     }
 
-    /// Nothing waits for room in a queue that is empty.
+    /// Nothing waits for room in a queue that is empty, and nothing waits for the service in one in
+    /// which only the disk keeps memory.
     fn note_if_queue_is_empty(&mut self) {
-        if self.state.capture_queue.is_unused() {
-            self.state.backpressure.queue_is_empty();
+        let state = &mut *self.state;
+        if state.capture_queue.is_unused() {
+            state.backpressure.queue_is_empty();
+        } else if state.capture_queue.is_at_most(0) {
+            state.backpressure.disk_alone_has_queue();
         }
     }
 
