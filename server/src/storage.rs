@@ -108,7 +108,7 @@ pub trait StorageFile: Debug + Send + Sync {
     /// Bytes of the file.
     fn len(&self) -> io::Result<u64>;
 
-    /// Cuts the file, or lets it grow by zeros.
+    /// Cuts the file, or lets it grow by zeros. A change also if the file has that length already.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Makes the file's content and length durable.

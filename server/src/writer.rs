@@ -1,10 +1,13 @@
 //! Appends to a session's stream, durably.
 //!
 //! Rule LOSS (rules.md#loss), order on disk: entries, sync; the acknowledged end, sync; then the
-//! acknowledgement leaves. A crash leaves the stream up to the last acknowledged epoch, and after
-//! it perhaps whole epochs and a torn rest. [`SessionWriter::open`] keeps the whole epochs: their
-//! acknowledgement may have been lost. It cuts off the rest, which was never acknowledged: the
-//! driver reads those blocks again.
+//! acknowledgement leaves. What lies past the acknowledged end was never acknowledged, and
+//! [`SessionWriter::open`] cuts it off, whole epochs too: after a failed sync the system may have
+//! dropped the data and report success the next time, so what can be read there proves nothing. The
+//! acknowledged end itself may be such data, and is written and synced again.
+//!
+//! Only if a slot of the acknowledged end is damaged are whole epochs kept: the slot may have held
+//! an end that was acknowledged. It was read from the disk then, after a power loss, and so are they.
 
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +15,7 @@ use std::path::{Path, PathBuf};
 use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
 
-use crate::error::{Error, Result};
+use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
 use crate::format::repository::session_dir;
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
@@ -46,8 +49,7 @@ struct OpenSegment {
 }
 
 impl SessionWriter {
-    /// Opens the session, or makes a new one, and cuts its stream back to its last whole epoch.
-    /// Also returns the state of the stream there, ready for a connection. The caller ensures that
+    /// Opens the session, or makes a new one, and cuts its stream back to its acknowledged end. Also returns the state of the stream there, ready for a connection. The caller ensures that
     /// a session has one writer at a time.
     ///
     /// # Errors
@@ -61,6 +63,8 @@ impl SessionWriter {
         let repository = repository.repository();
         let store = repository.store().clone();
         let dir = session_dir(header.volume, header.session);
+        // Also for one that is there: a sync of its names may have failed before.
+        store.create_dirs(&dir)?;
         let stored = match repository.session(header.volume, header.session)? {
             Some(stored) => stored,
             None => create(&store, &dir, header)?,
@@ -69,23 +73,23 @@ impl SessionWriter {
             return Err(Error::OtherGeometry(header.session));
         }
         let reader = SessionReader::open(&store, stored)?;
-        let acknowledged = *reader.acknowledged();
-        let reader = reader.with_whole_epochs();
+        let a_slot_is_damaged = reader.check_acknowledgement().is_err();
+        let reader = if a_slot_is_damaged { reader.with_whole_epochs() } else { reader };
+        let mut acknowledged = *reader.acknowledged();
+        // The slot of the next generation is the damaged one.
+        acknowledged.generation += u64::from(a_slot_is_damaged);
         let mut state = reader.survey(stop)?;
         state.begin_connection();
-        let whole = *reader.acknowledged();
-        cut_back(&store, &dir, &whole)?;
+        cut_back(&store, &dir, &acknowledged)?;
         let acknowledged_file = store.open(&dir.join(ACKNOWLEDGED_FILE), OpenMode::Write)?;
-        let segment = match whole.segment.0 {
+        write_end(&acknowledged_file, acknowledged)?;
+        let segment = match acknowledged.segment.0 {
             0 => None,
-            _ => Some(OpenSegment::reopen(&store, &dir, whole)?),
+            _ => Some(OpenSegment::reopen(&store, &dir, acknowledged)?),
         };
         let header = stored;
-        let mut writer =
+        let writer =
             Self { store, dir, header, segment_limit, acknowledged, acknowledged_file, segment };
-        if whole != acknowledged {
-            writer.commit(whole.epoch, whole.seq)?;
-        }
         Ok((writer, state))
     }
 
@@ -126,9 +130,7 @@ impl SessionWriter {
             segment: segment.number,
             offset: segment.len,
         };
-        let file = &self.acknowledged_file;
-        file.write_at(acknowledged.slot_offset() as u64, &acknowledged.to_slot())?;
-        file.sync()?;
+        write_end(&self.acknowledged_file, acknowledged)?;
         self.acknowledged = acknowledged;
         Ok(())
     }
@@ -190,10 +192,15 @@ impl OpenSegment {
     }
 }
 
-/// Makes a session's directory and files; `session.snapless` last, since it marks the session as
+/// Writes the acknowledged end into its slot, durably.
+fn write_end(file: &StoredFile, acknowledged: Acknowledged) -> Result<()> {
+    file.write_at(acknowledged.slot_offset() as u64, &acknowledged.to_slot())?;
+    file.sync()
+}
+
+/// Makes a session's files; `session.snapless` last, since it marks the session as
 /// finished.
 fn create(store: &Store, dir: &Path, header: &SessionHeader) -> Result<SessionHeader> {
-    store.create_dirs(dir)?;
     store.create_durably(&dir.join(ACKNOWLEDGED_FILE), &Acknowledged::new_file())?;
     store.create_durably(&dir.join(SESSION_FILE), &header.to_bytes())?;
     Ok(*header)
@@ -210,10 +217,13 @@ fn cut_back(store: &Store, dir: &Path, acknowledged: &Acknowledged) -> Result<()
     if acknowledged.segment.0 > 0 {
         let path = dir.join(acknowledged.segment.file_name());
         let file = store.open(&path, OpenMode::Write)?;
-        if file.len()? > acknowledged.offset {
-            file.set_len(acknowledged.offset)?;
-            file.sync()?;
+        let len = file.len()?;
+        if len < acknowledged.offset {
+            return Err(Error::damaged(file.path(), len, Damage::Truncated(acknowledged.offset)));
         }
+        // Also if it ends there already: the sync of an earlier cut may have failed.
+        file.set_len(acknowledged.offset)?;
+        file.sync()?;
     }
     store.sync_dir(dir)
 }

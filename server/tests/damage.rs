@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use common::{BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME};
 use snapless_server::error::{Damage, Error};
-use snapless_server::format::acknowledged::Acknowledged;
+use snapless_server::format::acknowledged::{Acknowledged, SLOT_STRIDE};
 use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Repository, WritableRepository};
 use snapless_server::restore::Source;
@@ -74,26 +74,46 @@ fn crashed(root: &Path) -> (u64, u64) {
 }
 
 #[test]
-fn a_tail_torn_at_any_byte_is_cut_back_to_the_last_whole_epoch() {
+fn a_tail_is_cut_off_wherever_it_is_torn_unless_a_slot_is_damaged() {
     let dir = common::scratch();
     let root = dir.path();
     let (acknowledged, whole) = crashed(root);
     let stored = fs::read(segment(root)).unwrap();
     let marker = session_dir(root).join("acknowledged.snapless");
     let bytes = fs::read(&marker).unwrap();
-    for len in acknowledged..=stored.len() as u64 {
+    let mut damaged = bytes.clone();
+    damaged[Acknowledged::read(&bytes).unwrap().slot_offset() ^ SLOT_STRIDE] ^= 1;
+    for (len, bytes) in
+        (acknowledged..=stored.len() as u64).flat_map(|len| [(len, &bytes), (len, &damaged)])
+    {
         fs::write(segment(root), &stored[..usize::try_from(len).unwrap()]).unwrap();
-        fs::write(&marker, &bytes).unwrap();
+        fs::write(&marker, bytes).unwrap();
         // Readers see what was acknowledged and nothing more.
         let state = reader(root).unwrap().survey(&StopFlag::default()).unwrap();
         assert_eq!(state.timeline().epochs(), 1, "cut at {len}");
-        assert_eq!(verified(root).damage, [], "cut at {len}");
+        let is_damaged = bytes == &damaged;
+        assert_eq!(verified(root).damage.len(), usize::from(is_damaged), "cut at {len}");
         let opened = open_writer(root).unwrap();
-        let want = if len < whole { (1, acknowledged) } else { (2, whole) };
+        let keeps_whole = is_damaged && len >= whole;
+        let want = if keeps_whole { (2, whole) } else { (1, acknowledged) };
         assert_eq!((opened.epoch.get(), opened.offset), want, "cut at {len}");
         assert_eq!(fs::metadata(segment(root)).unwrap().len(), want.1, "cut at {len}");
         assert_eq!(reader(root).unwrap().acknowledged().epoch, opened.epoch);
+        assert_eq!(verified(root).damage, [], "cut at {len}");
     }
+}
+
+#[test]
+fn a_segment_that_ends_before_the_acknowledged_end_is_damage() {
+    let dir = common::scratch();
+    let root = dir.path();
+    let (acknowledged, _) = crashed(root);
+    let stored = fs::read(segment(root)).unwrap();
+    let short = usize::try_from(acknowledged).unwrap() - 1;
+    fs::write(segment(root), &stored[..short]).unwrap();
+    let refused = open_writer(root).unwrap_err();
+    assert!(matches!(refused, Error::Damaged { why: Damage::Truncated(_), .. }), "{refused}");
+    assert_eq!(fs::read(segment(root)).unwrap().len(), short, "it is left as it is");
 }
 
 #[test]

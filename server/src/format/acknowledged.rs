@@ -2,8 +2,7 @@
 //!
 //! Written and synced after the segment and before the acknowledgement leaves: the stream up to
 //! this end is durable, and no acknowledgement goes past it. Readers read exactly this far. On
-//! reopening, the server keeps whole epochs past the end, which were durable and lacked only their
-//! acknowledgement, and cuts off the rest.
+//! reopening, the server cuts off what lies past the end.
 //!
 //! Two slots, in different disk sectors, are written in turn: a torn write damages one and leaves
 //! the other.

@@ -88,8 +88,8 @@ pub enum Served {
     Stored,
     /// No frame has come.
     Idle,
-    /// Its power failed.
-    Crashed,
+    /// Its power failed, or a sync of its disk.
+    Failed,
 }
 
 impl FarEnd {
@@ -109,6 +109,7 @@ impl FarEnd {
             match self.try_connect() {
                 Ok(durable) => return Ok(durable),
                 Err(_) if !self.storage.has_power() => self.storage.crash(),
+                Err(_) if self.storage.took_failure() => {}
                 Err(error) => return Err(refused("a connection", &error)),
             }
         }
@@ -141,7 +142,10 @@ impl FarEnd {
         let Some(connection) = &mut self.connection else { return Ok(Served::Idle) };
         match connection.serve(&mut self.payload) {
             Ok(served) => Ok(served),
-            Err(_) if !self.storage.has_power() => Ok(Served::Crashed),
+            Err(_) if !self.storage.has_power() || self.storage.took_failure() => {
+                self.connection = None;
+                Ok(Served::Failed)
+            }
             Err(error) => Err(refused("a frame", &error)),
         }
     }
@@ -151,7 +155,7 @@ impl FarEnd {
     pub fn lose(&mut self) -> Result<u64, Broken> {
         // Some of what is on its way is stored all the same.
         for _ in 0..self.rng.below(4) {
-            if !self.storage.has_power() || self.serve(true)? == Served::Crashed {
+            if !self.storage.has_power() || self.serve(true)? == Served::Failed {
                 break;
             }
         }
@@ -216,6 +220,9 @@ impl FarEnd {
         if may_crash && self.rng.once_in(self.plan.crashes_once_in) {
             let changes = self.rng.below(12);
             self.storage.fail_after(changes);
+        }
+        if may_crash && self.rng.once_in(self.plan.sync_fails_once_in) {
+            self.storage.fail_sync();
         }
     }
 

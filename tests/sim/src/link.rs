@@ -132,7 +132,7 @@ impl Link {
             while served == Served::Stored {
                 served = far_end.serve(!calm)?;
             }
-            if served == Served::Crashed {
+            if served == Served::Failed {
                 self.becoming.push_front(Becoming { due: now, ..next });
                 return self.die(rng, now);
             }

@@ -49,6 +49,8 @@ pub enum Fault {
     Preemption,
     /// The server's power fails, also in the middle of what its disk does
     ServerCrashes,
+    /// A sync of the server's disk fails
+    SyncFails,
 }
 
 /// A host that breaks its side of the contract, to show that the checks find it.

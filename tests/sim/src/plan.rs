@@ -58,6 +58,8 @@ pub struct FarEndPlan {
     pub segment_bytes: u64,
     /// The server's power fails in one of so many things that it does; 0 for never.
     pub crashes_once_in: u64,
+    /// A sync fails in one of so many things that the server does; 0 for never.
+    pub sync_fails_once_in: u64,
 }
 
 /// Where a writer writes.
@@ -382,6 +384,7 @@ fn draw_far_end(rng: &mut Rng, volume: &Volume, faults: &Faults) -> Option<FarEn
         frame_bytes: usize::try_from(rng.scaled(1..=256 << 10)).unwrap_or(1),
         segment_bytes: rng.scaled(4 << 10..=1 << 20),
         crashes_once_in: faults.once_in(rng, Fault::ServerCrashes, 4..=40),
+        sync_fails_once_in: faults.once_in(rng, Fault::SyncFails, 10..=100),
     };
     (volume.blocks() as u64 <= FEW_BLOCKS).then_some(plan)
 }

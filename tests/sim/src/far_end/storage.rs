@@ -2,7 +2,7 @@
 //!
 //! A crash leaves what the trait's documentation promises and not more. Each change that was not
 //! synced survives whole, torn or not at all, whatever becomes of the changes around it; so does
-//! each name. The power may also fail in the middle of any operation.
+//! each name. The power may also fail in the middle of any operation. A sync of a file may fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -31,6 +31,10 @@ struct Disk {
     /// The power fails after so many more changes.
     fails_after: Option<u64>,
     has_power: bool,
+    /// The next sync of a file fails.
+    next_sync_fails: bool,
+    /// A sync has failed since [`SimStorage::took_failure`].
+    sync_failed: bool,
     /// Syncs of files, and of directories, do nothing.
     lies: [bool; 2],
 }
@@ -68,6 +72,8 @@ impl SimStorage {
             locks: BTreeSet::new(),
             fails_after: None,
             has_power: true,
+            next_sync_fails: false,
+            sync_failed: false,
             lies,
         })))
     }
@@ -75,6 +81,16 @@ impl SimStorage {
     /// Lets the power fail after so many more changes.
     pub fn fail_after(&self, changes: u64) {
         self.disk().fails_after = Some(changes);
+    }
+
+    /// Lets the next sync of a file fail.
+    pub fn fail_sync(&self) {
+        self.disk().next_sync_fails = true;
+    }
+
+    /// True if a sync has failed since the last call.
+    pub fn took_failure(&self) -> bool {
+        std::mem::take(&mut self.disk().sync_failed)
     }
 
     /// True until the power fails.
@@ -106,6 +122,7 @@ impl SimStorage {
         disk.durable_names = disk.names.clone();
         disk.locks.clear();
         (disk.fails_after, disk.has_power) = (None, true);
+        (disk.next_sync_fails, disk.sync_failed) = (false, false);
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -184,6 +201,13 @@ impl FileData {
     }
 
     fn crash(&mut self, rng: &mut Rng) {
+        self.fail_sync(rng);
+        self.content.clone_from(&self.durable);
+    }
+
+    /// What was changed since the last sync is durable, or not; it stays visible, and no later sync
+    /// knows of it.
+    fn fail_sync(&mut self, rng: &mut Rng) {
         let mut changes = std::mem::take(&mut self.changes);
         rng.shuffle(&mut changes);
         for change in changes {
@@ -196,7 +220,6 @@ impl FileData {
                 _ => change.apply(&mut self.durable, |_| None),
             }
         }
-        self.content.clone_from(&self.durable);
     }
 }
 
@@ -353,11 +376,18 @@ impl StorageFile for OpenFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let lies = self.storage.reach()?.lies[0];
-        self.change(|file| {
-            if !lies {
+        self.storage.change(|disk| {
+            let Disk { rng, files, lies, next_sync_fails, sync_failed, .. } = disk;
+            let file = &mut files[self.index];
+            if std::mem::take(next_sync_fails) {
+                file.fail_sync(rng);
+                *sync_failed = true;
+                return Err(io::Error::other("the server's disk could not be synced"));
+            }
+            if !lies[0] {
                 file.sync();
             }
+            Ok(())
         })
     }
 }
