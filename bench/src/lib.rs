@@ -14,11 +14,13 @@
 //! | [`spec`], [`run`] | a session's limits; a session with its memory |
 //! | [`sink`] | where records go |
 //! | [`control`], [`protocol`] | the control channel; its commands and answers |
+//! | [`alone`] | the engine without files and clients, on several threads |
 //! | [`raw_read`] | the physical limit of a first sync |
 //! | [`process`] | the host as a child process |
 //!
 //! All `unsafe` is in [`ring`] and [`memory`].
 
+pub mod alone;
 pub mod connection;
 pub mod control;
 pub mod disk;

@@ -13,7 +13,7 @@ use snapless_bench::disk::Disk;
 use snapless_bench::error::{Error, Result};
 use snapless_bench::server::Server;
 use snapless_bench::spec::{SessionSpec, SinkSpec};
-use snapless_bench::{control, raw_read};
+use snapless_bench::{alone, control, raw_read};
 
 /// Runs the engine of Snapless between files and NBD clients
 ///
@@ -41,6 +41,31 @@ enum Command {
         #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
         depth: u16,
     },
+    /// Measures the engine without files and clients, and prints the results as JSON
+    Alone {
+        /// Which part of it
+        #[arg(value_enum)]
+        part: Part,
+        /// Runs of each measurement
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        rounds: u16,
+        /// For `rundown`: threads at the same time
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+        threads: u16,
+        /// For `burst`: reads that the disk serves at the same time
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+        depth: u16,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// A write on a volume without a session
+    Rundown,
+    /// Holds of the session's lock at 64 TiB
+    Lock,
+    /// Writes that are held all at once
+    Burst,
 }
 
 #[derive(clap::Args)]
@@ -79,6 +104,11 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(options) => serve(&options),
         Command::Read { file, step, depth } => read(&file, step, depth),
+        Command::Alone { part, rounds, threads, depth } => match part {
+            Part::Rundown => print(alone::rundown::measure(threads.into(), rounds.into())),
+            Part::Lock => print(alone::lock::measure()),
+            Part::Burst => print(alone::burst::measure(depth.into(), rounds.into())),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -147,8 +177,12 @@ fn on_end_of_input(quit: Sender<()>) -> Result<()> {
 
 fn read(file: &std::path::Path, step: u32, depth: u16) -> Result<()> {
     let disk = Disk::open("file", file, 512)?;
-    let read = raw_read::read(&disk, step as usize * 1024, usize::from(depth))?;
-    println!("{}", serde_json::to_string(&read).map_err(Error::Command)?);
+    print(raw_read::read(&disk, step as usize * 1024, usize::from(depth)))
+}
+
+/// Prints a result as JSON.
+fn print(result: Result<impl serde::Serialize>) -> Result<()> {
+    println!("{}", serde_json::to_string(&result?).map_err(Error::Command)?);
     Ok(())
 }
 

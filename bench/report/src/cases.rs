@@ -3,6 +3,7 @@
 //! Rule: contestants take turns run by run, and a ratio is computed within a round, so that a
 //! machine that becomes slower affects both.
 
+mod alone;
 mod live;
 mod many;
 mod slow;
@@ -31,8 +32,11 @@ const EASY_RATE: u32 = 500;
 
 type Step = fn(&mut Cases) -> Result<()>;
 
-const STEPS: [(&str, Step); 8] = [
+const STEPS: [(&str, Step); 11] = [
     ("no session", Cases::no_session),
+    ("no session on all processors", Cases::no_session_on_all_processors),
+    ("holds of the lock at 64 TiB", Cases::lock),
+    ("many writes held at once", Cases::burst),
     ("first sync without writers", Cases::quiet_sync),
     ("first sync under writers", Cases::loaded_syncs),
     ("first sync under an easy rate of writes", Cases::easy_rate),

@@ -75,6 +75,11 @@ write a copy whose data is compared. QEMU keeps no checksums; the rate of a firs
 writers is therefore given without them as well.\n\
 - The cost of rundown protection without a session is measured on a file in memory, where only \
 the host takes time.\n\
+- The rows without a session on one and on all processors, of the session's lock and of writes \
+held at once call the engine without files and clients (`snapless-bench alone`). The lock's holds \
+are timed by the clock; where the system gave the processor to another thread they are longer, so \
+the mark is on 99.9 % of them. The disk under the writes held at once is a model; its reads \
+without the engine and with it take turns.\n\
 - The raw read is the host's own: 1 MiB per read, 8 at once, on the same ring.\n\
 - A block's read, which the easy rate is compared with, is the p99 of random reads of 64 KiB, \
 one at a time, through the same host beside the same writers.\n";
