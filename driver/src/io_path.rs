@@ -12,7 +12,7 @@ mod tag;
 
 use snapless_driver_logic::dataset::PIECE_REQUEST_LEN;
 use snapless_driver_logic::requests::{self, Verdict};
-use snapless_engine::{Issue, Submission, Ticket};
+use snapless_engine::{Issue, MemorySpan, Submission, Ticket};
 use snapless_types::Extent;
 use wdk_sys::{
     NT_SUCCESS, NTSTATUS, STATUS_CANCELLED, STATUS_DELETE_PENDING, STATUS_INSUFFICIENT_RESOURCES,
@@ -69,9 +69,13 @@ impl IoCallbacks for IoPath {
     }
 
     fn completed(volume: &Volume, protection: RundownProtection, tag: usize, irp: &CompletedIrp) {
-        let Tag { ticket, on_completion } = Tag::from_bits(tag);
+        let Tag { ticket, on_completion, payload } = Tag::from_bits(tag);
         let status = irp.status();
         if let Some(session) = volume.rundown.session(&protection) {
+            // First: the engine may use the memory again.
+            if let Some(payload) = payload {
+                session.put_back(irp, payload);
+            }
             if let Some((ticket, kind)) = ticket {
                 session.completed(ticket, kind, status);
             }
@@ -199,15 +203,15 @@ fn send(
     protection: RundownProtection,
     on_completion: Option<OnCompletion>,
 ) -> Preprocessed {
-    let tag = Tag { ticket: None, on_completion };
+    let tag = Tag { ticket: None, on_completion, payload: None };
     let status = filter_device::send::<IoPath>(irp, volume.lower(), protection, tag.into_bits());
     Preprocessed::Taken(status)
 }
 
 fn issue(session: &Session, issue: Issue<Write>) {
-    let Issue { write, ticket, .. } = issue;
+    let Issue { write, ticket, payload, .. } = issue;
     match write.form {
-        Form::Original(original) => issue_original(session, original, ticket),
+        Form::Original(original) => issue_original(session, original, ticket, payload),
         Form::Piece(split) => {
             if let Some(next) = issue_piece(session, split, ticket) {
                 submit_pieces(session, next);
@@ -216,12 +220,18 @@ fn issue(session: &Session, issue: Issue<Write>) {
     }
 }
 
-fn issue_original(session: &Session, original: Original, ticket: Ticket) {
+fn issue_original(
+    session: &Session,
+    original: Original,
+    ticket: Ticket,
+    payload: Option<MemorySpan>,
+) {
     let Original { irp, protection, kind, has_cancel_routine } = original;
     if has_cancel_routine {
         irp.clear_cancel_routine();
     }
-    let tag = Tag { ticket: Some((ticket, kind)), on_completion: None };
+    let payload = payload.and_then(|payload| session.issue_from_queue(&irp, payload));
+    let tag = Tag { ticket: Some((ticket, kind)), on_completion: None, payload };
     // The IRP is marked pending: the lower device's status is ignored.
     let _ = filter_device::send::<IoPath>(irp, session.lower(), protection, tag.into_bits());
 }
@@ -241,7 +251,7 @@ fn submit_pieces(session: &Session, mut split: SplitIrp) {
         let next = match write.form {
             Form::Piece(split) => issue_piece(session, split, ticket),
             // The engine gives back what it was given.
-            Form::Original(original) => return issue_original(session, original, ticket),
+            Form::Original(original) => return issue_original(session, original, ticket, None),
         };
         match next {
             Some(next) => split = next,

@@ -16,6 +16,7 @@ pub mod lower_device;
 pub mod mdl;
 mod own_irp;
 pub mod passive_lock;
+pub mod payload_mdl;
 pub mod pool;
 pub mod processor;
 pub mod query;

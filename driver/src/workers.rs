@@ -197,9 +197,7 @@ fn while_starting(session: &Session, give_up_at: Tick) {
         session.fail();
     }
     // Releases held writes once the session is stopped; gives nothing before.
-    while let Step::Do(submission) = session.engine().dispatch() {
-        io_path::carry_out(session, submission);
-    }
+    while let Step::Do(()) = dispatch(session) {}
 }
 
 fn wait(session: &Session, worker: Worker, until: Option<Tick>) {

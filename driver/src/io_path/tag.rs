@@ -3,6 +3,7 @@
 use snapless_engine::Ticket;
 use snapless_types::Clearing;
 
+use crate::kernel::payload_mdl::PayloadMdl;
 use crate::session::write::RequestKind;
 
 /// What is done for the session when a request has succeeded.
@@ -22,13 +23,19 @@ pub struct Tag {
     pub ticket: Option<(Ticket, RequestKind)>,
     /// What is done next.
     pub on_completion: Option<OnCompletion>,
+    /// The MDL that the request has in place of its caller's.
+    pub payload: Option<PayloadMdl>,
 }
 
 /// The ticket takes the low 32 bits; then two bits for the request's kind (0: unknown to the
-/// engine), and two for what is done next.
+/// engine), two for what is done next, and the rest for an MDL (0: its caller's).
 const KIND_SHIFT: u32 = 32;
 const NEXT_SHIFT: u32 = 34;
+const PAYLOAD_SHIFT: u32 = 36;
 const TICKET_MASK: usize = 0xffff_ffff;
+/// The highest bit is not the tag's.
+const BITS_MASK: usize = usize::MAX >> 1;
+const _: () = assert!(PAYLOAD_SHIFT + PayloadMdl::BITS == usize::BITS - 1);
 
 impl Tag {
     /// The tag as a number. IRQL <= DISPATCH_LEVEL.
@@ -49,7 +56,8 @@ impl Tag {
             Some(OnCompletion::QueryLength) => 1,
             Some(OnCompletion::ReadLength) => 2,
         };
-        ticket | (kind << KIND_SHIFT) | (next << NEXT_SHIFT)
+        let payload = self.payload.map_or(0, |payload| payload.into_raw() as usize);
+        ticket | (kind << KIND_SHIFT) | (next << NEXT_SHIFT) | (payload << PAYLOAD_SHIFT)
     }
 
     /// The tag that [`Tag::into_bits`] gave this number. IRQL <= DISPATCH_LEVEL.
@@ -66,6 +74,8 @@ impl Tag {
             _ => None,
         };
         let ticket = u32::try_from(bits & TICKET_MASK).unwrap_or(u32::MAX);
-        Self { ticket: kind.map(|kind| (Ticket::from_raw(ticket), kind)), on_completion }
+        let ticket = kind.map(|kind| (Ticket::from_raw(ticket), kind));
+        let payload = u32::try_from((bits & BITS_MASK) >> PAYLOAD_SHIFT).unwrap_or(0);
+        Self { ticket, on_completion, payload: PayloadMdl::from_raw(payload) }
     }
 }

@@ -15,8 +15,8 @@ use wdk_sys::ntddk::{
 };
 use wdk_sys::{
     _IO_STACK_LOCATION, DO_BUFFERED_IO, DO_DIRECT_IO, IO_STACK_LOCATION, IRP, IRP_ASSOCIATED_IRP,
-    IRP_PAGING_IO, IRP_SYNCHRONOUS_PAGING_IO, METHOD_BUFFERED, NT_SUCCESS, NTSTATUS,
-    PDEVICE_OBJECT, PFILE_OBJECT, PIRP, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR,
+    IRP_PAGING_IO, IRP_SYNCHRONOUS_PAGING_IO, MDL, METHOD_BUFFERED, NT_SUCCESS, NTSTATUS,
+    PDEVICE_OBJECT, PFILE_OBJECT, PIRP, PMDL, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR,
     SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
 };
 
@@ -132,6 +132,18 @@ impl OwnedIrp {
         let buffer = unsafe { (*irp).AssociatedIrp };
         // SAFETY: for buffered I/O the union holds the system buffer, as long as the request.
         NonNull::new(unsafe { buffer.SystemBuffer }.cast()).map(Payload)
+    }
+
+    /// Its MDL, if it has one. IRQL <= DISPATCH_LEVEL.
+    pub(super) fn mdl(&self) -> Option<NonNull<MDL>> {
+        // SAFETY: we own the IRP.
+        NonNull::new(unsafe { (*self.0.as_ptr()).MdlAddress })
+    }
+
+    /// Replaces its MDL; the caller's is to be put back on completion. IRQL <= DISPATCH_LEVEL.
+    pub(super) fn set_mdl(&self, mdl: PMDL) {
+        // SAFETY: we own the IRP.
+        unsafe { (*self.0.as_ptr()).MdlAddress = mdl };
     }
 
     /// Where a write says which file it belongs to. IRQL <= DISPATCH_LEVEL.
@@ -404,6 +416,12 @@ impl CompletedIrp {
         let block = unsafe { (*self.0.as_ptr()).IoStatus };
         // SAFETY: on completion the union holds the status.
         unsafe { block.__bindgen_anon_1.Status }
+    }
+
+    /// Puts the caller's MDL back. IRQL <= DISPATCH_LEVEL.
+    pub(super) fn set_mdl(&self, mdl: PMDL) {
+        // SAFETY: the IRP is ours until the completion routine returns.
+        unsafe { (*self.0.as_ptr()).MdlAddress = mdl };
     }
 
     /// What a usage notification has reported; `None` if it has failed. IRQL <= DISPATCH_LEVEL.

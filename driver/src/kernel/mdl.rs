@@ -73,6 +73,11 @@ impl BufferMdl {
         Some(Self { mdl, base: buffer.base(), len: buffer.len() })
     }
 
+    /// The MDL. Any IRQL.
+    pub(super) fn as_ptr(&self) -> PMDL {
+        self.mdl.as_ptr()
+    }
+
     /// The system address of `len` bytes at `offset`; `None` if they are not all inside. Any IRQL.
     pub fn address(&self, offset: u64, len: u64) -> Option<NonNull<u8>> {
         let end = usize::try_from(offset.checked_add(len)?).ok()?;
@@ -131,16 +136,25 @@ impl WindowMdl {
         Some(self.mdl.as_ptr())
     }
 
-    /// Unmaps the part, which the driver below may have mapped: what the macro
-    /// `MmPrepareMdlForReuse` does.
     fn unmap(&mut self) {
         // SAFETY: only this value uses the MDL.
-        let list = unsafe { self.mdl.as_ref() };
-        if u32::from(list.MdlFlags.cast_unsigned()) & MDL_PARTIAL_HAS_BEEN_MAPPED != 0 {
-            let address: *mut c_void = list.MappedSystemVa;
-            // SAFETY: the flag says that this address is a mapping of this MDL.
-            unsafe { MmUnmapLockedPages(address, self.mdl.as_ptr()) };
-        }
+        unsafe { unmap_partial(self.mdl.as_ptr()) };
+    }
+}
+
+/// Unmaps a partial MDL, which a driver below may have mapped: what the macro
+/// `MmPrepareMdlForReuse` does. IRQL <= DISPATCH_LEVEL.
+///
+/// # Safety
+/// A partial MDL of the caller's that no driver below uses any more.
+pub(super) unsafe fn unmap_partial(mdl: PMDL) {
+    // SAFETY: the caller's.
+    let flags = unsafe { (*mdl).MdlFlags };
+    if u32::from(flags.cast_unsigned()) & MDL_PARTIAL_HAS_BEEN_MAPPED != 0 {
+        // SAFETY: the caller's.
+        let address: *mut c_void = unsafe { (*mdl).MappedSystemVa };
+        // SAFETY: the flag says that this address is a mapping of this MDL.
+        unsafe { MmUnmapLockedPages(address, mdl) };
     }
 }
 

@@ -1,12 +1,14 @@
 //! The memory of a session's capture queue.
 //!
 //! The engine gives each span of it to one value at a time: a capture, a read, or a drained record.
-//! The methods take that value as proof, so that only the owner of a span accesses it.
+//! The methods take that value as proof, so that only the owner of a span accesses it. Only the
+//! payload of a write has two owners, its record and its IRP, both of which only read it.
 
 use snapless_engine::{Capture, Drained, MemorySpan, Read};
 
-use super::irp::Payload;
+use super::irp::{CompletedIrp, OwnedIrp, Payload};
 use super::mdl::BufferMdl;
+use super::payload_mdl::{PayloadMdl, PayloadMdls};
 use super::pool::PoolBuffer;
 use super::reader::{IdleSlot, ReadOwner, Readers, ReadersConfig};
 
@@ -15,13 +17,15 @@ pub struct QueueMemory {
     /// Describes `buffer`, and so is dropped first.
     mdl: BufferMdl,
     buffer: PoolBuffer,
+    payloads: PayloadMdls,
 }
 
 impl QueueMemory {
     /// Allocates `bytes`; `None` if there is no memory. PASSIVE_LEVEL.
     pub fn new(bytes: u64) -> Option<Self> {
         let buffer = PoolBuffer::new(usize::try_from(bytes).ok()?)?;
-        Some(Self { mdl: BufferMdl::new(&buffer)?, buffer })
+        let payloads = PayloadMdls::new(buffer.len())?;
+        Some(Self { mdl: BufferMdl::new(&buffer)?, buffer, payloads })
     }
 
     /// Number of bytes. IRQL <= DISPATCH_LEVEL.
@@ -32,8 +36,8 @@ impl QueueMemory {
     /// Copies a write's payload to the span of its capture; false if that is not inside the queue.
     /// IRQL <= DISPATCH_LEVEL.
     ///
-    /// The application may change its buffer meanwhile: the stream may then have a mix of both
-    /// contents, as the disk may.
+    /// The application may change its buffer meanwhile: the stream then has a mix of both contents.
+    /// So has the disk, as the write is issued from here ([`QueueMemory::issue_from`]).
     pub fn capture<W>(&self, capture: &Capture<W>, payload: Payload, skip: u64) -> bool {
         let MemorySpan { offset, len } = capture.memory();
         let Some(target) = self.buffer.range(offset, len) else { return false };
@@ -49,14 +53,25 @@ impl QueueMemory {
         true
     }
 
+    /// Gives a captured write's IRP the payload in the queue in place of its caller's buffer. `None`
+    /// if it keeps that: it is buffered. IRQL <= DISPATCH_LEVEL.
+    pub fn issue_from(&self, irp: &OwnedIrp, payload: MemorySpan) -> Option<PayloadMdl> {
+        self.payloads.replace(irp, &self.mdl, payload)
+    }
+
+    /// Gives an IRP its caller's buffer back. IRQL <= DISPATCH_LEVEL.
+    pub fn put_back(&self, irp: &CompletedIrp, payload: PayloadMdl) {
+        self.payloads.put_back(irp, payload);
+    }
+
     /// A drained record's payload, empty for a marker; `None` if it is not inside the queue. IRQL
     /// <= DISPATCH_LEVEL.
     pub fn payload<'a>(&'a self, drained: &'a Drained) -> Option<&'a [u8]> {
         let Some(MemorySpan { offset, len }) = drained.memory() else { return Some(&[]) };
         let source = self.buffer.range(offset, len)?;
         let len = usize::try_from(len).ok()?;
-        // SAFETY: the span has `len` bytes, which are the drained record's alone: nothing writes to
-        // them meanwhile.
+        // SAFETY: the span has `len` bytes, which are the drained record's, and the disk's: nothing
+        // writes to them meanwhile.
         Some(unsafe { core::slice::from_raw_parts(source.as_ptr(), len) })
     }
 

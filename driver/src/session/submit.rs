@@ -4,7 +4,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use snapless_engine::{Capture, Issue, Part, Submission, Ticket, Urgency};
+use snapless_engine::{Capture, Issue, MemorySpan, Part, Submission, Ticket, Urgency};
 use snapless_types::{Clearing, Extent};
 use wdk_sys::{
     NT_SUCCESS, NTSTATUS, STATUS_INVALID_DEVICE_REQUEST, STATUS_NOT_IMPLEMENTED,
@@ -14,7 +14,8 @@ use wdk_sys::{
 use super::Session;
 use super::split_request::SplitIrp;
 use super::write::{Form, Original, RequestKind, Write};
-use crate::kernel::irp::{CancelledIrp, OwnedIrp};
+use crate::kernel::irp::{CancelledIrp, CompletedIrp, OwnedIrp};
+use crate::kernel::payload_mdl::PayloadMdl;
 use crate::kernel::rundown::RundownProtection;
 use crate::trace;
 
@@ -87,6 +88,17 @@ impl Session {
         let copied = payload.is_some_and(|payload| self.queue.capture(capture, payload, skip));
         debug_assert!(copied, "LOSS: a captured write has a payload and a place for it");
         self.engine.part_captured(part)
+    }
+
+    /// Has the disk transfer a captured write from the queue; `None` if it goes down as it came.
+    /// IRQL <= DISPATCH_LEVEL.
+    pub fn issue_from_queue(&self, irp: &OwnedIrp, payload: MemorySpan) -> Option<PayloadMdl> {
+        self.queue.issue_from(irp, payload)
+    }
+
+    /// Gives a request that has completed its caller's buffer back. IRQL <= DISPATCH_LEVEL.
+    pub fn put_back(&self, irp: &CompletedIrp, payload: PayloadMdl) {
+        self.queue.put_back(irp, payload);
     }
 
     /// Notes that the lower device has completed a request. IRQL <= DISPATCH_LEVEL.

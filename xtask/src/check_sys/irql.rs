@@ -26,12 +26,13 @@ pub const RAISED: [&str; 9] = [
 ];
 
 /// What they may use: documented for IRQL <= `DISPATCH_LEVEL`, or any.
-const ALLOWED: [&str; 20] = [
+const ALLOWED: [&str; 22] = [
     "EtwWriteTransfer",
     "ExAllocatePoolWithTag",
     "ExFreePoolWithTag",
     "IoAcquireCancelSpinLock",
     "IoAllocateIrp",
+    "IoBuildPartialMdl",
     "IoFreeIrp",
     "IoFreeMdl",
     "IoReleaseCancelSpinLock",
@@ -45,6 +46,8 @@ const ALLOWED: [&str; 20] = [
     "KeReleaseSpinLock",
     "KeSetEvent",
     "MmMapLockedPagesSpecifyCache",
+    // Of a mapping in the system's address space.
+    "MmUnmapLockedPages",
     "ObfDereferenceObject",
     "PsGetCurrentThread",
 ];

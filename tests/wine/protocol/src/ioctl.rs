@@ -174,7 +174,10 @@ pub struct TopWrite {
     /// How long it is, in bytes.
     pub length: u32,
     /// Every byte of it.
-    pub fill: u32,
+    pub fill: u16,
+    /// Every byte of its buffer once the write is at the bottom of the stack, as an application may
+    /// change it; 0: it stays as it is.
+    pub changed_fill: u16,
     /// How many chained memory descriptor lists describe its data: 1 to `length`.
     pub parts: u32,
     /// `SL_…` flags of its stack location.

@@ -28,7 +28,7 @@ const fn breaks(name: &'static str, rule: &'static str) -> Case {
 }
 
 /// All cases.
-pub const CASES: [Case; 43] = [
+pub const CASES: [Case; 44] = [
     Case { name: "clean", rule: None },
     // Object lifetime.
     breaks("stale-handle", "Handle"),
@@ -57,6 +57,7 @@ pub const CASES: [Case; 43] = [
     breaks("mark-without-pending", "Pending"),
     breaks("neither-completed-nor-passed", "Pending"),
     breaks("own-irp-without-completion-routine", "State"),
+    breaks("irp-completed-with-another-mdl", "State"),
     breaks("own-irp-without-thread", "State"),
     breaks("background-read-without-hint", "State"),
     breaks("urgent-read-with-low-hint", "State"),

@@ -56,13 +56,15 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let begun = run.begin(false)?;
     let places = Places::of(run.image.len);
     cancel_held(&mut run, places)?;
-    keep_flags(&mut run, "a held write", places.last(), 1)?;
+    keep_flags(&mut run, "a held write", places.last(), TopWrite::DRIVER, 1)?;
     change(&mut run, "first sync", places)?;
     refuse(&mut run, places)?;
     run.watch("first sync", |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
     change(&mut run, "live", places.moved())?;
-    keep_flags(&mut run, "a direct write", places.between() + MIB, 0)?;
+    keep_flags(&mut run, "a direct write", places.between() + MIB, TopWrite::DRIVER, 0)?;
+    let place = places.between() + MIB + 65536;
+    keep_flags(&mut run, "a mapped file's paging write", place, TopWrite::MAPPED_FILE, 0)?;
     // From here on some data cannot be captured.
     run.disturbed = true;
     write_unmapped(&mut run, places)?;
@@ -176,8 +178,15 @@ fn refuse(run: &mut Run<'_>, places: Places) -> Result<(), E2eError> {
     })
 }
 
-/// A write's flags arrive at the disk unchanged; `held` is how many writes are held for it.
-fn keep_flags(run: &mut Run<'_>, what: &str, place: u64, held: u64) -> Result<(), E2eError> {
+/// A write's flags arrive at the disk unchanged, and the disk transfers what the stream has, though
+/// the sender changes its buffer meanwhile. `held` is how many writes are held for it.
+fn keep_flags(
+    run: &mut Run<'_>,
+    what: &str,
+    place: u64,
+    sender: u32,
+    held: u64,
+) -> Result<(), E2eError> {
     let rig = &mut run.rig;
     step(run.console, &format!("send {what} with every flag"), |_| {
         let before = rig.status()?.map_or(0, |status| status.writes_held);
@@ -185,7 +194,9 @@ fn keep_flags(run: &mut Run<'_>, what: &str, place: u64, held: u64) -> Result<()
             offset: place,
             length: 8192,
             fill: 0x5a,
+            changed_fill: 0x5c,
             parts: 1,
+            sender,
             location_flags: LOCATION_FLAGS,
             irp_flags: PACKET_FLAGS,
             ..TopWrite::default()

@@ -9,7 +9,9 @@
 //! - when its device goes, the driver holds no packet of it, and none is below with a completion
 //!   routine of the driver;
 //! - a completion routine passes `PendingReturned` on; one of a packet of the driver's own takes
-//!   the packet back.
+//!   the packet back;
+//! - a packet from above leaves the driver upwards with the memory descriptor list that it came
+//!   with.
 //!
 //! To observe completion, the rig replaces the driver's completion routine by its own, which calls
 //! it.
@@ -41,6 +43,8 @@ struct Packet {
     location: usize,
     /// The device that received it; 0 for a packet that the driver allocated.
     device: Handle,
+    /// The list of memory that it came with.
+    list: usize,
     /// The dispatch call that brought it, while that call runs.
     arrival: Option<Arc<ArrivalState>>,
 }
@@ -87,6 +91,7 @@ pub(crate) fn handed_to_driver(irp: &Irp, device: Handle, arrival: &Arrival) {
         holder: Holder::Driver,
         location: location_of(irp),
         device,
+        list: irp.mdl() as usize,
         arrival: Some(Arc::clone(&arrival.state)),
     };
     PACKETS.lock().insert(irp.raw() as usize, packet);
@@ -163,12 +168,15 @@ pub(crate) fn passed_down(irp: &mut Irp) {
     let next = irp.next_location();
     let own = ledger::is_open(Account::Irp, key);
     let mut packets = PACKETS.lock();
-    let known = packets.get(&key).map(|packet| (packet.holder, packet.location, packet.device));
+    let known = packets
+        .get(&key)
+        .map(|packet| (packet.holder, packet.location, packet.device, packet.list));
     if let Some((Holder::Below, ..)) = known {
         drop(packets);
         violation!(State, "IofCallDriver", "{:p} is below the driver already", irp.raw());
     }
-    let (location, device) = known.map_or((0, 0), |(_, location, device)| (location, device));
+    let (location, device, list) =
+        known.map_or((0, 0, 0), |(_, location, device, list)| (location, device, list));
     if known.is_some() && next as usize == location {
         // The driver skipped its own location, which holds the values of the driver above.
         if let Some(packet) = packets.remove(&key) {
@@ -200,10 +208,10 @@ pub(crate) fn passed_down(irp: &mut Irp) {
         return;
     }
     let (routine, context) = (next.CompletionRoutine, next.Context);
-    let wrapped = Box::new(Wrapped { routine, context, location, device, own });
+    let wrapped = Box::new(Wrapped { routine, context, location, device, list, own });
     next.CompletionRoutine = Some(completed_below);
     next.Context = Box::into_raw(wrapped).cast();
-    packets.insert(key, Packet { holder: Holder::Below, location, device, arrival: None });
+    packets.insert(key, Packet { holder: Holder::Below, location, device, list, arrival: None });
 }
 
 /// The driver completes a packet.
@@ -229,6 +237,7 @@ pub(crate) fn completing(irp: &Irp) {
         violation!(Completion, function, "{:p} still has a cancel routine", irp.raw());
     }
     let Some(packet) = packet else { return };
+    require_list(irp.mdl() as usize, packet.list, function);
     // SAFETY: the packet is the driver's until this call returns.
     let marked = unsafe { is_marked_at(packet.location) };
     if packet.arrival.is_none() && !marked {
@@ -289,6 +298,7 @@ struct Wrapped {
     context: *mut c_void,
     location: usize,
     device: Handle,
+    list: usize,
     own: bool,
 }
 
@@ -300,8 +310,8 @@ unsafe extern "C" fn completed_below(
     // SAFETY: `passed_down` boxed this for this call.
     let wrapped = *unsafe { Box::from_raw(context.cast::<Wrapped>()) };
     let key = raw as usize;
-    let Wrapped { location, device: handle, .. } = wrapped;
-    let packet = Packet { holder: Holder::Driver, location, device: handle, arrival: None };
+    let Wrapped { location, device: handle, list, .. } = wrapped;
+    let packet = Packet { holder: Holder::Driver, location, device: handle, list, arrival: None };
     PACKETS.lock().insert(key, packet);
     // SAFETY: the packet is live for the length of this call.
     let pending = unsafe { (*raw).PendingReturned } != 0;
@@ -321,6 +331,10 @@ unsafe extern "C" fn completed_below(
         );
     }
     PACKETS.lock().remove(&key);
+    if location != 0 {
+        // SAFETY: as below.
+        require_list(unsafe { (*raw).MdlAddress } as usize, list, "a completion routine");
+    }
     // SAFETY: completion goes on after this routine, so the packet and the driver's location are
     // still valid.
     if pending && wrapped.location != 0 && !unsafe { is_marked_at(wrapped.location) } {
@@ -347,6 +361,13 @@ impl ArrivalState {
         self.marked_pending.store(marked, Ordering::Relaxed);
         // Release: pairs with the load in `returned`.
         self.fate.store(fate, Ordering::Release);
+    }
+}
+
+/// Drivers above and the I/O manager rely on the list of a packet that completes.
+fn require_list(now: usize, came: usize, function: &str) {
+    if now != came {
+        violation!(State, function, "the packet came with the MDL {came:#x} and has {now:#x} now");
     }
 }
 

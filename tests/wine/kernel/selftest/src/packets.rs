@@ -32,6 +32,7 @@ pub(crate) fn run(case: &str, framework: &Framework, driver: Handle) {
         "irp-completed-twice" => flush(framework, driver, completed_twice),
         "irp-completed-as-pending" => flush(framework, driver, completed_as_pending),
         "irp-completed-with-cancel-routine" => flush(framework, driver, with_cancel_routine),
+        "irp-completed-with-another-mdl" => flush(framework, driver, with_another_list),
         "pending-without-mark" => flush(framework, driver, pending_without_mark),
         "mark-without-pending" => flush(framework, driver, mark_without_pending),
         "neither-completed-nor-passed" => flush(framework, driver, neither),
@@ -155,6 +156,14 @@ unsafe extern "system" fn with_cancel_routine(_device: Handle, raw: PIRP) -> NTS
     let mut irp = unsafe { Irp::from_raw(raw) };
     irp.set_cancel_routine(Some(no_cancel));
     irp.complete(STATUS_SUCCESS, 0)
+}
+
+unsafe extern "system" fn with_another_list(_device: Handle, raw: PIRP) -> NTSTATUS {
+    // SAFETY: the packet that the callback was given; the rig reports the mistake before it uses
+    // the list, which is none.
+    unsafe { (*raw).MdlAddress = ptr::without_provenance_mut(8) };
+    // SAFETY: as above.
+    unsafe { Irp::from_raw(raw) }.complete(STATUS_SUCCESS, 0)
 }
 
 unsafe extern "C" fn no_cancel(_device: PDEVICE_OBJECT, _irp: PIRP) {}

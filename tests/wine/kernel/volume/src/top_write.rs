@@ -2,7 +2,8 @@
 //! kernel: with flags and chains of memory descriptor lists that no program can ask for, and for
 //! files whose objects only the file system's own stack location has.
 //!
-//! The rule: the flags at the bottom of the stack are recorded before the packet is handled.
+//! The rule: the flags at the bottom of the stack are recorded before the packet is handled. Then
+//! the sender may change its buffer, which drivers that have passed the packet on may not rely on.
 
 use alloc::{vec, vec::Vec};
 use core::{
@@ -33,12 +34,35 @@ pub(crate) struct TopWrites {
     packet: AtomicUsize,
     /// Flags of its location and of the packet.
     seen: SpinLock<Option<(u32, u32)>>,
+    /// How its buffer changes when it arrives.
+    change: SpinLock<Option<Change>>,
+}
+
+/// Another content for a buffer of the sender.
+struct Change {
+    buffer: *mut u8,
+    length: usize,
+    fill: u8,
+}
+
+// SAFETY: the buffer stays until its write has come back, and the change is made before that.
+unsafe impl Send for Change {}
+
+impl Change {
+    fn of(data: &mut [u8], write: &TopWrite) -> Option<Self> {
+        let (buffer, length) = (data.as_mut_ptr(), data.len());
+        (write.changed_fill != 0).then_some(Self { buffer, length, fill: write.changed_fill as u8 })
+    }
 }
 
 impl TopWrites {
     /// None yet.
     pub(crate) const fn new() -> Self {
-        Self { packet: AtomicUsize::new(NONE), seen: SpinLock::new(None) }
+        Self {
+            packet: AtomicUsize::new(NONE),
+            seen: SpinLock::new(None),
+            change: SpinLock::new(None),
+        }
     }
 
     /// A packet has reached the bottom of the stack.
@@ -48,6 +72,10 @@ impl TopWrites {
             // SAFETY: the packet is at this driver.
             let flags = unsafe { (*irp.raw()).Flags };
             *self.seen.lock() = Some((u32::from(irp.stack().Flags), flags));
+            if let Some(Change { buffer, length, fill }) = self.change.lock().take() {
+                // SAFETY: the sender's buffer, which is there until the packet has come back.
+                unsafe { buffer.write_bytes(fill, length) };
+            }
         }
     }
 }
@@ -83,6 +111,7 @@ pub(crate) fn send(stack: &Stack, writes: &TopWrites, write: TopWrite) -> Result
         location.Flags = write.location_flags as u8;
         location.Parameters.Write.Length = write.length;
         location.Parameters.Write.ByteOffset.QuadPart = write.offset.cast_signed();
+        *writes.change.lock() = Change::of(&mut data, &write);
         // Relaxed: sending orders it.
         writes.packet.store(irp.raw() as usize, Ordering::Relaxed);
         Ok(())

@@ -1,7 +1,7 @@
 //! Packets that the driver allocates, passes on and completes.
 //!
 //! The rules: a packet is freed once, and not while it is below the driver; its memory descriptor
-//! lists belong to their creator; `watch.rs` checks calls and completions. A packet of the driver's
+//! lists belong to their creator, and partial ones have their frames; `watch.rs` checks calls and completions. A packet of the driver's
 //! own has the thread that sends it, each time that it is sent; a read has the priority hint of a
 //! background thread if one sends it, and else none of those.
 
@@ -14,7 +14,7 @@ use wdk_sys::{
 use crate::{
     allocation_failure::{self, Allocation},
     checks::violation,
-    gaps::thread,
+    gaps::{mdl, thread},
     irql::{DISPATCH_LEVEL, require_at_most},
     ledger::{self, Account},
     preempt, watch,
@@ -76,6 +76,7 @@ pub(crate) unsafe extern "system" fn call_driver(device: PDEVICE_OBJECT, raw: PI
     if ledger::is_open(Account::Irp, raw as usize) {
         require_sender(&mut irp, function);
     }
+    mdl::require_frames(&irp, function);
     watch::passed_down(&mut irp);
     // SAFETY: the driver's arguments, unchanged.
     let status = unsafe { IofCallDriver(device, irp.into_raw()) };

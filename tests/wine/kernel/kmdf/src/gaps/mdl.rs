@@ -1,8 +1,9 @@
 //! Memory descriptor lists. On Wine all memory of the device process is mapped and resident, so
-//! mapping an MDL only computes its address; counts and state flags are real.
+//! mapping an MDL only computes its address, and a page frame's number is that of the page's
+//! address; counts, state flags and the arrays of frames of the driver's own MDLs are real.
 //!
 //! The rules: an MDL is freed once; it is mapped only when it describes locked or nonpaged memory;
-//! a partial MDL stays within its source.
+//! a partial MDL stays within its source, and has its frames when it is passed down.
 
 use core::{ffi::c_void, ptr};
 
@@ -22,6 +23,7 @@ use crate::{
 };
 
 const PAGE_MASK: usize = 4095;
+const PAGE_SHIFT: u32 = 12;
 /// With any of these flags the MDL's pages are resident.
 const RESIDENT: i16 =
     (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL) as i16;
@@ -103,6 +105,15 @@ pub(crate) unsafe extern "system" fn build_partial(
             pages(from, length)
         );
     }
+    if source.MdlFlags & MDL_SOURCE_IS_NONPAGED_POOL as i16 != 0 {
+        for page in 0..pages(from, length) {
+            let of_source = page + (from >> PAGE_SHIFT) - (start >> PAGE_SHIFT);
+            // SAFETY: the source describes that page and has its frame.
+            let number = unsafe { frame(source, of_source).read() };
+            // SAFETY: the target has room.
+            unsafe { frame(target, page).write(number) };
+        }
+    }
     target.StartVa = (from & !PAGE_MASK) as *mut c_void;
     target.ByteOffset = (from & PAGE_MASK) as u32;
     target.ByteCount = length as u32;
@@ -120,7 +131,7 @@ pub(crate) unsafe extern "system" fn build_partial(
 
 /// How many pages an MDL has room for.
 fn room(list: &MDL) -> usize {
-    let frames = usize::from(list.Size.unsigned_abs()).saturating_sub(size_of::<MDL>());
+    let frames = usize::try_from(list.Size).unwrap_or(0).saturating_sub(size_of::<MDL>());
     frames / size_of::<wdk_sys::PFN_NUMBER>()
 }
 
@@ -130,6 +141,41 @@ pub(crate) unsafe extern "system" fn build_for_nonpaged_pool(list: PMDL) {
     let list = unsafe { &mut *list };
     list.MappedSystemVa = virtual_address(list).cast();
     list.MdlFlags |= MDL_SOURCE_IS_NONPAGED_POOL as i16;
+    let start = virtual_address(list) as usize;
+    for page in 0..pages(start, list.ByteCount as usize) {
+        // SAFETY: `allocate` has made room for the frames of all pages.
+        unsafe { frame(list, page).write(((start >> PAGE_SHIFT) + page) as wdk_sys::PFN_NUMBER) };
+    }
+}
+
+/// Devices below transfer by frames, not by addresses: a partial MDL has to have them.
+pub(crate) fn require_frames(irp: &Irp, function: &str) {
+    // SAFETY: null, or the packet's list.
+    let Some(list) = (unsafe { irp.mdl().as_ref() }) else { return };
+    let is_own = list.MdlFlags & MDL_PARTIAL as i16 != 0
+        && list.MdlFlags & MDL_SOURCE_IS_NONPAGED_POOL as i16 != 0;
+    if !is_own {
+        return;
+    }
+    let start = virtual_address(list) as usize;
+    for page in 0..pages(start, list.ByteCount as usize) {
+        let expected = (start >> PAGE_SHIFT) + page;
+        // SAFETY: the list was made by `build_partial`, which has checked that it has room.
+        let found = unsafe { frame(list, page).read() };
+        if found as usize != expected {
+            violation!(
+                State,
+                function,
+                "page {page} of the MDL {list:p} has frame {found:#x}, not {expected:#x}"
+            );
+        }
+    }
+}
+
+/// Where an MDL has the frame of a page.
+fn frame(list: *const MDL, page: usize) -> *mut wdk_sys::PFN_NUMBER {
+    // The array follows the structure.
+    list.wrapping_add(1).cast::<wdk_sys::PFN_NUMBER>().cast_mut().wrapping_add(page)
 }
 
 pub(crate) unsafe extern "system" fn map(
