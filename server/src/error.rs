@@ -57,6 +57,13 @@ pub enum Error {
         /// The damage.
         why: Damage,
     },
+    /// A file that is being written to cannot be found by its name.
+    #[error(
+        "{} was removed, moved or replaced while the server wrote to it: put it back, and keep \
+         other programs away from the repository; what was written since is not acknowledged",
+        .0.display()
+    )]
+    Moved(PathBuf),
     /// No such volume.
     #[error("no volume {volume} in the repository, which has {}", names(.known))]
     NoVolume {

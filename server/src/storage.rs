@@ -113,6 +113,10 @@ pub trait StorageFile: Debug + Send + Sync {
 
     /// Makes the file's content and length durable.
     fn sync(&self) -> io::Result<()>;
+
+    /// True if the name that it was opened by still stands for this file: it was not removed,
+    /// renamed or replaced, and neither was a directory above it.
+    fn has_its_name(&self) -> io::Result<bool>;
 }
 
 /// A storage whose errors name the file.
@@ -243,6 +247,15 @@ impl StoredFile {
     /// Makes the file's content and length durable.
     pub fn sync(&self) -> Result<()> {
         self.file.sync().map_err(Error::file("sync", &self.path))
+    }
+
+    /// Checks that the file can be found by its name.
+    ///
+    /// # Errors
+    /// [`Error::Moved`] if it cannot, or if another file has that name.
+    pub fn check_name(&self) -> Result<()> {
+        let has_its_name = self.file.has_its_name().map_err(Error::file("look at", &self.path))?;
+        if has_its_name { Ok(()) } else { Err(Error::Moved(self.path.clone())) }
     }
 }
 

@@ -6,6 +6,9 @@
 //! dropped the data and report success the next time, so what can be read there proves nothing. The
 //! acknowledged end itself may be such data, and is written and synced again.
 //!
+//! Before each acknowledgement the names are checked: what is written into a file that was removed
+//! or moved away would be acknowledged and lost.
+//!
 //! Only if a slot of the acknowledged end is damaged are whole epochs kept: the slot may have held
 //! an end that was acknowledged. It was read from the disk then, after a power loss, and so are they.
 
@@ -17,7 +20,7 @@ use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
-use crate::format::repository::session_dir;
+use crate::format::repository::{REPOSITORY_FILE, session_dir};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::{SESSION_FILE, SessionHeader};
 use crate::reader::SessionReader;
@@ -39,6 +42,10 @@ pub struct SessionWriter {
     acknowledged: Acknowledged,
     acknowledged_file: StoredFile,
     segment: Option<OpenSegment>,
+    /// The headers that a restart needs to find the session.
+    headers: [StoredFile; 2],
+    /// The finished segment that the last commit has looked for.
+    looks_for: SegmentNumber,
 }
 
 #[derive(Debug)]
@@ -87,9 +94,19 @@ impl SessionWriter {
             0 => None,
             _ => Some(OpenSegment::reopen(&store, &dir, acknowledged)?),
         };
-        let header = stored;
-        let writer =
-            Self { store, dir, header, segment_limit, acknowledged, acknowledged_file, segment };
+        let headers = [Path::new(REPOSITORY_FILE), &dir.join(SESSION_FILE)];
+        let [repository, session] = headers.map(|path| store.open(path, OpenMode::Read));
+        let writer = Self {
+            header: stored,
+            segment_limit,
+            acknowledged,
+            acknowledged_file,
+            segment,
+            headers: [repository?, session?],
+            looks_for: SegmentNumber(0),
+            store,
+            dir,
+        };
         Ok((writer, state))
     }
 
@@ -131,7 +148,27 @@ impl SessionWriter {
             offset: segment.len,
         };
         write_end(&self.acknowledged_file, acknowledged)?;
+        // Last, so that as little as possible can happen until the acknowledgement leaves.
+        self.check_names()?;
         self.acknowledged = acknowledged;
+        Ok(())
+    }
+
+    /// Checks that a restart would find what was written: the files in use by their names, and one
+    /// of the finished segments, each commit another.
+    fn check_names(&mut self) -> Result<()> {
+        let Some(segment) = &self.segment else { return Ok(()) };
+        segment.file.get_ref().check_name()?;
+        self.acknowledged_file.check_name()?;
+        self.headers.iter().try_for_each(StoredFile::check_name)?;
+        // From the newest to the first, and again: the count of segments may grow meanwhile.
+        if self.looks_for.0 == 0 {
+            self.looks_for = segment.number;
+        }
+        self.looks_for.0 -= 1;
+        if self.looks_for.0 > 0 {
+            self.store.open(&self.dir.join(self.looks_for.file_name()), OpenMode::Read)?;
+        }
         Ok(())
     }
 

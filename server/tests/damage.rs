@@ -16,7 +16,7 @@ use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_server::verify::{Report, verify};
 use snapless_server::writer::SessionWriter;
-use snapless_types::RecordKind;
+use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::frame::{FrameHeader, FrameKind};
 
 /// No segment of these tests is ever full.
@@ -278,4 +278,62 @@ fn entries_fill_segments_and_never_cross_them() {
     let header = FrameHeader::new(FrameKind::Records, &frames[0]).unwrap();
     let first = fs::read(segment(root)).unwrap();
     assert_eq!(first[64..80], header.to_bytes());
+}
+
+/// Writes epoch after epoch with this segment limit, and does something to the repository after
+/// `before` of them; returns how many more were acknowledged and why no further one was.
+fn disturbed(limit: u64, before: u64, disturb: impl FnOnce(&Path)) -> (u64, Error) {
+    let dir = common::scratch();
+    let root = dir.path();
+    let repository = WritableRepository::open(root).unwrap();
+    let stop = StopFlag::default();
+    let header = common::header(LENGTH);
+    let (mut writer, _) = SessionWriter::open(&repository, &header, limit, &stop).unwrap();
+    let mut driver = Driver::default();
+    let mut epoch = |_| {
+        let payload = [driver.write(0, SECTOR, 7), driver.epoch_end()].concat();
+        let frame = FrameHeader::new(FrameKind::Records, &payload).unwrap();
+        writer.append(&frame, &payload)?;
+        writer.commit(EpochId::new(driver.epoch - 1), Seq::new(driver.seq))
+    };
+    (0..before).try_for_each(&mut epoch).unwrap();
+    disturb(root);
+    for more in 0..=before {
+        if let Err(error) = epoch(more) {
+            return (more, error);
+        }
+    }
+    panic!("{before} more epochs were acknowledged");
+}
+
+#[test]
+fn nothing_is_acknowledged_that_a_restart_would_not_find() {
+    let moved = |path: &Path| fs::rename(path, path.with_extension("quarantine")).unwrap();
+    let files = ["segment-00000001.slseg", "acknowledged.snapless", "session.snapless"];
+    let disturbances: [&dyn Fn(&Path); 6] = [
+        &|root| files.iter().for_each(|name| moved(&session_dir(root).join(name))),
+        &|root| fs::remove_file(segment(root)).unwrap(),
+        &|root| moved(&session_dir(root).join("acknowledged.snapless")),
+        &|root| moved(&session_dir(root)),
+        &|root| moved(&root.join("repository.snapless")),
+        &|root| {
+            // Another file of the same name and content.
+            let path = session_dir(root).join("session.snapless");
+            let content = fs::read(&path).unwrap();
+            moved(&path);
+            fs::write(&path, content).unwrap();
+        },
+    ];
+    for disturb in disturbances {
+        let (more, error) = disturbed(LIMIT, 3, disturb);
+        assert!(matches!(error, Error::Moved(_)), "{error}");
+        assert_eq!(more, 0, "{error}");
+    }
+}
+
+#[test]
+fn a_finished_segment_that_goes_is_missed_before_long() {
+    let (more, error) = disturbed(1024, 20, |root| fs::remove_file(segment(root)).unwrap());
+    assert!(error.to_string().contains("segment-00000001.slseg"), "{error}");
+    assert!(more < 20, "{more}");
 }

@@ -45,7 +45,8 @@ impl Storage for LocalStorage {
             OpenMode::Create => options.write(true).create(true).truncate(true),
             OpenMode::CreateNew => options.write(true).create_new(true),
         };
-        Ok(Box::new(options.open(self.locate(path))?))
+        let path = self.locate(path);
+        Ok(Box::new(LocalFile { file: options.open(&path)?, path }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
@@ -92,26 +93,42 @@ impl Storage for LocalStorage {
     }
 }
 
-impl StorageFile for File {
+/// An open file, and the name that it was opened by.
+#[derive(Debug)]
+struct LocalFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl StorageFile for LocalFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        read_at(self, buffer, offset)
+        read_at(&self.file, buffer, offset)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        write_all_at(self, bytes, offset)
+        write_all_at(&self.file, bytes, offset)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        Self::set_len(self, len)
+        self.file.set_len(len)
     }
 
     fn sync(&self) -> io::Result<()> {
         // The length and what is needed to find the content count as data.
-        self.sync_data()
+        self.file.sync_data()
+    }
+
+    fn has_its_name(&self) -> io::Result<bool> {
+        let named = match same_file::Handle::from_path(&self.path) {
+            Ok(named) => named,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        Ok(named == same_file::Handle::from_file(self.file.try_clone()?)?)
     }
 }
 

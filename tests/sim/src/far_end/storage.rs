@@ -258,7 +258,7 @@ impl Storage for SimStorage {
             })?,
             (OpenMode::Read | OpenMode::Write, found) => found?,
         };
-        Ok(Box::new(OpenFile { storage: self.clone(), index }))
+        Ok(Box::new(OpenFile { storage: self.clone(), path: path.to_owned(), index }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
@@ -340,6 +340,7 @@ impl Drop for Locked {
 #[derive(Debug)]
 struct OpenFile {
     storage: SimStorage,
+    path: PathBuf,
     index: usize,
 }
 
@@ -389,6 +390,10 @@ impl StorageFile for OpenFile {
             }
             Ok(())
         })
+    }
+
+    fn has_its_name(&self) -> io::Result<bool> {
+        Ok(self.storage.reach()?.names.get(&self.path) == Some(&Node::File(self.index)))
     }
 }
 
