@@ -10,7 +10,7 @@
 //! or moved away would be acknowledged and lost.
 //!
 //! Only if a slot of the acknowledged end is damaged are whole epochs kept: the slot may have held
-//! an end that was acknowledged. It was read from the disk then, after a power loss, and so are they.
+//! an end that was acknowledged. Slot and epochs were read from the disk then, after a power loss.
 
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -56,7 +56,8 @@ struct OpenSegment {
 }
 
 impl SessionWriter {
-    /// Opens the session, or makes a new one, and cuts its stream back to its acknowledged end. Also returns the state of the stream there, ready for a connection. The caller ensures that
+    /// Opens the session, or makes a new one, and cuts its stream back to its acknowledged end.
+    /// Also returns the state of the stream there, ready for a connection. The caller ensures that
     /// a session has one writer at a time.
     ///
     /// # Errors

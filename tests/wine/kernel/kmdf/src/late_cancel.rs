@@ -6,8 +6,8 @@
 //! packet, or it crashes. The I/O manager of Windows cannot do that: a packet is cancelled from its
 //! thread's list, under a lock.
 //!
-//! The rule: an application's packet is given back to Wine when no cancellation that was sent before
-//! its completion can be unread any more.
+//! The rule: an application's packet is given back to Wine when no cancellation that was sent
+//! before its completion can be unread any more.
 
 use alloc::{boxed::Box, collections::VecDeque};
 use core::ffi::c_void;
@@ -18,7 +18,8 @@ use wdk_sys::{
     STATUS_SUCCESS, ntddk::IofCompleteRequest,
 };
 
-/// How long a packet stays: Wine's thread that reads the messages may be busy in a dispatch routine.
+/// How long a packet stays: Wine's thread that reads the messages may be busy in a dispatch
+/// routine.
 const KEPT_100NS: u64 = 2 * 10_000_000;
 /// The last packets stay whatever their age.
 const KEPT_PACKETS: usize = 1_024;
