@@ -49,7 +49,9 @@ impl IoCallbacks for IoPath {
             }
             Some(extent) => {
                 let must_not_wait = volume.special_files.is_paging_file_write(|| irp.origin());
-                carry_out(session, session.submit_write(irp, protection, extent, must_not_wait));
+                let submission = session.submit_write(irp, protection, extent, must_not_wait);
+                let piece = carry_out_original(session, submission);
+                debug_assert!(piece.is_none(), "CLEAR: the engine gives back what it was given");
                 Preprocessed::Taken(STATUS_PENDING)
             }
             // Zero length or out of range: pass down.
@@ -111,29 +113,52 @@ impl IoCallbacks for IoPath {
 }
 
 /// Does what the engine has decided about a request. IRQL <= DISPATCH_LEVEL.
-pub fn carry_out(session: &Session, mut submission: Submission<Write>) {
-    loop {
+pub fn carry_out(session: &Session, submission: Submission<Write>) {
+    if let Some((split, ticket)) = carry_out_original(session, submission)
+        && let Some(next) = issue_piece(session, split, ticket)
+    {
+        submit_pieces(session, next);
+    }
+}
+
+/// As [`carry_out`], but returns a piece that is to be sent: what pieces need is not on the stack
+/// of a write.
+#[inline]
+fn carry_out_original(
+    session: &Session,
+    mut submission: Submission<Write>,
+) -> Option<(SplitIrp, Ticket)> {
+    let Issue { write, ticket, payload, .. } = loop {
         submission = match submission {
-            Submission::Capture(capture) => return issue(session, session.capture(capture)),
+            Submission::Capture(capture) => break session.capture(capture),
             Submission::Part(part) => session.capture_part(part),
-            Submission::Issue(decided) => return issue(session, decided),
-            Submission::Held => return,
-            Submission::Cancelled(write) => return cancelled(write),
+            Submission::Issue(issue) => break issue,
+            Submission::Held => return None,
+            Submission::Cancelled(write) => {
+                cancelled(write);
+                return None;
+            }
         };
+    };
+    match write.form {
+        Form::Original(original) => {
+            issue_original(session, original, ticket, payload);
+            None
+        }
+        Form::Piece(split) => Some((split, ticket)),
     }
 }
 
 /// Completes a request that would have been held and had been cancelled before. IRQL <=
 /// DISPATCH_LEVEL.
+#[inline(never)] // Not on the stack of a write that is issued.
 fn cancelled(write: Write) {
-    let (irp, protection) = match write.form {
-        Form::Original(Original { irp, protection, .. }) => (irp, protection),
-        Form::Piece(split) => {
-            let SplitRequest { parent, protection, .. } = split.into_value();
-            (parent, protection)
+    match write.form {
+        Form::Original(Original { irp, protection, .. }) => {
+            finish(irp, protection, STATUS_CANCELLED);
         }
-    };
-    finish(irp, protection, STATUS_CANCELLED);
+        Form::Piece(split) => finish_split(split, STATUS_CANCELLED),
+    }
 }
 
 /// A device control request that concerns the session.
@@ -208,18 +233,6 @@ fn send(
     Preprocessed::Taken(status)
 }
 
-fn issue(session: &Session, issue: Issue<Write>) {
-    let Issue { write, ticket, payload, .. } = issue;
-    match write.form {
-        Form::Original(original) => issue_original(session, original, ticket, payload),
-        Form::Piece(split) => {
-            if let Some(next) = issue_piece(session, split, ticket) {
-                submit_pieces(session, next);
-            }
-        }
-    }
-}
-
 fn issue_original(
     session: &Session,
     original: Original,
@@ -277,9 +290,15 @@ fn piece_completed(session: &Session, mut split: SplitIrp) -> Option<SplitIrp> {
         return Some(split);
     }
     let status = if NT_SUCCESS(status) { STATUS_SUCCESS } else { status };
+    finish_split(split, status);
+    None
+}
+
+/// Completes a split request, as [`finish`] does.
+#[inline(never)] // The request's value is not on the stack of what is still to be sent.
+fn finish_split(split: SplitIrp, status: NTSTATUS) {
     let SplitRequest { parent, protection, .. } = split.into_value();
     finish(parent, protection, status);
-    None
 }
 
 impl ChildCompletion<PIECE_REQUEST_LEN> for SplitRequest {

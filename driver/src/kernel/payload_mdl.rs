@@ -70,6 +70,7 @@ impl PayloadMdls {
 
     /// Gives an IRP an MDL of `span`, which begins with a page of `queue`. `None` if it keeps its
     /// own: it has none, for buffered I/O, or the span is too long for one. IRQL <= DISPATCH_LEVEL.
+    #[inline(never)] // Not on the stack of what the lower device runs.
     pub fn replace(
         &self,
         irp: &OwnedIrp,

@@ -74,8 +74,8 @@ pub struct State<W, Q> {
     capture_queue: CaptureQueue,
     epochs: Epochs,
     in_flight: InFlight<W, Q>,
-    claims: Claims,
     // In memory of their own, as the counters are.
+    claims: Box<[Claims; 1]>,
     sweep: Box<[Sweep; 1]>,
     failing: Box<[Failing; 1]>,
     waiting: Waiting,
@@ -107,7 +107,7 @@ impl<W, Q: Fifo<W>> State<W, Q> {
                 u64::from(geometry.block_size()),
                 waiting,
             )?,
-            claims: Claims::new(config.reads(geometry))?,
+            claims: boxed(|| Claims::new(config.reads(geometry)))?,
             sweep: boxed(|| Ok(Sweep::NEW))?,
             failing: boxed(|| Ok(Failing::NONE))?,
             waiting: Waiting::default(),
@@ -124,8 +124,11 @@ impl<W, Q: Fifo<W>> State<W, Q> {
                 geometry.block_count(),
             )
             + Claims::bytes(config.reads(geometry))
-            + (size_of::<Self>() + size_of::<Sweep>() + size_of::<Failing>() + size_of::<Status>())
-                as u64
+            + (size_of::<Self>()
+                + size_of::<Sweep>()
+                + size_of::<Claims>()
+                + size_of::<Failing>()
+                + size_of::<Status>()) as u64
     }
 }
 
@@ -160,7 +163,7 @@ impl<'a, W, Q: Fifo<W>> Core<'a, W, Q> {
         state.lifecycle.is_stopped()
             && state.in_flight.held_count() == 0
             && state.in_flight.count() == 0
-            && state.claims.is_empty()
+            && state.claims[0].is_empty()
     }
 
     /// Queue memory or a block has become free: capturing may resume, workers may have something to

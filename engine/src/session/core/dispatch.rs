@@ -123,8 +123,9 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let (state, table) = (&*self.state, &self.shared.table);
         let base_is_open = state.base.is_open();
         move |blocks| {
-            let has =
-                |before| table.find(blocks, before).is_some() || state.claims.read(&blocks, before);
+            let has = |before| {
+                table.find(blocks, before).is_some() || state.claims[0].read(&blocks, before)
+            };
             has(BlockState::Dirty) && !(base_is_open && has(BlockState::Unsynced))
         }
     }

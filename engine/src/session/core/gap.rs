@@ -23,7 +23,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         }
         // The claim of a block that is being read is spoiled below and leaves it dirty.
         table.turn(blocks, BlockState::Synced, BlockState::Dirty);
-        self.state.claims.spoil(&blocks);
+        self.state.claims[0].spoil(&blocks);
         self.open_gap(reason);
     }
 
@@ -72,7 +72,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         if !self.state.lifecycle.is_capturing() || self.is_any(BlockState::Unsynced) {
             return;
         }
-        let is_read = self.state.claims.blocks_that_were(BlockState::Unsynced) > 0;
+        let is_read = self.state.claims[0].blocks_that_were(BlockState::Unsynced) > 0;
         if self.state.base.is_open()
             && (sabotaged!(BaseCompleteTooEarly) || !is_read)
             && let Some(seq) = self.append(RecordKind::BaseComplete, BlockRange::EMPTY)

@@ -22,7 +22,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         }
         // The end of a read wakes the hold thread.
         let most = self.shared.config.hold_reads(&self.shared.geometry);
-        if self.state.claims.count_by(Reader::Hold) >= most {
+        if self.state.claims[0].count_by(Reader::Hold) >= most {
             return Step::Wait(None);
         }
         if let Some(due) = self.state.failing[0].due(Reader::Hold, self.call.now) {
@@ -38,7 +38,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             self.call.wake(Worker::Dispatch);
             return Step::Wait(None);
         };
-        let reads = self.state.claims.count_by(Reader::Hold);
+        let reads = self.state.claims[0].count_by(Reader::Hold);
         self.state.sweep[0].disturbed(reads, self.call.now);
         Step::Do(read)
     }

@@ -58,7 +58,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         };
         let reservation = self.state.capture_queue.reserve(whole.len(), region)?;
         let before = self.shared.table.get(blocks.start);
-        let Some(claim) = self.state.claims.begin(blocks, reader, before, self.call.now) else {
+        let Some(claim) = self.state.claims[0].begin(blocks, reader, before, self.call.now) else {
             self.state.capture_queue.cancel(reservation);
             return None;
         };
@@ -88,7 +88,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let state = &mut *self.state;
         state.counts[0].reads_failed += 1;
         state.counts[0].reads_put_off += u64::from(outcome == ReadOutcome::NotNow);
-        let Some(claimed) = state.claims.get_mut(read.claim) else { return };
+        let Some(claimed) = state.claims[0].get_mut(read.claim) else { return };
         let (blocks, reader, by_sector) = (claimed.blocks, claimed.reader, claimed.by_sector);
         match outcome {
             ReadOutcome::Done => {}
@@ -109,7 +109,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
 
     /// The sector to read next, if a block is, or has to be, read sector by sector.
     fn next_sector(&mut self, read: &Read, outcome: ReadOutcome) -> Option<Extent> {
-        let claimed = self.state.claims.get_mut(read.claim)?;
+        let claimed = self.state.claims[0].get_mut(read.claim)?;
         if self.state.lifecycle.is_stopped()
             || !claimed.spoiled.is_empty()
             || outcome == ReadOutcome::NotNow
@@ -121,7 +121,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             if outcome == ReadOutcome::Done || claimed.blocks.len() > 1 {
                 return None;
             }
-            self.state.claims.read_by_sector(read.claim);
+            self.state.claims[0].read_by_sector(read.claim);
             return Extent::new(read.whole.offset(), sector_size);
         }
         if outcome != ReadOutcome::Done {
@@ -133,7 +133,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     }
 
     fn end_read(&mut self, read: Read, outcome: ReadOutcome) {
-        let Some(claimed) = self.state.claims.end(read.claim) else {
+        let Some(claimed) = self.state.claims[0].end(read.claim) else {
             rule!(false, "T0: a claim ends once");
             return self.state.capture_queue.cancel(read.reservation);
         };

@@ -12,7 +12,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     #[inline(never)]
     pub fn status(&self) -> Status {
         let (state, shared) = (&self.state, self.shared);
-        let to_read = |before| shared.table.count(before) + state.claims.blocks_that_were(before);
+        let to_read =
+            |before| shared.table.count(before) + state.claims[0].blocks_that_were(before);
         Status {
             phase: state.lifecycle.phase(),
             attached: state.lifecycle.is_attached(),

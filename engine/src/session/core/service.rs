@@ -44,7 +44,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             state.epochs.lose();
         }
         // Blocks that are being read turn dirty when their reads end.
-        state.claims.spoil(&self.shared.geometry.all_blocks());
+        state.claims[0].spoil(&self.shared.geometry.all_blocks());
         // The records for the next service begin with this gap, even if one was open already.
         state.gap.close();
         self.open_gap(Some(GapReason::ServiceLost));

@@ -20,7 +20,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             Phase::Starting | Phase::Uncaptured => return Step::Wait(None),
         }
         let now = self.call.now;
-        let reads = self.state.claims.count_by(Reader::Sweep);
+        let reads = self.state.claims[0].count_by(Reader::Sweep);
         if let Err(until) = self.state.sweep[0].may_read(reads, now) {
             return Step::Wait(until);
         }
