@@ -3,8 +3,8 @@
 //!
 //! A filter may replace an IRP's MDL on the way down if it puts it back on completion, before the
 //! I/O manager or a driver above looks at it; so does the filter manager. The MDLs are allocated
-//! with the queue (rule BOUND, rules.md#bound): 64 bytes for each page of it, which the payload that
-//! begins there uses, with those of its other pages.
+//! with the queue (rule BOUND, rules.md#bound): 64 bytes for each page of it, which the payload
+//! that begins there uses, with those of its other pages.
 
 use core::num::NonZeroU32;
 use core::ptr::NonNull;

@@ -53,8 +53,8 @@ impl QueueMemory {
         true
     }
 
-    /// Gives a captured write's IRP the payload in the queue in place of its caller's buffer. `None`
-    /// if it keeps that: it is buffered. IRQL <= DISPATCH_LEVEL.
+    /// Gives a captured write's IRP the payload in the queue in place of its caller's buffer.
+    /// `None` if it keeps that: it is buffered. IRQL <= DISPATCH_LEVEL.
     pub fn issue_from(&self, irp: &OwnedIrp, payload: MemorySpan) -> Option<PayloadMdl> {
         self.payloads.replace(irp, &self.mdl, payload)
     }

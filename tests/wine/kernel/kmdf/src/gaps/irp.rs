@@ -1,9 +1,10 @@
 //! Packets that the driver allocates, passes on and completes.
 //!
 //! The rules: a packet is freed once, and not while it is below the driver; its memory descriptor
-//! lists belong to their creator, and partial ones have their frames; `watch.rs` checks calls and completions. A packet of the driver's
-//! own has the thread that sends it, each time that it is sent; a read has the priority hint of a
-//! background thread if one sends it, and else none of those.
+//! lists belong to their creator, and partial ones have their frames; `watch.rs` checks calls and
+//! completions. A packet of the driver's own has the thread that sends it, each time that it is
+//! sent; a read has the priority hint of a background thread if one sends it, and else none of
+//! those.
 
 use nt::irp::Irp;
 use wdk_sys::{
