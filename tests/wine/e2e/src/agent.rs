@@ -20,7 +20,8 @@ const NAME: &str = "wine";
 /// Wine's start includes its services.
 const START_LIMIT: Duration = Duration::from_secs(90);
 const ANSWER_LIMIT: Duration = Duration::from_mins(1);
-const MALFORMED_LIMIT: Duration = Duration::from_mins(5);
+/// For verbs that send hundreds of requests.
+const SERIES_LIMIT: Duration = Duration::from_mins(5);
 
 /// The agent, ready for commands.
 #[derive(Debug)]
@@ -162,7 +163,7 @@ impl Agent {
     pub fn ask(&mut self, command: &str) -> Result<String, E2eError> {
         let limit = match command.split(' ').next() {
             Some("hello") => START_LIMIT,
-            Some("malformed") => MALFORMED_LIMIT,
+            Some("malformed" | "refused") => SERIES_LIMIT,
             _ => ANSWER_LIMIT,
         };
         if let Some(input) = &mut self.input {
