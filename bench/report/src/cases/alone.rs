@@ -17,8 +17,8 @@ use crate::table::Row;
 const PROGRAM: &str = "snapless-bench";
 /// Runs of each measurement for one round elsewhere: they are short.
 const ROUNDS_FOR_ONE: usize = 25;
-/// Two atomic instructions beside the copy of 4 KiB. A line that two processors write to at the same
-/// time takes as long as half of the copy.
+/// Two atomic instructions beside the copy of 4 KiB. A cache line that two processors write to at
+/// the same time takes as long as half of the copy.
 const CLEAR_RATIO: f64 = 1.2;
 /// The longest hold of the lock, in microseconds.
 const HOLD_LIMIT_US: f64 = 20.0;
