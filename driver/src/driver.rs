@@ -8,6 +8,7 @@ use crate::framework::filter_device::DeviceInit;
 use crate::globals;
 use crate::kernel::global::Unloading;
 use crate::kernel::log;
+use crate::kernel::mapping_reserve;
 use crate::settings::DriverSettings;
 use crate::trace;
 
@@ -19,6 +20,9 @@ struct Snapless;
 impl DriverCallbacks for Snapless {
     fn load(driver: Driver) -> Result<(), NTSTATUS> {
         globals::create(DriverSettings::read(driver))?;
+        if !mapping_reserve::create() {
+            log::line(c"no memory to map writes with while memory is short");
+        }
         trace::begin();
         Ok(())
     }
@@ -31,6 +35,7 @@ impl DriverCallbacks for Snapless {
 
     fn unload(unloading: &Unloading) {
         trace::end();
+        mapping_reserve::destroy(unloading);
         globals::destroy(unloading);
     }
 }

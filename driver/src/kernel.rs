@@ -13,6 +13,7 @@ mod layout;
 pub mod link;
 pub mod log;
 pub mod lower_device;
+pub mod mapping_reserve;
 pub mod mdl;
 mod own_irp;
 pub mod passive_lock;

@@ -10,7 +10,8 @@
 //!   calls [`Session::completed`] when the disk is done with it.
 //! * Otherwise → [`Submission::Held`]: the engine keeps the write. The hold thread reads the old
 //!   content of its unsynced blocks ([`Session::hold`], [`Session::read_done`]); then the dispatch
-//!   thread gets the write back from [`Session::dispatch`], to capture and issue it.
+//!   thread gets the write back from [`Session::dispatch`], to capture and issue it. A write that
+//!   has been cancelled by then comes back as [`Submission::Cancelled`] instead.
 //! * The write cannot be captured (the queue stayed full past `hold_limit`, the service is lost,
 //!   the write must not wait), or need not be, because its blocks are read again in any case →
 //!   [`Submission::Issue`]: it is issued uncaptured and leaves its blocks `Dirty`, to be read

@@ -14,7 +14,9 @@ use snapless_tracking::config::{Config, StartError};
 use snapless_tracking::epochs::ImpossibleEpoch;
 use snapless_tracking::table::{BlockState, Table};
 use snapless_tracking::waiting::Fifo;
-use snapless_types::{BlockIndex, BlockRange, Clearing, EpochId, Extent, Geometry, RecordKind};
+use snapless_types::{
+    BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, RecordKind,
+};
 
 use self::core::{Core, Read, ReadOutcome, Shared, State};
 use crate::host::{Call, Host, Mutex, Step, Worker};
@@ -126,6 +128,18 @@ impl<H: Host> Session<H> {
     /// Puts a write into the stream whose payload the host has copied. The host issues it next.
     pub fn captured(&self, capture: Capture<H::Write>) -> Issue<H::Write> {
         self.locked(|core| core.captured(capture))
+    }
+
+    /// Takes a capture back whose payload the host could not copy. The host issues the write next;
+    /// its blocks turn dirty.
+    pub fn not_captured(&self, capture: Capture<H::Write>) -> Issue<H::Write> {
+        self.locked(|core| core.not_captured(capture, GapReason::PayloadUnavailable))
+    }
+
+    /// As [`Session::not_captured`], for a part of a write. Returns what to do next, as
+    /// [`Session::part_captured`].
+    pub fn part_not_captured(&self, part: Part<H::Write>) -> Submission<H::Write> {
+        self.locked(|core| core.part_not_captured(part, GapReason::PayloadUnavailable))
     }
 
     /// Puts a part of a write into the stream whose payload the host has copied. Returns what to do

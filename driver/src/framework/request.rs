@@ -109,6 +109,7 @@ impl Request {
         // SAFETY: the request's own MDL, locked by the I/O manager.
         let mapped = unsafe { mdl::system_address(list) };
         let (base, len) = mapped.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        let base = base.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         Ok(Output { base, len, filled: 0, _request: self })
     }
 

@@ -21,7 +21,7 @@ use wdk_sys::{
 };
 
 use super::lower_device::LowerDevice;
-use super::{low_byte, mdl};
+use super::{low_byte, mapping_reserve, mdl};
 
 /// A completion routine, as the I/O manager calls it.
 pub type CompletionRoutine = unsafe extern "C" fn(PDEVICE_OBJECT, PIRP, *mut c_void) -> NTSTATUS;
@@ -39,26 +39,73 @@ pub struct OwnedIrp(NonNull<IRP>);
 // SAFETY: an IRP belongs to no thread.
 unsafe impl Send for OwnedIrp {}
 
-/// The system address of a write's data: as many bytes as the write has, which its IRP keeps
-/// mapped.
+/// A write's data: as many bytes as the write has, which its IRP keeps.
 #[derive(Clone, Copy, Debug)]
-pub struct Payload(NonNull<u8>);
+pub struct Payload(Data);
 
-// SAFETY: system addresses are the same in every thread; the IRP keeps the pages.
+#[derive(Clone, Copy, Debug)]
+enum Data {
+    /// Mapped at this system address.
+    Mapped(NonNull<u8>),
+    /// Locked and described by this MDL, but the system had no addresses to map them.
+    Unmapped(NonNull<MDL>),
+}
+
+// SAFETY: system addresses are the same in every thread; the IRP keeps pages and MDL.
 unsafe impl Send for Payload {}
 
 impl Payload {
-    /// The payload that [`Payload::address`] gave this address. IRQL <= DISPATCH_LEVEL.
+    /// The payload that [`Payload::into_parts`] gave these. IRQL <= DISPATCH_LEVEL.
     ///
     /// # Safety
-    /// The write's IRP still keeps it mapped.
-    pub(super) unsafe fn new(address: NonNull<u8>) -> Self {
-        Self(address)
+    /// The write's IRP still keeps it.
+    pub(super) unsafe fn from_parts(address: NonNull<c_void>, is_mapped: bool) -> Self {
+        let mapped = || Data::Mapped(address.cast());
+        Self(if is_mapped { mapped() } else { Data::Unmapped(address.cast()) })
     }
 
-    /// The first byte. IRQL <= DISPATCH_LEVEL.
-    pub(super) fn address(self) -> NonNull<u8> {
-        self.0
+    /// The address of the first byte, or of the MDL if they are not mapped; true if they are. IRQL
+    /// <= DISPATCH_LEVEL.
+    pub(super) fn into_parts(self) -> (NonNull<c_void>, bool) {
+        match self.0 {
+            Data::Mapped(address) => (address.cast(), true),
+            Data::Unmapped(list) => (list.cast(), false),
+        }
+    }
+
+    /// Copies `len` bytes that begin after `skip` to `target`; false if they cannot be mapped, not
+    /// even with the reserve. IRQL <= DISPATCH_LEVEL.
+    ///
+    /// # Safety
+    /// The write has `skip` and `len` bytes more, and its IRP is the caller's; so are `len` bytes
+    /// at `target`.
+    pub(super) unsafe fn copy(
+        self,
+        skip: usize,
+        target: NonNull<u8>,
+        len: usize,
+    ) -> bool {
+        let list = match self.0 {
+            Data::Mapped(address) => {
+                // SAFETY: inside the payload.
+                let from = unsafe { address.add(skip) };
+                // SAFETY: the caller's promise.
+                unsafe { target.copy_from_nonoverlapping(from, len) };
+                return true;
+            }
+            Data::Unmapped(list) => list.as_ptr(),
+        };
+        // SAFETY: the IRP's own MDL, whose pages its creator has locked.
+        if let Some((Some(address), _)) = unsafe { mdl::system_address(list) } {
+            // The system has addresses again.
+            // SAFETY: inside the payload.
+            let from = unsafe { address.add(skip) };
+            // SAFETY: the caller's promise.
+            unsafe { target.copy_from_nonoverlapping(from, len) };
+            return true;
+        }
+        // SAFETY: the IRP keeps the MDL, which is not mapped and describes as many bytes.
+        unsafe { mapping_reserve::copy(list, skip, target, len) }
     }
 }
 
@@ -110,16 +157,17 @@ impl OwnedIrp {
         (unsafe { write.ByteOffset.QuadPart }, write.Length)
     }
 
-    /// A write's data of `len` bytes, mapped if need be; `None` if they cannot be mapped. IRQL <=
-    /// DISPATCH_LEVEL.
+    /// A write's data of `len` bytes, mapped if need be and possible; `None` if they are not there
+    /// in one piece. IRQL <= DISPATCH_LEVEL.
     pub fn payload(&self, device_flags: u32, len: usize) -> Option<Payload> {
         let irp = self.0.as_ptr();
         // SAFETY: we own the IRP.
         let list = unsafe { (*irp).MdlAddress };
-        if !list.is_null() {
+        if let Some(described) = NonNull::new(list) {
             // SAFETY: the IRP's own MDL, whose pages its creator has locked.
             let (address, available) = unsafe { mdl::system_address(list) }?;
-            return (available >= len).then_some(Payload(address));
+            let data = address.map_or(Data::Unmapped(described), Data::Mapped);
+            return (available >= len).then_some(Payload(data));
         }
         // SAFETY: we own the IRP.
         let is_associated = unsafe { (*irp).Flags } & IRP_ASSOCIATED_IRP != 0;
@@ -131,7 +179,7 @@ impl OwnedIrp {
         // SAFETY: we own the IRP.
         let buffer = unsafe { (*irp).AssociatedIrp };
         // SAFETY: for buffered I/O the union holds the system buffer, as long as the request.
-        NonNull::new(unsafe { buffer.SystemBuffer }.cast()).map(Payload)
+        NonNull::new(unsafe { buffer.SystemBuffer }.cast()).map(Data::Mapped).map(Payload)
     }
 
     /// Its MDL, if it has one. IRQL <= DISPATCH_LEVEL.

@@ -19,12 +19,12 @@ use super::pool::PoolBuffer;
 const MDL_MAPPING_NO_EXECUTE: i32 = 0x4000_0000;
 
 /// The system address of the bytes that an MDL of an IRP describes, mapped if need be, and their
-/// number. `None` if there is no MDL, it is one of a chain, or they cannot be mapped: what the
-/// macro `MmGetSystemAddressForMdlSafe` does. IRQL <= DISPATCH_LEVEL.
+/// number; no address if they cannot be mapped: what the macro `MmGetSystemAddressForMdlSafe` does.
+/// `None` if there is no MDL, or it is one of a chain. IRQL <= DISPATCH_LEVEL.
 ///
 /// # Safety
 /// `mdl` is null or belongs to an IRP that the caller owns; its pages are locked.
-pub unsafe fn system_address(mdl: PMDL) -> Option<(NonNull<u8>, usize)> {
+pub unsafe fn system_address(mdl: PMDL) -> Option<(Option<NonNull<u8>>, usize)> {
     // SAFETY: the caller owns it.
     let list = unsafe { mdl.as_ref() }?;
     if !list.Next.is_null() {
@@ -48,7 +48,7 @@ pub unsafe fn system_address(mdl: PMDL) -> Option<(NonNull<u8>, usize)> {
             )
         }
     };
-    Some((NonNull::new(address.cast())?, len))
+    Some((NonNull::new(address.cast()), len))
 }
 
 /// An MDL of a whole buffer.
@@ -166,7 +166,8 @@ impl Drop for WindowMdl {
     }
 }
 
-fn allocate(base: NonNull<u8>, len: usize) -> Option<NonNull<wdk_sys::MDL>> {
+/// An MDL with room for `len` bytes that begin at `base`. IRQL <= DISPATCH_LEVEL.
+pub(super) fn allocate(base: NonNull<u8>, len: usize) -> Option<NonNull<wdk_sys::MDL>> {
     let len = ULONG::try_from(len).ok()?;
     // SAFETY: no IRP is given, so the result belongs to the caller alone.
     NonNull::new(unsafe { IoAllocateMdl(base.as_ptr().cast(), len, 0, 0, core::ptr::null_mut()) })

@@ -33,8 +33,8 @@ impl QueueMemory {
         self.buffer.len()
     }
 
-    /// Copies a write's payload to the span of its capture; false if that is not inside the queue.
-    /// IRQL <= DISPATCH_LEVEL.
+    /// Copies a write's payload to the span of its capture; false if that is not inside the queue,
+    /// or the payload cannot be mapped even with the reserve. IRQL <= DISPATCH_LEVEL.
     ///
     /// The application may change its buffer meanwhile: the stream then has a mix of both contents.
     /// So has the disk, as the write is issued from here ([`QueueMemory::issue_from`]).
@@ -45,12 +45,9 @@ impl QueueMemory {
             return false;
         };
         // SAFETY: the payload has as many bytes as its write, and the capture is of the write or of
-        // the part of it that begins after `skip` bytes.
-        let source = unsafe { payload.address().add(skip) };
-        // SAFETY: `len` bytes of the payload are left, and the span has as many and is the
-        // capture's alone.
-        unsafe { target.copy_from_nonoverlapping(source, len) };
-        true
+        // the part of it that begins after `skip` bytes. The span has `len` bytes and is the
+        // capture's alone, as is the IRP.
+        unsafe { payload.copy(skip, target, len) }
     }
 
     /// Gives a captured write's IRP the payload in the queue in place of its caller's buffer.

@@ -62,6 +62,8 @@ impl<T, const N: usize> Default for WaitingIrps<T, N> {
 const CHILD: u64 = 1 << 4;
 /// In the same word: the bit of the rundown protection.
 const PROTECTION: u64 = 1 << 5;
+/// In the same word: the payload is mapped.
+const MAPPED: u64 = 1 << 6;
 /// Bits below the time in its word.
 const NOTE_BITS: u32 = 8;
 /// Bits of a length in its word, below the chain's id.
@@ -129,9 +131,13 @@ fn store<T, const N: usize>(id: u32, request: Chained<T, N>, note: Note) -> NonN
     let Note { place: (offset, len), time, bits } = note;
     let (irp, owner, address) = match request {
         Chained::Original(irp, protection, payload) => {
-            let address = payload.map_or(null_mut(), |payload| payload.address().as_ptr());
             let owner = if protection.into_bit() == 0 { 0 } else { PROTECTION };
-            (irp.into_non_null(), owner, address.cast())
+            let (address, mapped) = match payload.map(Payload::into_parts) {
+                Some((address, true)) => (address.as_ptr(), MAPPED),
+                Some((address, false)) => (address.as_ptr(), 0),
+                None => (null_mut(), 0),
+            };
+            (irp.into_non_null(), owner | mapped, address)
         }
         Chained::Child(child) => {
             let (irp, child) = child.into_parts();
@@ -168,8 +174,10 @@ unsafe fn load<T, const N: usize>(irp: NonNull<IRP>) -> (Chained<T, N>, Note) {
         // SAFETY: the bit is that of `store`.
         let protection =
             unsafe { RundownProtection::from_bit(usize::from(time & PROTECTION != 0)) };
-        // SAFETY: the address is that of the payload, which the IRP keeps mapped.
-        let payload = NonNull::new(address.cast()).map(|address| unsafe { Payload::new(address) });
+        let is_mapped = time & MAPPED != 0;
+        // SAFETY: the address is that of the payload, which the IRP keeps.
+        let payload = |address| unsafe { Payload::from_parts(address, is_mapped) };
+        let payload = NonNull::new(address).map(payload);
         Chained::Original(irp, protection, payload)
     };
     (request, note)

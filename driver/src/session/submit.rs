@@ -29,7 +29,7 @@ impl Session {
         must_not_wait: bool,
     ) -> Submission<Write> {
         let len = usize::try_from(extent.len()).unwrap_or(usize::MAX);
-        // Mapped before the write can be held; the mapping stays with the IRP's MDL.
+        // Mapped before the write can be held, if it can be; the mapping stays with the IRP's MDL.
         let payload = irp.payload(self.lower_flags, len);
         let urgency = match payload {
             None => Urgency::PayloadUnavailable,
@@ -75,9 +75,11 @@ impl Session {
     /// Copies a write's payload into the queue. IRQL <= DISPATCH_LEVEL.
     pub fn capture(&self, capture: Capture<Write>) -> Issue<Write> {
         let payload = capture.write().payload;
-        let copied = payload.is_some_and(|payload| self.queue.capture(&capture, payload, 0));
-        debug_assert!(copied, "LOSS: a captured write has a payload and a place for it");
-        self.engine.captured(capture)
+        if payload.is_some_and(|payload| self.queue.capture(&capture, payload, 0)) {
+            return self.engine.captured(capture);
+        }
+        trace::write_payload_unavailable(self.id, capture.extent());
+        self.engine.not_captured(capture)
     }
 
     /// Copies a part of a write's payload into the queue; returns what to do next. IRQL <=
@@ -85,9 +87,11 @@ impl Session {
     pub fn capture_part(&self, part: Part<Write>) -> Submission<Write> {
         let (capture, skip) = (part.capture(), part.skip());
         let payload = capture.write().payload;
-        let copied = payload.is_some_and(|payload| self.queue.capture(capture, payload, skip));
-        debug_assert!(copied, "LOSS: a captured write has a payload and a place for it");
-        self.engine.part_captured(part)
+        if payload.is_some_and(|payload| self.queue.capture(capture, payload, skip)) {
+            return self.engine.part_captured(part);
+        }
+        trace::write_payload_unavailable(self.id, capture.extent());
+        self.engine.part_not_captured(part)
     }
 
     /// Has the disk transfer a captured write from the queue; `None` if it goes down as it came.

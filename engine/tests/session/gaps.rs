@@ -790,3 +790,14 @@ fn a_write_that_the_resync_has_kept_too_long_still_waits_for_what_the_base_image
     sweep_all(&session);
     assert!(session.status().base_complete && session.status().consistent);
 }
+
+#[test]
+fn a_payload_that_could_not_be_copied_gives_its_place_back_and_leaves_its_blocks_dirty() {
+    let session = synced(|_| ());
+    let issue = session.not_captured(captured(submit(&session, "w", 0, 512)));
+    let status = session.status();
+    assert_eq!((issue.write, issue.record, status.queue_used), ("w", None, 0));
+    assert_eq!(status.gap_reason, Some(GapReason::PayloadUnavailable));
+    assert_eq!((status.blocks_dirty, status.writes_payload_unavailable), (1, 1));
+    session.completed(issue.ticket, true);
+}

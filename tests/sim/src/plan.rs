@@ -156,6 +156,8 @@ pub struct Plan {
     pub power_fails_at: Option<u64>,
     /// A held write is cancelled in one step of so many; 0 for never.
     pub cancels_once_in: u64,
+    /// The copy of a payload fails once in so many; 0 for never.
+    pub copy_fails_once_in: u64,
     /// The volume grows at this step under load.
     pub grows_at: Option<u64>,
     /// One run of empty blocks in so many is skipped; 0 for none.
@@ -193,6 +195,7 @@ impl Plan {
             dies_at: (kind == Kind::Smooth && rng.once_in(2)).then(|| rng.below(500)),
             power_fails_at: faults.has(Fault::PowerCut).then(|| rng.below(options.steps)),
             cancels_once_in: faults.once_in(&mut rng, Fault::Cancels, 2..=200),
+            copy_fails_once_in: faults.once_in(&mut rng, Fault::Urgent, 50..=5_000),
             // Not in all runs that might, or they would show little else.
             grows_at: (faults.has(Fault::Growth) && rng.once_in(4))
                 .then(|| rng.below(options.steps)),

@@ -26,7 +26,7 @@ pub const RAISED: [&str; 9] = [
 ];
 
 /// What they may use: documented for IRQL <= `DISPATCH_LEVEL`, or any.
-const ALLOWED: [&str; 22] = [
+const ALLOWED: [&str; 24] = [
     "EtwWriteTransfer",
     "ExAllocatePoolWithTag",
     "ExFreePoolWithTag",
@@ -46,8 +46,10 @@ const ALLOWED: [&str; 22] = [
     "KeReleaseSpinLock",
     "KeSetEvent",
     "MmMapLockedPagesSpecifyCache",
+    "MmMapLockedPagesWithReservedMapping",
     // Of a mapping in the system's address space.
     "MmUnmapLockedPages",
+    "MmUnmapReservedMapping",
     "ObfDereferenceObject",
     "PsGetCurrentThread",
 ];

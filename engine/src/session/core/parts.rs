@@ -22,20 +22,28 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// Puts a part of a write into the stream whose payload is in the queue, and goes on with the
     /// next one.
     pub fn part_captured(&mut self, part: Part<W>) -> Submission<W> {
+        if !self.is_current(&part.capture) {
+            return self.part_not_captured(part, GapReason::ServiceLost);
+        }
         let Part { capture, whole } = part;
         let (slot, end) = (capture.slot, capture.change.extent.end());
         let Issue { write, record, .. } = self.captured(capture);
         // It is in several places in the queue's memory.
         self.give_payload_back(slot);
-        if record.is_none() {
-            let reason = Some(GapReason::ServiceLost);
-            return self.issue_part_uncaptured(write, slot, &whole, reason);
-        }
         if end == whole.extent.end() {
             self.state.counts[0].writes_held += 1;
             return Submission::Issue(Issue::as_it_is(write, slot, record));
         }
         self.next_part(write, slot, whole, end)
+    }
+
+    /// Issues a write uncaptured a part of which has a place in the queue; the reason as for
+    /// [`Core::mark_dirty`].
+    pub fn part_not_captured(&mut self, part: Part<W>, reason: GapReason) -> Submission<W> {
+        let Part { capture, whole } = part;
+        let slot = capture.slot;
+        let issue = self.not_captured(capture, reason);
+        self.issue_part_uncaptured(issue.write, slot, &whole, Some(reason))
     }
 
     /// Begins with the first part of a held write that is ready.

@@ -56,14 +56,10 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// Puts a write into the stream whose payload, if it has one, is in the queue.
     #[inline]
     pub fn captured(&mut self, capture: Capture<W>) -> Issue<W> {
-        let Capture { write, slot, change, reservation } = capture;
-        if !self.state.capture_queue.is_current(&reservation) {
-            // The service was lost while the payload was being copied.
-            self.state.capture_queue.cancel(reservation);
-            self.mark_dirty(change.blocks, Some(GapReason::ServiceLost));
-            self.wake_waiting();
-            return Issue::as_it_is(write, slot, None);
+        if !self.is_current(&capture) {
+            return self.not_captured(capture, GapReason::ServiceLost);
         }
+        let Capture { write, slot, change, reservation } = capture;
         let is_any = |state| self.shared.table.find(change.blocks, state).is_some();
         rule!(!is_any(BlockState::Unsynced), "T0: a write's record comes after its blocks'");
         rule!(!is_any(BlockState::Reading), "T0: no block is read while it is written to");
@@ -92,6 +88,25 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         if let Some(memory) = self.state.in_flight.take_payload(slot) {
             self.state.capture_queue.transferred(memory);
         }
+    }
+
+    /// False if the service was lost while the payload was being copied.
+    #[inline]
+    pub(super) fn is_current(&self, capture: &Capture<W>) -> bool {
+        self.state.capture_queue.is_current(&capture.reservation)
+    }
+
+    /// Issues a write uncaptured that has a place in the queue; the reason as for
+    /// [`Core::mark_dirty`].
+    #[inline(never)]
+    pub fn not_captured(&mut self, capture: Capture<W>, reason: GapReason) -> Issue<W> {
+        let Capture { write, slot, change, reservation } = capture;
+        self.state.counts[0].writes_payload_unavailable +=
+            u64::from(reason == GapReason::PayloadUnavailable);
+        self.state.capture_queue.cancel(reservation);
+        self.mark_dirty(change.blocks, Some(reason));
+        self.wake_waiting();
+        Issue::as_it_is(write, slot, None)
     }
 
     /// Notes that the disk is done with a write.

@@ -166,7 +166,14 @@ impl World {
             Job::Captured(capture, cells, by) => {
                 let id = *capture.write();
                 self.memory.give_back(&cells);
-                let issue = self.verb(Verb::Captured, |session| session.captured(capture))?;
+                let issue = if self.copy_fails() {
+                    self.verb(Verb::NotCaptured, |session| session.not_captured(capture))?
+                } else {
+                    self.verb(Verb::Captured, |session| session.captured(capture))?
+                };
+                if issue.record.is_none() {
+                    self.check_dirty(id, Rule::Loss, "has no record")?;
+                }
                 ensure!(issue.write == id, Rule::Clear, "write {id} is issued as another");
                 self.put_issue(issue, by)?;
             }
@@ -181,7 +188,11 @@ impl World {
             Job::PartCaptured(part, cells, by) => {
                 let id = *part.capture().write();
                 self.memory.give_back(&cells);
-                let next = self.verb(Verb::Captured, |session| session.part_captured(part))?;
+                let next = if self.copy_fails() {
+                    self.verb(Verb::NotCaptured, |session| session.part_not_captured(part))?
+                } else {
+                    self.verb(Verb::Captured, |session| session.part_captured(part))?
+                };
                 if let (Submission::Held, Some(worker)) = (&next, by) {
                     self.worker_done(worker);
                 }
@@ -230,6 +241,11 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// True if the payload that was to be copied could not be mapped.
+    fn copy_fails(&mut self) -> bool {
+        !self.calm && self.rng.once_in(self.plan.copy_fails_once_in)
     }
 
     /// An application cancels one of its writes, if one is held.

@@ -8,7 +8,7 @@
 //! | `QueueFull` | the queue was never empty for the whole hold limit; 50 s with overflow `hold` |
 //! | `TooManyWrites` | the arriving write must not wait, and every slot has a write |
 //! | `ServiceLost` | the driver knows that no service is there, or one was lost under a capture |
-//! | `PayloadUnavailable` | the arriving write has no payload |
+//! | `PayloadUnavailable` | the arriving write has no payload, or it could not be copied |
 //! | `UrgentWrite` | the arriving write must not wait, and could not be captured at once |
 //! | `WriteFailed` | the completed write failed |
 //! | `ReadFailed` | a write was held for the whole hold limit, and a read of its blocks failed, or the disk answered no read |
@@ -38,6 +38,7 @@ pub enum Verb {
     Begin,
     Submit { id: WriteId, could_go: bool },
     Captured,
+    NotCaptured,
     Completed { succeeded: bool },
     Cancel,
     Sweep,
@@ -204,7 +205,9 @@ impl World {
                 let was_lost = verb == Verb::Captured && !self.link.losses.is_empty();
                 verb == Verb::Detach || !self.link.is_attached() || was_lost
             }
-            Some(GapReason::PayloadUnavailable) => urgency == Urgency::PayloadUnavailable,
+            Some(GapReason::PayloadUnavailable) => {
+                urgency == Urgency::PayloadUnavailable || verb == Verb::NotCaptured
+            }
             Some(GapReason::UrgentWrite) => urgency == Urgency::MustNotWait && !could_go,
             Some(GapReason::WriteFailed) => verb == Verb::Completed { succeeded: false },
             Some(GapReason::ReadFailed) => {

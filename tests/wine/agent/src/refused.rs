@@ -29,6 +29,10 @@ const NO_RESOURCES: Option<i32> = Some(ERROR_NO_SYSTEM_RESOURCES.cast_signed());
 const CLOSE_TIME: Duration = Duration::from_millis(500);
 /// A start takes fewer allocations.
 const ALLOCATIONS_MAX: u32 = 1000;
+/// Of the first and the last ones of a start, each fails once.
+const EDGE: u32 = 80;
+/// Of those between, one in so many: they are a packet and a list for each of hundreds of reads.
+const STEP: u32 = 7;
 
 /// A start on a volume that cannot be protected.
 pub(crate) fn start() -> Result<String, String> {
@@ -36,10 +40,15 @@ pub(crate) fn start() -> Result<String, String> {
     Ok(String::new())
 }
 
-/// Starts a session with its first allocation failing, then its second, until a start succeeds.
+/// Starts a session with its first allocation failing, then its second, and so on, until a start
+/// succeeds. Of many alike, a few fail.
 pub(crate) fn each_allocation() -> Result<String, String> {
     let before = memory()?.outstanding;
-    for nth in 1..=ALLOCATIONS_MAX {
+    let total = allocations_of_a_start(before)?;
+    let is_tried = |&nth: &u32| {
+        nth <= EDGE || u64::from(nth) + u64::from(EDGE) > total || nth.is_multiple_of(STEP)
+    };
+    for nth in (1..=ALLOCATIONS_MAX).filter(is_tried) {
         let claimant = Handle::open()?;
         fail_allocations(AllocationFailure {
             kinds: AllocationFailure::KERNEL | AllocationFailure::FRAMEWORK,
@@ -65,6 +74,23 @@ pub(crate) fn each_allocation() -> Result<String, String> {
         leaves_nothing(before, &format!("a start without its allocation {nth}"))?;
     }
     Err(format!("a start takes more than {ALLOCATIONS_MAX} allocations"))
+}
+
+/// How many allocations a start takes.
+fn allocations_of_a_start(before: u64) -> Result<u64, String> {
+    let claimant = Handle::open()?;
+    let kinds = AllocationFailure::KERNEL | AllocationFailure::FRAMEWORK;
+    fail_allocations(AllocationFailure { kinds, nth: u32::MAX })?;
+    let answer = claimant.ask(IOCTL_START, own_start_request().as_bytes(), SESSION_REPLY);
+    let total = memory()?.asked;
+    fail_allocations(NO_FAILURE)?;
+    let found = answer?.status;
+    if found != status::SUCCESS {
+        return Err(format!("a start ended with {found:#010x}"));
+    }
+    stop(&claimant)?;
+    leaves_nothing(before, "a start and a stop")?;
+    Ok(total)
 }
 
 /// Attaches the driver to the volume in the same way.

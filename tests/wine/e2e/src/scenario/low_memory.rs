@@ -1,10 +1,9 @@
 //! Allocation failures: every allocation of the driver fails, for seconds, while the first sync
 //! runs under load.
 //!
-//! Writes go on, each of them succeeds, and none waits for memory: data that can be mapped is
-//! captured into memory that the session has had since its start; data that cannot leaves its
-//! blocks dirty, and these are read again later. A session or a device whose start fails leaves
-//! nothing allocated, whichever allocation fails.
+//! Writes go on, each of them succeeds and is captured, and none waits for memory: what is written
+//! goes into memory that the session has had since its start, by addresses that it has had as long.
+//! A session or a device whose start fails leaves nothing allocated, whichever allocation fails.
 
 use std::time::Duration;
 
@@ -15,11 +14,9 @@ use crate::console::{Console, step};
 use crate::error::{E2eError, ensure};
 use crate::process::pause;
 use crate::scenario::Setting;
-use crate::scenario::gap::conclude;
 use crate::scenario::run::{Run, in_first_sync};
 use crate::service::ServiceSettings;
 use crate::summary::Summary;
-use crate::traces::gap_reason;
 use crate::writes::Matched;
 
 /// The queue must not overflow for another reason.
@@ -38,9 +35,6 @@ const WRITE_LIMIT: u64 = 50_000_000;
 const EVERYTHING: u32 =
     AllocationFailure::KERNEL | AllocationFailure::MAPPINGS | AllocationFailure::FRAMEWORK;
 
-/// Possible reasons of the gap: a payload could not be mapped, or a read was not made in time.
-const REASONS: [&str; 2] = [gap_reason::PAYLOAD_UNAVAILABLE, gap_reason::QUEUE_FULL];
-
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
     let setting = Setting { size_mib: setting.size_mib * SIZE_FACTOR, ..setting.clone() };
     let mut run = Run::prepare(&setting, &SERVICE, VOLUME_JITTER_US, console)?;
@@ -50,27 +44,43 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let begun = run.begin(false)?;
     let pool =
         endure(&mut run, "no pool, no packets, no lists of memory", AllocationFailure::KERNEL)?;
-    let after = in_first_sync(&mut run.rig)?;
-    if let Some(why) = after.interruption() {
-        return Err(E2eError::Rule(format!("BOUND: the session needs memory: {why}")));
-    }
-    run.disturbed = true;
+    goes_on(&mut run)?;
     let all = endure(&mut run, "no memory, not even to map what is written", EVERYTHING)?;
-    let after = in_first_sync(&mut run.rig)?;
-    let unmapped = after.writes_payload_unavailable > 0;
-    ensure!(unmapped, NotExercised, "data that cannot be mapped: all were");
-    let session = after.session;
-    let summary = conclude(run, &begun, &session, &REASONS, |_, matched, _| {
-        prompt(matched, pool)?;
-        prompt(matched, all)
-    })?;
-    let connections = summary.last.service.as_ref().map(|service| service.connections);
+    let session = goes_on(&mut run)?;
+    run.watch("first sync", |status| status.phase == "live")?;
+    let first_sync = begun.seen.elapsed();
+    run.live_on()?;
+    let last = run.come_to_rest()?;
+    run.shut_down()?;
+    run.verify_repository()?;
+    run.restore("t0")?;
+    run.restore("latest")?;
+    let evidence = run.evidence()?;
+    let prefix = run.compare_loaded(&begun, &evidence, true)?;
+    let files = run.check_ntfs("latest")?;
+    for time in [pool, all] {
+        prompt(evidence.matched(), time)?;
+    }
+    let same = last.session == session && last.writes_payload_unavailable == 0;
+    ensure!(same, Rule, "BOUND: the session needs memory: {last:?}");
+    let connections = last.service.as_ref().map(|service| service.connections);
     ensure!(
         connections == Some(1),
         Rule,
         "the service reconnected because of the driver's allocation failures: {connections:?} times"
     );
-    Ok(summary)
+    run.folder.discard_images()?;
+    let summary = run.summary(first_sync, last);
+    Ok(Summary { prefix, files, ..evidence.add_to(summary, &begun.beginning) })
+}
+
+/// The session goes on as if nothing had happened; returns its identity.
+fn goes_on(run: &mut Run<'_>) -> Result<String, E2eError> {
+    let after = in_first_sync(&mut run.rig)?;
+    match after.interruption() {
+        Some(why) => Err(E2eError::Rule(format!("BOUND: the session needs memory: {why}"))),
+        None => Ok(after.session),
+    }
 }
 
 /// Attaches to the volume while one allocation after the other fails.

@@ -45,9 +45,13 @@ fn lacking() -> &'static [(&'static str, *const c_void)] {
 fn empty() -> &'static [(&'static str, *const c_void)] {
     list! {
         "KeSetPriorityThread" => thread::set_priority,
+        "MmAllocateMappingAddress" => mdl::allocate_addresses,
         "MmBuildMdlForNonPagedPool" => mdl::build_for_nonpaged_pool,
+        "MmFreeMappingAddress" => mdl::free_addresses,
         "MmMapLockedPagesSpecifyCache" => mdl::map,
+        "MmMapLockedPagesWithReservedMapping" => mdl::map_reserved,
         "MmUnmapLockedPages" => mdl::unmap,
+        "MmUnmapReservedMapping" => mdl::unmap_reserved,
     }
 }
 

@@ -3,9 +3,15 @@
 //! address; counts, state flags and the arrays of frames of the driver's own MDLs are real.
 //!
 //! The rules: an MDL is freed once; it is mapped only when it describes locked or nonpaged memory;
-//! a partial MDL stays within its source, and has its frames when it is passed down.
+//! a partial MDL stays within its source, and has its frames when it is passed down; reserved
+//! addresses have one mapping at a time, which fits.
 
-use core::{ffi::c_void, ptr};
+use alloc::boxed::Box;
+use core::{
+    ffi::c_void,
+    ptr,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use nt::{irp::Irp, mdl::virtual_address};
 use wdk_sys::{
@@ -220,6 +226,99 @@ pub(crate) unsafe extern "system" fn unmap(address: *mut c_void, list: PMDL) {
         violation!(State, function, "{list:p} is not mapped at {address:p}");
     }
     list.MdlFlags &= !((MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED) as i16);
+}
+
+/// What `MmAllocateMappingAddress` gives: the rig's stands for the addresses, and is no memory that
+/// the driver may access.
+struct Addresses {
+    room: usize,
+    tag: u32,
+    /// The MDL that is mapped there; 0 for none.
+    mapped: AtomicUsize,
+}
+
+pub(crate) unsafe extern "system" fn allocate_addresses(size: usize, tag: u32) -> *mut c_void {
+    require_at_most("MmAllocateMappingAddress", APC_LEVEL);
+    if allocation_failure::fails(Allocation::Kernel) {
+        return ptr::null_mut();
+    }
+    let room = size.div_ceil(PAGE_MASK + 1);
+    let addresses = Box::new(Addresses { room, tag, mapped: AtomicUsize::new(0) });
+    let addresses = Box::into_raw(addresses).cast::<c_void>();
+    ledger::open(Account::Mdl, addresses as usize);
+    addresses
+}
+
+pub(crate) unsafe extern "system" fn free_addresses(addresses: *mut c_void, tag: u32) {
+    let function = "MmFreeMappingAddress";
+    require_at_most(function, APC_LEVEL);
+    ledger::close(Account::Mdl, addresses as usize, function);
+    // SAFETY: allocated above, as the ledger knows, and not freed before.
+    let addresses = unsafe { Box::from_raw(addresses.cast::<Addresses>()) };
+    // Relaxed: the driver orders its own calls.
+    if addresses.tag != tag || addresses.mapped.load(Ordering::Relaxed) != 0 {
+        violation!(State, function, "another tag, or still mapped");
+    }
+}
+
+/// # Safety
+/// `addresses` came from [`allocate_addresses`] and is not freed.
+unsafe fn addresses<'a>(addresses: *mut c_void, tag: u32, function: &str) -> &'a Addresses {
+    if !ledger::is_open(Account::Mdl, addresses as usize) {
+        violation!(Parameter, function, "{addresses:p} was not allocated");
+    }
+    // SAFETY: the caller says so.
+    let addresses = unsafe { &*addresses.cast::<Addresses>() };
+    if addresses.tag != tag {
+        violation!(Parameter, function, "another tag than the addresses have");
+    }
+    addresses
+}
+
+pub(crate) unsafe extern "system" fn map_reserved(
+    reserved: *mut c_void,
+    tag: u32,
+    list: PMDL,
+    _cache: i32,
+) -> *mut c_void {
+    let function = "MmMapLockedPagesWithReservedMapping";
+    require_at_most(function, DISPATCH_LEVEL);
+    // SAFETY: the driver's argument.
+    let reserved = unsafe { addresses(reserved, tag, function) };
+    // SAFETY: the driver's MDL.
+    let described = unsafe { &mut *list };
+    if described.MdlFlags & RESIDENT == 0 {
+        violation!(State, function, "{list:p} describes memory that is not locked");
+    }
+    if described.MdlFlags & MDL_MAPPED_TO_SYSTEM_VA as i16 != 0 {
+        violation!(State, function, "{list:p} is mapped already");
+    }
+    let address = virtual_address(described) as usize;
+    if pages(address, described.ByteCount as usize) > reserved.room {
+        violation!(Parameter, function, "{} bytes do not fit", described.ByteCount);
+    }
+    // Relaxed: the driver orders its own calls.
+    if reserved.mapped.swap(list as usize, Ordering::Relaxed) != 0 {
+        violation!(State, function, "the addresses are in use");
+    }
+    described.MdlFlags |= MDL_MAPPED_TO_SYSTEM_VA as i16;
+    described.MappedSystemVa = address as *mut c_void;
+    described.MappedSystemVa
+}
+
+pub(crate) unsafe extern "system" fn unmap_reserved(reserved: *mut c_void, tag: u32, list: PMDL) {
+    let function = "MmUnmapReservedMapping";
+    require_at_most(function, DISPATCH_LEVEL);
+    // SAFETY: the driver's argument.
+    let reserved = unsafe { addresses(reserved, tag, function) };
+    // Relaxed: the driver orders its own calls.
+    if reserved.mapped.swap(0, Ordering::Relaxed) != list as usize {
+        violation!(State, function, "{list:p} is not mapped there");
+    }
+    // SAFETY: the driver's MDL, mapped above.
+    let described = unsafe { &mut *list };
+    described.MdlFlags &= !(MDL_MAPPED_TO_SYSTEM_VA as i16);
+    described.MappedSystemVa = ptr::null_mut();
 }
 
 fn pages(address: usize, length: usize) -> usize {
