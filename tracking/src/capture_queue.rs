@@ -307,12 +307,6 @@ impl CaptureQueue {
         self.with_disk > 0 && self.is_at_most(HIGH_MARK)
     }
 
-    /// True if nothing keeps room: no record, no reservation, no write in flight.
-    #[inline]
-    pub fn is_unused(&self) -> bool {
-        self.with_disk == 0 && self.is_at_most(0)
-    }
-
     /// Bytes of payload memory in use, without those that the disk alone keeps.
     #[inline]
     pub fn used(&self) -> u64 {
@@ -468,10 +462,10 @@ mod tests {
         let drained = queue.pop(u64::MAX).unwrap();
         queue.give_back(drained);
         assert_eq!((queue.used(), queue.with_disk()), (0, 4 * PAGE), "the record has left first");
-        assert!(queue.is_at_most(0) && queue.waits_for_disk() && !queue.is_unused());
+        assert!(queue.is_at_most(0) && queue.waits_for_disk());
         assert!(queue.reserve(5 * PAGE, Writes).is_none());
         queue.transferred(with_disk.take().unwrap());
-        assert!(queue.is_unused() && !queue.waits_for_disk());
+        assert!(queue.is_at_most(0) && !queue.waits_for_disk());
         assert!(queue.reserve(8 * PAGE, Writes).is_some());
     }
 

@@ -189,9 +189,12 @@ impl<'a, W, Q: Fifo<W>> Core<'a, W, Q> {
     /// which only the disk keeps memory.
     fn note_if_queue_is_empty(&mut self) {
         let state = &mut *self.state;
-        if state.capture_queue.is_unused() {
+        if !state.capture_queue.is_at_most(0) {
+            return;
+        }
+        if state.capture_queue.with_disk() == 0 {
             state.backpressure.queue_is_empty();
-        } else if state.capture_queue.is_at_most(0) {
+        } else {
             state.backpressure.disk_alone_has_queue();
         }
     }
