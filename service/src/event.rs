@@ -59,6 +59,8 @@ pub enum Event {
     Unprotectable = 303,
     /// The driver failed in another way.
     DriverFailed = 304,
+    /// The driver protects nothing: earlier starts of the machine have failed.
+    StartsFailed = 305,
     /// The server cannot be reached, or the link broke.
     LinkFailed = 310,
     /// The service's state cannot be read or written.
@@ -69,7 +71,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::ServiceFailed,
@@ -89,6 +91,7 @@ impl Event {
         Self::OutOfMemory,
         Self::Unprotectable,
         Self::DriverFailed,
+        Self::StartsFailed,
         Self::LinkFailed,
         Self::StateFailed,
         Self::Bug,
@@ -121,6 +124,7 @@ impl Event {
             | Self::OutOfMemory
             | Self::Unprotectable
             | Self::DriverFailed
+            | Self::StartsFailed
             | Self::LinkFailed
             | Self::StateFailed
             | Self::Bug => Severity::Error,

@@ -277,6 +277,7 @@ impl PipelineError {
         match self {
             Self::Driver(error) | Self::Stream(StreamError::Driver(error)) => of_driver(error),
             Self::Session(SessionError::Unprotectable { .. }) => Event::Unprotectable,
+            Self::Session(SessionError::StartsFailed { .. }) => Event::StartsFailed,
             Self::Session(_) | Self::Stream(StreamError::Records(_)) => Event::DriverFailed,
             Self::Link(_)
             | Self::Stream(StreamError::Link(_) | StreamError::ImpossibleEpoch(_)) => {

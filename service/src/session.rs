@@ -46,8 +46,11 @@ pub fn find<'a>(
 
 /// An error unless this permits that the volume is protected.
 pub fn permits(volume: &Volume, protection: Protection) -> Result<(), SessionError> {
-    obstacle(protection).map_or(Ok(()), |why| {
-        Err(SessionError::Unprotectable { device: volume.device.clone(), why })
+    let Some(why) = obstacle(protection) else { return Ok(()) };
+    let device = volume.device.clone();
+    Err(match protection {
+        Protection::StartsFailed => SessionError::StartsFailed { device, why },
+        _ => SessionError::Unprotectable { device, why },
     })
 }
 
@@ -193,6 +196,14 @@ pub enum SessionError {
         /// The volume's device.
         device: String,
         /// The obstacle.
+        why: &'static str,
+    },
+    /// The driver passes all requests through.
+    #[error("volume {device} is not protected: {why}")]
+    StartsFailed {
+        /// The volume's device.
+        device: String,
+        /// What has happened, and what to do.
         why: &'static str,
     },
     /// Writes to a volume with a paging file are not made to wait for the server.

@@ -9,6 +9,7 @@ use snapless_driver_client::file_system::{Answers, Status};
 use snapless_service::report::Activity;
 use snapless_types::RecordKind;
 use snapless_wire::id::SessionId;
+use snapless_wire::ioctl::Protection;
 use support::driver::Seen;
 use support::{Harness, Running, VOLUME, wait_until};
 
@@ -155,6 +156,29 @@ fn a_volume_is_protected_only_if_its_file_system_says_that_it_can_be() {
         harness.driver.set_file_system(plain);
         wait_for_session(&harness);
     }
+}
+
+#[test]
+fn a_driver_that_protects_nothing_after_failed_starts_is_told_once_as_an_event_with_what_to_do() {
+    support::log::record();
+    let harness = Harness::new();
+    harness.driver.set_protection(Protection::StartsFailed);
+    let running = harness.start();
+    let told = || support::log::lines().into_iter().filter(|line| line.contains("(event 305)"));
+    wait_until("the event", || told().next().is_some());
+    let tries = || harness.driver.seen().iter().filter(|seen| **seen == Seen::Opened).count();
+    let before = tries();
+    wait_until("further attempts", || tries() > before + 1);
+    let told: Vec<_> = told().collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("run `snapless-setup install` again, and restart"), "{told:?}");
+    assert_eq!(harness.driver.session(), None);
+    assert_eq!(
+        running.counters.report().last_error.map(|error| told[0].contains(&error)),
+        Some(true)
+    );
+    harness.driver.set_protection(Protection::Possible);
+    wait_for_session(&harness);
 }
 
 #[test]

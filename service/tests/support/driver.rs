@@ -43,6 +43,8 @@ struct State {
     present: bool,
     /// What the volume's file system answers.
     file_system: Answers,
+    /// What the list says of the volume.
+    protection: Protection,
     /// How many drains and acknowledgements are still to fail for want of memory.
     scarce: usize,
     /// How many drains are still to be cancelled.
@@ -66,6 +68,7 @@ impl FakeDriver {
         let state = State {
             present: true,
             file_system: Answers { attributes: Ok(0), owned_by_cluster: Ok(Some(0)) },
+            protection: Protection::Possible,
             scarce: 0,
             cancellations: 0,
             next_port: 1,
@@ -84,6 +87,11 @@ impl FakeDriver {
     /// Changes what the volume's file system answers.
     pub fn set_file_system(&self, answers: Answers) {
         self.state.lock().file_system = answers;
+    }
+
+    /// Changes what the list says of the volume.
+    pub fn set_protection(&self, protection: Protection) {
+        self.state.lock().protection = protection;
     }
 
     /// Makes the next drains and acknowledgements fail for want of memory.
@@ -274,7 +282,7 @@ impl DriverPort for FakePort {
             sector_size: Some(512),
             phase,
             session: session.map(|session| session.id),
-            protection: Some(Protection::Possible),
+            protection: Some(state.protection),
             special_files: 0,
         }])
     }

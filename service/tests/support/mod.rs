@@ -2,6 +2,7 @@
 //! `snapless_wire` and record what happens.
 
 pub mod driver;
+pub mod log;
 pub mod server;
 
 use std::sync::Arc;

@@ -155,7 +155,7 @@ impl Rig {
         self.unwatched(attach)
     }
 
-    /// The same for a driver whose settings make it attach to no volume.
+    /// The same without a program that reaches the driver.
     pub fn start_driver_in_vain(&mut self) -> Result<(), E2eError> {
         self.sc(&["start", DRIVER_SERVICE])?;
         self.agent.command(ioctl::ATTACH, &())

@@ -1,5 +1,5 @@
-//! The driver's settings and its report of a volume: obstacles, special files, limits, a volume
-//! that shrinks and grows.
+//! The driver's settings and its report of a volume: obstacles, failed starts, special files,
+//! limits, a volume that shrinks and grows.
 
 use std::time::Duration;
 
@@ -40,6 +40,10 @@ const QUERY_TIME: Duration = Duration::from_secs(1);
 const SESSION_STARTED: u16 = 200;
 const BASE_COMPLETE: u16 = 210;
 const OUTGROWN: u16 = 240;
+const STARTS_FAILED: u16 = 305;
+
+/// Starts in a row that no program reached, until the driver protects nothing.
+const STARTS_MAX: usize = 2;
 
 /// `DEVICE_USAGE_NOTIFICATION_TYPE`
 const PAGING: u32 = 1;
@@ -50,6 +54,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     special_files(&mut run)?;
     kinds(&mut run)?;
     obstacles(&mut run)?;
+    failed_starts(&mut run)?;
     let begun = run.begin(false)?;
     let synced = run.watch("first sync", |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
@@ -185,6 +190,34 @@ fn obstacles(run: &mut Run<'_>) -> Result<(), E2eError> {
         rig.set_driver_value("ExcludedVolumes", "REG_MULTI_SZ", r"\Device\Elsewhere")?;
         rig.set_driver_value("QueueLimitMiB", "REG_DWORD", &QUEUE_LIMIT_MIB.to_string())?;
         restart(rig, "HoldLimitMs", "REG_DWORD", "0")?;
+        says(rig, "possible", &[])
+    })
+}
+
+/// After starts of the driver that no program has reached, it protects nothing and says so, until
+/// the product is installed again.
+fn failed_starts(run: &mut Run<'_>) -> Result<(), E2eError> {
+    let rig = &mut run.rig;
+    step(run.console, "start the driver several times without reaching it", |_| {
+        for _ in 0..STARTS_MAX {
+            rig.stop_driver()?;
+            rig.start_driver_in_vain()?;
+        }
+        rig.stop_driver()?;
+        rig.start_driver()?;
+        says(rig, "starts_failed", &[])?;
+        rig.agent().ask("refused start")?;
+        writes(rig, 0x44)?;
+        rig.start_service()?;
+        wait_until("the service to report the failed starts", NOTICE_LIMIT, || {
+            Ok((rig.times_logged(STARTS_FAILED)? > 0).then_some(()))
+        })?;
+        rig.stop_service()?;
+        rig.unwatched(Rig::install_product)?;
+        // What passes through now does so until the next start.
+        says(rig, "starts_failed", &[])?;
+        rig.stop_driver()?;
+        rig.start_driver()?;
         says(rig, "possible", &[])
     })
 }
