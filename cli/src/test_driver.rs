@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use snapless_driver_client::error::Call;
+use snapless_driver_client::file_system::Unanswered;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume, VolumeName};
-use snapless_types::{EpochId, Geometry};
+use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DeviceName, Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest,
@@ -102,6 +103,14 @@ impl Driver for TestDriver {
     fn file_system_protection(&self, _device: &DeviceName) -> Result<Protection, DriverError> {
         Ok(Protection::Possible)
     }
+
+    fn special_extents(
+        &self,
+        _device: &DeviceName,
+        _special_files: u32,
+    ) -> Result<Vec<Extent>, Unanswered> {
+        Ok(Vec::new())
+    }
 }
 
 impl DriverPort for TestDriver {
@@ -127,6 +136,10 @@ impl DriverPort for TestDriver {
 
     fn acknowledge(&self, _epoch: EpochId) -> Result<(), DriverError> {
         Err(DriverError::Busy(Call::Acknowledge))
+    }
+
+    fn review(&self, _are_still: bool) -> Result<(), DriverError> {
+        Err(DriverError::Busy(Call::Review))
     }
 
     fn status(&self, _session: SessionId) -> Result<SessionStatus, DriverError> {

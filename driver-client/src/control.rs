@@ -7,13 +7,13 @@ use std::io;
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
 use std::ptr;
 
-use snapless_types::{EpochId, Geometry};
+use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
-    ListRequest, Protection, SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
-    VolumeEntry,
+    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP,
+    IOCTL_VERSION, ListRequest, Protection, ReviewRequest, SessionReply, SessionRequest,
+    StartRequest, StatusReply, VersionReply, VolumeEntry,
 };
 use windows_strings::HSTRING;
 use windows_sys::Win32::Foundation::{
@@ -31,6 +31,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::{Call, DriverError};
+use crate::file_system::Unanswered;
 use crate::overlapped::{Event, control};
 use crate::port::{Driver, DriverPort, Volume, check_version, geometry};
 use crate::status::SessionStatus;
@@ -83,6 +84,18 @@ impl Driver for WindowsDriver {
         VolumeHandle::open(device).and_then(|volume| volume.ask().protection()).map_err(|why| {
             DriverError::FileSystem { device: device_text(device).unwrap_or_default(), why }
         })
+    }
+
+    fn special_extents(
+        &self,
+        device: &DeviceName,
+        special_files: u32,
+    ) -> Result<Vec<Extent>, Unanswered> {
+        if special_files == 0 {
+            return Ok(Vec::new());
+        }
+        let extents = VolumeHandle::open(device)?.special_extents(special_files);
+        extents.map_err(Unanswered::Layout)
     }
 }
 
@@ -174,6 +187,11 @@ impl DriverPort for ControlDevice {
         self.send(Call::Acknowledge, IOCTL_ACKNOWLEDGE, request.as_bytes())
     }
 
+    fn review(&self, are_still: bool) -> Result<(), DriverError> {
+        let request = ReviewRequest::new(are_still);
+        self.send(Call::Review, IOCTL_REVIEW, request.as_bytes())
+    }
+
     fn status(&self, session: SessionId) -> Result<SessionStatus, DriverError> {
         let request = SessionRequest::new(self.version, session);
         let reply: StatusReply = self.ask(Call::Status, IOCTL_STATUS, request.as_bytes())?;
@@ -223,7 +241,7 @@ fn open_error(source: io::Error) -> DriverError {
 fn call_error(call: Call, source: io::Error) -> DriverError {
     match os_code(&source) {
         // These calls act on the session that the handle claimed; if there is none, it has ended.
-        Some(ERROR_NOT_FOUND) if matches!(call, Call::Drain | Call::Acknowledge) => {
+        Some(ERROR_NOT_FOUND) if matches!(call, Call::Drain | Call::Acknowledge | Call::Review) => {
             DriverError::SessionEnded(call)
         }
         Some(ERROR_INVALID_PARAMETER) if call == Call::Acknowledge => DriverError::ImpossibleEpoch,

@@ -27,6 +27,8 @@ pub enum Call {
     Drain,
     /// `IOCTL_ACKNOWLEDGE`.
     Acknowledge,
+    /// `IOCTL_REVIEW`.
+    Review,
     /// `IOCTL_STATUS`.
     Status,
     /// `IOCTL_STOP`.
@@ -43,6 +45,7 @@ impl std::fmt::Display for Call {
             Self::Resume => "resume",
             Self::Drain => "drain",
             Self::Acknowledge => "acknowledge",
+            Self::Review => "review",
             Self::Status => "status",
             Self::Stop => "stop",
         })

@@ -80,6 +80,9 @@ pub enum Unanswered {
     /// Whether the volume belongs to a cluster.
     #[error("the file system does not say whether it is a cluster shared volume ({0})")]
     Cluster(Status),
+    /// Where its files are.
+    #[error("the file system does not say where the paging file is ({0})")]
+    Layout(Status),
     /// It answered in a form that is unknown here.
     #[error("the file system's answer about cluster shared volumes is not understood")]
     Reply,

@@ -7,12 +7,14 @@
 //! | [`volume`] | names of volumes |
 //! | [`protection`] | why a volume cannot be protected |
 //! | [`file_system`] | what only a volume's file system knows of that |
+//! | [`file_layout`] | where a volume's paging, swap and hibernation files are |
 //! | [`status`] | a session's counters; the progress, rate and holds derived from them |
 //! | [`paths`] | paths of Snapless's files |
 //!
 //! Rule: every answer of the driver is parsed into a type of this crate before it is used.
 
 pub mod error;
+pub mod file_layout;
 pub mod file_system;
 pub mod identity;
 mod known_folder;

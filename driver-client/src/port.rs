@@ -5,7 +5,7 @@
 //! not acknowledged as lost (rule LOSS), so a pipeline drops its port whenever it cannot vouch for
 //! what it drained.
 
-use snapless_types::{EpochId, Geometry};
+use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     DeviceName, Protection, SessionPhase, SessionReply, StartRequest, VersionReply, VolumeEntry,
@@ -13,6 +13,7 @@ use snapless_wire::ioctl::{
 };
 
 use crate::error::{Call, DriverError};
+use crate::file_system::Unanswered;
 use crate::status::SessionStatus;
 use crate::volume::{VolumeName, device_text};
 
@@ -30,6 +31,14 @@ pub trait Driver: Send + Sync {
     /// Whether a device's volume can be protected, as far as its file system knows: the driver
     /// below it does not see that.
     fn file_system_protection(&self, device: &DeviceName) -> Result<Protection, DriverError>;
+
+    /// The extents of the paging, swap and hibernation files of a device's volume, which has those
+    /// of `special_files`: ascending, joined, and none that the file system does not tell.
+    fn special_extents(
+        &self,
+        device: &DeviceName,
+        special_files: u32,
+    ) -> Result<Vec<Extent>, Unanswered>;
 }
 
 /// One handle to the control device. All verbs may be called from several threads at once.
@@ -53,6 +62,10 @@ pub trait DriverPort: Send + Sync {
 
     /// Tells the driver that an epoch and all before it are durable.
     fn acknowledge(&self, epoch: EpochId) -> Result<(), DriverError>;
+
+    /// Says whether the files still have all the extents that the claimed session's start excluded;
+    /// after t0.
+    fn review(&self, are_still: bool) -> Result<(), DriverError>;
 
     /// A session's state and counters. Needs no claim.
     fn status(&self, session: SessionId) -> Result<SessionStatus, DriverError>;

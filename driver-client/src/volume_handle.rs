@@ -7,7 +7,9 @@
 use std::ffi::c_void;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr;
+use std::time::Instant;
 
+use snapless_types::Extent;
 use snapless_wire::ioctl::{DEVICE_NAME_MAX, DeviceName};
 use windows_sys::Wdk::Foundation::OBJECT_ATTRIBUTES;
 use windows_sys::Wdk::Storage::FileSystem::{
@@ -22,9 +24,18 @@ use windows_sys::Win32::Storage::FileSystem::{
     SYNCHRONIZE,
 };
 use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
-use windows_sys::Win32::System::Ioctl::FSCTL_IS_VOLUME_OWNED_BYCSVFS;
+use windows_sys::Win32::System::Ioctl::{
+    FSCTL_GET_NTFS_VOLUME_DATA, FSCTL_IS_VOLUME_OWNED_BYCSVFS, FSCTL_QUERY_FILE_LAYOUT,
+    NTFS_VOLUME_DATA_BUFFER,
+};
 
+use crate::file_layout::{SEARCH_LIMIT, Search, request};
 use crate::file_system::{Answers, Status, Unanswered};
+
+/// Room for one reply about files: some hundred of them.
+const LAYOUT_REPLY_LEN: usize = 256 << 10;
+/// `STATUS_END_OF_FILE`
+const END_OF_FILE: u32 = 0xC000_0011;
 
 /// An open volume.
 pub(crate) struct VolumeHandle(OwnedHandle);
@@ -70,6 +81,80 @@ impl VolumeHandle {
         Answers { attributes: self.attributes(), owned_by_cluster: self.owned_by_cluster() }
     }
 
+    /// The extents of the volume's special files. Ends after the search's limit with those that it
+    /// has found.
+    pub(crate) fn special_extents(&self, special_files: u32) -> Result<Vec<Extent>, Status> {
+        let mut data = NTFS_VOLUME_DATA_BUFFER::default();
+        // SAFETY: the structure takes any bytes.
+        unsafe {
+            self.control(
+                FSCTL_GET_NTFS_VOLUME_DATA,
+                &[],
+                (&raw mut data).cast(),
+                size_of_val(&data),
+            )
+        }?;
+        let mut search = Search::new(special_files, data.BytesPerCluster);
+        // As aligned as the structures in it.
+        let mut reply = vec![0_u64; LAYOUT_REPLY_LEN / size_of::<u64>()];
+        let begun = Instant::now();
+        let mut is_first = true;
+        while !search.is_over() && begun.elapsed() < SEARCH_LIMIT {
+            let request = request(is_first);
+            // SAFETY: the reply takes any bytes.
+            let len = unsafe {
+                self.control(
+                    FSCTL_QUERY_FILE_LAYOUT,
+                    &request,
+                    reply.as_mut_ptr().cast(),
+                    LAYOUT_REPLY_LEN,
+                )
+            };
+            let len = match len {
+                Err(Status(END_OF_FILE)) => break,
+                len => len?,
+            };
+            let bytes: Vec<u8> =
+                reply.iter().flat_map(|word| word.to_le_bytes()).take(len).collect();
+            search.take(&bytes);
+            is_first = false;
+        }
+        Ok(search.into_extents())
+    }
+
+    /// Sends a request to the file system; returns the reply's length.
+    ///
+    /// # Safety
+    /// `reply` is writable for `room` bytes, and whatever bytes it gets are sound.
+    unsafe fn control(
+        &self,
+        code: u32,
+        input: &[u8],
+        reply: *mut c_void,
+        room: usize,
+    ) -> Result<usize, Status> {
+        let mut block = IO_STATUS_BLOCK::default();
+        let len = |len| u32::try_from(len).unwrap_or(0);
+        // SAFETY: block, input and reply live until the call ends, which is when the request is
+        // done: the handle is synchronous.
+        let status = unsafe {
+            NtFsControlFile(
+                self.0.as_raw_handle(),
+                ptr::null_mut(),
+                None,
+                ptr::null(),
+                &raw mut block,
+                code,
+                input.as_ptr().cast(),
+                len(input.len()),
+                reply,
+                len(room),
+            )
+        };
+        failure(status)?;
+        Ok(block.Information.min(room))
+    }
+
     fn attributes(&self) -> Result<u32, Status> {
         let mut block = IO_STATUS_BLOCK::default();
         let mut reply = FILE_FS_ATTRIBUTE_INFORMATION::default();
@@ -92,26 +177,13 @@ impl VolumeHandle {
     }
 
     fn owned_by_cluster(&self) -> Result<Option<u8>, Status> {
-        let mut block = IO_STATUS_BLOCK::default();
         // `CSV_IS_OWNED_BY_CSVFS`
         let mut owned = 0_u8;
-        // SAFETY: as in `attributes`.
-        let status = unsafe {
-            NtFsControlFile(
-                self.0.as_raw_handle(),
-                ptr::null_mut(),
-                None,
-                ptr::null(),
-                &raw mut block,
-                FSCTL_IS_VOLUME_OWNED_BYCSVFS,
-                ptr::null(),
-                0,
-                (&raw mut owned).cast::<c_void>(),
-                1,
-            )
-        };
-        failure(status)?;
-        Ok((block.Information == 1).then_some(owned))
+        // SAFETY: it takes any byte.
+        let len = unsafe {
+            self.control(FSCTL_IS_VOLUME_OWNED_BYCSVFS, &[], (&raw mut owned).cast(), 1)
+        }?;
+        Ok((len == 1).then_some(owned))
     }
 }
 

@@ -10,12 +10,12 @@
 use snapless_types::EpochId;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
-    ListRequest, SessionReply, SessionRequest, StartRequest, StartSettings, StatusReply,
-    VersionReply,
+    AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, ExcludedExtents,
+    IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START,
+    IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, ListRequest, ReviewRequest, SessionReply,
+    SessionRequest, StartRequest, StartSettings, StatusReply, VersionReply,
 };
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Why a request is refused before anything is done for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,12 +66,13 @@ pub trait Driver {
     fn find(&self, id: SessionId) -> Option<Self::Found>;
     /// The entries of all volumes.
     fn volumes(&self) -> Result<Self::Entries, StatusOf<Self>>;
-    /// Starts a session, which the handle claims.
+    /// Starts a session, which the handle claims; the extents are checked.
     fn start(
         &self,
         request: &Self::Request,
         volume: &DeviceName,
         settings: StartSettings,
+        excluded: &ExcludedExtents,
     ) -> Result<SessionReply, StatusOf<Self>>;
     /// Lets the handle claim a session that has no claimant.
     fn resume(
@@ -85,6 +86,8 @@ pub trait Driver {
     /// Notes that everything up to an epoch is durable at the server; refuses an epoch that the
     /// server cannot have.
     fn acknowledge(&self, session: Self::Claimed, epoch: EpochId) -> Result<(), StatusOf<Self>>;
+    /// Notes whether the files still have the session's excluded extents.
+    fn review(&self, session: Self::Claimed, are_still: bool) -> Result<(), StatusOf<Self>>;
     /// State and counters.
     fn status(&self, session: Self::Found) -> StatusReply;
     /// Ends a session.
@@ -112,6 +115,10 @@ pub fn dispatch<D: Driver>(driver: &D, request: D::Request, code: u32) {
             let result = acknowledge(driver, &request);
             request.complete(result);
         }
+        IOCTL_REVIEW => {
+            let result = review(driver, &request);
+            request.complete(result);
+        }
         IOCTL_STATUS => status(driver, request),
         IOCTL_STOP => {
             let result = stop(driver, &request);
@@ -134,14 +141,13 @@ fn list<D: Driver>(driver: &D, request: D::Request) {
 
 #[inline(never)]
 fn start<D: Driver>(driver: &D, request: &D::Request) -> Result<SessionReply, StatusOf<D>> {
-    let mut input = StartRequest::new_zeroed();
-    input.read(request.input()).map_err(refusal)?;
+    let input = StartRequest::read(request.input()).map_err(refusal)?;
     let settings = input.settings().map_err(refusal)?;
     may_claim(driver, request)?;
     if driver.find(settings.session).is_some() {
         return Err(Refusal::InvalidParameter.into());
     }
-    driver.start(request, &input.device, settings)
+    driver.start(request, &input.device, settings, &input.excluded)
 }
 
 #[inline(never)]
@@ -164,6 +170,13 @@ fn drain<D: Driver>(driver: &D, request: D::Request) {
 fn acknowledge<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>> {
     let input: AcknowledgeRequest = read(request.input())?;
     driver.acknowledge(claimed(driver, request)?, input.epoch())
+}
+
+#[inline(never)]
+fn review<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>> {
+    let input: ReviewRequest = read(request.input())?;
+    let are_still = input.parse().map_err(refusal)?;
+    driver.review(claimed(driver, request)?, are_still)
 }
 
 #[inline(never)]

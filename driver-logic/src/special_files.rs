@@ -73,9 +73,22 @@ impl Kind {
 pub struct Origin {
     /// The file object in each place.
     pub files: [Option<FileId>; PLACES],
+    /// Paging I/O, by the flags of the write or of its master.
+    pub paging: bool,
     /// Paging I/O that no thread waits for, by the flags of the write or of its master: what the
     /// memory manager's page writers send, to paging files and for mapped files.
     pub asynchronous_paging: bool,
+}
+
+/// Whether a write is a paging file's, which must never wait (rule HANG, rules.md#hang).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PagingWrite {
+    /// It is not.
+    No,
+    /// It may be one's whose object is not known.
+    Possible,
+    /// It is: its content is the memory manager's and no file's.
+    Known,
 }
 
 /// The special files on a volume.
@@ -116,21 +129,27 @@ impl SpecialFiles {
         self.paging.load(Ordering::Relaxed) > 0
     }
 
-    /// True for a write to a paging file, which must never wait (rule HANG, rules.md#hang).
+    /// Whether a write is to a paging file.
     ///
-    /// If a paging file's object is not known, every write that may be one of its counts.
+    /// If a paging file's object is not known, every write that may be one of its counts as
+    /// possible; and one that has a paging file's object but is no paging I/O.
     #[must_use]
-    pub fn is_paging_file_write(&self, origin: impl FnOnce() -> Origin) -> bool {
+    pub fn write_of(&self, origin: impl FnOnce() -> Origin) -> PagingWrite {
         if !self.has_paging_file() {
-            return false;
+            return PagingWrite::No;
         }
         let origin = origin();
         let is_known = |file: FileId| {
             self.files.iter().any(|known| known.load(Ordering::Relaxed) == file.0.get())
         };
         let may_be_unnamed = || self.unnamed.load(Ordering::Relaxed) > 0;
-        origin.files.into_iter().flatten().any(is_known)
-            || (origin.asynchronous_paging && may_be_unnamed())
+        if origin.files.into_iter().flatten().any(is_known) {
+            if origin.paging { PagingWrite::Known } else { PagingWrite::Possible }
+        } else if origin.asynchronous_paging && may_be_unnamed() {
+            PagingWrite::Possible
+        } else {
+            PagingWrite::No
+        }
     }
 
     /// Which kinds are there, as bits.
@@ -168,6 +187,7 @@ fn step(count: &AtomicU32, up: bool) {
 
 #[cfg(test)]
 mod tests {
+    use super::PagingWrite::{Known, No, Possible};
     use super::*;
 
     fn paging(in_path: bool, address: usize) -> Usage {
@@ -176,7 +196,7 @@ mod tests {
 
     /// A write that has a file object in one place.
     fn of(place: usize, address: usize) -> Origin {
-        let mut origin = Origin::default();
+        let mut origin = Origin { paging: true, ..Origin::default() };
         origin.files[place] = FileId::new(address);
         origin
     }
@@ -184,31 +204,33 @@ mod tests {
     #[test]
     fn a_write_is_a_paging_files_by_its_file_object_in_any_place() {
         let files = SpecialFiles::default();
-        assert!(!files.is_paging_file_write(|| panic!("there is no paging file")));
+        assert_eq!(files.write_of(|| panic!("there is no paging file")), No);
         files.note(paging(true, 0x1000));
         files.note(paging(true, 0x2000));
         for place in 0..PLACES {
-            assert!(files.is_paging_file_write(|| of(place, 0x1000)));
-            assert!(files.is_paging_file_write(|| of(place, 0x2000)));
-            assert!(!files.is_paging_file_write(|| of(place, 0x3000)));
+            assert_eq!(files.write_of(|| of(place, 0x1000)), Known);
+            assert_eq!(files.write_of(|| of(place, 0x2000)), Known);
+            assert_eq!(files.write_of(|| of(place, 0x3000)), No);
         }
+        let no_paging = Origin { paging: false, ..of(0, 0x1000) };
+        assert_eq!(files.write_of(|| no_paging), Possible, "it is urgent, and its content counts");
         files.note(paging(false, 0x1000));
-        assert!(!files.is_paging_file_write(|| of(1, 0x1000)));
-        assert!(files.is_paging_file_write(|| of(1, 0x2000)));
+        assert_eq!(files.write_of(|| of(1, 0x1000)), No);
+        assert_eq!(files.write_of(|| of(1, 0x2000)), Known);
         let mapped = Origin { asynchronous_paging: true, ..of(1, 0x3000) };
-        assert!(!files.is_paging_file_write(|| mapped), "a mapped file's write may wait");
+        assert_eq!(files.write_of(|| mapped), No, "a mapped file's write may wait");
     }
 
     #[test]
-    fn a_paging_file_without_a_known_object_makes_asynchronous_paging_writes_count() {
+    fn a_paging_file_without_a_known_object_makes_asynchronous_paging_writes_possible_ones() {
         let files = SpecialFiles::default();
         let nameless = Usage { file: None, ..paging(true, 1) };
         files.note(nameless);
-        let page_out = Origin { asynchronous_paging: true, ..Origin::default() };
-        assert!(files.is_paging_file_write(|| page_out));
-        assert!(!files.is_paging_file_write(Origin::default), "a thread waits for it already");
+        let page_out = Origin { asynchronous_paging: true, paging: true, ..Origin::default() };
+        assert_eq!(files.write_of(|| page_out), Possible);
+        assert_eq!(files.write_of(Origin::default), No, "a thread waits for it already");
         files.note(Usage { in_path: false, ..nameless });
-        assert!(!files.is_paging_file_write(|| page_out));
+        assert_eq!(files.write_of(|| page_out), No);
     }
 
     #[test]
@@ -218,15 +240,15 @@ mod tests {
             files.note(paging(true, address));
         }
         let page_out = Origin { asynchronous_paging: true, ..of(0, PAGING_FILES_MAX + 1) };
-        assert!(files.is_paging_file_write(|| page_out));
+        assert_eq!(files.write_of(|| page_out), Possible);
         for address in 1..=PAGING_FILES_MAX + 2 {
             assert!(files.has_paging_file());
             files.note(paging(false, address));
         }
-        assert!(!files.is_paging_file_write(|| panic!("there is no paging file")));
+        assert_eq!(files.write_of(|| panic!("there is no paging file")), No);
         // Nothing is left over.
         files.note(paging(true, 1));
-        assert!(!files.is_paging_file_write(|| page_out));
+        assert_eq!(files.write_of(|| page_out), No);
     }
 
     #[test]

@@ -15,7 +15,8 @@ use snapless_engine::Tick;
 use snapless_types::{EpochId, Overflow};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    DeviceName, IOCTL_VERSION, Protection, SessionReply, StartSettings, StatusReply, VolumeEntry,
+    DeviceName, ExcludedExtents, IOCTL_VERSION, Protection, SessionReply, StartSettings,
+    StatusReply, VolumeEntry,
 };
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,
@@ -154,8 +155,9 @@ impl control::Driver for Sessions<'_> {
         request: &Incoming,
         volume: &DeviceName,
         settings: StartSettings,
+        excluded: &ExcludedExtents,
     ) -> Result<SessionReply, Status> {
-        start(self.0, handle(request)?, volume, settings).map_err(Status)
+        start(self.0, handle(request)?, volume, settings, excluded).map_err(Status)
     }
 
     fn resume(
@@ -180,6 +182,10 @@ impl control::Driver for Sessions<'_> {
 
     fn acknowledge(&self, session: Shared<Session>, epoch: EpochId) -> Result<(), Status> {
         session.acknowledge(epoch).map_err(Status)
+    }
+
+    fn review(&self, session: Shared<Session>, are_still: bool) -> Result<(), Status> {
+        session.review_excluded(are_still).map_err(Status)
     }
 
     fn status(&self, (volume, session): Self::Found) -> StatusReply {
@@ -209,10 +215,11 @@ fn start(
     claimant: FileObject,
     name: &DeviceName,
     settings: StartSettings,
+    excluded: &ExcludedExtents,
 ) -> Result<SessionReply, NTSTATUS> {
     let (volumes, session) = (&globals.volumes, settings.session);
     let is_free = || volumes.by_claimant(claimant).is_err() && volumes.by_session(session).is_err();
-    let start = || start_claimed(globals, claimant, name, settings);
+    let start = || start_claimed(globals, claimant, name, settings, excluded);
     globals.claiming.start(claimant, session, is_free, start, || release(globals, claimant))
 }
 
@@ -222,6 +229,7 @@ fn start_claimed(
     claimant: FileObject,
     name: &DeviceName,
     settings: StartSettings,
+    excluded: &ExcludedExtents,
 ) -> Result<SessionReply, NTSTATUS> {
     let deadline = volume_query::deadline(volume_query::START_LIMIT);
     let volume = globals.volumes.by_name(name, deadline)?;
@@ -235,7 +243,7 @@ fn start_claimed(
     let settings = globals.settings.limits.cap(settings);
     let drains = globals.drains().ok_or(STATUS_INVALID_DEVICE_REQUEST)?;
     let claim = Claim::new(claimant, drains).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    match workers::start_session(&volume, &settings, claim) {
+    match workers::start_session(&volume, &settings, excluded, claim) {
         Ok(geometry) => Ok(SessionReply::new(&geometry)),
         Err(status) => {
             if status == STATUS_INSUFFICIENT_RESOURCES {

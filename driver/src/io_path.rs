@@ -12,6 +12,7 @@ mod tag;
 
 use snapless_driver_logic::dataset::PIECE_REQUEST_LEN;
 use snapless_driver_logic::requests::{self, Verdict};
+use snapless_driver_logic::special_files::PagingWrite;
 use snapless_engine::{Issue, MemorySpan, Submission, Ticket};
 use snapless_types::Extent;
 use wdk_sys::{
@@ -48,7 +49,12 @@ impl IoCallbacks for IoPath {
                 send(volume, irp, protection, Some(OnCompletion::QueryLength))
             }
             Some(extent) => {
-                let must_not_wait = volume.special_files.is_paging_file_write(|| irp.origin());
+                let paging = volume.special_files.write_of(|| irp.origin());
+                if paging == PagingWrite::Known && session.page_out(&extent) {
+                    // A don't-care: as without a session.
+                    return send(volume, irp, protection, None);
+                }
+                let must_not_wait = paging != PagingWrite::No;
                 let submission = session.submit_write(irp, protection, extent, must_not_wait);
                 let piece = carry_out_original(session, submission);
                 debug_assert!(piece.is_none(), "CLEAR: the engine gives back what it was given");

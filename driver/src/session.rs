@@ -30,11 +30,11 @@ pub mod write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use snapless_engine::{Config, Host, StartError, Tick, Worker};
-use snapless_types::Geometry;
+use snapless_types::{Extent, Geometry};
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{Protection, StartSettings};
+use snapless_wire::ioctl::{EXCLUDED_MAX, ExcludedExtents, Protection, StartSettings};
 use wdk_sys::{
-    DO_BUFFERED_IO, DO_DIRECT_IO, NTSTATUS, STATUS_INSUFFICIENT_RESOURCES,
+    DO_BUFFERED_IO, DO_DIRECT_IO, NTSTATUS, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
 };
 
@@ -43,6 +43,7 @@ use crate::kernel::irp::CancelRoutine;
 use crate::kernel::lower_device::LowerDevice;
 use crate::kernel::query::QueryChannel;
 use crate::kernel::queue_memory::QueueMemory;
+use crate::kernel::reserved;
 use crate::kernel::shared::Shared;
 
 use claim::Claim;
@@ -107,6 +108,7 @@ impl Session {
         device: Device,
         geometry: Geometry,
         settings: &StartSettings,
+        excluded: &ExcludedExtents,
         claim: Claim,
     ) -> Result<Self, NTSTATUS> {
         let Device { lower, queries, trims, cancel_routine } = device;
@@ -118,6 +120,8 @@ impl Session {
         let queue = QueueMemory::new(settings.queue_bytes).ok_or(out_of_memory)?;
         let host = KernelHost::new(cancel_routine).ok_or(out_of_memory)?;
         let engine = engine(host, geometry, settings)?;
+        let extents = reserved::collect(EXCLUDED_MAX, excluded.iter()).ok_or(out_of_memory)?;
+        engine.exclude(extents);
         Ok(Self {
             id: settings.session,
             engine,
@@ -187,6 +191,20 @@ impl Session {
             // Relaxed: shown in the status only.
             self.shrunk.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Notes whether the files still have the excluded extents; `STATUS_DEVICE_NOT_READY` before
+    /// t0. IRQL <= DISPATCH_LEVEL.
+    pub fn review_excluded(&self, are_still: bool) -> Result<(), NTSTATUS> {
+        let taken = self.engine.review_excluded(are_still);
+        taken.then_some(()).ok_or(STATUS_DEVICE_NOT_READY)
+    }
+
+    /// True if a write, which is known to be a paging file's, goes past the session. IRQL <=
+    /// DISPATCH_LEVEL.
+    #[inline(never)] // What it needs is not to be on the stack of every write.
+    pub fn page_out(&self, extent: &Extent) -> bool {
+        self.engine.page_out(extent)
     }
 
     /// Notes that a request was refused. IRQL <= DISPATCH_LEVEL.

@@ -8,7 +8,7 @@
 
 use snapless_engine::{Step, Tick, Worker};
 use snapless_types::Geometry;
-use snapless_wire::ioctl::StartSettings;
+use snapless_wire::ioctl::{ExcludedExtents, StartSettings};
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER};
 
 use crate::framework::filter_device;
@@ -34,6 +34,7 @@ const START_LIMIT: u64 = 10_000 * Tick::PER_MS;
 pub fn start_session(
     volume: &Shared<Volume>,
     settings: &StartSettings,
+    excluded: &ExcludedExtents,
     claim: Claim,
 ) -> Result<Geometry, NTSTATUS> {
     let deadline = volume_query::deadline(volume_query::START_LIMIT);
@@ -46,7 +47,7 @@ pub fn start_session(
         let queries = volume.queries().clone();
         let cancel_routine = filter_device::cancel_routine::<IoPath>();
         let device = Device { lower: volume.lower(), queries, trims, cancel_routine };
-        let session = Session::new(device, geometry, settings, claim)?;
+        let session = Session::new(device, geometry, settings, excluded, claim)?;
         let session = Shared::new(session).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         let running = Running::new(session).and_then(Shared::new);
         let running = running.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;

@@ -144,6 +144,7 @@ extern crate std;
 
 mod backpressure;
 mod base_image;
+mod excluded;
 mod failing;
 mod gap;
 mod host;

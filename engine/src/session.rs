@@ -7,6 +7,7 @@
 pub mod core;
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use snapless_fixed::memory::boxed;
 use snapless_tracking::capture_queue::Drained;
@@ -123,6 +124,28 @@ impl<H: Host> Session<H> {
     /// this, run by run, before it sweeps; when it gets no further, it waits to be woken.
     pub fn skip(&self, blocks: BlockRange) -> BlockIndex {
         self.locked(|core| core.skip(blocks))
+    }
+
+    /// Takes the extents of the volume's paging, swap and hibernation files, ascending and apart
+    /// from each other; once, before [`Session::begin`]. Their content is a don't-care (rule T0,
+    /// rules.md#t0) if they are the files' after t0, too: until [`Session::review_excluded`] says
+    /// so, the base image is not complete.
+    pub fn exclude(&self, extents: Vec<Extent>) {
+        self.locked(|core| core.exclude(extents));
+    }
+
+    /// Notes whether all the excluded extents are still the files': if so, the sweep records their
+    /// blocks and does not read them; if not, they are blocks as any other, and the base image is
+    /// lost if a write was let through meanwhile. The first call counts. False before t0: too
+    /// early.
+    pub fn review_excluded(&self, are_still: bool) -> bool {
+        self.locked(|core| core.review_excluded(are_still))
+    }
+
+    /// True if a write to a paging file goes past the session, as if there were none: all of it is
+    /// in an excluded extent. Only for writes that are known to be a paging file's.
+    pub fn page_out(&self, extent: &Extent) -> bool {
+        self.locked(|core| core.page_out(extent))
     }
 
     /// Puts a write into the stream whose payload the host has copied. The host issues it next.

@@ -14,6 +14,8 @@ pub enum Sabotage {
     SpoiltReadUsed,
     /// T0: the base image is complete while blocks of it are still being read.
     BaseCompleteTooEarly,
+    /// T0: excluded extents count although it is open whether they are still the files'.
+    ExclusionUnconfirmed,
     /// ORDER: a write does not wait for another that it overlaps.
     OverlapForgotten,
     /// LOSS: an uncaptured write leaves its blocks as they are.
@@ -44,6 +46,7 @@ impl Sabotage {
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
+        Self::ExclusionUnconfirmed,
         Self::OverlapForgotten,
         Self::GapForgotten,
         Self::EpochForgotten,

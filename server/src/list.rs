@@ -80,6 +80,8 @@ pub struct Stream {
     pub blocks: u64,
     /// Blocks whose content is stored.
     pub blocks_known: u64,
+    /// Bytes of paging, swap and hibernation files that the base image leaves out: it has zeros.
+    pub excluded_bytes: u64,
     /// Every gap.
     pub gaps: Vec<Gap>,
     /// Epochs that ended.
@@ -194,6 +196,7 @@ fn stream(reader: &SessionReader, timeline: &Timeline) -> Result<Stream> {
         points: timeline.ranges().iter().map(points).collect(),
         blocks: timeline.coverage().total,
         blocks_known: timeline.coverage().known,
+        excluded_bytes: timeline.excluded_bytes(),
         gaps: timeline.gaps().iter().map(gap).collect(),
         epochs: timeline.epochs(),
         last_epoch: reader.acknowledged().epoch.get(),

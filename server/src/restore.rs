@@ -246,7 +246,7 @@ impl<T: Target> Image<'_, T> {
                     self.target.write_first(offset, record.payload)
                 }
             }
-            (RecordKind::Unallocated, _) => {
+            (RecordKind::Unallocated | RecordKind::Excluded, _) => {
                 self.records += 1;
                 self.target.zero_first(offset, len)
             }

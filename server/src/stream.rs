@@ -109,7 +109,7 @@ impl StreamState {
         let run = self.check_extent(record)?;
         let before = (self.base.count(), self.known.count());
         match record.kind() {
-            RecordKind::Block | RecordKind::Unallocated => {
+            RecordKind::Block | RecordKind::Unallocated | RecordKind::Excluded => {
                 self.block(record, run)?;
                 given = BaseBlocks::All;
             }

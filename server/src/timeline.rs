@@ -82,6 +82,7 @@ pub struct Timeline {
     records: u64,
     epochs: u64,
     extent_bytes: u64,
+    excluded_bytes: u64,
 }
 
 /// The effect of one record.
@@ -268,6 +269,7 @@ impl Timeline {
                     gap.end = Some(place);
                 }
             }
+            RecordKind::Excluded => self.excluded_bytes += record.extent_len(),
             RecordKind::Block
             | RecordKind::Write
             | RecordKind::Resync
@@ -329,6 +331,11 @@ impl Timeline {
     /// Bytes of the extents of all records.
     pub fn extent_bytes(&self) -> u64 {
         self.extent_bytes
+    }
+
+    /// Bytes of paging, swap and hibernation files that the base image leaves out.
+    pub fn excluded_bytes(&self) -> u64 {
+        self.excluded_bytes
     }
 
     /// Every stretch of instants that can be restored, in order.

@@ -82,12 +82,13 @@ fn unreadable_sectors_leave_the_rest_of_their_block() {
 }
 
 #[test]
-fn unallocated_and_cleared_blocks_are_zeros() {
+fn unallocated_excluded_and_cleared_blocks_are_zeros() {
     let mut driver = Driver::default();
     let stored = Stored::new(&[
         driver.start(),
         driver.blocks(0..1),
-        driver.plain(RecordKind::Unallocated, BLOCK, 2 * BLOCK),
+        driver.plain(RecordKind::Unallocated, BLOCK, BLOCK),
+        driver.plain(RecordKind::Excluded, 2 * BLOCK, BLOCK),
         driver.blocks(3..5),
         driver.base_complete(),
         driver.write(BLOCK, SECTOR, 7),

@@ -117,18 +117,23 @@ fn base_complete_must_be_true() {
 }
 
 #[test]
-fn clearings_are_writes_and_empty_blocks_are_blocks() {
-    let stream = Stream::started().with(|d| d.plain(RecordKind::Unallocated, 0, 2 * BLOCK));
-    assert_eq!(stream.state.timeline().coverage().base, 2);
-    let (seq, block) = at(3, 2);
-    let found = stream.refuses(|d| d.plain(RecordKind::Trim, BLOCK, 2 * BLOCK));
-    assert_eq!(found, Violation::WriteBeforeBlock { seq, block });
-    let (seq, block) = at(3, 1);
-    let found = stream.refuses(|d| d.plain(RecordKind::Unallocated, BLOCK, BLOCK));
-    assert_eq!(found, Violation::BlockTwice { seq, block });
-    let found = stream.refuses(|d| d.plain(RecordKind::Unallocated, 2 * BLOCK, SECTOR));
-    assert!(matches!(found, Violation::Unaligned { .. }));
-    stream.with(|d| d.plain(RecordKind::Zero, SECTOR, SECTOR));
+fn clearings_are_writes_and_empty_and_excluded_blocks_are_blocks() {
+    for kind in [RecordKind::Unallocated, RecordKind::Excluded] {
+        let stream = Stream::started().with(|d| d.plain(kind, 0, 2 * BLOCK));
+        let timeline = stream.state.timeline();
+        assert_eq!(timeline.coverage().base, 2);
+        let excluded = if kind == RecordKind::Excluded { 2 * BLOCK } else { 0 };
+        assert_eq!(timeline.excluded_bytes(), excluded);
+        let (seq, block) = at(3, 2);
+        let found = stream.refuses(|d| d.plain(RecordKind::Trim, BLOCK, 2 * BLOCK));
+        assert_eq!(found, Violation::WriteBeforeBlock { seq, block });
+        let (seq, block) = at(3, 1);
+        let found = stream.refuses(|d| d.plain(kind, BLOCK, BLOCK));
+        assert_eq!(found, Violation::BlockTwice { seq, block });
+        let found = stream.refuses(|d| d.plain(kind, 2 * BLOCK, SECTOR));
+        assert!(matches!(found, Violation::Unaligned { .. }));
+        stream.with(|d| d.plain(RecordKind::Zero, SECTOR, SECTOR));
+    }
 }
 
 #[test]

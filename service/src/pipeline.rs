@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::report::Activity;
-use snapless_driver_client::{Driver, DriverError, DriverPort};
+use snapless_driver_client::file_layout::are_still;
+use snapless_driver_client::{Driver, DriverError, DriverPort, Volume};
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkLimits};
+use snapless_types::Extent;
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::ABI_VERSION;
+use snapless_wire::ioctl::{ABI_VERSION, DeviceName, ExcludedExtents, SessionPhase};
 
 use crate::backoff::BackoffLimits;
 use crate::config::VolumeConfig;
@@ -25,6 +27,9 @@ use crate::state::{Remembered, SessionStore, StateError};
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError, panic_text};
 use crate::watch::{Resized, Watch};
+
+/// How often it is looked whether t0 has come.
+const T0_POLL: Duration = Duration::from_millis(20);
 
 /// Time limits of a pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,11 +142,17 @@ impl Pipeline {
         let mut link = Link::connect(&self.server, &self.limits.link)?;
 
         let remembered = self.store.load()?.filter(|state| plan == Plan::Resume(state.session));
-        let claim = Claim::take(&*port, plan, &device, &self.config)?;
+        let excluded = ExcludedExtents::longest(&self.special_extents(&device, volume));
+        let claim = Claim::take(&*port, plan, &device, &self.config, &excluded)?;
         *served = Some(claim.session);
         let mut state =
             remembered.clone().unwrap_or_else(|| Remembered::new(self.config.guid, claim.session));
         self.store.save(&state)?;
+        if !claim.resumed {
+            self.review(&*port, claim.session, &excluded, || {
+                self.special_extents(&device, volume)
+            })?;
+        }
 
         let welcome = link.greet(&claim.hello(&self.config), &self.limits.link)?;
         if let Verdict::StartOver(reason) = judge(&claim, remembered.as_ref(), &welcome) {
@@ -173,6 +184,45 @@ impl Pipeline {
         let end = stream.run(link, watch, &mut save);
         save();
         Ok(End::Stream(end?))
+    }
+
+    /// Where the volume's paging, swap and hibernation files are.
+    fn special_extents(&self, device: &DeviceName, volume: &Volume) -> Vec<Extent> {
+        let extents = self.driver.special_extents(device, volume.special_files);
+        extents.unwrap_or_else(|why| {
+            let name = &self.config.name;
+            log::warn!("{name}: {why}; writes to it before the first sync is done make a gap");
+            Vec::new()
+        })
+    }
+
+    /// Looks again after t0 (rule T0, rules.md#t0) whether the files have all that the start
+    /// excluded: what was theirs before and after is a don't-care.
+    fn review(
+        &self,
+        port: &dyn DriverPort,
+        session: SessionId,
+        excluded: &ExcludedExtents,
+        now: impl FnOnce() -> Vec<Extent>,
+    ) -> Result<(), DriverError> {
+        if excluded.iter().next().is_none() {
+            return Ok(());
+        }
+        // Writes from before the session are waited for; the driver gives up by itself.
+        loop {
+            let status = port.status(session)?;
+            if status.t0.is_some() {
+                break;
+            }
+            if status.phase == SessionPhase::Failed || self.stop.wait_for(T0_POLL) {
+                return Ok(());
+            }
+        }
+        let are_still = are_still(&now(), excluded.iter());
+        if !are_still {
+            log::warn!("{}: its paging file has changed meanwhile, and is read", self.config.name);
+        }
+        port.review(are_still)
     }
 
     fn announce(&self, claim: &Claim, device: &str, known: bool) {

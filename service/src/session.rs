@@ -12,7 +12,8 @@ use snapless_types::{Geometry, Overflow};
 use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    ABI_VERSION, DeviceName, Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest,
+    ABI_VERSION, DeviceName, ExcludedExtents, Protection, SPECIAL_FILE_PAGING, SessionPhase,
+    StartRequest,
 };
 use zerocopy::little_endian::{U32, U64};
 
@@ -87,21 +88,22 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims the session as planned.
+    /// Claims the session as planned; a new one excludes these extents.
     pub fn take(
         port: &dyn DriverPort,
         plan: Plan,
         device: &DeviceName,
         config: &VolumeConfig,
+        excluded: &ExcludedExtents,
     ) -> Result<Self, DriverError> {
         match plan {
             Plan::Resume(session) => {
                 Ok(Self { session, geometry: port.resume(session)?, resumed: true })
             }
-            Plan::Start => Self::start(port, device, config),
+            Plan::Start => Self::start(port, device, config, excluded),
             Plan::Replace(session) => {
                 port.stop(session)?;
-                Self::start(port, device, config)
+                Self::start(port, device, config, excluded)
             }
         }
     }
@@ -115,9 +117,10 @@ impl Claim {
         port: &dyn DriverPort,
         device: &DeviceName,
         config: &VolumeConfig,
+        excluded: &ExcludedExtents,
     ) -> Result<Self, DriverError> {
         let session = random_session();
-        let geometry = port.start(&start_request(session, device, config))?;
+        let geometry = port.start(&start_request(session, device, config, excluded))?;
         Ok(Self { session, geometry, resumed: false })
     }
 }
@@ -222,7 +225,12 @@ pub enum SessionError {
     },
 }
 
-fn start_request(session: SessionId, device: &DeviceName, config: &VolumeConfig) -> StartRequest {
+fn start_request(
+    session: SessionId,
+    device: &DeviceName,
+    config: &VolumeConfig,
+    excluded: &ExcludedExtents,
+) -> StartRequest {
     StartRequest {
         version: U32::new(ABI_VERSION),
         block_size: U32::new(config.block_size),
@@ -233,6 +241,7 @@ fn start_request(session: SessionId, device: &DeviceName, config: &VolumeConfig)
         overflow: U32::new(config.overflow as u32),
         sweep_bytes_per_second: U64::new(config.sweep.bytes_per_second),
         sweep_latency_ms: U32::new(config.sweep.latency_ms),
+        excluded: *excluded,
     }
 }
 
@@ -335,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_start_request_has_the_settings_of_the_configuration() {
-        let request = start_request(SESSION, &name(DEVICE), &config());
+        let request = start_request(SESSION, &name(DEVICE), &config(), &ExcludedExtents::NONE);
         let settings = request.settings().unwrap();
         assert_eq!((settings.session, settings.block_size), (SESSION, 128 << 10));
         assert_eq!((settings.queue_bytes, settings.hold_limit_ms), (64 << 20, 300));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use snapless_driver_client::file_system::{Answers, Status};
 use snapless_service::report::Activity;
-use snapless_types::RecordKind;
+use snapless_types::{Extent, RecordKind};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::Protection;
 use support::driver::Seen;
@@ -179,6 +179,29 @@ fn a_driver_that_protects_nothing_after_failed_starts_is_told_once_as_an_event_w
     );
     harness.driver.set_protection(Protection::Possible);
     wait_for_session(&harness);
+}
+
+#[test]
+fn a_start_excludes_the_paging_file_and_a_look_after_t0_says_whether_it_is_still_there() {
+    let extent = |offset: u64, len: u64| Extent::new(offset << 20, len << 20).unwrap();
+    let file = [extent(8, 4), extent(100, 1)];
+    let longer = [extent(4, 16), extent(100, 1)];
+    for (later, are_still) in [(&file, true), (&longer, true), (&[extent(8, 3), file[1]], false)] {
+        let harness = Harness::new();
+        harness.driver.set_paging(&file, later);
+        let running = harness.start();
+        wait_for(&harness, Seen::Reviewed(are_still));
+        assert_eq!(harness.driver.excluded(), file);
+        let session = wait_for_session(&harness);
+        write_durably(&harness, 1);
+        running.stop();
+        let _running = harness.start();
+        wait_for(&harness, Seen::Resumed(session));
+        write_durably(&harness, 2);
+        let seen = harness.driver.seen();
+        let reviews = seen.iter().filter(|seen| matches!(seen, Seen::Reviewed(_)));
+        assert_eq!(reviews.count(), 1, "a session that goes on has been reviewed: {seen:?}");
+    }
 }
 
 #[test]

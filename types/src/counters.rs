@@ -26,6 +26,8 @@ macro_rules! session_counters {
             blocks_by_hold: Blocks, "";
             /// Blocks that held no data and were not read.
             blocks_unallocated: Blocks, "blocks without data";
+            /// Blocks that were a paging, swap or hibernation file's and were not read.
+            blocks_excluded: Blocks, "blocks of paging files";
             /// Blocks that the disk could not read.
             blocks_unreadable: Blocks, "blocks unreadable";
             /// Writes captured and issued on their caller's thread.
@@ -40,6 +42,8 @@ macro_rules! session_counters {
             writes_uncaptured: Writes, "uncaptured";
             /// Writes that must not wait, such as those to a paging file.
             writes_urgent: Writes, "";
+            /// Writes to paging files that went past the session, their content being a don't-care.
+            writes_excluded: Writes, "";
             /// Writes whose data could not be mapped or read.
             writes_payload_unavailable: Writes, "";
             /// Held writes that their application cancelled.

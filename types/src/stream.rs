@@ -58,6 +58,9 @@ crate::numbered_enum! {
         Trim = 6 => "trim",
         /// A write of zeros, as the application issued it; no payload.
         Zero = 7 => "zero",
+        /// A run of blocks that was a paging, swap or hibernation file's at t0: part of the base
+        /// image; no payload, a replica has zeros.
+        Excluded = 8 => "excluded",
         /// Marker: the session's t0.
         SessionStart = 16 => "session start",
         /// Marker: the record's epoch ends with this record.
@@ -75,7 +78,10 @@ impl RecordKind {
     /// True for kinds that describe an extent of the volume; the others are markers.
     pub fn has_extent(self) -> bool {
         self.has_payload()
-            || matches!(self, Self::Unreadable | Self::Unallocated | Self::Trim | Self::Zero)
+            || matches!(
+                self,
+                Self::Unreadable | Self::Unallocated | Self::Trim | Self::Zero | Self::Excluded
+            )
     }
 
     /// True for kinds whose extent's bytes follow, unless they are all zeros. The extent of the
@@ -110,15 +116,15 @@ mod tests {
 
     #[test]
     fn record_kinds_keep_their_numbers() {
-        let numbers = (1..=7).chain(16..=20);
+        let numbers = (1..=8).chain(16..=20);
         for (number, &kind) in numbers.zip(RecordKind::ALL) {
             assert_eq!(kind.to_wire(), number);
             assert_eq!(RecordKind::from_wire(number), Some(kind));
             assert_eq!(kind.has_extent(), number < 16);
             assert_eq!(kind.has_payload(), number < 4);
         }
-        assert_eq!(RecordKind::ALL.len(), 12);
-        for number in [0, 8, 15, 21, u16::MAX] {
+        assert_eq!(RecordKind::ALL.len(), 13);
+        for number in [0, 9, 15, 21, u16::MAX] {
             assert_eq!(RecordKind::from_wire(number), None);
         }
     }

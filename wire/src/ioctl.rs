@@ -14,10 +14,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::id::{EpochIdLe, SessionId};
 
+mod excluded;
 mod protection;
 mod status;
 mod version;
 
+pub use excluded::{EXCLUDED_MAX, ExcludedExtents, ReviewRequest};
 pub use protection::Protection;
 pub use status::{SessionPhase, StatusFlags, StatusReply};
 pub use version::{ABI_OLDEST, ABI_VERSION, VersionReply, is_spoken, negotiate};
@@ -57,6 +59,9 @@ pub const IOCTL_STATUS: u32 = ctl_code(0x806, METHOD_BUFFERED);
 /// Input [`SessionRequest`]; no output. Ends the session: held writes go through, nothing more is
 /// captured. Needs no claim.
 pub const IOCTL_STOP: u32 = ctl_code(0x807, METHOD_BUFFERED);
+/// Input [`ReviewRequest`]; no output. Says of the claimed session's excluded extents, after t0,
+/// whether the files have them still; `STATUS_DEVICE_NOT_READY` before t0.
+pub const IOCTL_REVIEW: u32 = ctl_code(0x808, METHOD_BUFFERED);
 
 /// The least output buffer of a drain, in bytes: one record of the longest payload with its header.
 pub const DRAIN_BUFFER_MIN: usize =
@@ -199,6 +204,8 @@ pub struct StartRequest {
     pub sweep_bytes_per_second: U64,
     /// As [`SweepLimits::latency_ms`].
     pub sweep_latency_ms: U32,
+    /// The extents of the volume's paging, swap and hibernation files.
+    pub excluded: ExcludedExtents,
 }
 
 /// How hard the driver may read the disk of its own accord: for the first sync and after a gap,
@@ -236,19 +243,14 @@ pub struct StartSettings {
 }
 
 impl StartRequest {
-    /// Becomes the request in these bytes. In place, because a request is long for a kernel's
-    /// stack.
+    /// The request in these bytes. In place, because a request is long for a kernel's stack.
     ///
     /// # Errors
     /// [`BadRequest::Short`] and [`BadRequest::Long`] if they are not as many as a request has.
-    pub fn read(&mut self, bytes: &[u8]) -> Result<(), BadRequest> {
-        let place = self.as_mut_bytes();
-        // Compared so that the compiler sees equal lengths, and links no panic into the driver.
-        if bytes.len() == place.len() {
-            place.copy_from_slice(bytes);
-            return Ok(());
-        }
-        Err(if bytes.len() < place.len() { BadRequest::Short } else { BadRequest::Long })
+    pub fn read(bytes: &[u8]) -> Result<&Self, BadRequest> {
+        let is_short = bytes.len() < size_of::<Self>();
+        let bad = if is_short { BadRequest::Short } else { BadRequest::Long };
+        Self::ref_from_bytes(bytes).map_err(|_| bad)
     }
 
     /// Checks every field but the device name.
@@ -274,6 +276,7 @@ impl StartRequest {
             return Err(BadRequest::HoldLimit);
         }
         let sweep = self.sweep()?;
+        self.excluded.check()?;
         Ok(StartSettings {
             session: self.session,
             block_size,
@@ -320,6 +323,10 @@ pub enum BadRequest {
     SweepRate,
     /// Too long.
     SweepLatency,
+    /// Too many, not in order, or impossible.
+    Excluded,
+    /// Neither yes nor no.
+    Review,
 }
 
 /// Input of [`IOCTL_RESUME`], [`IOCTL_STATUS`], [`IOCTL_STOP`].
@@ -406,7 +413,7 @@ const _: () = {
     assert!(size_of::<DeviceName>() == 258);
     assert!(size_of::<VolumeEntry>() == 298);
     assert!(size_of::<ListRequest>() == 8);
-    assert!(size_of::<StartRequest>() == 310);
+    assert!(size_of::<StartRequest>() == 1338);
     assert!(size_of::<SessionRequest>() == 24);
     assert!(size_of::<SessionReply>() == 16);
 };
@@ -414,7 +421,6 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zerocopy::FromZeros;
 
     fn request() -> StartRequest {
         StartRequest {
@@ -427,6 +433,7 @@ mod tests {
             overflow: U32::new(0),
             sweep_bytes_per_second: U64::new(SWEEP_RATE_MIN),
             sweep_latency_ms: U32::new(SWEEP_LATENCY_MAX_MS),
+            excluded: ExcludedExtents::NONE,
         }
     }
 
@@ -435,6 +442,7 @@ mod tests {
         assert_eq!(IOCTL_VERSION, 0x8053_e000);
         assert_eq!(IOCTL_DRAIN, 0x8053_e012);
         assert_eq!(IOCTL_STOP, 0x8053_e01c);
+        assert_eq!(IOCTL_REVIEW, 0x8053_e020);
     }
 
     #[test]
@@ -448,13 +456,15 @@ mod tests {
 
     #[test]
     fn a_start_request_has_its_length() {
-        let (sound, mut read) = (request(), StartRequest::new_zeroed());
+        let sound = request();
         let bytes = sound.as_bytes();
-        assert!(read.read(bytes).is_ok() && read.settings().is_ok());
+        let read = StartRequest::read(bytes).unwrap();
+        assert!(read.settings().is_ok());
         assert_eq!((read.session, read.hold_limit_ms.get()), (sound.session, 200));
-        assert_eq!(read.read(&bytes[..309]), Err(BadRequest::Short));
-        assert_eq!(read.read(&[bytes, &[0]].concat()), Err(BadRequest::Long));
-        assert_eq!(read.read(&[]), Err(BadRequest::Short));
+        let refused = |bytes: &[u8]| StartRequest::read(bytes).err();
+        assert_eq!(refused(&bytes[..1337]), Some(BadRequest::Short));
+        assert_eq!(refused(&[bytes, &[0]].concat()), Some(BadRequest::Long));
+        assert_eq!(refused(&[]), Some(BadRequest::Short));
     }
 
     #[test]
@@ -478,6 +488,8 @@ mod tests {
         let low = |r: &mut StartRequest| r.sweep_bytes_per_second = U64::new(SWEEP_RATE_MIN - 1);
         assert_eq!(with(low), BadRequest::SweepRate);
         assert_eq!(with(|r| r.sweep_latency_ms = U32::new(10_001)), BadRequest::SweepLatency);
+        let odd = |r: &mut StartRequest| r.excluded.as_mut_bytes().fill(0xff);
+        assert_eq!(with(odd), BadRequest::Excluded);
     }
 
     #[test]

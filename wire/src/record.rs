@@ -427,9 +427,13 @@ mod tests {
 
     #[test]
     fn records_without_payload_may_be_long() {
-        for kind in
-            [RecordKind::Unreadable, RecordKind::Unallocated, RecordKind::Trim, RecordKind::Zero]
-        {
+        for kind in [
+            RecordKind::Unreadable,
+            RecordKind::Unallocated,
+            RecordKind::Trim,
+            RecordKind::Zero,
+            RecordKind::Excluded,
+        ] {
             let header = RecordHeader::extent(kind, AT, 4096, 1 << 40).unwrap();
             assert_eq!((header.payload_len(), header.extent_len()), (0, 1 << 40));
             assert_eq!(RecordHeader::read(&header.to_bytes()), Ok(header));

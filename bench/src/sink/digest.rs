@@ -46,7 +46,10 @@ impl Digest {
         let Some(extent) = record.extent else { return };
         match record.kind {
             RecordKind::Unreadable => self.fill(extent, 0),
-            RecordKind::Unallocated | RecordKind::Trim | RecordKind::Zero => {
+            RecordKind::Unallocated
+            | RecordKind::Excluded
+            | RecordKind::Trim
+            | RecordKind::Zero => {
                 self.fill(extent, self.zeros);
             }
             _ => {

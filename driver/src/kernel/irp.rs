@@ -218,6 +218,7 @@ impl OwnedIrp {
         };
         Origin {
             files: [own, top, original, master_top, master_original],
+            paging: flags & IRP_PAGING_IO != 0,
             asynchronous_paging: flags & (IRP_PAGING_IO | IRP_SYNCHRONOUS_PAGING_IO)
                 == IRP_PAGING_IO,
         }

@@ -9,7 +9,7 @@
 //! | [`submit`] | what happens to a write that arrives, is captured, completes, is cancelled |
 //! | [`sweep`], [`hold`] | which blocks are read next, by the sweep and for held writes |
 //! | [`read`] | what becomes of blocks that were read |
-//! | [`skip`] | which blocks are never read, because they hold no data |
+//! | [`skip`] | which blocks are never read, because they hold no data or are excluded |
 //! | [`dispatch`] | which held write goes next |
 //! | [`parts`] | how a write longer than one record is captured |
 //! | [`stream`] | how records are appended, when an epoch closes |
@@ -45,6 +45,7 @@ use snapless_types::Geometry;
 
 use crate::backpressure::Backpressure;
 use crate::base_image::BaseImage;
+use crate::excluded::Excluded;
 use crate::failing::Failing;
 use crate::gap::Gap;
 use crate::host::{Call, Waiting, Worker};
@@ -76,6 +77,7 @@ pub struct State<W, Q> {
     in_flight: InFlight<W, Q>,
     // In memory of their own, as the counters are.
     claims: Box<[Claims; 1]>,
+    excluded: Box<[Excluded; 1]>,
     sweep: Box<[Sweep; 1]>,
     failing: Box<[Failing; 1]>,
     waiting: Waiting,
@@ -108,6 +110,7 @@ impl<W, Q: Fifo<W>> State<W, Q> {
                 waiting,
             )?,
             claims: boxed(|| Claims::new(config.reads(geometry)))?,
+            excluded: boxed(|| Ok(Excluded::default()))?,
             sweep: boxed(|| Ok(Sweep::NEW))?,
             failing: boxed(|| Ok(Failing::NONE))?,
             waiting: Waiting::default(),
@@ -125,6 +128,7 @@ impl<W, Q: Fifo<W>> State<W, Q> {
             )
             + Claims::bytes(config.reads(geometry))
             + (size_of::<Self>()
+                + size_of::<Excluded>()
                 + size_of::<Sweep>()
                 + size_of::<Claims>()
                 + size_of::<Failing>()

@@ -15,6 +15,7 @@ use snapless_types::{
 mod clearings;
 mod control;
 mod gaps;
+mod paging;
 mod reads;
 mod writes;
 

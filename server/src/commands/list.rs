@@ -72,6 +72,10 @@ fn print_stream(stream: &Stream) {
     for points in &stream.points {
         anstream::println!("    points    {} to {}", points.from, points.to);
     }
+    if stream.excluded_bytes > 0 {
+        let excluded = bytes(stream.excluded_bytes);
+        anstream::println!("    excluded  {excluded} of paging, swap and hibernation files");
+    }
     for gap in &stream.gaps {
         match &gap.to {
             Some(to) => {

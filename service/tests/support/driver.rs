@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use snapless_driver_client::error::Call;
-use snapless_driver_client::file_system::Answers;
+use snapless_driver_client::file_system::{Answers, Unanswered};
 use snapless_driver_client::volume::device_text;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume, VolumeName};
-use snapless_types::{EpochId, GapReason, Geometry, RecordKind, Seq};
+use snapless_types::{EpochId, Extent, GapReason, Geometry, RecordKind, Seq};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, Protection, SessionPhase, StartRequest, StatusReply,
+    ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, Protection, SPECIAL_FILE_PAGING, SessionPhase,
+    StartRequest, StatusReply,
 };
 use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::FromZeros;
@@ -27,6 +28,7 @@ pub enum Seen {
     Resumed(SessionId),
     Stopped(SessionId),
     Acknowledged(u64),
+    Reviewed(bool),
 }
 
 pub struct FakeDriver {
@@ -45,6 +47,10 @@ struct State {
     file_system: Answers,
     /// What the list says of the volume.
     protection: Protection,
+    /// Where the paging file is: at the first look, and at every later one.
+    paging: [Vec<Extent>; 2],
+    /// What the last start excluded.
+    excluded: Vec<Extent>,
     /// How many drains and acknowledgements are still to fail for want of memory.
     scarce: usize,
     /// How many drains are still to be cancelled.
@@ -69,6 +75,8 @@ impl FakeDriver {
             present: true,
             file_system: Answers { attributes: Ok(0), owned_by_cluster: Ok(Some(0)) },
             protection: Protection::Possible,
+            paging: Default::default(),
+            excluded: Vec::new(),
             scarce: 0,
             cancellations: 0,
             next_port: 1,
@@ -87,6 +95,16 @@ impl FakeDriver {
     /// Changes what the volume's file system answers.
     pub fn set_file_system(&self, answers: Answers) {
         self.state.lock().file_system = answers;
+    }
+
+    /// Puts a paging file on the volume: where it is at the first look, and later.
+    pub fn set_paging(&self, first: &[Extent], later: &[Extent]) {
+        self.state.lock().paging = [first.to_vec(), later.to_vec()];
+    }
+
+    /// What the last start excluded.
+    pub fn excluded(&self) -> Vec<Extent> {
+        self.state.lock().excluded.clone()
     }
 
     /// Changes what the list says of the volume.
@@ -248,6 +266,17 @@ impl Driver for FakeDriver {
         let device = device_text(device).unwrap();
         answers.protection().map_err(|why| DriverError::FileSystem { device, why })
     }
+
+    fn special_extents(
+        &self,
+        _device: &DeviceName,
+        special_files: u32,
+    ) -> Result<Vec<Extent>, Unanswered> {
+        let mut state = self.state.lock();
+        assert_eq!(special_files != 0, !state.paging[0].is_empty(), "as the list has it");
+        let later = state.paging[1].clone();
+        Ok(std::mem::replace(&mut state.paging[0], later))
+    }
 }
 
 struct FakePort {
@@ -283,7 +312,7 @@ impl DriverPort for FakePort {
             phase,
             session: session.map(|session| session.id),
             protection: Some(state.protection),
-            special_files: 0,
+            special_files: if state.paging[0].is_empty() { 0 } else { SPECIAL_FILE_PAGING },
         }])
     }
 
@@ -303,6 +332,7 @@ impl DriverPort for FakePort {
             };
             session.marker(RecordKind::SessionStart);
             state.session = Some(session);
+            state.excluded = request.excluded.iter().collect();
             state.seen.push(Seen::Started(settings.session));
             Ok(Self::geometry(settings.block_size))
         })
@@ -369,6 +399,11 @@ impl DriverPort for FakePort {
         })
     }
 
+    fn review(&self, are_still: bool) -> Result<(), DriverError> {
+        self.shared.change(|state| state.seen.push(Seen::Reviewed(are_still)));
+        Ok(())
+    }
+
     fn status(&self, id: SessionId) -> Result<SessionStatus, DriverError> {
         let state = self.shared.lock();
         let session = state
@@ -379,6 +414,7 @@ impl DriverPort for FakePort {
         let mut reply = StatusReply::new_zeroed();
         reply.phase = U32::new(SessionPhase::FirstSync as u32);
         reply.length = U64::new(LENGTH);
+        reply.t0 = FileTime::new(1_000);
         reply.last_seq = Seq::new(session.last_seq).into();
         SessionStatus::parse(&reply)
     }

@@ -13,7 +13,7 @@ use crate::ledger::{Ledger, Step};
 use crate::memory::QueueMemory;
 use crate::plan::DiskPlan;
 use crate::rng::Rng;
-use crate::volume::{Content, Sectors, WriteId};
+use crate::volume::{Content, Sectors, Volume, WriteId};
 
 /// Ticks for which the disk answers no read, at most.
 const AWAY_MAX: u64 = 500 * MS;
@@ -52,9 +52,10 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A disk of `count` sectors before any write.
-    pub fn new(count: usize, plan: DiskPlan) -> Self {
-        let sectors = (0..count).map(Content::initial).collect();
+    /// A volume's disk before any write.
+    pub fn new(volume: &Volume, plan: DiskPlan) -> Self {
+        let sectors = 0..volume.sectors + volume.beyond;
+        let sectors = sectors.map(|sector| volume.initial(sector)).collect();
         Self { sectors, plan, requests: Vec::new(), away_until: 0 }
     }
 

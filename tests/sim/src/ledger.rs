@@ -39,6 +39,8 @@ pub struct Write {
     pub clearing: Option<Clearing>,
     /// What its buffer holds now.
     pub edition: Edition,
+    /// It goes to a paging file, past the session: what it leaves on the disk is a don't-care.
+    pub paged: bool,
     /// The writer that submitted it.
     pub writer: usize,
     /// Where it is.
@@ -128,6 +130,9 @@ impl Ledger {
     /// What a write's buffer has for a sector now.
     pub fn content(&self, id: WriteId, sector: usize) -> Content {
         let write = self.write(id);
+        if write.paged {
+            return Content::PAGED;
+        }
         Content::written(id, write.edition, sector, write.clearing.is_some())
     }
 

@@ -27,6 +27,7 @@ mod ledger;
 mod link;
 mod memory;
 mod options;
+mod paging;
 mod plan;
 mod report;
 mod rng;

@@ -47,6 +47,8 @@ pub enum Fault {
     ManyWrites,
     /// A thread is preempted between two verbs, for up to seconds
     Preemption,
+    /// The volume has a paging file, which grows and shrinks
+    Paging,
     /// The server's power fails, also in the middle of what its disk does
     ServerCrashes,
     /// A sync of the server's disk fails
@@ -78,6 +80,10 @@ pub enum Sabotage {
     NoData,
     /// Which blocks hold no data is asked for before the session begins
     EarlyHoles,
+    /// Each write to an excluded extent is taken for the paging file's
+    ExclusionOutlivesFile,
+    /// Excluded extents are said to be the paging file's still, whether they are or not
+    NoReview,
     /// The server's disk does not sync files
     NoSync,
     /// The server's disk does not sync directories

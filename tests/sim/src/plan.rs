@@ -92,6 +92,8 @@ pub struct WriterPlan {
     pub clearing_once_in: u64,
     /// One write in so many passes the end of the volume; 0 for none.
     pub beyond_once_in: u64,
+    /// It is the memory manager, and writes to the paging file.
+    pub pages: bool,
 }
 
 /// How the scheduler behaves.
@@ -162,6 +164,8 @@ pub struct Plan {
     pub grows_at: Option<u64>,
     /// One run of empty blocks in so many is skipped; 0 for none.
     pub skips_once_in: u64,
+    /// The paging file grows or shrinks in one step of so many; 0 for never.
+    pub resizes_paging_once_in: u64,
 }
 
 impl Plan {
@@ -183,6 +187,9 @@ impl Plan {
             }
         }
         writers.truncate(options.writers.unwrap_or(MOST_WRITERS).max(1));
+        if volume.paging[0] < volume.paging[1] {
+            writers.push(draw_pager(&mut rng, &volume));
+        }
         let rounds = rng.within(1..=3);
         Self {
             disk: draw_disk(&mut rng, &volume, &faults),
@@ -200,6 +207,7 @@ impl Plan {
             grows_at: (faults.has(Fault::Growth) && rng.once_in(4))
                 .then(|| rng.below(options.steps)),
             skips_once_in: rng.pick(&[0, 0, 1, 2, 8]),
+            resizes_paging_once_in: rng.pick(&[0, 4, 20, 100]),
             volume,
             config,
             writers,
@@ -288,7 +296,13 @@ fn draw_volume(rng: &mut Rng, faults: &Faults) -> Volume {
     let short = if rng.once_in(2) { rng.index(block_sectors) } else { 0 };
     let sectors = usize::try_from(blocks).unwrap_or(4) * block_sectors - short;
     let beyond = if faults.has(Fault::Beyond) { block_sectors } else { 0 };
-    Volume { sector_bytes, block_sectors, sectors, beyond }
+    let paging = if faults.has(Fault::Paging) {
+        let start = rng.index(sectors);
+        [start, (start + 1 + rng.index(sectors / 2)).min(sectors)]
+    } else {
+        [0; 2]
+    };
+    Volume { sector_bytes, block_sectors, sectors, beyond, paging }
 }
 
 fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind, faults: &Faults) -> Config {
@@ -349,6 +363,21 @@ fn draw_writer(
         long_once_in: faults.once_in(rng, Fault::Long, 20..=400),
         clearing_once_in: faults.once_in(rng, Fault::Clearings, 2..=50),
         beyond_once_in: faults.once_in(rng, Fault::Beyond, 10..=200),
+        pages: false,
+    }
+}
+
+fn draw_pager(rng: &mut Rng, volume: &Volume) -> WriterPlan {
+    WriterPlan {
+        queue_depth: rng.pick(&[1, 2, 4]),
+        pattern: Pattern::Anywhere,
+        sectors_max: rng.index(2 * volume.block_sectors) + 1,
+        think: rng.scaled(US..=4 * MS),
+        urgent_once_in: 0,
+        long_once_in: 0,
+        clearing_once_in: 0,
+        beyond_once_in: 0,
+        pages: true,
     }
 }
 

@@ -39,15 +39,12 @@ pub struct Content(u64);
 impl Content {
     /// What no write put there: queue memory before its first use.
     pub const NOTHING: Self = Self(u64::MAX);
+    /// What a paging file has somewhere: a don't-care.
+    pub const PAGED: Self = Self(u64::MAX - 1);
     /// The bytes are zeros.
     const CLEARED: u64 = 1 << 31;
     /// Where the edition is.
     const EDITION_SHIFT: u32 = 31 - Edition::BITS;
-
-    /// What a sector holds before the first write to it.
-    pub fn initial(sector: usize) -> Self {
-        Self(sector as u64)
-    }
 
     /// What `write` puts into a sector; `clears`: it is a trim or a write of zeros. In the model
     /// each of these leaves content of its own; at the server all of it is zeros.
@@ -63,9 +60,10 @@ impl Content {
         Self(self.0 & !(((1 << Edition::BITS) - 1) << Self::EDITION_SHIFT))
     }
 
-    /// Which write put it there; `None` for initial content and for none.
+    /// Which write put it there; `None` for initial content, for a paging file's and
+    /// for none.
     pub fn writer(self) -> Option<WriteId> {
-        if self == Self::NOTHING {
+        if self == Self::NOTHING || self == Self::PAGED {
             return None;
         }
         u32::try_from(self.0 >> 32).ok()?.checked_sub(1).map(WriteId)
@@ -101,6 +99,8 @@ pub struct Volume {
     pub sectors: usize,
     /// Sectors that the disk has past the end of what the session knows: the volume has grown.
     pub beyond: usize,
+    /// The first of the sectors that a paging file has at the start, and the one behind them.
+    pub paging: [usize; 2],
 }
 
 impl Volume {
@@ -110,6 +110,12 @@ impl Volume {
         let block_size = u32::try_from(block_bytes).expect("a block is shorter than 4 GiB");
         Geometry::new(self.bytes(self.sectors), self.sector_bytes, block_size)
             .expect("a plan makes volumes that can be cut into blocks")
+    }
+
+    /// What a sector holds before the first write to it.
+    pub fn initial(&self, sector: usize) -> Content {
+        let [start, end] = self.paging;
+        if (start..end).contains(&sector) { Content::PAGED } else { Content(sector as u64) }
     }
 
     /// Number of blocks.

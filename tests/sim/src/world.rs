@@ -4,6 +4,7 @@
 //! the disk transfers some sectors, a record travels. So any two calls of a host are interleaved
 //! with everything else, from one seed, on one thread.
 
+mod paging;
 mod preempted;
 mod stages;
 mod tasks;
@@ -27,6 +28,7 @@ use crate::ledger::{Ledger, Step};
 use crate::link::{Link, LinkStep};
 use crate::memory::QueueMemory;
 use crate::options::Options;
+use crate::paging::Paging;
 use crate::plan::{Pace, Plan};
 use crate::report::Report;
 use crate::rng::Rng;
@@ -87,7 +89,7 @@ type By = Option<Worker>;
 /// Work to be done.
 #[derive(Debug)]
 enum Job {
-    /// Issue a write that no session knows of.
+    /// Issue a write that the session does not know of.
     Before(WriteId),
     /// Copy a write's payload into queue memory.
     Copy(Capture<WriteId>, Range<usize>, By),
@@ -164,6 +166,7 @@ pub struct World {
     skips: Vec<BlockRange>,
     /// When the session was made, and the bytes that its sweep has read since.
     swept: (u64, u64),
+    paging: Paging,
     /// Writes from before the session that are still under way.
     before: Vec<WriteId>,
     /// Writes that the session was given and that are neither completed nor cancelled.
@@ -205,6 +208,7 @@ impl World {
             paused: false,
             skips: Vec::new(),
             swept: (0, 0),
+            paging: Paging::new(plan.volume.paging),
             before: Vec::new(),
             outstanding: 0,
             queue_busy_since: None,
@@ -212,7 +216,7 @@ impl World {
             unchecked_loss: None,
             preempted: Preempted::default(),
             calm: false,
-            disk: Disk::new(plan.volume.sectors + plan.volume.beyond, plan.disk.clone()),
+            disk: Disk::new(&plan.volume, plan.disk.clone()),
             memory: QueueMemory::new(plan.volume, plan.config.queue_bytes),
             ledger: Ledger::new(plan.volume),
             link: Link::new(

@@ -30,6 +30,11 @@ impl Writer {
         self.under_way < self.plan.queue_depth
     }
 
+    /// True for the memory manager, which writes to the paging file.
+    pub fn pages(&self) -> bool {
+        self.plan.pages
+    }
+
     /// Its next write: where, whether it may wait, and what it is if not data. `longest` is what
     /// the session captures.
     pub fn submit(
@@ -41,7 +46,9 @@ impl Writer {
     ) -> (Sectors, Urgency, Option<Clearing>) {
         self.under_way += 1;
         self.next = now + rng.below(self.plan.think);
-        let urgency = if rng.once_in(self.plan.urgent_once_in) {
+        let urgency = if self.plan.pages {
+            Urgency::MustNotWait
+        } else if rng.once_in(self.plan.urgent_once_in) {
             rng.pick(&[Urgency::MustNotWait, Urgency::PayloadUnavailable])
         } else {
             Urgency::MayWait

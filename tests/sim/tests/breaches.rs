@@ -24,6 +24,7 @@ each_is_found! {
     fn a_write_that_does_not_wait_for_old_content_breaks_t0() { HoldForgotten => T0 }
     fn a_spoilt_read_that_is_used_breaks_t0_or_loss() { SpoiltReadUsed => T0, Loss, Point }
     fn a_base_image_that_is_complete_too_early_breaks_t0() { BaseCompleteTooEarly => T0, Point }
+    fn an_exclusion_that_is_not_confirmed_breaks_t0() { ExclusionUnconfirmed => T0, Point }
     fn an_overlap_that_is_forgotten_breaks_order() { OverlapForgotten => Order, Clear, Loss }
     fn a_gap_that_is_forgotten_breaks_loss() { GapForgotten => Loss, Truth, Point }
     fn an_epoch_that_knows_nothing_breaks_loss() { EpochForgotten => Loss, Resume }

@@ -32,6 +32,12 @@ each_is_found! {
     fn wake_ups_that_get_lost_hang_writes() { NoWakes => Hang }
     fn data_that_is_said_to_be_none_breaks_t0() { NoData => T0, Loss, Point }
     fn free_space_that_is_asked_for_before_t0_breaks_t0() { EarlyHoles => T0, Loss, Point }
+    fn an_exclusion_that_outlives_its_file_breaks_loss() {
+        ExclusionOutlivesFile => T0, Loss, Point, Clear
+    }
+    fn extents_that_a_file_lost_before_t0_and_that_are_excluded_break_t0() {
+        NoReview => T0, Loss, Point
+    }
     fn an_epoch_that_the_server_acknowledges_before_it_is_synced_breaks_loss() {
         NoSync => Loss, Resume
     }

@@ -74,6 +74,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         }
         let is_read = self.state.claims[0].blocks_that_were(BlockState::Unsynced) > 0;
         if self.state.base.is_open()
+            && self.state.excluded[0].is_decided()
             && (sabotaged!(BaseCompleteTooEarly) || !is_read)
             && let Some(seq) = self.append(RecordKind::BaseComplete, BlockRange::EMPTY)
         {

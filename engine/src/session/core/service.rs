@@ -36,6 +36,9 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             return;
         }
         state.base.lose_service(state.epochs.acknowledged_seq());
+        if state.excluded[0].withdraw() {
+            state.base.lose();
+        }
         // Before t0 there is nothing to lose.
         if state.base.t0().is_some() {
             state.capture_queue.lose();

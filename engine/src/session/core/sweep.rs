@@ -37,6 +37,10 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             return Step::Again;
         };
         self.state.resync.found();
+        let blocks = match self.cut_excluded(blocks) {
+            Ok(blocks) => blocks,
+            Err(step) => return step,
+        };
         let Some(read) = self.claim(blocks, Reader::Sweep) else { return Step::Wait(None) };
         let bytes = read.extent().len();
         self.state.sweep[0].begun(blocks, bytes, &self.shared.config, now);

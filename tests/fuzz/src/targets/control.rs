@@ -5,10 +5,11 @@ use snapless_types::Geometry;
 use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, BadRequest, DEVICE_NAME_MAX, DRAIN_BUFFER_MIN, DeviceName,
     HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
-    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
-    SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionPhase, SessionRequest, StartRequest, SweepLimits,
+    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, QUEUE_BYTES_MAX,
+    QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionPhase,
+    SessionRequest, StartRequest, SweepLimits,
 };
-use zerocopy::{FromBytes, FromZeros};
+use zerocopy::FromBytes;
 
 use super::{Target, split};
 
@@ -28,11 +29,14 @@ pub(super) const TARGET: Target = Target {
         "start: bad overflow",
         "start: bad sweep rate",
         "start: bad sweep latency",
+        "start: bad excluded extents",
         "start: bad name",
         "session",
         "session: bad version",
         "session: bad session",
         "acknowledge",
+        "review",
+        "review: odd",
         "drain",
         "drain: no room",
         "length",
@@ -47,16 +51,15 @@ fn run(input: &[u8]) -> &'static str {
     match u32::from_le_bytes(code) {
         IOCTL_VERSION => "version",
         IOCTL_LIST_VOLUMES => "list",
-        IOCTL_START => {
-            let mut request = StartRequest::new_zeroed();
-            if request.read(input).is_ok() { start(&request) } else { "length" }
-        }
+        IOCTL_START => StartRequest::read(input).map_or("length", start),
         IOCTL_RESUME | IOCTL_STATUS | IOCTL_STOP => {
             SessionRequest::read_from_bytes(input).map_or("length", |it| session(&it))
         }
         IOCTL_ACKNOWLEDGE => {
             AcknowledgeRequest::read_from_bytes(input).map_or("length", |_| "acknowledge")
         }
+        IOCTL_REVIEW => ReviewRequest::read_from_bytes(input)
+            .map_or("length", |it| if it.parse().is_ok() { "review" } else { "review: odd" }),
         IOCTL_DRAIN => drain(input),
         other => {
             // A number on the wire is a phase or none, whatever it is.
@@ -81,6 +84,8 @@ fn start(request: &StartRequest) -> &'static str {
         Err(BadRequest::Overflow) => return "start: bad overflow",
         Err(BadRequest::SweepRate) => return "start: bad sweep rate",
         Err(BadRequest::SweepLatency) => return "start: bad sweep latency",
+        Err(BadRequest::Excluded) => return "start: bad excluded extents",
+        Err(BadRequest::Review) => panic!("a start is no review"),
     };
     let block_size = settings.block_size;
     assert!((Geometry::BLOCK_SIZE_MIN..=Geometry::BLOCK_SIZE_MAX).contains(&block_size));
@@ -93,6 +98,11 @@ fn start(request: &StartRequest) -> &'static str {
     let SweepLimits { bytes_per_second, latency_ms } = settings.sweep;
     assert!(bytes_per_second == 0 || bytes_per_second >= SWEEP_RATE_MIN);
     assert!(latency_ms <= SWEEP_LATENCY_MAX_MS);
+    let mut end = 0;
+    for extent in request.excluded.iter() {
+        assert!(extent.offset() >= end, "excluded extents ascend");
+        end = extent.end();
+    }
     let Some(units) = request.device.units() else {
         assert!(!request.device.matches(&request.device), "a malformed name matches none");
         return "start: bad name";

@@ -11,9 +11,9 @@ use snapless_driver_logic::control::{self, Refusal};
 use snapless_types::EpochId;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    DRAIN_BUFFER_MIN, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
-    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, SessionReply, StartSettings, StatusReply,
-    VolumeEntry,
+    DRAIN_BUFFER_MIN, DeviceName, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
+    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP,
+    IOCTL_VERSION, SessionReply, StartSettings, StatusReply, VolumeEntry,
 };
 use zerocopy::FromZeros;
 
@@ -54,6 +54,11 @@ pub(super) const TARGET: Target = Target {
         "acknowledge: bad parameter",
         "acknowledge: bad request",
         "acknowledge: not found",
+        "review: done",
+        "review: too small",
+        "review: bad parameter",
+        "review: bad request",
+        "review: not found",
         "status: answered",
         "status: too small",
         "status: bad parameter",
@@ -222,8 +227,10 @@ impl<'a> control::Driver for &'a Model {
         request: &Request<'a>,
         volume: &DeviceName,
         settings: StartSettings,
+        excluded: &ExcludedExtents,
     ) -> Result<SessionReply, Status> {
         assert!(request.handle != 0 && self.claimed(request).is_none(), "a handle claims one");
+        assert_eq!(excluded.check(), Ok(()), "extents are checked");
         assert_eq!(self.find(settings.session), None, "an identity is used once");
         let found = (0..VOLUMES).find(|number| name(*number).matches(volume));
         let volume = found.ok_or(Status(End::Failed))?;
@@ -261,6 +268,13 @@ impl<'a> control::Driver for &'a Model {
         Ok(())
     }
 
+    fn review(&self, session: SessionId, _are_still: bool) -> Result<(), Status> {
+        let sessions = self.sessions.borrow();
+        let claimed = sessions.iter().any(|known| known.id == session && known.claimant.is_some());
+        assert!(claimed, "only who started a session knows its files");
+        Ok(())
+    }
+
     fn status(&self, session: SessionId) -> StatusReply {
         assert!(self.find(session).is_some());
         StatusReply::new_zeroed()
@@ -282,6 +296,7 @@ fn name_of(code: u32, end: End) -> &'static str {
         IOCTL_RESUME => "resume",
         IOCTL_DRAIN => "drain",
         IOCTL_ACKNOWLEDGE => "acknowledge",
+        IOCTL_REVIEW => "review",
         IOCTL_STATUS => "status",
         IOCTL_STOP => "stop",
         _ => "other",

@@ -13,7 +13,7 @@ pub enum Cell {
     Unknown,
     /// The disk could not read it.
     Hole,
-    /// It held no data.
+    /// It held no data, or was a paging file's.
     Empty,
     /// It has this content.
     Is(Content),
@@ -38,10 +38,12 @@ impl Image {
     /// cannot be read, empty for one without data.
     pub fn shows(&self, sector: usize, on_disk: Content, ledger: &Ledger) -> bool {
         match self.cells[sector] {
+            Cell::Unknown => false,
+            // The bytes of a paging file are a don't-care.
+            _ if on_disk == Content::PAGED => true,
             Cell::Is(content) => content == on_disk,
             Cell::Hole => ledger.unreadable[sector],
             Cell::Empty => on_disk.writer().is_none(),
-            Cell::Unknown => false,
         }
     }
 
@@ -51,7 +53,7 @@ impl Image {
         let cells = &mut self.cells[sectors.clone()];
         match received.record.kind {
             RecordKind::Unreadable => cells.fill(Cell::Hole),
-            RecordKind::Unallocated => cells.fill(Cell::Empty),
+            RecordKind::Unallocated | RecordKind::Excluded => cells.fill(Cell::Empty),
             _ => {
                 for (cell, &content) in cells.iter_mut().zip(&received.payload) {
                     *cell = Cell::Is(content);

@@ -70,7 +70,10 @@ pub fn image_at(volume: &Volume, link: &Link, points: &Points, index: usize) -> 
 
 /// True if a record changes the image that a replay begins with.
 fn is_change(received: &Received, base_is_whole: bool) -> bool {
-    let is_base = matches!(received.record.kind, RecordKind::Block | RecordKind::Unallocated);
+    let is_base = matches!(
+        received.record.kind,
+        RecordKind::Block | RecordKind::Unallocated | RecordKind::Excluded
+    );
     !(is_base && base_is_whole)
 }
 
@@ -90,7 +93,7 @@ pub fn base_image(volume: &Volume, link: &Link) -> Image {
             continue;
         }
         let is_base = match received.record.kind {
-            RecordKind::Block | RecordKind::Unallocated => true,
+            RecordKind::Block | RecordKind::Unallocated | RecordKind::Excluded => true,
             // Alone for a block that nothing has described, or right behind the block that it is
             // in.
             RecordKind::Unreadable => !described[blocks.start] || last_block == Some(blocks.start),
@@ -117,7 +120,8 @@ struct Replay<'a> {
 impl<'a> Replay<'a> {
     fn new(ledger: &'a Ledger, image: Image) -> Self {
         let volume = &ledger.volume;
-        let disk = (0..volume.sectors + volume.beyond).map(Content::initial).collect();
+        let sectors = 0..volume.sectors + volume.beyond;
+        let disk = sectors.map(|sector| volume.initial(sector)).collect();
         let mut replay = Self { ledger, image, disk, differ: BTreeSet::new() };
         replay.compare(0..volume.sectors);
         replay

@@ -7,7 +7,7 @@ use crate::failure::{Broken, Rule, ensure};
 use crate::far_end::Received;
 use crate::ledger::Ledger;
 use crate::link::Link;
-use crate::volume::{Sectors, Volume, WriteId};
+use crate::volume::{Content, Sectors, Volume, WriteId};
 
 /// Records are numbered and timed in order, the stream begins and goes on after a loss as it
 /// should, and overlapping writes have the order in which the disk applied them.
@@ -103,9 +103,18 @@ pub fn base(ledger: &Ledger, link: &Link) -> Result<Base, Broken> {
                 "{record:?} begins the stream, and t0 was at {}",
                 t0.clock
             ),
-            RecordKind::Block | RecordKind::Unallocated => {
+            RecordKind::Block | RecordKind::Unallocated | RecordKind::Excluded => {
                 whole_blocks(volume, &sectors)?;
                 let is_empty = record.kind == RecordKind::Unallocated;
+                let has_payload = record.kind == RecordKind::Block;
+                if record.kind == RecordKind::Excluded {
+                    let others = sectors.clone().find(|&it| t0.sectors[it] != Content::PAGED);
+                    ensure!(
+                        others.is_none(),
+                        Rule::T0,
+                        "sector {others:?} is excluded, and was no paging file's at t0"
+                    );
+                }
                 for block in blocks {
                     ensure!(!captured[block], Rule::T0, "block {block} is in the base image twice");
                     ensure!(!touched[block], Rule::T0, "block {block} comes after a write to it");
@@ -117,9 +126,11 @@ pub fn base(ledger: &Ledger, link: &Link) -> Result<Base, Broken> {
                     .clone()
                     .zip(&received.payload)
                     .filter(|&(sector, _)| !ledger.unreadable[sector])
+                    .filter(|&(sector, _)| t0.sectors[sector] != Content::PAGED)
                     .find(|&(sector, &content)| content != t0.sectors[sector]);
                 ensure!(
-                    difference.is_none() && (is_empty || received.payload.len() == sectors.len()),
+                    difference.is_none()
+                        && (!has_payload || received.payload.len() == sectors.len()),
                     Rule::T0,
                     "{record:?}: sectors {sectors:?} are not as they were at t0: {difference:?}"
                 );

@@ -13,19 +13,21 @@ use crate::options::Sabotage;
 use crate::report::Report;
 use crate::volume::Content;
 
-/// Steps without a session, at most.
+/// Steps without a session, before and after the service looks at the paging file, at most.
 const BEFORE_MAX: u64 = 200;
 /// Blocks that are counted in each step, on average.
 const COUNTED_EVERY: u64 = 64;
+/// Steps after t0 until the service has looked at the paging file again, on average.
+const REVIEWED_EVERY: u64 = 50;
 /// Steps in which everything has to come to rest once faults and writes have ended.
 const CALM_STEPS_MAX: u64 = 200_000;
 
 impl World {
     /// Plays the run.
     pub fn run(&mut self) -> Result<Report, Broken> {
-        for _ in 0..self.rng.below(BEFORE_MAX) {
-            self.take_step()?;
-        }
+        self.before_session()?;
+        self.paging.look();
+        self.before_session()?;
         self.make_session();
         self.link.connect(self.calm)?;
         for round in 1..=self.plan.rounds {
@@ -40,6 +42,14 @@ impl World {
         self.finish()
     }
 
+    fn before_session(&mut self) -> Result<(), Broken> {
+        for _ in 0..self.rng.below(BEFORE_MAX) {
+            self.take_step()?;
+            self.perhaps_resize_paging();
+        }
+        Ok(())
+    }
+
     /// Makes the session: from here on it gets every write that arrives.
     fn make_session(&mut self) {
         let session =
@@ -47,6 +57,7 @@ impl World {
                 .expect("there is memory for a small session");
         self.session = Some(session);
         self.stage = Stage::Starting;
+        self.give_excluded();
         let now = self.host.ticks();
         self.swept = (now, 0);
         for thread in &mut self.threads {
@@ -73,7 +84,8 @@ impl World {
         if !self.options.sabotages(Sabotage::EarlyHoles) {
             self.plan_skips();
         }
-        let sectors = self.disk.sectors[..self.plan.volume.sectors].to_vec();
+        let mut sectors = self.disk.sectors[..self.plan.volume.sectors].to_vec();
+        self.forget_paged(&mut sectors);
         for (block, empty) in self.ledger.empty.iter_mut().enumerate() {
             *empty &= is_empty(&sectors[self.plan.volume.sectors_in(block)]);
         }
@@ -112,6 +124,10 @@ impl World {
                 self.check_counts()?;
             }
             self.note_convergence();
+            self.perhaps_resize_paging();
+            if self.rng.once_in(REVIEWED_EVERY) {
+                self.review_excluded()?;
+            }
             if self.rng.once_in(self.plan.pace.pauses_once_in) {
                 self.set_paused(!self.paused)?;
             }
@@ -157,6 +173,7 @@ impl World {
             if self.stage == Stage::Starting {
                 self.begin_if_drained()?;
             }
+            self.review_excluded()?;
             if self.is_quiet() {
                 return self.check_at_rest();
             }
@@ -171,6 +188,12 @@ impl World {
         }
         let what = format!("writes and faults have ended, but no rest comes; {}", self.state());
         Err(Broken::new(Rule::Hang, what))
+    }
+
+    fn perhaps_resize_paging(&mut self) {
+        if self.rng.once_in(self.plan.resizes_paging_once_in) {
+            self.resize_paging();
+        }
     }
 
     /// Resync converges: a gap ends while writers go on.

@@ -28,7 +28,19 @@ impl World {
         let (volume, now) = (self.plan.volume, self.host.ticks());
         let longest = volume.count(self.plan.config.write_bytes);
         let writer = &mut self.writers[index];
+        let pages = writer.pages();
         let (sectors, urgency, clearing) = writer.submit(&mut self.rng, &volume, longest, now);
+        let place = if pages {
+            let place = self.paging.place(sectors.start, sectors.len());
+            // No page is written twice at a time.
+            place.filter(|it| !self.ledger.open.iter().any(|&id| self.meets(id, it)))
+        } else {
+            self.paging.left_for_others(&sectors)
+        };
+        let Some(sectors) = place else {
+            self.writers[index].under_way -= 1;
+            return Ok(());
+        };
         let extent = volume.extent(&sectors);
         self.trace.add(extent.offset());
         let id = self.ledger.submit(Write {
@@ -36,6 +48,7 @@ impl World {
             urgency,
             clearing,
             edition: Edition::default(),
+            paged: false,
             writer: index,
             place: Place::Host,
             submitted: self.step,
@@ -43,7 +56,7 @@ impl World {
             done: None,
             succeeded: false,
         });
-        if self.session.is_none() {
+        if self.pages_out(id)? {
             self.put(Job::Before(id));
             return Ok(());
         }

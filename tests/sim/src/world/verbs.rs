@@ -9,7 +9,7 @@
 //! | `TooManyWrites` | the arriving write must not wait, and every slot has a write |
 //! | `ServiceLost` | the driver knows that no service is there, or one was lost under a capture |
 //! | `PayloadUnavailable` | the arriving write has no payload, or it could not be copied |
-//! | `UrgentWrite` | the arriving write must not wait, and could not be captured at once |
+//! | `UrgentWrite` | the arriving write must not wait, and could not be captured at once; or the paging file does not have the excluded extents any more |
 //! | `WriteFailed` | the completed write failed |
 //! | `ReadFailed` | a write was held for the whole hold limit, and a read of its blocks failed, or the disk answered no read |
 //! | `Outgrown` | the volume grows, or the arriving write passes its end |
@@ -53,6 +53,8 @@ pub enum Verb {
     Attach,
     Pause,
     Grow,
+    PageOut,
+    Review { are_still: bool },
     Stop,
 }
 
@@ -132,7 +134,9 @@ impl World {
             Verb::Skip { blocks } | Verb::ReadDone { blocks } => blocks,
             Verb::Sweep => {
                 let config = &self.plan.config;
-                volume.count(config.read_bytes.min(config.queue_bytes)) / volume.block_sectors
+                let read = volume.count(config.read_bytes.min(config.queue_bytes));
+                let [start, end] = volume.paging;
+                read.max(end - start) / volume.block_sectors
             }
             _ => 0,
         };
@@ -208,7 +212,10 @@ impl World {
             Some(GapReason::PayloadUnavailable) => {
                 urgency == Urgency::PayloadUnavailable || verb == Verb::NotCaptured
             }
-            Some(GapReason::UrgentWrite) => urgency == Urgency::MustNotWait && !could_go,
+            Some(GapReason::UrgentWrite) => {
+                urgency == Urgency::MustNotWait && !could_go
+                    || verb == (Verb::Review { are_still: false })
+            }
             Some(GapReason::WriteFailed) => verb == Verb::Completed { succeeded: false },
             Some(GapReason::ReadFailed) => {
                 let limit = config.hold_limit.saturating_sub(MS);

@@ -121,7 +121,7 @@ impl World {
     /// Rule CLEAR: a write that succeeded is on the disk, unless a concurrent write came after it.
     pub(super) fn check_application_view(&self, id: WriteId) -> Result<(), Broken> {
         let write = self.ledger.write(id);
-        if !write.succeeded {
+        if !write.succeeded || write.paged {
             return Ok(());
         }
         for sector in write.sectors.clone() {

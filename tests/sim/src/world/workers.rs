@@ -231,6 +231,7 @@ impl World {
             LinkStep::Detach => {
                 self.unchecked_loss = Some(self.step);
                 self.verb(Verb::Detach, |session| session.detach())?;
+                self.paging.detached();
                 self.link.detached(self.calm, &mut self.rng, now);
             }
             LinkStep::Attach => {

@@ -3,10 +3,11 @@
 use snapless_types::{EpochId, Geometry};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, HOLD_LIMIT_MAX_MS,
-    IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_START, IOCTL_STATUS,
-    IOCTL_STOP, IOCTL_VERSION, ListRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, SWEEP_LATENCY_MAX_MS,
-    SWEEP_RATE_MIN, SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
+    ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, ExcludedExtents,
+    HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
+    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, ListRequest,
+    QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN,
+    SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
 };
 use windows_sys::Win32::Foundation::NTSTATUS;
 use zerocopy::IntoBytes;
@@ -82,6 +83,7 @@ pub(crate) fn sound_start(device: &str, session: SessionId) -> StartRequest {
         overflow: 0.into(),
         sweep_bytes_per_second: 0.into(),
         sweep_latency_ms: 20.into(),
+        excluded: ExcludedExtents::NONE,
     }
 }
 
@@ -99,6 +101,8 @@ pub(crate) fn always() -> Vec<Case> {
     cases.extend([
         Case::new("a drain without a claim", IOCTL_DRAIN, &[], DRAIN_BUFFER_MIN, status::NOT_FOUND),
         Case::new("a word without a claim", IOCTL_ACKNOWLEDGE, bytes, 0, status::NOT_FOUND),
+        Case::new("a review without a claim", IOCTL_REVIEW, &[1, 0, 0, 0], 0, status::NOT_FOUND),
+        Case::new("an odd review", IOCTL_REVIEW, &[2, 0, 0, 0], 0, status::INVALID_PARAMETER),
     ]);
     cases
 }
@@ -115,12 +119,14 @@ fn lengths() -> Vec<Case> {
     let start = sound_start(NO_DEVICE, UNKNOWN_SESSION);
     let session = SessionRequest::new(ABI_VERSION, UNKNOWN_SESSION);
     let acknowledge = AcknowledgeRequest::new(EpochId::new(1));
+    let review = ReviewRequest::new(true);
     let reply = size_of::<SessionReply>();
     let mut cases = Vec::new();
     for (name, code, whole, room) in [
         ("start", IOCTL_START, start.as_bytes(), reply),
         ("resume", IOCTL_RESUME, session.as_bytes(), reply),
         ("acknowledge", IOCTL_ACKNOWLEDGE, acknowledge.as_bytes(), 0),
+        ("review", IOCTL_REVIEW, review.as_bytes(), 0),
         ("status", IOCTL_STATUS, session.as_bytes(), size_of::<StatusReply>()),
         ("stop", IOCTL_STOP, session.as_bytes(), 0),
     ] {
@@ -158,7 +164,7 @@ fn lengths() -> Vec<Case> {
 fn fields_of_a_start() -> Vec<Case> {
     type Change = fn(&mut StartRequest);
     let invalid = status::INVALID_PARAMETER;
-    let changes: [(&str, Change, NTSTATUS); 19] = [
+    let changes: [(&str, Change, NTSTATUS); 20] = [
         ("version 0", |r| r.version = 0.into(), status::REVISION_MISMATCH),
         ("a newer version", |r| r.version = (ABI_VERSION + 1).into(), status::REVISION_MISMATCH),
         ("the last version", |r| r.version = u32::MAX.into(), status::REVISION_MISMATCH),
@@ -177,6 +183,7 @@ fn fields_of_a_start() -> Vec<Case> {
         ("the last overflow", |r| r.overflow = u32::MAX.into(), invalid),
         ("a low sweep rate", |r| r.sweep_bytes_per_second = (SWEEP_RATE_MIN - 1).into(), invalid),
         ("a long latency", |r| r.sweep_latency_ms = (SWEEP_LATENCY_MAX_MS + 1).into(), invalid),
+        ("excluded extents that cannot be", |r| r.excluded.as_mut_bytes().fill(0xff), invalid),
         ("a sound start but no volume", |_| {}, status::NOT_FOUND),
     ];
     let room = size_of::<SessionReply>();

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,8 @@ pub struct Truth<'a> {
     model: File,
     model_path: PathBuf,
     applied: usize,
+    /// Bytes that an image may have anything in.
+    dont_care: Range<u64>,
 }
 
 impl<'a> Truth<'a> {
@@ -38,7 +40,12 @@ impl<'a> Truth<'a> {
         let model = File::options().read(true).write(true).open(model_path);
         let model = model.map_err(E2eError::file("open", model_path))?;
         let (pristine, model_path) = (pristine.into(), model_path.into());
-        Ok(Self { journal, pristine, model, model_path, applied: 0 })
+        Ok(Self { journal, pristine, model, model_path, applied: 0, dont_care: 0..0 })
+    }
+
+    /// Lets an image have anything in these bytes, which are whole sectors.
+    pub fn without(self, dont_care: Range<u64>) -> Self {
+        Self { dont_care, ..self }
     }
 
     /// The prefixes of the journal, with lengths in `window`, that make the pristine image into
@@ -80,7 +87,7 @@ impl<'a> Truth<'a> {
             let found = read(&restored, image, entry.extent.offset(), data.len())?;
             let sectors = data.chunks_exact(SECTOR_BYTES).zip(found.chunks_exact(SECTOR_BYTES));
             for (sector, (model, image)) in entry.extent.sectors().zip(sectors) {
-                if model == image {
+                if model == image || self.dont_care.contains(&(sector * SECTOR)) {
                     differing.remove(&sector);
                 } else {
                     differing.insert(sector);
@@ -117,7 +124,9 @@ impl<'a> Truth<'a> {
             if want != found {
                 let sectors = want.chunks(SECTOR_BYTES).zip(found.chunks(SECTOR_BYTES));
                 let numbered = (offset / SECTOR..).zip(sectors);
-                differing.extend(numbered.filter(|(_, (a, b))| a != b).map(|(sector, _)| sector));
+                let counts = |sector: &u64| !self.dont_care.contains(&(sector * SECTOR));
+                let other = numbered.filter(|(_, (a, b))| a != b).map(|(sector, _)| sector);
+                differing.extend(other.filter(counts));
             }
         }
         Ok(differing)

@@ -41,6 +41,8 @@ pub const FAIL_READS: u32 = code(0x90E);
 pub const LOSE_SECTORS: u32 = code(0x90F);
 /// Gives the [`FailedReads`].
 pub const FAILED_READS: u32 = code(0x91A);
+/// Takes a [`PagingFile`], which the volume's file system is then said to have.
+pub const SET_PAGING_FILE: u32 = code(0x91B);
 
 /// Plug and play: adds the filters of the volume class to the volume's stack and starts it.
 pub const ATTACH: u32 = code(0x910);
@@ -106,6 +108,16 @@ pub struct FailedReads {
     pub passing: u64,
     /// Over lost sectors.
     pub lost: u64,
+}
+
+/// Where the paging file is, in whole clusters of 4096 bytes; of no length while there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct PagingFile {
+    /// Where it begins, in bytes of the volume.
+    pub offset: u64,
+    /// How long it is, in bytes.
+    pub len: u64,
 }
 
 /// A usage notification.

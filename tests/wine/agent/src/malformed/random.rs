@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use snapless_wire::ioctl::{
     DRAIN_BUFFER_MIN, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
-    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, SessionRequest, StartRequest,
+    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, SessionRequest,
+    StartRequest,
 };
 
 use crate::handle::{Answer, Handle, Request};
 
-const CODES: [u32; 8] = [
+const CODES: [u32; 9] = [
     IOCTL_VERSION,
     IOCTL_LIST_VOLUMES,
     IOCTL_START,
     IOCTL_RESUME,
     IOCTL_DRAIN,
     IOCTL_ACKNOWLEDGE,
+    IOCTL_REVIEW,
     IOCTL_STATUS,
     IOCTL_STOP,
 ];

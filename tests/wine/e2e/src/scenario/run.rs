@@ -1,6 +1,6 @@
 //! Steps of all scenarios: prepare the rig, begin under load, come to rest, shut everything down.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::{Duration, Instant};
 
 use protocol::names;
@@ -42,6 +42,8 @@ pub(super) struct Run<'a> {
     pub(super) rig: Rig,
     /// The scenario interrupts protection, so that errors and gaps are expected.
     pub(super) disturbed: bool,
+    /// Bytes of the volume that a replica may have anything in.
+    pub(super) dont_care: Range<u64>,
     /// The driver's trace has a consumer.
     listens: bool,
 }
@@ -102,7 +104,16 @@ impl<'a> Run<'a> {
         })?;
         step(console, "start the backup server", |_| rig.start_server(None).map(|_| ()))?;
         rig.configure_service(service)?;
-        Ok(Self { setting, console, folder, image, rig, disturbed: false, listens })
+        Ok(Self {
+            setting,
+            console,
+            folder,
+            image,
+            rig,
+            disturbed: false,
+            dont_care: 0..0,
+            listens,
+        })
     }
 
     /// Loads the volume with writes.
@@ -291,7 +302,8 @@ impl<'a> Run<'a> {
         latest: Option<u64>,
     ) -> Result<(usize, u64), E2eError> {
         let journal = Journal::open(&self.folder.journal)?;
-        let truth = Truth::new(&journal, &self.image.pristine, &self.folder.model)?;
+        let truth = Truth::new(&journal, &self.image.pristine, &self.folder.model)?
+            .without(self.dont_care.clone());
         let t0 = t0.map(|t0| verdict::as_len(*t0.start())..=verdict::as_len(*t0.end()));
         let latest = latest.map_or(journal.entries().len(), verdict::as_len);
         verdict::compare(self.console, truth, &self.folder, t0, latest)?;

@@ -18,8 +18,8 @@ use protocol::{
     ioctl::{
         ATTACH, ATTACH_SECOND, Counters, DeviceFlags, FAIL_ALLOCATIONS, FAIL_READS, FAILED_READS,
         FLUSH, HANG, LOSE_SECTORS, MEMORY, PAUSE, PNP, QUERY, REFUSE_USAGE, REMOVE, REMOVE_SECOND,
-        RESIZE, RESUME, SET_DEVICE_FLAGS, SET_POWER, SET_TRIM_SUPPORT, SHUTDOWN, SURPRISE_REMOVE,
-        TOP_WRITE, USAGE, WRITE_PROTECT,
+        RESIZE, RESUME, SET_DEVICE_FLAGS, SET_PAGING_FILE, SET_POWER, SET_TRIM_SUPPORT, SHUTDOWN,
+        SURPRISE_REMOVE, TOP_WRITE, USAGE, WRITE_PROTECT,
     },
     zerocopy::{FromBytes, Immutable, IntoBytes},
 };
@@ -171,6 +171,7 @@ impl Inner {
             SET_TRIM_SUPPORT => {
                 parsed(input).map(|how| switches.trim_support.store(how, Ordering::Relaxed))
             }
+            SET_PAGING_FILE => parsed(input).map(|file| switches.files.set_paging_file(file)),
             RESIZE => parsed(input).and_then(|length| scheduler.store.resize(length)),
             WRITE_PROTECT => parsed(input)
                 .map(|on: u32| switches.write_protected.store(on != 0, Ordering::Relaxed)),

@@ -15,6 +15,7 @@ mod control;
 mod dataset;
 mod driver;
 mod failing_reads;
+mod files;
 mod framework;
 mod journal;
 mod payload;

@@ -13,7 +13,11 @@ use wdk_sys::{
     STATUS_INVALID_PARAMETER, STATUS_MEDIA_WRITE_PROTECTED, STATUS_SUCCESS,
 };
 
-use crate::{config::SECTOR, volume::Volume};
+use crate::{
+    config::SECTOR,
+    files::{self, Files},
+    volume::Volume,
+};
 
 const IOCTL_DISK_GET_DRIVE_GEOMETRY: u32 = 0x0007_0000;
 const IOCTL_DISK_GET_DRIVE_GEOMETRY_EX: u32 = 0x0007_00A0;
@@ -76,6 +80,8 @@ pub(crate) fn answer(volume: &Volume, irp: &mut Irp) -> (NTSTATUS, usize) {
             return unsafe { counted(irp, &VOLUME_GUID_BYTES, output_length as usize) };
         }
         IOCTL_MOUNTDEV_QUERY_STABLE_GUID => VOLUME_GUID_BYTES.to_vec(),
+        files::NTFS_VOLUME_DATA => Files::volume_data(),
+        files::QUERY_FILE_LAYOUT => return switches.files.layout(irp),
         IOCTL_VOLUME_GET_GPT_ATTRIBUTES => {
             switches.gpt_attributes.load(Ordering::Relaxed).to_le_bytes().to_vec()
         }

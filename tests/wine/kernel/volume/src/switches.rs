@@ -4,6 +4,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use protocol::ioctl::{REFUSES_DATA_SET, REPORTS_NO_TRIM};
 
+use crate::files::Files;
+
 /// The switches. They are independent of each other, so relaxed ordering is enough.
 #[derive(Default)]
 pub(crate) struct Switches {
@@ -14,6 +16,8 @@ pub(crate) struct Switches {
     pub(crate) gpt_attributes: AtomicU64,
     /// As `SET_TRIM_SUPPORT` takes it.
     pub(crate) trim_support: AtomicU32,
+    /// What its file system says.
+    pub(crate) files: Files,
 }
 
 impl Switches {

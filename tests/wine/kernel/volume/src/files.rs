@@ -1,0 +1,114 @@
+//! The files of the volume, as far as its file system would tell them: a paging file where a
+//! scenario puts it, and a file with its name in another folder.
+//!
+//! The volume has no file system on Wine; it answers in its place.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use nt::irp::Irp;
+use protocol::ioctl::PagingFile;
+use wdk_sys::{
+    NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_END_OF_FILE, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+};
+
+/// `FSCTL_GET_NTFS_VOLUME_DATA`
+pub(crate) const NTFS_VOLUME_DATA: u32 = 0x0009_0064;
+/// `FSCTL_QUERY_FILE_LAYOUT`, which has its buffers at addresses of the caller.
+pub(crate) const QUERY_FILE_LAYOUT: u32 = 0x0009_0277;
+
+const CLUSTER: u64 = 4096;
+/// `QUERY_FILE_LAYOUT_RESTART`
+const RESTART: u32 = 1;
+const REQUEST_LEN: usize = 32;
+/// Of the root directory, and of another one.
+const ROOT: u64 = 5 | 5 << 48;
+const FOLDER: u64 = 40;
+const NAME: &str = "pagefile.sys";
+
+/// Where the paging file is; of no length while there is none.
+#[derive(Default)]
+pub(crate) struct Files {
+    offset: AtomicU64,
+    len: AtomicU64,
+}
+
+impl Files {
+    // Relaxed, here and below: a scenario waits for each command.
+    pub(crate) fn set_paging_file(&self, file: PagingFile) {
+        self.offset.store(file.offset, Ordering::Relaxed);
+        self.len.store(file.len, Ordering::Relaxed);
+    }
+
+    /// `NTFS_VOLUME_DATA_BUFFER`, of which the size of a cluster is used.
+    pub(crate) fn volume_data() -> Vec<u8> {
+        let mut data = [0_u8; 96];
+        data[44..48].copy_from_slice(&(CLUSTER as u32).to_le_bytes());
+        data.to_vec()
+    }
+
+    /// Answers the search through all files with one reply.
+    pub(crate) fn layout(&self, irp: &Irp) -> (NTSTATUS, usize) {
+        let (_, input_len, room) = irp.device_control();
+        // SAFETY: the packet is a device control.
+        let input = unsafe { irp.stack().Parameters.DeviceIoControl.Type3InputBuffer };
+        if (input_len as usize) < REQUEST_LEN || input.is_null() || irp.user_buffer().is_null() {
+            return (STATUS_INVALID_PARAMETER, 0);
+        }
+        // SAFETY: the sender's buffer has the request's length.
+        let request = unsafe { input.cast::<[u32; 2]>().read_unaligned() };
+        if request[1] & RESTART == 0 {
+            return (STATUS_END_OF_FILE, 0);
+        }
+        let reply = self.reply();
+        if (room as usize) < reply.len() {
+            return (STATUS_BUFFER_TOO_SMALL, 0);
+        }
+        // SAFETY: the sender's buffer has that room.
+        unsafe {
+            core::ptr::copy_nonoverlapping(reply.as_ptr(), irp.user_buffer().cast(), reply.len());
+        }
+        (STATUS_SUCCESS, reply.len())
+    }
+
+    fn reply(&self) -> Vec<u8> {
+        let offset = self.offset.load(Ordering::Relaxed) / CLUSTER;
+        let clusters = self.len.load(Ordering::Relaxed) / CLUSTER;
+        // In two pieces that touch; the other file is where the paging file is not.
+        let runs = [(clusters / 2, offset), (clusters - clusters / 2, offset + clusters / 2)];
+        let mut reply = words(&[2, 16, 0, 0]);
+        reply.extend(file(FOLDER, &[(1, offset + clusters)], false));
+        reply.extend(file(ROOT, &runs[..if clusters > 0 { 2 } else { 0 }], true));
+        reply
+    }
+}
+
+/// A `FILE_LAYOUT_ENTRY` with a name and a stream of data.
+fn file(parent: u64, runs: &[(u64, u64)], is_last: bool) -> Vec<u8> {
+    const NAME_AT: usize = 40;
+    let units: Vec<u8> = NAME.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let stream_at = (NAME_AT + 24 + units.len()).next_multiple_of(8);
+    let len = stream_at + 48 + 24 + 16 * runs.len();
+    let next = if is_last { 0 } else { len as u32 };
+    let mut bytes = words(&[1, next, 0, 0, 0, 0, NAME_AT as u32, stream_at as u32, 0, 0]);
+    bytes.extend(words(&[0, 1]));
+    bytes.extend(parent.to_le_bytes());
+    bytes.extend(words(&[units.len() as u32, 0]));
+    bytes.extend(units);
+    bytes.resize(stream_at, 0);
+    // `$DATA`; the extents come behind the stream.
+    bytes.extend(words(&[1, 0, 0, 48, 0, 0, 0, 0, 0, 0x80, 0, 0]));
+    // As retrieval pointers, all of them; from virtual cluster 0 on.
+    bytes.extend(words(&[3, 0, runs.len() as u32, 0, 0, 0]));
+    let mut vcn = 0;
+    for (clusters, lcn) in runs {
+        vcn += clusters;
+        bytes.extend(vcn.to_le_bytes());
+        bytes.extend(lcn.to_le_bytes());
+    }
+    bytes
+}
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
