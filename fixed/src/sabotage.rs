@@ -42,7 +42,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,

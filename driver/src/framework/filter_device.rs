@@ -17,7 +17,9 @@ use wdk_sys::{
 };
 
 use super::table::{attributes, struct_size, wdf};
-use crate::kernel::irp::{CancelRoutine, CancelledIrp, CompletedIrp, OwnedIrp, copy_location, skip_location};
+use crate::kernel::irp::{
+    CancelRoutine, CancelledIrp, CompletedIrp, OwnedIrp, copy_location, skip_location,
+};
 use crate::kernel::low_byte;
 use crate::kernel::lower_device::LowerDevice;
 use crate::kernel::rundown::RundownProtection;

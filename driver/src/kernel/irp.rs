@@ -79,12 +79,7 @@ impl Payload {
     /// # Safety
     /// The write has `skip` and `len` bytes more, and its IRP is the caller's; so are `len` bytes
     /// at `target`.
-    pub(super) unsafe fn copy(
-        self,
-        skip: usize,
-        target: NonNull<u8>,
-        len: usize,
-    ) -> bool {
+    pub(super) unsafe fn copy(self, skip: usize, target: NonNull<u8>, len: usize) -> bool {
         let list = match self.0 {
             Data::Mapped(address) => {
                 // SAFETY: inside the payload.

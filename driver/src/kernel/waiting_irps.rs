@@ -74,7 +74,9 @@ impl<T, const N: usize> WaitingIrps<T, N> {
     /// routine is set. IRQL <= DISPATCH_LEVEL.
     pub fn prepare(irp: &OwnedIrp, (offset, len): (u64, u32)) {
         // SAFETY: the IRP is ours.
-        unsafe { words(irp.as_non_null()).write([word(offset), word(len.into()), null_mut(), null_mut()]) };
+        unsafe {
+            words(irp.as_non_null()).write([word(offset), word(len.into()), null_mut(), null_mut()])
+        };
     }
 
     /// The place of a prepared request. DISPATCH_LEVEL.

@@ -44,6 +44,7 @@ impl<'a> Truth<'a> {
     }
 
     /// Lets an image have anything in these bytes, which are whole sectors.
+    #[must_use]
     pub fn without(self, dont_care: Range<u64>) -> Self {
         Self { dont_care, ..self }
     }
