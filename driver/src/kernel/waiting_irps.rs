@@ -75,7 +75,12 @@ impl<T, const N: usize> WaitingIrps<T, N> {
     pub fn prepare(irp: &OwnedIrp, (offset, len): (u64, u32)) {
         // SAFETY: the IRP is ours.
         unsafe {
-            words(irp.as_non_null()).write([word(offset), word(len.into()), null_mut(), null_mut()])
+            words(irp.as_non_null()).write([
+                word(offset),
+                word(len.into()),
+                null_mut(),
+                null_mut(),
+            ]);
         };
     }
 
