@@ -167,7 +167,9 @@ impl Rig {
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<T, E2eError>,
     ) -> Result<T, E2eError> {
-        self.watch = None;
+        if let Some(watch) = self.watch.take() {
+            watch.end();
+        }
         let done = act(self)?;
         self.watch = Some(StatusWatch::start(&self.prefix, COMMAND_LINE)?);
         Ok(done)

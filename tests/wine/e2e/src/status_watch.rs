@@ -32,4 +32,11 @@ impl StatusWatch {
         self.0.line("asked for the status", SILENCE_LIMIT)?;
         Status::parse(&self.0.line("asked for the status", SILENCE_LIMIT)?)
     }
+
+    /// Ends the program between two looks: killed in the middle of one, its request would still be
+    /// under way in the driver. A program that has failed has no request there.
+    pub fn end(mut self) {
+        self.0.discard_lines();
+        let _ = self.0.line("asked for the status", SILENCE_LIMIT);
+    }
 }

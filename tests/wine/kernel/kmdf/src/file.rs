@@ -107,10 +107,17 @@ fn clean_up(device: &Ref<Device>, file: &Ref<FileObject>) {
     queue::cancel_by_file(device, file);
 }
 
+/// Closes a file; a close request and the device's end may both come to it, and one of them does.
 fn close_file(device: &Ref<Device>, file: &Ref<FileObject>, function: &str) {
     clean_up(device, file);
-    device.files.lock().retain(|other| !ptr::eq(other.wdm, file.wdm));
-    file.object().delete(function);
+    let closed = {
+        let mut files = device.files.lock();
+        let index = files.iter().position(|other| ptr::eq(other.wdm, file.wdm));
+        index.map(|index| files.swap_remove(index))
+    };
+    if let Some(closed) = closed {
+        closed.object().delete(function);
+    }
 }
 
 fn finish(device: &Ref<Device>, irp: Irp) -> NTSTATUS {
