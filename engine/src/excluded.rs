@@ -82,15 +82,18 @@ impl Excluded {
     /// Cuts a run of blocks where exclusion begins or ends. Returns its first part, and whether
     /// those blocks are excluded as a whole.
     pub fn cut(&self, run: BlockRange, geometry: &Geometry) -> (BlockRange, bool) {
-        let until = |end: BlockIndex| BlockRange::new(run.start, end.min(run.end));
         let counts = self.stage == Stage::Confirmed
             || self.stage == Stage::Given && sabotaged!(ExclusionUnconfirmed);
+        if !counts {
+            return (run, false);
+        }
+        let until = |end: BlockIndex| BlockRange::new(run.start, end.min(run.end));
         let offset = geometry.extent_of(&BlockRange::one(run.start)).map_or(0, |it| it.offset());
         let mut whole = self.from(offset).map(|excluded| geometry.whole_blocks_of(excluded));
         match whole.find(|blocks| blocks.end > run.start && !blocks.is_empty()) {
-            Some(blocks) if counts && blocks.start <= run.start => (until(blocks.end), true),
-            Some(blocks) if counts => (until(blocks.start), false),
-            _ => (run, false),
+            Some(blocks) if blocks.start <= run.start => (until(blocks.end), true),
+            Some(blocks) => (until(blocks.start), false),
+            None => (run, false),
         }
     }
 
