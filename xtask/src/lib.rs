@@ -12,6 +12,7 @@ pub mod command;
 mod conformance;
 pub mod console;
 pub mod demo;
+mod end_to_end;
 pub mod engine_tests;
 pub mod error;
 pub mod files;

@@ -13,7 +13,10 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Shows a scenario on standard error.
 pub struct ScenarioConsole {
-    on_terminal: bool,
+    /// What each line begins with.
+    label: String,
+    /// True if the line of the running step moves.
+    moves: bool,
     step: Option<Step>,
 }
 
@@ -28,13 +31,20 @@ impl ScenarioConsole {
     /// A console for standard error as it is: a terminal or a file.
     #[must_use]
     pub fn new() -> Self {
-        Self { on_terminal: std::io::stderr().is_terminal(), step: None }
+        Self { label: String::new(), moves: std::io::stderr().is_terminal(), step: None }
+    }
+
+    /// A console for one of several scenarios under way: its lines name it, and none moves.
+    #[must_use]
+    pub fn labelled(name: &str) -> Self {
+        Self { label: format!("{name}: "), moves: false, step: None }
     }
 
     fn finish(&mut self, ending: &str) {
         if let Some(Step { name, begun, progress, .. }) = self.step.take() {
             drop(progress);
-            say(&format!("  {name} ... {ending} ({:.1} s)", begun.elapsed().as_secs_f64()));
+            let label = &self.label;
+            say(&format!("  {label}{name} ... {ending} ({:.1} s)", begun.elapsed().as_secs_f64()));
         }
     }
 }
@@ -47,7 +57,7 @@ impl Default for ScenarioConsole {
 
 impl Console for ScenarioConsole {
     fn begin(&mut self, step: &str) {
-        let progress = Progress::start(step, self.on_terminal);
+        let progress = Progress::start(step, self.moves);
         let now = Instant::now();
         self.step = Some(Step { name: step.to_owned(), begun: now, last_line: now, progress });
     }
@@ -55,9 +65,9 @@ impl Console for ScenarioConsole {
     fn detail(&mut self, text: &str) {
         let Some(step) = &mut self.step else { return };
         step.progress.detail(text);
-        if !self.on_terminal && step.last_line.elapsed() >= PLAIN_INTERVAL {
+        if !self.moves && step.last_line.elapsed() >= PLAIN_INTERVAL {
             step.last_line = Instant::now();
-            say(&format!("  {} ... {text}", step.name));
+            say(&format!("  {}{} ... {text}", self.label, step.name));
         }
     }
 
@@ -71,8 +81,8 @@ impl Console for ScenarioConsole {
 
     fn line(&mut self, text: &str) {
         match &self.step {
-            Some(step) => step.progress.note(text),
-            None => say(text),
+            Some(step) => step.progress.note(&format!("{}{text}", self.label)),
+            None => say(&format!("{}{text}", self.label)),
         }
     }
 }

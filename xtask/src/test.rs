@@ -7,14 +7,15 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use snapless_e2e::image::SIZE_MIN_MIB;
 use snapless_e2e::process;
-use snapless_e2e::scenario::{self, Scenario, Setting};
+use snapless_e2e::scenario::Scenario;
 
 use crate::build::{self, Artifacts, programs};
 use crate::check_sys;
 use crate::check_tree;
 use crate::command::Tool;
 use crate::console::{Outcome, Steps, say};
-use crate::demo::{failed, files, new_seed, run_folder};
+use crate::demo::new_seed;
+use crate::end_to_end::Plan;
 use crate::engine_tests::{LOOM, SABOTAGE};
 use crate::error::{Error, Result};
 use crate::fuzz;
@@ -22,20 +23,14 @@ use crate::instructions;
 use crate::layout::Layout;
 use crate::lint::Part;
 use crate::mutants;
-use crate::scenario_console::ScenarioConsole;
 use crate::selftest;
 use crate::setup::{self, tools};
 use crate::tsan;
 
 /// The seed of the runs that are the same every time.
 const FIXED_SEED: u64 = 1;
-/// Limit of the load in bytes per second.
-const RATE: u64 = 32 << 20;
 /// Seconds of the stress test under `ThreadSanitizer`.
 const TSAN_SECONDS: u64 = 15;
-/// Seconds of live replication after the first sync.
-const LIVE_SECONDS: u64 = 3;
-
 /// What the tests let the user choose.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -163,34 +158,8 @@ fn end_to_end(
     if options.seed.is_none() && !options.quick {
         plan.push((scenarios[0], new_seed()));
     }
-    for (scenario, seed) in plan {
-        let name = format!("end to end: {}, seed {seed}", scenario.name());
-        say(&name);
-        let setting = Setting {
-            template: layout.wine_prefix(),
-            programs: files(artifacts.clone()),
-            folder: run_folder(layout, &format!("test-{}-{seed}", scenario.name())),
-            size_mib: options.size,
-            seed,
-            rate: RATE,
-            live_seconds: LIVE_SECONDS,
-        };
-        match scenario::run(scenario, &setting, &mut ScenarioConsole::new()) {
-            Ok(summary) => {
-                say(&summary.line());
-                tally.passed += 1;
-            }
-            Err(source) => {
-                let size = options.size;
-                say(&format!(
-                    "to replay: cargo xtask test --scenario {} --seed {seed} --size {size}",
-                    scenario.name()
-                ));
-                tally.fail(&name, &failed(&setting.folder, source), 1)?;
-            }
-        }
-    }
-    Ok(())
+    let plan = Plan { layout, artifacts, size_mib: options.size, runs: plan };
+    plan.run(|name, ended| tally.count(name, ended))
 }
 
 /// What has passed and what has failed.
