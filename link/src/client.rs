@@ -4,9 +4,11 @@
 //! off.
 
 use std::io;
-use std::net::{Shutdown, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use snapless_wire::frame::{Acknowledge, FrameError, FrameKind, Hello, Welcome};
@@ -14,7 +16,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::LinkError;
 use crate::frames::{FrameReceiver, FrameSender, Wait};
-use crate::stream::{Stream, TcpLimits, connect_tcp};
+use crate::stream::{RECEIVE_STEP, Stream, TcpLimits, connect_tcp};
 
 /// The longest payload that a server has reason to send: the text of an error.
 const INCOMING_MAX: usize = 64 << 10;
@@ -57,22 +59,34 @@ pub struct Link {
 
 impl Link {
     /// Connects to `address`, which is `host:port`; every address of the host is tried.
-    pub fn connect(address: &str, limits: &LinkLimits) -> Result<Self, LinkError> {
+    ///
+    /// # Errors
+    /// [`LinkError::Cancelled`] soon after `cancelled` is true, otherwise why no address of the
+    /// host could be reached.
+    pub fn connect(
+        address: &str,
+        limits: &LinkLimits,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Self, LinkError> {
         let failed = |source| LinkError::Connect { address: address.to_owned(), source };
-        let tcp = TcpLimits {
-            send: limits.send,
-            probe_after: PROBE_AFTER,
-            probe_interval: PROBE_INTERVAL,
-            probes: None,
-        };
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for candidate in address.to_socket_addrs().map_err(failed)? {
-            match connect_tcp(&candidate, limits.connect, &tcp) {
-                Ok(stream) => return Ok(Self::over(Arc::new(stream))),
-                Err(error) => last = error,
+        let (sender, connected) = mpsc::channel();
+        let (name, own_limits) = (address.to_owned(), *limits);
+        // Neither the look-up of a name nor a connect can be interrupted. The thread of one that is
+        // given up ends within its limits, and closes what it has connected.
+        let connecting = thread::Builder::new().name("connect".to_owned()).spawn(move || {
+            let _given_up = sender.send(connect_any(&name, &own_limits));
+        });
+        drop(connecting.map_err(failed)?);
+        loop {
+            match connected.recv_timeout(RECEIVE_STEP) {
+                Ok(stream) => return Ok(Self::over(Arc::new(stream.map_err(failed)?))),
+                Err(RecvTimeoutError::Timeout) if cancelled() => return Err(LinkError::Cancelled),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(failed(io::Error::other("the connecting thread has failed")));
+                }
             }
         }
-        Err(failed(last))
     }
 
     /// A link over a connected stream.
@@ -89,10 +103,15 @@ impl Link {
         }
     }
 
-    /// Says hello and waits for the server's welcome.
-    pub fn greet(&mut self, hello: &Hello, limits: &LinkLimits) -> Result<Welcome, LinkError> {
+    /// Says hello and waits for the server's welcome, until `cancelled` is true.
+    pub fn greet(
+        &mut self,
+        hello: &Hello,
+        limits: &LinkLimits,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Welcome, LinkError> {
         self.sender.send(FrameKind::Hello, hello.as_bytes())?;
-        match self.receiver.receive_within(Some(limits.welcome))? {
+        match self.receiver.receive_within(Some(limits.welcome), cancelled)? {
             Some(Message::Welcome(welcome)) => Ok(welcome),
             Some(Message::Refused(text)) => Err(LinkError::Refused(text)),
             Some(Message::Acknowledge(_)) => Err(LinkError::OutOfPlace(FrameKind::Acknowledge)),
@@ -140,11 +159,15 @@ pub struct MessageReceiver {
 impl MessageReceiver {
     /// Waits for the next message; `None` if the server closed the link between two frames.
     pub fn receive(&mut self) -> Result<Option<Message>, LinkError> {
-        self.receive_within(None)
+        self.receive_within(None, &|| false)
     }
 
-    fn receive_within(&mut self, limit: Option<Duration>) -> Result<Option<Message>, LinkError> {
-        let cancelled = || self.closed.load(Ordering::Relaxed);
+    fn receive_within(
+        &mut self,
+        limit: Option<Duration>,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<Option<Message>, LinkError> {
+        let cancelled = || self.closed.load(Ordering::Relaxed) || given_up();
         let wait = Wait { first_byte: limit, cancelled: &cancelled };
         match self.frames.receive(&wait, &mut self.payload)? {
             Some(frame) => Message::read(frame.kind(), &self.payload).map(Some),
@@ -169,19 +192,36 @@ impl LinkCloser {
     }
 }
 
+fn connect_any(address: &str, limits: &LinkLimits) -> io::Result<TcpStream> {
+    let tcp = TcpLimits {
+        send: limits.send,
+        probe_after: PROBE_AFTER,
+        probe_interval: PROBE_INTERVAL,
+        probes: None,
+    };
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for candidate in address.to_socket_addrs()? {
+        match connect_tcp(&candidate, limits.connect, &tcp) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use snapless_types::{EpochId, Seq};
     use snapless_wire::frame::FrameHeader;
     use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
-    use std::thread;
+    use std::net::TcpListener;
+    use std::time::Instant;
 
     fn pair() -> (Link, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let link = Link::connect(&address, &LinkLimits::default()).unwrap();
+        let link = Link::connect(&address, &LinkLimits::default(), &|| false).unwrap();
         (link, listener.accept().unwrap().0)
     }
 
@@ -249,7 +289,7 @@ mod tests {
         let (mut link, _peer) = pair();
         let limits = LinkLimits { welcome: Duration::from_millis(50), ..LinkLimits::default() };
         let hello = Hello::read_from_bytes(&[0; size_of::<Hello>()]).unwrap();
-        let error = link.greet(&hello, &limits).unwrap_err().to_string();
+        let error = link.greet(&hello, &limits, &|| false).unwrap_err().to_string();
         assert!(error.contains("in time"), "{error}");
     }
 
@@ -272,7 +312,24 @@ mod tests {
     #[test]
     fn an_unreachable_server_is_named() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let error = Link::connect(&free, &LinkLimits::default()).unwrap_err().to_string();
+        let connected = Link::connect(&free, &LinkLimits::default(), &|| false);
+        let error = connected.unwrap_err().to_string();
         assert!(error.contains(&free), "{error}");
+    }
+
+    #[test]
+    fn a_stop_is_heard_while_a_server_neither_answers_nor_welcomes() {
+        let begun = Instant::now();
+        let limits = LinkLimits::default();
+        // An address of the documentation: nothing answers there, or nothing leads there.
+        match Link::connect("192.0.2.1:4850", &limits, &|| true) {
+            Err(LinkError::Cancelled | LinkError::Connect { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        let (mut link, _peer) = pair();
+        let hello = Hello::read_from_bytes(&[0; size_of::<Hello>()]).unwrap();
+        let greeted = link.greet(&hello, &limits, &|| true);
+        assert!(matches!(greeted, Err(LinkError::Cancelled)), "{greeted:?}");
+        assert!(begun.elapsed() < limits.connect / 2);
     }
 }

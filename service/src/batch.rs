@@ -7,7 +7,7 @@
 use std::mem;
 use std::ops::Range;
 
-use snapless_types::RecordKind;
+use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::frame::FRAME_PAYLOAD_MAX;
 use snapless_wire::ioctl::DRAIN_BUFFER_MIN;
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
@@ -25,20 +25,40 @@ const _: () = assert!(DRAIN_BUFFER_MIN <= FRAME_PAYLOAD_MAX);
 pub struct Batch {
     bytes: Vec<u8>,
     len: usize,
-    /// Where each frame ends, once the batch is prepared.
-    frame_ends: Vec<usize>,
+    /// Where each frame ends and with what, once the batch is prepared.
+    cuts: Vec<Cut>,
+}
+
+/// The end of a frame in a batch.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// The byte behind it.
+    end: usize,
+    last: Seq,
+    ends_epoch: Option<EpochId>,
+}
+
+/// A frame of records.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frame {
+    /// The records.
+    pub payload: Vec<u8>,
+    /// The last of them.
+    pub last: Seq,
+    /// The epoch that it ends, if it is an `EpochEnd`.
+    pub ends_epoch: Option<EpochId>,
 }
 
 impl Batch {
     /// Empty, with room for any drain.
     pub fn new() -> Self {
-        Self { bytes: vec![0; DRAIN_BUFFER_MIN], len: 0, frame_ends: Vec::new() }
+        Self { bytes: vec![0; DRAIN_BUFFER_MIN], len: 0, cuts: Vec::new() }
     }
 
     /// Fills the buffer by `drain`, which returns the length.
     pub fn fill<E>(&mut self, drain: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<(), E> {
         self.len = 0;
-        self.frame_ends.clear();
+        self.cuts.clear();
         let len = drain(&mut self.bytes)?;
         assert!(len <= self.bytes.len(), "a drain cannot fill more than the buffer");
         self.len = len;
@@ -57,40 +77,42 @@ impl Batch {
     /// If the buffer does not consist of whole records. The batch then has no frames and must be
     /// discarded.
     pub fn prepare(&mut self, mut see: impl FnMut(&RecordHeader)) -> Result<usize, RecordError> {
-        let mut frame_ends = mem::take(&mut self.frame_ends);
-        frame_ends.clear();
+        let mut cuts = mem::take(&mut self.cuts);
+        cuts.clear();
         let (mut from, mut to, mut frame) = (0, 0, 0);
+        let mut last = Seq::new(0);
         while from < self.len {
             let header = RecordHeader::read(&self.bytes[from..self.len])?;
             let end = record_end(from, &header, self.len)?;
             see(&header);
             let len = self.move_record(from..end, to, &header);
             if to + len - frame > FRAME_TARGET_LEN && to > frame {
-                frame_ends.push(to);
+                cuts.push(Cut { end: to, last, ends_epoch: None });
                 frame = to;
             }
             to += len;
+            last = header.seq();
             if header.kind() == RecordKind::EpochEnd {
-                frame_ends.push(to);
+                cuts.push(Cut { end: to, last, ends_epoch: Some(header.epoch()) });
                 frame = to;
             }
             from = end;
         }
         if to > frame {
-            frame_ends.push(to);
+            cuts.push(Cut { end: to, last, ends_epoch: None });
         }
         let saved = self.len - to;
         self.len = to;
-        self.frame_ends = frame_ends;
+        self.cuts = cuts;
         Ok(saved)
     }
 
-    /// The payloads of the frames of a prepared batch.
-    pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
-        self.frame_ends.iter().scan(0, |start, &end| {
-            let frame = &self.bytes[*start..end];
+    /// The frames of a prepared batch.
+    pub fn frames(&self) -> impl Iterator<Item = Frame> {
+        self.cuts.iter().scan(0, |start, &Cut { end, last, ends_epoch }| {
+            let payload = self.bytes[*start..end].to_vec();
             *start = end;
-            Some(frame)
+            Some(Frame { payload, last, ends_epoch })
         })
     }
 
@@ -132,7 +154,6 @@ fn is_zero(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapless_types::{EpochId, Seq};
     use snapless_wire::id::FileTime;
     use snapless_wire::record::{Position, Records};
 
@@ -191,9 +212,9 @@ mod tests {
     fn frame_lens(bytes: &[u8]) -> Vec<usize> {
         let mut batch = batch(bytes);
         batch.prepare(|_| ()).unwrap();
-        let frames: Vec<_> = batch.frames().collect();
+        let frames: Vec<_> = batch.frames().map(|frame| frame.payload).collect();
         assert!(frames.concat() == bytes);
-        frames.iter().map(|frame| frame.len()).collect()
+        frames.iter().map(Vec::len).collect()
     }
 
     #[test]
@@ -209,8 +230,19 @@ mod tests {
         let write = record(RecordKind::Write, 1, &[1]);
         let end = record(RecordKind::EpochEnd, 2, &[]);
         let bytes = [&write[..], &write, &end, &write, &end, &end].concat();
-        let (write, end) = (write.len(), end.len());
-        assert_eq!(frame_lens(&bytes), [2 * write + end, write + end, end]);
+        let (write_len, end_len) = (write.len(), end.len());
+        let lens = [2 * write_len + end_len, write_len + end_len, end_len];
+        assert_eq!(frame_lens(&bytes), lens);
+    }
+
+    #[test]
+    fn a_frame_knows_its_last_record_and_the_epoch_that_it_ends() {
+        let write = |seq| record(RecordKind::Write, seq, &[1]);
+        let end = record(RecordKind::EpochEnd, 3, &[]);
+        let mut batch = batch(&[write(1), write(2), end, write(4), write(5)].concat());
+        batch.prepare(|_| ()).unwrap();
+        let frames = batch.frames().map(|frame| (frame.last.get(), frame.ends_epoch));
+        assert_eq!(frames.collect::<Vec<_>>(), [(3, Some(EpochId::new(1))), (5, None)]);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! overflow = "gap"            # or "hold": writes wait up to 50 s before a gap opens
 //! sweep_rate = "100 MiB"      # most bytes the sweep reads per second; absent: no limit
 //! sweep_latency_ms = 20       # how long a sweep read may take on average: 0 to 10000; 0: no limit
+//! resend_window = "128 MiB"   # memory for what the server has not acknowledged: 16 MiB to 1 GiB
 //! ```
 //!
 //! Rule: every value is checked before a session starts; an error names the file, the key and the
@@ -37,6 +38,10 @@ use crate::size::Size;
 const BLOCK_SIZE_DEFAULT: Size = Size(64 << 10);
 /// Default size of the capture queue.
 const QUEUE_SIZE_DEFAULT: Size = Size(256 << 20);
+/// Default size of the resend window.
+const RESEND_WINDOW_DEFAULT: Size = Size(128 << 20);
+/// The sizes of a resend window.
+const RESEND_WINDOW: RangeInclusive<u64> = 16 << 20..=1 << 30;
 /// Default hold limit in milliseconds.
 const HOLD_LIMIT_DEFAULT_MS: u32 = 200;
 
@@ -70,6 +75,8 @@ pub struct VolumeConfig {
     pub overflow: Overflow,
     /// Limits on the sweep's reads.
     pub sweep: SweepLimits,
+    /// Bytes of memory for records that the server has not acknowledged.
+    pub resend_window: usize,
 }
 
 impl Config {
@@ -146,6 +153,7 @@ struct RawVolume {
     overflow: Option<RawOverflow>,
     sweep_rate: Option<Size>,
     sweep_latency_ms: Option<u64>,
+    resend_window: Option<Size>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -223,6 +231,8 @@ impl Checker<'_> {
                     0..=SWEEP_LATENCY_MAX_MS,
                 )?,
             },
+            resend_window: self
+                .resend_window(key, raw.resend_window.unwrap_or(RESEND_WINDOW_DEFAULT))?,
         })
     }
 
@@ -258,6 +268,14 @@ impl Checker<'_> {
         }
         let allowed = format!("{} to {}", Size(QUEUE_BYTES_MIN), Size(QUEUE_BYTES_MAX));
         Err(self.not_allowed(&format!("{key}.queue_size"), size, allowed))
+    }
+
+    fn resend_window(&self, key: &str, size: Size) -> Result<usize, ConfigError> {
+        usize::try_from(size.0).ok().filter(|_| RESEND_WINDOW.contains(&size.0)).ok_or_else(|| {
+            let allowed =
+                format!("{} to {}", Size(*RESEND_WINDOW.start()), Size(*RESEND_WINDOW.end()));
+            self.not_allowed(&format!("{key}.resend_window"), size, allowed)
+        })
     }
 
     fn milliseconds(
@@ -332,6 +350,7 @@ mod tests {
         assert_eq!((volume.block_size, volume.queue_bytes), (65_536, 256 << 20));
         assert_eq!((volume.hold_limit_ms, volume.overflow), (200, Overflow::Gap));
         assert_eq!(volume.sweep, SweepLimits::DEFAULT);
+        assert_eq!(volume.resend_window, 128 << 20);
         assert!(config.state_dir.ends_with("state"));
     }
 
@@ -339,7 +358,8 @@ mod tests {
     fn every_setting_is_read() {
         let text = "block_size = 131072\nqueue_size = \"64 MiB\"\nhold_limit_ms = 5000\n\
                     overflow = \"hold\"\ndevice = '\\Device\\X'\n\
-                    sweep_rate = \"100 MiB\"\nsweep_latency_ms = 0";
+                    sweep_rate = \"100 MiB\"\nsweep_latency_ms = 0\n\
+                    resend_window = \"1 GiB\"";
         let volume = &with(text).unwrap().volumes[0];
         assert_eq!(volume.name, VolumeName::Device(r"\Device\X".into()));
         assert_eq!(format!("{{{}}}", volume.guid), GUID);
@@ -347,6 +367,7 @@ mod tests {
         assert_eq!((volume.hold_limit_ms, volume.overflow), (5000, Overflow::Hold));
         let sweep = SweepLimits { bytes_per_second: 100 << 20, latency_ms: 0 };
         assert_eq!(volume.sweep, sweep);
+        assert_eq!(volume.resend_window, 1 << 30);
     }
 
     #[test]
@@ -366,6 +387,7 @@ mod tests {
             ("hold_limit_ms = 50001", "volumes[0].hold_limit_ms = 50001", "1 to 50000"),
             ("sweep_rate = 0", "volumes[0].sweep_rate = 0 B", "1 MiB or more a second"),
             ("sweep_latency_ms = 10001", "volumes[0].sweep_latency_ms = 10001", "0 to 10000"),
+            ("resend_window = \"8 MiB\"", "volumes[0].resend_window = 8 MiB", "16 MiB to 1 GiB"),
             ("device = 'C:'", "volumes[0].device = \"C:\"", "device path"),
         ] {
             let message = error_of(line);

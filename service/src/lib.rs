@@ -6,7 +6,9 @@
 //! | [`runner`] | one pipeline per volume, and their reports |
 //! | [`pipeline`] | one volume: connect, claim, stream, back off |
 //! | [`session`] | resume the driver's session or begin a new one |
-//! | [`stream`] | drain → send, acknowledgements → driver |
+//! | [`stream`] | drain → window, until something ends the claim |
+//! | [`window`] | what the server has not acknowledged, to be sent again |
+//! | [`links`] | window → server, acknowledgements → driver, one link after another |
 //! | [`batch`] | the records of one drain: zeros dropped, cut into frames |
 //! | [`state`], [`counters`] | memory across restarts, counters |
 //! | [`watch`] | events of a stream: gaps, unreadable blocks, base complete |
@@ -21,6 +23,7 @@ pub mod batch;
 pub mod config;
 pub mod counters;
 pub mod event;
+pub mod links;
 pub mod logging;
 pub mod notice;
 pub mod pipeline;
@@ -32,6 +35,7 @@ pub mod state;
 pub mod stop;
 pub mod stream;
 pub mod watch;
+pub mod window;
 
 #[cfg(windows)]
 pub mod event_log;

@@ -1,8 +1,9 @@
 //! One volume's pipeline: connect, claim a session, stream; after a failure wait and try again.
 //!
 //! Rule: a pipeline ends only on a stop request, or when an administrator ended its session. Every
-//! other end is reported and tried again. A port is open for exactly one attempt: its closing tells
-//! the driver that drained records may be lost (rule LOSS, rules.md#loss).
+//! other end is reported and tried again. A port is open for exactly one attempt, which outlasts a
+//! broken link: its closing tells the driver that drained records may be lost (rule LOSS,
+//! rules.md#loss).
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::backoff::BackoffLimits;
 use crate::config::VolumeConfig;
 use crate::counters::Counters;
 use crate::event::Event;
+use crate::links::Dialling;
 use crate::notice;
 use crate::session::{Claim, Plan, Reason, SessionError, Verdict, find, judge, permits, plan};
 use crate::state::{Remembered, SessionStore, StateError};
@@ -96,7 +98,7 @@ impl Pipeline {
                     self.end();
                     return;
                 }
-                Ok(End::StartOver(reason)) => {
+                Ok(End::StartOver(reason) | End::Stream(StreamEnd::StartOver(reason))) => {
                     let text = format!(
                         "{name}: the session cannot continue: {reason}; a new one begins with a \
                          full first sync"
@@ -139,7 +141,8 @@ impl Pipeline {
             // A session that is there already goes on.
             permits(volume, self.driver.file_system_protection(&device)?)?;
         }
-        let mut link = Link::connect(&self.server, &self.limits.link)?;
+        let cancelled = || self.stop.is_set();
+        let mut link = Link::connect(&self.server, &self.limits.link, &cancelled)?;
 
         let remembered = self.store.load()?.filter(|state| plan == Plan::Resume(state.session));
         let excluded = ExcludedExtents::longest(&self.special_extents(&device, volume));
@@ -154,18 +157,32 @@ impl Pipeline {
             })?;
         }
 
-        let welcome = link.greet(&claim.hello(&self.config), &self.limits.link)?;
-        if let Verdict::StartOver(reason) = judge(&claim, remembered.as_ref(), &welcome) {
-            port.stop(claim.session)?;
-            *served = None;
-            self.store.forget()?;
-            return Ok(End::StartOver(reason));
+        let hello = claim.hello(&self.config);
+        let welcome = link.greet(&hello, &self.limits.link, &cancelled)?;
+        let captured = port.status(claim.session)?.last_seq;
+        let verdict = judge(&claim, remembered.as_ref(), captured, &welcome);
+        if let Verdict::StartOver(reason) = verdict {
+            return self.start_over(&*port, served, reason);
         }
         self.announce(&claim, &volume.device, remembered.is_some());
 
+        let linked = || {
+            log::info!("{name}: linked again; the server gets what it lacks, without a gap");
+            self.counters.streaming(&volume.device, claim.session);
+        };
+        let failed = |error: StreamError| self.report_failure(&error.into());
         let stream = Stream {
             port: &*port,
             session: claim.session,
+            dialling: Dialling {
+                server: &self.server,
+                limits: &self.limits.link,
+                backoff: self.limits.backoff,
+                hello,
+                linked: &linked,
+                failed: &failed,
+            },
+            resend_window: self.config.resend_window,
             counters: &self.counters,
             stop: &self.stop,
             flush_limit: self.limits.flush,
@@ -181,9 +198,26 @@ impl Pipeline {
         };
         let sector_size = claim.geometry.sector_size();
         let watch = Watch::new(&name.to_string(), sector_size, &resized, &notice::report);
-        let end = stream.run(link, watch, &mut save);
+        let end = stream.run(link, &welcome, watch, &mut save);
         save();
-        Ok(End::Stream(end?))
+        match end? {
+            StreamEnd::StartOver(reason) => self.start_over(&*port, served, reason),
+            end => Ok(End::Stream(end)),
+        }
+    }
+
+    /// Stops the session, for the reason given; the next attempt begins a new one.
+    fn start_over(
+        &self,
+        port: &dyn DriverPort,
+        served: &mut Option<SessionId>,
+        reason: Reason,
+    ) -> Result<End, PipelineError> {
+        if let Some(session) = served.take() {
+            port.stop(session)?;
+        }
+        self.store.forget()?;
+        Ok(End::StartOver(reason))
     }
 
     /// Where the volume's paging, swap and hibernation files are.
@@ -330,9 +364,11 @@ impl PipelineError {
             Self::Session(SessionError::StartsFailed { .. }) => Event::StartsFailed,
             Self::Session(_) | Self::Stream(StreamError::Records(_)) => Event::DriverFailed,
             Self::Link(_)
-            | Self::Stream(StreamError::Link(_) | StreamError::ImpossibleEpoch(_)) => {
-                Event::LinkFailed
-            }
+            | Self::Stream(
+                StreamError::Link(_)
+                | StreamError::ImpossibleEpoch(_)
+                | StreamError::WindowExceeded,
+            ) => Event::LinkFailed,
             Self::State(_) => Event::StateFailed,
             Self::Stream(StreamError::Panicked(_) | StreamError::Unexplained)
             | Self::Panicked(_) => Event::Bug,

@@ -8,7 +8,7 @@
 use snapless_driver_client::identity::random_session;
 use snapless_driver_client::protection::obstacle;
 use snapless_driver_client::{DriverError, DriverPort, Volume};
-use snapless_types::{Geometry, Overflow};
+use snapless_types::{Geometry, Overflow, Seq};
 use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
@@ -146,6 +146,13 @@ pub enum Reason {
         /// An epoch that the server acknowledged.
         acknowledged: u64,
     },
+    /// The server has records that the driver has not made.
+    Ahead {
+        /// The server's last record.
+        durable: Seq,
+        /// The driver's last record.
+        captured: Seq,
+    },
 }
 
 impl std::fmt::Display for Reason {
@@ -157,16 +164,31 @@ impl std::fmt::Display for Reason {
                 "the server has it up to epoch {durable} only, but acknowledged epoch \
                  {acknowledged} before: was its repository restored from an older copy?"
             ),
+            Self::Ahead { durable, captured } => write!(
+                f,
+                "the server has it up to record {durable}, but the driver has made {captured} \
+                 records only: was this machine put back to an older state, or copied?"
+            ),
         }
     }
 }
 
-/// Compares the server's welcome with what the service remembers.
+/// Compares the server's welcome with what the service remembers, and with the driver's last
+/// record.
 ///
 /// A resumed session of which nothing is durable starts over: the records with its t0 content are
 /// lost, so its base image can never be complete.
-pub fn judge(claim: &Claim, remembered: Option<&Remembered>, welcome: &Welcome) -> Verdict {
+pub fn judge(
+    claim: &Claim,
+    remembered: Option<&Remembered>,
+    captured: Seq,
+    welcome: &Welcome,
+) -> Verdict {
     let durable = welcome.durable_epoch().get();
+    if welcome.durable_seq() > captured {
+        let durable = welcome.durable_seq();
+        return Verdict::StartOver(Reason::Ahead { durable, captured });
+    }
     if !claim.resumed {
         return Verdict::Continue;
     }
@@ -249,7 +271,7 @@ fn start_request(
 mod tests {
     use super::*;
     use snapless_driver_client::VolumeName;
-    use snapless_types::{EpochId, Seq};
+    use snapless_types::EpochId;
     use snapless_wire::id::VolumeGuid;
     use snapless_wire::ioctl::SweepLimits;
 
@@ -278,6 +300,7 @@ mod tests {
             hold_limit_ms: 300,
             overflow: Overflow::Hold,
             sweep: SweepLimits { bytes_per_second: 50 << 20, latency_ms: 7 },
+            resend_window: 32 << 20,
         }
     }
 
@@ -366,7 +389,13 @@ mod tests {
             (true, Some(&other), 1, Verdict::Continue),
             (true, None, 1, Verdict::Continue),
         ] {
-            assert_eq!(judge(&claim(resumed), remembered, &welcome(durable)), verdict);
+            let judged = judge(&claim(resumed), remembered, Seq::new(80), &welcome(durable));
+            assert_eq!(judged, verdict);
+        }
+        let ahead = Reason::Ahead { durable: Seq::new(90), captured: Seq::new(89) };
+        for resumed in [false, true] {
+            let judged = judge(&claim(resumed), Some(&state), Seq::new(89), &welcome(9));
+            assert_eq!(judged, Verdict::StartOver(ahead));
         }
     }
 }

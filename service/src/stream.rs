@@ -1,40 +1,41 @@
-//! The stream of one claimed session over one link: drain, send, acknowledge.
+//! The stream of one claimed session: drain, send, acknowledge, over one link after another.
 //!
 //! ```text
-//!   driver ── drain thread ──▶ two batches ──▶ send thread ──▶ server
-//!   driver ◀──────────── receive thread: acknowledgements ◀── server
+//!   driver ── drain thread ──▶ resend window ──▶ links ──▶ server
+//!   driver ◀──────────── acknowledgements ◀──── links ◀── server
 //! ```
 //!
-//! Two batches circulate: one is drained while the other is sent. If the server is slow, both are
-//! full and nothing is drained; the driver's capture queue then fills (rule HANG, rules.md#hang).
+//! If the server is slow or away, the window fills and nothing is drained; the driver's capture
+//! queue then fills (rule HANG, rules.md#hang).
 //!
-//! Rule: records are sent in the driver's order, each once. The end of one thread ends all three;
-//! the caller then closes the port, and the driver marks what is not acknowledged dirty (rule LOSS,
-//! rules.md#loss). A call that the driver carried out in no part, for want of memory or because the
-//! system cancelled it, does not end the stream: it is repeated.
+//! Rule: records are sent in the driver's order, and behind what the server has made durable. The
+//! port stays open, and the session claimed, while links come and go. What ends the stream ends all
+//! of its threads; the caller then closes the port, and the driver marks what is not acknowledged
+//! dirty (rule LOSS, rules.md#loss). A call that the driver carried out in no part, for want of
+//! memory or because the system cancelled it, does not end the stream: it is repeated.
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use snapless_driver_client::{DriverError, DriverPort};
 use snapless_link::LinkError;
-use snapless_link::client::{Link, LinkCloser, Message, MessageReceiver};
-use snapless_link::frames::FrameSender;
+use snapless_link::client::Link;
 use snapless_types::{EpochId, Seq};
-use snapless_wire::frame::FrameKind;
+use snapless_wire::frame::Welcome;
 use snapless_wire::id::SessionId;
 use snapless_wire::record::RecordError;
 
 use crate::batch::Batch;
 use crate::counters::Counters;
+use crate::links::{Dialling, Links};
+use crate::session::Reason;
 use crate::stop::StopSignal;
 use crate::watch::Watch;
+use crate::window::Window;
 
-/// Batches in circulation: one being drained, one being sent.
-const BATCHES: usize = 2;
 /// How often the stream checks for a stop request and for the end of a flush.
 const TICK: Duration = Duration::from_millis(50);
 /// Pause before a call to the driver is repeated.
@@ -52,6 +53,8 @@ pub enum StreamEnd {
     },
     /// An administrator ended the session, or its volume was removed.
     SessionEnded,
+    /// The server lacks its part: stop the session and begin a new one.
+    StartOver(Reason),
 }
 
 /// Why a stream broke.
@@ -72,6 +75,13 @@ pub enum StreamError {
          has not acknowledged is sent again; install server and service of the same release"
     )]
     ImpossibleEpoch(EpochId),
+    /// What the server lacks is not in the window any more.
+    #[error(
+        "the link broke in an epoch longer than the resend window, so what the server lacks cannot \
+         be sent again: the driver reads those blocks anew; choose a longer resend_window if this \
+         comes again"
+    )]
+    WindowExceeded,
     /// A thread panicked.
     #[error("a bug ended the stream ({0}); please report it with the log lines above")]
     Panicked(String),
@@ -86,6 +96,10 @@ pub struct Stream<'a> {
     pub port: &'a dyn DriverPort,
     /// The session.
     pub session: SessionId,
+    /// How a link is made after the first one.
+    pub dialling: Dialling<'a>,
+    /// Bytes of memory for records that the server has not acknowledged.
+    pub resend_window: usize,
     /// The pipeline's counters.
     pub counters: &'a Counters,
     /// The stop request.
@@ -95,39 +109,34 @@ pub struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// Streams over `link` until something ends it. Shows `watch` every record; calls `save`
-    /// regularly.
+    /// Streams over `link`, whose server gave this welcome, and the links after it, until something
+    /// ends the stream. Shows `watch` every record; calls `save` regularly.
     pub fn run(
         &self,
         link: Link,
+        welcome: &Welcome,
         mut watch: Watch<'_>,
         mut save: impl FnMut(),
     ) -> Result<StreamEnd, StreamError> {
         let halted = StopSignal::new();
-        let (events, happened) = mpsc::channel();
-        let (empty_in, empty_out) = mpsc::sync_channel(BATCHES);
-        let (full_in, full_out) = mpsc::sync_channel(BATCHES);
-        for _ in 0..BATCHES {
-            // Cannot fail: the receiver exists and the channel has room for every batch.
-            let _sent = empty_in.send(Batch::new());
+        let window = Window::new(self.resend_window, welcome.durable_seq());
+        let links = Links::new(self.port, &self.dialling, self.counters, &window, &halted);
+        if let Some(reason) = links.join(welcome)? {
+            return Ok(StreamEnd::StartOver(reason));
         }
-        let Link { sender, receiver, closer } = link;
+        let (events, happened) = mpsc::channel();
         thread::scope(|scope| {
-            let (drained, sent, received) = (events.clone(), events.clone(), events);
-            // A thread reports its end before it drops its channel ends: where a channel is found
-            // closed, the reason is already in `events`.
-            let halted = &halted;
+            let (drained, linked) = (events.clone(), events);
+            let (window, links, halted) = (&window, &links, &halted);
             scope.spawn(move || {
-                report(&drained, || Event::Drain(self.drain(halted, &empty_out, &full_in)));
+                report(&drained, || Event::Drain(self.drain(halted, window, &mut watch)));
             });
-            scope.spawn(move || {
-                report(&sent, || Event::Send(self.send(sender, &mut watch, &full_out, &empty_in)));
-            });
-            scope.spawn(move || {
-                report(&received, || Event::Receive(self.receive(halted, receiver)));
-            });
-            let end = self.watch(&happened, &mut save);
-            self.halt(halted, &closer);
+            scope.spawn(move || report(&linked, || Event::Links(links.run(link))));
+            let end = self.watch(&happened, window, &mut save);
+            halted.set();
+            self.port.cancel();
+            window.close();
+            links.hang_up();
             end
         })
     }
@@ -136,6 +145,7 @@ impl Stream<'_> {
     fn watch(
         &self,
         happened: &Receiver<Event>,
+        window: &Window,
         save: &mut impl FnMut(),
     ) -> Result<StreamEnd, StreamError> {
         let mut flush: Option<Flush> = None;
@@ -144,20 +154,17 @@ impl Stream<'_> {
         loop {
             match happened.recv_timeout(TICK) {
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Event::Drain(Err(DriverError::SessionEnded(_)))) => {
+                Ok(Event::Drain(Err(StreamError::Driver(DriverError::SessionEnded(_))))) => {
+                    // The rest is sent, and waited for.
+                    window.finish();
                     last_words = Some(Instant::now() + self.flush_limit);
                 }
-                // The rest is sent; the server closes the link once it is durable.
-                Ok(Event::Send(Ok(()))) if last_words.is_some() => {}
-                Ok(Event::Send(_) | Event::Receive(_)) if last_words.is_some() => {
-                    return Ok(StreamEnd::SessionEnded);
-                }
-                Ok(Event::Drain(Err(error))) => return Err(error.into()),
-                Ok(Event::Send(Err(error)) | Event::Receive(Err(error))) => return Err(error),
-                Ok(Event::Receive(Ok(()))) => return Err(LinkError::Closed.into()),
+                Ok(Event::Links(_)) if last_words.is_some() => return Ok(StreamEnd::SessionEnded),
+                Ok(Event::Links(Ok(Some(reason)))) => return Ok(StreamEnd::StartOver(reason)),
+                Ok(Event::Drain(Err(error)) | Event::Links(Err(error))) => return Err(error),
                 Ok(Event::Panicked(text)) => return Err(StreamError::Panicked(text)),
                 // These ends only follow another one, which is the cause and has returned above.
-                Ok(Event::Drain(Ok(())) | Event::Send(Ok(())))
+                Ok(Event::Drain(Ok(())) | Event::Links(Ok(None)))
                 | Err(RecvTimeoutError::Disconnected) => return Err(StreamError::Unexplained),
             }
             let now = Instant::now();
@@ -169,7 +176,9 @@ impl Stream<'_> {
                     Some(flush) => flush,
                     none => none.insert(self.begin_flush(now)?),
                 };
-                if let Some(flushed) = flush.is_over(now, self.counters) {
+                let flushed = flush.is_done(self.counters);
+                // Without a link it would be a wait for a server that may be away for long.
+                if flushed || now >= flush.limit || !window.has_link() {
                     return Ok(StreamEnd::Stopped { flushed });
                 }
             }
@@ -192,79 +201,26 @@ impl Stream<'_> {
         }
     }
 
-    /// Ends all three threads, whatever they wait for.
-    fn halt(&self, halted: &StopSignal, closer: &LinkCloser) {
-        halted.set();
-        self.port.cancel();
-        closer.close();
-    }
-
     fn drain(
         &self,
         halted: &StopSignal,
-        empty: &Receiver<Batch>,
-        full: &SyncSender<Batch>,
-    ) -> Result<(), DriverError> {
-        while let Ok(mut batch) = empty.recv() {
+        window: &Window,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), StreamError> {
+        let mut batch = Batch::new();
+        loop {
             match repeat(halted, || batch.fill(|buffer| self.port.drain(buffer))) {
                 Ok(()) => self.counters.drained(batch.records().len()),
-                // The stream ends: see `halt`.
+                // The stream ends.
                 Err(DriverError::Cancelled(_)) if halted.is_set() => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
-            if full.send(batch).is_err() {
-                break;
-            }
-        }
-        // The send thread has ended and reported why.
-        Ok(())
-    }
-
-    fn send(
-        &self,
-        mut sender: FrameSender,
-        watch: &mut Watch<'_>,
-        full: &Receiver<Batch>,
-        empty: &SyncSender<Batch>,
-    ) -> Result<(), StreamError> {
-        while let Ok(mut batch) = full.recv() {
             let elided = batch.prepare(|record| watch.see(record));
             self.counters.elided(elided.map_err(StreamError::Records)?);
-            for frame in batch.frames() {
-                self.counters.sent(sender.send(FrameKind::Records, frame)?);
-            }
-            // If the drain thread has ended, `full` yields what is left in it and then closes.
-            let _gone = empty.send(batch);
-        }
-        Ok(sender.finish()?)
-    }
-
-    fn receive(
-        &self,
-        halted: &StopSignal,
-        mut receiver: MessageReceiver,
-    ) -> Result<(), StreamError> {
-        while let Some(message) = receiver.receive()? {
-            match message {
-                Message::Acknowledge(acknowledge) => {
-                    let epoch = acknowledge.epoch();
-                    match repeat(halted, || self.port.acknowledge(epoch)) {
-                        Ok(()) | Err(DriverError::SessionEnded(_)) => {}
-                        Err(DriverError::ImpossibleEpoch) => {
-                            return Err(StreamError::ImpossibleEpoch(epoch));
-                        }
-                        Err(error) => return Err(error.into()),
-                    }
-                    // Counts even if the driver has ended the session meanwhile.
-                    self.counters.acknowledged(acknowledge);
-                }
-                Message::Refused(text) => return Err(LinkError::Refused(text).into()),
-                Message::Welcome(_) => {
-                    return Err(LinkError::OutOfPlace(FrameKind::Welcome).into());
-                }
+            if !batch.frames().all(|frame| window.put(frame)) {
+                return Ok(());
             }
         }
-        Ok(())
     }
 }
 
@@ -272,7 +228,7 @@ impl Stream<'_> {
 ///
 /// A call without memory was not begun. A cancelled one has taken no record: the driver completes
 /// only drains that wait as cancelled. The system may cancel a call that this program did not.
-fn repeat<T>(
+pub(crate) fn repeat<T>(
     halted: &StopSignal,
     mut ask: impl FnMut() -> Result<T, DriverError>,
 ) -> Result<T, DriverError> {
@@ -287,18 +243,21 @@ fn repeat<T>(
 
 /// How a thread has ended.
 enum Event {
-    Drain(Result<(), DriverError>),
-    Send(Result<(), StreamError>),
-    Receive(Result<(), StreamError>),
+    Drain(Result<(), StreamError>),
+    Links(Result<Option<Reason>, StreamError>),
     Panicked(String),
 }
 
 /// Runs a thread's work and reports its end, even if it panics.
 fn report(to: &Sender<Event>, work: impl FnOnce() -> Event) {
-    let event = panic::catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Event::Panicked(panic_text(&*panic)));
+    let event = guarded(work).unwrap_or_else(Event::Panicked);
     // The receiver is gone if the stream has ended for another reason.
     let _unheard = to.send(event);
+}
+
+/// What `work` returns, or what its panic says.
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| panic_text(&*panic))
 }
 
 /// What a panic says.
@@ -315,10 +274,9 @@ struct Flush {
 }
 
 impl Flush {
-    /// Whether everything became durable; `None` while it is still waited for.
-    fn is_over(&self, now: Instant, counters: &Counters) -> Option<bool> {
-        let flushed = counters.last_acknowledged().seq() >= self.target;
-        (flushed || now >= self.limit).then_some(flushed)
+    /// True if everything became durable.
+    fn is_done(&self, counters: &Counters) -> bool {
+        counters.last_acknowledged().seq() >= self.target
     }
 }
 

@@ -36,8 +36,8 @@ impl Greeted {
         let session = SessionId(*uuid::Uuid::new_v4().as_bytes());
         let hello = Hello::new(guid, session, geometry);
         let limits = LinkLimits::default();
-        let mut link = Link::connect(address, &limits)?;
-        link.greet(&hello, &limits)?;
+        let mut link = Link::connect(address, &limits, &|| false)?;
+        link.greet(&hello, &limits, &|| false)?;
         Ok(Self { link })
     }
 
@@ -72,7 +72,7 @@ impl Serve for ServerSink {
         })?;
         self.batch.prepare(|_| ()).map_err(unsound)?;
         for frame in self.batch.frames() {
-            self.sender.send(FrameKind::Records, frame)?;
+            self.sender.send(FrameKind::Records, &frame.payload)?;
         }
         Ok(step)
     }

@@ -113,6 +113,7 @@ fn config() -> VolumeConfig {
         hold_limit_ms: 200,
         overflow: Overflow::Gap,
         sweep: SweepLimits::DEFAULT,
+        resend_window: 16 << 20,
     }
 }
 

@@ -101,6 +101,13 @@ impl FakeServer {
         self.shared.changed.notify_all();
     }
 
+    /// Claims to have a session up to this epoch and record.
+    pub fn invent(&self, session: SessionId, epoch: u64, seq: u64) {
+        let mut state = self.shared.lock();
+        let stored = state.sessions.entry(session).or_default();
+        (stored.durable_epoch, stored.durable_seq) = (epoch, seq);
+    }
+
     /// Loses everything stored.
     pub fn forget(&self) {
         self.shared.lock().sessions.clear();
@@ -152,9 +159,11 @@ impl Shared {
         let (refuse, welcome) = {
             let mut state = self.lock();
             state.hellos.push(hello);
-            let stored = state.sessions.get(&hello.session).cloned().unwrap_or_default();
-            let durable_epoch = EpochId::new(stored.durable_epoch);
-            let welcome = Welcome::new(durable_epoch, Seq::new(stored.durable_seq));
+            let stored = state.sessions.entry(hello.session).or_default();
+            let durable_seq = Seq::new(stored.durable_seq);
+            // As a server that was killed: what is not durable is gone.
+            stored.records.retain(|record| record.header.seq() <= durable_seq);
+            let welcome = Welcome::new(EpochId::new(stored.durable_epoch), durable_seq);
             (state.manners.refuse.clone(), welcome)
         };
         if let Some(text) = refuse {
@@ -169,7 +178,7 @@ impl Shared {
             match receive(link, &mut payload)? {
                 None => return Ok(()),
                 Some(FrameKind::Records) => {
-                    for ack in self.take(hello.session, &payload)? {
+                    for ack in self.take(hello.session, generation, &payload)? {
                         send(link, FrameKind::Acknowledge, ack.as_bytes());
                     }
                 }
@@ -178,8 +187,16 @@ impl Shared {
         }
     }
 
-    fn take(&self, session: SessionId, payload: &[u8]) -> Result<Vec<Acknowledge>, String> {
+    fn take(
+        &self,
+        session: SessionId,
+        generation: u64,
+        payload: &[u8],
+    ) -> Result<Vec<Acknowledge>, String> {
         let mut state = self.lock();
+        if state.generation != generation {
+            return Err("the link was cut".into());
+        }
         let Manners { silent, ahead, .. } = state.manners;
         let stored = state.sessions.entry(session).or_default();
         let mut acks: Vec<Acknowledge> = Vec::new();

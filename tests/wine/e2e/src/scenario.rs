@@ -17,7 +17,7 @@
 //! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, a volume that shrinks and grows |
 //! | [`Scenario::Preemption`] | threads of the driver lose the processor at the worst instants; short sessions before it |
 //! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |
-//! | [`Scenario::ServerCrash`] | the server is killed during the first sync and started again |
+//! | [`Scenario::ServerCrash`] | the server is killed during the first sync and started again: no gap |
 //!
 //! The rule: a scenario passes only if the situations that it tests have occurred.
 
@@ -35,6 +35,7 @@ mod protect;
 mod read_failures;
 mod removal;
 mod run;
+mod server_crash;
 mod settings;
 
 use std::path::PathBuf;
@@ -100,7 +101,7 @@ scenarios! {
     /// The service crashes.
     ServiceCrash: "service-crash", |s, c| gap::run(&gap::SERVICE_CRASH, s, c);
     /// The server crashes.
-    ServerCrash: "server-crash", |s, c| gap::run(&gap::SERVER_CRASH, s, c);
+    ServerCrash: "server-crash", server_crash::run;
     /// Trims, zeros, cancelled writes and refused requests.
     EveryWrite: "every-write", every_write::run;
     /// Allocations of the driver fail.

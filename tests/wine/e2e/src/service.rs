@@ -21,23 +21,29 @@ pub struct ServiceSettings {
     pub hold_forever: bool,
     /// MiB that the sweep may read in a second, if it is capped.
     pub sweep_mib: Option<u64>,
+    /// MiB of the resend window.
+    pub resend_mib: u64,
 }
+
+/// The shortest resend window, in MiB: a server that does not answer is felt soon.
+pub const RESEND_MIB_MIN: u64 = 16;
 
 impl ServiceSettings {
     /// Writes wait for queue space without end: a gap has to come from what a scenario does.
     pub const fn holding(queue_mib: u64) -> Self {
-        Self { queue_mib, hold_limit_ms: 10_000, hold_forever: true, sweep_mib: None }
+        let resend_mib = RESEND_MIB_MIN;
+        Self { queue_mib, hold_limit_ms: 10_000, hold_forever: true, sweep_mib: None, resend_mib }
     }
 
     /// The configuration file.
     pub fn to_toml(self, server: &str, volume: &str, device: &str) -> String {
         let overflow = if self.hold_forever { "hold" } else { "gap" };
-        let Self { queue_mib, hold_limit_ms, .. } = self;
+        let Self { queue_mib, hold_limit_ms, resend_mib, .. } = self;
         let sweep = self.sweep_mib.map(|mib| format!("sweep_rate = \"{mib} MiB\"\n"));
         format!(
             "server = \"{server}\"\n\n[[volumes]]\nvolume = \"{volume}\"\ndevice = '{device}'\n\
              queue_size = \"{queue_mib} MiB\"\nhold_limit_ms = {hold_limit_ms}\n\
-             overflow = \"{overflow}\"\n{}",
+             overflow = \"{overflow}\"\nresend_window = \"{resend_mib} MiB\"\n{}",
             sweep.unwrap_or_default()
         )
     }

@@ -19,8 +19,8 @@ use crate::writes::Matched;
 
 /// A small queue and a short hold limit: the gap comes soon.
 const SERVICE: ServiceSettings =
-    ServiceSettings { queue_mib: 64, hold_limit_ms: 50, hold_forever: false, sweep_mib: None };
-/// How long the service or the server stays away after a crash.
+    ServiceSettings { hold_limit_ms: 50, hold_forever: false, ..ServiceSettings::holding(64) };
+/// How long the service stays away after a crash.
 const AWAY: Duration = Duration::from_secs(2);
 /// Events of the service (`docs/events.md`).
 const SESSION_STARTED: u16 = 200;
@@ -43,12 +43,6 @@ pub(super) const SLOW_SERVER: Cause =
     Cause { volume_jitter_us: 3000, reasons: &[QUEUE_FULL], interrupt: slow_server };
 pub(super) const SERVICE_CRASH: Cause =
     Cause { volume_jitter_us: 30_000, reasons: &[SERVICE_LOST], interrupt: service_crash };
-/// The service ends its claim when the link breaks, unless the queue is full before.
-pub(super) const SERVER_CRASH: Cause = Cause {
-    volume_jitter_us: 30_000,
-    reasons: &[SERVICE_LOST, QUEUE_FULL],
-    interrupt: server_crash,
-};
 
 pub(super) fn run(
     cause: &Cause,
@@ -128,20 +122,8 @@ fn service_crash(run: &mut Run<'_>) -> Result<String, E2eError> {
     Ok(session)
 }
 
-fn server_crash(run: &mut Run<'_>) -> Result<String, E2eError> {
-    let session = half_way(run)?;
-    let rig = &mut run.rig;
-    step(run.console, "kill the server, start it again", |_| {
-        let address = rig.server().address().to_owned();
-        rig.server().program.kill();
-        pause(AWAY)?;
-        rig.start_server(Some(&address)).map(|_| ())
-    })?;
-    Ok(session)
-}
-
-/// Waits until the server has acknowledged a part of the base image.
-fn half_way(run: &mut Run<'_>) -> Result<String, E2eError> {
+/// Waits until the server has acknowledged a part of the base image; returns the session.
+pub(super) fn half_way(run: &mut Run<'_>) -> Result<String, E2eError> {
     let status = run.watch("first sync, up to the crash", |status| {
         status.acknowledged_seq > 0 || status.phase != "first_sync"
     })?;

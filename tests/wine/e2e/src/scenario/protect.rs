@@ -60,6 +60,7 @@ pub(super) fn conclude_with(
     let mut gaps = told.iter().filter(|trace| trace.name.starts_with("Gap"));
     let expected = gaps.all(|trace| trace.field("number") == gap_reason::SERVICE_LOST);
     ensure!(expected, Rule, "trace: an unexpected gap: {told:?}");
+    ensure!(last.gaps == 0, Rule, "LOSS: {} gaps while the service ran", last.gaps);
 
     run.verify_repository()?;
     run.restore("t0")?;

@@ -1,0 +1,415 @@
+//! The resend window: the frames that the server has not acknowledged, in the driver's order.
+//!
+//! ```text
+//!   drain thread ── put ──▶ [ sent … │ not sent yet … ] ── next ──▶ link
+//!                              ▲
+//!        acknowledge: frames leave at the front
+//! ```
+//!
+//! A link that breaks loses nothing: the next one begins behind what is durable, and sends the rest
+//! again. Rule LOSS (rules.md#loss): a link begins only where kept frames follow what the server
+//! has; anything else is told to the caller, who ends the claim.
+//!
+//! A full window makes the drain wait (rule HANG, rules.md#hang: the driver's own queue bounds how
+//! long a write does), for a link or for an acknowledgement. If the server has all of a full window
+//! and none of it ends an epoch, no acknowledgement can come: then the oldest frames are forgotten,
+//! and a link that breaks before the epoch is durable cannot be joined.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use snapless_types::Seq;
+use snapless_wire::frame::{Acknowledge, Welcome};
+
+use crate::batch::Frame;
+
+/// The window of one claim.
+#[derive(Debug)]
+pub struct Window {
+    /// Most bytes of frames that are kept; one frame always has room.
+    limit: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    frames: VecDeque<Arc<Frame>>,
+    /// Bytes of the frames.
+    bytes: usize,
+    /// How many of the frames end an epoch.
+    epoch_ends: usize,
+    /// How many of the frames have been sent over the present link.
+    sent: usize,
+    /// The record before the first frame: the last one that is durable, or that was forgotten.
+    before: Seq,
+    phase: Phase,
+    has_link: bool,
+}
+
+/// Whether more frames come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Open,
+    /// The session has ended: what is there is sent, and nothing follows.
+    Finished,
+    /// The claim ends: nothing is sent any more.
+    Closed,
+}
+
+/// Why a link cannot go on behind what is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoJoint {
+    /// Frames that the server lacks are not kept any more.
+    Behind,
+    /// The server has records that the driver has not handed out.
+    Ahead,
+}
+
+/// What a link has to do next.
+#[derive(Clone, Debug)]
+pub enum Next {
+    /// Send this.
+    Frame(Arc<Frame>),
+    /// Say that nothing follows: the session has ended, and all is sent.
+    Finish,
+    /// End: the link is over, or the claim.
+    End,
+}
+
+impl Window {
+    /// Empty, in front of a server that has everything up to record `durable`.
+    pub fn new(limit: usize, durable: Seq) -> Self {
+        let state = State {
+            frames: VecDeque::new(),
+            bytes: 0,
+            epoch_ends: 0,
+            sent: 0,
+            before: durable,
+            phase: Phase::Open,
+            has_link: false,
+        };
+        Self { limit, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Appends a frame, as soon as it has room; false if the claim ends.
+    pub fn put(&self, frame: Frame) -> bool {
+        let mut state = self.lock();
+        while state.phase == Phase::Open && !state.make_room(frame.payload.len(), self.limit) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.phase != Phase::Open {
+            return false;
+        }
+        state.bytes += frame.payload.len();
+        state.epoch_ends += usize::from(frame.ends_epoch.is_some());
+        state.frames.push_back(Arc::new(frame));
+        self.changed.notify_all();
+        true
+    }
+
+    /// Waits for what the present link has to do next.
+    pub fn next(&self) -> Next {
+        let mut state = self.lock();
+        loop {
+            if state.phase == Phase::Closed || !state.has_link {
+                return Next::End;
+            }
+            if let Some(frame) = state.frames.get(state.sent).cloned() {
+                state.sent += 1;
+                // The drain may wait for a frame to be sent.
+                self.changed.notify_all();
+                return Next::Frame(frame);
+            }
+            if state.phase == Phase::Finished {
+                return Next::Finish;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Drops the frames that are durable now; false if no frame that this link has sent ends with
+    /// the acknowledged epoch.
+    pub fn acknowledge(&self, acknowledge: &Acknowledge) -> bool {
+        let mut state = self.lock();
+        let place = state.place_of(acknowledge).filter(|&place| place < state.sent);
+        if let Some(place) = place {
+            state.drop_first(place + 1);
+            self.changed.notify_all();
+        }
+        place.is_some()
+    }
+
+    /// Begins a link to a server that has this: sending goes on behind it. True if that was not
+    /// known to be durable.
+    ///
+    /// # Errors
+    /// If the kept frames do not follow what the server has.
+    pub fn begin_link(&self, welcome: &Welcome) -> Result<bool, NoJoint> {
+        let mut state = self.lock();
+        let durable = welcome.durable_seq();
+        let is_new = durable != state.before;
+        if is_new {
+            if durable > state.last() {
+                return Err(NoJoint::Ahead);
+            }
+            let durable = Acknowledge::new(welcome.durable_epoch(), durable);
+            let place = state.place_of(&durable).ok_or(NoJoint::Behind)?;
+            state.drop_first(place + 1);
+        }
+        state.has_link = true;
+        state.sent = 0;
+        self.changed.notify_all();
+        Ok(is_new)
+    }
+
+    /// Ends the present link: [`Window::next`] returns.
+    pub fn end_link(&self) {
+        self.change(|state| state.has_link = false);
+    }
+
+    /// True while there is a link.
+    pub fn has_link(&self) -> bool {
+        self.lock().has_link
+    }
+
+    /// The last record of the window.
+    pub fn last(&self) -> Seq {
+        self.lock().last()
+    }
+
+    /// Bytes that wait for an acknowledgement.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Nothing follows what is there: the session has ended.
+    pub fn finish(&self) {
+        self.change(|state| {
+            if state.phase == Phase::Open {
+                state.phase = Phase::Finished;
+            }
+        });
+    }
+
+    /// True if nothing follows and everything has been acknowledged.
+    pub fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.phase == Phase::Finished && state.frames.is_empty()
+    }
+
+    /// Ends every wait: the claim ends.
+    pub fn close(&self) {
+        self.change(|state| state.phase = Phase::Closed);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No change is left half made by a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// True if a frame of `len` bytes has room, after the frames are forgotten that no
+    /// acknowledgement would release.
+    fn make_room(&mut self, len: usize, limit: usize) -> bool {
+        while !self.frames.is_empty() && self.bytes + len > limit {
+            if self.epoch_ends > 0 || self.sent == 0 {
+                return false;
+            }
+            self.drop_first(1);
+        }
+        true
+    }
+
+    fn last(&self) -> Seq {
+        self.frames.back().map_or(self.before, |frame| frame.last)
+    }
+
+    /// Where the frame is whose end this acknowledges.
+    fn place_of(&self, acknowledge: &Acknowledge) -> Option<usize> {
+        let (epoch, seq) = (acknowledge.epoch(), acknowledge.seq());
+        self.frames.iter().position(|frame| frame.last == seq && frame.ends_epoch == Some(epoch))
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        for frame in self.frames.drain(..count) {
+            self.bytes -= frame.payload.len();
+            self.epoch_ends -= usize::from(frame.ends_epoch.is_some());
+            self.before = frame.last;
+        }
+        self.sent = self.sent.saturating_sub(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snapless_types::EpochId;
+    use std::thread;
+    use std::time::Duration;
+
+    fn frame(last: u64, epoch: Option<u64>) -> Frame {
+        Frame { payload: vec![1; 100], last: Seq::new(last), ends_epoch: epoch.map(EpochId::new) }
+    }
+
+    fn welcome(epoch: u64, seq: u64) -> Welcome {
+        Welcome::new(EpochId::new(epoch), Seq::new(seq))
+    }
+
+    fn acknowledge(epoch: u64, seq: u64) -> Acknowledge {
+        Acknowledge::new(EpochId::new(epoch), Seq::new(seq))
+    }
+
+    /// A window with room for ten frames and a link.
+    fn linked() -> Window {
+        let window = Window::new(1000, Seq::new(4));
+        assert_eq!(window.begin_link(&welcome(2, 4)), Ok(false));
+        window
+    }
+
+    /// The last records of the frames that the link sends until it waits for more.
+    fn sends(window: &Window, count: usize) -> Vec<u64> {
+        let next = |_| match window.next() {
+            Next::Frame(frame) => frame.last.get(),
+            other => panic!("{other:?}"),
+        };
+        (0..count).map(next).collect()
+    }
+
+    #[test]
+    fn a_new_link_sends_again_what_is_not_durable() {
+        let window = linked();
+        for (last, epoch) in [(10, None), (20, Some(3)), (30, None), (40, Some(4)), (50, None)] {
+            assert!(window.put(frame(last, epoch)));
+        }
+        assert_eq!(sends(&window, 4), [10, 20, 30, 40]);
+        assert!(window.acknowledge(&acknowledge(3, 20)));
+        window.end_link();
+        assert!(matches!(window.next(), Next::End));
+        assert_eq!(window.begin_link(&welcome(3, 20)), Ok(false));
+        assert_eq!(sends(&window, 3), [30, 40, 50]);
+        // The acknowledgement was on its way when the link broke.
+        window.end_link();
+        assert_eq!(window.begin_link(&welcome(4, 40)), Ok(true));
+        assert_eq!((sends(&window, 1), window.bytes()), (vec![50], 100));
+    }
+
+    #[test]
+    fn only_the_end_of_an_epoch_that_was_sent_can_be_acknowledged() {
+        let window = linked();
+        for (last, epoch) in [(10, None), (20, Some(3)), (30, Some(4))] {
+            assert!(window.put(frame(last, epoch)));
+        }
+        assert_eq!(sends(&window, 2), [10, 20]);
+        for (epoch, seq) in [(3, 10), (3, 19), (2, 4), (4, 20), (4, 30), (5, 40)] {
+            assert!(!window.acknowledge(&acknowledge(epoch, seq)), "epoch {epoch}, record {seq}");
+        }
+        assert!(window.acknowledge(&acknowledge(3, 20)));
+        assert!(!window.acknowledge(&acknowledge(3, 20)), "once");
+    }
+
+    #[test]
+    fn a_server_with_more_or_less_than_the_window_has_is_not_joined() {
+        let window = linked();
+        for (last, epoch) in [(10, Some(3)), (20, None), (30, Some(4))] {
+            assert!(window.put(frame(last, epoch)));
+        }
+        assert_eq!(sends(&window, 3), [10, 20, 30]);
+        assert!(window.acknowledge(&acknowledge(3, 10)));
+        window.end_link();
+        for (epoch, seq) in [(4, 31), (9, 90)] {
+            assert_eq!(window.begin_link(&welcome(epoch, seq)), Err(NoJoint::Ahead));
+        }
+        for (epoch, seq) in [(0, 0), (2, 4), (3, 20), (3, 15), (5, 30)] {
+            assert_eq!(window.begin_link(&welcome(epoch, seq)), Err(NoJoint::Behind));
+        }
+        assert!(!window.has_link());
+        assert_eq!(window.begin_link(&welcome(4, 30)), Ok(true));
+    }
+
+    #[test]
+    fn a_full_window_makes_the_drain_wait_for_an_acknowledgement() {
+        let window = linked();
+        for last in 1..=10 {
+            assert!(window.put(frame(last * 10, (last == 5).then_some(3))));
+        }
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| window.put(frame(110, None)));
+            assert_eq!(sends(&window, 10).len(), 10);
+            thread::sleep(Duration::from_millis(30));
+            assert!(!waiter.is_finished() && window.bytes() == 1000);
+            assert!(window.acknowledge(&acknowledge(3, 50)));
+            assert!(waiter.join().unwrap());
+        });
+        assert_eq!(window.bytes(), 600);
+    }
+
+    #[test]
+    fn an_epoch_longer_than_the_window_goes_on_but_a_cut_in_it_has_no_joint() {
+        let window = linked();
+        thread::scope(|scope| {
+            let drain = scope.spawn(|| (1..=30).all(|last| window.put(frame(last * 10, None))));
+            assert_eq!(sends(&window, 30).len(), 30);
+            assert!(drain.join().unwrap());
+        });
+        assert!(window.put(frame(310, Some(3))) && window.bytes() <= 1000);
+        window.end_link();
+        assert_eq!(window.begin_link(&welcome(2, 4)), Err(NoJoint::Behind));
+        // If the server got the end of it all the same, there is one.
+        assert_eq!(window.begin_link(&welcome(3, 310)), Ok(true));
+    }
+
+    #[test]
+    fn without_a_link_nothing_is_forgotten() {
+        let window = Window::new(1000, Seq::new(4));
+        thread::scope(|scope| {
+            let drain = scope.spawn(|| (1..=12).all(|last| window.put(frame(last * 10, None))));
+            thread::sleep(Duration::from_millis(30));
+            assert!(!drain.is_finished());
+            assert_eq!(window.begin_link(&welcome(2, 4)), Ok(false));
+            assert_eq!(sends(&window, 12).first(), Some(&10));
+            assert!(drain.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn the_end_of_the_session_is_told_behind_the_last_frame() {
+        let window = linked();
+        assert!(window.put(frame(10, Some(3))));
+        window.finish();
+        assert!(!window.put(frame(20, None)), "nothing follows");
+        assert_eq!(sends(&window, 1), [10]);
+        assert!(matches!(window.next(), Next::Finish) && !window.is_over());
+        assert!(window.acknowledge(&acknowledge(3, 10)) && window.is_over());
+        window.close();
+        assert!(matches!(window.next(), Next::End));
+    }
+
+    #[test]
+    fn the_end_of_the_claim_wakes_all_that_wait() {
+        let window = linked();
+        for last in 1..=10 {
+            assert!(window.put(frame(last * 10, Some(last))));
+        }
+        thread::scope(|scope| {
+            let drain = scope.spawn(|| window.put(frame(110, None)));
+            let link = scope.spawn(|| {
+                let mut sent = 0;
+                while let Next::Frame(_) = window.next() {
+                    sent += 1;
+                }
+                sent
+            });
+            thread::sleep(Duration::from_millis(30));
+            window.close();
+            assert!(!drain.join().unwrap());
+            assert_eq!(link.join().unwrap(), 10);
+        });
+    }
+}
