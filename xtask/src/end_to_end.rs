@@ -78,7 +78,7 @@ impl Plan<'_> {
             live_seconds: LIVE_SECONDS,
         };
         let mut console = if labelled {
-            ScenarioConsole::labelled(scenario.name())
+            ScenarioConsole::labelled(&format!("{} {seed}", scenario.name()))
         } else {
             ScenarioConsole::new()
         };
@@ -88,7 +88,7 @@ impl Plan<'_> {
             say(&format!("to replay: {again} --size {size}"));
             failed(&setting.folder, source)
         })?;
-        say(&summary.line());
+        say(&format!("{name}: {}", summary.line()));
         Ok(())
     }
 }

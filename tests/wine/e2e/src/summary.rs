@@ -32,7 +32,7 @@ impl Summary {
     /// The run in one line.
     pub fn line(&self) -> String {
         format!(
-            "  {} writes, {} held, {} overlapping, {} under way at t0, {} gaps; t0 image: {}, latest \
+            "{} writes, {} held, {} overlapping, {} under way at t0, {} gaps; t0 image: {}, latest \
              image: identical",
             self.writes,
             self.last.writes_held,
