@@ -55,9 +55,9 @@ pub enum BaseBlocks {
 enum Joint {
     /// In the stored stream: where a connection broke, the numbers may jump to a `GapBegin`.
     Stored,
-    /// The first record of a connection.
+    /// The first record of a connection: the next number, or a jump to a `GapBegin`.
     Connected,
-    /// Within a connection.
+    /// Within a connection: the next number.
     Live,
 }
 
@@ -77,8 +77,8 @@ impl StreamState {
         }
     }
 
-    /// The next records come over a connection. If records are stored, its first one must open a
-    /// gap (rule LOSS): what the driver captured and was not acknowledged is lost.
+    /// The next records come over a connection. Its first one goes on where the stored stream ends,
+    /// or opens a gap (rule LOSS): the records between are lost.
     pub fn begin_connection(&mut self) {
         self.joint = Joint::Connected;
     }
@@ -171,12 +171,12 @@ impl StreamState {
         if self.last().is_none() && !starts && !opens_gap {
             return Err(Violation::NoStart { seq, kind: record.kind() });
         }
-        if joint == Joint::Connected && self.last().is_some() && !opens_gap {
-            return Err(Violation::NoGapAfterResume { seq, kind: record.kind() });
-        }
         let may_jump = opens_gap && joint != Joint::Live;
         if seq == next || (may_jump && seq > last) {
             return Ok(seq != next);
+        }
+        if joint == Joint::Connected && seq > next {
+            return Err(Violation::Lost { found: seq, kind: record.kind(), expected: next });
         }
         Err(Violation::Seq { found: seq, expected: next })
     }
@@ -322,16 +322,18 @@ pub enum Violation {
     /// A second `SessionStart`.
     #[error("record {0} is a second SessionStart")]
     SecondStart(Seq),
-    /// Rule LOSS: after a lost connection, the unacknowledged records are gone.
+    /// Rule LOSS: the first record of a connection leaves records out and opens no gap.
     #[error(
-        "LOSS: record {seq} ({kind:?}) follows a lost connection: GapBegin must come first, since \
-         unacknowledged records were dropped"
+        "LOSS: record {found} ({kind:?}) came first where record {expected} must come: send what \
+         was not acknowledged again, or GapBegin first if it is gone"
     )]
-    NoGapAfterResume {
-        /// The record.
-        seq: Seq,
+    Lost {
+        /// The record's number.
+        found: Seq,
         /// Its kind.
         kind: RecordKind,
+        /// The number that was due.
+        expected: Seq,
     },
     /// An epoch before the present one, or one that has ended.
     #[error(

@@ -94,15 +94,54 @@ fn after_a_cut_unacknowledged_records_are_gone_and_a_gap_bridges_them() {
 }
 
 #[test]
-fn a_stream_that_goes_on_without_a_gap_after_a_cut_is_refused() {
+fn a_stream_that_leaves_records_out_without_a_gap_after_a_cut_is_refused() {
     let site = Site::new();
     let (client, mut driver) = site.synced();
     drop(client);
     let (mut client, _) = site.resume();
+    driver.seq += 1;
     client.records(&driver.write(0, SECTOR, 1));
     let text = error(&mut client);
     assert!(text.contains("LOSS") && text.contains("GapBegin"), "{text}");
     assert_eq!(client.hear(), Said::Closed);
+}
+
+#[test]
+fn records_sent_again_after_a_cut_at_any_record_make_no_gap() {
+    let mut driver = Driver::default();
+    let mut records = vec![driver.start()];
+    records.extend((0..5).map(|index| driver.block(index, 1 + u8::try_from(index).unwrap())));
+    records.extend([driver.base_complete(), driver.epoch_end()]);
+    for byte in [0xa1, 0xa2] {
+        records.extend([driver.write(BLOCK, SECTOR, byte), driver.epoch_end()]);
+    }
+    let mut want = common::base_image();
+    common::patch(&mut want, BLOCK, SECTOR, 0xa2);
+    for cut in 0..=records.len() {
+        let site = Site::new();
+        let (mut client, _) = site.resume();
+        records[..cut].iter().for_each(|record| client.records(record));
+        if let Some(torn) = records.get(cut) {
+            let torn = common::frame(FrameKind::Records, torn);
+            std::io::Write::write_all(&mut client.stream, &torn[..torn.len() - 1]).unwrap();
+        }
+        drop(client);
+        let (mut client, (_, durable)) = site.resume();
+        let durable = usize::try_from(durable).unwrap();
+        assert!(durable <= cut && [0, 8, 10, 12].contains(&durable), "cut {cut}: {durable}");
+        records[durable..].iter().for_each(|record| client.records(record));
+        while durable < records.len() {
+            match client.hear() {
+                Said::Acknowledge { epoch: 3, .. } => break,
+                Said::Acknowledge { .. } => {}
+                other => panic!("cut {cut}: {other:?}"),
+            }
+        }
+        let Content::Complete(stream) = content(&site.root) else { panic!("cut {cut}") };
+        assert_eq!((stream.gaps.len(), stream.records), (0, 12), "cut {cut}");
+        assert_eq!(image(&site.root, At::T0).unwrap().1, common::base_image(), "cut {cut}");
+        assert_eq!(image(&site.root, At::Latest).unwrap().1, want, "cut {cut}");
+    }
 }
 
 #[test]

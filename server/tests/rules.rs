@@ -152,20 +152,32 @@ fn a_stream_begins_with_its_start_or_with_a_gap() {
     let mut stream = Stream::new();
     assert_eq!(stream.refuses(|d| d.block(0, 1)), Violation::NoStart { seq, kind });
     stream.driver.seq = 41;
-    assert!(matches!(stream.refuses(Driver::start), Violation::Seq { .. }));
+    assert!(matches!(stream.refuses(Driver::start), Violation::Lost { .. }));
     stream.with(Driver::gap);
     let second = Stream::started().refuses(Driver::start);
     assert_eq!(second, Violation::SecondStart(Seq::new(2)));
 }
 
 #[test]
-fn a_resumed_stream_opens_a_gap_first() {
+fn a_resumed_stream_goes_on_at_the_next_record_or_opens_a_gap() {
     let mut stream = Stream::synced();
     stream.state.begin_connection();
-    let (seq, kind) = (Seq::new(9), RecordKind::Write);
-    let found = stream.refuses(|d| d.write(0, SECTOR, 1));
-    assert_eq!(found, Violation::NoGapAfterResume { seq, kind });
+    for (kind, gap) in [(RecordKind::Write, false), (RecordKind::GapBegin, true)] {
+        let first = |d: &mut Driver| if gap { d.gap() } else { d.write(0, SECTOR, 1) };
+        let next = stream.clone().with(first);
+        assert_eq!(next.state.timeline().gaps().len(), usize::from(gap), "{kind:?}");
+    }
     stream.driver.seq += 100;
+    let (found, expected, kind) = (Seq::new(109), Seq::new(9), RecordKind::Write);
+    let refused = stream.refuses(|d| d.write(0, SECTOR, 1));
+    assert_eq!(refused, Violation::Lost { found, kind, expected });
+    for sent_again in [1, 8] {
+        let again = |d: &mut Driver| {
+            d.seq = sent_again - 1;
+            d.gap()
+        };
+        assert!(matches!(stream.refuses(again), Violation::Seq { .. }), "{sent_again}");
+    }
     let mut stream = stream.with(Driver::gap);
     stream.driver.seq += 1;
     assert!(matches!(stream.refuses(Driver::gap), Violation::Seq { .. }));
