@@ -7,6 +7,8 @@
 
 use snapless_wire::id::FileTime;
 
+use crate::format::codec::{Input, Stored};
+
 /// What both clocks showed, in ticks of 100 ns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reading {
@@ -85,8 +87,10 @@ impl Clock {
         let monotonic = last.monotonic.saturating_add(time.get() - last.time.get());
         let run = self.runs.iter().rposition(|run| run.first.monotonic <= monotonic)?;
         let Run { first, last } = self.runs[run];
-        let since = monotonic.min(last.monotonic) - first.monotonic;
-        Some(Instant { run: number(run), time: FileTime::new(first.time.get() + since) })
+        // Where runs are no longer told apart, the clock may have started anew within one.
+        let since = monotonic.min(last.monotonic).saturating_sub(first.monotonic);
+        let time = FileTime::new(first.time.get().saturating_add(since));
+        Some(Instant { run: number(run), time })
     }
 }
 
@@ -96,6 +100,64 @@ impl Reading {
         let Some(passed) = later.monotonic.checked_sub(self.monotonic) else { return false };
         let expected = self.time.get().saturating_add(passed);
         expected.abs_diff(later.time.get()) <= STEP + passed / SLEW
+    }
+}
+
+impl Clock {
+    /// Runs so far.
+    pub(crate) fn runs(&self) -> usize {
+        self.runs.len()
+    }
+}
+
+impl Instant {
+    /// The number of its run.
+    pub(crate) fn run(&self) -> u32 {
+        self.run
+    }
+}
+
+impl Stored for Reading {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.time.put(out);
+        self.monotonic.put(out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Option<Self> {
+        Some(Self { time: Stored::take(input)?, monotonic: Stored::take(input)? })
+    }
+}
+
+impl Stored for Instant {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.run.put(out);
+        self.time.put(out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Option<Self> {
+        Some(Self { run: Stored::take(input)?, time: Stored::take(input)? })
+    }
+}
+
+impl Stored for Run {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.first.put(out);
+        self.last.put(out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Option<Self> {
+        Some(Self { first: Stored::take(input)?, last: Stored::take(input)? })
+    }
+}
+
+impl Stored for Clock {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.runs.put(out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Option<Self> {
+        let runs: Vec<Run> = Stored::take(input)?;
+        (runs.len() <= RUNS_MAX).then_some(Self { runs })
     }
 }
 

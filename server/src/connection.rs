@@ -56,6 +56,11 @@ pub fn serve(host: &Host, mut link: ServerLink, cancel: &Cancel) {
     let name = session
         .as_ref()
         .map_or_else(|| peer.to_string(), |session| format!("{peer}, {}", session.name));
+    // After any other end, the state may be that of a record that was refused.
+    let is_sound = matches!(end, Error::Link(_) | Error::Stopped | Error::Replaced);
+    if let (Some(session), Some(state), true) = (&mut session, ingest.state(), is_sound) {
+        session.writer.keep_state_at_end(state);
+    }
     // Releases the session before the wait for the other end to take the last frame.
     drop(session);
     let seconds = begun.elapsed().as_secs();
@@ -96,6 +101,9 @@ fn run(
                 (Action::Store { ends }, Some(session)) => {
                     store(link, &mut session.writer, (&frame, &payload), ends)?;
                     session.milestones.log(&session.name, ingest.state());
+                    if let (Some(_), Some(state)) = (ends, ingest.state()) {
+                        session.writer.keep_state_if_due(state);
+                    }
                     Ok(())
                 }
                 // `Ingest` stores only after `begin`, which comes with the session.

@@ -1,8 +1,8 @@
 //! Reads a session's stored stream up to its acknowledged end.
 //!
 //! Readers need no lock: the writer changes only what lies past the acknowledged end.
-//! [`SessionReader::survey`] reads the record headers and skips the content, to find out what can
-//! be restored. [`SessionReader::replay`] reads everything and checks every checksum.
+//! [`SessionReader::survey`] reads the record headers since the last checkpoint and skips the
+//! content, to find out what can be restored. [`SessionReader::replay`] reads everything and checks every checksum.
 
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use crate::format::acknowledged::{ACKNOWLEDGED_FILE, ACKNOWLEDGED_LEN, Acknowled
 use crate::format::repository::session_dir;
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::SessionHeader;
+use crate::format::state::{Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::{Accepted, StreamState, Violation};
@@ -68,23 +69,97 @@ impl SessionReader {
         Ok(bytes)
     }
 
-    /// Reads the headers of all records and checks the stream's rules, without reading the content.
+    /// The state of the stream at its acknowledged end. Reads the headers of the records after the
+    /// state that the writer has kept, of all if there is none of use, and checks the stream's
+    /// rules; reads no content.
     ///
     /// # Errors
     /// [`Error::Damaged`] if a header or the stream is not sound.
     pub fn survey(&self, stop: &StopFlag) -> Result<StreamState> {
-        let mut state = StreamState::new(self.header.geometry);
-        for number in self.segments() {
+        self.find_end(stop).map(|end| end.state)
+    }
+
+    /// [`Self::survey`], and what a new checkpoint needs.
+    pub(crate) fn find_end(&self, stop: &StopFlag) -> Result<End> {
+        if let Some((checkpoint, state)) = self.kept_state() {
+            match self.survey_from(Some(checkpoint), state, stop) {
+                Ok(end) => return Ok(end),
+                Err(Error::Stopped) => return Err(Error::Stopped),
+                // The state may be of another history; the segments alone decide.
+                Err(error) => log::warn!("{STATE_FILE} is not used: {error}"),
+            }
+        }
+        self.survey_from(None, StreamState::new(self.header.geometry), stop)
+    }
+
+    fn survey_from(
+        &self,
+        from: Option<Checkpoint>,
+        mut state: StreamState,
+        stop: &StopFlag,
+    ) -> Result<End> {
+        let known = state.timeline().records();
+        let mut entry = from.map(|from| from.entry);
+        let first = from.map_or(SegmentNumber::FIRST, |from| from.segment);
+        for number in self.segments().filter(|number| *number >= first) {
             let mut segment = self.segment(number, SURVEY_BUFFER_BYTES)?;
+            if let Some(from) = from.filter(|from| from.segment == number) {
+                segment.go_to(from.offset)?;
+            }
             while let Some(frame) = segment.next_entry()? {
                 if stop.is_set() {
                     return Err(Error::Stopped);
                 }
                 segment.skim(frame, |record| state.accept(record).map(|_| ()))?;
+                entry = Some(Entry { offset: segment.entry_start(), header: frame.to_bytes() });
             }
         }
         self.check_end(&state)?;
-        Ok(state)
+        Ok(End { surveyed: state.timeline().records() - known, state, entry })
+    }
+
+    /// The state that the writer has kept, if it is sound and of this stream.
+    fn kept_state(&self) -> Option<(Checkpoint, StreamState)> {
+        let (checkpoint, state) = match self.read_state() {
+            Ok(found) => found?,
+            Err(error) => {
+                log::warn!("the whole stream is read: {error}");
+                return None;
+            }
+        };
+        let is_of_this_stream = checkpoint.is_within(&self.acknowledged)
+            && self.has_entry(&checkpoint).unwrap_or(false);
+        is_of_this_stream.then_some((checkpoint, state))
+    }
+
+    /// True if the checkpoint's entry is where it was, and ends at the checkpoint.
+    fn has_entry(&self, checkpoint: &Checkpoint) -> Result<bool> {
+        let mut file = self.open_segment(checkpoint.segment)?;
+        let mut header = [0; FRAME_HEADER_LEN];
+        let read = file
+            .seek(SeekFrom::Start(checkpoint.entry.offset))
+            .and_then(|_| file.read_exact(&mut header));
+        read.map_err(Error::file("read", file.path()))?;
+        let Ok(frame) = FrameHeader::read(&header) else { return Ok(false) };
+        let len = (FRAME_HEADER_LEN + frame.payload_len()) as u64;
+        let ends_there = checkpoint.entry.offset.checked_add(len) == Some(checkpoint.offset);
+        Ok(ends_there && header == checkpoint.entry.header)
+    }
+
+    /// Reads the state that the writer has kept; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is not sound.
+    pub(crate) fn read_state(&self) -> Result<Option<(Checkpoint, StreamState)>> {
+        let path = self.dir.join(STATE_FILE);
+        let len = match self.store.open(&path, OpenMode::Read) {
+            Ok(file) => file.len()?.min(STATE_LEN_MAX),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let bytes = self.store.read_head(&path, usize::try_from(len).unwrap_or(usize::MAX))?;
+        let damaged = |why| Error::damaged(&self.store.locate(&path), 0, why);
+        Checkpoint::read(&bytes, &self.header).map(Some).map_err(damaged)
     }
 
     /// Reads the whole stream, checks every checksum and rule, and calls `visit` with every record
@@ -215,6 +290,17 @@ impl SessionReader {
         }
         file.len()
     }
+}
+
+/// The end of a stream.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// The state there.
+    pub(crate) state: StreamState,
+    /// The last entry; `None` for an empty stream.
+    pub(crate) entry: Option<Entry>,
+    /// Records that were read to find it.
+    pub(crate) surveyed: u64,
 }
 
 /// Whether a visitor wants more records.

@@ -14,6 +14,7 @@ use snapless_types::{BlockRange, Extent, Geometry, RecordKind, Seq};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::Record;
 
+use crate::bitmap::BlockSet;
 use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
 use crate::reader::{SessionReader, Wanted};
@@ -278,8 +279,8 @@ impl<T: Target> Image<'_, T> {
         }
     }
 
-    fn unreadable_base(&mut self, fresh: &[BlockRange]) -> Result<()> {
-        for extent in fresh.iter().filter_map(|run| self.geometry.extent_of(run)) {
+    fn unreadable_base(&mut self, fresh: &BlockSet) -> Result<()> {
+        for extent in fresh.runs().filter_map(|run| self.geometry.extent_of(&run)) {
             self.unreadable.insert(extent.offset()..extent.end());
             self.target.zero_first(extent.offset(), extent.len())?;
         }
@@ -287,16 +288,12 @@ impl<T: Target> Image<'_, T> {
     }
 
     /// The blocks of the extent that had content before have unknown content now.
-    fn unreadable_change(&mut self, extent: &Extent, fresh: &[BlockRange]) -> Result<()> {
+    fn unreadable_change(&mut self, extent: &Extent, fresh: &BlockSet) -> Result<()> {
         let touched = self.geometry.blocks_of(extent).unwrap_or(BlockRange::EMPTY);
-        for block in touched.iter().map(BlockRange::one) {
-            if fresh.iter().any(|run| run.intersects(&block)) {
-                continue;
-            }
-            if let Some(extent) = self.geometry.extent_of(&block) {
-                self.unreadable.insert(extent.offset()..extent.end());
-                self.target.zero(extent.offset(), extent.len())?;
-            }
+        let old = fresh.missing_in(&touched);
+        for extent in old.filter_map(|run| self.geometry.extent_of(&run)) {
+            self.unreadable.insert(extent.offset()..extent.end());
+            self.target.zero(extent.offset(), extent.len())?;
         }
         Ok(())
     }

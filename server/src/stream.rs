@@ -11,6 +11,8 @@ use snapless_wire::record::RecordHeader;
 use crate::bitmap::BlockSet;
 use crate::timeline::{Effect, Place, Timeline};
 
+mod stored;
+
 /// The state of a stream: all that decides whether the next record is valid.
 #[derive(Clone, Debug)]
 pub struct StreamState {
@@ -19,7 +21,8 @@ pub struct StreamState {
     base: BlockSet,
     /// Blocks whose content at some instant is in the stream. Holds all of `base`.
     known: BlockSet,
-    /// Blocks that a write in a gap touched before all of its blocks were captured.
+    /// Blocks that a write in the open gap touched before they were captured, and that are not in
+    /// `known`.
     spoiled: BlockSet,
     /// The base blocks of the last record, whose unreadable sectors may follow.
     last_base: BlockRange,
@@ -29,7 +32,7 @@ pub struct StreamState {
 }
 
 /// A valid record.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Accepted {
     /// Its place in the stream.
     pub place: Place,
@@ -38,14 +41,14 @@ pub struct Accepted {
 }
 
 /// The blocks whose content at t0 a record gives.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum BaseBlocks {
     /// None: the record is a change, or a marker.
     None,
     /// All blocks of the record's extent.
     All,
     /// These; for the rest of its extent the record is a change.
-    Some(Vec<BlockRange>),
+    Some(BlockSet),
     /// No new ones: the record names sectors of the base block before it that could not be read.
     Holes,
 }
@@ -96,6 +99,11 @@ impl StreamState {
     /// The last record's place.
     pub fn last(&self) -> Option<Place> {
         self.timeline.last()
+    }
+
+    /// The last epoch that ended; 0 before the first.
+    pub fn ended_epoch(&self) -> EpochId {
+        self.ended_epoch
     }
 
     /// Takes the next record.
@@ -227,8 +235,14 @@ impl StreamState {
             return Err(Violation::WriteBeforeBlock { seq: record.seq(), block });
         }
         let covered = record_extent(record).map(|extent| self.geometry.whole_blocks_of(&extent));
-        self.known.insert(&covered.unwrap_or(BlockRange::EMPTY));
-        self.spoiled.insert(&run);
+        self.know(&covered.unwrap_or(BlockRange::EMPTY));
+        // At most the first and the last block are not covered.
+        let last = BlockIndex(run.end.0.saturating_sub(1));
+        for block in [run.start, last] {
+            if !self.known.contains(block) {
+                self.spoiled.insert(&BlockRange::one(block));
+            }
+        }
         Ok(())
     }
 
@@ -238,7 +252,7 @@ impl StreamState {
                 Err(Violation::WriteBeforeBlock { seq: record.seq(), block })
             }
             _ => {
-                self.known.insert(&run);
+                self.know(&run);
                 Ok(())
             }
         }
@@ -258,29 +272,21 @@ impl StreamState {
     }
 
     /// Unreadable blocks count as base blocks where they are not known yet, and as a resync
-    /// elsewhere.
+    /// elsewhere. Returns the base blocks.
     fn unreadable(
         &mut self,
         record: &RecordHeader,
         run: BlockRange,
-    ) -> Result<Vec<BlockRange>, Violation> {
-        let mut given: Vec<BlockRange> = Vec::new();
-        for block in run.iter() {
-            let one = BlockRange::one(block);
-            if self.known.contains(block) {
-                continue;
-            }
-            if !self.spoiled.contains(block) {
-                self.base.insert(&one);
-                match given.last_mut() {
-                    Some(last) if last.end == block => last.end = one.end,
-                    _ => given.push(one),
-                }
-            } else if !self.in_gap() {
-                return Err(Violation::BlockAfterChange { seq: record.seq(), block });
-            }
-            self.known.insert(&one);
+    ) -> Result<BlockSet, Violation> {
+        if self.known.first_missing(&run).is_none() {
+            return Ok(BlockSet::new(self.geometry.block_count()));
         }
+        if let Some(block) = self.spoiled.first_in(&run).filter(|_| !self.in_gap()) {
+            return Err(Violation::BlockAfterChange { seq: record.seq(), block });
+        }
+        let given = BlockSet::missing_from_both(&run, &self.known, &self.spoiled);
+        self.base.insert_all(&given);
+        self.know(&run);
         Ok(given)
     }
 
@@ -288,10 +294,16 @@ impl StreamState {
         if !self.in_gap() {
             return Err(Violation::NoGap(record.seq()));
         }
-        match self.spoiled.first_outside(&self.known) {
+        match self.spoiled.first() {
             Some(block) => Err(Violation::NotResynced { seq: record.seq(), block }),
             None => Ok(()),
         }
+    }
+
+    /// These blocks have content in the stream now.
+    fn know(&mut self, run: &BlockRange) {
+        self.known.insert(run);
+        self.spoiled.remove(run);
     }
 }
 

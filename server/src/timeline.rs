@@ -16,6 +16,8 @@ use snapless_wire::record::RecordHeader;
 use crate::clock::{Clock, Instant, Reading};
 use crate::time;
 
+mod stored;
+
 /// A record's place in the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
@@ -245,7 +247,8 @@ impl Timeline {
         let place = Place { seq: record.seq(), at, epoch: record.epoch() };
         self.coverage = effect.coverage;
         self.records += 1;
-        self.extent_bytes += record.extent_len();
+        // For progress only: records without payload may add up to more than there is.
+        self.extent_bytes = self.extent_bytes.saturating_add(record.extent_len());
         if effect.base {
             self.last_base = Some(place);
         }

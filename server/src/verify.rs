@@ -137,8 +137,10 @@ enum Rules {
 impl<P: FnMut(Progress)> Verifier<'_, P> {
     fn session(&mut self, reader: &SessionReader) -> Result<()> {
         self.report.sessions += 1;
-        if let Err(error) = reader.check_acknowledgement() {
-            self.found(reader, error)?;
+        for checked in [reader.check_acknowledgement(), reader.read_state().map(|_| ())] {
+            if let Err(error) = checked {
+                self.found(reader, error)?;
+            }
         }
         let mut rules = Rules::Checked(Box::new(StreamState::new(reader.header().geometry)));
         for number in reader.segments() {

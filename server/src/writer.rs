@@ -17,18 +17,26 @@ use std::path::{Path, PathBuf};
 
 use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
+use snapless_wire::record::RECORD_HEADER_LEN;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
 use crate::format::repository::{REPOSITORY_FILE, session_dir};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::{SESSION_FILE, SessionHeader};
-use crate::reader::SessionReader;
+use crate::format::state::{Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX};
+use crate::reader::{End, SessionReader};
 use crate::repository::WritableRepository;
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::StreamState;
 
+/// The state is kept again after so many bytes,
+const KEEP_AFTER_BYTES: u64 = 64 << 20;
+/// or after so many records: a Hello reads their headers in less than a second.
+const KEEP_AFTER_RECORDS: u64 = 32 << 10;
+/// A state that is long is kept again after so many times its own length.
+const KEEP_AFTER_LENGTHS: u64 = 16;
 /// Short entries are gathered up to this many bytes before they are written.
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
@@ -46,6 +54,20 @@ pub struct SessionWriter {
     headers: [StoredFile; 2],
     /// The finished segment that the last commit has looked for.
     looks_for: SegmentNumber,
+    /// The entry that was appended last.
+    last_entry: Option<Entry>,
+    kept: Kept,
+}
+
+/// The state that was kept last, and what came after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Kept {
+    /// Records of the stream up to it.
+    records: u64,
+    /// Bytes of its file.
+    len: u64,
+    /// Bytes that were appended since.
+    appended: u64,
 }
 
 #[derive(Debug)]
@@ -86,8 +108,7 @@ impl SessionWriter {
         let mut acknowledged = *reader.acknowledged();
         // The slot of the next generation is the damaged one.
         acknowledged.generation += u64::from(a_slot_is_damaged);
-        let mut state = reader.survey(stop)?;
-        state.begin_connection();
+        let End { mut state, entry, surveyed } = reader.find_end(stop)?;
         cut_back(&store, &dir, &acknowledged)?;
         let acknowledged_file = store.open(&dir.join(ACKNOWLEDGED_FILE), OpenMode::Write)?;
         write_end(&acknowledged_file, acknowledged)?;
@@ -97,7 +118,7 @@ impl SessionWriter {
         };
         let headers = [Path::new(REPOSITORY_FILE), &dir.join(SESSION_FILE)];
         let [repository, session] = headers.map(|path| store.open(path, OpenMode::Read));
-        let writer = Self {
+        let mut writer = Self {
             header: stored,
             segment_limit,
             acknowledged,
@@ -105,9 +126,15 @@ impl SessionWriter {
             segment,
             headers: [repository?, session?],
             looks_for: SegmentNumber(0),
+            last_entry: entry,
+            kept: Kept { records: state.timeline().records() - surveyed, ..Kept::default() },
             store,
             dir,
         };
+        if surveyed >= KEEP_AFTER_RECORDS {
+            writer.keep_state(&state);
+        }
+        state.begin_connection();
         Ok((writer, state))
     }
 
@@ -125,12 +152,15 @@ impl SessionWriter {
     pub fn append(&mut self, frame: &FrameHeader, payload: &[u8]) -> Result<()> {
         let entry_len = (FRAME_HEADER_LEN + payload.len()) as u64;
         let segment = self.segment_for(entry_len)?;
+        let (offset, header) = (segment.len, frame.to_bytes());
         segment
             .file
-            .write_all(&frame.to_bytes())
+            .write_all(&header)
             .and_then(|()| segment.file.write_all(payload))
             .map_err(Error::file("write", segment.file.get_ref().path()))?;
         segment.len += entry_len;
+        self.last_entry = Some(Entry { offset, header });
+        self.kept.appended += entry_len;
         Ok(())
     }
 
@@ -153,6 +183,44 @@ impl SessionWriter {
         self.check_names()?;
         self.acknowledged = acknowledged;
         Ok(())
+    }
+
+    /// Keeps the state of the stream's rules if so much was appended since the last one that a
+    /// Hello would take long. Call it after an acknowledgement has left, with the state at the
+    /// epoch's end; any other state is not kept.
+    ///
+    /// The state only saves time. A failure is logged and changes nothing.
+    pub fn keep_state_if_due(&mut self, state: &StreamState) {
+        let Kept { records, len, appended } = self.kept;
+        let records = state.timeline().records() - records;
+        let is_due = appended >= KEEP_AFTER_BYTES.max(len.saturating_mul(KEEP_AFTER_LENGTHS))
+            || records >= KEEP_AFTER_RECORDS.max(len / RECORD_HEADER_LEN as u64);
+        if is_due {
+            self.keep_state(state);
+        }
+    }
+
+    /// [`Self::keep_state_if_due`] at the end of a connection: due if anything was appended.
+    pub fn keep_state_at_end(&mut self, state: &StreamState) {
+        if self.kept.appended > 0 {
+            self.keep_state(state);
+        }
+    }
+
+    fn keep_state(&mut self, state: &StreamState) {
+        let is_at_end = state.last().is_some_and(|last| last.seq == self.acknowledged.seq)
+            && state.ended_epoch() == self.acknowledged.epoch;
+        let Some(entry) = self.last_entry.filter(|_| is_at_end) else { return };
+        let bytes = Checkpoint::at(&self.acknowledged, entry).to_bytes(&self.header, state);
+        let len = bytes.len() as u64;
+        let path = self.dir.join(STATE_FILE);
+        if len <= STATE_LEN_MAX
+            && let Err(error) = self.store.create_durably(&path, &bytes)
+        {
+            log::warn!("the next connection reads more of the stream: {error}");
+        }
+        // Also after a failure: the next attempt is as far away.
+        self.kept = Kept { records: state.timeline().records(), len, appended: 0 };
     }
 
     /// Checks that a restart would find what was written: the files in use by their names, and one

@@ -8,6 +8,7 @@
 //!     session.snapless               identities and geometry, written once       session.rs
 //!     acknowledged.snapless          the acknowledged end of the stream          acknowledged.rs
 //!     segment-00000001.slseg …       the stream                                  segment.rs
+//!     state.snapless                 the rules' state within it; may be missing  state.rs
 //! ```
 //!
 //! Every fixed structure is little-endian, begins with an 8-byte magic and a version, and ends with
@@ -15,9 +16,11 @@
 //! structure's own constructor accepted it.
 
 pub mod acknowledged;
+pub(crate) mod codec;
 pub mod repository;
 pub mod segment;
 pub mod session;
+pub mod state;
 
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -1,0 +1,134 @@
+//! `state.snapless`: the state of a stream's rules at an acknowledged end, so that a Hello reads
+//! only what was stored after it.
+//!
+//! It says nothing that the segments do not say. If it is missing, damaged or of another release,
+//! all of them are read instead. It names the entry that it follows; a state of another history,
+//! as after a restore of some of the files, is not used.
+
+use snapless_types::{EpochId, Seq};
+use snapless_wire::frame::FRAME_HEADER_LEN;
+use snapless_wire::id::{EpochIdLe, SeqLe, SessionId, VolumeGuid};
+use zerocopy::little_endian::U64;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::acknowledged::Acknowledged;
+use super::codec::Input;
+use super::segment::SegmentNumber;
+use super::session::SessionHeader;
+use super::{FormatError, Head, check, seal};
+use crate::stream::StreamState;
+
+/// The file's name.
+pub const STATE_FILE: &str = "state.snapless";
+/// The longest file that is written or read, in bytes: three sets of 2^32 blocks without any order.
+pub const STATE_LEN_MAX: u64 = 2 << 30;
+
+const MAGIC: [u8; 8] = *b"SLSTATE\0";
+const VERSION: u32 = 1;
+
+/// An entry of a segment: where it is, and its first bytes, whose checksum tells it from others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Where in its segment it begins, in bytes from the file's start.
+    pub offset: u64,
+    /// Its header.
+    pub header: [u8; FRAME_HEADER_LEN],
+}
+
+/// Where in a stream a state was kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Checkpoint {
+    /// The acknowledged epoch.
+    pub epoch: EpochId,
+    /// Its last record.
+    pub seq: Seq,
+    /// The segment in which the epoch ends.
+    pub segment: SegmentNumber,
+    /// Where in that segment it ends, in bytes from the file's start.
+    pub offset: u64,
+    /// The epoch's last entry.
+    pub entry: Entry,
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Raw {
+    head: Head,
+    volume: VolumeGuid,
+    session: SessionId,
+    epoch: EpochIdLe,
+    seq: SeqLe,
+    segment: U64,
+    offset: U64,
+    entry: U64,
+    entry_header: [u8; FRAME_HEADER_LEN],
+}
+
+/// Bytes before the state itself; the checksum is behind it.
+const RAW_LEN: usize = 104;
+const _: () = assert!(size_of::<Raw>() == RAW_LEN);
+
+impl Checkpoint {
+    /// The acknowledged end, after this entry.
+    pub fn at(acknowledged: &Acknowledged, entry: Entry) -> Self {
+        let Acknowledged { epoch, seq, segment, offset, .. } = *acknowledged;
+        Self { epoch, seq, segment, offset, entry }
+    }
+
+    /// True if the stream is acknowledged at least this far.
+    pub fn is_within(&self, acknowledged: &Acknowledged) -> bool {
+        (self.segment, self.offset) <= (acknowledged.segment, acknowledged.offset)
+            && self.seq <= acknowledged.seq
+    }
+
+    /// The file's bytes, for the state of the session's stream at this place.
+    pub fn to_bytes(&self, session: &SessionHeader, state: &StreamState) -> Vec<u8> {
+        let raw = Raw {
+            head: Head::new(MAGIC, VERSION),
+            volume: session.volume,
+            session: session.session,
+            epoch: self.epoch.into(),
+            seq: self.seq.into(),
+            segment: U64::new(self.segment.0),
+            offset: U64::new(self.offset),
+            entry: U64::new(self.entry.offset),
+            entry_header: self.entry.header,
+        };
+        let mut bytes = raw.as_bytes().to_vec();
+        state.put(&mut bytes);
+        bytes.extend([0; 4]);
+        seal(&mut bytes);
+        bytes
+    }
+
+    /// Reads the file's bytes.
+    ///
+    /// # Errors
+    /// Any [`FormatError`]. One for a state of another session, or that no stream can have.
+    pub fn read(bytes: &[u8], session: &SessionHeader) -> Result<(Self, StreamState), FormatError> {
+        check(bytes, MAGIC, VERSION)?;
+        let (raw, body) = Raw::read_from_prefix(bytes).map_err(|_| FormatError::Short)?;
+        if (raw.volume, raw.session) != (session.volume, session.session) {
+            return Err(FormatError::Content("identity"));
+        }
+        let (body, _) = body.split_last_chunk::<4>().ok_or(FormatError::Short)?;
+        let mut input = Input::new(body);
+        let state = StreamState::take(&mut input, session.geometry);
+        let state = state.filter(|_| input.is_empty()).ok_or(FormatError::Content("state"))?;
+        let entry = Entry { offset: raw.entry.get(), header: raw.entry_header };
+        let checkpoint = Self {
+            epoch: raw.epoch.get(),
+            seq: raw.seq.get(),
+            segment: SegmentNumber(raw.segment.get()),
+            offset: raw.offset.get(),
+            entry,
+        };
+        let is_there = state
+            .last()
+            .is_some_and(|last| (last.seq, last.epoch) == (checkpoint.seq, checkpoint.epoch));
+        if !is_there || checkpoint.segment.0 == 0 || state.ended_epoch() != checkpoint.epoch {
+            return Err(FormatError::Content("place"));
+        }
+        Ok((checkpoint, state))
+    }
+}

@@ -1,0 +1,79 @@
+//! A timeline in bytes, beside the state of its stream.
+
+use snapless_types::GapReason;
+
+use super::{Coverage, Gap, Place, Timeline};
+use crate::format::codec::{Input, Stored};
+
+impl Stored for Place {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.seq.put(out);
+        self.at.put(out);
+        self.epoch.put(out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Option<Self> {
+        let (seq, at, epoch) = (Stored::take(input)?, Stored::take(input)?, Stored::take(input)?);
+        Some(Self { seq, at, epoch })
+    }
+}
+
+impl Stored for Gap {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.before.put(out);
+        self.begin.put(out);
+        self.end.put(out);
+        u32::from(self.reason.to_wire()).put(out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Option<Self> {
+        let (before, begin, end) =
+            (Stored::take(input)?, Stored::take(input)?, Stored::take(input)?);
+        let reason = GapReason::from_wire(u16::try_from(u32::take(input)?).ok()?)?;
+        Some(Self { before, begin, end, reason })
+    }
+}
+
+impl Timeline {
+    /// Appends all but the coverage, which follows from the state of the stream.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        self.clock.put(out);
+        let places = [self.t0, self.last, self.base_complete, self.last_base, self.last_t0_lost];
+        places.iter().for_each(|place| place.put(out));
+        self.gaps.put(out);
+        for count in [self.records, self.epochs, self.extent_bytes, self.excluded_bytes] {
+            count.put(out);
+        }
+    }
+
+    /// Reads a timeline of this coverage; `None` for bytes that are not one.
+    pub(crate) fn take(input: &mut Input<'_>, coverage: Coverage) -> Option<Self> {
+        let mut timeline = Self { coverage, clock: Stored::take(input)?, ..Self::default() };
+        timeline.t0 = Stored::take(input)?;
+        timeline.last = Stored::take(input)?;
+        timeline.base_complete = Stored::take(input)?;
+        timeline.last_base = Stored::take(input)?;
+        timeline.last_t0_lost = Stored::take(input)?;
+        timeline.gaps = Stored::take(input)?;
+        timeline.records = Stored::take(input)?;
+        timeline.epochs = Stored::take(input)?;
+        timeline.extent_bytes = Stored::take(input)?;
+        timeline.excluded_bytes = Stored::take(input)?;
+        timeline.is_possible().then_some(timeline)
+    }
+
+    /// True if every place is in the stream, and the gaps follow each other.
+    fn is_possible(&self) -> bool {
+        let Some(last) = self.last else { return false };
+        let runs = self.clock.runs();
+        let is_inside = |place: &Place| {
+            place.seq <= last.seq && usize::try_from(place.at.run()).is_ok_and(|run| run < runs)
+        };
+        let single = [self.t0, self.last, self.base_complete, self.last_base, self.last_t0_lost];
+        let of_gaps = self.gaps.iter().flat_map(|gap| [gap.before, Some(gap.begin), gap.end]);
+        let (_, earlier) = self.gaps.split_last().map_or((None, &[][..]), |it| (Some(it.0), it.1));
+        single.into_iter().chain(of_gaps).flatten().all(|place| is_inside(&place))
+            && earlier.iter().all(|gap| gap.end.is_some())
+            && self.gaps.windows(2).all(|two| two[0].begin.seq < two[1].begin.seq)
+    }
+}
