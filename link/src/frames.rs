@@ -72,6 +72,11 @@ impl FrameReceiver {
         Self { stream, payload_max }
     }
 
+    /// From now on receives frames of up to this many bytes.
+    pub fn limit_payload(&mut self, payload_max: usize) {
+        self.payload_max = payload_max;
+    }
+
     /// Receives one frame; its payload, which passed the checksum, replaces what is in `payload`.
     /// `None` if the other end closed the link between two frames.
     pub fn receive(

@@ -14,6 +14,8 @@ use crate::stream::{Stream, TcpLimits, prepare_tcp};
 
 /// How long a connection may take to say hello.
 pub const HELLO_LIMIT: Duration = Duration::from_secs(10);
+/// The longest payload before the Hello: a connection that has said nothing takes no memory.
+const HELLO_PAYLOAD_MAX: usize = 4 << 10;
 /// How long a closing connection waits for the other end to take the last frame.
 const LINGER_LIMIT: Duration = Duration::from_secs(2);
 /// A silent connection is given up 30 s after its last byte.
@@ -35,7 +37,7 @@ pub struct ServerLink {
 /// How long a receiver waits for a frame to begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Patience {
-    /// [`HELLO_LIMIT`].
+    /// [`HELLO_LIMIT`], for a short frame.
     Hello,
     /// For ever: a volume may be idle.
     Idle,
@@ -66,10 +68,11 @@ impl ServerLink {
         cancelled: &dyn Fn() -> bool,
         payload: &mut Vec<u8>,
     ) -> Result<FrameHeader, LinkError> {
-        let first_byte = match patience {
-            Patience::Hello => Some(HELLO_LIMIT),
-            Patience::Idle => None,
+        let (first_byte, payload_max) = match patience {
+            Patience::Hello => (Some(HELLO_LIMIT), HELLO_PAYLOAD_MAX),
+            Patience::Idle => (None, FRAME_PAYLOAD_MAX),
         };
+        self.receiver.limit_payload(payload_max);
         self.receiver.receive(&Wait { first_byte, cancelled }, payload)?.ok_or(LinkError::Closed)
     }
 

@@ -184,16 +184,17 @@ mod tests {
     #[test]
     fn missing_blocks_are_runs_whatever_is_in_the_set() {
         // Runs about the bounds of Roaring's containers, and a simple set beside it.
+        let number = |block| usize::try_from(block).unwrap();
         let mut set = BlockSet::new(1 << 18);
         let mut simple = vec![false; 1 << 18];
         let mut seed = 1_u64;
         for step in 0..400 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let near = [0, 1 << 16, 2 << 16, 3 << 16][(seed >> 40) as usize % 4];
+            let near = [0, 1 << 16, 2 << 16, 3 << 16][number(seed >> 40) % 4];
             let start = (near + (seed >> 33) % 300).saturating_sub(100);
             let long = if step % 50 == 0 { 70_000 } else { 40 };
             let end = (start + (seed >> 50) % long).min(1 << 18);
-            let part = start as usize..end as usize;
+            let part = number(start)..number(end);
             if step % 3 == 2 {
                 set.remove(&run(start, end));
                 simple[part].fill(false);
@@ -205,7 +206,7 @@ mod tests {
             let found: Vec<_> = set.missing_in(&look).collect();
             assert!(found.windows(2).all(|two| two[0].end < two[1].start), "step {step}");
             let found: Vec<_> = found.iter().flat_map(BlockRange::iter).collect();
-            let want: Vec<_> = look.iter().filter(|block| !simple[block.0 as usize]).collect();
+            let want: Vec<_> = look.iter().filter(|block| !simple[number(block.0)]).collect();
             assert_eq!(found, want, "step {step}");
             assert_eq!(set.first_missing(&look), want.first().copied(), "step {step}");
             assert_eq!(set.count(), simple.iter().filter(|is| **is).count() as u64);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use snapless_wire::id::{SessionId, VolumeGuid};
 
+use crate::gate::SESSIONS_MAX;
 use crate::timeline::At;
 
 const EXIT_CODES: &str = "\
@@ -55,6 +56,10 @@ pub struct Serve {
     /// Directory of the repository; made if it is missing or empty.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
+    /// Most sessions at a time, one a protected volume. Each takes up to 16 MiB, and 2 bits a block
+    /// of its volume at most.
+    #[arg(long, value_name = "N", default_value_t = SESSIONS_MAX, value_parser = sessions)]
+    pub sessions_max: usize,
 }
 
 /// `restore`.
@@ -124,7 +129,15 @@ pub struct Verify {
     pub json: bool,
 }
 
+/// More threads than these are of no use on any machine.
+const SESSIONS_LIMIT: usize = 1 << 16;
+
 const WANT_GUID: &str = "expected a GUID such as 71a27cdd-812a-11d0-bec7-08002be2092f";
+
+fn sessions(text: &str) -> Result<usize, &'static str> {
+    let number = text.parse().ok().filter(|number| (1..=SESSIONS_LIMIT).contains(number));
+    number.ok_or("expected a number from 1 to 65536")
+}
 
 fn volume(text: &str) -> Result<VolumeGuid, &'static str> {
     VolumeGuid::parse(text).filter(|volume| !volume.is_nil()).ok_or(WANT_GUID)

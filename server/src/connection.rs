@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use log::{info, warn};
 use snapless_link::LinkError;
-use snapless_link::server::{Patience, ServerLink};
+use snapless_link::server::{HELLO_LIMIT, Patience, ServerLink};
 use snapless_types::GapReason;
 use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello, Welcome};
 use zerocopy::IntoBytes;
 
 use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
+use crate::gate::{Greeting, Seat};
 use crate::ingest::{Action, Ingest};
 use crate::occupancy::{Cancel, Claim, Occupancy};
 use crate::repository::WritableRepository;
@@ -34,6 +35,7 @@ pub struct Host {
 struct Session {
     writer: SessionWriter,
     _claim: Claim,
+    _seat: Seat,
     /// In the log.
     name: String,
     milestones: Milestones,
@@ -47,12 +49,12 @@ struct Milestones {
 }
 
 /// Serves a connection until it ends; logs why it ended.
-pub fn serve(host: &Host, mut link: ServerLink, cancel: &Cancel) {
+pub fn serve(host: &Host, mut link: ServerLink, greeting: Greeting, cancel: &Cancel) {
     let begun = Instant::now();
     let peer = link.peer();
     let mut session = None;
     let mut ingest = Ingest::AwaitingHello;
-    let end = run(host, &mut link, cancel, &mut ingest, &mut session);
+    let end = run(host, &mut link, (greeting, cancel), &mut ingest, &mut session);
     let name = session
         .as_ref()
         .map_or_else(|| peer.to_string(), |session| format!("{peer}, {}", session.name));
@@ -82,62 +84,96 @@ pub fn serve(host: &Host, mut link: ServerLink, cancel: &Cancel) {
 fn run(
     host: &Host,
     link: &mut ServerLink,
-    cancel: &Cancel,
+    (greeting, cancel): (Greeting, &Cancel),
     ingest: &mut Ingest,
-    session: &mut Option<Session>,
+    slot: &mut Option<Session>,
 ) -> Error {
     let mut payload = Vec::new();
-    loop {
-        let patience = if session.is_some() { Patience::Idle } else { Patience::Hello };
-        let step = receive(link, patience, cancel, &mut payload).and_then(|frame| {
-            match (ingest.frame(frame, &payload)?, &mut *session) {
-                (Action::Open(hello), slot) => {
-                    let (opened, state) = open(host, &hello, cancel)?;
-                    welcome(link, &opened.writer, &state)?;
-                    ingest.begin(state);
-                    *slot = Some(opened);
-                    Ok(())
-                }
-                (Action::Store { ends }, Some(session)) => {
-                    store(link, &mut session.writer, (&frame, &payload), ends)?;
-                    session.milestones.log(&session.name, ingest.state());
-                    if let (Some(_), Some(state)) = (ends, ingest.state()) {
-                        session.writer.keep_state_if_due(state);
-                    }
-                    Ok(())
-                }
-                // `Ingest` stores only after `begin`, which comes with the session.
-                (Action::Store { .. }, None) => Err(LinkError::Closed.into()),
-            }
+    let opened = greet(link, greeting, cancel, ingest, &mut payload)
+        .and_then(|(hello, seat)| open(host, &hello, seat, cancel))
+        .and_then(|(session, state)| {
+            welcome(link, &session.writer, &state)?;
+            ingest.begin(state);
+            Ok(session)
         });
-        if let Err(error) = step {
+    let session = match opened {
+        Ok(session) => slot.insert(session),
+        Err(error) => return error,
+    };
+    loop {
+        if let Err(error) = step(link, cancel, ingest, session, &mut payload) {
             return error;
         }
     }
 }
 
-/// Receives one frame, or the reason for which this connection must end meanwhile.
-fn receive(
+/// Waits for the Hello, not longer than its limit in all; takes a seat for its session.
+fn greet(
     link: &mut ServerLink,
-    patience: Patience,
+    greeting: Greeting,
     cancel: &Cancel,
+    ingest: &mut Ingest,
     payload: &mut Vec<u8>,
-) -> Result<FrameHeader> {
-    let received = link.receive(patience, &|| cancel.check().is_err(), payload);
+) -> Result<(Hello, Seat)> {
+    let begun = Instant::now();
+    let is_late = || begun.elapsed() >= HELLO_LIMIT;
+    let must_end = || is_late() || greeting.must_end() || cancel.check().is_err();
+    let frame = match link.receive(Patience::Hello, &must_end, payload) {
+        Err(LinkError::Cancelled) => {
+            cancel.check()?;
+            let late = LinkError::Silent(HELLO_LIMIT);
+            return Err(if greeting.must_end() { Error::MadeRoom } else { late.into() });
+        }
+        received => received?,
+    };
+    match ingest.frame(frame, payload)? {
+        Action::Open(hello) => {
+            let seat = greeting.admit(hello.volume, hello.session)?;
+            Ok((hello, seat))
+        }
+        // `Ingest` stores only after `begin`.
+        Action::Store { .. } => Err(LinkError::Closed.into()),
+    }
+}
+
+/// Receives a frame and stores it.
+fn step(
+    link: &mut ServerLink,
+    cancel: &Cancel,
+    ingest: &mut Ingest,
+    session: &mut Session,
+    payload: &mut Vec<u8>,
+) -> Result<()> {
+    let frame = receive(link, cancel, payload)?;
+    let Action::Store { ends } = ingest.frame(frame, payload)? else {
+        // `Ingest` opens only before `begin`.
+        return Err(LinkError::Closed.into());
+    };
+    store(link, &mut session.writer, (&frame, payload), ends)?;
+    session.milestones.log(&session.name, ingest.state());
+    if let (Some(_), Some(state)) = (ends, ingest.state()) {
+        session.writer.keep_state_if_due(state);
+    }
+    Ok(())
+}
+
+/// Receives one frame, or the reason for which this connection must end meanwhile.
+fn receive(link: &mut ServerLink, cancel: &Cancel, payload: &mut Vec<u8>) -> Result<FrameHeader> {
+    let received = link.receive(Patience::Idle, &|| cancel.check().is_err(), payload);
     if matches!(received, Err(LinkError::Cancelled)) {
         cancel.check()?;
     }
     Ok(received?)
 }
 
-fn open(host: &Host, hello: &Hello, cancel: &Cancel) -> Result<(Session, StreamState)> {
+fn open(host: &Host, hello: &Hello, seat: Seat, cancel: &Cancel) -> Result<(Session, StreamState)> {
     let header = SessionHeader::from_hello(hello, time::now()).ok_or(Error::TooManyBlocks)?;
     let claim = host.occupancy.claim(hello.volume, hello.session, cancel)?;
     let (writer, state) =
         SessionWriter::open(&host.repository, &header, host.segment_limit, cancel.stop())?;
     let name = format!("session {}", hello.session);
     let milestones = Milestones::of(&state);
-    Ok((Session { writer, _claim: claim, name, milestones }, state))
+    Ok((Session { writer, _claim: claim, _seat: seat, name, milestones }, state))
 }
 
 fn welcome(link: &mut ServerLink, writer: &SessionWriter, state: &StreamState) -> Result<()> {

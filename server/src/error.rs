@@ -150,9 +150,18 @@ pub enum Error {
     /// The session's earlier connection did not end in time.
     #[error("session {0} is still served on an earlier connection: try again")]
     SessionBusy(SessionId),
-    /// The server serves the most connections that it may.
-    #[error("the server already serves {0} connections, its limit: try again later")]
+    /// The server serves the most sessions that it may.
+    #[error(
+        "the server already serves {0} sessions, its limit: start it with a higher \
+         `snapless-server serve --sessions-max`, or use another server"
+    )]
     Full(usize),
+    /// Too many connections that have not said Hello.
+    #[error("too many connections to the server have not said Hello: try again in a few seconds")]
+    TooManyGreetings,
+    /// The connection waited with its Hello, and made room for a newer one.
+    #[error("too many connections have not said Hello, and this one waited longest: try again")]
+    MadeRoom,
     /// A newer connection of the session took over.
     #[error("a newer connection of the same session took over")]
     Replaced,

@@ -9,6 +9,7 @@
 //! | [`storage`] | the files below, and what of them survives a crash |
 //! | [`repository`], [`writer`], [`reader`] | volumes and sessions; appends; reads |
 //! | [`ingest`], [`connection`], [`serve`] | from the network to the writer |
+//! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`restore`], [`target`], [`verify`], [`list`] | an administrator's commands |
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ pub mod commands;
 pub mod connection;
 pub mod error;
 pub mod format;
+pub mod gate;
 pub mod ingest;
 pub mod list;
 pub mod occupancy;

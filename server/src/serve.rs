@@ -1,4 +1,7 @@
-//! The listening server: accepts connections, each on a thread of its own, up to a limit.
+//! The listening server: accepts connections, each on a thread of its own, up to the limits of
+//! [`crate::gate`].
+//!
+//! A connection takes up to one frame of memory (16 MiB), and its session's block sets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -12,13 +15,11 @@ use snapless_link::server::ServerLink;
 use crate::connection::{self, Host};
 use crate::error::{Error, Result};
 use crate::format::segment::SEGMENT_LIMIT_BYTES;
+use crate::gate::{Gate, SESSIONS_MAX};
 use crate::occupancy::{Cancel, Occupancy};
 use crate::repository::WritableRepository;
 use crate::stop::StopFlag;
 
-/// The most connections at a time. Each takes up to one frame of memory (16 MiB) and its session's
-/// block sets.
-pub const CONNECTIONS_MAX: usize = 64;
 /// Pause after the system failed to accept a connection (out of handles).
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 /// Limit of the stopper's own connection.
@@ -30,7 +31,23 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     host: Host,
+    gate: Gate,
     stop: StopFlag,
+}
+
+/// What a server may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Sessions at a time.
+    pub sessions: usize,
+    /// Bytes past which a segment does not grow.
+    pub segment_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { sessions: SESSIONS_MAX, segment_bytes: SEGMENT_LIMIT_BYTES }
+    }
 }
 
 /// Stops a server from another thread.
@@ -46,17 +63,22 @@ impl Server {
     /// # Errors
     /// [`Error::Listen`], [`Error::Locked`], or what is wrong with the repository.
     pub fn bind(address: SocketAddr, repository: &Path) -> Result<Self> {
-        Self::bind_with(address, repository, SEGMENT_LIMIT_BYTES)
+        Self::bind_with(address, repository, Limits::default())
     }
 
-    /// [`Self::bind`] with another segment limit, for tests that want many short segments.
-    pub fn bind_with(address: SocketAddr, root: &Path, segment_limit: u64) -> Result<Self> {
+    /// [`Self::bind`] with other limits.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub fn bind_with(address: SocketAddr, root: &Path, limits: Limits) -> Result<Self> {
         let repository = Arc::new(WritableRepository::open(root)?);
         let failed = |source| Error::Listen { address: address.to_string(), source };
         let listener = TcpListener::bind(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let host = Host { repository, occupancy: Occupancy::default(), segment_limit };
-        Ok(Self { listener, address, host, stop: StopFlag::default() })
+        let occupancy = Occupancy::default();
+        let host = Host { repository, occupancy, segment_limit: limits.segment_bytes };
+        let gate = Gate::new(limits.sessions);
+        Ok(Self { listener, address, host, gate, stop: StopFlag::default() })
     }
 
     /// The address that it listens on; if port 0 was asked for, with the real port.
@@ -82,8 +104,7 @@ impl Server {
                     .retain(|thread: &thread::ScopedJoinHandle<'_, ()>| !thread.is_finished());
                 match accepted {
                     Ok((stream, peer)) => {
-                        let full = connections.len() >= CONNECTIONS_MAX;
-                        connections.extend(self.begin(scope, stream, peer, full));
+                        connections.extend(self.begin(scope, stream, peer));
                     }
                     Err(error) => {
                         warn!("cannot accept a connection: {error}");
@@ -95,13 +116,12 @@ impl Server {
         });
     }
 
-    /// Starts a connection's thread; if `full`, refuses the connection instead.
+    /// Starts a connection's thread, or refuses the connection.
     fn begin<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         stream: TcpStream,
         peer: SocketAddr,
-        full: bool,
     ) -> Option<thread::ScopedJoinHandle<'scope, ()>> {
         let cancel = Cancel::new(self.stop.clone());
         let link = match ServerLink::accept(stream, peer) {
@@ -111,15 +131,17 @@ impl Server {
                 return None;
             }
         };
-        if full {
-            let error = Error::Full(CONNECTIONS_MAX);
-            warn!("{peer}: refused: {error}");
-            link.refuse_at_once(&error.to_string());
-            return None;
-        }
+        let greeting = match self.gate.greet(peer.ip()) {
+            Ok(greeting) => greeting,
+            Err(error) => {
+                warn!("{peer}: refused: {error}");
+                link.refuse_at_once(&error.to_string());
+                return None;
+            }
+        };
         let named = thread::Builder::new().name(format!("connection {peer}"));
         let host = &self.host;
-        match named.spawn_scoped(scope, move || connection::serve(host, link, &cancel)) {
+        match named.spawn_scoped(scope, move || connection::serve(host, link, greeting, &cancel)) {
             Ok(handle) => Some(handle),
             Err(error) => {
                 warn!("{peer}: refused: cannot start a thread: {error}");

@@ -4,6 +4,7 @@
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use common::{BLOCK, Client, Driver, LENGTH, Running, SECTOR, Said, VOLUME, image};
 use snapless_server::list::{Content, list};
@@ -11,7 +12,8 @@ use snapless_server::repository::Repository;
 use snapless_server::restore::Source;
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
-use snapless_wire::frame::FrameKind;
+use snapless_wire::frame::{FrameKind, Hello};
+use snapless_wire::id::SessionId;
 use tempfile::TempDir;
 use zerocopy::IntoBytes;
 
@@ -214,4 +216,77 @@ fn a_record_after_an_epoch_end_in_one_frame_is_refused_and_nothing_of_the_frame_
     let text = error(&mut client);
     assert!(text.contains("record 9") && text.contains("EpochEnd"), "{text}");
     assert_eq!(site.resume().1, (0, 0));
+}
+
+/// Says Hello for another session; the server's answer.
+fn hello_of(client: &mut Client, session: u8) -> Said {
+    let geometry = common::geometry(LENGTH);
+    let hello = Hello::new(VOLUME, SessionId([session; 16]), &geometry);
+    client.send(FrameKind::Hello, hello.as_bytes());
+    client.hear()
+}
+
+#[test]
+fn connections_that_say_nothing_keep_no_session_out() {
+    let site = Site::new();
+    let (mut streaming, mut driver) = site.synced();
+    let mut idle: Vec<_> = (0..200).map(|_| Client::connect(site.server.address)).collect();
+    let mut newer = Client::connect(site.server.address);
+    assert_eq!(hello_of(&mut newer, 9), Said::Welcome { epoch: 0, seq: 0 });
+    streaming.records(&[driver.write(0, SECTOR, 1), driver.epoch_end()].concat());
+    assert_eq!(streaming.hear(), Said::Acknowledge { epoch: 2, seq: 10 });
+    let text = error(&mut idle[0]);
+    assert!(text.contains("Hello"), "{text}");
+}
+
+#[test]
+fn a_hello_that_comes_byte_by_byte_or_never_is_given_up_and_a_long_one_is_refused() {
+    let site = Site::new();
+    let begun = Instant::now();
+    let mut silent = Client::connect(site.server.address);
+    let mut slow = Client::connect(site.server.address);
+    let hello = common::frame(FrameKind::Hello, common::hello(LENGTH).as_bytes());
+    let mut slow_end = slow.stream.try_clone().unwrap();
+    let dribble = std::thread::spawn(move || {
+        // 64 bytes in more than a minute.
+        hello
+            .iter()
+            .take_while(|byte| {
+                std::thread::sleep(Duration::from_millis(1100));
+                std::io::Write::write_all(&mut slow_end, &[**byte]).is_ok()
+            })
+            .count()
+    });
+    let mut long = Client::connect(site.server.address);
+    let header = common::frame(FrameKind::Hello, &vec![0; 1 << 20]);
+    std::io::Write::write_all(&mut long.stream, &header[..100]).unwrap();
+    let text = error(&mut long);
+    assert!(text.contains("past the limit"), "{text}");
+    for client in [&mut silent, &mut slow] {
+        let text = error(client);
+        assert!(text.contains("in time"), "{text}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(dribble.join().unwrap() < 20);
+}
+
+#[test]
+fn one_session_more_than_the_limit_is_refused_and_told_the_option() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Running::with_sessions(&dir.path().join("repository"), 2);
+    let connect = |session| {
+        let mut client = Client::connect(server.address);
+        let said = hello_of(&mut client, session);
+        (client, said)
+    };
+    let welcome = Said::Welcome { epoch: 0, seq: 0 };
+    let [first, second, third, again] = [1, 2, 3, 1].map(connect);
+    assert_eq!((&first.1, &second.1, &again.1), (&welcome, &welcome, &welcome));
+    let Said::Error(text) = &third.1 else { panic!("{:?}", third.1) };
+    assert!(text.contains("2 sessions") && text.contains("--sessions-max"), "{text}");
+    drop((first, second, again));
+    let begun = Instant::now();
+    while connect(3).1 != welcome {
+        assert!(begun.elapsed() < Duration::from_secs(10), "no place becomes free");
+    }
 }

@@ -5,14 +5,15 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::error::{Error, Result};
-use crate::serve::Server;
+use crate::serve::{Limits, Server};
 use crate::time;
 
 use super::console::on_signal;
 
 pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
     begin_log();
-    let server = Server::bind(args.listen, &args.repository)?;
+    let limits = Limits { sessions: args.sessions_max, ..Limits::default() };
+    let server = Server::bind_with(args.listen, &args.repository, limits)?;
     let stopper = server.stopper();
     on_signal(move || stopper.stop())?;
     let mut out = io::stdout().lock();

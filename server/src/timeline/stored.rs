@@ -39,7 +39,9 @@ impl Timeline {
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         self.clock.put(out);
         let places = [self.t0, self.last, self.base_complete, self.last_base, self.last_t0_lost];
-        places.iter().for_each(|place| place.put(out));
+        for place in places {
+            place.put(out);
+        }
         self.gaps.put(out);
         for count in [self.records, self.epochs, self.extent_bytes, self.excluded_bytes] {
             count.put(out);

@@ -17,7 +17,7 @@ use snapless_server::format::session::SessionHeader;
 use snapless_server::ingest::{Action, Ingest};
 use snapless_server::repository::{Repository, WritableRepository};
 use snapless_server::restore::{Report, Request, Source, restore};
-use snapless_server::serve::{Server, Stopper};
+use snapless_server::serve::{Limits, Server, Stopper};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_server::writer::SessionWriter;
@@ -274,7 +274,13 @@ pub struct Running {
 
 impl Running {
     pub fn start(root: &Path) -> Self {
-        let server = Server::bind_with("127.0.0.1:0".parse().unwrap(), root, 64 << 10).unwrap();
+        Self::with_sessions(root, Limits::default().sessions)
+    }
+
+    /// A server of at most so many sessions.
+    pub fn with_sessions(root: &Path, sessions: usize) -> Self {
+        let limits = Limits { sessions, segment_bytes: 64 << 10 };
+        let server = Server::bind_with("127.0.0.1:0".parse().unwrap(), root, limits).unwrap();
         let (address, stopper) = (server.address(), server.stopper());
         let thread = Some(std::thread::spawn(move || server.run()));
         Self { address, stopper, thread }
