@@ -178,6 +178,12 @@ impl Window {
         self.lock().last()
     }
 
+    /// Frames that the present link has not sent yet.
+    pub fn unsent(&self) -> usize {
+        let state = self.lock();
+        state.frames.len() - state.sent
+    }
+
     /// Bytes that wait for an acknowledgement.
     pub fn bytes(&self) -> usize {
         self.lock().bytes

@@ -1,10 +1,10 @@
-//! The far end of the link: the real server's code, and of the service what makes records into
-//! frames.
+//! The far end of the link: the real server's code, and of the service its resend window and what
+//! makes records into frames.
 //!
-//! Records go through the link's real frames into the server's real stream state and writer, over a
-//! [`SimStorage`] that loses power. The server acknowledges what its writer has committed, and
-//! nothing else is acknowledged to the engine. After a crash the server opens the session again,
-//! and what it then says to be durable is what it has to keep.
+//! Records go through the service's real window and the link's real frames into the server's real
+//! stream state and writer, over a [`SimStorage`] that loses power. The server acknowledges what
+//! its writer has committed, and nothing else is acknowledged to the engine. After a crash the
+//! server opens the session again, and what it then says to be durable is what it has to keep.
 //!
 //! The model of the server (`link`) follows along: it says what must be there.
 
@@ -23,8 +23,12 @@ use snapless_server::stop::StopFlag;
 use snapless_server::storage::Store;
 use snapless_server::timeline::{At, Cut};
 use snapless_server::writer::SessionWriter;
-use snapless_types::RecordKind;
-use snapless_wire::frame::{FRAME_PAYLOAD_MAX, FrameHeader, FrameKind, Hello, Welcome};
+use snapless_service::batch::Frame;
+use snapless_service::window::{Next, Window};
+use snapless_types::{RecordKind, Seq};
+use snapless_wire::frame::{
+    Acknowledge, FRAME_PAYLOAD_MAX, FrameHeader, FrameKind, Hello, Welcome,
+};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::IntoBytes;
@@ -64,6 +68,12 @@ pub struct FarEnd {
     rng: Rng,
     storage: SimStorage,
     connection: Option<Connection>,
+    /// What the service has sent, and the server has not acknowledged.
+    window: Window,
+    /// How many frames the present link got.
+    sent: usize,
+    /// After a cut the service does not send those again.
+    no_resend: bool,
     /// The frame that the service is making.
     frame: Vec<u8>,
     payload: Vec<u8>,
@@ -82,8 +92,8 @@ struct Connection {
 /// What came of letting the server work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Served {
-    /// It acknowledged this epoch.
-    Acknowledged(u64),
+    /// It acknowledged this.
+    Acknowledged(Acknowledge),
     /// It stored a frame in which no epoch ends.
     Stored,
     /// No frame has come.
@@ -98,16 +108,73 @@ impl FarEnd {
         let mut rng = Rng::new(options.seed, 3);
         let lies = [Sabotage::NoSync, Sabotage::NoDirectorySync];
         let storage = SimStorage::new(rng.fork(), lies.map(|lie| options.sabotages(lie)));
-        let (frame, payload) = (Vec::new(), Vec::new());
-        Self { plan, volume, rng, storage, connection: None, frame, payload }
+        Self {
+            plan,
+            volume,
+            rng,
+            storage,
+            connection: None,
+            window: Window::new(usize::MAX, Seq::new(0)),
+            sent: 0,
+            no_resend: options.sabotages(Sabotage::NoResend),
+            frame: Vec::new(),
+            payload: Vec::new(),
+        }
     }
 
-    /// Connects, through as many crashes as it takes; returns the last durable record.
+    /// A service connects; returns the last durable record.
     pub fn connect(&mut self, may_crash: bool) -> Result<u64, Broken> {
+        let welcome = self.dial(may_crash)?;
+        let durable = welcome.durable_seq();
+        self.frame.clear();
+        self.window = Window::new(usize::MAX, durable);
+        self.join(&welcome, 0)?;
+        Ok(durable.get())
+    }
+
+    /// The link breaks, perhaps because the server's power failed. The service makes another one
+    /// and sends again what is not durable; returns the last durable record.
+    pub fn link_again(&mut self) -> Result<u64, Broken> {
+        self.hang_up()?;
+        self.window.end_link();
+        let welcome = self.dial(true)?;
+        let skipped = if self.no_resend { self.sent } else { 0 };
+        self.join(&welcome, skipped)?;
+        Ok(welcome.durable_seq().get())
+    }
+
+    /// Begins a link behind what the server has, and sends what the window has for it but the first
+    /// `skipped` frames.
+    fn join(&mut self, welcome: &Welcome, skipped: usize) -> Result<(), Broken> {
+        self.sent = 0;
+        let joined = self.window.begin_link(welcome);
+        joined.map_err(|why| {
+            let text = format!("a link is not joined: the server is {why:?} the window");
+            Broken::new(Rule::Loss, text)
+        })?;
+        self.send_waiting(skipped)
+    }
+
+    /// Sends the frames that wait for it, but the first ones.
+    fn send_waiting(&mut self, skipped: usize) -> Result<(), Broken> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        for index in 0..self.window.unsent() {
+            let Next::Frame(frame) = self.window.next() else { break };
+            self.sent += 1;
+            if index >= skipped {
+                let sent = connection.service.sender.send(FrameKind::Records, &frame.payload);
+                sent.map_err(|error| refused("a frame", &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Connects, through as many crashes as it takes.
+    fn dial(&mut self, may_crash: bool) -> Result<Welcome, Broken> {
         loop {
             self.perhaps_fail(may_crash);
             match self.try_connect() {
-                Ok(durable) => return Ok(durable),
+                Ok(welcome) => return Ok(welcome),
                 Err(_) if !self.storage.has_power() => self.storage.crash(),
                 Err(_) if self.storage.took_failure() => {}
                 Err(error) => return Err(refused("a connection", &error)),
@@ -127,11 +194,14 @@ impl FarEnd {
             content.fill(sector);
         }
         let is_long = self.frame.len() >= self.plan.frame_bytes;
-        if is_long || received.record.kind == RecordKind::EpochEnd {
-            let Some(connection) = &mut self.connection else { return Ok(()) };
-            let sent = connection.service.sender.send(FrameKind::Records, &self.frame);
-            sent.map_err(|error| refused("a frame", &error))?;
-            self.frame.clear();
+        let ends = received.record.kind == RecordKind::EpochEnd;
+        if is_long || ends {
+            self.window.put(Frame {
+                payload: std::mem::take(&mut self.frame),
+                last: received.record.seq,
+                ends_epoch: ends.then_some(received.record.epoch),
+            });
+            self.send_waiting(0)?;
         }
         Ok(())
     }
@@ -141,6 +211,10 @@ impl FarEnd {
         self.perhaps_fail(may_crash);
         let Some(connection) = &mut self.connection else { return Ok(Served::Idle) };
         match connection.serve(&mut self.payload) {
+            Ok(Served::Acknowledged(ends)) if !self.window.acknowledge(&ends) => {
+                let text = format!("{ends:?} is acknowledged, and its end was not sent");
+                Err(Broken::new(Rule::Loss, text))
+            }
             Ok(served) => Ok(served),
             Err(_) if !self.storage.has_power() || self.storage.took_failure() => {
                 self.connection = None;
@@ -150,23 +224,28 @@ impl FarEnd {
         }
     }
 
-    /// The connection is lost, perhaps because the server's power failed; returns the last record
-    /// that the server has for certain.
+    /// The service is lost, perhaps because the server's power failed; returns the last record that
+    /// the server has for certain.
     pub fn lose(&mut self) -> Result<u64, Broken> {
+        self.hang_up()?;
+        let durable = self.dial(true)?.durable_seq().get();
+        self.connection = None;
+        Ok(durable)
+    }
+
+    /// The link breaks.
+    fn hang_up(&mut self) -> Result<(), Broken> {
         // Some of what is on its way is stored all the same.
         for _ in 0..self.rng.below(4) {
             if !self.storage.has_power() || self.serve(true)? == Served::Failed {
                 break;
             }
         }
-        self.frame.clear();
         self.connection = None;
         if !self.storage.has_power() || (self.plan.crashes_once_in > 0 && self.rng.once_in(2)) {
             self.storage.crash();
         }
-        let durable = self.connect(true)?;
-        self.connection = None;
-        Ok(durable)
+        Ok(())
     }
 
     /// The image of a point and the cut that it is made for; `None` if the server has no such
@@ -187,7 +266,7 @@ impl FarEnd {
         }
     }
 
-    fn try_connect(&mut self) -> Result<u64, Error> {
+    fn try_connect(&mut self) -> Result<Welcome, Error> {
         let repository = WritableRepository::open_in(self.store())?;
         let [near, far] = stream::pair();
         let mut service = Link::over(near);
@@ -213,7 +292,7 @@ impl FarEnd {
         };
         self.connection =
             Some(Connection { service, receiver, sender, _repository: repository, writer, ingest });
-        Ok(welcome.durable_seq().get())
+        Ok(welcome)
     }
 
     fn perhaps_fail(&mut self, may_crash: bool) {
@@ -253,7 +332,7 @@ impl Connection {
         self.writer.commit(ends.epoch(), ends.seq())?;
         self.sender.send(FrameKind::Acknowledge, ends.as_bytes())?;
         match self.service.receiver.receive()? {
-            Some(Message::Acknowledge(ends)) => Ok(Served::Acknowledged(ends.epoch().get())),
+            Some(Message::Acknowledge(ends)) => Ok(Served::Acknowledged(ends)),
             _ => Err(Error::Stopped),
         }
     }

@@ -1,6 +1,7 @@
 //! The service and the server: records leave the driver, travel, become durable epoch by epoch, and
 //! are acknowledged late, or never. When the service dies, the server keeps whole durable epochs
-//! only.
+//! only. When the link breaks, or the server crashes, a service that lives sends again what is not
+//! durable.
 //!
 //! In most runs the real server's code stands behind this model ([`FarEnd`]): then it decides when
 //! an epoch is durable and what is left after a loss, and the model checks that nothing
@@ -57,6 +58,8 @@ pub struct Link {
     pub durable: usize,
     /// Lengths of `kept` at which the service was lost.
     pub losses: Vec<usize>,
+    /// Links that broke and were followed by others.
+    pub cuts: u64,
     durable_epoch: u64,
     becoming: VecDeque<Becoming>,
     /// When each arrives, and the epoch.
@@ -134,10 +137,11 @@ impl Link {
             }
             if served == Served::Failed {
                 self.becoming.push_front(Becoming { due: now, ..next });
-                return self.die(rng, now);
+                return if rng.once_in(2) { self.die(rng, now) } else { self.link_again(rng, now) };
             }
+            let is_it = matches!(served, Served::Acknowledged(it) if it.epoch().get() == next.epoch);
             ensure!(
-                served == Served::Acknowledged(next.epoch),
+                is_it,
                 Rule::Loss,
                 "the server has all of epoch {}, and is {served:?}",
                 next.epoch
@@ -171,7 +175,39 @@ impl Link {
         if self.alive && rng.once_in(self.plan.stalls_once_in) {
             self.next_drain = now + rng.scaled(1..=self.plan.stall_max);
         }
+        if self.alive && rng.once_in(self.plan.cuts_once_in) {
+            self.link_again(rng, now)?;
+        }
         if rng.once_in(self.plan.dies_once_in) { self.cut(rng, now) } else { Ok(()) }
+    }
+
+    /// The link breaks, and the service makes another one. The model of a server loses nothing by
+    /// that; the real one gets again what it has not made durable.
+    fn link_again(&mut self, rng: &mut Rng, now: u64) -> Result<(), Broken> {
+        let Some(far_end) = &mut self.far_end else { return Ok(()) };
+        self.cuts += 1;
+        let durable = far_end.link_again()?;
+        let keeps = self.kept_up_to(durable)?;
+        let known = self.becoming.iter().filter(|epoch| epoch.keeps <= keeps).count();
+        if let Some(last) = self.becoming.drain(..known).next_back() {
+            (self.durable, self.durable_epoch) = (last.keeps, last.epoch);
+            // The welcome says so, if the acknowledgement was lost.
+            let due = now + rng.below(self.plan.durable_delay);
+            self.acknowledgements.push((due, last.epoch));
+        }
+        Ok(())
+    }
+
+    /// How many records the server has up to this one, which is its last durable one.
+    fn kept_up_to(&self, durable: u64) -> Result<usize, Broken> {
+        let keeps = self.kept.iter().take_while(|it| it.record.seq.get() <= durable).count();
+        ensure!(
+            keeps >= self.durable,
+            Rule::Loss,
+            "{} records were acknowledged, and the server has {keeps} of them",
+            self.durable
+        );
+        Ok(keeps)
     }
 
     /// The service dies now, if it is alive.
@@ -189,14 +225,7 @@ impl Link {
             None => rng.index(becoming.len() + 1),
             Some(far_end) => {
                 let durable = far_end.lose()?;
-                let keeps =
-                    self.kept.iter().take_while(|it| it.record.seq.get() <= durable).count();
-                ensure!(
-                    keeps >= self.durable,
-                    Rule::Loss,
-                    "{} records were acknowledged, and the server has {keeps} of them",
-                    self.durable
-                );
+                let keeps = self.kept_up_to(durable)?;
                 becoming.iter().filter(|epoch| epoch.keeps <= keeps).count()
             }
         };

@@ -19,6 +19,8 @@ pub enum Fault {
     Deaths,
     /// The service takes no records for a while
     Stalls,
+    /// The link breaks, and the service makes another one
+    Cuts,
     /// Acknowledgements are lost
     LostAcks,
     /// Writes that must not wait, or whose payload is unavailable
@@ -84,6 +86,8 @@ pub enum Sabotage {
     ExclusionOutlivesFile,
     /// Excluded extents are said to be the paging file's still, whether they are or not
     NoReview,
+    /// After a cut the service goes on behind what it has sent, not behind what is durable
+    NoResend,
     /// The server's disk does not sync files
     NoSync,
     /// The server's disk does not sync directories

@@ -43,6 +43,8 @@ pub struct LinkPlan {
     pub lost_acks_once_in: u64,
     /// The service dies in one step of so many; 0 for never.
     pub dies_once_in: u64,
+    /// The link breaks in one step of so many, and the service makes another one; 0 for never.
+    pub cuts_once_in: u64,
     /// The service stalls in one step of so many; 0 for never.
     pub stalls_once_in: u64,
     /// Ticks that a stall lasts, at most.
@@ -404,6 +406,7 @@ fn draw_link(rng: &mut Rng, config: &Config, kind: Kind, faults: &Faults) -> Lin
         durable_delay: rng.scaled(MS..=500 * MS),
         lost_acks_once_in: faults.once_in(rng, Fault::LostAcks, 2..=10),
         dies_once_in: faults.once_in(rng, Fault::Deaths, 100..=2_000),
+        cuts_once_in: faults.once_in(rng, Fault::Cuts, 50..=1_000),
         stalls_once_in: faults.once_in(rng, Fault::Stalls, 100..=2_000),
         stall_max: if kind == Kind::Smooth { MS } else { 20_000 * MS },
     }

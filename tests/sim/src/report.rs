@@ -59,6 +59,8 @@ report! {
     gaps_closed_under_load,
     /// Losses of the service.
     losses,
+    /// Links that broke and were followed by others.
+    cuts,
     /// Runs that ended because the power failed.
     power_cuts,
     /// Runs whose base image was complete and exact.

@@ -351,6 +351,7 @@ impl World {
             points: stream.points,
             gaps: status.gaps,
             losses: self.link.losses.len() as u64,
+            cuts: self.link.cuts,
             power_cuts: u64::from(self.stage == Stage::Off),
             base_images: stream.base_images,
             ..self.report
