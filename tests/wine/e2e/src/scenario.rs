@@ -17,7 +17,7 @@
 //! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, a volume that shrinks and grows |
 //! | [`Scenario::Preemption`] | threads of the driver lose the processor at the worst instants; short sessions before it |
 //! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |
-//! | [`Scenario::ServerCrash`] | the server is killed during the first sync and started again: no gap |
+//! | [`Scenario::ServerCrash`] | the server is killed ten times during it and after it: no gap |
 //!
 //! The rule: a scenario passes only if the situations that it tests have occurred.
 

@@ -1,5 +1,6 @@
-//! The server is killed during the first sync and started again. The service sends again what was
-//! not durable: there is no gap, the session goes on, and both images must be right.
+//! The server is killed again and again, during the first sync and in live replication, and started
+//! again. The service sends again what was not durable: there is no gap, the session goes on, and
+//! both images must be right.
 
 use std::time::Duration;
 
@@ -9,16 +10,21 @@ use crate::process::pause;
 use crate::scenario::run::Run;
 use crate::scenario::{Setting, gap, protect};
 use crate::service::ServiceSettings;
+use crate::status::Status;
 use crate::summary::Summary;
 
 /// A gap would be the driver's answer to a queue that stays full. Queue and window have room for
 /// what is captured while the server is away.
 const SERVICE: ServiceSettings =
     ServiceSettings { resend_mib: 256, ..ServiceSettings::holding(128) };
-/// The longest delay of each request: the crash has to come during the first sync.
-const VOLUME_JITTER_US: u32 = 30_000;
-/// How long the server stays away.
-const AWAY: Duration = Duration::from_secs(2);
+/// The longest delay of each request: kills have to come during the first sync.
+const VOLUME_JITTER_US: u32 = 60_000;
+/// How often the server is killed.
+const KILLS: u64 = 10;
+/// How many of the kills have to come during the first sync, and after it.
+const KILLS_EACH_MIN: u64 = 2;
+/// Milliseconds that the server stays away, from kill to kill in another order for each seed.
+const AWAY_MS: [u64; 7] = [20, 700, 150, 1000, 50, 350, 2000];
 /// An event of the service (`docs/events.md`).
 const LINK_FAILED: u16 = 310;
 
@@ -28,16 +34,29 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let begun = run.begin(true)?;
     let session = gap::half_way(&mut run)?;
     run.disturbed = true;
+    let mut early = 0;
+    for kill in 0..KILLS {
+        let status = kill_server(&mut run, kill)?;
+        ensure!(status.session == session, Rule, "RESUME: a new session: {}", status.session);
+        ensure!(status.gaps == 0, Rule, "LOSS: kill {kill} of the server has made a gap");
+        early += u64::from(status.phase == "first_sync");
+    }
+    let both = (KILLS_EACH_MIN..=KILLS - KILLS_EACH_MIN).contains(&early);
+    ensure!(both, NotExercised, "{early} of {KILLS} kills came during the first sync");
+    run.rig.service_logged(&[LINK_FAILED])?;
+    protect::conclude(run, &begun)
+}
+
+/// Kills the server, starts it again, and waits until it acknowledges; returns the status then.
+fn kill_server(run: &mut Run<'_>, kill: u64) -> Result<Status, E2eError> {
+    let away = AWAY_MS[usize::try_from((run.setting.seed + kill) % 7).unwrap_or(0)];
     let (rig, console) = (&mut run.rig, &mut *run.console);
     step(console, "kill the server, start it again", |_| {
         let address = rig.server().address().to_owned();
         rig.server().program.kill();
-        pause(AWAY)?;
+        pause(Duration::from_millis(away))?;
         rig.start_server(Some(&address)).map(|_| ())
     })?;
     let before = run.rig.status()?.map_or(0, |status| status.acknowledged_seq);
-    let after = run.watch("acknowledgements", |status| status.acknowledged_seq > before)?;
-    ensure!(after.session == session, Rule, "RESUME: a new session has begun: {}", after.session);
-    run.rig.service_logged(&[LINK_FAILED])?;
-    protect::conclude(run, &begun)
+    run.watch("acknowledgements", |status| status.acknowledged_seq > before)
 }
