@@ -139,7 +139,8 @@ impl Link {
                 self.becoming.push_front(Becoming { due: now, ..next });
                 return if rng.once_in(2) { self.die(rng, now) } else { self.link_again(rng, now) };
             }
-            let is_it = matches!(served, Served::Acknowledged(it) if it.epoch().get() == next.epoch);
+            let is_it =
+                matches!(served, Served::Acknowledged(it) if it.epoch().get() == next.epoch);
             ensure!(
                 is_it,
                 Rule::Loss,
