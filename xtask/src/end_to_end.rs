@@ -1,7 +1,7 @@
 //! The end-to-end runs of a test: a few at a time.
 //!
-//! A scenario waits for its load and its volume's delays most of the time, so two of them share two
-//! processors without getting in each other's way.
+//! A scenario waits for its load and its volume's delays most of the time: three of them keep two
+//! processors busy.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, mpsc};
@@ -17,7 +17,7 @@ use crate::layout::Layout;
 use crate::scenario_console::ScenarioConsole;
 
 /// How many scenarios run at a time.
-const AT_A_TIME: usize = 2;
+const AT_A_TIME: usize = 3;
 /// Limit of the load in bytes per second.
 const RATE: u64 = 32 << 20;
 /// Seconds of live replication after the first sync.
