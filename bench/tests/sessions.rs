@@ -8,7 +8,7 @@ use common::{Bench, MIB, Running, assert_same, fio, qemu_io, wait_for};
 use snapless_bench::control::Client;
 use snapless_bench::protocol::Report;
 use snapless_bench::spec::{SessionSpec, SinkSpec};
-use snapless_server::repository::Repository;
+use snapless_server::repository::{Repository, WritableRepository};
 use snapless_server::restore::{Request, Source, restore};
 use snapless_server::serve::Server;
 use snapless_server::stop::StopFlag;
@@ -73,6 +73,7 @@ fn the_server_restores_t0_and_the_latest_state() {
     let (bench, host) = Bench::hosted(SIZE, &[]);
     let root = bench.path("repository");
     let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    drop(WritableRepository::init(&root).unwrap());
     let server = Server::bind(listen, &root).unwrap();
     let (address, stopper) = (server.address(), server.stopper());
     let serving = std::thread::spawn(move || server.run());

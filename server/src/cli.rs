@@ -30,6 +30,8 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Make a repository.
+    Init(Init),
     /// Listen for services and store what they send.
     Serve(Serve),
     /// Write the image of one instant to a file or a block device.
@@ -38,6 +40,20 @@ pub enum Command {
     List(List),
     /// Read everything and check every checksum.
     Verify(Verify),
+}
+
+/// `init`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Only this makes a repository: `serve` refuses a directory without one, as when its disk is not
+mounted. What operating systems put into the root of every drive may be there, nothing else.
+
+Examples:
+  snapless-server init /srv/snapless")]
+pub struct Init {
+    /// Directory of the repository, missing or empty.
+    #[arg(value_name = "DIR")]
+    pub repository: PathBuf,
 }
 
 /// `serve`.
@@ -53,7 +69,7 @@ pub struct Serve {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
-    /// Directory of the repository; made if it is missing or empty.
+    /// Directory of the repository, as `init` made it.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
     /// Most sessions at a time, one a protected volume. Each takes up to 16 MiB, and 2 bits a block
@@ -79,7 +95,7 @@ pub struct Restore {
     /// The volume, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: VolumeGuid,
-    /// The session; without it, the newest one that had begun at the time asked for.
+    /// The session; without it, the newest that has the point, or that had begun at the time.
     #[arg(long, value_name = "ID", value_parser = session)]
     pub session: Option<SessionId>,
     /// The instant: t0 (the begin of the session), latest, or an RFC 3339 time.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use log::{info, warn};
 use snapless_link::LinkError;
 use snapless_link::server::{HELLO_LIMIT, Patience, ServerLink};
-use snapless_types::GapReason;
+use snapless_types::{EpochId, GapReason, Seq};
 use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello, Welcome};
 use zerocopy::IntoBytes;
 
@@ -89,21 +89,42 @@ fn run(
     slot: &mut Option<Session>,
 ) -> Error {
     let mut payload = Vec::new();
-    let opened = greet(link, greeting, cancel, ingest, &mut payload)
-        .and_then(|(hello, seat)| open(host, &hello, seat, cancel))
-        .and_then(|(session, state)| {
-            welcome(link, &session.writer, &state)?;
-            ingest.begin(state);
-            Ok(session)
-        });
+    let (hello, seat) = match greet(link, greeting, cancel, ingest, &mut payload) {
+        Ok(greeted) => greeted,
+        Err(error) => return error,
+    };
+    let opened = open(host, &hello, seat, cancel).and_then(|(session, state)| {
+        welcome(link, &session.writer, &state)?;
+        ingest.begin(state);
+        Ok(session)
+    });
     let session = match opened {
         Ok(session) => slot.insert(session),
+        Err(error) if error.is_damage() => return put_aside(link, &hello, error, cancel),
         Err(error) => return error,
     };
     loop {
         if let Err(error) = step(link, cancel, ingest, session, &mut payload) {
             return error;
         }
+    }
+}
+
+/// Tells the service that nothing of its session is durable, and touches nothing of it: the service
+/// then begins a new one. Returns why the connection ends.
+fn put_aside(link: &mut ServerLink, hello: &Hello, why: Error, cancel: &Cancel) -> Error {
+    let aside = Error::Aside { session: hello.session, why: Box::new(why) };
+    warn!("{}: volume {}: {aside}", link.peer(), hello.volume);
+    let nothing = Welcome::new(EpochId::new(0), Seq::new(0));
+    if let Err(error) = link.send(FrameKind::Welcome, nothing.as_bytes()) {
+        return error.into();
+    }
+    // A service that goes on all the same is told why it cannot.
+    let begun = Instant::now();
+    let must_end = || begun.elapsed() >= HELLO_LIMIT || cancel.check().is_err();
+    match link.receive(Patience::Idle, &must_end, &mut Vec::new()) {
+        Ok(_) | Err(LinkError::Cancelled) => aside,
+        Err(error) => error.into(),
     }
 }
 

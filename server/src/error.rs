@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use snapless_link::LinkError;
 use snapless_types::Seq;
 use snapless_wire::frame::FrameError;
-use snapless_wire::id::{SessionId, VolumeGuid};
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::RecordError;
 
 use crate::bitmap::BLOCKS_MAX;
 use crate::format::FormatError;
 use crate::stream::Violation;
+use crate::time;
 use crate::timeline::NotRestorable;
 
 /// The result of an operation of the server.
@@ -32,15 +33,24 @@ pub enum Error {
     },
     /// The directory is not a repository.
     #[error(
-        "{} is not a Snapless repository: it has no repository.snapless; check --repository \
-         (`snapless-server serve` makes a new one in an empty directory)", .0.display()
+        "{} is not a Snapless repository: it has no repository.snapless; check --repository and \
+         that its disk is mounted, or make a new one with `snapless-server init`", .0.display()
     )]
     NotARepository(PathBuf),
     /// The directory holds other files.
     #[error(
-        "{} is not empty and not a Snapless repository: give serve an empty directory", .0.display()
+        "{} is neither empty nor a Snapless repository: it holds {other}; give init an empty \
+         directory", .dir.display()
     )]
-    NotEmpty(PathBuf),
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+        /// A name in it.
+        other: String,
+    },
+    /// The directory is a repository already.
+    #[error("{} is a Snapless repository already: nothing is left to do", .0.display())]
+    Exists(PathBuf),
     /// Another server writes to the repository.
     #[error(
         "{} is in use by another snapless-server: stop that one, or choose another --repository",
@@ -56,6 +66,17 @@ pub enum Error {
         offset: u64,
         /// The damage.
         why: Damage,
+    },
+    /// The session's stored stream is damaged, and its connection can only be told so.
+    #[error(
+        "session {session} is put aside, since it is damaged: {why}; what there is of it is kept: \
+         start a new session"
+    )]
+    Aside {
+        /// The session.
+        session: SessionId,
+        /// The damage.
+        why: Box<Error>,
     },
     /// A file that is being written to cannot be found by its name.
     #[error(
@@ -84,12 +105,14 @@ pub enum Error {
     #[error("volume {0} has no session yet; see `snapless-server list`")]
     NoSessions(VolumeGuid),
     /// The point cannot be restored.
-    #[error("session {session}: {why}")]
+    #[error("session {session}: {why}{}", other_point(.other.as_ref()))]
     NotRestorable {
         /// The session.
         session: SessionId,
         /// Why not, and which points can be restored.
         why: NotRestorable,
+        /// Another session of the volume, and its last point.
+        other: Option<(SessionId, FileTime)>,
     },
     /// The target exists.
     #[error("{} exists: choose another name, or overwrite it with --force", .0.display())]
@@ -197,6 +220,20 @@ pub enum Damage {
     /// The file belongs to another session, or another place in it.
     #[error("it belongs to another {0}")]
     Foreign(&'static str),
+    /// The file is missing.
+    #[error("it is missing: it was removed or moved; put it back")]
+    Gone,
+    /// The acknowledged end is older than it was.
+    #[error(
+        "it says that the stream ends with record {acknowledged}, but record {kept} was \
+         acknowledged once: an older file was put in its place"
+    )]
+    Older {
+        /// The last record that is acknowledged.
+        acknowledged: Seq,
+        /// The record that was acknowledged.
+        kept: Seq,
+    },
     /// The acknowledged end is missing.
     #[error("it ends here, but was acknowledged up to byte {0}")]
     Truncated(u64),
@@ -212,6 +249,25 @@ impl Error {
     /// True if a file or directory is missing.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// True for damage of what was stored, that no later attempt finds sound. A newer release may
+    /// read what this one cannot: that is no damage.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { why, .. } => {
+                !matches!(why, Damage::Format(FormatError::Version { .. }))
+            }
+            _ => false,
+        }
+    }
+
+    /// Damage, if this is that a file is missing which must be there.
+    pub(crate) fn or_gone(self) -> Self {
+        match &self {
+            Self::File { path, .. } if self.is_not_found() => Self::damaged(path, 0, Damage::Gone),
+            _ => self,
+        }
     }
 
     /// An error of the operating system about a file: `action` is a verb.
@@ -233,6 +289,14 @@ fn hint(source: &io::Error) -> &'static str {
         io::ErrorKind::ResourceBusy => "; is it mounted or in use?",
         _ => "",
     }
+}
+
+fn other_point(other: Option<&(SessionId, FileTime)>) -> String {
+    let point = |(session, time): &(SessionId, FileTime)| {
+        let time = time::to_text(*time);
+        format!("; the last point of session {session} is {time}: `--session {session}`")
+    };
+    other.map_or_else(String::new, point)
 }
 
 fn names(volumes: &[VolumeGuid]) -> String {

@@ -6,7 +6,7 @@ use snapless_wire::id::SessionId;
 use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
 use crate::reader::SessionReader;
-use crate::repository::Repository;
+use crate::repository::{Presence, Repository};
 use crate::stop::StopFlag;
 use crate::time;
 use crate::timeline::{self, PointRange, Timeline};
@@ -16,8 +16,26 @@ use crate::timeline::{self, PointRange, Timeline};
 pub struct Volume {
     /// Its GUID.
     pub volume: String,
-    /// Its sessions, oldest first.
+    /// Its sessions, oldest first. Those without a sound header come first of all.
     pub sessions: Vec<Session>,
+    /// What `restore --at latest` takes; `None` if no point of any session can be restored.
+    pub latest: Option<Latest>,
+}
+
+/// The last point of a volume.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Latest {
+    /// The session.
+    pub session: String,
+    /// The instant.
+    pub time: String,
+}
+
+impl Latest {
+    fn of(session: &Session) -> Option<Self> {
+        let stream = session.content.stream()?;
+        Some(Self { session: session.session.clone(), time: stream.latest.clone()? })
+    }
 }
 
 /// One session.
@@ -58,11 +76,21 @@ pub enum Content {
     Gap(Stream),
     /// Every block is stored, and the stream does not end in a gap.
     Complete(Stream),
-    /// The stored stream is damaged.
+    /// The stored stream is damaged, or gone.
     Damaged {
         /// How.
         error: String,
     },
+}
+
+impl Content {
+    /// The acknowledged stream, if there is one that is sound.
+    pub fn stream(&self) -> Option<&Stream> {
+        match self {
+            Self::FirstSync(stream) | Self::Gap(stream) | Self::Complete(stream) => Some(stream),
+            Self::Empty | Self::Damaged { .. } => None,
+        }
+    }
 }
 
 /// The acknowledged stream of a session.
@@ -124,15 +152,17 @@ pub fn list(repository: &Repository, stop: &StopFlag) -> Result<Vec<Volume>> {
     for volume in repository.volumes()? {
         let mut sessions = Vec::new();
         for id in repository.session_ids(volume)? {
-            let header = repository.session(volume, id);
-            if matches!(header, Ok(None)) {
+            let header = match repository.session(volume, id) {
+                Ok(Presence::Header(header)) => Ok(header),
                 // Its creation was interrupted: it holds no record.
-                continue;
-            }
+                Ok(Presence::Nothing) => continue,
+                Err(error) => Err(error),
+            };
             sessions.push(session(repository, id, header, stop)?);
         }
         sessions.sort_by_key(|session| session.shape.as_ref().map(|shape| shape.created.clone()));
-        volumes.push(Volume { volume: volume.to_string(), sessions });
+        let latest = sessions.iter().rev().find_map(Latest::of);
+        volumes.push(Volume { volume: volume.to_string(), sessions, latest });
     }
     Ok(volumes)
 }
@@ -140,20 +170,16 @@ pub fn list(repository: &Repository, stop: &StopFlag) -> Result<Vec<Volume>> {
 fn session(
     repository: &Repository,
     id: SessionId,
-    header: Result<Option<SessionHeader>>,
+    header: Result<SessionHeader>,
     stop: &StopFlag,
 ) -> Result<Session> {
-    let shape = header.as_ref().ok().and_then(Option::as_ref).map(|header| Shape {
+    let shape = header.as_ref().ok().map(|header| Shape {
         created: time::to_text(header.created),
         length: header.geometry.length(),
         sector_size: header.geometry.sector_size(),
         block_size: header.geometry.block_size(),
     });
-    let content = match header {
-        Ok(Some(header)) => content(repository, header, stop),
-        Ok(None) => Ok(Content::Empty),
-        Err(error) => Err(error),
-    };
+    let content = header.and_then(|header| content(repository, header, stop));
     let content = match content {
         Err(Error::Stopped) => return Err(Error::Stopped),
         Err(error) => Content::Damaged { error: error.to_string() },

@@ -40,7 +40,7 @@ impl SessionReader {
     pub fn open(store: &Store, header: SessionHeader) -> Result<Self> {
         let dir = session_dir(header.volume, header.session);
         let path = dir.join(ACKNOWLEDGED_FILE);
-        let bytes = store.read_head(&path, ACKNOWLEDGED_LEN)?;
+        let bytes = store.read_head(&path, ACKNOWLEDGED_LEN).map_err(Error::or_gone)?;
         let damaged = |why| Error::damaged(&store.locate(&path), 0, why);
         let acknowledged = Acknowledged::read(&bytes).map_err(damaged)?;
         Ok(Self { store: store.clone(), dir, header, acknowledged })
@@ -81,6 +81,7 @@ impl SessionReader {
 
     /// [`Self::survey`], and what a new checkpoint needs.
     pub(crate) fn find_end(&self, stop: &StopFlag) -> Result<End> {
+        self.check_segments()?;
         if let Some((checkpoint, state)) = self.kept_state() {
             match self.survey_from(Some(checkpoint), state, stop) {
                 Ok(end) => return Ok(end),
@@ -270,7 +271,32 @@ impl SessionReader {
     }
 
     fn open_segment(&self, number: SegmentNumber) -> Result<StoredFile> {
-        self.store.open(&self.dir.join(number.file_name()), OpenMode::Read)
+        let path = self.dir.join(number.file_name());
+        self.store.open(&path, OpenMode::Read).map_err(Error::or_gone)
+    }
+
+    /// Checks that no segment is missing, without a look into them.
+    fn check_segments(&self) -> Result<()> {
+        let present = self.store.list(&self.dir, SegmentNumber::from_file_name)?;
+        let missing = self.segments().find(|number| present.binary_search(number).is_err());
+        let Some(missing) = missing else { return Ok(()) };
+        let path = self.store.locate(&self.dir.join(missing.file_name()));
+        Err(Error::damaged(&path, 0, Damage::Gone))
+    }
+
+    /// Checks that the acknowledged end is not older than the state that the writer has kept, which
+    /// was acknowledged when it was kept.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is.
+    pub(crate) fn check_age(&self) -> Result<()> {
+        let Ok(Some((checkpoint, _))) = self.read_state() else { return Ok(()) };
+        if checkpoint.is_within(&self.acknowledged) {
+            return Ok(());
+        }
+        let path = self.store.locate(&self.dir.join(ACKNOWLEDGED_FILE));
+        let (acknowledged, kept) = (self.acknowledged.seq, checkpoint.seq);
+        Err(Error::damaged(&path, 0, Damage::Older { acknowledged, kept }))
     }
 
     /// Checks that the stream ends with the acknowledged record.

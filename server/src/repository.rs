@@ -1,23 +1,32 @@
 //! A repository: one directory per volume, in it one per session (see [`mod@crate::format`]).
 //!
 //! Any number of processes may read it at the same time. One may write: a lock keeps a second
-//! writer out.
+//! writer out. Only [`WritableRepository::init`] makes one: a server whose disk is not mounted must
+//! not begin an empty repository in its place.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use snapless_wire::id::{SessionId, VolumeGuid};
 
-use crate::error::{Error, Result};
+use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
+use crate::format::acknowledged::{ACKNOWLEDGED_FILE, ACKNOWLEDGED_LEN, Acknowledged};
 use crate::format::repository::{
     LOCK_FILE, REPOSITORY_FILE, REPOSITORY_LEN, RepositoryHeader, VOLUMES_DIR, session_dir,
     volume_dir,
 };
+use crate::format::segment::SegmentNumber;
 use crate::format::session::{SESSION_FILE, SESSION_LEN, SessionHeader};
+use crate::format::sessions::{ENTRY_LEN, KnownSession, KnownSessions, SESSIONS_FILE};
 use crate::storage::local::LocalStorage;
-use crate::storage::{Lock, Store};
+use crate::storage::{Lock, OpenMode, Store, StoredFile};
 use crate::time;
+
+mod leftovers;
+
+/// Most bytes that are read of the list of sessions: a million of them.
+const SESSIONS_LEN_MAX: u64 = (ENTRY_LEN as u64) << 20;
 
 /// A repository that can be read.
 #[derive(Clone, Debug)]
@@ -29,7 +38,20 @@ pub struct Repository {
 #[derive(Debug)]
 pub struct WritableRepository {
     repository: Repository,
+    /// The repository's header. While it has its name, the repository is in its place.
+    header: StoredFile,
+    /// Protects the list of the sessions that the repository must have, and its file.
+    known: Mutex<KnownSessions>,
     _lock: Lock,
+}
+
+/// What a repository has of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// Its header; its stream may still be damaged.
+    Header(SessionHeader),
+    /// Nothing that was ever acknowledged: it is new, or its creation was interrupted.
+    Nothing,
 }
 
 impl Repository {
@@ -60,90 +82,206 @@ impl Repository {
         }
     }
 
-    /// Every volume, in order of its GUID.
+    /// Every volume, in order of its GUID: those that it has, and those that it must have.
     pub fn volumes(&self) -> Result<Vec<VolumeGuid>> {
-        self.store.list(Path::new(VOLUMES_DIR), VolumeGuid::parse)
+        let mut volumes = self.store.list(Path::new(VOLUMES_DIR), VolumeGuid::parse)?;
+        volumes.extend(self.known()?.sessions.iter().map(|known| known.volume));
+        volumes.sort_unstable();
+        volumes.dedup();
+        Ok(volumes)
     }
 
-    /// Every finished session of a volume, oldest first. A session whose header is damaged is an
-    /// error.
-    pub fn sessions(&self, volume: VolumeGuid) -> Result<Vec<SessionHeader>> {
-        let mut sessions = Vec::new();
-        for session in self.session_ids(volume)? {
-            sessions.extend(self.session(volume, session)?);
-        }
-        sessions.sort_by_key(|header| (header.created, header.session));
+    /// The identities of a volume's sessions: of their directories, whatever is in them, and of
+    /// those that must be there.
+    pub fn session_ids(&self, volume: VolumeGuid) -> Result<Vec<SessionId>> {
+        let mut sessions = self.store.list(&volume_dir(volume), SessionId::parse)?;
+        let known = self.known()?.sessions;
+        sessions.extend(known.iter().filter(|it| it.volume == volume).map(|it| it.session));
+        sessions.sort_unstable();
+        sessions.dedup();
         Ok(sessions)
     }
 
-    /// The identities of the session directories of a volume, whatever is in them.
-    pub fn session_ids(&self, volume: VolumeGuid) -> Result<Vec<SessionId>> {
-        self.store.list(&volume_dir(volume), SessionId::parse)
-    }
-
-    /// A session's header; `None` if the repository does not know the session.
-    pub fn session(&self, volume: VolumeGuid, session: SessionId) -> Result<Option<SessionHeader>> {
-        let path = session_dir(volume, session).join(SESSION_FILE);
+    /// What the repository has of a session.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if the session's header is damaged, or if it is gone and something of the
+    /// session was acknowledged.
+    pub fn session(&self, volume: VolumeGuid, session: SessionId) -> Result<Presence> {
+        let dir = session_dir(volume, session);
+        let path = dir.join(SESSION_FILE);
+        let damaged = |why: Damage| Error::damaged(&self.store.locate(&path), 0, why);
         let bytes = match self.store.read_head(&path, SESSION_LEN) {
             Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if error.is_not_found() => {
+                let is_missed =
+                    self.known()?.has(volume, session) || self.has_acknowledged(&dir)?;
+                return if is_missed { Err(damaged(Damage::Gone)) } else { Ok(Presence::Nothing) };
+            }
             Err(error) => return Err(error),
         };
-        let damaged = |why: FormatError| Error::damaged(&self.store.locate(&path), 0, why);
-        let header = SessionHeader::read(&bytes).map_err(damaged)?;
+        let header = SessionHeader::read(&bytes).map_err(|why| damaged(why.into()))?;
         if header.volume != volume || header.session != session {
-            return Err(damaged(FormatError::Content("identity")));
+            return Err(damaged(FormatError::Content("identity").into()));
         }
-        Ok(Some(header))
+        Ok(Presence::Header(header))
+    }
+
+    /// The sessions that the repository must have. A repository of an earlier release names none.
+    pub fn known(&self) -> Result<KnownSessions> {
+        let path = Path::new(SESSIONS_FILE);
+        let len = match self.store.open(path, OpenMode::Read) {
+            Ok(file) => file.len()?.min(SESSIONS_LEN_MAX),
+            Err(error) if error.is_not_found() => return Ok(KnownSessions::default()),
+            Err(error) => return Err(error),
+        };
+        let bytes = self.store.read_head(path, usize::try_from(len).unwrap_or(usize::MAX))?;
+        Ok(KnownSessions::read(&bytes))
     }
 
     /// Where the repository's files lie.
     pub fn store(&self) -> &Store {
         &self.store
     }
+
+    /// True if a session's directory holds what was acknowledged, or may have been: files of its
+    /// stream are made after its header.
+    fn has_acknowledged(&self, dir: &Path) -> Result<bool> {
+        if !self.store.list(dir, SegmentNumber::from_file_name)?.is_empty() {
+            return Ok(true);
+        }
+        match self.store.read_head(&dir.join(ACKNOWLEDGED_FILE), ACKNOWLEDGED_LEN) {
+            Ok(bytes) => Ok(Acknowledged::read(&bytes).is_ok_and(|end| end.epoch.get() > 0)),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl WritableRepository {
-    /// Opens the repository in a directory for writing; makes it if the directory is empty or
-    /// missing.
+    /// Makes a repository in a directory that is missing or empty, and opens it for writing. What
+    /// operating systems put into the root of every drive does not count.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another server has it, [`Error::NotEmpty`] for a directory of something
-    /// else.
-    pub fn open(root: &Path) -> Result<Self> {
-        Self::open_in(Store::new(Arc::new(LocalStorage::create(root)?)))
+    /// [`Error::NotEmpty`] for a directory of something else; [`Error::Exists`] if it is a
+    /// repository already.
+    pub fn init(root: &Path) -> Result<Self> {
+        Self::init_in(Store::new(Arc::new(LocalStorage::create(root)?)))
     }
 
-    /// Opens the repository in a storage for writing; makes it if the storage is empty.
+    /// [`Self::init`] in a storage.
+    ///
+    /// # Errors
+    /// As [`Self::init`].
+    pub fn init_in(store: Store) -> Result<Self> {
+        let root = Path::new("");
+        let names = store.list(root, |name| Some(name.to_owned()))?;
+        if names.iter().any(|name| name == REPOSITORY_FILE) {
+            return Err(Error::Exists(store.locate(root)));
+        }
+        let other = names.into_iter().find(|name| !leftovers::is_leftover(name));
+        // Volumes without a header are a repository that has lost it.
+        let volume = store.list(Path::new(VOLUMES_DIR), |name| Some(name.to_owned()))?.pop();
+        let volume = volume.map(|name| format!("{VOLUMES_DIR}/{name}"));
+        if let Some(other) = other.or(volume) {
+            return Err(Error::NotEmpty { dir: store.locate(root), other });
+        }
+        let lock = lock(&store)?;
+        store.create_dirs(Path::new(VOLUMES_DIR))?;
+        store.create_durably(Path::new(SESSIONS_FILE), &[])?;
+        let bytes = RepositoryHeader { created: time::now() }.to_bytes();
+        store.create_durably(Path::new(REPOSITORY_FILE), &bytes)?;
+        Self::with_lock(store, lock)
+    }
+
+    /// Opens the repository in a directory for writing.
+    ///
+    /// # Errors
+    /// [`Error::NotARepository`] if there is none; [`Error::Locked`] if another server has it.
+    pub fn open(root: &Path) -> Result<Self> {
+        Self::open_in(Store::local(root))
+    }
+
+    /// Opens the repository in a storage for writing.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn open_in(store: Store) -> Result<Self> {
-        let root = Path::new("");
-        let names = store.list(root, |name| Some(name.to_owned()))?;
-        let is_new = !names.iter().any(|name| name == REPOSITORY_FILE);
-        if is_new && !names.iter().all(|name| is_leftover(name)) {
-            return Err(Error::NotEmpty(store.locate(root)));
-        }
-        let lock = store.lock(Path::new(LOCK_FILE))?;
-        let lock = lock.ok_or_else(|| Error::Locked(store.locate(root)))?;
-        if is_new {
-            store.create_dirs(Path::new(VOLUMES_DIR))?;
-            let bytes = RepositoryHeader { created: time::now() }.to_bytes();
-            store.create_durably(Path::new(REPOSITORY_FILE), &bytes)?;
-        }
-        Ok(Self { repository: Repository::open_in(store)?, _lock: lock })
+        // First, so that nothing is made where no repository is.
+        Repository::open_in(store.clone())?;
+        let lock = lock(&store)?;
+        Self::with_lock(store, lock)
+    }
+
+    fn with_lock(store: Store, lock: Lock) -> Result<Self> {
+        let repository = Repository::open_in(store.clone())?;
+        let header = store.open(Path::new(REPOSITORY_FILE), OpenMode::Read)?;
+        let known = Mutex::new(repository.known()?);
+        let this = Self { repository, header, known, _lock: lock };
+        this.know_all()?;
+        Ok(this)
     }
 
     /// The repository for reading.
     pub fn repository(&self) -> &Repository {
         &self.repository
     }
+
+    /// Checks that the repository is still in its place: a disk that is no longer mounted leaves an
+    /// empty directory, into which nothing may be written.
+    ///
+    /// # Errors
+    /// [`Error::Moved`] if it is not.
+    pub fn check_place(&self) -> Result<()> {
+        self.header.check_name()
+    }
+
+    /// From now on the repository must have this session.
+    pub fn know(&self, header: &SessionHeader) -> Result<()> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.has(header.volume, header.session) {
+            return Ok(());
+        }
+        let SessionHeader { volume, session, created, .. } = *header;
+        let entry = KnownSession { volume, session, created };
+        let (store, path) = (self.repository.store(), Path::new(SESSIONS_FILE));
+        known.sessions.push(entry);
+        let written = match store.open(path, OpenMode::Write) {
+            Ok(file) => file.write_at(known.end, &entry.to_bytes()).and_then(|()| file.sync()),
+            // Of an earlier release, or removed: all of it is made.
+            Err(error) if error.is_not_found() => {
+                let all: Vec<_> = known.sessions.iter().flat_map(KnownSession::to_bytes).collect();
+                known.end = (all.len() - ENTRY_LEN) as u64;
+                store.create_durably(path, &all)
+            }
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(()) => known.end += ENTRY_LEN as u64,
+            Err(_) => _ = known.sessions.pop(),
+        }
+        written
+    }
+
+    /// Knows the sessions that the repository has, of an earlier release or whose creation was
+    /// interrupted.
+    fn know_all(&self) -> Result<()> {
+        let repository = &self.repository;
+        for volume in repository.store.list(Path::new(VOLUMES_DIR), VolumeGuid::parse)? {
+            for session in repository.store.list(&volume_dir(volume), SessionId::parse)? {
+                // A session that is damaged is told of by whoever asks for it.
+                if let Ok(Presence::Header(header)) = repository.session(volume, session) {
+                    self.know(&header)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-/// True for what an interrupted creation leaves, and for a file system's own directory.
-fn is_leftover(name: &str) -> bool {
-    [LOCK_FILE, VOLUMES_DIR, "repository.new", "lost+found"].contains(&name)
+fn lock(store: &Store) -> Result<Lock> {
+    let locked = || Error::Locked(store.locate(Path::new("")));
+    store.lock(Path::new(LOCK_FILE))?.ok_or_else(locked)
 }
 
 #[cfg(test)]
@@ -157,26 +295,48 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("a/b");
         assert!(matches!(Repository::open(&root), Err(Error::NotARepository(_))));
-        let writable = WritableRepository::open(&root).unwrap();
+        let writable = WritableRepository::init(&root).unwrap();
         assert_eq!(Repository::open(&root).unwrap().volumes().unwrap(), []);
         assert!(matches!(WritableRepository::open(&root), Err(Error::Locked(_))));
         drop(writable);
         WritableRepository::open(&root).unwrap();
+        assert!(matches!(WritableRepository::init(&root), Err(Error::Exists(_))));
+    }
+
+    #[test]
+    fn opening_makes_nothing_where_no_repository_is() {
+        let dir = tempfile::tempdir().unwrap();
+        for root in [dir.path().to_owned(), dir.path().join("missing")] {
+            let refused = WritableRepository::open(&root).unwrap_err();
+            assert!(refused.to_string().contains("snapless-server init"), "{refused}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
     fn a_directory_of_something_else_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("letter.txt"), "dear").unwrap();
-        let refused = WritableRepository::open(dir.path());
-        assert!(matches!(refused, Err(Error::NotEmpty(_))));
+        let refused = WritableRepository::init(dir.path()).unwrap_err();
+        assert!(refused.to_string().contains("letter.txt"), "{refused}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_drives_own_folders_are_in_no_repositorys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["System Volume Information", "$RECYCLE.BIN", "lost+found", ".Trash-1000"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        fs::write(dir.path().join("desktop.ini"), "[.ShellClassInfo]").unwrap();
+        WritableRepository::init(dir.path()).unwrap();
+        WritableRepository::open(dir.path()).unwrap();
     }
 
     #[test]
     fn a_damaged_header_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        drop(WritableRepository::open(dir.path()).unwrap());
+        drop(WritableRepository::init(dir.path()).unwrap());
         fs::write(dir.path().join(REPOSITORY_FILE), [0; 64]).unwrap();
         let error = Repository::open(dir.path()).unwrap_err();
         assert!(error.to_string().contains(REPOSITORY_FILE), "{error}");

@@ -15,15 +15,20 @@ use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::Record;
 
 use crate::bitmap::BlockSet;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::session::SessionHeader;
 use crate::reader::{SessionReader, Wanted};
 use crate::repository::Repository;
 use crate::stop::StopFlag;
-use crate::stream::{Accepted, BaseBlocks, StreamState};
+use crate::stream::{Accepted, BaseBlocks};
 use crate::target::{FileTarget, Target};
 use crate::time;
 use crate::timeline::{At, Cut, Point};
+
+mod choice;
+
+pub use choice::PassedOver;
+use choice::{Choice, choose};
 
 /// What to restore, and where to.
 #[derive(Clone, Debug)]
@@ -41,7 +46,8 @@ pub struct Request {
 pub struct Source {
     /// The volume.
     pub volume: VolumeGuid,
-    /// The session; if `None`, the newest that had begun at the time asked for.
+    /// The session; if `None`, the newest that has the point. For a time, the newest that had begun
+    /// then.
     pub session: Option<SessionId>,
     /// The point.
     pub at: At,
@@ -69,6 +75,8 @@ pub struct Report {
     pub unreadable: Vec<Extent>,
     /// Begin of the gap that has not ended, if the image shows the volume just before it.
     pub gap_since: Option<String>,
+    /// Newer sessions that have no such point, and why.
+    pub passed_over: Vec<PassedOver>,
 }
 
 /// Progress of a restore.
@@ -105,6 +113,7 @@ pub fn restore(
         records: written.records,
         unreadable: written.unreadable,
         gap_since: found.point.gap_since.map(|since: FileTime| time::to_text(since)),
+        passed_over: found.passed_over,
     };
     target.finish()?;
     Ok(report)
@@ -119,6 +128,7 @@ pub struct Found {
     last_base: Seq,
     /// Bytes of the extents of all records.
     extent_bytes: u64,
+    passed_over: Vec<PassedOver>,
 }
 
 /// What was written to a target.
@@ -136,13 +146,11 @@ impl Found {
     /// # Errors
     /// [`Error::NotRestorable`] if there is no such point, or damage of the stream.
     pub fn find(repository: &Repository, source: &Source, stop: &StopFlag) -> Result<Self> {
-        let (reader, state) = find_session(repository, source, stop)?;
-        let session = reader.header().session;
+        let Choice { reader, state, point, passed_over } = choose(repository, source, stop)?;
         let timeline = state.timeline();
-        let resolved = timeline.resolve(source.at);
-        let point = resolved.map_err(|why| Error::NotRestorable { session, why })?;
         let last_base = timeline.last_base().map_or(Seq::new(0), |place| place.seq);
-        Ok(Self { reader, point, last_base, extent_bytes: timeline.extent_bytes() })
+        let extent_bytes = timeline.extent_bytes();
+        Ok(Self { reader, point, last_base, extent_bytes, passed_over })
     }
 
     /// The session.
@@ -153,6 +161,11 @@ impl Found {
     /// The point.
     pub fn point(&self) -> &Point {
         &self.point
+    }
+
+    /// The newer sessions that have no such point.
+    pub fn passed_over(&self) -> &[PassedOver] {
+        &self.passed_over
     }
 
     /// Writes the image to a target on which nothing has been written yet.
@@ -182,39 +195,6 @@ impl Found {
             Ok(Wanted::More)
         })?;
         Ok(Written { records: image.records, unreadable: image.unreadable() })
-    }
-}
-
-/// The session of the source, and its surveyed stream.
-fn find_session(
-    repository: &Repository,
-    source: &Source,
-    stop: &StopFlag,
-) -> Result<(SessionReader, StreamState)> {
-    let volume = source.volume;
-    let known = repository.volumes()?;
-    if !known.contains(&volume) {
-        return Err(Error::NoVolume { volume, known });
-    }
-    let survey = |header: SessionHeader| {
-        let reader = SessionReader::open(repository.store(), header)?;
-        let state = reader.survey(stop)?;
-        Ok::<_, Error>((reader, state))
-    };
-    if let Some(session) = source.session {
-        let header = repository.session(volume, session)?;
-        return survey(header.ok_or(Error::NoSession { volume, session })?);
-    }
-    let mut sessions = repository.sessions(volume)?;
-    loop {
-        let found = survey(sessions.pop().ok_or(Error::NoSessions(volume))?)?;
-        let begun = match (source.at, found.1.timeline().t0()) {
-            (At::Time(time), Some(t0)) => t0.time() <= time,
-            _ => true,
-        };
-        if begun || sessions.is_empty() {
-            return Ok(found);
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Verifies a repository: reads every byte, checks every checksum and every rule of every stream.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use snapless_wire::id::{SessionId, VolumeGuid};
@@ -9,8 +9,9 @@ use snapless_wire::record::Records;
 use crate::error::{Damage, Error, Result};
 use crate::format::repository::session_dir;
 use crate::format::session::SESSION_FILE;
+use crate::format::sessions::SESSIONS_FILE;
 use crate::reader::SessionReader;
-use crate::repository::Repository;
+use crate::repository::{Presence, Repository};
 use crate::stop::StopFlag;
 use crate::stream::StreamState;
 
@@ -33,10 +34,10 @@ pub struct Report {
 /// One damaged place.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Finding {
-    /// The volume.
-    pub volume: String,
-    /// The session.
-    pub session: String,
+    /// The volume; `None` for a file of the whole repository.
+    pub volume: Option<String>,
+    /// The session; `None` for a file of the whole repository.
+    pub session: Option<String>,
     /// The file.
     pub file: PathBuf,
     /// The byte in it, where it is known.
@@ -63,6 +64,13 @@ pub fn verify(
 ) -> Result<Report> {
     let mut found = Vec::new();
     let mut readers = Vec::new();
+    found.extend(repository.known()?.damage.map(|(offset, why)| Finding {
+        volume: None,
+        session: None,
+        file: repository.store().locate(Path::new(SESSIONS_FILE)),
+        offset: Some(offset),
+        error: why.to_string(),
+    }));
     for volume in repository.volumes()? {
         for session in repository.session_ids(volume)? {
             match open(repository, volume, session) {
@@ -86,16 +94,17 @@ pub fn verify(
     Ok(verifier.report)
 }
 
-/// Opens a session; `None` for a directory whose session was never finished.
+/// Opens a session; `None` for a directory whose session was never finished. A session that the
+/// repository must have and has not is damage.
 fn open(
     repository: &Repository,
     volume: VolumeGuid,
     session: SessionId,
 ) -> Result<Option<SessionReader>> {
-    let Some(header) = repository.session(volume, session)? else {
-        return Ok(None);
-    };
-    SessionReader::open(repository.store(), header).map(Some)
+    match repository.session(volume, session)? {
+        Presence::Header(header) => SessionReader::open(repository.store(), header).map(Some),
+        Presence::Nothing => Ok(None),
+    }
 }
 
 fn finding(
@@ -116,7 +125,8 @@ fn finding(
         Error::Damaged { why, .. } => why.to_string(),
         other => other.to_string(),
     };
-    Finding { volume: volume.to_string(), session: session.to_string(), file, offset, error }
+    let [volume, session] = [volume.to_string(), session.to_string()].map(Some);
+    Finding { volume, session, file, offset, error }
 }
 
 struct Verifier<'a, P> {
@@ -137,7 +147,8 @@ enum Rules {
 impl<P: FnMut(Progress)> Verifier<'_, P> {
     fn session(&mut self, reader: &SessionReader) -> Result<()> {
         self.report.sessions += 1;
-        for checked in [reader.check_acknowledgement(), reader.read_state().map(|_| ())] {
+        let state = reader.read_state().and_then(|_| reader.check_age());
+        for checked in [reader.check_acknowledgement(), state] {
             if let Err(error) = checked {
                 self.found(reader, error)?;
             }

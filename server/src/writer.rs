@@ -26,7 +26,7 @@ use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::{SESSION_FILE, SessionHeader};
 use crate::format::state::{Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX};
 use crate::reader::{End, SessionReader};
-use crate::repository::WritableRepository;
+use crate::repository::{Presence, WritableRepository};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::StreamState;
@@ -37,6 +37,8 @@ const KEEP_AFTER_BYTES: u64 = 64 << 20;
 const KEEP_AFTER_RECORDS: u64 = 32 << 10;
 /// A state that is long is kept again after so many times its own length.
 const KEEP_AFTER_LENGTHS: u64 = 16;
+/// So many names of segments are looked for at each commit, or as many in some commits.
+const NAMES_EACH_COMMIT: u64 = 64;
 /// Short entries are gathered up to this many bytes before they are written.
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
@@ -54,6 +56,8 @@ pub struct SessionWriter {
     headers: [StoredFile; 2],
     /// The finished segment that the last commit has looked for.
     looks_for: SegmentNumber,
+    /// Commits so far.
+    commits: u64,
     /// The entry that was appended last.
     last_entry: Option<Entry>,
     kept: Kept,
@@ -85,29 +89,34 @@ impl SessionWriter {
     /// # Errors
     /// [`Error::OtherGeometry`], or damage of the stored stream.
     pub fn open(
-        repository: &WritableRepository,
+        writable: &WritableRepository,
         header: &SessionHeader,
         segment_limit: u64,
         stop: &StopFlag,
     ) -> Result<(Self, StreamState)> {
-        let repository = repository.repository();
+        // Before anything is made: the disk may no longer be mounted.
+        writable.check_place()?;
+        let repository = writable.repository();
         let store = repository.store().clone();
         let dir = session_dir(header.volume, header.session);
+        let present = repository.session(header.volume, header.session)?;
         // Also for one that is there: a sync of its names may have failed before.
         store.create_dirs(&dir)?;
-        let stored = match repository.session(header.volume, header.session)? {
-            Some(stored) => stored,
-            None => create(&store, &dir, header)?,
+        let stored = match present {
+            Presence::Header(stored) => stored,
+            Presence::Nothing => create(&store, &dir, header)?,
         };
         if stored.geometry != header.geometry {
             return Err(Error::OtherGeometry(header.session));
         }
+        writable.know(&stored)?;
         let reader = SessionReader::open(&store, stored)?;
         let a_slot_is_damaged = reader.check_acknowledgement().is_err();
         let reader = if a_slot_is_damaged { reader.with_whole_epochs() } else { reader };
         let mut acknowledged = *reader.acknowledged();
         // The slot of the next generation is the damaged one.
         acknowledged.generation += u64::from(a_slot_is_damaged);
+        reader.check_age()?;
         let End { mut state, entry, surveyed } = reader.find_end(stop)?;
         cut_back(&store, &dir, &acknowledged)?;
         let acknowledged_file = store.open(&dir.join(ACKNOWLEDGED_FILE), OpenMode::Write)?;
@@ -126,6 +135,7 @@ impl SessionWriter {
             segment,
             headers: [repository?, session?],
             looks_for: SegmentNumber(0),
+            commits: 0,
             last_entry: entry,
             kept: Kept { records: state.timeline().records() - surveyed, ..Kept::default() },
             store,
@@ -223,22 +233,44 @@ impl SessionWriter {
         self.kept = Kept { records: state.timeline().records(), len, appended: 0 };
     }
 
-    /// Checks that a restart would find what was written: the files in use by their names, and one
-    /// of the finished segments, each commit another.
+    /// Checks that a restart would find what was written: the files in use by their names, and the
+    /// finished segments.
     fn check_names(&mut self) -> Result<()> {
         let Some(segment) = &self.segment else { return Ok(()) };
         segment.file.get_ref().check_name()?;
         self.acknowledged_file.check_name()?;
         self.headers.iter().try_for_each(StoredFile::check_name)?;
+        self.check_finished()
+    }
+
+    /// Checks that the finished segments are there: all names, each commit if they are few, and the
+    /// header of one of them, each commit of another.
+    fn check_finished(&mut self) -> Result<()> {
+        let Some(open) = &self.segment else { return Ok(()) };
+        let located = |number: SegmentNumber| self.store.locate(&self.dir.join(number.file_name()));
+        self.commits += 1;
+        if self.commits.is_multiple_of(1 + open.number.0 / NAMES_EACH_COMMIT) {
+            let present = self.store.list(&self.dir, SegmentNumber::from_file_name)?;
+            let mut finished = (1..open.number.0).map(SegmentNumber);
+            if let Some(gone) = finished.find(|number| present.binary_search(number).is_err()) {
+                return Err(Error::Moved(located(gone)));
+            }
+        }
         // From the newest to the first, and again: the count of segments may grow meanwhile.
         if self.looks_for.0 == 0 {
-            self.looks_for = segment.number;
+            self.looks_for = open.number;
         }
         self.looks_for.0 -= 1;
-        if self.looks_for.0 > 0 {
-            self.store.open(&self.dir.join(self.looks_for.file_name()), OpenMode::Read)?;
+        let number = self.looks_for;
+        if number.0 == 0 {
+            return Ok(());
         }
-        Ok(())
+        let bytes = self.store.read_head(&self.dir.join(number.file_name()), SEGMENT_HEADER_LEN)?;
+        let SessionHeader { volume, session, .. } = self.header;
+        let want = SegmentHeader { volume, session, number };
+        let found = bytes.first_chunk().map(SegmentHeader::read);
+        let is_ours = found == Some(Ok(want));
+        if is_ours { Ok(()) } else { Err(Error::Moved(located(number))) }
     }
 
     /// The segment of the next entry: a new one if the present one would grow past the limit.

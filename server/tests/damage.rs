@@ -6,11 +6,13 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME};
+use common::{BLOCK, Client, Driver, LENGTH, Running, SECTOR, SESSION, Said, VOLUME};
 use snapless_server::error::{Damage, Error};
 use snapless_server::format::acknowledged::{Acknowledged, SLOT_STRIDE};
+use snapless_server::format::session::SessionHeader;
+use snapless_server::list::{Content, list};
 use snapless_server::reader::SessionReader;
-use snapless_server::repository::{Repository, WritableRepository};
+use snapless_server::repository::{Presence, Repository, WritableRepository};
 use snapless_server::restore::Source;
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
@@ -18,6 +20,7 @@ use snapless_server::verify::{Report, verify};
 use snapless_server::writer::SessionWriter;
 use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::frame::{FrameHeader, FrameKind};
+use snapless_wire::id::SessionId;
 
 /// No segment of these tests is ever full.
 const LIMIT: u64 = 1 << 20;
@@ -42,7 +45,9 @@ fn small_sync(driver: &mut Driver) -> Vec<Vec<u8>> {
 
 fn reader(root: &Path) -> Result<SessionReader, Error> {
     let repository = Repository::open(root)?;
-    let header = repository.session(VOLUME, SESSION)?.unwrap();
+    let Presence::Header(header) = repository.session(VOLUME, SESSION)? else {
+        panic!("no session")
+    };
     SessionReader::open(repository.store(), header)
 }
 
@@ -251,7 +256,7 @@ fn a_lost_newest_acknowledgement_loses_no_epoch() {
 fn a_session_whose_creation_was_interrupted_is_begun_again() {
     let dir = common::scratch();
     let root = dir.path();
-    drop(WritableRepository::open(root).unwrap());
+    drop(common::repository(root));
     fs::create_dir_all(session_dir(root)).unwrap();
     fs::write(session_dir(root).join("acknowledged.snapless"), "half").unwrap();
     assert_eq!(verified(root).sessions, 0);
@@ -285,7 +290,7 @@ fn entries_fill_segments_and_never_cross_them() {
 fn disturbed(limit: u64, before: u64, disturb: impl FnOnce(&Path)) -> (u64, Error) {
     let dir = common::scratch();
     let root = dir.path();
-    let repository = WritableRepository::open(root).unwrap();
+    let repository = common::repository(root);
     let stop = StopFlag::default();
     let header = common::header(LENGTH);
     let (mut writer, _) = SessionWriter::open(&repository, &header, limit, &stop).unwrap();
@@ -310,7 +315,14 @@ fn disturbed(limit: u64, before: u64, disturb: impl FnOnce(&Path)) -> (u64, Erro
 fn nothing_is_acknowledged_that_a_restart_would_not_find() {
     let moved = |path: &Path| fs::rename(path, path.with_extension("quarantine")).unwrap();
     let files = ["segment-00000001.slseg", "acknowledged.snapless", "session.snapless"];
-    let disturbances: [&dyn Fn(&Path); 6] = [
+    let disturbances: [&dyn Fn(&Path); 9] = [
+        &|root| moved(&root.join("volumes")),
+        &|root| moved(&root.join("volumes").join(VOLUME.to_string())),
+        &|root| {
+            // What is synced into the moved folder is not found by its name.
+            moved(&session_dir(root));
+            fs::create_dir(session_dir(root)).unwrap();
+        },
         &|root| files.iter().for_each(|name| moved(&session_dir(root).join(name))),
         &|root| fs::remove_file(segment(root)).unwrap(),
         &|root| moved(&session_dir(root).join("acknowledged.snapless")),
@@ -332,8 +344,137 @@ fn nothing_is_acknowledged_that_a_restart_would_not_find() {
 }
 
 #[test]
-fn a_finished_segment_that_goes_is_missed_before_long() {
+fn a_finished_segment_that_goes_or_is_replaced_is_missed() {
     let (more, error) = disturbed(1024, 20, |root| fs::remove_file(segment(root)).unwrap());
     assert!(error.to_string().contains("segment-00000001.slseg"), "{error}");
+    assert_eq!(more, 0, "{error}");
+    let (more, error) = disturbed(1024, 20, |root| {
+        fs::copy(session_dir(root).join("segment-00000002.slseg"), segment(root)).unwrap();
+    });
+    assert!(error.to_string().contains("segment-00000001.slseg"), "{error}");
     assert!(more < 20, "{more}");
+}
+
+/// A repository with a session of three segments, all acknowledged.
+fn stored(root: &Path) -> Driver {
+    let mut driver = Driver::default();
+    let mut frames = small_sync(&mut driver);
+    for _ in 0..4 {
+        frames.push([driver.write(0, SECTOR, 7), driver.epoch_end()].concat());
+    }
+    common::ingest(root, LENGTH, 1500, &frames);
+    assert_eq!(verified(root).damage, []);
+    assert!(session_dir(root).join("segment-00000003.slseg").exists());
+    driver
+}
+
+/// What is lost, and how.
+type Loss<'a> = (&'a str, &'a dyn Fn(&Path));
+
+/// Every name below a directory, with its content.
+fn content(of: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(of).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(content(&path));
+        } else {
+            found.push((path.clone(), fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_session_that_is_gone_or_lacks_a_file_is_damage_and_no_hello_changes_what_is_left() {
+    let gone = |path: PathBuf| {
+        let hidden = path.file_name().unwrap().to_string_lossy().replace("seg", "was");
+        fs::rename(&path, path.with_file_name(format!("gone-{hidden}"))).unwrap();
+    };
+    let of_session = |name: &'static str| move |root: &Path| session_dir(root).join(name);
+    let header_and_end = |root: &Path| {
+        gone(session_dir(root).join("session.snapless"));
+        gone(session_dir(root).join("acknowledged.snapless"));
+    };
+    let losses: [Loss; 9] = [
+        ("everything", &|root| gone(root.join("volumes"))),
+        ("the volume", &|root| gone(root.join("volumes").join(VOLUME.to_string()))),
+        ("the session", &|root| gone(session_dir(root))),
+        ("the header", &|root| gone(of_session("session.snapless")(root))),
+        ("the end", &|root| gone(of_session("acknowledged.snapless")(root))),
+        ("header and end", &header_and_end),
+        ("the first segment", &|root| gone(segment(root))),
+        ("the last segment", &|root| gone(of_session("segment-00000003.slseg")(root))),
+        ("the list and the header", &|root| {
+            fs::remove_file(root.join("sessions.snapless")).unwrap();
+            gone(session_dir(root).join("session.snapless"));
+        }),
+    ];
+    for (what, lose) in losses {
+        let dir = common::scratch();
+        let root = dir.path();
+        stored(root);
+        lose(root);
+        let report = verified(root);
+        assert_eq!(report.damage.len(), 1, "{what}: {:?}", report.damage);
+        let left = content(root);
+        let refused = open_writer(root).unwrap_err();
+        assert!(matches!(refused, Error::Damaged { why: Damage::Gone, .. }), "{what}: {refused}");
+        let now = content(root);
+        assert!(left.iter().all(|file| now.contains(file)), "{what}: something is lost");
+        let listed = list(&Repository::open(root).unwrap(), &StopFlag::default()).unwrap();
+        let session = &listed[0].sessions[0];
+        assert_eq!(session.session, SESSION.to_string(), "{what}");
+        assert!(matches!(session.content, Content::Damaged { .. }), "{what}: {session:?}");
+    }
+}
+
+#[test]
+fn an_older_acknowledgement_in_the_place_of_a_newer_one_is_noticed() {
+    let dir = common::scratch();
+    let root = dir.path();
+    let mut driver = stored(root);
+    let path = session_dir(root).join("acknowledged.snapless");
+    let older = fs::read(&path).unwrap();
+    let server = Running::start(root);
+    let (mut client, ..) = Client::resume(server.address);
+    client.records(&[driver.write(0, SECTOR, 9), driver.epoch_end()].concat());
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    drop(client);
+    drop(server);
+    let newer = fs::read(&path).unwrap();
+    fs::write(&path, older).unwrap();
+    let left = content(&session_dir(root));
+    let refused = open_writer(root).unwrap_err();
+    assert!(refused.to_string().contains("an older file"), "{refused}");
+    assert!(left == content(&session_dir(root)), "nothing is cut off");
+    assert_eq!(verified(root).damage.len(), 1);
+    fs::write(&path, newer).unwrap();
+    open_writer(root).unwrap();
+    assert_eq!(verified(root).damage, []);
+}
+
+#[test]
+fn every_flipped_bit_of_the_list_of_sessions_is_found_and_hides_no_other() {
+    let dir = common::scratch();
+    let root = dir.path();
+    stored(root);
+    let other = SessionHeader { session: SessionId([0x44; 16]), ..common::header(LENGTH) };
+    common::ingest_as(root, &other, LIMIT, &small_sync(&mut Driver::default()));
+    let path = root.join("sessions.snapless");
+    let good = fs::read(&path).unwrap();
+    assert_eq!(good.len(), 128);
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        fs::write(&path, &bad).unwrap();
+        let damage = verified(root).damage;
+        assert_eq!(damage.len(), 1, "byte {at}");
+        assert!(damage[0].file.ends_with("sessions.snapless"), "{damage:?}");
+    }
+    // A server that starts names the sessions again.
+    drop(WritableRepository::open(root).unwrap());
+    fs::rename(session_dir(root), root.join("moved")).unwrap();
+    assert_eq!(verified(root).damage.len(), 2, "the damaged entry, and the session");
 }

@@ -49,7 +49,7 @@ fn this_release_writes_the_pinned_bytes() {
 fn this_release_reads_the_pinned_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repository");
-    drop(WritableRepository::open(&root).unwrap());
+    drop(WritableRepository::init(&root).unwrap());
     let session = root.join(session_dir(VOLUME, SESSION));
     fs::create_dir_all(&session).unwrap();
     for (name, golden) in FILES {

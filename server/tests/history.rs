@@ -11,7 +11,7 @@ use common::{BLOCK, Client, Driver, LENGTH, Running, SECTOR, SESSION, Said, VOLU
 use snapless_server::format::repository::session_dir;
 use snapless_server::format::state::STATE_FILE;
 use snapless_server::reader::SessionReader;
-use snapless_server::repository::{Repository, WritableRepository};
+use snapless_server::repository::{Presence, Repository, WritableRepository};
 use snapless_server::stop::StopFlag;
 use snapless_server::stream::StreamState;
 use snapless_server::timeline::At;
@@ -94,7 +94,9 @@ fn a_state_that_is_damaged_missing_or_of_another_history_only_makes_a_hello_slow
         fs::write(&path, &bad).unwrap();
         assert_eq!(damage(&root), 1, "byte {at}");
         let repository = Repository::open(&root).unwrap();
-        let header = repository.session(VOLUME, SESSION).unwrap().unwrap();
+        let Presence::Header(header) = repository.session(VOLUME, SESSION).unwrap() else {
+            panic!("the session is there");
+        };
         let reader = SessionReader::open(repository.store(), header).unwrap();
         let state = reader.survey(&StopFlag::default()).unwrap();
         assert_eq!(format!("{:?}", state.timeline()), want, "byte {at}");
@@ -103,13 +105,13 @@ fn a_state_that_is_damaged_missing_or_of_another_history_only_makes_a_hello_slow
         fs::write(&path, &good[..len]).unwrap();
         same("cut");
     }
-    // Of another history: a stream of the same length whose writes are one sector further.
+    // Of another history of the session, which is not longer.
     let other = dir.path().join("other");
     let mut driver = Driver { tick: 11, ..Driver::default() };
     let sync = driver.first_sync();
     let mut frames = vec![sync];
     for _ in 0..33 {
-        let writes = (0..1003).map(|_| driver.zero(RecordKind::Write, SECTOR, SECTOR));
+        let writes = (0..1000).map(|_| driver.zero(RecordKind::Write, SECTOR, SECTOR));
         let mut frame: Vec<u8> = writes.flatten().collect();
         frame.extend(driver.epoch_end());
         frames.push(frame);

@@ -5,7 +5,9 @@ mod common;
 
 use common::{BLOCK, Driver, LENGTH, SECTOR, SESSION, Stored, VOLUME, base_image, patch};
 use snapless_server::error::Error;
+use snapless_server::format::repository::session_dir;
 use snapless_server::format::session::SessionHeader;
+use snapless_server::list::list;
 use snapless_server::repository::Repository;
 use snapless_server::restore::{Request, Source, restore};
 use snapless_server::stop::StopFlag;
@@ -165,4 +167,62 @@ fn without_a_session_id_the_newest_session_that_had_begun_is_restored() {
     assert!(matches!(unknown, Err(Error::NoSession { .. })));
     let unknown = restored(VolumeGuid([9; 16]), None, At::T0).unwrap_err();
     assert!(unknown.to_string().contains(&VOLUME.to_string()), "{unknown}");
+}
+
+#[test]
+fn latest_is_of_the_newest_session_that_has_a_point_and_the_newer_ones_are_named() {
+    let stored = Stored::new(&[Driver::default().first_sync()]);
+    let to = stored.dir.path().join("image");
+    let restored =
+        |session, at| common::restore_to(&stored.root, Source { volume: VOLUME, session, at }, &to);
+    let begin = |number, time, blocks: std::ops::Range<u8>| {
+        let session = SessionId([number; 16]);
+        let created = FileTime::new(common::T0 + time);
+        let header = SessionHeader { session, created, ..common::header(LENGTH) };
+        let mut driver = Driver { time: common::T0 + time, ..Driver::default() };
+        let records = [driver.start(), driver.blocks(blocks), driver.epoch_end()].concat();
+        common::ingest_as(&stored.root, &header, 1 << 20, &[records]);
+        session
+    };
+    let newer = begin(0x33, 4000, 0..2);
+    for at in [At::Latest, At::T0] {
+        let report = restored(None, at).unwrap();
+        assert_eq!(report.session, SESSION.to_string());
+        let [passed] = &report.passed_over[..] else { panic!("{report:?}") };
+        assert_eq!(passed.session, newer.to_string());
+        assert!(passed.why.contains("2 of 5 blocks"), "{}", passed.why);
+    }
+    assert!(matches!(restored(Some(newer), At::Latest), Err(Error::NotRestorable { .. })));
+    // Of a time in the newer session, the older one's last point is another.
+    let refused = restored(None, At::Time(FileTime::new(common::T0 + 4010))).unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains(&newer.to_string()) && text.contains(&SESSION.to_string()), "{text}");
+
+    let volumes = list(&Repository::open(&stored.root).unwrap(), &StopFlag::default()).unwrap();
+    let latest = volumes[0].latest.clone().unwrap();
+    assert_eq!(latest.session, SESSION.to_string());
+    assert_eq!(latest.time, restored(None, At::Latest).unwrap().time);
+
+    // Damage of the newest session does not hide the others, and is told.
+    let damaged = begin(0x55, 9000, 0..5);
+    let dir = stored.root.join(session_dir(VOLUME, damaged));
+    std::fs::write(dir.join("session.snapless"), [0; 128]).unwrap();
+    let report = restored(None, At::Latest).unwrap();
+    assert_eq!((report.session, report.passed_over.len()), (SESSION.to_string(), 2));
+    std::fs::write(dir.join("acknowledged.snapless"), [0; 128]).unwrap();
+    assert_eq!(restored(None, At::Latest).unwrap().session, SESSION.to_string());
+}
+
+#[test]
+fn if_no_session_has_a_point_the_newest_one_tells_why() {
+    let mut driver = Driver::default();
+    let stored = Stored::new(&[driver.start(), driver.blocks(0..1), driver.epoch_end()]);
+    let to = stored.dir.path().join("image");
+    let source = Source { volume: VOLUME, session: None, at: At::Latest };
+    let refused = common::restore_to(&stored.root, source, &to).unwrap_err();
+    assert!(refused.to_string().contains("1 of 5 blocks"), "{refused}");
+    let dir = stored.root.join(session_dir(VOLUME, SESSION));
+    std::fs::remove_file(dir.join("session.snapless")).unwrap();
+    let refused = common::restore_to(&stored.root, source, &to).unwrap_err();
+    assert!(matches!(refused, Error::Damaged { .. }), "{refused}");
 }

@@ -6,7 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::{BLOCK, Client, Driver, LENGTH, Running, SECTOR, Said, VOLUME, image};
+use common::{BLOCK, Client, Driver, LENGTH, Running, SECTOR, SESSION, Said, VOLUME, image};
 use snapless_server::list::{Content, list};
 use snapless_server::repository::Repository;
 use snapless_server::restore::Source;
@@ -289,4 +289,55 @@ fn one_session_more_than_the_limit_is_refused_and_told_the_option() {
     while connect(3).1 != welcome {
         assert!(begun.elapsed() < Duration::from_secs(10), "no place becomes free");
     }
+}
+
+#[test]
+fn a_damaged_session_is_put_aside_and_the_service_can_begin_a_new_one() {
+    let site = Site::new();
+    let (client, _) = site.synced();
+    drop(client);
+    let session = site.root.join("volumes").join(VOLUME.to_string()).join(SESSION.to_string());
+    let header = session.join("session.snapless");
+    let good = std::fs::read(&header).unwrap();
+    std::fs::write(&header, [&good[..40], &[0xff], &good[41..]].concat()).unwrap();
+    let segment = std::fs::read(session.join("segment-00000001.slseg")).unwrap();
+
+    // Nothing of it is durable: a service that resumes it then starts over.
+    let (mut client, durable) = site.resume();
+    assert_eq!(durable, (0, 0));
+    client.records(&Driver::default().start());
+    let text = error(&mut client);
+    assert!(text.contains("put aside") && text.contains("new session"), "{text}");
+    let mut newer = Client::connect(site.server.address);
+    assert_eq!(hello_of(&mut newer, 9), Said::Welcome { epoch: 0, seq: 0 });
+    newer.records(&Driver::default().first_sync());
+    assert_eq!(newer.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
+
+    let listed = list(&Repository::open(&site.root).unwrap(), &StopFlag::default()).unwrap();
+    let [damaged, complete] = &listed[0].sessions[..] else { panic!("{listed:?}") };
+    assert!(
+        matches!(damaged.content, Content::Damaged { .. })
+            && damaged.session == SESSION.to_string()
+    );
+    assert!(matches!(complete.content, Content::Complete(_)), "{complete:?}");
+    assert_eq!(std::fs::read(session.join("segment-00000001.slseg")).unwrap(), segment);
+    std::fs::write(&header, good).unwrap();
+    assert_eq!(site.resume().1, (1, 8), "put right, it goes on");
+}
+
+#[test]
+fn a_repository_that_is_no_longer_in_its_place_gets_nothing() {
+    let site = Site::new();
+    drop(site.synced());
+    let away = site.root.with_extension("unmounted");
+    std::fs::rename(&site.root, &away).unwrap();
+    std::fs::create_dir(&site.root).unwrap();
+    let mut client = Client::connect(site.server.address);
+    client.send(FrameKind::Hello, common::hello(LENGTH).as_bytes());
+    let text = error(&mut client);
+    assert!(text.contains("repository.snapless") && text.contains("put it back"), "{text}");
+    assert_eq!(std::fs::read_dir(&site.root).unwrap().count(), 0, "nothing is made there");
+    std::fs::remove_dir(&site.root).unwrap();
+    std::fs::rename(&away, &site.root).unwrap();
+    assert_eq!(site.resume().1, (1, 8));
 }

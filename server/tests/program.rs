@@ -23,6 +23,10 @@ struct Served {
 
 impl Served {
     fn start(root: &Path) -> Self {
+        if !root.join("repository.snapless").exists() {
+            let made = program().arg("init").arg(root).output().unwrap();
+            assert!(made.status.success(), "{}", text(&made.stderr));
+        }
         let mut child = program()
             .args(["serve", "--listen", "127.0.0.1:0", "--repository"])
             .arg(root)
@@ -180,6 +184,31 @@ fn each_kind_of_failure_has_its_exit_code() {
 }
 
 #[test]
+fn only_init_makes_a_repository_and_serve_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    for _ in 0..2 {
+        let refused = run("serve", &root, &["--listen", "127.0.0.1:0"]);
+        assert_fails(&refused, 1, "snapless-server init");
+        assert_eq!(std::fs::read_dir(&root).map_or(0, Iterator::count), 0);
+        std::fs::create_dir_all(&root).unwrap();
+    }
+    std::fs::create_dir(root.join("System Volume Information")).unwrap();
+    let init = || program().arg("init").arg(&root).output().unwrap();
+    let made = init();
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    assert_fails(&init(), 1, "already");
+    drop(Served::start(&root));
+    std::fs::remove_file(root.join("repository.snapless")).unwrap();
+    filled(&dir.path().join("other"));
+    let volumes = dir.path().join("other/volumes").join(VOLUME.to_string());
+    std::fs::rename(volumes, root.join("volumes").join(VOLUME.to_string())).unwrap();
+    assert_fails(&init(), 1, "volumes/");
+    let of_something_else = program().arg("init").arg(dir.path()).output().unwrap();
+    assert_fails(&of_something_else, 1, "it holds");
+}
+
+#[test]
 fn two_servers_do_not_share_a_repository() {
     let dir = tempfile::tempdir().unwrap();
     let _first = Served::start(dir.path());
@@ -237,7 +266,7 @@ fn a_server_killed_outright_loses_nothing_that_it_acknowledged() {
 fn help_has_examples_and_exit_codes() {
     let top = text(&program().arg("--help").output().unwrap().stdout);
     assert!(top.contains("Exit codes"), "{top}");
-    for command in ["serve", "restore", "list", "verify"] {
+    for command in ["init", "serve", "restore", "list", "verify"] {
         let help = text(&program().args([command, "--help"]).output().unwrap().stdout);
         assert!(help.contains("Examples:\n  snapless-server"), "{help}");
     }

@@ -30,6 +30,9 @@ fn print(volumes: &[Volume]) {
         for session in &volume.sessions {
             print_session(session);
         }
+        if let (Some(latest), [_, _, ..]) = (&volume.latest, &volume.sessions[..]) {
+            anstream::println!("  latest is {} of session {}", latest.time, latest.session);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The subcommands: arguments in, report out. The work is done by the modules above.
 
 mod console;
+mod init;
 mod list;
 mod progress;
 mod restore;
@@ -17,6 +18,7 @@ use self::console::{BAD, EXIT_DAMAGE, EXIT_FAILED, EXIT_NOT_RESTORABLE, EXIT_STO
 /// Runs the subcommand of the command line.
 pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
+        Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Restore(args) => restore::run(args),
         Command::List(args) => list::run(&args),

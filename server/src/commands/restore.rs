@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::error::Result;
 use crate::repository::Repository;
-use crate::restore::{Report, Request, Source, restore};
+use crate::restore::{PassedOver, Report, Request, Source, restore};
 
 use super::console::{GOOD, POOR, bytes, on_signal, print_json};
 use super::progress::Bar;
@@ -44,6 +44,9 @@ fn print(report: &Report) {
         report.records,
         bytes(report.bytes_written)
     );
+    for PassedOver { session, why } in &report.passed_over {
+        anstream::println!("{POOR}note{POOR:#}: not from the newer session {session}: {why}");
+    }
     if let Some(since) = &report.gap_since {
         anstream::println!(
             "{POOR}note{POOR:#}: the volume is in a gap since {since}; \

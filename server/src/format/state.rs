@@ -8,7 +8,7 @@
 use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::FRAME_HEADER_LEN;
 use snapless_wire::id::{EpochIdLe, SeqLe, SessionId, VolumeGuid};
-use zerocopy::little_endian::U64;
+use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::acknowledged::Acknowledged;
@@ -56,6 +56,9 @@ struct Raw {
     head: Head,
     volume: VolumeGuid,
     session: SessionId,
+    length: U64,
+    sector_size: U32,
+    block_size: U32,
     epoch: EpochIdLe,
     seq: SeqLe,
     segment: U64,
@@ -65,7 +68,7 @@ struct Raw {
 }
 
 /// Bytes before the state itself; the checksum is behind it.
-const RAW_LEN: usize = 104;
+const RAW_LEN: usize = 120;
 const _: () = assert!(size_of::<Raw>() == RAW_LEN);
 
 impl Checkpoint {
@@ -87,6 +90,9 @@ impl Checkpoint {
             head: Head::new(MAGIC, VERSION),
             volume: session.volume,
             session: session.session,
+            length: U64::new(session.geometry.length()),
+            sector_size: U32::new(session.geometry.sector_size()),
+            block_size: U32::new(session.geometry.block_size()),
             epoch: self.epoch.into(),
             seq: self.seq.into(),
             segment: U64::new(self.segment.0),
@@ -110,6 +116,11 @@ impl Checkpoint {
         let (raw, body) = Raw::read_from_prefix(bytes).map_err(|_| FormatError::Short)?;
         if (raw.volume, raw.session) != (session.volume, session.session) {
             return Err(FormatError::Content("identity"));
+        }
+        let shape = (raw.length.get(), raw.sector_size.get(), raw.block_size.get());
+        let geometry = &session.geometry;
+        if shape != (geometry.length(), geometry.sector_size(), geometry.block_size()) {
+            return Err(FormatError::Content("geometry"));
         }
         let (body, _) = body.split_last_chunk::<4>().ok_or(FormatError::Short)?;
         let mut input = Input::new(body);

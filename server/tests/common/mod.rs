@@ -228,6 +228,14 @@ impl Stored {
     }
 }
 
+/// The repository in a directory, made if there is none.
+pub fn repository(root: &Path) -> WritableRepository {
+    match WritableRepository::init(root) {
+        Err(Error::Exists(_)) => WritableRepository::open(root).unwrap(),
+        made => made.unwrap(),
+    }
+}
+
 /// Stores frames as a connection would, without a network. Each call is a connection of its own.
 pub fn ingest(
     root: &Path,
@@ -245,7 +253,7 @@ pub fn ingest_as(
     segment_limit: u64,
     frames: &[Vec<u8>],
 ) -> Vec<Acknowledge> {
-    let repository = WritableRepository::open(root).unwrap();
+    let repository = repository(root);
     let (mut writer, state) =
         SessionWriter::open(&repository, header, segment_limit, &StopFlag::default()).unwrap();
     let mut ingest = Ingest::AwaitingHello;
@@ -279,6 +287,7 @@ impl Running {
 
     /// A server of at most so many sessions.
     pub fn with_sessions(root: &Path, sessions: usize) -> Self {
+        drop(repository(root));
         let limits = Limits { sessions, segment_bytes: 64 << 10 };
         let server = Server::bind_with("127.0.0.1:0".parse().unwrap(), root, limits).unwrap();
         let (address, stopper) = (server.address(), server.stopper());

@@ -267,7 +267,10 @@ impl FarEnd {
     }
 
     fn try_connect(&mut self) -> Result<Welcome, Error> {
-        let repository = WritableRepository::open_in(self.store())?;
+        let repository = match WritableRepository::open_in(self.store()) {
+            Err(Error::NotARepository(_)) => WritableRepository::init_in(self.store()),
+            opened => opened,
+        }?;
         let [near, far] = stream::pair();
         let mut service = Link::over(near);
         service.sender.send(FrameKind::Hello, self.hello().as_bytes())?;
@@ -331,6 +334,10 @@ impl Connection {
         let Some(ends) = ends else { return Ok(Served::Stored) };
         self.writer.commit(ends.epoch(), ends.seq())?;
         self.sender.send(FrameKind::Acknowledge, ends.as_bytes())?;
+        // Each time, so that crashes come about it too.
+        if let Some(state) = self.ingest.state() {
+            self.writer.keep_state_at_end(state);
+        }
         match self.service.receiver.receive()? {
             Some(Message::Acknowledge(ends)) => Ok(Served::Acknowledged(ends)),
             _ => Err(Error::Stopped),

@@ -94,6 +94,8 @@ struct Server {
 impl Server {
     fn start(program: &Path, repository: &Path) -> Result<Self> {
         let mut command = process::command(program);
+        process::run(PROGRAM, command.arg("init").arg(repository))?;
+        let mut command = process::command(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--repository"]).arg(repository);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = Running::start(PROGRAM, &mut command)?;

@@ -23,8 +23,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server on a free port of the loopback, or on the address of an earlier one.
+    /// Starts a server on a free port of the loopback, or on the address of an earlier one. Makes
+    /// the run's repository if it is not there yet.
     pub fn start(exe: &Path, folder: &RunFolder, address: Option<&str>) -> Result<Self, E2eError> {
+        if !folder.repository.join("repository.snapless").exists() {
+            run("init", Command::new(exe).arg("init").arg(&folder.repository), folder)?;
+        }
         let log = folder.logs.join("server.log");
         let before = std::fs::metadata(&log).map_or(0, |data| data.len());
         let mut command = Command::new(exe);

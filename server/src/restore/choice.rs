@@ -1,0 +1,161 @@
+//! The session that a point is restored from, if none was named.
+//!
+//! A session that has just begun has no point yet, and one whose stream is damaged may have none
+//! that is found: the newest session that has the point counts, and those passed over are named.
+
+use serde::Serialize;
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+
+use super::Source;
+use crate::error::{Error, Result};
+use crate::format::session::SessionHeader;
+use crate::reader::SessionReader;
+use crate::repository::{Presence, Repository};
+use crate::stop::StopFlag;
+use crate::stream::StreamState;
+use crate::timeline::{At, Point};
+
+/// A session that does not have the point.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct PassedOver {
+    /// The session.
+    pub session: String,
+    /// Why it does not have it.
+    pub why: String,
+}
+
+/// The session and the point.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub(super) reader: SessionReader,
+    pub(super) state: StreamState,
+    pub(super) point: Point,
+    pub(super) passed_over: Vec<PassedOver>,
+}
+
+/// Chooses the session and finds the point.
+///
+/// # Errors
+/// [`Error::NotRestorable`] if no session has it, or damage of the stream.
+pub(super) fn choose(repository: &Repository, source: &Source, stop: &StopFlag) -> Result<Choice> {
+    let volume = source.volume;
+    let known = repository.volumes()?;
+    if !known.contains(&volume) {
+        return Err(Error::NoVolume { volume, known });
+    }
+    let Some(session) = source.session else {
+        return Search::new(repository, volume)?.run(source.at, stop);
+    };
+    let Presence::Header(header) = repository.session(volume, session)? else {
+        return Err(Error::NoSession { volume, session });
+    };
+    let (reader, state) = survey(repository, header, stop)?;
+    let point = state.timeline().resolve(source.at);
+    let point = point.map_err(|why| Error::NotRestorable { session, why, other: None })?;
+    Ok(Choice { reader, state, point, passed_over: Vec::new() })
+}
+
+fn survey(
+    repository: &Repository,
+    header: SessionHeader,
+    stop: &StopFlag,
+) -> Result<(SessionReader, StreamState)> {
+    let reader = SessionReader::open(repository.store(), header)?;
+    let state = reader.survey(stop)?;
+    Ok((reader, state))
+}
+
+/// The search through a volume's sessions, from the newest to the oldest.
+struct Search<'a> {
+    repository: &'a Repository,
+    /// Those that were not looked at, oldest first.
+    left: Vec<SessionHeader>,
+    passed_over: Vec<PassedOver>,
+    /// Why the newest session does not have the point.
+    first: Option<Error>,
+}
+
+impl<'a> Search<'a> {
+    fn new(repository: &'a Repository, volume: VolumeGuid) -> Result<Self> {
+        let mut search =
+            Self { repository, left: Vec::new(), passed_over: Vec::new(), first: None };
+        let mut is_empty = true;
+        for session in repository.session_ids(volume)? {
+            match repository.session(volume, session) {
+                Ok(Presence::Header(header)) => search.left.push(header),
+                Ok(Presence::Nothing) => continue,
+                Err(error) => search.pass_over(session, error)?,
+            }
+            is_empty = false;
+        }
+        if is_empty {
+            return Err(Error::NoSessions(volume));
+        }
+        search.left.sort_by_key(|header| (header.created, header.session));
+        Ok(search)
+    }
+
+    fn run(mut self, at: At, stop: &StopFlag) -> Result<Choice> {
+        // Damage of a header is told only if nothing better is found.
+        let damaged = self.first.take();
+        while let Some(header) = self.left.pop() {
+            let session = header.session;
+            let (reader, state) = match survey(self.repository, header, stop) {
+                Ok(found) => found,
+                Err(error) => {
+                    self.pass_over(session, error)?;
+                    continue;
+                }
+            };
+            let timeline = state.timeline();
+            if let (At::Time(time), Some(t0), [_, ..]) = (at, timeline.t0(), &self.left[..])
+                && time < t0.time()
+            {
+                continue;
+            }
+            match (timeline.resolve(at), at) {
+                (Ok(point), _) => {
+                    return Ok(Choice { reader, state, point, passed_over: self.passed_over });
+                }
+                // An older session says nothing of this time.
+                (Err(why), At::Time(_)) => {
+                    let other = self.last_point(stop)?;
+                    return Err(Error::NotRestorable { session, why, other });
+                }
+                (Err(why), At::T0 | At::Latest) => {
+                    self.pass_over(session, Error::NotRestorable { session, why, other: None })?;
+                }
+            }
+        }
+        // There was a session at least, and it was passed over.
+        Err(self.first.or(damaged).unwrap_or(Error::Stopped))
+    }
+
+    /// Notes why a session does not have the point; an error that concerns more than its stream is
+    /// returned.
+    fn pass_over(&mut self, session: SessionId, error: Error) -> Result<()> {
+        let why = match &error {
+            Error::NotRestorable { why, .. } => why.to_string(),
+            damage if damage.is_damage() => damage.to_string(),
+            _ => return Err(error),
+        };
+        self.passed_over.push(PassedOver { session: session.to_string(), why });
+        self.first.get_or_insert(error);
+        Ok(())
+    }
+
+    /// The last point of the newest session that has one, of those that were not looked at.
+    fn last_point(&mut self, stop: &StopFlag) -> Result<Option<(SessionId, FileTime)>> {
+        while let Some(header) = self.left.pop() {
+            let latest = match survey(self.repository, header, stop) {
+                Ok((_, state)) => state.timeline().latest(),
+                Err(error) if error.is_damage() => None,
+                Err(error) => return Err(error),
+            };
+            if let Some(place) = latest {
+                return Ok(Some((header.session, place.time())));
+            }
+        }
+        Ok(None)
+    }
+}
