@@ -107,6 +107,10 @@ pub struct Restore {
     /// Overwrite an existing file, or the device.
     #[arg(long)]
     pub force: bool,
+    /// Make the image from what is there of a damaged session, and list what is not. Exit code 4 if
+    /// anything is damaged or missing.
+    #[arg(long)]
+    pub salvage: bool,
     /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,

@@ -104,6 +104,20 @@ pub enum Error {
     /// The volume has no session at all.
     #[error("volume {0} has no session yet; see `snapless-server list`")]
     NoSessions(VolumeGuid),
+    /// More than one session could be salvaged from.
+    #[error(
+        "volume {volume} has {} sessions: choose one of them with --session: {}",
+        .known.len(), names(.known)
+    )]
+    WhichSession {
+        /// The volume.
+        volume: VolumeGuid,
+        /// Its sessions.
+        known: Vec<SessionId>,
+    },
+    /// No record of a session can be read.
+    #[error("nothing of session {0} can be read: there is nothing to salvage")]
+    NothingToSalvage(SessionId),
     /// The point cannot be restored.
     #[error("session {session}: {why}{}", other_point(.other.as_ref()))]
     NotRestorable {
@@ -299,10 +313,10 @@ fn other_point(other: Option<&(SessionId, FileTime)>) -> String {
     other.map_or_else(String::new, point)
 }
 
-fn names(volumes: &[VolumeGuid]) -> String {
-    if volumes.is_empty() {
+fn names(of: &[impl ToString]) -> String {
+    if of.is_empty() {
         return "no volume yet".to_owned();
     }
-    let names: Vec<_> = volumes.iter().map(ToString::to_string).collect();
+    let names: Vec<_> = of.iter().map(ToString::to_string).collect();
     names.join(", ")
 }

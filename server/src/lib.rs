@@ -10,7 +10,7 @@
 //! | [`repository`], [`writer`], [`reader`] | volumes and sessions; appends; reads |
 //! | [`ingest`], [`connection`], [`serve`] | from the network to the writer |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
-//! | [`restore`], [`target`], [`verify`], [`list`] | an administrator's commands |
+//! | [`restore`], [`salvage`], [`target`], [`verify`], [`list`] | an administrator's commands |
 #![forbid(unsafe_code)]
 
 pub mod bitmap;
@@ -27,6 +27,7 @@ pub mod occupancy;
 pub mod reader;
 pub mod repository;
 pub mod restore;
+pub mod salvage;
 pub mod serve;
 pub mod stop;
 pub mod storage;

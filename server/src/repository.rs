@@ -82,6 +82,11 @@ impl Repository {
         }
     }
 
+    /// The repository in a directory, whatever became of its header.
+    pub fn to_salvage(root: &Path) -> Self {
+        Self { store: Store::local(root) }
+    }
+
     /// Every volume, in order of its GUID: those that it has, and those that it must have.
     pub fn volumes(&self) -> Result<Vec<VolumeGuid>> {
         let mut volumes = self.store.list(Path::new(VOLUMES_DIR), VolumeGuid::parse)?;

@@ -181,6 +181,10 @@ fn each_kind_of_failure_has_its_exit_code() {
     assert_fails(&restore(&root, "t0", &to, &[]), 4, "snapless-server verify");
     assert!(!to.exists());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half done is left");
+    let salvaged = restore(&root, "t0", &to, &["--salvage"]);
+    assert_eq!(salvaged.status.code(), Some(4), "{}", text(&salvaged.stderr));
+    assert!(text(&salvaged.stdout).contains("is put right"), "{}", text(&salvaged.stdout));
+    assert_eq!(std::fs::metadata(&to).unwrap().len(), common::LENGTH);
 }
 
 #[test]

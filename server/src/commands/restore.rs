@@ -6,18 +6,28 @@ use crate::cli;
 use crate::error::Result;
 use crate::repository::Repository;
 use crate::restore::{PassedOver, Report, Request, Source, restore};
+use crate::salvage::{self, Bytes, salvage};
+use crate::stop::StopFlag;
 
-use super::console::{GOOD, POOR, bytes, on_signal, print_json};
+use super::console::{BAD, EXIT_DAMAGE, GOOD, POOR, bytes, on_signal, print_json};
 use super::progress::Bar;
 
 pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = Repository::open(&args.repository)?;
+    let is_salvage = args.salvage;
+    let repository = if is_salvage {
+        Repository::to_salvage(&args.repository)
+    } else {
+        Repository::open(&args.repository)?
+    };
     let request = Request {
         source: Source { volume: args.volume, session: args.session, at: args.at },
         to: args.to,
         force: args.force,
     };
+    if is_salvage {
+        return run_salvage(&repository, &request, args.json, &stop);
+    }
     let bar = Bar::new("restoring");
     let report =
         restore(&repository, &request, &stop, |progress| bar.set(progress.done, progress.total))?;
@@ -28,6 +38,70 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
         print(&report);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_salvage(
+    repository: &Repository,
+    request: &Request,
+    json: bool,
+    stop: &StopFlag,
+) -> Result<ExitCode> {
+    let bar = Bar::new("salvaging");
+    let report =
+        salvage(repository, request, stop, |progress| bar.set(progress.done, progress.total))?;
+    drop(bar);
+    if json {
+        print_json(&report)?;
+    } else {
+        print_salvaged(&report);
+    }
+    Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DAMAGE) })
+}
+
+/// Lines of one kind that are printed; all of them are in the report as JSON.
+const LINES_MAX: usize = 20;
+
+fn print_salvaged(report: &salvage::Report) {
+    let verdict = if report.is_whole() { GOOD } else { POOR };
+    anstream::println!(
+        "{verdict}salvaged{verdict:#} {} as of {} to {}: {} records, {}",
+        report.volume,
+        report.time.as_deref().unwrap_or("an unknown time"),
+        report.file.display(),
+        report.records,
+        bytes(report.bytes)
+    );
+    let damage = report
+        .damage
+        .iter()
+        .map(|place| format!("{} at byte {}: {}", place.file.display(), place.offset, place.error));
+    print_lines("damaged", damage);
+    let lost = report.lost.iter().map(|lost| {
+        let [after, before] = [&lost.after, &lost.before].map(|it| it.as_deref().unwrap_or("-"));
+        format!(
+            "records {} to {}, between {after} and {before}: what they changed has older content",
+            lost.from, lost.to
+        )
+    });
+    print_lines("lost", lost);
+    for (name, what, runs) in [
+        ("missing", "no record gives them; zeros in the image", &report.missing),
+        ("doubtful", "their entry's checksum does not match", &report.doubtful),
+        ("unreadable", "the disk could not read them; zeros in the image", &report.unreadable),
+    ] {
+        let line = |run: &Bytes| format!("{} bytes at {}: {what}", run.len, run.offset);
+        print_lines(name, runs.iter().map(line));
+    }
+}
+
+fn print_lines(name: &str, lines: impl ExactSizeIterator<Item = String>) {
+    let more = lines.len().saturating_sub(LINES_MAX);
+    for line in lines.take(LINES_MAX) {
+        anstream::println!("{BAD}{name}{BAD:#}: {line}");
+    }
+    if more > 0 {
+        anstream::println!("{BAD}{name}{BAD:#}: and {more} more, listed with --json");
+    }
 }
 
 fn print(report: &Report) {

@@ -5,7 +5,7 @@
 //! all of them are read instead. It names the entry that it follows; a state of another history,
 //! as after a restore of some of the files, is not used.
 
-use snapless_types::{EpochId, Seq};
+use snapless_types::{EpochId, Geometry, Seq};
 use snapless_wire::frame::FRAME_HEADER_LEN;
 use snapless_wire::id::{EpochIdLe, SeqLe, SessionId, VolumeGuid};
 use zerocopy::little_endian::{U32, U64};
@@ -16,6 +16,7 @@ use super::codec::Input;
 use super::segment::SegmentNumber;
 use super::session::SessionHeader;
 use super::{FormatError, Head, check, seal};
+use crate::bitmap::BLOCKS_MAX;
 use crate::stream::StreamState;
 
 /// The file's name.
@@ -105,6 +106,15 @@ impl Checkpoint {
         bytes.extend([0; 4]);
         seal(&mut bytes);
         bytes
+    }
+
+    /// The volume's shape in a sound file, whatever its session.
+    pub fn geometry(bytes: &[u8]) -> Option<Geometry> {
+        check(bytes, MAGIC, VERSION).ok()?;
+        let (raw, _) = Raw::read_from_prefix(bytes).ok()?;
+        let (sector_size, block_size) = (raw.sector_size.get(), raw.block_size.get());
+        let geometry = Geometry::new(raw.length.get(), sector_size, block_size).ok()?;
+        (geometry.block_count() <= BLOCKS_MAX).then_some(geometry)
     }
 
     /// Reads the file's bytes.

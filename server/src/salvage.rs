@@ -1,0 +1,308 @@
+//! Salvages the image of one point from a session whose stored stream is damaged.
+//!
+//! A restore ends at the first damage: what it gives is exact. Salvage gives what is there and
+//! lists what is not: entries that cannot be read, records that are missing, bytes of the volume
+//! that no record gives. Where records are missing, what they changed has older content, and
+//! nothing tells where that is.
+//!
+//! It needs no file but the segments. Without the session's header the length of the volume is that
+//! of its kept state, or the end of the last record; without an acknowledged end all is read that
+//! was stored, acknowledged or not.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use snapless_types::Extent;
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+
+use crate::error::{Damage, Error, Result};
+use crate::format::repository::session_dir;
+use crate::format::segment::SegmentNumber;
+use crate::format::session::SessionHeader;
+use crate::format::state::{Checkpoint, STATE_FILE};
+use crate::reader::SessionReader;
+use crate::repository::{Presence, Repository};
+use crate::restore::{Progress, Request};
+use crate::stop::StopFlag;
+use crate::storage::{OpenMode, Store};
+use crate::target::FileTarget;
+use crate::time;
+
+mod entries;
+mod image;
+mod stream;
+
+use entries::Piece;
+use image::{Image, Salvaged};
+use stream::{Limits, Pass};
+
+/// The report of a salvage.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Report {
+    /// The volume.
+    pub volume: String,
+    /// The session.
+    pub session: String,
+    /// The instant of the image; `None` if the stream does not tell.
+    pub time: Option<String>,
+    /// The file or device of the image.
+    pub file: PathBuf,
+    /// Bytes of the image.
+    pub bytes: u64,
+    /// Records that were applied.
+    pub records: u64,
+    /// Every damaged place.
+    pub damage: Vec<Place>,
+    /// Records that are missing.
+    pub lost: Vec<Lost>,
+    /// Bytes that no record gives: zeros in the image.
+    pub missing: Vec<Bytes>,
+    /// Bytes from an entry whose checksum does not match: most of them are right. Of such an entry
+    /// only content at t0 is used; its changes count as lost.
+    pub doubtful: Vec<Bytes>,
+    /// Bytes that the volume's disk could not read: zeros in the image.
+    pub unreadable: Vec<Bytes>,
+    /// Begin of the gap in which the image lies: it is of no one instant.
+    pub gap_since: Option<String>,
+}
+
+/// A damaged place in a file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// Where the damage begins, in bytes from the file's start.
+    pub offset: u64,
+    /// What is wrong.
+    pub error: String,
+}
+
+/// Records that are missing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Lost {
+    /// The first.
+    pub from: u64,
+    /// The last.
+    pub to: u64,
+    /// The instant of the record before them; `None` at the begin of the stream.
+    pub after: Option<String>,
+    /// The instant of the record after them; `None` at the end of the stream.
+    pub before: Option<String>,
+}
+
+/// A run of the volume's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Bytes {
+    /// The first.
+    pub offset: u64,
+    /// How many.
+    pub len: u64,
+}
+
+impl Report {
+    /// True if nothing is damaged or missing, and the image is of one instant.
+    pub fn is_whole(&self) -> bool {
+        self.damage.is_empty()
+            && self.lost.is_empty()
+            && self.missing.is_empty()
+            && self.doubtful.is_empty()
+            && self.gap_since.is_none()
+    }
+}
+
+/// Salvages an image into a file or onto a block device.
+///
+/// # Errors
+/// [`Error::NoSession`] or [`Error::WhichSession`] if there is not one session to salvage from,
+/// [`Error::NothingToSalvage`] if no record can be read, or what is wrong with the target.
+pub fn salvage(
+    repository: &Repository,
+    request: &Request,
+    stop: &StopFlag,
+    mut progress: impl FnMut(Progress),
+) -> Result<Report> {
+    let session = choose(repository, request)?;
+    let stored = Stored::find(repository, request.source.volume, session)?;
+    let total = 2 * stored.bytes;
+    // The first pass finds the clock, the length and the end; the second one makes the image.
+    let mut pass = Pass::new(stored.limits());
+    stored.walk(stop, |done| progress(Progress { done, total }), |piece| pass.take(piece))?;
+    let found = pass.finish();
+    let length = stored.length().unwrap_or(found.extent_end);
+    if found.records == 0 || length == 0 {
+        return Err(Error::NothingToSalvage(session));
+    }
+    let mut target = FileTarget::open(&request.to, length, request.force)?;
+    let mut image = Image::new(&mut target, found.cut(request.source.at), length);
+    let mut pass = Pass::new(Limits { length: Some(length), ..stored.limits() });
+    stored.walk(
+        stop,
+        |done| progress(Progress { done: stored.bytes + done, total }),
+        |piece| pass.apply(piece, &mut image),
+    )?;
+    let Salvaged { records, last, gap_since, missing, doubtful, unreadable } = image.finish();
+    let report = Report {
+        volume: request.source.volume.to_string(),
+        session: session.to_string(),
+        time: last.map(time::to_text),
+        file: request.to.clone(),
+        bytes: length,
+        records,
+        damage: [stored.damage, found.damage].concat(),
+        lost: found.lost,
+        missing,
+        doubtful,
+        unreadable,
+        gap_since: gap_since.map(time::to_text),
+    };
+    target.finish()?;
+    Ok(report)
+}
+
+/// The session that is asked for, or the only one of the volume.
+fn choose(repository: &Repository, request: &Request) -> Result<SessionId> {
+    let volume = request.source.volume;
+    let known = repository.session_ids(volume)?;
+    match (request.source.session, &known[..]) {
+        (Some(session), _) if known.contains(&session) => Ok(session),
+        (Some(session), _) => Err(Error::NoSession { volume, session }),
+        (None, []) => Err(Error::NoSessions(volume)),
+        (None, [session]) => Ok(*session),
+        (None, _) => Err(Error::WhichSession { volume, known }),
+    }
+}
+
+/// What is there of a session's stored stream.
+struct Stored {
+    store: Store,
+    dir: PathBuf,
+    /// What the files beside the segments say.
+    header: Option<SessionHeader>,
+    /// The acknowledged end: the segment, where in it, and the last record.
+    end: Option<(SegmentNumber, u64, u64)>,
+    segments: Vec<SegmentNumber>,
+    bytes: u64,
+    damage: Vec<Place>,
+}
+
+impl Stored {
+    fn find(repository: &Repository, volume: VolumeGuid, session: SessionId) -> Result<Self> {
+        let store = repository.store().clone();
+        let dir = session_dir(volume, session);
+        let segments = store.list(&dir, SegmentNumber::from_file_name)?;
+        let mut this =
+            Self { store, dir, header: None, end: None, segments, bytes: 0, damage: Vec::new() };
+        match repository.session(volume, session) {
+            Ok(Presence::Header(header)) => this.header = Some(header),
+            Ok(Presence::Nothing) => {}
+            Err(error) => this.note(error)?,
+        }
+        let kept = this.kept(volume, session);
+        if this.header.is_none() {
+            this.header = kept.as_ref().map(|kept| kept.1);
+        }
+        if let Some(header) = this.header {
+            match SessionReader::open(&this.store, header) {
+                Ok(reader) => {
+                    let end = reader.acknowledged();
+                    this.end = Some((end.segment, end.offset, end.seq.get()));
+                }
+                Err(error) => this.note(error)?,
+            }
+        }
+        // An acknowledged end that is older than the kept state is not the end.
+        let kept = kept.map(|(at, _)| (at.segment, at.offset, at.seq.get()));
+        this.end = this.end.map(|end| kept.map_or(end, |kept| kept.max(end)));
+        this.look_for_segments()?;
+        Ok(this)
+    }
+
+    /// The place of the kept state, and the header that follows from it.
+    fn kept(&self, volume: VolumeGuid, session: SessionId) -> Option<(Checkpoint, SessionHeader)> {
+        let path = self.dir.join(STATE_FILE);
+        let len = self.store.open(&path, OpenMode::Read).and_then(|file| file.len()).ok()?;
+        let bytes = self.store.read_head(&path, usize::try_from(len).ok()?).ok()?;
+        let geometry = Checkpoint::geometry(&bytes)?;
+        let created = FileTime::UNIX_EPOCH;
+        let header = SessionHeader { volume, session, geometry, created };
+        let (checkpoint, _) = Checkpoint::read(&bytes, &header).ok()?;
+        Some((checkpoint, header))
+    }
+
+    /// Sizes the segments that are there and notes those that are not.
+    fn look_for_segments(&mut self) -> Result<()> {
+        if let Some((last, ..)) = self.end {
+            self.segments.retain(|number| *number <= last);
+        }
+        let last = self.end.map(|end| end.0).or(self.segments.last().copied());
+        for number in (1..=last.map_or(0, |last| last.0)).map(SegmentNumber) {
+            let path = self.dir.join(number.file_name());
+            if self.segments.binary_search(&number).is_err() {
+                self.note(Error::damaged(&self.store.locate(&path), 0, Damage::Gone))?;
+                continue;
+            }
+            self.bytes += self.store.open(&path, OpenMode::Read)?.len()?;
+        }
+        Ok(())
+    }
+
+    /// Notes damage; any other error ends the salvage.
+    fn note(&mut self, error: Error) -> Result<()> {
+        match error {
+            Error::Damaged { path, offset, why } => {
+                self.damage.push(Place { file: path, offset, error: why.to_string() });
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.header.map(|header| header.geometry.length())
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { length: self.length(), last_seq: self.end.map(|end| end.2) }
+    }
+
+    /// Walks through all segments and calls `visit` with what is in them.
+    fn walk(
+        &self,
+        stop: &StopFlag,
+        mut progress: impl FnMut(u64),
+        mut visit: impl FnMut(Piece<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut done = 0;
+        for &number in &self.segments {
+            let file = self.store.open(&self.dir.join(number.file_name()), OpenMode::Read)?;
+            let end = self.end.filter(|end| end.0 == number).map(|end| end.1);
+            let mut segment = entries::Segment::open(file, end)?;
+            let ids = self.header.map(|header| (header.volume, header.session));
+            segment.check_header(ids, number, &mut visit)?;
+            while let Some(at) = segment.step(&mut visit)? {
+                if stop.is_set() {
+                    return Err(Error::Stopped);
+                }
+                progress(done + at);
+            }
+            done += segment.len();
+        }
+        Ok(())
+    }
+}
+
+/// Runs of bytes as the report has them.
+fn bytes_of<'a>(runs: impl Iterator<Item = &'a Range<u64>>) -> Vec<Bytes> {
+    runs.map(|run| Bytes { offset: run.start, len: run.end - run.start }).collect()
+}
+
+/// The bytes of an extent.
+fn range_of(extent: &Extent) -> Range<u64> {
+    extent.offset()..extent.end()
+}
+
+/// A place in a file, for the report.
+fn place(file: &Path, offset: u64, error: impl ToString) -> Place {
+    Place { file: file.to_owned(), offset, error: error.to_string() }
+}

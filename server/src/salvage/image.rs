@@ -1,0 +1,128 @@
+//! The image that is made of what is there.
+
+use rangemap::RangeSet;
+use snapless_types::{EpochId, Extent, RecordKind};
+use snapless_wire::id::FileTime;
+use snapless_wire::record::Record;
+
+use crate::clock::Instant;
+use crate::error::Result;
+use crate::target::Target;
+use crate::timeline::{Cut, Place};
+
+use super::{Bytes, bytes_of, range_of};
+
+/// The image while it is written.
+pub(super) struct Image<'a, T> {
+    target: &'a mut T,
+    cut: Cut,
+    length: u64,
+    /// Bytes that a record has given.
+    given: RangeSet<u64>,
+    doubtful: RangeSet<u64>,
+    unreadable: RangeSet<u64>,
+    /// The last base record's extent, whose unreadable sectors may follow.
+    last_base: Option<Extent>,
+    records: u64,
+    last: Option<FileTime>,
+    gap_since: Option<FileTime>,
+}
+
+/// What became of it.
+pub(super) struct Salvaged {
+    pub(super) records: u64,
+    /// The time of the last record that belongs to the image.
+    pub(super) last: Option<FileTime>,
+    /// Begin of the gap in which the image lies.
+    pub(super) gap_since: Option<FileTime>,
+    pub(super) missing: Vec<Bytes>,
+    pub(super) doubtful: Vec<Bytes>,
+    pub(super) unreadable: Vec<Bytes>,
+}
+
+impl<'a, T: Target> Image<'a, T> {
+    pub(super) fn new(target: &'a mut T, cut: Cut, length: u64) -> Self {
+        Self {
+            target,
+            cut,
+            length,
+            given: RangeSet::new(),
+            doubtful: RangeSet::new(),
+            unreadable: RangeSet::new(),
+            last_base: None,
+            records: 0,
+            last: None,
+            gap_since: None,
+        }
+    }
+
+    /// Applies a record if it belongs to the image.
+    pub(super) fn apply(&mut self, record: &Record<'_>, at: Instant, is_sound: bool) -> Result<()> {
+        let header = &record.header;
+        let place = Place { seq: header.seq(), at, epoch: EpochId::new(0) };
+        let included = self.cut.includes(place);
+        if included || header.kind() == RecordKind::SessionStart {
+            self.last = Some(header.time());
+        }
+        match header.kind() {
+            RecordKind::GapBegin if included => {
+                self.gap_since.get_or_insert(header.time());
+            }
+            RecordKind::Consistent if included => self.gap_since = None,
+            _ => {}
+        }
+        let Some(extent) = Extent::new(header.extent_offset(), header.extent_len()) else {
+            return Ok(());
+        };
+        let is_base = match header.kind() {
+            RecordKind::Block | RecordKind::Unallocated | RecordKind::Excluded => {
+                self.last_base = Some(extent);
+                true
+            }
+            RecordKind::Unreadable => {
+                let base = self.last_base.map(|base| range_of(&base));
+                let is_hole =
+                    base.is_some_and(|it| it.start <= extent.offset() && extent.end() <= it.end);
+                is_hole || !self.given.overlaps(&range_of(&extent))
+            }
+            _ => false,
+        };
+        // A record whose checksum does not match may name the wrong place: it must not cover what
+        // is right.
+        let is_given = self.given.overlaps(&range_of(&extent));
+        if (!is_base && !included) || (!is_sound && (!is_base || is_given)) {
+            return Ok(());
+        }
+        self.records += 1;
+        self.note(&extent, header.kind() == RecordKind::Unreadable, is_sound);
+        if record.payload.is_empty() {
+            self.target.zero(extent.offset(), extent.len())
+        } else {
+            self.target.write(extent.offset(), record.payload)
+        }
+    }
+
+    fn note(&mut self, extent: &Extent, is_unreadable: bool, is_sound: bool) {
+        let bytes = range_of(extent);
+        self.given.insert(bytes.clone());
+        for (set, has) in [(&mut self.unreadable, is_unreadable), (&mut self.doubtful, !is_sound)] {
+            if has {
+                set.insert(bytes.clone());
+            } else {
+                set.remove(bytes.clone());
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> Salvaged {
+        let missing: Vec<_> = self.given.gaps(&(0..self.length)).collect();
+        Salvaged {
+            records: self.records,
+            last: self.last,
+            gap_since: self.gap_since,
+            missing: bytes_of(missing.iter()),
+            doubtful: bytes_of(self.doubtful.iter()),
+            unreadable: bytes_of(self.unreadable.iter()),
+        }
+    }
+}
