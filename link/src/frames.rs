@@ -94,8 +94,13 @@ impl FrameReceiver {
         if header.payload_len() > self.payload_max {
             return Err(FrameError::TooLong(header.payload_len() as u64).into());
         }
-        payload.resize(header.payload_len(), 0);
-        self.fill_all(payload, wait)?;
+        payload.clear();
+        while payload.len() < header.payload_len() {
+            // In steps: a length takes no memory until its bytes come.
+            let start = payload.len();
+            payload.resize(header.payload_len().min(start + CHUNK_LEN), 0);
+            self.fill_all(&mut payload[start..], wait)?;
+        }
         header.verify(payload)?;
         Ok(Some(header))
     }

@@ -40,6 +40,8 @@ pub struct WritableRepository {
     repository: Repository,
     /// The repository's header. While it has its name, the repository is in its place.
     header: StoredFile,
+    /// The lock's file. While it has its name, no other server can take the lock.
+    lock_file: StoredFile,
     /// Protects the list of the sessions that the repository must have, and its file.
     known: Mutex<KnownSessions>,
     _lock: Lock,
@@ -220,9 +222,11 @@ impl WritableRepository {
 
     fn with_lock(store: Store, lock: Lock) -> Result<Self> {
         let repository = Repository::open_in(store.clone())?;
-        let header = store.open(Path::new(REPOSITORY_FILE), OpenMode::Read)?;
+        let [header, lock_file] =
+            [REPOSITORY_FILE, LOCK_FILE].map(|name| store.open(Path::new(name), OpenMode::Read));
+        let (header, lock_file) = (header?, lock_file?);
         let known = Mutex::new(repository.known()?);
-        let this = Self { repository, header, known, _lock: lock };
+        let this = Self { repository, header, lock_file, known, _lock: lock };
         this.know_all()?;
         Ok(this)
     }
@@ -232,13 +236,15 @@ impl WritableRepository {
         &self.repository
     }
 
-    /// Checks that the repository is still in its place: a disk that is no longer mounted leaves an
-    /// empty directory, into which nothing may be written.
+    /// Checks that the repository is still in its place and this server's alone: a disk that is no
+    /// longer mounted leaves an empty directory, into which nothing may be written, and a lock that
+    /// was removed admits another server.
     ///
     /// # Errors
     /// [`Error::Moved`] if it is not.
     pub fn check_place(&self) -> Result<()> {
-        self.header.check_name()
+        self.header.check_name()?;
+        self.lock_file.check_name()
     }
 
     /// From now on the repository must have this session.

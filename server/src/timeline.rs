@@ -50,6 +50,10 @@ pub struct Gap {
     pub reason: GapReason,
 }
 
+/// The most gaps that are told apart. Past that, those with the fewest records between them count as
+/// one: no instant between them can be restored.
+pub const GAPS_MAX: usize = 1 << 14;
+
 /// A stretch of instants that can be restored, both ends included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PointRange {
@@ -440,7 +444,23 @@ impl Timeline {
     fn open_gap(&mut self, gap: Gap) {
         // A second GapBegin inside a gap (the link was lost again) opens no other.
         if self.open_gap_now().is_none() {
+            if self.gaps.len() >= GAPS_MAX {
+                self.join_gaps();
+            }
             self.gaps.push(gap);
+        }
+    }
+
+    /// Makes one gap of the two between which the fewest records are.
+    fn join_gaps(&mut self) {
+        let between = |index: usize| {
+            let end = self.gaps[index].end.map_or(0, |end| end.seq.get());
+            self.gaps[index + 1].begin.seq.get().saturating_sub(end)
+        };
+        let closest = (0..self.gaps.len() - 1).min_by_key(|&index| between(index));
+        if let Some(first) = closest {
+            let second = self.gaps.remove(first + 1);
+            self.gaps[first].end = second.end;
         }
     }
 }

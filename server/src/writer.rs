@@ -21,7 +21,7 @@ use snapless_wire::record::RECORD_HEADER_LEN;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
-use crate::format::repository::{REPOSITORY_FILE, session_dir};
+use crate::format::repository::{LOCK_FILE, REPOSITORY_FILE, session_dir};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::{SESSION_FILE, SessionHeader};
 use crate::format::state::{Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX};
@@ -52,8 +52,8 @@ pub struct SessionWriter {
     acknowledged: Acknowledged,
     acknowledged_file: StoredFile,
     segment: Option<OpenSegment>,
-    /// The headers that a restart needs to find the session.
-    headers: [StoredFile; 2],
+    /// The headers that a restart needs to find the session, and the lock's file.
+    files: [StoredFile; 3],
     /// The finished segment that the last commit has looked for.
     looks_for: SegmentNumber,
     /// Commits so far.
@@ -125,15 +125,15 @@ impl SessionWriter {
             0 => None,
             _ => Some(OpenSegment::reopen(&store, &dir, acknowledged)?),
         };
-        let headers = [Path::new(REPOSITORY_FILE), &dir.join(SESSION_FILE)];
-        let [repository, session] = headers.map(|path| store.open(path, OpenMode::Read));
+        let files = [Path::new(REPOSITORY_FILE), Path::new(LOCK_FILE), &dir.join(SESSION_FILE)];
+        let [repository, lock, session] = files.map(|path| store.open(path, OpenMode::Read));
         let mut writer = Self {
             header: stored,
             segment_limit,
             acknowledged,
             acknowledged_file,
             segment,
-            headers: [repository?, session?],
+            files: [repository?, lock?, session?],
             looks_for: SegmentNumber(0),
             commits: 0,
             last_entry: entry,
@@ -239,7 +239,7 @@ impl SessionWriter {
         let Some(segment) = &self.segment else { return Ok(()) };
         segment.file.get_ref().check_name()?;
         self.acknowledged_file.check_name()?;
-        self.headers.iter().try_for_each(StoredFile::check_name)?;
+        self.files.iter().try_for_each(StoredFile::check_name)?;
         self.check_finished()
     }
 

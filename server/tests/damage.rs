@@ -315,7 +315,12 @@ fn disturbed(limit: u64, before: u64, disturb: impl FnOnce(&Path)) -> (u64, Erro
 fn nothing_is_acknowledged_that_a_restart_would_not_find() {
     let moved = |path: &Path| fs::rename(path, path.with_extension("quarantine")).unwrap();
     let files = ["segment-00000001.slseg", "acknowledged.snapless", "session.snapless"];
-    let disturbances: [&dyn Fn(&Path); 9] = [
+    let disturbances: [&dyn Fn(&Path); 10] = [
+        &|root| {
+            // Another server can take the lock now, and does.
+            fs::remove_file(root.join("lock")).unwrap();
+            drop(WritableRepository::open(root).unwrap());
+        },
         &|root| moved(&root.join("volumes")),
         &|root| moved(&root.join("volumes").join(VOLUME.to_string())),
         &|root| {

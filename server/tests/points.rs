@@ -4,8 +4,8 @@ mod common;
 
 use common::{BLOCK, Driver, LENGTH, SECTOR, geometry};
 use snapless_server::stream::StreamState;
-use snapless_server::timeline::{At, Cut, NotRestorable, Timeline};
-use snapless_types::Seq;
+use snapless_server::timeline::{At, Cut, GAPS_MAX, NotRestorable, Timeline};
+use snapless_types::{RecordKind, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::record::Records;
 
@@ -178,4 +178,33 @@ fn a_second_gap_marker_inside_a_gap_changes_nothing() {
     let timeline = timeline(&gap.concat());
     assert_eq!(timeline.gaps().len(), 1);
     assert_eq!(timeline.gaps()[0].begin.seq, Seq::new(9));
+}
+
+#[test]
+fn a_list_of_gaps_has_an_end_and_no_point_moves() {
+    let mut driver = Driver::default();
+    let mut records = driver.first_sync();
+    let t0 = common::T0;
+    // Of the first gaps, the two that are closest together count as one in the end.
+    let mut near = Vec::new();
+    for index in 0..=GAPS_MAX {
+        records.extend([driver.gap(), driver.consistent()].concat());
+        let writes = if index == 5 { 1 } else { 2 };
+        if index == 5 {
+            near = vec![driver.time];
+        }
+        for _ in 0..writes {
+            records.extend(driver.zero(RecordKind::Write, 0, SECTOR));
+        }
+        if index == 5 {
+            near.push(driver.time - driver.tick);
+        }
+    }
+    let timeline = timeline(&records);
+    assert_eq!((timeline.gaps().len(), timeline.ranges().len()), (GAPS_MAX, GAPS_MAX + 1));
+    let refused = cut(&timeline, near[0] + 1).unwrap_err();
+    assert!(refused.to_string().contains("in a gap"), "{refused}");
+    assert!(cut(&timeline, t0).is_ok() && timeline.resolve(At::Latest).is_ok());
+    let last = driver.time - driver.tick;
+    assert!(cut(&timeline, last).is_ok() && cut(&timeline, last - 1).is_ok());
 }

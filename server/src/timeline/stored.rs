@@ -2,7 +2,7 @@
 
 use snapless_types::GapReason;
 
-use super::{Coverage, Gap, Place, Timeline};
+use super::{Coverage, GAPS_MAX, Gap, Place, Timeline};
 use crate::format::codec::{Input, Stored};
 
 impl Stored for Place {
@@ -74,7 +74,8 @@ impl Timeline {
         let single = [self.t0, self.last, self.base_complete, self.last_base, self.last_t0_lost];
         let of_gaps = self.gaps.iter().flat_map(|gap| [gap.before, Some(gap.begin), gap.end]);
         let (_, earlier) = self.gaps.split_last().map_or((None, &[][..]), |it| (Some(it.0), it.1));
-        single.into_iter().chain(of_gaps).flatten().all(|place| is_inside(&place))
+        self.gaps.len() <= GAPS_MAX
+            && single.into_iter().chain(of_gaps).flatten().all(|place| is_inside(&place))
             && earlier.iter().all(|gap| gap.end.is_some())
             && self.gaps.windows(2).all(|two| two[0].begin.seq < two[1].begin.seq)
     }
