@@ -73,10 +73,20 @@ impl Timeline {
         };
         let single = [self.t0, self.last, self.base_complete, self.last_base, self.last_t0_lost];
         let of_gaps = self.gaps.iter().flat_map(|gap| [gap.before, Some(gap.begin), gap.end]);
-        let (_, earlier) = self.gaps.split_last().map_or((None, &[][..]), |it| (Some(it.0), it.1));
+        let seqs = |gap: &Gap| {
+            [gap.before, Some(gap.begin), gap.end].into_iter().flatten().map(|place| place.seq)
+        };
+        // A gap may begin with the record after the one that ended the gap before.
+        let follow = |two: &[Gap]| {
+            two[0].end.is_some_and(|end| seqs(&two[1]).next().is_some_and(|next| end.seq <= next))
+        };
+        let t0_is_first = |t0: Place| {
+            self.gaps.first().is_none_or(|gap| seqs(gap).next().is_some_and(|seq| t0.seq <= seq))
+        };
         self.gaps.len() <= GAPS_MAX
             && single.into_iter().chain(of_gaps).flatten().all(|place| is_inside(&place))
-            && earlier.iter().all(|gap| gap.end.is_some())
-            && self.gaps.windows(2).all(|two| two[0].begin.seq < two[1].begin.seq)
+            && self.gaps.iter().all(|gap| seqs(gap).is_sorted())
+            && self.gaps.windows(2).all(follow)
+            && self.t0.is_none_or(t0_is_first)
     }
 }

@@ -8,7 +8,8 @@
 //! | `frames` | the network | frames and what they carry |
 //! | `ingest` | the network | whole connections: frames, records, the stream's rules |
 //! | `repository` | a program that can write to the repository | the fixed structures of its files |
-//! | `segment` | the same | a stored stream, read from files |
+//! | `segment` | the same | a stored stream, read from files and salvaged |
+//! | `state` | the same | the kept state of a stream; the list of sessions |
 //! | `text` | people and files | identities, file names, times |
 //!
 //! Upholds: what a target accepts keeps the promises of the type that it was parsed into, and comes
@@ -21,6 +22,7 @@ mod ingest;
 mod records;
 mod repository;
 mod segment;
+mod state;
 mod stream;
 mod text;
 
@@ -52,7 +54,7 @@ impl Target {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 8] = [
+pub static TARGETS: [Target; 9] = [
     control::TARGET,
     dispatch::TARGET,
     records::TARGET,
@@ -60,6 +62,7 @@ pub static TARGETS: [Target; 8] = [
     ingest::TARGET,
     repository::TARGET,
     segment::TARGET,
+    state::TARGET,
     text::TARGET,
 ];
 

@@ -72,7 +72,8 @@ fn check_stored(ends: Option<Acknowledge>, payload: &[u8]) {
     assert_eq!(ends, last, "an epoch is acknowledged when it ends");
 }
 
-fn check_state(state: &StreamState) -> &'static str {
+/// A state that was taken keeps its promises.
+pub(super) fn check_state(state: &StreamState) -> &'static str {
     let timeline = state.timeline();
     let coverage = timeline.coverage();
     assert!(coverage.base <= coverage.known && coverage.known <= coverage.total);

@@ -59,7 +59,7 @@ fn repair(input: &mut [u8]) {
     }
 }
 
-fn seal(bytes: &mut [u8]) {
+pub(super) fn seal(bytes: &mut [u8]) {
     if let Some((body, crc)) = bytes.split_last_chunk_mut::<4>() {
         *crc = crc32c::crc32c(body).to_le_bytes();
     }

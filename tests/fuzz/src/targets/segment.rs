@@ -9,9 +9,14 @@ use snapless_server::error::Error;
 use snapless_server::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
 use snapless_server::format::repository::session_dir;
 use snapless_server::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
+use snapless_server::format::session::SESSION_FILE;
 use snapless_server::reader::{SessionReader, Wanted};
+use snapless_server::repository::Repository;
+use snapless_server::restore::{Request, Source};
+use snapless_server::salvage::salvage;
 use snapless_server::stop::StopFlag;
 use snapless_server::storage::Store;
+use snapless_server::timeline::At;
 use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordHeader};
 
@@ -62,6 +67,7 @@ fn read(folder: &Path, input: &[u8]) -> &'static str {
     fs::create_dir_all(&dir).expect("a directory in a temporary folder");
     fs::write(dir.join(ACKNOWLEDGED_FILE), file).expect("a file in it");
     fs::write(dir.join(SegmentNumber::FIRST.file_name()), input).expect("another one");
+    fs::write(dir.join(SESSION_FILE), session.to_bytes()).expect("and one more");
 
     let reader = SessionReader::open(&Store::local(folder), session);
     let reader = reader.expect("the acknowledgement is whole");
@@ -75,14 +81,32 @@ fn read(folder: &Path, input: &[u8]) -> &'static str {
     match (surveyed, whole) {
         (Ok(records), Ok(())) => {
             assert_eq!(records, replayed, "a survey and a replay see the same records");
+            check_salvage(folder, true);
             "whole"
         }
         // A survey does not look at content, so that only a replay finds it damaged.
         (Ok(_), Err(error)) | (Err(error), Err(_)) => {
             assert!(matches!(error, Error::Damaged { .. }), "{error}");
+            check_salvage(folder, false);
             "damaged"
         }
         (Err(error), Ok(())) => panic!("a replay took what a survey refused: {error}"),
+    }
+}
+
+/// Of any stream something is salvaged, or nothing; of a sound one all.
+fn check_salvage(folder: &Path, is_sound: bool) {
+    let source = Source { volume: stream::VOLUME, session: None, at: At::Latest };
+    let request = Request { source, to: folder.join("image"), force: true };
+    let repository = Repository::to_salvage(folder);
+    match salvage(&repository, &request, &StopFlag::default(), |_| ()) {
+        Ok(report) => {
+            assert_eq!(report.bytes, stream::LENGTH);
+            let is_whole = report.damage.is_empty() && report.lost.is_empty();
+            assert!(is_whole || !is_sound, "{report:?}");
+        }
+        Err(Error::NothingToSalvage(_)) => assert!(!is_sound, "a sound stream has records"),
+        Err(error) => panic!("{error}"),
     }
 }
 
