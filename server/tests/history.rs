@@ -17,7 +17,8 @@ use snapless_server::stream::StreamState;
 use snapless_server::timeline::At;
 use snapless_server::verify::verify;
 use snapless_server::writer::SessionWriter;
-use snapless_types::RecordKind;
+use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_wire::frame::{FrameHeader, FrameKind};
 
 fn folder(root: &Path) -> PathBuf {
     root.join(session_dir(VOLUME, SESSION))
@@ -157,19 +158,42 @@ fn a_connection_leaves_the_state_and_the_next_one_goes_on_with_it() {
 
 /// Run it by `cargo test -p snapless-server --release --test history -- --ignored --nocapture`.
 #[test]
-#[ignore = "takes a gigabyte in memory or on the disk, and a minute"]
+#[ignore = "takes five gigabytes in memory or on the disk, and a minute"]
 fn a_hello_after_ten_million_records() {
-    let dir = common::scratch();
-    let root = dir.path().join("repository");
-    history(&root, 10_000, 1000);
-    let path = folder(&root).join(STATE_FILE);
-    for what in ["from all records", "from the state"] {
-        let server = Running::start(&root);
-        let begun = Instant::now();
-        let (client, ..) = Client::resume(server.address);
-        println!("Hello {what}: {:?}", begun.elapsed());
-        drop(client);
-        drop(server);
-        println!("{} bytes of state", fs::metadata(&path).unwrap().len());
+    for (records, content) in [(10_000_000, 0), (1_000_000, 4096)] {
+        let dir = common::scratch();
+        let root = dir.path().join("repository");
+        long_history(&root, records, content);
+        for what in ["all records", "the kept state"] {
+            let server = Running::start(&root);
+            let begun = Instant::now();
+            let (client, ..) = Client::resume(server.address);
+            let took = begun.elapsed();
+            println!("Hello after {records} records of {content} bytes from {what}: {took:?}");
+            drop(client);
+            drop(server);
+        }
+    }
+}
+
+/// A first sync and epochs of 1,000 writes, in segments as large as a server's.
+fn long_history(root: &Path, records: u64, content: u64) {
+    let repository = common::repository(root);
+    let (header, stop) = (common::header(LENGTH), StopFlag::default());
+    let (mut writer, _) = SessionWriter::open(&repository, &header, 256 << 20, &stop).unwrap();
+    let mut driver = Driver::default();
+    let mut frame = driver.first_sync();
+    while driver.seq < records {
+        let epoch = EpochId::new(driver.epoch - 1);
+        writer.append(&FrameHeader::new(FrameKind::Records, &frame).unwrap(), &frame).unwrap();
+        writer.commit(epoch, Seq::new(driver.seq)).unwrap();
+        frame.clear();
+        for _ in 0..1000 {
+            frame.extend(match content {
+                0 => driver.zero(RecordKind::Write, 0, SECTOR),
+                _ => driver.write(0, content, 7),
+            });
+        }
+        frame.extend(driver.epoch_end());
     }
 }
