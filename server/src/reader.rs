@@ -2,7 +2,8 @@
 //!
 //! Readers need no lock: the writer changes only what lies past the acknowledged end.
 //! [`SessionReader::survey`] reads the record headers since the last checkpoint and skips the
-//! content, to find out what can be restored. [`SessionReader::replay`] reads everything and checks every checksum.
+//! content, to find out what can be restored. [`SessionReader::replay`] reads everything and checks
+//! every checksum.
 
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};

@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drives_own_folders_are_in_no_repositorys_way() {
+    fn a_drives_own_folders_are_in_the_way_of_no_repository() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["System Volume Information", "$RECYCLE.BIN", "lost+found", ".Trash-1000"] {
             fs::create_dir(dir.path().join(name)).unwrap();

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use rangemap::RangeSet;
 use serde::{Serialize, Serializer};
 use snapless_types::{BlockRange, Extent, Geometry, RecordKind, Seq};
-use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+use snapless_wire::id::FileTime;
 use snapless_wire::record::Record;
 
 use crate::bitmap::BlockSet;
@@ -23,12 +23,12 @@ use crate::stop::StopFlag;
 use crate::stream::{Accepted, BaseBlocks};
 use crate::target::{FileTarget, Target};
 use crate::time;
-use crate::timeline::{At, Cut, Point};
+use crate::timeline::{Cut, Point};
 
 mod choice;
 
-pub use choice::PassedOver;
 use choice::{Choice, choose};
+pub use choice::{PassedOver, Source};
 
 /// What to restore, and where to.
 #[derive(Clone, Debug)]
@@ -39,18 +39,6 @@ pub struct Request {
     pub to: PathBuf,
     /// Overwrite what is there.
     pub force: bool,
-}
-
-/// Which image to restore.
-#[derive(Clone, Copy, Debug)]
-pub struct Source {
-    /// The volume.
-    pub volume: VolumeGuid,
-    /// The session; if `None`, the newest that has the point. For a time, the newest that had begun
-    /// then.
-    pub session: Option<SessionId>,
-    /// The point.
-    pub at: At,
 }
 
 /// The report of a restore.

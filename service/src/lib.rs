@@ -18,6 +18,7 @@
 //! All but the service manager and the event log runs on every system, with any
 //! [`snapless_driver_client::Driver`].
 
+pub mod attempt;
 pub mod backoff;
 pub mod batch;
 pub mod config;

@@ -1,8 +1,8 @@
 //! The links of one claimed session, one after the other.
 //!
-//! A link sends what the [`Window`] has and takes the server's acknowledgements. When it breaks, the
-//! next one is dialled, with growing pauses, and goes on behind what is durable: nothing is lost,
-//! and the session stays claimed.
+//! A link sends what the [`Window`] has and takes the server's acknowledgements. When it breaks,
+//! the next one is dialled, with growing pauses, and goes on behind what is durable: nothing is
+//! lost, and the session stays claimed.
 //!
 //! Rule LOSS (rules.md#loss): an acknowledgement counts only if it is for an epoch whose end this
 //! link has sent. What a server has is compared with what it acknowledged before.
@@ -16,11 +16,12 @@ use snapless_link::client::{Link, LinkCloser, LinkLimits, Message, MessageReceiv
 use snapless_link::frames::FrameSender;
 use snapless_wire::frame::{Acknowledge, FrameKind, Hello, Welcome};
 
+use crate::attempt::{guarded, repeat};
 use crate::backoff::BackoffLimits;
 use crate::counters::Counters;
 use crate::session::Reason;
 use crate::stop::StopSignal;
-use crate::stream::{StreamError, guarded, repeat};
+use crate::stream::error::StreamError;
 use crate::window::{Next, NoJoint, Window};
 
 /// How a pipeline reaches its server.
@@ -115,8 +116,8 @@ impl<'a> Links<'a> {
         None
     }
 
-    /// Compares what the server has with what it acknowledged and with what the window has: the link
-    /// goes on behind it, unless a reason is returned for which a new session must begin.
+    /// Compares what the server has with what it acknowledged and with what the window has: the
+    /// link goes on behind it, unless a reason is returned for which a new session must begin.
     pub fn join(&self, welcome: &Welcome) -> Result<Option<Reason>, StreamError> {
         let acknowledged = self.counters.last_acknowledged();
         if welcome.durable_epoch() < acknowledged.epoch() {

@@ -5,7 +5,6 @@
 //! broken link: its closing tells the driver that drained records may be lost (rule LOSS,
 //! rules.md#loss).
 
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use snapless_types::Extent;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{ABI_VERSION, DeviceName, ExcludedExtents, SessionPhase};
 
+use crate::attempt::guarded;
 use crate::backoff::BackoffLimits;
 use crate::config::VolumeConfig;
 use crate::counters::Counters;
@@ -27,7 +27,7 @@ use crate::notice;
 use crate::session::{Claim, Plan, Reason, SessionError, Verdict, find, judge, permits, plan};
 use crate::state::{Remembered, SessionStore, StateError};
 use crate::stop::StopSignal;
-use crate::stream::{Stream, StreamEnd, StreamError, panic_text};
+use crate::stream::{Stream, StreamEnd, StreamError};
 use crate::watch::{Resized, Watch};
 
 /// How often it is looked whether t0 has come.
@@ -120,8 +120,7 @@ impl Pipeline {
 
     /// One attempt; a panic is an error like others and does not end protection.
     fn guarded_attempt(&self, served: &mut Option<SessionId>) -> Result<End, PipelineError> {
-        panic::catch_unwind(AssertUnwindSafe(|| self.attempt(served)))
-            .unwrap_or_else(|panic| Err(PipelineError::Panicked(panic_text(&*panic))))
+        guarded(|| self.attempt(served)).unwrap_or_else(|text| Err(PipelineError::Panicked(text)))
     }
 
     /// `served` is the session that an earlier attempt claimed.

@@ -14,20 +14,19 @@
 //! dirty (rule LOSS, rules.md#loss). A call that the driver carried out in no part, for want of
 //! memory or because the system cancelled it, does not end the stream: it is repeated.
 
-use std::any::Any;
-use std::panic::{self, AssertUnwindSafe};
+pub mod error;
+
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use snapless_driver_client::{DriverError, DriverPort};
-use snapless_link::LinkError;
 use snapless_link::client::Link;
-use snapless_types::{EpochId, Seq};
+use snapless_types::Seq;
 use snapless_wire::frame::Welcome;
 use snapless_wire::id::SessionId;
-use snapless_wire::record::RecordError;
 
+use crate::attempt::{guarded, repeat};
 use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::links::{Dialling, Links};
@@ -36,10 +35,10 @@ use crate::stop::StopSignal;
 use crate::watch::Watch;
 use crate::window::Window;
 
+pub use error::StreamError;
+
 /// How often the stream checks for a stop request and for the end of a flush.
 const TICK: Duration = Duration::from_millis(50);
-/// Pause before a call to the driver is repeated.
-const REPEAT_PAUSE: Duration = Duration::from_millis(100);
 /// How often the caller saves the acknowledged epoch.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -55,39 +54,6 @@ pub enum StreamEnd {
     SessionEnded,
     /// The server lacks its part: stop the session and begin a new one.
     StartOver(Reason),
-}
-
-/// Why a stream broke.
-#[derive(Debug, thiserror::Error)]
-pub enum StreamError {
-    /// The driver failed.
-    #[error(transparent)]
-    Driver(#[from] DriverError),
-    /// The link failed, or the server refused.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// The driver returned bytes that are not records.
-    #[error("the driver returned bytes that are not records: {0}")]
-    Records(RecordError),
-    /// The server acknowledged an epoch that it cannot have.
-    #[error(
-        "the server acknowledges epoch {0}, which it cannot have: the link is closed and what it \
-         has not acknowledged is sent again; install server and service of the same release"
-    )]
-    ImpossibleEpoch(EpochId),
-    /// What the server lacks is not in the window any more.
-    #[error(
-        "the link broke in an epoch longer than the resend window, so what the server lacks cannot \
-         be sent again: the driver reads those blocks anew; choose a longer resend_window if this \
-         comes again"
-    )]
-    WindowExceeded,
-    /// A thread panicked.
-    #[error("a bug ended the stream ({0}); please report it with the log lines above")]
-    Panicked(String),
-    /// A thread ended without a reason.
-    #[error("a bug ended the stream and no thread said why; please report it with the log")]
-    Unexplained,
 }
 
 /// The session to stream, and where it is counted.
@@ -224,23 +190,6 @@ impl Stream<'_> {
     }
 }
 
-/// Calls the driver until it has carried the call out, unless the stream ends.
-///
-/// A call without memory was not begun. A cancelled one has taken no record: the driver completes
-/// only drains that wait as cancelled. The system may cancel a call that this program did not.
-pub(crate) fn repeat<T>(
-    halted: &StopSignal,
-    mut ask: impl FnMut() -> Result<T, DriverError>,
-) -> Result<T, DriverError> {
-    loop {
-        match ask() {
-            Err(DriverError::NoMemory(_) | DriverError::Cancelled(_))
-                if !halted.wait_for(REPEAT_PAUSE) => {}
-            answer => return answer,
-        }
-    }
-}
-
 /// How a thread has ended.
 enum Event {
     Drain(Result<(), StreamError>),
@@ -253,18 +202,6 @@ fn report(to: &Sender<Event>, work: impl FnOnce() -> Event) {
     let event = guarded(work).unwrap_or_else(Event::Panicked);
     // The receiver is gone if the stream has ended for another reason.
     let _unheard = to.send(event);
-}
-
-/// What `work` returns, or what its panic says.
-pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| panic_text(&*panic))
-}
-
-/// What a panic says.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without text").to_owned()
 }
 
 /// A flush in progress.

@@ -6,7 +6,6 @@
 use serde::Serialize;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
-use super::Source;
 use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
 use crate::reader::SessionReader;
@@ -14,6 +13,18 @@ use crate::repository::{Presence, Repository};
 use crate::stop::StopFlag;
 use crate::stream::StreamState;
 use crate::timeline::{At, Point};
+
+/// Which image to restore.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// The volume.
+    pub volume: VolumeGuid,
+    /// The session; if `None`, the newest that has the point. For a time, the newest that had begun
+    /// then.
+    pub session: Option<SessionId>,
+    /// The point.
+    pub at: At,
+}
 
 /// A session that does not have the point.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
