@@ -1,0 +1,37 @@
+//! Who may speak on a link: the server's certificate authority, the identities of machines, how a
+//! machine gets one, and how it loses it.
+//!
+//! | module | its one job |
+//! | --- | --- |
+//! | [`authority`] | the server's own authority: makes it, issues and renews certificates |
+//! | [`identity`] | what a certificate says: machine, role, name, validity |
+//! | [`token`] | single-use tokens that let a machine enrol |
+//! | [`enrolment`] | what machine and server say to each other at enrolment and renewal |
+//! | [`machines`] | what the authority has issued, machine by machine |
+//! | [`revocation`] | certificates that are no longer accepted |
+//! | [`keystore`] | a machine's own key and certificate |
+//! | [`server`] | all of this together, as a server uses it |
+//! | [`config`] | the TLS settings of both ends |
+//! | [`audit`] | one line for each act |
+//! | [`files`], [`private`] | files that only their owner reads |
+//!
+//! Rule: a key is private from its first byte, no secret is stored that a hash can replace, and
+//! what cannot be checked is refused.
+#![deny(unsafe_code)]
+
+pub mod audit;
+pub mod authority;
+pub mod config;
+pub mod enrolment;
+mod error;
+pub mod files;
+mod hex;
+pub mod identity;
+pub mod keystore;
+pub mod machines;
+pub mod private;
+pub mod revocation;
+pub mod server;
+pub mod token;
+
+pub use error::TrustError;

@@ -1,0 +1,299 @@
+//! All that a server knows of trust: its authority, the tokens, the machines, what is revoked, and
+//! the log of acts.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateSigningRequestDer;
+
+use crate::audit::{Act, Audit, Entry, text_of};
+use crate::authority::Authority;
+use crate::config::{Purpose, server_config};
+use crate::enrolment::{Answer, Request, csr};
+use crate::error::TrustError;
+use crate::identity::{Certified, Identity, MachineId, Serial, printable};
+use crate::machines::{Machine, Machines};
+use crate::revocation::{Revocations, Subject};
+use crate::token::{Grant, Token, Tokens};
+
+/// How often it is looked whether the server's own certificate is due.
+const SETTINGS_AGE: Duration = Duration::from_hours(1);
+
+/// All that a server knows of trust.
+#[derive(Debug)]
+pub struct ServerTrust {
+    folder: PathBuf,
+    authority: Authority,
+    tokens: Tokens,
+    machines: Machines,
+    revocations: Revocations,
+    audit: Audit,
+    /// The TLS settings that are in use, one for each purpose.
+    settings: Mutex<Option<Settings>>,
+    /// Held while a machine's file is read and written again.
+    issuing: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Settings {
+    made: SystemTime,
+    configs: [(Purpose, Arc<ServerConfig>); 3],
+}
+
+impl ServerTrust {
+    /// Makes an authority in a folder that does not exist yet.
+    ///
+    /// # Errors
+    /// [`TrustError::AuthorityExists`], or a file that cannot be written; then nothing is there.
+    pub fn create(folder: &Path, now: SystemTime) -> Result<Self, TrustError> {
+        Authority::create(folder, now, |new| {
+            Tokens::new(new).create()?;
+            Machines::new(new).create()?;
+            Revocations::new(new).create()
+        })?;
+        let trust = Self::open(folder)?;
+        trust.note(Act::AuthorityMade, None, None, "")?;
+        Ok(trust)
+    }
+
+    /// Opens the authority in a folder.
+    ///
+    /// # Errors
+    /// [`TrustError::NoAuthority`], or a file that is missing or damaged.
+    pub fn open(folder: &Path) -> Result<Self, TrustError> {
+        Ok(Self {
+            folder: folder.to_owned(),
+            authority: Authority::open(folder)?,
+            tokens: Tokens::new(folder),
+            machines: Machines::new(folder),
+            revocations: Revocations::new(folder),
+            audit: Audit::new(folder),
+            settings: Mutex::default(),
+            issuing: Mutex::default(),
+        })
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The authority.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// What is revoked.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// The log of acts.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// Every machine that has enrolled, and whether it is revoked.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn machines(&self) -> Result<Vec<(Machine, bool)>, TrustError> {
+        let with_state = |machine: Machine| {
+            let id: MachineId = machine.machine.parse()?;
+            let revoked = self.revocations.covers_machine(id);
+            Ok((machine, revoked))
+        };
+        self.machines.all()?.into_iter().map(with_state).collect()
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// The machine of the grant is unknown or revoked, or as [`Tokens::make`].
+    pub fn make_token(
+        &self,
+        grant: &Grant,
+        lifetime: Duration,
+        now: SystemTime,
+    ) -> Result<Token, TrustError> {
+        if let Some(text) = &grant.machine {
+            let machine = text.parse()?;
+            self.machines.find(machine)?.ok_or_else(|| TrustError::NoMachine(text.clone()))?;
+            if self.revocations.covers_machine(machine) {
+                return Err(TrustError::Refused(format!(
+                    "machine {machine} is revoked for ever: leave --machine out, and it enrols as \
+                     a new machine"
+                )));
+            }
+        }
+        let token = self.tokens.make(grant, lifetime, self.authority.fingerprint(), now)?;
+        let about = format!(
+            "token {}, role {}, until {}{}",
+            token.number(),
+            grant.role,
+            text_of(now + lifetime),
+            grant.machine.as_ref().map_or_else(String::new, |id| format!(", machine {id}"))
+        );
+        self.note(Act::TokenMade, None, None, &about)?;
+        Ok(token)
+    }
+
+    /// Revokes a machine or a certificate; false if it was revoked before.
+    ///
+    /// # Errors
+    /// [`TrustError::NoMachine`], or a file that cannot be written.
+    pub fn revoke(&self, subject: &Subject, now: SystemTime) -> Result<bool, TrustError> {
+        let about = match subject {
+            Subject::Machine(machine) => {
+                let known = self.machines.find(*machine)?;
+                known.ok_or_else(|| TrustError::NoMachine(machine.to_string()))?;
+                format!("machine {machine}")
+            }
+            Subject::Serial(serial) => format!("certificate {serial}"),
+        };
+        let is_new = self.revocations.revoke(subject, now)?;
+        if is_new {
+            self.note(Act::Revoked, None, None, &about)?;
+        }
+        Ok(is_new)
+    }
+
+    /// Answers a request that came on a connection of this purpose; `holder` is the certificate
+    /// that the other end has shown.
+    pub fn answer(
+        &self,
+        request: &Request,
+        holder: Option<&Certified>,
+        peer: &str,
+        now: SystemTime,
+    ) -> Answer {
+        let _issuing = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
+        let granted = match (request, holder) {
+            (Request::Enrol { proof, name, csr: text }, _) => csr(text).and_then(|csr| {
+                let grant = self.tokens.consume(proof, now)?;
+                let number = proof.number().unwrap_or_default();
+                self.enrol(&grant, name, &csr, (peer, number), now)
+            }),
+            (Request::Renew { csr: text }, Some(holder)) => {
+                csr(text).and_then(|csr| self.renew(holder, &csr, peer, now))
+            }
+            (Request::Renew { .. }, None) => Err(TrustError::Garbled),
+        };
+        granted.unwrap_or_else(|error| {
+            let why = error.to_string();
+            log::warn!("{peer}: no certificate: {why}");
+            let machine = holder.map(|holder| holder.identity.machine);
+            let act = Act::EnrolRefused;
+            self.audit.refused(&Entry { act, peer: Some(peer), machine, about: &why });
+            // What is wrong with the server's own files is not the other end's business.
+            Answer::Refused(match error {
+                TrustError::File { .. } | TrustError::Damaged { .. } => {
+                    "the server cannot issue certificates now; its log says why".into()
+                }
+                TrustError::Refused(why) => why,
+                _ => why,
+            })
+        })
+    }
+
+    /// The TLS settings for connections of this purpose, with a certificate that is still valid.
+    ///
+    /// # Errors
+    /// The server's certificate cannot be read or made.
+    pub fn config(
+        &self,
+        purpose: Purpose,
+        now: SystemTime,
+    ) -> Result<Arc<ServerConfig>, TrustError> {
+        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = |settings: &Settings| {
+            now.duration_since(settings.made).is_ok_and(|age| age < SETTINGS_AGE)
+        };
+        if !settings.as_ref().is_some_and(is_fresh) {
+            *settings = Some(self.make_settings(now)?);
+        }
+        let configs = settings.iter().flat_map(|settings| &settings.configs);
+        let mut found = configs.filter(|(of, _)| *of == purpose).map(|(_, it)| Arc::clone(it));
+        found.next().ok_or(TrustError::Garbled)
+    }
+
+    /// Notes a refused connection.
+    pub fn refused(&self, peer: &str, holder: Option<&Certified>, why: &str) {
+        let machine = holder.map(|holder| holder.identity.machine);
+        let act = Act::ConnectRefused;
+        self.audit.refused(&Entry { act, peer: Some(peer), machine, about: why });
+    }
+
+    fn enrol(
+        &self,
+        grant: &Grant,
+        own_name: &str,
+        csr: &CertificateSigningRequestDer<'_>,
+        (peer, token): (&str, &str),
+        now: SystemTime,
+    ) -> Result<Answer, TrustError> {
+        let again: Option<MachineId> = grant.machine.as_deref().map(str::parse).transpose()?;
+        if again.is_some_and(|machine| self.revocations.covers_machine(machine)) {
+            return Err(TrustError::Revoked);
+        }
+        let identity = Identity {
+            machine: again.map_or_else(MachineId::random, Ok)?,
+            role: grant.role,
+            name: printable(grant.name.as_deref().unwrap_or(own_name)),
+        };
+        let before = again.map(|machine| self.machines.find(machine)).transpose()?.flatten();
+        let (certificate, certified) = self.authority.issue(&identity, csr, now)?;
+        // An identity that moves to another key is at one place only.
+        for serial in before.iter().flat_map(|machine| &machine.serials) {
+            let serial: Serial = serial.parse()?;
+            self.revocations.revoke(&Subject::Serial(serial), now)?;
+        }
+        self.machines.note(&certified, now)?;
+        let about = format!("{identity}, token {token}, certificate {}", certified.serial);
+        self.note(Act::Enrolled, Some(peer), Some(identity.machine), &about)?;
+        log::info!("{peer}: enrolled {identity}");
+        Ok(Answer::granted(&certificate, self.authority.certificate()))
+    }
+
+    fn renew(
+        &self,
+        holder: &Certified,
+        csr: &CertificateSigningRequestDer<'_>,
+        peer: &str,
+        now: SystemTime,
+    ) -> Result<Answer, TrustError> {
+        if self.revocations.covers(holder) {
+            return Err(TrustError::Revoked);
+        }
+        let identity = &holder.identity;
+        let (certificate, certified) = self.authority.issue(identity, csr, now)?;
+        self.machines.note(&certified, now)?;
+        let about = format!("certificate {} after {}", certified.serial, holder.serial);
+        self.note(Act::Renewed, Some(peer), Some(identity.machine), &about)?;
+        log::info!("{peer}: renewed the certificate of {identity}");
+        Ok(Answer::granted(&certificate, self.authority.certificate()))
+    }
+
+    fn make_settings(&self, now: SystemTime) -> Result<Settings, TrustError> {
+        let identity = self.authority.server_identity(now)?;
+        let authority = self.authority.certificate();
+        let of = |purpose| {
+            let config = server_config(purpose, &identity, authority, &self.revocations);
+            config.map(|config| (purpose, config))
+        };
+        let [link, enrol, renew] = Purpose::ALL.map(of);
+        Ok(Settings { made: now, configs: [link?, enrol?, renew?] })
+    }
+
+    fn note(
+        &self,
+        act: Act,
+        peer: Option<&str>,
+        machine: Option<MachineId>,
+        about: &str,
+    ) -> Result<(), TrustError> {
+        self.audit.append(&Entry { act, peer, machine, about })
+    }
+}
