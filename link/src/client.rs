@@ -21,9 +21,9 @@ use crate::stream::{RECEIVE_STEP, Stream, TcpLimits, connect_tcp};
 /// The longest payload that a server has reason to send: the text of an error.
 const INCOMING_MAX: usize = 64 << 10;
 /// A link on which nothing came for this time is probed.
-const PROBE_AFTER: Duration = Duration::from_secs(20);
+pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(20);
 /// Time between two probes.
-const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long the parts of a conversation may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use snapless_wire::frame::{FrameError, FrameKind};
 
+use crate::tls::TlsError;
+
 /// Why a link is of no further use.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -21,6 +23,9 @@ pub enum LinkError {
     /// The link broke, or ended in the middle of a frame.
     #[error("the link was lost: {0}")]
     Lost(#[source] io::Error),
+    /// One end does not trust the other.
+    #[error(transparent)]
+    Untrusted(#[from] TlsError),
     /// The other end closed the link between two frames and gave no reason.
     #[error("the other end closed the link")]
     Closed,
@@ -39,4 +44,15 @@ pub enum LinkError {
     /// The frame does not belong there.
     #[error("the other end sent a {0:?} frame, which is out of place")]
     OutOfPlace(FrameKind),
+}
+
+impl LinkError {
+    /// For an error of the stream below.
+    pub(crate) fn lost(error: io::Error) -> Self {
+        match error.downcast::<TlsError>() {
+            Ok(TlsError::Cut) => Self::Lost(io::ErrorKind::UnexpectedEof.into()),
+            Ok(error) => Self::Untrusted(error),
+            Err(error) => Self::Lost(error),
+        }
+    }
 }

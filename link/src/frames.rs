@@ -37,16 +37,16 @@ impl FrameSender {
         self.head.clear();
         self.head.extend_from_slice(&header.to_bytes());
         self.head.extend_from_slice(start);
-        send_all(&*self.stream, &self.head).map_err(LinkError::Lost)?;
+        send_all(&*self.stream, &self.head).map_err(LinkError::lost)?;
         for chunk in rest.chunks(CHUNK_LEN) {
-            send_all(&*self.stream, chunk).map_err(LinkError::Lost)?;
+            send_all(&*self.stream, chunk).map_err(LinkError::lost)?;
         }
         Ok(FRAME_HEADER_LEN + payload.len())
     }
 
     /// Tells the other end that nothing more will be sent.
     pub fn finish(&self) -> Result<(), LinkError> {
-        self.stream.shutdown(Shutdown::Write).map_err(LinkError::Lost)
+        self.stream.shutdown(Shutdown::Write).map_err(LinkError::lost)
     }
 }
 
@@ -151,14 +151,15 @@ impl FrameReceiver {
                     }
                     _ => {}
                 },
-                Err(error) => return Err(LinkError::Lost(error)),
+                Err(error) => return Err(LinkError::lost(error)),
             }
         }
         Ok(done)
     }
 }
 
-fn send_all(stream: &dyn Stream, mut bytes: &[u8]) -> io::Result<()> {
+/// Sends all of it.
+pub(crate) fn send_all(stream: &dyn Stream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.send(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),

@@ -2,7 +2,8 @@
 //!
 //! | module | its one job |
 //! | --- | --- |
-//! | [`stream`] | the byte stream below: TCP today, TLS later |
+//! | [`stream`] | the byte stream below: TCP, or TLS over it |
+//! | [`tls`] | TLS below a link: handshake, stream, enrolment |
 //! | [`frames`] | sends and receives whole frames, within limits of size and time |
 //! | [`client`] | the service's end: connects, says hello, receives messages |
 //! | [`server`] | the server's end: accepts, receives records, says why it closes |
@@ -16,5 +17,7 @@ mod error;
 pub mod frames;
 pub mod server;
 pub mod stream;
+pub mod tls;
 
 pub use error::LinkError;
+pub use tls::TlsError;

@@ -46,10 +46,14 @@ pub enum Patience {
 impl ServerLink {
     /// Takes an accepted connection.
     pub fn accept(stream: TcpStream, peer: SocketAddr) -> Result<Self, LinkError> {
-        prepare_tcp(&stream, &TCP).map_err(LinkError::Lost)?;
-        let stream: Arc<dyn Stream> = Arc::new(stream);
+        prepare(&stream)?;
+        Ok(Self::over(Arc::new(stream), peer))
+    }
+
+    /// A link over a connected stream.
+    pub fn over(stream: Arc<dyn Stream>, peer: SocketAddr) -> Self {
         let sender = FrameSender::new(Arc::clone(&stream));
-        Ok(Self { sender, receiver: FrameReceiver::new(stream, FRAME_PAYLOAD_MAX), peer })
+        Self { sender, receiver: FrameReceiver::new(stream, FRAME_PAYLOAD_MAX), peer }
     }
 
     /// The other end.
@@ -96,4 +100,9 @@ impl ServerLink {
         // If the other end does not listen, closing is all that is left.
         drop(self.send(FrameKind::Error, why.as_bytes()));
     }
+}
+
+/// Prepares an accepted socket.
+pub(crate) fn prepare(stream: &TcpStream) -> Result<(), LinkError> {
+    prepare_tcp(stream, &TCP).map_err(LinkError::Lost)
 }

@@ -1,4 +1,4 @@
-//! The byte stream that a link runs over: TCP today, TLS later.
+//! The byte stream that a link runs over: TCP here, TLS over it in [`crate::tls`].
 //!
 //! One thread sends, one receives, and a third may end both; all three share the stream by
 //! reference. An implementation that needs a lock or a thread of its own for that, as TLS does,

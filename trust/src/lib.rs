@@ -35,3 +35,5 @@ pub mod server;
 pub mod token;
 
 pub use error::TrustError;
+/// The implementation of TLS, for the streams that use these settings.
+pub use rustls;

@@ -1,0 +1,75 @@
+//! The service's end of a link over TLS.
+
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use snapless_trust::rustls::ClientConfig;
+
+use crate::client::{Link, LinkLimits, PROBE_AFTER, PROBE_INTERVAL};
+use crate::error::LinkError;
+use crate::stream::{TcpLimits, connect_tcp};
+
+use super::handshake::{self, Patience};
+use super::stream::TlsStream;
+
+/// How long a handshake may take.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
+
+impl Link {
+    /// Connects to `address`, which is `host:port`, over TLS; every address of the host is tried.
+    ///
+    /// # Errors
+    /// [`LinkError::Connect`], or [`LinkError::Untrusted`] if another program answers there. If the
+    /// server refuses this machine, the first receive says so.
+    pub fn connect_tls(
+        address: &str,
+        limits: &LinkLimits,
+        config: &Arc<ClientConfig>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Self, LinkError> {
+        let tcp = reach(address, limits)?;
+        Self::secure(tcp, config, cancelled)
+    }
+
+    /// A link over TLS on a connected socket that is prepared ([`crate::stream::prepare_tcp`]).
+    ///
+    /// # Errors
+    /// As [`Self::connect_tls`].
+    pub fn secure(
+        tcp: TcpStream,
+        config: &Arc<ClientConfig>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Self, LinkError> {
+        secure(tcp, config, cancelled).map(|stream| Self::over(Arc::new(stream)))
+    }
+}
+
+pub(super) fn secure(
+    tcp: TcpStream,
+    config: &Arc<ClientConfig>,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<TlsStream, LinkError> {
+    let patience = Patience { limit: HANDSHAKE_LIMIT, cancelled };
+    Ok(handshake::connect(tcp, Arc::clone(config), &patience)?)
+}
+
+/// Connects to one of the addresses of the host, and prepares the socket.
+pub(super) fn reach(address: &str, limits: &LinkLimits) -> Result<TcpStream, LinkError> {
+    let failed = |source| LinkError::Connect { address: address.to_owned(), source };
+    let tcp = TcpLimits {
+        send: limits.send,
+        probe_after: PROBE_AFTER,
+        probe_interval: PROBE_INTERVAL,
+        probes: None,
+    };
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for candidate in address.to_socket_addrs().map_err(failed)? {
+        match connect_tcp(&candidate, limits.connect, &tcp) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(failed(last))
+}
