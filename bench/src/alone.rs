@@ -1,12 +1,15 @@
-//! The engine without files and clients: what its parts cost on threads of this machine.
+//! The engine and the link without files and clients: what their parts cost on threads of this
+//! machine.
 //!
 //! | module | what it measures |
 //! | --- | --- |
 //! | [`rundown`] | a write on a volume without a session, on one processor and on all |
 //! | [`lock`] | how long the verbs hold the session's lock at 64 TiB |
 //! | [`burst`] | how long writes are held that arrive all at once, beside the disk's own reads |
+//! | [`link`] | what TLS costs between service and server |
 
 pub mod burst;
+pub mod link;
 pub mod lock;
 pub mod rundown;
 

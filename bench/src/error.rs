@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use snapless_engine::{ConfigError, StartError};
 use snapless_link::LinkError;
+use snapless_trust::TrustError;
 use snapless_types::GeometryError;
 
 /// The result of an operation of the host.
@@ -77,6 +78,9 @@ pub enum Error {
 
     #[error(transparent)]
     Link(#[from] LinkError),
+
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 
     #[error("the sink failed: {0}")]
     Sink(String),

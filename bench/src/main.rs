@@ -66,6 +66,8 @@ enum Part {
     Lock,
     /// Writes that are held all at once
     Burst,
+    /// TLS between service and server, against plain TCP
+    Link,
 }
 
 #[derive(clap::Args)]
@@ -108,6 +110,7 @@ fn main() -> ExitCode {
             Part::Rundown => print(alone::rundown::measure(threads.into(), rounds.into())),
             Part::Lock => print(alone::lock::measure()),
             Part::Burst => print(alone::burst::measure(depth.into(), rounds.into())),
+            Part::Link => print(alone::link::measure(rounds.into())),
         },
     };
     match done {
