@@ -8,6 +8,7 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 
 use crate::gate::SESSIONS_MAX;
 use crate::timeline::At;
+use crate::trust_cli::TrustCommand;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -40,6 +41,9 @@ pub enum Command {
     List(List),
     /// Read everything and check every checksum.
     Verify(Verify),
+    /// Who may speak.
+    #[command(flatten)]
+    Trust(TrustCommand),
 }
 
 /// `init`.
@@ -61,10 +65,11 @@ pub struct Init {
 #[command(after_help = "\
 Prints `listening on ADDRESS` when it is ready. Stops cleanly on Ctrl-C or SIGTERM.
 RUST_LOG=warn|info|debug sets what it logs to standard error.
+Machines connect over TLS and must have enrolled; see `snapless-server ca init` and `token create`.
 
 Examples:
   snapless-server serve --listen 0.0.0.0:7711 --repository /srv/snapless
-  snapless-server serve --listen 127.0.0.1:0 --repository ./repository")]
+  snapless-server serve --listen 127.0.0.1:0 --repository ./repository --insecure")]
 pub struct Serve {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -72,6 +77,9 @@ pub struct Serve {
     /// Directory of the repository, as `init` made it.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
+    /// Speak without TLS, to whoever reaches the port; only on the loopback, for tests.
+    #[arg(long)]
+    pub insecure: bool,
     /// Most sessions at a time, one a protected volume. Each takes up to 16 MiB, and 2 bits a block
     /// of its volume at most.
     #[arg(long, value_name = "N", default_value_t = SESSIONS_MAX, value_parser = sessions)]

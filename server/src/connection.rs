@@ -1,5 +1,6 @@
 //! One connection, from its Hello to its end. Each runs on its own thread.
 
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use crate::gate::{Greeting, Seat};
 use crate::ingest::{Action, Ingest};
 use crate::occupancy::{Cancel, Claim, Occupancy};
 use crate::repository::WritableRepository;
+use crate::security::{Pass, Security};
 use crate::stream::StreamState;
 use crate::time;
 use crate::writer::SessionWriter;
@@ -29,6 +31,8 @@ pub struct Host {
     pub occupancy: Occupancy,
     /// A segment that would grow past this is closed, in bytes.
     pub segment_limit: u64,
+    /// Who may speak.
+    pub security: Security,
 }
 
 /// An open session. The writer is dropped before the claim: the next writer finds no file open.
@@ -48,13 +52,39 @@ struct Milestones {
     in_gap: Option<GapReason>,
 }
 
-/// Serves a connection until it ends; logs why it ended.
-pub fn serve(host: &Host, mut link: ServerLink, greeting: Greeting, cancel: &Cancel) {
+/// What ends a connection from outside it.
+#[derive(Clone, Copy)]
+struct Watch<'a> {
+    pass: &'a Pass,
+    cancel: &'a Cancel,
+}
+
+/// Serves an accepted connection until it ends; logs why it ended.
+pub fn serve(
+    host: &Host,
+    (stream, peer): (TcpStream, SocketAddr),
+    greeting: Greeting,
+    cancel: &Cancel,
+) {
+    let must_end = || greeting.must_end() || cancel.check().is_err();
+    match host.security.accept(stream, peer, &must_end) {
+        Ok(Some((link, pass))) => converse(host, link, &pass, greeting, cancel),
+        Ok(None) => {}
+        Err(error) => warn!("{peer}: refused: {error}"),
+    }
+}
+
+/// Serves a connection whose other end is known; logs why it ended.
+fn converse(host: &Host, mut link: ServerLink, pass: &Pass, greeting: Greeting, cancel: &Cancel) {
     let begun = Instant::now();
     let peer = link.peer();
+    if let Some(machine) = pass.machine() {
+        info!("{peer}: {}", machine.identity);
+    }
+    let watch = Watch { pass, cancel };
     let mut session = None;
     let mut ingest = Ingest::AwaitingHello;
-    let end = run(host, &mut link, (greeting, cancel), &mut ingest, &mut session);
+    let end = run(host, &mut link, (greeting, &watch), &mut ingest, &mut session);
     let name = session
         .as_ref()
         .map_or_else(|| peer.to_string(), |session| format!("{peer}, {}", session.name));
@@ -84,27 +114,27 @@ pub fn serve(host: &Host, mut link: ServerLink, greeting: Greeting, cancel: &Can
 fn run(
     host: &Host,
     link: &mut ServerLink,
-    (greeting, cancel): (Greeting, &Cancel),
+    (greeting, watch): (Greeting, &Watch<'_>),
     ingest: &mut Ingest,
     slot: &mut Option<Session>,
 ) -> Error {
     let mut payload = Vec::new();
-    let (hello, seat) = match greet(link, greeting, cancel, ingest, &mut payload) {
+    let (hello, seat) = match greet(link, greeting, watch, ingest, &mut payload) {
         Ok(greeted) => greeted,
         Err(error) => return error,
     };
-    let opened = open(host, &hello, seat, cancel).and_then(|(session, state)| {
+    let opened = open(host, &hello, seat, watch.cancel).and_then(|(session, state)| {
         welcome(link, &session.writer, &state)?;
         ingest.begin(state);
         Ok(session)
     });
     let session = match opened {
         Ok(session) => slot.insert(session),
-        Err(error) if error.is_damage() => return put_aside(link, &hello, error, cancel),
+        Err(error) if error.is_damage() => return put_aside(link, &hello, error, watch.cancel),
         Err(error) => return error,
     };
     loop {
-        if let Err(error) = step(link, cancel, ingest, session, &mut payload) {
+        if let Err(error) = step(link, watch, ingest, session, &mut payload) {
             return error;
         }
     }
@@ -132,23 +162,24 @@ fn put_aside(link: &mut ServerLink, hello: &Hello, why: Error, cancel: &Cancel) 
 fn greet(
     link: &mut ServerLink,
     greeting: Greeting,
-    cancel: &Cancel,
+    watch: &Watch<'_>,
     ingest: &mut Ingest,
     payload: &mut Vec<u8>,
 ) -> Result<(Hello, Seat)> {
     let begun = Instant::now();
     let is_late = || begun.elapsed() >= HELLO_LIMIT;
-    let must_end = || is_late() || greeting.must_end() || cancel.check().is_err();
+    let must_end = || is_late() || greeting.must_end() || watch.must_end();
     let frame = match link.receive(Patience::Hello, &must_end, payload) {
         Err(LinkError::Cancelled) => {
-            cancel.check()?;
+            watch.check()?;
             let late = LinkError::Silent(HELLO_LIMIT);
             return Err(if greeting.must_end() { Error::MadeRoom } else { late.into() });
         }
         received => received?,
     };
     match ingest.frame(frame, payload)? {
-        Action::Open(hello) => {
+        Action::Open(mut hello) => {
+            hello.volume = watch.pass.volume(hello.volume)?;
             let seat = greeting.admit(hello.volume, hello.session)?;
             Ok((hello, seat))
         }
@@ -160,12 +191,12 @@ fn greet(
 /// Receives a frame and stores it.
 fn step(
     link: &mut ServerLink,
-    cancel: &Cancel,
+    watch: &Watch<'_>,
     ingest: &mut Ingest,
     session: &mut Session,
     payload: &mut Vec<u8>,
 ) -> Result<()> {
-    let frame = receive(link, cancel, payload)?;
+    let frame = receive(link, watch, payload)?;
     let Action::Store { ends } = ingest.frame(frame, payload)? else {
         // `Ingest` opens only before `begin`.
         return Err(LinkError::Closed.into());
@@ -179,10 +210,10 @@ fn step(
 }
 
 /// Receives one frame, or the reason for which this connection must end meanwhile.
-fn receive(link: &mut ServerLink, cancel: &Cancel, payload: &mut Vec<u8>) -> Result<FrameHeader> {
-    let received = link.receive(Patience::Idle, &|| cancel.check().is_err(), payload);
+fn receive(link: &mut ServerLink, watch: &Watch<'_>, payload: &mut Vec<u8>) -> Result<FrameHeader> {
+    let received = link.receive(Patience::Idle, &|| watch.must_end(), payload);
     if matches!(received, Err(LinkError::Cancelled)) {
-        cancel.check()?;
+        watch.check()?;
     }
     Ok(received?)
 }
@@ -227,6 +258,19 @@ fn store(
         link.send(FrameKind::Acknowledge, acknowledge.as_bytes())?;
     }
     Ok(())
+}
+
+impl Watch<'_> {
+    /// Asked several times a second.
+    fn must_end(&self) -> bool {
+        self.cancel.check().is_err() || self.pass.is_over()
+    }
+
+    /// Why the connection must end, if it must.
+    fn check(&self) -> Result<()> {
+        self.cancel.check()?;
+        self.pass.check()
+    }
 }
 
 impl Milestones {

@@ -1,9 +1,12 @@
 //! Errors of the server and its tools: what happened, to what, and what to do.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use snapless_link::LinkError;
+use snapless_trust::TrustError;
+use snapless_trust::identity::Role;
 use snapless_types::Seq;
 use snapless_wire::frame::FrameError;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
@@ -202,6 +205,27 @@ pub enum Error {
     /// A newer connection of the session took over.
     #[error("a newer connection of the same session took over")]
     Replaced,
+    /// Trust: the authority, a token, a machine.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// Without TLS on an address that other machines reach.
+    #[error(
+        "{0} can be reached from other machines, and without TLS whoever reaches it may write: leave \
+         --insecure out, or listen on 127.0.0.1 or [::1]"
+    )]
+    InsecureAddress(SocketAddr),
+    /// The machine was revoked while it was connected.
+    #[error(
+        "this machine's certificate was revoked: ask the server's administrator for a token, then \
+         run `snapless enroll --force`"
+    )]
+    Revoked,
+    /// The certificate expired while the machine was connected.
+    #[error("the certificate of this connection has expired: connect again with the renewed one")]
+    CertificateOver,
+    /// The machine's role may send nothing.
+    #[error("an {0}'s certificate may not send records: enrol the machine with a client's token")]
+    Role(Role),
     /// The work was stopped on request.
     #[error("stopped on request")]
     Stopped,

@@ -8,6 +8,7 @@
 //! | [`timeline`] | the instants of a stream that can be restored |
 //! | [`storage`] | the files below, and what of them survives a crash |
 //! | [`repository`], [`writer`], [`reader`] | volumes and sessions; appends; reads |
+//! | [`security`] | who may speak, and about which volumes |
 //! | [`ingest`], [`connection`], [`serve`] | from the network to the writer |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`restore`], [`salvage`], [`target`], [`verify`], [`list`] | an administrator's commands |
@@ -28,6 +29,7 @@ pub mod reader;
 pub mod repository;
 pub mod restore;
 pub mod salvage;
+pub mod security;
 pub mod serve;
 pub mod stop;
 pub mod storage;
@@ -35,5 +37,6 @@ pub mod stream;
 pub mod target;
 pub mod time;
 pub mod timeline;
+pub mod trust_cli;
 pub mod verify;
 pub mod writer;

@@ -10,7 +10,6 @@ use std::thread::{self, Scope};
 use std::time::Duration;
 
 use log::{info, warn};
-use snapless_link::server::ServerLink;
 
 use crate::connection::{self, Host};
 use crate::error::{Error, Result};
@@ -18,6 +17,7 @@ use crate::format::segment::SEGMENT_LIMIT_BYTES;
 use crate::gate::{Gate, SESSIONS_MAX};
 use crate::occupancy::{Cancel, Occupancy};
 use crate::repository::WritableRepository;
+use crate::security::Security;
 use crate::stop::StopFlag;
 
 /// Pause after the system failed to accept a connection (out of handles).
@@ -58,10 +58,11 @@ pub struct Stopper {
 }
 
 impl Server {
-    /// Opens the repository for writing and listens.
+    /// Opens the repository for writing and listens, without TLS.
     ///
     /// # Errors
-    /// [`Error::Listen`], [`Error::Locked`], or what is wrong with the repository.
+    /// [`Error::Listen`], [`Error::Locked`], [`Error::InsecureAddress`], or what is wrong with the
+    /// repository.
     pub fn bind(address: SocketAddr, repository: &Path) -> Result<Self> {
         Self::bind_with(address, repository, Limits::default())
     }
@@ -71,12 +72,26 @@ impl Server {
     /// # Errors
     /// As [`Self::bind`].
     pub fn bind_with(address: SocketAddr, root: &Path, limits: Limits) -> Result<Self> {
+        Self::bind_secured(address, root, limits, Security::insecure(address)?)
+    }
+
+    /// [`Self::bind_with`] for those who may speak.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub fn bind_secured(
+        address: SocketAddr,
+        root: &Path,
+        limits: Limits,
+        security: Security,
+    ) -> Result<Self> {
         let repository = Arc::new(WritableRepository::open(root)?);
         let failed = |source| Error::Listen { address: address.to_string(), source };
         let listener = TcpListener::bind(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let occupancy = Occupancy::default();
-        let host = Host { repository, occupancy, segment_limit: limits.segment_bytes };
+        let segment_limit = limits.segment_bytes;
+        let host = Host { repository, occupancy, segment_limit, security };
         let gate = Gate::new(limits.sessions);
         Ok(Self { listener, address, host, gate, stop: StopFlag::default() })
     }
@@ -124,24 +139,19 @@ impl Server {
         peer: SocketAddr,
     ) -> Option<thread::ScopedJoinHandle<'scope, ()>> {
         let cancel = Cancel::new(self.stop.clone());
-        let link = match ServerLink::accept(stream, peer) {
-            Ok(link) => link,
-            Err(error) => {
-                warn!("{peer}: {error}");
-                return None;
-            }
-        };
         let greeting = match self.gate.greet(peer.ip()) {
             Ok(greeting) => greeting,
             Err(error) => {
                 warn!("{peer}: refused: {error}");
-                link.refuse_at_once(&error.to_string());
+                self.host.security.turn_away(stream, peer, &error.to_string());
                 return None;
             }
         };
         let named = thread::Builder::new().name(format!("connection {peer}"));
         let host = &self.host;
-        match named.spawn_scoped(scope, move || connection::serve(host, link, greeting, &cancel)) {
+        match named.spawn_scoped(scope, move || {
+            connection::serve(host, (stream, peer), greeting, &cancel);
+        }) {
             Ok(handle) => Some(handle),
             Err(error) => {
                 warn!("{peer}: refused: cannot start a thread: {error}");

@@ -28,7 +28,7 @@ impl Served {
             assert!(made.status.success(), "{}", text(&made.stderr));
         }
         let mut child = program()
-            .args(["serve", "--listen", "127.0.0.1:0", "--repository"])
+            .args(["serve", "--insecure", "--listen", "127.0.0.1:0", "--repository"])
             .arg(root)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -216,7 +216,7 @@ fn only_init_makes_a_repository_and_serve_names_it() {
 fn two_servers_do_not_share_a_repository() {
     let dir = tempfile::tempdir().unwrap();
     let _first = Served::start(dir.path());
-    let second = run("serve", dir.path(), &["--listen", "127.0.0.1:0"]);
+    let second = run("serve", dir.path(), &["--insecure", "--listen", "127.0.0.1:0"]);
     assert_fails(&second, 1, "another snapless-server");
 }
 

@@ -10,6 +10,7 @@
 //! | [`machines`] | what the authority has issued, machine by machine |
 //! | [`revocation`] | certificates that are no longer accepted |
 //! | [`keystore`] | a machine's own key and certificate |
+//! | [`volumes`] | which volume belongs to which machine |
 //! | [`server`] | all of this together, as a server uses it |
 //! | [`config`] | the TLS settings of both ends |
 //! | [`audit`] | one line for each act |
@@ -33,6 +34,7 @@ pub mod private;
 pub mod revocation;
 pub mod server;
 pub mod token;
+pub mod volumes;
 
 pub use error::TrustError;
 /// The implementation of TLS, for the streams that use these settings.

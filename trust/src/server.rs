@@ -13,10 +13,12 @@ use crate::authority::Authority;
 use crate::config::{Purpose, server_config};
 use crate::enrolment::{Answer, Request, csr};
 use crate::error::TrustError;
+use crate::hex;
 use crate::identity::{Certified, Identity, MachineId, Serial, printable};
 use crate::machines::{Machine, Machines};
 use crate::revocation::{Revocations, Subject};
 use crate::token::{Grant, Token, Tokens};
+use crate::volumes::{VolumeName, Volumes};
 
 /// How often it is looked whether the server's own certificate is due.
 const SETTINGS_AGE: Duration = Duration::from_hours(1);
@@ -29,10 +31,11 @@ pub struct ServerTrust {
     tokens: Tokens,
     machines: Machines,
     revocations: Revocations,
+    volumes: Volumes,
     audit: Audit,
     /// The TLS settings that are in use, one for each purpose.
     settings: Mutex<Option<Settings>>,
-    /// Held while a machine's file is read and written again.
+    /// Held while a file of a machine or a volume is read and written again.
     issuing: Mutex<()>,
 }
 
@@ -51,7 +54,8 @@ impl ServerTrust {
         Authority::create(folder, now, |new| {
             Tokens::new(new).create()?;
             Machines::new(new).create()?;
-            Revocations::new(new).create()
+            Revocations::new(new).create()?;
+            Volumes::new(new).create()
         })?;
         let trust = Self::open(folder)?;
         trust.note(Act::AuthorityMade, None, None, "")?;
@@ -69,6 +73,7 @@ impl ServerTrust {
             tokens: Tokens::new(folder),
             machines: Machines::new(folder),
             revocations: Revocations::new(folder),
+            volumes: Volumes::new(folder),
             audit: Audit::new(folder),
             settings: Mutex::default(),
             issuing: Mutex::default(),
@@ -83,6 +88,11 @@ impl ServerTrust {
     /// The authority.
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// The SHA-256 of the authority's certificate, as text.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(&self.authority.fingerprint())
     }
 
     /// What is revoked.
@@ -217,6 +227,38 @@ impl ServerTrust {
         let configs = settings.iter().flat_map(|settings| &settings.configs);
         let mut found = configs.filter(|(of, _)| *of == purpose).map(|(_, it)| Arc::clone(it));
         found.next().ok_or(TrustError::Garbled)
+    }
+
+    /// The name at this server of a machine's volume: its own, unless another machine has it.
+    ///
+    /// # Errors
+    /// [`TrustError::Refused`], or a file that cannot be read or written.
+    pub fn bind_volume(
+        &self,
+        machine: MachineId,
+        volume: VolumeName,
+        peer: &str,
+    ) -> Result<VolumeName, TrustError> {
+        let _issuing = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (name, is_new) = self.volumes.bind(machine, volume)?;
+        if is_new {
+            let about = if name == volume {
+                format!("volume {}", hex::encode(&name))
+            } else {
+                let (name, volume) = (hex::encode(&name), hex::encode(&volume));
+                format!("volume {name}, which the machine calls {volume} as another one does")
+            };
+            self.note(Act::VolumeBound, Some(peer), Some(machine), &about)?;
+        }
+        Ok(name)
+    }
+
+    /// Notes that a volume was restored by a command on the server.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn note_restore(&self, about: &str) -> Result<(), TrustError> {
+        self.note(Act::Restored, None, None, about)
     }
 
     /// Notes a refused connection.

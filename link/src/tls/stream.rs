@@ -26,7 +26,9 @@ use super::error::TlsError;
 /// The most bytes that are encrypted at a time.
 const SEND_MAX: usize = 256 << 10;
 /// Bytes received at a time.
-const RECEIVE_LEN: usize = 256 << 10;
+const RECEIVE_LEN: usize = 128 << 10;
+/// Bytes received at a time as long as the other end is not known.
+const FIRST_RECEIVE_LEN: usize = 8 << 10;
 
 /// A connected stream over TLS. The handshake is over.
 #[derive(Debug)]
@@ -55,7 +57,8 @@ pub(super) struct Incoming {
 
 impl TlsStream {
     /// The stream of a connection whose handshake is over, and what came after it.
-    pub(super) fn new(tcp: TcpStream, mut connection: Connection, incoming: Incoming) -> Self {
+    pub(super) fn new(tcp: TcpStream, mut connection: Connection, mut incoming: Incoming) -> Self {
+        incoming.bytes.resize(RECEIVE_LEN, 0);
         // `send` takes so much at a time that this cannot grow further.
         connection.set_buffer_limit(None);
         Self {
@@ -157,7 +160,7 @@ impl Outgoing {
 
 impl Incoming {
     pub(super) fn new() -> Self {
-        Self { bytes: vec![0; RECEIVE_LEN], start: 0, end: 0 }
+        Self { bytes: vec![0; FIRST_RECEIVE_LEN], start: 0, end: 0 }
     }
 
     /// What is there to decrypt.

@@ -6,6 +6,7 @@ mod list;
 mod progress;
 mod restore;
 mod serve;
+mod trust;
 mod verify;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Restore(args) => restore::run(args),
         Command::List(args) => list::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Trust(command) => trust::run(command),
     };
     match result {
         Ok(code) => code,

@@ -1,12 +1,16 @@
 //! `snapless-server restore`.
 
+use std::path::Path;
 use std::process::ExitCode;
+
+use snapless_trust::server::ServerTrust;
 
 use crate::cli;
 use crate::error::Result;
 use crate::repository::Repository;
 use crate::restore::{PassedOver, Report, Request, Source, restore};
 use crate::salvage::{self, Bytes, salvage};
+use crate::security::trust_dir;
 use crate::stop::StopFlag;
 
 use super::console::{BAD, EXIT_DAMAGE, GOOD, POOR, bytes, on_signal, print_json};
@@ -32,6 +36,7 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     let report =
         restore(&repository, &request, &stop, |progress| bar.set(progress.done, progress.total))?;
     drop(bar);
+    audit(&args.repository, &report);
     if args.json {
         print_json(&report)?;
     } else {
@@ -101,6 +106,25 @@ fn print_lines(name: &str, lines: impl ExactSizeIterator<Item = String>) {
     }
     if more > 0 {
         anstream::println!("{BAD}{name}{BAD:#}: and {more} more, listed with --json");
+    }
+}
+
+/// Notes the restore. Where the log cannot be written, the restore counts for more.
+fn audit(repository: &Path, report: &Report) {
+    let folder = trust_dir(repository);
+    if !folder.is_dir() {
+        return;
+    }
+    let about = format!(
+        "volume {}, session {}, as of {}, to {}",
+        report.volume,
+        report.session,
+        report.time,
+        report.file.display()
+    );
+    let noted = ServerTrust::open(&folder).and_then(|trust| trust.note_restore(&about));
+    if let Err(error) = noted {
+        anstream::eprintln!("{POOR}note{POOR:#}: the audit log lacks this restore: {error}");
     }
 }
 

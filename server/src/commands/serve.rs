@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::error::{Error, Result};
+use crate::security::Security;
 use crate::serve::{Limits, Server};
 use crate::time;
 
@@ -13,7 +14,12 @@ use super::console::on_signal;
 pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
     begin_log();
     let limits = Limits { sessions: args.sessions_max, ..Limits::default() };
-    let server = Server::bind_with(args.listen, &args.repository, limits)?;
+    let security = if args.insecure {
+        Security::insecure(args.listen)?
+    } else {
+        Security::open(&args.repository)?
+    };
+    let server = Server::bind_secured(args.listen, &args.repository, limits, security)?;
     let stopper = server.stopper();
     on_signal(move || stopper.stop())?;
     let mut out = io::stdout().lock();

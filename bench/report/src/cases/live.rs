@@ -96,7 +96,9 @@ impl Server {
         let mut command = process::command(program);
         process::run(PROGRAM, command.arg("init").arg(repository))?;
         let mut command = process::command(program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--repository"]).arg(repository);
+        command
+            .args(["serve", "--insecure", "--listen", "127.0.0.1:0", "--repository"])
+            .arg(repository);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = Running::start(PROGRAM, &mut command)?;
         let stdout = child.stdout.take();

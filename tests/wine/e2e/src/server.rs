@@ -32,7 +32,13 @@ impl Server {
         let log = folder.logs.join("server.log");
         let before = std::fs::metadata(&log).map_or(0, |data| data.len());
         let mut command = Command::new(exe);
-        command.args(["serve", "--listen", address.unwrap_or("127.0.0.1:0"), "--repository"]);
+        command.args([
+            "serve",
+            "--insecure",
+            "--listen",
+            address.unwrap_or("127.0.0.1:0"),
+            "--repository",
+        ]);
         let mut program = Program::start("server", command.arg(&folder.repository), &folder.logs)?;
         let address = wait_until("snapless-server to listen", START_LIMIT, || {
             program.must_run()?;

@@ -1,0 +1,118 @@
+//! `snapless-server ca`, `token`, `revoke` and `machines`.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use snapless_trust::audit::text_of;
+use snapless_trust::machines::Machine;
+use snapless_trust::revocation::Subject;
+use snapless_trust::server::ServerTrust;
+use snapless_trust::token::Grant;
+
+use crate::error::{Error, Result};
+use crate::repository::Repository;
+use crate::security::trust_dir;
+use crate::trust_cli::{CaCommand, Machines, Revoke, TokenCommand, TokenCreate, TrustCommand};
+
+use super::console::{BAD, GOOD, print_json};
+
+pub(super) fn run(command: TrustCommand) -> Result<ExitCode> {
+    match command {
+        TrustCommand::Ca { command: CaCommand::Init { repository } } => init(&repository)?,
+        TrustCommand::Ca { command: CaCommand::Show { repository } } => {
+            print_fingerprint(&open(&repository)?)?;
+        }
+        TrustCommand::Token { command: TokenCommand::Create(args) } => create_token(args)?,
+        TrustCommand::Revoke(args) => revoke(args)?,
+        TrustCommand::Machines(args) => machines(&args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the authority. Not in a directory that is no repository: it may be one that is not
+/// mounted.
+fn init(repository: &Path) -> Result<()> {
+    Repository::open(repository)?;
+    let trust = ServerTrust::create(&trust_dir(repository), SystemTime::now())?;
+    anstream::println!(
+        "{GOOD}made{GOOD:#} the certificate authority in {}",
+        trust.folder().display()
+    );
+    print_fingerprint(&trust)
+}
+
+fn create_token(args: TokenCreate) -> Result<()> {
+    let trust = open(&args.repository)?;
+    let machine = args.machine.map(|machine| machine.to_string());
+    let grant = Grant { role: args.role, name: args.name, machine };
+    let now = SystemTime::now();
+    let token = trust.make_token(&grant, args.valid, now)?;
+    print(&token.text())?;
+    anstream::eprintln!(
+        "valid until {}, for one machine: snapless enroll SERVER --token TOKEN",
+        text_of(now + args.valid)
+    );
+    Ok(())
+}
+
+fn revoke(args: Revoke) -> Result<()> {
+    let trust = open(&args.repository)?;
+    let subjects = [args.machine.map(Subject::Machine), args.certificate.map(Subject::Serial)];
+    for subject in subjects.into_iter().flatten() {
+        let verdict = if trust.revoke(&subject, SystemTime::now())? {
+            "revoked; connections end within a second"
+        } else {
+            "was revoked before"
+        };
+        print(verdict)?;
+    }
+    Ok(())
+}
+
+/// A machine in a report.
+#[derive(Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    machine: Machine,
+    revoked: bool,
+}
+
+fn machines(args: &Machines) -> Result<()> {
+    let listed = open(&args.repository)?.machines()?;
+    let listed: Vec<_> =
+        listed.into_iter().map(|(machine, revoked)| Listed { machine, revoked }).collect();
+    if args.json {
+        return print_json(&listed);
+    }
+    if listed.is_empty() {
+        print("no machine has enrolled; `snapless-server token create` makes a token for one")?;
+    }
+    for Listed { machine, revoked } in listed {
+        let at = |seconds| text_of(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        anstream::println!("machine {} ({}, {})", machine.machine, machine.name, machine.role);
+        anstream::println!("    enrolled     {}", at(machine.enrolled));
+        if revoked {
+            anstream::println!("    state        {BAD}revoked{BAD:#}");
+        } else {
+            anstream::println!("    valid until  {}", at(machine.expires));
+        }
+        let newest = machine.serials.last().map_or("none", String::as_str);
+        anstream::println!("    certificate  {newest}");
+    }
+    Ok(())
+}
+
+fn open(repository: &Path) -> Result<ServerTrust> {
+    Ok(ServerTrust::open(&trust_dir(repository))?)
+}
+
+fn print_fingerprint(trust: &ServerTrust) -> Result<()> {
+    print(&trust.fingerprint())
+}
+
+fn print(line: &str) -> Result<()> {
+    writeln!(io::stdout().lock(), "{line}").map_err(Error::Report)
+}

@@ -1,0 +1,144 @@
+//! The command line of trust: the authority, tokens, machines, revocation.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use snapless_trust::identity::{MachineId, Role, Serial};
+
+/// The subcommands of trust.
+#[derive(Subcommand, Debug)]
+pub enum TrustCommand {
+    /// Make or show the server's certificate authority.
+    Ca {
+        /// What to do.
+        #[command(subcommand)]
+        command: CaCommand,
+    },
+    /// Make tokens, with which machines enrol.
+    Token {
+        /// What to do.
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Refuse a machine or a certificate from now on.
+    Revoke(Revoke),
+    /// Show the machines that have enrolled.
+    Machines(Machines),
+}
+
+/// `ca`.
+#[derive(Subcommand, Debug)]
+pub enum CaCommand {
+    /// Make the authority, once; its key stays in the repository's folder `trust`.
+    #[command(after_help = "\
+Keep a copy of the folder `trust` in a safe place: without it every machine must enrol again.
+
+Examples:
+  snapless-server ca init --repository /srv/snapless")]
+    Init {
+        /// Directory of the repository.
+        #[arg(long, value_name = "DIR")]
+        repository: PathBuf,
+    },
+    /// Print the SHA-256 of the authority's certificate.
+    Show {
+        /// Directory of the repository.
+        #[arg(long, value_name = "DIR")]
+        repository: PathBuf,
+    },
+}
+
+/// `token`.
+#[derive(Subcommand, Debug)]
+pub enum TokenCommand {
+    /// Make a token and print it; it enrols one machine, once.
+    Create(TokenCreate),
+}
+
+/// `token create`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Prints the token and nothing else. Hand it over like a password. Works while the server runs.
+
+Examples:
+  snapless-server token create --repository /srv/snapless
+  snapless-server token create --repository /srv/snapless --name web-1 --valid 15m
+  snapless-server token create --repository /srv/snapless --machine 0a1b…   (rebuilt machine)")]
+pub struct TokenCreate {
+    /// Directory of the repository.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+    /// What the machine may do: client (append to its own volumes) or operator.
+    #[arg(long, value_name = "ROLE", default_value_t = Role::Client)]
+    pub role: Role,
+    /// The machine's name [default: what the machine calls itself].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// A machine that was enrolled before: the new installation continues its volumes, and its
+    /// earlier certificates are revoked.
+    #[arg(long, value_name = "ID")]
+    pub machine: Option<MachineId>,
+    /// How long the token is valid: minutes (m), hours (h) or days (d), 7 days at most.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = lifetime)]
+    pub valid: Duration,
+}
+
+/// `revoke`.
+#[derive(Args, Debug)]
+#[group(id = "subject", required = true, multiple = false, args = ["machine", "certificate"])]
+#[command(after_help = "\
+In force within a second, also for connections that are open. A machine is revoked for ever: if it
+comes back, it enrols as a new one.
+
+Examples:
+  snapless-server revoke --repository /srv/snapless --machine 0a1b2c3d4e5f60718293a4b5c6d7e8f9")]
+pub struct Revoke {
+    /// Directory of the repository.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+    /// The machine, as `machines` shows it: every certificate of it.
+    #[arg(long, value_name = "ID")]
+    pub machine: Option<MachineId>,
+    /// One certificate, as `machines` shows it.
+    #[arg(long, value_name = "NUMBER", value_parser = str::parse::<Serial>)]
+    pub certificate: Option<Serial>,
+}
+
+/// `machines`.
+#[derive(Args, Debug)]
+pub struct Machines {
+    /// Directory of the repository.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn lifetime(text: &str) -> Result<Duration, &'static str> {
+    const WANT: &str = "expected a number with m, h or d, such as 30m, 1h or 2d";
+    let unit = text.chars().next_back().ok_or(WANT)?;
+    let seconds = match unit {
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return Err(WANT),
+    };
+    let count: u32 = text[..text.len() - 1].parse().map_err(|_| WANT)?;
+    if count == 0 { Err(WANT) } else { Ok(Duration::from_secs(u64::from(count) * seconds)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lifetime_has_a_unit() {
+        assert_eq!(lifetime("30m"), Ok(Duration::from_mins(30)));
+        assert_eq!(lifetime("2d"), Ok(Duration::from_hours(48)));
+        for bad in ["", "1", "h", "0h", "-1h", "1w", "1ä", "99999999999d"] {
+            assert!(lifetime(bad).is_err(), "{bad}");
+        }
+    }
+}
