@@ -1,5 +1,6 @@
 //! The command line of `snapless`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -40,6 +41,16 @@ pub enum Command {
     #[command(after_help = "Examples:\n  snapless stop --volume D:\n  \
                             snapless stop --session 0a1b2c3d-0000-4000-8000-0123456789ab")]
     Stop(StopArguments),
+    /// Enrols this machine at a server, with a token of the server's administrator
+    ///
+    /// The machine gets a certificate, which the service renews by itself. A volume belongs to the
+    /// machine that sends it first.
+    #[command(
+        after_help = "Examples:\n  snapless enroll backup.example.com:4850 --token snapless-…\n  \
+                            type token.txt | snapless enroll backup.example.com:4850 --token -\n  \
+                            snapless enroll --renew"
+    )]
+    Enroll(EnrollArguments),
     /// Prints the version of this program and of the driver interface
     Version,
 }
@@ -57,6 +68,30 @@ pub struct StatusArguments {
     #[arg(long, value_name = "SECONDS", default_value = "1", requires = "watch")]
     #[arg(value_parser = parse_interval)]
     pub interval: Duration,
+}
+
+/// Options of `snapless enroll`.
+#[derive(Args, Debug)]
+pub struct EnrollArguments {
+    /// The server, host:port; with --renew, the one at which the machine enrolled
+    #[arg(value_name = "SERVER", required_unless_present = "renew")]
+    pub server: Option<String>,
+    /// The token, as `snapless-server token create` printed it; `-` reads standard input
+    #[arg(long, value_name = "TOKEN", required_unless_present = "renew", conflicts_with = "renew")]
+    pub token: Option<String>,
+    /// The machine's name, for people [default: the computer's name]
+    #[arg(long, value_name = "NAME", conflicts_with = "renew")]
+    pub name: Option<String>,
+    /// Renew the certificate that the machine has
+    #[arg(long, conflicts_with = "force")]
+    pub renew: bool,
+    /// Replace the identity that the machine has; unless the token is for that machine, its volumes
+    /// begin anew
+    #[arg(long)]
+    pub force: bool,
+    /// The service's state folder, if service.toml names another one
+    #[arg(long, value_name = "FOLDER")]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// Options of `snapless stop`.
@@ -112,6 +147,22 @@ mod tests {
             &["stop", "--session", "x"],
             &["stop", "--session", "00000000-0000-0000-0000-000000000000"],
             &["stop", "--volume", "x"],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn enroll_takes_a_server_and_a_token_or_renews() {
+        assert!(parse(&["enroll", "s:1", "--token", "t"]).is_ok());
+        assert!(parse(&["enroll", "s:1", "--token", "t", "--force", "--name", "n"]).is_ok());
+        assert!(parse(&["enroll", "--renew"]).is_ok());
+        for words in [
+            &["enroll"][..],
+            &["enroll", "s:1"],
+            &["enroll", "--token", "t"],
+            &["enroll", "--renew", "--token", "t"],
+            &["enroll", "--renew", "--force"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");
         }

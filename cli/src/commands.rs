@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 mod common;
+mod enroll;
 mod status;
 mod stop;
 mod volumes;
@@ -19,6 +20,7 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
         Command::Volumes { json } => volumes::run(*json, driver, out),
         Command::Status(arguments) => status::run(arguments, driver, &paths::state_dir(), out),
         Command::Stop(arguments) => stop::run(arguments, driver, out),
+        Command::Enroll(arguments) => enroll::run(arguments, &paths::state_dir(), out),
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             writeln!(out, "snapless {version} (driver interface {ABI_VERSION})")?;

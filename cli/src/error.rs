@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use snapless_driver_client::DriverError;
+use snapless_link::LinkError;
+use snapless_trust::TrustError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,23 @@ pub enum CliError {
     #[error("cannot read the service's reports in {folder}: {source}")]
     Reports {
         /// Their folder.
+        folder: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The machine's identity.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The server cannot be reached, or refused.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// No server is named.
+    #[error("name the server: snapless enroll SERVER --token TOKEN")]
+    NoServer,
+    /// The service's state folder cannot be made.
+    #[error("cannot make the service's state folder {folder}: {source}")]
+    StateDir {
+        /// The folder.
         folder: PathBuf,
         /// The system's error.
         source: io::Error,

@@ -21,9 +21,9 @@ use crate::stream::{RECEIVE_STEP, Stream, TcpLimits, connect_tcp};
 /// The longest payload that a server has reason to send: the text of an error.
 const INCOMING_MAX: usize = 64 << 10;
 /// A link on which nothing came for this time is probed.
-pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(20);
+const PROBE_AFTER: Duration = Duration::from_secs(20);
 /// Time between two probes.
-pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long the parts of a conversation may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,25 +68,7 @@ impl Link {
         limits: &LinkLimits,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Self, LinkError> {
-        let failed = |source| LinkError::Connect { address: address.to_owned(), source };
-        let (sender, connected) = mpsc::channel();
-        let (name, own_limits) = (address.to_owned(), *limits);
-        // Neither the look-up of a name nor a connect can be interrupted. The thread of one that is
-        // given up ends within its limits, and closes what it has connected.
-        let connecting = thread::Builder::new().name("connect".to_owned()).spawn(move || {
-            let _given_up = sender.send(connect_any(&name, &own_limits));
-        });
-        drop(connecting.map_err(failed)?);
-        loop {
-            match connected.recv_timeout(RECEIVE_STEP) {
-                Ok(stream) => return Ok(Self::over(Arc::new(stream.map_err(failed)?))),
-                Err(RecvTimeoutError::Timeout) if cancelled() => return Err(LinkError::Cancelled),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(failed(io::Error::other("the connecting thread has failed")));
-                }
-            }
-        }
+        Ok(Self::over(Arc::new(reach(address, limits, cancelled)?)))
     }
 
     /// A link over a connected stream.
@@ -189,6 +171,33 @@ impl LinkCloser {
         self.closed.store(true, Ordering::Relaxed);
         // Fails only if the link is gone already.
         let _gone = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// Connects to one of the addresses of the host, and prepares the socket.
+pub(crate) fn reach(
+    address: &str,
+    limits: &LinkLimits,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<TcpStream, LinkError> {
+    let failed = |source| LinkError::Connect { address: address.to_owned(), source };
+    let (sender, connected) = mpsc::channel();
+    let (name, own_limits) = (address.to_owned(), *limits);
+    // Neither the look-up of a name nor a connect can be interrupted. The thread of one that is
+    // given up ends within its limits, and closes what it has connected.
+    let connecting = thread::Builder::new().name("connect".to_owned()).spawn(move || {
+        let _given_up = sender.send(connect_any(&name, &own_limits));
+    });
+    drop(connecting.map_err(failed)?);
+    loop {
+        match connected.recv_timeout(RECEIVE_STEP) {
+            Ok(stream) => return stream.map_err(failed),
+            Err(RecvTimeoutError::Timeout) if cancelled() => return Err(LinkError::Cancelled),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(failed(io::Error::other("the connecting thread has failed")));
+            }
+        }
     }
 }
 

@@ -121,8 +121,8 @@ fn a_service_without_tls_is_told_in_words() {
     let site = Site::new();
     let serving = site.serve_one();
     let limits = LinkLimits::default();
-    let mut link = Link::connect(&serving.address.to_string(), &limits).unwrap();
-    let text = link.greet(&hello(), &limits).unwrap_err().to_string();
+    let mut link = Link::connect(&serving.address.to_string(), &limits, &|| false).unwrap();
+    let text = link.greet(&hello(), &limits, &|| false).unwrap_err().to_string();
     assert!(text.contains("TLS only") && text.contains("snapless enroll"), "{text}");
     assert!(serving.refusal().contains("does not speak TLS"));
 }

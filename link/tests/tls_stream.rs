@@ -207,6 +207,6 @@ fn a_server_that_never_welcomes_is_given_up() {
     let (volume, session) = (snapless_wire::id::VolumeGuid([1; 16]), [2; 16]);
     let hello =
         snapless_wire::frame::Hello::new(volume, snapless_wire::id::SessionId(session), &geometry);
-    let error = client.greet(&hello, &limits).unwrap_err().to_string();
+    let error = client.greet(&hello, &limits, &|| false).unwrap_err().to_string();
     assert!(error.contains("in time"), "{error}");
 }

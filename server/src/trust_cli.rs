@@ -86,7 +86,6 @@ pub struct TokenCreate {
 
 /// `revoke`.
 #[derive(Args, Debug)]
-#[group(id = "subject", required = true, multiple = false, args = ["machine", "certificate"])]
 #[command(after_help = "\
 In force within a second, also for connections that are open. A machine is revoked for ever: if it
 comes back, it enrols as a new one.
@@ -97,6 +96,15 @@ pub struct Revoke {
     /// Directory of the repository.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
+    /// Whom or what.
+    #[command(flatten)]
+    pub subject: Subject,
+}
+
+/// Whom or what `revoke` concerns.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct Subject {
     /// The machine, as `machines` shows it: every certificate of it.
     #[arg(long, value_name = "ID")]
     pub machine: Option<MachineId>,

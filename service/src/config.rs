@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! server = "backup.example.com:4850"
+//! insecure = false            # true: without TLS, to a server on this machine only
 //!
 //! [[volumes]]
 //! volume = "{71a27cdd-812a-11d0-bec7-08002be2092f}"   # as `mountvol` shows it
@@ -32,6 +33,7 @@ use snapless_wire::ioctl::{
     SweepLimits,
 };
 
+use crate::connector::{Connector, is_loopback};
 use crate::size::Size;
 
 /// Default block size.
@@ -50,6 +52,8 @@ const HOLD_LIMIT_DEFAULT_MS: u32 = 200;
 pub struct Config {
     /// Address of the server, `host:port`.
     pub server: String,
+    /// Without TLS, to a server on this machine.
+    pub insecure: bool,
     /// Folder of session ids and reports.
     pub state_dir: PathBuf,
     /// Folder of the log.
@@ -85,6 +89,15 @@ impl Config {
         let text = fs::read_to_string(file)
             .map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
         Self::parse(file, &text)
+    }
+
+    /// How the server is reached.
+    pub fn connector(&self) -> Connector {
+        if self.insecure {
+            Connector::insecure(&self.server)
+        } else {
+            Connector::tls(&self.server, &self.state_dir)
+        }
     }
 
     /// Checks `text`; error messages name `file`.
@@ -136,6 +149,8 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields)]
 struct RawConfig {
     server: String,
+    #[serde(default)]
+    insecure: bool,
     state_dir: Option<PathBuf>,
     log_dir: Option<PathBuf>,
     #[serde(default)]
@@ -174,6 +189,11 @@ impl Checker<'_> {
             let allowed = "host:port, such as \"backup.example.com:4850\" or \"[::1]:4850\"";
             return Err(self.not_allowed("server", format!("{:?}", raw.server), allowed));
         }
+        if raw.insecure && !is_loopback(&raw.server) {
+            let allowed = "false, or a server on this machine (127.0.0.1 or [::1]): without TLS, \
+                           others on the network read and change what is sent";
+            return Err(self.not_allowed("insecure", true, allowed));
+        }
         if raw.volumes.is_empty() {
             return Err(self.not_allowed("volumes", "[]", "at least one [[volumes]] section"));
         }
@@ -188,6 +208,7 @@ impl Checker<'_> {
         }
         Ok(Config {
             server: raw.server,
+            insecure: raw.insecure,
             state_dir: raw.state_dir.unwrap_or_else(paths::state_dir),
             log_dir: raw.log_dir.unwrap_or_else(paths::log_dir),
             volumes,
@@ -395,6 +416,16 @@ mod tests {
                 assert!(message.contains(part), "{line}: {message}");
             }
         }
+    }
+
+    #[test]
+    fn without_tls_the_server_must_be_on_this_machine() {
+        let volume = format!("insecure = true\n[[volumes]]\nvolume = \"{GUID}\"");
+        let on = |server: &str| parse(&format!("server = \"{server}\"\n{volume}"));
+        assert!(on("127.0.0.1:4850").unwrap().insecure);
+        assert!(!with("").unwrap().insecure);
+        let message = on("192.0.2.1:4850").unwrap_err().to_string();
+        assert!(message.contains("insecure = true") && message.contains("127.0.0.1"), "{message}");
     }
 
     #[test]

@@ -63,6 +63,10 @@ pub enum Event {
     StartsFailed = 305,
     /// The server cannot be reached, or the link broke.
     LinkFailed = 310,
+    /// The other end is not trusted, or does not trust this machine.
+    Untrusted = 311,
+    /// The machine's certificate cannot be renewed.
+    RenewalFailed = 312,
     /// The service's state cannot be read or written.
     StateFailed = 320,
     /// A bug.
@@ -71,7 +75,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::ServiceFailed,
@@ -93,6 +97,8 @@ impl Event {
         Self::DriverFailed,
         Self::StartsFailed,
         Self::LinkFailed,
+        Self::Untrusted,
+        Self::RenewalFailed,
         Self::StateFailed,
         Self::Bug,
     ];
@@ -116,7 +122,8 @@ impl Event {
             | Self::SessionEnded
             | Self::GapBegan
             | Self::Unreadable
-            | Self::DriverOlder => Severity::Warning,
+            | Self::DriverOlder
+            | Self::RenewalFailed => Severity::Warning,
             Self::ServiceFailed
             | Self::Outgrown
             | Self::Shrunk
@@ -126,6 +133,7 @@ impl Event {
             | Self::DriverFailed
             | Self::StartsFailed
             | Self::LinkFailed
+            | Self::Untrusted
             | Self::StateFailed
             | Self::Bug => Severity::Error,
         }

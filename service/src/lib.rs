@@ -5,6 +5,7 @@
 //! | [`config`] | the TOML file, checked |
 //! | [`runner`] | one pipeline per volume, and their reports |
 //! | [`pipeline`] | one volume: connect, claim, stream, back off |
+//! | [`connector`], [`renewal`] | how the server is reached; the machine's certificate |
 //! | [`session`] | resume the driver's session or begin a new one |
 //! | [`stream`] | drain → window, until something ends the claim |
 //! | [`window`] | what the server has not acknowledged, to be sent again |
@@ -22,12 +23,14 @@ pub mod attempt;
 pub mod backoff;
 pub mod batch;
 pub mod config;
+pub mod connector;
 pub mod counters;
 pub mod event;
 pub mod links;
 pub mod logging;
 pub mod notice;
 pub mod pipeline;
+pub mod renewal;
 pub mod report;
 pub mod runner;
 pub mod session;

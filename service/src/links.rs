@@ -18,6 +18,7 @@ use snapless_wire::frame::{Acknowledge, FrameKind, Hello, Welcome};
 
 use crate::attempt::{guarded, repeat};
 use crate::backoff::BackoffLimits;
+use crate::connector::Connector;
 use crate::counters::Counters;
 use crate::session::Reason;
 use crate::stop::StopSignal;
@@ -27,8 +28,8 @@ use crate::window::{Next, NoJoint, Window};
 /// How a pipeline reaches its server.
 #[derive(Clone, Copy)]
 pub struct Dialling<'a> {
-    /// Address of the server, `host:port`.
-    pub server: &'a str,
+    /// Makes a connection.
+    pub connector: &'a Connector,
     /// Limits of the link.
     pub limits: &'a LinkLimits,
     /// Waits between attempts.
@@ -97,13 +98,13 @@ impl<'a> Links<'a> {
 
     /// Dials until a server gives its welcome; `None` when `halted` is set.
     fn dial(&self) -> Option<(Link, Welcome)> {
-        let Dialling { server, limits, backoff, hello, failed, .. } = self.dialling;
+        let Dialling { connector, limits, backoff, hello, failed, .. } = self.dialling;
         let cancelled = || self.halted.is_set();
         for delay in backoff.delays() {
             if self.halted.wait_for(delay) {
                 break;
             }
-            let dialled = Link::connect(server, limits, &cancelled).and_then(|mut link| {
+            let dialled = connector.connect(limits, &cancelled).and_then(|mut link| {
                 let welcome = link.greet(hello, limits, &cancelled)?;
                 Ok((link, welcome))
             });

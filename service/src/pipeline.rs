@@ -12,7 +12,7 @@ use crate::report::Activity;
 use snapless_driver_client::file_layout::are_still;
 use snapless_driver_client::{Driver, DriverError, DriverPort, Volume};
 use snapless_link::LinkError;
-use snapless_link::client::{Link, LinkLimits};
+use snapless_link::client::LinkLimits;
 use snapless_types::Extent;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{ABI_VERSION, DeviceName, ExcludedExtents, SessionPhase};
@@ -20,6 +20,7 @@ use snapless_wire::ioctl::{ABI_VERSION, DeviceName, ExcludedExtents, SessionPhas
 use crate::attempt::guarded;
 use crate::backoff::BackoffLimits;
 use crate::config::VolumeConfig;
+use crate::connector::Connector;
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::links::Dialling;
@@ -58,8 +59,8 @@ impl Default for Limits {
 pub struct Pipeline {
     /// The volume and its settings.
     pub config: VolumeConfig,
-    /// Address of the server.
-    pub server: String,
+    /// How the server is reached.
+    pub connector: Connector,
     /// The driver.
     pub driver: Arc<dyn Driver>,
     /// Where the session is remembered.
@@ -141,7 +142,7 @@ impl Pipeline {
             permits(volume, self.driver.file_system_protection(&device)?)?;
         }
         let cancelled = || self.stop.is_set();
-        let mut link = Link::connect(&self.server, &self.limits.link, &cancelled)?;
+        let mut link = self.connector.connect(&self.limits.link, &cancelled)?;
 
         let remembered = self.store.load()?.filter(|state| plan == Plan::Resume(state.session));
         let excluded = ExcludedExtents::longest(&self.special_extents(&device, volume));
@@ -174,7 +175,7 @@ impl Pipeline {
             port: &*port,
             session: claim.session,
             dialling: Dialling {
-                server: &self.server,
+                connector: &self.connector,
                 limits: &self.limits.link,
                 backoff: self.limits.backoff,
                 hello,
@@ -264,7 +265,10 @@ impl Pipeline {
         match (claim.resumed, known) {
             (false, _) => notice::report(
                 Event::SessionStarted,
-                &format!("{name} ({device}): session {session} has begun, server {}", self.server),
+                &format!(
+                    "{name} ({device}): session {session} has begun, server {}",
+                    self.connector.server()
+                ),
             ),
             (true, true) => notice::report(
                 Event::SessionResumed,
@@ -362,6 +366,8 @@ impl PipelineError {
             Self::Session(SessionError::Unprotectable { .. }) => Event::Unprotectable,
             Self::Session(SessionError::StartsFailed { .. }) => Event::StartsFailed,
             Self::Session(_) | Self::Stream(StreamError::Records(_)) => Event::DriverFailed,
+            Self::Link(LinkError::Untrusted(_))
+            | Self::Stream(StreamError::Link(LinkError::Untrusted(_))) => Event::Untrusted,
             Self::Link(_)
             | Self::Stream(
                 StreamError::Link(_)

@@ -17,6 +17,7 @@ use crate::counters::Counters;
 use crate::event::Event;
 use crate::notice;
 use crate::pipeline::{Limits, Pipeline};
+use crate::renewal;
 use crate::state::SessionStore;
 use crate::stop::StopSignal;
 
@@ -39,11 +40,13 @@ pub fn run(
         &format!("Snapless service {release} started: {volumes} volume(s), server {server}"),
     );
     let reporter = Reporter { config, counters: counters_of(config) };
+    let connector = config.connector();
     thread::scope(|scope| {
+        scope.spawn(|| renewal::run(&connector, &limits.link, stop));
         for (volume, counters) in config.volumes.iter().zip(&reporter.counters) {
             let pipeline = Pipeline {
                 config: volume.clone(),
-                server: config.server.clone(),
+                connector: connector.clone(),
                 driver: Arc::clone(driver),
                 store: SessionStore::new(&config.state_dir, volume.guid),
                 counters: Arc::clone(counters),

@@ -67,7 +67,7 @@ pub fn measure(rounds: usize) -> Result<Vec<Speeds>> {
             let link = if secure {
                 Link::connect_tls(&address, &limits, &config, &|| false)?
             } else {
-                Link::connect(&address, &limits)?
+                Link::connect(&address, &limits, &|| false)?
             };
             send(link, &payload)?;
             let joined =

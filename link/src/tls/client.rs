@@ -1,15 +1,13 @@
 //! The service's end of a link over TLS.
 
-use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use snapless_trust::rustls::ClientConfig;
 
-use crate::client::{Link, LinkLimits, PROBE_AFTER, PROBE_INTERVAL};
+use crate::client::{Link, LinkLimits, reach};
 use crate::error::LinkError;
-use crate::stream::{TcpLimits, connect_tcp};
 
 use super::handshake::{self, Patience};
 use super::stream::TlsStream;
@@ -29,7 +27,7 @@ impl Link {
         config: &Arc<ClientConfig>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Self, LinkError> {
-        let tcp = reach(address, limits)?;
+        let tcp = reach(address, limits, cancelled)?;
         Self::secure(tcp, config, cancelled)
     }
 
@@ -53,23 +51,4 @@ pub(super) fn secure(
 ) -> Result<TlsStream, LinkError> {
     let patience = Patience { limit: HANDSHAKE_LIMIT, cancelled };
     Ok(handshake::connect(tcp, Arc::clone(config), &patience)?)
-}
-
-/// Connects to one of the addresses of the host, and prepares the socket.
-pub(super) fn reach(address: &str, limits: &LinkLimits) -> Result<TcpStream, LinkError> {
-    let failed = |source| LinkError::Connect { address: address.to_owned(), source };
-    let tcp = TcpLimits {
-        send: limits.send,
-        probe_after: PROBE_AFTER,
-        probe_interval: PROBE_INTERVAL,
-        probes: None,
-    };
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for candidate in address.to_socket_addrs().map_err(failed)? {
-        match connect_tcp(&candidate, limits.connect, &tcp) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(failed(last))
 }

@@ -18,10 +18,11 @@ use crate::error::LinkError;
 use crate::frames::send_all;
 use crate::stream::{Stream, is_transient};
 
-use super::client::{reach, secure};
+use super::client::secure;
 use super::error::TlsError;
 use super::handshake::Secured;
 use super::stream::TlsStream;
+use crate::client::reach;
 
 /// How long a request, or its answer, may take.
 const CONVERSATION_LIMIT: Duration = Duration::from_secs(10);
@@ -82,7 +83,7 @@ fn ask(
     config: &Arc<ClientConfig>,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Answer, LinkError> {
-    let tcp = reach(address, limits)?;
+    let tcp = reach(address, limits, cancelled)?;
     let stream = secure(tcp, config, cancelled)?;
     // A server that refuses this machine says why before it looks at the request.
     let sent = send(&stream, request);

@@ -15,7 +15,9 @@ use snapless_trust::token::Grant;
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::security::trust_dir;
-use crate::trust_cli::{CaCommand, Machines, Revoke, TokenCommand, TokenCreate, TrustCommand};
+use crate::trust_cli::{
+    self as cli, CaCommand, Machines, Revoke, TokenCommand, TokenCreate, TrustCommand,
+};
 
 use super::console::{BAD, GOOD, print_json};
 
@@ -60,7 +62,8 @@ fn create_token(args: TokenCreate) -> Result<()> {
 
 fn revoke(args: Revoke) -> Result<()> {
     let trust = open(&args.repository)?;
-    let subjects = [args.machine.map(Subject::Machine), args.certificate.map(Subject::Serial)];
+    let cli::Subject { machine, certificate } = args.subject;
+    let subjects = [machine.map(Subject::Machine), certificate.map(Subject::Serial)];
     for subject in subjects.into_iter().flatten() {
         let verdict = if trust.revoke(&subject, SystemTime::now())? {
             "revoked; connections end within a second"

@@ -13,6 +13,7 @@ use snapless_driver_client::VolumeName;
 use snapless_link::client::LinkLimits;
 use snapless_service::backoff::BackoffLimits;
 use snapless_service::config::VolumeConfig;
+use snapless_service::connector::Connector;
 use snapless_service::counters::Counters;
 use snapless_service::pipeline::{Limits, Pipeline};
 use snapless_service::state::SessionStore;
@@ -47,7 +48,7 @@ impl Harness {
         let stop = StopSignal::new();
         let pipeline = Pipeline {
             config: config(),
-            server: self.server.address().to_owned(),
+            connector: Connector::insecure(self.server.address()),
             driver: Arc::clone(&self.driver) as _,
             store: self.store(),
             counters: Arc::clone(&counters),
