@@ -2,12 +2,14 @@
 //!
 //! | module | its one job |
 //! | --- | --- |
+//! | `engine` | the TLS connection itself, without input and output |
 //! | [`stream`] | the byte stream: one thread sends, one receives, a third may end both |
 //! | [`handshake`] | from a TCP connection to that stream, within a limit of time |
 //! | [`client`], [`server`] | what the two ends do with it |
 //! | [`enrol`] | the conversation in which a machine gets its certificate |
 
 pub mod client;
+mod engine;
 pub mod enrol;
 mod error;
 pub mod handshake;

@@ -54,6 +54,9 @@ pub enum TlsError {
     /// The other end broke the rules of TLS, or bytes were changed on the way.
     #[error("the encrypted stream is damaged or was tampered with: {0}")]
     Broken(Error),
+    /// The other end sent a message that is too long.
+    #[error("the other end sent a message of TLS that is too long")]
+    Endless,
     /// The connection ended without a goodbye: what was under way may be incomplete.
     #[error("the connection was cut")]
     Cut,

@@ -1,25 +1,28 @@
 //! From a TCP connection to a [`TlsStream`], within a limit of time, whatever the other end does.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use snapless_trust::config::{Purpose, SERVER_NAME};
 use snapless_trust::identity::Certified;
+use snapless_trust::rustls::ClientConfig;
 use snapless_trust::rustls::pki_types::ServerName;
-use snapless_trust::rustls::server::{Accepted, AcceptedAlert, Acceptor};
-use snapless_trust::rustls::{ClientConfig, ClientConnection, Connection};
+use snapless_trust::rustls::server::Acceptor;
 use snapless_trust::server::ServerTrust;
 use snapless_wire::frame::{FRAME_MAGIC, FrameHeader, FrameKind};
 
 use crate::stream::{Stream, is_transient};
 
+use super::engine::{self, Engine, Step};
 use super::error::TlsError;
-use super::stream::{Incoming, TlsStream};
+use super::stream::TlsStream;
 
 /// The first byte of every TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
+/// The longest first message, in bytes.
+const MESSAGE_MAX: usize = 64 << 10;
 /// How long a refused connection is kept for the other end to take the reason.
 const LINGER_LIMIT: Duration = Duration::from_secs(1);
 /// The most bytes that are taken meanwhile.
@@ -58,10 +61,10 @@ pub fn connect(
     patience: &Patience<'_>,
 ) -> Result<TlsStream, TlsError> {
     let name = ServerName::try_from(SERVER_NAME).map_err(|_| TlsError::OtherProtocol)?;
-    let connection = ClientConnection::new(config, name)?;
+    let mut connection = engine::client(config, name)?;
     let mut handshake = Handshake::new(tcp, patience);
-    let connection = handshake.finish(connection.into())?;
-    Ok(TlsStream::new(handshake.tcp, connection, handshake.incoming))
+    handshake.finish(&mut *connection)?;
+    Ok(TlsStream::new(handshake.tcp, connection))
 }
 
 /// The server's end. The socket must be prepared ([`crate::stream::prepare_tcp`]).
@@ -76,7 +79,7 @@ pub fn accept(
     let mut handshake = Handshake::new(tcp, patience);
     accept_with(&mut handshake, trust).inspect_err(|_| handshake.linger()).map(
         |(connection, purpose, holder)| {
-            let stream = TlsStream::new(handshake.tcp, connection, handshake.incoming);
+            let stream = TlsStream::new(handshake.tcp, connection);
             Secured { stream, purpose, holder }
         },
     )
@@ -85,17 +88,15 @@ pub fn accept(
 fn accept_with(
     handshake: &mut Handshake<'_>,
     trust: &ServerTrust,
-) -> Result<(Connection, Purpose, Option<Certified>), TlsError> {
-    let accepted = handshake.first_message()?;
-    let purpose = accepted.client_hello().alpn().and_then(Purpose::offered);
+) -> Result<(Box<dyn Engine>, Purpose, Option<Certified>), TlsError> {
+    let purpose = handshake.purpose()?;
     // A machine that offers none of our protocols gets the answer that TLS has for it.
     let config = trust.config(purpose.unwrap_or(Purpose::Link), SystemTime::now())?;
-    let connection = accepted.into_connection(config).map_err(|it| refuse(&handshake.tcp, it))?;
-    let connection = handshake.finish(connection.into())?;
+    let mut connection = engine::server(config)?;
+    handshake.finish(&mut *connection)?;
     // TLS lets a machine go on that offers no protocol at all.
     let purpose = purpose.ok_or(TlsError::OtherProtocol)?;
-    let chain = connection.peer_certificates().unwrap_or_default();
-    let holder = chain.first().map(Certified::read).transpose()?;
+    let holder = connection.peer_certificate().map(|shown| Certified::read(&shown)).transpose()?;
     if holder.is_none() && purpose != Purpose::Enrol {
         return Err(TlsError::NoCertificate);
     }
@@ -105,28 +106,35 @@ fn accept_with(
 /// A handshake under way.
 struct Handshake<'a> {
     tcp: TcpStream,
-    incoming: Incoming,
+    /// Received and not given to the connection yet.
+    received: Vec<u8>,
     begun: Instant,
     patience: &'a Patience<'a>,
 }
 
 impl<'a> Handshake<'a> {
     fn new(tcp: TcpStream, patience: &'a Patience<'a>) -> Self {
-        Self { tcp, incoming: Incoming::new(), begun: Instant::now(), patience }
+        Self { tcp, received: Vec::new(), begun: Instant::now(), patience }
     }
 
-    /// Waits for what a machine says first.
-    fn first_message(&mut self) -> Result<Accepted, TlsError> {
+    /// Waits for what a machine says first, and looks what it wants.
+    fn purpose(&mut self) -> Result<Option<Purpose>, TlsError> {
         let mut acceptor = Acceptor::default();
         self.receive()?;
-        if self.incoming.rest().first() != Some(&TLS_HANDSHAKE) {
+        if self.received.first() != Some(&TLS_HANDSHAKE) {
             self.answer_plain();
             return Err(TlsError::NotTls);
         }
+        let mut looked = 0;
         loop {
-            while self.incoming.hand_to(|rest| acceptor.read_tls(rest))? {
-                if let Some(accepted) = acceptor.accept().map_err(|it| refuse(&self.tcp, it))? {
-                    return Ok(accepted);
+            let mut rest = &self.received[looked..];
+            while !rest.is_empty() {
+                looked += acceptor.read_tls(&mut rest).map_err(TlsError::Lost)?;
+                match acceptor.accept() {
+                    Ok(Some(it)) => return Ok(it.client_hello().alpn().and_then(Purpose::offered)),
+                    Ok(None) => {}
+                    // The connection itself will say the same, and answer.
+                    Err(_) => return Ok(None),
                 }
             }
             self.receive()?;
@@ -134,21 +142,21 @@ impl<'a> Handshake<'a> {
     }
 
     /// Goes on until both ends have their keys and this one has checked the other.
-    fn finish(&mut self, mut connection: Connection) -> Result<Connection, TlsError> {
-        let outcome = loop {
-            self.flush(&mut connection)?;
-            if !connection.is_handshaking() {
-                return Ok(connection);
+    fn finish(&mut self, connection: &mut dyn Engine) -> Result<(), TlsError> {
+        loop {
+            connection.feed(&self.received)?;
+            self.received.clear();
+            let step = connection.advance();
+            let sent = self.tcp.write_all(connection.unsent().bytes()).map_err(TlsError::Lost);
+            connection.unsent().clear();
+            match step {
+                Ok(Step::Handshaking) => sent.and_then(|()| self.receive())?,
+                Ok(Step::Ended) => return Err(TlsError::Cut),
+                Ok(Step::Payload | Step::Idle) => return sent,
+                // The other end was told why, if it listens.
+                Err(error) => return Err(error),
             }
-            match self.incoming.feed(&mut connection) {
-                Ok(true) => {}
-                Ok(false) => self.receive()?,
-                Err(error) => break error,
-            }
-        };
-        // Tells the other end why; if it does not listen, the reason is of no use.
-        drop(self.flush(&mut connection));
-        Err(outcome)
+        }
     }
 
     /// Waits for bytes, within the limit.
@@ -160,29 +168,26 @@ impl<'a> Handshake<'a> {
             if self.begun.elapsed() >= self.patience.limit {
                 return Err(TlsError::Slow(self.patience.limit));
             }
-            match self.incoming.receive(&self.tcp) {
-                Ok(()) => return Ok(()),
-                Err(error) if is_transient(&error) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(TlsError::Cut);
+            if self.received.len() > MESSAGE_MAX {
+                return Err(TlsError::Endless);
+            }
+            let mut bytes = [0; 4096];
+            match Stream::receive(&self.tcp, &mut bytes) {
+                Ok(0) => return Err(TlsError::Cut),
+                Ok(count) => {
+                    self.received.extend_from_slice(&bytes[..count]);
+                    return Ok(());
                 }
+                Err(error) if is_transient(&error) => {}
                 Err(error) => return Err(TlsError::Lost(error)),
             }
         }
     }
 
-    fn flush(&mut self, connection: &mut Connection) -> Result<(), TlsError> {
-        let mut bytes = Vec::new();
-        while connection.wants_write() {
-            connection.write_tls(&mut bytes).map_err(TlsError::Lost)?;
-        }
-        self.tcp.write_all(&bytes).map_err(TlsError::Lost)
-    }
-
     /// Tells a service that sends frames without TLS what to do; anything else gets no answer.
     fn answer_plain(&mut self) {
         let magic = FRAME_MAGIC.to_le_bytes();
-        let first = self.incoming.rest();
+        let first = &self.received;
         if first.iter().zip(&magic).any(|(is, want)| is != want) {
             return;
         }
@@ -208,15 +213,4 @@ impl<'a> Handshake<'a> {
             }
         }
     }
-}
-
-/// Tells the other end why its first message was refused.
-fn refuse(
-    mut tcp: &TcpStream,
-    (error, mut alert): (snapless_trust::rustls::Error, AcceptedAlert),
-) -> TlsError {
-    let mut bytes = Vec::new();
-    // If the other end does not listen, the reason is of no use.
-    drop(alert.write_all(&mut bytes).and_then(|()| tcp.write_all(&bytes)));
-    error.into()
 }

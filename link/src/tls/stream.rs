@@ -13,102 +13,97 @@
 //! `connection` is taken last. A receiver never waits for `outgoing`: a sender may hold it for as
 //! long as the other end takes nothing, and the other end may be waiting for this receiver.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use snapless_trust::rustls::Connection;
-
 use crate::stream::{RECEIVE_STEP, Stream};
 
+use super::engine::{Engine, Outgoing};
 use super::error::TlsError;
 
 /// The most bytes that are encrypted at a time.
-const SEND_MAX: usize = 256 << 10;
+const SEND_MAX: usize = 128 << 10;
 /// Bytes received at a time.
 const RECEIVE_LEN: usize = 128 << 10;
-/// Bytes received at a time as long as the other end is not known.
-const FIRST_RECEIVE_LEN: usize = 8 << 10;
 
 /// A connected stream over TLS. The handshake is over.
 #[derive(Debug)]
 pub struct TlsStream {
     tcp: TcpStream,
-    connection: Mutex<Connection>,
-    outgoing: Mutex<Outgoing>,
-    incoming: Mutex<Incoming>,
+    connection: Mutex<Box<dyn Engine>>,
+    outgoing: Mutex<Sender>,
+    incoming: Mutex<Box<[u8]>>,
 }
 
-/// What is encrypted and not sent yet.
+/// What is being sent.
 #[derive(Debug, Default)]
-struct Outgoing {
-    bytes: Vec<u8>,
+struct Sender {
+    waiting: Outgoing,
     /// Nothing more can be sent: the end was said, or a part of a TLS record may be under way.
     ended: bool,
 }
 
-/// What was received and not decrypted yet: `bytes[start..end]`.
-#[derive(Debug)]
-pub(super) struct Incoming {
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
 impl TlsStream {
-    /// The stream of a connection whose handshake is over, and what came after it.
-    pub(super) fn new(tcp: TcpStream, mut connection: Connection, mut incoming: Incoming) -> Self {
-        incoming.bytes.resize(RECEIVE_LEN, 0);
-        // `send` takes so much at a time that this cannot grow further.
-        connection.set_buffer_limit(None);
+    /// The stream of a connection whose handshake is over.
+    pub(super) fn new(tcp: TcpStream, connection: Box<dyn Engine>) -> Self {
         Self {
             tcp,
             connection: Mutex::new(connection),
             outgoing: Mutex::default(),
-            incoming: Mutex::new(incoming),
+            incoming: Mutex::new(vec![0; RECEIVE_LEN].into()),
         }
     }
 
     /// Sends what the connection has to say besides the payload, if no thread is sending. One that
     /// is sending does so with its next payload.
     fn flush(&self) {
-        let Ok(mut outgoing) = self.outgoing.try_lock() else { return };
-        let collected = outgoing.collect(&mut lock(&self.connection));
-        // A failure shows in the next `send`.
-        drop(collected.and_then(|()| outgoing.send(&self.tcp)));
+        if let Ok(mut sender) = self.outgoing.try_lock() {
+            sender.take(&mut **lock(&self.connection));
+            // A failure shows in the next `send`.
+            drop(sender.send(&self.tcp));
+        }
     }
 }
 
 impl Stream for TlsStream {
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = &bytes[..bytes.len().min(SEND_MAX)];
-        let mut outgoing = lock(&self.outgoing);
-        if outgoing.ended {
+        let mut sender = lock(&self.outgoing);
+        if sender.ended {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        {
+        let encrypted = {
             let mut connection = lock(&self.connection);
-            connection.writer().write_all(bytes)?;
-            outgoing.collect(&mut connection)?;
-        }
-        outgoing.send(&self.tcp)?;
+            let encrypted = connection.encrypt(bytes);
+            sender.take(&mut **connection);
+            encrypted
+        };
+        sender.send(&self.tcp)?;
+        encrypted?;
         Ok(bytes.len())
     }
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut incoming = lock(&self.incoming);
+        let mut fresh: &[u8] = &[];
         loop {
-            let (read, must_flush) = {
+            let (received, has_more_to_say) = {
                 let mut connection = lock(&self.connection);
-                (incoming.decrypt(&mut connection, buffer), connection.wants_write())
+                let received = connection.feed(fresh).and_then(|()| connection.decrypt(buffer));
+                (received, !connection.unsent().bytes().is_empty())
             };
-            if must_flush {
+            if has_more_to_say {
                 self.flush();
             }
-            if let Some(count) = read? {
+            if let Some(count) = received? {
                 return Ok(count);
             }
-            incoming.receive(&self.tcp)?;
+            let count = Stream::receive(&self.tcp, &mut incoming)?;
+            if count == 0 {
+                return Err(TlsError::Cut.into());
+            }
+            fresh = &incoming[..count];
         }
     }
 
@@ -116,111 +111,44 @@ impl Stream for TlsStream {
         // Without the lock, a sender waits for the other end, which then learns of the end by the
         // cut.
         if how != Shutdown::Read
-            && let Ok(mut outgoing) = self.outgoing.try_lock()
-            && !outgoing.ended
+            && let Ok(mut sender) = self.outgoing.try_lock()
+            && !sender.ended
         {
-            let collected = {
+            {
                 let mut connection = lock(&self.connection);
-                connection.send_close_notify();
-                outgoing.collect(&mut connection)
-            };
+                // If there is no goodbye to say, the other end learns of the end by the cut.
+                drop(connection.say_goodbye());
+                sender.take(&mut **connection);
+            }
             // Whoever ends both directions does not wait for the other end.
             if how == Shutdown::Both {
                 self.tcp.set_write_timeout(Some(RECEIVE_STEP))?;
             }
             // If the goodbye cannot be sent, the other end learns of the end by the cut.
-            drop(collected.and_then(|()| outgoing.send(&self.tcp)));
-            outgoing.ended = true;
+            drop(sender.send(&self.tcp));
+            sender.ended = true;
         }
         self.tcp.shutdown(how)
     }
 }
 
-impl Outgoing {
+impl Sender {
     /// Takes over what the connection has encrypted.
-    fn collect(&mut self, connection: &mut Connection) -> io::Result<()> {
-        while connection.wants_write() {
-            connection.write_tls(&mut self.bytes)?;
-        }
-        Ok(())
+    fn take(&mut self, connection: &mut dyn Engine) {
+        debug_assert!(self.waiting.bytes().is_empty());
+        std::mem::swap(connection.unsent(), &mut self.waiting);
     }
 
-    /// Sends all of it. After an error nothing more can be sent.
+    /// Sends what waits. After an error nothing more can be sent.
     fn send(&mut self, mut tcp: &TcpStream) -> io::Result<()> {
-        if self.bytes.is_empty() {
-            return Ok(());
-        }
-        let sent =
-            if self.ended { Err(ErrorKind::BrokenPipe.into()) } else { tcp.write_all(&self.bytes) };
-        self.bytes.clear();
+        let sent = if self.ended {
+            Err(ErrorKind::BrokenPipe.into())
+        } else {
+            tcp.write_all(self.waiting.bytes())
+        };
+        self.waiting.clear();
         self.ended |= sent.is_err();
         sent
-    }
-}
-
-impl Incoming {
-    pub(super) fn new() -> Self {
-        Self { bytes: vec![0; FIRST_RECEIVE_LEN], start: 0, end: 0 }
-    }
-
-    /// What is there to decrypt.
-    pub(super) fn rest(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    /// Waits for more, at most for a step, when everything is decrypted.
-    ///
-    /// # Errors
-    /// [`TlsError::Cut`] if the connection ended: an end is said first.
-    pub(super) fn receive(&mut self, tcp: &TcpStream) -> io::Result<()> {
-        (self.start, self.end) = (0, 0);
-        match Stream::receive(tcp, &mut self.bytes)? {
-            0 => Err(TlsError::Cut.into()),
-            count => {
-                self.end = count;
-                Ok(())
-            }
-        }
-    }
-
-    /// Hands some of it to the connection; false if there is nothing.
-    pub(super) fn feed(&mut self, connection: &mut Connection) -> Result<bool, TlsError> {
-        let is_fed = self.hand_to(|rest| connection.read_tls(rest))?;
-        if is_fed {
-            connection.process_new_packets()?;
-        }
-        Ok(is_fed)
-    }
-
-    /// Lets `take` read some of it; false if there is nothing.
-    pub(super) fn hand_to(
-        &mut self,
-        take: impl FnOnce(&mut dyn Read) -> io::Result<usize>,
-    ) -> Result<bool, TlsError> {
-        let mut rest = &self.bytes[self.start..self.end];
-        if rest.is_empty() {
-            return Ok(false);
-        }
-        self.start += take(&mut rest).map_err(TlsError::Lost)?;
-        Ok(true)
-    }
-
-    /// Decrypts into `buffer`; `None` if more must be received first, 0 at the end.
-    fn decrypt(
-        &mut self,
-        connection: &mut Connection,
-        buffer: &mut [u8],
-    ) -> io::Result<Option<usize>> {
-        loop {
-            match connection.reader().read(buffer) {
-                Ok(count) => return Ok(Some(count)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-            if !self.feed(connection)? {
-                return Ok(None);
-            }
-        }
     }
 }
 
@@ -289,7 +217,7 @@ mod tests {
             thread::scope(|scope| {
                 scope.spawn(|| {
                     for round in 0..ROUNDS {
-                        lock(&stream.connection).refresh_traffic_keys().unwrap();
+                        lock(&stream.connection).change_keys();
                         send_all(stream, &vec![own ^ round; 50_000]).unwrap();
                     }
                 });
