@@ -26,9 +26,10 @@ const RECORD_LEN: usize = 16 << 10;
 const RECORD_OVERHEAD: usize = 5 + 1 + 16;
 /// Room for what is said besides the payload: a change of keys.
 const MESSAGE_ROOM: usize = 256;
-/// The most that may wait for the rest of a message, in bytes: what is received at a time, and the
-/// longest message of a handshake.
-const RECEIVED_MAX: usize = (128 << 10) + (64 << 10);
+/// The most that may wait for the rest of a message, in bytes: the longest of a handshake.
+const WAITING_MAX: usize = 64 << 10;
+/// More than a TLS record: what may wait without being copied to another buffer.
+const FRONT_LEN: usize = RECORD_LEN + (1 << 10);
 /// Steps without progress after which an implementation is taken for stuck.
 const STEPS_MAX: usize = 64;
 
@@ -61,6 +62,36 @@ impl Outgoing {
     }
 }
 
+/// A buffer for received bytes, with room in front for what was received before them, so that only
+/// the start of a message that is not complete is copied.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Fresh {
+    /// For so many bytes at a time.
+    pub(super) fn new(len: usize) -> Self {
+        Self { bytes: vec![0; FRONT_LEN + len], len: 0 }
+    }
+
+    /// Where to receive more.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        &mut self.bytes[FRONT_LEN + self.len..]
+    }
+
+    /// So many more bytes were received.
+    pub(super) fn received(&mut self, len: usize) {
+        self.len += len;
+    }
+
+    /// What was received.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[FRONT_LEN..FRONT_LEN + self.len]
+    }
+}
+
 /// What a step came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
@@ -76,11 +107,11 @@ pub(super) enum Step {
 
 /// A TLS connection.
 pub(super) trait Engine: Debug + Send {
-    /// Takes encrypted bytes that were received.
+    /// Takes encrypted bytes that were received, and gives a buffer for the next ones.
     ///
     /// # Errors
     /// [`TlsError::Endless`] if too much waits for the rest of a message.
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), TlsError>;
+    fn feed(&mut self, fresh: &mut Fresh) -> Result<(), TlsError>;
 
     /// Goes on with the handshake.
     ///
@@ -180,9 +211,10 @@ impl Connection for UnbufferedServerConnection {
 /// The state machine, and what it looks at.
 struct Core<C> {
     connection: C,
-    /// Received and not done with: `received[start..]`.
+    /// Received and not done with: `received[start..end]`.
     received: Vec<u8>,
     start: usize,
+    end: usize,
     has_ended: bool,
     /// Why the connection is of no further use. It is not asked again then.
     failure: Option<Error>,
@@ -219,7 +251,7 @@ impl<C: Connection> Core<C> {
             return Err(Failure::Again(failure.clone()));
         }
         let UnbufferedStatus { discard, state } =
-            self.connection.process(&mut self.received[self.start..]);
+            self.connection.process(&mut self.received[self.start..self.end]);
         self.start += discard;
         match state.map_err(Failure::New)? {
             ConnectionState::ReadTraffic(mut traffic) => {
@@ -280,7 +312,7 @@ impl<C: Connection> Core<C> {
                 self.failure = Some(error.clone());
                 // Not asked further: it would look at the bad bytes again.
                 while self.connection.has_to_say() {
-                    let rest = &mut self.received[self.start..];
+                    let rest = &mut self.received[self.start..self.end];
                     let state = self.connection.process(rest).state;
                     let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { break };
                     // What cannot be said is left unsaid: the connection is over.
@@ -310,8 +342,14 @@ impl Payload {
 
 impl<C: Connection> Machine<C> {
     fn new(connection: C) -> Self {
-        let core =
-            Core { connection, received: Vec::new(), start: 0, has_ended: false, failure: None };
+        let core = Core {
+            connection,
+            received: Vec::new(),
+            start: 0,
+            end: 0,
+            has_ended: false,
+            failure: None,
+        };
         Self { core, payload: Payload::default(), unsent: Outgoing::default() }
     }
 
@@ -358,14 +396,28 @@ enum Next<'c, Data> {
 }
 
 impl<C: Connection> Engine for Machine<C> {
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
+    fn feed(&mut self, fresh: &mut Fresh) -> Result<(), TlsError> {
         let core = &mut self.core;
-        core.received.drain(..core.start);
-        core.start = 0;
-        if core.received.len() + bytes.len() > RECEIVED_MAX {
+        let waiting = core.end - core.start;
+        if fresh.len == 0 {
+            return Ok(());
+        }
+        if waiting > WAITING_MAX {
             return Err(TlsError::Endless);
         }
-        core.received.extend_from_slice(bytes);
+        if waiting <= FRONT_LEN && core.received.len() <= fresh.bytes.len() {
+            let front = FRONT_LEN - waiting;
+            fresh.bytes[front..FRONT_LEN].copy_from_slice(&core.received[core.start..core.end]);
+            std::mem::swap(&mut core.received, &mut fresh.bytes);
+            fresh.bytes.resize(core.received.len(), 0);
+            (core.start, core.end) = (front, FRONT_LEN + fresh.len);
+        } else {
+            core.received.truncate(core.end);
+            core.received.drain(..core.start);
+            core.received.extend_from_slice(fresh.bytes());
+            (core.start, core.end) = (0, core.received.len());
+        }
+        fresh.len = 0;
         Ok(())
     }
 

@@ -15,14 +15,14 @@ use snapless_wire::frame::{FRAME_MAGIC, FrameHeader, FrameKind};
 
 use crate::stream::{Stream, is_transient};
 
-use super::engine::{self, Engine, Step};
+use super::engine::{self, Engine, Fresh, Step};
 use super::error::TlsError;
 use super::stream::TlsStream;
 
 /// The first byte of every TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// The longest first message, in bytes.
-const MESSAGE_MAX: usize = 64 << 10;
+/// Bytes received at a time, and the longest first message.
+const RECEIVE_LEN: usize = 16 << 10;
 /// How long a refused connection is kept for the other end to take the reason.
 const LINGER_LIMIT: Duration = Duration::from_secs(1);
 /// The most bytes that are taken meanwhile.
@@ -85,10 +85,10 @@ pub fn accept(
     )
 }
 
-fn accept_with(
-    handshake: &mut Handshake<'_>,
-    trust: &ServerTrust,
-) -> Result<(Box<dyn Engine>, Purpose, Option<Certified>), TlsError> {
+/// A connection whose handshake is over.
+type Accepted = (Box<dyn Engine>, Purpose, Option<Certified>);
+
+fn accept_with(handshake: &mut Handshake<'_>, trust: &ServerTrust) -> Result<Accepted, TlsError> {
     let purpose = handshake.purpose()?;
     // A machine that offers none of our protocols gets the answer that TLS has for it.
     let config = trust.config(purpose.unwrap_or(Purpose::Link), SystemTime::now())?;
@@ -107,27 +107,27 @@ fn accept_with(
 struct Handshake<'a> {
     tcp: TcpStream,
     /// Received and not given to the connection yet.
-    received: Vec<u8>,
+    received: Fresh,
     begun: Instant,
     patience: &'a Patience<'a>,
 }
 
 impl<'a> Handshake<'a> {
     fn new(tcp: TcpStream, patience: &'a Patience<'a>) -> Self {
-        Self { tcp, received: Vec::new(), begun: Instant::now(), patience }
+        Self { tcp, received: Fresh::new(RECEIVE_LEN), begun: Instant::now(), patience }
     }
 
     /// Waits for what a machine says first, and looks what it wants.
     fn purpose(&mut self) -> Result<Option<Purpose>, TlsError> {
         let mut acceptor = Acceptor::default();
         self.receive()?;
-        if self.received.first() != Some(&TLS_HANDSHAKE) {
+        if self.received.bytes().first() != Some(&TLS_HANDSHAKE) {
             self.answer_plain();
             return Err(TlsError::NotTls);
         }
         let mut looked = 0;
         loop {
-            let mut rest = &self.received[looked..];
+            let mut rest = &self.received.bytes()[looked..];
             while !rest.is_empty() {
                 looked += acceptor.read_tls(&mut rest).map_err(TlsError::Lost)?;
                 match acceptor.accept() {
@@ -144,8 +144,7 @@ impl<'a> Handshake<'a> {
     /// Goes on until both ends have their keys and this one has checked the other.
     fn finish(&mut self, connection: &mut dyn Engine) -> Result<(), TlsError> {
         loop {
-            connection.feed(&self.received)?;
-            self.received.clear();
+            connection.feed(&mut self.received)?;
             let step = connection.advance();
             let sent = self.tcp.write_all(connection.unsent().bytes()).map_err(TlsError::Lost);
             connection.unsent().clear();
@@ -168,14 +167,13 @@ impl<'a> Handshake<'a> {
             if self.begun.elapsed() >= self.patience.limit {
                 return Err(TlsError::Slow(self.patience.limit));
             }
-            if self.received.len() > MESSAGE_MAX {
+            if self.received.room().is_empty() {
                 return Err(TlsError::Endless);
             }
-            let mut bytes = [0; 4096];
-            match Stream::receive(&self.tcp, &mut bytes) {
+            match Stream::receive(&self.tcp, self.received.room()) {
                 Ok(0) => return Err(TlsError::Cut),
                 Ok(count) => {
-                    self.received.extend_from_slice(&bytes[..count]);
+                    self.received.received(count);
                     return Ok(());
                 }
                 Err(error) if is_transient(&error) => {}
@@ -187,7 +185,7 @@ impl<'a> Handshake<'a> {
     /// Tells a service that sends frames without TLS what to do; anything else gets no answer.
     fn answer_plain(&mut self) {
         let magic = FRAME_MAGIC.to_le_bytes();
-        let first = &self.received;
+        let first = self.received.bytes();
         if first.iter().zip(&magic).any(|(is, want)| is != want) {
             return;
         }

@@ -19,11 +19,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::stream::{RECEIVE_STEP, Stream};
 
-use super::engine::{Engine, Outgoing};
+use super::engine::{Engine, Fresh, Outgoing};
 use super::error::TlsError;
 
 /// The most bytes that are encrypted at a time.
-const SEND_MAX: usize = 128 << 10;
+const SEND_MAX: usize = 256 << 10;
 /// Bytes received at a time.
 const RECEIVE_LEN: usize = 128 << 10;
 
@@ -33,7 +33,7 @@ pub struct TlsStream {
     tcp: TcpStream,
     connection: Mutex<Box<dyn Engine>>,
     outgoing: Mutex<Sender>,
-    incoming: Mutex<Box<[u8]>>,
+    incoming: Mutex<Fresh>,
 }
 
 /// What is being sent.
@@ -51,7 +51,7 @@ impl TlsStream {
             tcp,
             connection: Mutex::new(connection),
             outgoing: Mutex::default(),
-            incoming: Mutex::new(vec![0; RECEIVE_LEN].into()),
+            incoming: Mutex::new(Fresh::new(RECEIVE_LEN)),
         }
     }
 
@@ -86,11 +86,11 @@ impl Stream for TlsStream {
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut incoming = lock(&self.incoming);
-        let mut fresh: &[u8] = &[];
         loop {
             let (received, has_more_to_say) = {
                 let mut connection = lock(&self.connection);
-                let received = connection.feed(fresh).and_then(|()| connection.decrypt(buffer));
+                let fed = connection.feed(&mut incoming);
+                let received = fed.and_then(|()| connection.decrypt(buffer));
                 (received, !connection.unsent().bytes().is_empty())
             };
             if has_more_to_say {
@@ -99,11 +99,10 @@ impl Stream for TlsStream {
             if let Some(count) = received? {
                 return Ok(count);
             }
-            let count = Stream::receive(&self.tcp, &mut incoming)?;
-            if count == 0 {
-                return Err(TlsError::Cut.into());
+            match Stream::receive(&self.tcp, incoming.room())? {
+                0 => return Err(TlsError::Cut.into()),
+                count => incoming.received(count),
             }
-            fresh = &incoming[..count];
         }
     }
 
