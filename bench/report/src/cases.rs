@@ -32,7 +32,7 @@ const EASY_RATE: u32 = 500;
 
 type Step = fn(&mut Cases) -> Result<()>;
 
-const STEPS: [(&str, Step); 11] = [
+const STEPS: [(&str, Step); 12] = [
     ("no session", Cases::no_session),
     ("no session on all processors", Cases::no_session_on_all_processors),
     ("holds of the lock at 64 TiB", Cases::lock),
@@ -44,6 +44,7 @@ const STEPS: [(&str, Step); 11] = [
     ("live replication", Cases::live),
     ("several volumes", Cases::many),
     ("a sparse volume of 64 TiB", Cases::sparse),
+    ("TLS on the link", Cases::tls),
 ];
 
 /// A running benchmark.

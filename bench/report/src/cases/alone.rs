@@ -1,14 +1,15 @@
 //! The engine without files and clients: a write without a session on every processor, holds of the
-//! lock at 64 TiB, writes that are held all at once.
+//! lock at 64 TiB, writes that are held all at once. The link without a server: what TLS costs.
 
 use std::process::Command;
 
 use serde::de::DeserializeOwned;
 use snapless_bench::alone::burst::{self, Burst};
+use snapless_bench::alone::link::Speeds;
 use snapless_bench::alone::lock::Holds;
 use snapless_bench::alone::rundown::Cost;
 
-use super::{Cases, series};
+use super::{Cases, MIB, series};
 use crate::error::Result;
 use crate::process;
 use crate::statistics::Series;
@@ -25,6 +26,8 @@ const HOLD_LIMIT_US: f64 = 20.0;
 /// Reads of 64 KiB that a disk serves at a time: at 100 µs each, these are 21 GB/s, and all of a
 /// burst at once 168 GB/s.
 const DEPTH: usize = 32;
+/// What TLS must leave of the plain link's throughput.
+const TLS_RATIO: f64 = 0.75;
 
 impl Cases {
     pub(super) fn no_session_on_all_processors(&mut self) -> Result<()> {
@@ -98,6 +101,21 @@ impl Cases {
             let has_mark = depth == DEPTH;
             self.rows.push(if has_mark { row.at_most(1.3, ratio.median()) } else { row });
         }
+        Ok(())
+    }
+
+    pub(super) fn tls(&mut self) -> Result<()> {
+        let rounds = 2 * self.plan.rounds;
+        let speeds: Vec<Speeds> = self.alone("link", &[("rounds", rounds)])?;
+        let ratio = series(&speeds, |it| it.tls / it.plain);
+        let row = Row::new(
+            "link alone, records of 64 KiB, both ends on this machine",
+            "MiB/s over TLS 1.3",
+            series(&speeds, |it| it.tls / MIB).text(0),
+            format!("plain TCP: {}", series(&speeds, |it| it.plain / MIB).text(0)),
+            ratio.text(2),
+        );
+        self.rows.push(row.at_least(TLS_RATIO, ratio.median()));
         Ok(())
     }
 
