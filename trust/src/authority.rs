@@ -19,10 +19,9 @@ use rustls::pki_types::{
     CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer,
 };
 
-use crate::config::SERVER_NAME;
 use crate::error::TrustError;
 use crate::files;
-use crate::identity::{Certified, Identity, Validity, validity};
+use crate::identity::{Certified, Identity, SERVER_NAME, Validity, validity};
 
 /// How long a machine's or a server's certificate is valid.
 pub const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(365 * 24);
@@ -172,7 +171,7 @@ impl Authority {
         }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let validity = Validity { from: now - BACKDATED, to: now + CERTIFICATE_LIFETIME };
-        let mut params = leaf("snapless-server", validity, ExtendedKeyUsagePurpose::ServerAuth)?;
+        let mut params = leaf(SERVER_NAME, validity, ExtendedKeyUsagePurpose::ServerAuth)?;
         params.subject_alt_names.push(SanType::DnsName(SERVER_NAME.try_into()?));
         let issued = params.signed_by(&key, &self.issuer)?;
         let text = format!("{}{}", issued.pem(), key.serialize_pem());

@@ -23,9 +23,6 @@ use crate::error::TrustError;
 use crate::identity::Certified;
 use crate::revocation::Revocations;
 
-/// The name in the server's certificate, whatever its address.
-pub const SERVER_NAME: &str = "snapless-server";
-
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {

@@ -14,6 +14,8 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use crate::error::TrustError;
 use crate::{files, hex};
 
+/// The name in the server's certificate, whatever its address.
+pub const SERVER_NAME: &str = "snapless-server";
 const URI_SCHEME: &str = "urn:snapless:";
 /// The longest name of a machine, in bytes: the limit of a certificate's common name.
 pub const NAME_MAX: usize = 64;

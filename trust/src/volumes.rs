@@ -1,9 +1,9 @@
 //! Which volume belongs to which machine: a file each, `volumes/<volume>.json`.
 //!
 //! Two machines may name their volumes alike: clones of one image do, and so do machines whose
-//! volumes are named by a device path. The first machine that sends a volume keeps its name; another
-//! one's volume of the same name gets a name of its own, derived from both. Their histories never
-//! meet, and no machine can append to another one's.
+//! volumes are named by a device path. The first machine that sends a volume keeps its name;
+//! another one's volume of the same name gets a name of its own, derived from both. Their histories
+//! never meet, and no machine can append to another one's.
 
 use std::path::{Path, PathBuf};
 

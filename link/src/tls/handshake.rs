@@ -5,8 +5,8 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use snapless_trust::config::{Purpose, SERVER_NAME};
-use snapless_trust::identity::Certified;
+use snapless_trust::config::Purpose;
+use snapless_trust::identity::{Certified, SERVER_NAME};
 use snapless_trust::rustls::ClientConfig;
 use snapless_trust::rustls::pki_types::ServerName;
 use snapless_trust::rustls::server::Acceptor;
