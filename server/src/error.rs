@@ -261,6 +261,9 @@ pub enum Damage {
     /// The file is missing.
     #[error("it is missing: it was removed or moved; put it back")]
     Gone,
+    /// The kept state is not that of the stream.
+    #[error("it is not what the stream says: remove it, the server makes it again")]
+    State,
     /// The acknowledged end is older than it was.
     #[error(
         "it says that the stream ends with record {acknowledged}, but record {kept} was \

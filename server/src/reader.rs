@@ -160,8 +160,13 @@ impl SessionReader {
             Err(error) => return Err(error),
         };
         let bytes = self.store.read_head(&path, usize::try_from(len).unwrap_or(usize::MAX))?;
-        let damaged = |why| Error::damaged(&self.store.locate(&path), 0, why);
-        Checkpoint::read(&bytes, &self.header).map(Some).map_err(damaged)
+        let found = Checkpoint::read(&bytes, &self.header);
+        found.map(Some).map_err(|why| self.state_damage(why))
+    }
+
+    /// Damage of the state that the writer has kept.
+    pub(crate) fn state_damage(&self, why: impl Into<Damage>) -> Error {
+        Error::damaged(&self.store.locate(&self.dir.join(STATE_FILE)), 0, why)
     }
 
     /// Reads the whole stream, checks every checksum and rule, and calls `visit` with every record
@@ -293,6 +298,10 @@ impl SessionReader {
     pub(crate) fn check_age(&self) -> Result<()> {
         let Ok(Some((checkpoint, _))) = self.read_state() else { return Ok(()) };
         if checkpoint.is_within(&self.acknowledged) {
+            return Ok(());
+        }
+        // A server may have acknowledged and kept more meanwhile: in this order.
+        if checkpoint.is_within(&Self::open(&self.store, self.header)?.acknowledged) {
             return Ok(());
         }
         let path = self.store.locate(&self.dir.join(ACKNOWLEDGED_FILE));

@@ -106,6 +106,19 @@ impl StreamState {
         self.ended_epoch
     }
 
+    /// True if both states take and refuse the same records, and have the same instants.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let sets = [
+            (&self.base, &other.base),
+            (&self.known, &other.known),
+            (&self.spoiled, &other.spoiled),
+        ];
+        sets.iter().all(|(one, other)| one.count() == other.count() && one.is_subset(other))
+            && self.last_base == other.last_base
+            && self.ended_epoch == other.ended_epoch
+            && self.timeline == other.timeline
+    }
+
     /// Takes the next record.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::repository::session_dir;
 use crate::format::session::SESSION_FILE;
 use crate::format::sessions::SESSIONS_FILE;
+use crate::format::state::Checkpoint;
 use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
 use crate::stop::StopFlag;
@@ -147,16 +148,25 @@ enum Rules {
 impl<P: FnMut(Progress)> Verifier<'_, P> {
     fn session(&mut self, reader: &SessionReader) -> Result<()> {
         self.report.sessions += 1;
-        let state = reader.read_state().and_then(|_| reader.check_age());
-        for checked in [reader.check_acknowledgement(), state] {
+        for checked in [reader.check_acknowledgement(), reader.check_age()] {
             if let Err(error) = checked {
                 self.found(reader, error)?;
             }
         }
+        let kept = match reader.read_state() {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.found(reader, error)?;
+                None
+            }
+        };
         let mut rules = Rules::Checked(Box::new(StreamState::new(reader.header().geometry)));
         for number in reader.segments() {
             let result = match reader.segment(number, BUFFER_BYTES) {
-                Ok(segment) => self.segment(reader, segment, &mut rules),
+                Ok(segment) => {
+                    let kept = kept.as_ref().filter(|(at, _)| at.segment == number);
+                    self.segment(reader, segment, &mut rules, kept)
+                }
                 Err(error) => Err(error),
             };
             if let Err(error) = result {
@@ -172,13 +182,14 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         Ok(())
     }
 
-    /// Reads a segment. Damage inside an entry is reported, and the next entry is read. Damage that
+    /// Reads a segment, in which a state was kept perhaps. Damage inside an entry is reported, and the next entry is read. Damage that
     /// hides where the next entry begins is an error and ends the segment.
     fn segment(
         &mut self,
         reader: &SessionReader,
         mut segment: crate::reader::SegmentReader,
         rules: &mut Rules,
+        kept: Option<&(Checkpoint, StreamState)>,
     ) -> Result<()> {
         let mut payload = Vec::new();
         while let Some(frame) = segment.next_entry()? {
@@ -196,6 +207,12 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
                 self.found(reader, error)?;
                 *rules = Rules::Lost;
                 segment.skip_damaged()?;
+            }
+            if let (Rules::Checked(state), Some((_, kept))) =
+                (&*rules, kept.filter(|(at, _)| at.offset == segment.entry_end()))
+                && !state.is_same(kept)
+            {
+                self.found(reader, reader.state_damage(Damage::State))?;
             }
             self.report.bytes += segment.entry_end() - segment.entry_start();
             let (done, total) = (self.report.bytes, self.total);

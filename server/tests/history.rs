@@ -121,6 +121,19 @@ fn a_state_that_is_damaged_missing_or_of_another_history_only_makes_a_hello_slow
     opened(&other);
     fs::copy(folder(&other).join(STATE_FILE), &path).unwrap();
     same("of another history");
+    // Of this history, but not what its records say: the checksum is right, only verify tells.
+    fs::remove_file(&path).unwrap();
+    same("missing");
+    let mut wrong = fs::read(&path).unwrap();
+    assert_eq!(damage(&root), 0, "it is kept again");
+    // The count of records, four numbers before the checksum.
+    let count = wrong.len() - 4 - 4 * 8;
+    wrong[count] ^= 1;
+    let sum = crc32c::crc32c(&wrong[..wrong.len() - 4]);
+    let end = wrong.len() - 4;
+    wrong[end..].copy_from_slice(&sum.to_le_bytes());
+    fs::write(&path, &wrong).unwrap();
+    assert_eq!(damage(&root), 1, "verify finds it");
     fs::remove_file(&path).unwrap();
     same("missing");
     assert_eq!(fs::read(&path).unwrap(), good, "it is kept again");
@@ -154,6 +167,35 @@ fn a_connection_leaves_the_state_and_the_next_one_goes_on_with_it() {
         assert_eq!(damage(&root), 0, "round {round}");
         assert_eq!(common::image(&root, At::Latest).unwrap().1, want, "round {round}");
     }
+}
+
+#[test]
+fn a_state_that_is_kept_during_a_verification_is_no_damage() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let mut driver = history(&root, 1, 1);
+    let server = Running::start(&root);
+    let mut rounds = 0;
+    let found = verify(&Repository::open(&root).unwrap(), &StopFlag::default(), |_| {
+        // Between two entries, a connection comes and goes.
+        rounds += 1;
+        let (mut client, ..) = Client::resume(server.address);
+        client.records(&[driver.write(0, SECTOR, 7), driver.epoch_end()].concat());
+        assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+        drop(client);
+    });
+    assert!(rounds > 0 && found.unwrap().damage.is_empty());
+    let repository = Repository::open(&root).unwrap();
+    let Ok(Presence::Header(header)) = repository.session(VOLUME, SESSION) else {
+        panic!("the session is there");
+    };
+    let reader = SessionReader::open(repository.store(), header).unwrap();
+    let (mut client, ..) = Client::resume(server.address);
+    client.records(&[driver.write(0, SECTOR, 7), driver.epoch_end()].concat());
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    drop((client, server));
+    let records = reader.survey(&StopFlag::default()).unwrap().timeline().records();
+    assert_eq!(records + 2, opened(&root).timeline().records());
 }
 
 /// Run it by `cargo test -p snapless-server --release --test history -- --ignored --nocapture`.
