@@ -41,6 +41,8 @@ pub enum Command {
     List(List),
     /// Read everything and check every checksum.
     Verify(Verify),
+    /// No longer miss a session that was removed on purpose.
+    Forget(Forget),
     /// Who may speak.
     #[command(flatten)]
     Trust(TrustCommand),
@@ -155,6 +157,27 @@ pub struct Verify {
     /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `forget`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A session whose directory was removed is damage, which `verify` and `list` name. This tells that it
+was removed on purpose. It removes nothing itself; works while the server runs.
+
+Examples:
+  snapless-server forget --repository /srv/snapless \\
+      --volume 71a27cdd-812a-11d0-bec7-08002be2092f --session 3f2504e0-4f89-11d3-9a0c-0305e82c3301")]
+pub struct Forget {
+    /// Directory of the repository.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+    /// The volume, as `list` shows it.
+    #[arg(long, value_name = "GUID", value_parser = volume)]
+    pub volume: VolumeGuid,
+    /// The session, as `list` shows it.
+    #[arg(long, value_name = "ID", value_parser = session)]
+    pub session: SessionId,
 }
 
 /// More threads than these are of no use on any machine.

@@ -107,6 +107,14 @@ pub enum Error {
     /// The volume has no session at all.
     #[error("volume {0} has no session yet; see `snapless-server list`")]
     NoSessions(VolumeGuid),
+    /// The session that is to be forgotten is there.
+    #[error("session {session} is still there: remove {} first, then forget it", .dir.display())]
+    StillThere {
+        /// The session.
+        session: SessionId,
+        /// Its directory.
+        dir: PathBuf,
+    },
     /// More than one session could be salvaged from.
     #[error(
         "volume {volume} has {} sessions: choose one of them with --session: {}",
@@ -259,7 +267,10 @@ pub enum Damage {
     #[error("it belongs to another {0}")]
     Foreign(&'static str),
     /// The file is missing.
-    #[error("it is missing: it was removed or moved; put it back")]
+    #[error(
+        "it is missing: it was removed or moved; put it back, or if a whole session was removed \
+         on purpose, run `snapless-server forget`"
+    )]
     Gone,
     /// The kept state is not that of the stream.
     #[error("it is not what the stream says: remove it, the server makes it again")]

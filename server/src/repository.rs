@@ -18,7 +18,10 @@ use crate::format::repository::{
 };
 use crate::format::segment::SegmentNumber;
 use crate::format::session::{SESSION_FILE, SESSION_LEN, SessionHeader};
-use crate::format::sessions::{ENTRY_LEN, KnownSession, KnownSessions, SESSIONS_FILE};
+use crate::format::sessions::{
+    ENTRY_LEN, FORGOTTEN_DIR, KnownSession, KnownSessions, SESSIONS_FILE, forgotten_file,
+    forgotten_session,
+};
 use crate::storage::local::LocalStorage;
 use crate::storage::{Lock, OpenMode, Store, StoredFile};
 use crate::time;
@@ -143,7 +146,32 @@ impl Repository {
             Err(error) => return Err(error),
         };
         let bytes = self.store.read_head(path, usize::try_from(len).unwrap_or(usize::MAX))?;
-        Ok(KnownSessions::read(&bytes))
+        let mut known = KnownSessions::read(&bytes);
+        let forgotten = self.forgotten()?;
+        known.sessions.retain(|it| forgotten.binary_search(&(it.volume, it.session)).is_err());
+        Ok(known)
+    }
+
+    /// From now on the repository need not have a session that was removed. Works while a server
+    /// runs.
+    ///
+    /// # Errors
+    /// [`Error::StillThere`] if it has not been removed; [`Error::NoSession`] if there was none.
+    pub fn forget(&self, volume: VolumeGuid, session: SessionId) -> Result<()> {
+        let dir = session_dir(volume, session);
+        let of_volume = self.store.list(&volume_dir(volume), SessionId::parse)?;
+        if of_volume.contains(&session) {
+            return Err(Error::StillThere { session, dir: self.store.locate(&dir) });
+        }
+        if !self.known()?.has(volume, session) {
+            return Err(Error::NoSession { volume, session });
+        }
+        self.store.create_dirs(Path::new(FORGOTTEN_DIR))?;
+        self.store.create_durably(&forgotten_file(volume, session), &[])
+    }
+
+    fn forgotten(&self) -> Result<Vec<(VolumeGuid, SessionId)>> {
+        self.store.list(Path::new(FORGOTTEN_DIR), forgotten_session)
     }
 
     /// Where the repository's files lie.
@@ -249,11 +277,16 @@ impl WritableRepository {
 
     /// From now on the repository must have this session.
     pub fn know(&self, header: &SessionHeader) -> Result<()> {
+        let SessionHeader { volume, session, created, .. } = *header;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.has(header.volume, header.session) {
+        if self.repository.forgotten()?.contains(&(volume, session)) {
+            // It has come again.
+            self.repository.store.remove(&forgotten_file(volume, session))?;
+            self.repository.store.sync_dir(Path::new(FORGOTTEN_DIR))?;
+        }
+        if known.has(volume, session) {
             return Ok(());
         }
-        let SessionHeader { volume, session, created, .. } = *header;
         let entry = KnownSession { volume, session, created };
         let (store, path) = (self.repository.store(), Path::new(SESSIONS_FILE));
         known.sessions.push(entry);

@@ -213,6 +213,35 @@ fn only_init_makes_a_repository_and_serve_names_it() {
 }
 
 #[test]
+fn a_session_that_was_removed_is_missed_until_it_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    filled(&root);
+    // A server that runs knows the session, and goes on.
+    let server = Served::start(&root);
+    let (volume, session) = (VOLUME.to_string(), SESSION.to_string());
+    let forget = || run("forget", &root, &["--volume", &volume, "--session", &session]);
+    let folder = root.join("volumes").join(&volume).join(&session);
+    assert_fails(&forget(), 1, folder.to_str().unwrap());
+    std::fs::remove_dir_all(&folder).unwrap();
+    let missed = run("verify", &root, &[]);
+    assert_eq!(missed.status.code(), Some(4));
+    assert!(text(&missed.stdout).contains("snapless-server forget"), "{}", text(&missed.stdout));
+    assert!(forget().status.success());
+    assert_eq!(run("verify", &root, &[]).status.code(), Some(0));
+    assert_eq!(text(&run("list", &root, &[]).stdout), format!("volume {volume}\n"));
+    assert_fails(&forget(), 1, "has no session");
+    // Should it come again, it is missed again.
+    let (mut client, ..) = Client::resume(server.address);
+    client.records(&Driver::default().first_sync());
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    drop((client, server));
+    assert_eq!(json(&run("list", &root, &["--json"]))[0]["sessions"][0]["state"], "complete");
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(run("verify", &root, &[]).status.code(), Some(4));
+}
+
+#[test]
 fn two_servers_do_not_share_a_repository() {
     let dir = tempfile::tempdir().unwrap();
     let _first = Served::start(dir.path());
@@ -270,7 +299,7 @@ fn a_server_killed_outright_loses_nothing_that_it_acknowledged() {
 fn help_has_examples_and_exit_codes() {
     let top = text(&program().arg("--help").output().unwrap().stdout);
     assert!(top.contains("Exit codes"), "{top}");
-    for command in ["init", "serve", "restore", "list", "verify"] {
+    for command in ["init", "serve", "restore", "list", "verify", "forget"] {
         let help = text(&program().args([command, "--help"]).output().unwrap().stdout);
         assert!(help.contains("Examples:\n  snapless-server"), "{help}");
     }

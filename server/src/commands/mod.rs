@@ -1,6 +1,7 @@
 //! The subcommands: arguments in, report out. The work is done by the modules above.
 
 mod console;
+mod forget;
 mod init;
 mod list;
 mod progress;
@@ -23,6 +24,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Restore(args) => restore::run(args),
         Command::List(args) => list::run(&args),
+        Command::Forget(args) => forget::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Trust(command) => trust::run(command),
     };

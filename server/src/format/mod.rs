@@ -4,6 +4,7 @@
 //! DIR/
 //!   repository.snapless              marks the directory as a repository         repository.rs
 //!   sessions.snapless                the sessions that the repository must have  sessions.rs
+//!   forgotten/<volume>.<session>     sessions that it need not have any more     sessions.rs
 //!   lock                             locked by the server that writes
 //!   volumes/<volume>/<session>/
 //!     session.snapless               identities and geometry, written once       session.rs

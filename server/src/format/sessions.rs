@@ -4,11 +4,16 @@
 //! of it is acknowledged. A session that was removed, or whose header is gone, is thereby missed.
 //! What a torn append leaves at the end is no entry; the next append takes its place.
 
+use std::path::{Path, PathBuf};
+
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{FormatError, Head, check, seal};
 
+/// The directory of the sessions that the repository need not have any more: an empty file each.
+/// They have files of their own, so that they can be made beside a server that appends to the list.
+pub const FORGOTTEN_DIR: &str = "forgotten";
 /// The file's name.
 pub const SESSIONS_FILE: &str = "sessions.snapless";
 /// Bytes of an entry.
@@ -73,6 +78,17 @@ impl KnownSession {
         let raw: Raw = zerocopy::transmute!(*bytes);
         Ok(Self { volume: raw.volume, session: raw.session, created: raw.created })
     }
+}
+
+/// The file of a session that need not be there any more, from the repository's root.
+pub fn forgotten_file(volume: VolumeGuid, session: SessionId) -> PathBuf {
+    Path::new(FORGOTTEN_DIR).join(format!("{volume}.{session}"))
+}
+
+/// The session of such a file's name.
+pub fn forgotten_session(name: &str) -> Option<(VolumeGuid, SessionId)> {
+    let (volume, session) = name.split_once('.')?;
+    VolumeGuid::parse(volume).zip(SessionId::parse(session))
 }
 
 impl KnownSessions {
