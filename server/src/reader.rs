@@ -1,9 +1,9 @@
 //! Reads a session's stored stream up to its acknowledged end.
 //!
 //! Readers need no lock: the writer changes only what lies past the acknowledged end.
-//! [`SessionReader::survey`] reads the record headers since the last checkpoint and skips the
-//! content, to find out what can be restored. [`SessionReader::replay`] reads everything and checks
-//! every checksum.
+//! [`SessionReader::survey`] reads the record headers since the state that the writer has kept, and
+//! skips the content, to find out what can be restored. [`SessionReader::replay`] reads everything
+//! and checks every checksum.
 
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};

@@ -9,11 +9,8 @@
 //! of its kept state, or the end of the last record; without an acknowledged end all is read that
 //! was stored, acknowledged or not.
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::Serialize;
-use snapless_types::Extent;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use crate::error::{Damage, Error, Result};
@@ -31,85 +28,13 @@ use crate::time;
 
 mod entries;
 mod image;
+mod report;
 mod stream;
 
 use entries::Piece;
 use image::{Image, Salvaged};
+pub use report::{Bytes, Lost, Place, Report};
 use stream::{Limits, Pass};
-
-/// The report of a salvage.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Report {
-    /// The volume.
-    pub volume: String,
-    /// The session.
-    pub session: String,
-    /// The instant of the image; `None` if the stream does not tell.
-    pub time: Option<String>,
-    /// The file or device of the image.
-    pub file: PathBuf,
-    /// Bytes of the image.
-    pub bytes: u64,
-    /// Records that were applied.
-    pub records: u64,
-    /// Every damaged place.
-    pub damage: Vec<Place>,
-    /// Records that are missing.
-    pub lost: Vec<Lost>,
-    /// Bytes that no record gives: zeros in the image.
-    pub missing: Vec<Bytes>,
-    /// Bytes from an entry whose checksum does not match: most of them are right. Of such an entry
-    /// only content at t0 is used; its changes count as lost.
-    pub doubtful: Vec<Bytes>,
-    /// Bytes that the volume's disk could not read: zeros in the image.
-    pub unreadable: Vec<Bytes>,
-    /// Begin of the gap in which the image lies: it is of no one instant.
-    pub gap_since: Option<String>,
-}
-
-/// A damaged place in a file.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Place {
-    /// The file.
-    pub file: PathBuf,
-    /// Where the damage begins, in bytes from the file's start.
-    pub offset: u64,
-    /// What is wrong.
-    pub error: String,
-}
-
-/// Records that are missing.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Lost {
-    /// The first.
-    pub from: u64,
-    /// The last.
-    pub to: u64,
-    /// The instant of the record before them; `None` at the begin of the stream.
-    pub after: Option<String>,
-    /// The instant of the record after them; `None` at the end of the stream.
-    pub before: Option<String>,
-}
-
-/// A run of the volume's bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct Bytes {
-    /// The first.
-    pub offset: u64,
-    /// How many.
-    pub len: u64,
-}
-
-impl Report {
-    /// True if nothing is damaged or missing, and the image is of one instant.
-    pub fn is_whole(&self) -> bool {
-        self.damage.is_empty()
-            && self.lost.is_empty()
-            && self.missing.is_empty()
-            && self.doubtful.is_empty()
-            && self.gap_since.is_none()
-    }
-}
 
 /// Salvages an image into a file or onto a block device.
 ///
@@ -290,19 +215,4 @@ impl Stored {
         }
         Ok(())
     }
-}
-
-/// Runs of bytes as the report has them.
-fn bytes_of<'a>(runs: impl Iterator<Item = &'a Range<u64>>) -> Vec<Bytes> {
-    runs.map(|run| Bytes { offset: run.start, len: run.end - run.start }).collect()
-}
-
-/// The bytes of an extent.
-fn range_of(extent: &Extent) -> Range<u64> {
-    extent.offset()..extent.end()
-}
-
-/// A place in a file, for the report.
-fn place(file: &Path, offset: u64, error: impl ToString) -> Place {
-    Place { file: file.to_owned(), offset, error: error.to_string() }
 }

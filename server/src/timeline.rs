@@ -50,8 +50,8 @@ pub struct Gap {
     pub reason: GapReason,
 }
 
-/// The most gaps that are told apart. Past that, those with the fewest records between them count as
-/// one: no instant between them can be restored.
+/// The most gaps that are told apart. Past that, those with the fewest records between them count
+/// as one: no instant between them can be restored.
 pub const GAPS_MAX: usize = 1 << 14;
 
 /// A stretch of instants that can be restored, both ends included.

@@ -182,8 +182,9 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         Ok(())
     }
 
-    /// Reads a segment, in which a state was kept perhaps. Damage inside an entry is reported, and the next entry is read. Damage that
-    /// hides where the next entry begins is an error and ends the segment.
+    /// Reads a segment; `kept` is the state that was kept in it. Damage inside an entry is
+    /// reported, and the next entry is read. Damage that hides where the next entry begins is an
+    /// error and ends the segment.
     fn segment(
         &mut self,
         reader: &SessionReader,

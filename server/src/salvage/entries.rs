@@ -1,11 +1,11 @@
 //! The entries of a damaged segment, as far as they can be told apart.
 //!
-//! An entry whose checksum does not match is followed by the next one if its header is right. If one
-//! bit of it was flipped, the checksum tells which, and it is put right. Where the header is not
-//! right, the next entry is searched for: a whole frame with the right checksum,
-//! behind which another one begins or the segment ends. A volume may hold such frames as data, as a
-//! server's own disk does; what follows tells the two apart, and so does [`super::stream`] by the
-//! records' numbers.
+//! An entry whose checksum does not match is followed by the next one if its header is right. If
+//! one bit of it was flipped, the checksum tells which, and it is put right. Where the header is
+//! not right, the next entry is searched for: a whole frame with the right checksum, behind which
+//! another one begins or the segment ends. A volume may hold such frames as data, as a server's own
+//! disk does; what follows tells the two apart, and so does [`super::stream`] by the records'
+//! numbers.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::storage::StoredFile;
 
-use super::{Place, place};
+use super::report::{Place, place};
 
 /// The first bytes of a frame.
 const MAGIC: &[u8] = b"SLFR";

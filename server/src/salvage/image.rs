@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::target::Target;
 use crate::timeline::{Cut, Place};
 
-use super::{Bytes, bytes_of, range_of};
+use super::report::{Bytes, bytes_of, range_of};
 
 /// The image while it is written.
 pub(super) struct Image<'a, T> {

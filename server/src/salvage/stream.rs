@@ -12,7 +12,7 @@ use crate::timeline::{At, Cut};
 
 use super::entries::Piece;
 use super::image::Image;
-use super::{Lost, Place};
+use super::report::{Lost, Place};
 
 /// What a record must be within.
 #[derive(Clone, Copy, Default)]
