@@ -12,7 +12,7 @@ use snapless_server::repository::Repository;
 use snapless_server::restore::Source;
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
-use snapless_wire::frame::{FrameKind, Hello};
+use snapless_wire::frame::FrameKind;
 use snapless_wire::id::SessionId;
 use tempfile::TempDir;
 use zerocopy::IntoBytes;
@@ -220,9 +220,7 @@ fn a_record_after_an_epoch_end_in_one_frame_is_refused_and_nothing_of_the_frame_
 
 /// Says Hello for another session; the server's answer.
 fn hello_of(client: &mut Client, session: u8) -> Said {
-    let geometry = common::geometry(LENGTH);
-    let hello = Hello::new(VOLUME, SessionId([session; 16]), &geometry);
-    client.send(FrameKind::Hello, hello.as_bytes());
+    client.hello(SessionId([session; 16]));
     client.hear()
 }
 

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use common::{BLOCK, Client, Driver, SECTOR, SESSION, Said, VOLUME};
 use serde_json::Value;
 use snapless_types::GapReason;
-use snapless_wire::id::FileTime;
+use snapless_wire::id::{FileTime, SessionId};
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_snapless-server"))
@@ -247,6 +247,40 @@ fn two_servers_do_not_share_a_repository() {
     let _first = Served::start(dir.path());
     let second = run("serve", dir.path(), &["--insecure", "--listen", "127.0.0.1:0"]);
     assert_fails(&second, 1, "another snapless-server");
+}
+
+#[test]
+fn two_hundred_sessions_stream_side_by_side_in_little_memory() {
+    let dir = common::scratch();
+    let server = Served::start(&dir.path().join("repository"));
+    let mut clients: Vec<_> = (1..=200_u8)
+        .map(|number| {
+            let mut client = Client::connect(server.address);
+            client.hello(SessionId([number; 16]));
+            assert_eq!(client.hear(), Said::Welcome { epoch: 0, seq: 0 }, "session {number}");
+            (client, Driver::default())
+        })
+        .collect();
+    for epoch in 1..=3 {
+        for (client, driver) in &mut clients {
+            let records = match epoch {
+                1 => driver.first_sync(),
+                _ => [driver.write(0, BLOCK, 7), driver.epoch_end()].concat(),
+            };
+            client.records(&records);
+        }
+        for (client, driver) in &mut clients {
+            let seq = driver.seq;
+            assert_eq!(client.hear(), Said::Acknowledge { epoch, seq });
+        }
+    }
+    // Where the system tells: the most that the process has had.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id()));
+    let status = status.unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    assert!(kib.unwrap_or(0) < 200 << 10, "{kib:?} KiB");
+    println!("200 sessions: {kib:?} KiB");
 }
 
 #[cfg(unix)]

@@ -338,6 +338,12 @@ impl Client {
         }
     }
 
+    /// Says Hello for a session of the test volume.
+    pub fn hello(&mut self, session: SessionId) {
+        let hello = Hello::new(VOLUME, session, &geometry(LENGTH));
+        self.send(FrameKind::Hello, hello.as_bytes());
+    }
+
     pub fn send(&mut self, kind: FrameKind, payload: &[u8]) {
         self.link.sender.send(kind, payload).unwrap();
     }
