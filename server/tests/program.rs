@@ -179,6 +179,7 @@ fn each_kind_of_failure_has_its_exit_code() {
     assert_eq!(found.status.code(), Some(4));
     assert_eq!(json(&found)["damage"].as_array().unwrap().len(), 1);
     assert_fails(&restore(&root, "t0", &to, &[]), 4, "snapless-server verify");
+    assert_fails(&restore(&root, "t0", &to, &[]), 4, "--salvage");
     assert!(!to.exists());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half done is left");
     let salvaged = restore(&root, "t0", &to, &["--salvage"]);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use snapless_trust::server::ServerTrust;
 
 use crate::cli;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::restore::{PassedOver, Report, Request, Source, restore};
 use crate::salvage::{self, Bytes, salvage};
@@ -33,9 +33,15 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
         return run_salvage(&repository, &request, args.json, &stop);
     }
     let bar = Bar::new("restoring");
-    let report =
-        restore(&repository, &request, &stop, |progress| bar.set(progress.done, progress.total))?;
+    let restored =
+        restore(&repository, &request, &stop, |progress| bar.set(progress.done, progress.total));
     drop(bar);
+    if let Err(Error::Damaged { .. }) = &restored {
+        anstream::eprintln!(
+            "{POOR}note{POOR:#}: `--salvage` makes an image of what is there and lists what is not"
+        );
+    }
+    let report = restored?;
     audit(&args.repository, &report);
     if args.json {
         print_json(&report)?;
