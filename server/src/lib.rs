@@ -11,6 +11,7 @@
 //! | [`security`] | who may speak, and about which volumes |
 //! | [`ingest`], [`connection`], [`serve`] | from the network to the writer |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
+//! | [`handles`] | how many files may be open for them |
 //! | [`restore`], [`salvage`], [`target`], [`verify`], [`list`] | an administrator's commands |
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ pub mod connection;
 pub mod error;
 pub mod format;
 pub mod gate;
+pub mod handles;
 pub mod ingest;
 pub mod list;
 pub mod occupancy;

@@ -41,13 +41,34 @@ pub struct Repository {
 #[derive(Debug)]
 pub struct WritableRepository {
     repository: Repository,
-    /// The repository's header. While it has its name, the repository is in its place.
-    header: StoredFile,
-    /// The lock's file. While it has its name, no other server can take the lock.
-    lock_file: StoredFile,
+    place: Place,
     /// Protects the list of the sessions that the repository must have, and its file.
     known: Mutex<KnownSessions>,
     _lock: Lock,
+}
+
+/// Where a repository is, and whose: a disk that is no longer mounted leaves an empty directory,
+/// into which nothing may be written, and a lock that was removed admits another server.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The repository's header and the lock's file. Clones share them.
+    files: Arc<[StoredFile; 2]>,
+}
+
+impl Place {
+    fn open(store: &Store) -> Result<Self> {
+        let [header, lock] =
+            [REPOSITORY_FILE, LOCK_FILE].map(|name| store.open(Path::new(name), OpenMode::Read));
+        Ok(Self { files: Arc::new([header?, lock?]) })
+    }
+
+    /// Checks that the repository is still there, and this server's alone.
+    ///
+    /// # Errors
+    /// [`Error::Moved`] if it is not.
+    pub fn check(&self) -> Result<()> {
+        self.files.iter().try_for_each(StoredFile::check_name)
+    }
 }
 
 /// What a repository has of a session.
@@ -250,11 +271,9 @@ impl WritableRepository {
 
     fn with_lock(store: Store, lock: Lock) -> Result<Self> {
         let repository = Repository::open_in(store.clone())?;
-        let [header, lock_file] =
-            [REPOSITORY_FILE, LOCK_FILE].map(|name| store.open(Path::new(name), OpenMode::Read));
-        let (header, lock_file) = (header?, lock_file?);
+        let place = Place::open(&store)?;
         let known = Mutex::new(repository.known()?);
-        let this = Self { repository, header, lock_file, known, _lock: lock };
+        let this = Self { repository, place, known, _lock: lock };
         this.know_all()?;
         Ok(this)
     }
@@ -264,15 +283,9 @@ impl WritableRepository {
         &self.repository
     }
 
-    /// Checks that the repository is still in its place and this server's alone: a disk that is no
-    /// longer mounted leaves an empty directory, into which nothing may be written, and a lock that
-    /// was removed admits another server.
-    ///
-    /// # Errors
-    /// [`Error::Moved`] if it is not.
-    pub fn check_place(&self) -> Result<()> {
-        self.header.check_name()?;
-        self.lock_file.check_name()
+    /// The place of the repository.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// From now on the repository must have this session.

@@ -21,12 +21,12 @@ use snapless_wire::record::RECORD_HEADER_LEN;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
-use crate::format::repository::{LOCK_FILE, REPOSITORY_FILE, session_dir};
+use crate::format::repository::session_dir;
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::{SESSION_FILE, SessionHeader};
 use crate::format::state::{Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX};
 use crate::reader::{End, SessionReader};
-use crate::repository::{Presence, WritableRepository};
+use crate::repository::{Place, Presence, WritableRepository};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::StreamState;
@@ -52,8 +52,9 @@ pub struct SessionWriter {
     acknowledged: Acknowledged,
     acknowledged_file: StoredFile,
     segment: Option<OpenSegment>,
-    /// The headers that a restart needs to find the session, and the lock's file.
-    files: [StoredFile; 3],
+    place: Place,
+    /// The header that a restart needs to find the session.
+    session_file: StoredFile,
     /// The finished segment that the last commit has looked for.
     looks_for: SegmentNumber,
     /// Commits so far.
@@ -95,7 +96,7 @@ impl SessionWriter {
         stop: &StopFlag,
     ) -> Result<(Self, StreamState)> {
         // Before anything is made: the disk may no longer be mounted.
-        writable.check_place()?;
+        writable.place().check()?;
         let repository = writable.repository();
         let store = repository.store().clone();
         let dir = session_dir(header.volume, header.session);
@@ -125,15 +126,15 @@ impl SessionWriter {
             0 => None,
             _ => Some(OpenSegment::reopen(&store, &dir, acknowledged)?),
         };
-        let files = [Path::new(REPOSITORY_FILE), Path::new(LOCK_FILE), &dir.join(SESSION_FILE)];
-        let [repository, lock, session] = files.map(|path| store.open(path, OpenMode::Read));
+        let session_file = store.open(&dir.join(SESSION_FILE), OpenMode::Read)?;
         let mut writer = Self {
             header: stored,
             segment_limit,
             acknowledged,
             acknowledged_file,
             segment,
-            files: [repository?, lock?, session?],
+            place: writable.place().clone(),
+            session_file,
             looks_for: SegmentNumber(0),
             commits: 0,
             last_entry: entry,
@@ -239,7 +240,8 @@ impl SessionWriter {
         let Some(segment) = &self.segment else { return Ok(()) };
         segment.file.get_ref().check_name()?;
         self.acknowledged_file.check_name()?;
-        self.files.iter().try_for_each(StoredFile::check_name)?;
+        self.session_file.check_name()?;
+        self.place.check()?;
         self.check_finished()
     }
 

@@ -23,11 +23,15 @@ struct Served {
 
 impl Served {
     fn start(root: &Path) -> Self {
+        Self::start_by(program(), root)
+    }
+
+    fn start_by(mut command: Command, root: &Path) -> Self {
         if !root.join("repository.snapless").exists() {
             let made = program().arg("init").arg(root).output().unwrap();
             assert!(made.status.success(), "{}", text(&made.stderr));
         }
-        let mut child = program()
+        let mut child = command
             .args(["serve", "--insecure", "--listen", "127.0.0.1:0", "--repository"])
             .arg(root)
             .stdout(Stdio::piped())
@@ -253,7 +257,16 @@ fn two_servers_do_not_share_a_repository() {
 #[test]
 fn two_hundred_sessions_stream_side_by_side_in_little_memory() {
     let dir = common::scratch();
-    let server = Served::start(&dir.path().join("repository"));
+    // With a low limit of open files, as systems start programs.
+    let command = if cfg!(target_os = "linux") {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -S -n 256 && exec \"$0\" \"$@\""]);
+        command.arg(env!("CARGO_BIN_EXE_snapless-server"));
+        command
+    } else {
+        program()
+    };
+    let server = Served::start_by(command, &dir.path().join("repository"));
     let mut clients: Vec<_> = (1..=200_u8)
         .map(|number| {
             let mut client = Client::connect(server.address);

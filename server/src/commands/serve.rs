@@ -3,8 +3,11 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use log::warn;
+
 use crate::cli;
 use crate::error::{Error, Result};
+use crate::handles;
 use crate::security::Security;
 use crate::serve::{Limits, Server};
 use crate::time;
@@ -13,6 +16,13 @@ use super::console::on_signal;
 
 pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
     begin_log();
+    if let Some(sessions) = handles::raise(args.sessions_max) {
+        warn!(
+            "the system lets this process open files for about {sessions} sessions, not for {}: \
+             raise its limit (`ulimit -Hn`, systemd's LimitNOFILE)",
+            args.sessions_max
+        );
+    }
     let limits = Limits { sessions: args.sessions_max, ..Limits::default() };
     let security = if args.insecure {
         Security::insecure(args.listen)?
