@@ -84,7 +84,8 @@ fn converse(host: &Host, mut link: ServerLink, pass: &Pass, greeting: Greeting, 
     let watch = Watch { pass, cancel };
     let mut session = None;
     let mut ingest = Ingest::AwaitingHello;
-    let end = run(host, &mut link, (greeting, &watch), &mut ingest, &mut session);
+    let mut greeting = Some(greeting);
+    let end = run(host, &mut link, (&mut greeting, &watch), &mut ingest, &mut session);
     let name = session
         .as_ref()
         .map_or_else(|| peer.to_string(), |session| format!("{peer}, {}", session.name));
@@ -103,6 +104,11 @@ fn converse(host: &Host, mut link: ServerLink, pass: &Pass, greeting: Greeting, 
             link.refuse(&Error::Stopped.to_string());
         }
         Error::Link(LinkError::Lost(_)) => warn!("{name}: {end} after {seconds} s"),
+        // Threads that wait for others to read would be more and more.
+        _ if greeting.as_ref().is_some_and(Greeting::is_crowded) => {
+            info!("{name}: {end}");
+            link.refuse_at_once(&end.to_string());
+        }
         _ => {
             warn!("{name}: {end}");
             link.refuse(&end.to_string());
@@ -114,7 +120,7 @@ fn converse(host: &Host, mut link: ServerLink, pass: &Pass, greeting: Greeting, 
 fn run(
     host: &Host,
     link: &mut ServerLink,
-    (greeting, watch): (Greeting, &Watch<'_>),
+    (greeting, watch): (&mut Option<Greeting>, &Watch<'_>),
     ingest: &mut Ingest,
     slot: &mut Option<Session>,
 ) -> Error {
@@ -158,33 +164,35 @@ fn put_aside(link: &mut ServerLink, hello: &Hello, why: Error, cancel: &Cancel) 
     }
 }
 
-/// Waits for the Hello, not longer than its limit in all; takes a seat for its session.
+/// Waits for the Hello, not longer than its limit in all; takes a seat for its session instead of
+/// the place of a greeting.
 fn greet(
     link: &mut ServerLink,
-    greeting: Greeting,
+    place: &mut Option<Greeting>,
     watch: &Watch<'_>,
     ingest: &mut Ingest,
     payload: &mut Vec<u8>,
 ) -> Result<(Hello, Seat)> {
     let begun = Instant::now();
     let is_late = || begun.elapsed() >= HELLO_LIMIT;
-    let must_end = || is_late() || greeting.must_end() || watch.must_end();
+    let makes_room = || place.as_ref().is_some_and(Greeting::must_end);
+    let must_end = || is_late() || makes_room() || watch.must_end();
     let frame = match link.receive(Patience::Hello, &must_end, payload) {
         Err(LinkError::Cancelled) => {
             watch.check()?;
             let late = LinkError::Silent(HELLO_LIMIT);
-            return Err(if greeting.must_end() { Error::MadeRoom } else { late.into() });
+            return Err(if makes_room() { Error::MadeRoom } else { late.into() });
         }
         received => received?,
     };
-    match ingest.frame(frame, payload)? {
-        Action::Open(mut hello) => {
+    match (ingest.frame(frame, payload)?, place.take()) {
+        (Action::Open(mut hello), Some(greeting)) => {
             hello.volume = watch.pass.volume(hello.volume)?;
             let seat = greeting.admit(hello.volume, hello.session)?;
             Ok((hello, seat))
         }
-        // `Ingest` stores only after `begin`.
-        Action::Store { .. } => Err(LinkError::Closed.into()),
+        // `Ingest` stores only after `begin`, and the place is taken once.
+        _ => Err(LinkError::Closed.into()),
     }
 }
 

@@ -125,6 +125,11 @@ impl Greeting {
         self.must_end.load(Ordering::Relaxed)
     }
 
+    /// True if others wait too: the connection must end without a wait of its own.
+    pub fn is_crowded(&self) -> bool {
+        self.gate.counts().0 >= GREETINGS_PER_PEER
+    }
+
     /// The connection has said Hello: takes a place for its session.
     ///
     /// # Errors
