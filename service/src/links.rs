@@ -68,12 +68,17 @@ impl<'a> Links<'a> {
     /// Serves `link`, which was joined, and the links after it. `None` once the session has ended
     /// and everything is durable, or when `halted` is set; otherwise why a new session must begin.
     pub fn run(&self, mut link: Link) -> Result<Option<Reason>, StreamError> {
+        let mut nothing_durable = false;
         loop {
             let served = self.serve(link);
             if self.halted.is_set() || self.window.is_over() {
                 return Ok(None);
             }
             match served {
+                // It has put the session aside: nothing of it is durable there, nor will be.
+                Err(StreamError::Link(LinkError::Refused(_))) if nothing_durable => {
+                    return Ok(Some(Reason::Unknown));
+                }
                 Err(StreamError::Panicked(text)) => return Err(StreamError::Panicked(text)),
                 Err(StreamError::Driver(error)) => return Err(error.into()),
                 Err(error) => (self.dialling.failed)(error),
@@ -84,6 +89,7 @@ impl<'a> Links<'a> {
                 return Ok(Some(reason));
             }
             (self.dialling.linked)();
+            nothing_durable = welcome.durable_epoch().get() == 0;
             link = next;
         }
     }

@@ -25,7 +25,9 @@ use crate::counters::Counters;
 use crate::event::Event;
 use crate::links::Dialling;
 use crate::notice;
-use crate::session::{Claim, Plan, Reason, SessionError, Verdict, find, judge, permits, plan};
+use crate::session::{
+    Claim, Driven, Plan, Reason, SessionError, Verdict, find, judge, permits, plan,
+};
 use crate::state::{Remembered, SessionStore, StateError};
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError};
@@ -159,8 +161,9 @@ impl Pipeline {
 
         let hello = claim.hello(&self.config);
         let welcome = link.greet(&hello, &self.limits.link, &cancelled)?;
-        let captured = port.status(claim.session)?.last_seq;
-        let verdict = judge(&claim, remembered.as_ref(), captured, &welcome);
+        let status = port.status(claim.session)?;
+        let driven = Driven { acknowledged: status.acknowledged_seq, captured: status.last_seq };
+        let verdict = judge(&claim, remembered.as_ref(), &driven, &welcome);
         if let Verdict::StartOver(reason) = verdict {
             return self.start_over(&*port, served, reason);
         }

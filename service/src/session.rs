@@ -146,6 +146,13 @@ pub enum Reason {
         /// An epoch that the server acknowledged.
         acknowledged: u64,
     },
+    /// Less is durable now than the driver was told.
+    LostRecords {
+        /// The server's last record.
+        durable: Seq,
+        /// The last record that the driver knows to be durable.
+        acknowledged: Seq,
+    },
     /// The server has records that the driver has not made.
     Ahead {
         /// The server's last record.
@@ -164,6 +171,11 @@ impl std::fmt::Display for Reason {
                 "the server has it up to epoch {durable} only, but acknowledged epoch \
                  {acknowledged} before: was its repository restored from an older copy?"
             ),
+            Self::LostRecords { durable, acknowledged } => write!(
+                f,
+                "the server has it up to record {durable} only, but acknowledged record \
+                 {acknowledged} before: was its repository restored from an older copy?"
+            ),
             Self::Ahead { durable, captured } => write!(
                 f,
                 "the server has it up to record {durable}, but the driver has made {captured} \
@@ -173,22 +185,31 @@ impl std::fmt::Display for Reason {
     }
 }
 
-/// Compares the server's welcome with what the service remembers, and with the driver's last
-/// record.
+/// What the driver knows of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Driven {
+    /// The last record that it knows to be durable.
+    pub acknowledged: Seq,
+    /// Its last record.
+    pub captured: Seq,
+}
+
+/// Compares the server's welcome with what the service remembers, and with what the driver knows.
 ///
 /// A resumed session of which nothing is durable starts over: the records with its t0 content are
 /// lost, so its base image can never be complete.
 pub fn judge(
     claim: &Claim,
     remembered: Option<&Remembered>,
-    captured: Seq,
+    driven: &Driven,
     welcome: &Welcome,
 ) -> Verdict {
-    let durable = welcome.durable_epoch().get();
+    let Driven { acknowledged, captured } = *driven;
     if welcome.durable_seq() > captured {
         let durable = welcome.durable_seq();
         return Verdict::StartOver(Reason::Ahead { durable, captured });
     }
+    let durable = welcome.durable_epoch().get();
     if !claim.resumed {
         return Verdict::Continue;
     }
@@ -198,6 +219,10 @@ pub fn judge(
     match remembered.filter(|state| state.session == claim.session) {
         Some(state) if durable < state.acknowledged_epoch => {
             Verdict::StartOver(Reason::Lost { durable, acknowledged: state.acknowledged_epoch })
+        }
+        _ if welcome.durable_seq() < acknowledged => {
+            let durable = welcome.durable_seq();
+            Verdict::StartOver(Reason::LostRecords { durable, acknowledged })
         }
         _ => Verdict::Continue,
     }
@@ -389,12 +414,21 @@ mod tests {
             (true, Some(&other), 1, Verdict::Continue),
             (true, None, 1, Verdict::Continue),
         ] {
-            let judged = judge(&claim(resumed), remembered, Seq::new(80), &welcome(durable));
+            let driven = Driven { acknowledged: Seq::new(0), captured: Seq::new(80) };
+            let judged = judge(&claim(resumed), remembered, &driven, &welcome(durable));
             assert_eq!(judged, verdict);
+        }
+        let driven = Driven { acknowledged: Seq::new(80), captured: Seq::new(89) };
+        let lost = Reason::LostRecords { durable: Seq::new(70), acknowledged: Seq::new(80) };
+        for remembered in [None, Some(&other)] {
+            let judged = judge(&claim(true), remembered, &driven, &welcome(7));
+            assert_eq!(judged, Verdict::StartOver(lost), "the driver knows better");
+            let judged = judge(&claim(true), remembered, &driven, &welcome(8));
+            assert_eq!(judged, Verdict::Continue);
         }
         let ahead = Reason::Ahead { durable: Seq::new(90), captured: Seq::new(89) };
         for resumed in [false, true] {
-            let judged = judge(&claim(resumed), Some(&state), Seq::new(89), &welcome(9));
+            let judged = judge(&claim(resumed), Some(&state), &driven, &welcome(9));
             assert_eq!(judged, Verdict::StartOver(ahead));
         }
     }
