@@ -18,7 +18,7 @@ use crate::image::Image;
 use crate::prefix::{DRIVERS, Prefix, nt_path, windows_path};
 use crate::process::{Program, wait_until};
 use crate::run_folder::{RunFolder, read_if_there};
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::service::{self, ServiceSettings};
 use crate::status::Status;
 use crate::status_watch::StatusWatch;
@@ -189,6 +189,13 @@ impl Rig {
     pub fn start_server(&mut self, address: Option<&str>) -> Result<&mut Server, E2eError> {
         let server = Server::start(&self.programs.server, &self.folder, address)?;
         Ok(self.server.insert(server))
+    }
+
+    /// Enrols the machine at the running server, as its administrator does.
+    pub fn enrol(&mut self) -> Result<(), E2eError> {
+        let token = server::token(&self.programs.server, &self.folder)?;
+        let address = self.server().address().to_owned();
+        self.prefix.run(COMMAND_LINE, &["enroll", &address, "--token", &token]).map(|_| ())
     }
 
     /// The running server.

@@ -28,17 +28,14 @@ impl Server {
     pub fn start(exe: &Path, folder: &RunFolder, address: Option<&str>) -> Result<Self, E2eError> {
         if !folder.repository.join("repository.snapless").exists() {
             run("init", Command::new(exe).arg("init").arg(&folder.repository), folder)?;
+            let mut authority = Command::new(exe);
+            authority.args(["ca", "init", "--repository"]).arg(&folder.repository);
+            run("ca-init", &mut authority, folder)?;
         }
         let log = folder.logs.join("server.log");
         let before = std::fs::metadata(&log).map_or(0, |data| data.len());
         let mut command = Command::new(exe);
-        command.args([
-            "serve",
-            "--insecure",
-            "--listen",
-            address.unwrap_or("127.0.0.1:0"),
-            "--repository",
-        ]);
+        command.args(["serve", "--listen", address.unwrap_or("127.0.0.1:0"), "--repository"]);
         let mut program = Program::start("server", command.arg(&folder.repository), &folder.logs)?;
         let address = wait_until("snapless-server to listen", START_LIMIT, || {
             program.must_run()?;
@@ -58,6 +55,14 @@ impl Server {
     pub fn stop(&mut self) -> Result<(), E2eError> {
         self.program.terminate(STOP_LIMIT)
     }
+}
+
+/// A token, with which one machine enrols at the run's server.
+pub fn token(exe: &Path, folder: &RunFolder) -> Result<String, E2eError> {
+    let mut command = Command::new(exe);
+    command.args(["token", "create", "--repository"]).arg(&folder.repository);
+    let printed = process::run_logged("token", &mut command, &folder.logs, START_LIMIT)?;
+    Ok(printed.trim().to_owned())
 }
 
 /// Restores the volume at `at` (`t0`, `latest` or a time) to the run's folder.

@@ -41,7 +41,7 @@ impl ServiceSettings {
         let Self { queue_mib, hold_limit_ms, resend_mib, .. } = self;
         let sweep = self.sweep_mib.map(|mib| format!("sweep_rate = \"{mib} MiB\"\n"));
         format!(
-            "server = \"{server}\"\ninsecure = true\n\n[[volumes]]\nvolume = \"{volume}\"\ndevice = '{device}'\n\
+            "server = \"{server}\"\n\n[[volumes]]\nvolume = \"{volume}\"\ndevice = '{device}'\n\
              queue_size = \"{queue_mib} MiB\"\nhold_limit_ms = {hold_limit_ms}\n\
              overflow = \"{overflow}\"\nresend_window = \"{resend_mib} MiB\"\n{}",
             sweep.unwrap_or_default()

@@ -103,6 +103,7 @@ impl<'a> Run<'a> {
             rig.start_driver()
         })?;
         step(console, "start the backup server", |_| rig.start_server(None).map(|_| ()))?;
+        step(console, "enrol the machine at the server", |_| rig.enrol())?;
         rig.configure_service(service)?;
         Ok(Self {
             setting,
