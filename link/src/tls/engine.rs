@@ -524,3 +524,140 @@ fn fitted(
 fn stuck() -> TlsError {
     TlsError::Lost(io::Error::other("the TLS connection is stuck, which is a bug: report it"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    use snapless_trust::config::Purpose;
+    use snapless_trust::identity::{Role, SERVER_NAME};
+    use snapless_trust::keystore::Applicant;
+    use snapless_trust::server::ServerTrust;
+    use snapless_trust::token::{Grant, LIFETIME_DEFAULT};
+
+    /// Both ends before their handshake.
+    fn ends() -> [Box<dyn Engine>; 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let trust = ServerTrust::create(&dir.path().join("trust"), now).unwrap();
+        let grant = Grant { role: Role::Client, name: None, machine: None };
+        let token = trust.make_token(&grant, LIFETIME_DEFAULT, now).unwrap();
+        let applicant = Applicant::new(&token, "machine", "here:1").unwrap();
+        let answer = trust.answer(&applicant.request, None, "here", now);
+        let config = applicant.accept(answer).unwrap().config(Purpose::Link).unwrap();
+        let near = client(config, ServerName::try_from(SERVER_NAME).unwrap()).unwrap();
+        // The trust's folder is looked at for revocations.
+        let far = server(trust.config(Purpose::Link, now).unwrap()).unwrap();
+        let [mut near, mut far] = [near, far];
+        // Each end in turn, a few bytes at a time.
+        let mut steps = [Step::Handshaking; 2];
+        for _ in 0..10 {
+            steps[0] = near.advance().unwrap();
+            steps[1] = pass(&mut *near, &mut *far, 7, &mut |far| far.advance().unwrap())
+                .unwrap_or(steps[1]);
+            steps[0] = pass(&mut *far, &mut *near, 7, &mut |near| near.advance().unwrap())
+                .unwrap_or(steps[0]);
+        }
+        assert_eq!(steps, [Step::Idle; 2]);
+        [near, far]
+    }
+
+    /// Passes what waits, `piece` bytes at a time; returns what came of the last piece.
+    fn pass<T>(
+        from: &mut dyn Engine,
+        to: &mut dyn Engine,
+        piece: usize,
+        then: &mut dyn FnMut(&mut dyn Engine) -> T,
+    ) -> Option<T> {
+        let bytes = from.unsent().bytes().to_vec();
+        from.unsent().clear();
+        let mut last = None;
+        let mut fresh = Fresh::new(64 << 10);
+        for piece in bytes.chunks(piece) {
+            fresh.room()[..piece.len()].copy_from_slice(piece);
+            fresh.received(piece.len());
+            to.feed(&mut fresh).unwrap();
+            last = Some(then(to));
+        }
+        last
+    }
+
+    #[test]
+    fn payload_comes_whole_in_pieces_of_any_length_into_buffers_of_any_length() {
+        let [mut near, mut far] = ends();
+        let payload: Vec<u8> = (0..=250).cycle().take(200_000).collect();
+        for (piece, buffer_len) in [(1, 7), (5, 1), (16 << 10, 100_000), (60_000, 333)] {
+            near.encrypt(&payload).unwrap();
+            let (mut found, mut buffer) = (Vec::new(), vec![0; buffer_len]);
+            pass(&mut *near, &mut *far, piece, &mut |far| {
+                while let Some(count) = far.decrypt(&mut buffer).unwrap() {
+                    found.extend_from_slice(&buffer[..count]);
+                }
+            });
+            assert!(found == payload, "pieces of {piece}, buffers of {buffer_len}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_sends_while_half_a_message_is_there_loses_nothing() {
+        let [mut near, mut far] = ends();
+        near.change_keys();
+        near.encrypt(b"after new keys").unwrap();
+        let mut buffer = [0; 64];
+        let mut found = Vec::new();
+        pass(&mut *near, &mut *far, 1, &mut |far| {
+            // Before this end has looked for payload, and after.
+            far.encrypt(b"x").unwrap();
+            while let Some(count) = far.decrypt(&mut buffer).unwrap() {
+                found.extend_from_slice(&buffer[..count]);
+            }
+            far.encrypt(b"y").unwrap();
+        });
+        assert_eq!(found, b"after new keys");
+        let mut back = Vec::new();
+        pass(&mut *far, &mut *near, 50, &mut |near| {
+            while let Some(count) = near.decrypt(&mut buffer).unwrap() {
+                back.extend_from_slice(&buffer[..count]);
+            }
+        });
+        assert!(!back.is_empty() && back.chunks(2).all(|pair| pair == b"xy"));
+    }
+
+    #[test]
+    fn every_changed_byte_is_an_error_and_the_connection_stays_one() {
+        for place in [0, 1, 3, 5, 20] {
+            let [mut near, mut far] = ends();
+            near.encrypt(b"some payload").unwrap();
+            let mut bytes = near.unsent().bytes().to_vec();
+            bytes[place] ^= 0x10;
+            let mut fresh = Fresh::new(1024);
+            fresh.room()[..bytes.len()].copy_from_slice(&bytes);
+            fresh.received(bytes.len());
+            far.feed(&mut fresh).unwrap();
+            let mut buffer = [0; 64];
+            // A length that was made longer waits for the rest.
+            let first = far.decrypt(&mut buffer);
+            assert!(matches!(first, Err(_) | Ok(None)), "byte {place}: {first:?}");
+            if first.is_err() {
+                assert!(far.decrypt(&mut buffer).is_err() && far.encrypt(b"x").is_err());
+                assert!(!far.unsent().bytes().is_empty(), "the other end is told");
+            }
+        }
+    }
+
+    #[test]
+    fn what_never_becomes_a_message_is_not_kept_without_end() {
+        let [_, mut far] = ends();
+        let mut fresh = Fresh::new(16 << 10);
+        // Records of the kind `handshake` that are longer than any message.
+        let refused = (0..1000).any(|_| {
+            let room = fresh.room();
+            room.fill(0);
+            let len = room.len();
+            fresh.received(len);
+            far.feed(&mut fresh).is_err() || far.decrypt(&mut [0; 64]).is_err()
+        });
+        assert!(refused);
+    }
+}
