@@ -11,6 +11,7 @@
 //! | `segment` | the same | a stored stream, read from files and salvaged |
 //! | `state` | the same | the kept state of a stream; the list of sessions |
 //! | `text` | people and files | identities, file names, times |
+//! | `trust` | people and the network | tokens, what enrolment says, certificates |
 //!
 //! Upholds: what a target accepts keeps the promises of the type that it was parsed into, and comes
 //! back the same when it is written and read again.
@@ -25,6 +26,7 @@ mod segment;
 mod state;
 mod stream;
 mod text;
+mod trust;
 
 /// A parser.
 #[derive(Debug)]
@@ -54,7 +56,7 @@ impl Target {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 9] = [
+pub static TARGETS: [Target; 10] = [
     control::TARGET,
     dispatch::TARGET,
     records::TARGET,
@@ -64,6 +66,7 @@ pub static TARGETS: [Target; 9] = [
     segment::TARGET,
     state::TARGET,
     text::TARGET,
+    trust::TARGET,
 ];
 
 /// The first `N` bytes and the rest.
