@@ -2,7 +2,9 @@
 //!
 //! The service's frames, full of records of 64 KiB, from one thread to another over TCP on the
 //! loopback: every frame is made, checksummed, sent, received and verified. No disk is involved, so
-//! that nothing hides the cost.
+//! that nothing hides the cost. `stored` measures the same with a server behind the link.
+
+mod stored;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -39,12 +41,17 @@ pub struct Speeds {
     pub plain: f64,
     /// Over TLS on TCP.
     pub tls: f64,
+    /// Over TCP, to a server that stores.
+    pub stored_plain: f64,
+    /// Over TLS on TCP, to a server that stores.
+    pub stored_tls: f64,
 }
 
 /// Sends over both links in turn.
 pub fn measure(rounds: usize) -> Result<Vec<Speeds>> {
     let folder = tempfile::tempdir().map_err(Error::Thread)?;
     let trust = ServerTrust::create(&folder.path().join("trust"), SystemTime::now())?;
+    let trust = Arc::new(trust);
     let config = enrol(&trust)?;
     let payload = vec![0x5a; RECORDS * (RECORD_HEADER_LEN + RECORD_LEN)];
     let speed = |secure: bool| {
@@ -75,12 +82,16 @@ pub fn measure(rounds: usize) -> Result<Vec<Speeds>> {
             Ok::<_, Error>(joined?)
         })
     };
+    // In turn, so that neither is always the first.
+    let both = |index: usize, speed: &dyn Fn(bool) -> Result<f64>| {
+        let (first, second) = (speed(index % 2 == 1)?, speed(index.is_multiple_of(2))?);
+        Ok::<_, Error>(if index % 2 == 1 { (second, first) } else { (first, second) })
+    };
+    let into_server = |secure: bool| stored::speed(&trust, secure.then_some(&config));
     let round = |index| {
-        // In turn, so that neither is always the first.
-        let first = speed(index % 2 == 1)?;
-        let second = speed(index % 2 == 0)?;
-        let (plain, tls) = if index % 2 == 1 { (second, first) } else { (first, second) };
-        Ok(Speeds { plain, tls })
+        let (plain, tls) = both(index, &speed)?;
+        let (stored_plain, stored_tls) = both(index, &into_server)?;
+        Ok(Speeds { plain, tls, stored_plain, stored_tls })
     };
     (0..rounds).map(round).collect()
 }

@@ -12,8 +12,6 @@ pub(super) fn run(args: &cli::Init) -> Result<ExitCode> {
     drop(WritableRepository::init(&args.repository)?);
     let repository = args.repository.display();
     anstream::println!("{GOOD}made{GOOD:#} a repository in {repository}");
-    anstream::println!(
-        "next: snapless-server serve --listen 0.0.0.0:7711 --repository {repository}"
-    );
+    anstream::println!("next: snapless-server ca init --repository {repository}");
     Ok(ExitCode::SUCCESS)
 }
