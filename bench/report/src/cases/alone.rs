@@ -29,6 +29,8 @@ const DEPTH: usize = 32;
 /// What TLS must leave of the plain link's throughput.
 const TLS_RATIO: f64 = 0.75;
 
+type SpeedOf = fn(&Speeds) -> f64;
+
 impl Cases {
     pub(super) fn no_session_on_all_processors(&mut self) -> Result<()> {
         let all = std::thread::available_parallelism().map_or(1, usize::from);
@@ -107,8 +109,7 @@ impl Cases {
     pub(super) fn tls(&mut self) -> Result<()> {
         let rounds = 2 * self.plan.rounds;
         let speeds: Vec<Speeds> = self.alone("link", &[("rounds", rounds)])?;
-        type Of = fn(&Speeds) -> f64;
-        let cases: [(&str, Of, Of); 2] = [
+        let cases: [(&str, SpeedOf, SpeedOf); 2] = [
             ("link alone", |it| it.plain, |it| it.tls),
             ("link to a server that stores in memory", |it| it.stored_plain, |it| it.stored_tls),
         ];
