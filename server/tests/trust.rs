@@ -166,7 +166,7 @@ fn a_machine_that_is_revoked_while_it_is_connected_is_cut_off_with_the_reason() 
         panic!("want the reason")
     };
     assert!(text.contains("revoked") && text.contains("enroll --force"), "{text}");
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 
     let mut again = site.connect(&machine);
     let refused =

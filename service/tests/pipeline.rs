@@ -176,7 +176,7 @@ fn a_stop_does_not_wait_for_a_server_that_is_away() {
     wait_until("it was refused", || running.counters.report().last_error.is_some());
     harness.driver.write(0, &[1]);
     let took = running.stop();
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert!(took < Duration::from_millis(1500), "no wait up to the flush limit: {took:?}");
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn a_stop_waits_for_a_silent_server_up_to_the_flush_limit() {
     harness.driver.end_epoch();
     wait_until("it arrived", || harness.server.arrived(session).len() >= 3);
     let took = running.stop();
-    assert!(took >= Duration::from_millis(500), "the stop waits up to the flush limit: {took:?}");
+    assert!(took >= Duration::from_millis(1900), "the stop waits up to the flush limit: {took:?}");
     assert!(took < Duration::from_secs(5), "the stop ends at the flush limit: {took:?}");
     assert_eq!(harness.driver.seen().last(), Some(&Seen::Closed));
 }

@@ -102,19 +102,13 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>, TrustError> {
     Ok(names)
 }
 
-/// Makes the names beside this one durable.
-#[cfg_attr(not(unix), expect(clippy::unnecessary_wraps, reason = "it may fail on Unix"))]
+/// Makes the names beside this one durable. Windows writes a folder's names through its own journal,
+/// and lets no program sync one.
 pub(crate) fn sync_parent(path: &Path) -> Result<(), TrustError> {
-    #[cfg(unix)]
-    if let Some(folder) = path.parent() {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        let synced = File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(TrustError::file("sync", folder))?;
-    }
-    // Windows writes a folder's names through its own journal.
-    #[cfg(not(unix))]
-    let _ = path;
-    Ok(())
+    let Some(folder) = path.parent().filter(|_| cfg!(unix)) else { return Ok(()) };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(TrustError::file("sync", folder))
 }
 
 /// A new name beside `path`.

@@ -8,6 +8,7 @@ use log::warn;
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::handles;
+use crate::repository::Repository;
 use crate::security::Security;
 use crate::serve::{Limits, Server};
 use crate::time;
@@ -24,6 +25,8 @@ pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
         );
     }
     let limits = Limits { sessions: args.sessions_max, ..Limits::default() };
+    // Says what to do if there is none, before anything else that it would lack.
+    Repository::open(&args.repository)?;
     let security = if args.insecure {
         Security::insecure(args.listen)?
     } else {

@@ -122,6 +122,6 @@ fn limits() -> Limits {
     Limits {
         link: LinkLimits::default(),
         backoff: BackoffLimits { min: Duration::from_millis(5), max: Duration::from_millis(40) },
-        flush: Duration::from_millis(600),
+        flush: Duration::from_secs(2),
     }
 }
