@@ -25,13 +25,13 @@ pub struct ServiceSettings {
     pub resend_mib: u64,
 }
 
-/// The shortest resend window, in MiB: a server that does not answer is felt soon.
-pub const RESEND_MIB_MIN: u64 = 16;
+/// A short resend window, in MiB: a server that does not answer is felt soon.
+pub const RESEND_MIB: u64 = 32;
 
 impl ServiceSettings {
     /// Writes wait for queue space without end: a gap has to come from what a scenario does.
     pub const fn holding(queue_mib: u64) -> Self {
-        let resend_mib = RESEND_MIB_MIN;
+        let resend_mib = RESEND_MIB;
         Self { queue_mib, hold_limit_ms: 10_000, hold_forever: true, sweep_mib: None, resend_mib }
     }
 
