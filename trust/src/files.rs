@@ -102,8 +102,8 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>, TrustError> {
     Ok(names)
 }
 
-/// Makes the names beside this one durable. Windows writes a folder's names through its own journal,
-/// and lets no program sync one.
+/// Makes the names beside this one durable. Windows writes a folder's names through its own
+/// journal, and lets no program sync one.
 pub(crate) fn sync_parent(path: &Path) -> Result<(), TrustError> {
     let Some(folder) = path.parent().filter(|_| cfg!(unix)) else { return Ok(()) };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
