@@ -1,7 +1,7 @@
 //! One volume's pipeline: connect, claim a session, stream; after a failure wait and try again.
 //!
-//! Rule: a pipeline ends only on a stop request, or when an administrator ended its session. Every
-//! other end is reported and tried again. A port is open for exactly one attempt, which outlasts a
+//! Rule: a pipeline ends only on a stop request, or when an administrator ended its session. A volume
+//! that was removed is waited for. Every other end is reported and tried again. A port is open for exactly one attempt, which outlasts a
 //! broken link: its closing tells the driver that drained records may be lost (rule LOSS,
 //! rules.md#loss).
 
@@ -33,6 +33,8 @@ use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError};
 use crate::watch::{Resized, Watch};
 
+/// How often it is looked whether a volume that was removed is there again.
+const VOLUME_POLL: Duration = Duration::from_secs(1);
 /// How often it is looked whether t0 has come.
 const T0_POLL: Duration = Duration::from_millis(20);
 
@@ -96,6 +98,11 @@ impl Pipeline {
                         self.limits.flush
                     );
                     break;
+                }
+                Ok(End::Stream(StreamEnd::SessionEnded)) if self.is_gone() => {
+                    served = None;
+                    self.wait_for_volume();
+                    continue;
                 }
                 Ok(End::Stream(StreamEnd::SessionEnded)) => {
                     self.end();
@@ -300,6 +307,33 @@ impl Pipeline {
         }
     }
 
+    /// True if the volume is not there. A driver without any volume is unloaded.
+    fn is_gone(&self) -> bool {
+        let port = match self.driver.open() {
+            Ok(port) => port,
+            Err(error) => return matches!(error, DriverError::Absent),
+        };
+        match self.driver.device_of(&self.config.name) {
+            Ok(device) => port.list().is_ok_and(|volumes| !volumes.iter().any(|it| it.is(&device))),
+            Err(error) => matches!(error, DriverError::NoSuchVolume(_)),
+        }
+    }
+
+    /// Waits until a volume that was removed is there again, or for the stop signal.
+    fn wait_for_volume(&self) {
+        let name = &self.config.name;
+        if let Err(error) = self.store.forget() {
+            log::warn!("{name}: {error}");
+        }
+        let text = format!(
+            "{name}: the volume was removed, and its session has ended; when the volume is there \
+             again, it is protected in a new one"
+        );
+        self.counters.failed(&text);
+        notice::report(Event::SessionEnded, &text);
+        while self.is_gone() && !self.stop.wait_for(VOLUME_POLL) {}
+    }
+
     /// Ends the pipeline after its session was ended.
     fn end(&self) {
         let name = &self.config.name;
@@ -308,8 +342,8 @@ impl Pipeline {
         }
         self.counters.set_activity(Activity::Ended);
         let text = format!(
-            "{name}: the session was ended by an administrator, or the volume was removed: it is \
-             no longer protected; restart the service to protect it again"
+            "{name}: the session was ended by an administrator: the volume is no longer protected; \
+             restart the service to protect it again"
         );
         notice::report(Event::SessionEnded, &text);
     }

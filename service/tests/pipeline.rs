@@ -341,6 +341,24 @@ fn a_session_that_an_administrator_ended_is_not_started_again() {
 }
 
 #[test]
+fn a_volume_that_goes_and_comes_back_is_protected_again() {
+    let (harness, running, first) = durable();
+    harness.driver.set_removed(true);
+    wait_until("it is told", || {
+        running.counters.report().last_error.is_some_and(|error| error.contains("removed"))
+    });
+    assert!(!running.is_over());
+    assert_eq!(harness.store().load().unwrap(), None);
+    harness.driver.set_removed(false);
+    let second = wait_for_session(&harness);
+    assert_ne!(second, first);
+    write_durably(&harness, 1);
+    // An administrator's end is one for good.
+    harness.driver.stop_session();
+    wait_until("the pipeline is over", || running.is_over());
+}
+
+#[test]
 fn a_session_ended_without_a_link_is_not_started_again() {
     let (harness, running, _) = durable();
     harness.server.behave(|manners| manners.refuse = Some("busy".into()));

@@ -117,6 +117,9 @@ impl<S: Read + Write> Handshake<'_, S> {
                 self.answer(option, REP_ACK, &[])?;
                 Ok(Next::End(None))
             }
+            OPT_LIST | OPT_STRUCTURED_REPLY if !data.is_empty() => {
+                self.done(option, REP_ERR_INVALID)
+            }
             OPT_LIST => {
                 for export in self.exports {
                     self.answer(option, REP_SERVER, &prefixed(&export.name))?;
@@ -253,6 +256,17 @@ mod tests {
         assert_eq!(agreed.unwrap(), None);
         for kind in [REP_ERR_UNKNOWN, REP_ERR_INVALID, REP_ERR_UNSUP, REP_SERVER, REP_ACK] {
             assert!(heard.windows(4).any(|it| it == kind.to_be_bytes()), "{kind:#x}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_takes_no_data_is_refused_with_some_and_changes_nothing() {
+        for number in [OPT_LIST, OPT_STRUCTURED_REPLY] {
+            let said = [vec![0, 0, 0, 3], option(number, b"x"), option(OPT_GO, &go("a"))];
+            let (agreed, heard) = talk(&said.concat());
+            assert_eq!(agreed.unwrap(), Some(Agreed { export: 0, structured: false }));
+            let has = |kind: u32| heard.windows(4).any(|it| it == kind.to_be_bytes());
+            assert!(has(REP_ERR_INVALID) && !has(REP_SERVER), "option {number}");
         }
     }
 

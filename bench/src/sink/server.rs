@@ -137,8 +137,11 @@ fn receive_all(mut receiver: MessageReceiver, run: &Run) {
                 return run.progress.fail();
             }
             Ok(Some(Message::Welcome(_)) | None) => return run.progress.fail(),
-            // Closed at this end, or lost: then the sender fails too.
-            Err(_) => return,
+            Err(LinkError::Cancelled) => return,
+            Err(error) => {
+                eprintln!("error: {error}");
+                return run.progress.fail();
+            }
         }
     }
 }

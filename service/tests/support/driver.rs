@@ -43,6 +43,8 @@ struct Shared {
 
 struct State {
     present: bool,
+    /// The volume was removed.
+    removed: bool,
     /// What the volume's file system answers.
     file_system: Answers,
     /// What the list says of the volume.
@@ -73,6 +75,7 @@ impl FakeDriver {
     pub fn new(device: &str) -> Arc<Self> {
         let state = State {
             present: true,
+            removed: false,
             file_system: Answers { attributes: Ok(0), owned_by_cluster: Ok(Some(0)) },
             protection: Protection::Possible,
             paging: Default::default(),
@@ -169,6 +172,14 @@ impl FakeDriver {
     pub fn corrupt(&self) {
         self.state.change(|state| {
             state.session.as_mut().unwrap().queue.push_back(vec![0xee; 100]);
+        });
+    }
+
+    /// Removes the volume, or puts it back.
+    pub fn set_removed(&self, removed: bool) {
+        self.state.change(|state| {
+            state.removed = removed;
+            state.session = None;
         });
     }
 
@@ -299,6 +310,9 @@ impl DriverPort for FakePort {
 
     fn list(&self) -> Result<Vec<Volume>, DriverError> {
         let state = self.shared.lock();
+        if state.removed {
+            return Ok(Vec::new());
+        }
         let session = state.session.as_ref();
         let phase = match session {
             None => SessionPhase::None,
