@@ -54,12 +54,12 @@ fn send(address: &str, config: Option<&Arc<ClientConfig>>) -> Result<f64> {
     let limits = LinkLimits::default();
     let mut link = match config {
         Some(config) => Link::connect_tls(address, &limits, config, &|| false)?,
-        None => Link::connect(address, &limits)?,
+        None => Link::connect(address, &limits, &|| false)?,
     };
     let geometry = Geometry::new(BLOCKS * RECORD_LEN as u64, 512, 64 << 10);
     let geometry = geometry.map_err(Error::Geometry)?;
     let session = SessionId(*uuid::Uuid::new_v4().as_bytes());
-    link.greet(&Hello::new(VolumeGuid([0x5a; 16]), session, &geometry), &limits)?;
+    link.greet(&Hello::new(VolumeGuid([0x5a; 16]), session, &geometry), &limits, &|| false)?;
     let payload = vec![0x5a; RECORD_LEN];
     let mut records = Numbered { seq: 0, frame: Vec::new() };
     let begun = Instant::now();
