@@ -70,7 +70,7 @@ RUST_LOG=warn|info|debug sets what it logs to standard error.
 Machines connect over TLS and must have enrolled; see `snapless-server ca init` and `token create`.
 
 Examples:
-  snapless-server serve --listen 0.0.0.0:7711 --repository /srv/snapless
+  snapless-server serve --listen 0.0.0.0:4850 --repository /srv/snapless
   snapless-server serve --listen 127.0.0.1:0 --repository ./repository --insecure")]
 pub struct Serve {
     /// Address and port to listen on; port 0 takes a free one.
