@@ -1,9 +1,9 @@
 //! One volume's pipeline: connect, claim a session, stream; after a failure wait and try again.
 //!
-//! Rule: a pipeline ends only on a stop request, or when an administrator ended its session. A volume
-//! that was removed is waited for. Every other end is reported and tried again. A port is open for exactly one attempt, which outlasts a
-//! broken link: its closing tells the driver that drained records may be lost (rule LOSS,
-//! rules.md#loss).
+//! Rule: a pipeline ends only on a stop request, or when an administrator ended its session. A
+//! volume that was removed is waited for. Every other end is reported and tried again. A port is
+//! open for exactly one attempt, which outlasts a broken link: its closing tells the driver that
+//! drained records may be lost (rule LOSS, rules.md#loss).
 
 use std::sync::Arc;
 use std::time::Duration;
