@@ -25,11 +25,11 @@ pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
         );
     }
     let limits = Limits { sessions: args.sessions_max, ..Limits::default() };
-    // Says what to do if there is none, before anything else that it would lack.
-    Repository::open(&args.repository)?;
     let security = if args.insecure {
         Security::insecure(args.listen)?
     } else {
+        // Without a repository there is no authority either: what to make first is said.
+        Repository::open(&args.repository)?;
         Security::open(&args.repository)?
     };
     let server = Server::bind_secured(args.listen, &args.repository, limits, security)?;
