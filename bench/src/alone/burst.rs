@@ -341,8 +341,8 @@ mod tests {
     #[test]
     fn reads_and_holds_of_a_burst_take_at_least_the_disks_time() {
         for Burst { read, hold } in measure(32, 2).unwrap() {
-            // The median one waits for four times as many as the disk serves at once.
-            let least = u64::try_from((4 * SERVICE).as_nanos()).unwrap();
+            // How many of the others come before it is the scheduler's choice.
+            let least = u64::try_from(SERVICE.as_nanos()).unwrap();
             assert!(read >= least && hold >= least, "{read} {hold}");
         }
     }
