@@ -31,6 +31,7 @@ const REASONS: [&str; 2] = ["gap", "base"];
 
 /// The cause of the interruption.
 pub(super) struct Cause {
+    service: ServiceSettings,
     /// The longest delay of each request. A crash has to come during the first sync.
     volume_jitter_us: u32,
     /// Possible reasons of the first gap.
@@ -39,17 +40,26 @@ pub(super) struct Cause {
     interrupt: fn(&mut Run<'_>) -> Result<String, E2eError>,
 }
 
-pub(super) const SLOW_SERVER: Cause =
-    Cause { volume_jitter_us: 3000, reasons: &[QUEUE_FULL], interrupt: slow_server };
-pub(super) const SERVICE_CRASH: Cause =
-    Cause { volume_jitter_us: 30_000, reasons: &[SERVICE_LOST], interrupt: service_crash };
+pub(super) const SLOW_SERVER: Cause = Cause {
+    service: SERVICE,
+    volume_jitter_us: 3000,
+    reasons: &[QUEUE_FULL],
+    interrupt: slow_server,
+};
+pub(super) const SERVICE_CRASH: Cause = Cause {
+    // The crash has to come before any gap.
+    service: ServiceSettings::holding(128),
+    volume_jitter_us: 30_000,
+    reasons: &[SERVICE_LOST],
+    interrupt: service_crash,
+};
 
 pub(super) fn run(
     cause: &Cause,
     setting: &Setting,
     console: &mut dyn Console,
 ) -> Result<Summary, E2eError> {
-    let mut run = Run::prepare(setting, &SERVICE, cause.volume_jitter_us, console)?;
+    let mut run = Run::prepare(setting, &cause.service, cause.volume_jitter_us, console)?;
     run.load()?;
     let begun = run.begin(false)?;
     run.disturbed = true;
