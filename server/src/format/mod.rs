@@ -19,6 +19,7 @@
 
 pub mod acknowledged;
 pub(crate) mod codec;
+mod geometry;
 pub mod repository;
 pub mod segment;
 pub mod session;

@@ -6,11 +6,10 @@
 use snapless_types::Geometry;
 use snapless_wire::frame::Hello;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
-use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::geometry::{GeometryLe, within_limit};
 use super::{FormatError, Head, check, seal};
-use crate::bitmap::BLOCKS_MAX;
 
 /// The file's name.
 pub const SESSION_FILE: &str = "session.snapless";
@@ -39,9 +38,7 @@ struct Raw {
     head: Head,
     volume: VolumeGuid,
     session: SessionId,
-    length: U64,
-    sector_size: U32,
-    block_size: U32,
+    geometry: GeometryLe,
     created: FileTime,
     reserved: [u8; 52],
     crc: [u8; 4],
@@ -63,9 +60,7 @@ impl SessionHeader {
             head: Head::new(MAGIC, VERSION),
             volume: self.volume,
             session: self.session,
-            length: U64::new(self.geometry.length()),
-            sector_size: U32::new(self.geometry.sector_size()),
-            block_size: U32::new(self.geometry.block_size()),
+            geometry: GeometryLe::from(&self.geometry),
             created: self.created,
             reserved: [0; 52],
             crc: [0; 4],
@@ -86,21 +81,15 @@ impl SessionHeader {
         if raw.volume.is_nil() || raw.session.is_nil() {
             return Err(FormatError::Content("identity"));
         }
-        let (length, sector_size) = (raw.length.get(), raw.sector_size.get());
-        let geometry = Geometry::new(length, sector_size, raw.block_size.get());
-        let geometry = geometry.ok().and_then(within_limit);
-        let geometry = geometry.ok_or(FormatError::Content("geometry"))?;
+        let geometry = raw.geometry.get().ok_or(FormatError::Content("geometry"))?;
         Ok(Self { volume: raw.volume, session: raw.session, geometry, created: raw.created })
     }
-}
-
-fn within_limit(geometry: Geometry) -> Option<Geometry> {
-    (geometry.block_count() <= BLOCKS_MAX).then_some(geometry)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bitmap::BLOCKS_MAX;
 
     fn header() -> SessionHeader {
         SessionHeader {

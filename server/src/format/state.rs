@@ -8,15 +8,15 @@
 use snapless_types::{EpochId, Geometry, Seq};
 use snapless_wire::frame::FRAME_HEADER_LEN;
 use snapless_wire::id::{EpochIdLe, SeqLe, SessionId, VolumeGuid};
-use zerocopy::little_endian::{U32, U64};
+use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::acknowledged::Acknowledged;
 use super::codec::Input;
+use super::geometry::GeometryLe;
 use super::segment::SegmentNumber;
 use super::session::SessionHeader;
 use super::{FormatError, Head, check, seal};
-use crate::bitmap::BLOCKS_MAX;
 use crate::stream::StreamState;
 
 /// The file's name.
@@ -57,9 +57,7 @@ struct Raw {
     head: Head,
     volume: VolumeGuid,
     session: SessionId,
-    length: U64,
-    sector_size: U32,
-    block_size: U32,
+    geometry: GeometryLe,
     epoch: EpochIdLe,
     seq: SeqLe,
     segment: U64,
@@ -91,9 +89,7 @@ impl Checkpoint {
             head: Head::new(MAGIC, VERSION),
             volume: session.volume,
             session: session.session,
-            length: U64::new(session.geometry.length()),
-            sector_size: U32::new(session.geometry.sector_size()),
-            block_size: U32::new(session.geometry.block_size()),
+            geometry: GeometryLe::from(&session.geometry),
             epoch: self.epoch.into(),
             seq: self.seq.into(),
             segment: U64::new(self.segment.0),
@@ -112,9 +108,7 @@ impl Checkpoint {
     pub fn geometry(bytes: &[u8]) -> Option<Geometry> {
         check(bytes, MAGIC, VERSION).ok()?;
         let (raw, _) = Raw::read_from_prefix(bytes).ok()?;
-        let (sector_size, block_size) = (raw.sector_size.get(), raw.block_size.get());
-        let geometry = Geometry::new(raw.length.get(), sector_size, block_size).ok()?;
-        (geometry.block_count() <= BLOCKS_MAX).then_some(geometry)
+        raw.geometry.get()
     }
 
     /// Reads the file's bytes.
@@ -127,9 +121,7 @@ impl Checkpoint {
         if (raw.volume, raw.session) != (session.volume, session.session) {
             return Err(FormatError::Content("identity"));
         }
-        let shape = (raw.length.get(), raw.sector_size.get(), raw.block_size.get());
-        let geometry = &session.geometry;
-        if shape != (geometry.length(), geometry.sector_size(), geometry.block_size()) {
+        if raw.geometry != GeometryLe::from(&session.geometry) {
             return Err(FormatError::Content("geometry"));
         }
         let (body, _) = body.split_last_chunk::<4>().ok_or(FormatError::Short)?;
