@@ -109,7 +109,8 @@ fn acknowledged(slots: &[u8]) -> Result<&'static str, FormatError> {
     })
 }
 
-fn name(error: FormatError) -> &'static str {
+/// What became of a structure that is refused.
+pub(super) fn name(error: FormatError) -> &'static str {
     assert!(!error.to_string().is_empty());
     match error {
         FormatError::Short => "short",

@@ -1,7 +1,6 @@
 //! The files of a repository that have a variable length: the kept state of a stream, and the list
 //! of sessions. The first byte of an input says which.
 
-use snapless_server::format::FormatError;
 use snapless_server::format::sessions::{ENTRY_LEN, KnownSession, KnownSessions};
 use snapless_server::format::state::Checkpoint;
 
@@ -64,7 +63,7 @@ fn run(input: &[u8]) -> &'static str {
             ingest::check_state(&state);
             "state"
         }
-        Err(error) => name(error),
+        Err(error) => repository::name(error),
     }
 }
 
@@ -78,19 +77,8 @@ fn sessions(bytes: &[u8]) -> &'static str {
     assert_eq!(KnownSessions::read(&again).sessions, known.sessions);
     match known.damage {
         Some(_) if !known.sessions.is_empty() => "sessions, one damaged",
-        Some((_, error)) => name(error),
+        Some((_, error)) => repository::name(error),
         None if known.sessions.is_empty() => "short",
         None => "sessions",
-    }
-}
-
-fn name(error: FormatError) -> &'static str {
-    assert!(!error.to_string().is_empty());
-    match error {
-        FormatError::Short => "short",
-        FormatError::Magic => "magic",
-        FormatError::Version { .. } => "version",
-        FormatError::Checksum => "checksum",
-        FormatError::Content(_) => "content",
     }
 }
