@@ -38,15 +38,23 @@ struct Cut {
     ends_epoch: Option<EpochId>,
 }
 
-/// A frame of records.
+/// A frame of records, which it owns or borrows from its batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Frame {
+pub struct Frame<P = Vec<u8>> {
     /// The records.
-    pub payload: Vec<u8>,
+    pub payload: P,
     /// The last of them.
     pub last: Seq,
     /// The epoch that it ends, if it is an `EpochEnd`.
     pub ends_epoch: Option<EpochId>,
+}
+
+impl Frame<&[u8]> {
+    /// The same with its own copy of the records.
+    pub fn into_owned(self) -> Frame {
+        let Self { payload, last, ends_epoch } = self;
+        Frame { payload: payload.to_vec(), last, ends_epoch }
+    }
 }
 
 impl Batch {
@@ -108,9 +116,9 @@ impl Batch {
     }
 
     /// The frames of a prepared batch.
-    pub fn frames(&self) -> impl Iterator<Item = Frame> {
+    pub fn frames(&self) -> impl Iterator<Item = Frame<&[u8]>> {
         self.cuts.iter().scan(0, |start, &Cut { end, last, ends_epoch }| {
-            let payload = self.bytes[*start..end].to_vec();
+            let payload = &self.bytes[*start..end];
             *start = end;
             Some(Frame { payload, last, ends_epoch })
         })
@@ -214,7 +222,7 @@ mod tests {
         batch.prepare(|_| ()).unwrap();
         let frames: Vec<_> = batch.frames().map(|frame| frame.payload).collect();
         assert!(frames.concat() == bytes);
-        frames.iter().map(Vec::len).collect()
+        frames.iter().map(|frame| frame.len()).collect()
     }
 
     #[test]

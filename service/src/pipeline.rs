@@ -87,11 +87,11 @@ impl Pipeline {
             self.counters.set_activity(Activity::Connecting);
             let before = self.counters.last_acknowledged();
             match self.guarded_attempt(&mut served) {
-                Ok(End::Stream(StreamEnd::Stopped { flushed: true })) => {
+                Ok(StreamEnd::Stopped { flushed: true }) => {
                     log::info!("{name}: stopped; everything captured is durable");
                     break;
                 }
-                Ok(End::Stream(StreamEnd::Stopped { flushed: false })) => {
+                Ok(StreamEnd::Stopped { flushed: false }) => {
                     log::warn!(
                         "{name}: stopped; not everything became durable within {:?}: the driver \
                          reads those blocks again at the next start",
@@ -99,16 +99,16 @@ impl Pipeline {
                     );
                     break;
                 }
-                Ok(End::Stream(StreamEnd::SessionEnded)) if self.is_gone() => {
+                Ok(StreamEnd::SessionEnded) if self.is_gone() => {
                     served = None;
                     self.wait_for_volume();
                     continue;
                 }
-                Ok(End::Stream(StreamEnd::SessionEnded)) => {
+                Ok(StreamEnd::SessionEnded) => {
                     self.end();
                     return;
                 }
-                Ok(End::StartOver(reason) | End::Stream(StreamEnd::StartOver(reason))) => {
+                Ok(StreamEnd::StartOver(reason)) => {
                     let text = format!(
                         "{name}: the session cannot continue: {reason}; a new one begins with a \
                          full first sync"
@@ -129,12 +129,12 @@ impl Pipeline {
     }
 
     /// One attempt; a panic is an error like others and does not end protection.
-    fn guarded_attempt(&self, served: &mut Option<SessionId>) -> Result<End, PipelineError> {
+    fn guarded_attempt(&self, served: &mut Option<SessionId>) -> Result<StreamEnd, PipelineError> {
         guarded(|| self.attempt(served)).unwrap_or_else(|text| Err(PipelineError::Panicked(text)))
     }
 
     /// `served` is the session that an earlier attempt claimed.
-    fn attempt(&self, served: &mut Option<SessionId>) -> Result<End, PipelineError> {
+    fn attempt(&self, served: &mut Option<SessionId>) -> Result<StreamEnd, PipelineError> {
         let name = &self.config.name;
         let port = self.driver.open()?;
         self.check_release(&*port);
@@ -144,7 +144,7 @@ impl Pipeline {
         let plan = plan(volume)?;
         if plan == Plan::Start && served.is_some() {
             // An administrator ended it between two attempts, while nothing was drained.
-            return Ok(End::Stream(StreamEnd::SessionEnded));
+            return Ok(StreamEnd::SessionEnded);
         }
         if !matches!(plan, Plan::Resume(_)) {
             // A session that is there already goes on.
@@ -212,7 +212,7 @@ impl Pipeline {
         save();
         match end? {
             StreamEnd::StartOver(reason) => self.start_over(&*port, served, reason),
-            end => Ok(End::Stream(end)),
+            end => Ok(end),
         }
     }
 
@@ -222,12 +222,12 @@ impl Pipeline {
         port: &dyn DriverPort,
         served: &mut Option<SessionId>,
         reason: Reason,
-    ) -> Result<End, PipelineError> {
+    ) -> Result<StreamEnd, PipelineError> {
         if let Some(session) = served.take() {
             port.stop(session)?;
         }
         self.store.forget()?;
-        Ok(End::StartOver(reason))
+        Ok(StreamEnd::StartOver(reason))
     }
 
     /// Where the volume's paging, swap and hibernation files are.
@@ -370,12 +370,6 @@ impl Pipeline {
             notice::report(Event::DriverOlder, &text);
         }
     }
-}
-
-/// How an attempt ended without an error.
-enum End {
-    Stream(StreamEnd),
-    StartOver(Reason),
 }
 
 /// Why an attempt failed.

@@ -183,7 +183,7 @@ impl Stream<'_> {
             }
             let elided = batch.prepare(|record| watch.see(record));
             self.counters.elided(elided.map_err(StreamError::Records)?);
-            if !batch.frames().all(|frame| window.put(frame)) {
+            if !batch.frames().all(|frame| window.put(frame.into_owned())) {
                 return Ok(());
             }
         }

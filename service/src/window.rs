@@ -184,11 +184,6 @@ impl Window {
         state.frames.len() - state.sent
     }
 
-    /// Bytes that wait for an acknowledgement.
-    pub fn bytes(&self) -> usize {
-        self.lock().bytes
-    }
-
     /// Nothing follows what is there: the session has ended.
     pub fn finish(&self) {
         self.change(|state| {
@@ -303,7 +298,7 @@ mod tests {
         // The acknowledgement was on its way when the link broke.
         window.end_link();
         assert_eq!(window.begin_link(&welcome(4, 40)), Ok(true));
-        assert_eq!((sends(&window, 1), window.bytes()), (vec![50], 100));
+        assert_eq!((sends(&window, 1), window.lock().bytes), (vec![50], 100));
     }
 
     #[test]
@@ -349,11 +344,11 @@ mod tests {
             let waiter = scope.spawn(|| window.put(frame(110, None)));
             assert_eq!(sends(&window, 10).len(), 10);
             thread::sleep(Duration::from_millis(30));
-            assert!(!waiter.is_finished() && window.bytes() == 1000);
+            assert!(!waiter.is_finished() && window.lock().bytes == 1000);
             assert!(window.acknowledge(&acknowledge(3, 50)));
             assert!(waiter.join().unwrap());
         });
-        assert_eq!(window.bytes(), 600);
+        assert_eq!(window.lock().bytes, 600);
     }
 
     #[test]
@@ -364,7 +359,7 @@ mod tests {
             assert_eq!(sends(&window, 30).len(), 30);
             assert!(drain.join().unwrap());
         });
-        assert!(window.put(frame(310, Some(3))) && window.bytes() <= 1000);
+        assert!(window.put(frame(310, Some(3))) && window.lock().bytes <= 1000);
         window.end_link();
         assert_eq!(window.begin_link(&welcome(2, 4)), Err(NoJoint::Behind));
         // If the server got the end of it all the same, there is one.

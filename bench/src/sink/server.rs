@@ -72,7 +72,7 @@ impl Serve for ServerSink {
         })?;
         self.batch.prepare(|_| ()).map_err(unsound)?;
         for frame in self.batch.frames() {
-            self.sender.send(FrameKind::Records, &frame.payload)?;
+            self.sender.send(FrameKind::Records, frame.payload)?;
         }
         Ok(step)
     }
