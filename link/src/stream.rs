@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -53,6 +53,11 @@ impl Stream for TcpStream {
 pub fn is_transient(error: &io::Error) -> bool {
     // Unix reports a timeout as the first kind, Windows as the second.
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+/// True if only this machine reaches the address.
+pub fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
 /// How a TCP connection finds out that its other end is gone.

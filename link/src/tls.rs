@@ -11,6 +11,8 @@
 pub mod client;
 mod engine;
 pub mod enrol;
+#[cfg(test)]
+mod enrolled;
 mod error;
 pub mod handshake;
 pub mod server;

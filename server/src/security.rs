@@ -2,13 +2,14 @@
 //! TLS whoever reaches the port, which is for tests on one machine.
 
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use snapless_link::LinkError;
 use snapless_link::server::ServerLink;
+use snapless_link::stream::is_loopback;
 use snapless_link::tls::server::Arrival;
 use snapless_trust::identity::{Certified, Role};
 use snapless_trust::server::ServerTrust;
@@ -162,10 +163,6 @@ fn note(trust: &ServerTrust, peer: SocketAddr, error: &LinkError) {
     if !matches!(error, LinkError::Cancelled) {
         trust.refused(&peer.to_string(), None, &error.to_string());
     }
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 //!
 //! The identity is read anew for each connection, so that a renewed or a new one is used at once.
 
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::path::Path;
 
 use snapless_link::client::{Link, LinkLimits};
-use snapless_link::{LinkError, TlsError};
+use snapless_link::{LinkError, TlsError, stream};
 use snapless_trust::config::Purpose;
 use snapless_trust::keystore::KeyStore;
 
@@ -62,10 +62,9 @@ impl Connector {
 
 /// True if every address of `host:port` is this machine's loopback.
 pub fn is_loopback(server: &str) -> bool {
-    let is_ours = |address: IpAddr| address.to_canonical().is_loopback();
     server.to_socket_addrs().is_ok_and(|addresses| {
         let addresses: Vec<_> = addresses.collect();
-        !addresses.is_empty() && addresses.iter().all(|address| is_ours(address.ip()))
+        !addresses.is_empty() && addresses.iter().all(|address| stream::is_loopback(address.ip()))
     })
 }
 

@@ -170,43 +170,32 @@ trait Connection: Send {
     fn certificates(&self) -> Option<&[CertificateDer<'static>]>;
 }
 
-impl Connection for UnbufferedClientConnection {
-    type Data = ClientConnectionData;
+/// The two ends' types have the same methods, and no trait of the implementation's own.
+macro_rules! connection {
+    ($connection:ty, $data:ty) => {
+        impl Connection for $connection {
+            type Data = $data;
 
-    fn process<'c, 'i>(
-        &'c mut self,
-        incoming: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
-    }
+            fn process<'c, 'i>(
+                &'c mut self,
+                incoming: &'i mut [u8],
+            ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+                self.process_tls_records(incoming)
+            }
 
-    fn has_to_say(&self) -> bool {
-        self.wants_write()
-    }
+            fn has_to_say(&self) -> bool {
+                self.wants_write()
+            }
 
-    fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
-        self.peer_certificates()
-    }
+            fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
+                self.peer_certificates()
+            }
+        }
+    };
 }
 
-impl Connection for UnbufferedServerConnection {
-    type Data = ServerConnectionData;
-
-    fn process<'c, 'i>(
-        &'c mut self,
-        incoming: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
-    }
-
-    fn has_to_say(&self) -> bool {
-        self.wants_write()
-    }
-
-    fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
-        self.peer_certificates()
-    }
-}
+connection!(UnbufferedClientConnection, ClientConnectionData);
+connection!(UnbufferedServerConnection, ServerConnectionData);
 
 /// The state machine, and what it looks at.
 struct Core<C> {
@@ -531,21 +520,15 @@ mod tests {
     use std::time::SystemTime;
 
     use snapless_trust::config::Purpose;
-    use snapless_trust::identity::{Role, SERVER_NAME};
-    use snapless_trust::keystore::Applicant;
-    use snapless_trust::server::ServerTrust;
-    use snapless_trust::token::{Grant, LIFETIME_DEFAULT};
+    use snapless_trust::identity::SERVER_NAME;
+
+    use crate::tls::enrolled::enrolled;
 
     /// Both ends before their handshake.
     fn ends() -> [Box<dyn Engine>; 2] {
         let dir = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
-        let trust = ServerTrust::create(&dir.path().join("trust"), now).unwrap();
-        let grant = Grant { role: Role::Client, name: None, machine: None };
-        let token = trust.make_token(&grant, LIFETIME_DEFAULT, now).unwrap();
-        let applicant = Applicant::new(&token, "machine", "here:1").unwrap();
-        let answer = trust.answer(&applicant.request, None, "here", now);
-        let config = applicant.accept(answer).unwrap().config(Purpose::Link).unwrap();
+        let (trust, config) = enrolled(dir.path(), now);
         let near = client(config, ServerName::try_from(SERVER_NAME).unwrap()).unwrap();
         // The trust's folder is looked at for revocations.
         let far = server(trust.config(Purpose::Link, now).unwrap()).unwrap();

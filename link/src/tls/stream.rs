@@ -164,25 +164,14 @@ mod tests {
     use std::thread;
     use std::time::{Duration, SystemTime};
 
-    use snapless_trust::config::Purpose;
-    use snapless_trust::identity::Role;
-    use snapless_trust::keystore::Applicant;
-    use snapless_trust::server::ServerTrust;
-    use snapless_trust::token::{Grant, LIFETIME_DEFAULT};
-
     use crate::frames::send_all;
     use crate::stream::is_transient;
+    use crate::tls::enrolled::enrolled;
     use crate::tls::handshake::{Patience, accept, connect};
 
     fn pair() -> (TlsStream, TlsStream) {
         let dir = tempfile::tempdir().unwrap();
-        let now = SystemTime::now();
-        let trust = ServerTrust::create(&dir.path().join("trust"), now).unwrap();
-        let grant = Grant { role: Role::Client, name: None, machine: None };
-        let token = trust.make_token(&grant, LIFETIME_DEFAULT, now).unwrap();
-        let applicant = Applicant::new(&token, "machine", "here:1").unwrap();
-        let answer = trust.answer(&applicant.request, None, "here", now);
-        let config = applicant.accept(answer).unwrap().config(Purpose::Link).unwrap();
+        let (trust, config) = enrolled(dir.path(), SystemTime::now());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let far = listener.accept().unwrap().0;
