@@ -166,7 +166,7 @@ pub use session::Session;
 pub use session::core::{Read, ReadOutcome};
 pub use snapless_fixed::arena::MemorySpan;
 pub use snapless_fixed::rundown::{Event, Protection, Rundown, RundownOwner};
-#[cfg(sabotage)]
+#[cfg(feature = "sabotage")]
 pub use snapless_fixed::sabotage;
 pub use snapless_tracking::capture_queue::{Drained, Record};
 pub use snapless_tracking::config::{Config, ConfigError, StartError};

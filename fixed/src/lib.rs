@@ -22,7 +22,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(any(test, sabotage))]
+#[cfg(any(test, feature = "sabotage"))]
 extern crate std;
 
 /// Asserts a rule of the method in builds with `debug_assertions`: tests, the simulator, debug
@@ -35,7 +35,7 @@ macro_rules! rule {
 }
 
 /// True if the chosen sabotage breaks a rule here: only in builds that test the tests.
-#[cfg(sabotage)]
+#[cfg(feature = "sabotage")]
 #[macro_export]
 macro_rules! sabotaged {
     ($breach:ident) => {
@@ -44,7 +44,7 @@ macro_rules! sabotaged {
 }
 
 /// False: no sabotage is compiled in.
-#[cfg(not(sabotage))]
+#[cfg(not(feature = "sabotage"))]
 #[macro_export]
 macro_rules! sabotaged {
     ($breach:ident) => {
@@ -60,7 +60,7 @@ pub mod memory;
 pub mod regions;
 pub mod ring;
 pub mod rundown;
-#[cfg(sabotage)]
+#[cfg(feature = "sabotage")]
 pub mod sabotage;
 pub mod slots;
 pub mod steps;

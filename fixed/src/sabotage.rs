@@ -1,7 +1,7 @@
 //! Deliberate breaches of the rules, to show that the simulator finds them.
 //!
-//! Compiled with `--cfg sabotage` only, which `cargo xtask sabotage` sets. Each breach is one place
-//! in the engine that upholds a rule, and does not while the breach is chosen.
+//! Compiled with the feature `sabotage` only, which `cargo xtask sabotage` asks for. Each breach is
+//! one place in the engine that upholds a rule, and does not while the breach is chosen.
 
 use std::cell::Cell;
 

@@ -1,8 +1,7 @@
 //! `cargo xtask loom` and `cargo xtask sabotage`: tests of the engine in builds of its own.
 //!
 //! The rule: assertions of the engine's rules are on, in a build that is fast enough to try every
-//! interleaving and every seed. Each build has a target folder of its own, because its flags would
-//! make cargo build everything else again.
+//! interleaving and every seed.
 
 use crate::build::programs;
 use crate::command::Tool;
@@ -10,33 +9,42 @@ use crate::console::{Outcome, Steps};
 use crate::error::Result;
 use crate::layout::Layout;
 
-/// Tests that need the engine built with a flag.
+/// Tests that need a build of their own.
 #[derive(Debug)]
-pub struct FlaggedTests {
+pub struct EngineTests {
     /// What to call them.
     pub name: &'static str,
-    /// The `--cfg` of the build, and its folder's name.
-    flag: &'static str,
-    /// The package whose tests they are, and which of its targets.
+    build: Build,
+    /// The packages that the build is of, and which of their targets.
     tests: &'static [&'static str],
     /// What the names of all of them contain.
     filter: &'static str,
 }
 
+/// What makes the build another one.
+#[derive(Debug)]
+enum Build {
+    /// A `--cfg` for every crate. Its target folder is its own, because cargo would build everything
+    /// else again.
+    Flag(&'static str),
+    /// A feature; crates without it are those of the other tests.
+    Feature(&'static str),
+}
+
 /// Small cases in every interleaving (`engine/src/models/`).
-pub const LOOM: FlaggedTests = FlaggedTests {
+pub const LOOM: EngineTests = EngineTests {
     name: "loom models of the engine",
-    flag: "loom",
+    build: Build::Flag("loom"),
     tests: &["--package", "snapless-engine", "--lib"],
     filter: "models::",
 };
 
 /// Breaches of the rules in the engine, which the simulator has to find
 /// (`tests/sim/tests/breaches.rs`).
-pub const SABOTAGE: FlaggedTests = FlaggedTests {
+pub const SABOTAGE: EngineTests = EngineTests {
     name: "sabotages of the engine",
-    flag: "sabotage",
-    tests: &["--package", "snapless-sim", "--test", "breaches"],
+    build: Build::Feature("snapless-sim/sabotage"),
+    tests: &["--workspace", "--test", "breaches"],
     filter: "",
 };
 
@@ -47,7 +55,7 @@ pub struct Options {
     name: Option<String>,
 }
 
-impl FlaggedTests {
+impl EngineTests {
     /// Runs the task.
     pub fn run(&self, layout: &Layout, options: &Options) -> Result<()> {
         let mut printed = String::new();
@@ -63,13 +71,15 @@ impl FlaggedTests {
     /// The `cargo test` that runs all of them, or those whose name contains `name`.
     #[must_use]
     pub fn tool(&self, layout: &Layout, name: Option<&str>) -> Tool {
-        programs::host_cargo(self.name)
-            .current_dir(layout.root())
-            .env("RUSTFLAGS", format!("--cfg {}", self.flag))
-            .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
-            .args(["test", "--release", "--target-dir"])
-            .arg(layout.flagged(self.flag))
-            .args(self.tests)
-            .arg(name.unwrap_or(self.filter))
+        let cargo = programs::host_cargo(self.name).current_dir(layout.root());
+        let cargo = match self.build {
+            Build::Flag(flag) => cargo
+                .env("RUSTFLAGS", format!("--cfg {flag}"))
+                .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
+                .args(["test", "--release", "--target-dir"])
+                .arg(layout.flagged(flag)),
+            Build::Feature(feature) => cargo.args(["test", "--features", feature]),
+        };
+        cargo.args(self.tests).arg(name.unwrap_or(self.filter))
     }
 }

@@ -58,14 +58,15 @@ pub fn lint(layout: &Layout, progress: &Progress) -> Result<()> {
     windows_packages(layout, "clippy").args(["--", "-D", "warnings"]).run_with_progress(progress)
 }
 
-/// Builds the server for this machine, with the toolchain that runs this program.
+/// Builds the server for this machine, with the toolchain that runs this program and in the profile
+/// of the tests: its rules are asserted, and the tests' build has its crates.
 pub fn server(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
     host_cargo("building the server")
         .current_dir(layout.root())
-        .args(["build", "--release", "--package", "snapless-server", "--target-dir"])
+        .args(["build", "--workspace", "--bin", "snapless-server", "--target-dir"])
         .arg(layout.target())
         .run_with_progress(progress)?;
-    existing(layout.target().join("release/snapless-server"))
+    existing(layout.target().join("debug/snapless-server"))
 }
 
 /// Fetches the crates of the root workspace, and those of the standard library for Windows.
