@@ -21,10 +21,6 @@ pub fn obstacle(protection: Protection) -> Option<&'static str> {
         Protection::Excluded => {
             "the driver's settings exclude it (ExcludedVolumes; see docs/configuration.md)"
         }
-        Protection::PassThrough => {
-            "the driver's settings say that it protects nothing (PassThrough; see \
-             docs/configuration.md)"
-        }
         Protection::StartsFailed => {
             "the machine started twice in a row without a program of Snapless coming up, so the \
              driver protects nothing: run `snapless-setup install` again, and restart (see \

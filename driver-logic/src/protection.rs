@@ -112,8 +112,6 @@ pub struct VolumeFacts {
 /// The driver's settings for the volume.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Choices {
-    /// `PassThrough` is set.
-    pub pass_through: bool,
     /// Earlier starts of the machine have failed ([`starts`](crate::starts)).
     pub starts_failed: bool,
     /// The volume is in `ExcludedVolumes`.
@@ -122,9 +120,7 @@ pub struct Choices {
 
 /// Whether the volume can be protected, or the first reason why not, lasting ones first.
 pub fn protection(devices: StackFacts, volume: VolumeFacts, choices: Choices) -> Protection {
-    if choices.pass_through {
-        Protection::PassThrough
-    } else if choices.starts_failed {
+    if choices.starts_failed {
         Protection::StartsFailed
     } else if let Some(obstacle) = devices.obstacle {
         obstacle
@@ -156,7 +152,7 @@ mod tests {
         removable_media: false,
         gpt_attributes: 0,
     };
-    const NOTHING: Choices = Choices { pass_through: false, starts_failed: false, excluded: false };
+    const NOTHING: Choices = Choices { starts_failed: false, excluded: false };
 
     /// A stack of one device.
     fn alone(device: DeviceFacts, volume: VolumeFacts, choices: Choices) -> Protection {
@@ -232,7 +228,5 @@ mod tests {
         assert_eq!(alone(DISK, ANSWERS, excluded), Protection::Excluded);
         let failed = Choices { starts_failed: true, ..excluded };
         assert_eq!(alone(DISK, ANSWERS, failed), Protection::StartsFailed);
-        let killed = Choices { pass_through: true, ..excluded };
-        assert_eq!(alone(DISK, silent, killed), Protection::PassThrough);
     }
 }

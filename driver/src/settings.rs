@@ -63,8 +63,7 @@ impl DriverSettings {
 
     /// What they say of a volume that is excluded or not. IRQL <= DISPATCH_LEVEL.
     pub fn choices(&self, excluded: bool) -> Choices {
-        let Self { limits: Settings { pass_through, .. }, starts_failed, .. } = *self;
-        Choices { pass_through, starts_failed, excluded }
+        Choices { starts_failed: self.starts_failed, excluded }
     }
 
     /// Notes that a program has reached the driver: the machine has come up. PASSIVE_LEVEL.

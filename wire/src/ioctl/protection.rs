@@ -25,14 +25,12 @@ snapless_types::numbered_enum! {
         Remote = 8 => "remote",
         /// The driver's settings exclude it.
         Excluded = 9 => "excluded",
-        /// The driver's settings make it pass every request through.
-        PassThrough = 10 => "pass_through",
         /// Its driver takes neither direct nor buffered I/O: data are reachable in their caller's
         /// address space only.
-        NoDirectIo = 11 => "no_direct_io",
+        NoDirectIo = 10 => "no_direct_io",
         /// The machine started several times in a row without coming up: the driver passes every
         /// request through.
-        StartsFailed = 12 => "starts_failed",
+        StartsFailed = 11 => "starts_failed",
     }
 }
 
@@ -46,6 +44,6 @@ mod tests {
             assert_eq!(protection as usize, place);
             assert_eq!(Protection::from_wire(protection.to_wire()), Some(protection));
         }
-        assert_eq!(Protection::from_wire(13), None);
+        assert_eq!(Protection::from_wire(12), None);
     }
 }
