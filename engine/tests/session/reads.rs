@@ -325,6 +325,23 @@ fn a_write_to_a_block_that_is_read_sector_by_sector_is_held_for_the_hold_limit_a
 }
 
 #[test]
+fn a_write_that_meets_a_block_read_sector_by_sector_hurries_no_other() {
+    let session = session(|_| ());
+    session.begin();
+    let bad = read(session.sweep());
+    let sector = session.read_done(bad, ReadOutcome::BadSector).unwrap();
+    assert_held(&submit(&session, "waits for a slow read", BLOCK, 512));
+    let slow = read(session.hold());
+    session.host().now.set(50 * Tick::PER_MS);
+    assert_held(&submit(&session, "touches both blocks", 0, 2 * BLOCK));
+    session.host().now.set(200 * Tick::PER_MS);
+    assert_waits(&session.dispatch());
+    assert_eq!(session.status().gaps, 0, "no read failed of what the first one waits for");
+    // The disk has answered neither.
+    drop((slow, sector));
+}
+
+#[test]
 fn blocks_of_writes_that_are_held_side_by_side_are_read_together() {
     let session = session(|config| config.read_bytes = 8 * BLOCK);
     session.begin();

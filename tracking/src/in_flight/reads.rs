@@ -51,6 +51,14 @@ impl<W, Q: Fifo<W>> InFlight<W, Q> {
         }
     }
 
+    /// Notes that a read failed that a held write waits for.
+    pub fn note_read_failed(&mut self, slot: SlotId) {
+        if let Some(held) = self.slots.get_mut(slot) {
+            self.failed_reads += u64::from(!held.read_failed);
+            held.read_failed = true;
+        }
+    }
+
     /// Notes that a read of these blocks failed; true if a held write waits for one of them.
     pub fn note_failed_read(&mut self, blocks: &BlockRange) -> bool {
         let Some(extent) = self.extent_of(blocks) else { return false };

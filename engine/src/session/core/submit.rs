@@ -229,7 +229,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     fn note_held(&mut self, change: &Change, slot: SlotId) {
         self.watch_if_unsynced(change, slot);
         if self.state.claims[0].is_read_by_sector(&change.blocks) {
-            self.state.in_flight.note_failed_read(&change.blocks);
+            self.state.in_flight.note_read_failed(slot);
         }
     }
 
