@@ -249,8 +249,11 @@ impl FarEnd {
     }
 
     /// The image of a point and the cut that it is made for; `None` if the server has no such
-    /// point.
+    /// point. A server whose power has failed is started first.
     pub fn restore(&self, at: At) -> Result<Option<(Vec<u8>, Cut)>, Broken> {
+        if !self.storage.has_power() {
+            self.storage.crash();
+        }
         let length = self.volume.bytes(self.volume.sectors);
         let mut image = vec![0; usize::try_from(length).expect("model volumes are small")];
         let source = Source { volume: VOLUME, session: Some(SESSION), at };
