@@ -6,9 +6,10 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use snapless_nbd::{Header, REQUEST_LEN, Violation};
+
 use crate::error::Result;
 use crate::memory::Buffer;
-use crate::nbd::{Header, REQUEST_LEN, Violation};
 
 /// Most bytes per receive.
 const INBOX_LEN: usize = 256 << 10;

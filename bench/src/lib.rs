@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | [`server`] | volumes, their sessions, the socket for NBD clients |
 //! | [`volume`] | a volume's loop: one thread and one ring for requests and the engine's workers |
-//! | [`nbd`], [`connection`] | the NBD protocol; one client |
+//! | [`connection`] | one client; the protocol is in `nbd/` |
 //! | [`ring`], [`memory`] | `io_uring`, and the memory that the kernel accesses |
 //! | [`disk`], [`host`] | a volume's file; the lock, clocks and wake-ups that the engine needs |
 //! | [`spec`], [`run`] | a session's limits; a session with its memory |
@@ -27,7 +27,6 @@ pub mod disk;
 pub mod error;
 pub mod host;
 pub mod memory;
-pub mod nbd;
 pub mod process;
 pub mod protocol;
 pub mod raw_read;

@@ -13,12 +13,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use snapless_engine::RundownOwner;
+use snapless_nbd::{Access, Export, shake_hands};
 use snapless_types::Geometry;
 
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 use crate::host::{BenchHost, Signal};
-use crate::nbd::handshake::{self, Export};
 use crate::protocol::{Comparison, Report, Served, Started};
 use crate::ring::Ring;
 use crate::run::Run;
@@ -154,9 +154,11 @@ impl Server {
             name: it.shared.disk.name().to_owned(),
             length: it.shared.disk.length(),
             sector: it.shared.disk.sector(),
+            access: Access::Write,
+            tells_allocation: false,
         };
         let exports: Vec<Export> = self.volumes.iter().map(export).collect();
-        match handshake::shake_hands(&stream, &exports) {
+        match shake_hands(&stream, &exports) {
             Ok(Some(agreed)) => {
                 // A stopped volume has closed its connections.
                 let _ = self.volumes[agreed.export].post(Mail::Connect(stream, agreed.structured));

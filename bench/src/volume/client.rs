@@ -8,11 +8,12 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
+use snapless_nbd::{Command, Errno, Header, Violation, reply};
+
 use super::state::{Loop, Request, Tag};
 use crate::connection::{Connection, Next};
 use crate::error::Result;
 use crate::memory::{Buffer, Memory};
-use crate::nbd::{self, Command, Errno, Header};
 use crate::ring::{Target, Verb};
 
 /// `FALLOC_FL_KEEP_SIZE` with `FALLOC_FL_PUNCH_HOLE` or `FALLOC_FL_ZERO_RANGE`, of
@@ -109,7 +110,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
                     }
                     return Ok(());
                 }
-                Err(nbd::Violation) => {
+                Err(Violation) => {
                     self.close(key);
                     return Ok(());
                 }
@@ -123,6 +124,11 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         let command = match checked {
             Ok(Command::Disconnect) => {
                 self.close(key);
+                return Ok(());
+            }
+            // No client has agreed on it.
+            Ok(Command::Allocation { .. }) => {
+                self.refuse(key, &header, Errno::Invalid);
                 return Ok(());
             }
             Ok(command) => command,
@@ -205,7 +211,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             Command::Write => Verb::Write(offset, request.header.fua),
             Command::Trim | Command::Zero { hole: true } => Verb::Allocate(PUNCH_HOLE, offset, len),
             Command::Zero { hole: false } => Verb::Allocate(ZERO_RANGE, offset, len),
-            Command::Flush | Command::Disconnect => Verb::Sync,
+            Command::Flush | Command::Disconnect | Command::Allocation { .. } => Verb::Sync,
         };
         let target = Target::File(self.shared.disk.file());
         self.ring.begin(target, &verb, memory, range, Tag::Request(key));
@@ -271,9 +277,9 @@ impl<const ENGINE: bool> Loop<ENGINE> {
                 if request.command == Command::Read {
                     let data = request.buffer.as_ref().map_or(&[][..], |it| &it[..request.len()]);
                     let data = result.map(|()| data);
-                    nbd::reply_read(out, connection.structured, (cookie, offset), data);
+                    reply::reply_read(out, connection.structured, (cookie, offset), data);
                 } else {
-                    nbd::reply(out, cookie, result);
+                    reply::reply(out, cookie, result);
                 }
                 self.replied.push(request.connection);
             }
@@ -290,9 +296,9 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         let out = &mut connection.outbox;
         if header.command == Some(Command::Read) {
             let names = (header.cookie, header.offset);
-            nbd::reply_read(out, connection.structured, names, Err(errno));
+            reply::reply_read(out, connection.structured, names, Err(errno));
         } else {
-            nbd::reply(out, header.cookie, Err(errno));
+            reply::reply(out, header.cookie, Err(errno));
         }
         self.replied.push(key);
     }
@@ -388,7 +394,9 @@ impl<const ENGINE: bool> Loop<ENGINE> {
                 Self::count(&it.reads, 1);
                 Self::count(&it.read_bytes, len);
             }
-            Command::Flush | Command::Disconnect => Self::count(&it.flushes, 1),
+            Command::Flush | Command::Disconnect | Command::Allocation { .. } => {
+                Self::count(&it.flushes, 1);
+            }
             Command::Write | Command::Trim | Command::Zero { .. } => {
                 Self::count(&it.writes, 1);
                 Self::count(&it.write_bytes, len);

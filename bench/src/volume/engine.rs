@@ -10,11 +10,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use snapless_engine::{Host, Issue, Read, ReadOutcome, Step, Submission, Tick, Urgency, Worker};
+use snapless_nbd::Command;
 use snapless_types::{Clearing, Extent};
 
 use super::state::{Loop, Tag};
 use crate::memory::{Memory, QueueMemory};
-use crate::nbd::Command;
 use crate::ring::{Target, Verb};
 use crate::run::Run;
 

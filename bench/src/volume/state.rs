@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use slab::Slab;
 use snapless_engine::{Protection, Tick, Ticket};
+use snapless_nbd::{Command, Header};
 use snapless_types::BlockRange;
 
 use super::shared::{Mail, Shared};
 use crate::connection::Connection;
 use crate::error::Result;
 use crate::memory::{Buffer, Pool};
-use crate::nbd::{Command, Header};
 use crate::ring::{Done, Ring};
 use crate::run::Run;
 use crate::sink::Pace;

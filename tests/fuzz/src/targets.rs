@@ -7,6 +7,7 @@
 //! | `records` | the driver, through the service | records in a buffer |
 //! | `frames` | the network | frames and what they carry |
 //! | `ingest` | the network | whole connections: frames, records, the stream's rules |
+//! | `nbd` | a client of `snapless-server mount` | the NBD handshake and requests |
 //! | `repository` | a program that can write to the repository | the fixed structures of its files |
 //! | `segment` | the same | a stored stream, read from files and salvaged |
 //! | `state` | the same | the kept state of a stream; the list of sessions |
@@ -20,6 +21,7 @@ mod control;
 mod dispatch;
 mod frames;
 mod ingest;
+mod nbd;
 mod records;
 mod repository;
 mod segment;
@@ -56,12 +58,13 @@ impl Target {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 10] = [
+pub static TARGETS: [Target; 11] = [
     control::TARGET,
     dispatch::TARGET,
     records::TARGET,
     frames::TARGET,
     ingest::TARGET,
+    nbd::TARGET,
     repository::TARGET,
     segment::TARGET,
     state::TARGET,

@@ -4,10 +4,11 @@
 //! longer than [`OPTION_MAX`].
 
 use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::PAYLOAD_MAX;
+use crate::reply::ALLOCATION_CONTEXT;
+use crate::request::PAYLOAD_MAX;
+use crate::stream::Stream;
 
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 const OPTION_MAX: u32 = 64 << 10;
@@ -17,8 +18,11 @@ const OPTION_MAGIC: u64 = u64::from_be_bytes(*b"IHAVEOPT");
 const REPLY_MAGIC: u64 = 0x3_e889_0455_65a9;
 /// Fixed newstyle, and no padding if the client agrees.
 const HANDSHAKE_FLAGS: u16 = 1 | 1 << 1;
-/// Flags, flush, FUA, trim, write-zeroes, several connections at once.
-const EXPORT_FLAGS: u16 = 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 8;
+/// Flags, several connections at once.
+const FLAGS_ALWAYS: u16 = 1 | 1 << 8;
+const FLAG_READ_ONLY: u16 = 1 << 1;
+/// Flush, FUA, trim, write-zeroes.
+const FLAGS_WRITABLE: u16 = 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6;
 
 const OPT_EXPORT_NAME: u32 = 1;
 const OPT_ABORT: u32 = 2;
@@ -26,16 +30,24 @@ const OPT_LIST: u32 = 3;
 const OPT_INFO: u32 = 6;
 const OPT_GO: u32 = 7;
 const OPT_STRUCTURED_REPLY: u32 = 8;
+const OPT_LIST_META_CONTEXT: u32 = 9;
+const OPT_SET_META_CONTEXT: u32 = 10;
 
 const REP_ACK: u32 = 1;
 const REP_SERVER: u32 = 2;
 const REP_INFO: u32 = 3;
+const REP_META_CONTEXT: u32 = 4;
 const REP_ERR_UNSUP: u32 = (1 << 31) + 1;
 const REP_ERR_INVALID: u32 = (1 << 31) + 3;
 const REP_ERR_UNKNOWN: u32 = (1 << 31) + 6;
 
 const INFO_EXPORT: u16 = 0;
 const INFO_BLOCK_SIZE: u16 = 3;
+
+/// The metadata context of what is allocated.
+const ALLOCATION: &[u8] = b"base:allocation";
+/// A query for every context of the protocol's own.
+const ALL_OF_BASE: &[u8] = b"base:";
 
 /// A volume that clients can choose.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,6 +58,29 @@ pub struct Export {
     pub length: u64,
     /// The sector size in bytes.
     pub sector: u32,
+    /// What clients may do.
+    pub access: Access,
+    /// Clients may ask what is allocated (`base:allocation`).
+    pub tells_allocation: bool,
+}
+
+/// What clients may do with an export.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Read.
+    Read,
+    /// Read, write, flush, trim.
+    Write,
+}
+
+impl Export {
+    fn flags(&self) -> u16 {
+        FLAGS_ALWAYS
+            | match self.access {
+                Access::Read => FLAG_READ_ONLY,
+                Access::Write => FLAGS_WRITABLE,
+            }
+    }
 }
 
 /// The result of a handshake.
@@ -55,15 +90,20 @@ pub struct Agreed {
     pub export: usize,
     /// Reads are answered in chunks.
     pub structured: bool,
+    /// The client may ask what is allocated.
+    pub allocation: bool,
 }
 
 /// Carries out the handshake; `None` if the client ends it without an export.
-pub fn shake_hands(stream: &UnixStream, exports: &[Export]) -> io::Result<Option<Agreed>> {
-    stream.set_read_timeout(Some(SILENCE_LIMIT))?;
-    stream.set_write_timeout(Some(SILENCE_LIMIT))?;
-    let agreed = Handshake { stream, exports, structured: false, padding: true }.run()?;
-    stream.set_read_timeout(None)?;
-    stream.set_write_timeout(None)?;
+pub fn shake_hands<S: Stream>(stream: &S, exports: &[Export]) -> io::Result<Option<Agreed>>
+where
+    for<'a> &'a S: Read + Write,
+{
+    stream.limit_silence(Some(SILENCE_LIMIT))?;
+    let handshake =
+        Handshake { stream, exports, structured: false, allocation_of: None, padding: true };
+    let agreed = handshake.run()?;
+    stream.limit_silence(None)?;
     Ok(agreed)
 }
 
@@ -71,6 +111,8 @@ struct Handshake<'a, S> {
     stream: S,
     exports: &'a [Export],
     structured: bool,
+    /// The export of which the client wants to know what is allocated.
+    allocation_of: Option<usize>,
     /// The client expects the 124 zeros of the old protocol.
     padding: bool,
 }
@@ -131,6 +173,9 @@ impl<S: Read + Write> Handshake<'_, S> {
                 self.structured = true;
                 self.done(option, REP_ACK)
             }
+            OPT_LIST_META_CONTEXT | OPT_SET_META_CONTEXT if self.tells_allocation() => {
+                self.contexts(option, &data)
+            }
             _ => self.done(option, REP_ERR_UNSUP),
         }
     }
@@ -138,19 +183,25 @@ impl<S: Read + Write> Handshake<'_, S> {
     fn export_name(&mut self, name: &[u8]) -> io::Result<Next> {
         let export = self.find(name).ok_or_else(|| violation("no such export"))?;
         let mut reply = self.exports[export].length.to_be_bytes().to_vec();
-        reply.extend(EXPORT_FLAGS.to_be_bytes());
+        reply.extend(self.exports[export].flags().to_be_bytes());
         reply.resize(reply.len() + if self.padding { 124 } else { 0 }, 0);
         self.stream.write_all(&reply)?;
-        Ok(Next::End(Some(Agreed { export, structured: self.structured })))
+        Ok(Next::End(Some(self.agreed(export))))
+    }
+
+    fn agreed(&self, export: usize) -> Agreed {
+        let allocation = self.allocation_of == Some(export);
+        Agreed { export, structured: self.structured, allocation }
     }
 
     fn information(&mut self, option: u32, data: &[u8]) -> io::Result<Next> {
         let Some(name) = requested_name(data) else { return self.done(option, REP_ERR_INVALID) };
         let Some(export) = self.find(name) else { return self.done(option, REP_ERR_UNKNOWN) };
-        let (length, sector) = (self.exports[export].length, self.exports[export].sector);
+        let found = &self.exports[export];
+        let (length, sector, flags) = (found.length, found.sector, found.flags());
         let mut info = INFO_EXPORT.to_be_bytes().to_vec();
         info.extend(length.to_be_bytes());
-        info.extend(EXPORT_FLAGS.to_be_bytes());
+        info.extend(flags.to_be_bytes());
         self.answer(option, REP_INFO, &info)?;
         let mut sizes = INFO_BLOCK_SIZE.to_be_bytes().to_vec();
         for size in [sector, sector.max(4096), PAYLOAD_MAX] {
@@ -158,8 +209,35 @@ impl<S: Read + Write> Handshake<'_, S> {
         }
         self.answer(option, REP_INFO, &sizes)?;
         self.answer(option, REP_ACK, &[])?;
-        let agreed = Agreed { export, structured: self.structured };
+        let agreed = self.agreed(export);
         Ok(if option == OPT_GO { Next::End(Some(agreed)) } else { Next::Option })
+    }
+
+    fn tells_allocation(&self) -> bool {
+        self.exports.iter().any(|export| export.tells_allocation)
+    }
+
+    /// Lists or sets the metadata contexts of an export.
+    fn contexts(&mut self, option: u32, data: &[u8]) -> io::Result<Next> {
+        let sets = option == OPT_SET_META_CONTEXT;
+        if sets {
+            // Whatever comes of this, what was set before is no longer.
+            self.allocation_of = None;
+        }
+        let Some((name, queries)) = requested_contexts(data).filter(|_| self.structured) else {
+            return self.done(option, REP_ERR_INVALID);
+        };
+        let Some(export) = self.find(name) else { return self.done(option, REP_ERR_UNKNOWN) };
+        let asks = queries.contains(&ALLOCATION)
+            || (!sets && (queries.is_empty() || queries.contains(&ALL_OF_BASE)));
+        if asks && self.exports[export].tells_allocation {
+            let number = if sets { ALLOCATION_CONTEXT } else { 0 };
+            self.answer(option, REP_META_CONTEXT, &[&number.to_be_bytes(), ALLOCATION].concat())?;
+            if sets {
+                self.allocation_of = Some(export);
+            }
+        }
+        self.done(option, REP_ACK)
     }
 
     /// The export's index; an empty name means the first export.
@@ -190,10 +268,28 @@ impl<S: Read + Write> Handshake<'_, S> {
 
 /// The export name in the data of `INFO` and `GO`; a list of information requests follows it.
 fn requested_name(data: &[u8]) -> Option<&[u8]> {
-    let (len, rest) = data.split_first_chunk::<4>()?;
-    let (name, rest) = rest.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+    let (name, rest) = take_prefixed(data)?;
     let (count, requests) = rest.split_first_chunk::<2>()?;
     (requests.len() == 2 * usize::from(u16::from_be_bytes(*count))).then_some(name)
+}
+
+/// The export name and the queries in the data of `LIST_META_CONTEXT` and `SET_META_CONTEXT`.
+fn requested_contexts(data: &[u8]) -> Option<(&[u8], Vec<&[u8]>)> {
+    let (name, rest) = take_prefixed(data)?;
+    let (count, mut rest) = rest.split_first_chunk::<4>()?;
+    let mut queries = Vec::new();
+    for _ in 0..u32::from_be_bytes(*count) {
+        let query;
+        (query, rest) = take_prefixed(rest)?;
+        queries.push(query);
+    }
+    rest.is_empty().then_some((name, queries))
+}
+
+/// A string with its length in front, and what follows it.
+fn take_prefixed(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = data.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_be_bytes(*len) as usize)
 }
 
 fn prefixed(name: &str) -> Vec<u8> {
@@ -206,15 +302,23 @@ fn violation(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixStream;
     use std::thread;
 
+    fn export(name: &str, access: Access) -> Export {
+        let tells_allocation = access == Access::Read;
+        Export { name: name.to_owned(), length: 1 << 20, sector: 512, access, tells_allocation }
+    }
+
     fn exports() -> Vec<Export> {
-        ["a", "b"]
-            .map(|name| Export { name: name.to_owned(), length: 1 << 20, sector: 512 })
-            .to_vec()
+        vec![export("a", Access::Write), export("b", Access::Read)]
+    }
+
+    fn agreed(export: usize) -> Agreed {
+        Agreed { export, structured: false, allocation: false }
     }
 
     fn option(number: u32, data: &[u8]) -> Vec<u8> {
@@ -252,8 +356,8 @@ mod tests {
             option(3, &[]),
             option(2, &[]),
         ];
-        let (agreed, heard) = talk(&said.concat());
-        assert_eq!(agreed.unwrap(), None);
+        let (found, heard) = talk(&said.concat());
+        assert_eq!(found.unwrap(), None);
         for kind in [REP_ERR_UNKNOWN, REP_ERR_INVALID, REP_ERR_UNSUP, REP_SERVER, REP_ACK] {
             assert!(heard.windows(4).any(|it| it == kind.to_be_bytes()), "{kind:#x}");
         }
@@ -263,17 +367,68 @@ mod tests {
     fn an_option_that_takes_no_data_is_refused_with_some_and_changes_nothing() {
         for number in [OPT_LIST, OPT_STRUCTURED_REPLY] {
             let said = [vec![0, 0, 0, 3], option(number, b"x"), option(OPT_GO, &go("a"))];
-            let (agreed, heard) = talk(&said.concat());
-            assert_eq!(agreed.unwrap(), Some(Agreed { export: 0, structured: false }));
+            let (found, heard) = talk(&said.concat());
+            assert_eq!(found.unwrap(), Some(agreed(0)));
             let has = |kind: u32| heard.windows(4).any(|it| it == kind.to_be_bytes());
             assert!(has(REP_ERR_INVALID) && !has(REP_SERVER), "option {number}");
         }
     }
 
+    /// The data of an option about metadata contexts.
+    fn queries(export: &str, of: &[&str]) -> Vec<u8> {
+        let count = u32::try_from(of.len()).unwrap().to_be_bytes().to_vec();
+        let of = of.iter().map(|query| prefixed(query));
+        [prefixed(export), count].into_iter().chain(of).collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn what_is_allocated_is_told_of_the_export_that_it_was_set_for() {
+        let structured = option(OPT_STRUCTURED_REPLY, &[]);
+        let set = |export, of: &[&str]| option(OPT_SET_META_CONTEXT, &queries(export, of));
+        let (known, other) = (&["x:y", "base:allocation"][..], &["base:", "base:x"][..]);
+        let broken = option(OPT_SET_META_CONTEXT, &[0, 0, 0, 1, b'b', 0, 0, 0, 1, 0, 0]);
+        for (options, want) in [
+            (vec![structured.clone(), set("b", known)], true),
+            (vec![set("b", known), structured.clone()], false),
+            (vec![structured.clone(), set("a", known)], false),
+            (vec![structured.clone(), set("b", other)], false),
+            (vec![structured.clone(), set("b", known), set("b", &[])], false),
+            (vec![structured.clone(), set("b", known), set("c", known)], false),
+            (vec![structured.clone(), set("b", known), broken], false),
+        ] {
+            let said = [vec![vec![0, 0, 0, 3]], options, vec![option(OPT_GO, &go("b"))]];
+            let (found, _) = talk(&said.concat().concat());
+            let found = found.unwrap().unwrap();
+            assert!(found.export == 1 && found.structured);
+            assert_eq!(found.allocation, want, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn the_contexts_of_an_export_are_listed_by_wildcards() {
+        let list = |of: &[&str]| option(OPT_LIST_META_CONTEXT, &queries("b", of));
+        let structured = option(OPT_STRUCTURED_REPLY, &[]);
+        for (of, want) in [(&[][..], true), (&["base:"], true), (&["x:", "base:y"], false)] {
+            let said = [vec![0, 0, 0, 3], structured.clone(), list(of), option(OPT_ABORT, &[])];
+            let (_, heard) = talk(&said.concat());
+            assert_eq!(heard.windows(ALLOCATION.len()).any(|it| it == ALLOCATION), want, "{of:?}");
+        }
+    }
+
+    #[test]
+    fn an_export_that_is_only_read_says_so() {
+        let flags = |name: &str| {
+            let (_, heard) = talk(&[&[0, 0, 0, 3][..], &option(1, name.as_bytes())].concat());
+            u16::from_be_bytes([heard[26], heard[27]])
+        };
+        assert_eq!(flags("a"), 0b1_0110_1101);
+        assert_eq!(flags("b"), 0b1_0000_0011);
+    }
+
     #[test]
     fn an_old_client_gets_the_padding() {
-        let (agreed, heard) = talk(&[vec![0, 0, 0, 1], option(1, b"a")].concat());
-        assert_eq!(agreed.unwrap(), Some(Agreed { export: 0, structured: false }));
+        let (found, heard) = talk(&[vec![0, 0, 0, 1], option(1, b"a")].concat());
+        assert_eq!(found.unwrap(), Some(agreed(0)));
         assert_eq!(heard.len(), 18 + 8 + 2 + 124);
     }
 

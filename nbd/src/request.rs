@@ -1,9 +1,4 @@
-//! The network block device protocol, as far as a server of whole files needs it.
-//!
-//! Rule: lengths are checked before memory is allocated, extents before the disk is accessed. The
-//! numbers are those of the NBD project's `doc/proto.md`.
-
-pub mod handshake;
+//! A client's requests.
 
 /// Longest read or write, in bytes.
 pub const PAYLOAD_MAX: u32 = 32 << 20;
@@ -11,19 +6,19 @@ pub const PAYLOAD_MAX: u32 = 32 << 20;
 pub const REQUEST_LEN: usize = 28;
 
 const REQUEST_MAGIC: u32 = 0x2560_9513;
-const SIMPLE_MAGIC: u32 = 0x6744_6698;
-const STRUCTURED_MAGIC: u32 = 0x668e_33ef;
-const CHUNK_DONE: u16 = 1;
-const CHUNK_OFFSET_DATA: u16 = 1;
-const CHUNK_ERROR: u16 = (1 << 15) + 1;
 
 const FLAG_FUA: u16 = 1;
 const FLAG_NO_HOLE: u16 = 1 << 1;
+const FLAG_ONE_EXTENT: u16 = 1 << 3;
+
+const BLOCK_STATUS: u16 = 7;
 
 /// Why a request fails, with the protocol's numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Errno {
+    /// The export is read-only.
+    NotPermitted = 1,
     /// I/O error.
     Io = 5,
     /// Out of memory.
@@ -53,6 +48,11 @@ pub enum Command {
     Zero {
         /// The disk may free the space.
         hole: bool,
+    },
+    /// Tell what is allocated. Only for a client that has agreed on it.
+    Allocation {
+        /// Of one extent, no longer than was asked for.
+        one: bool,
     },
 }
 
@@ -97,7 +97,8 @@ impl Header {
         if payload_len > PAYLOAD_MAX {
             return Err(Violation);
         }
-        let known = flags & !(FLAG_FUA | FLAG_NO_HOLE) == 0;
+        let may_have = if number == BLOCK_STATUS { FLAG_ONE_EXTENT } else { 0 };
+        let known = flags & !(FLAG_FUA | FLAG_NO_HOLE | may_have) == 0;
         let command = match number {
             0 => Some(Command::Read),
             1 => Some(Command::Write),
@@ -105,6 +106,7 @@ impl Header {
             3 => Some(Command::Flush),
             4 => Some(Command::Trim),
             6 => Some(Command::Zero { hole: flags & FLAG_NO_HOLE == 0 }),
+            BLOCK_STATUS => Some(Command::Allocation { one: flags & FLAG_ONE_EXTENT != 0 }),
             _ => None,
         };
         Ok(Self {
@@ -136,50 +138,10 @@ impl Header {
         }
         match self.offset.checked_add(len) {
             Some(end) if end <= length => Ok(command),
-            _ if command == Command::Read => Err(Errno::Invalid),
+            _ if matches!(command, Command::Read | Command::Allocation { .. }) => {
+                Err(Errno::Invalid)
+            }
             _ => Err(Errno::NoSpace),
-        }
-    }
-}
-
-/// Appends a reply without data.
-pub fn reply(out: &mut Vec<u8>, cookie: u64, result: Result<(), Errno>) {
-    out.extend(SIMPLE_MAGIC.to_be_bytes());
-    out.extend(result.err().map_or(0, |errno| errno as u32).to_be_bytes());
-    out.extend(cookie.to_be_bytes());
-}
-
-/// Appends the reply to a read.
-pub fn reply_read(
-    out: &mut Vec<u8>,
-    structured: bool,
-    header: (u64, u64),
-    result: Result<&[u8], Errno>,
-) {
-    let (cookie, offset) = header;
-    if !structured {
-        reply(out, cookie, result.map(|_| ()));
-        out.extend(result.unwrap_or_default());
-        return;
-    }
-    let (kind, len) = match result {
-        Ok(data) => (CHUNK_OFFSET_DATA, 8 + data.len()),
-        Err(_) => (CHUNK_ERROR, 6),
-    };
-    out.extend(STRUCTURED_MAGIC.to_be_bytes());
-    out.extend(CHUNK_DONE.to_be_bytes());
-    out.extend(kind.to_be_bytes());
-    out.extend(cookie.to_be_bytes());
-    // A read's data are bounded by `PAYLOAD_MAX`.
-    out.extend(u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
-    match result {
-        Ok(data) => {
-            out.extend(offset.to_be_bytes());
-            out.extend(data);
-        }
-        Err(errno) => {
-            out.extend((errno as u32).to_be_bytes());
-            out.extend(0_u16.to_be_bytes());
         }
     }
 }
@@ -234,23 +196,10 @@ mod tests {
         assert_eq!(check(0, 4, 0, 511), Err(Errno::Invalid));
         assert_eq!(check(0, 5, 0, 512), Err(Errno::Invalid), "an unknown command");
         assert_eq!(check(4, 0, 0, 512), Err(Errno::Invalid), "an unknown flag");
+        assert_eq!(check(8, 0, 0, 512), Err(Errno::Invalid), "a flag of another command");
+        assert_eq!(check(8, 7, 0, 8192), Ok(Command::Allocation { one: true }));
+        assert_eq!(check(0, 7, 512, 8192), Err(Errno::Invalid));
         assert_eq!(check(0, 3, 0, 0), Ok(Command::Flush));
         assert_eq!(check(1 << 15, 2, 0, 0), Ok(Command::Disconnect));
-    }
-
-    #[test]
-    fn replies_have_the_length_in_their_header() {
-        let mut out = Vec::new();
-        reply(&mut out, 7, Err(Errno::Io));
-        assert_eq!((out.len(), out[7]), (16, 5));
-        out.clear();
-        reply_read(&mut out, true, (7, 512), Ok(&[1; 512]));
-        assert_eq!((out.len(), &out[16..20]), (20 + 8 + 512, &520_u32.to_be_bytes()[..]));
-        out.clear();
-        reply_read(&mut out, true, (7, 512), Err(Errno::Io));
-        assert_eq!((out.len(), out[6]), (26, 0x80));
-        out.clear();
-        reply_read(&mut out, false, (7, 512), Ok(&[1; 512]));
-        assert_eq!(out.len(), 16 + 512);
     }
 }
