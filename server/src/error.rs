@@ -155,6 +155,12 @@ pub enum Error {
         /// The volume's length.
         need: u64,
     },
+    /// The image consists of too many pieces.
+    #[error("the image consists of pieces of more than 2^32 entries: no point like it is restored")]
+    PointTooLarge,
+    /// No thread can be started.
+    #[error("cannot start a thread: {0}; raise the system's limit of processes")]
+    Thread(#[source] io::Error),
     /// The server cannot listen.
     #[error("cannot listen on {address}: {source}; choose another --listen address")]
     Listen {
@@ -222,6 +228,12 @@ pub enum Error {
          --insecure out, or listen on 127.0.0.1 or [::1]"
     )]
     InsecureAddress(SocketAddr),
+    /// A mount at an address that other machines reach.
+    #[error(
+        "{0} can be reached from other machines, and whoever reaches it could read the volume: \
+         listen on 127.0.0.1 or [::1], or use --socket"
+    )]
+    MountAddress(SocketAddr),
     /// The machine was revoked while it was connected.
     #[error(
         "this machine's certificate was revoked: ask the server's administrator for a token, then \
@@ -292,6 +304,9 @@ pub enum Damage {
     /// An entry reaches past the acknowledged end.
     #[error("an entry reaches past the acknowledged end at byte {0}")]
     Overlong(u64),
+    /// An entry that was right is not any more.
+    #[error("an entry is not what it was when it was read before")]
+    Changed,
     /// The stream does not end with the acknowledged record.
     #[error("the stream ends with record {0}, but another one was acknowledged")]
     Acknowledgement(u64),

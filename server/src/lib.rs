@@ -8,6 +8,7 @@
 //! | [`timeline`] | the instants of a stream that can be restored |
 //! | [`storage`] | the files below, and what of them survives a crash |
 //! | [`repository`], [`writer`], [`reader`] | volumes and sessions; appends; reads |
+//! | [`point`] | which record holds the bytes of each part of a point's image |
 //! | [`security`] | who may speak, and about which volumes |
 //! | [`ingest`], [`connection`], [`serve`] | from the network to the writer |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
@@ -27,6 +28,7 @@ pub mod handles;
 pub mod ingest;
 pub mod list;
 pub mod occupancy;
+pub mod point;
 pub mod reader;
 pub mod repository;
 pub mod restore;

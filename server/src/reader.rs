@@ -2,17 +2,19 @@
 //!
 //! Readers need no lock: the writer changes only what lies past the acknowledged end.
 //! [`SessionReader::survey`] reads the record headers since the state that the writer has kept, and
-//! skips the content, to find out what can be restored. [`SessionReader::replay`] reads everything
-//! and checks every checksum.
+//! skips the content, to find out what can be restored. [`SessionReader::headers`] reads them from
+//! the begin, to find out what a point is made of. [`SessionReader::replay`] reads everything and
+//! checks every checksum.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use snapless_types::RecordKind;
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
-use snapless_wire::record::{Record, Records};
+use snapless_wire::record::{RECORD_HEADER_LEN, Record, RecordHeader, Records};
 
 use crate::error::{Damage, Error, Result};
+use crate::format::FormatError;
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, ACKNOWLEDGED_LEN, Acknowledged};
 use crate::format::repository::session_dir;
 use crate::format::segment::SegmentNumber;
@@ -20,7 +22,7 @@ use crate::format::session::SessionHeader;
 use crate::format::state::{Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
-use crate::stream::{Accepted, StreamState};
+use crate::stream::{Accepted, StreamState, Violation};
 
 mod segment;
 
@@ -28,6 +30,8 @@ pub(crate) use segment::SegmentReader;
 
 /// Bytes read ahead while content is skipped: a few headers and little of the content between them.
 const SURVEY_BUFFER_BYTES: usize = 4 << 10;
+/// The writer checks so many bytes after the state that it has kept, and no more: a Hello waits.
+const CHECKED_BYTES_MAX: u64 = 256 << 20;
 /// Bytes read ahead while everything is read.
 const REPLAY_BUFFER_BYTES: usize = 256 << 10;
 
@@ -63,15 +67,7 @@ impl SessionReader {
 
     /// Bytes of the stored stream.
     pub fn stored_bytes(&self) -> Result<u64> {
-        let mut bytes = 0;
-        for number in self.segments() {
-            bytes += if number == self.acknowledged.segment {
-                self.acknowledged.offset
-            } else {
-                self.open_segment(number)?.len()?
-            };
-        }
-        Ok(bytes)
+        self.bytes_after(None)
     }
 
     /// The state of the stream at its acknowledged end. Reads the headers of the records after the
@@ -81,29 +77,71 @@ impl SessionReader {
     /// # Errors
     /// [`Error::Damaged`] if a header or the stream is not sound.
     pub fn survey(&self, stop: &StopFlag) -> Result<StreamState> {
-        self.find_end(stop).map(|end| end.state)
+        self.find(Depth::Headers, stop).map(|end| end.state)
     }
 
-    /// [`Self::survey`], and what a new checkpoint needs.
+    /// [`Self::survey`] for the writer: what a new checkpoint needs, and unless that would take long
+    /// the entries' checksums are checked, so that the state vouches for the headers.
     pub(crate) fn find_end(&self, stop: &StopFlag) -> Result<End> {
+        self.find(Depth::Entries, stop)
+    }
+
+    fn find(&self, depth: Depth, stop: &StopFlag) -> Result<End> {
         self.check_segments()?;
         if let Some((checkpoint, state)) = self.kept_state() {
-            match self.survey_from(Some(checkpoint), state, stop) {
+            match self.survey_at(depth, Some(checkpoint), &state, stop) {
                 Ok(end) => return Ok(end),
                 Err(Error::Stopped) => return Err(Error::Stopped),
                 // The state may be of another history; the segments alone decide.
                 Err(error) => log::warn!("{STATE_FILE} is not used: {error}"),
             }
         }
-        self.survey_from(None, StreamState::new(self.header.geometry), stop)
+        self.survey_at(depth, None, &StreamState::new(self.header.geometry), stop)
+    }
+
+    /// Surveys as deep as is wanted. Damage of content, or too much of it, makes it less deep.
+    fn survey_at(
+        &self,
+        depth: Depth,
+        from: Option<Checkpoint>,
+        state: &StreamState,
+        stop: &StopFlag,
+    ) -> Result<End> {
+        if depth == Depth::Entries && self.bytes_after(from)? <= CHECKED_BYTES_MAX {
+            match self.survey_from(Depth::Entries, from, state.clone(), stop) {
+                Err(error) if error.is_damage() => log::warn!("only headers are read: {error}"),
+                other => return other,
+            }
+        }
+        self.survey_from(Depth::Headers, from, state.clone(), stop)
+    }
+
+    /// Stored bytes after a checkpoint.
+    fn bytes_after(&self, from: Option<Checkpoint>) -> Result<u64> {
+        let before = from.map_or(0, |from| from.offset);
+        let first = from.map_or(SegmentNumber::FIRST, |from| from.segment);
+        let mut bytes = 0;
+        for number in self.segments().filter(|number| *number >= first) {
+            bytes += self.bytes_of(number)?;
+        }
+        Ok(bytes.saturating_sub(before))
+    }
+
+    fn bytes_of(&self, number: SegmentNumber) -> Result<u64> {
+        if number == self.acknowledged.segment {
+            return Ok(self.acknowledged.offset);
+        }
+        self.open_segment(number)?.len()
     }
 
     fn survey_from(
         &self,
+        depth: Depth,
         from: Option<Checkpoint>,
         mut state: StreamState,
         stop: &StopFlag,
     ) -> Result<End> {
+        let mut payload = Vec::new();
         let known = state.timeline().records();
         let mut entry = from.map(|from| from.entry);
         let first = from.map_or(SegmentNumber::FIRST, |from| from.segment);
@@ -116,7 +154,20 @@ impl SessionReader {
                 if stop.is_set() {
                     return Err(Error::Stopped);
                 }
-                segment.skim(frame, |record| state.accept(record).map(|_| ()))?;
+                match depth {
+                    Depth::Headers => {
+                        state.distrust();
+                        segment.skim(frame, |record, _| state.accept(record).map(|_| ()))?;
+                    }
+                    Depth::Entries => {
+                        segment.load(frame, &mut payload)?;
+                        for record in Records::new(&payload) {
+                            let record = record.map_err(|why| segment.damage(why))?;
+                            let accepted = state.accept(&record.header);
+                            accepted.map_err(|why| segment.damage(why))?;
+                        }
+                    }
+                }
                 entry = Some(Entry { offset: segment.entry_start(), header: frame.to_bytes() });
             }
         }
@@ -152,7 +203,8 @@ impl SessionReader {
         Ok(ends_there && header == checkpoint.entry.header)
     }
 
-    /// Reads the state that the writer has kept; `None` if there is none.
+    /// Reads the state that the writer has kept; `None` if there is none, or one of an older release,
+    /// which the writer replaces.
     ///
     /// # Errors
     /// [`Error::Damaged`] if it is not sound.
@@ -164,8 +216,11 @@ impl SessionReader {
             Err(error) => return Err(error),
         };
         let bytes = self.store.read_head(&path, usize::try_from(len).unwrap_or(usize::MAX))?;
-        let found = Checkpoint::read(&bytes, &self.header);
-        found.map(Some).map_err(|why| self.state_damage(why))
+        match Checkpoint::read(&bytes, &self.header) {
+            Ok(found) => Ok(Some(found)),
+            Err(FormatError::Version { found, known }) if found < known => Ok(None),
+            Err(why) => Err(self.state_damage(why)),
+        }
     }
 
     /// Damage of the state that the writer has kept.
@@ -203,6 +258,88 @@ impl SessionReader {
             }
         }
         self.check_end(&state)
+    }
+
+    /// What vouches for the headers of this stream, and the stream as far as that: the state that the
+    /// writer has kept, unless headers came into it unchecked. `None` if there is nothing.
+    pub(crate) fn vouched(&self) -> Result<Option<(Self, Voucher)>> {
+        // A server may have acknowledged and kept more since this reader was opened.
+        for reader in [self.clone(), Self::open(&self.store, self.header)?] {
+            if let Some((checkpoint, state)) = reader.kept_state() {
+                let end = (checkpoint.segment, checkpoint.offset);
+                return Ok(state.headers().map(|headers| (reader, Voucher { end, headers })));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the headers of all records in order, and calls `visit` with each until that wants no
+    /// more. Content is read, and its checksum checked, only of the entries for which the voucher
+    /// does not vouch.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if the stream is not sound; what was visited until then must be dropped.
+    /// Damage of content for which the voucher vouches is not noticed.
+    pub(crate) fn headers(
+        &self,
+        voucher: Option<&Voucher>,
+        stop: &StopFlag,
+        mut visit: impl FnMut(&Located<'_>) -> Wanted,
+    ) -> Result<()> {
+        let mut state = StreamState::new(self.header.geometry);
+        let mut payload = Vec::new();
+        let mut wanted = Wanted::More;
+        let mut voucher = voucher;
+        for number in self.segments() {
+            let buffer = if voucher.is_some() { SURVEY_BUFFER_BYTES } else { REPLAY_BUFFER_BYTES };
+            let mut segment = self.segment(number, buffer)?;
+            while let Some(frame) = segment.next_entry()? {
+                if stop.is_set() {
+                    return Err(Error::Stopped);
+                }
+                let entry = EntryPlace { segment: number, offset: segment.entry_start(), frame };
+                let mut accept = |record: &RecordHeader, content: usize| -> Result<(), Violation> {
+                    let accepted = state.accept(record)?;
+                    if wanted == Wanted::More {
+                        wanted = visit(&Located { record, accepted: &accepted, entry, content });
+                    }
+                    Ok(())
+                };
+                if voucher.is_some() {
+                    segment.skim(frame, accept)?;
+                } else {
+                    segment.load(frame, &mut payload)?;
+                    let mut content = 0;
+                    for record in Records::new(&payload) {
+                        let record = record.map_err(|why| segment.damage(why))?;
+                        content += RECORD_HEADER_LEN;
+                        let accepted = accept(&record.header, content);
+                        accepted.map_err(|why| segment.damage(why))?;
+                        content += record.payload.len();
+                    }
+                }
+                if let Some(Voucher { end, headers }) = voucher
+                    && (number, segment.entry_end()) >= *end
+                {
+                    if (number, segment.entry_end()) != *end || state.headers() != Some(*headers) {
+                        return Err(self.state_damage(Damage::State));
+                    }
+                    voucher = None;
+                }
+                if voucher.is_none() && wanted == Wanted::Enough {
+                    return Ok(());
+                }
+            }
+        }
+        if voucher.is_some() {
+            return Err(self.state_damage(Damage::State));
+        }
+        self.check_end(&state)
+    }
+
+    /// Opens a segment, to read content out of it.
+    pub(crate) fn content(&self, number: SegmentNumber) -> Result<StoredFile> {
+        self.open_segment(number)
     }
 
     /// Checks the acknowledgement before the newest, which is kept in case the newest is torn.
@@ -330,6 +467,45 @@ impl SessionReader {
         }
         file.len()
     }
+}
+
+/// How much of the entries a survey reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Depth {
+    /// The headers of their records; no checksum is checked.
+    Headers,
+    /// Everything, with the checksums.
+    Entries,
+}
+
+/// What the headers of a stream were, up to a place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Voucher {
+    /// The place: a segment and the byte in it at which an entry ends.
+    end: (SegmentNumber, u64),
+    /// CRC-32C of all headers up to there.
+    headers: u32,
+}
+
+/// Where an entry is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct EntryPlace {
+    /// The segment.
+    pub(crate) segment: SegmentNumber,
+    /// Where in it the entry begins, in bytes from the file's start.
+    pub(crate) offset: u64,
+    /// The entry's header.
+    pub(crate) frame: FrameHeader,
+}
+
+/// A record's header, and where its content is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Located<'a> {
+    pub(crate) record: &'a RecordHeader,
+    pub(crate) accepted: &'a Accepted,
+    pub(crate) entry: EntryPlace,
+    /// Where in the entry's payload the record's own begins, in bytes.
+    pub(crate) content: usize,
 }
 
 /// The end of a stream.

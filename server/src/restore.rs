@@ -1,31 +1,28 @@
 //! Restores the image of one point from a session's stream.
 //!
-//! Two passes: [`Found::find`] surveys the stream and finds the point; [`Found::write_to`] replays
-//! the stream, checks every checksum and applies the records in order. By rule T0 (rules.md#t0),
-//! which the replay asserts again, a block's content at t0 precedes every change of it. Stream
-//! order therefore gives the right image, even if a block was captured after the point.
+//! [`Found::find`] surveys the stream and finds the point. [`Found::write_to`] makes the map of the
+//! point ([`crate::point`]) and copies the image along it: each byte once, in the order of the
+//! volume, and each entry that the image needs is checked as a whole. What the image does not need
+//! is neither read nor checked.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
-use rangemap::RangeSet;
 use serde::{Serialize, Serializer};
-use snapless_types::{BlockRange, Extent, Geometry, RecordKind, Seq};
+use snapless_types::{Extent, Seq};
 use snapless_wire::id::FileTime;
-use snapless_wire::record::Record;
 
-use crate::bitmap::BlockSet;
 use crate::error::Result;
 use crate::format::session::SessionHeader;
-use crate::reader::{SessionReader, Wanted};
+use crate::point::{PointMap, PointReader};
+use crate::reader::SessionReader;
 use crate::repository::Repository;
 use crate::stop::StopFlag;
-use crate::stream::{Accepted, BaseBlocks};
 use crate::target::{FileTarget, Target};
 use crate::time;
-use crate::timeline::{Cut, Point};
+use crate::timeline::Point;
 
 mod choice;
+mod copy;
 
 use choice::{Choice, choose};
 pub use choice::{PassedOver, Source};
@@ -56,7 +53,7 @@ pub struct Report {
     pub bytes: u64,
     /// Bytes written to make it; holes do not count.
     pub bytes_written: u64,
-    /// Records that were applied.
+    /// Records of which it was made, those included that later ones covered.
     pub records: u64,
     /// Extents that the volume's disk could not read: zeros in the image.
     #[serde(serialize_with = "serialize_extents")]
@@ -70,9 +67,9 @@ pub struct Report {
 /// Progress of a restore.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {
-    /// Bytes of the extents of the records read so far.
+    /// Bytes of the image that are done; zeros count.
     pub done: u64,
-    /// Bytes of the extents of all records.
+    /// Bytes of the image.
     pub total: u64,
 }
 
@@ -114,15 +111,13 @@ pub struct Found {
     point: Point,
     /// The last record that gives a block its content at t0.
     last_base: Seq,
-    /// Bytes of the extents of all records.
-    extent_bytes: u64,
     passed_over: Vec<PassedOver>,
 }
 
 /// What was written to a target.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Written {
-    /// Records that were applied.
+    /// Records of which it was made, those included that later ones covered.
     pub records: u64,
     /// Extents that the volume's disk could not read.
     pub unreadable: Vec<Extent>,
@@ -135,10 +130,8 @@ impl Found {
     /// [`Error::NotRestorable`] if there is no such point, or damage of the stream.
     pub fn find(repository: &Repository, source: &Source, stop: &StopFlag) -> Result<Self> {
         let Choice { reader, state, point, passed_over } = choose(repository, source, stop)?;
-        let timeline = state.timeline();
-        let last_base = timeline.last_base().map_or(Seq::new(0), |place| place.seq);
-        let extent_bytes = timeline.extent_bytes();
-        Ok(Self { reader, point, last_base, extent_bytes, passed_over })
+        let last_base = state.timeline().last_base().map_or(Seq::new(0), |place| place.seq);
+        Ok(Self { reader, point, last_base, passed_over })
     }
 
     /// The session.
@@ -156,120 +149,33 @@ impl Found {
         &self.passed_over
     }
 
+    /// The map of the image. Reads the headers of the stream's records.
+    ///
+    /// # Errors
+    /// Damage of the headers, or [`Error::Stopped`].
+    pub fn map(&self, stop: &StopFlag) -> Result<PointMap> {
+        PointMap::build(&self.reader, self.point.cut, self.last_base, stop)
+    }
+
+    /// Opens the image for reading.
+    ///
+    /// # Errors
+    /// As for [`Self::map`].
+    pub fn open(&self, stop: &StopFlag) -> Result<PointReader> {
+        Ok(PointReader::new(self.reader.clone(), self.map(stop)?))
+    }
+
     /// Writes the image to a target on which nothing has been written yet.
     pub fn write_to(
         &self,
         target: &mut impl Target,
         stop: &StopFlag,
-        mut progress: impl FnMut(Progress),
+        progress: impl FnMut(Progress),
     ) -> Result<Written> {
-        let mut image = Image {
-            target,
-            cut: self.point.cut,
-            geometry: self.header().geometry,
-            unreadable: RangeSet::new(),
-            records: 0,
-        };
-        let total = self.extent_bytes;
-        let mut done = 0;
-        self.reader.replay(stop, |record, accepted| {
-            let past = !self.point.cut.includes(accepted.place);
-            if past && accepted.place.seq > self.last_base {
-                return Ok(Wanted::Enough);
-            }
-            image.apply(record, accepted)?;
-            done += record.header.extent_len();
-            progress(Progress { done, total });
-            Ok(Wanted::More)
-        })?;
-        Ok(Written { records: image.records, unreadable: image.unreadable() })
-    }
-}
-
-/// The image while it is written.
-struct Image<'a, T> {
-    target: &'a mut T,
-    cut: Cut,
-    geometry: Geometry,
-    /// Bytes of unknown content.
-    unreadable: RangeSet<u64>,
-    records: u64,
-}
-
-impl<T: Target> Image<'_, T> {
-    /// Applies a record if it belongs to the image.
-    fn apply(&mut self, record: &Record<'_>, accepted: &Accepted) -> Result<()> {
-        let header = &record.header;
-        let Some(extent) = Extent::new(header.extent_offset(), header.extent_len()) else {
-            // A marker changes no byte.
-            return Ok(());
-        };
-        let (offset, len, bytes) = (extent.offset(), extent.len(), extent.offset()..extent.end());
-        let included = self.cut.includes(accepted.place);
-        match (header.kind(), &accepted.base) {
-            (RecordKind::Block, _) => {
-                self.records += 1;
-                if header.is_zero() {
-                    self.target.zero_first(offset, len)
-                } else {
-                    self.target.write_first(offset, record.payload)
-                }
-            }
-            (RecordKind::Unallocated | RecordKind::Excluded, _) => {
-                self.records += 1;
-                self.target.zero_first(offset, len)
-            }
-            (RecordKind::Trim | RecordKind::Zero, _) if included => {
-                self.records += 1;
-                self.unreadable.remove(bytes);
-                self.target.zero(offset, len)
-            }
-            (RecordKind::Write | RecordKind::Resync, _) if included => {
-                self.records += 1;
-                self.unreadable.remove(bytes);
-                if header.is_zero() {
-                    self.target.zero(offset, len)
-                } else {
-                    self.target.write(offset, record.payload)
-                }
-            }
-            (RecordKind::Unreadable, BaseBlocks::Some(fresh)) => {
-                self.records += 1;
-                self.unreadable_base(fresh)?;
-                if included { self.unreadable_change(&extent, fresh) } else { Ok(()) }
-            }
-            (RecordKind::Unreadable, base) if included || *base == BaseBlocks::Holes => {
-                self.records += 1;
-                self.unreadable.insert(bytes);
-                self.target.zero(offset, len)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn unreadable_base(&mut self, fresh: &BlockSet) -> Result<()> {
-        for extent in fresh.runs().filter_map(|run| self.geometry.extent_of(&run)) {
-            self.unreadable.insert(extent.offset()..extent.end());
-            self.target.zero_first(extent.offset(), extent.len())?;
-        }
-        Ok(())
-    }
-
-    /// The blocks of the extent that had content before have unknown content now.
-    fn unreadable_change(&mut self, extent: &Extent, fresh: &BlockSet) -> Result<()> {
-        let touched = self.geometry.blocks_of(extent).unwrap_or(BlockRange::EMPTY);
-        let old = fresh.missing_in(&touched);
-        for extent in old.filter_map(|run| self.geometry.extent_of(&run)) {
-            self.unreadable.insert(extent.offset()..extent.end());
-            self.target.zero(extent.offset(), extent.len())?;
-        }
-        Ok(())
-    }
-
-    /// The extents of unknown content.
-    fn unreadable(&self) -> Vec<Extent> {
-        let extent = |run: &Range<u64>| Extent::new(run.start, run.end - run.start);
-        self.unreadable.iter().filter_map(extent).collect()
+        let image = self.open(stop)?;
+        copy::copy(&image, target, stop, progress)?;
+        let map = image.map();
+        Ok(Written { records: map.records(), unreadable: map.unreadable() })
     }
 }
 

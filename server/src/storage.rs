@@ -234,6 +234,22 @@ impl StoredFile {
         self.file.write_at(offset, bytes).map_err(Error::file("write", &self.path))
     }
 
+    /// Fills the buffer from a place. Leaves the position alone.
+    pub fn read_exact_at(&self, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.file.read_at(offset, buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    offset += count as u64;
+                    buffer = &mut buffer[count..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Bytes of the file.
     pub fn len(&self) -> Result<u64> {
         self.file.len().map_err(Error::file("look at", &self.path))

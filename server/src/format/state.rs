@@ -25,7 +25,7 @@ pub const STATE_FILE: &str = "state.snapless";
 pub const STATE_LEN_MAX: u64 = 2 << 30;
 
 const MAGIC: [u8; 8] = *b"SLSTATE\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// An entry of a segment: where it is, and its first bytes, whose checksum tells it from others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -76,11 +76,12 @@ impl SegmentReader {
         frame.verify(payload).map_err(|why| self.damage(why))
     }
 
-    /// Reads the headers of the entry's records and skips their content; checks no checksum.
+    /// Reads the headers of the entry's records and skips their content; checks no checksum. Also
+    /// tells where in the entry's payload the content begins.
     pub(super) fn skim(
         &mut self,
         frame: FrameHeader,
-        mut visit: impl FnMut(&RecordHeader) -> Result<(), Violation>,
+        mut visit: impl FnMut(&RecordHeader, usize) -> Result<(), Violation>,
     ) -> Result<()> {
         let mut left = frame.payload_len();
         while left > 0 {
@@ -93,7 +94,8 @@ impl SegmentReader {
             left = (left - bytes.len())
                 .checked_sub(record.payload_len())
                 .ok_or_else(|| self.damage(RecordError::Truncated))?;
-            visit(&record).map_err(|why| self.damage(why))?;
+            let content = frame.payload_len() - left - record.payload_len();
+            visit(&record, content).map_err(|why| self.damage(why))?;
             let skip = i64::try_from(record.payload_len()).unwrap_or(i64::MAX);
             self.file.seek_relative(skip).map_err(Error::file("read", self.path()))?;
         }
