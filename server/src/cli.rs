@@ -37,6 +37,8 @@ pub enum Command {
     Serve(Serve),
     /// Write the image of one instant to a file or a block device.
     Restore(Restore),
+    /// Serve one instant as a read-only disk, over NBD.
+    Mount(Mount),
     /// Show volumes, sessions, and what can be restored.
     List(List),
     /// Read everything and check every checksum.
@@ -122,6 +124,47 @@ pub struct Restore {
     #[arg(long)]
     pub salvage: bool,
     /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The port of NBD.
+pub const NBD_PORT: u16 = 10809;
+
+/// `mount`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Prints the address and commands to use it with, and serves until Ctrl-C or SIGTERM. Several clients
+may use it at once. Works while the server runs. Who may open the socket may read the volume: it is
+a Unix socket of this user alone, unless --listen names a port, which every user of this machine
+reaches.
+
+Examples:
+  snapless-server mount --repository /srv/snapless \\
+      --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at 2026-11-23T14:00:00Z
+  snapless-server mount --repository /srv/snapless \\
+      --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at latest --listen 127.0.0.1:10809")]
+pub struct Mount {
+    /// Directory of the repository.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+    /// The volume, as `list` shows it.
+    #[arg(long, value_name = "GUID", value_parser = volume)]
+    pub volume: VolumeGuid,
+    /// The session; without it, the newest that has the point, or that had begun at the time.
+    #[arg(long, value_name = "ID", value_parser = session)]
+    pub session: Option<SessionId>,
+    /// The instant: t0 (the begin of the session), latest, or an RFC 3339 time.
+    #[arg(long, value_name = "t0|latest|TIME")]
+    pub at: At,
+    /// Listen on this address of the loopback; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Make a Unix socket here. Without this and --listen: in a new folder, on Windows
+    /// 127.0.0.1:10809.
+    #[arg(long, value_name = "FILE", conflicts_with = "listen")]
+    pub socket: Option<PathBuf>,
+    /// Print what is served, and where, as JSON.
     #[arg(long)]
     pub json: bool,
 }

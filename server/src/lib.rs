@@ -13,7 +13,7 @@
 //! | [`ingest`], [`connection`], [`serve`] | from the network to the writer |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`handles`] | how many files may be open for them |
-//! | [`restore`], [`salvage`], [`target`], [`verify`], [`list`] | an administrator's commands |
+//! | [`restore`], [`mount`], [`salvage`], [`target`], [`verify`], [`list`] | an administrator's commands |
 #![forbid(unsafe_code)]
 
 pub mod bitmap;
@@ -27,6 +27,7 @@ pub mod gate;
 pub mod handles;
 pub mod ingest;
 pub mod list;
+pub mod mount;
 pub mod occupancy;
 pub mod point;
 pub mod reader;

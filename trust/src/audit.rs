@@ -46,6 +46,8 @@ pub enum Act {
     VolumeBound,
     /// A volume was restored.
     Restored,
+    /// A point of a volume was mounted.
+    Mounted,
 }
 
 /// The log.

@@ -261,6 +261,14 @@ impl ServerTrust {
         self.note(Act::Restored, None, None, about)
     }
 
+    /// Notes that a point of a volume was mounted.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn note_mount(&self, about: &str) -> Result<(), TrustError> {
+        self.note(Act::Mounted, None, None, about)
+    }
+
     /// Notes a refused connection.
     pub fn refused(&self, peer: &str, holder: Option<&Certified>, why: &str) {
         let machine = holder.map(|holder| holder.identity.machine);

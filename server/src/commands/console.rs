@@ -1,4 +1,4 @@
-//! What the subcommands share: exit codes, colours, signals, reports as JSON.
+//! What the subcommands share: exit codes, colours, signals, logs, reports as JSON.
 
 use std::io::{self, Write};
 
@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::stop::StopFlag;
+use crate::time;
 
 /// Failed.
 pub(super) const EXIT_FAILED: u8 = 1;
@@ -42,4 +43,16 @@ pub(super) fn print_json(report: &impl Serialize) -> Result<()> {
 /// A number of bytes with a binary unit.
 pub(super) fn bytes(count: u64) -> indicatif::BinaryBytes {
     indicatif::BinaryBytes(count)
+}
+
+/// Logs to standard error; `RUST_LOG` sets the level.
+pub(super) fn begin_log() {
+    let env = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(env)
+        .format(|out, record| {
+            let style = out.default_level_style(record.level());
+            let (time, level) = (time::to_text(time::now()), record.level());
+            writeln!(out, "{time} {style}{level:<5}{style:#} {}", record.args())
+        })
+        .init();
 }

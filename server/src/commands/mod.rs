@@ -1,9 +1,11 @@
 //! The subcommands: arguments in, report out. The work is done by the modules above.
 
+mod audit;
 mod console;
 mod forget;
 mod init;
 mod list;
+mod mount;
 mod progress;
 mod restore;
 mod serve;
@@ -23,6 +25,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Restore(args) => restore::run(args),
+        Command::Mount(args) => mount::run(&args),
         Command::List(args) => list::run(&args),
         Command::Forget(args) => forget::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -3,16 +3,14 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use snapless_trust::server::ServerTrust;
-
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::restore::{PassedOver, Report, Request, Source, restore};
 use crate::salvage::{self, Bytes, salvage};
-use crate::security::trust_dir;
 use crate::stop::StopFlag;
 
+use super::audit::{self, Act};
 use super::console::{BAD, EXIT_DAMAGE, GOOD, POOR, bytes, on_signal, print_json};
 use super::progress::Bar;
 
@@ -42,7 +40,7 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
         );
     }
     let report = restored?;
-    audit(&args.repository, &report);
+    note(&args.repository, &report);
     if args.json {
         print_json(&report)?;
     } else {
@@ -115,12 +113,7 @@ fn print_lines(name: &str, lines: impl ExactSizeIterator<Item = String>) {
     }
 }
 
-/// Notes the restore. Where the log cannot be written, the restore counts for more.
-fn audit(repository: &Path, report: &Report) {
-    let folder = trust_dir(repository);
-    if !folder.is_dir() {
-        return;
-    }
+fn note(repository: &Path, report: &Report) {
     let about = format!(
         "volume {}, session {}, as of {}, to {}",
         report.volume,
@@ -128,10 +121,7 @@ fn audit(repository: &Path, report: &Report) {
         report.time,
         report.file.display()
     );
-    let noted = ServerTrust::open(&folder).and_then(|trust| trust.note_restore(&about));
-    if let Err(error) = noted {
-        anstream::eprintln!("{POOR}note{POOR:#}: the audit log lacks this restore: {error}");
-    }
+    audit::note(repository, Act::Restore, &about);
 }
 
 fn print(report: &Report) {

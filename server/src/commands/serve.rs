@@ -11,9 +11,8 @@ use crate::handles;
 use crate::repository::Repository;
 use crate::security::Security;
 use crate::serve::{Limits, Server};
-use crate::time;
 
-use super::console::on_signal;
+use super::console::{begin_log, on_signal};
 
 pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
     begin_log();
@@ -42,16 +41,4 @@ pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
     drop(out);
     server.run();
     Ok(ExitCode::SUCCESS)
-}
-
-/// Logs to standard error; `RUST_LOG` sets the level.
-fn begin_log() {
-    let env = env_logger::Env::default().default_filter_or("info");
-    env_logger::Builder::from_env(env)
-        .format(|out, record| {
-            let style = out.default_level_style(record.level());
-            let (time, level) = (time::to_text(time::now()), record.level());
-            writeln!(out, "{time} {style}{level:<5}{style:#} {}", record.args())
-        })
-        .init();
 }

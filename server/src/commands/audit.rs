@@ -1,0 +1,33 @@
+//! What an administrator's command did, in the audit log.
+
+use std::path::Path;
+
+use snapless_trust::server::ServerTrust;
+
+use crate::security::trust_dir;
+
+use super::console::POOR;
+
+/// What was done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Act {
+    /// A point was restored.
+    Restore,
+    /// A point was mounted.
+    Mount,
+}
+
+/// Notes an act, if there is a log. Where it cannot be written, the act counts for more.
+pub(super) fn note(repository: &Path, act: Act, about: &str) {
+    let folder = trust_dir(repository);
+    if !folder.is_dir() {
+        return;
+    }
+    let noted = ServerTrust::open(&folder).and_then(|trust| match act {
+        Act::Restore => trust.note_restore(about),
+        Act::Mount => trust.note_mount(about),
+    });
+    if let Err(error) = noted {
+        anstream::eprintln!("{POOR}note{POOR:#}: the audit log lacks this: {error}");
+    }
+}

@@ -1,0 +1,161 @@
+//! `snapless-server mount`.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use tempfile::TempDir;
+
+use crate::cli;
+use crate::error::{Error, Result};
+use crate::mount::{Address, Mount};
+use crate::repository::Repository;
+use crate::restore::{Found, PassedOver, Source};
+use crate::stop::StopFlag;
+use crate::time;
+
+use super::audit::{self, Act};
+use super::console::{POOR, begin_log, on_signal, print_json};
+
+pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
+    begin_log();
+    let repository = Repository::open(&args.repository)?;
+    let source = Source { volume: args.volume, session: args.session, at: args.at };
+    // Ctrl-C ends the look-up, and then the mount.
+    let (stop, stopper) = (StopFlag::default(), Stopper::default());
+    let (flag, also) = (stop.clone(), stopper.clone());
+    on_signal(move || {
+        flag.set();
+        also.stop();
+    })?;
+    let found = Found::find(&repository, &source, &stop)?;
+    let image = found.open(&stop)?;
+    let (address, _folder) = address(args)?;
+    let mount = Mount::bind(&address, found.header(), image)?;
+    let report = Report::new(&mount, &found);
+    let about = format!(
+        "volume {}, session {}, as of {}, at {}",
+        report.volume,
+        report.session,
+        report.time,
+        mount.address()
+    );
+    audit::note(&args.repository, Act::Mount, &about);
+    stopper.reach(&mount);
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&report, &mount).map_err(Error::Report)?;
+    }
+    mount.run();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where to listen: as asked, or where the system has such a thing at a socket in a folder of its
+/// own, which goes with the result.
+fn address(args: &cli::Mount) -> Result<(Address, Option<TempDir>)> {
+    match (&args.listen, &args.socket) {
+        (Some(address), _) => Ok((Address::Tcp(*address), None)),
+        (None, Some(path)) => {
+            // Clients may run in another directory.
+            let path = std::path::absolute(path).map_err(Error::file("find", path))?;
+            Ok((Address::Unix(path), None))
+        }
+        (None, None) => default_address(),
+    }
+}
+
+#[cfg(unix)]
+fn default_address() -> Result<(Address, Option<TempDir>)> {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+    let permissions = Permissions::from_mode(0o700);
+    let made = tempfile::Builder::new().prefix("snapless-").permissions(permissions).tempdir();
+    let folder = made.map_err(Error::file("create a folder in", &std::env::temp_dir()))?;
+    Ok((Address::Unix(folder.path().join("point.sock")), Some(folder)))
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "the same signature as where it can fail")]
+fn default_address() -> Result<(Address, Option<TempDir>)> {
+    use std::net::{Ipv4Addr, SocketAddr};
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, cli::NBD_PORT));
+    Ok((Address::Tcp(address), None))
+}
+
+/// Ends the mount that there is at last.
+#[derive(Clone, Default)]
+struct Stopper(std::sync::Arc<std::sync::OnceLock<crate::mount::Stopper>>);
+
+impl Stopper {
+    fn reach(&self, mount: &Mount) {
+        // Set once.
+        drop(self.0.set(mount.stopper()));
+    }
+
+    fn stop(&self) {
+        if let Some(stopper) = self.0.get() {
+            stopper.stop();
+        }
+    }
+}
+
+/// What is served, and where.
+#[derive(Serialize)]
+struct Report {
+    volume: String,
+    session: String,
+    time: String,
+    bytes: u64,
+    uri: String,
+    gap_since: Option<String>,
+    unreadable_bytes: u64,
+    passed_over: Vec<PassedOver>,
+}
+
+impl Report {
+    fn new(mount: &Mount, found: &Found) -> Self {
+        let unreadable = mount.map().unreadable();
+        Self {
+            volume: found.header().volume.to_string(),
+            session: found.header().session.to_string(),
+            time: time::to_text(found.point().time),
+            bytes: mount.map().length(),
+            uri: mount.address().uri(mount.export()),
+            gap_since: found.point().gap_since.map(time::to_text),
+            unreadable_bytes: unreadable.iter().map(|extent| extent.len()).sum(),
+            passed_over: found.passed_over().to_vec(),
+        }
+    }
+}
+
+fn print(report: &Report, mount: &Mount) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let Report { volume, session, time, uri, .. } = report;
+    let export = mount.export();
+    writeln!(out, "serving {volume} as of {time}, session {session}, read-only, until Ctrl-C")?;
+    writeln!(out, "{uri}")?;
+    writeln!(out, "  qemu-img convert -p -O qcow2 '{uri}' volume.qcow2")?;
+    let place = match mount.address() {
+        Address::Tcp(address) => format!("{} {}", address.ip(), address.port()),
+        Address::Unix(path) => format!("-unix '{}'", path.display()),
+    };
+    writeln!(out, "  nbd-client {place} /dev/nbd0 -readonly -name {export}")?;
+    for PassedOver { session, why } in &report.passed_over {
+        anstream::eprintln!("{POOR}note{POOR:#}: not from the newer session {session}: {why}");
+    }
+    if let Some(since) = &report.gap_since {
+        anstream::eprintln!(
+            "{POOR}note{POOR:#}: the volume is in a gap since {since}; \
+             this is the last point before it"
+        );
+    }
+    if report.unreadable_bytes > 0 {
+        anstream::eprintln!(
+            "{POOR}unreadable{POOR:#}: {} bytes, which the disk could not read, are zeros; \
+             `restore` lists them",
+            report.unreadable_bytes
+        );
+    }
+    out.flush()
+}

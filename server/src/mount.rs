@@ -1,0 +1,167 @@
+//! Serves one point over NBD, to several clients at once, for reading only.
+//!
+//! | module | its one job |
+//! | --- | --- |
+//! | [`listen`] | the socket that clients find, and who may open it |
+//! | [`image`] | a point as a disk |
+//!
+//! Neither encrypts nor asks who a client is: the socket is one that only this machine reaches.
+
+use std::io::{self, Read, Write};
+use std::thread;
+use std::time::Duration;
+
+use log::{debug, warn};
+use snapless_nbd::{Access, Export, Stream, shake_hands};
+
+use crate::error::{Error, Result};
+use crate::format::session::SessionHeader;
+use crate::point::{PointMap, PointReader};
+use crate::stop::StopFlag;
+
+mod image;
+mod listen;
+
+use image::Image;
+use listen::{Accept, Listener};
+pub use listen::{Address, Wake};
+
+/// Clients at a time. A client may use several connections, each of which counts.
+const CLIENTS_MAX: usize = 32;
+/// A rest after a connection that could not be accepted.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// A point that is being served.
+#[derive(Debug)]
+pub struct Mount {
+    listener: Listener,
+    export: Export,
+    image: PointReader,
+    stop: StopFlag,
+}
+
+/// Ends a mount.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    stop: StopFlag,
+    wake: Wake,
+}
+
+impl Mount {
+    /// Listens at an address, to serve an image of this session.
+    ///
+    /// # Errors
+    /// [`Error::MountAddress`] for an address that other machines reach, [`Error::Listen`].
+    pub fn bind(address: &Address, session: &SessionHeader, image: PointReader) -> Result<Self> {
+        let export = Export {
+            name: session.volume.to_string(),
+            length: image.map().length(),
+            sector: session.geometry.sector_size(),
+            access: Access::Read,
+            tells_allocation: true,
+        };
+        let listener = Listener::bind(address)?;
+        Ok(Self { listener, export, image, stop: StopFlag::default() })
+    }
+
+    /// Where clients find it; with the real port if port 0 was asked for.
+    pub fn address(&self) -> &Address {
+        self.listener.address()
+    }
+
+    /// The map of what is served.
+    pub fn map(&self) -> &PointMap {
+        self.image.map()
+    }
+
+    /// The name of the export.
+    pub fn export(&self) -> &str {
+        &self.export.name
+    }
+
+    /// A handle that ends it.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { stop: self.stop.clone(), wake: self.listener.wake() }
+    }
+
+    /// Serves until it is ended; returns when the last client has gone.
+    pub fn run(self) {
+        match &self.listener {
+            Listener::Tcp(listener, _) => self.serve(listener),
+            #[cfg(unix)]
+            Listener::Unix(listener, _) => self.serve(listener),
+        }
+    }
+
+    fn serve<L: Accept>(&self, listener: &L)
+    where
+        for<'s> &'s L::Stream: Read + Write,
+    {
+        let image = Image::new(&self.image);
+        thread::scope(|scope| {
+            let mut clients = Vec::new();
+            while !self.stop.is_set() {
+                let accepted = listener.accept();
+                if self.stop.is_set() {
+                    break;
+                }
+                clients.retain(|(thread, _): &(thread::ScopedJoinHandle<'_, ()>, _)| {
+                    !thread.is_finished()
+                });
+                if clients.len() >= CLIENTS_MAX {
+                    warn!("a client is turned away: there are {CLIENTS_MAX} connections");
+                    continue;
+                }
+                let begun = accepted.and_then(|stream| {
+                    let handle = stream.another()?;
+                    let (export, image) = (&self.export, &image);
+                    let client = move || {
+                        tell(client(&stream, export, image));
+                        // The other handle keeps it open.
+                        stream.shut_down();
+                    };
+                    Ok((thread::Builder::new().spawn_scoped(scope, client)?, handle))
+                });
+                match begun {
+                    Ok(client) => clients.push(client),
+                    Err(error) => {
+                        warn!("a client is turned away: {error}");
+                        thread::sleep(ACCEPT_REST);
+                    }
+                }
+            }
+            for (_, handle) in &clients {
+                handle.shut_down();
+            }
+        });
+    }
+}
+
+impl Stopper {
+    /// Ends the mount; its clients get errors.
+    pub fn stop(&self) {
+        self.stop.set();
+        self.wake.wake();
+    }
+}
+
+fn client<S: Stream>(stream: &S, export: &Export, image: &Image<'_>) -> io::Result<()>
+where
+    for<'s> &'s S: Read + Write,
+{
+    let Some(agreed) = shake_hands(stream, std::slice::from_ref(export))? else { return Ok(()) };
+    debug!("a client has come: {agreed:?}");
+    snapless_nbd::serve(stream, export, agreed, image)
+}
+
+fn tell(ended: io::Result<()>) {
+    match ended {
+        Ok(()) => debug!("a client has gone"),
+        Err(error) => warn!("a client's connection is closed: {error}"),
+    }
+}
+
+/// The error of an address at which nothing can listen.
+fn cannot_listen(address: String) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Listen { address, source }
+}

@@ -1,0 +1,59 @@
+//! A point as a disk.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use snapless_nbd::{Allocation, Disk, Errno};
+
+use crate::error::Error;
+use crate::point::{Content, PointReader};
+
+/// Errors of different places that are logged; a client may read the same damage again and again.
+const TOLD_MAX: usize = 1000;
+
+/// The image of a point.
+pub(super) struct Image<'a> {
+    reader: &'a PointReader,
+    /// Protects the errors that were logged.
+    told: Mutex<BTreeSet<String>>,
+}
+
+impl<'a> Image<'a> {
+    pub(super) fn new(reader: &'a PointReader) -> Self {
+        Self { reader, told: Mutex::default() }
+    }
+
+    fn tell(&self, error: &Error) {
+        let error = error.to_string();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < TOLD_MAX && !told.contains(&error) {
+            log::error!("a read failed: {error}");
+            told.insert(error);
+        }
+    }
+}
+
+impl Disk for Image<'_> {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Errno> {
+        self.reader.read(offset, buffer).map_err(|error| {
+            self.tell(&error);
+            Errno::Io
+        })
+    }
+
+    fn allocation(&self, offset: u64, len: u32, most: usize) -> Vec<Allocation> {
+        let mut runs: Vec<Allocation> = Vec::new();
+        for (part, content) in self.reader.map().content(offset..offset + u64::from(len)) {
+            let is_hole = !matches!(content, Content::Stored(_));
+            // A part is no longer than what was asked for.
+            let len = u32::try_from(part.end - part.start).unwrap_or(len);
+            let count = runs.len();
+            match runs.last_mut() {
+                Some(last) if last.is_hole == is_hole => last.len += len,
+                _ if count == most => break,
+                _ => runs.push(Allocation { len, is_hole }),
+            }
+        }
+        runs
+    }
+}
