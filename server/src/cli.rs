@@ -39,6 +39,8 @@ pub enum Command {
     Restore(Restore),
     /// Serve one instant as a read-only disk, over NBD.
     Mount(Mount),
+    /// Show which parts of a volume may differ between two instants.
+    Diff(Diff),
     /// Show volumes, sessions, and what can be restored.
     List(List),
     /// Read everything and check every checksum.
@@ -165,6 +167,43 @@ pub struct Mount {
     #[arg(long, value_name = "FILE", conflicts_with = "listen")]
     pub socket: Option<PathBuf>,
     /// Print what is served, and where, as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `diff`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Reads no content unless --content is given: a part that was written again with the same bytes counts
+as one that may differ. Works while the server runs.
+
+Examples:
+  snapless-server diff --repository /srv/snapless \\
+      --volume 71a27cdd-812a-11d0-bec7-08002be2092f --from t0 --to latest
+  snapless-server diff --repository /srv/snapless \\
+      --volume 71a27cdd-812a-11d0-bec7-08002be2092f \\
+      --from 2026-11-23T14:00:00Z --to 2026-11-23T15:00:00Z --content --json")]
+pub struct Diff {
+    /// Directory of the repository.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+    /// The volume, as `list` shows it.
+    #[arg(long, value_name = "GUID", value_parser = volume)]
+    pub volume: VolumeGuid,
+    /// The session of both instants; without it, of each the newest that has it, or that had begun
+    /// at the time.
+    #[arg(long, value_name = "ID", value_parser = session)]
+    pub session: Option<SessionId>,
+    /// The one instant: t0, latest, or an RFC 3339 time.
+    #[arg(long, value_name = "t0|latest|TIME")]
+    pub from: At,
+    /// The other instant.
+    #[arg(long, value_name = "t0|latest|TIME")]
+    pub to: At,
+    /// Read what may differ, and show what does.
+    #[arg(long)]
+    pub content: bool,
+    /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,
 }

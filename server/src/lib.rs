@@ -13,7 +13,7 @@
 //! | [`ingest`], [`connection`], [`serve`] | from the network to the writer |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`handles`] | how many files may be open for them |
-//! | [`restore`], [`mount`], [`salvage`], [`target`], [`verify`], [`list`] | an administrator's commands |
+//! | [`restore`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`list`] | an administrator's commands |
 #![forbid(unsafe_code)]
 
 pub mod bitmap;
@@ -21,6 +21,7 @@ pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod connection;
+pub mod diff;
 pub mod error;
 pub mod format;
 pub mod gate;

@@ -1,4 +1,4 @@
-//! `mount` as an administrator uses it: the real program, NBD clients of others, and
+//! `mount` and `diff` as an administrator uses them: the real program, NBD clients of others, and
 //! the image that `restore` makes.
 #![cfg(target_os = "linux")]
 
@@ -255,4 +255,38 @@ fn damage_is_an_error_for_the_client_and_named_and_the_rest_is_served() {
     assert!(intact.contains("512/512") && !intact.contains("failed"), "{intact}");
     let errors = std::fs::read_to_string(&mounted.errors).unwrap();
     assert!(errors.contains("segment-00000001.slseg"), "{errors}");
+}
+
+#[test]
+fn diff_names_what_may_differ_and_with_content_what_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    let sync = driver.first_sync();
+    let changes = [
+        // The same bytes again, other bytes, zeros.
+        driver.write(SECTOR, SECTOR, 1),
+        driver.write(BLOCK + SECTOR, 2 * SECTOR, 9),
+        driver.plain(RecordKind::Trim, 2 * BLOCK, SECTOR),
+        driver.epoch_end(),
+    ];
+    common::ingest(&root, LENGTH, 1 << 20, &[sync, changes.concat()]);
+    let ranges = |more: &[&str]| {
+        let fixed = ["--from", "t0", "--to", "latest", "--json"];
+        let done = run("diff", &root, &[&fixed, more].concat());
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+        let ranges = report["changed"].as_array().unwrap().iter();
+        let number = |range: &Value, name: &str| range[name].as_u64().unwrap() / SECTOR;
+        ranges.map(|range| (number(range, "offset"), number(range, "len"))).collect::<Vec<_>>()
+    };
+    let block = BLOCK / SECTOR;
+    assert_eq!(ranges(&[]), [(1, 1), (block + 1, 2), (2 * block, 1)]);
+    assert_eq!(ranges(&["--content"]), [(block + 1, 2), (2 * block, 1)]);
+    let said = run("diff", &root, &["--from", "t0", "--to", "latest"]);
+    let said = text(&said.stdout);
+    assert!(said.contains("1024 bytes at 16896"), "{said}");
+    assert!(said.ends_with("2.00 KiB in 3 range(s) may differ\n"), "{said}");
+    let same = run("diff", &root, &["--from", "latest", "--to", "latest"]);
+    assert!(text(&same.stdout).ends_with("0 B in 0 range(s) may differ\n"));
 }

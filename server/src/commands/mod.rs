@@ -2,6 +2,7 @@
 
 mod audit;
 mod console;
+mod diff;
 mod forget;
 mod init;
 mod list;
@@ -26,6 +27,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Restore(args) => restore::run(args),
         Command::Mount(args) => mount::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::List(args) => list::run(&args),
         Command::Forget(args) => forget::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -1,0 +1,64 @@
+//! `snapless-server diff`.
+
+use std::process::ExitCode;
+
+use crate::cli;
+use crate::diff::{Comparison, Report, Side};
+use crate::error::Result;
+use crate::repository::Repository;
+use crate::restore::Source;
+
+use super::console::{POOR, bytes, on_signal, print_json};
+use super::progress::Bar;
+
+/// Ranges that are printed; all of them are in the report as JSON.
+const LINES_MAX: usize = 100;
+
+pub(super) fn run(args: &cli::Diff) -> Result<ExitCode> {
+    let stop = on_signal(|| {})?;
+    let repository = Repository::open(&args.repository)?;
+    let (volume, session) = (args.volume, args.session);
+    let sources = [args.from, args.to].map(|at| Source { volume, session, at });
+    let comparison = Comparison::find(&repository, sources, &stop)?;
+    let report = if args.content {
+        let bar = Bar::new("comparing");
+        comparison.by_content(&stop, |progress| bar.set(progress.done, progress.total))?
+    } else {
+        comparison.by_place()
+    };
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&report);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(report: &Report) {
+    anstream::println!("volume {}", report.volume);
+    print_side("from", &report.from);
+    print_side("to", &report.to);
+    for range in report.changed.iter().take(LINES_MAX) {
+        anstream::println!("  {} bytes at {}", range.len, range.offset);
+    }
+    let more = report.changed.len().saturating_sub(LINES_MAX);
+    if more > 0 {
+        anstream::println!("  and {more} more ranges, listed with --json");
+    }
+    let verb = if report.by_content { "differ" } else { "may differ" };
+    anstream::println!(
+        "{} in {} range(s) {verb}",
+        bytes(report.changed_bytes),
+        report.changed.len()
+    );
+}
+
+fn print_side(name: &str, side: &Side) {
+    anstream::println!("  {name:<4} {}, session {}", side.time, side.session);
+    if side.unreadable_bytes > 0 {
+        anstream::println!(
+            "       {POOR}unreadable{POOR:#}: {} bytes, which the disk could not read, are zeros",
+            side.unreadable_bytes
+        );
+    }
+}
