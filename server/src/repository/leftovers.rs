@@ -7,39 +7,69 @@ use crate::format::sessions::SESSIONS_FILE;
 /// Names of an interrupted creation.
 const OURS: [&str; 5] = [LOCK_FILE, VOLUMES_DIR, SESSIONS_FILE, "sessions.new", "repository.new"];
 
-/// Names of operating systems and storage servers; Windows' do not tell upper from lower case.
-const OF_SYSTEMS: [&str; 27] = [
-    // Linux, and quotas
+/// Names of operating systems and storage servers, in lower case: Windows' and macOS' do not tell
+/// upper from lower.
+const OF_SYSTEMS: &[&str] = &[
+    // Linux and other Unixes: checks, quotas, journals, labels
     "lost+found",
     "aquota.group",
     "aquota.user",
     "quota.group",
     "quota.user",
-    // snapshots of file systems and storage servers
+    ".autorelabel",
+    ".journal",
+    ".snap",
+    ".sujournal",
+    ".trash",
+    // snapshots and book-keeping of file systems and storage servers
+    ".glusterfs",
     ".snapshot",
     ".snapshots",
+    ".trashcan",
     ".zfs",
+    "~snapshot",
     "#recycle",
     "#snapshot",
+    ".@__thumb",
     "@eadir",
-    // macOS
+    "@recently-snapshot",
+    "@recycle",
+    "@sharebin",
+    "@tmp",
+    // macOS, and servers that speak to it
+    ".appledb",
+    ".appledesktop",
+    ".appledouble",
+    ".apdisk",
+    ".documentrevisions-v100",
     ".ds_store",
     ".fseventsd",
+    ".metadata_never_index",
+    ".pkinstallsandboxmanager",
     ".spotlight-v100",
-    ".trashes",
     ".temporaryitems",
+    ".trashes",
+    ".volumeicon.icns",
+    "network trash folder",
+    "temporary items",
     // Windows
     "$recycle.bin",
     "$winreagent",
+    "autorun.inf",
     "config.msi",
     "desktop.ini",
+    "dumpstack.log",
+    "dumpstack.log.tmp",
+    "hiberfil.sys",
     "msocache",
     "pagefile.sys",
     "recovery",
+    "recycled",
     "recycler",
     "swapfile.sys",
     "system volume information",
     "thumbs.db",
+    "wpsettings.dat",
 ];
 
 /// Beginnings of such names, with a number behind: a user's, or that of a run of `chkdsk`.
@@ -52,8 +82,11 @@ pub(super) fn is_leftover(name: &str) -> bool {
         let number = lower.strip_prefix(beginning);
         number.is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit()))
     };
+    // macOS puts the attributes of NAME into `._NAME` where the file system has none.
+    let system = lower.strip_prefix("._").unwrap_or(&lower);
     OURS.contains(&name)
-        || OF_SYSTEMS.contains(&lower.as_str())
+        || lower == "._."
+        || OF_SYSTEMS.contains(&system)
         || BEGINNINGS.iter().any(|beginning| is_numbered(beginning))
 }
 
@@ -63,11 +96,32 @@ mod tests {
 
     #[test]
     fn only_the_names_of_systems_are_left_out() {
-        for name in ["lost+found", "System Volume Information", "found.000", ".Trash-0", "volumes"]
-        {
+        for name in [
+            "lost+found",
+            "System Volume Information",
+            "$RECYCLE.BIN",
+            "found.000",
+            ".Trash-0",
+            ".Trashes",
+            "._.Trashes",
+            "._.",
+            ".DS_Store",
+            "@eaDir",
+            "volumes",
+        ] {
             assert!(is_leftover(name), "{name}");
         }
-        for name in ["found.txt", ".Trash-", "pagefile.sys.bak", "Volumes", "data", ".hidden"] {
+        for name in [
+            "found.txt",
+            ".Trash-",
+            "pagefile.sys.bak",
+            "Volumes",
+            "data",
+            ".hidden",
+            "._letter.txt",
+            "",
+            ".",
+        ] {
             assert!(!is_leftover(name), "{name}");
         }
     }
