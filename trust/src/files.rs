@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::TrustError;
-use crate::{hex, private};
+use crate::{folders, hex, private};
 
 /// The longest file that is read whole, in bytes.
 const READ_MAX: u64 = 1 << 20;
@@ -102,13 +102,10 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>, TrustError> {
     Ok(names)
 }
 
-/// Makes the names beside this one durable. Windows writes a folder's names through its own
-/// journal, and lets no program sync one.
+/// Makes the names beside this one durable.
 pub(crate) fn sync_parent(path: &Path) -> Result<(), TrustError> {
-    let Some(folder) = path.parent().filter(|_| cfg!(unix)) else { return Ok(()) };
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(TrustError::file("sync", folder))
+    let folder = folders::of(path);
+    folders::sync(folder).map_err(TrustError::file("sync", folder))
 }
 
 /// A new name beside `path`.

@@ -15,6 +15,7 @@
 //! | [`config`] | the TLS settings of both ends |
 //! | [`audit`] | one line for each act |
 //! | [`files`], [`private`] | files that only their owner reads |
+//! | [`folders`] | names in a folder that survive a crash |
 //!
 //! Rule: a key is private from its first byte, no secret is stored that a hash can replace, and
 //! what cannot be checked is refused.
@@ -26,6 +27,7 @@ pub mod config;
 pub mod enrolment;
 mod error;
 pub mod files;
+pub mod folders;
 mod hex;
 pub mod identity;
 pub mod keystore;

@@ -29,7 +29,7 @@ pub fn create_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Lets new files be their owner's alone.
-pub(crate) fn only_owner(options: &mut OpenOptions) {
+pub fn only_owner(options: &mut OpenOptions) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
