@@ -91,7 +91,7 @@ fn the_server_restores_t0_and_the_latest_state() {
     for (at, truth) in [(At::T0, truth_at_t0), (At::Latest, bench.content())] {
         let to = bench.path("restored.img");
         let source = Source { volume: guid, session: None, at };
-        let request = Request { source, to: to.clone(), force: true };
+        let request = Request { source, to: to.clone(), force: true, other_sector_size: false };
         let repository = Repository::open(&root).unwrap();
         restore(&repository, &request, &StopFlag::default(), |_| {}).unwrap();
         assert_same("restored", &std::fs::read(to).unwrap(), &truth);

@@ -17,7 +17,8 @@ Exit codes:
   2    the command line is wrong
   3    the point cannot be restored; the message names the nearest ones
   4    damage was found
-  130  stopped by Ctrl-C or SIGTERM; nothing half done is left";
+  5    restored, but the volume's disk could not read all of it: the image has zeros there
+  130  stopped by Ctrl-C or SIGTERM; no unfinished file is left, a device is marked as half restored";
 
 /// Receives, stores, restores and verifies the streams of protected volumes.
 #[derive(Parser, Debug)]
@@ -86,7 +87,7 @@ pub struct Serve {
     /// Speak without TLS, to whoever reaches the port; only on the loopback, for tests.
     #[arg(long)]
     pub insecure: bool,
-    /// Most sessions at a time, one a protected volume. Each takes up to 16 MiB, and 2 bits a block
+    /// Most sessions at a time, one a protected volume. Each takes up to 16 MiB, and 4 bits a block
     /// of its volume at most.
     #[arg(long, value_name = "N", default_value_t = SESSIONS_MAX, value_parser = sessions)]
     pub sessions_max: usize,
@@ -95,13 +96,22 @@ pub struct Serve {
 /// `restore`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Works while the server runs. A file is written beside the target and renamed when it is complete.
+Works while the server runs. A file is written beside the target and renamed when it is complete;
+only its owner reads it, or who could read the file that it replaces. A link is followed.
+
+A device is written in place. Its first and last MiB are written last. Until then, and for ever if
+the restore is stopped or fails, the device begins with the text `SNAPLESS: HALF RESTORED`, and no
+system finds a file system on it. The next restore to it begins anew.
+
+Exit code 5 if the volume's disk could not read all of it: the image has zeros there, and the report
+lists where.
 
 Examples:
   snapless-server restore --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at latest --to volume.img
   snapless-server restore --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at 2026-11-23T14:00:00Z --to /dev/sdx --force")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Restore {
     /// Directory of the repository.
     #[arg(long, value_name = "DIR")]
@@ -121,6 +131,10 @@ pub struct Restore {
     /// Overwrite an existing file, or the device.
     #[arg(long)]
     pub force: bool,
+    /// Write to a device whose sectors have another size than the volume's: Windows would see no
+    /// file system there.
+    #[arg(long)]
+    pub other_sector_size: bool,
     /// Make the image from what is there of a damaged session, and list what is not. Exit code 4 if
     /// anything is damaged or missing.
     #[arg(long)]

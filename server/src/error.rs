@@ -145,6 +145,31 @@ pub enum Error {
     /// The target is neither a file nor a block device.
     #[error("{} is neither a file nor a block device: choose another target", .0.display())]
     TargetKind(PathBuf),
+    /// The target is a link to nothing.
+    #[error(
+        "{} is a link to {}, which does not exist: restore to that name, or remove the link",
+        .path.display(), .leads_to.display()
+    )]
+    TargetNowhere {
+        /// The link.
+        path: PathBuf,
+        /// What it names.
+        leads_to: PathBuf,
+    },
+    /// The target device has other sectors than the volume.
+    #[error(
+        "{} has sectors of {have} bytes, the volume has sectors of {need}: Windows would see no file \
+         system there; choose another device, or write it all the same with --other-sector-size",
+        .path.display()
+    )]
+    OtherSectorSize {
+        /// The device.
+        path: PathBuf,
+        /// Bytes of its logical sectors.
+        have: u32,
+        /// Bytes of the volume's sectors.
+        need: u32,
+    },
     /// The target device cannot hold the volume.
     #[error("{} has {have} bytes, the volume has {need}: choose a larger device", .path.display())]
     TargetTooShort {

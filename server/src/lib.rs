@@ -14,6 +14,7 @@
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`handles`] | how many files may be open for them |
 //! | [`restore`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`list`] | an administrator's commands |
+//! | [`shown_name`] | names of files in their reports |
 #![forbid(unsafe_code)]
 
 pub mod bitmap;
@@ -37,6 +38,7 @@ pub mod restore;
 pub mod salvage;
 pub mod security;
 pub mod serve;
+pub mod shown_name;
 pub mod stop;
 pub mod storage;
 pub mod stream;

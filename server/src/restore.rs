@@ -16,8 +16,9 @@ use crate::format::session::SessionHeader;
 use crate::point::{PointMap, PointReader};
 use crate::reader::SessionReader;
 use crate::repository::Repository;
+use crate::shown_name::ShownName;
 use crate::stop::StopFlag;
-use crate::target::{FileTarget, Target};
+use crate::target::{Demand, FileTarget, Target};
 use crate::time;
 use crate::timeline::Point;
 
@@ -36,6 +37,16 @@ pub struct Request {
     pub to: PathBuf,
     /// Overwrite what is there.
     pub force: bool,
+    /// Write to a device whose sectors have another size than the volume's.
+    pub other_sector_size: bool,
+}
+
+impl Request {
+    /// What the target must hold.
+    pub(crate) fn demand(&self, length: u64, sector_size: Option<u32>) -> Demand {
+        let Self { force, other_sector_size, .. } = *self;
+        Demand { length, sector_size, force, other_sector_size }
+    }
 }
 
 /// The report of a restore.
@@ -48,9 +59,12 @@ pub struct Report {
     /// The restored instant, RFC 3339.
     pub time: String,
     /// The file or device of the image.
-    pub file: PathBuf,
+    #[serde(flatten)]
+    pub file: ShownName,
     /// Bytes of the image.
     pub bytes: u64,
+    /// Bytes of the volume's sectors: Windows sees its file system only on a disk with such sectors.
+    pub sector_size: u32,
     /// Bytes written to make it; holes do not count.
     pub bytes_written: u64,
     /// Records of which it was made, those included that later ones covered.
@@ -85,15 +99,18 @@ pub fn restore(
     progress: impl FnMut(Progress),
 ) -> Result<Report> {
     let found = Found::find(repository, &request.source, stop)?;
-    let length = found.header().geometry.length();
-    let mut target = FileTarget::open(&request.to, length, request.force)?;
+    let (length, sector_size) =
+        (found.header().geometry.length(), found.header().geometry.sector_size());
+    let demand = request.demand(length, Some(sector_size));
+    let mut target = FileTarget::open(&request.to, &demand, stop)?;
     let written = found.write_to(&mut target, stop, progress)?;
     let report = Report {
         volume: found.header().volume.to_string(),
         session: found.header().session.to_string(),
         time: time::to_text(found.point.time),
-        file: request.to.clone(),
+        file: request.to.clone().into(),
         bytes: length,
+        sector_size,
         bytes_written: target.written(),
         records: written.records,
         unreadable: written.unreadable,

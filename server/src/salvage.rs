@@ -58,7 +58,8 @@ pub fn salvage(
     if found.records == 0 || length == 0 {
         return Err(Error::NothingToSalvage(session));
     }
-    let mut target = FileTarget::open(&request.to, length, request.force)?;
+    let sector_size = stored.sector_size();
+    let mut target = FileTarget::open(&request.to, &request.demand(length, sector_size), stop)?;
     let mut image = Image::new(&mut target, found.cut(request.source.at), length);
     let mut pass = Pass::new(Limits { length: Some(length), ..stored.limits() });
     stored.walk(
@@ -71,8 +72,9 @@ pub fn salvage(
         volume: request.source.volume.to_string(),
         session: session.to_string(),
         time: last.map(time::to_text),
-        file: request.to.clone(),
+        file: request.to.clone().into(),
         bytes: length,
+        sector_size,
         records,
         damage: [stored.damage, found.damage].concat(),
         lost: found.lost,
@@ -176,7 +178,7 @@ impl Stored {
     fn note(&mut self, error: Error) -> Result<()> {
         match error {
             Error::Damaged { path, offset, why } => {
-                self.damage.push(Place { file: path, offset, error: why.to_string() });
+                self.damage.push(Place { file: path.into(), offset, error: why.to_string() });
                 Ok(())
             }
             other => Err(other),
@@ -185,6 +187,10 @@ impl Stored {
 
     fn length(&self) -> Option<u64> {
         self.header.map(|header| header.geometry.length())
+    }
+
+    fn sector_size(&self) -> Option<u32> {
+        self.header.map(|header| header.geometry.sector_size())
     }
 
     fn limits(&self) -> Limits {

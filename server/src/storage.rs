@@ -13,6 +13,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use snapless_trust::folders;
+
 use crate::error::{Error, Result};
 
 /// A tree of named files.
@@ -67,6 +69,9 @@ pub trait Storage: Debug + Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    /// A system's error that says that there is no such call is none for [`Store::sync_dir`].
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Takes the lock of this name for as long as the result lives, at most until the process ends.
@@ -172,7 +177,8 @@ impl Store {
 
     /// Makes the names in a directory durable.
     pub fn sync_dir(&self, dir: &Path) -> Result<()> {
-        self.0.sync_dir(dir).map_err(self.failed("sync", dir))
+        let outcome = folders::as_far_as_possible(&self.locate(dir), self.0.sync_dir(dir));
+        outcome.map_err(self.failed("sync", dir))
     }
 
     /// Takes a lock; `None` if it is taken.

@@ -1,6 +1,6 @@
 //! Verifies a repository: reads every byte, checks every checksum and every rule of every stream.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use snapless_wire::id::{SessionId, VolumeGuid};
@@ -13,6 +13,7 @@ use crate::format::sessions::SESSIONS_FILE;
 use crate::format::state::Checkpoint;
 use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
+use crate::shown_name::ShownName;
 use crate::stop::StopFlag;
 use crate::stream::StreamState;
 
@@ -40,7 +41,8 @@ pub struct Finding {
     /// The session; `None` for a file of the whole repository.
     pub session: Option<String>,
     /// The file.
-    pub file: PathBuf,
+    #[serde(flatten)]
+    pub file: ShownName,
     /// The byte in it, where it is known.
     pub offset: Option<u64>,
     /// What is wrong.
@@ -68,7 +70,7 @@ pub fn verify(
     found.extend(repository.known()?.damage.map(|(offset, why)| Finding {
         volume: None,
         session: None,
-        file: repository.store().locate(Path::new(SESSIONS_FILE)),
+        file: repository.store().locate(Path::new(SESSIONS_FILE)).into(),
         offset: Some(offset),
         error: why.to_string(),
     }));
@@ -127,7 +129,7 @@ fn finding(
         other => other.to_string(),
     };
     let [volume, session] = [volume.to_string(), session.to_string()].map(Some);
-    Finding { volume, session, file, offset, error }
+    Finding { volume, session, file: file.into(), offset, error }
 }
 
 struct Verifier<'a, P> {

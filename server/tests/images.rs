@@ -137,7 +137,8 @@ fn a_stopped_restore_leaves_no_file() {
     let stop = StopFlag::default();
     stop.set();
     let source = Source { volume: VOLUME, session: None, at: At::T0 };
-    let request = Request { source, to: stored.root.with_extension("img"), force: true };
+    let to = stored.root.with_extension("img");
+    let request = Request { source, to, force: true, other_sector_size: false };
     let stopped = restore(&Repository::open(&stored.root).unwrap(), &request, &stop, |_| {});
     assert!(matches!(stopped, Err(Error::Stopped)));
     assert_eq!(std::fs::read_dir(stored.dir.path()).unwrap().count(), 1);

@@ -29,7 +29,7 @@ fn segment(root: &Path, number: u64) -> PathBuf {
 fn salvaged(root: &Path, at: At) -> Result<(Report, Vec<u8>)> {
     let to = root.with_extension("salvaged");
     let source = Source { volume: VOLUME, session: None, at };
-    let request = Request { source, to: to.clone(), force: true };
+    let request = Request { source, to: to.clone(), force: true, other_sector_size: false };
     let stop = StopFlag::default();
     let report = salvage(&Repository::to_salvage(root), &request, &stop, |_| {})?;
     Ok((report, fs::read(to).unwrap()))

@@ -15,6 +15,8 @@ pub(super) const EXIT_FAILED: u8 = 1;
 pub(super) const EXIT_NOT_RESTORABLE: u8 = 3;
 /// Damage was found.
 pub(super) const EXIT_DAMAGE: u8 = 4;
+/// Restored, with holes.
+pub(super) const EXIT_HOLES: u8 = 5;
 /// Stopped by Ctrl-C or SIGTERM.
 pub(super) const EXIT_STOPPED: u8 = 130;
 
@@ -33,11 +35,33 @@ pub(super) fn on_signal(also: impl Fn() + Send + 'static) -> Result<StopFlag> {
     Ok(stop)
 }
 
-/// Prints a report as JSON.
+/// Prints a report as JSON: all of it, or none.
 pub(super) fn print_json(report: &impl Serialize) -> Result<()> {
+    let failed = |error: serde_json::Error| Error::Report(error.into());
+    let mut text = serde_json::to_vec_pretty(report).map_err(failed)?;
+    text.push(b'\n');
     let mut out = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, report).map_err(|error| Error::Report(error.into()))?;
-    writeln!(out).map_err(Error::Report)
+    out.write_all(&text).and_then(|()| out.flush()).map_err(Error::Report)
+}
+
+/// Logs to standard error, with the time: for a service that runs on. `RUST_LOG` sets the level.
+pub(super) fn log_as_service() {
+    let env = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(env)
+        .format(|out, record| {
+            let style = out.default_level_style(record.level());
+            let (time, level) = (time::to_text(time::now()), record.level());
+            writeln!(out, "{time} {style}{level:<5}{style:#} {}", record.args())
+        })
+        .init();
+}
+
+/// Logs warnings to standard error as notes to who runs the command.
+pub(super) fn log_as_command() {
+    let env = env_logger::Env::default().default_filter_or("warn");
+    env_logger::Builder::from_env(env)
+        .format(|out, record| writeln!(out, "{POOR}note{POOR:#}: {}", record.args()))
+        .init();
 }
 
 /// A number of bytes with a binary unit.

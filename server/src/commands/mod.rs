@@ -18,10 +18,17 @@ use std::process::ExitCode;
 use crate::cli::{Cli, Command};
 use crate::error::Error;
 
-use self::console::{BAD, EXIT_DAMAGE, EXIT_FAILED, EXIT_NOT_RESTORABLE, EXIT_STOPPED};
+use self::console::{
+    BAD, EXIT_DAMAGE, EXIT_FAILED, EXIT_NOT_RESTORABLE, EXIT_STOPPED, log_as_command,
+    log_as_service,
+};
 
 /// Runs the subcommand of the command line.
 pub fn run(cli: Cli) -> ExitCode {
+    match &cli.command {
+        Command::Serve(_) => log_as_service(),
+        _ => log_as_command(),
+    }
     let result = match cli.command {
         Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(&args),

@@ -9,9 +9,10 @@ use crate::repository::Repository;
 use crate::restore::{PassedOver, Report, Request, Source, restore};
 use crate::salvage::{self, Bytes, salvage};
 use crate::stop::StopFlag;
+use crate::target::partial::{self, LeftOver};
 
 use super::audit::{self, Act};
-use super::console::{BAD, EXIT_DAMAGE, GOOD, POOR, bytes, on_signal, print_json};
+use super::console::{BAD, EXIT_DAMAGE, EXIT_HOLES, GOOD, POOR, bytes, on_signal, print_json};
 use super::progress::Bar;
 
 pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
@@ -26,7 +27,9 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
         source: Source { volume: args.volume, session: args.session, at: args.at },
         to: args.to,
         force: args.force,
+        other_sector_size: args.other_sector_size,
     };
+    clean_up(&request.to);
     if is_salvage {
         return run_salvage(&repository, &request, args.json, &stop);
     }
@@ -46,7 +49,26 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     } else {
         print(&report);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if report.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_HOLES) })
+}
+
+/// Removes and names what killed restores have left beside the target.
+fn clean_up(target: &Path) {
+    // What is wrong with the folder, the restore finds out.
+    let Ok(LeftOver { removed, doubtful }) = partial::clean_up(target) else { return };
+    for path in removed {
+        let path = path.display();
+        anstream::eprintln!(
+            "{POOR}note{POOR:#}: removed {path}, left by a restore that was killed"
+        );
+    }
+    for path in doubtful {
+        let path = path.display();
+        anstream::eprintln!(
+            "{POOR}note{POOR:#}: {path} is a restore's unfinished image; if none runs, on no other \
+             machine either, remove it"
+        );
+    }
 }
 
 fn run_salvage(
@@ -64,7 +86,13 @@ fn run_salvage(
     } else {
         print_salvaged(&report);
     }
-    Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DAMAGE) })
+    Ok(if !report.is_whole() {
+        ExitCode::from(EXIT_DAMAGE)
+    } else if !report.unreadable.is_empty() {
+        ExitCode::from(EXIT_HOLES)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// Lines of one kind that are printed; all of them are in the report as JSON.
@@ -80,6 +108,10 @@ fn print_salvaged(report: &salvage::Report) {
         report.records,
         bytes(report.bytes)
     );
+    match report.sector_size {
+        Some(size) => print_sector_size(size),
+        None => anstream::println!("{POOR}note{POOR:#}: nothing tells the volume's sector size"),
+    }
     let damage = report
         .damage
         .iter()
@@ -124,6 +156,11 @@ fn note(repository: &Path, report: &Report) {
     audit::note(repository, Act::Restore, &about);
 }
 
+/// An image file does not tell by itself which disk it fits.
+fn print_sector_size(size: u32) {
+    anstream::println!("sectors of {size} bytes: attach the image as a disk with such sectors");
+}
+
 fn print(report: &Report) {
     anstream::println!(
         "{GOOD}restored{GOOD:#} {} as of {} to {}",
@@ -138,6 +175,7 @@ fn print(report: &Report) {
         report.records,
         bytes(report.bytes_written)
     );
+    print_sector_size(report.sector_size);
     for PassedOver { session, why } in &report.passed_over {
         anstream::println!("{POOR}note{POOR:#}: not from the newer session {session}: {why}");
     }

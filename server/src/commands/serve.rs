@@ -15,7 +15,6 @@ use crate::serve::{Limits, Server};
 use super::console::{begin_log, on_signal};
 
 pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
-    begin_log();
     if let Some(sessions) = handles::raise(args.sessions_max) {
         warn!(
             "the system lets this process open files for about {sessions} sessions, not for {}: \

@@ -1,10 +1,12 @@
 //! What a salvage reports.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use snapless_types::Extent;
+
+use crate::shown_name::ShownName;
 
 /// The report of a salvage.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -16,9 +18,12 @@ pub struct Report {
     /// The instant of the image; `None` if the stream does not tell.
     pub time: Option<String>,
     /// The file or device of the image.
-    pub file: PathBuf,
+    #[serde(flatten)]
+    pub file: ShownName,
     /// Bytes of the image.
     pub bytes: u64,
+    /// Bytes of the volume's sectors; `None` if nothing tells.
+    pub sector_size: Option<u32>,
     /// Records that were applied.
     pub records: u64,
     /// Every damaged place.
@@ -40,7 +45,8 @@ pub struct Report {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Place {
     /// The file.
-    pub file: PathBuf,
+    #[serde(flatten)]
+    pub file: ShownName,
     /// Where the damage begins, in bytes from the file's start.
     pub offset: u64,
     /// What is wrong.
@@ -92,5 +98,5 @@ pub(super) fn range_of(extent: &Extent) -> Range<u64> {
 
 /// A place in a file, for the report.
 pub(super) fn place(file: &Path, offset: u64, error: impl ToString) -> Place {
-    Place { file: file.to_owned(), offset, error: error.to_string() }
+    Place { file: file.to_owned().into(), offset, error: error.to_string() }
 }

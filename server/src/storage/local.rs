@@ -1,4 +1,8 @@
 //! A storage in a directory of the local file system.
+//!
+//! On Unix, what it makes is its owner's alone from the first byte, whatever the umask: the files
+//! hold the raw blocks of volumes. No file is written through a link that another account may have
+//! put in its place.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -6,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs4::FileExt;
+use snapless_trust::{folders, private};
 
 use super::{Lock, OpenMode, Storage, StorageFile, Store};
 use crate::error::{Error, Result};
@@ -41,17 +46,18 @@ impl Storage for LocalStorage {
         let mut options = OpenOptions::new();
         match mode {
             OpenMode::Read => options.read(true),
-            OpenMode::Write => options.write(true),
-            OpenMode::Create => options.write(true).create(true).truncate(true),
+            OpenMode::Write => not_through_a_link(options.write(true)),
+            OpenMode::Create => not_through_a_link(options.write(true).create(true).truncate(true)),
             OpenMode::CreateNew => options.write(true).create_new(true),
         };
+        private::only_owner(&mut options);
         let path = self.locate(path);
         Ok(Box::new(LocalFile { file: options.open(&path)?, path }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
         let path = self.locate(path);
-        match fs::create_dir(&path) {
+        match make_dir(&path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
             Err(error) => Err(error),
@@ -73,13 +79,15 @@ impl Storage for LocalStorage {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        sync_names(&self.locate(dir))
+        folders::try_sync(&self.locate(dir))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {
         // The operating system releases the lock when the file is closed, or its process dies.
         let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).open(self.locate(path))?;
+        not_through_a_link(options.create(true).truncate(false).write(true));
+        private::only_owner(&mut options);
+        let file = options.open(self.locate(path))?;
         match FileExt::try_lock(&file) {
             Ok(()) => Ok(Box::new(file)),
             Err(fs4::TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
@@ -132,13 +140,6 @@ impl StorageFile for LocalFile {
     }
 }
 
-/// Makes the names in the file's directory durable.
-pub(crate) fn sync_dir_of(path: &Path) -> Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let dir = parent.unwrap_or(Path::new("."));
-    sync_names(dir).map_err(Error::file("sync", dir))
-}
-
 fn create_dirs(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -146,23 +147,38 @@ fn create_dirs(path: &Path) -> Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_dirs(parent)?;
     }
-    match fs::create_dir(path) {
-        Ok(()) => sync_dir_of(path),
+    match make_dir(path) {
+        Ok(()) => {
+            let parent = folders::of(path);
+            folders::sync(parent).map_err(Error::file("sync", parent))
+        }
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(Error::file("create", path)(error)),
     }
 }
 
-#[cfg(unix)]
-fn sync_names(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+/// Makes a directory that only its owner opens. On Windows it inherits from the one above it.
+fn make_dir(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        private::create_folder(path)
+    }
+    #[cfg(not(unix))]
+    {
+        fs::create_dir(path)
+    }
 }
 
-/// NTFS logs the change of a name with the file's own flush; a directory cannot be opened for it.
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "the same signature as where it can fail")]
-fn sync_names(_: &Path) -> io::Result<()> {
-    Ok(())
+/// Refuses to open a link, which another account may have put there.
+#[cfg(target_os = "linux")]
+fn not_through_a_link(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn not_through_a_link(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
 }
 
 #[cfg(unix)]

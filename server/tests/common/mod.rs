@@ -205,7 +205,7 @@ pub fn image(root: &Path, at: At) -> Result<(Report, Vec<u8>), Error> {
 
 /// Restores into a file, which may exist.
 pub fn restore_to(root: &Path, source: Source, to: &Path) -> Result<Report, Error> {
-    let request = Request { source, to: to.to_owned(), force: true };
+    let request = Request { source, to: to.to_owned(), force: true, other_sector_size: false };
     restore(&Repository::open(root)?, &request, &StopFlag::default(), |_| {})
 }
 

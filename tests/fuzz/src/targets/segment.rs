@@ -97,7 +97,8 @@ fn read(folder: &Path, input: &[u8]) -> &'static str {
 /// Of any stream something is salvaged, or nothing; of a sound one all.
 fn check_salvage(folder: &Path, is_sound: bool) {
     let source = Source { volume: stream::VOLUME, session: None, at: At::Latest };
-    let request = Request { source, to: folder.join("image"), force: true };
+    let request =
+        Request { source, to: folder.join("image"), force: true, other_sector_size: false };
     let repository = Repository::to_salvage(folder);
     match salvage(&repository, &request, &StopFlag::default(), |_| ()) {
         Ok(report) => {

@@ -1,0 +1,189 @@
+//! An image in a file, which has a name of its own until it is complete.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use snapless_trust::folders;
+use tempfile::NamedTempFile;
+
+use super::{Demand, partial};
+use crate::error::{Error, Result};
+use crate::storage::local::write_all_at;
+
+/// A file that takes the target's name when it is finished. Dropped before, it is removed.
+#[derive(Debug)]
+pub(super) struct ImageFile {
+    partial: NamedTempFile,
+    path: PathBuf,
+    force: bool,
+}
+
+impl ImageFile {
+    /// Makes the file beside `path`, which only its owner reads. The name is free, or another
+    /// file's.
+    pub(super) fn create(path: &Path, demand: &Demand) -> Result<Self> {
+        let folder = folders::of(path);
+        let partial = partial::create(folder).map_err(Error::file("create a file in", folder))?;
+        let sized = partial.as_file().set_len(demand.length);
+        sized.map_err(Error::file("make a file as long as the volume for", path))?;
+        Ok(Self { partial, path: path.to_owned(), force: demand.force })
+    }
+
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let written = write_all_at(self.partial.as_file(), bytes, offset);
+        written.map_err(Error::file("write", &self.path))
+    }
+
+    /// Makes a hole; false if the file system cannot.
+    pub(super) fn punch(&self, offset: u64, len: u64) -> bool {
+        punch(self.partial.as_file(), offset, len)
+    }
+
+    /// Makes the image durable and gives it its name.
+    pub(super) fn finish(self) -> Result<()> {
+        self.finish_with(folders::try_sync)
+    }
+
+    fn finish_with(self, sync_folder: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+        let Self { partial, path, force } = self;
+        let file = partial.as_file();
+        if force && let Ok(old) = fs::symlink_metadata(&path) {
+            keep_mode(file, &old).map_err(Error::file("set the mode of", &path))?;
+        }
+        file.sync_all().map_err(Error::file("sync", &path))?;
+        // The file is open, and with it its lock, until it has its name.
+        let _file = give_name(partial, &path, force)?;
+        let folder = folders::of(&path);
+        let synced = folders::as_far_as_possible(folder, sync_folder(folder));
+        synced.map_err(Error::file("sync", folder))
+    }
+}
+
+fn give_name(partial: NamedTempFile, path: &Path, force: bool) -> Result<File> {
+    let named = if force {
+        partial.persist(path)
+    } else {
+        partial.persist_noclobber(path).or_else(|refused| match refused.error.kind() {
+            ErrorKind::AlreadyExists => Err(refused),
+            // A file system that neither renames so nor has hard links.
+            _ if is_free(path) => refused.file.persist(path),
+            _ => Err(refused),
+        })
+    };
+    named.map_err(|refused| match refused.error.kind() {
+        ErrorKind::AlreadyExists => Error::TargetExists(path.to_owned()),
+        _ => Error::file("name", path)(refused.error),
+    })
+}
+
+fn is_free(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+/// Gives the file the mode of the one that it replaces, and its owner where this account may.
+/// Where it may not, the group has no access: it is another group.
+#[cfg(unix)]
+fn keep_mode(file: &File, old: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    let new = file.metadata()?;
+    let is_same = (new.uid(), new.gid()) == (old.uid(), old.gid());
+    let is_kept = is_same || fchown(file, Some(old.uid()), Some(old.gid())).is_ok();
+    let mode = old.mode() & if is_kept { 0o777 } else { 0o707 };
+    file.set_permissions(fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "the same signature as where it can fail")]
+fn keep_mode(_: &File, _: &Metadata) -> io::Result<()> {
+    Ok(())
+}
+
+/// Makes a hole; false if the file system cannot.
+#[cfg(target_os = "linux")]
+fn punch(file: &File, offset: u64, len: u64) -> bool {
+    use rustix::fs::{FallocateFlags, fallocate};
+    fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn punch(_: &File, _: u64, _: u64) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demand(length: u64, force: bool) -> Demand {
+        Demand { length, sector_size: Some(512), force, other_sector_size: false }
+    }
+
+    #[test]
+    fn an_unfinished_image_leaves_nothing_and_the_old_file_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        fs::write(&path, "old").unwrap();
+        let mut file = ImageFile::create(&path, &demand(4096, true)).unwrap();
+        file.write(0, &[1; 512]).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        drop(file);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_name_that_was_taken_meanwhile_is_not_overwritten_without_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        let [first, second] = [1, 2].map(|byte| {
+            let mut file = ImageFile::create(&path, &demand(512, false)).unwrap();
+            file.write(0, &[byte; 512]).unwrap();
+            file
+        });
+        second.finish().unwrap();
+        assert!(matches!(first.finish(), Err(Error::TargetExists(_))));
+        assert_eq!(fs::read(&path).unwrap(), [2; 512]);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_no_failure_and_a_failing_disk_is() {
+        let dir = tempfile::tempdir().unwrap();
+        // EINVAL, EACCES and EIO, on Linux.
+        for (number, is_done) in [(22, true), (13, true), (5, false)] {
+            let path = dir.path().join(number.to_string());
+            let file = ImageFile::create(&path, &demand(512, false)).unwrap();
+            let done = file.finish_with(|_| Err(io::Error::from_raw_os_error(number)));
+            assert_eq!(done.is_ok(), is_done || !cfg!(unix), "{number}: {done:?}");
+            assert_eq!(fs::metadata(&path).unwrap().len(), 512);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_image_is_private_and_an_overwritten_file_keeps_its_mode_and_owner() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        let file = ImageFile::create(&path, &demand(512, false)).unwrap();
+        assert_eq!(mode(file.partial.path()), 0o600);
+        file.finish().unwrap();
+        assert_eq!(mode(&path), 0o600);
+        for kept in [0o640, 0o400, 0o755] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(kept)).unwrap();
+            let file = ImageFile::create(&path, &demand(512, true)).unwrap();
+            assert_eq!(mode(file.partial.path()), 0o600);
+            file.finish().unwrap();
+            assert_eq!(mode(&path), kept);
+        }
+        // Only root gives files away.
+        if chown(&path, Some(1234), Some(4321)).is_ok() {
+            ImageFile::create(&path, &demand(512, true)).unwrap().finish().unwrap();
+            let found = fs::metadata(&path).unwrap();
+            assert_eq!((found.uid(), found.gid(), mode(&path)), (1234, 4321, 0o755));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What a target's name stands for.
+
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// What a target's name stands for, links followed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// Nothing yet.
+    New(PathBuf),
+    /// A file.
+    File(PathBuf),
+    /// A block device.
+    Device(PathBuf),
+}
+
+impl Place {
+    /// Looks at the name.
+    ///
+    /// # Errors
+    /// [`Error::TargetKind`] for anything else, or a name that no file can have;
+    /// [`Error::TargetNowhere`] for a link that leads to nothing.
+    pub(super) fn find(path: &Path) -> Result<Self> {
+        let is_folders_name = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
+        if path.file_name().is_none() || is_folders_name {
+            return Err(Error::TargetKind(path.to_owned()));
+        }
+        match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_symlink() => Self::behind_link(path),
+            Ok(metadata) => Self::of(path, path.to_owned(), &metadata),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::New(path.to_owned())),
+            Err(error) => Err(Error::file("look at", path)(error)),
+        }
+    }
+
+    /// A chain of links ends at what is written: none of them is replaced.
+    fn behind_link(path: &Path) -> Result<Self> {
+        let found = match fs::canonicalize(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let leads_to = fs::read_link(path).map_err(Error::file("look at", path))?;
+                return Err(Error::TargetNowhere { path: path.to_owned(), leads_to });
+            }
+            Err(error) => return Err(Error::file("follow the link", path)(error)),
+        };
+        let metadata = fs::symlink_metadata(&found).map_err(Error::file("look at", &found))?;
+        Self::of(path, found, &metadata)
+    }
+
+    fn of(asked: &Path, found: PathBuf, metadata: &Metadata) -> Result<Self> {
+        if is_block_device(metadata) {
+            Ok(Self::Device(found))
+        } else if metadata.is_file() {
+            Ok(Self::File(found))
+        } else {
+            Err(Error::TargetKind(asked.to_owned()))
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_block_device(metadata: &Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_block_device(&metadata.file_type())
+}
+
+#[cfg(not(unix))]
+fn is_block_device(_: &Metadata) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_nothing_a_file_or_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "x").unwrap();
+        assert_eq!(Place::find(&file).unwrap(), Place::File(file.clone()));
+        let new = dir.path().join("new");
+        assert_eq!(Place::find(&new).unwrap(), Place::New(new));
+        for other in [dir.path().to_owned(), dir.path().join("new/"), "..".into(), "".into()] {
+            let refused = Place::find(&other);
+            assert!(matches!(refused, Err(Error::TargetKind(_))), "{other:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_chain_of_links_ends_at_what_it_leads_to() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| fs::canonicalize(dir.path()).unwrap().join(name);
+        fs::create_dir(at("sub")).unwrap();
+        symlink("../second", at("sub/first")).unwrap();
+        symlink(at("file"), at("second")).unwrap();
+        let refused = Place::find(&at("sub/first")).unwrap_err().to_string();
+        assert!(refused.contains("../second"), "{refused}");
+        fs::write(at("file"), "x").unwrap();
+        assert_eq!(Place::find(&at("sub/first")).unwrap(), Place::File(at("file")));
+        for (name, to) in [("null", "/dev/null"), ("folder", "sub"), ("round", "round")] {
+            symlink(to, at(name)).unwrap();
+            let refused = Place::find(&at(name));
+            assert!(matches!(refused, Err(Error::TargetKind(_) | Error::File { .. })), "{name}");
+        }
+    }
+}

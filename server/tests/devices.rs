@@ -1,0 +1,201 @@
+//! Restores to block devices. They need loop devices, which only root makes, and not in every
+//! container: a test that cannot run says so.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{BLOCK, Driver, LENGTH, Stored, VOLUME, base_image};
+use snapless_server::error::Error;
+use snapless_server::repository::Repository;
+use snapless_server::restore::{Report, Request, Source, restore};
+use snapless_server::stop::StopFlag;
+use snapless_server::timeline::At;
+use snapless_types::RecordKind;
+
+const MARK: &[u8] = b"SNAPLESS: HALF RESTORED\n";
+/// A bound against hangs only.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A loop device; removed when dropped.
+struct Loop {
+    device: PathBuf,
+    backing: tempfile::NamedTempFile,
+}
+
+impl Loop {
+    /// A device of this length, full of nines as far as `full` reaches; `None`, with a word, where
+    /// there are none.
+    fn new(length: u64, full: usize, sector_size: u32) -> Option<Self> {
+        let backing = tempfile::NamedTempFile::new().unwrap();
+        fs::write(backing.path(), vec![9; full]).unwrap();
+        backing.as_file().set_len(length).unwrap();
+        let mut command = Command::new("losetup");
+        command.args(["--find", "--show", "--sector-size", &sector_size.to_string()]);
+        let made = command.arg(backing.path()).output();
+        let Some(made) = made.ok().filter(|made| made.status.success()) else {
+            // Past the harness, which shows nothing of a test that passes.
+            drop(writeln!(io::stderr(), "SKIPPED: no loop device can be made here"));
+            return None;
+        };
+        let device = String::from_utf8(made.stdout).unwrap().trim().into();
+        Some(Self { device, backing })
+    }
+
+    fn content(&self, offset: u64, len: usize) -> Vec<u8> {
+        let mut file = File::open(&self.device).unwrap();
+        file.seek(SeekFrom::Start(offset)).unwrap();
+        let mut bytes = vec![0; len];
+        file.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// What has reached the backing file.
+    fn is_marked(&self) -> bool {
+        let mut start = vec![0; MARK.len()];
+        self.backing.reopen().unwrap().read_exact(&mut start).unwrap();
+        start == MARK
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        drop(Command::new("losetup").arg("--detach").arg(&self.device).status());
+    }
+}
+
+fn request(to: &Path, force: bool, other_sector_size: bool) -> Request {
+    let source = Source { volume: VOLUME, session: None, at: At::T0 };
+    Request { source, to: to.to_owned(), force, other_sector_size }
+}
+
+fn restored(root: &Path, request: &Request) -> Result<Report, Error> {
+    restore(&Repository::open(root)?, request, &StopFlag::default(), |_| {})
+}
+
+#[test]
+fn a_device_is_written_in_place_and_only_with_force() {
+    let stored = Stored::new(&[Driver::default().first_sync()]);
+    let Some(device) = Loop::new(1 << 20, 1 << 20, 512) else { return };
+    let refused = restored(&stored.root, &request(&device.device, false, false));
+    assert!(matches!(refused, Err(Error::TargetExists(_))));
+    assert_eq!(device.content(0, 512), [9; 512]);
+    // By a link, as udev makes them.
+    let link = stored.dir.path().join("by-id");
+    std::os::unix::fs::symlink(&device.device, &link).unwrap();
+    restored(&stored.root, &request(&link, true, false)).unwrap();
+    let image = base_image();
+    assert!(device.content(0, image.len()) == image);
+    assert_eq!(device.content(LENGTH, 512), [9; 512], "what is past the volume stays");
+}
+
+#[test]
+fn a_device_that_is_too_short_or_in_use_is_refused_before_it_changes() {
+    let stored = Stored::new(&[Driver::default().first_sync()]);
+    let Some(short) = Loop::new(LENGTH - 512, 4096, 512) else { return };
+    let refused = restored(&stored.root, &request(&short.device, true, false));
+    assert!(matches!(refused, Err(Error::TargetTooShort { .. })), "{refused:?}");
+    assert_eq!(short.content(0, 4096), [9; 4096]);
+
+    let Some(used) = Loop::new(1 << 20, 4096, 512) else { return };
+    let exclusive = i32::try_from(rustix::fs::OFlags::EXCL.bits()).unwrap();
+    let other = {
+        use std::os::unix::fs::OpenOptionsExt;
+        fs::OpenOptions::new().write(true).custom_flags(exclusive).open(&used.device).unwrap()
+    };
+    let refused = restored(&stored.root, &request(&used.device, true, false)).unwrap_err();
+    assert!(refused.to_string().contains("in use"), "{refused}");
+    assert_eq!(used.content(0, 4096), [9; 4096]);
+    drop(other);
+}
+
+#[test]
+fn a_device_with_other_sectors_is_refused_without_the_flag_that_says_so() {
+    let stored = Stored::new(&[Driver::default().first_sync()]);
+    let Some(device) = Loop::new(1 << 20, 4096, 4096) else { return };
+    let refused = restored(&stored.root, &request(&device.device, true, false)).unwrap_err();
+    let text = refused.to_string();
+    let is_clear = ["4096", "512", "--other-sector-size"].iter().all(|part| text.contains(part));
+    assert!(is_clear, "{text}");
+    assert_eq!(device.content(0, 4096), [9; 4096]);
+    let report = restored(&stored.root, &request(&device.device, true, true)).unwrap();
+    assert_eq!(report.sector_size, 512);
+    assert!(device.content(0, base_image().len()) == base_image());
+}
+
+#[test]
+fn a_restore_that_fails_leaves_a_device_that_says_so_and_the_next_begins_anew() {
+    let mut driver = Driver::default();
+    let frames = [
+        driver.start(),
+        driver.blocks(0..5),
+        [driver.base_complete(), driver.epoch_end()].concat(),
+    ];
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    common::ingest(&root, LENGTH, 1 << 20, &frames);
+    let Some(device) = Loop::new(1 << 20, 1 << 20, 512) else { return };
+    let stop = StopFlag::default();
+    let repository = Repository::open(&root).unwrap();
+    let wanted = request(&device.device, true, false);
+    let stopped = restore(&repository, &wanted, &stop, |progress| {
+        if progress.done > 0 {
+            stop.set();
+        }
+    });
+    assert!(matches!(stopped, Err(Error::Stopped)), "{stopped:?}");
+    assert!(device.is_marked());
+    restored(&root, &wanted).unwrap();
+    assert!(device.content(0, base_image().len()) == base_image());
+}
+
+/// A child process; killed outright when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn sigterm_in_the_midst_of_a_restore_is_heard_and_the_device_is_marked() {
+    /// Zeros, which take a while to write to a device.
+    const LONG: u64 = 4 << 30;
+    let mut driver = Driver::default();
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    let records = [
+        driver.start(),
+        driver.fill(RecordKind::Block, 0, BLOCK, 7),
+        driver.plain(RecordKind::Unallocated, BLOCK, LONG - BLOCK),
+        driver.base_complete(),
+        driver.epoch_end(),
+    ];
+    common::ingest(&root, LONG, 1 << 20, &[records.concat()]);
+    let Some(device) = Loop::new(LONG, 4096, 512) else { return };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_snapless-server"));
+    command.args(["restore", "--force", "--at", "t0", "--volume", &VOLUME.to_string()]);
+    command.arg("--repository").arg(&root).arg("--to").arg(&device.device);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut running = Running(child);
+    let begun = Instant::now();
+    while !device.is_marked() {
+        assert!(begun.elapsed() < PATIENCE, "the device is marked first of all");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let id = running.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let mut said = String::new();
+    running.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(130), "{said}");
+    assert!(said.contains("half restored"), "{said}");
+    assert!(device.is_marked());
+}

@@ -1,0 +1,171 @@
+//! File systems that cannot sync a folder, and what is made: private from its first byte.
+
+mod common;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use common::{Driver, LENGTH};
+use snapless_server::error::Error;
+use snapless_server::ingest::{Action, Ingest};
+use snapless_server::repository::WritableRepository;
+use snapless_server::stop::StopFlag;
+use snapless_server::storage::local::LocalStorage;
+use snapless_server::storage::{Lock, OpenMode, Storage, StorageFile, Store};
+use snapless_server::verify::verify;
+use snapless_server::writer::SessionWriter;
+use snapless_wire::frame::{FrameHeader, FrameKind};
+
+/// A directory whose file system answers the sync of a folder with an error of this number.
+#[derive(Debug)]
+struct Odd {
+    local: LocalStorage,
+    answer: Arc<AtomicI32>,
+}
+
+impl Storage for Odd {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
+        self.local.open(path, mode)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<bool> {
+        self.local.create_dir(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.local.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.local.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.local.remove(path)
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Err(io::Error::from_raw_os_error(self.answer.load(Ordering::Relaxed)))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        self.local.lock(path)
+    }
+
+    fn locate(&self, path: &Path) -> PathBuf {
+        self.local.locate(path)
+    }
+}
+
+fn odd(root: &Path, answer: &Arc<AtomicI32>) -> Store {
+    let local = LocalStorage::create(root).unwrap();
+    Store::new(Arc::new(Odd { local, answer: answer.clone() }))
+}
+
+/// Stores a first sync.
+fn store(repository: &WritableRepository) -> Result<(), Error> {
+    let header = common::header(LENGTH);
+    let (mut writer, state) =
+        SessionWriter::open(repository, &header, 1 << 20, &StopFlag::default())?;
+    let mut ingest = Ingest::AwaitingHello;
+    ingest.begin(state);
+    let payload = Driver::default().first_sync();
+    let frame = FrameHeader::new(FrameKind::Records, &payload).unwrap();
+    let Action::Store { ends: Some(ends) } = ingest.frame(frame, &payload).unwrap() else {
+        panic!("an epoch is stored");
+    };
+    writer.append(&frame, &payload)?;
+    writer.commit(ends.epoch(), ends.seq())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_repository_works_where_no_folder_can_be_synced() {
+    // EINVAL, EOPNOTSUPP, ENOTTY, EBADF, EACCES.
+    for number in [22, 95, 25, 9, 13] {
+        let dir = common::scratch();
+        let answer = Arc::new(AtomicI32::new(number));
+        let storage = odd(&dir.path().join("repository"), &answer);
+        drop(WritableRepository::init_in(storage.clone()).unwrap());
+        let repository = WritableRepository::open_in(storage).unwrap();
+        store(&repository).unwrap();
+        let report = verify(repository.repository(), &StopFlag::default(), |_| {}).unwrap();
+        assert_eq!((report.sessions, report.damage), (1, vec![]), "{number}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fails_ends_it_and_nothing_is_half_made() {
+    const EIO: i32 = 5;
+    const EINVAL: i32 = 22;
+    let dir = common::scratch();
+    let answer = Arc::new(AtomicI32::new(EIO));
+    let storage = odd(&dir.path().join("repository"), &answer);
+    let failed = WritableRepository::init_in(storage.clone()).unwrap_err().to_string();
+    assert!(failed.contains("cannot sync"), "{failed}");
+    // Once the disk works, making it goes on.
+    answer.store(EINVAL, Ordering::Relaxed);
+    let repository = WritableRepository::init_in(storage).unwrap();
+    answer.store(EIO, Ordering::Relaxed);
+    assert!(store(&repository).is_err());
+    answer.store(EINVAL, Ordering::Relaxed);
+    store(&repository).unwrap();
+    let report = verify(repository.repository(), &StopFlag::default(), |_| {}).unwrap();
+    assert_eq!((report.sessions, report.damage), (1, vec![]));
+}
+
+#[cfg(unix)]
+mod privacy {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::{Command, Output};
+
+    use common::VOLUME;
+
+    use super::*;
+
+    /// Runs the program under the loosest umask.
+    fn run(arguments: &[&str]) -> Output {
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask 0 && exec \"$0\" \"$@\""]);
+        command.arg(env!("CARGO_BIN_EXE_snapless-server")).args(arguments);
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        done
+    }
+
+    /// Every file and folder from here on.
+    fn walk(path: &Path, found: &mut Vec<(PathBuf, u32)>) {
+        let metadata = fs::symlink_metadata(path).unwrap();
+        found.push((path.to_owned(), metadata.permissions().mode() & 0o777));
+        if metadata.is_dir() {
+            for entry in fs::read_dir(path).unwrap() {
+                walk(&entry.unwrap().path(), found);
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_program_makes_is_its_owners_alone_whatever_the_umask() {
+        let dir = common::scratch();
+        let (above, image) = (dir.path().join("above"), dir.path().join("image"));
+        let root = above.join("repository");
+        let at = root.to_str().unwrap();
+        run(&["init", at]);
+        run(&["ca", "init", "--repository", at]);
+        run(&["token", "create", "--repository", at]);
+        // Files of sessions are made by the same code in this process, under its umask.
+        common::ingest(&root, LENGTH, 1 << 10, &[Driver::default().first_sync()]);
+        let (volume, to) = (VOLUME.to_string(), image.to_str().unwrap());
+        run(&["restore", "--repository", at, "--volume", &volume, "--at", "t0", "--to", to]);
+        let mut found = Vec::new();
+        walk(&above, &mut found);
+        walk(&image, &mut found);
+        assert!(found.len() > 15, "{found:?}");
+        let open: Vec<_> = found.iter().filter(|(_, mode)| mode & 0o077 != 0).collect();
+        assert!(open.is_empty(), "{open:?}");
+    }
+}
