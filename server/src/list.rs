@@ -8,8 +8,9 @@ use crate::format::session::SessionHeader;
 use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
 use crate::stop::StopFlag;
+use crate::stream::StreamState;
 use crate::time;
-use crate::timeline::{self, PointRange, Timeline};
+use crate::timeline::{self, PointRange};
 
 /// One volume.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -110,6 +111,11 @@ pub struct Stream {
     pub blocks_known: u64,
     /// Bytes of paging, swap and hibernation files that the base image leaves out: it has zeros.
     pub excluded_bytes: u64,
+    /// Blocks of which the volume's disk could not read some bytes: an image of the last instant has
+    /// zeros there. A block counts until it is written as a whole.
+    pub blocks_with_holes: u64,
+    /// The same of the t0 image.
+    pub blocks_with_holes_at_t0: u64,
     /// Every gap.
     pub gaps: Vec<Gap>,
     /// Epochs that ended.
@@ -192,7 +198,7 @@ fn content(repository: &Repository, header: SessionHeader, stop: &StopFlag) -> R
     let reader = SessionReader::open(repository.store(), header)?;
     let state = reader.survey(stop)?;
     let timeline = state.timeline();
-    let stream = stream(&reader, timeline)?;
+    let stream = stream(&reader, &state)?;
     Ok(if timeline.last().is_none() {
         Content::Empty
     } else if timeline.open_gap_now().is_some() {
@@ -204,7 +210,8 @@ fn content(repository: &Repository, header: SessionHeader, stop: &StopFlag) -> R
     })
 }
 
-fn stream(reader: &SessionReader, timeline: &Timeline) -> Result<Stream> {
+fn stream(reader: &SessionReader, state: &StreamState) -> Result<Stream> {
+    let timeline = state.timeline();
     let points = |range: &PointRange| Points {
         from: time::to_text(range.from.time()),
         to: time::to_text(range.to.time()),
@@ -223,6 +230,8 @@ fn stream(reader: &SessionReader, timeline: &Timeline) -> Result<Stream> {
         blocks: timeline.coverage().total,
         blocks_known: timeline.coverage().known,
         excluded_bytes: timeline.excluded_bytes(),
+        blocks_with_holes: state.blocks_with_holes(),
+        blocks_with_holes_at_t0: state.blocks_with_holes_at_t0(),
         gaps: timeline.gaps().iter().map(gap).collect(),
         epochs: timeline.epochs(),
         last_epoch: reader.acknowledged().epoch.get(),

@@ -24,6 +24,12 @@ pub struct StreamState {
     /// Blocks that a write in the open gap touched before they were captured, and that are not in
     /// `known`.
     spoiled: BlockSet,
+    /// Blocks with a hole in the base image: the volume's disk could not read some of their bytes.
+    /// `base` holds all of them.
+    holes_at_t0: BlockSet,
+    /// Blocks with a hole as of the last record: none that was written as a whole since. `known`
+    /// holds all of them.
+    holes: BlockSet,
     /// The base blocks of the last record, whose unreadable sectors may follow.
     last_base: BlockRange,
     ended_epoch: EpochId,
@@ -76,6 +82,8 @@ impl StreamState {
             base: BlockSet::new(blocks),
             known: BlockSet::new(blocks),
             spoiled: BlockSet::new(blocks),
+            holes_at_t0: BlockSet::new(blocks),
+            holes: BlockSet::new(blocks),
             last_base: BlockRange::EMPTY,
             ended_epoch: EpochId::new(0),
             joint: Joint::Stored,
@@ -98,6 +106,17 @@ impl StreamState {
     /// The instants that can be restored so far.
     pub fn timeline(&self) -> &Timeline {
         &self.timeline
+    }
+
+    /// Blocks of which the volume's disk could not read some bytes, as of the last record. A block
+    /// counts until a record gives it content as a whole.
+    pub fn blocks_with_holes(&self) -> u64 {
+        self.holes.count()
+    }
+
+    /// Blocks of the base image of which the volume's disk could not read some bytes.
+    pub fn blocks_with_holes_at_t0(&self) -> u64 {
+        self.holes_at_t0.count()
     }
 
     /// The last record's place.
@@ -127,6 +146,8 @@ impl StreamState {
             (&self.base, &other.base),
             (&self.known, &other.known),
             (&self.spoiled, &other.spoiled),
+            (&self.holes_at_t0, &other.holes_at_t0),
+            (&self.holes, &other.holes),
         ];
         sets.iter().all(|(one, other)| one.count() == other.count() && one.is_subset(other))
             && self.last_base == other.last_base
@@ -173,6 +194,7 @@ impl StreamState {
             self.last_base = if is_base { run } else { BlockRange::EMPTY };
         }
         self.headers = self.headers.map(|sum| crc32c::crc32c_append(sum, &record.to_bytes()));
+        self.note_holes(record, run, &given);
         let coverage = self.coverage();
         let base = coverage.base > before.0 || given == BaseBlocks::Holes;
         let t0_lost = coverage.known - before.1 > coverage.base - before.0;
@@ -264,8 +286,7 @@ impl StreamState {
         if !self.in_gap() {
             return Err(Violation::WriteBeforeBlock { seq: record.seq(), block });
         }
-        let covered = record_extent(record).map(|extent| self.geometry.whole_blocks_of(&extent));
-        self.know(&covered.unwrap_or(BlockRange::EMPTY));
+        self.know(&self.whole_blocks_of(record));
         // At most the first and the last block are not covered.
         let last = BlockIndex(run.end.0.saturating_sub(1));
         for block in [run.start, last] {
@@ -318,6 +339,32 @@ impl StreamState {
         self.base.insert_all(&given);
         self.know(&run);
         Ok(given)
+    }
+
+    /// Notes what a record says about blocks that the disk could not read.
+    fn note_holes(&mut self, record: &RecordHeader, run: BlockRange, given: &BaseBlocks) {
+        let covered = match record.kind() {
+            RecordKind::Unreadable => {
+                match given {
+                    BaseBlocks::Some(fresh) => self.holes_at_t0.insert_all(fresh),
+                    BaseBlocks::Holes => _ = self.holes_at_t0.insert(&run),
+                    BaseBlocks::All | BaseBlocks::None => {}
+                }
+                self.holes.insert(&run);
+                return;
+            }
+            RecordKind::Resync => run,
+            RecordKind::Write | RecordKind::Trim | RecordKind::Zero => self.whole_blocks_of(record),
+            // Of a block that has no content yet, or a marker.
+            _ => return,
+        };
+        self.holes.remove(&covered);
+    }
+
+    /// The blocks that the record covers as a whole.
+    fn whole_blocks_of(&self, record: &RecordHeader) -> BlockRange {
+        let covered = record_extent(record).map(|extent| self.geometry.whole_blocks_of(&extent));
+        covered.unwrap_or(BlockRange::EMPTY)
     }
 
     fn consistent(&mut self, record: &RecordHeader) -> Result<(), Violation> {

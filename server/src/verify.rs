@@ -31,6 +31,22 @@ pub struct Report {
     pub bytes: u64,
     /// All damage.
     pub damage: Vec<Finding>,
+    /// Sessions with blocks that the volume's disk could not read. That is no damage of what is
+    /// stored, but images have zeros there.
+    pub holes: Vec<Holes>,
+}
+
+/// Blocks of a session that the volume's disk could not read.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Holes {
+    /// The volume.
+    pub volume: String,
+    /// The session.
+    pub session: String,
+    /// Blocks with unread bytes at the last instant. A block counts until it is written as a whole.
+    pub blocks: u64,
+    /// The same of the t0 image.
+    pub blocks_at_t0: u64,
 }
 
 /// One damaged place.
@@ -176,12 +192,23 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
                 rules = Rules::Lost;
             }
         }
-        if let Rules::Checked(state) = rules
-            && let Err(error) = reader.check_end(&state)
-        {
-            self.found(reader, error)?;
+        if let Rules::Checked(state) = rules {
+            self.note_holes(reader, &state);
+            if let Err(error) = reader.check_end(&state) {
+                self.found(reader, error)?;
+            }
         }
         Ok(())
+    }
+
+    fn note_holes(&mut self, reader: &SessionReader, state: &StreamState) {
+        let (blocks, blocks_at_t0) = (state.blocks_with_holes(), state.blocks_with_holes_at_t0());
+        if blocks == 0 && blocks_at_t0 == 0 {
+            return;
+        }
+        let header = reader.header();
+        let [volume, session] = [header.volume.to_string(), header.session.to_string()];
+        self.report.holes.push(Holes { volume, session, blocks, blocks_at_t0 });
     }
 
     /// Reads a segment; `kept` is the state that was kept in it. Damage inside an entry is

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::{Driver, SESSION, VOLUME};
 use snapless_server::format::repository::session_dir;
@@ -72,16 +72,43 @@ fn this_release_writes_the_pinned_bytes() {
     }
 }
 
-#[test]
-fn this_release_reads_the_pinned_bytes() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("repository");
-    drop(WritableRepository::init(&root).unwrap());
+/// Puts the pinned files into a new repository; returns the session's directory.
+fn pinned(root: &Path) -> PathBuf {
+    drop(WritableRepository::init(root).unwrap());
     let session = root.join(session_dir(VOLUME, SESSION));
     fs::create_dir_all(&session).unwrap();
     for (name, golden) in FILES {
         fs::write(session.join(name), golden).unwrap();
     }
+    session
+}
+
+#[test]
+fn a_state_of_an_earlier_release_is_no_damage_and_the_stream_is_read_instead() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    let session = pinned(&root);
+    let kept = session.join("state.snapless");
+    fs::write(&kept, include_bytes!("golden/state-1.snapless")).unwrap();
+    let stop = StopFlag::default();
+    let verified = || verify(&Repository::open(&root).unwrap(), &stop, |_| {}).unwrap().damage;
+    assert_eq!(verified(), []);
+    let repository = WritableRepository::open(&root).unwrap();
+    let (_, state) =
+        SessionWriter::open(&repository, &common::header(LENGTH), 1 << 20, &stop).unwrap();
+    assert_eq!(state.timeline().records(), 6);
+    // One flipped bit of its version is damage.
+    let mut bytes = FILES[0].1.to_vec();
+    bytes[8] ^= 2;
+    fs::write(&kept, bytes).unwrap();
+    assert_eq!(verified().len(), 1);
+}
+
+#[test]
+fn this_release_reads_the_pinned_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    pinned(&root);
     let report = verify(&Repository::open(&root).unwrap(), &StopFlag::default(), |_| {}).unwrap();
     assert_eq!(report.damage, []);
     let to = dir.path().join("image");

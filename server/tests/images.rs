@@ -12,6 +12,7 @@ use snapless_server::repository::Repository;
 use snapless_server::restore::{Request, Source, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
+use snapless_server::verify::verify;
 use snapless_types::{Extent, RecordKind};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
@@ -48,6 +49,44 @@ fn unreadable_blocks_are_zeros_and_reported_until_they_are_written() {
     patch(&mut want, 3 * BLOCK, BLOCK, 0);
     assert_eq!(found, want);
     assert_eq!(report.unreadable, [extent(2 * BLOCK + SECTOR, 2 * BLOCK - SECTOR)]);
+    // Blocks 2 and 3; at t0 blocks 1 and 2.
+    assert_eq!(holes(&stored), (2, 2));
+}
+
+/// Blocks with holes, now and at t0, as `list` and `verify` tell them.
+fn holes(stored: &Stored) -> (u64, u64) {
+    let repository = Repository::open(&stored.root).unwrap();
+    let volumes = list(&repository, &StopFlag::default()).unwrap();
+    let stream = volumes[0].sessions[0].content.stream().unwrap();
+    let listed = (stream.blocks_with_holes, stream.blocks_with_holes_at_t0);
+    let report = verify(&repository, &StopFlag::default(), |_| {}).unwrap();
+    let found: Vec<_> = report.holes.iter().map(|it| (it.blocks, it.blocks_at_t0)).collect();
+    let want = if listed == (0, 0) { vec![] } else { vec![listed] };
+    assert_eq!(found, want);
+    assert_eq!(report.damage, []);
+    listed
+}
+
+#[test]
+fn a_block_has_a_hole_until_it_is_written_as_a_whole() {
+    let mut driver = Driver::default();
+    let mut records = vec![driver.start(), driver.blocks(0..2)];
+    let now = |records: &[Vec<u8>], driver: &Driver| {
+        holes(&Stored::new(&[records.concat(), driver.clone().epoch_end()]))
+    };
+    // Two holes in one block.
+    records.extend([driver.unreadable(BLOCK, SECTOR), driver.unreadable(BLOCK + SECTOR, SECTOR)]);
+    records.extend([driver.blocks(2..5), driver.base_complete()]);
+    assert_eq!(now(&records, &driver), (1, 1));
+    records.push(driver.write(BLOCK, 2 * SECTOR, 7));
+    assert_eq!(now(&records, &driver), (1, 1), "what is written in part still counts");
+    records.push(driver.plain(RecordKind::Trim, SECTOR, 2 * BLOCK));
+    assert_eq!(now(&records, &driver), (0, 1));
+    records.extend([driver.gap(), driver.unreadable(3 * BLOCK, LENGTH - 3 * BLOCK)]);
+    records.push(driver.consistent());
+    assert_eq!(now(&records, &driver), (2, 1));
+    records.extend([driver.gap(), driver.resync(4, 1), driver.consistent()]);
+    assert_eq!(now(&records, &driver), (1, 1));
 }
 
 #[test]
@@ -137,8 +176,12 @@ fn a_stopped_restore_leaves_no_file() {
     let stop = StopFlag::default();
     stop.set();
     let source = Source { volume: VOLUME, session: None, at: At::T0 };
-    let to = stored.root.with_extension("img");
-    let request = Request { source, to, force: true, other_sector_size: false };
+    let request = Request {
+        source,
+        to: stored.root.with_extension("img"),
+        force: true,
+        other_sector_size: false,
+    };
     let stopped = restore(&Repository::open(&stored.root).unwrap(), &request, &stop, |_| {});
     assert!(matches!(stopped, Err(Error::Stopped)));
     assert_eq!(std::fs::read_dir(stored.dir.path()).unwrap().count(), 1);

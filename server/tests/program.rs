@@ -193,6 +193,37 @@ fn each_kind_of_failure_has_its_exit_code() {
 }
 
 #[test]
+fn holes_are_told_by_every_command_and_have_an_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    let mut records = vec![driver.start(), driver.blocks(0..1), driver.unreadable(BLOCK, BLOCK)];
+    records.extend([driver.blocks(2..5), driver.base_complete(), driver.epoch_end()]);
+    records.extend([driver.write(BLOCK, BLOCK, 7), driver.epoch_end()]);
+    common::ingest(&root, common::LENGTH, 1 << 20, &[records[..6].concat(), records[6..].concat()]);
+
+    let listed = run("list", &root, &["--json"]);
+    let session = &json(&listed)[0]["sessions"][0];
+    assert_eq!([&session["blocks_with_holes"], &session["blocks_with_holes_at_t0"]], [0, 1]);
+    let human = text(&run("list", &root, &[]).stdout);
+    assert!(human.contains("holes     0 block(s)") && human.contains(", 1 of the t0"), "{human}");
+    let verified = run("verify", &root, &["--json"]);
+    assert_eq!(verified.status.code(), Some(0), "what is stored is sound");
+    assert_eq!(json(&verified)["holes"][0]["blocks_at_t0"], 1);
+    assert!(text(&run("verify", &root, &[]).stdout).contains("holes: session"));
+
+    let to = dir.path().join("image");
+    let done = restore(&root, "t0", &to, &["--json"]);
+    assert_eq!(done.status.code(), Some(5), "{}", text(&done.stderr));
+    assert_eq!(json(&done)["unreadable"][0]["len"], BLOCK);
+    let done = restore(&root, "t0", &to, &["--force", "--salvage"]);
+    assert_eq!(done.status.code(), Some(5), "{}", text(&done.stderr));
+    let done = restore(&root, "latest", &to, &["--force"]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    assert!(text(&done.stdout).contains("sectors of 512 bytes"), "{}", text(&done.stdout));
+}
+
+#[test]
 fn only_init_makes_a_repository_and_serve_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repository");

@@ -79,6 +79,13 @@ fn print_stream(stream: &Stream) {
         let excluded = bytes(stream.excluded_bytes);
         anstream::println!("    excluded  {excluded} of paging, swap and hibernation files");
     }
+    let [now, at_t0] = [stream.blocks_with_holes, stream.blocks_with_holes_at_t0];
+    if now + at_t0 > 0 {
+        anstream::println!(
+            "    {POOR}holes{POOR:#}     {now} block(s) that the volume's disk could not read, {at_t0} \
+             of the t0 image: zeros there"
+        );
+    }
     for gap in &stream.gaps {
         match &gap.to {
             Some(to) => {

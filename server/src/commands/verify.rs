@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::error::Result;
 use crate::repository::Repository;
-use crate::verify::{Report, verify};
+use crate::verify::{Holes, Report, verify};
 
-use super::console::{BAD, EXIT_DAMAGE, GOOD, bytes, on_signal, print_json};
+use super::console::{BAD, EXIT_DAMAGE, GOOD, POOR, bytes, on_signal, print_json};
 use super::progress::Bar;
 
 pub(super) fn run(args: &cli::Verify) -> Result<ExitCode> {
@@ -30,6 +30,12 @@ fn print(report: &Report) {
         let at = finding.offset.map_or_else(String::new, |offset| format!(" at byte {offset}"));
         let file = finding.file.display();
         anstream::println!("{BAD}damaged{BAD:#}: {file}{at}: {}", finding.error);
+    }
+    for Holes { session, blocks, blocks_at_t0, .. } in &report.holes {
+        anstream::println!(
+            "{POOR}holes{POOR:#}: session {session} has {blocks} block(s) that the volume's disk could \
+             not read, {blocks_at_t0} of the t0 image: images have zeros there"
+        );
     }
     let read = bytes(report.bytes);
     let verdict = match report.damage.len() {

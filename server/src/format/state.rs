@@ -21,10 +21,11 @@ use crate::stream::StreamState;
 
 /// The file's name.
 pub const STATE_FILE: &str = "state.snapless";
-/// The longest file that is written or read, in bytes: three sets of 2^32 blocks without any order.
-pub const STATE_LEN_MAX: u64 = 2 << 30;
+/// The longest file that is written or read, in bytes: five sets of 2^32 blocks without any order.
+pub const STATE_LEN_MAX: u64 = 3 << 30;
 
 const MAGIC: [u8; 8] = *b"SLSTATE\0";
+/// 1 had neither the checksum of the headers nor sets of blocks with holes.
 const VERSION: u32 = 2;
 
 /// An entry of a segment: where it is, and its first bytes, whose checksum tells it from others.

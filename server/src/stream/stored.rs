@@ -15,7 +15,7 @@ impl StreamState {
             block.0.put(out);
         }
         self.headers.put(out);
-        for set in [&self.base, &self.known, &self.spoiled] {
+        for set in [&self.base, &self.known, &self.spoiled, &self.holes_at_t0, &self.holes] {
             set.put(out);
         }
         self.timeline.put(out);
@@ -31,10 +31,14 @@ impl StreamState {
         let base = BlockSet::take(input, total)?;
         let known = BlockSet::take(input, total)?;
         let spoiled = BlockSet::take(input, total)?;
+        let holes_at_t0 = BlockSet::take(input, total)?;
+        let holes = BlockSet::take(input, total)?;
         let coverage = Coverage { total, base: base.count(), known: known.count() };
         let timeline = Timeline::take(input, coverage)?;
         let is_possible = base.is_subset(&known)
             && known.is_disjoint(&spoiled)
+            && holes_at_t0.is_subset(&base)
+            && holes.is_subset(&known)
             && start <= end
             && end.0 <= total
             && (spoiled.count() == 0 || timeline.open_gap_now().is_some());
@@ -43,6 +47,8 @@ impl StreamState {
             base,
             known,
             spoiled,
+            holes_at_t0,
+            holes,
             last_base: BlockRange::new(start, end),
             ended_epoch,
             joint: Joint::Stored,
