@@ -145,6 +145,20 @@ pub enum Error {
     /// The target is neither a file nor a block device.
     #[error("{} is neither a file nor a block device: choose another target", .0.display())]
     TargetKind(PathBuf),
+    /// The target lies in the repository.
+    #[error("{} lies in the repository, which holds nothing else: choose another target", .0.display())]
+    TargetInRepository(PathBuf),
+    /// The image is complete, but the disk failed to note its name.
+    #[error(
+        "the image is in {}, whole, but its name may not survive a power loss: {source}; check the \
+         disk, and restore again", .path.display()
+    )]
+    NameInDoubt {
+        /// The image.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The target is a link to nothing.
     #[error(
         "{} is a link to {}, which does not exist: restore to that name, or remove the link",

@@ -10,15 +10,18 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::stop::StopFlag;
 
+mod demand;
 mod device;
 mod image_file;
 pub mod partial;
 mod place;
 mod runs;
 
+pub use demand::Demand;
 use device::Device;
 use image_file::ImageFile;
 use place::Place;
+pub use place::keep_out;
 
 /// An image that is being written.
 pub trait Target {
@@ -52,19 +55,6 @@ impl Target for Vec<u8> {
         self[index(offset)..][..index(len)].fill(0);
         Ok(())
     }
-}
-
-/// What a target must hold, and what may be done to it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Demand {
-    /// Bytes of the volume.
-    pub length: u64,
-    /// Bytes of the volume's sectors; `None` if they are not known.
-    pub sector_size: Option<u32>,
-    /// Overwrite what is there.
-    pub force: bool,
-    /// Write to a device whose sectors have another size.
-    pub other_sector_size: bool,
 }
 
 /// An image in a file or on a block device.

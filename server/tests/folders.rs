@@ -1,4 +1,5 @@
 //! File systems that cannot sync a folder, and what is made: private from its first byte.
+#![cfg(target_os = "linux")]
 
 mod common;
 
@@ -80,7 +81,6 @@ fn store(repository: &WritableRepository) -> Result<(), Error> {
     writer.commit(ends.epoch(), ends.seq())
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_repository_works_where_no_folder_can_be_synced() {
     // EINVAL, EOPNOTSUPP, ENOTTY, EBADF, EACCES.
@@ -96,7 +96,6 @@ fn a_repository_works_where_no_folder_can_be_synced() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_disk_that_fails_ends_it_and_nothing_is_half_made() {
     const EIO: i32 = 5;
@@ -117,7 +116,6 @@ fn a_disk_that_fails_ends_it_and_nothing_is_half_made() {
     assert_eq!((report.sessions, report.damage), (1, vec![]));
 }
 
-#[cfg(unix)]
 mod privacy {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
@@ -146,6 +144,44 @@ mod privacy {
                 walk(&entry.unwrap().path(), found);
             }
         }
+    }
+
+    #[test]
+    fn nothing_of_a_repository_is_written_through_a_link() {
+        let dir = common::scratch();
+        let (root, precious) = (dir.path().join("repository"), dir.path().join("precious"));
+        fs::create_dir(&root).unwrap();
+        fs::write(&precious, "precious").unwrap();
+        // Names of an interrupted init, which may be there.
+        for name in ["lock", "sessions.new", "repository.new"] {
+            let link = root.join(name);
+            std::os::unix::fs::symlink(&precious, &link).unwrap();
+            let refused = WritableRepository::init(&root).unwrap_err().to_string();
+            assert!(refused.contains("remove the link"), "{refused}");
+            assert_eq!(fs::read(&precious).unwrap(), b"precious", "{name}");
+            fs::remove_file(&link).unwrap();
+        }
+        WritableRepository::init(&root).unwrap();
+    }
+
+    #[test]
+    fn serve_warns_of_a_repository_that_others_can_read() {
+        let dir = common::scratch();
+        let root = dir.path().join("repository");
+        drop(WritableRepository::init(&root).unwrap());
+        let warning = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_snapless-server"));
+            // Without an authority it ends at once.
+            command.args(["serve", "--listen", "127.0.0.1:0", "--repository"]).arg(&root);
+            let done = command.output().unwrap();
+            String::from_utf8_lossy(&done.stderr).contains("chmod -R go=")
+        };
+        assert!(!warning());
+        for open in [&root, &root.join("volumes")] {
+            assert!(!warning());
+            fs::set_permissions(open, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        assert!(warning());
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! Where images go: links, names, files of others, two restores at once, what killed ones leave.
+#![cfg(target_os = "linux")]
 
 mod common;
 
@@ -78,7 +79,6 @@ fn a_finished_image_replaces_the_old_file() {
     assert_eq!(names(dir.path()), ["image"]);
 }
 
-#[cfg(unix)]
 #[test]
 fn a_link_is_followed_and_stays_and_one_to_nothing_is_refused() {
     use std::os::unix::fs::symlink;
@@ -103,7 +103,6 @@ fn a_link_is_followed_and_stays_and_one_to_nothing_is_refused() {
     assert_eq!(names(&at("big")), ["vm.img"]);
 }
 
-#[cfg(unix)]
 #[test]
 fn any_legal_name_works_and_is_printed_whole() {
     use std::os::unix::ffi::OsStringExt;
@@ -130,7 +129,6 @@ fn any_legal_name_works_and_is_printed_whole() {
     assert_eq!(done.status.code(), Some(2), "{}", text(&done.stderr));
 }
 
-#[cfg(unix)]
 #[test]
 fn a_repository_of_any_name_is_listed_and_verified_as_json() {
     use std::os::unix::ffi::OsStringExt;
@@ -152,7 +150,6 @@ fn a_repository_of_any_name_is_listed_and_verified_as_json() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn no_file_that_another_account_puts_there_is_written_through() {
     let stored = stored();
@@ -213,7 +210,6 @@ fn of_restores_at_once_to_one_name_one_is_done_and_the_others_are_refused() {
     assert_eq!(names(dir.path()), ["image"]);
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn what_killed_restores_left_is_removed_or_named() {
     let stored = stored();

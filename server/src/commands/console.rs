@@ -68,15 +68,3 @@ pub(super) fn log_as_command() {
 pub(super) fn bytes(count: u64) -> indicatif::BinaryBytes {
     indicatif::BinaryBytes(count)
 }
-
-/// Logs to standard error; `RUST_LOG` sets the level.
-pub(super) fn begin_log() {
-    let env = env_logger::Env::default().default_filter_or("info");
-    env_logger::Builder::from_env(env)
-        .format(|out, record| {
-            let style = out.default_level_style(record.level());
-            let (time, level) = (time::to_text(time::now()), record.level());
-            writeln!(out, "{time} {style}{level:<5}{style:#} {}", record.args())
-        })
-        .init();
-}

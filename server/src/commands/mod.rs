@@ -26,7 +26,7 @@ use self::console::{
 /// Runs the subcommand of the command line.
 pub fn run(cli: Cli) -> ExitCode {
     match &cli.command {
-        Command::Serve(_) => log_as_service(),
+        Command::Serve(_) | Command::Mount(_) => log_as_service(),
         _ => log_as_command(),
     }
     let result = match cli.command {

@@ -15,10 +15,9 @@ use crate::stop::StopFlag;
 use crate::time;
 
 use super::audit::{self, Act};
-use super::console::{POOR, begin_log, on_signal, print_json};
+use super::console::{POOR, on_signal, print_json};
 
 pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
-    begin_log();
     let repository = Repository::open(&args.repository)?;
     let source = Source { volume: args.volume, session: args.session, at: args.at };
     // Ctrl-C ends the look-up, and then the mount.

@@ -9,6 +9,7 @@ use crate::repository::Repository;
 use crate::restore::{PassedOver, Report, Request, Source, restore};
 use crate::salvage::{self, Bytes, salvage};
 use crate::stop::StopFlag;
+use crate::target::keep_out;
 use crate::target::partial::{self, LeftOver};
 
 use super::audit::{self, Act};
@@ -29,6 +30,7 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
         force: args.force,
         other_sector_size: args.other_sector_size,
     };
+    keep_out(&request.to, &args.repository)?;
     clean_up(&request.to);
     if is_salvage {
         return run_salvage(&repository, &request, args.json, &stop);

@@ -7,12 +7,14 @@ use log::warn;
 
 use crate::cli;
 use crate::error::{Error, Result};
+use crate::format::repository::VOLUMES_DIR;
 use crate::handles;
 use crate::repository::Repository;
 use crate::security::Security;
 use crate::serve::{Limits, Server};
+use crate::storage::local::is_open_to_others;
 
-use super::console::{begin_log, on_signal};
+use super::console::on_signal;
 
 pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
     if let Some(sessions) = handles::raise(args.sessions_max) {
@@ -20,6 +22,16 @@ pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
             "the system lets this process open files for about {sessions} sessions, not for {}: \
              raise its limit (`ulimit -Hn`, systemd's LimitNOFILE)",
             args.sessions_max
+        );
+    }
+    // Both: directories that an earlier release made, or whose modes were changed.
+    if [&args.repository, &args.repository.join(VOLUMES_DIR)]
+        .iter()
+        .all(|dir| is_open_to_others(dir))
+    {
+        warn!(
+            "other accounts can read the volumes in {0}: `chmod -R go= {0}` keeps them out",
+            args.repository.display()
         );
     }
     let limits = Limits { sessions: args.sessions_max, ..Limits::default() };

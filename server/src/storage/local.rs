@@ -52,7 +52,8 @@ impl Storage for LocalStorage {
         };
         private::only_owner(&mut options);
         let path = self.locate(path);
-        Ok(Box::new(LocalFile { file: options.open(&path)?, path }))
+        let file = options.open(&path).map_err(name_link)?;
+        Ok(Box::new(LocalFile { file, path }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
@@ -87,7 +88,7 @@ impl Storage for LocalStorage {
         let mut options = OpenOptions::new();
         not_through_a_link(options.create(true).truncate(false).write(true));
         private::only_owner(&mut options);
-        let file = options.open(self.locate(path))?;
+        let file = options.open(self.locate(path)).map_err(name_link)?;
         match FileExt::try_lock(&file) {
             Ok(()) => Ok(Box::new(file)),
             Err(fs4::TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
@@ -140,6 +141,18 @@ impl StorageFile for LocalFile {
     }
 }
 
+/// True if any account can list or enter the directory.
+#[cfg(unix)]
+pub(crate) fn is_open_to_others(dir: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(dir).is_ok_and(|dir| dir.permissions().mode() & 0o005 != 0)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_open_to_others(_: &Path) -> bool {
+    false
+}
+
 fn create_dirs(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -174,6 +187,20 @@ fn make_dir(path: &Path) -> io::Result<()> {
 fn not_through_a_link(options: &mut OpenOptions) -> &mut OpenOptions {
     use std::os::unix::fs::OpenOptionsExt;
     options.custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0))
+}
+
+/// Puts "too many links" into words: here one is too many.
+#[cfg(target_os = "linux")]
+fn name_link(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return io::Error::other("it is a link, through which nothing is written: remove the link");
+    }
+    error
+}
+
+#[cfg(not(target_os = "linux"))]
+fn name_link(error: io::Error) -> io::Error {
+    error
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -56,7 +56,7 @@ impl ImageFile {
         let _file = give_name(partial, &path, force)?;
         let folder = folders::of(&path);
         let synced = folders::as_far_as_possible(folder, sync_folder(folder));
-        synced.map_err(Error::file("sync", folder))
+        synced.map_err(|source| Error::NameInDoubt { path, source })
     }
 }
 

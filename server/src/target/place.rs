@@ -4,6 +4,8 @@ use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use snapless_trust::folders;
+
 use crate::error::{Error, Result};
 
 /// What a target's name stands for, links followed.
@@ -15,6 +17,21 @@ pub(super) enum Place {
     File(PathBuf),
     /// A block device.
     Device(PathBuf),
+}
+
+/// Refuses a target in a repository: it might replace what is stored.
+///
+/// # Errors
+/// [`Error::TargetInRepository`].
+pub fn keep_out(path: &Path, repository: &Path) -> Result<()> {
+    let found = fs::canonicalize(path).or_else(|_| fs::canonicalize(folders::of(path)));
+    match (found, fs::canonicalize(repository)) {
+        (Ok(found), Ok(repository)) if found.starts_with(&repository) => {
+            Err(Error::TargetInRepository(path.to_owned()))
+        }
+        // What cannot be found here is found wrong when it is opened.
+        _ => Ok(()),
+    }
 }
 
 impl Place {
@@ -86,6 +103,21 @@ mod tests {
         for other in [dir.path().to_owned(), dir.path().join("new/"), "..".into(), "".into()] {
             let refused = Place::find(&other);
             assert!(matches!(refused, Err(Error::TargetKind(_))), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_in_the_repository_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = dir.path().join("repository");
+        fs::create_dir_all(repository.join("volumes")).unwrap();
+        fs::write(repository.join("volumes/segment"), "x").unwrap();
+        for inside in ["volumes/segment", "new", "volumes/new", "volumes/../new"] {
+            let refused = keep_out(&repository.join(inside), &repository);
+            assert!(matches!(refused, Err(Error::TargetInRepository(_))), "{inside}");
+        }
+        for beside in ["image", "repository.img", "missing/image"] {
+            keep_out(&dir.path().join(beside), &repository).unwrap();
         }
     }
 
