@@ -36,6 +36,12 @@ pub struct SessionStatus {
     /// Last record of the newest acknowledged epoch.
     #[serde(serialize_with = "json::seq")]
     pub acknowledged_seq: Seq,
+    /// What the wall clock showed when no record past `last_seq` had been captured.
+    #[serde(skip)]
+    pub time: FileTime,
+    /// The same of the clock that is never set, in ticks of 100 ns.
+    #[serde(skip)]
+    pub monotonic: u64,
     /// The sweep is paused.
     pub paused: bool,
     /// The volume has grown past the session's table.
@@ -102,6 +108,8 @@ impl SessionStatus {
             t0: Some(reply.t0).filter(|t0| t0.get() > 0),
             last_seq: reply.last_seq.get(),
             acknowledged_seq: reply.acknowledged_seq.get(),
+            time: reply.time,
+            monotonic: reply.monotonic.get(),
             paused: flags.paused,
             outgrown: flags.outgrown,
             shrunk: flags.shrunk,

@@ -1,6 +1,6 @@
 //! The status of a session: its state and counters at one instant.
 
-use snapless_types::{GapReason, HoldTimes, SessionCounters, session_counters};
+use snapless_types::{GapReason, HoldTimes, SessionCounters, Tick, session_counters};
 
 use crate::lifecycle::Phase;
 
@@ -38,6 +38,11 @@ macro_rules! status {
             pub queue_with_disk: u64,
             /// Number of the last record.
             pub last_seq: u64,
+            /// The host's clock, read before the rest was looked at: what is not in the stream up
+            /// to `last_seq` was not captured then.
+            pub time: u64,
+            /// The same in monotonic time. No later record has an earlier one.
+            pub monotonic: Tick,
             /// Number of the last record of the newest acknowledged epoch.
             pub acknowledged_seq: u64,
             $($(#[$doc])* pub $name: u64,)*

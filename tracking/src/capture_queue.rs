@@ -331,6 +331,13 @@ impl CaptureQueue {
         self.last_seq
     }
 
+    /// The monotonic time at which [`CaptureQueue::last_seq`] is told, `now` unless a record has a
+    /// later one. No later record has an earlier one.
+    pub fn observe(&mut self, now: Tick) -> Tick {
+        self.last_monotonic = self.last_monotonic.max(now);
+        self.last_monotonic
+    }
+
     fn free_records(&self) -> usize {
         self.records.len().saturating_sub(self.len + self.promised)
     }
@@ -386,6 +393,15 @@ mod tests {
         assert_eq!(seen, [(RecordKind::Write, 1, 5), (RecordKind::Block, 2, 4)]);
         assert_eq!([&a, &b].map(|it| it.record.monotonic), [Tick(5); 2], "it never goes back");
         assert!(queue.pop(u64::MAX).is_none());
+    }
+
+    #[test]
+    fn no_record_is_earlier_than_the_instant_at_which_it_was_not_there() {
+        let mut queue = CaptureQueue::new(8 * PAGE, 0, 16).unwrap();
+        assert_eq!(queue.observe(Tick(9)), Tick(9));
+        assert_eq!(queue.append(record(RecordKind::BaseComplete)), Some(Seq::new(1)));
+        assert_eq!(queue.pop(0).unwrap().record.monotonic, Tick(9));
+        assert_eq!(queue.observe(Tick(8)), Tick(9), "it never goes back");
     }
 
     #[test]

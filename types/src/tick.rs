@@ -1,7 +1,7 @@
 //! Monotonic time.
 
 /// Monotonic time in 100 ns ticks, from any origin.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct Tick(pub u64);
 
 impl Tick {

@@ -32,6 +32,8 @@ impl Session {
         reply.t0 = FileTime::new(status.t0);
         reply.last_seq = Seq::new(status.last_seq).into();
         reply.acknowledged_seq = Seq::new(status.acknowledged_seq).into();
+        reply.time = FileTime::new(status.time);
+        reply.monotonic = U64::new(status.monotonic.0);
         reply.flags = U32::new(self.flags(&status).to_wire());
         reply.gap_reason = U16::new(status.gap_reason.map_or(0, GapReason::to_wire));
         reply.protection = U32::new(volume.protection.to_wire());

@@ -48,6 +48,23 @@ fn block_states_are_read_without_the_lock() {
 }
 
 #[test]
+fn the_status_has_the_instant_before_which_nothing_newer_was_captured() {
+    let session = synced(|_| ());
+    session.host().now.set(500);
+    let status = session.status();
+    assert_eq!((status.time, status.monotonic), (1_500, Tick(500)));
+    // A thread that read the clocks before that takes the lock after it.
+    session.host().now.set(400);
+    complete_captured(&session, submit(&session, "w", 0, 512));
+    let Step::Do(drained) = session.drain(u64::MAX) else { panic!("no record") };
+    let record = drained.record();
+    assert_eq!(record.seq.get(), status.last_seq + 1);
+    assert_eq!((record.time, record.monotonic), (1_400, Tick(500)), "not earlier");
+    session.drained(drained);
+    assert_eq!(session.status().monotonic, Tick(500), "it never goes back");
+}
+
+#[test]
 fn the_status_says_where_a_session_stands() {
     let session = session(|config| config.writes_max = 7);
     session.begin();

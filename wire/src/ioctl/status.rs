@@ -48,6 +48,12 @@ macro_rules! status_reply {
             pub last_seq: SeqLe,
             /// Last record of the newest acknowledged epoch.
             pub acknowledged_seq: SeqLe,
+            /// What the wall clock showed, read before the rest was looked at: a record that is not
+            /// among the first `last_seq` ones was not captured at that instant.
+            pub time: FileTime,
+            /// The same of the clock that is never set, in ticks of 100 ns. No later record has an
+            /// earlier one.
+            pub monotonic: U64,
             /// [`StatusFlags`] as bits.
             pub flags: U32,
             /// [`GapReason`] of the present gap, or else of the last one, as a number; 0 if there
@@ -109,7 +115,7 @@ impl StatusReply {
 }
 
 const _: () =
-    assert!(size_of::<StatusReply>() == 76 + 8 * HOLD_BUCKETS + size_of::<SessionCounters>());
+    assert!(size_of::<StatusReply>() == 92 + 8 * HOLD_BUCKETS + size_of::<SessionCounters>());
 
 /// Flags of a session: bits of [`StatusReply::flags`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

@@ -10,7 +10,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// State and counters.
     // Out of line: verbs run on the stack of the thread that writes.
     #[inline(never)]
-    pub fn status(&self) -> Status {
+    pub fn status(&mut self) -> Status {
+        let monotonic = self.state.capture_queue.observe(self.call.now);
         let (state, shared) = (&self.state, self.shared);
         let to_read =
             |before| shared.table.count(before) + state.claims[0].blocks_that_were(before);
@@ -34,6 +35,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             queue_with_disk: state.capture_queue.with_disk(),
             queue_bytes: state.capture_queue.capacity(),
             last_seq: state.capture_queue.last_seq().get(),
+            time: self.call.clock,
+            monotonic,
             acknowledged_seq: state.epochs.acknowledged_seq().get(),
             ..state.counts[0]
         }
