@@ -124,7 +124,9 @@ impl Message {
                 .map(Self::Acknowledge)
                 .map_err(|_| bad("Acknowledge")),
             FrameKind::Error => Ok(Self::Refused(String::from_utf8_lossy(payload).into_owned())),
-            FrameKind::Hello | FrameKind::Records => Err(LinkError::OutOfPlace(kind)),
+            FrameKind::Hello | FrameKind::Records | FrameKind::Watermark => {
+                Err(LinkError::OutOfPlace(kind))
+            }
         }
     }
 }

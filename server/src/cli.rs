@@ -225,7 +225,8 @@ pub struct Diff {
 /// `list`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Lists what has been acknowledged; works while the server runs.
+Lists what has been acknowledged; works while the server runs. `latest` and how long ago that was (the
+RPO, `rpo_seconds` in JSON) go on while nothing is written to a volume whose service is connected.
 
 Examples:
   snapless-server list --repository /srv/snapless

@@ -5,6 +5,7 @@
 //! ends there and another begins. An [`Instant`] is a run and a time in it, so instants are in
 //! stream order whatever was done to the clock (rule T0, rules.md#t0).
 
+use snapless_wire::frame::Watermark;
 use snapless_wire::id::FileTime;
 
 use crate::format::codec::{Input, Stored};
@@ -39,6 +40,31 @@ pub struct Clock {
     runs: Vec<Run>,
 }
 
+/// Readings after the last record, that of each run once: the last one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Readings(Vec<Reading>);
+
+impl Readings {
+    /// Takes the next reading, in place of the last one unless the wall clock was set between them.
+    pub fn push(&mut self, reading: Reading) {
+        let is_full = self.0.len() >= RUNS_MAX;
+        match self.0.last_mut() {
+            Some(last) if is_full || last.agrees_with(reading) => *last = reading,
+            _ => self.0.push(reading),
+        }
+    }
+
+    /// The last reading; `None` if there is none.
+    pub fn last(&self) -> Option<Reading> {
+        self.0.last().copied()
+    }
+
+    /// Every reading, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Reading> {
+        self.0.iter().copied()
+    }
+}
+
 /// Ticks in a second.
 const SECOND: u64 = 10_000_000;
 /// The clocks differ by less between two readings, unless the wall clock is set.
@@ -61,6 +87,11 @@ impl Clock {
         }
         let time = self.runs.last().map_or(reading.time, |run| run.last.time);
         Instant { run: number(self.runs.len().saturating_sub(1)), time }
+    }
+
+    /// The last reading; `None` before the first.
+    pub fn last(&self) -> Option<Reading> {
+        self.runs.last().map(|run| run.last)
     }
 
     /// The instant that a time names. Of a time that the clock showed twice, the later one. A time
@@ -95,6 +126,11 @@ impl Clock {
 }
 
 impl Reading {
+    /// That of a watermark.
+    pub fn of(watermark: &Watermark) -> Self {
+        Self { time: watermark.time(), monotonic: watermark.monotonic() }
+    }
+
     /// True if the wall clock was not set between this reading and a later one.
     fn agrees_with(self, later: Self) -> bool {
         let Some(passed) = later.monotonic.checked_sub(self.monotonic) else { return false };
@@ -225,6 +261,25 @@ mod tests {
         assert_eq!(found(&it, at(63)), Some(3), "the clock was wrong then");
         assert_eq!(found(&it, at(65)), Some(5));
         assert_eq!(found(&it, FileTime::new(1)), None);
+    }
+
+    #[test]
+    fn of_readings_the_last_before_each_step_is_kept() {
+        let mut readings = Readings::default();
+        let reading = |seconds, monotonic| Reading {
+            time: FileTime::new(seconds * SECOND),
+            monotonic: monotonic * SECOND,
+        };
+        for (seconds, monotonic) in [(100, 1), (101, 2), (50, 3), (51, 4), (52, 5), (900, 6)] {
+            readings.push(reading(seconds, monotonic));
+            assert_eq!(readings.last(), Some(reading(seconds, monotonic)));
+        }
+        let kept: Vec<_> = readings.iter().collect();
+        assert_eq!(kept, [reading(101, 2), reading(52, 5), reading(900, 6)]);
+        for step in 7..7 + 2 * RUNS_MAX as u64 {
+            readings.push(reading(step % 2 * 500, step));
+        }
+        assert_eq!(readings.iter().count(), RUNS_MAX);
     }
 
     #[test]

@@ -205,9 +205,14 @@ fn step(
     payload: &mut Vec<u8>,
 ) -> Result<()> {
     let frame = receive(link, watch, payload)?;
-    let Action::Store { ends } = ingest.frame(frame, payload)? else {
+    let ends = match ingest.frame(frame, payload)? {
+        Action::Store { ends } => ends,
+        Action::Mark { watermark, again } => {
+            session.writer.mark(&watermark)?;
+            return Ok(link.send(FrameKind::Acknowledge, again.as_bytes())?);
+        }
         // `Ingest` opens only before `begin`.
-        return Err(LinkError::Closed.into());
+        Action::Open(_) => return Err(LinkError::Closed.into()),
     };
     store(link, &mut session.writer, (&frame, payload), ends)?;
     session.milestones.log(&session.name, ingest.state());
@@ -249,7 +254,8 @@ fn welcome(link: &mut ServerLink, writer: &SessionWriter, state: &StreamState) -
         acknowledged.seq,
         if state.last().is_none() { " (new)" } else { "" }
     );
-    let welcome = Welcome::new(acknowledged.epoch, acknowledged.seq);
+    let latest = state.timeline().latest().map(|latest| latest.time());
+    let welcome = Welcome::new(acknowledged.epoch, acknowledged.seq).with_latest(latest);
     Ok(link.send(FrameKind::Welcome, welcome.as_bytes())?)
 }
 

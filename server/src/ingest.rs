@@ -6,7 +6,7 @@
 //! service's checksum covers it from end to end.
 
 use snapless_types::RecordKind;
-use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello};
+use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello, Watermark};
 use snapless_wire::record::Records;
 
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ use crate::stream::StreamState;
 pub enum Ingest {
     /// The next frame must be Hello.
     AwaitingHello,
-    /// Every frame must hold records of one session.
+    /// Every frame must hold records of one session, or a watermark.
     Streaming(Box<StreamState>),
 }
 
@@ -30,6 +30,14 @@ pub enum Action {
     Store {
         /// The epoch that ends with the frame: make everything durable, then send this.
         ends: Option<Acknowledge>,
+    },
+    /// Keep this watermark, then send the acknowledgement of the epoch before it again: it has a
+    /// later latest point.
+    Mark {
+        /// What to keep.
+        watermark: Watermark,
+        /// What to send.
+        again: Acknowledge,
     },
 }
 
@@ -44,11 +52,17 @@ impl Ingest {
             (Self::Streaming(state), FrameKind::Records) => {
                 Ok(Action::Store { ends: check(state, payload)? })
             }
+            (Self::Streaming(state), FrameKind::Watermark) => {
+                let watermark = Watermark::read(payload)?;
+                state.mark(&watermark)?;
+                let again = Acknowledge::new(state.ended_epoch(), watermark.seq());
+                Ok(Action::Mark { watermark, again: with_latest(again, state) })
+            }
             (Self::AwaitingHello, found) => {
                 Err(Error::Turn { found: name(found), expected: "a Hello frame" })
             }
             (Self::Streaming(_), found) => {
-                Err(Error::Turn { found: name(found), expected: "a Records frame" })
+                Err(Error::Turn { found: name(found), expected: "a Records or Watermark frame" })
             }
         }
     }
@@ -77,10 +91,15 @@ fn check(state: &mut StreamState, payload: &[u8]) -> Result<Option<Acknowledge>>
         }
         state.accept(&header)?;
         if header.kind() == RecordKind::EpochEnd {
-            ends = Some(Acknowledge::new(header.epoch(), header.seq()));
+            ends = Some(with_latest(Acknowledge::new(header.epoch(), header.seq()), state));
         }
     }
     Ok(ends)
+}
+
+/// The acknowledgement with the latest point of the stream so far.
+fn with_latest(acknowledge: Acknowledge, state: &StreamState) -> Acknowledge {
+    acknowledge.with_latest(state.timeline().latest().map(|latest| latest.time()))
 }
 
 fn name(kind: FrameKind) -> &'static str {
@@ -90,5 +109,6 @@ fn name(kind: FrameKind) -> &'static str {
         FrameKind::Records => "Records",
         FrameKind::Acknowledge => "Acknowledge",
         FrameKind::Error => "Error",
+        FrameKind::Watermark => "Watermark",
     }
 }

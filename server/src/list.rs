@@ -30,12 +30,15 @@ pub struct Latest {
     pub session: String,
     /// The instant.
     pub time: String,
+    /// The RPO: seconds from it until now.
+    pub rpo_seconds: u64,
 }
 
 impl Latest {
     fn of(session: &Session) -> Option<Self> {
         let stream = session.content.stream()?;
-        Some(Self { session: session.session.clone(), time: stream.latest.clone()? })
+        let (session, time) = (session.session.clone(), stream.latest.clone()?);
+        Some(Self { session, time, rpo_seconds: stream.rpo_seconds? })
     }
 }
 
@@ -103,6 +106,9 @@ pub struct Stream {
     pub t0_restorable: bool,
     /// The last instant that can be restored.
     pub latest: Option<String>,
+    /// The RPO: seconds from it until now. The protected machine's clock gave the one, the server's
+    /// gives the other.
+    pub rpo_seconds: Option<u64>,
     /// Every stretch of instants that can be restored.
     pub points: Vec<Points>,
     /// Blocks of the volume.
@@ -222,10 +228,12 @@ fn stream(reader: &SessionReader, state: &StreamState) -> Result<Stream> {
         reason: gap.reason.to_wire(),
         reason_text: gap.reason.name(),
     };
+    let latest = timeline.latest().map(|place| place.time());
     Ok(Stream {
         t0: timeline.t0().map(|place| time::to_text(place.time())),
         t0_restorable: timeline.t0_is_whole(),
-        latest: timeline.latest().map(|place| time::to_text(place.time())),
+        latest: latest.map(time::to_text),
+        rpo_seconds: latest.map(|latest| time::now().seconds_since(latest)),
         points: timeline.ranges().iter().map(points).collect(),
         blocks: timeline.coverage().total,
         blocks_known: timeline.coverage().known,

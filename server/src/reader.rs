@@ -10,7 +10,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use snapless_types::RecordKind;
-use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
+use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
 use snapless_wire::record::{RECORD_HEADER_LEN, Record, RecordHeader, Records};
 
 use crate::error::{Damage, Error, Result};
@@ -20,13 +20,14 @@ use crate::format::repository::session_dir;
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SessionHeader;
 use crate::format::state::{Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX};
+use crate::format::watermark::{self, WATERMARK_FILE, WATERMARK_LEN};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::{Accepted, StreamState, Violation};
 
 mod segment;
 
-pub(crate) use segment::SegmentReader;
+pub(crate) use segment::{SegmentReader, take};
 
 /// Bytes read ahead while content is skipped: a few headers and little of the content between them.
 const SURVEY_BUFFER_BYTES: usize = 4 << 10;
@@ -70,9 +71,9 @@ impl SessionReader {
         self.bytes_after(None)
     }
 
-    /// The state of the stream at its acknowledged end. Reads the headers of the records after the
-    /// state that the writer has kept, of all if there is none of use, and checks the stream's
-    /// rules; reads no content.
+    /// The state of the stream at its acknowledged end, with the watermark after that. Reads the
+    /// headers of the records after the state that the writer has kept, of all if there is none of
+    /// use, and checks the stream's rules; reads no content.
     ///
     /// # Errors
     /// [`Error::Damaged`] if a header or the stream is not sound.
@@ -87,6 +88,18 @@ impl SessionReader {
     }
 
     fn find(&self, depth: Depth, stop: &StopFlag) -> Result<End> {
+        let mut end = self.find_last_record(depth, stop)?;
+        // One after an earlier record is in the segments, if it matters.
+        let watermark = self.watermark().filter(|it| it.seq() == self.acknowledged.seq);
+        if let Some(watermark) = watermark
+            && let Err(why) = end.state.mark(&watermark)
+        {
+            log::warn!("{WATERMARK_FILE} is not used: {why}");
+        }
+        Ok(end)
+    }
+
+    fn find_last_record(&self, depth: Depth, stop: &StopFlag) -> Result<End> {
         self.check_segments()?;
         if let Some((checkpoint, state)) = self.kept_state() {
             match self.survey_at(depth, Some(checkpoint), &state, stop) {
@@ -134,6 +147,19 @@ impl SessionReader {
         self.open_segment(number)?.len()
     }
 
+    /// The last watermark, whatever record it comes after. Without one, the latest point is the last
+    /// record's.
+    fn watermark(&self) -> Option<Watermark> {
+        match self.store.read_head(&self.dir.join(WATERMARK_FILE), WATERMARK_LEN) {
+            Ok(bytes) => watermark::read(&bytes),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => {
+                log::warn!("the latest point may be later: {error}");
+                None
+            }
+        }
+    }
+
     fn survey_from(
         &self,
         depth: Depth,
@@ -154,19 +180,13 @@ impl SessionReader {
                 if stop.is_set() {
                     return Err(Error::Stopped);
                 }
-                match depth {
-                    Depth::Headers => {
-                        state.distrust();
-                        segment.skim(frame, |record, _| state.accept(record).map(|_| ()))?;
-                    }
-                    Depth::Entries => {
-                        segment.load(frame, &mut payload)?;
-                        for record in Records::new(&payload) {
-                            let record = record.map_err(|why| segment.damage(why))?;
-                            let accepted = state.accept(&record.header);
-                            accepted.map_err(|why| segment.damage(why))?;
-                        }
-                    }
+                if depth == Depth::Entries || frame.kind() == FrameKind::Watermark {
+                    segment.load(frame, &mut payload)?;
+                    let taken = take(&mut state, frame.kind(), &payload);
+                    taken.map_err(|why| segment.damage(why))?;
+                } else {
+                    state.distrust();
+                    segment.skim(frame, |record, _| state.accept(record).map(|_| ()))?;
                 }
                 entry = Some(Entry { offset: segment.entry_start(), header: frame.to_bytes() });
             }
@@ -247,6 +267,11 @@ impl SessionReader {
                     return Err(Error::Stopped);
                 }
                 segment.load(frame, &mut payload)?;
+                if frame.kind() == FrameKind::Watermark {
+                    let taken = take(&mut state, frame.kind(), &payload);
+                    taken.map_err(|why| segment.damage(why))?;
+                    continue;
+                }
                 for record in Records::new(&payload) {
                     let record = record.map_err(|why| segment.damage(why))?;
                     let accepted = state.accept(&record.header);
@@ -305,7 +330,11 @@ impl SessionReader {
                     }
                     Ok(())
                 };
-                if voucher.is_some() {
+                if frame.kind() == FrameKind::Watermark {
+                    segment.load(frame, &mut payload)?;
+                    let taken = take(&mut state, frame.kind(), &payload);
+                    taken.map_err(|why| segment.damage(why))?;
+                } else if voucher.is_some() {
                     segment.skim(frame, accept)?;
                 } else {
                     segment.load(frame, &mut payload)?;
@@ -390,6 +419,9 @@ impl SessionReader {
         let mut payload = Vec::new();
         while let Some(frame) = segment.next_entry()? {
             segment.load(frame, &mut payload)?;
+            if frame.kind() == FrameKind::Watermark {
+                continue;
+            }
             let mut last = None;
             for record in Records::new(&payload) {
                 last = Some(record.map_err(|why| segment.damage(why))?.header);

@@ -6,9 +6,11 @@
 //! refusal it must be dropped.
 
 use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind, Seq};
+use snapless_wire::frame::Watermark;
 use snapless_wire::record::RecordHeader;
 
 use crate::bitmap::BlockSet;
+use crate::clock::Reading;
 use crate::timeline::{Effect, Place, Timeline};
 
 mod stored;
@@ -200,6 +202,36 @@ impl StreamState {
         let t0_lost = coverage.known - before.1 > coverage.base - before.0;
         let place = self.timeline.note(record, Effect { coverage, base, t0_lost, after_loss });
         Ok(Accepted { place, base: given })
+    }
+
+    /// Takes a watermark: up to its instant, nothing newer than the last record was captured. It
+    /// replaces one that came after the same record, unless the wall clock was set between them.
+    ///
+    /// # Errors
+    /// The rule that it breaks. Nothing changes.
+    pub fn mark(&mut self, watermark: &Watermark) -> Result<(), Violation> {
+        let found = watermark.seq();
+        let last = self.last().filter(|last| last.epoch == self.ended_epoch);
+        if last.is_none_or(|last| last.seq != found) {
+            let last = self.last().map_or(Seq::new(0), |last| last.seq);
+            return Err(Violation::WatermarkPlace { found, last });
+        }
+        if self.in_gap() {
+            return Err(Violation::WatermarkInGap(found));
+        }
+        let reading = Reading::of(watermark);
+        let before = self.timeline.last_reading().map_or(0, |before| before.monotonic);
+        if reading.monotonic < before {
+            return Err(Violation::WatermarkBack { seq: found, found: reading.monotonic, before });
+        }
+        self.timeline.mark(reading);
+        Ok(())
+    }
+
+    /// The watermark after the last record.
+    pub fn watermark(&self) -> Option<Watermark> {
+        let (last, reading) = (self.last()?, self.timeline.watermark()?);
+        Some(Watermark::new(last.seq, reading.time, reading.monotonic))
     }
 
     fn coverage(&self) -> crate::timeline::Coverage {
@@ -492,6 +524,32 @@ pub enum Violation {
         seq: Seq,
         /// The first missing block.
         block: BlockIndex,
+    },
+    /// A watermark after another record than the last one, or within an epoch.
+    #[error(
+        "a watermark says that record {found} is the last one and ends an epoch, but record {last} \
+         is the last one here"
+    )]
+    WatermarkPlace {
+        /// The record that the watermark names.
+        found: Seq,
+        /// The last record.
+        last: Seq,
+    },
+    /// A watermark in a gap, where the volume changes without records.
+    #[error("LOSS: a watermark after record {0} lies in a gap")]
+    WatermarkInGap(Seq),
+    /// A watermark that is earlier than what is known.
+    #[error(
+        "a watermark after record {seq} has the monotonic time {found}, but it was {before} before"
+    )]
+    WatermarkBack {
+        /// The record that the watermark names.
+        seq: Seq,
+        /// The watermark's monotonic time.
+        found: u64,
+        /// The monotonic time of the record, or of the watermark before.
+        before: u64,
     },
     /// The end of a gap without its begin.
     #[error("record {0} ends a gap, but there is none")]

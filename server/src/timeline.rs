@@ -6,14 +6,20 @@
 //! changed in a gap before it was captured, from a resync before the point.
 //!
 //! Instants are in stream order ([`Instant`]): a clock that is set forward or back moves no point.
+//!
+//! Up to a watermark nothing newer than the last record was captured, so every instant up to it is
+//! a point too. The next record makes the watermark part of the clock's readings; until then a
+//! later one replaces it, unless the wall clock was set between them.
 
+use std::borrow::Cow;
+use std::mem;
 use std::str::FromStr;
 
 use snapless_types::{EpochId, GapReason, RecordKind, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::record::RecordHeader;
 
-use crate::clock::{Clock, Instant, Reading};
+use crate::clock::{Clock, Instant, Reading, Readings};
 use crate::time;
 
 mod stored;
@@ -80,6 +86,8 @@ pub struct Timeline {
     clock: Clock,
     t0: Option<Place>,
     last: Option<Place>,
+    /// What the clocks showed when nothing newer than the last record had been captured.
+    watermarks: Readings,
     gaps: Vec<Gap>,
     coverage: Coverage,
     base_complete: Option<Place>,
@@ -245,7 +253,10 @@ impl Timeline {
 
     /// Takes the next valid record.
     pub(crate) fn note(&mut self, record: &RecordHeader, effect: Effect) -> Place {
-        let before = self.last;
+        let before = self.end();
+        for watermark in mem::take(&mut self.watermarks).iter() {
+            self.clock.note(watermark);
+        }
         let reading = Reading { time: record.time(), monotonic: record.monotonic() };
         let at = self.clock.note(reading);
         let place = Place { seq: record.seq(), at, epoch: record.epoch() };
@@ -265,7 +276,7 @@ impl Timeline {
             RecordKind::EpochEnd => self.epochs += 1,
             RecordKind::GapBegin => {
                 // Without a loss, the instants up to the marker's own are known; with one, those up
-                // to the last record that arrived.
+                // to the last record that arrived, or to the watermark after it.
                 let known = |last: Place| if effect.after_loss { last.at } else { place.at };
                 let before = before.map(|last| Place { at: known(last), ..last });
                 let reason = record.gap_reason().expect("a header of a gap's marker has a reason");
@@ -287,6 +298,36 @@ impl Timeline {
         }
         self.last = Some(place);
         place
+    }
+
+    /// Nothing newer than the last record had been captured when the clocks showed this.
+    pub(crate) fn mark(&mut self, reading: Reading) {
+        self.watermarks.push(reading);
+    }
+
+    /// The watermark after the last record.
+    pub(crate) fn watermark(&self) -> Option<Reading> {
+        self.watermarks.last()
+    }
+
+    /// What the clocks showed last, at a record or at a watermark.
+    pub(crate) fn last_reading(&self) -> Option<Reading> {
+        self.watermark().or_else(|| self.clock.last())
+    }
+
+    /// The last record, at the last instant up to which nothing newer was captured.
+    pub fn end(&self) -> Option<Place> {
+        let last = self.last?;
+        let (_, at) = self.clock_to_end();
+        Some(Place { at: at.unwrap_or(last.at), ..last })
+    }
+
+    /// The clock with the readings after the last record, and the instant of the last of these.
+    fn clock_to_end(&self) -> (Cow<'_, Clock>, Option<Instant>) {
+        let mut clock = Cow::Borrowed(&self.clock);
+        let instants = self.watermarks.iter().map(|watermark| clock.to_mut().note(watermark));
+        let end = instants.last();
+        (clock, end)
     }
 
     /// The begin of the session, if its record was acknowledged.
@@ -347,26 +388,28 @@ impl Timeline {
 
     /// Every stretch of instants that can be restored, in order.
     pub fn ranges(&self) -> Vec<PointRange> {
-        if self.coverage.known < self.coverage.total {
-            return Vec::new();
-        }
-        let mut ranges = Vec::new();
-        let mut from = self.t0;
-        for gap in &self.gaps {
-            ranges.extend(from.zip(gap.before).map(|(from, to)| PointRange { from, to }));
-            from = gap.end;
-        }
-        ranges.extend(from.zip(self.last).map(|(from, to)| PointRange { from, to }));
-        if let Some(t0_lost) = self.last_t0_lost {
-            // It lies in a gap (rule T0), so it divides no range.
-            ranges.retain(|range| range.from.seq > t0_lost.seq);
-        }
-        ranges
+        self.stretches().collect()
     }
 
     /// The last point that can be restored.
     pub fn latest(&self) -> Option<Place> {
-        self.ranges().last().map(|range| range.to)
+        self.stretches().next_back().map(|range| range.to)
+    }
+
+    fn stretches(&self) -> impl DoubleEndedIterator<Item = PointRange> {
+        let is_known = self.coverage.known >= self.coverage.total;
+        let (gaps, end) = (if is_known { &self.gaps[..] } else { &[] }, self.end());
+        let stretch = move |index: usize| {
+            let from = if index == 0 { self.t0 } else { gaps[index - 1].end };
+            let to = gaps.get(index).map_or(end, |gap| gap.before);
+            from.zip(to).map(|(from, to)| PointRange { from, to })
+        };
+        // It lies in a gap (rule T0), so it divides no range.
+        let is_whole = |range: &PointRange| {
+            self.last_t0_lost.is_none_or(|t0_lost| range.from.seq > t0_lost.seq)
+        };
+        let count = if is_known { gaps.len() + 1 } else { 0 };
+        (0..count).filter_map(stretch).filter(is_whole)
     }
 
     /// True if the t0 image can be made.
@@ -379,7 +422,7 @@ impl Timeline {
     /// # Errors
     /// [`NotRestorable`] says why there is none, and which there are.
     pub fn resolve(&self, at: At) -> Result<Point, NotRestorable> {
-        let last = self.last.ok_or(NotRestorable::Nothing)?;
+        let last = self.end().ok_or(NotRestorable::Nothing)?;
         match at {
             At::T0 => self.resolve_t0(last),
             At::Latest => self.resolve_latest(),
@@ -414,7 +457,7 @@ impl Timeline {
     }
 
     fn resolve_time(&self, at: FileTime, last: Place) -> Result<Point, NotRestorable> {
-        let (ranges, instant) = (self.ranges(), self.clock.find(at));
+        let (ranges, instant) = (self.ranges(), self.clock_to_end().0.find(at));
         let has = |range: &&PointRange| range.from.at <= instant && instant <= range.to.at;
         // If a gap was shorter than the clock's tick, two ranges match: the later one counts.
         if let Some(range) = ranges.iter().rev().find(has) {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
+use snapless_wire::frame::{FrameKind, Watermark};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::Records;
 
@@ -11,7 +12,7 @@ use crate::format::repository::session_dir;
 use crate::format::session::SESSION_FILE;
 use crate::format::sessions::SESSIONS_FILE;
 use crate::format::state::Checkpoint;
-use crate::reader::SessionReader;
+use crate::reader::{SessionReader, take};
 use crate::repository::{Presence, Repository};
 use crate::shown_name::ShownName;
 use crate::stop::StopFlag;
@@ -228,7 +229,7 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             }
             let checked = segment.load(frame, &mut payload).and_then(|()| {
                 self.report.entries += 1;
-                rules.check(&payload).map_err(|why| segment.damage(why))
+                rules.check(frame.kind(), &payload).map_err(|why| segment.damage(why))
             });
             if let Err(error) = checked {
                 if matches!(error, Error::Damaged { why: Damage::Truncated(_), .. }) {
@@ -264,12 +265,11 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
 }
 
 impl Rules {
-    fn check(&mut self, payload: &[u8]) -> Result<(), Damage> {
-        for record in Records::new(payload) {
-            let record = record?;
-            if let Self::Checked(state) = self {
-                state.accept(&record.header)?;
-            }
+    fn check(&mut self, kind: FrameKind, payload: &[u8]) -> Result<(), Damage> {
+        match (self, kind) {
+            (Self::Checked(state), _) => take(state, kind, payload)?,
+            (Self::Lost, FrameKind::Watermark) => _ = Watermark::read(payload)?,
+            (Self::Lost, _) => Records::new(payload).try_for_each(|record| record.map(|_| ()))?,
         }
         Ok(())
     }

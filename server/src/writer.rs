@@ -16,7 +16,7 @@ use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use snapless_types::{EpochId, Seq};
-use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
+use snapless_wire::frame::{FrameHeader, Watermark};
 use snapless_wire::record::RECORD_HEADER_LEN;
 
 use crate::error::{Damage, Error, Result};
@@ -30,6 +30,10 @@ use crate::repository::{Place, Presence, WritableRepository};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::StreamState;
+
+mod marks;
+
+use marks::Marks;
 
 /// The state is kept again after so many bytes,
 const KEEP_AFTER_BYTES: u64 = 64 << 20;
@@ -62,6 +66,7 @@ pub struct SessionWriter {
     /// The entry that was appended last.
     last_entry: Option<Entry>,
     kept: Kept,
+    marks: Marks,
 }
 
 /// The state that was kept last, and what came after it.
@@ -139,6 +144,7 @@ impl SessionWriter {
             commits: 0,
             last_entry: entry,
             kept: Kept { records: state.timeline().records() - surveyed, ..Kept::default() },
+            marks: Marks::new(state.watermark()),
             store,
             dir,
         };
@@ -159,20 +165,31 @@ impl SessionWriter {
         &self.header
     }
 
-    /// Appends one entry. It is durable after the next [`Self::commit`].
+    /// Appends one entry of records, behind the watermarks before it. It is durable after the next
+    /// [`Self::commit`].
     pub fn append(&mut self, frame: &FrameHeader, payload: &[u8]) -> Result<()> {
-        let entry_len = (FRAME_HEADER_LEN + payload.len()) as u64;
-        let segment = self.segment_for(entry_len)?;
-        let (offset, header) = (segment.len, frame.to_bytes());
-        segment
-            .file
-            .write_all(&header)
-            .and_then(|()| segment.file.write_all(payload))
-            .map_err(Error::file("write", segment.file.get_ref().path()))?;
-        segment.len += entry_len;
+        let (marks, header) = (self.marks.take_entries()?, frame.to_bytes());
+        let parts = [&marks[..], &header, payload];
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        // Together, so that a segment does not end with a watermark.
+        let segment = self.segment_for(len)?;
+        let offset = segment.len + marks.len() as u64;
+        let written = parts.iter().try_for_each(|part| segment.file.write_all(part));
+        written.map_err(Error::file("write", segment.file.get_ref().path()))?;
+        segment.len += len;
         self.last_entry = Some(Entry { offset, header });
-        self.kept.appended += entry_len;
+        self.kept.appended += len;
         Ok(())
+    }
+
+    /// Keeps the watermark after the last record, which is committed. A restart of the server finds
+    /// it; after a power loss there may be an older one.
+    ///
+    /// # Errors
+    /// [`Error::Moved`] as for an acknowledgement.
+    pub fn mark(&mut self, watermark: &Watermark) -> Result<()> {
+        self.check_names()?;
+        self.marks.keep(&self.store, &self.dir, watermark)
     }
 
     /// Makes all appended entries durable; then the epoch may be acknowledged.

@@ -14,7 +14,8 @@ use snapless_server::timeline::At;
 use snapless_server::verify::verify;
 use snapless_server::writer::SessionWriter;
 use snapless_types::RecordKind;
-use snapless_wire::frame::{FrameHeader, FrameKind};
+use snapless_wire::frame::{FrameHeader, FrameKind, Watermark};
+use snapless_wire::id::FileTime;
 use snapless_wire::record::Records;
 
 /// One short block.
@@ -28,6 +29,17 @@ const FILES: [(&str, &[u8]); 5] = [
     ("acknowledged.snapless", include_bytes!("golden/acknowledged.snapless")),
 ];
 
+/// The same session with an hour in which nothing was written after each epoch.
+const QUIET_FILES: [(&str, &[u8]); 5] = [
+    ("watermark.snapless", include_bytes!("golden/quiet/watermark.snapless")),
+    ("../../../sessions.snapless", include_bytes!("golden/sessions.snapless")),
+    ("segment-00000001.slseg", include_bytes!("golden/quiet/segment-00000001.slseg")),
+    ("session.snapless", include_bytes!("golden/session.snapless")),
+    ("acknowledged.snapless", include_bytes!("golden/quiet/acknowledged.snapless")),
+];
+/// Ticks in an hour.
+const HOUR: u64 = 3_600 * FileTime::TICKS_PER_SECOND;
+
 /// Two epochs: one in two frames, one in a frame.
 fn frames() -> [Vec<u8>; 3] {
     let mut driver = Driver::default();
@@ -37,8 +49,9 @@ fn frames() -> [Vec<u8>; 3] {
     [first, second, third]
 }
 
-/// Stores the frames over one connection, at whose end the state is kept.
-fn store(root: &Path) {
+/// Stores the frames over one connection, at whose end the state is kept; if `is_quiet`, with a
+/// watermark after each epoch.
+fn store(root: &Path, is_quiet: bool) {
     let repository = common::repository(root);
     let (header, stop) = (common::header(LENGTH), StopFlag::default());
     let (mut writer, mut state) =
@@ -51,6 +64,12 @@ fn store(root: &Path) {
         let last = state.last().unwrap();
         if state.ended_epoch() == last.epoch {
             writer.commit(last.epoch, last.seq).unwrap();
+            if is_quiet {
+                let time = FileTime::new(last.time().get() + HOUR);
+                let watermark = Watermark::new(last.seq, time, time.get() - common::T0);
+                state.mark(&watermark).unwrap();
+                writer.mark(&watermark).unwrap();
+            }
         }
     }
     writer.keep_state_at_end(&state);
@@ -58,26 +77,28 @@ fn store(root: &Path) {
 
 #[test]
 fn this_release_writes_the_pinned_bytes() {
-    let dir = tempfile::tempdir().unwrap();
-    store(dir.path());
-    let session = dir.path().join(session_dir(VOLUME, SESSION));
-    for (name, golden) in FILES {
-        let written = fs::read(session.join(name)).unwrap();
-        if written != golden {
-            let name = Path::new(name).file_name().unwrap();
-            let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-            fs::write(&kept, written).unwrap();
-            panic!("{name:?} is not as pinned; what was written is in {}", kept.display());
+    for (is_quiet, files) in [(false, FILES), (true, QUIET_FILES)] {
+        let dir = tempfile::tempdir().unwrap();
+        store(dir.path(), is_quiet);
+        let session = dir.path().join(session_dir(VOLUME, SESSION));
+        for (name, golden) in files {
+            let written = fs::read(session.join(name)).unwrap();
+            if written != golden {
+                let name = Path::new(name).file_name().unwrap();
+                let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+                fs::write(&kept, written).unwrap();
+                panic!("{name:?} is not as pinned; what was written is in {}", kept.display());
+            }
         }
     }
 }
 
-/// Puts the pinned files into a new repository; returns the session's directory.
-fn pinned(root: &Path) -> PathBuf {
+/// Puts pinned files into a new repository; returns the session's directory.
+fn pinned(root: &Path, files: [(&str, &[u8]); 5]) -> PathBuf {
     drop(WritableRepository::init(root).unwrap());
     let session = root.join(session_dir(VOLUME, SESSION));
     fs::create_dir_all(&session).unwrap();
-    for (name, golden) in FILES {
+    for (name, golden) in files {
         fs::write(session.join(name), golden).unwrap();
     }
     session
@@ -87,7 +108,7 @@ fn pinned(root: &Path) -> PathBuf {
 fn a_state_of_an_earlier_release_is_no_damage_and_the_stream_is_read_instead() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repository");
-    let session = pinned(&root);
+    let session = pinned(&root, FILES);
     let kept = session.join("state.snapless");
     fs::write(&kept, include_bytes!("golden/state-1.snapless")).unwrap();
     let stop = StopFlag::default();
@@ -104,16 +125,28 @@ fn a_state_of_an_earlier_release_is_no_damage_and_the_stream_is_read_instead() {
     assert_eq!(verified().len(), 1);
 }
 
-#[test]
-fn this_release_reads_the_pinned_bytes() {
+/// Checks that pinned files are sound, and that these points are there.
+#[track_caller]
+fn reads(files: [(&str, &[u8]); 5], points: &[(At, u8)]) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repository");
-    pinned(&root);
+    pinned(&root, files);
     let report = verify(&Repository::open(&root).unwrap(), &StopFlag::default(), |_| {}).unwrap();
     assert_eq!(report.damage, []);
     let to = dir.path().join("image");
-    for (at, second_half) in [(At::T0, 0x5a), (At::Latest, 0)] {
+    for &(at, second_half) in points {
         common::restore_to(&root, Source { volume: VOLUME, session: None, at }, &to).unwrap();
         assert_eq!(fs::read(&to).unwrap(), [[0x5a; 512], [second_half; 512]].concat());
     }
+}
+
+#[test]
+fn this_release_reads_the_pinned_bytes() {
+    reads(FILES, &[(At::T0, 0x5a), (At::Latest, 0)]);
+}
+
+#[test]
+fn this_release_reads_the_pinned_bytes_of_a_quiet_volume() {
+    let at = |time| At::Time(FileTime::new(common::T0 + time));
+    reads(QUIET_FILES, &[(At::T0, 0x5a), (at(30), 0x5a), (at(HOUR + 30), 0), (At::Latest, 0)]);
 }

@@ -6,9 +6,11 @@
 //! ```text
 //! service                                server
 //!   Hello ──────────────────────────────▶  checks the version, opens or creates the session
-//!   ◀──────────────────────────── Welcome  the last durable epoch and record
+//!   ◀──────────────────────────── Welcome  the last durable epoch and record, the latest point
 //!   Records … Records ──────────────────▶  appends
 //!   ◀──────────────────────── Acknowledge  after each EpochEnd record, once it is durable
+//!   Watermark ──────────────────────────▶  notes that nothing newer was captured up to an instant
+//!   ◀──────────────────────── Acknowledge  the same epoch again, with the later latest point
 //!   ◀────────────────────────────── Error  why the server closes the connection, as text
 //! ```
 
@@ -16,7 +18,7 @@ use snapless_types::{EpochId, Geometry, GeometryError, Seq};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::id::{EpochIdLe, SeqLe, SessionId, VolumeGuid};
+use crate::id::{EpochIdLe, FileTime, SeqLe, SessionId, VolumeGuid};
 use crate::record::{RECORD_HEADER_LEN, RECORD_PAYLOAD_MAX};
 
 /// The first bytes of every frame: `SLFR`.
@@ -41,6 +43,8 @@ snapless_types::numbered_enum! {
         Acknowledge = 4 => "Acknowledge",
         /// UTF-8 text, to be printed.
         Error = 5 => "Error",
+        /// [`Watermark`].
+        Watermark = 7 => "Watermark",
     }
 }
 
@@ -198,12 +202,20 @@ impl Hello {
 pub struct Welcome {
     durable_epoch: EpochIdLe,
     durable_seq: SeqLe,
+    latest: FileTime,
 }
 
 impl Welcome {
     /// The session's last durable epoch, 0 for a new session, and that epoch's last record.
     pub fn new(durable_epoch: EpochId, durable_seq: Seq) -> Self {
-        Self { durable_epoch: durable_epoch.into(), durable_seq: durable_seq.into() }
+        let (durable_epoch, durable_seq) = (durable_epoch.into(), durable_seq.into());
+        Self { durable_epoch, durable_seq, latest: NO_POINT }
+    }
+
+    /// The same with the latest instant that can be restored.
+    #[must_use]
+    pub fn with_latest(self, latest: Option<FileTime>) -> Self {
+        Self { latest: latest.unwrap_or(NO_POINT), ..self }
     }
 
     /// The session's last durable epoch; 0 for a session that is new to the server.
@@ -215,6 +227,12 @@ impl Welcome {
     pub fn durable_seq(&self) -> Seq {
         self.durable_seq.get()
     }
+
+    /// The latest instant that can be restored, on the protected machine's wall clock; `None` if
+    /// there is none yet.
+    pub fn latest(&self) -> Option<FileTime> {
+        Some(self.latest).filter(|latest| *latest != NO_POINT)
+    }
 }
 
 /// An epoch is durable.
@@ -225,12 +243,19 @@ impl Welcome {
 pub struct Acknowledge {
     epoch: EpochIdLe,
     seq: SeqLe,
+    latest: FileTime,
 }
 
 impl Acknowledge {
     /// Acknowledges `epoch`, which ends with record `seq`, and all epochs before it.
     pub fn new(epoch: EpochId, seq: Seq) -> Self {
-        Self { epoch: epoch.into(), seq: seq.into() }
+        Self { epoch: epoch.into(), seq: seq.into(), latest: NO_POINT }
+    }
+
+    /// The same with the latest instant that can be restored.
+    #[must_use]
+    pub fn with_latest(self, latest: Option<FileTime>) -> Self {
+        Self { latest: latest.unwrap_or(NO_POINT), ..self }
     }
 
     /// This epoch and all before it are durable.
@@ -242,12 +267,72 @@ impl Acknowledge {
     pub fn seq(&self) -> Seq {
         self.seq.get()
     }
+
+    /// The latest instant that can be restored, on the protected machine's wall clock; `None` if
+    /// there is none yet.
+    pub fn latest(&self) -> Option<FileTime> {
+        Some(self.latest).filter(|latest| *latest != NO_POINT)
+    }
+
+    /// True if both are of the same epoch.
+    pub fn is_of_same_epoch(&self, other: &Self) -> bool {
+        (self.epoch(), self.seq()) == (other.epoch(), other.seq())
+    }
 }
+
+/// At this instant the driver had captured no record after this one, which is durable. No record
+/// that follows carries an earlier monotonic time.
+///
+/// It stands between Records frames of a connection, and in a repository's segments before the
+/// first Records frame that came after it.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct Watermark {
+    seq: SeqLe,
+    time: FileTime,
+    monotonic: U64,
+}
+
+impl Watermark {
+    /// `seq` is the last record; the times are those of the clocks that records carry.
+    pub fn new(seq: Seq, time: FileTime, monotonic: u64) -> Self {
+        Self { seq: seq.into(), time, monotonic: U64::new(monotonic) }
+    }
+
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// [`FrameError::Payload`] for a wrong size.
+    pub fn read(payload: &[u8]) -> Result<Self, FrameError> {
+        Self::read_from_bytes(payload).map_err(|_| FrameError::Payload("Watermark"))
+    }
+
+    /// The last record that the driver had captured.
+    pub fn seq(&self) -> Seq {
+        self.seq.get()
+    }
+
+    /// What the wall clock showed.
+    pub fn time(&self) -> FileTime {
+        self.time
+    }
+
+    /// The time of the clock that is never set, in ticks of 100 ns.
+    pub fn monotonic(&self) -> u64 {
+        self.monotonic.get()
+    }
+}
+
+/// In the place of the latest point, if there is none.
+const NO_POINT: FileTime = FileTime::new(0);
 
 const _: () = {
     assert!(size_of::<Hello>() == 48);
-    assert!(size_of::<Welcome>() == 16);
-    assert!(size_of::<Acknowledge>() == 16);
+    assert!(size_of::<Welcome>() == 24);
+    assert!(size_of::<Acknowledge>() == 24);
+    assert!(size_of::<Watermark>() == 24);
 };
 
 /// Why bytes are not a frame.
@@ -301,6 +386,24 @@ mod tests {
         assert_eq!(header.to_bytes()[..12], *b"SLFR\x01\0\x03\0\x09\0\0\0");
         assert_eq!(FrameHeader::read(&header.to_bytes()), Ok(header));
         assert_eq!(header.verify(b"123456789"), Ok(()));
+    }
+
+    #[test]
+    fn the_frames_of_an_acknowledged_end_are_pinned_byte_for_byte() {
+        let [epoch, seq, time, monotonic] = [0x11_u64, 0x22, 0x33, 0x44];
+        let bytes = |fields: [u64; 3]| fields.map(u64::to_le_bytes).concat();
+        let at = Some(FileTime::new(time));
+        let welcome = Welcome::new(EpochId::new(epoch), Seq::new(seq));
+        assert_eq!(welcome.as_bytes(), bytes([epoch, seq, 0]));
+        assert_eq!((welcome.latest(), welcome.with_latest(at).latest()), (None, at));
+        let acknowledge = Acknowledge::new(EpochId::new(epoch), Seq::new(seq));
+        let later = acknowledge.with_latest(at);
+        assert_eq!(later.as_bytes(), bytes([epoch, seq, time]));
+        assert!(later.is_of_same_epoch(&acknowledge) && later != acknowledge);
+        let watermark = Watermark::new(Seq::new(seq), FileTime::new(time), monotonic);
+        assert_eq!(watermark.as_bytes(), bytes([seq, time, monotonic]));
+        assert_eq!(Watermark::read(watermark.as_bytes()), Ok(watermark));
+        assert!(Watermark::read(&watermark.as_bytes()[1..]).is_err());
     }
 
     #[test]

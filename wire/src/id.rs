@@ -128,6 +128,11 @@ impl FileTime {
         (i128::from(self.get()) - i128::from(Self::UNIX_EPOCH.get())) * 100
     }
 
+    /// Whole seconds from an earlier instant; 0 from a later one.
+    pub const fn seconds_since(self, earlier: Self) -> u64 {
+        self.get().saturating_sub(earlier.get()) / Self::TICKS_PER_SECOND
+    }
+
     /// The instant `nanos` after 1970-01-01 UTC, rounded down to 100 ns; `None` if out of range.
     pub fn from_unix_nanos(nanos: i128) -> Option<Self> {
         let ticks = nanos.div_euclid(100) + i128::from(Self::UNIX_EPOCH.get());
@@ -215,5 +220,7 @@ mod tests {
         assert_eq!(time.unix_nanos(), 1_000_000_000);
         assert_eq!(FileTime::from_unix_nanos(1_000_000_000), Some(time));
         assert_eq!(FileTime::from_unix_nanos(i128::MAX / 2), None);
+        assert_eq!(time.seconds_since(FileTime::UNIX_EPOCH), 1);
+        assert_eq!(FileTime::UNIX_EPOCH.seconds_since(time), 0);
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::error::Result;
-use crate::list::{Content, Session, Stream, Volume, list};
+use crate::list::{Content, Latest, Session, Stream, Volume, list};
 use crate::repository::Repository;
 
 use super::console::{BAD, GOOD, POOR, bytes, on_signal, print_json};
@@ -31,7 +31,8 @@ fn print(volumes: &[Volume]) {
             print_session(session);
         }
         if let (Some(latest), [_, _, ..]) = (&volume.latest, &volume.sessions[..]) {
-            anstream::println!("  latest is {} of session {}", latest.time, latest.session);
+            let Latest { session, time, rpo_seconds } = latest;
+            anstream::println!("  latest is {time} of session {session}, {rpo_seconds} s ago");
         }
     }
 }
@@ -71,7 +72,10 @@ fn print_stream(stream: &Stream) {
     let t0 = stream.t0.as_deref().unwrap_or("unknown: its record was never acknowledged");
     let whole = if stream.t0_restorable { "" } else { " (cannot be restored)" };
     anstream::println!("    t0        {t0}{whole}");
-    anstream::println!("    latest    {}", stream.latest.as_deref().unwrap_or("none yet"));
+    match (&stream.latest, stream.rpo_seconds) {
+        (Some(latest), Some(ago)) => anstream::println!("    latest    {latest}, {ago} s ago"),
+        _ => anstream::println!("    latest    none yet"),
+    }
     for points in &stream.points {
         anstream::println!("    points    {} to {}", points.from, points.to);
     }

@@ -11,6 +11,7 @@
 //!     acknowledged.snapless          the acknowledged end of the stream          acknowledged.rs
 //!     segment-00000001.slseg …       the stream                                  segment.rs
 //!     state.snapless                 the rules' state within it; may be missing  state.rs
+//!     watermark.snapless             up to when nothing newer was captured       watermark.rs
 //! ```
 //!
 //! Every fixed structure is little-endian, begins with an 8-byte magic and a version, and ends with
@@ -25,6 +26,7 @@ pub mod segment;
 pub mod session;
 pub mod sessions;
 pub mod state;
+pub mod watermark;
 
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -3,14 +3,14 @@
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
-use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
+use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
+use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader, Records};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::SessionHeader;
 use crate::storage::StoredFile;
-use crate::stream::Violation;
+use crate::stream::{StreamState, Violation};
 
 /// Reads one segment, entry by entry, up to its acknowledged end.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ impl SegmentReader {
         Ok(reader)
     }
 
-    /// Begins the next entry; `None` at the acknowledged end. [`Self::load`] or [`Self::skim`] must
-    /// follow.
+    /// Begins the next entry, of records or a watermark; `None` at the acknowledged end.
+    /// [`Self::load`] or [`Self::skim`] must follow.
     pub(crate) fn next_entry(&mut self) -> Result<Option<FrameHeader>> {
         self.start = self.next;
         if self.start == self.end {
@@ -59,7 +59,7 @@ impl SegmentReader {
         let mut bytes = [0; FRAME_HEADER_LEN];
         self.fill(&mut bytes)?;
         let frame = FrameHeader::read(&bytes).map_err(|why| self.damage(why))?;
-        if frame.kind() != FrameKind::Records {
+        if !matches!(frame.kind(), FrameKind::Records | FrameKind::Watermark) {
             return Err(self.damage(Damage::Kind));
         }
         self.next = self.start + (FRAME_HEADER_LEN + frame.payload_len()) as u64;
@@ -142,4 +142,15 @@ impl SegmentReader {
             Err(error) => Err(Error::file("read", self.path())(error)),
         }
     }
+}
+
+/// Takes a loaded entry into the state of its stream.
+pub(crate) fn take(state: &mut StreamState, kind: FrameKind, payload: &[u8]) -> Result<(), Damage> {
+    if kind == FrameKind::Watermark {
+        return Ok(state.mark(&Watermark::read(payload)?)?);
+    }
+    for record in Records::new(payload) {
+        state.accept(&record?.header)?;
+    }
+    Ok(())
 }

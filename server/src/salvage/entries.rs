@@ -113,8 +113,11 @@ impl Segment {
         {
             self.at = next;
             let damage = |why| place(&path, start, why);
-            let is_repaired = repair(&frame, &mut self.payload);
-            visit(if is_repaired {
+            let is_watermark = frame.kind() == FrameKind::Watermark;
+            let is_repaired = !is_watermark && repair(&frame, &mut self.payload);
+            visit(if is_watermark {
+                Piece::Lost(damage("a watermark is damaged: no record is missing for it"))
+            } else if is_repaired {
                 Piece::Repaired(&self.payload, damage("a bit was flipped, and is put right"))
             } else if Records::new(&self.payload).all(|record| record.is_ok()) {
                 Piece::Doubtful(&self.payload, damage("an entry's checksum does not match"))
@@ -140,6 +143,10 @@ impl Segment {
         let is_read = self.read(at + FRAME_HEADER_LEN as u64, &mut payload)?;
         self.payload = payload;
         let is_sound = is_read && frame.verify(&self.payload).is_ok();
+        if frame.kind() == FrameKind::Watermark {
+            // It has no records: instants are counted by the records that are there.
+            self.payload.clear();
+        }
         Ok(if is_sound { Ok(next) } else { Err(is_read.then_some((frame, next))) })
     }
 
@@ -150,7 +157,8 @@ impl Segment {
             return Ok(None);
         }
         let frame = FrameHeader::read(&bytes).ok();
-        let frame = frame.filter(|frame| frame.kind() == FrameKind::Records);
+        let is_entry = |kind: FrameKind| matches!(kind, FrameKind::Records | FrameKind::Watermark);
+        let frame = frame.filter(|frame| is_entry(frame.kind()));
         Ok(frame.filter(|frame| at + (FRAME_HEADER_LEN + frame.payload_len()) as u64 <= self.end))
     }
 

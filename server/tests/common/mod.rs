@@ -309,6 +309,8 @@ impl Drop for Running {
 pub struct Client {
     pub stream: TcpStream,
     link: Link,
+    /// The latest point that the server has named.
+    pub latest: Option<FileTime>,
 }
 
 /// What a server said.
@@ -325,7 +327,7 @@ impl Client {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let link = Link::over(Arc::new(stream.try_clone().unwrap()));
-        Self { stream, link }
+        Self { stream, link, latest: None }
     }
 
     /// Connects and says Hello; returns the durable epoch and record.
@@ -354,11 +356,13 @@ impl Client {
 
     pub fn hear(&mut self) -> Said {
         match self.link.receiver.receive() {
-            Ok(Some(Message::Welcome(welcome))) => Said::Welcome {
-                epoch: welcome.durable_epoch().get(),
-                seq: welcome.durable_seq().get(),
-            },
+            Ok(Some(Message::Welcome(welcome))) => {
+                self.latest = welcome.latest();
+                let (epoch, seq) = (welcome.durable_epoch().get(), welcome.durable_seq().get());
+                Said::Welcome { epoch, seq }
+            }
             Ok(Some(Message::Acknowledge(acknowledge))) => {
+                self.latest = acknowledge.latest();
                 Said::Acknowledge { epoch: acknowledge.epoch().get(), seq: acknowledge.seq().get() }
             }
             Ok(Some(Message::Refused(text))) => Said::Error(text),

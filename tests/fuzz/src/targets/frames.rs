@@ -2,7 +2,7 @@
 
 use snapless_wire::frame::{
     Acknowledge, FRAME_HEADER_LEN, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, FrameKind, Hello,
-    Welcome,
+    Watermark, Welcome,
 };
 use zerocopy::FromBytes;
 
@@ -18,6 +18,7 @@ pub(super) const TARGET: Target = Target {
         "records",
         "acknowledge",
         "error",
+        "watermark",
         "short",
         "magic",
         "version",
@@ -56,6 +57,7 @@ fn run(input: &[u8]) -> &'static str {
         }
         FrameKind::Records => "records",
         FrameKind::Error => "error",
+        FrameKind::Watermark => Watermark::read(payload).map_or("payload", |_| "watermark"),
     }
 }
 

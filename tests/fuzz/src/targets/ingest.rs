@@ -17,6 +17,7 @@ pub(super) const TARGET: Target = Target {
     run,
     reached: &[
         "taken",
+        "watermark",
         "frame",
         "torn",
         "wrong turn",
@@ -52,6 +53,15 @@ fn run(input: &[u8]) -> &'static str {
                 ingest.begin(StreamState::new(geometry));
             }
             Ok(Action::Store { ends }) => check_stored(ends, payload),
+            Ok(Action::Mark { watermark, again }) => {
+                let end = ingest.state().and_then(|state| state.timeline().end());
+                let end = end.expect("a watermark comes after a record");
+                assert_eq!((watermark.seq(), again.seq()), (end.seq, end.seq));
+                assert_eq!(again.epoch(), end.epoch, "the epoch has ended");
+                if rest.is_empty() {
+                    return "watermark";
+                }
+            }
             Err(error) => return name(&error),
         }
     }
@@ -66,9 +76,9 @@ fn check_stored(ends: Option<Acknowledge>, payload: &[u8]) {
         records::check(&record);
         assert!(last.is_none(), "an epoch's end is the last record of its frame");
         let header = record.header;
-        last = (header.kind() == RecordKind::EpochEnd)
-            .then(|| Acknowledge::new(header.epoch(), header.seq()));
+        last = (header.kind() == RecordKind::EpochEnd).then(|| (header.epoch(), header.seq()));
     }
+    let ends = ends.map(|ends| (ends.epoch(), ends.seq()));
     assert_eq!(ends, last, "an epoch is acknowledged when it ends");
 }
 

@@ -18,9 +18,10 @@ use snapless_server::stop::StopFlag;
 use snapless_server::storage::Store;
 use snapless_server::timeline::At;
 use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordHeader};
 
-use super::{Target, repository, stream};
+use super::{Target, repository, split, stream};
 
 pub(super) const TARGET: Target =
     Target { name: "segment", repairs: &[seal, renumber], run, reached: &["whole", "damaged"] };
@@ -111,15 +112,22 @@ fn check_salvage(folder: &Path, is_sound: bool) {
     }
 }
 
-/// The last end of an epoch in the one frame, which is what a server would have acknowledged.
+/// The last end of an epoch in the frames, which is what a server would have acknowledged.
 fn last_epoch_end(input: &[u8]) -> (EpochId, Seq) {
     let mut last = (EpochId::new(1), Seq::new(1));
-    let mut rest = input.get(SEGMENT_HEADER_LEN + 16..).unwrap_or_default();
-    while let Ok(record) = RecordHeader::read(rest) {
-        if record.kind() == RecordKind::EpochEnd {
-            last = (record.epoch(), record.seq());
+    let mut rest = input.get(SEGMENT_HEADER_LEN..).unwrap_or_default();
+    while let Some((header, payload)) = split::<FRAME_HEADER_LEN>(rest) {
+        let Ok(frame) = FrameHeader::read(&header) else { break };
+        let Some((mut records, after)) = payload.split_at_checked(frame.payload_len()) else {
+            break;
+        };
+        while let Ok(record) = RecordHeader::read(records) {
+            if record.kind() == RecordKind::EpochEnd {
+                last = (record.epoch(), record.seq());
+            }
+            records = records.get(RECORD_HEADER_LEN + record.payload_len()..).unwrap_or_default();
         }
-        rest = rest.get(RECORD_HEADER_LEN + record.payload_len()..).unwrap_or_default();
+        rest = after;
     }
     last
 }

@@ -30,8 +30,8 @@ pub(super) fn seal_frames(input: &mut [u8]) {
     }
 }
 
-/// Numbers the records of frames of records anew, from 1, with the epochs that follow, and makes
-/// the checksums right.
+/// Numbers the records of frames of records anew, from 1, with the epochs that follow, lets each
+/// watermark name the last record, and makes the checksums right.
 pub(super) fn renumber(input: &mut [u8]) {
     let (mut seq, mut epoch) = (0_u64, 1_u64);
     let mut rest = &mut *input;
@@ -49,6 +49,10 @@ pub(super) fn renumber(input: &mut [u8]) {
                 let Some((_, following)) = payload.split_at_mut_checked(next) else { break };
                 payload = following;
             }
+        } else if header[6] == FrameKind::Watermark as u8
+            && let Some(place) = payload.first_chunk_mut()
+        {
+            *place = seq.to_le_bytes();
         }
         rest = after;
     }

@@ -1,0 +1,87 @@
+//! The watermark of a session that is being written: kept in its own file while nothing comes after
+//! it, and appended to the stream when something does.
+
+use std::mem;
+use std::path::Path;
+
+use snapless_types::Seq;
+use snapless_wire::frame::{FrameHeader, FrameKind, Watermark};
+use zerocopy::IntoBytes;
+
+use crate::clock::{Reading, Readings};
+use crate::error::Result;
+use crate::format::watermark::{self, WATERMARK_FILE, WATERMARK_LEN};
+use crate::storage::{OpenMode, Store, StoredFile};
+
+/// The watermarks after the last entry, and their file, which has the last one.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// The last record before them.
+    seq: Seq,
+    /// What the timeline of the stream has, too.
+    readings: Readings,
+    file: Option<MarkFile>,
+}
+
+#[derive(Debug)]
+struct MarkFile {
+    file: StoredFile,
+    /// Where in it the next watermark goes.
+    slot: usize,
+}
+
+impl Marks {
+    /// The watermark that was found after the last entry, if there is one.
+    pub(super) fn new(last: Option<Watermark>) -> Self {
+        let mut marks = Self::default();
+        if let Some(last) = last {
+            marks.note(&last);
+        }
+        marks
+    }
+
+    fn note(&mut self, watermark: &Watermark) {
+        self.seq = watermark.seq();
+        self.readings.push(Reading::of(watermark));
+    }
+
+    /// Writes the watermark after the last entry into the file in `dir`.
+    pub(super) fn keep(&mut self, store: &Store, dir: &Path, watermark: &Watermark) -> Result<()> {
+        self.note(watermark);
+        let MarkFile { file, slot } = match self.file.take() {
+            Some(open) => open,
+            None => MarkFile::open(store, &dir.join(WATERMARK_FILE))?,
+        };
+        file.write_at(slot as u64, &watermark::to_slot(watermark))?;
+        self.file = Some(MarkFile { file, slot: watermark::other_slot(slot) });
+        Ok(())
+    }
+
+    /// The bytes of the entries that go in front of the next one; none without a watermark.
+    pub(super) fn take_entries(&mut self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        for Reading { time, monotonic } in mem::take(&mut self.readings).iter() {
+            let watermark = Watermark::new(self.seq, time, monotonic);
+            let header = FrameHeader::new(FrameKind::Watermark, watermark.as_bytes())?;
+            bytes.extend(header.to_bytes());
+            bytes.extend(watermark.as_bytes());
+        }
+        Ok(bytes)
+    }
+}
+
+impl MarkFile {
+    /// Opens the file, or makes it.
+    fn open(store: &Store, path: &Path) -> Result<Self> {
+        match store.read_head(path, WATERMARK_LEN) {
+            Ok(bytes) => {
+                let slot = watermark::next_slot(&bytes);
+                Ok(Self { file: store.open(path, OpenMode::Write)?, slot })
+            }
+            Err(error) if error.is_not_found() => {
+                Ok(Self { file: store.open(path, OpenMode::CreateNew)?, slot: 0 })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
