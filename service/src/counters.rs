@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::report::{Activity, REPORT_VERSION, Report};
 use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::Acknowledge;
-use snapless_wire::id::{SessionId, VolumeGuid};
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 /// One pipeline's counters.
 ///
@@ -137,6 +137,7 @@ impl Counters {
             connections: self.connections.load(Ordering::Relaxed),
             acknowledged_epoch: facts.acknowledged.epoch().get(),
             acknowledged_seq: facts.acknowledged.seq().get(),
+            latest_point_unix_ms: facts.acknowledged.latest().and_then(unix_ms),
             written_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -145,6 +146,11 @@ impl Counters {
         // A panic while the lock is held leaves no half-made change.
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Milliseconds since 1970-01-01 UTC; `None` before that.
+fn unix_ms(time: FileTime) -> Option<u64> {
+    u64::try_from(time.unix_nanos() / 1_000_000).ok()
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub mod state;
 pub mod stop;
 pub mod stream;
 pub mod watch;
+pub mod watermark;
 pub mod window;
 
 #[cfg(windows)]

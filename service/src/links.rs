@@ -15,6 +15,7 @@ use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkCloser, LinkLimits, Message, MessageReceiver};
 use snapless_link::frames::FrameSender;
 use snapless_wire::frame::{Acknowledge, FrameKind, Hello, Welcome};
+use zerocopy::IntoBytes;
 
 use crate::attempt::{guarded, repeat};
 use crate::backoff::BackoffLimits;
@@ -132,7 +133,8 @@ impl<'a> Links<'a> {
             let acknowledged = acknowledged.epoch().get();
             return Ok(Some(Reason::Lost { durable, acknowledged }));
         }
-        let durable = Acknowledge::new(welcome.durable_epoch(), welcome.durable_seq());
+        let durable = Acknowledge::new(welcome.durable_epoch(), welcome.durable_seq())
+            .with_latest(welcome.latest());
         match self.window.begin_link(welcome) {
             // Its acknowledgement was lost with the link.
             Ok(true) => self.accept(durable).map(|()| None),
@@ -184,6 +186,10 @@ impl<'a> Links<'a> {
                 Next::Frame(frame) => {
                     self.counters.sent(sender.send(FrameKind::Records, &frame.payload)?);
                 }
+                Next::Watermark(watermark) => {
+                    let sent = sender.send(FrameKind::Watermark, watermark.as_bytes())?;
+                    self.counters.sent(sent);
+                }
                 // The server closes the link once all of it is durable.
                 Next::Finish => return Ok(sender.finish()?),
                 Next::End => return Ok(()),
@@ -194,6 +200,12 @@ impl<'a> Links<'a> {
     fn receive(&self, mut receiver: MessageReceiver) -> Result<(), StreamError> {
         while let Some(message) = receiver.receive()? {
             match message {
+                // The answer to a watermark.
+                Message::Acknowledge(again)
+                    if again.is_of_same_epoch(&self.counters.last_acknowledged()) =>
+                {
+                    self.counters.acknowledged(again);
+                }
                 Message::Acknowledge(acknowledge) => {
                     if !self.window.acknowledge(&acknowledge) {
                         return Err(StreamError::ImpossibleEpoch(acknowledge.epoch()));

@@ -30,7 +30,7 @@ use crate::session::{
 };
 use crate::state::{Remembered, SessionStore, StateError};
 use crate::stop::StopSignal;
-use crate::stream::{Stream, StreamEnd, StreamError};
+use crate::stream::{Stream, StreamEnd, StreamError, WATERMARK_INTERVAL};
 use crate::watch::{Resized, Watch};
 
 /// How often it is looked whether a volume that was removed is there again.
@@ -47,6 +47,8 @@ pub struct Limits {
     pub backoff: BackoffLimits,
     /// How long a flush before a stop may take.
     pub flush: Duration,
+    /// How often the server is told that nothing is written.
+    pub watermark: Duration,
 }
 
 impl Default for Limits {
@@ -55,6 +57,7 @@ impl Default for Limits {
             link: LinkLimits::default(),
             backoff: BackoffLimits::default(),
             flush: Duration::from_secs(10),
+            watermark: WATERMARK_INTERVAL,
         }
     }
 }
@@ -196,6 +199,7 @@ impl Pipeline {
             counters: &self.counters,
             stop: &self.stop,
             flush_limit: self.limits.flush,
+            watermark_interval: self.limits.watermark,
         };
         let mut save = || self.save(&mut state);
         // Without an answer nothing is known to have changed.

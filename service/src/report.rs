@@ -61,6 +61,10 @@ pub struct Report {
     pub acknowledged_epoch: u64,
     /// The last acknowledged record.
     pub acknowledged_seq: u64,
+    /// The latest instant that the server can restore, in milliseconds since 1970-01-01 UTC on this
+    /// machine's clock; `None` if there is none yet, or the server has not said.
+    #[serde(default)]
+    pub latest_point_unix_ms: Option<u64>,
     /// The time of writing in milliseconds since 1970-01-01 UTC.
     pub written_unix_ms: u64,
 }
@@ -148,6 +152,7 @@ mod tests {
             connections: 5,
             acknowledged_epoch: 6,
             acknowledged_seq: 7,
+            latest_point_unix_ms: Some(9),
             written_unix_ms: 8,
         }
     }

@@ -33,12 +33,15 @@ use crate::links::{Dialling, Links};
 use crate::session::Reason;
 use crate::stop::StopSignal;
 use crate::watch::Watch;
+use crate::watermark::Captured;
 use crate::window::Window;
 
 pub use error::StreamError;
 
 /// How often the stream checks for a stop request and for the end of a flush.
 const TICK: Duration = Duration::from_millis(50);
+/// How often the server is told that nothing is written.
+pub const WATERMARK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the caller saves the acknowledged epoch.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -72,6 +75,8 @@ pub struct Stream<'a> {
     pub stop: &'a StopSignal,
     /// How long a flush may take, before a stop or after the session's end.
     pub flush_limit: Duration,
+    /// How often the server is told that nothing is written.
+    pub watermark_interval: Duration,
 }
 
 impl Stream<'_> {
@@ -117,6 +122,7 @@ impl Stream<'_> {
         let mut flush: Option<Flush> = None;
         let mut last_words: Option<Instant> = None;
         let mut saved = Instant::now();
+        let mut marked = saved;
         loop {
             match happened.recv_timeout(TICK) {
                 Err(RecvTimeoutError::Timeout) => {}
@@ -148,10 +154,24 @@ impl Stream<'_> {
                     return Ok(StreamEnd::Stopped { flushed });
                 }
             }
+            if now.duration_since(marked) >= self.watermark_interval && window.is_settled() {
+                marked = now;
+                self.mark(window);
+            }
             if now.duration_since(saved) >= SAVE_INTERVAL {
                 saved = now;
                 save();
             }
+        }
+    }
+
+    /// Tells the server up to when nothing newer was captured, if that is so.
+    fn mark(&self, window: &Window) {
+        // The drain fails with the same error, and says so.
+        let Ok(status) = self.port.status(self.session) else { return };
+        if let Some(watermark) = Captured::of(&status).watermark() {
+            // If there are newer records after all, these are what the server is told.
+            let _overtaken = window.mark(watermark);
         }
     }
 

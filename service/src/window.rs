@@ -14,12 +14,15 @@
 //! long a write does), for a link or for an acknowledgement. If the server has all of a full window
 //! and none of it ends an epoch, no acknowledgement can come: then the oldest frames are forgotten,
 //! and a link that breaks before the epoch is durable cannot be joined.
+//!
+//! A watermark is sent only while the window is empty: then the server has acknowledged every record
+//! that was drained, and the watermark's record is the last of them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use snapless_types::Seq;
-use snapless_wire::frame::{Acknowledge, Welcome};
+use snapless_wire::frame::{Acknowledge, Watermark, Welcome};
 
 use crate::batch::Frame;
 
@@ -43,6 +46,8 @@ struct State {
     sent: usize,
     /// The record before the first frame: the last one that is durable, or that was forgotten.
     before: Seq,
+    /// To be sent, after that record.
+    watermark: Option<Watermark>,
     phase: Phase,
     has_link: bool,
 }
@@ -71,6 +76,8 @@ pub enum NoJoint {
 pub enum Next {
     /// Send this.
     Frame(Arc<Frame>),
+    /// Send this.
+    Watermark(Watermark),
     /// Say that nothing follows: the session has ended, and all is sent.
     Finish,
     /// End: the link is over, or the claim.
@@ -86,6 +93,7 @@ impl Window {
             epoch_ends: 0,
             sent: 0,
             before: durable,
+            watermark: None,
             phase: Phase::Open,
             has_link: false,
         };
@@ -101,6 +109,7 @@ impl Window {
         if state.phase != Phase::Open {
             return false;
         }
+        state.watermark = None;
         state.bytes += frame.payload.len();
         state.epoch_ends += usize::from(frame.ends_epoch.is_some());
         state.frames.push_back(Arc::new(frame));
@@ -121,11 +130,32 @@ impl Window {
                 self.changed.notify_all();
                 return Next::Frame(frame);
             }
+            if let Some(watermark) = state.watermark.take() {
+                return Next::Watermark(watermark);
+            }
             if state.phase == Phase::Finished {
                 return Next::Finish;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// True if a watermark can be sent: there is a link, and its server has acknowledged everything
+    /// that was drained.
+    pub fn is_settled(&self) -> bool {
+        self.lock().is_settled()
+    }
+
+    /// Lets the link send this watermark; false if there are records that the server has not
+    /// acknowledged, or others than those that the watermark is about.
+    pub fn mark(&self, watermark: Watermark) -> bool {
+        let mut state = self.lock();
+        let is_last = state.is_settled() && state.before == watermark.seq();
+        if is_last {
+            state.watermark = Some(watermark);
+            self.changed.notify_all();
+        }
+        is_last
     }
 
     /// Drops the frames that are durable now; false if no frame that this link has sent ends with
@@ -158,6 +188,7 @@ impl Window {
             state.drop_first(place + 1);
         }
         state.has_link = true;
+        state.watermark = None;
         state.sent = 0;
         self.changed.notify_all();
         Ok(is_new)
@@ -226,6 +257,10 @@ impl State {
             self.drop_first(1);
         }
         true
+    }
+
+    fn is_settled(&self) -> bool {
+        self.has_link && self.phase == Phase::Open && self.frames.is_empty()
     }
 
     fn last(&self) -> Seq {
@@ -377,6 +412,29 @@ mod tests {
             assert_eq!(sends(&window, 12).first(), Some(&10));
             assert!(drain.join().unwrap());
         });
+    }
+
+    #[test]
+    fn a_watermark_is_sent_only_behind_all_that_was_drained() {
+        let window = linked();
+        let watermark = |seq| Watermark::new(Seq::new(seq), snapless_wire::id::FileTime::new(9), 9);
+        assert!(window.is_settled() && window.mark(watermark(4)));
+        assert!(matches!(window.next(), Next::Watermark(it) if it == watermark(4)));
+        for seq in [0, 3, 5] {
+            assert!(!window.mark(watermark(seq)), "record {seq}");
+        }
+        // One that has not been sent is overtaken by a frame.
+        assert!(window.mark(watermark(4)) && window.put(frame(10, Some(3))));
+        assert_eq!(sends(&window, 1), [10]);
+        assert!(!window.is_settled() && !window.mark(watermark(10)), "not durable yet");
+        assert!(window.acknowledge(&acknowledge(3, 10)));
+        assert!(!window.mark(watermark(4)) && window.mark(watermark(10)));
+        // Or by the end of its link.
+        window.end_link();
+        assert!(!window.is_settled() && !window.mark(watermark(10)), "there is no link");
+        assert_eq!(window.begin_link(&welcome(3, 10)), Ok(false));
+        window.finish();
+        assert!(matches!(window.next(), Next::Finish), "it went with its link");
     }
 
     #[test]

@@ -73,6 +73,7 @@ mod tests {
             connections: 1,
             acknowledged_epoch: 2,
             acknowledged_seq: 20,
+            latest_point_unix_ms: Some(1_600_000_000_000),
             written_unix_ms: 0,
         }
     }
@@ -96,6 +97,8 @@ mod tests {
         assert_eq!(session["volume"], report().volume, "the service's GUID goes first");
         assert!(session["rate_bytes_per_second"].as_f64().unwrap() > 0.0);
         assert!(session["seconds_left"].as_u64().is_some());
+        assert_eq!(session["latest"], "2020-09-13T12:26:40Z");
+        assert!(session["rpo_seconds"].as_u64().unwrap() > 100_000_000);
     }
 
     #[test]
@@ -110,6 +113,8 @@ mod tests {
         report().write(folder.path()).unwrap();
         let served = answer(false, &TestDriver::protecting(), folder.path());
         assert!(served.contains("backup:4850"), "{served}");
+        assert!(served.contains("latest    2020-09-13T12:26:40Z, "), "{served}");
+        assert!(alone.contains("latest    unknown"), "{alone}");
         let idle = answer(false, &TestDriver::idle(), folder.path());
         assert!(idle.contains("No volume is protected"), "{idle}");
     }

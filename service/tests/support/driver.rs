@@ -11,13 +11,15 @@ use snapless_types::{EpochId, Extent, GapReason, Geometry, RecordKind, Seq};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, Protection, SPECIAL_FILE_PAGING, SessionPhase,
-    StartRequest, StatusReply,
+    StartRequest, StatusFlags, StatusReply,
 };
 use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
 
 const LENGTH: u64 = 1 << 30;
+/// What the wall clock shows when a session begins: 2020-01-01T00:00:00Z.
+const TIME: u64 = 132_223_104_000_000_000;
 
 /// A call that the driver has seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +59,10 @@ struct State {
     scarce: usize,
     /// How many drains are still to be cancelled.
     cancellations: usize,
+    /// Drains get no record.
+    withholds: bool,
+    /// How often the status was asked for.
+    asked: u64,
     next_port: u64,
     session: Option<Session>,
     seen: Vec<Seen>,
@@ -64,6 +70,10 @@ struct State {
 
 struct Session {
     id: SessionId,
+    /// How far the clocks have gone without a record.
+    passed: u64,
+    /// Not as the stream says: writes are not captured.
+    in_gap: bool,
     claimant: Option<u64>,
     queue: VecDeque<Vec<u8>>,
     last_seq: u64,
@@ -82,6 +92,8 @@ impl FakeDriver {
             excluded: Vec::new(),
             scarce: 0,
             cancellations: 0,
+            withholds: false,
+            asked: 0,
             next_port: 1,
             session: None,
             seen: Vec::new(),
@@ -168,6 +180,32 @@ impl FakeDriver {
         })
     }
 
+    /// Ends a gap.
+    pub fn end_gap(&self) {
+        self.state.change(|state| {
+            state.session.as_mut().expect("a session in a gap").marker(RecordKind::Consistent);
+        });
+    }
+
+    /// Lets time pass in which nothing is written; returns what the wall clock shows then.
+    pub fn pass(&self, ticks: u64) -> FileTime {
+        self.state.change(|state| {
+            let session = state.session.as_mut().expect("a session");
+            session.passed += ticks;
+            FileTime::new(TIME + session.last_seq + session.passed)
+        })
+    }
+
+    /// Keeps the next records in the driver's queue, or lets them go.
+    pub fn withhold(&self, withholds: bool) {
+        self.state.change(|state| state.withholds = withholds);
+    }
+
+    /// How often the service has asked for the status.
+    pub fn asked(&self) -> u64 {
+        self.state.lock().asked
+    }
+
     /// Queues bytes that are not records.
     pub fn corrupt(&self) {
         self.state.change(|state| {
@@ -221,13 +259,18 @@ impl Session {
         self.last_seq += 1;
         Position {
             seq: Seq::new(self.last_seq),
-            time: FileTime::new(1_000 + self.last_seq),
-            monotonic: self.last_seq,
+            time: FileTime::new(TIME + self.last_seq + self.passed),
+            monotonic: self.last_seq + self.passed,
             epoch: EpochId::new(self.epoch),
         }
     }
 
     fn marker(&mut self, kind: RecordKind) {
+        match kind {
+            RecordKind::GapBegin => self.in_gap = true,
+            RecordKind::Consistent => self.in_gap = false,
+            _ => {}
+        }
         let position = self.next();
         let header = match kind {
             RecordKind::GapBegin => RecordHeader::gap_begin(position, GapReason::ServiceLost),
@@ -338,6 +381,8 @@ impl DriverPort for FakePort {
             }
             let mut session = Session {
                 id: settings.session,
+                passed: 0,
+                in_gap: false,
                 claimant: Some(self.id),
                 queue: VecDeque::new(),
                 last_seq: 0,
@@ -377,12 +422,13 @@ impl DriverPort for FakePort {
                 state.cancellations = left;
                 return Err(DriverError::Cancelled(Call::Drain));
             }
+            let withholds = state.withholds;
             let Some(session) = &mut state.session else {
                 return Err(DriverError::SessionEnded(Call::Drain));
             };
             assert_eq!(session.claimant, Some(self.id), "only the claimant drains");
             let mut len = 0;
-            while let Some(record) = session.queue.front() {
+            while let Some(record) = session.queue.front().filter(|_| !withholds) {
                 if len + record.len() > buffer.len() {
                     break;
                 }
@@ -419,7 +465,8 @@ impl DriverPort for FakePort {
     }
 
     fn status(&self, id: SessionId) -> Result<SessionStatus, DriverError> {
-        let state = self.shared.lock();
+        let mut state = self.shared.lock();
+        state.asked += 1;
         let session = state
             .session
             .as_ref()
@@ -430,6 +477,10 @@ impl DriverPort for FakePort {
         reply.length = U64::new(LENGTH);
         reply.t0 = FileTime::new(1_000);
         reply.last_seq = Seq::new(session.last_seq).into();
+        reply.time = FileTime::new(TIME + session.last_seq + session.passed);
+        reply.monotonic = U64::new(session.last_seq + session.passed);
+        let flags = StatusFlags { consistent: !session.in_gap, ..StatusFlags::default() };
+        reply.flags = U32::new(flags.to_wire());
         SessionStatus::parse(&reply)
     }
 

@@ -1,5 +1,6 @@
 //! A harness for pipelines: a fake driver and a fake server that keep to the contracts in
 //! `snapless_wire` and record what happens.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod driver;
 pub mod log;
@@ -123,5 +124,6 @@ fn limits() -> Limits {
         link: LinkLimits::default(),
         backoff: BackoffLimits { min: Duration::from_millis(5), max: Duration::from_millis(40) },
         flush: Duration::from_secs(2),
+        watermark: Duration::from_millis(5),
     }
 }

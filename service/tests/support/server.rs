@@ -9,7 +9,7 @@ use std::thread;
 use snapless_link::LinkError;
 use snapless_link::server::{Patience, ServerLink};
 use snapless_types::{EpochId, RecordKind, Seq};
-use snapless_wire::frame::{Acknowledge, FrameKind, Hello, Welcome};
+use snapless_wire::frame::{Acknowledge, FrameKind, Hello, Watermark, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::record::{RecordHeader, Records};
 use zerocopy::IntoBytes;
@@ -59,6 +59,7 @@ struct State {
 #[derive(Clone, Default)]
 struct Stored {
     records: Vec<Arrived>,
+    watermarks: Vec<Watermark>,
     durable_epoch: u64,
     durable_seq: u64,
 }
@@ -119,6 +120,14 @@ impl FakeServer {
         let state = self.shared.lock();
         assert_eq!(state.fault, None, "the service broke the protocol");
         state.sessions.get(&session).map(|stored| stored.records.clone()).unwrap_or_default()
+    }
+
+    /// The received watermarks of a session.
+    #[track_caller]
+    pub fn watermarks(&self, session: SessionId) -> Vec<Watermark> {
+        let state = self.shared.lock();
+        assert_eq!(state.fault, None, "the service broke the protocol");
+        state.sessions.get(&session).map(|stored| stored.watermarks.clone()).unwrap_or_default()
     }
 
     pub fn hellos(&self) -> Vec<Hello> {
@@ -182,9 +191,38 @@ impl Shared {
                         send(link, FrameKind::Acknowledge, ack.as_bytes());
                     }
                 }
+                Some(FrameKind::Watermark) => {
+                    let again = self.mark(hello.session, generation, &payload)?;
+                    send(link, FrameKind::Acknowledge, again.as_bytes());
+                }
                 Some(kind) => return Err(format!("{kind:?} is out of place")),
             }
         }
+    }
+
+    /// Takes a watermark, which must be about the last record, and that durable.
+    fn mark(
+        &self,
+        session: SessionId,
+        generation: u64,
+        payload: &[u8],
+    ) -> Result<Acknowledge, String> {
+        let watermark = Watermark::read(payload).map_err(|error| error.to_string())?;
+        let mut state = self.lock();
+        if state.generation != generation {
+            return Err("the link was cut".into());
+        }
+        let stored = state.sessions.entry(session).or_default();
+        let last = stored.records.last().map_or(0, |last| last.header.seq().get());
+        let (seq, durable) = (watermark.seq().get(), stored.durable_seq);
+        if seq != durable || last > durable {
+            return Err(format!(
+                "a watermark after {seq}: the last record is {last}, {durable} durable"
+            ));
+        }
+        stored.watermarks.push(watermark);
+        let again = Acknowledge::new(EpochId::new(stored.durable_epoch), watermark.seq());
+        Ok(again.with_latest(Some(watermark.time())))
     }
 
     fn take(

@@ -17,6 +17,9 @@ use crate::commands::common::{guid_of, restart_needed};
 use crate::error::CliError;
 use crate::format;
 
+/// Nanoseconds in a millisecond.
+const NANOS_PER_MS: i128 = 1_000_000;
+
 /// The answer, as printed in JSON.
 #[derive(Serialize)]
 pub(super) struct Answer {
@@ -41,6 +44,10 @@ pub(super) struct SessionLine {
     /// At this rate.
     pub(super) seconds_left: Option<u64>,
     pub(super) hold_median_us: Option<u64>,
+    /// The latest instant that the server can restore, in RFC 3339.
+    pub(super) latest: Option<String>,
+    /// The RPO: seconds from it until now.
+    pub(super) rpo_seconds: Option<u64>,
     #[serde(flatten)]
     pub(super) status: SessionStatus,
     /// The service's counters; `null` if no service serves the session.
@@ -92,6 +99,8 @@ impl<'a> Query<'a> {
         let name = session.to_string();
         let service = reports.iter().find(|report| report.session.as_ref() == Some(&name)).cloned();
         let guid = guid_of(self.driver, volume)?.map(|guid| guid.to_string());
+        let latest = service.as_ref().and_then(|report| report.latest_point_unix_ms);
+        let latest = latest.and_then(|ms| FileTime::from_unix_nanos(i128::from(ms) * NANOS_PER_MS));
         Ok(SessionLine {
             device: volume.device.clone(),
             volume: service.as_ref().map(|report| report.volume.clone()).or(guid),
@@ -100,6 +109,8 @@ impl<'a> Query<'a> {
             progress: status.progress(),
             rate_bytes_per_second: rate.map(Rate::bytes_per_second),
             seconds_left: rate.and_then(|rate| status.time_left(rate)).map(|left| left.as_secs()),
+            latest: latest.and_then(format::instant),
+            rpo_seconds: latest.map(|latest| file_time_now().seconds_since(latest)),
             hold_median_us: status.holds.median_us(),
             status,
             service,

@@ -27,11 +27,12 @@ fn session(line: &SessionLine) -> String {
     let name = line.volume.as_ref().map(|guid| format!(" {{{guid}}}")).unwrap_or_default();
     let t0 = line.t0.as_deref().unwrap_or("not yet");
     format!(
-        "{}{name}\n  session   {}, t0 {t0}\n  phase     {}\n  writes    {}\n  queue     {}\n  \
-         service   {}\n{}",
+        "{}{name}\n  session   {}, t0 {t0}\n  phase     {}\n  latest    {}\n  writes    {}\n  \
+         queue     {}\n  service   {}\n{}",
         line.device,
         line.session,
         phase(line),
+        latest(line),
         writes(line),
         queue(line),
         service(line),
@@ -57,6 +58,17 @@ fn phase(line: &SessionLine) -> String {
     );
     parts.extend(listed(&status.counters, CounterGroup::Blocks));
     parts.join(", ")
+}
+
+/// The latest point at the server, and how old it is.
+fn latest(line: &SessionLine) -> String {
+    match (&line.latest, line.rpo_seconds, &line.service) {
+        (Some(latest), Some(rpo), _) => {
+            format!("{latest}, {} ago", format::duration(Duration::from_secs(rpo)))
+        }
+        (_, _, Some(_)) => "none yet".to_owned(),
+        (_, _, None) => "unknown".to_owned(),
+    }
 }
 
 /// The counters of a group that have a text and are not 0.
