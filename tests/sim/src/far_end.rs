@@ -27,7 +27,7 @@ use snapless_service::batch::Frame;
 use snapless_service::window::{Next, Window};
 use snapless_types::{RecordKind, Seq};
 use snapless_wire::frame::{
-    Acknowledge, FRAME_PAYLOAD_MAX, FrameHeader, FrameKind, Hello, Welcome,
+    Acknowledge, FRAME_PAYLOAD_MAX, FrameHeader, FrameKind, Hello, Watermark, Welcome,
 };
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::{Position, RecordHeader};
@@ -72,6 +72,8 @@ pub struct FarEnd {
     window: Window,
     /// How many frames the present link got.
     sent: usize,
+    /// The watermark that the server had when the last connection began.
+    watermark: Option<Watermark>,
     /// After a cut the service does not send those again.
     no_resend: bool,
     /// The frame that the service is making.
@@ -96,6 +98,8 @@ pub enum Served {
     Acknowledged(Acknowledge),
     /// It stored a frame in which no epoch ends.
     Stored,
+    /// It keeps a watermark.
+    Marked,
     /// No frame has come.
     Idle,
     /// Its power failed, or a sync of its disk.
@@ -116,6 +120,7 @@ impl FarEnd {
             connection: None,
             window: Window::new(usize::MAX, Seq::new(0)),
             sent: 0,
+            watermark: None,
             no_resend: options.sabotages(Sabotage::NoResend),
             frame: Vec::new(),
             payload: Vec::new(),
@@ -206,6 +211,35 @@ impl FarEnd {
         Ok(())
     }
 
+    /// Sends a watermark and lets the server take it; `None` if there is something newer.
+    pub fn mark(&mut self, mark: Watermark, may_crash: bool) -> Result<Option<Served>, Broken> {
+        if !self.window.mark(mark) {
+            return Ok(None);
+        }
+        let (Next::Watermark(mark), Some(connection)) = (self.window.next(), &mut self.connection)
+        else {
+            return Err(Broken::new(Rule::Resume, "a watermark that may be sent is not"));
+        };
+        let sent = connection.service.sender.send(FrameKind::Watermark, mark.as_bytes());
+        sent.map_err(|error| refused("a watermark", &error))?;
+        self.serve(may_crash).map(Some)
+    }
+
+    /// What the service has sent, and the server has not acknowledged.
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// True until the server's power fails.
+    pub fn has_power(&self) -> bool {
+        self.storage.has_power()
+    }
+
+    /// The watermark that the server had when the last connection began.
+    pub fn watermark(&self) -> Option<Watermark> {
+        self.watermark
+    }
+
     /// Lets the server store the next frame.
     pub fn serve(&mut self, may_crash: bool) -> Result<Served, Broken> {
         self.perhaps_fail(may_crash);
@@ -289,6 +323,7 @@ impl FarEnd {
         let limit = self.plan.segment_bytes;
         let (writer, state) =
             SessionWriter::open(&repository, &header, limit, &StopFlag::default())?;
+        self.watermark = state.watermark();
         let acknowledged = writer.acknowledged();
         let welcome = Welcome::new(acknowledged.epoch, acknowledged.seq);
         sender.send(FrameKind::Welcome, welcome.as_bytes())?;
@@ -330,8 +365,17 @@ impl FarEnd {
 impl Connection {
     fn serve(&mut self, payload: &mut Vec<u8>) -> Result<Served, Error> {
         let Some(frame) = receive(&mut self.receiver, payload)? else { return Ok(Served::Idle) };
-        let Action::Store { ends } = self.ingest.frame(frame, payload)? else {
-            return Err(Error::Stopped);
+        let ends = match self.ingest.frame(frame, payload)? {
+            Action::Store { ends } => ends,
+            Action::Mark { watermark, again } => {
+                self.writer.mark(&watermark)?;
+                self.sender.send(FrameKind::Acknowledge, again.as_bytes())?;
+                return match self.service.receiver.receive()? {
+                    Some(Message::Acknowledge(it)) if it == again => Ok(Served::Marked),
+                    _ => Err(Error::Stopped),
+                };
+            }
+            Action::Open(_) => return Err(Error::Stopped),
         };
         self.writer.append(&frame, payload)?;
         let Some(ends) = ends else { return Ok(Served::Stored) };

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use snapless_engine::{Fifo, Host, Mutex, Record, Tick, WORKERS, Waiter, Worker};
+use snapless_engine::{Fifo, Host, Mutex, Tick, WORKERS, Waiter, Worker};
 use snapless_types::Extent;
 
 use crate::volume::WriteId;
@@ -21,9 +21,9 @@ const OUTSTANDING_MAX: usize = 256;
 /// By how much the wall clock is set to a wrong time, and back: longer than most runs take.
 const STEP: u64 = 1_000_000 * MS;
 
-/// By how many [`STEP`]s the wall clock was set forward when a record was committed.
-pub fn steps_of(record: &Record) -> u64 {
-    (record.time - record.monotonic.0) / STEP
+/// By how many [`STEP`]s the wall clock was set forward when it and the other clock showed this.
+pub fn steps_of((time, monotonic): (u64, u64)) -> u64 {
+    (time - monotonic) / STEP
 }
 
 /// The clocks, and the workers that were woken.

@@ -7,6 +7,8 @@
 //! an epoch is durable and what is left after a loss, and the model checks that nothing
 //! acknowledged is missing.
 
+mod marks;
+
 use std::collections::VecDeque;
 
 use snapless_types::RecordKind;
@@ -15,6 +17,8 @@ use crate::failure::{Broken, Rule, ensure};
 use crate::far_end::{FarEnd, Received, Served};
 use crate::plan::LinkPlan;
 use crate::rng::Rng;
+
+pub use marks::{Mark, MarkList};
 
 /// An epoch on its way to durability: when it gets there, its id, and the records that the server
 /// then keeps.
@@ -58,6 +62,8 @@ pub struct Link {
     pub durable: usize,
     /// Lengths of `kept` at which the service was lost.
     pub losses: Vec<usize>,
+    /// The watermarks that the real server has.
+    pub marks: MarkList,
     /// Links that broke and were followed by others.
     pub cuts: u64,
     durable_epoch: u64,
@@ -86,7 +92,61 @@ impl Link {
             Rule::Loss,
             "the server has record {durable} after it had record {expected}"
         );
+        self.find_mark()
+    }
+
+    /// True if the service may tell the server that there is nothing new.
+    pub fn is_settled(&self) -> bool {
+        let is_settled = |far_end: &FarEnd| far_end.window().is_settled();
+        self.alive && self.far_end.as_ref().is_some_and(is_settled)
+    }
+
+    /// The last record that the server has acknowledged, if it has all that the service has sent.
+    pub fn acknowledged(&self) -> u64 {
+        self.far_end.as_ref().map_or(0, |far_end| far_end.window().last().get())
+    }
+
+    /// The service sends a watermark, if it may.
+    pub fn mark(&mut self, mark: Mark, calm: bool, rng: &mut Rng, now: u64) -> Result<(), Broken> {
+        let Some(far_end) = &mut self.far_end else { return Ok(()) };
+        match far_end.mark(mark.watermark, !calm)? {
+            // There is something newer.
+            None => Ok(()),
+            Some(Served::Marked) => {
+                self.marks.push(self.kept_of(mark.watermark.seq().get()), mark);
+                Ok(())
+            }
+            Some(Served::Failed) => {
+                // The server may have it all the same.
+                self.marks.push(self.kept_of(mark.watermark.seq().get()), mark);
+                self.link_again(rng, now)
+            }
+            Some(served) => Err(Broken::new(
+                Rule::Resume,
+                format!("the server gets a watermark, and is {served:?}"),
+            )),
+        }
+    }
+
+    /// The service makes another link if the server's power has failed, as in what it does after an
+    /// acknowledgement.
+    pub fn link_if_cut(&mut self, rng: &mut Rng, now: u64) -> Result<(), Broken> {
+        let is_cut = |far_end: &FarEnd| !far_end.has_power();
+        if self.alive && self.far_end.as_ref().is_some_and(is_cut) {
+            self.link_again(rng, now)?;
+        }
         Ok(())
+    }
+
+    /// How many records the server has up to this one.
+    fn kept_of(&self, seq: u64) -> usize {
+        self.kept.partition_point(|it| it.record.seq.get() <= seq)
+    }
+
+    /// After a connection: of the watermarks after its last record, the server has what it says.
+    fn find_mark(&mut self) -> Result<(), Broken> {
+        let Some(far_end) = &self.far_end else { return Ok(()) };
+        self.marks.keep(self.durable, far_end.watermark())
     }
 
     /// True if the service can take a record when its time comes.
@@ -188,7 +248,9 @@ impl Link {
         let Some(far_end) = &mut self.far_end else { return Ok(()) };
         self.cuts += 1;
         let durable = far_end.link_again()?;
+        let watermark = far_end.watermark();
         let keeps = self.kept_up_to(durable)?;
+        self.marks.keep(keeps, watermark)?;
         let known = self.becoming.iter().filter(|epoch| epoch.keeps <= keeps).count();
         if let Some(last) = self.becoming.drain(..known).next_back() {
             (self.durable, self.durable_epoch) = (last.keeps, last.epoch);
@@ -226,7 +288,9 @@ impl Link {
             None => rng.index(becoming.len() + 1),
             Some(far_end) => {
                 let durable = far_end.lose()?;
+                let watermark = far_end.watermark();
                 let keeps = self.kept_up_to(durable)?;
+                self.marks.keep(keeps, watermark)?;
                 becoming.iter().filter(|epoch| epoch.keeps <= keeps).count()
             }
         };

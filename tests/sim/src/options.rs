@@ -55,6 +55,8 @@ pub enum Fault {
     ServerCrashes,
     /// A sync of the server's disk fails
     SyncFails,
+    /// The applications write nothing for a while, in runs of any kind
+    Lulls,
 }
 
 /// A host that breaks its side of the contract, to show that the checks find it.
@@ -88,6 +90,10 @@ pub enum Sabotage {
     NoReview,
     /// After a cut the service goes on behind what it has sent, not behind what is durable
     NoResend,
+    /// A watermark is sent for what the server has acknowledged, whatever the driver's queue holds
+    NewerInQueue,
+    /// A watermark has the time at which it is sent, not that at which the driver was asked
+    LateWatermark,
     /// The server's disk does not sync files
     NoSync,
     /// The server's disk does not sync directories

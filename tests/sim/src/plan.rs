@@ -126,6 +126,8 @@ impl Pace {
     pub const PUT_OFF_MAX: u64 = 2 * MS;
     /// Ticks from a wake-up to its effect, at most.
     pub const WAKE_MAX: u64 = MS;
+    /// Ticks that a lull lasts, at most.
+    pub const LULL_MAX: u64 = 3_000 * MS;
     /// Ticks that a preempted thread stands still, at most.
     pub const PREEMPTED_MAX: u64 = 3_000 * MS;
 }
@@ -168,6 +170,8 @@ pub struct Plan {
     pub skips_once_in: u64,
     /// The paging file grows or shrinks in one step of so many; 0 for never.
     pub resizes_paging_once_in: u64,
+    /// The applications write nothing for a while, from one step of so many on; 0 for never.
+    pub lulls_once_in: u64,
 }
 
 impl Plan {
@@ -210,6 +214,7 @@ impl Plan {
                 .then(|| rng.below(options.steps)),
             skips_once_in: rng.pick(&[0, 0, 1, 2, 8]),
             resizes_paging_once_in: rng.pick(&[0, 4, 20, 100]),
+            lulls_once_in: draw_lulls(&mut rng, options),
             volume,
             config,
             writers,
@@ -268,6 +273,7 @@ struct Faults(Vec<Fault>);
 impl Faults {
     fn draw(rng: &mut Rng, kind: Kind, options: &Options) -> Self {
         let mut faults = Fault::value_variants().to_vec();
+        faults.retain(|&fault| fault != Fault::Lulls);
         faults.retain(|_| kind == Kind::Rough && rng.once_in(3));
         faults.retain(|fault| !options.without.contains(fault));
         if options.sabotages(Sabotage::NoOverlap) {
@@ -422,6 +428,12 @@ fn draw_far_end(rng: &mut Rng, volume: &Volume, faults: &Faults) -> Option<FarEn
         sync_fails_once_in: faults.once_in(rng, Fault::SyncFails, 10..=100),
     };
     (volume.blocks() as u64 <= FEW_BLOCKS).then_some(plan)
+}
+
+/// Nothing goes wrong in a lull: they are in runs of all kinds.
+fn draw_lulls(rng: &mut Rng, options: &Options) -> u64 {
+    let without = options.without.contains(&Fault::Lulls);
+    if without { 0 } else { rng.pick(&[0, 100, 400]) }
 }
 
 fn draw_pace(rng: &mut Rng, faults: &Faults) -> Pace {

@@ -61,6 +61,8 @@ report! {
     losses,
     /// Links that broke and were followed by others.
     cuts,
+    /// Watermarks that the real server took.
+    watermarks,
     /// Runs that ended because the power failed.
     power_cuts,
     /// Runs whose base image was complete and exact.

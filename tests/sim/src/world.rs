@@ -4,6 +4,7 @@
 //! the disk transfers some sectors, a record travels. So any two calls of a host are interleaved
 //! with everything else, from one seed, on one thread.
 
+mod marks;
 mod paging;
 mod preempted;
 mod stages;
@@ -36,6 +37,7 @@ use crate::trace::Trace;
 use crate::volume::{Content, WriteId};
 use crate::writer::Writer;
 
+use marks::Marks;
 use preempted::Preempted;
 
 /// Where a run stands.
@@ -178,6 +180,7 @@ pub struct World {
     /// What the last loss of the service left was checked.
     unchecked_loss: Option<Step>,
     preempted: Preempted,
+    marks: Marks,
     /// No faults, no new writes: everything has to come to rest.
     calm: bool,
     disk: Disk,
@@ -215,6 +218,7 @@ impl World {
             ended_epoch: 0,
             unchecked_loss: None,
             preempted: Preempted::default(),
+            marks: Marks::new(options.seed),
             calm: false,
             disk: Disk::new(&plan.volume, plan.disk.clone()),
             memory: QueueMemory::new(plan.volume, plan.config.queue_bytes),
@@ -308,7 +312,8 @@ impl World {
         if !self.calm {
             for (index, writer) in self.writers.iter().enumerate() {
                 if writer.has_room() {
-                    add(writer.next, writer.next, Choice::Writer(index));
+                    let next = writer.next.max(self.marks.lull_until);
+                    add(next, next, Choice::Writer(index));
                 }
             }
         }
@@ -352,6 +357,7 @@ impl World {
             gaps: status.gaps,
             losses: self.link.losses.len() as u64,
             cuts: self.link.cuts,
+            watermarks: self.link.marks.count(),
             power_cuts: u64::from(self.stage == Stage::Off),
             base_images: stream.base_images,
             ..self.report

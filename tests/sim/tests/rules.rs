@@ -19,6 +19,7 @@ fn three_hundred_seeds_keep_every_rule() {
     assert!(total.power_cuts > 10, "{total}");
     assert!(total.points > 10_000, "{total}");
     assert!(total.restored > 1_000, "{total}");
+    assert!(total.watermarks > 2_000, "{total}");
     assert!(total.gaps > 300, "{total}");
     assert!(total.losses > 50, "{total}");
     assert!(total.base_images > 150, "{total}");

@@ -42,6 +42,10 @@ each_is_found! {
         NoSync => Loss, Resume
     }
     fn a_service_that_does_not_send_again_after_a_cut_breaks_loss() { NoResend => Loss }
+    fn a_watermark_that_a_newer_record_in_the_queue_contradicts_breaks_point() {
+        NewerInQueue => Point
+    }
+    fn a_watermark_that_is_later_than_the_drivers_answer_breaks_point() { LateWatermark => Point }
     fn a_segment_whose_name_is_not_synced_breaks_loss() { NoDirectorySync => Loss, Resume }
 }
 

@@ -54,6 +54,16 @@ pub fn check(ledger: &Ledger, link: &Link, base_is_whole: bool) -> Result<Points
             replay.check(step, seq)?;
             points.restorable.push(index);
         }
+        for mark in link.marks.after(index + 1) {
+            ensure!(!in_gap, Rule::Point, "a watermark after record {seq} lies in a gap");
+            while let Some(change) = changes.next_if(|change| change.step <= mark.step) {
+                replay.disk[change.sector] = change.content;
+                replay.compare(change.sector..change.sector + 1);
+            }
+            if whole && !in_gap {
+                replay.check(mark.step, seq)?;
+            }
+        }
     }
     Ok(points)
 }

@@ -9,7 +9,7 @@ use super::points::{self, Points};
 use crate::failure::{Broken, Rule, ensure};
 use crate::far_end::FarEnd;
 use crate::host::steps_of;
-use crate::link::Link;
+use crate::link::{Link, Mark};
 use crate::rng::Rng;
 use crate::volume::Volume;
 
@@ -26,35 +26,55 @@ pub fn check(volume: &Volume, link: &Link, points: &Points, rng: &mut Rng) -> Re
     let latest = points.restorable.last();
     restored += compare(far_end, At::Latest, latest.map(image_at), Rule::Point)?;
     if latest.is_some() {
+        let is_restorable = |it: &&Instant| points.restorable.binary_search(&it.index).is_ok();
         let instants = instants(link);
-        let (_, time) = instants[rng.pick(&points.restorable)];
+        let restorable: Vec<_> = instants.iter().filter(is_restorable).collect();
+        let time = rng.pick(&restorable).time;
         // Of the runs that have the time, the last counts, and in it the last record.
-        let mut runs = instants.chunk_by(|one, next| one.0 == next.0).rev();
-        let has_time = |run: &&[(usize, u64)]| run[0].1 <= time && time <= run[run.len() - 1].1;
-        let (run, _) = runs.find(has_time).expect("a record has the time")[0];
-        let mut restorable = points.restorable.iter();
-        // Of a run that has the time in a gap, or between two records, no point is expected.
-        if let Some(index) = restorable.rfind(|&&index| instants[index] == (run, time)) {
+        let mut runs = instants.chunk_by(|one, next| one.run == next.run).rev();
+        let has_time = |run: &&[Instant]| run[0].time <= time && time <= run[run.len() - 1].time;
+        let Instant { run, .. } = runs.find(has_time).expect("an instant has the time")[0];
+        // Of a run that has the time in a gap, or between two instants, no point is expected.
+        if let Some(it) = restorable.iter().rfind(|it| (it.run, it.time) == (run, time)) {
             let at = At::Time(FileTime::new(time));
-            restored += compare(far_end, at, Some(image_at(index)), Rule::Point)?;
+            restored += compare(far_end, at, Some(image_at(&it.index)), Rule::Point)?;
         }
     }
     Ok(restored)
 }
 
-/// The instant of each record: how often the wall clock had been set by a step, and what it showed,
-/// but not less than before since that step.
-fn instants(link: &Link) -> Vec<(usize, u64)> {
+/// An instant of a record, or of a watermark after it.
+#[derive(Clone, Copy, Debug)]
+struct Instant {
+    /// How often the wall clock had been set by a step.
+    run: usize,
+    /// What it showed, but not less than before since that step.
+    time: u64,
+    /// The record's place in what the server has.
+    index: usize,
+}
+
+/// The instants of all records and of the watermarks after them: of those between two steps of the
+/// wall clock, the last one counts.
+fn instants(link: &Link) -> Vec<Instant> {
     let (mut run, mut steps, mut latest) = (0, None, 0);
-    let instants = link.kept.iter().map(|received| {
-        let now = steps_of(&received.record);
-        if steps.replace(now).is_some_and(|before| before != now) {
-            (run, latest) = (run + 1, 0);
+    let mut instants = Vec::new();
+    for (index, received) in link.kept.iter().enumerate() {
+        let record = (received.record.time, received.record.monotonic.0);
+        let mark = |mark: &Mark| (mark.watermark.time().get(), mark.watermark.monotonic());
+        let marks: Vec<_> = link.marks.after(index + 1).iter().map(mark).collect();
+        let same = |one: &(u64, u64), next: &(u64, u64)| steps_of(*one) == steps_of(*next);
+        let last_ones = marks.chunk_by(same).map(|run| run[run.len() - 1]);
+        for reading in std::iter::once(record).chain(last_ones) {
+            let now = steps_of(reading);
+            if steps.replace(now).is_some_and(|before| before != now) {
+                (run, latest) = (run + 1, 0);
+            }
+            latest = latest.max(reading.0);
+            instants.push(Instant { run, time: latest, index });
         }
-        latest = latest.max(received.record.time);
-        (run, latest)
-    });
-    instants.collect()
+    }
+    instants
 }
 
 fn compare(far_end: &FarEnd, at: At, expected: Option<Image>, rule: Rule) -> Result<u64, Broken> {

@@ -125,6 +125,7 @@ impl World {
             }
             self.note_convergence();
             self.perhaps_resize_paging();
+            self.perhaps_mark()?;
             if self.rng.once_in(REVIEWED_EVERY) {
                 self.review_excluded()?;
             }
@@ -175,6 +176,8 @@ impl World {
             }
             self.review_excluded()?;
             if self.is_quiet() {
+                self.perhaps_mark()?;
+                self.link.link_if_cut(&mut self.rng, self.host.ticks())?;
                 return self.check_at_rest();
             }
             if !self.take_step()? {
