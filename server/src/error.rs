@@ -148,6 +148,12 @@ pub enum Error {
     /// The target lies in the repository.
     #[error("{} lies in the repository, which holds nothing else: choose another target", .0.display())]
     TargetInRepository(PathBuf),
+    /// Another program put another file in the image's place.
+    #[error(
+        "what is in {} is not the image: another program removed or replaced the file while it was \
+         restored; keep other accounts out of the folder, and restore again", .0.display()
+    )]
+    TargetReplaced(PathBuf),
     /// The image is complete, but the disk failed to note its name.
     #[error(
         "the image is in {}, whole, but its name may not survive a power loss: {source}; check the \

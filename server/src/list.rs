@@ -117,8 +117,8 @@ pub struct Stream {
     pub blocks_known: u64,
     /// Bytes of paging, swap and hibernation files that the base image leaves out: it has zeros.
     pub excluded_bytes: u64,
-    /// Blocks of which the volume's disk could not read some bytes: an image of the last instant has
-    /// zeros there. A block counts until it is written as a whole.
+    /// Blocks of which the volume's disk could not read some bytes: an image of the last instant
+    /// has zeros there. A block counts until it is written as a whole.
     pub blocks_with_holes: u64,
     /// The same of the t0 image.
     pub blocks_with_holes_at_t0: u64,

@@ -63,7 +63,7 @@ pub struct Report {
     pub file: ShownName,
     /// Bytes of the image.
     pub bytes: u64,
-    /// Bytes of the volume's sectors: Windows sees its file system only on a disk with such sectors.
+    /// Bytes of the volume's sectors: Windows sees its file system only on disks with such sectors.
     pub sector_size: u32,
     /// Bytes written to make it; holes do not count.
     pub bytes_written: u64,

@@ -40,7 +40,7 @@ impl Loop {
         let made = command.arg(backing.path()).output();
         let Some(made) = made.ok().filter(|made| made.status.success()) else {
             // Past the harness, which shows nothing of a test that passes.
-            drop(writeln!(io::stderr(), "SKIPPED: no loop device can be made here"));
+            drop(writeln!(io::stderr(), "skipped: no loop device can be made here"));
             return None;
         };
         let device = String::from_utf8(made.stdout).unwrap().trim().into();

@@ -53,7 +53,10 @@ impl ImageFile {
         }
         file.sync_all().map_err(Error::file("sync", &path))?;
         // The file is open, and with it its lock, until it has its name.
-        let _file = give_name(partial, &path, force)?;
+        let file = give_name(partial, &path, force)?;
+        if !partial::is_named(&file, &path) {
+            return Err(Error::TargetReplaced(path));
+        }
         let folder = folders::of(&path);
         let synced = folders::as_far_as_possible(folder, sync_folder(folder));
         synced.map_err(|source| Error::NameInDoubt { path, source })
@@ -145,6 +148,18 @@ mod tests {
         assert!(matches!(first.finish(), Err(Error::TargetExists(_))));
         assert_eq!(fs::read(&path).unwrap(), [2; 512]);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_image_that_another_program_put_in_its_place_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        let mut file = ImageFile::create(&path, &demand(512, false)).unwrap();
+        file.write(0, &[1; 512]).unwrap();
+        let foreign = dir.path().join("foreign");
+        fs::write(&foreign, "foreign").unwrap();
+        fs::rename(&foreign, file.partial.path()).unwrap();
+        assert!(matches!(file.finish(), Err(Error::TargetReplaced(_))));
     }
 
     #[test]

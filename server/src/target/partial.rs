@@ -101,7 +101,8 @@ fn remove_if_dead(path: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-fn is_named(file: &File, path: &Path) -> bool {
+/// True if the path still stands for the file.
+pub(super) fn is_named(file: &File, path: &Path) -> bool {
     let opened = file.try_clone().and_then(same_file::Handle::from_file);
     let named = same_file::Handle::from_path(path);
     matches!((opened, named), (Ok(opened), Ok(named)) if opened == named)
