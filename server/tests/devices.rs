@@ -7,10 +7,11 @@ mod common;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::{BLOCK, Driver, LENGTH, Stored, VOLUME, base_image};
+use common::{BLOCK, Driver, LENGTH, Process, Stored, VOLUME, base_image};
 use snapless_server::error::Error;
 use snapless_server::repository::Repository;
 use snapless_server::restore::{Report, Request, Source, restore};
@@ -21,6 +22,13 @@ use snapless_types::RecordKind;
 const MARK: &[u8] = b"SNAPLESS: HALF RESTORED\n";
 /// A bound against hangs only.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Lets one test run at a time: a process that another one starts has, until it has begun, the
+/// devices open that this one closes.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A loop device; removed when dropped.
 struct Loop {
@@ -80,6 +88,7 @@ fn restored(root: &Path, request: &Request) -> Result<Report, Error> {
 
 #[test]
 fn a_device_is_written_in_place_and_only_with_force() {
+    let _alone = alone();
     let stored = Stored::new(&[Driver::default().first_sync()]);
     let Some(device) = Loop::new(1 << 20, 1 << 20, 512) else { return };
     let refused = restored(&stored.root, &request(&device.device, false, false));
@@ -96,6 +105,7 @@ fn a_device_is_written_in_place_and_only_with_force() {
 
 #[test]
 fn a_device_that_is_too_short_or_in_use_is_refused_before_it_changes() {
+    let _alone = alone();
     let stored = Stored::new(&[Driver::default().first_sync()]);
     let Some(short) = Loop::new(LENGTH - 512, 4096, 512) else { return };
     let refused = restored(&stored.root, &request(&short.device, true, false));
@@ -116,6 +126,7 @@ fn a_device_that_is_too_short_or_in_use_is_refused_before_it_changes() {
 
 #[test]
 fn a_device_with_other_sectors_is_refused_without_the_flag_that_says_so() {
+    let _alone = alone();
     let stored = Stored::new(&[Driver::default().first_sync()]);
     let Some(device) = Loop::new(1 << 20, 4096, 4096) else { return };
     let refused = restored(&stored.root, &request(&device.device, true, false)).unwrap_err();
@@ -130,6 +141,7 @@ fn a_device_with_other_sectors_is_refused_without_the_flag_that_says_so() {
 
 #[test]
 fn a_restore_that_fails_leaves_a_device_that_says_so_and_the_next_begins_anew() {
+    let _alone = alone();
     let mut driver = Driver::default();
     let frames = [
         driver.start(),
@@ -154,21 +166,11 @@ fn a_restore_that_fails_leaves_a_device_that_says_so_and_the_next_begins_anew() 
     assert!(device.content(0, base_image().len()) == base_image());
 }
 
-/// A child process; killed outright when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 #[test]
 fn sigterm_in_the_midst_of_a_restore_is_heard_and_the_device_is_marked() {
     /// Zeros, which take a while to write to a device.
     const LONG: u64 = 4 << 30;
+    let _alone = alone();
     let mut driver = Driver::default();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repository");
@@ -185,7 +187,7 @@ fn sigterm_in_the_midst_of_a_restore_is_heard_and_the_device_is_marked() {
     command.args(["restore", "--force", "--at", "t0", "--volume", &VOLUME.to_string()]);
     command.arg("--repository").arg(&root).arg("--to").arg(&device.device);
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut running = Running(child);
+    let mut running = Process(child);
     let begun = Instant::now();
     while !device.is_marked() {
         assert!(begun.elapsed() < PATIENCE, "the device is marked first of all");

@@ -6,15 +6,24 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
-use common::{Driver, LENGTH, Stored, VOLUME, base_image};
+use common::{Driver, LENGTH, Process, SESSION, Stored, VOLUME, base_image};
 use serde_json::Value;
 use snapless_server::error::Error;
+use snapless_server::format::repository::session_dir;
 use snapless_server::repository::Repository;
 use snapless_server::restore::{Report, Request, Source, restore};
 use snapless_server::stop::StopFlag;
+use snapless_server::target::partial::{self, LeftOver};
 use snapless_server::target::{Demand, FileTarget, Target};
 use snapless_server::timeline::At;
+use snapless_server::writer::SessionWriter;
+use snapless_wire::frame::{FrameHeader, FrameKind};
+use snapless_wire::record::Records;
+
+/// A bound against hangs only.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A repository whose latest image has one byte everywhere, unlike the one at t0.
 fn stored() -> Stored {
@@ -40,9 +49,15 @@ fn restored(stored: &Stored, at: At, to: &Path, force: bool) -> Result<Report, E
 
 /// Runs the program's `restore --at t0`.
 fn run(stored: &Stored, to: &Path, more: &[&str]) -> Output {
+    restore_to(stored, to, more).output().unwrap()
+}
+
+/// The program's `restore --at t0`.
+fn restore_to(stored: &Stored, to: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_snapless-server"));
     command.args(["restore", "--volume", &VOLUME.to_string(), "--at", "t0", "--repository"]);
-    command.arg(&stored.root).arg("--to").arg(to).args(more).output().unwrap()
+    command.arg(&stored.root).arg("--to").arg(to).args(more);
+    command
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -233,6 +248,57 @@ fn what_killed_restores_left_is_removed_or_named() {
     assert!(!notes.contains("livelivelive"), "{notes}");
     assert!(!dead.exists() && live.exists() && far.exists());
     drop(lock);
+}
+
+/// A repository whose stream is in two segments, with the state kept: a restore finds its point
+/// without the first one.
+fn in_two_segments(root: &Path) {
+    let repository = common::repository(root);
+    let (header, stop) = (common::header(LENGTH), StopFlag::default());
+    let (mut writer, mut state) =
+        SessionWriter::open(&repository, &header, 1 << 10, &stop).unwrap();
+    let mut driver = Driver::default();
+    let second = |driver: &mut Driver| [driver.write(0, 512, 7), driver.epoch_end()].concat();
+    for payload in [driver.first_sync(), second(&mut driver)] {
+        for record in Records::new(&payload) {
+            state.accept(&record.unwrap().header).unwrap();
+        }
+        writer.append(&FrameHeader::new(FrameKind::Records, &payload).unwrap(), &payload).unwrap();
+        let last = state.last().unwrap();
+        writer.commit(last.epoch, last.seq).unwrap();
+    }
+    writer.keep_state_at_end(&state);
+}
+
+#[test]
+fn a_restore_that_is_killed_leaves_a_file_that_the_next_one_removes() {
+    let dir = common::scratch();
+    let (root, folder) = (dir.path().join("repository"), dir.path().join("images"));
+    fs::create_dir(&folder).unwrap();
+    in_two_segments(&root);
+    // The replay hangs at the first segment.
+    let segment = root.join(session_dir(VOLUME, SESSION)).join("segment-00000001.slseg");
+    let aside = dir.path().join("aside");
+    fs::rename(&segment, &aside).unwrap();
+    assert!(Command::new("mkfifo").arg(&segment).status().unwrap().success());
+    let stored = Stored { dir, root };
+    let to = folder.join("image");
+    let mut child = Process(restore_to(&stored, &to, &[]).spawn().unwrap());
+    let begun = Instant::now();
+    while names(&folder).is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "the restore makes its file");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let [left] = &names(&folder)[..] else { panic!("one file") };
+    assert_eq!(partial::clean_up(&to).unwrap(), LeftOver::default(), "it is alive");
+    child.kill();
+    assert_eq!(names(&folder), std::slice::from_ref(left));
+    fs::rename(&aside, &segment).unwrap();
+    let done = run(&stored, &to, &[]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains(left), "{}", text(&done.stderr));
+    assert_eq!(names(&folder), ["image"]);
+    assert_eq!(fs::read(&to).unwrap(), base_image());
 }
 
 #[test]
