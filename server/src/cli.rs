@@ -38,7 +38,7 @@ pub enum Command {
     Serve(Serve),
     /// Write the image of one instant to a file or a block device.
     Restore(Restore),
-    /// Serve one instant as a read-only disk, over NBD.
+    /// Serve one instant as a disk, over NBD.
     Mount(Mount),
     /// Show which parts of a volume may differ between two instants.
     Diff(Diff),
@@ -180,6 +180,10 @@ pub struct Mount {
     /// 127.0.0.1:10809.
     #[arg(long, value_name = "FILE", conflicts_with = "listen")]
     pub socket: Option<PathBuf>,
+    /// Let clients write. It goes into a temporary file (in $TMPDIR) that covers the image, and is
+    /// gone when the mount ends.
+    #[arg(long)]
+    pub writable: bool,
     /// Print what is served, and where, as JSON.
     #[arg(long)]
     pub json: bool,

@@ -1,18 +1,21 @@
-//! Serves one point over NBD, to several clients at once, for reading only.
+//! Serves one point over NBD, to several clients at once. What they write, if they may, goes with
+//! the mount.
 //!
 //! | module | its one job |
 //! | --- | --- |
 //! | [`listen`] | the socket that clients find, and who may open it |
 //! | [`image`] | a point as a disk |
+//! | [`overlay`] | what clients have written over it |
 //!
 //! Neither encrypts nor asks who a client is: the socket is one that only this machine reaches.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::thread;
 use std::time::Duration;
 
 use log::{debug, warn};
-use snapless_nbd::{Access, Export, Stream, shake_hands};
+use snapless_nbd::{Access, Disk, Export, Stream, shake_hands};
 
 use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
@@ -21,10 +24,12 @@ use crate::stop::StopFlag;
 
 mod image;
 mod listen;
+mod overlay;
 
 use image::Image;
 use listen::{Accept, Listener};
 pub use listen::{Address, Wake};
+use overlay::Overlay;
 
 /// Clients at a time. A client may use several connections, each of which counts.
 const CLIENTS_MAX: usize = 32;
@@ -37,6 +42,8 @@ pub struct Mount {
     listener: Listener,
     export: Export,
     image: PointReader,
+    /// Where what clients write goes; `None` if they may not.
+    overlay: Option<File>,
     stop: StopFlag,
 }
 
@@ -48,20 +55,26 @@ pub struct Stopper {
 }
 
 impl Mount {
-    /// Listens at an address, to serve an image of this session.
+    /// Listens at an address, to serve an image of this session, for reading only or with an empty
+    /// file over it.
     ///
     /// # Errors
     /// [`Error::MountAddress`] for an address that other machines reach, [`Error::Listen`].
-    pub fn bind(address: &Address, session: &SessionHeader, image: PointReader) -> Result<Self> {
+    pub fn bind(
+        address: &Address,
+        session: &SessionHeader,
+        image: PointReader,
+        overlay: Option<File>,
+    ) -> Result<Self> {
         let export = Export {
             name: session.volume.to_string(),
             length: image.map().length(),
             sector: session.geometry.sector_size(),
-            access: Access::Read,
-            tells_allocation: true,
+            access: if overlay.is_some() { Access::Write } else { Access::Read },
+            tells_allocation: overlay.is_none(),
         };
         let listener = Listener::bind(address)?;
-        Ok(Self { listener, export, image, stop: StopFlag::default() })
+        Ok(Self { listener, export, image, overlay, stop: StopFlag::default() })
     }
 
     /// Where clients find it; with the real port if port 0 was asked for.
@@ -85,19 +98,27 @@ impl Mount {
     }
 
     /// Serves until it is ended; returns when the last client has gone.
-    pub fn run(self) {
-        match &self.listener {
-            Listener::Tcp(listener, _) => self.serve(listener),
-            #[cfg(unix)]
-            Listener::Unix(listener, _) => self.serve(listener),
+    pub fn run(mut self) {
+        let overlay = self.overlay.take();
+        let image = Image::new(&self.image);
+        match overlay {
+            None => self.serve(&image),
+            Some(file) => self.serve(&Overlay::new(image, self.export.length, file)),
         }
     }
 
-    fn serve<L: Accept>(&self, listener: &L)
+    fn serve(&self, disk: &impl Disk) {
+        match &self.listener {
+            Listener::Tcp(listener, _) => self.serve_at(listener, disk),
+            #[cfg(unix)]
+            Listener::Unix(listener, _) => self.serve_at(listener, disk),
+        }
+    }
+
+    fn serve_at<L: Accept>(&self, listener: &L, disk: &impl Disk)
     where
         for<'s> &'s L::Stream: Read + Write,
     {
-        let image = Image::new(&self.image);
         thread::scope(|scope| {
             let mut clients = Vec::new();
             while !self.stop.is_set() {
@@ -114,9 +135,9 @@ impl Mount {
                 }
                 let begun = accepted.and_then(|stream| {
                     let handle = stream.another()?;
-                    let (export, image) = (&self.export, &image);
+                    let export = &self.export;
                     let client = move || {
-                        tell(client(&stream, export, image));
+                        tell(client(&stream, export, disk));
                         // The other handle keeps it open.
                         stream.shut_down();
                     };
@@ -145,13 +166,13 @@ impl Stopper {
     }
 }
 
-fn client<S: Stream>(stream: &S, export: &Export, image: &Image<'_>) -> io::Result<()>
+fn client<S: Stream>(stream: &S, export: &Export, disk: &impl Disk) -> io::Result<()>
 where
     for<'s> &'s S: Read + Write,
 {
     let Some(agreed) = shake_hands(stream, std::slice::from_ref(export))? else { return Ok(()) };
     debug!("a client has come: {agreed:?}");
-    snapless_nbd::serve(stream, export, agreed, image)
+    snapless_nbd::serve(stream, export, agreed, disk)
 }
 
 fn tell(ended: io::Result<()>) {

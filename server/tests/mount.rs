@@ -192,6 +192,52 @@ fn holes_are_told_and_nothing_can_be_written() {
     assert!(std::fs::read_to_string(&mounted.errors).unwrap().is_empty());
 }
 
+#[test]
+fn what_is_written_covers_the_image_and_goes_with_the_mount() {
+    // A volume of several pieces of an overlay, and a short one.
+    const LONG: u64 = 5 * (64 << 10) + 3 * SECTOR;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    let bytes: Vec<_> = (0..LONG).map(|at| u8::try_from(at / SECTOR % 251).unwrap()).collect();
+    let block = driver.start();
+    let block = [block, driver.data(RecordKind::Block, 0, &bytes)].concat();
+    let sync = [block, driver.base_complete(), driver.epoch_end()].concat();
+    common::ingest(&root, LONG, 1 << 20, &[sync]);
+    let image = restored(&root, "t0");
+    let mounted = Mounted::start(&root, "t0", &["--writable"]);
+    // The same on the mount and on the image, in the same order.
+    let mut seed = 1_u64;
+    let mut commands = Vec::new();
+    for step in 0..60 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let start = (seed >> 33) % (LONG / SECTOR);
+        let most = [3, 40, 400][step % 3].min(LONG / SECTOR - start);
+        let (at, len) = (start * SECTOR, (1 + (seed >> 50) % most) * SECTOR);
+        commands.push(match step % 4 {
+            0 | 1 => format!("write -P {} {at} {len}", step + 1),
+            2 => format!("write -z {at} {len}"),
+            _ => format!("write -z -u {at} {len}"),
+        });
+    }
+    for target in [mounted.uri(), image.to_str().unwrap().to_owned()] {
+        let mut io = tool("qemu-io", "qemu-utils");
+        io.args(["-f", "raw"]);
+        for command in &commands {
+            io.args(["-c", command]);
+        }
+        must(io.arg(target));
+    }
+    let compare = ["compare", "-f", "raw", "-F", "raw"];
+    let (uri, image) = (mounted.uri(), image.to_str().unwrap().to_owned());
+    must(tool("qemu-img", "qemu-utils").args(compare).args([&uri, &image]));
+    assert!(mounted.end().success());
+    let again = Mounted::start(&root, "t0", &[]);
+    let back = dir.path().join("back.img");
+    must(tool("nbdcopy", "libnbd-bin").arg(again.uri()).arg(&back));
+    assert!(std::fs::read(&back).unwrap() == bytes, "the stored volume is as it was");
+}
+
 /// A client after the old handshake for the only export.
 fn connected(socket: &Path) -> UnixStream {
     let mut client = UnixStream::connect(socket).unwrap();

@@ -30,7 +30,9 @@ pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
     let found = Found::find(&repository, &source, &stop)?;
     let image = found.open(&stop)?;
     let (address, _folder) = address(args)?;
-    let mount = Mount::bind(&address, found.header(), image)?;
+    let overlay = args.writable.then(tempfile::tempfile).transpose();
+    let overlay = overlay.map_err(Error::file("create a file in", &std::env::temp_dir()))?;
+    let mount = Mount::bind(&address, found.header(), image, overlay)?;
     let report = Report::new(&mount, &found);
     let about = format!(
         "volume {}, session {}, as of {}, at {}",
@@ -44,7 +46,7 @@ pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
     if args.json {
         print_json(&report)?;
     } else {
-        print(&report, &mount).map_err(Error::Report)?;
+        print(&report, &mount, args.writable).map_err(Error::Report)?;
     }
     mount.run();
     Ok(ExitCode::SUCCESS)
@@ -128,18 +130,20 @@ impl Report {
     }
 }
 
-fn print(report: &Report, mount: &Mount) -> io::Result<()> {
+fn print(report: &Report, mount: &Mount, is_writable: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let Report { volume, session, time, uri, .. } = report;
     let export = mount.export();
-    writeln!(out, "serving {volume} as of {time}, session {session}, read-only, until Ctrl-C")?;
+    let access = if is_writable { "what is written goes at the end" } else { "read-only" };
+    writeln!(out, "serving {volume} as of {time}, session {session}, until Ctrl-C; {access}")?;
     writeln!(out, "{uri}")?;
     writeln!(out, "  qemu-img convert -p -O qcow2 '{uri}' volume.qcow2")?;
     let place = match mount.address() {
         Address::Tcp(address) => format!("{} {}", address.ip(), address.port()),
         Address::Unix(path) => format!("-unix '{}'", path.display()),
     };
-    writeln!(out, "  nbd-client {place} /dev/nbd0 -readonly -name {export}")?;
+    let access = if is_writable { "" } else { " -readonly" };
+    writeln!(out, "  nbd-client {place} /dev/nbd0{access} -name {export}")?;
     for PassedOver { session, why } in &report.passed_over {
         anstream::eprintln!("{POOR}note{POOR:#}: not from the newer session {session}: {why}");
     }
