@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::point::{Content, PointMap, PointReader};
 use crate::repository::Repository;
-use crate::restore::{Found, Source};
+use crate::restore::{self, Found, Source};
 use crate::stop::StopFlag;
 use crate::time;
 
@@ -82,10 +82,15 @@ impl Comparison {
     ///
     /// # Errors
     /// [`crate::error::Error::NotRestorable`] if there is no such point, or damage of the stream.
-    pub fn find(repository: &Repository, sources: [Source; 2], stop: &StopFlag) -> Result<Self> {
+    pub fn find(
+        repository: &Repository,
+        sources: [Source; 2],
+        stop: &StopFlag,
+        mut progress: impl FnMut(restore::Progress),
+    ) -> Result<Self> {
         let [from, to] = sources.map(|source| Found::find(repository, &source, stop));
         let found = [from?, to?];
-        let points = [found[0].open(stop)?, found[1].open(stop)?];
+        let points = [found[0].open(stop, &mut progress)?, found[1].open(stop, &mut progress)?];
         let side = |index: usize| {
             let (found, map): (&Found, &PointMap) = (&found[index], points[index].map());
             Side {
@@ -188,12 +193,11 @@ impl Comparison {
 
     /// True if equal content is certain.
     fn is_same(&self, one: &Content, other: &Content) -> bool {
+        use Content::{Excluded, Stored, Unreadable, Zero};
         match (one, other) {
-            (Content::Stored(one), Content::Stored(other)) => self.is_one_session && one == other,
-            (Content::Unreadable, Content::Unreadable) => true,
-            (Content::Unreadable | Content::Stored(_), _)
-            | (_, Content::Unreadable | Content::Stored(_)) => false,
-            (Content::Zero | Content::Excluded, Content::Zero | Content::Excluded) => true,
+            (Stored(one), Stored(other)) => self.is_one_session && one == other,
+            (Unreadable, Unreadable) | (Zero | Excluded, Zero | Excluded) => true,
+            (Stored(_) | Unreadable | Zero | Excluded, _) => false,
         }
     }
 

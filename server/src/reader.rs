@@ -530,6 +530,13 @@ pub(crate) struct EntryPlace {
     pub(crate) frame: FrameHeader,
 }
 
+impl EntryPlace {
+    /// Bytes of the entry.
+    pub(crate) fn len(&self) -> u64 {
+        (FRAME_HEADER_LEN + self.frame.payload_len()) as u64
+    }
+}
+
 /// A record's header, and where its content is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Located<'a> {

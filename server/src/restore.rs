@@ -81,10 +81,22 @@ pub struct Report {
 /// Progress of a restore.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {
-    /// Bytes of the image that are done; zeros count.
+    /// What is being done.
+    pub stage: Stage,
+    /// Bytes of the stored stream or of the image that are done; content that is skipped and zeros
+    /// count.
     pub done: u64,
-    /// Bytes of the image.
+    /// Bytes of all of it. The map may be made before.
     pub total: u64,
+}
+
+/// A stage of a restore.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// The map is made from the headers of the stream.
+    Map,
+    /// The image is copied.
+    Image,
 }
 
 /// Restores a point to a file or a block device.
@@ -170,16 +182,18 @@ impl Found {
     ///
     /// # Errors
     /// Damage of the headers, or [`Error::Stopped`].
-    pub fn map(&self, stop: &StopFlag) -> Result<PointMap> {
-        PointMap::build(&self.reader, self.point.cut, self.last_base, stop)
+    pub fn map(&self, stop: &StopFlag, mut progress: impl FnMut(Progress)) -> Result<PointMap> {
+        let total = self.reader.stored_bytes()?;
+        let told = |done: u64| progress(Progress { stage: Stage::Map, done, total });
+        PointMap::build(&self.reader, self.point.cut, self.last_base, stop, told)
     }
 
     /// Opens the image for reading.
     ///
     /// # Errors
     /// As for [`Self::map`].
-    pub fn open(&self, stop: &StopFlag) -> Result<PointReader> {
-        Ok(PointReader::new(self.reader.clone(), self.map(stop)?))
+    pub fn open(&self, stop: &StopFlag, progress: impl FnMut(Progress)) -> Result<PointReader> {
+        Ok(PointReader::new(self.reader.clone(), self.map(stop, progress)?))
     }
 
     /// Writes the image to a target on which nothing has been written yet.
@@ -187,9 +201,9 @@ impl Found {
         &self,
         target: &mut impl Target,
         stop: &StopFlag,
-        progress: impl FnMut(Progress),
+        mut progress: impl FnMut(Progress),
     ) -> Result<Written> {
-        let image = self.open(stop)?;
+        let image = self.open(stop, &mut progress)?;
         copy::copy(&image, target, stop, progress)?;
         let map = image.map();
         Ok(Written { records: map.records(), unreadable: map.unreadable() })

@@ -20,7 +20,7 @@ use crate::format::session::SessionHeader;
 use crate::format::state::{Checkpoint, STATE_FILE};
 use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
-use crate::restore::{Progress, Request};
+use crate::restore::{Progress, Request, Stage};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store};
 use crate::target::FileTarget;
@@ -52,7 +52,11 @@ pub fn salvage(
     let total = 2 * stored.bytes;
     // The first pass finds the clock, the length and the end; the second one makes the image.
     let mut pass = Pass::new(stored.limits());
-    stored.walk(stop, |done| progress(Progress { done, total }), |piece| pass.take(piece))?;
+    stored.walk(
+        stop,
+        |done| progress(Progress { stage: Stage::Map, done, total }),
+        |piece| pass.take(piece),
+    )?;
     let found = pass.finish();
     let length = stored.length().unwrap_or(found.extent_end);
     if found.records == 0 || length == 0 {
@@ -64,7 +68,7 @@ pub fn salvage(
     let mut pass = Pass::new(Limits { length: Some(length), ..stored.limits() });
     stored.walk(
         stop,
-        |done| progress(Progress { done: stored.bytes + done, total }),
+        |done| progress(Progress { stage: Stage::Image, done: stored.bytes + done, total }),
         |piece| pass.apply(piece, &mut image),
     )?;
     let Salvaged { records, last, gap_since, missing, doubtful, unreadable } = image.finish();

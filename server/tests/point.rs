@@ -12,7 +12,7 @@ use snapless_server::format::repository::session_dir;
 use snapless_server::point::{Content, PointReader};
 use snapless_server::reader::{SessionReader, Wanted};
 use snapless_server::repository::{Presence, Repository};
-use snapless_server::restore::{Found, Source};
+use snapless_server::restore::{Found, Source, Stage};
 use snapless_server::stop::StopFlag;
 use snapless_server::stream::{BaseBlocks, StreamState};
 use snapless_server::timeline::{At, Cut};
@@ -186,10 +186,8 @@ fn replayed(root: &Path, cut: Cut) -> (Vec<u8>, Vec<bool>) {
                     apply(record, &geometry.extent_of(&BlockRange::one(block)).unwrap(), true);
                 }
             }
-            (RecordKind::Unreadable, base) => {
-                if included || *base == BaseBlocks::Holes {
-                    apply(record, &extent, true);
-                }
+            (RecordKind::Unreadable, base) if included || *base == BaseBlocks::Holes => {
+                apply(record, &extent, true);
             }
             (_, base) if included || *base == BaseBlocks::All => apply(record, &extent, false),
             _ => {}
@@ -232,7 +230,7 @@ fn the_image_of_the_map_is_that_of_a_replay_whatever_the_stream_is() {
         for at in points(&frames) {
             let Ok(found) = find(root, at) else { continue };
             let (want, holes) = replayed(root, found.point().cut);
-            let image = found.open(&stop).unwrap();
+            let image = found.open(&stop, |_| {}).unwrap();
             assert!(whole(&image) == want, "seed {seed}, {at:?}");
             let unreadable = image.map().unreadable();
             for (sector, &is_hole) in (0..).zip(&holes) {
@@ -346,10 +344,10 @@ fn a_damaged_record_that_a_point_does_not_need_is_verifys_to_find() {
     for (at, byte) in [(At::T0, 1), (At::Latest, 0xbb)] {
         common::patch(&mut want, 0, SECTOR, byte);
         let found = find(root, at).unwrap();
-        assert!(whole(&found.open(&StopFlag::default()).unwrap()) == want, "{at:?}");
+        assert!(whole(&found.open(&StopFlag::default(), |_| {}).unwrap()) == want, "{at:?}");
     }
     let found = find(root, At::Time(FileTime::new(between))).unwrap();
-    let image = found.open(&StopFlag::default()).unwrap();
+    let image = found.open(&StopFlag::default(), |_| {}).unwrap();
     let refused = image.read(0, &mut [0; 512]).unwrap_err();
     assert!(matches!(refused, Error::Damaged { why: Damage::Frame(_), .. }), "{refused}");
     let mut rest = [0; 512];
@@ -363,7 +361,7 @@ fn what_changes_after_it_was_read_is_noticed() {
     let dir = common::scratch();
     let root = dir.path();
     store(root, 1 << 20, &[Driver::default().first_sync()], true);
-    let image = find(root, At::T0).unwrap().open(&StopFlag::default()).unwrap();
+    let image = find(root, At::T0).unwrap().open(&StopFlag::default(), |_| {}).unwrap();
     assert!(whole(&image) == common::base_image());
     let mut bytes = fs::read(segment(root, 1)).unwrap();
     let last = bytes.windows(512).rposition(|it| it == [5; 512]).unwrap();
@@ -381,13 +379,49 @@ fn blocks_that_follow_each_other_are_one_run() {
     let sync = driver.first_sync();
     let write = [driver.write(2 * BLOCK, SECTOR, 9), driver.epoch_end()].concat();
     store(root, 1 << 20, &[sync, write], true);
-    let runs = |at| find(root, at).unwrap().map(&StopFlag::default()).unwrap().run_count();
+    let runs = |at| find(root, at).unwrap().map(&StopFlag::default(), |_| {}).unwrap().run_count();
     // Four whole blocks, and the short one.
     assert_eq!(runs(At::T0), 2);
     assert_eq!(runs(At::Latest), 4);
-    let map = find(root, At::Latest).unwrap().map(&StopFlag::default()).unwrap();
+    let map = find(root, At::Latest).unwrap().map(&StopFlag::default(), |_| {}).unwrap();
     let content: Vec<_> = map.content(BLOCK..2 * BLOCK + SECTOR).collect();
     assert_eq!(content.len(), 2);
     assert_eq!(content[0].0, BLOCK..2 * BLOCK);
     assert!(content.iter().all(|(_, content)| matches!(content, Content::Stored(_))));
+}
+
+#[test]
+fn a_point_that_was_found_is_the_same_after_the_server_has_gone_on() {
+    let dir = common::scratch();
+    let root = dir.path();
+    let mut driver = Driver::default();
+    let sync = driver.first_sync();
+    store(root, 1 << 20, &[sync], true);
+    let found = [At::T0, At::Latest].map(|at| find(root, at).unwrap());
+    let write = [driver.write(0, SECTOR, 9), driver.epoch_end()].concat();
+    store(root, 1 << 20, &[write], true);
+    // The state that is kept now vouches for more than the point has.
+    for found in found {
+        let image = found.open(&StopFlag::default(), |_| {}).unwrap();
+        assert!(whole(&image) == common::base_image(), "{:?}", found.point());
+    }
+}
+
+#[test]
+fn progress_goes_through_the_stream_and_then_through_the_image() {
+    let dir = common::scratch();
+    let root = dir.path();
+    store(root, 1 << 20, &short_stream(), true);
+    let mut told = Vec::new();
+    let mut image = vec![0; usize::try_from(LENGTH).unwrap()];
+    let found = find(root, At::Latest).unwrap();
+    found.write_to(&mut image, &StopFlag::default(), |progress| told.push(progress)).unwrap();
+    let of = |stage| told.iter().filter(move |progress| progress.stage == stage);
+    assert_eq!(of(Stage::Map).count(), short_stream().len());
+    let stages: Vec<_> = told.chunk_by(|one, next| one.stage == next.stage).collect();
+    assert_eq!(stages.len(), 2);
+    assert!(stages.iter().all(|stage| stage.is_sorted_by_key(|progress| progress.done)));
+    assert!(told.iter().all(|progress| progress.done <= progress.total));
+    let last = told.last().unwrap();
+    assert_eq!((last.done, last.total), (LENGTH, LENGTH));
 }

@@ -19,13 +19,16 @@ pub(super) fn run(args: &cli::Diff) -> Result<ExitCode> {
     let repository = Repository::open(&args.repository)?;
     let (volume, session) = (args.volume, args.session);
     let sources = [args.from, args.to].map(|at| Source { volume, session, at });
-    let comparison = Comparison::find(&repository, sources, &stop)?;
+    let bar = Bar::new("reading headers");
+    let found = Comparison::find(&repository, sources, &stop, |progress| bar.restore(progress));
+    let comparison = found?;
     let report = if args.content {
-        let bar = Bar::new("comparing");
+        bar.name("comparing");
         comparison.by_content(&stop, |progress| bar.set(progress.done, progress.total))?
     } else {
         comparison.by_place()
     };
+    drop(bar);
     if args.json {
         print_json(&report)?;
     } else {

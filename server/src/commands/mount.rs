@@ -16,6 +16,7 @@ use crate::time;
 
 use super::audit::{self, Act};
 use super::console::{POOR, on_signal, print_json};
+use super::progress::Bar;
 
 pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
     let repository = Repository::open(&args.repository)?;
@@ -28,7 +29,9 @@ pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
         also.stop();
     })?;
     let found = Found::find(&repository, &source, &stop)?;
-    let image = found.open(&stop)?;
+    let bar = Bar::new("reading headers");
+    let image = found.open(&stop, |progress| bar.restore(progress))?;
+    drop(bar);
     let (address, _folder) = address(args)?;
     let overlay = args.writable.then(tempfile::tempfile).transpose();
     let overlay = overlay.map_err(Error::file("create a file in", &std::env::temp_dir()))?;

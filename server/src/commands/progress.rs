@@ -2,6 +2,8 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::restore::{Progress, Stage};
+
 /// A bar; dropping it removes it from the screen.
 pub(super) struct Bar(ProgressBar);
 
@@ -16,6 +18,23 @@ impl Bar {
         );
         bar.set_message(label);
         Self(bar)
+    }
+
+    /// Shows what is being done now.
+    pub(super) fn name(&self, label: &'static str) {
+        if self.0.message() != label {
+            self.0.set_message(label);
+            self.0.reset();
+        }
+    }
+
+    /// Shows how far a restore has come, stage by stage.
+    pub(super) fn restore(&self, progress: Progress) {
+        self.name(match progress.stage {
+            Stage::Map => "reading headers",
+            Stage::Image => "restoring",
+        });
+        self.set(progress.done, progress.total);
     }
 
     /// Shows how far it has come.

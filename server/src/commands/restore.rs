@@ -35,9 +35,8 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     if is_salvage {
         return run_salvage(&repository, &request, args.json, &stop);
     }
-    let bar = Bar::new("restoring");
-    let restored =
-        restore(&repository, &request, &stop, |progress| bar.set(progress.done, progress.total));
+    let bar = Bar::new("reading headers");
+    let restored = restore(&repository, &request, &stop, |progress| bar.restore(progress));
     drop(bar);
     if let Err(Error::Damaged { .. }) = &restored {
         anstream::eprintln!(

@@ -25,20 +25,24 @@ impl PointMap {
     ///
     /// # Errors
     /// Damage of the stream's headers, [`Error::PointTooLarge`], or [`Error::Stopped`].
+    ///
+    /// Tells `progress` how many bytes of the stream are done.
     pub(crate) fn build(
         reader: &SessionReader,
         cut: Cut,
         last_base: Seq,
         stop: &StopFlag,
+        mut progress: impl FnMut(u64),
     ) -> Result<Self> {
         if let Some((longer, voucher)) = reader.vouched()? {
-            match Self::build_from(&longer, Some(&voucher), cut, last_base, stop) {
+            let voucher = Some(&voucher);
+            match Self::build_from(&longer, voucher, cut, last_base, stop, &mut progress) {
                 // The state may be of another history; the segments alone decide.
                 Err(error) if error.is_damage() => log::warn!("every entry is read: {error}"),
                 other => return other,
             }
         }
-        Self::build_from(reader, None, cut, last_base, stop)
+        Self::build_from(reader, None, cut, last_base, stop, &mut progress)
     }
 
     fn build_from(
@@ -47,7 +51,9 @@ impl PointMap {
         cut: Cut,
         last_base: Seq,
         stop: &StopFlag,
+        progress: &mut impl FnMut(u64),
     ) -> Result<Self> {
+        let (mut now, mut done) = (None, 0);
         let mut builder = Builder {
             geometry: reader.header().geometry,
             cut,
@@ -57,6 +63,10 @@ impl PointMap {
             records: 0,
         };
         reader.headers(voucher, stop, |found| {
+            if now.replace(found.entry) != Some(found.entry) {
+                progress(done);
+                done += found.entry.len();
+            }
             let place = found.accepted.place;
             if !cut.includes(place) && place.seq > last_base {
                 return Wanted::Enough;

@@ -93,14 +93,13 @@ impl PointReader {
         for pieces in plan.pieces.chunk_by(|one, next| one.entry == next.entry) {
             let index = pieces[0].entry as usize;
             let entry = &self.map.entries[index];
-            match self.tiles[index].get() {
-                Some(tiles) => self.read_tiles(entry, tiles, pieces, buffer, &mut scratch)?,
-                None => {
-                    let tiles = self.read_whole(entry, &mut scratch)?;
-                    copy(pieces, &scratch, 0, buffer);
-                    // Another thread may have been faster, with the same checksums.
-                    drop(self.tiles[index].set(tiles));
-                }
+            if let Some(tiles) = self.tiles[index].get() {
+                self.read_tiles(entry, tiles, pieces, buffer, &mut scratch)?;
+            } else {
+                let tiles = self.read_whole(entry, &mut scratch)?;
+                copy(pieces, &scratch, 0, buffer);
+                // Another thread may have been faster, with the same checksums.
+                drop(self.tiles[index].set(tiles));
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::point::{Content, PointReader};
 use crate::stop::StopFlag;
 use crate::target::Target;
 
-use super::Progress;
+use super::{Progress, Stage};
 
 /// A batch has so many stored bytes, and the rest of a run: no run is cut, so that an entry whose
 /// records are in the volume's order is read once.
@@ -52,7 +52,7 @@ pub(super) fn copy(
             let batch: Batch = batch?;
             write(&batch, target, stop)?;
             if let Some(last) = batch.parts.last() {
-                progress(Progress { done: last.range.end, total });
+                progress(Progress { stage: Stage::Image, done: last.range.end, total });
             }
             // The reader may have ended.
             drop(free.send(batch));
