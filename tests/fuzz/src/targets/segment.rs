@@ -12,7 +12,7 @@ use snapless_server::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
 use snapless_server::format::session::SESSION_FILE;
 use snapless_server::reader::{SessionReader, Wanted};
 use snapless_server::repository::Repository;
-use snapless_server::restore::{Request, Source};
+use snapless_server::restore::{Found, Request, Source};
 use snapless_server::salvage::salvage;
 use snapless_server::stop::StopFlag;
 use snapless_server::storage::Store;
@@ -82,16 +82,34 @@ fn read(folder: &Path, input: &[u8]) -> &'static str {
     match (surveyed, whole) {
         (Ok(records), Ok(())) => {
             assert_eq!(records, replayed, "a survey and a replay see the same records");
+            check_restore(folder, true);
             check_salvage(folder, true);
             "whole"
         }
         // A survey does not look at content, so that only a replay finds it damaged.
         (Ok(_), Err(error)) | (Err(error), Err(_)) => {
             assert!(matches!(error, Error::Damaged { .. }), "{error}");
+            check_restore(folder, false);
             check_salvage(folder, false);
             "damaged"
         }
         (Err(error), Ok(())) => panic!("a replay took what a survey refused: {error}"),
+    }
+}
+
+/// Of a sound stream each point is restored that it has.
+fn check_restore(folder: &Path, is_sound: bool) {
+    for at in [At::T0, At::Latest] {
+        let source = Source { volume: stream::VOLUME, session: Some(stream::SESSION), at };
+        let length = usize::try_from(stream::LENGTH).expect("a small volume");
+        let mut image = vec![0; length];
+        let stop = StopFlag::default();
+        let restored = Found::find(&Repository::to_salvage(folder), &source, &stop)
+            .and_then(|found| found.write_to(&mut image, &stop, |_| ()));
+        match restored {
+            Ok(_) | Err(Error::NotRestorable { .. }) => {}
+            Err(error) => assert!(!is_sound && matches!(error, Error::Damaged { .. }), "{error}"),
+        }
     }
 }
 
