@@ -17,7 +17,7 @@ use std::time::Duration;
 use log::{debug, warn};
 use snapless_nbd::{Access, Disk, Export, Stream, shake_hands};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::session::SessionHeader;
 use crate::point::{PointMap, PointReader};
 use crate::stop::StopFlag;
@@ -59,7 +59,8 @@ impl Mount {
     /// file over it.
     ///
     /// # Errors
-    /// [`Error::MountAddress`] for an address that other machines reach, [`Error::Listen`].
+    /// [`crate::error::Error::MountAddress`] for an address that other machines reach,
+    /// [`crate::error::Error::Listen`].
     pub fn bind(
         address: &Address,
         session: &SessionHeader,
@@ -180,9 +181,4 @@ fn tell(ended: io::Result<()>) {
         Ok(()) => debug!("a client has gone"),
         Err(error) => warn!("a client's connection is closed: {error}"),
     }
-}
-
-/// The error of an address at which nothing can listen.
-fn cannot_listen(address: String) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::Listen { address, source }
 }

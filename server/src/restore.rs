@@ -24,9 +24,11 @@ use crate::timeline::Point;
 
 mod choice;
 mod copy;
+mod progress;
 
 use choice::{Choice, choose};
 pub use choice::{PassedOver, Source};
+pub use progress::{Progress, Stage};
 
 /// What to restore, and where to.
 #[derive(Clone, Debug)]
@@ -76,27 +78,6 @@ pub struct Report {
     pub gap_since: Option<String>,
     /// Newer sessions that have no such point, and why.
     pub passed_over: Vec<PassedOver>,
-}
-
-/// Progress of a restore.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Progress {
-    /// What is being done.
-    pub stage: Stage,
-    /// Bytes of the stored stream or of the image that are done; content that is skipped and zeros
-    /// count.
-    pub done: u64,
-    /// Bytes of all of it. The map may be made before.
-    pub total: u64,
-}
-
-/// A stage of a restore.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stage {
-    /// The map is made from the headers of the stream.
-    Map,
-    /// The image is copied.
-    Image,
 }
 
 /// Restores a point to a file or a block device.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use snapless_link::stream::is_loopback;
 use snapless_nbd::Stream;
 
-use super::cannot_listen;
 use crate::error::{Error, Result};
 
 /// How long a stop waits for its own connection, which wakes the thread that accepts.
@@ -122,6 +121,11 @@ impl Address {
             }
         }
     }
+}
+
+/// The error of an address at which nothing can listen.
+fn cannot_listen(address: String) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Listen { address, source }
 }
 
 /// A path in the query of a URI.

@@ -12,7 +12,7 @@ use crate::point::{Content, PointReader};
 use crate::stop::StopFlag;
 use crate::target::Target;
 
-use super::{Progress, Stage};
+use super::progress::{Progress, Stage};
 
 /// A batch has so many stored bytes, and the rest of a run: no run is cut, so that an entry whose
 /// records are in the volume's order is read once.
