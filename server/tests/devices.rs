@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::{BLOCK, Driver, LENGTH, Process, Stored, VOLUME, base_image};
 use snapless_server::error::Error;
 use snapless_server::repository::Repository;
-use snapless_server::restore::{Report, Request, Source, restore};
+use snapless_server::restore::{Report, Request, Source, Stage, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_types::RecordKind;
@@ -84,6 +84,14 @@ fn request(to: &Path, force: bool, other_sector_size: bool) -> Request {
 
 fn restored(root: &Path, request: &Request) -> Result<Report, Error> {
     restore(&Repository::open(root)?, request, &StopFlag::default(), |_| {})
+}
+
+/// The program's `restore --at t0 --force`.
+fn program(root: &Path, to: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_snapless-server"));
+    command.args(["restore", "--force", "--at", "t0", "--volume", &VOLUME.to_string()]);
+    command.arg("--repository").arg(root).arg("--to").arg(to);
+    command
 }
 
 #[test]
@@ -156,14 +164,18 @@ fn a_restore_that_fails_leaves_a_device_that_says_so_and_the_next_begins_anew() 
     let repository = Repository::open(&root).unwrap();
     let wanted = request(&device.device, true, false);
     let stopped = restore(&repository, &wanted, &stop, |progress| {
-        if progress.done > 0 {
+        if progress.stage == Stage::Image && progress.done > 0 {
             stop.set();
         }
     });
     assert!(matches!(stopped, Err(Error::Stopped)), "{stopped:?}");
     assert!(device.is_marked());
-    restored(&root, &wanted).unwrap();
+    let done = program(&root, &device.device).output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success() && said.contains("begins anew"), "{said}");
     assert!(device.content(0, base_image().len()) == base_image());
+    let done = program(&root, &device.device).output().unwrap();
+    assert!(done.status.success() && done.stderr.is_empty(), "it is no longer marked");
 }
 
 #[test]
@@ -183,9 +195,7 @@ fn sigterm_in_the_midst_of_a_restore_is_heard_and_the_device_is_marked() {
     ];
     common::ingest(&root, LONG, 1 << 20, &[records.concat()]);
     let Some(device) = Loop::new(LONG, 4096, 512) else { return };
-    let mut command = Command::new(env!("CARGO_BIN_EXE_snapless-server"));
-    command.args(["restore", "--force", "--at", "t0", "--volume", &VOLUME.to_string()]);
-    command.arg("--repository").arg(&root).arg("--to").arg(&device.device);
+    let mut command = program(&root, &device.device);
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut running = Process(child);
     let begun = Instant::now();

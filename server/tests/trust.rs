@@ -281,7 +281,12 @@ fn a_restore_is_in_the_audit_log() {
     let words = ["restore", "--volume", &volume, "--at", "t0", "--to", to];
     let done = run(&words, &site.root);
     assert!(done.status.success(), "{}", text(&done.stderr));
+    let salvaged = run(&[&words[..], &["--salvage", "--force"]].concat(), &site.root);
+    assert!(salvaged.status.success(), "{}", text(&salvaged.stderr));
     let acts = site.acts();
-    let (_, about) = acts.iter().find(|(act, _)| act == "restored").unwrap();
-    assert!(about.contains(&volume) && about.contains(to), "{about}");
+    let restored: Vec<_> = acts.iter().filter(|(act, _)| act == "restored").collect();
+    assert_eq!(restored.len(), 2, "the salvaged one too: {acts:?}");
+    for (_, about) in restored {
+        assert!(about.contains(&volume) && about.contains(to), "{about}");
+    }
 }

@@ -33,7 +33,15 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     keep_out(&request.to, &args.repository)?;
     clean_up(&request.to);
     if is_salvage {
-        return run_salvage(&repository, &request, args.json, &stop);
+        let report = run_salvage(&repository, &request, &stop)?;
+        note(
+            &args.repository,
+            &report.volume,
+            &report.session,
+            report.time.as_deref(),
+            &report.file,
+        );
+        return tell_salvaged(&report, args.json);
     }
     let bar = Bar::new("reading headers");
     let restored = restore(&repository, &request, &stop, |progress| bar.restore(progress));
@@ -44,7 +52,7 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
         );
     }
     let report = restored?;
-    note(&args.repository, &report);
+    note(&args.repository, &report.volume, &report.session, Some(&report.time), &report.file);
     if args.json {
         print_json(&report)?;
     } else {
@@ -75,17 +83,17 @@ fn clean_up(target: &Path) {
 fn run_salvage(
     repository: &Repository,
     request: &Request,
-    json: bool,
     stop: &StopFlag,
-) -> Result<ExitCode> {
+) -> Result<salvage::Report> {
     let bar = Bar::new("salvaging");
-    let report =
-        salvage(repository, request, stop, |progress| bar.set(progress.done, progress.total))?;
-    drop(bar);
+    salvage(repository, request, stop, |progress| bar.set(progress.done, progress.total))
+}
+
+fn tell_salvaged(report: &salvage::Report, json: bool) -> Result<ExitCode> {
     if json {
-        print_json(&report)?;
+        print_json(report)?;
     } else {
-        print_salvaged(&report);
+        print_salvaged(report);
     }
     Ok(if !report.is_whole() {
         ExitCode::from(EXIT_DAMAGE)
@@ -146,14 +154,9 @@ fn print_lines(name: &str, lines: impl ExactSizeIterator<Item = String>) {
     }
 }
 
-fn note(repository: &Path, report: &Report) {
-    let about = format!(
-        "volume {}, session {}, as of {}, to {}",
-        report.volume,
-        report.session,
-        report.time,
-        report.file.display()
-    );
+fn note(repository: &Path, volume: &str, session: &str, time: Option<&str>, file: &Path) {
+    let (time, file) = (time.unwrap_or("an unknown time"), file.display());
+    let about = format!("volume {volume}, session {session}, as of {time}, to {file}");
     audit::note(repository, Act::Restore, &about);
 }
 
