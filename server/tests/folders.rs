@@ -1,5 +1,5 @@
-//! File systems that cannot sync a folder, and links that others put into one. No test here starts a
-//! process: until that one has begun, it holds the locks that this one lets go.
+//! File systems that cannot sync a folder, and links that others put into one. No test here starts
+//! a process: until that one has begun, it holds the locks that this one lets go.
 #![cfg(target_os = "linux")]
 
 mod common;

@@ -48,8 +48,12 @@ impl ImageFile {
     fn finish_with(self, sync_folder: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
         let Self { partial, path, force } = self;
         let file = partial.as_file();
-        if force && let Ok(old) = fs::symlink_metadata(&path) {
-            keep_mode(file, &old).map_err(Error::file("set the mode of", &path))?;
+        if force
+            && let Ok(old) = fs::symlink_metadata(&path)
+            && let Err(error) = keep_mode(file, &old)
+        {
+            // A file system without modes. The image counts for more.
+            log::warn!("{} does not keep its mode: {error}", path.display());
         }
         file.sync_all().map_err(Error::file("sync", &path))?;
         // The file is open, and with it its lock, until it has its name.
