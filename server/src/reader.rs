@@ -10,7 +10,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use snapless_types::RecordKind;
-use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
+use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, Watermark};
 use snapless_wire::record::{RECORD_HEADER_LEN, Record, RecordHeader, Records};
 
 use crate::error::{Damage, Error, Result};
@@ -27,7 +27,7 @@ use crate::stream::{Accepted, StreamState, Violation};
 
 mod segment;
 
-pub(crate) use segment::{SegmentReader, take};
+pub(crate) use segment::SegmentReader;
 
 /// Bytes read ahead while content is skipped: a few headers and little of the content between them.
 const SURVEY_BUFFER_BYTES: usize = 4 << 10;
@@ -180,13 +180,23 @@ impl SessionReader {
                 if stop.is_set() {
                     return Err(Error::Stopped);
                 }
-                if depth == Depth::Entries || frame.kind() == FrameKind::Watermark {
-                    segment.load(frame, &mut payload)?;
-                    let taken = take(&mut state, frame.kind(), &payload);
-                    taken.map_err(|why| segment.damage(why))?;
-                } else {
-                    state.distrust();
-                    segment.skim(frame, |record, _| state.accept(record).map(|_| ()))?;
+                if let Some(watermark) = segment.watermark(frame)? {
+                    state.mark(&watermark).map_err(|why| segment.damage(why))?;
+                    continue;
+                }
+                match depth {
+                    Depth::Headers => {
+                        state.distrust();
+                        segment.skim(frame, |record, _| state.accept(record).map(|_| ()))?;
+                    }
+                    Depth::Entries => {
+                        segment.load(frame, &mut payload)?;
+                        for record in Records::new(&payload) {
+                            let record = record.map_err(|why| segment.damage(why))?;
+                            let accepted = state.accept(&record.header);
+                            accepted.map_err(|why| segment.damage(why))?;
+                        }
+                    }
                 }
                 entry = Some(Entry { offset: segment.entry_start(), header: frame.to_bytes() });
             }
@@ -266,12 +276,11 @@ impl SessionReader {
                 if stop.is_set() {
                     return Err(Error::Stopped);
                 }
-                segment.load(frame, &mut payload)?;
-                if frame.kind() == FrameKind::Watermark {
-                    let taken = take(&mut state, frame.kind(), &payload);
-                    taken.map_err(|why| segment.damage(why))?;
+                if let Some(watermark) = segment.watermark(frame)? {
+                    state.mark(&watermark).map_err(|why| segment.damage(why))?;
                     continue;
                 }
+                segment.load(frame, &mut payload)?;
                 for record in Records::new(&payload) {
                     let record = record.map_err(|why| segment.damage(why))?;
                     let accepted = state.accept(&record.header);
@@ -322,6 +331,10 @@ impl SessionReader {
                 if stop.is_set() {
                     return Err(Error::Stopped);
                 }
+                if let Some(watermark) = segment.watermark(frame)? {
+                    state.mark(&watermark).map_err(|why| segment.damage(why))?;
+                    continue;
+                }
                 let entry = EntryPlace { segment: number, offset: segment.entry_start(), frame };
                 let mut accept = |record: &RecordHeader, content: usize| -> Result<(), Violation> {
                     let accepted = state.accept(record)?;
@@ -330,11 +343,7 @@ impl SessionReader {
                     }
                     Ok(())
                 };
-                if frame.kind() == FrameKind::Watermark {
-                    segment.load(frame, &mut payload)?;
-                    let taken = take(&mut state, frame.kind(), &payload);
-                    taken.map_err(|why| segment.damage(why))?;
-                } else if voucher.is_some() {
+                if voucher.is_some() {
                     segment.skim(frame, accept)?;
                 } else {
                     segment.load(frame, &mut payload)?;
@@ -418,10 +427,10 @@ impl SessionReader {
         }
         let mut payload = Vec::new();
         while let Some(frame) = segment.next_entry()? {
-            segment.load(frame, &mut payload)?;
-            if frame.kind() == FrameKind::Watermark {
+            if segment.watermark(frame)?.is_some() {
                 continue;
             }
+            segment.load(frame, &mut payload)?;
             let mut last = None;
             for record in Records::new(&payload) {
                 last = Some(record.map_err(|why| segment.damage(why))?.header);

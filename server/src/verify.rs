@@ -12,7 +12,7 @@ use crate::format::repository::session_dir;
 use crate::format::session::SESSION_FILE;
 use crate::format::sessions::SESSIONS_FILE;
 use crate::format::state::Checkpoint;
-use crate::reader::{SessionReader, take};
+use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
 use crate::shown_name::ShownName;
 use crate::stop::StopFlag;
@@ -266,10 +266,18 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
 
 impl Rules {
     fn check(&mut self, kind: FrameKind, payload: &[u8]) -> Result<(), Damage> {
-        match (self, kind) {
-            (Self::Checked(state), _) => take(state, kind, payload)?,
-            (Self::Lost, FrameKind::Watermark) => _ = Watermark::read(payload)?,
-            (Self::Lost, _) => Records::new(payload).try_for_each(|record| record.map(|_| ()))?,
+        if kind == FrameKind::Watermark {
+            let watermark = Watermark::read(payload)?;
+            if let Self::Checked(state) = self {
+                state.mark(&watermark)?;
+            }
+            return Ok(());
+        }
+        for record in Records::new(payload) {
+            let record = record?;
+            if let Self::Checked(state) = self {
+                state.accept(&record.header)?;
+            }
         }
         Ok(())
     }

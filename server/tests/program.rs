@@ -8,8 +8,10 @@ use std::process::{Child, Command, Output, Stdio};
 
 use common::{BLOCK, Client, Driver, SECTOR, SESSION, Said, VOLUME};
 use serde_json::Value;
-use snapless_types::GapReason;
+use snapless_types::{GapReason, Seq};
+use snapless_wire::frame::{FrameKind, Watermark};
 use snapless_wire::id::{FileTime, SessionId};
+use zerocopy::IntoBytes;
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_snapless-server"))
@@ -372,6 +374,48 @@ fn a_server_killed_outright_loses_nothing_that_it_acknowledged() {
         assert!(done.status.success(), "round {round}: {}", text(&done.stderr));
         assert_eq!(std::fs::read(&to).unwrap(), want, "round {round}");
     }
+}
+
+#[test]
+fn an_hour_without_a_write_can_be_restored_also_after_the_server_was_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, to) = (dir.path().join("repository"), dir.path().join("image"));
+    let server = Served::start(&root);
+    let (mut client, ..) = Client::resume(server.address);
+    let mut driver = Driver::default();
+    client.records(&driver.first_sync());
+    let acknowledged = client.hear();
+    let quiet = |minutes: u64| {
+        let ticks = minutes * 60 * FileTime::TICKS_PER_SECOND;
+        Watermark::new(Seq::new(driver.seq), FileTime::new(common::T0 + ticks), ticks)
+    };
+    for minutes in 1..=60 {
+        client.send(FrameKind::Watermark, quiet(minutes).as_bytes());
+        assert_eq!(client.hear(), acknowledged);
+    }
+    let check = || {
+        for at in ["2020-01-01T00:30:30Z", "2020-01-01T01:00:00Z", "latest"] {
+            let done = restore(&root, at, &to, &["--force"]);
+            assert!(done.status.success(), "{at}: {}", text(&done.stderr));
+            assert_eq!(std::fs::read(&to).unwrap(), common::base_image(), "{at}");
+        }
+        let late = restore(&root, "2020-01-01T01:00:01Z", &to, &["--force"]);
+        assert_fails(&late, 3, "the last point is 2020-01-01T01:00:00Z");
+        let listed = json(&run("list", &root, &["--json"]));
+        assert_eq!(listed[0]["latest"]["time"], "2020-01-01T01:00:00Z");
+        let rpo = &listed[0]["latest"]["rpo_seconds"];
+        assert!(rpo.as_u64().unwrap() > 100_000_000, "{rpo}");
+        assert!(listed[0]["sessions"][0]["rpo_seconds"].is_u64(), "{listed}");
+        let human = text(&run("list", &root, &[]).stdout);
+        let latest = human.lines().find(|line| line.contains("latest  ")).unwrap();
+        assert!(latest.contains("2020-01-01T01:00:00Z, ") && latest.ends_with(" ago"), "{human}");
+    };
+    check();
+    drop(server);
+    check();
+    let server = Served::start(&root);
+    let (client, ..) = Client::resume(server.address);
+    assert_eq!(client.latest, Some(quiet(60).time()));
 }
 
 #[test]

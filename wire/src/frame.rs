@@ -44,7 +44,7 @@ snapless_types::numbered_enum! {
         /// UTF-8 text, to be printed.
         Error = 5 => "Error",
         /// [`Watermark`].
-        Watermark = 7 => "Watermark",
+        Watermark = 6 => "Watermark",
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the subcommands share: exit codes, colours, signals, logs, reports as JSON.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -62,6 +63,11 @@ pub(super) fn log_as_command() {
     env_logger::Builder::from_env(env)
         .format(|out, record| writeln!(out, "{POOR}note{POOR:#}: {}", record.args()))
         .init();
+}
+
+/// So many seconds in their largest unit.
+pub(super) fn duration(seconds: u64) -> indicatif::HumanDuration {
+    indicatif::HumanDuration(Duration::from_secs(seconds))
 }
 
 /// A number of bytes with a binary unit.

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::list::{Content, Latest, Session, Stream, Volume, list};
 use crate::repository::Repository;
 
-use super::console::{BAD, GOOD, POOR, bytes, on_signal, print_json};
+use super::console::{BAD, GOOD, POOR, bytes, duration, on_signal, print_json};
 
 pub(super) fn run(args: &cli::List) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
@@ -32,7 +32,8 @@ fn print(volumes: &[Volume]) {
         }
         if let (Some(latest), [_, _, ..]) = (&volume.latest, &volume.sessions[..]) {
             let Latest { session, time, rpo_seconds } = latest;
-            anstream::println!("  latest is {time} of session {session}, {rpo_seconds} s ago");
+            let ago = duration(*rpo_seconds);
+            anstream::println!("  latest is {time} of session {session}, {ago} ago");
         }
     }
 }
@@ -73,7 +74,9 @@ fn print_stream(stream: &Stream) {
     let whole = if stream.t0_restorable { "" } else { " (cannot be restored)" };
     anstream::println!("    t0        {t0}{whole}");
     match (&stream.latest, stream.rpo_seconds) {
-        (Some(latest), Some(ago)) => anstream::println!("    latest    {latest}, {ago} s ago"),
+        (Some(latest), Some(rpo)) => {
+            anstream::println!("    latest    {latest}, {} ago", duration(rpo));
+        }
         _ => anstream::println!("    latest    none yet"),
     }
     for points in &stream.points {

@@ -4,13 +4,13 @@ use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
-use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader, Records};
+use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::SessionHeader;
 use crate::storage::StoredFile;
-use crate::stream::{StreamState, Violation};
+use crate::stream::Violation;
 
 /// Reads one segment, entry by entry, up to its acknowledged end.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl SegmentReader {
     }
 
     /// Begins the next entry, of records or a watermark; `None` at the acknowledged end.
-    /// [`Self::load`] or [`Self::skim`] must follow.
+    /// [`Self::load`] must follow, or [`Self::watermark`] and for records [`Self::skim`].
     pub(crate) fn next_entry(&mut self) -> Result<Option<FrameHeader>> {
         self.start = self.next;
         if self.start == self.end {
@@ -74,6 +74,16 @@ impl SegmentReader {
         payload.resize(frame.payload_len(), 0);
         self.fill(payload)?;
         frame.verify(payload).map_err(|why| self.damage(why))
+    }
+
+    /// Reads the entry if it is a watermark, and checks its checksum; `None` for records.
+    pub(crate) fn watermark(&mut self, frame: FrameHeader) -> Result<Option<Watermark>> {
+        if frame.kind() != FrameKind::Watermark {
+            return Ok(None);
+        }
+        let mut payload = Vec::new();
+        self.load(frame, &mut payload)?;
+        Watermark::read(&payload).map(Some).map_err(|why| self.damage(why))
     }
 
     /// Reads the headers of the entry's records and skips their content; checks no checksum. Also
@@ -142,15 +152,4 @@ impl SegmentReader {
             Err(error) => Err(Error::file("read", self.path())(error)),
         }
     }
-}
-
-/// Takes a loaded entry into the state of its stream.
-pub(crate) fn take(state: &mut StreamState, kind: FrameKind, payload: &[u8]) -> Result<(), Damage> {
-    if kind == FrameKind::Watermark {
-        return Ok(state.mark(&Watermark::read(payload)?)?);
-    }
-    for record in Records::new(payload) {
-        state.accept(&record?.header)?;
-    }
-    Ok(())
 }

@@ -13,8 +13,8 @@ use crate::link::{Link, Mark};
 use crate::rng::Rng;
 use crate::volume::Volume;
 
-/// Restores t0, the latest point and one between, if all that the model has is durable; returns how
-/// many of them there were.
+/// Restores t0, the latest point, one between, and one in a quiet stretch, if all that the model has
+/// is durable; returns how many of them there were.
 pub fn check(volume: &Volume, link: &Link, points: &Points, rng: &mut Rng) -> Result<u64, Broken> {
     let Some(far_end) = &link.far_end else { return Ok(0) };
     if link.durable < link.kept.len() {
@@ -31,13 +31,30 @@ pub fn check(volume: &Volume, link: &Link, points: &Points, rng: &mut Rng) -> Re
         let restorable: Vec<_> = instants.iter().filter(is_restorable).collect();
         let time = rng.pick(&restorable).time;
         // Of the runs that have the time, the last counts, and in it the last record.
-        let mut runs = instants.chunk_by(|one, next| one.run == next.run).rev();
-        let has_time = |run: &&[Instant]| run[0].time <= time && time <= run[run.len() - 1].time;
-        let Instant { run, .. } = runs.find(has_time).expect("an instant has the time")[0];
+        let run_of = |time| {
+            let mut runs = instants.chunk_by(|one, next| one.run == next.run).rev();
+            let has_time =
+                |run: &&[Instant]| run[0].time <= time && time <= run[run.len() - 1].time;
+            runs.find(has_time).expect("an instant has the time")[0].run
+        };
+        let run = run_of(time);
         // Of a run that has the time in a gap, or between two instants, no point is expected.
         if let Some(it) = restorable.iter().rfind(|it| (it.run, it.time) == (run, time)) {
             let at = At::Time(FileTime::new(time));
             restored += compare(far_end, at, Some(image_at(&it.index)), Rule::Point)?;
+        }
+        // Before a watermark nothing is written.
+        let is_quiet = |two: &&[Instant]| {
+            (two[0].run, two[0].index) == (two[1].run, two[1].index)
+                && two[0].time < two[1].time
+                && is_restorable(&&two[0])
+        };
+        if let Some(two) = instants.windows(2).rfind(is_quiet) {
+            let time = two[0].time.midpoint(two[1].time);
+            if run_of(time) == two[0].run {
+                let at = At::Time(FileTime::new(time));
+                restored += compare(far_end, at, Some(image_at(&two[0].index)), Rule::Point)?;
+            }
         }
     }
     Ok(restored)
