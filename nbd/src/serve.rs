@@ -1,6 +1,7 @@
 //! Serves one client, one request after the other, on the caller's thread.
 //!
-//! Rule: a connection holds the bytes of one request and of its reply, at most [`PAYLOAD_MAX`] each.
+//! Rule: a connection holds the bytes of one request and of its reply, each at most
+//! [`PAYLOAD_MAX`].
 
 use std::io::{self, ErrorKind, Read, Write};
 

@@ -81,8 +81,8 @@ impl SessionReader {
         self.find(Depth::Headers, stop).map(|end| end.state)
     }
 
-    /// [`Self::survey`] for the writer: what a new checkpoint needs, and unless that would take long
-    /// the entries' checksums are checked, so that the state vouches for the headers.
+    /// [`Self::survey`] for the writer: what a new checkpoint needs, and unless that would take
+    /// long the entries' checksums are checked, so that the state vouches for the headers.
     pub(crate) fn find_end(&self, stop: &StopFlag) -> Result<End> {
         self.find(Depth::Entries, stop)
     }
@@ -233,8 +233,8 @@ impl SessionReader {
         Ok(ends_there && header == checkpoint.entry.header)
     }
 
-    /// Reads the state that the writer has kept; `None` if there is none, or one of an older release,
-    /// which the writer replaces.
+    /// Reads the state that the writer has kept; `None` if there is none, or one of an older
+    /// release, which the writer replaces.
     ///
     /// # Errors
     /// [`Error::Damaged`] if it is not sound.
@@ -294,8 +294,8 @@ impl SessionReader {
         self.check_end(&state)
     }
 
-    /// What vouches for the headers of this stream, and the stream as far as that: the state that the
-    /// writer has kept, unless headers came into it unchecked. `None` if there is nothing.
+    /// What vouches for the headers of this stream, and the stream as far as that: the state that
+    /// the writer has kept, unless headers came into it unchecked. `None` if there is nothing.
     pub(crate) fn vouched(&self) -> Result<Option<(Self, Voucher)>> {
         // A server may have acknowledged and kept more since this reader was opened.
         for reader in [self.clone(), Self::open(&self.store, self.header)?] {

@@ -131,8 +131,9 @@ impl StreamState {
         self.ended_epoch
     }
 
-    /// CRC-32C of the headers of all records so far, if all of them came from entries whose checksum
-    /// was checked. It tells later that a header was damaged since, without a look at any content.
+    /// CRC-32C of the headers of all records so far, if all of them came from entries whose
+    /// checksum was checked. It tells later that a header was damaged since, without a look at any
+    /// content.
     pub(crate) fn headers(&self) -> Option<u32> {
         self.headers
     }

@@ -20,8 +20,8 @@ use crate::stream::BaseBlocks;
 use crate::timeline::Cut;
 
 impl PointMap {
-    /// Builds the map of the changes in `cut`; `last_base` is the last record that gives a block its
-    /// content at t0.
+    /// Builds the map of the changes in `cut`; `last_base` is the last record that gives a block
+    /// its content at t0.
     ///
     /// # Errors
     /// Damage of the stream's headers, [`Error::PointTooLarge`], or [`Error::Stopped`].

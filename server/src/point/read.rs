@@ -61,8 +61,8 @@ impl PointReader {
     /// Reads a part of the image. What is past its end is zeros.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if an entry that holds some of it is damaged; then the buffer's content is
-    /// of no use.
+    /// [`Error::Damaged`] if an entry that holds some of it is damaged; then the buffer's content
+    /// is of no use.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         let mut plan = Plan::default();
         let end = offset.saturating_add(buffer.len() as u64);

@@ -1,4 +1,5 @@
-//! Copies an image along its map, in the order of the volume: one thread reads, the caller's writes.
+//! Copies an image along its map, in the order of the volume: one thread reads, the caller's
+//! writes.
 //!
 //! Memory: three batches of at most [`BATCH_BYTES`] and one run, which is no longer than an entry:
 //! 96 MiB at most, 60 MiB with entries of 4 MiB.
