@@ -327,7 +327,7 @@ fn no_flipped_byte_of_a_segment_gives_a_wrong_image() {
 }
 
 #[test]
-fn a_damaged_record_that_a_point_does_not_need_is_verifys_to_find() {
+fn damage_that_a_point_does_not_need_is_found_by_verify_alone() {
     let dir = common::scratch();
     let root = dir.path();
     let mut driver = Driver::default();

@@ -46,6 +46,10 @@ pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
     );
     audit::note(&args.repository, Act::Mount, &about);
     stopper.reach(&mount);
+    // A signal before that reached the flag alone.
+    if stop.is_set() {
+        return Err(Error::Stopped);
+    }
     if args.json {
         print_json(&report)?;
     } else {
