@@ -139,6 +139,30 @@ impl PointMap {
         })
     }
 
+    /// The stored parts of the image, those of each entry together: entry by entry in the order of
+    /// the stream, and of each in the order of the volume.
+    pub(crate) fn by_entry(&self) -> impl Iterator<Item = Vec<Range<u64>>> + use<'_> {
+        let entry_of = |index: &usize| match self.runs[*index].source {
+            Source::Stored { entry, .. } => Some(entry),
+            _ => None,
+        };
+        let mut order: Vec<_> = (0..self.runs.len()).filter(|it| entry_of(it).is_some()).collect();
+        // Stable: the order of the volume stays.
+        order.sort_by_key(entry_of);
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let rest = &order[at..];
+            let first = entry_of(rest.first()?);
+            let count = rest.iter().take_while(|it| entry_of(it) == first).count();
+            at += count;
+            let bytes = |&index: &usize| {
+                let end = self.runs.get(index + 1).map_or(self.length, |next| next.start);
+                self.runs[index].start..end
+            };
+            Some(rest[..count].iter().map(bytes).collect())
+        })
+    }
+
     /// The runs of a part of the volume, cut to it.
     fn parts(&self, of: Range<u64>) -> impl Iterator<Item = (Range<u64>, Source)> + use<'_> {
         let end = of.end.min(self.length);

@@ -4,7 +4,7 @@
 //! the whole entry is read and checked; its bytes are then known by a checksum for each tile of
 //! [`TILE_BYTES`], which is checked each time that a tile is read again. So no byte is given that
 //! is not the one received, whatever becomes of the file meanwhile. The tiles' checksums take 4
-//! bytes for each 128 KiB of the entries that have been read: 32 MiB for 1 TiB.
+//! bytes for each 64 KiB of the entries that have been read: 64 MiB for 1 TiB.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -20,7 +20,7 @@ use crate::reader::SessionReader;
 use crate::storage::StoredFile;
 
 /// Bytes of an entry's payload that are checked together.
-const TILE_BYTES: usize = 128 << 10;
+const TILE_BYTES: usize = 64 << 10;
 /// Segments that are kept open.
 const FILES_MAX: usize = 64;
 
@@ -73,8 +73,9 @@ impl PointReader {
         self.carry_out(plan, buffer)
     }
 
-    /// Reads parts of the image, all of them stored, one behind the other into the buffer.
-    pub(crate) fn read_stored(&self, parts: &[Range<u64>], buffer: &mut [u8]) -> Result<()> {
+    /// Reads parts of the image, all of them stored, one behind the other into the buffer. Their
+    /// entries are not needed again: no tile's checksum is kept.
+    pub(crate) fn read_once(&self, parts: &[Range<u64>], buffer: &mut [u8]) -> Result<()> {
         let mut plan = Plan::default();
         let mut to = 0;
         for wanted in parts {
@@ -83,21 +84,26 @@ impl PointReader {
                 to += to_index(part.end - part.start);
             }
         }
-        self.carry_out(plan, buffer)
+        let mut scratch = Vec::new();
+        for pieces in plan.by_entry() {
+            self.read_whole(&self.map.entries[pieces[0].entry as usize], &mut scratch)?;
+            copy(pieces, &scratch, 0, buffer);
+        }
+        Ok(())
     }
 
     /// Reads the pieces in the order of the stream.
     fn carry_out(&self, mut plan: Plan, buffer: &mut [u8]) -> Result<()> {
-        plan.pieces.sort_unstable_by_key(|piece| (piece.entry, piece.from));
         let mut scratch = Vec::new();
-        for pieces in plan.pieces.chunk_by(|one, next| one.entry == next.entry) {
+        for pieces in plan.by_entry() {
             let index = pieces[0].entry as usize;
             let entry = &self.map.entries[index];
             if let Some(tiles) = self.tiles[index].get() {
                 self.read_tiles(entry, tiles, pieces, buffer, &mut scratch)?;
             } else {
-                let tiles = self.read_whole(entry, &mut scratch)?;
+                self.read_whole(entry, &mut scratch)?;
                 copy(pieces, &scratch, 0, buffer);
+                let tiles = scratch.chunks(TILE_BYTES).map(crc32c::crc32c).collect();
                 // Another thread may have been faster, with the same checksums.
                 drop(self.tiles[index].set(tiles));
             }
@@ -106,11 +112,10 @@ impl PointReader {
     }
 
     /// Reads and checks a whole entry.
-    fn read_whole(&self, entry: &Entry, scratch: &mut Vec<u8>) -> Result<Box<[u32]>> {
+    fn read_whole(&self, entry: &Entry, scratch: &mut Vec<u8>) -> Result<()> {
         scratch.resize(entry.frame.payload_len(), 0);
         self.fill(entry, 0, scratch)?;
-        entry.frame.verify(scratch).map_err(|why| self.damage(entry, why))?;
-        Ok(scratch.chunks(TILE_BYTES).map(crc32c::crc32c).collect())
+        entry.frame.verify(scratch).map_err(|why| self.damage(entry, why))
     }
 
     /// Reads and checks the tiles of an entry that hold the pieces, which are in order.
@@ -201,6 +206,14 @@ impl Plan {
             to += len;
             at = end;
         }
+    }
+}
+
+impl Plan {
+    /// The pieces of each entry together, in the order of the stream.
+    fn by_entry(&mut self) -> impl Iterator<Item = &[Piece]> {
+        self.pieces.sort_unstable_by_key(|piece| (piece.entry, piece.from));
+        self.pieces.chunk_by(|one, next| one.entry == next.entry)
     }
 }
 
