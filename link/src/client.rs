@@ -4,19 +4,20 @@
 //! off.
 
 use std::io;
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use snapless_wire::frame::{Acknowledge, FrameError, FrameKind, Hello, Welcome};
+use snapless_wire::frame::{Acknowledge, FrameError, FrameKind, Hello, KeepAlive, Welcome};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::LinkError;
 use crate::frames::{FrameReceiver, FrameSender, Wait};
-use crate::stream::{RECEIVE_STEP, Stream, TcpLimits, connect_tcp};
+use crate::socket::{Socket, TcpLimits};
+use crate::stream::{RECEIVE_STEP, Stream};
 
 /// The longest payload that a server has reason to send: the text of an error.
 const INCOMING_MAX: usize = 64 << 10;
@@ -30,9 +31,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 pub struct LinkLimits {
     /// Reaching one address of the server.
     pub connect: Duration,
-    /// The server's answer to [`Hello`].
+    /// The server's answer to [`Hello`], or a keep-alive before it.
     pub welcome: Duration,
-    /// The server taking some of what is sent.
+    /// A sign of life of the server while something is being sent: it takes or sends some bytes.
     pub send: Duration,
 }
 
@@ -85,7 +86,8 @@ impl Link {
         }
     }
 
-    /// Says hello and waits for the server's welcome, until `cancelled` is true.
+    /// Says hello and waits for the server's welcome, until `cancelled` is true. A server that
+    /// sends keep-alives meanwhile has slow storage, and is waited for.
     pub fn greet(
         &mut self,
         hello: &Hello,
@@ -124,7 +126,7 @@ impl Message {
                 .map(Self::Acknowledge)
                 .map_err(|_| bad("Acknowledge")),
             FrameKind::Error => Ok(Self::Refused(String::from_utf8_lossy(payload).into_owned())),
-            FrameKind::Hello | FrameKind::Records | FrameKind::Watermark => {
+            FrameKind::Hello | FrameKind::Records | FrameKind::Watermark | FrameKind::KeepAlive => {
                 Err(LinkError::OutOfPlace(kind))
             }
         }
@@ -153,9 +155,20 @@ impl MessageReceiver {
     ) -> Result<Option<Message>, LinkError> {
         let cancelled = || self.closed.load(Ordering::Relaxed) || given_up();
         let wait = Wait { first_byte: limit, cancelled: &cancelled };
-        match self.frames.receive(&wait, &mut self.payload)? {
-            Some(frame) => Message::read(frame.kind(), &self.payload).map(Some),
-            None => Ok(None),
+        loop {
+            match self.frames.receive(&wait, &mut self.payload) {
+                // It has told the socket, and the wait begins anew.
+                Ok(Some(frame)) if frame.kind() == FrameKind::KeepAlive => {
+                    KeepAlive::read(&self.payload)?;
+                }
+                Ok(Some(frame)) => return Message::read(frame.kind(), &self.payload).map(Some),
+                // The end that this one has made says nothing of the server.
+                Ok(None) | Err(LinkError::Lost(_)) if self.closed.load(Ordering::Relaxed) => {
+                    return Err(LinkError::Cancelled);
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(error),
+            }
         }
     }
 }
@@ -176,12 +189,12 @@ impl LinkCloser {
     }
 }
 
-/// Connects to one of the addresses of the host, and prepares the socket.
+/// Connects to one of the addresses of the host.
 pub(crate) fn reach(
     address: &str,
     limits: &LinkLimits,
     cancelled: &dyn Fn() -> bool,
-) -> Result<TcpStream, LinkError> {
+) -> Result<Socket, LinkError> {
     let failed = |source| LinkError::Connect { address: address.to_owned(), source };
     let (sender, connected) = mpsc::channel();
     let (name, own_limits) = (address.to_owned(), *limits);
@@ -203,7 +216,7 @@ pub(crate) fn reach(
     }
 }
 
-fn connect_any(address: &str, limits: &LinkLimits) -> io::Result<TcpStream> {
+fn connect_any(address: &str, limits: &LinkLimits) -> io::Result<Socket> {
     let tcp = TcpLimits {
         send: limits.send,
         probe_after: PROBE_AFTER,
@@ -212,8 +225,8 @@ fn connect_any(address: &str, limits: &LinkLimits) -> io::Result<TcpStream> {
     };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for candidate in address.to_socket_addrs()? {
-        match connect_tcp(&candidate, limits.connect, &tcp) {
-            Ok(stream) => return Ok(stream),
+        match Socket::connect(&candidate, limits.connect, &tcp) {
+            Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }
     }
@@ -224,15 +237,19 @@ fn connect_any(address: &str, limits: &LinkLimits) -> io::Result<TcpStream> {
 mod tests {
     use super::*;
     use snapless_types::{EpochId, Seq};
-    use snapless_wire::frame::FrameHeader;
+    use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::time::Instant;
 
     fn pair() -> (Link, TcpStream) {
+        pair_with(&LinkLimits::default())
+    }
+
+    fn pair_with(limits: &LinkLimits) -> (Link, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let link = Link::connect(&address, &LinkLimits::default(), &|| false).unwrap();
+        let link = Link::connect(&address, limits, &|| false).unwrap();
         (link, listener.accept().unwrap().0)
     }
 
@@ -274,6 +291,7 @@ mod tests {
         for bytes in [
             frame(FrameKind::Records, b"x"),
             frame(FrameKind::Acknowledge, b"short"),
+            frame(FrameKind::KeepAlive, b"x"),
             frame(FrameKind::Error, &vec![b'x'; INCOMING_MAX + 1]),
             b"GET / HTTP/1.1\r\n".to_vec(),
             frame(FrameKind::Error, b"cut")[..17].to_vec(),
@@ -292,7 +310,73 @@ mod tests {
         let waiter = thread::spawn(move || receiver.receive());
         thread::sleep(Duration::from_millis(50));
         closer.close();
-        assert!(!matches!(waiter.join().unwrap(), Ok(Some(_))));
+        assert!(matches!(waiter.join().unwrap(), Err(LinkError::Cancelled)));
+    }
+
+    #[test]
+    fn a_server_that_takes_nothing_is_waited_for_as_long_as_it_sends_keep_alives() {
+        let limit = Duration::from_secs(1);
+        let (link, mut peer) = pair_with(&LinkLimits { send: limit, ..LinkLimits::default() });
+        let Link { mut sender, mut receiver, closer } = link;
+        let payload = vec![7; 8 << 20];
+        let alive = frame(FrameKind::KeepAlive, &[]);
+        let (waits, given_up) = thread::scope(|scope| {
+            scope.spawn(|| receiver.receive());
+            // More than the system's buffers take.
+            let sending = scope.spawn(|| {
+                (0..4).try_for_each(|_| sender.send(FrameKind::Records, &payload).map(|_| ()))
+            });
+            for _ in 0..30 {
+                peer.write_all(&alive).unwrap();
+                thread::sleep(limit / 10);
+            }
+            let waits = !sending.is_finished();
+            // Nothing more comes from the server.
+            let given_up = sending.join();
+            closer.close();
+            (waits, given_up)
+        });
+        assert!(waits, "the link is there");
+        let given_up = given_up.unwrap().unwrap_err().to_string();
+        assert!(given_up.contains("took nothing and sent nothing"), "{given_up}");
+    }
+
+    #[test]
+    fn a_server_that_takes_a_little_at_a_time_is_waited_for() {
+        let limit = Duration::from_secs(1);
+        let (mut link, mut peer) = pair_with(&LinkLimits { send: limit, ..LinkLimits::default() });
+        let payload = vec![7; 4 << 20];
+        let want = 3 * (payload.len() + FRAME_HEADER_LEN);
+        thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                (0..3).try_for_each(|_| link.sender.send(FrameKind::Records, &payload).map(|_| ()))
+            });
+            let (mut got, mut buffer) = (0, vec![0; 512 << 10]);
+            while got < want {
+                got += peer.read(&mut buffer).unwrap();
+                thread::sleep(limit / 20);
+            }
+            sending.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_welcome_is_waited_for_while_keep_alives_come() {
+        let limit = Duration::from_secs(1);
+        let limits = LinkLimits { welcome: limit, ..LinkLimits::default() };
+        let (mut link, mut peer) = pair_with(&limits);
+        let welcome = Welcome::new(EpochId::new(4), Seq::new(44));
+        let server = thread::spawn(move || {
+            for _ in 0..20 {
+                peer.write_all(&frame(FrameKind::KeepAlive, &[])).unwrap();
+                thread::sleep(limit / 10);
+            }
+            peer.write_all(&frame(FrameKind::Welcome, welcome.as_bytes())).unwrap();
+            peer
+        });
+        let hello = Hello::read_from_bytes(&[0; size_of::<Hello>()]).unwrap();
+        assert_eq!(link.greet(&hello, &limits, &|| false).unwrap(), welcome);
+        drop(server.join().unwrap());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! | module | its one job |
 //! | --- | --- |
 //! | [`stream`] | the byte stream below: TCP, or TLS over it |
+//! | [`socket`] | TCP, and whether its other end lives |
 //! | [`tls`] | TLS below a link: handshake, stream, enrolment |
 //! | [`frames`] | sends and receives whole frames, within limits of size and time |
 //! | [`client`] | the service's end: connects, says hello, receives messages |
@@ -16,6 +17,7 @@ pub mod client;
 mod error;
 pub mod frames;
 pub mod server;
+pub mod socket;
 pub mod stream;
 pub mod tls;
 

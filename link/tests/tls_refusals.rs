@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use snapless_link::client::{Link, LinkLimits};
-use snapless_link::stream::{RECEIVE_STEP, TcpLimits, prepare_tcp};
+use snapless_link::socket::{Socket, TcpLimits};
+use snapless_link::stream::RECEIVE_STEP;
 use snapless_link::tls::TlsError;
 use snapless_link::tls::enrol::{enrol, renew};
 use snapless_link::tls::handshake::{self, Patience};
@@ -109,7 +110,7 @@ fn a_machine_cannot_pose_as_the_server() {
         let mut connection = snapless_trust::rustls::ServerConnection::new(config.into()).unwrap();
         while connection.complete_io(&mut far).is_ok() && connection.is_handshaking() {}
     });
-    prepare_tcp(&near, &TCP).unwrap();
+    let near = Socket::new(near, &TCP).unwrap();
     let config = site.machine().config(Purpose::Link).unwrap();
     let refused = Link::secure(near, &config, &never).unwrap_err().to_string();
     assert!(refused.contains("cannot be taken"), "{refused}");
@@ -132,7 +133,7 @@ fn a_server_without_tls_is_named() {
     let site = Site::new();
     let (near, mut far) = sockets();
     far.write_all(b"SLFR\x01\0\x05\0\0\0\0\0\0\0\0\0").unwrap();
-    prepare_tcp(&near, &TCP).unwrap();
+    let near = Socket::new(near, &TCP).unwrap();
     let config = site.machine().config(Purpose::Link).unwrap();
     let text = Link::secure(near, &config, &never).unwrap_err().to_string();
     assert!(text.contains("does not speak TLS") && text.contains("--insecure"), "{text}");
@@ -182,7 +183,7 @@ fn another_protocol_over_tls_is_refused() {
 fn kept(client: impl FnOnce(TcpStream) + Send + 'static) -> (Duration, TlsError) {
     let site = Site::new();
     let (near, far) = sockets();
-    prepare_tcp(&far, &TCP).unwrap();
+    let far = Socket::new(far, &TCP).unwrap();
     let client = thread::spawn(move || client(near));
     let begun = Instant::now();
     let patience = Patience { limit: Duration::from_millis(300), cancelled: &never };

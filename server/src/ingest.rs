@@ -110,5 +110,6 @@ fn name(kind: FrameKind) -> &'static str {
         FrameKind::Acknowledge => "Acknowledge",
         FrameKind::Error => "Error",
         FrameKind::Watermark => "Watermark",
+        FrameKind::KeepAlive => "KeepAlive",
     }
 }

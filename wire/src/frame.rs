@@ -11,6 +11,7 @@
 //!   ◀──────────────────────── Acknowledge  after each EpochEnd record, once it is durable
 //!   Watermark ──────────────────────────▶  notes that nothing newer was captured up to an instant
 //!   ◀──────────────────────── Acknowledge  the same epoch again, with the later latest point
+//!   ◀────────────────────────── KeepAlive  every few seconds while storage keeps it waiting
 //!   ◀────────────────────────────── Error  why the server closes the connection, as text
 //! ```
 
@@ -45,6 +46,8 @@ snapless_types::numbered_enum! {
         Error = 5 => "Error",
         /// [`Watermark`].
         Watermark = 6 => "Watermark",
+        /// [`KeepAlive`].
+        KeepAlive = 7 => "KeepAlive",
     }
 }
 
@@ -328,6 +331,20 @@ impl Watermark {
 /// In the place of the latest point, if there is none.
 const NO_POINT: FileTime = FileTime::new(0);
 
+/// The server lives, and waits for its storage. Without a payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeepAlive;
+
+impl KeepAlive {
+    /// Checks a payload.
+    ///
+    /// # Errors
+    /// [`FrameError::Payload`] if there is one.
+    pub fn read(payload: &[u8]) -> Result<Self, FrameError> {
+        if payload.is_empty() { Ok(Self) } else { Err(FrameError::Payload("KeepAlive")) }
+    }
+}
+
 const _: () = {
     assert!(size_of::<Hello>() == 48);
     assert!(size_of::<Welcome>() == 24);
@@ -386,6 +403,9 @@ mod tests {
         assert_eq!(header.to_bytes()[..12], *b"SLFR\x01\0\x03\0\x09\0\0\0");
         assert_eq!(FrameHeader::read(&header.to_bytes()), Ok(header));
         assert_eq!(header.verify(b"123456789"), Ok(()));
+        let alive = FrameHeader::new(FrameKind::KeepAlive, &[]).unwrap().to_bytes();
+        assert_eq!(alive, *b"SLFR\x01\0\x07\0\0\0\0\0\x3a\x15\xfc\x87");
+        assert!(KeepAlive::read(&[]).is_ok() && KeepAlive::read(&[0]).is_err());
     }
 
     #[test]

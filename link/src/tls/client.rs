@@ -1,6 +1,5 @@
 //! The service's end of a link over TLS.
 
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use snapless_trust::rustls::ClientConfig;
 
 use crate::client::{Link, LinkLimits, reach};
 use crate::error::LinkError;
+use crate::socket::Socket;
 
 use super::handshake::{self, Patience};
 use super::stream::TlsStream;
@@ -31,12 +31,12 @@ impl Link {
         Self::secure(tcp, config, cancelled)
     }
 
-    /// A link over TLS on a connected socket that is prepared ([`crate::stream::prepare_tcp`]).
+    /// A link over TLS on a connected socket.
     ///
     /// # Errors
     /// As [`Self::connect_tls`].
     pub fn secure(
-        tcp: TcpStream,
+        tcp: Socket,
         config: &Arc<ClientConfig>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Self, LinkError> {
@@ -45,7 +45,7 @@ impl Link {
 }
 
 pub(super) fn secure(
-    tcp: TcpStream,
+    tcp: Socket,
     config: &Arc<ClientConfig>,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<TlsStream, LinkError> {

@@ -1,7 +1,6 @@
 //! From a TCP connection to a [`TlsStream`], within a limit of time, whatever the other end does.
 
-use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,6 +12,8 @@ use snapless_trust::rustls::server::Acceptor;
 use snapless_trust::server::ServerTrust;
 use snapless_wire::frame::{FRAME_MAGIC, FrameHeader, FrameKind};
 
+use crate::frames::send_all;
+use crate::socket::Socket;
 use crate::stream::{Stream, is_transient};
 
 use super::engine::{self, Engine, Fresh, Step};
@@ -51,12 +52,12 @@ pub struct Secured {
     pub holder: Option<Certified>,
 }
 
-/// The service's end. The socket must be prepared ([`crate::stream::prepare_tcp`]).
+/// The service's end.
 ///
 /// The server may still refuse: it checks this end's certificate when this end's handshake is
 /// already over. The first receive tells.
 pub fn connect(
-    tcp: TcpStream,
+    tcp: Socket,
     config: Arc<ClientConfig>,
     patience: &Patience<'_>,
 ) -> Result<TlsStream, TlsError> {
@@ -67,12 +68,12 @@ pub fn connect(
     Ok(TlsStream::new(handshake.tcp, connection))
 }
 
-/// The server's end. The socket must be prepared ([`crate::stream::prepare_tcp`]).
+/// The server's end.
 ///
 /// # Errors
 /// Why the connection is refused; the other end was told, as far as TLS has words for it.
 pub fn accept(
-    tcp: TcpStream,
+    tcp: Socket,
     trust: &ServerTrust,
     patience: &Patience<'_>,
 ) -> Result<Secured, TlsError> {
@@ -105,7 +106,7 @@ fn accept_with(handshake: &mut Handshake<'_>, trust: &ServerTrust) -> Result<Acc
 
 /// A handshake under way.
 struct Handshake<'a> {
-    tcp: TcpStream,
+    tcp: Socket,
     /// Received and not given to the connection yet.
     received: Fresh,
     begun: Instant,
@@ -113,7 +114,7 @@ struct Handshake<'a> {
 }
 
 impl<'a> Handshake<'a> {
-    fn new(tcp: TcpStream, patience: &'a Patience<'a>) -> Self {
+    fn new(tcp: Socket, patience: &'a Patience<'a>) -> Self {
         Self { tcp, received: Fresh::new(RECEIVE_LEN), begun: Instant::now(), patience }
     }
 
@@ -146,7 +147,7 @@ impl<'a> Handshake<'a> {
         loop {
             connection.feed(&mut self.received)?;
             let step = connection.advance();
-            let sent = self.tcp.write_all(connection.unsent().bytes()).map_err(TlsError::Lost);
+            let sent = send_all(&self.tcp, connection.unsent().bytes()).map_err(TlsError::Lost);
             connection.unsent().clear();
             match step {
                 Ok(Step::Handshaking) => sent.and_then(|()| self.receive())?,
@@ -170,7 +171,7 @@ impl<'a> Handshake<'a> {
             if self.received.room().is_empty() {
                 return Err(TlsError::Endless);
             }
-            match Stream::receive(&self.tcp, self.received.room()) {
+            match self.tcp.receive(self.received.room()) {
                 Ok(0) => return Err(TlsError::Cut),
                 Ok(count) => {
                     self.received.received(count);
@@ -192,7 +193,7 @@ impl<'a> Handshake<'a> {
         if let Ok(header) = FrameHeader::new(FrameKind::Error, PLAIN.as_bytes()) {
             let frame = [&header.to_bytes(), PLAIN.as_bytes()].concat();
             // If the other end does not listen, the reason is of no use.
-            drop(self.tcp.write_all(&frame));
+            drop(send_all(&self.tcp, &frame));
         }
     }
 
@@ -204,7 +205,7 @@ impl<'a> Handshake<'a> {
             return;
         }
         while begun.elapsed() < LINGER_LIMIT && taken < LINGER_LEN && !(self.patience.cancelled)() {
-            match Stream::receive(&self.tcp, &mut scrap) {
+            match self.tcp.receive(&mut scrap) {
                 Err(error) if is_transient(&error) => {}
                 Ok(0) | Err(_) => return,
                 Ok(count) => taken += count,

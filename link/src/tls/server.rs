@@ -39,9 +39,9 @@ impl ServerLink {
         trust: &ServerTrust,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Arrival, LinkError> {
-        prepare(&stream)?;
+        let socket = prepare(stream)?;
         let patience = Patience { limit: HELLO_LIMIT, cancelled };
-        match handshake::accept(stream, trust, &patience)? {
+        match handshake::accept(socket, trust, &patience)? {
             Secured { stream, purpose: Purpose::Link, holder: Some(holder) } => {
                 Ok(Arrival::Link { link: Self::over(Arc::new(stream), peer), holder })
             }

@@ -13,10 +13,12 @@
 //! `connection` is taken last. A receiver never waits for `outgoing`: a sender may hold it for as
 //! long as the other end takes nothing, and the other end may be waiting for this receiver.
 
-use std::io::{self, ErrorKind, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::Shutdown;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::frames::send_all;
+use crate::socket::Socket;
 use crate::stream::{RECEIVE_STEP, Stream};
 
 use super::engine::{Engine, Fresh, Outgoing};
@@ -30,7 +32,7 @@ const RECEIVE_LEN: usize = 128 << 10;
 /// A connected stream over TLS. The handshake is over.
 #[derive(Debug)]
 pub struct TlsStream {
-    tcp: TcpStream,
+    tcp: Socket,
     connection: Mutex<Box<dyn Engine>>,
     outgoing: Mutex<Sender>,
     incoming: Mutex<Fresh>,
@@ -46,7 +48,7 @@ struct Sender {
 
 impl TlsStream {
     /// The stream of a connection whose handshake is over.
-    pub(super) fn new(tcp: TcpStream, connection: Box<dyn Engine>) -> Self {
+    pub(super) fn new(tcp: Socket, connection: Box<dyn Engine>) -> Self {
         Self {
             tcp,
             connection: Mutex::new(connection),
@@ -61,7 +63,7 @@ impl TlsStream {
         if let Ok(mut sender) = self.outgoing.try_lock() {
             sender.take(&mut **lock(&self.connection));
             // A failure shows in the next `send`.
-            drop(sender.send(&self.tcp));
+            drop(sender.send(|bytes| send_all(&self.tcp, bytes)));
         }
     }
 }
@@ -79,7 +81,7 @@ impl Stream for TlsStream {
             sender.take(&mut **connection);
             encrypted
         };
-        sender.send(&self.tcp)?;
+        sender.send(|bytes| send_all(&self.tcp, bytes))?;
         encrypted?;
         Ok(bytes.len())
     }
@@ -99,7 +101,7 @@ impl Stream for TlsStream {
             if let Some(count) = received? {
                 return Ok(count);
             }
-            match Stream::receive(&self.tcp, incoming.room())? {
+            match self.tcp.receive(incoming.room())? {
                 0 => return Err(TlsError::Cut.into()),
                 count => incoming.received(count),
             }
@@ -119,12 +121,12 @@ impl Stream for TlsStream {
                 drop(connection.say_goodbye());
                 sender.take(&mut **connection);
             }
-            // Whoever ends both directions does not wait for the other end.
-            if how == Shutdown::Both {
-                self.tcp.set_write_timeout(Some(RECEIVE_STEP))?;
-            }
-            // If the goodbye cannot be sent, the other end learns of the end by the cut.
-            drop(sender.send(&self.tcp));
+            // If the goodbye cannot be sent, the other end learns of the end by the cut. Whoever
+            // ends both directions does not wait for the other end.
+            drop(sender.send(|bytes| match how {
+                Shutdown::Both => self.tcp.send_within(bytes, RECEIVE_STEP),
+                _ => send_all(&self.tcp, bytes),
+            }));
             sender.ended = true;
         }
         self.tcp.shutdown(how)
@@ -139,11 +141,11 @@ impl Sender {
     }
 
     /// Sends what waits. After an error nothing more can be sent.
-    fn send(&mut self, mut tcp: &TcpStream) -> io::Result<()> {
+    fn send(&mut self, send_all: impl FnOnce(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let sent = if self.ended {
             Err(ErrorKind::BrokenPipe.into())
         } else {
-            tcp.write_all(self.waiting.bytes())
+            send_all(self.waiting.bytes())
         };
         self.waiting.clear();
         self.ended |= sent.is_err();
@@ -160,11 +162,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::thread;
     use std::time::{Duration, SystemTime};
 
-    use crate::frames::send_all;
+    use crate::server::prepare;
     use crate::stream::is_transient;
     use crate::tls::enrolled::enrolled;
     use crate::tls::handshake::{Patience, accept, connect};
@@ -175,9 +177,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let far = listener.accept().unwrap().0;
-        for socket in [&near, &far] {
-            socket.set_read_timeout(Some(RECEIVE_STEP)).unwrap();
-        }
+        let [near, far] = [near, far].map(|tcp| prepare(tcp).unwrap());
         let never = || false;
         let patience = || Patience { limit: Duration::from_secs(10), cancelled: &never };
         thread::scope(|scope| {

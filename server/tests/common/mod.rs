@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use snapless_link::LinkError;
 use snapless_link::client::{Link, Message};
+use snapless_link::socket::{Socket, TcpLimits};
 use snapless_server::error::Error;
 use snapless_server::format::session::SessionHeader;
 use snapless_server::ingest::{Action, Ingest};
@@ -36,6 +37,13 @@ pub const BLOCK: u64 = 16 << 10;
 pub const LENGTH: u64 = 4 * BLOCK + 3 * SECTOR;
 /// The t0 of every stream: 2020-01-01T00:00:00Z.
 pub const T0: u64 = 132_223_104_000_000_000;
+
+const TCP: TcpLimits = TcpLimits {
+    send: Duration::from_secs(30),
+    probe_after: Duration::from_secs(20),
+    probe_interval: Duration::from_secs(5),
+    probes: None,
+};
 
 /// A temporary directory, in memory where the system has such a thing: some tests sync thousands of
 /// times.
@@ -343,9 +351,8 @@ pub enum Said {
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let link = Link::over(Arc::new(stream.try_clone().unwrap()));
-        Self { stream, link, latest: None }
+        let socket = Socket::new(stream.try_clone().unwrap(), &TCP).unwrap();
+        Self { stream, link: Link::over(Arc::new(socket)), latest: None }
     }
 
     /// Connects and says Hello; returns the durable epoch and record.

@@ -2,7 +2,7 @@
 
 use snapless_wire::frame::{
     Acknowledge, FRAME_HEADER_LEN, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, FrameKind, Hello,
-    Watermark, Welcome,
+    KeepAlive, Watermark, Welcome,
 };
 use zerocopy::FromBytes;
 
@@ -19,6 +19,7 @@ pub(super) const TARGET: Target = Target {
         "acknowledge",
         "error",
         "watermark",
+        "keep-alive",
         "short",
         "magic",
         "version",
@@ -58,6 +59,7 @@ fn run(input: &[u8]) -> &'static str {
         FrameKind::Records => "records",
         FrameKind::Error => "error",
         FrameKind::Watermark => Watermark::read(payload).map_or("payload", |_| "watermark"),
+        FrameKind::KeepAlive => KeepAlive::read(payload).map_or("payload", |_| "keep-alive"),
     }
 }
 
