@@ -1,56 +1,38 @@
-//! One connection, from its Hello to its end. Each runs on its own thread.
+//! One connection, from its Hello to its end. Each has a thread of its own, which receives and
+//! watches; once the Hello is there, a second one stores ([`crate::storing`]).
+//!
+//! ```text
+//!   service ── this thread ──▶ backlog ── storing thread ──▶ repository
+//!   service ◀────────────── Welcome, acknowledgements ◀── storing thread
+//!   service ◀── keep-alives, the reason of the end ── this thread
+//! ```
+//!
+//! While storage keeps the backlog full, this thread receives nothing and sends keep-alives: the
+//! service then waits for a slow server, and gives up a dead one. What came before the service's
+//! end of the connection is stored and acknowledged; a stop, a takeover and a revocation do not
+//! wait for that.
 
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::time::Instant;
+use std::panic;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use snapless_link::LinkError;
 use snapless_link::server::{HELLO_LIMIT, Patience, ServerLink};
-use snapless_types::{EpochId, GapReason, Seq};
-use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello, Welcome};
+use snapless_link::stream::RECEIVE_STEP;
+use snapless_types::{EpochId, Seq};
+use snapless_wire::frame::{FrameHeader, FrameKind, Hello, Welcome};
 use zerocopy::IntoBytes;
 
+use crate::backlog::{Inlet, Until, backlog};
 use crate::error::{Error, Result};
-use crate::format::session::SessionHeader;
 use crate::gate::{Greeting, Seat};
+use crate::host::Host;
 use crate::ingest::{Action, Ingest};
-use crate::occupancy::{Cancel, Claim, Occupancy};
-use crate::repository::WritableRepository;
-use crate::security::{Pass, Security};
-use crate::stream::StreamState;
-use crate::time;
-use crate::writer::SessionWriter;
-
-/// State that all connections of a server share.
-#[derive(Clone, Debug)]
-pub struct Host {
-    /// Where streams are stored.
-    pub repository: Arc<WritableRepository>,
-    /// The connection that serves each session.
-    pub occupancy: Occupancy,
-    /// A segment that would grow past this is closed, in bytes.
-    pub segment_limit: u64,
-    /// Who may speak.
-    pub security: Security,
-}
-
-/// An open session. The writer is dropped before the claim: the next writer finds no file open.
-struct Session {
-    writer: SessionWriter,
-    _claim: Claim,
-    _seat: Seat,
-    /// In the log.
-    name: String,
-    milestones: Milestones,
-}
-
-/// Milestones of a stream that are in the log.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-struct Milestones {
-    base_complete: bool,
-    in_gap: Option<GapReason>,
-}
+use crate::occupancy::Cancel;
+use crate::security::Pass;
+use crate::storing::Storing;
 
 /// What ends a connection from outside it.
 #[derive(Clone, Copy)]
@@ -82,66 +64,154 @@ fn converse(host: &Host, mut link: ServerLink, pass: &Pass, greeting: Greeting, 
         info!("{peer}: {}", machine.identity);
     }
     let watch = Watch { pass, cancel };
-    let mut session = None;
-    let mut ingest = Ingest::AwaitingHello;
-    let mut greeting = Some(greeting);
-    let end = run(host, &mut link, (&mut greeting, &watch), &mut ingest, &mut session);
-    let name = session
-        .as_ref()
-        .map_or_else(|| peer.to_string(), |session| format!("{peer}, {}", session.name));
-    // After any other end, the state may be that of a record that was refused.
-    let is_sound = matches!(end, Error::Link(_) | Error::Stopped | Error::Replaced);
-    if let (Some(session), Some(state), true) = (&mut session, ingest.state(), is_sound) {
-        session.writer.keep_state_at_end(state);
-    }
-    // Releases the session before the wait for the other end to take the last frame.
-    drop(session);
-    let seconds = begun.elapsed().as_secs();
-    match end {
-        Error::Link(LinkError::Closed) => info!("{name}: closed by the service after {seconds} s"),
-        Error::Stopped => {
-            info!("{name}: closed, the server stops");
-            link.refuse(&Error::Stopped.to_string());
-        }
-        Error::Link(LinkError::Lost(_)) => warn!("{name}: {end} after {seconds} s"),
+    let mut place = Some(greeting);
+    match greet(&mut link, &mut place, &watch) {
+        Ok((hello, seat)) => serve_session(host, link, (&hello, seat), &watch, begun),
         // Threads that wait for others to read would be more and more.
-        _ if greeting.as_ref().is_some_and(Greeting::is_crowded) => {
-            info!("{name}: {end}");
+        Err(end) if place.as_ref().is_some_and(Greeting::is_crowded) => {
+            info!("{peer}: {end}");
             link.refuse_at_once(&end.to_string());
         }
-        _ => {
-            warn!("{name}: {end}");
-            link.refuse(&end.to_string());
+        Err(end) => part(link, &peer.to_string(), &end, begun),
+    }
+}
+
+/// Serves a session; logs why its connection ended.
+fn serve_session(
+    host: &Host,
+    mut link: ServerLink,
+    (hello, seat): (&Hello, Seat),
+    watch: &Watch<'_>,
+    begun: Instant,
+) {
+    let name = format!("{}, session {}", link.peer(), hello.session);
+    let (inlet, outlet) = backlog();
+    let (speaker, hello, cancel) = (link.speaker(), *hello, watch.cancel);
+    let storing = Storing { host, hello, seat, cancel, speaker, name: &name };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name(format!("store {}", hello.session));
+        let storing = match thread.spawn_scoped(scope, || storing.run(outlet)) {
+            Ok(storing) => storing,
+            Err(source) => return part(link, &name, &Error::Thread(source), begun),
+        };
+        let end = attend(&mut link, watch, &inlet, (&name, host.keep_alive));
+        let (is_over, was_opened) = (inlet.is_over(), inlet.was_opened());
+        // If it is not over, it ends after the frame that it stores, while the service is told.
+        drop(inlet);
+        let stored = if is_over { storing.join() } else { Ok(Ok(())) };
+        let end = match stored.unwrap_or_else(|panic| panic::resume_unwind(panic)) {
+            Ok(()) => end,
+            Err(error) if error.is_damage() && !was_opened => {
+                put_aside(&mut link, &hello, error, cancel)
+            }
+            Err(error) => error,
+        };
+        part(link, &name, &end, begun);
+    });
+}
+
+/// Hands over what comes until the connection must end; returns why, unless the storing thread has
+/// ended, which knows more.
+fn attend(
+    link: &mut ServerLink,
+    watch: &Watch<'_>,
+    inlet: &Inlet,
+    (name, keep_alive): (&str, Duration),
+) -> Error {
+    let mut wait = Waiting { watch, inlet, name, keep_alive, has_told: false };
+    let end = receive_all(link, watch, inlet, &mut wait);
+    if let Error::Link(_) = end {
+        // What came before is stored, and acknowledged if the service still listens.
+        inlet.finish();
+        let is_there = matches!(end, Error::Link(LinkError::Closed | LinkError::Frame(_)));
+        if let Err(sooner) = wait.until(Until::End, link, is_there) {
+            if !matches!(sooner, Error::Link(_)) {
+                // Who needs the session, or stops the server, waits for nothing more.
+                inlet.abandon();
+            }
+            return sooner;
+        }
+    }
+    end
+}
+
+/// Hands over what comes; returns why nothing more does.
+fn receive_all(
+    link: &mut ServerLink,
+    watch: &Watch<'_>,
+    inlet: &Inlet,
+    wait: &mut Waiting<'_>,
+) -> Error {
+    if let Err(error) = wait.until(Until::Opened, link, true) {
+        return error;
+    }
+    loop {
+        if let Err(error) = wait.until(Until::Room, link, true) {
+            return error;
+        }
+        let mut payload = inlet.buffer();
+        match receive(link, watch, inlet, &mut payload) {
+            Ok(frame) => inlet.put(frame, payload),
+            Err(error) => return error,
         }
     }
 }
 
-/// Serves the connection; returns why it ended.
-fn run(
-    host: &Host,
-    link: &mut ServerLink,
-    (greeting, watch): (&mut Option<Greeting>, &Watch<'_>),
-    ingest: &mut Ingest,
-    slot: &mut Option<Session>,
-) -> Error {
-    let mut payload = Vec::new();
-    let (hello, seat) = match greet(link, greeting, watch, ingest, &mut payload) {
-        Ok(greeted) => greeted,
-        Err(error) => return error,
-    };
-    let opened = open(host, &hello, seat, watch.cancel).and_then(|(session, state)| {
-        welcome(link, &session.writer, &state)?;
-        ingest.begin(state);
-        Ok(session)
-    });
-    let session = match opened {
-        Ok(session) => slot.insert(session),
-        Err(error) if error.is_damage() => return put_aside(link, &hello, error, watch.cancel),
-        Err(error) => return error,
-    };
-    loop {
-        if let Err(error) = step(link, watch, ingest, session, &mut payload) {
-            return error;
+/// Waits for the storing thread.
+struct Waiting<'a> {
+    watch: &'a Watch<'a>,
+    inlet: &'a Inlet,
+    /// In the log.
+    name: &'a str,
+    keep_alive: Duration,
+    /// That storage is slow is in the log once.
+    has_told: bool,
+}
+
+impl Waiting<'_> {
+    /// Waits until it has come, or until the storing thread has ended. The service hears
+    /// meanwhile that its server lives, if it is there.
+    fn until(&mut self, what: Until, link: &ServerLink, is_there: bool) -> Result<()> {
+        let mut shown = Instant::now();
+        while !self.inlet.wait(what, self.keep_alive.min(RECEIVE_STEP)) {
+            if self.watch.must_end() {
+                self.watch.check()?;
+            }
+            if shown.elapsed() < self.keep_alive {
+                continue;
+            }
+            shown = Instant::now();
+            if is_there {
+                link.speaker().keep_alive()?;
+            }
+            if !std::mem::replace(&mut self.has_told, true) {
+                let seconds = self.keep_alive.as_secs_f32();
+                warn!("{}: storage is slow: the service waits for {seconds} s", self.name);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Logs why a connection has ended, tells the service, and closes.
+fn part(link: ServerLink, name: &str, end: &Error, begun: Instant) {
+    let seconds = begun.elapsed().as_secs();
+    match end {
+        Error::Link(LinkError::Closed) => {
+            info!("{name}: closed by the service after {seconds} s");
+            link.close();
+        }
+        Error::Stopped => {
+            info!("{name}: closed, the server stops");
+            link.refuse(&end.to_string());
+        }
+        Error::Link(LinkError::Lost(_)) => {
+            warn!("{name}: {end} after {seconds} s");
+            link.close();
+        }
+        _ => {
+            warn!("{name}: {end}");
+            link.refuse(&end.to_string());
         }
     }
 }
@@ -170,14 +240,13 @@ fn greet(
     link: &mut ServerLink,
     place: &mut Option<Greeting>,
     watch: &Watch<'_>,
-    ingest: &mut Ingest,
-    payload: &mut Vec<u8>,
 ) -> Result<(Hello, Seat)> {
     let begun = Instant::now();
     let is_late = || begun.elapsed() >= HELLO_LIMIT;
     let makes_room = || place.as_ref().is_some_and(Greeting::must_end);
     let must_end = || is_late() || makes_room() || watch.must_end();
-    let frame = match link.receive(Patience::Hello, &must_end, payload) {
+    let mut payload = Vec::new();
+    let frame = match link.receive(Patience::Hello, &must_end, &mut payload) {
         Err(LinkError::Cancelled) => {
             watch.check()?;
             let late = LinkError::Silent(HELLO_LIMIT);
@@ -185,7 +254,7 @@ fn greet(
         }
         received => received?,
     };
-    match (ingest.frame(frame, payload)?, place.take()) {
+    match (Ingest::AwaitingHello.frame(frame, &payload)?, place.take()) {
         (Action::Open(mut hello), Some(greeting)) => {
             hello.volume = watch.pass.volume(hello.volume)?;
             let seat = greeting.admit(hello.volume, hello.session)?;
@@ -196,82 +265,19 @@ fn greet(
     }
 }
 
-/// Receives a frame and stores it.
-fn step(
+/// Receives one frame, or the reason for which this connection must end meanwhile.
+fn receive(
     link: &mut ServerLink,
     watch: &Watch<'_>,
-    ingest: &mut Ingest,
-    session: &mut Session,
+    inlet: &Inlet,
     payload: &mut Vec<u8>,
-) -> Result<()> {
-    let frame = receive(link, watch, payload)?;
-    let ends = match ingest.frame(frame, payload)? {
-        Action::Store { ends } => ends,
-        Action::Mark { watermark, again } => {
-            session.writer.mark(&watermark)?;
-            return Ok(link.send(FrameKind::Acknowledge, again.as_bytes())?);
-        }
-        // `Ingest` opens only before `begin`.
-        Action::Open(_) => return Err(LinkError::Closed.into()),
-    };
-    store(link, &mut session.writer, (&frame, payload), ends)?;
-    session.milestones.log(&session.name, ingest.state());
-    if let (Some(_), Some(state)) = (ends, ingest.state()) {
-        session.writer.keep_state_if_due(state);
-    }
-    Ok(())
-}
-
-/// Receives one frame, or the reason for which this connection must end meanwhile.
-fn receive(link: &mut ServerLink, watch: &Watch<'_>, payload: &mut Vec<u8>) -> Result<FrameHeader> {
-    let received = link.receive(Patience::Idle, &|| watch.must_end(), payload);
+) -> Result<FrameHeader> {
+    let must_end = || watch.must_end() || inlet.is_over();
+    let received = link.receive(Patience::Idle, &must_end, payload);
     if matches!(received, Err(LinkError::Cancelled)) {
         watch.check()?;
     }
     Ok(received?)
-}
-
-fn open(host: &Host, hello: &Hello, seat: Seat, cancel: &Cancel) -> Result<(Session, StreamState)> {
-    let header = SessionHeader::from_hello(hello, time::now()).ok_or(Error::TooManyBlocks)?;
-    let claim = host.occupancy.claim(hello.volume, hello.session, cancel)?;
-    let (writer, state) =
-        SessionWriter::open(&host.repository, &header, host.segment_limit, cancel.stop())?;
-    let name = format!("session {}", hello.session);
-    let milestones = Milestones::of(&state);
-    Ok((Session { writer, _claim: claim, _seat: seat, name, milestones }, state))
-}
-
-fn welcome(link: &mut ServerLink, writer: &SessionWriter, state: &StreamState) -> Result<()> {
-    let acknowledged = writer.acknowledged();
-    let header = writer.header();
-    info!(
-        "{}: volume {}, session {}, {} bytes; durable up to epoch {}, record {}{}",
-        link.peer(),
-        header.volume,
-        header.session,
-        header.geometry.length(),
-        acknowledged.epoch,
-        acknowledged.seq,
-        if state.last().is_none() { " (new)" } else { "" }
-    );
-    let latest = state.timeline().latest().map(|latest| latest.time());
-    let welcome = Welcome::new(acknowledged.epoch, acknowledged.seq).with_latest(latest);
-    Ok(link.send(FrameKind::Welcome, welcome.as_bytes())?)
-}
-
-/// Stores a frame as it came; acknowledges the epoch that it ends, once that is durable.
-fn store(
-    link: &mut ServerLink,
-    writer: &mut SessionWriter,
-    (frame, payload): (&FrameHeader, &[u8]),
-    ends: Option<Acknowledge>,
-) -> Result<()> {
-    writer.append(frame, payload)?;
-    if let Some(acknowledge) = ends {
-        writer.commit(acknowledge.epoch(), acknowledge.seq())?;
-        link.send(FrameKind::Acknowledge, acknowledge.as_bytes())?;
-    }
-    Ok(())
 }
 
 impl Watch<'_> {
@@ -284,29 +290,5 @@ impl Watch<'_> {
     fn check(&self) -> Result<()> {
         self.cancel.check()?;
         self.pass.check()
-    }
-}
-
-impl Milestones {
-    fn of(state: &StreamState) -> Self {
-        let timeline = state.timeline();
-        Self {
-            base_complete: timeline.coverage().known == timeline.coverage().total,
-            in_gap: timeline.open_gap_now().map(|gap| gap.reason),
-        }
-    }
-
-    /// Logs the milestones that the stream has passed since the last call.
-    fn log(&mut self, name: &str, state: Option<&StreamState>) {
-        let Some(now) = state.map(Self::of) else { return };
-        match (self.in_gap, now.in_gap) {
-            (None, Some(reason)) => warn!("{name}: a gap begins: {reason}"),
-            (Some(_), None) => info!("{name}: the gap has ended: points can be restored again"),
-            _ => {}
-        }
-        if now.base_complete && !self.base_complete {
-            info!("{name}: every block is stored: the first sync is complete");
-        }
-        *self = now;
     }
 }

@@ -204,7 +204,9 @@ pub enum Error {
     #[error("the image consists of pieces of more than 2^32 entries: no point like it is restored")]
     PointTooLarge,
     /// No thread can be started.
-    #[error("cannot start a thread: {0}; raise the system's limit of processes")]
+    #[error(
+        "cannot start a thread: {0}; give the machine more memory, or raise its limit of threads"
+    )]
     Thread(#[source] io::Error),
     /// The server cannot listen.
     #[error("cannot listen on {address}: {source}; choose another --listen address")]

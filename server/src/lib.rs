@@ -10,13 +10,14 @@
 //! | [`repository`], [`writer`], [`reader`] | volumes and sessions; appends; reads |
 //! | [`point`] | which record holds the bytes of each part of a point's image |
 //! | [`security`] | who may speak, and about which volumes |
-//! | [`ingest`], [`connection`], [`serve`] | from the network to the writer |
+//! | [`serve`], [`connection`], [`backlog`], `storing`, [`ingest`] | from the network to the writer |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
-//! | [`handles`] | how many files may be open for them |
+//! | [`host`], [`handles`] | what connections share; how many files may be open for them |
 //! | [`restore`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`list`] | an administrator's commands |
 //! | [`shown_name`] | names of files in their reports |
 #![forbid(unsafe_code)]
 
+pub mod backlog;
 pub mod bitmap;
 pub mod cli;
 pub mod clock;
@@ -27,6 +28,7 @@ pub mod error;
 pub mod format;
 pub mod gate;
 pub mod handles;
+pub mod host;
 pub mod ingest;
 pub mod list;
 pub mod mount;
@@ -41,6 +43,7 @@ pub mod serve;
 pub mod shown_name;
 pub mod stop;
 pub mod storage;
+mod storing;
 pub mod stream;
 pub mod target;
 pub mod time;

@@ -1,7 +1,8 @@
 //! The listening server: accepts connections, each on a thread of its own, up to the limits of
 //! [`crate::gate`].
 //!
-//! A connection takes up to one frame of memory (16 MiB), and its session's block sets.
+//! A session's connection takes two threads, the memory of its [`crate::backlog`], and its block
+//! sets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -11,10 +12,11 @@ use std::time::Duration;
 
 use log::{info, warn};
 
-use crate::connection::{self, Host};
+use crate::connection;
 use crate::error::{Error, Result};
 use crate::format::segment::SEGMENT_LIMIT_BYTES;
 use crate::gate::{Gate, SESSIONS_MAX};
+use crate::host::{Host, KEEP_ALIVE_INTERVAL};
 use crate::occupancy::{Cancel, Occupancy};
 use crate::repository::WritableRepository;
 use crate::security::Security;
@@ -42,11 +44,17 @@ pub struct Limits {
     pub sessions: usize,
     /// Bytes past which a segment does not grow.
     pub segment_bytes: u64,
+    /// Time between two signs of life for a service that waits for storage.
+    pub keep_alive: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { sessions: SESSIONS_MAX, segment_bytes: SEGMENT_LIMIT_BYTES }
+        Self {
+            sessions: SESSIONS_MAX,
+            segment_bytes: SEGMENT_LIMIT_BYTES,
+            keep_alive: KEEP_ALIVE_INTERVAL,
+        }
     }
 }
 
@@ -85,14 +93,27 @@ impl Server {
         limits: Limits,
         security: Security,
     ) -> Result<Self> {
-        let repository = Arc::new(WritableRepository::open(root)?);
+        Self::bind_to(address, WritableRepository::open(root)?, limits, security)
+    }
+
+    /// [`Self::bind_secured`] for a repository that is open for writing.
+    ///
+    /// # Errors
+    /// [`Error::Listen`].
+    pub fn bind_to(
+        address: SocketAddr,
+        repository: WritableRepository,
+        limits: Limits,
+        security: Security,
+    ) -> Result<Self> {
+        let repository = Arc::new(repository);
         let failed = |source| Error::Listen { address: address.to_string(), source };
         let listener = TcpListener::bind(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let occupancy = Occupancy::default();
-        let segment_limit = limits.segment_bytes;
-        let host = Host { repository, occupancy, segment_limit, security };
-        let gate = Gate::new(limits.sessions);
+        let Limits { sessions, segment_bytes: segment_limit, keep_alive } = limits;
+        let host = Host { repository, occupancy, segment_limit, keep_alive, security };
+        let gate = Gate::new(sessions);
         Ok(Self { listener, address, host, gate, stop: StopFlag::default() })
     }
 

@@ -2,64 +2,21 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use common::{BLOCK, Client, Driver, SECTOR, SESSION, Said, VOLUME};
+use common::{BLOCK, Client, Driver, SECTOR, SESSION, Said, Served, VOLUME, program};
 use serde_json::Value;
 use snapless_types::{GapReason, Seq};
 use snapless_wire::frame::{FrameKind, Watermark};
 use snapless_wire::id::{FileTime, SessionId};
 use zerocopy::IntoBytes;
 
-fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_snapless-server"))
-}
-
-/// A server process; killed outright when dropped.
-struct Served {
-    child: Child,
-    address: std::net::SocketAddr,
-}
-
-impl Served {
-    fn start(root: &Path) -> Self {
-        Self::start_by(program(), root)
-    }
-
-    fn start_by(mut command: Command, root: &Path) -> Self {
-        if !root.join("repository.snapless").exists() {
-            let made = program().arg("init").arg(root).output().unwrap();
-            assert!(made.status.success(), "{}", text(&made.stderr));
-        }
-        let mut child = command
-            .args(["serve", "--insecure", "--listen", "127.0.0.1:0", "--repository"])
-            .arg(root)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
-        Self { child, address }
-    }
-
-    #[cfg(unix)]
-    fn signal(mut self, name: &str) -> std::process::ExitStatus {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
-        self.child.wait().unwrap()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+#[cfg(unix)]
+fn signal(mut server: Served, name: &str) -> std::process::ExitStatus {
+    let id = server.child.id().to_string();
+    assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    server.child.wait().unwrap()
 }
 
 fn run(command: &str, root: &Path, more: &[&str]) -> Output {
@@ -321,13 +278,9 @@ fn two_hundred_sessions_stream_side_by_side_in_little_memory() {
             assert_eq!(client.hear(), Said::Acknowledge { epoch, seq });
         }
     }
-    // Where the system tells: the most that the process has had.
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id()));
-    let status = status.unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = peak.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    assert!(kib.unwrap_or(0) < 200 << 10, "{kib:?} KiB");
-    println!("200 sessions: {kib:?} KiB");
+    let peak = server.peak();
+    assert!(peak < 200 << 20, "{peak} bytes");
+    println!("200 sessions: {} KiB", peak >> 10);
 }
 
 #[cfg(unix)]
@@ -338,7 +291,7 @@ fn a_signal_stops_the_server_cleanly() {
         let server = Served::start(dir.path());
         let (mut client, ..) = Client::resume(server.address);
         let listening = std::thread::spawn(move || client.hear());
-        let status = server.signal(name);
+        let status = signal(server, name);
         assert!(status.success(), "{name}: {status}");
         let Said::Error(text) = listening.join().unwrap() else { panic!("expected an error") };
         assert!(text.contains("stopped"), "{name}: {text}");
@@ -368,7 +321,7 @@ fn a_server_killed_outright_loses_nothing_that_it_acknowledged() {
         // Under way when the server dies.
         client.records(&driver.write(BLOCK, SECTOR, 0xff));
         driver.epoch += 1;
-        server.signal("-KILL");
+        signal(server, "-KILL");
         let to = dir.path().join("image");
         let done = restore(&root, "latest", &to, &["--force"]);
         assert!(done.status.success(), "round {round}: {}", text(&done.stderr));

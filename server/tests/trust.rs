@@ -13,7 +13,6 @@ use common::{Driver, LENGTH, SECTOR, VOLUME};
 use serde_json::Value;
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkLimits, Message};
-use snapless_link::tls::enrol::enrol;
 use snapless_server::list::list;
 use snapless_server::repository::Repository;
 use snapless_server::security::{Security, trust_dir};
@@ -24,7 +23,7 @@ use snapless_trust::identity::Role;
 use snapless_trust::keystore::{Applicant, Credentials};
 use snapless_trust::revocation::Subject;
 use snapless_trust::server::ServerTrust;
-use snapless_trust::token::{Grant, LIFETIME_DEFAULT, Token};
+use snapless_trust::token::Token;
 use snapless_wire::frame::{FrameKind, Welcome};
 use tempfile::TempDir;
 
@@ -55,15 +54,8 @@ impl Site {
         Self { address, root, trust, stopper, thread, _dir: dir }
     }
 
-    fn token(&self, role: Role) -> Token {
-        let grant = Grant { role, name: None, machine: None };
-        self.trust.make_token(&grant, LIFETIME_DEFAULT, SystemTime::now()).unwrap()
-    }
-
     fn enrol(&self, role: Role) -> Credentials {
-        let address = self.address.to_string();
-        let applicant = Applicant::new(&self.token(role), "machine", &address).unwrap();
-        enrol(applicant, &address, &LinkLimits::default()).unwrap()
+        common::enrol(&self.trust, role, self.address)
     }
 
     fn connect(&self, machine: &Credentials) -> Link {

@@ -3,16 +3,17 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::missing_panics_doc, unreachable_pub, reason = "test code")]
 
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use snapless_link::LinkError;
-use snapless_link::client::{Link, Message};
+use snapless_link::client::{Link, LinkLimits, Message};
 use snapless_link::socket::{Socket, TcpLimits};
 use snapless_server::error::Error;
 use snapless_server::format::session::SessionHeader;
@@ -23,6 +24,10 @@ use snapless_server::serve::{Limits, Server, Stopper};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_server::writer::SessionWriter;
+use snapless_trust::identity::Role;
+use snapless_trust::keystore::{Applicant, Credentials};
+use snapless_trust::server::ServerTrust;
+use snapless_trust::token::{Grant, LIFETIME_DEFAULT};
 use snapless_types::{EpochId, GapReason, Geometry, RecordKind, Seq};
 use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
@@ -38,7 +43,7 @@ pub const LENGTH: u64 = 4 * BLOCK + 3 * SECTOR;
 /// The t0 of every stream: 2020-01-01T00:00:00Z.
 pub const T0: u64 = 132_223_104_000_000_000;
 
-const TCP: TcpLimits = TcpLimits {
+pub const TCP: TcpLimits = TcpLimits {
     send: Duration::from_secs(30),
     probe_after: Duration::from_secs(20),
     probe_interval: Duration::from_secs(5),
@@ -245,6 +250,15 @@ pub fn repository(root: &Path) -> WritableRepository {
     }
 }
 
+/// A machine that enrols at a server.
+pub fn enrol(trust: &ServerTrust, role: Role, address: SocketAddr) -> Credentials {
+    let grant = Grant { role, name: None, machine: None };
+    let token = trust.make_token(&grant, LIFETIME_DEFAULT, SystemTime::now()).unwrap();
+    let address = address.to_string();
+    let applicant = Applicant::new(&token, "machine", &address).unwrap();
+    snapless_link::tls::enrol::enrol(applicant, &address, &LinkLimits::default()).unwrap()
+}
+
 /// Stores frames as a connection would, without a network. Each call is a connection of its own.
 pub fn ingest(
     root: &Path,
@@ -314,11 +328,19 @@ impl Running {
     /// A server of at most so many sessions.
     pub fn with_sessions(root: &Path, sessions: usize) -> Self {
         drop(repository(root));
-        let limits = Limits { sessions, segment_bytes: 64 << 10 };
-        let server = Server::bind_with("127.0.0.1:0".parse().unwrap(), root, limits).unwrap();
+        let limits = Limits { sessions, segment_bytes: 64 << 10, ..Limits::default() };
+        Self::of(Server::bind_with("127.0.0.1:0".parse().unwrap(), root, limits).unwrap())
+    }
+
+    pub fn of(server: Server) -> Self {
         let (address, stopper) = (server.address(), server.stopper());
         let thread = Some(std::thread::spawn(move || server.run()));
         Self { address, stopper, thread }
+    }
+
+    /// Asks it to stop, and waits for nothing.
+    pub fn stop(&self) {
+        self.stopper.stop();
     }
 }
 
@@ -329,6 +351,78 @@ impl Drop for Running {
             thread.join().unwrap();
         }
     }
+}
+
+/// A server process; killed outright when dropped.
+pub struct Served {
+    pub child: Child,
+    pub address: SocketAddr,
+}
+
+impl Served {
+    /// Without TLS; makes the repository if there is none.
+    pub fn start(root: &Path) -> Self {
+        Self::start_by(program(), root)
+    }
+
+    pub fn start_by(command: Command, root: &Path) -> Self {
+        if !root.join("repository.snapless").exists() {
+            let made = program().arg("init").arg(root).output().unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        }
+        Self::listen(command, root, &["--insecure", "--listen", "127.0.0.1:0"]).unwrap()
+    }
+
+    /// Serves with these options; `None` if it does not come to listen.
+    pub fn listen(mut command: Command, root: &Path, options: &[&str]) -> Option<Self> {
+        let mut child = command
+            .arg("serve")
+            .args(options)
+            .arg("--repository")
+            .arg(root)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let Some(address) = line.trim().strip_prefix("listening on ") else {
+            child.wait().unwrap();
+            return None;
+        };
+        Some(Self { child, address: address.parse().unwrap() })
+    }
+
+    /// The most memory that it has had, in bytes, where the system tells.
+    pub fn peak(&self) -> u64 {
+        self.status("VmHWM:")
+            .and_then(|kib| kib.strip_suffix("kB")?.trim().parse().ok())
+            .unwrap_or(0)
+            << 10
+    }
+
+    /// How many threads it has, where the system tells.
+    pub fn threads(&self) -> usize {
+        self.status("Threads:").and_then(|count| count.parse().ok()).unwrap_or(0)
+    }
+
+    fn status(&self, field: &str) -> Option<String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let value = status.lines().find_map(|line| line.strip_prefix(field))?;
+        Some(value.trim().to_owned())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+pub fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_snapless-server"))
 }
 
 /// The service's half of the protocol.

@@ -1,0 +1,27 @@
+//! What all connections of a server share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::occupancy::Occupancy;
+use crate::repository::WritableRepository;
+use crate::security::Security;
+
+/// Time between two keep-alives: several within the time after which a service gives up a server
+/// that shows no sign of life ([`snapless_link::client::LinkLimits`]).
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// State that all connections of a server share.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Where streams are stored.
+    pub repository: Arc<WritableRepository>,
+    /// The connection that serves each session.
+    pub occupancy: Occupancy,
+    /// A segment that would grow past this is closed, in bytes.
+    pub segment_limit: u64,
+    /// Time between two keep-alives.
+    pub keep_alive: Duration,
+    /// Who may speak.
+    pub security: Security,
+}

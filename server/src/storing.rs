@@ -1,0 +1,179 @@
+//! The storing thread of a session: opens it, stores its frames, acknowledges its epochs.
+//!
+//! The connection's own thread receives and watches ([`crate::connection`]). So storage that is
+//! slow keeps neither the service in the dark nor a stop, a takeover or a revocation from ending
+//! the connection.
+//!
+//! Rule LOSS (rules.md#loss): frames are stored in the order in which they came, each after its
+//! records passed the stream's rules, and an acknowledgement leaves after the commit.
+
+use log::{info, warn};
+use snapless_link::LinkError;
+use snapless_link::server::Speaker;
+use snapless_types::GapReason;
+use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello, Welcome};
+use zerocopy::IntoBytes;
+
+use crate::backlog::Outlet;
+use crate::error::{Error, Result};
+use crate::format::session::SessionHeader;
+use crate::gate::Seat;
+use crate::host::Host;
+use crate::ingest::{Action, Ingest};
+use crate::occupancy::{Cancel, Claim};
+use crate::stream::StreamState;
+use crate::time;
+use crate::writer::SessionWriter;
+
+/// What the thread needs.
+pub(crate) struct Storing<'a> {
+    /// Where streams are stored.
+    pub host: &'a Host,
+    /// The session.
+    pub hello: Hello,
+    /// Its place.
+    pub seat: Seat,
+    /// Requests to end the connection.
+    pub cancel: &'a Cancel,
+    /// The service hears its answers here.
+    pub speaker: Speaker,
+    /// The connection, in the log.
+    pub name: &'a str,
+}
+
+/// An open session. The writer is dropped before the claim: the next writer finds no file open.
+struct Session {
+    writer: SessionWriter,
+    _claim: Claim,
+    _seat: Seat,
+    milestones: Milestones,
+}
+
+/// Milestones of a stream that are in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Milestones {
+    base_complete: bool,
+    in_gap: Option<GapReason>,
+}
+
+impl Storing<'_> {
+    /// Stores what comes until nothing more will.
+    ///
+    /// # Errors
+    /// Why the connection must end.
+    pub fn run(self, frames: Outlet) -> Result<()> {
+        let Self { host, hello, seat, cancel, speaker, name } = self;
+        let (mut session, state) = open(host, &hello, seat, cancel)?;
+        let mut ingest = Ingest::AwaitingHello;
+        welcome(&speaker, name, &session.writer, &state)?;
+        ingest.begin(state);
+        frames.opened();
+        let end = session.store_all(&frames, &mut ingest, &speaker, name);
+        // After any other end, the state may be that of a record that was refused.
+        if let (Ok(()) | Err(Error::Link(_)), Some(state)) = (&end, ingest.state()) {
+            session.writer.keep_state_at_end(state);
+        }
+        end
+    }
+}
+
+impl Session {
+    fn store_all(
+        &mut self,
+        frames: &Outlet,
+        ingest: &mut Ingest,
+        speaker: &Speaker,
+        name: &str,
+    ) -> Result<()> {
+        while let Some(received) = frames.take() {
+            let ends = match ingest.frame(received.frame, &received.payload)? {
+                Action::Store { ends } => ends,
+                Action::Mark { watermark, again } => {
+                    self.writer.mark(&watermark)?;
+                    speaker.send(FrameKind::Acknowledge, again.as_bytes())?;
+                    frames.give_back(received);
+                    continue;
+                }
+                // `Ingest` opens only before `begin`.
+                Action::Open(_) => return Err(LinkError::Closed.into()),
+            };
+            self.store(&received.frame, &received.payload, ends, speaker)?;
+            frames.give_back(received);
+            self.milestones.log(name, ingest.state());
+            if let (Some(_), Some(state)) = (ends, ingest.state()) {
+                self.writer.keep_state_if_due(state);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a frame as it came; acknowledges the epoch that it ends, once that is durable.
+    fn store(
+        &mut self,
+        frame: &FrameHeader,
+        payload: &[u8],
+        ends: Option<Acknowledge>,
+        speaker: &Speaker,
+    ) -> Result<()> {
+        self.writer.append(frame, payload)?;
+        if let Some(acknowledge) = ends {
+            self.writer.commit(acknowledge.epoch(), acknowledge.seq())?;
+            speaker.send(FrameKind::Acknowledge, acknowledge.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+fn open(host: &Host, hello: &Hello, seat: Seat, cancel: &Cancel) -> Result<(Session, StreamState)> {
+    let header = SessionHeader::from_hello(hello, time::now()).ok_or(Error::TooManyBlocks)?;
+    let claim = host.occupancy.claim(hello.volume, hello.session, cancel)?;
+    let (writer, state) =
+        SessionWriter::open(&host.repository, &header, host.segment_limit, cancel.stop())?;
+    let milestones = Milestones::of(&state);
+    Ok((Session { writer, _claim: claim, _seat: seat, milestones }, state))
+}
+
+fn welcome(
+    speaker: &Speaker,
+    name: &str,
+    writer: &SessionWriter,
+    state: &StreamState,
+) -> Result<()> {
+    let acknowledged = writer.acknowledged();
+    let header = writer.header();
+    info!(
+        "{name}: volume {}, {} bytes; durable up to epoch {}, record {}{}",
+        header.volume,
+        header.geometry.length(),
+        acknowledged.epoch,
+        acknowledged.seq,
+        if state.last().is_none() { " (new)" } else { "" }
+    );
+    let latest = state.timeline().latest().map(|latest| latest.time());
+    let welcome = Welcome::new(acknowledged.epoch, acknowledged.seq).with_latest(latest);
+    Ok(speaker.send(FrameKind::Welcome, welcome.as_bytes())?)
+}
+
+impl Milestones {
+    fn of(state: &StreamState) -> Self {
+        let timeline = state.timeline();
+        Self {
+            base_complete: timeline.coverage().known == timeline.coverage().total,
+            in_gap: timeline.open_gap_now().map(|gap| gap.reason),
+        }
+    }
+
+    /// Logs the milestones that the stream has passed since the last call.
+    fn log(&mut self, name: &str, state: Option<&StreamState>) {
+        let Some(now) = state.map(Self::of) else { return };
+        match (self.in_gap, now.in_gap) {
+            (None, Some(reason)) => warn!("{name}: a gap begins: {reason}"),
+            (Some(_), None) => info!("{name}: the gap has ended: points can be restored again"),
+            _ => {}
+        }
+        if now.base_complete && !self.base_complete {
+            info!("{name}: every block is stored: the first sync is complete");
+        }
+        *self = now;
+    }
+}
