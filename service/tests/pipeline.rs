@@ -327,6 +327,35 @@ fn a_stalled_server_stops_the_drain() {
 }
 
 #[test]
+fn a_server_that_is_slow_is_waited_for_and_a_dead_one_is_not() {
+    let mut harness = Harness::new();
+    harness.limits.send = Duration::from_secs(1);
+    harness.server.behave(|manners| (manners.stalled, manners.alive) = (true, true));
+    let running = harness.start();
+    let session = wait_for_session(&harness);
+    let record = 64 + 1_048_576;
+    for i in 0..120 {
+        harness.driver.write(i << 20, &[7; 2048]);
+        harness.driver.end_epoch();
+    }
+    wait_until("window and socket are full", || harness.driver.queued() < 120 * record);
+    std::thread::sleep(3 * harness.limits.send);
+    let report = running.counters.report();
+    assert_eq!((report.connections, report.last_error), (1, None), "no link was given up");
+    // From now on it neither takes nor sends anything.
+    harness.server.behave(|manners| manners.alive = false);
+    wait_until("the link is given up", || {
+        let error = running.counters.report().last_error;
+        error.is_some_and(|error| error.contains("took nothing and sent nothing"))
+    });
+    // As a server does with the connections before the newest.
+    harness.server.cut();
+    harness.server.behave(|manners| manners.stalled = false);
+    wait_for(&harness, Seen::Acknowledged(120));
+    assert_eq!(harness.server.arrived(session).len(), 241, "each record is there once");
+}
+
+#[test]
 fn a_session_that_an_administrator_ended_is_not_started_again() {
     let (harness, running, _) = durable();
     harness.driver.stop_session();

@@ -17,7 +17,8 @@ use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
 
-const LENGTH: u64 = 1 << 30;
+/// Bytes of the volume.
+pub const LENGTH: u64 = 1 << 30;
 /// What the wall clock shows when a session begins: 2020-01-01T00:00:00Z.
 const TIME: u64 = 132_223_104_000_000_000;
 
@@ -150,20 +151,40 @@ impl FakeDriver {
     /// Captures a write of `sectors`, each filled with one byte; returns the last record's number.
     /// A detached session captures nothing.
     pub fn write(&self, offset: u64, sectors: &[u8]) -> u64 {
+        self.capture(RecordKind::Write, offset, sectors)
+    }
+
+    /// Captures a record of `sectors`, each filled with one byte.
+    pub fn capture(&self, kind: RecordKind, offset: u64, sectors: &[u8]) -> u64 {
         let payload: Vec<u8> = sectors.iter().flat_map(|fill| [*fill; 512]).collect();
+        self.record(|session| {
+            let len = payload.len() as u64;
+            let header = RecordHeader::extent(kind, session.next(), offset, len).unwrap();
+            [&header.to_bytes()[..], &payload].concat()
+        })
+    }
+
+    /// The blocks from `offset` on hold no data, and the base image is complete.
+    pub fn complete_base(&self, offset: u64) {
+        self.record(|session| {
+            let kind = RecordKind::Unallocated;
+            let header = RecordHeader::extent(kind, session.next(), offset, LENGTH - offset);
+            header.unwrap().to_bytes().to_vec()
+        });
+        self.record(|session| {
+            let header = RecordHeader::marker(RecordKind::BaseComplete, session.next());
+            header.unwrap().to_bytes().to_vec()
+        });
+    }
+
+    /// Queues a record; returns its number. A detached session captures nothing.
+    fn record(&self, make: impl FnOnce(&mut Session) -> Vec<u8>) -> u64 {
         self.state.change(|state| {
             let session = state.session.as_mut().expect("a session to write to");
-            if session.claimant.is_none() {
-                return session.last_seq;
+            if session.claimant.is_some() {
+                let record = make(session);
+                session.queue.push_back(record);
             }
-            let header = RecordHeader::extent(
-                RecordKind::Write,
-                session.next(),
-                offset,
-                payload.len() as u64,
-            )
-            .unwrap();
-            session.queue.push_back([&header.to_bytes()[..], &payload].concat());
             session.last_seq
         })
     }

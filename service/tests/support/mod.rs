@@ -34,27 +34,35 @@ pub const VOLUME: VolumeGuid = VolumeGuid([7; 16]);
 pub struct Harness {
     pub driver: Arc<FakeDriver>,
     pub server: FakeServer,
+    /// Limits of every link.
+    pub limits: LinkLimits,
     folder: TempDir,
 }
 
 impl Harness {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { driver: FakeDriver::new(DEVICE), server: FakeServer::new(), folder }
+        let limits = LinkLimits::default();
+        Self { driver: FakeDriver::new(DEVICE), server: FakeServer::new(), limits, folder }
     }
 
     /// Starts a pipeline, as a start of the service would.
     pub fn start(&self) -> Running {
-        let counters = Arc::new(Counters::new(VOLUME, self.server.address()));
+        self.start_to(self.server.address())
+    }
+
+    /// Starts a pipeline to another server than the fake one.
+    pub fn start_to(&self, server: &str) -> Running {
+        let counters = Arc::new(Counters::new(VOLUME, server));
         let stop = StopSignal::new();
         let pipeline = Pipeline {
             config: config(),
-            connector: Connector::insecure(self.server.address()),
+            connector: Connector::insecure(server),
             driver: Arc::clone(&self.driver) as _,
             store: self.store(),
             counters: Arc::clone(&counters),
             stop: stop.clone(),
-            limits: limits(),
+            limits: limits(self.limits),
         };
         let thread = thread::spawn(move || pipeline.run());
         Running { counters, stop, thread: Some(thread) }
@@ -119,9 +127,9 @@ fn config() -> VolumeConfig {
     }
 }
 
-fn limits() -> Limits {
+fn limits(link: LinkLimits) -> Limits {
     Limits {
-        link: LinkLimits::default(),
+        link,
         backoff: BackoffLimits { min: Duration::from_millis(5), max: Duration::from_millis(40) },
         flush: Duration::from_secs(2),
         watermark: Duration::from_millis(5),

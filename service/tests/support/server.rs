@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use snapless_link::LinkError;
 use snapless_link::server::{Patience, ServerLink};
@@ -32,7 +33,12 @@ pub struct Manners {
     pub ahead: u64,
     /// Read nothing after the hello.
     pub stalled: bool,
+    /// Send keep-alives meanwhile.
+    pub alive: bool,
 }
+
+/// Time between two keep-alives.
+const KEEP_ALIVE: Duration = Duration::from_millis(100);
 
 pub struct FakeServer {
     address: String,
@@ -181,9 +187,7 @@ impl Shared {
         }
         send(link, FrameKind::Welcome, welcome.as_bytes());
         loop {
-            let stalled =
-                |state: &mut State| state.manners.stalled && state.generation == generation;
-            drop(self.changed.wait_while(self.lock(), stalled));
+            self.wait_while_stalled(link, generation);
             match receive(link, &mut payload)? {
                 None => return Ok(()),
                 Some(FrameKind::Records) => {
@@ -223,6 +227,22 @@ impl Shared {
         stored.watermarks.push(watermark);
         let again = Acknowledge::new(EpochId::new(stored.durable_epoch), watermark.seq());
         Ok(again.with_latest(Some(watermark.time())))
+    }
+
+    fn wait_while_stalled(&self, link: &mut ServerLink, generation: u64) {
+        let stalled = |state: &mut State| state.manners.stalled && state.generation == generation;
+        loop {
+            let waited = self.changed.wait_timeout_while(self.lock(), KEEP_ALIVE, stalled);
+            let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            let alive = state.manners.alive;
+            drop(state);
+            if !waited.timed_out() {
+                return;
+            }
+            if alive {
+                send(link, FrameKind::KeepAlive, &[]);
+            }
+        }
     }
 
     fn take(
