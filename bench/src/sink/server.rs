@@ -46,7 +46,13 @@ impl Greeted {
         let Link { sender, receiver, closer } = self.link;
         let run = Arc::clone(run);
         let receive = thread::Builder::new().name("acknowledge".to_owned());
-        let receiver = receive.spawn(move || receive_all(receiver, &run)).map_err(Error::Thread)?;
+        let receive_all = move || {
+            if let Err(error) = receive_all(receiver, &run) {
+                eprintln!("error: {error}");
+                run.progress.fail();
+            }
+        };
+        let receiver = receive.spawn(receive_all).map_err(Error::Thread)?;
         Ok(ServerSink { sender, closer, receiver: Some(receiver), batch: Batch::new() })
     }
 }
@@ -125,23 +131,99 @@ impl Drop for ServerSink {
     }
 }
 
-fn receive_all(mut receiver: MessageReceiver, run: &Run) {
+/// Takes acknowledgements until this end closes the link.
+fn receive_all(mut receiver: MessageReceiver, run: &Run) -> std::result::Result<(), LinkError> {
     loop {
         match receiver.receive() {
             Ok(Some(Message::Acknowledge(acknowledge))) => {
                 super::acknowledge(run, acknowledge.epoch());
                 run.progress.reach(acknowledge.seq().get());
             }
-            Ok(Some(Message::Refused(text))) => {
-                eprintln!("error: the server refused: {text}");
-                return run.progress.fail();
+            Ok(Some(Message::Refused(text))) => return Err(LinkError::Refused(text)),
+            Ok(Some(Message::Welcome(_))) => {
+                return Err(LinkError::OutOfPlace(FrameKind::Welcome));
             }
-            Ok(Some(Message::Welcome(_)) | None) => return run.progress.fail(),
-            Err(LinkError::Cancelled) => return,
-            Err(error) => {
-                eprintln!("error: {error}");
-                return run.progress.fail();
-            }
+            Ok(None) => return Err(LinkError::Closed),
+            Err(LinkError::Cancelled) => return Ok(()),
+            Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use snapless_types::{EpochId, Seq};
+    use snapless_wire::frame::{Acknowledge, FRAME_HEADER_LEN, FrameHeader, Welcome};
+    use zerocopy::IntoBytes;
+
+    use super::*;
+    use crate::host::{Alarm, BenchHost};
+    use crate::spec::{SessionSpec, SinkSpec};
+
+    fn frame(kind: FrameKind, payload: &[u8]) -> Vec<u8> {
+        let header = FrameHeader::new(kind, payload).unwrap();
+        [&header.to_bytes(), payload].concat()
+    }
+
+    fn run() -> Arc<Run> {
+        let geometry = Geometry::new(1 << 20, 512, 64 << 10).unwrap();
+        let host = BenchHost::new(Arc::new(Alarm::new().unwrap()), None);
+        let sink = SinkSpec::Null { digest: false };
+        let spec = SessionSpec { queue_mib: 8, ..SessionSpec::new(sink) };
+        Arc::new(Run::new(host, geometry, &spec).unwrap())
+    }
+
+    /// A link whose server says this after its welcome, and goes.
+    fn greeted(said: Vec<u8>) -> Greeted {
+        let welcome = Welcome::new(EpochId::new(0), Seq::new(0));
+        let welcome = frame(FrameKind::Welcome, welcome.as_bytes());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            stream.read_exact(&mut [0; FRAME_HEADER_LEN + size_of::<Hello>()]).unwrap();
+            stream.write_all(&[welcome, said].concat()).unwrap();
+        });
+        let geometry = Geometry::new(1 << 20, 512, 64 << 10).unwrap();
+        let volume = "11111111-1111-1111-1111-111111111111";
+        let greeted = Greeted::connect(&address, volume, &geometry).unwrap();
+        server.join().unwrap();
+        greeted
+    }
+
+    #[test]
+    fn a_flipped_bit_of_an_acknowledgement_ends_the_session_in_words() {
+        let good = frame(
+            FrameKind::Acknowledge,
+            Acknowledge::new(EpochId::new(1), Seq::new(9)).as_bytes(),
+        );
+        let of_links = run();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let words = receive_all(greeted(bad.clone()).link.receiver, &of_links).unwrap_err();
+            let is_named = matches!(
+                words,
+                LinkError::Frame(_) | LinkError::Lost(_) | LinkError::OutOfPlace(_)
+            );
+            assert!(is_named, "bit {bit}: {words}");
+            if !bit.is_multiple_of(8) {
+                continue;
+            }
+            let run = run();
+            let mut sink = greeted(bad).into_sink(&run).unwrap();
+            let begun = Instant::now();
+            while !run.progress.has_failed() {
+                assert!(begun.elapsed() < Duration::from_secs(20), "bit {bit}: it goes on");
+                thread::sleep(Duration::from_millis(1));
+            }
+            assert!(sink.serve(&run).is_err(), "bit {bit}: nothing more is sent");
+            assert_eq!(run.progress.seq(), 0, "bit {bit}: nothing is acknowledged");
+        }
+        assert_eq!(of_links.progress.seq(), 0);
     }
 }
