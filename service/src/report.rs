@@ -82,13 +82,31 @@ impl Report {
     }
 }
 
+/// The reports in a folder.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Reports {
+    /// Those that can be read, in order of their volumes.
+    pub sound: Vec<Report>,
+    /// Files that are no whole report: a power loss may leave half of one.
+    pub damaged: Vec<DamagedReport>,
+}
+
+/// A file that is no whole report.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct DamagedReport {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 /// The reports in `state_dir`; none if the folder does not exist.
-pub fn read_all(state_dir: &Path) -> io::Result<Vec<Report>> {
+pub fn read_all(state_dir: &Path) -> io::Result<Reports> {
     let entries = match fs::read_dir(state_dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Reports::default()),
         entries => entries?,
     };
-    let mut reports = Vec::new();
+    let mut reports = Reports::default();
     for entry in entries {
         let entry = entry?;
         if !entry.file_name().to_string_lossy().ends_with(REPORT_SUFFIX) {
@@ -99,12 +117,16 @@ pub fn read_all(state_dir: &Path) -> io::Result<Vec<Report>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             text => text?,
         };
-        let report = serde_json::from_slice::<Report>(&text).map_err(io::Error::from)?;
-        if report.version == REPORT_VERSION {
-            reports.push(report);
+        match serde_json::from_slice::<Report>(&text) {
+            Ok(report) if report.version == REPORT_VERSION => reports.sound.push(report),
+            Ok(_) => {}
+            Err(why) => {
+                reports.damaged.push(DamagedReport { file: entry.path(), why: why.to_string() });
+            }
         }
     }
-    reports.sort_by(|a, b| a.volume.cmp(&b.volume));
+    reports.sound.sort_by(|a, b| a.volume.cmp(&b.volume));
+    reports.damaged.sort_by(|a, b| a.file.cmp(&b.file));
     Ok(reports)
 }
 
@@ -163,7 +185,29 @@ mod tests {
         report("b").write(folder.path()).unwrap();
         report("a").write(folder.path()).unwrap();
         report("a").write(folder.path()).unwrap();
-        assert_eq!(read_all(folder.path()).unwrap(), [report("a"), report("b")]);
+        let read = read_all(folder.path()).unwrap();
+        assert_eq!((read.sound, read.damaged), (vec![report("a"), report("b")], vec![]));
+    }
+
+    #[test]
+    fn a_report_that_is_torn_anywhere_is_named_and_hides_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        report("a").write(folder.path()).unwrap();
+        report("b").write(folder.path()).unwrap();
+        let torn = report("a").path(folder.path());
+        let whole = fs::read(&torn).unwrap();
+        for len in 0..whole.len() {
+            for filler in [0, 1] {
+                // As a power loss leaves it: the end is missing, or zeros.
+                let mut bytes = whole[..len].to_vec();
+                bytes.resize(len + filler * (whole.len() - len), 0);
+                fs::write(&torn, bytes).unwrap();
+                let read = read_all(folder.path()).unwrap();
+                assert_eq!(read.sound, [report("b")], "{len} bytes");
+                assert_eq!(read.damaged.len(), 1, "{len} bytes");
+                assert_eq!(read.damaged[0].file, torn);
+            }
+        }
     }
 
     #[test]
@@ -171,7 +215,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         Report { version: 99, ..report("a") }.write(folder.path()).unwrap();
         fs::write(folder.path().join("a.session.json"), "{").unwrap();
-        assert_eq!(read_all(folder.path()).unwrap(), []);
-        assert_eq!(read_all(&folder.path().join("absent")).unwrap(), []);
+        assert_eq!(read_all(folder.path()).unwrap(), Reports::default());
+        assert_eq!(read_all(&folder.path().join("absent")).unwrap(), Reports::default());
     }
 }

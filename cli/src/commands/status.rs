@@ -120,6 +120,26 @@ mod tests {
     }
 
     #[test]
+    fn a_torn_report_is_named_and_hides_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        report().write(folder.path()).unwrap();
+        let torn = report().path(folder.path());
+        let whole = std::fs::read(&torn).unwrap();
+        std::fs::write(&torn, &whole[..whole.len() / 2]).unwrap();
+        for driver in [TestDriver::protecting(), TestDriver::idle()] {
+            let text = answer(false, &driver, folder.path());
+            assert!(text.contains(&torn.display().to_string()), "{text}");
+            assert!(text.contains("is damaged") && text.contains("check that it runs"), "{text}");
+        }
+        let text = answer(false, &TestDriver::protecting(), folder.path());
+        assert!(text.contains("25.0 %") && text.contains("no service"), "{text}");
+        let text = answer(true, &TestDriver::protecting(), folder.path());
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["sessions"][0]["service"], serde_json::Value::Null);
+        assert_eq!(json["damaged_reports"][0]["file"], torn.to_str().unwrap());
+    }
+
+    #[test]
     fn an_older_driver_calls_for_a_restart() {
         let text = answer(false, &TestDriver::protecting().older(), Path::new("absent"));
         assert!(text.contains("estart the machine"), "{text}");

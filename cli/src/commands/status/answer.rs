@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use snapless_driver_client::status::Rate;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume};
-use snapless_service::report::{self, Report};
+use snapless_service::report::{self, DamagedReport, Report};
 use snapless_wire::id::{FileTime, SessionId};
 
 use crate::commands::common::{guid_of, restart_needed};
@@ -26,6 +26,8 @@ pub(super) struct Answer {
     /// The loaded driver is older than this program.
     pub(super) restart_needed: bool,
     pub(super) sessions: Vec<SessionLine>,
+    /// Reports of the service that cannot be read.
+    pub(super) damaged_reports: Vec<DamagedReport>,
 }
 
 /// One session.
@@ -80,12 +82,13 @@ impl<'a> Query<'a> {
         for volume in self.port.list()? {
             let Some(session) = volume.session else { continue };
             match self.port.status(session) {
-                Ok(status) => sessions.push(self.line(&volume, session, status, &reports)?),
+                Ok(status) => sessions.push(self.line(&volume, session, status, &reports.sound)?),
                 Err(DriverError::NotFound(_) | DriverError::SessionEnded(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Answer { restart_needed: restart_needed(self.port), sessions })
+        let damaged_reports = reports.damaged;
+        Ok(Answer { restart_needed: restart_needed(self.port), sessions, damaged_reports })
     }
 
     fn line(

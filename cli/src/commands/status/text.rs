@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use snapless_driver_client::protection::obstacle;
-use snapless_service::report::Activity;
+use snapless_service::report::{Activity, DamagedReport};
 use snapless_types::SessionCounters;
 use snapless_types::counters::CounterGroup;
 
@@ -17,10 +17,20 @@ const BAR_LEN: usize = 30;
 /// The sessions, one paragraph each.
 pub(super) fn render(answer: &Answer) -> String {
     let restart = if answer.restart_needed { RESTART_NEEDED } else { "" };
+    let damaged: String = answer.damaged_reports.iter().map(damaged).collect();
     if answer.sessions.is_empty() {
-        return format!("No volume is protected.\n{restart}");
+        return format!("No volume is protected.\n{damaged}{restart}");
     }
-    answer.sessions.iter().map(session).collect::<Vec<_>>().join("\n") + restart
+    answer.sessions.iter().map(session).collect::<Vec<_>>().join("\n") + &damaged + restart
+}
+
+fn damaged(report: &DamagedReport) -> String {
+    format!(
+        "The service's report {} is damaged ({}). The service makes a new one within seconds; if it \
+         does not, check that it runs.\n",
+        report.file.display(),
+        report.why
+    )
 }
 
 fn session(line: &SessionLine) -> String {
