@@ -147,8 +147,8 @@ impl SessionReader {
         self.open_segment(number)?.len()
     }
 
-    /// The last watermark, whatever record it comes after. Without one, the latest point is the last
-    /// record's.
+    /// The last watermark, whatever record it comes after. Without one, the latest point is the
+    /// last record's.
     fn watermark(&self) -> Option<Watermark> {
         match self.store.read_head(&self.dir.join(WATERMARK_FILE), WATERMARK_LEN) {
             Ok(bytes) => watermark::read(&bytes),

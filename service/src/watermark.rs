@@ -1,8 +1,8 @@
 //! Watermarks: while nothing is written to the volume, the server is told so, and every instant
 //! stays one that can be restored.
 //!
-//! A watermark says that at its instant the driver had captured no record past one. The driver reads
-//! its clocks before it looks at its stream, under the lock under which records are appended: a
+//! A watermark says that at its instant the driver had captured no record past one. The driver
+//! reads its clocks before it looks at its stream, under the lock under which records are appended: a
 //! write that an application saw complete before that instant has its record in the stream, or has
 //! opened a gap there. One that was held or under way then may be in the image or not, as after a
 //! power cut.

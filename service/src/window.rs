@@ -15,8 +15,8 @@
 //! and none of it ends an epoch, no acknowledgement can come: then the oldest frames are forgotten,
 //! and a link that breaks before the epoch is durable cannot be joined.
 //!
-//! A watermark is sent only while the window is empty: then the server has acknowledged every record
-//! that was drained, and the watermark's record is the last of them.
+//! A watermark is sent only while the window is empty: then the server has acknowledged every
+//! record that was drained, and the watermark's record is the last of them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -65,7 +65,6 @@ pub fn try_sync(folder: &Path) -> io::Result<()> {
 
 /// NTFS logs the change of a name with the file's own flush; a program cannot sync a folder.
 #[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "the same signature as where it can fail")]
 pub fn try_sync(_: &Path) -> io::Result<()> {
     Ok(())
 }

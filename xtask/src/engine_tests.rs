@@ -24,8 +24,8 @@ pub struct EngineTests {
 /// What makes the build another one.
 #[derive(Debug)]
 enum Build {
-    /// A `--cfg` for every crate. Its target folder is its own, because cargo would build everything
-    /// else again.
+    /// A `--cfg` for every crate. Its target folder is its own, because cargo would build
+    /// everything else again.
     Flag(&'static str),
     /// A feature; crates without it are those of the other tests.
     Feature(&'static str),

@@ -56,8 +56,8 @@ pub fn to_slot(watermark: &Watermark) -> [u8; WATERMARK_SLOT_LEN] {
     bytes
 }
 
-/// The slot to write next, as its place in the file, if `file` is what is there: the one that is not
-/// sound, or the older one.
+/// The slot to write next, as its place in the file, if `file` is what is there: the one that is
+/// not sound, or the older one.
 pub fn next_slot(file: &[u8]) -> usize {
     match [0, SLOT_STRIDE].map(|start| read_slot(file, start)) {
         [Ok(a), Ok(b)] if age(&a) > age(&b) => SLOT_STRIDE,

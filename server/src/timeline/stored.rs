@@ -35,8 +35,8 @@ impl Stored for Gap {
 }
 
 impl Timeline {
-    /// Appends all but the coverage, which follows from the state of the stream, and the watermarks,
-    /// which are kept by themselves.
+    /// Appends all but the coverage, which follows from the state of the stream, and the
+    /// watermarks, which are kept by themselves.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         self.clock.put(out);
         let places = [self.t0, self.last, self.base_complete, self.last_base, self.last_t0_lost];

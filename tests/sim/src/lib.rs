@@ -11,7 +11,7 @@
 //! | `plan` | what a seed decides: volume, limits, writers, disk, link, faults |
 //! | `world` | the scheduler and everything that acts |
 //! | `host` | the engine's lock and clocks |
-//! | `disk`, `memory`, `link`, `writer` | the models |
+//! | `disk`, `memory`, `link`, `lulls`, `writer` | the models |
 //! | `far_end` | the real server, over a disk that loses power |
 //! | `ledger` | what really happened |
 //! | `check` | the rules |
@@ -25,6 +25,7 @@ mod far_end;
 mod host;
 mod ledger;
 mod link;
+mod lulls;
 mod memory;
 mod options;
 mod paging;

@@ -27,6 +27,7 @@ use crate::far_end::FarEnd;
 use crate::host::{MS, SimHost};
 use crate::ledger::{Ledger, Step};
 use crate::link::{Link, LinkStep};
+use crate::lulls::Lulls;
 use crate::memory::QueueMemory;
 use crate::options::Options;
 use crate::paging::Paging;
@@ -37,7 +38,6 @@ use crate::trace::Trace;
 use crate::volume::{Content, WriteId};
 use crate::writer::Writer;
 
-use marks::Marks;
 use preempted::Preempted;
 
 /// Where a run stands.
@@ -180,7 +180,7 @@ pub struct World {
     /// What the last loss of the service left was checked.
     unchecked_loss: Option<Step>,
     preempted: Preempted,
-    marks: Marks,
+    lulls: Lulls,
     /// No faults, no new writes: everything has to come to rest.
     calm: bool,
     disk: Disk,
@@ -218,7 +218,7 @@ impl World {
             ended_epoch: 0,
             unchecked_loss: None,
             preempted: Preempted::default(),
-            marks: Marks::new(options.seed),
+            lulls: Lulls::new(options.seed),
             calm: false,
             disk: Disk::new(&plan.volume, plan.disk.clone()),
             memory: QueueMemory::new(plan.volume, plan.config.queue_bytes),
@@ -312,7 +312,7 @@ impl World {
         if !self.calm {
             for (index, writer) in self.writers.iter().enumerate() {
                 if writer.has_room() {
-                    let next = writer.next.max(self.marks.lull_until);
+                    let next = writer.next.max(self.lulls.until);
                     add(next, next, Choice::Writer(index));
                 }
             }

@@ -13,8 +13,8 @@ use crate::link::{Link, Mark};
 use crate::rng::Rng;
 use crate::volume::Volume;
 
-/// Restores t0, the latest point, one between, and one in a quiet stretch, if all that the model has
-/// is durable; returns how many of them there were.
+/// Restores t0, the latest point, one between, and one in a quiet stretch, if all that the model
+/// has is durable; returns how many of them there were.
 pub fn check(volume: &Volume, link: &Link, points: &Points, rng: &mut Rng) -> Result<u64, Broken> {
     let Some(far_end) = &link.far_end else { return Ok(0) };
     if link.durable < link.kept.len() {

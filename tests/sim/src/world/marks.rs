@@ -13,40 +13,22 @@ use crate::host::MS;
 use crate::link::Mark;
 use crate::options::Sabotage;
 use crate::plan::Pace;
-use crate::rng::Rng;
 
 /// The service asks in one step of so many, on average.
 const ASKS_ONCE_IN: u64 = 3;
-
-/// When there are lulls, and what the service was told.
-#[derive(Debug)]
-pub(super) struct Marks {
-    /// By itself, so that watermarks change nothing else of a run.
-    rng: Rng,
-    /// The applications write nothing until then.
-    pub(super) lull_until: u64,
-    /// A status that the service was given, and has not used (sabotage).
-    asked: Option<Captured>,
-}
-
-impl Marks {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { rng: Rng::new(seed, 4), lull_until: 0, asked: None }
-    }
-}
 
 impl World {
     /// Perhaps a lull begins; perhaps the service asks the driver whether there is anything new.
     pub(super) fn perhaps_mark(&mut self) -> Result<(), Broken> {
         let now = self.host.ticks();
-        let marks = &mut self.marks;
-        if now >= marks.lull_until && marks.rng.once_in(self.plan.lulls_once_in) {
-            marks.lull_until = now + marks.rng.scaled(MS..=Pace::LULL_MAX);
+        let lulls = &mut self.lulls;
+        if now >= lulls.until && lulls.rng.once_in(self.plan.lulls_once_in) {
+            lulls.until = now + lulls.rng.scaled(MS..=Pace::LULL_MAX);
         }
         if self.stage != Stage::Running || !self.link.is_settled() {
             return Ok(());
         }
-        if !self.marks.rng.once_in(ASKS_ONCE_IN) {
+        if !self.lulls.rng.once_in(ASKS_ONCE_IN) {
             return Ok(());
         }
         let now_captured = self.ask();
@@ -56,8 +38,8 @@ impl World {
                 Captured { watermark: at(acknowledged, &now_captured.watermark), ..now_captured }
             }
             Some(Sabotage::LateWatermark) => {
-                let Some(asked) = self.marks.asked.take() else {
-                    self.marks.asked = Some(now_captured);
+                let Some(asked) = self.lulls.asked.take() else {
+                    self.lulls.asked = Some(now_captured);
                     return Ok(());
                 };
                 let last = asked.watermark.seq().get();
@@ -72,8 +54,8 @@ impl World {
 
     /// What the driver answers. Its thread may have been preempted after it read the clocks.
     fn ask(&mut self) -> Captured {
-        if self.plan.pace.odd_clocks && self.marks.rng.once_in(8) {
-            self.host.0.lag.set(self.marks.rng.below(MS));
+        if self.plan.pace.odd_clocks && self.lulls.rng.once_in(8) {
+            self.host.0.lag.set(self.lulls.rng.below(MS));
         }
         let status = self.session.as_ref().map(|session| session.status()).unwrap_or_default();
         self.host.0.lag.set(0);
