@@ -2,10 +2,10 @@
 //! stays one that can be restored.
 //!
 //! A watermark says that at its instant the driver had captured no record past one. The driver
-//! reads its clocks before it looks at its stream, under the lock under which records are appended: a
-//! write that an application saw complete before that instant has its record in the stream, or has
-//! opened a gap there. One that was held or under way then may be in the image or not, as after a
-//! power cut.
+//! reads its clocks before it looks at its stream, under the lock under which records are appended:
+//! a write that an application saw complete before that instant has its record in the stream, or
+//! has opened a gap there. One that was held or under way then may be in the image or not, as after
+//! a power cut.
 //!
 //! Rule: a watermark is made only for a stream that describes the volume (rule LOSS,
 //! rules.md#loss), and the [`Window`](crate::window::Window) lets it go only if the server has
