@@ -65,6 +65,7 @@ impl Sabotage {
         CHOSEN.set(breach);
     }
 
+    /// True if this thread commits it.
     pub fn is_chosen(self) -> bool {
         CHOSEN.get() == Some(self)
     }

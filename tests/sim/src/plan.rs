@@ -172,6 +172,9 @@ pub struct Plan {
     pub resizes_paging_once_in: u64,
     /// The applications write nothing for a while, from one step of so many on; 0 for never.
     pub lulls_once_in: u64,
+    /// The service looks at the paging file again in one step of so many after t0: soon, or long
+    /// after the sweep has passed it.
+    pub reviews_once_in: u64,
 }
 
 impl Plan {
@@ -215,6 +218,7 @@ impl Plan {
             skips_once_in: rng.pick(&[0, 0, 1, 2, 8]),
             resizes_paging_once_in: rng.pick(&[0, 4, 20, 100]),
             lulls_once_in: draw_lulls(&mut rng, options),
+            reviews_once_in: rng.pick(&[50, 1000]),
             volume,
             config,
             writers,

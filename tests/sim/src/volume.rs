@@ -41,6 +41,12 @@ impl Content {
     pub const NOTHING: Self = Self(u64::MAX);
     /// What a paging file has somewhere: a don't-care.
     pub const PAGED: Self = Self(u64::MAX - 1);
+
+    /// What a file of another kind has in a sector, if no writer of the model has written there.
+    pub const fn of_a_file(sector: usize) -> Self {
+        Self(sector as u64)
+    }
+
     /// The bytes are zeros.
     const CLEARED: u64 = 1 << 31;
     /// Where the edition is.
@@ -115,7 +121,7 @@ impl Volume {
     /// What a sector holds before the first write to it.
     pub fn initial(&self, sector: usize) -> Content {
         let [start, end] = self.paging;
-        if (start..end).contains(&sector) { Content::PAGED } else { Content(sector as u64) }
+        if (start..end).contains(&sector) { Content::PAGED } else { Content::of_a_file(sector) }
     }
 
     /// Number of blocks.

@@ -10,7 +10,7 @@ use snapless_engine::sabotage::Sabotage;
 use snapless_sim::{Failure, Options, Rule, run};
 
 /// Within so many seeds a breach has to be found.
-const SEEDS: u64 = 10_000;
+const SEEDS: u64 = 2_000;
 
 fn first_failure(breach: Sabotage) -> Failure {
     Sabotage::choose(Some(breach));

@@ -41,7 +41,7 @@ each_is_found! {
     fn an_epoch_that_the_server_acknowledges_before_it_is_synced_breaks_loss() {
         NoSync => Loss, Resume
     }
-    fn a_service_that_does_not_send_again_after_a_cut_breaks_loss() { NoResend => Loss }
+    fn a_service_that_does_not_send_again_after_a_cut_breaks_loss() { NoResend => Loss, Resume }
     fn a_watermark_that_a_newer_record_in_the_queue_contradicts_breaks_point() {
         NewerInQueue => Point
     }

@@ -46,7 +46,7 @@ impl World {
     }
 
     /// The file grows into sectors that no other file writes to, or gives some back that nothing is
-    /// written to.
+    /// written to. Before t0, whoever gets sectors has written to them.
     pub(super) fn resize_paging(&mut self) {
         let volume = self.plan.volume;
         let Sectors { start, end } = self.paging.owned;
@@ -66,10 +66,11 @@ impl World {
             return;
         }
         self.paging.owned.end = if grows { changed.end } else { changed.start };
-        if grows && self.ledger.base.is_none() {
+        if self.ledger.base.is_none() {
             for sector in changed {
-                self.disk.sectors[sector] = Content::PAGED;
-                self.ledger.apply(sector, Content::PAGED, self.step);
+                let content = if grows { Content::PAGED } else { Content::of_a_file(sector) };
+                self.disk.sectors[sector] = content;
+                self.ledger.apply(sector, content, self.step);
             }
         }
     }

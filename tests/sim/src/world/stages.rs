@@ -17,8 +17,6 @@ use crate::volume::Content;
 const BEFORE_MAX: u64 = 200;
 /// Blocks that are counted in each step, on average.
 const COUNTED_EVERY: u64 = 64;
-/// Steps after t0 until the service has looked at the paging file again, on average.
-const REVIEWED_EVERY: u64 = 50;
 /// Steps in which everything has to come to rest once faults and writes have ended.
 const CALM_STEPS_MAX: u64 = 200_000;
 
@@ -126,7 +124,7 @@ impl World {
             self.note_convergence();
             self.perhaps_resize_paging();
             self.perhaps_mark()?;
-            if self.rng.once_in(REVIEWED_EVERY) {
+            if self.rng.once_in(self.plan.reviews_once_in) {
                 self.review_excluded()?;
             }
             if self.rng.once_in(self.plan.pace.pauses_once_in) {
