@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use snapless_types::RecordKind;
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, Watermark};
-use snapless_wire::record::{RECORD_HEADER_LEN, Record, RecordHeader, Records};
+use snapless_wire::record::{Record, RecordHeader, Records};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
@@ -102,14 +102,14 @@ impl SessionReader {
     fn find_last_record(&self, depth: Depth, stop: &StopFlag) -> Result<End> {
         self.check_segments()?;
         if let Some((checkpoint, state)) = self.kept_state() {
-            match self.survey_at(depth, Some(checkpoint), &state, stop) {
+            match self.survey_at(depth, Some(checkpoint), state, stop) {
                 Ok(end) => return Ok(end),
                 Err(Error::Stopped) => return Err(Error::Stopped),
                 // The state may be of another history; the segments alone decide.
                 Err(error) => log::warn!("{STATE_FILE} is not used: {error}"),
             }
         }
-        self.survey_at(depth, None, &StreamState::new(self.header.geometry), stop)
+        self.survey_at(depth, None, StreamState::new(self.header.geometry), stop)
     }
 
     /// Surveys as deep as is wanted. Damage of content, or too much of it, makes it less deep.
@@ -117,7 +117,7 @@ impl SessionReader {
         &self,
         depth: Depth,
         from: Option<Checkpoint>,
-        state: &StreamState,
+        state: StreamState,
         stop: &StopFlag,
     ) -> Result<End> {
         if depth == Depth::Entries && self.bytes_after(from)? <= CHECKED_BYTES_MAX {
@@ -126,7 +126,7 @@ impl SessionReader {
                 other => return other,
             }
         }
-        self.survey_from(Depth::Headers, from, state.clone(), stop)
+        self.survey_from(Depth::Headers, from, state, stop)
     }
 
     /// Stored bytes after a checkpoint.
@@ -184,19 +184,13 @@ impl SessionReader {
                     state.mark(&watermark).map_err(|why| segment.damage(why))?;
                     continue;
                 }
+                if depth == Depth::Headers {
+                    state.distrust();
+                }
+                let accept = |record: &RecordHeader, _| state.accept(record).map(|_| ());
                 match depth {
-                    Depth::Headers => {
-                        state.distrust();
-                        segment.skim(frame, |record, _| state.accept(record).map(|_| ()))?;
-                    }
-                    Depth::Entries => {
-                        segment.load(frame, &mut payload)?;
-                        for record in Records::new(&payload) {
-                            let record = record.map_err(|why| segment.damage(why))?;
-                            let accepted = state.accept(&record.header);
-                            accepted.map_err(|why| segment.damage(why))?;
-                        }
-                    }
+                    Depth::Headers => segment.skim(frame, accept)?,
+                    Depth::Entries => segment.read(frame, &mut payload, accept)?,
                 }
                 entry = Some(Entry { offset: segment.entry_start(), header: frame.to_bytes() });
             }
@@ -336,7 +330,7 @@ impl SessionReader {
                     continue;
                 }
                 let entry = EntryPlace { segment: number, offset: segment.entry_start(), frame };
-                let mut accept = |record: &RecordHeader, content: usize| -> Result<(), Violation> {
+                let accept = |record: &RecordHeader, content: usize| -> Result<(), Violation> {
                     let accepted = state.accept(record)?;
                     if wanted == Wanted::More {
                         wanted = visit(&Located { record, accepted: &accepted, entry, content });
@@ -346,15 +340,7 @@ impl SessionReader {
                 if voucher.is_some() {
                     segment.skim(frame, accept)?;
                 } else {
-                    segment.load(frame, &mut payload)?;
-                    let mut content = 0;
-                    for record in Records::new(&payload) {
-                        let record = record.map_err(|why| segment.damage(why))?;
-                        content += RECORD_HEADER_LEN;
-                        let accepted = accept(&record.header, content);
-                        accepted.map_err(|why| segment.damage(why))?;
-                        content += record.payload.len();
-                    }
+                    segment.read(frame, &mut payload, accept)?;
                 }
                 if let Some(Voucher { end, headers }) = voucher
                     && (number, segment.entry_end()) >= *end

@@ -4,7 +4,7 @@ use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
-use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
+use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader, Records};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
@@ -50,7 +50,8 @@ impl SegmentReader {
     }
 
     /// Begins the next entry, of records or a watermark; `None` at the acknowledged end.
-    /// [`Self::load`] must follow, or [`Self::watermark`] and for records [`Self::skim`].
+    /// [`Self::load`] must follow, or [`Self::watermark`] and for records [`Self::read`] or
+    /// [`Self::skim`].
     pub(crate) fn next_entry(&mut self) -> Result<Option<FrameHeader>> {
         self.start = self.next;
         if self.start == self.end {
@@ -86,8 +87,26 @@ impl SegmentReader {
         Watermark::read(&payload).map(Some).map_err(|why| self.damage(why))
     }
 
-    /// Reads the headers of the entry's records and skips their content; checks no checksum. Also
-    /// tells where in the entry's payload the content begins.
+    /// Reads the entry's records and checks its checksum. Also tells where in the payload the
+    /// content of each begins.
+    pub(super) fn read(
+        &mut self,
+        frame: FrameHeader,
+        payload: &mut Vec<u8>,
+        mut visit: impl FnMut(&RecordHeader, usize) -> Result<(), Violation>,
+    ) -> Result<()> {
+        self.load(frame, payload)?;
+        let mut content = 0;
+        for record in Records::new(payload) {
+            let record = record.map_err(|why| self.damage(why))?;
+            content += RECORD_HEADER_LEN;
+            visit(&record.header, content).map_err(|why| self.damage(why))?;
+            content += record.payload.len();
+        }
+        Ok(())
+    }
+
+    /// As [`Self::read`], but skips the content of the records, and checks no checksum.
     pub(super) fn skim(
         &mut self,
         frame: FrameHeader,
