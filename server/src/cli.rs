@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use snapless_wire::id::{SessionId, VolumeGuid};
 
 use crate::gate::SESSIONS_MAX;
+use crate::restore::Source;
 use crate::timeline::At;
 use crate::trust_cli::TrustCommand;
 
@@ -93,6 +94,30 @@ pub struct Serve {
     pub sessions_max: usize,
 }
 
+/// A point of a volume in a repository.
+#[derive(Args, Debug)]
+pub struct Point {
+    /// Directory of the repository.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+    /// The volume, as `list` shows it.
+    #[arg(long, value_name = "GUID", value_parser = volume)]
+    pub volume: VolumeGuid,
+    /// The session; without it, the newest that has the point, or that had begun at the time.
+    #[arg(long, value_name = "ID", value_parser = session)]
+    pub session: Option<SessionId>,
+    /// The instant: t0 (the begin of the session), latest, or an RFC 3339 time.
+    #[arg(long, value_name = "t0|latest|TIME")]
+    pub at: At,
+}
+
+impl Point {
+    /// The image to restore.
+    pub fn source(&self) -> Source {
+        Source { volume: self.volume, session: self.session, at: self.at }
+    }
+}
+
 /// `restore`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -113,18 +138,9 @@ Examples:
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at 2026-11-23T14:00:00Z --to /dev/sdx --force")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Restore {
-    /// Directory of the repository.
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
-    /// The volume, as `list` shows it.
-    #[arg(long, value_name = "GUID", value_parser = volume)]
-    pub volume: VolumeGuid,
-    /// The session; without it, the newest that has the point, or that had begun at the time.
-    #[arg(long, value_name = "ID", value_parser = session)]
-    pub session: Option<SessionId>,
-    /// The instant: t0 (the begin of the session), latest, or an RFC 3339 time.
-    #[arg(long, value_name = "t0|latest|TIME")]
-    pub at: At,
+    /// The image.
+    #[command(flatten)]
+    pub point: Point,
     /// The image file, or a block device that is long enough.
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
@@ -161,18 +177,9 @@ Examples:
   snapless-server mount --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at latest --listen 127.0.0.1:10809")]
 pub struct Mount {
-    /// Directory of the repository.
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
-    /// The volume, as `list` shows it.
-    #[arg(long, value_name = "GUID", value_parser = volume)]
-    pub volume: VolumeGuid,
-    /// The session; without it, the newest that has the point, or that had begun at the time.
-    #[arg(long, value_name = "ID", value_parser = session)]
-    pub session: Option<SessionId>,
-    /// The instant: t0 (the begin of the session), latest, or an RFC 3339 time.
-    #[arg(long, value_name = "t0|latest|TIME")]
-    pub at: At,
+    /// The image.
+    #[command(flatten)]
+    pub point: Point,
     /// Listen on this address of the loopback; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,

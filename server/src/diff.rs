@@ -97,7 +97,7 @@ impl Comparison {
                 session: found.header().session.to_string(),
                 time: time::to_text(found.point().time),
                 bytes: map.length(),
-                unreadable_bytes: map.unreadable().iter().map(|extent| extent.len()).sum(),
+                unreadable_bytes: map.unreadable_bytes(),
             }
         };
         let sectors = [&found[0], &found[1]].map(|found| found.header().geometry.sector_size());

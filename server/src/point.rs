@@ -123,6 +123,11 @@ impl PointMap {
         unreadable.filter_map(|(part, _)| Extent::new(part.start, part.end - part.start)).collect()
     }
 
+    /// Bytes that the volume's disk could not read.
+    pub fn unreadable_bytes(&self) -> u64 {
+        self.unreadable().iter().map(Extent::len).sum()
+    }
+
     /// What a part of the image is made of, in order.
     pub fn content(&self, of: Range<u64>) -> impl Iterator<Item = (Range<u64>, Content)> + use<'_> {
         self.parts(of).map(|(part, source)| {

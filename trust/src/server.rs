@@ -253,20 +253,12 @@ impl ServerTrust {
         Ok(name)
     }
 
-    /// Notes that a volume was restored by a command on the server.
+    /// Notes what an operator did with a volume.
     ///
     /// # Errors
     /// The log cannot be written.
-    pub fn note_restore(&self, about: &str) -> Result<(), TrustError> {
-        self.note(Act::Restored, None, None, about)
-    }
-
-    /// Notes that a point of a volume was mounted.
-    ///
-    /// # Errors
-    /// The log cannot be written.
-    pub fn note_mount(&self, about: &str) -> Result<(), TrustError> {
-        self.note(Act::Mounted, None, None, about)
+    pub fn note_act(&self, act: Act, about: &str) -> Result<(), TrustError> {
+        self.note(act, None, None, about)
     }
 
     /// Notes a refused connection.

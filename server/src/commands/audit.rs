@@ -2,20 +2,12 @@
 
 use std::path::Path;
 
+pub(super) use snapless_trust::audit::Act;
 use snapless_trust::server::ServerTrust;
 
 use crate::security::trust_dir;
 
 use super::console::POOR;
-
-/// What was done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Act {
-    /// A point was restored.
-    Restore,
-    /// A point was mounted.
-    Mount,
-}
 
 /// Notes an act, if there is a log. Where it cannot be written, the act counts for more.
 pub(super) fn note(repository: &Path, act: Act, about: &str) {
@@ -23,10 +15,7 @@ pub(super) fn note(repository: &Path, act: Act, about: &str) {
     if !folder.is_dir() {
         return;
     }
-    let noted = ServerTrust::open(&folder).and_then(|trust| match act {
-        Act::Restore => trust.note_restore(about),
-        Act::Mount => trust.note_mount(about),
-    });
+    let noted = ServerTrust::open(&folder).and_then(|trust| trust.note_act(act, about));
     if let Err(error) = noted {
         anstream::eprintln!("{POOR}note{POOR:#}: the audit log lacks this: {error}");
     }

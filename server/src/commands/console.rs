@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::restore::PassedOver;
 use crate::stop::StopFlag;
 use crate::time;
 
@@ -43,6 +44,17 @@ pub(super) fn print_json(report: &impl Serialize) -> Result<()> {
     text.push(b'\n');
     let mut out = io::stdout().lock();
     out.write_all(&text).and_then(|()| out.flush()).map_err(Error::Report)
+}
+
+/// What may surprise about a point that was found.
+pub(super) fn point_notes(passed_over: &[PassedOver], gap_since: Option<&str>) -> Vec<String> {
+    let newer = passed_over.iter();
+    let newer = newer
+        .map(|PassedOver { session, why }| format!("not from the newer session {session}: {why}"));
+    let gap = gap_since.map(|since| {
+        format!("the volume is in a gap since {since}; this is the last point before it")
+    });
+    newer.chain(gap).collect()
 }
 
 /// Logs to standard error, with the time: for a service that runs on. `RUST_LOG` sets the level.

@@ -10,25 +10,20 @@ use crate::cli;
 use crate::error::{Error, Result};
 use crate::mount::{Address, Mount};
 use crate::repository::Repository;
-use crate::restore::{Found, PassedOver, Source};
-use crate::stop::StopFlag;
+use crate::restore::{Found, PassedOver};
 use crate::time;
 
 use super::audit::{self, Act};
-use super::console::{POOR, on_signal, print_json};
+use super::console::{POOR, on_signal, point_notes, print_json};
 use super::progress::Bar;
 
 pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
-    let repository = Repository::open(&args.repository)?;
-    let source = Source { volume: args.volume, session: args.session, at: args.at };
+    let repository = Repository::open(&args.point.repository)?;
     // Ctrl-C ends the look-up, and then the mount.
-    let (stop, stopper) = (StopFlag::default(), Stopper::default());
-    let (flag, also) = (stop.clone(), stopper.clone());
-    on_signal(move || {
-        flag.set();
-        also.stop();
-    })?;
-    let found = Found::find(&repository, &source, &stop)?;
+    let stopper = Stopper::default();
+    let also = stopper.clone();
+    let stop = on_signal(move || also.stop())?;
+    let found = Found::find(&repository, &args.point.source(), &stop)?;
     let bar = Bar::new("reading headers");
     let image = found.open(&stop, |progress| bar.restore(progress))?;
     drop(bar);
@@ -44,7 +39,7 @@ pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
         report.time,
         mount.address()
     );
-    audit::note(&args.repository, Act::Mount, &about);
+    audit::note(&args.point.repository, Act::Mounted, &about);
     stopper.reach(&mount);
     // A signal before that reached the flag alone.
     if stop.is_set() {
@@ -123,7 +118,6 @@ struct Report {
 
 impl Report {
     fn new(mount: &Mount, found: &Found) -> Self {
-        let unreadable = mount.map().unreadable();
         Self {
             volume: found.header().volume.to_string(),
             session: found.header().session.to_string(),
@@ -131,7 +125,7 @@ impl Report {
             bytes: mount.map().length(),
             uri: mount.address().uri(mount.export()),
             gap_since: found.point().gap_since.map(time::to_text),
-            unreadable_bytes: unreadable.iter().map(|extent| extent.len()).sum(),
+            unreadable_bytes: mount.map().unreadable_bytes(),
             passed_over: found.passed_over().to_vec(),
         }
     }
@@ -151,14 +145,8 @@ fn print(report: &Report, mount: &Mount, is_writable: bool) -> io::Result<()> {
     };
     let access = if is_writable { "" } else { " -readonly" };
     writeln!(out, "  nbd-client {place} /dev/nbd0{access} -name {export}")?;
-    for PassedOver { session, why } in &report.passed_over {
-        anstream::eprintln!("{POOR}note{POOR:#}: not from the newer session {session}: {why}");
-    }
-    if let Some(since) = &report.gap_since {
-        anstream::eprintln!(
-            "{POOR}note{POOR:#}: the volume is in a gap since {since}; \
-             this is the last point before it"
-        );
+    for note in point_notes(&report.passed_over, report.gap_since.as_deref()) {
+        anstream::eprintln!("{POOR}note{POOR:#}: {note}");
     }
     if report.unreadable_bytes > 0 {
         anstream::eprintln!(

@@ -6,36 +6,38 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::repository::Repository;
-use crate::restore::{PassedOver, Report, Request, Source, restore};
+use crate::restore::{Report, Request, restore};
 use crate::salvage::{self, Bytes, salvage};
 use crate::stop::StopFlag;
 use crate::target::keep_out;
 use crate::target::partial::{self, LeftOver};
 
 use super::audit::{self, Act};
-use super::console::{BAD, EXIT_DAMAGE, EXIT_HOLES, GOOD, POOR, bytes, on_signal, print_json};
+use super::console::{
+    BAD, EXIT_DAMAGE, EXIT_HOLES, GOOD, POOR, bytes, on_signal, point_notes, print_json,
+};
 use super::progress::Bar;
 
 pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
     let is_salvage = args.salvage;
     let repository = if is_salvage {
-        Repository::to_salvage(&args.repository)
+        Repository::to_salvage(&args.point.repository)
     } else {
-        Repository::open(&args.repository)?
+        Repository::open(&args.point.repository)?
     };
     let request = Request {
-        source: Source { volume: args.volume, session: args.session, at: args.at },
+        source: args.point.source(),
         to: args.to,
         force: args.force,
         other_sector_size: args.other_sector_size,
     };
-    keep_out(&request.to, &args.repository)?;
+    keep_out(&request.to, &args.point.repository)?;
     clean_up(&request.to);
     if is_salvage {
         let report = run_salvage(&repository, &request, &stop)?;
         note(
-            &args.repository,
+            &args.point.repository,
             &report.volume,
             &report.session,
             report.time.as_deref(),
@@ -52,7 +54,7 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
         );
     }
     let report = restored?;
-    note(&args.repository, &report.volume, &report.session, Some(&report.time), &report.file);
+    note(&args.point.repository, &report.volume, &report.session, Some(&report.time), &report.file);
     if args.json {
         print_json(&report)?;
     } else {
@@ -157,7 +159,7 @@ fn print_lines(name: &str, lines: impl ExactSizeIterator<Item = String>) {
 fn note(repository: &Path, volume: &str, session: &str, time: Option<&str>, file: &Path) {
     let (time, file) = (time.unwrap_or("an unknown time"), file.display());
     let about = format!("volume {volume}, session {session}, as of {time}, to {file}");
-    audit::note(repository, Act::Restore, &about);
+    audit::note(repository, Act::Restored, &about);
 }
 
 /// An image file does not tell by itself which disk it fits.
@@ -180,14 +182,8 @@ fn print(report: &Report) {
         bytes(report.bytes_written)
     );
     print_sector_size(report.sector_size);
-    for PassedOver { session, why } in &report.passed_over {
-        anstream::println!("{POOR}note{POOR:#}: not from the newer session {session}: {why}");
-    }
-    if let Some(since) = &report.gap_since {
-        anstream::println!(
-            "{POOR}note{POOR:#}: the volume is in a gap since {since}; \
-             this is the last point before it"
-        );
+    for note in point_notes(&report.passed_over, report.gap_since.as_deref()) {
+        anstream::println!("{POOR}note{POOR:#}: {note}");
     }
     for extent in &report.unreadable {
         anstream::println!(
