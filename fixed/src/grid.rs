@@ -275,6 +275,8 @@ mod tests {
             assert!(!found(&grid, 0, 1 << 22).contains(&slot));
         }
         assert_eq!(grid.levels, 1 << LOWEST_SHIFT);
+        assert!(grid.nodes.iter().all(|node| node.key == NO_KEY), "of both cells of each");
+        assert!(grid.buckets.iter().all(|&head| head == NONE));
     }
 
     #[test]

@@ -67,6 +67,26 @@ fn a_block_without_a_good_sector_is_one_hole_and_a_transient_error_is_none() {
 }
 
 #[test]
+fn each_block_of_a_run_with_a_bad_sector_is_read_alone_after_one_that_is_bad() {
+    let session = session(|config| config.read_bytes = 4 * BLOCK);
+    session.begin();
+    let run = read(session.sweep());
+    assert_eq!(run.extent().len(), 4 * BLOCK);
+    done(&session, run, false);
+    for block in 0..4 {
+        let alone = read(session.sweep());
+        assert_eq!((alone.extent().offset(), alone.extent().len()), (block * BLOCK, BLOCK));
+        let mut next = session.read_done(alone, outcome(block > 1));
+        while let Some(sector) = next {
+            let is_bad = (sector.extent().offset() / 512).is_multiple_of(32);
+            next = session.read_done(sector, outcome(!is_bad));
+        }
+        drain(&session);
+    }
+    assert_eq!(session.status().blocks_unreadable, 2);
+}
+
+#[test]
 fn more_holes_than_a_block_may_have_end_in_one_that_covers_the_rest() {
     let mut config = Config::new(8 * 2 * BLOCK);
     config.read_bytes = BLOCK;
