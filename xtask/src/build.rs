@@ -9,10 +9,10 @@ pub mod programs;
 
 use std::path::PathBuf;
 
-use crate::console::{Steps, say};
+use crate::console::{Steps, say, side_by_side};
 use crate::error::Result;
 use crate::layout::Layout;
-use crate::setup::{crates, wdk_build, wdk_root};
+use crate::setup::{self, crates, wdk_build, wdk_root};
 
 use product::{as_sys, existing};
 use programs::WindowsPrograms;
@@ -32,15 +32,22 @@ pub enum Part {
     All,
 }
 
-/// The products of [`all`].
+/// The products for Windows.
 #[derive(Debug, Clone)]
-pub struct Artifacts {
+pub struct ForWindows {
     /// The driver.
     pub driver: Driver,
     /// The Wine rig's kernel binaries.
     pub rig: RigKernel,
-    /// The programs that run on Windows.
-    pub windows: WindowsPrograms,
+    /// The programs.
+    pub programs: WindowsPrograms,
+}
+
+/// All products.
+#[derive(Debug, Clone)]
+pub struct Artifacts {
+    /// What runs on Windows.
+    pub windows: ForWindows,
     /// `snapless-server` for Linux.
     pub server: PathBuf,
 }
@@ -67,7 +74,7 @@ pub struct RigKernel {
     pub selftest: PathBuf,
 }
 
-/// How many steps [`all`] takes.
+/// How many steps [`for_windows`] and [`server`] take.
 pub const STEPS: usize = 4;
 
 /// Runs the task: builds one part or all of them, and prints where the products are.
@@ -75,25 +82,25 @@ pub fn run(layout: &Layout, part: Part) -> Result<()> {
     let is_wanted = |one: Part| part == one || part == Part::All;
     let parts = if part == Part::All { STEPS } else { 1 };
     let needs_wdk = part != Part::Linux;
-    let mut steps = Steps::new(parts + if needs_wdk { PREREQUISITE_STEPS } else { 0 });
+    let steps = Steps::new(parts + if needs_wdk { PREREQUISITE_STEPS } else { 0 });
     if needs_wdk {
-        prerequisites(&mut steps, layout)?;
+        prerequisites(&steps, layout)?;
     }
     let mut products = Vec::new();
     if is_wanted(Part::Driver) {
-        let driver = driver(&mut steps, layout)?;
+        let driver = driver(&steps, layout)?;
         products.extend([driver.image, driver.symbols, driver.inf]);
     }
     if is_wanted(Part::Kernel) {
-        let rig = rig(&mut steps, layout)?;
+        let rig = rig(&steps, layout)?;
         products.extend([rig.framework, rig.volume, rig.selftest]);
     }
     if is_wanted(Part::Windows) {
-        let built = windows(&mut steps, layout)?;
+        let built = windows(&steps, layout)?;
         products.extend([built.service, built.command_line, built.installer, built.writer]);
     }
     if is_wanted(Part::Linux) {
-        products.push(server(&mut steps, layout)?);
+        products.push(server(&steps, layout)?);
     }
     for path in products {
         say(&format!("  {}", path.display()));
@@ -101,24 +108,38 @@ pub fn run(layout: &Layout, part: Part) -> Result<()> {
     Ok(())
 }
 
-/// Builds everything, as steps of a longer task that has run the setup.
-pub fn all(steps: &mut Steps, layout: &Layout) -> Result<Artifacts> {
-    Ok(Artifacts {
+/// Makes the Wine prefix and builds everything, as steps of a longer task that has run the setup.
+pub fn all(steps: &Steps, layout: &Layout) -> Result<Artifacts> {
+    let windows = || {
+        setup::wine_prefix(steps, layout)?;
+        for_windows(steps, layout)
+    };
+    let (windows, server) = side_by_side(windows, || server(steps, layout))?;
+    Ok(Artifacts { windows, server })
+}
+
+/// Builds what runs on Windows, as steps of a longer task that has run the setup.
+pub fn for_windows(steps: &Steps, layout: &Layout) -> Result<ForWindows> {
+    Ok(ForWindows {
         driver: driver(steps, layout)?,
         rig: rig(steps, layout)?,
-        windows: windows(steps, layout)?,
-        server: server(steps, layout)?,
+        programs: windows(steps, layout)?,
     })
+}
+
+/// Builds the server for Linux, as a step of a longer task that has run the setup.
+pub fn server(steps: &Steps, layout: &Layout) -> Result<PathBuf> {
+    steps.make("snapless-server for Linux", |progress| programs::server(layout, progress))
 }
 
 /// Builds `snapless.sys` as a task of its own, with the setup that this needs.
 pub fn driver_with_prerequisites(layout: &Layout) -> Result<Driver> {
-    let mut steps = Steps::new(PREREQUISITE_STEPS + 1);
-    prerequisites(&mut steps, layout)?;
-    driver(&mut steps, layout)
+    let steps = Steps::new(PREREQUISITE_STEPS + 1);
+    prerequisites(&steps, layout)?;
+    driver(&steps, layout)
 }
 
-fn driver(steps: &mut Steps, layout: &Layout) -> Result<Driver> {
+fn driver(steps: &Steps, layout: &Layout) -> Result<Driver> {
     steps.make("snapless.sys", |progress| {
         let folder = pe::Workspace::driver(layout).build(layout, progress)?;
         Ok(Driver {
@@ -129,7 +150,7 @@ fn driver(steps: &mut Steps, layout: &Layout) -> Result<Driver> {
     })
 }
 
-fn rig(steps: &mut Steps, layout: &Layout) -> Result<RigKernel> {
+fn rig(steps: &Steps, layout: &Layout) -> Result<RigKernel> {
     steps.make("kernel binaries of the Wine rig", |progress| {
         let folder = pe::Workspace::rig_kernel(layout).build(layout, progress)?;
         Ok(RigKernel {
@@ -140,19 +161,15 @@ fn rig(steps: &mut Steps, layout: &Layout) -> Result<RigKernel> {
     })
 }
 
-fn windows(steps: &mut Steps, layout: &Layout) -> Result<WindowsPrograms> {
+fn windows(steps: &Steps, layout: &Layout) -> Result<WindowsPrograms> {
     steps.make("programs for Windows", |progress| programs::windows(layout, progress))
-}
-
-fn server(steps: &mut Steps, layout: &Layout) -> Result<PathBuf> {
-    steps.make("snapless-server for Linux", |progress| programs::server(layout, progress))
 }
 
 /// How many steps [`prerequisites`] takes.
 pub(crate) const PREREQUISITE_STEPS: usize = 3;
 
 /// The setup that a build of PE files needs; packages and the Wine prefix are not part of it.
-pub(crate) fn prerequisites(steps: &mut Steps, layout: &Layout) -> Result<()> {
+pub(crate) fn prerequisites(steps: &Steps, layout: &Layout) -> Result<()> {
     steps.run("WDK content root", |progress| wdk_root::make(layout, progress))?;
     steps.run("wdk-build for Linux", |progress| wdk_build::patch(layout, progress))?;
     steps.run("crates", |progress| crates::fetch(layout, progress))

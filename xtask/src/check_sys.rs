@@ -78,7 +78,7 @@ pub fn run(layout: &Layout, file: Option<&Path>) -> Result<()> {
 }
 
 /// Checks a driver as one step of a longer task.
-pub fn add_to(steps: &mut Steps, layout: &Layout, path: &Path) -> Result<()> {
+pub fn add_to(steps: &Steps, layout: &Layout, path: &Path) -> Result<()> {
     steps.run("check of snapless.sys", |progress| {
         let checks = check_file(layout, path)?;
         for failed in checks.iter().filter(|check| !check.passed) {

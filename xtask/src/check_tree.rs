@@ -33,11 +33,12 @@ pub struct Tree {
     texts: Vec<Text>,
 }
 
+/// A file's text.
 #[derive(Debug)]
-struct Text {
+pub(crate) struct Text {
     /// Relative to the root.
-    path: PathBuf,
-    text: String,
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
 }
 
 impl Tree {
@@ -74,7 +75,11 @@ impl Tree {
         }
     }
 
-    fn with_extension<'a>(&'a self, extension: &'a str) -> impl Iterator<Item = &'a Text> {
+    /// The texts whose names end so.
+    pub(crate) fn with_extension<'a>(
+        &'a self,
+        extension: &'a str,
+    ) -> impl Iterator<Item = &'a Text> {
         self.texts.iter().filter(move |text| has_extension(&text.path, extension))
     }
 
@@ -117,16 +122,16 @@ pub fn run(layout: &Layout, quick: bool) -> Result<()> {
         Ok(())
     };
     if quick {
-        own(&mut Steps::new(CHECKS.len()), layout, judge)?;
+        own(&Steps::new(CHECKS.len()), layout, judge)?;
     } else {
-        add_to(&mut Steps::new(STEPS), layout, judge)?;
+        add_to(&Steps::new(STEPS), layout, judge)?;
     }
     if failed == 0 { Ok(()) } else { Err(Error::Tests { failed }) }
 }
 
 /// Runs every check as a step of a longer task; `judge` gets the name and the result of each.
 pub fn add_to(
-    steps: &mut Steps,
+    steps: &Steps,
     layout: &Layout,
     mut judge: impl FnMut(&str, Result<()>) -> Result<()>,
 ) -> Result<()> {
@@ -136,7 +141,7 @@ pub fn add_to(
 
 /// Runs the checks that need no other program.
 fn own(
-    steps: &mut Steps,
+    steps: &Steps,
     layout: &Layout,
     mut judge: impl FnMut(&str, Result<()>) -> Result<()>,
 ) -> Result<()> {

@@ -4,12 +4,14 @@
 //! [2/7] WDK content root ... ok (3.2 s)
 //! [3/7] wdk-build ... already there
 //! ```
-//! Each step is one line on any output; on a terminal the line of the running step also moves.
+//! Each step is one line on any output; on a terminal the line of a running step also moves. Steps
+//! may run side by side: a number is given out when a step begins, its line comes when it ends.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::error::Result;
 
@@ -29,40 +31,39 @@ pub enum Outcome {
 /// The steps of one task.
 pub struct Steps {
     total: usize,
-    current: usize,
-    on_terminal: bool,
+    begun: AtomicUsize,
+    /// The moving lines; hidden if this is no terminal.
+    lines: MultiProgress,
 }
 
 impl Steps {
     /// A task of `total` steps.
     #[must_use]
     pub fn new(total: usize) -> Self {
-        Self { total, current: 0, on_terminal: std::io::stderr().is_terminal() }
+        let lines = MultiProgress::with_draw_target(target(std::io::stderr().is_terminal()));
+        Self { total, begun: AtomicUsize::new(0), lines }
     }
 
     /// Runs the next step and prints how it ended.
-    pub fn run(
-        &mut self,
-        name: &str,
-        step: impl FnOnce(&Progress) -> Result<Outcome>,
-    ) -> Result<()> {
+    pub fn run(&self, name: &str, step: impl FnOnce(&Progress) -> Result<Outcome>) -> Result<()> {
         self.timed(name, step, Outcome::clone).map(|_| ())
     }
 
     /// Runs the next step, prints how it ended, and returns what it made.
-    pub fn make<T>(&mut self, name: &str, step: impl FnOnce(&Progress) -> Result<T>) -> Result<T> {
+    pub fn make<T>(&self, name: &str, step: impl FnOnce(&Progress) -> Result<T>) -> Result<T> {
         self.timed(name, step, |_| Outcome::Done)
     }
 
     fn timed<T>(
-        &mut self,
+        &self,
         name: &str,
         step: impl FnOnce(&Progress) -> Result<T>,
         outcome: impl FnOnce(&T) -> Outcome,
     ) -> Result<T> {
-        self.current += 1;
-        let prefix = format!("[{}/{}] {name}", self.current, self.total);
-        let progress = Progress::start(&prefix, self.on_terminal);
+        // Relaxed: the number orders nothing.
+        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        let prefix = format!("[{number}/{}] {name}", self.total);
+        let progress = Progress::begin(&prefix, self.lines.add(ProgressBar::no_length()));
         let started = Instant::now();
         let result = step(&progress);
         drop(progress);
@@ -74,9 +75,22 @@ impl Steps {
             Ok(Outcome::NotNeeded(reason)) => format!("not needed ({reason})"),
             Err(_) => format!("FAILED ({seconds:.1} s)"),
         };
-        say(&format!("{prefix} ... {ending}"));
+        self.lines.suspend(|| say(&format!("{prefix} ... {ending}")));
         result
     }
+}
+
+/// Runs two parts of a task at the same time, and waits for both.
+pub fn side_by_side<A: Send, B>(
+    one: impl FnOnce() -> Result<A> + Send,
+    other: impl FnOnce() -> Result<B>,
+) -> Result<(A, B)> {
+    std::thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        let one = one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((one?, other?))
+    })
 }
 
 /// The running step's line.
@@ -85,11 +99,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins the line of a step.
+    /// Begins the line of a step that runs alone.
     pub(crate) fn start(prefix: &str, on_terminal: bool) -> Self {
-        let target =
-            if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target);
+        Self::begin(prefix, ProgressBar::with_draw_target(None, target(on_terminal)))
+    }
+
+    fn begin(prefix: &str, bar: ProgressBar) -> Self {
         if let Ok(style) =
             ProgressStyle::with_template("{spinner} {prefix} ... {elapsed} {wide_msg}")
         {
@@ -122,7 +137,31 @@ impl Drop for Progress {
     }
 }
 
+fn target(on_terminal: bool) -> ProgressDrawTarget {
+    if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
+}
+
 /// Prints a line where progress goes; a closed standard error is no reason to stop.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn of_two_parts_side_by_side_either_may_fail_and_both_end() {
+        let both = side_by_side(|| Ok(1), || Ok("two")).expect("both succeed");
+        assert_eq!(both, (1, "two"));
+        let fails = || Err::<u8, _>(Error::Tests { failed: 1 });
+        let mut has_ended = false;
+        let ended = side_by_side(fails, || {
+            has_ended = true;
+            Ok(())
+        });
+        assert!(ended.is_err() && has_ended);
+        assert!(side_by_side(|| Ok(()), fails).is_err());
+    }
 }

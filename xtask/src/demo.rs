@@ -12,7 +12,7 @@ use snapless_e2e::rig::Programs;
 use snapless_e2e::scenario::{self, Scenario, Setting};
 use snapless_e2e::{E2eError, process};
 
-use crate::build::{self, Artifacts};
+use crate::build::{self, Artifacts, ForWindows};
 use crate::console::{Steps, say};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -40,9 +40,9 @@ pub struct Options {
 pub fn run(layout: &Layout, options: &Options) -> Result<()> {
     process::catch_interrupts()?;
     let begun = Instant::now();
-    let mut steps = Steps::new(setup::STEPS + build::STEPS);
-    setup::add_to(&mut steps, layout)?;
-    let artifacts = build::all(&mut steps, layout)?;
+    let steps = Steps::new(setup::STEPS + build::STEPS);
+    setup::add_to(&steps, layout)?;
+    let artifacts = build::all(&steps, layout)?;
 
     let seed = options.seed.unwrap_or_else(new_seed);
     say(&format!("protecting a volume of {} MiB under load (--seed {seed})", options.size));
@@ -81,17 +81,17 @@ pub fn new_seed() -> u64 {
 
 /// The products as the end-to-end run takes them.
 pub fn files(artifacts: Artifacts) -> Programs {
-    let Artifacts { driver, rig, windows, server } = artifacts;
+    let Artifacts { windows: ForWindows { driver, rig, programs }, server } = artifacts;
     Programs {
         driver: driver.image,
         inf: driver.inf,
-        service: windows.service,
-        command_line: windows.command_line,
-        installer: windows.installer,
+        service: programs.service,
+        command_line: programs.command_line,
+        installer: programs.installer,
         server,
         framework: rig.framework,
         volume: rig.volume,
-        writer: windows.writer,
-        agent: windows.agent,
+        writer: programs.writer,
+        agent: programs.agent,
     }
 }

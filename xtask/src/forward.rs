@@ -38,7 +38,7 @@ pub fn bench(layout: &Layout, options: &Options) -> Result<()> {
     const HOST: &str = "snapless-bench";
     const REPORT: &str = "snapless-bench-report";
     const SERVER: &str = "snapless-server";
-    let mut steps = Steps::new(2);
+    let steps = Steps::new(2);
     steps.run("Debian packages", packages::install)?;
     steps.run("bench host, its report, server", |progress| {
         programs::host_cargo("building the bench host")

@@ -57,7 +57,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
         Some(name) => vec![name.clone()],
         None => targets(layout)?,
     };
-    let mut steps = Steps::new(1 + names.len());
+    let steps = Steps::new(1 + names.len());
     steps.run("fuzz targets", |progress| build(layout, progress))?;
     for name in &names {
         steps.run(name, |_| {

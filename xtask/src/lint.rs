@@ -36,19 +36,19 @@ pub const STEPS: usize = PARTS.len();
 /// Runs the task: one lint or all of them.
 pub fn run(layout: &Layout, part: Part) -> Result<()> {
     let total = if part == Part::All { STEPS } else { 1 };
-    let mut steps = Steps::new(build::PREREQUISITE_STEPS + total);
-    build::prerequisites(&mut steps, layout)?;
-    if part == Part::All { add_to(&mut steps, layout) } else { part.add_to(&mut steps, layout) }
+    let steps = Steps::new(build::PREREQUISITE_STEPS + total);
+    build::prerequisites(&steps, layout)?;
+    if part == Part::All { add_to(&steps, layout) } else { part.add_to(&steps, layout) }
 }
 
 /// Runs all lints as steps of a longer task that has run the setup.
-pub fn add_to(steps: &mut Steps, layout: &Layout) -> Result<()> {
+pub fn add_to(steps: &Steps, layout: &Layout) -> Result<()> {
     PARTS.iter().try_for_each(|part| part.add_to(steps, layout))
 }
 
 impl Part {
     /// Runs one lint as a step of a longer task that has run the setup.
-    pub fn add_to(self, steps: &mut Steps, layout: &Layout) -> Result<()> {
+    pub fn add_to(self, steps: &Steps, layout: &Layout) -> Result<()> {
         steps.run(self.name(), |progress| match self {
             Self::Format => formatting(layout, progress),
             Self::Linux => linux(layout, progress),

@@ -52,13 +52,13 @@ impl Options {
 
 /// Runs the task.
 pub fn run(layout: &Layout, options: &Options) -> Result<()> {
-    let mut steps = Steps::new(1 + STEPS);
-    tools::add_to(&mut steps, layout)?;
-    add_to(&mut steps, layout, options)
+    let steps = Steps::new(1 + STEPS);
+    tools::add_to(&steps, layout)?;
+    add_to(&steps, layout, options)
 }
 
 /// Tries the mutants, and fails if one of them is missed.
-pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<()> {
+pub fn add_to(steps: &Steps, layout: &Layout, options: &Options) -> Result<()> {
     let mut missed = Vec::new();
     steps.run("mutants against the engine's tests", |progress| {
         // They take a second or two; what takes longer never ends.

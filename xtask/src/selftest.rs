@@ -7,7 +7,7 @@
 use snapless_e2e::process;
 use snapless_e2e::selftest::{self, Setting};
 
-use crate::build::{self, Artifacts};
+use crate::build::{self, ForWindows};
 use crate::console::{Outcome, Progress, Steps, say};
 use crate::demo::{failed, run_folder};
 use crate::error::{Error, Result};
@@ -29,10 +29,10 @@ pub struct Count {
 /// Runs the task: sets everything up, and runs every case.
 pub fn run(layout: &Layout) -> Result<()> {
     process::catch_interrupts()?;
-    let mut steps = Steps::new(setup::STEPS + build::STEPS + 1);
-    setup::add_to(&mut steps, layout)?;
-    let artifacts = build::all(&mut steps, layout)?;
-    let (count, ran) = add_to(&mut steps, layout, &artifacts, say);
+    let steps = Steps::new(setup::STEPS + build::STEPS + 1);
+    setup::add_to(&steps, layout)?;
+    let artifacts = build::all(&steps, layout)?;
+    let (count, ran) = add_to(&steps, layout, &artifacts.windows, say);
     ran?;
     println!("{} passed, {} failed", count.passed, count.failed);
     Ok(())
@@ -40,14 +40,14 @@ pub fn run(layout: &Layout) -> Result<()> {
 
 /// Runs every case as one step of a longer task; `told` gets a line for each.
 pub fn add_to(
-    steps: &mut Steps,
+    steps: &Steps,
     layout: &Layout,
-    artifacts: &Artifacts,
+    built: &ForWindows,
     told: impl Fn(&str),
 ) -> (Count, Result<()>) {
     let mut count = Count::default();
     let ran = steps.run(NAME, |progress| {
-        count = cases(layout, artifacts, progress, &told)?;
+        count = cases(layout, built, progress, &told)?;
         if count.failed > 0 {
             return Err(Error::Tests { failed: count.failed });
         }
@@ -62,16 +62,16 @@ pub fn add_to(
 
 fn cases(
     layout: &Layout,
-    artifacts: &Artifacts,
+    built: &ForWindows,
     progress: &Progress,
     told: &impl Fn(&str),
 ) -> Result<Count> {
     let setting = Setting {
         template: layout.wine_prefix(),
         folder: run_folder(layout, "selftest"),
-        framework: artifacts.rig.framework.clone(),
-        driver: artifacts.rig.selftest.clone(),
-        agent: artifacts.windows.agent.clone(),
+        framework: built.rig.framework.clone(),
+        driver: built.rig.selftest.clone(),
+        agent: built.programs.agent.clone(),
     };
     let mut count = Count::default();
     let ran = selftest::run(&setting, |verdict| {

@@ -4,16 +4,18 @@
 //! A failed check does not keep the others from running, unless they need what it should have made.
 //! The last line is `N passed, N failed`, and the exit code says the same.
 
+use std::path::PathBuf;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use snapless_e2e::image::SIZE_MIN_MIB;
 use snapless_e2e::process;
 use snapless_e2e::scenario::Scenario;
 
-use crate::build::{self, Artifacts, programs};
+use crate::build::{self, Artifacts, ForWindows, programs};
 use crate::check_sys;
 use crate::check_tree;
 use crate::command::Tool;
-use crate::console::{Outcome, Steps, say};
+use crate::console::{Outcome, Steps, say, side_by_side};
 use crate::demo::new_seed;
 use crate::end_to_end::Plan;
 use crate::engine_tests::{LOOM, SABOTAGE};
@@ -31,6 +33,11 @@ use crate::tsan;
 const FIXED_SEED: u64 = 1;
 /// Seconds of the stress test under `ThreadSanitizer`.
 const TSAN_SECONDS: u64 = 15;
+/// The packages whose documentation has examples, and their folders: rustdoc takes seconds for each
+/// package, for one without as well.
+const WITH_EXAMPLES: [(&str, &str); 2] =
+    [("engine", "snapless-engine"), ("types", "snapless-types")];
+
 /// What the tests let the user choose.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -52,37 +59,79 @@ pub struct Options {
     size: u64,
 }
 
+/// How much runs besides end-to-end scenarios.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Checks {
+    None,
+    Quick,
+    All,
+}
+
 /// Runs the task.
 pub fn run(layout: &Layout, options: &Options) -> Result<()> {
     process::catch_interrupts()?;
-    let mut tally = Tally::default();
     let checks = match options {
-        Options { scenario: Some(_), .. } => 0,
-        Options { quick: true, .. } => QUICK_CHECKS,
-        _ => CHECKS,
+        Options { scenario: Some(_), .. } => Checks::None,
+        Options { quick: true, .. } => Checks::Quick,
+        _ => Checks::All,
     };
-    let mut steps = Steps::new(setup::STEPS + build::STEPS + checks);
-    setup::add_to(&mut steps, layout)?;
-    let artifacts = build::all(&mut steps, layout)?;
-    if options.scenario.is_none() {
-        quick_checks(layout, &mut steps, &mut tally)?;
-        if !options.quick {
-            slow_checks(layout, &artifacts, &mut steps, &mut tally)?;
-        }
-    }
-    end_to_end(layout, options, &artifacts, &mut tally)?;
+    let steps = Steps::new(setup::STEPS + build::STEPS + checks.steps());
+    setup::add_to(&steps, layout)?;
+    // Other compilers, other folders: side by side they keep two processors busy.
+    let sides = side_by_side(
+        || windows_side(&steps, layout, checks),
+        || linux_side(&steps, layout, checks),
+    );
+    let ((windows, mut tally), (server, of_linux)) = sides?;
+    tally.add(of_linux);
+    end_to_end(layout, options, &Artifacts { windows, server }, &mut tally)?;
     tally.finish()
 }
 
+const QUICK_LINTS: [Part; 2] = [Part::Format, Part::Linux];
+const WINDOWS_LINTS: [Part; 3] = [Part::Windows, Part::Driver, Part::Kernel];
 /// How many steps [`quick_checks`] takes.
 const QUICK_CHECKS: usize = QUICK_LINTS.len() + check_tree::STEPS + 1;
-/// How many steps both kinds of checks take.
-const CHECKS: usize = QUICK_CHECKS + SLOW_LINTS.len() + 7 + tsan::STEPS + mutants::STEPS;
+/// How many steps [`slow_checks`] takes.
+const SLOW_CHECKS: usize = 3 + mutants::STEPS + 2;
+/// How many steps [`windows_checks`] takes.
+const WINDOWS_CHECKS: usize = WINDOWS_LINTS.len() + 2 + tsan::STEPS;
 
-const QUICK_LINTS: [Part; 2] = [Part::Format, Part::Linux];
-const SLOW_LINTS: [Part; 3] = [Part::Windows, Part::Driver, Part::Kernel];
+impl Checks {
+    fn steps(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Quick => QUICK_CHECKS,
+            Self::All => QUICK_CHECKS + SLOW_CHECKS + WINDOWS_CHECKS,
+        }
+    }
+}
 
-fn quick_checks(layout: &Layout, steps: &mut Steps, tally: &mut Tally) -> Result<()> {
+/// What Debian's compiler builds: the programs for Windows, and the checks of them.
+fn windows_side(steps: &Steps, layout: &Layout, checks: Checks) -> Result<(ForWindows, Tally)> {
+    setup::wine_prefix(steps, layout)?;
+    let built = build::for_windows(steps, layout)?;
+    let mut tally = Tally::default();
+    if checks == Checks::All {
+        windows_checks(layout, &built, steps, &mut tally)?;
+    }
+    Ok((built, tally))
+}
+
+/// What the toolchain of this program builds.
+fn linux_side(steps: &Steps, layout: &Layout, checks: Checks) -> Result<(PathBuf, Tally)> {
+    let server = build::server(steps, layout)?;
+    let mut tally = Tally::default();
+    if checks != Checks::None {
+        quick_checks(layout, steps, &mut tally)?;
+    }
+    if checks == Checks::All {
+        slow_checks(layout, steps, &mut tally)?;
+    }
+    Ok((server, tally))
+}
+
+fn quick_checks(layout: &Layout, steps: &Steps, tally: &mut Tally) -> Result<()> {
     for part in QUICK_LINTS {
         tally.count(part.name(), part.add_to(steps, layout))?;
     }
@@ -93,37 +142,41 @@ fn quick_checks(layout: &Layout, steps: &mut Steps, tally: &mut Tally) -> Result
     run_tests(nextest, steps, tally, "unit, property and integration tests")
 }
 
-fn slow_checks(
-    layout: &Layout,
-    artifacts: &Artifacts,
-    steps: &mut Steps,
-    tally: &mut Tally,
-) -> Result<()> {
-    for part in SLOW_LINTS {
-        tally.count(part.name(), part.add_to(steps, layout))?;
-    }
-    let checked = check_sys::add_to(steps, layout, &artifacts.driver.image);
-    tally.count("check of snapless.sys", checked)?;
+fn slow_checks(layout: &Layout, steps: &Steps, tally: &mut Tally) -> Result<()> {
     let doc = programs::host_cargo("cargo test").current_dir(layout.root());
-    let doc = doc.args(["test", "--workspace", "--no-fail-fast", "--doc"]);
+    let doc = doc.args(["test", "--no-fail-fast", "--doc"]);
+    let doc = WITH_EXAMPLES.iter().fold(doc, |doc, (_, package)| doc.args(["--package", *package]));
     run_tests(doc, steps, tally, "documentation tests")?;
     for flagged in [LOOM, SABOTAGE] {
         run_tests(flagged.tool(layout, None), steps, tally, flagged.name)?;
     }
-    let stress = tsan::Options { seconds: TSAN_SECONDS };
-    tally.count("ThreadSanitizer", tsan::add_to(steps, layout, &stress).map(drop))?;
     let slice = mutants::Options::of_a_test(layout)?;
     tally.count(mutants::NAME, mutants::add_to(steps, layout, &slice))?;
     tally.count(fuzz::NAME, steps.run(fuzz::NAME, |progress| fuzz::check(layout, progress)))?;
     let counted = steps.run(instructions::NAME, |progress| instructions::check(layout, progress));
-    tally.count(instructions::NAME, counted)?;
-    let (count, ran) = selftest::add_to(steps, layout, artifacts, |_| ());
+    tally.count(instructions::NAME, counted)
+}
+
+fn windows_checks(
+    layout: &Layout,
+    built: &ForWindows,
+    steps: &Steps,
+    tally: &mut Tally,
+) -> Result<()> {
+    for part in WINDOWS_LINTS {
+        tally.count(part.name(), part.add_to(steps, layout))?;
+    }
+    let checked = check_sys::add_to(steps, layout, &built.driver.image);
+    tally.count("check of snapless.sys", checked)?;
+    let (count, ran) = selftest::add_to(steps, layout, built, |_| ());
     tally.passed += count.passed;
-    ran.or_else(|error| tally.fail(selftest::NAME, &error, count.failed.max(1)))
+    ran.or_else(|error| tally.fail(selftest::NAME, &error, count.failed.max(1)))?;
+    let stress = tsan::Options { seconds: TSAN_SECONDS };
+    tally.count("ThreadSanitizer", tsan::add_to(steps, layout, &stress).map(drop))
 }
 
 /// Runs a program of tests and counts what it says that it ran.
-fn run_tests(tool: Tool, steps: &mut Steps, tally: &mut Tally, name: &str) -> Result<()> {
+fn run_tests(tool: Tool, steps: &Steps, tally: &mut Tally, name: &str) -> Result<()> {
     let mut counted = Counted::default();
     let ran = steps.run(name, |progress| {
         let (ended, said) = tool.said(|line| progress.detail(line))?;
@@ -171,6 +224,13 @@ struct Tally {
 }
 
 impl Tally {
+    /// Adds what another part of the run has counted.
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.names.extend(other.names);
+    }
+
     /// Counts a step as one test.
     fn count(&mut self, name: &str, step: Result<()>) -> Result<()> {
         match step {
@@ -235,7 +295,28 @@ fn scenarios() -> impl TypedValueParser<Value = Scenario> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::check_tree::{Text, Tree};
+
+    #[test]
+    fn every_package_with_examples_in_its_documentation_is_tested() {
+        let fence = |line: &str| {
+            let text = line.trim_start().strip_prefix("//")?.strip_prefix(['/', '!'])?;
+            text.trim().strip_prefix("```").map(str::to_owned)
+        };
+        let tree = Tree::read(Layout::of_this_repository().root()).expect("it is there");
+        let mut found = BTreeSet::new();
+        for Text { path, text } in tree.with_extension("rs") {
+            // Every other fence is the end of an example.
+            let mut kinds = text.lines().filter_map(fence).step_by(2);
+            if kinds.any(|kind| !["text", "toml"].contains(&kind.as_str())) {
+                found.extend(path.iter().next().and_then(|folder| folder.to_str()));
+            }
+        }
+        assert_eq!(found, BTreeSet::from(WITH_EXAMPLES.map(|(folder, _)| folder)));
+    }
 
     #[test]
     fn the_results_of_all_test_programs_are_added_up() {

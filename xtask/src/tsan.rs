@@ -35,13 +35,13 @@ pub struct Options {
 
 /// Runs the task.
 pub fn run(layout: &Layout, options: &Options) -> Result<()> {
-    let printed = add_to(&mut Steps::new(STEPS), layout, options)?;
+    let printed = add_to(&Steps::new(STEPS), layout, options)?;
     say(printed.trim());
     Ok(())
 }
 
 /// Builds and runs it as steps of a longer task; returns what it printed.
-pub fn add_to(steps: &mut Steps, layout: &Layout, options: &Options) -> Result<String> {
+pub fn add_to(steps: &Steps, layout: &Layout, options: &Options) -> Result<String> {
     let mut runtime = String::new();
     steps.run("stress test with ThreadSanitizer, build", |progress| {
         runtime = self::runtime()?;

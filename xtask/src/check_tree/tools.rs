@@ -13,7 +13,7 @@ pub const STEPS: usize = 3;
 
 /// Runs them as steps of a longer task.
 pub fn add_to(
-    steps: &mut Steps,
+    steps: &Steps,
     layout: &Layout,
     mut judge: impl FnMut(&str, Result<()>) -> Result<()>,
 ) -> Result<()> {

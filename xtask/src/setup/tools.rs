@@ -63,7 +63,7 @@ pub const MUTANTS: TestTool = TestTool {
 const ALL: [&TestTool; 4] = [&NEXTEST, &TYPOS, &DENY, &MUTANTS];
 
 /// Installs what is missing, as one step of a longer task.
-pub fn add_to(steps: &mut Steps, layout: &Layout) -> Result<()> {
+pub fn add_to(steps: &Steps, layout: &Layout) -> Result<()> {
     steps.run("tools of the tests", |progress| install(layout, progress))
 }
 
