@@ -22,7 +22,7 @@ pub const NAME: &str = "instructions of the engine";
 const TOLERANCE: f64 = 0.03;
 /// The same, where the table was made with another compiler.
 const TOLERANCE_ELSEWHERE: f64 = 0.15;
-const PACKAGE: &str = "snapless-bench";
+/// The package, which needs the engine alone, and its program.
 const PROGRAM: &str = "snapless-bench-operations";
 
 /// What is counted: a line of the table.
@@ -115,7 +115,7 @@ fn count(layout: &Layout, progress: &Progress) -> Result<Counts> {
     let program = layout.target().join("release").join(PROGRAM);
     programs::host_cargo("building what is counted")
         .current_dir(layout.root())
-        .args(["build", "--release", "--package", PACKAGE, "--bin", PROGRAM, "--target-dir"])
+        .args(["build", "--release", "--package", PROGRAM, "--target-dir"])
         .arg(layout.target())
         .run_with_progress(progress)?;
     let said = Tool::new("running what is counted", &program).output()?;
