@@ -67,7 +67,7 @@ pub fn add_to(steps: &Steps, layout: &Layout, options: &Options) -> Result<()> {
         arguments.push("--test-package=snapless-engine,snapless-tracking,snapless-fixed");
         let shard = options.slice.as_ref().map(|slice| format!("--shard={slice}"));
         arguments.extend(shard.iter().flat_map(|shard| [shard, "--sharding=round-robin"]));
-        let tried = Run { layout, options, name: "mutants" }.try_those(&arguments)?;
+        let tried = Run { layout, jobs: options.jobs, name: "mutants" }.try_those(&arguments)?;
         missed = tried.missed;
         note(progress, tried.noticed, missed.len());
         Ok(Outcome::Done)
@@ -82,7 +82,8 @@ pub fn add_to(steps: &Steps, layout: &Layout, options: &Options) -> Result<()> {
         let mut arguments =
             vec!["--baseline=skip", "--timeout=60", "--test-package=snapless-sim", "-C=--test=rules"];
         arguments.extend(names.iter().map(String::as_str));
-        let run = Run { layout, options, name: "mutants-simulated" };
+        // The build of the simulator, with all of the server, takes longer than a few of its runs.
+        let run = Run { layout, jobs: 1, name: "mutants-simulated" };
         let tried = run.try_those(&arguments)?;
         // The tool also tries some that it was not asked for: those that delete a field.
         missed.retain(|name| tried.missed.contains(name));
@@ -111,7 +112,8 @@ struct Tried {
 
 struct Run<'a> {
     layout: &'a Layout,
-    options: &'a Options,
+    /// How many at a time; each builds in a folder of its own.
+    jobs: u32,
     /// The folder, below the one for what is built.
     name: &'a str,
 }
@@ -132,7 +134,7 @@ impl Run<'_> {
             .env("TMPDIR", &copies)
             .args(["mutants", "--no-shuffle", "--output"])
             .arg(&folder)
-            .args(["--jobs", &self.options.jobs.to_string()])
+            .args(["--jobs", &self.jobs.to_string()])
             .args(arguments)
             .logged_to(&log)?;
         if !status.code().is_some_and(|code| VERDICTS.contains(&code)) {

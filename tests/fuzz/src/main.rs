@@ -1,8 +1,8 @@
 //! `snapless-fuzz`: one target under libFuzzer, whose arguments it takes. `cargo xtask fuzz` builds
 //! it with coverage and names the target in `SNAPLESS_FUZZ_TARGET`.
-#![cfg_attr(fuzzing, no_main)]
+#![cfg_attr(feature = "libfuzzer", no_main)]
 
-#[cfg(fuzzing)]
+#[cfg(feature = "libfuzzer")]
 mod guided {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU8, Ordering};
@@ -32,7 +32,7 @@ mod guided {
     });
 }
 
-#[cfg(not(fuzzing))]
+#[cfg(not(feature = "libfuzzer"))]
 fn main() {
     eprintln!("This build has no fuzzer in it: run `cargo xtask fuzz`.");
     std::process::exit(1);
