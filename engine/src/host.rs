@@ -147,6 +147,9 @@ mod tests {
         let signalled: Vec<_> = call.signalled(&mut waiting).collect();
         assert_eq!(signalled, [Worker::Hold, Worker::Drain]);
         assert_eq!(call.signalled(&mut waiting).count(), 0, "they were signalled");
+        call.wake(Worker::Sweep);
+        call.leave(Worker::Sweep);
+        assert_eq!(call.signalled(&mut waiting).count(), 0, "not after all");
         call.wake_all();
         assert_eq!(call.signalled(&mut waiting).collect::<Vec<_>>(), WORKERS);
         call = Call::new(Tick(0), 0);
