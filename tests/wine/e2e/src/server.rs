@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use protocol::names::VOLUME_GUID;
+use snapless_writer::log::Instant100;
 
 use crate::error::E2eError;
 use crate::process::{self, Program, wait_until};
@@ -79,6 +80,29 @@ pub fn restore(exe: &Path, folder: &RunFolder, at: &str) -> Result<(), E2eError>
     }
 }
 
+/// Mounts the volume at an instant, and copies all that a client reads to the run's folder.
+pub fn copy_mounted(exe: &Path, folder: &RunFolder, at: Instant100) -> Result<(), E2eError> {
+    let socket = folder.root.join("mount.socket");
+    let mut command = Command::new(exe);
+    command.arg("mount").arg("--repository").arg(&folder.repository);
+    command.args(["--volume", VOLUME_GUID, "--at", &rfc_3339(at), "--socket"]).arg(&socket);
+    let mut mount = Program::start("mount", &mut command, &folder.logs)?;
+    wait_until("the mount to listen", START_LIMIT, || {
+        mount.must_run()?;
+        Ok(socket.exists().then_some(()))
+    })?;
+    let mut copy = Command::new("qemu-img");
+    copy.args(["convert", "-f", "raw", "-O", "raw"]);
+    copy.arg(format!("nbd+unix:///?socket={}", socket.display())).arg(folder.restored("mounted"));
+    run("copy-mounted", &mut copy, folder)?;
+    mount.terminate(STOP_LIMIT)
+}
+
+fn rfc_3339(at: Instant100) -> String {
+    let since = UNIX_EPOCH + Duration::from_nanos(at.unix_nanos());
+    jiff::Timestamp::try_from(since).unwrap_or_default().to_string()
+}
+
 /// Checks every checksum of the repository.
 pub fn verify(exe: &Path, folder: &RunFolder) -> Result<(), E2eError> {
     let mut command = Command::new(exe);
@@ -97,6 +121,11 @@ fn listening_address(log: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instant_is_named_to_the_microsecond_and_below() {
+        assert_eq!(rfc_3339(Instant100(116_444_736_000_000_015)), "1970-01-01T00:00:00.0000015Z");
+    }
 
     #[test]
     fn the_address_is_taken_from_a_whole_line() {

@@ -101,6 +101,41 @@ impl<'a> Truth<'a> {
         Ok(Ok(matching))
     }
 
+    /// How an image differs from one of an instant between two prefixes of the journal: each sector
+    /// must hold what the first `from` entries made of it, or what one of those up to `to` wrote.
+    ///
+    /// Rolls the model to `to`.
+    pub fn differs_between(
+        &mut self,
+        image: &Path,
+        from: usize,
+        to: usize,
+    ) -> Result<Option<Difference>, E2eError> {
+        assert!(self.applied <= from && from <= to, "prefixes are tried in order");
+        let restored = File::open(image).map_err(E2eError::file("open", image))?;
+        let mut data = Vec::new();
+        while self.applied < from {
+            self.roll_one(&mut data)?;
+        }
+        let len = restored.metadata().map_err(E2eError::file("examine", image))?.len();
+        let mut differing = self.differing_sectors(&restored, image, len)?;
+        while self.applied < to {
+            let entry = self.roll_one(&mut data)?;
+            let written = entry.extent.sectors().zip(data.chunks_exact(SECTOR_BYTES));
+            for (sector, content) in written {
+                if differing.contains(&sector)
+                    && read(&restored, image, sector * SECTOR, SECTOR_BYTES)? == content
+                {
+                    differing.remove(&sector);
+                }
+            }
+        }
+        if differing.is_empty() {
+            return Ok(None);
+        }
+        self.explain(Closest::new(from, &differing), &restored, image).map(Some)
+    }
+
     /// Applies the next entry; leaves its bytes in `data`.
     fn roll_one(&mut self, data: &mut Vec<u8>) -> Result<Applied, E2eError> {
         let entry = self.journal.entries()[self.applied];
@@ -253,6 +288,25 @@ mod tests {
 
     const WRITES: [(u64, u64, u8); 5] =
         [(0, 4096, 1), (2048, 1 << 20, 2), (3 << 20, 512, 3), (1024, 2048, 4), (0, 2 << 20, 5)];
+
+    #[test]
+    fn between_two_prefixes_each_sector_may_be_older_or_newer_and_nothing_else() {
+        let case = case(&[(0, 1024, 1), (512, 512, 2), (4096, 512, 3), (0, 512, 4)]);
+        let differs = |from: usize, to: usize, image: &[u8]| {
+            let path = case.dir.path().join("image");
+            std::fs::write(&path, image).unwrap();
+            let dir = case.dir.path();
+            let truth = Truth::new(&case.journal, &dir.join("pristine"), &dir.join("model"));
+            truth.unwrap().differs_between(&path, from, to).unwrap().is_some()
+        };
+        let mut mixed = case.image(4);
+        mixed[4096..4608].fill(0xee);
+        assert!(!differs(2, 4, &mixed), "the third write is not in it, the fourth is");
+        assert!(differs(3, 4, &mixed), "the third write was before");
+        assert!(differs(2, 3, &mixed), "the fourth write was after");
+        mixed[512] = 9;
+        assert!(differs(0, 4, &mixed), "no write had that");
+    }
 
     #[test]
     fn each_prefix_is_recognised_and_no_other() {

@@ -1,6 +1,7 @@
 //! The verdict on a run: journal against log, images against journal.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use snapless_writer::log::{self, Instant100};
 use snapless_writer::payload::Payload;
@@ -31,6 +32,17 @@ pub struct Beginning {
     pub started: Instant100,
     /// The session's t0, as the driver stamped it.
     pub t0: Instant100,
+}
+
+/// An instant under load.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The instant.
+    pub at: Instant100,
+    /// The journal's length just before it.
+    pub entries_before: u64,
+    /// The journal's length once all writes that were under way at the instant had been applied.
+    pub entries_after: u64,
 }
 
 /// The journal, matched with the writer's log.
@@ -112,6 +124,13 @@ pub fn compare(
     let prefix = t0.map(|window| check("t0", window)).transpose()?;
     check("latest", latest..=latest)?;
     Ok(prefix.map(|prefixes| prefixes[0]))
+}
+
+/// Compares an image of an instant under load with the truth.
+pub fn compare_moment(mut truth: Truth<'_>, image: &Path, moment: &Moment) -> Result<(), E2eError> {
+    let (from, to) = (as_len(moment.entries_before), as_len(moment.entries_after));
+    let found = truth.differs_between(image, from, to)?;
+    found.map_or(Ok(()), |difference| Err(E2eError::Different("mounted", difference)))
 }
 
 /// A count of journal entries as a length in memory.

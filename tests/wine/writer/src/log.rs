@@ -43,6 +43,11 @@ impl Instant100 {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self(UNIX_EPOCH + u64::try_from(since.as_nanos() / 100).unwrap_or(u64::MAX - UNIX_EPOCH))
     }
+
+    /// Nanoseconds since 1970-01-01; 0 before it.
+    pub fn unix_nanos(self) -> u64 {
+        self.0.saturating_sub(UNIX_EPOCH).saturating_mul(100)
+    }
 }
 
 /// The log being written, by all threads.

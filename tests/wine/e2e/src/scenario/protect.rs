@@ -1,5 +1,5 @@
-//! The main job: a first sync under load, then live replication, then both images against the
-//! truth.
+//! The main job: a first sync under load, then live replication, then both images and a mounted
+//! instant between them against the truth.
 
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,7 @@ pub(super) fn conclude_with(
 ) -> Result<Summary, E2eError> {
     run.watch("first sync", |status| status.phase == "live")?;
     let first_sync = since(begun.beginning.t0, begun.seen);
-    run.live_on()?;
+    let moment = run.live_on()?;
     let last = run.come_to_rest()?;
     run.shut_down()?;
     let told = run.traces(&last.session, &["BaseComplete"])?;
@@ -67,6 +67,7 @@ pub(super) fn conclude_with(
     run.restore("latest")?;
     let evidence = run.evidence()?;
     let prefix = run.compare_loaded(begun, &evidence, true)?.unwrap_or_default();
+    run.mount(&moment, &evidence)?;
     run.check_ntfs("t0")?;
     let files = run.check_ntfs("latest")?;
     exercised(begun, &evidence, prefix, &last)?;

@@ -20,7 +20,7 @@ use crate::status::Status;
 use crate::summary::Summary;
 use crate::traces::Trace;
 use crate::truth::Truth;
-use crate::verdict::{self, Beginning, Evidence};
+use crate::verdict::{self, Beginning, Evidence, Moment};
 
 /// The load runs this many writes before the session is asked for.
 const WARM_UP_WRITES: u64 = 200;
@@ -202,12 +202,17 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Lets live replication run on for a while.
-    pub(super) fn live_on(&mut self) -> Result<(), E2eError> {
+    /// Lets live replication run on for a while; returns an instant in the midst of it.
+    pub(super) fn live_on(&mut self) -> Result<Moment, E2eError> {
         let (seconds, begun) = (self.setting.live_seconds, Instant::now());
         let time = Duration::from_secs(seconds);
         let name = format!("replicate live for {seconds} s");
-        self.watch(&name, |_| begun.elapsed() >= time).map(|_| ())
+        self.watch(&name, |_| begun.elapsed() >= time / 2)?;
+        let entries_before = self.rig.agent().counters()?.applied;
+        let at = Instant100::now();
+        self.watch(&name, |_| begun.elapsed() >= time)?;
+        let entries_after = self.rig.agent().counters()?.applied;
+        Ok(Moment { at, entries_before, entries_after })
     }
 
     /// Stops the load and waits until the server has acknowledged all of it.
@@ -243,6 +248,19 @@ impl<'a> Run<'a> {
         let (server, folder) = (&self.setting.programs.server, &self.folder);
         step(self.console, &format!("restore the volume at {at}"), |_| {
             server::restore(server, folder, at)
+        })
+    }
+
+    /// Mounts the volume at an instant, copies it through the mount, and compares the copy with the
+    /// truth.
+    pub(super) fn mount(&mut self, moment: &Moment, evidence: &Evidence) -> Result<(), E2eError> {
+        let (server, folder) = (&self.setting.programs.server, &self.folder);
+        step(self.console, "mount the volume in the midst of it, read all by NBD", |_| {
+            server::copy_mounted(server, folder, moment.at)
+        })?;
+        let truth = evidence.truth(&self.image, folder)?;
+        step(self.console, "compare the mounted image with the truth", |_| {
+            verdict::compare_moment(truth, &folder.restored("mounted"), moment)
         })
     }
 
