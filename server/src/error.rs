@@ -351,9 +351,9 @@ pub enum Damage {
     /// An entry reaches past the acknowledged end.
     #[error("an entry reaches past the acknowledged end at byte {0}")]
     Overlong(u64),
-    /// An entry that was right is not any more.
-    #[error("an entry is not what it was when it was read before")]
-    Changed,
+    /// An index is not that of its segment.
+    #[error("it is not what the segment says: remove it, the server makes it again")]
+    Index,
     /// The stream does not end with the acknowledged record.
     #[error("the stream ends with record {0}, but another one was acknowledged")]
     Acknowledgement(u64),

@@ -9,7 +9,7 @@
 pub fn raise(sessions: usize) -> Option<usize> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     /// Files and sockets that a session has open.
-    const OF_SESSION: usize = 4;
+    const OF_SESSION: usize = 6;
     /// What else is open: connections without a Hello, and files while sessions are opened.
     const OTHERS: usize = 512;
     let limit = getrlimit(Resource::Nofile);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::indexer::Indexer;
 use crate::occupancy::Occupancy;
 use crate::repository::WritableRepository;
 use crate::security::Security;
@@ -24,4 +25,6 @@ pub struct Host {
     pub keep_alive: Duration,
     /// Who may speak.
     pub security: Security,
+    /// Makes the indices that segments lack.
+    pub indexer: Indexer,
 }

@@ -4,19 +4,19 @@
 //! a restore reads each byte of the image once ([`PointReader`]), a mount reads what a client asks
 //! for, and a comparison of two points reads nothing.
 //!
-//! Its memory follows the image, not the history: 24 bytes a run and 32 bytes an entry that the
-//! image needs; while it is built, 32 bytes a run in a tree that is half empty at worst, and 32
-//! bytes an entry that was ever needed. A run is a stretch of the volume that lies in one entry, in
-//! records of one length that follow each other in both. A volume of 1 TiB after its first sync has
-//! a run for each entry of 4 MiB: 15 MiB. Each write that is still the newest of its place adds two
-//! runs at most.
+//! Its memory follows the image, not the history: 32 bytes a run, 16 bytes an entry that the image
+//! needs and 4 bytes for each 64 KiB or shorter record; while it is built, twice that at most, and
+//! 40 bytes a run in a tree that is half empty at worst. A run is a stretch of the volume that lies
+//! in one entry, in records of one length that follow each other in both. A volume of 1 TiB after
+//! its first sync has a run for each entry of 4 MiB: 80 MiB, of which 64 MiB are checksums. Each
+//! write that is still the newest of its place adds two runs at most.
 
 use std::ops::Range;
 
 use snapless_types::Extent;
-use snapless_wire::frame::FrameHeader;
 use snapless_wire::record::{RECORD_GRANULE, RECORD_HEADER_LEN};
 
+use crate::format::index::TILE_BYTES;
 use crate::format::segment::SegmentNumber;
 
 mod build;
@@ -31,6 +31,8 @@ pub struct PointMap {
     /// In order, without a gap: each ends where the next begins, the last at the volume's end.
     runs: Vec<Run>,
     entries: Vec<Entry>,
+    /// CRC-32C of the tiles of the records, those of each run one behind the other.
+    tiles: Vec<u32>,
     records: u64,
 }
 
@@ -42,7 +44,7 @@ struct Run {
     source: Source,
 }
 
-const _: () = assert!(size_of::<Run>() == 24);
+const _: () = assert!(size_of::<Run>() == 32);
 
 /// What gives a run its bytes. The same value for each part of the run: a run is cut without a
 /// change, and equal neighbours are one run.
@@ -56,16 +58,26 @@ enum Source {
     Unreadable,
     /// Records of an entry.
     Stored {
-        /// Bytes of each record, in granules; 0 for one record of any length.
-        pitch: u16,
         /// The index of the entry.
         entry: u32,
-        /// See [`Source::place`].
-        shift: u64,
+        records: Records,
     },
 }
 
-const _: () = assert!(size_of::<Source>() == 16);
+const _: () = assert!(size_of::<Source>() == 24);
+
+/// Records of one length, each right behind the one before, in the volume and in the entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Records {
+    /// Bytes of each, in granules.
+    pitch: u16,
+    /// Where they would begin in the first bytes of the volume, in granules.
+    phase: u16,
+    /// The index of the first tile, if records were there.
+    tile: u32,
+    /// Where in the entry's payload they would begin, if records were there.
+    shift: u64,
+}
 
 /// An entry of a segment that the image needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,10 +85,7 @@ struct Entry {
     segment: SegmentNumber,
     /// Where in the segment it begins, in bytes.
     offset: u64,
-    frame: FrameHeader,
 }
-
-const _: () = assert!(size_of::<Entry>() == 32);
 
 /// What the bytes of a part of the image are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +106,7 @@ pub struct Place {
     segment: SegmentNumber,
     entry: u64,
     pitch: u16,
+    phase: u16,
     shift: u64,
 }
 
@@ -135,36 +145,13 @@ impl PointMap {
                 Source::Zero => Content::Zero,
                 Source::Excluded => Content::Excluded,
                 Source::Unreadable => Content::Unreadable,
-                Source::Stored { pitch, entry, shift } => {
-                    let Entry { segment, offset, .. } = self.entries[entry as usize];
-                    Content::Stored(Place { segment, entry: offset, pitch, shift })
+                Source::Stored { entry, records } => {
+                    let Entry { segment, offset } = self.entries[entry as usize];
+                    let Records { pitch, phase, shift, .. } = records;
+                    Content::Stored(Place { segment, entry: offset, pitch, phase, shift })
                 }
             };
             (part, content)
-        })
-    }
-
-    /// The stored parts of the image, those of each entry together: entry by entry in the order of
-    /// the stream, and of each in the order of the volume.
-    pub(crate) fn by_entry(&self) -> impl Iterator<Item = Vec<Range<u64>>> + use<'_> {
-        let entry_of = |index: &usize| match self.runs[*index].source {
-            Source::Stored { entry, .. } => Some(entry),
-            _ => None,
-        };
-        let mut order: Vec<_> = (0..self.runs.len()).filter(|it| entry_of(it).is_some()).collect();
-        // Stable: the order of the volume stays.
-        order.sort_by_key(entry_of);
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            let rest = &order[at..];
-            let first = entry_of(rest.first()?);
-            let count = rest.iter().take_while(|it| entry_of(it) == first).count();
-            at += count;
-            let bytes = |&index: &usize| {
-                let end = self.runs.get(index + 1).map_or(self.length, |next| next.start);
-                self.runs[index].start..end
-            };
-            Some(rest[..count].iter().map(bytes).collect())
         })
     }
 
@@ -182,36 +169,51 @@ impl PointMap {
     }
 }
 
-impl Source {
-    /// The source of one record's bytes.
-    ///
-    /// Records of one length, each at a multiple of that length and right behind the one before, in
-    /// the volume and in the entry, get equal sources.
-    fn of_record(entry: u32, content: u64, extent: &Extent) -> Self {
-        let granules = extent.len() / RECORD_GRANULE;
-        let is_in_step = extent.offset().is_multiple_of(extent.len());
-        let pitch = u16::try_from(granules).ok().filter(|_| is_in_step).unwrap_or(0);
-        let place = extent.offset().wrapping_add(headers_before(pitch, extent.offset()));
-        Self::Stored { pitch, entry, shift: content.wrapping_sub(place) }
+impl Records {
+    /// One record of this extent, whose content is at this place of its entry's payload, and its
+    /// checksums at this index.
+    fn one(extent: &Extent, content: u64, tile: usize) -> Self {
+        let (offset, len) = (extent.offset(), extent.len());
+        // A record with content is no longer than 16 MiB.
+        let granules = |bytes: u64| u16::try_from(bytes / RECORD_GRANULE).unwrap_or(u16::MAX);
+        let (pitch, phase) = (granules(len), granules(offset % len));
+        let mut records = Self { pitch, phase, tile: 0, shift: 0 };
+        records.shift = content.wrapping_sub(records.place(offset));
+        records.tile = low(tile as u64).wrapping_sub(records.tile(offset));
+        records
+    }
+
+    /// Bytes of each record.
+    fn len(&self) -> u64 {
+        u64::from(self.pitch) * RECORD_GRANULE
+    }
+
+    /// How many records would be before that of this byte of the volume.
+    fn before(&self, byte: u64) -> u64 {
+        byte.saturating_sub(u64::from(self.phase) * RECORD_GRANULE) / self.len()
+    }
+
+    /// Where in the volume the record of this byte begins.
+    fn start(&self, byte: u64) -> u64 {
+        u64::from(self.phase) * RECORD_GRANULE + self.before(byte) * self.len()
+    }
+
+    /// Where in the entry's payload this byte is.
+    fn place(&self, byte: u64) -> u64 {
+        let headers = self.before(byte).wrapping_mul(RECORD_HEADER_LEN as u64);
+        self.shift.wrapping_add(byte).wrapping_add(headers)
+    }
+
+    /// The index of this byte's tile.
+    fn tile(&self, byte: u64) -> u32 {
+        let tile_bytes = TILE_BYTES as u64;
+        let each = self.len().div_ceil(tile_bytes);
+        let within = (byte - self.start(byte)) / tile_bytes;
+        self.tile.wrapping_add(low(self.before(byte).wrapping_mul(each).wrapping_add(within)))
     }
 }
 
-/// Where in an entry's payload a byte of the volume is.
-fn place_of(pitch: u16, shift: u64, byte: u64) -> u64 {
-    shift.wrapping_add(byte).wrapping_add(headers_before(pitch, byte))
-}
-
-/// Where the records of this pitch begin anew after a byte of the volume.
-fn next_record(pitch: u16, byte: u64) -> u64 {
-    let len = u64::from(pitch) * RECORD_GRANULE;
-    match byte.checked_div(len) {
-        Some(before) => before.saturating_add(1).saturating_mul(len),
-        None => u64::MAX,
-    }
-}
-
-/// Bytes of headers before a byte of the volume, if records of this pitch began at 0.
-fn headers_before(pitch: u16, byte: u64) -> u64 {
-    let records = byte.checked_div(u64::from(pitch) * RECORD_GRANULE).unwrap_or(0);
-    records.wrapping_mul(RECORD_HEADER_LEN as u64)
+/// The low half of a number.
+fn low(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }

@@ -3,19 +3,20 @@
 //! Readers need no lock: the writer changes only what lies past the acknowledged end.
 //! [`SessionReader::survey`] reads the record headers since the state that the writer has kept, and
 //! skips the content, to find out what can be restored. [`SessionReader::headers`] reads them from
-//! the begin, to find out what a point is made of. [`SessionReader::replay`] reads everything and
-//! checks every checksum.
+//! the begin, to find out what a point is made of. Both read the segments' indices as far as those
+//! go. [`SessionReader::replay`] reads everything and checks every checksum.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use snapless_types::RecordKind;
-use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, Watermark};
-use snapless_wire::record::{Record, RecordHeader, Records};
+use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
+use snapless_wire::record::{Record, Records};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, ACKNOWLEDGED_LEN, Acknowledged};
+use crate::format::index::{EntryIndex, RecordIndex};
 use crate::format::repository::session_dir;
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SessionHeader;
@@ -25,14 +26,14 @@ use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::{Accepted, StreamState, Violation};
 
+mod index;
 mod segment;
 
+pub(crate) use index::IndexReader;
 pub(crate) use segment::SegmentReader;
 
 /// Bytes read ahead while content is skipped: a few headers and little of the content between them.
 const SURVEY_BUFFER_BYTES: usize = 4 << 10;
-/// The writer checks so many bytes after the state that it has kept, and no more: a Hello waits.
-const CHECKED_BYTES_MAX: u64 = 256 << 20;
 /// Bytes read ahead while everything is read.
 const REPLAY_BUFFER_BYTES: usize = 256 << 10;
 
@@ -68,7 +69,15 @@ impl SessionReader {
 
     /// Bytes of the stored stream.
     pub fn stored_bytes(&self) -> Result<u64> {
-        self.bytes_after(None)
+        let mut bytes = 0;
+        for number in self.segments() {
+            bytes += if number == self.acknowledged.segment {
+                self.acknowledged.offset
+            } else {
+                self.open_segment(number)?.len()?
+            };
+        }
+        Ok(bytes)
     }
 
     /// The state of the stream at its acknowledged end, with the watermark after that. Reads the
@@ -78,17 +87,12 @@ impl SessionReader {
     /// # Errors
     /// [`Error::Damaged`] if a header or the stream is not sound.
     pub fn survey(&self, stop: &StopFlag) -> Result<StreamState> {
-        self.find(Depth::Headers, stop).map(|end| end.state)
+        self.find_end(stop).map(|end| end.state)
     }
 
-    /// [`Self::survey`] for the writer: what a new checkpoint needs, and unless that would take
-    /// long the entries' checksums are checked, so that the state vouches for the headers.
+    /// [`Self::survey`], and what a new checkpoint needs.
     pub(crate) fn find_end(&self, stop: &StopFlag) -> Result<End> {
-        self.find(Depth::Entries, stop)
-    }
-
-    fn find(&self, depth: Depth, stop: &StopFlag) -> Result<End> {
-        let mut end = self.find_last_record(depth, stop)?;
+        let mut end = self.find_last_record(stop)?;
         // One after an earlier record is in the segments, if it matters.
         let watermark = self.watermark().filter(|it| it.seq() == self.acknowledged.seq);
         if let Some(watermark) = watermark
@@ -99,52 +103,17 @@ impl SessionReader {
         Ok(end)
     }
 
-    fn find_last_record(&self, depth: Depth, stop: &StopFlag) -> Result<End> {
+    fn find_last_record(&self, stop: &StopFlag) -> Result<End> {
         self.check_segments()?;
         if let Some((checkpoint, state)) = self.kept_state() {
-            match self.survey_at(depth, Some(checkpoint), state, stop) {
+            match self.survey_from(Some(checkpoint), &state, stop) {
                 Ok(end) => return Ok(end),
                 Err(Error::Stopped) => return Err(Error::Stopped),
                 // The state may be of another history; the segments alone decide.
                 Err(error) => log::warn!("{STATE_FILE} is not used: {error}"),
             }
         }
-        self.survey_at(depth, None, StreamState::new(self.header.geometry), stop)
-    }
-
-    /// Surveys as deep as is wanted. Damage of content, or too much of it, makes it less deep.
-    fn survey_at(
-        &self,
-        depth: Depth,
-        from: Option<Checkpoint>,
-        state: StreamState,
-        stop: &StopFlag,
-    ) -> Result<End> {
-        if depth == Depth::Entries && self.bytes_after(from)? <= CHECKED_BYTES_MAX {
-            match self.survey_from(Depth::Entries, from, state.clone(), stop) {
-                Err(error) if error.is_damage() => log::warn!("only headers are read: {error}"),
-                other => return other,
-            }
-        }
-        self.survey_from(Depth::Headers, from, state, stop)
-    }
-
-    /// Stored bytes after a checkpoint.
-    fn bytes_after(&self, from: Option<Checkpoint>) -> Result<u64> {
-        let before = from.map_or(0, |from| from.offset);
-        let first = from.map_or(SegmentNumber::FIRST, |from| from.segment);
-        let mut bytes = 0;
-        for number in self.segments().filter(|number| *number >= first) {
-            bytes += self.bytes_of(number)?;
-        }
-        Ok(bytes.saturating_sub(before))
-    }
-
-    fn bytes_of(&self, number: SegmentNumber) -> Result<u64> {
-        if number == self.acknowledged.segment {
-            return Ok(self.acknowledged.offset);
-        }
-        self.open_segment(number)?.len()
+        self.survey_from(None, &StreamState::new(self.header.geometry), stop)
     }
 
     /// The last watermark, whatever record it comes after. Without one, the latest point is the
@@ -162,41 +131,207 @@ impl SessionReader {
 
     fn survey_from(
         &self,
-        depth: Depth,
         from: Option<Checkpoint>,
-        mut state: StreamState,
+        before: &StreamState,
         stop: &StopFlag,
     ) -> Result<End> {
-        let mut payload = Vec::new();
-        let known = state.timeline().records();
-        let mut entry = from.map(|from| from.entry);
-        let first = from.map_or(SegmentNumber::FIRST, |from| from.segment);
+        let begin = from.map_or((SegmentNumber::FIRST, 0), |from| (from.segment, from.offset));
+        let known = before.timeline().records();
+        with_indices(|indices| {
+            let mut state = before.clone();
+            let mut entry = from.map(|from| from.entry);
+            let how = How { indices, unindexed: Unindexed::Headers, stop };
+            self.entries(begin, how, |_, found| {
+                if let Some(watermark) = found.watermark() {
+                    state.mark(watermark)?;
+                    return Ok(Wanted::More);
+                }
+                found.records().try_for_each(|it| state.accept(it.header).map(|_| ()))?;
+                entry = Some(Entry { offset: found.offset, header: found.frame.to_bytes() });
+                Ok(Wanted::More)
+            })?;
+            self.check_end(&state)?;
+            Ok(End { surveyed: state.timeline().records() - known, state, entry })
+        })
+    }
+
+    /// Visits the entries from a place on, in order, until no more are wanted.
+    fn entries(
+        &self,
+        (first, offset): (SegmentNumber, u64),
+        how: How<'_>,
+        mut visit: impl FnMut(SegmentNumber, &EntryIndex) -> Result<Wanted, Violation>,
+    ) -> Result<()> {
         for number in self.segments().filter(|number| *number >= first) {
-            let mut segment = self.segment(number, SURVEY_BUFFER_BYTES)?;
-            if let Some(from) = from.filter(|from| from.segment == number) {
-                segment.go_to(from.offset)?;
-            }
-            while let Some(frame) = segment.next_entry()? {
-                if stop.is_set() {
-                    return Err(Error::Stopped);
-                }
-                if let Some(watermark) = segment.watermark(frame)? {
-                    state.mark(&watermark).map_err(|why| segment.damage(why))?;
-                    continue;
-                }
-                if depth == Depth::Headers {
-                    state.distrust();
-                }
-                let accept = |record: &RecordHeader, _| state.accept(record).map(|_| ());
-                match depth {
-                    Depth::Headers => segment.skim(frame, accept)?,
-                    Depth::Entries => segment.read(frame, &mut payload, accept)?,
-                }
-                entry = Some(Entry { offset: segment.entry_start(), header: frame.to_bytes() });
+            let offset = if number == first { offset } else { 0 };
+            let visit = |found: &EntryIndex| visit(number, found);
+            if self.entries_of(number, offset, how, visit)? == Wanted::Enough {
+                break;
             }
         }
-        self.check_end(&state)?;
-        Ok(End { surveyed: state.timeline().records() - known, state, entry })
+        Ok(())
+    }
+
+    /// Visits the entries of a segment from `offset` on, or all: as far as its index goes the index
+    /// is read, and then the segment.
+    fn entries_of(
+        &self,
+        number: SegmentNumber,
+        offset: u64,
+        how: How<'_>,
+        mut visit: impl FnMut(&EntryIndex) -> Result<Wanted, Violation>,
+    ) -> Result<Wanted> {
+        let index = match how.indices {
+            Indices::Used => self.index(number),
+            Indices::Ignored => None,
+        };
+        let is_read = index.is_none() && how.unindexed == Unindexed::Whole;
+        let buffer = if is_read { REPLAY_BUFFER_BYTES } else { SURVEY_BUFFER_BYTES };
+        let mut segment = self.segment(number, buffer)?;
+        if offset > 0 {
+            segment.go_to(offset)?;
+        }
+        if let Some(index) = index
+            && Self::indexed(index, &mut segment, how.stop, &mut visit)? == Wanted::Enough
+        {
+            return Ok(Wanted::Enough);
+        }
+        let mut payload = Vec::new();
+        while let Some(frame) = segment.next_entry()? {
+            if how.stop.is_set() {
+                return Err(Error::Stopped);
+            }
+            let is_skimmed = how.unindexed == Unindexed::Headers;
+            let found = if is_skimmed && frame.kind() == FrameKind::Records {
+                segment.skim(frame)?
+            } else {
+                segment.load(frame, &mut payload)?;
+                segment.index_of(frame, &payload)?
+            };
+            if visit(&found).map_err(|why| segment.damage(why))? == Wanted::Enough {
+                return Ok(Wanted::Enough);
+            }
+        }
+        Ok(Wanted::More)
+    }
+
+    /// Visits the entries that the index has, from the next one of the segment on, and leaves the
+    /// segment behind them.
+    ///
+    /// # Errors
+    /// [`Damage::Index`] if the index is not that of the segment; what was visited until then must
+    /// be dropped.
+    fn indexed(
+        mut index: IndexReader,
+        segment: &mut SegmentReader,
+        stop: &StopFlag,
+        mut visit: impl FnMut(&EntryIndex) -> Result<Wanted, Violation>,
+    ) -> Result<Wanted> {
+        let mut last = None;
+        let mut wanted = Wanted::More;
+        while wanted == Wanted::More {
+            if stop.is_set() {
+                return Err(Error::Stopped);
+            }
+            match index.next_chunk() {
+                Ok(true) if index.segment_end() <= segment.entry_end() => continue,
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    log::warn!("the segment is read instead: {error}");
+                    break;
+                }
+            }
+            for found in index.entries() {
+                let found = found.map_err(|_| index.damage(Damage::Index))?;
+                if found.offset < segment.entry_end() || found.end() > segment.end() {
+                    continue;
+                }
+                if found.offset != segment.entry_end() {
+                    return Err(index.damage(Damage::Index));
+                }
+                wanted = visit(&found).map_err(|_| index.damage(Damage::Index))?;
+                segment.go_to(found.end())?;
+                last = Some((found.offset, found.frame));
+                if wanted == Wanted::Enough {
+                    break;
+                }
+            }
+        }
+        // One entry stands for all before it: an index is never of another history up to there.
+        match last {
+            Some((offset, frame)) if !segment.has_entry(offset, &frame) => {
+                Err(index.damage(Damage::Index))
+            }
+            _ => Ok(wanted),
+        }
+    }
+
+    /// How far the index of a segment can be used by the writer: its whole chunks that end within
+    /// the acknowledged stream. `None` if there is no use in it.
+    pub(crate) fn sound_index(&self, number: SegmentNumber) -> Option<SoundIndex> {
+        let mut index = self.index(number)?;
+        let mut segment = self.segment(number, SURVEY_BUFFER_BYTES).ok()?;
+        let mut sound = SoundIndex { len: index.file_end(), end: segment.entry_end() };
+        let mut last = None;
+        while let Ok(true) = index.next_chunk()
+            && index.segment_end() <= segment.end()
+            && let Some(Ok(entry)) = index.entries().last()
+        {
+            sound = SoundIndex { len: index.file_end(), end: index.segment_end() };
+            last = Some(entry);
+        }
+        let is_of_this_stream =
+            last.is_none_or(|entry| segment.has_entry(entry.offset, &entry.frame));
+        is_of_this_stream.then_some(sound)
+    }
+
+    /// Reads and checks the entries of a segment from `offset` on.
+    ///
+    /// # Errors
+    /// Damage of the segment, or [`Error::Stopped`].
+    pub(crate) fn tail(
+        &self,
+        number: SegmentNumber,
+        offset: u64,
+        stop: &StopFlag,
+        mut visit: impl FnMut(&EntryIndex),
+    ) -> Result<()> {
+        let how = How { indices: Indices::Ignored, unindexed: Unindexed::Whole, stop };
+        let visit = |entry: &EntryIndex| {
+            visit(entry);
+            Ok(Wanted::More)
+        };
+        self.entries_of(number, offset, how, visit).map(|_| ())
+    }
+
+    /// The index of a segment; `None` if there is none of use.
+    fn index(&self, number: SegmentNumber) -> Option<IndexReader> {
+        self.open_index(number).unwrap_or_else(|error| {
+            log::warn!("the segment is read instead: {error}");
+            None
+        })
+    }
+
+    /// The finished segments that have no index, in order.
+    pub(crate) fn unindexed(&self) -> Result<Vec<SegmentNumber>> {
+        let present = self.store.list(&self.dir, SegmentNumber::from_index_name)?;
+        let finished = self.segments().filter(|number| *number < self.acknowledged.segment);
+        Ok(finished.filter(|number| present.binary_search(number).is_err()).collect())
+    }
+
+    /// Keeps the index of a finished segment.
+    pub(crate) fn keep_index(&self, number: SegmentNumber, bytes: &[u8]) -> Result<()> {
+        self.store.create_durably(&self.dir.join(number.index_name()), bytes)
+    }
+
+    /// Opens the index of a segment; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] for a file that is not this index.
+    pub(crate) fn open_index(&self, number: SegmentNumber) -> Result<Option<IndexReader>> {
+        let path = self.dir.join(number.index_name());
+        IndexReader::open(&self.store, &path, self.header.index_of(number))
     }
 
     /// The state that the writer has kept, if it is sound and of this stream.
@@ -227,8 +362,8 @@ impl SessionReader {
         Ok(ends_there && header == checkpoint.entry.header)
     }
 
-    /// Reads the state that the writer has kept; `None` if there is none, or one of an older
-    /// release, which the writer replaces.
+    /// Reads the state that the writer has kept; `None` if there is none, or one of an older release,
+    /// which the writer replaces.
     ///
     /// # Errors
     /// [`Error::Damaged`] if it is not sound.
@@ -288,77 +423,35 @@ impl SessionReader {
         self.check_end(&state)
     }
 
-    /// What vouches for the headers of this stream, and the stream as far as that: the state that
-    /// the writer has kept, unless headers came into it unchecked. `None` if there is nothing.
-    pub(crate) fn vouched(&self) -> Result<Option<(Self, Voucher)>> {
-        // A server may have acknowledged and kept more since this reader was opened.
-        for reader in [self.clone(), Self::open(&self.store, self.header)?] {
-            if let Some((checkpoint, state)) = reader.kept_state() {
-                let end = (checkpoint.segment, checkpoint.offset);
-                return Ok(state.headers().map(|headers| (reader, Voucher { end, headers })));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads the headers of all records in order, and calls `visit` with each until that wants no
-    /// more. Content is read, and its checksum checked, only of the entries for which the voucher
-    /// does not vouch.
+    /// Visits all records in order, until no more are wanted. Reads the indices of the segments; of
+    /// a segment or a part of it without one, all is read and checked.
     ///
     /// # Errors
     /// [`Error::Damaged`] if the stream is not sound; what was visited until then must be dropped.
-    /// Damage of content for which the voucher vouches is not noticed.
     pub(crate) fn headers(
         &self,
-        voucher: Option<&Voucher>,
+        indices: Indices,
         stop: &StopFlag,
         mut visit: impl FnMut(&Located<'_>) -> Wanted,
     ) -> Result<()> {
         let mut state = StreamState::new(self.header.geometry);
-        let mut payload = Vec::new();
         let mut wanted = Wanted::More;
-        let mut voucher = voucher;
-        for number in self.segments() {
-            let buffer = if voucher.is_some() { SURVEY_BUFFER_BYTES } else { REPLAY_BUFFER_BYTES };
-            let mut segment = self.segment(number, buffer)?;
-            while let Some(frame) = segment.next_entry()? {
-                if stop.is_set() {
-                    return Err(Error::Stopped);
-                }
-                if let Some(watermark) = segment.watermark(frame)? {
-                    state.mark(&watermark).map_err(|why| segment.damage(why))?;
-                    continue;
-                }
-                let entry = EntryPlace { segment: number, offset: segment.entry_start(), frame };
-                let accept = |record: &RecordHeader, content: usize| -> Result<(), Violation> {
-                    let accepted = state.accept(record)?;
-                    if wanted == Wanted::More {
-                        wanted = visit(&Located { record, accepted: &accepted, entry, content });
-                    }
-                    Ok(())
-                };
-                if voucher.is_some() {
-                    segment.skim(frame, accept)?;
-                } else {
-                    segment.read(frame, &mut payload, accept)?;
-                }
-                if let Some(Voucher { end, headers }) = voucher
-                    && (number, segment.entry_end()) >= *end
-                {
-                    if (number, segment.entry_end()) != *end || state.headers() != Some(*headers) {
-                        return Err(self.state_damage(Damage::State));
-                    }
-                    voucher = None;
-                }
-                if voucher.is_none() && wanted == Wanted::Enough {
-                    return Ok(());
+        let how = How { indices, unindexed: Unindexed::Whole, stop };
+        self.entries((SegmentNumber::FIRST, 0), how, |segment, entry| {
+            if let Some(watermark) = entry.watermark() {
+                state.mark(watermark)?;
+                return Ok(wanted);
+            }
+            for record in entry.records() {
+                let accepted = state.accept(record.header)?;
+                wanted = visit(&Located { record, accepted: &accepted, segment, entry });
+                if wanted == Wanted::Enough {
+                    break;
                 }
             }
-        }
-        if voucher.is_some() {
-            return Err(self.state_damage(Damage::State));
-        }
-        self.check_end(&state)
+            Ok(wanted)
+        })?;
+        if wanted == Wanted::Enough { Ok(()) } else { self.check_end(&state) }
     }
 
     /// Opens a segment, to read content out of it.
@@ -496,50 +589,59 @@ impl SessionReader {
     }
 }
 
-/// How much of the entries a survey reads.
+/// How entries are read.
+#[derive(Clone, Copy, Debug)]
+struct How<'a> {
+    indices: Indices,
+    unindexed: Unindexed,
+    stop: &'a StopFlag,
+}
+
+/// What is read of the entries that no index has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Depth {
+enum Unindexed {
     /// The headers of their records; no checksum is checked.
     Headers,
     /// Everything, with the checksums.
-    Entries,
+    Whole,
 }
 
-/// What the headers of a stream were, up to a place.
+/// Whether indices are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Voucher {
-    /// The place: a segment and the byte in it at which an entry ends.
-    end: (SegmentNumber, u64),
-    /// CRC-32C of all headers up to there.
-    headers: u32,
+pub(crate) enum Indices {
+    /// Where there are any.
+    Used,
+    /// No: one of them was not that of its segment.
+    Ignored,
 }
 
-/// Where an entry is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct EntryPlace {
-    /// The segment.
-    pub(crate) segment: SegmentNumber,
-    /// Where in it the entry begins, in bytes from the file's start.
-    pub(crate) offset: u64,
-    /// The entry's header.
-    pub(crate) frame: FrameHeader,
-}
-
-impl EntryPlace {
-    /// Bytes of the entry.
-    pub(crate) fn len(&self) -> u64 {
-        (FRAME_HEADER_LEN + self.frame.payload_len()) as u64
+/// Reads with the indices, and once more without if one of them is not that of its segment.
+pub(crate) fn with_indices<T>(mut read: impl FnMut(Indices) -> Result<T>) -> Result<T> {
+    match read(Indices::Used) {
+        Err(error @ Error::Damaged { why: Damage::Index, .. }) => {
+            log::warn!("no index is used: {error}");
+            read(Indices::Ignored)
+        }
+        other => other,
     }
 }
 
-/// A record's header, and where its content is.
+/// The part of an index that is sound.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SoundIndex {
+    /// Bytes of the index.
+    pub(crate) len: u64,
+    /// Where in the segment its last entry ends.
+    pub(crate) end: u64,
+}
+
+/// A record, and where it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Located<'a> {
-    pub(crate) record: &'a RecordHeader,
+    pub(crate) record: RecordIndex<'a>,
     pub(crate) accepted: &'a Accepted,
-    pub(crate) entry: EntryPlace,
-    /// Where in the entry's payload the record's own begins, in bytes.
-    pub(crate) content: usize,
+    pub(crate) segment: SegmentNumber,
+    pub(crate) entry: &'a EntryIndex,
 }
 
 /// The end of a stream.

@@ -1,8 +1,8 @@
 //! Restores the image of one point from a session's stream.
 //!
 //! [`Found::find`] surveys the stream and finds the point. [`Found::write_to`] makes the map of the
-//! point ([`crate::point`]) and copies the image along it: each byte is written once, and each
-//! entry that the image needs is read and checked once. The others are neither read nor checked.
+//! point ([`crate::point`]) and copies the image along it: each byte once, in the order of the
+//! volume, with its checksum. What the image does not need is neither read nor checked.
 
 use std::path::PathBuf;
 

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::format::segment::SEGMENT_LIMIT_BYTES;
 use crate::gate::{Gate, SESSIONS_MAX};
 use crate::host::{Host, KEEP_ALIVE_INTERVAL};
+use crate::indexer::Indexer;
 use crate::occupancy::{Cancel, Occupancy};
 use crate::repository::WritableRepository;
 use crate::security::Security;
@@ -112,7 +113,8 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let occupancy = Occupancy::default();
         let Limits { sessions, segment_bytes: segment_limit, keep_alive } = limits;
-        let host = Host { repository, occupancy, segment_limit, keep_alive, security };
+        let indexer = Indexer::default();
+        let host = Host { repository, occupancy, segment_limit, keep_alive, security, indexer };
         let gate = Gate::new(sessions);
         Ok(Self { listener, address, host, gate, stop: StopFlag::default() })
     }
@@ -130,6 +132,11 @@ impl Server {
     /// Serves until stopped; returns when the last connection has ended.
     pub fn run(self) {
         thread::scope(|scope| {
+            let indexing = thread::Builder::new().name("indexer".to_owned());
+            let indexer = || self.host.indexer.run(&self.stop);
+            if let Err(error) = indexing.spawn_scoped(scope, indexer) {
+                warn!("no index is made: cannot start a thread: {error}");
+            }
             let mut connections = Vec::new();
             while !self.stop.is_set() {
                 let accepted = self.listener.accept();
@@ -148,6 +155,7 @@ impl Server {
                     }
                 }
             }
+            self.host.indexer.close();
             info!("stopping: {} connection(s) to close", connections.len());
         });
     }

@@ -21,6 +21,7 @@ use crate::gate::Seat;
 use crate::host::Host;
 use crate::ingest::{Action, Ingest};
 use crate::occupancy::{Cancel, Claim};
+use crate::reader::SessionReader;
 use crate::stream::StreamState;
 use crate::time;
 use crate::writer::SessionWriter;
@@ -129,6 +130,10 @@ fn open(host: &Host, hello: &Hello, seat: Seat, cancel: &Cancel) -> Result<(Sess
     let claim = host.occupancy.claim(hello.volume, hello.session, cancel)?;
     let (writer, state) =
         SessionWriter::open(&host.repository, &header, host.segment_limit, cancel.stop())?;
+    match SessionReader::open(host.repository.repository().store(), *writer.header()) {
+        Ok(reader) => host.indexer.look_at(reader),
+        Err(error) => warn!("session {}: no index is made: {error}", hello.session),
+    }
     let milestones = Milestones::of(&state);
     Ok((Session { writer, _claim: claim, _seat: seat, milestones }, state))
 }

@@ -36,9 +36,6 @@ pub struct StreamState {
     last_base: BlockRange,
     ended_epoch: EpochId,
     joint: Joint,
-    /// CRC-32C of the headers of all records so far; `None` if one of them came from an entry whose
-    /// checksum was not checked.
-    headers: Option<u32>,
     timeline: Timeline,
 }
 
@@ -89,7 +86,6 @@ impl StreamState {
             last_base: BlockRange::EMPTY,
             ended_epoch: EpochId::new(0),
             joint: Joint::Stored,
-            headers: Some(0),
             timeline: Timeline::new(blocks),
         }
     }
@@ -131,18 +127,6 @@ impl StreamState {
         self.ended_epoch
     }
 
-    /// CRC-32C of the headers of all records so far, if all of them came from entries whose
-    /// checksum was checked. It tells later that a header was damaged since, without a look at any
-    /// content.
-    pub(crate) fn headers(&self) -> Option<u32> {
-        self.headers
-    }
-
-    /// The next record comes from an entry whose checksum is not checked.
-    pub(crate) fn distrust(&mut self) {
-        self.headers = None;
-    }
-
     /// True if both states take and refuse the same records, and have the same instants.
     pub fn is_same(&self, other: &Self) -> bool {
         let sets = [
@@ -155,7 +139,6 @@ impl StreamState {
         sets.iter().all(|(one, other)| one.count() == other.count() && one.is_subset(other))
             && self.last_base == other.last_base
             && self.ended_epoch == other.ended_epoch
-            && self.headers.zip(other.headers).is_none_or(|(one, other)| one == other)
             && self.timeline == other.timeline
     }
 
@@ -196,7 +179,6 @@ impl StreamState {
             let is_base = given == BaseBlocks::All;
             self.last_base = if is_base { run } else { BlockRange::EMPTY };
         }
-        self.headers = self.headers.map(|sum| crc32c::crc32c_append(sum, &record.to_bytes()));
         self.note_holes(record, run, &given);
         let coverage = self.coverage();
         let base = coverage.base > before.0 || given == BaseBlocks::Holes;

@@ -9,10 +9,11 @@ use snapless_wire::record::Records;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::repository::session_dir;
+use crate::format::segment::SegmentNumber;
 use crate::format::session::SESSION_FILE;
 use crate::format::sessions::SESSIONS_FILE;
 use crate::format::state::Checkpoint;
-use crate::reader::SessionReader;
+use crate::reader::{IndexReader, SegmentReader, SessionReader};
 use crate::repository::{Presence, Repository};
 use crate::shown_name::ShownName;
 use crate::stop::StopFlag;
@@ -184,7 +185,8 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             let result = match reader.segment(number, BUFFER_BYTES) {
                 Ok(segment) => {
                     let kept = kept.as_ref().filter(|(at, _)| at.segment == number);
-                    self.segment(reader, segment, &mut rules, kept)
+                    let index = self.index(reader, number)?;
+                    self.segment(reader, segment, index, &mut rules, kept)
                 }
                 Err(error) => Err(error),
             };
@@ -212,13 +214,26 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         self.report.holes.push(Holes { volume, session, blocks, blocks_at_t0 });
     }
 
+    /// The index of a finished segment; a server may be writing that of the last one.
+    fn index(
+        &mut self,
+        reader: &SessionReader,
+        number: SegmentNumber,
+    ) -> Result<Option<IndexReader>> {
+        if number == reader.acknowledged().segment {
+            return Ok(None);
+        }
+        reader.open_index(number).or_else(|error| self.found(reader, error).map(|()| None))
+    }
+
     /// Reads a segment; `kept` is the state that was kept in it. Damage inside an entry is
     /// reported, and the next entry is read. Damage that hides where the next entry begins is an
     /// error and ends the segment.
     fn segment(
         &mut self,
         reader: &SessionReader,
-        mut segment: crate::reader::SegmentReader,
+        mut segment: SegmentReader,
+        mut index: Option<IndexReader>,
         rules: &mut Rules,
         kept: Option<&(Checkpoint, StreamState)>,
     ) -> Result<()> {
@@ -229,14 +244,24 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             }
             let checked = segment.load(frame, &mut payload).and_then(|()| {
                 self.report.entries += 1;
-                rules.check(frame.kind(), &payload).map_err(|why| segment.damage(why))
+                rules.check(frame.kind(), &payload).map_err(|why| segment.damage(why))?;
+                segment.index_of(frame, &payload)
             });
+            let said = match (&checked, &mut index) {
+                (Ok(entry), Some(index)) => index.expect(Some(entry)),
+                _ => Ok(()),
+            };
+            if let Err(error) = said {
+                self.found(reader, error)?;
+                index = None;
+            }
             if let Err(error) = checked {
                 if matches!(error, Error::Damaged { why: Damage::Truncated(_), .. }) {
                     return Err(error);
                 }
                 self.found(reader, error)?;
                 *rules = Rules::Lost;
+                index = None;
                 segment.skip_damaged()?;
             }
             if let (Rules::Checked(state), Some((_, kept))) =
@@ -249,7 +274,10 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             let (done, total) = (self.report.bytes, self.total);
             (self.progress)(Progress { done, total });
         }
-        Ok(())
+        match index {
+            Some(mut index) => index.expect(None),
+            None => Ok(()),
+        }
     }
 
     /// Adds damage to the report; a stop stays an error.

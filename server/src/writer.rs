@@ -31,8 +31,10 @@ use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::StreamState;
 
+mod index;
 mod marks;
 
+use index::IndexWriter;
 use marks::Marks;
 
 /// The state is kept again after so many bytes,
@@ -85,6 +87,7 @@ struct OpenSegment {
     number: SegmentNumber,
     file: BufWriter<StoredFile>,
     len: u64,
+    index: IndexWriter,
 }
 
 impl SessionWriter {
@@ -124,12 +127,16 @@ impl SessionWriter {
         acknowledged.generation += u64::from(a_slot_is_damaged);
         reader.check_age()?;
         let End { mut state, entry, surveyed } = reader.find_end(stop)?;
+        let index = match acknowledged.segment.0 {
+            0 => None,
+            _ => Some(IndexWriter::reopen(&store, &dir, &reader, stop)?),
+        };
         cut_back(&store, &dir, &acknowledged)?;
         let acknowledged_file = store.open(&dir.join(ACKNOWLEDGED_FILE), OpenMode::Write)?;
         write_end(&acknowledged_file, acknowledged)?;
-        let segment = match acknowledged.segment.0 {
-            0 => None,
-            _ => Some(OpenSegment::reopen(&store, &dir, acknowledged)?),
+        let segment = match index {
+            None => None,
+            Some(index) => Some(OpenSegment::reopen(&store, &dir, acknowledged, index)?),
         };
         let session_file = store.open(&dir.join(SESSION_FILE), OpenMode::Read)?;
         let mut writer = Self {
@@ -169,13 +176,15 @@ impl SessionWriter {
     /// [`Self::commit`].
     pub fn append(&mut self, frame: &FrameHeader, payload: &[u8]) -> Result<()> {
         let (marks, header) = (self.marks.take_entries()?, frame.to_bytes());
-        let parts = [&marks[..], &header, payload];
+        let before: Vec<u8> = marks.iter().flat_map(|mark| mark.to_bytes()).collect();
+        let parts = [&before[..], &header, payload];
         let len = parts.iter().map(|part| part.len() as u64).sum();
         // Together, so that a segment does not end with a watermark.
         let segment = self.segment_for(len)?;
-        let offset = segment.len + marks.len() as u64;
+        let offset = segment.len + before.len() as u64;
         let written = parts.iter().try_for_each(|part| segment.file.write_all(part));
         written.map_err(Error::file("write", segment.file.get_ref().path()))?;
+        segment.index.add(segment.len, &marks, (*frame, payload));
         segment.len += len;
         self.last_entry = Some(Entry { offset, header });
         self.kept.appended += len;
@@ -236,6 +245,9 @@ impl SessionWriter {
     }
 
     fn keep_state(&mut self, state: &StreamState) {
+        if let Some(segment) = &mut self.segment {
+            segment.index.flush();
+        }
         let is_at_end = state.last().is_some_and(|last| last.seq == self.acknowledged.seq)
             && state.ended_epoch() == self.acknowledged.epoch;
         let Some(entry) = self.last_entry.filter(|_| is_at_end) else { return };
@@ -301,6 +313,7 @@ impl SessionWriter {
                 let full = holds_something && open.len + entry_len > self.segment_limit;
                 if full {
                     open.sync()?;
+                    open.index.finish();
                 }
                 full.then(|| open.number.next())
             }
@@ -326,20 +339,31 @@ impl OpenSegment {
         let header = SegmentHeader { volume: session.volume, session: session.session, number };
         file.write_at(0, &header.to_bytes())?;
         file.sync()?;
+        let index = IndexWriter::create(store, dir, session, number);
         store.sync_dir(dir)?;
-        Self::at(file, number, SEGMENT_HEADER_LEN as u64)
+        Self::at(file, number, SEGMENT_HEADER_LEN as u64, index)
     }
 
-    fn reopen(store: &Store, dir: &Path, acknowledged: Acknowledged) -> Result<Self> {
+    fn reopen(
+        store: &Store,
+        dir: &Path,
+        acknowledged: Acknowledged,
+        index: IndexWriter,
+    ) -> Result<Self> {
         let number = acknowledged.segment;
         let file = store.open(&dir.join(number.file_name()), OpenMode::Write)?;
-        Self::at(file, number, acknowledged.offset)
+        Self::at(file, number, acknowledged.offset, index)
     }
 
-    fn at(mut file: StoredFile, number: SegmentNumber, len: u64) -> Result<Self> {
+    fn at(
+        mut file: StoredFile,
+        number: SegmentNumber,
+        len: u64,
+        index: IndexWriter,
+    ) -> Result<Self> {
         let sought = file.seek(SeekFrom::Start(len));
         sought.map_err(Error::file("seek in", file.path()))?;
-        Ok(Self { number, file: BufWriter::with_capacity(WRITE_BUFFER_BYTES, file), len })
+        Ok(Self { number, file: BufWriter::with_capacity(WRITE_BUFFER_BYTES, file), len, index })
     }
 
     fn sync(&mut self) -> Result<()> {
@@ -363,8 +387,14 @@ fn create(store: &Store, dir: &Path, header: &SessionHeader) -> Result<SessionHe
     Ok(*header)
 }
 
-/// Removes everything past the acknowledged end.
+/// Removes everything past the acknowledged end. An index goes before its segment.
 fn cut_back(store: &Store, dir: &Path, acknowledged: &Acknowledged) -> Result<()> {
+    let beyond = store.list(dir, |name| {
+        SegmentNumber::from_index_name(name).filter(|number| *number > acknowledged.segment)
+    })?;
+    for number in beyond.iter().rev() {
+        store.remove(&dir.join(number.index_name()))?;
+    }
     let beyond = store.list(dir, |name| {
         SegmentNumber::from_file_name(name).filter(|number| *number > acknowledged.segment)
     })?;

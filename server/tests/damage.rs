@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use common::{BLOCK, Client, Driver, LENGTH, Running, SECTOR, SESSION, Said, VOLUME};
 use snapless_server::error::{Damage, Error};
 use snapless_server::format::acknowledged::{Acknowledged, SLOT_STRIDE};
+use snapless_server::format::segment::SegmentNumber;
 use snapless_server::format::session::SessionHeader;
 use snapless_server::list::{Content, list};
 use snapless_server::reader::SessionReader;
@@ -276,7 +277,7 @@ fn entries_fill_segments_and_never_cross_them() {
     let names: Vec<_> = fs::read_dir(session_dir(root))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.starts_with("segment-"))
+        .filter(|name| SegmentNumber::from_file_name(name).is_some())
         .collect();
     assert_eq!(names.len(), 4, "{names:?}");
     assert_eq!(verified(root).damage, []);

@@ -21,8 +21,9 @@ use snapless_wire::record::Records;
 /// One short block.
 const LENGTH: u64 = 1024;
 
-const FILES: [(&str, &[u8]); 5] = [
+const FILES: [(&str, &[u8]); 6] = [
     ("state.snapless", include_bytes!("golden/state.snapless")),
+    ("segment-00000001.slidx", include_bytes!("golden/segment-00000001.slidx")),
     ("../../../sessions.snapless", include_bytes!("golden/sessions.snapless")),
     ("segment-00000001.slseg", include_bytes!("golden/segment-00000001.slseg")),
     ("session.snapless", include_bytes!("golden/session.snapless")),
@@ -30,8 +31,9 @@ const FILES: [(&str, &[u8]); 5] = [
 ];
 
 /// The same session with an hour in which nothing was written after each epoch.
-const QUIET_FILES: [(&str, &[u8]); 5] = [
+const QUIET_FILES: [(&str, &[u8]); 6] = [
     ("watermark.snapless", include_bytes!("golden/quiet/watermark.snapless")),
+    ("segment-00000001.slidx", include_bytes!("golden/quiet/segment-00000001.slidx")),
     ("../../../sessions.snapless", include_bytes!("golden/sessions.snapless")),
     ("segment-00000001.slseg", include_bytes!("golden/quiet/segment-00000001.slseg")),
     ("session.snapless", include_bytes!("golden/session.snapless")),
@@ -94,7 +96,7 @@ fn this_release_writes_the_pinned_bytes() {
 }
 
 /// Puts pinned files into a new repository; returns the session's directory.
-fn pinned(root: &Path, files: [(&str, &[u8]); 5]) -> PathBuf {
+fn pinned(root: &Path, files: [(&str, &[u8]); 6]) -> PathBuf {
     drop(WritableRepository::init(root).unwrap());
     let session = root.join(session_dir(VOLUME, SESSION));
     fs::create_dir_all(&session).unwrap();
@@ -127,7 +129,7 @@ fn a_state_of_an_earlier_release_is_no_damage_and_the_stream_is_read_instead() {
 
 /// Checks that pinned files are sound, and that these points are there.
 #[track_caller]
-fn reads(files: [(&str, &[u8]); 5], points: &[(At, u8)]) {
+fn reads(files: [(&str, &[u8]); 6], points: &[(At, u8)]) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repository");
     pinned(&root, files);

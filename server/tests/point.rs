@@ -220,7 +220,7 @@ fn the_image_of_the_map_is_that_of_a_replay_whatever_the_stream_is() {
         let frames = any_stream(&mut numbers);
         let dir = common::scratch();
         let root = dir.path();
-        // The state vouches for no header, for those of the first half, or for all.
+        // There is no index, one of the first half, or one of all.
         let kept = usize::try_from(seed % 3).unwrap();
         let half = frames.len() / 2 * usize::from(kept > 0);
         let limit = if numbers.below(2) == 0 { 9 << 10 } else { 1 << 20 };
@@ -321,7 +321,7 @@ fn no_flipped_byte_of_a_segment_gives_a_wrong_image() {
                 }
             }
         }
-        // What only a later point needs, and what the state vouches for, stays restorable.
+        // What only a later point needs, and headers that an index has, cost no point.
         assert!(right > 1000 && refused > 1000, "{right} right, {refused} refused");
     }
 }
@@ -368,7 +368,7 @@ fn what_changes_after_it_was_read_is_noticed() {
     bytes[last] ^= 1;
     fs::write(segment(root, 1), bytes).unwrap();
     let refused = image.read(4 * BLOCK, &mut [0; 512]).unwrap_err();
-    assert!(matches!(refused, Error::Damaged { why: Damage::Changed, .. }), "{refused}");
+    assert!(matches!(refused, Error::Damaged { why: Damage::Frame(_), .. }), "{refused}");
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn a_point_that_was_found_is_the_same_after_the_server_has_gone_on() {
     let found = [At::T0, At::Latest].map(|at| find(root, at).unwrap());
     let write = [driver.write(0, SECTOR, 9), driver.epoch_end()].concat();
     store(root, 1 << 20, &[write], true);
-    // The state that is kept now vouches for more than the point has.
+    // The index goes further now than the points do.
     for found in found {
         let image = found.open(&StopFlag::default(), |_| {}).unwrap();
         assert!(whole(&image) == common::base_image(), "{:?}", found.point());

@@ -22,9 +22,52 @@ impl<'a> Input<'a> {
         Some(taken)
     }
 
+    /// The next number of 1 to 10 bytes, as [`put_number`] writes it.
+    pub(crate) fn number(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            let bits = u64::from(byte & 0x7f);
+            let placed = bits << shift;
+            if placed >> shift != bits {
+                return None;
+            }
+            value |= placed;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// The next difference, as [`put_difference`] writes it.
+    pub(crate) fn difference(&mut self) -> Option<u64> {
+        let folded = self.number()?;
+        Some((folded >> 1) ^ (folded & 1).wrapping_neg())
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Appends a number that is mostly small: seven bits a byte, the lowest first, with the eighth bit
+/// on all but the last byte.
+pub(crate) fn put_number(out: &mut Vec<u8>, mut value: u64) {
+    while let Ok(low) = u8::try_from(value & 0x7f) {
+        value >>= 7;
+        if value == 0 {
+            out.push(low);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}
+
+/// Appends a difference modulo 2^64 that is mostly near zero, on either side.
+pub(crate) fn put_difference(out: &mut Vec<u8>, difference: u64) {
+    put_number(out, (difference << 1) ^ (difference >> 63).wrapping_neg());
 }
 
 /// A value with a form in bytes.
@@ -120,6 +163,27 @@ impl<T: Stored> Stored for Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_come_back_and_small_ones_are_short() {
+        for value in [0, 1, 127, 128, 1 << 14, u64::MAX >> 1, u64::MAX - 1, u64::MAX] {
+            let mut bytes = Vec::new();
+            put_number(&mut bytes, value);
+            let len = bytes.len();
+            put_difference(&mut bytes, value);
+            let mut input = Input::new(&bytes);
+            assert_eq!((input.number(), input.difference()), (Some(value), Some(value)));
+            assert!(input.is_empty());
+            assert_eq!(Input::new(&bytes[..len - 1]).number(), None, "{value} cut short");
+        }
+        let mut bytes = Vec::new();
+        put_difference(&mut bytes, 63);
+        put_difference(&mut bytes, 64_u64.wrapping_neg());
+        assert_eq!(bytes.len(), 2);
+        let too_long = [[0xff; 9].as_slice(), &[2]].concat();
+        assert_eq!(Input::new(&too_long).number(), None);
+        assert_eq!(Input::new(&[0x80; 11]).number(), None);
+    }
 
     #[test]
     fn what_was_put_is_taken_and_no_truncation_is_a_value() {

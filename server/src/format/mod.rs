@@ -10,6 +10,7 @@
 //!     session.snapless               identities and geometry, written once       session.rs
 //!     acknowledged.snapless          the acknowledged end of the stream          acknowledged.rs
 //!     segment-00000001.slseg …       the stream                                  segment.rs
+//!     segment-00000001.slidx …       its record headers; may be missing          index.rs
 //!     state.snapless                 the rules' state within it; may be missing  state.rs
 //!     watermark.snapless             up to when nothing newer was captured       watermark.rs
 //! ```
@@ -21,6 +22,7 @@
 pub mod acknowledged;
 pub(crate) mod codec;
 mod geometry;
+pub mod index;
 pub mod repository;
 pub mod segment;
 pub mod session;

@@ -38,11 +38,25 @@ impl SegmentNumber {
         format!("segment-{:08}.slseg", self.0)
     }
 
-    /// The number in a file name; `None` for any other file.
+    /// The name of the file of the segment's index.
+    pub fn index_name(self) -> String {
+        format!("segment-{:08}.slidx", self.0)
+    }
+
+    /// The number in a segment's file name; `None` for any other file.
     pub fn from_file_name(name: &str) -> Option<Self> {
-        let digits = name.strip_prefix("segment-")?.strip_suffix(".slseg")?;
-        let number = Self(digits.parse().ok()?);
-        (number.file_name() == name && number.0 > 0).then_some(number)
+        Self::parse(name, ".slseg")
+    }
+
+    /// The number in the file name of an index; `None` for any other file.
+    pub fn from_index_name(name: &str) -> Option<Self> {
+        Self::parse(name, ".slidx")
+    }
+
+    fn parse(name: &str, suffix: &str) -> Option<Self> {
+        let digits = name.strip_prefix("segment-")?.strip_suffix(suffix)?;
+        let number: u64 = digits.parse().ok()?;
+        (format!("{number:08}") == digits && number > 0).then_some(Self(number))
     }
 }
 
@@ -73,8 +87,21 @@ const _: () = assert!(size_of::<Raw>() == SEGMENT_HEADER_LEN);
 impl SegmentHeader {
     /// The header's bytes.
     pub fn to_bytes(self) -> [u8; SEGMENT_HEADER_LEN] {
+        self.to_bytes_as(MAGIC, VERSION)
+    }
+
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// Any [`FormatError`].
+    pub fn read(bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<Self, FormatError> {
+        Self::read_as(bytes, MAGIC, VERSION)
+    }
+
+    /// The bytes of the same header in another kind of file.
+    pub(super) fn to_bytes_as(self, magic: [u8; 8], version: u32) -> [u8; SEGMENT_HEADER_LEN] {
         let raw = Raw {
-            head: Head::new(MAGIC, VERSION),
+            head: Head::new(magic, version),
             volume: self.volume,
             session: self.session,
             number: U64::new(self.number.0),
@@ -86,12 +113,13 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Reads a header.
-    ///
-    /// # Errors
-    /// Any [`FormatError`].
-    pub fn read(bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<Self, FormatError> {
-        check(bytes, MAGIC, VERSION)?;
+    /// Reads the same header in another kind of file.
+    pub(super) fn read_as(
+        bytes: &[u8; SEGMENT_HEADER_LEN],
+        magic: [u8; 8],
+        version: u32,
+    ) -> Result<Self, FormatError> {
+        check(bytes, magic, version)?;
         let raw: Raw = zerocopy::transmute!(*bytes);
         Ok(Self {
             volume: raw.volume,
@@ -121,6 +149,11 @@ mod tests {
         let parse = SegmentNumber::from_file_name;
         assert_eq!(parse("segment-00000012.slseg"), Some(SegmentNumber(12)));
         assert_eq!(parse("segment-123456789.slseg"), Some(SegmentNumber(123_456_789)));
+        let index = SegmentNumber(12).index_name();
+        assert_eq!(
+            (SegmentNumber::from_index_name(&index), parse(&index)),
+            (Some(SegmentNumber(12)), None)
+        );
         for other in ["segment-12.slseg", "segment-00000000.slseg", "x", "segment-0000000a.slseg"] {
             assert_eq!(parse(other), None, "{other}");
         }

@@ -9,6 +9,8 @@ use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::geometry::{GeometryLe, within_limit};
+use super::index::IndexIdentity;
+use super::segment::{SegmentHeader, SegmentNumber};
 use super::{FormatError, Head, check, seal};
 
 /// The file's name.
@@ -68,6 +70,11 @@ impl SessionHeader {
         let mut bytes: [u8; SESSION_LEN] = zerocopy::transmute!(raw);
         seal(&mut bytes);
         bytes
+    }
+
+    /// The identity of the index of one of its segments.
+    pub fn index_of(&self, number: SegmentNumber) -> IndexIdentity {
+        IndexIdentity::new(SegmentHeader { volume: self.volume, session: self.session, number })
     }
 
     /// Reads the file's bytes.

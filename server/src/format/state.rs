@@ -25,7 +25,7 @@ pub const STATE_FILE: &str = "state.snapless";
 pub const STATE_LEN_MAX: u64 = 3 << 30;
 
 const MAGIC: [u8; 8] = *b"SLSTATE\0";
-/// 1 had neither the checksum of the headers nor sets of blocks with holes.
+/// 1 had no sets of blocks with holes.
 const VERSION: u32 = 2;
 
 /// An entry of a segment: where it is, and its first bytes, whose checksum tells it from others.

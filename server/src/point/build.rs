@@ -4,24 +4,27 @@
 //! change of it. Stream order therefore gives the right image, even if a block was captured after
 //! the point.
 //!
-//! A damaged header could give a part of the image an older content without a trace. The headers
-//! are those that were received: the state that the writer has kept vouches for them, and the
-//! content of the entries after it, or of all if there is no such state, is read and checked.
+//! A damaged header could give a part of the image an older content without a trace. So headers are
+//! read from the segments' indices, whose checksums are checked, and where there is none from
+//! entries that are read and checked as a whole.
 
 use rangemap::RangeMap;
 use snapless_types::{BlockRange, Extent, Geometry, RecordKind, Seq};
 
-use super::{Entry, PointMap, Run, Source};
+use super::{Entry, PointMap, Records, Run, Source};
 use crate::bitmap::BlockSet;
 use crate::error::{Error, Result};
-use crate::reader::{EntryPlace, Located, SessionReader, Voucher, Wanted};
+use crate::reader::{Indices, Located, SessionReader, Wanted, with_indices};
 use crate::stop::StopFlag;
 use crate::stream::BaseBlocks;
 use crate::timeline::Cut;
 
+/// So many entries and checksums are gathered before those are left out that are not needed.
+const GATHERED: usize = 1 << 20;
+
 impl PointMap {
-    /// Builds the map of the changes in `cut`; `last_base` is the last record that gives a block
-    /// its content at t0.
+    /// Builds the map of the changes in `cut`; `last_base` is the last record that gives a block its
+    /// content at t0.
     ///
     /// # Errors
     /// Damage of the stream's headers, [`Error::PointTooLarge`], or [`Error::Stopped`].
@@ -34,20 +37,14 @@ impl PointMap {
         stop: &StopFlag,
         mut progress: impl FnMut(u64),
     ) -> Result<Self> {
-        if let Some((longer, voucher)) = reader.vouched()? {
-            let voucher = Some(&voucher);
-            match Self::build_from(&longer, voucher, cut, last_base, stop, &mut progress) {
-                // The state may be of another history; the segments alone decide.
-                Err(error) if error.is_damage() => log::warn!("every entry is read: {error}"),
-                other => return other,
-            }
-        }
-        Self::build_from(reader, None, cut, last_base, stop, &mut progress)
+        with_indices(|indices| {
+            Self::build_with(reader, indices, cut, last_base, stop, &mut progress)
+        })
     }
 
-    fn build_from(
+    fn build_with(
         reader: &SessionReader,
-        voucher: Option<&Voucher>,
+        indices: Indices,
         cut: Cut,
         last_base: Seq,
         stop: &StopFlag,
@@ -59,16 +56,19 @@ impl PointMap {
             cut,
             runs: RangeMap::new(),
             entries: Vec::new(),
-            current: None,
+            tiles: Vec::new(),
+            limit: GATHERED,
+            is_too_large: false,
             records: 0,
         };
-        reader.headers(voucher, stop, |found| {
-            if now.replace(found.entry) != Some(found.entry) {
+        reader.headers(indices, stop, |found| {
+            let entry = (found.segment, found.entry.offset);
+            if now.replace(entry) != Some(entry) {
                 progress(done);
-                done += found.entry.len();
+                done += found.entry.end() - found.entry.offset;
             }
             let place = found.accepted.place;
-            if !cut.includes(place) && place.seq > last_base {
+            if builder.is_too_large || !cut.includes(place) && place.seq > last_base {
                 return Wanted::Enough;
             }
             builder.apply(found);
@@ -83,15 +83,18 @@ struct Builder {
     cut: Cut,
     runs: RangeMap<u64, Source>,
     entries: Vec<Entry>,
-    /// The entry that was needed last, and its index.
-    current: Option<(EntryPlace, u32)>,
+    tiles: Vec<u32>,
+    /// With so many entries or checksums, those are left out that are not needed.
+    limit: usize,
+    /// More of them are needed than have a number.
+    is_too_large: bool,
     records: u64,
 }
 
 impl Builder {
     /// Applies a record if it belongs to the image.
     fn apply(&mut self, found: &Located<'_>) {
-        let header = found.record;
+        let header = found.record.header;
         let Some(extent) = Extent::new(header.extent_offset(), header.extent_len()) else {
             // A marker changes no byte.
             return;
@@ -119,21 +122,19 @@ impl Builder {
     }
 
     fn content(&mut self, found: &Located<'_>, extent: &Extent) {
-        if found.record.is_zero() {
+        if found.record.header.is_zero() {
             return self.give(extent, Source::Zero);
         }
-        let entry = match self.current {
-            Some((place, index)) if place == found.entry => index,
-            _ => {
-                // More of them than have a number are refused at the end.
-                let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
-                let EntryPlace { segment, offset, frame } = found.entry;
-                self.entries.push(Entry { segment, offset, frame });
-                self.current = Some((found.entry, index));
-                index
-            }
-        };
-        self.give(extent, Source::of_record(entry, found.content as u64, extent));
+        if self.entries.len().max(self.tiles.len()) >= self.limit {
+            self.compact();
+        }
+        let entry = Entry { segment: found.segment, offset: found.entry.offset };
+        if self.entries.last() != Some(&entry) {
+            self.entries.push(entry);
+        }
+        let records = Records::one(extent, found.record.content as u64, self.tiles.len());
+        self.tiles.extend(found.record.tiles);
+        self.give(extent, Source::Stored { entry: number(self.entries.len() - 1), records });
     }
 
     /// Blocks that could not be read: the fresh ones at t0, the others later.
@@ -155,13 +156,46 @@ impl Builder {
         self.runs.insert(extent.offset()..extent.end(), source);
     }
 
-    /// Leaves out the entries that later ones have covered. What no record gives is zeros.
-    fn finish(self) -> Result<PointMap> {
-        if self.entries.len() >= u32::MAX as usize {
+    /// Leaves out the entries and checksums whose bytes later records have covered.
+    fn compact(&mut self) {
+        let mut numbers = vec![None; self.entries.len()];
+        for (_, source) in self.runs.iter() {
+            if let Source::Stored { entry, .. } = source {
+                numbers[*entry as usize] = Some(0);
+            }
+        }
+        let mut entries = Vec::new();
+        for (entry, number_of) in self.entries.iter().zip(&mut numbers) {
+            if number_of.is_some() {
+                *number_of = Some(number(entries.len()));
+                entries.push(*entry);
+            }
+        }
+        let mut tiles = Vec::new();
+        let runs = std::mem::take(&mut self.runs).into_iter().map(|(bytes, mut source)| {
+            if let Source::Stored { entry, records } = &mut source {
+                *entry = numbers[*entry as usize].unwrap_or(*entry);
+                let [first, last] = [bytes.start, bytes.end - 1].map(|byte| records.tile(byte));
+                records.tile = records.tile.wrapping_sub(first).wrapping_add(number(tiles.len()));
+                tiles.extend_from_slice(&self.tiles[first as usize..=last as usize]);
+            }
+            (bytes, source)
+        });
+        self.runs = runs.collect();
+        (self.entries, self.tiles) = (entries, tiles);
+        let count = self.entries.len().max(self.tiles.len());
+        self.is_too_large |= count >= u32::MAX as usize / 2;
+        self.limit = count.saturating_mul(2).max(GATHERED);
+    }
+
+    /// What no record gives is zeros.
+    fn finish(mut self) -> Result<PointMap> {
+        self.compact();
+        if self.is_too_large {
             return Err(Error::PointTooLarge);
         }
         let length = self.geometry.length();
-        let (mut needed, mut runs) = (vec![false; self.entries.len()], Vec::<Run>::new());
+        let mut runs = Vec::<Run>::new();
         let mut end = 0;
         for (bytes, source) in self.runs {
             if bytes.start > end {
@@ -169,29 +203,15 @@ impl Builder {
             }
             end = bytes.end;
             append(&mut runs, bytes.start, source);
-            if let Source::Stored { entry, .. } = source {
-                needed[entry as usize] = true;
-            }
         }
         if end < length {
             append(&mut runs, end, Source::Zero);
         }
-        let mut entries = Vec::new();
-        let mut numbers = vec![0; self.entries.len()];
-        for ((found, is_needed), number) in self.entries.iter().zip(needed).zip(&mut numbers) {
-            if is_needed {
-                *number = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-                entries.push(*found);
-            }
-        }
-        for run in &mut runs {
-            if let Source::Stored { entry, .. } = &mut run.source {
-                *entry = numbers[*entry as usize];
-            }
-        }
         runs.shrink_to_fit();
+        let Self { mut entries, mut tiles, records, .. } = self;
         entries.shrink_to_fit();
-        Ok(PointMap { length, runs, entries, records: self.records })
+        tiles.shrink_to_fit();
+        Ok(PointMap { length, runs, entries, tiles, records })
     }
 }
 
@@ -199,4 +219,9 @@ fn append(runs: &mut Vec<Run>, start: u64, source: Source) {
     if runs.last().is_none_or(|last| last.source != source) {
         runs.push(Run { start, source });
     }
+}
+
+/// An index of an entry or a checksum: there are less than 2^32.
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }

@@ -4,13 +4,13 @@ use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
-use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader, Records};
+use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
 
 use crate::error::{Damage, Error, Result};
+use crate::format::index::EntryIndex;
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::SessionHeader;
 use crate::storage::StoredFile;
-use crate::stream::Violation;
 
 /// Reads one segment, entry by entry, up to its acknowledged end.
 #[derive(Debug)]
@@ -50,8 +50,7 @@ impl SegmentReader {
     }
 
     /// Begins the next entry, of records or a watermark; `None` at the acknowledged end.
-    /// [`Self::load`] must follow, or [`Self::watermark`] and for records [`Self::read`] or
-    /// [`Self::skim`].
+    /// [`Self::load`] must follow, or [`Self::watermark`] and for records [`Self::skim`].
     pub(crate) fn next_entry(&mut self) -> Result<Option<FrameHeader>> {
         self.start = self.next;
         if self.start == self.end {
@@ -87,31 +86,18 @@ impl SegmentReader {
         Watermark::read(&payload).map(Some).map_err(|why| self.damage(why))
     }
 
-    /// Reads the entry's records and checks its checksum. Also tells where in the payload the
-    /// content of each begins.
-    pub(super) fn read(
-        &mut self,
-        frame: FrameHeader,
-        payload: &mut Vec<u8>,
-        mut visit: impl FnMut(&RecordHeader, usize) -> Result<(), Violation>,
-    ) -> Result<()> {
-        self.load(frame, payload)?;
-        let mut content = 0;
-        for record in Records::new(payload) {
-            let record = record.map_err(|why| self.damage(why))?;
-            content += RECORD_HEADER_LEN;
-            visit(&record.header, content).map_err(|why| self.damage(why))?;
-            content += record.payload.len();
+    /// What an index has of the present entry, which was loaded.
+    pub(crate) fn index_of(&self, frame: FrameHeader, payload: &[u8]) -> Result<EntryIndex> {
+        if frame.kind() == FrameKind::Watermark {
+            let watermark = Watermark::read(payload).map_err(|why| self.damage(why))?;
+            return Ok(EntryIndex::of_watermark(self.start, frame, watermark));
         }
-        Ok(())
+        EntryIndex::of(self.start, frame, payload).map_err(|why| self.damage(why))
     }
 
-    /// As [`Self::read`], but skips the content of the records, and checks no checksum.
-    pub(super) fn skim(
-        &mut self,
-        frame: FrameHeader,
-        mut visit: impl FnMut(&RecordHeader, usize) -> Result<(), Violation>,
-    ) -> Result<()> {
+    /// Reads the headers of the entry's records and skips their content; checks no checksum.
+    pub(super) fn skim(&mut self, frame: FrameHeader) -> Result<EntryIndex> {
+        let mut entry = EntryIndex::new(self.start, frame);
         let mut left = frame.payload_len();
         while left > 0 {
             let mut bytes = [0; RECORD_HEADER_LEN];
@@ -123,12 +109,23 @@ impl SegmentReader {
             left = (left - bytes.len())
                 .checked_sub(record.payload_len())
                 .ok_or_else(|| self.damage(RecordError::Truncated))?;
-            let content = frame.payload_len() - left - record.payload_len();
-            visit(&record, content).map_err(|why| self.damage(why))?;
+            entry.push_header(record);
             let skip = i64::try_from(record.payload_len()).unwrap_or(i64::MAX);
             self.file.seek_relative(skip).map_err(Error::file("read", self.path()))?;
         }
-        Ok(())
+        Ok(entry)
+    }
+
+    /// True if this entry begins there. Leaves the reader behind it.
+    pub(super) fn has_entry(&mut self, offset: u64, frame: &FrameHeader) -> bool {
+        let found = self.go_to(offset).and_then(|()| self.next_entry());
+        let is_there = matches!(found, Ok(Some(found)) if found == *frame);
+        is_there && self.go_to(self.next).is_ok()
+    }
+
+    /// The acknowledged end.
+    pub(super) fn end(&self) -> u64 {
+        self.end
     }
 
     fn path(&self) -> &Path {

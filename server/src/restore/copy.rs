@@ -1,11 +1,7 @@
-//! Copies an image along its map, entry by entry: one thread reads, the caller's writes.
+//! Copies an image along its map, in the order of the volume: one thread reads, the caller's writes.
 //!
-//! An entry has one checksum, so that a part of it costs as much as all of it. Therefore the parts
-//! are copied in the order of the stream: each entry that the image needs is read once. What the
-//! first sync wrote is in the volume's order there.
-//!
-//! Memory: three batches of at most [`BATCH_BYTES`] and the content of an entry, and an entry: 112
-//! MiB at most, 64 MiB with entries of 4 MiB; and 8 bytes a run of the map.
+//! Memory: three batches of at most [`BATCH_BYTES`] and one run, which is no longer than an entry:
+//! 96 MiB at most, 60 MiB with entries of 4 MiB.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
@@ -18,18 +14,24 @@ use crate::target::Target;
 
 use super::progress::{Progress, Stage};
 
-/// A batch has so many bytes, and the rest of an entry's.
+/// A batch has so many stored bytes, and the rest of a run: no run is cut, so that an entry whose
+/// records are in the volume's order is read once.
 const BATCH_BYTES: u64 = 16 << 20;
-/// Entries of a batch, of which the image may need little.
-const BATCH_ENTRIES: usize = 16;
+/// Parts of a batch, which may be short.
+const BATCH_PARTS: usize = 16 << 10;
 /// Zeros are made in steps of so many bytes, between which a stop is heard.
 const ZEROS_STEP: u64 = 256 << 20;
 
-/// Parts of the image, and their bytes, one behind the other.
+/// Parts of the image in order, and the bytes of those that are stored.
 #[derive(Default)]
 struct Batch {
-    parts: Vec<Range<u64>>,
+    parts: Vec<Part>,
     bytes: Vec<u8>,
+}
+
+struct Part {
+    range: Range<u64>,
+    is_stored: bool,
 }
 
 /// Copies the whole image to a target on which nothing has been written yet.
@@ -39,12 +41,7 @@ pub(super) fn copy(
     stop: &StopFlag,
     mut progress: impl FnMut(Progress),
 ) -> Result<()> {
-    let (mut done, total) = (0, image.map().length());
-    let mut tell = |bytes| {
-        done += bytes;
-        progress(Progress { stage: Stage::Image, done, total });
-    };
-    make_zeros(image, target, stop, &mut tell)?;
+    let total = image.map().length();
     thread::scope(|scope| {
         // One batch is being read, one waits, one is being written.
         let (full, filled) = sync_channel(1);
@@ -54,46 +51,36 @@ pub(super) fn copy(
         for batch in filled {
             let batch: Batch = batch?;
             write(&batch, target, stop)?;
-            tell(batch.bytes.len() as u64);
+            if let Some(last) = batch.parts.last() {
+                progress(Progress { stage: Stage::Image, done: last.range.end, total });
+            }
             // The reader may have ended.
             drop(free.send(batch));
         }
-        Ok(())
+        // What the target still does before it is complete may take long.
+        if stop.is_set() { Err(Error::Stopped) } else { Ok(()) }
     })
-}
-
-fn make_zeros(
-    image: &PointReader,
-    target: &mut impl Target,
-    stop: &StopFlag,
-    tell: &mut impl FnMut(u64),
-) -> Result<()> {
-    let map = image.map();
-    let runs = map.content(0..map.length());
-    for (mut run, _) in runs.filter(|(_, content)| !matches!(content, Content::Stored(_))) {
-        while !run.is_empty() {
-            if stop.is_set() {
-                return Err(Error::Stopped);
-            }
-            let len = ZEROS_STEP.min(run.end - run.start);
-            target.zero_first(run.start, len)?;
-            tell(len);
-            run.start += len;
-        }
-    }
-    Ok(())
 }
 
 fn write(batch: &Batch, target: &mut impl Target, stop: &StopFlag) -> Result<()> {
     let mut rest = &batch.bytes[..];
-    for parts in batch.parts.chunk_by(|one, next| one.end == next.start) {
+    let follows = |one: &Part, next: &Part| {
+        one.is_stored && next.is_stored && one.range.end == next.range.start
+    };
+    for parts in batch.parts.chunk_by(follows) {
+        let Some(end) = parts.last().map(|last| last.range.end) else { continue };
+        let start = parts[0].range.start;
         if stop.is_set() {
             return Err(Error::Stopped);
         }
-        let Some((first, last)) = parts.first().zip(parts.last()) else { continue };
-        let (now, later) = rest.split_at(to_len(last.end - first.start));
-        rest = later;
-        target.write_first(first.start, now)?;
+        if parts[0].is_stored {
+            let len = usize::try_from(end - start).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at(len);
+            rest = later;
+            target.write_first(start, now)?;
+        } else {
+            target.zero_first(start, end - start)?;
+        }
     }
     Ok(())
 }
@@ -105,38 +92,52 @@ fn read_all(
     to: &SyncSender<Result<Batch>>,
     used: &Receiver<Batch>,
 ) {
-    let mut entries = image.map().by_entry();
-    loop {
+    let mut parts = parts(image).peekable();
+    while parts.peek().is_some() {
         let mut batch = used.try_recv().unwrap_or_default();
         let read =
-            if stop.is_set() { Err(Error::Stopped) } else { fill(&mut batch, &mut entries, image) };
-        let is_last = read.is_err() || batch.parts.is_empty();
-        if to.send(read.map(|()| batch)).is_err() || is_last {
+            if stop.is_set() { Err(Error::Stopped) } else { fill(&mut batch, &mut parts, image) };
+        let goes_on = read.is_ok();
+        if to.send(read.map(|()| batch)).is_err() || !goes_on {
             return;
         }
     }
 }
 
-/// Fills a batch with the next entries; there are none if it stays empty.
 fn fill(
     batch: &mut Batch,
-    entries: &mut impl Iterator<Item = Vec<Range<u64>>>,
+    from: &mut impl Iterator<Item = Part>,
     image: &PointReader,
 ) -> Result<()> {
     batch.parts.clear();
+    let mut stored = Vec::new();
     let mut len = 0;
-    for parts in entries.take(BATCH_ENTRIES) {
-        len += parts.iter().map(|part| part.end - part.start).sum::<u64>();
-        batch.parts.extend(parts);
-        if len >= BATCH_BYTES {
+    for part in from {
+        if part.is_stored {
+            len += part.range.end - part.range.start;
+            stored.push(part.range.clone());
+        }
+        batch.parts.push(part);
+        if len >= BATCH_BYTES || batch.parts.len() >= BATCH_PARTS {
             break;
         }
     }
-    batch.bytes.resize(to_len(len), 0);
-    image.read_once(&batch.parts, &mut batch.bytes)
+    batch.bytes.resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
+    image.read_stored(&stored, &mut batch.bytes)
 }
 
-/// A length of a batch, which is in memory.
-fn to_len(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
+/// The parts of the image: runs, and steps of zeros.
+fn parts(image: &PointReader) -> impl Iterator<Item = Part> + use<'_> {
+    let all = 0..image.map().length();
+    image.map().content(all).flat_map(|(range, content)| {
+        let is_stored = matches!(content, Content::Stored(_));
+        let step = if is_stored { u64::MAX } else { ZEROS_STEP };
+        let Range { start, end } = range;
+        let mut next = start;
+        std::iter::from_fn(move || {
+            let range = next..next.saturating_add(step).min(end);
+            next = range.end;
+            (!range.is_empty()).then_some(Part { range, is_stored })
+        })
+    })
 }

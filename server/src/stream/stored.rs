@@ -14,7 +14,6 @@ impl StreamState {
         for block in [self.last_base.start, self.last_base.end] {
             block.0.put(out);
         }
-        self.headers.put(out);
         for set in [&self.base, &self.known, &self.spoiled, &self.holes_at_t0, &self.holes] {
             set.put(out);
         }
@@ -26,7 +25,6 @@ impl StreamState {
     pub(crate) fn take(input: &mut Input<'_>, geometry: Geometry) -> Option<Self> {
         let ended_epoch = Stored::take(input)?;
         let [start, end] = [u64::take(input)?, u64::take(input)?].map(BlockIndex);
-        let headers = Stored::take(input)?;
         let total = geometry.block_count();
         let base = BlockSet::take(input, total)?;
         let known = BlockSet::take(input, total)?;
@@ -52,7 +50,6 @@ impl StreamState {
             last_base: BlockRange::new(start, end),
             ended_epoch,
             joint: Joint::Stored,
-            headers,
             timeline,
         })
     }

@@ -23,6 +23,15 @@ pub(super) struct Marks {
     file: Option<MarkFile>,
 }
 
+/// An entry of a segment that is a watermark.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MarkEntry {
+    /// Its header.
+    pub(super) frame: FrameHeader,
+    /// What it says.
+    pub(super) watermark: Watermark,
+}
+
 #[derive(Debug)]
 struct MarkFile {
     file: StoredFile,
@@ -57,16 +66,22 @@ impl Marks {
         Ok(())
     }
 
-    /// The bytes of the entries that go in front of the next one; none without a watermark.
-    pub(super) fn take_entries(&mut self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        for Reading { time, monotonic } in mem::take(&mut self.readings).iter() {
+    /// The entries that go in front of the next one; none without a watermark.
+    pub(super) fn take_entries(&mut self) -> Result<Vec<MarkEntry>> {
+        let readings = mem::take(&mut self.readings);
+        let entry = |Reading { time, monotonic }| {
             let watermark = Watermark::new(self.seq, time, monotonic);
-            let header = FrameHeader::new(FrameKind::Watermark, watermark.as_bytes())?;
-            bytes.extend(header.to_bytes());
-            bytes.extend(watermark.as_bytes());
-        }
-        Ok(bytes)
+            let frame = FrameHeader::new(FrameKind::Watermark, watermark.as_bytes())?;
+            Ok(MarkEntry { frame, watermark })
+        };
+        readings.iter().map(entry).collect()
+    }
+}
+
+impl MarkEntry {
+    /// Its bytes.
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        [&self.frame.to_bytes()[..], self.watermark.as_bytes()].concat()
     }
 }
 

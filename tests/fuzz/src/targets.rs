@@ -7,8 +7,9 @@
 //! | `records` | the driver, through the service | records in a buffer |
 //! | `frames` | the network | frames and what they carry |
 //! | `ingest` | the network | whole connections: frames, records, the stream's rules |
+//! | `index` | a program that can write to the repository | the index of a segment |
 //! | `nbd` | a client of `snapless-server mount` | the NBD handshake and requests |
-//! | `repository` | a program that can write to the repository | the fixed structures of its files |
+//! | `repository` | the same as for `index` | the fixed structures of its files |
 //! | `segment` | the same | a stored stream, read from files and salvaged |
 //! | `state` | the same | the kept state of a stream; the list of sessions |
 //! | `text` | people and files | identities, file names, times |
@@ -20,6 +21,7 @@
 mod control;
 mod dispatch;
 mod frames;
+mod index;
 mod ingest;
 mod nbd;
 mod records;
@@ -58,11 +60,12 @@ impl Target {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 11] = [
+pub static TARGETS: [Target; 12] = [
     control::TARGET,
     dispatch::TARGET,
     records::TARGET,
     frames::TARGET,
+    index::TARGET,
     ingest::TARGET,
     nbd::TARGET,
     repository::TARGET,

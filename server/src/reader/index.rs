@@ -1,0 +1,136 @@
+//! Reads the index of a segment, chunk by chunk.
+
+use std::collections::VecDeque;
+use std::io::{BufReader, ErrorKind, Read};
+use std::path::Path;
+
+use crate::error::{Damage, Error, Result};
+use crate::format::index::{
+    CHUNK_HEADER_LEN, ChunkHeader, Entries, EntryIndex, INDEX_HEADER_LEN, IndexIdentity,
+};
+use crate::format::segment::SEGMENT_HEADER_LEN;
+use crate::storage::{OpenMode, Store, StoredFile};
+
+/// Bytes read ahead.
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// Reads the index of a segment, chunk by chunk.
+#[derive(Debug)]
+pub(crate) struct IndexReader {
+    file: BufReader<StoredFile>,
+    identity: IndexIdentity,
+    /// Where in the file the next chunk begins.
+    next: u64,
+    len: u64,
+    /// Where in the segment the next chunk's first entry must begin.
+    expected: u64,
+    chunk: Option<ChunkHeader>,
+    body: Vec<u8>,
+    /// Entries of the present chunk that [`Self::expect`] has not compared yet.
+    ahead: VecDeque<EntryIndex>,
+}
+
+impl IndexReader {
+    /// Opens an index; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] for a file that is not this index.
+    pub(crate) fn open(
+        store: &Store,
+        path: &Path,
+        identity: IndexIdentity,
+    ) -> Result<Option<Self>> {
+        let file = match store.open(path, OpenMode::Read) {
+            Ok(file) => file,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut reader = Self {
+            len: file.len()?,
+            file: BufReader::with_capacity(BUFFER_BYTES, file),
+            identity,
+            next: INDEX_HEADER_LEN as u64,
+            expected: SEGMENT_HEADER_LEN as u64,
+            chunk: None,
+            body: Vec::new(),
+            ahead: VecDeque::new(),
+        };
+        let mut header = [0; INDEX_HEADER_LEN];
+        reader.fill(&mut header)?;
+        identity.check(&header).map_err(|why| reader.damage(why))?;
+        Ok(Some(reader))
+    }
+
+    /// Reads and checks the next chunk; false if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; then there is no use in what follows either.
+    pub(crate) fn next_chunk(&mut self) -> Result<bool> {
+        if self.next == self.len {
+            return Ok(false);
+        }
+        let mut head = [0; CHUNK_HEADER_LEN];
+        self.fill(&mut head)?;
+        let chunk = ChunkHeader::read(&head).map_err(|why| self.damage(why))?;
+        let end = self.next + (CHUNK_HEADER_LEN + chunk.len) as u64;
+        if end > self.len || chunk.start != self.expected {
+            return Err(self.damage(Damage::Truncated(end)));
+        }
+        let mut body = std::mem::take(&mut self.body);
+        body.resize(chunk.len, 0);
+        let filled = self.fill(&mut body);
+        self.body = body;
+        filled?;
+        chunk.verify(&self.identity, &self.body).map_err(|why| self.damage(why))?;
+        (self.next, self.expected, self.chunk) = (end, chunk.end, Some(chunk));
+        Ok(true)
+    }
+
+    /// Where in the segment the present chunk ends.
+    pub(crate) fn segment_end(&self) -> u64 {
+        self.expected
+    }
+
+    /// Where in the file the present chunk ends.
+    pub(crate) fn file_end(&self) -> u64 {
+        self.next
+    }
+
+    /// The entries of the present chunk.
+    pub(crate) fn entries(&self) -> Entries<'_> {
+        match &self.chunk {
+            Some(chunk) => chunk.entries(&self.body),
+            None => Entries::none(),
+        }
+    }
+
+    /// Checks that the next entry is this one, or that there is none; an index may end early.
+    ///
+    /// # Errors
+    /// [`Damage::Index`], or damage of the file.
+    pub(crate) fn expect(&mut self, entry: Option<&EntryIndex>) -> Result<()> {
+        while self.ahead.is_empty() && self.next_chunk()? {
+            let entries: Result<Vec<_>, _> = self.entries().collect();
+            self.ahead = entries.map_err(|why| self.damage(why))?.into();
+        }
+        match self.ahead.pop_front() {
+            Some(found) if Some(&found) != entry => Err(self.damage(Damage::Index)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Damage of the index.
+    pub(crate) fn damage(&self, why: impl Into<Damage>) -> Error {
+        Error::damaged(self.file.get_ref().path(), self.next, why)
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
+        match self.file.read_exact(bytes) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Err(self.damage(Damage::Truncated(self.len)))
+            }
+            Err(error) => Err(Error::file("read", self.file.get_ref().path())(error)),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Writes the index of the open segment while the segment grows.
+//!
+//! The index only saves time: it is synced when the segment is full and not before, and a failure
+//! is logged and leaves the rest of the segment without one. What must not be is an index of
+//! entries that were cut off and replaced. So when a segment is opened again, its index is cut
+//! back, durably, before the segment may grow.
+
+use std::path::Path;
+
+use log::warn;
+use snapless_wire::frame::FrameHeader;
+
+use super::marks::MarkEntry;
+use crate::error::{Error, Result};
+use crate::format::index::{ChunkBuilder, EntryIndex, INDEX_HEADER_LEN};
+use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
+use crate::format::session::SessionHeader;
+use crate::reader::{SessionReader, SoundIndex};
+use crate::stop::StopFlag;
+use crate::storage::{OpenMode, Store, StoredFile};
+
+/// The index of the open segment.
+#[derive(Debug)]
+pub(super) struct IndexWriter {
+    /// `None` after a failure.
+    file: Option<StoredFile>,
+    /// Bytes of the file.
+    len: u64,
+    chunks: ChunkBuilder,
+}
+
+impl IndexWriter {
+    /// Begins the index of a new segment.
+    pub(super) fn create(
+        store: &Store,
+        dir: &Path,
+        session: &SessionHeader,
+        number: SegmentNumber,
+    ) -> Self {
+        let chunks = ChunkBuilder::new(session.index_of(number), SEGMENT_HEADER_LEN as u64);
+        let file = begin(store, dir, session, number).map_err(given_up).ok();
+        Self { file, len: INDEX_HEADER_LEN as u64, chunks }
+    }
+
+    /// Opens the index of the last segment again: cuts back what is damaged or past the acknowledged
+    /// end, and adds the entries up to there.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`], or what keeps the index from being cut back.
+    pub(super) fn reopen(
+        store: &Store,
+        dir: &Path,
+        reader: &SessionReader,
+        stop: &StopFlag,
+    ) -> Result<Self> {
+        let number = reader.acknowledged().segment;
+        let session = reader.header();
+        let (file, sound) = match reader.sound_index(number) {
+            None => {
+                let sound =
+                    SoundIndex { len: INDEX_HEADER_LEN as u64, end: SEGMENT_HEADER_LEN as u64 };
+                (begin(store, dir, session, number)?, sound)
+            }
+            Some(sound) => {
+                let file = store.open(&dir.join(number.index_name()), OpenMode::Write)?;
+                file.set_len(sound.len)?;
+                (file, sound)
+            }
+        };
+        // Also if nothing was cut: the sync of an earlier cut may have failed.
+        file.sync()?;
+        let chunks = ChunkBuilder::new(session.index_of(number), sound.end);
+        let mut index = Self { file: Some(file), len: sound.len, chunks };
+        match reader.tail(number, sound.end, stop, |entry| index.add_entry(entry)) {
+            Err(error) if error.is_damage() => index.give_up(error),
+            read => read?,
+        }
+        index.flush();
+        Ok(index)
+    }
+
+    /// Adds what was appended to the segment at `offset`: watermarks, and an entry of records
+    /// behind them.
+    pub(super) fn add(
+        &mut self,
+        mut offset: u64,
+        marks: &[MarkEntry],
+        (frame, payload): (FrameHeader, &[u8]),
+    ) {
+        if self.file.is_none() {
+            return;
+        }
+        for mark in marks {
+            let entry = EntryIndex::of_watermark(offset, mark.frame, mark.watermark);
+            offset = entry.end();
+            self.add_entry(&entry);
+        }
+        match EntryIndex::of(offset, frame, payload) {
+            Ok(entry) => self.add_entry(&entry),
+            // A connection checks the records before it appends them.
+            Err(_) => self.file = None,
+        }
+    }
+
+    fn add_entry(&mut self, entry: &EntryIndex) {
+        if self.file.is_some() && self.chunks.add(entry) {
+            self.flush();
+        }
+    }
+
+    /// Writes the entries that were added since the last chunk.
+    pub(super) fn flush(&mut self) {
+        let Some(file) = &self.file else { return };
+        let Some(chunk) = self.chunks.take() else { return };
+        match file.write_at(self.len, &chunk) {
+            Ok(()) => self.len += chunk.len() as u64,
+            Err(error) => self.give_up(error),
+        }
+    }
+
+    /// The segment is full.
+    pub(super) fn finish(&mut self) {
+        self.flush();
+        if let Some(Err(error)) = self.file.as_ref().map(StoredFile::sync) {
+            self.give_up(error);
+        }
+    }
+
+    fn give_up(&mut self, error: Error) {
+        given_up(error);
+        self.file = None;
+    }
+}
+
+/// Makes the file of an index, without an entry.
+fn begin(
+    store: &Store,
+    dir: &Path,
+    session: &SessionHeader,
+    number: SegmentNumber,
+) -> Result<StoredFile> {
+    let file = store.open(&dir.join(number.index_name()), OpenMode::Create)?;
+    file.write_at(0, &session.index_of(number).to_bytes())?;
+    Ok(file)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn given_up(error: Error) {
+    warn!("a part of the segment gets no index: {error}");
+}
