@@ -1,7 +1,7 @@
 //! Compares two points of a volume by their maps.
 //!
-//! Bytes that both points have from the same record are the same; so are zeros. Whatever else there
-//! is may differ, also if it was written again with the same bytes: [`Comparison::by_content`]
+//! Bytes that both points have from the same record are the same; so are zeros. Pages that both have
+//! from the same kept map are not looked at. Whatever else there is may differ, also if it was written again with the same bytes: [`Comparison::by_content`]
 //! reads both points there and keeps what does differ.
 
 use std::ops::Range;
@@ -111,8 +111,11 @@ impl Comparison {
     }
 
     /// What may differ, from the maps alone.
-    pub fn by_place(&self) -> Report {
-        self.report(false, self.changed())
+    ///
+    /// # Errors
+    /// What keeps a kept map from being read.
+    pub fn by_place(&self) -> Result<Report> {
+        Ok(self.report(false, self.changed()?))
     }
 
     /// What differs, in whole sectors: reads both points where they may differ.
@@ -124,7 +127,7 @@ impl Comparison {
         stop: &StopFlag,
         mut progress: impl FnMut(Progress),
     ) -> Result<Report> {
-        let maybe = self.changed();
+        let maybe = self.changed()?;
         let total = maybe.iter().map(|range| range.end - range.start).sum();
         let (mut done, mut changed) = (0, Vec::new());
         let mut bytes = [Vec::new(), Vec::new()];
@@ -165,30 +168,45 @@ impl Comparison {
     }
 
     /// The ranges that may differ.
-    fn changed(&self) -> Vec<Range<u64>> {
+    fn changed(&self) -> Result<Vec<Range<u64>>> {
         let [one, other] = [0, 1].map(|index| self.points[index].map());
         let shorter = self.shorter();
         let mut changed = Vec::new();
-        let (mut left, mut right) = (one.content(0..shorter), other.content(0..shorter));
-        let (mut a, mut b) = (left.next(), right.next());
-        while let (Some((in_a, is_a)), Some((in_b, is_b))) = (&a, &b) {
-            let part = in_a.start.max(in_b.start)..in_a.end.min(in_b.end);
-            if !part.is_empty() && !self.is_same(is_a, is_b) {
-                add(&mut changed, part.clone());
+        for page in 0.. {
+            let window = one.window(page);
+            if window.start >= shorter {
+                break;
             }
-            let (a_is_over, b_is_over) = (in_a.end == part.end, in_b.end == part.end);
-            if a_is_over {
-                a = left.next();
-            }
-            if b_is_over {
-                b = right.next();
+            if !one.shares_page(other, page) {
+                self.add_changed(window.start..window.end.min(shorter), &mut changed)?;
             }
         }
         let longer = one.length().max(other.length());
         if shorter < longer {
             add(&mut changed, shorter..longer);
         }
-        changed
+        Ok(changed)
+    }
+
+    /// Adds the ranges of a part of both images that may differ.
+    fn add_changed(&self, of: Range<u64>, changed: &mut Vec<Range<u64>>) -> Result<()> {
+        let [mut left, mut right] =
+            [0, 1].map(|index| self.points[index].map().content(of.clone()));
+        let (mut a, mut b) = (left.next().transpose()?, right.next().transpose()?);
+        while let (Some((in_a, is_a)), Some((in_b, is_b))) = (&a, &b) {
+            let part = in_a.start.max(in_b.start)..in_a.end.min(in_b.end);
+            if !part.is_empty() && !self.is_same(is_a, is_b) {
+                add(changed, part.clone());
+            }
+            let (a_is_over, b_is_over) = (in_a.end == part.end, in_b.end == part.end);
+            if a_is_over {
+                a = left.next().transpose()?;
+            }
+            if b_is_over {
+                b = right.next().transpose()?;
+            }
+        }
+        Ok(())
     }
 
     /// True if equal content is certain.

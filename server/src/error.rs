@@ -322,7 +322,7 @@ pub enum Damage {
     /// The stored stream breaks a rule.
     #[error("{0}")]
     Violation(#[from] Violation),
-    /// The file belongs to another session, or another place in it.
+    /// The file belongs to another session, another place in it, or another history of it.
     #[error("it belongs to another {0}")]
     Foreign(&'static str),
     /// The file is missing.

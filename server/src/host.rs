@@ -25,6 +25,6 @@ pub struct Host {
     pub keep_alive: Duration,
     /// Who may speak.
     pub security: Security,
-    /// Makes the indices that segments lack.
+    /// Makes the indices that segments lack, and keeps maps.
     pub indexer: Indexer,
 }

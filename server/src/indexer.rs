@@ -1,8 +1,8 @@
-//! Makes the indices that finished segments lack, on a thread of the server.
+//! Makes the indices that finished segments lack and keeps maps, on a thread of the server.
 //!
 //! A finished segment never changes, so that the thread needs no claim of its session. An index is
-//! missing after an update from a release that had none, and after its making failed. One segment is
-//! read at a time, whatever the number of sessions.
+//! missing after an update from a release that had none, and after its making failed. One segment
+//! is read at a time, or one map made, whatever the number of sessions; they take turns.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,11 +12,12 @@ use log::{info, warn};
 use crate::error::{Error, Result};
 use crate::format::index::ChunkBuilder;
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
+use crate::point::keep::keep_due;
 use crate::reader::SessionReader;
 use crate::stop::StopFlag;
 
 /// Hands sessions to the thread; clones hand them to the same one.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub struct Indexer(Arc<Shared>);
 
 #[derive(Default, Debug)]
@@ -24,6 +25,7 @@ struct Shared {
     /// Protects the sessions that wait.
     waiting: Mutex<Waiting>,
     changed: Condvar,
+    map_bytes: u64,
 }
 
 #[derive(Default, Debug)]
@@ -33,9 +35,24 @@ struct Waiting {
 }
 
 impl Indexer {
-    /// Has the session's segments looked at.
+    /// A map of a session is kept after so many bytes of its stream at least: see [`keep_due`].
+    pub fn new(map_bytes: u64) -> Self {
+        Self(Arc::new(Shared { map_bytes, ..Shared::default() }))
+    }
+
+    /// Bytes of a session's stream after which a map may be due.
+    pub fn map_bytes(&self) -> u64 {
+        self.0.map_bytes
+    }
+
+    /// Has the session looked at, as far as this reader's acknowledged end.
     pub fn look_at(&self, session: SessionReader) {
-        self.waiting().sessions.push_back(session);
+        let mut waiting = self.waiting();
+        // One that waits already keeps its turn.
+        match waiting.sessions.iter_mut().find(|it| it.header() == session.header()) {
+            Some(waits) => *waits = session,
+            None => waiting.sessions.push_back(session),
+        }
         self.0.changed.notify_one();
     }
 
@@ -51,11 +68,24 @@ impl Indexer {
             if stop.is_set() {
                 return;
             }
-            match make_missing(&session, stop) {
-                Ok(()) => {}
+            let made = make_missing(&session, stop)
+                .and_then(|()| keep_due(&session, self.0.map_bytes, stop));
+            match made {
+                // Another one may be due.
+                Ok(true) => self.take_turns(session),
+                Ok(false) => {}
                 Err(Error::Stopped) => return,
                 Err(error) => warn!("session {}: {error}", session.header().session),
             }
+        }
+    }
+
+    /// Lets the other sessions go first, and one that was handed in meanwhile stand for this one.
+    fn take_turns(&self, session: SessionReader) {
+        let mut waiting = self.waiting();
+        let is_same = |it: &SessionReader| it.header() == session.header();
+        if !waiting.sessions.iter().any(is_same) {
+            waiting.sessions.push_back(session);
         }
     }
 

@@ -13,7 +13,7 @@
 //! | [`serve`], [`connection`], [`backlog`], `storing`, [`ingest`] | from the network to the writer |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`host`], [`handles`] | what connections share; how many files may be open for them |
-//! | [`indexer`] | the indices that segments lack |
+//! | [`indexer`] | the indices that segments lack, and kept maps |
 //! | [`restore`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`list`] | an administrator's commands |
 //! | [`shown_name`] | names of files in their reports |
 #![forbid(unsafe_code)]

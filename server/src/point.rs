@@ -1,90 +1,59 @@
 //! The map of a point: which piece of which record holds the bytes of each part of the volume.
 //!
-//! It is built from the headers of the records and reads no content ([`PointMap::build`]), so that
+//! It is built from the newest kept map at or before the point, whose pages are read when they are
+//! needed, and the headers of the records since; it reads no content ([`PointMap::build`]), so that
 //! a restore reads each byte of the image once ([`PointReader`]), a mount reads what a client asks
 //! for, and a comparison of two points reads nothing.
 //!
 //! Its memory follows the image, not the history: 32 bytes a run, 16 bytes an entry that the image
-//! needs and 4 bytes for each 64 KiB or shorter record; while it is built, twice that at most, and
-//! 40 bytes a run in a tree that is half empty at worst. A run is a stretch of the volume that lies
-//! in one entry, in records of one length that follow each other in both. A volume of 1 TiB after
-//! its first sync has a run for each entry of 4 MiB: 80 MiB, of which 64 MiB are checksums. Each
-//! write that is still the newest of its place adds two runs at most.
+//! needs and 4 bytes for each 64 KiB or shorter record; while it is built, three times that. A run
+//! is a stretch of the volume that lies in one entry, in records of one length that follow each
+//! other in both. A volume of 1 TiB after its first sync has a run for each entry of 4 MiB: 80 MiB,
+//! of which 64 MiB are checksums. Each write that is still the newest of its place adds two runs at
+//! most.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
-use snapless_types::Extent;
-use snapless_wire::record::{RECORD_GRANULE, RECORD_HEADER_LEN};
+use snapless_types::{Extent, Seq};
 
-use crate::format::index::TILE_BYTES;
+use crate::error::{Error, Result};
+use crate::format::map::{PageRef, page_bytes};
 use crate::format::segment::SegmentNumber;
+use crate::reader::SessionReader;
+use crate::stop::StopFlag;
+use crate::timeline::Cut;
 
+mod base;
 mod build;
+pub mod keep;
+mod overlay;
+pub mod page;
 mod read;
+mod runs;
 
+use base::Base;
 pub use read::PointReader;
+use runs::{Entry, Records, Runs, Source};
 
 /// Where the bytes of a point are.
 #[derive(Debug)]
 pub struct PointMap {
-    length: u64,
-    /// In order, without a gap: each ends where the next begins, the last at the volume's end.
-    runs: Vec<Run>,
-    entries: Vec<Entry>,
-    /// CRC-32C of the tiles of the records, those of each run one behind the other.
-    tiles: Vec<u32>,
+    /// The changes since the base.
+    top: Runs,
+    base: Option<Base>,
     records: u64,
+    origin: Origin,
+    /// Made without a base, once a page of the base turned out to be damaged.
+    whole: OnceLock<Box<PointMap>>,
 }
 
-/// A part of the volume.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Run {
-    /// Its first byte.
-    start: u64,
-    source: Source,
-}
-
-const _: () = assert!(size_of::<Run>() == 32);
-
-/// What gives a run its bytes. The same value for each part of the run: a run is cut without a
-/// change, and equal neighbours are one run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Source {
-    /// Zeros: cleared, or without data at t0.
-    Zero,
-    /// Zeros: a paging, swap or hibernation file's at t0.
-    Excluded,
-    /// Unknown: the volume's disk could not read it.
-    Unreadable,
-    /// Records of an entry.
-    Stored {
-        /// The index of the entry.
-        entry: u32,
-        records: Records,
-    },
-}
-
-const _: () = assert!(size_of::<Source>() == 24);
-
-/// Records of one length, each right behind the one before, in the volume and in the entry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Records {
-    /// Bytes of each, in granules.
-    pitch: u16,
-    /// Where they would begin in the first bytes of the volume, in granules.
-    phase: u16,
-    /// The index of the first tile, if records were there.
-    tile: u32,
-    /// Where in the entry's payload they would begin, if records were there.
-    shift: u64,
-}
-
-/// An entry of a segment that the image needs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Entry {
-    segment: SegmentNumber,
-    /// Where in the segment it begins, in bytes.
-    offset: u64,
+/// What a map is made of.
+#[derive(Clone, Debug)]
+struct Origin {
+    reader: SessionReader,
+    cut: Cut,
+    last_base: Seq,
 }
 
 /// What the bytes of a part of the image are.
@@ -113,7 +82,7 @@ pub struct Place {
 impl PointMap {
     /// Bytes of the image.
     pub fn length(&self) -> u64 {
-        self.length
+        self.top.end
     }
 
     /// Records of which the image was made, those included that later ones covered.
@@ -121,16 +90,40 @@ impl PointMap {
         self.records
     }
 
-    /// Runs of the map.
+    /// The last record of the kept map below this one.
+    pub fn kept(&self) -> Option<Seq> {
+        self.base.as_ref().map(|base| base.root().checkpoint.seq)
+    }
+
+    /// Runs of the map, without those of a kept map below it.
     pub fn run_count(&self) -> usize {
-        self.runs.len()
+        self.top.list.len()
     }
 
     /// The extents that the volume's disk could not read, in order.
     pub fn unreadable(&self) -> Vec<Extent> {
-        let runs = self.parts(0..self.length);
-        let unreadable = runs.filter(|(_, source)| *source == Source::Unreadable);
-        unreadable.filter_map(|(part, _)| Extent::new(part.start, part.end - part.start)).collect()
+        let mut found: Vec<Range<u64>> = Vec::new();
+        let mut add = |part: Range<u64>| match found.last_mut() {
+            _ if part.is_empty() => {}
+            Some(last) if last.end == part.start => last.end = part.end,
+            _ => found.push(part),
+        };
+        let below = self.base.as_ref().map_or(&[][..], |base| &base.root().unreadable);
+        for (part, source) in self.top.parts(0..self.length()) {
+            match source {
+                Source::Unreadable => add(part),
+                Source::Below => {
+                    let first = below.partition_point(|extent| extent.end() <= part.start);
+                    let within = below[first..].iter().take_while(|it| it.offset() < part.end);
+                    within.for_each(|extent| {
+                        add(extent.offset().max(part.start)..extent.end().min(part.end));
+                    });
+                }
+                _ => {}
+            }
+        }
+        let extent = |part: Range<u64>| Extent::new(part.start, part.end - part.start);
+        found.into_iter().filter_map(extent).collect()
     }
 
     /// Bytes that the volume's disk could not read.
@@ -139,81 +132,115 @@ impl PointMap {
     }
 
     /// What a part of the image is made of, in order.
-    pub fn content(&self, of: Range<u64>) -> impl Iterator<Item = (Range<u64>, Content)> + use<'_> {
-        self.parts(of).map(|(part, source)| {
-            let content = match source {
-                Source::Zero => Content::Zero,
-                Source::Excluded => Content::Excluded,
-                Source::Unreadable => Content::Unreadable,
-                Source::Stored { entry, records } => {
-                    let Entry { segment, offset } = self.entries[entry as usize];
-                    let Records { pitch, phase, shift, .. } = records;
-                    Content::Stored(Place { segment, entry: offset, pitch, phase, shift })
+    ///
+    /// # Errors
+    /// What keeps a kept map from being read, or damage of the stream. There is nothing after it.
+    pub fn content(
+        &self,
+        of: Range<u64>,
+    ) -> impl Iterator<Item = Result<(Range<u64>, Content)>> + use<'_> {
+        let end = of.end.min(self.length());
+        let step = page_bytes(&self.origin.reader.header().geometry);
+        let mut next = Some(of.start);
+        let windows = std::iter::from_fn(move || {
+            let start = next.filter(|start| *start < end)?;
+            let window = start..(start / step).saturating_add(1).saturating_mul(step).min(end);
+            let mut parts = Vec::new();
+            let visited = self.visit(window.clone(), &mut |runs, part, source| {
+                parts.push(Ok((part.clone(), Content::of(runs, source))));
+            });
+            next = visited.is_ok().then_some(window.end);
+            parts.extend(visited.err().map(Err));
+            Some(parts)
+        });
+        windows.flatten()
+    }
+
+    /// The part of the volume that a page covers.
+    pub(crate) fn window(&self, page: u64) -> Range<u64> {
+        let step = page_bytes(&self.origin.reader.header().geometry);
+        let start = page.saturating_mul(step);
+        start..start.saturating_add(step).min(self.length())
+    }
+
+    /// True if both maps have this page from the same kept map, so that they are the same there.
+    /// Reads nothing.
+    pub(crate) fn shares_page(&self, other: &Self, page: u64) -> bool {
+        let is_one_stream = self.origin.reader.header() == other.origin.reader.header();
+        let same = self.same_page(page).filter(|_| is_one_stream);
+        same.is_some_and(|same| other.same_page(page) == Some(same))
+    }
+
+    /// The page of the base, if nothing in it has changed.
+    fn same_page(&self, page: u64) -> Option<PageRef> {
+        let base = self.base.as_ref()?;
+        let is_same = self.top.parts(self.window(page)).all(|(_, it)| it == Source::Below);
+        let index = usize::try_from(page).ok().filter(|_| is_same)?;
+        base.root().pages.get(index).copied()
+    }
+
+    /// Visits the runs of a part of the volume, cut to it, each with what it refers to.
+    fn visit(
+        &self,
+        of: Range<u64>,
+        visit: &mut dyn FnMut(&Runs, &Range<u64>, Source),
+    ) -> Result<()> {
+        for (part, source) in self.top.parts(of) {
+            match &self.base {
+                Some(base) if source == Source::Below => self.visit_base(base, &part, visit)?,
+                _ => visit(&self.top, &part, source),
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_base(
+        &self,
+        base: &Base,
+        of: &Range<u64>,
+        visit: &mut dyn FnMut(&Runs, &Range<u64>, Source),
+    ) -> Result<()> {
+        let mut at = of.start;
+        while at < of.end {
+            let page = at / base.page_bytes();
+            let window = at..base.extent(page).end.min(of.end);
+            at = window.end;
+            match base.page(page) {
+                Ok(runs) => {
+                    runs.parts(window).for_each(|(part, source)| visit(&runs, &part, source));
                 }
-            };
-            (part, content)
-        })
+                Err(error) if base::is_unusable(&error) => {
+                    self.whole(&error)?.visit(window, visit)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
-    /// The runs of a part of the volume, cut to it.
-    fn parts(&self, of: Range<u64>) -> impl Iterator<Item = (Range<u64>, Source)> + use<'_> {
-        let end = of.end.min(self.length);
-        // The first run begins at 0, so there is one before any place.
-        let first = self.runs.partition_point(|run| run.start <= of.start).saturating_sub(1);
-        let runs = self.runs.get(first..).unwrap_or_default();
-        runs.iter().zip(first + 1..).map_while(move |(run, next)| {
-            let next = self.runs.get(next).map_or(self.length, |next| next.start);
-            let part = run.start.max(of.start)..next.min(end);
-            (part.start < part.end).then_some((part, run.source))
-        })
-    }
-}
-
-impl Records {
-    /// One record of this extent, whose content is at this place of its entry's payload, and its
-    /// checksums at this index.
-    fn one(extent: &Extent, content: u64, tile: usize) -> Self {
-        let (offset, len) = (extent.offset(), extent.len());
-        // A record with content is no longer than 16 MiB.
-        let granules = |bytes: u64| u16::try_from(bytes / RECORD_GRANULE).unwrap_or(u16::MAX);
-        let (pitch, phase) = (granules(len), granules(offset % len));
-        let mut records = Self { pitch, phase, tile: 0, shift: 0 };
-        records.shift = content.wrapping_sub(records.place(offset));
-        records.tile = low(tile as u64).wrapping_sub(records.tile(offset));
-        records
-    }
-
-    /// Bytes of each record.
-    fn len(&self) -> u64 {
-        u64::from(self.pitch) * RECORD_GRANULE
-    }
-
-    /// How many records would be before that of this byte of the volume.
-    fn before(&self, byte: u64) -> u64 {
-        byte.saturating_sub(u64::from(self.phase) * RECORD_GRANULE) / self.len()
-    }
-
-    /// Where in the volume the record of this byte begins.
-    fn start(&self, byte: u64) -> u64 {
-        u64::from(self.phase) * RECORD_GRANULE + self.before(byte) * self.len()
-    }
-
-    /// Where in the entry's payload this byte is.
-    fn place(&self, byte: u64) -> u64 {
-        let headers = self.before(byte).wrapping_mul(RECORD_HEADER_LEN as u64);
-        self.shift.wrapping_add(byte).wrapping_add(headers)
-    }
-
-    /// The index of this byte's tile.
-    fn tile(&self, byte: u64) -> u32 {
-        let tile_bytes = TILE_BYTES as u64;
-        let each = self.len().div_ceil(tile_bytes);
-        let within = (byte - self.start(byte)) / tile_bytes;
-        self.tile.wrapping_add(low(self.before(byte).wrapping_mul(each).wrapping_add(within)))
+    /// The same map without a base.
+    fn whole(&self, why: &Error) -> Result<&Self> {
+        if let Some(whole) = self.whole.get() {
+            return Ok(whole);
+        }
+        log::warn!("the whole stream is read: {why}");
+        let whole = Self::build_whole(self.origin.clone(), &StopFlag::default())?;
+        Ok(self.whole.get_or_init(|| Box::new(whole)))
     }
 }
 
-/// The low half of a number.
-fn low(number: u64) -> u32 {
-    u32::try_from(number & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+impl Content {
+    fn of(runs: &Runs, source: Source) -> Self {
+        match source {
+            // Without a map below it is zeros.
+            Source::Below | Source::Zero => Self::Zero,
+            Source::Excluded => Self::Excluded,
+            Source::Unreadable => Self::Unreadable,
+            Source::Stored { entry, records } => {
+                let Entry { segment, offset } = runs.entries[entry as usize];
+                let Records { pitch, phase, shift, .. } = records;
+                Self::Stored(Place { segment, entry: offset, pitch, phase, shift })
+            }
+        }
+    }
 }

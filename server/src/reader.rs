@@ -17,6 +17,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, ACKNOWLEDGED_LEN, Acknowledged};
 use crate::format::index::{EntryIndex, RecordIndex};
+use crate::format::map::{MapNumber, Root, TRAILER_LEN, Trailer};
 use crate::format::repository::session_dir;
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SessionHeader;
@@ -69,15 +70,7 @@ impl SessionReader {
 
     /// Bytes of the stored stream.
     pub fn stored_bytes(&self) -> Result<u64> {
-        let mut bytes = 0;
-        for number in self.segments() {
-            bytes += if number == self.acknowledged.segment {
-                self.acknowledged.offset
-            } else {
-                self.open_segment(number)?.len()?
-            };
-        }
-        Ok(bytes)
+        self.bytes_since(None)
     }
 
     /// The state of the stream at its acknowledged end, with the watermark after that. Reads the
@@ -313,6 +306,102 @@ impl SessionReader {
         })
     }
 
+    /// Stored bytes after a place, or all.
+    pub(crate) fn bytes_since(&self, place: Option<&Checkpoint>) -> Result<u64> {
+        let (first, before) =
+            place.map_or((SegmentNumber::FIRST, 0), |place| (place.segment, place.offset));
+        let mut bytes = 0;
+        for number in self.segments().filter(|number| *number >= first) {
+            bytes += self.bytes_of(number)?;
+        }
+        Ok(bytes.saturating_sub(before))
+    }
+
+    /// About [`Self::bytes_since`], as if each segment were as long as the first one of them: looks
+    /// at no others.
+    pub(crate) fn bytes_since_about(&self, place: Option<&Checkpoint>) -> Result<u64> {
+        let (first, before) =
+            place.map_or((SegmentNumber::FIRST, 0), |place| (place.segment, place.offset));
+        let last = self.acknowledged.segment;
+        let finished = match last.0.saturating_sub(first.0) {
+            0 => 0,
+            count => self.bytes_of(first)?.saturating_mul(count),
+        };
+        Ok(finished.saturating_add(self.acknowledged.offset).saturating_sub(before))
+    }
+
+    fn bytes_of(&self, number: SegmentNumber) -> Result<u64> {
+        if number == self.acknowledged.segment {
+            return Ok(self.acknowledged.offset);
+        }
+        self.open_segment(number)?.len()
+    }
+
+    /// The kept maps, in stream order.
+    pub(crate) fn maps(&self) -> Result<Vec<MapNumber>> {
+        self.store.list(&self.dir, MapNumber::from_file_name)
+    }
+
+    /// The root of a kept map; `None` if the map is later than this reader's acknowledged end.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], also for a map of another history of the session, or what keeps the map
+    /// from being read.
+    pub(crate) fn root(&self, number: MapNumber) -> Result<Option<Root>> {
+        let path = self.dir.join(number.file_name());
+        let file = self.store.open(&path, OpenMode::Read)?;
+        let damaged = |why| Error::damaged(file.path(), 0, why);
+        let end = file.len()?.checked_sub(TRAILER_LEN as u64);
+        let end = end.ok_or_else(|| damaged(FormatError::Short))?;
+        let mut bytes = [0; TRAILER_LEN];
+        file.read_exact_at(end, &mut bytes).map_err(Error::file("read", file.path()))?;
+        let trailer = Trailer::read(&bytes).map_err(damaged)?;
+        if trailer.offset.checked_add(trailer.len) != Some(end) {
+            return Err(damaged(FormatError::Content("root")));
+        }
+        let mut bytes = vec![0; usize::try_from(trailer.len).unwrap_or(usize::MAX)];
+        file.read_exact_at(trailer.offset, &mut bytes).map_err(Error::file("read", file.path()))?;
+        trailer.verify(&bytes).map_err(damaged)?;
+        let root = Root::read(&bytes, number, &self.header).map_err(damaged)?;
+        if !root.checkpoint.is_within(&self.acknowledged) {
+            return Ok(None);
+        }
+        if !self.has_entry(&root.checkpoint)? {
+            return Err(Error::damaged(file.path(), 0, Damage::Foreign("history")));
+        }
+        Ok(Some(root))
+    }
+
+    /// Bytes of the file of a kept map.
+    pub(crate) fn map_len(&self, number: MapNumber) -> Result<u64> {
+        self.store.open(&self.dir.join(number.file_name()), OpenMode::Read)?.len()
+    }
+
+    /// Bytes of a kept map, and its name.
+    pub(crate) fn map_bytes(
+        &self,
+        number: MapNumber,
+        offset: u64,
+        len: u64,
+    ) -> Result<(PathBuf, Vec<u8>)> {
+        let file = self.store.open(&self.dir.join(number.file_name()), OpenMode::Read)?;
+        if offset.checked_add(len).is_none_or(|end| end > file.len().unwrap_or(0)) {
+            return Err(Error::damaged(file.path(), offset, FormatError::Short));
+        }
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        file.read_exact_at(offset, &mut bytes).map_err(Error::file("read", file.path()))?;
+        Ok((file.path().to_owned(), bytes))
+    }
+
+    /// Keeps a map.
+    pub(crate) fn keep_map(
+        &self,
+        number: MapNumber,
+        write: impl FnOnce(&StoredFile) -> Result<()>,
+    ) -> Result<()> {
+        self.store.create_durably_with(&self.dir.join(number.file_name()), write)
+    }
+
     /// The finished segments that have no index, in order.
     pub(crate) fn unindexed(&self) -> Result<Vec<SegmentNumber>> {
         let present = self.store.list(&self.dir, SegmentNumber::from_index_name)?;
@@ -362,8 +451,8 @@ impl SessionReader {
         Ok(ends_there && header == checkpoint.entry.header)
     }
 
-    /// Reads the state that the writer has kept; `None` if there is none, or one of an older release,
-    /// which the writer replaces.
+    /// Reads the state that the writer has kept; `None` if there is none, or one of an older
+    /// release, which the writer replaces.
     ///
     /// # Errors
     /// [`Error::Damaged`] if it is not sound.
@@ -423,32 +512,39 @@ impl SessionReader {
         self.check_end(&state)
     }
 
-    /// Visits all records in order, until no more are wanted. Reads the indices of the segments; of
-    /// a segment or a part of it without one, all is read and checked.
+    /// Visits all records from a place on, or from the begin, and after those of each entry the
+    /// entry, until no more are wanted. Reads the indices of the segments; of a segment or a part
+    /// of it without one, all is read and checked.
     ///
     /// # Errors
     /// [`Error::Damaged`] if the stream is not sound; what was visited until then must be dropped.
     pub(crate) fn headers(
         &self,
+        from: Option<(Checkpoint, StreamState)>,
         indices: Indices,
         stop: &StopFlag,
-        mut visit: impl FnMut(&Located<'_>) -> Wanted,
+        mut record: impl FnMut(&Located<'_>) -> Wanted,
+        mut entry: impl FnMut(&StreamState, SegmentNumber, &EntryIndex) -> Wanted,
     ) -> Result<()> {
-        let mut state = StreamState::new(self.header.geometry);
+        let (begin, mut state) = match from {
+            Some((at, state)) => ((at.segment, at.offset), state),
+            None => ((SegmentNumber::FIRST, 0), StreamState::new(self.header.geometry)),
+        };
         let mut wanted = Wanted::More;
         let how = How { indices, unindexed: Unindexed::Whole, stop };
-        self.entries((SegmentNumber::FIRST, 0), how, |segment, entry| {
-            if let Some(watermark) = entry.watermark() {
+        self.entries(begin, how, |segment, found| {
+            if let Some(watermark) = found.watermark() {
                 state.mark(watermark)?;
-                return Ok(wanted);
             }
-            for record in entry.records() {
-                let accepted = state.accept(record.header)?;
-                wanted = visit(&Located { record, accepted: &accepted, segment, entry });
+            for it in found.records() {
+                let accepted = state.accept(it.header)?;
+                let located = Located { record: it, accepted: &accepted, segment, entry: found };
+                wanted = record(&located);
                 if wanted == Wanted::Enough {
-                    break;
+                    return Ok(wanted);
                 }
             }
+            wanted = entry(&state, segment, found);
             Ok(wanted)
         })?;
         if wanted == Wanted::Enough { Ok(()) } else { self.check_end(&state) }

@@ -163,8 +163,7 @@ impl Found {
     /// # Errors
     /// Damage of the headers, or [`Error::Stopped`].
     pub fn map(&self, stop: &StopFlag, mut progress: impl FnMut(Progress)) -> Result<PointMap> {
-        let total = self.reader.stored_bytes()?;
-        let told = |done: u64| progress(Progress { stage: Stage::Map, done, total });
+        let told = |done, total| progress(Progress { stage: Stage::Map, done, total });
         PointMap::build(&self.reader, self.point.cut, self.last_base, stop, told)
     }
 

@@ -23,6 +23,9 @@ use crate::repository::WritableRepository;
 use crate::security::Security;
 use crate::stop::StopFlag;
 
+/// [`Limits::map_bytes`]. A million writes of 4 KiB, 17 minutes at 1,000 a second: so many records
+/// lie at most between a point and the map before it, while that map is no longer than this.
+const MAP_BYTES: u64 = 4 << 30;
 /// Pause after the system failed to accept a connection (out of handles).
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 /// Limit of the stopper's own connection.
@@ -45,6 +48,9 @@ pub struct Limits {
     pub sessions: usize,
     /// Bytes past which a segment does not grow.
     pub segment_bytes: u64,
+    /// A map of a volume is kept after so many bytes of its stream, or as many as the last map has
+    /// if that is more.
+    pub map_bytes: u64,
     /// Time between two signs of life for a service that waits for storage.
     pub keep_alive: Duration,
 }
@@ -54,6 +60,7 @@ impl Default for Limits {
         Self {
             sessions: SESSIONS_MAX,
             segment_bytes: SEGMENT_LIMIT_BYTES,
+            map_bytes: MAP_BYTES,
             keep_alive: KEEP_ALIVE_INTERVAL,
         }
     }
@@ -112,8 +119,8 @@ impl Server {
         let listener = TcpListener::bind(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let occupancy = Occupancy::default();
-        let Limits { sessions, segment_bytes: segment_limit, keep_alive } = limits;
-        let indexer = Indexer::default();
+        let Limits { sessions, segment_bytes: segment_limit, map_bytes, keep_alive } = limits;
+        let indexer = Indexer::new(map_bytes);
         let host = Host { repository, occupancy, segment_limit, keep_alive, security, indexer };
         let gate = Gate::new(sessions);
         Ok(Self { listener, address, host, gate, stop: StopFlag::default() })

@@ -203,9 +203,18 @@ impl Store {
 
     /// Makes a file with this content so that after a crash it is there whole or not at all.
     pub fn create_durably(&self, path: &Path, content: &[u8]) -> Result<()> {
+        self.create_durably_with(path, |file| file.write_at(0, content))
+    }
+
+    /// [`Self::create_durably`] with the content that `write` writes.
+    pub fn create_durably_with(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&StoredFile) -> Result<()>,
+    ) -> Result<()> {
         let temporary = path.with_extension("new");
         let file = self.open(&temporary, OpenMode::Create)?;
-        file.write_at(0, content)?;
+        write(&file)?;
         file.sync()?;
         drop(file);
         self.0.rename(&temporary, path).map_err(self.failed("name", path))?;

@@ -43,11 +43,14 @@ pub(crate) struct Storing<'a> {
 }
 
 /// An open session. The writer is dropped before the claim: the next writer finds no file open.
-struct Session {
+struct Session<'a> {
+    host: &'a Host,
     writer: SessionWriter,
     _claim: Claim,
     _seat: Seat,
     milestones: Milestones,
+    /// Bytes that were stored since the indexer looked at the session.
+    unseen: u64,
 }
 
 /// Milestones of a stream that are in the log.
@@ -69,6 +72,7 @@ impl Storing<'_> {
         welcome(&speaker, name, &session.writer, &state)?;
         ingest.begin(state);
         frames.opened();
+        session.look_at(name);
         let end = session.store_all(&frames, &mut ingest, &speaker, name);
         // After any other end, the state may be that of a record that was refused.
         if let (Ok(()) | Err(Error::Link(_)), Some(state)) = (&end, ingest.state()) {
@@ -78,7 +82,7 @@ impl Storing<'_> {
     }
 }
 
-impl Session {
+impl Session<'_> {
     fn store_all(
         &mut self,
         frames: &Outlet,
@@ -103,9 +107,22 @@ impl Session {
             self.milestones.log(name, ingest.state());
             if let (Some(_), Some(state)) = (ends, ingest.state()) {
                 self.writer.keep_state_if_due(state);
+                if self.unseen >= self.host.indexer.map_bytes() {
+                    self.look_at(name);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Has the indexer look at the session.
+    fn look_at(&mut self, name: &str) {
+        let store = self.host.repository.repository().store();
+        match SessionReader::open(store, *self.writer.header()) {
+            Ok(reader) => self.host.indexer.look_at(reader),
+            Err(error) => warn!("{name}: no index or map is made: {error}"),
+        }
+        self.unseen = 0;
     }
 
     /// Stores a frame as it came; acknowledges the epoch that it ends, once that is durable.
@@ -117,6 +134,7 @@ impl Session {
         speaker: &Speaker,
     ) -> Result<()> {
         self.writer.append(frame, payload)?;
+        self.unseen += payload.len() as u64;
         if let Some(acknowledge) = ends {
             self.writer.commit(acknowledge.epoch(), acknowledge.seq())?;
             speaker.send(FrameKind::Acknowledge, acknowledge.as_bytes())?;
@@ -125,17 +143,19 @@ impl Session {
     }
 }
 
-fn open(host: &Host, hello: &Hello, seat: Seat, cancel: &Cancel) -> Result<(Session, StreamState)> {
+fn open<'a>(
+    host: &'a Host,
+    hello: &Hello,
+    seat: Seat,
+    cancel: &Cancel,
+) -> Result<(Session<'a>, StreamState)> {
     let header = SessionHeader::from_hello(hello, time::now()).ok_or(Error::TooManyBlocks)?;
     let claim = host.occupancy.claim(hello.volume, hello.session, cancel)?;
     let (writer, state) =
         SessionWriter::open(&host.repository, &header, host.segment_limit, cancel.stop())?;
-    match SessionReader::open(host.repository.repository().store(), *writer.header()) {
-        Ok(reader) => host.indexer.look_at(reader),
-        Err(error) => warn!("session {}: no index is made: {error}", hello.session),
-    }
     let milestones = Milestones::of(&state);
-    Ok((Session { writer, _claim: claim, _seat: seat, milestones }, state))
+    let session = Session { host, writer, _claim: claim, _seat: seat, milestones, unseen: 0 };
+    Ok((session, state))
 }
 
 fn welcome(

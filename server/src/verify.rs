@@ -13,6 +13,7 @@ use crate::format::segment::SegmentNumber;
 use crate::format::session::SESSION_FILE;
 use crate::format::sessions::SESSIONS_FILE;
 use crate::format::state::Checkpoint;
+use crate::point::keep;
 use crate::reader::{IndexReader, SegmentReader, SessionReader};
 use crate::repository::{Presence, Repository};
 use crate::shown_name::ShownName;
@@ -193,6 +194,11 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             if let Err(error) = result {
                 self.found(reader, error)?;
                 rules = Rules::Lost;
+            }
+        }
+        for number in reader.maps()? {
+            if let Err(error) = keep::check(reader, number) {
+                self.found(reader, error)?;
             }
         }
         if let Rules::Checked(state) = rules {

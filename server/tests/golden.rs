@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use common::{Driver, SESSION, VOLUME};
 use snapless_server::format::repository::session_dir;
+use snapless_server::point::keep::keep;
+use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Repository, WritableRepository};
 use snapless_server::restore::Source;
 use snapless_server::stop::StopFlag;
@@ -21,9 +23,11 @@ use snapless_wire::record::Records;
 /// One short block.
 const LENGTH: u64 = 1024;
 
-const FILES: [(&str, &[u8]); 6] = [
+const FILES: [(&str, &[u8]); 8] = [
     ("state.snapless", include_bytes!("golden/state.snapless")),
     ("segment-00000001.slidx", include_bytes!("golden/segment-00000001.slidx")),
+    ("map-0000000000000004.slmap", include_bytes!("golden/map-0000000000000004.slmap")),
+    ("map-0000000000000006.slmap", include_bytes!("golden/map-0000000000000006.slmap")),
     ("../../../sessions.snapless", include_bytes!("golden/sessions.snapless")),
     ("segment-00000001.slseg", include_bytes!("golden/segment-00000001.slseg")),
     ("session.snapless", include_bytes!("golden/session.snapless")),
@@ -31,9 +35,11 @@ const FILES: [(&str, &[u8]); 6] = [
 ];
 
 /// The same session with an hour in which nothing was written after each epoch.
-const QUIET_FILES: [(&str, &[u8]); 6] = [
+const QUIET_FILES: [(&str, &[u8]); 8] = [
     ("watermark.snapless", include_bytes!("golden/quiet/watermark.snapless")),
     ("segment-00000001.slidx", include_bytes!("golden/quiet/segment-00000001.slidx")),
+    ("map-0000000000000004.slmap", include_bytes!("golden/map-0000000000000004.slmap")),
+    ("map-0000000000000006.slmap", include_bytes!("golden/quiet/map-0000000000000006.slmap")),
     ("../../../sessions.snapless", include_bytes!("golden/sessions.snapless")),
     ("segment-00000001.slseg", include_bytes!("golden/quiet/segment-00000001.slseg")),
     ("session.snapless", include_bytes!("golden/session.snapless")),
@@ -51,8 +57,8 @@ fn frames() -> [Vec<u8>; 3] {
     [first, second, third]
 }
 
-/// Stores the frames over one connection, at whose end the state is kept; if `is_quiet`, with a
-/// watermark after each epoch.
+/// Stores the frames over one connection, at whose end the state is kept, and then maps; if
+/// `is_quiet`, with a watermark after each epoch.
 fn store(root: &Path, is_quiet: bool) {
     let repository = common::repository(root);
     let (header, stop) = (common::header(LENGTH), StopFlag::default());
@@ -75,6 +81,8 @@ fn store(root: &Path, is_quiet: bool) {
         }
     }
     writer.keep_state_at_end(&state);
+    let reader = SessionReader::open(repository.repository().store(), header).unwrap();
+    assert_eq!(keep(&reader, 1, &stop).unwrap(), 2);
 }
 
 #[test]
@@ -83,20 +91,22 @@ fn this_release_writes_the_pinned_bytes() {
         let dir = tempfile::tempdir().unwrap();
         store(dir.path(), is_quiet);
         let session = dir.path().join(session_dir(VOLUME, SESSION));
+        let mut others: Vec<PathBuf> = Vec::new();
         for (name, golden) in files {
             let written = fs::read(session.join(name)).unwrap();
             if written != golden {
                 let name = Path::new(name).file_name().unwrap();
                 let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
                 fs::write(&kept, written).unwrap();
-                panic!("{name:?} is not as pinned; what was written is in {}", kept.display());
+                others.push(kept);
             }
         }
+        assert!(others.is_empty(), "not as pinned; what was written is in {others:?}");
     }
 }
 
 /// Puts pinned files into a new repository; returns the session's directory.
-fn pinned(root: &Path, files: [(&str, &[u8]); 6]) -> PathBuf {
+fn pinned(root: &Path, files: [(&str, &[u8]); 8]) -> PathBuf {
     drop(WritableRepository::init(root).unwrap());
     let session = root.join(session_dir(VOLUME, SESSION));
     fs::create_dir_all(&session).unwrap();
@@ -129,7 +139,7 @@ fn a_state_of_an_earlier_release_is_no_damage_and_the_stream_is_read_instead() {
 
 /// Checks that pinned files are sound, and that these points are there.
 #[track_caller]
-fn reads(files: [(&str, &[u8]); 6], points: &[(At, u8)]) {
+fn reads(files: [(&str, &[u8]); 8], points: &[(At, u8)]) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("repository");
     pinned(&root, files);

@@ -3,13 +3,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::counting::Counting;
 use common::{BLOCK, Client, Driver, LENGTH, Running, SECTOR, SESSION, VOLUME};
 use snapless_server::format::acknowledged::Acknowledged;
 use snapless_server::format::repository::session_dir;
@@ -17,8 +16,7 @@ use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Presence, Repository};
 use snapless_server::restore::{Found, Source};
 use snapless_server::stop::StopFlag;
-use snapless_server::storage::local::LocalStorage;
-use snapless_server::storage::{Lock, OpenMode, Storage, StorageFile, Store};
+use snapless_server::storage::Store;
 use snapless_server::stream::StreamState;
 use snapless_server::timeline::At;
 use snapless_server::verify::{Finding, verify};
@@ -323,95 +321,6 @@ fn a_server_makes_the_indices_that_finished_segments_lack() {
     fs::write(&segment, sound).unwrap();
     check_images(&root, &images, "made again");
     assert_eq!(damage(&root), []);
-}
-
-/// A storage that counts the bytes that are read of files of each kind.
-#[derive(Clone, Debug)]
-struct Counting {
-    storage: Arc<dyn Storage>,
-    read: Arc<Mutex<BTreeMap<String, u64>>>,
-}
-
-#[derive(Debug)]
-struct CountedFile {
-    file: Box<dyn StorageFile>,
-    kind: String,
-    read: Arc<Mutex<BTreeMap<String, u64>>>,
-}
-
-impl Counting {
-    fn new(root: &Path) -> Self {
-        Self { storage: Arc::new(LocalStorage::new(root)), read: Arc::default() }
-    }
-
-    /// Bytes since the last call, of files with this extension.
-    fn taken(&self, kind: &str) -> u64 {
-        self.read.lock().unwrap().remove(kind).unwrap_or(0)
-    }
-}
-
-impl Storage for Counting {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
-        let kind = path.extension().unwrap_or_default().to_string_lossy().into_owned();
-        let file = self.storage.open(path, mode)?;
-        Ok(Box::new(CountedFile { file, kind, read: Arc::clone(&self.read) }))
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<bool> {
-        self.storage.create_dir(path)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.storage.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.storage.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.storage.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.storage.sync_dir(dir)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Lock> {
-        self.storage.lock(path)
-    }
-
-    fn locate(&self, path: &Path) -> PathBuf {
-        self.storage.locate(path)
-    }
-}
-
-impl StorageFile for CountedFile {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(offset, buffer)?;
-        *self.read.lock().unwrap().entry(self.kind.clone()).or_default() += count as u64;
-        Ok(count)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_at(offset, bytes)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-
-    fn has_its_name(&self) -> io::Result<bool> {
-        self.file.has_its_name()
-    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use common::{BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME};
 use snapless_server::error::{Damage, Error};
 use snapless_server::format::repository::session_dir;
+use snapless_server::point::keep::keep;
 use snapless_server::point::{Content, PointReader};
 use snapless_server::reader::{SessionReader, Wanted};
 use snapless_server::repository::{Presence, Repository};
@@ -155,12 +156,16 @@ fn find(root: &Path, at: At) -> Result<Found, Error> {
     Found::find(&repository(root), &source, &StopFlag::default())
 }
 
-/// The image of a replay of the whole stream: in stream order, what belongs to the cut.
-fn replayed(root: &Path, cut: Cut) -> (Vec<u8>, Vec<bool>) {
+fn reader(root: &Path) -> SessionReader {
     let Presence::Header(header) = repository(root).session(VOLUME, SESSION).unwrap() else {
         panic!("there is no session")
     };
-    let reader = SessionReader::open(repository(root).store(), header).unwrap();
+    SessionReader::open(repository(root).store(), header).unwrap()
+}
+
+/// The image of a replay of the whole stream: in stream order, what belongs to the cut.
+fn replayed(root: &Path, cut: Cut) -> (Vec<u8>, Vec<bool>) {
+    let reader = reader(root);
     let index = |at: u64| usize::try_from(at).unwrap();
     let (mut image, mut holes) = (vec![0; index(LENGTH)], vec![false; index(LENGTH / SECTOR)]);
     let geometry = common::geometry(LENGTH);
@@ -214,7 +219,7 @@ fn whole(image: &PointReader) -> Vec<u8> {
 #[test]
 fn the_image_of_the_map_is_that_of_a_replay_whatever_the_stream_is() {
     let stop = StopFlag::default();
-    let mut compared = [0; 3];
+    let (mut compared, mut on_maps) = ([0; 3], 0);
     for seed in 0..120 {
         let mut numbers = Numbers(seed);
         let frames = any_stream(&mut numbers);
@@ -227,6 +232,10 @@ fn the_image_of_the_map_is_that_of_a_replay_whatever_the_stream_is() {
         let (first, second) = frames.split_at(epochs_in(&frames[..half]));
         store(root, limit, first, kept > 0);
         store(root, limit, second, kept > 1);
+        let keeps_maps = numbers.below(2) == 0;
+        if keeps_maps {
+            keep(&reader(root), numbers.below(4) * BLOCK, &stop).unwrap();
+        }
         for at in points(&frames) {
             let Ok(found) = find(root, at) else { continue };
             let (want, holes) = replayed(root, found.point().cut);
@@ -250,9 +259,11 @@ fn the_image_of_the_map_is_that_of_a_replay_whatever_the_stream_is() {
             found.write_to(&mut written, &stop, |_| {}).unwrap();
             assert!(written == want, "seed {seed}, {at:?}");
             compared[kept] += 1;
+            on_maps += usize::from(image.map().kept().is_some());
         }
     }
     assert!(compared.iter().all(|count| *count > 100), "{compared:?} images");
+    assert!(on_maps > 100, "{on_maps} images on kept maps");
 }
 
 /// How many of these frames are whole epochs.
@@ -384,7 +395,7 @@ fn blocks_that_follow_each_other_are_one_run() {
     assert_eq!(runs(At::T0), 2);
     assert_eq!(runs(At::Latest), 4);
     let map = find(root, At::Latest).unwrap().map(&StopFlag::default(), |_| {}).unwrap();
-    let content: Vec<_> = map.content(BLOCK..2 * BLOCK + SECTOR).collect();
+    let content = map.content(BLOCK..2 * BLOCK + SECTOR).collect::<Result<Vec<_>, _>>().unwrap();
     assert_eq!(content.len(), 2);
     assert_eq!(content[0].0, BLOCK..2 * BLOCK);
     assert!(content.iter().all(|(_, content)| matches!(content, Content::Stored(_))));

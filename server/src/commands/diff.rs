@@ -26,7 +26,7 @@ pub(super) fn run(args: &cli::Diff) -> Result<ExitCode> {
         bar.name("comparing");
         comparison.by_content(&stop, |progress| bar.set(progress.done, progress.total))?
     } else {
-        comparison.by_place()
+        comparison.by_place()?
     };
     drop(bar);
     if args.json {

@@ -11,6 +11,7 @@
 //!     acknowledged.snapless          the acknowledged end of the stream          acknowledged.rs
 //!     segment-00000001.slseg …       the stream                                  segment.rs
 //!     segment-00000001.slidx …       its record headers; may be missing          index.rs
+//!     map-0000000000000012.slmap …   where the volume's bytes are; may be missing  map.rs
 //!     state.snapless                 the rules' state within it; may be missing  state.rs
 //!     watermark.snapless             up to when nothing newer was captured       watermark.rs
 //! ```
@@ -23,6 +24,7 @@ pub mod acknowledged;
 pub(crate) mod codec;
 mod geometry;
 pub mod index;
+pub mod map;
 pub mod repository;
 pub mod segment;
 pub mod session;

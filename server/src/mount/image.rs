@@ -43,7 +43,17 @@ impl Disk for Image<'_> {
 
     fn allocation(&self, offset: u64, len: u32, most: usize) -> Vec<Allocation> {
         let mut runs: Vec<Allocation> = Vec::new();
-        for (part, content) in self.reader.map().content(offset..offset + u64::from(len)) {
+        for found in self.reader.map().content(offset..offset + u64::from(len)) {
+            let (part, content) = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    // A read of it fails.
+                    self.tell(&error);
+                    let told: u32 = runs.iter().map(|run| run.len).sum();
+                    runs.push(Allocation { len: len.saturating_sub(told), is_hole: false });
+                    break;
+                }
+            };
             let is_hole = !matches!(content, Content::Stored(_));
             // A part is no longer than what was asked for.
             let len = u32::try_from(part.end - part.start).unwrap_or(len);

@@ -8,80 +8,91 @@
 //! read from the segments' indices, whose checksums are checked, and where there is none from
 //! entries that are read and checked as a whole.
 
-use rangemap::RangeMap;
+use std::sync::OnceLock;
+
 use snapless_types::{BlockRange, Extent, Geometry, RecordKind, Seq};
 
-use super::{Entry, PointMap, Records, Run, Source};
+use super::base::{self, Base};
+use super::overlay::Overlay;
+use super::runs::{Entry, Records, Runs, Source};
+use super::{Origin, PointMap};
 use crate::bitmap::BlockSet;
 use crate::error::{Error, Result};
+use crate::format::map::Root;
+use crate::format::state::Checkpoint;
 use crate::reader::{Indices, Located, SessionReader, Wanted, with_indices};
 use crate::stop::StopFlag;
-use crate::stream::BaseBlocks;
+use crate::stream::{BaseBlocks, StreamState};
 use crate::timeline::Cut;
 
 /// So many entries and checksums are gathered before those are left out that are not needed.
 const GATHERED: usize = 1 << 20;
 
 impl PointMap {
-    /// Builds the map of the changes in `cut`; `last_base` is the last record that gives a block its
-    /// content at t0.
+    /// Builds the map of the changes in `cut`; `last_base` is the last record that gives a block
+    /// its content at t0.
     ///
     /// # Errors
     /// Damage of the stream's headers, [`Error::PointTooLarge`], or [`Error::Stopped`].
     ///
-    /// Tells `progress` how many bytes of the stream are done.
+    /// Tells `progress` how many bytes of the stream are done, and how many there are, about.
     pub(crate) fn build(
         reader: &SessionReader,
         cut: Cut,
         last_base: Seq,
         stop: &StopFlag,
-        mut progress: impl FnMut(u64),
+        mut progress: impl FnMut(u64, u64),
     ) -> Result<Self> {
+        let origin = Origin { reader: reader.clone(), cut, last_base };
         with_indices(|indices| {
-            Self::build_with(reader, indices, cut, last_base, stop, &mut progress)
+            let is_before = |root: &Root| root.state.last().is_some_and(|it| cut.includes(it));
+            let base = base::newest(reader, is_before)?;
+            Self::build_on(base, origin.clone(), indices, stop, &mut progress)
         })
     }
 
-    fn build_with(
-        reader: &SessionReader,
+    /// [`Self::build`] without a kept map.
+    pub(super) fn build_whole(origin: Origin, stop: &StopFlag) -> Result<Self> {
+        with_indices(|indices| Self::build_on(None, origin.clone(), indices, stop, &mut |_, _| {}))
+    }
+
+    fn build_on(
+        base: Option<Base>,
+        origin: Origin,
         indices: Indices,
-        cut: Cut,
-        last_base: Seq,
         stop: &StopFlag,
-        progress: &mut impl FnMut(u64),
+        progress: &mut impl FnMut(u64, u64),
     ) -> Result<Self> {
-        let (mut now, mut done) = (None, 0);
-        let mut builder = Builder {
-            geometry: reader.header().geometry,
-            cut,
-            runs: RangeMap::new(),
-            entries: Vec::new(),
-            tiles: Vec::new(),
-            limit: GATHERED,
-            is_too_large: false,
-            records: 0,
-        };
-        reader.headers(indices, stop, |found| {
+        let Origin { reader, cut, last_base } = &origin;
+        let mut builder = Builder::new(base, reader, *cut);
+        let begin = builder.begin();
+        let total = reader.bytes_since_about(begin.as_ref().map(|(checkpoint, _)| checkpoint))?;
+        let mut done = 0;
+        let mut now = None;
+        let record = |found: &Located<'_>| {
             let entry = (found.segment, found.entry.offset);
             if now.replace(entry) != Some(entry) {
-                progress(done);
+                progress(done.min(total), total);
                 done += found.entry.end() - found.entry.offset;
             }
             let place = found.accepted.place;
-            if builder.is_too_large || !cut.includes(place) && place.seq > last_base {
+            if builder.is_too_large || !cut.includes(place) && place.seq > *last_base {
                 return Wanted::Enough;
             }
             builder.apply(found);
             Wanted::More
-        })?;
-        builder.finish()
+        };
+        reader.headers(begin, indices, stop, record, |_, _, _| Wanted::More)?;
+        builder.finish(origin)
     }
 }
 
-struct Builder {
+/// The changes since a kept map.
+pub(super) struct Builder {
+    base: Option<Base>,
     geometry: Geometry,
     cut: Cut,
-    runs: RangeMap<u64, Source>,
+    runs: Overlay,
     entries: Vec<Entry>,
     tiles: Vec<u32>,
     /// With so many entries or checksums, those are left out that are not needed.
@@ -92,8 +103,28 @@ struct Builder {
 }
 
 impl Builder {
+    pub(super) fn new(base: Option<Base>, reader: &SessionReader, cut: Cut) -> Self {
+        Self {
+            geometry: reader.header().geometry,
+            cut,
+            runs: Overlay::default(),
+            entries: Vec::new(),
+            tiles: Vec::new(),
+            limit: GATHERED,
+            is_too_large: false,
+            records: base.as_ref().map_or(0, |base| base.root().records),
+            base,
+        }
+    }
+
+    /// Where the records begin that are to be applied, and the state of the stream there.
+    pub(super) fn begin(&self) -> Option<(Checkpoint, StreamState)> {
+        let root = self.base.as_ref().map(Base::root);
+        root.map(|root| (root.checkpoint, root.state.clone()))
+    }
+
     /// Applies a record if it belongs to the image.
-    fn apply(&mut self, found: &Located<'_>) {
+    pub(super) fn apply(&mut self, found: &Located<'_>) {
         let header = found.record.header;
         let Some(extent) = Extent::new(header.extent_offset(), header.extent_len()) else {
             // A marker changes no byte.
@@ -159,9 +190,9 @@ impl Builder {
     /// Leaves out the entries and checksums whose bytes later records have covered.
     fn compact(&mut self) {
         let mut numbers = vec![None; self.entries.len()];
-        for (_, source) in self.runs.iter() {
-            if let Source::Stored { entry, .. } = source {
-                numbers[*entry as usize] = Some(0);
+        for part in self.runs.parts() {
+            if let Source::Stored { entry, .. } = part.source {
+                numbers[entry as usize] = Some(0);
             }
         }
         let mut entries = Vec::new();
@@ -172,52 +203,42 @@ impl Builder {
             }
         }
         let mut tiles = Vec::new();
-        let runs = std::mem::take(&mut self.runs).into_iter().map(|(bytes, mut source)| {
-            if let Source::Stored { entry, records } = &mut source {
-                *entry = numbers[*entry as usize].unwrap_or(*entry);
-                let [first, last] = [bytes.start, bytes.end - 1].map(|byte| records.tile(byte));
-                records.tile = records.tile.wrapping_sub(first).wrapping_add(number(tiles.len()));
-                tiles.extend_from_slice(&self.tiles[first as usize..=last as usize]);
-            }
-            (bytes, source)
-        });
-        self.runs = runs.collect();
+        for part in self.runs.parts() {
+            let Source::Stored { entry, records } = &mut part.source else { continue };
+            *entry = numbers[*entry as usize].unwrap_or(*entry);
+            let [first, last] = [part.start, part.end - 1].map(|byte| records.tile(byte));
+            records.tile = records.tile.wrapping_sub(first).wrapping_add(number(tiles.len()));
+            tiles.extend_from_slice(&self.tiles[first as usize..=last as usize]);
+        }
         (self.entries, self.tiles) = (entries, tiles);
         let count = self.entries.len().max(self.tiles.len());
         self.is_too_large |= count >= u32::MAX as usize / 2;
         self.limit = count.saturating_mul(2).max(GATHERED);
     }
 
-    /// What no record gives is zeros.
-    fn finish(mut self) -> Result<PointMap> {
+    /// What no record gives is what the base has, or zeros.
+    pub(super) fn finish(mut self, origin: Origin) -> Result<PointMap> {
         self.compact();
         if self.is_too_large {
             return Err(Error::PointTooLarge);
         }
         let length = self.geometry.length();
-        let mut runs = Vec::<Run>::new();
-        let mut end = 0;
-        for (bytes, source) in self.runs {
-            if bytes.start > end {
-                append(&mut runs, end, Source::Zero);
+        let rest = if self.base.is_some() { Source::Below } else { Source::Zero };
+        let Self { entries, tiles, records, base, mut runs, .. } = self;
+        let mut top = Runs { entries, tiles, ..Runs::default() };
+        for part in runs.parts() {
+            if part.start > top.end {
+                top.append(&(top.end..part.start), rest);
             }
-            end = bytes.end;
-            append(&mut runs, bytes.start, source);
+            top.append(&(part.start..part.end), part.source);
         }
-        if end < length {
-            append(&mut runs, end, Source::Zero);
+        if top.end < length {
+            top.append(&(top.end..length), rest);
         }
-        runs.shrink_to_fit();
-        let Self { mut entries, mut tiles, records, .. } = self;
-        entries.shrink_to_fit();
-        tiles.shrink_to_fit();
-        Ok(PointMap { length, runs, entries, tiles, records })
-    }
-}
-
-fn append(runs: &mut Vec<Run>, start: u64, source: Source) {
-    if runs.last().is_none_or(|last| last.source != source) {
-        runs.push(Run { start, source });
+        top.list.shrink_to_fit();
+        top.entries.shrink_to_fit();
+        top.tiles.shrink_to_fit();
+        Ok(PointMap { top, base, records, origin, whole: OnceLock::new() })
     }
 }
 

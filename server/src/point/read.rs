@@ -1,8 +1,8 @@
 //! Reads the bytes of a point.
 //!
-//! Each record is known by a checksum for each tile of [`TILE_BYTES`] of its content. A tile is read
-//! as a whole and checked each time, so that no byte is given that is not the one received, whatever
-//! becomes of the file meanwhile, and little else is read.
+//! Each record is known by a checksum for each tile of [`TILE_BYTES`] of its content. A tile is
+//! read as a whole and checked each time, so that no byte is given that is not the one received,
+//! whatever becomes of the file meanwhile, and little else is read.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameError};
 
-use super::{Entry, PointMap, Records, Source};
+use super::PointMap;
+use super::runs::{Entry, Records, Runs, Source};
 use crate::error::{Damage, Error, Result};
 use crate::format::index::TILE_BYTES;
 use crate::format::segment::SegmentNumber;
@@ -37,8 +38,7 @@ pub struct PointReader {
 /// A stretch of bytes of one tile that is wanted.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
-    /// The index of the entry.
-    entry: u32,
+    entry: Entry,
     /// Where in the entry's payload the tile is.
     from: usize,
     /// Bytes of the tile.
@@ -66,14 +66,14 @@ impl PointReader {
     /// Reads a part of the image. What is past its end is zeros.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if an entry that holds some of it is damaged; then the buffer's content is
-    /// of no use.
+    /// [`Error::Damaged`] if an entry that holds some of it is damaged; then the buffer's content
+    /// is of no use.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         let mut plan = Plan::default();
         let end = offset.saturating_add(buffer.len() as u64);
-        for (part, source) in self.map.parts(offset..end) {
-            plan.add(&self.map, &part, source, to_index(part.start - offset));
-        }
+        self.map.visit(offset..end, &mut |runs, part, source| {
+            plan.add(runs, part, source, to_index(part.start - offset));
+        })?;
         buffer.fill(0);
         self.carry_out(plan, buffer)
     }
@@ -83,17 +83,18 @@ impl PointReader {
         let mut plan = Plan::default();
         let mut to = 0;
         for wanted in parts {
-            for (part, source) in self.map.parts(wanted.clone()) {
-                plan.add(&self.map, &part, source, to);
+            self.map.visit(wanted.clone(), &mut |runs, part, source| {
+                plan.add(runs, part, source, to);
                 to += to_index(part.end - part.start);
-            }
+            })?;
         }
         self.carry_out(plan, buffer)
     }
 
     /// Reads the pieces in the order of the stream.
     fn carry_out(&self, mut plan: Plan, buffer: &mut [u8]) -> Result<()> {
-        plan.pieces.sort_unstable_by_key(|piece| (piece.entry, piece.from));
+        let place = |it: &Piece| (it.entry.segment, it.entry.offset, it.from);
+        plan.pieces.sort_unstable_by_key(place);
         let mut scratch = Vec::new();
         let mut rest = &plan.pieces[..];
         while let Some(first) = rest.first() {
@@ -117,7 +118,7 @@ impl PointReader {
     /// apart.
     fn read_tiles(&self, pieces: &[Piece], buffer: &mut [u8], scratch: &mut Vec<u8>) -> Result<()> {
         let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return Ok(()) };
-        let entry = &self.map.entries[first.entry as usize];
+        let entry = &first.entry;
         scratch.resize(last.from + last.len - first.from, 0);
         self.fill(entry, first.from, scratch)?;
         let mut checked = None;
@@ -176,7 +177,7 @@ struct Plan {
 
 impl Plan {
     /// Adds a part of a run, tile by tile.
-    fn add(&mut self, map: &PointMap, part: &Range<u64>, source: Source, mut to: usize) {
+    fn add(&mut self, runs: &Runs, part: &Range<u64>, source: Source, mut to: usize) {
         let Source::Stored { entry, records } = source else { return };
         let mut at = part.start;
         while at < part.end {
@@ -184,10 +185,10 @@ impl Plan {
             let next = end.min(part.end);
             let wanted = to_index(next - at);
             self.pieces.push(Piece {
-                entry,
+                entry: runs.entries[entry as usize],
                 from: to_index(records.place(tile)),
                 len: to_index(end - tile),
-                sum: map.tiles[records.tile(at) as usize],
+                sum: runs.tiles[records.tile(at) as usize],
                 skip: to_index(at - tile),
                 wanted,
                 to,

@@ -1,4 +1,5 @@
-//! Copies an image along its map, in the order of the volume: one thread reads, the caller's writes.
+//! Copies an image along its map, in the order of the volume: one thread reads, the caller's
+//! writes.
 //!
 //! Memory: three batches of at most [`BATCH_BYTES`] and one run, which is no longer than an entry:
 //! 96 MiB at most, 60 MiB with entries of 4 MiB.
@@ -106,13 +107,14 @@ fn read_all(
 
 fn fill(
     batch: &mut Batch,
-    from: &mut impl Iterator<Item = Part>,
+    from: &mut impl Iterator<Item = Result<Part>>,
     image: &PointReader,
 ) -> Result<()> {
     batch.parts.clear();
     let mut stored = Vec::new();
     let mut len = 0;
     for part in from {
+        let part = part?;
         if part.is_stored {
             len += part.range.end - part.range.start;
             stored.push(part.range.clone());
@@ -127,17 +129,20 @@ fn fill(
 }
 
 /// The parts of the image: runs, and steps of zeros.
-fn parts(image: &PointReader) -> impl Iterator<Item = Part> + use<'_> {
+fn parts(image: &PointReader) -> impl Iterator<Item = Result<Part>> + use<'_> {
     let all = 0..image.map().length();
-    image.map().content(all).flat_map(|(range, content)| {
-        let is_stored = matches!(content, Content::Stored(_));
+    image.map().content(all).flat_map(|found| {
+        let (whole, is_stored, mut failed) = match found {
+            Ok((range, content)) => (range, matches!(content, Content::Stored(_)), None),
+            Err(error) => (0..0, false, Some(Err(error))),
+        };
         let step = if is_stored { u64::MAX } else { ZEROS_STEP };
-        let Range { start, end } = range;
-        let mut next = start;
+        let mut next = whole.start;
         std::iter::from_fn(move || {
-            let range = next..next.saturating_add(step).min(end);
+            let range = next..next.saturating_add(step).min(whole.end);
             next = range.end;
-            (!range.is_empty()).then_some(Part { range, is_stored })
+            let part = (!range.is_empty()).then_some(Ok(Part { range, is_stored }));
+            failed.take().or(part)
         })
     })
 }

@@ -42,8 +42,8 @@ impl IndexWriter {
         Self { file, len: INDEX_HEADER_LEN as u64, chunks }
     }
 
-    /// Opens the index of the last segment again: cuts back what is damaged or past the acknowledged
-    /// end, and adds the entries up to there.
+    /// Opens the index of the last segment again: cuts back what is damaged or past the
+    /// acknowledged end, and adds the entries up to there.
     ///
     /// # Errors
     /// [`Error::Stopped`], or what keeps the index from being cut back.

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::missing_panics_doc, unreachable_pub, reason = "test code")]
 
+pub mod counting;
+
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
@@ -328,7 +330,8 @@ impl Running {
     /// A server of at most so many sessions.
     pub fn with_sessions(root: &Path, sessions: usize) -> Self {
         drop(repository(root));
-        let limits = Limits { sessions, segment_bytes: 64 << 10, ..Limits::default() };
+        let limits =
+            Limits { sessions, segment_bytes: 64 << 10, map_bytes: 64 << 10, ..Limits::default() };
         Self::of(Server::bind_with("127.0.0.1:0".parse().unwrap(), root, limits).unwrap())
     }
 
