@@ -17,6 +17,8 @@ use snapless_link::frames::{FrameReceiver, FrameSender, Wait};
 use snapless_server::error::Error;
 use snapless_server::format::session::SessionHeader;
 use snapless_server::ingest::{Action, Ingest};
+use snapless_server::point::keep::keep;
+use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Repository, WritableRepository};
 use snapless_server::restore::{Found, Source};
 use snapless_server::stop::StopFlag;
@@ -86,9 +88,11 @@ struct Connection {
     service: Link,
     receiver: FrameReceiver,
     sender: FrameSender,
-    _repository: WritableRepository,
+    repository: WritableRepository,
     writer: SessionWriter,
     ingest: Ingest,
+    /// The server keeps a map of the volume after so many bytes of the stream.
+    map_bytes: u64,
 }
 
 /// What came of letting the server work.
@@ -331,8 +335,10 @@ impl FarEnd {
         let Some(Message::Welcome(welcome)) = service.receiver.receive()? else {
             return Err(Error::Stopped);
         };
+        // As often as a segment is full, which is after some epochs.
+        let map_bytes = limit;
         self.connection =
-            Some(Connection { service, receiver, sender, _repository: repository, writer, ingest });
+            Some(Connection { service, receiver, sender, repository, writer, ingest, map_bytes });
         Ok(welcome)
     }
 
@@ -385,9 +391,21 @@ impl Connection {
         if let Some(state) = self.ingest.state() {
             self.writer.keep_state_at_end(state);
         }
+        self.keep_map()?;
         match self.service.receiver.receive()? {
             Some(Message::Acknowledge(ends)) => Ok(Served::Acknowledged(ends)),
             _ => Err(Error::Stopped),
+        }
+    }
+
+    /// What the server does on another thread. A failure of the disk only costs time, later.
+    fn keep_map(&self) -> Result<(), Error> {
+        let store = self.repository.repository().store();
+        let kept = SessionReader::open(store, *self.writer.header())
+            .and_then(|reader| keep(&reader, self.map_bytes, &StopFlag::default()));
+        match kept {
+            Ok(_) | Err(Error::File { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }
