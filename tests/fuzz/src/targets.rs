@@ -8,6 +8,7 @@
 //! | `frames` | the network | frames and what they carry |
 //! | `ingest` | the network | whole connections: frames, records, the stream's rules |
 //! | `index` | a program that can write to the repository | the index of a segment |
+//! | `map` | the same | a kept map: its pages, its root |
 //! | `nbd` | a client of `snapless-server mount` | the NBD handshake and requests |
 //! | `repository` | the same as for `index` | the fixed structures of its files |
 //! | `segment` | the same | a stored stream, read from files and salvaged |
@@ -23,6 +24,7 @@ mod dispatch;
 mod frames;
 mod index;
 mod ingest;
+mod map;
 mod nbd;
 mod records;
 mod repository;
@@ -60,13 +62,14 @@ impl Target {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 12] = [
+pub static TARGETS: [Target; 13] = [
     control::TARGET,
     dispatch::TARGET,
     records::TARGET,
     frames::TARGET,
     index::TARGET,
     ingest::TARGET,
+    map::TARGET,
     nbd::TARGET,
     repository::TARGET,
     segment::TARGET,
