@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+use crate::bytes::{Bytes, append};
 use crate::error::Result;
 use crate::point::{Content, PointMap, PointReader};
 use crate::repository::Repository;
@@ -46,15 +47,6 @@ pub struct Side {
     pub bytes: u64,
     /// Bytes that the volume's disk could not read, which are zeros in the image.
     pub unreadable_bytes: u64,
-}
-
-/// A range of bytes of the volume.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct Bytes {
-    /// The first byte.
-    pub offset: u64,
-    /// Bytes.
-    pub len: u64,
 }
 
 /// Progress of a comparison by content.
@@ -158,7 +150,7 @@ impl Comparison {
         for (index, (one, other)) in (0..).zip(one.chunks(sector).zip(other.chunks(sector))) {
             let start = at + index * self.sector;
             if one != other || start >= shorter {
-                add(changed, start..start + one.len() as u64);
+                append(changed, start..start + one.len() as u64);
             }
         }
     }
@@ -182,9 +174,7 @@ impl Comparison {
             }
         }
         let longer = one.length().max(other.length());
-        if shorter < longer {
-            add(&mut changed, shorter..longer);
-        }
+        append(&mut changed, shorter..longer);
         Ok(changed)
     }
 
@@ -195,8 +185,8 @@ impl Comparison {
         let (mut a, mut b) = (left.next().transpose()?, right.next().transpose()?);
         while let (Some((in_a, is_a)), Some((in_b, is_b))) = (&a, &b) {
             let part = in_a.start.max(in_b.start)..in_a.end.min(in_b.end);
-            if !part.is_empty() && !self.is_same(is_a, is_b) {
-                add(changed, part.clone());
+            if !self.is_same(is_a, is_b) {
+                append(changed, part.clone());
             }
             let (a_is_over, b_is_over) = (in_a.end == part.end, in_b.end == part.end);
             if a_is_over {
@@ -220,8 +210,7 @@ impl Comparison {
     }
 
     fn report(&self, by_content: bool, changed: Vec<Range<u64>>) -> Report {
-        let bytes = |range: Range<u64>| Bytes { offset: range.start, len: range.end - range.start };
-        let changed: Vec<_> = changed.into_iter().map(bytes).collect();
+        let changed: Vec<_> = changed.into_iter().map(Bytes::from).collect();
         let [from, to] = self.sides.clone();
         Report {
             volume: self.volume.clone(),
@@ -231,13 +220,5 @@ impl Comparison {
             changed_bytes: changed.iter().map(|range| range.len).sum(),
             changed,
         }
-    }
-}
-
-/// Adds a range behind the others.
-fn add(to: &mut Vec<Range<u64>>, range: Range<u64>) {
-    match to.last_mut() {
-        Some(last) if last.end == range.start => last.end = range.end,
-        _ => to.push(range),
     }
 }

@@ -15,11 +15,12 @@
 //! | [`host`], [`handles`] | what connections share; how many files may be open for them |
 //! | [`indexer`] | the indices that segments lack, and kept maps |
 //! | [`restore`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`list`] | an administrator's commands |
-//! | [`shown_name`] | names of files in their reports |
+//! | [`shown_name`], [`bytes`] | names of files and runs of bytes in their reports |
 #![forbid(unsafe_code)]
 
 pub mod backlog;
 pub mod bitmap;
+pub mod bytes;
 pub mod cli;
 pub mod clock;
 pub mod commands;

@@ -17,6 +17,7 @@ use std::sync::OnceLock;
 
 use snapless_types::{Extent, Seq};
 
+use crate::bytes::append;
 use crate::error::{Error, Result};
 use crate::format::map::{PageRef, page_bytes};
 use crate::format::segment::SegmentNumber;
@@ -103,21 +104,17 @@ impl PointMap {
     /// The extents that the volume's disk could not read, in order.
     pub fn unreadable(&self) -> Vec<Extent> {
         let mut found: Vec<Range<u64>> = Vec::new();
-        let mut add = |part: Range<u64>| match found.last_mut() {
-            _ if part.is_empty() => {}
-            Some(last) if last.end == part.start => last.end = part.end,
-            _ => found.push(part),
-        };
         let below = self.base.as_ref().map_or(&[][..], |base| &base.root().unreadable);
         for (part, source) in self.top.parts(0..self.length()) {
             match source {
-                Source::Unreadable => add(part),
+                Source::Unreadable => append(&mut found, part),
                 Source::Below => {
                     let first = below.partition_point(|extent| extent.end() <= part.start);
                     let within = below[first..].iter().take_while(|it| it.offset() < part.end);
-                    within.for_each(|extent| {
-                        add(extent.offset().max(part.start)..extent.end().min(part.end));
-                    });
+                    for extent in within {
+                        let within = extent.offset().max(part.start)..extent.end().min(part.end);
+                        append(&mut found, within);
+                    }
                 }
                 _ => {}
             }

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use snapless_types::{Extent, Seq};
 use snapless_wire::id::FileTime;
 
+use crate::bytes::Bytes;
 use crate::error::Result;
 use crate::format::session::SessionHeader;
 use crate::point::{PointMap, PointReader};
@@ -190,12 +191,5 @@ impl Found {
 }
 
 fn serialize_extents<S: Serializer>(extents: &[Extent], to: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Bytes {
-        offset: u64,
-        len: u64,
-    }
-    to.collect_seq(
-        extents.iter().map(|extent| Bytes { offset: extent.offset(), len: extent.len() }),
-    )
+    to.collect_seq(extents.iter().copied().map(Bytes::from))
 }

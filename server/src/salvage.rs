@@ -33,7 +33,7 @@ mod stream;
 
 use entries::Piece;
 use image::{Image, Salvaged};
-pub use report::{Bytes, Lost, Place, Report};
+pub use report::{Lost, Place, Report};
 use stream::{Limits, Pass};
 
 /// Salvages an image into a file or onto a block device.

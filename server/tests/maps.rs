@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::counting::Counting;
 use common::{BLOCK, Client, Driver, LENGTH, Running, SECTOR, SESSION, VOLUME};
-use snapless_server::diff::{Bytes, Comparison};
+use snapless_server::bytes::Bytes;
+use snapless_server::diff::Comparison;
 use snapless_server::error::Error;
 use snapless_server::format::repository::session_dir;
 use snapless_server::format::session::SessionHeader;

@@ -6,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME, base_image, patch};
+use snapless_server::bytes::Bytes;
 use snapless_server::error::{Error, Result};
 use snapless_server::format::repository::session_dir;
 use snapless_server::repository::Repository;
 use snapless_server::restore::{Request, Source};
-use snapless_server::salvage::{Bytes, Report, salvage};
+use snapless_server::salvage::{Report, salvage};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_server::verify::verify;

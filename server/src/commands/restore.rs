@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::bytes::Bytes;
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::restore::{Report, Request, restore};
-use crate::salvage::{self, Bytes, salvage};
+use crate::salvage::{self, salvage};
 use crate::stop::StopFlag;
 use crate::target::keep_out;
 use crate::target::partial::{self, LeftOver};

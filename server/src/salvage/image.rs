@@ -5,12 +5,13 @@ use snapless_types::{EpochId, Extent, RecordKind};
 use snapless_wire::id::FileTime;
 use snapless_wire::record::Record;
 
+use crate::bytes::Bytes;
 use crate::clock::Instant;
 use crate::error::Result;
 use crate::target::Target;
 use crate::timeline::{Cut, Place};
 
-use super::report::{Bytes, bytes_of, range_of};
+use super::report::range_of;
 
 /// The image while it is written.
 pub(super) struct Image<'a, T> {
@@ -115,14 +116,14 @@ impl<'a, T: Target> Image<'a, T> {
     }
 
     pub(super) fn finish(self) -> Salvaged {
-        let missing: Vec<_> = self.given.gaps(&(0..self.length)).collect();
+        let bytes = |runs: RangeSet<u64>| runs.into_iter().map(Bytes::from).collect();
         Salvaged {
             records: self.records,
             last: self.last,
             gap_since: self.gap_since,
-            missing: bytes_of(missing.iter()),
-            doubtful: bytes_of(self.doubtful.iter()),
-            unreadable: bytes_of(self.unreadable.iter()),
+            missing: self.given.gaps(&(0..self.length)).map(Bytes::from).collect(),
+            doubtful: bytes(self.doubtful),
+            unreadable: bytes(self.unreadable),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use snapless_types::Extent;
 
+use crate::bytes::Bytes;
 use crate::shown_name::ShownName;
 
 /// The report of a salvage.
@@ -66,15 +67,6 @@ pub struct Lost {
     pub before: Option<String>,
 }
 
-/// A run of the volume's bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct Bytes {
-    /// The first.
-    pub offset: u64,
-    /// How many.
-    pub len: u64,
-}
-
 impl Report {
     /// True if nothing is damaged or missing, and the image is of one instant.
     pub fn is_whole(&self) -> bool {
@@ -84,11 +76,6 @@ impl Report {
             && self.doubtful.is_empty()
             && self.gap_since.is_none()
     }
-}
-
-/// Runs of bytes as the report has them.
-pub(super) fn bytes_of<'a>(runs: impl Iterator<Item = &'a Range<u64>>) -> Vec<Bytes> {
-    runs.map(|run| Bytes { offset: run.start, len: run.end - run.start }).collect()
 }
 
 /// The bytes of an extent.
