@@ -80,8 +80,7 @@ impl Comparison {
         stop: &StopFlag,
         mut progress: impl FnMut(restore::Progress),
     ) -> Result<Self> {
-        let [from, to] = sources.map(|source| Found::find(repository, &source, stop));
-        let found = [from?, to?];
+        let found = Found::find_both(repository, &sources, stop)?;
         let points = [found[0].open(stop, &mut progress)?, found[1].open(stop, &mut progress)?];
         let side = |index: usize| {
             let (found, map): (&Found, &PointMap) = (&found[index], points[index].map());

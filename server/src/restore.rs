@@ -26,7 +26,7 @@ mod choice;
 mod copy;
 mod progress;
 
-use choice::{Choice, choose};
+use choice::{Choice, Surveyor};
 pub use choice::{PassedOver, Source};
 pub use progress::{Progress, Stage};
 
@@ -139,9 +139,21 @@ impl Found {
     /// # Errors
     /// [`Error::NotRestorable`] if there is no such point, or damage of the stream.
     pub fn find(repository: &Repository, source: &Source, stop: &StopFlag) -> Result<Self> {
-        let Choice { reader, state, point, passed_over } = choose(repository, source, stop)?;
-        let last_base = state.timeline().last_base().map_or(Seq::new(0), |place| place.seq);
-        Ok(Self { reader, point, last_base, passed_over })
+        Surveyor::new(repository, stop).choose(source).map(Self::from)
+    }
+
+    /// Finds two points; surveys the stream once if both are of one session.
+    ///
+    /// # Errors
+    /// As for [`Self::find`].
+    pub fn find_both(
+        repository: &Repository,
+        sources: &[Source; 2],
+        stop: &StopFlag,
+    ) -> Result<[Self; 2]> {
+        let mut surveyor = Surveyor::new(repository, stop);
+        let [from, to] = sources.each_ref().map(|source| surveyor.choose(source).map(Self::from));
+        Ok([from?, to?])
     }
 
     /// The session.
@@ -187,6 +199,13 @@ impl Found {
         copy::copy(&image, target, stop, progress)?;
         let map = image.map();
         Ok(Written { records: map.records(), unreadable: map.unreadable() })
+    }
+}
+
+impl From<Choice> for Found {
+    fn from(Choice { surveyed, point, passed_over }: Choice) -> Self {
+        let last_base = surveyed.state.timeline().last_base().map_or(Seq::new(0), |it| it.seq);
+        Self { reader: surveyed.reader.clone(), point, last_base, passed_over }
     }
 }
 

@@ -450,6 +450,27 @@ fn a_comparison_reads_only_the_pages_that_the_maps_do_not_share() {
 }
 
 #[test]
+fn a_comparison_of_two_points_of_one_session_surveys_it_once() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let (frames, truth) = long_volume();
+    store(&root, LONG, &frames);
+    keep_maps(&root, 1);
+    // Without it a survey goes through the whole index.
+    fs::remove_file(folder(&root).join("state.snapless")).unwrap();
+    let storage = Counting::new(&root);
+    let repository = Repository::open_in(Store::new(Arc::new(storage.clone()))).unwrap();
+    let stop = StopFlag::default();
+    let source = |index: usize| Source { volume: VOLUME, session: None, at: truth[index].0 };
+    Found::find(&repository, &source(7), &stop).unwrap();
+    let once = storage.taken("slidx");
+    let found = Found::find_both(&repository, &[source(6), source(7)], &stop).unwrap();
+    assert!(once > 0);
+    assert_eq!(storage.taken("slidx"), once);
+    assert!(found[0].point().time < found[1].point().time);
+}
+
+#[test]
 fn a_server_keeps_maps_while_a_stream_comes() {
     let dir = common::scratch();
     let root = dir.path().join("repository");

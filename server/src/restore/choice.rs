@@ -3,6 +3,8 @@
 //! A session that has just begun has no point yet, and one whose stream is damaged may have none
 //! that is found: the newest session that has the point counts, and those passed over are named.
 
+use std::rc::Rc;
+
 use serde::Serialize;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
@@ -38,47 +40,68 @@ pub struct PassedOver {
 /// The session and the point.
 #[derive(Debug)]
 pub(super) struct Choice {
-    pub(super) reader: SessionReader,
-    pub(super) state: StreamState,
+    pub(super) surveyed: Rc<Surveyed>,
     pub(super) point: Point,
     pub(super) passed_over: Vec<PassedOver>,
 }
 
-/// Chooses the session and finds the point.
-///
-/// # Errors
-/// [`Error::NotRestorable`] if no session has it, or damage of the stream.
-pub(super) fn choose(repository: &Repository, source: &Source, stop: &StopFlag) -> Result<Choice> {
-    let volume = source.volume;
-    let known = repository.volumes()?;
-    if !known.contains(&volume) {
-        return Err(Error::NoVolume { volume, known });
-    }
-    let Some(session) = source.session else {
-        return Search::new(repository, volume)?.run(source.at, stop);
-    };
-    let Presence::Header(header) = repository.session(volume, session)? else {
-        return Err(Error::NoSession { volume, session });
-    };
-    let (reader, state) = survey(repository, header, stop)?;
-    let point = state.timeline().resolve(source.at);
-    let point = point.map_err(|why| Error::NotRestorable { session, why, other: None })?;
-    Ok(Choice { reader, state, point, passed_over: Vec::new() })
+/// A session's stream, and its state at the acknowledged end.
+#[derive(Debug)]
+pub(super) struct Surveyed {
+    pub(super) reader: SessionReader,
+    pub(super) state: StreamState,
 }
 
-fn survey(
-    repository: &Repository,
-    header: SessionHeader,
-    stop: &StopFlag,
-) -> Result<(SessionReader, StreamState)> {
-    let reader = SessionReader::open(repository.store(), header)?;
-    let state = reader.survey(stop)?;
-    Ok((reader, state))
+/// Surveys sessions of a repository, each once.
+#[derive(Debug)]
+pub(super) struct Surveyor<'a> {
+    repository: &'a Repository,
+    stop: &'a StopFlag,
+    known: Vec<Rc<Surveyed>>,
+}
+
+impl<'a> Surveyor<'a> {
+    pub(super) fn new(repository: &'a Repository, stop: &'a StopFlag) -> Self {
+        Self { repository, stop, known: Vec::new() }
+    }
+
+    /// Chooses the session and finds the point.
+    ///
+    /// # Errors
+    /// [`Error::NotRestorable`] if no session has it, or damage of the stream.
+    pub(super) fn choose(&mut self, source: &Source) -> Result<Choice> {
+        let (volume, repository) = (source.volume, self.repository);
+        let known = repository.volumes()?;
+        if !known.contains(&volume) {
+            return Err(Error::NoVolume { volume, known });
+        }
+        let Some(session) = source.session else {
+            return Search::new(self, volume)?.run(source.at);
+        };
+        let Presence::Header(header) = repository.session(volume, session)? else {
+            return Err(Error::NoSession { volume, session });
+        };
+        let surveyed = self.survey(header)?;
+        let point = surveyed.state.timeline().resolve(source.at);
+        let point = point.map_err(|why| Error::NotRestorable { session, why, other: None })?;
+        Ok(Choice { surveyed, point, passed_over: Vec::new() })
+    }
+
+    fn survey(&mut self, header: SessionHeader) -> Result<Rc<Surveyed>> {
+        if let Some(known) = self.known.iter().find(|known| *known.reader.header() == header) {
+            return Ok(Rc::clone(known));
+        }
+        let reader = SessionReader::open(self.repository.store(), header)?;
+        let state = reader.survey(self.stop)?;
+        let surveyed = Rc::new(Surveyed { reader, state });
+        self.known.push(Rc::clone(&surveyed));
+        Ok(surveyed)
+    }
 }
 
 /// The search through a volume's sessions, from the newest to the oldest.
-struct Search<'a> {
-    repository: &'a Repository,
+struct Search<'a, 'b> {
+    surveyor: &'a mut Surveyor<'b>,
     /// Those that were not looked at, oldest first.
     left: Vec<SessionHeader>,
     passed_over: Vec<PassedOver>,
@@ -86,10 +109,10 @@ struct Search<'a> {
     first: Option<Error>,
 }
 
-impl<'a> Search<'a> {
-    fn new(repository: &'a Repository, volume: VolumeGuid) -> Result<Self> {
-        let mut search =
-            Self { repository, left: Vec::new(), passed_over: Vec::new(), first: None };
+impl<'a, 'b> Search<'a, 'b> {
+    fn new(surveyor: &'a mut Surveyor<'b>, volume: VolumeGuid) -> Result<Self> {
+        let repository = surveyor.repository;
+        let mut search = Self { surveyor, left: Vec::new(), passed_over: Vec::new(), first: None };
         let mut is_empty = true;
         for session in repository.session_ids(volume)? {
             match repository.session(volume, session) {
@@ -106,19 +129,19 @@ impl<'a> Search<'a> {
         Ok(search)
     }
 
-    fn run(mut self, at: At, stop: &StopFlag) -> Result<Choice> {
+    fn run(mut self, at: At) -> Result<Choice> {
         // Damage of a header is told only if nothing better is found.
         let damaged = self.first.take();
         while let Some(header) = self.left.pop() {
             let session = header.session;
-            let (reader, state) = match survey(self.repository, header, stop) {
+            let surveyed = match self.surveyor.survey(header) {
                 Ok(found) => found,
                 Err(error) => {
                     self.pass_over(session, error)?;
                     continue;
                 }
             };
-            let timeline = state.timeline();
+            let timeline = surveyed.state.timeline();
             if let (At::Time(time), Some(t0), [_, ..]) = (at, timeline.t0(), &self.left[..])
                 && time < t0.time()
             {
@@ -126,11 +149,11 @@ impl<'a> Search<'a> {
             }
             match (timeline.resolve(at), at) {
                 (Ok(point), _) => {
-                    return Ok(Choice { reader, state, point, passed_over: self.passed_over });
+                    return Ok(Choice { surveyed, point, passed_over: self.passed_over });
                 }
                 // An older session says nothing of this time.
                 (Err(why), At::Time(_)) => {
-                    let other = self.last_point(stop)?;
+                    let other = self.last_point()?;
                     return Err(Error::NotRestorable { session, why, other });
                 }
                 (Err(why), At::T0 | At::Latest) => {
@@ -156,10 +179,10 @@ impl<'a> Search<'a> {
     }
 
     /// The last point of the newest session that has one, of those that were not looked at.
-    fn last_point(&mut self, stop: &StopFlag) -> Result<Option<(SessionId, FileTime)>> {
+    fn last_point(&mut self) -> Result<Option<(SessionId, FileTime)>> {
         while let Some(header) = self.left.pop() {
-            let latest = match survey(self.repository, header, stop) {
-                Ok((_, state)) => state.timeline().latest(),
+            let latest = match self.surveyor.survey(header) {
+                Ok(surveyed) => surveyed.state.timeline().latest(),
                 Err(error) if error.is_damage() => None,
                 Err(error) => return Err(error),
             };
