@@ -1,8 +1,9 @@
 //! Compares two points of a volume by their maps.
 //!
-//! Bytes that both points have from the same record are the same; so are zeros. Pages that both have
-//! from the same kept map are not looked at. Whatever else there is may differ, also if it was written again with the same bytes: [`Comparison::by_content`]
-//! reads both points there and keeps what does differ.
+//! Bytes that both points have from the same record are the same; so are zeros. Pages that both
+//! have from the same kept map are not looked at. Whatever else there is may differ, also if it was
+//! written again with the same bytes: [`Comparison::by_content`] reads both points there and keeps
+//! what does differ.
 
 use std::ops::Range;
 
