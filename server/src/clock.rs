@@ -147,6 +147,11 @@ impl Clock {
 }
 
 impl Instant {
+    /// The instant of a time within a run, by the run's number.
+    pub(crate) fn new(run: u32, time: FileTime) -> Self {
+        Self { run, time }
+    }
+
     /// The number of its run.
     pub(crate) fn run(&self) -> u32 {
         self.run

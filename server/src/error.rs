@@ -14,9 +14,10 @@ use snapless_wire::record::RecordError;
 
 use crate::bitmap::BLOCKS_MAX;
 use crate::format::FormatError;
+use crate::format::bookmark::BookmarkName;
 use crate::stream::Violation;
 use crate::time;
-use crate::timeline::NotRestorable;
+use crate::timeline::{AT_FORMS, NotRestorable};
 
 /// The result of an operation of the server.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -104,9 +105,46 @@ pub enum Error {
         /// The session asked for.
         session: SessionId,
     },
+    /// No such session in the whole repository.
+    #[error("no volume has a session {0}; see `snapless-server list`")]
+    NoSuchSession(SessionId),
     /// The volume has no session at all.
     #[error("volume {0} has no session yet; see `snapless-server list`")]
     NoSessions(VolumeGuid),
+    /// The volume has no bookmark of this name.
+    #[error(
+        "volume {volume} has no bookmark {name}; it has {}. Apart from a bookmark, an instant is \
+         {AT_FORMS}", bookmark_names(.known)
+    )]
+    NoBookmark {
+        /// The volume.
+        volume: VolumeGuid,
+        /// The name asked for.
+        name: BookmarkName,
+        /// The volume's bookmarks.
+        known: Vec<BookmarkName>,
+    },
+    /// The volume has a bookmark of this name.
+    #[error(
+        "volume {volume} has a bookmark {name} already: choose another name, or remove that one \
+         with `snapless-server bookmark remove`"
+    )]
+    BookmarkExists {
+        /// The volume.
+        volume: VolumeGuid,
+        /// The name.
+        name: BookmarkName,
+    },
+    /// The bookmark is of another session than the one asked for.
+    #[error("bookmark {name} is of session {of}, not of {asked}: leave --session out")]
+    BookmarkSession {
+        /// The name.
+        name: BookmarkName,
+        /// Its session.
+        of: SessionId,
+        /// The session asked for.
+        asked: SessionId,
+    },
     /// The session that is to be forgotten is there.
     #[error("session {session} is still there: remove {} first, then forget it", .dir.display())]
     StillThere {
@@ -411,6 +449,10 @@ fn other_point(other: Option<&(SessionId, FileTime)>) -> String {
         format!("; the last point of session {session} is {time}: `--session {session}`")
     };
     other.map_or_else(String::new, point)
+}
+
+fn bookmark_names(of: &[BookmarkName]) -> String {
+    if of.is_empty() { "none".to_owned() } else { names(of) }
 }
 
 fn names(of: &[impl ToString]) -> String {

@@ -9,6 +9,7 @@
 //! | [`storage`] | the files below, and what of them survives a crash |
 //! | [`repository`], [`writer`], [`reader`] | volumes and sessions; appends; reads |
 //! | [`point`] | which record holds the bytes of each part of a point's image |
+//! | [`point_name`], [`bookmarks`] | how an administrator names a point |
 //! | [`security`] | who may speak, and about which volumes |
 //! | [`serve`], [`connection`], [`backlog`], `storing`, [`ingest`] | from the network to the writer |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
@@ -20,6 +21,7 @@
 
 pub mod backlog;
 pub mod bitmap;
+pub mod bookmarks;
 pub mod bytes;
 pub mod cli;
 pub mod clock;
@@ -37,6 +39,7 @@ pub mod list;
 pub mod mount;
 pub mod occupancy;
 pub mod point;
+pub mod point_name;
 pub mod reader;
 pub mod repository;
 pub mod restore;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use snapless_wire::id::SessionId;
 
+use crate::bookmarks::{Found, Shown};
 use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
 use crate::reader::SessionReader;
@@ -21,6 +22,8 @@ pub struct Volume {
     pub sessions: Vec<Session>,
     /// What `restore --at latest` takes; `None` if no point of any session can be restored.
     pub latest: Option<Latest>,
+    /// Its bookmarks, in order of their names.
+    pub bookmarks: Vec<Shown>,
 }
 
 /// The last point of a volume.
@@ -174,7 +177,8 @@ pub fn list(repository: &Repository, stop: &StopFlag) -> Result<Vec<Volume>> {
         }
         sessions.sort_by_key(|session| session.shape.as_ref().map(|shape| shape.created.clone()));
         let latest = sessions.iter().rev().find_map(Latest::of);
-        volumes.push(Volume { volume: volume.to_string(), sessions, latest });
+        let bookmarks = repository.bookmarks(Some(volume))?.iter().map(Found::shown).collect();
+        volumes.push(Volume { volume: volume.to_string(), sessions, latest, bookmarks });
     }
     Ok(volumes)
 }

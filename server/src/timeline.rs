@@ -121,20 +121,30 @@ pub enum At {
     Latest,
     /// An instant.
     Time(FileTime),
+    /// A point that was found before, as a bookmark keeps it.
+    Exact {
+        /// Its instant.
+        time: FileTime,
+        /// The changes that belong to its image.
+        cut: Cut,
+    },
 }
+
+/// What [`At`] is read from.
+pub const AT_FORMS: &str = "t0, latest, a time such as 2026-11-23T14:00:00Z (RFC 3339, with Z or an \
+                            offset), or how long ago, such as \"10 minutes ago\" or \"2h ago\"";
 
 impl FromStr for At {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
+        match text.trim() {
             "t0" => Ok(Self::T0),
             "latest" => Ok(Self::Latest),
-            _ => time::from_text(text).map(Self::Time).ok_or_else(|| {
-                "expected t0, latest, or a time such as 2026-11-23T14:00:00Z (RFC 3339, with Z or \
-                 an offset)"
-                    .to_owned()
-            }),
+            text => time::from_text(text)
+                .or_else(|| time::ago(text, time::now()))
+                .map(Self::Time)
+                .ok_or_else(|| format!("expected {AT_FORMS}")),
         }
     }
 }
@@ -427,6 +437,7 @@ impl Timeline {
             At::T0 => self.resolve_t0(last),
             At::Latest => self.resolve_latest(),
             At::Time(time) => self.resolve_time(time, last),
+            At::Exact { time, cut } => self.resolve_exact(time, cut, last),
         }
     }
 
@@ -457,23 +468,52 @@ impl Timeline {
     }
 
     fn resolve_time(&self, at: FileTime, last: Place) -> Result<Point, NotRestorable> {
-        let (ranges, instant) = (self.ranges(), self.clock_to_end().0.find(at));
-        let has = |range: &&PointRange| range.from.at <= instant && instant <= range.to.at;
-        // If a gap was shorter than the clock's tick, two ranges match: the later one counts.
-        if let Some(range) = ranges.iter().rev().find(has) {
-            let is_end = instant == range.to.at;
-            let cut = if is_end { Cut::Through(range.to.seq) } else { Cut::Until(instant) };
-            return Ok(Point { time: at, cut, gap_since: None });
+        self.resolve_instant(at, self.clock_to_end().0.find(at), last)
+    }
+
+    /// Finds a point again. A gap may have cost it blocks since.
+    fn resolve_exact(&self, time: FileTime, cut: Cut, last: Place) -> Result<Point, NotRestorable> {
+        match cut {
+            Cut::Base => self.resolve_t0(last),
+            Cut::Until(instant) => self.resolve_instant(time, instant, last),
+            Cut::Through(seq) => {
+                let has = |range: &PointRange| range.from.seq <= seq && seq <= range.to.seq;
+                if self.ranges().iter().any(has) {
+                    return Ok(Point { time, cut, gap_since: None });
+                }
+                Err(self.why_not(time, self.clock_to_end().0.find(time), last))
+            }
         }
+    }
+
+    fn resolve_instant(
+        &self,
+        time: FileTime,
+        instant: Instant,
+        last: Place,
+    ) -> Result<Point, NotRestorable> {
+        let has = |range: &PointRange| range.from.at <= instant && instant <= range.to.at;
+        // If a gap was shorter than the clock's tick, two ranges match: the later one counts.
+        let Some(range) = self.stretches().rev().find(has) else {
+            return Err(self.why_not(time, instant, last));
+        };
+        let is_end = instant == range.to.at;
+        let cut = if is_end { Cut::Through(range.to.seq) } else { Cut::Until(instant) };
+        Ok(Point { time, cut, gap_since: None })
+    }
+
+    /// Why no point is at an instant.
+    fn why_not(&self, at: FileTime, instant: Instant, last: Place) -> NotRestorable {
         if let Some(first) = self.t0.filter(|t0| instant < t0.at) {
-            return Err(NotRestorable::TooEarly { at, first: first.time() });
+            return NotRestorable::TooEarly { at, first: first.time() };
         }
         if self.coverage.known < self.coverage.total {
-            return Err(NotRestorable::BaseIncomplete(self.coverage));
+            return NotRestorable::BaseIncomplete(self.coverage);
         }
         if instant > last.at && self.open_gap_now().is_none() {
-            return Err(NotRestorable::TooLate { at, last: last.time() });
+            return NotRestorable::TooLate { at, last: last.time() };
         }
+        let ranges = self.ranges();
         let before = ranges.iter().rev().map(|range| range.to).find(|to| to.at < instant);
         let after = ranges.iter().map(|range| range.from).find(|from| from.at > instant);
         let in_gap = self.gaps.iter().any(|gap| {
@@ -481,7 +521,7 @@ impl Timeline {
                 && gap.end.is_none_or(|end| instant < end.at)
         });
         let [before, after] = [before, after].map(|place| place.as_ref().map(Place::time));
-        Err(NotRestorable::Between { at, before, after, lost_base: !in_gap })
+        NotRestorable::Between { at, before, after, lost_base: !in_gap }
     }
 
     fn open_gap(&mut self, gap: Gap) {

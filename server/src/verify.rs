@@ -77,6 +77,15 @@ pub struct Progress {
     pub total: u64,
 }
 
+/// What is verified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Selection {
+    /// This volume; without it, all, and the files of the whole repository.
+    pub volume: Option<VolumeGuid>,
+    /// This session; without it, all of the volumes that are verified.
+    pub session: Option<SessionId>,
+}
+
 /// Verifies a whole repository. Damage is in the report; only a stop, or a directory that cannot be
 /// listed, is an error.
 pub fn verify(
@@ -84,21 +93,39 @@ pub fn verify(
     stop: &StopFlag,
     progress: impl FnMut(Progress),
 ) -> Result<Report> {
+    verify_selected(repository, &Selection::default(), stop, progress)
+}
+
+/// [`verify`] for a volume, or a session.
+///
+/// # Errors
+/// As for [`verify`]; [`Error::NoVolume`] and [`Error::NoSession`] for what the repository neither
+/// has nor must have.
+pub fn verify_selected(
+    repository: &Repository,
+    selection: &Selection,
+    stop: &StopFlag,
+    progress: impl FnMut(Progress),
+) -> Result<Report> {
+    let sessions = selection.sessions(repository)?;
     let mut found = Vec::new();
+    if selection.volume.is_none() && selection.session.is_none() {
+        found.extend(repository.known()?.damage.map(|(offset, why)| Finding {
+            volume: None,
+            session: None,
+            file: repository.store().locate(Path::new(SESSIONS_FILE)).into(),
+            offset: Some(offset),
+            error: why.to_string(),
+        }));
+    }
+    if selection.session.is_none() {
+        found.extend(bookmarks(repository, selection.volume)?);
+    }
     let mut readers = Vec::new();
-    found.extend(repository.known()?.damage.map(|(offset, why)| Finding {
-        volume: None,
-        session: None,
-        file: repository.store().locate(Path::new(SESSIONS_FILE)).into(),
-        offset: Some(offset),
-        error: why.to_string(),
-    }));
-    for volume in repository.volumes()? {
-        for session in repository.session_ids(volume)? {
-            match open(repository, volume, session) {
-                Ok(reader) => readers.extend(reader),
-                Err(error) => found.push(finding(repository, volume, session, &error)),
-            }
+    for (volume, session) in sessions {
+        match open(repository, volume, session) {
+            Ok(reader) => readers.extend(reader),
+            Err(error) => found.push(finding(repository, volume, session, &error)),
         }
     }
     // A segment that cannot be sized is found again, and reported, when it is read.
@@ -114,6 +141,42 @@ pub fn verify(
         verifier.session(reader)?;
     }
     Ok(verifier.report)
+}
+
+impl Selection {
+    /// The sessions that are selected, and must be there or are.
+    fn sessions(&self, repository: &Repository) -> Result<Vec<(VolumeGuid, SessionId)>> {
+        let known = repository.volumes()?;
+        if let Some(volume) = self.volume.filter(|volume| !known.contains(volume)) {
+            return Err(Error::NoVolume { volume, known });
+        }
+        let mut sessions = Vec::new();
+        for &volume in known.iter().filter(|known| self.volume.is_none_or(|it| it == **known)) {
+            let of_volume = repository.session_ids(volume)?.into_iter();
+            let selected = of_volume.filter(|id| self.session.is_none_or(|session| session == *id));
+            sessions.extend(selected.map(|session| (volume, session)));
+        }
+        match (self.volume, self.session) {
+            (Some(volume), Some(session)) if sessions.is_empty() => {
+                Err(Error::NoSession { volume, session })
+            }
+            (None, Some(session)) if sessions.is_empty() => Err(Error::NoSuchSession(session)),
+            _ => Ok(sessions),
+        }
+    }
+}
+
+/// The damage of bookmarks.
+fn bookmarks(repository: &Repository, volume: Option<VolumeGuid>) -> Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    for bookmark in repository.bookmarks(volume)? {
+        if let Err(error) = bookmark.bookmark {
+            let file = repository.store().locate(&bookmark.name.file(bookmark.volume));
+            let (volume, error) = (Some(bookmark.volume.to_string()), describe(&error));
+            found.push(Finding { volume, session: None, file: file.into(), offset: None, error });
+        }
+    }
+    Ok(found)
 }
 
 /// Opens a session; `None` for a directory whose session was never finished. A session that the
@@ -143,12 +206,16 @@ fn finding(
             (repository.store().locate(&file), None)
         }
     };
-    let error = match error {
+    let [volume, session] = [volume.to_string(), session.to_string()].map(Some);
+    Finding { volume, session, file: file.into(), offset, error: describe(error) }
+}
+
+/// What is wrong with a file that the finding names.
+fn describe(error: &Error) -> String {
+    match error {
         Error::Damaged { why, .. } => why.to_string(),
         other => other.to_string(),
-    };
-    let [volume, session] = [volume.to_string(), session.to_string()].map(Some);
-    Finding { volume, session, file: file.into(), offset, error }
+    }
 }
 
 struct Verifier<'a, P> {

@@ -128,7 +128,7 @@ fn each_kind_of_failure_has_its_exit_code() {
     assert_eq!(run("list", &root, &[]).status.code(), Some(1));
     filled(&root);
     let to = dir.path().join("image");
-    assert_eq!(restore(&root, "noon", &to, &[]).status.code(), Some(2));
+    assert_fails(&restore(&root, "2026-11-23", &to, &[]), 2, "RFC 3339");
     let early = restore(&root, "2019-12-31T23:59:59Z", &to, &[]);
     assert_fails(&early, 3, "2020-01-01T00:00:00Z");
     assert_eq!(run("verify", &root, &[]).status.code(), Some(0));

@@ -48,6 +48,10 @@ pub enum Act {
     Restored,
     /// A point of a volume was mounted.
     Mounted,
+    /// A point of a volume got a name.
+    BookmarkAdded,
+    /// A name of a point was removed.
+    BookmarkRemoved,
 }
 
 /// The log.

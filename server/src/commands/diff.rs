@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::diff::{Comparison, Report, Side};
 use crate::error::Result;
+use crate::point_name::PointName;
 use crate::repository::Repository;
-use crate::restore::Source;
 
 use super::console::{POOR, bytes, on_signal, print_json};
 use super::progress::Bar;
@@ -17,8 +17,8 @@ const LINES_MAX: usize = 100;
 pub(super) fn run(args: &cli::Diff) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
     let repository = Repository::open(&args.repository)?;
-    let (volume, session) = (args.volume, args.session);
-    let sources = [args.from, args.to].map(|at| Source { volume, session, at });
+    let source = |at: &PointName| at.source(&repository, args.volume, args.session);
+    let sources = [source(&args.from)?, source(&args.to)?];
     let bar = Bar::new("reading headers");
     let found = Comparison::find(&repository, sources, &stop, |progress| bar.restore(progress));
     let comparison = found?;

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::list::{Content, Latest, Session, Stream, Volume, list};
 use crate::repository::Repository;
 
+use super::bookmark;
 use super::console::{BAD, GOOD, POOR, bytes, duration, on_signal, print_json};
 
 pub(super) fn run(args: &cli::List) -> Result<ExitCode> {
@@ -35,6 +36,7 @@ fn print(volumes: &[Volume]) {
             let ago = duration(*rpo_seconds);
             anstream::println!("  latest is {time} of session {session}, {ago} ago");
         }
+        volume.bookmarks.iter().for_each(bookmark::print);
     }
 }
 

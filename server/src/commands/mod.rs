@@ -1,6 +1,7 @@
 //! The subcommands: arguments in, report out. The work is done by the modules above.
 
 mod audit;
+mod bookmark;
 mod console;
 mod diff;
 mod forget;
@@ -36,6 +37,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Mount(args) => mount::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Bookmark { command } => bookmark::run(&command),
         Command::Forget(args) => forget::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Trust(command) => trust::run(command),

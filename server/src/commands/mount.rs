@@ -23,7 +23,7 @@ pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
     let stopper = Stopper::default();
     let also = stopper.clone();
     let stop = on_signal(move || also.stop())?;
-    let found = Found::find(&repository, &args.point.source(), &stop)?;
+    let found = Found::find(&repository, &args.point.source(&repository)?, &stop)?;
     let bar = Bar::new("reading headers");
     let image = found.open(&stop, |progress| bar.restore(progress))?;
     drop(bar);

@@ -28,7 +28,7 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
         Repository::open(&args.point.repository)?
     };
     let request = Request {
-        source: args.point.source(),
+        source: args.point.source(&repository)?,
         to: args.to,
         force: args.force,
         other_sector_size: args.other_sector_size,

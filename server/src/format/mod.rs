@@ -5,6 +5,7 @@
 //!   repository.snapless              marks the directory as a repository         repository.rs
 //!   sessions.snapless                the sessions that the repository must have  sessions.rs
 //!   forgotten/<volume>.<session>     sessions that it need not have any more     sessions.rs
+//!   bookmarks/<volume>.<name>.slmark a named point, written once                 bookmark.rs
 //!   lock                             locked by the server that writes
 //!   volumes/<volume>/<session>/
 //!     session.snapless               identities and geometry, written once       session.rs
@@ -21,6 +22,7 @@
 //! structure's own constructor accepted it.
 
 pub mod acknowledged;
+pub mod bookmark;
 pub(crate) mod codec;
 mod geometry;
 pub mod index;

@@ -142,7 +142,8 @@ impl<'a, 'b> Search<'a, 'b> {
                 }
             };
             let timeline = surveyed.state.timeline();
-            if let (At::Time(time), Some(t0), [_, ..]) = (at, timeline.t0(), &self.left[..])
+            if let (At::Time(time) | At::Exact { time, .. }, Some(t0), [_, ..]) =
+                (at, timeline.t0(), &self.left[..])
                 && time < t0.time()
             {
                 continue;
@@ -152,7 +153,7 @@ impl<'a, 'b> Search<'a, 'b> {
                     return Ok(Choice { surveyed, point, passed_over: self.passed_over });
                 }
                 // An older session says nothing of this time.
-                (Err(why), At::Time(_)) => {
+                (Err(why), At::Time(_) | At::Exact { .. }) => {
                     let other = self.last_point()?;
                     return Err(Error::NotRestorable { session, why, other });
                 }

@@ -155,6 +155,7 @@ impl Found {
             At::T0 => Cut::Base,
             At::Latest => Cut::Through(Seq::new(u64::MAX)),
             At::Time(time) => Cut::Until(self.clock.find(time)),
+            At::Exact { cut, .. } => cut,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! | target | who sends the bytes | what parses them |
 //! | --- | --- | --- |
+//! | `bookmark` | people, and a program that can write to the repository | names of points, files of bookmarks |
 //! | `control` | any program that may open the driver's control device | control codes and their structures |
 //! | `dispatch` | the same, many requests by several handles | the driver's dispatcher (`snapless_driver_logic::control`), on a model |
 //! | `records` | the driver, through the service | records in a buffer |
@@ -19,6 +20,7 @@
 //! Upholds: what a target accepts keeps the promises of the type that it was parsed into, and comes
 //! back the same when it is written and read again.
 
+mod bookmark;
 mod control;
 mod dispatch;
 mod frames;
@@ -62,7 +64,8 @@ impl Target {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 13] = [
+pub static TARGETS: [Target; 14] = [
+    bookmark::TARGET,
     control::TARGET,
     dispatch::TARGET,
     records::TARGET,

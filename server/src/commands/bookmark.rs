@@ -1,0 +1,122 @@
+//! `snapless-server bookmark`.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::bookmarks::Shown;
+use crate::cli::{BookmarkAdd, BookmarkCommand, BookmarkList, BookmarkRemove};
+use crate::error::Result;
+use crate::format::bookmark::Bookmark;
+use crate::repository::Repository;
+use crate::restore::{Found, PassedOver};
+use crate::time;
+
+use super::audit::{self, Act};
+use super::console::{BAD, GOOD, POOR, on_signal, point_notes, print_json};
+
+pub(super) fn run(command: &BookmarkCommand) -> Result<ExitCode> {
+    match command {
+        BookmarkCommand::Add(args) => add(args)?,
+        BookmarkCommand::List(args) => list(args)?,
+        BookmarkCommand::Remove(args) => remove(args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A bookmark that was made.
+#[derive(Serialize)]
+struct Made {
+    volume: String,
+    #[serde(flatten)]
+    bookmark: Shown,
+    gap_since: Option<String>,
+    passed_over: Vec<PassedOver>,
+}
+
+fn add(args: &BookmarkAdd) -> Result<()> {
+    let stop = on_signal(|| {})?;
+    let repository = Repository::open(&args.repository)?;
+    let source = args.at.source(&repository, args.volume, args.session)?;
+    let found = Found::find(&repository, &source, &stop)?;
+    let point = *found.point();
+    let bookmark = Bookmark {
+        name: args.name.clone(),
+        volume: args.volume,
+        session: found.header().session,
+        created: time::now(),
+        time: point.time,
+        cut: point.cut,
+    };
+    repository.add_bookmark(&bookmark)?;
+    let (time, session) = (time::to_text(bookmark.time), bookmark.session);
+    let about =
+        format!("volume {}, session {session}, as of {time}, as {}", args.volume, bookmark.name);
+    audit::note(&args.repository, Act::BookmarkAdded, &about);
+    let gap_since = point.gap_since.map(time::to_text);
+    if !args.json {
+        anstream::println!("{GOOD}bookmarked{GOOD:#} {} as {}", args.volume, bookmark.name);
+        anstream::println!("as of {time}, session {session}");
+        for note in point_notes(found.passed_over(), gap_since.as_deref()) {
+            anstream::eprintln!("{POOR}note{POOR:#}: {note}");
+        }
+        return Ok(());
+    }
+    print_json(&Made {
+        volume: args.volume.to_string(),
+        bookmark: Shown::of(&bookmark),
+        gap_since,
+        passed_over: found.passed_over().to_vec(),
+    })
+}
+
+/// A bookmark of a list.
+#[derive(Serialize)]
+struct Line {
+    volume: String,
+    #[serde(flatten)]
+    bookmark: Shown,
+}
+
+fn list(args: &BookmarkList) -> Result<()> {
+    let repository = Repository::open(&args.repository)?;
+    let found = repository.bookmarks(args.volume)?;
+    let line = |(volume, bookmark): (_, Shown)| Line { volume, bookmark };
+    let lines = found.iter().map(|found| (found.volume.to_string(), found.shown())).map(line);
+    let lines: Vec<_> = lines.collect();
+    if args.json {
+        return print_json(&lines);
+    }
+    if lines.is_empty() {
+        anstream::println!("no bookmarks yet");
+    }
+    for of_volume in lines.chunk_by(|one, next| one.volume == next.volume) {
+        anstream::println!("volume {}", of_volume[0].volume);
+        for Line { bookmark, .. } in of_volume {
+            print(bookmark);
+        }
+    }
+    Ok(())
+}
+
+/// Prints a line of a volume's bookmarks.
+pub(super) fn print(bookmark: &Shown) {
+    let name = &bookmark.name;
+    match bookmark {
+        Shown { error: Some(error), .. } => {
+            anstream::println!("  bookmark {name} {BAD}damaged{BAD:#}: {error}");
+        }
+        Shown { session, time, .. } => {
+            let [session, time] = [session, time].map(|it| it.as_deref().unwrap_or("?"));
+            anstream::println!("  bookmark {name}: {time}, session {session}");
+        }
+    }
+}
+
+fn remove(args: &BookmarkRemove) -> Result<()> {
+    Repository::open(&args.repository)?.remove_bookmark(args.volume, &args.name)?;
+    let about = format!("volume {}, {}", args.volume, args.name);
+    audit::note(&args.repository, Act::BookmarkRemoved, &about);
+    anstream::println!("{GOOD}removed{GOOD:#} bookmark {} of volume {}", args.name, args.volume);
+    Ok(())
+}

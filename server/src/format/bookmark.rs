@@ -1,0 +1,263 @@
+//! `bookmarks/<volume>.<name>.slmark`: a named point of a volume.
+//!
+//! A file each, made once and never changed, so that one can be made beside a server that writes
+//! and a damaged one costs no other. The file's name has the bookmark's in lower case: names that
+//! differ in case only are the same, as on file systems that do not tell them apart. It begins with
+//! the volume's GUID, so that no name is one that Windows reserves.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use snapless_types::Seq;
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{FormatError, Head, check, seal};
+use crate::clock::Instant;
+use crate::timeline::Cut;
+
+/// The directory of all bookmarks.
+pub const BOOKMARKS_DIR: &str = "bookmarks";
+/// Bytes of a file.
+pub const BOOKMARK_LEN: usize = 192;
+/// Most characters of a name.
+pub const NAME_MAX: usize = 64;
+
+const MAGIC: [u8; 8] = *b"SLMARK\0\0";
+const VERSION: u32 = 1;
+const SUFFIX: &str = ".slmark";
+
+const CUT_BASE: u32 = 0;
+const CUT_THROUGH: u32 = 1;
+const CUT_UNTIL: u32 = 2;
+
+/// A bookmark's name: a letter, then letters, digits, `-`, `_` and `.`, all of ASCII, at most
+/// [`NAME_MAX`]. Names that differ in case only are equal.
+#[derive(Clone, Debug)]
+pub struct BookmarkName(String);
+
+/// A named point.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bookmark {
+    /// Its name.
+    pub name: BookmarkName,
+    /// The volume.
+    pub volume: VolumeGuid,
+    /// The session.
+    pub session: SessionId,
+    /// When it was made, by the server's clock.
+    pub created: FileTime,
+    /// The point's instant.
+    pub time: FileTime,
+    /// The changes that belong to the point's image.
+    pub cut: Cut,
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Raw {
+    head: Head,
+    volume: VolumeGuid,
+    session: SessionId,
+    created: FileTime,
+    time: FileTime,
+    /// One of `CUT_…`.
+    cut: U32,
+    /// Of `CUT_UNTIL`: the run of the wall clock.
+    run: U32,
+    /// Of `CUT_THROUGH`: a record's number. Of `CUT_UNTIL`: the time within the run.
+    place: U64,
+    name: [u8; NAME_MAX],
+    name_len: U32,
+    reserved: [u8; 40],
+    crc: [u8; 4],
+}
+
+const _: () = assert!(size_of::<Raw>() == BOOKMARK_LEN);
+
+impl BookmarkName {
+    /// The name in a text; `None` if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let is_name = text.len() <= NAME_MAX
+            && text.bytes().next().is_some_and(|first| first.is_ascii_alphabetic())
+            && text.bytes().all(is_name_byte);
+        is_name.then(|| Self(text.to_owned()))
+    }
+
+    /// The name as it was typed.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The file of the name's bookmark, from the repository's root.
+    pub fn file(&self, volume: VolumeGuid) -> PathBuf {
+        let name = self.0.to_ascii_lowercase();
+        Path::new(BOOKMARKS_DIR).join(format!("{volume}.{name}{SUFFIX}"))
+    }
+
+    /// The volume and the name, in lower case, in such a file's name; `None` for any other file.
+    pub fn from_file_name(file: &str) -> Option<(VolumeGuid, Self)> {
+        let (volume, name) = file.strip_suffix(SUFFIX)?.split_once('.')?;
+        let is_lower = !file.bytes().any(|byte| byte.is_ascii_uppercase());
+        let found = VolumeGuid::parse(volume).zip(Self::parse(name));
+        // Not every text of a GUID is the one that a file has.
+        found.filter(|(guid, _)| is_lower && guid.to_string() == volume)
+    }
+}
+
+impl PartialEq for BookmarkName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for BookmarkName {}
+
+impl fmt::Display for BookmarkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Bookmark {
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> [u8; BOOKMARK_LEN] {
+        let (cut, run, place) = match self.cut {
+            Cut::Base => (CUT_BASE, 0, 0),
+            Cut::Through(seq) => (CUT_THROUGH, 0, seq.get()),
+            Cut::Until(instant) => (CUT_UNTIL, instant.run(), instant.time.get()),
+        };
+        let text = self.name.0.as_bytes();
+        let mut name = [0; NAME_MAX];
+        name[..text.len()].copy_from_slice(text);
+        let raw = Raw {
+            head: Head::new(MAGIC, VERSION),
+            volume: self.volume,
+            session: self.session,
+            created: self.created,
+            time: self.time,
+            cut: U32::new(cut),
+            run: U32::new(run),
+            place: U64::new(place),
+            name,
+            name_len: U32::new(u32::try_from(text.len()).unwrap_or(u32::MAX)),
+            reserved: [0; 40],
+            crc: [0; 4],
+        };
+        let mut bytes: [u8; BOOKMARK_LEN] = zerocopy::transmute!(raw);
+        seal(&mut bytes);
+        bytes
+    }
+
+    /// Reads the file's bytes.
+    ///
+    /// # Errors
+    /// Any [`FormatError`].
+    pub fn read(bytes: &[u8]) -> Result<Self, FormatError> {
+        let (bytes, _) = bytes.split_at_checked(BOOKMARK_LEN).ok_or(FormatError::Short)?;
+        check(bytes, MAGIC, VERSION)?;
+        let raw = Raw::read_from_bytes(bytes).map_err(|_| FormatError::Short)?;
+        if raw.volume.is_nil() || raw.session.is_nil() {
+            return Err(FormatError::Content("identity"));
+        }
+        let (run, place) = (raw.run.get(), raw.place.get());
+        let cut = match raw.cut.get() {
+            CUT_BASE if run == 0 && place == 0 => Cut::Base,
+            CUT_THROUGH if run == 0 => Cut::Through(Seq::new(place)),
+            CUT_UNTIL => Cut::Until(Instant::new(run, FileTime::new(place))),
+            _ => return Err(FormatError::Content("point")),
+        };
+        let Raw { volume, session, created, time, .. } = raw;
+        Ok(Self { name: raw.name()?, volume, session, created, time, cut })
+    }
+}
+
+impl Raw {
+    fn name(&self) -> Result<BookmarkName, FormatError> {
+        let len = usize::try_from(self.name_len.get()).unwrap_or(usize::MAX);
+        let (name, rest) =
+            self.name.split_at_checked(len).ok_or(FormatError::Content("name's length"))?;
+        let name = str::from_utf8(name).ok().and_then(BookmarkName::parse);
+        let name = name.filter(|_| rest.iter().all(|&byte| byte == 0));
+        name.ok_or(FormatError::Content("name"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bookmark(cut: Cut) -> Bookmark {
+        Bookmark {
+            name: BookmarkName::parse("Before-upgrade_2.1").unwrap(),
+            volume: VolumeGuid([0x11; 16]),
+            session: SessionId([0x22; 16]),
+            created: FileTime::new(5),
+            time: FileTime::new(6),
+            cut,
+        }
+    }
+
+    #[test]
+    fn every_kind_of_point_comes_back() {
+        let instant = Instant::new(3, FileTime::new(7));
+        for cut in [Cut::Base, Cut::Through(Seq::new(9)), Cut::Until(instant)] {
+            assert_eq!(Bookmark::read(&bookmark(cut).to_bytes()), Ok(bookmark(cut)));
+        }
+    }
+
+    #[test]
+    fn the_files_bytes_are_pinned() {
+        let bytes = bookmark(Cut::Until(Instant::new(3, FileTime::new(7)))).to_bytes();
+        let fields = [5_u64, 6, 2 | 3 << 32, 7].map(u64::to_le_bytes).concat();
+        assert_eq!(bytes[..16], *b"SLMARK\0\0\x01\0\0\0\0\0\0\0");
+        assert_eq!((&bytes[16..32], &bytes[32..48]), (&[0x11; 16][..], &[0x22; 16][..]));
+        assert_eq!(bytes[48..80], fields);
+        assert_eq!(&bytes[80..98], b"Before-upgrade_2.1");
+        assert_eq!(bytes[144..148], 18_u32.to_le_bytes());
+    }
+
+    #[test]
+    fn a_point_or_a_name_that_cannot_be_is_refused() {
+        let refused = |at: usize, byte: u8| {
+            let mut bytes = bookmark(Cut::Base).to_bytes();
+            bytes[at] = byte;
+            seal(&mut bytes);
+            Bookmark::read(&bytes)
+        };
+        assert_eq!(refused(64, 3), Err(FormatError::Content("point")));
+        assert_eq!(refused(68, 1), Err(FormatError::Content("point")));
+        assert_eq!(refused(80, b'/'), Err(FormatError::Content("name")));
+        assert_eq!(refused(143, b'x'), Err(FormatError::Content("name")));
+        assert_eq!(refused(144, 65), Err(FormatError::Content("name's length")));
+        assert_eq!(Bookmark::read(&[0; 191]), Err(FormatError::Short));
+    }
+
+    #[test]
+    fn a_name_has_a_file_whatever_its_case_and_no_other_file_has_a_name() {
+        let volume = VolumeGuid([0x11; 16]);
+        let name = BookmarkName::parse("Before").unwrap();
+        let file = name.file(volume).file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(file, format!("{volume}.before.slmark"));
+        assert_eq!(BookmarkName::from_file_name(&file), Some((volume, name)));
+        let foreign = ["x.slmark", ".slmark", "lost+found"].map(str::to_owned);
+        let similar = [format!("{volume}.a b.slmark"), format!("{volume}.Before.slmark")];
+        for other in foreign.iter().chain(&similar) {
+            assert_eq!(BookmarkName::from_file_name(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_short_and_plain() {
+        let longest = "a".repeat(NAME_MAX);
+        for good in ["a", "Before-upgrade", "v1.2_final", &longest] {
+            assert!(BookmarkName::parse(good).is_some(), "{good}");
+        }
+        let too_long = "a".repeat(NAME_MAX + 1);
+        for bad in ["", "1st", ".", "..", "a/b", "a\\b", "a b", "ä", "a\n", "-a", &too_long] {
+            assert!(BookmarkName::parse(bad).is_none(), "{bad}");
+        }
+    }
+}
