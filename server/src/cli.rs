@@ -25,6 +25,7 @@ Exit codes:
   3    the point cannot be restored; the message names the nearest ones
   4    damage was found
   5    restored, but the volume's disk could not read all of it: the image has zeros there
+  6    `verify --against` found a difference
   130  stopped by Ctrl-C or SIGTERM; no unfinished file is left, a device is marked as half restored";
 
 /// Receives, stores, restores and verifies the streams of protected volumes.
@@ -273,14 +274,35 @@ pub struct List {
 /// `verify`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Reads all that has been acknowledged; works while the server runs. Exit code 4 if there is damage.
+Reads all that has been acknowledged, or what of it is selected; works while the server runs. Exit
+code 4 if there is damage.
+
+With --against it compares a point with a raw image or a device instead, sector by sector, and names
+the ranges that differ. It leaves out what the point does not know: paging, swap and hibernation files,
+and what the volume's disk could not read. Exit code 6 if anything differs.
 
 Examples:
-  snapless-server verify --repository /srv/snapless")]
+  snapless-server verify --repository /srv/snapless
+  snapless-server verify --repository /srv/snapless \
+      --volume 71a27cdd-812a-11d0-bec7-08002be2092f
+  snapless-server verify --repository /srv/snapless \
+      --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at latest --against volume.img")]
 pub struct Verify {
     /// Directory of the repository.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
+    /// One volume only, as `list` shows it.
+    #[arg(long, value_name = "GUID", value_parser = volume)]
+    pub volume: Option<VolumeGuid>,
+    /// One session only.
+    #[arg(long, value_name = "ID", value_parser = session)]
+    pub session: Option<SessionId>,
+    /// Compare a point of the volume with this raw image or block device.
+    #[arg(long, value_name = "FILE", requires_all = ["volume", "at"])]
+    pub against: Option<PathBuf>,
+    /// The instant to compare: t0, latest, an RFC 3339 time, how long ago ("2h ago"), or a bookmark.
+    #[arg(long, value_name = WHEN, requires = "against")]
+    pub at: Option<PointName>,
     /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,

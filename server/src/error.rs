@@ -186,6 +186,9 @@ pub enum Error {
     /// The target lies in the repository.
     #[error("{} lies in the repository, which holds nothing else: choose another target", .0.display())]
     TargetInRepository(PathBuf),
+    /// What a point is to be compared with holds no bytes.
+    #[error("{} is a folder: name a raw image or a block device", .0.display())]
+    NotAnImage(PathBuf),
     /// Another program put another file in the image's place.
     #[error(
         "what is in {} is not the image: another program removed or replaced the file while it was \

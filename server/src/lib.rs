@@ -15,10 +15,11 @@
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`host`], [`handles`] | what connections share; how many files may be open for them |
 //! | [`indexer`] | the indices that segments lack, and kept maps |
-//! | [`restore`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`list`] | an administrator's commands |
+//! | [`restore`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`against`], [`list`] | an administrator's commands |
 //! | [`shown_name`], [`bytes`] | names of files and runs of bytes in their reports |
 #![forbid(unsafe_code)]
 
+pub mod against;
 pub mod backlog;
 pub mod bitmap;
 pub mod bookmarks;

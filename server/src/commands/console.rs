@@ -19,6 +19,8 @@ pub(super) const EXIT_NOT_RESTORABLE: u8 = 3;
 pub(super) const EXIT_DAMAGE: u8 = 4;
 /// Restored, with holes.
 pub(super) const EXIT_HOLES: u8 = 5;
+/// A point and an image differ.
+pub(super) const EXIT_DIFFERS: u8 = 6;
 /// Stopped by Ctrl-C or SIGTERM.
 pub(super) const EXIT_STOPPED: u8 = 130;
 

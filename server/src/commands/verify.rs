@@ -1,20 +1,36 @@
 //! `snapless-server verify`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use crate::against;
 use crate::cli;
 use crate::error::Result;
 use crate::repository::Repository;
-use crate::verify::{Holes, Report, verify};
+use crate::restore::{Found, Source};
+use crate::stop::StopFlag;
+use crate::verify::{Holes, Report, Selection, verify_selected};
 
-use super::console::{BAD, EXIT_DAMAGE, GOOD, POOR, bytes, on_signal, print_json};
+use super::console::{
+    BAD, EXIT_DAMAGE, EXIT_DIFFERS, GOOD, POOR, bytes, on_signal, point_notes, print_json,
+};
 use super::progress::Bar;
+
+/// Ranges that are printed; all of them are in the report as JSON.
+const LINES_MAX: usize = 100;
 
 pub(super) fn run(args: &cli::Verify) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
     let repository = Repository::open(&args.repository)?;
+    if let (Some(path), Some(at), Some(volume)) = (&args.against, &args.at, args.volume) {
+        let source = at.source(&repository, volume, args.session)?;
+        return run_against(args, &repository, &source, path, &stop);
+    }
+    let selection = Selection { volume: args.volume, session: args.session };
     let bar = Bar::new("verifying");
-    let report = verify(&repository, &stop, |progress| bar.set(progress.done, progress.total))?;
+    let report = verify_selected(&repository, &selection, &stop, |progress| {
+        bar.set(progress.done, progress.total);
+    })?;
     drop(bar);
     if args.json {
         print_json(&report)?;
@@ -23,6 +39,67 @@ pub(super) fn run(args: &cli::Verify) -> Result<ExitCode> {
     }
     let sound = report.damage.is_empty();
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DAMAGE) })
+}
+
+fn run_against(
+    args: &cli::Verify,
+    repository: &Repository,
+    source: &Source,
+    path: &Path,
+    stop: &StopFlag,
+) -> Result<ExitCode> {
+    let found = Found::find(repository, source, stop)?;
+    let bar = Bar::new("reading headers");
+    let point = found.open(stop, |progress| bar.restore(progress))?;
+    bar.name("comparing");
+    let report = against::compare(&found, &point, path, stop, |progress| {
+        bar.set(progress.done, progress.total);
+    })?;
+    drop(bar);
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print_against(&report);
+    }
+    Ok(if report.is_same() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERS) })
+}
+
+fn print_against(report: &against::Report) {
+    let (time, session) = (&report.time, &report.session);
+    let of = format!("{} as of {time}, session {session}", report.volume);
+    let file = report.file.display();
+    for range in report.differing.iter().take(LINES_MAX) {
+        anstream::println!("{BAD}differs{BAD:#}: {} bytes at {}", range.len, range.offset);
+    }
+    let ranges = report.differing.len() as u64 + report.more_ranges;
+    let more = ranges.saturating_sub(LINES_MAX as u64);
+    if more > 0 {
+        anstream::println!("{BAD}differs{BAD:#}: {more} more ranges, listed with --json");
+    }
+    let left_out = [
+        (report.excluded_bytes, "of paging, swap and hibernation files"),
+        (report.unreadable_bytes, "that the volume's disk could not read"),
+    ];
+    for (count, what) in left_out.into_iter().filter(|(count, _)| *count > 0) {
+        anstream::println!("{POOR}left out{POOR:#}: {} {what}", bytes(count));
+    }
+    let longer = report.file_bytes.saturating_sub(report.bytes);
+    if longer > 0 {
+        anstream::println!("{POOR}left out{POOR:#}: {} past the volume's end", bytes(longer));
+    }
+    for note in point_notes(&report.passed_over, report.gap_since.as_deref()) {
+        anstream::println!("{POOR}note{POOR:#}: {note}");
+    }
+    let compared = bytes(report.compared_bytes);
+    if report.is_same() {
+        anstream::println!("{GOOD}same{GOOD:#}: {file} is {of}; {compared} compared");
+        return;
+    }
+    let differing = bytes(report.differing_bytes);
+    anstream::println!(
+        "{BAD}different{BAD:#}: {file} is not {of}; {differing} of {compared} differ, in {ranges} \
+         range(s)"
+    );
 }
 
 fn print(report: &Report) {

@@ -4,6 +4,7 @@
 mod common;
 
 mod bookmarks;
+mod verify;
 
 use std::path::Path;
 use std::process::Output;
