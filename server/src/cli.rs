@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use snapless_wire::id::{SessionId, VolumeGuid};
 
+use crate::disk_image::DiskFormat;
 use crate::error::Result;
 use crate::gate::SESSIONS_MAX;
 use crate::point_name::PointName;
@@ -148,12 +149,17 @@ A device is written in place. Its first and last MiB are written last. Until the
 the restore is stopped or fails, the device begins with the text `SNAPLESS: HALF RESTORED`, and no
 system finds a file system on it. The next restore to it begins anew.
 
+A virtual disk (qcow2, VHDX, VHD, VMDK, VDI: by the extension, or --format) is made by `qemu-img`, 4.0 or
+newer, and compared with the point before it gets its name.
+
 Exit code 5 if the volume's disk could not read all of it: the image has zeros there, and the report
 lists where.
 
 Examples:
   snapless-server restore --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at latest --to volume.img
+  snapless-server restore --repository /srv/snapless \\
+      --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at before-upgrade --to volume.vhdx
   snapless-server restore --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at 2026-11-23T14:00:00Z --to /dev/sdx --force")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
@@ -164,6 +170,12 @@ pub struct Restore {
     /// The image file, or a block device that is long enough.
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
+    /// The format of the image [default: by the extension; raw for any other name].
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<DiskFormat>,
+    /// Do not compare a virtual disk with the point after it was made.
+    #[arg(long)]
+    pub no_compare: bool,
     /// Overwrite an existing file, or the device.
     #[arg(long)]
     pub force: bool,

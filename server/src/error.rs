@@ -191,8 +191,8 @@ pub enum Error {
     NotAnImage(PathBuf),
     /// Another program put another file in the image's place.
     #[error(
-        "what is in {} is not the image: another program removed or replaced the file while it was \
-         restored; keep other accounts out of the folder, and restore again", .0.display()
+        "{} is not the image: another program removed or replaced the file while it was restored; \
+         keep other accounts out of the folder, and restore again", .0.display()
     )]
     TargetReplaced(PathBuf),
     /// The image is complete, but the disk failed to note its name.
@@ -216,6 +216,50 @@ pub enum Error {
         path: PathBuf,
         /// What it names.
         leads_to: PathBuf,
+    },
+    /// The target takes a raw image only.
+    #[error("{} cannot be a virtual disk: {what}; choose --format raw", .path.display())]
+    RawOnly {
+        /// The target.
+        path: PathBuf,
+        /// Why.
+        what: &'static str,
+    },
+    /// `qemu-img` cannot be run.
+    #[error(
+        "cannot run qemu-img, which makes virtual disks: {0}; install QEMU's tools (qemu-utils or \
+         qemu-img), or restore a raw image with --format raw"
+    )]
+    NoQemuImg(#[source] io::Error),
+    /// `qemu-img` is of a release that is not used.
+    #[error(
+        "qemu-img is too old to make virtual disks: it calls itself \"{found}\"; install {need} or \
+         newer, or restore a raw image with --format raw"
+    )]
+    OldQemuImg {
+        /// What it calls itself.
+        found: String,
+        /// The oldest release that is used.
+        need: String,
+    },
+    /// `qemu-img` failed.
+    #[error("qemu-img {what}: {said}; a raw image can be restored with --format raw")]
+    QemuImg {
+        /// What it was to do.
+        what: &'static str,
+        /// What it said.
+        said: String,
+    },
+    /// A virtual disk is not the point of which it was made.
+    #[error(
+        "the virtual disk for {} is not the point, and was removed: {why}; check the disk that it is \
+         on, and use another qemu-img", .path.display()
+    )]
+    DiskDiffers {
+        /// The target.
+        path: PathBuf,
+        /// What differs.
+        why: String,
     },
     /// The target device has other sectors than the volume.
     #[error(

@@ -15,7 +15,7 @@
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`host`], [`handles`] | what connections share; how many files may be open for them |
 //! | [`indexer`] | the indices that segments lack, and kept maps |
-//! | [`restore`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`against`], [`list`] | an administrator's commands |
+//! | [`restore`], [`disk_image`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`against`], [`list`] | an administrator's commands |
 //! | [`shown_name`], [`bytes`] | names of files and runs of bytes in their reports |
 #![forbid(unsafe_code)]
 
@@ -29,6 +29,7 @@ pub mod clock;
 pub mod commands;
 pub mod connection;
 pub mod diff;
+pub mod disk_image;
 pub mod error;
 pub mod format;
 pub mod gate;

@@ -11,13 +11,14 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use log::{debug, warn};
 use snapless_nbd::{Access, Disk, Export, Stream, shake_hands};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
 use crate::point::{PointMap, PointReader};
 use crate::stop::StopFlag;
@@ -45,6 +46,7 @@ pub struct Mount {
     /// Where what clients write goes; `None` if they may not.
     overlay: Option<File>,
     stop: StopFlag,
+    failure: Arc<OnceLock<Error>>,
 }
 
 /// Ends a mount.
@@ -75,7 +77,8 @@ impl Mount {
             tells_allocation: overlay.is_none(),
         };
         let listener = Listener::bind(address)?;
-        Ok(Self { listener, export, image, overlay, stop: StopFlag::default() })
+        let (stop, failure) = (StopFlag::default(), Arc::default());
+        Ok(Self { listener, export, image, overlay, stop, failure })
     }
 
     /// Where clients find it; with the real port if port 0 was asked for.
@@ -98,10 +101,15 @@ impl Mount {
         Stopper { stop: self.stop.clone(), wake: self.listener.wake() }
     }
 
+    /// Where the first error of a read goes.
+    pub(crate) fn failure(&self) -> Arc<OnceLock<Error>> {
+        Arc::clone(&self.failure)
+    }
+
     /// Serves until it is ended; returns when the last client has gone.
     pub fn run(mut self) {
         let overlay = self.overlay.take();
-        let image = Image::new(&self.image);
+        let image = Image::new(&self.image, &self.failure);
         match overlay {
             None => self.serve(&image),
             Some(file) => self.serve(&Overlay::new(image, self.export.length, file)),

@@ -19,7 +19,7 @@ mod runs;
 
 pub use demand::Demand;
 use device::Device;
-use image_file::ImageFile;
+pub use image_file::ImageFile;
 use place::Place;
 pub use place::keep_out;
 

@@ -70,12 +70,7 @@ fn address(args: &cli::Mount) -> Result<(Address, Option<TempDir>)> {
 
 #[cfg(unix)]
 fn default_address() -> Result<(Address, Option<TempDir>)> {
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
-    let permissions = Permissions::from_mode(0o700);
-    let made = tempfile::Builder::new().prefix("snapless-").permissions(permissions).tempdir();
-    let folder = made.map_err(Error::file("create a folder in", &std::env::temp_dir()))?;
-    Ok((Address::Unix(folder.path().join("point.sock")), Some(folder)))
+    Address::in_own_folder().map(|(address, folder)| (address, Some(folder)))
 }
 
 #[cfg(not(unix))]

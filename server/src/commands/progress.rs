@@ -33,6 +33,7 @@ impl Bar {
         self.name(match progress.stage {
             Stage::Map => "reading headers",
             Stage::Image => "restoring",
+            Stage::Compare => "comparing",
         });
         self.set(progress.done, progress.total);
     }

@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use crate::bytes::Bytes;
 use crate::cli;
+use crate::disk_image::{self, DiskFormat};
 use crate::error::{Error, Result};
 use crate::repository::Repository;
 use crate::restore::{Report, Request, restore};
@@ -33,6 +36,10 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
         force: args.force,
         other_sector_size: args.other_sector_size,
     };
+    let format = args.format.unwrap_or_else(|| DiskFormat::of(&request.to));
+    if is_salvage {
+        disk_image::check_raw(format, &request.to)?;
+    }
     keep_out(&request.to, &args.point.repository)?;
     clean_up(&request.to);
     if is_salvage {
@@ -47,21 +54,49 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
         return tell_salvaged(&report, args.json);
     }
     let bar = Bar::new("reading headers");
-    let restored = restore(&repository, &request, &stop, |progress| bar.restore(progress));
+    let tell = |progress| bar.restore(progress);
+    let restored = match format {
+        DiskFormat::Raw => restore(&repository, &request, &stop, tell).map(Restored::Raw),
+        format => disk_image::restore(&repository, &request, format, !args.no_compare, &stop, tell)
+            .map(Restored::Disk),
+    };
     drop(bar);
     if let Err(Error::Damaged { .. }) = &restored {
         anstream::eprintln!(
             "{POOR}note{POOR:#}: `--salvage` makes an image of what is there and lists what is not"
         );
     }
-    let report = restored?;
+    let restored = restored?;
+    let report = restored.report();
     note(&args.point.repository, &report.volume, &report.session, Some(&report.time), &report.file);
     if args.json {
-        print_json(&report)?;
+        print_json(&restored)?;
     } else {
-        print(&report);
+        print(report);
+        if let Restored::Disk(disk) = &restored {
+            print_disk(disk);
+        }
     }
     Ok(if report.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_HOLES) })
+}
+
+/// What was restored.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Restored {
+    /// To a raw image.
+    Raw(Report),
+    /// To a virtual disk.
+    Disk(disk_image::Report),
+}
+
+impl Restored {
+    fn report(&self) -> &Report {
+        match self {
+            Self::Raw(report) => report,
+            Self::Disk(disk) => &disk.restored,
+        }
+    }
 }
 
 /// Removes and names what killed restores have left beside the target.
@@ -166,6 +201,15 @@ fn note(repository: &Path, volume: &str, session: &str, time: Option<&str>, file
 /// An image file does not tell by itself which disk it fits.
 fn print_sector_size(size: u32) {
     anstream::println!("sectors of {size} bytes: attach the image as a disk with such sectors");
+}
+
+fn print_disk(disk: &disk_image::Report) {
+    let format = disk.format.name();
+    if disk.compared {
+        anstream::println!("a disk of format {format}; compared with the point: the same");
+    } else {
+        anstream::println!("a disk of format {format}; {POOR}not compared{POOR:#} with the point");
+    }
 }
 
 fn print(report: &Report) {

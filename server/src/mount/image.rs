@@ -1,7 +1,7 @@
 //! A point as a disk.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use snapless_nbd::{Allocation, Disk, Errno};
 
@@ -16,19 +16,23 @@ pub(super) struct Image<'a> {
     reader: &'a PointReader,
     /// Protects the errors that were logged.
     told: Mutex<BTreeSet<String>>,
+    first: &'a OnceLock<Error>,
 }
 
 impl<'a> Image<'a> {
-    pub(super) fn new(reader: &'a PointReader) -> Self {
-        Self { reader, told: Mutex::default() }
+    /// A disk whose first error is kept.
+    pub(super) fn new(reader: &'a PointReader, first: &'a OnceLock<Error>) -> Self {
+        Self { reader, told: Mutex::default(), first }
     }
 
-    fn tell(&self, error: &Error) {
-        let error = error.to_string();
+    fn tell(&self, error: Error) {
+        let text = error.to_string();
+        // Set once.
+        drop(self.first.set(error));
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD_MAX && !told.contains(&error) {
-            log::error!("a read failed: {error}");
-            told.insert(error);
+        if told.len() < TOLD_MAX && !told.contains(&text) {
+            log::error!("a read failed: {text}");
+            told.insert(text);
         }
     }
 }
@@ -36,7 +40,7 @@ impl<'a> Image<'a> {
 impl Disk for Image<'_> {
     fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Errno> {
         self.reader.read(offset, buffer).map_err(|error| {
-            self.tell(&error);
+            self.tell(error);
             Errno::Io
         })
     }

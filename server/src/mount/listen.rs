@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use snapless_link::stream::is_loopback;
 use snapless_nbd::Stream;
+use tempfile::TempDir;
 
 use crate::error::{Error, Result};
 
@@ -112,6 +113,30 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// A socket in a new folder of this user alone, which goes with the result.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or the system has no such sockets.
+    #[cfg(unix)]
+    pub fn in_own_folder() -> Result<(Self, TempDir)> {
+        use std::fs::Permissions;
+        use std::os::unix::fs::PermissionsExt;
+        let permissions = Permissions::from_mode(0o700);
+        let made = tempfile::Builder::new().prefix("snapless-").permissions(permissions).tempdir();
+        let folder = made.map_err(Error::file("create a folder in", &std::env::temp_dir()))?;
+        Ok((Self::Unix(folder.path().join("point.sock")), folder))
+    }
+
+    /// As on Unix; here it fails.
+    ///
+    /// # Errors
+    /// The system has no such sockets.
+    #[cfg(not(unix))]
+    pub fn in_own_folder() -> Result<(Self, TempDir)> {
+        let no = io::Error::from(io::ErrorKind::Unsupported);
+        Err(cannot_listen("a Unix socket".to_owned())(no))
+    }
+
     /// What NBD clients call this export of it.
     pub fn uri(&self, export: &str) -> String {
         match self {

@@ -19,4 +19,6 @@ pub enum Stage {
     Map,
     /// The image is copied.
     Image,
+    /// A virtual disk is compared with the point.
+    Compare,
 }

@@ -7,19 +7,37 @@ use std::path::{Path, PathBuf};
 use snapless_trust::folders;
 use tempfile::NamedTempFile;
 
-use super::{Demand, partial};
+use super::{Demand, Place, partial};
 use crate::error::{Error, Result};
 use crate::storage::local::write_all_at;
 
 /// A file that takes the target's name when it is finished. Dropped before, it is removed.
 #[derive(Debug)]
-pub(super) struct ImageFile {
+pub struct ImageFile {
     partial: NamedTempFile,
     path: PathBuf,
     force: bool,
 }
 
 impl ImageFile {
+    /// Makes a file that another program fills, at [`Self::partial_path`].
+    ///
+    /// # Errors
+    /// [`Error::TargetExists`] without `force`, [`Error::TargetKind`], [`Error::TargetNowhere`];
+    /// [`Error::RawOnly`] for a block device.
+    pub(crate) fn for_program(path: &Path, demand: &Demand) -> Result<Self> {
+        match Place::find(path)? {
+            Place::Device(path) => Err(Error::RawOnly { path, what: "it is a block device" }),
+            Place::File(_) if !demand.force => Err(Error::TargetExists(path.to_owned())),
+            Place::New(path) | Place::File(path) => Self::create(&path, demand),
+        }
+    }
+
+    /// The name that the file has until it is finished.
+    pub(crate) fn partial_path(&self) -> &Path {
+        self.partial.path()
+    }
+
     /// Makes the file beside `path`, which only its owner reads. The name is free, or another
     /// file's.
     pub(super) fn create(path: &Path, demand: &Demand) -> Result<Self> {
@@ -41,13 +59,19 @@ impl ImageFile {
     }
 
     /// Makes the image durable and gives it its name.
-    pub(super) fn finish(self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::TargetExists`] without `force` if the name was taken meanwhile.
+    pub(crate) fn finish(self) -> Result<()> {
         self.finish_with(folders::try_sync)
     }
 
     fn finish_with(self, sync_folder: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
         let Self { partial, path, force } = self;
         let file = partial.as_file();
+        if !partial::is_named(file, partial.path()) {
+            return Err(Error::TargetReplaced(path));
+        }
         if force
             && let Ok(old) = fs::symlink_metadata(&path)
             && let Err(error) = keep_mode(file, &old)

@@ -4,6 +4,7 @@
 mod common;
 
 mod bookmarks;
+mod disks;
 mod verify;
 
 use std::path::Path;
