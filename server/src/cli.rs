@@ -15,8 +15,10 @@ use crate::restore::Source;
 use crate::trust_cli::TrustCommand;
 
 mod bookmark;
+mod points;
 
 pub use bookmark::{BookmarkAdd, BookmarkCommand, BookmarkList, BookmarkRemove};
+pub use points::{Points, Stat};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -53,6 +55,10 @@ pub enum Command {
     Diff(Diff),
     /// Show volumes, sessions, and what can be restored.
     List(List),
+    /// Show what of a volume can be restored, and what not and why.
+    Points(Points),
+    /// Show what takes the space.
+    Stat(Stat),
     /// Name points of volumes.
     Bookmark {
         /// What to do.

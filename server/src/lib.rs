@@ -15,7 +15,8 @@
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`host`], [`handles`] | what connections share; how many files may be open for them |
 //! | [`indexer`] | the indices that segments lack, and kept maps |
-//! | [`restore`], [`disk_image`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`against`], [`list`] | an administrator's commands |
+//! | [`restore`], [`disk_image`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`against`], [`list`], [`points`], [`stat`] | an administrator's commands |
+//! | `walk` | the headers of a whole history, for reports |
 //! | [`shown_name`], [`bytes`] | names of files and runs of bytes in their reports |
 #![forbid(unsafe_code)]
 
@@ -42,6 +43,7 @@ pub mod mount;
 pub mod occupancy;
 pub mod point;
 pub mod point_name;
+pub mod points;
 pub mod reader;
 pub mod repository;
 pub mod restore;
@@ -49,6 +51,7 @@ pub mod salvage;
 pub mod security;
 pub mod serve;
 pub mod shown_name;
+pub mod stat;
 pub mod stop;
 pub mod storage;
 mod storing;
@@ -58,4 +61,5 @@ pub mod time;
 pub mod timeline;
 pub mod trust_cli;
 pub mod verify;
+mod walk;
 pub mod writer;

@@ -1,7 +1,7 @@
 //! Lists a repository: volumes, sessions, and the points that can be restored.
 
 use serde::Serialize;
-use snapless_wire::id::SessionId;
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use crate::bookmarks::{Found, Shown};
 use crate::error::{Error, Result};
@@ -112,6 +112,8 @@ pub struct Stream {
     /// The RPO: seconds from it until now. The protected machine's clock gave the one, the server's
     /// gives the other.
     pub rpo_seconds: Option<u64>,
+    /// The quiet in which the stream is: nothing was written since its last record.
+    pub quiet_now: Option<QuietSince>,
     /// Every stretch of instants that can be restored.
     pub points: Vec<Points>,
     /// Blocks of the volume.
@@ -139,6 +141,17 @@ pub struct Stream {
     pub stored_bytes: u64,
 }
 
+/// A stretch at the end of a stream in which nothing was written.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct QuietSince {
+    /// The instant of the last record.
+    pub from: String,
+    /// The last instant at which nothing newer was known.
+    pub to: String,
+    /// How long that was, by the clock that is never set.
+    pub seconds: u64,
+}
+
 /// A stretch of instants that can be restored.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Points {
@@ -163,24 +176,26 @@ pub struct Gap {
 
 /// Lists a repository. A damaged session is listed as damaged.
 pub fn list(repository: &Repository, stop: &StopFlag) -> Result<Vec<Volume>> {
-    let mut volumes = Vec::new();
-    for volume in repository.volumes()? {
-        let mut sessions = Vec::new();
-        for id in repository.session_ids(volume)? {
-            let header = match repository.session(volume, id) {
-                Ok(Presence::Header(header)) => Ok(header),
-                // Its creation was interrupted: it holds no record.
-                Ok(Presence::Nothing) => continue,
-                Err(error) => Err(error),
-            };
-            sessions.push(session(repository, id, header, stop)?);
-        }
-        sessions.sort_by_key(|session| session.shape.as_ref().map(|shape| shape.created.clone()));
-        let latest = sessions.iter().rev().find_map(Latest::of);
-        let bookmarks = repository.bookmarks(Some(volume))?.iter().map(Found::shown).collect();
-        volumes.push(Volume { volume: volume.to_string(), sessions, latest, bookmarks });
+    let volumes = repository.volumes()?.into_iter();
+    volumes.map(|volume| list_volume(repository, volume, stop)).collect()
+}
+
+/// [`list`] of one volume.
+pub fn list_volume(repository: &Repository, volume: VolumeGuid, stop: &StopFlag) -> Result<Volume> {
+    let mut sessions = Vec::new();
+    for id in repository.session_ids(volume)? {
+        let header = match repository.session(volume, id) {
+            Ok(Presence::Header(header)) => Ok(header),
+            // Its creation was interrupted: it holds no record.
+            Ok(Presence::Nothing) => continue,
+            Err(error) => Err(error),
+        };
+        sessions.push(session(repository, id, header, stop)?);
     }
-    Ok(volumes)
+    sessions.sort_by_key(|session| session.shape.as_ref().map(|shape| shape.created.clone()));
+    let latest = sessions.iter().rev().find_map(Latest::of);
+    let bookmarks = repository.bookmarks(Some(volume))?.iter().map(Found::shown).collect();
+    Ok(Volume { volume: volume.to_string(), sessions, latest, bookmarks })
 }
 
 fn session(
@@ -238,6 +253,11 @@ fn stream(reader: &SessionReader, state: &StreamState) -> Result<Stream> {
         t0_restorable: timeline.t0_is_whole(),
         latest: latest.map(time::to_text),
         rpo_seconds: latest.map(|latest| time::now().seconds_since(latest)),
+        quiet_now: timeline.quiet().map(|(from, to)| QuietSince {
+            from: time::to_text(from.time),
+            to: time::to_text(to.time),
+            seconds: to.monotonic.saturating_sub(from.monotonic) / FileTime::TICKS_PER_SECOND,
+        }),
         points: timeline.ranges().iter().map(points).collect(),
         blocks: timeline.coverage().total,
         blocks_known: timeline.coverage().known,

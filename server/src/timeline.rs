@@ -325,6 +325,11 @@ impl Timeline {
         self.watermark().or_else(|| self.clock.last())
     }
 
+    /// What the clocks showed at the last record, and at the watermark after it, if there is one.
+    pub fn quiet(&self) -> Option<(Reading, Reading)> {
+        self.clock.last().zip(self.watermark())
+    }
+
     /// The last record, at the last instant up to which nothing newer was captured.
     pub fn end(&self) -> Option<Place> {
         let last = self.last?;

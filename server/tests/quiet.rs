@@ -5,90 +5,29 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{BLOCK, Client, Driver, LENGTH, Running, SESSION, VOLUME, base_image, image, patch};
+use common::connection::{Connection, quiet};
+use common::{BLOCK, Client, Driver, Running, SESSION, VOLUME, base_image, image, patch};
 use snapless_server::error::Error;
 use snapless_server::format::repository::session_dir;
 use snapless_server::format::segment::SegmentNumber;
 use snapless_server::format::state::STATE_FILE;
 use snapless_server::format::watermark::WATERMARK_FILE;
-use snapless_server::ingest::{Action, Ingest};
+use snapless_server::ingest::Ingest;
 use snapless_server::list::list;
-use snapless_server::repository::{Repository, WritableRepository};
+use snapless_server::repository::Repository;
 use snapless_server::restore::{Request, Source};
 use snapless_server::salvage::salvage;
 use snapless_server::stop::StopFlag;
 use snapless_server::time;
 use snapless_server::timeline::{At, NotRestorable};
 use snapless_server::verify::{self, verify};
-use snapless_server::writer::SessionWriter;
 use snapless_types::Seq;
-use snapless_wire::frame::{Acknowledge, FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
+use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
 use snapless_wire::id::FileTime;
 use zerocopy::IntoBytes;
 
 /// Ticks in a second.
 const SECOND: u64 = FileTime::TICKS_PER_SECOND;
-
-/// One connection, without a network.
-struct Connection {
-    _repository: WritableRepository,
-    writer: SessionWriter,
-    ingest: Ingest,
-}
-
-impl Connection {
-    fn open(root: &Path) -> Self {
-        Self::with_segments(root, 1 << 20)
-    }
-
-    fn with_segments(root: &Path, limit: u64) -> Self {
-        let repository = common::repository(root);
-        let header = common::header(LENGTH);
-        let (writer, state) =
-            SessionWriter::open(&repository, &header, limit, &StopFlag::default()).unwrap();
-        let mut ingest = Ingest::AwaitingHello;
-        ingest.begin(state);
-        Self { _repository: repository, writer, ingest }
-    }
-
-    fn take(&mut self, kind: FrameKind, payload: &[u8]) -> Result<Option<Acknowledge>, Error> {
-        let frame = FrameHeader::new(kind, payload).unwrap();
-        match self.ingest.frame(frame, payload)? {
-            Action::Store { ends } => {
-                self.writer.append(&frame, payload)?;
-                if let Some(ends) = ends {
-                    self.writer.commit(ends.epoch(), ends.seq())?;
-                }
-                Ok(ends)
-            }
-            Action::Mark { watermark, again } => {
-                self.writer.mark(&watermark)?;
-                Ok(Some(again))
-            }
-            Action::Open(_) => panic!("there was no Hello"),
-        }
-    }
-
-    fn records(&mut self, payload: &[u8]) -> Acknowledge {
-        self.take(FrameKind::Records, payload).unwrap().expect("the end of an epoch")
-    }
-
-    fn mark(&mut self, watermark: Watermark) -> Result<Acknowledge, Error> {
-        self.take(FrameKind::Watermark, watermark.as_bytes()).map(|again| again.unwrap())
-    }
-
-    /// The connection ends as in a server that goes on: the state is kept.
-    fn end(mut self) {
-        self.writer.keep_state_at_end(self.ingest.state().unwrap());
-    }
-}
-
-/// Nothing newer than the driver's last record was captured, for so many seconds.
-fn quiet(driver: &mut Driver, seconds: u64) -> Watermark {
-    driver.time += seconds * SECOND;
-    driver.monotonic += seconds * SECOND;
-    Watermark::new(Seq::new(driver.seq), FileTime::new(driver.time), driver.monotonic)
-}
 
 /// A repository with a first sync that was followed by an hour's quiet; the instants of the last
 /// record and of the watermark.

@@ -8,9 +8,11 @@ mod forget;
 mod init;
 mod list;
 mod mount;
+mod points;
 mod progress;
 mod restore;
 mod serve;
+mod stat;
 mod trust;
 mod verify;
 
@@ -37,6 +39,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Mount(args) => mount::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Points(args) => points::run(&args),
+        Command::Stat(args) => stat::run(&args),
         Command::Bookmark { command } => bookmark::run(&command),
         Command::Forget(args) => forget::run(&args),
         Command::Verify(args) => verify::run(&args),

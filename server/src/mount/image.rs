@@ -52,7 +52,7 @@ impl Disk for Image<'_> {
                 Ok(found) => found,
                 Err(error) => {
                     // A read of it fails.
-                    self.tell(&error);
+                    self.tell(error);
                     let told: u32 = runs.iter().map(|run| run.len).sum();
                     runs.push(Allocation { len: len.saturating_sub(told), is_hole: false });
                     break;

@@ -96,7 +96,7 @@ impl SegmentReader {
     }
 
     /// Reads the headers of the entry's records and skips their content; checks no checksum.
-    pub(super) fn skim(&mut self, frame: FrameHeader) -> Result<EntryIndex> {
+    pub(crate) fn skim(&mut self, frame: FrameHeader) -> Result<EntryIndex> {
         let mut entry = EntryIndex::new(self.start, frame);
         let mut left = frame.payload_len();
         while left > 0 {

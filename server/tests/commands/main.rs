@@ -5,6 +5,8 @@ mod common;
 
 mod bookmarks;
 mod disks;
+mod points;
+mod stat;
 mod verify;
 
 use std::path::Path;

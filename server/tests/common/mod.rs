@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::missing_panics_doc, unreachable_pub, reason = "test code")]
 
+pub mod connection;
 pub mod counting;
 
 use std::io::{BufRead, BufReader};

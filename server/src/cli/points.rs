@@ -1,0 +1,60 @@
+//! The command lines of `points` and `stat`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use snapless_wire::id::{SessionId, VolumeGuid};
+
+use super::{session, volume};
+
+/// `points`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Lists every stretch of instants that can be restored, each gap between them with its reason, and the
+bookmarks. While nothing is written, each instant is a point with the same content: the stretch of
+that kind in which the volume is now is told, and with --quiet those before. Works while the server
+runs.
+
+Examples:
+  snapless-server points --repository /srv/snapless 71a27cdd-812a-11d0-bec7-08002be2092f
+  snapless-server points --repository /srv/snapless 71a27cdd-812a-11d0-bec7-08002be2092f \\
+      --quiet --json")]
+pub struct Points {
+    /// Directory of the repository.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+    /// The volume, as `list` shows it.
+    #[arg(value_name = "VOLUME", value_parser = volume)]
+    pub volume: VolumeGuid,
+    /// One session only.
+    #[arg(long, value_name = "ID", value_parser = session)]
+    pub session: Option<SessionId>,
+    /// Also tell the stretches of a minute or more before now in which nothing was written: reads
+    /// the headers of the whole history.
+    #[arg(long)]
+    pub quiet: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `stat`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Reads the headers of all records, and no content; works while the server runs.
+
+Examples:
+  snapless-server stat --repository /srv/snapless
+  snapless-server stat --repository /srv/snapless \\
+      --volume 71a27cdd-812a-11d0-bec7-08002be2092f --json")]
+pub struct Stat {
+    /// Directory of the repository.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+    /// One volume only, as `list` shows it.
+    #[arg(long, value_name = "GUID", value_parser = volume)]
+    pub volume: Option<VolumeGuid>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}

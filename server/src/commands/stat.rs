@@ -1,0 +1,87 @@
+//! `snapless-server stat`.
+
+use std::process::ExitCode;
+
+use crate::cli;
+use crate::error::Result;
+use crate::repository::Repository;
+use crate::stat::{Overhead, Report, Usage, stat};
+
+use super::console::{BAD, EXIT_DAMAGE, bytes, on_signal, print_json};
+use super::progress::Bar;
+
+/// Days that are printed; all of them are in the report as JSON.
+const DAYS_MAX: usize = 7;
+
+pub(super) fn run(args: &cli::Stat) -> Result<ExitCode> {
+    let stop = on_signal(|| {})?;
+    let repository = Repository::open(&args.repository)?;
+    let bar = Bar::new("reading headers");
+    let report = stat(&repository, args.volume, &stop, |done, total| bar.set(done, total))?;
+    drop(bar);
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&report);
+    }
+    let mut sessions = report.volumes.iter().flat_map(|volume| &volume.sessions);
+    let is_damaged = sessions.any(|session| session.error.is_some());
+    Ok(if is_damaged { ExitCode::from(EXIT_DAMAGE) } else { ExitCode::SUCCESS })
+}
+
+fn print(report: &Report) {
+    if report.volumes.is_empty() {
+        anstream::println!("no volumes yet");
+    }
+    for volume in &report.volumes {
+        anstream::println!("volume {}", volume.volume);
+        print_usage(&volume.total);
+        for session in &volume.sessions {
+            if let Some(error) = &session.error {
+                anstream::println!("  {BAD}damaged{BAD:#}: session {}: {error}", session.session);
+            }
+        }
+    }
+    if let [_, _, ..] = report.volumes[..] {
+        anstream::println!("all volumes");
+        print_usage(&report.total);
+    }
+}
+
+fn print_usage(usage: &Usage) {
+    let Usage { sessions, segments, entries, records, .. } = usage;
+    anstream::println!(
+        "  stored        {}: {sessions} session(s), {segments} segment(s), {entries} entries, \
+         {records} records",
+        bytes(usage.stored_bytes)
+    );
+    for (name, cause) in usage.causes.each().iter().filter(|(_, cause)| cause.records > 0) {
+        let elided = match cause.elided_bytes {
+            0 => String::new(),
+            elided => format!(", {} of zeros not stored", bytes(elided)),
+        };
+        anstream::println!(
+            "  {name:<12}  {} for {} of the volume, {} records{elided}",
+            bytes(cause.stored_bytes),
+            bytes(cause.volume_bytes),
+            cause.records
+        );
+    }
+    let Overhead { derived_bytes, .. } = usage.overhead;
+    anstream::println!(
+        "  overhead      {}, {} of it derived files",
+        bytes(usage.overhead.bytes()),
+        bytes(derived_bytes)
+    );
+    if let Some(amplification) = usage.write_amplification {
+        anstream::println!("  amplification {amplification} bytes stored for each byte of content");
+    }
+    let growth = &usage.growth;
+    if let Some(per_day) = growth.bytes_per_day {
+        anstream::println!("  growth        {} a day", bytes(per_day));
+    }
+    let skipped = growth.days.len().saturating_sub(DAYS_MAX);
+    for day in &growth.days[skipped..] {
+        anstream::println!("    {}  {}", day.date, bytes(day.bytes));
+    }
+}
