@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use snapless_trust::folders;
 use tempfile::NamedTempFile;
 
-use super::{Demand, Place, partial};
+use super::place::Place;
+use super::{Demand, partial};
 use crate::error::{Error, Result};
 use crate::storage::local::write_all_at;
 
