@@ -16,7 +16,7 @@ use crate::frames::send_all;
 use crate::socket::Socket;
 use crate::stream::{Stream, is_transient};
 
-use super::engine::{self, Engine, Fresh, Step};
+use super::engine::{self, Engine, Established, Step};
 use super::error::TlsError;
 use super::stream::TlsStream;
 
@@ -62,10 +62,10 @@ pub fn connect(
     patience: &Patience<'_>,
 ) -> Result<TlsStream, TlsError> {
     let name = ServerName::try_from(SERVER_NAME).map_err(|_| TlsError::OtherProtocol)?;
-    let mut connection = engine::client(config, name)?;
+    let mut connection = engine::client(&config, name)?;
     let mut handshake = Handshake::new(tcp, patience);
     handshake.finish(&mut *connection)?;
-    Ok(TlsStream::new(handshake.tcp, connection))
+    Ok(TlsStream::new(handshake.tcp, connection.establish()?))
 }
 
 /// The server's end.
@@ -78,22 +78,19 @@ pub fn accept(
     patience: &Patience<'_>,
 ) -> Result<Secured, TlsError> {
     let mut handshake = Handshake::new(tcp, patience);
-    accept_with(&mut handshake, trust).inspect_err(|_| handshake.linger()).map(
-        |(connection, purpose, holder)| {
-            let stream = TlsStream::new(handshake.tcp, connection);
-            Secured { stream, purpose, holder }
-        },
-    )
+    let (established, purpose, holder) =
+        accept_with(&mut handshake, trust).inspect_err(|_| handshake.linger())?;
+    Ok(Secured { stream: TlsStream::new(handshake.tcp, established), purpose, holder })
 }
 
 /// A connection whose handshake is over.
-type Accepted = (Box<dyn Engine>, Purpose, Option<Certified>);
+type Accepted = (Established, Purpose, Option<Certified>);
 
 fn accept_with(handshake: &mut Handshake<'_>, trust: &ServerTrust) -> Result<Accepted, TlsError> {
     let purpose = handshake.purpose()?;
     // A machine that offers none of our protocols gets the answer that TLS has for it.
     let config = trust.config(purpose.unwrap_or(Purpose::Link), SystemTime::now())?;
-    let mut connection = engine::server(config)?;
+    let mut connection = engine::server(&config)?;
     handshake.finish(&mut *connection)?;
     // TLS lets a machine go on that offers no protocol at all.
     let purpose = purpose.ok_or(TlsError::OtherProtocol)?;
@@ -101,34 +98,35 @@ fn accept_with(handshake: &mut Handshake<'_>, trust: &ServerTrust) -> Result<Acc
     if holder.is_none() && purpose != Purpose::Enrol {
         return Err(TlsError::NoCertificate);
     }
-    Ok((connection, purpose, holder))
+    Ok((connection.establish()?, purpose, holder))
 }
 
 /// A handshake under way.
 struct Handshake<'a> {
     tcp: Socket,
-    /// Received and not given to the connection yet.
-    received: Fresh,
+    /// Received and not given to the connection yet: the first `len` bytes.
+    received: Vec<u8>,
+    len: usize,
     begun: Instant,
     patience: &'a Patience<'a>,
 }
 
 impl<'a> Handshake<'a> {
     fn new(tcp: Socket, patience: &'a Patience<'a>) -> Self {
-        Self { tcp, received: Fresh::new(RECEIVE_LEN), begun: Instant::now(), patience }
+        Self { tcp, received: vec![0; RECEIVE_LEN], len: 0, begun: Instant::now(), patience }
     }
 
     /// Waits for what a machine says first, and looks what it wants.
     fn purpose(&mut self) -> Result<Option<Purpose>, TlsError> {
         let mut acceptor = Acceptor::default();
         self.receive()?;
-        if self.received.bytes().first() != Some(&TLS_HANDSHAKE) {
+        if self.received().first() != Some(&TLS_HANDSHAKE) {
             self.answer_plain();
             return Err(TlsError::NotTls);
         }
         let mut looked = 0;
         loop {
-            let mut rest = &self.received.bytes()[looked..];
+            let mut rest = &self.received()[looked..];
             while !rest.is_empty() {
                 looked += acceptor.read_tls(&mut rest).map_err(TlsError::Lost)?;
                 match acceptor.accept() {
@@ -145,18 +143,23 @@ impl<'a> Handshake<'a> {
     /// Goes on until both ends have their keys and this one has checked the other.
     fn finish(&mut self, connection: &mut dyn Engine) -> Result<(), TlsError> {
         loop {
-            connection.feed(&mut self.received)?;
+            connection.feed(self.received())?;
+            self.len = 0;
             let step = connection.advance();
             let sent = send_all(&self.tcp, connection.unsent().bytes()).map_err(TlsError::Lost);
             connection.unsent().clear();
             match step {
                 Ok(Step::Handshaking) => sent.and_then(|()| self.receive())?,
                 Ok(Step::Ended) => return Err(TlsError::Cut),
-                Ok(Step::Payload | Step::Idle) => return sent,
+                Ok(Step::Over) => return sent,
                 // The other end was told why, if it listens.
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn received(&self) -> &[u8] {
+        &self.received[..self.len]
     }
 
     /// Waits for bytes, within the limit.
@@ -168,13 +171,14 @@ impl<'a> Handshake<'a> {
             if self.begun.elapsed() >= self.patience.limit {
                 return Err(TlsError::Slow(self.patience.limit));
             }
-            if self.received.room().is_empty() {
+            let room = &mut self.received[self.len..];
+            if room.is_empty() {
                 return Err(TlsError::Endless);
             }
-            match self.tcp.receive(self.received.room()) {
+            match self.tcp.receive(room) {
                 Ok(0) => return Err(TlsError::Cut),
                 Ok(count) => {
-                    self.received.received(count);
+                    self.len += count;
                     return Ok(());
                 }
                 Err(error) if is_transient(&error) => {}
@@ -186,7 +190,7 @@ impl<'a> Handshake<'a> {
     /// Tells a service that sends frames without TLS what to do; anything else gets no answer.
     fn answer_plain(&mut self) {
         let magic = FRAME_MAGIC.to_le_bytes();
-        let first = self.received.bytes();
+        let first = self.received();
         if first.iter().zip(&magic).any(|(is, want)| is != want) {
             return;
         }

@@ -1,70 +1,104 @@
 //! A byte stream over TLS, as [`crate::stream::Stream`] asks for it.
 //!
-//! One TLS connection cannot be split in two, so that it stands under a lock, which is held while
-//! bytes are encrypted or decrypted and never while a thread waits for the network. Encrypted bytes
-//! are read outside of it, and written under a lock of their own, which keeps them in order:
+//! The two directions have keys of their own and nothing else in common, so that each is under a
+//! lock of its own:
 //!
 //! | lock | protects | held |
 //! | --- | --- | --- |
 //! | `outgoing` | the order of what is sent | while it is encrypted and sent |
-//! | `incoming` | what was received and not decrypted yet | by the receiver |
-//! | `connection` | the TLS connection | while bytes are encrypted or decrypted |
+//! | `incoming` | what was received | by the receiver |
+//! | `keys` | what derives the next keys | while a key is replaced |
+//! | `due` | what the receiver has found and the sender must say | for a moment |
 //!
-//! `connection` is taken last. A receiver never waits for `outgoing`: a sender may hold it for as
-//! long as the other end takes nothing, and the other end may be waiting for this receiver.
+//! `keys` and `due` are taken last. A receiver never waits for `outgoing`: a sender may hold it for
+//! as long as the other end takes nothing, and the other end may be waiting for this receiver.
 
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
+
+use snapless_trust::rustls::Error;
 
 use crate::frames::send_all;
 use crate::socket::Socket;
 use crate::stream::{RECEIVE_STEP, Stream};
 
-use super::engine::{Engine, Fresh, Outgoing};
+use super::engine::Established;
 use super::error::TlsError;
+use super::keys::{KEY_UPDATE, KeySchedule};
+use super::lock;
+use super::receiving::Receiver;
+use super::sending::Sender;
 
 /// The most bytes that are encrypted at a time.
 const SEND_MAX: usize = 256 << 10;
-/// Bytes received at a time.
-const RECEIVE_LEN: usize = 128 << 10;
 
 /// A connected stream over TLS. The handshake is over.
 #[derive(Debug)]
 pub struct TlsStream {
     tcp: Socket,
-    connection: Mutex<Box<dyn Engine>>,
     outgoing: Mutex<Sender>,
-    incoming: Mutex<Fresh>,
+    incoming: Mutex<Receiver>,
+    keys: Mutex<Box<dyn KeySchedule>>,
+    due: Mutex<Due>,
 }
 
-/// What is being sent.
+/// What the receiver has found and the sender must say.
 #[derive(Debug, Default)]
-struct Sender {
-    waiting: Outgoing,
-    /// Nothing more can be sent: the end was said, or a part of a TLS record may be under way.
-    ended: bool,
+struct Due {
+    /// The other end asks for a new key of this one.
+    new_key: bool,
+    /// Why nothing more can be received. Nothing but the reason is sent then.
+    failure: Option<Error>,
 }
 
 impl TlsStream {
     /// The stream of a connection whose handshake is over.
-    pub(super) fn new(tcp: Socket, connection: Box<dyn Engine>) -> Self {
+    pub(super) fn new(tcp: Socket, established: Established) -> Self {
+        let Established { sealer, opener, keys, rest } = established;
         Self {
             tcp,
-            connection: Mutex::new(connection),
-            outgoing: Mutex::default(),
-            incoming: Mutex::new(Fresh::new(RECEIVE_LEN)),
+            outgoing: Mutex::new(Sender::new(sealer)),
+            incoming: Mutex::new(Receiver::new(opener, &rest)),
+            keys: Mutex::new(keys),
+            due: Mutex::default(),
         }
     }
 
-    /// Sends what the connection has to say besides the payload, if no thread is sending. One that
-    /// is sending does so with its next payload.
-    fn flush(&self) {
+    /// Tells the other end why it is not understood, if no thread is sending. One that is sending
+    /// does so in its next [`Stream::send`].
+    fn complain(&self) {
         if let Ok(mut sender) = self.outgoing.try_lock() {
-            sender.take(&mut **lock(&self.connection));
-            // A failure shows in the next `send`.
-            drop(sender.send(|bytes| send_all(&self.tcp, bytes)));
+            // The receiver has the error.
+            drop(self.settle(&mut sender));
         }
+    }
+
+    /// Says what is due before the next payload: a new key waits for that payload.
+    ///
+    /// # Errors
+    /// Nothing more can be sent.
+    fn settle(&self, sender: &mut Sender) -> io::Result<()> {
+        let (new_key, failure) = {
+            let mut due = lock(&self.due);
+            (std::mem::take(&mut due.new_key), due.failure.clone())
+        };
+        if let Some(failure) = failure {
+            if !sender.has_ended() {
+                // If the other end cannot be told, it learns of the end by the cut.
+                drop(sender.complain(&failure));
+                drop(sender.send(|bytes| self.tcp.send_within(bytes, RECEIVE_STEP)));
+                sender.end();
+            }
+            return Err(TlsError::from(failure).into());
+        }
+        if sender.has_ended() {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        if new_key {
+            sender.replace_key(&KEY_UPDATE, &self.keys).map_err(TlsError::from)?;
+        }
+        Ok(())
     }
 }
 
@@ -72,38 +106,29 @@ impl Stream for TlsStream {
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = &bytes[..bytes.len().min(SEND_MAX)];
         let mut sender = lock(&self.outgoing);
-        if sender.ended {
-            return Err(ErrorKind::BrokenPipe.into());
-        }
-        let encrypted = {
-            let mut connection = lock(&self.connection);
-            let encrypted = connection.encrypt(bytes);
-            sender.take(&mut **connection);
-            encrypted
-        };
+        self.settle(&mut sender)?;
+        sender.seal(bytes, &self.keys).map_err(TlsError::from)?;
         sender.send(|bytes| send_all(&self.tcp, bytes))?;
-        encrypted?;
         Ok(bytes.len())
     }
 
     fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut incoming = lock(&self.incoming);
+        let mut receiver = lock(&self.incoming);
         loop {
-            let (received, has_more_to_say) = {
-                let mut connection = lock(&self.connection);
-                let fed = connection.feed(&mut incoming);
-                let received = fed.and_then(|()| connection.decrypt(buffer));
-                (received, !connection.unsent().bytes().is_empty())
-            };
-            if has_more_to_say {
-                self.flush();
+            let decrypted = receiver.decrypt(buffer, &self.keys);
+            if receiver.asks_for_keys() {
+                lock(&self.due).new_key = true;
             }
-            if let Some(count) = received? {
+            if let Err(failure) = &decrypted {
+                lock(&self.due).failure = Some(failure.clone());
+                self.complain();
+            }
+            if let Some(count) = decrypted.map_err(TlsError::from)? {
                 return Ok(count);
             }
-            match self.tcp.receive(incoming.room())? {
+            match self.tcp.receive(receiver.room())? {
                 0 => return Err(TlsError::Cut.into()),
-                count => incoming.received(count),
+                count => receiver.received(count),
             }
         }
     }
@@ -113,78 +138,125 @@ impl Stream for TlsStream {
         // cut.
         if how != Shutdown::Read
             && let Ok(mut sender) = self.outgoing.try_lock()
-            && !sender.ended
+            && !sender.has_ended()
         {
-            {
-                let mut connection = lock(&self.connection);
-                // If there is no goodbye to say, the other end learns of the end by the cut.
-                drop(connection.say_goodbye());
-                sender.take(&mut **connection);
-            }
+            // If there is no goodbye to say, the other end learns of the end by the cut.
+            drop(sender.say_goodbye());
             // If the goodbye cannot be sent, the other end learns of the end by the cut. Whoever
             // ends both directions does not wait for the other end.
             drop(sender.send(|bytes| match how {
                 Shutdown::Both => self.tcp.send_within(bytes, RECEIVE_STEP),
                 _ => send_all(&self.tcp, bytes),
             }));
-            sender.ended = true;
+            sender.end();
         }
         self.tcp.shutdown(how)
     }
 }
 
-impl Sender {
-    /// Takes over what the connection has encrypted.
-    fn take(&mut self, connection: &mut dyn Engine) {
-        debug_assert!(self.waiting.bytes().is_empty());
-        std::mem::swap(connection.unsent(), &mut self.waiting);
-    }
-
-    /// Sends what waits. After an error nothing more can be sent.
-    fn send(&mut self, send_all: impl FnOnce(&[u8]) -> io::Result<()>) -> io::Result<()> {
-        let sent = if self.ended {
-            Err(ErrorKind::BrokenPipe.into())
-        } else {
-            send_all(self.waiting.bytes())
-        };
-        self.waiting.clear();
-        self.ended |= sent.is_err();
-        sent
-    }
-}
-
-/// A panic of another thread cannot leave what these locks protect half-changed in a way that TLS
-/// does not notice.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::keys::KEY_UPDATE_REQUEST;
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::ops::DerefMut;
     use std::thread;
     use std::time::{Duration, SystemTime};
+
+    use snapless_trust::config::Purpose;
+    use snapless_trust::identity::SERVER_NAME;
+    use snapless_trust::rustls::pki_types::ServerName;
+    use snapless_trust::rustls::{ClientConnection, ConnectionCommon, ServerConnection, SideData};
 
     use crate::server::prepare;
     use crate::stream::is_transient;
     use crate::tls::enrolled::enrolled;
     use crate::tls::handshake::{Patience, accept, connect};
 
+    const PATIENCE: Patience<'_> =
+        Patience { limit: Duration::from_secs(10), cancelled: &|| false };
+
+    fn sockets() -> [TcpStream; 2] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        [near, listener.accept().unwrap().0]
+    }
+
     fn pair() -> (TlsStream, TlsStream) {
         let dir = tempfile::tempdir().unwrap();
         let (trust, config) = enrolled(dir.path(), SystemTime::now());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let far = listener.accept().unwrap().0;
-        let [near, far] = [near, far].map(|tcp| prepare(tcp).unwrap());
-        let never = || false;
-        let patience = || Patience { limit: Duration::from_secs(10), cancelled: &never };
+        let [near, far] = sockets().map(|tcp| prepare(tcp).unwrap());
         thread::scope(|scope| {
-            let client = scope.spawn(|| connect(near, config, &patience()).unwrap());
-            let server = accept(far, &trust, &patience()).unwrap();
+            let client = scope.spawn(|| connect(near, config, &PATIENCE).unwrap());
+            let server = accept(far, &trust, &PATIENCE).unwrap();
             (client.join().unwrap(), server.stream)
         })
+    }
+
+    /// Sends what comes back to it, then ends; replaces its keys all the while.
+    fn echo<Data: SideData>(
+        mut connection: impl DerefMut<Target = ConnectionCommon<Data>>,
+        mut tcp: TcpStream,
+    ) {
+        let mut buffer = vec![0; 10_000];
+        loop {
+            let mut stream = snapless_trust::rustls::Stream::new(&mut connection, &mut tcp);
+            match stream.read(&mut buffer).unwrap() {
+                0 => break,
+                count => stream.write_all(&buffer[..count]).unwrap(),
+            }
+            connection.refresh_traffic_keys().unwrap();
+        }
+        connection.send_close_notify();
+        while connection.wants_write() {
+            connection.write_tls(&mut tcp).unwrap();
+        }
+    }
+
+    /// What the TLS implementation itself, at the other end, sends back.
+    fn talk(stream: &TlsStream) {
+        let payload: Vec<u8> = (0..=250).cycle().take(300_000).collect();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for (index, piece) in payload.chunks(7777).enumerate() {
+                    if index % 5 == 0 {
+                        let mut sender = lock(&stream.outgoing);
+                        sender.replace_key(&KEY_UPDATE_REQUEST, &stream.keys).unwrap();
+                    }
+                    send_all(stream, piece).unwrap();
+                }
+                stream.shutdown(Shutdown::Write).unwrap();
+            });
+            let mut found = vec![0; payload.len()];
+            receive_all(stream, &mut found);
+            assert!(found == payload);
+            assert_eq!(stream.receive(&mut found).unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn a_machine_speaks_with_a_server_of_the_implementation_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let (trust, config) = enrolled(dir.path(), SystemTime::now());
+        let [near, far] = sockets();
+        let server = trust.config(Purpose::Link, SystemTime::now()).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| echo(ServerConnection::new(server).unwrap(), far));
+            talk(&connect(prepare(near).unwrap(), config, &PATIENCE).unwrap());
+        });
+    }
+
+    #[test]
+    fn a_server_speaks_with_a_machine_of_the_implementation_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let (trust, config) = enrolled(dir.path(), SystemTime::now());
+        let [near, far] = sockets();
+        let name = ServerName::try_from(SERVER_NAME).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| echo(ClientConnection::new(config, name).unwrap(), near));
+            talk(&accept(prepare(far).unwrap(), &trust, &PATIENCE).unwrap().stream);
+        });
     }
 
     fn receive_all(stream: &TlsStream, mut buffer: &mut [u8]) {
@@ -205,7 +277,9 @@ mod tests {
             thread::scope(|scope| {
                 scope.spawn(|| {
                     for round in 0..ROUNDS {
-                        lock(&stream.connection).change_keys();
+                        let mut sender = lock(&stream.outgoing);
+                        sender.replace_key(&KEY_UPDATE_REQUEST, &stream.keys).unwrap();
+                        drop(sender);
                         send_all(stream, &vec![own ^ round; 50_000]).unwrap();
                     }
                 });
