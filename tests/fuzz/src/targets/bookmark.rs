@@ -55,7 +55,7 @@ fn typed(text: &str) -> &'static str {
     if let Ok(name) = new_name(text) {
         assert_eq!(asked, Ok(PointName::Bookmark(name.clone())));
         let path = name.file(stream::VOLUME);
-        assert_eq!(path.components().count(), 2, "{path:?}");
+        assert_eq!(path.components().count(), 2, "{}", path.display());
         return "name";
     }
     match asked {
