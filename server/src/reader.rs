@@ -15,14 +15,15 @@ use snapless_wire::record::{Record, Records};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
-use crate::format::acknowledged::{ACKNOWLEDGED_FILE, ACKNOWLEDGED_LEN, Acknowledged};
+use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
 use crate::format::index::{EntryIndex, RecordIndex};
 use crate::format::map::{MapNumber, Root, TRAILER_LEN, Trailer};
 use crate::format::repository::session_dir;
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SessionHeader;
+use crate::format::slots::SLOTS_FILE_LEN;
 use crate::format::state::{Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX};
-use crate::format::watermark::{self, WATERMARK_FILE, WATERMARK_LEN};
+use crate::format::watermark::{self, WATERMARK_FILE};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::{Accepted, StreamState, Violation};
@@ -52,7 +53,7 @@ impl SessionReader {
     pub fn open(store: &Store, header: SessionHeader) -> Result<Self> {
         let dir = session_dir(header.volume, header.session);
         let path = dir.join(ACKNOWLEDGED_FILE);
-        let bytes = store.read_head(&path, ACKNOWLEDGED_LEN).map_err(Error::or_gone)?;
+        let bytes = store.read_head(&path, SLOTS_FILE_LEN).map_err(Error::or_gone)?;
         let damaged = |why| Error::damaged(&store.locate(&path), 0, why);
         let acknowledged = Acknowledged::read(&bytes).map_err(damaged)?;
         Ok(Self { store: store.clone(), dir, header, acknowledged })
@@ -112,7 +113,7 @@ impl SessionReader {
     /// The last watermark, whatever record it comes after. Without one, the latest point is the
     /// last record's.
     fn watermark(&self) -> Option<Watermark> {
-        match self.store.read_head(&self.dir.join(WATERMARK_FILE), WATERMARK_LEN) {
+        match self.store.read_head(&self.dir.join(WATERMARK_FILE), SLOTS_FILE_LEN) {
             Ok(bytes) => watermark::read(&bytes),
             Err(error) if error.is_not_found() => None,
             Err(error) => {
@@ -561,7 +562,7 @@ impl SessionReader {
     /// [`Error::Damaged`] if it is not sound.
     pub fn check_acknowledgement(&self) -> Result<()> {
         let path = self.dir.join(ACKNOWLEDGED_FILE);
-        let bytes = self.store.read_head(&path, ACKNOWLEDGED_LEN)?;
+        let bytes = self.store.read_head(&path, SLOTS_FILE_LEN)?;
         let checked = Acknowledged::read(&bytes).and_then(|newest| newest.check_older(&bytes));
         checked.map_err(|why| Error::damaged(&self.store.locate(&path), 0, why))
     }

@@ -11,7 +11,7 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
-use crate::format::acknowledged::{ACKNOWLEDGED_FILE, ACKNOWLEDGED_LEN, Acknowledged};
+use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
 use crate::format::repository::{
     LOCK_FILE, REPOSITORY_FILE, REPOSITORY_LEN, RepositoryHeader, VOLUMES_DIR, session_dir,
     volume_dir,
@@ -22,6 +22,7 @@ use crate::format::sessions::{
     ENTRY_LEN, FORGOTTEN_DIR, KnownSession, KnownSessions, SESSIONS_FILE, forgotten_file,
     forgotten_session,
 };
+use crate::format::slots::SLOTS_FILE_LEN;
 use crate::storage::local::LocalStorage;
 use crate::storage::{Lock, OpenMode, Store, StoredFile};
 use crate::time;
@@ -206,7 +207,7 @@ impl Repository {
         if !self.store.list(dir, SegmentNumber::from_file_name)?.is_empty() {
             return Ok(true);
         }
-        match self.store.read_head(&dir.join(ACKNOWLEDGED_FILE), ACKNOWLEDGED_LEN) {
+        match self.store.read_head(&dir.join(ACKNOWLEDGED_FILE), SLOTS_FILE_LEN) {
             Ok(bytes) => Ok(Acknowledged::read(&bytes).is_ok_and(|end| end.epoch.get() > 0)),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use common::{BLOCK, Client, Driver, LENGTH, Running, SECTOR, SESSION, Said, VOLUME};
 use snapless_server::error::{Damage, Error};
-use snapless_server::format::acknowledged::{Acknowledged, SLOT_STRIDE};
+use snapless_server::format::acknowledged::Acknowledged;
 use snapless_server::format::segment::SegmentNumber;
 use snapless_server::format::session::SessionHeader;
+use snapless_server::format::slots::SLOT_STRIDE;
 use snapless_server::list::{Content, list};
 use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Presence, Repository, WritableRepository};

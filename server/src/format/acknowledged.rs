@@ -4,8 +4,7 @@
 //! this end is durable, and no acknowledgement goes past it. Readers read exactly this far. On
 //! reopening, the server cuts off what lies past the end.
 //!
-//! Two slots, in different disk sectors, are written in turn: a torn write damages one and leaves
-//! the other.
+//! It has two slots: see [`super::slots`].
 
 use snapless_types::{EpochId, Seq};
 use snapless_wire::id::{EpochIdLe, SeqLe};
@@ -13,16 +12,13 @@ use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::segment::SegmentNumber;
+use super::slots::{self, SLOT_STRIDE, SLOTS_FILE_LEN, Slot};
 use super::{FormatError, Head, check, seal};
 
 /// The file's name.
 pub const ACKNOWLEDGED_FILE: &str = "acknowledged.snapless";
 /// Bytes of a slot.
 pub const SLOT_LEN: usize = 64;
-/// Bytes between the starts of the slots: the largest common physical sector.
-pub const SLOT_STRIDE: usize = 4096;
-/// Bytes of the file.
-pub const ACKNOWLEDGED_LEN: usize = 2 * SLOT_STRIDE;
 
 const MAGIC: [u8; 8] = *b"SLACKED\0";
 const VERSION: u32 = 1;
@@ -70,7 +66,7 @@ impl Acknowledged {
     /// The first content of the file: [`Self::NOTHING`] in both slots, so that a bad slot always
     /// means damage.
     pub fn new_file() -> Vec<u8> {
-        let mut file = vec![0; ACKNOWLEDGED_LEN];
+        let mut file = vec![0; SLOTS_FILE_LEN];
         for first in [Self { generation: 0, ..Self::NOTHING }, Self::NOTHING] {
             let start = first.slot_offset();
             file[start..start + SLOT_LEN].copy_from_slice(&first.to_slot());
@@ -105,11 +101,7 @@ impl Acknowledged {
     /// # Errors
     /// The first slot's [`FormatError`] if neither is sound.
     pub fn read(file: &[u8]) -> Result<Self, FormatError> {
-        match (Self::read_slot(file, 0), Self::read_slot(file, SLOT_STRIDE)) {
-            (Ok(a), Ok(b)) => Ok(if a.generation > b.generation { a } else { b }),
-            (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(one),
-            (Err(error), Err(_)) => Err(error),
-        }
+        slots::newest(file)
     }
 
     /// Checks that the older slot is sound too; only a torn write excuses a bad one.
@@ -117,11 +109,15 @@ impl Acknowledged {
     /// # Errors
     /// The [`FormatError`] of the bad slot.
     pub fn check_older(self, file: &[u8]) -> Result<(), FormatError> {
-        Self::read_slot(file, SLOT_STRIDE - self.slot_offset()).map(|_| ())
+        slots::read::<Self>(file, slots::other(self.slot_offset())).map(|_| ())
     }
+}
 
-    fn read_slot(file: &[u8], start: usize) -> Result<Self, FormatError> {
-        let bytes = file.get(start..start + SLOT_LEN).ok_or(FormatError::Short)?;
+impl Slot for Acknowledged {
+    const LEN: usize = SLOT_LEN;
+    type Age = u64;
+
+    fn read_slot(bytes: &[u8]) -> Result<Self, FormatError> {
         check(bytes, MAGIC, VERSION)?;
         let raw = Raw::read_from_bytes(bytes).map_err(|_| FormatError::Short)?;
         Ok(Self {
@@ -131,6 +127,9 @@ impl Acknowledged {
             segment: SegmentNumber(raw.segment.get()),
             offset: raw.offset.get(),
         })
+    }
+    fn age(&self) -> u64 {
+        self.generation
     }
 }
 

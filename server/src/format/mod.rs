@@ -31,6 +31,7 @@ pub mod repository;
 pub mod segment;
 pub mod session;
 pub mod sessions;
+pub mod slots;
 pub mod state;
 pub mod watermark;
 

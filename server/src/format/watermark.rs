@@ -6,8 +6,7 @@
 //! in front of it, and is as durable as the record; so is the last one before each step of the wall
 //! clock, unless the server was restarted meanwhile.
 //!
-//! Two slots, in different disk sectors, are written in turn, so that a reader always finds a whole
-//! one.
+//! It has two slots, so that a reader always finds a whole one: see [`super::slots`].
 
 use snapless_types::Seq;
 use snapless_wire::frame::Watermark;
@@ -15,15 +14,13 @@ use snapless_wire::id::{FileTime, SeqLe};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::acknowledged::SLOT_STRIDE;
+use super::slots::{self, Slot};
 use super::{FormatError, Head, check, seal};
 
 /// The file's name.
 pub const WATERMARK_FILE: &str = "watermark.snapless";
 /// Bytes of a slot.
 pub const WATERMARK_SLOT_LEN: usize = 48;
-/// Bytes of the file.
-pub const WATERMARK_LEN: usize = 2 * SLOT_STRIDE;
 
 const MAGIC: [u8; 8] = *b"SLWATER\0";
 const VERSION: u32 = 1;
@@ -59,33 +56,27 @@ pub fn to_slot(watermark: &Watermark) -> [u8; WATERMARK_SLOT_LEN] {
 /// The slot to write next, as its place in the file, if `file` is what is there: the one that is
 /// not sound, or the older one.
 pub fn next_slot(file: &[u8]) -> usize {
-    match [0, SLOT_STRIDE].map(|start| read_slot(file, start)) {
-        [Ok(a), Ok(b)] if age(&a) > age(&b) => SLOT_STRIDE,
-        [Ok(_), Err(_)] => SLOT_STRIDE,
-        _ => 0,
-    }
-}
-
-/// The place of the slot that this one is not.
-pub fn other_slot(slot: usize) -> usize {
-    SLOT_STRIDE - slot
+    slots::next::<Watermark>(file)
 }
 
 /// The newest watermark of a file's bytes; `None` if no slot is sound.
 pub fn read(file: &[u8]) -> Option<Watermark> {
-    let slots = [0, SLOT_STRIDE].map(|start| read_slot(file, start).ok());
-    slots.into_iter().flatten().max_by_key(age)
+    slots::newest(file).ok()
 }
 
-fn age(watermark: &Watermark) -> (Seq, u64) {
-    (watermark.seq(), watermark.monotonic())
-}
+impl Slot for Watermark {
+    const LEN: usize = WATERMARK_SLOT_LEN;
+    type Age = (Seq, u64);
 
-fn read_slot(file: &[u8], start: usize) -> Result<Watermark, FormatError> {
-    let bytes = file.get(start..start + WATERMARK_SLOT_LEN).ok_or(FormatError::Short)?;
-    check(bytes, MAGIC, VERSION)?;
-    let raw = Raw::read_from_bytes(bytes).map_err(|_| FormatError::Short)?;
-    Ok(Watermark::new(raw.seq.get(), raw.time, raw.monotonic.get()))
+    fn read_slot(bytes: &[u8]) -> Result<Self, FormatError> {
+        check(bytes, MAGIC, VERSION)?;
+        let raw = Raw::read_from_bytes(bytes).map_err(|_| FormatError::Short)?;
+        Ok(Self::new(raw.seq.get(), raw.time, raw.monotonic.get()))
+    }
+
+    fn age(&self) -> (Seq, u64) {
+        (self.seq(), self.monotonic())
+    }
 }
 
 #[cfg(test)]
@@ -104,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_newest_counts_and_a_torn_one_leaves_the_one_before() {
-        let mut file = vec![0; WATERMARK_LEN];
+        let mut file = vec![0; slots::SLOTS_FILE_LEN];
         assert_eq!((read(&file), read(&[])), (None, None));
         for (seq, monotonic) in [(7, 100), (7, 200), (9, 200), (9, 300)] {
             put(&mut file, &watermark(seq, monotonic));

@@ -10,7 +10,8 @@ use zerocopy::IntoBytes;
 
 use crate::clock::{Reading, Readings};
 use crate::error::Result;
-use crate::format::watermark::{self, WATERMARK_FILE, WATERMARK_LEN};
+use crate::format::slots::{self, SLOTS_FILE_LEN};
+use crate::format::watermark::{self, WATERMARK_FILE};
 use crate::storage::{OpenMode, Store, StoredFile};
 
 /// The watermarks after the last entry, and their file, which has the last one.
@@ -62,7 +63,7 @@ impl Marks {
             None => MarkFile::open(store, &dir.join(WATERMARK_FILE))?,
         };
         file.write_at(slot as u64, &watermark::to_slot(watermark))?;
-        self.file = Some(MarkFile { file, slot: watermark::other_slot(slot) });
+        self.file = Some(MarkFile { file, slot: slots::other(slot) });
         Ok(())
     }
 
@@ -88,7 +89,7 @@ impl MarkEntry {
 impl MarkFile {
     /// Opens the file, or makes it.
     fn open(store: &Store, path: &Path) -> Result<Self> {
-        match store.read_head(path, WATERMARK_LEN) {
+        match store.read_head(path, SLOTS_FILE_LEN) {
             Ok(bytes) => {
                 let slot = watermark::next_slot(&bytes);
                 Ok(Self { file: store.open(path, OpenMode::Write)?, slot })

@@ -1,12 +1,11 @@
 //! The fixed structures of a repository's files. The first byte of an input says which.
 
 use snapless_server::format::FormatError;
-use snapless_server::format::acknowledged::{
-    ACKNOWLEDGED_LEN, Acknowledged, SLOT_LEN, SLOT_STRIDE,
-};
+use snapless_server::format::acknowledged::{Acknowledged, SLOT_LEN};
 use snapless_server::format::repository::RepositoryHeader;
 use snapless_server::format::segment::{SegmentHeader, SegmentNumber};
 use snapless_server::format::session::SessionHeader;
+use snapless_server::format::slots::{SLOT_STRIDE, SLOTS_FILE_LEN};
 use snapless_types::Geometry;
 use snapless_wire::id::FileTime;
 
@@ -91,7 +90,7 @@ fn run(input: &[u8]) -> &'static str {
 }
 
 fn acknowledged(slots: &[u8]) -> Result<&'static str, FormatError> {
-    let mut file = vec![0; ACKNOWLEDGED_LEN];
+    let mut file = vec![0; SLOTS_FILE_LEN];
     let slots = slots.get(..SLOTS_LEN).unwrap_or(slots);
     let (first, second) = slots.split_at(slots.len().min(SLOT_LEN));
     file[..first.len()].copy_from_slice(first);
