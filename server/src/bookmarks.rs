@@ -9,7 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::Serialize;
-use snapless_wire::id::VolumeGuid;
+use snapless_wire::id::{SessionId, VolumeGuid};
 
 use crate::error::{Error, Result};
 use crate::format::FormatError;
@@ -28,6 +28,8 @@ pub struct Found {
     pub name: BookmarkName,
     /// What is in the file, or what is wrong with it.
     pub bookmark: Result<Bookmark>,
+    /// The repository has the bookmark's session, or must have it.
+    pub has_session: bool,
 }
 
 /// A bookmark in a report.
@@ -110,17 +112,24 @@ impl Repository {
     /// The bookmarks of a volume, or of all, in order of volume and name.
     pub fn bookmarks(&self, volume: Option<VolumeGuid>) -> Result<Vec<Found>> {
         let mut found = Vec::new();
+        let mut sessions: Option<(VolumeGuid, Vec<SessionId>)> = None;
         let parse = |file: &str| BookmarkName::from_file_name(file).map(|_| file.to_owned());
         let files = self.store().list(Path::new(BOOKMARKS_DIR), parse)?;
         let names = files.iter().filter_map(|file| BookmarkName::from_file_name(file));
         for (of, name) in names.filter(|(of, _)| volume.is_none_or(|volume| volume == *of)) {
             let bookmark = self.read_bookmark(of, &name);
             let name = bookmark.as_ref().map_or(name, |bookmark| bookmark.name.clone());
-            match &bookmark {
-                // Removed meanwhile.
-                Err(error) if error.is_not_found() => {}
-                _ => found.push(Found { volume: of, name, bookmark }),
+            if sessions.as_ref().is_none_or(|(volume, _)| *volume != of) {
+                sessions = Some((of, self.session_ids(of)?));
             }
+            let known = sessions.as_ref().map_or(&[][..], |(_, sessions)| sessions);
+            let has_session = match &bookmark {
+                Ok(bookmark) => known.contains(&bookmark.session),
+                // Removed meanwhile.
+                Err(error) if error.is_not_found() => continue,
+                Err(_) => true,
+            };
+            found.push(Found { volume: of, name, bookmark, has_session });
         }
         Ok(found)
     }
@@ -159,7 +168,11 @@ impl Found {
     /// What a report says of it.
     pub fn shown(&self) -> Shown {
         match &self.bookmark {
-            Ok(bookmark) => Shown::of(bookmark),
+            Ok(bookmark) if self.has_session => Shown::of(bookmark),
+            Ok(bookmark) => {
+                let error = format!("session {} was removed, and its points", bookmark.session);
+                Shown { error: Some(error), ..Shown::of(bookmark) }
+            }
             Err(error) => Shown {
                 name: self.name.to_string(),
                 session: None,

@@ -104,7 +104,7 @@ pub(super) fn print(bookmark: &Shown) {
     let name = &bookmark.name;
     match bookmark {
         Shown { error: Some(error), .. } => {
-            anstream::println!("  bookmark {name} {BAD}damaged{BAD:#}: {error}");
+            anstream::println!("  bookmark {name} {BAD}of no use{BAD:#}: {error}; remove it");
         }
         Shown { session, time, .. } => {
             let [session, time] = [session, time].map(|it| it.as_deref().unwrap_or("?"));

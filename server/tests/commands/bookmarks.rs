@@ -196,3 +196,23 @@ fn a_bookmark_of_another_volume_is_none_of_this_one() {
     let listed = json(&run(&["bookmark", "list"], &root, &["--volume", &other, "--json"]));
     assert_eq!(listed, serde_json::json!([]));
 }
+
+#[test]
+fn a_bookmark_of_a_session_that_was_removed_is_of_no_use_and_no_damage() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    filled(&root);
+    assert_done(&run_for_volume(&["bookmark", "add"], &root, &["nightly"]));
+    let session = root.join("volumes").join(VOLUME.to_string()).join(SESSION.to_string());
+    fs::remove_dir_all(session).unwrap();
+    let listed = || json(&run(&["bookmark", "list"], &root, &["--json"]));
+    assert!(listed()[0]["error"].is_null(), "the session is missed, and may come back");
+    let forget = ["--session", &SESSION.to_string()];
+    assert_done(&run_for_volume(&["forget"], &root, &forget));
+    assert_done(&run(&["verify"], &root, &[]));
+    let error = listed()[0]["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("was removed"), "{error}");
+    assert!(text(&run(&["bookmark", "list"], &root, &[]).stdout).contains("of no use"));
+    assert_fails(&restore(&root, "nightly", &dir.path().join("image"), &[]), 1, "no volume");
+    assert_done(&run_for_volume(&["bookmark", "remove"], &root, &["nightly"]));
+}

@@ -18,6 +18,7 @@ pub(super) const TARGET: Target = Target {
         "none of them",
         "short",
         "magic",
+        "version",
         "checksum",
         "content",
     ],
