@@ -37,6 +37,9 @@ pub struct Session {
     /// Stretches of a minute or more in which nothing was written, so that each instant is a point
     /// with the same content: the present one, and those before if they were asked for.
     pub quiet: Vec<Quiet>,
+    /// The damage that hides the stretches before the present one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiet_error: Option<String>,
 }
 
 /// A stretch in which nothing was written.
@@ -84,12 +87,16 @@ pub fn points(
             continue;
         }
         let is_sound = listed.content.stream().is_some();
-        let mut quiet = Vec::new();
+        let (mut quiet, mut quiet_error) = (Vec::new(), None);
         if let Some(id) = id.filter(|_| is_sound && request.quiet) {
-            quiet = before(repository, request.volume, id, stop, &mut progress)?;
+            match before(repository, request.volume, id, stop, &mut progress) {
+                Ok(found) => quiet = found,
+                Err(damage) if damage.is_damage() => quiet_error = Some(damage.to_string()),
+                Err(error) => return Err(error),
+            }
         }
         quiet.extend(present(&listed));
-        told.push(Session { listed, quiet });
+        told.push(Session { listed, quiet, quiet_error });
     }
     match request.session {
         Some(session) if told.is_empty() => {

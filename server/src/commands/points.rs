@@ -70,6 +70,9 @@ fn print_stream(session: &Session, stream: &Stream) {
         let length = duration(quiet.seconds);
         anstream::println!("    quiet   {} to {}, {length}", quiet.from, quiet.to);
     }
+    if let Some(error) = &session.quiet_error {
+        anstream::println!("    {BAD}damaged{BAD:#}: {error}");
+    }
     if let (Some(latest), Some(rpo)) = (&stream.latest, stream.rpo_seconds) {
         anstream::println!("    latest  {latest}, {} ago", duration(rpo));
     }
