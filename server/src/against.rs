@@ -70,7 +70,8 @@ impl Report {
 /// Compares a point with what is in a file or on a device.
 ///
 /// # Errors
-/// Damage of what the point needs, an unreadable file, [`Error::NotAnImage`], or [`Error::Stopped`].
+/// Damage of what the point needs, an unreadable file, [`Error::NotAnImage`], or
+/// [`Error::Stopped`].
 pub fn compare(
     found: &Found,
     point: &PointReader,

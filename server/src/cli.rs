@@ -126,8 +126,8 @@ pub struct Point {
     /// The session; without it, the newest that has the point, or that had begun at the time.
     #[arg(long, value_name = "ID", value_parser = session)]
     pub session: Option<SessionId>,
-    /// The instant: t0 (the begin of the session), latest, an RFC 3339 time, how long ago ("2h ago",
-    /// by this machine's clock), or a bookmark.
+    /// The instant: t0 (the begin of the session), latest, an RFC 3339 time, how long ago
+    /// ("2h ago", by this machine's clock), or a bookmark.
     #[arg(long, value_name = WHEN)]
     pub at: PointName,
 }
@@ -318,7 +318,8 @@ pub struct Verify {
     /// Compare a point of the volume with this raw image or block device.
     #[arg(long, value_name = "FILE", requires_all = ["volume", "at"])]
     pub against: Option<PathBuf>,
-    /// The instant to compare: t0, latest, an RFC 3339 time, how long ago ("2h ago"), or a bookmark.
+    /// The instant to compare: t0, latest, an RFC 3339 time, how long ago ("2h ago"), or a
+    /// bookmark.
     #[arg(long, value_name = WHEN, requires = "against")]
     pub at: Option<PointName>,
     /// Print the report as JSON.

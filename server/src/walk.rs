@@ -1,7 +1,7 @@
 //! Walks through what a session has stored, and reads no content.
 //!
-//! The one place that reads the headers of a whole history for a report; whatever makes that cheaper
-//! belongs here.
+//! The one place that reads the headers of a whole history for a report; whatever makes that
+//! cheaper belongs here.
 
 use snapless_wire::frame::{FRAME_HEADER_LEN, Watermark};
 use snapless_wire::record::RecordHeader;

@@ -57,8 +57,14 @@ fn named(tree: &Tree, page: &Text, code: &str, tasks: &[&str]) -> Option<String>
         && (code.contains('/') || EXTENSIONS.iter().any(|it| has_extension(Path::new(code), it)))
         && !code.starts_with(['/', '.'])
         && !code.starts_with("target/")
-        && !code.split('/').any(is_placeholder);
+        && !code.split('/').any(has_placeholder);
     (is_path && resolve(tree, page, code).is_none()).then(|| format!("there is no `{code}`"))
+}
+
+/// True for a name with a word to fill in; README.md is none.
+fn has_placeholder(name: &str) -> bool {
+    let is_source = EXTENSIONS.iter().any(|extension| has_extension(Path::new(name), extension));
+    is_placeholder(name) || !is_source && name.split('.').any(is_placeholder)
 }
 
 /// What is wrong with a link.
