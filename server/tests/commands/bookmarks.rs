@@ -213,6 +213,6 @@ fn a_bookmark_of_a_session_that_was_removed_is_of_no_use_and_no_damage() {
     let error = listed()[0]["error"].as_str().unwrap().to_owned();
     assert!(error.contains("was removed"), "{error}");
     assert!(text(&run(&["bookmark", "list"], &root, &[]).stdout).contains("of no use"));
-    assert_fails(&restore(&root, "nightly", &dir.path().join("image"), &[]), 1, "no volume");
+    assert_fails(&restore(&root, "nightly", &dir.path().join("image"), &[]), 1, "has no session");
     assert_done(&run_for_volume(&["bookmark", "remove"], &root, &["nightly"]));
 }
