@@ -52,6 +52,10 @@ pub fn restore(
     stop: &StopFlag,
     mut progress: impl FnMut(Progress),
 ) -> Result<Report> {
+    if cfg!(not(unix)) {
+        let what = "virtual disks are made where there are Unix sockets";
+        return Err(Error::RawOnly { path: request.to.clone(), what });
+    }
     // What would fail at the end fails before the work.
     let program = QemuImg::find()?;
     let found = Found::find(repository, &request.source, stop)?;

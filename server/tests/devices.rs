@@ -12,9 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::{BLOCK, Driver, LENGTH, Process, Stored, VOLUME, base_image};
+use snapless_server::against::compare;
 use snapless_server::error::Error;
 use snapless_server::repository::Repository;
-use snapless_server::restore::{Report, Request, Source, Stage, restore};
+use snapless_server::restore::{Found, Report, Request, Source, Stage, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_types::RecordKind;
@@ -109,6 +110,25 @@ fn a_device_is_written_in_place_and_only_with_force() {
     let image = base_image();
     assert!(device.content(0, image.len()) == image);
     assert_eq!(device.content(LENGTH, 512), [9; 512], "what is past the volume stays");
+}
+
+#[test]
+fn a_device_takes_no_virtual_disk_and_can_be_compared_with_a_point() {
+    let _alone = alone();
+    let stored = Stored::new(&[Driver::default().first_sync()]);
+    let Some(device) = Loop::new(1 << 20, 1 << 20, 512) else { return };
+    let disk = program(&stored.root, &device.device).args(["--format", "vhdx"]).output().unwrap();
+    let said = String::from_utf8_lossy(&disk.stderr);
+    assert!(disk.status.code() == Some(1) && said.contains("--format raw"), "{said}");
+    assert_eq!(device.content(0, 4096), [9; 4096]);
+    restored(&stored.root, &request(&device.device, true, false)).unwrap();
+    let repository = Repository::open(&stored.root).unwrap();
+    let (source, stop) = (request(&device.device, true, false).source, StopFlag::default());
+    let found = Found::find(&repository, &source, &stop).unwrap();
+    let point = found.open(&stop, |_| {}).unwrap();
+    let report = compare(&found, &point, &device.device, &stop, |_| {}).unwrap();
+    assert!(report.is_same(), "{report:?}");
+    assert_eq!(report.file_bytes, 1 << 20);
 }
 
 #[test]

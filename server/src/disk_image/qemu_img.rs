@@ -151,6 +151,10 @@ fn run(command: &mut Command, stop: &StopFlag, progress: impl FnMut(u64)) -> Res
         followed
     })?;
     let status = child.0.wait().map_err(failed)?;
+    // Ctrl-C on a terminal reaches both programs.
+    if stop.is_set() {
+        return Err(Error::Stopped);
+    }
     Ok(Ended { status, out, err: read_back(&mut errors).map_err(failed)? })
 }
 
