@@ -216,3 +216,27 @@ fn a_bookmark_of_a_session_that_was_removed_is_of_no_use_and_no_damage() {
     assert_fails(&restore(&root, "nightly", &dir.path().join("image"), &[]), 1, "has no session");
     assert_done(&run_for_volume(&["bookmark", "remove"], &root, &["nightly"]));
 }
+
+#[test]
+fn a_bookmark_of_an_instant_stays_where_it_was_when_the_clock_is_set_back() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let minute = 60 * FileTime::TICKS_PER_SECOND;
+    let mut driver = common::Driver { tick: minute, ..common::Driver::default() };
+    let first = driver.first_sync();
+    let second = [driver.write(BLOCK, 512, 0xee), driver.epoch_end()].concat();
+    common::ingest(&root, LENGTH, 1 << 20, &[first, second]);
+    let before_the_write = time::to_text(FileTime::new(T0 + 7 * minute + minute / 2));
+    let add = ["before-the-write", "--at", &before_the_write];
+    assert_done(&run_for_volume(&["bookmark", "add"], &root, &add));
+    driver.time -= 5 * minute;
+    let later = [driver.write(BLOCK, 512, 0xdd), driver.epoch_end(), driver.write(0, 512, 1)];
+    let later = [&later[..], &[driver.epoch_end()]].concat();
+    common::ingest(&root, LENGTH, 1 << 20, &[later[..2].concat(), later[2..].concat()]);
+    let to = dir.path().join("image");
+    assert_done(&restore(&root, "before-the-write", &to, &[]));
+    assert!(fs::read(&to).unwrap() == common::base_image());
+    // The clock has shown the time twice: on its own it is the later one.
+    assert_done(&restore(&root, &before_the_write, &to, &["--force"]));
+    assert!(fs::read(&to).unwrap() != common::base_image());
+}
