@@ -364,10 +364,10 @@ impl SessionReader {
         file.read_exact_at(trailer.offset, &mut bytes).map_err(Error::file("read", file.path()))?;
         trailer.verify(&bytes).map_err(damaged)?;
         let root = Root::read(&bytes, number, &self.header).map_err(damaged)?;
-        if !root.checkpoint.is_within(&self.acknowledged) {
+        if root.checkpoint.seq > self.acknowledged.seq {
             return Ok(None);
         }
-        if !self.has_entry(&root.checkpoint)? {
+        if !root.checkpoint.is_within(&self.acknowledged) || !self.has_entry(&root.checkpoint)? {
             return Err(Error::damaged(file.path(), 0, Damage::Foreign("history")));
         }
         Ok(Some(root))

@@ -124,6 +124,11 @@ type Truth = (At, Vec<(u64, u8)>);
 /// A volume of several pages without data but for what seven epochs write on both sides of the
 /// pages' borders, and what can be read after each.
 fn long_volume() -> (Vec<Vec<u8>>, Vec<Truth>) {
+    volume_with_writes_of(4)
+}
+
+/// [`long_volume`] with writes of so many sectors, two of them behind the border.
+fn volume_with_writes_of(count: u64) -> (Vec<Vec<u8>>, Vec<Truth>) {
     let mut driver = Driver::default();
     let all = driver.start();
     let base = driver.plain(RecordKind::Unallocated, 0, LONG);
@@ -138,8 +143,9 @@ fn long_volume() -> (Vec<Vec<u8>>, Vec<Truth>) {
     sectors.dedup();
     let mut truth = vec![(At::T0, sectors.clone())];
     for (place, byte) in places.into_iter().zip(0x11..) {
-        let written = place - 2 * SECTOR..place + 2 * SECTOR;
-        let write = driver.write(written.start, 4 * SECTOR, byte);
+        let end = place + 2 * SECTOR;
+        let written = end - count * SECTOR..end;
+        let write = driver.write(written.start, count * SECTOR, byte);
         frames.push([write, driver.epoch_end()].concat());
         for (sector, found) in &mut sectors {
             if written.contains(sector) {
@@ -346,10 +352,21 @@ fn a_map_of_another_history_of_the_session_is_not_used_and_the_next_one_takes_it
     assert_eq!(keep_maps(&root, 1), 8);
     check(&root, &truth, "made again");
     assert_eq!(damage(&root), []);
-    let foreign = maps(&root)[3].clone();
-    fs::copy(maps(&other)[3].clone(), &foreign).unwrap();
-    assert_eq!(keep_maps(&root, 1), 0);
-    check(&root, &truth, "one of another history");
+    // Neither one whose place in the stream is there, nor one whose place is past its end.
+    let longer = dir.path().join("longer");
+    store(&longer, LONG, &volume_with_writes_of(64).0);
+    keep_maps(&longer, 1);
+    let good = fs::read(&maps(&root)[4]).unwrap();
+    for another in [other, longer] {
+        fs::copy(&maps(&another)[4], &maps(&root)[4]).unwrap();
+        let newest = open(&root, At::Latest).unwrap().map().kept().unwrap();
+        assert!(maps(&root)[7].ends_with(format!("map-{:016}.slmap", newest.get())));
+        assert_eq!(keep_maps(&root, 1), 0);
+        check(&root, &truth, "one of another history");
+        assert_eq!(damage(&root).len(), 1);
+    }
+    fs::write(&maps(&root)[4], good).unwrap();
+    assert_eq!(damage(&root), []);
 }
 
 #[test]
