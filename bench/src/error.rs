@@ -82,6 +82,9 @@ pub enum Error {
     #[error(transparent)]
     Trust(#[from] TrustError),
 
+    #[error("the history cannot be written: {0}")]
+    History(String),
+
     #[error("the sink failed: {0}")]
     Sink(String),
 

@@ -16,6 +16,7 @@
 //! | [`control`], [`protocol`] | the control channel; its commands and answers |
 //! | [`alone`] | the engine without files and clients, on several threads |
 //! | [`raw_read`] | the physical limit of a first sync |
+//! | [`history`] | a repository with a history, for restores and mounts |
 //! | [`process`] | the host as a child process |
 //!
 //! All `unsafe` is in [`ring`] and [`memory`].
@@ -25,6 +26,7 @@ pub mod connection;
 pub mod control;
 pub mod disk;
 pub mod error;
+pub mod history;
 pub mod host;
 pub mod memory;
 pub mod process;

@@ -13,7 +13,8 @@ use snapless_bench::disk::Disk;
 use snapless_bench::error::{Error, Result};
 use snapless_bench::server::Server;
 use snapless_bench::spec::{SessionSpec, SinkSpec};
-use snapless_bench::{alone, control, raw_read};
+use snapless_bench::{alone, control, history, raw_read};
+use snapless_wire::id::VolumeGuid;
 
 /// Runs the engine of Snapless between files and NBD clients
 ///
@@ -40,6 +41,24 @@ enum Command {
         /// Reads at once
         #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
         depth: u16,
+    },
+    /// Writes a repository with a history of an image file, and prints what it has as JSON
+    History {
+        /// The repository; it must not exist
+        #[arg(long)]
+        repository: PathBuf,
+        /// The image file; it gets the writes of the history
+        #[arg(long)]
+        image: PathBuf,
+        /// The volume's GUID in the repository
+        #[arg(long, value_parser = volume)]
+        volume: VolumeGuid,
+        /// Random writes of 4 KiB after the first sync
+        #[arg(long)]
+        writes: u64,
+        /// MiB of the stream after which a map is kept
+        #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+        map: u32,
     },
     /// Measures the engine without files and clients, and prints the results as JSON
     Alone {
@@ -106,6 +125,10 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(options) => serve(&options),
         Command::Read { file, step, depth } => read(&file, step, depth),
+        Command::History { repository, image, volume, writes, map } => {
+            let map_bytes = u64::from(map) << 20;
+            print(history::write(&history::Plan { repository, volume, image, writes, map_bytes }))
+        }
         Command::Alone { part, rounds, threads, depth } => match part {
             Part::Rundown => print(alone::rundown::measure(threads.into(), rounds.into())),
             Part::Lock => print(alone::lock::measure()),
@@ -187,6 +210,10 @@ fn read(file: &std::path::Path, step: u32, depth: u16) -> Result<()> {
 fn print(result: Result<impl serde::Serialize>) -> Result<()> {
     println!("{}", serde_json::to_string(&result?).map_err(Error::Command)?);
     Ok(())
+}
+
+fn volume(text: &str) -> std::result::Result<VolumeGuid, String> {
+    VolumeGuid::parse(text).ok_or_else(|| format!("{text:?} is not a GUID"))
 }
 
 fn sector(text: &str) -> std::result::Result<u32, String> {

@@ -6,6 +6,7 @@
 mod alone;
 mod live;
 mod many;
+mod restore;
 mod slow;
 mod sparse;
 
@@ -32,7 +33,7 @@ const EASY_RATE: u32 = 500;
 
 type Step = fn(&mut Cases) -> Result<()>;
 
-const STEPS: [(&str, Step); 12] = [
+const STEPS: [(&str, Step); 13] = [
     ("no session", Cases::no_session),
     ("no session on all processors", Cases::no_session_on_all_processors),
     ("holds of the lock at 64 TiB", Cases::lock),
@@ -45,6 +46,7 @@ const STEPS: [(&str, Step); 12] = [
     ("several volumes", Cases::many),
     ("a sparse volume of 64 TiB", Cases::sparse),
     ("TLS on the link", Cases::tls),
+    ("restores and mounts after a history", Cases::restores),
 ];
 
 /// A running benchmark.

@@ -82,7 +82,11 @@ the mark is on 99.9 % of them. The disk under the writes held at once is a model
 without the engine and with it take turns.\n\
 - The raw read is the host's own: 1 MiB per read, 8 at once, on the same ring.\n\
 - A block's read, which the easy rate is compared with, is the p99 of random reads of 64 KiB, \
-one at a time, through the same host beside the same writers.\n";
+one at a time, through the same host beside the same writers.\n\
+- Histories are written by the server's code without a network: a first sync of the file, and \
+writes of 4 KiB at random places, with a map after each eighth of the volume's length. A copy of \
+the file, its restored image and what a mount reads are compared with the image; both sides end \
+with a sync, and find what they read in the system's cache.\n";
 
 fn missed_marks(rows: &[Row]) -> String {
     let missed: Vec<&Row> = rows.iter().filter(|row| row.reached == Some(false)).collect();

@@ -7,6 +7,7 @@
 //! | `run`, `fio`, `statistics` | a run, its writers, its results |
 //! | `contestant`, `snapless`, `qemu` | the programs that are compared |
 //! | `setting`, `process`, `wait` | programs and files; child processes; time limits |
+//! | `nbd` | the first read of a mounted disk |
 //! | `table`, `plot`, `document`, `machine` | the output |
 
 mod cases;
@@ -15,6 +16,7 @@ mod document;
 mod error;
 mod fio;
 mod machine;
+mod nbd;
 mod plot;
 mod process;
 mod qemu;
