@@ -1,16 +1,16 @@
 //! Reads a session's stored stream up to its acknowledged end.
 //!
 //! Readers need no lock: the writer changes only what lies past the acknowledged end.
-//! [`SessionReader::survey`] reads the record headers since the state that the writer has kept, and
-//! skips the content, to find out what can be restored. [`SessionReader::headers`] reads them from
-//! the begin, to find out what a point is made of. Both read the segments' indices as far as those
-//! go. [`SessionReader::replay`] reads everything and checks every checksum.
+//! [`SessionReader::survey`] reads the record headers since the state that the writer has kept, to
+//! find out what can be restored. [`SessionReader::headers`] reads them from the begin, to find out
+//! what a point is made of. Both read the segments' indices as far as those go, and of the rest all,
+//! with its checksums. [`SessionReader::replay`] reads everything and checks every checksum.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use snapless_types::RecordKind;
-use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
+use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, Watermark};
 use snapless_wire::record::{Record, Records};
 
 use crate::error::{Damage, Error, Result};
@@ -34,7 +34,7 @@ mod segment;
 pub(crate) use index::IndexReader;
 pub(crate) use segment::SegmentReader;
 
-/// Bytes read ahead while content is skipped: a few headers and little of the content between them.
+/// Bytes read ahead of a segment whose index is read: a few headers.
 const SURVEY_BUFFER_BYTES: usize = 4 << 10;
 /// Bytes read ahead while everything is read.
 const REPLAY_BUFFER_BYTES: usize = 256 << 10;
@@ -76,7 +76,7 @@ impl SessionReader {
 
     /// The state of the stream at its acknowledged end, with the watermark after that. Reads the
     /// headers of the records after the state that the writer has kept, of all if there is none of
-    /// use, and checks the stream's rules; reads no content.
+    /// use, and checks the stream's rules. Reads the content of the entries that no index has.
     ///
     /// # Errors
     /// [`Error::Damaged`] if a header or the stream is not sound.
@@ -134,7 +134,7 @@ impl SessionReader {
         with_indices(|indices| {
             let mut state = before.clone();
             let mut entry = from.map(|from| from.entry);
-            let how = How { indices, unindexed: Unindexed::Headers, stop };
+            let how = How { indices, stop };
             self.entries(begin, how, |_, found| {
                 if let Some(watermark) = found.watermark() {
                     state.mark(watermark)?;
@@ -179,8 +179,7 @@ impl SessionReader {
             Indices::Used => self.index(number),
             Indices::Ignored => None,
         };
-        let is_read = index.is_none() && how.unindexed == Unindexed::Whole;
-        let buffer = if is_read { REPLAY_BUFFER_BYTES } else { SURVEY_BUFFER_BYTES };
+        let buffer = if index.is_none() { REPLAY_BUFFER_BYTES } else { SURVEY_BUFFER_BYTES };
         let mut segment = self.segment(number, buffer)?;
         if offset > 0 {
             segment.go_to(offset)?;
@@ -195,13 +194,10 @@ impl SessionReader {
             if how.stop.is_set() {
                 return Err(Error::Stopped);
             }
-            let is_skimmed = how.unindexed == Unindexed::Headers;
-            let found = if is_skimmed && frame.kind() == FrameKind::Records {
-                segment.skim(frame)?
-            } else {
-                segment.load(frame, &mut payload)?;
-                segment.index_of(frame, &payload)?
-            };
+            // Also where headers are all that is wanted: a damaged one that gives another time
+            // would make other records part of an image.
+            segment.load(frame, &mut payload)?;
+            let found = segment.index_of(frame, &payload)?;
             if visit(&found).map_err(|why| segment.damage(why))? == Wanted::Enough {
                 return Ok(Wanted::Enough);
             }
@@ -291,7 +287,7 @@ impl SessionReader {
         stop: &StopFlag,
         mut visit: impl FnMut(&EntryIndex),
     ) -> Result<()> {
-        let how = How { indices: Indices::Ignored, unindexed: Unindexed::Whole, stop };
+        let how = How { indices: Indices::Ignored, stop };
         let visit = |entry: &EntryIndex| {
             visit(entry);
             Ok(Wanted::More)
@@ -532,7 +528,7 @@ impl SessionReader {
             None => ((SegmentNumber::FIRST, 0), StreamState::new(self.header.geometry)),
         };
         let mut wanted = Wanted::More;
-        let how = How { indices, unindexed: Unindexed::Whole, stop };
+        let how = How { indices, stop };
         self.entries(begin, how, |segment, found| {
             if let Some(watermark) = found.watermark() {
                 state.mark(watermark)?;
@@ -690,17 +686,7 @@ impl SessionReader {
 #[derive(Clone, Copy, Debug)]
 struct How<'a> {
     indices: Indices,
-    unindexed: Unindexed,
     stop: &'a StopFlag,
-}
-
-/// What is read of the entries that no index has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Unindexed {
-    /// The headers of their records; no checksum is checked.
-    Headers,
-    /// Everything, with the checksums.
-    Whole,
 }
 
 /// Whether indices are read.

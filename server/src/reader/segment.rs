@@ -4,7 +4,6 @@ use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
-use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::index::EntryIndex;
@@ -50,7 +49,7 @@ impl SegmentReader {
     }
 
     /// Begins the next entry, of records or a watermark; `None` at the acknowledged end.
-    /// [`Self::load`] must follow, or [`Self::watermark`] and for records [`Self::skim`].
+    /// [`Self::load`] must follow; [`Self::watermark`] does so for a watermark.
     pub(crate) fn next_entry(&mut self) -> Result<Option<FrameHeader>> {
         self.start = self.next;
         if self.start == self.end {

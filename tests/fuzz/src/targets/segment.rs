@@ -86,7 +86,7 @@ fn read(folder: &Path, input: &[u8]) -> &'static str {
             check_salvage(folder, true);
             "whole"
         }
-        // A survey does not look at content, so that only a replay finds it damaged.
+        // A survey looks at no more than it needs, so that a replay alone may find damage.
         (Ok(_), Err(error)) | (Err(error), Err(_)) => {
             assert!(matches!(error, Error::Damaged { .. }), "{error}");
             check_restore(folder, false);
