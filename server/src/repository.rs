@@ -111,7 +111,12 @@ impl Repository {
 
     /// The repository in a directory, whatever became of its header.
     pub fn to_salvage(root: &Path) -> Self {
-        Self { store: Store::local(root) }
+        Self::to_salvage_in(Store::local(root))
+    }
+
+    /// [`Self::to_salvage`] in a storage.
+    pub fn to_salvage_in(store: Store) -> Self {
+        Self { store }
     }
 
     /// Every volume, in order of its GUID: those that it has, and those that it must have.

@@ -9,7 +9,7 @@
 //! of its kept state, or the end of the last record; without an acknowledged end all is read that
 //! was stored, acknowledged or not.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
@@ -20,10 +20,10 @@ use crate::format::session::SessionHeader;
 use crate::format::state::{Checkpoint, STATE_FILE};
 use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
-use crate::restore::{Progress, Request, Stage};
+use crate::restore::{Progress, Request, Source, Stage};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store};
-use crate::target::FileTarget;
+use crate::target::{FileTarget, Target};
 use crate::time;
 
 mod entries;
@@ -45,10 +45,31 @@ pub fn salvage(
     repository: &Repository,
     request: &Request,
     stop: &StopFlag,
-    mut progress: impl FnMut(Progress),
+    progress: impl FnMut(Progress),
 ) -> Result<Report> {
-    let session = choose(repository, request)?;
-    let stored = Stored::find(repository, request.source.volume, session)?;
+    let Request { source, to, .. } = request;
+    let open =
+        |length, sector_size| FileTarget::open(to, &request.demand(length, sector_size), stop);
+    let (report, target) = salvage_to(repository, source, to, open, stop, progress)?;
+    target.finish()?;
+    Ok(report)
+}
+
+/// Salvages an image onto what `open` makes, given the volume's length and the size of its sectors
+/// in bytes; the report calls it `to`.
+///
+/// # Errors
+/// As [`salvage`].
+pub fn salvage_to<T: Target>(
+    repository: &Repository,
+    source: &Source,
+    to: &Path,
+    open: impl FnOnce(u64, Option<u32>) -> Result<T>,
+    stop: &StopFlag,
+    mut progress: impl FnMut(Progress),
+) -> Result<(Report, T)> {
+    let session = choose(repository, source)?;
+    let stored = Stored::find(repository, source.volume, session)?;
     let total = 2 * stored.bytes;
     // The first pass finds the clock, the length and the end; the second one makes the image.
     let mut pass = Pass::new(stored.limits());
@@ -63,8 +84,8 @@ pub fn salvage(
         return Err(Error::NothingToSalvage(session));
     }
     let sector_size = stored.sector_size();
-    let mut target = FileTarget::open(&request.to, &request.demand(length, sector_size), stop)?;
-    let mut image = Image::new(&mut target, found.cut(request.source.at), length);
+    let mut target = open(length, sector_size)?;
+    let mut image = Image::new(&mut target, found.cut(source.at), length);
     let mut pass = Pass::new(Limits { length: Some(length), ..stored.limits() });
     stored.walk(
         stop,
@@ -73,10 +94,10 @@ pub fn salvage(
     )?;
     let Salvaged { records, last, gap_since, missing, doubtful, unreadable } = image.finish();
     let report = Report {
-        volume: request.source.volume.to_string(),
+        volume: source.volume.to_string(),
         session: session.to_string(),
         time: last.map(time::to_text),
-        file: request.to.clone().into(),
+        file: to.to_owned().into(),
         bytes: length,
         sector_size,
         records,
@@ -87,15 +108,14 @@ pub fn salvage(
         unreadable,
         gap_since: gap_since.map(time::to_text),
     };
-    target.finish()?;
-    Ok(report)
+    Ok((report, target))
 }
 
 /// The session that is asked for, or the only one of the volume.
-fn choose(repository: &Repository, request: &Request) -> Result<SessionId> {
-    let volume = request.source.volume;
+fn choose(repository: &Repository, source: &Source) -> Result<SessionId> {
+    let volume = source.volume;
     let known = repository.session_ids(volume)?;
-    match (request.source.session, &known[..]) {
+    match (source.session, &known[..]) {
         (Some(session), _) if known.contains(&session) => Ok(session),
         (Some(session), _) => Err(Error::NoSession { volume, session }),
         (None, []) => Err(Error::NoSessions(volume)),
@@ -136,7 +156,15 @@ impl Stored {
         if let Some(header) = this.header {
             match SessionReader::open(&this.store, header) {
                 Ok(reader) => {
-                    let end = reader.acknowledged();
+                    // The damaged slot may have held the newest end: as for a restart, what follows
+                    // in whole epochs counts.
+                    let end = match reader.check_acknowledgement() {
+                        Ok(()) => *reader.acknowledged(),
+                        Err(error) => {
+                            this.note(error)?;
+                            *reader.with_whole_epochs().acknowledged()
+                        }
+                    };
                     this.end = Some((end.segment, end.offset, end.seq.get()));
                 }
                 Err(error) => this.note(error)?,
