@@ -12,7 +12,6 @@
 //! Only if a slot of the acknowledged end is damaged are whole epochs kept: the slot may have held
 //! an end that was acknowledged. Slot and epochs were read from the disk then, after a power loss.
 
-use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use snapless_types::{EpochId, Seq};
@@ -85,8 +84,13 @@ struct Kept {
 #[derive(Debug)]
 struct OpenSegment {
     number: SegmentNumber,
-    file: BufWriter<StoredFile>,
+    file: StoredFile,
+    /// Its length, with what has not been written yet.
     len: u64,
+    /// What has not been written yet, at the segment's end. It is dropped with the segment: another
+    /// server may write there by then.
+    unwritten: Vec<u8>,
+    place: Place,
     index: IndexWriter,
 }
 
@@ -136,7 +140,10 @@ impl SessionWriter {
         write_end(&acknowledged_file, acknowledged)?;
         let segment = match index {
             None => None,
-            Some(index) => Some(OpenSegment::reopen(&store, &dir, acknowledged, index)?),
+            Some(index) => {
+                let place = writable.place();
+                Some(OpenSegment::reopen(&store, &dir, place, acknowledged, index)?)
+            }
         };
         let session_file = store.open(&dir.join(SESSION_FILE), OpenMode::Read)?;
         let mut writer = Self {
@@ -182,10 +189,8 @@ impl SessionWriter {
         // Together, so that a segment does not end with a watermark.
         let segment = self.segment_for(len)?;
         let offset = segment.len + before.len() as u64;
-        let written = parts.iter().try_for_each(|part| segment.file.write_all(part));
-        written.map_err(Error::file("write", segment.file.get_ref().path()))?;
-        segment.index.add(segment.len, &marks, (*frame, payload));
-        segment.len += len;
+        parts.iter().try_for_each(|part| segment.put(part))?;
+        segment.index.add(offset - before.len() as u64, &marks, (*frame, payload));
         self.last_entry = Some(Entry { offset, header });
         self.kept.appended += len;
         Ok(())
@@ -215,6 +220,7 @@ impl SessionWriter {
             segment: segment.number,
             offset: segment.len,
         };
+        self.place.check()?;
         write_end(&self.acknowledged_file, acknowledged)?;
         // Last, so that as little as possible can happen until the acknowledgement leaves.
         self.check_names()?;
@@ -267,7 +273,7 @@ impl SessionWriter {
     /// finished segments.
     fn check_names(&mut self) -> Result<()> {
         let Some(segment) = &self.segment else { return Ok(()) };
-        segment.file.get_ref().check_name()?;
+        segment.file.check_name()?;
         self.acknowledged_file.check_name()?;
         self.session_file.check_name()?;
         self.place.check()?;
@@ -322,7 +328,8 @@ impl SessionWriter {
             (None, Some(open)) => Ok(open),
             (next, slot) => {
                 let number = next.unwrap_or(SegmentNumber::FIRST);
-                Ok(slot.insert(OpenSegment::create(&self.store, &self.dir, &self.header, number)?))
+                let Self { store, dir, place, header, .. } = self;
+                Ok(slot.insert(OpenSegment::create(store, dir, place, header, number)?))
             }
         }
     }
@@ -332,44 +339,69 @@ impl OpenSegment {
     fn create(
         store: &Store,
         dir: &Path,
+        place: &Place,
         session: &SessionHeader,
         number: SegmentNumber,
     ) -> Result<Self> {
+        place.check()?;
         let file = store.open(&dir.join(number.file_name()), OpenMode::CreateNew)?;
         let header = SegmentHeader { volume: session.volume, session: session.session, number };
         file.write_at(0, &header.to_bytes())?;
         file.sync()?;
         let index = IndexWriter::create(store, dir, session, number);
         store.sync_dir(dir)?;
-        Self::at(file, number, SEGMENT_HEADER_LEN as u64, index)
+        Ok(Self::at(file, number, SEGMENT_HEADER_LEN as u64, place, index))
     }
 
     fn reopen(
         store: &Store,
         dir: &Path,
+        place: &Place,
         acknowledged: Acknowledged,
         index: IndexWriter,
     ) -> Result<Self> {
         let number = acknowledged.segment;
         let file = store.open(&dir.join(number.file_name()), OpenMode::Write)?;
-        Self::at(file, number, acknowledged.offset, index)
+        Ok(Self::at(file, number, acknowledged.offset, place, index))
     }
 
     fn at(
-        mut file: StoredFile,
+        file: StoredFile,
         number: SegmentNumber,
         len: u64,
+        place: &Place,
         index: IndexWriter,
-    ) -> Result<Self> {
-        let sought = file.seek(SeekFrom::Start(len));
-        sought.map_err(Error::file("seek in", file.path()))?;
-        Ok(Self { number, file: BufWriter::with_capacity(WRITE_BUFFER_BYTES, file), len, index })
+    ) -> Self {
+        Self { number, file, len, unwritten: Vec::new(), place: place.clone(), index }
+    }
+
+    /// Adds bytes at the end; short ones are written later.
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.unwritten.len() + bytes.len() > WRITE_BUFFER_BYTES {
+            self.write_out()?;
+        }
+        if bytes.len() > WRITE_BUFFER_BYTES {
+            self.file.write_at(self.len, bytes)?;
+        } else {
+            self.unwritten.extend_from_slice(bytes);
+        }
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Writes what has not been written yet, unless another server has taken over.
+    fn write_out(&mut self) -> Result<()> {
+        self.place.check()?;
+        if !self.unwritten.is_empty() {
+            self.file.write_at(self.len - self.unwritten.len() as u64, &self.unwritten)?;
+            self.unwritten.clear();
+        }
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<()> {
-        let flushed = self.file.flush();
-        flushed.map_err(Error::file("write", self.file.get_ref().path()))?;
-        self.file.get_ref().sync()
+        self.write_out()?;
+        self.file.sync()
     }
 }
 
