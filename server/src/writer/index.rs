@@ -5,7 +5,7 @@
 //! entries that were cut off and replaced. So when a segment is opened again, its index is cut
 //! back, durably, before the segment may grow.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use log::warn;
 use snapless_wire::frame::FrameHeader;
@@ -22,6 +22,8 @@ use crate::storage::{OpenMode, Store, StoredFile};
 /// The index of the open segment.
 #[derive(Debug)]
 pub(super) struct IndexWriter {
+    store: Store,
+    path: PathBuf,
     /// `None` after a failure.
     file: Option<StoredFile>,
     /// Bytes of the file.
@@ -38,8 +40,14 @@ impl IndexWriter {
         number: SegmentNumber,
     ) -> Self {
         let chunks = ChunkBuilder::new(session.index_of(number), SEGMENT_HEADER_LEN as u64);
-        let file = begin(store, dir, session, number).map_err(given_up).ok();
-        Self { file, len: INDEX_HEADER_LEN as u64, chunks }
+        let path = dir.join(number.index_name());
+        let mut index =
+            Self { store: store.clone(), path, file: None, len: INDEX_HEADER_LEN as u64, chunks };
+        match begin(store, dir, session, number) {
+            Ok(file) => index.file = Some(file),
+            Err(error) => index.give_up(error),
+        }
+        index
     }
 
     /// Opens the index of the last segment again: cuts back what is damaged or past the
@@ -70,7 +78,9 @@ impl IndexWriter {
         // Also if nothing was cut: the sync of an earlier cut may have failed.
         file.sync()?;
         let chunks = ChunkBuilder::new(session.index_of(number), sound.end);
-        let mut index = Self { file: Some(file), len: sound.len, chunks };
+        let path = dir.join(number.index_name());
+        let mut index =
+            Self { store: store.clone(), path, file: Some(file), len: sound.len, chunks };
         match reader.tail(number, sound.end, stop, |entry| index.add_entry(entry)) {
             Err(error) if error.is_damage() => index.give_up(error),
             read => read?,
@@ -126,9 +136,17 @@ impl IndexWriter {
         }
     }
 
+    /// The indexer makes another one, once the segment is finished. A part of one that was not
+    /// synced would look damaged after a power loss.
     fn give_up(&mut self, error: Error) {
-        given_up(error);
+        warn!("a part of the segment gets no index: {error}");
         self.file = None;
+        let removed = self.store.remove(&self.path);
+        let dir = self.path.parent().unwrap_or(&self.path);
+        match removed.and_then(|()| self.store.sync_dir(dir)) {
+            Err(error) if !error.is_not_found() => warn!("it may look damaged: {error}"),
+            _ => {}
+        }
     }
 }
 
@@ -142,9 +160,4 @@ fn begin(
     let file = store.open(&dir.join(number.index_name()), OpenMode::Create)?;
     file.write_at(0, &session.index_of(number).to_bytes())?;
     Ok(file)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn given_up(error: Error) {
-    warn!("a part of the segment gets no index: {error}");
 }
