@@ -109,15 +109,6 @@ pub fn verify_selected(
 ) -> Result<Report> {
     let sessions = selection.sessions(repository)?;
     let mut found = Vec::new();
-    if selection.volume.is_none() && selection.session.is_none() {
-        found.extend(repository.known()?.damage.map(|(offset, why)| Finding {
-            volume: None,
-            session: None,
-            file: repository.store().locate(Path::new(SESSIONS_FILE)).into(),
-            offset: Some(offset),
-            error: why.to_string(),
-        }));
-    }
     if selection.session.is_none() {
         found.extend(bookmarks(repository, selection.volume)?);
     }
@@ -127,6 +118,9 @@ pub fn verify_selected(
             Ok(reader) => readers.extend(reader),
             Err(error) => found.push(finding(repository, volume, session, &error)),
         }
+    }
+    if selection.volume.is_none() && selection.session.is_none() {
+        found.extend(list_damage(repository, &readers)?);
     }
     // A segment that cannot be sized is found again, and reported, when it is read.
     let total = readers.iter().map(|reader| reader.stored_bytes().unwrap_or(0)).sum();
@@ -164,6 +158,25 @@ impl Selection {
             _ => Ok(sessions),
         }
     }
+}
+
+/// The damage of the list of sessions.
+fn list_damage(repository: &Repository, readers: &[SessionReader]) -> Result<Option<Finding>> {
+    let known = repository.known()?;
+    // A session is in the list before anything of it is acknowledged: what looks like a torn entry
+    // was one that is missed now.
+    let is_missed = readers.iter().any(|reader| {
+        let header = reader.header();
+        reader.acknowledged().epoch.get() > 0 && !known.has(header.volume, header.session)
+    });
+    let torn = known.torn.filter(|_| is_missed);
+    Ok(known.damage.or(torn).map(|(offset, why)| Finding {
+        volume: None,
+        session: None,
+        file: repository.store().locate(Path::new(SESSIONS_FILE)).into(),
+        offset: Some(offset),
+        error: why.to_string(),
+    }))
 }
 
 /// The damage of bookmarks.

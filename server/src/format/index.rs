@@ -178,6 +178,11 @@ impl EntryIndex {
         Ok(entry)
     }
 
+    /// Adds a record whose checksums are not known; none of the others' are either.
+    pub(crate) fn push_header(&mut self, header: RecordHeader) {
+        self.headers.push(header);
+    }
+
     /// Where in the segment it ends.
     pub fn end(&self) -> u64 {
         self.offset.saturating_add((FRAME_HEADER_LEN + self.frame.payload_len()) as u64)

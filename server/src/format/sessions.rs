@@ -55,6 +55,8 @@ pub struct KnownSessions {
     pub end: u64,
     /// The first entry that is damaged: where it begins, and how.
     pub damage: Option<(u64, FormatError)>,
+    /// The last entry, if it looks as an append that a crash has torn; the next one takes its place.
+    pub torn: Option<(u64, FormatError)>,
 }
 
 impl KnownSession {
@@ -100,8 +102,10 @@ impl KnownSessions {
             let end = start + ENTRY_LEN as u64;
             match KnownSession::read(entry) {
                 Ok(session) => found.sessions.push(session),
-                // The length of an append may be durable, and its bytes not.
-                Err(_) if entry == &[0; ENTRY_LEN] && end >= bytes.len() as u64 => break,
+                Err(why) if is_torn(entry) && end >= bytes.len() as u64 => {
+                    found.torn = Some((start, why));
+                    break;
+                }
                 Err(why) => _ = found.damage.get_or_insert((start, why)),
             }
             found.end = end;
@@ -113,6 +117,12 @@ impl KnownSessions {
     pub fn has(&self, volume: VolumeGuid, session: SessionId) -> bool {
         self.sessions.iter().any(|it| (it.volume, it.session) == (volume, session))
     }
+}
+
+/// True for what a crash may leave of an append: its length may be durable and a part of its bytes
+/// not, at the begin or at the end. An entry begins with another byte than zero.
+fn is_torn(entry: &[u8; ENTRY_LEN]) -> bool {
+    entry[0] == 0 || entry[ENTRY_LEN - 1] == 0
 }
 
 #[cfg(test)]
@@ -146,10 +156,14 @@ mod tests {
             let mut grown = whole[..len].to_vec();
             let cut = KnownSessions::read(&grown);
             assert_eq!((cut.sessions.len(), cut.end, cut.damage), (1, 64, None), "{len}");
-            grown.truncate(ENTRY_LEN);
             grown.resize(2 * ENTRY_LEN, 0);
-            let zeros = KnownSessions::read(&grown);
-            assert_eq!((zeros.sessions.len(), zeros.end, zeros.damage), (1, 64, None));
+            let mut end_only = whole.clone();
+            end_only[ENTRY_LEN..=len].fill(0);
+            for torn in [grown, end_only].iter().filter(|torn| **torn != whole) {
+                let found = KnownSessions::read(torn);
+                assert_eq!((found.sessions.len(), found.end, found.damage), (1, 64, None), "{len}");
+                assert_eq!(found.torn.map(|torn| torn.0), Some(64), "{len}");
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
+use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::index::EntryIndex;
