@@ -31,6 +31,18 @@ impl Batch {
         Self { first, seeds, jobs: None }
     }
 
+    /// The seeds, in order.
+    pub(crate) fn all_seeds(&self) -> impl Iterator<Item = u64> + use<> {
+        let count = if self.seeds == 0 { u64::MAX } else { self.seeds };
+        let first = self.first.seed;
+        (0..count).map(move |index| first.wrapping_add(index))
+    }
+
+    /// Steps of each run.
+    pub(crate) fn steps(&self) -> u64 {
+        self.first.steps
+    }
+
     /// Plays them; `on_report` gets the report of every run that kept the rules, in no particular
     /// order.
     pub fn play(&self, on_report: impl Fn(u64, &Report) + Sync) -> Result<Report, Box<Failure>> {

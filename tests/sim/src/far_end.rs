@@ -8,7 +8,6 @@
 //!
 //! The model of the server (`link`) follows along: it says what must be there.
 
-mod storage;
 mod stream;
 
 use snapless_engine::{Record, Tick};
@@ -39,9 +38,8 @@ use crate::failure::{Broken, Rule};
 use crate::options::{Options, Sabotage};
 use crate::plan::FarEndPlan;
 use crate::rng::Rng;
+use crate::storage::{Lies, SimStorage};
 use crate::volume::{Content, Sectors, Volume};
-
-use storage::SimStorage;
 
 const VOLUME: VolumeGuid = VolumeGuid([1; 16]);
 const SESSION: SessionId = SessionId([2; 16]);
@@ -114,8 +112,12 @@ impl FarEnd {
     /// A server that knows nothing, and no connection to it.
     pub fn new(plan: FarEndPlan, volume: Volume, options: &Options) -> Self {
         let mut rng = Rng::new(options.seed, 3);
-        let lies = [Sabotage::NoSync, Sabotage::NoDirectorySync];
-        let storage = SimStorage::new(rng.fork(), lies.map(|lie| options.sabotages(lie)));
+        let lies = Lies {
+            sync: options.sabotages(Sabotage::NoSync),
+            sync_dir: options.sabotages(Sabotage::NoDirectorySync),
+            cut: false,
+        };
+        let storage = SimStorage::new(rng.fork(), lies);
         Self {
             plan,
             volume,

@@ -13,6 +13,8 @@
 //! | `host` | the engine's lock and clocks |
 //! | `disk`, `memory`, `link`, `lulls`, `writer` | the models |
 //! | `far_end` | the real server, over a disk that loses power |
+//! | `storage` | the server's disk |
+//! | `store` | the simulator of the store alone |
 //! | `ledger` | what really happened |
 //! | `check` | the rules |
 //! | `options` | the options of a run; sabotages that the checks must find |
@@ -33,6 +35,8 @@ mod plan;
 mod report;
 mod rng;
 mod runner;
+mod storage;
+pub mod store;
 mod trace;
 mod volume;
 mod world;
@@ -44,3 +48,4 @@ pub use host::engine_is_deciding;
 pub use options::{Fault, Options, Sabotage};
 pub use report::Report;
 pub use runner::{run, shrink};
+pub use store::StoreBatch;

@@ -1,0 +1,385 @@
+//! The server's disk: a [`Storage`] in memory that loses power and refuses calls.
+//!
+//! A crash leaves what the trait's documentation promises and not more ([`Disk`]). The power may
+//! also fail in the middle of any operation, a sync of a file may fail, and any one call may be
+//! refused ([`Fault`]). What is on the disk before each change can be recorded, so that one run
+//! gives all the crashes that can come in it.
+
+mod disk;
+
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use snapless_server::storage::{Lock, OpenMode, Storage, StorageFile};
+
+use crate::rng::Rng;
+
+use disk::{Change, Node};
+pub use disk::{Disk, Survivors};
+
+/// The disk in its machine. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct SimStorage(Arc<Mutex<Machine>>);
+
+#[derive(Debug)]
+struct Machine {
+    rng: Rng,
+    disk: Disk,
+    /// The indices of the files that are locked.
+    locks: BTreeSet<usize>,
+    /// Calls so far.
+    calls: u64,
+    /// The call that is refused, and how.
+    fault: Option<(u64, Fault)>,
+    /// The disk before each change.
+    recorded: Option<Vec<Disk>>,
+    /// The power fails after so many more changes.
+    fails_after: Option<u64>,
+    has_power: bool,
+    /// The next sync of a file fails.
+    next_sync_fails: bool,
+    /// A call was refused, or a sync failed, since [`SimStorage::took_failure`].
+    failed: bool,
+    lies: Lies,
+}
+
+/// What a disk does not do although it says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lies {
+    /// Syncs of files do nothing.
+    pub sync: bool,
+    /// Syncs of directories do nothing.
+    pub sync_dir: bool,
+    /// Files are not cut.
+    pub cut: bool,
+}
+
+/// How a call is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Nothing is done.
+    Refused,
+    /// The disk is full: the first half of a write is done, of any other call nothing.
+    Full,
+    /// A failed sync drops what was changed; it stays visible, and the next sync succeeds. Of any
+    /// other call nothing is done.
+    Dropped,
+}
+
+impl SimStorage {
+    /// An empty disk.
+    pub fn new(rng: Rng, lies: Lies) -> Self {
+        Self::with(Disk::default(), rng, lies)
+    }
+
+    /// This disk in another machine.
+    pub fn with(disk: Disk, rng: Rng, lies: Lies) -> Self {
+        Self(Arc::new(Mutex::new(Machine {
+            rng,
+            disk,
+            locks: BTreeSet::new(),
+            calls: 0,
+            fault: None,
+            recorded: None,
+            fails_after: None,
+            has_power: true,
+            next_sync_fails: false,
+            failed: false,
+            lies,
+        })))
+    }
+
+    /// The same machine after its power was off, with this on its disk. Who still uses this one
+    /// reaches a machine that is no longer there.
+    pub fn succeed(&self, disk: Disk) -> Self {
+        let mut machine = self.machine();
+        let Machine { calls, fault, lies, .. } = *machine;
+        let (recorded, rng) = (machine.recorded.take(), machine.rng.fork());
+        let next = Self::with(disk, rng, lies);
+        let mut successor = next.machine();
+        (successor.calls, successor.fault, successor.recorded) = (calls, fault, recorded);
+        drop(successor);
+        next
+    }
+
+    /// What is on the disk.
+    pub fn disk(&self) -> Disk {
+        self.machine().disk.clone()
+    }
+
+    /// Records the disk before each change from now on.
+    pub fn record(&self) {
+        self.machine().recorded = Some(Vec::new());
+    }
+
+    /// What was recorded.
+    pub fn take_recorded(&self) -> Vec<Disk> {
+        self.machine().recorded.take().unwrap_or_default()
+    }
+
+    /// Calls so far.
+    pub fn calls(&self) -> u64 {
+        self.machine().calls
+    }
+
+    /// Has the call of this number refused; the first one is 1.
+    pub fn refuse(&self, call: u64, fault: Fault) {
+        self.machine().fault = Some((call, fault));
+    }
+
+    /// Lets the power fail after so many more changes.
+    pub fn fail_after(&self, changes: u64) {
+        self.machine().fails_after = Some(changes);
+    }
+
+    /// Lets the next sync of a file fail.
+    pub fn fail_sync(&self) {
+        self.machine().next_sync_fails = true;
+    }
+
+    /// True if a call was refused or a sync failed since the last call of this. From now on none is
+    /// refused.
+    pub fn took_failure(&self) -> bool {
+        let mut machine = self.machine();
+        machine.fault = None;
+        std::mem::take(&mut machine.failed)
+    }
+
+    /// True until the power fails.
+    pub fn has_power(&self) -> bool {
+        self.machine().has_power
+    }
+
+    /// The power fails, if it has not, and comes back.
+    pub fn crash(&self) {
+        let mut machine = self.machine();
+        let Machine { rng, disk, .. } = &mut *machine;
+        disk.crash(&mut Survivors::Any(rng));
+        machine.locks.clear();
+        (machine.fails_after, machine.has_power) = (None, true);
+        (machine.next_sync_fails, machine.failed) = (false, false);
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a call, and tells if it is to be refused.
+    fn call(&self) -> io::Result<(MutexGuard<'_, Machine>, Option<Fault>)> {
+        let mut machine = self.machine();
+        if !machine.has_power {
+            return Err(no_power());
+        }
+        machine.calls += 1;
+        let calls = machine.calls;
+        let fault = machine.fault.filter(|(call, _)| *call == calls).map(|(_, fault)| fault);
+        machine.failed |= fault.is_some();
+        Ok((machine, fault))
+    }
+
+    /// The disk for a call that changes nothing.
+    fn reach(&self) -> io::Result<MutexGuard<'_, Machine>> {
+        match self.call()? {
+            (machine, None) => Ok(machine),
+            (_, Some(fault)) => Err(fault.error()),
+        }
+    }
+
+    /// Makes a change.
+    fn change<R>(&self, make: impl FnOnce(&mut Machine) -> io::Result<R>) -> io::Result<R> {
+        self.change_or(make, |_, fault| Err(fault.error()))
+    }
+
+    /// Makes a change, or what becomes of it if it is refused. If the power fails meanwhile, the
+    /// change may have been made.
+    fn change_or<R>(
+        &self,
+        make: impl FnOnce(&mut Machine) -> io::Result<R>,
+        refuse: impl FnOnce(&mut Machine, Fault) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let (mut machine, fault) = self.call()?;
+        let machine = &mut *machine;
+        if let Some(recorded) = &mut machine.recorded {
+            recorded.push(machine.disk.clone());
+        }
+        if let Some(fault) = fault {
+            return refuse(machine, fault);
+        }
+        let fails = machine.fails_after == Some(0);
+        machine.fails_after = machine.fails_after.and_then(|left| left.checked_sub(1));
+        if !fails {
+            return make(machine);
+        }
+        machine.has_power = false;
+        if machine.rng.once_in(2) {
+            make(machine)?;
+        }
+        Err(no_power())
+    }
+}
+
+impl Fault {
+    fn error(self) -> io::Error {
+        match self {
+            Self::Full => ErrorKind::StorageFull.into(),
+            Self::Refused | Self::Dropped => io::Error::other("the server's disk refuses a call"),
+        }
+    }
+}
+
+fn no_power() -> io::Error {
+    io::Error::other("the server has no power")
+}
+
+impl Storage for SimStorage {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
+        let found = self.reach()?.disk.file(path);
+        let index = match (mode, found) {
+            (OpenMode::CreateNew, Ok(_)) => return Err(ErrorKind::AlreadyExists.into()),
+            (OpenMode::Create, Ok(index)) => self.change(|machine| {
+                machine.disk.make(index, Change::SetLen(0));
+                Ok(index)
+            })?,
+            (OpenMode::Create | OpenMode::CreateNew, Err(_)) => {
+                self.change(|machine| machine.disk.create(path))?
+            }
+            (OpenMode::Read | OpenMode::Write, found) => found?,
+        };
+        Ok(Box::new(OpenFile { storage: self.clone(), path: path.to_owned(), index }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<bool> {
+        if self.reach()?.disk.is_directory(path) {
+            return Ok(false);
+        }
+        self.change(|machine| machine.disk.name(path, Some(Node::Directory)).map(|()| true))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.reach()?.disk.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(|machine| machine.disk.rename(from, to))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.change(|machine| machine.disk.remove(path))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.change(|machine| {
+            if !machine.lies.sync_dir {
+                machine.disk.sync_dir(dir);
+            }
+            Ok(())
+        })
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        let found = self.reach()?.disk.file(path);
+        let index = match found {
+            Ok(index) => index,
+            Err(_) => self.change(|machine| machine.disk.create(path))?,
+        };
+        if !self.machine().locks.insert(index) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(Locked { storage: self.clone(), index }))
+    }
+
+    fn locate(&self, path: &Path) -> PathBuf {
+        Path::new("server").join(path)
+    }
+}
+
+/// A lock on a file, whatever becomes of its name.
+struct Locked {
+    storage: SimStorage,
+    index: usize,
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        self.storage.machine().locks.remove(&self.index);
+    }
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    storage: SimStorage,
+    path: PathBuf,
+    index: usize,
+}
+
+impl StorageFile for OpenFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let machine = self.storage.reach()?;
+        let rest = machine.disk.content(self.index).get(index(offset)..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let write = |bytes: &[u8]| Change::Write { offset: index(offset), bytes: bytes.to_vec() };
+        self.storage.change_or(
+            |machine| {
+                machine.disk.make(self.index, write(bytes));
+                Ok(())
+            },
+            |machine, fault| {
+                if fault == Fault::Full && bytes.len() > 1 {
+                    machine.disk.make(self.index, write(&bytes[..bytes.len() / 2]));
+                }
+                Err(fault.error())
+            },
+        )
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.storage.reach()?.disk.content(self.index).len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.storage.change(|machine| {
+            if !machine.lies.cut {
+                machine.disk.make(self.index, Change::SetLen(index(len)));
+            }
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.storage.change_or(
+            |machine| {
+                let Machine { rng, disk, lies, next_sync_fails, failed, .. } = machine;
+                if std::mem::take(next_sync_fails) {
+                    disk.fail_sync(self.index, &mut Survivors::Any(rng));
+                    *failed = true;
+                    return Err(io::Error::other("the server's disk could not be synced"));
+                }
+                if !lies.sync {
+                    disk.sync(self.index);
+                }
+                Ok(())
+            },
+            |machine, fault| {
+                if fault == Fault::Dropped {
+                    machine.disk.fail_sync(self.index, &mut Survivors::None);
+                }
+                Err(fault.error())
+            },
+        )
+    }
+
+    fn has_its_name(&self) -> io::Result<bool> {
+        Ok(self.storage.reach()?.disk.file(&self.path).is_ok_and(|found| found == self.index))
+    }
+}
+
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).expect("model files are small")
+}

@@ -1,0 +1,310 @@
+//! What is on a disk, and what of it survives a crash.
+//!
+//! Each change that was not synced survives whole, torn or not at all, whatever becomes of the
+//! changes around it; so does each name.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::rng::Rng;
+
+/// Files and names. A clone is another disk with the same content.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    files: Vec<FileData>,
+    /// What each name stands for.
+    names: BTreeMap<PathBuf, Node>,
+    /// Names that survive a crash.
+    durable_names: BTreeMap<PathBuf, Node>,
+    /// What names stood for since their directory was synced.
+    renamed: BTreeMap<PathBuf, Vec<Option<Node>>>,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Node {
+    /// A directory.
+    Directory,
+    /// The file's index.
+    File(usize),
+}
+
+/// Which of the changes that were not synced survive; they are numbered from 0.
+#[derive(Debug)]
+pub enum Survivors<'a> {
+    /// No change.
+    None,
+    /// Every change, as after the end of the process alone.
+    All,
+    /// This one.
+    Only(usize),
+    /// The first half of this write, and every other change.
+    Torn(usize),
+    /// Every change but this one.
+    AllBut(usize),
+    /// Each one or not, whole or torn, in any order.
+    Any(&'a mut Rng),
+}
+
+#[derive(Clone, Debug, Default)]
+struct FileData {
+    content: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
+    changes: Vec<Change>,
+}
+
+/// A change of a file that was not synced.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Write { offset: usize, bytes: Vec<u8> },
+    SetLen(usize),
+}
+
+impl Disk {
+    /// Changes that were not synced.
+    pub fn pending(&self) -> usize {
+        let contents: usize = self.files.iter().map(|file| file.changes.len()).sum();
+        contents + self.renamed.values().map(Vec::len).sum::<usize>()
+    }
+
+    /// The power fails.
+    pub fn crash(&mut self, survivors: &mut Survivors<'_>) {
+        let mut number = 0;
+        for file in &mut self.files {
+            file.settle(&mut number, survivors);
+            file.content = Arc::clone(&file.durable);
+        }
+        for (path, values) in std::mem::take(&mut self.renamed) {
+            // The durable value, or one of those since.
+            let survives = match survivors {
+                Survivors::Any(rng) => rng.index(values.len() + 1).checked_sub(1),
+                _ => (0..values.len()).rfind(|index| survivors.has(number + index)),
+            };
+            number += values.len();
+            if let Some(index) = survives {
+                set(&mut self.durable_names, &path, values[index]);
+            }
+        }
+        self.names = BTreeMap::new();
+        // A directory comes before what is in it.
+        for (path, &node) in &self.durable_names {
+            if has_parent(&self.names, path) {
+                self.names.insert(path.clone(), node);
+            }
+        }
+        self.durable_names.clone_from(&self.names);
+    }
+
+    /// Every file, in order of its name.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let is_file = |(_, node): &(_, &Node)| matches!(node, Node::File(_));
+        self.names.iter().filter(is_file).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// The content of a file; none of one that is not there.
+    pub fn read(&self, path: &Path) -> &[u8] {
+        self.file(path).map_or(&[], |index| self.content(index))
+    }
+
+    /// Puts other content into a file, durably.
+    pub fn damage(&mut self, path: &Path, content: Vec<u8>) {
+        if let Ok(index) = self.file(path) {
+            let content = Arc::new(content);
+            let file = &mut self.files[index];
+            *file = FileData { durable: Arc::clone(&content), content, changes: Vec::new() };
+        }
+    }
+
+    /// Removes a file, durably.
+    pub fn lose(&mut self, path: &Path) {
+        self.names.remove(path);
+        self.durable_names.remove(path);
+        self.renamed.remove(path);
+    }
+
+    /// True if there is a file or a directory of this name.
+    pub fn has(&self, path: &Path) -> bool {
+        self.names.contains_key(path)
+    }
+
+    /// A number that tells the names and the contents of two disks apart, as they are visible.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for (path, node) in &self.names {
+            path.hash(&mut hasher);
+            match node {
+                Node::Directory => 0.hash(&mut hasher),
+                &Node::File(index) => self.content(index).hash(&mut hasher),
+            }
+        }
+        hasher.finish()
+    }
+
+    /// A number that tells two disks apart, also by what survives a crash.
+    pub fn whole_digest(&self) -> u64 {
+        let mut survivor = self.clone();
+        survivor.crash(&mut Survivors::None);
+        let mut hasher = DefaultHasher::new();
+        [self.digest(), survivor.digest(), self.pending() as u64].hash(&mut hasher);
+        hasher.finish()
+    }
+
+    pub(super) fn name(&mut self, path: &Path, node: Option<Node>) -> io::Result<()> {
+        if !has_parent(&self.names, path) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        set(&mut self.names, path, node);
+        self.renamed.entry(path.to_owned()).or_default().push(node);
+        Ok(())
+    }
+
+    pub(super) fn create(&mut self, path: &Path) -> io::Result<usize> {
+        let index = self.files.len();
+        self.name(path, Some(Node::File(index)))?;
+        self.files.push(FileData::default());
+        Ok(index)
+    }
+
+    pub(super) fn file(&self, path: &Path) -> io::Result<usize> {
+        match self.names.get(path) {
+            Some(&Node::File(index)) => Ok(index),
+            _ => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
+    pub(super) fn is_directory(&self, path: &Path) -> bool {
+        is_directory(&self.names, path)
+    }
+
+    pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        if !self.is_directory(dir) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let inside = self.names.keys().filter(|path| path.parent() == Some(dir));
+        let names = inside.filter_map(|path| path.file_name()?.to_str());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let index = self.file(from)?;
+        self.name(from, None)?;
+        self.name(to, Some(Node::File(index)))
+    }
+
+    pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.file(path)?;
+        self.name(path, None)
+    }
+
+    pub(super) fn sync_dir(&mut self, dir: &Path) {
+        let inside = |path: &Path| path.parent() == Some(dir);
+        for path in self.renamed.keys().filter(|path| inside(path)) {
+            set(&mut self.durable_names, path, self.names.get(path).copied());
+        }
+        self.renamed.retain(|path, _| !inside(path));
+    }
+
+    pub(super) fn content(&self, index: usize) -> &[u8] {
+        &self.files[index].content
+    }
+
+    pub(super) fn make(&mut self, index: usize, change: Change) {
+        let file = &mut self.files[index];
+        change.apply(Arc::make_mut(&mut file.content), |_| None);
+        file.changes.push(change);
+    }
+
+    pub(super) fn sync(&mut self, index: usize) {
+        let file = &mut self.files[index];
+        for change in file.changes.drain(..) {
+            change.apply(Arc::make_mut(&mut file.durable), |_| None);
+        }
+    }
+
+    /// What was changed since the last sync is durable, or not; it stays visible, and no later sync
+    /// knows of it.
+    pub(super) fn fail_sync(&mut self, index: usize, survivors: &mut Survivors<'_>) {
+        self.files[index].settle(&mut 0, survivors);
+    }
+}
+
+fn set(names: &mut BTreeMap<PathBuf, Node>, path: &Path, node: Option<Node>) {
+    match node {
+        Some(node) => _ = names.insert(path.to_owned(), node),
+        None => _ = names.remove(path),
+    }
+}
+
+fn is_directory(names: &BTreeMap<PathBuf, Node>, path: &Path) -> bool {
+    path == Path::new("") || names.get(path) == Some(&Node::Directory)
+}
+
+fn has_parent(names: &BTreeMap<PathBuf, Node>, path: &Path) -> bool {
+    is_directory(names, path.parent().unwrap_or(Path::new("")))
+}
+
+impl Survivors<'_> {
+    fn has(&self, number: usize) -> bool {
+        match self {
+            Self::None => false,
+            Self::All | Self::Torn(_) | Self::Any(_) => true,
+            Self::Only(only) => *only == number,
+            Self::AllBut(lost) => *lost != number,
+        }
+    }
+}
+
+impl FileData {
+    /// Makes the changes durable that survive; `number` is that of the first one.
+    fn settle(&mut self, number: &mut usize, survivors: &mut Survivors<'_>) {
+        let first = *number;
+        *number += self.changes.len();
+        let mut changes: Vec<_> =
+            std::mem::take(&mut self.changes).into_iter().zip(first..).collect();
+        if changes.is_empty() {
+            return;
+        }
+        let durable = Arc::make_mut(&mut self.durable);
+        if let Survivors::Any(rng) = survivors {
+            rng.shuffle(&mut changes);
+        }
+        for (change, number) in changes {
+            match &mut *survivors {
+                Survivors::Any(rng) => match rng.below(4) {
+                    0 => {}
+                    1 => change.apply(durable, |len| {
+                        let torn = [0; 2].map(|_| rng.index(len + 1));
+                        Some((torn[0].min(torn[1]), torn[0].max(torn[1])))
+                    }),
+                    _ => change.apply(durable, |_| None),
+                },
+                Survivors::Torn(torn) if *torn == number => {
+                    change.apply(durable, |len| Some((0, len / 2)));
+                }
+                fixed if fixed.has(number) => change.apply(durable, |_| None),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Change {
+    /// Applies it, or the part that `torn` says: its start and its end. The length survives whole.
+    fn apply(&self, content: &mut Vec<u8>, torn: impl FnOnce(usize) -> Option<(usize, usize)>) {
+        match self {
+            &Self::SetLen(len) => content.resize(len, 0),
+            Self::Write { offset, bytes } => {
+                let end = offset + bytes.len();
+                if content.len() < end {
+                    content.resize(end, 0);
+                }
+                let (from, to) = torn(bytes.len()).unwrap_or((0, bytes.len()));
+                content[offset + from..offset + to].copy_from_slice(&bytes[from..to]);
+            }
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! What must hold of a store in which one file was damaged: `verify` names the file, no byte that
+//! is restored is wrong, and what a salvage does not list is right.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use snapless_server::error::Error;
+use snapless_server::format::acknowledged::{ACKNOWLEDGED_FILE, SLOT_LEN, SLOT_STRIDE};
+use snapless_server::format::map::MapNumber;
+use snapless_server::format::repository::{LOCK_FILE, REPOSITORY_FILE};
+use snapless_server::format::segment::SegmentNumber;
+use snapless_server::format::sessions::{ENTRY_LEN, SESSIONS_FILE};
+use snapless_server::format::state::STATE_FILE;
+use snapless_server::format::watermark::WATERMARK_FILE;
+use snapless_server::repository::Repository;
+use snapless_server::restore::Source;
+use snapless_server::salvage::{Report, salvage_to};
+use snapless_server::stop::StopFlag;
+use snapless_server::timeline::At;
+use snapless_server::verify::verify;
+
+use super::check::image;
+use super::model::{Model, VOLUME};
+use super::world::World;
+use crate::rng::Rng;
+use crate::storage::Disk;
+
+/// Bytes that a misdirected write puts into another file.
+const MISDIRECTED: usize = 512;
+
+/// One damaged file.
+#[derive(Clone, Debug)]
+pub struct Damaged {
+    path: PathBuf,
+    kind: Kind,
+    content: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// A bit of this byte was flipped.
+    Flip(usize),
+    /// What belongs into another file was written from this byte on.
+    Foreign(usize),
+    /// The file is as it was earlier.
+    Older,
+    /// The file was removed.
+    Gone,
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    /// The stream, or what is needed to find it.
+    Needed,
+    /// The acknowledged end.
+    End,
+    /// What the stream says as well.
+    Derived,
+    /// The same, and it is written without a sync: what is wrong in it is no damage.
+    Unsynced,
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is damaged: {:?}", self.path.display(), self.kind)
+    }
+}
+
+/// Every file of a disk, damaged in every way; `earlier` are disks from before.
+pub fn each(disk: &Disk, earlier: &[Disk]) -> Vec<Damaged> {
+    let mut found = Vec::new();
+    let paths = files(disk);
+    for (path, other) in paths.iter().zip(paths.iter().cycle().skip(1)) {
+        let len = disk.read(path).len();
+        for byte in [0, 9, 17, 40, len / 3, len / 2, len - len / 5, len.saturating_sub(1)] {
+            found.extend(flip(disk, path, byte));
+        }
+        found.extend(misdirect(disk, path, other, len / 2));
+        let older = |earlier: &&Disk| {
+            let before = earlier.read(path);
+            !before.is_empty() && before != disk.read(path)
+        };
+        for disk in [earlier.iter().find(older), earlier.iter().rfind(older)].into_iter().flatten()
+        {
+            let content = Some(disk.read(path).to_vec());
+            found.push(Damaged { path: path.clone(), kind: Kind::Older, content });
+        }
+        found.push(Damaged { path: path.clone(), kind: Kind::Gone, content: None });
+    }
+    found
+}
+
+/// Any file of a disk, damaged in any way.
+pub fn any(disk: &Disk, rng: &mut Rng) -> Option<Damaged> {
+    let paths = files(disk);
+    if paths.is_empty() {
+        return None;
+    }
+    let [path, other] = [0; 2].map(|_| &paths[rng.index(paths.len())]);
+    let byte = rng.index(disk.read(path).len().max(1));
+    match rng.below(8) {
+        0 => Some(Damaged { path: path.clone(), kind: Kind::Gone, content: None }),
+        1..3 => misdirect(disk, path, other, byte),
+        _ => flip(disk, path, byte),
+    }
+}
+
+fn files(disk: &Disk) -> Vec<PathBuf> {
+    let is_used = |path: &PathBuf| {
+        path != Path::new(LOCK_FILE) && path.extension().is_none_or(|extension| extension != "new")
+    };
+    disk.paths().into_iter().filter(is_used).collect()
+}
+
+fn flip(disk: &Disk, path: &Path, byte: usize) -> Option<Damaged> {
+    let mut content = disk.read(path).to_vec();
+    *content.get_mut(byte)? ^= 1 << (byte % 8);
+    Some(Damaged { path: path.to_owned(), kind: Kind::Flip(byte), content: Some(content) })
+}
+
+fn misdirect(disk: &Disk, path: &Path, other: &Path, byte: usize) -> Option<Damaged> {
+    let (mut content, foreign) = (disk.read(path).to_vec(), disk.read(other));
+    let len = MISDIRECTED.min(foreign.len()).min(content.len().checked_sub(byte)?);
+    content[byte..byte + len].copy_from_slice(&foreign[..len]);
+    let is_damaged = content != disk.read(path);
+    let kind = Kind::Foreign(byte);
+    is_damaged.then(|| Damaged { path: path.to_owned(), kind, content: Some(content) })
+}
+
+/// Checks the store with the damaged file.
+///
+/// # Errors
+/// What is not as it must be.
+pub fn check(
+    damaged: &Damaged,
+    disk: &Disk,
+    models: &[Model],
+    current: usize,
+) -> Result<u64, String> {
+    let role = role(disk, &damaged.path);
+    let mut broken = disk.clone();
+    match &damaged.content {
+        Some(content) => broken.damage(&damaged.path, content.clone()),
+        None => broken.lose(&damaged.path),
+    }
+    let mut world = World::on(broken, models.to_vec(), current, None);
+    let store = world.store();
+    let is_of_repository = damaged.path == Path::new(REPOSITORY_FILE);
+    let repository = match Repository::open_in(store.clone()) {
+        Ok(_) if is_of_repository && damaged.kind != Kind::Older => {
+            return Err("the repository's damaged header is not noticed".to_owned());
+        }
+        Ok(repository) => repository,
+        Err(Error::NotARepository(_)) if is_of_repository && damaged.kind == Kind::Gone => {
+            Repository::to_salvage_in(store.clone())
+        }
+        Err(error) if is_of_repository && error.to_string().contains(REPOSITORY_FILE) => {
+            Repository::to_salvage_in(store.clone())
+        }
+        Err(error) => return Err(format!("the repository cannot be opened: {error}")),
+    };
+    if !is_of_repository {
+        named(&repository, damaged, role, disk, models)?;
+    }
+    let mut points = 0;
+    for model in models {
+        points += restores(&repository, model, damaged, role)?;
+        salvages(&repository, model, damaged)?;
+    }
+    if is_of_repository {
+        return Ok(points);
+    }
+    // The server starts, and puts the session aside or goes on.
+    let opened = world.open_all();
+    let must_open = match role {
+        Role::Derived | Role::Unsynced => true,
+        // The epoch whose end was in the slot is in the stream.
+        Role::End => matches!(damaged.kind, Kind::Flip(_)),
+        Role::Needed => false,
+    };
+    match opened {
+        Err(error) if must_open => Err(format!("the server does not go on: {error}")),
+        Err(_) => Ok(points),
+        Ok(()) if damaged.path.ends_with(SESSIONS_FILE) => Ok(points),
+        Ok(()) => {
+            match world.go_on() {
+                Err(error) if must_open => return Err(error),
+                _ => {}
+            }
+            let repository = Repository::open_in(store).map_err(|error| error.to_string())?;
+            for model in world.models() {
+                points += restores(&repository, model, damaged, role)?;
+            }
+            Ok(points)
+        }
+    }
+}
+
+fn role(disk: &Disk, path: &Path) -> Role {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if let Some(number) = SegmentNumber::from_index_name(name) {
+        // A server may be writing that of the last segment.
+        let next = path.with_file_name(number.next().file_name());
+        return if disk.has(&next) { Role::Derived } else { Role::Unsynced };
+    }
+    let is_derived = [STATE_FILE, SESSIONS_FILE].contains(&name);
+    match name {
+        ACKNOWLEDGED_FILE => Role::End,
+        WATERMARK_FILE => Role::Unsynced,
+        _ if is_derived || MapNumber::from_file_name(name).is_some() => Role::Derived,
+        _ => Role::Needed,
+    }
+}
+
+/// `verify` names the file, if what is damaged in it means anything.
+fn named(
+    repository: &Repository,
+    damaged: &Damaged,
+    role: Role,
+    disk: &Disk,
+    models: &[Model],
+) -> Result<(), String> {
+    let report = verify(repository, &StopFlag::default(), |_| ());
+    let report = report.map_err(|error| format!("verify fails: {error}"))?;
+    let path = repository.store().locate(&damaged.path);
+    let is_named = report.damage.iter().any(|found| found.file.0 == path);
+    let must_be_named = match (damaged.kind, role) {
+        (_, Role::Unsynced) | (Kind::Older, _) => false,
+        (Kind::Flip(_) | Kind::Foreign(_), _) if damaged.path == Path::new(SESSIONS_FILE) => {
+            // A session of which nothing was acknowledged may be missing from the list.
+            let is_acknowledged = |model: &&Model| model.counts().0 > 0;
+            let last = disk.read(&damaged.path).rchunks(ENTRY_LEN).next().unwrap_or_default();
+            models.iter().filter(is_acknowledged).any(|model| {
+                let session = model.header().session.0;
+                last.windows(session.len()).any(|bytes| bytes == session)
+            })
+        }
+        (Kind::Gone, _) => matches!(role, Role::Needed | Role::End),
+        (Kind::Flip(byte), Role::End) => byte % SLOT_STRIDE < SLOT_LEN,
+        (Kind::Foreign(_), Role::End) => {
+            let slots = |content: &[u8]| -> Vec<u8> {
+                content.chunks(SLOT_STRIDE).flat_map(|it| it[..SLOT_LEN].to_vec()).collect()
+            };
+            let content = damaged.content.as_deref().unwrap_or_default();
+            slots(content) != slots(disk.read(&damaged.path))
+        }
+        (Kind::Flip(_) | Kind::Foreign(_), _) => true,
+    };
+    if is_named || !must_be_named {
+        return Ok(());
+    }
+    let found: Vec<_> = report.damage.iter().map(|it| it.file.0.display().to_string()).collect();
+    Err(format!("verify does not name the damaged file, but {found:?}"))
+}
+
+/// A point restores to what the volume held, or not at all.
+fn restores(
+    repository: &Repository,
+    model: &Model,
+    damaged: &Damaged,
+    role: Role,
+) -> Result<u64, String> {
+    let (epochs, _) = model.counts();
+    if !model.is_whole(epochs) {
+        return Ok(0);
+    }
+    let t0 = model.t0();
+    let latest = model.latest(epochs).unwrap_or_default();
+    let instants = model.instants(epochs);
+    let firm = instants.iter().filter(|instant| instant.is_firm);
+    let wanted = firm.map(|instant| (At::Time(instant.time), &instant.image[..]));
+    let wanted = wanted.chain([(At::T0, &t0[..]), (At::Latest, latest)]);
+    let mut points = 0;
+    for (at, want) in wanted {
+        match image(repository, model, at) {
+            Ok(found) if found == want => points += 1,
+            // An earlier end has an earlier last point.
+            Ok(found) if at == At::Latest && role == Role::End => {
+                if instants.iter().all(|instant| found != instant.image[..]) {
+                    return Err("an image was never that of the volume".to_owned());
+                }
+            }
+            Ok(_) => return Err(format!("{at:?} restores to wrong bytes")),
+            Err(error) if matches!(role, Role::Derived | Role::Unsynced) => {
+                return Err(format!(
+                    "{at:?} does not restore without {}: {error}",
+                    damaged.path.display()
+                ));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(points)
+}
+
+/// What a salvage does not list as missing, doubtful or lost is right.
+fn salvages(repository: &Repository, model: &Model, damaged: &Damaged) -> Result<(), String> {
+    let (epochs, _) = model.counts();
+    if !model.is_whole(epochs) || model.is_in_gap(epochs) || damaged.kind == Kind::Older {
+        return Ok(());
+    }
+    let source = Source { volume: VOLUME, session: Some(model.header().session), at: At::Latest };
+    let memory = |length, _| Ok(vec![0; usize::try_from(length).unwrap_or(0)]);
+    let stop = StopFlag::default();
+    let salvaged = salvage_to(repository, &source, Path::new("memory"), memory, &stop, |_| ());
+    let (report, found): (Report, Vec<u8>) = match salvaged {
+        Ok(salvaged) => salvaged,
+        Err(Error::NoSession { .. } | Error::NoSessions(_) | Error::NothingToSalvage(_)) => {
+            return Ok(());
+        }
+        Err(error) => return Err(format!("the salvage fails: {error}")),
+    };
+    let want = model.latest(epochs).unwrap_or_default();
+    let mut listed: Vec<Range<usize>> = Vec::new();
+    let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+    for run in report.missing.iter().chain(&report.doubtful) {
+        listed.push(index(run.offset)..index(run.offset + run.len));
+    }
+    for lost in &report.lost {
+        listed.extend(model.extents(lost.from, lost.to));
+    }
+    let differs = |byte: &usize| found.get(*byte) != want.get(*byte);
+    let wrong =
+        (0..want.len()).filter(differs).find(|byte| !listed.iter().any(|it| it.contains(byte)));
+    match wrong {
+        None => Ok(()),
+        Some(byte) => Err(format!("byte {byte} of a salvaged image is wrong, and is not listed")),
+    }
+}

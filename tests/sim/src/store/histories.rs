@@ -1,0 +1,230 @@
+//! Every short sequence of operations, with every crash and every refused call in its last one.
+//!
+//! A sequence is played once, and the disk is recorded before each change. Each recorded disk, with
+//! each choice of what survives, is what a crash can leave; disks that are alike are checked once.
+//! Crashes in earlier operations are those of shorter sequences.
+
+use std::collections::HashSet;
+
+use super::check::Points;
+use super::model::Model;
+use super::world::{Operation, World};
+use super::{StoreFailure, StoreSabotage, Tally, check, damage};
+use crate::storage::{Disk, Fault, Survivors};
+
+/// What a sequence begins with.
+const BEGINNINGS: [&[Operation]; 2] = [&[], &[Operation::Sync, Operation::Sync, Operation::Write]];
+
+/// What a sequence is made of.
+const OPERATIONS: [Operation; 11] = [
+    Operation::Sync,
+    Operation::Write,
+    Operation::Gap,
+    Operation::Mark,
+    Operation::State,
+    Operation::Index,
+    Operation::Reopen,
+    Operation::Restart,
+    Operation::Rival,
+    Operation::Usurp,
+    Operation::Switch,
+];
+
+/// Plays every sequence of at most `depth` operations, with crashes. In those of at most
+/// `faults_depth`, calls are refused and files damaged too.
+///
+/// # Errors
+/// The first sequence that ends with something wrong.
+pub fn exhaust(
+    depth: usize,
+    faults_depth: usize,
+    sabotage: Option<StoreSabotage>,
+) -> Result<Tally, Box<StoreFailure>> {
+    let mut search = Search { sabotage, seen: HashSet::new(), tally: Tally::default(), depth };
+    for beginning in BEGINNINGS {
+        for len in 0..=depth {
+            for number in 0..OPERATIONS.len().pow(u32::try_from(len).unwrap_or(u32::MAX)) {
+                let mut sequence = beginning.to_vec();
+                let mut rest = number;
+                for _ in 0..len {
+                    sequence.push(OPERATIONS[rest % OPERATIONS.len()]);
+                    rest /= OPERATIONS.len();
+                }
+                search.crashes(&sequence)?;
+                if len <= faults_depth {
+                    search.faults(&sequence)?;
+                    search.damages(&sequence)?;
+                }
+            }
+        }
+    }
+    Ok(search.tally)
+}
+
+struct Search {
+    sabotage: Option<StoreSabotage>,
+    /// Digests of the disks that were checked, with what must be on them.
+    seen: HashSet<(u64, Vec<(usize, usize)>)>,
+    tally: Tally,
+    depth: usize,
+}
+
+impl Search {
+    /// Every crash in the last operation, and after it.
+    fn crashes(&mut self, sequence: &[Operation]) -> Result<(), Box<StoreFailure>> {
+        self.tally.sequences += 1;
+        let mut world = World::new(self.sabotage);
+        let Some((last, before)) = sequence.split_last() else { return Ok(()) };
+        self.all(&mut world, before)?;
+        let acknowledged: Vec<_> = world.models().iter().map(|model| model.counts().0).collect();
+        world.storage().record();
+        let outcome = world.apply(*last);
+        let recorded = world.storage().take_recorded();
+        outcome.map_err(|what| self.failure(sequence, "", what))?;
+        let during: Vec<_> = world.models().iter().zip(acknowledged).map(unacknowledged).collect();
+        for (change, disk) in recorded.iter().enumerate() {
+            let step = format!("the power fails before change {change}");
+            self.each_crash(disk, &during, world.current(), sequence, &step)?;
+        }
+        let (disk, models) = (world.storage().disk(), world.models().to_vec());
+        self.each_crash(&disk, &models, world.current(), sequence, "then the power fails")
+    }
+
+    /// Every choice of what survives on a disk.
+    fn each_crash(
+        &mut self,
+        disk: &Disk,
+        models: &[Model],
+        current: usize,
+        sequence: &[Operation],
+        step: &str,
+    ) -> Result<(), Box<StoreFailure>> {
+        let pending = disk.pending();
+        let single = (0..pending)
+            .flat_map(|it| [Survivors::Only(it), Survivors::AllBut(it), Survivors::Torn(it)]);
+        for mut survivors in [Survivors::None, Survivors::All].into_iter().chain(single) {
+            let mut left = disk.clone();
+            left.crash(&mut survivors);
+            let key = (left.digest(), models.iter().map(Model::counts).collect());
+            if !self.seen.insert(key) {
+                continue;
+            }
+            self.tally.crashes += 1;
+            let mut world = World::on(left, models.to_vec(), current, self.sabotage);
+            let recovered = self.recover(&mut world);
+            recovered.map_err(|what| {
+                let step = format!("{step}; of {pending} changes survive: {survivors:?}");
+                self.failure(sequence, &step, what)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What is on the disk is checked, the server starts, and goes on with an epoch.
+    fn recover(&mut self, world: &mut World) -> Result<(), String> {
+        self.look(world, Points::Ends)?;
+        world.open_all()?;
+        self.look(world, Points::All)?;
+        if world.models().iter().any(|model| model.counts().1 > 0) {
+            check::reports(&world.store())?;
+        }
+        world.go_on()?;
+        lose_power(world);
+        self.look(world, Points::Ends)
+    }
+
+    fn look(&mut self, world: &mut World, points: Points) -> Result<(), String> {
+        let store = world.store();
+        self.tally.points += check::sessions(&store, world.models_mut(), points)?;
+        Ok(())
+    }
+
+    /// Every call of the last operation is refused, in every way.
+    fn faults(&mut self, sequence: &[Operation]) -> Result<(), Box<StoreFailure>> {
+        let Some((last, before)) = sequence.split_last() else { return Ok(()) };
+        for fault in [Fault::Refused, Fault::Full, Fault::Dropped] {
+            for call in 1.. {
+                let mut world = World::new(self.sabotage);
+                self.all(&mut world, before)?;
+                world.refuse(call, fault);
+                let calls = world.storage().calls();
+                let step = format!("call {call} of the last one fails: {fault:?}");
+                let applied = world.apply(*last);
+                applied.map_err(|what| self.failure(sequence, &step, what))?;
+                if world.storage().calls() - calls < call {
+                    break;
+                }
+                self.tally.faults += 1;
+                let outcome = self.after_fault(&mut world);
+                outcome.map_err(|what| self.failure(sequence, &step, what))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The service connects again and sends an epoch, and another one after a loss of power.
+    fn after_fault(&mut self, world: &mut World) -> Result<(), String> {
+        world.open_all()?;
+        let counts = world.models().iter().map(Model::counts).collect();
+        if !self.seen.insert((world.storage().disk().whole_digest(), counts)) {
+            return Ok(());
+        }
+        self.look(world, Points::All)?;
+        for _ in 0..2 {
+            world.go_on()?;
+            lose_power(world);
+            self.look(world, Points::Ends)?;
+            world.open_all()?;
+        }
+        Ok(())
+    }
+
+    /// Every file is damaged, in every way.
+    fn damages(&mut self, sequence: &[Operation]) -> Result<(), Box<StoreFailure>> {
+        let mut world = World::new(self.sabotage);
+        world.storage().record();
+        self.all(&mut world, sequence)?;
+        let earlier = world.storage().take_recorded();
+        let mut disk = world.storage().disk();
+        disk.crash(&mut Survivors::All);
+        let key = (disk.digest(), vec![(usize::MAX, 0)]);
+        if !self.seen.insert(key) || world.models().iter().all(|model| model.counts().0 == 0) {
+            return Ok(());
+        }
+        for damaged in damage::each(&disk, &earlier) {
+            self.tally.damages += 1;
+            let checked = damage::check(&damaged, &disk, world.models(), world.current());
+            self.tally.points +=
+                checked.map_err(|what| self.failure(sequence, &damaged.to_string(), what))?;
+        }
+        Ok(())
+    }
+
+    fn all(&self, world: &mut World, sequence: &[Operation]) -> Result<(), Box<StoreFailure>> {
+        for operation in sequence {
+            world.apply(*operation).map_err(|what| self.failure(sequence, "", what))?;
+        }
+        Ok(())
+    }
+
+    fn failure(&self, sequence: &[Operation], step: &str, what: String) -> StoreFailure {
+        let mut steps: Vec<_> = sequence.iter().map(|operation| format!("{operation:?}")).collect();
+        steps.extend((!step.is_empty()).then(|| step.to_owned()));
+        let replay = super::replay(&format!("--depth {}", self.depth), self.sabotage);
+        StoreFailure { steps, what, replay }
+    }
+}
+
+/// The server's power fails, and nothing survives that was not synced.
+fn lose_power(world: &mut World) {
+    let mut disk = world.storage().disk();
+    disk.crash(&mut Survivors::None);
+    world.replace_disk(disk);
+}
+
+/// A driver to which what it sent last has not been acknowledged.
+fn unacknowledged((model, acknowledged): (&Model, usize)) -> Model {
+    let mut model = model.clone();
+    model.was_acknowledged(acknowledged);
+    model
+}

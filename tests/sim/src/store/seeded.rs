@@ -1,0 +1,152 @@
+//! Long sequences of operations, with crashes, refused calls and damage, each by a seed.
+
+use super::check::Points;
+use super::model::Model;
+use super::world::{Operation, World};
+use super::{StoreFailure, StoreSabotage, Tally, check, damage};
+use crate::rng::Rng;
+use crate::storage::{Fault, Survivors};
+
+/// What happens, each as often as it stands here.
+const OPERATIONS: [Operation; 26] = [
+    Operation::Sync,
+    Operation::Sync,
+    Operation::Sync,
+    Operation::Write,
+    Operation::Write,
+    Operation::Write,
+    Operation::Write,
+    Operation::Write,
+    Operation::Write,
+    Operation::Write,
+    Operation::Write,
+    Operation::Gap,
+    Operation::Gap,
+    Operation::Mark,
+    Operation::Mark,
+    Operation::Mark,
+    Operation::State,
+    Operation::State,
+    Operation::Index,
+    Operation::Index,
+    Operation::Reopen,
+    Operation::Restart,
+    Operation::Rival,
+    Operation::Switch,
+    Operation::Forward,
+    Operation::Back,
+];
+
+/// Plays a sequence of `steps` operations.
+///
+/// # Errors
+/// What is wrong, and the steps up to there.
+pub fn play(
+    seed: u64,
+    steps: u64,
+    sabotage: Option<StoreSabotage>,
+) -> Result<Tally, Box<StoreFailure>> {
+    let rng = Rng::new(seed, 9);
+    let (tally, told) = (Tally { sequences: 1, ..Tally::default() }, Vec::new());
+    let mut player = Player { rng, world: World::new(sabotage), told, tally };
+    // Some disks are refused nothing, some often.
+    let faults = player.rng.pick(&[0, 0, 4, 12]);
+    let crashes = player.rng.pick(&[0, 4, 12]);
+    for _ in 0..steps {
+        let outcome = player.step(faults, crashes);
+        outcome.map_err(|what| {
+            let replay = super::replay(&format!("--seed {seed} --steps {steps}"), sabotage);
+            Box::new(StoreFailure { steps: player.told.clone(), what, replay })
+        })?;
+    }
+    Ok(player.tally)
+}
+
+struct Player {
+    rng: Rng,
+    world: World,
+    told: Vec<String>,
+    tally: Tally,
+}
+
+impl Player {
+    fn step(&mut self, faults: u64, crashes: u64) -> Result<(), String> {
+        let mut operation = self.rng.pick(&OPERATIONS);
+        if self.rng.once_in(40) {
+            operation = Operation::Usurp;
+        }
+        self.told.push(format!("{operation:?}"));
+        if self.rng.once_in(faults) && operation != Operation::Usurp {
+            let fault = self.rng.pick(&[Fault::Refused, Fault::Full, Fault::Dropped]);
+            let call = self.rng.scaled(1..=60);
+            self.world.refuse(call, fault);
+            self.tally.faults += 1;
+            self.told.push(format!("its call {call} fails, if there is one: {fault:?}"));
+        }
+        let acknowledged: Vec<_> = self.world.models().iter().map(|it| it.counts().0).collect();
+        let crashes = self.rng.once_in(crashes);
+        if crashes {
+            self.world.storage().record();
+        }
+        self.world.apply(operation)?;
+        if crashes {
+            self.crash(&acknowledged)?;
+        }
+        if self.rng.once_in(6) {
+            self.check()?;
+        }
+        if self.rng.once_in(12) {
+            self.damage()?;
+        }
+        Ok(())
+    }
+
+    /// The power fails before one of the operation's changes, or after all.
+    fn crash(&mut self, acknowledged: &[usize]) -> Result<(), String> {
+        let recorded = self.world.storage().take_recorded();
+        let mut models = self.world.models().to_vec();
+        let change = self.rng.index(recorded.len() + 1);
+        let mut disk = match recorded.get(change) {
+            Some(disk) => {
+                let all = models.iter_mut().zip(acknowledged);
+                all.for_each(|(model, epochs): (&mut Model, _)| model.was_acknowledged(*epochs));
+                disk.clone()
+            }
+            None => self.world.storage().disk(),
+        };
+        self.told.push(format!("the power fails at its change {change} of {}", recorded.len()));
+        disk.crash(&mut Survivors::Any(&mut self.rng));
+        self.world.models_mut().clone_from_slice(&models);
+        self.world.replace_disk(disk);
+        self.tally.crashes += 1;
+        self.check()?;
+        self.world.open_all()?;
+        self.check()?;
+        if self.world.models().iter().any(|model| model.counts().1 > 0) {
+            check::reports(&self.world.store())?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        let store = self.world.store();
+        // What a program finds changes nothing for the drivers.
+        self.tally.points +=
+            check::sessions(&store, &mut self.world.models().to_vec(), Points::All)?;
+        Ok(())
+    }
+
+    /// A file of a copy of the disk is damaged.
+    fn damage(&mut self) -> Result<(), String> {
+        // All that was sent must be there, or have gone.
+        self.world.open_all()?;
+        let mut disk = self.world.storage().disk();
+        disk.crash(&mut Survivors::All);
+        let Some(damaged) = damage::any(&disk, &mut self.rng) else { return Ok(()) };
+        self.tally.damages += 1;
+        let checked = damage::check(&damaged, &disk, self.world.models(), self.world.current());
+        let told = &mut self.told;
+        self.tally.points += checked.inspect_err(|_| told.push(damaged.to_string()))?;
+        Ok(())
+    }
+}
