@@ -6,11 +6,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use snapless_server::error::Error;
-use snapless_server::format::acknowledged::{ACKNOWLEDGED_FILE, SLOT_LEN, SLOT_STRIDE};
+use snapless_server::format::acknowledged::{ACKNOWLEDGED_FILE, SLOT_LEN};
 use snapless_server::format::map::MapNumber;
 use snapless_server::format::repository::{LOCK_FILE, REPOSITORY_FILE};
 use snapless_server::format::segment::SegmentNumber;
 use snapless_server::format::sessions::{ENTRY_LEN, SESSIONS_FILE};
+use snapless_server::format::slots::SLOT_STRIDE;
 use snapless_server::format::state::STATE_FILE;
 use snapless_server::format::watermark::WATERMARK_FILE;
 use snapless_server::repository::Repository;
