@@ -3,8 +3,8 @@
 //! Readers need no lock: the writer changes only what lies past the acknowledged end.
 //! [`SessionReader::survey`] reads the record headers since the state that the writer has kept, to
 //! find out what can be restored. [`SessionReader::headers`] reads them from the begin, to find out
-//! what a point is made of. Both read the segments' indices as far as those go, and of the rest all,
-//! with its checksums. [`SessionReader::replay`] reads everything and checks every checksum.
+//! what a point is made of. Both read the segments' indices as far as those go, and of the rest
+//! all, with its checksums. [`SessionReader::replay`] reads everything and checks every checksum.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;

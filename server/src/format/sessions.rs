@@ -55,7 +55,8 @@ pub struct KnownSessions {
     pub end: u64,
     /// The first entry that is damaged: where it begins, and how.
     pub damage: Option<(u64, FormatError)>,
-    /// The last entry, if it looks as an append that a crash has torn; the next one takes its place.
+    /// The last entry, if it looks as an append that a crash has torn; the next one takes its
+    /// place.
     pub torn: Option<(u64, FormatError)>,
 }
 
