@@ -2,30 +2,24 @@
 //! (cargo-mutants), and runs its tests, which must notice each.
 //!
 //! A change that makes no difference is excluded in `.cargo/mutants.toml`, with the reason. The
-//! quick tests run first; the simulator runs on what they miss. A test run tries a slice of the
-//! mutants, another one with each change of the engine. A test that is added leaves the slice as it
-//! is, so that it is seen to notice what was missed.
+//! quick tests run first; the simulator runs on what they miss. All of them take hours: whoever
+//! changes the engine tries those of the lines that are new (`--since`).
 
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::command::Tool;
 use crate::console::{Outcome, Progress, Steps};
 use crate::error::{Error, IoContext, Result};
-use crate::files::{files_below, remove_folder};
+use crate::files::remove_folder;
 use crate::layout::Layout;
 use crate::setup::tools::{self, MUTANTS};
 
-/// How many steps [`add_to`] takes.
-pub const STEPS: usize = 2;
-/// What to call it where other tests run as well.
-pub const NAME: &str = "a slice of the engine's mutants";
-
 /// Exit statuses of the tool that judge mutants: all noticed, some missed, some without an end.
 const VERDICTS: [i32; 3] = [0, 2, 3];
-/// Slices of a test run: about a dozen mutants each, a minute on two processors.
-const SLICES: u64 = 160;
+/// What is changed, as `.cargo/mutants.toml` says more precisely.
+const FOLDERS: [&str; 3] = ["engine/src", "fixed/src", "tracking/src"];
 
 /// What the task lets the user choose.
 #[derive(Debug, Clone, clap::Args)]
@@ -36,31 +30,15 @@ pub struct Options {
     /// Try only each N-th mutant, from the K-th on: 0/160
     #[arg(long, value_name = "K/N")]
     slice: Option<String>,
+    /// Try only those of lines that have changed since this commit
+    #[arg(long, value_name = "COMMIT")]
+    since: Option<String>,
 }
 
-impl Options {
-    /// A slice for a test run: the same for the same engine, also with more tests.
-    pub fn of_a_test(layout: &Layout) -> Result<Self> {
-        let mut hasher = DefaultHasher::new();
-        for folder in ["engine/src", "tracking/src", "fixed/src"] {
-            for file in files_below(&layout.root().join(folder))? {
-                let text = fs::read_to_string(&file).on("read", &file)?;
-                text.split("#[cfg(test)]").next().hash(&mut hasher);
-            }
-        }
-        Ok(Self { jobs: 2, slice: Some(format!("{}/{SLICES}", hasher.finish() % SLICES)) })
-    }
-}
-
-/// Runs the task.
+/// Runs the task: tries the mutants, and fails if one of them is missed.
 pub fn run(layout: &Layout, options: &Options) -> Result<()> {
-    let steps = Steps::new(1 + STEPS);
-    tools::add_to(&steps, layout)?;
-    add_to(&steps, layout, options)
-}
-
-/// Tries the mutants, and fails if one of them is missed.
-pub fn add_to(steps: &Steps, layout: &Layout, options: &Options) -> Result<()> {
+    let steps = Steps::new(3);
+    steps.run("cargo-mutants", |progress| tools::install(layout, &[&MUTANTS], progress))?;
     let mut missed = Vec::new();
     steps.run("mutants against the engine's tests", |progress| {
         // They take a second or two; what takes longer never ends.
@@ -69,6 +47,9 @@ pub fn add_to(steps: &Steps, layout: &Layout, options: &Options) -> Result<()> {
         arguments.push("--test-package=snapless-engine,snapless-tracking,snapless-fixed");
         let shard = options.slice.as_ref().map(|slice| format!("--shard={slice}"));
         arguments.extend(shard.iter().flat_map(|shard| [shard, "--sharding=round-robin"]));
+        let changes = options.since.as_ref().map(|since| changes(layout, since)).transpose()?;
+        let changes = changes.map(|file| format!("--in-diff={}", file.display()));
+        arguments.extend(changes.as_deref());
         let tried = Run { layout, jobs: options.jobs, name: "mutants" }.try_those(&arguments)?;
         missed = tried.missed;
         note(progress, tried.noticed, missed.len());
@@ -100,6 +81,18 @@ pub fn add_to(steps: &Steps, layout: &Layout, options: &Options) -> Result<()> {
         );
         Err(Error::Malformed { file, problem })
     })
+}
+
+/// A file with what has changed since a commit.
+fn changes(layout: &Layout, since: &str) -> Result<PathBuf> {
+    let diff = Tool::new("asking for what has changed", "git")
+        .current_dir(layout.root())
+        .args(["diff", since, "--"])
+        .args(FOLDERS)
+        .output()?;
+    let file = layout.target().join("mutants.diff");
+    fs::write(&file, diff).on("write", &file)?;
+    Ok(file)
 }
 
 fn note(progress: &Progress, noticed: usize, missed: usize) {
@@ -154,18 +147,5 @@ fn lines(path: &Path) -> Result<Vec<String>> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         read => Ok(read.on("read", path)?.lines().map(str::to_owned).collect()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_test_run_takes_the_same_slice_of_the_same_engine() {
-        let layout = Layout::of_this_repository();
-        let slice = || Options::of_a_test(&layout).expect("the engine is there").slice;
-        assert_eq!(slice(), slice());
-        assert!(slice().expect("a slice").ends_with("/160"));
     }
 }

@@ -24,7 +24,6 @@ use crate::fuzz;
 use crate::instructions;
 use crate::layout::Layout;
 use crate::lint::Part;
-use crate::mutants;
 use crate::selftest;
 use crate::setup::{self, tools};
 use crate::tsan;
@@ -93,7 +92,7 @@ const WINDOWS_LINTS: [Part; 3] = [Part::Windows, Part::Driver, Part::Kernel];
 /// How many steps [`quick_checks`] takes.
 const QUICK_CHECKS: usize = QUICK_LINTS.len() + check_tree::STEPS + 1;
 /// How many steps [`slow_checks`] takes.
-const SLOW_CHECKS: usize = 3 + mutants::STEPS + 2;
+const SLOW_CHECKS: usize = 5;
 /// How many steps [`windows_checks`] takes.
 const WINDOWS_CHECKS: usize = WINDOWS_LINTS.len() + 2 + tsan::STEPS;
 
@@ -150,8 +149,6 @@ fn slow_checks(layout: &Layout, steps: &Steps, tally: &mut Tally) -> Result<()> 
     for flagged in [LOOM, SABOTAGE] {
         run_tests(flagged.tool(layout, None), steps, tally, flagged.name)?;
     }
-    let slice = mutants::Options::of_a_test(layout)?;
-    tally.count(mutants::NAME, mutants::add_to(steps, layout, &slice))?;
     tally.count(fuzz::NAME, steps.run(fuzz::NAME, |progress| fuzz::check(layout, progress)))?;
     let counted = steps.run(instructions::NAME, |progress| instructions::check(layout, progress));
     tally.count(instructions::NAME, counted)

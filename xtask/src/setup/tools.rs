@@ -60,15 +60,17 @@ pub const MUTANTS: TestTool = TestTool {
     source: Source::Crates(&[]),
 };
 
-const ALL: [&TestTool; 4] = [&NEXTEST, &TYPOS, &DENY, &MUTANTS];
+/// What `cargo xtask test` runs.
+const OF_TESTS: [&TestTool; 3] = [&NEXTEST, &TYPOS, &DENY];
 
 /// Installs what is missing, as one step of a longer task.
 pub fn add_to(steps: &Steps, layout: &Layout) -> Result<()> {
-    steps.run("tools of the tests", |progress| install(layout, progress))
+    steps.run("tools of the tests", |progress| install(layout, &OF_TESTS, progress))
 }
 
-fn install(layout: &Layout, progress: &Progress) -> Result<Outcome> {
-    let missing: Vec<_> = ALL.iter().filter(|tool| !tool.is_there(layout)).collect();
+/// Installs those of these that are missing.
+pub fn install(layout: &Layout, tools: &[&TestTool], progress: &Progress) -> Result<Outcome> {
+    let missing: Vec<_> = tools.iter().filter(|tool| !tool.is_there(layout)).collect();
     if missing.is_empty() {
         return Ok(Outcome::AlreadyThere);
     }
