@@ -44,6 +44,8 @@ const WRITE_LEN: u64 = 8192;
 /// Writes that fill the queue and the service's buffers, and their length.
 const FILLING: u64 = 30;
 const FILLING_LEN: u64 = 4 << 20;
+/// Writes that have waited for so long wait for the server.
+const STANDSTILL: Duration = Duration::from_secs(2);
 
 /// Events of the service (`docs/events.md`).
 const SESSION_STARTED: u16 = 200;
@@ -325,8 +327,13 @@ fn shut_down_with_a_full_queue(rig: &mut Rig) -> Result<(), E2eError> {
     for write in 0..FILLING {
         begin_write(rig, write * FILLING_LEN, FILLING_LEN)?;
     }
+    // At first they wait for the service, which still sends: until nothing moves any more.
+    let (mut seq, mut since) = (0, Instant::now());
     session(rig, "writes to wait for the server", |status| {
-        status.writes_holding > 0 && status.phase == "live"
+        if status.last_seq != seq || status.writes_holding == 0 || status.phase != "live" {
+            (seq, since) = (status.last_seq, Instant::now());
+        }
+        since.elapsed() >= STANDSTILL
     })?;
     promptly("a shutdown notice", || rig.agent().shutdown())?;
     let told = Instant::now();
@@ -354,9 +361,13 @@ fn all_done(rig: &mut Rig, count: u64) -> Result<(), E2eError> {
     Ok(())
 }
 
-fn session(rig: &mut Rig, what: &str, is_so: impl Fn(&Status) -> bool) -> Result<Status, E2eError> {
+fn session(
+    rig: &mut Rig,
+    what: &str,
+    mut is_so: impl FnMut(&Status) -> bool,
+) -> Result<Status, E2eError> {
     wait_until(what, STATE_LIMIT, || {
         rig.must_run()?;
-        Ok(rig.status()?.filter(&is_so))
+        Ok(rig.status()?.filter(|status| is_so(status)))
     })
 }
