@@ -41,8 +41,10 @@ const LATE_FROM_END: u64 = 2 << 20;
 /// The sweep is past the first one when it has read so much.
 const PAST_EARLY: u64 = 8 << 20;
 const WRITE_LEN: u64 = 8192;
-/// Writes that fill the queue and the service's buffers, and their length.
-const FILLING: u64 = 30;
+/// Writes that more than fill the queue and the service's buffers, how many of them have a place of
+/// their own, and their length.
+const FILLING: u64 = 48;
+const FILLING_PLACES: u64 = 30;
 const FILLING_LEN: u64 = 4 << 20;
 /// Writes that have waited for so long wait for the server.
 const STANDSTILL: Duration = Duration::from_secs(2);
@@ -325,7 +327,7 @@ fn comes_back(rig: &mut Rig, state: State, applied: u64) -> Result<(), E2eError>
 fn shut_down_with_a_full_queue(rig: &mut Rig) -> Result<(), E2eError> {
     rig.server().program.signal(Signal::STOP)?;
     for write in 0..FILLING {
-        begin_write(rig, write * FILLING_LEN, FILLING_LEN)?;
+        begin_write(rig, write % FILLING_PLACES * FILLING_LEN, FILLING_LEN)?;
     }
     // At first they wait for the service, which still sends: until nothing moves any more.
     let (mut seq, mut since) = (0, Instant::now());
