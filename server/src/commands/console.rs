@@ -40,12 +40,25 @@ pub(super) fn on_signal(also: impl Fn() + Send + 'static) -> Result<StopFlag> {
 }
 
 /// Prints a report as JSON: all of it, or none.
-pub(super) fn print_json(report: &impl Serialize) -> Result<()> {
+pub(super) fn print_json(report: &(impl Serialize + ?Sized)) -> Result<()> {
     let failed = |error: serde_json::Error| Error::Report(error.into());
     let mut text = serde_json::to_vec_pretty(report).map_err(failed)?;
     text.push(b'\n');
     let mut out = io::stdout().lock();
     out.write_all(&text).and_then(|()| out.flush()).map_err(Error::Report)
+}
+
+/// Prints a report: as JSON, or as `print` does it for people.
+pub(super) fn tell<R: Serialize + ?Sized>(
+    report: &R,
+    as_json: bool,
+    print: impl FnOnce(&R),
+) -> Result<()> {
+    if as_json {
+        return print_json(report);
+    }
+    print(report);
+    Ok(())
 }
 
 /// What may surprise about a point that was found.

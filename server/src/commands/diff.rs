@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::point_name::PointName;
 use crate::repository::Repository;
 
-use super::console::{POOR, bytes, on_signal, print_json};
+use super::console::{POOR, bytes, on_signal, tell};
 use super::progress::Bar;
 
 /// Ranges that are printed; all of them are in the report as JSON.
@@ -29,11 +29,7 @@ pub(super) fn run(args: &cli::Diff) -> Result<ExitCode> {
         comparison.by_place()?
     };
     drop(bar);
-    if args.json {
-        print_json(&report)?;
-    } else {
-        print(&report);
-    }
+    tell(&report, args.json, print)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,17 +8,13 @@ use crate::list::{Content, Latest, Session, Stream, Volume, list};
 use crate::repository::Repository;
 
 use super::bookmark;
-use super::console::{BAD, GOOD, POOR, bytes, duration, on_signal, print_json};
+use super::console::{BAD, GOOD, POOR, bytes, duration, on_signal, tell};
 
 pub(super) fn run(args: &cli::List) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
     let repository = Repository::open(&args.repository)?;
     let volumes = list(&repository, &stop)?;
-    if args.json {
-        print_json(&volumes)?;
-    } else {
-        print(&volumes);
-    }
+    tell(&volumes[..], args.json, print)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,7 +9,7 @@ use crate::points::{Report, Request, Session, points};
 use crate::repository::Repository;
 
 use super::bookmark;
-use super::console::{BAD, GOOD, POOR, duration, on_signal, print_json};
+use super::console::{BAD, GOOD, POOR, duration, on_signal, tell};
 use super::progress::Bar;
 
 pub(super) fn run(args: &cli::Points) -> Result<ExitCode> {
@@ -20,11 +20,7 @@ pub(super) fn run(args: &cli::Points) -> Result<ExitCode> {
     let bar = Bar::new("reading headers");
     let report = points(&repository, &request, &stop, |done, total| bar.set(done, total))?;
     drop(bar);
-    if args.json {
-        print_json(&report)?;
-    } else {
-        print(&report);
-    }
+    tell(&report, args.json, print)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::repository::Repository;
 use crate::stat::{Overhead, Report, Usage, stat};
 
-use super::console::{BAD, EXIT_DAMAGE, bytes, on_signal, print_json};
+use super::console::{BAD, EXIT_DAMAGE, bytes, on_signal, tell};
 use super::progress::Bar;
 
 /// Days that are printed; all of them are in the report as JSON.
@@ -19,11 +19,7 @@ pub(super) fn run(args: &cli::Stat) -> Result<ExitCode> {
     let bar = Bar::new("reading headers");
     let report = stat(&repository, args.volume, &stop, |done, total| bar.set(done, total))?;
     drop(bar);
-    if args.json {
-        print_json(&report)?;
-    } else {
-        print(&report);
-    }
+    tell(&report, args.json, print)?;
     let mut sessions = report.volumes.iter().flat_map(|volume| &volume.sessions);
     let is_damaged = sessions.any(|session| session.error.is_some());
     Ok(if is_damaged { ExitCode::from(EXIT_DAMAGE) } else { ExitCode::SUCCESS })

@@ -12,7 +12,7 @@ use crate::stop::StopFlag;
 use crate::verify::{Holes, Report, Selection, verify_selected};
 
 use super::console::{
-    BAD, EXIT_DAMAGE, EXIT_DIFFERS, GOOD, POOR, bytes, on_signal, point_notes, print_json,
+    BAD, EXIT_DAMAGE, EXIT_DIFFERS, GOOD, POOR, bytes, on_signal, point_notes, tell,
 };
 use super::progress::Bar;
 
@@ -32,11 +32,7 @@ pub(super) fn run(args: &cli::Verify) -> Result<ExitCode> {
         bar.set(progress.done, progress.total);
     })?;
     drop(bar);
-    if args.json {
-        print_json(&report)?;
-    } else {
-        print(&report);
-    }
+    tell(&report, args.json, print)?;
     let sound = report.damage.is_empty();
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DAMAGE) })
 }
@@ -56,11 +52,7 @@ fn run_against(
         bar.set(progress.done, progress.total);
     })?;
     drop(bar);
-    if args.json {
-        print_json(&report)?;
-    } else {
-        print_against(&report);
-    }
+    tell(&report, args.json, print_against)?;
     Ok(if report.is_same() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERS) })
 }
 
