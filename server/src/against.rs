@@ -207,8 +207,7 @@ impl Differences {
 
     fn name(&mut self, range: Range<u64>) {
         if self.named.len() < RANGES_MAX {
-            let (offset, len) = (range.start, range.end - range.start);
-            self.named.push(Bytes { offset, len });
+            self.named.push(range.into());
         } else {
             self.more += 1;
         }

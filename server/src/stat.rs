@@ -184,18 +184,17 @@ pub fn stat(
     for volume in known.into_iter().filter(|known| volume.is_none_or(|volume| volume == *known)) {
         found.push((volume, sessions(repository, volume)?));
     }
-    let readers = found.iter().flat_map(|(_, sessions)| sessions);
-    let sizes = readers.filter_map(|(_, reader)| reader.as_ref().ok()?.stored_bytes().ok());
-    let (total, mut before) = (sizes.sum(), 0);
+    let all_sessions = found.iter().flat_map(|(_, sessions)| sessions);
+    let (total, mut before) = (all_sessions.map(|opened| opened.stored_bytes).sum(), 0);
     let mut report = Report { volumes: Vec::new(), total: Usage::default() };
     let mut all = Count::default();
     for (volume, sessions) in found {
         let (mut told, mut of_volume) = (Vec::new(), Count::default());
-        for (session, reader) in sessions {
+        for Opened { session, reader, stored_bytes } in sessions {
             let mut count = Count { sessions: 1, ..Count::default() };
             let tell = |done| progress(before + done, total);
             let error = count.session(repository.store(), volume, session, &reader, stop, tell)?;
-            before += reader.as_ref().map_or(0, |reader| reader.stored_bytes().unwrap_or(0));
+            before += stored_bytes;
             told.push(Session { session: session.to_string(), usage: count.usage(), error });
             of_volume.add(&count);
         }
@@ -210,8 +209,14 @@ pub fn stat(
     Ok(report)
 }
 
-/// A session, or what is wrong with it.
-type Opened = (SessionId, Result<SessionReader>);
+/// A session.
+struct Opened {
+    session: SessionId,
+    /// Or what is wrong with it.
+    reader: Result<SessionReader>,
+    /// Bytes of its stream, for the progress; 0 if they cannot be counted.
+    stored_bytes: u64,
+}
 
 /// The sessions of a volume, oldest first; those whose header is damaged come first of all.
 fn sessions(repository: &Repository, volume: VolumeGuid) -> Result<Vec<Opened>> {
@@ -224,9 +229,10 @@ fn sessions(repository: &Repository, volume: VolumeGuid) -> Result<Vec<Opened>> 
         };
         let created = header.as_ref().ok().map(|header| header.created);
         let reader = header.and_then(|header| SessionReader::open(repository.store(), header));
-        found.push((created, (session, reader)));
+        let stored_bytes = reader.as_ref().map_or(0, |reader| reader.stored_bytes().unwrap_or(0));
+        found.push((created, Opened { session, reader, stored_bytes }));
     }
-    found.sort_by_key(|(created, (session, _))| (*created, *session));
+    found.sort_by_key(|(created, opened)| (*created, opened.session));
     Ok(found.into_iter().map(|(_, opened)| opened).collect())
 }
 
