@@ -1,0 +1,33 @@
+//! The server's integration tests, one program: linking one for each file takes a minute.
+
+mod commands;
+mod common;
+mod damage;
+#[cfg(target_os = "linux")]
+mod devices;
+#[cfg(target_os = "linux")]
+mod flood;
+#[cfg(target_os = "linux")]
+mod folders;
+mod golden;
+mod history;
+mod images;
+mod index;
+mod kills;
+mod limits;
+mod maps;
+#[cfg(target_os = "linux")]
+mod mount;
+mod network;
+mod overload;
+mod point;
+mod points;
+#[cfg(target_os = "linux")]
+mod privacy;
+mod program;
+mod quiet;
+mod rules;
+mod salvage;
+#[cfg(target_os = "linux")]
+mod targets;
+mod trust;
