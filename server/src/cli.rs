@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use snapless_wire::id::{SessionId, VolumeGuid};
 
+use crate::compression::Compression;
 use crate::disk_image::DiskFormat;
 use crate::error::Result;
 use crate::gate::SESSIONS_MAX;
 use crate::point_name::PointName;
 use crate::repository::Repository;
 use crate::restore::Source;
+use crate::seal::KeySource;
 use crate::trust_cli::TrustCommand;
 
 mod bookmark;
@@ -69,6 +71,8 @@ pub enum Command {
     Verify(Verify),
     /// No longer miss a session that was removed on purpose.
     Forget(Forget),
+    /// Give an encrypted repository another key file or passphrase.
+    Rekey(Rekey),
     /// Who may speak.
     #[command(flatten)]
     Trust(TrustCommand),
@@ -80,12 +84,63 @@ pub enum Command {
 Only this makes a repository: `serve` refuses a directory without one, as when its disk is not
 mounted. What operating systems put into the root of every drive may be there, nothing else.
 
+Encryption and compression apply to the whole repository and cannot be changed later. Without the
+key file or the passphrase all content of an encrypted repository is lost: keep a copy elsewhere. A
+key file is the stronger of the two.
+
 Examples:
-  snapless-server init /srv/snapless")]
+  snapless-server init /srv/snapless
+  snapless-server init --compression zstd /srv/snapless
+  snapless-server init --encryption key-file=/etc/snapless/key --compression zstd /srv/snapless")]
 pub struct Init {
     /// Directory of the repository, missing or empty.
     #[arg(value_name = "DIR")]
     pub repository: PathBuf,
+    /// Encrypt content (AES-256-GCM) with a key file, which is made if it is missing, or with a
+    /// passphrase, the first line of a file.
+    #[arg(
+        long,
+        value_name = "none|key-file=PATH|passphrase-file=PATH",
+        default_value = "none",
+        hide_default_value = true
+    )]
+    pub encryption: KeySource,
+    /// Compress content that shrinks, at a level from 1 to 19 [default level: 3].
+    #[arg(
+        long,
+        value_name = "none|zstd[=LEVEL]",
+        default_value = "none",
+        hide_default_value = true
+    )]
+    pub compression: Compression,
+}
+
+/// Where the key of an encrypted repository is.
+#[derive(Args, Debug, Default)]
+pub struct Key {
+    /// The key file of an encrypted repository.
+    #[arg(long, value_name = "PATH", env = "SNAPLESS_KEY_FILE", hide_env_values = true)]
+    pub key_file: Option<PathBuf>,
+    /// A file whose first line is the passphrase of an encrypted repository.
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "SNAPLESS_PASSPHRASE_FILE",
+        hide_env_values = true,
+        conflicts_with = "key_file"
+    )]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+impl Key {
+    /// Where the key is.
+    pub fn source(&self) -> KeySource {
+        match (&self.key_file, &self.passphrase_file) {
+            (Some(path), _) => KeySource::KeyFile(path.clone()),
+            (None, Some(path)) => KeySource::PassphraseFile(path.clone()),
+            (None, None) => KeySource::None,
+        }
+    }
 }
 
 /// `serve`.
@@ -105,6 +160,9 @@ pub struct Serve {
     /// Directory of the repository, as `init` made it.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
+    /// Its key.
+    #[command(flatten)]
+    pub key: Key,
     /// Speak without TLS, to whoever reaches the port; only on the loopback, for tests.
     #[arg(long)]
     pub insecure: bool,
@@ -120,6 +178,9 @@ pub struct Point {
     /// Directory of the repository.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
+    /// Its key.
+    #[command(flatten)]
+    pub key: Key,
     /// The volume, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: VolumeGuid,
@@ -250,6 +311,9 @@ pub struct Diff {
     /// Directory of the repository.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
+    /// Its key.
+    #[command(flatten)]
+    pub key: Key,
     /// The volume, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: VolumeGuid,
@@ -284,6 +348,9 @@ pub struct List {
     /// Directory of the repository.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
+    /// Its key.
+    #[command(flatten)]
+    pub key: Key,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -299,6 +366,9 @@ With --against it compares a point with a raw image or a device instead, sector 
 the ranges that differ. It leaves out what the point does not know: paging, swap and hibernation files,
 and what the volume's disk could not read. Exit code 6 if anything differs.
 
+Of an encrypted repository whose key is not given, it checks the checksums of what is stored, and
+says so. --against needs the key.
+
 Examples:
   snapless-server verify --repository /srv/snapless
   snapless-server verify --repository /srv/snapless \
@@ -309,6 +379,9 @@ pub struct Verify {
     /// Directory of the repository.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
+    /// Its key.
+    #[command(flatten)]
+    pub key: Key,
     /// One volume only, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: Option<VolumeGuid>,
@@ -346,6 +419,28 @@ pub struct Forget {
     /// The session, as `list` shows it.
     #[arg(long, value_name = "ID", value_parser = session)]
     pub session: SessionId,
+}
+
+/// `rekey`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Touches no data: the key that encrypts them stays, and is wrapped anew. With a copy of the earlier
+header of the repository, the old key file or passphrase still opens it. Not while `serve` runs. If
+it is interrupted, the old or the new key is in force: keep both until it is done.
+
+Examples:
+  snapless-server rekey --repository /srv/snapless \\
+      --key-file /etc/snapless/key --to key-file=/etc/snapless/key-2")]
+pub struct Rekey {
+    /// Directory of the repository.
+    #[arg(long, value_name = "DIR")]
+    pub repository: PathBuf,
+    /// The key that is in force.
+    #[command(flatten)]
+    pub key: Key,
+    /// A key file, which is made if it is missing, or a file whose first line is the passphrase.
+    #[arg(long, value_name = "key-file=PATH|passphrase-file=PATH")]
+    pub to: KeySource,
 }
 
 /// More threads than these are of no use on any machine.

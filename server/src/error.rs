@@ -13,8 +13,10 @@ use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::RecordError;
 
 use crate::bitmap::BLOCKS_MAX;
+use crate::crypto::CipherError;
 use crate::format::FormatError;
 use crate::format::bookmark::BookmarkName;
+use crate::format::sealing::KeyId;
 use crate::stream::Violation;
 use crate::time;
 use crate::timeline::{AT_FORMS, NotRestorable};
@@ -41,6 +43,59 @@ pub enum Error {
          that its disk is mounted, or make a new one with `snapless-server init`", .0.display()
     )]
     NotARepository(PathBuf),
+    /// The repository is encrypted, and its key was not given.
+    #[error(
+        "{} is encrypted, and its {want} {id} is needed: name its file with {}",
+        .dir.display(), option_of(.want)
+    )]
+    KeyNeeded {
+        /// The repository.
+        dir: PathBuf,
+        /// "key file" or "passphrase".
+        want: &'static str,
+        /// Which one.
+        id: KeyId,
+    },
+    /// The key that was given is not that of the repository.
+    #[error(
+        "{} is not the {want} of the repository, which is {want} {id}: find that one; without it \
+         nothing can be read", .path.display()
+    )]
+    WrongKey {
+        /// The file that was given.
+        path: PathBuf,
+        /// "key file" or "passphrase".
+        want: &'static str,
+        /// Which one.
+        id: KeyId,
+    },
+    /// A key was given for a repository that is not encrypted.
+    #[error(
+        "{} is not encrypted, but a key was given: if it should be encrypted, it was replaced; if \
+         not, leave the key out", .0.display()
+    )]
+    NotEncrypted(PathBuf),
+    /// The key's file is in the repository.
+    #[error(
+        "{} is in the repository, where who has the one has the other: keep the key elsewhere",
+        .0.display()
+    )]
+    KeyInRepository(PathBuf),
+    /// The file is no key file.
+    #[error("{} is not a key file, or was changed: find a sound copy of it", .0.display())]
+    NotAKeyFile(PathBuf),
+    /// The file of a passphrase has none.
+    #[error("{} has no passphrase: its first line is empty", .0.display())]
+    NoPassphrase(PathBuf),
+    /// An encrypted repository needs a key file or a passphrase.
+    #[error("name a key file or the file of a passphrase: without one there is no encryption")]
+    KeyWanted,
+    /// Nothing can be encrypted.
+    #[error(transparent)]
+    Cipher(#[from] CipherError),
+    /// The compression library refused, which it does only without memory.
+    #[error("cannot compress: {0}; give the machine more memory, or use a lower level")]
+    Compressor(#[source] io::Error),
     /// The directory holds other files.
     #[error(
         "{} is neither empty nor a Snapless repository: it holds {other}; give init an empty \
@@ -478,6 +533,11 @@ impl Error {
     pub(crate) fn damaged(path: &Path, offset: u64, why: impl Into<Damage>) -> Self {
         Self::Damaged { path: path.to_owned(), offset, why: why.into() }
     }
+}
+
+/// The option that names the file of a key.
+fn option_of(want: &str) -> &'static str {
+    if want == "passphrase" { "--passphrase-file" } else { "--key-file" }
 }
 
 /// What to do about an error of the operating system, if that is not obvious.

@@ -126,12 +126,20 @@ fn make_missing(session: &SessionReader, stop: &StopFlag) -> Result<()> {
 fn make(session: &SessionReader, number: SegmentNumber, stop: &StopFlag) -> Result<()> {
     let identity = session.header().index_of(number);
     let mut bytes = identity.to_bytes().to_vec();
-    let mut chunks = ChunkBuilder::new(identity, SEGMENT_HEADER_LEN as u64);
+    let chunks = ChunkBuilder::new(identity, SEGMENT_HEADER_LEN as u64);
+    let mut chunks = chunks.sealed(session.seal().index(number)?);
+    let mut failed = None;
     session.tail(number, 0, stop, |entry| {
         if chunks.add(entry) {
-            bytes.extend(chunks.take().unwrap_or_default());
+            match chunks.take() {
+                Ok(chunk) => bytes.extend(chunk.unwrap_or_default()),
+                Err(error) => failed = Some(error),
+            }
         }
     })?;
-    bytes.extend(chunks.take().unwrap_or_default());
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    bytes.extend(chunks.take()?.unwrap_or_default());
     session.keep_index(number, &bytes)
 }

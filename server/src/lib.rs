@@ -7,6 +7,8 @@
 //! | [`stream`] | the rules of a stream, asserted a second time after the driver |
 //! | [`timeline`] | the instants of a stream that can be restored |
 //! | [`storage`] | the files below, and what of them survives a crash |
+//! | [`seal`] | what of them is compressed and encrypted, and with which key |
+//! | [`compression`], [`crypto`] | how |
 //! | [`repository`], [`writer`], [`reader`] | volumes and sessions; appends; reads |
 //! | [`point`] | which record holds the bytes of each part of a point's image |
 //! | [`point_name`], [`bookmarks`] | how an administrator names a point |
@@ -28,7 +30,9 @@ pub mod bytes;
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod compression;
 pub mod connection;
+pub mod crypto;
 pub mod diff;
 pub mod disk_image;
 pub mod error;
@@ -48,6 +52,7 @@ pub mod reader;
 pub mod repository;
 pub mod restore;
 pub mod salvage;
+pub mod seal;
 pub mod security;
 pub mod serve;
 pub mod shown_name;

@@ -28,6 +28,7 @@ use crate::timeline::Cut;
 mod base;
 mod build;
 pub mod keep;
+mod opened;
 mod overlay;
 pub mod page;
 mod read;

@@ -6,24 +6,25 @@
 //! what a point is made of. Both read the segments' indices as far as those go, and of the rest
 //! all, with its checksums. [`SessionReader::replay`] reads everything and checks every checksum.
 
-use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use snapless_types::RecordKind;
-use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, Watermark};
+use snapless_wire::frame::{FrameHeader, FrameKind, Watermark};
 use snapless_wire::record::{Record, Records};
 
+use crate::crypto::BlobSeal;
 use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
 use crate::format::index::{EntryIndex, RecordIndex};
-use crate::format::map::{MapNumber, Root, TRAILER_LEN, Trailer};
+use crate::format::map::{MapNumber, ROOT_PART, Root, TRAILER_LEN, Trailer};
 use crate::format::repository::session_dir;
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SessionHeader;
 use crate::format::slots::SLOTS_FILE_LEN;
-use crate::format::state::{Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX};
+use crate::format::state::{self, Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX};
 use crate::format::watermark::{self, WATERMARK_FILE};
+use crate::seal::{EntrySeal, SessionSeal};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::{Accepted, StreamState, Violation};
@@ -45,6 +46,7 @@ pub struct SessionReader {
     store: Store,
     dir: PathBuf,
     header: SessionHeader,
+    seal: SessionSeal,
     acknowledged: Acknowledged,
 }
 
@@ -56,12 +58,18 @@ impl SessionReader {
         let bytes = store.read_head(&path, SLOTS_FILE_LEN).map_err(Error::or_gone)?;
         let damaged = |why| Error::damaged(&store.locate(&path), 0, why);
         let acknowledged = Acknowledged::read(&bytes).map_err(damaged)?;
-        Ok(Self { store: store.clone(), dir, header, acknowledged })
+        let seal = store.seal().of(&header);
+        Ok(Self { store: store.clone(), dir, header, seal, acknowledged })
     }
 
     /// The session.
     pub fn header(&self) -> &SessionHeader {
         &self.header
+    }
+
+    /// How its content is kept.
+    pub(crate) fn seal(&self) -> &SessionSeal {
+        &self.seal
     }
 
     /// The acknowledged end.
@@ -190,14 +198,13 @@ impl SessionReader {
             return Ok(Wanted::Enough);
         }
         let mut payload = Vec::new();
-        while let Some(frame) = segment.next_entry()? {
+        while segment.next_entry()? {
             if how.stop.is_set() {
                 return Err(Error::Stopped);
             }
             // Also where headers are all that is wanted: a damaged one that gives another time
             // would make other records part of an image.
-            segment.load(frame, &mut payload)?;
-            let found = segment.index_of(frame, &payload)?;
+            let found = segment.load_index(&mut payload)?;
             if visit(&found).map_err(|why| segment.damage(why))? == Wanted::Enough {
                 return Ok(Wanted::Enough);
             }
@@ -345,6 +352,24 @@ impl SessionReader {
     /// [`Error::Damaged`], also for a map of another history of the session, or what keeps the map
     /// from being read.
     pub(crate) fn root(&self, number: MapNumber) -> Result<Option<Root>> {
+        let (path, mut bytes) = self.stored_root(number)?;
+        let damaged = |why| Error::damaged(&path, 0, why);
+        let bytes = self.seal.map(number)?.open(ROOT_PART, &mut bytes).map_err(damaged)?;
+        let root = Root::read(bytes, number, &self.header).map_err(damaged)?;
+        if root.checkpoint.seq > self.acknowledged.seq {
+            return Ok(None);
+        }
+        if !root.checkpoint.is_within(&self.acknowledged) || !self.has_entry(&root.checkpoint)? {
+            return Err(Error::damaged(&path, 0, Damage::Foreign("history")));
+        }
+        Ok(Some(root))
+    }
+
+    /// The name of a kept map, and its root as it is stored, whose checksum is right.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], or what keeps the map from being read.
+    pub(crate) fn stored_root(&self, number: MapNumber) -> Result<(PathBuf, Vec<u8>)> {
         let path = self.dir.join(number.file_name());
         let file = self.store.open(&path, OpenMode::Read)?;
         let damaged = |why| Error::damaged(file.path(), 0, why);
@@ -359,14 +384,7 @@ impl SessionReader {
         let mut bytes = vec![0; usize::try_from(trailer.len).unwrap_or(usize::MAX)];
         file.read_exact_at(trailer.offset, &mut bytes).map_err(Error::file("read", file.path()))?;
         trailer.verify(&bytes).map_err(damaged)?;
-        let root = Root::read(&bytes, number, &self.header).map_err(damaged)?;
-        if root.checkpoint.seq > self.acknowledged.seq {
-            return Ok(None);
-        }
-        if !root.checkpoint.is_within(&self.acknowledged) || !self.has_entry(&root.checkpoint)? {
-            return Err(Error::damaged(file.path(), 0, Damage::Foreign("history")));
-        }
-        Ok(Some(root))
+        Ok((file.path().to_owned(), bytes))
     }
 
     /// Bytes of the file of a kept map.
@@ -417,7 +435,19 @@ impl SessionReader {
     /// [`Error::Damaged`] for a file that is not this index.
     pub(crate) fn open_index(&self, number: SegmentNumber) -> Result<Option<IndexReader>> {
         let path = self.dir.join(number.index_name());
-        IndexReader::open(&self.store, &path, self.header.index_of(number))
+        let seal = self.seal.index(number)?;
+        IndexReader::open(&self.store, &path, self.header.index_of(number), seal)
+    }
+
+    /// Opens the index of a segment of an encrypted repository, to check its stored checksums
+    /// without the key; there is no use in its entries.
+    ///
+    /// # Errors
+    /// As for [`Self::open_index`].
+    pub(crate) fn stored_index(&self, number: SegmentNumber) -> Result<Option<IndexReader>> {
+        let path = self.dir.join(number.index_name());
+        let seal = Some(BlobSeal::default());
+        IndexReader::open(&self.store, &path, self.header.index_of(number), seal)
     }
 
     /// The state that the writer has kept, if it is sound and of this stream.
@@ -436,16 +466,10 @@ impl SessionReader {
 
     /// True if the checkpoint's entry is where it was, and ends at the checkpoint.
     fn has_entry(&self, checkpoint: &Checkpoint) -> Result<bool> {
-        let mut file = self.open_segment(checkpoint.segment)?;
-        let mut header = [0; FRAME_HEADER_LEN];
-        let read = file
-            .seek(SeekFrom::Start(checkpoint.entry.offset))
-            .and_then(|_| file.read_exact(&mut header));
-        read.map_err(Error::file("read", file.path()))?;
-        let Ok(frame) = FrameHeader::read(&header) else { return Ok(false) };
-        let len = (FRAME_HEADER_LEN + frame.payload_len()) as u64;
-        let ends_there = checkpoint.entry.offset.checked_add(len) == Some(checkpoint.offset);
-        Ok(ends_there && header == checkpoint.entry.header)
+        let Ok(frame) = FrameHeader::read(&checkpoint.entry.header) else { return Ok(false) };
+        let mut segment = self.segment(checkpoint.segment, SURVEY_BUFFER_BYTES)?;
+        let is_there = segment.has_entry(checkpoint.entry.offset, &frame);
+        Ok(is_there && segment.entry_end() == checkpoint.offset)
     }
 
     /// Reads the state that the writer has kept; `None` if there is none, or one of an older
@@ -461,11 +485,27 @@ impl SessionReader {
             Err(error) => return Err(error),
         };
         let bytes = self.store.read_head(&path, usize::try_from(len).unwrap_or(usize::MAX))?;
-        match Checkpoint::read(&bytes, &self.header) {
+        let seal = self.seal.state()?;
+        match state::open(bytes, &seal).and_then(|it| Checkpoint::read(&it, &self.header)) {
             Ok(found) => Ok(Some(found)),
             Err(FormatError::Version { found, known }) if found < known => Ok(None),
             Err(why) => Err(self.state_damage(why)),
         }
+    }
+
+    /// Checks the stored checksum of the state that the writer has kept, without the key.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is not sound.
+    pub(crate) fn check_stored_state(&self) -> Result<()> {
+        let path = self.dir.join(STATE_FILE);
+        let len = match self.store.open(&path, OpenMode::Read) {
+            Ok(file) => file.len()?.min(STATE_LEN_MAX),
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let bytes = self.store.read_head(&path, usize::try_from(len).unwrap_or(usize::MAX))?;
+        state::check_sealed(&bytes).map_err(|why| self.state_damage(why))
     }
 
     /// Damage of the state that the writer has kept.
@@ -487,15 +527,15 @@ impl SessionReader {
         let mut payload = Vec::new();
         for number in self.segments() {
             let mut segment = self.segment(number, REPLAY_BUFFER_BYTES)?;
-            while let Some(frame) = segment.next_entry()? {
+            while segment.next_entry()? {
                 if stop.is_set() {
                     return Err(Error::Stopped);
                 }
-                if let Some(watermark) = segment.watermark(frame)? {
+                if segment.load(&mut payload)?.kind() == FrameKind::Watermark {
+                    let watermark = Watermark::read(&payload).map_err(|why| segment.damage(why))?;
                     state.mark(&watermark).map_err(|why| segment.damage(why))?;
                     continue;
                 }
-                segment.load(frame, &mut payload)?;
                 for record in Records::new(&payload) {
                     let record = record.map_err(|why| segment.damage(why))?;
                     let accepted = state.accept(&record.header);
@@ -592,17 +632,17 @@ impl SessionReader {
         }
         let file = self.open_segment(number)?;
         let end = file.len()?;
-        let mut segment =
-            SegmentReader::open(file, &self.header, number, end, REPLAY_BUFFER_BYTES)?;
+        let seal = self.seal.entries(number)?;
+        let buffer = REPLAY_BUFFER_BYTES;
+        let mut segment = SegmentReader::open(file, &self.header, number, seal, end, buffer)?;
         if offset > 0 {
             segment.go_to(offset)?;
         }
         let mut payload = Vec::new();
-        while let Some(frame) = segment.next_entry()? {
-            if segment.watermark(frame)?.is_some() {
+        while segment.next_entry()? {
+            if segment.load(&mut payload)?.kind() == FrameKind::Watermark {
                 continue;
             }
-            segment.load(frame, &mut payload)?;
             let mut last = None;
             for record in Records::new(&payload) {
                 last = Some(record.map_err(|why| segment.damage(why))?.header);
@@ -627,7 +667,20 @@ impl SessionReader {
     pub(crate) fn segment(&self, number: SegmentNumber, buffer: usize) -> Result<SegmentReader> {
         let file = self.open_segment(number)?;
         let end = self.end_of(number, &file)?;
-        SegmentReader::open(file, &self.header, number, end, buffer)
+        SegmentReader::open(file, &self.header, number, self.seal.entries(number)?, end, buffer)
+    }
+
+    /// [`Self::segment`] of an encrypted repository, to check its stored checksums without the key;
+    /// no entry can be opened.
+    pub(crate) fn stored_segment(
+        &self,
+        number: SegmentNumber,
+        buffer: usize,
+    ) -> Result<SegmentReader> {
+        let file = self.open_segment(number)?;
+        let end = self.end_of(number, &file)?;
+        let seal = Some(EntrySeal::without_key());
+        SegmentReader::open(file, &self.header, number, seal, end, buffer)
     }
 
     fn open_segment(&self, number: SegmentNumber) -> Result<StoredFile> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use snapless_wire::id::{SessionId, VolumeGuid};
 
+use crate::compression::Compression;
 use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
@@ -16,6 +17,7 @@ use crate::format::repository::{
     LOCK_FILE, REPOSITORY_FILE, REPOSITORY_LEN, RepositoryHeader, VOLUMES_DIR, session_dir,
     volume_dir,
 };
+use crate::format::sealing::{SEALING_FILE_LEN, SealingHeader};
 use crate::format::segment::SegmentNumber;
 use crate::format::session::{SESSION_FILE, SESSION_LEN, SessionHeader};
 use crate::format::sessions::{
@@ -23,6 +25,7 @@ use crate::format::sessions::{
     forgotten_session,
 };
 use crate::format::slots::SLOTS_FILE_LEN;
+use crate::seal::{KeySource, RepositoryKey, Seal};
 use crate::storage::local::LocalStorage;
 use crate::storage::{Lock, OpenMode, Store, StoredFile};
 use crate::time;
@@ -95,13 +98,8 @@ impl Repository {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_in(store: Store) -> Result<Self> {
-        let path = Path::new(REPOSITORY_FILE);
-        match store.read_head(path, REPOSITORY_LEN) {
-            Ok(bytes) => {
-                let damaged = |why| Error::damaged(&store.locate(path), 0, why);
-                RepositoryHeader::read(&bytes).map_err(damaged)?;
-                Ok(Self { store })
-            }
+        match read_header(&store) {
+            Ok((seal, _)) => Ok(Self { store: store.sealed(seal) }),
             Err(error) if error.is_not_found() => {
                 Err(Error::NotARepository(store.locate(Path::new(""))))
             }
@@ -109,14 +107,36 @@ impl Repository {
         }
     }
 
-    /// The repository in a directory, whatever became of its header.
+    /// The same with the key of its content.
+    ///
+    /// # Errors
+    /// [`Error::KeyNeeded`] if there is none and one is wanted; [`Error::WrongKey`],
+    /// [`Error::NotEncrypted`], or what is wrong with the key's file.
+    pub fn unlock(self, by: &KeySource) -> Result<Self> {
+        let dir = self.store.locate(Path::new(""));
+        let seal = self.store.seal().unlock(by, &dir)?;
+        Ok(Self { store: self.store.sealed(seal) })
+    }
+
+    /// The repository in a directory, whatever became of its header. Without a header it is taken
+    /// for one that is neither compressed nor encrypted.
     pub fn to_salvage(root: &Path) -> Self {
         Self::to_salvage_in(Store::local(root))
     }
 
     /// [`Self::to_salvage`] in a storage.
     pub fn to_salvage_in(store: Store) -> Self {
-        Self { store }
+        match Self::open_in(store.clone()) {
+            Ok(repository) => repository,
+            Err(_) => Self { store },
+        }
+    }
+
+    /// Damage of the header that leaves the repository usable: of one of its copies.
+    pub(crate) fn header_damage(&self) -> Result<Option<Error>> {
+        let damage = read_header(&self.store)?.1;
+        let path = self.store.locate(Path::new(REPOSITORY_FILE));
+        Ok(damage.map(|(at, why)| Error::damaged(&path, at as u64, why)))
     }
 
     /// Every volume, in order of its GUID: those that it has, and those that it must have.
@@ -228,7 +248,16 @@ impl WritableRepository {
     /// [`Error::NotEmpty`] for a directory of something else; [`Error::Exists`] if it is a
     /// repository already.
     pub fn init(root: &Path) -> Result<Self> {
-        Self::init_in(Store::new(Arc::new(LocalStorage::create(root)?)))
+        Self::init_with(root, Compression::None, &KeySource::None)
+    }
+
+    /// [`Self::init`] of one that is compressed, or encrypted with a key.
+    ///
+    /// # Errors
+    /// As [`Self::init`], or what is wrong with the key's file.
+    pub fn init_with(root: &Path, compression: Compression, key: &KeySource) -> Result<Self> {
+        let store = Store::new(Arc::new(LocalStorage::create(root)?));
+        Self::init_sealed(store, compression, key)
     }
 
     /// [`Self::init`] in a storage.
@@ -236,6 +265,10 @@ impl WritableRepository {
     /// # Errors
     /// As [`Self::init`].
     pub fn init_in(store: Store) -> Result<Self> {
+        Self::init_sealed(store, Compression::None, &KeySource::None)
+    }
+
+    fn init_sealed(store: Store, compression: Compression, key: &KeySource) -> Result<Self> {
         let root = Path::new("");
         let names = store.list(root, |name| Some(name.to_owned()))?;
         if names.iter().any(|name| name == REPOSITORY_FILE) {
@@ -251,9 +284,18 @@ impl WritableRepository {
         let lock = lock(&store)?;
         store.create_dirs(Path::new(VOLUMES_DIR))?;
         store.create_durably(Path::new(SESSIONS_FILE), &[])?;
-        let bytes = RepositoryHeader { created: time::now() }.to_bytes();
+        let created = time::now();
+        let bytes = if compression == Compression::None && *key == KeySource::None {
+            RepositoryHeader { created }.to_bytes().to_vec()
+        } else {
+            let wrapped = match key {
+                KeySource::None => None,
+                key => Some(RepositoryKey::random()?.wrap(key)?),
+            };
+            SealingHeader { created, compression, key: wrapped }.to_file()
+        };
         store.create_durably(Path::new(REPOSITORY_FILE), &bytes)?;
-        Self::with_lock(store, lock)
+        Self::with_lock(Repository::open_in(store)?.unlock(key)?, lock)
     }
 
     /// Opens the repository in a directory for writing.
@@ -261,7 +303,15 @@ impl WritableRepository {
     /// # Errors
     /// [`Error::NotARepository`] if there is none; [`Error::Locked`] if another server has it.
     pub fn open(root: &Path) -> Result<Self> {
-        Self::open_in(Store::local(root))
+        Self::open_with(root, &KeySource::None)
+    }
+
+    /// [`Self::open`] with the key of an encrypted one.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Repository::unlock`].
+    pub fn open_with(root: &Path, key: &KeySource) -> Result<Self> {
+        Self::open_in_with(Store::local(root), key)
     }
 
     /// Opens the repository in a storage for writing.
@@ -269,15 +319,39 @@ impl WritableRepository {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_in(store: Store) -> Result<Self> {
-        // First, so that nothing is made where no repository is.
-        Repository::open_in(store.clone())?;
-        let lock = lock(&store)?;
-        Self::with_lock(store, lock)
+        Self::open_in_with(store, &KeySource::None)
     }
 
-    fn with_lock(store: Store, lock: Lock) -> Result<Self> {
-        let repository = Repository::open_in(store.clone())?;
-        let place = Place::open(&store)?;
+    /// [`Self::open_in`] with the key of an encrypted one.
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub fn open_in_with(store: Store, key: &KeySource) -> Result<Self> {
+        // First, so that nothing is made where no repository is.
+        let repository = Repository::open_in(store)?.unlock(key)?;
+        let lock = lock(&repository.store)?;
+        Self::with_lock(repository, lock)
+    }
+
+    /// Wraps the repository's key anew: from now on this key file or passphrase unlocks it, and the
+    /// one before does not. No data is touched. The header is replaced as a whole, so that after a
+    /// crash the old or the new one is in force.
+    ///
+    /// # Errors
+    /// [`Error::NotEncrypted`], or what is wrong with the key's file.
+    pub fn rekey(self, by: &KeySource) -> Result<()> {
+        let store = self.repository.store();
+        let key = store.seal().key(&store.locate(Path::new("")))?;
+        let path = Path::new(REPOSITORY_FILE);
+        let bytes = store.read_head(path, SEALING_FILE_LEN)?;
+        let damaged = |why| Error::damaged(&store.locate(path), 0, why);
+        let (header, _) = SealingHeader::read_file(&bytes).map_err(damaged)?;
+        let header = SealingHeader { key: Some(key.wrap(by)?), ..header };
+        store.create_durably(path, &header.to_file())
+    }
+
+    fn with_lock(repository: Repository, lock: Lock) -> Result<Self> {
+        let place = Place::open(repository.store())?;
         let known = Mutex::new(repository.known()?);
         let this = Self { repository, place, known, _lock: lock };
         this.know_all()?;
@@ -339,6 +413,20 @@ impl WritableRepository {
             }
         }
         Ok(())
+    }
+}
+
+/// How the repository keeps content, and damage of a copy of its header.
+fn read_header(store: &Store) -> Result<(Seal, Option<(usize, FormatError)>)> {
+    let path = Path::new(REPOSITORY_FILE);
+    let bytes = store.read_head(path, SEALING_FILE_LEN)?;
+    let Err(plain) = RepositoryHeader::read(&bytes) else { return Ok((Seal::default(), None)) };
+    let damaged = |why| Error::damaged(&store.locate(path), 0, why);
+    match SealingHeader::read_file(&bytes) {
+        Ok((header, damage)) => Ok((Seal::locked(&header, &store.locate(Path::new(""))), damage)),
+        // The header of a plain repository is shorter.
+        Err(_) if bytes.len() <= REPOSITORY_LEN => Err(damaged(plain)),
+        Err(why) => Err(damaged(why)),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::error::{Damage, Error, Result};
 use crate::format::repository::session_dir;
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SessionHeader;
-use crate::format::state::{Checkpoint, STATE_FILE};
+use crate::format::state::{self, Checkpoint, STATE_FILE};
 use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
 use crate::restore::{Progress, Request, Source, Stage};
@@ -128,6 +128,7 @@ fn choose(repository: &Repository, source: &Source) -> Result<SessionId> {
 struct Stored {
     store: Store,
     dir: PathBuf,
+    ids: (VolumeGuid, SessionId),
     /// What the files beside the segments say.
     header: Option<SessionHeader>,
     /// The acknowledged end: the segment, where in it, and the last record.
@@ -142,8 +143,16 @@ impl Stored {
         let store = repository.store().clone();
         let dir = session_dir(volume, session);
         let segments = store.list(&dir, SegmentNumber::from_file_name)?;
-        let mut this =
-            Self { store, dir, header: None, end: None, segments, bytes: 0, damage: Vec::new() };
+        let mut this = Self {
+            store,
+            dir,
+            ids: (volume, session),
+            header: None,
+            end: None,
+            segments,
+            bytes: 0,
+            damage: Vec::new(),
+        };
         match repository.session(volume, session) {
             Ok(Presence::Header(header)) => this.header = Some(header),
             Ok(Presence::Nothing) => {}
@@ -182,6 +191,8 @@ impl Stored {
         let path = self.dir.join(STATE_FILE);
         let len = self.store.open(&path, OpenMode::Read).and_then(|file| file.len()).ok()?;
         let bytes = self.store.read_head(&path, usize::try_from(len).ok()?).ok()?;
+        let seal = self.store.seal().of_ids(self.ids).state().ok()?;
+        let bytes = state::open(bytes, &seal).ok()?;
         let geometry = Checkpoint::geometry(&bytes)?;
         let created = FileTime::UNIX_EPOCH;
         let header = SessionHeader { volume, session, geometry, created };
@@ -240,7 +251,8 @@ impl Stored {
         for &number in &self.segments {
             let file = self.store.open(&self.dir.join(number.file_name()), OpenMode::Read)?;
             let end = self.end.filter(|end| end.0 == number).map(|end| end.1);
-            let mut segment = entries::Segment::open(file, end)?;
+            let seal = self.store.seal().of_ids(self.ids).entries(number)?;
+            let mut segment = entries::Segment::open(file, seal, end)?;
             let ids = self.header.map(|header| (header.volume, header.session));
             segment.check_header(ids, number, &mut visit)?;
             while let Some(at) = segment.step(&mut visit)? {

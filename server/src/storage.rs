@@ -16,6 +16,7 @@ use std::sync::Arc;
 use snapless_trust::folders;
 
 use crate::error::{Error, Result};
+use crate::seal::Seal;
 
 /// A tree of named files.
 ///
@@ -124,19 +125,32 @@ pub trait StorageFile: Debug + Send + Sync {
     fn has_its_name(&self) -> io::Result<bool>;
 }
 
-/// A storage whose errors name the file.
+/// A storage whose errors name the file, and how content is sealed in it.
 #[derive(Clone, Debug)]
-pub struct Store(Arc<dyn Storage>);
+pub struct Store {
+    storage: Arc<dyn Storage>,
+    seal: Seal,
+}
 
 impl Store {
-    /// Uses this storage.
+    /// Uses this storage, for content as it came.
     pub fn new(storage: Arc<dyn Storage>) -> Self {
-        Self(storage)
+        Self { storage, seal: Seal::default() }
+    }
+
+    /// The same for content that is sealed in this way.
+    pub(crate) fn sealed(&self, seal: Seal) -> Self {
+        Self { storage: Arc::clone(&self.storage), seal }
+    }
+
+    /// How content is sealed.
+    pub fn seal(&self) -> &Seal {
+        &self.seal
     }
 
     /// The full name of a path, for messages.
     pub fn locate(&self, path: &Path) -> PathBuf {
-        self.0.locate(path)
+        self.storage.locate(path)
     }
 
     /// Opens a file.
@@ -145,7 +159,7 @@ impl Store {
             OpenMode::Read | OpenMode::Write => "open",
             OpenMode::Create | OpenMode::CreateNew => "create",
         };
-        let file = self.0.open(path, mode).map_err(self.failed(action, path))?;
+        let file = self.storage.open(path, mode).map_err(self.failed(action, path))?;
         Ok(StoredFile { file, path: self.locate(path), position: 0 })
     }
 
@@ -160,7 +174,7 @@ impl Store {
 
     /// The entries of a directory whose names parse, in order; none if there is no such directory.
     pub fn list<T: Ord>(&self, dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
-        let names = match self.0.list(dir) {
+        let names = match self.storage.list(dir) {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(self.failed("list", dir)(error)),
@@ -172,18 +186,18 @@ impl Store {
 
     /// Removes a file.
     pub fn remove(&self, path: &Path) -> Result<()> {
-        self.0.remove(path).map_err(self.failed("remove", path))
+        self.storage.remove(path).map_err(self.failed("remove", path))
     }
 
     /// Makes the names in a directory durable.
     pub fn sync_dir(&self, dir: &Path) -> Result<()> {
-        let outcome = folders::as_far_as_possible(&self.locate(dir), self.0.sync_dir(dir));
+        let outcome = folders::as_far_as_possible(&self.locate(dir), self.storage.sync_dir(dir));
         outcome.map_err(self.failed("sync", dir))
     }
 
     /// Takes a lock; `None` if it is taken.
     pub fn lock(&self, path: &Path) -> Result<Option<Lock>> {
-        match self.0.lock(path) {
+        match self.storage.lock(path) {
             Ok(lock) => Ok(Some(lock)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(self.failed("lock", path)(error)),
@@ -197,7 +211,7 @@ impl Store {
     pub fn create_dirs(&self, path: &Path) -> Result<()> {
         let Some(parent) = path.parent() else { return Ok(()) };
         self.create_dirs(parent)?;
-        self.0.create_dir(path).map_err(self.failed("create", path))?;
+        self.storage.create_dir(path).map_err(self.failed("create", path))?;
         self.sync_dir(parent)
     }
 
@@ -217,7 +231,7 @@ impl Store {
         write(&file)?;
         file.sync()?;
         drop(file);
-        self.0.rename(&temporary, path).map_err(self.failed("name", path))?;
+        self.storage.rename(&temporary, path).map_err(self.failed("name", path))?;
         self.sync_dir(path.parent().unwrap_or(path))
     }
 

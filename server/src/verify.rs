@@ -1,6 +1,6 @@
 //! Verifies a repository: reads every byte, checks every checksum and every rule of every stream.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use snapless_wire::frame::{FrameKind, Watermark};
@@ -8,7 +8,7 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::Records;
 
 use crate::error::{Damage, Error, Result};
-use crate::format::repository::session_dir;
+use crate::format::repository::{REPOSITORY_FILE, session_dir};
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SESSION_FILE;
 use crate::format::sessions::SESSIONS_FILE;
@@ -32,6 +32,9 @@ pub struct Report {
     pub entries: u64,
     /// Bytes that were read.
     pub bytes: u64,
+    /// The repository is encrypted and its key was not given: only the checksums of what is stored
+    /// were checked. The key may not open it, and streams may break their rules.
+    pub without_key: bool,
     /// All damage.
     pub damage: Vec<Finding>,
     /// Sessions with blocks that the volume's disk could not read. That is no damage of what is
@@ -121,11 +124,17 @@ pub fn verify_selected(
     }
     if selection.volume.is_none() && selection.session.is_none() {
         found.extend(list_damage(repository, &readers)?);
+        let header = || repository.store().locate(Path::new(REPOSITORY_FILE));
+        found.extend(repository.header_damage()?.map(|error| Finding::of(&error, header)));
     }
     // A segment that cannot be sized is found again, and reported, when it is read.
     let total = readers.iter().map(|reader| reader.stored_bytes().unwrap_or(0)).sum();
     let mut verifier = Verifier {
-        report: Report { damage: found, ..Report::default() },
+        report: Report {
+            damage: found,
+            without_key: repository.store().seal().is_locked(),
+            ..Report::default()
+        },
         total,
         progress,
         stop,
@@ -184,9 +193,9 @@ fn bookmarks(repository: &Repository, volume: Option<VolumeGuid>) -> Result<Vec<
     let mut found = Vec::new();
     for bookmark in repository.bookmarks(volume)? {
         if let Err(error) = bookmark.bookmark {
-            let file = repository.store().locate(&bookmark.name.file(bookmark.volume));
-            let (volume, error) = (Some(bookmark.volume.to_string()), describe(&error));
-            found.push(Finding { volume, session: None, file: file.into(), offset: None, error });
+            let file = || repository.store().locate(&bookmark.name.file(bookmark.volume));
+            let volume = Some(bookmark.volume.to_string());
+            found.push(Finding { volume, offset: None, ..Finding::of(&error, file) });
         }
     }
     Ok(found)
@@ -211,23 +220,24 @@ fn finding(
     session: SessionId,
     error: &Error,
 ) -> Finding {
-    let (file, offset) = match error {
-        Error::Damaged { path, offset, .. } => (path.clone(), Some(*offset)),
-        Error::File { path, .. } => (path.clone(), None),
-        _ => {
-            let file = session_dir(volume, session).join(SESSION_FILE);
-            (repository.store().locate(&file), None)
-        }
-    };
-    let [volume, session] = [volume.to_string(), session.to_string()].map(Some);
-    Finding { volume, session, file: file.into(), offset, error: describe(error) }
+    let [id, of] = [volume.to_string(), session.to_string()].map(Some);
+    let file = || repository.store().locate(&session_dir(volume, session).join(SESSION_FILE));
+    Finding { volume: id, session: of, ..Finding::of(error, file) }
 }
 
-/// What is wrong with a file that the finding names.
-fn describe(error: &Error) -> String {
-    match error {
-        Error::Damaged { why, .. } => why.to_string(),
-        other => other.to_string(),
+impl Finding {
+    /// What an error says, in a file of the whole repository; in `other` if it names none.
+    fn of(error: &Error, other: impl FnOnce() -> PathBuf) -> Self {
+        let (file, offset) = match error {
+            Error::Damaged { path, offset, .. } => (path.clone(), Some(*offset)),
+            Error::File { path, .. } => (path.clone(), None),
+            _ => (other(), None),
+        };
+        let error = match error {
+            Error::Damaged { why, .. } => why.to_string(),
+            other => other.to_string(),
+        };
+        Self { volume: None, session: None, file: file.into(), offset, error }
     }
 }
 
@@ -249,6 +259,9 @@ enum Rules {
 impl<P: FnMut(Progress)> Verifier<'_, P> {
     fn session(&mut self, reader: &SessionReader) -> Result<()> {
         self.report.sessions += 1;
+        if self.report.without_key {
+            return self.stored_session(reader);
+        }
         for checked in [reader.check_acknowledgement(), reader.check_age()] {
             if let Err(error) = checked {
                 self.found(reader, error)?;
@@ -290,6 +303,69 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         Ok(())
     }
 
+    /// Checks what can be checked without the key.
+    fn stored_session(&mut self, reader: &SessionReader) -> Result<()> {
+        for checked in [reader.check_acknowledgement(), reader.check_stored_state()] {
+            if let Err(error) = checked {
+                self.found(reader, error)?;
+            }
+        }
+        for number in reader.segments() {
+            if let Err(error) = self.stored_segment(reader, number) {
+                self.found(reader, error)?;
+            }
+            let is_finished = number < reader.acknowledged().segment;
+            if is_finished && let Err(error) = check_stored_index(reader, number) {
+                self.found(reader, error)?;
+            }
+        }
+        for number in reader.maps()? {
+            if let Err(error) = reader.stored_root(number) {
+                self.found(reader, error)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stored_segment(&mut self, reader: &SessionReader, number: SegmentNumber) -> Result<()> {
+        let mut segment = reader.stored_segment(number, BUFFER_BYTES)?;
+        let mut stored = Vec::new();
+        while segment.next_entry()? {
+            if self.stop.is_set() {
+                return Err(Error::Stopped);
+            }
+            match segment.check_stored(&mut stored) {
+                Ok(()) => self.report.entries += 1,
+                Err(error) => {
+                    self.damaged_entry(reader, &mut segment, error)?;
+                }
+            }
+            self.tell_progress(&segment);
+        }
+        Ok(())
+    }
+
+    /// Adds damage inside an entry to the report and goes on behind it. Damage that hides where the
+    /// next entry begins stays an error.
+    fn damaged_entry(
+        &mut self,
+        reader: &SessionReader,
+        segment: &mut SegmentReader,
+        error: Error,
+    ) -> Result<()> {
+        if matches!(error, Error::Damaged { why: Damage::Truncated(_), .. }) {
+            return Err(error);
+        }
+        self.found(reader, error)?;
+        segment.skip_damaged()
+    }
+
+    fn tell_progress(&mut self, segment: &SegmentReader) {
+        self.report.bytes += segment.entry_end() - segment.entry_start();
+        let (done, total) = (self.report.bytes, self.total);
+        (self.progress)(Progress { done, total });
+    }
+
     fn note_holes(&mut self, reader: &SessionReader, state: &StreamState) {
         let (blocks, blocks_at_t0) = (state.blocks_with_holes(), state.blocks_with_holes_at_t0());
         if blocks == 0 && blocks_at_t0 == 0 {
@@ -324,11 +400,11 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         kept: Option<&(Checkpoint, StreamState)>,
     ) -> Result<()> {
         let mut payload = Vec::new();
-        while let Some(frame) = segment.next_entry()? {
+        while segment.next_entry()? {
             if self.stop.is_set() {
                 return Err(Error::Stopped);
             }
-            let checked = segment.load(frame, &mut payload).and_then(|()| {
+            let checked = segment.load(&mut payload).and_then(|frame| {
                 self.report.entries += 1;
                 rules.check(frame.kind(), &payload).map_err(|why| segment.damage(why))?;
                 segment.index_of(frame, &payload)
@@ -342,13 +418,9 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
                 index = None;
             }
             if let Err(error) = checked {
-                if matches!(error, Error::Damaged { why: Damage::Truncated(_), .. }) {
-                    return Err(error);
-                }
-                self.found(reader, error)?;
+                self.damaged_entry(reader, &mut segment, error)?;
                 *rules = Rules::Lost;
                 index = None;
-                segment.skip_damaged()?;
             }
             if let (Rules::Checked(state), Some((_, kept))) =
                 (&*rules, kept.filter(|(at, _)| at.offset == segment.entry_end()))
@@ -356,9 +428,7 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             {
                 self.found(reader, reader.state_damage(Damage::State))?;
             }
-            self.report.bytes += segment.entry_end() - segment.entry_start();
-            let (done, total) = (self.report.bytes, self.total);
-            (self.progress)(Progress { done, total });
+            self.tell_progress(&segment);
         }
         match index {
             Some(mut index) => index.expect(None),
@@ -376,6 +446,13 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         self.report.damage.push(finding);
         Ok(())
     }
+}
+
+/// Checks the stored checksums of an index, without the key.
+fn check_stored_index(reader: &SessionReader, number: SegmentNumber) -> Result<()> {
+    let Some(mut index) = reader.stored_index(number)? else { return Ok(()) };
+    while index.next_chunk()? {}
+    Ok(())
 }
 
 impl Rules {

@@ -3,7 +3,7 @@
 //! The one place that reads the headers of a whole history for a report; whatever makes that
 //! cheaper belongs here.
 
-use snapless_wire::frame::{FRAME_HEADER_LEN, Watermark};
+use snapless_wire::frame::Watermark;
 use snapless_wire::record::RecordHeader;
 
 use crate::error::{Error, Result};
@@ -37,22 +37,22 @@ pub(crate) fn walk(
     mut progress: impl FnMut(u64),
     mut visit: impl FnMut(Met<'_>),
 ) -> Result<()> {
-    let mut done = 0;
+    let (mut done, mut payload) = (0, Vec::new());
     for number in reader.segments() {
         let mut segment = reader.segment(number, BUFFER_BYTES)?;
         visit(Met::Segment);
-        while let Some(frame) = segment.next_entry()? {
+        while segment.next_entry()? {
             if stop.is_set() {
                 return Err(Error::Stopped);
             }
-            if let Some(watermark) = segment.watermark(frame)? {
-                visit(Met::Watermark(&watermark));
+            let entry = segment.skim(&mut payload)?;
+            if let Some(watermark) = entry.watermark() {
+                visit(Met::Watermark(watermark));
             } else {
                 visit(Met::Entry);
-                let entry = segment.skim(frame)?;
                 entry.records().for_each(|record| visit(Met::Record(record.header)));
             }
-            done += (FRAME_HEADER_LEN + frame.payload_len()) as u64;
+            done += segment.entry_end() - segment.entry_start();
             progress(done);
         }
     }

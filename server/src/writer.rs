@@ -15,17 +15,21 @@
 use std::path::{Path, PathBuf};
 
 use snapless_types::{EpochId, Seq};
-use snapless_wire::frame::{FrameHeader, Watermark};
+use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, Watermark};
 use snapless_wire::record::RECORD_HEADER_LEN;
+use zerocopy::IntoBytes;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
 use crate::format::repository::session_dir;
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::{SESSION_FILE, SessionHeader};
-use crate::format::state::{Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX};
+use crate::format::state::{
+    self, Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX, STATE_SEAL_LEN_MAX,
+};
 use crate::reader::{End, SessionReader};
 use crate::repository::{Place, Presence, WritableRepository};
+use crate::seal::{EntrySeal, Packed, Packer, SessionSeal};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::StreamState;
@@ -53,6 +57,9 @@ pub struct SessionWriter {
     store: Store,
     dir: PathBuf,
     header: SessionHeader,
+    seal: SessionSeal,
+    /// `None` if entries are plain frames.
+    packer: Option<Packer>,
     segment_limit: u64,
     acknowledged: Acknowledged,
     acknowledged_file: StoredFile,
@@ -91,7 +98,30 @@ struct OpenSegment {
     /// server may write there by then.
     unwritten: Vec<u8>,
     place: Place,
+    /// `None` if the entries are plain frames.
+    seal: Option<EntrySeal>,
     index: IndexWriter,
+}
+
+/// An entry that has no place yet.
+struct Unplaced<'a> {
+    frame: FrameHeader,
+    payload: &'a [u8],
+    /// `None` for a plain frame.
+    packed: Option<Packed>,
+}
+
+impl<'a> Unplaced<'a> {
+    fn new(frame: FrameHeader, payload: &'a [u8], by: Option<&mut Packer>) -> Self {
+        let packed = by.map(|packer| packer.pack([&frame.to_bytes(), payload]));
+        Self { frame, payload, packed }
+    }
+
+    /// Bytes that it takes in a segment.
+    fn len(&self) -> u64 {
+        let plain = FRAME_HEADER_LEN + self.payload.len();
+        self.packed.as_ref().map_or(plain, Packed::entry_len) as u64
+    }
 }
 
 impl SessionWriter {
@@ -142,12 +172,14 @@ impl SessionWriter {
             None => None,
             Some(index) => {
                 let place = writable.place();
-                Some(OpenSegment::reopen(&store, &dir, place, acknowledged, index)?)
+                Some(OpenSegment::reopen(&store, &dir, place, acknowledged, reader.seal(), index)?)
             }
         };
         let session_file = store.open(&dir.join(SESSION_FILE), OpenMode::Read)?;
         let mut writer = Self {
             header: stored,
+            packer: reader.seal().packer()?,
+            seal: reader.seal().clone(),
             segment_limit,
             acknowledged,
             acknowledged_file,
@@ -182,16 +214,21 @@ impl SessionWriter {
     /// Appends one entry of records, behind the watermarks before it. It is durable after the next
     /// [`Self::commit`].
     pub fn append(&mut self, frame: &FrameHeader, payload: &[u8]) -> Result<()> {
-        let (marks, header) = (self.marks.take_entries()?, frame.to_bytes());
-        let before: Vec<u8> = marks.iter().flat_map(|mark| mark.to_bytes()).collect();
-        let parts = [&before[..], &header, payload];
-        let len = parts.iter().map(|part| part.len() as u64).sum();
+        let marks = self.marks.take_entries()?;
+        let before = marks.iter().map(|mark| (mark.frame, mark.watermark.as_bytes()));
+        let entries: Vec<_> = before
+            .chain([(*frame, payload)])
+            .map(|(frame, payload)| Unplaced::new(frame, payload, self.packer.as_mut()))
+            .collect();
+        let len = entries.iter().map(Unplaced::len).sum();
         // Together, so that a segment does not end with a watermark.
         let segment = self.segment_for(len)?;
-        let offset = segment.len + before.len() as u64;
-        parts.iter().try_for_each(|part| segment.put(part))?;
-        segment.index.add(offset - before.len() as u64, &marks, (*frame, payload));
-        self.last_entry = Some(Entry { offset, header });
+        let mut last = None;
+        for entry in entries {
+            last = Some(Entry { offset: segment.len, header: entry.frame.to_bytes() });
+            segment.append(entry)?;
+        }
+        self.last_entry = last;
         self.kept.appended += len;
         Ok(())
     }
@@ -259,14 +296,18 @@ impl SessionWriter {
         let Some(entry) = self.last_entry.filter(|_| is_at_end) else { return };
         let bytes = Checkpoint::at(&self.acknowledged, entry).to_bytes(&self.header, state);
         let len = bytes.len() as u64;
-        let path = self.dir.join(STATE_FILE);
-        if len <= STATE_LEN_MAX
-            && let Err(error) = self.store.create_durably(&path, &bytes)
+        if len + STATE_SEAL_LEN_MAX <= STATE_LEN_MAX
+            && let Err(error) = self.write_state(bytes)
         {
             log::warn!("the next connection reads more of the stream: {error}");
         }
         // Also after a failure: the next attempt is as far away.
         self.kept = Kept { records: state.timeline().records(), len, appended: 0 };
+    }
+
+    fn write_state(&self, file: Vec<u8>) -> Result<()> {
+        let bytes = state::sealed(file, &self.seal.state()?)?;
+        self.store.create_durably(&self.dir.join(STATE_FILE), &bytes)
     }
 
     /// Checks that a restart would find what was written: the files in use by their names, and the
@@ -305,7 +346,8 @@ impl SessionWriter {
         let bytes = self.store.read_head(&self.dir.join(number.file_name()), SEGMENT_HEADER_LEN)?;
         let SessionHeader { volume, session, .. } = self.header;
         let want = SegmentHeader { volume, session, number };
-        let found = bytes.first_chunk().map(SegmentHeader::read);
+        let is_sealed = self.seal.is_sealed();
+        let found = bytes.first_chunk().map(|bytes| SegmentHeader::read_of(is_sealed, bytes));
         let is_ours = found == Some(Ok(want));
         if is_ours { Ok(()) } else { Err(Error::Moved(located(number))) }
     }
@@ -328,8 +370,8 @@ impl SessionWriter {
             (None, Some(open)) => Ok(open),
             (next, slot) => {
                 let number = next.unwrap_or(SegmentNumber::FIRST);
-                let Self { store, dir, place, header, .. } = self;
-                Ok(slot.insert(OpenSegment::create(store, dir, place, header, number)?))
+                let Self { store, dir, place, header, seal, .. } = self;
+                Ok(slot.insert(OpenSegment::create(store, dir, place, header, seal, number)?))
             }
         }
     }
@@ -341,16 +383,18 @@ impl OpenSegment {
         dir: &Path,
         place: &Place,
         session: &SessionHeader,
+        seals: &SessionSeal,
         number: SegmentNumber,
     ) -> Result<Self> {
         place.check()?;
+        let seal = seals.entries(number)?;
         let file = store.open(&dir.join(number.file_name()), OpenMode::CreateNew)?;
         let header = SegmentHeader { volume: session.volume, session: session.session, number };
-        file.write_at(0, &header.to_bytes())?;
+        file.write_at(0, &header.to_bytes_of(seal.is_some()))?;
         file.sync()?;
-        let index = IndexWriter::create(store, dir, session, number);
+        let index = IndexWriter::create(store, dir, session, number, seals.index(number)?);
         store.sync_dir(dir)?;
-        Ok(Self::at(file, number, SEGMENT_HEADER_LEN as u64, place, index))
+        Ok(Self::at(file, number, SEGMENT_HEADER_LEN as u64, place, seal, index))
     }
 
     fn reopen(
@@ -358,11 +402,13 @@ impl OpenSegment {
         dir: &Path,
         place: &Place,
         acknowledged: Acknowledged,
+        seals: &SessionSeal,
         index: IndexWriter,
     ) -> Result<Self> {
         let number = acknowledged.segment;
         let file = store.open(&dir.join(number.file_name()), OpenMode::Write)?;
-        Ok(Self::at(file, number, acknowledged.offset, place, index))
+        let seal = seals.entries(number)?;
+        Ok(Self::at(file, number, acknowledged.offset, place, seal, index))
     }
 
     fn at(
@@ -370,9 +416,25 @@ impl OpenSegment {
         number: SegmentNumber,
         len: u64,
         place: &Place,
+        seal: Option<EntrySeal>,
         index: IndexWriter,
     ) -> Self {
-        Self { number, file, len, unwritten: Vec::new(), place: place.clone(), index }
+        Self { number, file, len, unwritten: Vec::new(), place: place.clone(), seal, index }
+    }
+
+    /// Appends an entry.
+    fn append(&mut self, entry: Unplaced<'_>) -> Result<()> {
+        let (frame, payload, len) = (entry.frame, entry.payload, entry.len());
+        let offset = self.len;
+        match (&self.seal, entry.packed) {
+            (Some(seal), Some(packed)) => {
+                let sealed = seal.seal(packed, offset)?;
+                self.put(&sealed)?;
+            }
+            _ => [&frame.to_bytes()[..], payload].into_iter().try_for_each(|it| self.put(it))?,
+        }
+        self.index.add(offset, len, frame, payload);
+        Ok(())
     }
 
     /// Adds bytes at the end; short ones are written later.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use snapless_wire::id::{SessionId, VolumeGuid};
 
-use super::{WHEN, session, volume};
+use super::{Key, WHEN, session, volume};
 use crate::bookmarks::new_name;
 use crate::format::bookmark::BookmarkName;
 use crate::point_name::PointName;
@@ -37,6 +37,9 @@ pub struct BookmarkAdd {
     /// Directory of the repository.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
+    /// Its key.
+    #[command(flatten)]
+    pub key: Key,
     /// The volume, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: VolumeGuid,

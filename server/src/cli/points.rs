@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use snapless_wire::id::{SessionId, VolumeGuid};
 
-use super::{session, volume};
+use super::{Key, session, volume};
 
 /// `points`.
 #[derive(Args, Debug)]
@@ -23,6 +23,9 @@ pub struct Points {
     /// Directory of the repository.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
+    /// Its key.
+    #[command(flatten)]
+    pub key: Key,
     /// The volume, as `list` shows it.
     #[arg(value_name = "VOLUME", value_parser = volume)]
     pub volume: VolumeGuid,
@@ -51,6 +54,9 @@ pub struct Stat {
     /// Directory of the repository.
     #[arg(long, value_name = "DIR")]
     pub repository: PathBuf,
+    /// Its key.
+    #[command(flatten)]
+    pub key: Key,
     /// One volume only, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: Option<VolumeGuid>,

@@ -36,7 +36,7 @@ struct Made {
 
 fn add(args: &BookmarkAdd) -> Result<()> {
     let stop = on_signal(|| {})?;
-    let repository = Repository::open(&args.repository)?;
+    let repository = Repository::open(&args.repository)?.unlock(&args.key.source())?;
     let source = args.at.source(&repository, args.volume, args.session)?;
     let found = Found::find(&repository, &source, &stop)?;
     let point = *found.point();

@@ -16,7 +16,7 @@ const LINES_MAX: usize = 100;
 
 pub(super) fn run(args: &cli::Diff) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = Repository::open(&args.repository)?;
+    let repository = Repository::open(&args.repository)?.unlock(&args.key.source())?;
     let source = |at: &PointName| at.source(&repository, args.volume, args.session);
     let sources = [source(&args.from)?, source(&args.to)?];
     let bar = Bar::new("reading headers");

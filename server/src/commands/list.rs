@@ -12,7 +12,7 @@ use super::console::{BAD, GOOD, POOR, bytes, duration, on_signal, tell};
 
 pub(super) fn run(args: &cli::List) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = Repository::open(&args.repository)?;
+    let repository = Repository::open(&args.repository)?.unlock(&args.key.source())?;
     let volumes = list(&repository, &stop)?;
     tell(&volumes[..], args.json, print)?;
     Ok(ExitCode::SUCCESS)

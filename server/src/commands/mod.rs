@@ -6,10 +6,12 @@ mod console;
 mod diff;
 mod forget;
 mod init;
+mod key;
 mod list;
 mod mount;
 mod points;
 mod progress;
+mod rekey;
 mod restore;
 mod serve;
 mod stat;
@@ -43,6 +45,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Stat(args) => stat::run(&args),
         Command::Bookmark { command } => bookmark::run(&command),
         Command::Forget(args) => forget::run(&args),
+        Command::Rekey(args) => rekey::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Trust(command) => trust::run(command),
     };

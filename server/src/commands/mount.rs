@@ -18,7 +18,7 @@ use super::console::{POOR, on_signal, point_notes, print_json};
 use super::progress::Bar;
 
 pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
-    let repository = Repository::open(&args.point.repository)?;
+    let repository = Repository::open(&args.point.repository)?.unlock(&args.point.key.source())?;
     // Ctrl-C ends the look-up, and then the mount.
     let stopper = Stopper::default();
     let also = stopper.clone();

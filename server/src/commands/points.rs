@@ -14,7 +14,7 @@ use super::progress::Bar;
 
 pub(super) fn run(args: &cli::Points) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = Repository::open(&args.repository)?;
+    let repository = Repository::open(&args.repository)?.unlock(&args.key.source())?;
     let cli::Points { volume, session, quiet, .. } = *args;
     let request = Request { volume, session, quiet };
     let bar = Bar::new("reading headers");

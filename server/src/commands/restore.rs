@@ -30,6 +30,7 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     } else {
         Repository::open(&args.point.repository)?
     };
+    let repository = repository.unlock(&args.point.key.source())?;
     let request = Request {
         source: args.point.source(&repository)?,
         to: args.to,

@@ -9,7 +9,7 @@ use crate::cli;
 use crate::error::{Error, Result};
 use crate::format::repository::VOLUMES_DIR;
 use crate::handles;
-use crate::repository::Repository;
+use crate::repository::{Repository, WritableRepository};
 use crate::security::Security;
 use crate::serve::{Limits, Server};
 use crate::storage::local::is_open_to_others;
@@ -35,6 +35,7 @@ pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
         );
     }
     let limits = Limits { sessions: args.sessions_max, ..Limits::default() };
+    let key = args.key.source();
     let security = if args.insecure {
         Security::insecure(args.listen)?
     } else {
@@ -42,7 +43,8 @@ pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
         Repository::open(&args.repository)?;
         Security::open(&args.repository)?
     };
-    let server = Server::bind_secured(args.listen, &args.repository, limits, security)?;
+    let repository = WritableRepository::open_with(&args.repository, &key)?;
+    let server = Server::bind_to(args.listen, repository, limits, security)?;
     let stopper = server.stopper();
     on_signal(move || stopper.stop())?;
     let mut out = io::stdout().lock();

@@ -15,7 +15,7 @@ const DAYS_MAX: usize = 7;
 
 pub(super) fn run(args: &cli::Stat) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = Repository::open(&args.repository)?;
+    let repository = Repository::open(&args.repository)?.unlock(&args.key.source())?;
     let bar = Bar::new("reading headers");
     let report = stat(&repository, args.volume, &stop, |done, total| bar.set(done, total))?;
     drop(bar);

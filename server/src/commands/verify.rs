@@ -8,6 +8,7 @@ use crate::cli;
 use crate::error::Result;
 use crate::repository::Repository;
 use crate::restore::{Found, Source};
+use crate::seal::KeySource;
 use crate::stop::StopFlag;
 use crate::verify::{Holes, Report, Selection, verify_selected};
 
@@ -21,7 +22,12 @@ const LINES_MAX: usize = 100;
 
 pub(super) fn run(args: &cli::Verify) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = Repository::open(&args.repository)?;
+    let mut repository = Repository::open(&args.repository)?;
+    let key = args.key.source();
+    let is_compared = args.against.is_some();
+    if is_compared || key != KeySource::None || !repository.store().seal().is_locked() {
+        repository = repository.unlock(&key)?;
+    }
     if let (Some(path), Some(at), Some(volume)) = (&args.against, &args.at, args.volume) {
         let source = at.source(&repository, volume, args.session)?;
         return run_against(args, &repository, &source, path, &stop);
@@ -104,6 +110,12 @@ fn print(report: &Report) {
         anstream::println!(
             "{POOR}holes{POOR:#}: session {session} has {blocks} block(s) that the volume's disk could \
              not read, {blocks_at_t0} of the t0 image: images have zeros there"
+        );
+    }
+    if report.without_key {
+        anstream::println!(
+            "{POOR}note{POOR:#}: the repository is encrypted, and without its key only the checksums \
+             of what is stored were checked, not that the key opens it, nor the streams' rules"
         );
     }
     let read = bytes(report.bytes);

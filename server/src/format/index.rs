@@ -10,7 +10,8 @@
 //! with the file's identity, so that a chunk of another index is never taken for one of this one.
 //! Headers are written as differences to the one before in the chunk: a write of 4 KiB at a random
 //! place takes some 17 bytes. A watermark is there as it is in the segment: it is a part of the
-//! stream's timeline.
+//! stream's timeline. Where the segment's entries are sealed, each entry also has its length there;
+//! where they are encrypted, so is the body of each chunk.
 
 use snapless_types::{EpochId, Extent, GapReason, RecordKind, Seq};
 use snapless_wire::frame::{
@@ -25,7 +26,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::FormatError;
 use super::codec::{Input, Stored, put_difference, put_number};
+use super::sealed::SEAL_LEN;
 use super::segment::{SEGMENT_HEADER_LEN, SegmentHeader};
+use crate::crypto::{BlobSeal, CipherError};
 
 /// Bytes of the file's header.
 pub const INDEX_HEADER_LEN: usize = SEGMENT_HEADER_LEN;
@@ -36,8 +39,9 @@ pub const CHUNK_BYTES: usize = 64 << 10;
 /// Bytes of a record's content that have a checksum of their own.
 pub const TILE_BYTES: usize = 64 << 10;
 
-/// The longest body: no entry takes more bytes here than in its segment.
-const CHUNK_LEN_MAX: usize = CHUNK_BYTES + FRAME_HEADER_LEN + FRAME_PAYLOAD_MAX;
+/// The longest body: no entry takes more bytes here than its frame, and a length; there may be a
+/// seal.
+const CHUNK_LEN_MAX: usize = CHUNK_BYTES + FRAME_HEADER_LEN + FRAME_PAYLOAD_MAX + 10 + SEAL_LEN;
 const MAGIC: [u8; 8] = *b"SLINDEX\0";
 const VERSION: u32 = 1;
 
@@ -52,6 +56,8 @@ pub struct EntryIndex {
     pub offset: u64,
     /// Its header.
     pub frame: FrameHeader,
+    /// Bytes that it takes in the segment.
+    len: u64,
     headers: Vec<RecordHeader>,
     /// CRC-32C of each [`TILE_BYTES`] of each record's content; of the last of a record, what is
     /// left. Empty if they are not known.
@@ -75,7 +81,8 @@ pub struct RecordIndex<'a> {
 #[repr(C)]
 struct RawChunk {
     len: U32,
-    reserved: U32,
+    /// 1 where the segment's entries are sealed.
+    is_sealed: U32,
     start: U64,
     end: U64,
     /// CRC-32C of the file's header but its checksum, of this header without it, and of the body.
@@ -94,6 +101,8 @@ pub struct ChunkHeader {
     pub start: u64,
     /// Where in the segment its last entry ends.
     pub end: u64,
+    /// It is of a segment whose entries are sealed.
+    pub is_sealed: bool,
     crc: u32,
 }
 
@@ -101,6 +110,8 @@ pub struct ChunkHeader {
 #[derive(Debug)]
 pub struct ChunkBuilder {
     identity: IndexIdentity,
+    /// `None` if the segment's entries are plain frames.
+    seal: Option<BlobSeal>,
     start: u64,
     end: u64,
     last: Last,
@@ -113,6 +124,7 @@ pub struct Entries<'a> {
     input: Input<'a>,
     at: u64,
     end: u64,
+    has_lens: bool,
     last: Last,
 }
 
@@ -156,7 +168,14 @@ impl IndexIdentity {
 impl EntryIndex {
     /// An entry without records yet.
     pub(crate) fn new(offset: u64, frame: FrameHeader) -> Self {
-        Self { offset, frame, headers: Vec::new(), tiles: Vec::new(), watermark: None }
+        let len = (FRAME_HEADER_LEN + frame.payload_len()) as u64;
+        Self { offset, frame, len, headers: Vec::new(), tiles: Vec::new(), watermark: None }
+    }
+
+    /// The same for an entry that takes so many bytes in its segment.
+    #[must_use]
+    pub(crate) fn with_len(self, len: u64) -> Self {
+        Self { len, ..self }
     }
 
     /// An entry that is a watermark.
@@ -185,7 +204,7 @@ impl EntryIndex {
 
     /// Where in the segment it ends.
     pub fn end(&self) -> u64 {
-        self.offset.saturating_add((FRAME_HEADER_LEN + self.frame.payload_len()) as u64)
+        self.offset.saturating_add(self.len)
     }
 
     /// Its watermark; `None` for an entry of records.
@@ -206,8 +225,11 @@ impl EntryIndex {
         })
     }
 
-    fn put(&self, last: &mut Last, out: &mut Vec<u8>) {
+    fn put(&self, has_lens: bool, last: &mut Last, out: &mut Vec<u8>) {
         out.extend(self.frame.to_bytes());
+        if has_lens {
+            put_number(out, self.len);
+        }
         if let Some(watermark) = &self.watermark {
             out.extend(watermark.as_bytes());
         }
@@ -217,15 +239,19 @@ impl EntryIndex {
         }
     }
 
-    fn take(input: &mut Input<'_>, last: &mut Last, offset: u64) -> Option<Self> {
+    fn take(input: &mut Input<'_>, has_lens: bool, last: &mut Last, offset: u64) -> Option<Self> {
         let frame = FrameHeader::read(input.bytes(FRAME_HEADER_LEN)?.try_into().ok()?).ok()?;
+        let mut entry = Self::new(offset, frame);
+        if has_lens {
+            entry.len = input.number()?;
+        }
         match frame.kind() {
-            FrameKind::Records => Self::take_records(input, last, Self::new(offset, frame)),
+            FrameKind::Records => Self::take_records(input, last, entry),
             FrameKind::Watermark => {
                 let payload = input.bytes(frame.payload_len())?;
                 frame.verify(payload).ok()?;
                 let watermark = Watermark::read(payload).ok()?;
-                Some(Self::of_watermark(offset, frame, watermark))
+                Some(Self { watermark: Some(watermark), ..entry })
             }
             _ => None,
         }
@@ -328,10 +354,10 @@ impl ChunkHeader {
         if len > CHUNK_LEN_MAX || start >= end {
             return Err(FormatError::Content("chunk"));
         }
-        if (raw.reserved.get(), raw.reserved_too.get()) != (0, 0) {
+        if raw.is_sealed.get() > 1 || raw.reserved_too.get() != 0 {
             return Err(FormatError::Content("chunk"));
         }
-        Ok(Self { len, start, end, crc: raw.crc.get() })
+        Ok(Self { len, start, end, is_sealed: raw.is_sealed.get() == 1, crc: raw.crc.get() })
     }
 
     /// Checks the head and the body that follows it.
@@ -343,16 +369,22 @@ impl ChunkHeader {
         if is_sound { Ok(()) } else { Err(FormatError::Checksum) }
     }
 
-    /// The entries of its body, which was verified.
+    /// The entries of its body, which was verified, and opened if it was encrypted.
     pub fn entries<'a>(&self, body: &'a [u8]) -> Entries<'a> {
-        Entries { input: Input::new(body), at: self.start, end: self.end, last: Last::default() }
+        Entries {
+            input: Input::new(body),
+            at: self.start,
+            end: self.end,
+            has_lens: self.is_sealed,
+            last: Last::default(),
+        }
     }
 
     fn to_bytes(self) -> [u8; CHUNK_HEADER_LEN] {
         let raw = RawChunk {
             // The builder ends a chunk long before.
             len: U32::new(u32::try_from(self.len).unwrap_or(u32::MAX)),
-            reserved: U32::ZERO,
+            is_sealed: U32::new(self.is_sealed.into()),
             start: U64::new(self.start),
             end: U64::new(self.end),
             crc: U32::new(self.crc),
@@ -373,7 +405,13 @@ impl ChunkHeader {
 impl ChunkBuilder {
     /// Begins with the entry at `start` of the segment.
     pub fn new(identity: IndexIdentity, start: u64) -> Self {
-        Self { identity, start, end: start, last: Last::default(), body: Vec::new() }
+        Self { identity, seal: None, start, end: start, last: Last::default(), body: Vec::new() }
+    }
+
+    /// The same for a segment whose entries are sealed; the chunks are sealed in this way.
+    #[must_use]
+    pub fn sealed(self, seal: Option<BlobSeal>) -> Self {
+        Self { seal, ..self }
     }
 
     /// Where in the segment the next entry must begin.
@@ -384,29 +422,36 @@ impl ChunkBuilder {
     /// Adds the next entry; true if the chunk is long enough to be taken.
     pub fn add(&mut self, entry: &EntryIndex) -> bool {
         debug_assert_eq!(entry.offset, self.end, "entries follow each other");
-        entry.put(&mut self.last, &mut self.body);
+        entry.put(self.seal.is_some(), &mut self.last, &mut self.body);
         self.end = entry.end();
         self.body.len() >= CHUNK_BYTES
     }
 
     /// The bytes of the chunk, and begins the next one; `None` if it has no entry.
-    pub fn take(&mut self) -> Option<Vec<u8>> {
+    ///
+    /// # Errors
+    /// [`CipherError`]; the chunk is lost then, and so the index is of no use.
+    pub fn take(&mut self) -> Result<Option<Vec<u8>>, CipherError> {
         if self.body.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let next = Self::new(self.identity, self.end);
+        let next = Self::new(self.identity, self.end).sealed(self.seal.clone());
         let chunk = std::mem::replace(self, next);
-        let Self { identity, start, end, body, .. } = chunk;
-        let mut header = ChunkHeader { len: body.len(), start, end, crc: 0 };
+        let Self { identity, seal, start, end, mut body, .. } = chunk;
+        if let Some(seal) = &seal {
+            seal.seal(start, &mut body, 0)?;
+        }
+        let is_sealed = seal.is_some();
+        let mut header = ChunkHeader { len: body.len(), start, end, is_sealed, crc: 0 };
         header.crc = header.checksum(&identity, &body);
-        Some([&header.to_bytes()[..], &body].concat())
+        Ok(Some([&header.to_bytes()[..], &body].concat()))
     }
 }
 
 impl Entries<'_> {
     /// No entries.
     pub(crate) fn none() -> Self {
-        Self { input: Input::new(&[]), at: 0, end: 0, last: Last::default() }
+        Self { input: Input::new(&[]), at: 0, end: 0, has_lens: false, last: Last::default() }
     }
 }
 
@@ -418,7 +463,7 @@ impl Iterator for Entries<'_> {
         if self.at == self.end && self.input.is_empty() {
             return None;
         }
-        let entry = EntryIndex::take(&mut self.input, &mut self.last, self.at);
+        let entry = EntryIndex::take(&mut self.input, self.has_lens, &mut self.last, self.at);
         let entry = entry.filter(|entry| entry.end() <= self.end && entry.end() > self.at);
         self.at = entry.as_ref().map_or(self.end, EntryIndex::end);
         if entry.is_none() {
@@ -529,13 +574,13 @@ mod tests {
             for (index, entry) in entries.iter().enumerate() {
                 let is_long = builder.add(entry);
                 if is_long || index % 5 == 4 {
-                    found.extend(read(&builder.take().unwrap(), &identity(1)).unwrap());
+                    found.extend(read(&builder.take().unwrap().unwrap(), &identity(1)).unwrap());
                 }
             }
-            let rest = builder.take();
+            let rest = builder.take().unwrap();
             found.extend(rest.map_or_else(Vec::new, |chunk| read(&chunk, &identity(1)).unwrap()));
             assert_eq!(found, entries, "seed {seed}");
-            assert_eq!(builder.take(), None);
+            assert_eq!(builder.take(), Ok(None));
         }
     }
 
@@ -550,7 +595,7 @@ mod tests {
         for (entry, want) in [(entry.clone(), Ok(vec![entry])), (mixed, refused)] {
             let mut builder = ChunkBuilder::new(identity(1), entry.offset);
             builder.add(&entry);
-            assert_eq!(read(&builder.take().unwrap(), &identity(1)), want);
+            assert_eq!(read(&builder.take().unwrap().unwrap(), &identity(1)), want);
         }
     }
 
@@ -563,7 +608,7 @@ mod tests {
             builder.add(&follows);
             follows.records().count() > 3
         }) {}
-        let chunk = builder.take().unwrap();
+        let chunk = builder.take().unwrap().unwrap();
         assert!(read(&chunk, &identity(1)).is_ok());
         assert_eq!(read(&chunk, &identity(2)), Err(FormatError::Checksum));
         for bit in 0..chunk.len() * 8 {
@@ -596,7 +641,7 @@ mod tests {
         let entry = EntryIndex::of(SEGMENT_HEADER_LEN as u64, frame, &payload).unwrap();
         let mut builder = ChunkBuilder::new(identity(1), entry.offset);
         builder.add(&entry);
-        let len = builder.take().unwrap().len();
+        let len = builder.take().unwrap().unwrap().len();
         assert!((12_000..20_000).contains(&len), "{len} bytes");
     }
 

@@ -11,6 +11,8 @@
 //! root       the state of the stream there (as in state.rs), the table of the pages
 //! trailer    where the root is, the root's checksum; sealed
 //! ```
+//!
+//! In an encrypted repository each page and the root are encrypted, and the checksums are of that.
 
 use snapless_types::{Extent, Geometry, Seq};
 use zerocopy::little_endian::{U32, U64};
@@ -30,6 +32,9 @@ pub const TRAILER_LEN: usize = 48;
 pub const PAGE_LEN_MAX: u32 = 1 << 30;
 /// The longest root, in bytes.
 pub const ROOT_LEN_MAX: u64 = STATE_LEN_MAX + (1 << 30);
+
+/// The number of the root, where that of a page tells the parts of a map apart.
+pub const ROOT_PART: u64 = u64::MAX;
 
 const MAGIC: [u8; 8] = *b"SLMAPTR\0";
 const VERSION: u32 = 1;

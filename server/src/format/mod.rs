@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/
 //!   repository.snapless              marks the directory as a repository         repository.rs
+//!                                    if it is compressed or encrypted, how       sealing.rs
 //!   sessions.snapless                the sessions that the repository must have  sessions.rs
 //!   forgotten/<volume>.<session>     sessions that it need not have any more     sessions.rs
 //!   bookmarks/<volume>.<name>.slmark a named point, written once                 bookmark.rs
@@ -11,6 +12,7 @@
 //!     session.snapless               identities and geometry, written once       session.rs
 //!     acknowledged.snapless          the acknowledged end of the stream          acknowledged.rs
 //!     segment-00000001.slseg …       the stream                                  segment.rs
+//!                                    its entries, compressed or encrypted        sealed.rs
 //!     segment-00000001.slidx …       its record headers; may be missing          index.rs
 //!     map-0000000000000012.slmap …   where the volume's bytes are; may be missing  map.rs
 //!     state.snapless                 the rules' state within it; may be missing  state.rs
@@ -28,6 +30,8 @@ mod geometry;
 pub mod index;
 pub mod map;
 pub mod repository;
+pub mod sealed;
+pub mod sealing;
 pub mod segment;
 pub mod session;
 pub mod sessions;
@@ -74,6 +78,9 @@ pub enum FormatError {
     /// Damaged.
     #[error("its checksum does not match: it was damaged")]
     Checksum,
+    /// It is whole, but encrypted with another key or for another place.
+    #[error("it is not what was encrypted here: it was changed, or comes from elsewhere")]
+    Sealed,
     /// The checksum is right, a value is impossible.
     #[error("its {0} is impossible")]
     Content(&'static str),

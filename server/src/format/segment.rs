@@ -4,6 +4,9 @@
 //! Records, byte for byte as the service sent it. An `EpochEnd` ends its frame, so that the stream
 //! can be cut after any epoch. Segments are numbered from 1 without holes. An entry never crosses
 //! segments; an epoch may.
+//!
+//! In a repository that is compressed or encrypted an entry is such a frame, sealed (`sealed.rs`),
+//! and the header has another version.
 
 use snapless_wire::id::{SessionId, VolumeGuid};
 use zerocopy::little_endian::U64;
@@ -17,7 +20,10 @@ pub const SEGMENT_HEADER_LEN: usize = 64;
 pub const SEGMENT_LIMIT_BYTES: u64 = 256 << 20;
 
 const MAGIC: [u8; 8] = *b"SLSEGMT\0";
+/// Of a segment of frames.
 const VERSION: u32 = 1;
+/// Of a segment of sealed entries.
+const VERSION_SEALED: u32 = 2;
 
 /// A segment's number within its session, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -96,6 +102,26 @@ impl SegmentHeader {
     /// Any [`FormatError`].
     pub fn read(bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<Self, FormatError> {
         Self::read_as(bytes, MAGIC, VERSION)
+    }
+
+    /// The bytes of the header of a segment whose entries are sealed, or plain frames.
+    pub fn to_bytes_of(self, is_sealed: bool) -> [u8; SEGMENT_HEADER_LEN] {
+        self.to_bytes_as(MAGIC, if is_sealed { VERSION_SEALED } else { VERSION })
+    }
+
+    /// Reads the header of a segment whose entries are sealed, or plain frames.
+    ///
+    /// # Errors
+    /// Any [`FormatError`]; one for a segment of the other kind.
+    pub fn read_of(is_sealed: bool, bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<Self, FormatError> {
+        let (version, other) =
+            if is_sealed { (VERSION_SEALED, VERSION) } else { (VERSION, VERSION_SEALED) };
+        match Self::read_as(bytes, MAGIC, version) {
+            Err(FormatError::Version { found, .. }) if found == other => {
+                Err(FormatError::Content("kind of entries"))
+            }
+            read => read,
+        }
     }
 
     /// The bytes of the same header in another kind of file.

@@ -17,16 +17,21 @@ use super::geometry::GeometryLe;
 use super::segment::SegmentNumber;
 use super::session::SessionHeader;
 use super::{FormatError, Head, check, seal};
+use crate::crypto::{BlobSeal, CipherError};
 use crate::stream::StreamState;
 
 /// The file's name.
 pub const STATE_FILE: &str = "state.snapless";
 /// The longest file that is written or read, in bytes: five sets of 2^32 blocks without any order.
 pub const STATE_LEN_MAX: u64 = 3 << 30;
+/// Bytes by which encryption makes the file longer, at most.
+pub const STATE_SEAL_LEN_MAX: u64 = 64;
 
 const MAGIC: [u8; 8] = *b"SLSTATE\0";
 /// 1 had no sets of blocks with holes.
 const VERSION: u32 = 2;
+const MAGIC_SEALED: [u8; 8] = *b"SLSTASE\0";
+const VERSION_SEALED: u32 = 1;
 
 /// An entry of a segment: where it is, and its first bytes, whose checksum tells it from others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +75,46 @@ struct Raw {
 /// Bytes before the state itself; the checksum is behind it.
 const RAW_LEN: usize = 120;
 const _: () = assert!(size_of::<Raw>() == RAW_LEN);
+
+/// The file's bytes in an encrypted repository: a head, the state's file with its seal, a checksum.
+/// In any other they stay as they are.
+///
+/// # Errors
+/// [`CipherError`].
+pub(crate) fn sealed(file: Vec<u8>, seal: &BlobSeal) -> Result<Vec<u8>, CipherError> {
+    if seal.added() == 0 {
+        return Ok(file);
+    }
+    let mut bytes = Head::new(MAGIC_SEALED, VERSION_SEALED).as_bytes().to_vec();
+    bytes.reserve(file.len() + seal.added() + 4);
+    bytes.extend(file);
+    seal.seal(0, &mut bytes, size_of::<Head>())?;
+    bytes.extend([0; 4]);
+    super::seal(&mut bytes);
+    Ok(bytes)
+}
+
+/// The state's file out of what [`sealed`] made.
+///
+/// # Errors
+/// Any [`FormatError`].
+pub(crate) fn open(mut bytes: Vec<u8>, seal: &BlobSeal) -> Result<Vec<u8>, FormatError> {
+    if seal.added() == 0 {
+        return Ok(bytes);
+    }
+    check_sealed(&bytes)?;
+    let body = bytes.get_mut(size_of::<Head>()..).and_then(|rest| rest.split_last_chunk_mut::<4>());
+    let (body, _) = body.ok_or(FormatError::Short)?;
+    seal.open(0, body).map(|file| file.to_vec())
+}
+
+/// Checks the checksum of what [`sealed`] made, without the key.
+///
+/// # Errors
+/// Any [`FormatError`] but [`FormatError::Sealed`].
+pub(crate) fn check_sealed(bytes: &[u8]) -> Result<(), FormatError> {
+    check(bytes, MAGIC_SEALED, VERSION_SEALED)
+}
 
 impl Checkpoint {
     /// The acknowledged end, after this entry.

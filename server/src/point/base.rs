@@ -72,12 +72,13 @@ impl Base {
         let index = usize::try_from(page).unwrap_or(usize::MAX);
         // A root has all pages of its volume.
         let at = self.root.pages.get(index).ok_or(Error::PointTooLarge)?;
-        let (path, bytes) = self.reader.map_bytes(at.map, at.offset, u64::from(at.len))?;
+        let (path, mut bytes) = self.reader.map_bytes(at.map, at.offset, u64::from(at.len))?;
         let damaged = |why: FormatError| Error::damaged(&path, at.offset, why);
         if page_sum(self.reader.header(), page, &bytes) != at.sum {
             return Err(damaged(FormatError::Checksum));
         }
-        page::read(&bytes, self.extent(page)).ok_or(damaged(FormatError::Content("page")))
+        let bytes = self.reader.seal().map(at.map)?.open(page, &mut bytes).map_err(damaged)?;
+        page::read(bytes, self.extent(page)).ok_or(damaged(FormatError::Content("page")))
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {

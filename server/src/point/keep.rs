@@ -11,7 +11,7 @@ use super::build::Builder;
 use super::page::PageBuilder;
 use super::{Origin, PointMap};
 use crate::error::Result;
-use crate::format::map::{MapNumber, PageRef, Root, Trailer, page_count, page_sum};
+use crate::format::map::{MapNumber, PageRef, ROOT_PART, Root, Trailer, page_count, page_sum};
 use crate::format::state::{Checkpoint, Entry};
 use crate::reader::{Indices, Located, SessionReader, Wanted, with_indices};
 use crate::stop::StopFlag;
@@ -139,6 +139,7 @@ fn write(
     let session = reader.header();
     let number = MapNumber::of(checkpoint.seq);
     let present = reader.maps()?;
+    let seal = reader.seal().map(number)?;
     let mut pages = Vec::new();
     let mut offset = 0;
     for page in 0..page_count(&session.geometry) {
@@ -148,7 +149,8 @@ fn write(
             pages.push(same);
             continue;
         }
-        let bytes = map.page(page)?;
+        let mut bytes = map.page(page)?;
+        seal.seal(page, &mut bytes, 0)?;
         file.write_at(offset, &bytes)?;
         // A page is bounded by the volume's blocks in it.
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -157,7 +159,8 @@ fn write(
         offset += u64::from(len);
     }
     let (records, unreadable) = (map.records(), map.unreadable());
-    let root = Root { checkpoint, state, records, unreadable, pages }.to_bytes(session);
+    let mut root = Root { checkpoint, state, records, unreadable, pages }.to_bytes(session);
+    seal.seal(ROOT_PART, &mut root, 0)?;
     file.write_at(offset, &root)?;
     file.write_at(offset + root.len() as u64, &Trailer::new(offset, &root).to_bytes())
 }

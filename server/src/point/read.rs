@@ -2,7 +2,8 @@
 //!
 //! Each record is known by a checksum for each tile of [`TILE_BYTES`] of its content. A tile is
 //! read as a whole and checked each time, so that no byte is given that is not the one received,
-//! whatever becomes of the file meanwhile, and little else is read.
+//! whatever becomes of the file meanwhile, and little else is read. A sealed entry is read and
+//! opened as a whole.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -12,9 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameError};
 
 use super::PointMap;
+use super::opened::Opened;
 use super::runs::{Entry, Records, Runs, Source};
 use crate::error::{Damage, Error, Result};
 use crate::format::index::TILE_BYTES;
+use crate::format::sealed::{SEALED_HEADER_LEN, SealedHeader};
 use crate::format::segment::SegmentNumber;
 use crate::reader::SessionReader;
 use crate::storage::StoredFile;
@@ -33,6 +36,7 @@ pub struct PointReader {
     map: PointMap,
     /// Protects the open segments.
     files: Mutex<HashMap<SegmentNumber, Arc<StoredFile>>>,
+    opened: Opened,
 }
 
 /// A stretch of bytes of one tile that is wanted.
@@ -55,7 +59,7 @@ struct Piece {
 
 impl PointReader {
     pub(crate) fn new(reader: SessionReader, map: PointMap) -> Self {
-        Self { reader, map, files: Mutex::default() }
+        Self { reader, map, files: Mutex::default(), opened: Opened::default() }
     }
 
     /// The map.
@@ -135,12 +139,40 @@ impl PointReader {
 
     /// Reads bytes of an entry's payload.
     fn fill(&self, entry: &Entry, from: usize, bytes: &mut [u8]) -> Result<()> {
+        if !self.reader.seal().is_sealed() {
+            let at = entry.offset.saturating_add((FRAME_HEADER_LEN + from) as u64);
+            return self.fill_stored(entry, at, bytes);
+        }
+        let payload = self.opened.payload(entry, || self.open(entry))?;
+        let part = payload.get(from..).and_then(|rest| rest.get(..bytes.len()));
+        let part = part.ok_or_else(|| self.damage(entry, FrameError::Checksum))?;
+        bytes.copy_from_slice(part);
+        Ok(())
+    }
+
+    /// Opens a sealed entry; returns its payload.
+    fn open(&self, entry: &Entry) -> Result<Vec<u8>> {
+        let seal = self.reader.seal().entries(entry.segment)?;
+        let damage = |why: Damage| self.damage(entry, why);
+        let mut head = [0; SEALED_HEADER_LEN];
+        self.fill_stored(entry, entry.offset, &mut head)?;
+        let header = SealedHeader::read(&head).map_err(|why| damage(why.into()))?;
+        let mut body = vec![0; header.stored_len];
+        let at = entry.offset.saturating_add(SEALED_HEADER_LEN as u64);
+        self.fill_stored(entry, at, &mut body)?;
+        let seal = seal.ok_or_else(|| damage(Damage::Kind))?;
+        let mut frame = seal.open(&header, entry.offset, &mut body).map_err(damage)?;
+        frame.drain(..FRAME_HEADER_LEN.min(frame.len()));
+        Ok(frame)
+    }
+
+    /// Reads stored bytes of an entry.
+    fn fill_stored(&self, entry: &Entry, at: u64, bytes: &mut [u8]) -> Result<()> {
         let file = self.file(entry.segment)?;
-        let at = entry.offset + (FRAME_HEADER_LEN + from) as u64;
         match file.read_exact_at(at, bytes) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                let end = at + bytes.len() as u64;
+                let end = at.saturating_add(bytes.len() as u64);
                 Err(Error::damaged(file.path(), entry.offset, Damage::Truncated(end)))
             }
             Err(error) => Err(Error::file("read", file.path())(error)),

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
 
+use crate::crypto::BlobSeal;
 use crate::error::{Damage, Error, Result};
+use crate::format::FormatError;
 use crate::format::index::{
     CHUNK_HEADER_LEN, ChunkHeader, Entries, EntryIndex, INDEX_HEADER_LEN, IndexIdentity,
 };
@@ -19,6 +21,8 @@ const BUFFER_BYTES: usize = 128 << 10;
 pub(crate) struct IndexReader {
     file: BufReader<StoredFile>,
     identity: IndexIdentity,
+    /// `None` if the segment's entries are plain frames.
+    seal: Option<BlobSeal>,
     /// Where in the file the next chunk begins.
     next: u64,
     len: u64,
@@ -39,6 +43,7 @@ impl IndexReader {
         store: &Store,
         path: &Path,
         identity: IndexIdentity,
+        seal: Option<BlobSeal>,
     ) -> Result<Option<Self>> {
         let file = match store.open(path, OpenMode::Read) {
             Ok(file) => file,
@@ -49,6 +54,7 @@ impl IndexReader {
             len: file.len()?,
             file: BufReader::with_capacity(BUFFER_BYTES, file),
             identity,
+            seal,
             next: INDEX_HEADER_LEN as u64,
             expected: SEGMENT_HEADER_LEN as u64,
             chunk: None,
@@ -73,6 +79,9 @@ impl IndexReader {
         self.fill(&mut head)?;
         let chunk = ChunkHeader::read(&head).map_err(|why| self.damage(why))?;
         let end = self.next + (CHUNK_HEADER_LEN + chunk.len) as u64;
+        if chunk.is_sealed != self.seal.is_some() {
+            return Err(self.damage(FormatError::Sealed));
+        }
         if end > self.len || chunk.start != self.expected {
             return Err(self.damage(Damage::Truncated(end)));
         }
@@ -82,6 +91,13 @@ impl IndexReader {
         self.body = body;
         filled?;
         chunk.verify(&self.identity, &self.body).map_err(|why| self.damage(why))?;
+        if let Some(seal) = &self.seal {
+            let opened = seal.open(chunk.start, &mut self.body).map(|body| body.len());
+            let len = opened.map_err(|why| self.damage(why))?;
+            // The content was moved to behind the nonce.
+            self.body.drain(..seal.in_front());
+            self.body.truncate(len);
+        }
         (self.next, self.expected, self.chunk) = (end, chunk.end, Some(chunk));
         Ok(true)
     }

@@ -8,14 +8,20 @@ use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::index::EntryIndex;
+use crate::format::sealed::{SEALED_HEADER_LEN, SealedHeader};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::SessionHeader;
+use crate::seal::EntrySeal;
 use crate::storage::StoredFile;
 
 /// Reads one segment, entry by entry, up to its acknowledged end.
 #[derive(Debug)]
 pub(crate) struct SegmentReader {
     file: BufReader<StoredFile>,
+    /// `None` if the entries are plain frames.
+    seal: Option<EntrySeal>,
+    /// The present entry.
+    head: Option<Head>,
     /// Where the present entry begins.
     start: u64,
     /// Where the next entry begins.
@@ -23,23 +29,34 @@ pub(crate) struct SegmentReader {
     end: u64,
 }
 
+/// The header of an entry.
+#[derive(Clone, Copy, Debug)]
+enum Head {
+    Frame(FrameHeader),
+    Sealed(SealedHeader),
+}
+
 impl SegmentReader {
     pub(super) fn open(
         file: StoredFile,
         session: &SessionHeader,
         number: SegmentNumber,
+        seal: Option<EntrySeal>,
         end: u64,
         buffer: usize,
     ) -> Result<Self> {
         let mut reader = Self {
             file: BufReader::with_capacity(buffer, file),
+            seal,
+            head: None,
             start: 0,
             next: SEGMENT_HEADER_LEN as u64,
             end,
         };
         let mut bytes = [0; SEGMENT_HEADER_LEN];
         reader.fill(&mut bytes)?;
-        let header = SegmentHeader::read(&bytes).map_err(|why| reader.damage(why))?;
+        let header = SegmentHeader::read_of(reader.seal.is_some(), &bytes);
+        let header = header.map_err(|why| reader.damage(why))?;
         if header.volume != session.volume || header.session != session.session {
             return Err(reader.damage(Damage::Foreign("session")));
         }
@@ -49,54 +66,103 @@ impl SegmentReader {
         Ok(reader)
     }
 
-    /// Begins the next entry, of records or a watermark; `None` at the acknowledged end.
-    /// [`Self::load`] must follow; [`Self::watermark`] does so for a watermark.
-    pub(crate) fn next_entry(&mut self) -> Result<Option<FrameHeader>> {
+    /// Begins the next entry; false at the acknowledged end. [`Self::load`], [`Self::skim`] or
+    /// [`Self::check_stored`] must follow.
+    pub(crate) fn next_entry(&mut self) -> Result<bool> {
         self.start = self.next;
         if self.start == self.end {
-            return Ok(None);
+            return Ok(false);
         }
-        let mut bytes = [0; FRAME_HEADER_LEN];
-        self.fill(&mut bytes)?;
-        let frame = FrameHeader::read(&bytes).map_err(|why| self.damage(why))?;
-        if !matches!(frame.kind(), FrameKind::Records | FrameKind::Watermark) {
-            return Err(self.damage(Damage::Kind));
-        }
-        self.next = self.start + (FRAME_HEADER_LEN + frame.payload_len()) as u64;
+        let (head, len) = if self.seal.is_some() {
+            let mut bytes = [0; SEALED_HEADER_LEN];
+            self.fill(&mut bytes)?;
+            let header = SealedHeader::read(&bytes).map_err(|why| self.damage(why))?;
+            (Head::Sealed(header), header.entry_len())
+        } else {
+            let mut bytes = [0; FRAME_HEADER_LEN];
+            self.fill(&mut bytes)?;
+            let frame = self.check_frame(&bytes)?;
+            (Head::Frame(frame), FRAME_HEADER_LEN + frame.payload_len())
+        };
+        self.next = self.start + len as u64;
         if self.next > self.end {
             return Err(self.damage(Damage::Overlong(self.end)));
         }
-        Ok(Some(frame))
+        self.head = Some(head);
+        Ok(true)
     }
 
-    /// Reads the entry's payload and checks its checksum.
-    pub(crate) fn load(&mut self, frame: FrameHeader, payload: &mut Vec<u8>) -> Result<()> {
-        payload.resize(frame.payload_len(), 0);
-        self.fill(payload)?;
-        frame.verify(payload).map_err(|why| self.damage(why))
+    /// Reads the entry's payload and checks its checksum; returns its frame's header.
+    pub(crate) fn load(&mut self, payload: &mut Vec<u8>) -> Result<FrameHeader> {
+        let frame = match self.head.take() {
+            Some(Head::Frame(frame)) => {
+                payload.resize(frame.payload_len(), 0);
+                self.fill(payload)?;
+                frame
+            }
+            Some(Head::Sealed(header)) => {
+                payload.resize(header.stored_len, 0);
+                self.fill(payload)?;
+                let Some(seal) = &self.seal else { return Err(self.damage(Damage::Kind)) };
+                let opened = seal.open(&header, self.start, payload);
+                *payload = opened.map_err(|why| self.damage(why))?;
+                // An opened frame has a whole header.
+                let header = payload.first_chunk().copied().unwrap_or_default();
+                payload.drain(..FRAME_HEADER_LEN);
+                self.check_frame(&header)?
+            }
+            None => return Err(self.damage(Damage::Kind)),
+        };
+        frame.verify(payload).map_err(|why| self.damage(why))?;
+        Ok(frame)
     }
 
-    /// Reads the entry if it is a watermark, and checks its checksum; `None` for records.
-    pub(crate) fn watermark(&mut self, frame: FrameHeader) -> Result<Option<Watermark>> {
-        if frame.kind() != FrameKind::Watermark {
-            return Ok(None);
-        }
-        let mut payload = Vec::new();
-        self.load(frame, &mut payload)?;
-        Watermark::read(&payload).map(Some).map_err(|why| self.damage(why))
+    /// Reads the entry and checks its checksum as far as that is possible without the key.
+    pub(crate) fn check_stored(&mut self, stored: &mut Vec<u8>) -> Result<()> {
+        let Some(Head::Sealed(header)) = self.head else { return self.load(stored).map(|_| ()) };
+        self.head = None;
+        stored.resize(header.stored_len, 0);
+        self.fill(stored)?;
+        header.verify(stored).map_err(|why| self.damage(why))
+    }
+
+    /// The header of a frame that may be an entry.
+    fn check_frame(&self, bytes: &[u8; FRAME_HEADER_LEN]) -> Result<FrameHeader> {
+        let frame = FrameHeader::read(bytes).map_err(|why| self.damage(why))?;
+        let is_entry = matches!(frame.kind(), FrameKind::Records | FrameKind::Watermark);
+        if is_entry { Ok(frame) } else { Err(self.damage(Damage::Kind)) }
     }
 
     /// What an index has of the present entry, which was loaded.
     pub(crate) fn index_of(&self, frame: FrameHeader, payload: &[u8]) -> Result<EntryIndex> {
-        if frame.kind() == FrameKind::Watermark {
+        let entry = if frame.kind() == FrameKind::Watermark {
             let watermark = Watermark::read(payload).map_err(|why| self.damage(why))?;
-            return Ok(EntryIndex::of_watermark(self.start, frame, watermark));
-        }
-        EntryIndex::of(self.start, frame, payload).map_err(|why| self.damage(why))
+            EntryIndex::of_watermark(self.start, frame, watermark)
+        } else {
+            EntryIndex::of(self.start, frame, payload).map_err(|why| self.damage(why))?
+        };
+        Ok(entry.with_len(self.next - self.start))
     }
 
-    /// Reads the headers of the entry's records and skips their content; checks no checksum.
-    pub(crate) fn skim(&mut self, frame: FrameHeader) -> Result<EntryIndex> {
+    /// Loads the entry; returns what an index has of it.
+    pub(super) fn load_index(&mut self, payload: &mut Vec<u8>) -> Result<EntryIndex> {
+        let frame = self.load(payload)?;
+        self.index_of(frame, payload)
+    }
+
+    /// Reads the headers of the entry's records. Of a plain frame of records it skips their content
+    /// and checks no checksum; any other entry is loaded.
+    pub(crate) fn skim(&mut self, payload: &mut Vec<u8>) -> Result<EntryIndex> {
+        match self.head {
+            Some(Head::Frame(frame)) if frame.kind() == FrameKind::Records => {
+                self.head = None;
+                self.skim_frame(frame)
+            }
+            _ => self.load_index(payload),
+        }
+    }
+
+    fn skim_frame(&mut self, frame: FrameHeader) -> Result<EntryIndex> {
         let mut entry = EntryIndex::new(self.start, frame);
         let mut left = frame.payload_len();
         while left > 0 {
@@ -119,7 +185,13 @@ impl SegmentReader {
     /// True if this entry begins there. Leaves the reader behind it.
     pub(super) fn has_entry(&mut self, offset: u64, frame: &FrameHeader) -> bool {
         let found = self.go_to(offset).and_then(|()| self.next_entry());
-        let is_there = matches!(found, Ok(Some(found)) if found == *frame);
+        if !matches!(found, Ok(true)) {
+            return false;
+        }
+        let is_there = match self.head {
+            Some(Head::Frame(found)) => found == *frame,
+            _ => self.load(&mut Vec::new()).is_ok_and(|found| found == *frame),
+        };
         is_there && self.go_to(self.next).is_ok()
     }
 

@@ -6,6 +6,9 @@
 //! another one begins or the segment ends. A volume may hold such frames as data, as a server's own
 //! disk does; what follows tells the two apart, and so does [`super::stream`] by the records'
 //! numbers.
+//!
+//! The same is done with sealed entries as they are stored. Nothing is given of one that does not
+//! open.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -15,15 +18,51 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::Records;
 
 use crate::error::{Damage, Error, Result};
+use crate::format::sealed::{SEALED_HEADER_LEN, SEALED_MAGIC, SealedHeader};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
+use crate::seal::EntrySeal;
 use crate::storage::StoredFile;
 
 use super::report::{Place, place};
 
 /// The first bytes of a frame.
-const MAGIC: &[u8] = b"SLFR";
+const FRAME_MAGIC: &[u8; 4] = b"SLFR";
 /// Bytes that are searched at a time.
 const WINDOW: usize = 1 << 20;
+
+/// The header of an entry.
+#[derive(Clone, Copy, Debug)]
+enum Head {
+    Frame(FrameHeader),
+    Sealed(SealedHeader),
+}
+
+impl Head {
+    /// Its bytes.
+    fn len(&self) -> usize {
+        match self {
+            Self::Frame(_) => FRAME_HEADER_LEN,
+            Self::Sealed(_) => SEALED_HEADER_LEN,
+        }
+    }
+
+    /// Bytes behind it.
+    fn payload_len(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.payload_len(),
+            Self::Sealed(header) => header.stored_len,
+        }
+    }
+
+    fn entry_len(&self) -> u64 {
+        (self.len() + self.payload_len()) as u64
+    }
+}
+
+/// True for the kinds of frames that are entries.
+fn is_entry(frame: &FrameHeader) -> bool {
+    matches!(frame.kind(), FrameKind::Records | FrameKind::Watermark)
+}
 
 /// What is found at a place of a segment.
 #[derive(Debug)]
@@ -41,6 +80,8 @@ pub(super) enum Piece<'a> {
 /// A segment that is walked through.
 pub(super) struct Segment {
     file: StoredFile,
+    /// `None` if the entries are plain frames.
+    seal: Option<EntrySeal>,
     /// Where the entries end: at the acknowledged end, or at the file's.
     end: u64,
     /// The acknowledged end, if it lies past the file's.
@@ -50,11 +91,16 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    pub(super) fn open(file: StoredFile, end: Option<u64>) -> Result<Self> {
+    pub(super) fn open(
+        file: StoredFile,
+        seal: Option<EntrySeal>,
+        end: Option<u64>,
+    ) -> Result<Self> {
         let len = file.len()?;
         let missing_to = end.filter(|end| *end > len);
         let end = end.unwrap_or(len).min(len);
-        Ok(Self { file, end, missing_to, at: SEGMENT_HEADER_LEN as u64, payload: Vec::new() })
+        let at = SEGMENT_HEADER_LEN as u64;
+        Ok(Self { file, seal, end, missing_to, at, payload: Vec::new() })
     }
 
     /// Bytes that are walked through.
@@ -70,7 +116,10 @@ impl Segment {
         visit: &mut impl FnMut(Piece<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut bytes = [0; SEGMENT_HEADER_LEN];
-        let why: Damage = match self.read(0, &mut bytes)?.then(|| SegmentHeader::read(&bytes)) {
+        let why: Damage = match self
+            .read(0, &mut bytes)?
+            .then(|| SegmentHeader::read_of(self.seal.is_some(), &bytes))
+        {
             Some(Ok(found)) => {
                 let is_other = of.is_some_and(|of| of != (found.volume, found.session));
                 if !is_other && found.number == number {
@@ -108,21 +157,35 @@ impl Segment {
             Err(unsound) => unsound,
         };
         let path = self.file.path().to_owned();
-        if let Some((frame, next)) = unsound
+        if let Some((head, next)) = unsound
             && self.begins_at(next)?
         {
             self.at = next;
             let damage = |why| place(&path, start, why);
-            let is_watermark = frame.kind() == FrameKind::Watermark;
-            let is_repaired = !is_watermark && repair(&frame, &mut self.payload);
-            visit(if is_watermark {
-                Piece::Lost(damage("a watermark is damaged: no record is missing for it"))
-            } else if is_repaired {
-                Piece::Repaired(&self.payload, damage("a bit was flipped, and is put right"))
-            } else if Records::new(&self.payload).all(|record| record.is_ok()) {
-                Piece::Doubtful(&self.payload, damage("an entry's checksum does not match"))
-            } else {
-                Piece::Lost(damage("an entry has no records"))
+            visit(match head {
+                Head::Sealed(header) => {
+                    if repair_sealed(&header, &mut self.payload) && self.open_sealed(&header, start)
+                    {
+                        let place = damage("a bit was flipped, and is put right");
+                        Piece::Repaired(&self.payload, place)
+                    } else {
+                        Piece::Lost(damage("an entry is damaged, or is not of this place"))
+                    }
+                }
+                Head::Frame(frame) if frame.kind() == FrameKind::Watermark => {
+                    Piece::Lost(damage("a watermark is damaged: no record is missing for it"))
+                }
+                Head::Frame(frame) => {
+                    if repair(&frame, &mut self.payload) {
+                        let place = damage("a bit was flipped, and is put right");
+                        Piece::Repaired(&self.payload, place)
+                    } else if Records::new(&self.payload).all(|record| record.is_ok()) {
+                        let place = damage("an entry's checksum does not match");
+                        Piece::Doubtful(&self.payload, place)
+                    } else {
+                        Piece::Lost(damage("an entry has no records"))
+                    }
+                }
             })?;
             return Ok(Some(next));
         }
@@ -133,33 +196,61 @@ impl Segment {
         Ok(Some(found))
     }
 
-    /// Loads the frame at a place; returns where the next one begins. Of one that is not sound the
+    /// Loads the entry at a place; returns where the next one begins. Of one that is not sound the
     /// same, if its header is right.
-    fn load(&mut self, at: u64) -> Result<std::result::Result<u64, Option<(FrameHeader, u64)>>> {
-        let Some(frame) = self.header(at)? else { return Ok(Err(None)) };
-        let next = at + (FRAME_HEADER_LEN + frame.payload_len()) as u64;
+    fn load(&mut self, at: u64) -> Result<std::result::Result<u64, Option<(Head, u64)>>> {
+        let Some(head) = self.header(at)? else { return Ok(Err(None)) };
+        let next = at + head.entry_len();
         let mut payload = std::mem::take(&mut self.payload);
-        payload.resize(frame.payload_len(), 0);
-        let is_read = self.read(at + FRAME_HEADER_LEN as u64, &mut payload)?;
+        payload.resize(head.payload_len(), 0);
+        let is_read = self.read(at + head.len() as u64, &mut payload)?;
         self.payload = payload;
-        let is_sound = is_read && frame.verify(&self.payload).is_ok();
-        if frame.kind() == FrameKind::Watermark {
+        let is_sound = is_read
+            && match &head {
+                Head::Sealed(header) => self.open_sealed(header, at),
+                Head::Frame(frame) => frame.verify(&self.payload).is_ok(),
+            };
+        if let Head::Frame(frame) = &head
+            && frame.kind() == FrameKind::Watermark
+        {
             // It has no records: instants are counted by the records that are there.
             self.payload.clear();
         }
-        Ok(if is_sound { Ok(next) } else { Err(is_read.then_some((frame, next))) })
+        Ok(if is_sound { Ok(next) } else { Err(is_read.then_some((head, next))) })
+    }
+
+    /// Opens the sealed entry whose body is in the buffer, which is left alone if it is not sound;
+    /// the records of its frame are there then.
+    fn open_sealed(&mut self, header: &SealedHeader, at: u64) -> bool {
+        let Some(seal) = &self.seal else { return false };
+        let opened = seal.open(header, at, &mut self.payload);
+        let Ok(mut frame) = opened else { return false };
+        let head = frame.first_chunk().and_then(|bytes| FrameHeader::read(bytes).ok());
+        let Some(head) = head.filter(is_entry) else { return false };
+        frame.drain(..FRAME_HEADER_LEN);
+        if head.verify(&frame).is_err() {
+            return false;
+        }
+        if head.kind() == FrameKind::Watermark {
+            frame.clear();
+        }
+        self.payload = frame;
+        true
     }
 
     /// The header at a place, if it is one of an entry inside the segment.
-    fn header(&mut self, at: u64) -> Result<Option<FrameHeader>> {
-        let mut bytes = [0; FRAME_HEADER_LEN];
-        if at > self.end || !self.read(at, &mut bytes)? {
-            return Ok(None);
-        }
-        let frame = FrameHeader::read(&bytes).ok();
-        let is_entry = |kind: FrameKind| matches!(kind, FrameKind::Records | FrameKind::Watermark);
-        let frame = frame.filter(|frame| is_entry(frame.kind()));
-        Ok(frame.filter(|frame| at + (FRAME_HEADER_LEN + frame.payload_len()) as u64 <= self.end))
+    fn header(&mut self, at: u64) -> Result<Option<Head>> {
+        let head = if self.seal.is_some() {
+            let mut bytes = [0; SEALED_HEADER_LEN];
+            let is_read = at <= self.end && self.read(at, &mut bytes)?;
+            is_read.then(|| SealedHeader::read(&bytes).ok()).flatten().map(Head::Sealed)
+        } else {
+            let mut bytes = [0; FRAME_HEADER_LEN];
+            let is_read = at <= self.end && self.read(at, &mut bytes)?;
+            let frame = is_read.then(|| FrameHeader::read(&bytes).ok()).flatten();
+            frame.filter(is_entry).map(Head::Frame)
+        };
+        Ok(head.filter(|head| at + head.entry_len() <= self.end))
     }
 
     /// True if an entry begins at a place, or the segment ends there.
@@ -169,6 +260,7 @@ impl Segment {
 
     /// Where the next sound entry begins, from a place on; the segment's end if there is none.
     fn search(&mut self, from: u64) -> Result<u64> {
+        let magic = if self.seal.is_some() { SEALED_MAGIC } else { FRAME_MAGIC };
         let mut window = vec![0; WINDOW];
         let mut base = from;
         while base < self.end {
@@ -177,9 +269,9 @@ impl Segment {
                 return Ok(self.end);
             }
             let starts: Vec<_> = window[..len]
-                .windows(MAGIC.len())
+                .windows(magic.len())
                 .zip(base..)
-                .filter_map(|(bytes, at)| (bytes == MAGIC).then_some(at))
+                .filter_map(|(bytes, at)| (bytes == magic).then_some(at))
                 .collect();
             for at in starts {
                 if let Ok(next) = self.load(at)?
@@ -189,7 +281,7 @@ impl Segment {
                 }
             }
             // The windows overlap by less than a magic.
-            base += len.saturating_sub(MAGIC.len() - 1).max(1) as u64;
+            base += len.saturating_sub(magic.len() - 1).max(1) as u64;
         }
         Ok(self.end)
     }
@@ -210,22 +302,31 @@ impl Segment {
 }
 
 /// Puts a flipped bit of a payload right; false if the checksum does not tell of a single one.
+fn repair(frame: &FrameHeader, payload: &mut [u8]) -> bool {
+    repair_bit(&frame.to_bytes(), payload, |payload| frame.verify(payload).is_ok())
+}
+
+/// Puts a flipped bit of a sealed entry's body right.
+fn repair_sealed(header: &SealedHeader, body: &mut [u8]) -> bool {
+    repair_bit(&header.to_bytes(), body, |body| header.verify(body).is_ok())
+}
+
+/// Puts a flipped bit right behind a header that ends with the checksum of both.
 ///
 /// The checksums with and without the flip differ by a value that follows from the bit's distance
 /// to the end alone.
-fn repair(frame: &FrameHeader, payload: &mut [u8]) -> bool {
+fn repair_bit(header: &[u8], payload: &mut [u8], is_sound: impl FnOnce(&[u8]) -> bool) -> bool {
     /// CRC-32C's polynomial, its lowest power in the highest bit.
     const POLYNOMIAL: u32 = 0x82f6_3b78;
-    let header = frame.to_bytes();
     let Some((covered, stored)) = header.split_last_chunk::<4>() else { return false };
     let found = crc32c::crc32c_append(crc32c::crc32c(covered), payload);
     let difference = found ^ u32::from_le_bytes(*stored);
     let mut of_bit = POLYNOMIAL;
-    for byte in payload.iter_mut().rev() {
+    for at in (0..payload.len()).rev() {
         for bit in (0..8).rev() {
             if of_bit == difference {
-                *byte ^= 1 << bit;
-                return frame.verify(payload).is_ok();
+                payload[at] ^= 1 << bit;
+                return is_sound(payload);
             }
             of_bit = (of_bit >> 1) ^ if of_bit & 1 == 0 { 0 } else { POLYNOMIAL };
         }

@@ -8,9 +8,9 @@
 use std::path::{Path, PathBuf};
 
 use log::warn;
-use snapless_wire::frame::FrameHeader;
+use snapless_wire::frame::{FrameHeader, FrameKind, Watermark};
 
-use super::marks::MarkEntry;
+use crate::crypto::BlobSeal;
 use crate::error::{Error, Result};
 use crate::format::index::{ChunkBuilder, EntryIndex, INDEX_HEADER_LEN};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
@@ -38,8 +38,10 @@ impl IndexWriter {
         dir: &Path,
         session: &SessionHeader,
         number: SegmentNumber,
+        seal: Option<BlobSeal>,
     ) -> Self {
         let chunks = ChunkBuilder::new(session.index_of(number), SEGMENT_HEADER_LEN as u64);
+        let chunks = chunks.sealed(seal);
         let path = dir.join(number.index_name());
         let mut index =
             Self { store: store.clone(), path, file: None, len: INDEX_HEADER_LEN as u64, chunks };
@@ -78,6 +80,7 @@ impl IndexWriter {
         // Also if nothing was cut: the sync of an earlier cut may have failed.
         file.sync()?;
         let chunks = ChunkBuilder::new(session.index_of(number), sound.end);
+        let chunks = chunks.sealed(reader.seal().index(number)?);
         let path = dir.join(number.index_name());
         let mut index =
             Self { store: store.clone(), path, file: Some(file), len: sound.len, chunks };
@@ -89,26 +92,21 @@ impl IndexWriter {
         Ok(index)
     }
 
-    /// Adds what was appended to the segment at `offset`: watermarks, and an entry of records
-    /// behind them.
-    pub(super) fn add(
-        &mut self,
-        mut offset: u64,
-        marks: &[MarkEntry],
-        (frame, payload): (FrameHeader, &[u8]),
-    ) {
+    /// Adds an entry that was appended to the segment at `offset` and takes `len` bytes there.
+    pub(super) fn add(&mut self, offset: u64, len: u64, frame: FrameHeader, payload: &[u8]) {
         if self.file.is_none() {
             return;
         }
-        for mark in marks {
-            let entry = EntryIndex::of_watermark(offset, mark.frame, mark.watermark);
-            offset = entry.end();
-            self.add_entry(&entry);
-        }
-        match EntryIndex::of(offset, frame, payload) {
-            Ok(entry) => self.add_entry(&entry),
+        let entry = match frame.kind() {
+            FrameKind::Watermark => Watermark::read(payload)
+                .map(|watermark| EntryIndex::of_watermark(offset, frame, watermark))
+                .ok(),
+            _ => EntryIndex::of(offset, frame, payload).ok(),
+        };
+        match entry {
+            Some(entry) => self.add_entry(&entry.with_len(len)),
             // A connection checks the records before it appends them.
-            Err(_) => self.file = None,
+            None => self.file = None,
         }
     }
 
@@ -121,7 +119,11 @@ impl IndexWriter {
     /// Writes the entries that were added since the last chunk.
     pub(super) fn flush(&mut self) {
         let Some(file) = &self.file else { return };
-        let Some(chunk) = self.chunks.take() else { return };
+        let chunk = match self.chunks.take() {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return,
+            Err(error) => return self.give_up(error.into()),
+        };
         match file.write_at(self.len, &chunk) {
             Ok(()) => self.len += chunk.len() as u64,
             Err(error) => self.give_up(error),

@@ -79,13 +79,6 @@ impl Marks {
     }
 }
 
-impl MarkEntry {
-    /// Its bytes.
-    pub(super) fn to_bytes(self) -> Vec<u8> {
-        [&self.frame.to_bytes()[..], self.watermark.as_bytes()].concat()
-    }
-}
-
 impl MarkFile {
     /// Opens the file, or makes it.
     fn open(store: &Store, path: &Path) -> Result<Self> {

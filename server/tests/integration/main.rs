@@ -28,6 +28,7 @@ mod program;
 mod quiet;
 mod rules;
 mod salvage;
+mod sealed;
 #[cfg(target_os = "linux")]
 mod targets;
 mod trust;

@@ -378,3 +378,60 @@ fn help_has_examples_and_exit_codes() {
         assert!(help.contains("Examples:\n  snapless-server"), "{help}");
     }
 }
+
+/// What `init` prints for an encrypted repository, which has the first sync of [`filled`].
+fn filled_encrypted(root: &Path, key: &str) -> String {
+    let options = ["init", "--encryption", key, "--compression", "zstd"];
+    let made = program().args(options).arg(root).output().unwrap();
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let mut command = program();
+    command.env("SNAPLESS_KEY_FILE", key.split_once('=').unwrap().1);
+    let server = Served::start_by(command, root);
+    let (mut client, ..) = Client::resume(server.address);
+    let mut driver = Driver::default();
+    client.records(&driver.first_sync());
+    assert_eq!(client.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
+    text(&made.stdout)
+}
+
+#[test]
+fn an_encrypted_repository_wants_its_key_and_gets_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let [root, key, passphrase, to] =
+        ["repository", "key", "passphrase", "image"].map(|name| dir.path().join(name));
+    let inside = format!("key-file={}", root.join("key").display());
+    let refused = program().args(["init", "--encryption", &inside]).arg(&root).output().unwrap();
+    assert_fails(&refused, 1, "keep the key elsewhere");
+    let printed = filled_encrypted(&root, &format!("key-file={}", key.display()));
+    assert!(printed.contains("all content of the repository is lost"), "{printed}");
+
+    assert_fails(&run("list", &root, &[]), 1, "--key-file");
+    assert_fails(&restore(&root, "t0", &to, &[]), 1, "--key-file");
+    let mut serve = program();
+    serve.args(["serve", "--insecure", "--listen", "127.0.0.1:0", "--repository"]);
+    let refused = serve.arg(&root).output().unwrap();
+    assert_fails(&refused, 1, "--key-file");
+    let verified = run("verify", &root, &[]);
+    assert!(verified.status.success());
+    let printed = text(&verified.stdout);
+    assert!(printed.contains("without its key") && printed.contains("sound"), "{printed}");
+    assert_eq!(json(&run("verify", &root, &["--json"]))["without_key"], true);
+
+    let key_file = ["--key-file", key.to_str().unwrap()];
+    assert_eq!(
+        json(&run("verify", &root, &[&key_file[..], &["--json"]].concat()))["damage"],
+        serde_json::json!([])
+    );
+    assert!(restore(&root, "t0", &to, &key_file).status.success());
+    assert!(std::fs::read(&to).unwrap() == common::base_image());
+
+    std::fs::write(&passphrase, "correct horse battery staple\n").unwrap();
+    let passphrase_file = ["--passphrase-file", passphrase.to_str().unwrap()];
+    let new = format!("passphrase-file={}", passphrase.display());
+    let rekeyed = run("rekey", &root, &[&key_file[..], &["--to", &new]].concat());
+    assert!(rekeyed.status.success(), "{}", text(&rekeyed.stderr));
+    assert_fails(&run("list", &root, &key_file), 1, "--passphrase-file");
+    assert!(run("list", &root, &passphrase_file).status.success());
+    std::fs::write(&passphrase, "another\n").unwrap();
+    assert_fails(&run("list", &root, &passphrase_file), 1, "is not the passphrase");
+}

@@ -1,5 +1,6 @@
 //! The index of a segment.
 
+use snapless_server::crypto::BlobSeal;
 use snapless_server::format::index::{
     CHUNK_HEADER_LEN, ChunkBuilder, ChunkHeader, EntryIndex, INDEX_HEADER_LEN, IndexIdentity,
 };
@@ -48,10 +49,11 @@ fn run(input: &[u8]) -> &'static str {
             let body = body.get(..chunk.len).unwrap_or(body);
             chunk.verify(&identity(), body)?;
             rest = &rest[CHUNK_HEADER_LEN + chunk.len..];
-            chunk.entries(body).collect::<Result<Vec<_>, _>>()
+            let entries = chunk.entries(body).collect::<Result<Vec<_>, _>>()?;
+            Ok((chunk.is_sealed, entries))
         });
         match entries {
-            Ok(entries) => check(&entries),
+            Ok((is_sealed, entries)) => check(is_sealed, &entries),
             Err(error) => return repository::name(error),
         }
     }
@@ -59,9 +61,10 @@ fn run(input: &[u8]) -> &'static str {
 }
 
 /// Entries that were taken keep their promises, and come back the same.
-fn check(entries: &[EntryIndex]) {
+fn check(is_sealed: bool, entries: &[EntryIndex]) {
     let Some(first) = entries.first() else { return };
-    let mut builder = ChunkBuilder::new(identity(), first.offset);
+    let seal = is_sealed.then(BlobSeal::default);
+    let mut builder = ChunkBuilder::new(identity(), first.offset).sealed(seal);
     for entry in entries {
         assert_eq!(entry.offset, builder.end(), "entries follow each other");
         for record in entry.records() {
@@ -69,7 +72,7 @@ fn check(entries: &[EntryIndex]) {
         }
         builder.add(entry);
     }
-    let again = builder.take().expect("it has entries");
+    let again = builder.take().ok().flatten().expect("it has entries");
     let (head, body) = split::<CHUNK_HEADER_LEN>(&again).expect("it has a head");
     let chunk = ChunkHeader::read(&head).expect("it was made");
     assert_eq!(chunk.verify(&identity(), body), Ok(()));

@@ -116,6 +116,7 @@ pub(super) fn name(error: FormatError) -> &'static str {
         FormatError::Magic => "magic",
         FormatError::Version { .. } => "version",
         FormatError::Checksum => "checksum",
+        FormatError::Sealed => "sealed",
         FormatError::Content(_) => "content",
     }
 }
