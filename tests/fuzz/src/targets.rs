@@ -12,6 +12,7 @@
 //! | `map` | the same | a kept map: its pages, its root |
 //! | `nbd` | a client of `snapless-server mount` | the NBD handshake and requests |
 //! | `repository` | the same as for `index` | the fixed structures of its files |
+//! | `sealed` | the same | a sealed entry, the header of a compressed or encrypted repository |
 //! | `segment` | the same | a stored stream, read from files and salvaged |
 //! | `state` | the same | the kept state of a stream; the list of sessions |
 //! | `text` | people and files | identities, file names, times |
@@ -30,6 +31,7 @@ mod map;
 mod nbd;
 mod records;
 mod repository;
+mod sealed;
 mod segment;
 mod state;
 mod stream;
@@ -64,7 +66,7 @@ impl Target {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 14] = [
+pub static TARGETS: [Target; 15] = [
     bookmark::TARGET,
     control::TARGET,
     dispatch::TARGET,
@@ -75,6 +77,7 @@ pub static TARGETS: [Target; 14] = [
     map::TARGET,
     nbd::TARGET,
     repository::TARGET,
+    sealed::TARGET,
     segment::TARGET,
     state::TARGET,
     text::TARGET,
