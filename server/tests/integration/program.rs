@@ -425,6 +425,24 @@ fn an_encrypted_repository_wants_its_key_and_gets_another_one() {
     assert!(restore(&root, "t0", &to, &key_file).status.success());
     assert!(std::fs::read(&to).unwrap() == common::base_image());
 
+    let volume = VOLUME.to_string();
+    let against = ["--at", "before", "--against", to.to_str().unwrap(), "--volume", &volume];
+    for (words, more) in [
+        (&["stat"][..], &[][..]),
+        (&["points"], &[&*volume]),
+        (&["bookmark", "add"], &["--volume", &volume, "before"]),
+        (&["verify"], &against),
+    ] {
+        let run = |key: &[&str]| {
+            let mut command = program();
+            command.args(words).arg("--repository").arg(&root);
+            command.args(more).args(key).output().unwrap()
+        };
+        assert_fails(&run(&[]), 1, "--key-file");
+        let done = run(&key_file);
+        assert!(done.status.success(), "{words:?}: {}", text(&done.stderr));
+    }
+
     std::fs::write(&passphrase, "correct horse battery staple\n").unwrap();
     let passphrase_file = ["--passphrase-file", passphrase.to_str().unwrap()];
     let new = format!("passphrase-file={}", passphrase.display());
