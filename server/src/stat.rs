@@ -1,7 +1,8 @@
 //! What takes the space of a repository: bytes by cause, what each byte of content costs, growth.
 //!
 //! It is told from the headers of all records and the lengths of the files ([`crate::walk`]). The
-//! parts of [`Usage`] add up to `stored_bytes`, the lengths of all files of the sessions.
+//! parts of [`Usage`] add up to `stored_bytes`, the lengths of all files of the sessions, and what
+//! compression saved.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -79,6 +80,8 @@ pub struct Usage {
     pub causes: Causes,
     /// What is stored besides the content of records.
     pub overhead: Overhead,
+    /// Bytes by which entries are shorter than their frames.
+    pub compression_saved_bytes: u64,
     /// Bytes of all files of the sessions.
     pub stored_bytes: u64,
     /// Bytes of content that records brought, runs of zeros without a payload included.
@@ -119,7 +122,7 @@ pub struct Cause {
     pub records: u64,
     /// Bytes of the volume that they describe.
     pub volume_bytes: u64,
-    /// Bytes of content that are stored.
+    /// Bytes of content that are stored, before compression.
     pub stored_bytes: u64,
     /// Bytes of zeros that are not stored.
     pub elided_bytes: u64,
@@ -132,6 +135,8 @@ pub struct Overhead {
     pub record_header_bytes: u64,
     /// Headers of entries.
     pub entry_header_bytes: u64,
+    /// Bytes by which sealed entries are longer than their frames.
+    pub seal_bytes: u64,
     /// Headers of segments.
     pub segment_header_bytes: u64,
     /// Watermarks in segments.
@@ -147,7 +152,7 @@ pub struct Overhead {
 /// What changes added: all records but those of the base image.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Growth {
-    /// Bytes of content and headers.
+    /// Bytes of content and headers, before compression.
     pub bytes: u64,
     /// From the first record to the last, in seconds.
     pub seconds: u64,
@@ -162,7 +167,7 @@ pub struct Growth {
 pub struct Day {
     /// The date.
     pub date: String,
-    /// Bytes of content and headers.
+    /// Bytes of content and headers, before compression.
     pub bytes: u64,
 }
 
@@ -244,6 +249,7 @@ struct Count {
     entries: u64,
     causes: Causes,
     overhead: Overhead,
+    saved: u64,
     stored: u64,
     changes: u64,
     /// Changes of each day since 1601.
@@ -285,6 +291,10 @@ impl Count {
             Met::Segment => {
                 self.segments += 1;
                 self.overhead.segment_header_bytes += SEGMENT_HEADER_LEN as u64;
+            }
+            Met::Stored { bytes, frame } => {
+                self.overhead.seal_bytes += bytes.saturating_sub(frame);
+                self.saved += frame.saturating_sub(bytes);
             }
             Met::Entry => {
                 self.entries += 1;
@@ -355,13 +365,14 @@ impl Count {
         let Overhead {
             record_header_bytes,
             entry_header_bytes,
+            seal_bytes,
             segment_header_bytes,
             watermark_bytes,
             ..
         } = self.overhead;
-        let headers = record_header_bytes + entry_header_bytes + segment_header_bytes;
+        let headers = record_header_bytes + entry_header_bytes + seal_bytes + segment_header_bytes;
         let counted = headers + watermark_bytes + self.causes.sum(|cause| cause.stored_bytes);
-        self.overhead.other_bytes = in_segments.saturating_sub(counted);
+        self.overhead.other_bytes = (in_segments + self.saved).saturating_sub(counted);
         Ok(())
     }
 
@@ -371,6 +382,7 @@ impl Count {
         self.entries += other.entries;
         self.causes.add(&other.causes);
         self.overhead.add(&other.overhead);
+        self.saved += other.saved;
         self.stored += other.stored;
         self.changes += other.changes;
         self.ticks = self.ticks.saturating_add(other.ticks);
@@ -388,6 +400,7 @@ impl Count {
             records: self.causes.sum(|cause| cause.records),
             causes: self.causes.clone(),
             overhead: self.overhead.clone(),
+            compression_saved_bytes: self.saved,
             stored_bytes: self.stored,
             content_bytes: content,
             write_amplification: ratio(self.stored, content),
@@ -481,6 +494,7 @@ impl Overhead {
     fn add(&mut self, other: &Self) {
         self.record_header_bytes += other.record_header_bytes;
         self.entry_header_bytes += other.entry_header_bytes;
+        self.seal_bytes += other.seal_bytes;
         self.segment_header_bytes += other.segment_header_bytes;
         self.watermark_bytes += other.watermark_bytes;
         self.session_file_bytes += other.session_file_bytes;
@@ -492,6 +506,7 @@ impl Overhead {
     pub fn bytes(&self) -> u64 {
         self.record_header_bytes
             + self.entry_header_bytes
+            + self.seal_bytes
             + self.segment_header_bytes
             + self.watermark_bytes
             + self.session_file_bytes

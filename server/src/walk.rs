@@ -3,7 +3,7 @@
 //! The one place that reads the headers of a whole history for a report; whatever makes that
 //! cheaper belongs here.
 
-use snapless_wire::frame::Watermark;
+use snapless_wire::frame::{FRAME_HEADER_LEN, Watermark};
 use snapless_wire::record::RecordHeader;
 
 use crate::error::{Error, Result};
@@ -18,6 +18,13 @@ const BUFFER_BYTES: usize = 4 << 10;
 pub(crate) enum Met<'a> {
     /// A segment begins.
     Segment,
+    /// An entry takes so many bytes in its segment for a frame of so many.
+    Stored {
+        /// Bytes in the segment.
+        bytes: u64,
+        /// Bytes of the frame.
+        frame: u64,
+    },
     /// An entry of records begins.
     Entry,
     /// A record.
@@ -46,13 +53,18 @@ pub(crate) fn walk(
                 return Err(Error::Stopped);
             }
             let entry = segment.skim(&mut payload)?;
+            let bytes = segment.entry_end() - segment.entry_start();
+            visit(Met::Stored {
+                bytes,
+                frame: (FRAME_HEADER_LEN + entry.frame.payload_len()) as u64,
+            });
             if let Some(watermark) = entry.watermark() {
                 visit(Met::Watermark(watermark));
             } else {
                 visit(Met::Entry);
                 entry.records().for_each(|record| visit(Met::Record(record.header)));
             }
-            done += segment.entry_end() - segment.entry_start();
+            done += bytes;
             progress(done);
         }
     }

@@ -69,6 +69,9 @@ fn print_usage(usage: &Usage) {
         bytes(usage.overhead.bytes()),
         bytes(derived_bytes)
     );
+    if usage.compression_saved_bytes > 0 {
+        anstream::println!("  compression   saves {}", bytes(usage.compression_saved_bytes));
+    }
     if let Some(amplification) = usage.write_amplification {
         anstream::println!("  amplification {amplification} bytes stored for each byte of content");
     }

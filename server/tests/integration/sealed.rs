@@ -23,6 +23,7 @@ use snapless_server::repository::{Presence, Repository, WritableRepository};
 use snapless_server::restore::{Found, Request, Source, restore};
 use snapless_server::salvage::salvage;
 use snapless_server::seal::KeySource;
+use snapless_server::stat::stat;
 use snapless_server::stop::StopFlag;
 use snapless_server::storage::local::LocalStorage;
 use snapless_server::storage::{Lock, OpenMode, Storage, StorageFile, Store};
@@ -442,6 +443,25 @@ fn what_is_compressed_takes_less_and_noise_takes_hardly_more() {
     assert!(stored(ZSTD, text) < stored(Compression::None, text) / 10);
     // The first sync shrinks, the noise does not.
     assert!((32 << 10..34 << 10).contains(&stored(ZSTD, &noise)));
+}
+
+#[test]
+fn what_takes_the_space_adds_up_for_each_kind() {
+    let (frames, _) = any_stream(4);
+    for (site, (is_compressed, is_encrypted)) in
+        Site::all().iter().zip([(false, false), (true, false), (false, true), (true, true)])
+    {
+        site.store(&common::header(LENGTH), 20 << 10, &frames);
+        let usage = stat(&site.repository(), None, &StopFlag::default(), |_, _| {}).unwrap().total;
+        let lengths: u64 = site.files().iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+        let content: u64 = usage.causes.each().iter().map(|(_, cause)| cause.stored_bytes).sum();
+        let parts = content + usage.overhead.bytes();
+        assert_eq!(usage.stored_bytes, lengths);
+        assert_eq!(parts, lengths + usage.compression_saved_bytes);
+        assert_eq!(usage.overhead.other_bytes, 0);
+        assert_eq!(usage.compression_saved_bytes > 0, is_compressed);
+        assert_eq!(usage.overhead.seal_bytes > 0, is_compressed || is_encrypted);
+    }
 }
 
 #[test]
