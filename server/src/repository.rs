@@ -257,7 +257,7 @@ impl WritableRepository {
     /// As [`Self::init`], or what is wrong with the key's file.
     pub fn init_with(root: &Path, compression: Compression, key: &KeySource) -> Result<Self> {
         let store = Store::new(Arc::new(LocalStorage::create(root)?));
-        Self::init_sealed(store, compression, key)
+        Self::init_in_with(store, compression, key)
     }
 
     /// [`Self::init`] in a storage.
@@ -265,10 +265,14 @@ impl WritableRepository {
     /// # Errors
     /// As [`Self::init`].
     pub fn init_in(store: Store) -> Result<Self> {
-        Self::init_sealed(store, Compression::None, &KeySource::None)
+        Self::init_in_with(store, Compression::None, &KeySource::None)
     }
 
-    fn init_sealed(store: Store, compression: Compression, key: &KeySource) -> Result<Self> {
+    /// [`Self::init_with`] in a storage.
+    ///
+    /// # Errors
+    /// As [`Self::init_with`].
+    pub fn init_in_with(store: Store, compression: Compression, key: &KeySource) -> Result<Self> {
         let root = Path::new("");
         let names = store.list(root, |name| Some(name.to_owned()))?;
         if names.iter().any(|name| name == REPOSITORY_FILE) {

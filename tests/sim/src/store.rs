@@ -8,6 +8,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `model` | the oracle: what was sent and acknowledged, and what the volume held |
+//! | `site` | the repository, which may be compressed or encrypted |
 //! | `world` | the server's processes, and what may happen |
 //! | `check` | what must hold of a sound store |
 //! | `damage` | what must hold of a damaged one |
@@ -20,6 +21,7 @@ mod damage;
 mod histories;
 mod model;
 mod seeded;
+mod site;
 mod world;
 
 use std::fmt;

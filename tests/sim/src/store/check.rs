@@ -8,11 +8,11 @@ use snapless_server::reader::{SessionReader, Wanted};
 use snapless_server::repository::{Presence, Repository};
 use snapless_server::restore::{Found, Source};
 use snapless_server::stop::StopFlag;
-use snapless_server::storage::Store;
 use snapless_server::timeline::At;
 use snapless_server::verify::verify;
 
 use super::model::{LENGTH, Model, VOLUME};
+use super::site::Site;
 use super::world::go_back;
 
 /// Which points are restored.
@@ -29,8 +29,8 @@ pub enum Points {
 ///
 /// # Errors
 /// What is not as it must be.
-pub fn sessions(store: &Store, models: &mut [Model], asked: Points) -> Result<u64, String> {
-    let repository = match Repository::open_in(store.clone()) {
+pub fn sessions(site: &Site, models: &mut [Model], asked: Points) -> Result<u64, String> {
+    let repository = match site.open() {
         Ok(repository) => repository,
         Err(Error::NotARepository(_)) => {
             return models.iter_mut().try_for_each(|model| go_back(model, 0, 0)).map(|()| 0);
@@ -48,9 +48,9 @@ pub fn sessions(store: &Store, models: &mut [Model], asked: Points) -> Result<u6
 ///
 /// # Errors
 /// What they name.
-pub fn reports(store: &Store) -> Result<(), String> {
+pub fn reports(site: &Site) -> Result<(), String> {
     let stop = StopFlag::default();
-    let repository = Repository::open_in(store.clone()).map_err(|error| error.to_string())?;
+    let repository = site.open().map_err(|error| error.to_string())?;
     let verified = verify(&repository, &stop, |_| ()).map_err(|error| error.to_string())?;
     if let Some(found) = verified.damage.first() {
         let (file, why) = (found.file.display(), &found.error);

@@ -9,6 +9,7 @@ use snapless_server::error::Error;
 use snapless_server::format::acknowledged::{ACKNOWLEDGED_FILE, SLOT_LEN};
 use snapless_server::format::map::MapNumber;
 use snapless_server::format::repository::{LOCK_FILE, REPOSITORY_FILE};
+use snapless_server::format::sealing::{COPY_STRIDE, SEALING_LEN};
 use snapless_server::format::segment::SegmentNumber;
 use snapless_server::format::sessions::{ENTRY_LEN, SESSIONS_FILE};
 use snapless_server::format::slots::SLOT_STRIDE;
@@ -134,31 +135,33 @@ fn misdirect(disk: &Disk, path: &Path, other: &Path, byte: usize) -> Option<Dama
 ///
 /// # Errors
 /// What is not as it must be.
-pub fn check(
-    damaged: &Damaged,
-    disk: &Disk,
-    models: &[Model],
-    current: usize,
-) -> Result<u64, String> {
-    let role = role(disk, &damaged.path);
+pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> {
+    let models = of.models();
+    let mut role = role(disk, &damaged.path);
     let mut broken = disk.clone();
     match &damaged.content {
         Some(content) => broken.damage(&damaged.path, content.clone()),
         None => broken.lose(&damaged.path),
     }
-    let mut world = World::on(broken, models.to_vec(), current, None);
-    let store = world.store();
+    let mut world = World::on(broken, models.to_vec(), of.current(), of.keeping().clone(), None);
+    let site = world.site();
     let is_of_repository = damaged.path == Path::new(REPOSITORY_FILE);
-    let repository = match Repository::open_in(store.clone()) {
+    let repository = match site.open() {
+        // One of the two copies of the header is sound.
+        Ok(repository) if is_of_repository && site.is_sealed() => {
+            role = Role::Derived;
+            named(&repository, damaged, role, disk, models)?;
+            repository
+        }
         Ok(_) if is_of_repository && damaged.kind != Kind::Older => {
             return Err("the repository's damaged header is not noticed".to_owned());
         }
         Ok(repository) => repository,
         Err(Error::NotARepository(_)) if is_of_repository && damaged.kind == Kind::Gone => {
-            Repository::to_salvage_in(store.clone())
+            Repository::to_salvage_in(site.store().clone())
         }
         Err(error) if is_of_repository && error.to_string().contains(REPOSITORY_FILE) => {
-            Repository::to_salvage_in(store.clone())
+            Repository::to_salvage_in(site.store().clone())
         }
         Err(error) => return Err(format!("the repository cannot be opened: {error}")),
     };
@@ -190,7 +193,7 @@ pub fn check(
                 Err(error) if must_open => return Err(error),
                 _ => {}
             }
-            let repository = Repository::open_in(store).map_err(|error| error.to_string())?;
+            let repository = site.open().map_err(|error| error.to_string())?;
             for model in world.models() {
                 points += restores(&repository, model, damaged, role)?;
             }
@@ -239,6 +242,14 @@ fn named(
             })
         }
         (Kind::Gone, _) => matches!(role, Role::Needed | Role::End),
+        // Between its copies are bytes that are not read.
+        (_, Role::Derived) if damaged.path == Path::new(REPOSITORY_FILE) => {
+            let copies = |file: &[u8]| {
+                [0, COPY_STRIDE].map(|at| file.get(at..at + SEALING_LEN).map(<[u8]>::to_vec))
+            };
+            copies(damaged.content.as_deref().unwrap_or_default())
+                != copies(disk.read(&damaged.path))
+        }
         (Kind::Flip(byte), Role::End) => byte % SLOT_STRIDE < SLOT_LEN,
         (Kind::Foreign(_), Role::End) => {
             let slots = |content: &[u8]| -> Vec<u8> {

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use super::check::Points;
 use super::model::Model;
+use super::site::Keeping;
 use super::world::{Operation, World};
 use super::{StoreFailure, StoreSabotage, Tally, check, damage};
 use crate::storage::{Disk, Fault, Survivors};
@@ -73,7 +74,7 @@ impl Search {
     /// Every crash in the last operation, and after it.
     fn crashes(&mut self, sequence: &[Operation]) -> Result<(), Box<StoreFailure>> {
         self.tally.sequences += 1;
-        let mut world = World::new(self.sabotage);
+        let mut world = World::new(Keeping::default(), self.sabotage);
         let Some((last, before)) = sequence.split_last() else { return Ok(()) };
         self.all(&mut world, before)?;
         let acknowledged: Vec<_> = world.models().iter().map(|model| model.counts().0).collect();
@@ -110,7 +111,8 @@ impl Search {
                 continue;
             }
             self.tally.crashes += 1;
-            let mut world = World::on(left, models.to_vec(), current, self.sabotage);
+            let mut world =
+                World::on(left, models.to_vec(), current, Keeping::default(), self.sabotage);
             let recovered = self.recover(&mut world);
             recovered.map_err(|what| {
                 let step = format!("{step}; of {pending} changes survive: {survivors:?}");
@@ -126,7 +128,7 @@ impl Search {
         world.open_all()?;
         self.look(world, Points::All)?;
         if world.models().iter().any(|model| model.counts().1 > 0) {
-            check::reports(&world.store())?;
+            check::reports(&world.site())?;
         }
         world.go_on()?;
         lose_power(world);
@@ -134,8 +136,8 @@ impl Search {
     }
 
     fn look(&mut self, world: &mut World, points: Points) -> Result<(), String> {
-        let store = world.store();
-        self.tally.points += check::sessions(&store, world.models_mut(), points)?;
+        let site = world.site();
+        self.tally.points += check::sessions(&site, world.models_mut(), points)?;
         Ok(())
     }
 
@@ -144,7 +146,7 @@ impl Search {
         let Some((last, before)) = sequence.split_last() else { return Ok(()) };
         for fault in [Fault::Refused, Fault::Full, Fault::Dropped] {
             for call in 1.. {
-                let mut world = World::new(self.sabotage);
+                let mut world = World::new(Keeping::default(), self.sabotage);
                 self.all(&mut world, before)?;
                 world.refuse(call, fault);
                 let calls = world.storage().calls();
@@ -181,7 +183,7 @@ impl Search {
 
     /// Every file is damaged, in every way.
     fn damages(&mut self, sequence: &[Operation]) -> Result<(), Box<StoreFailure>> {
-        let mut world = World::new(self.sabotage);
+        let mut world = World::new(Keeping::default(), self.sabotage);
         world.storage().record();
         self.all(&mut world, sequence)?;
         let earlier = world.storage().take_recorded();
@@ -193,7 +195,7 @@ impl Search {
         }
         for damaged in damage::each(&disk, &earlier) {
             self.tally.damages += 1;
-            let checked = damage::check(&damaged, &disk, world.models(), world.current());
+            let checked = damage::check(&damaged, &disk, &world);
             self.tally.points +=
                 checked.map_err(|what| self.failure(sequence, &damaged.to_string(), what))?;
         }

@@ -2,6 +2,7 @@
 
 use super::check::Points;
 use super::model::Model;
+use super::site::Keeping;
 use super::world::{Operation, World};
 use super::{StoreFailure, StoreSabotage, Tally, check, damage};
 use crate::rng::Rng;
@@ -46,9 +47,11 @@ pub fn play(
     steps: u64,
     sabotage: Option<StoreSabotage>,
 ) -> Result<Tally, Box<StoreFailure>> {
-    let rng = Rng::new(seed, 9);
-    let (tally, told) = (Tally { sequences: 1, ..Tally::default() }, Vec::new());
-    let mut player = Player { rng, world: World::new(sabotage), told, tally };
+    let keeping = Keeping::any(&mut Rng::new(seed, 10));
+    let tally = Tally { sequences: 1, ..Tally::default() };
+    let told = vec![keeping.to_string()];
+    let (rng, world) = (Rng::new(seed, 9), World::new(keeping, sabotage));
+    let mut player = Player { rng, world, told, tally };
     // Some disks are refused nothing, some often.
     let faults = player.rng.pick(&[0, 0, 4, 12]);
     let crashes = player.rng.pick(&[0, 4, 12]);
@@ -123,16 +126,16 @@ impl Player {
         self.world.open_all()?;
         self.check()?;
         if self.world.models().iter().any(|model| model.counts().1 > 0) {
-            check::reports(&self.world.store())?;
+            check::reports(&self.world.site())?;
         }
         Ok(())
     }
 
     fn check(&mut self) -> Result<(), String> {
-        let store = self.world.store();
+        let site = self.world.site();
         // What a program finds changes nothing for the drivers.
         self.tally.points +=
-            check::sessions(&store, &mut self.world.models().to_vec(), Points::All)?;
+            check::sessions(&site, &mut self.world.models().to_vec(), Points::All)?;
         Ok(())
     }
 
@@ -144,7 +147,7 @@ impl Player {
         disk.crash(&mut Survivors::All);
         let Some(damaged) = damage::any(&disk, &mut self.rng) else { return Ok(()) };
         self.tally.damages += 1;
-        let checked = damage::check(&damaged, &disk, self.world.models(), self.world.current());
+        let checked = damage::check(&damaged, &disk, &self.world);
         let told = &mut self.told;
         self.tally.points += checked.inspect_err(|_| told.push(damaged.to_string()))?;
         Ok(())

@@ -21,6 +21,7 @@ use zerocopy::IntoBytes;
 
 use super::StoreSabotage;
 use super::model::{Content, Model};
+use super::site::{Keeping, Site};
 use crate::rng::Rng;
 use crate::storage::{Disk, Fault, Lies, SimStorage};
 
@@ -79,6 +80,7 @@ pub struct World {
     process: Option<Process>,
     models: Vec<Model>,
     current: usize,
+    keeping: Keeping,
     sabotage: Option<StoreSabotage>,
 }
 
@@ -101,8 +103,8 @@ struct Connection {
 
 impl World {
     /// An empty disk, and no process.
-    pub fn new(sabotage: Option<StoreSabotage>) -> Self {
-        Self::on(Disk::default(), vec![Model::new(2), Model::new(3)], 0, sabotage)
+    pub fn new(keeping: Keeping, sabotage: Option<StoreSabotage>) -> Self {
+        Self::on(Disk::default(), vec![Model::new(2), Model::new(3)], 0, keeping, sabotage)
     }
 
     /// A disk as it is found, and no process.
@@ -110,10 +112,11 @@ impl World {
         disk: Disk,
         models: Vec<Model>,
         current: usize,
+        keeping: Keeping,
         sabotage: Option<StoreSabotage>,
     ) -> Self {
         let storage = on_disk(disk, sabotage);
-        Self { storage, process: None, models, current, sabotage }
+        Self { storage, process: None, models, current, keeping, sabotage }
     }
 
     /// The disk.
@@ -121,9 +124,14 @@ impl World {
         &self.storage
     }
 
-    /// The disk, for a program of the server.
-    pub fn store(&self) -> Store {
-        Store::new(Arc::new(self.storage.clone()))
+    /// The repository, for a program of the server.
+    pub fn site(&self) -> Site {
+        Site::new(Store::new(Arc::new(self.storage.clone())), self.keeping.clone())
+    }
+
+    /// How the repository keeps content.
+    pub fn keeping(&self) -> &Keeping {
+        &self.keeping
     }
 
     /// The drivers.
@@ -255,10 +263,10 @@ impl World {
 
     fn process(&mut self) -> Result<&mut Process, Stop> {
         if self.process.is_none() {
-            let store = self.store();
+            let site = self.site();
             let is_new = self.models.iter().all(|model| model.counts().0 == 0);
-            let repository = match WritableRepository::open_in(store.clone()) {
-                Err(Error::NotARepository(_)) if is_new => WritableRepository::init_in(store)?,
+            let repository = match site.open_writable() {
+                Err(Error::NotARepository(_)) if is_new => site.init()?,
                 opened => opened?,
             };
             self.process = Some(Process { repository, connections: BTreeMap::new() });
@@ -342,7 +350,8 @@ impl World {
         self.open(self.current)?;
         let header = *self.models[self.current].header();
         let indexer = Indexer::new(1);
-        indexer.look_at(SessionReader::open(&self.store(), header)?);
+        let repository = self.site().open()?;
+        indexer.look_at(SessionReader::open(repository.store(), header)?);
         indexer.close();
         indexer.run(&StopFlag::default());
         Ok(())
@@ -350,7 +359,7 @@ impl World {
 
     fn rival(&mut self) -> Result<(), Stop> {
         self.process()?;
-        match WritableRepository::open_in(self.store()) {
+        match self.site().open_writable() {
             Err(Error::Locked(_)) => Ok(()),
             Err(error) => Err(error.into()),
             Ok(_) => Err(Stop::Broken("two servers write at a time".to_owned())),
@@ -367,7 +376,7 @@ impl World {
         // Not with the bytes that the other server gets.
         lost.go_back(lost.counts().0);
         let frames = lost.send(Content::Writes, ghost.is_fresh).unwrap_or_default();
-        self.store().remove(Path::new(LOCK_FILE))?;
+        self.site().store().remove(Path::new(LOCK_FILE))?;
         self.send(Content::Writes)?;
         let mut outcome = Ok(());
         for payload in &frames {
