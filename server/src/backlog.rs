@@ -153,6 +153,11 @@ impl Outlet {
         state.frames.pop_front()
     }
 
+    /// True if a frame waits.
+    pub fn has_more(&self) -> bool {
+        !self.0.lock().frames.is_empty()
+    }
+
     /// The frame is stored.
     pub fn give_back(&self, received: Received) {
         self.0.change(|state| {

@@ -4,7 +4,6 @@
 //! is taken is refused, also when two are made at once. One that is damaged is an error of its own
 //! and hides no other. A bookmark keeps nothing from being removed.
 
-use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -81,12 +80,16 @@ impl Repository {
         let store = self.store();
         let path = bookmark.name.file(bookmark.volume);
         store.create_dirs(Path::new(BOOKMARKS_DIR))?;
-        let file = store.open(&path, OpenMode::CreateNew).map_err(|error| match error {
-            Error::File { source, .. } if source.kind() == ErrorKind::AlreadyExists => {
+        let exists = |error: Error| match error {
+            error if error.is_already_there() => {
                 Error::BookmarkExists { volume: bookmark.volume, name: bookmark.name.clone() }
             }
             other => other,
-        })?;
+        };
+        if store.objects().is_some() {
+            return store.create_once(&path, bookmark.to_bytes().to_vec()).map_err(exists);
+        }
+        let file = store.open(&path, OpenMode::CreateNew).map_err(exists)?;
         let made = file
             .write_at(0, &bookmark.to_bytes())
             .and_then(|()| file.sync())

@@ -144,6 +144,37 @@ pub enum Error {
         .0.display()
     )]
     Moved(PathBuf),
+    /// Another server writes the session.
+    #[error(
+        "another server has taken session {0} over: nothing more of it is stored here; connect the \
+         machine to one server at a time"
+    )]
+    TakenOver(SessionId),
+    /// A segment may have been stored or not.
+    #[error("what was stored last of session {0} may be there or not: connect again")]
+    InDoubt(SessionId),
+    /// The store does not keep what is there when the same name is created again.
+    #[error(
+        "{} is no place for a repository: {why}; use a store that honours `If-None-Match: *` on \
+         PUT, as Amazon S3, Azure and Google do", .store.display()
+    )]
+    Unsafe {
+        /// The store.
+        store: PathBuf,
+        /// What it did.
+        why: String,
+    },
+    /// The address of a repository cannot be used.
+    #[error("{url} cannot be a repository: {why}")]
+    Location {
+        /// The address.
+        url: String,
+        /// Why not.
+        why: String,
+    },
+    /// Nothing tells where the authority of a repository of objects is.
+    #[error("{0} keeps no certificate authority: name its folder on this machine with --trust DIR")]
+    NoTrustFolder(String),
     /// No such volume.
     #[error("no volume {volume} in the repository, which has {}", names(.known))]
     NoVolume {
@@ -471,6 +502,9 @@ pub enum Damage {
          on purpose, run `snapless-server forget`"
     )]
     Gone,
+    /// No further segment can be created.
+    #[error("it has the last number of a segment: the session takes nothing more")]
+    LastNumber,
     /// The kept state is not that of the stream.
     #[error("it is not what the stream says: remove it, the server makes it again")]
     State,
@@ -503,6 +537,11 @@ impl Error {
     /// True if a file or directory is missing.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// True if an object is there already, and is not what was to be stored.
+    pub(crate) fn is_already_there(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
     }
 
     /// True for damage of what was stored, that no later attempt finds sound. A newer release may

@@ -43,6 +43,7 @@ pub mod host;
 pub mod indexer;
 pub mod ingest;
 pub mod list;
+pub mod location;
 pub mod mount;
 pub mod occupancy;
 pub mod point;

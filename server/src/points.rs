@@ -144,7 +144,7 @@ struct Stretches {
 impl Stretches {
     fn meet(&mut self, met: Met<'_>) {
         match met {
-            Met::Segment | Met::Stored { .. } | Met::Entry => {}
+            Met::Segment { .. } | Met::Stored { .. } | Met::Entry => {}
             Met::Watermark(watermark) => {
                 self.watermark = Some((watermark.time(), watermark.monotonic()));
             }

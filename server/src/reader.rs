@@ -7,6 +7,7 @@
 //! all, with its checksums. [`SessionReader::replay`] reads everything and checks every checksum.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use snapless_types::RecordKind;
 use snapless_wire::frame::{FrameHeader, FrameKind, Watermark};
@@ -16,8 +17,9 @@ use crate::crypto::BlobSeal;
 use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
+use crate::format::claim::Claim;
 use crate::format::index::{EntryIndex, RecordIndex};
-use crate::format::map::{MapNumber, ROOT_PART, Root, TRAILER_LEN, Trailer};
+use crate::format::map::{MAPS_BEGINNING, MapNumber, ROOT_PART, Root, TRAILER_LEN, Trailer};
 use crate::format::repository::session_dir;
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SessionHeader;
@@ -29,14 +31,18 @@ use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::{Accepted, StreamState, Violation};
 
+pub(crate) mod claims;
 mod index;
 mod segment;
 
+use claims::{Claims, read_claim};
 pub(crate) use index::IndexReader;
 pub(crate) use segment::SegmentReader;
 
 /// Bytes read ahead of a segment whose index is read: a few headers.
 const SURVEY_BUFFER_BYTES: usize = 4 << 10;
+/// Objects that are asked for ahead while segments are read in order.
+const OBJECTS_AHEAD: usize = 8;
 /// Bytes read ahead while everything is read.
 const REPLAY_BUFFER_BYTES: usize = 256 << 10;
 
@@ -48,18 +54,26 @@ pub struct SessionReader {
     header: SessionHeader,
     seal: SessionSeal,
     acknowledged: Acknowledged,
+    /// What tells the end of a stream of objects; `None` in a directory.
+    claims: Option<Arc<Claims>>,
 }
 
 impl SessionReader {
     /// Opens a session's stream as it has been acknowledged at this moment.
     pub fn open(store: &Store, header: SessionHeader) -> Result<Self> {
         let dir = session_dir(header.volume, header.session);
+        if let Some(objects) = store.objects() {
+            let claims = Claims::read(store, objects, &dir, &header)?;
+            let (store, seal) = (store.clone(), store.seal().of(&header));
+            let (acknowledged, claims) = (claims.end(), Some(Arc::new(claims)));
+            return Ok(Self { store, dir, header, seal, acknowledged, claims });
+        }
         let path = dir.join(ACKNOWLEDGED_FILE);
         let bytes = store.read_head(&path, SLOTS_FILE_LEN).map_err(Error::or_gone)?;
         let damaged = |why| Error::damaged(&store.locate(&path), 0, why);
         let acknowledged = Acknowledged::read(&bytes).map_err(damaged)?;
         let seal = store.seal().of(&header);
-        Ok(Self { store: store.clone(), dir, header, seal, acknowledged })
+        Ok(Self { store: store.clone(), dir, header, seal, acknowledged, claims: None })
     }
 
     /// The session.
@@ -70,6 +84,11 @@ impl SessionReader {
     /// How its content is kept.
     pub(crate) fn seal(&self) -> &SessionSeal {
         &self.seal
+    }
+
+    /// What the claims of a stream of objects tell; `None` in a directory.
+    pub(crate) fn claims(&self) -> Option<&Claims> {
+        self.claims.as_deref()
     }
 
     /// The acknowledged end.
@@ -312,6 +331,9 @@ impl SessionReader {
 
     /// Stored bytes after a place, or all.
     pub(crate) fn bytes_since(&self, place: Option<&Checkpoint>) -> Result<u64> {
+        if let Some((_, end)) = self.claims().and_then(|claims| claims.newest) {
+            return self.bytes_between(place, &end);
+        }
         let (first, before) =
             place.map_or((SegmentNumber::FIRST, 0), |place| (place.segment, place.offset));
         let mut bytes = 0;
@@ -324,6 +346,9 @@ impl SessionReader {
     /// About [`Self::bytes_since`], as if each segment were as long as the first one of them: looks
     /// at no others.
     pub(crate) fn bytes_since_about(&self, place: Option<&Checkpoint>) -> Result<u64> {
+        if self.claims.is_some() {
+            return self.bytes_since(place);
+        }
         let (first, before) =
             place.map_or((SegmentNumber::FIRST, 0), |place| (place.segment, place.offset));
         let last = self.acknowledged.segment;
@@ -332,6 +357,13 @@ impl SessionReader {
             count => self.bytes_of(first)?.saturating_mul(count),
         };
         Ok(finished.saturating_add(self.acknowledged.offset).saturating_sub(before))
+    }
+
+    /// [`Self::bytes_since`] in a stream of objects, by two claims.
+    fn bytes_between(&self, place: Option<&Checkpoint>, end: &Claim) -> Result<u64> {
+        let Some(place) = place else { return Ok(end.bytes) };
+        let claim = read_claim(&self.store, &self.dir, &self.header, place.segment)?;
+        Ok(end.bytes.saturating_sub(claim.bytes))
     }
 
     fn bytes_of(&self, number: SegmentNumber) -> Result<u64> {
@@ -343,7 +375,7 @@ impl SessionReader {
 
     /// The kept maps, in stream order.
     pub(crate) fn maps(&self) -> Result<Vec<MapNumber>> {
-        self.store.list(&self.dir, MapNumber::from_file_name)
+        self.store.list_of(&self.dir, MAPS_BEGINNING, MapNumber::from_file_name)
     }
 
     /// The root of a kept map; `None` if the map is later than this reader's acknowledged end.
@@ -414,11 +446,19 @@ impl SessionReader {
         number: MapNumber,
         write: impl FnOnce(&StoredFile) -> Result<()>,
     ) -> Result<()> {
-        self.store.create_durably_with(&self.dir.join(number.file_name()), write)
+        match self.store.create_once_with(&self.dir.join(number.file_name()), write) {
+            // Another server has kept one, of which younger maps may have pages.
+            Err(error) if error.is_already_there() => Ok(()),
+            kept => kept,
+        }
     }
 
     /// The finished segments that have no index, in order.
     pub(crate) fn unindexed(&self) -> Result<Vec<SegmentNumber>> {
+        if self.claims.is_some() {
+            // An object is short: its index would cost as much as it saves.
+            return Ok(Vec::new());
+        }
         let present = self.store.list(&self.dir, SegmentNumber::from_index_name)?;
         let finished = self.segments().filter(|number| *number < self.acknowledged.segment);
         Ok(finished.filter(|number| present.binary_search(number).is_err()).collect())
@@ -434,6 +474,9 @@ impl SessionReader {
     /// # Errors
     /// [`Error::Damaged`] for a file that is not this index.
     pub(crate) fn open_index(&self, number: SegmentNumber) -> Result<Option<IndexReader>> {
+        if self.claims.is_some() {
+            return Ok(None);
+        }
         let path = self.dir.join(number.index_name());
         let seal = self.seal.index(number)?;
         IndexReader::open(&self.store, &path, self.header.index_of(number), seal)
@@ -445,6 +488,9 @@ impl SessionReader {
     /// # Errors
     /// As for [`Self::open_index`].
     pub(crate) fn stored_index(&self, number: SegmentNumber) -> Result<Option<IndexReader>> {
+        if self.claims.is_some() {
+            return Ok(None);
+        }
         let path = self.dir.join(number.index_name());
         let seal = Some(BlobSeal::default());
         IndexReader::open(&self.store, &path, self.header.index_of(number), seal)
@@ -597,6 +643,9 @@ impl SessionReader {
     /// # Errors
     /// [`Error::Damaged`] if it is not sound.
     pub fn check_acknowledgement(&self) -> Result<()> {
+        if self.claims.is_some() {
+            return Ok(());
+        }
         let path = self.dir.join(ACKNOWLEDGED_FILE);
         let bytes = self.store.read_head(&path, SLOTS_FILE_LEN)?;
         let checked = Acknowledged::read(&bytes).and_then(|newest| newest.check_older(&bytes));
@@ -660,11 +709,22 @@ impl SessionReader {
 
     /// The numbers of all segments that hold acknowledged records.
     pub fn segments(&self) -> impl Iterator<Item = SegmentNumber> + use<> {
-        (1..=self.acknowledged.segment.0).map(SegmentNumber)
+        let claims = self.claims.clone();
+        let all = (1..=self.acknowledged.segment.0).map(SegmentNumber);
+        all.filter(move |number| claims.as_ref().is_none_or(|claims| !claims.is_void(*number)))
     }
 
-    /// Opens one segment at its first entry.
+    fn is_void(&self, number: SegmentNumber) -> bool {
+        self.claims().is_some_and(|claims| claims.is_void(number))
+    }
+
+    /// Opens one segment at its first entry. The one after it is asked for soon, most likely.
     pub(crate) fn segment(&self, number: SegmentNumber, buffer: usize) -> Result<SegmentReader> {
+        if let Some(objects) = self.store.objects() {
+            let next = (number.next().0..=self.acknowledged.segment.0).map(SegmentNumber);
+            let next = next.take(OBJECTS_AHEAD).filter(|number| !self.is_void(*number));
+            objects.will_open(&mut next.map(|number| self.dir.join(number.file_name())));
+        }
         let file = self.open_segment(number)?;
         let end = self.end_of(number, &file)?;
         SegmentReader::open(file, &self.header, number, self.seal.entries(number)?, end, buffer)
@@ -690,8 +750,12 @@ impl SessionReader {
 
     /// Checks that no segment is missing, without a look into them.
     fn check_segments(&self) -> Result<()> {
-        let present = self.store.list(&self.dir, SegmentNumber::from_file_name)?;
-        let missing = self.segments().find(|number| present.binary_search(number).is_err());
+        let missing = if let Some(claims) = self.claims() {
+            claims.missing(self.segments())
+        } else {
+            let present = self.store.list(&self.dir, SegmentNumber::from_file_name)?;
+            self.segments().find(|number| present.binary_search(number).is_err())
+        };
         let Some(missing) = missing else { return Ok(()) };
         let path = self.store.locate(&self.dir.join(missing.file_name()));
         Err(Error::damaged(&path, 0, Damage::Gone))
@@ -711,7 +775,7 @@ impl SessionReader {
         if checkpoint.is_within(&Self::open(&self.store, self.header)?.acknowledged) {
             return Ok(());
         }
-        let path = self.store.locate(&self.dir.join(ACKNOWLEDGED_FILE));
+        let path = self.end_path();
         let (acknowledged, kept) = (self.acknowledged.seq, checkpoint.seq);
         Err(Error::damaged(&path, 0, Damage::Older { acknowledged, kept }))
     }
@@ -722,8 +786,14 @@ impl SessionReader {
         if last == self.acknowledged.seq.get() {
             return Ok(());
         }
-        let path = self.store.locate(&self.dir.join(ACKNOWLEDGED_FILE));
-        Err(Error::damaged(&path, 0, Damage::Acknowledgement(last)))
+        Err(Error::damaged(&self.end_path(), 0, Damage::Acknowledgement(last)))
+    }
+
+    /// The file that tells the acknowledged end.
+    fn end_path(&self) -> PathBuf {
+        let newest = self.claims().and_then(|claims| claims.newest);
+        let name = newest.map_or(ACKNOWLEDGED_FILE.to_owned(), |(number, _)| number.file_name());
+        self.store.locate(&self.dir.join(name))
     }
 
     /// Where the acknowledged part of a segment ends.

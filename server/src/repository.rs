@@ -1,13 +1,14 @@
 //! A repository: one directory per volume, in it one per session (see [`mod@crate::format`]).
 //!
 //! Any number of processes may read it at the same time. One may write: a lock keeps a second
-//! writer out. Only [`WritableRepository::init`] makes one: a server whose disk is not mounted must
-//! not begin an empty repository in its place.
+//! writer out of a directory; among objects each session keeps the writer before out of itself
+//! (`writer/objects.rs`). Only [`WritableRepository::init`] makes one: a server whose disk is not
+//! mounted must not begin an empty repository in its place.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use snapless_wire::id::{SessionId, VolumeGuid};
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use crate::compression::Compression;
 use crate::error::{Damage, Error, Result};
@@ -21,8 +22,8 @@ use crate::format::sealing::{SEALING_FILE_LEN, SealingHeader};
 use crate::format::segment::SegmentNumber;
 use crate::format::session::{SESSION_FILE, SESSION_LEN, SessionHeader};
 use crate::format::sessions::{
-    ENTRY_LEN, FORGOTTEN_DIR, KnownSession, KnownSessions, SESSIONS_FILE, forgotten_file,
-    forgotten_session,
+    ENTRY_LEN, FORGOTTEN_DIR, KnownSession, KnownSessions, SESSIONS_DIR, SESSIONS_FILE,
+    forgotten_file, known_file, session_of_name,
 };
 use crate::format::slots::SLOTS_FILE_LEN;
 use crate::seal::{KeySource, RepositoryKey, Seal};
@@ -32,6 +33,8 @@ use crate::time;
 
 mod leftovers;
 
+/// Most bytes of the repository's header, with what a store that was not safe has added.
+const HEADER_LEN_MAX: u64 = 1 << 20;
 /// Most bytes that are read of the list of sessions: a million of them.
 const SESSIONS_LEN_MAX: u64 = (ENTRY_LEN as u64) << 20;
 
@@ -48,22 +51,25 @@ pub struct WritableRepository {
     place: Place,
     /// Protects the list of the sessions that the repository must have, and its file.
     known: Mutex<KnownSessions>,
-    _lock: Lock,
+    /// Among objects there is none.
+    _lock: Option<Lock>,
 }
 
 /// Where a repository is, and whose: a disk that is no longer mounted leaves an empty directory,
 /// into which nothing may be written, and a lock that was removed admits another server.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// The repository's header and the lock's file. Clones share them.
-    files: Arc<[StoredFile; 2]>,
+    /// The repository's header and the lock's file; none among objects, which cannot be written
+    /// into another store in their place. Clones share them.
+    files: Arc<[StoredFile]>,
 }
 
 impl Place {
     fn open(store: &Store) -> Result<Self> {
-        let [header, lock] =
-            [REPOSITORY_FILE, LOCK_FILE].map(|name| store.open(Path::new(name), OpenMode::Read));
-        Ok(Self { files: Arc::new([header?, lock?]) })
+        let names = [REPOSITORY_FILE, LOCK_FILE];
+        let names = if store.objects().is_some() { &[][..] } else { &names[..] };
+        let open = |name: &&str| store.open(Path::new(name), OpenMode::Read);
+        Ok(Self { files: names.iter().map(open).collect::<Result<_>>()? })
     }
 
     /// Checks that the repository is still there, and this server's alone.
@@ -186,6 +192,27 @@ impl Repository {
 
     /// The sessions that the repository must have. A repository of an earlier release names none.
     pub fn known(&self) -> Result<KnownSessions> {
+        let mut known = if self.store.objects().is_some() {
+            self.known_objects()?
+        } else {
+            self.known_entries()?
+        };
+        let forgotten = self.forgotten()?;
+        known.sessions.retain(|it| forgotten.binary_search(&(it.volume, it.session)).is_err());
+        Ok(known)
+    }
+
+    /// The sessions that have an object of their own, whose name tells all but when they began.
+    fn known_objects(&self) -> Result<KnownSessions> {
+        let names = self.store.list(Path::new(SESSIONS_DIR), session_of_name)?;
+        let created = FileTime::UNIX_EPOCH;
+        let known = |(volume, session)| KnownSession { volume, session, created };
+        let sessions = names.into_iter().map(known).collect();
+        Ok(KnownSessions { sessions, ..KnownSessions::default() })
+    }
+
+    /// The sessions that have an entry in the file.
+    fn known_entries(&self) -> Result<KnownSessions> {
         let path = Path::new(SESSIONS_FILE);
         let len = match self.store.open(path, OpenMode::Read) {
             Ok(file) => file.len()?.min(SESSIONS_LEN_MAX),
@@ -193,10 +220,7 @@ impl Repository {
             Err(error) => return Err(error),
         };
         let bytes = self.store.read_head(path, usize::try_from(len).unwrap_or(usize::MAX))?;
-        let mut known = KnownSessions::read(&bytes);
-        let forgotten = self.forgotten()?;
-        known.sessions.retain(|it| forgotten.binary_search(&(it.volume, it.session)).is_err());
-        Ok(known)
+        Ok(KnownSessions::read(&bytes))
     }
 
     /// From now on the repository need not have a session that was removed. Works while a server
@@ -218,7 +242,7 @@ impl Repository {
     }
 
     fn forgotten(&self) -> Result<Vec<(VolumeGuid, SessionId)>> {
-        self.store.list(Path::new(FORGOTTEN_DIR), forgotten_session)
+        self.store.list(Path::new(FORGOTTEN_DIR), session_of_name)
     }
 
     /// Where the repository's files lie.
@@ -287,7 +311,9 @@ impl WritableRepository {
         }
         let lock = lock(&store)?;
         store.create_dirs(Path::new(VOLUMES_DIR))?;
-        store.create_durably(Path::new(SESSIONS_FILE), &[])?;
+        if store.objects().is_none() {
+            store.create_durably(Path::new(SESSIONS_FILE), &[])?;
+        }
         let created = time::now();
         let bytes = if compression == Compression::None && *key == KeySource::None {
             RepositoryHeader { created }.to_bytes().to_vec()
@@ -298,8 +324,11 @@ impl WritableRepository {
             };
             SealingHeader { created, compression, key: wrapped }.to_file()
         };
-        store.create_durably(Path::new(REPOSITORY_FILE), &bytes)?;
-        Self::with_lock(Repository::open_in(store)?.unlock(key)?, lock)
+        match store.create_once(Path::new(REPOSITORY_FILE), bytes) {
+            Err(error) if error.is_already_there() => Err(Error::Exists(store.locate(root))),
+            Err(error) => Err(error),
+            Ok(()) => Self::with_lock(Repository::open_in(store)?.unlock(key)?, lock),
+        }
     }
 
     /// Opens the repository in a directory for writing.
@@ -333,6 +362,7 @@ impl WritableRepository {
     pub fn open_in_with(store: Store, key: &KeySource) -> Result<Self> {
         // First, so that nothing is made where no repository is.
         let repository = Repository::open_in(store)?.unlock(key)?;
+        check_creation(&repository.store)?;
         let lock = lock(&repository.store)?;
         Self::with_lock(repository, lock)
     }
@@ -354,7 +384,7 @@ impl WritableRepository {
         store.create_durably(path, &header.to_file())
     }
 
-    fn with_lock(repository: Repository, lock: Lock) -> Result<Self> {
+    fn with_lock(repository: Repository, lock: Option<Lock>) -> Result<Self> {
         let place = Place::open(repository.store())?;
         let known = Mutex::new(repository.known()?);
         let this = Self { repository, place, known, _lock: lock };
@@ -386,6 +416,16 @@ impl WritableRepository {
         }
         let entry = KnownSession { volume, session, created };
         let (store, path) = (self.repository.store(), Path::new(SESSIONS_FILE));
+        if store.objects().is_some() {
+            let created =
+                store.create_once(&known_file(volume, session), entry.to_bytes().to_vec());
+            match created {
+                Err(error) if !error.is_already_there() => return Err(error),
+                // Another server may know it already.
+                _ => known.sessions.push(entry),
+            }
+            return Ok(());
+        }
         known.sessions.push(entry);
         let written = match store.open(path, OpenMode::Write) {
             Ok(file) => file.write_at(known.end, &entry.to_bytes()).and_then(|()| file.sync()),
@@ -434,9 +474,34 @@ fn read_header(store: &Store) -> Result<(Seal, Option<(usize, FormatError)>)> {
     }
 }
 
-fn lock(store: &Store) -> Result<Lock> {
+fn lock(store: &Store) -> Result<Option<Lock>> {
+    if store.objects().is_some() {
+        return Ok(None);
+    }
     let locked = || Error::Locked(store.locate(Path::new("")));
-    store.lock(Path::new(LOCK_FILE))?.ok_or_else(locked)
+    store.lock(Path::new(LOCK_FILE))?.map(Some).ok_or_else(locked)
+}
+
+/// Checks that a store of objects still refuses to create what is there: `init` has probed it, but
+/// the objects may have been copied to another store since.
+fn check_creation(store: &Store) -> Result<()> {
+    if store.objects().is_none() {
+        return Ok(());
+    }
+    let path = Path::new(REPOSITORY_FILE);
+    // All of the same content, which has the key, but for one byte behind it, which no reader looks
+    // at.
+    let len = store.open(path, OpenMode::Read)?.len()?.min(HEADER_LEN_MAX);
+    let mut content = store.read_head(path, usize::try_from(len).unwrap_or(usize::MAX))?;
+    content.push(0);
+    match store.create_once(path, content) {
+        Err(error) if error.is_already_there() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => {
+            let why = "an object that was there could be created again".to_owned();
+            Err(Error::Unsafe { store: store.locate(Path::new("")), why })
+        }
+    }
 }
 
 #[cfg(test)]

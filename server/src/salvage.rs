@@ -134,6 +134,8 @@ struct Stored {
     /// The acknowledged end: the segment, where in it, and the last record.
     end: Option<(SegmentNumber, u64, u64)>,
     segments: Vec<SegmentNumber>,
+    /// Of a stream of objects, what its claims tell.
+    reader: Option<SessionReader>,
     bytes: u64,
     damage: Vec<Place>,
 }
@@ -150,6 +152,7 @@ impl Stored {
             header: None,
             end: None,
             segments,
+            reader: None,
             bytes: 0,
             damage: Vec::new(),
         };
@@ -175,6 +178,7 @@ impl Stored {
                         }
                     };
                     this.end = Some((end.segment, end.offset, end.seq.get()));
+                    this.reader = reader.claims().is_some().then_some(reader);
                 }
                 Err(error) => this.note(error)?,
             }
@@ -206,7 +210,14 @@ impl Stored {
             self.segments.retain(|number| *number <= last);
         }
         let last = self.end.map(|end| end.0).or(self.segments.last().copied());
-        for number in (1..=last.map_or(0, |last| last.0)).map(SegmentNumber) {
+        let is_void = |number: &SegmentNumber| {
+            let claims = self.reader.as_ref().and_then(|reader| reader.claims());
+            claims.is_some_and(|claims| claims.is_void(*number))
+        };
+        let needed: Vec<_> = (1..=last.map_or(0, |last| last.0)).map(SegmentNumber).collect();
+        let needed: Vec<_> = needed.into_iter().filter(|number| !is_void(number)).collect();
+        self.segments.retain(|number| needed.binary_search(number).is_ok());
+        for number in needed {
             let path = self.dir.join(number.file_name());
             if self.segments.binary_search(&number).is_err() {
                 self.note(Error::damaged(&self.store.locate(&path), 0, Damage::Gone))?;

@@ -49,7 +49,15 @@ impl Security {
     /// # Errors
     /// [`Error::Trust`], which says how to make one.
     pub fn open(repository: &Path) -> Result<Self> {
-        Ok(Self::Tls(Arc::new(ServerTrust::open(&trust_dir(repository))?)))
+        Self::open_in(&trust_dir(repository))
+    }
+
+    /// Opens the authority in its folder.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in(folder: &Path) -> Result<Self> {
+        Ok(Self::Tls(Arc::new(ServerTrust::open(folder)?)))
     }
 
     /// Without TLS, on an address that no other machine reaches.

@@ -16,12 +16,12 @@ use snapless_wire::record::{RECORD_HEADER_LEN, RecordHeader};
 use crate::error::{Error, Result};
 use crate::format::acknowledged::ACKNOWLEDGED_FILE;
 use crate::format::repository::session_dir;
-use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
+use crate::format::segment::SegmentNumber;
 use crate::format::session::{SESSION_FILE, SessionHeader};
 use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
 use crate::stop::StopFlag;
-use crate::storage::{OpenMode, Store};
+use crate::storage::Store;
 use crate::time;
 use crate::walk::{Met, walk};
 
@@ -288,9 +288,9 @@ impl Count {
 
     fn meet(&mut self, met: Met<'_>) {
         match met {
-            Met::Segment => {
+            Met::Segment { header_bytes } => {
                 self.segments += 1;
-                self.overhead.segment_header_bytes += SEGMENT_HEADER_LEN as u64;
+                self.overhead.segment_header_bytes += header_bytes;
             }
             Met::Stored { bytes, frame } => {
                 self.overhead.seal_bytes += bytes.saturating_sub(frame);
@@ -346,13 +346,7 @@ impl Count {
     /// Adds the lengths of a session's files.
     fn files(&mut self, store: &Store, dir: &Path) -> Result<()> {
         let mut in_segments = 0;
-        for name in store.list(dir, |name| Some(name.to_owned()))? {
-            let len = match store.open(&dir.join(&name), OpenMode::Read).and_then(|it| it.len()) {
-                Ok(len) => len,
-                // Replaced meanwhile.
-                Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(error),
-            };
+        for (name, len) in store.list_with_lengths(dir)? {
             self.stored += len;
             if SegmentNumber::from_file_name(&name).is_some() {
                 in_segments += len;

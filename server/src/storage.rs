@@ -1,11 +1,17 @@
-//! The files below a repository: a trait, so that the same code runs over a directory and over a
-//! simulated disk that crashes.
+//! The files below a repository: a trait, so that the same code runs over a directory, over the
+//! objects of a cloud, and over a simulated disk that crashes.
+//!
+//! Objects are written once, whole. A storage of them says so by [`Storage::objects`]; its files
+//! can be opened for reading only.
 //!
 //! An implementation provides [`Storage`] and [`StorageFile`]; their documentation says what
 //! survives a crash. The rest of the server calls [`Store`], which adds the file's full name to
 //! every error and composes the durable operations from the small ones.
 
+mod gathered;
 pub mod local;
+#[cfg(feature = "cloud")]
+pub mod object;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -84,6 +90,42 @@ pub trait Storage: Debug + Send + Sync {
 
     /// The full name of a path, for messages.
     fn locate(&self, path: &Path) -> PathBuf;
+
+    /// The files as objects, if they are that. Then they are changed through this alone, and
+    /// directories are no more than parts of names: there is nothing to make, sync or lock.
+    fn objects(&self) -> Option<&dyn Objects> {
+        None
+    }
+}
+
+/// Files that are written once, whole: as soon as one is visible it is durable.
+pub trait Objects {
+    /// Writes an object.
+    ///
+    /// An object that is there already with this very content counts as written: the answer to an
+    /// earlier attempt may have been lost.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] for [`Put::Create`] and an object of other content. After
+    /// any other error the object may be there, or come to be there later.
+    fn put(&self, path: &Path, content: Vec<u8>, put: Put) -> io::Result<()>;
+
+    /// The objects of a directory whose names begin with `beginning`, from the name `from` on, with
+    /// their lengths in bytes, in order of their names.
+    fn list_from(&self, dir: &Path, beginning: &str, from: &str) -> io::Result<Vec<(String, u64)>>;
+
+    /// Says that these objects, which are never replaced, will be opened soon and in this order:
+    /// their first bytes may be asked for now.
+    fn will_open(&self, paths: &mut dyn Iterator<Item = PathBuf>);
+}
+
+/// What becomes of an object that is there already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Put {
+    /// It stays. Of several attempts at the same time one succeeds.
+    Create,
+    /// It is replaced.
+    Replace,
 }
 
 /// A lock that is held; dropping it releases it.
@@ -153,6 +195,11 @@ impl Store {
         self.storage.locate(path)
     }
 
+    /// The files as objects, if they are that.
+    pub fn objects(&self) -> Option<&dyn Objects> {
+        self.storage.objects()
+    }
+
     /// Opens a file.
     pub fn open(&self, path: &Path, mode: OpenMode) -> Result<StoredFile> {
         let action = match mode {
@@ -184,6 +231,40 @@ impl Store {
         Ok(found)
     }
 
+    /// The entries of a directory whose names begin with `beginning` and parse, in order. Among
+    /// objects this reads no other names.
+    pub fn list_of<T: Ord>(
+        &self,
+        dir: &Path,
+        beginning: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        let Some(objects) = self.objects() else { return self.list(dir, parse) };
+        let found =
+            objects.list_from(dir, beginning, beginning).map_err(self.failed("list", dir))?;
+        let mut found: Vec<T> = found.iter().filter_map(|(name, _)| parse(name)).collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// The names in a directory and the lengths of their files in bytes, in any order; none if
+    /// there is no such directory.
+    pub fn list_with_lengths(&self, dir: &Path) -> Result<Vec<(String, u64)>> {
+        if let Some(objects) = self.objects() {
+            return objects.list_from(dir, "", "").map_err(self.failed("list", dir));
+        }
+        let mut found = Vec::new();
+        for name in self.list(dir, |name| Some(name.to_owned()))? {
+            match self.open(&dir.join(&name), OpenMode::Read).and_then(|file| file.len()) {
+                Ok(len) => found.push((name, len)),
+                // Replaced meanwhile.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
     /// Removes a file.
     pub fn remove(&self, path: &Path) -> Result<()> {
         self.storage.remove(path).map_err(self.failed("remove", path))
@@ -209,6 +290,9 @@ impl Store {
     /// The directories above are synced even if they exist: an earlier process may have made them
     /// and ended before it synced them.
     pub fn create_dirs(&self, path: &Path) -> Result<()> {
+        if self.objects().is_some() {
+            return Ok(());
+        }
         let Some(parent) = path.parent() else { return Ok(()) };
         self.create_dirs(parent)?;
         self.storage.create_dir(path).map_err(self.failed("create", path))?;
@@ -226,6 +310,9 @@ impl Store {
         path: &Path,
         write: impl FnOnce(&StoredFile) -> Result<()>,
     ) -> Result<()> {
+        if let Some(objects) = self.objects() {
+            return self.put_with(objects, path, Put::Replace, write);
+        }
         let temporary = path.with_extension("new");
         let file = self.open(&temporary, OpenMode::Create)?;
         write(&file)?;
@@ -233,6 +320,30 @@ impl Store {
         drop(file);
         self.storage.rename(&temporary, path).map_err(self.failed("name", path))?;
         self.sync_dir(path.parent().unwrap_or(path))
+    }
+
+    /// [`Self::create_durably`] for what is written once: among objects, one that is there stays,
+    /// and unless it has this content the error is one of [`Error::is_already_there`]. In a
+    /// directory the repository's lock keeps a second writer out.
+    pub fn create_once(&self, path: &Path, content: Vec<u8>) -> Result<()> {
+        match self.objects() {
+            None => self.create_durably(path, &content),
+            Some(objects) => {
+                objects.put(path, content, Put::Create).map_err(self.failed("store", path))
+            }
+        }
+    }
+
+    /// [`Self::create_once`] with the content that `write` writes.
+    pub fn create_once_with(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&StoredFile) -> Result<()>,
+    ) -> Result<()> {
+        match self.objects() {
+            None => self.create_durably_with(path, write),
+            Some(objects) => self.put_with(objects, path, Put::Create, write),
+        }
     }
 
     fn failed(&self, action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

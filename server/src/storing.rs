@@ -51,6 +51,8 @@ struct Session<'a> {
     milestones: Milestones,
     /// Bytes that were stored since the indexer looked at the session.
     unseen: u64,
+    /// Of the last epoch that has ended; it may stand for others before it.
+    unacknowledged: Option<Acknowledge>,
 }
 
 /// Milestones of a stream that are in the log.
@@ -94,6 +96,7 @@ impl Session<'_> {
             let ends = match ingest.frame(received.frame, &received.payload)? {
                 Action::Store { ends } => ends,
                 Action::Mark { watermark, again } => {
+                    self.commit(speaker)?;
                     self.writer.mark(&watermark)?;
                     speaker.send(FrameKind::Acknowledge, again.as_bytes())?;
                     frames.give_back(received);
@@ -102,10 +105,15 @@ impl Session<'_> {
                 // `Ingest` opens only before `begin`.
                 Action::Open(_) => return Err(LinkError::Closed.into()),
             };
-            self.store(&received.frame, &received.payload, ends, speaker)?;
+            self.store(&received.frame, &received.payload, ends)?;
+            let is_put_off = frames.has_more()
+                && ingest.state().is_some_and(|state| self.writer.may_put_off(state));
+            if !is_put_off {
+                self.commit(speaker)?;
+            }
             frames.give_back(received);
             self.milestones.log(name, ingest.state());
-            if let (Some(_), Some(state)) = (ends, ingest.state()) {
+            if let (Some(_), false, Some(state)) = (ends, is_put_off, ingest.state()) {
                 self.writer.keep_state_if_due(state);
                 if self.unseen >= self.host.indexer.map_bytes() {
                     self.look_at(name);
@@ -125,17 +133,25 @@ impl Session<'_> {
         self.unseen = 0;
     }
 
-    /// Stores a frame as it came; acknowledges the epoch that it ends, once that is durable.
+    /// Stores a frame as it came, and notes the epoch that it ends.
     fn store(
         &mut self,
         frame: &FrameHeader,
         payload: &[u8],
         ends: Option<Acknowledge>,
-        speaker: &Speaker,
     ) -> Result<()> {
         self.writer.append(frame, payload)?;
         self.unseen += payload.len() as u64;
         if let Some(acknowledge) = ends {
+            self.writer.end_epoch(acknowledge.epoch(), acknowledge.seq());
+            self.unacknowledged = Some(acknowledge);
+        }
+        Ok(())
+    }
+
+    /// Acknowledges the last epoch that has ended, once it is durable.
+    fn commit(&mut self, speaker: &Speaker) -> Result<()> {
+        if let Some(acknowledge) = self.unacknowledged.take() {
             self.writer.commit(acknowledge.epoch(), acknowledge.seq())?;
             speaker.send(FrameKind::Acknowledge, acknowledge.as_bytes())?;
         }
@@ -154,7 +170,9 @@ fn open<'a>(
     let (writer, state) =
         SessionWriter::open(&host.repository, &header, host.segment_limit, cancel.stop())?;
     let milestones = Milestones::of(&state);
-    let session = Session { host, writer, _claim: claim, _seat: seat, milestones, unseen: 0 };
+    let (unseen, unacknowledged) = (0, None);
+    let session =
+        Session { host, writer, _claim: claim, _seat: seat, milestones, unseen, unacknowledged };
     Ok((session, state))
 }
 

@@ -17,7 +17,10 @@ const BUFFER_BYTES: usize = 4 << 10;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Met<'a> {
     /// A segment begins.
-    Segment,
+    Segment {
+        /// Bytes before its first entry.
+        header_bytes: u64,
+    },
     /// An entry takes so many bytes in its segment for a frame of so many.
     Stored {
         /// Bytes in the segment.
@@ -47,7 +50,7 @@ pub(crate) fn walk(
     let (mut done, mut payload) = (0, Vec::new());
     for number in reader.segments() {
         let mut segment = reader.segment(number, BUFFER_BYTES)?;
-        visit(Met::Segment);
+        visit(Met::Segment { header_bytes: segment.entry_end() });
         while segment.next_entry()? {
             if stop.is_set() {
                 return Err(Error::Stopped);

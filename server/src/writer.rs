@@ -1,8 +1,8 @@
-//! Appends to a session's stream, durably.
+//! Appends to a session's stream, durably: in a directory here, to objects in `objects`.
 //!
 //! Rule LOSS (rules.md#loss), order on disk: entries, sync; the acknowledged end, sync; then the
 //! acknowledgement leaves. What lies past the acknowledged end was never acknowledged, and
-//! [`SessionWriter::open`] cuts it off, whole epochs too: after a failed sync the system may have
+//! [`FileWriter::open`] cuts it off, whole epochs too: after a failed sync the system may have
 //! dropped the data and report success the next time, so what can be read there proves nothing. The
 //! acknowledged end itself may be such data, and is written and synced again.
 //!
@@ -15,45 +15,42 @@
 use std::path::{Path, PathBuf};
 
 use snapless_types::{EpochId, Seq};
-use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, Watermark};
-use snapless_wire::record::RECORD_HEADER_LEN;
-use zerocopy::IntoBytes;
+use snapless_wire::frame::{FrameHeader, Watermark};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
 use crate::format::repository::session_dir;
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::{SESSION_FILE, SessionHeader};
-use crate::format::state::{
-    self, Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX, STATE_SEAL_LEN_MAX,
-};
+use crate::format::state::Entry;
 use crate::reader::{End, SessionReader};
 use crate::repository::{Place, Presence, WritableRepository};
-use crate::seal::{EntrySeal, Packed, Packer, SessionSeal};
+use crate::seal::{EntrySeal, Packer, SessionSeal};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::StreamState;
 
+mod entry;
 mod index;
+mod kept;
 mod marks;
+mod objects;
+mod session;
 
+use entry::Unplaced;
 use index::IndexWriter;
+use kept::{KEEP_AFTER_RECORDS, Kept};
 use marks::Marks;
+pub use session::SessionWriter;
 
-/// The state is kept again after so many bytes,
-const KEEP_AFTER_BYTES: u64 = 64 << 20;
-/// or after so many records: a Hello reads their headers in less than a second.
-const KEEP_AFTER_RECORDS: u64 = 32 << 10;
-/// A state that is long is kept again after so many times its own length.
-const KEEP_AFTER_LENGTHS: u64 = 16;
 /// So many names of segments are looked for at each commit, or as many in some commits.
 const NAMES_EACH_COMMIT: u64 = 64;
 /// Short entries are gathered up to this many bytes before they are written.
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
-/// The one writer of a session's stream.
+/// The one writer of a session's stream in a directory.
 #[derive(Debug)]
-pub struct SessionWriter {
+pub struct FileWriter {
     store: Store,
     dir: PathBuf,
     header: SessionHeader,
@@ -77,17 +74,6 @@ pub struct SessionWriter {
     marks: Marks,
 }
 
-/// The state that was kept last, and what came after it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Kept {
-    /// Records of the stream up to it.
-    records: u64,
-    /// Bytes of its file.
-    len: u64,
-    /// Bytes that were appended since.
-    appended: u64,
-}
-
 #[derive(Debug)]
 struct OpenSegment {
     number: SegmentNumber,
@@ -103,28 +89,7 @@ struct OpenSegment {
     index: IndexWriter,
 }
 
-/// An entry that has no place yet.
-struct Unplaced<'a> {
-    frame: FrameHeader,
-    payload: &'a [u8],
-    /// `None` for a plain frame.
-    packed: Option<Packed>,
-}
-
-impl<'a> Unplaced<'a> {
-    fn new(frame: FrameHeader, payload: &'a [u8], by: Option<&mut Packer>) -> Self {
-        let packed = by.map(|packer| packer.pack([&frame.to_bytes(), payload]));
-        Self { frame, payload, packed }
-    }
-
-    /// Bytes that it takes in a segment.
-    fn len(&self) -> u64 {
-        let plain = FRAME_HEADER_LEN + self.payload.len();
-        self.packed.as_ref().map_or(plain, Packed::entry_len) as u64
-    }
-}
-
-impl SessionWriter {
+impl FileWriter {
     /// Opens the session, or makes a new one, and cuts its stream back to its acknowledged end.
     /// Also returns the state of the stream there, ready for a connection. The caller ensures that
     /// a session has one writer at a time.
@@ -189,7 +154,7 @@ impl SessionWriter {
             looks_for: SegmentNumber(0),
             commits: 0,
             last_entry: entry,
-            kept: Kept { records: state.timeline().records() - surveyed, ..Kept::default() },
+            kept: Kept::new(state.timeline().records() - surveyed),
             marks: Marks::new(state.watermark()),
             store,
             dir,
@@ -215,11 +180,7 @@ impl SessionWriter {
     /// [`Self::commit`].
     pub fn append(&mut self, frame: &FrameHeader, payload: &[u8]) -> Result<()> {
         let marks = self.marks.take_entries()?;
-        let before = marks.iter().map(|mark| (mark.frame, mark.watermark.as_bytes()));
-        let entries: Vec<_> = before
-            .chain([(*frame, payload)])
-            .map(|(frame, payload)| Unplaced::new(frame, payload, self.packer.as_mut()))
-            .collect();
+        let entries = Unplaced::all(&marks, (frame, payload), self.packer.as_mut());
         let len = entries.iter().map(Unplaced::len).sum();
         // Together, so that a segment does not end with a watermark.
         let segment = self.segment_for(len)?;
@@ -229,7 +190,7 @@ impl SessionWriter {
             segment.append(entry)?;
         }
         self.last_entry = last;
-        self.kept.appended += len;
+        self.kept.appended(len);
         Ok(())
     }
 
@@ -271,18 +232,14 @@ impl SessionWriter {
     ///
     /// The state only saves time. A failure is logged and changes nothing.
     pub fn keep_state_if_due(&mut self, state: &StreamState) {
-        let Kept { records, len, appended } = self.kept;
-        let records = state.timeline().records() - records;
-        let is_due = appended >= KEEP_AFTER_BYTES.max(len.saturating_mul(KEEP_AFTER_LENGTHS))
-            || records >= KEEP_AFTER_RECORDS.max(len / RECORD_HEADER_LEN as u64);
-        if is_due {
+        if self.kept.is_due(state) {
             self.keep_state(state);
         }
     }
 
     /// [`Self::keep_state_if_due`] at the end of a connection: due if anything was appended.
     pub fn keep_state_at_end(&mut self, state: &StreamState) {
-        if self.kept.appended > 0 {
+        if self.kept.has_appended() {
             self.keep_state(state);
         }
     }
@@ -291,23 +248,9 @@ impl SessionWriter {
         if let Some(segment) = &mut self.segment {
             segment.index.flush();
         }
-        let is_at_end = state.last().is_some_and(|last| last.seq == self.acknowledged.seq)
-            && state.ended_epoch() == self.acknowledged.epoch;
-        let Some(entry) = self.last_entry.filter(|_| is_at_end) else { return };
-        let bytes = Checkpoint::at(&self.acknowledged, entry).to_bytes(&self.header, state);
-        let len = bytes.len() as u64;
-        if len + STATE_SEAL_LEN_MAX <= STATE_LEN_MAX
-            && let Err(error) = self.write_state(bytes)
-        {
-            log::warn!("the next connection reads more of the stream: {error}");
-        }
-        // Also after a failure: the next attempt is as far away.
-        self.kept = Kept { records: state.timeline().records(), len, appended: 0 };
-    }
-
-    fn write_state(&self, file: Vec<u8>) -> Result<()> {
-        let bytes = state::sealed(file, &self.seal.state()?)?;
-        self.store.create_durably(&self.dir.join(STATE_FILE), &bytes)
+        let Self { store, dir, seal, acknowledged, .. } = self;
+        let session = (&self.header, &*seal);
+        self.kept.keep((store, dir), session, acknowledged, self.last_entry, state);
     }
 
     /// Checks that a restart would find what was written: the files in use by their names, and the
@@ -473,8 +416,7 @@ fn write_end(file: &StoredFile, acknowledged: Acknowledged) -> Result<()> {
     file.sync()
 }
 
-/// Makes a session's files; `session.snapless` last, since it marks the session as
-/// finished.
+/// Makes a session's files; `session.snapless` last, since it marks the session as finished.
 fn create(store: &Store, dir: &Path, header: &SessionHeader) -> Result<SessionHeader> {
     store.create_durably(&dir.join(ACKNOWLEDGED_FILE), &Acknowledged::new_file())?;
     store.create_durably(&dir.join(SESSION_FILE), &header.to_bytes())?;

@@ -24,6 +24,8 @@ use super::state::{Checkpoint, STATE_LEN_MAX};
 use super::{FormatError, Head, check, seal};
 use crate::stream::StreamState;
 
+/// What the names of all maps begin with.
+pub const MAPS_BEGINNING: &str = "map-";
 /// Blocks of a page.
 pub const PAGE_BLOCKS: u64 = 4096;
 /// Bytes of the trailer.
@@ -51,12 +53,12 @@ impl MapNumber {
 
     /// The name of the map's file.
     pub fn file_name(self) -> String {
-        format!("map-{:016}.slmap", self.0)
+        format!("{MAPS_BEGINNING}{:016}.slmap", self.0)
     }
 
     /// The number in a file name; `None` for any other file.
     pub fn from_file_name(name: &str) -> Option<Self> {
-        let digits = name.strip_prefix("map-")?.strip_suffix(".slmap")?;
+        let digits = name.strip_prefix(MAPS_BEGINNING)?.strip_suffix(".slmap")?;
         let number = Self(digits.parse().ok()?);
         (number.file_name() == name).then_some(number)
     }

@@ -19,12 +19,17 @@
 //!     watermark.snapless             up to when nothing newer was captured       watermark.rs
 //! ```
 //!
+//! Among objects there is no `lock` and no `acknowledged.snapless`: the claim behind the header of
+//! each segment stands for both (claim.rs). In place of `sessions.snapless` there is a file of one
+//! entry for each session, `sessions/<volume>.<session>`, and segments have no index.
+//!
 //! Every fixed structure is little-endian, begins with an 8-byte magic and a version, and ends with
 //! the CRC-32C of all bytes before it. No byte read from a file is used before `check` and the
 //! structure's own constructor accepted it.
 
 pub mod acknowledged;
 pub mod bookmark;
+pub mod claim;
 pub(crate) mod codec;
 mod geometry;
 pub mod index;

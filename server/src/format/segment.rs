@@ -2,7 +2,8 @@
 //!
 //! A header of [`SEGMENT_HEADER_LEN`] bytes, then entries. An entry is a wire frame of kind
 //! Records, byte for byte as the service sent it. An `EpochEnd` ends its frame, so that the stream
-//! can be cut after any epoch. Segments are numbered from 1 without holes. An entry never crosses
+//! can be cut after any epoch. A segment that is an object has a claim behind its header
+//! ([`super::claim`]). Segments are numbered from 1 without holes. An entry never crosses
 //! segments; an epoch may.
 //!
 //! In a repository that is compressed or encrypted an entry is such a frame, sealed (`sealed.rs`),
@@ -19,11 +20,21 @@ pub const SEGMENT_HEADER_LEN: usize = 64;
 /// Bytes past which a segment does not grow: a new one begins.
 pub const SEGMENT_LIMIT_BYTES: u64 = 256 << 20;
 
+/// The same of a segment that is an object: it is held in memory until then.
+pub const OBJECT_LIMIT_BYTES: u64 = 64 << 20;
+
+/// The last number of an object: names of more digits are not in the order of their numbers.
+pub const OBJECT_NUMBER_MAX: SegmentNumber = SegmentNumber(99_999_999);
+
 const MAGIC: [u8; 8] = *b"SLSEGMT\0";
 /// Of a segment of frames.
 const VERSION: u32 = 1;
 /// Of a segment of sealed entries.
 const VERSION_SEALED: u32 = 2;
+/// Of a segment of frames with a [`super::claim::Claim`] behind its header.
+const VERSION_CLAIMED: u32 = 3;
+/// Of a segment of sealed entries with a claim.
+const VERSION_CLAIMED_SEALED: u32 = 4;
 
 /// A segment's number within its session, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -36,7 +47,7 @@ impl SegmentNumber {
     /// The number after this one.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 
     /// The name of the segment's file.
@@ -109,15 +120,31 @@ impl SegmentHeader {
         self.to_bytes_as(MAGIC, if is_sealed { VERSION_SEALED } else { VERSION })
     }
 
-    /// Reads the header of a segment whose entries are sealed, or plain frames.
+    /// The same with a claim behind it.
+    pub(super) fn to_bytes_before_claim(self, is_sealed: bool) -> [u8; SEGMENT_HEADER_LEN] {
+        self.to_bytes_as(MAGIC, if is_sealed { VERSION_CLAIMED_SEALED } else { VERSION_CLAIMED })
+    }
+
+    /// True if a claim follows these bytes of a header, which [`Self::read_of`] has accepted.
+    pub fn has_claim(bytes: &[u8; SEGMENT_HEADER_LEN]) -> bool {
+        let claimed = [VERSION_CLAIMED, VERSION_CLAIMED_SEALED];
+        claimed.into_iter().any(|version| Self::read_as(bytes, MAGIC, version).is_ok())
+    }
+
+    /// Reads the header of a segment whose entries are sealed, or plain frames, with a claim or
+    /// without.
     ///
     /// # Errors
     /// Any [`FormatError`]; one for a segment of the other kind.
     pub fn read_of(is_sealed: bool, bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<Self, FormatError> {
-        let (version, other) =
-            if is_sealed { (VERSION_SEALED, VERSION) } else { (VERSION, VERSION_SEALED) };
-        match Self::read_as(bytes, MAGIC, version) {
-            Err(FormatError::Version { found, .. }) if found == other => {
+        let (plain, sealed) =
+            ([VERSION, VERSION_CLAIMED], [VERSION_SEALED, VERSION_CLAIMED_SEALED]);
+        let (versions, others) = if is_sealed { (sealed, plain) } else { (plain, sealed) };
+        match Self::read_as(bytes, MAGIC, versions[0]) {
+            Err(FormatError::Version { found, .. }) if found == versions[1] => {
+                Self::read_as(bytes, MAGIC, versions[1])
+            }
+            Err(FormatError::Version { found, .. }) if others.contains(&found) => {
                 Err(FormatError::Content("kind of entries"))
             }
             read => read,

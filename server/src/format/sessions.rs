@@ -3,6 +3,8 @@
 //! An entry of [`ENTRY_LEN`] bytes is appended, durably, when a session is new and before anything
 //! of it is acknowledged. A session that was removed, or whose header is gone, is thereby missed.
 //! What a torn append leaves at the end is no entry; the next append takes its place.
+//!
+//! To objects nothing is appended: there each entry is one of its own, in [`SESSIONS_DIR`].
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,8 @@ use super::{FormatError, Head, check, seal};
 /// The directory of the sessions that the repository need not have any more: an empty file each.
 /// They have files of their own, so that they can be made beside a server that appends to the list.
 pub const FORGOTTEN_DIR: &str = "forgotten";
+/// Among objects, the directory of the sessions that the repository must have: one entry each.
+pub const SESSIONS_DIR: &str = "sessions";
 /// The file's name.
 pub const SESSIONS_FILE: &str = "sessions.snapless";
 /// Bytes of an entry.
@@ -88,8 +92,13 @@ pub fn forgotten_file(volume: VolumeGuid, session: SessionId) -> PathBuf {
     Path::new(FORGOTTEN_DIR).join(format!("{volume}.{session}"))
 }
 
+/// The object of a session that the repository must have, from the repository's root.
+pub fn known_file(volume: VolumeGuid, session: SessionId) -> PathBuf {
+    Path::new(SESSIONS_DIR).join(format!("{volume}.{session}"))
+}
+
 /// The session of such a file's name.
-pub fn forgotten_session(name: &str) -> Option<(VolumeGuid, SessionId)> {
+pub fn session_of_name(name: &str) -> Option<(VolumeGuid, SessionId)> {
     let (volume, session) = name.split_once('.')?;
     VolumeGuid::parse(volume).zip(SessionId::parse(session))
 }

@@ -72,9 +72,9 @@ struct Raw {
     entry_header: [u8; FRAME_HEADER_LEN],
 }
 
-/// Bytes before the state itself; the checksum is behind it.
-const RAW_LEN: usize = 120;
-const _: () = assert!(size_of::<Raw>() == RAW_LEN);
+/// Bytes before the state itself, which tell its place; the checksum is behind it.
+pub const PLACE_LEN: usize = 120;
+const _: () = assert!(size_of::<Raw>() == PLACE_LEN);
 
 /// The file's bytes in an encrypted repository: a head, the state's file with its seal, a checksum.
 /// In any other they stay as they are.
@@ -155,6 +155,13 @@ impl Checkpoint {
         check(bytes, MAGIC, VERSION).ok()?;
         let (raw, _) = Raw::read_from_prefix(bytes).ok()?;
         raw.geometry.get()
+    }
+
+    /// The segment in the first [`PLACE_LEN`] bytes of a file, which no checksum covers: a hint.
+    pub fn segment_of(bytes: &[u8]) -> Option<SegmentNumber> {
+        let (raw, _) = Raw::read_from_prefix(bytes).ok()?;
+        let segment = SegmentNumber(raw.segment.get());
+        (raw.head.magic == MAGIC && segment.0 > 0).then_some(segment)
     }
 
     /// Reads the file's bytes.

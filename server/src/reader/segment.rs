@@ -7,6 +7,7 @@ use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
 
 use crate::error::{Damage, Error, Result};
+use crate::format::claim::{CLAIM_LEN, Claim};
 use crate::format::index::EntryIndex;
 use crate::format::sealed::{SEALED_HEADER_LEN, SealedHeader};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
@@ -62,6 +63,12 @@ impl SegmentReader {
         }
         if header.number != number {
             return Err(reader.damage(Damage::Foreign("place in the stream")));
+        }
+        if SegmentHeader::has_claim(&bytes) {
+            let mut bytes = [0; CLAIM_LEN];
+            reader.fill(&mut bytes)?;
+            Claim::read(&bytes, number).map_err(|why| reader.damage(why))?;
+            reader.next += CLAIM_LEN as u64;
         }
         Ok(reader)
     }

@@ -84,7 +84,12 @@ pub(super) fn is_leftover(name: &str) -> bool {
     };
     // macOS puts the attributes of NAME into `._NAME` where the file system has none.
     let system = lower.strip_prefix("._").unwrap_or(&lower);
+    // Of a store that was probed.
+    let is_probe = name
+        .strip_prefix("probe-")
+        .is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
     OURS.contains(&name)
+        || is_probe
         || lower == "._."
         || OF_SYSTEMS.contains(&system)
         || BEGINNINGS.iter().any(|beginning| is_numbered(beginning))
@@ -108,6 +113,7 @@ mod tests {
             ".DS_Store",
             "@eaDir",
             "volumes",
+            "probe-0123456789abcdef0123456789abcdef",
         ] {
             assert!(is_leftover(name), "{name}");
         }
@@ -117,6 +123,7 @@ mod tests {
             "pagefile.sys.bak",
             "Volumes",
             "data",
+            "probe-1",
             ".hidden",
             "._letter.txt",
             "",

@@ -18,6 +18,7 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::Records;
 
 use crate::error::{Damage, Error, Result};
+use crate::format::claim::CLAIMED_HEADER_LEN;
 use crate::format::sealed::{SEALED_HEADER_LEN, SEALED_MAGIC, SealedHeader};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::seal::EntrySeal;
@@ -123,6 +124,9 @@ impl Segment {
             Some(Ok(found)) => {
                 let is_other = of.is_some_and(|of| of != (found.volume, found.session));
                 if !is_other && found.number == number {
+                    if SegmentHeader::has_claim(&bytes) {
+                        self.at = CLAIMED_HEADER_LEN as u64;
+                    }
                     return Ok(());
                 }
                 // Nothing of another stream belongs into the image.

@@ -50,7 +50,8 @@ impl Marks {
         marks
     }
 
-    fn note(&mut self, watermark: &Watermark) {
+    /// Notes the watermark after the last entry.
+    pub(super) fn note(&mut self, watermark: &Watermark) {
         self.seq = watermark.seq();
         self.readings.push(Reading::of(watermark));
     }

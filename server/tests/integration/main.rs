@@ -19,6 +19,8 @@ mod maps;
 #[cfg(target_os = "linux")]
 mod mount;
 mod network;
+#[cfg(feature = "cloud")]
+mod objects;
 mod overload;
 mod point;
 mod points;
@@ -29,6 +31,8 @@ mod quiet;
 mod rules;
 mod salvage;
 mod sealed;
+#[cfg(feature = "cloud")]
+mod takeover;
 #[cfg(target_os = "linux")]
 mod targets;
 mod trust;

@@ -4,6 +4,8 @@
 
 pub mod connection;
 pub mod counting;
+#[cfg(feature = "cloud")]
+pub mod objects;
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};

@@ -1,0 +1,80 @@
+//! A file in memory, in which the content of an object is gathered before it is stored.
+
+use std::io;
+use std::mem;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Objects, Put, StorageFile, Store, StoredFile};
+use crate::error::Result;
+
+impl Store {
+    /// Puts an object with the content that `write` writes into memory.
+    pub(super) fn put_with(
+        &self,
+        objects: &dyn Objects,
+        path: &Path,
+        put: Put,
+        write: impl FnOnce(&StoredFile) -> Result<()>,
+    ) -> Result<()> {
+        let gathered = Gathered::default();
+        let file = Box::new(gathered.clone());
+        write(&StoredFile { file, path: self.locate(path), position: 0 })?;
+        objects.put(path, gathered.take(), put).map_err(self.failed("store", path))
+    }
+}
+
+/// The content; clones share it.
+#[derive(Clone, Default, Debug)]
+struct Gathered(Arc<Mutex<Vec<u8>>>);
+
+impl Gathered {
+    /// Takes the content out.
+    fn take(&self) -> Vec<u8> {
+        mem::take(&mut self.bytes())
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        // No change is left half made by a panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StorageFile for Gathered {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.bytes();
+        let rest = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, offset: u64, new: &[u8]) -> io::Result<()> {
+        let mut bytes = self.bytes();
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let end = start.checked_add(new.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        bytes[start..end].copy_from_slice(new);
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes().len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        self.bytes().resize(len, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn has_its_name(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+}

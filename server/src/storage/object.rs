@@ -1,0 +1,485 @@
+//! A storage in the objects of S3, Azure or Google, or of any other [`ObjectStore`].
+//!
+//! The clients of such stores are asynchronous. They run on a small runtime of this storage; its
+//! methods wait for them, and must not be called from asynchronous code.
+//!
+//! # What is relied on
+//! - An object is there whole or not at all, and durable as soon as it is there.
+//! - Of several creations of one name one succeeds, whenever each of them arrives.
+//!   [`ObjectStorage::probe`] tries that.
+//! - What was created is found, by its name and in lists.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use futures_util::future::join_all;
+use object_store::path::Path as ObjectPath;
+use object_store::{
+    GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::{Lock, Objects, OpenMode, Put, Storage, StorageFile};
+
+/// Bytes that are read when an object is opened: many are no longer.
+const FIRST_BYTES: u64 = 256 << 10;
+/// Bytes that are read at once of an object that is read in order.
+const AHEAD_BYTES: u64 = 4 << 20;
+/// Bytes that are read at once elsewhere in an object.
+const ELSEWHERE_BYTES: u64 = 64 << 10;
+/// Objects whose first bytes are asked for ahead of time; each is a request under way, or its
+/// bytes.
+const AHEAD_MAX: usize = 16;
+/// Attempts to create an object; those of the client come on top.
+const ATTEMPTS: u32 = 4;
+/// The pause before the second attempt; it doubles.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Creations of one name at the same time that the probe tries.
+const PROBES: usize = 32;
+/// Threads of the runtime: they move bytes between sockets and memory.
+const THREADS: usize = 2;
+
+/// The objects below one prefix.
+#[derive(Clone, Debug)]
+pub struct ObjectStorage(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    store: Arc<dyn ObjectStore>,
+    prefix: ObjectPath,
+    /// The store and the prefix, for messages.
+    url: String,
+    /// What to do about a refused request.
+    hint: &'static str,
+    /// Lists come in order of the names.
+    is_sorted: bool,
+    /// Protects the objects that will be opened soon, the oldest first.
+    ahead: Mutex<VecDeque<(ObjectPath, Ahead)>>,
+    runtime: Runtime,
+}
+
+/// The first bytes of an object, and its length.
+type Ahead = JoinHandle<object_store::Result<(Bytes, u64)>>;
+
+impl ObjectStorage {
+    /// The objects of `store` whose names begin with `prefix`; messages call that `url`.
+    ///
+    /// # Errors
+    /// The system's, if no thread can be started.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        prefix: ObjectPath,
+        url: &str,
+        hint: &'static str,
+    ) -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("objects")
+            .enable_all()
+            .build()?;
+        let url = url.trim_end_matches('/').to_owned();
+        let (is_sorted, ahead) = (true, Mutex::default());
+        Ok(Self(Arc::new(Shared { store, prefix, url, hint, is_sorted, ahead, runtime })))
+    }
+
+    /// For a store whose lists come in no order.
+    #[must_use]
+    pub fn unsorted(self) -> Self {
+        let Ok(shared) = Arc::try_unwrap(self.0) else { unreachable!("no clone is made before") };
+        Self(Arc::new(Shared { is_sorted: false, ..shared }))
+    }
+
+    /// Tries whether the store does what is relied on, with an object of its own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] with what it did instead, or a failure.
+    pub fn probe(&self) -> io::Result<()> {
+        let shared = &self.0;
+        let name = PathBuf::from(format!("probe-{:032x}", rand_id()));
+        let at = shared.place(&name);
+        let unsupported = |what: String| io::Error::new(ErrorKind::Unsupported, what);
+        let create = |number: usize| {
+            let options = PutOptions::from(PutMode::Create);
+            shared.store.put_opts(&at, PutPayload::from(content_of_probe(number)), options)
+        };
+        let outcomes = shared.wait(join_all((0..PROBES).map(create)));
+        let mut winners = Vec::new();
+        for (number, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(_) => winners.push(number),
+                Err(error) if is_already_there(&error) => {}
+                Err(error) => return Err(shared.failed(error)),
+            }
+        }
+        let checked = self.check_probe(&name, &winners);
+        shared.wait(shared.store.delete(&at)).map_err(|error| shared.failed(error))?;
+        checked?;
+        match self.open(&name, OpenMode::Read) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Ok(_) => Err(unsupported("an object that was removed is still there".to_owned())),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn check_probe(&self, name: &Path, winners: &[usize]) -> io::Result<()> {
+        let unsupported = |what: String| Err(io::Error::new(ErrorKind::Unsupported, what));
+        let &[winner] = winners else {
+            let won = winners.len();
+            return unsupported(format!("of {PROBES} creations of one name {won} succeeded"));
+        };
+        let content = content_of_probe(winner);
+        if self.0.read_all(&self.0.place(name))? != content {
+            return unsupported(
+                "an object has not the content of the creation that won".to_owned(),
+            );
+        }
+        match self.0.create(name, content_of_probe(PROBES).into()) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(()) => return unsupported("a later creation of the same name succeeded".to_owned()),
+        }
+        let listed = self.list_from(Path::new(""), "probe-", "probe-")?;
+        let want = (name.to_string_lossy().into_owned(), content.len() as u64);
+        if listed.contains(&want) {
+            return Ok(());
+        }
+        unsupported("an object that is there is not listed".to_owned())
+    }
+}
+
+fn content_of_probe(number: usize) -> Vec<u8> {
+    format!("snapless {number:02}").into_bytes()
+}
+
+/// A number that no other process takes.
+fn rand_id() -> u128 {
+    u128::from_le_bytes(crate::format::claim::WriterId::random().0)
+}
+
+fn is_already_there(error: &object_store::Error) -> bool {
+    use object_store::Error::{AlreadyExists, Precondition};
+    matches!(error, AlreadyExists { .. } | Precondition { .. })
+}
+
+impl Shared {
+    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    fn place(&self, path: &Path) -> ObjectPath {
+        path.components().fold(self.prefix.clone(), |place, part| match part {
+            Component::Normal(name) => place.join(name.to_string_lossy().as_ref()),
+            _ => place,
+        })
+    }
+
+    fn failed(&self, error: object_store::Error) -> io::Error {
+        use object_store::Error as Its;
+        let kind = match &error {
+            Its::NotFound { .. } => ErrorKind::NotFound,
+            Its::PermissionDenied { .. } | Its::Unauthenticated { .. } => {
+                return io::Error::other(format!("{error}; {}", self.hint));
+            }
+            Its::NotSupported { .. } | Its::NotImplemented { .. } => ErrorKind::Unsupported,
+            error if is_already_there(error) => ErrorKind::AlreadyExists,
+            // Also what a client says that found no credentials.
+            _ => return io::Error::other(format!("{error}; {}", self.hint)),
+        };
+        io::Error::new(kind, error)
+    }
+
+    fn read_all(&self, at: &ObjectPath) -> io::Result<Bytes> {
+        let read = async { self.store.get(at).await?.bytes().await };
+        self.wait(read).map_err(|error| self.failed(error))
+    }
+
+    fn create(&self, path: &Path, content: Bytes) -> io::Result<()> {
+        let at = self.place(path);
+        self.wait(async {
+            let mut pause = PAUSE;
+            for attempt in 1.. {
+                let payload = PutPayload::from(content.clone());
+                let put = self.store.put_opts(&at, payload, PutOptions::from(PutMode::Create));
+                let error = match put.await {
+                    Ok(_) => return Ok(()),
+                    Err(error) if is_already_there(&error) => match self.has(&at, &content).await {
+                        Ok(true) => return Ok(()),
+                        Ok(false) => return Err(ErrorKind::AlreadyExists.into()),
+                        // Another creation was under way, and failed.
+                        Err(object_store::Error::NotFound { .. }) => error,
+                        Err(error) => error,
+                    },
+                    Err(error @ object_store::Error::Generic { .. }) => error,
+                    Err(error) => return Err(self.failed(error)),
+                };
+                if attempt == ATTEMPTS {
+                    return Err(match error {
+                        error if is_already_there(&error) => io::Error::other(error.to_string()),
+                        error => self.failed(error),
+                    });
+                }
+                log::warn!("{}/{at}: {error}; it is tried again", self.url);
+                sleep(pause).await;
+                pause *= 2;
+            }
+            unreachable!("the last attempt returns")
+        })
+    }
+
+    /// The first bytes of an object that was asked for ahead of time.
+    fn take_ahead(&self, at: &ObjectPath) -> Option<(Bytes, u64)> {
+        let request = {
+            let mut ahead = self.ahead();
+            let found = ahead.iter().position(|(place, _)| place == at)?;
+            ahead.remove(found)?.1
+        };
+        // What failed is tried again, and then is an error.
+        self.wait(request).ok()?.ok()
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, VecDeque<(ObjectPath, Ahead)>> {
+        // No change is left half made by a panic.
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if the object has this content.
+    async fn has(&self, at: &ObjectPath, content: &Bytes) -> object_store::Result<bool> {
+        let found = self.store.get(at).await?;
+        Ok(found.meta.size == content.len() as u64 && found.bytes().await? == *content)
+    }
+
+    fn replace(&self, path: &Path, content: Vec<u8>) -> io::Result<()> {
+        let at = self.place(path);
+        let put = self.store.put(&at, PutPayload::from(content));
+        self.wait(put).map(|_| ()).map_err(|error| self.failed(error))
+    }
+
+    /// Reads bytes of an object, as many as there are; also returns its length.
+    fn read(&self, at: &ObjectPath, offset: u64, len: u64) -> io::Result<(Bytes, u64)> {
+        match self.wait(read_range(&*self.store, at, offset, len)) {
+            Ok(found) => Ok(found),
+            Err(error @ object_store::Error::NotFound { .. }) => Err(self.failed(error)),
+            // An empty object has no range.
+            Err(error) => match self.wait(self.store.head(at)) {
+                Ok(meta) if meta.size <= offset => Ok((Bytes::new(), meta.size)),
+                _ => Err(self.failed(error)),
+            },
+        }
+    }
+}
+
+/// Reads bytes of an object, as many as there are; also returns its length.
+async fn read_range(
+    store: &dyn ObjectStore,
+    at: &ObjectPath,
+    offset: u64,
+    len: u64,
+) -> object_store::Result<(Bytes, u64)> {
+    let range = Some(GetRange::Bounded(offset..offset.saturating_add(len)));
+    let found = store.get_opts(at, GetOptions { range, ..GetOptions::default() }).await?;
+    let len = found.meta.size;
+    Ok((found.bytes().await?, len))
+}
+
+impl Storage for ObjectStorage {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
+        if mode != OpenMode::Read {
+            return Err(ErrorKind::Unsupported.into());
+        }
+        let place = self.0.place(path);
+        let (bytes, len) = match self.0.take_ahead(&place) {
+            Some(found) => found,
+            None => self.0.read(&place, 0, FIRST_BYTES)?,
+        };
+        let piece = Mutex::new(Piece { start: 0, bytes });
+        Ok(Box::new(ObjectFile { storage: Arc::clone(&self.0), place, len, piece }))
+    }
+
+    fn create_dir(&self, _: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let shared = &self.0;
+        let prefix = shared.place(dir);
+        let found = shared.wait(shared.store.list_with_delimiter(Some(&prefix)));
+        let found = found.map_err(|error| shared.failed(error))?;
+        let objects = found.objects.iter().map(|object| &object.location);
+        let names = found.common_prefixes.iter().chain(objects);
+        Ok(names.filter_map(|name| name.filename().map(str::to_owned)).collect())
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let shared = &self.0;
+        let removed = shared.wait(shared.store.delete(&shared.place(path)));
+        removed.map_err(|error| shared.failed(error))
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, _: &Path) -> io::Result<Lock> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn locate(&self, path: &Path) -> PathBuf {
+        let mut name = self.0.url.clone();
+        for part in path.components() {
+            name.push('/');
+            name.push_str(&part.as_os_str().to_string_lossy());
+        }
+        name.into()
+    }
+
+    fn objects(&self) -> Option<&dyn Objects> {
+        Some(self)
+    }
+}
+
+impl Objects for ObjectStorage {
+    fn put(&self, path: &Path, content: Vec<u8>, put: Put) -> io::Result<()> {
+        match put {
+            Put::Create => self.0.create(path, content.into()),
+            Put::Replace => self.0.replace(path, content),
+        }
+    }
+
+    fn list_from(&self, dir: &Path, beginning: &str, from: &str) -> io::Result<Vec<(String, u64)>> {
+        let shared = &self.0;
+        let prefix = shared.place(dir);
+        // The name before: lists begin behind the one that they are given.
+        let before = match from.as_bytes().split_last() {
+            Some((last, rest)) if *last > b'!' => {
+                let mut name = rest.to_vec();
+                name.push(last - 1);
+                String::from_utf8(name).ok()
+            }
+            _ => None,
+        };
+        let listed = match before {
+            Some(before) if shared.is_sorted => {
+                shared.store.list_with_offset(Some(&prefix), &prefix.clone().join(before.as_str()))
+            }
+            _ => shared.store.list(Some(&prefix)),
+        };
+        let name_of = |at: &ObjectPath| {
+            let mut parts = at.prefix_match(&prefix)?;
+            let name = parts.next()?.as_ref().to_owned();
+            parts.next().is_none().then_some(name)
+        };
+        let is_sorted = shared.is_sorted;
+        let found = async {
+            let goes_on = |object: &object_store::ObjectMeta| {
+                let is_past = name_of(&object.location)
+                    .is_some_and(|name| name.as_str() > beginning && !name.starts_with(beginning));
+                std::future::ready(Ok(!(is_sorted && is_past)))
+            };
+            listed.try_take_while(goes_on).try_collect::<Vec<_>>().await
+        };
+        let found = shared.wait(found).map_err(|error| shared.failed(error))?;
+        let listed = found.iter().filter_map(|it| Some((name_of(&it.location)?, it.size)));
+        let is_wanted = |name: &str| name.starts_with(beginning) && name >= from;
+        let mut listed: Vec<_> = listed.filter(|(name, _)| is_wanted(name)).collect();
+        listed.sort_unstable();
+        Ok(listed)
+    }
+
+    fn will_open(&self, paths: &mut dyn Iterator<Item = PathBuf>) {
+        let mut ahead = self.0.ahead();
+        for path in paths {
+            let place = self.0.place(&path);
+            if ahead.iter().any(|(known, _)| *known == place) {
+                continue;
+            }
+            if ahead.len() == AHEAD_MAX
+                && let Some((_, unused)) = ahead.pop_front()
+            {
+                unused.abort();
+            }
+            let (store, at) = (Arc::clone(&self.0.store), place.clone());
+            let read = async move { read_range(&*store, &at, 0, FIRST_BYTES).await };
+            ahead.push_back((place, self.0.runtime.spawn(read)));
+        }
+    }
+}
+
+/// An object that is read.
+#[derive(Debug)]
+struct ObjectFile {
+    storage: Arc<Shared>,
+    place: ObjectPath,
+    len: u64,
+    /// Protects what was read last.
+    piece: Mutex<Piece>,
+}
+
+/// Bytes of an object.
+#[derive(Debug)]
+struct Piece {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Piece {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    fn from(&self, offset: u64) -> Option<&[u8]> {
+        let skipped = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        self.bytes.get(skipped..).filter(|rest| !rest.is_empty())
+    }
+}
+
+impl StorageFile for ObjectFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        if offset >= self.len || buffer.is_empty() {
+            return Ok(0);
+        }
+        let mut piece = self.piece.lock().unwrap_or_else(PoisonError::into_inner);
+        if piece.from(offset).is_none() {
+            let goes_on = (piece.end()..piece.end() + AHEAD_BYTES).contains(&offset);
+            let len = if goes_on { AHEAD_BYTES } else { ELSEWHERE_BYTES };
+            let len = len.max(buffer.len() as u64).min(self.len - offset);
+            let (bytes, _) = self.storage.read(&self.place, offset, len)?;
+            *piece = Piece { start: offset, bytes };
+        }
+        let Some(found) = piece.from(offset) else { return Ok(0) };
+        let count = found.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&found[..count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len)
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn has_its_name(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+}

@@ -1,0 +1,83 @@
+//! An entry on its way into a segment, before its place there is known.
+
+use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
+use zerocopy::IntoBytes;
+
+use super::marks::MarkEntry;
+use crate::error::Result;
+use crate::seal::{EntrySeal, Packed, Packer};
+
+/// An entry that has no place yet.
+pub(super) struct Unplaced<'a> {
+    pub(super) frame: FrameHeader,
+    pub(super) payload: &'a [u8],
+    /// `None` for a plain frame.
+    pub(super) packed: Option<Packed>,
+}
+
+impl<'a> Unplaced<'a> {
+    fn new(frame: FrameHeader, payload: &'a [u8], by: Option<&mut Packer>) -> Self {
+        let packed = by.map(|packer| packer.pack([&frame.to_bytes(), payload]));
+        Self { frame, payload, packed }
+    }
+
+    /// The entries of watermarks, and that of the records behind them.
+    pub(super) fn all(
+        marks: &'a [MarkEntry],
+        (frame, payload): (&FrameHeader, &'a [u8]),
+        mut by: Option<&mut Packer>,
+    ) -> Vec<Self> {
+        let before = marks.iter().map(|mark| (mark.frame, mark.watermark.as_bytes()));
+        let frames = before.chain([(*frame, payload)]);
+        frames.map(|(frame, payload)| Self::new(frame, payload, by.as_deref_mut())).collect()
+    }
+
+    /// Bytes that it takes in a segment.
+    pub(super) fn len(&self) -> u64 {
+        let plain = FRAME_HEADER_LEN + self.payload.len();
+        self.packed.as_ref().map_or(plain, Packed::entry_len) as u64
+    }
+
+    /// The same for later.
+    pub(super) fn keep(self) -> Waiting {
+        match self.packed {
+            Some(packed) => Waiting::Packed(packed),
+            None => Waiting::Frame([&self.frame.to_bytes()[..], self.payload].concat()),
+        }
+    }
+}
+
+/// An entry that waits for its place.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// A plain frame.
+    Frame(Vec<u8>),
+    /// One that is sealed for its place.
+    Packed(Packed),
+}
+
+impl Waiting {
+    /// Bytes that it takes in a segment.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.len(),
+            Self::Packed(packed) => packed.entry_len(),
+        }
+    }
+
+    /// Puts it at the end of a segment.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Cipher`].
+    pub(super) fn put(self, segment: &mut Vec<u8>, seal: Option<&EntrySeal>) -> Result<()> {
+        match (self, seal) {
+            (Self::Frame(frame), _) => segment.extend(frame),
+            (Self::Packed(packed), Some(seal)) => {
+                let sealed = seal.seal(packed, segment.len() as u64)?;
+                segment.extend(sealed);
+            }
+            (Self::Packed(_), None) => unreachable!("what is packed has a seal"),
+        }
+        Ok(())
+    }
+}
