@@ -10,6 +10,7 @@ use crate::compression::Compression;
 use crate::disk_image::DiskFormat;
 use crate::error::Result;
 use crate::gate::SESSIONS_MAX;
+use crate::location::{Location, location};
 use crate::point_name::PointName;
 use crate::repository::Repository;
 use crate::restore::Source;
@@ -84,6 +85,11 @@ pub enum Command {
 Only this makes a repository: `serve` refuses a directory without one, as when its disk is not
 mounted. What operating systems put into the root of every drive may be there, nothing else.
 
+A URL names a prefix in an object store: s3://BUCKET/PREFIX, az://CONTAINER/PREFIX or
+gs://BUCKET/PREFIX. Credentials come from the environment, under the names that the tools of these
+stores use (AWS_ACCESS_KEY_ID, AZURE_STORAGE_ACCOUNT_NAME, GOOGLE_APPLICATION_CREDENTIALS, …). The
+store is tried first: of 32 creations of one name at the same time exactly one must succeed.
+
 Encryption and compression apply to the whole repository and cannot be changed later. Without the
 key file or the passphrase all content of an encrypted repository is lost: keep a copy elsewhere. A
 key file is the stronger of the two.
@@ -91,11 +97,12 @@ key file is the stronger of the two.
 Examples:
   snapless-server init /srv/snapless
   snapless-server init --compression zstd /srv/snapless
-  snapless-server init --encryption key-file=/etc/snapless/key --compression zstd /srv/snapless")]
+  snapless-server init --encryption key-file=/etc/snapless/key --compression zstd /srv/snapless
+  snapless-server init s3://backups/snapless")]
 pub struct Init {
-    /// Directory of the repository, missing or empty.
-    #[arg(value_name = "DIR")]
-    pub repository: PathBuf,
+    /// Directory of the repository, missing or empty, or the URL of one in an object store.
+    #[arg(value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
     /// Encrypt content (AES-256-GCM) with a key file, which is made if it is missing, or with a
     /// passphrase, the first line of a file.
     #[arg(
@@ -152,14 +159,20 @@ Machines connect over TLS and must have enrolled; see `snapless-server ca init` 
 
 Examples:
   snapless-server serve --listen 0.0.0.0:4850 --repository /srv/snapless
+  snapless-server serve --listen 0.0.0.0:4850 --repository s3://backups/snapless \\
+      --trust /etc/snapless/trust
   snapless-server serve --listen 127.0.0.1:0 --repository ./repository --insecure")]
 pub struct Serve {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
-    /// Directory of the repository, as `init` made it.
+    /// Directory of the repository, or the URL of one in an object store, as `init` made it.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
+    /// Folder of the certificate authority and the audit log [default: `trust` in the repository's
+    /// directory].
     #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    pub trust: Option<PathBuf>,
     /// Its key.
     #[command(flatten)]
     pub key: Key,
@@ -175,9 +188,13 @@ pub struct Serve {
 /// A point of a volume in a repository.
 #[derive(Args, Debug)]
 pub struct Point {
-    /// Directory of the repository.
+    /// Directory of the repository, or the URL of one in an object store.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
+    /// Folder of the certificate authority and the audit log [default: `trust` in the repository's
+    /// directory].
     #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    pub trust: Option<PathBuf>,
     /// Its key.
     #[command(flatten)]
     pub key: Key,
@@ -308,9 +325,9 @@ Examples:
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f \\
       --from 2026-11-23T14:00:00Z --to 2026-11-23T15:00:00Z --content --json")]
 pub struct Diff {
-    /// Directory of the repository.
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    /// Directory of the repository, or the URL of one in an object store.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
     /// Its key.
     #[command(flatten)]
     pub key: Key,
@@ -345,9 +362,9 @@ Examples:
   snapless-server list --repository /srv/snapless
   snapless-server list --repository /srv/snapless --json")]
 pub struct List {
-    /// Directory of the repository.
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    /// Directory of the repository, or the URL of one in an object store.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
     /// Its key.
     #[command(flatten)]
     pub key: Key,
@@ -376,9 +393,9 @@ Examples:
   snapless-server verify --repository /srv/snapless \
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at latest --against volume.img")]
 pub struct Verify {
-    /// Directory of the repository.
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    /// Directory of the repository, or the URL of one in an object store.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
     /// Its key.
     #[command(flatten)]
     pub key: Key,
@@ -410,9 +427,9 @@ Examples:
   snapless-server forget --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --session 3f2504e0-4f89-11d3-9a0c-0305e82c3301")]
 pub struct Forget {
-    /// Directory of the repository.
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    /// Directory of the repository, or the URL of one in an object store.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
     /// The volume, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: VolumeGuid,
@@ -432,9 +449,9 @@ Examples:
   snapless-server rekey --repository /srv/snapless \\
       --key-file /etc/snapless/key --to key-file=/etc/snapless/key-2")]
 pub struct Rekey {
-    /// Directory of the repository.
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    /// Directory of the repository, or the URL of one in an object store.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
     /// The key that is in force.
     #[command(flatten)]
     pub key: Key,

@@ -6,8 +6,10 @@ use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use crate::compression::Compression;
 use crate::error::{Error, Result};
 use crate::repository::{Repository, WritableRepository};
+use crate::seal::KeySource;
 use crate::security::trust_dir;
 use crate::storage::Store;
 
@@ -90,23 +92,25 @@ impl Location {
         Repository::open_in(self.store()?)
     }
 
-    /// Opens the repository for writing.
+    /// Opens the repository for writing, with its key.
     ///
     /// # Errors
-    /// As [`WritableRepository::open_in`] and [`Self::store`].
-    pub fn open_for_writing(&self) -> Result<WritableRepository> {
-        WritableRepository::open_in(self.store()?)
+    /// As [`WritableRepository::open_in_with`] and [`Self::store`].
+    pub fn open_for_writing(&self, key: &KeySource) -> Result<WritableRepository> {
+        WritableRepository::open_in_with(self.store()?, key)
     }
 
     /// Makes a repository. A store of objects is probed first.
     ///
     /// # Errors
-    /// As [`WritableRepository::init`] and [`Self::store`]; [`Error::Unsafe`] for a store that does
+    /// As [`WritableRepository::init_with`] and [`Self::store`]; [`Error::Unsafe`] for a store that does
     /// not do what a repository needs.
-    pub fn init(&self) -> Result<WritableRepository> {
+    pub fn init(&self, compression: Compression, key: &KeySource) -> Result<WritableRepository> {
         match self {
-            Self::Directory(directory) => WritableRepository::init(directory),
-            Self::Url(url) => cloud::init(url),
+            Self::Directory(directory) => {
+                WritableRepository::init_with(directory, compression, key)
+            }
+            Self::Url(url) => cloud::init(url, compression, key),
         }
     }
 
@@ -140,8 +144,10 @@ mod cloud {
     use url::Url;
 
     use super::SCHEMES;
+    use crate::compression::Compression;
     use crate::error::{Error, Result};
     use crate::repository::WritableRepository;
+    use crate::seal::KeySource;
     use crate::storage::Store;
     use crate::storage::object::ObjectStorage;
 
@@ -216,16 +222,17 @@ mod cloud {
         Ok(Store::new(Arc::new(storage(url)?)))
     }
 
-    pub(super) fn init(url: &str) -> Result<WritableRepository> {
-        init_in(storage(url)?)
-    }
-
     /// Makes a repository in a store, which is probed first.
-    pub(super) fn init_in(storage: ObjectStorage) -> Result<WritableRepository> {
+    pub(super) fn init(
+        url: &str,
+        compression: Compression,
+        key: &KeySource,
+    ) -> Result<WritableRepository> {
+        let storage = storage(url)?;
         let store = Store::new(Arc::new(storage.clone()));
         let root = store.locate(Path::new(""));
         match storage.probe() {
-            Ok(()) => WritableRepository::init_in(store),
+            Ok(()) => WritableRepository::init_in_with(store, compression, key),
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 Err(Error::Unsafe { store: root, why: error.to_string() })
             }
@@ -236,8 +243,10 @@ mod cloud {
 
 #[cfg(not(feature = "cloud"))]
 mod cloud {
+    use crate::compression::Compression;
     use crate::error::{Error, Result};
     use crate::repository::WritableRepository;
+    use crate::seal::KeySource;
     use crate::storage::Store;
 
     const WHY: &str = "this program was built for directories only, without the feature `cloud`";
@@ -250,7 +259,7 @@ mod cloud {
         Err(Error::Location { url: url.to_owned(), why: WHY.to_owned() })
     }
 
-    pub(super) fn init(url: &str) -> Result<WritableRepository> {
+    pub(super) fn init(url: &str, _: Compression, _: &KeySource) -> Result<WritableRepository> {
         store(url).and_then(WritableRepository::init_in)
     }
 }

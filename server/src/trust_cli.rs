@@ -6,6 +6,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use snapless_trust::identity::{MachineId, Role, Serial};
 
+use crate::error::Result;
+use crate::location::{Location, location};
+
 /// The subcommands of trust.
 #[derive(Subcommand, Debug)]
 pub enum TrustCommand {
@@ -27,25 +30,47 @@ pub enum TrustCommand {
     Machines(Machines),
 }
 
+/// Where the certificate authority is.
+#[derive(Args, Debug)]
+pub struct TrustPlace {
+    /// Directory of the repository, or the URL of one in an object store.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
+    /// Folder of the certificate authority and the audit log, on this machine [default: `trust` in
+    /// the repository's directory; needed for a URL].
+    #[arg(long, value_name = "DIR")]
+    pub trust: Option<PathBuf>,
+}
+
+impl TrustPlace {
+    /// The folder of the authority.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::NoTrustFolder`].
+    pub fn folder(&self) -> Result<PathBuf> {
+        self.repository.trust_folder(self.trust.as_deref())
+    }
+}
+
 /// `ca`.
 #[derive(Subcommand, Debug)]
 pub enum CaCommand {
-    /// Make the authority, once; its key stays in the repository's folder `trust`.
+    /// Make the authority, once; its key stays in the repository's folder `trust`, or in --trust.
     #[command(after_help = "\
 Keep a copy of the folder `trust` in a safe place: without it every machine must enrol again.
 
 Examples:
   snapless-server ca init --repository /srv/snapless")]
     Init {
-        /// Directory of the repository.
-        #[arg(long, value_name = "DIR")]
-        repository: PathBuf,
+        /// Where the authority is.
+        #[command(flatten)]
+        place: TrustPlace,
     },
     /// Print the SHA-256 of the authority's certificate.
     Show {
-        /// Directory of the repository.
-        #[arg(long, value_name = "DIR")]
-        repository: PathBuf,
+        /// Where the authority is.
+        #[command(flatten)]
+        place: TrustPlace,
     },
 }
 
@@ -66,9 +91,9 @@ Examples:
   snapless-server token create --repository /srv/snapless --name web-1 --valid 15m
   snapless-server token create --repository /srv/snapless --machine 0a1b…   (rebuilt machine)")]
 pub struct TokenCreate {
-    /// Directory of the repository.
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    /// Where the authority is.
+    #[command(flatten)]
+    pub place: TrustPlace,
     /// What the machine may do: client (append to its own volumes) or operator.
     #[arg(long, value_name = "ROLE", default_value_t = Role::Client)]
     pub role: Role,
@@ -93,9 +118,9 @@ comes back, it enrols as a new one.
 Examples:
   snapless-server revoke --repository /srv/snapless --machine 0a1b2c3d4e5f60718293a4b5c6d7e8f9")]
 pub struct Revoke {
-    /// Directory of the repository.
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    /// Where the authority is.
+    #[command(flatten)]
+    pub place: TrustPlace,
     /// Whom or what.
     #[command(flatten)]
     pub subject: Subject,
@@ -116,9 +141,9 @@ pub struct Subject {
 /// `machines`.
 #[derive(Args, Debug)]
 pub struct Machines {
-    /// Directory of the repository.
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    /// Where the authority is.
+    #[command(flatten)]
+    pub place: TrustPlace,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

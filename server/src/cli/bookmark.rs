@@ -8,6 +8,7 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use super::{Key, WHEN, session, volume};
 use crate::bookmarks::new_name;
 use crate::format::bookmark::BookmarkName;
+use crate::location::{Location, location};
 use crate::point_name::PointName;
 
 /// `bookmark`.
@@ -34,9 +35,13 @@ Examples:
   snapless-server bookmark add --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at \"2h ago\" before-the-crash")]
 pub struct BookmarkAdd {
-    /// Directory of the repository.
+    /// Directory of the repository, or the URL of one in an object store.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
+    /// Folder of the certificate authority and the audit log [default: `trust` in the repository's
+    /// directory].
     #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    pub trust: Option<PathBuf>,
     /// Its key.
     #[command(flatten)]
     pub key: Key,
@@ -67,9 +72,9 @@ Examples:
   snapless-server bookmark list --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --json")]
 pub struct BookmarkList {
-    /// Directory of the repository.
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    /// Directory of the repository, or the URL of one in an object store.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
     /// One volume's only.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: Option<VolumeGuid>,
@@ -87,9 +92,13 @@ Examples:
   snapless-server bookmark remove --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f before-upgrade")]
 pub struct BookmarkRemove {
-    /// Directory of the repository.
+    /// Directory of the repository, or the URL of one in an object store.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
+    /// Folder of the certificate authority and the audit log [default: `trust` in the repository's
+    /// directory].
     #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    pub trust: Option<PathBuf>,
     /// The volume, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: VolumeGuid,

@@ -1,11 +1,10 @@
 //! The command lines of `points` and `stat`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use snapless_wire::id::{SessionId, VolumeGuid};
 
 use super::{Key, session, volume};
+use crate::location::{Location, location};
 
 /// `points`.
 #[derive(Args, Debug)]
@@ -20,9 +19,9 @@ Examples:
   snapless-server points --repository /srv/snapless 71a27cdd-812a-11d0-bec7-08002be2092f \\
       --quiet --json")]
 pub struct Points {
-    /// Directory of the repository.
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    /// Directory of the repository, or the URL of one in an object store.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
     /// Its key.
     #[command(flatten)]
     pub key: Key,
@@ -51,9 +50,9 @@ Examples:
   snapless-server stat --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --json")]
 pub struct Stat {
-    /// Directory of the repository.
-    #[arg(long, value_name = "DIR")]
-    pub repository: PathBuf,
+    /// Directory of the repository, or the URL of one in an object store.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
     /// Its key.
     #[command(flatten)]
     pub key: Key,

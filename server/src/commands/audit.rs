@@ -5,13 +5,13 @@ use std::path::Path;
 pub(super) use snapless_trust::audit::Act;
 use snapless_trust::server::ServerTrust;
 
-use crate::security::trust_dir;
+use crate::location::Location;
 
 use super::console::POOR;
 
 /// Notes an act, if there is a log. Where it cannot be written, the act counts for more.
-pub(super) fn note(repository: &Path, act: Act, about: &str) {
-    let folder = trust_dir(repository);
+pub(super) fn note(repository: &Location, trust: Option<&Path>, act: Act, about: &str) {
+    let Ok(folder) = repository.trust_folder(trust) else { return };
     if !folder.is_dir() {
         return;
     }

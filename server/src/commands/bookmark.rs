@@ -8,7 +8,6 @@ use crate::bookmarks::Shown;
 use crate::cli::{BookmarkAdd, BookmarkCommand, BookmarkList, BookmarkRemove};
 use crate::error::Result;
 use crate::format::bookmark::Bookmark;
-use crate::repository::Repository;
 use crate::restore::{Found, PassedOver};
 use crate::time;
 
@@ -36,7 +35,7 @@ struct Made {
 
 fn add(args: &BookmarkAdd) -> Result<()> {
     let stop = on_signal(|| {})?;
-    let repository = Repository::open(&args.repository)?.unlock(&args.key.source())?;
+    let repository = args.repository.open()?.unlock(&args.key.source())?;
     let source = args.at.source(&repository, args.volume, args.session)?;
     let found = Found::find(&repository, &source, &stop)?;
     let point = *found.point();
@@ -52,7 +51,7 @@ fn add(args: &BookmarkAdd) -> Result<()> {
     let (time, session) = (time::to_text(bookmark.time), bookmark.session);
     let about =
         format!("volume {}, session {session}, as of {time}, as {}", args.volume, bookmark.name);
-    audit::note(&args.repository, Act::BookmarkAdded, &about);
+    audit::note(&args.repository, args.trust.as_deref(), Act::BookmarkAdded, &about);
     let gap_since = point.gap_since.map(time::to_text);
     if !args.json {
         anstream::println!("{GOOD}bookmarked{GOOD:#} {} as {}", args.volume, bookmark.name);
@@ -79,7 +78,7 @@ struct Line {
 }
 
 fn list(args: &BookmarkList) -> Result<()> {
-    let repository = Repository::open(&args.repository)?;
+    let repository = args.repository.open()?;
     let found = repository.bookmarks(args.volume)?;
     let line = |(volume, bookmark): (_, Shown)| Line { volume, bookmark };
     let lines = found.iter().map(|found| (found.volume.to_string(), found.shown())).map(line);
@@ -114,9 +113,9 @@ pub(super) fn print(bookmark: &Shown) {
 }
 
 fn remove(args: &BookmarkRemove) -> Result<()> {
-    Repository::open(&args.repository)?.remove_bookmark(args.volume, &args.name)?;
+    args.repository.open()?.remove_bookmark(args.volume, &args.name)?;
     let about = format!("volume {}, {}", args.volume, args.name);
-    audit::note(&args.repository, Act::BookmarkRemoved, &about);
+    audit::note(&args.repository, args.trust.as_deref(), Act::BookmarkRemoved, &about);
     anstream::println!("{GOOD}removed{GOOD:#} bookmark {} of volume {}", args.name, args.volume);
     Ok(())
 }

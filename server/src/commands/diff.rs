@@ -6,7 +6,6 @@ use crate::cli;
 use crate::diff::{Comparison, Report, Side};
 use crate::error::Result;
 use crate::point_name::PointName;
-use crate::repository::Repository;
 
 use super::console::{POOR, bytes, on_signal, tell};
 use super::progress::Bar;
@@ -16,7 +15,7 @@ const LINES_MAX: usize = 100;
 
 pub(super) fn run(args: &cli::Diff) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = Repository::open(&args.repository)?.unlock(&args.key.source())?;
+    let repository = args.repository.open()?.unlock(&args.key.source())?;
     let source = |at: &PointName| at.source(&repository, args.volume, args.session);
     let sources = [source(&args.from)?, source(&args.to)?];
     let bar = Bar::new("reading headers");

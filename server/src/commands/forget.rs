@@ -4,12 +4,11 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::error::Result;
-use crate::repository::Repository;
 
 use super::console::GOOD;
 
 pub(super) fn run(args: &cli::Forget) -> Result<ExitCode> {
-    Repository::open(&args.repository)?.forget(args.volume, args.session)?;
+    args.repository.open()?.forget(args.volume, args.session)?;
     anstream::println!("{GOOD}forgotten{GOOD:#}: session {}", args.session);
     Ok(ExitCode::SUCCESS)
 }

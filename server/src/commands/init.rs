@@ -2,19 +2,19 @@
 
 use std::process::ExitCode;
 
-use crate::cli;
+use crate::cli::Init;
 use crate::error::Result;
-use crate::repository::WritableRepository;
 
 use super::console::GOOD;
 use super::key::{keep_key_out, warn_of_loss};
 
-pub(super) fn run(args: &cli::Init) -> Result<ExitCode> {
-    keep_key_out(&args.encryption, &args.repository)?;
-    drop(WritableRepository::init_with(&args.repository, args.compression, &args.encryption)?);
-    let repository = args.repository.display();
+pub(super) fn run(args: &Init) -> Result<ExitCode> {
+    let Init { repository, compression, encryption } = args;
+    keep_key_out(encryption, repository)?;
+    drop(repository.init(*compression, encryption)?);
+    let trust = if repository.directory().is_some() { "" } else { " --trust DIR" };
     anstream::println!("{GOOD}made{GOOD:#} a repository in {repository}");
-    warn_of_loss(&args.encryption);
-    anstream::println!("next: snapless-server ca init --repository {repository}");
+    warn_of_loss(encryption);
+    anstream::println!("next: snapless-server ca init --repository {repository}{trust}");
     Ok(ExitCode::SUCCESS)
 }

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::location::Location;
 use crate::seal::KeySource;
 
 use super::console::POOR;
 
 /// Refuses a key whose file is in the repository: who has the one would have the other.
-pub(super) fn keep_key_out(key: &KeySource, repository: &Path) -> Result<()> {
+pub(super) fn keep_key_out(key: &KeySource, repository: &Location) -> Result<()> {
+    let Some(repository) = repository.directory() else { return Ok(()) };
     let (KeySource::KeyFile(path) | KeySource::PassphraseFile(path)) = key else { return Ok(()) };
     let (path, repository) = (real(path)?, real(repository)?);
     if path.starts_with(repository) { Err(Error::KeyInRepository(path)) } else { Ok(()) }

@@ -5,14 +5,13 @@ use std::process::ExitCode;
 use crate::cli;
 use crate::error::Result;
 use crate::list::{Content, Latest, Session, Stream, Volume, list};
-use crate::repository::Repository;
 
 use super::bookmark;
 use super::console::{BAD, GOOD, POOR, bytes, duration, on_signal, tell};
 
 pub(super) fn run(args: &cli::List) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = Repository::open(&args.repository)?.unlock(&args.key.source())?;
+    let repository = args.repository.open()?.unlock(&args.key.source())?;
     let volumes = list(&repository, &stop)?;
     tell(&volumes[..], args.json, print)?;
     Ok(ExitCode::SUCCESS)

@@ -9,7 +9,6 @@ use tempfile::TempDir;
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::mount::{Address, Mount};
-use crate::repository::Repository;
 use crate::restore::{Found, PassedOver};
 use crate::time;
 
@@ -18,7 +17,7 @@ use super::console::{POOR, on_signal, point_notes, print_json};
 use super::progress::Bar;
 
 pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
-    let repository = Repository::open(&args.point.repository)?.unlock(&args.point.key.source())?;
+    let repository = args.point.repository.open()?.unlock(&args.point.key.source())?;
     // Ctrl-C ends the look-up, and then the mount.
     let stopper = Stopper::default();
     let also = stopper.clone();
@@ -39,7 +38,8 @@ pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
         report.time,
         mount.address()
     );
-    audit::note(&args.point.repository, Act::Mounted, &about);
+    let cli::Point { repository, trust, .. } = &args.point;
+    audit::note(repository, trust.as_deref(), Act::Mounted, &about);
     stopper.reach(&mount);
     // A signal before that reached the flag alone.
     if stop.is_set() {

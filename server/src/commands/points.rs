@@ -6,7 +6,6 @@ use crate::cli;
 use crate::error::Result;
 use crate::list::{Content, Stream};
 use crate::points::{Report, Request, Session, points};
-use crate::repository::Repository;
 
 use super::bookmark;
 use super::console::{BAD, GOOD, POOR, duration, on_signal, tell};
@@ -14,7 +13,7 @@ use super::progress::Bar;
 
 pub(super) fn run(args: &cli::Points) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = Repository::open(&args.repository)?.unlock(&args.key.source())?;
+    let repository = args.repository.open()?.unlock(&args.key.source())?;
     let cli::Points { volume, session, quiet, .. } = *args;
     let request = Request { volume, session, quiet };
     let bar = Bar::new("reading headers");

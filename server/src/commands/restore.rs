@@ -26,9 +26,9 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
     let is_salvage = args.salvage;
     let repository = if is_salvage {
-        Repository::to_salvage(&args.point.repository)
+        Repository::to_salvage_in(args.point.repository.store()?)
     } else {
-        Repository::open(&args.point.repository)?
+        args.point.repository.open()?
     };
     let repository = repository.unlock(&args.point.key.source())?;
     let request = Request {
@@ -41,17 +41,13 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     if is_salvage {
         disk_image::check_raw(format, &request.to)?;
     }
-    keep_out(&request.to, &args.point.repository)?;
+    if let Some(directory) = args.point.repository.directory() {
+        keep_out(&request.to, directory)?;
+    }
     clean_up(&request.to);
     if is_salvage {
         let report = run_salvage(&repository, &request, &stop)?;
-        note(
-            &args.point.repository,
-            &report.volume,
-            &report.session,
-            report.time.as_deref(),
-            &report.file,
-        );
+        note(&args.point, &report.volume, &report.session, report.time.as_deref(), &report.file);
         return tell_salvaged(&report, args.json);
     }
     let bar = Bar::new("reading headers");
@@ -69,7 +65,7 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     }
     let restored = restored?;
     let report = restored.report();
-    note(&args.point.repository, &report.volume, &report.session, Some(&report.time), &report.file);
+    note(&args.point, &report.volume, &report.session, Some(&report.time), &report.file);
     if args.json {
         print_json(&restored)?;
     } else {
@@ -193,10 +189,10 @@ fn print_lines(name: &str, lines: impl ExactSizeIterator<Item = String>) {
     }
 }
 
-fn note(repository: &Path, volume: &str, session: &str, time: Option<&str>, file: &Path) {
+fn note(point: &cli::Point, volume: &str, session: &str, time: Option<&str>, file: &Path) {
     let (time, file) = (time.unwrap_or("an unknown time"), file.display());
     let about = format!("volume {volume}, session {session}, as of {time}, to {file}");
-    audit::note(repository, Act::Restored, &about);
+    audit::note(&point.repository, point.trust.as_deref(), Act::Restored, &about);
 }
 
 /// An image file does not tell by itself which disk it fits.

@@ -1,6 +1,7 @@
 //! `snapless-server serve`.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use log::warn;
@@ -9,7 +10,6 @@ use crate::cli;
 use crate::error::{Error, Result};
 use crate::format::repository::VOLUMES_DIR;
 use crate::handles;
-use crate::repository::{Repository, WritableRepository};
 use crate::security::Security;
 use crate::serve::{Limits, Server};
 use crate::storage::local::is_open_to_others;
@@ -24,15 +24,8 @@ pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
             args.sessions_max
         );
     }
-    // Both: directories that an earlier release made, or whose modes were changed.
-    if [&args.repository, &args.repository.join(VOLUMES_DIR)]
-        .iter()
-        .all(|dir| is_open_to_others(dir))
-    {
-        warn!(
-            "other accounts can read the volumes in {0}: `chmod -R go= {0}` keeps them out",
-            args.repository.display()
-        );
+    if let Some(directory) = args.repository.directory() {
+        warn_of_readers(directory);
     }
     let limits = Limits { sessions: args.sessions_max, ..Limits::default() };
     let key = args.key.source();
@@ -40,10 +33,10 @@ pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
         Security::insecure(args.listen)?
     } else {
         // Without a repository there is no authority either: what to make first is said.
-        Repository::open(&args.repository)?;
-        Security::open(&args.repository)?
+        args.repository.open()?;
+        Security::open_in(&args.repository.trust_folder(args.trust.as_deref())?)?
     };
-    let repository = WritableRepository::open_with(&args.repository, &key)?;
+    let repository = args.repository.open_for_writing(&key)?;
     let server = Server::bind_to(args.listen, repository, limits, security)?;
     let stopper = server.stopper();
     on_signal(move || stopper.stop())?;
@@ -54,4 +47,14 @@ pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
     drop(out);
     server.run();
     Ok(ExitCode::SUCCESS)
+}
+
+fn warn_of_readers(repository: &Path) {
+    // Both: directories that an earlier release made, or whose modes were changed.
+    if [repository, &repository.join(VOLUMES_DIR)].iter().all(|dir| is_open_to_others(dir)) {
+        warn!(
+            "other accounts can read the volumes in {0}: `chmod -R go= {0}` keeps them out",
+            repository.display()
+        );
+    }
 }

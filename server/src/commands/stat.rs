@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::error::Result;
-use crate::repository::Repository;
 use crate::stat::{Overhead, Report, Usage, stat};
 
 use super::console::{BAD, EXIT_DAMAGE, bytes, on_signal, tell};
@@ -15,7 +14,7 @@ const DAYS_MAX: usize = 7;
 
 pub(super) fn run(args: &cli::Stat) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = Repository::open(&args.repository)?.unlock(&args.key.source())?;
+    let repository = args.repository.open()?.unlock(&args.key.source())?;
     let bar = Bar::new("reading headers");
     let report = stat(&repository, args.volume, &stop, |done, total| bar.set(done, total))?;
     drop(bar);

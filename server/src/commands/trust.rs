@@ -1,7 +1,6 @@
 //! `snapless-server ca`, `token`, `revoke` and `machines`.
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -13,19 +12,17 @@ use snapless_trust::server::ServerTrust;
 use snapless_trust::token::Grant;
 
 use crate::error::{Error, Result};
-use crate::repository::Repository;
-use crate::security::trust_dir;
 use crate::trust_cli::{
-    self as cli, CaCommand, Machines, Revoke, TokenCommand, TokenCreate, TrustCommand,
+    self as cli, CaCommand, Machines, Revoke, TokenCommand, TokenCreate, TrustCommand, TrustPlace,
 };
 
 use super::console::{BAD, GOOD, print_json};
 
 pub(super) fn run(command: TrustCommand) -> Result<ExitCode> {
     match command {
-        TrustCommand::Ca { command: CaCommand::Init { repository } } => init(&repository)?,
-        TrustCommand::Ca { command: CaCommand::Show { repository } } => {
-            print_fingerprint(&open(&repository)?)?;
+        TrustCommand::Ca { command: CaCommand::Init { place } } => init(&place)?,
+        TrustCommand::Ca { command: CaCommand::Show { place } } => {
+            print_fingerprint(&open(&place)?)?;
         }
         TrustCommand::Token { command: TokenCommand::Create(args) } => create_token(args)?,
         TrustCommand::Revoke(args) => revoke(args)?,
@@ -36,9 +33,10 @@ pub(super) fn run(command: TrustCommand) -> Result<ExitCode> {
 
 /// Makes the authority. Not in a directory that is no repository: it may be one that is not
 /// mounted.
-fn init(repository: &Path) -> Result<()> {
-    Repository::open(repository)?;
-    let trust = ServerTrust::create(&trust_dir(repository), SystemTime::now())?;
+fn init(place: &TrustPlace) -> Result<()> {
+    let folder = place.folder()?;
+    place.repository.open()?;
+    let trust = ServerTrust::create(&folder, SystemTime::now())?;
     anstream::println!(
         "{GOOD}made{GOOD:#} the certificate authority in {}",
         trust.folder().display()
@@ -47,7 +45,7 @@ fn init(repository: &Path) -> Result<()> {
 }
 
 fn create_token(args: TokenCreate) -> Result<()> {
-    let trust = open(&args.repository)?;
+    let trust = open(&args.place)?;
     let machine = args.machine.map(|machine| machine.to_string());
     let grant = Grant { role: args.role, name: args.name, machine };
     let now = SystemTime::now();
@@ -61,7 +59,7 @@ fn create_token(args: TokenCreate) -> Result<()> {
 }
 
 fn revoke(args: Revoke) -> Result<()> {
-    let trust = open(&args.repository)?;
+    let trust = open(&args.place)?;
     let cli::Subject { machine, certificate } = args.subject;
     let subjects = [machine.map(Subject::Machine), certificate.map(Subject::Serial)];
     for subject in subjects.into_iter().flatten() {
@@ -84,7 +82,7 @@ struct Listed {
 }
 
 fn machines(args: &Machines) -> Result<()> {
-    let listed = open(&args.repository)?.machines()?;
+    let listed = open(&args.place)?.machines()?;
     let listed: Vec<_> =
         listed.into_iter().map(|(machine, revoked)| Listed { machine, revoked }).collect();
     if args.json {
@@ -108,8 +106,8 @@ fn machines(args: &Machines) -> Result<()> {
     Ok(())
 }
 
-fn open(repository: &Path) -> Result<ServerTrust> {
-    Ok(ServerTrust::open(&trust_dir(repository))?)
+fn open(place: &TrustPlace) -> Result<ServerTrust> {
+    Ok(ServerTrust::open(&place.folder()?)?)
 }
 
 fn print_fingerprint(trust: &ServerTrust) -> Result<()> {

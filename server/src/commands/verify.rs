@@ -22,7 +22,7 @@ const LINES_MAX: usize = 100;
 
 pub(super) fn run(args: &cli::Verify) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let mut repository = Repository::open(&args.repository)?;
+    let mut repository = args.repository.open()?;
     let key = args.key.source();
     let is_compared = args.against.is_some();
     if is_compared || key != KeySource::None || !repository.store().seal().is_locked() {

@@ -29,6 +29,8 @@ mod privacy;
 mod program;
 mod quiet;
 mod rules;
+#[cfg(feature = "cloud")]
+mod s3;
 mod salvage;
 mod sealed;
 #[cfg(feature = "cloud")]

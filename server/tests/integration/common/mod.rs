@@ -6,6 +6,8 @@ pub mod connection;
 pub mod counting;
 #[cfg(feature = "cloud")]
 pub mod objects;
+#[cfg(feature = "cloud")]
+pub mod s3;
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};

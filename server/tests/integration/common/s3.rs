@@ -1,0 +1,233 @@
+//! An S3 server in memory: the protocol, with signatures, is that of the crate `s3s`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Bound;
+use std::process::Command;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{TryStreamExt, stream};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use s3s::auth::SimpleAuth;
+use s3s::dto::{
+    CommonPrefix, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, GetObjectInput,
+    GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
+    Object, PutObjectInput, PutObjectOutput, StreamingBlob,
+};
+use s3s::service::S3ServiceBuilder;
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use tokio::net::TcpListener;
+
+const BUCKET: &str = "bucket";
+const KEY_ID: &str = "AKIDTEST";
+const SECRET: &str = "secret of the test";
+/// Keys of one answer to a list: the rest comes in further ones.
+const PAGE: usize = 5;
+
+/// A running server.
+pub struct S3Server {
+    pub address: SocketAddr,
+    objects: Objects,
+}
+
+#[derive(Clone, Default)]
+struct Objects(Arc<Mutex<BTreeMap<String, Bytes>>>);
+
+impl S3Server {
+    pub fn start() -> Self {
+        let objects = Objects::default();
+        let mut builder = S3ServiceBuilder::new(objects.clone());
+        builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+        let service = builder.build();
+        let (sender, receiver) = mpsc::channel();
+        // It ends with the process.
+        std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                sender.send(listener.local_addr().unwrap()).unwrap();
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let service = service.clone();
+                    tokio::spawn(async move {
+                        // A client may go at any time.
+                        drop(
+                            http1::Builder::new()
+                                .serve_connection(TokioIo::new(stream), service)
+                                .await,
+                        );
+                    });
+                }
+            });
+        });
+        Self { address: receiver.recv().unwrap(), objects }
+    }
+
+    /// Sets what a client needs.
+    pub fn credentials(&self, command: &mut Command) {
+        command
+            .env("AWS_ACCESS_KEY_ID", KEY_ID)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET)
+            .env("AWS_REGION", "eu-central-1")
+            .env("AWS_ENDPOINT_URL", format!("http://{}", self.address))
+            .env("AWS_ALLOW_HTTP", "true");
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.objects.0.lock().unwrap().keys().cloned().collect()
+    }
+}
+
+impl Objects {
+    fn get(&self, bucket: &str, key: &str) -> S3Result<Bytes> {
+        if bucket != BUCKET {
+            return Err(s3_error!(NoSuchBucket, "no such bucket"));
+        }
+        self.0.lock().unwrap().get(key).cloned().ok_or_else(|| s3_error!(NoSuchKey))
+    }
+}
+
+fn tag(content: &[u8]) -> ETag {
+    ETag::Strong(format!("{:08x}", crc32c::crc32c(content)))
+}
+
+fn length(content: &[u8]) -> Option<i64> {
+    i64::try_from(content.len()).ok()
+}
+
+#[async_trait]
+impl S3 for Objects {
+    async fn put_object(
+        &self,
+        request: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
+        let PutObjectInput { bucket, key, body, if_none_match, .. } = request.input;
+        if bucket != BUCKET {
+            return Err(s3_error!(NoSuchBucket, "no such bucket"));
+        }
+        let mut content = Vec::new();
+        if let Some(body) = body {
+            let parts: Vec<Bytes> =
+                body.try_collect().await.map_err(|_| s3_error!(IncompleteBody))?;
+            content = parts.concat();
+        }
+        let output = PutObjectOutput { e_tag: Some(tag(&content)), ..PutObjectOutput::default() };
+        let mut objects = self.0.lock().unwrap();
+        if if_none_match.is_some() && objects.contains_key(&key) {
+            return Err(s3_error!(PreconditionFailed));
+        }
+        objects.insert(key, content.into());
+        Ok(S3Response::new(output))
+    }
+
+    async fn get_object(
+        &self,
+        request: S3Request<GetObjectInput>,
+    ) -> S3Result<S3Response<GetObjectOutput>> {
+        let GetObjectInput { bucket, key, range, .. } = request.input;
+        let whole = self.get(&bucket, &key)?;
+        let (content, content_range) = match range {
+            None => (whole.clone(), None),
+            Some(range) => {
+                let range = range.check(whole.len() as u64)?;
+                let (start, end) = (range.start, range.end);
+                let part = usize::try_from(start).unwrap()..usize::try_from(end).unwrap();
+                let told = format!("bytes {start}-{}/{}", end - 1, whole.len());
+                (whole.slice(part), Some(told))
+            }
+        };
+        Ok(S3Response::new(GetObjectOutput {
+            content_length: length(&content),
+            content_range,
+            e_tag: Some(tag(&whole)),
+            last_modified: Some(SystemTime::UNIX_EPOCH.into()),
+            body: Some(StreamingBlob::wrap(stream::iter([Ok::<_, io::Error>(content)]))),
+            ..GetObjectOutput::default()
+        }))
+    }
+
+    async fn head_object(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        let content = self.get(&request.input.bucket, &request.input.key)?;
+        Ok(S3Response::new(HeadObjectOutput {
+            content_length: length(&content),
+            e_tag: Some(tag(&content)),
+            last_modified: Some(SystemTime::UNIX_EPOCH.into()),
+            ..HeadObjectOutput::default()
+        }))
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let ListObjectsV2Input {
+            bucket, prefix, delimiter, start_after, continuation_token, ..
+        } = request.input;
+        if bucket != BUCKET {
+            return Err(s3_error!(NoSuchBucket, "no such bucket"));
+        }
+        let prefix = prefix.unwrap_or_default();
+        let after = continuation_token.or(start_after).unwrap_or_default();
+        let objects = self.0.lock().unwrap();
+        let mut output = ListObjectsV2Output::default();
+        let (mut contents, mut folders, mut last) = (Vec::new(), Vec::<String>::new(), None);
+        let from = (Bound::Excluded(after.clone()), Bound::Unbounded);
+        for (key, content) in objects.range(from).filter(|(key, _)| key.starts_with(&prefix)) {
+            let folder = delimiter.as_deref().and_then(|delimiter| {
+                let end = key[prefix.len()..].find(delimiter)? + prefix.len() + delimiter.len();
+                Some(key[..end].to_owned())
+            });
+            if folder.as_ref().is_some_and(|it| folders.last() == Some(it) || *it <= after) {
+                last = Some(key.clone());
+                continue;
+            }
+            if contents.len() + folders.len() == PAGE {
+                output.is_truncated = Some(true);
+                output.next_continuation_token = last;
+                break;
+            }
+            last = Some(key.clone());
+            match folder {
+                Some(folder) => {
+                    // Behind all that is in it.
+                    last = Some(format!("{folder}\u{7f}"));
+                    folders.push(folder);
+                }
+                None => contents.push(Object {
+                    key: Some(key.clone()),
+                    size: length(content),
+                    e_tag: Some(tag(content)),
+                    last_modified: Some(SystemTime::UNIX_EPOCH.into()),
+                    ..Object::default()
+                }),
+            }
+        }
+        output.contents = Some(contents);
+        let named = |prefix| CommonPrefix { prefix: Some(prefix) };
+        output.common_prefixes = Some(folders.into_iter().map(named).collect());
+        Ok(S3Response::new(output))
+    }
+
+    async fn delete_objects(
+        &self,
+        request: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let mut objects = self.0.lock().unwrap();
+        let keys = request.input.delete.objects.into_iter().map(|it| it.key);
+        let deleted = keys.map(|key| {
+            objects.remove(&key);
+            DeletedObject { key: Some(key), ..DeletedObject::default() }
+        });
+        let deleted = Some(deleted.collect());
+        Ok(S3Response::new(DeleteObjectsOutput { deleted, ..DeleteObjectsOutput::default() }))
+    }
+}

@@ -1,0 +1,164 @@
+//! The program with a repository in S3: a server of that protocol, with signatures, in this
+//! process.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::common::s3::S3Server;
+use crate::common::{self, Client, Driver, SECTOR, SESSION, Said, Served, VOLUME};
+
+const URL: &str = "s3://bucket/some/prefix";
+
+fn program(server: &S3Server) -> Command {
+    let mut command = common::program();
+    // Whatever the environment of the tests has.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+        command.env_remove(name);
+    }
+    server.credentials(&mut command);
+    command
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap()
+}
+
+fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn refused(output: &Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn serve(server: &S3Server) -> Served {
+    let mut child = program(server)
+        .args(["serve", "--insecure", "--listen", "127.0.0.1:0", "--repository", URL])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").expect(&line).parse().unwrap();
+    Served { child, address }
+}
+
+#[test]
+fn a_stream_is_stored_in_s3_and_restored_from_there() {
+    let server = S3Server::start();
+    let made = done(&run(program(&server).args(["init", URL])));
+    assert!(made.contains("--trust DIR"), "{made}");
+    assert_eq!(server.names(), ["some/prefix/repository.snapless"], "nothing of the probe is left");
+    let twice = refused(&run(program(&server).args(["init", URL])));
+    assert!(twice.contains("is a Snapless repository already"), "{twice}");
+
+    let mut driver = Driver::default();
+    let mut want = common::base_image();
+    let mut process = serve(&server);
+    let (mut client, ..) = Client::resume(process.address);
+    client.records(&driver.first_sync());
+    assert_eq!(client.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
+    for number in 0..20_u8 {
+        client.records(&[driver.write(0, SECTOR, number), driver.epoch_end()].concat());
+        let epoch = u64::from(number) + 2;
+        if number == 9 {
+            // Killed outright, and another one takes the session over.
+            loop {
+                match client.hear() {
+                    Said::Acknowledge { epoch: last, .. } if last == epoch => break,
+                    Said::Acknowledge { .. } => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            process = serve(&server);
+            let (next, durable, seq) = Client::resume(process.address);
+            assert_eq!((durable, seq), (epoch, driver.seq));
+            client = next;
+        }
+    }
+    while client.hear() != (Said::Acknowledge { epoch: 21, seq: driver.seq }) {}
+    common::patch(&mut want, 0, SECTOR, 19);
+    drop((client, process));
+
+    let dir = common::scratch();
+    let image = dir.path().join("volume.img");
+    let (volume, session) = (VOLUME.to_string(), SESSION.to_string());
+    let at = |command: &str| {
+        let mut command_line = program(&server);
+        command_line.args([command, "--repository", URL]);
+        command_line
+    };
+    let listed = done(&run(at("list").arg("--json")));
+    assert!(listed.contains(&session) && listed.contains("\"state\": \"complete\""), "{listed}");
+    assert!(listed.contains(&format!("\"last_seq\": {}", driver.seq)), "{listed}");
+    done(&run(&mut at("verify")));
+    for (point, want) in [("t0", common::base_image()), ("latest", want)] {
+        let mut command = at("restore");
+        command.args(["--volume", &volume, "--at", point, "--force", "--to"]).arg(&image);
+        done(&run(&mut command));
+        assert!(std::fs::read(&image).unwrap() == want, "{point}");
+    }
+    let args = ["--volume", &volume, "--from", "t0", "--to", "latest", "--content", "--json"];
+    let changed = done(&run(at("diff").args(args)));
+    assert!(changed.contains("\"offset\": 0") && changed.contains("512"), "{changed}");
+}
+
+#[test]
+fn what_is_wrong_is_said_with_what_to_do() {
+    let server = S3Server::start();
+    let missing = refused(&run(program(&server).args(["list", "--repository", URL])));
+    assert!(missing.contains("is not a Snapless repository"), "{missing}");
+    let bucket = refused(&run(program(&server).args(["init", "s3://other/prefix"])));
+    assert!(bucket.contains("s3://other/prefix") && bucket.contains("bucket"), "{bucket}");
+    let wrong_key =
+        refused(&run(program(&server).env("AWS_SECRET_ACCESS_KEY", "wrong").args(["init", URL])));
+    assert!(wrong_key.contains("AWS_SECRET_ACCESS_KEY"), "{wrong_key}");
+    let plain = refused(&run(program(&server).env_remove("AWS_ALLOW_HTTP").args(["init", URL])));
+    assert!(plain.contains("AWS_ALLOW_HTTP"), "{plain}");
+    for (url, want) in [
+        ("ftp://bucket/prefix", "expected s3://BUCKET"),
+        ("s3:///prefix", "general purpose bucket"),
+        ("s3://key:secret@bucket/prefix", "environment"),
+        ("s3://fast--eu1--x-s3/prefix", "general purpose bucket"),
+        ("file://relative", "file:///DIR"),
+    ] {
+        let output = run(program(&server).args(["list", "--repository", url]));
+        assert_eq!(output.status.code(), Some(2), "{url}");
+        assert!(refused(&output).contains(want), "{url}: {}", refused(&output));
+    }
+    done(&run(program(&server).args(["init", URL])));
+    let trust = refused(&run(program(&server).args(["ca", "init", "--repository", URL])));
+    assert!(trust.contains("--trust DIR"), "{trust}");
+}
+
+#[test]
+fn the_authority_of_a_repository_in_s3_is_in_a_folder() {
+    let server = S3Server::start();
+    done(&run(program(&server).args(["init", URL])));
+    let dir = common::scratch();
+    let folder = dir.path().join("trust");
+    let at = |args: &[&str]| {
+        let mut command = program(&server);
+        command.args(args).args(["--repository", URL, "--trust"]).arg(&folder);
+        done(&run(&mut command))
+    };
+    at(&["ca", "init"]);
+    assert_eq!(at(&["ca", "show"]).trim().len(), 64);
+    assert!(!at(&["token", "create"]).trim().is_empty());
+    at(&["machines", "--json"]);
+    assert!(folder.is_dir() && !Path::new("s3:").exists());
+}
+
+#[test]
+fn a_file_url_is_a_directory() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let url = format!("file://{}", root.display());
+    done(&run(common::program().args(["init", &url])));
+    done(&run(common::program().args(["ca", "init", "--repository", &url])));
+    assert!(root.join("repository.snapless").is_file() && root.join("trust").is_dir());
+}
