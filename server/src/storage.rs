@@ -73,6 +73,9 @@ pub trait Storage: Debug + Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] for a missing file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes the names in a directory durable.

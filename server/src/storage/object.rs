@@ -323,8 +323,13 @@ impl Storage for ObjectStorage {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let shared = &self.0;
-        let removed = shared.wait(shared.store.delete(&shared.place(path)));
-        removed.map_err(|error| shared.failed(error))
+        let at = shared.place(path);
+        let removed = async {
+            // Most stores call it done if there is none.
+            shared.store.head(&at).await?;
+            shared.store.delete(&at).await
+        };
+        shared.wait(removed).map_err(|error| shared.failed(error))
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {

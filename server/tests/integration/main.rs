@@ -20,6 +20,8 @@ mod maps;
 mod mount;
 mod network;
 #[cfg(feature = "cloud")]
+mod object_storage;
+#[cfg(feature = "cloud")]
 mod objects;
 mod overload;
 mod point;

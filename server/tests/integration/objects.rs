@@ -1,18 +1,11 @@
-//! A repository in an object store: the storage, two servers at one store, and that all that is
-//! read from it is what a directory gives.
+//! A repository in an object store: two servers at one store, and that all that is read from it is
+//! what a directory gives. Of the storage alone are the tests in `object_storage`.
 
-use std::io::ErrorKind;
-use std::path::Path;
-use std::sync::Arc;
-
-use crate::common::objects::{self, Fault, FaultyStore};
-use crate::common::{self, BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME, header};
 use object_store::ObjectStoreExt;
-use object_store::local::LocalFileSystem;
-use object_store::path::Path as ObjectPath;
 use snapless_server::diff::Comparison;
 use snapless_server::error::Error;
-use snapless_server::format::claim::{Claim, WriterId};
+use snapless_server::format::bookmark::{Bookmark, BookmarkName};
+use snapless_server::format::claim::{CLAIM_LEN, Claim, WriterId};
 use snapless_server::format::repository::session_dir;
 use snapless_server::format::segment::{SegmentHeader, SegmentNumber};
 use snapless_server::ingest::{Action, Ingest};
@@ -22,188 +15,19 @@ use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Presence, Repository, WritableRepository};
 use snapless_server::restore::{Found, Request, Source};
 use snapless_server::salvage::salvage;
+use snapless_server::stat::{Usage, stat};
 use snapless_server::stop::StopFlag;
-use snapless_server::storage::object::ObjectStorage;
-use snapless_server::storage::{Objects, OpenMode, Put, Storage, Store};
-use snapless_server::timeline::At;
+use snapless_server::storage::{Objects, Put, Storage};
+use snapless_server::timeline::{At, Cut};
 use snapless_server::verify::verify;
 use snapless_server::writer::SessionWriter;
 use snapless_wire::frame::{FrameHeader, FrameKind};
+use snapless_wire::id::FileTime;
+
+use crate::common::objects::{self, Fault, FaultyStore};
+use crate::common::{self, BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME, header};
 
 const LIMIT: u64 = 64 << 10;
-
-// The storage.
-
-fn check_storage(storage: &ObjectStorage) {
-    let (dir, path) = (Path::new("some/dir"), Path::new("some/dir/name-2"));
-    let kind = |result: std::io::Result<()>| result.map_err(|error| error.kind());
-    assert_eq!(storage.open(path, OpenMode::Read).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(kind(storage.put(path, b"one".to_vec(), Put::Create)), Ok(()));
-    assert_eq!(kind(storage.put(path, b"one".to_vec(), Put::Create)), Ok(()), "the same content");
-    let other = storage.put(path, b"two".to_vec(), Put::Create);
-    assert_eq!(kind(other), Err(ErrorKind::AlreadyExists));
-    storage.put(path, b"three".to_vec(), Put::Replace).unwrap();
-    storage.put(Path::new("some/dir/name-1"), Vec::new(), Put::Create).unwrap();
-    storage.put(Path::new("some/dir/other"), vec![1], Put::Create).unwrap();
-    storage.put(Path::new("some/dir/name-3/below"), vec![1], Put::Create).unwrap();
-
-    let mut names = storage.list(dir).unwrap();
-    names.sort_unstable();
-    assert_eq!(names, ["name-1", "name-2", "name-3", "other"]);
-    assert_eq!(storage.list(Path::new("missing")).unwrap(), Vec::<String>::new());
-    let listed = |from| storage.list_from(dir, "name-", from).unwrap();
-    assert_eq!(listed("name-"), [("name-1".to_owned(), 0), ("name-2".to_owned(), 5)]);
-    assert_eq!(listed("name-2"), [("name-2".to_owned(), 5)]);
-    assert_eq!(listed("name-3"), []);
-
-    let empty = storage.open(Path::new("some/dir/name-1"), OpenMode::Read).unwrap();
-    assert_eq!((empty.len().unwrap(), empty.read_at(0, &mut [0; 4]).unwrap()), (0, 0));
-    storage.remove(path).unwrap();
-    assert_eq!(storage.open(path, OpenMode::Read).unwrap_err().kind(), ErrorKind::NotFound);
-    for mode in [OpenMode::Write, OpenMode::Create, OpenMode::CreateNew] {
-        assert_eq!(storage.open(path, mode).unwrap_err().kind(), ErrorKind::Unsupported);
-    }
-}
-
-/// Every byte is that of the object, wherever reads begin and however long they are.
-fn check_reads(storage: &ObjectStorage) {
-    let mut rng = fastrand::Rng::with_seed(7);
-    let content: Vec<u8> = (0..9_000_000).map(|_| rng.u8(..)).collect();
-    storage.put(Path::new("large"), content.clone(), Put::Create).unwrap();
-    let store = Store::new(Arc::new(storage.clone()));
-    let file = store.open(Path::new("large"), OpenMode::Read).unwrap();
-    assert_eq!(file.len().unwrap(), content.len() as u64);
-    for _ in 0..300 {
-        let start = rng.usize(..content.len());
-        let most = 1 << rng.u32(0..22);
-        let len = rng.usize(..most).min(content.len() - start);
-        let mut bytes = vec![0; len];
-        file.read_exact_at(start as u64, &mut bytes).unwrap();
-        assert!(bytes == content[start..start + len], "{len} bytes at {start}");
-    }
-    let mut all = Vec::new();
-    let mut file = store.open(Path::new("large"), OpenMode::Read).unwrap();
-    std::io::Read::read_to_end(&mut file, &mut all).unwrap();
-    assert!(all == content);
-    let past = file.read_exact_at(content.len() as u64 - 1, &mut [0; 2]);
-    assert_eq!(past.unwrap_err().kind(), ErrorKind::UnexpectedEof);
-}
-
-#[test]
-fn the_storage_keeps_its_contract_in_memory() {
-    let storage = FaultyStore::default().storage();
-    check_storage(&storage);
-    check_reads(&storage);
-    storage.probe().unwrap();
-}
-
-#[test]
-fn the_storage_keeps_its_contract_where_lists_have_no_order() {
-    let dir = common::scratch();
-    let local = LocalFileSystem::new_with_prefix(dir.path()).unwrap();
-    let storage = ObjectStorage::new(Arc::new(local), ObjectPath::from("p"), "file://p", "");
-    let storage = storage.unwrap().unsorted();
-    check_storage(&storage);
-    check_reads(&storage);
-    storage.probe().unwrap();
-}
-
-#[test]
-fn an_object_that_is_read_in_order_takes_few_requests() {
-    let store = FaultyStore::default();
-    let storage = store.storage();
-    storage.put(Path::new("large"), vec![1; 20 << 20], Put::Create).unwrap();
-    let before = store.gets();
-    let file = Store::new(Arc::new(storage)).open(Path::new("large"), OpenMode::Read).unwrap();
-    let mut file = std::io::BufReader::with_capacity(4 << 10, file);
-    assert_eq!(std::io::copy(&mut file, &mut std::io::sink()).unwrap(), 20 << 20);
-    assert!(store.gets() - before <= 6, "{} requests", store.gets() - before);
-}
-
-#[test]
-fn a_hello_costs_as_many_requests_after_a_long_history_as_after_a_short_one() {
-    let requests = [20, 400].map(|epochs| {
-        let store = FaultyStore::default();
-        let repository = store.repository();
-        let mut driver = Driver::default();
-        let mut connection = Connection::open(&repository);
-        assert!(connection.store(&driver.first_sync()).unwrap());
-        for byte in 0..epochs {
-            let byte = u8::try_from(byte % 256).unwrap();
-            let epoch = [driver.write(0, SECTOR, byte), driver.epoch_end()].concat();
-            assert!(connection.store(&epoch).unwrap());
-        }
-        connection.close();
-        let before = (store.gets(), store.listed());
-        drop(Connection::open(&repository));
-        (store.gets() - before.0, store.listed() - before.1)
-    });
-    assert_eq!(requests[0], requests[1]);
-    println!("{requests:?} GETs and listed objects");
-}
-
-#[test]
-fn objects_that_are_read_in_order_are_asked_for_ahead() {
-    let storage = FaultyStore::default().storage();
-    let names: Vec<_> = (0..40).map(|number| Path::new("dir").join(number.to_string())).collect();
-    for name in &names {
-        storage.put(name, name.to_string_lossy().as_bytes().to_vec(), Put::Create).unwrap();
-    }
-    for (at, name) in names.iter().enumerate() {
-        storage.will_open(&mut names[at + 1..].iter().take(20).cloned());
-        storage.will_open(&mut [Path::new("missing").to_owned()].into_iter());
-        let file = storage.open(name, OpenMode::Read).unwrap();
-        let mut content = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
-        assert_eq!(file.read_at(0, &mut content).unwrap(), content.len());
-        assert_eq!(content, name.to_string_lossy().as_bytes());
-    }
-    let missing = storage.open(Path::new("missing"), OpenMode::Read).unwrap_err();
-    assert_eq!(missing.kind(), ErrorKind::NotFound);
-}
-
-#[test]
-fn a_creation_whose_answer_was_lost_has_succeeded_and_one_that_was_refused_is_repeated() {
-    let store = FaultyStore::default();
-    let storage = store.storage();
-    for (number, fault) in [Fault::AnswerLost, Fault::Refused].into_iter().enumerate() {
-        let name = format!("name-{number}");
-        store.next([Some(fault), Some(fault)]);
-        storage.put(Path::new(&name), vec![7], Put::Create).unwrap();
-        let other = storage.put(Path::new(&name), vec![8], Put::Create).unwrap_err();
-        assert_eq!(other.kind(), ErrorKind::AlreadyExists);
-    }
-    store.always(Fault::Refused);
-    let refused = storage.put(Path::new("never"), vec![7], Put::Create).unwrap_err();
-    assert!(refused.to_string().contains("503") && refused.to_string().contains("try again"));
-}
-
-#[test]
-fn a_store_that_creates_what_is_there_is_refused() {
-    let store = FaultyStore::default();
-    drop(store.repository());
-    store.always(Fault::Unconditional);
-    let error = store.storage().probe().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("of 32 creations of one name 32 succeeded"), "{error}");
-    let error = WritableRepository::open_in(store.store()).unwrap_err();
-    assert!(matches!(error, Error::Unsafe { .. }), "{error}");
-}
-
-#[test]
-fn only_init_makes_a_repository_and_only_where_nothing_else_is() {
-    let store = FaultyStore::default();
-    let missing = WritableRepository::open_in(store.store()).unwrap_err();
-    assert!(matches!(missing, Error::NotARepository(_)), "{missing}");
-    store.storage().put(Path::new("letter.txt"), vec![1], Put::Create).unwrap();
-    let other = WritableRepository::init_in(store.store()).unwrap_err();
-    assert!(other.to_string().contains("letter.txt"), "{other}");
-    store.storage().remove(Path::new("letter.txt")).unwrap();
-    drop(WritableRepository::init_in(store.store()).unwrap());
-    let twice = WritableRepository::init_in(store.store()).unwrap_err();
-    assert!(matches!(twice, Error::Exists(_)), "{twice}");
-}
-
-// The stream.
 
 /// A connection's half of the server without a network.
 struct Connection {
@@ -290,6 +114,28 @@ fn history(driver: &mut Driver) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn a_hello_costs_as_many_requests_after_a_long_history_as_after_a_short_one() {
+    let requests = [20, 400].map(|epochs| {
+        let store = FaultyStore::default();
+        let repository = store.repository();
+        let mut driver = Driver::default();
+        let mut connection = Connection::open(&repository);
+        assert!(connection.store(&driver.first_sync()).unwrap());
+        for byte in 0..epochs {
+            let byte = u8::try_from(byte % 256).unwrap();
+            let epoch = [driver.write(0, SECTOR, byte), driver.epoch_end()].concat();
+            assert!(connection.store(&epoch).unwrap());
+        }
+        connection.close();
+        let before = (store.gets(), store.listed());
+        drop(Connection::open(&repository));
+        (store.gets() - before.0, store.listed() - before.1)
+    });
+    assert_eq!(requests[0], requests[1]);
+    println!("{requests:?} GETs and listed objects");
+}
+
+#[test]
 fn what_is_read_from_objects_is_what_a_directory_gives() {
     let dir = common::scratch();
     let root = dir.path().join("repository");
@@ -316,7 +162,7 @@ fn what_is_read_from_objects_is_what_a_directory_gives() {
     }
     let same = |stream: Stream| Stream { stored_bytes: 0, rpo_seconds: None, ..stream };
     assert_eq!(same(stream(&files)), same(stream(&objects)));
-    let middle = At::Time(snapless_wire::id::FileTime::new(common::T0 + driver.tick * 40));
+    let middle = At::Time(FileTime::new(common::T0 + driver.tick * 40));
     for at in [At::T0, middle, At::Latest] {
         assert!(image(&files, at) == image(&objects, at), "{at:?}");
     }
@@ -327,6 +173,58 @@ fn what_is_read_from_objects_is_what_a_directory_gives() {
         (found.by_place().unwrap(), found.by_content(&stop, |_| {}).unwrap())
     });
     assert_eq!(changed[0], changed[1]);
+    let [files, objects] = [&files, &objects].map(usage);
+    assert_eq!(files.causes, objects.causes);
+    assert_eq!(files.growth, objects.growth);
+    let header_bytes = objects.overhead.segment_header_bytes;
+    assert_eq!(header_bytes, objects.segments * (64 + CLAIM_LEN as u64));
+    assert_eq!(objects.stored_bytes, stored_bytes(&store));
+    let parts = [files, objects].map(|usage| {
+        usage.stored_bytes
+            - usage.overhead.bytes()
+            - usage.causes.each().iter().map(|(_, it)| it.stored_bytes).sum::<u64>()
+    });
+    assert_eq!(parts, [0, 0], "bytes without a cause");
+}
+
+fn usage(repository: &Repository) -> Usage {
+    stat(repository, None, &StopFlag::default(), |_, _| {}).unwrap().total
+}
+
+/// Bytes of all objects of the session.
+fn stored_bytes(store: &FaultyStore) -> u64 {
+    let listed = store.storage().list_from(&session_dir(VOLUME, SESSION), "", "").unwrap();
+    listed.iter().map(|(_, len)| len).sum()
+}
+
+#[test]
+fn a_bookmark_among_objects_is_made_once_and_removed() {
+    let store = FaultyStore::default();
+    let repository = store.repository();
+    let mut driver = Driver::default();
+    let mut connection = Connection::open(&repository);
+    assert!(connection.store(&driver.first_sync()).unwrap());
+    let bookmark = |created: u64, name: &str| Bookmark {
+        name: BookmarkName::parse(name).unwrap(),
+        volume: VOLUME,
+        session: SESSION,
+        created: FileTime::new(created),
+        time: FileTime::new(common::T0),
+        cut: Cut::Base,
+    };
+    let repository = repository.repository();
+    // The answer to its creation is lost.
+    store.next([Some(Fault::AnswerLost)]);
+    repository.add_bookmark(&bookmark(1, "Before")).unwrap();
+    let twice = repository.add_bookmark(&bookmark(2, "before")).unwrap_err();
+    assert!(matches!(twice, Error::BookmarkExists { .. }), "{twice}");
+    assert_eq!(repository.bookmark(VOLUME, &bookmark(1, "before").name).unwrap().created.get(), 1);
+    let found = repository.bookmarks(None).unwrap();
+    assert_eq!(found.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["Before"]);
+    repository.remove_bookmark(VOLUME, &bookmark(1, "before").name).unwrap();
+    let gone = repository.remove_bookmark(VOLUME, &bookmark(1, "before").name).unwrap_err();
+    assert!(matches!(gone, Error::NoBookmark { .. }), "{gone}");
+    assert!(repository.bookmarks(None).unwrap().is_empty());
 }
 
 #[test]
