@@ -36,6 +36,8 @@ mod s3;
 mod salvage;
 mod sealed;
 #[cfg(feature = "cloud")]
+mod sealed_objects;
+#[cfg(feature = "cloud")]
 mod takeover;
 #[cfg(target_os = "linux")]
 mod targets;

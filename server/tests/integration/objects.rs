@@ -2,83 +2,31 @@
 //! what a directory gives. Of the storage alone are the tests in `object_storage`.
 
 use object_store::ObjectStoreExt;
+use snapless_server::compression::Compression;
 use snapless_server::diff::Comparison;
 use snapless_server::error::Error;
 use snapless_server::format::bookmark::{Bookmark, BookmarkName};
 use snapless_server::format::claim::{CLAIM_LEN, Claim, WriterId};
 use snapless_server::format::repository::session_dir;
 use snapless_server::format::segment::{SegmentHeader, SegmentNumber};
-use snapless_server::ingest::{Action, Ingest};
 use snapless_server::list::{Content, Stream, list};
 use snapless_server::point::keep::keep;
 use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Presence, Repository, WritableRepository};
 use snapless_server::restore::{Found, Request, Source};
 use snapless_server::salvage::salvage;
+use snapless_server::seal::KeySource;
 use snapless_server::stat::{Usage, stat};
 use snapless_server::stop::StopFlag;
-use snapless_server::storage::{Objects, Put, Storage};
+use snapless_server::storage::{Objects, Put};
 use snapless_server::timeline::{At, Cut};
 use snapless_server::verify::verify;
 use snapless_server::writer::SessionWriter;
-use snapless_wire::frame::{FrameHeader, FrameKind};
 use snapless_wire::id::FileTime;
 
+use crate::common::object_stream::{Connection, LIMIT, history, image, segments};
 use crate::common::objects::{self, Fault, FaultyStore};
 use crate::common::{self, BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME, header};
-
-const LIMIT: u64 = 64 << 10;
-
-/// A connection's half of the server without a network.
-struct Connection {
-    writer: SessionWriter,
-    ingest: Ingest,
-}
-
-impl Connection {
-    fn open(repository: &WritableRepository) -> Self {
-        let (writer, state) =
-            SessionWriter::open(repository, &header(LENGTH), LIMIT, &StopFlag::default()).unwrap();
-        let mut ingest = Ingest::AwaitingHello;
-        ingest.begin(state);
-        Self { writer, ingest }
-    }
-
-    /// Stores one frame; true if its epoch was acknowledged.
-    fn store(&mut self, payload: &[u8]) -> Result<bool, Error> {
-        let frame = FrameHeader::new(FrameKind::Records, payload).unwrap();
-        let Action::Store { ends } = self.ingest.frame(frame, payload)? else {
-            panic!("records are stored");
-        };
-        self.writer.append(&frame, payload)?;
-        if let Some(ends) = ends {
-            self.writer.commit(ends.epoch(), ends.seq())?;
-            if let Some(state) = self.ingest.state() {
-                self.writer.keep_state_if_due(state);
-            }
-        }
-        Ok(ends.is_some())
-    }
-
-    fn close(mut self) {
-        if let Some(state) = self.ingest.state() {
-            self.writer.keep_state_at_end(state);
-        }
-    }
-
-    fn durable(&self) -> (u64, u64) {
-        let end = self.writer.acknowledged();
-        (end.epoch.get(), end.seq.get())
-    }
-}
-
-fn image(repository: &Repository, at: At) -> Vec<u8> {
-    let source = Source { volume: VOLUME, session: Some(SESSION), at };
-    let found = Found::find(repository, &source, &StopFlag::default()).unwrap();
-    let mut image = vec![0; usize::try_from(LENGTH).unwrap()];
-    found.write_to(&mut image, &StopFlag::default(), |_| {}).unwrap();
-    image
-}
 
 fn stream(repository: &Repository) -> Stream {
     let volumes = list(repository, &StopFlag::default()).unwrap();
@@ -90,48 +38,32 @@ fn assert_sound(repository: &Repository) {
     assert_eq!(verify(repository, &StopFlag::default(), |_| {}).unwrap().damage, []);
 }
 
-fn segments(store: &FaultyStore) -> Vec<u64> {
-    let names = store.storage().list(&session_dir(VOLUME, SESSION)).unwrap();
-    let mut numbers: Vec<_> = names
-        .iter()
-        .filter_map(|name| SegmentNumber::from_file_name(name))
-        .map(|it| it.0)
-        .collect();
-    numbers.sort_unstable();
-    numbers
-}
-
-/// A first sync, writes in many epochs, a gap.
-fn history(driver: &mut Driver) -> Vec<Vec<u8>> {
-    let mut frames = vec![driver.first_sync()];
-    for number in 0..30_u8 {
-        let offset = u64::from(number % 6) * BLOCK / 2;
-        frames.push(driver.write(offset, 3 * SECTOR, number));
-        frames.push([driver.write(offset + BLOCK, SECTOR, number), driver.epoch_end()].concat());
-    }
-    frames.push(driver.bridged_gap(0xdd));
-    frames
-}
-
 #[test]
 fn a_hello_costs_as_many_requests_after_a_long_history_as_after_a_short_one() {
-    let requests = [20, 400].map(|epochs| {
-        let store = FaultyStore::default();
-        let repository = store.repository();
-        let mut driver = Driver::default();
-        let mut connection = Connection::open(&repository);
-        assert!(connection.store(&driver.first_sync()).unwrap());
-        for byte in 0..epochs {
-            let byte = u8::try_from(byte % 256).unwrap();
-            let epoch = [driver.write(0, SECTOR, byte), driver.epoch_end()].concat();
-            assert!(connection.store(&epoch).unwrap());
-        }
-        connection.close();
-        let before = (store.gets(), store.listed());
-        drop(Connection::open(&repository));
-        (store.gets() - before.0, store.listed() - before.1)
-    });
+    let dir = common::scratch();
+    let encrypted = |store: &FaultyStore| {
+        let key = KeySource::KeyFile(dir.path().join("key"));
+        WritableRepository::init_in_with(store.store(), Compression::None, &key).unwrap()
+    };
+    let requests =
+        [(20, false), (400, false), (20, true), (400, true)].map(|(epochs, is_sealed)| {
+            let store = FaultyStore::default();
+            let repository = if is_sealed { encrypted(&store) } else { store.repository() };
+            let mut driver = Driver::default();
+            let mut connection = Connection::open(&repository);
+            assert!(connection.store(&driver.first_sync()).unwrap());
+            for byte in 0..epochs {
+                let byte = u8::try_from(byte % 256).unwrap();
+                let epoch = [driver.write(0, SECTOR, byte), driver.epoch_end()].concat();
+                assert!(connection.store(&epoch).unwrap());
+            }
+            connection.close();
+            let before = (store.gets(), store.listed());
+            drop(Connection::open(&repository));
+            (store.gets() - before.0, store.listed() - before.1)
+        });
     assert_eq!(requests[0], requests[1]);
+    assert_eq!(requests[2], requests[3], "encrypted");
     println!("{requests:?} GETs and listed objects");
 }
 

@@ -34,13 +34,11 @@ fn refused(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn serve(server: &S3Server) -> Served {
-    let mut child = program(server)
-        .args(["serve", "--insecure", "--listen", "127.0.0.1:0", "--repository", URL])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+fn serve(server: &S3Server, more: impl FnOnce(&mut Command)) -> Served {
+    let mut command = program(server);
+    command.args(["serve", "--insecure", "--listen", "127.0.0.1:0", "--repository", URL]);
+    more(&mut command);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let address = line.trim().strip_prefix("listening on ").expect(&line).parse().unwrap();
@@ -58,7 +56,7 @@ fn a_stream_is_stored_in_s3_and_restored_from_there() {
 
     let mut driver = Driver::default();
     let mut want = common::base_image();
-    let mut process = serve(&server);
+    let mut process = serve(&server, |_| {});
     let (mut client, ..) = Client::resume(process.address);
     client.records(&driver.first_sync());
     assert_eq!(client.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
@@ -74,7 +72,7 @@ fn a_stream_is_stored_in_s3_and_restored_from_there() {
                     other => panic!("{other:?}"),
                 }
             }
-            process = serve(&server);
+            process = serve(&server, |_| {});
             let (next, durable, seq) = Client::resume(process.address);
             assert_eq!((durable, seq), (epoch, driver.seq));
             client = next;
@@ -105,6 +103,40 @@ fn a_stream_is_stored_in_s3_and_restored_from_there() {
     let args = ["--volume", &volume, "--from", "t0", "--to", "latest", "--content", "--json"];
     let changed = done(&run(at("diff").args(args)));
     assert!(changed.contains("\"offset\": 0") && changed.contains("512"), "{changed}");
+}
+
+#[test]
+fn an_encrypted_repository_in_s3_wants_its_key() {
+    let server = S3Server::start();
+    let dir = common::scratch();
+    let key = dir.path().join("key");
+    let encryption = format!("key-file={}", key.display());
+    let init = ["init", "--encryption", &encryption, "--compression", "zstd", URL];
+    assert!(done(&run(program(&server).args(init))).contains("is lost: keep a copy"));
+    let at = |args: &[&str]| {
+        let mut command = program(&server);
+        command.args(args).args(["--repository", URL]);
+        command
+    };
+    let locked = refused(&run(&mut at(&["serve", "--insecure", "--listen", "127.0.0.1:0"])));
+    assert!(locked.contains("--key-file"), "{locked}");
+    let mut driver = Driver::default();
+    let process = serve(&server, |command| _ = command.arg("--key-file").arg(&key));
+    let (mut client, ..) = Client::resume(process.address);
+    client.records(&driver.first_sync());
+    assert_eq!(client.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
+    drop((client, process));
+    let volume = VOLUME.to_string();
+    let bookmark = ["bookmark", "add", "--volume", &volume, "begin"];
+    done(&run(at(&bookmark).arg("--key-file").arg(&key)));
+    let image = dir.path().join("volume.img");
+    let mut restore = at(&["restore", "--volume", &volume, "--at", "begin"]);
+    let locked = refused(&run(restore.arg("--to").arg(&image)));
+    assert!(locked.contains("--key-file"), "{locked}");
+    done(&run(restore.arg("--key-file").arg(&key)));
+    assert!(std::fs::read(&image).unwrap() == common::base_image());
+    let done_without = done(&run(&mut at(&["verify"])));
+    assert!(done_without.contains("key"), "{done_without}");
 }
 
 #[test]

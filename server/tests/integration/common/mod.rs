@@ -5,6 +5,8 @@
 pub mod connection;
 pub mod counting;
 #[cfg(feature = "cloud")]
+pub mod object_stream;
+#[cfg(feature = "cloud")]
 pub mod objects;
 #[cfg(feature = "cloud")]
 pub mod s3;

@@ -82,6 +82,11 @@ impl FaultyStore {
         held.into_iter().map(arrive).collect()
     }
 
+    /// The same objects in a store without faults.
+    pub fn healed(&self) -> Self {
+        Self { memory: Arc::clone(&self.memory), faults: Arc::default() }
+    }
+
     /// PUTs so far.
     pub fn puts(&self) -> usize {
         self.faults.lock().unwrap().puts
