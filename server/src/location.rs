@@ -103,8 +103,8 @@ impl Location {
     /// Makes a repository. A store of objects is probed first.
     ///
     /// # Errors
-    /// As [`WritableRepository::init_with`] and [`Self::store`]; [`Error::Unsafe`] for a store that does
-    /// not do what a repository needs.
+    /// As [`WritableRepository::init_with`] and [`Self::store`]; [`Error::Unsafe`] for a store that
+    /// does not do what a repository needs.
     pub fn init(&self, compression: Compression, key: &KeySource) -> Result<WritableRepository> {
         match self {
             Self::Directory(directory) => {
