@@ -4,30 +4,42 @@
 //! read as a whole and checked each time, so that no byte is given that is not the one received,
 //! whatever becomes of the file meanwhile, and little else is read. A sealed entry is read and
 //! opened as a whole.
+//!
+//! What is asked for is read in the order of the stream, whatever its order in the volume. For a
+//! restore several threads do so, each a stretch of the stream: a disk has their reads before it at
+//! the same time.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{mem, panic, thread};
 
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameError};
 
 use super::PointMap;
 use super::opened::Opened;
 use super::runs::{Entry, Records, Runs, Source};
+use crate::bytes::append;
 use crate::error::{Damage, Error, Result};
 use crate::format::index::TILE_BYTES;
 use crate::format::sealed::{SEALED_HEADER_LEN, SealedHeader};
 use crate::format::segment::SegmentNumber;
 use crate::reader::SessionReader;
+use crate::stop::StopFlag;
 use crate::storage::StoredFile;
 
 /// Bytes that are read at once, and the rest of a tile.
-const READ_BYTES: usize = 4 << 20;
-/// Bytes between two tiles that are read rather than skipped.
-const SLACK_BYTES: usize = 4 << 10;
+const READ_BYTES: usize = 256 << 10;
+/// Bytes between two tiles that are read rather than skipped: what a solid-state disk reads in the
+/// time that one more read takes.
+const SLACK_BYTES: usize = 32 << 10;
 /// Segments that are kept open.
 const FILES_MAX: usize = 64;
+/// Threads that read a window: a disk with a queue does several reads at once.
+const READERS: usize = 8;
+/// Pieces that a thread takes at a time, and the rest of their entry.
+const TAKEN: usize = 64;
 
 /// Reads the bytes of a point, from any number of threads.
 #[derive(Debug)]
@@ -37,11 +49,14 @@ pub struct PointReader {
     /// Protects the open segments.
     files: Mutex<HashMap<SegmentNumber, Arc<StoredFile>>>,
     opened: Opened,
+    /// Protects the buffers of reads that have ended, each of [`READ_BYTES`] and a tile at most:
+    /// there are no more than there were reads at the same time.
+    buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 /// A stretch of bytes of one tile that is wanted.
-#[derive(Clone, Copy, Debug)]
-struct Piece {
+#[derive(Debug)]
+struct Piece<'a> {
     entry: Entry,
     /// Where in the entry's payload the tile is.
     from: usize,
@@ -51,20 +66,31 @@ struct Piece {
     sum: u32,
     /// Bytes of the tile before those that are wanted.
     skip: usize,
-    /// Bytes that are wanted.
-    wanted: usize,
-    /// Where in the buffer.
-    to: usize,
+    /// Where those go that are wanted.
+    into: &'a mut [u8],
+}
+
+impl Piece<'_> {
+    /// Where in the stream it is.
+    fn place(&self) -> (SegmentNumber, u64, usize) {
+        (self.entry.segment, self.entry.offset, self.from)
+    }
 }
 
 impl PointReader {
     pub(crate) fn new(reader: SessionReader, map: PointMap) -> Self {
-        Self { reader, map, files: Mutex::default(), opened: Opened::default() }
+        let (files, buffers) = (Mutex::default(), Mutex::default());
+        Self { reader, map, files, opened: Opened::default(), buffers }
     }
 
     /// The map.
     pub fn map(&self) -> &PointMap {
         &self.map
+    }
+
+    /// True if parts of an entry cannot be read.
+    pub(crate) fn reads_whole_entries(&self) -> bool {
+        self.reader.seal().is_sealed()
     }
 
     /// Reads a part of the image. What is past its end is zeros.
@@ -73,68 +99,157 @@ impl PointReader {
     /// [`Error::Damaged`] if an entry that holds some of it is damaged; then the buffer's content
     /// is of no use.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let mut plan = Plan::default();
-        let end = offset.saturating_add(buffer.len() as u64);
-        self.map.visit(offset..end, &mut |runs, part, source| {
-            plan.add(runs, part, source, to_index(part.start - offset));
-        })?;
         buffer.fill(0);
-        self.carry_out(plan, buffer)
+        let end = offset.saturating_add(buffer.len() as u64);
+        let mut plan = Plan { pieces: Vec::new(), rest: buffer, at: offset };
+        self.map.visit(offset..end, &mut |runs, part, source| plan.add(runs, part, source))?;
+        self.carry_out(plan.pieces, 1, &StopFlag::default())
     }
 
-    /// Reads parts of the image, all of them stored, one behind the other into the buffer.
-    pub(crate) fn read_stored(&self, parts: &[Range<u64>], buffer: &mut [u8]) -> Result<()> {
-        let mut plan = Plan::default();
-        let mut to = 0;
-        for wanted in parts {
-            self.map.visit(wanted.clone(), &mut |runs, part, source| {
-                plan.add(runs, part, source, to);
-                to += to_index(part.end - part.start);
-            })?;
+    /// Reads what is stored of a window of the image, which is as long as the buffer, with several
+    /// threads; returns which parts of the window that is, in order. The rest are zeros, and of no
+    /// use in the buffer.
+    ///
+    /// # Errors
+    /// As for [`Self::read`]: of damage that which comes first in the stream. [`Error::Stopped`].
+    pub(crate) fn read_stored(
+        &self,
+        start: u64,
+        buffer: &mut [u8],
+        stop: &StopFlag,
+    ) -> Result<Vec<Range<u64>>> {
+        let end = start.saturating_add(buffer.len() as u64);
+        let mut plan = Plan { pieces: Vec::new(), rest: buffer, at: start };
+        let mut stored = Vec::new();
+        self.map.visit(start..end, &mut |runs, part, source| {
+            if matches!(source, Source::Stored { .. }) {
+                append(&mut stored, part.clone());
+            }
+            plan.add(runs, part, source);
+        })?;
+        let readers = READERS.min(1 + plan.pieces.len() / TAKEN);
+        self.carry_out(plan.pieces, readers, stop)?;
+        Ok(stored)
+    }
+
+    /// Reads the pieces in the order of the stream, with at most so many threads.
+    fn carry_out(&self, mut pieces: Vec<Piece<'_>>, readers: usize, stop: &StopFlag) -> Result<()> {
+        if stop.is_set() {
+            return Err(Error::Stopped);
         }
-        self.carry_out(plan, buffer)
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        pieces.sort_unstable_by_key(Piece::place);
+        let is_sealed = self.reads_whole_entries();
+        let groups = pieces.chunk_by_mut(|one, next| {
+            one.entry == next.entry && (is_sealed || next.from <= one.from + one.len + SLACK_BYTES)
+        });
+        if readers == 1 {
+            let mut buffer = self.buffers().pop().unwrap_or_default();
+            let read = groups.into_iter().try_for_each(|group| self.read_near(group, &mut buffer));
+            self.buffers().push(buffer);
+            return read;
+        }
+        // A panic ends the read.
+        let groups = Mutex::new(groups);
+        // Takes the next pieces, all of an entry's if it is opened as a whole.
+        let take = || {
+            let mut groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut count = 0;
+            let next = std::iter::from_fn(|| {
+                let group = if count < TAKEN { groups.next()? } else { return None };
+                count += group.len();
+                Some(group)
+            });
+            next.collect::<Vec<_>>()
+        };
+        let work = || {
+            let mut buffer = self.buffers().pop().unwrap_or_default();
+            let mut worked = Ok(());
+            // What comes before a piece that another thread has taken is read all the same: of all
+            // damage the first is found.
+            while worked.is_ok() {
+                let taken = take();
+                if taken.is_empty() {
+                    break;
+                }
+                worked = taken.into_iter().try_for_each(|group| {
+                    let place = group.first().map(Piece::place);
+                    let read = if stop.is_set() {
+                        Err(Error::Stopped)
+                    } else {
+                        self.read_near(group, &mut buffer)
+                    };
+                    read.map_err(|error| (place, error))
+                });
+            }
+            self.buffers().push(buffer);
+            worked
+        };
+        let mut failed = thread::scope(|scope| {
+            let spawn = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+            // Without more threads this one does all.
+            let others: Vec<_> = (1..readers).filter_map(spawn).collect();
+            let mut failed: Vec<_> = work().err().into_iter().collect();
+            for other in others {
+                let worked = other.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
+                failed.extend(worked.err());
+            }
+            failed
+        });
+        failed.sort_by_key(|(place, _)| *place);
+        failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    /// Reads the pieces in the order of the stream.
-    fn carry_out(&self, mut plan: Plan, buffer: &mut [u8]) -> Result<()> {
-        let place = |it: &Piece| (it.entry.segment, it.entry.offset, it.from);
-        plan.pieces.sort_unstable_by_key(place);
-        let mut scratch = Vec::new();
-        let mut rest = &plan.pieces[..];
-        while let Some(first) = rest.first() {
-            let mut end = first.from + first.len;
-            let is_near = |piece: &&Piece| {
-                let is_near = piece.entry == first.entry
-                    && piece.from <= end + SLACK_BYTES
-                    && piece.from < first.from + READ_BYTES;
-                end = end.max(piece.from + piece.len);
-                is_near
-            };
-            let count = rest.iter().take_while(is_near).count();
-            let (pieces, later) = rest.split_at(count);
-            rest = later;
-            self.read_tiles(pieces, buffer, &mut scratch)?;
+    /// Reads pieces of one entry that are in order and near each other.
+    fn read_near(&self, mut pieces: &mut [Piece<'_>], buffer: &mut Vec<u8>) -> Result<()> {
+        while let Some(first) = pieces.first() {
+            let limit = first.from + READ_BYTES;
+            let count = pieces.partition_point(|piece| piece.from < limit);
+            let (now, later) = mem::take(&mut pieces).split_at_mut(count);
+            pieces = later;
+            self.read_tiles(now, buffer)?;
         }
         Ok(())
     }
 
-    /// Reads and checks the tiles of an entry that hold the pieces, which are in order and not far
-    /// apart.
-    fn read_tiles(&self, pieces: &[Piece], buffer: &mut [u8], scratch: &mut Vec<u8>) -> Result<()> {
+    /// Reads and checks the tiles of an entry that hold the pieces.
+    fn read_tiles(&self, pieces: &mut [Piece<'_>], buffer: &mut Vec<u8>) -> Result<()> {
+        if let [piece] = pieces
+            && piece.into.len() == piece.len
+        {
+            self.fill(&piece.entry, piece.from, piece.into)?;
+            return self.check(&piece.entry, piece.into, piece.sum);
+        }
         let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return Ok(()) };
-        let entry = &first.entry;
-        scratch.resize(last.from + last.len - first.from, 0);
-        self.fill(entry, first.from, scratch)?;
+        let (entry, start) = (first.entry, first.from);
+        let len = last.from + last.len - start;
+        if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        let bytes = &mut buffer[..len];
+        self.fill(&entry, start, bytes)?;
         let mut checked = None;
         for piece in pieces {
-            let tile = &scratch[piece.from - first.from..][..piece.len];
-            if checked != Some(piece.from) && crc32c::crc32c(tile) != piece.sum {
-                return Err(self.damage(entry, FrameError::Checksum));
+            let tile = &bytes[piece.from - start..][..piece.len];
+            if checked != Some(piece.from) {
+                self.check(&entry, tile, piece.sum)?;
             }
             checked = Some(piece.from);
-            buffer[piece.to..][..piece.wanted].copy_from_slice(&tile[piece.skip..][..piece.wanted]);
+            piece.into.copy_from_slice(&tile[piece.skip..][..piece.into.len()]);
         }
         Ok(())
+    }
+
+    fn check(&self, entry: &Entry, tile: &[u8], sum: u32) -> Result<()> {
+        let is_sound = crc32c::crc32c(tile) == sum;
+        if is_sound { Ok(()) } else { Err(self.damage(entry, FrameError::Checksum)) }
+    }
+
+    fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        // Each change is one call.
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads bytes of an entry's payload.
@@ -201,33 +316,43 @@ impl PointReader {
     }
 }
 
-/// What is to be read.
-#[derive(Default)]
-struct Plan {
-    pieces: Vec<Piece>,
+/// What is to be read, in the order of the volume.
+struct Plan<'a> {
+    pieces: Vec<Piece<'a>>,
+    /// What no piece goes into yet.
+    rest: &'a mut [u8],
+    /// Where in the volume that begins.
+    at: u64,
 }
 
-impl Plan {
+impl<'a> Plan<'a> {
     /// Adds a part of a run, tile by tile.
-    fn add(&mut self, runs: &Runs, part: &Range<u64>, source: Source, mut to: usize) {
+    fn add(&mut self, runs: &Runs, part: &Range<u64>, source: Source) {
         let Source::Stored { entry, records } = source else { return };
+        self.take_to(part.start);
         let mut at = part.start;
         while at < part.end {
             let (tile, end) = tile_of(&records, at);
             let next = end.min(part.end);
-            let wanted = to_index(next - at);
+            let into = self.take_to(next);
             self.pieces.push(Piece {
                 entry: runs.entries[entry as usize],
                 from: to_index(records.place(tile)),
                 len: to_index(end - tile),
                 sum: runs.tiles[records.tile(at) as usize],
                 skip: to_index(at - tile),
-                wanted,
-                to,
+                into,
             });
-            to += wanted;
             at = next;
         }
+    }
+
+    /// The buffer's bytes up to a byte of the volume.
+    fn take_to(&mut self, end: u64) -> &'a mut [u8] {
+        let len = to_index(end - self.at);
+        let (taken, rest) = mem::take(&mut self.rest).split_at_mut(len);
+        (self.rest, self.at) = (rest, end);
+        taken
     }
 }
 

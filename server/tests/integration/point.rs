@@ -264,6 +264,66 @@ fn the_image_of_the_map_is_that_of_a_replay_whatever_the_stream_is() {
     assert!(on_maps > 100, "{on_maps} images on kept maps");
 }
 
+#[test]
+fn a_volume_of_many_windows_is_restored_whole_and_of_its_damage_the_first_is_named() {
+    const LONG: u64 = (33 << 20) + SECTOR;
+    const WRITES: u64 = 1500;
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    let mut sync = driver.start();
+    sync.extend(driver.plain(RecordKind::Unallocated, 0, LONG));
+    sync.extend([driver.base_complete(), driver.epoch_end()].concat());
+    let (mut frames, mut numbers) = (vec![sync], Numbers(3));
+    let mut want = vec![0; usize::try_from(LONG).unwrap()];
+    let mut write = |driver: &mut Driver, offset: u64, len: u64| {
+        let bytes = content(driver.seq + 1, len);
+        let start = usize::try_from(offset).unwrap();
+        want[start..start + bytes.len()].copy_from_slice(&bytes);
+        driver.data(RecordKind::Write, offset, &bytes)
+    };
+    // At the volume's end and across that of a window; then here and there, some over others.
+    for offset in [LONG - 8 * SECTOR, 32 << 20] {
+        let len = (70 * SECTOR * 4).min(LONG - offset + 4 * SECTOR);
+        let record = write(&mut driver, offset - 4 * SECTOR, len);
+        frames.push([record, driver.epoch_end()].concat());
+    }
+    for _ in 0..WRITES / 100 {
+        let mut frame = Vec::new();
+        for _ in 0..100 {
+            let (place, len) = (numbers.below(3 << 10), 1 + numbers.below(9));
+            frame.extend(write(&mut driver, place * 20 * SECTOR, len * SECTOR));
+        }
+        frames.push([frame, driver.epoch_end()].concat());
+    }
+    common::ingest(&root, LONG, 200 << 10, &frames);
+    let (_, image) = common::image(&root, At::Latest).unwrap();
+    assert!(image == want);
+    // Damage in many entries, whose content alone is damaged.
+    store_index(&root, LONG);
+    let numbers = 2..=4;
+    for number in numbers.clone() {
+        let mut bytes = fs::read(segment(&root, number)).unwrap();
+        let len = bytes.len();
+        for byte in bytes[200..len - 200].iter_mut().step_by(512) {
+            *byte ^= 1;
+        }
+        fs::write(segment(&root, number), bytes).unwrap();
+    }
+    for _ in 0..20 {
+        let Err(Error::Damaged { path, offset, .. }) = common::image(&root, At::Latest) else {
+            panic!("a damaged entry is restored")
+        };
+        assert_eq!((path, offset), (segment(&root, *numbers.start()), 64));
+    }
+}
+
+/// Makes the indices of a repository's finished segments whole.
+fn store_index(root: &Path, length: u64) {
+    let (repository, stop) = (common::repository(root), StopFlag::default());
+    drop(SessionWriter::open(&repository, &common::header(length), 200 << 10, &stop).unwrap());
+}
+
 /// How many of these frames are whole epochs.
 fn epochs_in(frames: &[Vec<u8>]) -> usize {
     let ends = |frame: &Vec<u8>| {
