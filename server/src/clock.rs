@@ -27,6 +27,13 @@ pub struct Instant {
     pub time: FileTime,
 }
 
+impl Instant {
+    /// A tick earlier in the same run.
+    pub(crate) fn tick_before(self) -> Self {
+        Self { time: FileTime::new(self.time.get().saturating_sub(1)), ..self }
+    }
+}
+
 /// A run of the wall clock: its first and its last reading.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Run {

@@ -525,6 +525,14 @@ pub enum Damage {
     /// An entry reaches past the acknowledged end.
     #[error("an entry reaches past the acknowledged end at byte {0}")]
     Overlong(u64),
+    /// The stream cannot be read from here on, but has points before.
+    #[error("{why}; points up to {} can be restored all the same", time::to_text(*.last))]
+    Tail {
+        /// The damage.
+        why: Box<Damage>,
+        /// The last point before it.
+        last: FileTime,
+    },
     /// An index is not that of its segment.
     #[error("it is not what the segment says: remove it, the server makes it again")]
     Index,
@@ -553,6 +561,11 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// True for an index that is not that of its segment, without which the stream can be read.
+    pub(crate) fn is_of_index(&self) -> bool {
+        matches!(self, Self::Damaged { why: Damage::Index, .. })
     }
 
     /// Damage, if this is that a file is missing which must be there.

@@ -87,6 +87,8 @@ pub enum Content {
     Damaged {
         /// How.
         error: String,
+        /// Every stretch of instants before the damage; they can be restored.
+        points: Vec<Points>,
     },
 }
 
@@ -161,6 +163,13 @@ pub struct Points {
     pub to: String,
 }
 
+impl Points {
+    fn of(range: &PointRange) -> Self {
+        let [from, to] = [range.from, range.to].map(|place| time::to_text(place.time()));
+        Self { from, to }
+    }
+}
+
 /// A stretch of instants in which writes were not captured.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Gap {
@@ -213,7 +222,7 @@ fn session(
     let content = header.and_then(|header| content(repository, header, stop));
     let content = match content {
         Err(Error::Stopped) => return Err(Error::Stopped),
-        Err(error) => Content::Damaged { error: error.to_string() },
+        Err(error) => Content::Damaged { error: error.to_string(), points: Vec::new() },
         Ok(content) => content,
     };
     Ok(Session { session: id.to_string(), shape, content })
@@ -221,8 +230,13 @@ fn session(
 
 fn content(repository: &Repository, header: SessionHeader, stop: &StopFlag) -> Result<Content> {
     let reader = SessionReader::open(repository.store(), header)?;
-    let state = reader.survey(stop)?;
+    let survey = reader.survey_sound(stop)?;
+    let (damage, state) = (survey.damage(), survey.state);
     let timeline = state.timeline();
+    if let Some(damage) = damage {
+        let points = timeline.ranges_before().iter().map(Points::of).collect();
+        return Ok(Content::Damaged { error: damage.to_string(), points });
+    }
     let stream = stream(&reader, &state)?;
     Ok(if timeline.last().is_none() {
         Content::Empty
@@ -237,10 +251,6 @@ fn content(repository: &Repository, header: SessionHeader, stop: &StopFlag) -> R
 
 fn stream(reader: &SessionReader, state: &StreamState) -> Result<Stream> {
     let timeline = state.timeline();
-    let points = |range: &PointRange| Points {
-        from: time::to_text(range.from.time()),
-        to: time::to_text(range.to.time()),
-    };
     let gap = |gap: &timeline::Gap| Gap {
         from: time::to_text(gap.begin.time()),
         to: gap.end.map(|end| time::to_text(end.time())),
@@ -258,7 +268,7 @@ fn stream(reader: &SessionReader, state: &StreamState) -> Result<Stream> {
             to: time::to_text(to.time),
             seconds: to.monotonic.saturating_sub(from.monotonic) / FileTime::TICKS_PER_SECOND,
         }),
-        points: timeline.ranges().iter().map(points).collect(),
+        points: timeline.ranges().iter().map(Points::of).collect(),
         blocks: timeline.coverage().total,
         blocks_known: timeline.coverage().known,
         excluded_bytes: timeline.excluded_bytes(),

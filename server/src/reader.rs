@@ -34,10 +34,12 @@ use crate::stream::{Accepted, StreamState, Violation};
 pub(crate) mod claims;
 mod index;
 mod segment;
+mod sound;
 
 use claims::{Claims, read_claim};
 pub(crate) use index::IndexReader;
 pub(crate) use segment::SegmentReader;
+pub use sound::Survey;
 
 /// Bytes read ahead of a segment whose index is read: a few headers.
 const SURVEY_BUFFER_BYTES: usize = 4 << 10;
@@ -161,8 +163,7 @@ impl SessionReader {
         with_indices(|indices| {
             let mut state = before.clone();
             let mut entry = from.map(|from| from.entry);
-            let how = How { indices, stop };
-            self.entries(begin, how, |_, found| {
+            self.visit(begin, indices, stop, |_, found| {
                 if let Some(watermark) = found.watermark() {
                     state.mark(watermark)?;
                     return Ok(Wanted::More);
@@ -177,15 +178,20 @@ impl SessionReader {
     }
 
     /// Visits the entries from a place on, in order, until no more are wanted.
-    fn entries(
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; if [`Error::is_of_index`] says so, what was visited must be dropped.
+    pub(crate) fn visit(
         &self,
         (first, offset): (SegmentNumber, u64),
-        how: How<'_>,
+        indices: Indices,
+        stop: &StopFlag,
         mut visit: impl FnMut(SegmentNumber, &EntryIndex) -> Result<Wanted, Violation>,
     ) -> Result<()> {
         for number in self.segments().filter(|number| *number >= first) {
             let offset = if number == first { offset } else { 0 };
             let visit = |found: &EntryIndex| visit(number, found);
+            let how = How { indices, stop };
             if self.entries_of(number, offset, how, visit)? == Wanted::Enough {
                 break;
             }
@@ -614,8 +620,7 @@ impl SessionReader {
             None => ((SegmentNumber::FIRST, 0), StreamState::new(self.header.geometry)),
         };
         let mut wanted = Wanted::More;
-        let how = How { indices, stop };
-        self.entries(begin, how, |segment, found| {
+        self.visit(begin, indices, stop, |segment, found| {
             if let Some(watermark) = found.watermark() {
                 state.mark(watermark)?;
             }
@@ -824,7 +829,7 @@ pub(crate) enum Indices {
 /// Reads with the indices, and once more without if one of them is not that of its segment.
 pub(crate) fn with_indices<T>(mut read: impl FnMut(Indices) -> Result<T>) -> Result<T> {
     match read(Indices::Used) {
-        Err(error @ Error::Damaged { why: Damage::Index, .. }) => {
+        Err(error) if error.is_of_index() => {
             log::warn!("no index is used: {error}");
             read(Indices::Ignored)
         }

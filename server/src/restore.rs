@@ -204,7 +204,8 @@ impl Found {
 
 impl From<Choice> for Found {
     fn from(Choice { surveyed, point, passed_over }: Choice) -> Self {
-        let last_base = surveyed.state.timeline().last_base().map_or(Seq::new(0), |it| it.seq);
+        let last_base =
+            surveyed.survey.state.timeline().last_base().map_or(Seq::new(0), |it| it.seq);
         Self { reader: surveyed.reader.clone(), point, last_base, passed_over }
     }
 }

@@ -22,6 +22,7 @@ use snapless_wire::record::RecordHeader;
 use crate::clock::{Clock, Instant, Reading, Readings};
 use crate::time;
 
+mod before;
 mod stored;
 
 /// A record's place in the stream.
@@ -167,6 +168,16 @@ impl Cut {
             Self::Base => false,
             Self::Through(seq) => place.seq <= *seq,
             Self::Until(instant) => place.at <= *instant,
+        }
+    }
+
+    /// True if no change behind this place belongs to the image.
+    pub(crate) fn ends_with(&self, place: Place) -> bool {
+        match self {
+            Self::Base => true,
+            Self::Through(seq) => place.seq >= *seq,
+            // A later record may have the same instant.
+            Self::Until(instant) => place.at > *instant,
         }
     }
 }

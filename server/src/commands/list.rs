@@ -60,8 +60,11 @@ fn print_session(session: &Session) {
             anstream::println!("    state     {GOOD}complete{GOOD:#}");
             print_stream(stream);
         }
-        Content::Damaged { error } => {
+        Content::Damaged { error, points } => {
             anstream::println!("    state     {BAD}damaged{BAD:#}: {error}");
+            for points in points {
+                anstream::println!("    points    {} to {}", points.from, points.to);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::error::Result;
-use crate::list::{Content, Stream};
+use crate::list::{Content, Points, Stream};
 use crate::points::{Report, Request, Session, points};
 
 use super::bookmark;
@@ -28,8 +28,9 @@ fn print(report: &Report) {
     for session in &report.sessions {
         anstream::println!("  session {}", session.listed.session);
         match &session.listed.content {
-            Content::Damaged { error } => {
+            Content::Damaged { error, points } => {
                 anstream::println!("    {BAD}damaged{BAD:#}: {error}");
+                points.iter().for_each(print_points);
             }
             Content::Empty => anstream::println!("    nothing acknowledged yet"),
             Content::FirstSync(stream) => {
@@ -44,14 +45,16 @@ fn print(report: &Report) {
     report.bookmarks.iter().for_each(bookmark::print);
 }
 
+fn print_points(points: &Points) {
+    anstream::println!("    {GOOD}points{GOOD:#}  {} to {}", points.from, points.to);
+}
+
 fn print_stream(session: &Session, stream: &Stream) {
     if let Some(t0) = &stream.t0 {
         let whole = if stream.t0_restorable { "" } else { " (cannot be restored)" };
         anstream::println!("    t0      {t0}{whole}");
     }
-    for points in &stream.points {
-        anstream::println!("    {GOOD}points{GOOD:#}  {} to {}", points.from, points.to);
-    }
+    stream.points.iter().for_each(print_points);
     for gap in &stream.gaps {
         let reason = gap.reason_text;
         match &gap.to {

@@ -80,7 +80,9 @@ impl PointMap {
                 return Wanted::Enough;
             }
             builder.apply(found);
-            Wanted::More
+            // What follows may be damaged.
+            let is_last = place.seq >= *last_base && cut.ends_with(place);
+            if is_last { Wanted::Enough } else { Wanted::More }
         };
         reader.headers(begin, indices, stop, record, |_, _, _| Wanted::More)?;
         builder.finish(origin)

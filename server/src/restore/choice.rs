@@ -10,10 +10,9 @@ use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
-use crate::reader::SessionReader;
+use crate::reader::{SessionReader, Survey};
 use crate::repository::{Presence, Repository};
 use crate::stop::StopFlag;
-use crate::stream::StreamState;
 use crate::timeline::{At, Point};
 
 /// Which image to restore.
@@ -49,7 +48,27 @@ pub(super) struct Choice {
 #[derive(Debug)]
 pub(super) struct Surveyed {
     pub(super) reader: SessionReader,
-    pub(super) state: StreamState,
+    pub(super) survey: Survey,
+}
+
+impl Surveyed {
+    /// Finds the point.
+    ///
+    /// # Errors
+    /// [`Error::NotRestorable`], or the damage before which it does not lie.
+    fn resolve(&self, at: At) -> Result<Point> {
+        let session = self.reader.header().session;
+        let timeline = self.survey.state.timeline();
+        let found = match self.survey.damage() {
+            None => timeline.resolve(at),
+            Some(damage) => {
+                let found = timeline.resolve_before(at);
+                log::warn!("session {session} is read up to its damage: {damage}");
+                found.ok_or(damage)?
+            }
+        };
+        found.map_err(|why| Error::NotRestorable { session, why, other: None })
+    }
 }
 
 /// Surveys sessions of a repository, each once.
@@ -82,8 +101,7 @@ impl<'a> Surveyor<'a> {
             return Err(Error::NoSession { volume, session });
         };
         let surveyed = self.survey(header)?;
-        let point = surveyed.state.timeline().resolve(source.at);
-        let point = point.map_err(|why| Error::NotRestorable { session, why, other: None })?;
+        let point = surveyed.resolve(source.at)?;
         Ok(Choice { surveyed, point, passed_over: Vec::new() })
     }
 
@@ -92,8 +110,8 @@ impl<'a> Surveyor<'a> {
             return Ok(Rc::clone(known));
         }
         let reader = SessionReader::open(self.repository.store(), header)?;
-        let state = reader.survey(self.stop)?;
-        let surveyed = Rc::new(Surveyed { reader, state });
+        let survey = reader.survey_sound(self.stop)?;
+        let surveyed = Rc::new(Surveyed { reader, survey });
         self.known.push(Rc::clone(&surveyed));
         Ok(surveyed)
     }
@@ -141,25 +159,26 @@ impl<'a, 'b> Search<'a, 'b> {
                     continue;
                 }
             };
-            let timeline = surveyed.state.timeline();
+            let t0 = surveyed.survey.state.timeline().t0();
             if let (At::Time(time) | At::Exact { time, .. }, Some(t0), [_, ..]) =
-                (at, timeline.t0(), &self.left[..])
+                (at, t0, &self.left[..])
                 && time < t0.time()
             {
                 continue;
             }
-            match (timeline.resolve(at), at) {
+            match (surveyed.resolve(at), at) {
                 (Ok(point), _) => {
                     return Ok(Choice { surveyed, point, passed_over: self.passed_over });
                 }
                 // An older session says nothing of this time.
-                (Err(why), At::Time(_) | At::Exact { .. }) => {
+                (
+                    Err(Error::NotRestorable { session, why, .. }),
+                    At::Time(_) | At::Exact { .. },
+                ) => {
                     let other = self.last_point()?;
                     return Err(Error::NotRestorable { session, why, other });
                 }
-                (Err(why), At::T0 | At::Latest) => {
-                    self.pass_over(session, Error::NotRestorable { session, why, other: None })?;
-                }
+                (Err(error), _) => self.pass_over(session, error)?,
             }
         }
         // There was a session at least, and it was passed over.
@@ -183,12 +202,12 @@ impl<'a, 'b> Search<'a, 'b> {
     fn last_point(&mut self) -> Result<Option<(SessionId, FileTime)>> {
         while let Some(header) = self.left.pop() {
             let latest = match self.surveyor.survey(header) {
-                Ok(surveyed) => surveyed.state.timeline().latest(),
+                Ok(surveyed) => surveyed.survey.latest(),
                 Err(error) if error.is_damage() => None,
                 Err(error) => return Err(error),
             };
-            if let Some(place) = latest {
-                return Ok(Some((header.session, place.time())));
+            if let Some(latest) = latest {
+                return Ok(Some((header.session, latest)));
             }
         }
         Ok(None)

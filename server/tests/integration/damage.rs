@@ -20,7 +20,7 @@ use snapless_server::verify::{Report, verify};
 use snapless_server::writer::SessionWriter;
 use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::frame::{FrameHeader, FrameKind};
-use snapless_wire::id::SessionId;
+use snapless_wire::id::{FileTime, SessionId};
 
 /// No segment of these tests is ever full.
 const LIMIT: u64 = 1 << 20;
@@ -230,6 +230,72 @@ fn one_damaged_entry_does_not_hide_the_next_one_and_no_image_is_made_of_it() {
     let failed = common::restore_to(&root, source, &to).unwrap_err();
     assert!(matches!(failed, Error::Damaged { why: Damage::Frame(_), .. }), "{failed}");
     assert!(!to.exists());
+}
+
+#[test]
+fn damage_in_the_newest_entries_costs_no_earlier_point() {
+    for in_gap in [false, true] {
+        let dir = common::scratch();
+        let root = dir.path().join("repository");
+        let mut driver = Driver::default();
+        let mut frames = vec![driver.start()];
+        frames.extend((0..5).map(|block| driver.blocks(block..block + 1)));
+        frames.push([driver.base_complete(), driver.epoch_end()].concat());
+        let mut image = common::base_image();
+        // The instant of each entry's last record, and the image there.
+        let mut images = vec![(driver.time - driver.tick, image.clone())];
+        for byte in 0x40..0x46 {
+            if in_gap && byte == 0x42 {
+                frames.push(driver.bridged_gap(byte));
+                common::patch(&mut image, 0, BLOCK, byte);
+            } else {
+                frames.push([driver.write(SECTOR, SECTOR, byte), driver.epoch_end()].concat());
+                common::patch(&mut image, SECTOR, SECTOR, byte);
+            }
+            images.push((driver.time - driver.tick, image.clone()));
+        }
+        common::ingest(&root, LENGTH, LIMIT, &frames);
+        let good = fs::read(segment(&root)).unwrap();
+        let mut start = 64;
+        for (entry, frame) in frames.iter().enumerate() {
+            // The header of the entry, its first record's, and its last byte.
+            for byte in [start + 6, start + 16 + 24, start + 16 + frame.len() - 1] {
+                let mut bad = good.clone();
+                bad[byte] ^= 1;
+                fs::write(segment(&root), bad).unwrap();
+                // A point is the end of an entry before the last one that is sound.
+                let sound = (entry + 1).saturating_sub(frames.len() - images.len() + 2);
+                check_points(&root, &images, sound, &format!("byte {byte} of entry {entry}"));
+            }
+            start += 16 + frame.len();
+        }
+    }
+}
+
+/// Checks that just so many of these points can be restored, besides t0, and that `list` names the
+/// last instant that can be.
+fn check_points(root: &Path, images: &[(u64, Vec<u8>)], sound: usize, why: &str) {
+    for (index, (time, want)) in images.iter().enumerate() {
+        match common::image(root, At::Time(FileTime::new(*time))) {
+            Ok((_, found)) => assert!(index < sound && found == *want, "{why}: point {index}"),
+            Err(Error::Damaged { .. }) => assert!(index >= sound, "{why}: point {index}"),
+            Err(error) => panic!("{why}: point {index}: {error}"),
+        }
+    }
+    let latest = common::image(root, At::Latest);
+    assert!(matches!(latest, Err(Error::Damaged { .. })), "{why}: {latest:?}");
+    let listed = list(&Repository::open(root).unwrap(), &StopFlag::default()).unwrap();
+    let Content::Damaged { points, .. } = &listed[0].sessions[0].content else {
+        panic!("{why}: {listed:?}")
+    };
+    assert_eq!(points.is_empty(), sound == 0 && common::image(root, At::T0).is_err(), "{why}");
+    assert!(listed[0].latest.is_none(), "{why}");
+    let Some(points) = points.last() else { return };
+    let last = snapless_server::time::from_text(&points.to).unwrap();
+    let past = FileTime::new(last.get() + 1);
+    assert!(common::image(root, At::Time(last)).is_ok(), "{why}: {last:?}");
+    let refused = common::image(root, At::Time(past)).unwrap_err();
+    assert!(matches!(refused, Error::Damaged { why: Damage::Tail { .. }, .. }), "{why}: {refused}");
 }
 
 #[test]

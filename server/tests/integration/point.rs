@@ -390,10 +390,8 @@ fn no_flipped_byte_of_a_segment_gives_a_wrong_image() {
                 }
             }
         }
-        // What only a later point needs, and headers that an index has, cost no point. Without an
-        // index any damage may have moved an instant.
-        assert!(refused > 1000, "{right} right, {refused} refused");
-        assert_eq!(right > 1000, keeps, "{right} right, {refused} refused");
+        // What only a later point needs costs no point, and neither do headers that an index has.
+        assert!(refused > 1000 && right > 1000, "{right} right, {refused} refused");
     }
 }
 

@@ -58,7 +58,7 @@ pub fn reports(site: &Site) -> Result<(), String> {
     }
     for volume in list(&repository, &stop).map_err(|error| error.to_string())? {
         for session in &volume.sessions {
-            if let list::Content::Damaged { error } = &session.content {
+            if let list::Content::Damaged { error, .. } = &session.content {
                 return Err(format!("list finds damage where there is none: {error}"));
             }
         }
