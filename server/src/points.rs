@@ -60,7 +60,7 @@ pub struct Request {
     pub volume: VolumeGuid,
     /// One session only.
     pub session: Option<SessionId>,
-    /// Also the quiet stretches before the present one: reads the headers of the whole history.
+    /// Also the quiet stretches before the present one: reads the indices of the whole history.
     pub quiet: bool,
 }
 
@@ -125,15 +125,16 @@ fn before(
     };
     let reader = SessionReader::open(repository.store(), header)?;
     let total = reader.stored_bytes()?;
-    let mut stretches = Stretches::default();
-    walk(&reader, stop, |done| progress(done, total), |met| stretches.meet(met))?;
-    Ok(stretches.found)
+    let begin = Stretches::default();
+    let (stretches, walked) =
+        walk(&reader, &begin, stop, |done| progress(done, total), Stretches::meet);
+    walked.map(|()| stretches.found)
 }
 
 /// What the clocks showed: the time, and the ticks of the clock that is never set.
 type Reading = (FileTime, u64);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Stretches {
     last: Option<Reading>,
     /// The last watermark after the last record.

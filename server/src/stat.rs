@@ -242,7 +242,7 @@ fn sessions(repository: &Repository, volume: VolumeGuid) -> Result<Vec<Opened>> 
 }
 
 /// Counts records and files.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Count {
     sessions: u64,
     segments: u64,
@@ -272,7 +272,11 @@ impl Count {
         progress: impl FnMut(u64),
     ) -> Result<Option<String>> {
         let walked = match reader {
-            Ok(reader) => walk(reader, stop, progress, |met| self.meet(met)),
+            Ok(reader) => {
+                let (count, walked) = walk(reader, self, stop, progress, Self::meet);
+                *self = count;
+                walked
+            }
             Err(_) => Ok(()),
         };
         if let Some((first, last)) = self.first_and_last {

@@ -1,4 +1,5 @@
-//! Walks through what a session has stored, and reads no content.
+//! Walks through what a session has stored. Reads the segments' indices, and of what they lack the
+//! segments.
 //!
 //! The one place that reads the headers of a whole history for a report; whatever makes that
 //! cheaper belongs here.
@@ -6,12 +7,10 @@
 use snapless_wire::frame::{FRAME_HEADER_LEN, Watermark};
 use snapless_wire::record::RecordHeader;
 
-use crate::error::{Error, Result};
-use crate::reader::SessionReader;
+use crate::error::Result;
+use crate::format::segment::SegmentNumber;
+use crate::reader::{SessionReader, Wanted, with_indices};
 use crate::stop::StopFlag;
-
-/// Bytes read ahead: a few headers and little of the content between them.
-const BUFFER_BYTES: usize = 4 << 10;
 
 /// What is met, in the order of the stream.
 #[derive(Clone, Copy, Debug)]
@@ -37,39 +36,42 @@ pub(crate) enum Met<'a> {
 }
 
 /// Walks through a session's acknowledged stream. Tells `progress` how many bytes of it are done.
+/// Returns what `visit` has made of `begin`, up to the damage if there is any: an index may turn
+/// out not to be that of its segment, and then all begins anew.
 ///
 /// # Errors
-/// [`Error::Damaged`] if a header is not sound, or [`Error::Stopped`]. Damage of content, and a
-/// stream that breaks a rule, are not noticed.
-pub(crate) fn walk(
+/// [`crate::error::Error::Damaged`] if a header is not sound, or an entry that no index has;
+/// [`crate::error::Error::Stopped`]. Damage of other content, and a stream that breaks a rule, are
+/// not noticed.
+pub(crate) fn walk<T: Clone>(
     reader: &SessionReader,
+    begin: &T,
     stop: &StopFlag,
     mut progress: impl FnMut(u64),
-    mut visit: impl FnMut(Met<'_>),
-) -> Result<()> {
-    let (mut done, mut payload) = (0, Vec::new());
-    for number in reader.segments() {
-        let mut segment = reader.segment(number, BUFFER_BYTES)?;
-        visit(Met::Segment { header_bytes: segment.entry_end() });
-        while segment.next_entry()? {
-            if stop.is_set() {
-                return Err(Error::Stopped);
+    mut visit: impl FnMut(&mut T, Met<'_>),
+) -> (T, Result<()>) {
+    let mut made = begin.clone();
+    let walked = with_indices(|indices| {
+        made = begin.clone();
+        let (mut done, mut segment) = (0, None);
+        reader.visit((SegmentNumber::FIRST, 0), indices, stop, |number, entry| {
+            if segment.replace(number) != Some(number) {
+                let header_bytes = entry.offset;
+                visit(&mut made, Met::Segment { header_bytes });
             }
-            let entry = segment.skim(&mut payload)?;
-            let bytes = segment.entry_end() - segment.entry_start();
-            visit(Met::Stored {
-                bytes,
-                frame: (FRAME_HEADER_LEN + entry.frame.payload_len()) as u64,
-            });
+            let bytes = entry.end() - entry.offset;
+            let frame = (FRAME_HEADER_LEN + entry.frame.payload_len()) as u64;
+            visit(&mut made, Met::Stored { bytes, frame });
             if let Some(watermark) = entry.watermark() {
-                visit(Met::Watermark(watermark));
+                visit(&mut made, Met::Watermark(watermark));
             } else {
-                visit(Met::Entry);
-                entry.records().for_each(|record| visit(Met::Record(record.header)));
+                visit(&mut made, Met::Entry);
+                entry.records().for_each(|record| visit(&mut made, Met::Record(record.header)));
             }
             done += bytes;
             progress(done);
-        }
-    }
-    Ok(())
+            Ok(Wanted::More)
+        })
+    });
+    (made, walked)
 }

@@ -32,7 +32,7 @@ pub struct Points {
     #[arg(long, value_name = "ID", value_parser = session)]
     pub session: Option<SessionId>,
     /// Also tell the stretches of a minute or more before now in which nothing was written: reads
-    /// the headers of the whole history.
+    /// the indices of the whole history.
     #[arg(long)]
     pub quiet: bool,
     /// Print JSON.

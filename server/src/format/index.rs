@@ -197,11 +197,6 @@ impl EntryIndex {
         Ok(entry)
     }
 
-    /// Adds a record whose checksums are not known; none of the others' are either.
-    pub(crate) fn push_header(&mut self, header: RecordHeader) {
-        self.headers.push(header);
-    }
-
     /// Where in the segment it ends.
     pub fn end(&self) -> u64 {
         self.offset.saturating_add(self.len)

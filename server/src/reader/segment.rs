@@ -4,7 +4,6 @@ use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind, Watermark};
-use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::claim::{CLAIM_LEN, Claim};
@@ -73,7 +72,7 @@ impl SegmentReader {
         Ok(reader)
     }
 
-    /// Begins the next entry; false at the acknowledged end. [`Self::load`], [`Self::skim`] or
+    /// Begins the next entry; false at the acknowledged end. [`Self::load`] or
     /// [`Self::check_stored`] must follow.
     pub(crate) fn next_entry(&mut self) -> Result<bool> {
         self.start = self.next;
@@ -155,38 +154,6 @@ impl SegmentReader {
     pub(super) fn load_index(&mut self, payload: &mut Vec<u8>) -> Result<EntryIndex> {
         let frame = self.load(payload)?;
         self.index_of(frame, payload)
-    }
-
-    /// Reads the headers of the entry's records. Of a plain frame of records it skips their content
-    /// and checks no checksum; any other entry is loaded.
-    pub(crate) fn skim(&mut self, payload: &mut Vec<u8>) -> Result<EntryIndex> {
-        match self.head {
-            Some(Head::Frame(frame)) if frame.kind() == FrameKind::Records => {
-                self.head = None;
-                self.skim_frame(frame)
-            }
-            _ => self.load_index(payload),
-        }
-    }
-
-    fn skim_frame(&mut self, frame: FrameHeader) -> Result<EntryIndex> {
-        let mut entry = EntryIndex::new(self.start, frame);
-        let mut left = frame.payload_len();
-        while left > 0 {
-            let mut bytes = [0; RECORD_HEADER_LEN];
-            if left < bytes.len() {
-                return Err(self.damage(RecordError::Truncated));
-            }
-            self.fill(&mut bytes)?;
-            let record = RecordHeader::read(&bytes).map_err(|why| self.damage(why))?;
-            left = (left - bytes.len())
-                .checked_sub(record.payload_len())
-                .ok_or_else(|| self.damage(RecordError::Truncated))?;
-            entry.push_header(record);
-            let skip = i64::try_from(record.payload_len()).unwrap_or(i64::MAX);
-            self.file.seek_relative(skip).map_err(Error::file("read", self.path()))?;
-        }
-        Ok(entry)
     }
 
     /// True if this entry begins there. Leaves the reader behind it.

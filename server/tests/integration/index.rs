@@ -13,6 +13,7 @@ use snapless_server::format::repository::session_dir;
 use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Presence, Repository};
 use snapless_server::restore::{Found, Source};
+use snapless_server::stat::stat;
 use snapless_server::stop::StopFlag;
 use snapless_server::storage::Store;
 use snapless_server::stream::StreamState;
@@ -319,6 +320,40 @@ fn a_server_makes_the_indices_that_finished_segments_lack() {
     fs::write(&segment, sound).unwrap();
     check_images(&root, &images, "made again");
     assert_eq!(damage(&root), []);
+}
+
+#[test]
+fn stat_reads_the_indices_and_counts_what_the_segments_have() {
+    let dir = common::scratch();
+    let [root, other] = ["repository", "other"].map(|name| dir.path().join(name));
+    let frames = |byte: u8| {
+        let mut driver = Driver::default();
+        let mut frames = vec![driver.first_sync()];
+        for round in 0..24 {
+            let writes = (0..60).flat_map(|_| driver.write(BLOCK, 2 * BLOCK, round + byte));
+            frames.push([writes.collect(), driver.epoch_end()].concat());
+        }
+        frames
+    };
+    let stored: u64 = frames(0).iter().map(|frame| frame.len() as u64).sum();
+    store(&root, 6 << 20, &frames(0));
+    store(&other, 6 << 20, &frames(1));
+    let counted = || {
+        let storage = Counting::new(&root);
+        let repository = Repository::open_in(Store::new(Arc::new(storage.clone()))).unwrap();
+        let found = stat(&repository, None, &StopFlag::default(), |_, _| {}).unwrap().total;
+        ((found.segments, found.entries, found.records, found.causes), storage.taken("slseg"))
+    };
+    let (want, read) = counted();
+    assert!(read < 200 << 10, "{read} of {stored} bytes of segments");
+    assert_eq!(want.2, 8 + 24 * 61);
+    // Of another history: what was counted by it is counted again.
+    fs::copy(index(&other, 3), index(&root, 3)).unwrap();
+    let (found, read) = counted();
+    assert!(found == want && read > stored, "{found:?}, {read} bytes");
+    fs::remove_file(index(&root, 3)).unwrap();
+    let (found, read) = counted();
+    assert!(found == want && read < 8 << 20, "{found:?}, {read} bytes");
 }
 
 #[test]

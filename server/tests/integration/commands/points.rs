@@ -86,16 +86,18 @@ fn points_tells_quiet_stretches_as_far_as_it_is_asked() {
     let seconds = FileTime::TICKS_PER_SECOND;
     let present = [at(driver.time - 120 * seconds - driver.tick), at(driver.time), 120.into()];
     let before = [at(last), at(hour.time().get()), 3_600.into()];
-    assert_eq!(told(&["--quiet"]), [before, present.clone()]);
+    assert_eq!(told(&["--quiet"]), [before.clone(), present.clone()]);
     assert_eq!(told(&[]), std::slice::from_ref(&present));
     let human = text(&run(&["points"], &root, &[&VOLUME.to_string(), "--quiet"]).stdout);
     assert!(human.contains("quiet   2020-01-01") && human.contains("60 minutes"), "{human}");
-    // Damage of the history hides what was before; the kept state has the rest.
+    // Damage that no index has hides what was before; the kept state has the rest.
     let session = root.join("volumes").join(VOLUME.to_string()).join(SESSION.to_string());
     let segment = session.join("segment-00000001.slseg");
     let mut bytes = std::fs::read(&segment).unwrap();
     bytes[64 + 16 + 64] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
+    assert_eq!(told(&["--quiet"]), [before, present.clone()]);
+    std::fs::remove_file(session.join("segment-00000001.slidx")).unwrap();
     assert_eq!(told(&["--quiet"]), std::slice::from_ref(&present));
     let human = text(&run(&["points"], &root, &[&VOLUME.to_string(), "--quiet"]).stdout);
     assert!(human.contains("damaged") && human.contains("segment-00000001"), "{human}");
