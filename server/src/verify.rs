@@ -280,7 +280,8 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
                 Ok(segment) => {
                     let kept = kept.as_ref().filter(|(at, _)| at.segment == number);
                     let index = self.index(reader, number)?;
-                    self.segment(reader, segment, index, &mut rules, kept)
+                    let is_open = number == reader.acknowledged().segment;
+                    self.segment(reader, segment, (index, is_open), &mut rules, kept)
                 }
                 Err(error) => Err(error),
             };
@@ -376,16 +377,18 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         self.report.holes.push(Holes { volume, session, blocks, blocks_at_t0 });
     }
 
-    /// The index of a finished segment; a server may be writing that of the last one.
+    /// The index of a segment. That of the last one is not durable yet, and a server may be writing
+    /// it: it is no damage if it ends early, wherever that is.
     fn index(
         &mut self,
         reader: &SessionReader,
         number: SegmentNumber,
     ) -> Result<Option<IndexReader>> {
-        if number == reader.acknowledged().segment {
-            return Ok(None);
+        match reader.open_index(number) {
+            Err(error) if number == reader.acknowledged().segment && error.is_damage() => Ok(None),
+            Err(error) => self.found(reader, error).map(|()| None),
+            opened => opened,
         }
-        reader.open_index(number).or_else(|error| self.found(reader, error).map(|()| None))
     }
 
     /// Reads a segment; `kept` is the state that was kept in it. Damage inside an entry is
@@ -395,7 +398,7 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         &mut self,
         reader: &SessionReader,
         mut segment: SegmentReader,
-        mut index: Option<IndexReader>,
+        (mut index, is_open): (Option<IndexReader>, bool),
         rules: &mut Rules,
         kept: Option<&(Checkpoint, StreamState)>,
     ) -> Result<()> {
@@ -414,7 +417,10 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
                 _ => Ok(()),
             };
             if let Err(error) = said {
-                self.found(reader, error)?;
+                // What it says of the stream must be right all the same.
+                if !is_open || error.is_of_index() {
+                    self.found(reader, error)?;
+                }
                 index = None;
             }
             if let Err(error) = checked {
@@ -431,8 +437,9 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             self.tell_progress(&segment);
         }
         match index {
-            Some(mut index) => index.expect(None),
-            None => Ok(()),
+            // That of the last segment may go on behind the acknowledged end.
+            Some(mut index) if !is_open => index.expect(None),
+            _ => Ok(()),
         }
     }
 
