@@ -3,7 +3,7 @@
 //! Rule: a connection holds the bytes of one request and of its reply, each at most
 //! [`PAYLOAD_MAX`].
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 
 use crate::handshake::{Access, Agreed, Export};
 use crate::reply::{self, Allocation};
@@ -12,6 +12,9 @@ use crate::stream::Stream;
 
 /// The most runs in one reply.
 const RUNS_MAX: usize = 4096;
+
+/// Bytes of requests that are read ahead: those that a client sends without waiting for replies.
+const READ_AHEAD: usize = 4 << 10;
 
 /// What an export shows. Extents are inside the export and whole sectors.
 pub trait Disk: Sync {
@@ -54,7 +57,9 @@ where
     for<'a> &'a S: Read + Write,
 {
     stream.send_at_once()?;
-    let mut client = Client { stream, export, agreed, disk, data: Vec::new(), out: Vec::new() };
+    let requests = BufReader::with_capacity(READ_AHEAD, stream);
+    let (data, out) = (Vec::new(), Vec::new());
+    let mut client = Client { stream, requests, export, agreed, disk, data, out };
     loop {
         match client.request() {
             Ok(true) => {}
@@ -67,6 +72,7 @@ where
 
 struct Client<'a, S, D> {
     stream: &'a S,
+    requests: BufReader<&'a S>,
     export: &'a Export,
     agreed: Agreed,
     disk: &'a D,
@@ -81,20 +87,20 @@ where
     /// Answers one request; false if it was the last one.
     fn request(&mut self) -> io::Result<bool> {
         let mut bytes = [0; REQUEST_LEN];
-        let mut stream = self.stream;
-        stream.read_exact(&mut bytes)?;
+        self.requests.read_exact(&mut bytes)?;
         let header = Header::read(&bytes).map_err(|Violation| {
             io::Error::new(ErrorKind::InvalidData, "the client sent what is not a request")
         })?;
         // Received whatever becomes of the request: the next one follows it.
         self.data.resize(header.payload_len as usize, 0);
-        stream.read_exact(&mut self.data)?;
+        self.requests.read_exact(&mut self.data)?;
         self.out.clear();
         match header.check(self.export.length, self.export.sector) {
             Ok(Command::Disconnect) => return Ok(false),
             Ok(command) => self.answer(&header, command),
             Err(errno) => self.refuse(&header, errno),
         }
+        let mut stream = self.stream;
         stream.write_all(&self.out)?;
         Ok(true)
     }
