@@ -284,6 +284,7 @@ fn restores(
     let firm = instants.iter().filter(|instant| instant.is_firm);
     let wanted = firm.map(|instant| (At::Time(instant.time), &instant.image[..]));
     let wanted = wanted.chain([(At::T0, &t0[..]), (At::Latest, latest)]);
+    let is_ambiguous = |at| matches!(at, At::Time(time) if model.is_ambiguous(time));
     let mut points = 0;
     for (at, want) in wanted {
         match image(repository, model, at) {
@@ -294,6 +295,8 @@ fn restores(
                     return Err("an image was never that of the volume".to_owned());
                 }
             }
+            // Of a time that the clock showed before and after the damage, the first is known.
+            Ok(_) if role == Role::Needed && is_ambiguous(at) => {}
             Ok(_) => return Err(format!("{at:?} restores to wrong bytes")),
             Err(error) if matches!(role, Role::Derived | Role::Unsynced) => {
                 return Err(format!(

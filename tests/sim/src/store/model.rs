@@ -214,6 +214,16 @@ impl Model {
         first.is_some_and(|first| first <= stamp.time)
     }
 
+    /// True if the clock was set back and may have shown this time more than once.
+    pub fn is_ambiguous(&self, time: FileTime) -> bool {
+        let stamps = self.records.iter().map(|(_, stamp)| stamp);
+        let stamps = stamps.chain(self.marks.iter().map(|mark| &mark.stamp));
+        let mut runs: Vec<_> = stamps.filter(|it| it.time <= time.get()).map(|it| it.run).collect();
+        runs.sort_unstable();
+        runs.dedup();
+        runs.len() > 1
+    }
+
     /// The frames of the next epoch; `None` if there is nothing of the kind to send. The first
     /// record of a connection may come after records that were lost.
     pub fn send(&mut self, content: Content, is_first: bool) -> Option<Vec<Vec<u8>>> {
