@@ -371,6 +371,20 @@ pub enum Error {
         /// The volume's length.
         need: u64,
     },
+    /// The point lies before the boundary of a fold, which has not kept it.
+    #[error("what the session was before record {0} was folded: only retained points are left")]
+    BeforeBoundary(Seq),
+    /// The session cannot be folded there.
+    #[error("the history cannot be folded at record {boundary}: {why}")]
+    CannotFold {
+        /// The boundary that was asked for.
+        boundary: Seq,
+        /// Why not, and what to do.
+        why: &'static str,
+    },
+    /// Another process folds the session, or collects what a fold has left.
+    #[error("session {0} is being folded by another process: try again when that has ended")]
+    FoldRuns(SessionId),
     /// The image consists of too many pieces.
     #[error("the image consists of pieces of more than 2^32 entries: no point like it is restored")]
     PointTooLarge,
@@ -536,6 +550,14 @@ pub enum Damage {
     /// An index is not that of its segment.
     #[error("it is not what the segment says: remove it, the server makes it again")]
     Index,
+    /// Of what retained points need, and nothing else has.
+    #[error("{why}; the points {points} need it")]
+    Needed {
+        /// What is wrong.
+        why: Box<Self>,
+        /// The points.
+        points: String,
+    },
     /// The stream does not end with the acknowledged record.
     #[error("the stream ends with record {0}, but another one was acknowledged")]
     Acknowledgement(u64),

@@ -68,8 +68,11 @@ impl Indexer {
             if stop.is_set() {
                 return;
             }
-            let made = make_missing(&session, stop)
-                .and_then(|()| keep_due(&session, self.0.map_bytes, stop));
+            // A fold may have ended since it was handed in.
+            let made = SessionReader::open(session.store(), *session.header()).and_then(|newest| {
+                make_missing(&newest, stop)?;
+                keep_due(&newest, self.0.map_bytes, stop)
+            });
             match made {
                 // Another one may be due.
                 Ok(true) => self.take_turns(session),

@@ -10,6 +10,7 @@
 //! | [`seal`] | what of them is compressed and encrypted, and with which key |
 //! | [`compression`], [`crypto`] | how |
 //! | [`repository`], [`writer`], [`reader`] | volumes and sessions; appends; reads |
+//! | [`fold`] | the history before a boundary, folded into retained points; garbage |
 //! | [`point`] | which record holds the bytes of each part of a point's image |
 //! | [`point_name`], [`bookmarks`] | how an administrator names a point |
 //! | [`security`] | who may speak, and about which volumes |
@@ -36,6 +37,7 @@ pub mod crypto;
 pub mod diff;
 pub mod disk_image;
 pub mod error;
+pub mod fold;
 pub mod format;
 pub mod gate;
 pub mod handles;

@@ -5,13 +5,14 @@ use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use crate::bookmarks::{Found, Shown};
 use crate::error::{Error, Result};
+use crate::fold;
 use crate::format::session::SessionHeader;
 use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
 use crate::stop::StopFlag;
 use crate::stream::StreamState;
 use crate::time;
-use crate::timeline::{self, PointRange};
+use crate::timeline::{self, At, PointRange};
 
 /// One volume.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -118,6 +119,9 @@ pub struct Stream {
     pub quiet_now: Option<QuietSince>,
     /// Every stretch of instants that can be restored.
     pub points: Vec<Points>,
+    /// From where on every instant is kept; before it only retained points, each a stretch of its
+    /// own. `None` if the session was never folded.
+    pub whole_from: Option<String>,
     /// Blocks of the volume.
     pub blocks: u64,
     /// Blocks whose content is stored.
@@ -165,8 +169,11 @@ pub struct Points {
 
 impl Points {
     fn of(range: &PointRange) -> Self {
-        let [from, to] = [range.from, range.to].map(|place| time::to_text(place.time()));
-        Self { from, to }
+        Self::between((range.from.time(), range.to.time()))
+    }
+
+    fn between((from, to): (FileTime, FileTime)) -> Self {
+        Self { from: time::to_text(from), to: time::to_text(to) }
     }
 }
 
@@ -251,16 +258,18 @@ fn content(repository: &Repository, header: SessionHeader, stop: &StopFlag) -> R
 
 fn stream(reader: &SessionReader, state: &StreamState) -> Result<Stream> {
     let timeline = state.timeline();
+    let history = reader.history();
+    let resolve = |at| fold::resolve(history, timeline, at);
     let gap = |gap: &timeline::Gap| Gap {
         from: time::to_text(gap.begin.time()),
         to: gap.end.map(|end| time::to_text(end.time())),
         reason: gap.reason.to_wire(),
         reason_text: gap.reason.name(),
     };
-    let latest = timeline.latest().map(|place| place.time());
+    let latest = resolve(At::Latest).ok().map(|point| point.time);
     Ok(Stream {
         t0: timeline.t0().map(|place| time::to_text(place.time())),
-        t0_restorable: timeline.t0_is_whole(),
+        t0_restorable: timeline.t0_is_whole() && resolve(At::T0).is_ok(),
         latest: latest.map(time::to_text),
         rpo_seconds: latest.map(|latest| time::now().seconds_since(latest)),
         quiet_now: timeline.quiet().map(|(from, to)| QuietSince {
@@ -268,7 +277,8 @@ fn stream(reader: &SessionReader, state: &StreamState) -> Result<Stream> {
             to: time::to_text(to.time),
             seconds: to.monotonic.saturating_sub(from.monotonic) / FileTime::TICKS_PER_SECOND,
         }),
-        points: timeline.ranges().iter().map(Points::of).collect(),
+        points: fold::ranges(history, timeline).into_iter().map(Points::between).collect(),
+        whole_from: history.map(|history| time::to_text(history.boundary.place.time())),
         blocks: timeline.coverage().total,
         blocks_known: timeline.coverage().known,
         excluded_bytes: timeline.excluded_bytes(),

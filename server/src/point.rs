@@ -23,7 +23,7 @@ use crate::format::map::{PageRef, page_bytes};
 use crate::format::segment::SegmentNumber;
 use crate::reader::SessionReader;
 use crate::stop::StopFlag;
-use crate::timeline::Cut;
+use crate::timeline::{self, Cut};
 
 mod base;
 mod build;
@@ -32,10 +32,12 @@ mod opened;
 mod overlay;
 pub mod page;
 mod read;
-mod runs;
+pub(crate) mod runs;
 
 use base::Base;
+pub(crate) use base::{extent, newest_up_to, read_page};
 pub use read::PointReader;
+pub(crate) use read::{Plan, Tiles};
 use runs::{Entry, Records, Runs, Source};
 
 /// Where the bytes of a point are.
@@ -45,6 +47,8 @@ pub struct PointMap {
     top: Runs,
     base: Option<Base>,
     records: u64,
+    /// The last record that belongs to the image, as far as records were read for it.
+    last: Option<timeline::Place>,
     origin: Origin,
     /// Made without a base, once a page of the base turned out to be damaged.
     whole: OnceLock<Box<PointMap>>,
@@ -94,7 +98,12 @@ impl PointMap {
 
     /// The last record of the kept map below this one.
     pub fn kept(&self) -> Option<Seq> {
-        self.base.as_ref().map(|base| base.root().checkpoint.seq)
+        self.base.as_ref().and_then(Base::checkpoint).map(|checkpoint| checkpoint.seq)
+    }
+
+    /// The last record that belongs to the image; `None` of a retained point, which has none.
+    pub(crate) fn last(&self) -> Option<timeline::Place> {
+        self.last
     }
 
     /// Runs of the map, without those of a kept map below it.
@@ -105,7 +114,7 @@ impl PointMap {
     /// The extents that the volume's disk could not read, in order.
     pub fn unreadable(&self) -> Vec<Extent> {
         let mut found: Vec<Range<u64>> = Vec::new();
-        let below = self.base.as_ref().map_or(&[][..], |base| &base.root().unreadable);
+        let below = self.base.as_ref().map_or(&[][..], |base| &base.image().unreadable);
         for (part, source) in self.top.parts(0..self.length()) {
             match source {
                 Source::Unreadable => append(&mut found, part),
@@ -164,21 +173,25 @@ impl PointMap {
     /// True if both maps have this page from the same kept map, so that they are the same there.
     /// Reads nothing.
     pub(crate) fn shares_page(&self, other: &Self, page: u64) -> bool {
-        let is_one_stream = self.origin.reader.header() == other.origin.reader.header();
+        let of = |map: &Self| {
+            let reader = &map.origin.reader;
+            (*reader.header(), reader.history().map(|history| history.number))
+        };
+        let is_one_stream = of(self) == of(other);
         let same = self.same_page(page).filter(|_| is_one_stream);
         same.is_some_and(|same| other.same_page(page) == Some(same))
     }
 
     /// The page of the base, if nothing in it has changed.
-    fn same_page(&self, page: u64) -> Option<PageRef> {
+    pub(crate) fn same_page(&self, page: u64) -> Option<PageRef> {
         let base = self.base.as_ref()?;
         let is_same = self.top.parts(self.window(page)).all(|(_, it)| it == Source::Below);
         let index = usize::try_from(page).ok().filter(|_| is_same)?;
-        base.root().pages.get(index).copied()
+        base.image().pages.get(index).copied()
     }
 
     /// Visits the runs of a part of the volume, cut to it, each with what it refers to.
-    fn visit(
+    pub(crate) fn visit(
         &self,
         of: Range<u64>,
         visit: &mut dyn FnMut(&Runs, &Range<u64>, Source),
@@ -207,7 +220,7 @@ impl PointMap {
                 Ok(runs) => {
                     runs.parts(window).for_each(|(part, source)| visit(&runs, &part, source));
                 }
-                Err(error) if base::is_unusable(&error) => {
+                Err(error) if base.is_derived() && base::is_unusable(&error) => {
                     self.whole(&error)?.visit(window, visit)?;
                 }
                 Err(error) => return Err(error),
@@ -216,7 +229,7 @@ impl PointMap {
         Ok(())
     }
 
-    /// The same map without a base.
+    /// The same map on nothing but the begin of the stream.
     fn whole(&self, why: &Error) -> Result<&Self> {
         if let Some(whole) = self.whole.get() {
             return Ok(whole);

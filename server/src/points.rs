@@ -124,7 +124,7 @@ fn before(
         return Ok(Vec::new());
     };
     let reader = SessionReader::open(repository.store(), header)?;
-    let total = reader.stored_bytes()?;
+    let total = reader.stream_bytes()?;
     let begin = Stretches::default();
     let (stretches, walked) =
         walk(&reader, &begin, stop, |done| progress(done, total), Stretches::meet);

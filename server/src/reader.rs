@@ -6,7 +6,7 @@
 //! what a point is made of. Both read the segments' indices as far as those go, and of the rest
 //! all, with its checksums. [`SessionReader::replay`] reads everything and checks every checksum.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use snapless_types::RecordKind;
@@ -18,8 +18,11 @@ use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
 use crate::format::claim::Claim;
+use crate::format::history::{History, Retained, RootRef};
 use crate::format::index::{EntryIndex, RecordIndex};
-use crate::format::map::{MAPS_BEGINNING, MapNumber, ROOT_PART, Root, TRAILER_LEN, Trailer};
+use crate::format::map::{
+    Image, MAPS_BEGINNING, MapNumber, ROOT_PART, Root, TRAILER_LEN, Trailer, page_sum,
+};
 use crate::format::repository::session_dir;
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SessionHeader;
@@ -32,6 +35,7 @@ use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::{Accepted, StreamState, Violation};
 
 pub(crate) mod claims;
+pub(crate) mod history;
 mod index;
 mod segment;
 mod sound;
@@ -58,6 +62,8 @@ pub struct SessionReader {
     acknowledged: Acknowledged,
     /// What tells the end of a stream of objects; `None` in a directory.
     claims: Option<Arc<Claims>>,
+    /// `None` if the session was never folded.
+    history: Option<Arc<History>>,
 }
 
 impl SessionReader {
@@ -68,14 +74,32 @@ impl SessionReader {
             let claims = Claims::read(store, objects, &dir, &header)?;
             let (store, seal) = (store.clone(), store.seal().of(&header));
             let (acknowledged, claims) = (claims.end(), Some(Arc::new(claims)));
-            return Ok(Self { store, dir, header, seal, acknowledged, claims });
+            let history = None;
+            return Ok(Self { store, dir, header, seal, acknowledged, claims, history });
         }
+        // First: its boundary is then within the acknowledged end that is read.
+        let history = history::newest(store, &header)?.map(Arc::new);
         let path = dir.join(ACKNOWLEDGED_FILE);
         let bytes = store.read_head(&path, SLOTS_FILE_LEN).map_err(Error::or_gone)?;
         let damaged = |why| Error::damaged(&store.locate(&path), 0, why);
         let acknowledged = Acknowledged::read(&bytes).map_err(damaged)?;
         let seal = store.seal().of(&header);
-        Ok(Self { store: store.clone(), dir, header, seal, acknowledged, claims: None })
+        let (store, claims) = (store.clone(), None);
+        Ok(Self { store, dir, header, seal, acknowledged, claims, history })
+    }
+
+    /// What a fold has kept of the time before its boundary; `None` if there was no fold.
+    pub fn history(&self) -> Option<&History> {
+        self.history.as_deref()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The session's folder.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The session.
@@ -98,9 +122,80 @@ impl SessionReader {
         &self.acknowledged
     }
 
-    /// Bytes of the stored stream.
+    /// Bytes of the stored stream, and of what a fold has kept of the time before it.
     pub fn stored_bytes(&self) -> Result<u64> {
+        let kept = self.history().map_or(0, History::segment_bytes);
+        Ok(self.stream_bytes()?.saturating_add(kept))
+    }
+
+    /// Bytes of the stored stream.
+    pub(crate) fn stream_bytes(&self) -> Result<u64> {
         self.bytes_since(None)
+    }
+
+    /// Where the stream begins, and its state there: at the boundary of the history, or `None` for
+    /// the begin of the session.
+    ///
+    /// # Errors
+    /// Damage of the boundary's map, which nothing replaces.
+    pub(crate) fn begin(&self) -> Result<Option<(Checkpoint, StreamState)>> {
+        Ok(self.boundary_root()?.map(|root| (root.checkpoint, root.state)))
+    }
+
+    /// The root of the boundary's map; `None` if there was no fold.
+    ///
+    /// # Errors
+    /// As for [`Self::begin`].
+    pub(crate) fn boundary_root(&self) -> Result<Option<Root>> {
+        let Some(history) = self.history() else { return Ok(None) };
+        let number = history.boundary.map();
+        match self.root(number) {
+            Ok(Some(root)) => Ok(Some(root)),
+            Ok(None) => {
+                let (acknowledged, kept) = (self.acknowledged.seq, history.boundary.place.seq);
+                let path = self.store.locate(&self.dir.join(ACKNOWLEDGED_FILE));
+                Err(Error::damaged(&path, 0, Damage::Older { acknowledged, kept }))
+            }
+            Err(error) => Err(error.or_gone()),
+        }
+    }
+
+    /// Where in the log the stream begins.
+    pub(crate) fn begin_place(&self) -> (SegmentNumber, u64) {
+        let boundary = self.history().map(|history| history.boundary);
+        boundary.map_or((SegmentNumber::FIRST, 0), |it| (it.segment, it.offset))
+    }
+
+    /// The root of a retained point.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], or what keeps it from being read.
+    pub(crate) fn retained_root(&self, index: usize, point: &Retained) -> Result<Image> {
+        let RootRef { offset, len, .. } = point.root;
+        let (path, mut bytes) = self.stored_retained_root(index, point)?;
+        let damaged = |why| Error::damaged(&path, offset, why);
+        debug_assert_eq!(bytes.len() as u64, len);
+        let seal = self.seal.map(MapNumber::PAGES)?;
+        let bytes = seal.open(history::root_part(index), &mut bytes).map_err(damaged)?;
+        Image::read(bytes, &self.header).map_err(damaged)
+    }
+
+    /// The name of the file of the pages, and the root of a retained point as it is stored, whose
+    /// checksum is right.
+    ///
+    /// # Errors
+    /// As for [`Self::retained_root`].
+    pub(crate) fn stored_retained_root(
+        &self,
+        index: usize,
+        point: &Retained,
+    ) -> Result<(PathBuf, Vec<u8>)> {
+        let RootRef { offset, len, sum } = point.root;
+        let found = self.map_bytes(MapNumber::PAGES, offset, len).map_err(Error::or_gone)?;
+        if page_sum(&self.header, history::root_part(index), &found.1) != sum {
+            return Err(Error::damaged(&found.0, offset, FormatError::Checksum));
+        }
+        Ok(found)
     }
 
     /// The state of the stream at its acknowledged end, with the watermark after that. Reads the
@@ -136,7 +231,10 @@ impl SessionReader {
                 Err(error) => log::warn!("{STATE_FILE} is not used: {error}"),
             }
         }
-        self.survey_from(None, &StreamState::new(self.header.geometry), stop)
+        match self.begin()? {
+            Some((checkpoint, state)) => self.survey_from(Some(checkpoint), &state, stop),
+            None => self.survey_from(None, &StreamState::new(self.header.geometry), stop),
+        }
     }
 
     /// The last watermark, whatever record it comes after. Without one, the latest point is the
@@ -341,7 +439,7 @@ impl SessionReader {
             return self.bytes_between(place, &end);
         }
         let (first, before) =
-            place.map_or((SegmentNumber::FIRST, 0), |place| (place.segment, place.offset));
+            place.map_or((self.begin_place().0, 0), |place| (place.segment, place.offset));
         let mut bytes = 0;
         for number in self.segments().filter(|number| *number >= first) {
             bytes += self.bytes_of(number)?;
@@ -356,7 +454,7 @@ impl SessionReader {
             return self.bytes_since(place);
         }
         let (first, before) =
-            place.map_or((SegmentNumber::FIRST, 0), |place| (place.segment, place.offset));
+            place.map_or((self.begin_place().0, 0), |place| (place.segment, place.offset));
         let last = self.acknowledged.segment;
         let finished = match last.0.saturating_sub(first.0) {
             0 => 0,
@@ -379,9 +477,17 @@ impl SessionReader {
         self.open_segment(number)?.len()
     }
 
-    /// The kept maps, in stream order.
+    /// The kept maps, in stream order, from the boundary on.
     pub(crate) fn maps(&self) -> Result<Vec<MapNumber>> {
-        self.store.list_of(&self.dir, MAPS_BEGINNING, MapNumber::from_file_name)
+        let history = self.history().map(|history| history.number);
+        self.store.list_of(&self.dir, MAPS_BEGINNING, |name| {
+            MapNumber::parse(name).filter(|(_, of)| *of == history).map(|(number, _)| number)
+        })
+    }
+
+    /// Where a map is. [`MapNumber::PAGES`] stands for the file of the pages of the fold.
+    fn map_path(&self, number: MapNumber) -> PathBuf {
+        self.dir.join(number.file_name_in(self.history().map(|history| history.number)))
     }
 
     /// The root of a kept map; `None` if the map is later than this reader's acknowledged end.
@@ -408,7 +514,7 @@ impl SessionReader {
     /// # Errors
     /// [`Error::Damaged`], or what keeps the map from being read.
     pub(crate) fn stored_root(&self, number: MapNumber) -> Result<(PathBuf, Vec<u8>)> {
-        let path = self.dir.join(number.file_name());
+        let path = self.map_path(number);
         let file = self.store.open(&path, OpenMode::Read)?;
         let damaged = |why| Error::damaged(file.path(), 0, why);
         let end = file.len()?.checked_sub(TRAILER_LEN as u64);
@@ -427,7 +533,7 @@ impl SessionReader {
 
     /// Bytes of the file of a kept map.
     pub(crate) fn map_len(&self, number: MapNumber) -> Result<u64> {
-        self.store.open(&self.dir.join(number.file_name()), OpenMode::Read)?.len()
+        self.store.open(&self.map_path(number), OpenMode::Read)?.len()
     }
 
     /// Bytes of a kept map, and its name.
@@ -437,7 +543,7 @@ impl SessionReader {
         offset: u64,
         len: u64,
     ) -> Result<(PathBuf, Vec<u8>)> {
-        let file = self.store.open(&self.dir.join(number.file_name()), OpenMode::Read)?;
+        let file = self.store.open(&self.map_path(number), OpenMode::Read)?;
         if offset.checked_add(len).is_none_or(|end| end > file.len().unwrap_or(0)) {
             return Err(Error::damaged(file.path(), offset, FormatError::Short));
         }
@@ -452,7 +558,7 @@ impl SessionReader {
         number: MapNumber,
         write: impl FnOnce(&StoredFile) -> Result<()>,
     ) -> Result<()> {
-        match self.store.create_once_with(&self.dir.join(number.file_name()), write) {
+        match self.store.create_once_with(&self.map_path(number), write) {
             // Another server has kept one, of which younger maps may have pages.
             Err(error) if error.is_already_there() => Ok(()),
             kept => kept,
@@ -511,7 +617,9 @@ impl SessionReader {
                 return None;
             }
         };
+        let begin = self.history().map_or(0, |history| history.boundary.place.seq.get());
         let is_of_this_stream = checkpoint.is_within(&self.acknowledged)
+            && checkpoint.seq.get() >= begin
             && self.has_entry(&checkpoint).unwrap_or(false);
         is_of_this_stream.then_some((checkpoint, state))
     }
@@ -565,7 +673,7 @@ impl SessionReader {
         Error::damaged(&self.store.locate(&self.dir.join(STATE_FILE)), 0, why)
     }
 
-    /// Reads the whole stream, checks every checksum and rule, and calls `visit` with every record
+    /// Reads the whole stream from its begin on, checks every checksum and rule, and calls `visit` with every record
     /// until that wants no more.
     ///
     /// # Errors
@@ -575,10 +683,11 @@ impl SessionReader {
         stop: &StopFlag,
         mut visit: impl FnMut(&Record<'_>, &Accepted) -> Result<Wanted>,
     ) -> Result<()> {
-        let mut state = StreamState::new(self.header.geometry);
+        let begin = self.begin()?.map(|(_, state)| state);
+        let mut state = begin.unwrap_or_else(|| StreamState::new(self.header.geometry));
         let mut payload = Vec::new();
         for number in self.segments() {
-            let mut segment = self.segment(number, REPLAY_BUFFER_BYTES)?;
+            let mut segment = self.stream_segment(number, REPLAY_BUFFER_BYTES)?;
             while segment.next_entry()? {
                 if stop.is_set() {
                     return Err(Error::Stopped);
@@ -615,7 +724,7 @@ impl SessionReader {
         mut record: impl FnMut(&Located<'_>) -> Wanted,
         mut entry: impl FnMut(&StreamState, SegmentNumber, &EntryIndex) -> Wanted,
     ) -> Result<()> {
-        let (begin, mut state) = match from {
+        let (begin, mut state) = match from.map_or_else(|| self.begin(), |from| Ok(Some(from)))? {
             Some((at, state)) => ((at.segment, at.offset), state),
             None => ((SegmentNumber::FIRST, 0), StreamState::new(self.header.geometry)),
         };
@@ -712,11 +821,25 @@ impl SessionReader {
         Ok(true)
     }
 
-    /// The numbers of all segments that hold acknowledged records.
+    /// The numbers of all segments that hold acknowledged records, from the begin of the stream on.
     pub fn segments(&self) -> impl Iterator<Item = SegmentNumber> + use<> {
         let claims = self.claims.clone();
-        let all = (1..=self.acknowledged.segment.0).map(SegmentNumber);
+        let all = (self.begin_place().0.0..=self.acknowledged.segment.0).map(SegmentNumber);
         all.filter(move |number| claims.as_ref().is_none_or(|claims| !claims.is_void(*number)))
+    }
+
+    /// Opens one segment at the first entry of it that is of the stream.
+    pub(crate) fn stream_segment(
+        &self,
+        number: SegmentNumber,
+        buffer: usize,
+    ) -> Result<SegmentReader> {
+        let mut segment = self.segment(number, buffer)?;
+        let (first, offset) = self.begin_place();
+        if number == first && offset > 0 {
+            segment.go_to(offset)?;
+        }
+        Ok(segment)
     }
 
     fn is_void(&self, number: SegmentNumber) -> bool {

@@ -242,6 +242,21 @@ pub enum NotRestorable {
         /// The instant lies outside every gap, but the content of some blocks at it is lost.
         lost_base: bool,
     },
+    /// The instant lies before the boundary of a fold and is no retained point.
+    #[error(
+        "{} was folded away: {}; every instant from {} on is kept",
+        time::to_text(*.at), retained(*.before, *.after), time::to_text(*.boundary)
+    )]
+    Folded {
+        /// The instant asked for.
+        at: FileTime,
+        /// The nearest earlier retained point.
+        before: Option<FileTime>,
+        /// The nearest later retained point.
+        after: Option<FileTime>,
+        /// From where on the history is whole.
+        boundary: FileTime,
+    },
     /// The instant lies before t0.
     #[error(
         "{} is before the begin of the session: the first point is {}",
@@ -484,7 +499,12 @@ impl Timeline {
     }
 
     fn resolve_time(&self, at: FileTime, last: Place) -> Result<Point, NotRestorable> {
-        self.resolve_instant(at, self.clock_to_end().0.find(at), last)
+        self.resolve_instant(at, self.instant_of(at), last)
+    }
+
+    /// The instant that a time names.
+    pub(crate) fn instant_of(&self, time: FileTime) -> Instant {
+        self.clock_to_end().0.find(time)
     }
 
     /// Finds a point again. A gap may have cost it blocks since.
@@ -576,6 +596,17 @@ fn first_point(first: Option<FileTime>) -> String {
     match first {
         Some(first) => format!("the first point that can be restored is {}", time::to_text(first)),
         None => "no later point can be restored yet".to_owned(),
+    }
+}
+
+fn retained(before: Option<FileTime>, after: Option<FileTime>) -> String {
+    match (before.map(time::to_text), after.map(time::to_text)) {
+        (Some(before), Some(after)) => {
+            format!("the nearest retained points are {before} before and {after} after")
+        }
+        (Some(before), None) => format!("the nearest retained point before is {before}"),
+        (None, Some(after)) => format!("the nearest retained point after is {after}"),
+        (None, None) => "no point before the boundary is retained".to_owned(),
     }
 }
 

@@ -8,7 +8,7 @@ use snapless_wire::frame::{FRAME_HEADER_LEN, Watermark};
 use snapless_wire::record::RecordHeader;
 
 use crate::error::Result;
-use crate::format::segment::SegmentNumber;
+use crate::format::segment::SEGMENT_HEADER_LEN;
 use crate::reader::{SessionReader, Wanted, with_indices};
 use crate::stop::StopFlag;
 
@@ -54,9 +54,12 @@ pub(crate) fn walk<T: Clone>(
     let walked = with_indices(|indices| {
         made = begin.clone();
         let (mut done, mut segment) = (0, None);
-        reader.visit((SegmentNumber::FIRST, 0), indices, stop, |number, entry| {
+        let from = reader.begin_place();
+        reader.visit(from, indices, stop, |number, entry| {
             if segment.replace(number) != Some(number) {
-                let header_bytes = entry.offset;
+                // What lies before a fold's boundary is no header.
+                let is_amid = (number, entry.offset) == from;
+                let header_bytes = if is_amid { SEGMENT_HEADER_LEN as u64 } else { entry.offset };
                 visit(&mut made, Met::Segment { header_bytes });
             }
             let bytes = entry.end() - entry.offset;

@@ -23,7 +23,7 @@ use crate::format::repository::session_dir;
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::{SESSION_FILE, SessionHeader};
 use crate::format::state::Entry;
-use crate::reader::{End, SessionReader};
+use crate::reader::{self, End, SessionReader};
 use crate::repository::{Place, Presence, WritableRepository};
 use crate::seal::{EntrySeal, Packer, SessionSeal};
 use crate::stop::StopFlag;
@@ -64,6 +64,8 @@ pub struct FileWriter {
     place: Place,
     /// The header that a restart needs to find the session.
     session_file: StoredFile,
+    /// The first segment of the log; a fold moves it.
+    first: SegmentNumber,
     /// The finished segment that the last commit has looked for.
     looks_for: SegmentNumber,
     /// Commits so far.
@@ -151,6 +153,7 @@ impl FileWriter {
             segment,
             place: writable.place().clone(),
             session_file,
+            first: reader.begin_place().0,
             looks_for: SegmentNumber(0),
             commits: 0,
             last_entry: entry,
@@ -268,25 +271,37 @@ impl FileWriter {
     /// header of one of them, each commit of another.
     fn check_finished(&mut self) -> Result<()> {
         let Some(open) = &self.segment else { return Ok(()) };
-        let located = |number: SegmentNumber| self.store.locate(&self.dir.join(number.file_name()));
+        let path_of = |number: SegmentNumber| self.dir.join(number.file_name());
+        let located = |number: SegmentNumber| self.store.locate(&path_of(number));
         self.commits += 1;
         if self.commits.is_multiple_of(1 + open.number.0 / NAMES_EACH_COMMIT) {
             let present = self.store.list(&self.dir, SegmentNumber::from_file_name)?;
-            let mut finished = (1..open.number.0).map(SegmentNumber);
-            if let Some(gone) = finished.find(|number| present.binary_search(number).is_err()) {
-                return Err(Error::Moved(located(gone)));
+            let is_gone = |number: &SegmentNumber| present.binary_search(number).is_err();
+            let finished = |first: SegmentNumber| (first.0..open.number.0).map(SegmentNumber);
+            if finished(self.first).any(|number| is_gone(&number)) {
+                // A fold may have ended the need for it.
+                self.first = first_segment(&self.store, &self.header)?;
+                if let Some(gone) = finished(self.first).find(is_gone) {
+                    return Err(Error::Moved(located(gone)));
+                }
             }
         }
         // From the newest to the first, and again: the count of segments may grow meanwhile.
-        if self.looks_for.0 == 0 {
+        if self.looks_for <= self.first {
             self.looks_for = open.number;
         }
         self.looks_for.0 -= 1;
         let number = self.looks_for;
-        if number.0 == 0 {
+        if number < self.first {
             return Ok(());
         }
-        let bytes = self.store.read_head(&self.dir.join(number.file_name()), SEGMENT_HEADER_LEN)?;
+        let bytes = match self.store.read_head(&path_of(number), SEGMENT_HEADER_LEN) {
+            Err(error) if error.is_not_found() => {
+                self.first = first_segment(&self.store, &self.header)?;
+                return if number < self.first { Ok(()) } else { Err(error) };
+            }
+            read => read?,
+        };
         let SessionHeader { volume, session, .. } = self.header;
         let want = SegmentHeader { volume, session, number };
         let is_sealed = self.seal.is_sealed();
@@ -408,6 +423,12 @@ impl OpenSegment {
         self.write_out()?;
         self.file.sync()
     }
+}
+
+/// The first segment of the log, after the newest fold.
+fn first_segment(store: &Store, header: &SessionHeader) -> Result<SegmentNumber> {
+    let history = reader::history::newest(store, header)?;
+    Ok(history.map_or(SegmentNumber::FIRST, |history| history.boundary.segment))
 }
 
 /// Writes the acknowledged end into its slot, durably.

@@ -19,6 +19,7 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::codec::{Input, Stored};
+use super::history::HistoryNumber;
 use super::session::SessionHeader;
 use super::state::{Checkpoint, STATE_LEN_MAX};
 use super::{FormatError, Head, check, seal};
@@ -51,21 +52,42 @@ impl MapNumber {
         Self(seq.get())
     }
 
-    /// The name of the map's file.
+    /// The number that stands for the file of the pages of a fold.
+    pub const PAGES: Self = Self(0);
+
+    /// The name of the map's file in a session that was never folded.
     pub fn file_name(self) -> String {
         format!("{MAPS_BEGINNING}{:016}.slmap", self.0)
     }
 
+    /// The name of its file in a session of this history.
+    pub fn file_name_in(self, history: Option<HistoryNumber>) -> String {
+        match history {
+            None => self.file_name(),
+            Some(history) if self == Self::PAGES => history.pages_name(),
+            Some(history) => format!("{MAPS_BEGINNING}{:016}-{:08}.slmap", self.0, history.0),
+        }
+    }
+
     /// The number in a file name; `None` for any other file.
     pub fn from_file_name(name: &str) -> Option<Self> {
+        Self::parse(name).filter(|(_, history)| history.is_none()).map(|(number, _)| number)
+    }
+
+    /// The number in a file name, and the history that it is of; `None` for any other file.
+    pub fn parse(name: &str) -> Option<(Self, Option<HistoryNumber>)> {
         let digits = name.strip_prefix(MAPS_BEGINNING)?.strip_suffix(".slmap")?;
-        let number = Self(digits.parse().ok()?);
-        (number.file_name() == name).then_some(number)
+        let (number, history) = match digits.split_once('-') {
+            None => (digits, None),
+            Some((number, history)) => (number, Some(HistoryNumber(history.parse().ok()?))),
+        };
+        let number = Self(number.parse().ok()?);
+        (number.file_name_in(history) == name).then_some((number, history))
     }
 }
 
 /// Where a page is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PageRef {
     /// The map in whose file it is.
     pub map: MapNumber,
@@ -84,7 +106,14 @@ pub struct Root {
     pub checkpoint: Checkpoint,
     /// The state of the stream there.
     pub state: StreamState,
-    /// Records of which the image is made.
+    /// The image there.
+    pub image: Image,
+}
+
+/// What an image is made of: the root of a retained point, and the rest of that of any other map.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Image {
+    /// Records of which it is made.
     pub records: u64,
     /// The extents that the volume's disk could not read, in order.
     pub unreadable: Vec<Extent>,
@@ -139,9 +168,7 @@ impl Root {
         let mut out = Vec::new();
         (state.len() as u64).put(&mut out);
         out.extend(state);
-        self.records.put(&mut out);
-        self.unreadable.put(&mut out);
-        self.pages.put(&mut out);
+        self.image.put(&mut out);
         out
     }
 
@@ -159,15 +186,51 @@ impl Root {
         let state = u64::take(&mut input).and_then(|len| usize::try_from(len).ok());
         let state = state.and_then(|len| input.bytes(len)).ok_or(FormatError::Short)?;
         let (checkpoint, state) = Checkpoint::read(state, session)?;
-        let records = u64::take(&mut input).ok_or(FormatError::Short)?;
-        let unreadable: Vec<Extent> = Vec::take(&mut input).ok_or(FormatError::Short)?;
-        let pages: Vec<PageRef> = Vec::take(&mut input).ok_or(FormatError::Short)?;
-        let is_whole = input.is_empty() && pages.len() as u64 == page_count(&session.geometry);
-        let are_there = pages.iter().all(|page| page.map <= number && page.len <= PAGE_LEN_MAX);
-        if !is_whole || !are_there || MapNumber::of(checkpoint.seq) != number {
+        let image = Image::take(&mut input).ok_or(FormatError::Short)?;
+        let is_whole = input.is_empty() && image.is_possible(session, number);
+        if !is_whole || MapNumber::of(checkpoint.seq) != number {
             return Err(FormatError::Content("root"));
         }
-        Ok(Self { checkpoint, state, records, unreadable, pages })
+        Ok(Self { checkpoint, state, image })
+    }
+}
+
+impl Image {
+    /// The bytes of the root of a retained point.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.put(&mut out);
+        out
+    }
+
+    /// Reads the root of a retained point, whose checksum is right.
+    ///
+    /// # Errors
+    /// [`FormatError`] for a root that no retained point of this session can have.
+    pub fn read(bytes: &[u8], session: &SessionHeader) -> Result<Self, FormatError> {
+        let mut input = Input::new(bytes);
+        let image = Self::take(&mut input).ok_or(FormatError::Short)?;
+        let is_whole = input.is_empty() && image.is_possible(session, MapNumber::PAGES);
+        if is_whole { Ok(image) } else { Err(FormatError::Content("root")) }
+    }
+
+    /// True if it has all pages, and none of a map after `number`.
+    fn is_possible(&self, session: &SessionHeader, number: MapNumber) -> bool {
+        let is_there = |page: &PageRef| page.map <= number && page.len <= PAGE_LEN_MAX;
+        self.pages.len() as u64 == page_count(&session.geometry) && self.pages.iter().all(is_there)
+    }
+}
+
+impl Stored for Image {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.records.put(out);
+        self.unreadable.put(out);
+        self.pages.put(out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Option<Self> {
+        let (records, unreadable) = (Stored::take(input)?, Stored::take(input)?);
+        Some(Self { records, unreadable, pages: Stored::take(input)? })
     }
 }
 
@@ -255,6 +318,11 @@ mod tests {
         assert_eq!(MapNumber(12).file_name(), "map-0000000000000012.slmap");
         assert_eq!(parse("map-0000000000000012.slmap"), Some(MapNumber(12)));
         assert_eq!(parse(&MapNumber(u64::MAX).file_name()), Some(MapNumber(u64::MAX)));
+        let folded = MapNumber(12).file_name_in(Some(HistoryNumber(3)));
+        assert_eq!(folded, "map-0000000000000012-00000003.slmap");
+        assert_eq!(parse(&folded), None);
+        let found = (MapNumber(12), Some(HistoryNumber(3)));
+        assert_eq!(MapNumber::parse(&folded), Some(found));
         for other in ["map-12.slmap", "map-000000000000001a.slmap", "map-0000000000000012.new"] {
             assert_eq!(parse(other), None, "{other}");
         }

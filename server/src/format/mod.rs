@@ -15,6 +15,9 @@
 //!                                    its entries, compressed or encrypted        sealed.rs
 //!     segment-00000001.slidx …       its record headers; may be missing          index.rs
 //!     map-0000000000000012.slmap …   where the volume's bytes are; may be missing  map.rs
+//!     history-00000001.slhist        what a fold has kept of the time before       history.rs
+//!     compact-00000001.slseg …       content that a fold has gathered              segment.rs
+//!     pages-00000001.slmap           the pages of the maps of a fold                map.rs
 //!     state.snapless                 the rules' state within it; may be missing  state.rs
 //!     watermark.snapless             up to when nothing newer was captured       watermark.rs
 //! ```
@@ -32,6 +35,7 @@ pub mod bookmark;
 pub mod claim;
 pub(crate) mod codec;
 mod geometry;
+pub mod history;
 pub mod index;
 pub mod map;
 pub mod repository;

@@ -6,6 +6,9 @@
 //! ([`super::claim`]). Segments are numbered from 1 without holes. An entry never crosses
 //! segments; an epoch may.
 //!
+//! A *compacted* segment, `compact-NNNNNNNN.slseg`, has the same form. A fold makes it out of what
+//! retained points need of older segments; only maps say what its records are.
+//!
 //! In a repository that is compressed or encrypted an entry is such a frame, sealed (`sealed.rs`),
 //! and the header has another version.
 
@@ -36,7 +39,10 @@ const VERSION_CLAIMED: u32 = 3;
 /// Of a segment of sealed entries with a claim.
 const VERSION_CLAIMED_SEALED: u32 = 4;
 
-/// A segment's number within its session, from 1.
+/// The numbers of compacted segments have this bit; those of the log never grow so far.
+const COMPACTED: u64 = 1 << 62;
+
+/// A segment's number within its session, from 1. Compacted segments have numbers of their own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SegmentNumber(pub u64);
 
@@ -50,8 +56,28 @@ impl SegmentNumber {
         Self(self.0.saturating_add(1))
     }
 
+    /// The compacted segment of this number, from 1.
+    #[must_use]
+    pub fn compacted(number: u64) -> Self {
+        Self(COMPACTED | number)
+    }
+
+    /// The number of a compacted segment among those.
+    #[must_use]
+    pub fn compacted_index(self) -> u64 {
+        self.0 & !COMPACTED
+    }
+
+    /// True for a segment that a fold has made, false for one of the log.
+    pub fn is_compacted(self) -> bool {
+        self.0 & COMPACTED != 0
+    }
+
     /// The name of the segment's file.
     pub fn file_name(self) -> String {
+        if self.is_compacted() {
+            return format!("compact-{:08}.slseg", self.compacted_index());
+        }
         format!("segment-{:08}.slseg", self.0)
     }
 
@@ -60,20 +86,26 @@ impl SegmentNumber {
         format!("segment-{:08}.slidx", self.0)
     }
 
-    /// The number in a segment's file name; `None` for any other file.
+    /// The number in the file name of a segment of the log; `None` for any other file.
     pub fn from_file_name(name: &str) -> Option<Self> {
-        Self::parse(name, ".slseg")
+        Self::parse(name, "segment-", ".slseg")
+    }
+
+    /// The number in the file name of a compacted segment; `None` for any other file.
+    pub fn from_compacted_name(name: &str) -> Option<Self> {
+        Self::parse(name, "compact-", ".slseg").map(|number| Self::compacted(number.0))
     }
 
     /// The number in the file name of an index; `None` for any other file.
     pub fn from_index_name(name: &str) -> Option<Self> {
-        Self::parse(name, ".slidx")
+        Self::parse(name, "segment-", ".slidx")
     }
 
-    fn parse(name: &str, suffix: &str) -> Option<Self> {
-        let digits = name.strip_prefix("segment-")?.strip_suffix(suffix)?;
+    fn parse(name: &str, prefix: &str, suffix: &str) -> Option<Self> {
+        let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
         let number: u64 = digits.parse().ok()?;
-        (format!("{number:08}") == digits && number > 0).then_some(Self(number))
+        let is_number = format!("{number:08}") == digits && (1..COMPACTED).contains(&number);
+        is_number.then_some(Self(number))
     }
 }
 
@@ -207,6 +239,11 @@ mod tests {
             (SegmentNumber::from_index_name(&index), parse(&index)),
             (Some(SegmentNumber(12)), None)
         );
+        let compacted = SegmentNumber::compacted(12);
+        assert_eq!(compacted.file_name(), "compact-00000012.slseg");
+        assert_eq!(parse(&compacted.file_name()), None);
+        assert_eq!(SegmentNumber::from_compacted_name(&compacted.file_name()), Some(compacted));
+        assert!(compacted.is_compacted() && !SegmentNumber(12).is_compacted());
         for other in ["segment-12.slseg", "segment-00000000.slseg", "x", "segment-0000000a.slseg"] {
             assert_eq!(parse(other), None, "{other}");
         }

@@ -6,19 +6,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::page;
 use super::runs::Runs;
+use snapless_types::Seq;
+
 use crate::error::{Error, Result};
 use crate::format::FormatError;
-use crate::format::map::{MapNumber, Root, page_bytes, page_sum};
+use crate::format::map::{Image, MapNumber, PageRef, Root, page_bytes, page_sum};
+use crate::format::state::Checkpoint;
 use crate::reader::SessionReader;
+use crate::stream::StreamState;
 
 /// Pages are kept in memory up to so many bytes.
 const CACHE_BYTES: usize = 64 << 20;
 
-/// A kept map.
+/// A kept map, or that of a retained point.
 #[derive(Debug)]
 pub(super) struct Base {
     reader: SessionReader,
-    root: Root,
+    image: Image,
+    /// Where in the stream it was made, and the state there; `None` for a retained point, on which
+    /// no other point is built.
+    at: Option<(Checkpoint, StreamState)>,
     /// Protects the pages that are kept in memory.
     cache: Mutex<Cache>,
 }
@@ -31,11 +38,33 @@ struct Cache {
 
 impl Base {
     pub(super) fn new(reader: SessionReader, root: Root) -> Self {
-        Self { reader, root, cache: Mutex::default() }
+        let Root { checkpoint, state, image } = root;
+        Self { reader, image, at: Some((checkpoint, state)), cache: Mutex::default() }
     }
 
-    pub(super) fn root(&self) -> &Root {
-        &self.root
+    /// That of a retained point.
+    pub(super) fn retained(reader: SessionReader, image: Image) -> Self {
+        Self { reader, image, at: None, cache: Mutex::default() }
+    }
+
+    pub(super) fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Where in the stream it was made; `None` for a retained point.
+    pub(super) fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.at.as_ref().map(|(checkpoint, _)| checkpoint)
+    }
+
+    /// The state of the stream there.
+    pub(super) fn state(&self) -> Option<&StreamState> {
+        self.at.as_ref().map(|(_, state)| state)
+    }
+
+    /// True if the stream says the same: not of what a fold has kept.
+    pub(super) fn is_derived(&self) -> bool {
+        let boundary = self.reader.history().map(|history| history.boundary.place.seq);
+        self.checkpoint().is_some_and(|checkpoint| Some(checkpoint.seq) != boundary)
     }
 
     /// Bytes of the volume that a page covers.
@@ -45,9 +74,7 @@ impl Base {
 
     /// The part of the volume that a page covers.
     pub(super) fn extent(&self, page: u64) -> Range<u64> {
-        let length = self.reader.header().geometry.length();
-        let start = page.saturating_mul(self.page_bytes());
-        start..start.saturating_add(self.page_bytes()).min(length)
+        extent(&self.reader, page)
     }
 
     /// A page.
@@ -71,14 +98,8 @@ impl Base {
     fn read(&self, page: u64) -> Result<Runs> {
         let index = usize::try_from(page).unwrap_or(usize::MAX);
         // A root has all pages of its volume.
-        let at = self.root.pages.get(index).ok_or(Error::PointTooLarge)?;
-        let (path, mut bytes) = self.reader.map_bytes(at.map, at.offset, u64::from(at.len))?;
-        let damaged = |why: FormatError| Error::damaged(&path, at.offset, why);
-        if page_sum(self.reader.header(), page, &bytes) != at.sum {
-            return Err(damaged(FormatError::Checksum));
-        }
-        let bytes = self.reader.seal().map(at.map)?.open(page, &mut bytes).map_err(damaged)?;
-        page::read(bytes, self.extent(page)).ok_or(damaged(FormatError::Content("page")))
+        let at = self.image.pages.get(index).ok_or(Error::PointTooLarge)?;
+        read_page(&self.reader, page, at)
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -87,8 +108,32 @@ impl Base {
     }
 }
 
+/// Reads a page of a kept map.
+///
+/// # Errors
+/// [`Error::Damaged`], or what keeps its file from being read.
+pub(crate) fn read_page(reader: &SessionReader, page: u64, at: &PageRef) -> Result<Runs> {
+    let (path, mut bytes) = reader.map_bytes(at.map, at.offset, u64::from(at.len))?;
+    let damaged = |why: FormatError| Error::damaged(&path, at.offset, why);
+    if page_sum(reader.header(), page, &bytes) != at.sum {
+        return Err(damaged(FormatError::Checksum));
+    }
+    let bytes = reader.seal().map(at.map)?.open(page, &mut bytes).map_err(damaged)?;
+    page::read(bytes, extent(reader, page)).ok_or(damaged(FormatError::Content("page")))
+}
+
+/// The part of the volume that a page covers.
+pub(crate) fn extent(reader: &SessionReader, page: u64) -> Range<u64> {
+    let geometry = &reader.header().geometry;
+    let start = page.saturating_mul(page_bytes(geometry));
+    start..start.saturating_add(page_bytes(geometry)).min(geometry.length())
+}
+
 /// The newest kept map that is usable and of which `includes` says so; the maps are in stream
 /// order, and it says so of all before one of which it does.
+///
+/// # Errors
+/// Damage of the boundary's map, if none is left after a fold.
 pub(super) fn newest(
     reader: &SessionReader,
     mut includes: impl FnMut(&Root) -> bool,
@@ -113,7 +158,21 @@ pub(super) fn newest(
             Err(error) => return Err(error),
         }
     }
+    if newest.is_none()
+        && let Some(root) = reader.boundary_root()?
+    {
+        if !includes(&root) {
+            return Err(Error::BeforeBoundary(root.checkpoint.seq));
+        }
+        newest = Some(Base::new(reader.clone(), root));
+    }
     Ok(newest)
+}
+
+/// The newest usable kept map at or before a record, as a root.
+pub(crate) fn newest_up_to(reader: &SessionReader, seq: Seq) -> Result<Option<MapNumber>> {
+    let base = newest(reader, |root| root.checkpoint.seq <= seq)?;
+    Ok(base.as_ref().and_then(Base::checkpoint).map(|it| MapNumber::of(it.seq)))
 }
 
 /// True for an error of a map without which a point can be found all the same.

@@ -23,7 +23,7 @@ use crate::format::state::Checkpoint;
 use crate::reader::{Indices, Located, SessionReader, Wanted, with_indices};
 use crate::stop::StopFlag;
 use crate::stream::{BaseBlocks, StreamState};
-use crate::timeline::Cut;
+use crate::timeline::{Cut, Place};
 
 /// So many entries and checksums are gathered before those are left out that are not needed.
 const GATHERED: usize = 1 << 20;
@@ -44,6 +44,9 @@ impl PointMap {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Self> {
         let origin = Origin { reader: reader.clone(), cut, last_base };
+        if let Some(base) = Self::retained(reader, cut)? {
+            return Builder::new(Some(base), reader, cut).finish(origin);
+        }
         with_indices(|indices| {
             let is_before = |root: &Root| root.state.last().is_some_and(|it| cut.includes(it));
             let base = base::newest(reader, is_before)?;
@@ -51,9 +54,22 @@ impl PointMap {
         })
     }
 
-    /// [`Self::build`] without a kept map.
+    /// The map of a point that a fold has retained.
+    fn retained(reader: &SessionReader, cut: Cut) -> Result<Option<Base>> {
+        let Some(history) = reader.history() else { return Ok(None) };
+        let found = history.points.iter().position(|point| point.cut == cut);
+        let Some(index) = found else { return Ok(None) };
+        let image = reader.retained_root(index, &history.points[index])?;
+        Ok(Some(Base::retained(reader.clone(), image)))
+    }
+
+    /// [`Self::build`] on no kept map but that of the begin of the stream.
     pub(super) fn build_whole(origin: Origin, stop: &StopFlag) -> Result<Self> {
-        with_indices(|indices| Self::build_on(None, origin.clone(), indices, stop, &mut |_, _| {}))
+        with_indices(|indices| {
+            let begin = origin.reader.boundary_root()?;
+            let base = begin.map(|root| Base::new(origin.reader.clone(), root));
+            Self::build_on(base, origin.clone(), indices, stop, &mut |_, _| {})
+        })
     }
 
     fn build_on(
@@ -101,6 +117,8 @@ pub(super) struct Builder {
     limit: usize,
     /// More of them are needed than have a number.
     is_too_large: bool,
+    /// The last record that belongs to the image.
+    last: Option<Place>,
     records: u64,
 }
 
@@ -114,25 +132,29 @@ impl Builder {
             tiles: Vec::new(),
             limit: GATHERED,
             is_too_large: false,
-            records: base.as_ref().map_or(0, |base| base.root().records),
+            last: base.as_ref().and_then(Base::state).and_then(StreamState::last),
+            records: base.as_ref().map_or(0, |base| base.image().records),
             base,
         }
     }
 
     /// Where the records begin that are to be applied, and the state of the stream there.
     pub(super) fn begin(&self) -> Option<(Checkpoint, StreamState)> {
-        let root = self.base.as_ref().map(Base::root);
-        root.map(|root| (root.checkpoint, root.state.clone()))
+        let base = self.base.as_ref()?;
+        base.checkpoint().copied().zip(base.state().cloned())
     }
 
     /// Applies a record if it belongs to the image.
     pub(super) fn apply(&mut self, found: &Located<'_>) {
         let header = found.record.header;
+        let included = self.cut.includes(found.accepted.place);
+        if included {
+            self.last = Some(found.accepted.place);
+        }
         let Some(extent) = Extent::new(header.extent_offset(), header.extent_len()) else {
             // A marker changes no byte.
             return;
         };
-        let included = self.cut.includes(found.accepted.place);
         match (header.kind(), &found.accepted.base) {
             (RecordKind::Block, _) => self.content(found, &extent),
             (RecordKind::Write | RecordKind::Resync, _) if included => {
@@ -226,7 +248,7 @@ impl Builder {
         }
         let length = self.geometry.length();
         let rest = if self.base.is_some() { Source::Below } else { Source::Zero };
-        let Self { entries, tiles, records, base, mut runs, .. } = self;
+        let Self { entries, tiles, records, base, last, mut runs, .. } = self;
         let mut top = Runs { entries, tiles, ..Runs::default() };
         for part in runs.parts() {
             if part.start > top.end {
@@ -240,7 +262,7 @@ impl Builder {
         top.list.shrink_to_fit();
         top.entries.shrink_to_fit();
         top.tiles.shrink_to_fit();
-        Ok(PointMap { top, base, records, origin, whole: OnceLock::new() })
+        Ok(PointMap { top, base, records, last, origin, whole: OnceLock::new() })
     }
 }
 

@@ -11,7 +11,9 @@ use super::build::Builder;
 use super::page::PageBuilder;
 use super::{Origin, PointMap};
 use crate::error::Result;
-use crate::format::map::{MapNumber, PageRef, ROOT_PART, Root, Trailer, page_count, page_sum};
+use crate::format::map::{
+    Image, MapNumber, PageRef, ROOT_PART, Root, Trailer, page_count, page_sum,
+};
 use crate::format::state::{Checkpoint, Entry};
 use crate::reader::{Indices, Located, SessionReader, Wanted, with_indices};
 use crate::stop::StopFlag;
@@ -27,7 +29,7 @@ use crate::timeline::Cut;
 /// Damage of the stream, a failure to write, or [`crate::error::Error::Stopped`].
 pub fn keep_due(reader: &SessionReader, least: u64, stop: &StopFlag) -> Result<bool> {
     let newest = base::newest(reader, |_| true)?;
-    let number = newest.map(|map| MapNumber::of(map.root().checkpoint.seq));
+    let number = newest.as_ref().and_then(Base::checkpoint).map(|it| MapNumber::of(it.seq));
     let len = number.map_or(Ok(0), |number| reader.map_len(number))?;
     keep_next(reader, least.max(len), stop)
 }
@@ -52,7 +54,7 @@ pub(crate) fn check(reader: &SessionReader, number: MapNumber) -> Result<()> {
     // Of a later end than this reader's: a server is writing.
     let Some(root) = reader.root(number)? else { return Ok(()) };
     let base = Base::new(reader.clone(), root);
-    let own = (0..).zip(&base.root().pages).filter(|(_, at)| at.map == number);
+    let own = (0..).zip(&base.image().pages).filter(|(_, at)| at.map == number);
     own.map(|(page, _)| page).try_for_each(|page| base.page(page).map(|_| ()))
 }
 
@@ -60,14 +62,14 @@ pub(crate) fn check(reader: &SessionReader, number: MapNumber) -> Result<()> {
 /// false if there is none.
 fn keep_next(reader: &SessionReader, after: u64, stop: &StopFlag) -> Result<bool> {
     let last = base::newest(reader, |_| true)?;
-    let begin = last.as_ref().map(|last| last.root().checkpoint);
+    let begin = last.as_ref().and_then(Base::checkpoint).copied();
     if reader.bytes_since(begin.as_ref())? < after {
         return Ok(false);
     }
     drop(last);
     let made = with_indices(|indices| {
         let base = base::newest(reader, |_| true)?;
-        gather(reader, base, after, indices, stop)
+        gather(reader, base, |_, bytes| bytes >= after, indices, stop)
     })?;
     let Some((map, checkpoint, state)) = made else { return Ok(false) };
     let number = MapNumber::of(checkpoint.seq);
@@ -78,11 +80,31 @@ fn keep_next(reader: &SessionReader, after: u64, stop: &StopFlag) -> Result<bool
     Ok(true)
 }
 
-/// The map at the first end of an epoch that is at least `after` bytes past the base.
+/// A map of an end of an epoch that is not kept yet, and the stream there.
+pub(crate) type Gathered = (PointMap, Checkpoint, StreamState);
+
+/// The map of the end of the epoch that ends with this record; `None` if none does.
+///
+/// # Errors
+/// Damage of the stream, or [`crate::error::Error::Stopped`].
+pub(crate) fn gather_at(
+    reader: &SessionReader,
+    seq: Seq,
+    stop: &StopFlag,
+) -> Result<Option<Gathered>> {
+    let found = with_indices(|indices| {
+        let base = base::newest(reader, |root| root.checkpoint.seq < seq)?;
+        gather(reader, base, |last, _| last >= seq, indices, stop)
+    })?;
+    Ok(found.filter(|(_, checkpoint, _)| checkpoint.seq == seq))
+}
+
+/// The map at the first end of an epoch that `is_wanted`, given its last record and the bytes past
+/// the base.
 fn gather(
     reader: &SessionReader,
     base: Option<Base>,
-    after: u64,
+    mut is_wanted: impl FnMut(Seq, u64) -> bool,
     indices: Indices,
     stop: &StopFlag,
 ) -> Result<Option<(PointMap, Checkpoint, StreamState)>> {
@@ -101,7 +123,7 @@ fn gather(
         let Some(last) = state.last().filter(|last| last.epoch == state.ended_epoch()) else {
             return Wanted::More;
         };
-        if bytes < after {
+        if !is_wanted(last.seq, bytes) {
             return Wanted::More;
         }
         let checkpoint = Checkpoint {
@@ -121,7 +143,8 @@ fn gather(
 }
 
 impl PointMap {
-    fn page(&self, page: u64) -> Result<Vec<u8>> {
+    /// The bytes of a page.
+    pub(crate) fn page(&self, page: u64) -> Result<Vec<u8>> {
         let mut builder = PageBuilder::default();
         self.visit(self.window(page), &mut |runs, part, source| builder.add(runs, part, source))?;
         Ok(builder.finish())
@@ -144,7 +167,9 @@ fn write(
     let mut offset = 0;
     for page in 0..page_count(&session.geometry) {
         // One whose file is missing is written again.
-        let is_there = |same: &PageRef| present.binary_search(&same.map).is_ok();
+        let is_there = |same: &PageRef| {
+            same.map == MapNumber::PAGES || present.binary_search(&same.map).is_ok()
+        };
         if let Some(same) = map.same_page(page).filter(is_there) {
             pages.push(same);
             continue;
@@ -159,8 +184,20 @@ fn write(
         offset += u64::from(len);
     }
     let (records, unreadable) = (map.records(), map.unreadable());
-    let mut root = Root { checkpoint, state, records, unreadable, pages }.to_bytes(session);
-    seal.seal(ROOT_PART, &mut root, 0)?;
-    file.write_at(offset, &root)?;
-    file.write_at(offset + root.len() as u64, &Trailer::new(offset, &root).to_bytes())
+    let image = Image { records, unreadable, pages };
+    write_root(file, offset, reader, &Root { checkpoint, state, image })
+}
+
+/// Writes a map's root and its trailer behind its pages.
+pub(crate) fn write_root(
+    file: &StoredFile,
+    offset: u64,
+    reader: &SessionReader,
+    root: &Root,
+) -> Result<()> {
+    let mut bytes = root.to_bytes(reader.header());
+    let seal = reader.seal().map(MapNumber::of(root.checkpoint.seq))?;
+    seal.seal(ROOT_PART, &mut bytes, 0)?;
+    file.write_at(offset, &bytes)?;
+    file.write_at(offset + bytes.len() as u64, &Trailer::new(offset, &bytes).to_bytes())
 }

@@ -18,7 +18,7 @@ use crate::format::segment::SegmentNumber;
 
 /// Makes the bytes of a page from its runs, in order.
 #[derive(Default)]
-pub(super) struct PageBuilder {
+pub(crate) struct PageBuilder {
     entries: Vec<Entry>,
     runs: Vec<u8>,
 }
@@ -31,7 +31,7 @@ const STORED: u64 = 3;
 
 impl PageBuilder {
     /// Adds a run out of a map. A run that a map below has is none.
-    pub(super) fn add(&mut self, from: &Runs, bytes: &Range<u64>, source: Source) {
+    pub(crate) fn add(&mut self, from: &Runs, bytes: &Range<u64>, source: Source) {
         let what = match source {
             Source::Below | Source::Zero => ZERO,
             Source::Excluded => EXCLUDED,
@@ -49,7 +49,7 @@ impl PageBuilder {
     }
 
     /// The page.
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.runs.len() + self.entries.len() * 4 + 10);
         put_number(&mut out, self.entries.len() as u64);
         let mut before = (0, 0);
@@ -84,7 +84,7 @@ pub fn rewritten(bytes: &[u8], of: Range<u64>) -> Option<Vec<u8>> {
 }
 
 /// Reads a page of these bytes of the volume; `None` if it is none.
-pub(super) fn read(bytes: &[u8], of: Range<u64>) -> Option<Runs> {
+pub(crate) fn read(bytes: &[u8], of: Range<u64>) -> Option<Runs> {
     let mut input = Input::new(bytes);
     let mut page = Runs { end: of.start, ..Runs::default() };
     let mut before = (0_u64, 0_u64);

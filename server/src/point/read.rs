@@ -44,8 +44,14 @@ const TAKEN: usize = 64;
 /// Reads the bytes of a point, from any number of threads.
 #[derive(Debug)]
 pub struct PointReader {
-    reader: SessionReader,
     map: PointMap,
+    content: Tiles,
+}
+
+/// Reads content of a session's segments, from any number of threads.
+#[derive(Debug)]
+pub(crate) struct Tiles {
+    reader: SessionReader,
     /// Protects the open segments.
     files: Mutex<HashMap<SegmentNumber, Arc<StoredFile>>>,
     opened: Opened,
@@ -79,8 +85,7 @@ impl Piece<'_> {
 
 impl PointReader {
     pub(crate) fn new(reader: SessionReader, map: PointMap) -> Self {
-        let (files, buffers) = (Mutex::default(), Mutex::default());
-        Self { reader, map, files, opened: Opened::default(), buffers }
+        Self { map, content: Tiles::new(reader) }
     }
 
     /// The map.
@@ -90,7 +95,7 @@ impl PointReader {
 
     /// True if parts of an entry cannot be read.
     pub(crate) fn reads_whole_entries(&self) -> bool {
-        self.reader.seal().is_sealed()
+        self.content.reader.seal().is_sealed()
     }
 
     /// Reads a part of the image. What is past its end is zeros.
@@ -101,9 +106,9 @@ impl PointReader {
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         buffer.fill(0);
         let end = offset.saturating_add(buffer.len() as u64);
-        let mut plan = Plan { pieces: Vec::new(), rest: buffer, at: offset };
+        let mut plan = Plan::into(buffer, offset);
         self.map.visit(offset..end, &mut |runs, part, source| plan.add(runs, part, source))?;
-        self.carry_out(plan.pieces, 1, &StopFlag::default())
+        self.content.carry_out(plan, 1, &StopFlag::default())
     }
 
     /// Reads what is stored of a window of the image, which is as long as the buffer, with several
@@ -119,7 +124,7 @@ impl PointReader {
         stop: &StopFlag,
     ) -> Result<Vec<Range<u64>>> {
         let end = start.saturating_add(buffer.len() as u64);
-        let mut plan = Plan { pieces: Vec::new(), rest: buffer, at: start };
+        let mut plan = Plan::into(buffer, start);
         let mut stored = Vec::new();
         self.map.visit(start..end, &mut |runs, part, source| {
             if matches!(source, Source::Stored { .. }) {
@@ -128,12 +133,25 @@ impl PointReader {
             plan.add(runs, part, source);
         })?;
         let readers = READERS.min(1 + plan.pieces.len() / TAKEN);
-        self.carry_out(plan.pieces, readers, stop)?;
+        self.content.carry_out(plan, readers, stop)?;
         Ok(stored)
+    }
+}
+
+impl Tiles {
+    /// Of this session.
+    pub(crate) fn new(reader: SessionReader) -> Self {
+        let (files, buffers) = (Mutex::default(), Mutex::default());
+        Self { reader, files, opened: Opened::default(), buffers }
     }
 
     /// Reads the pieces in the order of the stream, with at most so many threads.
-    fn carry_out(&self, mut pieces: Vec<Piece<'_>>, readers: usize, stop: &StopFlag) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if an entry that holds some of it is damaged: of all damage that which
+    /// comes first in the stream. [`Error::Stopped`].
+    pub(crate) fn carry_out(&self, plan: Plan<'_>, readers: usize, stop: &StopFlag) -> Result<()> {
+        let mut pieces = plan.pieces;
         if stop.is_set() {
             return Err(Error::Stopped);
         }
@@ -141,7 +159,7 @@ impl PointReader {
             return Ok(());
         }
         pieces.sort_unstable_by_key(Piece::place);
-        let is_sealed = self.reads_whole_entries();
+        let is_sealed = self.reader.seal().is_sealed();
         let groups = pieces.chunk_by_mut(|one, next| {
             one.entry == next.entry && (is_sealed || next.from <= one.from + one.len + SLACK_BYTES)
         });
@@ -317,7 +335,7 @@ impl PointReader {
 }
 
 /// What is to be read, in the order of the volume.
-struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     pieces: Vec<Piece<'a>>,
     /// What no piece goes into yet.
     rest: &'a mut [u8],
@@ -326,8 +344,13 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Adds a part of a run, tile by tile.
-    fn add(&mut self, runs: &Runs, part: &Range<u64>, source: Source) {
+    /// For a buffer that begins at this byte of the volume.
+    pub(crate) fn into(buffer: &'a mut [u8], start: u64) -> Self {
+        Self { pieces: Vec::new(), rest: buffer, at: start }
+    }
+
+    /// Adds a part of a run, tile by tile, behind those before it.
+    pub(crate) fn add(&mut self, runs: &Runs, part: &Range<u64>, source: Source) {
         let Source::Stored { entry, records } = source else { return };
         self.take_to(part.start);
         let mut at = part.start;

@@ -10,19 +10,19 @@ use crate::format::segment::SegmentNumber;
 
 /// The runs of a part of the volume, and what they refer to.
 #[derive(Debug, Default)]
-pub(super) struct Runs {
+pub(crate) struct Runs {
     /// In order, without a gap: each ends where the next begins.
-    pub(super) list: Vec<Run>,
+    pub(crate) list: Vec<Run>,
     /// Where in the volume the last one ends.
-    pub(super) end: u64,
-    pub(super) entries: Vec<Entry>,
+    pub(crate) end: u64,
+    pub(crate) entries: Vec<Entry>,
     /// CRC-32C of the tiles of the records, those of each run one behind the other.
-    pub(super) tiles: Vec<u32>,
+    pub(crate) tiles: Vec<u32>,
 }
 
 impl Runs {
     /// The runs of a part of the volume, cut to it.
-    pub(super) fn parts(
+    pub(crate) fn parts(
         &self,
         of: Range<u64>,
     ) -> impl Iterator<Item = (Range<u64>, Source)> + use<'_> {
@@ -38,7 +38,7 @@ impl Runs {
     }
 
     /// Adds a run behind the others, which may be more of the last one.
-    pub(super) fn append(&mut self, bytes: &Range<u64>, source: Source) {
+    pub(crate) fn append(&mut self, bytes: &Range<u64>, source: Source) {
         if self.list.last().is_none_or(|last| last.source != source) {
             self.list.push(Run { start: bytes.start, source });
         }
@@ -46,7 +46,7 @@ impl Runs {
     }
 
     /// Bytes of memory, about.
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.list.len() * size_of::<Run>()
             + self.entries.len() * size_of::<Entry>()
             + self.tiles.len() * size_of::<u32>()
@@ -55,10 +55,10 @@ impl Runs {
 
 /// A part of the volume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// Its first byte.
-    pub(super) start: u64,
-    pub(super) source: Source,
+    pub(crate) start: u64,
+    pub(crate) source: Source,
 }
 
 const _: () = assert!(size_of::<Run>() == 32);
@@ -66,7 +66,7 @@ const _: () = assert!(size_of::<Run>() == 32);
 /// What gives a run its bytes. The same value for each part of the run: a run is cut without a
 /// change, and equal neighbours are one run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// The map below says what.
     Below,
     /// Zeros: cleared, or without data at t0.
@@ -87,29 +87,29 @@ const _: () = assert!(size_of::<Source>() == 24);
 
 /// Records of one length, each right behind the one before, in the volume and in the entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Records {
+pub(crate) struct Records {
     /// Bytes of each, in granules.
-    pub(super) pitch: u16,
+    pub(crate) pitch: u16,
     /// Where they would begin in the first bytes of the volume, in granules.
-    pub(super) phase: u16,
+    pub(crate) phase: u16,
     /// The index of the first tile, if records were there.
-    pub(super) tile: u32,
+    pub(crate) tile: u32,
     /// Where in the entry's payload they would begin, if records were there.
-    pub(super) shift: u64,
+    pub(crate) shift: u64,
 }
 
 /// An entry of a segment that the image needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Entry {
-    pub(super) segment: SegmentNumber,
+pub(crate) struct Entry {
+    pub(crate) segment: SegmentNumber,
     /// Where in the segment it begins, in bytes.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
 }
 
 impl Records {
     /// One record of this extent, whose content is at this place of its entry's payload, and its
     /// checksums at this index.
-    pub(super) fn one(extent: &Extent, content: u64, tile: usize) -> Self {
+    pub(crate) fn one(extent: &Extent, content: u64, tile: usize) -> Self {
         let (offset, len) = (extent.offset(), extent.len());
         // A record with content is no longer than 16 MiB.
         let granules = |bytes: u64| u16::try_from(bytes / RECORD_GRANULE).unwrap_or(u16::MAX);
@@ -121,28 +121,28 @@ impl Records {
     }
 
     /// Bytes of each record.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         u64::from(self.pitch) * RECORD_GRANULE
     }
 
     /// How many records would be before that of this byte of the volume.
-    pub(super) fn before(&self, byte: u64) -> u64 {
+    pub(crate) fn before(&self, byte: u64) -> u64 {
         byte.saturating_sub(u64::from(self.phase) * RECORD_GRANULE) / self.len()
     }
 
     /// Where in the volume the record of this byte begins.
-    pub(super) fn start(&self, byte: u64) -> u64 {
+    pub(crate) fn start(&self, byte: u64) -> u64 {
         u64::from(self.phase) * RECORD_GRANULE + self.before(byte) * self.len()
     }
 
     /// Where in the entry's payload this byte is.
-    pub(super) fn place(&self, byte: u64) -> u64 {
+    pub(crate) fn place(&self, byte: u64) -> u64 {
         let headers = self.before(byte).wrapping_mul(RECORD_HEADER_LEN as u64);
         self.shift.wrapping_add(byte).wrapping_add(headers)
     }
 
     /// The index of this byte's tile.
-    pub(super) fn tile(&self, byte: u64) -> u32 {
+    pub(crate) fn tile(&self, byte: u64) -> u32 {
         let tile_bytes = TILE_BYTES as u64;
         let each = self.len().div_ceil(tile_bytes);
         let within = (byte - self.start(byte)) / tile_bytes;
@@ -151,6 +151,6 @@ impl Records {
 }
 
 /// The low half of a number.
-pub(super) fn low(number: u64) -> u32 {
+pub(crate) fn low(number: u64) -> u32 {
     u32::try_from(number & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }

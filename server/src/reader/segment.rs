@@ -199,7 +199,7 @@ impl SegmentReader {
     }
 
     /// Goes to the entry that begins at `offset`.
-    pub(super) fn go_to(&mut self, offset: u64) -> Result<()> {
+    pub(crate) fn go_to(&mut self, offset: u64) -> Result<()> {
         self.next = offset;
         let to = SeekFrom::Start(offset);
         self.file.seek(to).map_err(Error::file("read", self.path())).map(|_| ())

@@ -9,6 +9,7 @@ use serde::Serialize;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use crate::error::{Error, Result};
+use crate::fold;
 use crate::format::session::SessionHeader;
 use crate::reader::{SessionReader, Survey};
 use crate::repository::{Presence, Repository};
@@ -58,13 +59,15 @@ impl Surveyed {
     /// [`Error::NotRestorable`], or the damage before which it does not lie.
     fn resolve(&self, at: At) -> Result<Point> {
         let session = self.reader.header().session;
-        let timeline = self.survey.state.timeline();
+        let (history, timeline) = (self.reader.history(), self.survey.state.timeline());
         let found = match self.survey.damage() {
-            None => timeline.resolve(at),
+            None => fold::resolve(history, timeline, at),
             Some(damage) => {
-                let found = timeline.resolve_before(at);
                 log::warn!("session {session} is read up to its damage: {damage}");
-                found.ok_or(damage)?
+                match timeline.resolve_before(at) {
+                    Some(Ok(_)) => fold::resolve(history, timeline, at),
+                    found => found.ok_or(damage)?,
+                }
             }
         };
         found.map_err(|why| Error::NotRestorable { session, why, other: None })

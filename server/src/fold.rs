@@ -1,0 +1,163 @@
+//! Folds a session's history: of the time before a *boundary* only *retained points* stay; from the
+//! boundary on, every instant stays.
+//!
+//! A fold makes maps of the boundary and of each retained point, copies what they need of segments
+//! that are mostly dead into *compacted segments*, in the order of the volume, and writes all maps
+//! that remain anew with the new places. The history ([`mod@crate::format::history`]) is written
+//! last; it alone publishes. Until then nothing that was there has changed, and after it the log
+//! before the boundary is garbage ([`garbage`], [`collect`]).
+//!
+//! Every byte is checked against its checksum before it is written anew: damage ends a fold and
+//! changes nothing. Memory is that of a page of each map, and 24 bytes a page of each map.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use snapless_types::Seq;
+
+use crate::error::{Error, Result};
+use crate::format::history::{HISTORY_LEN_MAX, History};
+use crate::format::segment::SEGMENT_LIMIT_BYTES;
+use crate::reader::SessionReader;
+use crate::stop::StopFlag;
+use crate::storage::Lock;
+use crate::timeline::Cut;
+
+mod check;
+mod compact;
+mod cover;
+mod files;
+mod garbage;
+mod images;
+mod resolve;
+mod rewrite;
+
+pub(crate) use check::{Touched, check};
+pub use garbage::{CollectReport, Garbage, collect, garbage};
+pub use resolve::{ranges, resolve};
+
+use images::Images;
+
+/// The lock of whoever folds a session, or collects what a fold has left.
+pub const FOLD_LOCK: &str = "fold.lock";
+
+/// What a fold keeps of the time before the boundary.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// The last record of an epoch: from its end on, every instant stays.
+    pub boundary: Seq,
+    /// The points to retain, in the order of the stream. Those after the boundary stay anyhow.
+    pub points: Vec<Cut>,
+}
+
+/// What a fold did.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct FoldReport {
+    /// False if the session was folded like this already.
+    pub is_new: bool,
+    /// Bytes of content that were read and checked.
+    pub bytes_read: u64,
+    /// Bytes of segments and maps that were written.
+    pub bytes_written: u64,
+    /// The files that are garbage now.
+    pub garbage: Vec<Garbage>,
+}
+
+/// Folds a session's history; durable when it returns. Nothing is deleted. A crash at any step
+/// leaves the old history or the new one. Tells `progress` how many steps are done, and how many
+/// there are.
+///
+/// # Errors
+/// [`Error::CannotFold`] for a boundary that no epoch ends with, or before which the first sync was
+/// not complete; [`Error::NotRestorable`] for a point that there is not; damage of what is needed;
+/// [`Error::FoldRuns`], [`Error::Stopped`], or a failure to write.
+pub fn fold(
+    reader: &SessionReader,
+    plan: &Plan,
+    stop: &StopFlag,
+    progress: impl FnMut(u64, u64),
+) -> Result<FoldReport> {
+    fold_into(reader, plan, SEGMENT_LIMIT_BYTES, stop, progress)
+}
+
+/// [`fold`] into compacted segments of at most so many bytes.
+///
+/// # Errors
+/// As for [`fold`].
+pub fn fold_into(
+    reader: &SessionReader,
+    plan: &Plan,
+    segment_limit: u64,
+    stop: &StopFlag,
+    progress: impl FnMut(u64, u64),
+) -> Result<FoldReport> {
+    let _lock = lock(reader)?;
+    // The newest history, and what was acknowledged meanwhile.
+    let reader = &SessionReader::open(reader.store(), *reader.header())?;
+    if reader.history().is_some_and(|history| is_done(history, plan)) {
+        return Ok(FoldReport { garbage: garbage(reader)?, ..FoldReport::default() });
+    }
+    files::check_newer(reader)?;
+    let number = files::next_history(reader)?;
+    let mut images = Images::gather(reader, plan, number, stop)?;
+    let rewritten = rewrite::rewrite(reader, &mut images, number, segment_limit, stop, progress)?;
+    let history = files::publish(reader, images, rewritten.kept, rewritten.pages)?;
+    let bytes = history.to_bytes(reader.header());
+    if bytes.len() as u64 > HISTORY_LEN_MAX {
+        let why = "it retains more points than a history has room for: retain fewer";
+        return Err(Error::CannotFold { boundary: plan.boundary, why });
+    }
+    reader.store().create_durably(&reader.dir().join(number.file_name()), &bytes)?;
+    log::info!(
+        "session {}: folded up to record {}, {} point(s) retained",
+        reader.header().session,
+        plan.boundary,
+        history.points.len()
+    );
+    let folded = SessionReader::open(reader.store(), *reader.header())?;
+    let (bytes_read, bytes_written) = (rewritten.bytes_read, rewritten.bytes_written);
+    Ok(FoldReport { is_new: true, bytes_read, bytes_written, garbage: garbage(&folded)? })
+}
+
+/// The session's history: its boundary and its retained points; `None` if it was never folded.
+///
+/// # Errors
+/// Damage of all its histories.
+pub fn history(reader: &SessionReader) -> Result<Option<History>> {
+    crate::reader::history::newest(reader.store(), reader.header())
+}
+
+/// True if the history is what the plan says.
+fn is_done(history: &History, plan: &Plan) -> bool {
+    let of_history: BTreeMap<_, _> = history.points.iter().map(|it| (key(it.cut), ())).collect();
+    let wanted = plan.points.iter().filter(|cut| !is_after(history, **cut));
+    let wanted: BTreeMap<_, _> = wanted.map(|cut| (key(*cut), ())).collect();
+    history.boundary.place.seq == plan.boundary && of_history == wanted
+}
+
+/// Orders cuts, so that they can be compared as sets.
+fn key(cut: Cut) -> (u8, u64, u64) {
+    match cut {
+        Cut::Base => (0, 0, 0),
+        Cut::Through(seq) => (1, seq.get(), 0),
+        Cut::Until(instant) => (2, instant.run().into(), instant.time.get()),
+    }
+}
+
+/// True if a cut is at the boundary or after it, where every instant stays.
+fn is_after(history: &History, cut: Cut) -> bool {
+    is_at_or_after(&history.boundary.place, cut)
+}
+
+fn is_at_or_after(boundary: &crate::timeline::Place, cut: Cut) -> bool {
+    match cut {
+        Cut::Base => false,
+        Cut::Through(seq) => seq >= boundary.seq,
+        Cut::Until(instant) => instant >= boundary.at,
+    }
+}
+
+fn lock(reader: &SessionReader) -> Result<Lock> {
+    let lock = reader.store().lock(&reader.dir().join(FOLD_LOCK))?;
+    lock.ok_or(Error::FoldRuns(reader.header().session))
+}

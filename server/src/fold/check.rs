@@ -1,0 +1,125 @@
+//! Checks what a fold has kept, which is the only copy: damage names the retained points that it
+//! touches.
+
+use std::collections::HashSet;
+
+use crate::error::{Damage, Error, Result};
+use crate::format::history::HistoryNumber;
+use crate::format::map::{Image, MapNumber, PageRef};
+use crate::format::segment::SegmentNumber;
+use crate::point::{extent, read_page};
+use crate::reader::{SessionReader, history};
+use crate::stop::StopFlag;
+use crate::time;
+
+/// So many points are named in a finding; the others are counted.
+const NAMED_MAX: usize = 8;
+
+/// The retained points and the boundary of a folded session, each with its pages.
+#[derive(Debug)]
+pub(crate) struct Touched<'a> {
+    reader: &'a SessionReader,
+    points: Vec<(String, Image)>,
+}
+
+/// Checks the histories of a session, the roots of the newest one and all their pages; gives
+/// `found` each damage.
+///
+/// # Errors
+/// [`Error::Stopped`], or the error of `found`.
+pub(crate) fn check<'a>(
+    reader: &'a SessionReader,
+    stop: &StopFlag,
+    mut found: impl FnMut(Error) -> Result<()>,
+) -> Result<Touched<'a>> {
+    let mut touched = Touched { reader, points: Vec::new() };
+    for number in reader.store().list(reader.dir(), HistoryNumber::from_file_name)? {
+        match history::read(reader.store(), reader.header(), number) {
+            Err(error) if !error.is_not_found() => found(error)?,
+            _ => {}
+        }
+    }
+    let Some(history) = reader.history() else { return Ok(touched) };
+    for (index, point) in history.points.iter().enumerate() {
+        let name = time::to_text(point.time());
+        match reader.retained_root(index, point) {
+            Ok(image) => touched.points.push((name, image)),
+            Err(error) => found(needed(error, &[&name]))?,
+        }
+    }
+    let name = time::to_text(history.boundary.place.time());
+    match reader.boundary_root() {
+        Ok(Some(root)) => touched.points.push((name, root.image)),
+        Ok(None) => {}
+        Err(error) => found(needed(error, &[&name]))?,
+    }
+    for page in 0..touched.page_count() {
+        if stop.is_set() {
+            return Err(Error::Stopped);
+        }
+        for at in touched.pages(page) {
+            if let Err(error) = read_page(reader, page, &at) {
+                let with_page = |image: &Image| image.pages.get(index(page)) == Some(&at);
+                found(needed(error.or_gone(), &touched.names(with_page)))?;
+            }
+        }
+    }
+    Ok(touched)
+}
+
+impl Touched<'_> {
+    /// Damage of a kept segment, or of the entry of it that begins at a place, with the names of
+    /// the points that need it.
+    pub(crate) fn name(&self, error: Error, segment: SegmentNumber, entry: Option<u64>) -> Error {
+        let mut with_entry = HashSet::new();
+        for page in 0..self.page_count() {
+            let of_page = extent(self.reader, page);
+            for at in self.pages(page) {
+                let Ok(runs) = read_page(self.reader, page, &at) else { continue };
+                let needs = |it: &crate::point::runs::Entry| {
+                    it.segment == segment && entry.is_none_or(|entry| it.offset == entry)
+                };
+                if of_page.start < of_page.end && runs.entries.iter().any(needs) {
+                    with_entry.insert((page, at));
+                }
+            }
+        }
+        let needs = |image: &Image| {
+            (0..).zip(&image.pages).any(|(page, at)| with_entry.contains(&(page, *at)))
+        };
+        needed(error, &self.names(needs))
+    }
+
+    fn names(&self, needs: impl Fn(&Image) -> bool) -> Vec<&str> {
+        let points = self.points.iter().filter(|(_, image)| needs(image));
+        points.map(|(name, _)| name.as_str()).collect()
+    }
+
+    fn page_count(&self) -> u64 {
+        self.points.first().map_or(0, |(_, image)| image.pages.len() as u64)
+    }
+
+    /// The different pages at a place of the volume.
+    fn pages(&self, page: u64) -> HashSet<PageRef> {
+        let of = self.points.iter().filter_map(|(_, image)| image.pages.get(index(page)).copied());
+        of.filter(|at| at.map == MapNumber::PAGES).collect()
+    }
+}
+
+/// Damage with the names of the points that need what is damaged.
+fn needed(error: Error, points: &[&str]) -> Error {
+    match error {
+        Error::Damaged { path, offset, why } if !points.is_empty() => {
+            let mut named = points[..points.len().min(NAMED_MAX)].join(", ");
+            if let Some(more) = points.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
+                named = format!("{named} and {more} more");
+            }
+            Error::damaged(&path, offset, Damage::Needed { why: Box::new(why), points: named })
+        }
+        other => other,
+    }
+}
+
+fn index(page: u64) -> usize {
+    usize::try_from(page).unwrap_or(usize::MAX)
+}
