@@ -32,7 +32,7 @@ mod images;
 mod resolve;
 mod rewrite;
 
-pub(crate) use check::{Touched, check};
+pub(crate) use check::check;
 pub use garbage::{CollectReport, Garbage, collect, garbage};
 pub use resolve::{ranges, resolve};
 

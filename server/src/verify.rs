@@ -8,6 +8,8 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::Records;
 
 use crate::error::{Damage, Error, Result};
+use crate::fold;
+use crate::format::history::KeptSegment;
 use crate::format::repository::{REPOSITORY_FILE, session_dir};
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SESSION_FILE;
@@ -252,6 +254,8 @@ struct Verifier<'a, P> {
 /// Whether the stream's rules can still be checked.
 enum Rules {
     Checked(Box<StreamState>),
+    /// The stream begins later, with this state: after a fold.
+    Before(Box<StreamState>),
     /// Damage hid records: the rules cannot be checked from there on.
     Lost,
 }
@@ -274,7 +278,13 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
                 None
             }
         };
-        let mut rules = Rules::Checked(Box::new(StreamState::new(reader.header().geometry)));
+        self.kept(reader)?;
+        let mut rules = match reader.begin() {
+            Ok(None) => Rules::Checked(Box::new(StreamState::new(reader.header().geometry))),
+            Ok(Some((_, state))) => Rules::Before(Box::new(state)),
+            // It was found already.
+            Err(_) => Rules::Lost,
+        };
         for number in reader.segments() {
             let result = match reader.segment(number, BUFFER_BYTES) {
                 Ok(segment) => {
@@ -289,8 +299,14 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
                 self.found(reader, error)?;
                 rules = Rules::Lost;
             }
+            // Later segments are of the stream whatever is in them.
+            rules.reach(true);
         }
         for number in reader.maps()? {
+            // The boundary's was checked with what a fold has kept.
+            if reader.history().is_some_and(|history| history.boundary.map() == number) {
+                continue;
+            }
             if let Err(error) = keep::check(reader, number) {
                 self.found(reader, error)?;
             }
@@ -304,6 +320,63 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         Ok(())
     }
 
+    /// Checks what a fold has kept: its maps, and the segments before the begin of the stream.
+    fn kept(&mut self, reader: &SessionReader) -> Result<()> {
+        let mut found = Vec::new();
+        let touched = fold::check(reader, self.stop, |error| {
+            found.push(error);
+            Ok(())
+        })?;
+        let segments = reader.history().map_or(&[][..], |history| &history.segments);
+        for KeptSegment { number, len } in segments {
+            let mut damage = |error: Error, entry| found.push(touched.name(error, *number, entry));
+            let mut segment = match reader.segment(*number, BUFFER_BYTES) {
+                Ok(segment) => segment,
+                Err(error) => {
+                    damage(error, None);
+                    continue;
+                }
+            };
+            if segment.end() != *len {
+                damage(segment.damage(Damage::Truncated(*len)), None);
+            }
+            match self.kept_segment(&mut segment, &mut damage) {
+                Err(Error::Stopped) => return Err(Error::Stopped),
+                Err(error) => damage(error, None),
+                Ok(()) => {}
+            }
+        }
+        found.into_iter().try_for_each(|error| self.found(reader, error))
+    }
+
+    /// Reads a segment before the begin of the stream, whose records follow no rules.
+    fn kept_segment(
+        &mut self,
+        segment: &mut SegmentReader,
+        damage: &mut impl FnMut(Error, Option<u64>),
+    ) -> Result<()> {
+        let mut payload = Vec::new();
+        while segment.next_entry()? {
+            if self.stop.is_set() {
+                return Err(Error::Stopped);
+            }
+            let checked = match segment.load(&mut payload) {
+                Ok(frame) => segment.index_of(frame, &payload).map(|_| ()),
+                Err(error) => Err(error),
+            };
+            match checked {
+                Ok(()) => self.report.entries += 1,
+                Err(error) if is_truncated(&error) => return Err(error),
+                Err(error) => {
+                    damage(error, Some(segment.entry_start()));
+                    segment.skip_damaged()?;
+                }
+            }
+            self.tell_progress(segment);
+        }
+        Ok(())
+    }
+
     /// Checks what can be checked without the key.
     fn stored_session(&mut self, reader: &SessionReader) -> Result<()> {
         for checked in [reader.check_acknowledgement(), reader.check_stored_state()] {
@@ -311,12 +384,20 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
                 self.found(reader, error)?;
             }
         }
-        for number in reader.segments() {
+        let kept = reader.history().map_or(&[][..], |history| &history.segments);
+        let kept: Vec<_> = kept.iter().map(|segment| segment.number).collect();
+        for number in kept.into_iter().chain(reader.segments()) {
             if let Err(error) = self.stored_segment(reader, number) {
                 self.found(reader, error)?;
             }
-            let is_finished = number < reader.acknowledged().segment;
+            let is_log = !number.is_compacted() && number >= reader.begin_place().0;
+            let is_finished = is_log && number < reader.acknowledged().segment;
             if is_finished && let Err(error) = check_stored_index(reader, number) {
+                self.found(reader, error)?;
+            }
+        }
+        for (index, point) in reader.history().iter().flat_map(|it| it.points.iter().enumerate()) {
+            if let Err(error) = reader.stored_retained_root(index, point) {
                 self.found(reader, error)?;
             }
         }
@@ -354,7 +435,7 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         segment: &mut SegmentReader,
         error: Error,
     ) -> Result<()> {
-        if matches!(error, Error::Damaged { why: Damage::Truncated(_), .. }) {
+        if is_truncated(&error) {
             return Err(error);
         }
         self.found(reader, error)?;
@@ -403,10 +484,12 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         kept: Option<&(Checkpoint, StreamState)>,
     ) -> Result<()> {
         let mut payload = Vec::new();
+        let begin = reader.begin_place().1;
         while segment.next_entry()? {
             if self.stop.is_set() {
                 return Err(Error::Stopped);
             }
+            rules.reach(segment.entry_start() >= begin);
             let checked = segment.load(&mut payload).and_then(|frame| {
                 self.report.entries += 1;
                 rules.check(frame.kind(), &payload).map_err(|why| segment.damage(why))?;
@@ -425,7 +508,9 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             }
             if let Err(error) = checked {
                 self.damaged_entry(reader, &mut segment, error)?;
-                *rules = Rules::Lost;
+                if !matches!(rules, Rules::Before(_)) {
+                    *rules = Rules::Lost;
+                }
                 index = None;
             }
             if let (Rules::Checked(state), Some((_, kept))) =
@@ -455,6 +540,11 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
     }
 }
 
+/// True for damage that hides where the next entry begins.
+fn is_truncated(error: &Error) -> bool {
+    matches!(error, Error::Damaged { why: Damage::Truncated(_), .. })
+}
+
 /// Checks the stored checksums of an index, without the key.
 fn check_stored_index(reader: &SessionReader, number: SegmentNumber) -> Result<()> {
     let Some(mut index) = reader.stored_index(number)? else { return Ok(()) };
@@ -463,6 +553,14 @@ fn check_stored_index(reader: &SessionReader, number: SegmentNumber) -> Result<(
 }
 
 impl Rules {
+    /// The stream has begun, if `is_reached`.
+    fn reach(&mut self, is_reached: bool) {
+        *self = match std::mem::replace(self, Self::Lost) {
+            Self::Before(state) if is_reached => Self::Checked(state),
+            same => same,
+        };
+    }
+
     fn check(&mut self, kind: FrameKind, payload: &[u8]) -> Result<(), Damage> {
         if kind == FrameKind::Watermark {
             let watermark = Watermark::read(payload)?;

@@ -3,9 +3,7 @@
 use super::images::{Images, Of};
 use super::rewrite::PagesFile;
 use crate::error::{Error, Result};
-use crate::format::history::{
-    Boundary, History, HistoryNumber, KeptSegment, Retained, RootRef,
-};
+use crate::format::history::{Boundary, History, HistoryNumber, KeptSegment, Retained, RootRef};
 use crate::format::map::{MapNumber, Root, page_sum};
 use crate::point::keep::write_root;
 use crate::reader::SessionReader;
@@ -50,9 +48,7 @@ pub(super) fn publish(
     let seal = reader.seal().map(MapNumber::PAGES)?;
     let mut points = Vec::new();
     for (index, map) in images.maps[..images.boundary].iter().enumerate() {
-        let Of::Point { cut, at } = map.of else {
-            unreachable!("points are before the boundary")
-        };
+        let Of::Point { cut, at } = map.of else { unreachable!("points are before the boundary") };
         let mut bytes = images.image(index).to_bytes();
         seal.seal(root_part(index), &mut bytes, 0)?;
         let sum = page_sum(reader.header(), root_part(index), &bytes);

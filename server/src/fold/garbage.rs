@@ -53,9 +53,8 @@ enum Turn {
 pub fn garbage(reader: &SessionReader) -> Result<Vec<Garbage>> {
     files::check_newer(reader)?;
     let (store, dir) = (reader.store(), reader.dir());
-    let mut found = store.list(dir, |name| {
-        judge(reader, name).map(|(turn, why)| (turn, name.to_owned(), why))
-    })?;
+    let mut found = store
+        .list(dir, |name| judge(reader, name).map(|(turn, why)| (turn, name.to_owned(), why)))?;
     found.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
     let mut garbage = Vec::new();
     for (_, name, why) in found {
@@ -130,7 +129,7 @@ fn judge(reader: &SessionReader, name: &str) -> Option<(Turn, &'static str)> {
     if let Some(of) = HistoryNumber::from_file_name(name) {
         return (Some(of) < number).then_some((Turn::History, "a newer one replaced it"));
     }
-    let is_unfinished = (name.starts_with("pages-") || name.starts_with("history-"))
-        && name.ends_with(".new");
+    let is_unfinished =
+        (name.starts_with("pages-") || name.starts_with("history-")) && name.ends_with(".new");
     is_unfinished.then_some((Turn::Unfinished, "a fold did not end"))
 }

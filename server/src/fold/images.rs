@@ -79,7 +79,8 @@ impl Images {
         }
         let end = reader.survey(stop)?;
         let timeline = end.timeline();
-        let mut images = Self { maps: Vec::new(), boundary: 0, staged: Staged::new(reader, number)? };
+        let mut images =
+            Self { maps: Vec::new(), boundary: 0, staged: Staged::new(reader, number)? };
         let edge = images.boundary(reader, boundary, stop)?;
         let edge = edge.ok_or_else(|| cannot("no acknowledged epoch ends with it"))?;
         let Of::Boundary { state, .. } = &edge.of else { return Err(cannot("it is no boundary")) };

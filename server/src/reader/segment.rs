@@ -170,7 +170,7 @@ impl SegmentReader {
     }
 
     /// The acknowledged end.
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.end
     }
 

@@ -8,6 +8,7 @@ mod devices;
 #[cfg(target_os = "linux")]
 mod flood;
 #[cfg(target_os = "linux")]
+mod fold;
 mod folders;
 mod golden;
 mod history;

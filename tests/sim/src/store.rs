@@ -10,12 +10,14 @@
 //! | `model` | the oracle: what was sent and acknowledged, and what the volume held |
 //! | `site` | the repository, which may be compressed or encrypted |
 //! | `world` | the server's processes, and what may happen |
+//! | `broken` | a fold that breaks its rules |
 //! | `check` | what must hold of a sound store |
 //! | `damage` | what must hold of a damaged one |
 //! | `histories` | every short sequence |
 //! | `seeded` | long sequences by seed |
 
 mod batch;
+mod broken;
 mod check;
 mod damage;
 mod histories;
@@ -46,6 +48,10 @@ pub enum StoreSabotage {
     EarlyAcknowledgement,
     /// After a failed sync the same connection syncs again, and goes on
     SyncAgain,
+    /// A fold removes the log before its history is durable
+    EarlyCollection,
+    /// A fold leaves the younger maps with the places of before
+    ForgottenMap,
 }
 
 /// How many things were played and checked.

@@ -59,6 +59,18 @@ fn a_file_that_is_not_cut_back_is_found() {
 }
 
 #[test]
+fn a_log_that_is_removed_before_the_history_is_durable_is_found() {
+    let failure = found(StoreSabotage::EarlyCollection);
+    assert!(failure.steps.iter().any(|step| step.contains("Fold")), "{failure}");
+}
+
+#[test]
+fn a_younger_map_that_a_fold_forgets_is_found() {
+    let failure = found(StoreSabotage::ForgottenMap);
+    assert!(failure.steps.iter().any(|step| step.contains("Collect")), "{failure}");
+}
+
+#[test]
 fn a_failure_by_seed_replays() {
     let failing = |seed| play(seed, 60, Some(StoreSabotage::NoSync)).err().map(|it| (seed, it));
     let (seed, first) = (1..=100).find_map(failing).expect("one of the seeds loses something");

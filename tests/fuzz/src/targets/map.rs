@@ -76,8 +76,8 @@ fn map(file: &[u8], number: MapNumber) -> Result<&'static str, FormatError> {
     trailer.verify(root)?;
     let session = repository::session();
     let root = Root::read(root, number, &session)?;
-    assert_eq!(root.pages.len() as u64, page_count(&session.geometry));
-    assert!(root.pages.iter().all(|page| page.map <= number));
+    assert_eq!(root.image.pages.len() as u64, page_count(&session.geometry));
+    assert!(root.image.pages.iter().all(|page| page.map <= number));
     let again = root.to_bytes(&session);
     assert_eq!(Trailer::new(trailer.offset, &again).verify(&again), Ok(()));
     let same = Root::read(&again, number, &session).expect("it was written");

@@ -89,6 +89,12 @@ fn session(repository: &Repository, model: &mut Model, asked: Points) -> Result<
 /// The records are those that were sent, byte for byte.
 fn records(reader: &SessionReader, model: &Model, epochs: usize) -> Result<(), String> {
     let mut sent = model.records_of(epochs);
+    if let Some(history) = reader.history() {
+        let boundary = history.boundary.place.seq.get();
+        let before = model.records_before(boundary);
+        let before = before.ok_or_else(|| format!("no fold has its boundary at {boundary}"))?;
+        sent.by_ref().take(before).for_each(drop);
+    }
     let mut wrong = None;
     let visited = reader.replay(&StopFlag::default(), |record, _| {
         let bytes = [&record.header.to_bytes()[..], record.payload].concat();
@@ -115,7 +121,7 @@ fn points(
 ) -> Result<u64, String> {
     let t0 = model.t0();
     let t0 = model.is_whole(epochs).then_some(&t0[..]);
-    let mut points = point(repository, model, At::T0, t0, true)?;
+    let mut points = point(repository, model, At::T0, t0, model.t0_is_kept())?;
     points += point(repository, model, At::Latest, model.latest(epochs), true)?;
     if asked == Points::Ends {
         return Ok(points);

@@ -5,7 +5,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use snapless_server::fold::Plan;
 use snapless_server::format::session::SessionHeader;
+use snapless_server::timeline::Cut;
 use snapless_types::{EpochId, GapReason, Geometry, RecordKind, Seq};
 use snapless_wire::frame::Watermark;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
@@ -85,8 +87,28 @@ pub struct Model {
     marks: Vec<Mark>,
     now: Stamp,
     monotonic: u64,
+    /// The folds that were begun. Which of them has ended, a crash decides.
+    folds: Vec<Fold>,
     /// Counts what was ever made, so that nothing is made twice with the same bytes.
     salt: u64,
+}
+
+/// A fold of the session's history.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Fold {
+    /// From the end of so many epochs on, every instant stays.
+    boundary: usize,
+    /// The epochs before it whose ends are retained.
+    points: Vec<usize>,
+    /// The volume before the session is retained.
+    t0: bool,
+}
+
+impl Fold {
+    /// True if it keeps the instants after so many epochs; `is_end` of the last record's own.
+    fn keeps(&self, epochs: usize, is_end: bool) -> bool {
+        epochs >= self.boundary || is_end && self.points.contains(&epochs)
+    }
 }
 
 /// An instant, and what the volume held then.
@@ -120,6 +142,7 @@ impl Model {
             marks: Vec::new(),
             now: Stamp { time: BEGIN, run: 0 },
             monotonic: 0,
+            folds: Vec::new(),
             salt: u64::from(number) << 32,
         }
     }
@@ -143,6 +166,43 @@ impl Model {
     pub fn records_of(&self, epochs: usize) -> impl ExactSizeIterator<Item = &[u8]> {
         let count = epochs.checked_sub(1).map_or(0, |last| self.epochs[last].records);
         self.records[..count].iter().map(|(bytes, _)| &bytes[..])
+    }
+
+    /// The next fold: up to the last epoch or the one before, with every other end of an epoch
+    /// that there is still; `None` before the volume is whole.
+    pub fn fold(&mut self) -> Option<Plan> {
+        let is_point = |epochs: &usize| self.phase_of(*epochs) == Phase::Whole;
+        let ends: Vec<usize> = (1..=self.acknowledged).filter(is_point).collect();
+        let last = self.folds.last().map_or(0, |fold| fold.boundary);
+        let left: Vec<usize> = ends.iter().copied().filter(|it| *it >= last).collect();
+        let boundary = *left.get(left.len() / 2)?;
+        let is_kept = |epochs: usize| self.folds.iter().all(|fold| fold.keeps(epochs, true));
+        let before = ends.into_iter().filter(|it| *it < boundary && is_kept(*it));
+        let points: Vec<usize> = before.step_by(2).collect();
+        let t0 = self.t0_is_kept() && self.folds.len().is_multiple_of(2);
+        let seq = |epochs: usize| Seq::new(self.seq_of(epochs));
+        let base = t0.then_some(Cut::Base).into_iter();
+        let cuts = base.chain(points.iter().map(|it| Cut::Through(seq(*it)))).collect();
+        let plan = Plan { boundary: seq(boundary), points: cuts };
+        self.folds.push(Fold { boundary, points, t0 });
+        Some(plan)
+    }
+
+    /// True if no fold was begun.
+    pub fn is_unfolded(&self) -> bool {
+        self.folds.is_empty()
+    }
+
+    /// True if every fold that was begun retains the volume before the session.
+    pub fn t0_is_kept(&self) -> bool {
+        self.folds.iter().all(|fold| fold.t0)
+    }
+
+    /// How many records come before the boundary of a fold that was begun; `None` if none has it.
+    pub fn records_before(&self, boundary: u64) -> Option<usize> {
+        let mut begun = self.folds.iter().map(|fold| fold.boundary);
+        let epochs = begun.find(|epochs| self.seq_of(*epochs) == boundary)?;
+        Some(self.epochs[epochs - 1].records)
     }
 
     /// The bytes of the volume that the records of these numbers are about.
@@ -192,6 +252,11 @@ impl Model {
         let ends = ends.map(|(index, epoch)| (index + 1, self.records[epoch.records - 1].1, true));
         let marks = self.marks.iter().filter(|mark| mark.after <= epochs);
         let marks = marks.map(|mark| (mark.after, mark.stamp, mark.is_firm && mark.after < epochs));
+        let is_kept =
+            |after: usize, is_end: bool| self.folds.iter().all(|fold| fold.keeps(after, is_end));
+        let ends = ends.map(|(after, stamp, _)| (after, stamp, is_kept(after, true)));
+        let marks =
+            marks.map(|(after, stamp, is_firm)| (after, stamp, is_firm && is_kept(after, false)));
         ends.chain(marks)
             .filter(|&(after, ..)| self.epochs[after - 1].phase != Phase::Gap)
             .filter(|&(_, stamp, _)| !self.was_shown_again(stamp))

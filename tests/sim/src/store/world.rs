@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use snapless_server::error::Error;
+use snapless_server::fold::{collect, fold_into};
 use snapless_server::format::repository::LOCK_FILE;
 use snapless_server::indexer::Indexer;
 use snapless_server::ingest::{Action, Ingest};
@@ -19,9 +20,9 @@ use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::{FrameHeader, FrameKind, Hello, Watermark};
 use zerocopy::IntoBytes;
 
-use super::StoreSabotage;
 use super::model::{Content, Model};
 use super::site::{Keeping, Site};
+use super::{StoreSabotage, broken};
 use crate::rng::Rng;
 use crate::storage::{Disk, Fault, Lies, SimStorage};
 
@@ -43,6 +44,10 @@ pub enum Operation {
     State,
     /// The server makes indices and keeps maps, as far as they are due
     Index,
+    /// The server folds the history of the session
+    Fold,
+    /// The server removes what a fold has left
+    Collect,
     /// The service connects anew
     Reopen,
     /// The server is killed, and starts again
@@ -224,6 +229,8 @@ impl World {
                 Ok(())
             }
             Operation::Index => self.index(),
+            Operation::Fold => self.fold(),
+            Operation::Collect => self.collect(),
             Operation::Reopen => {
                 let connections = self.process.as_mut().map(|process| &mut process.connections);
                 let closed = connections.and_then(|them| them.remove(&self.current));
@@ -354,6 +361,33 @@ impl World {
         indexer.look_at(SessionReader::open(repository.store(), header)?);
         indexer.close();
         indexer.run(&StopFlag::default());
+        Ok(())
+    }
+
+    /// What the server does on another thread.
+    fn fold(&mut self) -> Result<(), Stop> {
+        self.open(self.current)?;
+        let Some(plan) = self.models[self.current].fold() else { return Ok(()) };
+        let site = match self.sabotage {
+            Some(StoreSabotage::EarlyCollection | StoreSabotage::ForgottenMap) => {
+                let store = broken::store(&self.storage, self.sabotage);
+                Site::new(store, self.keeping.clone())
+            }
+            _ => self.site(),
+        };
+        let repository = site.open()?;
+        let header = *self.models[self.current].header();
+        let reader = SessionReader::open(repository.store(), header)?;
+        fold_into(&reader, &plan, SEGMENT_BYTES, &StopFlag::default(), |_, _| ())?;
+        Ok(())
+    }
+
+    /// What the server does on another thread.
+    fn collect(&mut self) -> Result<(), Stop> {
+        self.open(self.current)?;
+        let (repository, header) = (self.site().open()?, *self.models[self.current].header());
+        let reader = SessionReader::open(repository.store(), header)?;
+        collect(&reader, || Ok(false), &StopFlag::default())?;
         Ok(())
     }
 

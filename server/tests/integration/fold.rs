@@ -1,0 +1,442 @@
+//! Folds: each retained point, the boundary and every instant after it are the images of a session
+//! that was not folded, whatever is folded where, and again after what is garbage has gone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::common::{self, Driver, LENGTH, SECTOR, SESSION, VOLUME};
+use snapless_server::compression::Compression;
+use snapless_server::error::Error;
+use snapless_server::fold::{
+    CollectReport, FoldReport, Plan, collect, fold_into, garbage, history,
+};
+use snapless_server::format::repository::session_dir;
+use snapless_server::list::{Content, list};
+use snapless_server::point::keep::keep;
+use snapless_server::reader::SessionReader;
+use snapless_server::repository::{Presence, Repository, WritableRepository};
+use snapless_server::restore::{Found, Source};
+use snapless_server::seal::KeySource;
+use snapless_server::stop::StopFlag;
+use snapless_server::timeline::{At, Cut, NotRestorable};
+use snapless_server::verify::{Finding, verify};
+use snapless_server::writer::SessionWriter;
+use snapless_types::{RecordKind, Seq};
+use snapless_wire::frame::{FrameHeader, FrameKind};
+use snapless_wire::id::FileTime;
+use snapless_wire::record::Records;
+
+/// Segments are short, so that there are many.
+const SEGMENT: u64 = 40_000;
+
+fn folder(root: &Path) -> PathBuf {
+    root.join(session_dir(VOLUME, SESSION))
+}
+
+fn names(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder(root)).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn reader_of(repository: &Repository) -> SessionReader {
+    let Presence::Header(header) = repository.session(VOLUME, SESSION).unwrap() else {
+        panic!("there is no session")
+    };
+    SessionReader::open(repository.store(), header).unwrap()
+}
+
+fn reader(root: &Path) -> SessionReader {
+    reader_of(&Repository::open(root).unwrap())
+}
+
+fn fold(root: &Path, boundary: u64, points: &[Cut]) -> Result<FoldReport, Error> {
+    let plan = Plan { boundary: Seq::new(boundary), points: points.to_vec() };
+    fold_into(&reader(root), &plan, SEGMENT, &StopFlag::default(), |_, _| {})
+}
+
+fn sweep(root: &Path) -> CollectReport {
+    collect(&reader(root), || Ok(false), &StopFlag::default()).unwrap()
+}
+
+fn damage(root: &Path) -> Vec<Finding> {
+    verify(&Repository::open(root).unwrap(), &StopFlag::default(), |_| {}).unwrap().damage
+}
+
+fn image(root: &Path, at: At) -> Result<Vec<u8>, Error> {
+    image_in(&Repository::open(root).unwrap(), at)
+}
+
+fn image_in(repository: &Repository, at: At) -> Result<Vec<u8>, Error> {
+    let source = Source { volume: VOLUME, session: Some(SESSION), at };
+    let stop = StopFlag::default();
+    let mut image = vec![0xcc; usize::try_from(LENGTH).unwrap()];
+    Found::find(repository, &source, &stop)?.open(&stop, |_| {})?.read(0, &mut image)?;
+    Ok(image)
+}
+
+/// Numbers that look random, the same for the same seed.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) % limit
+    }
+
+    fn bytes(&mut self, sectors: u64) -> Vec<u8> {
+        (0..sectors * SECTOR).map(|_| u8::try_from(self.below(256)).unwrap()).collect()
+    }
+}
+
+/// A stream, the image at each instant of a record, and the records at which epochs end.
+struct Story {
+    frames: Vec<Vec<u8>>,
+    /// Of each record its number and its time.
+    instants: Vec<(u64, u64, Vec<u8>)>,
+    ends: Vec<u64>,
+    t0: Vec<u8>,
+}
+
+impl Story {
+    fn new(seed: u64, epochs: u64) -> Self {
+        let mut numbers = Numbers(seed);
+        let mut driver = Driver::default();
+        let mut image = common::base_image();
+        let mut story = Self {
+            frames: vec![driver.first_sync()],
+            instants: vec![(driver.seq, driver.time - driver.tick, image.clone())],
+            ends: vec![driver.seq],
+            t0: image.clone(),
+        };
+        for _ in 0..epochs {
+            let mut frame = Vec::new();
+            for _ in 0..1 + numbers.below(6) {
+                let sectors = 1 + numbers.below(40);
+                let first = numbers.below(LENGTH / SECTOR - sectors);
+                let (from, len) = (first * SECTOR, sectors * SECTOR);
+                let range = usize::try_from(from).unwrap()..usize::try_from(from + len).unwrap();
+                if numbers.below(6) == 0 {
+                    frame.extend(driver.zero(RecordKind::Write, from, len));
+                    image[range].fill(0);
+                } else {
+                    let bytes = numbers.bytes(sectors);
+                    frame.extend(driver.data(RecordKind::Write, from, &bytes));
+                    image[range].copy_from_slice(&bytes);
+                }
+                story.instants.push((driver.seq, driver.time - driver.tick, image.clone()));
+            }
+            frame.extend(driver.epoch_end());
+            story.instants.push((driver.seq, driver.time - driver.tick, image.clone()));
+            story.ends.push(driver.seq);
+            story.frames.push(frame);
+        }
+        story
+    }
+
+    fn store(&self, root: &Path, segment: u64) {
+        common::ingest(root, LENGTH, segment, &self.frames);
+    }
+
+    /// Everything from the boundary on is there, and these cuts before it; nothing else.
+    fn check(&self, root: &Path, boundary: u64, cuts: &[Cut], why: &str) {
+        let repository = Repository::open(root).unwrap();
+        self.check_in(&repository, boundary, cuts, why);
+        assert_eq!(damage(root), [], "{why}");
+    }
+
+    fn check_in(&self, repository: &Repository, boundary: u64, cuts: &[Cut], why: &str) {
+        for (seq, time, want) in &self.instants {
+            let time = FileTime::new(*time);
+            let is_cut = |cut: &Cut| match cut {
+                Cut::Base => false,
+                Cut::Through(through) => through.get() == *seq,
+                Cut::Until(instant) => instant.time == time,
+            };
+            let found = image_in(repository, At::Time(time));
+            if *seq >= boundary || cuts.iter().any(is_cut) {
+                assert!(found.unwrap() == *want, "{why}: record {seq}");
+            } else {
+                let refused = found.unwrap_err();
+                let is_folded = matches!(
+                    &refused,
+                    Error::NotRestorable { why: NotRestorable::Folded { .. }, .. }
+                );
+                assert!(is_folded, "{why}: record {seq}: {refused}");
+            }
+        }
+        let t0 = image_in(repository, At::T0);
+        match cuts.contains(&Cut::Base) {
+            true => assert!(t0.unwrap() == self.t0, "{why}: t0"),
+            false => drop(t0.unwrap_err()),
+        }
+        let (_, _, last) = self.instants.last().unwrap();
+        assert!(image_in(repository, At::Latest).unwrap() == *last, "{why}: latest");
+    }
+
+    /// Some records before the boundary, as cuts of both kinds, and the base.
+    fn some_cuts(&self, root: &Path, numbers: &mut Numbers, boundary: u64) -> Vec<Cut> {
+        let mut cuts = Vec::new();
+        if numbers.below(2) == 0 {
+            cuts.push(Cut::Base);
+        }
+        for (seq, time, _) in self.instants.iter().filter(|(seq, ..)| *seq < boundary) {
+            match numbers.below(12) {
+                0 => cuts.push(Cut::Through(Seq::new(*seq))),
+                1 => cuts.push(self.until(root, *time)),
+                _ => {}
+            }
+        }
+        cuts
+    }
+
+    /// The cut of an instant, as a restore finds it.
+    fn until(&self, root: &Path, time: u64) -> Cut {
+        let source =
+            Source { volume: VOLUME, session: Some(SESSION), at: At::Time(FileTime::new(time)) };
+        let repository = Repository::open(root).unwrap();
+        Found::find(&repository, &source, &StopFlag::default()).unwrap().point().cut
+    }
+}
+
+#[test]
+fn what_a_fold_retains_is_what_was_there_and_a_second_fold_goes_on_from_it() {
+    for seed in 0..12 {
+        let dir = common::scratch();
+        let root = dir.path().join("repository");
+        let mut numbers = Numbers(seed * 77);
+        let story = Story::new(seed, 24);
+        story.store(&root, SEGMENT);
+        if seed % 3 != 0 {
+            // Maps before the boundary, at it and after it.
+            let after = [1, 60_000][usize::try_from(seed % 2).unwrap()];
+            keep(&reader(&root), after, &StopFlag::default()).unwrap();
+        }
+        let first = story.ends[6 + usize::try_from(numbers.below(6)).unwrap()];
+        let cuts = story.some_cuts(&root, &mut numbers, first);
+        let report = fold(&root, first, &cuts).unwrap();
+        assert!(report.is_new);
+        story.check(&root, first, &cuts, &format!("seed {seed}, folded"));
+        assert!(!fold(&root, first, &cuts).unwrap().is_new, "it is folded once");
+        let before = garbage(&reader(&root)).unwrap();
+        assert_eq!(before, report.garbage);
+        assert_eq!(sweep(&root).removed, before);
+        assert_eq!(garbage(&reader(&root)).unwrap(), []);
+        story.check(&root, first, &cuts, &format!("seed {seed}, collected"));
+
+        // A map on the boundary's, and then another fold.
+        keep(&reader(&root), 1, &StopFlag::default()).unwrap();
+        story.check(&root, first, &cuts, &format!("seed {seed}, with maps"));
+        let second = story.ends[16 + usize::try_from(numbers.below(6)).unwrap()];
+        let mut again: Vec<Cut> = cuts.iter().filter(|_| numbers.below(3) > 0).copied().collect();
+        let between = story.instants.iter().filter(|(seq, ..)| (first..second).contains(seq));
+        again.extend(between.step_by(5).map(|(seq, ..)| Cut::Through(Seq::new(*seq))));
+        fold(&root, second, &again).unwrap();
+        story.check(&root, second, &again, &format!("seed {seed}, folded again"));
+        sweep(&root);
+        story.check(&root, second, &again, &format!("seed {seed}, collected again"));
+        assert_eq!(history(&reader(&root)).unwrap().unwrap().points.len(), again.len());
+    }
+}
+
+#[test]
+fn the_stream_goes_on_after_a_fold_and_while_a_writer_has_it_open() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let story = Story::new(5, 12);
+    story.store(&root, SEGMENT);
+    let repository = WritableRepository::open(&root).unwrap();
+    let stop = StopFlag::default();
+    let (mut writer, mut state) =
+        SessionWriter::open(&repository, &common::header(LENGTH), SEGMENT, &stop).unwrap();
+    fold(&root, story.ends[8], &[]).unwrap();
+    let removed = sweep(&root).removed;
+    assert!(removed.iter().any(|it| it.name == "segment-00000001.slseg"), "{removed:?}");
+    let last = state.last().unwrap();
+    let mut driver = Driver { seq: last.seq.get(), ..Driver::default() };
+    driver.time = last.time().get() + driver.tick;
+    driver.monotonic = driver.time - common::T0;
+    driver.epoch = last.epoch.get() + 1;
+    for byte in 0..40 {
+        let payload = [driver.write(0, SECTOR, byte), driver.epoch_end()].concat();
+        for record in Records::new(&payload) {
+            state.accept(&record.unwrap().header).unwrap();
+        }
+        writer.append(&FrameHeader::new(FrameKind::Records, &payload).unwrap(), &payload).unwrap();
+        let last = state.last().unwrap();
+        writer.commit(last.epoch, last.seq).unwrap();
+    }
+    drop((writer, repository));
+    let mut want = story.instants.last().unwrap().2.clone();
+    common::patch(&mut want, 0, SECTOR, 39);
+    assert!(image(&root, At::Latest).unwrap() == want);
+    // A Hello begins with the boundary's state if no later one is kept.
+    fs::remove_file(folder(&root).join("state.snapless")).ok();
+    let repository = WritableRepository::open(&root).unwrap();
+    let (_, opened) =
+        SessionWriter::open(&repository, &common::header(LENGTH), SEGMENT, &stop).unwrap();
+    assert_eq!(opened.timeline().records(), state.timeline().records());
+    assert_eq!(damage(&root), []);
+}
+
+#[test]
+fn a_sealed_session_is_folded_into_sealed_segments() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let key = dir.path().join("key");
+    let key = KeySource::KeyFile(key);
+    let repository = WritableRepository::init_with(&root, Compression::Zstd(3), &key).unwrap();
+    let story = Story::new(9, 16);
+    let stop = StopFlag::default();
+    let (mut writer, mut state) =
+        SessionWriter::open(&repository, &common::header(LENGTH), SEGMENT, &stop).unwrap();
+    for payload in &story.frames {
+        for record in Records::new(payload) {
+            state.accept(&record.unwrap().header).unwrap();
+        }
+        writer.append(&FrameHeader::new(FrameKind::Records, payload).unwrap(), payload).unwrap();
+        let last = state.last().unwrap();
+        writer.commit(last.epoch, last.seq).unwrap();
+    }
+    drop(writer);
+    let cuts = [Cut::Base, Cut::Through(Seq::new(story.instants[5].0))];
+    let plan = Plan { boundary: Seq::new(story.ends[12]), points: cuts.to_vec() };
+    let reader = reader_of(repository.repository());
+    fold_into(&reader, &plan, SEGMENT, &stop, |_, _| {}).unwrap();
+    collect(&reader, || Ok(false), &stop).unwrap();
+    story.check_in(repository.repository(), story.ends[12], &cuts, "sealed");
+    let found = verify(repository.repository(), &stop, |_| {}).unwrap();
+    assert_eq!(found.damage, []);
+    let needle = &story.instants[5].2[..64];
+    for name in names(&root).iter().filter(|name| name.starts_with("compact-")) {
+        let bytes = fs::read(folder(&root).join(name)).unwrap();
+        assert!(!bytes.windows(64).any(|window| window == needle), "{name} is clear");
+    }
+}
+
+#[test]
+fn nothing_is_collected_while_the_session_is_read() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let story = Story::new(3, 12);
+    story.store(&root, SEGMENT);
+    // It reads on with the history that it knows.
+    let old = Repository::open(&root).unwrap();
+    let source = Source { volume: VOLUME, session: Some(SESSION), at: At::T0 };
+    let held = Found::find(&old, &source, &StopFlag::default()).unwrap();
+    fold(&root, story.ends[8], &[]).unwrap();
+    let before = names(&root);
+    let report = collect(&reader(&root), || Ok(true), &StopFlag::default()).unwrap();
+    assert!(report.is_pinned && report.removed.is_empty());
+    assert_eq!(names(&root), before);
+    let mut found = vec![0; usize::try_from(LENGTH).unwrap()];
+    let stop = StopFlag::default();
+    held.open(&stop, |_| {}).unwrap().read(0, &mut found).unwrap();
+    assert!(found == story.t0);
+}
+
+#[test]
+fn a_fold_that_cannot_be_is_refused_and_changes_nothing() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let story = Story::new(4, 12);
+    story.store(&root, SEGMENT);
+    let refused = |boundary, cuts: &[Cut]| fold(&root, boundary, cuts).unwrap_err().to_string();
+    assert!(refused(story.ends[4] - 1, &[]).contains("no acknowledged epoch ends"), "within");
+    assert!(refused(story.ends[12] + 1, &[]).contains("no acknowledged epoch ends"), "later");
+    let later = Cut::Through(Seq::new(story.ends[2]));
+    fold(&root, story.ends[6], &[]).unwrap();
+    assert!(refused(story.ends[4], &[]).contains("an earlier fold"), "before the last one");
+    assert!(refused(story.ends[8], &[later]).contains("was folded away"), "gone already");
+    let history = history(&reader(&root)).unwrap().unwrap();
+    assert_eq!((history.number.0, history.boundary.place.seq.get()), (1, story.ends[6]));
+    story.check(&root, story.ends[6], &[], "as it was");
+    sweep(&root);
+    assert!(!names(&root).iter().any(|name| name.ends_with(".new")), "{:?}", names(&root));
+
+    // Damage of what is needed ends it.
+    let other = dir.path().join("other");
+    story.store(&other, SEGMENT);
+    for name in names(&other).iter().filter(|name| name.ends_with(".slseg")) {
+        let mut bytes = fs::read(folder(&other).join(name)).unwrap();
+        bytes.iter_mut().skip(400).step_by(500).for_each(|byte| *byte ^= 1);
+        fs::write(folder(&other).join(name), &bytes).unwrap();
+    }
+    let error = fold(&other, story.ends[11], &[]).unwrap_err();
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+    assert!(history_names(&other).is_empty());
+}
+
+fn history_names(root: &Path) -> Vec<String> {
+    names(root).into_iter().filter(|name| name.ends_with(".slhist")).collect()
+}
+
+#[test]
+fn damage_of_what_a_fold_has_kept_names_the_points_that_it_touches() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let story = Story::new(8, 16);
+    story.store(&root, SEGMENT);
+    let cuts = [Cut::Base, Cut::Through(Seq::new(story.instants[9].0))];
+    fold(&root, story.ends[12], &cuts).unwrap();
+    sweep(&root);
+    let kept: Vec<_> = names(&root)
+        .into_iter()
+        .filter(|name| name.starts_with("compact-") || name.starts_with("pages-"))
+        .collect();
+    assert!(kept.iter().any(|name| name.starts_with("compact-")), "{:?}", names(&root));
+    for name in &kept {
+        let path = folder(&root).join(name);
+        let good = fs::read(&path).unwrap();
+        for at in (0..good.len()).step_by(good.len() / 40 + 1) {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            fs::write(&path, &bad).unwrap();
+            let found = damage(&root);
+            assert!(!found.is_empty(), "{name}, byte {at}");
+            // No point gives other bytes than it has.
+            let point = At::Time(FileTime::new(story.instants[9].1));
+            for (at, want) in [(At::T0, &story.t0), (point, &story.instants[9].2)] {
+                if let Ok(image) = image(&root, at) {
+                    assert!(image == *want, "{name}");
+                }
+            }
+        }
+        fs::remove_file(&path).unwrap();
+        let found = damage(&root);
+        assert!(found.iter().any(|it| it.error.contains("need it")), "{name}: {found:?}");
+        fs::write(&path, &good).unwrap();
+        assert_eq!(damage(&root), [], "{name}");
+    }
+    // An older sound history counts if the newest is damaged; without one that is damage.
+    let path = folder(&root).join("history-00000001.slhist");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[70] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(damage(&root).len(), 1);
+    let refused = image(&root, At::Latest).unwrap_err().to_string();
+    assert!(refused.contains("history-00000001.slhist"), "{refused}");
+}
+
+#[test]
+fn list_tells_the_retained_points_and_from_where_on_all_is_kept() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let story = Story::new(6, 8);
+    story.store(&root, SEGMENT);
+    let retained = &story.instants[3];
+    fold(&root, story.ends[5], &[Cut::Through(Seq::new(retained.0))]).unwrap();
+    let listed = list(&Repository::open(&root).unwrap(), &StopFlag::default()).unwrap();
+    let Content::Complete(stream) = &listed[0].sessions[0].content else { panic!("{listed:?}") };
+    assert!(!stream.t0_restorable);
+    assert_eq!(stream.points.len(), 2);
+    assert_eq!(stream.points[0].from, stream.points[0].to);
+    assert_eq!(Some(&stream.points[1].from), stream.whole_from.as_ref());
+    assert_eq!(stream.latest.as_ref(), Some(&stream.points[1].to));
+    let refused = image(&root, At::Time(FileTime::new(story.instants[1].1))).unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains(&stream.points[0].from), "{text}");
+    assert!(text.contains(&stream.points[1].from), "{text}");
+}
