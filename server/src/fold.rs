@@ -91,6 +91,10 @@ pub fn fold_into(
     stop: &StopFlag,
     progress: impl FnMut(u64, u64),
 ) -> Result<FoldReport> {
+    if reader.store().objects().is_some() {
+        let why = "this release does not fold what is in an object store";
+        return Err(Error::CannotFold { boundary: plan.boundary, why });
+    }
     let _lock = lock(reader)?;
     // The newest history, and what was acknowledged meanwhile.
     let reader = &SessionReader::open(reader.store(), *reader.header())?;
@@ -145,7 +149,7 @@ fn key(cut: Cut) -> (u8, u64, u64) {
 }
 
 /// True if a cut is at the boundary or after it, where every instant stays.
-fn is_after(history: &History, cut: Cut) -> bool {
+pub(crate) fn is_after(history: &History, cut: Cut) -> bool {
     is_at_or_after(&history.boundary.place, cut)
 }
 

@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use snapless_types::RecordKind;
+use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::frame::{FrameHeader, FrameKind, Watermark};
 use snapless_wire::record::{Record, Records};
 
@@ -86,6 +86,26 @@ impl SessionReader {
         let seal = store.seal().of(&header);
         let (store, claims) = (store.clone(), None);
         Ok(Self { store, dir, header, seal, acknowledged, claims, history })
+    }
+
+    /// Opens a session whose acknowledged end is damaged, as if all that is there up to this segment
+    /// were acknowledged, to read what a fold has kept.
+    pub(crate) fn to_salvage(
+        store: &Store,
+        header: SessionHeader,
+        last: Option<SegmentNumber>,
+    ) -> Result<Self> {
+        let history = history::newest(store, &header)?.map(Arc::new);
+        let acknowledged = Acknowledged {
+            generation: 0,
+            epoch: EpochId::new(u64::MAX),
+            seq: Seq::new(u64::MAX),
+            segment: last.unwrap_or(SegmentNumber(0)),
+            offset: u64::MAX,
+        };
+        let dir = session_dir(header.volume, header.session);
+        let seal = store.seal().of(&header);
+        Ok(Self { store: store.clone(), dir, header, seal, acknowledged, claims: None, history })
     }
 
     /// What a fold has kept of the time before its boundary; `None` if there was no fold.

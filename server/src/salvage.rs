@@ -26,11 +26,13 @@ use crate::storage::{OpenMode, Store};
 use crate::target::{FileTarget, Target};
 use crate::time;
 
+mod begin;
 mod entries;
 mod image;
 mod report;
 mod stream;
 
+use begin::Begin;
 use entries::Piece;
 use image::{Image, Salvaged};
 pub use report::{Lost, Place, Report};
@@ -69,10 +71,11 @@ pub fn salvage_to<T: Target>(
     mut progress: impl FnMut(Progress),
 ) -> Result<(Report, T)> {
     let session = choose(repository, source)?;
-    let stored = Stored::find(repository, source.volume, session)?;
+    let stored = Stored::find(repository, source, session)?;
     let total = 2 * stored.bytes;
+    let begin = stored.begin.as_ref();
     // The first pass finds the clock, the length and the end; the second one makes the image.
-    let mut pass = Pass::new(stored.limits());
+    let mut pass = Pass::new(stored.limits()).after(begin);
     stored.walk(
         stop,
         |done| progress(Progress { stage: Stage::Map, done, total }),
@@ -80,13 +83,18 @@ pub fn salvage_to<T: Target>(
     )?;
     let found = pass.finish();
     let length = stored.length().unwrap_or(found.extent_end);
-    if found.records == 0 || length == 0 {
+    if (found.records == 0 && begin.is_none()) || length == 0 {
         return Err(Error::NothingToSalvage(session));
     }
     let sector_size = stored.sector_size();
     let mut target = open(length, sector_size)?;
     let mut image = Image::new(&mut target, found.cut(source.at), length);
-    let mut pass = Pass::new(Limits { length: Some(length), ..stored.limits() });
+    let mut damage = stored.damage.clone();
+    if let Some(begin) = begin {
+        image.begin(begin.time(), begin.gap_since, begin.records());
+        damage.extend(begin.apply(&mut image, stop)?);
+    }
+    let mut pass = Pass::new(Limits { length: Some(length), ..stored.limits() }).after(begin);
     stored.walk(
         stop,
         |done| progress(Progress { stage: Stage::Image, done: stored.bytes + done, total }),
@@ -101,7 +109,7 @@ pub fn salvage_to<T: Target>(
         bytes: length,
         sector_size,
         records,
-        damage: [stored.damage, found.damage].concat(),
+        damage: [damage, found.damage].concat(),
         lost: found.lost,
         missing,
         doubtful,
@@ -136,12 +144,15 @@ struct Stored {
     segments: Vec<SegmentNumber>,
     /// Of a stream of objects, what its claims tell.
     reader: Option<SessionReader>,
+    /// Where the stream begins, after a fold.
+    begin: Option<Begin>,
     bytes: u64,
     damage: Vec<Place>,
 }
 
 impl Stored {
-    fn find(repository: &Repository, volume: VolumeGuid, session: SessionId) -> Result<Self> {
+    fn find(repository: &Repository, source: &Source, session: SessionId) -> Result<Self> {
+        let volume = source.volume;
         let store = repository.store().clone();
         let dir = session_dir(volume, session);
         let segments = store.list(&dir, SegmentNumber::from_file_name)?;
@@ -151,6 +162,7 @@ impl Stored {
             ids: (volume, session),
             header: None,
             end: None,
+            begin: None,
             segments,
             reader: None,
             bytes: 0,
@@ -166,7 +178,17 @@ impl Stored {
             this.header = kept.as_ref().map(|kept| kept.1);
         }
         if let Some(header) = this.header {
-            match SessionReader::open(&this.store, header) {
+            let opened = SessionReader::open(&this.store, header);
+            let last = this.segments.last().copied();
+            let reader = match &opened {
+                Ok(reader) => Some(reader.clone()),
+                // The acknowledged end is damaged; the history may be sound.
+                Err(_) => SessionReader::to_salvage(&this.store, header, last).ok(),
+            };
+            if let Some(reader) = reader {
+                this.begin = Begin::find(&reader, source.at)?;
+            }
+            match opened {
                 Ok(reader) => {
                     // The damaged slot may have held the newest end: as for a restart, what follows
                     // in whole epochs counts.
@@ -186,6 +208,8 @@ impl Stored {
         // An acknowledged end that is older than the kept state is not the end.
         let kept = kept.map(|(at, _)| (at.segment, at.offset, at.seq.get()));
         this.end = this.end.map(|end| kept.map_or(end, |kept| kept.max(end)));
+        let damage = this.begin.as_mut().map(|begin| std::mem::take(&mut begin.damage));
+        damage.into_iter().flatten().try_for_each(|error| this.note(error))?;
         this.look_for_segments()?;
         Ok(this)
     }
@@ -210,12 +234,21 @@ impl Stored {
             self.segments.retain(|number| *number <= last);
         }
         let last = self.end.map(|end| end.0).or(self.segments.last().copied());
+        let first = match &self.begin {
+            None => SegmentNumber::FIRST,
+            Some(begin) if begin.point.is_none() => begin.boundary.segment,
+            // Nothing of the stream belongs to a retained point.
+            Some(_) => {
+                self.segments.clear();
+                return Ok(());
+            }
+        };
         let is_void = |number: &SegmentNumber| {
             let claims = self.reader.as_ref().and_then(|reader| reader.claims());
             claims.is_some_and(|claims| claims.is_void(*number))
         };
-        let needed: Vec<_> = (1..=last.map_or(0, |last| last.0)).map(SegmentNumber).collect();
-        let needed: Vec<_> = needed.into_iter().filter(|number| !is_void(number)).collect();
+        let needed = (first.0..=last.map_or(0, |last| last.0)).map(SegmentNumber);
+        let needed: Vec<_> = needed.filter(|number| !is_void(number)).collect();
         self.segments.retain(|number| needed.binary_search(number).is_ok());
         for number in needed {
             let path = self.dir.join(number.file_name());
@@ -248,7 +281,9 @@ impl Stored {
     }
 
     fn limits(&self) -> Limits {
-        Limits { length: self.length(), last_seq: self.end.map(|end| end.2) }
+        let is_of_stream = self.begin.as_ref().is_none_or(|begin| begin.point.is_none());
+        let end = self.end.filter(|_| is_of_stream);
+        Limits { length: self.length(), last_seq: end.map(|end| end.2) }
     }
 
     /// Walks through all segments and calls `visit` with what is in them.
@@ -266,6 +301,10 @@ impl Stored {
             let mut segment = entries::Segment::open(file, seal, end)?;
             let ids = self.header.map(|header| (header.volume, header.session));
             segment.check_header(ids, number, &mut visit)?;
+            let boundary = self.begin.as_ref().map(|begin| begin.boundary);
+            if let Some(boundary) = boundary.filter(|it| it.segment == number) {
+                segment.skip_to(boundary.offset);
+            }
             while let Some(at) = segment.step(&mut visit)? {
                 if stop.is_set() {
                     return Err(Error::Stopped);

@@ -14,9 +14,11 @@ use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordHeader};
 
 use crate::error::{Error, Result};
+use crate::fold;
 use crate::format::acknowledged::ACKNOWLEDGED_FILE;
+use crate::format::history::HistoryNumber;
 use crate::format::repository::session_dir;
-use crate::format::segment::SegmentNumber;
+use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
 use crate::format::session::{SESSION_FILE, SessionHeader};
 use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
@@ -82,11 +84,17 @@ pub struct Usage {
     pub overhead: Overhead,
     /// Bytes by which entries are shorter than their frames.
     pub compression_saved_bytes: u64,
+    /// Bytes of what a fold has kept of the time before its boundary: compacted and older segments,
+    /// maps. The other counts are of what came after it.
+    pub retained_bytes: u64,
+    /// Bytes of files that nothing refers to, which are removed when no reader needs them.
+    pub garbage_bytes: u64,
     /// Bytes of all files of the sessions.
     pub stored_bytes: u64,
     /// Bytes of content that records brought, runs of zeros without a payload included.
     pub content_bytes: u64,
-    /// Bytes of all files for each byte of content; `None` without content.
+    /// Bytes of all files, but for retained ones and garbage, for each byte of content; `None`
+    /// without content.
     pub write_amplification: Option<f64>,
     /// What changes added.
     pub growth: Growth,
@@ -234,7 +242,7 @@ fn sessions(repository: &Repository, volume: VolumeGuid) -> Result<Vec<Opened>> 
         };
         let created = header.as_ref().ok().map(|header| header.created);
         let reader = header.and_then(|header| SessionReader::open(repository.store(), header));
-        let stored_bytes = reader.as_ref().map_or(0, |reader| reader.stored_bytes().unwrap_or(0));
+        let stored_bytes = reader.as_ref().map_or(0, |reader| reader.stream_bytes().unwrap_or(0));
         found.push((created, Opened { session, reader, stored_bytes }));
     }
     found.sort_by_key(|(created, opened)| (*created, opened.session));
@@ -250,6 +258,8 @@ struct Count {
     causes: Causes,
     overhead: Overhead,
     saved: u64,
+    retained: u64,
+    garbage: u64,
     stored: u64,
     changes: u64,
     /// Changes of each day since 1601.
@@ -282,7 +292,7 @@ impl Count {
         if let Some((first, last)) = self.first_and_last {
             self.ticks = last.get().saturating_sub(first.get());
         }
-        self.files(store, &session_dir(volume, session))?;
+        self.files(store, &session_dir(volume, session), reader.as_ref().ok())?;
         match (&walked, reader) {
             (Err(Error::Stopped), _) => Err(Error::Stopped),
             (Err(damage), _) | (Ok(()), Err(damage)) => Ok(Some(damage.to_string())),
@@ -348,12 +358,22 @@ impl Count {
     }
 
     /// Adds the lengths of a session's files.
-    fn files(&mut self, store: &Store, dir: &Path) -> Result<()> {
+    fn files(&mut self, store: &Store, dir: &Path, reader: Option<&SessionReader>) -> Result<()> {
         let mut in_segments = 0;
+        // Where that is not known, all files count as in use.
+        let garbage = reader.map_or(Ok(Vec::new()), fold::garbage).unwrap_or_default();
+        let begin = reader.map_or((SegmentNumber::FIRST, 0), SessionReader::begin_place);
         for (name, len) in store.list_with_lengths(dir)? {
             self.stored += len;
-            if SegmentNumber::from_file_name(&name).is_some() {
-                in_segments += len;
+            if garbage.iter().any(|it| it.name == name) {
+                self.garbage += len;
+            } else if is_retained(&name, begin.0) {
+                self.retained += len;
+            } else if let Some(number) = SegmentNumber::from_file_name(&name) {
+                let before = begin.1.saturating_sub(SEGMENT_HEADER_LEN as u64).min(len);
+                let before = if number == begin.0 { before } else { 0 };
+                self.retained += before;
+                in_segments += len - before;
             } else if [SESSION_FILE, ACKNOWLEDGED_FILE].contains(&name.as_str()) {
                 self.overhead.session_file_bytes += len;
             } else {
@@ -381,6 +401,8 @@ impl Count {
         self.causes.add(&other.causes);
         self.overhead.add(&other.overhead);
         self.saved += other.saved;
+        self.retained += other.retained;
+        self.garbage += other.garbage;
         self.stored += other.stored;
         self.changes += other.changes;
         self.ticks = self.ticks.saturating_add(other.ticks);
@@ -399,9 +421,14 @@ impl Count {
             causes: self.causes.clone(),
             overhead: self.overhead.clone(),
             compression_saved_bytes: self.saved,
+            retained_bytes: self.retained,
+            garbage_bytes: self.garbage,
             stored_bytes: self.stored,
             content_bytes: content,
-            write_amplification: ratio(self.stored, content),
+            write_amplification: ratio(
+                self.stored.saturating_sub(self.retained + self.garbage),
+                content,
+            ),
             growth: self.growth(),
         }
     }
@@ -511,6 +538,14 @@ impl Overhead {
             + self.derived_bytes
             + self.other_bytes
     }
+}
+
+/// True for a file of what a fold has kept of the time before the first segment of the log.
+fn is_retained(name: &str, first: SegmentNumber) -> bool {
+    SegmentNumber::from_compacted_name(name).is_some()
+        || SegmentNumber::from_file_name(name).is_some_and(|number| number < first)
+        || HistoryNumber::from_file_name(name).is_some()
+        || HistoryNumber::from_pages_name(name).is_some()
 }
 
 /// True for records of the base image. Unreadable ones may be of it or not, and are small.

@@ -502,6 +502,11 @@ impl Timeline {
         self.resolve_instant(at, self.instant_of(at), last)
     }
 
+    /// What the clock showed up to the last record.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// The instant that a time names.
     pub(crate) fn instant_of(&self, time: FileTime) -> Instant {
         self.clock_to_end().0.find(time)

@@ -68,6 +68,13 @@ fn print_usage(usage: &Usage) {
         bytes(usage.overhead.bytes()),
         bytes(derived_bytes)
     );
+    if usage.retained_bytes + usage.garbage_bytes > 0 {
+        anstream::println!(
+            "  folded        {} of retained points, {} of garbage",
+            bytes(usage.retained_bytes),
+            bytes(usage.garbage_bytes)
+        );
+    }
     if usage.compression_saved_bytes > 0 {
         anstream::println!("  compression   saves {}", bytes(usage.compression_saved_bytes));
     }

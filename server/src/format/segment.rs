@@ -104,7 +104,7 @@ impl SegmentNumber {
     fn parse(name: &str, prefix: &str, suffix: &str) -> Option<Self> {
         let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
         let number: u64 = digits.parse().ok()?;
-        let is_number = format!("{number:08}") == digits && (1..COMPACTED).contains(&number);
+        let is_number = format!("{number:08}") == digits && number > 0 && number & COMPACTED == 0;
         is_number.then_some(Self(number))
     }
 }

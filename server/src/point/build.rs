@@ -63,6 +63,16 @@ impl PointMap {
         Ok(Some(Base::retained(reader.clone(), image)))
     }
 
+    /// The map of a root, as it is.
+    ///
+    /// # Errors
+    /// [`Error::PointTooLarge`].
+    pub(crate) fn of_root(reader: &SessionReader, root: Root) -> Result<Self> {
+        let cut = Cut::Through(root.checkpoint.seq);
+        let origin = Origin { reader: reader.clone(), cut, last_base: Seq::new(0) };
+        Builder::new(Some(Base::new(reader.clone(), root)), reader, cut).finish(origin)
+    }
+
     /// [`Self::build`] on no kept map but that of the begin of the stream.
     pub(super) fn build_whole(origin: Origin, stop: &StopFlag) -> Result<Self> {
         with_indices(|indices| {

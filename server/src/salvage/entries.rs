@@ -139,6 +139,11 @@ impl Segment {
         visit(Piece::Lost(place(self.file.path(), 0, why)))
     }
 
+    /// Goes on at an entry behind the present one.
+    pub(super) fn skip_to(&mut self, offset: u64) {
+        self.at = self.at.max(offset);
+    }
+
     /// Visits the next piece; returns how far that goes, `None` at the end.
     pub(super) fn step(
         &mut self,

@@ -1,5 +1,7 @@
 //! The image that is made of what is there.
 
+use std::ops::Range;
+
 use rangemap::RangeSet;
 use snapless_types::{EpochId, Extent, RecordKind};
 use snapless_wire::id::FileTime;
@@ -55,6 +57,26 @@ impl<'a, T: Target> Image<'a, T> {
             last: None,
             gap_since: None,
         }
+    }
+
+    /// The image of a fold is applied next, and what came after it.
+    pub(super) fn begin(&mut self, time: FileTime, gap_since: Option<FileTime>, records: u64) {
+        (self.last, self.gap_since, self.records) = (Some(time), gap_since, records);
+    }
+
+    /// Bytes of the image of a fold.
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.given.insert(offset..offset + bytes.len() as u64);
+        self.target.write(offset, bytes)
+    }
+
+    /// Zeros of the image of a fold, maybe in place of what the volume's disk could not read.
+    pub(super) fn zero(&mut self, part: &Range<u64>, is_unreadable: bool) -> Result<()> {
+        self.given.insert(part.clone());
+        if is_unreadable {
+            self.unreadable.insert(part.clone());
+        }
+        self.target.zero(part.start, part.end - part.start)
     }
 
     /// Applies a record if it belongs to the image.

@@ -10,6 +10,7 @@ use crate::target::Target;
 use crate::time;
 use crate::timeline::{At, Cut};
 
+use super::begin::Begin;
 use super::entries::Piece;
 use super::image::Image;
 use super::report::{Lost, Place};
@@ -47,6 +48,16 @@ pub(super) struct Found {
 impl Pass {
     pub(super) fn new(limits: Limits) -> Self {
         Self { limits, ..Self::default() }
+    }
+
+    /// Of a stream that begins after a fold.
+    pub(super) fn after(mut self, begin: Option<&Begin>) -> Self {
+        if let Some(begin) = begin {
+            let place = begin.boundary.place;
+            self.last = Some((place.seq, place.time()));
+            self.clock = begin.clock.clone();
+        }
+        self
     }
 
     /// Takes the next piece.

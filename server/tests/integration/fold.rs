@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::{self, Driver, LENGTH, SECTOR, SESSION, VOLUME};
+use crate::common::{self, BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME};
 use snapless_server::compression::Compression;
 use snapless_server::error::Error;
 use snapless_server::fold::{
@@ -16,7 +16,9 @@ use snapless_server::point::keep::keep;
 use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Presence, Repository, WritableRepository};
 use snapless_server::restore::{Found, Source};
+use snapless_server::salvage::{Report, salvage_to};
 use snapless_server::seal::KeySource;
+use snapless_server::stat::stat;
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::{At, Cut, NotRestorable};
 use snapless_server::verify::{Finding, verify};
@@ -439,4 +441,205 @@ fn list_tells_the_retained_points_and_from_where_on_all_is_kept() {
     let text = refused.to_string();
     assert!(text.contains(&stream.points[0].from), "{text}");
     assert!(text.contains(&stream.points[1].from), "{text}");
+}
+
+#[test]
+fn a_volume_of_several_pages_keeps_what_each_of_them_has() {
+    const PAGE: u64 = 4096 * BLOCK;
+    const LONG: u64 = 3 * PAGE + 2 * BLOCK;
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    let all = [driver.start(), driver.plain(RecordKind::Unallocated, 0, LONG)].concat();
+    let mut frames = vec![[all, driver.base_complete(), driver.epoch_end()].concat()];
+    let mut sectors: Vec<(u64, u8)> = [0, PAGE - SECTOR, PAGE, 2 * PAGE + BLOCK, 3 * PAGE]
+        .into_iter()
+        .map(|place| (place, 0))
+        .collect();
+    let mut truth = vec![(driver.seq, driver.time - driver.tick, sectors.clone())];
+    for byte in 1..=24_u8 {
+        let (place, found) = &mut sectors[usize::from(byte) % 5];
+        let mut frame = Vec::new();
+        // Twice, so that half of what each segment has is dead at once.
+        for byte in [0xff, 0xfe, byte] {
+            frame.extend(driver.write(*place, SECTOR, byte));
+        }
+        *found = byte;
+        frame.extend(driver.epoch_end());
+        frames.push(frame);
+        truth.push((driver.seq, driver.time - driver.tick, sectors.clone()));
+    }
+    common::ingest(&root, LONG, 5_000, &frames);
+    keep(&reader(&root), 1, &StopFlag::default()).unwrap();
+    let check = |boundary: u64, kept: &[u64], why: &str| {
+        for (seq, time, sectors) in
+            truth.iter().filter(|(seq, ..)| *seq >= boundary || kept.contains(seq))
+        {
+            let at = At::Time(FileTime::new(*time));
+            let source = Source { volume: VOLUME, session: Some(SESSION), at };
+            let repository = Repository::open(&root).unwrap();
+            let stop = StopFlag::default();
+            let found = Found::find(&repository, &source, &stop).unwrap();
+            let image = found.open(&stop, |_| {}).unwrap();
+            for (place, byte) in sectors {
+                let mut found = [0xcc; 512];
+                image.read(*place, &mut found).unwrap();
+                assert_eq!(found, [*byte; 512], "{why}: record {seq}, sector at {place}");
+            }
+        }
+        assert_eq!(damage(&root), [], "{why}");
+    };
+    let kept = [truth[3].0, truth[7].0];
+    let cuts = kept.map(|seq| Cut::Through(Seq::new(seq)));
+    let report = fold(&root, truth[14].0, &cuts).unwrap();
+    assert!(report.bytes_read >= 5 * SECTOR, "{report:?}");
+    check(truth[14].0, &kept, "folded");
+    let before = sweep(&root).bytes;
+    assert!(before > 0);
+    check(truth[14].0, &kept, "collected");
+    fold(&root, truth[20].0, &cuts[1..]).unwrap();
+    sweep(&root);
+    check(truth[20].0, &kept[1..], "folded again");
+    assert_eq!(garbage(&reader(&root)).unwrap(), []);
+}
+
+/// Salvages a point; returns the report and the image.
+fn salvaged(root: &Path, at: At) -> Result<(Report, Vec<u8>), Error> {
+    let source = Source { volume: VOLUME, session: Some(SESSION), at };
+    let memory = |length: u64, _| Ok(vec![0; usize::try_from(length).unwrap()]);
+    let stop = StopFlag::default();
+    let repository = Repository::to_salvage(root);
+    salvage_to(&repository, &source, Path::new("memory"), memory, &stop, |_| {})
+}
+
+#[test]
+fn a_salvage_begins_at_the_boundary_or_takes_a_retained_point() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let story = Story::new(8, 16);
+    story.store(&root, SEGMENT);
+    let retained = &story.instants[9];
+    let cuts = [Cut::Base, Cut::Through(Seq::new(retained.0))];
+    fold(&root, story.ends[12], &cuts).unwrap();
+    sweep(&root);
+    let last = story.instants.last().unwrap();
+    let points = [
+        (At::T0, &story.t0),
+        (At::Time(FileTime::new(retained.1)), &retained.2),
+        (At::Latest, &last.2),
+    ];
+    for (at, want) in points {
+        let (report, found) = salvaged(&root, at).unwrap();
+        assert!(report.is_whole(), "{at:?}: {report:?}");
+        assert!(found == *want, "{at:?}");
+    }
+    let folded_away = salvaged(&root, At::Time(FileTime::new(story.instants[1].1))).unwrap_err();
+    assert!(folded_away.to_string().contains("was folded away"), "{folded_away}");
+    // Whatever is damaged, what is not listed is right.
+    for name in names(&root).iter().filter(|name| !name.ends_with(".lock")) {
+        let path = folder(&root).join(name);
+        let good = fs::read(&path).unwrap();
+        for at in [0, 30, good.len() / 3, good.len() / 2, good.len() - 1] {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, &bad).unwrap();
+            for (point, want) in points {
+                let Ok((report, found)) = salvaged(&root, point) else {
+                    assert!(name.ends_with(".slhist"), "{name}, byte {at}");
+                    continue;
+                };
+                let listed = report.missing.iter().chain(&report.doubtful);
+                let listed: Vec<_> = listed.map(|it| it.offset..it.offset + it.len).collect();
+                let is_listed = |byte: u64| listed.iter().any(|it| it.contains(&byte));
+                let mut bytes = (0_u64..).zip(found.iter().zip(want));
+                let wrong = bytes.find(|(at, (one, other))| one != other && !is_listed(*at));
+                let is_told = report.lost.is_empty() && !name.ends_with(".slhist");
+                assert!(wrong.is_none() || !is_told, "{name}, byte {at}: {point:?}: {wrong:?}");
+            }
+        }
+        fs::write(&path, &good).unwrap();
+    }
+}
+
+#[test]
+fn stat_tells_what_is_retained_and_what_is_garbage() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let story = Story::new(8, 16);
+    story.store(&root, SEGMENT);
+    fold(&root, story.ends[12], &[Cut::Base]).unwrap();
+    let told = || {
+        let repository = Repository::open(&root).unwrap();
+        stat(&repository, None, &StopFlag::default(), |_, _| {}).unwrap().total
+    };
+    let all = told();
+    let left = garbage(&reader(&root)).unwrap();
+    assert_eq!(all.garbage_bytes, left.iter().map(|it| it.bytes).sum::<u64>());
+    assert!(all.retained_bytes > 0 && all.garbage_bytes > 0);
+    sweep(&root);
+    let kept = told();
+    assert_eq!(kept.garbage_bytes, 0);
+    assert_eq!(kept.retained_bytes, all.retained_bytes);
+    assert_eq!(kept.stored_bytes, all.stored_bytes - all.garbage_bytes);
+    assert_eq!(kept.overhead.other_bytes, 0, "all of the log is counted");
+}
+
+/// The files of a fold whose bytes are pinned.
+fn is_pinned(name: &str) -> bool {
+    ["history-", "pages-", "compact-"].iter().any(|prefix| name.starts_with(prefix))
+        || name.starts_with("map-") && name.matches('-').count() == 2
+}
+
+#[test]
+fn this_release_writes_and_reads_the_pinned_bytes_of_a_fold() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/golden/folded");
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    let first = [driver.start(), driver.data(RecordKind::Block, 0, &[0x5a; 1024])].concat();
+    let mut frames = vec![[first, driver.base_complete(), driver.epoch_end()].concat()];
+    let mut ends = vec![driver.seq];
+    for byte in 1..=6_u8 {
+        let offset = u64::from(byte % 2) * SECTOR;
+        let writes = [0xfd, 0xfe, byte].map(|byte| driver.write(offset, SECTOR, byte));
+        frames.push([writes.concat(), driver.epoch_end()].concat());
+        ends.push(driver.seq);
+    }
+    common::ingest(&root, 1024, 1, &frames);
+    keep(&reader(&root), 1, &StopFlag::default()).unwrap();
+    let cuts = [Cut::Base, Cut::Through(Seq::new(ends[2]))];
+    fold(&root, ends[4], &cuts).unwrap();
+    sweep(&root);
+    let written: Vec<_> = names(&root).into_iter().filter(|name| is_pinned(name)).collect();
+    assert_eq!(written.len(), 7, "{written:?}");
+    let other = Path::new(env!("CARGO_TARGET_TMPDIR")).join("folded");
+    fs::create_dir_all(&other).unwrap();
+    let mut differ = Vec::new();
+    for name in &written {
+        let bytes = fs::read(folder(&root).join(name)).unwrap();
+        let pinned = fs::read(golden.join(name)).unwrap_or_default();
+        if bytes != pinned {
+            fs::write(other.join(name), &bytes).unwrap();
+            differ.push(other.join(name));
+        }
+        fs::write(folder(&root).join(name), pinned).unwrap();
+    }
+    assert!(differ.is_empty(), "not as pinned; what was written is in {differ:?}");
+    assert_eq!(damage(&root), []);
+    let source = |at| Source { volume: VOLUME, session: None, at };
+    let (at, to) = (
+        |seq| At::Exact { time: FileTime::new(0), cut: Cut::Through(Seq::new(seq)) },
+        dir.path().join("image"),
+    );
+    let points = [
+        (At::T0, [0x5a, 0x5a]),
+        (at(ends[2]), [2, 1]),
+        (at(ends[4]), [4, 3]),
+        (at(ends[5]), [4, 5]),
+        (At::Latest, [6, 5]),
+    ];
+    for (at, [first, second]) in points {
+        common::restore_to(&root, source(at), &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), [[first; 512], [second; 512]].concat(), "{at:?}");
+    }
 }

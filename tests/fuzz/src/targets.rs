@@ -8,6 +8,7 @@
 //! | `records` | the driver, through the service | records in a buffer |
 //! | `frames` | the network | frames and what they carry |
 //! | `ingest` | the network | whole connections: frames, records, the stream's rules |
+//! | `history` | a program that can write to the repository | what a fold has kept: the history |
 //! | `index` | a program that can write to the repository | the index of a segment |
 //! | `map` | the same | a kept map: its pages, its root |
 //! | `nbd` | a client of `snapless-server mount` | the NBD handshake and requests |
@@ -25,6 +26,7 @@ mod bookmark;
 mod control;
 mod dispatch;
 mod frames;
+mod history;
 mod index;
 mod ingest;
 mod map;
@@ -66,12 +68,13 @@ impl Target {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 15] = [
+pub static TARGETS: [Target; 16] = [
     bookmark::TARGET,
     control::TARGET,
     dispatch::TARGET,
     records::TARGET,
     frames::TARGET,
+    history::TARGET,
     index::TARGET,
     ingest::TARGET,
     map::TARGET,

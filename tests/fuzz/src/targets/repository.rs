@@ -80,8 +80,10 @@ fn run(input: &[u8]) -> &'static str {
             let header = SegmentHeader::read(&header)?;
             assert_eq!(SegmentHeader::read(&header.to_bytes()), Ok(header));
             let name = header.number.file_name();
-            let valid = SegmentNumber::from_file_name(&name) == Some(header.number);
-            assert!(valid || header.number.0 == 0, "{name}");
+            let of_log = SegmentNumber::from_file_name(&name);
+            let found = of_log.or_else(|| SegmentNumber::from_compacted_name(&name));
+            let is_none = header.number.compacted_index() == 0;
+            assert!(found == Some(header.number) || is_none, "{name}");
             Ok("segment")
         }),
         _ => acknowledged(bytes),

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use snapless_server::error::Error;
+use snapless_server::fold::FOLD_LOCK;
 use snapless_server::format::acknowledged::{ACKNOWLEDGED_FILE, SLOT_LEN};
 use snapless_server::format::map::MapNumber;
 use snapless_server::format::repository::{LOCK_FILE, REPOSITORY_FILE};
@@ -111,7 +112,8 @@ pub fn any(disk: &Disk, rng: &mut Rng) -> Option<Damaged> {
 
 fn files(disk: &Disk) -> Vec<PathBuf> {
     let is_used = |path: &PathBuf| {
-        path != Path::new(LOCK_FILE) && path.extension().is_none_or(|extension| extension != "new")
+        let is_lock = path == Path::new(LOCK_FILE) || path.ends_with(FOLD_LOCK);
+        !is_lock && path.extension().is_none_or(|extension| extension != "new")
     };
     disk.paths().into_iter().filter(is_used).collect()
 }
