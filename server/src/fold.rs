@@ -10,7 +10,7 @@
 //! Every byte is checked against its checksum before it is written anew: damage ends a fold and
 //! changes nothing. Memory is that of a page of each map, and 24 bytes a page of each map.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use snapless_types::Seq;
@@ -133,9 +133,9 @@ pub fn history(reader: &SessionReader) -> Result<Option<History>> {
 
 /// True if the history is what the plan says.
 fn is_done(history: &History, plan: &Plan) -> bool {
-    let of_history: BTreeMap<_, _> = history.points.iter().map(|it| (key(it.cut), ())).collect();
+    let of_history: BTreeSet<_> = history.points.iter().map(|it| key(it.cut)).collect();
     let wanted = plan.points.iter().filter(|cut| !is_after(history, **cut));
-    let wanted: BTreeMap<_, _> = wanted.map(|cut| (key(*cut), ())).collect();
+    let wanted: BTreeSet<_> = wanted.map(|cut| key(*cut)).collect();
     history.boundary.place.seq == plan.boundary && of_history == wanted
 }
 

@@ -223,7 +223,8 @@ impl PointMap {
                 Err(error) if base.is_derived() && base::is_unusable(&error) => {
                     self.whole(&error)?.visit(window, visit)?;
                 }
-                Err(error) => return Err(error),
+                // What a fold has kept must be there.
+                Err(error) => return Err(error.or_gone()),
             }
         }
         Ok(())

@@ -82,6 +82,9 @@ fn print_stream(stream: &Stream) {
     for points in &stream.points {
         anstream::println!("    points    {} to {}", points.from, points.to);
     }
+    if let Some(from) = &stream.whole_from {
+        anstream::println!("    folded    before {from} only these points are kept");
+    }
     if stream.excluded_bytes > 0 {
         let excluded = bytes(stream.excluded_bytes);
         anstream::println!("    excluded  {excluded} of paging, swap and hibernation files");

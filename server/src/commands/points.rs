@@ -55,6 +55,9 @@ fn print_stream(session: &Session, stream: &Stream) {
         anstream::println!("    t0      {t0}{whole}");
     }
     stream.points.iter().for_each(print_points);
+    if let Some(from) = &stream.whole_from {
+        anstream::println!("    folded  before {from} only these points are kept");
+    }
     for gap in &stream.gaps {
         let reason = gap.reason_text;
         match &gap.to {

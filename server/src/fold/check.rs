@@ -53,6 +53,7 @@ pub(crate) fn check<'a>(
         Ok(None) => {}
         Err(error) => found(needed(error, &[&name]))?,
     }
+    check_younger(reader, touched.points.last(), stop, &mut found)?;
     for page in 0..touched.page_count() {
         if stop.is_set() {
             return Err(Error::Stopped);
@@ -65,6 +66,34 @@ pub(crate) fn check<'a>(
         }
     }
     Ok(touched)
+}
+
+/// Checks the pages that only younger maps have in the file of the fold; each is checked where it
+/// differs from that of the map before.
+fn check_younger(
+    reader: &SessionReader,
+    boundary: Option<&(String, Image)>,
+    stop: &StopFlag,
+    found: &mut impl FnMut(Error) -> Result<()>,
+) -> Result<()> {
+    let mut before = boundary.map_or(Vec::new(), |(_, image)| image.pages.clone());
+    for number in reader.maps()? {
+        // A root that is damaged is found with its map.
+        let Ok(Some(root)) = reader.root(number) else { continue };
+        for (page, at) in (0..).zip(&root.image.pages) {
+            if stop.is_set() {
+                return Err(Error::Stopped);
+            }
+            if at.map == MapNumber::PAGES
+                && before.get(index(page)) != Some(at)
+                && let Err(error) = read_page(reader, page, at)
+            {
+                found(error.or_gone())?;
+            }
+        }
+        before = root.image.pages;
+    }
+    Ok(())
 }
 
 impl Touched<'_> {

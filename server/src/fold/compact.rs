@@ -116,17 +116,14 @@ impl<'a> Compactor<'a> {
             return Ok(());
         };
         let header = FrameHeader::new(FrameKind::Records, &self.payload)?.to_bytes();
-        match (&mut self.packer, &open.seal) {
-            (Some(packer), Some(seal)) => {
-                let entry = seal.seal(packer.pack([&header, &self.payload]), open.len)?;
-                open.file.write_at(open.len, &entry)?;
-                open.len += entry.len() as u64;
-            }
-            _ => {
-                open.file.write_at(open.len, &header)?;
-                open.file.write_at(open.len + FRAME_HEADER_LEN as u64, &self.payload)?;
-                open.len += (FRAME_HEADER_LEN + self.payload.len()) as u64;
-            }
+        if let (Some(packer), Some(seal)) = (&mut self.packer, &open.seal) {
+            let entry = seal.seal(packer.pack([&header, &self.payload]), open.len)?;
+            open.file.write_at(open.len, &entry)?;
+            open.len += entry.len() as u64;
+        } else {
+            open.file.write_at(open.len, &header)?;
+            open.file.write_at(open.len + FRAME_HEADER_LEN as u64, &self.payload)?;
+            open.len += (FRAME_HEADER_LEN + self.payload.len()) as u64;
         }
         self.payload.clear();
         Ok(())

@@ -129,7 +129,10 @@ fn judge(reader: &SessionReader, name: &str) -> Option<(Turn, &'static str)> {
     if let Some(of) = HistoryNumber::from_file_name(name) {
         return (Some(of) < number).then_some((Turn::History, "a newer one replaced it"));
     }
-    let is_unfinished =
-        (name.starts_with("pages-") || name.starts_with("history-")) && name.ends_with(".new");
+    let unfinished = name.strip_suffix(".new")?;
+    let of_map = MapNumber::parse(&format!("{unfinished}.slmap"));
+    let is_unfinished = unfinished.starts_with("pages-")
+        || unfinished.starts_with("history-")
+        || of_map.is_some_and(|(_, of)| of != number);
     is_unfinished.then_some((Turn::Unfinished, "a fold did not end"))
 }

@@ -43,6 +43,10 @@ fn names(root: &Path) -> Vec<String> {
     names
 }
 
+fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|it| it == extension)
+}
+
 fn reader_of(repository: &Repository) -> SessionReader {
     let Presence::Header(header) = repository.session(VOLUME, SESSION).unwrap() else {
         panic!("there is no session")
@@ -115,7 +119,7 @@ impl Story {
         };
         for _ in 0..epochs {
             let mut frame = Vec::new();
-            for _ in 0..1 + numbers.below(6) {
+            for _ in 0..=numbers.below(6) {
                 let sectors = 1 + numbers.below(40);
                 let first = numbers.below(LENGTH / SECTOR - sectors);
                 let (from, len) = (first * SECTOR, sectors * SECTOR);
@@ -170,9 +174,10 @@ impl Story {
             }
         }
         let t0 = image_in(repository, At::T0);
-        match cuts.contains(&Cut::Base) {
-            true => assert!(t0.unwrap() == self.t0, "{why}: t0"),
-            false => drop(t0.unwrap_err()),
+        if cuts.contains(&Cut::Base) {
+            assert!(t0.unwrap() == self.t0, "{why}: t0");
+        } else {
+            t0.unwrap_err();
         }
         let (_, _, last) = self.instants.last().unwrap();
         assert!(image_in(repository, At::Latest).unwrap() == *last, "{why}: latest");
@@ -187,7 +192,7 @@ impl Story {
         for (seq, time, _) in self.instants.iter().filter(|(seq, ..)| *seq < boundary) {
             match numbers.below(12) {
                 0 => cuts.push(Cut::Through(Seq::new(*seq))),
-                1 => cuts.push(self.until(root, *time)),
+                1 => cuts.push(Self::until(root, *time)),
                 _ => {}
             }
         }
@@ -195,7 +200,7 @@ impl Story {
     }
 
     /// The cut of an instant, as a restore finds it.
-    fn until(&self, root: &Path, time: u64) -> Cut {
+    fn until(root: &Path, time: u64) -> Cut {
         let source =
             Source { volume: VOLUME, session: Some(SESSION), at: At::Time(FileTime::new(time)) };
         let repository = Repository::open(root).unwrap();
@@ -356,12 +361,12 @@ fn a_fold_that_cannot_be_is_refused_and_changes_nothing() {
     assert_eq!((history.number.0, history.boundary.place.seq.get()), (1, story.ends[6]));
     story.check(&root, story.ends[6], &[], "as it was");
     sweep(&root);
-    assert!(!names(&root).iter().any(|name| name.ends_with(".new")), "{:?}", names(&root));
+    assert!(!names(&root).iter().any(|name| has_extension(name, "new")), "{:?}", names(&root));
 
     // Damage of what is needed ends it.
     let other = dir.path().join("other");
     story.store(&other, SEGMENT);
-    for name in names(&other).iter().filter(|name| name.ends_with(".slseg")) {
+    for name in names(&other).iter().filter(|name| has_extension(name, "slseg")) {
         let mut bytes = fs::read(folder(&other).join(name)).unwrap();
         bytes.iter_mut().skip(400).step_by(500).for_each(|byte| *byte ^= 1);
         fs::write(folder(&other).join(name), &bytes).unwrap();
@@ -372,7 +377,7 @@ fn a_fold_that_cannot_be_is_refused_and_changes_nothing() {
 }
 
 fn history_names(root: &Path) -> Vec<String> {
-    names(root).into_iter().filter(|name| name.ends_with(".slhist")).collect()
+    names(root).into_iter().filter(|name| has_extension(name, "slhist")).collect()
 }
 
 #[test]
@@ -536,7 +541,7 @@ fn a_salvage_begins_at_the_boundary_or_takes_a_retained_point() {
     let folded_away = salvaged(&root, At::Time(FileTime::new(story.instants[1].1))).unwrap_err();
     assert!(folded_away.to_string().contains("was folded away"), "{folded_away}");
     // Whatever is damaged, what is not listed is right.
-    for name in names(&root).iter().filter(|name| !name.ends_with(".lock")) {
+    for name in names(&root).iter().filter(|name| !has_extension(name, "lock")) {
         let path = folder(&root).join(name);
         let good = fs::read(&path).unwrap();
         for at in [0, 30, good.len() / 3, good.len() / 2, good.len() - 1] {
@@ -545,7 +550,7 @@ fn a_salvage_begins_at_the_boundary_or_takes_a_retained_point() {
             fs::write(&path, &bad).unwrap();
             for (point, want) in points {
                 let Ok((report, found)) = salvaged(&root, point) else {
-                    assert!(name.ends_with(".slhist"), "{name}, byte {at}");
+                    assert!(has_extension(name, "slhist"), "{name}, byte {at}");
                     continue;
                 };
                 let listed = report.missing.iter().chain(&report.doubtful);
@@ -553,7 +558,7 @@ fn a_salvage_begins_at_the_boundary_or_takes_a_retained_point() {
                 let is_listed = |byte: u64| listed.iter().any(|it| it.contains(&byte));
                 let mut bytes = (0_u64..).zip(found.iter().zip(want));
                 let wrong = bytes.find(|(at, (one, other))| one != other && !is_listed(*at));
-                let is_told = report.lost.is_empty() && !name.ends_with(".slhist");
+                let is_told = report.lost.is_empty() && !has_extension(name, "slhist");
                 assert!(wrong.is_none() || !is_told, "{name}, byte {at}: {point:?}: {wrong:?}");
             }
         }

@@ -67,7 +67,7 @@ fn a_log_that_is_removed_before_the_history_is_durable_is_found() {
 #[test]
 fn a_younger_map_that_a_fold_forgets_is_found() {
     let failure = found(StoreSabotage::ForgottenMap);
-    assert!(failure.steps.iter().any(|step| step.contains("Collect")), "{failure}");
+    assert!(failure.steps.iter().any(|step| step.contains("Fold")), "{failure}");
 }
 
 #[test]

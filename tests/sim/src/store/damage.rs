@@ -6,16 +6,19 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use snapless_server::error::Error;
-use snapless_server::fold::FOLD_LOCK;
+use snapless_server::fold::{FOLD_LOCK, garbage};
 use snapless_server::format::acknowledged::{ACKNOWLEDGED_FILE, SLOT_LEN};
+use snapless_server::format::history::HistoryNumber;
 use snapless_server::format::map::MapNumber;
 use snapless_server::format::repository::{LOCK_FILE, REPOSITORY_FILE};
 use snapless_server::format::sealing::{COPY_STRIDE, SEALING_LEN};
 use snapless_server::format::segment::SegmentNumber;
+use snapless_server::format::session::SESSION_FILE;
 use snapless_server::format::sessions::{ENTRY_LEN, SESSIONS_FILE};
 use snapless_server::format::slots::SLOT_STRIDE;
 use snapless_server::format::state::STATE_FILE;
 use snapless_server::format::watermark::WATERMARK_FILE;
+use snapless_server::reader::SessionReader;
 use snapless_server::repository::Repository;
 use snapless_server::restore::Source;
 use snapless_server::salvage::{Report, salvage_to};
@@ -57,6 +60,10 @@ enum Kind {
 enum Role {
     /// The stream, or what is needed to find it.
     Needed,
+    /// What says what a fold has kept. One that is gone is not missed: a fold may not have ended.
+    History,
+    /// What nothing refers to.
+    Garbage,
     /// The acknowledged end.
     End,
     /// What the stream says as well.
@@ -139,7 +146,7 @@ fn misdirect(disk: &Disk, path: &Path, other: &Path, byte: usize) -> Option<Dama
 /// What is not as it must be.
 pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> {
     let models = of.models();
-    let mut role = role(disk, &damaged.path);
+    let mut role = role(disk, of, &damaged.path);
     let mut broken = disk.clone();
     match &damaged.content {
         Some(content) => broken.damage(&damaged.path, content.clone()),
@@ -181,10 +188,10 @@ pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> 
     // The server starts, and puts the session aside or goes on.
     let opened = world.open_all();
     let must_open = match role {
-        Role::Derived | Role::Unsynced => true,
+        Role::Derived | Role::Unsynced | Role::Garbage => true,
         // The epoch whose end was in the slot is in the stream.
         Role::End => matches!(damaged.kind, Kind::Flip(_)),
-        Role::Needed => false,
+        Role::Needed | Role::History => false,
     };
     match opened {
         Err(error) if must_open => Err(format!("the server does not go on: {error}")),
@@ -204,8 +211,27 @@ pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> 
     }
 }
 
-fn role(disk: &Disk, path: &Path) -> Role {
+fn role(disk: &Disk, of: &World, path: &Path) -> Role {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_of =
+        |model: &&Model| path.to_string_lossy().contains(&model.header().session.to_string());
+    if let Some(model) = of.models().iter().find(is_of).filter(|it| !it.is_unfolded()) {
+        let world = World::on(disk.clone(), Vec::new(), 0, of.keeping().clone(), None);
+        let repository = world.site().open();
+        let reader = repository.and_then(|it| SessionReader::open(it.store(), *model.header()));
+        let left = reader.as_ref().map_or(Vec::new(), |it| garbage(it).unwrap_or_default());
+        if left.iter().any(|garbage| garbage.name == name) {
+            return Role::Garbage;
+        }
+        let history = reader.as_ref().ok().and_then(SessionReader::history);
+        if HistoryNumber::from_file_name(name).is_some() {
+            return Role::History;
+        }
+        if let (Some(history), Some((number, _))) = (history, MapNumber::parse(name)) {
+            let is_boundary = history.boundary.map() == number;
+            return if is_boundary { Role::Needed } else { Role::Derived };
+        }
+    }
     if let Some(number) = SegmentNumber::from_index_name(name) {
         // A server may be writing that of the last segment.
         let next = path.with_file_name(number.next().file_name());
@@ -233,7 +259,7 @@ fn named(
     let path = repository.store().locate(&damaged.path);
     let is_named = report.damage.iter().any(|found| found.file.0 == path);
     let must_be_named = match (damaged.kind, role) {
-        (_, Role::Unsynced) | (Kind::Older, _) => false,
+        (_, Role::Unsynced | Role::Garbage) | (Kind::Older, _) => false,
         (Kind::Flip(_) | Kind::Foreign(_), _) if damaged.path == Path::new(SESSIONS_FILE) => {
             // A session of which nothing was acknowledged may be missing from the list.
             let is_acknowledged = |model: &&Model| model.counts().0 > 0;
@@ -285,7 +311,8 @@ fn restores(
     let instants = model.instants(epochs);
     let firm = instants.iter().filter(|instant| instant.is_firm);
     let wanted = firm.map(|instant| (At::Time(instant.time), &instant.image[..]));
-    let wanted = wanted.chain([(At::T0, &t0[..]), (At::Latest, latest)]);
+    let t0 = model.t0_is_kept().then_some((At::T0, &t0[..]));
+    let wanted = wanted.chain(t0).chain([(At::Latest, latest)]);
     let is_ambiguous = |at| matches!(at, At::Time(time) if model.is_ambiguous(time));
     let mut points = 0;
     for (at, want) in wanted {
@@ -300,7 +327,7 @@ fn restores(
             // Of a time that the clock showed before and after the damage, the first is known.
             Ok(_) if role == Role::Needed && is_ambiguous(at) => {}
             Ok(_) => return Err(format!("{at:?} restores to wrong bytes")),
-            Err(error) if matches!(role, Role::Derived | Role::Unsynced) => {
+            Err(error) if matches!(role, Role::Derived | Role::Unsynced | Role::Garbage) => {
                 return Err(format!(
                     "{at:?} does not restore without {}: {error}",
                     damaged.path.display()
@@ -316,6 +343,10 @@ fn restores(
 fn salvages(repository: &Repository, model: &Model, damaged: &Damaged) -> Result<(), String> {
     let (epochs, _) = model.counts();
     if !model.is_whole(epochs) || model.is_in_gap(epochs) || damaged.kind == Kind::Older {
+        return Ok(());
+    }
+    // Of a folded session the stream alone does not tell how long the volume is.
+    if !model.is_unfolded() && damaged.path.ends_with(SESSION_FILE) {
         return Ok(());
     }
     let source = Source { volume: VOLUME, session: Some(model.header().session), at: At::Latest };

@@ -143,10 +143,6 @@ impl Player {
 
     /// A file of a copy of the disk is damaged.
     fn damage(&mut self) -> Result<(), String> {
-        // What damage of a folded session does is tried in the server's own tests.
-        if self.world.models().iter().any(|model| !model.is_unfolded()) {
-            return Ok(());
-        }
         // All that was sent must be there, or have gone.
         self.world.open_all()?;
         let mut disk = self.world.storage().disk();
