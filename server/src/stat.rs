@@ -18,7 +18,7 @@ use crate::fold;
 use crate::format::acknowledged::ACKNOWLEDGED_FILE;
 use crate::format::history::HistoryNumber;
 use crate::format::repository::session_dir;
-use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
+use crate::format::segment::SegmentNumber;
 use crate::format::session::{SESSION_FILE, SessionHeader};
 use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
@@ -370,8 +370,7 @@ impl Count {
             } else if is_retained(&name, begin.0) {
                 self.retained += len;
             } else if let Some(number) = SegmentNumber::from_file_name(&name) {
-                let before = begin.1.saturating_sub(SEGMENT_HEADER_LEN as u64).min(len);
-                let before = if number == begin.0 { before } else { 0 };
+                let before = if number == begin.0 { begin.1.min(len) } else { 0 };
                 self.retained += before;
                 in_segments += len - before;
             } else if [SESSION_FILE, ACKNOWLEDGED_FILE].contains(&name.as_str()) {

@@ -8,7 +8,6 @@ use snapless_wire::frame::{FRAME_HEADER_LEN, Watermark};
 use snapless_wire::record::RecordHeader;
 
 use crate::error::Result;
-use crate::format::segment::SEGMENT_HEADER_LEN;
 use crate::reader::{SessionReader, Wanted, with_indices};
 use crate::stop::StopFlag;
 
@@ -57,9 +56,8 @@ pub(crate) fn walk<T: Clone>(
         let from = reader.begin_place();
         reader.visit(from, indices, stop, |number, entry| {
             if segment.replace(number) != Some(number) {
-                // What lies before a fold's boundary is no header.
-                let is_amid = (number, entry.offset) == from;
-                let header_bytes = if is_amid { SEGMENT_HEADER_LEN as u64 } else { entry.offset };
+                // What lies before a fold's boundary is not of the stream.
+                let header_bytes = entry.offset - if number == from.0 { from.1 } else { 0 };
                 visit(&mut made, Met::Segment { header_bytes });
             }
             let bytes = entry.end() - entry.offset;
