@@ -12,6 +12,7 @@
 //! | [`repository`], [`writer`], [`reader`] | volumes and sessions; appends; reads |
 //! | [`fold`] | the history before a boundary, folded into retained points; garbage |
 //! | [`point`] | which record holds the bytes of each part of a point's image |
+//! | [`pin`] | who reads a session, so that nothing of it is removed meanwhile |
 //! | [`point_name`], [`bookmarks`] | how an administrator names a point |
 //! | [`security`] | who may speak, and about which volumes |
 //! | [`serve`], [`connection`], [`backlog`], `storing`, [`ingest`] | from the network to the writer |
@@ -48,6 +49,7 @@ pub mod list;
 pub mod location;
 pub mod mount;
 pub mod occupancy;
+pub mod pin;
 pub mod point;
 pub mod point_name;
 pub mod points;

@@ -91,6 +91,29 @@ pub trait Storage: Debug + Send + Sync {
     /// [`io::ErrorKind::WouldBlock`] if the lock is taken.
     fn lock(&self, path: &Path) -> io::Result<Lock>;
 
+    /// Makes an empty file that is held for as long as the result lives, at most until the process
+    /// ends. Other than a lock it says so to [`Self::is_held`] without being taken away. It need not
+    /// survive a crash.
+    ///
+    /// A storage without locks may give it a time that it renews, and let it lapse.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if there is such a file, or it was removed meanwhile as one
+    /// that is not held: take another name. [`io::ErrorKind::NotFound`] if its directory is missing.
+    /// [`io::ErrorKind::Unsupported`] from a storage that cannot tell others.
+    fn hold(&self, _: &Path) -> io::Result<Lock> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// True if this file is there and held, by whatever process. One that is not held is removed, if
+    /// that is possible.
+    ///
+    /// # Errors
+    /// What keeps it from being known.
+    fn is_held(&self, _: &Path) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// The full name of a path, for messages.
     fn locate(&self, path: &Path) -> PathBuf;
 
@@ -286,6 +309,16 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(self.failed("lock", path)(error)),
         }
+    }
+
+    /// [`Storage::hold`].
+    pub fn hold(&self, path: &Path) -> Result<Lock> {
+        self.0.hold(path).map_err(self.failed("lock", path))
+    }
+
+    /// [`Storage::is_held`].
+    pub fn is_held(&self, path: &Path) -> Result<bool> {
+        self.0.is_held(path).map_err(self.failed("look at", path))
     }
 
     /// Makes a directory and those above it, durably.

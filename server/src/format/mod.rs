@@ -7,6 +7,7 @@
 //!   sessions.snapless                the sessions that the repository must have  sessions.rs
 //!   forgotten/<volume>.<session>     sessions that it need not have any more     sessions.rs
 //!   bookmarks/<volume>.<name>.slmark a named point, written once                 bookmark.rs
+//!   pins/<volume>.<session>.….slpin  a command that reads a session               pin.rs
 //!   lock                             locked by the server that writes
 //!   volumes/<volume>/<session>/
 //!     session.snapless               identities and geometry, written once       session.rs
@@ -38,6 +39,7 @@ mod geometry;
 pub mod history;
 pub mod index;
 pub mod map;
+pub mod pin;
 pub mod repository;
 pub mod sealed;
 pub mod sealing;

@@ -96,10 +96,51 @@ impl Storage for LocalStorage {
         }
     }
 
+    fn hold(&self, path: &Path) -> io::Result<Lock> {
+        let path = self.locate(path);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        private::only_owner(&mut options);
+        let held = LocalFile { file: options.open(&path)?, path };
+        match FileExt::try_lock(&held.file) {
+            // Until it was locked, another process may have taken it for one that is not held.
+            Ok(()) if held.has_its_name()? => Ok(Box::new(held)),
+            Ok(()) | Err(fs4::TryLockError::WouldBlock) => Err(ErrorKind::AlreadyExists.into()),
+            Err(fs4::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn is_held(&self, path: &Path) -> io::Result<bool> {
+        let path = self.locate(path);
+        // Some file systems lock only what is open for writing.
+        let opened = match not_through_a_link(OpenOptions::new().write(true)).open(&path) {
+            Err(error) if is_read_only(&error) => OpenOptions::new().read(true).open(&path),
+            opened => opened,
+        };
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match FileExt::try_lock(&file) {
+            Ok(()) => {
+                // Best effort: one that stays is looked at again. It is locked until it is gone.
+                drop(fs::remove_file(&path));
+                Ok(false)
+            }
+            Err(fs4::TryLockError::WouldBlock) => Ok(true),
+            Err(fs4::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     fn locate(&self, path: &Path) -> PathBuf {
         // Joining the empty path would add a separator.
         if path.as_os_str().is_empty() { self.root.clone() } else { self.root.join(path) }
     }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
 /// An open file, and the name that it was opened by.
