@@ -132,6 +132,30 @@ impl Clock {
     }
 }
 
+impl Clock {
+    /// Ticks from the first reading to an instant, by the clock that is never set. What passed while
+    /// the machine was off or asleep does not count.
+    pub fn elapsed(&self, at: Instant) -> u64 {
+        let mut elapsed: u64 = 0;
+        let mut before: Option<&Run> = None;
+        for (run, number) in self.runs.iter().zip(0..) {
+            if let Some(before) = before {
+                // The other clock starts anew with the machine.
+                let between = run.first.monotonic.saturating_sub(before.last.monotonic);
+                elapsed = elapsed.saturating_add(between);
+            }
+            let length = run.last.monotonic.saturating_sub(run.first.monotonic);
+            if number >= at.run {
+                let since = at.time.get().saturating_sub(run.first.time.get());
+                return elapsed.saturating_add(since.min(length));
+            }
+            elapsed = elapsed.saturating_add(length);
+            before = Some(run);
+        }
+        elapsed
+    }
+}
+
 impl Reading {
     /// That of a watermark.
     pub fn of(watermark: &Watermark) -> Self {
@@ -273,6 +297,25 @@ mod tests {
         assert_eq!(found(&it, at(63)), Some(3), "the clock was wrong then");
         assert_eq!(found(&it, at(65)), Some(5));
         assert_eq!(found(&it, FileTime::new(1)), None);
+    }
+
+    #[test]
+    fn what_has_passed_is_told_by_the_clock_that_is_never_set() {
+        for minutes in [&[0, 1, 2, 3, 4][..], &[0, 1, 600_000, 600_001, 4], &[900, 1, 900, 1, 2]] {
+            let (clock, instants) = clock(minutes);
+            let passed: Vec<_> =
+                instants.iter().map(|&at| clock.elapsed(at) / (60 * SECOND)).collect();
+            assert_eq!(passed, [0, 1, 2, 3, 4], "{minutes:?}");
+        }
+        let mut clock = Clock::default();
+        let mut note = |time, monotonic: u64| {
+            clock.note(Reading { time: at(time), monotonic: monotonic * 60 * SECOND })
+        };
+        let (booted, slept) = (note(0, 5), note(600, 6));
+        let again = note(700, 0);
+        let last = note(701, 1);
+        let passed = [booted, slept, again, last].map(|it| clock.elapsed(it) / (60 * SECOND));
+        assert_eq!(passed, [0, 1, 1, 2], "neither sleep nor a boot counts");
     }
 
     #[test]

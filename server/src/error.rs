@@ -436,6 +436,12 @@ pub enum Error {
     /// The session's earlier connection did not end in time.
     #[error("session {0} is still served on an earlier connection: try again")]
     SessionBusy(SessionId),
+    /// What is left of the session is being removed.
+    #[error(
+        "session {0} was removed, as the retention policy says, and another command still reads it: \
+         start a new session, or try again when that has ended"
+    )]
+    Going(SessionId),
     /// The server serves the most sessions that it may.
     #[error(
         "the server already serves {0} sessions, its limit: start it with a higher \
@@ -478,6 +484,43 @@ pub enum Error {
     /// The machine's role may send nothing.
     #[error("an {0}'s certificate may not send records: enrol the machine with a client's token")]
     Role(Role),
+    /// A policy is not understood.
+    #[error(
+        "{} is not understood, so nothing is removed: {why}; correct it, or set it with \
+         `snapless-server retention set`", .path.display()
+    )]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// A policy keeps less than must be kept.
+    #[error(
+        "a minimum lasts until {}, and the policy of {} can only be lengthened until then: {key} \
+         would keep less than it did", time::to_text(*.until), of_volume(*.volume)
+    )]
+    Minimum {
+        /// The key that would keep less.
+        key: &'static str,
+        /// The volume; `None` for the default.
+        volume: Option<VolumeGuid>,
+        /// When the minimum ends.
+        until: FileTime,
+    },
+    /// A bookmark came too late for a fold that runs.
+    #[error(
+        "session {0} is being folded, and the point may not survive that: try again when that has \
+         ended (`snapless-server gc --dry-run` shows it), or choose a newer point"
+    )]
+    Folding(SessionId),
+    /// A server runs, which folds and collects.
+    #[error(
+        "{} is in use by a snapless-server, which folds and collects by itself as the policy says: \
+         wait for it, or stop it to do that by hand; `gc --dry-run` and `retention show` work \
+         meanwhile", .0.display()
+    )]
+    ServerFolds(PathBuf),
     /// The work was stopped on request.
     #[error("stopped on request")]
     Stopped,
@@ -630,6 +673,10 @@ fn other_point(other: Option<&(SessionId, FileTime)>) -> String {
         format!("; the last point of session {session} is {time}: `--session {session}`")
     };
     other.map_or_else(String::new, point)
+}
+
+fn of_volume(volume: Option<VolumeGuid>) -> String {
+    volume.map_or_else(|| "every volume".to_owned(), |volume| format!("volume {volume}"))
 }
 
 fn bookmark_names(of: &[BookmarkName]) -> String {

@@ -19,6 +19,7 @@
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`host`], [`handles`] | what connections share; how many files may be open for them |
 //! | [`indexer`] | the indices that segments lack, and kept maps |
+//! | [`retention`] | how much of the past is kept, and what makes room |
 //! | [`restore`], [`disk_image`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`against`], [`list`], [`points`], [`stat`] | an administrator's commands |
 //! | `walk` | the headers of a whole history, for reports |
 //! | [`shown_name`], [`bytes`] | names of files and runs of bytes in their reports |
@@ -56,6 +57,7 @@ pub mod points;
 pub mod reader;
 pub mod repository;
 pub mod restore;
+pub mod retention;
 pub mod salvage;
 pub mod seal;
 pub mod security;

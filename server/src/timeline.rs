@@ -392,6 +392,12 @@ impl Timeline {
         self.last_base
     }
 
+    /// Ticks from the first record to an instant, by the clock that is never set: see
+    /// [`Clock::elapsed`].
+    pub fn elapsed(&self, at: Instant) -> u64 {
+        self.clock_to_end().0.elapsed(at)
+    }
+
     /// Every gap, in order.
     pub fn gaps(&self) -> &[Gap] {
         &self.gaps
