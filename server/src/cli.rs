@@ -19,9 +19,11 @@ use crate::trust_cli::TrustCommand;
 
 mod bookmark;
 mod points;
+mod retention;
 
 pub use bookmark::{BookmarkAdd, BookmarkCommand, BookmarkList, BookmarkRemove};
 pub use points::{Points, Stat};
+pub use retention::{Compact, Gc, RetentionCommand, RetentionSet, RetentionShow};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -68,6 +70,16 @@ pub enum Command {
         #[command(subcommand)]
         command: BookmarkCommand,
     },
+    /// What is kept, and for how long.
+    Retention {
+        /// What to do.
+        #[command(subcommand)]
+        command: RetentionCommand,
+    },
+    /// Fold what is old, as the retention policy says.
+    Compact(Compact),
+    /// Remove files that nothing refers to.
+    Gc(Gc),
     /// Read everything and check every checksum.
     Verify(Verify),
     /// No longer miss a session that was removed on purpose.

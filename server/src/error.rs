@@ -164,6 +164,12 @@ pub enum Error {
         /// What it did.
         why: String,
     },
+    /// The command removes, which is done in directories only.
+    #[error(
+        "{0} is in an object store: this release folds and removes nothing there, and all of it is \
+         kept; `copy` it into a repository in a directory"
+    )]
+    OnlyInDirectory(String),
     /// The address of a repository cannot be used.
     #[error("{url} cannot be a repository: {why}")]
     Location {

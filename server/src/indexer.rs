@@ -12,6 +12,7 @@ use log::{info, warn};
 use crate::error::{Error, Result};
 use crate::format::index::ChunkBuilder;
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
+use crate::format::session::SessionHeader;
 use crate::point::keep::keep_due;
 use crate::reader::SessionReader;
 use crate::stop::StopFlag;
@@ -31,7 +32,23 @@ struct Shared {
 #[derive(Default, Debug)]
 struct Waiting {
     sessions: VecDeque<SessionReader>,
+    /// The session that is worked on.
+    at_work: Option<SessionHeader>,
+    /// The session that is left alone.
+    held_off: Option<SessionHeader>,
     is_closed: bool,
+}
+
+/// Keeps the thread from a session; dropping it lets it go on.
+#[derive(Debug)]
+#[must_use]
+pub struct HeldOff(Indexer);
+
+impl Drop for HeldOff {
+    fn drop(&mut self) {
+        self.0.waiting().held_off = None;
+        self.0.0.changed.notify_all();
+    }
 }
 
 impl Indexer {
@@ -53,7 +70,18 @@ impl Indexer {
             Some(waits) => *waits = session,
             None => waiting.sessions.push_back(session),
         }
-        self.0.changed.notify_one();
+        self.0.changed.notify_all();
+    }
+
+    /// Keeps the thread from a session, once it has done what it is doing there. One session can be
+    /// held off at a time: a second call waits for the first one's result to be dropped.
+    pub fn hold_off(&self, session: &SessionHeader) -> HeldOff {
+        let mut waiting = self.waiting();
+        while waiting.at_work == Some(*session) || waiting.held_off.is_some() {
+            waiting = self.0.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        waiting.held_off = Some(*session);
+        HeldOff(self.clone())
     }
 
     /// Lets [`Self::run`] return once its stop flag is set.
@@ -66,6 +94,7 @@ impl Indexer {
     pub fn run(&self, stop: &StopFlag) {
         while let Some(session) = self.next() {
             if stop.is_set() {
+                self.done();
                 return;
             }
             // A fold may have ended since it was handed in.
@@ -73,6 +102,7 @@ impl Indexer {
                 make_missing(&newest, stop)?;
                 keep_due(&newest, self.0.map_bytes, stop)
             });
+            self.done();
             match made {
                 // Another one may be due.
                 Ok(true) => self.take_turns(session),
@@ -81,6 +111,12 @@ impl Indexer {
                 Err(error) => warn!("session {}: {error}", session.header().session),
             }
         }
+    }
+
+    /// Nothing is worked on.
+    fn done(&self) {
+        self.waiting().at_work = None;
+        self.0.changed.notify_all();
     }
 
     /// Lets the other sessions go first, and one that was handed in meanwhile stand for this one.
@@ -94,10 +130,23 @@ impl Indexer {
 
     fn next(&self) -> Option<SessionReader> {
         let mut waiting = self.waiting();
-        while waiting.sessions.is_empty() && !waiting.is_closed {
+        loop {
+            let held_off = waiting.held_off;
+            let may = |it: &SessionReader| held_off != Some(*it.header());
+            if let Some(session) = waiting
+                .sessions
+                .iter()
+                .position(may)
+                .and_then(|index| waiting.sessions.remove(index))
+            {
+                waiting.at_work = Some(*session.header());
+                return Some(session);
+            }
+            if waiting.is_closed {
+                return None;
+            }
             waiting = self.0.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
-        waiting.sessions.pop_front()
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -71,6 +71,20 @@ impl Occupancy {
     }
 }
 
+impl Occupancy {
+    /// Claims a session that no connection serves; `None` if one does. A connection that comes
+    /// meanwhile waits.
+    pub fn claim_idle(&self, volume: VolumeGuid, session: SessionId) -> Option<Claim> {
+        let key = (volume, session);
+        let mut sessions = self.0.lock();
+        if sessions.contains_key(&key) {
+            return None;
+        }
+        sessions.insert(key, Cancel::new(StopFlag::default()));
+        Some(Claim { shared: Arc::clone(&self.0), key })
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<(VolumeGuid, SessionId), Cancel>> {
         // Every change of the map is one call: a panic leaves no half-made change.

@@ -17,7 +17,7 @@ use log::warn;
 use serde::Serialize;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::pin::{Holder, PINS_DIR};
 use crate::format::session::SessionHeader;
 use crate::storage::{Lock, Store};
@@ -64,15 +64,25 @@ pub struct Shown {
 impl Pins {
     /// Those of a session in a repository.
     pub fn of(store: &Store, session: &SessionHeader) -> Self {
-        Self { store: store.clone(), volume: session.volume, session: session.session }
+        Self::of_session(store, session.volume, session.session)
+    }
+
+    /// Those of a session, whatever became of its header.
+    pub fn of_session(store: &Store, volume: VolumeGuid, session: SessionId) -> Self {
+        Self { store: store.clone(), volume, session }
     }
 
     /// Holds the session for a command, until the result is dropped.
     ///
     /// Where no pin can be made, on a read-only or a full disk, that is said once, and the command
     /// goes on: what it reads may be removed meanwhile.
+    ///
+    /// Nothing is removed from an object store: there no pin is needed.
     pub fn hold(&self, command: &str) -> Pin {
         static SAID: Once = Once::new();
+        if self.store.objects().is_some() {
+            return Pin(None);
+        }
         match self.try_hold(command) {
             Ok(held) => Pin(Some(held)),
             Err(error) => {
@@ -100,7 +110,7 @@ impl Pins {
                 Ok(lock) => return Ok(Held { store: self.store.clone(), path, _lock: lock }),
                 Err(error) if attempt == ATTEMPTS => return Err(error),
                 Err(error) if error.is_not_found() => {
-                    self.store.create_dirs(Path::new(PINS_DIR))?
+                    self.store.create_dirs(Path::new(PINS_DIR))?;
                 }
                 Err(error) if error.is_already_there() => {}
                 Err(error) => return Err(error),
@@ -161,10 +171,10 @@ impl Drop for Held {
     }
 }
 
-impl Error {
-    fn is_already_there(&self) -> bool {
-        matches!(self, Self::File { source, .. }
-            if source.kind() == std::io::ErrorKind::AlreadyExists)
+impl Pin {
+    /// False where no pin could be made.
+    pub fn is_held(&self) -> bool {
+        self.0.is_some()
     }
 }
 
@@ -235,7 +245,7 @@ mod tests {
         fs::write(dir.path().join(PINS_DIR), "").unwrap();
         let pins = Pins::of(&Store::local(dir.path()), &header(1));
         let pin = pins.hold("restore");
-        assert!(pin.0.is_none());
+        assert!(!pin.is_held());
         pins.any_held().unwrap_err();
     }
 }

@@ -6,7 +6,6 @@ use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use crate::bookmarks::Shown;
 use crate::error::{Error, Result};
 use crate::list::{self, Latest};
-use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
 use crate::stop::StopFlag;
 use crate::time;
@@ -123,7 +122,7 @@ fn before(
     let Presence::Header(header) = repository.session(volume, session)? else {
         return Ok(Vec::new());
     };
-    let reader = SessionReader::open(repository.store(), header)?;
+    let reader = repository.open_session(header)?;
     let total = reader.stream_bytes()?;
     let begin = Stretches::default();
     let (stretches, walked) =

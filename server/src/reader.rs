@@ -29,6 +29,7 @@ use crate::format::session::SessionHeader;
 use crate::format::slots::SLOTS_FILE_LEN;
 use crate::format::state::{self, Checkpoint, Entry, STATE_FILE, STATE_LEN_MAX};
 use crate::format::watermark::{self, WATERMARK_FILE};
+use crate::pin::{Pin, Pins};
 use crate::seal::{EntrySeal, SessionSeal};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store, StoredFile};
@@ -64,6 +65,8 @@ pub struct SessionReader {
     claims: Option<Arc<Claims>>,
     /// `None` if the session was never folded.
     history: Option<Arc<History>>,
+    /// Keeps what is read from being removed, as long as a clone lives.
+    _pin: Option<Arc<Pin>>,
 }
 
 impl SessionReader {
@@ -74,8 +77,8 @@ impl SessionReader {
             let claims = Claims::read(store, objects, &dir, &header)?;
             let (store, seal) = (store.clone(), store.seal().of(&header));
             let (acknowledged, claims) = (claims.end(), Some(Arc::new(claims)));
-            let history = None;
-            return Ok(Self { store, dir, header, seal, acknowledged, claims, history });
+            let (history, _pin) = (None, None);
+            return Ok(Self { store, dir, header, seal, acknowledged, claims, history, _pin });
         }
         // First: its boundary is then within the acknowledged end that is read.
         let history = history::newest(store, &header)?.map(Arc::new);
@@ -84,8 +87,21 @@ impl SessionReader {
         let damaged = |why| Error::damaged(&store.locate(&path), 0, why);
         let acknowledged = Acknowledged::read(&bytes).map_err(damaged)?;
         let seal = store.seal().of(&header);
-        let (store, claims) = (store.clone(), None);
-        Ok(Self { store, dir, header, seal, acknowledged, claims, history })
+        let (store, claims, _pin) = (store.clone(), None, None);
+        Ok(Self { store, dir, header, seal, acknowledged, claims, history, _pin })
+    }
+
+    /// [`Self::open`], for a command that reads for long: nothing of what it reads is removed
+    /// meanwhile.
+    pub fn open_pinned(store: &Store, header: SessionHeader, command: &str) -> Result<Self> {
+        // Before it is read what is the newest: see the rule in `crate::pin`.
+        let pin = Pins::of(store, &header).hold(command);
+        Ok(Self { _pin: Some(Arc::new(pin)), ..Self::open(store, header)? })
+    }
+
+    /// The pins of the session.
+    pub fn pins(&self) -> Pins {
+        Pins::of(&self.store, &self.header)
     }
 
     /// Opens a session whose acknowledged end is damaged, as if all that is there up to this segment
@@ -105,7 +121,8 @@ impl SessionReader {
         };
         let dir = session_dir(header.volume, header.session);
         let seal = store.seal().of(&header);
-        Ok(Self { store: store.clone(), dir, header, seal, acknowledged, claims: None, history })
+        let (store, claims, _pin) = (store.clone(), None, None);
+        Ok(Self { store, dir, header, seal, acknowledged, claims, history, _pin })
     }
 
     /// What a fold has kept of the time before its boundary; `None` if there was no fold.

@@ -22,10 +22,11 @@ use crate::format::sealing::{SEALING_FILE_LEN, SealingHeader};
 use crate::format::segment::SegmentNumber;
 use crate::format::session::{SESSION_FILE, SESSION_LEN, SessionHeader};
 use crate::format::sessions::{
-    ENTRY_LEN, FORGOTTEN_DIR, KnownSession, KnownSessions, SESSIONS_DIR, SESSIONS_FILE,
-    forgotten_file, known_file, session_of_name,
+    ENTRY_LEN, FORGOTTEN_DIR, KnownSession, KnownSessions, REMOVED_DIR, SESSIONS_DIR,
+    SESSIONS_FILE, forgotten_file, known_file, removed_file, session_of_name,
 };
 use crate::format::slots::SLOTS_FILE_LEN;
+use crate::reader::SessionReader;
 use crate::seal::{KeySource, RepositoryKey, Seal};
 use crate::storage::local::LocalStorage;
 use crate::storage::{Lock, OpenMode, Store, StoredFile};
@@ -42,6 +43,8 @@ const SESSIONS_LEN_MAX: u64 = (ENTRY_LEN as u64) << 20;
 #[derive(Clone, Debug)]
 pub struct Repository {
     store: Store,
+    /// The command that reads for long, if one does.
+    command: Option<&'static str>,
 }
 
 /// A repository that this process alone may write.
@@ -105,7 +108,7 @@ impl Repository {
     /// As [`Self::open`].
     pub fn open_in(store: Store) -> Result<Self> {
         match read_header(&store) {
-            Ok((seal, _)) => Ok(Self { store: store.sealed(seal) }),
+            Ok((seal, _)) => Ok(Self { store: store.sealed(seal), command: None }),
             Err(error) if error.is_not_found() => {
                 Err(Error::NotARepository(store.locate(Path::new(""))))
             }
@@ -121,7 +124,7 @@ impl Repository {
     pub fn unlock(self, by: &KeySource) -> Result<Self> {
         let dir = self.store.locate(Path::new(""));
         let seal = self.store.seal().unlock(by, &dir)?;
-        Ok(Self { store: self.store.sealed(seal) })
+        Ok(Self { store: self.store.sealed(seal), ..self })
     }
 
     /// The repository in a directory, whatever became of its header. Without a header it is taken
@@ -134,7 +137,7 @@ impl Repository {
     pub fn to_salvage_in(store: Store) -> Self {
         match Self::open_in(store.clone()) {
             Ok(repository) => repository,
-            Err(_) => Self { store },
+            Err(_) => Self { store, command: None },
         }
     }
 
@@ -143,6 +146,23 @@ impl Repository {
         let damage = read_header(&self.store)?.1;
         let path = self.store.locate(Path::new(REPOSITORY_FILE));
         Ok(damage.map(|(at, why)| Error::damaged(&path, at as u64, why)))
+    }
+
+    /// From now on sessions are pinned while this command reads them: see [`crate::pin`].
+    #[must_use]
+    pub fn pinned_for(self, command: &'static str) -> Self {
+        Self { command: Some(command), ..self }
+    }
+
+    /// Opens a session's stream; pins it if a command is named.
+    ///
+    /// # Errors
+    /// As for [`SessionReader::open`].
+    pub fn open_session(&self, header: SessionHeader) -> Result<SessionReader> {
+        match self.command {
+            Some(command) => SessionReader::open_pinned(&self.store, header, command),
+            None => SessionReader::open(&self.store, header),
+        }
     }
 
     /// Every volume, in order of its GUID: those that it has, and those that it must have.
@@ -171,6 +191,9 @@ impl Repository {
     /// [`Error::Damaged`] if the session's header is damaged, or if it is gone and something of the
     /// session was acknowledged.
     pub fn session(&self, volume: VolumeGuid, session: SessionId) -> Result<Presence> {
+        if self.is_going(volume, session)? {
+            return Ok(Presence::Nothing);
+        }
         let dir = session_dir(volume, session);
         let path = dir.join(SESSION_FILE);
         let damaged = |why: Damage| Error::damaged(&self.store.locate(&path), 0, why);
@@ -237,8 +260,41 @@ impl Repository {
         if !self.known()?.has(volume, session) {
             return Err(Error::NoSession { volume, session });
         }
-        self.store.create_dirs(Path::new(FORGOTTEN_DIR))?;
-        self.store.create_durably(&forgotten_file(volume, session), &[])
+        self.mark(FORGOTTEN_DIR, &forgotten_file(volume, session))
+    }
+
+    /// From now on the repository has nothing of a session, durably, whatever is left of its
+    /// directory.
+    pub(crate) fn mark_removed(&self, volume: VolumeGuid, session: SessionId) -> Result<()> {
+        self.mark(REMOVED_DIR, &removed_file(volume, session))?;
+        self.mark(FORGOTTEN_DIR, &forgotten_file(volume, session))
+    }
+
+    /// Nothing is left of a session that was marked as removed.
+    pub(crate) fn end_removal(&self, volume: VolumeGuid, session: SessionId) -> Result<()> {
+        // A crash may have come between the two marks.
+        self.mark(FORGOTTEN_DIR, &forgotten_file(volume, session))?;
+        self.store.remove(&removed_file(volume, session))?;
+        self.store.sync_dir(Path::new(REMOVED_DIR))
+    }
+
+    /// The sessions that are being removed, in order.
+    pub(crate) fn going(&self) -> Result<Vec<(VolumeGuid, SessionId)>> {
+        self.store.list(Path::new(REMOVED_DIR), session_of_name)
+    }
+
+    /// True if a session is being removed.
+    pub(crate) fn is_going(&self, volume: VolumeGuid, session: SessionId) -> Result<bool> {
+        match self.store.open(&removed_file(volume, session), OpenMode::Read) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn mark(&self, dir: &str, file: &Path) -> Result<()> {
+        self.store.create_dirs(Path::new(dir))?;
+        self.store.create_durably(file, &[])
     }
 
     fn forgotten(&self) -> Result<Vec<(VolumeGuid, SessionId)>> {

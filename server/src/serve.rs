@@ -20,12 +20,16 @@ use crate::host::{Host, KEEP_ALIVE_INTERVAL};
 use crate::indexer::Indexer;
 use crate::occupancy::{Cancel, Occupancy};
 use crate::repository::WritableRepository;
+use crate::retention::folds::Folds;
+use crate::retention::keeper::{InServer, Keeper};
 use crate::security::Security;
 use crate::stop::StopFlag;
 
 /// [`Limits::map_bytes`]. A million writes of 4 KiB, 17 minutes at 1,000 a second: so many records
 /// lie at most between a point and the map before it, while that map is no longer than this.
 const MAP_BYTES: u64 = 4 << 30;
+/// [`Limits::retention_every`].
+const RETENTION_INTERVAL: Duration = Duration::from_mins(15);
 /// Pause after the system failed to accept a connection (out of handles).
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 /// Limit of the stopper's own connection.
@@ -38,6 +42,7 @@ pub struct Server {
     address: SocketAddr,
     host: Host,
     gate: Gate,
+    keeper: Keeper,
     stop: StopFlag,
 }
 
@@ -53,6 +58,8 @@ pub struct Limits {
     pub map_bytes: u64,
     /// Time between two signs of life for a service that waits for storage.
     pub keep_alive: Duration,
+    /// Time between two looks whether sessions are to be folded.
+    pub retention_every: Duration,
 }
 
 impl Default for Limits {
@@ -62,6 +69,7 @@ impl Default for Limits {
             segment_bytes: SEGMENT_LIMIT_BYTES,
             map_bytes: MAP_BYTES,
             keep_alive: KEEP_ALIVE_INTERVAL,
+            retention_every: RETENTION_INTERVAL,
         }
     }
 }
@@ -119,11 +127,12 @@ impl Server {
         let listener = TcpListener::bind(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let occupancy = Occupancy::default();
-        let Limits { sessions, segment_bytes: segment_limit, map_bytes, keep_alive } = limits;
+        let Limits { sessions, segment_bytes: segment_limit, map_bytes, keep_alive, .. } = limits;
         let indexer = Indexer::new(map_bytes);
         let host = Host { repository, occupancy, segment_limit, keep_alive, security, indexer };
         let gate = Gate::new(sessions);
-        Ok(Self { listener, address, host, gate, stop: StopFlag::default() })
+        let keeper = Keeper::new(limits.retention_every);
+        Ok(Self { listener, address, host, gate, keeper, stop: StopFlag::default() })
     }
 
     /// The address that it listens on; if port 0 was asked for, with the real port.
@@ -144,6 +153,10 @@ impl Server {
             if let Err(error) = indexing.spawn_scoped(scope, indexer) {
                 warn!("no index is made: cannot start a thread: {error}");
             }
+            let retaining = thread::Builder::new().name("retention".to_owned());
+            if let Err(error) = retaining.spawn_scoped(scope, || self.retain()) {
+                warn!("nothing is folded: cannot start a thread: {error}");
+            }
             let mut connections = Vec::new();
             while !self.stop.is_set() {
                 let accepted = self.listener.accept();
@@ -163,8 +176,16 @@ impl Server {
                 }
             }
             self.host.indexer.close();
+            self.keeper.close();
             info!("stopping: {} connection(s) to close", connections.len());
         });
+    }
+
+    /// Does what the retention policy says.
+    fn retain(&self) {
+        let Host { repository, indexer, occupancy, .. } = &self.host;
+        let others = InServer { indexer, occupancy };
+        self.keeper.run(repository.repository(), &Folds, &others, &self.stop);
     }
 
     /// Starts a connection's thread, or refuses the connection.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process;
 
 use serde::Serialize;
 use snapless_types::RecordKind;
@@ -17,9 +18,11 @@ use crate::error::{Error, Result};
 use crate::fold;
 use crate::format::acknowledged::ACKNOWLEDGED_FILE;
 use crate::format::history::HistoryNumber;
+use crate::format::pin::Holder;
 use crate::format::repository::session_dir;
 use crate::format::segment::SegmentNumber;
 use crate::format::session::{SESSION_FILE, SessionHeader};
+use crate::pin;
 use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
 use crate::stop::StopFlag;
@@ -41,6 +44,8 @@ pub struct Report {
     pub volumes: Vec<Volume>,
     /// All of them.
     pub total: Usage,
+    /// Other commands that read sessions, whose garbage stays meanwhile.
+    pub pins: Vec<pin::Shown>,
 }
 
 /// What a volume holds.
@@ -193,13 +198,19 @@ pub fn stat(
     if let Some(volume) = volume.filter(|volume| !known.contains(volume)) {
         return Err(Error::NoVolume { volume, known });
     }
+    let is_other = |it: &Holder| it.process != process::id();
+    let pins = pin::holders(repository.store(), is_other).unwrap_or_else(|error| {
+        log::warn!("who reads sessions is not known: {error}");
+        Vec::new()
+    });
+    let pins = pins.iter().map(pin::Shown::of).collect();
     let mut found = Vec::new();
     for volume in known.into_iter().filter(|known| volume.is_none_or(|volume| volume == *known)) {
         found.push((volume, sessions(repository, volume)?));
     }
     let all_sessions = found.iter().flat_map(|(_, sessions)| sessions);
     let (total, mut before) = (all_sessions.map(|opened| opened.stored_bytes).sum(), 0);
-    let mut report = Report { volumes: Vec::new(), total: Usage::default() };
+    let mut report = Report { volumes: Vec::new(), total: Usage::default(), pins };
     let mut all = Count::default();
     for (volume, sessions) in found {
         let (mut told, mut of_volume) = (Vec::new(), Count::default());
@@ -241,7 +252,7 @@ fn sessions(repository: &Repository, volume: VolumeGuid) -> Result<Vec<Opened>> 
             Err(error) => Err(error),
         };
         let created = header.as_ref().ok().map(|header| header.created);
-        let reader = header.and_then(|header| SessionReader::open(repository.store(), header));
+        let reader = header.and_then(|header| repository.open_session(header));
         let stored_bytes = reader.as_ref().map_or(0, |reader| reader.stream_bytes().unwrap_or(0));
         found.push((created, Opened { session, reader, stored_bytes }));
     }

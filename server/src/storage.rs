@@ -78,6 +78,14 @@ pub trait Storage: Debug + Send + Sync {
     /// [`io::ErrorKind::NotFound`] for a missing file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] from a storage that has none.
+    fn remove_dir(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Makes the names in a directory durable.
     ///
     /// # Errors
@@ -296,6 +304,11 @@ impl Store {
         self.storage.remove(path).map_err(self.failed("remove", path))
     }
 
+    /// Removes an empty directory.
+    pub fn remove_dir(&self, path: &Path) -> Result<()> {
+        self.storage.remove_dir(path).map_err(self.failed("remove", path))
+    }
+
     /// Makes the names in a directory durable.
     pub fn sync_dir(&self, dir: &Path) -> Result<()> {
         let outcome = folders::as_far_as_possible(&self.locate(dir), self.storage.sync_dir(dir));
@@ -313,12 +326,12 @@ impl Store {
 
     /// [`Storage::hold`].
     pub fn hold(&self, path: &Path) -> Result<Lock> {
-        self.0.hold(path).map_err(self.failed("lock", path))
+        self.storage.hold(path).map_err(self.failed("lock", path))
     }
 
     /// [`Storage::is_held`].
     pub fn is_held(&self, path: &Path) -> Result<bool> {
-        self.0.is_held(path).map_err(self.failed("look at", path))
+        self.storage.is_held(path).map_err(self.failed("look at", path))
     }
 
     /// Makes a directory and those above it, durably.

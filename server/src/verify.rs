@@ -211,7 +211,7 @@ fn open(
     session: SessionId,
 ) -> Result<Option<SessionReader>> {
     match repository.session(volume, session)? {
-        Presence::Header(header) => SessionReader::open(repository.store(), header).map(Some),
+        Presence::Header(header) => repository.open_session(header).map(Some),
         Presence::Nothing => Ok(None),
     }
 }

@@ -109,6 +109,9 @@ impl FileWriter {
         let repository = writable.repository();
         let store = repository.store().clone();
         let dir = session_dir(header.volume, header.session);
+        if repository.is_going(header.volume, header.session)? {
+            return Err(Error::Going(header.session));
+        }
         let present = repository.session(header.volume, header.session)?;
         // Also for one that is there: a sync of its names may have failed before.
         store.create_dirs(&dir)?;

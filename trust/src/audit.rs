@@ -50,6 +50,8 @@ pub enum Act {
     Mounted,
     /// A point of a volume got a name.
     BookmarkAdded,
+    /// What is kept was set.
+    RetentionSet,
     /// A name of a point was removed.
     BookmarkRemoved,
 }

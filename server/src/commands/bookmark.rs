@@ -9,6 +9,7 @@ use crate::cli::{BookmarkAdd, BookmarkCommand, BookmarkList, BookmarkRemove};
 use crate::error::Result;
 use crate::format::bookmark::Bookmark;
 use crate::restore::{Found, PassedOver};
+use crate::retention::run::check_bookmark;
 use crate::time;
 
 use super::audit::{self, Act};
@@ -35,7 +36,7 @@ struct Made {
 
 fn add(args: &BookmarkAdd) -> Result<()> {
     let stop = on_signal(|| {})?;
-    let repository = args.repository.open()?.unlock(&args.key.source())?;
+    let repository = args.repository.open()?.unlock(&args.key.source())?.pinned_for("bookmark");
     let source = args.at.source(&repository, args.volume, args.session)?;
     let found = Found::find(&repository, &source, &stop)?;
     let point = *found.point();
@@ -48,6 +49,11 @@ fn add(args: &BookmarkAdd) -> Result<()> {
         cut: point.cut,
     };
     repository.add_bookmark(&bookmark)?;
+    let place = (point.time, point.cut);
+    if let Err(error) = check_bookmark(&repository, found.header(), place, &stop) {
+        repository.remove_bookmark(args.volume, &args.name)?;
+        return Err(error);
+    }
     let (time, session) = (time::to_text(bookmark.time), bookmark.session);
     let about =
         format!("volume {}, session {session}, as of {time}, as {}", args.volume, bookmark.name);

@@ -2,9 +2,11 @@
 
 mod audit;
 mod bookmark;
+mod compact;
 mod console;
 mod diff;
 mod forget;
+mod gc;
 mod init;
 mod key;
 mod list;
@@ -13,6 +15,7 @@ mod points;
 mod progress;
 mod rekey;
 mod restore;
+mod retention;
 mod serve;
 mod stat;
 mod trust;
@@ -46,6 +49,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Bookmark { command } => bookmark::run(&command),
         Command::Forget(args) => forget::run(&args),
         Command::Rekey(args) => rekey::run(&args),
+        Command::Retention { command } => retention::run(&command),
+        Command::Compact(args) => compact::run(&args),
+        Command::Gc(args) => gc::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Trust(command) => trust::run(command),
     };

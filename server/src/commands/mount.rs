@@ -17,7 +17,8 @@ use super::console::{POOR, on_signal, point_notes, print_json};
 use super::progress::Bar;
 
 pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
-    let repository = args.point.repository.open()?.unlock(&args.point.key.source())?;
+    let repository =
+        args.point.repository.open()?.unlock(&args.point.key.source())?.pinned_for("mount");
     // Ctrl-C ends the look-up, and then the mount.
     let stopper = Stopper::default();
     let also = stopper.clone();

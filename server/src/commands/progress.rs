@@ -1,4 +1,4 @@
-//! A progress bar in bytes with rate and time left: on standard error, if that is a terminal.
+//! A progress bar, in bytes with the rate or in steps, and time left: on standard error, if that is a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -10,8 +10,16 @@ pub(super) struct Bar(ProgressBar);
 impl Bar {
     /// A bar whose length comes with the first [`Self::set`].
     pub(super) fn new(label: &'static str) -> Self {
+        Self::of(label, "{msg} {bar:30} {percent:>3} %  {binary_bytes_per_sec}, {eta} left")
+    }
+
+    /// [`Self::new`], in steps of some work.
+    pub(super) fn steps(label: &'static str) -> Self {
+        Self::of(label, "{msg} {bar:30} {percent:>3} %  {eta} left")
+    }
+
+    fn of(label: &'static str, template: &str) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let template = "{msg} {bar:30} {percent:>3} %  {binary_bytes_per_sec}, {eta} left";
         // The template is a constant; if it were wrong, indicatif's own style would do.
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),

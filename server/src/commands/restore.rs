@@ -28,7 +28,7 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     let repository = if is_salvage {
         Repository::to_salvage_in(args.point.repository.store()?)
     } else {
-        args.point.repository.open()?
+        args.point.repository.open()?.pinned_for("restore")
     };
     let repository = repository.unlock(&args.point.key.source())?;
     let request = Request {

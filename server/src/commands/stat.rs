@@ -6,7 +6,7 @@ use crate::cli;
 use crate::error::Result;
 use crate::stat::{Overhead, Report, Usage, stat};
 
-use super::console::{BAD, EXIT_DAMAGE, bytes, on_signal, tell};
+use super::console::{BAD, EXIT_DAMAGE, POOR, bytes, on_signal, tell};
 use super::progress::Bar;
 
 /// Days that are printed; all of them are in the report as JSON.
@@ -14,7 +14,7 @@ const DAYS_MAX: usize = 7;
 
 pub(super) fn run(args: &cli::Stat) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = args.repository.open()?.unlock(&args.key.source())?;
+    let repository = args.repository.open()?.unlock(&args.key.source())?.pinned_for("stat");
     let bar = Bar::new("reading headers");
     let report = stat(&repository, args.volume, &stop, |done, total| bar.set(done, total))?;
     drop(bar);
@@ -36,6 +36,15 @@ fn print(report: &Report) {
                 anstream::println!("  {BAD}damaged{BAD:#}: session {}: {error}", session.session);
             }
         }
+    }
+    for pin in &report.pins {
+        anstream::println!(
+            "{POOR}pinned{POOR:#}: session {} is read by `{}`, process {}, since {}",
+            pin.session,
+            pin.command,
+            pin.process,
+            pin.since
+        );
     }
     if let [_, _, ..] = report.volumes[..] {
         anstream::println!("all volumes");

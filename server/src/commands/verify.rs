@@ -25,9 +25,11 @@ pub(super) fn run(args: &cli::Verify) -> Result<ExitCode> {
     let mut repository = args.repository.open()?;
     let key = args.key.source();
     let is_compared = args.against.is_some();
+    let command = if is_compared { "verify-against" } else { "verify" };
     if is_compared || key != KeySource::None || !repository.store().seal().is_locked() {
         repository = repository.unlock(&key)?;
     }
+    repository = repository.pinned_for(command);
     if let (Some(path), Some(at), Some(volume)) = (&args.against, &args.at, args.volume) {
         let source = at.source(&repository, volume, args.session)?;
         return run_against(args, &repository, &source, path, &stop);

@@ -18,6 +18,9 @@ use super::{FormatError, Head, check, seal};
 pub const FORGOTTEN_DIR: &str = "forgotten";
 /// Among objects, the directory of the sessions that the repository must have: one entry each.
 pub const SESSIONS_DIR: &str = "sessions";
+/// The directory of the sessions that are being removed, whatever is left of them: an empty file
+/// each, named as in [`FORGOTTEN_DIR`], until nothing is left.
+pub const REMOVED_DIR: &str = "removed";
 /// The file's name.
 pub const SESSIONS_FILE: &str = "sessions.snapless";
 /// Bytes of an entry.
@@ -95,6 +98,11 @@ pub fn forgotten_file(volume: VolumeGuid, session: SessionId) -> PathBuf {
 /// The object of a session that the repository must have, from the repository's root.
 pub fn known_file(volume: VolumeGuid, session: SessionId) -> PathBuf {
     Path::new(SESSIONS_DIR).join(format!("{volume}.{session}"))
+}
+
+/// The file of a session that is being removed, from the repository's root.
+pub fn removed_file(volume: VolumeGuid, session: SessionId) -> PathBuf {
+    Path::new(REMOVED_DIR).join(format!("{volume}.{session}"))
 }
 
 /// The session of such a file's name.

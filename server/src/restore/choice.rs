@@ -112,7 +112,7 @@ impl<'a> Surveyor<'a> {
         if let Some(known) = self.known.iter().find(|known| *known.reader.header() == header) {
             return Ok(Rc::clone(known));
         }
-        let reader = SessionReader::open(self.repository.store(), header)?;
+        let reader = self.repository.open_session(header)?;
         let survey = reader.survey_sound(self.stop)?;
         let surveyed = Rc::new(Surveyed { reader, survey });
         self.known.push(Rc::clone(&surveyed));

@@ -10,8 +10,8 @@
 //! server's clock alone ages nothing either; it only bounds.
 //!
 //! # What stays
-//! - All that is younger than `keep_all`. The *boundary* is the last epoch's end, outside every gap,
-//!   that is not; it is not in front of the base image's end.
+//! - All that is younger than `keep_all`. The *boundary* is the last epoch's end, outside every
+//!   gap, that is not; it is not in front of the base image's end.
 //! - Of what is older the points of the [`super::grid`], and those with a bookmark.
 //! - The newest session that has a point, and every newer one.
 //!

@@ -79,6 +79,10 @@ impl Storage for LocalStorage {
         fs::remove_file(self.locate(path))
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(self.locate(path))
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         folders::try_sync(&self.locate(dir))
     }

@@ -31,6 +31,7 @@ mod points;
 mod privacy;
 mod program;
 mod quiet;
+mod retention;
 mod rules;
 #[cfg(feature = "cloud")]
 mod s3;

@@ -1,0 +1,107 @@
+//! Removes a whole session, of which retention keeps nothing.
+//!
+//! First the session is marked (`removed/`): from then on the repository has nothing of it,
+//! whatever is left of its directory, and need not have it (`forgotten/`). Then, if no pin is held, its
+//! files go, and the first mark. A crash, or a reader, leaves files that the next collection
+//! removes.
+
+use std::path::{Path, PathBuf};
+
+use snapless_wire::id::{SessionId, VolumeGuid};
+
+use super::engine::Collected;
+use crate::error::{Error, Result};
+use crate::format::repository::session_dir;
+use crate::format::session::SESSION_FILE;
+use crate::pin::Pins;
+use crate::repository::Repository;
+use crate::stop::StopFlag;
+use crate::storage::OpenMode;
+
+/// What is left of a session that was removed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remains {
+    /// The volume.
+    pub volume: VolumeGuid,
+    /// The session.
+    pub session: SessionId,
+    /// Its files and their lengths, in the order in which they go.
+    pub files: Vec<(PathBuf, u64)>,
+}
+
+/// What is left of the sessions that were removed.
+///
+/// # Errors
+/// A directory that cannot be listed, or a file that cannot be looked at.
+pub fn remains(repository: &Repository) -> Result<Vec<Remains>> {
+    let mut found = Vec::new();
+    for (volume, session) in repository.going()? {
+        let files = files(repository, volume, session)?;
+        found.push(Remains { volume, session, files });
+    }
+    Ok(found)
+}
+
+/// Marks a session as removed, durably. The caller owns the repository, and no connection serves
+/// the session.
+///
+/// # Errors
+/// What keeps the mark from being made.
+pub fn mark(repository: &Repository, volume: VolumeGuid, session: SessionId) -> Result<()> {
+    repository.mark_removed(volume, session)
+}
+
+/// Removes what is left of a session that was marked, unless a pin is held.
+///
+/// # Errors
+/// A failure to remove, or [`Error::Stopped`].
+pub fn finish(repository: &Repository, remains: &Remains, stop: &StopFlag) -> Result<Collected> {
+    let Remains { volume, session, files } = remains;
+    let store = repository.store();
+    // After the mark: see the rule in `crate::pin`.
+    if Pins::of_session(store, *volume, *session).any_held()? {
+        return Ok(Collected { is_pinned: true, ..Collected::default() });
+    }
+    let mut done = Collected::default();
+    for (path, bytes) in files {
+        if stop.is_set() {
+            return Err(Error::Stopped);
+        }
+        match store.remove(path) {
+            Err(error) if error.is_not_found() => continue,
+            removed => removed?,
+        }
+        (done.files, done.bytes) = (done.files + 1, done.bytes + bytes);
+    }
+    let dir = session_dir(*volume, *session);
+    match store.sync_dir(&dir) {
+        // An earlier attempt came as far as this.
+        Err(error) if error.is_not_found() => {}
+        synced => synced?,
+    }
+    // An empty directory is in no way.
+    drop(store.remove_dir(&dir));
+    repository.end_removal(*volume, *session)?;
+    Ok(done)
+}
+
+/// The files of a session: its header first, without which the others are nothing.
+fn files(
+    repository: &Repository,
+    volume: VolumeGuid,
+    session: SessionId,
+) -> Result<Vec<(PathBuf, u64)>> {
+    let (store, dir) = (repository.store(), session_dir(volume, session));
+    let mut names = store.list(&dir, |name| Some(name.to_owned()))?;
+    names.sort_by_key(|name| name != SESSION_FILE);
+    let mut files = Vec::new();
+    for name in names {
+        let path = dir.join(Path::new(&name));
+        match store.open(&path, OpenMode::Read).and_then(|file| file.len()) {
+            Ok(bytes) => files.push((path, bytes)),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(files)
+}
