@@ -23,6 +23,12 @@ fn long_histories_by_seed_lose_nothing() {
     assert!(total.damages > 50, "{total}");
 }
 
+#[test]
+fn a_time_that_only_a_lost_watermark_showed_is_one_that_the_clock_skipped() {
+    let tally = play(5002, 150, None).unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(tally.crashes > 0, "{tally}");
+}
+
 /// The first failure of a sabotage: in a short history, or by one of the first seeds.
 fn found(sabotage: StoreSabotage) -> StoreFailure {
     let failure = exhaust(1, 0, Some(sabotage)).err();

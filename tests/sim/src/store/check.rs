@@ -11,7 +11,7 @@ use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_server::verify::verify;
 
-use super::model::{LENGTH, Model, VOLUME};
+use super::model::{Instant, LENGTH, Model, VOLUME};
 use super::site::Site;
 use super::world::go_back;
 
@@ -126,9 +126,8 @@ fn points(
     if asked == Points::Ends {
         return Ok(points);
     }
-    for instant in model.instants(epochs) {
-        let at = At::Time(instant.time);
-        points += point(repository, model, at, Some(&instant.image), instant.is_firm)?;
+    for at in model.instants(epochs) {
+        points += instant(repository, model, &at)?;
     }
     Ok(points)
 }
@@ -143,15 +142,28 @@ fn point(
 ) -> Result<u64, String> {
     match (image(repository, model, at), want) {
         (Ok(found), Some(want)) if found == want => Ok(1),
-        (Ok(found), Some(want)) => {
-            let byte = found.iter().zip(want).position(|(found, want)| found != want);
-            Err(format!("{at:?} restores to other bytes, from byte {byte:?} on"))
-        }
+        (Ok(found), Some(want)) => Err(other_bytes(at, &found, want)),
         (Ok(_), None) => Err(format!("{at:?} restores, and is no point")),
         (Err(Error::NotRestorable { .. }), None) => Ok(0),
         (Err(Error::NotRestorable { .. }), Some(_)) if !is_firm => Ok(0),
         (Err(error), _) => Err(format!("{at:?} does not restore: {error}")),
     }
+}
+
+/// One that is not firm may be there or not.
+fn instant(repository: &Repository, model: &Model, instant: &Instant) -> Result<u64, String> {
+    let at = At::Time(instant.time);
+    match image(repository, model, at) {
+        Ok(found) if instant.may_be(&found) => Ok(1),
+        Ok(found) => Err(other_bytes(at, &found, &instant.image)),
+        Err(Error::NotRestorable { .. }) if !instant.is_firm() => Ok(0),
+        Err(error) => Err(format!("{at:?} does not restore: {error}")),
+    }
+}
+
+fn other_bytes(at: At, found: &[u8], want: &[u8]) -> String {
+    let byte = found.iter().zip(want).position(|(found, want)| found != want);
+    format!("{at:?} restores to other bytes, from byte {byte:?} on")
 }
 
 /// The image of a point.

@@ -309,7 +309,7 @@ fn restores(
     let t0 = model.t0();
     let latest = model.latest(epochs).unwrap_or_default();
     let instants = model.instants(epochs);
-    let firm = instants.iter().filter(|instant| instant.is_firm);
+    let firm = instants.iter().filter(|instant| instant.is_firm());
     let wanted = firm.map(|instant| (At::Time(instant.time), &instant.image[..]));
     let t0 = model.t0_is_kept().then_some((At::T0, &t0[..]));
     let wanted = wanted.chain(t0).chain([(At::Latest, latest)]);
@@ -318,12 +318,7 @@ fn restores(
     for (at, want) in wanted {
         match image(repository, model, at) {
             Ok(found) if found == want => points += 1,
-            // An earlier end has an earlier last point.
-            Ok(found) if at == At::Latest && role == Role::End => {
-                if instants.iter().all(|instant| found != instant.image[..]) {
-                    return Err("an image was never that of the volume".to_owned());
-                }
-            }
+            Ok(found) if role == Role::End && of_earlier_end(model, at, &found) => {}
             // Of a time that the clock showed before and after the damage, the first is known.
             Ok(_) if role == Role::Needed && is_ambiguous(at) => {}
             Ok(_) => return Err(format!("{at:?} restores to wrong bytes")),
@@ -337,6 +332,17 @@ fn restores(
         }
     }
     Ok(points)
+}
+
+/// True if a stream with an earlier end may give these bytes.
+fn of_earlier_end(model: &Model, at: At, found: &[u8]) -> bool {
+    match at {
+        // It has an earlier last point.
+        At::Latest => model.was(found),
+        // It may not have the step of the clock after which that showed this time.
+        At::Time(time) => model.is_end_of_run(time, found),
+        _ => false,
+    }
 }
 
 /// What a salvage does not list as missing, doubtful or lost is right.

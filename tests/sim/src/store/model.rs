@@ -118,8 +118,22 @@ pub struct Instant {
     pub time: FileTime,
     /// The bytes of the volume.
     pub image: Arc<Vec<u8>>,
-    /// The server must have it.
-    pub is_firm: bool,
+    /// `None` if the server must have it. If its watermark may be lost, it need not restore, and
+    /// its time may name one of these instead.
+    pub if_lost: Option<Vec<Arc<Vec<u8>>>>,
+}
+
+impl Instant {
+    /// True if the server must have it.
+    pub fn is_firm(&self) -> bool {
+        self.if_lost.is_none()
+    }
+
+    /// True if its time may restore to these bytes.
+    pub fn may_be(&self, bytes: &[u8]) -> bool {
+        let mut images = self.if_lost.iter().flatten().chain([&self.image]);
+        images.any(|image| image[..] == *bytes)
+    }
 }
 
 impl Model {
@@ -263,9 +277,43 @@ impl Model {
             .map(|(after, stamp, is_firm)| Instant {
                 time: FileTime::new(stamp.time),
                 image: Arc::clone(&self.epochs[after - 1].image),
-                is_firm,
+                if_lost: (!is_firm).then(|| self.ends_before(stamp)),
             })
             .collect()
+    }
+
+    /// What the volume held before the clock was set past this time, in an earlier run: without the
+    /// watermark that showed it, it is a time that the clock skipped. It names the end of the last
+    /// run that the server knows: that of a record, or of another watermark, which may be lost too.
+    fn ends_before(&self, stamp: Stamp) -> Vec<Arc<Vec<u8>>> {
+        let run_until = |it: Stamp| (it.time <= stamp.time).then_some(it.run);
+        let known = self.records.iter().filter_map(|&(_, it)| run_until(it)).max();
+        if known.is_some_and(|run| run >= stamp.run) {
+            // A record shows that the clock ran up to this time.
+            return Vec::new();
+        }
+        let marked = self.marks.iter().filter_map(|mark| run_until(mark.stamp));
+        let marked = marked.filter(|run| Some(*run) > known && *run < stamp.run);
+        known.into_iter().chain(marked).filter_map(|run| self.end_of(run)).cloned().collect()
+    }
+
+    /// True if the volume held these bytes at the end of a run of the clock that had begun by this
+    /// time: what the time names for a stream that ends before the clock showed it again.
+    pub fn is_end_of_run(&self, time: FileTime, bytes: &[u8]) -> bool {
+        let has_begun = |it: &&(Arc<Vec<u8>>, Stamp)| it.1.time <= time.get();
+        let begun = self.records.iter().filter(has_begun).map(|(_, it)| it.run);
+        begun.filter_map(|run| self.end_of(run)).any(|image| image[..] == *bytes)
+    }
+
+    /// True if the volume held these bytes when an epoch ended.
+    pub fn was(&self, bytes: &[u8]) -> bool {
+        self.epochs.iter().any(|epoch| epoch.image[..] == *bytes)
+    }
+
+    /// The volume at the last record up to the end of a run of the clock.
+    fn end_of(&self, run: u32) -> Option<&Arc<Vec<u8>>> {
+        let is_until = |epoch: &&Epoch| self.records[epoch.records - 1].1.run <= run;
+        self.epochs.iter().rfind(is_until).map(|epoch| &epoch.image)
     }
 
     /// True if the clock was set back and may have shown this time once more.
