@@ -8,6 +8,8 @@
 mod disk;
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +22,7 @@ use disk::{Change, Node};
 pub use disk::{Disk, Survivors};
 
 /// The disk in its machine. Clones share everything.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SimStorage(Arc<Mutex<Machine>>);
 
 #[derive(Debug)]
@@ -33,6 +35,8 @@ struct Machine {
     calls: u64,
     /// The call that is refused, and how.
     fault: Option<(u64, Fault)>,
+    /// What the call was that was refused last.
+    refused: Option<Call>,
     /// The disk before each change.
     recorded: Option<Vec<Disk>>,
     /// The power fails after so many more changes.
@@ -68,6 +72,33 @@ pub enum Fault {
     Dropped,
 }
 
+/// What a call is, as far as faults tell calls apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Call {
+    /// Writes into a file.
+    Write,
+    /// Syncs a file.
+    Sync,
+    /// Anything else: each fault does the same to it.
+    Other,
+}
+
+/// Without what is on the disk, which may be long.
+impl fmt::Debug for SimStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimStorage").finish_non_exhaustive()
+    }
+}
+
+/// The disk, what survives of it, and the locks.
+impl Hash for SimStorage {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let machine = self.machine();
+        machine.disk.hash(state);
+        machine.locks.hash(state);
+    }
+}
+
 impl SimStorage {
     /// An empty disk.
     pub fn new(rng: Rng, lies: Lies) -> Self {
@@ -82,6 +113,7 @@ impl SimStorage {
             locks: BTreeSet::new(),
             calls: 0,
             fault: None,
+            refused: None,
             recorded: None,
             fails_after: None,
             has_power: true,
@@ -95,11 +127,12 @@ impl SimStorage {
     /// reaches a machine that is no longer there.
     pub fn succeed(&self, disk: Disk) -> Self {
         let mut machine = self.machine();
-        let Machine { calls, fault, lies, .. } = *machine;
+        let Machine { calls, fault, refused, lies, .. } = *machine;
         let (recorded, rng) = (machine.recorded.take(), machine.rng.fork());
         let next = Self::with(disk, rng, lies);
         let mut successor = next.machine();
         (successor.calls, successor.fault, successor.recorded) = (calls, fault, recorded);
+        successor.refused = refused;
         drop(successor);
         next
     }
@@ -127,6 +160,11 @@ impl SimStorage {
     /// Has the call of this number refused; the first one is 1.
     pub fn refuse(&self, call: u64, fault: Fault) {
         self.machine().fault = Some((call, fault));
+    }
+
+    /// What the call was that was refused last; `None` if none was.
+    pub fn refused(&self) -> Option<Call> {
+        self.machine().refused
     }
 
     /// Lets the power fail after so many more changes.
@@ -176,6 +214,7 @@ impl SimStorage {
         let calls = machine.calls;
         let fault = machine.fault.filter(|(call, _)| *call == calls).map(|(_, fault)| fault);
         machine.failed |= fault.is_some();
+        machine.refused = fault.map(|_| Call::Other).or(machine.refused);
         Ok((machine, fault))
     }
 
@@ -331,6 +370,7 @@ impl StorageFile for OpenFile {
                 Ok(())
             },
             |machine, fault| {
+                machine.refused = Some(Call::Write);
                 if fault == Fault::Full && bytes.len() > 1 {
                     machine.disk.make(self.index, write(&bytes[..bytes.len() / 2]));
                 }
@@ -367,6 +407,7 @@ impl StorageFile for OpenFile {
                 Ok(())
             },
             |machine, fault| {
+                machine.refused = Some(Call::Sync);
                 if fault == Fault::Dropped {
                     machine.disk.fail_sync(self.index, &mut Survivors::None);
                 }

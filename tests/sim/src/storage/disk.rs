@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::rng::Rng;
 
 /// Files and names. A clone is another disk with the same content.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Disk {
     files: Vec<FileData>,
     /// What each name stands for.
@@ -25,7 +25,7 @@ pub struct Disk {
 }
 
 /// What a name stands for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub(super) enum Node {
     /// A directory.
     Directory,
@@ -50,7 +50,7 @@ pub enum Survivors<'a> {
     Any(&'a mut Rng),
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct FileData {
     content: Arc<Vec<u8>>,
     durable: Arc<Vec<u8>>,
@@ -58,7 +58,7 @@ struct FileData {
 }
 
 /// A change of a file that was not synced.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) enum Change {
     Write { offset: usize, bytes: Vec<u8> },
     SetLen(usize),

@@ -3,6 +3,9 @@
 //! A sequence is played once, and the disk is recorded before each change. Each recorded disk, with
 //! each choice of what survives, is what a crash can leave; disks that are alike are checked once.
 //! Crashes in earlier operations are those of shorter sequences.
+//!
+//! Most operations change nothing somewhere, or can be swapped. Of all sequences that lead to the
+//! same world ([`World::digest`]) only the first one goes on: what follows is the same for all.
 
 use std::collections::HashSet;
 
@@ -11,13 +14,14 @@ use super::model::Model;
 use super::site::Keeping;
 use super::world::{Operation, World};
 use super::{StoreFailure, StoreSabotage, Tally, check, damage};
-use crate::storage::{Disk, Fault, Survivors};
+use crate::storage::{Call, Disk, Fault, Survivors};
 
-/// What a sequence begins with.
-const BEGINNINGS: [&[Operation]; 3] = [
+/// What a sequence begins with: nothing, a whole volume, one whose machine's clock was set forward
+/// and back, and a history with maps that can be folded.
+const BEGINNINGS: [&[Operation]; 4] = [
     &[],
     &[Operation::Sync, Operation::Sync, Operation::Write],
-    // A history, with maps, that can be folded.
+    &[Operation::Sync, Operation::Forward, Operation::Sync, Operation::Write, Operation::Back],
     &[
         Operation::Sync,
         Operation::Sync,
@@ -59,20 +63,22 @@ pub fn exhaust(
 ) -> Result<Tally, Box<StoreFailure>> {
     let mut search = Search { sabotage, seen: HashSet::new(), tally: Tally::default(), depth };
     for beginning in BEGINNINGS {
+        let mut worlds = HashSet::new();
+        let mut sequences = vec![beginning.to_vec()];
         for len in 0..=depth {
-            for number in 0..OPERATIONS.len().pow(u32::try_from(len).unwrap_or(u32::MAX)) {
-                let mut sequence = beginning.to_vec();
-                let mut rest = number;
-                for _ in 0..len {
-                    sequence.push(OPERATIONS[rest % OPERATIONS.len()]);
-                    rest /= OPERATIONS.len();
-                }
-                search.crashes(&sequence)?;
+            let mut unlike = Vec::new();
+            for sequence in sequences {
+                let world = search.crashes(&sequence)?;
                 if len <= faults_depth {
                     search.faults(&sequence)?;
                     search.damages(&sequence)?;
                 }
+                if worlds.insert(world) {
+                    unlike.push(sequence);
+                }
             }
+            let longer = |it: &Vec<_>| OPERATIONS.map(|operation| [&it[..], &[operation]].concat());
+            sequences = unlike.iter().flat_map(longer).collect();
         }
     }
     Ok(search.tally)
@@ -87,11 +93,12 @@ struct Search {
 }
 
 impl Search {
-    /// Every crash in the last operation, and after it.
-    fn crashes(&mut self, sequence: &[Operation]) -> Result<(), Box<StoreFailure>> {
+    /// Every crash in the last operation, and after it. Returns the digest of the world that the
+    /// sequence leads to.
+    fn crashes(&mut self, sequence: &[Operation]) -> Result<u64, Box<StoreFailure>> {
         self.tally.sequences += 1;
         let mut world = World::new(Keeping::default(), self.sabotage);
-        let Some((last, before)) = sequence.split_last() else { return Ok(()) };
+        let Some((last, before)) = sequence.split_last() else { return Ok(world.digest()) };
         self.all(&mut world, before)?;
         let acknowledged: Vec<_> = world.models().iter().map(|model| model.counts().0).collect();
         world.storage().record();
@@ -104,7 +111,8 @@ impl Search {
             self.each_crash(disk, &during, world.current(), sequence, &step)?;
         }
         let (disk, models) = (world.storage().disk(), world.models().to_vec());
-        self.each_crash(&disk, &models, world.current(), sequence, "then the power fails")
+        self.each_crash(&disk, &models, world.current(), sequence, "then the power fails")?;
+        Ok(world.digest())
     }
 
     /// Every choice of what survives on a disk.
@@ -157,27 +165,41 @@ impl Search {
         Ok(())
     }
 
-    /// Every call of the last operation is refused, in every way.
+    /// Every call of the last operation is refused, in every way that differs.
     fn faults(&mut self, sequence: &[Operation]) -> Result<(), Box<StoreFailure>> {
-        let Some((last, before)) = sequence.split_last() else { return Ok(()) };
-        for fault in [Fault::Refused, Fault::Full, Fault::Dropped] {
-            for call in 1.. {
-                let mut world = World::new(Keeping::default(), self.sabotage);
-                self.all(&mut world, before)?;
-                world.refuse(call, fault);
-                let calls = world.storage().calls();
-                let step = format!("call {call} of the last one fails: {fault:?}");
-                let applied = world.apply(*last);
-                applied.map_err(|what| self.failure(sequence, &step, what))?;
-                if world.storage().calls() - calls < call {
-                    break;
-                }
-                self.tally.faults += 1;
-                let outcome = self.after_fault(&mut world);
-                outcome.map_err(|what| self.failure(sequence, &step, what))?;
+        for call in 1.. {
+            match self.fault(sequence, call, Fault::Refused)? {
+                None => break,
+                Some(Call::Write) => _ = self.fault(sequence, call, Fault::Full)?,
+                Some(Call::Sync) => _ = self.fault(sequence, call, Fault::Dropped)?,
+                Some(Call::Other) => {}
             }
         }
         Ok(())
+    }
+
+    /// A call of the last operation is refused. Returns what it was; `None` if there is none of
+    /// this number.
+    fn fault(
+        &mut self,
+        sequence: &[Operation],
+        call: u64,
+        fault: Fault,
+    ) -> Result<Option<Call>, Box<StoreFailure>> {
+        let Some((last, before)) = sequence.split_last() else { return Ok(None) };
+        let mut world = World::new(Keeping::default(), self.sabotage);
+        self.all(&mut world, before)?;
+        world.refuse(call, fault);
+        let step = format!("call {call} of the last one fails: {fault:?}");
+        let applied = world.apply(*last);
+        applied.map_err(|what| self.failure(sequence, &step, what))?;
+        let refused = world.storage().refused();
+        if refused.is_some() {
+            self.tally.faults += 1;
+            let outcome = self.after_fault(&mut world);
+            outcome.map_err(|what| self.failure(sequence, &step, what))?;
+        }
+        Ok(refused)
     }
 
     /// The service connects again and sends an epoch, and another one after a loss of power.

@@ -2,6 +2,7 @@
 //! held at the end of each epoch, in plain arrays. It shares no code with the server but the bytes
 //! of a record.
 
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ pub enum Content {
 }
 
 /// How far a stream has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 enum Phase {
     Empty,
     HalfSynced,
@@ -47,7 +48,7 @@ enum Phase {
 }
 
 /// The end of an epoch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Epoch {
     /// Records up to it.
     records: usize,
@@ -58,7 +59,7 @@ struct Epoch {
 }
 
 /// When something was, by the machine's wall clock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 struct Stamp {
     time: u64,
     /// How often the clock had been set.
@@ -66,7 +67,7 @@ struct Stamp {
 }
 
 /// A watermark.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Mark {
     /// Epochs before it.
     after: usize,
@@ -121,6 +122,14 @@ pub struct Instant {
     /// `None` if the server must have it. If its watermark may be lost, it need not restore, and
     /// its time may name one of these instead.
     pub if_lost: Option<Vec<Arc<Vec<u8>>>>,
+}
+
+/// Without the header: the salt tells sessions apart.
+impl Hash for Model {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { header: _, records, epochs, acknowledged, marks, now, monotonic, salt } = self;
+        (records, epochs, acknowledged, marks, now, monotonic, salt).hash(state);
+    }
 }
 
 impl Instant {

@@ -2,6 +2,8 @@
 //! them.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -152,6 +154,15 @@ impl World {
     /// The session that goes on.
     pub fn current(&self) -> usize {
         self.current
+    }
+
+    /// A number that tells two worlds apart, by all that decides what an operation does: the disk,
+    /// the drivers, and the server's memory. What the latter holds is told by its `Debug`.
+    pub fn digest(&self) -> u64 {
+        let Self { storage, process, models, current, keeping: _, sabotage: _ } = self;
+        let mut hasher = DefaultHasher::new();
+        (storage, models, current, format!("{process:?}")).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// The server is killed and starts again; what it has not synced is visible still.
