@@ -185,6 +185,11 @@ impl SimStorage {
         std::mem::take(&mut machine.failed)
     }
 
+    /// True if a call was refused or a sync failed since the last call of [`Self::took_failure`].
+    pub fn has_failed(&self) -> bool {
+        self.machine().failed
+    }
+
     /// True until the power fails.
     pub fn has_power(&self) -> bool {
         self.machine().has_power
