@@ -28,7 +28,7 @@ use snapless_server::verify::verify;
 
 use super::check::image;
 use super::model::{Model, VOLUME};
-use super::world::World;
+use super::world::{World, go_back};
 use crate::rng::Rng;
 use crate::storage::Disk;
 
@@ -198,15 +198,29 @@ pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> 
         Err(_) => Ok(points),
         Ok(()) if damaged.path.ends_with(SESSIONS_FILE) => Ok(points),
         Ok(()) => {
-            match world.go_on() {
-                Err(error) if must_open => return Err(error),
-                _ => {}
-            }
+            let went_on = world.go_on();
             let repository = site.open().map_err(|error| error.to_string())?;
+            match went_on {
+                Err(error) if must_open => return Err(error),
+                // The epoch may be there all the same.
+                Err(_) => learn_ends(&repository, world.models_mut()),
+                Ok(()) => {}
+            }
             for model in world.models() {
                 points += restores(&repository, model, damaged, role)?;
             }
             Ok(points)
+        }
+    }
+}
+
+/// The drivers learn what the server has. An end that is earlier than what was acknowledged tells
+/// them nothing.
+fn learn_ends(repository: &Repository, models: &mut [Model]) {
+    for model in models {
+        if let Ok(reader) = SessionReader::open(repository.store(), *model.header()) {
+            let end = reader.acknowledged();
+            _ = go_back(model, end.epoch.get(), end.seq.get());
         }
     }
 }
