@@ -95,7 +95,7 @@ pub struct Model {
 }
 
 /// A fold of the session's history.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Fold {
     /// From the end of so many epochs on, every instant stays.
     boundary: usize,
@@ -127,8 +127,9 @@ pub struct Instant {
 /// Without the header: the salt tells sessions apart.
 impl Hash for Model {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { header: _, records, epochs, acknowledged, marks, now, monotonic, salt } = self;
-        (records, epochs, acknowledged, marks, now, monotonic, salt).hash(state);
+        let Self { header: _, records, epochs, acknowledged, marks, .. } = self;
+        let Self { now, monotonic, salt, folds, .. } = self;
+        (records, epochs, acknowledged, marks, now, monotonic, salt, folds).hash(state);
     }
 }
 
