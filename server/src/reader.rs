@@ -77,8 +77,17 @@ impl SessionReader {
             let claims = Claims::read(store, objects, &dir, &header)?;
             let (store, seal) = (store.clone(), store.seal().of(&header));
             let (acknowledged, claims) = (claims.end(), Some(Arc::new(claims)));
-            let (history, _pin) = (None, None);
-            return Ok(Self { store, dir, header, seal, acknowledged, claims, history, _pin });
+            let history = None;
+            return Ok(Self {
+                store,
+                dir,
+                header,
+                seal,
+                acknowledged,
+                claims,
+                history,
+                _pin: None,
+            });
         }
         // First: its boundary is then within the acknowledged end that is read.
         let history = history::newest(store, &header)?.map(Arc::new);
@@ -87,8 +96,8 @@ impl SessionReader {
         let damaged = |why| Error::damaged(&store.locate(&path), 0, why);
         let acknowledged = Acknowledged::read(&bytes).map_err(damaged)?;
         let seal = store.seal().of(&header);
-        let (store, claims, _pin) = (store.clone(), None, None);
-        Ok(Self { store, dir, header, seal, acknowledged, claims, history, _pin })
+        let (store, claims) = (store.clone(), None);
+        Ok(Self { store, dir, header, seal, acknowledged, claims, history, _pin: None })
     }
 
     /// [`Self::open`], for a command that reads for long: nothing of what it reads is removed
@@ -121,8 +130,8 @@ impl SessionReader {
         };
         let dir = session_dir(header.volume, header.session);
         let seal = store.seal().of(&header);
-        let (store, claims, _pin) = (store.clone(), None, None);
-        Ok(Self { store, dir, header, seal, acknowledged, claims, history, _pin })
+        let (store, claims) = (store.clone(), None);
+        Ok(Self { store, dir, header, seal, acknowledged, claims, history, _pin: None })
     }
 
     /// What a fold has kept of the time before its boundary; `None` if there was no fold.
