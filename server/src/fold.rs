@@ -13,7 +13,6 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use snapless_types::Seq;
 
 use crate::error::{Error, Result};
 use crate::format::history::{HISTORY_LEN_MAX, History};
@@ -21,34 +20,28 @@ use crate::format::segment::SEGMENT_LIMIT_BYTES;
 use crate::reader::SessionReader;
 use crate::stop::StopFlag;
 use crate::storage::Lock;
-use crate::timeline::Cut;
 
-mod check;
 mod compact;
 mod cover;
 mod files;
-mod garbage;
 mod images;
-mod resolve;
+mod kept;
+mod leftovers;
+mod plan;
+mod points;
 mod rewrite;
 
-pub(crate) use check::check;
-pub use garbage::{CollectReport, Garbage, collect, garbage};
-pub use resolve::{ranges, resolve};
+pub(crate) use kept::check;
+pub use leftovers::{CollectReport, Garbage, collect, garbage};
+pub use plan::Plan;
+pub(crate) use plan::is_after;
+use plan::key;
+pub use points::{ranges, resolve};
 
 use images::Images;
 
 /// The lock of whoever folds a session, or collects what a fold has left.
 pub const FOLD_LOCK: &str = "fold.lock";
-
-/// What a fold keeps of the time before the boundary.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Plan {
-    /// The last record of an epoch: from its end on, every instant stays.
-    pub boundary: Seq,
-    /// The points to retain, in the order of the stream. Those after the boundary stay anyhow.
-    pub points: Vec<Cut>,
-}
 
 /// What a fold did.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
@@ -137,28 +130,6 @@ fn is_done(history: &History, plan: &Plan) -> bool {
     let wanted = plan.points.iter().filter(|cut| !is_after(history, **cut));
     let wanted: BTreeSet<_> = wanted.map(|cut| key(*cut)).collect();
     history.boundary.place.seq == plan.boundary && of_history == wanted
-}
-
-/// Orders cuts, so that they can be compared as sets.
-fn key(cut: Cut) -> (u8, u64, u64) {
-    match cut {
-        Cut::Base => (0, 0, 0),
-        Cut::Through(seq) => (1, seq.get(), 0),
-        Cut::Until(instant) => (2, instant.run().into(), instant.time.get()),
-    }
-}
-
-/// True if a cut is at the boundary or after it, where every instant stays.
-pub(crate) fn is_after(history: &History, cut: Cut) -> bool {
-    is_at_or_after(&history.boundary.place, cut)
-}
-
-fn is_at_or_after(boundary: &crate::timeline::Place, cut: Cut) -> bool {
-    match cut {
-        Cut::Base => false,
-        Cut::Through(seq) => seq >= boundary.seq,
-        Cut::Until(instant) => instant >= boundary.at,
-    }
 }
 
 fn lock(reader: &SessionReader) -> Result<Lock> {

@@ -113,8 +113,8 @@ impl SessionReader {
         Pins::of(&self.store, &self.header)
     }
 
-    /// Opens a session whose acknowledged end is damaged, as if all that is there up to this segment
-    /// were acknowledged, to read what a fold has kept.
+    /// Opens a session whose acknowledged end is damaged, as if all up to this segment were
+    /// acknowledged, to read what a fold has kept.
     pub(crate) fn to_salvage(
         store: &Store,
         header: SessionHeader,
@@ -194,7 +194,7 @@ impl SessionReader {
     /// As for [`Self::begin`].
     pub(crate) fn boundary_root(&self) -> Result<Option<Root>> {
         let Some(history) = self.history() else { return Ok(None) };
-        let number = history.boundary.map();
+        let number = MapNumber::of(history.boundary.place.seq);
         match self.root(number) {
             Ok(Some(root)) => Ok(Some(root)),
             Ok(None) => {
@@ -719,8 +719,8 @@ impl SessionReader {
         Error::damaged(&self.store.locate(&self.dir.join(STATE_FILE)), 0, why)
     }
 
-    /// Reads the whole stream from its begin on, checks every checksum and rule, and calls `visit` with every record
-    /// until that wants no more.
+    /// Reads the whole stream from its begin on, checks every checksum and rule, and calls `visit`
+    /// with every record until that wants no more.
     ///
     /// # Errors
     /// [`Error::Damaged`] if the stream is not sound, [`Error::Stopped`], or the error of `visit`.

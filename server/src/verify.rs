@@ -10,6 +10,7 @@ use snapless_wire::record::Records;
 use crate::error::{Damage, Error, Result};
 use crate::fold;
 use crate::format::history::KeptSegment;
+use crate::format::map::MapNumber;
 use crate::format::repository::{REPOSITORY_FILE, session_dir};
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SESSION_FILE;
@@ -304,7 +305,10 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         }
         for number in reader.maps()? {
             // The boundary's was checked with what a fold has kept.
-            if reader.history().is_some_and(|history| history.boundary.map() == number) {
+            if reader
+                .history()
+                .is_some_and(|history| MapNumber::of(history.boundary.place.seq) == number)
+            {
                 continue;
             }
             if let Err(error) = keep::check(reader, number) {

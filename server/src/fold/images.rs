@@ -1,10 +1,11 @@
-//! The maps that remain after a fold: of the retained points, of the boundary, and the younger ones.
+//! The maps that remain after a fold: of the retained points, of the boundary, and younger ones.
 
 use std::path::PathBuf;
 
 use snapless_types::{Extent, Seq};
 
-use super::{Plan, is_at_or_after, resolve};
+use super::plan::{Plan, is_at_or_after, key};
+use super::points::resolve;
 use crate::clock::Instant;
 use crate::error::{Error, Result};
 use crate::format::FormatError;
@@ -229,7 +230,7 @@ impl MapImage {
     /// The order of retained points; of equal instants the base comes first.
     fn order(&self) -> (Option<Instant>, (u8, u64, u64)) {
         match self.of {
-            Of::Point { cut, at } => (Some(at), super::key(cut)),
+            Of::Point { cut, at } => (Some(at), key(cut)),
             Of::Boundary { .. } | Of::Younger(_) => (None, (u8::MAX, 0, 0)),
         }
     }

@@ -23,7 +23,6 @@ use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::codec::{Input, Stored};
-use super::map::MapNumber;
 use super::segment::SegmentNumber;
 use super::session::SessionHeader;
 use super::{FormatError, Head, check, seal};
@@ -103,13 +102,6 @@ pub struct Boundary {
     pub segment: SegmentNumber,
     /// Where in that segment it ends, in bytes from the file's start.
     pub offset: u64,
-}
-
-impl Boundary {
-    /// The map of the boundary.
-    pub fn map(&self) -> MapNumber {
-        MapNumber::of(self.place.seq)
-    }
 }
 
 /// A retained point.

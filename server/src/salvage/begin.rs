@@ -42,8 +42,8 @@ impl Begin {
     /// `None` if the session was never folded.
     ///
     /// # Errors
-    /// [`Error::NotRestorable`] for a point that was folded away, or what keeps the files from being
-    /// read, but for damage.
+    /// [`Error::NotRestorable`] for a point that was folded away, or what keeps the files from
+    /// being read, but for damage.
     pub(super) fn find(reader: &SessionReader, at: At) -> Result<Option<Self>> {
         let Some(history) = reader.history() else { return Ok(None) };
         let mut damage = Vec::new();

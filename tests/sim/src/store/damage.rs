@@ -242,7 +242,7 @@ fn role(disk: &Disk, of: &World, path: &Path) -> Role {
             return Role::History;
         }
         if let (Some(history), Some((number, _))) = (history, MapNumber::parse(name)) {
-            let is_boundary = history.boundary.map() == number;
+            let is_boundary = MapNumber::of(history.boundary.place.seq) == number;
             return if is_boundary { Role::Needed } else { Role::Derived };
         }
     }

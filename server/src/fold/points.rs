@@ -3,7 +3,7 @@
 
 use snapless_wire::id::FileTime;
 
-use super::is_after;
+use super::plan::is_after;
 use crate::clock::Instant;
 use crate::format::history::{History, Retained};
 use crate::timeline::{At, Cut, NotRestorable, Point, Timeline};
