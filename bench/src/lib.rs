@@ -16,7 +16,9 @@
 //! | [`control`], [`protocol`] | the control channel; its commands and answers |
 //! | [`alone`] | the engine without files and clients, on several threads |
 //! | [`raw_read`] | the physical limit of a first sync |
-//! | [`history`] | a repository with a history, for restores and mounts |
+//! | [`history`], [`counted`] | a repository with a history, for restores and mounts; its files |
+//! | [`feed`] | a stream to a server, without a volume |
+//! | [`stream`] | the records and frames of both |
 //! | [`process`] | the host as a child process |
 //!
 //! All `unsafe` is in [`ring`] and [`memory`].
@@ -24,8 +26,10 @@
 pub mod alone;
 pub mod connection;
 pub mod control;
+pub mod counted;
 pub mod disk;
 pub mod error;
+pub mod feed;
 pub mod history;
 pub mod host;
 pub mod memory;
@@ -37,4 +41,5 @@ pub mod run;
 pub mod server;
 pub mod sink;
 pub mod spec;
+pub mod stream;
 pub mod volume;

@@ -42,24 +42,8 @@ enum Command {
         #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
         depth: u16,
     },
-    /// Writes a repository with a history of an image file, and prints what it has as JSON
-    History {
-        /// The repository; it must not exist
-        #[arg(long)]
-        repository: PathBuf,
-        /// The image file; it gets the writes of the history
-        #[arg(long)]
-        image: PathBuf,
-        /// The volume's GUID in the repository
-        #[arg(long, value_parser = volume)]
-        volume: VolumeGuid,
-        /// Random writes of 4 KiB after the first sync
-        #[arg(long)]
-        writes: u64,
-        /// MiB of the stream after which a map is kept
-        #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
-        map: u32,
-    },
+    /// Writes a repository with a history, and prints what it has as JSON
+    History(History),
     /// Measures the engine without files and clients, and prints the results as JSON
     Alone {
         /// Which part of it
@@ -75,6 +59,66 @@ enum Command {
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
         depth: u16,
     },
+}
+
+#[derive(clap::Args)]
+struct History {
+    /// The repository; it must not exist
+    #[arg(long)]
+    repository: PathBuf,
+    /// The volume's GUID in the repository
+    #[arg(long, value_parser = volume)]
+    volume: VolumeGuid,
+    /// The image file of t0; it gets the writes of the history
+    #[arg(long, required_unless_present = "length")]
+    image: Option<PathBuf>,
+    /// A copy of the image file to make after half of the writes
+    #[arg(long, requires = "image")]
+    middle: Option<PathBuf>,
+    /// KiB of a volume that holds nothing at t0
+    #[arg(long, conflicts_with = "image")]
+    #[arg(value_parser = clap::value_parser!(u64).range(64..=1 << 36))]
+    length: Option<u64>,
+    /// Random writes after the first sync
+    #[arg(long)]
+    writes: u64,
+    /// Bytes of each write
+    #[arg(long, default_value_t = 4096, value_parser = write_len)]
+    write: u64,
+    /// Microseconds from one record to the next
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1 << 36))]
+    interval: u64,
+    /// Writes of an epoch; 0: those of four frames of 4 MiB
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1000))]
+    epoch: u64,
+    /// KiB of a segment
+    #[arg(long, default_value_t = 256 << 10)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=256 << 10))]
+    segment: u64,
+    /// KiB of the stream after which a map is kept
+    #[arg(long, default_value_t = 4 << 20)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    map: u64,
+}
+
+impl History {
+    fn plan(self) -> history::Plan {
+        let begin = match self.image {
+            Some(image) => history::Begin::Image { image, middle: self.middle },
+            None => history::Begin::Empty { length: self.length.unwrap_or(64) << 10 },
+        };
+        history::Plan {
+            repository: self.repository,
+            volume: self.volume,
+            begin,
+            writes: self.writes,
+            write_len: self.write,
+            interval_us: self.interval,
+            epoch_writes: self.epoch,
+            segment_bytes: self.segment << 10,
+            map_bytes: self.map << 10,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -125,10 +169,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(options) => serve(&options),
         Command::Read { file, step, depth } => read(&file, step, depth),
-        Command::History { repository, image, volume, writes, map } => {
-            let map_bytes = u64::from(map) << 20;
-            print(history::write(&history::Plan { repository, volume, image, writes, map_bytes }))
-        }
+        Command::History(options) => print(history::write(&options.plan())),
         Command::Alone { part, rounds, threads, depth } => match part {
             Part::Rundown => print(alone::rundown::measure(threads.into(), rounds.into())),
             Part::Lock => print(alone::lock::measure()),
@@ -214,6 +255,16 @@ fn print(result: Result<impl serde::Serialize>) -> Result<()> {
 
 fn volume(text: &str) -> std::result::Result<VolumeGuid, String> {
     VolumeGuid::parse(text).ok_or_else(|| format!("{text:?} is not a GUID"))
+}
+
+fn write_len(text: &str) -> std::result::Result<u64, String> {
+    let bytes: u64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    let sound = bytes.is_multiple_of(512) && (512..=1 << 20).contains(&bytes);
+    if sound {
+        Ok(bytes)
+    } else {
+        Err("a write has 512 bytes, or a multiple up to 1 MiB".to_owned())
+    }
 }
 
 fn sector(text: &str) -> std::result::Result<u32, String> {

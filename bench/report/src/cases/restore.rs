@@ -75,7 +75,7 @@ impl<'a> Stored<'a> {
         let mut command = Command::new(&cases.setting.host);
         command.args(["history", "--volume", VOLUME, "--repository"]).arg(folder.path().join("r"));
         command.arg("--image").arg(&image).arg("--writes").arg(writes.to_string());
-        command.arg("--map").arg(((size / MAPS) >> 20).max(1).to_string());
+        command.arg("--map").arg(((size / MAPS) >> 10).max(1).to_string());
         let output = process::run(BENCH, &mut command)?;
         let history = serde_json::from_slice(&output.stdout)
             .map_err(|error| process::failed(BENCH, format!("it printed no history: {error}")))?;
