@@ -4,6 +4,9 @@
 //! machine that becomes slower affects both.
 
 mod alone;
+mod chunks;
+mod history;
+mod ingest;
 mod live;
 mod many;
 mod restore;
@@ -33,7 +36,7 @@ const EASY_RATE: u32 = 500;
 
 type Step = fn(&mut Cases) -> Result<()>;
 
-const STEPS: [(&str, Step); 13] = [
+const STEPS: [(&str, Step); 16] = [
     ("no session", Cases::no_session),
     ("no session on all processors", Cases::no_session_on_all_processors),
     ("holds of the lock at 64 TiB", Cases::lock),
@@ -46,7 +49,10 @@ const STEPS: [(&str, Step); 13] = [
     ("several volumes", Cases::many),
     ("a sparse volume of 64 TiB", Cases::sparse),
     ("TLS on the link", Cases::tls),
+    ("ingest into a repository", Cases::ingest),
     ("restores and mounts after a history", Cases::restores),
+    ("histories of an hour, a day and 30 days", Cases::histories),
+    ("a repository beside fixed chunks", Cases::chunks),
 ];
 
 /// A running benchmark.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use snapless_bench::raw_read::RawRead;
 
+use crate::content::Content;
 use crate::contestant::{Contestant, Name, Target};
 use crate::error::{Error, IoContext, Result};
 use crate::fio::{Fio, Load};
@@ -34,6 +35,14 @@ pub struct Plan {
     pub warm: Duration,
     /// Length of a measurement without a sync.
     pub window: Duration,
+    /// Bytes of the volumes that are sent to repositories.
+    pub store_size: u64,
+    /// A long history has one of so many parts of its volume and of its writes.
+    pub history_part: u64,
+    /// How many of the long histories there are.
+    pub history_spans: usize,
+    /// The whole hour has one of so many parts of its writes.
+    pub hour_part: u64,
 }
 
 /// A first sync under writers.
@@ -139,17 +148,34 @@ pub fn in_turn<T: Copy>(round: usize, mut contestants: Vec<T>) -> Vec<T> {
 
 /// Fills a new file with random bytes, which cannot be compressed.
 pub fn fill(path: &Path, size: u64) -> Result<()> {
+    fill_with(Content::Random, path, size)
+}
+
+/// Fills a new file.
+pub fn fill_with(content: Content, path: &Path, size: u64) -> Result<()> {
     let mut file = File::create(path).on("create", path)?;
     let mut random = fastrand::Rng::with_seed(1);
     let mut bytes = vec![0; 4 << 20];
     let mut left = size;
     while left > 0 {
-        random.fill(&mut bytes);
+        content.fill(&mut random, &mut bytes);
         let len = usize::try_from(left).unwrap_or(bytes.len()).min(bytes.len());
         file.write_all(&bytes[..len]).on("write", path)?;
         left -= len as u64;
     }
     Ok(file.sync_all().on("write", path)?)
+}
+
+/// Copies the first bytes of a file durably, in steps as a restore does.
+pub fn copy(from: &Path, to: &Path, size: u64) -> Result<()> {
+    let (source, mut target) =
+        (File::open(from).on("open", from)?, File::create(to).on("create", to)?);
+    let mut bytes = vec![0; COMPARE_LEN];
+    for offset in (0..size).step_by(COMPARE_LEN) {
+        source.read_exact_at(&mut bytes, offset).on("read", from)?;
+        target.write_all(&bytes).on("write", to)?;
+    }
+    Ok(target.sync_all().on("write", to)?)
 }
 
 /// Bytes of one comparison.

@@ -84,6 +84,30 @@ impl Series {
         (self.0.first().copied().unwrap_or(0.0), self.0.last().copied().unwrap_or(0.0))
     }
 
+    /// The first and the third quartile, between two measurements in proportion.
+    pub fn quartiles(&self) -> (f64, f64) {
+        let at = |share: f64| {
+            #[allow(clippy::cast_precision_loss)]
+            let place = self.0.len().saturating_sub(1) as f64 * share;
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let below = place as usize;
+            let Some(low) = self.0.get(below) else { return 0.0 };
+            let high = self.0.get(below + 1).unwrap_or(low);
+            low + (high - low) * place.fract()
+        };
+        (at(0.25), at(0.75))
+    }
+
+    /// Median and quartiles with `digits` after the point.
+    pub fn quartile_text(&self, digits: usize) -> String {
+        let (low, high) = self.quartiles();
+        let median = self.median();
+        if self.0.len() < 2 {
+            return format!("{median:.digits$}");
+        }
+        format!("{median:.digits$} [{low:.digits$}–{high:.digits$}]")
+    }
+
     /// Median and spread with `digits` after the point.
     pub fn text(&self, digits: usize) -> String {
         let (low, high) = self.spread();
@@ -126,5 +150,11 @@ mod tests {
         let even: Series = [4.0, 1.0].into_iter().collect();
         assert!((even.median() - 2.5).abs() < 1e-9);
         assert!(Series::default().median().abs() < 1e-9);
+        let five: Series = [5.0, 1.0, 3.0, 2.0, 4.0].into_iter().collect();
+        assert_eq!(five.quartile_text(1), "3.0 [2.0–4.0]");
+        assert_eq!(even.quartile_text(2), "2.50 [1.75–3.25]");
+        let one: Series = [1.0].into_iter().collect();
+        assert_eq!(one.quartiles(), (1.0, 1.0));
+        assert_eq!(Series::default().quartiles(), (0.0, 0.0));
     }
 }
