@@ -133,8 +133,8 @@ impl Clock {
 }
 
 impl Clock {
-    /// Ticks from the first reading to an instant, by the clock that is never set. What passed while
-    /// the machine was off or asleep does not count.
+    /// Ticks from the first reading to an instant, by the clock that is never set. What passed
+    /// while the machine was off or asleep does not count.
     pub fn elapsed(&self, at: Instant) -> u64 {
         let mut elapsed: u64 = 0;
         let mut before: Option<&Run> = None;

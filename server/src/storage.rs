@@ -100,21 +100,21 @@ pub trait Storage: Debug + Send + Sync {
     fn lock(&self, path: &Path) -> io::Result<Lock>;
 
     /// Makes an empty file that is held for as long as the result lives, at most until the process
-    /// ends. Other than a lock it says so to [`Self::is_held`] without being taken away. It need not
-    /// survive a crash.
+    /// ends. Other than a lock it says so to [`Self::is_held`] without being taken away. It need
+    /// not survive a crash.
     ///
     /// A storage without locks may give it a time that it renews, and let it lapse.
     ///
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] if there is such a file, or it was removed meanwhile as one
-    /// that is not held: take another name. [`io::ErrorKind::NotFound`] if its directory is missing.
-    /// [`io::ErrorKind::Unsupported`] from a storage that cannot tell others.
+    /// that is not held: take another name. [`io::ErrorKind::NotFound`] if its directory is
+    /// missing. [`io::ErrorKind::Unsupported`] from a storage that cannot tell others.
     fn hold(&self, _: &Path) -> io::Result<Lock> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// True if this file is there and held, by whatever process. One that is not held is removed, if
-    /// that is possible.
+    /// True if this file is there and held, by whatever process. One that is not held is removed,
+    /// if that is possible.
     ///
     /// # Errors
     /// What keeps it from being known.

@@ -129,7 +129,8 @@ impl Repository {
         process::run_watched(PROGRAM, command.args(["--at", at, "--to"]).arg(to))
     }
 
-    /// `mount` of an instant at a socket, until the value is dropped. Reads `len` bytes at `offset`.
+    /// `mount` of an instant at a socket, until the value is dropped. Reads `len` bytes at
+    /// `offset`.
     pub fn mount(&self, at: &str, socket: &Path, (offset, len): (u64, u32)) -> Result<Mounted> {
         let mut command = self.of_volume("mount");
         command.args(["--at", at, "--socket"]).arg(socket);

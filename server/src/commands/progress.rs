@@ -1,4 +1,5 @@
-//! A progress bar, in bytes with the rate or in steps, and time left: on standard error, if that is a terminal.
+//! A progress bar, in bytes with the rate or in steps, and time left: on standard error, if that is
+//! a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 

@@ -1,8 +1,8 @@
 //! Removes a whole session, of which retention keeps nothing.
 //!
 //! First the session is marked (`removed/`): from then on the repository has nothing of it,
-//! whatever is left of its directory, and need not have it (`forgotten/`). Then, if no pin is held, its
-//! files go, and the first mark. A crash, or a reader, leaves files that the next collection
+//! whatever is left of its directory, and need not have it (`forgotten/`). Then, if no pin is held,
+//! its files go, and the first mark. A crash, or a reader, leaves files that the next collection
 //! removes.
 
 use std::path::{Path, PathBuf};

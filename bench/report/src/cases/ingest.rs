@@ -2,8 +2,8 @@
 //! the same disk.
 //!
 //! `dd` syncs once, at the end. A server cannot: it acknowledges an epoch when it is durable. So a
-//! second comparison writes the same epochs and syncs as often. Both ends of the server's connection
-//! are on this machine, and share its processors.
+//! second comparison writes the same epochs and syncs as often. Both ends of the server's
+//! connection are on this machine, and share its processors.
 
 use std::fs::File;
 use std::io::{Read, Write};
