@@ -55,6 +55,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent of each other")]
 struct State {
     frames: VecDeque<Received>,
     /// Of these frames and of those that were taken and not given back.
@@ -63,6 +64,8 @@ struct State {
     spare: Vec<u8>,
     /// No further frame comes.
     is_finished: bool,
+    /// What waits is not wanted.
+    is_abandoned: bool,
     is_opened: bool,
     /// The storing thread has ended.
     is_over: bool,
@@ -123,6 +126,7 @@ impl Inlet {
         self.0.change(|state| {
             state.frames.clear();
             state.is_finished = true;
+            state.is_abandoned = true;
         });
     }
 
@@ -156,6 +160,14 @@ impl Outlet {
     /// True if a frame waits.
     pub fn has_more(&self) -> bool {
         !self.0.lock().frames.is_empty()
+    }
+
+    /// Waits for so long, or until the inlet has abandoned the backlog; true if it has.
+    pub fn rest(&self, limit: Duration) -> bool {
+        let state = self.0.lock();
+        let rests = |state: &mut State| !state.is_abandoned;
+        let waited = self.0.changed.wait_timeout_while(state, limit, rests);
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_abandoned
     }
 
     /// The frame is stored.

@@ -9,6 +9,7 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use crate::compression::Compression;
 use crate::disk_image::DiskFormat;
 use crate::error::Result;
+use crate::floor::MinFree;
 use crate::gate::SESSIONS_MAX;
 use crate::location::{Location, location};
 use crate::point_name::PointName;
@@ -195,6 +196,10 @@ pub struct Serve {
     /// of its volume at most.
     #[arg(long, value_name = "N", default_value_t = SESSIONS_MAX, value_parser = sessions)]
     pub sessions_max: usize,
+    /// Space of the repository's disk that stays free: a size, a share of the disk, or the lower of
+    /// both; 0 for none. With less, nothing is taken from services until there is more.
+    #[arg(long, value_name = "SIZE|SHARE%", default_value = "1GiB,5%")]
+    pub min_free: MinFree,
 }
 
 /// A point of a volume in a repository.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::floor::Floor;
 use crate::indexer::Indexer;
 use crate::occupancy::Occupancy;
 use crate::repository::WritableRepository;
@@ -25,6 +26,8 @@ pub struct Host {
     pub keep_alive: Duration,
     /// Who may speak.
     pub security: Security,
+    /// How much space stays free.
+    pub floor: Floor,
     /// Makes the indices that segments lack, and keeps maps.
     pub indexer: Indexer,
 }

@@ -6,10 +6,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use log::{info, warn};
 
 use crate::error::{Error, Result};
+use crate::floor::{Floor, LOOK_AGAIN};
 use crate::format::index::ChunkBuilder;
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
 use crate::format::session::SessionHeader;
@@ -21,12 +23,13 @@ use crate::stop::StopFlag;
 #[derive(Clone, Debug)]
 pub struct Indexer(Arc<Shared>);
 
-#[derive(Default, Debug)]
+#[derive(Debug)]
 struct Shared {
     /// Protects the sessions that wait.
     waiting: Mutex<Waiting>,
     changed: Condvar,
     map_bytes: u64,
+    floor: Floor,
 }
 
 #[derive(Default, Debug)]
@@ -53,8 +56,10 @@ impl Drop for HeldOff {
 
 impl Indexer {
     /// A map of a session is kept after so many bytes of its stream at least: see [`keep_due`].
-    pub fn new(map_bytes: u64) -> Self {
-        Self(Arc::new(Shared { map_bytes, ..Shared::default() }))
+    /// While there is less free space than `floor`, none is, and no index.
+    pub fn new(map_bytes: u64, floor: Floor) -> Self {
+        let (waiting, changed) = Default::default();
+        Self(Arc::new(Shared { waiting, changed, map_bytes, floor }))
     }
 
     /// Bytes of a session's stream after which a map may be due.
@@ -93,6 +98,9 @@ impl Indexer {
     /// Looks at the sessions until it is closed.
     pub fn run(&self, stop: &StopFlag) {
         while let Some(session) = self.next() {
+            while !stop.is_set() && !self.0.floor.admits(0) {
+                thread::sleep(LOOK_AGAIN);
+            }
             if stop.is_set() {
                 self.done();
                 return;

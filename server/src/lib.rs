@@ -18,6 +18,7 @@
 //! | [`serve`], [`connection`], [`backlog`], `storing`, [`ingest`] | from the network to the writer |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`host`], [`handles`] | what connections share; how many files may be open for them |
+//! | [`floor`] | how much space stays free |
 //! | [`indexer`] | the indices that segments lack, and kept maps |
 //! | [`retention`] | how much of the past is kept, and what makes room |
 //! | [`restore`], [`disk_image`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`against`], [`list`], [`points`], [`stat`] | an administrator's commands |
@@ -39,6 +40,7 @@ pub mod crypto;
 pub mod diff;
 pub mod disk_image;
 pub mod error;
+pub mod floor;
 pub mod fold;
 pub mod format;
 pub mod gate;

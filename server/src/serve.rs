@@ -14,6 +14,7 @@ use log::{info, warn};
 
 use crate::connection;
 use crate::error::{Error, Result};
+use crate::floor::{Floor, MinFree};
 use crate::format::segment::SEGMENT_LIMIT_BYTES;
 use crate::gate::{Gate, SESSIONS_MAX};
 use crate::host::{Host, KEEP_ALIVE_INTERVAL};
@@ -60,6 +61,8 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// Time between two looks whether sessions are to be folded.
     pub retention_every: Duration,
+    /// How much space stays free.
+    pub min_free: MinFree,
 }
 
 impl Default for Limits {
@@ -70,6 +73,7 @@ impl Default for Limits {
             map_bytes: MAP_BYTES,
             keep_alive: KEEP_ALIVE_INTERVAL,
             retention_every: RETENTION_INTERVAL,
+            min_free: MinFree::default(),
         }
     }
 }
@@ -127,9 +131,14 @@ impl Server {
         let listener = TcpListener::bind(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let occupancy = Occupancy::default();
-        let Limits { sessions, segment_bytes: segment_limit, map_bytes, keep_alive, .. } = limits;
-        let indexer = Indexer::new(map_bytes);
-        let host = Host { repository, occupancy, segment_limit, keep_alive, security, indexer };
+        let Limits {
+            sessions, segment_bytes: segment_limit, map_bytes, keep_alive, min_free, ..
+        } = limits;
+        let floor = Floor::new(repository.repository().store().clone(), min_free);
+        floor.publish();
+        let indexer = Indexer::new(map_bytes, floor.clone());
+        let host =
+            Host { repository, occupancy, segment_limit, keep_alive, security, floor, indexer };
         let gate = Gate::new(sessions);
         let keeper = Keeper::new(limits.retention_every);
         Ok(Self { listener, address, host, gate, keeper, stop: StopFlag::default() })

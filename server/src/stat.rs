@@ -15,6 +15,7 @@ use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordHeader};
 
 use crate::error::{Error, Result};
+use crate::floor::Shortage;
 use crate::fold;
 use crate::format::acknowledged::ACKNOWLEDGED_FILE;
 use crate::format::history::HistoryNumber;
@@ -46,6 +47,9 @@ pub struct Report {
     pub total: Usage,
     /// Other commands that read sessions, whose garbage stays meanwhile.
     pub pins: Vec<pin::Shown>,
+    /// The server takes nothing more, for want of space.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shortage: Option<Shortage>,
 }
 
 /// What a volume holds.
@@ -210,7 +214,8 @@ pub fn stat(
     }
     let all_sessions = found.iter().flat_map(|(_, sessions)| sessions);
     let (total, mut before) = (all_sessions.map(|opened| opened.stored_bytes).sum(), 0);
-    let mut report = Report { volumes: Vec::new(), total: Usage::default(), pins };
+    let shortage = Shortage::find(repository)?;
+    let mut report = Report { volumes: Vec::new(), total: Usage::default(), pins, shortage };
     let mut all = Count::default();
     for (volume, sessions) in found {
         let (mut told, mut of_volume) = (Vec::new(), Count::default());

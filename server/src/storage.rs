@@ -122,6 +122,11 @@ pub trait Storage: Debug + Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// The space of the file system below the root; `None` for a storage without such a limit.
+    fn space(&self) -> io::Result<Option<Space>> {
+        Ok(None)
+    }
+
     /// The full name of a path, for messages.
     fn locate(&self, path: &Path) -> PathBuf;
 
@@ -160,6 +165,15 @@ pub enum Put {
     Create,
     /// It is replaced.
     Replace,
+}
+
+/// The space of a file system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    /// Bytes that this process may still store.
+    pub free: u64,
+    /// Bytes in all.
+    pub total: u64,
 }
 
 /// A lock that is held; dropping it releases it.
@@ -313,6 +327,11 @@ impl Store {
     pub fn sync_dir(&self, dir: &Path) -> Result<()> {
         let outcome = folders::as_far_as_possible(&self.locate(dir), self.storage.sync_dir(dir));
         outcome.map_err(self.failed("sync", dir))
+    }
+
+    /// The space of the file system; `None` if there is no such limit.
+    pub fn space(&self) -> Result<Option<Space>> {
+        self.storage.space().map_err(self.failed("ask for the free space of", Path::new("")))
     }
 
     /// Takes a lock; `None` if it is taken.

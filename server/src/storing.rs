@@ -16,6 +16,7 @@ use zerocopy::IntoBytes;
 
 use crate::backlog::Outlet;
 use crate::error::{Error, Result};
+use crate::floor::LOOK_AGAIN;
 use crate::format::session::SessionHeader;
 use crate::gate::Seat;
 use crate::host::Host;
@@ -93,6 +94,12 @@ impl Session<'_> {
         name: &str,
     ) -> Result<()> {
         while let Some(received) = frames.take() {
+            // A watermark takes no space: a quiet volume's latest point goes on.
+            if received.frame.kind() == FrameKind::Records
+                && !self.has_space(received.payload.len(), frames, speaker)?
+            {
+                return Ok(());
+            }
             let ends = match ingest.frame(received.frame, &received.payload)? {
                 Action::Store { ends } => ends,
                 Action::Mark { watermark, again } => {
@@ -121,6 +128,18 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Waits for free space; false if the connection ends before there is any.
+    fn has_space(&mut self, len: usize, frames: &Outlet, speaker: &Speaker) -> Result<bool> {
+        while !self.host.floor.admits(len as u64) {
+            // What was put off for this frame.
+            self.commit(speaker)?;
+            if frames.rest(LOOK_AGAIN) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Has the indexer look at the session.

@@ -4,9 +4,12 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+use log::warn;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::floor::Shortage;
+use crate::repository::Repository;
 use crate::restore::PassedOver;
 use crate::stop::StopFlag;
 use crate::time;
@@ -59,6 +62,15 @@ pub(super) fn tell<R: Serialize + ?Sized>(
     }
     print(report);
     Ok(())
+}
+
+/// Tells if the server takes nothing more, for want of space.
+pub(super) fn warn_of_shortage(repository: &Repository) {
+    match Shortage::find(repository) {
+        Ok(None) => {}
+        Ok(Some(shortage)) => warn!("{shortage}"),
+        Err(error) => warn!("{error}"),
+    }
 }
 
 /// What may surprise about a point that was found.

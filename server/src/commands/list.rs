@@ -7,13 +7,14 @@ use crate::error::Result;
 use crate::list::{Content, Latest, Session, Stream, Volume, list};
 
 use super::bookmark;
-use super::console::{BAD, GOOD, POOR, bytes, duration, on_signal, tell};
+use super::console::{BAD, GOOD, POOR, bytes, duration, on_signal, tell, warn_of_shortage};
 
 pub(super) fn run(args: &cli::List) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
     let repository = args.repository.open()?.unlock(&args.key.source())?;
     let volumes = list(&repository, &stop)?;
     tell(&volumes[..], args.json, print)?;
+    warn_of_shortage(&repository);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use log::warn;
 
-use crate::cli;
+use crate::cli::Serve;
 use crate::error::{Error, Result};
 use crate::format::repository::VOLUMES_DIR;
 use crate::handles;
@@ -16,7 +16,7 @@ use crate::storage::local::is_open_to_others;
 
 use super::console::on_signal;
 
-pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
+pub(super) fn run(args: &Serve) -> Result<ExitCode> {
     if let Some(sessions) = handles::raise(args.sessions_max) {
         warn!(
             "the system lets this process open files for about {sessions} sessions, not for {}: \
@@ -27,7 +27,8 @@ pub(super) fn run(args: &cli::Serve) -> Result<ExitCode> {
     if let Some(directory) = args.repository.directory() {
         warn_of_readers(directory);
     }
-    let limits = Limits { sessions: args.sessions_max, ..Limits::default() };
+    let Serve { sessions_max: sessions, min_free, .. } = *args;
+    let limits = Limits { sessions, min_free, ..Limits::default() };
     let key = args.key.source();
     let security = if args.insecure {
         Security::insecure(args.listen)?

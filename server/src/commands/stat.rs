@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use log::warn;
+
 use crate::cli;
 use crate::error::Result;
 use crate::stat::{Overhead, Report, Usage, stat};
@@ -19,6 +21,9 @@ pub(super) fn run(args: &cli::Stat) -> Result<ExitCode> {
     let report = stat(&repository, args.volume, &stop, |done, total| bar.set(done, total))?;
     drop(bar);
     tell(&report, args.json, print)?;
+    if let Some(shortage) = &report.shortage {
+        warn!("{shortage}");
+    }
     let mut sessions = report.volumes.iter().flat_map(|volume| &volume.sessions);
     let is_damaged = sessions.any(|session| session.error.is_some());
     Ok(if is_damaged { ExitCode::from(EXIT_DAMAGE) } else { ExitCode::SUCCESS })

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use fs4::FileExt;
 use snapless_trust::{folders, private};
 
-use super::{Lock, OpenMode, Storage, StorageFile, Store};
+use super::{Lock, OpenMode, Space, Storage, StorageFile, Store};
 use crate::error::{Error, Result};
 
 /// The files below one directory.
@@ -135,6 +135,14 @@ impl Storage for LocalStorage {
             Err(fs4::TryLockError::WouldBlock) => Ok(true),
             Err(fs4::TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    fn space(&self) -> io::Result<Option<Space>> {
+        let found = fs4::statvfs(&self.root)?;
+        // A file system that counts no blocks, as some over a network, has no limit that is known.
+        let is_known = found.total_space() > 0;
+        let space = Space { free: found.available_space(), total: found.total_space() };
+        Ok(is_known.then_some(space))
     }
 
     fn locate(&self, path: &Path) -> PathBuf {

@@ -39,6 +39,7 @@ mod salvage;
 mod sealed;
 #[cfg(feature = "cloud")]
 mod sealed_objects;
+mod space;
 #[cfg(feature = "cloud")]
 mod takeover;
 #[cfg(target_os = "linux")]

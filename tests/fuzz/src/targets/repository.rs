@@ -2,6 +2,7 @@
 
 use snapless_server::format::FormatError;
 use snapless_server::format::acknowledged::{Acknowledged, SLOT_LEN};
+use snapless_server::format::floor::FloorHeader;
 use snapless_server::format::repository::RepositoryHeader;
 use snapless_server::format::segment::{SegmentHeader, SegmentNumber};
 use snapless_server::format::session::SessionHeader;
@@ -17,6 +18,7 @@ pub(super) const TARGET: Target = Target {
     run,
     reached: &[
         "repository",
+        "floor",
         "session",
         "segment",
         "acknowledged",
@@ -67,6 +69,11 @@ pub(super) fn seal(bytes: &mut [u8]) {
 fn run(input: &[u8]) -> &'static str {
     let Some((kind, bytes)) = input.split_first() else { return "short" };
     let outcome = match kind & 3 {
+        REPOSITORY if bytes.starts_with(b"SLFLOOR") => FloorHeader::read(bytes).map(|header| {
+            assert_eq!(FloorHeader::read(&header.to_bytes()), Ok(header));
+            assert!(header.percent <= 100);
+            "floor"
+        }),
         REPOSITORY => RepositoryHeader::read(bytes).map(|header| {
             assert_eq!(RepositoryHeader::read(&header.to_bytes()), Ok(header));
             "repository"

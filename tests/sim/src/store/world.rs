@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use snapless_server::error::Error;
+use snapless_server::floor::{Floor, MinFree};
 use snapless_server::fold::{collect, fold_into};
 use snapless_server::format::repository::LOCK_FILE;
 use snapless_server::indexer::Indexer;
@@ -368,9 +369,10 @@ impl World {
     fn index(&mut self) -> Result<(), Stop> {
         self.open(self.current)?;
         let header = *self.models[self.current].header();
-        let indexer = Indexer::new(1);
         let repository = self.site().open()?;
-        indexer.look_at(SessionReader::open(repository.store(), header)?);
+        let store = repository.store();
+        let indexer = Indexer::new(1, Floor::new(store.clone(), MinFree::NONE));
+        indexer.look_at(SessionReader::open(store, header)?);
         indexer.close();
         indexer.run(&StopFlag::default());
         Ok(())
