@@ -54,6 +54,8 @@ pub enum Act {
     RetentionSet,
     /// A name of a point was removed.
     BookmarkRemoved,
+    /// Sessions were copied into another repository.
+    Copied,
 }
 
 /// The log.
