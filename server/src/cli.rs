@@ -19,8 +19,11 @@ use crate::seal::KeySource;
 use crate::trust_cli::TrustCommand;
 
 mod bookmark;
+mod copy;
 mod points;
 mod retention;
+
+pub use copy::{Copy, CopyOptions, Export, FromKey, Import, ToKey, Upgrade};
 
 pub use bookmark::{BookmarkAdd, BookmarkCommand, BookmarkList, BookmarkRemove};
 pub use points::{Points, Stat};
@@ -87,6 +90,14 @@ pub enum Command {
     Forget(Forget),
     /// Give an encrypted repository another key file or passphrase.
     Rekey(Rekey),
+    /// Copy sessions into another repository: what that lacks of them.
+    Copy(Copy),
+    /// Copy sessions into a new repository on a disk that is shipped.
+    Export(Export),
+    /// Copy the sessions of an export, after a check that it is whole.
+    Import(Import),
+    /// Make what older releases did not: indices, maps, the kept state.
+    Upgrade(Upgrade),
     /// Who may speak.
     #[command(flatten)]
     Trust(TrustCommand),
@@ -155,11 +166,7 @@ pub struct Key {
 impl Key {
     /// Where the key is.
     pub fn source(&self) -> KeySource {
-        match (&self.key_file, &self.passphrase_file) {
-            (Some(path), _) => KeySource::KeyFile(path.clone()),
-            (None, Some(path)) => KeySource::PassphraseFile(path.clone()),
-            (None, None) => KeySource::None,
-        }
+        KeySource::of(self.key_file.as_deref(), self.passphrase_file.as_deref())
     }
 }
 

@@ -13,6 +13,7 @@ use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::RecordError;
 
 use crate::bitmap::BLOCKS_MAX;
+use crate::copy_error::CopyError;
 use crate::crypto::CipherError;
 use crate::format::FormatError;
 use crate::format::bookmark::BookmarkName;
@@ -112,7 +113,7 @@ pub enum Error {
     Exists(PathBuf),
     /// Another server writes to the repository.
     #[error(
-        "{} is in use by another snapless-server: stop that one, or choose another --repository",
+        "{} is in use by another snapless-server: stop that one, or choose another repository",
         .0.display()
     )]
     Locked(PathBuf),
@@ -527,6 +528,9 @@ pub enum Error {
          meanwhile", .0.display()
     )]
     ServerFolds(PathBuf),
+    /// A session cannot be copied into another repository, or an export is not what it must be.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// The work was stopped on request.
     #[error("stopped on request")]
     Stopped,

@@ -163,23 +163,25 @@ impl Indexer {
     }
 }
 
-/// Makes the indices that the session's finished segments lack.
+/// Makes the indices that the session's finished segments lack; returns how many were made.
 ///
 /// # Errors
 /// [`Error::Stopped`], or a failure other than damage of a segment: that one gets no index.
-fn make_missing(session: &SessionReader, stop: &StopFlag) -> Result<()> {
+pub(crate) fn make_missing(session: &SessionReader, stop: &StopFlag) -> Result<u64> {
     let missing = session.unindexed()?;
     if let Some(first) = missing.first() {
         let (name, count) = (session.header().session, missing.len());
         info!("session {name}: {count} segment(s) get an index, from {} on", first.0);
     }
+    let mut made = 0;
     for number in missing {
         match make(session, number, stop) {
             Err(error) if error.is_damage() => warn!("a segment gets no index: {error}"),
-            made => made?,
+            Err(error) => return Err(error),
+            Ok(()) => made += 1,
         }
     }
-    Ok(())
+    Ok(made)
 }
 
 /// Makes the index of a finished segment, from all of its entries.

@@ -22,6 +22,7 @@
 //! | [`indexer`] | the indices that segments lack, and kept maps |
 //! | [`retention`] | how much of the past is kept, and what makes room |
 //! | [`restore`], [`disk_image`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`against`], [`list`], [`points`], [`stat`] | an administrator's commands |
+//! | [`copy`], [`export`], [`upgrade`] | sessions into another repository; one on a disk that is shipped; what older releases did not make |
 //! | `walk` | the headers of a whole history, for reports |
 //! | [`shown_name`], [`bytes`] | names of files and runs of bytes in their reports |
 #![forbid(unsafe_code)]
@@ -36,10 +37,13 @@ pub mod clock;
 pub mod commands;
 pub mod compression;
 pub mod connection;
+pub mod copy;
+pub mod copy_error;
 pub mod crypto;
 pub mod diff;
 pub mod disk_image;
 pub mod error;
+pub mod export;
 pub mod floor;
 pub mod fold;
 pub mod format;
@@ -74,6 +78,7 @@ pub mod target;
 pub mod time;
 pub mod timeline;
 pub mod trust_cli;
+pub mod upgrade;
 pub mod verify;
 mod walk;
 pub mod writer;

@@ -36,12 +36,14 @@ use crate::storage::{OpenMode, Store, StoredFile};
 use crate::stream::{Accepted, StreamState, Violation};
 
 pub(crate) mod claims;
+mod frames;
 pub(crate) mod history;
 mod index;
 mod segment;
 mod sound;
 
 use claims::{Claims, read_claim};
+pub(crate) use frames::{EntryEnd, StoredFrame};
 pub(crate) use index::IndexReader;
 pub(crate) use segment::SegmentReader;
 pub use sound::Survey;
@@ -285,7 +287,7 @@ impl SessionReader {
 
     /// The last watermark, whatever record it comes after. Without one, the latest point is the
     /// last record's.
-    fn watermark(&self) -> Option<Watermark> {
+    pub(crate) fn watermark(&self) -> Option<Watermark> {
         match self.store.read_head(&self.dir.join(WATERMARK_FILE), SLOTS_FILE_LEN) {
             Ok(bytes) => watermark::read(&bytes),
             Err(error) if error.is_not_found() => None,

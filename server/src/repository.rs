@@ -297,6 +297,26 @@ impl Repository {
         self.store.create_durably(file, &[])
     }
 
+    /// When the repository was made. No two have the same time: it tells them apart.
+    ///
+    /// # Errors
+    /// What keeps its header from being read.
+    pub fn created(&self) -> Result<FileTime> {
+        let path = Path::new(REPOSITORY_FILE);
+        let bytes = self.store.read_head(path, SEALING_FILE_LEN)?;
+        let damaged = |why| Error::damaged(&self.store.locate(path), 0, why);
+        match RepositoryHeader::read(&bytes) {
+            Ok(header) => Ok(header.created),
+            Err(plain) if bytes.len() <= REPOSITORY_LEN => Err(damaged(plain)),
+            Err(_) => Ok(SealingHeader::read_file(&bytes).map_err(damaged)?.0.created),
+        }
+    }
+
+    /// True if the repository need not have this session any more.
+    pub(crate) fn has_forgotten(&self, volume: VolumeGuid, session: SessionId) -> Result<bool> {
+        Ok(self.forgotten()?.binary_search(&(volume, session)).is_ok())
+    }
+
     fn forgotten(&self) -> Result<Vec<(VolumeGuid, SessionId)>> {
         self.store.list(Path::new(FORGOTTEN_DIR), session_of_name)
     }

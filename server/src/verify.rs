@@ -8,7 +8,9 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::Records;
 
 use crate::error::{Damage, Error, Result};
+use crate::export;
 use crate::fold;
+use crate::format::export::EXPORT_FILE;
 use crate::format::history::KeptSegment;
 use crate::format::map::MapNumber;
 use crate::format::repository::{REPOSITORY_FILE, session_dir};
@@ -129,6 +131,8 @@ pub fn verify_selected(
         found.extend(list_damage(repository, &readers)?);
         let header = || repository.store().locate(Path::new(REPOSITORY_FILE));
         found.extend(repository.header_damage()?.map(|error| Finding::of(&error, header)));
+        let mark = || repository.store().locate(Path::new(EXPORT_FILE));
+        found.extend(export::damage(repository).map(|error| Finding::of(&error, mark)));
     }
     // A segment that cannot be sized is found again, and reported, when it is read.
     let total = readers.iter().map(|reader| reader.stored_bytes().unwrap_or(0)).sum();
@@ -151,7 +155,7 @@ pub fn verify_selected(
 
 impl Selection {
     /// The sessions that are selected, and must be there or are.
-    fn sessions(&self, repository: &Repository) -> Result<Vec<(VolumeGuid, SessionId)>> {
+    pub(crate) fn sessions(&self, repository: &Repository) -> Result<Vec<(VolumeGuid, SessionId)>> {
         let known = repository.volumes()?;
         if let Some(volume) = self.volume.filter(|volume| !known.contains(volume)) {
             return Err(Error::NoVolume { volume, known });

@@ -210,6 +210,12 @@ impl FileWriter {
         self.marks.keep(&self.store, &self.dir, watermark)
     }
 
+    /// Takes a watermark that another entry will follow: it goes in front of that one, and nowhere
+    /// else.
+    pub(crate) fn carry(&mut self, watermark: &Watermark) {
+        self.marks.note(watermark);
+    }
+
     /// Makes all appended entries durable; then the epoch may be acknowledged.
     pub fn commit(&mut self, epoch: EpochId, seq: Seq) -> Result<()> {
         let Some(segment) = &mut self.segment else {
@@ -241,6 +247,12 @@ impl FileWriter {
         if self.kept.is_due(state) {
             self.keep_state(state);
         }
+    }
+
+    /// Keeps the state at the acknowledged end, whatever was kept before; any other state is not
+    /// kept.
+    pub(crate) fn keep_state_now(&mut self, state: &StreamState) {
+        self.keep_state(state);
     }
 
     /// [`Self::keep_state_if_due`] at the end of a connection: due if anything was appended.

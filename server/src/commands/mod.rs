@@ -4,9 +4,12 @@ mod audit;
 mod bookmark;
 mod compact;
 mod console;
+mod copy;
 mod diff;
+mod export;
 mod forget;
 mod gc;
+mod import;
 mod init;
 mod key;
 mod list;
@@ -18,7 +21,9 @@ mod restore;
 mod retention;
 mod serve;
 mod stat;
+mod transfer;
 mod trust;
+mod upgrade;
 mod verify;
 
 use std::process::ExitCode;
@@ -53,6 +58,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Compact(args) => compact::run(&args),
         Command::Gc(args) => gc::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Copy(args) => copy::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Upgrade(args) => upgrade::run(&args),
         Command::Trust(command) => trust::run(command),
     };
     match result {

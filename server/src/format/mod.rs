@@ -8,6 +8,7 @@
 //!   forgotten/<volume>.<session>     sessions that it need not have any more     sessions.rs
 //!   bookmarks/<volume>.<name>.slmark a named point, written once                 bookmark.rs
 //!   pins/<volume>.<session>.….slpin  a command that reads a session               pin.rs
+//!   export.snapless                  marks an export, and says if it is whole    export.rs
 //!   floor.snapless                   how much space the server leaves free        floor.rs
 //!   lock                             locked by the server that writes
 //!   volumes/<volume>/<session>/
@@ -36,6 +37,7 @@ pub mod acknowledged;
 pub mod bookmark;
 pub mod claim;
 pub(crate) mod codec;
+pub mod export;
 pub mod floor;
 mod geometry;
 pub mod history;

@@ -43,6 +43,17 @@ pub enum KeySource {
     PassphraseFile(PathBuf),
 }
 
+impl KeySource {
+    /// What two options of a command line say, of which at most one is given.
+    pub(crate) fn of(key_file: Option<&Path>, passphrase_file: Option<&Path>) -> Self {
+        match (key_file, passphrase_file) {
+            (Some(path), _) => Self::KeyFile(path.to_owned()),
+            (None, Some(path)) => Self::PassphraseFile(path.to_owned()),
+            (None, None) => Self::None,
+        }
+    }
+}
+
 impl std::str::FromStr for KeySource {
     type Err = &'static str;
 

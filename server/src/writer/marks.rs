@@ -50,7 +50,7 @@ impl Marks {
         marks
     }
 
-    /// Notes the watermark after the last entry.
+    /// Takes a watermark after the last entry, without its file.
     pub(super) fn note(&mut self, watermark: &Watermark) {
         self.seq = watermark.seq();
         self.readings.push(Reading::of(watermark));

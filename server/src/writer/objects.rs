@@ -199,10 +199,18 @@ impl ObjectWriter {
         self.store_mark()
     }
 
+    pub(super) fn carry(&mut self, watermark: &Watermark) {
+        self.marks.note(watermark);
+    }
+
     pub(super) fn keep_state_if_due(&mut self, state: &StreamState) {
         if self.kept.is_due(state) {
             self.keep_state(state);
         }
+    }
+
+    pub(super) fn keep_state_now(&mut self, state: &StreamState) {
+        self.keep_state(state);
     }
 
     pub(super) fn keep_state_at_end(&mut self, state: &StreamState) {

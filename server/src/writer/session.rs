@@ -67,6 +67,15 @@ impl SessionWriter {
         }
     }
 
+    /// Takes a watermark that another entry will follow: it goes in front of that one, and nowhere
+    /// else.
+    pub(crate) fn carry(&mut self, watermark: &Watermark) {
+        match self {
+            Self::Files(writer) => writer.carry(watermark),
+            Self::Objects(writer) => writer.carry(watermark),
+        }
+    }
+
     /// Notes that the epoch ends with the last entry. Needed only if its commit is put off until
     /// more was appended.
     pub fn end_epoch(&mut self, epoch: EpochId, seq: Seq) {
@@ -112,6 +121,15 @@ impl SessionWriter {
         match self {
             Self::Files(writer) => writer.keep_state_if_due(state),
             Self::Objects(writer) => writer.keep_state_if_due(state),
+        }
+    }
+
+    /// Keeps the state at the acknowledged end, whatever was kept before; any other state is not
+    /// kept.
+    pub(crate) fn keep_state_now(&mut self, state: &StreamState) {
+        match self {
+            Self::Files(writer) => writer.keep_state_now(state),
+            Self::Objects(writer) => writer.keep_state_now(state),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod commands;
 mod common;
+mod copy;
 mod damage;
 #[cfg(target_os = "linux")]
 mod devices;
@@ -45,3 +46,4 @@ mod takeover;
 #[cfg(target_os = "linux")]
 mod targets;
 mod trust;
+mod upgrade;
