@@ -6,6 +6,7 @@
 //! | `control` | any program that may open the driver's control device | control codes and their structures |
 //! | `dispatch` | the same, many requests by several handles | the driver's dispatcher (`snapless_driver_logic::control`), on a model |
 //! | `records` | the driver, through the service | records in a buffer |
+//! | `export` | whoever made the disk that an export is on | the mark of an export |
 //! | `frames` | the network | frames and what they carry |
 //! | `ingest` | the network | whole connections: frames, records, the stream's rules |
 //! | `history` | a program that can write to the repository | what a fold has kept: the history |
@@ -25,6 +26,7 @@
 mod bookmark;
 mod control;
 mod dispatch;
+mod export;
 mod frames;
 mod history;
 mod index;
@@ -72,6 +74,7 @@ pub static TARGETS: [Target; 16] = [
     bookmark::TARGET,
     control::TARGET,
     dispatch::TARGET,
+    export::TARGET,
     records::TARGET,
     frames::TARGET,
     history::TARGET,
