@@ -1,10 +1,11 @@
 //! Copies sessions into another repository, incrementally: what the target lacks of each.
 //!
-//! A copy is a connection of another kind. The frames of the source, each with its checksum checked,
-//! pass the stream's rules once more and go to an ordinary [`crate::writer::SessionWriter`] of the
-//! target, which cuts segments, makes indices and keeps the state as it does for a service. So the
-//! two repositories may be kept in different ways. The source is only read: a server may be writing
-//! to it, and what it has acknowledged when the plan is made is copied.
+//! A copy is a connection of another kind. The frames of the source, each with its checksum
+//! checked, pass the stream's rules once more and go to an ordinary
+//! [`crate::writer::SessionWriter`] of the target, which cuts segments, makes indices and keeps the
+//! state as it does for a service. So the two repositories may be kept in different ways. The
+//! source is only read: a server may be writing to it, and what it has acknowledged when the plan
+//! is made is copied.
 //!
 //! The target's acknowledged end says where a copy goes on: a copy that was stopped or killed has
 //! lost nothing that was committed. The last entry of the target must be one of the source

@@ -1,8 +1,8 @@
 //! An export: a repository of its own, on a disk that is shipped, and what tells that it is whole.
 //!
 //! The order makes it safe: the mark says that the export is under way before anything is copied,
-//! and that it is complete after everything is durable. An export that goes on says first that it is
-//! under way again.
+//! and that it is complete after everything is durable. An export that goes on says first that it
+//! is under way again.
 
 use std::path::Path;
 

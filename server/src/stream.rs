@@ -96,8 +96,8 @@ impl StreamState {
         self.joint = Joint::Connected;
     }
 
-    /// The next records come from another repository, which has stored them: connections broke where
-    /// the numbers jump to a `GapBegin`.
+    /// The next records come from another repository, which has stored them: connections broke
+    /// where the numbers jump to a `GapBegin`.
     pub fn begin_stored(&mut self) {
         self.joint = Joint::Stored;
     }

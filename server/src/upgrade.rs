@@ -58,8 +58,8 @@ pub struct Failed {
 /// Makes what is missing. Tells `progress` how many sessions are done, and of how many.
 ///
 /// # Errors
-/// [`Error::Stopped`], or what keeps the repository from being read. What is wrong with a session is
-/// in the report.
+/// [`Error::Stopped`], or what keeps the repository from being read. What is wrong with a session
+/// is in the report.
 pub fn upgrade(
     repository: &WritableRepository,
     (segment_bytes, map_bytes): (u64, u64),

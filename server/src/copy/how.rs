@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU64;
 
-/// An epoch is committed after so many bytes of frames: what is copied again after a stop or a kill.
+/// An epoch is committed after so many bytes of frames: what is copied again after a stop or a
+/// kill.
 pub const COMMIT_BYTES: u64 = 64 << 20;
 
 /// How a copy is made.

@@ -62,8 +62,8 @@ mod tests {
         assert_eq!(pace.at(1000, Duration::ZERO), Duration::ZERO);
         assert_eq!(pace.at(500, Duration::ZERO), second);
         assert_eq!(pace.at(500, Duration::ZERO), second * 3 / 2);
-        assert_eq!(pace.at(1000, second * 60), second * 60 - CREDIT);
-        assert_eq!(pace.at(1, second * 60), second * 61 - CREDIT);
+        assert_eq!(pace.at(1000, second * 60) + CREDIT, second * 60);
+        assert_eq!(pace.at(1, second * 60) + CREDIT, second * 61);
         assert_eq!(Pace::new(None).at(u64::MAX, second), Duration::ZERO);
     }
 

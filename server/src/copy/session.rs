@@ -153,7 +153,8 @@ impl Copier<'_> {
     /// Takes the next frame of the source.
     fn take(&mut self, frame: StoredFrame<'_>) -> Result<(), Failure> {
         if self.stop.is_set() {
-            // What has been appended since the last commit is copied again, if it is no whole epoch.
+            // What has been appended since the last commit is copied again, if it is no whole
+            // epoch.
             self.commit().map_err(Failure::Target)?;
             return Err(Failure::Target(Error::Stopped));
         }

@@ -14,6 +14,7 @@ impl Rng {
     }
 
     /// Another generator, whose numbers are this one's too.
+    #[must_use]
     pub fn fork(&mut self) -> Self {
         Self(self.0.fork())
     }

@@ -125,6 +125,7 @@ impl SimStorage {
 
     /// The same machine after its power was off, with this on its disk. Who still uses this one
     /// reaches a machine that is no longer there.
+    #[must_use]
     pub fn succeed(&self, disk: Disk) -> Self {
         let mut machine = self.machine();
         let Machine { calls, fault, refused, lies, .. } = *machine;

@@ -1,5 +1,5 @@
-//! A copy into another repository over a disk that crashes and refuses calls: whatever happened, the
-//! next copy ends with what the source has.
+//! A copy into another repository over a disk that crashes and refuses calls: whatever happened,
+//! the next copy ends with what the source has.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -183,8 +183,8 @@ fn twins(lies: Lies) -> (SimStorage, SimStorage) {
     (from, to)
 }
 
-/// The power fails before each change of a copy, with each choice of what survives; returns how many
-/// different disks that left.
+/// The power fails before each change of a copy, with each choice of what survives; returns how
+/// many different disks that left.
 fn crashes(from: &SimStorage, to: &SimStorage, lies: Lies) -> Result<usize, String> {
     to.record();
     copy(from, to)?;

@@ -103,7 +103,7 @@ fn entries_that_became_void_and_takeovers_are_not_copied() {
             let mut lost = driver.clone();
             let before = segments(&store).len();
             while segments(&store).len() < before + 2 {
-                let mut write = vec![0; BLOCK as usize];
+                let mut write = vec![0; usize::try_from(BLOCK).unwrap()];
                 rng.fill(&mut write);
                 let record = lost.data(snapless_types::RecordKind::Write, 0, &write);
                 connection.store(&record).unwrap();
