@@ -1,11 +1,20 @@
 //! Names that do not make a directory something else than an empty one: what an interrupted
 //! creation of a repository leaves, and what operating systems put into the root of every drive.
 
+use crate::format::floor::FLOOR_FILE;
 use crate::format::repository::{LOCK_FILE, VOLUMES_DIR};
 use crate::format::sessions::SESSIONS_FILE;
 
-/// Names of an interrupted creation.
-const OURS: [&str; 5] = [LOCK_FILE, VOLUMES_DIR, SESSIONS_FILE, "sessions.new", "repository.new"];
+/// Names of an interrupted creation, and what is made again.
+const OURS: [&str; 7] = [
+    LOCK_FILE,
+    VOLUMES_DIR,
+    SESSIONS_FILE,
+    "sessions.new",
+    "repository.new",
+    FLOOR_FILE,
+    "floor.new",
+];
 
 /// Names of operating systems and storage servers, in lower case: Windows' and macOS' do not tell
 /// upper from lower.
