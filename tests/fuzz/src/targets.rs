@@ -70,7 +70,7 @@ impl Target {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 16] = [
+pub static TARGETS: [Target; 17] = [
     bookmark::TARGET,
     control::TARGET,
     dispatch::TARGET,
