@@ -16,7 +16,7 @@ use crate::point_name::PointName;
 use crate::repository::Repository;
 use crate::restore::Source;
 use crate::seal::KeySource;
-use crate::trust_cli::TrustCommand;
+use crate::trust_cli::{TrustCommand, TrustPlace};
 
 mod bookmark;
 mod copy;
@@ -168,6 +168,35 @@ impl Key {
     pub fn source(&self) -> KeySource {
         KeySource::of(self.key_file.as_deref(), self.passphrase_file.as_deref())
     }
+
+    /// Opens a repository for reading, with this key.
+    ///
+    /// # Errors
+    /// As [`Location::open`] and [`Repository::unlock`].
+    pub fn open(&self, repository: &Location) -> Result<Repository> {
+        repository.open()?.unlock(&self.source())
+    }
+}
+
+/// A repository, and its key.
+#[derive(Args, Debug)]
+pub struct Stored {
+    /// Directory of the repository, or the URL of one in an object store.
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
+    pub repository: Location,
+    /// Its key.
+    #[command(flatten)]
+    pub key: Key,
+}
+
+impl Stored {
+    /// Opens it for reading.
+    ///
+    /// # Errors
+    /// As [`Key::open`].
+    pub fn open(&self) -> Result<Repository> {
+        self.key.open(&self.repository)
+    }
 }
 
 /// `serve`.
@@ -186,13 +215,9 @@ pub struct Serve {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
-    /// Directory of the repository, or the URL of one in an object store, as `init` made it.
-    #[arg(long, value_name = "DIR|URL", value_parser = location())]
-    pub repository: Location,
-    /// Folder of the certificate authority and the audit log [default: `trust` in the repository's
-    /// directory].
-    #[arg(long, value_name = "DIR")]
-    pub trust: Option<PathBuf>,
+    /// The repository, and where its acts are noted.
+    #[command(flatten)]
+    pub place: TrustPlace,
     /// Its key.
     #[command(flatten)]
     pub key: Key,
@@ -212,13 +237,9 @@ pub struct Serve {
 /// A point of a volume in a repository.
 #[derive(Args, Debug)]
 pub struct Point {
-    /// Directory of the repository, or the URL of one in an object store.
-    #[arg(long, value_name = "DIR|URL", value_parser = location())]
-    pub repository: Location,
-    /// Folder of the certificate authority and the audit log [default: `trust` in the repository's
-    /// directory].
-    #[arg(long, value_name = "DIR")]
-    pub trust: Option<PathBuf>,
+    /// The repository, and where its acts are noted.
+    #[command(flatten)]
+    pub place: TrustPlace,
     /// Its key.
     #[command(flatten)]
     pub key: Key,
@@ -349,12 +370,9 @@ Examples:
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f \\
       --from 2026-11-23T14:00:00Z --to 2026-11-23T15:00:00Z --content --json")]
 pub struct Diff {
-    /// Directory of the repository, or the URL of one in an object store.
-    #[arg(long, value_name = "DIR|URL", value_parser = location())]
-    pub repository: Location,
-    /// Its key.
+    /// The repository.
     #[command(flatten)]
-    pub key: Key,
+    pub stored: Stored,
     /// The volume, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: VolumeGuid,
@@ -386,12 +404,9 @@ Examples:
   snapless-server list --repository /srv/snapless
   snapless-server list --repository /srv/snapless --json")]
 pub struct List {
-    /// Directory of the repository, or the URL of one in an object store.
-    #[arg(long, value_name = "DIR|URL", value_parser = location())]
-    pub repository: Location,
-    /// Its key.
+    /// The repository.
     #[command(flatten)]
-    pub key: Key,
+    pub stored: Stored,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -417,12 +432,9 @@ Examples:
   snapless-server verify --repository /srv/snapless \
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at latest --against volume.img")]
 pub struct Verify {
-    /// Directory of the repository, or the URL of one in an object store.
-    #[arg(long, value_name = "DIR|URL", value_parser = location())]
-    pub repository: Location,
-    /// Its key.
+    /// The repository.
     #[command(flatten)]
-    pub key: Key,
+    pub stored: Stored,
     /// One volume only, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: Option<VolumeGuid>,

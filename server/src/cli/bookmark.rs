@@ -1,7 +1,5 @@
 //! The command line of `bookmark`.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 use snapless_wire::id::{SessionId, VolumeGuid};
 
@@ -10,6 +8,7 @@ use crate::bookmarks::new_name;
 use crate::format::bookmark::BookmarkName;
 use crate::location::{Location, location};
 use crate::point_name::PointName;
+use crate::trust_cli::TrustPlace;
 
 /// `bookmark`.
 #[derive(Subcommand, Debug)]
@@ -35,13 +34,9 @@ Examples:
   snapless-server bookmark add --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at \"2h ago\" before-the-crash")]
 pub struct BookmarkAdd {
-    /// Directory of the repository, or the URL of one in an object store.
-    #[arg(long, value_name = "DIR|URL", value_parser = location())]
-    pub repository: Location,
-    /// Folder of the certificate authority and the audit log [default: `trust` in the repository's
-    /// directory].
-    #[arg(long, value_name = "DIR")]
-    pub trust: Option<PathBuf>,
+    /// The repository, and where its acts are noted.
+    #[command(flatten)]
+    pub place: TrustPlace,
     /// Its key.
     #[command(flatten)]
     pub key: Key,
@@ -92,13 +87,9 @@ Examples:
   snapless-server bookmark remove --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f before-upgrade")]
 pub struct BookmarkRemove {
-    /// Directory of the repository, or the URL of one in an object store.
-    #[arg(long, value_name = "DIR|URL", value_parser = location())]
-    pub repository: Location,
-    /// Folder of the certificate authority and the audit log [default: `trust` in the repository's
-    /// directory].
-    #[arg(long, value_name = "DIR")]
-    pub trust: Option<PathBuf>,
+    /// The repository, and where its acts are noted.
+    #[command(flatten)]
+    pub place: TrustPlace,
     /// The volume, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: VolumeGuid,

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use clap::{ArgGroup, Args};
 use snapless_wire::id::{SessionId, VolumeGuid};
 
-use super::{Key, session, volume};
+use super::{Key, Stored, session, volume};
 use crate::compression::Compression;
 use crate::location::{Location, location};
 use crate::seal::KeySource;
@@ -216,12 +216,9 @@ one wrote says so.
 Examples:
   snapless-server upgrade --repository /srv/snapless")]
 pub struct Upgrade {
-    /// Directory of the repository, or the URL of one in an object store.
-    #[arg(long, value_name = "DIR|URL", value_parser = location())]
-    pub repository: Location,
-    /// Its key.
+    /// The repository.
     #[command(flatten)]
-    pub key: Key,
+    pub stored: Stored,
     /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,

@@ -3,8 +3,7 @@
 use clap::Args;
 use snapless_wire::id::{SessionId, VolumeGuid};
 
-use super::{Key, session, volume};
-use crate::location::{Location, location};
+use super::{Stored, session, volume};
 
 /// `points`.
 #[derive(Args, Debug)]
@@ -19,12 +18,9 @@ Examples:
   snapless-server points --repository /srv/snapless 71a27cdd-812a-11d0-bec7-08002be2092f \\
       --quiet --json")]
 pub struct Points {
-    /// Directory of the repository, or the URL of one in an object store.
-    #[arg(long, value_name = "DIR|URL", value_parser = location())]
-    pub repository: Location,
-    /// Its key.
+    /// The repository.
     #[command(flatten)]
-    pub key: Key,
+    pub stored: Stored,
     /// The volume, as `list` shows it.
     #[arg(value_name = "VOLUME", value_parser = volume)]
     pub volume: VolumeGuid,
@@ -50,12 +46,9 @@ Examples:
   snapless-server stat --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --json")]
 pub struct Stat {
-    /// Directory of the repository, or the URL of one in an object store.
-    #[arg(long, value_name = "DIR|URL", value_parser = location())]
-    pub repository: Location,
-    /// Its key.
+    /// The repository.
     #[command(flatten)]
-    pub key: Key,
+    pub stored: Stored,
     /// One volume only, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: Option<VolumeGuid>,

@@ -11,6 +11,7 @@ use crate::format::bookmark::Bookmark;
 use crate::restore::{Found, PassedOver};
 use crate::retention::run::check_bookmark;
 use crate::time;
+use crate::trust_cli::TrustPlace;
 
 use super::audit::{self, Act};
 use super::console::{BAD, GOOD, POOR, on_signal, point_notes, print_json};
@@ -36,7 +37,7 @@ struct Made {
 
 fn add(args: &BookmarkAdd) -> Result<()> {
     let stop = on_signal(|| {})?;
-    let repository = args.repository.open()?.unlock(&args.key.source())?.pinned_for("bookmark");
+    let repository = args.key.open(&args.place.repository)?.pinned_for("bookmark");
     let source = args.at.source(&repository, args.volume, args.session)?;
     let found = Found::find(&repository, &source, &stop)?;
     let point = *found.point();
@@ -57,7 +58,8 @@ fn add(args: &BookmarkAdd) -> Result<()> {
     let (time, session) = (time::to_text(bookmark.time), bookmark.session);
     let about =
         format!("volume {}, session {session}, as of {time}, as {}", args.volume, bookmark.name);
-    audit::note(&args.repository, args.trust.as_deref(), Act::BookmarkAdded, &about);
+    let TrustPlace { repository, trust } = &args.place;
+    audit::note(repository, trust.as_deref(), Act::BookmarkAdded, &about);
     let gap_since = point.gap_since.map(time::to_text);
     if !args.json {
         anstream::println!("{GOOD}bookmarked{GOOD:#} {} as {}", args.volume, bookmark.name);
@@ -119,9 +121,10 @@ pub(super) fn print(bookmark: &Shown) {
 }
 
 fn remove(args: &BookmarkRemove) -> Result<()> {
-    args.repository.open()?.remove_bookmark(args.volume, &args.name)?;
+    args.place.repository.open()?.remove_bookmark(args.volume, &args.name)?;
     let about = format!("volume {}, {}", args.volume, args.name);
-    audit::note(&args.repository, args.trust.as_deref(), Act::BookmarkRemoved, &about);
+    let TrustPlace { repository, trust } = &args.place;
+    audit::note(repository, trust.as_deref(), Act::BookmarkRemoved, &about);
     anstream::println!("{GOOD}removed{GOOD:#} bookmark {} of volume {}", args.name, args.volume);
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::console::tell;
 use super::transfer::{Target, exit_code, keep_apart, print, transfer};
 
 pub(super) fn run(args: &cli::Copy) -> Result<ExitCode> {
-    let from = args.repository.open()?.unlock(&args.key.source())?.pinned_for("copy");
+    let from = args.key.open(&args.repository)?.pinned_for("copy");
     keep_apart(&args.repository, &args.to)?;
     let key = args.to_key.source();
     let target = Target {

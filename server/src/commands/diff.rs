@@ -15,7 +15,7 @@ const LINES_MAX: usize = 100;
 
 pub(super) fn run(args: &cli::Diff) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = args.repository.open()?.unlock(&args.key.source())?.pinned_for("diff");
+    let repository = args.stored.open()?.pinned_for("diff");
     let source = |at: &PointName| at.source(&repository, args.volume, args.session);
     let sources = [source(&args.from)?, source(&args.to)?];
     let bar = Bar::new("reading headers");

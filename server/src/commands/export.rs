@@ -15,7 +15,7 @@ use super::key::{keep_key_out, warn_of_loss};
 use super::transfer::{Target, exit_code, keep_apart, print, transfer};
 
 pub(super) fn run(args: &cli::Export) -> Result<ExitCode> {
-    let from = args.repository.open()?.unlock(&args.key.source())?.pinned_for("export");
+    let from = args.key.open(&args.repository)?.pinned_for("export");
     keep_apart(&args.repository, &args.to)?;
     keep_key_out(&args.encryption, &args.to)?;
     let present = match args.to.open() {

@@ -11,7 +11,7 @@ use super::console::{BAD, GOOD, POOR, bytes, duration, on_signal, tell, warn_of_
 
 pub(super) fn run(args: &cli::List) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = args.repository.open()?.unlock(&args.key.source())?;
+    let repository = args.stored.open()?;
     let volumes = list(&repository, &stop)?;
     tell(&volumes[..], args.json, print)?;
     warn_of_shortage(&repository);

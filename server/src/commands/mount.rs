@@ -11,14 +11,14 @@ use crate::error::{Error, Result};
 use crate::mount::{Address, Mount};
 use crate::restore::{Found, PassedOver};
 use crate::time;
+use crate::trust_cli::TrustPlace;
 
 use super::audit::{self, Act};
 use super::console::{POOR, on_signal, point_notes, print_json};
 use super::progress::Bar;
 
 pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
-    let repository =
-        args.point.repository.open()?.unlock(&args.point.key.source())?.pinned_for("mount");
+    let repository = args.point.key.open(&args.point.place.repository)?.pinned_for("mount");
     // Ctrl-C ends the look-up, and then the mount.
     let stopper = Stopper::default();
     let also = stopper.clone();
@@ -39,7 +39,7 @@ pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
         report.time,
         mount.address()
     );
-    let cli::Point { repository, trust, .. } = &args.point;
+    let TrustPlace { repository, trust } = &args.point.place;
     audit::note(repository, trust.as_deref(), Act::Mounted, &about);
     stopper.reach(&mount);
     // A signal before that reached the flag alone.

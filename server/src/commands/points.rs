@@ -13,7 +13,7 @@ use super::progress::Bar;
 
 pub(super) fn run(args: &cli::Points) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = args.repository.open()?.unlock(&args.key.source())?.pinned_for("points");
+    let repository = args.stored.open()?.pinned_for("points");
     let cli::Points { volume, session, quiet, .. } = *args;
     let request = Request { volume, session, quiet };
     let bar = Bar::new("reading headers");

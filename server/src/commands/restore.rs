@@ -15,6 +15,7 @@ use crate::salvage::{self, salvage};
 use crate::stop::StopFlag;
 use crate::target::keep_out;
 use crate::target::partial::{self, LeftOver};
+use crate::trust_cli::TrustPlace;
 
 use super::audit::{self, Act};
 use super::console::{
@@ -26,9 +27,9 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
     let is_salvage = args.salvage;
     let repository = if is_salvage {
-        Repository::to_salvage_in(args.point.repository.store()?)
+        Repository::to_salvage_in(args.point.place.repository.store()?)
     } else {
-        args.point.repository.open()?.pinned_for("restore")
+        args.point.place.repository.open()?.pinned_for("restore")
     };
     let repository = repository.unlock(&args.point.key.source())?;
     let request = Request {
@@ -41,7 +42,7 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     if is_salvage {
         disk_image::check_raw(format, &request.to)?;
     }
-    if let Some(directory) = args.point.repository.directory() {
+    if let Some(directory) = args.point.place.repository.directory() {
         keep_out(&request.to, directory)?;
     }
     clean_up(&request.to);
@@ -192,7 +193,8 @@ fn print_lines(name: &str, lines: impl ExactSizeIterator<Item = String>) {
 fn note(point: &cli::Point, volume: &str, session: &str, time: Option<&str>, file: &Path) {
     let (time, file) = (time.unwrap_or("an unknown time"), file.display());
     let about = format!("volume {volume}, session {session}, as of {time}, to {file}");
-    audit::note(&point.repository, point.trust.as_deref(), Act::Restored, &about);
+    let TrustPlace { repository, trust } = &point.place;
+    audit::note(repository, trust.as_deref(), Act::Restored, &about);
 }
 
 /// An image file does not tell by itself which disk it fits.

@@ -24,7 +24,7 @@ pub(super) fn run(args: &Serve) -> Result<ExitCode> {
             args.sessions_max
         );
     }
-    if let Some(directory) = args.repository.directory() {
+    if let Some(directory) = args.place.repository.directory() {
         warn_of_readers(directory);
     }
     let Serve { sessions_max: sessions, min_free, .. } = *args;
@@ -34,10 +34,10 @@ pub(super) fn run(args: &Serve) -> Result<ExitCode> {
         Security::insecure(args.listen)?
     } else {
         // Without a repository there is no authority either: what to make first is said.
-        args.repository.open()?;
-        Security::open_in(&args.repository.trust_folder(args.trust.as_deref())?)?
+        args.place.repository.open()?;
+        Security::open_in(&args.place.folder()?)?
     };
-    let repository = args.repository.open_for_writing(&key)?;
+    let repository = args.place.repository.open_for_writing(&key)?;
     let server = Server::bind_to(args.listen, repository, limits, security)?;
     let stopper = server.stopper();
     on_signal(move || stopper.stop())?;

@@ -16,7 +16,7 @@ const DAYS_MAX: usize = 7;
 
 pub(super) fn run(args: &cli::Stat) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let repository = args.repository.open()?.unlock(&args.key.source())?.pinned_for("stat");
+    let repository = args.stored.open()?.pinned_for("stat");
     let bar = Bar::new("reading headers");
     let report = stat(&repository, args.volume, &stop, |done, total| bar.set(done, total))?;
     drop(bar);

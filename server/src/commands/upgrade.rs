@@ -23,9 +23,9 @@ struct Report {
 
 pub(super) fn run(args: &cli::Upgrade) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let before = args.repository.open()?.known()?.sessions.len();
+    let before = args.stored.repository.open()?.known()?.sessions.len();
     // Opening it completes the list.
-    let repository = args.repository.open_for_writing(&args.key.source())?;
+    let repository = args.stored.repository.open_for_writing(&args.stored.key.source())?;
     let listed = repository.repository().known()?.sessions.len().saturating_sub(before);
     let limits = Limits::default();
     let bar = Bar::new("upgrading");

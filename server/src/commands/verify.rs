@@ -22,8 +22,8 @@ const LINES_MAX: usize = 100;
 
 pub(super) fn run(args: &cli::Verify) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let mut repository = args.repository.open()?;
-    let key = args.key.source();
+    let mut repository = args.stored.repository.open()?;
+    let key = args.stored.key.source();
     let is_compared = args.against.is_some();
     let command = if is_compared { "verify-against" } else { "verify" };
     if is_compared || key != KeySource::None || !repository.store().seal().is_locked() {
