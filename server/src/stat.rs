@@ -4,7 +4,7 @@
 //! parts of [`Usage`] add up to `stored_bytes`, the lengths of all files of the sessions, and what
 //! compression saved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::process;
 
@@ -378,10 +378,11 @@ impl Count {
         let mut in_segments = 0;
         // Where that is not known, all files count as in use.
         let garbage = reader.map_or(Ok(Vec::new()), fold::garbage).unwrap_or_default();
+        let garbage: HashSet<String> = garbage.into_iter().map(|it| it.name).collect();
         let begin = reader.map_or((SegmentNumber::FIRST, 0), SessionReader::begin_place);
         for (name, len) in store.list_with_lengths(dir)? {
             self.stored += len;
-            if garbage.iter().any(|it| it.name == name) {
+            if garbage.contains(&name) {
                 self.garbage += len;
             } else if is_retained(&name, begin.0) {
                 self.retained += len;

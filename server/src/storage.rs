@@ -303,14 +303,20 @@ impl Store {
         }
         let mut found = Vec::new();
         for name in self.list(dir, |name| Some(name.to_owned()))? {
-            match self.open(&dir.join(&name), OpenMode::Read).and_then(|file| file.len()) {
-                Ok(len) => found.push((name, len)),
-                // Replaced meanwhile.
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
+            if let Some(len) = self.len_of(&dir.join(&name))? {
+                found.push((name, len));
             }
         }
         Ok(found)
+    }
+
+    /// Bytes of a file that was listed; `None` if it was removed or replaced meanwhile.
+    pub fn len_of(&self, path: &Path) -> Result<Option<u64>> {
+        match self.open(path, OpenMode::Read).and_then(|file| file.len()) {
+            Ok(len) => Ok(Some(len)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes a file.

@@ -9,7 +9,6 @@ use crate::format::map::MapNumber;
 use crate::format::segment::SegmentNumber;
 use crate::reader::SessionReader;
 use crate::stop::StopFlag;
-use crate::storage::OpenMode;
 
 /// A file that nothing refers to.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -58,11 +57,8 @@ pub fn garbage(reader: &SessionReader) -> Result<Vec<Garbage>> {
     found.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
     let mut garbage = Vec::new();
     for (_, name, why) in found {
-        match store.open(&dir.join(&name), OpenMode::Read).and_then(|file| file.len()) {
-            Ok(bytes) => garbage.push(Garbage { name, bytes, why }),
-            // Removed meanwhile.
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
+        if let Some(bytes) = store.len_of(&dir.join(&name))? {
+            garbage.push(Garbage { name, bytes, why });
         }
     }
     Ok(garbage)

@@ -25,7 +25,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::codec::{Input, Stored};
 use super::segment::SegmentNumber;
 use super::session::SessionHeader;
-use super::{FormatError, Head, check, seal};
+use super::{FormatError, Head, check, number_in, seal};
 use crate::clock::Instant;
 use crate::timeline::{Cut, Place};
 
@@ -62,18 +62,12 @@ impl HistoryNumber {
 
     /// The number in the name of a history's file; `None` for any other file.
     pub fn from_file_name(name: &str) -> Option<Self> {
-        Self::parse(name, "history-", ".slhist")
+        number_in(name, "history-", ".slhist").map(Self)
     }
 
     /// The number in the name of a file of pages; `None` for any other file.
     pub fn from_pages_name(name: &str) -> Option<Self> {
-        Self::parse(name, "pages-", ".slmap")
-    }
-
-    fn parse(name: &str, prefix: &str, suffix: &str) -> Option<Self> {
-        let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
-        let number: u64 = digits.parse().ok()?;
-        (format!("{number:08}") == digits && number > 0).then_some(Self(number))
+        number_in(name, "pages-", ".slmap").map(Self)
     }
 }
 

@@ -101,6 +101,14 @@ pub enum FormatError {
     Content(&'static str),
 }
 
+/// The number of eight digits or more in a file name between these two, from 1; `None` for any
+/// other file.
+fn number_in(name: &str, prefix: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
+    let number: u64 = digits.parse().ok()?;
+    (format!("{number:08}") == digits && number > 0).then_some(number)
+}
+
 /// Writes the checksum into the last four bytes.
 fn seal(bytes: &mut [u8]) {
     let (body, crc) = bytes.split_at_mut(bytes.len() - 4);

@@ -16,7 +16,7 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{FormatError, Head, check, seal};
+use super::{FormatError, Head, check, number_in, seal};
 
 /// Bytes of a segment's header.
 pub const SEGMENT_HEADER_LEN: usize = 64;
@@ -102,10 +102,7 @@ impl SegmentNumber {
     }
 
     fn parse(name: &str, prefix: &str, suffix: &str) -> Option<Self> {
-        let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
-        let number: u64 = digits.parse().ok()?;
-        let is_number = format!("{number:08}") == digits && number > 0 && number & COMPACTED == 0;
-        is_number.then_some(Self(number))
+        number_in(name, prefix, suffix).filter(|number| number & COMPACTED == 0).map(Self)
     }
 }
 

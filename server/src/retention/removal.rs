@@ -5,7 +5,7 @@
 //! its files go, and the first mark. A crash, or a reader, leaves files that the next collection
 //! removes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use snapless_wire::id::{SessionId, VolumeGuid};
 
@@ -16,7 +16,6 @@ use crate::format::session::SESSION_FILE;
 use crate::pin::Pins;
 use crate::repository::Repository;
 use crate::stop::StopFlag;
-use crate::storage::OpenMode;
 
 /// What is left of a session that was removed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,16 +91,9 @@ fn files(
     session: SessionId,
 ) -> Result<Vec<(PathBuf, u64)>> {
     let (store, dir) = (repository.store(), session_dir(volume, session));
-    let mut names = store.list(&dir, |name| Some(name.to_owned()))?;
-    names.sort_by_key(|name| name != SESSION_FILE);
-    let mut files = Vec::new();
-    for name in names {
-        let path = dir.join(Path::new(&name));
-        match store.open(&path, OpenMode::Read).and_then(|file| file.len()) {
-            Ok(bytes) => files.push((path, bytes)),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(files)
+    let mut files = store.list_with_lengths(&dir)?;
+    files.sort_by(|(one, _), (other, _)| {
+        (one != SESSION_FILE, one).cmp(&(other != SESSION_FILE, other))
+    });
+    Ok(files.into_iter().map(|(name, bytes)| (dir.join(name), bytes)).collect())
 }

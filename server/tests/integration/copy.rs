@@ -9,6 +9,7 @@ mod shipped;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -102,6 +103,14 @@ impl Machine {
             }
         }
     }
+}
+
+/// Asserts how a command ended, and that it said `part`.
+#[track_caller]
+fn says(output: &Output, code: i32, part: &str) {
+    let [out, err] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+    assert_eq!(output.status.code(), Some(code), "{out}{err}");
+    assert!(out.contains(part) || err.contains(part), "{part}: {out}{err}");
 }
 
 fn copied(from: &Path, to: &Path, how: &How) -> Report {

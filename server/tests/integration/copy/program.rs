@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use super::{Machine, SEGMENT, is_segment, same_points, stream, twins};
+use super::{Machine, SEGMENT, is_segment, same_points, says, stream, twins};
 use crate::common::{self, Driver, LENGTH, SESSION, VOLUME, program, scratch};
 use serde_json::Value;
 use snapless_server::format::repository::session_dir;
@@ -13,13 +13,6 @@ fn copy(from: &Path, to: &Path, more: &[&str]) -> Output {
     let mut copy = program();
     copy.args(["copy", "--repository"]).arg(from).arg("--to").arg(to).args(more);
     copy.output().unwrap()
-}
-
-#[track_caller]
-fn says(output: &Output, code: i32, part: &str) {
-    let [out, err] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
-    assert_eq!(output.status.code(), Some(code), "{out}{err}");
-    assert!(out.contains(part) || err.contains(part), "{part}: {out}{err}");
 }
 
 #[test]

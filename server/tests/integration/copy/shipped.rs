@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use super::{HOW, Machine, files, same_points, sound};
+use super::{HOW, Machine, files, same_points, says, sound};
 use crate::common::{
     self, Client, Driver, LENGTH, Running, SESSION, Said, VOLUME, program, scratch,
 };
@@ -28,13 +28,6 @@ fn export(from: &Path, to: &Path, more: &[&str]) -> Output {
 
 fn import(from: &Path, to: &Path, more: &[&str]) -> Output {
     run("import", ("--from", from), ("--repository", to), more)
-}
-
-#[track_caller]
-fn says(output: &Output, code: i32, part: &str) {
-    let [out, err] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
-    assert_eq!(output.status.code(), Some(code), "{out}{err}");
-    assert!(out.contains(part) || err.contains(part), "{part}: {out}{err}");
 }
 
 #[test]
