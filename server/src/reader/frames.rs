@@ -9,7 +9,9 @@ use snapless_wire::frame::{FrameHeader, FrameKind};
 use snapless_wire::record::{RecordHeader, Records};
 
 use super::claims::read_claim;
-use super::{How, REPLAY_BUFFER_BYTES, SegmentReader, SessionReader, Wanted, with_indices};
+use super::entries::How;
+use super::segments::REPLAY_BUFFER_BYTES;
+use super::{SegmentReader, SessionReader, Wanted, with_indices};
 use crate::error::{Damage, Error, Result};
 use crate::format::segment::SegmentNumber;
 use crate::stop::StopFlag;

@@ -1,0 +1,66 @@
+//! How many bytes a stream takes.
+
+use super::SessionReader;
+use super::claims::read_claim;
+use crate::error::Result;
+use crate::format::claim::Claim;
+use crate::format::history::History;
+use crate::format::segment::SegmentNumber;
+use crate::format::state::Checkpoint;
+
+impl SessionReader {
+    /// Bytes of the stored stream, and of what a fold has kept of the time before it.
+    pub fn stored_bytes(&self) -> Result<u64> {
+        let kept = self.history().map_or(0, History::segment_bytes);
+        Ok(self.stream_bytes()?.saturating_add(kept))
+    }
+
+    /// Bytes of the stored stream.
+    pub(crate) fn stream_bytes(&self) -> Result<u64> {
+        self.bytes_since(None)
+    }
+
+    /// Stored bytes after a place, or all.
+    pub(crate) fn bytes_since(&self, place: Option<&Checkpoint>) -> Result<u64> {
+        if let Some((_, end)) = self.claims().and_then(|claims| claims.newest) {
+            return self.bytes_between(place, &end);
+        }
+        let (first, before) =
+            place.map_or((self.begin_place().0, 0), |place| (place.segment, place.offset));
+        let mut bytes = 0;
+        for number in self.segments().filter(|number| *number >= first) {
+            bytes += self.bytes_of(number)?;
+        }
+        Ok(bytes.saturating_sub(before))
+    }
+
+    /// About [`Self::bytes_since`], as if each segment were as long as the first one of them: looks
+    /// at no others.
+    pub(crate) fn bytes_since_about(&self, place: Option<&Checkpoint>) -> Result<u64> {
+        if self.claims.is_some() {
+            return self.bytes_since(place);
+        }
+        let (first, before) =
+            place.map_or((self.begin_place().0, 0), |place| (place.segment, place.offset));
+        let last = self.acknowledged.segment;
+        let finished = match last.0.saturating_sub(first.0) {
+            0 => 0,
+            count => self.bytes_of(first)?.saturating_mul(count),
+        };
+        Ok(finished.saturating_add(self.acknowledged.offset).saturating_sub(before))
+    }
+
+    /// [`Self::bytes_since`] in a stream of objects, by two claims.
+    fn bytes_between(&self, place: Option<&Checkpoint>, end: &Claim) -> Result<u64> {
+        let Some(place) = place else { return Ok(end.bytes) };
+        let claim = read_claim(&self.store, &self.dir, &self.header, place.segment)?;
+        Ok(end.bytes.saturating_sub(claim.bytes))
+    }
+
+    pub(super) fn bytes_of(&self, number: SegmentNumber) -> Result<u64> {
+        if number == self.acknowledged.segment {
+            return Ok(self.acknowledged.offset);
+        }
+        self.open_segment(number)?.len()
+    }
+}

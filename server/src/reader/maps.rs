@@ -1,0 +1,153 @@
+//! The kept maps of a session, and the roots of what a fold has kept.
+
+use std::path::PathBuf;
+
+use super::{SessionReader, history};
+use crate::error::{Damage, Error, Result};
+use crate::format::FormatError;
+use crate::format::acknowledged::ACKNOWLEDGED_FILE;
+use crate::format::history::{Retained, RootRef};
+use crate::format::map::{
+    Image, MAPS_BEGINNING, MapNumber, ROOT_PART, Root, TRAILER_LEN, Trailer, page_sum,
+};
+use crate::storage::{OpenMode, StoredFile};
+
+impl SessionReader {
+    /// The kept maps, in stream order, from the boundary on.
+    pub(crate) fn maps(&self) -> Result<Vec<MapNumber>> {
+        let history = self.history().map(|history| history.number);
+        self.store.list_of(&self.dir, MAPS_BEGINNING, |name| {
+            MapNumber::parse(name).filter(|(_, of)| *of == history).map(|(number, _)| number)
+        })
+    }
+
+    /// Where a map is. [`MapNumber::PAGES`] stands for the file of the pages of the fold.
+    fn map_path(&self, number: MapNumber) -> PathBuf {
+        self.dir.join(number.file_name_in(self.history().map(|history| history.number)))
+    }
+
+    /// The root of a kept map; `None` if the map is later than this reader's acknowledged end.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], also for a map of another history of the session, or what keeps the map
+    /// from being read.
+    pub(crate) fn root(&self, number: MapNumber) -> Result<Option<Root>> {
+        let (path, mut bytes) = self.stored_root(number)?;
+        let damaged = |why| Error::damaged(&path, 0, why);
+        let bytes = self.seal.map(number)?.open(ROOT_PART, &mut bytes).map_err(damaged)?;
+        let root = Root::read(bytes, number, &self.header).map_err(damaged)?;
+        if root.checkpoint.seq > self.acknowledged.seq {
+            return Ok(None);
+        }
+        if !root.checkpoint.is_within(&self.acknowledged) || !self.has_entry(&root.checkpoint)? {
+            return Err(Error::damaged(&path, 0, Damage::Foreign("history")));
+        }
+        Ok(Some(root))
+    }
+
+    /// The name of a kept map, and its root as it is stored, whose checksum is right.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], or what keeps the map from being read.
+    pub(crate) fn stored_root(&self, number: MapNumber) -> Result<(PathBuf, Vec<u8>)> {
+        let path = self.map_path(number);
+        let file = self.store.open(&path, OpenMode::Read)?;
+        let damaged = |why| Error::damaged(file.path(), 0, why);
+        let end = file.len()?.checked_sub(TRAILER_LEN as u64);
+        let end = end.ok_or_else(|| damaged(FormatError::Short))?;
+        let mut bytes = [0; TRAILER_LEN];
+        file.read_exact_at(end, &mut bytes).map_err(Error::file("read", file.path()))?;
+        let trailer = Trailer::read(&bytes).map_err(damaged)?;
+        if trailer.offset.checked_add(trailer.len) != Some(end) {
+            return Err(damaged(FormatError::Content("root")));
+        }
+        let mut bytes = vec![0; usize::try_from(trailer.len).unwrap_or(usize::MAX)];
+        file.read_exact_at(trailer.offset, &mut bytes).map_err(Error::file("read", file.path()))?;
+        trailer.verify(&bytes).map_err(damaged)?;
+        Ok((file.path().to_owned(), bytes))
+    }
+
+    /// The root of the boundary's map; `None` if there was no fold.
+    ///
+    /// # Errors
+    /// As for [`Self::begin`].
+    pub(crate) fn boundary_root(&self) -> Result<Option<Root>> {
+        let Some(history) = self.history() else { return Ok(None) };
+        let number = MapNumber::of(history.boundary.place.seq);
+        match self.root(number) {
+            Ok(Some(root)) => Ok(Some(root)),
+            Ok(None) => {
+                let (acknowledged, kept) = (self.acknowledged.seq, history.boundary.place.seq);
+                let path = self.store.locate(&self.dir.join(ACKNOWLEDGED_FILE));
+                Err(Error::damaged(&path, 0, Damage::Older { acknowledged, kept }))
+            }
+            Err(error) => Err(error.or_gone()),
+        }
+    }
+
+    /// The root of a retained point.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], or what keeps it from being read.
+    pub(crate) fn retained_root(&self, index: usize, point: &Retained) -> Result<Image> {
+        let RootRef { offset, len, .. } = point.root;
+        let (path, mut bytes) = self.stored_retained_root(index, point)?;
+        let damaged = |why| Error::damaged(&path, offset, why);
+        debug_assert_eq!(bytes.len() as u64, len);
+        let seal = self.seal.map(MapNumber::PAGES)?;
+        let bytes = seal.open(history::root_part(index), &mut bytes).map_err(damaged)?;
+        Image::read(bytes, &self.header).map_err(damaged)
+    }
+
+    /// The name of the file of the pages, and the root of a retained point as it is stored, whose
+    /// checksum is right.
+    ///
+    /// # Errors
+    /// As for [`Self::retained_root`].
+    pub(crate) fn stored_retained_root(
+        &self,
+        index: usize,
+        point: &Retained,
+    ) -> Result<(PathBuf, Vec<u8>)> {
+        let RootRef { offset, len, sum } = point.root;
+        let found = self.map_bytes(MapNumber::PAGES, offset, len).map_err(Error::or_gone)?;
+        if page_sum(&self.header, history::root_part(index), &found.1) != sum {
+            return Err(Error::damaged(&found.0, offset, FormatError::Checksum));
+        }
+        Ok(found)
+    }
+
+    /// Bytes of the file of a kept map.
+    pub(crate) fn map_len(&self, number: MapNumber) -> Result<u64> {
+        self.store.open(&self.map_path(number), OpenMode::Read)?.len()
+    }
+
+    /// Bytes of a kept map, and its name.
+    pub(crate) fn map_bytes(
+        &self,
+        number: MapNumber,
+        offset: u64,
+        len: u64,
+    ) -> Result<(PathBuf, Vec<u8>)> {
+        let file = self.store.open(&self.map_path(number), OpenMode::Read)?;
+        if offset.checked_add(len).is_none_or(|end| end > file.len().unwrap_or(0)) {
+            return Err(Error::damaged(file.path(), offset, FormatError::Short));
+        }
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        file.read_exact_at(offset, &mut bytes).map_err(Error::file("read", file.path()))?;
+        Ok((file.path().to_owned(), bytes))
+    }
+
+    /// Keeps a map.
+    pub(crate) fn keep_map(
+        &self,
+        number: MapNumber,
+        write: impl FnOnce(&StoredFile) -> Result<()>,
+    ) -> Result<()> {
+        match self.store.create_once_with(&self.map_path(number), write) {
+            // Another server has kept one, of which younger maps may have pages.
+            Err(error) if error.is_already_there() => Ok(()),
+            kept => kept,
+        }
+    }
+}
