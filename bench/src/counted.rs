@@ -72,6 +72,10 @@ impl Storage for Counted {
         Ok(found)
     }
 
+    fn list_with_lengths(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
+        self.below.list_with_lengths(dir)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.below.rename(from, to)?;
         self.note(from, false);

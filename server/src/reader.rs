@@ -36,6 +36,7 @@ pub(crate) mod history;
 mod index;
 mod indices;
 mod kept_state;
+mod listing;
 mod maps;
 mod segment;
 mod segments;
@@ -48,6 +49,7 @@ pub use entries::Wanted;
 pub(crate) use frames::{EntryEnd, StoredFrame};
 pub(crate) use index::IndexReader;
 pub(crate) use indices::{Indices, SoundIndex, with_indices};
+use listing::Listing;
 pub(crate) use segment::SegmentReader;
 pub use sound::Survey;
 
@@ -61,6 +63,8 @@ pub struct SessionReader {
     acknowledged: Acknowledged,
     /// What tells the end of a stream of objects; `None` in a directory.
     claims: Option<Arc<Claims>>,
+    /// The files, as they were when it was opened; of a stream of objects nothing.
+    listing: Arc<Listing>,
     /// `None` if the session was never folded.
     history: Option<Arc<History>>,
     /// Keeps what is read from being removed, as long as a clone lives.
@@ -75,7 +79,7 @@ impl SessionReader {
             let claims = Claims::read(store, objects, &dir, &header)?;
             let (store, seal) = (store.clone(), store.seal().of(&header));
             let (acknowledged, claims) = (claims.end(), Some(Arc::new(claims)));
-            let history = None;
+            let (history, listing) = (None, Arc::default());
             return Ok(Self {
                 store,
                 dir,
@@ -83,19 +87,21 @@ impl SessionReader {
                 seal,
                 acknowledged,
                 claims,
+                listing,
                 history,
                 _pin: None,
             });
         }
+        let listing = Arc::new(Listing::of(store, &dir)?);
         // First: its boundary is then within the acknowledged end that is read.
-        let history = history::newest(store, &header)?.map(Arc::new);
+        let history = history::newest_of(store, &header, listing.histories())?.map(Arc::new);
         let path = dir.join(ACKNOWLEDGED_FILE);
         let bytes = store.read_head(&path, SLOTS_FILE_LEN).map_err(Error::or_gone)?;
         let damaged = |why| Error::damaged(&store.locate(&path), 0, why);
         let acknowledged = Acknowledged::read(&bytes).map_err(damaged)?;
         let seal = store.seal().of(&header);
         let (store, claims) = (store.clone(), None);
-        Ok(Self { store, dir, header, seal, acknowledged, claims, history, _pin: None })
+        Ok(Self { store, dir, header, seal, acknowledged, claims, listing, history, _pin: None })
     }
 
     /// [`Self::open`], for a command that reads for long: nothing of what it reads is removed
@@ -118,7 +124,9 @@ impl SessionReader {
         header: SessionHeader,
         last: Option<SegmentNumber>,
     ) -> Result<Self> {
-        let history = history::newest(store, &header)?.map(Arc::new);
+        let dir = session_dir(header.volume, header.session);
+        let listing = Arc::new(Listing::of(store, &dir)?);
+        let history = history::newest_of(store, &header, listing.histories())?.map(Arc::new);
         let acknowledged = Acknowledged {
             generation: 0,
             epoch: EpochId::new(u64::MAX),
@@ -126,10 +134,9 @@ impl SessionReader {
             segment: last.unwrap_or(SegmentNumber(0)),
             offset: u64::MAX,
         };
-        let dir = session_dir(header.volume, header.session);
         let seal = store.seal().of(&header);
         let (store, claims) = (store.clone(), None);
-        Ok(Self { store, dir, header, seal, acknowledged, claims, history, _pin: None })
+        Ok(Self { store, dir, header, seal, acknowledged, claims, listing, history, _pin: None })
     }
 
     /// What a fold has kept of the time before its boundary; `None` if there was no fold.

@@ -69,6 +69,26 @@ pub trait Storage: Debug + Send + Sync {
     /// [`io::ErrorKind::NotFound`] if there is no such directory.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
+    /// The files in a directory and their lengths in bytes, in any order. One that is removed or
+    /// made meanwhile may be left out, and of one that grows meanwhile the length may be an earlier
+    /// one.
+    ///
+    /// A storage that gets the lengths with the names, or without opening the files, provides this.
+    ///
+    /// # Errors
+    /// As for [`Self::list`].
+    fn list_with_lengths(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
+        let mut found = Vec::new();
+        for name in self.list(dir)? {
+            match self.open(&dir.join(&name), OpenMode::Read).and_then(|file| file.len()) {
+                Ok(len) => found.push((name, len)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
     /// Gives a file another name in the same directory. A file of that name is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
@@ -295,19 +315,16 @@ impl Store {
         Ok(found)
     }
 
-    /// The names in a directory and the lengths of their files in bytes, in any order; none if
-    /// there is no such directory.
+    /// The files in a directory and their lengths in bytes, in any order; none if there is no such
+    /// directory. See [`Storage::list_with_lengths`].
     pub fn list_with_lengths(&self, dir: &Path) -> Result<Vec<(String, u64)>> {
         if let Some(objects) = self.objects() {
             return objects.list_from(dir, "", "").map_err(self.failed("list", dir));
         }
-        let mut found = Vec::new();
-        for name in self.list(dir, |name| Some(name.to_owned()))? {
-            if let Some(len) = self.len_of(&dir.join(&name))? {
-                found.push((name, len));
-            }
+        match self.storage.list_with_lengths(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            found => found.map_err(self.failed("list", dir)),
         }
-        Ok(found)
     }
 
     /// Bytes of a file that was listed; `None` if it was removed or replaced meanwhile.

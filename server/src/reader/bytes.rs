@@ -25,13 +25,17 @@ impl SessionReader {
         if let Some((_, end)) = self.claims().and_then(|claims| claims.newest) {
             return self.bytes_between(place, &end);
         }
-        let (first, before) =
-            place.map_or((self.begin_place().0, 0), |place| (place.segment, place.offset));
+        let Some(place) = place else { return self.bytes_of_all() };
+        self.bytes_from(place.segment, place.offset)
+    }
+
+    /// Bytes of the stream in a directory from a place on.
+    pub(super) fn bytes_from(&self, first: SegmentNumber, offset: u64) -> Result<u64> {
         let mut bytes = 0;
         for number in self.segments().filter(|number| *number >= first) {
             bytes += self.bytes_of(number)?;
         }
-        Ok(bytes.saturating_sub(before))
+        Ok(bytes.saturating_sub(offset))
     }
 
     /// About [`Self::bytes_since`], as if each segment were as long as the first one of them: looks
@@ -57,10 +61,24 @@ impl SessionReader {
         Ok(end.bytes.saturating_sub(claim.bytes))
     }
 
-    pub(super) fn bytes_of(&self, number: SegmentNumber) -> Result<u64> {
+    fn bytes_of(&self, number: SegmentNumber) -> Result<u64> {
         if number == self.acknowledged.segment {
             return Ok(self.acknowledged.offset);
         }
         self.open_segment(number)?.len()
+    }
+
+    /// Bytes of all segments of the stream, and of what lies before it in the first of them.
+    pub(super) fn bytes_of_all(&self) -> Result<u64> {
+        let lengths = self.listing.lengths(&self.store, &self.dir)?;
+        let mut bytes = 0;
+        for number in self.segments() {
+            bytes += match lengths.binary_search_by_key(&number, |(number, _)| *number) {
+                // Finished, so that it has its last length.
+                Ok(place) if number < self.acknowledged.segment => lengths[place].1,
+                _ => self.bytes_of(number)?,
+            };
+        }
+        Ok(bytes)
     }
 }

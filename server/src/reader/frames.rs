@@ -106,12 +106,8 @@ impl SessionReader {
             let within = if is_within { claim.offset.saturating_sub(place.offset) } else { 0 };
             return Ok(end.bytes.saturating_sub(claim.bytes).saturating_add(within));
         }
-        let (first, before) = begin(place);
-        let mut bytes = 0;
-        for number in self.segments().filter(|number| *number >= first) {
-            bytes += self.bytes_of(number)?;
-        }
-        Ok(bytes.saturating_sub(before))
+        let Some(place) = place else { return self.bytes_of_all() };
+        self.bytes_from(place.segment, place.offset)
     }
 
     /// Reads the frames after a place, or all of them, records and watermarks, and checks their

@@ -17,11 +17,23 @@ pub(crate) fn root_part(index: usize) -> u64 {
 /// # Errors
 /// Damage of all of them: what they say is nowhere else.
 pub(crate) fn newest(store: &Store, session: &SessionHeader) -> Result<Option<History>> {
-    let dir = session_dir(session.volume, session.session);
+    newest_of(store, session, &list(store, session)?)
+}
+
+fn list(store: &Store, session: &SessionHeader) -> Result<Vec<HistoryNumber>> {
+    store.list(&session_dir(session.volume, session.session), HistoryNumber::from_file_name)
+}
+
+/// [`newest`], of those that were listed, in order.
+pub(super) fn newest_of(
+    store: &Store,
+    session: &SessionHeader,
+    listed: &[HistoryNumber],
+) -> Result<Option<History>> {
+    let mut numbers = listed.to_vec();
     let mut damage = None;
     // One is removed only after a newer one was made: then the newer one is found.
     for attempt in 0.. {
-        let numbers = store.list(&dir, HistoryNumber::from_file_name)?;
         let mut is_gone = false;
         for number in numbers.into_iter().rev() {
             match read(store, session, number) {
@@ -39,6 +51,7 @@ pub(crate) fn newest(store: &Store, session: &SessionHeader) -> Result<Option<Hi
         if !is_gone {
             break;
         }
+        numbers = list(store, session)?;
     }
     damage.map_or(Ok(None), Err)
 }

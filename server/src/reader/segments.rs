@@ -1,6 +1,7 @@
 //! The segments of a stream: which there are, and how they are opened.
 
 use super::SessionReader;
+use super::listing::Listing;
 use super::segment::SegmentReader;
 use crate::error::{Damage, Error, Result};
 use crate::format::segment::SegmentNumber;
@@ -80,8 +81,12 @@ impl SessionReader {
         let missing = if let Some(claims) = self.claims() {
             claims.missing(self.segments())
         } else {
-            let present = self.store.list(&self.dir, SegmentNumber::from_file_name)?;
-            self.segments().find(|number| present.binary_search(number).is_err())
+            let missing = |listing: &Listing| self.segments().find(|number| !listing.has(*number));
+            // The last ones may have been begun after the list was made.
+            match missing(&self.listing) {
+                Some(_) => missing(&Listing::of(&self.store, &self.dir)?),
+                None => None,
+            }
         };
         let Some(missing) = missing else { return Ok(()) };
         let path = self.store.locate(&self.dir.join(missing.file_name()));

@@ -71,6 +71,24 @@ impl Storage for LocalStorage {
         fs::read_dir(self.locate(dir))?.map(|entry| entry.map(name)).collect()
     }
 
+    fn list_with_lengths(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.locate(dir))? {
+            let entry = entry?;
+            // Of a link that of the file is wanted, as it would be opened.
+            let looked_at = entry.metadata().and_then(|own| {
+                if own.is_symlink() { fs::metadata(entry.path()) } else { Ok(own) }
+            });
+            match looked_at {
+                Ok(file) if file.is_dir() => {}
+                Ok(file) => found.push((entry.file_name().to_string_lossy().into(), file.len())),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(self.locate(from), self.locate(to))
     }

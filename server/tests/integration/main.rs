@@ -17,6 +17,7 @@ mod images;
 mod index;
 mod kills;
 mod limits;
+mod listing;
 mod maps;
 #[cfg(target_os = "linux")]
 mod mount;

@@ -1,4 +1,4 @@
-//! A storage that counts what is read and how many files are opened.
+//! A storage that counts what is read, how many files are opened and how many directories listed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,6 +15,7 @@ pub struct Counting {
     storage: Arc<dyn Storage>,
     read: Arc<Mutex<BTreeMap<String, u64>>>,
     opened: Arc<AtomicU64>,
+    listed: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl Counting {
             storage: Arc::new(LocalStorage::new(root)),
             read: Arc::default(),
             opened: Arc::default(),
+            listed: Arc::default(),
         }
     }
 
@@ -41,6 +43,11 @@ impl Counting {
     /// Files that were opened since the last call.
     pub fn opened(&self) -> u64 {
         self.opened.swap(0, Ordering::Relaxed)
+    }
+
+    /// Directories that were listed since the last call, with lengths or without.
+    pub fn listed(&self) -> u64 {
+        self.listed.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -58,7 +65,14 @@ impl Storage for Counting {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        // Relaxed: see `open`.
+        self.listed.fetch_add(1, Ordering::Relaxed);
         self.storage.list(dir)
+    }
+
+    fn list_with_lengths(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
+        self.listed.fetch_add(1, Ordering::Relaxed);
+        self.storage.list_with_lengths(dir)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
