@@ -218,6 +218,10 @@ pub trait StorageFile: Debug + Send + Sync {
     /// Reads some bytes; returns how many, 0 at or past the file's end.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// Says that these bytes will be read soon, so that a storage which can may fetch them now. It
+    /// waits for nothing, and there is no harm in bytes that are not there, or are never read.
+    fn will_read(&self, _offset: u64, _len: u64) {}
+
     /// Writes all bytes. Past the file's end the file grows.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
@@ -479,6 +483,11 @@ impl StoredFile {
             }
         }
         Ok(())
+    }
+
+    /// [`StorageFile::will_read`].
+    pub fn will_read(&self, offset: u64, len: u64) {
+        self.file.will_read(offset, len);
     }
 
     /// Bytes of the file.

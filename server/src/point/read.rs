@@ -111,6 +111,38 @@ impl PointReader {
         self.content.carry_out(plan, 1, &StopFlag::default())
     }
 
+    /// Says to the storage that a window of the image will be read soon. Of sealed entries it says
+    /// nothing: how long they are stands in the entries themselves.
+    ///
+    /// # Errors
+    /// What keeps the map from being read.
+    pub(crate) fn will_read(&self, window: Range<u64>) -> Result<()> {
+        if self.reads_whole_entries() {
+            return Ok(());
+        }
+        let mut ahead = Vec::new();
+        self.map.visit(window, &mut |runs, part, source| {
+            let Source::Stored { entry, records } = source else { return };
+            ahead.extend(tiles(&records, part).map(|tile| {
+                let entry = runs.entries[entry as usize];
+                let start = entry.offset + FRAME_HEADER_LEN as u64 + records.place(tile.start);
+                (entry.segment, start..start.saturating_add(tile.end - tile.start))
+            }));
+        })?;
+        ahead.sort_unstable_by_key(|(segment, bytes)| (*segment, bytes.start));
+        ahead.dedup_by(|(segment, bytes), (of, before)| {
+            let is_near = segment == of && bytes.start <= before.end + SLACK_BYTES as u64;
+            before.end = if is_near { before.end.max(bytes.end) } else { before.end };
+            is_near
+        });
+        for (segment, bytes) in ahead {
+            // What cannot be opened is an error when it is read.
+            let Ok(file) = self.content.file(segment) else { continue };
+            file.will_read(bytes.start, bytes.end - bytes.start);
+        }
+        Ok(())
+    }
+
     /// Reads what is stored of a window of the image, which is as long as the buffer, with several
     /// threads; returns which parts of the window that is, in order. The rest are zeros, and of no
     /// use in the buffer.
@@ -354,16 +386,15 @@ impl<'a> Plan<'a> {
         let Source::Stored { entry, records } = source else { return };
         self.take_to(part.start);
         let mut at = part.start;
-        while at < part.end {
-            let (tile, end) = tile_of(&records, at);
-            let next = end.min(part.end);
+        for tile in tiles(&records, part) {
+            let next = tile.end.min(part.end);
             let into = self.take_to(next);
             self.pieces.push(Piece {
                 entry: runs.entries[entry as usize],
-                from: to_index(records.place(tile)),
-                len: to_index(end - tile),
+                from: to_index(records.place(tile.start)),
+                len: to_index(tile.end - tile.start),
                 sum: runs.tiles[records.tile(at) as usize],
-                skip: to_index(at - tile),
+                skip: to_index(at - tile.start),
                 into,
             });
             at = next;
@@ -379,11 +410,23 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Where in the volume the tile of a byte begins and ends.
-fn tile_of(records: &Records, byte: u64) -> (u64, u64) {
+/// Where in the volume the tiles of a part of a run are, the first and the last of which may reach
+/// beyond it.
+fn tiles(records: &Records, part: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let (mut at, end) = (part.start, part.end);
+    let records = *records;
+    std::iter::from_fn(move || {
+        let tile = (at < end).then(|| tile_of(&records, at))?;
+        at = tile.end;
+        Some(tile)
+    })
+}
+
+/// Where in the volume the tile of a byte is.
+fn tile_of(records: &Records, byte: u64) -> Range<u64> {
     let start = records.start(byte);
     let tile = byte - (byte - start) % TILE_BYTES as u64;
-    (tile, (tile + TILE_BYTES as u64).min(start + records.len()))
+    tile..(tile + TILE_BYTES as u64).min(start + records.len())
 }
 
 /// Lengths and places inside a buffer or an entry, which are in memory.

@@ -1,13 +1,16 @@
 //! Copies an image along its map, in the order of the volume: one thread has windows of it read,
 //! the caller's writes them.
 //!
+//! While a window is read, the storage knows what the next one needs ([`PointReader::will_read`]): a
+//! disk is given many reads at once.
+//!
 //! A window is read in the order of the stream ([`PointReader::read_stored`]): the longer it is,
 //! the nearer to each other are the records that a volume is made of which was written at random
 //! places.
 //!
 //! Memory: two windows of [`WINDOW_BYTES`], of a repository that is compressed or encrypted of
-//! [`WINDOW_BYTES_SEALED`]; while one is read, 64 bytes for each record of it, and some 300 KiB a
-//! thread.
+//! [`WINDOW_BYTES_SEALED`]; while one is read, 64 bytes for each record of it and 24 of the next, and
+//! some 300 KiB a thread.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
@@ -97,10 +100,14 @@ fn read_all(
 ) {
     let total = image.map().length();
     let (mut window, mut from, mut start) = (Window::default(), 0, 0);
+    let end_of = |start: u64| start.saturating_add(len).min(total);
     while start < total {
-        let end = start.saturating_add(len).min(total);
+        let end = end_of(start);
         window.bytes.resize(to_index(end - start), 0);
-        match image.read_stored(start, &mut window.bytes, stop) {
+        // The disk has what comes next before it while this window is read, and then written.
+        let ahead = if start == 0 { start..end_of(end) } else { end..end_of(end) };
+        let read = image.will_read(ahead);
+        match read.and_then(|()| image.read_stored(start, &mut window.bytes, stop)) {
             Ok(stored) => window.stored = stored,
             Err(error) => {
                 // The other end may be gone.

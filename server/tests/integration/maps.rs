@@ -17,7 +17,7 @@ use snapless_server::point::PointReader;
 use snapless_server::point::keep::{keep, keep_due};
 use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Presence, Repository};
-use snapless_server::restore::{Found, Source};
+use snapless_server::restore::{Found, Request, Source, restore};
 use snapless_server::stop::StopFlag;
 use snapless_server::storage::Store;
 use snapless_server::timeline::At;
@@ -431,6 +431,28 @@ fn what_is_read_for_a_point_does_not_grow_with_the_history() {
         assert!(long.0 < short.0 + (64 << 10), "{read:?} bytes for 16 times the history");
         assert!(long.1 < short.1 + 20, "{read:?} files for 16 times the history");
     }
+}
+
+#[test]
+fn a_restore_announces_all_content_that_it_reads() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let (frames, _) = long_volume();
+    store(&root, LONG, &frames);
+    keep_maps(&root, 1);
+    let storage = Counting::new(&root);
+    let repository = Repository::open_in(Store::new(Arc::new(storage.clone()))).unwrap();
+    let stop = StopFlag::default();
+    let source = Source { volume: VOLUME, session: Some(SESSION), at: At::Latest };
+    Found::find(&repository, &source, &stop).unwrap().map(&stop, |_| {}).unwrap();
+    // For the map some headers are read, and none of them is announced.
+    let of_map = storage.unannounced("slseg");
+    assert_eq!(of_map, storage.taken("slseg"));
+    let to = dir.path().join("image");
+    let request = Request { source, to, force: false, other_sector_size: false };
+    restore(&repository, &request, &stop, |_| {}).unwrap();
+    assert_eq!(storage.unannounced("slseg"), of_map);
+    assert!(storage.taken("slseg") > of_map);
 }
 
 #[test]

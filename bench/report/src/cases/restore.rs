@@ -48,10 +48,11 @@ impl Cases {
                 let stored = Stored::new(self, part)?;
                 let is_longest = index + 1 == LENGTHS.len();
                 let mut rows = stored.restores(is_longest, Cache::Warm)?;
+                // Before the cold restores, which leave the cache with a part of the files.
+                rows.extend(stored.mounts()?);
                 if is_longest {
                     rows.extend(stored.restores(is_longest, Cache::Cold)?);
                 }
-                rows.extend(stored.mounts()?);
                 rows
             };
             self.rows.extend(rows);

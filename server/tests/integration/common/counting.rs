@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,13 +17,18 @@ pub struct Counting {
     read: Arc<Mutex<BTreeMap<String, u64>>>,
     opened: Arc<AtomicU64>,
     listed: Arc<AtomicU64>,
+    /// What was said to be read soon, of each file.
+    announced: Arc<Mutex<BTreeMap<PathBuf, Vec<Range<u64>>>>>,
+    /// Bytes that were read and not announced, by the files' extension.
+    unannounced: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
 #[derive(Debug)]
 struct CountedFile {
     file: Box<dyn StorageFile>,
+    path: PathBuf,
     kind: String,
-    read: Arc<Mutex<BTreeMap<String, u64>>>,
+    storage: Counting,
 }
 
 impl Counting {
@@ -32,12 +38,19 @@ impl Counting {
             read: Arc::default(),
             opened: Arc::default(),
             listed: Arc::default(),
+            announced: Arc::default(),
+            unannounced: Arc::default(),
         }
     }
 
     /// Bytes since the last call, of files with this extension.
     pub fn taken(&self, kind: &str) -> u64 {
         self.read.lock().unwrap().remove(kind).unwrap_or(0)
+    }
+
+    /// Bytes since the last call, of files with this extension, that were read and never announced.
+    pub fn unannounced(&self, kind: &str) -> u64 {
+        self.unannounced.lock().unwrap().remove(kind).unwrap_or(0)
     }
 
     /// Files that were opened since the last call.
@@ -57,7 +70,7 @@ impl Storage for Counting {
         let file = self.storage.open(path, mode)?;
         // Relaxed: a count, read by the thread that opens.
         self.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(Box::new(CountedFile { file, kind, read: Arc::clone(&self.read) }))
+        Ok(Box::new(CountedFile { file, path: path.to_owned(), kind, storage: self.clone() }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
@@ -99,8 +112,22 @@ impl Storage for Counting {
 impl StorageFile for CountedFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read_at(offset, buffer)?;
-        *self.read.lock().unwrap().entry(self.kind.clone()).or_default() += count as u64;
+        let add = |to: &Mutex<BTreeMap<String, u64>>| {
+            *to.lock().unwrap().entry(self.kind.clone()).or_default() += count as u64;
+        };
+        add(&self.storage.read);
+        let announced = self.storage.announced.lock().unwrap();
+        let end = offset + count as u64;
+        let is_within = |it: &Range<u64>| it.start <= offset && end <= it.end;
+        if !announced.get(&self.path).is_some_and(|all| all.iter().any(is_within)) {
+            add(&self.storage.unannounced);
+        }
         Ok(count)
+    }
+
+    fn will_read(&self, offset: u64, len: u64) {
+        let mut announced = self.storage.announced.lock().unwrap();
+        announced.entry(self.path.clone()).or_default().push(offset..offset + len);
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
