@@ -2,7 +2,7 @@
 //!
 //! Made and removed beside a running server, which reads none. A bookmark is made once: a name that
 //! is taken is refused, also when two are made at once. One that is damaged is an error of its own
-//! and hides no other. A bookmark keeps nothing from being removed.
+//! and hides no other. What a bookmark keeps of its point is retention's matter.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::FormatError;
 use crate::format::bookmark::{BOOKMARK_LEN, BOOKMARKS_DIR, Bookmark, BookmarkName, NAME_MAX};
 use crate::repository::Repository;
+use crate::retention::policy::Keep;
 use crate::storage::OpenMode;
 use crate::time;
 use crate::timeline::At;
@@ -45,6 +46,9 @@ pub struct Shown {
     /// When it was made, by the server's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
+    /// How long retention keeps its point, if that is not the policy's matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<String>,
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -181,6 +185,7 @@ impl Found {
                 session: None,
                 time: None,
                 created: None,
+                keep: None,
                 error: Some(error.to_string()),
             },
         }
@@ -195,6 +200,7 @@ impl Shown {
             session: Some(bookmark.session.to_string()),
             time: Some(time::to_text(bookmark.time)),
             created: Some(time::to_text(bookmark.created)),
+            keep: Keep::of_bookmark(bookmark).map(|keep| keep.to_string()),
             error: None,
         }
     }

@@ -8,6 +8,7 @@ use crate::bookmarks::new_name;
 use crate::format::bookmark::BookmarkName;
 use crate::location::{Location, location};
 use crate::point_name::PointName;
+use crate::retention::policy::Keep;
 use crate::trust_cli::TrustPlace;
 
 /// `bookmark`.
@@ -32,7 +33,7 @@ Examples:
   snapless-server bookmark add --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f before-upgrade
   snapless-server bookmark add --repository /srv/snapless \\
-      --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at \"2h ago\" before-the-crash")]
+      --volume 71a27cdd-812a-11d0-bec7-08002be2092f --at \"2h ago\" --keep 90d before-the-crash")]
 pub struct BookmarkAdd {
     /// The repository, and where its acts are noted.
     #[command(flatten)]
@@ -49,6 +50,10 @@ pub struct BookmarkAdd {
     /// The instant: t0, latest, an RFC 3339 time, how long ago, or another bookmark.
     #[arg(long, value_name = WHEN, default_value = "latest")]
     pub at: PointName,
+    /// How long retention keeps the point for it, whatever the policy says of bookmarks: days, weeks or
+    /// hours such as 30d, or forever.
+    #[arg(long, value_name = "TIME", value_parser = keep)]
+    pub keep: Option<Keep>,
     /// The name.
     #[arg(value_name = "NAME", value_parser = new_name)]
     pub name: BookmarkName,
@@ -96,6 +101,13 @@ pub struct BookmarkRemove {
     /// The name.
     #[arg(value_name = "NAME", value_parser = known_name)]
     pub name: BookmarkName,
+}
+
+fn keep(text: &str) -> Result<Keep, String> {
+    match text.parse()? {
+        Keep::For(0) => Err("a bookmark is kept for some time: expected such as 30d".to_owned()),
+        keep => Ok(keep),
+    }
 }
 
 fn known_name(text: &str) -> Result<BookmarkName, &'static str> {

@@ -9,6 +9,7 @@ use crate::cli::{BookmarkAdd, BookmarkCommand, BookmarkList, BookmarkRemove};
 use crate::error::Result;
 use crate::format::bookmark::Bookmark;
 use crate::restore::{Found, PassedOver};
+use crate::retention::policy::Keep;
 use crate::retention::run::check_bookmark;
 use crate::time;
 use crate::trust_cli::TrustPlace;
@@ -48,6 +49,7 @@ fn add(args: &BookmarkAdd) -> Result<()> {
         created: time::now(),
         time: point.time,
         cut: point.cut,
+        keep: args.keep.and_then(Keep::for_bookmark),
     };
     repository.add_bookmark(&bookmark)?;
     let place = (point.time, point.cut);
@@ -64,6 +66,9 @@ fn add(args: &BookmarkAdd) -> Result<()> {
     if !args.json {
         anstream::println!("{GOOD}bookmarked{GOOD:#} {} as {}", args.volume, bookmark.name);
         anstream::println!("as of {time}, session {session}");
+        if let Some(keep) = args.keep {
+            anstream::println!("retention keeps it {}", shown_keep(&keep.to_string()));
+        }
         for note in point_notes(found.passed_over(), gap_since.as_deref()) {
             anstream::eprintln!("{POOR}note{POOR:#}: {note}");
         }
@@ -113,11 +118,18 @@ pub(super) fn print(bookmark: &Shown) {
         Shown { error: Some(error), .. } => {
             anstream::println!("  bookmark {name} {BAD}of no use{BAD:#}: {error}; remove it");
         }
-        Shown { session, time, .. } => {
+        Shown { session, time, keep, .. } => {
             let [session, time] = [session, time].map(|it| it.as_deref().unwrap_or("?"));
-            anstream::println!("  bookmark {name}: {time}, session {session}");
+            let kept = keep.as_deref().map(|keep| format!(", kept {}", shown_keep(keep)));
+            let kept = kept.unwrap_or_default();
+            anstream::println!("  bookmark {name}: {time}, session {session}{kept}");
         }
     }
+}
+
+/// How long a bookmark is kept, behind a verb.
+fn shown_keep(keep: &str) -> String {
+    if keep == Keep::Forever.to_string() { keep.to_owned() } else { format!("for {keep}") }
 }
 
 fn remove(args: &BookmarkRemove) -> Result<()> {

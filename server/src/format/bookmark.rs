@@ -6,6 +6,7 @@
 //! the volume's GUID, so that no name is one that Windows reserves.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use snapless_types::Seq;
@@ -21,6 +22,8 @@ use crate::timeline::Cut;
 pub const BOOKMARKS_DIR: &str = "bookmarks";
 /// Bytes of a file.
 pub const BOOKMARK_LEN: usize = 192;
+/// The number of ticks that stands for "for ever".
+pub const KEEP_FOREVER: NonZeroU64 = NonZeroU64::MAX;
 /// Most characters of a name.
 pub const NAME_MAX: usize = 64;
 
@@ -52,6 +55,9 @@ pub struct Bookmark {
     pub time: FileTime,
     /// The changes that belong to the point's image.
     pub cut: Cut,
+    /// For how many ticks it keeps its point, [`KEEP_FOREVER`] for ever; `None` if the retention policy
+    /// says that.
+    pub keep: Option<NonZeroU64>,
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -70,7 +76,10 @@ struct Raw {
     place: U64,
     name: [u8; NAME_MAX],
     name_len: U32,
-    reserved: [u8; 40],
+    reserved: [u8; 4],
+    /// Ticks; 0 for what the retention policy says.
+    keep: U64,
+    reserved_2: [u8; 28],
     crc: [u8; 4],
 }
 
@@ -143,7 +152,9 @@ impl Bookmark {
             place: U64::new(place),
             name,
             name_len: U32::new(u32::try_from(text.len()).unwrap_or(u32::MAX)),
-            reserved: [0; 40],
+            reserved: [0; 4],
+            keep: U64::new(self.keep.map_or(0, NonZeroU64::get)),
+            reserved_2: [0; 28],
             crc: [0; 4],
         };
         let mut bytes: [u8; BOOKMARK_LEN] = zerocopy::transmute!(raw);
@@ -170,7 +181,8 @@ impl Bookmark {
             _ => return Err(FormatError::Content("point")),
         };
         let Raw { volume, session, created, time, .. } = raw;
-        Ok(Self { name: raw.name()?, volume, session, created, time, cut })
+        let keep = NonZeroU64::new(raw.keep.get());
+        Ok(Self { name: raw.name()?, volume, session, created, time, cut, keep })
     }
 }
 
@@ -197,6 +209,7 @@ mod tests {
             created: FileTime::new(5),
             time: FileTime::new(6),
             cut,
+            keep: None,
         }
     }
 
@@ -206,17 +219,23 @@ mod tests {
         for cut in [Cut::Base, Cut::Through(Seq::new(9)), Cut::Until(instant)] {
             assert_eq!(Bookmark::read(&bookmark(cut).to_bytes()), Ok(bookmark(cut)));
         }
+        for keep in [NonZeroU64::MIN, KEEP_FOREVER] {
+            let bookmark = Bookmark { keep: Some(keep), ..bookmark(Cut::Base) };
+            assert_eq!(Bookmark::read(&bookmark.to_bytes()), Ok(bookmark));
+        }
     }
 
     #[test]
     fn the_files_bytes_are_pinned() {
-        let bytes = bookmark(Cut::Until(Instant::new(3, FileTime::new(7)))).to_bytes();
+        let cut = Cut::Until(Instant::new(3, FileTime::new(7)));
+        let bytes = Bookmark { keep: NonZeroU64::new(8), ..bookmark(cut) }.to_bytes();
         let fields = [5_u64, 6, 2 | 3 << 32, 7].map(u64::to_le_bytes).concat();
         assert_eq!(bytes[..16], *b"SLMARK\0\0\x01\0\0\0\0\0\0\0");
         assert_eq!((&bytes[16..32], &bytes[32..48]), (&[0x11; 16][..], &[0x22; 16][..]));
         assert_eq!(bytes[48..80], fields);
         assert_eq!(&bytes[80..98], b"Before-upgrade_2.1");
         assert_eq!(bytes[144..148], 18_u32.to_le_bytes());
+        assert_eq!((&bytes[148..152], &bytes[152..160]), (&[0; 4][..], &8_u64.to_le_bytes()[..]));
     }
 
     #[test]

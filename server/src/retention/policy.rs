@@ -15,6 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -24,6 +25,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use snapless_wire::id::{FileTime, VolumeGuid};
 
 use crate::error::{Error, Result};
+use crate::format::bookmark::{Bookmark, KEEP_FOREVER};
 use crate::storage::Store;
 
 /// The file's name.
@@ -344,6 +346,24 @@ const UNITS: [(&str, u64); 4] = [
     ("m", 60 * FileTime::TICKS_PER_SECOND),
     ("s", FileTime::TICKS_PER_SECOND),
 ];
+
+impl Keep {
+    /// What a bookmark says ([`Bookmark::keep`]).
+    pub fn of_bookmark(bookmark: &Bookmark) -> Option<Self> {
+        bookmark.keep.map(|keep| match keep {
+            KEEP_FOREVER => Self::Forever,
+            ticks => Self::For(ticks.get()),
+        })
+    }
+
+    /// For a bookmark; `None` for no time at all.
+    pub fn for_bookmark(self) -> Option<NonZeroU64> {
+        match self {
+            Self::Forever => Some(KEEP_FOREVER),
+            Self::For(ticks) => NonZeroU64::new(ticks),
+        }
+    }
+}
 
 impl FromStr for Keep {
     type Err = String;

@@ -12,7 +12,7 @@
 //! # What stays
 //! - All that is younger than `keep_all`. The *boundary* is the last epoch's end, outside every
 //!   gap, that is not; it is not in front of the base image's end.
-//! - Of what is older the points of the [`super::grid`], and those with a bookmark.
+//! - Of what is older the points of the [`super::grid`], and those with a bookmark, which may say itself how long.
 //! - The newest session that has a point, and every newer one.
 //!
 //! An older session of which nothing else stays goes whole.
@@ -63,6 +63,8 @@ pub struct Named {
     pub at: Instant,
     /// When the bookmark was made, by the server's clock.
     pub created: FileTime,
+    /// How long it keeps the point; `None` if the policy says that.
+    pub keep: Option<Keep>,
 }
 
 /// What becomes of a session.
@@ -210,7 +212,8 @@ impl One<'_> {
 
     /// True if a bookmark keeps its point no longer. The server's clock alone does not end it.
     fn is_over(&self, named: &Named) -> bool {
-        let Keep::For(keep) = self.policy.bookmarks else { return false };
+        let keep = named.keep.unwrap_or(self.policy.bookmarks);
+        let Keep::For(keep) = keep else { return false };
         let since = self.now.get().saturating_sub(named.created.get());
         since.min(self.ages.age(self.session.timeline, named.at)) >= keep
     }

@@ -12,6 +12,7 @@ use super::select::{Ages, Candidate, Named, Session};
 use crate::clock::Instant;
 use crate::error::{Error, Result};
 use crate::fold::resolve;
+use crate::format::bookmark::Bookmark;
 use crate::format::session::SessionHeader;
 use crate::reader::{Located, SessionReader, Wanted, with_indices};
 use crate::repository::{Presence, Repository};
@@ -89,8 +90,7 @@ impl Volume {
                 Err(error) => return Err(error),
             }
             let mine = bookmarks.iter().filter(|it| it.session == id);
-            let named = mine.map(|it| (it.cut, it.time, it.created));
-            session.bookmarks = named.filter_map(|it| session.named(it)).collect();
+            session.bookmarks = mine.filter_map(|it| session.named(it)).collect();
             sound.push(session);
         }
         this.sessions = sound;
@@ -250,12 +250,13 @@ impl Surveyed {
     }
 
     /// A bookmark's point, if it can be restored.
-    fn named(&self, (cut, time, created): (Cut, FileTime, FileTime)) -> Option<Named> {
+    fn named(&self, bookmark: &Bookmark) -> Option<Named> {
+        let Bookmark { cut, time, created, .. } = *bookmark;
         let at = At::Exact { time, cut };
         resolve(self.reader.history(), self.timeline(), at).ok()?;
         let kept = self.candidates.iter().find(|it| it.cut == cut);
         let at = kept.map_or_else(|| instant(self.timeline(), cut, time), |it| it.at);
-        Some(Named { cut, at, created })
+        Some(Named { cut, at, created, keep: Keep::of_bookmark(bookmark) })
     }
 }
 

@@ -460,6 +460,7 @@ fn bookmarks_go_with_their_sessions_and_replace_none() {
         created: FileTime::new(common::T0),
         time: FileTime::new(machine.driver.time),
         cut: Cut::Through(Seq::new(seq)),
+        keep: None,
     };
     for (name, seq) in [("one", 5), ("two", 6), ("gone", 7)] {
         from.add_bookmark(&bookmark(name, seq)).unwrap();

@@ -143,6 +143,7 @@ fn a_bookmark_among_objects_is_made_once_and_removed() {
         created: FileTime::new(created),
         time: FileTime::new(common::T0),
         cut: Cut::Base,
+        keep: None,
     };
     let repository = repository.repository();
     // The answer to its creation is lost.

@@ -114,6 +114,7 @@ fn bookmark(root: &Path, session: SessionId) {
         created: day(NOW),
         time: found.point().time,
         cut: found.point().cut,
+        keep: None,
     };
     repository.add_bookmark(&bookmark).unwrap();
 }

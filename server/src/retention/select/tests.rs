@@ -261,8 +261,9 @@ fn a_bookmark_keeps_its_point_until_it_is_over() {
     let Candidate { cut, at, .. } = history.candidates[10];
     let mut session = history.session();
     let created = FileTime::new(history.now().get() - 20 * DAY);
-    session.bookmarks.push(Named { cut, at, created });
-    session.bookmarks.push(Named { cut: Cut::Base, at, created });
+    let named = Named { cut, at, created, keep: None };
+    session.bookmarks.push(named);
+    session.bookmarks.push(Named { cut: Cut::Base, ..named });
     let points =
         |text: &str, now: FileTime| match &select(&policy(text), &[session.clone()], now)[0] {
             Verdict::Fold { points, .. } => points.clone(),
@@ -273,6 +274,24 @@ fn a_bookmark_keeps_its_point_until_it_is_over() {
     let far = FileTime::new(history.now().get() + 900 * DAY);
     let kept = points("keep_all = \"1d\"\nbookmarks = \"35d\"", far);
     assert_eq!(kept, [Cut::Base, cut], "the server's clock alone ends no bookmark");
+}
+
+#[test]
+fn a_bookmark_may_say_itself_how_long_it_keeps_its_point() {
+    let history = History::new("2026-01-01T00:00:00Z").run(30 * DAY, HOUR);
+    let mut session = history.session();
+    let created = FileTime::new(history.now().get() - 20 * DAY);
+    for (index, keep) in [(10, "20d"), (11, "20d 1s"), (12, "forever")] {
+        let Candidate { cut, at, .. } = history.candidates[index];
+        session.bookmarks.push(Named { cut, at, created, keep: Some(keep.parse().unwrap()) });
+    }
+    let stay = [11, 12].map(|index| history.candidates[index].cut);
+    for policy_says in ["forever", "1d"] {
+        let text = format!("keep_all = \"1d\"\nbookmarks = \"{policy_says}\"");
+        let verdict = &select(&policy(&text), &[session.clone()], history.now())[0];
+        let Verdict::Fold { points, .. } = verdict else { panic!("{verdict:?}") };
+        assert_eq!(points[..], stay, "whatever the policy says: {policy_says}");
+    }
 }
 
 #[test]
