@@ -26,6 +26,7 @@ use crate::format::sessions::{
     SESSIONS_FILE, forgotten_file, known_file, removed_file, session_of_name,
 };
 use crate::format::slots::SLOTS_FILE_LEN;
+use crate::pin::{Pin, Pins};
 use crate::reader::SessionReader;
 use crate::seal::{KeySource, RepositoryKey, Seal};
 use crate::storage::local::LocalStorage;
@@ -152,6 +153,12 @@ impl Repository {
     #[must_use]
     pub fn pinned_for(self, command: &'static str) -> Self {
         Self { command: Some(command), ..self }
+    }
+
+    /// Pins a session, whatever became of its header, if a command is named.
+    pub fn pin(&self, volume: VolumeGuid, session: SessionId) -> Option<Pin> {
+        let pins = Pins::of_session(&self.store, volume, session);
+        self.command.map(|command| pins.hold(command))
     }
 
     /// Opens a session's stream; pins it if a command is named.

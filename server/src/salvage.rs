@@ -71,6 +71,8 @@ pub fn salvage_to<T: Target>(
     mut progress: impl FnMut(Progress),
 ) -> Result<(Report, T)> {
     let session = choose(repository, source)?;
+    // As every reader does, before it is read which history is the newest.
+    let _pin = repository.pin(source.volume, session);
     let stored = Stored::find(repository, source, session)?;
     let total = 2 * stored.bytes;
     let begin = stored.begin.as_ref();

@@ -29,9 +29,9 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     let repository = if is_salvage {
         Repository::to_salvage_in(args.point.place.repository.store()?)
     } else {
-        args.point.place.repository.open()?.pinned_for("restore")
+        args.point.place.repository.open()?
     };
-    let repository = repository.unlock(&args.point.key.source())?;
+    let repository = repository.pinned_for("restore").unlock(&args.point.key.source())?;
     let request = Request {
         source: args.point.source(&repository)?,
         to: args.to,

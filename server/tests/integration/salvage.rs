@@ -7,10 +7,12 @@ use crate::common::{self, BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME, base_i
 use snapless_server::bytes::Bytes;
 use snapless_server::error::{Error, Result};
 use snapless_server::format::repository::session_dir;
+use snapless_server::pin::Pins;
 use snapless_server::repository::Repository;
 use snapless_server::restore::{Request, Source};
 use snapless_server::salvage::{Report, salvage};
 use snapless_server::stop::StopFlag;
+use snapless_server::storage::Store;
 use snapless_server::timeline::At;
 use snapless_server::verify::verify;
 use snapless_types::RecordKind;
@@ -79,6 +81,25 @@ fn a_sound_session_is_salvaged_whole_and_as_it_is_restored() {
         assert!(found == common::image(&root, at).unwrap().1, "{at:?}");
     }
     assert!(salvaged(&root, At::Latest).unwrap().1 == image);
+}
+
+#[test]
+fn a_salvage_holds_a_pin_while_it_reads() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    stored(&root, 1 << 20);
+    let source = Source { volume: VOLUME, session: None, at: At::Latest };
+    let to = root.with_extension("salvaged");
+    let request = Request { source, to, force: true, other_sector_size: false };
+    let repository = Repository::to_salvage(&root).pinned_for("restore");
+    let pins = Pins::of_session(&Store::local(&root), VOLUME, SESSION);
+    let mut held = Vec::new();
+    salvage(&repository, &request, &StopFlag::default(), |_| {
+        held.extend(pins.holders().unwrap().into_iter().map(|it| it.command));
+    })
+    .unwrap();
+    assert!(!held.is_empty() && held.iter().all(|command| command == "restore"), "{held:?}");
+    assert!(!pins.any_held().unwrap());
 }
 
 #[test]
