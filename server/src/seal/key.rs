@@ -203,7 +203,8 @@ impl KeyFile {
         key.map(Self).ok_or_else(|| Error::NotAKeyFile(path.to_owned()))
     }
 
-    /// Makes the file durably; it is its owner's alone, and no file is replaced.
+    /// Makes the file durably: whole, or not at all. It is its owner's alone, and no file is
+    /// replaced.
     fn make(&self, path: &Path) -> Result<()> {
         let mut text = Zeroizing::new(String::with_capacity(128));
         text.push_str(KEY_FILE_PREFIX);
@@ -217,10 +218,17 @@ impl KeyFile {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         private::only_owner(&mut options);
-        let mut file = options.open(path).map_err(Error::file("create", path))?;
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        let folder = folders::of(path);
+        let made = tempfile::Builder::new()
+            .prefix(".snapless-")
+            .suffix(".key")
+            .make_in(folder, |path| options.open(path));
+        let mut file = made.map_err(Error::file("create", path))?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all());
         written.map_err(Error::file("write", path))?;
-        folders::sync(folders::of(path)).map_err(Error::file("sync", path))
+        let named = file.persist_noclobber(path).map_err(|refused| refused.error);
+        named.map_err(Error::file("create", path))?;
+        folders::sync(folder).map_err(Error::file("sync", path))
     }
 
     fn id(&self) -> Result<KeyId> {
