@@ -8,6 +8,7 @@ use snapless_trust::server::ServerTrust;
 use crate::location::Location;
 
 use super::console::POOR;
+use super::output::errln;
 
 /// Notes an act, if there is a log. Where it cannot be written, the act counts for more.
 pub(super) fn note(repository: &Location, trust: Option<&Path>, act: Act, about: &str) {
@@ -17,6 +18,6 @@ pub(super) fn note(repository: &Location, trust: Option<&Path>, act: Act, about:
     }
     let noted = ServerTrust::open(&folder).and_then(|trust| trust.note_act(act, about));
     if let Err(error) = noted {
-        anstream::eprintln!("{POOR}note{POOR:#}: the audit log lacks this: {error}");
+        errln!("{POOR}note{POOR:#}: the audit log lacks this: {error}");
     }
 }

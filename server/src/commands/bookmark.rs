@@ -16,6 +16,7 @@ use crate::trust_cli::TrustPlace;
 
 use super::audit::{self, Act};
 use super::console::{BAD, GOOD, POOR, on_signal, point_notes, print_json};
+use super::output::{errln, outln};
 
 pub(super) fn run(command: &BookmarkCommand) -> Result<ExitCode> {
     match command {
@@ -64,13 +65,13 @@ fn add(args: &BookmarkAdd) -> Result<()> {
     audit::note(repository, trust.as_deref(), Act::BookmarkAdded, &about);
     let gap_since = point.gap_since.map(time::to_text);
     if !args.json {
-        anstream::println!("{GOOD}bookmarked{GOOD:#} {} as {}", args.volume, bookmark.name);
-        anstream::println!("as of {time}, session {session}");
+        outln!("{GOOD}bookmarked{GOOD:#} {} as {}", args.volume, bookmark.name);
+        outln!("as of {time}, session {session}");
         if let Some(keep) = args.keep {
-            anstream::println!("retention keeps it {}", shown_keep(&keep.to_string()));
+            outln!("retention keeps it {}", shown_keep(&keep.to_string()));
         }
         for note in point_notes(found.passed_over(), gap_since.as_deref()) {
-            anstream::eprintln!("{POOR}note{POOR:#}: {note}");
+            errln!("{POOR}note{POOR:#}: {note}");
         }
         return Ok(());
     }
@@ -100,10 +101,10 @@ fn list(args: &BookmarkList) -> Result<()> {
         return print_json(&lines);
     }
     if lines.is_empty() {
-        anstream::println!("no bookmarks yet");
+        outln!("no bookmarks yet");
     }
     for of_volume in lines.chunk_by(|one, next| one.volume == next.volume) {
-        anstream::println!("volume {}", of_volume[0].volume);
+        outln!("volume {}", of_volume[0].volume);
         for Line { bookmark, .. } in of_volume {
             print(bookmark);
         }
@@ -116,13 +117,13 @@ pub(super) fn print(bookmark: &Shown) {
     let name = &bookmark.name;
     match bookmark {
         Shown { error: Some(error), .. } => {
-            anstream::println!("  bookmark {name} {BAD}of no use{BAD:#}: {error}; remove it");
+            outln!("  bookmark {name} {BAD}of no use{BAD:#}: {error}; remove it");
         }
         Shown { session, time, keep, .. } => {
             let [session, time] = [session, time].map(|it| it.as_deref().unwrap_or("?"));
             let kept = keep.as_deref().map(|keep| format!(", kept {}", shown_keep(keep)));
             let kept = kept.unwrap_or_default();
-            anstream::println!("  bookmark {name}: {time}, session {session}{kept}");
+            outln!("  bookmark {name}: {time}, session {session}{kept}");
         }
     }
 }
@@ -137,6 +138,6 @@ fn remove(args: &BookmarkRemove) -> Result<()> {
     let about = format!("volume {}, {}", args.volume, args.name);
     let TrustPlace { repository, trust } = &args.place;
     audit::note(repository, trust.as_deref(), Act::BookmarkRemoved, &about);
-    anstream::println!("{GOOD}removed{GOOD:#} bookmark {} of volume {}", args.name, args.volume);
+    outln!("{GOOD}removed{GOOD:#} bookmark {} of volume {}", args.name, args.volume);
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::retention::run::{
 use crate::time;
 
 use super::console::{BAD, EXIT_DAMAGE, GOOD, POOR, bytes, on_signal, tell};
+use super::output::outln;
 use super::progress::Bar;
 
 /// What became of each volume.
@@ -41,24 +42,24 @@ pub(super) fn run(args: &cli::Compact) -> Result<ExitCode> {
 }
 
 fn print(report: &Report) {
-    anstream::println!("volume {}", report.volume);
+    outln!("volume {}", report.volume);
     if report.sessions.is_empty() {
-        anstream::println!("  everything is kept: `snapless-server retention set` changes that");
+        outln!("  everything is kept: `snapless-server retention set` changes that");
     }
     for Session { session, outcome } in &report.sessions {
         match outcome {
             Outcome::Kept | Outcome::NotWorth { .. } => {
-                anstream::println!("  session {session}: nothing to fold");
+                outln!("  session {session}: nothing to fold");
             }
-            Outcome::Served => anstream::println!("  session {session}: in use, stays for now"),
+            Outcome::Served => outln!("  session {session}: in use, stays for now"),
             Outcome::NotFolded { error } => {
-                anstream::println!("  session {session}: {POOR}not folded{POOR:#}: {error}");
+                outln!("  session {session}: {POOR}not folded{POOR:#}: {error}");
             }
             Outcome::Damaged { error } => {
-                anstream::println!("  session {session}: {BAD}damaged{BAD:#}, stays: {error}");
+                outln!("  session {session}: {BAD}damaged{BAD:#}, stays: {error}");
             }
             Outcome::Folded { from, points, removed_bytes, is_pinned, .. } => {
-                anstream::println!(
+                outln!(
                     "  session {session}: {GOOD}folded{GOOD:#}; every instant from {from} on, and \
                      {points} point(s) before it; {} removed",
                     bytes(*removed_bytes)
@@ -67,7 +68,7 @@ fn print(report: &Report) {
             }
             Outcome::Removed { removed_bytes, is_pinned } => {
                 let removed = bytes(*removed_bytes);
-                anstream::println!("  session {session}: {GOOD}removed{GOOD:#}; {removed} removed");
+                outln!("  session {session}: {GOOD}removed{GOOD:#}; {removed} removed");
                 print_pinned(*is_pinned);
             }
         }
@@ -76,7 +77,7 @@ fn print(report: &Report) {
 
 fn print_pinned(is_pinned: bool) {
     if is_pinned {
-        anstream::println!(
+        outln!(
             "    {POOR}note{POOR:#}: it is read; what is garbage is removed by the next `gc`, or by \
              the server"
         );

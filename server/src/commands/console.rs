@@ -1,6 +1,6 @@
 //! What the subcommands share: exit codes, colours, signals, logs, reports as JSON.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -13,6 +13,8 @@ use crate::repository::Repository;
 use crate::restore::PassedOver;
 use crate::stop::StopFlag;
 use crate::time;
+
+use super::output;
 
 /// Failed.
 pub(super) const EXIT_FAILED: u8 = 1;
@@ -38,6 +40,7 @@ pub(super) fn on_signal(also: impl Fn() + Send + 'static) -> Result<StopFlag> {
     ctrlc::set_handler(move || {
         flag.set();
         also();
+        output::end_if_stalled();
     })?;
     Ok(stop)
 }
@@ -47,8 +50,8 @@ pub(super) fn print_json(report: &(impl Serialize + ?Sized)) -> Result<()> {
     let failed = |error: serde_json::Error| Error::Report(error.into());
     let mut text = serde_json::to_vec_pretty(report).map_err(failed)?;
     text.push(b'\n');
-    let mut out = io::stdout().lock();
-    out.write_all(&text).and_then(|()| out.flush()).map_err(Error::Report)
+    output::whole(&text);
+    Ok(())
 }
 
 /// Prints a report: as JSON, or as `print` does it for people.

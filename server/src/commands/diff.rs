@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::point_name::PointName;
 
 use super::console::{POOR, bytes, on_signal, tell};
+use super::output::outln;
 use super::progress::Bar;
 
 /// Ranges that are printed; all of them are in the report as JSON.
@@ -33,28 +34,24 @@ pub(super) fn run(args: &cli::Diff) -> Result<ExitCode> {
 }
 
 fn print(report: &Report) {
-    anstream::println!("volume {}", report.volume);
+    outln!("volume {}", report.volume);
     print_side("from", &report.from);
     print_side("to", &report.to);
     for range in report.changed.iter().take(LINES_MAX) {
-        anstream::println!("  {} bytes at {}", range.len, range.offset);
+        outln!("  {} bytes at {}", range.len, range.offset);
     }
     let more = report.changed.len().saturating_sub(LINES_MAX);
     if more > 0 {
-        anstream::println!("  and {more} more ranges, listed with --json");
+        outln!("  and {more} more ranges, listed with --json");
     }
     let verb = if report.by_content { "differ" } else { "may differ" };
-    anstream::println!(
-        "{} in {} range(s) {verb}",
-        bytes(report.changed_bytes),
-        report.changed.len()
-    );
+    outln!("{} in {} range(s) {verb}", bytes(report.changed_bytes), report.changed.len());
 }
 
 fn print_side(name: &str, side: &Side) {
-    anstream::println!("  {name:<4} {}, session {}", side.time, side.session);
+    outln!("  {name:<4} {}, session {}", side.time, side.session);
     if side.unreadable_bytes > 0 {
-        anstream::println!(
+        outln!(
             "       {POOR}unreadable{POOR:#}: {} bytes, which the disk could not read, are zeros",
             side.unreadable_bytes
         );

@@ -12,6 +12,7 @@ use crate::seal::KeySource;
 use super::audit::{self, Act};
 use super::console::{BAD, GOOD, tell};
 use super::key::{keep_key_out, warn_of_loss};
+use super::output::outln;
 use super::transfer::{Target, exit_code, keep_apart, print, transfer};
 
 pub(super) fn run(args: &cli::Export) -> Result<ExitCode> {
@@ -60,13 +61,13 @@ fn print_export(report: &Report, finished: Option<usize>, args: &cli::Export) {
     };
     match finished {
         Some(sessions) => {
-            anstream::println!("{GOOD}complete{GOOD:#}: {dir} has {sessions} session(s)");
-            anstream::println!("next: at the other server, with its repository and the disk:");
-            anstream::println!("  snapless-server import --from {dir}{key} --repository DIR");
+            outln!("{GOOD}complete{GOOD:#}: {dir} has {sessions} session(s)");
+            outln!("next: at the other server, with its repository and the disk:");
+            outln!("  snapless-server import --from {dir}{key} --repository DIR");
             warn_of_loss(&args.encryption);
         }
         None if args.options.dry_run => {}
-        None => anstream::println!(
+        None => outln!(
             "{BAD}not complete{BAD:#}: `import` refuses {dir} until `export` has ended without a failure"
         ),
     }

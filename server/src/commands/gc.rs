@@ -10,6 +10,7 @@ use crate::retention::gc::{File, Report, collect};
 use crate::retention::run::{Alone, open_by_hand};
 
 use super::console::{BAD, EXIT_DAMAGE, POOR, bytes, on_signal, tell};
+use super::output::outln;
 
 pub(super) fn run(args: &cli::Gc) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
@@ -28,10 +29,10 @@ pub(super) fn run(args: &cli::Gc) -> Result<ExitCode> {
 
 fn print(report: &Report, is_dry: bool) {
     for File { file, bytes: len, reason } in &report.files {
-        anstream::println!("{file}  {}  {reason}", bytes(*len));
+        outln!("{file}  {}  {reason}", bytes(*len));
     }
     for pin in &report.pins {
-        anstream::println!(
+        outln!(
             "{POOR}pinned{POOR:#}: session {} is read by `{}`, process {}, since {}",
             pin.session,
             pin.command,
@@ -40,15 +41,12 @@ fn print(report: &Report, is_dry: bool) {
         );
     }
     for damaged in &report.damaged {
-        anstream::println!("{BAD}damaged{BAD:#}: session {}: {}", damaged.session, damaged.error);
+        outln!("{BAD}damaged{BAD:#}: session {}: {}", damaged.session, damaged.error);
     }
     let (count, all) = (report.files.len(), bytes(report.bytes));
     if is_dry {
-        anstream::println!("{count} file(s) of garbage, {all}");
+        outln!("{count} file(s) of garbage, {all}");
     } else {
-        anstream::println!(
-            "{count} file(s) of garbage, {all}; {} removed",
-            bytes(report.removed_bytes)
-        );
+        outln!("{count} file(s) of garbage, {all}; {} removed", bytes(report.removed_bytes));
     }
 }

@@ -9,6 +9,7 @@ use crate::export;
 use crate::time;
 
 use super::console::tell;
+use super::output::outln;
 use super::transfer::{Target, exit_code, keep_apart, print, transfer};
 
 pub(super) fn run(args: &cli::Import) -> Result<ExitCode> {
@@ -25,7 +26,7 @@ pub(super) fn run(args: &cli::Import) -> Result<ExitCode> {
     let (report, _) = transfer(&from, target, &wanted, &args.options)?;
     tell(&report, args.options.json, |report| {
         let (place, time) = (&found.origin.place, time::to_text(found.time));
-        anstream::println!("an export of {place}, finished at {time}");
+        outln!("an export of {place}, finished at {time}");
         print(report);
     })?;
     Ok(exit_code(&report))

@@ -7,14 +7,15 @@ use crate::error::Result;
 
 use super::console::GOOD;
 use super::key::{keep_key_out, warn_of_loss};
+use super::output::outln;
 
 pub(super) fn run(args: &Init) -> Result<ExitCode> {
     let Init { repository, compression, encryption } = args;
     keep_key_out(encryption, repository)?;
     drop(repository.init(*compression, encryption)?);
     let trust = if repository.directory().is_some() { "" } else { " --trust DIR" };
-    anstream::println!("{GOOD}made{GOOD:#} a repository in {repository}");
+    outln!("{GOOD}made{GOOD:#} a repository in {repository}");
     warn_of_loss(encryption);
-    anstream::println!("next: snapless-server ca init --repository {repository}{trust}");
+    outln!("next: snapless-server ca init --repository {repository}{trust}");
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use crate::location::Location;
 use crate::seal::KeySource;
 
 use super::console::POOR;
+use super::output::outln;
 
 /// Refuses a key whose file is in the repository: who has the one would have the other.
 pub(super) fn keep_key_out(key: &KeySource, repository: &Location) -> Result<()> {
@@ -23,7 +24,7 @@ pub(super) fn warn_of_loss(key: &KeySource) {
         KeySource::KeyFile(path) => format!("the key file {}", path.display()),
         KeySource::PassphraseFile(_) => "the passphrase".to_owned(),
     };
-    anstream::println!(
+    outln!(
         "{POOR}note{POOR:#}: without {what} all content of the repository is lost: keep a copy \
          elsewhere"
     );

@@ -8,6 +8,7 @@ use crate::list::{Content, Latest, Session, Stream, Volume, list};
 
 use super::bookmark;
 use super::console::{BAD, GOOD, POOR, bytes, duration, on_signal, tell, warn_of_shortage};
+use super::output::outln;
 
 pub(super) fn run(args: &cli::List) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
@@ -20,26 +21,26 @@ pub(super) fn run(args: &cli::List) -> Result<ExitCode> {
 
 fn print(volumes: &[Volume]) {
     if volumes.is_empty() {
-        anstream::println!("no volumes yet");
+        outln!("no volumes yet");
     }
     for volume in volumes {
-        anstream::println!("volume {}", volume.volume);
+        outln!("volume {}", volume.volume);
         for session in &volume.sessions {
             print_session(session);
         }
         if let (Some(latest), [_, _, ..]) = (&volume.latest, &volume.sessions[..]) {
             let Latest { session, time, rpo_seconds } = latest;
             let ago = duration(*rpo_seconds);
-            anstream::println!("  latest is {time} of session {session}, {ago} ago");
+            outln!("  latest is {time} of session {session}, {ago} ago");
         }
         volume.bookmarks.iter().for_each(bookmark::print);
     }
 }
 
 fn print_session(session: &Session) {
-    anstream::println!("  session {}", session.session);
+    outln!("  session {}", session.session);
     if let Some(shape) = &session.shape {
-        anstream::println!(
+        outln!(
             "    volume    {} ({} bytes), sectors of {}, blocks of {}",
             bytes(shape.length),
             shape.length,
@@ -48,23 +49,23 @@ fn print_session(session: &Session) {
         );
     }
     match &session.content {
-        Content::Empty => anstream::println!("    state     nothing acknowledged yet"),
+        Content::Empty => outln!("    state     nothing acknowledged yet"),
         Content::FirstSync(stream) => {
-            anstream::println!("    state     {POOR}first sync{POOR:#} {} %", percent(stream));
+            outln!("    state     {POOR}first sync{POOR:#} {} %", percent(stream));
             print_stream(stream);
         }
         Content::Gap(stream) => {
-            anstream::println!("    state     {BAD}in a gap{BAD:#}");
+            outln!("    state     {BAD}in a gap{BAD:#}");
             print_stream(stream);
         }
         Content::Complete(stream) => {
-            anstream::println!("    state     {GOOD}complete{GOOD:#}");
+            outln!("    state     {GOOD}complete{GOOD:#}");
             print_stream(stream);
         }
         Content::Damaged { error, points } => {
-            anstream::println!("    state     {BAD}damaged{BAD:#}: {error}");
+            outln!("    state     {BAD}damaged{BAD:#}: {error}");
             for points in points {
-                anstream::println!("    points    {} to {}", points.from, points.to);
+                outln!("    points    {} to {}", points.from, points.to);
             }
         }
     }
@@ -73,26 +74,26 @@ fn print_session(session: &Session) {
 fn print_stream(stream: &Stream) {
     let t0 = stream.t0.as_deref().unwrap_or("unknown: its record was never acknowledged");
     let whole = if stream.t0_restorable { "" } else { " (cannot be restored)" };
-    anstream::println!("    t0        {t0}{whole}");
+    outln!("    t0        {t0}{whole}");
     match (&stream.latest, stream.rpo_seconds) {
         (Some(latest), Some(rpo)) => {
-            anstream::println!("    latest    {latest}, {} ago", duration(rpo));
+            outln!("    latest    {latest}, {} ago", duration(rpo));
         }
-        _ => anstream::println!("    latest    none yet"),
+        _ => outln!("    latest    none yet"),
     }
     for points in &stream.points {
-        anstream::println!("    points    {} to {}", points.from, points.to);
+        outln!("    points    {} to {}", points.from, points.to);
     }
     if let Some(from) = &stream.whole_from {
-        anstream::println!("    folded    before {from} only these points are kept");
+        outln!("    folded    before {from} only these points are kept");
     }
     if stream.excluded_bytes > 0 {
         let excluded = bytes(stream.excluded_bytes);
-        anstream::println!("    excluded  {excluded} of paging, swap and hibernation files");
+        outln!("    excluded  {excluded} of paging, swap and hibernation files");
     }
     let [now, at_t0] = [stream.blocks_with_holes, stream.blocks_with_holes_at_t0];
     if now + at_t0 > 0 {
-        anstream::println!(
+        outln!(
             "    {POOR}holes{POOR:#}     {now} block(s) that the volume's disk could not read, {at_t0} \
              of the t0 image: zeros there"
         );
@@ -100,12 +101,12 @@ fn print_stream(stream: &Stream) {
     for gap in &stream.gaps {
         match &gap.to {
             Some(to) => {
-                anstream::println!("    gap       {} to {to}: {}", gap.from, gap.reason_text);
+                outln!("    gap       {} to {to}: {}", gap.from, gap.reason_text);
             }
-            None => anstream::println!("    gap       since {}: {}", gap.from, gap.reason_text),
+            None => outln!("    gap       since {}: {}", gap.from, gap.reason_text),
         }
     }
-    anstream::println!(
+    outln!(
         "    stored    {}, {} records, {} epochs, {} gap(s)",
         bytes(stream.stored_bytes),
         stream.records,

@@ -14,6 +14,7 @@ mod init;
 mod key;
 mod list;
 mod mount;
+mod output;
 mod points;
 mod progress;
 mod rekey;
@@ -35,6 +36,7 @@ use self::console::{
     BAD, EXIT_DAMAGE, EXIT_FAILED, EXIT_NOT_RESTORABLE, EXIT_STOPPED, log_as_command,
     log_as_service,
 };
+use self::output::errln;
 
 /// Runs the subcommand of the command line.
 pub fn run(cli: Cli) -> ExitCode {
@@ -64,10 +66,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Upgrade(args) => upgrade::run(&args),
         Command::Trust(command) => trust::run(command),
     };
-    match result {
+    let verdict = match result {
         Ok(code) => code,
         Err(error) => {
-            anstream::eprintln!("{BAD}error{BAD:#}: {error}");
+            errln!("{BAD}error{BAD:#}: {error}");
             ExitCode::from(match error {
                 Error::NotRestorable { .. } => EXIT_NOT_RESTORABLE,
                 Error::Damaged { .. } => EXIT_DAMAGE,
@@ -75,5 +77,6 @@ pub fn run(cli: Cli) -> ExitCode {
                 _ => EXIT_FAILED,
             })
         }
-    }
+    };
+    output::exit_code(verdict)
 }

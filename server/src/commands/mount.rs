@@ -1,6 +1,5 @@
 //! `snapless-server mount`.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -15,6 +14,7 @@ use crate::trust_cli::TrustPlace;
 
 use super::audit::{self, Act};
 use super::console::{POOR, on_signal, point_notes, print_json};
+use super::output::{self, errln, outln};
 use super::progress::Bar;
 
 pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
@@ -49,8 +49,9 @@ pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
     if args.json {
         print_json(&report)?;
     } else {
-        print(&report, &mount, args.writable).map_err(Error::Report)?;
+        print(&report, &mount, args.writable);
     }
+    output::check()?;
     mount.run();
     Ok(ExitCode::SUCCESS)
 }
@@ -127,29 +128,27 @@ impl Report {
     }
 }
 
-fn print(report: &Report, mount: &Mount, is_writable: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+fn print(report: &Report, mount: &Mount, is_writable: bool) {
     let Report { volume, session, time, uri, .. } = report;
     let export = mount.export();
     let access = if is_writable { "what is written goes at the end" } else { "read-only" };
-    writeln!(out, "serving {volume} as of {time}, session {session}, until Ctrl-C; {access}")?;
-    writeln!(out, "{uri}")?;
-    writeln!(out, "  qemu-img convert -p -O qcow2 '{uri}' volume.qcow2")?;
+    outln!("serving {volume} as of {time}, session {session}, until Ctrl-C; {access}");
+    outln!("{uri}");
+    outln!("  qemu-img convert -p -O qcow2 '{uri}' volume.qcow2");
     let place = match mount.address() {
         Address::Tcp(address) => format!("{} {}", address.ip(), address.port()),
         Address::Unix(path) => format!("-unix '{}'", path.display()),
     };
     let access = if is_writable { "" } else { " -readonly" };
-    writeln!(out, "  nbd-client {place} /dev/nbd0{access} -name {export}")?;
+    outln!("  nbd-client {place} /dev/nbd0{access} -name {export}");
     for note in point_notes(&report.passed_over, report.gap_since.as_deref()) {
-        anstream::eprintln!("{POOR}note{POOR:#}: {note}");
+        errln!("{POOR}note{POOR:#}: {note}");
     }
     if report.unreadable_bytes > 0 {
-        anstream::eprintln!(
+        errln!(
             "{POOR}unreadable{POOR:#}: {} bytes, which the disk could not read, are zeros; \
              `restore` lists them",
             report.unreadable_bytes
         );
     }
-    out.flush()
 }

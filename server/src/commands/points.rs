@@ -9,6 +9,7 @@ use crate::points::{Report, Request, Session, points};
 
 use super::bookmark;
 use super::console::{BAD, GOOD, POOR, duration, on_signal, tell};
+use super::output::outln;
 use super::progress::Bar;
 
 pub(super) fn run(args: &cli::Points) -> Result<ExitCode> {
@@ -24,19 +25,17 @@ pub(super) fn run(args: &cli::Points) -> Result<ExitCode> {
 }
 
 fn print(report: &Report) {
-    anstream::println!("volume {}", report.volume);
+    outln!("volume {}", report.volume);
     for session in &report.sessions {
-        anstream::println!("  session {}", session.listed.session);
+        outln!("  session {}", session.listed.session);
         match &session.listed.content {
             Content::Damaged { error, points } => {
-                anstream::println!("    {BAD}damaged{BAD:#}: {error}");
+                outln!("    {BAD}damaged{BAD:#}: {error}");
                 points.iter().for_each(print_points);
             }
-            Content::Empty => anstream::println!("    nothing acknowledged yet"),
+            Content::Empty => outln!("    nothing acknowledged yet"),
             Content::FirstSync(stream) => {
-                anstream::println!(
-                    "    {POOR}no points yet{POOR:#}: the first sync is not complete"
-                );
+                outln!("    {POOR}no points yet{POOR:#}: the first sync is not complete");
                 print_stream(session, stream);
             }
             Content::Gap(stream) | Content::Complete(stream) => print_stream(session, stream),
@@ -46,35 +45,35 @@ fn print(report: &Report) {
 }
 
 fn print_points(points: &Points) {
-    anstream::println!("    {GOOD}points{GOOD:#}  {} to {}", points.from, points.to);
+    outln!("    {GOOD}points{GOOD:#}  {} to {}", points.from, points.to);
 }
 
 fn print_stream(session: &Session, stream: &Stream) {
     if let Some(t0) = &stream.t0 {
         let whole = if stream.t0_restorable { "" } else { " (cannot be restored)" };
-        anstream::println!("    t0      {t0}{whole}");
+        outln!("    t0      {t0}{whole}");
     }
     stream.points.iter().for_each(print_points);
     if let Some(from) = &stream.whole_from {
-        anstream::println!("    folded  before {from} only these points are kept");
+        outln!("    folded  before {from} only these points are kept");
     }
     for gap in &stream.gaps {
         let reason = gap.reason_text;
         match &gap.to {
             Some(to) => {
-                anstream::println!("    {BAD}gap{BAD:#}     {} to {to}: {reason}", gap.from);
+                outln!("    {BAD}gap{BAD:#}     {} to {to}: {reason}", gap.from);
             }
-            None => anstream::println!("    {BAD}gap{BAD:#}     since {}: {reason}", gap.from),
+            None => outln!("    {BAD}gap{BAD:#}     since {}: {reason}", gap.from),
         }
     }
     for quiet in &session.quiet {
         let length = duration(quiet.seconds);
-        anstream::println!("    quiet   {} to {}, {length}", quiet.from, quiet.to);
+        outln!("    quiet   {} to {}, {length}", quiet.from, quiet.to);
     }
     if let Some(error) = &session.quiet_error {
-        anstream::println!("    {BAD}damaged{BAD:#}: {error}");
+        outln!("    {BAD}damaged{BAD:#}: {error}");
     }
     if let (Some(latest), Some(rpo)) = (&stream.latest, stream.rpo_seconds) {
-        anstream::println!("    latest  {latest}, {} ago", duration(rpo));
+        outln!("    latest  {latest}, {} ago", duration(rpo));
     }
 }

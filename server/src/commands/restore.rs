@@ -21,6 +21,7 @@ use super::audit::{self, Act};
 use super::console::{
     BAD, EXIT_DAMAGE, EXIT_HOLES, GOOD, POOR, bytes, on_signal, point_notes, print_json,
 };
+use super::output::{errln, outln};
 use super::progress::Bar;
 
 pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
@@ -60,7 +61,7 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     };
     drop(bar);
     if let Err(Error::Damaged { .. }) = &restored {
-        anstream::eprintln!(
+        errln!(
             "{POOR}note{POOR:#}: `--salvage` makes an image of what is there and lists what is not"
         );
     }
@@ -103,13 +104,13 @@ fn clean_up(target: &Path) {
     let Ok(LeftOver { removed, doubtful }) = partial::clean_up(target) else { return };
     for path in removed {
         let path = path.display();
-        anstream::eprintln!(
+        errln!(
             "{POOR}note{POOR:#}: removed {path}, left by a restore that was killed"
         );
     }
     for path in doubtful {
         let path = path.display();
-        anstream::eprintln!(
+        errln!(
             "{POOR}note{POOR:#}: {path} is a restore's unfinished image; if none runs, on no other \
              machine either, remove it"
         );
@@ -145,7 +146,7 @@ const LINES_MAX: usize = 20;
 
 fn print_salvaged(report: &salvage::Report) {
     let verdict = if report.is_whole() { GOOD } else { POOR };
-    anstream::println!(
+    outln!(
         "{verdict}salvaged{verdict:#} {} as of {} to {}: {} records, {}",
         report.volume,
         report.time.as_deref().unwrap_or("an unknown time"),
@@ -155,7 +156,7 @@ fn print_salvaged(report: &salvage::Report) {
     );
     match report.sector_size {
         Some(size) => print_sector_size(size),
-        None => anstream::println!("{POOR}note{POOR:#}: nothing tells the volume's sector size"),
+        None => outln!("{POOR}note{POOR:#}: nothing tells the volume's sector size"),
     }
     let damage = report
         .damage
@@ -183,10 +184,10 @@ fn print_salvaged(report: &salvage::Report) {
 fn print_lines(name: &str, lines: impl ExactSizeIterator<Item = String>) {
     let more = lines.len().saturating_sub(LINES_MAX);
     for line in lines.take(LINES_MAX) {
-        anstream::println!("{BAD}{name}{BAD:#}: {line}");
+        outln!("{BAD}{name}{BAD:#}: {line}");
     }
     if more > 0 {
-        anstream::println!("{BAD}{name}{BAD:#}: and {more} more, listed with --json");
+        outln!("{BAD}{name}{BAD:#}: and {more} more, listed with --json");
     }
 }
 
@@ -199,26 +200,26 @@ fn note(point: &cli::Point, volume: &str, session: &str, time: Option<&str>, fil
 
 /// An image file does not tell by itself which disk it fits.
 fn print_sector_size(size: u32) {
-    anstream::println!("sectors of {size} bytes: attach the image as a disk with such sectors");
+    outln!("sectors of {size} bytes: attach the image as a disk with such sectors");
 }
 
 fn print_disk(disk: &disk_image::Report) {
     let format = disk.format.name();
     if disk.compared {
-        anstream::println!("a disk of format {format}; compared with the point: the same");
+        outln!("a disk of format {format}; compared with the point: the same");
     } else {
-        anstream::println!("a disk of format {format}; {POOR}not compared{POOR:#} with the point");
+        outln!("a disk of format {format}; {POOR}not compared{POOR:#} with the point");
     }
 }
 
 fn print(report: &Report) {
-    anstream::println!(
+    outln!(
         "{GOOD}restored{GOOD:#} {} as of {} to {}",
         report.volume,
         report.time,
         report.file.display()
     );
-    anstream::println!(
+    outln!(
         "session {}: {} from {} records, {} of them written",
         report.session,
         bytes(report.bytes),
@@ -227,10 +228,10 @@ fn print(report: &Report) {
     );
     print_sector_size(report.sector_size);
     for note in point_notes(&report.passed_over, report.gap_since.as_deref()) {
-        anstream::println!("{POOR}note{POOR:#}: {note}");
+        outln!("{POOR}note{POOR:#}: {note}");
     }
     for extent in &report.unreadable {
-        anstream::println!(
+        outln!(
             "{POOR}unreadable{POOR:#}: {} bytes at {}: \
              the disk could not read them; zeros in the image",
             extent.len(),

@@ -14,6 +14,7 @@ use crate::time;
 
 use super::audit::{self, Act};
 use super::console::{BAD, GOOD, POOR, bytes, on_signal, tell};
+use super::output::outln;
 
 /// Points that are printed; all of them are in the report as JSON.
 const LINES_MAX: usize = 40;
@@ -56,9 +57,9 @@ fn run_set(args: &RetentionSet) -> Result<()> {
     let of = args.volume.map_or_else(|| "every volume".to_owned(), |it| format!("volume {it}"));
     audit::note(&args.repository, None, Act::RetentionSet, &format!("{of}: {}", words(&policy)));
     tell(&policy, args.json, |policy| {
-        anstream::println!("{GOOD}set{GOOD:#} for {of}: {}", words(policy));
+        outln!("{GOOD}set{GOOD:#} for {of}: {}", words(policy));
         if let Some(span) = args.lock_for {
-            anstream::println!("a minimum of {span} lasts {span} from now");
+            outln!("a minimum of {span} lasts {span} from now");
         }
     })
 }
@@ -90,9 +91,9 @@ fn words(policy: &Policy) -> String {
 }
 
 fn print(report: &Report) {
-    anstream::println!("default: {}", words(&report.default));
+    outln!("default: {}", words(&report.default));
     for minimum in &report.minimums {
-        anstream::println!(
+        outln!(
             "{POOR}minimum{POOR:#}: until {} nothing younger than {} is removed, and no policy is \
              shortened",
             minimum.until,
@@ -100,7 +101,7 @@ fn print(report: &Report) {
         );
     }
     for volume in &report.volumes {
-        anstream::println!("volume {}: {}", volume.volume, words(&volume.policy));
+        outln!("volume {}: {}", volume.volume, words(&volume.policy));
         volume.sessions.iter().for_each(print_session);
     }
 }
@@ -109,15 +110,15 @@ fn print_session(session: &Session) {
     let Session { session, log_bytes, next } = session;
     let log = bytes(*log_bytes);
     match next {
-        Next::Keep => anstream::println!("  session {session}: {log} of log; nothing to fold"),
+        Next::Keep => outln!("  session {session}: {log} of log; nothing to fold"),
         Next::Remove => {
-            anstream::println!("  session {session}: {log} of log; {POOR}to be removed{POOR:#}");
+            outln!("  session {session}: {log} of log; {POOR}to be removed{POOR:#}");
         }
         Next::Damaged { error } => {
-            anstream::println!("  session {session}: {BAD}damaged{BAD:#}, stays: {error}");
+            outln!("  session {session}: {BAD}damaged{BAD:#}, stays: {error}");
         }
         Next::Fold { from, old_bytes, keeps, drops } => {
-            anstream::println!(
+            outln!(
                 "  session {session}: {} of {log} of log to be folded; every instant from {from} on \
                  stays",
                 bytes(*old_bytes)
@@ -130,10 +131,10 @@ fn print_session(session: &Session) {
 
 fn print_points(what: &str, points: &[String]) {
     for point in points.iter().take(LINES_MAX) {
-        anstream::println!("    {what:<5}  {point}");
+        outln!("    {what:<5}  {point}");
     }
     let more = points.len().saturating_sub(LINES_MAX);
     if more > 0 {
-        anstream::println!("    {what:<5}  and {more} more, listed with --json");
+        outln!("    {what:<5}  and {more} more, listed with --json");
     }
 }

@@ -1,13 +1,12 @@
 //! `snapless-server serve`.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use log::warn;
 
 use crate::cli::Serve;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::repository::VOLUMES_DIR;
 use crate::handles;
 use crate::security::Security;
@@ -15,6 +14,7 @@ use crate::serve::{Limits, Server};
 use crate::storage::local::is_open_to_others;
 
 use super::console::on_signal;
+use super::output::{self, outln};
 
 pub(super) fn run(args: &Serve) -> Result<ExitCode> {
     if let Some(sessions) = handles::raise(args.sessions_max) {
@@ -41,11 +41,8 @@ pub(super) fn run(args: &Serve) -> Result<ExitCode> {
     let server = Server::bind_to(args.listen, repository, limits, security)?;
     let stopper = server.stopper();
     on_signal(move || stopper.stop())?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "listening on {}", server.address())
-        .and_then(|()| out.flush())
-        .map_err(Error::Report)?;
-    drop(out);
+    outln!("listening on {}", server.address());
+    output::check()?;
     server.run();
     Ok(ExitCode::SUCCESS)
 }

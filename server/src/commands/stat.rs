@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::stat::{Overhead, Report, Usage, stat};
 
 use super::console::{BAD, EXIT_DAMAGE, POOR, bytes, on_signal, tell};
+use super::output::outln;
 use super::progress::Bar;
 
 /// Days that are printed; all of them are in the report as JSON.
@@ -31,19 +32,19 @@ pub(super) fn run(args: &cli::Stat) -> Result<ExitCode> {
 
 fn print(report: &Report) {
     if report.volumes.is_empty() {
-        anstream::println!("no volumes yet");
+        outln!("no volumes yet");
     }
     for volume in &report.volumes {
-        anstream::println!("volume {}", volume.volume);
+        outln!("volume {}", volume.volume);
         print_usage(&volume.total);
         for session in &volume.sessions {
             if let Some(error) = &session.error {
-                anstream::println!("  {BAD}damaged{BAD:#}: session {}: {error}", session.session);
+                outln!("  {BAD}damaged{BAD:#}: session {}: {error}", session.session);
             }
         }
     }
     for pin in &report.pins {
-        anstream::println!(
+        outln!(
             "{POOR}pinned{POOR:#}: session {} is read by `{}`, process {}, since {}",
             pin.session,
             pin.command,
@@ -52,14 +53,14 @@ fn print(report: &Report) {
         );
     }
     if let [_, _, ..] = report.volumes[..] {
-        anstream::println!("all volumes");
+        outln!("all volumes");
         print_usage(&report.total);
     }
 }
 
 fn print_usage(usage: &Usage) {
     let Usage { sessions, segments, entries, records, .. } = usage;
-    anstream::println!(
+    outln!(
         "  stored        {}: {sessions} session(s), {segments} segment(s), {entries} entries, \
          {records} records",
         bytes(usage.stored_bytes)
@@ -69,7 +70,7 @@ fn print_usage(usage: &Usage) {
             0 => String::new(),
             elided => format!(", {} of zeros not stored", bytes(elided)),
         };
-        anstream::println!(
+        outln!(
             "  {name:<12}  {} for {} of the volume, {} records{elided}",
             bytes(cause.stored_bytes),
             bytes(cause.volume_bytes),
@@ -77,30 +78,30 @@ fn print_usage(usage: &Usage) {
         );
     }
     let Overhead { derived_bytes, .. } = usage.overhead;
-    anstream::println!(
+    outln!(
         "  overhead      {}, {} of it derived files",
         bytes(usage.overhead.bytes()),
         bytes(derived_bytes)
     );
     if usage.retained_bytes + usage.garbage_bytes > 0 {
-        anstream::println!(
+        outln!(
             "  folded        {} of retained points, {} of garbage",
             bytes(usage.retained_bytes),
             bytes(usage.garbage_bytes)
         );
     }
     if usage.compression_saved_bytes > 0 {
-        anstream::println!("  compression   saves {}", bytes(usage.compression_saved_bytes));
+        outln!("  compression   saves {}", bytes(usage.compression_saved_bytes));
     }
     if let Some(amplification) = usage.write_amplification {
-        anstream::println!("  amplification {amplification} bytes stored for each byte of content");
+        outln!("  amplification {amplification} bytes stored for each byte of content");
     }
     let growth = &usage.growth;
     if let Some(per_day) = growth.bytes_per_day {
-        anstream::println!("  growth        {} a day", bytes(per_day));
+        outln!("  growth        {} a day", bytes(per_day));
     }
     let skipped = growth.days.len().saturating_sub(DAYS_MAX);
     for day in &growth.days[skipped..] {
-        anstream::println!("    {}  {}", day.date, bytes(day.bytes));
+        outln!("    {}  {}", day.date, bytes(day.bytes));
     }
 }

@@ -14,6 +14,7 @@ use crate::stop::StopFlag;
 use crate::target::keep_out;
 
 use super::console::{BAD, EXIT_DAMAGE, EXIT_FAILED, GOOD, POOR, bytes, duration, on_signal};
+use super::output::outln;
 use super::progress::Bar;
 
 /// Indices, states and maps take so small a part of what is copied.
@@ -109,31 +110,28 @@ pub(super) fn print(report: &Report) {
         let of = format!("session {session} of volume {volume}");
         match outcome {
             Outcome::Copied { records, bytes: count, .. } => {
-                anstream::println!(
-                    "{GOOD}copied{GOOD:#}     {of}: {records} records, {}",
-                    bytes(*count)
-                );
+                outln!("{GOOD}copied{GOOD:#}     {of}: {records} records, {}", bytes(*count));
             }
             Outcome::ToCopy { bytes: count } => {
-                anstream::println!("to copy    {of}: {}", bytes(*count));
+                outln!("to copy    {of}: {}", bytes(*count));
             }
-            Outcome::UpToDate => anstream::println!("up to date {of}"),
+            Outcome::UpToDate => outln!("up to date {of}"),
             Outcome::Forgotten => {
-                anstream::println!(
+                outln!(
                     "{POOR}left out{POOR:#}   {of}: the target has forgotten it; --session copies it"
                 );
             }
             Outcome::Failed { error, .. } => {
-                anstream::println!("{BAD}failed{BAD:#}     {of}: {error}");
+                outln!("{BAD}failed{BAD:#}     {of}: {error}");
             }
         }
     }
     let in_all = bytes(report.bytes);
     if report.sessions.iter().any(|it| matches!(it.outcome, Outcome::ToCopy { .. })) {
-        anstream::println!("{in_all} to copy; nothing was changed");
+        outln!("{in_all} to copy; nothing was changed");
         return;
     }
-    anstream::println!(
+    outln!(
         "{} session(s): {} records, {in_all}, {} bookmark(s) copied in {}",
         report.sessions.len(),
         report.records,

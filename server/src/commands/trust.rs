@@ -1,6 +1,5 @@
 //! `snapless-server ca`, `token`, `revoke` and `machines`.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -11,12 +10,13 @@ use snapless_trust::revocation::Subject;
 use snapless_trust::server::ServerTrust;
 use snapless_trust::token::Grant;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::trust_cli::{
     self as cli, CaCommand, Machines, Revoke, TokenCommand, TokenCreate, TrustCommand, TrustPlace,
 };
 
 use super::console::{BAD, GOOD, print_json};
+use super::output::{self, errln, outln};
 
 pub(super) fn run(command: TrustCommand) -> Result<ExitCode> {
     match command {
@@ -37,10 +37,7 @@ fn init(place: &TrustPlace) -> Result<()> {
     let folder = place.folder()?;
     place.repository.open()?;
     let trust = ServerTrust::create(&folder, SystemTime::now())?;
-    anstream::println!(
-        "{GOOD}made{GOOD:#} the certificate authority in {}",
-        trust.folder().display()
-    );
+    outln!("{GOOD}made{GOOD:#} the certificate authority in {}", trust.folder().display());
     print_fingerprint(&trust)
 }
 
@@ -51,7 +48,7 @@ fn create_token(args: TokenCreate) -> Result<()> {
     let now = SystemTime::now();
     let token = trust.make_token(&grant, args.valid, now)?;
     print(&token.text())?;
-    anstream::eprintln!(
+    errln!(
         "valid until {}, for one machine: snapless enroll SERVER --token TOKEN",
         text_of(now + args.valid)
     );
@@ -93,15 +90,15 @@ fn machines(args: &Machines) -> Result<()> {
     }
     for Listed { machine, revoked } in listed {
         let at = |seconds| text_of(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        anstream::println!("machine {} ({}, {})", machine.machine, machine.name, machine.role);
-        anstream::println!("    enrolled     {}", at(machine.enrolled));
+        outln!("machine {} ({}, {})", machine.machine, machine.name, machine.role);
+        outln!("    enrolled     {}", at(machine.enrolled));
         if revoked {
-            anstream::println!("    state        {BAD}revoked{BAD:#}");
+            outln!("    state        {BAD}revoked{BAD:#}");
         } else {
-            anstream::println!("    valid until  {}", at(machine.expires));
+            outln!("    valid until  {}", at(machine.expires));
         }
         let newest = machine.serials.last().map_or("none", String::as_str);
-        anstream::println!("    certificate  {newest}");
+        outln!("    certificate  {newest}");
     }
     Ok(())
 }
@@ -115,5 +112,6 @@ fn print_fingerprint(trust: &ServerTrust) -> Result<()> {
 }
 
 fn print(line: &str) -> Result<()> {
-    writeln!(io::stdout().lock(), "{line}").map_err(Error::Report)
+    outln!("{line}");
+    output::check()
 }

@@ -10,6 +10,7 @@ use crate::serve::Limits;
 use crate::upgrade::{self, Failed, Made, upgrade};
 
 use super::console::{BAD, EXIT_DAMAGE, EXIT_FAILED, GOOD, on_signal, tell};
+use super::output::outln;
 use super::progress::Bar;
 
 /// What was made in a repository.
@@ -48,19 +49,19 @@ fn print(report: &Report) {
     let Report { listed, upgraded } = report;
     for Made { volume, session, indices, maps, state } in &upgraded.made {
         let state = if *state { ", the kept state" } else { "" };
-        anstream::println!(
+        outln!(
             "{GOOD}made{GOOD:#}   for session {session} of volume {volume}: {indices} index(es), {maps} \
              map(s){state}"
         );
     }
     for Failed { volume, session, error, .. } in &upgraded.failed {
-        anstream::println!("{BAD}failed{BAD:#} session {session} of volume {volume}: {error}");
+        outln!("{BAD}failed{BAD:#} session {session} of volume {volume}: {error}");
     }
     if *listed > 0 {
-        anstream::println!("{GOOD}listed{GOOD:#} {listed} session(s) as those that must be there");
+        outln!("{GOOD}listed{GOOD:#} {listed} session(s) as those that must be there");
     }
     if *listed == 0 && upgraded.made.is_empty() && upgraded.failed.is_empty() {
         let sessions = upgraded.sessions;
-        anstream::println!("{sessions} session(s): nothing to do, all of it is of this release");
+        outln!("{sessions} session(s): nothing to do, all of it is of this release");
     }
 }

@@ -15,6 +15,7 @@ use crate::verify::{Holes, Report, Selection, verify_selected};
 use super::console::{
     BAD, EXIT_DAMAGE, EXIT_DIFFERS, GOOD, POOR, bytes, on_signal, point_notes, tell,
 };
+use super::output::outln;
 use super::progress::Bar;
 
 /// Ranges that are printed; all of them are in the report as JSON.
@@ -69,34 +70,34 @@ fn print_against(report: &against::Report) {
     let of = format!("{} as of {time}, session {session}", report.volume);
     let file = report.file.display();
     for range in report.differing.iter().take(LINES_MAX) {
-        anstream::println!("{BAD}differs{BAD:#}: {} bytes at {}", range.len, range.offset);
+        outln!("{BAD}differs{BAD:#}: {} bytes at {}", range.len, range.offset);
     }
     let ranges = report.differing.len() as u64 + report.more_ranges;
     let more = ranges.saturating_sub(LINES_MAX as u64);
     if more > 0 {
-        anstream::println!("{BAD}differs{BAD:#}: {more} more ranges, listed with --json");
+        outln!("{BAD}differs{BAD:#}: {more} more ranges, listed with --json");
     }
     let left_out = [
         (report.excluded_bytes, "of paging, swap and hibernation files"),
         (report.unreadable_bytes, "that the volume's disk could not read"),
     ];
     for (count, what) in left_out.into_iter().filter(|(count, _)| *count > 0) {
-        anstream::println!("{POOR}left out{POOR:#}: {} {what}", bytes(count));
+        outln!("{POOR}left out{POOR:#}: {} {what}", bytes(count));
     }
     let longer = report.file_bytes.saturating_sub(report.bytes);
     if longer > 0 {
-        anstream::println!("{POOR}left out{POOR:#}: {} past the volume's end", bytes(longer));
+        outln!("{POOR}left out{POOR:#}: {} past the volume's end", bytes(longer));
     }
     for note in point_notes(&report.passed_over, report.gap_since.as_deref()) {
-        anstream::println!("{POOR}note{POOR:#}: {note}");
+        outln!("{POOR}note{POOR:#}: {note}");
     }
     let compared = bytes(report.compared_bytes);
     if report.is_same() {
-        anstream::println!("{GOOD}same{GOOD:#}: {file} is {of}; {compared} compared");
+        outln!("{GOOD}same{GOOD:#}: {file} is {of}; {compared} compared");
         return;
     }
     let differing = bytes(report.differing_bytes);
-    anstream::println!(
+    outln!(
         "{BAD}different{BAD:#}: {file} is not {of}; {differing} of {compared} differ, in {ranges} \
          range(s)"
     );
@@ -106,16 +107,16 @@ fn print(report: &Report) {
     for finding in &report.damage {
         let at = finding.offset.map_or_else(String::new, |offset| format!(" at byte {offset}"));
         let file = finding.file.display();
-        anstream::println!("{BAD}damaged{BAD:#}: {file}{at}: {}", finding.error);
+        outln!("{BAD}damaged{BAD:#}: {file}{at}: {}", finding.error);
     }
     for Holes { session, blocks, blocks_at_t0, .. } in &report.holes {
-        anstream::println!(
+        outln!(
             "{POOR}holes{POOR:#}: session {session} has {blocks} block(s) that the volume's disk could \
              not read, {blocks_at_t0} of the t0 image: images have zeros there"
         );
     }
     if report.without_key {
-        anstream::println!(
+        outln!(
             "{POOR}note{POOR:#}: the repository is encrypted, and without its key only the checksums \
              of what is stored were checked, not that the key opens it, nor the streams' rules"
         );
@@ -125,9 +126,5 @@ fn print(report: &Report) {
         0 => format!("{GOOD}sound{GOOD:#}"),
         count => format!("{BAD}{count} damaged place(s){BAD:#}"),
     };
-    anstream::println!(
-        "{verdict}: {} session(s), {} entries, {read} read",
-        report.sessions,
-        report.entries
-    );
+    outln!("{verdict}: {} session(s), {} entries, {read} read", report.sessions, report.entries);
 }

@@ -30,6 +30,8 @@ mod overload;
 mod point;
 mod points;
 #[cfg(target_os = "linux")]
+mod printed;
+#[cfg(target_os = "linux")]
 mod privacy;
 mod program;
 mod quiet;
