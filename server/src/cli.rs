@@ -38,7 +38,7 @@ Exit codes:
   4    damage was found
   5    restored, but the volume's disk could not read all of it: the image has zeros there
   6    `verify --against` found a difference
-  130  stopped by Ctrl-C or SIGTERM; no unfinished file is left, a device is marked as half restored";
+  130  stopped by Ctrl-C or SIGTERM; of a restore what is named is left, and the next one goes on";
 
 /// Receives, stores, restores and verifies the streams of protected volumes.
 #[derive(Parser, Debug)]
@@ -234,7 +234,7 @@ pub struct Serve {
     pub min_free: MinFree,
 }
 
-/// A point of a volume in a repository.
+/// Where a point is: the volume in a repository, and maybe the session.
 #[derive(Args, Debug)]
 pub struct Point {
     /// The repository, and where its acts are noted.
@@ -249,22 +249,18 @@ pub struct Point {
     /// The session; without it, the newest that has the point, or that had begun at the time.
     #[arg(long, value_name = "ID", value_parser = session)]
     pub session: Option<SessionId>,
-    /// The instant: t0 (the begin of the session), latest, an RFC 3339 time, how long ago
-    /// ("2h ago", by this machine's clock), or a bookmark.
-    #[arg(long, value_name = WHEN)]
-    pub at: PointName,
 }
 
 /// How an instant is named.
 const WHEN: &str = "t0|latest|TIME|AGO|BOOKMARK";
 
 impl Point {
-    /// The image to restore.
+    /// The image at an instant.
     ///
     /// # Errors
     /// The bookmark is missing, damaged, or of another session.
-    pub fn source(&self, repository: &Repository) -> Result<Source> {
-        self.at.source(repository, self.volume, self.session)
+    pub fn source(&self, at: &PointName, repository: &Repository) -> Result<Source> {
+        at.source(repository, self.volume, self.session)
     }
 }
 
@@ -276,7 +272,11 @@ only its owner reads it, or who could read the file that it replaces. A link is 
 
 A device is written in place. Its first and last MiB are written last. Until then, and for ever if
 the restore is stopped or fails, the device begins with the text `SNAPLESS: HALF RESTORED`, and no
-system finds a file system on it. The next restore to it begins anew.
+system finds a file system on it.
+
+A restore to a raw image or a device that was stopped, killed, failed or lost power goes on when it is
+run again for the same image. If the instant is another one by now, as `latest` may be, --resume in
+place of --at goes on with the earlier one, and --restart discards it.
 
 A virtual disk (qcow2, VHDX, VHD, VMDK, VDI: by the extension, or --format) is made by `qemu-img`, 4.0 or
 newer, and compared with the point before it gets its name.
@@ -296,6 +296,10 @@ pub struct Restore {
     /// The image.
     #[command(flatten)]
     pub point: Point,
+    /// The instant: t0 (the begin of the session), latest, an RFC 3339 time, how long ago
+    /// ("2h ago", by this machine's clock), or a bookmark.
+    #[arg(long, value_name = WHEN, required_unless_present = "resume")]
+    pub at: Option<PointName>,
     /// The image file, or a block device that is long enough.
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
@@ -312,6 +316,13 @@ pub struct Restore {
     /// file system there.
     #[arg(long)]
     pub other_sector_size: bool,
+    /// Go on with the image that an interrupted restore of the volume to the same target has left,
+    /// whatever its instant.
+    #[arg(long, conflicts_with_all = ["at", "restart", "salvage"])]
+    pub resume: bool,
+    /// Discard what an interrupted restore to the same target has left, and begin anew.
+    #[arg(long)]
+    pub restart: bool,
     /// Make the image from what is there of a damaged session, and list what is not. Exit code 4 if
     /// anything is damaged or missing.
     #[arg(long)]
@@ -341,6 +352,10 @@ pub struct Mount {
     /// The image.
     #[command(flatten)]
     pub point: Point,
+    /// The instant: t0 (the begin of the session), latest, an RFC 3339 time, how long ago
+    /// ("2h ago", by this machine's clock), or a bookmark.
+    #[arg(long, value_name = WHEN)]
+    pub at: PointName,
     /// Listen on this address of the loopback; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,

@@ -90,6 +90,7 @@ pub fn restore(
         bytes: geometry.length(),
         sector_size: geometry.sector_size(),
         bytes_written: written,
+        taken_over: 0,
         records,
         unreadable,
         gap_since: found.point().gap_since.map(time::to_text),

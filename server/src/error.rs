@@ -299,6 +299,35 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
+    /// Another image is unfinished at the target.
+    #[error(
+        "{} has {done} of {length} bytes of another image, which an interrupted restore has left: \
+         as of {}, of session {session}. Go on with that one with --resume in place of --at, or \
+         discard it with --restart", .path.display(), time::to_text(*.time)
+    )]
+    Unfinished {
+        /// The target.
+        path: PathBuf,
+        /// The session of the image.
+        session: SessionId,
+        /// The instant that it shows.
+        time: FileTime,
+        /// Bytes of it that are there.
+        done: u64,
+        /// All of its bytes.
+        length: u64,
+    },
+    /// There is nothing to go on with.
+    #[error(
+        "nothing of an interrupted restore of volume {volume} is left for {}: name an instant with \
+         --at", .path.display()
+    )]
+    NothingLeft {
+        /// The target.
+        path: PathBuf,
+        /// The volume.
+        volume: VolumeGuid,
+    },
     /// The target is a link to nothing.
     #[error(
         "{} is a link to {}, which does not exist: restore to that name, or remove the link",

@@ -13,6 +13,7 @@ use snapless_wire::id::FileTime;
 use crate::bytes::Bytes;
 use crate::error::Result;
 use crate::format::session::SessionHeader;
+use crate::format::unfinished::ImageId;
 use crate::point::{PointMap, PointReader};
 use crate::reader::SessionReader;
 use crate::repository::Repository;
@@ -25,10 +26,12 @@ use crate::timeline::Point;
 mod choice;
 mod copy;
 mod progress;
+mod resume;
 
 use choice::{Choice, Surveyor};
 pub use choice::{PassedOver, Source};
 pub use progress::{Progress, Stage};
+pub use resume::unfinished_source;
 
 /// What to restore, and where to.
 #[derive(Clone, Debug)]
@@ -67,8 +70,10 @@ pub struct Report {
     pub bytes: u64,
     /// Bytes of the volume's sectors: Windows sees its file system only on disks with such sectors.
     pub sector_size: u32,
-    /// Bytes written to make it; holes do not count.
+    /// Bytes written to make it; holes do not count, nor what was taken over.
     pub bytes_written: u64,
+    /// Bytes of the image that were taken over from an interrupted restore.
+    pub taken_over: u64,
     /// Records of which it was made, those included that later ones covered.
     pub records: u64,
     /// Extents that the volume's disk could not read: zeros in the image.
@@ -80,11 +85,12 @@ pub struct Report {
     pub passed_over: Vec<PassedOver>,
 }
 
-/// Restores a point to a file or a block device.
+/// Restores a point to a file or a block device. Goes on where a restore of the same image to the
+/// same target was interrupted.
 ///
 /// # Errors
 /// [`Error::NotRestorable`] if there is no such point, damage of the stream, or what is wrong with
-/// the target.
+/// the target. [`Error::Unfinished`] if another image was interrupted there.
 pub fn restore(
     repository: &Repository,
     request: &Request,
@@ -95,8 +101,15 @@ pub fn restore(
     let (length, sector_size) =
         (found.header().geometry.length(), found.header().geometry.sector_size());
     let demand = request.demand(length, Some(sector_size));
-    let mut target = FileTarget::open(&request.to, &demand, stop)?;
-    let written = found.write_to(&mut target, stop, progress)?;
+    let (image, time) = (found.image_id(), found.point.time);
+    let mut target = FileTarget::open_resumable(&request.to, &demand, image, time, stop)?;
+    let written = match found.write_to(&mut target, stop, progress) {
+        Ok(written) => written,
+        Err(error) => {
+            target.give_up();
+            return Err(error);
+        }
+    };
     let report = Report {
         volume: found.header().volume.to_string(),
         session: found.header().session.to_string(),
@@ -105,6 +118,7 @@ pub fn restore(
         bytes: length,
         sector_size,
         bytes_written: target.written(),
+        taken_over: target.taken_over(),
         records: written.records,
         unreadable: written.unreadable,
         gap_since: found.point.gap_since.map(|since: FileTime| time::to_text(since)),
@@ -166,6 +180,12 @@ impl Found {
         &self.point
     }
 
+    /// What tells the image from others.
+    fn image_id(&self) -> ImageId {
+        let SessionHeader { volume, session, geometry, .. } = *self.header();
+        ImageId { volume, session, geometry, cut: self.point.cut }
+    }
+
     /// The newer sessions that have no such point.
     pub fn passed_over(&self) -> &[PassedOver] {
         &self.passed_over
@@ -188,7 +208,7 @@ impl Found {
         Ok(PointReader::new(self.reader.clone(), self.map(stop, progress)?))
     }
 
-    /// Writes the image to a target on which nothing has been written yet.
+    /// Writes what a target lacks of the image, and has not been written to yet.
     pub fn write_to(
         &self,
         target: &mut impl Target,

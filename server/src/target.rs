@@ -4,19 +4,30 @@
 //! stays. Zeros become holes. A device is written in place, zeros included, since it has other
 //! content; until it is complete its first bytes say that it is not. A link is followed to what it
 //! leads to, as `cp` does.
+//!
+//! A restore that is interrupted leaves what a later one of the same image goes on with: up to its
+//! last checkpoint the image is on the disk ([`CHECKPOINT_BYTES`]).
 
+use std::ops::Range;
 use std::path::Path;
 
+use snapless_wire::id::FileTime;
+
 use crate::error::{Error, Result};
+use crate::format::unfinished::ImageId;
 use crate::stop::StopFlag;
 
+mod checkpoints;
+mod control;
 mod demand;
 mod device;
 mod image_file;
+pub mod left;
 pub mod partial;
 mod place;
 mod runs;
 
+pub use checkpoints::CHECKPOINT_BYTES;
 pub use demand::Demand;
 use device::Device;
 pub use image_file::ImageFile;
@@ -39,6 +50,17 @@ pub trait Target {
     /// Makes zeros where nothing has been written yet.
     fn zero_first(&mut self, offset: u64, len: u64) -> Result<()> {
         self.zero(offset, len)
+    }
+
+    /// The part of the image that is there already.
+    fn there(&self) -> Range<u64> {
+        0..0
+    }
+
+    /// All of the image before `done` was written.
+    fn reached(&mut self, done: u64) -> Result<()> {
+        _ = done;
+        Ok(())
     }
 }
 
@@ -87,6 +109,56 @@ impl FileTarget {
             Place::Device(path) => Kind::Device(Device::open(&path, demand)?),
         };
         Ok(Self { kind, written: 0, stop: stop.clone() })
+    }
+
+    /// Opens a target for an image, at which a later restore goes on if this one is interrupted.
+    /// Goes on itself if the same image was interrupted there.
+    ///
+    /// # Errors
+    /// As for [`Self::open`]; [`Error::Unfinished`] if another image was interrupted there.
+    pub fn open_resumable(
+        path: &Path,
+        demand: &Demand,
+        image: ImageId,
+        time: FileTime,
+        stop: &StopFlag,
+    ) -> Result<Self> {
+        let kind = match Place::find(path)? {
+            Place::File(_) | Place::Device(_) if !demand.force => {
+                return Err(Error::TargetExists(path.to_owned()));
+            }
+            Place::New(found) | Place::File(found) => {
+                let left = partial::left_for(&found)?;
+                let unfinished: Vec<_> = left.iter().map(|left| &left.unfinished).collect();
+                left::check(path, &image, &unfinished)?;
+                let same = left.into_iter().filter(|left| left.unfinished.image == image);
+                Kind::File(match same.max_by_key(|left| left.unfinished.done) {
+                    Some(left) => ImageFile::go_on(&found, demand, left)?,
+                    None => ImageFile::create_resumable(&found, demand, image, time)?,
+                })
+            }
+            Place::Device(found) => {
+                let mut device = Device::open(&found, demand)?;
+                left::check(path, &image, &Vec::from_iter(device.left()))?;
+                device.begin_resumable(image, time)?;
+                Kind::Device(device)
+            }
+        };
+        Ok(Self { kind, written: 0, stop: stop.clone() })
+    }
+
+    /// Bytes of the image that an earlier restore has left.
+    pub fn taken_over(&self) -> u64 {
+        let there = self.there();
+        there.end - there.start
+    }
+
+    /// Ends before the image is complete, and keeps what a later restore goes on with.
+    pub fn give_up(self) {
+        match self.kind {
+            Kind::File(file) => file.give_up(),
+            Kind::Device(device) => device.give_up(),
+        }
     }
 
     /// Bytes written so far; holes do not count.
@@ -143,6 +215,20 @@ impl Target for FileTarget {
         match self.kind {
             Kind::File(_) => Ok(()),
             Kind::Device(_) => self.zero(offset, len),
+        }
+    }
+
+    fn there(&self) -> Range<u64> {
+        match &self.kind {
+            Kind::File(file) => 0..file.there(),
+            Kind::Device(device) => device.there(),
+        }
+    }
+
+    fn reached(&mut self, done: u64) -> Result<()> {
+        match &mut self.kind {
+            Kind::File(file) => file.reached(done),
+            Kind::Device(device) => device.reached(done),
         }
     }
 }

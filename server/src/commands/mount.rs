@@ -23,7 +23,8 @@ pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
     let stopper = Stopper::default();
     let also = stopper.clone();
     let stop = on_signal(move || also.stop())?;
-    let found = Found::find(&repository, &args.point.source(&repository)?, &stop)?;
+    let source = args.point.source(&args.at, &repository)?;
+    let found = Found::find(&repository, &source, &stop)?;
     let bar = Bar::new("reading headers");
     let image = found.open(&stop, |progress| bar.restore(progress))?;
     drop(bar);

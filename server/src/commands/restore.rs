@@ -10,11 +10,12 @@ use crate::cli;
 use crate::disk_image::{self, DiskFormat};
 use crate::error::{Error, Result};
 use crate::repository::Repository;
-use crate::restore::{Report, Request, restore};
+use crate::restore::{Report, Request, restore, unfinished_source};
 use crate::salvage::{self, salvage};
 use crate::stop::StopFlag;
-use crate::target::keep_out;
 use crate::target::partial::{self, LeftOver};
+use crate::target::{keep_out, left};
+use crate::time;
 use crate::trust_cli::TrustPlace;
 
 use super::audit::{self, Act};
@@ -33,8 +34,12 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
         args.point.place.repository.open()?
     };
     let repository = repository.pinned_for("restore").unlock(&args.point.key.source())?;
+    let source = match &args.at {
+        Some(at) => args.point.source(at, &repository)?,
+        None => unfinished_source(&args.to, args.point.volume, args.point.session)?,
+    };
     let request = Request {
-        source: args.point.source(&repository)?,
+        source,
         to: args.to,
         force: args.force,
         other_sector_size: args.other_sector_size,
@@ -45,6 +50,9 @@ pub(super) fn run(args: cli::Restore) -> Result<ExitCode> {
     }
     if let Some(directory) = args.point.place.repository.directory() {
         keep_out(&request.to, directory)?;
+    }
+    if args.restart {
+        left::discard(&request.to)?;
     }
     clean_up(&request.to);
     if is_salvage {
@@ -101,18 +109,24 @@ impl Restored {
 /// Removes and names what killed restores have left beside the target.
 fn clean_up(target: &Path) {
     // What is wrong with the folder, the restore finds out.
-    let Ok(LeftOver { removed, doubtful }) = partial::clean_up(target) else { return };
+    let Ok(LeftOver { removed, doubtful, kept }) = partial::clean_up(target) else { return };
     for path in removed {
         let path = path.display();
-        errln!(
-            "{POOR}note{POOR:#}: removed {path}, left by a restore that was killed"
-        );
+        errln!("{POOR}note{POOR:#}: removed {path}, left by a restore that was killed");
     }
     for path in doubtful {
         let path = path.display();
         errln!(
             "{POOR}note{POOR:#}: {path} is a restore's unfinished image; if none runs, on no other \
              machine either, remove it"
+        );
+    }
+    for (path, left) in kept {
+        let (path, name) = (path.display(), String::from_utf8_lossy(&left.name));
+        errln!(
+            "{POOR}note{POOR:#}: {path} is a part of {name}, as of {}, which an interrupted restore \
+             has left: go on with it, or remove it",
+            time::to_text(left.time)
         );
     }
 }
@@ -226,6 +240,10 @@ fn print(report: &Report) {
         report.records,
         bytes(report.bytes_written)
     );
+    if report.taken_over > 0 {
+        let there = bytes(report.taken_over);
+        outln!("{there} were there already, from a restore that was interrupted");
+    }
     print_sector_size(report.sector_size);
     for note in point_notes(&report.passed_over, report.gap_since.as_deref()) {
         outln!("{POOR}note{POOR:#}: {note}");

@@ -9,13 +9,12 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use snapless_types::Seq;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
-use zerocopy::little_endian::{U32, U64};
+use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::cut::CutLe;
 use super::{FormatError, Head, check, seal};
-use crate::clock::Instant;
 use crate::timeline::Cut;
 
 /// The directory of all bookmarks.
@@ -30,10 +29,6 @@ pub const NAME_MAX: usize = 64;
 const MAGIC: [u8; 8] = *b"SLMARK\0\0";
 const VERSION: u32 = 1;
 const SUFFIX: &str = ".slmark";
-
-const CUT_BASE: u32 = 0;
-const CUT_THROUGH: u32 = 1;
-const CUT_UNTIL: u32 = 2;
 
 /// A bookmark's name: a letter, then letters, digits, `-`, `_` and `.`, all of ASCII, at most
 /// [`NAME_MAX`]. Names that differ in case only are equal.
@@ -68,12 +63,7 @@ struct Raw {
     session: SessionId,
     created: FileTime,
     time: FileTime,
-    /// One of `CUT_…`.
-    cut: U32,
-    /// Of `CUT_UNTIL`: the run of the wall clock.
-    run: U32,
-    /// Of `CUT_THROUGH`: a record's number. Of `CUT_UNTIL`: the time within the run.
-    place: U64,
+    cut: CutLe,
     name: [u8; NAME_MAX],
     name_len: U32,
     reserved: [u8; 4],
@@ -133,11 +123,6 @@ impl fmt::Display for BookmarkName {
 impl Bookmark {
     /// The file's bytes.
     pub fn to_bytes(&self) -> [u8; BOOKMARK_LEN] {
-        let (cut, run, place) = match self.cut {
-            Cut::Base => (CUT_BASE, 0, 0),
-            Cut::Through(seq) => (CUT_THROUGH, 0, seq.get()),
-            Cut::Until(instant) => (CUT_UNTIL, instant.run(), instant.time.get()),
-        };
         let text = self.name.0.as_bytes();
         let mut name = [0; NAME_MAX];
         name[..text.len()].copy_from_slice(text);
@@ -147,9 +132,7 @@ impl Bookmark {
             session: self.session,
             created: self.created,
             time: self.time,
-            cut: U32::new(cut),
-            run: U32::new(run),
-            place: U64::new(place),
+            cut: self.cut.into(),
             name,
             name_len: U32::new(u32::try_from(text.len()).unwrap_or(u32::MAX)),
             reserved: [0; 4],
@@ -173,13 +156,7 @@ impl Bookmark {
         if raw.volume.is_nil() || raw.session.is_nil() {
             return Err(FormatError::Content("identity"));
         }
-        let (run, place) = (raw.run.get(), raw.place.get());
-        let cut = match raw.cut.get() {
-            CUT_BASE if run == 0 && place == 0 => Cut::Base,
-            CUT_THROUGH if run == 0 => Cut::Through(Seq::new(place)),
-            CUT_UNTIL => Cut::Until(Instant::new(run, FileTime::new(place))),
-            _ => return Err(FormatError::Content("point")),
-        };
+        let cut = raw.cut.get().ok_or(FormatError::Content("point"))?;
         let Raw { volume, session, created, time, .. } = raw;
         let keep = NonZeroU64::new(raw.keep.get());
         Ok(Self { name: raw.name()?, volume, session, created, time, cut, keep })
@@ -199,7 +176,10 @@ impl Raw {
 
 #[cfg(test)]
 mod tests {
+    use snapless_types::Seq;
+
     use super::*;
+    use crate::clock::Instant;
 
     fn bookmark(cut: Cut) -> Bookmark {
         Bookmark {

@@ -29,6 +29,8 @@
 //! each segment stands for both (claim.rs). In place of `sessions.snapless` there is a file of one
 //! entry for each session, `sessions/<volume>.<session>`, and segments have no index.
 //!
+//! Outside of it, an unfinished image has two slots that say what it is (unfinished.rs).
+//!
 //! Every fixed structure is little-endian, begins with an 8-byte magic and a version, and ends with
 //! the CRC-32C of all bytes before it. No byte read from a file is used before `check` and the
 //! structure's own constructor accepted it.
@@ -37,6 +39,7 @@ pub mod acknowledged;
 pub mod bookmark;
 pub mod claim;
 pub(crate) mod codec;
+mod cut;
 pub mod export;
 pub mod floor;
 mod geometry;
@@ -52,6 +55,7 @@ pub mod session;
 pub mod sessions;
 pub mod slots;
 pub mod state;
+pub mod unfinished;
 pub mod watermark;
 
 use zerocopy::little_endian::U32;

@@ -43,7 +43,8 @@ struct Window {
     stored: Vec<Range<u64>>,
 }
 
-/// Copies the whole image to a target on which nothing has been written yet.
+/// Copies what a target lacks of an image. Where the target does not have the image, nothing has
+/// been written yet.
 pub(super) fn copy(
     image: &PointReader,
     target: &mut impl Target,
@@ -52,15 +53,18 @@ pub(super) fn copy(
 ) -> Result<()> {
     let len = if image.reads_whole_entries() { WINDOW_BYTES_SEALED } else { WINDOW_BYTES };
     let total = image.map().length();
+    let there = target.there();
+    let parts = [0..there.start, there.end..total];
     thread::scope(|scope| {
         // One window is being read, or waits; one is being written.
         let (full, filled) = sync_channel(0);
         let (free, emptied) = channel();
-        let reading = move || read_all(len, image, stop, &full, &emptied);
+        let reading = move || read_all(len, image, parts, stop, &full, &emptied);
         thread::Builder::new().spawn_scoped(scope, reading).map_err(Error::Thread)?;
         for window in filled {
             let window: Window = window?;
             write(&window, target, stop)?;
+            target.reached(window.range.end)?;
             progress(Progress { stage: Stage::Image, done: window.range.end, total });
             // The reader may have ended.
             drop(free.send(window));
@@ -90,40 +94,44 @@ fn write(window: &Window, target: &mut impl Target, stop: &StopFlag) -> Result<(
     Ok(())
 }
 
-/// Reads window after window; ends early if they are no longer received, or after an error.
+/// Reads window after window of some parts of the image; ends early if they are no longer received,
+/// or after an error.
 fn read_all(
     len: u64,
     image: &PointReader,
+    parts: [Range<u64>; 2],
     stop: &StopFlag,
     to: &SyncSender<Result<Window>>,
     used: &Receiver<Window>,
 ) {
-    let total = image.map().length();
-    let (mut window, mut from, mut start) = (Window::default(), 0, 0);
-    let end_of = |start: u64| start.saturating_add(len).min(total);
-    while start < total {
-        let end = end_of(start);
-        window.bytes.resize(to_index(end - start), 0);
-        // The disk has what comes next before it while this window is read, and then written.
-        let ahead = if start == 0 { start..end_of(end) } else { end..end_of(end) };
-        let read = image.will_read(ahead);
-        match read.and_then(|()| image.read_stored(start, &mut window.bytes, stop)) {
-            Ok(stored) => window.stored = stored,
-            Err(error) => {
-                // The other end may be gone.
-                drop(to.send(Err(error)));
-                return;
+    let mut window = Window::default();
+    for part in parts {
+        let (mut from, mut start) = (part.start, part.start);
+        let end_of = |start: u64| start.saturating_add(len).min(part.end);
+        while start < part.end {
+            let end = end_of(start);
+            window.bytes.resize(to_index(end - start), 0);
+            // The disk has what comes next before it while this window is read, and then written.
+            let ahead = if start == part.start { start } else { end }..end_of(end);
+            let read = image.will_read(ahead);
+            match read.and_then(|()| image.read_stored(start, &mut window.bytes, stop)) {
+                Ok(stored) => window.stored = stored,
+                Err(error) => {
+                    // The other end may be gone.
+                    drop(to.send(Err(error)));
+                    return;
+                }
             }
-        }
-        if !window.stored.is_empty() || end == total || end - from >= ZEROS_STEP {
-            (window.range, window.start) = (from..end, start);
-            if to.send(Ok(window)).is_err() {
-                return;
+            if !window.stored.is_empty() || end == part.end || end - from >= ZEROS_STEP {
+                (window.range, window.start) = (from..end, start);
+                if to.send(Ok(window)).is_err() {
+                    return;
+                }
+                window = used.try_recv().unwrap_or_default();
+                from = end;
             }
-            window = used.try_recv().unwrap_or_default();
-            from = end;
+            start = end;
         }
-        start = end;
     }
 }
 

@@ -4,20 +4,31 @@
 //! memory and written last, the first [`MARK_LEN`] bytes at the very end. Until then the device
 //! begins with a text that says what it is, and no system finds a file system on it: neither the
 //! new one nor the one that was there.
+//!
+//! The first end has room for the slots by which a later restore goes on
+//! ([`crate::format::unfinished`]). It does so only if nothing else was written to either end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::Demand;
+use snapless_wire::id::FileTime;
+
+use super::checkpoints::Checkpoints;
+use super::control::{CONTROL_LEN, Control};
+use super::{Demand, control};
 use crate::error::{Error, Result};
-use crate::storage::local::write_all_at;
+use crate::format::unfinished::{ImageId, Unfinished};
+use crate::storage::local::{read_exact_at, write_all_at};
 
 /// Bytes at each end of the volume that are written last. File systems of today have their first
 /// and last superblocks there; volume managers their labels.
 const END_LEN: u64 = 1 << 20;
 /// Bytes of the mark. The sectors that it takes are written after everything else.
 const MARK_LEN: usize = 4096;
+/// Where the slots stand, if the first end is as long as can be.
+const CONTROL_AT: usize = 512 << 10;
 /// How a half restored device begins.
 const MARK: &str = "SNAPLESS: HALF RESTORED\n\
     This device holds a part of a restored volume and is of no use as it is.\n\
@@ -34,6 +45,17 @@ pub(super) struct Device {
     tail: Vec<u8>,
     tail_start: u64,
     state: State,
+    /// What an interrupted restore has left.
+    left: Option<Unfinished>,
+    resumable: Option<Resumable>,
+}
+
+/// What a device has with which a later restore can go on.
+#[derive(Debug)]
+struct Resumable {
+    checkpoints: Checkpoints,
+    /// The part of the image that was there when this restore began.
+    there: Range<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,17 +90,66 @@ impl Device {
         if have < length {
             return Err(Error::TargetTooShort { path: path.to_owned(), have, need: length });
         }
-        if is_marked(&mut file).map_err(Error::file("read", path))? {
+        let tail_start = length.saturating_sub(END_LEN).max(END_LEN.min(length));
+        let left = left_on(&mut file).map_err(Error::file("read", path))?;
+        if left.is_none() && is_marked(&mut file).map_err(Error::file("read", path))? {
             log::warn!(
                 "{} is half restored by an earlier restore, which did not end: this one begins anew",
                 path.display()
             );
         }
-        let tail_start = length.saturating_sub(END_LEN).max(END_LEN.min(length));
         let zeros = |len: u64| vec![0; usize::try_from(len).unwrap_or(0)];
         let (head, tail) = (zeros(END_LEN.min(length)), zeros(length - tail_start));
-        let path = path.to_owned();
-        Ok(Self { file, path, head, tail, tail_start, state: State::Untouched })
+        let (path, state) = (path.to_owned(), State::Untouched);
+        Ok(Self { file, path, head, tail, tail_start, state, left, resumable: None })
+    }
+
+    /// What an interrupted restore has left.
+    pub(super) fn left(&self) -> Option<&Unfinished> {
+        self.left.as_ref()
+    }
+
+    /// Goes on with what is left if that is this image; else begins it, so that a later restore
+    /// can go on.
+    pub(super) fn begin_resumable(&mut self, image: ImageId, time: FileTime) -> Result<()> {
+        let unfinished = match self.left.take().filter(|left| left.image == image) {
+            Some(left) => left,
+            None => Unfinished { image, time, name: Vec::new(), done: 0, generation: 0 },
+        };
+        // Of a shorter volume it is all in the ends, and nothing would be gained.
+        if self.tail.is_empty() {
+            return Ok(());
+        }
+        if unfinished.done > 0 {
+            self.state = State::Half;
+        }
+        let end = unfinished.done.clamp(END_LEN, self.tail_start);
+        let control = Control::new(&self.file, &self.path, CONTROL_AT as u64, unfinished)?;
+        let checkpoints = Checkpoints::start(control)?;
+        self.resumable = Some(Resumable { checkpoints, there: END_LEN..end });
+        Ok(())
+    }
+
+    /// The part of the image that was there from the begin.
+    pub(super) fn there(&self) -> Range<u64> {
+        self.resumable.as_ref().map_or(0..0, |it| it.there.clone())
+    }
+
+    /// All of the image before `done` was written.
+    pub(super) fn reached(&mut self, done: u64) -> Result<()> {
+        self.resumable.as_mut().map_or(Ok(()), |it| it.checkpoints.reached(done))
+    }
+
+    /// Ends before the image is complete.
+    pub(super) fn give_up(mut self) {
+        let done = self.resumable.take().map_or(0, |it| it.checkpoints.end().0);
+        if done > 0 {
+            log::warn!(
+                "{done} bytes of the volume are on {}: the same restore again goes on there, and \
+                 with --restart begins anew",
+                self.path.display()
+            );
+        }
     }
 
     pub(super) fn write(&mut self, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
@@ -103,6 +174,9 @@ impl Device {
     pub(super) fn finish(mut self) -> Result<()> {
         if self.state == State::Untouched {
             self.mark()?;
+        }
+        if let Some(Resumable { checkpoints, .. }) = self.resumable.take() {
+            checkpoints.end().1?;
         }
         self.sync()?;
         let first = MARK_LEN.min(self.head.len());
@@ -137,11 +211,7 @@ impl Device {
     /// Marks the device, durably, before anything else of it changes.
     fn mark(&mut self) -> Result<()> {
         self.state = State::Half;
-        let mut head = vec![0; self.head.len()];
-        let mark = mark();
-        let len = mark.len().min(head.len());
-        head[..len].copy_from_slice(&mark[..len]);
-        self.write_through(0, &head)?;
+        self.write_through(0, &marked(self.head.len()))?;
         self.write_through(self.tail_start, &vec![0; self.tail.len()])?;
         self.sync()
     }
@@ -172,6 +242,57 @@ fn mark() -> Vec<u8> {
     let mut mark = MARK.as_bytes().to_vec();
     mark.resize(MARK_LEN, 0);
     mark
+}
+
+/// The first end of a half restored device, without slots.
+fn marked(len: usize) -> Vec<u8> {
+    let mut head = mark();
+    head.resize(len.max(MARK_LEN), 0);
+    head.truncate(len);
+    head
+}
+
+/// What an interrupted restore has left on a device; `None` if there is nothing, or if a program
+/// has written to one of its ends since.
+///
+/// # Errors
+/// The device cannot be read.
+pub(super) fn left(path: &Path) -> Result<Option<Unfinished>> {
+    let mut file = File::open(path).map_err(Error::file("open", path))?;
+    left_on(&mut file).map_err(Error::file("read", path))
+}
+
+fn left_on(file: &mut File) -> io::Result<Option<Unfinished>> {
+    let have = file.seek(SeekFrom::End(0))?;
+    let mut head = vec![0; usize::try_from(END_LEN).unwrap_or(0)];
+    if have < 2 * END_LEN {
+        return Ok(None);
+    }
+    read_exact_at(file, &mut head, 0)?;
+    let Some(found) = control::read(file, CONTROL_AT as u64)? else { return Ok(None) };
+    head[CONTROL_AT..CONTROL_AT + CONTROL_LEN].fill(0);
+    let length = found.image.geometry.length();
+    if head != marked(head.len()) || length > have || length <= 2 * END_LEN {
+        return Ok(None);
+    }
+    let mut tail = head;
+    read_exact_at(file, &mut tail, length - END_LEN)?;
+    let is_clean = found.done > 0 && tail.iter().all(|&byte| byte == 0);
+    Ok(Some(found).filter(|_| is_clean))
+}
+
+/// Takes the slots from a device, so that a restore begins anew.
+///
+/// # Errors
+/// The device is in use, or cannot be written.
+pub(super) fn discard(path: &Path) -> Result<()> {
+    let mut file = open_unused(path).map_err(Error::file("open", path))?;
+    if left_on(&mut file).map_err(Error::file("read", path))?.is_some() {
+        let nothing = vec![0; CONTROL_LEN];
+        write_all_at(&file, &nothing, CONTROL_AT as u64).map_err(Error::file("write", path))?;
+        file.sync_all().map_err(Error::file("sync", path))?;
+    }
+    Ok(())
 }
 
 /// True if the file begins with the mark.

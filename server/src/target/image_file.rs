@@ -5,11 +5,16 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use snapless_trust::folders;
-use tempfile::NamedTempFile;
+use snapless_wire::id::FileTime;
+use tempfile::{NamedTempFile, TempPath};
 
+use super::checkpoints::Checkpoints;
+use super::control::{CONTROL_LEN, Control};
+use super::partial::{Left, control_at, name_of};
 use super::place::Place;
 use super::{Demand, partial};
 use crate::error::{Error, Result};
+use crate::format::unfinished::{ImageId, Unfinished};
 use crate::storage::local::write_all_at;
 
 /// A file that takes the target's name when it is finished. Dropped before, it is removed.
@@ -18,6 +23,17 @@ pub struct ImageFile {
     partial: NamedTempFile,
     path: PathBuf,
     force: bool,
+    resumable: Option<Resumable>,
+}
+
+/// What a file has with which a later restore can go on.
+#[derive(Debug)]
+struct Resumable {
+    checkpoints: Checkpoints,
+    /// Bytes of the image; the slots stand behind them.
+    length: u64,
+    /// The image's bytes before this one were there when this restore began.
+    there: u64,
 }
 
 impl ImageFile {
@@ -46,7 +62,79 @@ impl ImageFile {
         let partial = partial::create(folder).map_err(Error::file("create a file in", folder))?;
         let sized = partial.as_file().set_len(demand.length);
         sized.map_err(Error::file("make a file as long as the volume for", path))?;
-        Ok(Self { partial, path: path.to_owned(), force: demand.force })
+        Ok(Self { partial, path: path.to_owned(), force: demand.force, resumable: None })
+    }
+
+    /// [`Self::create`] for an image with which a later restore can go on.
+    pub(super) fn create_resumable(
+        path: &Path,
+        demand: &Demand,
+        image: ImageId,
+        time: FileTime,
+    ) -> Result<Self> {
+        let mut this = Self::create(path, demand)?;
+        let name = name_of(path).to_vec();
+        let unfinished = Unfinished { image, time, name, done: 0, generation: 0 };
+        // A name that no slot takes, or a file system of shorter files: a restore that is interrupted
+        // begins anew.
+        if unfinished.to_slot().is_some()
+            && let Some(at) = control_at(demand.length)
+            && this.partial.as_file().set_len(at.saturating_add(CONTROL_LEN as u64)).is_ok()
+        {
+            this.make_resumable(unfinished, at)?;
+        }
+        Ok(this)
+    }
+
+    /// Goes on with an image that an interrupted restore has left.
+    pub(super) fn go_on(path: &Path, demand: &Demand, left: Left) -> Result<Self> {
+        let Left { file, path: partial, unfinished } = left;
+        let failed = |action| Error::file(action, &partial);
+        let length = unfinished.image.geometry.length();
+        let at = control_at(length).unwrap_or(length);
+        // What was written behind the checkpoint may have reached the disk or not.
+        if !punch(&file, unfinished.done, length - unfinished.done) {
+            file.set_len(unfinished.done).map_err(failed("shorten"))?;
+            file.set_len(at.saturating_add(CONTROL_LEN as u64)).map_err(failed("lengthen"))?;
+            Control::new(&file, &partial, at, unfinished.clone())?.check(unfinished.done)?;
+        }
+        let name = TempPath::try_from_path(&partial).map_err(failed("look at"))?;
+        let (path, force) = (path.to_owned(), demand.force);
+        let partial = NamedTempFile::from_parts(file, name);
+        let mut this = Self { partial, path, force, resumable: None };
+        // Whatever comes, it stays.
+        this.partial.disable_cleanup(true);
+        this.make_resumable(unfinished, at)?;
+        Ok(this)
+    }
+
+    fn make_resumable(&mut self, unfinished: Unfinished, at: u64) -> Result<()> {
+        let (length, there) = (unfinished.image.geometry.length(), unfinished.done);
+        let control = Control::new(self.partial.as_file(), self.partial.path(), at, unfinished)?;
+        let checkpoints = Checkpoints::start(control)?;
+        // The name should outlast a power loss, or the checkpoints are of no use.
+        drop(folders::try_sync(folders::of(&self.path)));
+        self.resumable = Some(Resumable { checkpoints, length, there });
+        Ok(())
+    }
+
+    /// The image's bytes before this one were there from the begin.
+    pub(super) fn there(&self) -> u64 {
+        self.resumable.as_ref().map_or(0, |it| it.there)
+    }
+
+    /// All of the image before `done` was written.
+    pub(super) fn reached(&mut self, done: u64) -> Result<()> {
+        self.resumable.as_mut().map_or(Ok(()), |it| it.checkpoints.reached(done))
+    }
+
+    /// Ends before the image is complete. The file stays if it has a checkpoint.
+    pub(super) fn give_up(self) {
+        let Self { partial, path, resumable, .. } = self;
+        let Some(Resumable { checkpoints, length, .. }) = resumable else { return };
+        // Why a sync failed is told by the write that met it.
+        let (done, _) = checkpoints.end();
+        keep(partial, &path, done, length);
     }
 
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
@@ -68,11 +156,23 @@ impl ImageFile {
     }
 
     fn finish_with(self, sync_folder: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
-        let Self { partial, path, force } = self;
+        let Self { mut partial, path, force, resumable } = self;
         let file = partial.as_file();
         if !partial::is_named(file, partial.path()) {
             return Err(Error::TargetReplaced(path));
         }
+        if let Some(Resumable { checkpoints, length, .. }) = resumable {
+            // This may take long: until it is over, a later restore could go on.
+            let (done, ended) = checkpoints.end();
+            let synced = ended.and_then(|()| file.sync_all().map_err(Error::file("sync", &path)));
+            if let Err(error) = synced {
+                keep(partial, &path, done, length);
+                return Err(error);
+            }
+            partial.disable_cleanup(false);
+            partial.as_file().set_len(length).map_err(Error::file("shorten", &path))?;
+        }
+        let file = partial.as_file();
         if force
             && let Ok(old) = fs::symlink_metadata(&path)
             && let Err(error) = keep_mode(file, &old)
@@ -90,6 +190,20 @@ impl ImageFile {
         let synced = folders::as_far_as_possible(folder, sync_folder(folder));
         synced.map_err(|source| Error::NameInDoubt { path, source })
     }
+}
+
+/// Leaves a file that has a checkpoint, and says what it is for.
+fn keep(mut partial: NamedTempFile, path: &Path, done: u64, length: u64) {
+    if done == 0 {
+        return;
+    }
+    partial.disable_cleanup(true);
+    log::warn!(
+        "{done} of {length} bytes for {} are in {}: the same restore again goes on there, and with \
+         --restart begins anew; or remove that file",
+        path.display(),
+        partial.path().display()
+    );
 }
 
 fn give_name(partial: NamedTempFile, path: &Path, force: bool) -> Result<File> {

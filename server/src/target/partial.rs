@@ -5,15 +5,24 @@
 //! file is locked for as long as its restore lives. So one of this system that can be locked is a
 //! dead restore's, and is removed. One of another system may be at work on another machine: it is
 //! only named.
+//!
+//! One with a checkpoint ([`crate::format::unfinished`], behind the image) stays, whichever system
+//! it is of: the next restore of the same image to the same name goes on with it. Should two do so
+//! at once, on a file system that does not tell them of each other's lock, they write the same
+//! bytes to the same places. It must be this account's own, and no other's to write, or its bytes
+//! would be whatever somebody else put there.
 
-use std::fs::{self, DirEntry, File, OpenOptions};
+use std::fs::{self, DirEntry, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use fs4::FileExt;
 use tempfile::NamedTempFile;
 
+use super::control::{self, CONTROL_LEN};
 use crate::error::{Error, Result};
+use crate::format::slots::SLOT_STRIDE;
+use crate::format::unfinished::Unfinished;
 
 const PREFIX: &str = ".snapless-";
 const SUFFIX: &str = ".partial";
@@ -29,6 +38,28 @@ pub struct LeftOver {
     pub removed: Vec<PathBuf>,
     /// Files of restores that may still be alive, on another machine or under another account.
     pub doubtful: Vec<PathBuf>,
+    /// Unfinished images of other targets, with which a restore can go on.
+    pub kept: Vec<(PathBuf, Unfinished)>,
+}
+
+/// An unfinished image with a checkpoint, whose restore is dead. Locked.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) unfinished: Unfinished,
+}
+
+impl Left {
+    /// Removes it.
+    pub(super) fn discard(self) -> Result<()> {
+        fs::remove_file(&self.path).map_err(Error::file("remove", &self.path))
+    }
+}
+
+/// Where the slots stand in the file of an image of so many bytes; `None` if no file is so long.
+pub(super) fn control_at(length: u64) -> Option<u64> {
+    length.checked_next_multiple_of(SLOT_STRIDE as u64)
 }
 
 /// Makes a file in a folder: exclusively, so that no link is followed and no two restores meet,
@@ -60,45 +91,103 @@ pub(super) fn create(folder: &Path) -> io::Result<NamedTempFile> {
 /// The folder cannot be listed.
 pub fn clean_up(target: &Path) -> Result<LeftOver> {
     let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
-    let folder = snapless_trust::folders::of(&target);
     let mut found = LeftOver::default();
-    for entry in fs::read_dir(folder).map_err(Error::file("list", folder))? {
-        let entry = entry.map_err(Error::file("list", folder))?;
-        let Some(system_of_it) = system_in(&entry) else { continue };
-        let path = entry.path();
-        if system_of_it != system() {
-            found.doubtful.push(path);
-            continue;
-        }
-        match remove_if_dead(&path) {
-            Ok(true) => found.removed.push(path),
-            Ok(false) => {}
-            Err(_) => found.doubtful.push(path),
+    for (path, system_of_it) in list(&target)? {
+        match look(&path) {
+            Ok(Found::Alive) => {}
+            Ok(Found::Left(left)) if left.unfinished.name == name_of(&target) => {}
+            Ok(Found::Left(left)) => found.kept.push((path, left.unfinished)),
+            Ok(Found::Dead(_file)) if system_of_it == system() => match fs::remove_file(&path) {
+                Ok(()) => found.removed.push(path),
+                Err(_) => found.doubtful.push(path),
+            },
+            Ok(Found::Dead(_)) | Err(_) => found.doubtful.push(path),
         }
     }
     found.removed.sort_unstable();
     found.doubtful.sort_unstable();
+    found.kept.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
 }
 
-/// Removes the file if no restore has its lock; false if one has, or if the file is gone.
-fn remove_if_dead(path: &Path) -> io::Result<bool> {
+/// The unfinished images of a target, with which a restore can go on.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub(super) fn left_for(target: &Path) -> Result<Vec<Left>> {
+    let name = name_of(target);
+    let left = list(target)?.into_iter().filter_map(|(path, _)| match look(&path) {
+        Ok(Found::Left(left)) if left.unfinished.name == name => Some(left),
+        _ => None,
+    });
+    Ok(left.collect())
+}
+
+/// A target's name, as the slots of its unfinished image have it.
+pub(super) fn name_of(target: &Path) -> &[u8] {
+    target.file_name().map_or(&[], |name| name.as_encoded_bytes())
+}
+
+/// The unfinished images beside a target, each with its SYSTEM.
+fn list(target: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let folder = snapless_trust::folders::of(target);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::file("list", folder))? {
+        let entry = entry.map_err(Error::file("list", folder))?;
+        if let Some(system) = system_in(&entry) {
+            found.push((entry.path(), system));
+        }
+    }
+    Ok(found)
+}
+
+/// What a file of an unfinished image is. What is not alive is locked.
+enum Found {
+    /// A restore has its lock, or it is gone.
+    Alive,
+    /// It can be gone on with.
+    Left(Left),
+    /// It is of no use.
+    Dead(File),
+}
+
+fn look(path: &Path) -> io::Result<Found> {
     let file = match open_quietly(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Alive),
         Err(error) => return Err(error),
     };
     match FileExt::try_lock(&file) {
         Ok(()) => {}
-        Err(fs4::TryLockError::WouldBlock) => return Ok(false),
+        Err(fs4::TryLockError::WouldBlock) => return Ok(Found::Alive),
         Err(fs4::TryLockError::Error(error)) => return Err(error),
     }
     // Its restore may have ended meanwhile, and given it the target's name.
     if !is_named(&file, path) {
-        return Ok(false);
+        return Ok(Found::Alive);
     }
-    fs::remove_file(path)?;
-    Ok(true)
+    let metadata = file.metadata()?;
+    let at = metadata.len().checked_sub(CONTROL_LEN as u64).filter(|_| is_private(&metadata));
+    let slots = at.map_or(Ok(None), |at| control::read(&file, at))?;
+    let is_whole = |it: &Unfinished| it.done > 0 && control_at(it.image.geometry.length()) == at;
+    Ok(match slots.filter(is_whole) {
+        Some(unfinished) => Found::Left(Left { file, path: path.to_owned(), unfinished }),
+        None => Found::Dead(file),
+    })
+}
+
+/// True if no other account can have written to the file.
+#[cfg(target_os = "linux")]
+fn is_private(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+    is_own && metadata.mode() & 0o022 == 0 && metadata.nlink() == 1
+}
+
+/// Elsewhere the folder's access list says who may write.
+#[cfg(not(target_os = "linux"))]
+fn is_private(_: &Metadata) -> bool {
+    true
 }
 
 /// True if the path still stands for the file.
@@ -131,12 +220,13 @@ fn open_quietly(path: &Path) -> io::Result<File> {
     use rustix::fs::OFlags;
     use std::os::unix::fs::OpenOptionsExt;
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-    OpenOptions::new().read(true).custom_flags(i32::try_from(flags).unwrap_or(0)).open(path)
+    let flags = i32::try_from(flags).unwrap_or(0);
+    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn open_quietly(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).open(path)
+    OpenOptions::new().read(true).write(true).open(path)
 }
 
 #[cfg(test)]
@@ -156,7 +246,8 @@ mod tests {
             fs::write(name, "x").unwrap();
         }
         let found = clean_up(&target).unwrap();
-        assert_eq!(found, LeftOver { removed: vec![dead], doubtful: vec![other.clone()] });
+        let doubtful = vec![other.clone()];
+        assert_eq!(found, LeftOver { removed: vec![dead], doubtful, ..LeftOver::default() });
         assert!(live.path().exists() && other.exists() && target.exists());
         live.close().unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);

@@ -22,21 +22,21 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Lets one test run at a time: a process that another one starts has, until it has begun, the
 /// devices open that this one closes.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A loop device; removed when dropped.
-struct Loop {
-    device: PathBuf,
+pub(crate) struct Loop {
+    pub(crate) device: PathBuf,
     backing: tempfile::NamedTempFile,
 }
 
 impl Loop {
     /// A device of this length, full of nines as far as `full` reaches; `None`, with a word, where
     /// there are none.
-    fn new(length: u64, full: usize, sector_size: u32) -> Option<Self> {
+    pub(crate) fn new(length: u64, full: usize, sector_size: u32) -> Option<Self> {
         let backing = tempfile::NamedTempFile::new().unwrap();
         fs::write(backing.path(), vec![9; full]).unwrap();
         backing.as_file().set_len(length).unwrap();
@@ -52,7 +52,7 @@ impl Loop {
         Some(Self { device, backing })
     }
 
-    fn content(&self, offset: u64, len: usize) -> Vec<u8> {
+    pub(crate) fn content(&self, offset: u64, len: usize) -> Vec<u8> {
         let mut file = File::open(&self.device).unwrap();
         file.seek(SeekFrom::Start(offset)).unwrap();
         let mut bytes = vec![0; len];
@@ -60,8 +60,15 @@ impl Loop {
         bytes
     }
 
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) {
+        let mut file = File::options().write(true).open(&self.device).unwrap();
+        file.seek(SeekFrom::Start(offset)).unwrap();
+        file.write_all(bytes).unwrap();
+        file.sync_all().unwrap();
+    }
+
     /// What has reached the backing file.
-    fn is_marked(&self) -> bool {
+    pub(crate) fn is_marked(&self) -> bool {
         let mut start = vec![0; MARK.len()];
         self.backing.reopen().unwrap().read_exact(&mut start).unwrap();
         start == MARK

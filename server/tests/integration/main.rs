@@ -35,6 +35,8 @@ mod printed;
 mod privacy;
 mod program;
 mod quiet;
+#[cfg(target_os = "linux")]
+mod resumed;
 mod retention;
 mod rules;
 #[cfg(feature = "cloud")]

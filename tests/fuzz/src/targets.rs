@@ -19,6 +19,7 @@
 //! | `state` | the same | the kept state of a stream; the list of sessions |
 //! | `text` | people and files | identities, file names, times |
 //! | `trust` | people and the network | tokens, what enrolment says, certificates |
+//! | `unfinished` | whoever can write to a restore's target | the slots of an unfinished image |
 //!
 //! Upholds: what a target accepts keeps the promises of the type that it was parsed into, and comes
 //! back the same when it is written and read again.
@@ -41,6 +42,7 @@ mod state;
 mod stream;
 mod text;
 mod trust;
+mod unfinished;
 
 /// A parser.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl Target {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 17] = [
+pub static TARGETS: [Target; 18] = [
     bookmark::TARGET,
     control::TARGET,
     dispatch::TARGET,
@@ -88,6 +90,7 @@ pub static TARGETS: [Target; 17] = [
     state::TARGET,
     text::TARGET,
     trust::TARGET,
+    unfinished::TARGET,
 ];
 
 /// The first `N` bytes and the rest.
