@@ -40,7 +40,7 @@ pub(super) fn on_signal(also: impl Fn() + Send + 'static) -> Result<StopFlag> {
     ctrlc::set_handler(move || {
         flag.set();
         also();
-        output::end_if_stalled();
+        output::end_if_stalled(EXIT_STOPPED);
     })?;
     Ok(stop)
 }

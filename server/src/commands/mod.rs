@@ -78,5 +78,8 @@ pub fn run(cli: Cli) -> ExitCode {
             })
         }
     };
-    output::exit_code(verdict)
+    let Err(error) = output::check() else { return verdict };
+    errln!("{BAD}error{BAD:#}: {error}");
+    // What the command found counts for more.
+    if verdict == ExitCode::SUCCESS { ExitCode::from(EXIT_FAILED) } else { verdict }
 }

@@ -1,19 +1,17 @@
 //! Standard output and standard error, which may be full, closed or stalled.
 //!
 //! A line that cannot be printed is no panic: the first failure is kept, nothing more is printed,
-//! and [`exit_code`] says it at the end. The command's own verdict stays.
+//! and [`check`] tells it at the end.
 //!
 //! A signal that comes while a reader does not read ends the program: nothing else could.
 
 use std::fmt;
 use std::io::{self, Write};
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::console::{BAD, EXIT_FAILED, EXIT_STOPPED};
 use crate::error::{Error, Result};
 
 /// A write that takes longer after a signal waits for a reader that does not read.
@@ -78,28 +76,21 @@ fn interruptible<T>(write: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Waits, after a signal, and ends the program if a write does not end.
-pub(super) fn end_if_stalled() -> ! {
+/// Waits, after a signal, and ends the program with this code if a write does not end.
+pub(super) fn end_if_stalled(code: u8) -> ! {
     loop {
         let seen = WRITES.load(Ordering::Relaxed);
         thread::sleep(PATIENCE);
         if seen % 2 == 1 && WRITES.load(Ordering::Relaxed) == seen {
-            std::process::exit(EXIT_STOPPED.into());
+            std::process::exit(code.into());
         }
     }
 }
 
-/// Tells if what was printed so far was not, where nothing else is of use.
+/// Tells, once, if anything of the report was not printed.
 ///
 /// # Errors
 /// [`Error::Report`].
 pub(super) fn check() -> Result<()> {
     failure().take().map_or(Ok(()), |error| Err(Error::Report(error)))
-}
-
-/// The exit code of a command, and of one whose report was not printed.
-pub(super) fn exit_code(verdict: ExitCode) -> ExitCode {
-    let Some(error) = failure().take() else { return verdict };
-    errln!("{BAD}error{BAD:#}: {}", Error::Report(error));
-    if verdict == ExitCode::SUCCESS { ExitCode::from(EXIT_FAILED) } else { verdict }
 }

@@ -15,6 +15,8 @@ mod golden;
 mod history;
 mod images;
 mod index;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod killed;
 mod kills;
 mod limits;
 mod listing;

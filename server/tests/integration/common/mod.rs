@@ -10,6 +10,8 @@ pub mod object_stream;
 pub mod objects;
 #[cfg(feature = "cloud")]
 pub mod s3;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod traced;
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
@@ -456,6 +458,18 @@ impl Client {
         let stream = TcpStream::connect(address).unwrap();
         let socket = Socket::new(stream.try_clone().unwrap(), &TCP).unwrap();
         Self { stream, link: Link::over(Arc::new(socket)), latest: None }
+    }
+
+    /// [`Self::connect`] to a server that may die meanwhile.
+    pub fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        let socket = Socket::new(stream.try_clone().ok()?, &TCP).ok()?;
+        Some(Self { stream, link: Link::over(Arc::new(socket)), latest: None })
+    }
+
+    /// [`Self::send`] to a server that may be dead: the next [`Self::hear`] tells.
+    pub fn try_send(&mut self, kind: FrameKind, payload: &[u8]) {
+        drop(self.link.sender.send(kind, payload));
     }
 
     /// Connects and says Hello; returns the durable epoch and record.
