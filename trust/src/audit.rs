@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::error::TrustError;
 use crate::identity::MachineId;
-use crate::private;
+use crate::{private, regular};
 
 /// The log's name in the authority's folder.
 pub const AUDIT_FILE: &str = "audit.log";
@@ -162,7 +162,7 @@ impl Audit {
         let mut options = OpenOptions::new();
         options.append(true).create(true);
         private::only_owner(&mut options);
-        options.open(&self.path)
+        regular::open(&options, &self.path)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Rule: a file is created exclusively or replaced as a whole; a reader never sees a part of it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::TrustError;
-use crate::{folders, hex, private};
+use crate::{folders, hex, private, regular, text};
 
 /// The longest file that is read whole, in bytes.
 const READ_MAX: u64 = 1 << 20;
@@ -53,7 +53,7 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), TrustError> {
 /// # Errors
 /// [`TrustError::File`], [`TrustError::Damaged`] past 1 MiB.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, TrustError> {
-    let file = match File::open(path) {
+    let file = match regular::open_to_read(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(TrustError::file("open", path)(error)),
@@ -71,8 +71,9 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, TrustError> {
 /// # Errors
 /// As [`read`], and [`TrustError::Damaged`] for bytes that are no text.
 pub fn read_text(path: &Path) -> Result<Option<String>, TrustError> {
-    let text = read(path)?.map(String::from_utf8).transpose();
-    text.map_err(|_| TrustError::damaged(path, "it is no text"))
+    let Some(bytes) = read(path)? else { return Ok(None) };
+    let text = text::decode(&bytes).map_err(|why| TrustError::damaged(path, why))?;
+    Ok(Some(text.as_str().to_owned()))
 }
 
 /// Reads a JSON document; `None` if there is no such file.
@@ -172,7 +173,7 @@ mod tests {
     fn a_file_without_end_is_not_read_into_memory() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("long");
-        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
         assert!(matches!(read(&path), Err(TrustError::Damaged { .. })));
     }
 }

@@ -16,6 +16,8 @@
 //! | [`audit`] | one line for each act |
 //! | [`files`], [`private`] | files that only their owner reads |
 //! | [`folders`] | names in a folder that survive a crash |
+//! | [`regular`] | files, and nothing else in their place |
+//! | [`text`] | what people write, in whatever encoding |
 //!
 //! Rule: a key is private from its first byte, no secret is stored that a hash can replace, and
 //! what cannot be checked is refused.
@@ -33,8 +35,10 @@ pub mod identity;
 pub mod keystore;
 pub mod machines;
 pub mod private;
+pub mod regular;
 pub mod revocation;
 pub mod server;
+pub mod text;
 pub mod token;
 pub mod volumes;
 
