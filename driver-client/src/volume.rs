@@ -63,10 +63,7 @@ impl FromStr for VolumeName {
             let drive = char::from(letter.to_ascii_uppercase());
             return drive.is_ascii_uppercase().then_some(Self::Drive(drive)).ok_or_else(bad);
         }
-        let guid = text
-            .strip_prefix(r"\\?\Volume")
-            .map_or(text, |rest| rest.strip_suffix('\\').unwrap_or(rest));
-        VolumeGuid::parse(guid).filter(|guid| !guid.is_nil()).map(Self::Guid).ok_or_else(bad)
+        VolumeGuid::parse_name(text).map(Self::Guid).ok_or_else(bad)
     }
 }
 
@@ -96,6 +93,8 @@ mod tests {
             format!("{{{}}}", GUID.to_uppercase()),
             format!(r"\\?\Volume{{{GUID}}}"),
             format!(r"\\?\Volume{{{GUID}}}\"),
+            format!(r"\\?\volume{{{}}}\", GUID.to_uppercase()),
+            format!("Volume{{{GUID}}}"),
         ] {
             let name: VolumeName = text.parse().unwrap();
             assert_eq!(name.to_string(), format!("{{{GUID}}}"), "{text}");

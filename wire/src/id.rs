@@ -59,6 +59,31 @@ guid! {
     SessionId
 }
 
+impl VolumeGuid {
+    /// Reads a volume's name in each form that Windows and people write: the GUID alone, in braces,
+    /// `Volume{…}`, and `\\?\Volume{…}\` with or without the last backslash, in either case.
+    ///
+    /// Returns `None` for anything else, and for the GUID that names nothing.
+    pub fn parse_name(text: &str) -> Option<Self> {
+        let behind = |prefix: &&str| {
+            let (head, rest) = text.split_at_checked(prefix.len())?;
+            head.eq_ignore_ascii_case(prefix).then_some(rest)
+        };
+        let guid = match VOLUME_PREFIXES.iter().find_map(behind) {
+            // With the word in front the braces belong to it.
+            Some(rest) => {
+                let rest = rest.strip_suffix('\\').unwrap_or(rest);
+                rest.starts_with('{').then_some(rest)?
+            }
+            None => text,
+        };
+        Self::parse(guid).filter(|guid| !guid.is_nil())
+    }
+}
+
+/// What stands in front of the braces: for programs, for NT, and without a name space.
+const VOLUME_PREFIXES: [&str; 4] = [r"\\?\Volume", r"\\.\Volume", r"\??\Volume", "Volume"];
+
 /// Declares a 64-bit number as it stands in a structure: little-endian, without alignment.
 macro_rules! little_endian {
     ($(#[$doc:meta])* $name:ident) => {
@@ -210,6 +235,40 @@ mod tests {
             "71a27cdd-812a-11d0-bec7-08002be2092é",
         ] {
             assert_eq!(SessionId::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_volume_is_named_in_every_form_that_windows_prints() {
+        let guid = VolumeGuid::parse(VOLUME_CLASS);
+        for text in [
+            VOLUME_CLASS,
+            "71A27CDD-812a-11d0-BEC7-08002BE2092F",
+            "{71a27cdd-812a-11d0-bec7-08002be2092f}",
+            "Volume{71a27cdd-812a-11d0-bec7-08002be2092f}",
+            "VOLUME{71A27CDD-812A-11D0-BEC7-08002BE2092F}",
+            r"Volume{71a27cdd-812a-11d0-bec7-08002be2092f}\",
+            r"\\?\Volume{71a27cdd-812a-11d0-bec7-08002be2092f}",
+            r"\\?\Volume{71a27cdd-812a-11d0-bec7-08002be2092f}\",
+            r"\\?\volume{71a27cdd-812a-11d0-bec7-08002be2092f}\",
+            r"\\.\Volume{71a27cdd-812a-11d0-bec7-08002be2092f}",
+            r"\??\Volume{71a27cdd-812a-11d0-bec7-08002be2092f}",
+        ] {
+            assert_eq!(VolumeGuid::parse_name(text), guid, "{text}");
+        }
+        for text in [
+            "",
+            "Volume",
+            r"\\?\",
+            r"\\?\Volume71a27cdd-812a-11d0-bec7-08002be2092f",
+            r"\\?\Volume{71a27cdd-812a-11d0-bec7-08002be2092f}\\",
+            r"\\?\Volume{71a27cdd-812a-11d0-bec7-08002be2092f}\x",
+            r"71a27cdd-812a-11d0-bec7-08002be2092f\",
+            "Volume{00000000-0000-0000-0000-000000000000}",
+            "00000000-0000-0000-0000-000000000000",
+            "é:",
+        ] {
+            assert_eq!(VolumeGuid::parse_name(text), None, "{text}");
         }
     }
 
