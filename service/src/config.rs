@@ -19,13 +19,15 @@
 //! allowed values. Unknown keys are errors, so that a misspelt setting is not ignored.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use snapless_driver_client::identity::volume_of_device;
 use snapless_driver_client::{VolumeName, paths};
+use snapless_trust::text::NotText;
+use snapless_trust::{regular, text};
 use snapless_types::{Geometry, Overflow};
 use snapless_wire::id::VolumeGuid;
 use snapless_wire::ioctl::{
@@ -36,6 +38,8 @@ use snapless_wire::ioctl::{
 use crate::connector::{Connector, is_loopback};
 use crate::size::Size;
 
+/// The longest file, in bytes.
+const LEN_MAX: u64 = 1 << 20;
 /// Default block size.
 const BLOCK_SIZE_DEFAULT: Size = Size(64 << 10);
 /// Default size of the capture queue.
@@ -86,8 +90,10 @@ pub struct VolumeConfig {
 impl Config {
     /// Reads and checks the file.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(file)
-            .map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+        let failed = |source| ConfigError::Read { file: file.to_owned(), source };
+        let bytes = read(file).map_err(failed)?;
+        let text = text::decode(&bytes)
+            .map_err(|why| ConfigError::Encoding { file: file.to_owned(), why })?;
         Self::parse(file, &text)
     }
 
@@ -123,6 +129,14 @@ pub enum ConfigError {
         /// The system's error.
         source: io::Error,
     },
+    /// The file is no text, or of an encoding that is not read.
+    #[error("the configuration {file} cannot be read: {why}")]
+    Encoding {
+        /// The file.
+        file: PathBuf,
+        /// Which encoding.
+        why: NotText,
+    },
     /// Not TOML, a key is missing, or a key is unknown.
     #[error("the configuration {file} is not valid: {source}")]
     Toml {
@@ -143,6 +157,18 @@ pub enum ConfigError {
         /// The allowed values.
         allowed: String,
     },
+}
+
+/// The content of a file that the user names: links are followed, and nothing is waited for.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let place = fs::canonicalize(file)?;
+    let opened = regular::open_to_read(&place)?;
+    let mut bytes = Vec::new();
+    opened.take(LEN_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LEN_MAX {
+        return Err(io::Error::other("it is longer than 1 MiB, as no configuration is"));
+    }
+    Ok(bytes)
 }
 
 #[derive(Deserialize)]
@@ -426,6 +452,30 @@ mod tests {
         assert!(!with("").unwrap().insecure);
         let message = on("192.0.2.1:4850").unwrap_err().to_string();
         assert!(message.contains("insecure = true") && message.contains("127.0.0.1"), "{message}");
+    }
+
+    #[test]
+    fn a_file_is_read_in_every_encoding_that_windows_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("service.toml");
+        let text = format!("server = \"s:1\"\r\n[[volumes]]\r\nvolume = \"{GUID}\"\r\n");
+        let utf16 = |to: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to).collect::<Vec<_>>();
+        for bytes in [
+            text.as_bytes().to_vec(),
+            [&[0xef, 0xbb, 0xbf], text.as_bytes()].concat(),
+            [vec![0xff, 0xfe], utf16(u16::to_le_bytes)].concat(),
+            [vec![0xfe, 0xff], utf16(u16::to_be_bytes)].concat(),
+        ] {
+            fs::write(&file, bytes).unwrap();
+            assert_eq!(Config::load(&file).unwrap().server, "s:1");
+        }
+        fs::write(&file, utf16(u16::to_le_bytes)).unwrap();
+        let refused = Config::load(&file).unwrap_err().to_string();
+        assert!(refused.contains("service.toml") && refused.contains("UTF-16"), "{refused}");
+        // A folder, as of any other thing that is no file.
+        let refused = Config::load(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("a directory"), "{refused}");
+        assert!(Config::load(&dir.path().join("missing")).is_err());
     }
 
     #[test]

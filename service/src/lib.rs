@@ -26,6 +26,7 @@ pub mod config;
 pub mod connector;
 pub mod counters;
 pub mod event;
+mod files;
 pub mod links;
 pub mod logging;
 pub mod notice;

@@ -9,6 +9,7 @@ use flexi_logger::{
     Naming,
 };
 use log::Record;
+use snapless_trust::private;
 
 /// The log is rotated at this many bytes.
 pub const FILE_LEN_MAX: u64 = 8 << 20;
@@ -26,6 +27,8 @@ pub enum Audience {
 
 /// Starts logging into `folder`. Logging ends when the handle is dropped.
 pub fn start(folder: &Path, audience: Audience) -> Result<LoggerHandle, FlexiLoggerError> {
+    // Its files are written under the umask: the folder keeps others out.
+    private::create_folders(folder)?;
     // flexi_logger has no other way to a fixed name of the current file than an infix.
     let file = FileSpec::default().directory(folder).suppress_basename().suffix("log");
     let duplicate = match audience {

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::{self, Durability, FileError, replace};
+
 /// Version of the file format. Readers skip other versions.
 pub const REPORT_VERSION: u32 = 1;
 /// Suffix of a report's file name.
@@ -77,8 +79,24 @@ impl Report {
 
     /// Replaces the report's file in `state_dir`.
     pub fn write(&self, state_dir: &Path) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(self)?;
-        replace(&self.path(state_dir), &text, Durability::BestEffort)
+        replace(&self.path(state_dir), &self.to_bytes()?, Durability::BestEffort)
+    }
+
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// A number that JSON has not.
+    pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        Ok(serde_json::to_vec_pretty(self)?)
+    }
+
+    /// Reads the bytes of a file; `None` for one of another version.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, String> {
+        let report: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        Ok(Some(report).filter(|report| report.version == REPORT_VERSION))
     }
 }
 
@@ -112,46 +130,24 @@ pub fn read_all(state_dir: &Path) -> io::Result<Reports> {
         if !entry.file_name().to_string_lossy().ends_with(REPORT_SUFFIX) {
             continue;
         }
-        let text = match fs::read(entry.path()) {
+        let text = match files::read(&entry.path()) {
             // Removed since the folder was listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            text => text?,
-        };
-        match serde_json::from_slice::<Report>(&text) {
-            Ok(report) if report.version == REPORT_VERSION => reports.sound.push(report),
-            Ok(_) => {}
-            Err(why) => {
-                reports.damaged.push(DamagedReport { file: entry.path(), why: why.to_string() });
+            Ok(None) => continue,
+            Ok(Some(text)) => text,
+            Err(FileError::Other(why)) => {
+                reports.damaged.push(DamagedReport { file: entry.path(), why });
+                continue;
             }
+            Err(FileError::System(error)) => return Err(error),
+        };
+        match Report::parse(&text) {
+            Ok(report) => reports.sound.extend(report),
+            Err(why) => reports.damaged.push(DamagedReport { file: entry.path(), why }),
         }
     }
     reports.sound.sort_by(|a, b| a.volume.cmp(&b.volume));
     reports.damaged.sort_by(|a, b| a.file.cmp(&b.file));
     Ok(reports)
-}
-
-/// Whether a file must be durable before it replaces the old one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Durability {
-    /// It must.
-    Synced,
-    /// It need not: the next one follows soon.
-    BestEffort,
-}
-
-/// Replaces the content of `path` as a whole: writes a new file next to it and renames that.
-pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
-    use io::Write;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let beside = path.with_file_name(name);
-    let mut file = fs::File::create(&beside)?;
-    file.write_all(content)?;
-    if durability == Durability::Synced {
-        file.sync_all()?;
-    }
-    drop(file);
-    fs::rename(&beside, path)
 }
 
 #[cfg(test)]

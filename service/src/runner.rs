@@ -3,7 +3,6 @@
 //! Rule: pipelines share only the stop signal, so that a failure of one volume does not affect
 //! others.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use snapless_driver_client::Driver;
+use snapless_trust::private;
 
 use crate::config::Config;
 use crate::counters::Counters;
@@ -31,7 +31,7 @@ pub fn run(
     limits: Limits,
     stop: &StopSignal,
 ) -> Result<(), RunError> {
-    fs::create_dir_all(&config.state_dir)
+    private::create_folders(&config.state_dir)
         .map_err(|source| RunError::StateDir { folder: config.state_dir.clone(), source })?;
     let (volumes, server) = (config.volumes.len(), &config.server);
     let release = env!("CARGO_PKG_VERSION");

@@ -1,13 +1,13 @@
 //! The service's memory of a volume's session across restarts: one small JSON file.
 //!
-//! Rule: a file is replaced as a whole. A file that cannot be parsed is renamed and ignored: the
-//! driver knows the session too, and the server decides what is durable.
+//! Rule: a file is replaced as a whole. A file that cannot be parsed, or is none, is renamed and
+//! ignored: the driver knows the session too, and the server decides what is durable.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::report::{Durability, replace};
+use crate::files::{self, Durability, FileError, replace};
 use serde::{Deserialize, Serialize};
 use snapless_driver_client::identity::{session_text, volume_text};
 use snapless_wire::id::{SessionId, VolumeGuid};
@@ -37,6 +37,24 @@ impl Remembered {
         Self { version: STATE_VERSION, volume, session, acknowledged_epoch: 0 }
     }
 
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// What is wrong with it: it is no such file, of another version, or of another volume.
+    pub fn parse(bytes: &[u8], volume: VolumeGuid) -> Result<Self, String> {
+        let found: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if (found.version, found.volume) == (STATE_VERSION, volume) {
+            return Ok(found);
+        }
+        Err(format!("it has version {} and volume {}", found.version, found.volume))
+    }
+
+    /// The bytes of a file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Numbers and texts are always JSON.
+        serde_json::to_vec_pretty(self).unwrap_or_default()
+    }
+
     /// The session with a known durable epoch.
     #[must_use]
     pub fn acknowledged(self, epoch: u64) -> Self {
@@ -59,27 +77,22 @@ impl SessionStore {
 
     /// The remembered session; `None` if there is none, or its file cannot be parsed.
     pub fn load(&self) -> Result<Option<Remembered>, StateError> {
-        let text = match fs::read(&self.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            text => text.map_err(|source| self.failed("read", source))?,
+        let text = match files::read(&self.file) {
+            Ok(None) => return Ok(None),
+            Ok(Some(text)) => text,
+            // A directory, a link, a FIFO: nothing that this service has written.
+            Err(FileError::Other(why)) => return self.put_aside(&why),
+            Err(FileError::System(source)) => return Err(self.failed("read", source)),
         };
-        match serde_json::from_slice::<Remembered>(&text) {
-            Ok(state) if state.version == STATE_VERSION && state.volume == self.volume => {
-                Ok(Some(state))
-            }
-            Ok(state) => {
-                let why = format!("it has version {} and volume {}", state.version, state.volume);
-                self.put_aside(&why)
-            }
-            Err(error) => self.put_aside(&error.to_string()),
+        match Remembered::parse(&text, self.volume) {
+            Ok(state) => Ok(Some(state)),
+            Err(why) => self.put_aside(&why),
         }
     }
 
     /// Writes `state` durably.
     pub fn save(&self, state: &Remembered) -> Result<(), StateError> {
-        let text = serde_json::to_vec_pretty(state)
-            .map_err(|source| self.failed("write", source.into()))?;
-        replace(&self.file, &text, Durability::Synced)
+        replace(&self.file, &state.to_bytes(), Durability::Synced)
             .map_err(|source| self.failed("write", source))
     }
 
@@ -137,6 +150,36 @@ mod tests {
         store.forget().unwrap();
         store.forget().unwrap();
         assert_eq!(store.load().unwrap(), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_renamed_and_nothing_is_followed_or_waited_for() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let store = SessionStore::new(folder.path(), VOLUME);
+        let precious = folder.path().join("precious");
+        fs::write(&precious, serde_json::to_vec(&state()).unwrap()).unwrap();
+        let aside = store.file.with_extension("unreadable");
+        for turn in 0..3 {
+            match turn {
+                0 => symlink(&precious, &store.file).unwrap(),
+                1 => fs::create_dir(&store.file).unwrap(),
+                _ => drop(std::os::unix::net::UnixListener::bind(&store.file).unwrap()),
+            }
+            assert_eq!(store.load().unwrap(), None, "{turn}");
+            assert!(fs::symlink_metadata(&aside).is_ok() && !store.file.exists(), "{turn}");
+            store.save(&state()).unwrap();
+            assert_eq!(store.load().unwrap(), Some(state()));
+            store.forget().unwrap();
+            if aside.is_dir() { fs::remove_dir(&aside) } else { fs::remove_file(&aside) }.unwrap();
+        }
+        // Nor is what stands in the place of the file that is written first.
+        let beside = store.file.with_file_name(format!("{VOLUME}.session.json.new"));
+        symlink(&precious, &beside).unwrap();
+        store.save(&Remembered::new(VOLUME, SessionId([1; 16]))).unwrap();
+        let kept: Remembered = serde_json::from_slice(&fs::read(&precious).unwrap()).unwrap();
+        assert_eq!(kept, state());
     }
 
     #[test]
