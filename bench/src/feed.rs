@@ -66,7 +66,7 @@ fn connect(address: &str) -> Result<Link> {
 }
 
 fn greet(link: &mut Link, volume: &str, session: SessionId, length: u64) -> Result<()> {
-    let volume = VolumeGuid::parse(volume)
+    let volume = VolumeGuid::parse_name(volume)
         .ok_or_else(|| Error::Sink(format!("{volume:?} is not a GUID")))?;
     let geometry = Geometry::new(length, 512, BLOCK).map_err(Error::Geometry)?;
     let hello = Hello::new(volume, session, &geometry);

@@ -254,7 +254,7 @@ fn print(result: Result<impl serde::Serialize>) -> Result<()> {
 }
 
 fn volume(text: &str) -> std::result::Result<VolumeGuid, String> {
-    VolumeGuid::parse(text).ok_or_else(|| format!("{text:?} is not a GUID"))
+    VolumeGuid::parse_name(text).ok_or_else(|| format!("{text:?} is not a GUID"))
 }
 
 fn write_len(text: &str) -> std::result::Result<u64, String> {

@@ -514,6 +514,8 @@ pub struct Rekey {
 /// More threads than these are of no use on any machine.
 const SESSIONS_LIMIT: usize = 1 << 16;
 
+const WANT_VOLUME: &str = "expected the GUID of a volume, alone or as `mountvol` shows it: \
+    \\\\?\\Volume{71a27cdd-812a-11d0-bec7-08002be2092f}\\";
 const WANT_GUID: &str = "expected a GUID such as 71a27cdd-812a-11d0-bec7-08002be2092f";
 
 fn sessions(text: &str) -> Result<usize, &'static str> {
@@ -522,7 +524,7 @@ fn sessions(text: &str) -> Result<usize, &'static str> {
 }
 
 pub(crate) fn volume(text: &str) -> Result<VolumeGuid, &'static str> {
-    VolumeGuid::parse(text).filter(|volume| !volume.is_nil()).ok_or(WANT_GUID)
+    VolumeGuid::parse_name(text).ok_or(WANT_VOLUME)
 }
 
 pub(crate) fn session(text: &str) -> Result<SessionId, &'static str> {

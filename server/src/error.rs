@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use snapless_link::LinkError;
 use snapless_trust::TrustError;
 use snapless_trust::identity::Role;
+use snapless_trust::regular::NotAFile;
+use snapless_trust::text::NotText;
 use snapless_types::Seq;
 use snapless_wire::frame::FrameError;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
@@ -44,6 +46,14 @@ pub enum Error {
          that its disk is mounted, or make a new one with `snapless-server init`", .0.display()
     )]
     NotARepository(PathBuf),
+    /// The file of a key or passphrase is of an encoding that is not read.
+    #[error("{} cannot be read: {why}", .path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// Which encoding.
+        why: NotText,
+    },
     /// The repository is encrypted, and its key was not given.
     #[error(
         "{} is encrypted, and its {want} {id} is needed: name its file with {}",
@@ -273,6 +283,25 @@ pub enum Error {
     /// The target exists.
     #[error("{} exists: choose another name, or overwrite it with --force", .0.display())]
     TargetExists(PathBuf),
+    /// The target is a file that has other names as well.
+    #[error(
+        "{} has {names} names (hard links), and only this one would stand for the image: with \
+         --force it does, and the others keep what is there now", .path.display()
+    )]
+    TargetLinked {
+        /// The target.
+        path: PathBuf,
+        /// Its names.
+        names: u64,
+    },
+    /// The kernel uses the target's file.
+    #[error("{} {by}", .path.display())]
+    TargetInUse {
+        /// The target.
+        path: PathBuf,
+        /// How, and how that ends.
+        by: String,
+    },
     /// The target is neither a file nor a block device.
     #[error("{} is neither a file nor a block device: choose another target", .0.display())]
     TargetKind(PathBuf),
@@ -598,6 +627,18 @@ pub enum Damage {
          on purpose, run `snapless-server forget`"
     )]
     Gone,
+    /// Something else stands in the place of a file.
+    #[error(transparent)]
+    NotAFile(#[from] NotAFile),
+    /// Something else stands in the place of a directory.
+    #[error("it is no directory: move it away, and put back the directory if there was one")]
+    NotADirectory,
+    /// Something else stands in the place of the directory of a file.
+    #[error(
+        "it cannot be there, since it would lie below a file: move that away, and put back the \
+         directory"
+    )]
+    Below,
     /// No further segment can be created.
     #[error("it has the last number of a segment: the session takes nothing more")]
     LastNumber,
@@ -649,6 +690,16 @@ impl Error {
     /// True if a file or directory is missing.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// True if something else stands in the place of a file.
+    pub(crate) fn is_no_file(&self) -> bool {
+        matches!(self, Self::Damaged { why: Damage::NotAFile(_), .. })
+    }
+
+    /// True if something else stands in the place of a directory.
+    pub(crate) fn is_no_directory(&self) -> bool {
+        matches!(self, Self::Damaged { why: Damage::NotADirectory, .. })
     }
 
     /// True if an object is there already, and is not what was to be stored.

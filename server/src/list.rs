@@ -25,6 +25,9 @@ pub struct Volume {
     pub latest: Option<Latest>,
     /// Its bookmarks, in order of their names.
     pub bookmarks: Vec<Shown>,
+    /// What is wrong with the volume's directory as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// The last point of a volume.
@@ -211,7 +214,8 @@ pub fn list_volume(repository: &Repository, volume: VolumeGuid, stop: &StopFlag)
     sessions.sort_by_key(|session| session.shape.as_ref().map(|shape| shape.created.clone()));
     let latest = sessions.iter().rev().find_map(Latest::of);
     let bookmarks = repository.bookmarks(Some(volume))?.iter().map(Found::shown).collect();
-    Ok(Volume { volume: volume.to_string(), sessions, latest, bookmarks })
+    let error = repository.volume_damage(volume).map(|error| error.to_string());
+    Ok(Volume { volume: volume.to_string(), sessions, latest, bookmarks, error })
 }
 
 fn session(

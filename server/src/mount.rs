@@ -26,6 +26,8 @@ use crate::stop::StopFlag;
 mod image;
 mod listen;
 mod overlay;
+#[cfg(unix)]
+mod socket;
 
 use image::Image;
 use listen::{Accept, Listener};

@@ -25,6 +25,9 @@ pub struct Report {
     pub latest: Option<Latest>,
     /// Its bookmarks, in order of their names.
     pub bookmarks: Vec<Shown>,
+    /// What is wrong with the volume's directory as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A session.
@@ -77,7 +80,7 @@ pub fn points(
     if !known.contains(&request.volume) {
         return Err(Error::NoVolume { volume: request.volume, known });
     }
-    let list::Volume { volume, sessions, latest, bookmarks } =
+    let list::Volume { volume, sessions, latest, bookmarks, error } =
         list::list_volume(repository, request.volume, stop)?;
     let mut told = Vec::new();
     for listed in sessions {
@@ -101,7 +104,7 @@ pub fn points(
         Some(session) if told.is_empty() => {
             Err(Error::NoSession { volume: request.volume, session })
         }
-        _ => Ok(Report { volume, sessions: told, latest, bookmarks }),
+        _ => Ok(Report { volume, sessions: told, latest, bookmarks, error }),
     }
 }
 

@@ -184,12 +184,21 @@ impl Repository {
     /// The identities of a volume's sessions: of their directories, whatever is in them, and of
     /// those that must be there.
     pub fn session_ids(&self, volume: VolumeGuid) -> Result<Vec<SessionId>> {
-        let mut sessions = self.store.list(&volume_dir(volume), SessionId::parse)?;
+        let mut sessions = match self.store.list(&volume_dir(volume), SessionId::parse) {
+            Err(error) if error.is_no_directory() => Vec::new(),
+            listed => listed?,
+        };
         let known = self.known()?.sessions;
         sessions.extend(known.iter().filter(|it| it.volume == volume).map(|it| it.session));
         sessions.sort_unstable();
         sessions.dedup();
         Ok(sessions)
+    }
+
+    /// What is wrong with the directory of a volume as a whole: something else in its place.
+    pub fn volume_damage(&self, volume: VolumeGuid) -> Option<Error> {
+        let listed = self.store.list(&volume_dir(volume), |_| None::<()>);
+        listed.err().filter(Error::is_no_directory)
     }
 
     /// What the repository has of a session.

@@ -61,6 +61,9 @@ pub struct Volume {
     pub sessions: Vec<Session>,
     /// All of them.
     pub total: Usage,
+    /// What is wrong with the volume's directory as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// What a session holds.
@@ -228,8 +231,9 @@ pub fn stat(
             of_volume.add(&count);
         }
         all.add(&of_volume);
+        let error = repository.volume_damage(volume).map(|error| error.to_string());
         let (volume, total) = (volume.to_string(), of_volume.usage());
-        report.volumes.push(Volume { volume, sessions: told, total });
+        report.volumes.push(Volume { volume, sessions: told, total, error });
     }
     report.total = all.usage();
     // Volumes grow side by side, sessions of a volume one after the other.
@@ -380,7 +384,12 @@ impl Count {
         let garbage = reader.map_or(Ok(Vec::new()), fold::garbage).unwrap_or_default();
         let garbage: HashSet<String> = garbage.into_iter().map(|it| it.name).collect();
         let begin = reader.map_or((SegmentNumber::FIRST, 0), SessionReader::begin_place);
-        for (name, len) in store.list_with_lengths(dir)? {
+        let listed = match store.list_with_lengths(dir) {
+            // The session is damaged, and told as such.
+            Err(error) if error.is_no_directory() => return Ok(()),
+            listed => listed?,
+        };
+        for (name, len) in listed {
             self.stored += len;
             if garbage.contains(&name) {
                 self.garbage += len;

@@ -20,8 +20,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use snapless_trust::folders;
+use snapless_trust::regular::NotAFile;
 
-use crate::error::{Error, Result};
+use crate::error::{Damage, Error, Result};
 use crate::seal::Seal;
 
 /// A tree of named files.
@@ -54,7 +55,8 @@ pub trait Storage: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`io::ErrorKind::NotFound`] for a missing file, or a missing directory above a new one;
-    /// [`io::ErrorKind::AlreadyExists`] for [`OpenMode::CreateNew`] and a file that is there.
+    /// [`io::ErrorKind::AlreadyExists`] for [`OpenMode::CreateNew`] and a file that is there; one
+    /// with [`NotAFile`] for what is no regular file, which is neither followed nor waited for.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>>;
 
     /// Makes a directory; false if it is there already.
@@ -66,12 +68,13 @@ pub trait Storage: Debug + Send + Sync {
     /// The names in a directory, in any order.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] if there is no such directory.
+    /// [`io::ErrorKind::NotFound`] if there is no such directory; [`io::ErrorKind::NotADirectory`]
+    /// if it is something else.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
-    /// The files in a directory and their lengths in bytes, in any order. One that is removed or
-    /// made meanwhile may be left out, and of one that grows meanwhile the length may be an earlier
-    /// one.
+    /// The files in a directory and their lengths in bytes, in any order. What is no regular file
+    /// is left out. One that is removed or made meanwhile may be left out, and of one that grows
+    /// meanwhile the length may be an earlier one.
     ///
     /// A storage that gets the lengths with the names, or without opening the files, provides this.
     ///
@@ -83,6 +86,7 @@ pub trait Storage: Debug + Send + Sync {
             match self.open(&dir.join(&name), OpenMode::Read).and_then(|file| file.len()) {
                 Ok(len) => found.push((name, len)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if NotAFile::in_error(&error).is_some() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -273,13 +277,24 @@ impl Store {
     }
 
     /// Opens a file.
+    ///
+    /// # Errors
+    /// [`Damage::NotAFile`] where a file is to be, but something else is.
     pub fn open(&self, path: &Path, mode: OpenMode) -> Result<StoredFile> {
-        let action = match mode {
-            OpenMode::Read | OpenMode::Write => "open",
-            OpenMode::Create | OpenMode::CreateNew => "create",
+        let (action, is_there) = match mode {
+            OpenMode::Read | OpenMode::Write => ("open", true),
+            OpenMode::Create | OpenMode::CreateNew => ("create", false),
         };
-        let file = self.storage.open(path, mode).map_err(self.failed(action, path))?;
-        Ok(StoredFile { file, path: self.locate(path), position: 0 })
+        match self.storage.open(path, mode) {
+            Ok(file) => Ok(StoredFile { file, path: self.locate(path), position: 0 }),
+            Err(error) => Err(match NotAFile::in_error(&error).filter(|_| is_there) {
+                Some(why) => Error::damaged(&self.locate(path), 0, why),
+                None if is_there && error.kind() == io::ErrorKind::NotADirectory => {
+                    Error::damaged(&self.locate(path), 0, Damage::Below)
+                }
+                None => self.failed(action, path)(error),
+            }),
+        }
     }
 
     /// Reads the first `len` bytes of a file, or all of a shorter one.
@@ -292,10 +307,16 @@ impl Store {
     }
 
     /// The entries of a directory whose names parse, in order; none if there is no such directory.
+    ///
+    /// # Errors
+    /// [`Damage::NotADirectory`] where a directory is to be, but something else is.
     pub fn list<T: Ord>(&self, dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
         let names = match self.storage.list(dir) {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(Error::damaged(&self.locate(dir), 0, Damage::NotADirectory));
+            }
             Err(error) => return Err(self.failed("list", dir)(error)),
         };
         let mut found: Vec<T> = names.iter().filter_map(|name| parse(name)).collect();
@@ -327,15 +348,19 @@ impl Store {
         }
         match self.storage.list_with_lengths(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                Err(Error::damaged(&self.locate(dir), 0, Damage::NotADirectory))
+            }
             found => found.map_err(self.failed("list", dir)),
         }
     }
 
-    /// Bytes of a file that was listed; `None` if it was removed or replaced meanwhile.
+    /// Bytes of a file that was listed; `None` if it was removed or replaced meanwhile, or is no
+    /// regular file.
     pub fn len_of(&self, path: &Path) -> Result<Option<u64>> {
         match self.open(path, OpenMode::Read).and_then(|file| file.len()) {
             Ok(len) => Ok(Some(len)),
-            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) if error.is_not_found() || error.is_no_file() => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -23,6 +23,7 @@ mod demand;
 mod device;
 mod image_file;
 pub mod left;
+mod in_use;
 pub mod partial;
 mod place;
 mod runs;
@@ -98,12 +99,13 @@ impl FileTarget {
     /// Opens a target for an image. Nothing that is there changes before the first write.
     ///
     /// # Errors
-    /// [`Error::TargetExists`] without `force`, [`Error::TargetKind`], [`Error::TargetTooShort`],
-    /// [`Error::TargetNowhere`], [`Error::OtherSectorSize`].
+    /// [`Error::TargetExists`] or [`Error::TargetLinked`] without `force`, [`Error::TargetKind`],
+    /// [`Error::TargetTooShort`], [`Error::TargetNowhere`], [`Error::TargetInUse`],
+    /// [`Error::OtherSectorSize`].
     pub fn open(path: &Path, demand: &Demand, stop: &StopFlag) -> Result<Self> {
         let kind = match Place::find(path)? {
             Place::File(_) | Place::Device(_) if !demand.force => {
-                return Err(Error::TargetExists(path.to_owned()));
+                return Err(place::is_there(path));
             }
             Place::New(path) | Place::File(path) => Kind::File(ImageFile::create(&path, demand)?),
             Place::Device(path) => Kind::Device(Device::open(&path, demand)?),

@@ -13,7 +13,7 @@ use crate::fold;
 use crate::format::export::EXPORT_FILE;
 use crate::format::history::KeptSegment;
 use crate::format::map::MapNumber;
-use crate::format::repository::{REPOSITORY_FILE, session_dir};
+use crate::format::repository::{REPOSITORY_FILE, session_dir, volume_dir};
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SESSION_FILE;
 use crate::format::sessions::SESSIONS_FILE;
@@ -119,6 +119,7 @@ pub fn verify_selected(
     let mut found = Vec::new();
     if selection.session.is_none() {
         found.extend(bookmarks(repository, selection.volume)?);
+        found.extend(volumes(repository, selection.volume)?);
     }
     let mut readers = Vec::new();
     for (volume, session) in sessions {
@@ -208,6 +209,18 @@ fn bookmarks(repository: &Repository, volume: Option<VolumeGuid>) -> Result<Vec<
     Ok(found)
 }
 
+/// What stands in the place of volumes' directories.
+fn volumes(repository: &Repository, selected: Option<VolumeGuid>) -> Result<Vec<Finding>> {
+    let known = repository.volumes()?.into_iter();
+    let wanted = known.filter(|volume| selected.is_none_or(|selected| selected == *volume));
+    let found = wanted.filter_map(|volume| {
+        let error = repository.volume_damage(volume)?;
+        let file = || repository.store().locate(&volume_dir(volume));
+        Some(Finding { volume: Some(volume.to_string()), ..Finding::of(&error, file) })
+    });
+    Ok(found.collect())
+}
+
 /// Opens a session; `None` for a directory whose session was never finished. A session that the
 /// repository must have and has not is damage.
 fn open(
@@ -271,7 +284,8 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         if self.report.without_key {
             return self.stored_session(reader);
         }
-        for checked in [reader.check_acknowledgement(), reader.check_age()] {
+        let marks = [reader.check_acknowledgement(), reader.check_age(), reader.check_watermark()];
+        for checked in marks {
             if let Err(error) = checked {
                 self.found(reader, error)?;
             }

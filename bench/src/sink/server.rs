@@ -31,7 +31,7 @@ pub struct Greeted {
 impl Greeted {
     /// Connects and greets the server.
     pub fn connect(address: &str, volume: &str, geometry: &Geometry) -> Result<Self> {
-        let guid = VolumeGuid::parse(volume)
+        let guid = VolumeGuid::parse_name(volume)
             .ok_or_else(|| Error::Sink(format!("{volume:?} is not a GUID")))?;
         let session = SessionId(*uuid::Uuid::new_v4().as_bytes());
         let hello = Hello::new(guid, session, geometry);

@@ -12,6 +12,7 @@ use snapless_trust::TrustError;
 use snapless_trust::audit::text_of;
 use snapless_trust::keystore::{Applicant, Credentials, KeyStore};
 use snapless_trust::token::Token;
+use snapless_trust::{private, text};
 
 use crate::arguments::EnrollArguments;
 use crate::error::CliError;
@@ -36,7 +37,7 @@ pub(crate) fn run(
         (first(arguments, &store, &limits)?, "enrolled")
     };
     if !state_dir.is_dir() {
-        std::fs::create_dir_all(&state_dir)
+        private::create_folders(&state_dir)
             .map_err(|source| CliError::StateDir { folder: state_dir, source })?;
     }
     store.save(&credentials)?;
@@ -64,9 +65,10 @@ fn first(
 fn token_text(arguments: &EnrollArguments) -> Result<String, CliError> {
     match arguments.token.as_deref() {
         Some("-") => {
-            let mut text = String::new();
-            std::io::stdin().take(TOKEN_MAX).read_to_string(&mut text)?;
-            Ok(text)
+            let mut bytes = Vec::new();
+            std::io::stdin().take(TOKEN_MAX).read_to_end(&mut bytes)?;
+            let text = text::decode(&bytes).map_err(|_| TrustError::NotAToken)?;
+            Ok(text.as_str().to_owned())
         }
         Some(text) => Ok(text.to_owned()),
         None => Err(TrustError::NotAToken.into()),

@@ -122,6 +122,9 @@ Folds what is older than the policy's --keep-all to the points that the policy k
 nothing refers to then. A server does that by itself when it is worth it; by hand no server may run
 on the repository. `retention show` tells before what would become of it.
 
+A `compact` that is stopped or killed loses nothing: the volume is folded as before or anew. What it
+leaves that nothing refers to takes space until `gc` or a server removes it.
+
 Examples:
   snapless-server compact --repository /srv/snapless --all
   snapless-server compact --repository /srv/snapless 71a27cdd-812a-11d0-bec7-08002be2092f --json")]

@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use log::warn;
 use serde::Serialize;
 
+use super::out;
 use crate::error::{Error, Result};
 use crate::floor::Shortage;
 use crate::repository::Repository;
@@ -45,7 +46,8 @@ pub(super) fn on_signal(also: impl Fn() + Send + 'static) -> Result<StopFlag> {
     Ok(stop)
 }
 
-/// Prints a report as JSON: all of it, or none.
+/// Prints a report as JSON: all of it, or none. What keeps it from being printed ends the command
+/// when its work is done: see [`out`].
 pub(super) fn print_json(report: &(impl Serialize + ?Sized)) -> Result<()> {
     let failed = |error: serde_json::Error| Error::Report(error.into());
     let mut text = serde_json::to_vec_pretty(report).map_err(failed)?;

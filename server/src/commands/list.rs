@@ -25,6 +25,9 @@ fn print(volumes: &[Volume]) {
     }
     for volume in volumes {
         outln!("volume {}", volume.volume);
+        if let Some(error) = &volume.error {
+            outln!("  {BAD}damaged{BAD:#}: {error}");
+        }
         for session in &volume.sessions {
             print_session(session);
         }

@@ -9,6 +9,7 @@ use crate::cli;
 use crate::error::{Error, Result};
 use crate::mount::{Address, Mount};
 use crate::restore::{Found, PassedOver};
+use crate::target::keep_out;
 use crate::time;
 use crate::trust_cli::TrustPlace;
 
@@ -28,6 +29,10 @@ pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
     let bar = Bar::new("reading headers");
     let image = found.open(&stop, |progress| bar.restore(progress))?;
     drop(bar);
+    if let (Some(socket), Some(directory)) = (&args.socket, args.point.place.repository.directory())
+    {
+        keep_out(socket, directory)?;
+    }
     let (address, _folder) = address(args)?;
     let overlay = args.writable.then(tempfile::tempfile).transpose();
     let overlay = overlay.map_err(Error::file("create a file in", &std::env::temp_dir()))?;
@@ -52,6 +57,7 @@ pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
     } else {
         print(&report, &mount, args.writable);
     }
+    // Without its report no client finds the mount.
     output::check()?;
     mount.run();
     Ok(ExitCode::SUCCESS)

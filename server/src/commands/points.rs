@@ -26,6 +26,9 @@ pub(super) fn run(args: &cli::Points) -> Result<ExitCode> {
 
 fn print(report: &Report) {
     outln!("volume {}", report.volume);
+    if let Some(error) = &report.error {
+        outln!("  {BAD}damaged{BAD:#}: {error}");
+    }
     for session in &report.sessions {
         outln!("  session {}", session.listed.session);
         match &session.listed.content {

@@ -25,8 +25,9 @@ pub(super) fn run(args: &cli::Stat) -> Result<ExitCode> {
     if let Some(shortage) = &report.shortage {
         warn!("{shortage}");
     }
-    let mut sessions = report.volumes.iter().flat_map(|volume| &volume.sessions);
-    let is_damaged = sessions.any(|session| session.error.is_some());
+    let is_damaged = report.volumes.iter().any(|volume| {
+        volume.error.is_some() || volume.sessions.iter().any(|session| session.error.is_some())
+    });
     Ok(if is_damaged { ExitCode::from(EXIT_DAMAGE) } else { ExitCode::SUCCESS })
 }
 
@@ -37,6 +38,9 @@ fn print(report: &Report) {
     for volume in &report.volumes {
         outln!("volume {}", volume.volume);
         print_usage(&volume.total);
+        if let Some(error) = &volume.error {
+            outln!("  {BAD}damaged{BAD:#}: {error}");
+        }
         for session in &volume.sessions {
             if let Some(error) = &session.error {
                 outln!("  {BAD}damaged{BAD:#}: session {}: {error}", session.session);

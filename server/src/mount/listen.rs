@@ -11,6 +11,8 @@ use snapless_link::stream::is_loopback;
 use snapless_nbd::Stream;
 use tempfile::TempDir;
 
+#[cfg(unix)]
+use super::socket;
 use crate::error::{Error, Result};
 
 /// How long a stop waits for its own connection, which wakes the thread that accepts.
@@ -33,7 +35,7 @@ pub struct Wake(Address);
 pub(super) enum Listener {
     Tcp(TcpListener, Address),
     #[cfg(unix)]
-    Unix(unix::Listener, Address),
+    Unix(socket::Listener, Address),
 }
 
 /// A socket that clients connect to.
@@ -57,7 +59,7 @@ impl Listener {
             }
             #[cfg(unix)]
             Address::Unix(path) => {
-                let bound = unix::Listener::bind(path);
+                let bound = socket::Listener::bind(path);
                 let listener = bound.map_err(cannot_listen(address.to_string()))?;
                 Ok(Self::Unix(listener, address.clone()))
             }
@@ -87,6 +89,15 @@ impl Accept for TcpListener {
 
     fn accept(&self) -> io::Result<TcpStream> {
         self.accept().map(|(stream, _)| stream)
+    }
+}
+
+#[cfg(unix)]
+impl Accept for socket::Listener {
+    type Stream = std::os::unix::net::UnixStream;
+
+    fn accept(&self) -> io::Result<Self::Stream> {
+        self.accept()
     }
 }
 
@@ -162,62 +173,6 @@ fn escaped(path: &str) -> String {
     path.bytes().map(escape).collect()
 }
 
-#[cfg(unix)]
-mod unix {
-    use std::fs;
-    use std::io;
-    use std::os::unix::net::{UnixListener, UnixStream};
-    use std::path::{Path, PathBuf};
-
-    /// A socket that is removed when it is dropped.
-    #[derive(Debug)]
-    pub(in crate::mount) struct Listener {
-        socket: UnixListener,
-        path: PathBuf,
-    }
-
-    impl Listener {
-        pub(super) fn bind(path: &Path) -> io::Result<Self> {
-            Ok(Self { socket: bind_private(path)?, path: path.to_owned() })
-        }
-    }
-
-    /// Makes the socket with mode 0600 from the first instant.
-    #[cfg(target_os = "linux")]
-    fn bind_private(path: &Path) -> io::Result<UnixListener> {
-        use rustix::fs::Mode;
-        use rustix::process::umask;
-        let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
-        let bound = UnixListener::bind(path);
-        umask(before);
-        bound
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn bind_private(path: &Path) -> io::Result<UnixListener> {
-        use std::os::unix::fs::PermissionsExt;
-        let bound = UnixListener::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        Ok(bound)
-    }
-
-    impl super::Accept for Listener {
-        type Stream = UnixStream;
-
-        fn accept(&self) -> io::Result<UnixStream> {
-            self.socket.accept().map(|(stream, _)| stream)
-        }
-    }
-
-    impl Drop for Listener {
-        fn drop(&mut self) {
-            if let Err(error) = fs::remove_file(&self.path) {
-                log::warn!("cannot remove {}: {error}; remove it by hand", self.path.display());
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,21 +193,5 @@ mod tests {
         let want = "nbd+unix:///v?socket=/tmp/a%20b%26c%25/%C3%BC.sock";
         assert_eq!(address.uri("v"), want);
         assert_eq!(Address::Tcp("[::1]:7".parse().unwrap()).uri("v"), "nbd://[::1]:7/v");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_socket_is_its_users_alone_and_goes_with_the_mount() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
-        let address = Address::Unix(path.clone());
-        let listener = Listener::bind(&address).unwrap();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let refused = Listener::bind(&address).unwrap_err().to_string();
-        assert!(refused.contains(path.to_str().unwrap()), "{refused}");
-        drop(listener);
-        assert!(!path.exists());
     }
 }

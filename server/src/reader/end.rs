@@ -18,6 +18,7 @@ use crate::format::slots::SLOTS_FILE_LEN;
 use crate::format::state::{Checkpoint, Entry, STATE_FILE};
 use crate::format::watermark::{self, WATERMARK_FILE};
 use crate::stop::StopFlag;
+use crate::storage::OpenMode;
 use crate::stream::StreamState;
 
 impl SessionReader {
@@ -70,6 +71,18 @@ impl SessionReader {
                 log::warn!("the latest point may be later: {error}");
                 None
             }
+        }
+    }
+
+    /// Checks that the last watermark, if there is one, is in a file.
+    ///
+    /// # Errors
+    /// Damage.
+    pub(crate) fn check_watermark(&self) -> Result<()> {
+        match self.store.open(&self.dir.join(WATERMARK_FILE), OpenMode::Read) {
+            Err(error) if error.is_no_file() => Err(error),
+            // One that cannot be read is not used.
+            _ => Ok(()),
         }
     }
 

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
+use snapless_trust::text;
 use snapless_wire::id::{FileTime, VolumeGuid};
 
 use super::policy::{Keep, Policies, Policy};
@@ -155,8 +156,8 @@ impl Minimum {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let text = str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
-        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+        let text = text::decode(bytes).map_err(|why| why.to_string())?;
+        toml::from_str(&text).map_err(|error| error.to_string().trim_end().to_owned())
     }
 }
 

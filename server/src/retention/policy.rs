@@ -21,7 +21,9 @@ use std::str::FromStr;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use snapless_trust::text;
 use snapless_wire::id::{FileTime, VolumeGuid};
 
 use crate::error::{Error, Result};
@@ -131,7 +133,7 @@ pub struct Policies {
     #[serde(default)]
     pub default: Changes,
     /// Of single volumes, in place of that.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "each_volume_once")]
     pub volume: BTreeMap<Volume, Changes>,
 }
 
@@ -242,8 +244,8 @@ impl Policies {
     /// # Errors
     /// What is not understood, and where.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let text = str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
-        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+        let text = text::decode(bytes).map_err(|why| why.to_string())?;
+        toml::from_str(&text).map_err(|error| error.to_string().trim_end().to_owned())
     }
 
     /// That of a volume.
@@ -452,6 +454,33 @@ impl<'de> Deserialize<'de> for Slots {
     }
 }
 
+/// A volume that is named in two ways would have two policies, of which one would count unseen.
+fn each_volume_once<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<BTreeMap<Volume, Changes>, D::Error> {
+    struct Tables;
+
+    impl<'de> Visitor<'de> for Tables {
+        type Value = BTreeMap<Volume, Changes>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table for each volume")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut tables: A) -> Result<Self::Value, A::Error> {
+            let mut found = BTreeMap::new();
+            while let Some((volume, changes)) = tables.next_entry::<Volume, _>()? {
+                if found.insert(volume, changes).is_some() {
+                    return Err(A::Error::custom(format!("volume {volume} has two tables")));
+                }
+            }
+            Ok(found)
+        }
+    }
+
+    input.deserialize_map(Tables)
+}
+
 /// Serde of what is a text.
 macro_rules! as_text {
     ($($name:ty),*) => {$(
@@ -476,7 +505,7 @@ impl FromStr for Volume {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let volume = VolumeGuid::parse(text).filter(|volume| !volume.is_nil());
+        let volume = VolumeGuid::parse_name(text);
         volume.map(Self).ok_or_else(|| format!("\"{text}\" is no GUID of a volume"))
     }
 }
@@ -532,6 +561,11 @@ mod tests {
     fn an_error_names_the_key() {
         for (text, names) in [
             ("[default]\nkeepall = \"30d\"", "keepall"),
+            (
+                "[volume.11111111-1111-1111-1111-111111111111]\ndaily = 1\n\
+                 [volume.'\\\\?\\Volume{11111111-1111-1111-1111-111111111111}\\']\ndaily = 2",
+                "has two tables",
+            ),
             ("[default]\nkeep_all = 30", "keep_all"),
             ("[default]\nkeep_all = \"1 month\"", "keep_all"),
             ("[default]\nkeep_all = \"-30d\"", "keep_all"),
@@ -548,7 +582,7 @@ mod tests {
             let refused = parse(text).unwrap_err();
             assert!(refused.contains(names), "{text}: {refused}");
         }
-        assert!(Policies::parse(&[0xff]).unwrap_err().contains("text"));
+        assert!(Policies::parse(&[0xff]).unwrap_err().contains("UTF-8"));
     }
 
     #[test]

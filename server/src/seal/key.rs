@@ -8,13 +8,13 @@
 
 use std::fmt::{self, Write as _};
 use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::hkdf::{self, HKDF_SHA256, KeyType, Prk, Salt};
 use aws_lc_rs::rand;
-use snapless_trust::{folders, private};
+use snapless_trust::{folders, private, text};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use zeroize::Zeroizing;
 
@@ -289,16 +289,14 @@ fn read_passphrase(path: &Path) -> Result<Zeroizing<String>> {
     Ok(Zeroizing::new(line.to_owned()))
 }
 
+/// Reads a file that the user names, which may be a link, or the pipe of a program that knows the
+/// secret.
 fn read_text(path: &Path) -> Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::with_capacity(FILE_LEN_MAX));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_LEN_MAX));
     let file = fs::File::open(path).map_err(Error::file("open", path))?;
-    match file.take(FILE_LEN_MAX as u64).read_to_string(&mut text) {
-        Ok(_) => Ok(text),
-        Err(error) if error.kind() == ErrorKind::InvalidData => {
-            Err(Error::NotAKeyFile(path.to_owned()))
-        }
-        Err(error) => Err(Error::file("read", path)(error)),
-    }
+    let read = file.take(FILE_LEN_MAX as u64).read_to_end(&mut bytes);
+    read.map_err(Error::file("read", path))?;
+    text::decode(&bytes).map_err(|why| Error::NotText { path: path.to_owned(), why })
 }
 
 fn parse_hex(text: &str) -> Option<Secret> {
@@ -333,7 +331,34 @@ mod tests {
             assert!(matches!(KeyFile::read(&path), Err(Error::NotAKeyFile(_))), "{at}");
         }
         fs::write(&path, [0xff; 9]).unwrap();
-        assert!(matches!(KeyFile::read(&path), Err(Error::NotAKeyFile(_))));
+        assert!(matches!(KeyFile::read(&path), Err(Error::NotText { .. })));
+    }
+
+    #[test]
+    fn a_secret_is_the_same_in_every_encoding_that_windows_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        KeyFile::read_or_make(&path).unwrap();
+        let key = fs::read_to_string(&path).unwrap();
+        let passphrase = "pass wörd\r\nsecond line\r\n".to_owned();
+        for (text, is_key) in [(key, true), (passphrase, false)] {
+            let units = |to: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to);
+            for bytes in [
+                [&[0xef, 0xbb, 0xbf], text.as_bytes()].concat(),
+                [0xff, 0xfe].into_iter().chain(units(u16::to_le_bytes)).collect(),
+                [0xfe, 0xff].into_iter().chain(units(u16::to_be_bytes)).collect(),
+            ] {
+                fs::write(&path, bytes).unwrap();
+                if is_key {
+                    KeyFile::read(&path).unwrap();
+                } else {
+                    assert_eq!(*read_passphrase(&path).unwrap(), "pass wörd");
+                }
+            }
+            fs::write(&path, units(u16::to_le_bytes).collect::<Vec<_>>()).unwrap();
+            let refused = read_passphrase(&path).unwrap_err().to_string();
+            assert!(refused.contains("UTF-16 without a byte order mark"), "{refused}");
+        }
     }
 
     #[test]

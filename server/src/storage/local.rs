@@ -1,8 +1,8 @@
 //! A storage in a directory of the local file system.
 //!
 //! On Unix, what it makes is its owner's alone from the first byte, whatever the umask: the files
-//! hold the raw blocks of volumes. No file is written through a link that another account may have
-//! put in its place.
+//! hold the raw blocks of volumes. What is opened is a regular file: no link is followed that
+//! another account may have put in its place, and nothing waits at a FIFO.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs4::FileExt;
-use snapless_trust::{folders, private};
+use snapless_trust::{folders, private, regular};
 
 use super::{Lock, OpenMode, Space, Storage, StorageFile, Store};
 use crate::error::{Error, Result};
@@ -48,13 +48,16 @@ impl Storage for LocalStorage {
         let mut options = OpenOptions::new();
         match mode {
             OpenMode::Read => options.read(true),
-            OpenMode::Write => not_through_a_link(options.write(true)),
-            OpenMode::Create => not_through_a_link(options.write(true).create(true).truncate(true)),
+            OpenMode::Write => options.write(true),
+            OpenMode::Create => options.write(true).create(true).truncate(true),
             OpenMode::CreateNew => options.write(true).create_new(true),
         };
         private::only_owner(&mut options);
         let path = self.locate(path);
-        let file = options.open(&path).map_err(name_link)?;
+        let file = match mode {
+            OpenMode::CreateNew => options.open(&path),
+            _ => regular::open(&options, &path),
+        }?;
         Ok(Box::new(LocalFile { file, path }))
     }
 
@@ -77,12 +80,8 @@ impl Storage for LocalStorage {
         let mut found = Vec::new();
         for entry in fs::read_dir(self.locate(dir))? {
             let entry = entry?;
-            // Of a link that of the file is wanted, as it would be opened.
-            let looked_at = entry.metadata().and_then(|own| {
-                if own.is_symlink() { fs::metadata(entry.path()) } else { Ok(own) }
-            });
-            match looked_at {
-                Ok(file) if file.is_dir() => {}
+            match entry.metadata() {
+                Ok(file) if !file.is_file() => {}
                 Ok(file) => found.push((entry.file_name().to_string_lossy().into(), file.len())),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -110,9 +109,9 @@ impl Storage for LocalStorage {
     fn lock(&self, path: &Path) -> io::Result<Lock> {
         // The operating system releases the lock when the file is closed, or its process dies.
         let mut options = OpenOptions::new();
-        not_through_a_link(options.create(true).truncate(false).write(true));
+        options.create(true).truncate(false).write(true);
         private::only_owner(&mut options);
-        let file = options.open(self.locate(path)).map_err(name_link)?;
+        let file = regular::open(&options, &self.locate(path))?;
         match FileExt::try_lock(&file) {
             Ok(()) => Ok(Box::new(file)),
             Err(fs4::TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
@@ -137,8 +136,8 @@ impl Storage for LocalStorage {
     fn is_held(&self, path: &Path) -> io::Result<bool> {
         let path = self.locate(path);
         // Some file systems lock only what is open for writing.
-        let opened = match not_through_a_link(OpenOptions::new().write(true)).open(&path) {
-            Err(error) if is_read_only(&error) => OpenOptions::new().read(true).open(&path),
+        let opened = match regular::open(OpenOptions::new().write(true), &path) {
+            Err(error) if is_read_only(&error) => regular::open_to_read(&path),
             opened => opened,
         };
         let file = match opened {
@@ -214,12 +213,7 @@ impl StorageFile for LocalFile {
     }
 
     fn has_its_name(&self) -> io::Result<bool> {
-        let named = match same_file::Handle::from_path(&self.path) {
-            Ok(named) => named,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        Ok(named == same_file::Handle::from_file(self.file.try_clone()?)?)
+        regular::is_named(&self.file, &self.path)
     }
 }
 
@@ -262,32 +256,6 @@ fn make_dir(path: &Path) -> io::Result<()> {
     {
         fs::create_dir(path)
     }
-}
-
-/// Refuses to open a link, which another account may have put there.
-#[cfg(target_os = "linux")]
-fn not_through_a_link(options: &mut OpenOptions) -> &mut OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt;
-    options.custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0))
-}
-
-/// Puts "too many links" into words: here one is too many.
-#[cfg(target_os = "linux")]
-fn name_link(error: io::Error) -> io::Error {
-    if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
-        return io::Error::other("it is a link, through which nothing is written: remove the link");
-    }
-    error
-}
-
-#[cfg(not(target_os = "linux"))]
-fn name_link(error: io::Error) -> io::Error {
-    error
-}
-
-#[cfg(not(target_os = "linux"))]
-fn not_through_a_link(options: &mut OpenOptions) -> &mut OpenOptions {
-    options
 }
 
 #[cfg(unix)]

@@ -11,7 +11,7 @@ use tempfile::{NamedTempFile, TempPath};
 use super::checkpoints::Checkpoints;
 use super::control::{CONTROL_LEN, Control};
 use super::partial::{Left, control_at, name_of};
-use super::place::Place;
+use super::place::{self, Place};
 use super::{Demand, partial};
 use crate::error::{Error, Result};
 use crate::format::unfinished::{ImageId, Unfinished};
@@ -40,12 +40,12 @@ impl ImageFile {
     /// Makes a file that another program fills, at [`Self::partial_path`].
     ///
     /// # Errors
-    /// [`Error::TargetExists`] without `force`, [`Error::TargetKind`], [`Error::TargetNowhere`];
-    /// [`Error::RawOnly`] for a block device.
+    /// [`Error::TargetExists`] or [`Error::TargetLinked`] without `force`, [`Error::TargetKind`],
+    /// [`Error::TargetNowhere`], [`Error::TargetInUse`]; [`Error::RawOnly`] for a block device.
     pub(crate) fn for_program(path: &Path, demand: &Demand) -> Result<Self> {
         match Place::find(path)? {
             Place::Device(path) => Err(Error::RawOnly { path, what: "it is a block device" }),
-            Place::File(_) if !demand.force => Err(Error::TargetExists(path.to_owned())),
+            Place::File(_) if !demand.force => Err(place::is_there(path)),
             Place::New(path) | Place::File(path) => Self::create(&path, demand),
         }
     }
@@ -173,6 +173,12 @@ impl ImageFile {
             partial.as_file().set_len(length).map_err(Error::file("shorten", &path))?;
         }
         let file = partial.as_file();
+        if let Some(names) = place::names_of(&path).filter(|names| *names > 1) {
+            log::warn!(
+                "{} had {names} names (hard links): the others keep the old content",
+                path.display()
+            );
+        }
         if force
             && let Ok(old) = fs::symlink_metadata(&path)
             && let Err(error) = keep_mode(file, &old)

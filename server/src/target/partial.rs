@@ -17,6 +17,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use fs4::FileExt;
+use snapless_trust::{folders, regular};
 use tempfile::NamedTempFile;
 
 use super::control::{self, CONTROL_LEN};
@@ -130,7 +131,7 @@ pub(super) fn name_of(target: &Path) -> &[u8] {
 
 /// The unfinished images beside a target, each with its SYSTEM.
 fn list(target: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let folder = snapless_trust::folders::of(target);
+    let folder = folders::of(target);
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::file("list", folder))? {
         let entry = entry.map_err(Error::file("list", folder))?;
@@ -152,7 +153,7 @@ enum Found {
 }
 
 fn look(path: &Path) -> io::Result<Found> {
-    let file = match open_quietly(path) {
+    let file = match regular::open(OpenOptions::new().read(true).write(true), path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Alive),
         Err(error) => return Err(error),
@@ -192,9 +193,7 @@ fn is_private(_: &Metadata) -> bool {
 
 /// True if the path still stands for the file.
 pub(super) fn is_named(file: &File, path: &Path) -> bool {
-    let opened = file.try_clone().and_then(same_file::Handle::from_file);
-    let named = same_file::Handle::from_path(path);
-    matches!((opened, named), (Ok(opened), Ok(named)) if opened == named)
+    regular::is_named(file, path).unwrap_or(false)
 }
 
 /// The SYSTEM of an unfinished image; `None` for any other file, or what is no file.
@@ -212,21 +211,6 @@ fn system() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let id = id.get(..8).filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()));
     id.unwrap_or("any").to_owned()
-}
-
-/// Opens a file that another account may have put there, without following a link or waiting.
-#[cfg(target_os = "linux")]
-fn open_quietly(path: &Path) -> io::Result<File> {
-    use rustix::fs::OFlags;
-    use std::os::unix::fs::OpenOptionsExt;
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-    let flags = i32::try_from(flags).unwrap_or(0);
-    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open_quietly(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(path)
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, is_separator};
 
 use snapless_trust::folders;
 
+use super::in_use;
 use crate::error::{Error, Result};
 
 /// What a target's name stands for, links followed.
@@ -19,14 +20,16 @@ pub(super) enum Place {
     Device(PathBuf),
 }
 
-/// Refuses a target in a repository: it might replace what is stored.
+/// Refuses a target in a repository, whatever path leads there: it might replace what is stored.
 ///
 /// # Errors
 /// [`Error::TargetInRepository`].
 pub fn keep_out(path: &Path, repository: &Path) -> Result<()> {
     let found = fs::canonicalize(path).or_else(|_| fs::canonicalize(folders::of(path)));
     match (found, fs::canonicalize(repository)) {
-        (Ok(found), Ok(repository)) if found.starts_with(&repository) => {
+        (Ok(found), Ok(repository))
+            if found.starts_with(&repository) || is_bound_to(&found, &repository) =>
+        {
             Err(Error::TargetInRepository(path.to_owned()))
         }
         // What cannot be found here is found wrong when it is opened.
@@ -34,14 +37,63 @@ pub fn keep_out(path: &Path, repository: &Path) -> Result<()> {
     }
 }
 
+/// True if a folder above `found` is one of the repository's under another name, as a bind mount
+/// gives it.
+#[cfg(unix)]
+fn is_bound_to(found: &Path, repository: &Path) -> bool {
+    use std::collections::HashSet;
+    use std::os::unix::fs::MetadataExt;
+    /// Folders below the repository down to those of sessions, which have none.
+    const DEPTH: usize = 3;
+
+    let identity = |path: &Path| fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
+    let mut known: HashSet<_> = identity(repository).into_iter().collect();
+    let mut level = vec![repository.to_owned()];
+    for _ in 0..DEPTH {
+        let entries = level.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+        let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        level = entries.flatten().filter(is_folder).map(|entry| entry.path()).collect();
+        known.extend(level.iter().filter_map(|folder| identity(folder)));
+    }
+    found.ancestors().filter_map(identity).any(|it| known.contains(&it))
+}
+
+#[cfg(not(unix))]
+fn is_bound_to(_: &Path, _: &Path) -> bool {
+    false
+}
+
+/// Why a target that is there is not overwritten without being told to.
+pub(super) fn is_there(path: &Path) -> Error {
+    match names_of(path) {
+        Some(names @ 2..) => Error::TargetLinked { path: path.to_owned(), names },
+        _ => Error::TargetExists(path.to_owned()),
+    }
+}
+
+/// The names that a file has, links followed; `None` if it is none, or the system does not tell.
+#[cfg(unix)]
+pub(super) fn names_of(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).ok().filter(Metadata::is_file).map(|found| found.nlink())
+}
+
+#[cfg(not(unix))]
+pub(super) fn names_of(_: &Path) -> Option<u64> {
+    None
+}
+
 impl Place {
     /// Looks at the name.
     ///
     /// # Errors
     /// [`Error::TargetKind`] for anything else, or a name that no file can have;
-    /// [`Error::TargetNowhere`] for a link that leads to nothing.
+    /// [`Error::TargetNowhere`] for a link that leads to nothing; [`Error::TargetInUse`].
     pub(super) fn find(path: &Path) -> Result<Self> {
-        let is_folders_name = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
+        let text = path.as_os_str().to_string_lossy();
+        let text =
+            text.strip_suffix('.').filter(|text| text.ends_with(is_separator)).unwrap_or(&text);
+        let is_folders_name = text.ends_with(is_separator);
         if path.file_name().is_none() || is_folders_name {
             return Err(Error::TargetKind(path.to_owned()));
         }
@@ -71,6 +123,7 @@ impl Place {
         if is_block_device(metadata) {
             Ok(Self::Device(found))
         } else if metadata.is_file() {
+            in_use::check(asked, metadata)?;
             Ok(Self::File(found))
         } else {
             Err(Error::TargetKind(asked.to_owned()))
@@ -100,9 +153,17 @@ mod tests {
         assert_eq!(Place::find(&file).unwrap(), Place::File(file.clone()));
         let new = dir.path().join("new");
         assert_eq!(Place::find(&new).unwrap(), Place::New(new));
-        for other in [dir.path().to_owned(), dir.path().join("new/"), "..".into(), "".into()] {
-            let refused = Place::find(&other);
-            assert!(matches!(refused, Err(Error::TargetKind(_))), "{other:?}");
+        for other in ["", "new/", "new/.", "new/..", "new/./", "file/", "."] {
+            let refused = Place::find(&dir.path().join(other));
+            assert!(matches!(refused, Err(Error::TargetKind(_))), "{other:?}: {refused:?}");
+        }
+        for other in ["..", "", ".", "/", "/dev/full", "/dev/null"] {
+            let refused = Place::find(other.as_ref());
+            let is_refused = matches!(refused, Err(Error::TargetKind(_)));
+            assert!(is_refused || !cfg!(unix), "{other:?}: {refused:?}");
+        }
+        for odd in ["new.", ".new", "..."] {
+            assert!(matches!(Place::find(&dir.path().join(odd)), Ok(Place::New(_))), "{odd:?}");
         }
     }
 

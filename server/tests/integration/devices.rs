@@ -238,3 +238,27 @@ fn sigterm_in_the_midst_of_a_restore_is_heard_and_the_device_is_marked() {
     assert!(said.contains("half restored"), "{said}");
     assert!(device.is_marked());
 }
+
+#[test]
+fn a_file_behind_a_loop_device_is_not_replaced() {
+    let _alone = alone();
+    let stored = Stored::new(&[Driver::default().first_sync()]);
+    let Some(device) = Loop::new(LENGTH, 0, 512) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let linked = folder.path().join("linked");
+    std::os::unix::fs::symlink(device.backing.path(), &linked).unwrap();
+    let repository = Repository::open(&stored.root).unwrap();
+    let restore_to =
+        |to: &Path| restore(&repository, &request(to, true, false), &StopFlag::default(), |_| {});
+    for to in [device.backing.path(), &linked] {
+        let refused = restore_to(to).unwrap_err().to_string();
+        let name = device.device.to_str().unwrap();
+        assert!(refused.contains(name) && refused.contains("losetup -d"), "{refused}");
+    }
+    let backing = device.backing.path().to_owned();
+    assert!(
+        Command::new("losetup").arg("--detach").arg(&device.device).status().unwrap().success()
+    );
+    restore_to(&backing).unwrap();
+    assert!(fs::read(&backing).unwrap() == base_image());
+}

@@ -11,6 +11,10 @@ mod flood;
 #[cfg(target_os = "linux")]
 mod fold;
 mod folders;
+#[cfg(target_os = "linux")]
+mod foreign;
+#[cfg(target_os = "linux")]
+mod full_output;
 mod golden;
 mod history;
 mod images;

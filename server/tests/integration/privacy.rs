@@ -61,9 +61,12 @@ fn what_the_program_makes_is_its_owners_alone_whatever_the_umask() {
     common::ingest(&root, LENGTH, 1 << 10, &[Driver::default().first_sync()]);
     let (volume, to) = (VOLUME.to_string(), image.to_str().unwrap());
     run(&["restore", "--repository", at, "--volume", &volume, "--at", "t0", "--to", to]);
+    let export = dir.path().join("export");
+    run(&["export", "--all", "--repository", at, "--to", export.to_str().unwrap()]);
     let mut found = Vec::new();
     walk(&above, &mut found);
     walk(&image, &mut found);
+    walk(&export, &mut found);
     assert!(found.len() > 15, "{found:?}");
     let open: Vec<_> = found.iter().filter(|(_, mode)| mode & 0o077 != 0).collect();
     assert!(open.is_empty(), "{open:?}");

@@ -116,5 +116,5 @@ fn points_of_what_is_not_there_or_not_whole_are_none() {
     let other = VolumeGuid([0x33; 16]).to_string();
     assert_fails(&run(&["points"], &root, &[&other]), 1, &volume);
     assert_fails(&run(&["points"], &root, &[&volume, "--session", &other]), 1, "no session");
-    assert_fails(&run(&["points"], &root, &["C:"]), 2, "expected a GUID");
+    assert_fails(&run(&["points"], &root, &["C:"]), 2, "expected the GUID");
 }
