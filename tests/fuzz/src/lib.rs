@@ -5,6 +5,8 @@
 //! fuzzer. A target names how each input ended, and the corpus must reach every end: a corpus whose
 //! inputs fail the first check proves nothing.
 
+mod disk;
+mod memory;
 pub mod targets;
 
 pub use targets::{TARGETS, Target};
@@ -28,6 +30,8 @@ mod tests {
 
     #[test]
     fn every_target_takes_its_corpus_which_reaches_every_end() {
+        let (len, peak) = memory::peak_of(|| vec![1_u8; 64 << 20].len());
+        assert!(peak >= len, "what is allocated is counted");
         for target in &TARGETS {
             // libFuzzer keeps no empty file, and tries the empty input by itself.
             let mut reached: BTreeSet<_> = target.play(&[]).into_iter().collect();
@@ -42,6 +46,65 @@ mod tests {
                 "{name}: no input comes to {missing:?}. Has its format changed? Then run\n  \
                  cargo xtask fuzz {name} --seconds 300 --keep"
             );
+        }
+    }
+
+    /// Formats, and the target of each. A file with no target has none because of what is said.
+    const FORMATS: &[(&str, &[(&str, Result<&str, &str>)])] = &[
+        (
+            "server/src/format",
+            &[
+                ("acknowledged", Ok("repository")),
+                ("bookmark", Ok("bookmark")),
+                ("claim", Ok("marks")),
+                ("codec", Err("reads nothing by itself: the parts of others")),
+                ("export", Ok("export")),
+                ("floor", Ok("repository")),
+                ("geometry", Err("a part of the session's header and of the state")),
+                ("history", Ok("history")),
+                ("index", Ok("index")),
+                ("map", Ok("map")),
+                ("mod", Err("heads and checksums of the others")),
+                ("pin", Ok("marks")),
+                ("repository", Ok("repository")),
+                ("sealed", Ok("sealed")),
+                ("sealing", Ok("sealed")),
+                ("segment", Ok("repository")),
+                ("session", Ok("repository")),
+                ("sessions", Ok("state")),
+                ("slots", Err("the two slots of acknowledged ends and watermarks")),
+                ("state", Ok("state")),
+                ("watermark", Ok("marks")),
+            ],
+        ),
+        (
+            "wire/src",
+            &[
+                ("frame", Ok("frames")),
+                ("id", Ok("text")),
+                ("ioctl", Ok("control")),
+                ("lib", Err("names the others")),
+                ("record", Ok("records")),
+            ],
+        ),
+    ];
+
+    #[test]
+    fn every_format_has_a_target() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for (folder, formats) in FORMATS {
+            for file in files(&root.join(folder)).iter().filter(|file| file.is_file()) {
+                let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
+                let found = formats.iter().find(|(format, _)| *format == name);
+                let (_, target) = found.unwrap_or_else(|| {
+                    panic!("{folder}/{name}.rs has no fuzz target: write one, and list it here")
+                });
+                let Ok(target) = target else { continue };
+                assert!(TARGETS.iter().any(|it| it.name == *target), "{target} is no target");
+                let source = root.join(format!("tests/fuzz/src/targets/{target}.rs"));
+                let source = fs::read_to_string(source).expect("the target's source");
+                assert!(source.contains(&format!("{name}::")), "{target} does not use {name}");
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! `snapless-fuzz`: one target under libFuzzer, whose arguments it takes. `cargo xtask fuzz` builds
-//! it with coverage and names the target in `SNAPLESS_FUZZ_TARGET`.
+//! it with coverage and names the target in `SNAPLESS_FUZZ_TARGET`. Without libFuzzer it plays the
+//! corpora in a folder: `snapless-fuzz --replay FOLDER`.
 #![cfg_attr(feature = "libfuzzer", no_main)]
 
 #[cfg(feature = "libfuzzer")]
@@ -33,7 +34,21 @@ mod guided {
 }
 
 #[cfg(not(feature = "libfuzzer"))]
-fn main() {
-    eprintln!("This build has no fuzzer in it: run `cargo xtask fuzz`.");
-    std::process::exit(1);
+fn main() -> std::io::Result<()> {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let [option, corpora] = &arguments[..] else { return Err(no_fuzzer()) };
+    if option != "--replay" {
+        return Err(no_fuzzer());
+    }
+    for target in &snapless_fuzz::TARGETS {
+        for file in std::fs::read_dir(std::path::Path::new(corpora).join(target.name))? {
+            target.play(&std::fs::read(file?.path())?);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "libfuzzer"))]
+fn no_fuzzer() -> std::io::Error {
+    std::io::Error::other("this build has no fuzzer in it: run `cargo xtask fuzz`")
 }

@@ -12,14 +12,17 @@
 //! | `history` | a program that can write to the repository | what a fold has kept: the history |
 //! | `index` | a program that can write to the repository | the index of a segment |
 //! | `map` | the same | a kept map: its pages, its root |
+//! | `marks` | the same | the claim of an object, the last watermark, names of pins |
 //! | `nbd` | a client of `snapless-server mount` | the NBD handshake and requests |
 //! | `repository` | the same as for `index` | the fixed structures of its files |
 //! | `sealed` | the same | a sealed entry, the header of a compressed or encrypted repository |
 //! | `segment` | the same | a stored stream, read from files and salvaged |
-//! | `state` | the same | the kept state of a stream; the list of sessions |
+//! | `service` | people, and a program that can write to the service's folders | the configuration, the remembered session, a report |
+//! | `state` | the same as for `index` | the kept state of a stream; the list of sessions |
 //! | `text` | people and files | identities, file names, times |
 //! | `trust` | people and the network | tokens, what enrolment says, certificates |
 //! | `unfinished` | whoever can write to a restore's target | the slots of an unfinished image |
+//! | `whole` | a program that can write to the repository | all of its files at once, by every command that reads them |
 //!
 //! Upholds: what a target accepts keeps the promises of the type that it was parsed into, and comes
 //! back the same when it is written and read again.
@@ -33,16 +36,25 @@ mod history;
 mod index;
 mod ingest;
 mod map;
+mod marks;
 mod nbd;
 mod records;
 mod repository;
 mod sealed;
 mod segment;
+mod service;
 mod state;
 mod stream;
 mod text;
 mod trust;
 mod unfinished;
+mod whole;
+
+use crate::memory::peak_of;
+
+/// Memory that no input may take, in bytes: far more than the longest that a fuzzer tries needs, and
+/// far less than a length from outside can ask for.
+const MEMORY_MAX: usize = 256 << 20;
 
 /// A parser.
 #[derive(Debug)]
@@ -61,18 +73,25 @@ pub struct Target {
 impl Target {
     /// Parses the input as it is, and after each repair; returns how that ended.
     pub fn play(&self, input: &[u8]) -> Vec<&'static str> {
-        let mut ends = vec![(self.run)(input)];
+        let mut ends = vec![self.play_one(input)];
         for repair in self.repairs {
             let mut repaired = input.to_vec();
             repair(&mut repaired);
-            ends.push((self.run)(&repaired));
+            ends.push(self.play_one(&repaired));
         }
         ends
+    }
+
+    fn play_one(&self, input: &[u8]) -> &'static str {
+        let (end, peak) = peak_of(|| (self.run)(input));
+        let name = self.name;
+        assert!(peak <= MEMORY_MAX, "{name}: {peak} bytes of memory for {} bytes", input.len());
+        end
     }
 }
 
 /// All of them.
-pub static TARGETS: [Target; 18] = [
+pub static TARGETS: [Target; 21] = [
     bookmark::TARGET,
     control::TARGET,
     dispatch::TARGET,
@@ -83,14 +102,17 @@ pub static TARGETS: [Target; 18] = [
     index::TARGET,
     ingest::TARGET,
     map::TARGET,
+    marks::TARGET,
     nbd::TARGET,
     repository::TARGET,
     sealed::TARGET,
     segment::TARGET,
+    service::TARGET,
     state::TARGET,
     text::TARGET,
     trust::TARGET,
     unfinished::TARGET,
+    whole::TARGET,
 ];
 
 /// The first `N` bytes and the rest.
