@@ -50,7 +50,7 @@ pub fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
         _ => {}
     }
     let file = match open_quietly(options, path) {
-        // A file with a lease, as a file server takes one: its holder gives it back while one waits.
+        // A file with a lease, as a file server takes one: its holder returns it while one waits.
         Err(error) if error.kind() == ErrorKind::WouldBlock => options.open(path),
         opened => opened,
     }?;

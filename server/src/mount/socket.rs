@@ -1,8 +1,8 @@
 //! A socket in the file system, which is its user's alone and goes with the mount.
 //!
-//! A mount that was killed leaves its socket's name behind. The next mount takes it over, if nothing
-//! listens there. Mounts at one name take turns while they look: none removes what another one has
-//! just made.
+//! A mount that was killed leaves its socket's name behind. The next mount takes it over, if
+//! nothing listens there. Mounts at one name take turns while they look: none removes what another
+//! one has just made.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};

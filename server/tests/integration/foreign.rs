@@ -1,5 +1,5 @@
-//! What is no regular file, in the place of each file of a repository: nothing waits for it, nothing
-//! follows it, and it is named.
+//! What is no regular file, in the place of each file of a repository: nothing waits for it,
+//! nothing follows it, and it is named.
 
 use std::fs;
 use std::os::unix::fs::symlink;

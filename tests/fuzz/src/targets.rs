@@ -52,8 +52,8 @@ mod whole;
 
 use crate::memory::peak_of;
 
-/// Memory that no input may take, in bytes: far more than the longest that a fuzzer tries needs, and
-/// far less than a length from outside can ask for.
+/// Memory that no input may take, in bytes: far more than the longest that a fuzzer tries needs,
+/// and far less than a length from outside can ask for.
 const MEMORY_MAX: usize = 256 << 20;
 
 /// A parser.

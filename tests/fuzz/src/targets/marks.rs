@@ -1,5 +1,5 @@
-//! The marks beside a stream: the claim of a segment that is an object, the last watermark, the name
-//! of a pin. The first byte of an input says which.
+//! The marks beside a stream: the claim of a segment that is an object, the last watermark, the
+//! name of a pin. The first byte of an input says which.
 
 use std::path::Path;
 
