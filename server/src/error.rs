@@ -175,12 +175,6 @@ pub enum Error {
         /// What it did.
         why: String,
     },
-    /// The command removes, which is done in directories only.
-    #[error(
-        "{0} is in an object store: this release folds and removes nothing there, and all of it is \
-         kept; `copy` it into a repository in a directory"
-    )]
-    OnlyInDirectory(String),
     /// The address of a repository cannot be used.
     #[error("{url} cannot be a repository: {why}")]
     Location {
@@ -450,6 +444,12 @@ pub enum Error {
     /// Another process folds the session, or collects what a fold has left.
     #[error("session {0} is being folded by another process: try again when that has ended")]
     FoldRuns(SessionId),
+    /// Another server folds a session that this one began to fold, or has folded it.
+    #[error(
+        "another server folds session {0} by now, or has folded it: what this one wrote for it is \
+         garbage, which the next collection removes"
+    )]
+    OtherFolds(SessionId),
     /// The image consists of too many pieces.
     #[error("the image consists of pieces of more than 2^32 entries: no point like it is restored")]
     PointTooLarge,

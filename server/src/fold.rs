@@ -7,6 +7,10 @@
 //! last; it alone publishes. Until then nothing that was there has changed, and after it the log
 //! before the boundary is garbage ([`garbage`], [`collect`]).
 //!
+//! One process folds a session at a time: in a directory by a lock, among objects by a fence
+//! (`fold/fence.rs`). There nothing is replaced: each fold has numbers of its own, and whoever does
+//! not create the history of the next number has folded in vain.
+//!
 //! Every byte is checked against its checksum before it is written anew: damage ends a fold and
 //! changes nothing. Memory is that of a page of each map, and 24 bytes a page of each map.
 
@@ -19,10 +23,10 @@ use crate::format::history::{HISTORY_LEN_MAX, History};
 use crate::format::segment::SEGMENT_LIMIT_BYTES;
 use crate::reader::SessionReader;
 use crate::stop::StopFlag;
-use crate::storage::Lock;
 
 mod compact;
 mod cover;
+mod fence;
 mod files;
 mod images;
 mod kept;
@@ -38,9 +42,10 @@ pub(crate) use plan::is_after;
 use plan::key;
 pub use points::{ranges, resolve};
 
+use fence::Fence;
 use images::Images;
 
-/// The lock of whoever folds a session, or collects what a fold has left.
+/// In a directory, the lock of whoever folds a session, or collects what a fold has left.
 pub const FOLD_LOCK: &str = "fold.lock";
 
 /// What a fold did.
@@ -84,18 +89,30 @@ pub fn fold_into(
     stop: &StopFlag,
     progress: impl FnMut(u64, u64),
 ) -> Result<FoldReport> {
-    if reader.store().objects().is_some() {
-        let why = "this release does not fold what is in an object store";
-        return Err(Error::CannotFold { boundary: plan.boundary, why });
-    }
-    let _lock = lock(reader)?;
+    let fence = Fence::take(reader)?;
     // The newest history, and what was acknowledged meanwhile.
-    let reader = &SessionReader::open(reader.store(), *reader.header())?;
+    let reader = &fence.reopen(reader)?;
+    let folded = fold_fenced(reader, &fence, plan, segment_limit, stop, progress);
+    match folded {
+        // What it read may have gone, with all that it wrote.
+        Err(error) if error.is_damage() => Err(fence.check(reader).err().unwrap_or(error)),
+        folded => folded,
+    }
+}
+
+fn fold_fenced(
+    reader: &SessionReader,
+    fence: &Fence,
+    plan: &Plan,
+    segment_limit: u64,
+    stop: &StopFlag,
+    progress: impl FnMut(u64, u64),
+) -> Result<FoldReport> {
     if reader.history().is_some_and(|history| is_done(history, plan)) {
         return Ok(FoldReport { garbage: garbage(reader)?, ..FoldReport::default() });
     }
     files::check_newer(reader)?;
-    let number = files::next_history(reader)?;
+    let number = fence.history(reader)?;
     let mut images = Images::gather(reader, plan, number, stop)?;
     let rewritten = rewrite::rewrite(reader, &mut images, number, segment_limit, stop, progress)?;
     let history = files::publish(reader, images, rewritten.kept, rewritten.pages)?;
@@ -104,7 +121,13 @@ pub fn fold_into(
         let why = "it retains more points than a history has room for: retain fewer";
         return Err(Error::CannotFold { boundary: plan.boundary, why });
     }
-    reader.store().create_durably(&reader.dir().join(number.file_name()), &bytes)?;
+    fence.check(reader)?;
+    match reader.store().create_once(&reader.dir().join(number.file_name()), bytes) {
+        Err(error) if error.is_already_there() => {
+            return Err(Error::OtherFolds(reader.header().session));
+        }
+        created => created?,
+    }
     log::info!(
         "session {}: folded up to record {}, {} point(s) retained",
         reader.header().session,
@@ -112,6 +135,10 @@ pub fn fold_into(
         history.points.len()
     );
     let folded = SessionReader::open(reader.store(), *reader.header())?;
+    if folded.history().map(|history| history.number) != Some(number) {
+        // This one came too late.
+        return Err(Error::OtherFolds(reader.header().session));
+    }
     let (bytes_read, bytes_written) = (rewritten.bytes_read, rewritten.bytes_written);
     Ok(FoldReport { is_new: true, bytes_read, bytes_written, garbage: garbage(&folded)? })
 }
@@ -130,9 +157,4 @@ fn is_done(history: &History, plan: &Plan) -> bool {
     let wanted = plan.points.iter().filter(|cut| !is_after(history, **cut));
     let wanted: BTreeSet<_> = wanted.map(|cut| key(*cut)).collect();
     history.boundary.place.seq == plan.boundary && of_history == wanted
-}
-
-fn lock(reader: &SessionReader) -> Result<Lock> {
-    let lock = reader.store().lock(&reader.dir().join(FOLD_LOCK))?;
-    lock.ok_or(Error::FoldRuns(reader.header().session))
 }

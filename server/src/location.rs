@@ -73,14 +73,6 @@ impl Location {
         }
     }
 
-    /// The directory, for what is done in a directory only.
-    ///
-    /// # Errors
-    /// [`Error::OnlyInDirectory`].
-    pub fn only_directory(&self) -> Result<&Path> {
-        self.directory().ok_or_else(|| Error::OnlyInDirectory(self.to_string()))
-    }
-
     /// The storage there.
     ///
     /// # Errors

@@ -8,10 +8,13 @@
 //! history of the session is the newest; the collector publishes the newest history, *then* asks
 //! for pins, then removes what that history does not refer to. A reader whose pin the collector
 //! does not see reads the newest history, and needs nothing of what is removed.
+//!
+//! Among objects, which have no locks, a pin is a lease ([`mod@crate::storage::lease`]). A reader
+//! that cannot renew it ends with an error, before it lapses.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use log::warn;
 use serde::Serialize;
@@ -20,7 +23,7 @@ use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use crate::error::Result;
 use crate::format::pin::{Holder, PINS_DIR};
 use crate::format::session::SessionHeader;
-use crate::storage::{Lock, Store};
+use crate::storage::{Held, Store};
 use crate::time;
 
 /// Names that are tried; each is taken only if another process has the same number.
@@ -37,14 +40,7 @@ pub struct Pins {
 /// Keeps every file that a session has now from being removed; dropping it releases them.
 #[derive(Debug)]
 #[must_use = "files may be removed as soon as the pin is dropped"]
-pub struct Pin(Option<Held>);
-
-#[derive(Debug)]
-struct Held {
-    store: Store,
-    path: PathBuf,
-    _lock: Lock,
-}
+pub struct Pin(Option<Arc<dyn Held>>);
 
 /// A holder of a pin, as a report tells it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -76,13 +72,8 @@ impl Pins {
     ///
     /// Where no pin can be made, on a read-only or a full disk, that is said once, and the command
     /// goes on: what it reads may be removed meanwhile.
-    ///
-    /// Nothing is removed from an object store: there no pin is needed.
     pub fn hold(&self, command: &str) -> Pin {
         static SAID: Once = Once::new();
-        if self.store.objects().is_some() {
-            return Pin(None);
-        }
         match self.try_hold(command) {
             Ok(held) => Pin(Some(held)),
             Err(error) => {
@@ -97,7 +88,7 @@ impl Pins {
         }
     }
 
-    fn try_hold(&self, command: &str) -> Result<Held> {
+    fn try_hold(&self, command: &str) -> Result<Arc<dyn Held>> {
         let now = time::now().get();
         let mut attempt = 0;
         loop {
@@ -107,7 +98,7 @@ impl Pins {
                 Holder { volume, session, command: command.to_owned(), process, since }.file();
             attempt += 1;
             match self.store.hold(&path) {
-                Ok(lock) => return Ok(Held { store: self.store.clone(), path, _lock: lock }),
+                Ok(held) => return Ok(held),
                 Err(error) if attempt == ATTEMPTS => return Err(error),
                 Err(error) if error.is_not_found() => {
                     self.store.create_dirs(Path::new(PINS_DIR))?;
@@ -142,13 +133,7 @@ impl Pins {
 /// # Errors
 /// What keeps that from being known.
 pub fn holders(store: &Store, wanted: impl Fn(&Holder) -> bool) -> Result<Vec<Holder>> {
-    let mut held = Vec::new();
-    for holder in store.list(Path::new(PINS_DIR), Holder::from_file_name)? {
-        if wanted(&holder) && store.is_held(&holder.file())? {
-            held.push(holder);
-        }
-    }
-    Ok(held)
+    store.held(Path::new(PINS_DIR), |name| Holder::from_file_name(name).filter(&wanted))
 }
 
 impl Shown {
@@ -164,14 +149,12 @@ impl Shown {
     }
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        // While it is locked: nothing else removes it. What stays is removed by the next look.
-        drop(self.store.remove(&self.path));
-    }
-}
-
 impl Pin {
+    /// What tells whether it is held still.
+    pub(crate) fn guard(&self) -> Option<Arc<dyn Held>> {
+        self.0.clone()
+    }
+
     /// False where no pin could be made.
     pub fn is_held(&self) -> bool {
         self.0.is_some()

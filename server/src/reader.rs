@@ -10,7 +10,7 @@
 //!   damaged one is sound.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use snapless_types::{EpochId, Seq};
 
@@ -67,6 +67,8 @@ pub struct SessionReader {
     listing: Arc<Listing>,
     /// `None` if the session was never folded.
     history: Option<Arc<History>>,
+    /// Among objects, bytes of each part of the file of the pages but the last one.
+    pages_part: Arc<OnceLock<u64>>,
     /// Keeps what is read from being removed, as long as a clone lives.
     _pin: Option<Arc<Pin>>,
 }
@@ -76,21 +78,10 @@ impl SessionReader {
     pub fn open(store: &Store, header: SessionHeader) -> Result<Self> {
         let dir = session_dir(header.volume, header.session);
         if let Some(objects) = store.objects() {
-            let claims = Claims::read(store, objects, &dir, &header)?;
-            let (store, seal) = (store.clone(), store.seal().of(&header));
-            let (acknowledged, claims) = (claims.end(), Some(Arc::new(claims)));
-            let (history, listing) = (None, Arc::default());
-            return Ok(Self {
-                store,
-                dir,
-                header,
-                seal,
-                acknowledged,
-                claims,
-                listing,
-                history,
-                _pin: None,
-            });
+            let history = history::newest(store, &header)?.map(Arc::new);
+            let begin = begin_of(history.as_deref()).0;
+            let claims = Claims::read(store, objects, (&dir, &header), begin)?;
+            return Ok(Self::of_objects(store, header, claims, history));
         }
         let listing = Arc::new(Listing::of(store, &dir)?);
         // First: its boundary is then within the acknowledged end that is read.
@@ -99,9 +90,30 @@ impl SessionReader {
         let bytes = store.read_head(&path, SLOTS_FILE_LEN).map_err(Error::or_gone)?;
         let damaged = |why| Error::damaged(&store.locate(&path), 0, why);
         let acknowledged = Acknowledged::read(&bytes).map_err(damaged)?;
-        let seal = store.seal().of(&header);
-        let (store, claims) = (store.clone(), None);
-        Ok(Self { store, dir, header, seal, acknowledged, claims, listing, history, _pin: None })
+        Ok(Self::of_files(store, header, acknowledged, (listing, history)))
+    }
+
+    fn of_files(
+        store: &Store,
+        header: SessionHeader,
+        acknowledged: Acknowledged,
+        (listing, history): (Arc<Listing>, Option<Arc<History>>),
+    ) -> Self {
+        let dir = session_dir(header.volume, header.session);
+        let (store, seal) = (store.clone(), store.seal().of(&header));
+        let (claims, pages_part, _pin) = (None, Arc::default(), None);
+        Self { store, dir, header, seal, acknowledged, claims, listing, history, pages_part, _pin }
+    }
+
+    fn of_objects(
+        store: &Store,
+        header: SessionHeader,
+        claims: Claims,
+        history: Option<Arc<History>>,
+    ) -> Self {
+        let (acknowledged, listing) = (claims.end(), Arc::default());
+        let of_files = Self::of_files(store, header, acknowledged, (listing, history));
+        Self { claims: Some(Arc::new(claims)), ..of_files }
     }
 
     /// [`Self::open`], for a command that reads for long: nothing of what it reads is removed
@@ -109,7 +121,19 @@ impl SessionReader {
     pub fn open_pinned(store: &Store, header: SessionHeader, command: &str) -> Result<Self> {
         // Before it is read what is the newest: see the rule in `crate::pin`.
         let pin = Pins::of(store, &header).hold(command);
-        Ok(Self { _pin: Some(Arc::new(pin)), ..Self::open(store, header)? })
+        let store = store.guarded(pin.guard());
+        Ok(Self { _pin: Some(Arc::new(pin)), ..Self::open(&store, header)? })
+    }
+
+    /// The same stream after a fold that was published since this one was opened; `None` if there
+    /// was none. What this one reads may be gone then.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub(crate) fn after_fold(&self) -> Result<Option<Self>> {
+        let newest = Self::open(&self.store, self.header)?;
+        let number = |it: &Self| it.history().map(|history| history.number);
+        Ok((number(&newest) != number(self)).then_some(newest))
     }
 
     /// The pins of the session.
@@ -125,6 +149,12 @@ impl SessionReader {
         last: Option<SegmentNumber>,
     ) -> Result<Self> {
         let dir = session_dir(header.volume, header.session);
+        if let Some(objects) = store.objects() {
+            let history = history::newest(store, &header)?.map(Arc::new);
+            let begin = begin_of(history.as_deref()).0;
+            let claims = Claims::to_salvage(store, objects, (&dir, &header), begin)?;
+            return Ok(Self::of_objects(store, header, claims, history));
+        }
         let listing = Arc::new(Listing::of(store, &dir)?);
         let history = history::newest_of(store, &header, listing.histories())?.map(Arc::new);
         let acknowledged = Acknowledged {
@@ -134,9 +164,7 @@ impl SessionReader {
             segment: last.unwrap_or(SegmentNumber(0)),
             offset: u64::MAX,
         };
-        let seal = store.seal().of(&header);
-        let (store, claims) = (store.clone(), None);
-        Ok(Self { store, dir, header, seal, acknowledged, claims, listing, history, _pin: None })
+        Ok(Self::of_files(store, header, acknowledged, (listing, history)))
     }
 
     /// What a fold has kept of the time before its boundary; `None` if there was no fold.
@@ -184,7 +212,6 @@ impl SessionReader {
 
     /// Where in the log the stream begins.
     pub(crate) fn begin_place(&self) -> (SegmentNumber, u64) {
-        let boundary = self.history().map(|history| history.boundary);
-        boundary.map_or((SegmentNumber::FIRST, 0), |it| (it.segment, it.offset))
+        begin_of(self.history())
     }
 }

@@ -218,7 +218,14 @@ impl Repository {
             Err(error) if error.is_not_found() => {
                 let is_missed =
                     self.known()?.has(volume, session) || self.has_acknowledged(&dir)?;
-                return if is_missed { Err(damaged(Damage::Gone)) } else { Ok(Presence::Nothing) };
+                if !is_missed {
+                    return Ok(Presence::Nothing);
+                }
+                match self.store.read_head(&path, SESSION_LEN) {
+                    // Another server has made the session meanwhile: the header comes first.
+                    Ok(bytes) if self.store.objects().is_some() => bytes,
+                    _ => return Err(damaged(Damage::Gone)),
+                }
             }
             Err(error) => return Err(error),
         };
@@ -290,7 +297,8 @@ impl Repository {
     pub(crate) fn end_removal(&self, volume: VolumeGuid, session: SessionId) -> Result<()> {
         // A crash may have come between the two marks.
         self.mark(FORGOTTEN_DIR, &forgotten_file(volume, session))?;
-        self.store.remove(&removed_file(volume, session))?;
+        // Among objects it may be refused: the session is then looked at again.
+        self.store.remove_all(&[removed_file(volume, session)])?;
         self.store.sync_dir(Path::new(REMOVED_DIR))
     }
 

@@ -13,6 +13,7 @@
 //! | [`removal`] | removes a whole session |
 //! | [`gc`] | files that nothing refers to |
 //! | [`keeper`] | does it while the server runs |
+//! | [`idle`] | how often it looks at what is in an object store |
 //!
 //! Time is measured by the clock of the protected machine that is never set, and never by more
 //! than has passed on the server: see [`mod@select`].
@@ -21,6 +22,7 @@ pub mod engine;
 pub mod folds;
 pub mod gc;
 pub mod grid;
+pub mod idle;
 pub mod keeper;
 pub mod minimum;
 pub mod policy;

@@ -187,8 +187,8 @@ impl Stored {
                 // The acknowledged end is damaged; the history may be sound.
                 Err(_) => SessionReader::to_salvage(&this.store, header, last).ok(),
             };
-            if let Some(reader) = reader {
-                this.begin = Begin::find(&reader, source.at)?;
+            if let Some(reader) = &reader {
+                this.begin = Begin::find(reader, source.at)?;
             }
             match opened {
                 Ok(reader) => {
@@ -204,7 +204,11 @@ impl Stored {
                     this.end = Some((end.segment, end.offset, end.seq.get()));
                     this.reader = reader.claims().is_some().then_some(reader);
                 }
-                Err(error) => this.note(error)?,
+                Err(error) => {
+                    // Its claims tell which segments no reader reads.
+                    this.reader = reader.filter(|reader| reader.claims().is_some());
+                    this.note(error)?;
+                }
             }
         }
         // An acknowledged end that is older than the kept state is not the end.

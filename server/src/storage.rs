@@ -9,6 +9,7 @@
 //! every error and composes the durable operations from the small ones.
 
 mod gathered;
+pub mod lease;
 pub mod local;
 #[cfg(feature = "cloud")]
 pub mod object;
@@ -21,9 +22,14 @@ use std::sync::Arc;
 
 use snapless_trust::folders;
 use snapless_trust::regular::NotAFile;
+use snapless_wire::id::FileTime;
 
 use crate::error::{Damage, Error, Result};
 use crate::seal::Seal;
+use crate::stop::StopFlag;
+
+use gathered::NewObject;
+use lease::Terms;
 
 /// A tree of named files.
 ///
@@ -123,18 +129,37 @@ pub trait Storage: Debug + Send + Sync {
     /// [`io::ErrorKind::WouldBlock`] if the lock is taken.
     fn lock(&self, path: &Path) -> io::Result<Lock>;
 
-    /// Makes an empty file that is held for as long as the result lives, at most until the process
-    /// ends. Other than a lock it says so to [`Self::is_held`] without being taken away. It need
-    /// not survive a crash.
+    /// Makes a file that is held for as long as the result lives, at most until the process ends.
+    /// Other than a lock it says so to [`Self::is_held`] without being taken away. It need not
+    /// survive a crash. The result removes it when it is dropped, as far as that is possible.
     ///
-    /// A storage without locks may give it a time that it renews, and let it lapse.
+    /// Among objects it is a lease ([`lease`]): it lapses unless it is renewed.
     ///
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] if there is such a file, or it was removed meanwhile as one
     /// that is not held: take another name. [`io::ErrorKind::NotFound`] if its directory is
     /// missing. [`io::ErrorKind::Unsupported`] from a storage that cannot tell others.
-    fn hold(&self, _: &Path) -> io::Result<Lock> {
+    fn hold(&self, _: &Path) -> io::Result<Box<dyn Held>> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The names in a directory that are wanted and held, by whatever process. Those that are not
+    /// held are removed, if that is possible.
+    ///
+    /// # Errors
+    /// What keeps it from being known.
+    fn held(&self, dir: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<Vec<String>> {
+        let names = match self.list(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            listed => listed?,
+        };
+        let mut held = Vec::new();
+        for name in names.into_iter().filter(|name| wanted(name)) {
+            if self.is_held(&dir.join(&name))? {
+                held.push(name);
+            }
+        }
+        Ok(held)
     }
 
     /// True if this file is there and held, by whatever process. One that is not held is removed,
@@ -180,6 +205,48 @@ pub trait Objects {
     /// Says that these objects, which are never replaced, will be opened soon and in this order:
     /// their first bytes may be asked for now.
     fn will_open(&self, paths: &mut dyn Iterator<Item = PathBuf>);
+
+    /// When an object was stored, by the store's clock.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] for a missing object.
+    fn stored_at(&self, path: &Path) -> io::Result<FileTime>;
+
+    /// The objects of a directory whose names begin with `beginning`, in order of their names, and
+    /// when each was stored, by the store's clock.
+    fn list_stored_at(&self, dir: &Path, beginning: &str) -> io::Result<Vec<(String, FileTime)>>;
+
+    /// Removes objects: with few requests, however many they are. Of each in order what became of
+    /// it; one that is missing counts as removed.
+    ///
+    /// # Errors
+    /// A failure that may pass: any of them may be there still.
+    fn remove_all(&self, paths: &[PathBuf]) -> io::Result<Vec<Removal>>;
+
+    /// How long leases last.
+    fn terms(&self) -> Terms {
+        Terms::default()
+    }
+}
+
+/// What became of an object that was to be removed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Removal {
+    /// It is gone.
+    Removed,
+    /// The store does not let it be removed, or not yet: why.
+    Refused(String),
+}
+
+/// A file that is held; dropping it releases it.
+pub trait Held: Debug + Send + Sync {
+    /// Checks that it still is.
+    ///
+    /// # Errors
+    /// It may not be any more, or not for long.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What becomes of an object that is there already.
@@ -248,17 +315,29 @@ pub trait StorageFile: Debug + Send + Sync {
 pub struct Store {
     storage: Arc<dyn Storage>,
     seal: Seal,
+    /// Without it nothing is read.
+    guard: Option<Arc<dyn Held>>,
 }
 
 impl Store {
     /// Uses this storage, for content as it came.
     pub fn new(storage: Arc<dyn Storage>) -> Self {
-        Self { storage, seal: Seal::default() }
+        Self { storage, seal: Seal::default(), guard: None }
     }
 
     /// The same for content that is sealed in this way.
     pub(crate) fn sealed(&self, seal: Seal) -> Self {
-        Self { storage: Arc::clone(&self.storage), seal }
+        Self { seal, ..self.clone() }
+    }
+
+    /// The same, in which nothing is read once this is not held any more.
+    pub(crate) fn guarded(&self, guard: Option<Arc<dyn Held>>) -> Self {
+        Self { guard, ..self.clone() }
+    }
+
+    fn check_guard(&self, path: &Path) -> Result<()> {
+        let checked = self.guard.as_ref().map_or(Ok(()), |guard| guard.check());
+        checked.map_err(self.failed("read", path))
     }
 
     /// How content is sealed.
@@ -285,8 +364,12 @@ impl Store {
             OpenMode::Read | OpenMode::Write => ("open", true),
             OpenMode::Create | OpenMode::CreateNew => ("create", false),
         };
+        self.check_guard(path)?;
         match self.storage.open(path, mode) {
-            Ok(file) => Ok(StoredFile { file, path: self.locate(path), position: 0 }),
+            Ok(file) => {
+                let (path, guard) = (self.locate(path), self.guard.clone());
+                Ok(StoredFile { file, path, position: 0, guard })
+            }
             Err(error) => Err(match NotAFile::in_error(&error).filter(|_| is_there) {
                 Some(why) => Error::damaged(&self.locate(path), 0, why),
                 None if is_there && error.kind() == io::ErrorKind::NotADirectory => {
@@ -295,6 +378,17 @@ impl Store {
                 None => self.failed(action, path)(error),
             }),
         }
+    }
+
+    /// Makes a file that is written once, from its begin to its end, and durable after a
+    /// [`StoredFile::sync`] and a sync of the directory. An object is gathered in memory, and made
+    /// by the sync. One that is there stays: the error is one of [`Error::is_already_there`].
+    pub fn create_new(&self, path: &Path) -> Result<StoredFile> {
+        if self.objects().is_none() {
+            return self.open(path, OpenMode::CreateNew);
+        }
+        let file = Box::new(NewObject::new(Arc::clone(&self.storage), path));
+        Ok(StoredFile { file, path: self.locate(path), position: 0, guard: None })
     }
 
     /// Reads the first `len` bytes of a file, or all of a shorter one.
@@ -370,6 +464,29 @@ impl Store {
         self.storage.remove(path).map_err(self.failed("remove", path))
     }
 
+    /// Removes files: of each in order what became of it. One that is missing counts as removed.
+    pub fn remove_all(&self, paths: &[PathBuf]) -> Result<Vec<Removal>> {
+        let (Some(objects), Some(first)) = (self.objects(), paths.first()) else {
+            let removed = paths.iter().map(|path| match self.remove(path) {
+                Err(error) if !error.is_not_found() => Err(error),
+                _ => Ok(Removal::Removed),
+            });
+            return removed.collect();
+        };
+        objects.remove_all(paths).map_err(self.failed("remove", first))
+    }
+
+    /// Among objects, waits until an object has been there for the grace of [`Terms`]: readers that
+    /// began before it, and hold nothing, have ended then.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`], or what keeps the store's clock from being known.
+    pub(crate) fn wait_grace(&self, since: &Path, stop: &StopFlag) -> Result<()> {
+        let Some(objects) = self.objects() else { return Ok(()) };
+        let left = lease::grace_left(objects, since).map_err(self.failed("look at", since))?;
+        if stop.wait(left) { Err(Error::Stopped) } else { Ok(()) }
+    }
+
     /// Removes an empty directory.
     pub fn remove_dir(&self, path: &Path) -> Result<()> {
         self.storage.remove_dir(path).map_err(self.failed("remove", path))
@@ -396,8 +513,17 @@ impl Store {
     }
 
     /// [`Storage::hold`].
-    pub fn hold(&self, path: &Path) -> Result<Lock> {
-        self.storage.hold(path).map_err(self.failed("lock", path))
+    pub fn hold(&self, path: &Path) -> Result<Arc<dyn Held>> {
+        self.storage.hold(path).map(Arc::from).map_err(self.failed("lock", path))
+    }
+
+    /// [`Storage::held`], as far as the names parse to what is wanted; in order.
+    pub fn held<T: Ord>(&self, dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
+        let names = self.storage.held(dir, &|name| parse(name).is_some());
+        let names = names.map_err(self.failed("look at", dir))?;
+        let mut found: Vec<T> = names.iter().filter_map(|name| parse(name)).collect();
+        found.sort();
+        Ok(found)
     }
 
     /// [`Storage::is_held`].
@@ -480,6 +606,8 @@ pub struct StoredFile {
     file: Box<dyn StorageFile>,
     path: PathBuf,
     position: u64,
+    /// Without it nothing is read.
+    guard: Option<Arc<dyn Held>>,
 }
 
 #[expect(clippy::len_without_is_empty, reason = "a file is no collection")]
@@ -494,10 +622,15 @@ impl StoredFile {
         self.file.write_at(offset, bytes).map_err(Error::file("write", &self.path))
     }
 
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.guard.as_ref().map_or(Ok(()), |guard| guard.check())?;
+        self.file.read_at(offset, buffer)
+    }
+
     /// Fills the buffer from a place. Leaves the position alone.
     pub fn read_exact_at(&self, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
         while !buffer.is_empty() {
-            match self.file.read_at(offset, buffer) {
+            match self.read_at(offset, buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
                     offset += count as u64;
@@ -542,7 +675,7 @@ impl StoredFile {
 
 impl Read for StoredFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(self.position, buffer)?;
+        let count = self.read_at(self.position, buffer)?;
         self.position += count as u64;
         Ok(count)
     }

@@ -26,7 +26,7 @@ Examples:
   snapless-server retention show --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --json")]
 pub struct RetentionShow {
-    /// Directory of the repository.
+    /// Directory of the repository, or the URL of one in an object store.
     #[arg(long, value_name = "DIR", value_parser = location())]
     pub repository: Location,
     /// One volume only, as `list` shows it.
@@ -58,7 +58,7 @@ Examples:
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --keep-all forever
   snapless-server retention set --repository /srv/snapless --lock-for 30d")]
 pub struct RetentionSet {
-    /// Directory of the repository.
+    /// Directory of the repository, or the URL of one in an object store.
     #[arg(long, value_name = "DIR", value_parser = location())]
     pub repository: Location,
     /// For this volume only, as `list` shows it, in place of what holds for all.
@@ -120,7 +120,8 @@ impl RetentionSet {
 #[command(after_help = "\
 Folds what is older than the policy's --keep-all to the points that the policy keeps, and removes what
 nothing refers to then. A server does that by itself when it is worth it; by hand no server may run
-on the repository. `retention show` tells before what would become of it.
+on the repository, unless it is in an object store. `retention show` tells before what would become of
+it.
 
 A `compact` that is stopped or killed loses nothing: the volume is folded as before or anew. What it
 leaves that nothing refers to takes space until `gc` or a server removes it.
@@ -129,7 +130,7 @@ Examples:
   snapless-server compact --repository /srv/snapless --all
   snapless-server compact --repository /srv/snapless 71a27cdd-812a-11d0-bec7-08002be2092f --json")]
 pub struct Compact {
-    /// Directory of the repository.
+    /// Directory of the repository, or the URL of one in an object store.
     #[arg(long, value_name = "DIR", value_parser = location())]
     pub repository: Location,
     /// The volume, as `list` shows it.
@@ -150,14 +151,15 @@ pub struct Compact {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Removes the files to which nothing refers: what folds, removed sessions and crashes have left. A
-server does that by itself; by hand no server may run on the repository. With --dry-run it lists
-them and who reads their sessions, and works while the server runs.
+server does that by itself; by hand no server may run on the repository, unless it is in an object
+store. With --dry-run it lists them and who reads their sessions, and works while the server runs. What
+an object store does not let be removed is told, and is no failure.
 
 Examples:
   snapless-server gc --repository /srv/snapless --dry-run
   snapless-server gc --repository /srv/snapless --json")]
 pub struct Gc {
-    /// Directory of the repository.
+    /// Directory of the repository, or the URL of one in an object store.
     #[arg(long, value_name = "DIR", value_parser = location())]
     pub repository: Location,
     /// Remove nothing.

@@ -13,6 +13,7 @@ use crate::retention::run::{
 use crate::time;
 
 use super::console::{BAD, EXIT_DAMAGE, GOOD, POOR, bytes, on_signal, tell};
+use super::gc::print_refused;
 use super::output::outln;
 use super::progress::Bar;
 
@@ -24,7 +25,7 @@ struct All {
 
 pub(super) fn run(args: &cli::Compact) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
-    let writable = open_by_hand(args.repository.only_directory()?, &args.key.source())?;
+    let writable = open_by_hand(&args.repository, &args.key.source())?;
     let (repository, now) = (writable.repository(), time::now());
     let policy_of = policy_of(repository, now)?;
     let how = How { engine: &Folds, others: &Alone, when: When::Always, now, stop: &stop };
@@ -58,18 +59,20 @@ fn print(report: &Report) {
             Outcome::Damaged { error } => {
                 outln!("  session {session}: {BAD}damaged{BAD:#}, stays: {error}");
             }
-            Outcome::Folded { from, points, removed_bytes, is_pinned, .. } => {
+            Outcome::Folded { from, points, removed_bytes, is_pinned, refused, .. } => {
                 outln!(
                     "  session {session}: {GOOD}folded{GOOD:#}; every instant from {from} on, and \
                      {points} point(s) before it; {} removed",
                     bytes(*removed_bytes)
                 );
                 print_pinned(*is_pinned);
+                print_refused(refused, "    ");
             }
-            Outcome::Removed { removed_bytes, is_pinned } => {
+            Outcome::Removed { removed_bytes, is_pinned, refused } => {
                 let removed = bytes(*removed_bytes);
                 outln!("  session {session}: {GOOD}removed{GOOD:#}; {removed} removed");
                 print_pinned(*is_pinned);
+                print_refused(refused, "    ");
             }
         }
     }

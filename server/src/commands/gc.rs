@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::error::Result;
-use crate::repository::Repository;
+use crate::retention::engine::Refused;
 use crate::retention::folds::Folds;
 use crate::retention::gc::{File, Report, collect};
 use crate::retention::run::{Alone, open_by_hand};
@@ -15,16 +15,29 @@ use super::output::outln;
 pub(super) fn run(args: &cli::Gc) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
     let report = if args.dry_run {
-        let repository =
-            Repository::open(args.repository.only_directory()?)?.unlock(&args.key.source())?;
+        let repository = args.repository.open()?.unlock(&args.key.source())?;
         collect(&repository, &Folds, None, &stop)?
     } else {
-        let writable = open_by_hand(args.repository.only_directory()?, &args.key.source())?;
+        let writable = open_by_hand(&args.repository, &args.key.source())?;
         collect(writable.repository(), &Folds, Some(&Alone), &stop)?
     };
     tell(&report, args.json, |report| print(report, args.dry_run))?;
     let is_sound = report.damaged.is_empty();
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DAMAGE) })
+}
+
+/// Says what an object store did not let be removed.
+pub(super) fn print_refused(refused: &Refused, indent: &str) {
+    let Refused { files, bytes: len, why } = refused;
+    if refused.is_empty() {
+        return;
+    }
+    let (len, why) = (bytes(*len), why.as_deref().unwrap_or("no reason was given"));
+    outln!(
+        "{indent}{POOR}refused{POOR:#}: the store does not let {files} object(s) of garbage, {len}, \
+         be removed: {why}; they are tried again next time, or run `gc` with credentials that may \
+         remove them"
+    );
 }
 
 fn print(report: &Report, is_dry: bool) {
@@ -43,6 +56,7 @@ fn print(report: &Report, is_dry: bool) {
     for damaged in &report.damaged {
         outln!("{BAD}damaged{BAD:#}: session {}: {}", damaged.session, damaged.error);
     }
+    print_refused(&report.refused, "");
     let (count, all) = (report.files.len(), bytes(report.bytes));
     if is_dry {
         outln!("{count} file(s) of garbage, {all}");

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use crate::cli::{RetentionCommand, RetentionSet, RetentionShow};
 use crate::error::Result;
-use crate::repository::Repository;
 use crate::retention::folds::Folds;
 use crate::retention::minimum::{Minimum, Minimums};
 use crate::retention::policy::{Keep, LEVELS, Level, Policies, Policy};
@@ -29,14 +28,14 @@ pub(super) fn run(command: &RetentionCommand) -> Result<ExitCode> {
 
 fn run_show(args: &RetentionShow) -> Result<()> {
     let stop = on_signal(|| {})?;
-    let repository = Repository::open(args.repository.only_directory()?)?;
+    let repository = args.repository.open()?;
     let repository = repository.unlock(&args.key.source())?.pinned_for("retention");
     let report = show(&repository, args.volume, &Folds, time::now(), &stop)?;
     tell(&report, args.json, print)
 }
 
 fn run_set(args: &RetentionSet) -> Result<()> {
-    let repository = Repository::open(args.repository.only_directory()?)?;
+    let repository = args.repository.open()?;
     let (store, changes, now) = (repository.store(), args.changes(), time::now());
     let mut policies = Policies::read(store)?;
     if let Some(volume) = args.volume.filter(|_| args.unset) {

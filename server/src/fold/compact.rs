@@ -4,13 +4,13 @@ use snapless_types::{Extent, RecordKind, Seq};
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
 use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordHeader};
 
-use crate::error::Result;
-use crate::format::history::KeptSegment;
+use crate::error::{Error, Result};
+use crate::format::history::{HistoryNumber, KeptSegment};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::point::runs::Entry;
 use crate::reader::SessionReader;
 use crate::seal::{EntrySeal, Packer};
-use crate::storage::{OpenMode, StoredFile};
+use crate::storage::StoredFile;
 use crate::timeline::Place;
 
 /// An entry's payload does not grow past this; no single record is longer.
@@ -19,8 +19,11 @@ const ENTRY_BYTES: usize = 4 << 20;
 const ENTRY_EXTRA: u64 = 1 << 10;
 
 /// The numbers of the compacted segments that a fold makes.
-pub(super) struct Numbers {
-    next: u64,
+pub(super) enum Numbers {
+    /// In a directory: those after all that there are.
+    After(u64),
+    /// Among objects: those of the history, which no other fold has.
+    Of(HistoryNumber, u64),
 }
 
 /// Writes records into compacted segments, one behind the other.
@@ -50,17 +53,25 @@ pub(super) struct Written {
 }
 
 impl Numbers {
-    /// Those after all that there are.
-    pub(super) fn after(reader: &SessionReader) -> Result<Self> {
+    /// Those of a fold that publishes this history.
+    pub(super) fn of(reader: &SessionReader, history: HistoryNumber) -> Result<Self> {
+        if reader.store().objects().is_some() {
+            return Ok(Self::Of(history, 0));
+        }
         let present = reader.store().list(reader.dir(), |name| {
             SegmentNumber::from_compacted_name(name).map(SegmentNumber::compacted_index)
         })?;
-        Ok(Self { next: present.last().map_or(1, |last| last + 1) })
+        Ok(Self::After(present.last().copied().unwrap_or(0)))
     }
 
-    fn take(&mut self) -> SegmentNumber {
-        self.next += 1;
-        SegmentNumber::compacted(self.next - 1)
+    /// `None` past the last one.
+    fn take(&mut self) -> Option<SegmentNumber> {
+        let (Self::After(last) | Self::Of(_, last)) = self;
+        *last += 1;
+        match *self {
+            Self::After(number) => Some(SegmentNumber::compacted(number)),
+            Self::Of(history, number) => SegmentNumber::compacted_of(history, number),
+        }
     }
 }
 
@@ -149,9 +160,12 @@ impl<'a> Compactor<'a> {
             self.end_segment()?;
         }
         if self.open.is_none() {
-            let number = numbers.take();
+            let number = numbers.take().ok_or_else(|| Error::CannotFold {
+                boundary: self.boundary.seq,
+                why: "no number is left for what it writes: begin a new session",
+            })?;
             let path = self.reader.dir().join(number.file_name());
-            let file = self.reader.store().open(&path, OpenMode::CreateNew)?;
+            let file = self.reader.store().create_new(&path)?;
             let seal = self.reader.seal().entries(number)?;
             let session = self.reader.header();
             let header = SegmentHeader { volume: session.volume, session: session.session, number };

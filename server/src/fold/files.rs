@@ -7,7 +7,7 @@ use crate::format::history::{Boundary, History, HistoryNumber, KeptSegment, Reta
 use crate::format::map::{MapNumber, Root, page_sum};
 use crate::point::keep::write_root;
 use crate::reader::SessionReader;
-use crate::reader::history::{self, root_part};
+use crate::reader::history::{self, Numbered, root_part};
 use crate::timeline::Place;
 
 /// The number of the next history: after all that were used, also by folds that did not end.
@@ -26,15 +26,15 @@ pub(super) fn next_history(reader: &SessionReader) -> Result<HistoryNumber> {
 /// The damage of a newer one.
 pub(super) fn check_newer(reader: &SessionReader) -> Result<()> {
     let used = reader.history().map_or(HistoryNumber(0), |history| history.number);
-    let present = reader.store().list(reader.dir(), HistoryNumber::from_file_name)?;
-    match present.last().filter(|last| **last > used) {
-        Some(newer) => match history::read(reader.store(), reader.header(), *newer) {
-            Err(error) => Err(error),
+    let present = history::numbers(reader.store(), reader.header())?;
+    for newer in present.into_iter().filter(|number| *number > used) {
+        match history::read(reader.store(), reader.header(), newer)? {
+            Numbered::Fence(_) => {}
             // Another fold ended meanwhile.
-            Ok(_) => Err(Error::FoldRuns(reader.header().session)),
-        },
-        None => Ok(()),
+            Numbered::History(_) => return Err(Error::FoldRuns(reader.header().session)),
+        }
     }
+    Ok(())
 }
 
 /// Makes everything durable that the history refers to, and returns the history.
@@ -55,7 +55,7 @@ pub(super) fn publish(
         let root = RootRef { offset: pages.append(&bytes)?, len: bytes.len() as u64, sum };
         points.push(Retained { cut, at, root });
     }
-    pages.file.sync()?;
+    pages.sync()?;
     // Its name, and those of the compacted segments.
     reader.store().sync_dir(reader.dir())?;
     let mut boundary = None;
@@ -77,7 +77,7 @@ pub(super) fn publish(
         };
         let name = MapNumber::of(checkpoint.seq).file_name_in(Some(pages.number));
         let root = Root { checkpoint, state, image: images.image(index) };
-        reader.store().create_durably_with(&reader.dir().join(name), |file| {
+        reader.store().create_once_with(&reader.dir().join(name), |file| {
             write_root(file, 0, reader, &root)
         })?;
     }

@@ -57,7 +57,7 @@ pub(super) enum PageAt {
 }
 
 /// Pages of maps that were not kept before. They are in a file while the fold runs, so that memory
-/// does not follow the number of points.
+/// does not follow the number of points. Among objects it is one without a name, on this machine.
 struct Staged {
     path: PathBuf,
     write: StoredFile,
@@ -206,7 +206,10 @@ impl Images {
 
     /// Removes the file of pages that are used only while the fold runs.
     pub(super) fn remove_staged(&self, reader: &SessionReader) -> Result<()> {
-        reader.store().remove(&self.staged.path)
+        match reader.store().objects() {
+            None => reader.store().remove(&self.staged.path),
+            Some(_) => Ok(()),
+        }
     }
 
     /// The root of a map whose pages are all in the file of the fold.
@@ -239,6 +242,10 @@ impl MapImage {
 impl Staged {
     fn new(reader: &SessionReader, number: HistoryNumber) -> Result<Self> {
         let path = reader.dir().join(number.pages_name()).with_extension("new");
+        if reader.store().objects().is_some() {
+            let (write, read) = StoredFile::temporary()?;
+            return Ok(Self { path, write, read, len: 0 });
+        }
         let write = reader.store().open(&path, OpenMode::Create)?;
         let read = reader.store().open(&path, OpenMode::Read)?;
         Ok(Self { path, write, read, len: 0 })

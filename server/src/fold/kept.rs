@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 
 use crate::error::{Damage, Error, Result};
-use crate::format::history::HistoryNumber;
 use crate::format::map::{Image, MapNumber, PageRef};
 use crate::format::segment::SegmentNumber;
 use crate::point::{extent, read_page};
@@ -33,7 +32,7 @@ pub(crate) fn check<'a>(
     mut found: impl FnMut(Error) -> Result<()>,
 ) -> Result<Touched<'a>> {
     let mut touched = Touched { reader, points: Vec::new() };
-    for number in reader.store().list(reader.dir(), HistoryNumber::from_file_name)? {
+    for number in history::numbers(reader.store(), reader.header())? {
         match history::read(reader.store(), reader.header(), number) {
             Err(error) if !error.is_not_found() => found(error)?,
             _ => {}

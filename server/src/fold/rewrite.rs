@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::path::PathBuf;
 
 use snapless_types::Extent;
 
@@ -17,13 +18,13 @@ use crate::error::{Error, Result};
 use crate::format::history::{HistoryNumber, KeptSegment};
 use crate::format::index::TILE_BYTES;
 use crate::format::map::{MapNumber, PageRef, page_count, page_sum};
-use crate::format::segment::SegmentNumber;
+use crate::format::segment::{OBJECT_LIMIT_BYTES, SegmentNumber};
 use crate::point::page::PageBuilder;
 use crate::point::runs::{Entry, Records, Runs, Source};
 use crate::point::{Plan, Tiles, extent};
 use crate::reader::SessionReader;
 use crate::stop::StopFlag;
-use crate::storage::{OpenMode, StoredFile};
+use crate::storage::{Store, StoredFile};
 use crate::timeline::Place;
 
 /// A record of a compacted segment ends at the latest at a multiple of so many bytes of the volume,
@@ -39,11 +40,17 @@ pub(super) struct Rewritten {
     pub(super) bytes_written: u64,
 }
 
-/// The file of the pages of all maps.
+/// The file of the pages of all maps; among objects several, of one length but for the last.
 pub(super) struct PagesFile {
-    pub(super) file: StoredFile,
     pub(super) len: u64,
     pub(super) number: HistoryNumber,
+    store: Store,
+    dir: PathBuf,
+    /// Bytes of a part; `None` in a directory.
+    limit: Option<u64>,
+    /// The last part, and its bytes.
+    file: StoredFile,
+    file_len: u64,
 }
 
 /// What becomes of the segments before the boundary.
@@ -71,9 +78,8 @@ pub(super) fn rewrite(
     let Some(boundary) = last else { unreachable!("a boundary follows a record") };
     let count = page_count(&reader.header().geometry);
     let fate = Fate::find(reader, images, first, stop, |page| progress(page, 2 * count))?;
-    let path = reader.dir().join(number.pages_name());
-    let file = reader.store().open(&path, OpenMode::CreateNew)?;
-    let pages = PagesFile { file, len: 0, number };
+    let limit = reader.store().objects().map_or(limit, |_| limit.min(OBJECT_LIMIT_BYTES));
+    let pages = PagesFile::new(reader, number, limit)?;
     let mut rewriter = Rewriter::new(reader, boundary, limit, fate, pages)?;
     for page in 0..count {
         if stop.is_set() {
@@ -177,7 +183,7 @@ impl<'a> Rewriter<'a> {
             content: Tiles::new(reader.clone()),
             newest: Compactor::new(reader, boundary, limit)?,
             older: Compactor::new(reader, boundary, limit)?,
-            numbers: Numbers::after(reader)?,
+            numbers: Numbers::of(reader, pages.number)?,
             pages,
             bytes_read: 0,
         })
@@ -354,6 +360,18 @@ impl Moved {
 }
 
 impl PagesFile {
+    fn new(reader: &SessionReader, number: HistoryNumber, limit: u64) -> Result<Self> {
+        let (store, dir) = (reader.store().clone(), reader.dir().to_owned());
+        let file = store.create_new(&dir.join(number.pages_name()))?;
+        let limit = store.objects().map(|_| limit.max(1));
+        Ok(Self { len: 0, number, store, dir, limit, file, file_len: 0 })
+    }
+
+    /// Makes it durable, but for its name.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.file.sync()
+    }
+
     /// Adds a page.
     fn add(&mut self, reader: &SessionReader, page: u64, mut bytes: Vec<u8>) -> Result<PageRef> {
         reader.seal().map(MapNumber::PAGES)?.seal(page, &mut bytes, 0)?;
@@ -366,9 +384,28 @@ impl PagesFile {
     /// Adds bytes; returns where they begin.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u64> {
         let offset = self.len;
-        self.file.write_at(offset, bytes)?;
-        self.len += bytes.len() as u64;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = self.limit.map_or(u64::MAX, |limit| limit - self.file_len);
+            if room == 0 {
+                self.next_part()?;
+                continue;
+            }
+            let (part, later) = rest.split_at(to_index(room).min(rest.len()));
+            self.file.write_at(self.file_len, part)?;
+            self.file_len += part.len() as u64;
+            self.len += part.len() as u64;
+            rest = later;
+        }
         Ok(offset)
+    }
+
+    fn next_part(&mut self) -> Result<()> {
+        self.file.sync()?;
+        let part = self.len / self.limit.unwrap_or(u64::MAX);
+        let path = self.dir.join(self.number.pages_part_name(part));
+        (self.file, self.file_len) = (self.store.create_new(&path)?, 0);
+        Ok(())
     }
 }
 

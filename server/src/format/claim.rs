@@ -8,6 +8,8 @@
 //! What the other server had stored of an epoch without its end is *void*: those segments stay, and
 //! no reader reads them. The takeover's claim says so, and every later one leads to it.
 
+use std::fmt;
+
 use snapless_types::{EpochId, Seq};
 use snapless_wire::id::{EpochIdLe, SeqLe};
 use zerocopy::little_endian::U64;
@@ -41,6 +43,12 @@ impl WriterId {
         id[..8].copy_from_slice(&half(time));
         id[8..].copy_from_slice(&half(u64::from(std::process::id())));
         Self(id)
+    }
+}
+
+impl fmt::Display for WriterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 

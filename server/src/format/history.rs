@@ -39,6 +39,9 @@ const CUT_BASE: u32 = 0;
 const CUT_THROUGH: u32 = 1;
 const CUT_UNTIL: u32 = 2;
 
+/// What the names of all histories begin with.
+pub const HISTORIES_BEGINNING: &str = "history-";
+
 /// The number of a history within its session, from 1. One that was used never comes back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct HistoryNumber(pub u64);
@@ -60,14 +63,28 @@ impl HistoryNumber {
         format!("pages-{:08}.slmap", self.0)
     }
 
+    /// The name of a part of it, where that is several objects of one length, but for the last one.
+    /// The first part has the name of the whole.
+    pub fn pages_part_name(self, part: u64) -> String {
+        match part {
+            0 => self.pages_name(),
+            part => format!("pages-{:08}-{part:08}.slmap", self.0),
+        }
+    }
+
     /// The number in the name of a history's file; `None` for any other file.
     pub fn from_file_name(name: &str) -> Option<Self> {
         number_in(name, "history-", ".slhist").map(Self)
     }
 
-    /// The number in the name of a file of pages; `None` for any other file.
+    /// The number in the name of a file of pages, or of a part of one; `None` for any other file.
     pub fn from_pages_name(name: &str) -> Option<Self> {
-        number_in(name, "pages-", ".slmap").map(Self)
+        if let Some(number) = number_in(name, "pages-", ".slmap") {
+            return Some(Self(number));
+        }
+        let (whole, part) = name.strip_suffix(".slmap")?.rsplit_once('-')?;
+        let number = Self(number_in(whole, "pages-", "")?);
+        (number.pages_part_name(part.parse().ok()?) == name).then_some(number)
     }
 }
 

@@ -41,6 +41,7 @@ pub mod claim;
 pub(crate) mod codec;
 mod cut;
 pub mod export;
+pub mod fence;
 pub mod floor;
 mod geometry;
 pub mod history;

@@ -56,9 +56,14 @@ impl SessionReader {
 
     /// [`Self::bytes_since`] in a stream of objects, by two claims.
     fn bytes_between(&self, place: Option<&Checkpoint>, end: &Claim) -> Result<u64> {
-        let Some(place) = place else { return Ok(end.bytes) };
-        let claim = read_claim(&self.store, &self.dir, &self.header, place.segment)?;
-        Ok(end.bytes.saturating_sub(claim.bytes))
+        let from = place.map_or(self.begin_place().0, |place| place.segment);
+        if place.is_none() && self.history.is_none() {
+            return Ok(end.bytes);
+        }
+        let claim = read_claim(&self.store, &self.dir, &self.header, from)?;
+        // Of the whole stream the segment of its begin is a part.
+        let first = if place.is_none() && claim.segment == from { claim.offset } else { 0 };
+        Ok(end.bytes.saturating_sub(claim.bytes).saturating_add(first))
     }
 
     fn bytes_of(&self, number: SegmentNumber) -> Result<u64> {

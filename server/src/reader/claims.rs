@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::Acknowledged;
-use crate::format::claim::{CLAIM_LEN, CLAIMED_HEADER_LEN, Claim};
+use crate::format::claim::{CLAIM_LEN, CLAIMED_HEADER_LEN, Claim, WriterId};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
 use crate::format::session::SessionHeader;
 use crate::format::state::{self, Checkpoint, PLACE_LEN, STATE_FILE, STATE_LEN_MAX};
@@ -26,23 +26,79 @@ pub(crate) struct Claims {
     listed: Vec<(SegmentNumber, u64)>,
     /// Void segments, and the segment whose claim says so: the newest first.
     voids: Vec<(SegmentNumber, RangeInclusive<u64>)>,
+    /// The newest segment before the begin of the stream whose claim makes others void; 0 if there
+    /// is none. It may have been removed.
+    older: SegmentNumber,
 }
 
 impl Claims {
-    /// Reads the claims that tell the present end.
+    /// Reads the claims that tell the present end of a stream that begins with this segment.
     ///
     /// # Errors
     /// [`Error::Damaged`] if one of them is damaged or missing.
     pub(super) fn read(
         store: &Store,
         objects: &dyn Objects,
-        dir: &Path,
-        session: &SessionHeader,
+        (dir, session): (&Path, &SessionHeader),
+        begin: SegmentNumber,
     ) -> Result<Self> {
         let listed = list(store, objects, dir, session)?;
-        let mut claims = Self { newest: None, listed, voids: Vec::new() };
-        let Some(&(newest, _)) = claims.listed.last() else { return Ok(claims) };
-        let mut claim = read_claim(store, dir, session, newest)?;
+        let Some(&(newest, _)) = listed.last() else { return Ok(Self::none(listed)) };
+        Self::from(listed, newest, begin, |number| read_claim(store, dir, session, number))
+    }
+
+    /// [`Self::read`] of a damaged stream: the newest claim that can be read counts, and of one
+    /// that cannot what the claim before it tells.
+    ///
+    /// # Errors
+    /// What keeps claims from being read, but for damage.
+    pub(super) fn to_salvage(
+        store: &Store,
+        objects: &dyn Objects,
+        (dir, session): (&Path, &SessionHeader),
+        begin: SegmentNumber,
+    ) -> Result<Self> {
+        let listed = list(store, objects, dir, session)?;
+        let sound = |number| match read_claim(store, dir, session, number) {
+            Ok(claim) => Ok(Some(claim)),
+            Err(Error::Damaged { .. }) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let mut newest = None;
+        for (number, _) in listed.iter().rev() {
+            if sound(*number)?.is_some() {
+                newest = Some(*number);
+                break;
+            }
+        }
+        let Some(newest) = newest else { return Ok(Self::none(listed)) };
+        Self::from(listed, newest, begin, |number| {
+            if let Some(claim) = sound(number)? {
+                return Ok(claim);
+            }
+            // It made void what its writer found behind the end; the segment before tells the end.
+            let before = SegmentNumber(number.0.saturating_sub(1));
+            let claim = sound(before)?.unwrap_or_else(|| Claim::first(WriterId([0; 16])));
+            let void_from = claim.segment.next();
+            let is_void = claim.segment.0 > 0 && void_from < number;
+            let void_from = if is_void { void_from } else { SegmentNumber(0) };
+            Ok(Claim { void_from, ..claim })
+        })
+    }
+
+    fn none(listed: Vec<(SegmentNumber, u64)>) -> Self {
+        Self { newest: None, listed, voids: Vec::new(), older: SegmentNumber(0) }
+    }
+
+    /// Those from the newest one back to the begin of the stream.
+    fn from(
+        listed: Vec<(SegmentNumber, u64)>,
+        newest: SegmentNumber,
+        begin: SegmentNumber,
+        read: impl Fn(SegmentNumber) -> Result<Claim>,
+    ) -> Result<Self> {
+        let mut claims = Self::none(listed);
+        let mut claim = read(newest)?;
         claims.newest = Some((newest, claim));
         let mut number = newest;
         loop {
@@ -50,11 +106,14 @@ impl Claims {
                 claims.voids.push((number, claim.void_from.0..=number.0 - 1));
             }
             // Always before the void ones: `Claim::read` checks that.
-            number = claim.voids_before;
-            if number.0 == 0 {
+            let before = claim.voids_before;
+            // What is before the begin, a collection may have removed.
+            if before.0 == 0 || before < begin || before >= number {
+                claims.older = if before < begin { before } else { SegmentNumber(0) };
                 return Ok(claims);
             }
-            claim = read_claim(store, dir, session, number)?;
+            number = before;
+            claim = read(number)?;
         }
     }
 
@@ -97,7 +156,8 @@ impl Claims {
         let void_from = if is_void { from } else { SegmentNumber(0) };
         let first = if is_void { from } else { newest.next() };
         let before = self.voids.iter().map(|it| it.0).find(|number| *number < first);
-        Some(Claim { void_from, voids_before: before.unwrap_or(SegmentNumber(0)), ..claim })
+        // A reader of an older history goes on from there.
+        Some(Claim { void_from, voids_before: before.unwrap_or(self.older), ..claim })
     }
 }
 
@@ -204,7 +264,7 @@ mod tests {
         };
         let newest = listed.last().map(|it| (it.0, claim));
         let voids = voids.iter().map(|(at, void)| (SegmentNumber(*at), void.clone())).collect();
-        Claims { newest, listed, voids }
+        Claims { newest, listed, voids, older: SegmentNumber(0) }
     }
 
     fn takeover(claims: &Claims) -> (u64, u64) {

@@ -1,16 +1,16 @@
 //! The kept maps of a session, and the roots of what a fold has kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{SessionReader, history};
 use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
 use crate::format::acknowledged::ACKNOWLEDGED_FILE;
-use crate::format::history::{Retained, RootRef};
+use crate::format::history::{History, Retained, RootRef};
 use crate::format::map::{
     Image, MAPS_BEGINNING, MapNumber, ROOT_PART, Root, TRAILER_LEN, Trailer, page_sum,
 };
-use crate::storage::{OpenMode, StoredFile};
+use crate::storage::{OpenMode, Store, StoredFile};
 
 impl SessionReader {
     /// The kept maps, in stream order, from the boundary on.
@@ -129,13 +129,44 @@ impl SessionReader {
         offset: u64,
         len: u64,
     ) -> Result<(PathBuf, Vec<u8>)> {
-        let file = self.store.open(&self.map_path(number), OpenMode::Read)?;
-        if offset.checked_add(len).is_none_or(|end| end > file.len().unwrap_or(0)) {
-            return Err(Error::damaged(file.path(), offset, FormatError::Short));
+        if number == MapNumber::PAGES
+            && let Some(history) = self.history().filter(|_| self.claims.is_some())
+        {
+            return self.pages_bytes(history, offset, len);
         }
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-        file.read_exact_at(offset, &mut bytes).map_err(Error::file("read", file.path()))?;
-        Ok((file.path().to_owned(), bytes))
+        read_part(&self.store, &self.map_path(number), offset, len)
+    }
+
+    /// Bytes of the file of the pages, which is several objects, and the name of the one in which
+    /// they begin.
+    fn pages_bytes(&self, history: &History, offset: u64, len: u64) -> Result<(PathBuf, Vec<u8>)> {
+        let path = |part| self.dir.join(history.number.pages_part_name(part));
+        let end = offset.checked_add(len).filter(|end| *end <= history.pages_len);
+        let Some(end) = end else {
+            return Err(Error::damaged(&self.store.locate(&path(0)), offset, FormatError::Short));
+        };
+        let part_len = if let Some(len) = self.pages_part.get() {
+            *len
+        } else {
+            let len = self.store.open(&path(0), OpenMode::Read)?.len()?;
+            *self.pages_part.get_or_init(|| len)
+        };
+        if part_len == 0 {
+            return Err(Error::damaged(&self.store.locate(&path(0)), 0, FormatError::Short));
+        }
+        let mut found: Option<(PathBuf, Vec<u8>)> = None;
+        let mut at = offset;
+        while at < end || found.is_none() {
+            let (part, within) = (at / part_len, at % part_len);
+            let count = (part_len - within).min(end - at);
+            let (path, bytes) = read_part(&self.store, &path(part), within, count)?;
+            match &mut found {
+                None => found = Some((path, bytes)),
+                Some((_, all)) => all.extend(bytes),
+            }
+            at += count;
+        }
+        found.ok_or_else(|| Error::damaged(&self.store.locate(&path(0)), 0, FormatError::Short))
     }
 
     /// Keeps a map.
@@ -150,4 +181,15 @@ impl SessionReader {
             kept => kept,
         }
     }
+}
+
+/// Bytes of a file, and its name.
+fn read_part(store: &Store, path: &Path, offset: u64, len: u64) -> Result<(PathBuf, Vec<u8>)> {
+    let file = store.open(path, OpenMode::Read)?;
+    if offset.checked_add(len).is_none_or(|end| end > file.len().unwrap_or(0)) {
+        return Err(Error::damaged(file.path(), offset, FormatError::Short));
+    }
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+    file.read_exact_at(offset, &mut bytes).map_err(Error::file("read", file.path()))?;
+    Ok((file.path().to_owned(), bytes))
 }

@@ -43,7 +43,7 @@ pub struct Garbage {
 }
 
 /// What a collection did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Collected {
     /// Files that were removed.
     pub files: u64,
@@ -51,6 +51,35 @@ pub struct Collected {
     pub bytes: u64,
     /// Nothing was removed, since the session is read.
     pub is_pinned: bool,
+    /// What the store did not let be removed.
+    pub refused: Refused,
+}
+
+/// Files that an object store did not let be removed: they stay garbage, and are tried again by the
+/// next collection.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Refused {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What the store said, of the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl Refused {
+    /// True if nothing was refused.
+    pub fn is_empty(&self) -> bool {
+        self.files == 0
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, other: Self) {
+        self.files += other.files;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.why = self.why.take().or(other.why);
+    }
 }
 
 /// Makes folds.

@@ -1,6 +1,6 @@
 //! The engine that the server has: [`crate::fold`].
 
-use super::engine::{Collected, Engine, Folded, Garbage, History, Plan};
+use super::engine::{Collected, Engine, Folded, Garbage, History, Plan, Refused};
 use crate::error::Result;
 use crate::fold;
 use crate::pin::Pins;
@@ -39,6 +39,9 @@ impl Engine for Folds {
     fn collect(&self, reader: &SessionReader, pins: &Pins, stop: &StopFlag) -> Result<Collected> {
         let report = fold::collect(reader, || pins.any_held(), stop)?;
         let files = report.removed.len() as u64;
-        Ok(Collected { files, bytes: report.bytes, is_pinned: report.is_pinned })
+        let fold::CollectReport { bytes, is_pinned, refused, refused_bytes, why_refused, .. } =
+            report;
+        let refused = Refused { files: refused, bytes: refused_bytes, why: why_refused };
+        Ok(Collected { files, bytes, is_pinned, refused })
     }
 }

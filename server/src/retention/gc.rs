@@ -1,8 +1,9 @@
 //! Garbage: files that nothing refers to, and what keeps them from being removed.
 
 use serde::Serialize;
+use snapless_wire::id::VolumeGuid;
 
-use super::engine::Engine;
+use super::engine::{Collected, Engine, Refused};
 use super::removal;
 use super::run::Others;
 use crate::error::{Error, Result};
@@ -21,6 +22,9 @@ pub struct Report {
     pub bytes: u64,
     /// Bytes that were removed.
     pub removed_bytes: u64,
+    /// What an object store did not let be removed.
+    #[serde(skip_serializing_if = "Refused::is_empty")]
+    pub refused: Refused,
     /// Who reads sessions that have garbage, which stays until then.
     pub pins: Vec<pin::Shown>,
     /// Sessions whose garbage cannot be told, since they are damaged.
@@ -59,8 +63,23 @@ pub fn collect(
     others: Option<&dyn Others>,
     stop: &StopFlag,
 ) -> Result<Report> {
+    collect_of(repository, None, engine, others, stop)
+}
+
+/// [`collect`] of one volume, or of all.
+///
+/// # Errors
+/// As for [`collect`].
+pub fn collect_of(
+    repository: &Repository,
+    volume: Option<VolumeGuid>,
+    engine: &dyn Engine,
+    others: Option<&dyn Others>,
+    stop: &StopFlag,
+) -> Result<Report> {
     let mut report = Report::default();
-    for volume in repository.volumes()? {
+    let volumes = volume.map_or_else(|| repository.volumes(), |volume| Ok(vec![volume]))?;
+    for &volume in &volumes {
         for session in repository.session_ids(volume)? {
             let reader = match repository.session(volume, session) {
                 Ok(Presence::Header(header)) => SessionReader::open(repository.store(), header),
@@ -83,7 +102,7 @@ pub fn collect(
             }
         }
     }
-    for remains in removal::remains(repository)? {
+    for remains in removal::remains(repository, |of| volume.is_none_or(|volume| of == volume))? {
         let reason = "its session was removed, as the policy says";
         for (path, bytes) in &remains.files {
             report.add(path.display().to_string(), *bytes, reason);
@@ -91,7 +110,7 @@ pub fn collect(
         let pins = Pins::of_session(repository.store(), remains.volume, remains.session);
         report.pins.extend(pins.holders()?.iter().map(pin::Shown::of));
         if others.is_some() {
-            report.removed_bytes += removal::finish(repository, &remains, stop)?.bytes;
+            report.removed(removal::finish(repository, &remains, stop)?);
         }
     }
     Ok(report)
@@ -119,8 +138,8 @@ fn of_session(
     if others.is_some() {
         match engine.collect(reader, &pins, stop) {
             // The next collection removes it.
-            Err(Error::FoldRuns(_)) => {}
-            collected => report.removed_bytes += collected?.bytes,
+            Err(Error::FoldRuns(_) | Error::OtherFolds(_)) => {}
+            collected => report.removed(collected?),
         }
     }
     Ok(())
@@ -135,6 +154,11 @@ pub fn readers(repository: &Repository) -> Result<Vec<pin::Shown>> {
 }
 
 impl Report {
+    fn removed(&mut self, collected: Collected) {
+        self.removed_bytes = self.removed_bytes.saturating_add(collected.bytes);
+        self.refused.add(collected.refused);
+    }
+
     fn add(&mut self, file: String, bytes: u64, reason: &'static str) {
         self.files.push(File { file, bytes, reason });
         self.bytes = self.bytes.saturating_add(bytes);

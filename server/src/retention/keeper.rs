@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use snapless_wire::id::{SessionId, VolumeGuid};
 
-use super::engine::Engine;
+use super::engine::{Engine, Refused};
 use super::gc;
-use super::run::{How, Others, Outcome, WORTH_BYTES, When, policy_of, run};
+use super::idle::{Idle, Look};
+use super::policy::Policy;
+use super::run::{How, Others, Outcome, Session, WORTH_BYTES, When, policy_of, run};
 use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
 use crate::indexer::Indexer;
@@ -79,8 +81,9 @@ impl Keeper {
         others: &dyn Others,
         stop: &StopFlag,
     ) {
+        let mut idle = Idle::new(repository.store());
         while self.rest() {
-            match work(repository, engine, others, stop) {
+            match work(repository, engine, others, &mut idle, stop) {
                 Ok(()) => {}
                 Err(Error::Stopped) => return,
                 Err(error) => warn!("retention: {error}"),
@@ -101,34 +104,75 @@ fn work(
     repository: &Repository,
     engine: &dyn Engine,
     others: &dyn Others,
+    idle: &mut Idle,
     stop: &StopFlag,
 ) -> Result<()> {
     let now = time::now();
     let policy_of = policy_of(repository, now)?;
     let how = How { engine, others, when: When::Worth(WORTH_BYTES), now, stop };
     for volume in repository.volumes()? {
-        let mut pace = Pace::new(stop);
-        let report = run(repository, volume, policy_of(volume), how, |_, _| pace.keep())?;
-        for session in &report.sessions {
-            tell(&session.session, &session.outcome);
+        let (policy, began) = (policy_of(volume), Instant::now());
+        if !idle.is_due(volume, &policy, began) {
+            continue;
         }
+        let look = match look_at(repository, volume, policy.clone(), how) {
+            Ok(look) => look,
+            Err(Error::Stopped) => return Err(Error::Stopped),
+            Err(error) => {
+                warn!("retention of volume {volume}: {error}");
+                Look::Hindered
+            }
+        };
+        idle.looked(volume, policy, began, look);
     }
-    let collected = gc::collect(repository, engine, Some(others), stop)?;
+    Ok(())
+}
+
+/// Does what the policy says to a volume, and removes its garbage.
+fn look_at(
+    repository: &Repository,
+    volume: VolumeGuid,
+    policy: Policy,
+    how: How<'_>,
+) -> Result<Look> {
+    let How { engine, others, stop, .. } = how;
+    let mut pace = Pace::new(stop);
+    let report = run(repository, volume, policy, how, |_, _| pace.keep())?;
+    for session in &report.sessions {
+        tell(&session.session, &session.outcome);
+    }
+    let collected = gc::collect_of(repository, Some(volume), engine, Some(others), stop)?;
     if collected.removed_bytes > 0 {
         info!("retention: {} bytes of garbage are removed", collected.removed_bytes);
     }
-    Ok(())
+    tell_refused(&collected.refused);
+    let was_hindered = |it: &Session| matches!(it.outcome, Outcome::NotFolded { .. });
+    let is_hindered = !collected.pins.is_empty() || report.sessions.iter().any(was_hindered);
+    Ok(if is_hindered { Look::Hindered } else { Look::Done })
+}
+
+fn tell_refused(refused: &Refused) {
+    if let Refused { files, bytes, why: Some(why) } = refused {
+        info!(
+            "retention: the store does not let {files} object(s) of garbage, {bytes} bytes, be \
+             removed, and they are tried again: {why}"
+        );
+    }
 }
 
 fn tell(session: &str, outcome: &Outcome) {
     match outcome {
         Outcome::Kept | Outcome::NotWorth { .. } | Outcome::Served => {}
-        Outcome::Folded { from, points, removed_bytes, .. } => info!(
-            "session {session}: folded up to {from}, {points} point(s) before it, {removed_bytes} \
-             bytes removed"
-        ),
-        Outcome::Removed { removed_bytes, .. } => {
+        Outcome::Folded { from, points, removed_bytes, refused, .. } => {
+            info!(
+                "session {session}: folded up to {from}, {points} point(s) before it, \
+                 {removed_bytes} bytes removed"
+            );
+            tell_refused(refused);
+        }
+        Outcome::Removed { removed_bytes, refused, .. } => {
             info!("session {session}: removed, {removed_bytes} bytes");
+            tell_refused(refused);
         }
         Outcome::NotFolded { error } | Outcome::Damaged { error } => {
             warn!("session {session}: not folded: {error}");

@@ -16,7 +16,7 @@ use snapless_wire::id::{FileTime, VolumeGuid};
 
 use super::policy::{Keep, Policies, Policy};
 use crate::error::{Error, Result};
-use crate::storage::{OpenMode, Store};
+use crate::storage::Store;
 use crate::time;
 
 /// The directory of all minimums.
@@ -130,7 +130,7 @@ impl Minimum {
         let last = store.list(dir, number_of)?.pop().unwrap_or(0);
         // Two that are made at the same time never have one number: the later one fails.
         let path = file(last + 1);
-        let made = store.open(&path, OpenMode::CreateNew)?;
+        let made = store.create_new(&path)?;
         made.write_at(0, self.to_text().as_bytes())
             .and_then(|()| made.sync())
             .and_then(|()| store.sync_dir(dir))

@@ -9,13 +9,18 @@ use std::path::PathBuf;
 
 use snapless_wire::id::{SessionId, VolumeGuid};
 
-use super::engine::Collected;
+use super::engine::{Collected, Refused};
 use crate::error::{Error, Result};
 use crate::format::repository::session_dir;
 use crate::format::session::SESSION_FILE;
+use crate::format::sessions::removed_file;
 use crate::pin::Pins;
 use crate::repository::Repository;
 use crate::stop::StopFlag;
+use crate::storage::Removal;
+
+/// Files that are removed before a request to stop is looked at.
+const BATCH: usize = 1000;
 
 /// What is left of a session that was removed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,13 +33,16 @@ pub struct Remains {
     pub files: Vec<(PathBuf, u64)>,
 }
 
-/// What is left of the sessions that were removed.
+/// What is left of the sessions that were removed, of the volumes that are wanted.
 ///
 /// # Errors
 /// A directory that cannot be listed, or a file that cannot be looked at.
-pub fn remains(repository: &Repository) -> Result<Vec<Remains>> {
+pub fn remains(
+    repository: &Repository,
+    wanted: impl Fn(VolumeGuid) -> bool,
+) -> Result<Vec<Remains>> {
     let mut found = Vec::new();
-    for (volume, session) in repository.going()? {
+    for (volume, session) in repository.going()?.into_iter().filter(|it| wanted(it.0)) {
         let files = files(repository, volume, session)?;
         found.push(Remains { volume, session, files });
     }
@@ -58,19 +66,36 @@ pub fn finish(repository: &Repository, remains: &Remains, stop: &StopFlag) -> Re
     let Remains { volume, session, files } = remains;
     let store = repository.store();
     // After the mark: see the rule in `crate::pin`.
-    if Pins::of_session(store, *volume, *session).any_held()? {
-        return Ok(Collected { is_pinned: true, ..Collected::default() });
+    let pins = Pins::of_session(store, *volume, *session);
+    let pinned = || Collected { is_pinned: true, ..Collected::default() };
+    if pins.any_held()? {
+        return Ok(pinned());
+    }
+    if store.objects().is_some() {
+        store.wait_grace(&removed_file(*volume, *session), stop)?;
+        if pins.any_held()? {
+            return Ok(pinned());
+        }
     }
     let mut done = Collected::default();
-    for (path, bytes) in files {
+    for batch in files.chunks(BATCH) {
         if stop.is_set() {
             return Err(Error::Stopped);
         }
-        match store.remove(path) {
-            Err(error) if error.is_not_found() => continue,
-            removed => removed?,
+        let paths: Vec<_> = batch.iter().map(|(path, _)| path.clone()).collect();
+        for ((_, bytes), removal) in batch.iter().zip(store.remove_all(&paths)?) {
+            match removal {
+                Removal::Removed => {
+                    (done.files, done.bytes) = (done.files + 1, done.bytes + bytes);
+                }
+                Removal::Refused(why) => {
+                    done.refused.add(Refused { files: 1, bytes: *bytes, why: Some(why) });
+                }
+            }
         }
-        (done.files, done.bytes) = (done.files + 1, done.bytes + bytes);
+    }
+    if !done.refused.is_empty() {
+        return Ok(done);
     }
     let dir = session_dir(*volume, *session);
     match store.sync_dir(&dir) {

@@ -4,12 +4,11 @@
 //! that no bookmark is added unseen: see [`FOLD`].
 
 use std::any::Any;
-use std::path::Path;
 
 use serde::Serialize;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
-use super::engine::{Engine, Plan};
+use super::engine::{Engine, Plan, Refused};
 use super::minimum::Minimums;
 use super::policy::{Keep, Policies, Policy};
 use super::removal::{self, Remains};
@@ -17,6 +16,7 @@ use super::select::{Ages, Verdict, select};
 use super::survey::{Surveyed, Volume};
 use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
+use crate::location::Location;
 use crate::pin::{Pin, Pins, holders};
 use crate::repository::{Repository, WritableRepository};
 use crate::seal::KeySource;
@@ -152,6 +152,9 @@ pub enum Outcome {
         removed_bytes: u64,
         /// Nothing was removed yet, since the session is in use.
         is_pinned: bool,
+        /// What an object store did not let be removed.
+        #[serde(skip_serializing_if = "Refused::is_empty")]
+        refused: Refused,
     },
     /// It was removed.
     Removed {
@@ -159,6 +162,9 @@ pub enum Outcome {
         removed_bytes: u64,
         /// Nothing was removed yet, since the session is read.
         is_pinned: bool,
+        /// What an object store did not let be removed.
+        #[serde(skip_serializing_if = "Refused::is_empty")]
+        refused: Refused,
     },
     /// A connection serves it: it is removed later.
     Served,
@@ -187,12 +193,12 @@ pub fn policy_of(
     Ok(move |volume| minimums.hold(volume, policies.of(volume)))
 }
 
-/// Opens a repository to fold or collect by hand.
+/// Opens a repository to fold or collect by hand. In an object store servers may run meanwhile.
 ///
 /// # Errors
 /// [`Error::ServerFolds`] if a server runs.
-pub fn open_by_hand(root: &Path, key: &KeySource) -> Result<WritableRepository> {
-    WritableRepository::open_with(root, key).map_err(|error| match error {
+pub fn open_by_hand(at: &Location, key: &KeySource) -> Result<WritableRepository> {
+    at.open_for_writing(key).map_err(|error| match error {
         Error::Locked(path) => Error::ServerFolds(path),
         other => other,
     })
@@ -266,7 +272,7 @@ pub fn run(
         let when = if index + 1 == count { how.when } else { When::Always };
         let outcome = match act(repository, &session, when, how, &mut progress) {
             Err(error) if error.is_damage() => Outcome::Damaged { error: error.to_string() },
-            Err(error @ (Error::CannotFold { .. } | Error::FoldRuns(_))) => {
+            Err(error @ (Error::CannotFold { .. } | Error::FoldRuns(_) | Error::OtherFolds(_))) => {
                 Outcome::NotFolded { error: error.to_string() }
             }
             outcome => outcome?,
@@ -316,6 +322,7 @@ fn act(
                 written_bytes: folded.written_bytes,
                 removed_bytes: 0,
                 is_pinned: false,
+                refused: Refused::default(),
             })
         }
         Verdict::Drop => {
@@ -323,7 +330,8 @@ fn act(
                 return Ok(Outcome::Served);
             };
             removal::mark(repository, header.volume, header.session)?;
-            Ok(Outcome::Removed { removed_bytes: 0, is_pinned: false })
+            let refused = Refused::default();
+            Ok(Outcome::Removed { removed_bytes: 0, is_pinned: false, refused })
         }
     }
 }
@@ -337,25 +345,27 @@ fn collect(
 ) -> Result<()> {
     let header = surveyed.reader.header();
     match outcome {
-        Outcome::Folded { removed_bytes, is_pinned, .. } => {
+        Outcome::Folded { removed_bytes, is_pinned, refused, .. } => {
             let pins = Pins::of(repository.store(), header);
             let _held_off = how.others.hold_off(header);
             match how.engine.collect(&surveyed.reader, &pins, how.stop) {
                 // What it would have removed, the next collection does.
-                Err(Error::FoldRuns(_)) => *is_pinned = true,
+                Err(Error::FoldRuns(_) | Error::OtherFolds(_)) => *is_pinned = true,
                 collected => {
                     let collected = collected?;
                     (*removed_bytes, *is_pinned) = (collected.bytes, collected.is_pinned);
+                    *refused = collected.refused;
                 }
             }
         }
-        Outcome::Removed { removed_bytes, is_pinned } => {
-            let all = removal::remains(repository)?;
+        Outcome::Removed { removed_bytes, is_pinned, refused } => {
+            let all = removal::remains(repository, |volume| volume == header.volume)?;
             let is_this =
                 |it: &&Remains| (it.volume, it.session) == (header.volume, header.session);
             if let Some(remains) = all.iter().find(is_this) {
                 let collected = removal::finish(repository, remains, how.stop)?;
                 (*removed_bytes, *is_pinned) = (collected.bytes, collected.is_pinned);
+                *refused = collected.refused;
             }
         }
         _ => {}

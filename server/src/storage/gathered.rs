@@ -2,10 +2,10 @@
 
 use std::io;
 use std::mem;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Objects, Put, StorageFile, Store, StoredFile};
+use super::{Objects, Put, Storage, StorageFile, Store, StoredFile};
 use crate::error::Result;
 
 impl Store {
@@ -19,8 +19,50 @@ impl Store {
     ) -> Result<()> {
         let gathered = Gathered::default();
         let file = Box::new(gathered.clone());
-        write(&StoredFile { file, path: self.locate(path), position: 0 })?;
+        write(&StoredFile { file, path: self.locate(path), position: 0, guard: None })?;
         objects.put(path, gathered.take(), put).map_err(self.failed("store", path))
+    }
+}
+
+/// An object that is made by a sync.
+#[derive(Debug)]
+pub(super) struct NewObject {
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    content: Gathered,
+}
+
+impl NewObject {
+    pub(super) fn new(storage: Arc<dyn Storage>, path: &Path) -> Self {
+        Self { storage, path: path.to_owned(), content: Gathered::default() }
+    }
+}
+
+impl StorageFile for NewObject {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.content.read_at(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, new: &[u8]) -> io::Result<()> {
+        self.content.write_at(offset, new)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.content.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.content.set_len(len)
+    }
+
+    /// Makes the object. Its content is not in memory any more then.
+    fn sync(&self) -> io::Result<()> {
+        let objects = self.storage.objects().ok_or(io::ErrorKind::Unsupported)?;
+        objects.put(&self.path, self.content.take(), Put::Create)
+    }
+
+    fn has_its_name(&self) -> io::Result<bool> {
+        Ok(true)
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use fs4::FileExt;
 use snapless_trust::{folders, private, regular};
 
-use super::{Lock, OpenMode, Space, Storage, StorageFile, Store};
+use super::{Held, Lock, OpenMode, Space, Storage, StorageFile, Store, StoredFile};
 use crate::error::{Error, Result};
 
 /// The files below one directory.
@@ -119,7 +119,7 @@ impl Storage for LocalStorage {
         }
     }
 
-    fn hold(&self, path: &Path) -> io::Result<Lock> {
+    fn hold(&self, path: &Path) -> io::Result<Box<dyn Held>> {
         let path = self.locate(path);
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -127,7 +127,7 @@ impl Storage for LocalStorage {
         let held = LocalFile { file: options.open(&path)?, path };
         match FileExt::try_lock(&held.file) {
             // Until it was locked, another process may have taken it for one that is not held.
-            Ok(()) if held.has_its_name()? => Ok(Box::new(held)),
+            Ok(()) if held.has_its_name()? => Ok(Box::new(HeldFile(held))),
             Ok(()) | Err(fs4::TryLockError::WouldBlock) => Err(ErrorKind::AlreadyExists.into()),
             Err(fs4::TryLockError::Error(error)) => Err(error),
         }
@@ -170,8 +170,38 @@ impl Storage for LocalStorage {
     }
 }
 
+impl StoredFile {
+    /// A file without a name in the system's folder for such files, to write and to read.
+    pub(crate) fn temporary() -> Result<(Self, Self)> {
+        let path = std::env::temp_dir();
+        let failed = || Error::file("make a temporary file in", &path);
+        let file = tempfile::tempfile().map_err(failed())?;
+        let again = file.try_clone().map_err(failed())?;
+        let of = |file| Self {
+            file: Box::new(LocalFile { file, path: path.clone() }),
+            path: path.clone(),
+            position: 0,
+            guard: None,
+        };
+        Ok((of(file), of(again)))
+    }
+}
+
 fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+}
+
+/// A file that is locked; removed when it is released.
+#[derive(Debug)]
+struct HeldFile(LocalFile);
+
+impl Held for HeldFile {}
+
+impl Drop for HeldFile {
+    fn drop(&mut self) {
+        // While it is locked: nothing else removes it. What stays is removed by the next look.
+        drop(fs::remove_file(&self.0.path));
+    }
 }
 
 /// An open file, and the name that it was opened by.

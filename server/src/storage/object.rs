@@ -17,17 +17,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use futures_util::future::join_all;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path as ObjectPath;
 use object_store::{
-    GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
+use snapless_wire::id::FileTime;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::{Lock, Objects, OpenMode, Put, Storage, StorageFile};
+use super::lease::{self, Lease, Terms};
+use super::{Held, Lock, Objects, OpenMode, Put, Removal, Storage, StorageFile};
 
 /// Bytes that are read when an object is opened: many are no longer.
 const FIRST_BYTES: u64 = 256 << 10;
@@ -44,6 +46,8 @@ const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Creations of one name at the same time that the probe tries.
 const PROBES: usize = 32;
+/// Objects that are removed with one request at most.
+const REMOVED_TOGETHER: usize = 1000;
 /// Threads of the runtime: they move bytes between sockets and memory.
 const THREADS: usize = 2;
 
@@ -61,6 +65,7 @@ struct Shared {
     hint: &'static str,
     /// Lists come in order of the names.
     is_sorted: bool,
+    terms: Terms,
     /// Protects the objects that will be opened soon, the oldest first.
     ahead: Mutex<VecDeque<(ObjectPath, Ahead)>>,
     runtime: Runtime,
@@ -86,8 +91,15 @@ impl ObjectStorage {
             .enable_all()
             .build()?;
         let url = url.trim_end_matches('/').to_owned();
-        let (is_sorted, ahead) = (true, Mutex::default());
-        Ok(Self(Arc::new(Shared { store, prefix, url, hint, is_sorted, ahead, runtime })))
+        let (is_sorted, terms, ahead) = (true, Terms::default(), Mutex::default());
+        Ok(Self(Arc::new(Shared { store, prefix, url, hint, is_sorted, terms, ahead, runtime })))
+    }
+
+    /// With leases that last so long. All who use one repository must use the same.
+    #[must_use]
+    pub fn with_terms(self, terms: Terms) -> Self {
+        let Ok(shared) = Arc::try_unwrap(self.0) else { unreachable!("no clone is made before") };
+        Self(Arc::new(Shared { terms, ..shared }))
     }
 
     /// For a store whose lists come in no order.
@@ -167,6 +179,35 @@ fn rand_id() -> u128 {
 fn is_already_there(error: &object_store::Error) -> bool {
     use object_store::Error::{AlreadyExists, Precondition};
     matches!(error, AlreadyExists { .. } | Precondition { .. })
+}
+
+/// True for an answer by which the store does not let an object be removed: by its rights, by a lock
+/// or a legal hold on the object.
+fn is_refusal(error: &object_store::Error) -> bool {
+    use object_store::Error::{
+        AlreadyExists, NotImplemented, NotSupported, PermissionDenied, Precondition,
+    };
+    /// In the answers for single objects of a request for many.
+    const CODES: [&str; 4] = ["AccessDenied", "ObjectLock", "Immutab", "retention"];
+    match error {
+        // Azure answers 409 for a blob that may not be changed.
+        PermissionDenied { .. }
+        | Precondition { .. }
+        | AlreadyExists { .. }
+        | NotSupported { .. }
+        | NotImplemented { .. } => true,
+        object_store::Error::Generic { source, .. } => {
+            let text = source.to_string();
+            CODES.iter().any(|code| text.contains(code))
+        }
+        _ => false,
+    }
+}
+
+/// When an object was stored.
+fn time_of(object: &ObjectMeta) -> FileTime {
+    let micros = i128::from(object.last_modified.timestamp_micros());
+    FileTime::from_unix_nanos(micros * 1000).unwrap_or(FileTime::UNIX_EPOCH)
 }
 
 impl Shared {
@@ -262,6 +303,72 @@ impl Shared {
         self.wait(put).map(|_| ()).map_err(|error| self.failed(error))
     }
 
+    /// The objects of a directory, as [`Objects::list_from`] lists them.
+    fn list_from(
+        &self,
+        dir: &Path,
+        beginning: &str,
+        from: &str,
+    ) -> io::Result<Vec<(String, ObjectMeta)>> {
+        let prefix = self.place(dir);
+        // The name before: lists begin behind the one that they are given.
+        let before = match from.as_bytes().split_last() {
+            Some((last, rest)) if *last > b'!' => {
+                let mut name = rest.to_vec();
+                name.push(last - 1);
+                String::from_utf8(name).ok()
+            }
+            _ => None,
+        };
+        let listed = match before {
+            Some(before) if self.is_sorted => {
+                self.store.list_with_offset(Some(&prefix), &prefix.clone().join(before.as_str()))
+            }
+            _ => self.store.list(Some(&prefix)),
+        };
+        let name_of = |at: &ObjectPath| {
+            let mut parts = at.prefix_match(&prefix)?;
+            let name = parts.next()?.as_ref().to_owned();
+            parts.next().is_none().then_some(name)
+        };
+        let is_sorted = self.is_sorted;
+        let found = async {
+            let goes_on = |object: &ObjectMeta| {
+                let is_past = name_of(&object.location)
+                    .is_some_and(|name| name.as_str() > beginning && !name.starts_with(beginning));
+                std::future::ready(Ok(!(is_sorted && is_past)))
+            };
+            listed.try_take_while(goes_on).try_collect::<Vec<_>>().await
+        };
+        let found = self.wait(found).map_err(|error| self.failed(error))?;
+        let listed = found.into_iter().filter_map(|it| Some((name_of(&it.location)?, it)));
+        let is_wanted = |name: &str| name.starts_with(beginning) && name >= from;
+        let mut listed: Vec<_> = listed.filter(|(name, _)| is_wanted(name)).collect();
+        listed.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        Ok(listed)
+    }
+
+    /// Removes objects with one request, where the store has such a one.
+    fn remove_batch(&self, paths: &[PathBuf]) -> io::Result<Vec<Removal>> {
+        let places: Vec<_> = paths.iter().map(|path| self.place(path)).collect();
+        let places = futures_util::stream::iter(places.into_iter().map(Ok)).boxed();
+        let outcomes: Vec<_> = self.wait(self.store.delete_stream(places).collect());
+        let mut removed = Vec::with_capacity(outcomes.len());
+        for outcome in outcomes {
+            removed.push(match outcome {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => Removal::Removed,
+                Err(error) if is_refusal(&error) => Removal::Refused(error.to_string()),
+                Err(error) => return Err(self.failed(error)),
+            });
+        }
+        match (&removed[..], paths.len()) {
+            (of_each, count) if of_each.len() == count => Ok(removed),
+            // The request was refused as a whole.
+            ([refused @ Removal::Refused(_)], count) => Ok(vec![refused.clone(); count]),
+            _ => Err(io::Error::other("the store did not say what became of each object")),
+        }
+    }
+
     /// Reads bytes of an object, as many as there are; also returns its length.
     fn read(&self, at: &ObjectPath, offset: u64, len: u64) -> io::Result<(Bytes, u64)> {
         match self.wait(read_range(&*self.store, at, offset, len)) {
@@ -340,6 +447,21 @@ impl Storage for ObjectStorage {
         Err(ErrorKind::Unsupported.into())
     }
 
+    fn hold(&self, path: &Path) -> io::Result<Box<dyn Held>> {
+        Ok(Box::new(Lease::begin(Arc::new(self.clone()), path)?))
+    }
+
+    fn is_held(&self, path: &Path) -> io::Result<bool> {
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let held = lease::held(self, dir, &name, &|found| found == name)?;
+        Ok(!held.is_empty())
+    }
+
+    fn held(&self, dir: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<Vec<String>> {
+        lease::held(self, dir, "", wanted)
+    }
+
     fn locate(&self, path: &Path) -> PathBuf {
         let mut name = self.0.url.clone();
         for part in path.components() {
@@ -363,43 +485,31 @@ impl Objects for ObjectStorage {
     }
 
     fn list_from(&self, dir: &Path, beginning: &str, from: &str) -> io::Result<Vec<(String, u64)>> {
+        let listed = self.0.list_from(dir, beginning, from)?.into_iter();
+        Ok(listed.map(|(name, object)| (name, object.size)).collect())
+    }
+
+    fn stored_at(&self, path: &Path) -> io::Result<FileTime> {
         let shared = &self.0;
-        let prefix = shared.place(dir);
-        // The name before: lists begin behind the one that they are given.
-        let before = match from.as_bytes().split_last() {
-            Some((last, rest)) if *last > b'!' => {
-                let mut name = rest.to_vec();
-                name.push(last - 1);
-                String::from_utf8(name).ok()
-            }
-            _ => None,
-        };
-        let listed = match before {
-            Some(before) if shared.is_sorted => {
-                shared.store.list_with_offset(Some(&prefix), &prefix.clone().join(before.as_str()))
-            }
-            _ => shared.store.list(Some(&prefix)),
-        };
-        let name_of = |at: &ObjectPath| {
-            let mut parts = at.prefix_match(&prefix)?;
-            let name = parts.next()?.as_ref().to_owned();
-            parts.next().is_none().then_some(name)
-        };
-        let is_sorted = shared.is_sorted;
-        let found = async {
-            let goes_on = |object: &object_store::ObjectMeta| {
-                let is_past = name_of(&object.location)
-                    .is_some_and(|name| name.as_str() > beginning && !name.starts_with(beginning));
-                std::future::ready(Ok(!(is_sorted && is_past)))
-            };
-            listed.try_take_while(goes_on).try_collect::<Vec<_>>().await
-        };
-        let found = shared.wait(found).map_err(|error| shared.failed(error))?;
-        let listed = found.iter().filter_map(|it| Some((name_of(&it.location)?, it.size)));
-        let is_wanted = |name: &str| name.starts_with(beginning) && name >= from;
-        let mut listed: Vec<_> = listed.filter(|(name, _)| is_wanted(name)).collect();
-        listed.sort_unstable();
-        Ok(listed)
+        let found = shared.wait(shared.store.head(&shared.place(path)));
+        found.map(|object| time_of(&object)).map_err(|error| shared.failed(error))
+    }
+
+    fn list_stored_at(&self, dir: &Path, beginning: &str) -> io::Result<Vec<(String, FileTime)>> {
+        let listed = self.0.list_from(dir, beginning, beginning)?.into_iter();
+        Ok(listed.map(|(name, object)| (name, time_of(&object))).collect())
+    }
+
+    fn remove_all(&self, paths: &[PathBuf]) -> io::Result<Vec<Removal>> {
+        let mut removed = Vec::with_capacity(paths.len());
+        for batch in paths.chunks(REMOVED_TOGETHER) {
+            removed.extend(self.0.remove_batch(batch)?);
+        }
+        Ok(removed)
+    }
+
+    fn terms(&self) -> Terms {
+        self.0.terms
     }
 
     fn will_open(&self, paths: &mut dyn Iterator<Item = PathBuf>) {

@@ -112,7 +112,15 @@ impl ObjectWriter {
         let dir = session_dir(header.volume, header.session);
         // First, so that nothing changes any more while the stream is read.
         let (reader, newest, claim) = take_over(&store, &dir, &stored)?;
-        let End { mut state, entry, surveyed } = reader.find_end(stop)?;
+        let found = match reader.find_end(stop) {
+            // Another server may have folded it, and removed what was folded.
+            Err(error) if error.is_damage() => match reader.after_fold()? {
+                Some(folded) => folded.find_end(stop),
+                None => Err(error),
+            },
+            found => found,
+        };
+        let End { mut state, entry, surveyed } = found?;
         let limit = segment_limit.min(OBJECT_LIMIT_BYTES);
         let mut writer = Self {
             store,

@@ -47,7 +47,7 @@ fn has_extension(name: &str, extension: &str) -> bool {
     Path::new(name).extension().is_some_and(|it| it == extension)
 }
 
-fn reader_of(repository: &Repository) -> SessionReader {
+pub fn reader_of(repository: &Repository) -> SessionReader {
     let Presence::Header(header) = repository.session(VOLUME, SESSION).unwrap() else {
         panic!("there is no session")
     };
@@ -75,7 +75,7 @@ fn image(root: &Path, at: At) -> Result<Vec<u8>, Error> {
     image_in(&Repository::open(root).unwrap(), at)
 }
 
-fn image_in(repository: &Repository, at: At) -> Result<Vec<u8>, Error> {
+pub fn image_in(repository: &Repository, at: At) -> Result<Vec<u8>, Error> {
     let source = Source { volume: VOLUME, session: Some(SESSION), at };
     let stop = StopFlag::default();
     let mut image = vec![0xcc; usize::try_from(LENGTH).unwrap()];
@@ -84,10 +84,10 @@ fn image_in(repository: &Repository, at: At) -> Result<Vec<u8>, Error> {
 }
 
 /// Numbers that look random, the same for the same seed.
-struct Numbers(u64);
+pub struct Numbers(pub u64);
 
 impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (self.0 >> 33) % limit
     }
@@ -98,16 +98,16 @@ impl Numbers {
 }
 
 /// A stream, the image at each instant of a record, and the records at which epochs end.
-struct Story {
-    frames: Vec<Vec<u8>>,
+pub struct Story {
+    pub frames: Vec<Vec<u8>>,
     /// Of each record its number and its time.
-    instants: Vec<(u64, u64, Vec<u8>)>,
-    ends: Vec<u64>,
+    pub instants: Vec<(u64, u64, Vec<u8>)>,
+    pub ends: Vec<u64>,
     t0: Vec<u8>,
 }
 
 impl Story {
-    fn new(seed: u64, epochs: u64) -> Self {
+    pub fn new(seed: u64, epochs: u64) -> Self {
         let mut numbers = Numbers(seed);
         let mut driver = Driver::default();
         let mut image = common::base_image();
@@ -153,7 +153,7 @@ impl Story {
         assert_eq!(damage(root), [], "{why}");
     }
 
-    fn check_in(&self, repository: &Repository, boundary: u64, cuts: &[Cut], why: &str) {
+    pub fn check_in(&self, repository: &Repository, boundary: u64, cuts: &[Cut], why: &str) {
         for (seq, time, want) in &self.instants {
             let time = FileTime::new(*time);
             let is_cut = |cut: &Cut| match cut {
@@ -185,6 +185,15 @@ impl Story {
 
     /// Some records before the boundary, as cuts of both kinds, and the base.
     fn some_cuts(&self, root: &Path, numbers: &mut Numbers, boundary: u64) -> Vec<Cut> {
+        self.some_cuts_in(&Repository::open(root).unwrap(), numbers, boundary)
+    }
+
+    pub fn some_cuts_in(
+        &self,
+        repository: &Repository,
+        numbers: &mut Numbers,
+        boundary: u64,
+    ) -> Vec<Cut> {
         let mut cuts = Vec::new();
         if numbers.below(2) == 0 {
             cuts.push(Cut::Base);
@@ -192,7 +201,7 @@ impl Story {
         for (seq, time, _) in self.instants.iter().filter(|(seq, ..)| *seq < boundary) {
             match numbers.below(12) {
                 0 => cuts.push(Cut::Through(Seq::new(*seq))),
-                1 => cuts.push(Self::until(root, *time)),
+                1 => cuts.push(Self::until_in(repository, *time)),
                 _ => {}
             }
         }
@@ -200,11 +209,10 @@ impl Story {
     }
 
     /// The cut of an instant, as a restore finds it.
-    fn until(root: &Path, time: u64) -> Cut {
+    fn until_in(repository: &Repository, time: u64) -> Cut {
         let source =
             Source { volume: VOLUME, session: Some(SESSION), at: At::Time(FileTime::new(time)) };
-        let repository = Repository::open(root).unwrap();
-        Found::find(&repository, &source, &StopFlag::default()).unwrap().point().cut
+        Found::find(repository, &source, &StopFlag::default()).unwrap().point().cut
     }
 }
 

@@ -10,6 +10,8 @@ mod devices;
 mod flood;
 #[cfg(target_os = "linux")]
 mod fold;
+#[cfg(all(feature = "cloud", target_os = "linux"))]
+mod fold_objects;
 mod folders;
 #[cfg(target_os = "linux")]
 mod foreign;
@@ -22,6 +24,8 @@ mod index;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod killed;
 mod kills;
+#[cfg(feature = "cloud")]
+mod leases;
 mod limits;
 mod listing;
 mod maps;
@@ -44,6 +48,8 @@ mod quiet;
 #[cfg(target_os = "linux")]
 mod resumed;
 mod retention;
+#[cfg(feature = "cloud")]
+mod retention_objects;
 mod rules;
 #[cfg(feature = "cloud")]
 mod s3;

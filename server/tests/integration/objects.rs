@@ -270,7 +270,25 @@ fn a_part_of_an_epoch_that_a_writer_left_is_void_and_the_epoch_is_stored_again()
     let request = Request { source, to: to.clone(), force: false, other_sector_size: false };
     let repository = Repository::to_salvage_in(store.store());
     let report = salvage(&repository, &request, &StopFlag::default(), |_| {}).unwrap();
-    assert!(report.is_whole() && std::fs::read(to).unwrap() == want, "{report:?}");
+    assert!(report.is_whole() && std::fs::read(&to).unwrap() == want, "{report:?}");
+
+    // The claim of any segment is damaged: what is void stays so.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for number in numbers {
+        let name = SegmentNumber(number).file_name();
+        let at = objects::place(&session_dir(VOLUME, SESSION).join(&name));
+        let read = async { store.memory.get(&at).await?.bytes().await };
+        let content = runtime.block_on(read).unwrap();
+        let mut flipped = content.to_vec();
+        flipped[100] ^= 1;
+        runtime.block_on(store.memory.put(&at, flipped.into())).unwrap();
+        let repository = Repository::to_salvage_in(store.store());
+        let request = Request { to: to.clone(), force: true, ..request.clone() };
+        let report = salvage(&repository, &request, &StopFlag::default(), |_| {}).unwrap();
+        assert_eq!(report.lost, [], "{name}: {report:?}");
+        assert!(std::fs::read(&to).unwrap() == want, "{name}: {report:?}");
+        runtime.block_on(store.memory.put(&at, content.into())).unwrap();
+    }
 }
 
 #[test]

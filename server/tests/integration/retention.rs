@@ -19,7 +19,9 @@ use snapless_server::pin::Pins;
 use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Presence, Repository, WritableRepository};
 use snapless_server::restore::{Found, Source};
-use snapless_server::retention::engine::{Collected, Engine, Folded, Garbage, History, Plan};
+use snapless_server::retention::engine::{
+    Collected, Engine, Folded, Garbage, History, Plan, Refused,
+};
 use snapless_server::retention::folds::Folds;
 use snapless_server::retention::policy::{Policies, Policy};
 use snapless_server::retention::run::{Alone, How, Outcome, Report, When, run};
@@ -38,16 +40,22 @@ const DAY: u64 = 24 * 3_600 * FileTime::TICKS_PER_SECOND;
 /// The longest wait for what a server does by itself.
 const LIMIT: Duration = Duration::from_mins(1);
 
-const FIRST: SessionId = SessionId([0x31; 16]);
-const SECOND: SessionId = SessionId([0x32; 16]);
+pub const FIRST: SessionId = SessionId([0x31; 16]);
+pub const SECOND: SessionId = SessionId([0x32; 16]);
 
 /// A day of the server's clock.
-fn day(number: u64) -> FileTime {
+pub fn day(number: u64) -> FileTime {
     FileTime::new((150_000 + number) * DAY)
 }
 
 /// Stores a session that begins on a day and goes on for some, with a point each day.
 fn session(root: &Path, session: SessionId, begin: u64, days: u64) {
+    let (header, frames) = stream(session, begin, days);
+    common::ingest_as(root, &header, 1 << 20, &frames);
+}
+
+/// Its header and its frames.
+pub fn stream(session: SessionId, begin: u64, days: u64) -> (SessionHeader, Vec<Vec<u8>>) {
     let header = SessionHeader { session, created: day(begin), ..common::header(LENGTH) };
     let mut driver = Driver { time: day(begin).get(), ..Driver::default() };
     let mut frames = vec![driver.first_sync()];
@@ -56,7 +64,7 @@ fn session(root: &Path, session: SessionId, begin: u64, days: u64) {
         let byte = 0x80 + u8::try_from(number).unwrap();
         frames.push([driver.write(BLOCK, SECTOR, byte), driver.epoch_end()].concat());
     }
-    common::ingest_as(root, &header, 1 << 20, &frames);
+    (header, frames)
 }
 
 /// Three sessions of ten days each, the newest one of which is [`SESSION`].
@@ -67,13 +75,13 @@ fn three(root: &Path) {
 }
 
 /// The server's time behind the last one.
-const NOW: u64 = 33;
+pub const NOW: u64 = 33;
 
 fn policy(text: &str) -> Policy {
     Policies::parse(format!("[default]\n{text}").as_bytes()).unwrap().of_others()
 }
 
-fn fold_with(repository: &Repository, engine: &dyn Engine, text: &str, when: When) -> Report {
+pub fn fold_with(repository: &Repository, engine: &dyn Engine, text: &str, when: When) -> Report {
     let stop = StopFlag::default();
     let how = How { engine, others: &Alone, when, now: day(NOW), stop: &stop };
     run(repository, VOLUME, policy(text), how, |_, _| {}).unwrap()
@@ -84,7 +92,7 @@ fn fold(root: &Path, text: &str) -> Report {
     fold_with(writable.repository(), &Folds, text, When::Always)
 }
 
-fn outcome(report: &Report, session: SessionId) -> &Outcome {
+pub fn outcome(report: &Report, session: SessionId) -> &Outcome {
     let found = report.sessions.iter().find(|it| it.session == session.to_string());
     &found.expect("the session is told of").outcome
 }
@@ -127,7 +135,7 @@ fn an_older_session_goes_whole_and_is_not_missed() {
     let before = image(&root, At::Latest).unwrap().1;
     let report = fold(&root, "keep_all = \"9d\"");
     for session in [FIRST, SECOND] {
-        let Outcome::Removed { removed_bytes, is_pinned } = outcome(&report, session) else {
+        let Outcome::Removed { removed_bytes, is_pinned, .. } = outcome(&report, session) else {
             panic!("{report:?}");
         };
         assert!(*removed_bytes > 0 && !is_pinned);
@@ -178,7 +186,8 @@ fn a_session_that_is_read_goes_when_the_reader_has_ended() {
     drop(found);
     let report = fold(&root, "keep_all = \"9d\"");
     assert!(matches!(outcome(&report, FIRST), Outcome::Removed { is_pinned: false, .. }));
-    let pinned = Outcome::Removed { removed_bytes: 0, is_pinned: true };
+    let refused = Refused::default();
+    let pinned = Outcome::Removed { removed_bytes: 0, is_pinned: true, refused };
     assert_eq!(*outcome(&report, SECOND), pinned);
     assert_eq!(repository.session(VOLUME, SECOND).unwrap(), Presence::Nothing);
     let dry = gc::collect(&Repository::open(&root).unwrap(), &Folds, None, &stop).unwrap();

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use snapless_wire::id::FileTime;
+
 use crate::common::s3::S3Server;
 use crate::common::{self, Client, Driver, SECTOR, SESSION, Said, Served, VOLUME};
 
@@ -103,6 +105,58 @@ fn a_stream_is_stored_in_s3_and_restored_from_there() {
     let args = ["--volume", &volume, "--from", "t0", "--to", "latest", "--content", "--json"];
     let changed = done(&run(at("diff").args(args)));
     assert!(changed.contains("\"offset\": 0") && changed.contains("512"), "{changed}");
+}
+
+#[test]
+fn what_is_in_s3_is_folded_collected_and_kept_where_nothing_may_be_removed() {
+    let server = S3Server::start();
+    done(&run(program(&server).args(["init", URL])));
+    let day = 24 * 3_600 * FileTime::TICKS_PER_SECOND;
+    let mut driver = Driver { tick: day / 4, ..Driver::default() };
+    let process = serve(&server, |_| {});
+    let (mut client, ..) = Client::resume(process.address);
+    client.records(&driver.first_sync());
+    for number in 0..80_u8 {
+        client.records(&[driver.write(0, SECTOR, number), driver.epoch_end()].concat());
+    }
+    while client.hear() != (Said::Acknowledge { epoch: 81, seq: driver.seq }) {}
+    let at = |args: &[&str]| {
+        let mut command = program(&server);
+        command.args(args).args(["--repository", URL]);
+        done(&run(&mut command))
+    };
+    at(&["retention", "set", "--keep-all", "0s", "--daily", "5"]);
+    let shown = at(&["retention", "show"]);
+    assert!(shown.contains("to be folded"), "{shown}");
+    // A role without the right to remove: the fold is made, and its garbage is told of.
+    server.refuse_removals(true);
+    let folded = at(&["compact", "--all"]);
+    assert!(folded.contains("folded") && folded.contains("AccessDenied"), "{folded}");
+    let dry = at(&["gc", "--dry-run"]);
+    assert!(dry.contains("segment-00000002.slseg"), "{dry}");
+    assert!(at(&["gc"]).contains("refused"));
+    at(&["verify"]);
+    server.refuse_removals(false);
+    let before = server.names().len();
+    let collected = at(&["gc"]);
+    assert!(!collected.contains("refused"), "{collected}");
+    assert!(server.names().len() < before);
+    at(&["verify"]);
+    // The connection was there all the time, and goes on.
+    client.records(&[driver.write(0, SECTOR, 99), driver.epoch_end()].concat());
+    while client.hear() != (Said::Acknowledge { epoch: 82, seq: driver.seq }) {}
+    drop((client, process));
+    let dir = common::scratch();
+    let image = dir.path().join("volume.img");
+    let mut want = common::base_image();
+    common::patch(&mut want, 0, SECTOR, 99);
+    let volume = VOLUME.to_string();
+    let mut restore = program(&server);
+    restore.args(["restore", "--repository", URL, "--volume", &volume, "--at", "latest", "--to"]);
+    done(&run(restore.arg(&image)));
+    assert!(std::fs::read(&image).unwrap() == want);
+    let left: Vec<_> = server.names().into_iter().filter(|name| name.contains("/pins/")).collect();
+    assert_eq!(left, Vec::<String>::new(), "no lease is left");
 }
 
 #[test]

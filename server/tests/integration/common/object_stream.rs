@@ -3,6 +3,7 @@
 use snapless_server::error::Error;
 use snapless_server::format::repository::session_dir;
 use snapless_server::format::segment::SegmentNumber;
+use snapless_server::format::session::SessionHeader;
 use snapless_server::ingest::{Action, Ingest};
 use snapless_server::repository::{Repository, WritableRepository};
 use snapless_server::restore::{Found, Source};
@@ -27,8 +28,18 @@ pub struct Connection {
 impl Connection {
     /// Takes the session over.
     pub fn open(repository: &WritableRepository) -> Self {
+        Self::open_with(repository, LIMIT)
+    }
+
+    /// The same with segments of so many bytes at most.
+    pub fn open_with(repository: &WritableRepository, limit: u64) -> Self {
+        Self::open_as(repository, &header(LENGTH), limit)
+    }
+
+    /// The same of another session.
+    pub fn open_as(repository: &WritableRepository, session: &SessionHeader, limit: u64) -> Self {
         let (writer, state) =
-            SessionWriter::open(repository, &header(LENGTH), LIMIT, &StopFlag::default()).unwrap();
+            SessionWriter::open(repository, session, limit, &StopFlag::default()).unwrap();
         let mut ingest = Ingest::AwaitingHello;
         ingest.begin(state);
         Self { writer, ingest }

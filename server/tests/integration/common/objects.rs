@@ -1,6 +1,6 @@
 //! An object store in memory that fails as real ones do, and repositories in it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +18,7 @@ use object_store::{
 };
 use snapless_server::repository::WritableRepository;
 use snapless_server::storage::Store;
+use snapless_server::storage::lease::Terms;
 use snapless_server::storage::object::ObjectStorage;
 
 /// What happens to a PUT.
@@ -37,14 +38,40 @@ pub enum Fault {
     Unconditional,
 }
 
+/// A request that something happens before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Before {
+    Put,
+    List,
+    Delete,
+}
+
+type Action = Box<dyn FnOnce() + Send>;
+
 /// The store; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct FaultyStore {
     pub memory: Arc<InMemory>,
     faults: Arc<Mutex<Faults>>,
+    clock: Arc<Mutex<Clock>>,
+    terms: Option<Terms>,
 }
 
+/// The store's clock, which runs ahead of the machine's.
 #[derive(Debug, Default)]
+struct Clock {
+    ahead: Duration,
+    /// By how much it was ahead when each object was stored.
+    of_objects: HashMap<ObjectPath, Duration>,
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faults").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
 struct Faults {
     /// Of the next PUTs, in order.
     next: VecDeque<Option<Fault>>,
@@ -52,6 +79,12 @@ struct Faults {
     random: Option<fastrand::Rng>,
     always: Option<Fault>,
     held: Vec<(ObjectPath, PutPayload, PutOptions)>,
+    /// What happens before the next request of a kind with this in its name.
+    actions: Vec<(Before, String, Action)>,
+    /// Names with any of this in them are not removed.
+    kept: Vec<String>,
+    /// Names with this in them are not removed for now.
+    unavailable: Option<String>,
     puts: usize,
     gets: usize,
     listed: Arc<AtomicUsize>,
@@ -84,7 +117,70 @@ impl FaultyStore {
 
     /// The same objects in a store without faults.
     pub fn healed(&self) -> Self {
-        Self { memory: Arc::clone(&self.memory), faults: Arc::default() }
+        Self { faults: Arc::default(), ..self.clone() }
+    }
+
+    /// The same store, in which leases last so long.
+    pub fn with_terms(&self, terms: Terms) -> Self {
+        Self { terms: Some(terms), ..self.clone() }
+    }
+
+    /// Sets the store's clock ahead.
+    pub fn advance(&self, by: Duration) {
+        self.clock.lock().unwrap().ahead += by;
+    }
+
+    /// Has something happen once, before the next request of a kind with this in its name.
+    pub fn before(&self, what: Before, name: &str, action: impl FnOnce() + Send + 'static) {
+        let action = (what, name.to_owned(), Box::new(action) as Action);
+        self.faults.lock().unwrap().actions.push(action);
+    }
+
+    /// Lets no object be removed that has any of this in its name, as by the rights of an
+    /// append-only role, or an object lock.
+    pub fn keep(&self, names: &[&str]) {
+        self.faults.lock().unwrap().kept = names.iter().map(|&name| name.to_owned()).collect();
+    }
+
+    /// Fails removals of objects with this in their names: 503.
+    pub fn fail_removals(&self, name: Option<&str>) {
+        self.faults.lock().unwrap().unavailable = name.map(str::to_owned);
+    }
+
+    fn happens(&self, what: Before, name: &str) {
+        let mut faults = self.faults.lock().unwrap();
+        let is_next = |it: &(Before, String, Action)| it.0 == what && name.contains(&it.1);
+        let Some(next) = faults.actions.iter().position(is_next) else { return };
+        let (_, _, action) = faults.actions.remove(next);
+        drop(faults);
+        // Not on a thread of the runtime that waits for this request.
+        std::thread::spawn(action).join().unwrap();
+    }
+
+    fn may_remove(&self, place: &ObjectPath) -> Result<()> {
+        let faults = self.faults.lock().unwrap();
+        let has = |name: &String| place.as_ref().contains(name.as_str());
+        if faults.unavailable.as_ref().is_some_and(has) {
+            return Err(unavailable());
+        }
+        if faults.kept.iter().any(has) {
+            let path = place.to_string();
+            return Err(Error::PermissionDenied { path, source: "AccessDenied".into() });
+        }
+        Ok(())
+    }
+
+    fn stored(&self, at: &ObjectPath) {
+        let mut clock = self.clock.lock().unwrap();
+        let ahead = clock.ahead;
+        clock.of_objects.insert(at.clone(), ahead);
+    }
+
+    fn timed(&self, mut object: ObjectMeta) -> ObjectMeta {
+        let clock = self.clock.lock().unwrap();
+        let ahead = clock.of_objects.get(&object.location).copied().unwrap_or_default();
+        object.last_modified += ahead;
+        object
     }
 
     /// PUTs so far.
@@ -105,8 +201,22 @@ impl FaultyStore {
     /// A client of the store, as each server process has its own.
     pub fn storage(&self) -> ObjectStorage {
         let store: Arc<dyn ObjectStore> = Arc::new(self.clone());
-        ObjectStorage::new(store, ObjectPath::from("a/prefix"), "memory://a/prefix", "try again")
-            .unwrap()
+        let prefix = ObjectPath::from("a/prefix");
+        let made = ObjectStorage::new(store, prefix, "memory://a/prefix", "try again").unwrap();
+        // Nothing that was replaced stays for readers that hold nothing.
+        let default = Terms { grace: Duration::ZERO, ..Terms::default() };
+        made.with_terms(self.terms.unwrap_or(default))
+    }
+
+    /// The names of all objects, from the repository's root.
+    pub fn names(&self) -> Vec<String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let listed = runtime.block_on(self.memory.list(None).try_collect::<Vec<_>>()).unwrap();
+        let names = listed.into_iter().map(|object| object.location.to_string());
+        let mut names: Vec<_> =
+            names.map(|name| name.trim_start_matches("a/prefix/").to_owned()).collect();
+        names.sort();
+        names
     }
 
     pub fn store(&self) -> Store {
@@ -159,11 +269,17 @@ impl ObjectStore for FaultyStore {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
+        self.happens(Before::Put, at.as_ref());
         match self.fault() {
-            None => self.memory.put_opts(at, payload, options).await,
+            None => {
+                let stored = self.memory.put_opts(at, payload, options).await?;
+                self.stored(at);
+                Ok(stored)
+            }
             Some(Fault::Refused) => Err(unavailable()),
             Some(Fault::AnswerLost) => {
                 self.memory.put_opts(at, payload, options).await?;
+                self.stored(at);
                 Err(unavailable())
             }
             Some(Fault::Held) => {
@@ -197,20 +313,36 @@ impl ObjectStore for FaultyStore {
 
     async fn get_opts(&self, at: &ObjectPath, options: GetOptions) -> Result<GetResult> {
         self.faults.lock().unwrap().gets += 1;
-        self.memory.get_opts(at, options).await
+        let mut found = self.memory.get_opts(at, options).await?;
+        found.meta = self.timed(found.meta);
+        Ok(found)
     }
 
     fn delete_stream(
         &self,
         places: BoxStream<'static, Result<ObjectPath>>,
     ) -> BoxStream<'static, Result<ObjectPath>> {
-        self.memory.delete_stream(places)
+        let store = self.clone();
+        let remove = move |place: Result<ObjectPath>| {
+            let store = store.clone();
+            async move {
+                let place = place?;
+                store.happens(Before::Delete, place.as_ref());
+                store.may_remove(&place)?;
+                store.memory.delete(&place).await?;
+                Ok(place)
+            }
+        };
+        places.then(remove).boxed()
     }
 
     fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Result<ObjectMeta>> {
         let listed = Arc::clone(&self.faults.lock().unwrap().listed);
         let count = move |_: &ObjectMeta| _ = listed.fetch_add(1, Ordering::Relaxed);
-        self.memory.list(prefix).inspect_ok(count).boxed()
+        self.happens(Before::List, prefix.map_or("", ObjectPath::as_ref));
+        let store = self.clone();
+        let listed = self.memory.list(prefix).inspect_ok(count);
+        listed.map_ok(move |object| store.timed(object)).boxed()
     }
 
     fn list_with_offset(
@@ -220,10 +352,14 @@ impl ObjectStore for FaultyStore {
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         let listed = Arc::clone(&self.faults.lock().unwrap().listed);
         let count = move |_: &ObjectMeta| _ = listed.fetch_add(1, Ordering::Relaxed);
-        self.memory.list_with_offset(prefix, offset).inspect_ok(count).boxed()
+        self.happens(Before::List, offset.as_ref());
+        let store = self.clone();
+        let listed = self.memory.list_with_offset(prefix, offset).inspect_ok(count);
+        listed.map_ok(move |object| store.timed(object)).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&ObjectPath>) -> Result<ListResult> {
+        self.happens(Before::List, prefix.map_or("", ObjectPath::as_ref));
         self.memory.list_with_delimiter(prefix).await
     }
 

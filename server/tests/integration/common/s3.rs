@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::ops::Bound;
 use std::process::Command;
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,7 +36,25 @@ pub struct S3Server {
 }
 
 #[derive(Clone, Default)]
-struct Objects(Arc<Mutex<BTreeMap<String, Bytes>>>);
+struct Objects(Arc<Mutex<Stored>>);
+
+#[derive(Default)]
+struct Stored {
+    /// Each with the time when it was stored, by the server's clock.
+    objects: BTreeMap<String, (Bytes, SystemTime)>,
+    clock: Clock,
+    /// Nothing is removed, as by the rights of an append-only role.
+    refuses_removals: bool,
+}
+
+/// A clock that goes on by a minute with each object that is stored.
+struct Clock(SystemTime);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(SystemTime::UNIX_EPOCH)
+    }
+}
 
 impl S3Server {
     pub fn start() -> Self {
@@ -80,16 +98,21 @@ impl S3Server {
     }
 
     pub fn names(&self) -> Vec<String> {
-        self.objects.0.lock().unwrap().keys().cloned().collect()
+        self.objects.0.lock().unwrap().objects.keys().cloned().collect()
+    }
+
+    /// From now on objects are removed or not.
+    pub fn refuse_removals(&self, refuses: bool) {
+        self.objects.0.lock().unwrap().refuses_removals = refuses;
     }
 }
 
 impl Objects {
-    fn get(&self, bucket: &str, key: &str) -> S3Result<Bytes> {
+    fn get(&self, bucket: &str, key: &str) -> S3Result<(Bytes, SystemTime)> {
         if bucket != BUCKET {
             return Err(s3_error!(NoSuchBucket, "no such bucket"));
         }
-        self.0.lock().unwrap().get(key).cloned().ok_or_else(|| s3_error!(NoSuchKey))
+        self.0.lock().unwrap().objects.get(key).cloned().ok_or_else(|| s3_error!(NoSuchKey))
     }
 }
 
@@ -118,11 +141,13 @@ impl S3 for Objects {
             content = parts.concat();
         }
         let output = PutObjectOutput { e_tag: Some(tag(&content)), ..PutObjectOutput::default() };
-        let mut objects = self.0.lock().unwrap();
-        if if_none_match.is_some() && objects.contains_key(&key) {
+        let mut stored = self.0.lock().unwrap();
+        if if_none_match.is_some() && stored.objects.contains_key(&key) {
             return Err(s3_error!(PreconditionFailed));
         }
-        objects.insert(key, content.into());
+        stored.clock.0 += Duration::from_mins(1);
+        let now = stored.clock.0;
+        stored.objects.insert(key, (content.into(), now));
         Ok(S3Response::new(output))
     }
 
@@ -131,7 +156,7 @@ impl S3 for Objects {
         request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let GetObjectInput { bucket, key, range, .. } = request.input;
-        let whole = self.get(&bucket, &key)?;
+        let (whole, stored_at) = self.get(&bucket, &key)?;
         let (content, content_range) = match range {
             None => (whole.clone(), None),
             Some(range) => {
@@ -146,7 +171,7 @@ impl S3 for Objects {
             content_length: length(&content),
             content_range,
             e_tag: Some(tag(&whole)),
-            last_modified: Some(SystemTime::UNIX_EPOCH.into()),
+            last_modified: Some(stored_at.into()),
             body: Some(StreamingBlob::wrap(stream::iter([Ok::<_, io::Error>(content)]))),
             ..GetObjectOutput::default()
         }))
@@ -156,11 +181,11 @@ impl S3 for Objects {
         &self,
         request: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
-        let content = self.get(&request.input.bucket, &request.input.key)?;
+        let (content, stored_at) = self.get(&request.input.bucket, &request.input.key)?;
         Ok(S3Response::new(HeadObjectOutput {
             content_length: length(&content),
             e_tag: Some(tag(&content)),
-            last_modified: Some(SystemTime::UNIX_EPOCH.into()),
+            last_modified: Some(stored_at.into()),
             ..HeadObjectOutput::default()
         }))
     }
@@ -177,11 +202,13 @@ impl S3 for Objects {
         }
         let prefix = prefix.unwrap_or_default();
         let after = continuation_token.or(start_after).unwrap_or_default();
-        let objects = self.0.lock().unwrap();
+        let objects = &self.0.lock().unwrap().objects;
         let mut output = ListObjectsV2Output::default();
         let (mut contents, mut folders, mut last) = (Vec::new(), Vec::<String>::new(), None);
         let from = (Bound::Excluded(after.clone()), Bound::Unbounded);
-        for (key, content) in objects.range(from).filter(|(key, _)| key.starts_with(&prefix)) {
+        for (key, (content, stored_at)) in
+            objects.range(from).filter(|(key, _)| key.starts_with(&prefix))
+        {
             let folder = delimiter.as_deref().and_then(|delimiter| {
                 let end = key[prefix.len()..].find(delimiter)? + prefix.len() + delimiter.len();
                 Some(key[..end].to_owned())
@@ -206,7 +233,7 @@ impl S3 for Objects {
                     key: Some(key.clone()),
                     size: length(content),
                     e_tag: Some(tag(content)),
-                    last_modified: Some(SystemTime::UNIX_EPOCH.into()),
+                    last_modified: Some((*stored_at).into()),
                     ..Object::default()
                 }),
             }
@@ -221,10 +248,23 @@ impl S3 for Objects {
         &self,
         request: S3Request<DeleteObjectsInput>,
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
-        let mut objects = self.0.lock().unwrap();
+        let mut stored = self.0.lock().unwrap();
         let keys = request.input.delete.objects.into_iter().map(|it| it.key);
+        if stored.refuses_removals {
+            let error = |key| s3s::dto::Error {
+                code: Some("AccessDenied".to_owned()),
+                key: Some(key),
+                message: Some("Access Denied".to_owned()),
+                ..s3s::dto::Error::default()
+            };
+            let errors = Some(keys.map(error).collect());
+            return Ok(S3Response::new(DeleteObjectsOutput {
+                errors,
+                ..DeleteObjectsOutput::default()
+            }));
+        }
         let deleted = keys.map(|key| {
-            objects.remove(&key);
+            stored.objects.remove(&key);
             DeletedObject { key: Some(key), ..DeletedObject::default() }
         });
         let deleted = Some(deleted.collect());
