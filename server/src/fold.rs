@@ -35,6 +35,7 @@ mod plan;
 mod points;
 mod rewrite;
 
+pub use fence::FOLD_LOCK;
 pub(crate) use kept::check;
 pub use leftovers::{CollectReport, Garbage, collect, garbage};
 pub use plan::Plan;
@@ -44,9 +45,6 @@ pub use points::{ranges, resolve};
 
 use fence::Fence;
 use images::Images;
-
-/// In a directory, the lock of whoever folds a session, or collects what a fold has left.
-pub const FOLD_LOCK: &str = "fold.lock";
 
 /// What a fold did.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]

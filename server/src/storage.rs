@@ -13,6 +13,9 @@ pub mod lease;
 pub mod local;
 #[cfg(feature = "cloud")]
 pub mod object;
+mod terms;
+
+pub use terms::Terms;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -26,10 +29,6 @@ use snapless_wire::id::FileTime;
 
 use crate::error::{Damage, Error, Result};
 use crate::seal::Seal;
-use crate::stop::StopFlag;
-
-use gathered::NewObject;
-use lease::Terms;
 
 /// A tree of named files.
 ///
@@ -380,17 +379,6 @@ impl Store {
         }
     }
 
-    /// Makes a file that is written once, from its begin to its end, and durable after a
-    /// [`StoredFile::sync`] and a sync of the directory. An object is gathered in memory, and made
-    /// by the sync. One that is there stays: the error is one of [`Error::is_already_there`].
-    pub fn create_new(&self, path: &Path) -> Result<StoredFile> {
-        if self.objects().is_none() {
-            return self.open(path, OpenMode::CreateNew);
-        }
-        let file = Box::new(NewObject::new(Arc::clone(&self.storage), path));
-        Ok(StoredFile { file, path: self.locate(path), position: 0, guard: None })
-    }
-
     /// Reads the first `len` bytes of a file, or all of a shorter one.
     pub fn read_head(&self, path: &Path, len: usize) -> Result<Vec<u8>> {
         let file = self.open(path, OpenMode::Read)?;
@@ -474,17 +462,6 @@ impl Store {
             return removed.collect();
         };
         objects.remove_all(paths).map_err(self.failed("remove", first))
-    }
-
-    /// Among objects, waits until an object has been there for the grace of [`Terms`]: readers that
-    /// began before it, and hold nothing, have ended then.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`], or what keeps the store's clock from being known.
-    pub(crate) fn wait_grace(&self, since: &Path, stop: &StopFlag) -> Result<()> {
-        let Some(objects) = self.objects() else { return Ok(()) };
-        let left = lease::grace_left(objects, since).map_err(self.failed("look at", since))?;
-        if stop.wait(left) { Err(Error::Stopped) } else { Ok(()) }
     }
 
     /// Removes an empty directory.

@@ -70,7 +70,7 @@ impl Numbers {
         *last += 1;
         match *self {
             Self::After(number) => Some(SegmentNumber::compacted(number)),
-            Self::Of(history, number) => SegmentNumber::compacted_of(history, number),
+            Self::Of(history, number) => history.compacted(number),
         }
     }
 }

@@ -17,7 +17,6 @@
 use std::process;
 use std::sync::Arc;
 
-use super::FOLD_LOCK;
 use crate::error::{Error, Result};
 use crate::format::claim::WriterId;
 use crate::format::fence::FoldFence;
@@ -25,6 +24,9 @@ use crate::format::history::HistoryNumber;
 use crate::reader::SessionReader;
 use crate::reader::history::{self, Numbered};
 use crate::storage::{Held, Lock};
+
+/// In a directory, the lock of whoever folds a session, or collects what a fold has left.
+pub const FOLD_LOCK: &str = "fold.lock";
 
 /// What keeps others out; dropping it lets them in.
 pub(super) struct Fence(Kind);

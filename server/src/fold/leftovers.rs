@@ -167,7 +167,8 @@ fn judge(reader: &SessionReader, used: Option<Used>, name: &str) -> Option<(Turn
         return is_garbage.then_some((Turn::Pages, "pages of another history"));
     }
     if let Some(segment) = SegmentNumber::from_compacted_name(name) {
-        let is_garbage = !names(segment) && (used.is_none() || has_ended(segment.history()));
+        let is_garbage =
+            !names(segment) && (used.is_none() || has_ended(HistoryNumber::of_compacted(segment)));
         return is_garbage.then_some((Turn::Compacted, "no retained point needs it"));
     }
     if let Some(segment) = SegmentNumber::from_index_name(name) {

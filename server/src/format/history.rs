@@ -32,6 +32,11 @@ use crate::timeline::{Cut, Place};
 /// The longest file that is written or read, in bytes: some million retained points.
 pub const HISTORY_LEN_MAX: u64 = 64 << 20;
 
+/// Among objects, more than the numbers of compacted segments of one history.
+const COMPACTED_MAX: u64 = 1 << 24;
+/// And of histories that have any.
+const HISTORIES_MAX: u64 = 1 << 37;
+
 const MAGIC: [u8; 8] = *b"SLHIST\0\0";
 const VERSION: u32 = 1;
 
@@ -51,6 +56,20 @@ impl HistoryNumber {
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
+    }
+
+    /// The compacted segment of this number, from 1, of the fold that publishes this history: among
+    /// objects, where numbers must not meet those of another fold. `None` past the last one.
+    #[must_use]
+    pub fn compacted(self, number: u64) -> Option<SegmentNumber> {
+        let is_possible = self.0 < HISTORIES_MAX && number < COMPACTED_MAX;
+        is_possible.then(|| SegmentNumber::compacted(self.0 * COMPACTED_MAX + number))
+    }
+
+    /// The history whose fold made a compacted segment among objects.
+    #[must_use]
+    pub fn of_compacted(segment: SegmentNumber) -> Self {
+        Self(segment.compacted_index() / COMPACTED_MAX)
     }
 
     /// The name of the history's file.

@@ -16,7 +16,6 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::history::HistoryNumber;
 use super::{FormatError, Head, check, number_in, seal};
 
 /// Bytes of a segment's header.
@@ -42,8 +41,6 @@ const VERSION_CLAIMED_SEALED: u32 = 4;
 
 /// The numbers of compacted segments have this bit; those of the log never grow so far.
 const COMPACTED: u64 = 1 << 62;
-/// Among objects, numbers of compacted segments of one history.
-const OF_HISTORY: u64 = 1 << 24;
 
 /// A segment's number within its session, from 1. Compacted segments have numbers of their own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -69,21 +66,6 @@ impl SegmentNumber {
     #[must_use]
     pub fn compacted_index(self) -> u64 {
         self.0 & !COMPACTED
-    }
-
-    /// The compacted segment of this number, from 1, of a fold that publishes that history: among
-    /// objects, where numbers must not meet those of another fold. `None` past the last one.
-    #[must_use]
-    pub fn compacted_of(history: HistoryNumber, number: u64) -> Option<Self> {
-        let of_history = history.0.checked_mul(OF_HISTORY).filter(|it| it & COMPACTED == 0)?;
-        (history.0 < COMPACTED / OF_HISTORY && number < OF_HISTORY)
-            .then(|| Self::compacted(of_history + number))
-    }
-
-    /// The history that made a compacted segment among objects.
-    #[must_use]
-    pub fn history(self) -> HistoryNumber {
-        HistoryNumber(self.compacted_index() / OF_HISTORY)
     }
 
     /// True for a segment that a fold has made, false for one of the log.

@@ -5,10 +5,21 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Objects, Put, Storage, StorageFile, Store, StoredFile};
+use super::{Objects, OpenMode, Put, Storage, StorageFile, Store, StoredFile};
 use crate::error::Result;
 
 impl Store {
+    /// Makes a file that is written once, from its begin to its end, and durable after a
+    /// [`StoredFile::sync`] and a sync of the directory. An object is gathered in memory, and made
+    /// by the sync. One that is there stays: the error is one of [`Error::is_already_there`].
+    pub fn create_new(&self, path: &Path) -> Result<StoredFile> {
+        if self.objects().is_none() {
+            return self.open(path, OpenMode::CreateNew);
+        }
+        let file = Box::new(NewObject::new(Arc::clone(&self.storage), path));
+        Ok(StoredFile { file, path: self.locate(path), position: 0, guard: None })
+    }
+
     /// Puts an object with the content that `write` writes into memory.
     pub(super) fn put_with(
         &self,
@@ -26,14 +37,14 @@ impl Store {
 
 /// An object that is made by a sync.
 #[derive(Debug)]
-pub(super) struct NewObject {
+struct NewObject {
     storage: Arc<dyn Storage>,
     path: PathBuf,
     content: Gathered,
 }
 
 impl NewObject {
-    pub(super) fn new(storage: Arc<dyn Storage>, path: &Path) -> Self {
+    fn new(storage: Arc<dyn Storage>, path: &Path) -> Self {
         Self { storage, path: path.to_owned(), content: Gathered::default() }
     }
 }

@@ -17,35 +17,19 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use snapless_wire::id::FileTime;
 
-use super::{Held, Objects, Put};
+use super::{Held, Objects, Put, Store, Terms};
+use crate::error::{Error, Result};
 use crate::format::claim::WriterId;
 use crate::format::pin::PINS_DIR;
+use crate::stop::StopFlag;
 
-/// How long leases last. All who use one repository must use the same.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Terms {
-    /// How long a lease is live that is not renewed.
-    pub term: Duration,
-    /// How often it is renewed.
-    pub renew: Duration,
-    /// By how much its holder ends sooner: for a request that is under way, and for clocks that run
-    /// at other speeds.
-    pub margin: Duration,
-    /// How long what was replaced stays, for readers that hold nothing.
-    pub grace: Duration,
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        let minutes = Duration::from_mins;
-        Self { term: minutes(10), renew: minutes(2), margin: minutes(3), grace: minutes(2) }
-    }
-}
+/// The longest wait for the objects of a lease to be removed when it is given back.
+const LEAVE: Duration = Duration::from_secs(10);
 
 /// Objects that a thread of its own renews a lease in.
 pub type SharedObjects = Arc<dyn Objects + Send + Sync>;
@@ -112,7 +96,6 @@ impl Chain {
 #[derive(Debug)]
 pub struct Lease {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -130,6 +113,7 @@ struct State {
     held_until: Duration,
     is_lost: bool,
     is_closed: bool,
+    is_ended: bool,
 }
 
 impl Lease {
@@ -141,13 +125,14 @@ impl Lease {
         let (terms, began) = (objects.terms(), monotonic());
         let chain = Chain::begin(&*objects, path)?;
         let held_until = began + terms.term.saturating_sub(terms.margin);
-        let state = State { held_until, is_lost: false, is_closed: false };
+        let state = State { held_until, is_lost: false, is_closed: false, is_ended: false };
         let (state, changed) = (Mutex::new(state), Condvar::new());
         let shared = Arc::new(Shared { name: path.to_owned(), terms, state, changed });
         let renewed = Arc::clone(&shared);
         let thread = thread::Builder::new().name("lease".to_owned());
-        let thread = thread.spawn(move || renewed.keep(&*objects, chain))?;
-        Ok(Self { shared, thread: Some(thread) })
+        // It ends when the lease is dropped.
+        drop(thread.spawn(move || renewed.keep(&*objects, chain))?);
+        Ok(Self { shared })
     }
 }
 
@@ -168,12 +153,12 @@ impl Held for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.shared.state().is_closed = true;
+        let mut state = self.shared.state();
+        state.is_closed = true;
         self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread was told.
-            drop(thread.join());
-        }
+        // Not for a store that does not answer: the lease lapses then.
+        let ended = self.shared.changed.wait_timeout_while(state, LEAVE, |state| !state.is_ended);
+        drop(ended);
     }
 }
 
@@ -208,6 +193,8 @@ impl Shared {
             }
         }
         chain.end(objects);
+        self.state().is_ended = true;
+        self.changed.notify_all();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -243,6 +230,19 @@ pub fn held(
     remove_lapsed(objects, dir, &listed, |stored_at| !is_live(stored_at, now));
     let live = newest(&listed, wanted).into_iter().filter(|(_, at)| is_live(*at, now));
     Ok(live.map(|(name, _)| name.to_owned()).collect())
+}
+
+impl Store {
+    /// Among objects, waits until an object has been there for the grace of [`Terms`]: readers that
+    /// began before it, and hold nothing, have ended then.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`], or what keeps the store's clock from being known.
+    pub(crate) fn wait_grace(&self, since: &Path, stop: &StopFlag) -> Result<()> {
+        let Some(objects) = self.objects() else { return Ok(()) };
+        let left = grace_left(objects, since).map_err(self.failed("look at", since))?;
+        if stop.wait(left) { Err(Error::Stopped) } else { Ok(()) }
+    }
 }
 
 /// How long what an object has replaced must still stay for readers that hold nothing.

@@ -28,8 +28,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::lease::{self, Lease, Terms};
-use super::{Held, Lock, Objects, OpenMode, Put, Removal, Storage, StorageFile};
+use super::lease::{self, Lease};
+use super::{Held, Lock, Objects, OpenMode, Put, Removal, Storage, StorageFile, Terms};
 
 /// Bytes that are read when an object is opened: many are no longer.
 const FIRST_BYTES: u64 = 256 << 10;

@@ -14,7 +14,7 @@ use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Repository, WritableRepository};
 use snapless_server::seal::KeySource;
 use snapless_server::stop::StopFlag;
-use snapless_server::storage::lease::Terms;
+use snapless_server::storage::Terms;
 use snapless_server::timeline::Cut;
 use snapless_server::verify::verify;
 use snapless_types::Seq;
@@ -486,5 +486,53 @@ fn numbers_of_folds_never_come_back() {
         // The newest history, and the last number that was used.
         assert_eq!(now.len(), 2, "{now:?}");
         seen = now;
+    }
+}
+
+/// Sabotages: what each rule keeps out is found by the checks above.
+mod sabotages {
+    use snapless_server::pin::Pins;
+    use snapless_server::restore::{Found, Source};
+    use snapless_server::timeline::At;
+
+    use super::*;
+    use crate::common::{LENGTH, SESSION, VOLUME, header};
+
+    #[test]
+    fn without_the_fence_a_sleeping_fold_publishes_what_is_gone() {
+        let store = FaultyStore::default();
+        let story = Story::new(3, 12);
+        stored(&store, &story, 100);
+        let other = store.clone();
+        store.before(Before::Put, "history-00000002", move || {
+            other.advance(Duration::from_hours(1));
+            sweep(&other).unwrap();
+            let fence = other.names().into_iter().find(|name| name.contains("history-00000002"));
+            let path = std::path::PathBuf::from(fence.unwrap());
+            snapless_server::storage::Storage::remove(&other.storage(), &path).unwrap();
+        });
+        fold(&store, story.ends[8], &cuts_of(&story, &[2, 9])).unwrap();
+        let report = verify(&open(&store), &StopFlag::default(), |_| {}).unwrap();
+        assert!(report.damage.iter().any(|it| format!("{it:?}").contains("pages-00000002")));
+    }
+
+    #[test]
+    fn without_a_look_at_the_leases_what_is_read_goes() {
+        for looks in [true, false] {
+            let store = FaultyStore::default();
+            let story = Story::new(3, 12);
+            stored(&store, &story, 100);
+            let repository = open(&store).pinned_for("mount");
+            let source = Source { volume: VOLUME, session: Some(SESSION), at: At::T0 };
+            let stop = StopFlag::default();
+            let point = Found::find(&repository, &source, &stop).unwrap().open(&stop, |_| {});
+            let point = point.unwrap();
+            fold(&store, story.ends[8], &[]).unwrap();
+            let pins = Pins::of(&store.store(), &header(LENGTH));
+            let is_pinned = || if looks { pins.any_held() } else { Ok(false) };
+            collect(&reader(&store), is_pinned, &stop).unwrap();
+            let mut bytes = vec![0; usize::try_from(LENGTH).unwrap()];
+            assert_eq!(point.read(0, &mut bytes).is_ok(), looks);
+        }
     }
 }

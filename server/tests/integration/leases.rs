@@ -10,8 +10,8 @@ use snapless_server::pin::Pins;
 use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Presence, Repository};
 use snapless_server::stop::StopFlag;
-use snapless_server::storage::lease::{Chain, Lease, Terms, held};
-use snapless_server::storage::{Held, Objects, Storage};
+use snapless_server::storage::lease::{Chain, Lease, held};
+use snapless_server::storage::{Held, Objects, Storage, Terms};
 
 use crate::common::LENGTH;
 use crate::common::object_stream::Connection;

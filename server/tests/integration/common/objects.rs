@@ -17,9 +17,8 @@ use object_store::{
     ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use snapless_server::repository::WritableRepository;
-use snapless_server::storage::Store;
-use snapless_server::storage::lease::Terms;
 use snapless_server::storage::object::ObjectStorage;
+use snapless_server::storage::{Store, Terms};
 
 /// What happens to a PUT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

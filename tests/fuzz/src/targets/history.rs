@@ -1,6 +1,7 @@
-//! The history of a folded session, and the root of a retained point. The first byte of an input is
+//! The history of a folded session, a fence in its place, and the root of a retained point. The first byte of an input is
 //! the history's number, or 0 for a root.
 
+use snapless_server::format::fence::FoldFence;
 use snapless_server::format::history::{History, HistoryNumber};
 use snapless_server::format::map::{Image, page_count};
 use snapless_server::timeline::Cut;
@@ -11,7 +12,7 @@ pub(super) const TARGET: Target = Target {
     name: "history",
     repairs: &[seal, place],
     run,
-    reached: &["history", "root", "short", "magic", "version", "checksum", "content"],
+    reached: &["history", "fence", "root", "short", "magic", "version", "checksum", "content"],
 };
 
 /// Where the identity is: volume, session and the history's number.
@@ -39,7 +40,24 @@ fn run(input: &[u8]) -> &'static str {
     match input {
         [] => "short",
         [0, bytes @ ..] => root(bytes),
+        [number, bytes @ ..] if FoldFence::is_fence(bytes) => {
+            fence(bytes, HistoryNumber((*number).into()))
+        }
         [number, bytes @ ..] => history(bytes, HistoryNumber((*number).into())),
+    }
+}
+
+fn fence(bytes: &[u8], number: HistoryNumber) -> &'static str {
+    let session = repository::session();
+    match FoldFence::read(bytes, number, &session) {
+        Ok(fence) => {
+            assert_eq!(fence.number, number);
+            assert_eq!(FoldFence::of_hold(&fence.hold_name()), Some(number));
+            let again = fence.to_bytes(&session);
+            assert_eq!(FoldFence::read(&again, number, &session), Ok(fence), "it is the same");
+            "fence"
+        }
+        Err(error) => repository::name(error),
     }
 }
 
