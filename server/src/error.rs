@@ -40,6 +40,17 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
+    /// A file of prices is not understood.
+    #[error(
+        "{}: {why}; see docs/server.md for what a file of prices has, or use --prices default",
+        .path.display()
+    )]
+    Prices {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// The directory is not a repository.
     #[error(
         "{} is not a Snapless repository: it has no repository.snapless; check --repository and \

@@ -21,7 +21,7 @@
 //! | [`floor`] | how much space stays free |
 //! | [`indexer`] | the indices that segments lack, and kept maps |
 //! | [`retention`] | how much of the past is kept, and what makes room |
-//! | [`restore`], [`disk_image`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`against`], [`list`], [`points`], [`stat`] | an administrator's commands |
+//! | [`restore`], [`disk_image`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`against`], [`list`], [`points`], [`stat`], [`bill`], [`dedup`] | an administrator's commands |
 //! | [`copy`], [`export`], [`upgrade`] | sessions into another repository; one on a disk that is shipped; what older releases did not make |
 //! | `walk` | the headers of a whole history, for reports |
 //! | [`shown_name`], [`bytes`] | names of files and runs of bytes in their reports |
@@ -29,6 +29,7 @@
 
 pub mod against;
 pub mod backlog;
+pub mod bill;
 pub mod bitmap;
 pub mod bookmarks;
 pub mod bytes;
@@ -40,6 +41,7 @@ pub mod connection;
 pub mod copy;
 pub mod copy_error;
 pub mod crypto;
+pub mod dedup;
 pub mod diff;
 pub mod disk_image;
 pub mod error;

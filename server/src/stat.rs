@@ -14,6 +14,8 @@ use snapless_wire::frame::{FRAME_HEADER_LEN, Watermark};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordHeader};
 
+use crate::bill::{Bill, Counted, Load, Prices};
+use crate::dedup::{self, Dedup};
 use crate::error::{Error, Result};
 use crate::floor::Shortage;
 use crate::fold;
@@ -45,6 +47,12 @@ pub struct Report {
     pub volumes: Vec<Volume>,
     /// All of them.
     pub total: Usage,
+    /// What it costs in an object store, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bill: Option<Bill>,
+    /// The prices of the bills.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Prices>,
     /// Other commands that read sessions, whose garbage stays meanwhile.
     pub pins: Vec<pin::Shown>,
     /// The server takes nothing more, for want of space.
@@ -64,6 +72,12 @@ pub struct Volume {
     /// What is wrong with the volume's directory as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What deduplication would save, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dedup: Option<Dedup>,
+    /// What it costs in an object store, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bill: Option<Bill>,
 }
 
 /// What a session holds.
@@ -84,10 +98,14 @@ pub struct Session {
 pub struct Usage {
     /// Sessions.
     pub sessions: u64,
+    /// Files, or objects.
+    pub files: u64,
     /// Segments.
     pub segments: u64,
     /// Entries of records.
     pub entries: u64,
+    /// Epochs that ended.
+    pub epochs: u64,
     /// Records.
     pub records: u64,
     /// The records by what they are for.
@@ -218,7 +236,9 @@ pub fn stat(
     let all_sessions = found.iter().flat_map(|(_, sessions)| sessions);
     let (total, mut before) = (all_sessions.map(|opened| opened.stored_bytes).sum(), 0);
     let shortage = Shortage::find(repository)?;
-    let mut report = Report { volumes: Vec::new(), total: Usage::default(), pins, shortage };
+    let (volumes, total_usage) = (Vec::new(), Usage::default());
+    let mut report =
+        Report { volumes, total: total_usage, bill: None, prices: None, pins, shortage };
     let mut all = Count::default();
     for (volume, sessions) in found {
         let (mut told, mut of_volume) = (Vec::new(), Count::default());
@@ -233,13 +253,87 @@ pub fn stat(
         all.add(&of_volume);
         let error = repository.volume_damage(volume).map(|error| error.to_string());
         let (volume, total) = (volume.to_string(), of_volume.usage());
-        report.volumes.push(Volume { volume, sessions: told, total, error });
+        report.volumes.push(Volume {
+            volume,
+            sessions: told,
+            total,
+            error,
+            dedup: None,
+            bill: None,
+        });
     }
     report.total = all.usage();
     // Volumes grow side by side, sessions of a volume one after the other.
     let each = report.volumes.iter().filter_map(|volume| volume.total.growth.bytes_per_day);
     report.total.growth.bytes_per_day = each.reduce(u64::saturating_add);
     Ok(report)
+}
+
+impl Report {
+    /// Adds what the repository and its volumes cost at these prices.
+    pub fn add_bills(&mut self, repository: &Repository, prices: Prices) {
+        let is_of_objects = repository.store().objects().is_some();
+        let bill = |usage: &Usage| prices.bill(&usage.counted(is_of_objects));
+        for volume in &mut self.volumes {
+            volume.bill = Some(bill(&volume.total));
+        }
+        let mut of_all = self.total.counted(is_of_objects);
+        // Volumes store side by side: the rates add up.
+        of_all.seconds = 0;
+        let mut of_all = prices.bill(&of_all);
+        let bills = self.volumes.iter().filter_map(|volume| volume.bill.as_ref());
+        of_all.puts_per_day =
+            bills.filter_map(|bill| bill.puts_per_day).reduce(u64::saturating_add);
+        of_all.month = prices.month(Load {
+            puts_per_day: of_all.puts_per_day.map_or(0.0, as_rate),
+            stored_bytes: self.total.stored_bytes,
+        });
+        (self.bill, self.prices) = (Some(of_all), Some(prices));
+    }
+
+    /// Adds what deduplication would save: reads all content. Tells `progress` how many bytes of it
+    /// are done, and how many there are.
+    ///
+    /// # Errors
+    /// As for [`dedup::measure`].
+    pub fn add_dedup(
+        &mut self,
+        repository: &Repository,
+        stop: &StopFlag,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<()> {
+        let content = |usage: &Usage| usage.causes.sum(|cause| cause.stored_bytes);
+        let (total, mut before) = (content(&self.total), 0);
+        for volume in &mut self.volumes {
+            let Some(guid) = VolumeGuid::parse(&volume.volume) else { continue };
+            let tell = |done| progress(before + done, total);
+            volume.dedup = Some(dedup::measure(repository, guid, stop, tell)?);
+            before += content(&volume.total);
+        }
+        Ok(())
+    }
+
+    /// True if damage was found.
+    pub fn has_damage(&self) -> bool {
+        self.volumes.iter().any(|volume| {
+            volume.error.is_some()
+                || volume.sessions.iter().any(|session| session.error.is_some())
+                || volume.dedup.as_ref().is_some_and(|pass| pass.error.is_some())
+        })
+    }
+}
+
+impl Usage {
+    fn counted(&self, is_of_objects: bool) -> Counted {
+        Counted {
+            is_of_objects,
+            objects: self.files,
+            segments: self.segments,
+            epochs: self.epochs,
+            stored_bytes: self.stored_bytes,
+            seconds: self.growth.seconds,
+        }
+    }
 }
 
 /// A session.
@@ -273,8 +367,10 @@ fn sessions(repository: &Repository, volume: VolumeGuid) -> Result<Vec<Opened>> 
 #[derive(Clone, Default)]
 struct Count {
     sessions: u64,
+    files: u64,
     segments: u64,
     entries: u64,
+    epochs: u64,
     causes: Causes,
     overhead: Overhead,
     saved: u64,
@@ -354,6 +450,7 @@ impl Count {
         if record.is_zero() {
             cause.elided_bytes = cause.elided_bytes.saturating_add(extent);
         }
+        self.epochs += u64::from(record.kind() == RecordKind::EpochEnd);
         self.reach(record.time());
         if !is_of_base(record.kind()) {
             let bytes = payload + RECORD_HEADER_LEN as u64;
@@ -391,6 +488,7 @@ impl Count {
         };
         for (name, len) in listed {
             self.stored += len;
+            self.files += 1;
             if garbage.contains(&name) {
                 self.garbage += len;
             } else if is_retained(&name, begin.0) {
@@ -421,6 +519,8 @@ impl Count {
 
     fn add(&mut self, other: &Self) {
         self.sessions += other.sessions;
+        self.files += other.files;
+        self.epochs += other.epochs;
         self.segments += other.segments;
         self.entries += other.entries;
         self.causes.add(&other.causes);
@@ -440,8 +540,10 @@ impl Count {
         let content = self.causes.content();
         Usage {
             sessions: self.sessions,
+            files: self.files,
             segments: self.segments,
             entries: self.entries,
+            epochs: self.epochs,
             records: self.causes.sum(|cause| cause.records),
             causes: self.causes.clone(),
             overhead: self.overhead.clone(),
@@ -576,6 +678,11 @@ fn is_retained(name: &str, first: SegmentNumber) -> bool {
 /// True for records of the base image. Unreadable ones may be of it or not, and are small.
 fn is_of_base(kind: RecordKind) -> bool {
     matches!(kind, RecordKind::Block | RecordKind::Unallocated | RecordKind::Excluded)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn as_rate(per_day: u64) -> f64 {
+    per_day as f64
 }
 
 /// The quotient, to three places.

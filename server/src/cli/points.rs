@@ -1,5 +1,7 @@
 //! The command lines of `points` and `stat`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use snapless_wire::id::{SessionId, VolumeGuid};
 
@@ -39,10 +41,11 @@ pub struct Points {
 /// `stat`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Reads the headers of all records, and no content; works while the server runs.
+Reads the headers of all records, and no content unless --dedup is given; works while the server runs.
 
 Examples:
   snapless-server stat --repository /srv/snapless
+  snapless-server stat --repository s3://bucket/snapless --prices default
   snapless-server stat --repository /srv/snapless \\
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --json")]
 pub struct Stat {
@@ -52,6 +55,13 @@ pub struct Stat {
     /// One volume only, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
     pub volume: Option<VolumeGuid>,
+    /// Also tell what deduplication would save: reads all content.
+    #[arg(long)]
+    pub dedup: bool,
+    /// Also tell what it costs in an object store, at the prices of this file, or at the public ones
+    /// of "default". Of a repository in a directory: what it would cost.
+    #[arg(long, value_name = "FILE|default")]
+    pub prices: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use log::warn;
 
+use crate::bill::{Bill, CountedBy, Month, Prices};
 use crate::cli;
+use crate::dedup::Dedup;
 use crate::error::Result;
 use crate::stat::{Overhead, Report, Usage, stat};
 
@@ -17,18 +19,24 @@ const DAYS_MAX: usize = 7;
 
 pub(super) fn run(args: &cli::Stat) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
+    // First: what is wrong with it is said before all is read.
+    let prices = args.prices.as_deref().map(Prices::find).transpose()?;
     let repository = args.stored.open()?.pinned_for("stat");
     let bar = Bar::new("reading headers");
-    let report = stat(&repository, args.volume, &stop, |done, total| bar.set(done, total))?;
+    let mut report = stat(&repository, args.volume, &stop, |done, total| bar.set(done, total))?;
     drop(bar);
+    if args.dedup {
+        let bar = Bar::new("comparing content");
+        report.add_dedup(&repository, &stop, |done, total| bar.set(done, total))?;
+    }
+    if let Some(prices) = prices {
+        report.add_bills(&repository, prices);
+    }
     tell(&report, args.json, print)?;
     if let Some(shortage) = &report.shortage {
         warn!("{shortage}");
     }
-    let is_damaged = report.volumes.iter().any(|volume| {
-        volume.error.is_some() || volume.sessions.iter().any(|session| session.error.is_some())
-    });
-    Ok(if is_damaged { ExitCode::from(EXIT_DAMAGE) } else { ExitCode::SUCCESS })
+    Ok(if report.has_damage() { ExitCode::from(EXIT_DAMAGE) } else { ExitCode::SUCCESS })
 }
 
 fn print(report: &Report) {
@@ -40,6 +48,12 @@ fn print(report: &Report) {
         print_usage(&volume.total);
         if let Some(error) = &volume.error {
             outln!("  {BAD}damaged{BAD:#}: {error}");
+        }
+        if let Some(dedup) = &volume.dedup {
+            print_dedup(dedup);
+        }
+        if let (Some(bill), Some(prices)) = (&volume.bill, &report.prices) {
+            print_bill(bill, &prices.currency);
         }
         for session in &volume.sessions {
             if let Some(error) = &session.error {
@@ -59,7 +73,59 @@ fn print(report: &Report) {
     if let [_, _, ..] = report.volumes[..] {
         outln!("all volumes");
         print_usage(&report.total);
+        if let (Some(bill), Some(prices)) = (&report.bill, &report.prices) {
+            print_bill(bill, &prices.currency);
+        }
     }
+    if let Some(prices) = &report.prices {
+        let Prices { store, source, date, .. } = prices;
+        outln!("prices: {store}, {date}, {source}");
+    }
+}
+
+fn print_dedup(dedup: &Dedup) {
+    let Dedup { unit_bytes, sampled, .. } = *dedup;
+    let of = match sampled {
+        1 => String::new(),
+        sampled => format!(", from a sample of one in {sampled}"),
+    };
+    outln!(
+        "  equal         in units of {}, {} compared{of}",
+        bytes(unit_bytes),
+        bytes(dedup.compared_bytes)
+    );
+    outln!("    saved       {} of zeros", bytes(dedup.saved_zero_bytes));
+    for (what, count) in [
+        ("of zeros", dedup.zero_bytes),
+        ("that their place held before", dedup.same_place_bytes),
+        ("that other places held before", dedup.elsewhere_bytes),
+    ] {
+        outln!("    not saved   {} {what}", bytes(count));
+    }
+    if let Some(error) = &dedup.error {
+        outln!("    {BAD}damaged{BAD:#}: {error}");
+    }
+}
+
+fn print_bill(bill: &Bill, currency: &str) {
+    let counted = match bill.counted_by {
+        CountedBy::Objects => "",
+        CountedBy::Epochs => " if each epoch were one",
+    };
+    let puts = match bill.puts_per_day {
+        Some(puts) => format!("{puts} PUTs a day{counted}"),
+        None => "too short a time for a rate of PUTs".to_owned(),
+    };
+    let Month { storage, puts: of_puts, total } = bill.month;
+    outln!("  bill          {} objects, {puts}", bill.objects);
+    outln!(
+        "    a month     {total:.2} {currency}: {storage:.2} for bytes, {of_puts:.2} for PUTs"
+    );
+    outln!(
+        "    a restore   {:.2} {currency} at most: {} GETs of all that is stored, from outside",
+        bill.restore,
+        bill.restore_gets
+    );
 }
 
 fn print_usage(usage: &Usage) {

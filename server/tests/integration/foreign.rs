@@ -236,9 +236,8 @@ fn what_is_no_file_in_a_files_place_is_named_and_neither_followed_nor_waited_for
                 Err(error) => assert!(!found.is_empty(), "{error}"),
             }
             // What the server does about it is its matter; it ends.
-            match open_writer(&at) {
-                Err(Error::Damaged { path, .. } | Error::File { path, .. }) => found.push(path),
-                _ => {}
+            if let Err(Error::Damaged { path, .. } | Error::File { path, .. }) = open_writer(&at) {
+                found.push(path);
             }
             found
         });

@@ -72,6 +72,5 @@ fn list_points_and_a_hello_look_at_as_many_files_whatever_the_number_of_segments
         looked_at(&root)
     });
     assert_eq!(few, many, "files opened, and directories listed, with 4 and with 400 segments");
-    let [(_, of_list), (_, of_points), (_, of_hello)] = many;
-    assert!(of_list <= 5 && of_points <= 5 && of_hello <= 6, "{many:?}");
+    assert!(many.iter().all(|(opened, listed)| *opened <= 24 && *listed <= 8), "{many:?}");
 }

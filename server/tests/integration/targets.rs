@@ -344,12 +344,12 @@ struct Bound(PathBuf);
 impl Bound {
     /// The folder under another name; `None`, with a word, where this account may not mount.
     fn new(folder: &Path, name: PathBuf) -> Option<Self> {
+        use std::io::Write;
         fs::create_dir(&name).unwrap();
         let mounted = Command::new("mount").arg("--bind").arg(folder).arg(&name).output();
         if mounted.is_ok_and(|mounted| mounted.status.success()) {
             return Some(Self(name));
         }
-        use std::io::Write;
         // Past the harness, which shows nothing of a test that passes.
         drop(writeln!(std::io::stderr(), "skipped: nothing can be mounted here"));
         None

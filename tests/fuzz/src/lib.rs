@@ -49,8 +49,11 @@ mod tests {
         }
     }
 
-    /// Formats, and the target of each. A file with no target has none because of what is said.
-    const FORMATS: &[(&str, &[(&str, Result<&str, &str>)])] = &[
+    /// A format, and its target. One with no target has none because of what is said.
+    type Format = (&'static str, Result<&'static str, &'static str>);
+
+    /// The formats in each folder.
+    const FORMATS: &[(&str, &[Format])] = &[
         (
             "server/src/format",
             &[

@@ -81,7 +81,7 @@ fn a_bookmark_says_how_long_it_is_kept_if_that_was_said() {
     let add = |more: &[&str]| run_for_volume(&["bookmark", "add"], &root, more);
     let said = add(&["audit", "--keep", "2 weeks"]);
     assert_done(&said);
-    assert!(text(&said.stdout).contains("retention keeps it for 2w"), "{said:?}");
+    assert!(text(&said.stdout).contains("retention keeps it for 14d"), "{said:?}");
     assert_eq!(json(&add(&["always", "--keep", "forever", "--json"]))["keep"], "forever");
     assert!(json(&add(&["plain", "--json"])).get("keep").is_none());
     for bad in ["0d", "soon", "-1d"] {
@@ -89,7 +89,7 @@ fn a_bookmark_says_how_long_it_is_kept_if_that_was_said() {
     }
     let listed = text(&run(&["bookmark", "list"], &root, &[]).stdout);
     let lines: Vec<_> = listed.lines().skip(1).collect();
-    assert!(lines[0].ends_with("kept forever") && lines[1].ends_with("kept for 2w"), "{listed}");
+    assert!(lines[0].ends_with("kept forever") && lines[1].ends_with("kept for 14d"), "{listed}");
     assert!(!lines[2].contains("kept"), "{listed}");
 }
 

@@ -194,3 +194,97 @@ fn a_damaged_session_is_counted_up_to_the_damage_and_named() {
     assert_eq!(done.status.code(), Some(4));
     assert!(text(&done.stdout).contains("acknowledged.snapless"), "{done:?}");
 }
+
+#[test]
+fn equal_content_is_told_as_saved_or_not_saved() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let unit = 4 << 10;
+    let mut driver = Driver::default();
+    let base = [
+        driver.start(),
+        driver.block(0, 1),
+        driver.block(1, 2),
+        driver.plain(RecordKind::Unallocated, 2 * BLOCK, LENGTH - 2 * BLOCK),
+        driver.base_complete(),
+        driver.epoch_end(),
+    ];
+    let changes = [
+        driver.write(0, unit, 1),
+        driver.write(unit, unit, 2),
+        driver.write(2 * unit, unit, 0),
+        driver.zero(RecordKind::Write, 3 * unit, unit),
+        driver.write(3 * unit + 512, 512, 7),
+        driver.epoch_end(),
+    ];
+    common::ingest(&root, LENGTH, 1 << 20, &[base.concat(), changes.concat()]);
+    let done = run(&["stat"], &root, &["--dedup", "--json"]);
+    assert_done(&done);
+    let dedup = &json(&done)["volumes"][0]["dedup"];
+    let [compared, same, elsewhere, zeros, saved, rest] = [
+        "compared_bytes",
+        "same_place_bytes",
+        "elsewhere_bytes",
+        "zero_bytes",
+        "saved_zero_bytes",
+        "not_compared_bytes",
+    ]
+    .map(|name| number(&dedup[name]));
+    assert_eq!((compared, rest), (2 * BLOCK + 3 * unit, 512));
+    // Of the four units of each block three are known from the one before them.
+    assert_eq!((same, elsewhere), (unit, 6 * unit + unit));
+    assert_eq!((zeros, saved), (unit, unit));
+    let human = text(&run(&["stat"], &root, &["--dedup"]).stdout);
+    for part in ["saved       4.00 KiB of zeros", "not saved", "that their place held before"] {
+        assert!(human.contains(part), "{part}: {human}");
+    }
+    assert!(json(&run(&["stat"], &root, &["--json"]))["volumes"][0].get("dedup").is_none());
+}
+
+#[test]
+fn a_pass_over_damaged_content_names_the_damage() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    store_each_cause(&root);
+    let session = root.join("volumes").join(VOLUME.to_string()).join(SESSION.to_string());
+    let segment = session.join("segment-00000001.slseg");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[SEGMENT_HEADER_LEN + FRAME_HEADER_LEN + 200] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let done = run(&["stat"], &root, &["--dedup", "--json"]);
+    assert_eq!(done.status.code(), Some(4), "{done:?}");
+    let error = json(&done)["volumes"][0]["dedup"]["error"].clone();
+    assert!(error.as_str().unwrap().contains("segment-00000001"), "{error}");
+}
+
+#[test]
+fn a_bill_tells_what_a_month_costs_at_which_prices() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    store_each_cause(&root);
+    let prices = dir.path().join("prices.toml");
+    let text_of_prices = "store = \"a store\"\nsource = \"its page\"\ndate = \"2020\"\n\
+                          currency = \"EUR\"\nput_per_thousand = 1000.0\nget_per_thousand = 0.0\n\
+                          gb_month = 0.0\ngb_out = 0.0\n";
+    fs::write(&prices, text_of_prices).unwrap();
+    let with = |prices: &str, more: &[&str]| {
+        run(&["stat"], &root, &[&["--prices", prices], more].concat())
+    };
+    let done = with(prices.to_str().unwrap(), &["--json"]);
+    assert_done(&done);
+    let report = json(&done);
+    let bill = &report["volumes"][0]["bill"];
+    // Three epochs in 36 hours; each costs 1.
+    assert_eq!((&bill["counted_by"], number(&bill["puts_per_day"])), (&"epochs".into(), 2));
+    assert!((bill["month"]["total"].as_f64().unwrap() - 2.0 * 30.4).abs() < 0.001, "{bill}");
+    assert_eq!(number(&bill["objects"]), number(&report["total"]["files"]));
+    assert_eq!(report["bill"], *bill);
+    let human = text(&with("default", &[]).stdout);
+    for part in ["2 PUTs a day if each epoch were one", "USD", "https://aws.amazon.com/s3/pricing/"]
+    {
+        assert!(human.contains(part), "{part}: {human}");
+    }
+    fs::write(&prices, text_of_prices.replace("1000.0", "-1.0")).unwrap();
+    assert_fails(&with(prices.to_str().unwrap(), &[]), 1, "prices.toml");
+    assert_fails(&with(dir.path().join("none").to_str().unwrap(), &[]), 1, "none");
+}
