@@ -286,9 +286,18 @@ pub fn ingest_as(
     segment_limit: u64,
     frames: &[Vec<u8>],
 ) -> Vec<Acknowledge> {
-    let repository = repository(root);
+    ingest_into(&repository(root), header, segment_limit, frames)
+}
+
+/// [`ingest_as`] for a repository that is open.
+pub fn ingest_into(
+    repository: &WritableRepository,
+    header: &SessionHeader,
+    segment_limit: u64,
+    frames: &[Vec<u8>],
+) -> Vec<Acknowledge> {
     let (mut writer, state) =
-        SessionWriter::open(&repository, header, segment_limit, &StopFlag::default()).unwrap();
+        SessionWriter::open(repository, header, segment_limit, &StopFlag::default()).unwrap();
     let mut ingest = Ingest::AwaitingHello;
     ingest.begin(state);
     let mut acknowledged = Vec::new();

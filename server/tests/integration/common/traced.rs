@@ -19,12 +19,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+/// Bytes of a page.
+const PAGE: u64 = 4096;
+
 /// How the program ends at the call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Blow {
     /// The call is not made.
     Before,
-    /// A write writes half of its bytes; other calls are made.
+    /// A write of more than a page, which the system may break off there, writes some whole pages
+    /// only. Any other call is made.
     Torn,
     /// The call is made.
     After,
@@ -194,8 +198,9 @@ impl Tracer {
                 Some(Blow::Torn) => {
                     is_last = true;
                     let number = call_of(&registers);
-                    if number == libc::SYS_write || number == libc::SYS_pwrite64 {
-                        registers.rdx /= 2;
+                    let is_write = number == libc::SYS_write || number == libc::SYS_pwrite64;
+                    if is_write && registers.rdx > PAGE {
+                        registers.rdx = (registers.rdx / 2).next_multiple_of(PAGE);
                         _ = ptrace::setregs(thread, registers);
                     }
                 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{Kind, images, on_repository, says, session, sound};
-use crate::common::{SESSION, VOLUME};
+use super::{Kind, copy, images, on_repository, says, session, sound};
+use crate::common::{self, SESSION, VOLUME};
 use snapless_server::repository::Repository;
 use snapless_server::restore::{Found, Source};
 use snapless_server::stop::StopFlag;
@@ -15,11 +15,14 @@ const FIRST: SessionId = SessionId([0x31; 16]);
 /// Days from the first session's begin to the end of the last.
 const DAYS: u64 = 22;
 
-/// A session that goes, and one that is folded, as the policy says.
+/// A session that goes, and one that is folded, as the policy says; beside them what they were.
 fn two(dir: &Path) {
     let root = dir.join("repository");
-    session(&root, FIRST, 0, 10);
-    session(&root, SESSION, 11, 10);
+    let repository = common::repository(&root);
+    session(&repository, FIRST, 0, 10);
+    session(&repository, SESSION, 11, 10);
+    drop(repository);
+    copy(&root, &dir.join("whole"));
     says(on_repository(dir, &["retention", "set"]).args(["--keep-all", "1d", "--daily", "3"]));
 }
 
@@ -31,9 +34,7 @@ fn compact(dir: &Path) -> Command {
 fn is_right(dir: &Path) {
     let root = dir.join("repository");
     sound(&root);
-    let whole = tempfile::tempdir().unwrap();
-    two(whole.path());
-    let want = images(&whole.path().join("repository"), SESSION, DAYS);
+    let want = images(&dir.join("whole"), SESSION, DAYS);
     let have = images(&root, SESSION, DAYS);
     assert!(have[1].is_some(), "latest");
     for (have, want) in have.iter().zip(&want) {

@@ -2,16 +2,20 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::{Kind, images, on_repository, says, session, sound};
 use crate::common::{self, Client, Driver, LENGTH, SESSION, Said, Served, VOLUME, program};
 use snapless_server::format::repository::session_dir;
+use snapless_server::repository::Repository;
+use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
+use snapless_server::verify::verify;
 
 const DAYS: u64 = 10;
 
 fn ten_days(dir: &Path) {
-    session(&dir.join("repository"), SESSION, 0, DAYS);
+    session(&common::repository(&dir.join("repository")), SESSION, 0, DAYS);
 }
 
 /// All ten days are there.
@@ -105,23 +109,39 @@ fn a_policy_is_the_old_or_the_new_one() {
 }
 
 #[test]
-fn a_bookmark_is_there_or_not() {
+fn a_bookmark_is_there_or_can_be_made_again() {
+    fn add(dir: &Path) -> Command {
+        let mut command = on_repository(dir, &["bookmark", "add"]);
+        command.args(["--volume", &VOLUME.to_string(), "--at", "t0", "begin"]);
+        command
+    }
+    /// Nothing but the bookmark may be damaged.
+    fn others_are_whole(dir: &Path) {
+        let repository = Repository::open(&dir.join("repository")).unwrap();
+        let report = verify(&repository, &StopFlag::default(), |_| {}).unwrap();
+        for found in report.damage {
+            assert!(found.file.ends_with(format!("bookmarks/{VOLUME}.begin.slmark")), "{found:?}");
+        }
+    }
     let kind = Kind {
         name: "bookmark add",
         prepare: ten_days,
-        command: |dir| {
-            let mut command = on_repository(dir, &["bookmark", "add"]);
-            command.args(["--volume", &VOLUME.to_string(), "--at", "t0", "begin"]);
-            command
-        },
+        command: add,
         killed: |dir| {
             says(&mut on_repository(dir, &["bookmark", "list"]));
-            is_whole(dir);
+            others_are_whole(dir);
         },
         is_done: "has a bookmark begin already",
         done: |dir, _| {
-            let list = says(&mut on_repository(dir, &["bookmark", "list"]));
-            assert!(list.contains("begin"), "{list}");
+            let list = |dir| says(on_repository(dir, &["bookmark", "list"]).arg("--json"));
+            if list(dir).contains("\"error\"") {
+                // Killed before its content was written: it is damaged, and made again.
+                let mut remove = on_repository(dir, &["bookmark", "remove"]);
+                says(remove.args(["--volume", &VOLUME.to_string(), "begin"]));
+                says(&mut add(dir));
+            }
+            let list = list(dir);
+            assert!(list.contains("\"begin\"") && !list.contains("\"error\""), "{list}");
             is_whole(dir);
         },
     };

@@ -18,7 +18,7 @@ use crate::common::traced::{self, Kill};
 use crate::common::{self, BLOCK, Driver, LENGTH, SECTOR, VOLUME, program};
 use fastrand::Rng;
 use snapless_server::format::session::SessionHeader;
-use snapless_server::repository::Repository;
+use snapless_server::repository::{Repository, WritableRepository};
 use snapless_server::restore::{Found, Source};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
@@ -125,7 +125,7 @@ fn header(session: SessionId, begin: u64) -> SessionHeader {
 }
 
 /// Stores a session that begins on a day and goes on for some, with a point each day.
-fn session(root: &Path, session: SessionId, begin: u64, days: u64) {
+fn session(repository: &WritableRepository, session: SessionId, begin: u64, days: u64) {
     let mut driver = Driver { time: common::T0 + begin * DAY, ..Driver::default() };
     let mut frames = vec![driver.first_sync()];
     for number in 0..days {
@@ -133,7 +133,7 @@ fn session(root: &Path, session: SessionId, begin: u64, days: u64) {
         let byte = 0x80 + u8::try_from(number).unwrap();
         frames.push([driver.write(BLOCK, SECTOR, byte), driver.epoch_end()].concat());
     }
-    common::ingest_as(root, &header(session, begin), 20_000, &frames);
+    common::ingest_into(repository, &header(session, begin), 20_000, &frames);
 }
 
 /// Of a repository of [`session`]s, the image of each day that can be restored.

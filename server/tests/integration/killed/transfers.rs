@@ -8,7 +8,7 @@ use crate::common::{self, SESSION, program};
 const DAYS: u64 = 10;
 
 fn ten_days(dir: &Path) {
-    session(&dir.join("repository"), SESSION, 0, DAYS);
+    session(&common::repository(&dir.join("repository")), SESSION, 0, DAYS);
 }
 
 /// The source is as it was, and the target has all of it.
