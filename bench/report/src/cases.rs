@@ -4,6 +4,7 @@
 //! machine that becomes slower affects both.
 
 mod alone;
+mod bill;
 mod chunks;
 mod history;
 mod ingest;
@@ -36,7 +37,7 @@ const EASY_RATE: u32 = 500;
 
 type Step = fn(&mut Cases) -> Result<()>;
 
-const STEPS: [(&str, Step); 16] = [
+const STEPS: [(&str, Step); 17] = [
     ("no session", Cases::no_session),
     ("no session on all processors", Cases::no_session_on_all_processors),
     ("holds of the lock at 64 TiB", Cases::lock),
@@ -53,6 +54,7 @@ const STEPS: [(&str, Step); 16] = [
     ("restores and mounts after a history", Cases::restores),
     ("histories of an hour, a day and 30 days", Cases::histories),
     ("a repository beside fixed chunks", Cases::chunks),
+    ("the bill of many volumes in an object store", Cases::bill),
 ];
 
 /// A running benchmark.
