@@ -4,8 +4,8 @@
 //!
 //! - `segments`: which files the stream consists of; `bytes`: how long it is;
 //! - `entries`: visits entries and records in order, by the indices and the segments;
-//! - `indices`, `maps`, `kept_state`: what the server keeps beside the stream, so that not all of it
-//!   need be read;
+//! - `indices`, `maps`, `kept_state`: what the server keeps beside the stream, so that not all
+//!   of it need be read;
 //! - `end`: what the acknowledged end says, and the state of the stream there; `sound`: how far a
 //!   damaged one is sound.
 
@@ -101,8 +101,18 @@ impl SessionReader {
     ) -> Self {
         let dir = session_dir(header.volume, header.session);
         let (store, seal) = (store.clone(), store.seal().of(&header));
-        let (claims, pages_part, _pin) = (None, Arc::default(), None);
-        Self { store, dir, header, seal, acknowledged, claims, listing, history, pages_part, _pin }
+        Self {
+            store,
+            dir,
+            header,
+            seal,
+            acknowledged,
+            claims: None,
+            listing,
+            history,
+            pages_part: Arc::default(),
+            _pin: None,
+        }
     }
 
     fn of_objects(
@@ -214,4 +224,10 @@ impl SessionReader {
     pub(crate) fn begin_place(&self) -> (SegmentNumber, u64) {
         begin_of(self.history())
     }
+}
+
+/// Where in the log the stream begins.
+fn begin_of(history: Option<&History>) -> (SegmentNumber, u64) {
+    let boundary = history.map(|history| history.boundary);
+    boundary.map_or((SegmentNumber::FIRST, 0), |it| (it.segment, it.offset))
 }

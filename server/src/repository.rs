@@ -216,15 +216,14 @@ impl Repository {
         let bytes = match self.store.read_head(&path, SESSION_LEN) {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => {
-                let is_missed =
-                    self.known()?.has(volume, session) || self.has_acknowledged(&dir)?;
-                if !is_missed {
+                if !self.known()?.has(volume, session) && !self.has_acknowledged(&dir)? {
                     return Ok(Presence::Nothing);
                 }
+                // Another server may have made the session meanwhile: first its header, then what
+                // says that it must be there.
                 match self.store.read_head(&path, SESSION_LEN) {
-                    // Another server has made the session meanwhile: the header comes first.
-                    Ok(bytes) if self.store.objects().is_some() => bytes,
-                    _ => return Err(damaged(Damage::Gone)),
+                    Err(error) if error.is_not_found() => return Err(damaged(Damage::Gone)),
+                    read => read?,
                 }
             }
             Err(error) => return Err(error),

@@ -22,8 +22,8 @@ mod control;
 mod demand;
 mod device;
 mod image_file;
-pub mod left;
 mod in_use;
+pub mod left;
 pub mod partial;
 mod place;
 mod runs;
@@ -127,7 +127,7 @@ impl FileTarget {
     ) -> Result<Self> {
         let kind = match Place::find(path)? {
             Place::File(_) | Place::Device(_) if !demand.force => {
-                return Err(Error::TargetExists(path.to_owned()));
+                return Err(place::is_there(path));
             }
             Place::New(found) | Place::File(found) => {
                 let left = partial::left_for(&found)?;

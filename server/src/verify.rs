@@ -10,15 +10,17 @@ use snapless_wire::record::Records;
 use crate::error::{Damage, Error, Result};
 use crate::export;
 use crate::fold;
+use crate::format::FormatError;
 use crate::format::export::EXPORT_FILE;
 use crate::format::history::KeptSegment;
 use crate::format::map::MapNumber;
 use crate::format::repository::{REPOSITORY_FILE, session_dir, volume_dir};
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SESSION_FILE;
-use crate::format::sessions::SESSIONS_FILE;
+use crate::format::sessions::{ENTRY_LEN, KnownSession, KnownSessions, SESSIONS_FILE, known_file};
 use crate::format::state::Checkpoint;
 use crate::point::keep;
+use crate::reader::claims::{Claims, read_claim};
 use crate::reader::{IndexReader, SegmentReader, SessionReader};
 use crate::repository::{Presence, Repository};
 use crate::shown_name::ShownName;
@@ -178,7 +180,10 @@ impl Selection {
 }
 
 /// The damage of the list of sessions.
-fn list_damage(repository: &Repository, readers: &[SessionReader]) -> Result<Option<Finding>> {
+fn list_damage(repository: &Repository, readers: &[SessionReader]) -> Result<Vec<Finding>> {
+    if repository.store().objects().is_some() {
+        return known_objects_damage(repository);
+    }
     let known = repository.known()?;
     // A session is in the list before anything of it is acknowledged: what looks like a torn entry
     // was one that is missed now.
@@ -187,13 +192,37 @@ fn list_damage(repository: &Repository, readers: &[SessionReader]) -> Result<Opt
         reader.acknowledged().epoch.get() > 0 && !known.has(header.volume, header.session)
     });
     let torn = known.torn.filter(|_| is_missed);
-    Ok(known.damage.or(torn).map(|(offset, why)| Finding {
+    let found = known.damage.or(torn).map(|(offset, why)| Finding {
         volume: None,
         session: None,
         file: repository.store().locate(Path::new(SESSIONS_FILE)).into(),
         offset: Some(offset),
         error: why.to_string(),
-    }))
+    });
+    Ok(found.into_iter().collect())
+}
+
+/// The damage of the objects that say which sessions must be there. Their names say that; what is
+/// in them is read here alone.
+fn known_objects_damage(repository: &Repository) -> Result<Vec<Finding>> {
+    let mut found = Vec::new();
+    for KnownSession { volume, session, .. } in repository.known()?.sessions {
+        let path = known_file(volume, session);
+        let bytes = match repository.store().read_head(&path, ENTRY_LEN) {
+            Ok(bytes) => bytes,
+            // It was removed meanwhile.
+            Err(error) if error.is_not_found() => continue,
+            Err(error) => return Err(error),
+        };
+        let entry = KnownSessions::read(&bytes);
+        if !entry.has(volume, session) {
+            let why =
+                entry.damage.or(entry.torn).map_or(FormatError::Content("identity"), |it| it.1);
+            let error = Error::damaged(&repository.store().locate(&path), 0, why);
+            found.push(finding(repository, volume, session, &error));
+        }
+    }
+    Ok(found)
 }
 
 /// The damage of bookmarks.
@@ -320,6 +349,11 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             }
             // Later segments are of the stream whatever is in them.
             rules.reach(true);
+        }
+        for number in reader.claims().into_iter().flat_map(Claims::behind_end) {
+            if let Err(error) = read_claim(reader.store(), reader.dir(), reader.header(), number) {
+                self.found(reader, error)?;
+            }
         }
         for number in reader.maps()? {
             // The boundary's was checked with what a fold has kept.

@@ -88,7 +88,7 @@ mod tests {
             (&[0xff, 0xfe, 0x00, 0xd8], "damaged UTF-16"),
             (&[0xff, 0xfe, 0, 0, b'a', 0, 0, 0], "UTF-32"),
             (&[0, 0, 0xfe, 0xff, 0, 0, 0, b'a'], "UTF-32"),
-            (b"caf\xe9", "neither UTF-8 nor UTF-16"),
+            (b"ol\xe9", "neither UTF-8 nor UTF-16"),
             (b"a\0", "no text"),
         ] {
             let refused = decode(bytes).unwrap_err().to_string();

@@ -2,8 +2,9 @@
 //!
 //! The kept corpus is `tests/fuzz/corpus/TARGET`. A run begins with it and writes what is new to
 //! `target/fuzz/corpus`; `--keep` replaces the kept corpus by the smallest set of inputs with the
-//! same coverage. `--coverage` says which lines the kept corpus runs. Overflow checks and assertions are on. A finding is a file, and libFuzzer prints
-//! its name: the task replays it with `--input`.
+//! same coverage. `--coverage` says which lines the kept corpus runs. Overflow checks and
+//! assertions are on. A finding is a file, and libFuzzer prints its name: the task replays it with
+//! `--input`.
 
 use std::fs::{self, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};

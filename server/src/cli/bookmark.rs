@@ -50,8 +50,8 @@ pub struct BookmarkAdd {
     /// The instant: t0, latest, an RFC 3339 time, how long ago, or another bookmark.
     #[arg(long, value_name = WHEN, default_value = "latest")]
     pub at: PointName,
-    /// How long retention keeps the point for it, whatever the policy says of bookmarks: days, weeks or
-    /// hours such as 30d, or forever.
+    /// How long retention keeps the point for it, whatever the policy says of bookmarks: days,
+    /// weeks or hours such as 30d, or forever.
     #[arg(long, value_name = "TIME", value_parser = keep)]
     pub keep: Option<Keep>,
     /// The name.

@@ -58,8 +58,8 @@ pub struct Stat {
     /// Also tell what deduplication would save: reads all content.
     #[arg(long)]
     pub dedup: bool,
-    /// Also tell what it costs in an object store, at the prices of this file, or at the public ones
-    /// of "default". Of a repository in a directory: what it would cost.
+    /// Also tell what it costs in an object store, at the prices of this file, or at the public
+    /// ones of "default". Of a repository in a directory: what it would cost.
     #[arg(long, value_name = "FILE|default")]
     pub prices: Option<PathBuf>,
     /// Print JSON.

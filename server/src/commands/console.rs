@@ -7,7 +7,6 @@ use anstyle::{AnsiColor, Style};
 use log::warn;
 use serde::Serialize;
 
-use super::out;
 use crate::error::{Error, Result};
 use crate::floor::Shortage;
 use crate::repository::Repository;

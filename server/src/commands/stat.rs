@@ -118,9 +118,7 @@ fn print_bill(bill: &Bill, currency: &str) {
     };
     let Month { storage, puts: of_puts, total } = bill.month;
     outln!("  bill          {} objects, {puts}", bill.objects);
-    outln!(
-        "    a month     {total:.2} {currency}: {storage:.2} for bytes, {of_puts:.2} for PUTs"
-    );
+    outln!("    a month     {total:.2} {currency}: {storage:.2} for bytes, {of_puts:.2} for PUTs");
     outln!(
         "    a restore   {:.2} {currency} at most: {} GETs of all that is stored, from outside",
         bill.restore,

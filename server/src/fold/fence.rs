@@ -5,8 +5,8 @@
 //!
 //! - a fold that began before cannot publish: it would create that very number;
 //! - so the newest history below the fence is the base of whatever is published next, and what it
-//!   does not name stays unnamed: a removal that is under way while another owner takes over removes
-//!   nothing that is needed;
+//!   does not name stays unnamed: a removal that is under way while another owner takes over
+//!   removes nothing that is needed;
 //! - files of numbers up to the fence's are of folds that have ended, one way or another.
 //!
 //! For that a fence stays until a newer history was published.

@@ -84,8 +84,8 @@ fn found(reader: &SessionReader, used: Option<Used>) -> Result<Vec<(Turn, Garbag
 
 /// Removes the garbage of a session, unless `is_pinned` says that it is being read. A reader holds
 /// its pin before it looks for the newest history, and this asks after that history was published:
-/// so nothing goes that a reader still needs. Among objects it waits a while after that, for readers
-/// that hold nothing.
+/// so nothing goes that a reader still needs. Among objects it waits a while after that, for
+/// readers that hold nothing.
 ///
 /// # Errors
 /// As for [`garbage`]; [`Error::FoldRuns`], [`Error::OtherFolds`], what `is_pinned` returns,

@@ -10,7 +10,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
-use zerocopy::little_endian::U32;
+use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::cut::CutLe;
@@ -50,8 +50,8 @@ pub struct Bookmark {
     pub time: FileTime,
     /// The changes that belong to the point's image.
     pub cut: Cut,
-    /// For how many ticks it keeps its point, [`KEEP_FOREVER`] for ever; `None` if the retention policy
-    /// says that.
+    /// For how many ticks it keeps its point, [`KEEP_FOREVER`] for ever; `None` if the retention
+    /// policy says that.
     pub keep: Option<NonZeroU64>,
 }
 

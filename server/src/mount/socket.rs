@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_that_ends_leaves_anothers_socket() {
+    fn a_mount_that_ends_leaves_the_socket_of_another() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let first = Listener::bind(&path).unwrap();

@@ -129,6 +129,13 @@ impl Claims {
         }
     }
 
+    /// The segments behind the acknowledged end, which are not void: takeovers. Readers read them
+    /// once an epoch was stored behind them.
+    pub(crate) fn behind_end(&self) -> impl Iterator<Item = SegmentNumber> + '_ {
+        let behind = self.newest.map(|(newest, claim)| claim.segment.0 + 1..=newest.0);
+        behind.into_iter().flatten().map(SegmentNumber).filter(|number| !self.is_void(*number))
+    }
+
     /// True for a segment that no reader reads.
     pub(crate) fn is_void(&self, number: SegmentNumber) -> bool {
         self.voids.iter().any(|(_, void)| void.contains(&number.0))

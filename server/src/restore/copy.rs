@@ -1,16 +1,16 @@
 //! Copies an image along its map, in the order of the volume: one thread has windows of it read,
 //! the caller's writes them.
 //!
-//! While a window is read, the storage knows what the next one needs ([`PointReader::will_read`]): a
-//! disk is given many reads at once.
+//! While a window is read, the storage knows what the next one needs
+//! ([`PointReader::will_read`]): a disk is given many reads at once.
 //!
 //! A window is read in the order of the stream ([`PointReader::read_stored`]): the longer it is,
 //! the nearer to each other are the records that a volume is made of which was written at random
 //! places.
 //!
 //! Memory: two windows of [`WINDOW_BYTES`], of a repository that is compressed or encrypted of
-//! [`WINDOW_BYTES_SEALED`]; while one is read, 64 bytes for each record of it and 24 of the next, and
-//! some 300 KiB a thread.
+//! [`WINDOW_BYTES_SEALED`]; while one is read, 64 bytes for each record of it and 24 of the next,
+//! and some 300 KiB a thread.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};

@@ -12,7 +12,8 @@
 //! # What stays
 //! - All that is younger than `keep_all`. The *boundary* is the last epoch's end, outside every
 //!   gap, that is not; it is not in front of the base image's end.
-//! - Of what is older the points of the [`super::grid`], and those with a bookmark, which may say itself how long.
+//! - Of what is older the points of the [`super::grid`], and those with a
+//!   bookmark, which may say itself how long.
 //! - The newest session that has a point, and every newer one.
 //!
 //! An older session of which nothing else stays goes whole.

@@ -10,6 +10,7 @@
 //! - What was created is found, by its name and in lists.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
@@ -42,7 +43,7 @@ const ELSEWHERE_BYTES: u64 = 64 << 10;
 const AHEAD_MAX: usize = 16;
 /// Attempts to create an object; those of the client come on top.
 const ATTEMPTS: u32 = 4;
-/// The pause before the second attempt; it doubles.
+/// The pause before the second attempt.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Creations of one name at the same time that the probe tries.
 const PROBES: usize = 32;
@@ -55,7 +56,6 @@ const THREADS: usize = 2;
 #[derive(Clone, Debug)]
 pub struct ObjectStorage(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     store: Arc<dyn ObjectStore>,
     prefix: ObjectPath,
@@ -65,6 +65,8 @@ struct Shared {
     hint: &'static str,
     /// Lists come in order of the names.
     is_sorted: bool,
+    /// The pause before the second attempt; it doubles.
+    pause: Duration,
     terms: Terms,
     /// Protects the objects that will be opened soon, the oldest first.
     ahead: Mutex<VecDeque<(ObjectPath, Ahead)>>,
@@ -85,14 +87,28 @@ impl ObjectStorage {
         url: &str,
         hint: &'static str,
     ) -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("objects")
-            .enable_all()
-            .build()?;
+        let mut builder = Builder::new_multi_thread();
+        let runtime =
+            builder.worker_threads(THREADS).thread_name("objects").enable_all().build()?;
         let url = url.trim_end_matches('/').to_owned();
-        let (is_sorted, terms, ahead) = (true, Terms::default(), Mutex::default());
-        Ok(Self(Arc::new(Shared { store, prefix, url, hint, is_sorted, terms, ahead, runtime })))
+        let (is_sorted, pause, terms) = (true, PAUSE, Terms::default());
+        let ahead = Mutex::default();
+        let shared = Shared { store, prefix, url, hint, is_sorted, pause, terms, ahead, runtime };
+        Ok(Self(Arc::new(shared)))
+    }
+
+    /// For a store that answers at once, such as one in memory: its requests run on the thread of
+    /// the caller, in an order that repeats, and are tried again without a pause.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn in_memory(store: Arc<dyn ObjectStore>, url: &str) -> io::Result<Self> {
+        let (prefix, hint, ahead) = (ObjectPath::default(), "try again", Mutex::default());
+        let runtime = Builder::new_current_thread().build()?;
+        let (is_sorted, pause, terms) = (true, Duration::ZERO, Terms::default());
+        let url = url.to_owned();
+        let shared = Shared { store, prefix, url, hint, is_sorted, pause, terms, ahead, runtime };
+        Ok(Self(Arc::new(shared)))
     }
 
     /// With leases that last so long. All who use one repository must use the same.
@@ -181,8 +197,15 @@ fn is_already_there(error: &object_store::Error) -> bool {
     matches!(error, AlreadyExists { .. } | Precondition { .. })
 }
 
-/// True for an answer by which the store does not let an object be removed: by its rights, by a lock
-/// or a legal hold on the object.
+/// Without the runtime, which tells nothing.
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// True for an answer by which the store does not let an object be removed: by its rights, by a
+/// lock or a legal hold on the object.
 fn is_refusal(error: &object_store::Error) -> bool {
     use object_store::Error::{
         AlreadyExists, NotImplemented, NotSupported, PermissionDenied, Precondition,
@@ -245,7 +268,7 @@ impl Shared {
     fn create(&self, path: &Path, content: Bytes) -> io::Result<()> {
         let at = self.place(path);
         self.wait(async {
-            let mut pause = PAUSE;
+            let mut pause = self.pause;
             for attempt in 1.. {
                 let payload = PutPayload::from(content.clone());
                 let put = self.store.put_opts(&at, payload, PutOptions::from(PutMode::Create));
@@ -268,8 +291,10 @@ impl Shared {
                     });
                 }
                 log::warn!("{}/{at}: {error}; it is tried again", self.url);
-                sleep(pause).await;
-                pause *= 2;
+                if !pause.is_zero() {
+                    sleep(pause).await;
+                    pause *= 2;
+                }
             }
             unreachable!("the last attempt returns")
         })

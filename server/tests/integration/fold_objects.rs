@@ -1,5 +1,5 @@
-//! Folds and collections among objects: the same images as in a directory, whoever folds beside, and
-//! whatever the store refuses, loses or delays.
+//! Folds and collections among objects: the same images as in a directory, whoever folds beside,
+//! and whatever the store refuses, loses or delays.
 
 use std::time::Duration;
 
@@ -37,9 +37,9 @@ fn reader(store: &FaultyStore) -> SessionReader {
 }
 
 /// Stores the stream, a connection for each so many frames.
-fn stored(store: &FaultyStore, story: &Story, frames: usize) {
+fn stored(store: &FaultyStore, tale: &Story, frames: usize) {
     let repository = store.repository();
-    for part in story.frames.chunks(frames) {
+    for part in tale.frames.chunks(frames) {
         let mut connection = Connection::open(&repository);
         for frame in part {
             connection.store(frame).unwrap();
@@ -61,9 +61,9 @@ fn sweep(store: &FaultyStore) -> Result<CollectReport, Error> {
     collect(&reader(store), || Ok(false), &StopFlag::default())
 }
 
-fn check(store: &FaultyStore, story: &Story, (boundary, cuts): (u64, &[Cut]), why: &str) {
+fn check(store: &FaultyStore, tale: &Story, (boundary, cuts): (u64, &[Cut]), why: &str) {
     let repository = open(store);
-    story.check_in(&repository, boundary, cuts, why);
+    tale.check_in(&repository, boundary, cuts, why);
     let report = verify(&repository, &StopFlag::default(), |_| {}).unwrap();
     assert_eq!(report.damage, [], "{why}");
 }
@@ -78,8 +78,8 @@ fn newest(store: &FaultyStore) -> Option<HistoryNumber> {
     history(&reader(store)).unwrap().map(|history| history.number)
 }
 
-fn cuts_of(story: &Story, indices: &[usize]) -> Vec<Cut> {
-    indices.iter().map(|&index| Cut::Through(Seq::new(story.instants[index].0))).collect()
+fn cuts_of(tale: &Story, indices: &[usize]) -> Vec<Cut> {
+    indices.iter().map(|&index| Cut::Through(Seq::new(tale.instants[index].0))).collect()
 }
 
 #[test]
@@ -87,49 +87,49 @@ fn what_a_fold_retains_among_objects_is_what_was_there_and_a_second_fold_goes_on
     for seed in 0..6 {
         let store = FaultyStore::default();
         let mut numbers = Numbers(seed * 77);
-        let story = Story::new(seed, 20);
-        stored(&store, &story, 7);
+        let tale = Story::new(seed, 20);
+        stored(&store, &tale, 7);
         if seed % 2 == 1 {
             keep(&reader(&store), 60_000, &StopFlag::default()).unwrap();
         }
-        let first = story.ends[5 + usize::try_from(numbers.below(5)).unwrap()];
-        let cuts = story.some_cuts_in(&open(&store), &mut numbers, first);
+        let first = tale.ends[5 + usize::try_from(numbers.below(5)).unwrap()];
+        let cuts = tale.some_cuts_in(&open(&store), &mut numbers, first);
         let report = fold(&store, first, &cuts).unwrap();
         assert!(report.is_new);
-        check(&store, &story, (first, &cuts), &format!("seed {seed}, folded"));
+        check(&store, &tale, (first, &cuts), &format!("seed {seed}, folded"));
         assert!(!fold(&store, first, &cuts).unwrap().is_new, "it is folded once");
         let before = segments(&store).len();
         let removed = sweep(&store).unwrap().removed;
         assert!(removed.iter().any(|it| it.name.starts_with("segment-")), "{removed:?}");
         assert!(segments(&store).len() < before);
         assert_eq!(garbage(&reader(&store)).unwrap(), []);
-        check(&store, &story, (first, &cuts), &format!("seed {seed}, collected"));
+        check(&store, &tale, (first, &cuts), &format!("seed {seed}, collected"));
 
         keep(&reader(&store), 1, &StopFlag::default()).unwrap();
-        let second = story.ends[13 + usize::try_from(numbers.below(5)).unwrap()];
+        let second = tale.ends[13 + usize::try_from(numbers.below(5)).unwrap()];
         let mut again: Vec<Cut> = cuts.iter().filter(|_| numbers.below(3) > 0).copied().collect();
-        let between = story.instants.iter().filter(|(seq, ..)| (first..second).contains(seq));
+        let between = tale.instants.iter().filter(|(seq, ..)| (first..second).contains(seq));
         again.extend(between.step_by(5).map(|(seq, ..)| Cut::Through(Seq::new(*seq))));
         fold(&store, second, &again).unwrap();
-        check(&store, &story, (second, &again), &format!("seed {seed}, folded again"));
+        check(&store, &tale, (second, &again), &format!("seed {seed}, folded again"));
         sweep(&store).unwrap();
-        check(&store, &story, (second, &again), &format!("seed {seed}, collected again"));
+        check(&store, &tale, (second, &again), &format!("seed {seed}, collected again"));
     }
 }
 
 #[test]
 fn the_pages_of_a_fold_are_parts_that_are_read_as_one() {
     let store = FaultyStore::default();
-    let story = Story::new(4, 16);
-    stored(&store, &story, 9);
-    let cuts = cuts_of(&story, &[1, 9, 14, 21]);
-    let plan = plan(story.ends[12], &cuts);
+    let tale = Story::new(4, 16);
+    stored(&store, &tale, 9);
+    let cuts = cuts_of(&tale, &[1, 9, 14, 21]);
+    let plan = plan(tale.ends[12], &cuts);
     fold_into(&reader(&store), &plan, 100, &StopFlag::default(), |_, _| {}).unwrap();
     let parts = names(&store).iter().filter(|name| name.starts_with("pages-")).count();
     assert!(parts > 3, "{parts}");
-    check(&store, &story, (story.ends[12], &cuts), "in parts");
+    check(&store, &tale, (tale.ends[12], &cuts), "in parts");
     sweep(&store).unwrap();
-    check(&store, &story, (story.ends[12], &cuts), "collected");
+    check(&store, &tale, (tale.ends[12], &cuts), "collected");
     let last = names(&store).into_iter().rfind(|name| name.starts_with("pages-")).unwrap();
     let names: Vec<_> = store.names().into_iter().filter(|name| name.ends_with(&last)).collect();
     let storage = store.storage();
@@ -144,19 +144,19 @@ fn a_sealed_session_is_folded_among_objects() {
     let key = KeySource::KeyFile(dir.path().join("key"));
     let store = FaultyStore::default();
     let made = WritableRepository::init_in_with(store.store(), Compression::Zstd(3), &key).unwrap();
-    let story = Story::new(9, 14);
+    let tale = Story::new(9, 14);
     let mut connection = Connection::open(&made);
-    for frame in &story.frames {
+    for frame in &tale.frames {
         connection.store(frame).unwrap();
     }
     connection.close();
     let repository = made.repository();
-    let cuts = [vec![Cut::Base], cuts_of(&story, &[5])].concat();
-    let plan = plan(story.ends[10], &cuts);
+    let cuts = [vec![Cut::Base], cuts_of(&tale, &[5])].concat();
+    let plan = plan(tale.ends[10], &cuts);
     let stop = StopFlag::default();
     fold_into(&reader_of(repository), &plan, PART, &stop, |_, _| {}).unwrap();
     collect(&reader_of(repository), || Ok(false), &stop).unwrap();
-    story.check_in(repository, story.ends[10], &cuts, "sealed");
+    tale.check_in(repository, tale.ends[10], &cuts, "sealed");
     assert_eq!(verify(repository, &stop, |_| {}).unwrap().damage, []);
     // And without the key.
     assert_eq!(verify(&open(&store), &stop, |_| {}).unwrap().damage, []);
@@ -165,15 +165,15 @@ fn a_sealed_session_is_folded_among_objects() {
 #[test]
 fn a_writer_goes_on_after_a_fold_and_a_takeover_finds_its_end() {
     let store = FaultyStore::default();
-    let story = Story::new(5, 12);
-    stored(&store, &story, 100);
+    let tale = Story::new(5, 12);
+    stored(&store, &tale, 100);
     let repository = store.repository();
     let mut connection = Connection::open(&repository);
-    fold(&store, story.ends[8], &[]).unwrap();
+    fold(&store, tale.ends[8], &[]).unwrap();
     sweep(&store).unwrap();
-    let last = story.instants.last().unwrap();
+    let last = tale.instants.last().unwrap();
     let mut driver = common::Driver { seq: last.0, ..common::Driver::default() };
-    (driver.time, driver.epoch) = (last.1 + driver.tick, story.ends.len() as u64 + 1);
+    (driver.time, driver.epoch) = (last.1 + driver.tick, tale.ends.len() as u64 + 1);
     driver.monotonic = driver.time - common::T0;
     for byte in 0..10 {
         let epoch = [driver.write(0, SECTOR, byte), driver.epoch_end()].concat();
@@ -197,29 +197,29 @@ fn a_writer_goes_on_after_a_fold_and_a_takeover_finds_its_end() {
 #[test]
 fn a_takeover_that_reads_while_another_server_folds_and_collects_finds_the_end() {
     let store = FaultyStore::default();
-    let story = Story::new(10, 12);
+    let tale = Story::new(10, 12);
     let repository = store.repository();
     let mut connection = Connection::open(&repository);
-    for frame in &story.frames {
+    for frame in &tale.frames {
         connection.store(frame).unwrap();
     }
     // Without a kept state, all of the stream is read.
     drop(connection);
-    let (other, boundary) = (store.clone(), story.ends[8]);
+    let (other, boundary) = (store.clone(), tale.ends[8]);
     store.before(Before::Put, "segment-", move || {
         fold(&other, boundary, &[]).unwrap();
         assert!(sweep(&other).unwrap().bytes > 0);
     });
     let connection = Connection::open(&repository);
-    assert_eq!(connection.durable().1, story.instants.last().unwrap().0);
+    assert_eq!(connection.durable().1, tale.instants.last().unwrap().0);
 }
 
 #[test]
 fn void_segments_before_and_after_the_boundary_stay_void() {
     let store = FaultyStore::default();
     let repository = store.repository();
-    let story = Story::new(6, 14);
-    for (index, frame) in story.frames.iter().enumerate() {
+    let tale = Story::new(6, 14);
+    for (index, frame) in tale.frames.iter().enumerate() {
         if index > 0 {
             // A part of the epoch, which the writer leaves.
             let mut left = Connection::open_with(&repository, 300);
@@ -232,27 +232,27 @@ fn void_segments_before_and_after_the_boundary_stay_void() {
         assert!(connection.store(frame).unwrap());
         drop(connection);
     }
-    let cuts = cuts_of(&story, &[3, 11]);
-    check(&store, &story, (0, &[Cut::Base]), "before");
-    fold(&store, story.ends[7], &cuts).unwrap();
-    check(&store, &story, (story.ends[7], &cuts), "folded");
+    let cuts = cuts_of(&tale, &[3, 11]);
+    check(&store, &tale, (0, &[Cut::Base]), "before");
+    fold(&store, tale.ends[7], &cuts).unwrap();
+    check(&store, &tale, (tale.ends[7], &cuts), "folded");
     sweep(&store).unwrap();
-    check(&store, &story, (story.ends[7], &cuts), "collected");
+    check(&store, &tale, (tale.ends[7], &cuts), "collected");
     // A takeover goes on with the chain of claims.
     drop(Connection::open(&repository));
     drop(Connection::open(&repository));
-    check(&store, &story, (story.ends[7], &cuts), "taken over");
-    fold(&store, story.ends[11], &cuts).unwrap();
+    check(&store, &tale, (tale.ends[7], &cuts), "taken over");
+    fold(&store, tale.ends[11], &cuts).unwrap();
     sweep(&store).unwrap();
-    check(&store, &story, (story.ends[11], &cuts), "folded again");
+    check(&store, &tale, (tale.ends[11], &cuts), "folded again");
 }
 
 #[test]
 fn of_two_servers_that_fold_one_session_one_does() {
     let store = FaultyStore::default();
-    let story = Story::new(2, 12);
-    stored(&store, &story, 100);
-    let boundary = story.ends[8];
+    let tale = Story::new(2, 12);
+    stored(&store, &tale, 100);
+    let boundary = tale.ends[8];
     // Another server tries while this one writes.
     let other = store.clone();
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -262,9 +262,9 @@ fn of_two_servers_that_fold_one_session_one_does() {
     assert!(fold(&store, boundary, &[]).unwrap().is_new);
     let refused = receiver.recv().unwrap().unwrap_err();
     assert!(refused.contains("being folded by another process"), "{refused}");
-    check(&store, &story, (boundary, &[]), "folded once");
+    check(&store, &tale, (boundary, &[]), "folded once");
     sweep(&store).unwrap();
-    check(&store, &story, (boundary, &[]), "collected");
+    check(&store, &tale, (boundary, &[]), "collected");
 }
 
 #[test]
@@ -272,10 +272,10 @@ fn a_server_that_was_asleep_while_another_took_over_publishes_and_removes_nothin
     for asleep_before in ["compact-", "pages-", "history-00000002"] {
         for takes_over in [true, false] {
             let store = FaultyStore::default();
-            let story = Story::new(3, 12);
-            stored(&store, &story, 100);
-            let (boundary, cuts) = (story.ends[8], cuts_of(&story, &[2, 9]));
-            let (other, others) = (store.clone(), cuts_of(&story, &[4]));
+            let tale = Story::new(3, 12);
+            stored(&store, &tale, 100);
+            let (boundary, cuts) = (tale.ends[8], cuts_of(&tale, &[2, 9]));
+            let (other, others) = (store.clone(), cuts_of(&tale, &[4]));
             store.before(Before::Put, asleep_before, move || {
                 // By the store's clock its lease has lapsed.
                 other.advance(Duration::from_hours(1));
@@ -292,9 +292,9 @@ fn a_server_that_was_asleep_while_another_took_over_publishes_and_removes_nothin
             let refused = folded.unwrap_err();
             assert!(matches!(refused, Error::OtherFolds(_)), "{why}: {refused}");
             if takes_over {
-                check(&store, &story, (boundary, &cuts_of(&story, &[4])), &why);
+                check(&store, &tale, (boundary, &cuts_of(&tale, &[4])), &why);
             } else {
-                check(&store, &story, (0, &[Cut::Base]), &why);
+                check(&store, &tale, (0, &[Cut::Base]), &why);
             }
             // What the one that slept has written goes with the next collection.
             store.advance(Duration::from_hours(1));
@@ -313,12 +313,12 @@ fn a_server_that_was_asleep_while_another_took_over_publishes_and_removes_nothin
 #[test]
 fn a_collection_that_was_asleep_removes_nothing_of_another_servers_fold() {
     let store = FaultyStore::default();
-    let story = Story::new(7, 14);
-    stored(&store, &story, 100);
-    let first = cuts_of(&story, &[2, 9]);
-    fold(&store, story.ends[6], &first).unwrap();
-    let cuts = [cuts_of(&story, &[9]), vec![Cut::Through(Seq::new(story.ends[8]))]].concat();
-    let (other, boundary) = (store.clone(), story.ends[10]);
+    let tale = Story::new(7, 14);
+    stored(&store, &tale, 100);
+    let first = cuts_of(&tale, &[2, 9]);
+    fold(&store, tale.ends[6], &first).unwrap();
+    let cuts = [cuts_of(&tale, &[9]), vec![Cut::Through(Seq::new(tale.ends[8]))]].concat();
+    let (other, boundary) = (store.clone(), tale.ends[10]);
     let again = cuts.clone();
     store.before(Before::Delete, "segment-", move || {
         other.advance(Duration::from_hours(1));
@@ -329,21 +329,21 @@ fn a_collection_that_was_asleep_removes_nothing_of_another_servers_fold() {
         Err(Error::OtherFolds(_)) => {}
         other => panic!("{other:?}"),
     }
-    check(&store, &story, (boundary, &cuts), "folded meanwhile");
+    check(&store, &tale, (boundary, &cuts), "folded meanwhile");
     store.advance(Duration::from_hours(1));
     sweep(&store).unwrap();
-    check(&store, &story, (boundary, &cuts), "collected");
+    check(&store, &tale, (boundary, &cuts), "collected");
 }
 
 #[test]
 fn a_fold_that_fails_at_any_request_leaves_the_old_history_or_the_new_one() {
-    let story = Story::new(8, 10);
-    let (boundary, cuts) = (story.ends[6], cuts_of(&story, &[2, 9]));
+    let tale = Story::new(8, 10);
+    let (boundary, cuts) = (tale.ends[6], cuts_of(&tale, &[2, 9]));
     let mut outcomes = [0, 0];
     for arrives_late in [false, true] {
         for at in 0.. {
             let faulty = FaultyStore::default();
-            stored(&faulty, &story, 100);
+            stored(&faulty, &tale, 100);
             let puts = faulty.puts();
             // All attempts at one object fail, and those at all later ones.
             faulty.next(std::iter::repeat_n(None, at));
@@ -363,13 +363,13 @@ fn a_fold_that_fails_at_any_request_leaves_the_old_history_or_the_new_one() {
             assert!(is_folded || folded.is_err(), "{why}");
             let (from, kept) =
                 if is_folded { (boundary, &cuts[..]) } else { (0, &[Cut::Base][..]) };
-            check(&store, &story, (from, kept), &why);
+            check(&store, &tale, (from, kept), &why);
             sweep(&store).unwrap();
-            check(&store, &story, (from, kept), &format!("{why}, collected"));
+            check(&store, &tale, (from, kept), &format!("{why}, collected"));
             assert_eq!(garbage(&reader(&store)).unwrap(), [], "{why}");
             fold(&store, boundary, &cuts).unwrap();
             sweep(&store).unwrap();
-            check(&store, &story, (boundary, &cuts), &format!("{why}, folded again"));
+            check(&store, &tale, (boundary, &cuts), &format!("{why}, folded again"));
             outcomes[usize::from(is_folded)] += 1;
             if is_past {
                 break;
@@ -382,44 +382,44 @@ fn a_fold_that_fails_at_any_request_leaves_the_old_history_or_the_new_one() {
 #[test]
 fn a_fold_whose_answers_are_all_lost_once_is_the_same_fold() {
     let store = FaultyStore::default();
-    let story = Story::new(8, 10);
-    stored(&store, &story, 100);
-    let (boundary, cuts) = (story.ends[6], cuts_of(&story, &[2, 9]));
+    let tale = Story::new(8, 10);
+    stored(&store, &tale, 100);
+    let (boundary, cuts) = (tale.ends[6], cuts_of(&tale, &[2, 9]));
     store.always(Fault::AnswerLost);
     assert!(fold(&store, boundary, &cuts).unwrap().is_new);
-    check(&store, &story, (boundary, &cuts), "folded");
+    check(&store, &tale, (boundary, &cuts), "folded");
     sweep(&store).unwrap();
-    check(&store, &story, (boundary, &cuts), "collected");
+    check(&store, &tale, (boundary, &cuts), "collected");
 }
 
 #[test]
 fn a_collection_that_fails_at_any_removal_is_finished_by_the_next_one() {
-    let story = Story::new(11, 10);
-    let (boundary, cuts) = (story.ends[6], cuts_of(&story, &[2, 9]));
+    let tale = Story::new(11, 10);
+    let (boundary, cuts) = (tale.ends[6], cuts_of(&tale, &[2, 9]));
     for failing in ["map-", "pages-", "compact-", "segment-", "segment-00000003", "history-"] {
         let store = FaultyStore::default();
-        stored(&store, &story, 3);
-        fold(&store, story.ends[3], &cuts).unwrap();
+        stored(&store, &tale, 3);
+        fold(&store, tale.ends[3], &cuts).unwrap();
         keep(&reader(&store), 1, &StopFlag::default()).unwrap();
         fold(&store, boundary, &cuts).unwrap();
         store.fail_removals(Some(failing));
         let failed = sweep(&store);
-        check(&store, &story, (boundary, &cuts), failing);
+        check(&store, &tale, (boundary, &cuts), failing);
         store.fail_removals(None);
         store.advance(Duration::from_hours(1));
         let removed = sweep(&store).unwrap();
         assert!(failed.is_ok() || removed.bytes > 0, "{failing}");
         assert_eq!(garbage(&reader(&store)).unwrap(), [], "{failing}");
-        check(&store, &story, (boundary, &cuts), failing);
+        check(&store, &tale, (boundary, &cuts), failing);
     }
 }
 
 #[test]
 fn what_may_not_be_removed_is_counted_and_goes_when_it_may() {
     let store = FaultyStore::default();
-    let story = Story::new(12, 12);
-    stored(&store, &story, 3);
-    let (boundary, cuts) = (story.ends[8], cuts_of(&story, &[2]));
+    let tale = Story::new(12, 12);
+    stored(&store, &tale, 3);
+    let (boundary, cuts) = (tale.ends[8], cuts_of(&tale, &[2]));
     // A role without the right to remove anything: leases and fences stay too.
     store.keep(&[""]);
     fold(&store, boundary, &cuts).unwrap();
@@ -430,7 +430,7 @@ fn what_may_not_be_removed_is_counted_and_goes_when_it_may() {
         assert_eq!(swept.removed, []);
         assert!(swept.refused > 0 && swept.refused_bytes > 0, "{swept:?}");
         assert!(swept.why_refused.unwrap().contains("AccessDenied"));
-        check(&store, &story, (boundary, &cuts), "nothing may be removed");
+        check(&store, &tale, (boundary, &cuts), "nothing may be removed");
     }
     assert!(names(&store).len() >= all);
     // A lock on some of them.
@@ -441,12 +441,12 @@ fn what_may_not_be_removed_is_counted_and_goes_when_it_may() {
     let swept = sweep(&store).unwrap();
     assert_eq!(swept.refused, 1, "{swept:?}");
     assert!(!swept.removed.is_empty());
-    check(&store, &story, (boundary, &cuts), "one is locked");
+    check(&store, &tale, (boundary, &cuts), "one is locked");
     store.keep(&[]);
     store.advance(Duration::from_hours(1));
     assert_eq!(sweep(&store).unwrap().refused, 0);
     assert_eq!(garbage(&reader(&store)).unwrap(), []);
-    check(&store, &story, (boundary, &cuts), "none is locked");
+    check(&store, &tale, (boundary, &cuts), "none is locked");
 }
 
 #[test]
@@ -454,9 +454,9 @@ fn garbage_stays_for_the_grace_after_the_history_was_published() {
     let minutes = Duration::from_mins;
     let terms = Terms { grace: minutes(2), ..Terms::default() };
     let store = FaultyStore::default().with_terms(terms);
-    let story = Story::new(13, 10);
-    stored(&store, &story, 100);
-    fold(&store, story.ends[6], &[]).unwrap();
+    let tale = Story::new(13, 10);
+    stored(&store, &tale, 100);
+    fold(&store, tale.ends[6], &[]).unwrap();
     let stop = StopFlag::default();
     stop.set();
     // It would wait.
@@ -464,20 +464,20 @@ fn garbage_stays_for_the_grace_after_the_history_was_published() {
     assert!(matches!(refused, Error::Stopped), "{refused}");
     store.advance(minutes(3));
     assert!(sweep(&store).unwrap().bytes > 0);
-    check(&store, &story, (story.ends[6], &[]), "collected");
+    check(&store, &tale, (tale.ends[6], &[]), "collected");
 }
 
 #[test]
 fn numbers_of_folds_never_come_back() {
     let store = FaultyStore::default();
-    let story = Story::new(14, 12);
-    stored(&store, &story, 100);
+    let tale = Story::new(14, 12);
+    stored(&store, &tale, 100);
     let mut seen: Vec<u64> = Vec::new();
     let all = |store: &FaultyStore| -> Vec<u64> {
         let names = names(store);
         names.iter().filter_map(|name| HistoryNumber::from_file_name(name)).map(|it| it.0).collect()
     };
-    for boundary in [story.ends[4], story.ends[6], story.ends[8]] {
+    for boundary in [tale.ends[4], tale.ends[6], tale.ends[8]] {
         fold(&store, boundary, &[]).unwrap();
         sweep(&store).unwrap();
         let now = all(&store);
@@ -501,8 +501,8 @@ mod sabotages {
     #[test]
     fn without_the_fence_a_sleeping_fold_publishes_what_is_gone() {
         let store = FaultyStore::default();
-        let story = Story::new(3, 12);
-        stored(&store, &story, 100);
+        let tale = Story::new(3, 12);
+        stored(&store, &tale, 100);
         let other = store.clone();
         store.before(Before::Put, "history-00000002", move || {
             other.advance(Duration::from_hours(1));
@@ -511,7 +511,7 @@ mod sabotages {
             let path = std::path::PathBuf::from(fence.unwrap());
             snapless_server::storage::Storage::remove(&other.storage(), &path).unwrap();
         });
-        fold(&store, story.ends[8], &cuts_of(&story, &[2, 9])).unwrap();
+        fold(&store, tale.ends[8], &cuts_of(&tale, &[2, 9])).unwrap();
         let report = verify(&open(&store), &StopFlag::default(), |_| {}).unwrap();
         assert!(report.damage.iter().any(|it| format!("{it:?}").contains("pages-00000002")));
     }
@@ -520,14 +520,14 @@ mod sabotages {
     fn without_a_look_at_the_leases_what_is_read_goes() {
         for looks in [true, false] {
             let store = FaultyStore::default();
-            let story = Story::new(3, 12);
-            stored(&store, &story, 100);
+            let tale = Story::new(3, 12);
+            stored(&store, &tale, 100);
             let repository = open(&store).pinned_for("mount");
             let source = Source { volume: VOLUME, session: Some(SESSION), at: At::T0 };
             let stop = StopFlag::default();
             let point = Found::find(&repository, &source, &stop).unwrap().open(&stop, |_| {});
             let point = point.unwrap();
-            fold(&store, story.ends[8], &[]).unwrap();
+            fold(&store, tale.ends[8], &[]).unwrap();
             let pins = Pins::of(&store.store(), &header(LENGTH));
             let is_pinned = || if looks { pins.any_held() } else { Ok(false) };
             collect(&reader(&store), is_pinned, &stop).unwrap();

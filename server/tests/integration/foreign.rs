@@ -76,6 +76,7 @@ fn bookmark() -> Bookmark {
         created: FileTime::new(1),
         time: FileTime::new(common::T0),
         cut: Cut::Base,
+        keep: None,
     }
 }
 

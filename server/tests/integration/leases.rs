@@ -55,7 +55,7 @@ fn a_lease_lapses_by_the_stores_clock_when_its_owner_is_gone() {
     let store = FaultyStore::default();
     drop(store.repository());
     let term = Terms::default().term;
-    for life in [Duration::ZERO, term - Duration::from_secs(5)] {
+    for life in [Duration::ZERO, term.checked_sub(Duration::from_secs(5)).unwrap()] {
         // Its process was killed: nothing renews it, and nothing gives it back.
         std::mem::forget(pins(&store).hold("restore"));
         store.advance(life);
@@ -127,7 +127,7 @@ fn a_holder_that_slept_longer_than_the_term_notices_whatever_its_own_clock_shows
     let (storage, path) = (store.storage(), std::path::Path::new(PINS).join("a"));
     let term = Terms::default().term;
     let mut chain = Chain::begin(&storage, &path).unwrap();
-    store.advance(term - Duration::from_secs(5));
+    store.advance(term.checked_sub(Duration::from_secs(5)).unwrap());
     assert!(chain.renew(&storage, term).unwrap());
     // It sleeps; another one sees that it has lapsed.
     store.advance(term + Duration::from_secs(1));
@@ -171,7 +171,7 @@ fn a_lease_that_is_renewed_while_another_one_looks_is_seen() {
     let (storage, path) = (store.storage(), std::path::Path::new(PINS).join("a"));
     let term = Terms::default().term;
     let mut chain = Chain::begin(&storage, &path).unwrap();
-    store.advance(term - Duration::from_secs(1));
+    store.advance(term.checked_sub(Duration::from_secs(1)).unwrap());
     let (renewing, ahead) = (store.storage(), store.clone());
     // Between its first list and the object that tells the time.
     store.before(Before::Put, "clock-", move || {

@@ -1,5 +1,5 @@
-//! Retention among objects: what a policy keeps, removes and must not remove, with readers and other
-//! servers beside.
+//! Retention among objects: what a policy keeps, removes and must not remove, with readers and
+//! other servers beside.
 
 use std::time::{Duration, Instant};
 

@@ -101,6 +101,20 @@ impl S3Server {
         self.objects.0.lock().unwrap().objects.keys().cloned().collect()
     }
 
+    /// Changes the content of the one object whose name ends like this.
+    pub fn change(&self, ending: &str, change: impl FnOnce(&[u8]) -> Vec<u8>) {
+        let mut stored = self.objects.0.lock().unwrap();
+        let mut found = stored.objects.iter_mut().filter(|(name, _)| name.ends_with(ending));
+        let (content, _) = found.next().unwrap().1;
+        assert!(found.next().is_none(), "several objects end with {ending}");
+        *content = change(content).into();
+    }
+
+    /// The server's clock goes on.
+    pub fn advance(&self, time: Duration) {
+        self.objects.0.lock().unwrap().clock.0 += time;
+    }
+
     /// From now on objects are removed or not.
     pub fn refuse_removals(&self, refuses: bool) {
         self.objects.0.lock().unwrap().refuses_removals = refuses;

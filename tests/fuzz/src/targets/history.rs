@@ -1,5 +1,5 @@
-//! The history of a folded session, a fence in its place, and the root of a retained point. The first byte of an input is
-//! the history's number, or 0 for a root.
+//! The history of a folded session, a fence in its place, and the root of a retained point. The
+//! first byte of an input is the history's number, or 0 for a root.
 
 use snapless_server::format::fence::FoldFence;
 use snapless_server::format::history::{History, HistoryNumber};

@@ -135,6 +135,7 @@ impl Sound {
             created,
             time: header.created,
             cut: Cut::Base,
+            keep: None,
         };
         files.insert(name.file(header.volume), bookmark.to_bytes().to_vec());
         let origin = Origin { created, place: "here".to_owned() };
