@@ -1,31 +1,39 @@
-//! The server's disk: a [`Storage`] in memory that loses power and refuses calls.
+//! The server's disk: a [`Storage`] in memory that loses power and refuses calls. The same machine
+//! may be a bucket of an object store (`bucket`).
 //!
 //! A crash leaves what the trait's documentation promises and not more ([`Disk`]). The power may
 //! also fail in the middle of any operation, a sync of a file may fail, and any one call may be
 //! refused ([`Fault`]). What is on the disk before each change can be recorded, so that one run
 //! gives all the crashes that can come in it.
 
+mod bucket;
 mod disk;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use snapless_server::storage::{Lock, OpenMode, Storage, StorageFile};
 
 use crate::rng::Rng;
 
-use disk::{Change, Node};
+use disk::{Change, Node, Request};
 pub use disk::{Disk, Survivors};
 
 /// The disk in its machine. Clones share everything.
 #[derive(Clone)]
 pub struct SimStorage(Arc<Mutex<Machine>>);
 
-#[derive(Debug)]
+/// After so many seconds a lease has lapsed.
+const LAPSE_S: u64 = 1_000;
+
+/// What another server does between two calls of this one.
+pub type Interlude = Box<dyn FnOnce() + Send>;
+
 struct Machine {
     rng: Rng,
     disk: Disk,
@@ -33,8 +41,14 @@ struct Machine {
     locks: BTreeSet<usize>,
     /// Calls so far.
     calls: u64,
-    /// The call that is refused, and how.
-    fault: Option<(u64, Fault)>,
+    /// What the clock of a bucket shows, in seconds: each request takes one.
+    clock: u64,
+    /// What fails.
+    fault: Option<Failing>,
+    /// Requests that their senders have given up, and that have not arrived.
+    late: Vec<Request>,
+    /// What happens before the call of this number.
+    interlude: Option<(u64, Interlude)>,
     /// What the call was that was refused last.
     refused: Option<Call>,
     /// The disk before each change.
@@ -60,6 +74,15 @@ pub struct Lies {
     pub cut: bool,
 }
 
+/// The calls that fail, and how.
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    call: u64,
+    /// All calls after it fail too.
+    lasts: bool,
+    fault: Fault,
+}
+
 /// How a call is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -70,6 +93,12 @@ pub enum Fault {
     /// A failed sync drops what was changed; it stays visible, and the next sync succeeds. Of any
     /// other call nothing is done.
     Dropped,
+    /// The creation of an object is refused as if there were one (409, 412); nothing is done.
+    Conflict,
+    /// A request is carried out, and its answer is lost.
+    Lost,
+    /// A request has no answer, and is carried out later.
+    Late,
 }
 
 /// What a call is, as far as faults tell calls apart.
@@ -79,6 +108,12 @@ pub enum Call {
     Write,
     /// Syncs a file.
     Sync,
+    /// Creates an object.
+    Create,
+    /// Replaces an object.
+    Replace,
+    /// Removes an object.
+    Delete,
     /// Anything else: each fault does the same to it.
     Other,
 }
@@ -90,15 +125,6 @@ impl fmt::Debug for SimStorage {
     }
 }
 
-/// The disk, what survives of it, and the locks.
-impl Hash for SimStorage {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let machine = self.machine();
-        machine.disk.hash(state);
-        machine.locks.hash(state);
-    }
-}
-
 impl SimStorage {
     /// An empty disk.
     pub fn new(rng: Rng, lies: Lies) -> Self {
@@ -107,12 +133,17 @@ impl SimStorage {
 
     /// This disk in another machine.
     pub fn with(disk: Disk, rng: Rng, lies: Lies) -> Self {
+        // Who died has left leases behind, which lapse.
+        let clock = disk.newest() + LAPSE_S;
         Self(Arc::new(Mutex::new(Machine {
             rng,
+            clock,
             disk,
             locks: BTreeSet::new(),
             calls: 0,
             fault: None,
+            late: Vec::new(),
+            interlude: None,
             refused: None,
             recorded: None,
             fails_after: None,
@@ -133,14 +164,25 @@ impl SimStorage {
         let next = Self::with(disk, rng, lies);
         let mut successor = next.machine();
         (successor.calls, successor.fault, successor.recorded) = (calls, fault, recorded);
-        successor.refused = refused;
+        (successor.refused, successor.late) = (refused, machine.late.clone());
         drop(successor);
         next
+    }
+
+    /// So much time passes that leases lapse which no process renews.
+    pub fn lapse(&self) {
+        self.machine().clock += LAPSE_S;
     }
 
     /// What is on the disk.
     pub fn disk(&self) -> Disk {
         self.machine().disk.clone()
+    }
+
+    /// What tells two machines of equal disks apart: the locks, and requests under way.
+    pub fn unlike_disk(&self) -> impl Hash + use<> {
+        let machine = self.machine();
+        (machine.locks.clone(), machine.late.clone())
     }
 
     /// Records the disk before each change from now on.
@@ -160,7 +202,22 @@ impl SimStorage {
 
     /// Has the call of this number refused; the first one is 1.
     pub fn refuse(&self, call: u64, fault: Fault) {
-        self.machine().fault = Some((call, fault));
+        self.machine().fault = Some(Failing { call, lasts: false, fault });
+    }
+
+    /// Has all calls refused from this number on.
+    pub fn refuse_from(&self, call: u64, fault: Fault) {
+        self.machine().fault = Some(Failing { call, lasts: true, fault });
+    }
+
+    /// Lets something happen before the call of this number: to the caller its call is slow.
+    pub fn before(&self, call: u64, interlude: Interlude) {
+        self.machine().interlude = Some((call, interlude));
+    }
+
+    /// Nothing happens any more before a call that has not come; true if it has come.
+    pub fn has_come(&self) -> bool {
+        self.machine().interlude.take().is_none()
     }
 
     /// What the call was that was refused last; `None` if none was.
@@ -217,8 +274,17 @@ impl SimStorage {
             return Err(no_power());
         }
         machine.calls += 1;
+        machine.clock += 1;
         let calls = machine.calls;
-        let fault = machine.fault.filter(|(call, _)| *call == calls).map(|(_, fault)| fault);
+        if let Some((_, interlude)) = machine.interlude.take_if(|(call, _)| *call == calls) {
+            drop(machine);
+            // On a thread of its own, whatever the one of the call has locked for itself.
+            let ended = thread::spawn(interlude).join();
+            ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            machine = self.machine();
+        }
+        let fails = |it: &Failing| it.call == calls || it.lasts && it.call < calls;
+        let fault = machine.fault.filter(fails).map(|it| it.fault);
         machine.failed |= fault.is_some();
         machine.refused = fault.map(|_| Call::Other).or(machine.refused);
         Ok((machine, fault))
@@ -269,7 +335,10 @@ impl Fault {
     fn error(self) -> io::Error {
         match self {
             Self::Full => ErrorKind::StorageFull.into(),
-            Self::Refused | Self::Dropped => io::Error::other("the server's disk refuses a call"),
+            Self::Refused | Self::Dropped | Self::Conflict => {
+                io::Error::other("the server's disk refuses a call")
+            }
+            Self::Lost | Self::Late => io::Error::other("there is no answer"),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The simulator of the store: the server's real code that stores, indexes, verifies and restores,
-//! over a disk in memory that crashes, refuses calls and is damaged.
+//! over a disk in memory that crashes, refuses calls and is damaged, or over a bucket of objects.
 //!
 //! [`exhaust`] plays every short sequence of operations with every crash and every refused call in
 //! its last one; [`play`] plays a long sequence by a seed. A [`StoreFailure`] has the steps, and
@@ -7,17 +7,21 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `alike` | what tells worlds apart |
 //! | `model` | the oracle: what was sent and acknowledged, and what the volume held |
 //! | `site` | the repository, which may be compressed or encrypted |
 //! | `world` | the server's processes, and what may happen |
 //! | `broken` | a fold that breaks its rules |
+//! | `careless` | a server that is careless with its objects |
 //! | `check` | what must hold of a sound store |
 //! | `damage` | what must hold of a damaged one |
 //! | `histories` | every short sequence |
 //! | `seeded` | long sequences by seed |
 
+mod alike;
 mod batch;
 mod broken;
+mod careless;
 mod check;
 mod damage;
 mod histories;
@@ -34,6 +38,9 @@ use clap::ValueEnum;
 pub use batch::StoreBatch;
 pub use histories::exhaust;
 pub use seeded::play;
+pub use site::Medium;
+
+use site::Keeping;
 
 /// A store, or a server, that breaks a rule: the simulator must find it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -52,6 +59,16 @@ pub enum StoreSabotage {
     EarlyCollection,
     /// A fold leaves the younger maps with the places of before
     ForgottenMap,
+    /// An object that is there already is taken for one's own, whoever created it
+    AnyWinner,
+    /// A takeover creates no segment
+    NoFence,
+    /// Segments are stored whatever is there
+    Overwrite,
+    /// A collection does not look for leases
+    IgnoredLeases,
+    /// A segment whose creation had no answer is taken for created
+    TrustedLoss,
 }
 
 /// How many things were played and checked.
@@ -63,6 +80,8 @@ pub struct Tally {
     pub crashes: u64,
     /// Calls that were refused.
     pub faults: u64,
+    /// Operations during which another server took over.
+    pub takeovers: u64,
     /// Disks that were damaged.
     pub damages: u64,
     /// Points that were restored and compared.
@@ -74,6 +93,7 @@ impl AddAssign for Tally {
         self.sequences += other.sequences;
         self.crashes += other.crashes;
         self.faults += other.faults;
+        self.takeovers += other.takeovers;
         self.damages += other.damages;
         self.points += other.points;
     }
@@ -81,11 +101,11 @@ impl AddAssign for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sequences, crashes, faults, damages, points } = self;
+        let Self { sequences, crashes, faults, takeovers, damages, points } = self;
         write!(
             f,
-            "{sequences} sequences, {crashes} crashes, {faults} refused calls, {damages} damaged \
-             files, {points} points restored"
+            "{sequences} sequences, {crashes} crashes, {faults} refused calls, {takeovers} \
+             takeovers, {damages} damaged files, {points} points restored"
         )
     }
 }
@@ -114,10 +134,9 @@ impl fmt::Display for StoreFailure {
 impl std::error::Error for StoreFailure {}
 
 /// The options that play something of the store again.
-fn replay(options: &str, sabotage: Option<StoreSabotage>) -> String {
+fn replay(keeping: &Keeping, options: &str, sabotage: Option<StoreSabotage>) -> String {
+    let objects = if keeping.is_in_objects() { " --objects" } else { "" };
     let sabotage = sabotage.and_then(|sabotage| sabotage.to_possible_value());
-    match sabotage {
-        None => format!("--store {options}"),
-        Some(sabotage) => format!("--store {options} --store-sabotage {}", sabotage.get_name()),
-    }
+    let sabotage = sabotage.map(|it| format!(" --store-sabotage {}", it.get_name()));
+    format!("--store{objects} {options}{}", sabotage.unwrap_or_default())
 }

@@ -55,6 +55,8 @@ struct FileData {
     content: Arc<Vec<u8>>,
     durable: Arc<Vec<u8>>,
     changes: Vec<Change>,
+    /// When it was stored as an object, in seconds by the bucket's clock.
+    stored_at: u64,
 }
 
 /// A change of a file that was not synced.
@@ -62,6 +64,31 @@ struct FileData {
 pub(super) enum Change {
     Write { offset: usize, bytes: Vec<u8> },
     SetLen(usize),
+}
+
+/// A request that changes the objects of a bucket.
+#[derive(Clone, Debug, Hash)]
+pub(super) enum Request {
+    /// Stores an object unless there is one.
+    Create(PathBuf, Vec<u8>),
+    /// Stores an object.
+    Replace(PathBuf, Vec<u8>),
+    /// Removes an object.
+    Delete(PathBuf),
+}
+
+impl Request {
+    /// Makes the change at this time; false for a creation of what is there.
+    pub(super) fn arrive(self, disk: &mut Disk, now: u64) -> bool {
+        match self {
+            Self::Create(path, _) if disk.has(&path) => return false,
+            Self::Create(path, content) | Self::Replace(path, content) => {
+                disk.put(&path, content, now);
+            }
+            Self::Delete(path) => disk.lose(&path),
+        }
+        true
+    }
 }
 
 impl Disk {
@@ -105,6 +132,14 @@ impl Disk {
         self.names.iter().filter(is_file).map(|(path, _)| path.clone()).collect()
     }
 
+    /// Every file and its content, in order of its name.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        self.names.iter().filter_map(|(path, node)| match *node {
+            Node::Directory => None,
+            Node::File(index) => Some((path.as_path(), self.content(index))),
+        })
+    }
+
     /// The content of a file; none of one that is not there.
     pub fn read(&self, path: &Path) -> &[u8] {
         self.file(path).map_or(&[], |index| self.content(index))
@@ -115,8 +150,37 @@ impl Disk {
         if let Ok(index) = self.file(path) {
             let content = Arc::new(content);
             let file = &mut self.files[index];
-            *file = FileData { durable: Arc::clone(&content), content, changes: Vec::new() };
+            let durable = Arc::clone(&content);
+            *file = FileData { durable, content, changes: Vec::new(), stored_at: file.stored_at };
         }
+    }
+
+    /// Puts a file there or in the place of another, durably, with the directories above it.
+    pub(super) fn put(&mut self, path: &Path, content: Vec<u8>, stored_at: u64) {
+        for dir in path.ancestors().skip(1).filter(|dir| *dir != Path::new("")) {
+            self.durable_names.insert(dir.to_owned(), Node::Directory);
+            self.names.insert(dir.to_owned(), Node::Directory);
+        }
+        if self.file(path).is_err() {
+            let node = Node::File(self.files.len());
+            self.files.push(FileData::default());
+            self.durable_names.insert(path.to_owned(), node);
+            self.names.insert(path.to_owned(), node);
+        }
+        self.damage(path, content);
+        if let Ok(index) = self.file(path) {
+            self.files[index].stored_at = stored_at;
+        }
+    }
+
+    /// When an object was stored.
+    pub(super) fn stored_at(&self, path: &Path) -> u64 {
+        self.file(path).map_or(0, |index| self.files[index].stored_at)
+    }
+
+    /// When the newest object was stored.
+    pub(super) fn newest(&self) -> u64 {
+        self.files.iter().map(|file| file.stored_at).max().unwrap_or(0)
     }
 
     /// Removes a file, durably.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{StoreFailure, StoreSabotage, Tally, exhaust, play};
+use super::{Medium, StoreFailure, StoreSabotage, Tally, exhaust, play};
 use crate::batch::Batch;
 
 /// Sequences of operations of the store.
@@ -11,6 +11,9 @@ pub struct StoreBatch {
     /// Play the store alone, from --seed on, --seeds of them
     #[arg(long)]
     store: bool,
+    /// Play it over a bucket of objects instead of a disk
+    #[arg(long, requires = "store")]
+    objects: bool,
     /// Play every sequence of the store of at most so many operations instead of seeds
     #[arg(long, requires = "store", value_name = "OPERATIONS")]
     depth: Option<usize>,
@@ -30,12 +33,13 @@ impl StoreBatch {
     /// # Errors
     /// The first sequence that ends with something wrong.
     pub fn play(&self, batch: &Batch) -> Result<Tally, Box<StoreFailure>> {
+        let medium = if self.objects { Medium::Objects } else { Medium::Files };
         if let Some(depth) = self.depth {
-            return exhaust(depth, depth, self.store_sabotage);
+            return exhaust(medium, depth, depth, self.store_sabotage);
         }
         let mut total = Tally::default();
         for seed in batch.all_seeds() {
-            total += play(seed, batch.steps(), self.store_sabotage)?;
+            total += play(medium, seed, batch.steps(), self.store_sabotage)?;
         }
         Ok(total)
     }

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use snapless_server::error::Error;
 use snapless_server::fold::{FOLD_LOCK, garbage};
 use snapless_server::format::acknowledged::{ACKNOWLEDGED_FILE, SLOT_LEN};
+use snapless_server::format::claim::Claim;
 use snapless_server::format::history::HistoryNumber;
 use snapless_server::format::map::MapNumber;
+use snapless_server::format::pin::PINS_DIR;
 use snapless_server::format::repository::{LOCK_FILE, REPOSITORY_FILE};
 use snapless_server::format::sealing::{COPY_STRIDE, SEALING_LEN};
-use snapless_server::format::segment::SegmentNumber;
+use snapless_server::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
 use snapless_server::format::session::SESSION_FILE;
-use snapless_server::format::sessions::{ENTRY_LEN, SESSIONS_FILE};
+use snapless_server::format::sessions::{ENTRY_LEN, SESSIONS_DIR, SESSIONS_FILE};
 use snapless_server::format::slots::SLOT_STRIDE;
 use snapless_server::format::state::STATE_FILE;
 use snapless_server::format::watermark::WATERMARK_FILE;
@@ -64,6 +66,9 @@ enum Role {
     History,
     /// What nothing refers to.
     Garbage,
+    /// The newest segment of a bucket, which tells the acknowledged end. One that is gone is not
+    /// missed: the end is then that of the one before.
+    Newest,
     /// The acknowledged end.
     End,
     /// What the stream says as well.
@@ -78,16 +83,18 @@ impl fmt::Display for Damaged {
     }
 }
 
-/// Every file of a disk, damaged in every way; `earlier` are disks from before.
-pub fn each(disk: &Disk, earlier: &[Disk]) -> Vec<Damaged> {
+/// Every file of a disk that is asked for, damaged in every way; `earlier` are disks from before.
+pub fn each(disk: &Disk, earlier: &[Disk], is_asked: impl Fn(&Path) -> bool) -> Vec<Damaged> {
     let mut found = Vec::new();
     let paths = files(disk);
-    for (path, other) in paths.iter().zip(paths.iter().cycle().skip(1)) {
+    let asked = paths.iter().zip(paths.iter().cycle().skip(1));
+    for (path, other) in asked.filter(|(path, _)| is_asked(path)) {
         let len = disk.read(path).len();
         for byte in [0, 9, 17, 40, len / 3, len / 2, len - len / 5, len.saturating_sub(1)] {
             found.extend(flip(disk, path, byte));
         }
-        found.extend(misdirect(disk, path, other, len / 2));
+        found.extend(misdirect(disk, path, other, len / 2, MISDIRECTED));
+        found.extend(misdirect(disk, path, other, 0, usize::MAX));
         let older = |earlier: &&Disk| {
             let before = earlier.read(path);
             !before.is_empty() && before != disk.read(path)
@@ -112,7 +119,8 @@ pub fn any(disk: &Disk, rng: &mut Rng) -> Option<Damaged> {
     let byte = rng.index(disk.read(path).len().max(1));
     match rng.below(8) {
         0 => Some(Damaged { path: path.clone(), kind: Kind::Gone, content: None }),
-        1..3 => misdirect(disk, path, other, byte),
+        1 => misdirect(disk, path, other, 0, usize::MAX),
+        2 => misdirect(disk, path, other, byte, MISDIRECTED),
         _ => flip(disk, path, byte),
     }
 }
@@ -120,6 +128,8 @@ pub fn any(disk: &Disk, rng: &mut Rng) -> Option<Damaged> {
 fn files(disk: &Disk) -> Vec<PathBuf> {
     let is_used = |path: &PathBuf| {
         let is_lock = path == Path::new(LOCK_FILE) || path.ends_with(FOLD_LOCK);
+        // Of a lease the name counts.
+        let is_lock = is_lock || path.starts_with(PINS_DIR);
         !is_lock && path.extension().is_none_or(|extension| extension != "new")
     };
     disk.paths().into_iter().filter(is_used).collect()
@@ -131,11 +141,21 @@ fn flip(disk: &Disk, path: &Path, byte: usize) -> Option<Damaged> {
     Some(Damaged { path: path.to_owned(), kind: Kind::Flip(byte), content: Some(content) })
 }
 
-fn misdirect(disk: &Disk, path: &Path, other: &Path, byte: usize) -> Option<Damaged> {
+/// What belongs into another file is written into this one, or instead of it.
+fn misdirect(disk: &Disk, path: &Path, other: &Path, byte: usize, most: usize) -> Option<Damaged> {
+    let map = |path: &Path| MapNumber::parse(path.file_name()?.to_str()?).map(|it| it.0);
+    if map(path).is_some() && map(path) == map(other) {
+        // The same map, before a fold: that is an older version of it.
+        return None;
+    }
     let (mut content, foreign) = (disk.read(path).to_vec(), disk.read(other));
-    let len = MISDIRECTED.min(foreign.len()).min(content.len().checked_sub(byte)?);
-    content[byte..byte + len].copy_from_slice(&foreign[..len]);
-    let is_damaged = content != disk.read(path);
+    if most == usize::MAX {
+        content = foreign.to_vec();
+    } else {
+        let len = most.min(foreign.len()).min(content.len().checked_sub(byte)?);
+        content[byte..byte + len].copy_from_slice(&foreign[..len]);
+    }
+    let is_damaged = content != disk.read(path) && !content.is_empty();
     let kind = Kind::Foreign(byte);
     is_damaged.then(|| Damaged { path: path.to_owned(), kind, content: Some(content) })
 }
@@ -152,14 +172,14 @@ pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> 
         Some(content) => broken.damage(&damaged.path, content.clone()),
         None => broken.lose(&damaged.path),
     }
-    let mut world = World::on(broken, models.to_vec(), of.current(), of.keeping().clone(), None);
+    let mut world = World::on(broken, models.clone(), of.current(), of.keeping().clone(), None);
     let site = world.site();
     let is_of_repository = damaged.path == Path::new(REPOSITORY_FILE);
     let repository = match site.open() {
         // One of the two copies of the header is sound.
         Ok(repository) if is_of_repository && site.is_sealed() => {
             role = Role::Derived;
-            named(&repository, damaged, role, disk, models)?;
+            named(&repository, damaged, role, disk, &models)?;
             repository
         }
         Ok(_) if is_of_repository && damaged.kind != Kind::Older => {
@@ -175,12 +195,14 @@ pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> 
         Err(error) => return Err(format!("the repository cannot be opened: {error}")),
     };
     if !is_of_repository {
-        named(&repository, damaged, role, disk, models)?;
+        named(&repository, damaged, role, disk, &models)?;
     }
     let mut points = 0;
-    for model in models {
+    for model in &models {
         points += restores(&repository, model, damaged, role)?;
-        salvages(&repository, model, damaged)?;
+        if !is_earlier_end(damaged, role) || role == Role::End {
+            salvages(&repository, model, damaged, role)?;
+        }
     }
     if is_of_repository {
         return Ok(points);
@@ -191,7 +213,7 @@ pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> 
         Role::Derived | Role::Unsynced | Role::Garbage => true,
         // The epoch whose end was in the slot is in the stream.
         Role::End => matches!(damaged.kind, Kind::Flip(_)),
-        Role::Needed | Role::History => false,
+        Role::Needed | Role::History | Role::Newest => false,
     };
     match opened {
         Err(error) if must_open => Err(format!("the server does not go on: {error}")),
@@ -203,10 +225,10 @@ pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> 
             match went_on {
                 Err(error) if must_open => return Err(error),
                 // The epoch may be there all the same.
-                Err(_) => learn_ends(&repository, world.models_mut()),
+                Err(_) => learn_ends(&repository, &mut world),
                 Ok(()) => {}
             }
-            for model in world.models() {
+            for model in &world.models() {
                 points += restores(&repository, model, damaged, role)?;
             }
             Ok(points)
@@ -216,13 +238,15 @@ pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> 
 
 /// The drivers learn what the server has. An end that is earlier than what was acknowledged tells
 /// them nothing.
-fn learn_ends(repository: &Repository, models: &mut [Model]) {
-    for model in models {
+fn learn_ends(repository: &Repository, world: &mut World) {
+    let mut models = world.models();
+    for model in &mut models {
         if let Ok(reader) = SessionReader::open(repository.store(), *model.header()) {
             let end = reader.acknowledged();
             _ = go_back(model, end.epoch.get(), end.seq.get());
         }
     }
+    world.set_models(models);
 }
 
 fn role(disk: &Disk, of: &World, path: &Path) -> Role {
@@ -246,6 +270,19 @@ fn role(disk: &Disk, of: &World, path: &Path) -> Role {
             return if is_boundary { Role::Needed } else { Role::Derived };
         }
     }
+    if of.keeping().is_in_objects() && HistoryNumber::from_file_name(name).is_some() {
+        return Role::History;
+    }
+    if of.keeping().is_in_objects()
+        && let Some(number) = SegmentNumber::from_file_name(name)
+    {
+        let is_newest = !disk.has(&path.with_file_name(number.next().file_name()));
+        return match is_newest {
+            true => Role::Newest,
+            false if is_void(disk, path, number) => Role::Garbage,
+            false => Role::Needed,
+        };
+    }
     if let Some(number) = SegmentNumber::from_index_name(name) {
         // A server may be writing that of the last segment.
         let next = path.with_file_name(number.next().file_name());
@@ -254,10 +291,24 @@ fn role(disk: &Disk, of: &World, path: &Path) -> Role {
     let is_derived = [STATE_FILE, SESSIONS_FILE].contains(&name);
     match name {
         ACKNOWLEDGED_FILE => Role::End,
+        // Its name says it all.
+        _ if path.starts_with(SESSIONS_DIR) => Role::Derived,
         WATERMARK_FILE => Role::Unsynced,
         _ if is_derived || MapNumber::from_file_name(name).is_some() => Role::Derived,
         _ => Role::Needed,
     }
+}
+
+/// True if a takeover has made the segment void.
+fn is_void(disk: &Disk, path: &Path, number: SegmentNumber) -> bool {
+    let file = |number: SegmentNumber| path.with_file_name(number.file_name());
+    let behind = (number.0..).map(SegmentNumber).skip(1);
+    behind.take_while(|it| disk.has(&file(*it))).any(|it| {
+        let claim = disk.read(&file(it)).get(SEGMENT_HEADER_LEN..);
+        let claim = claim.and_then(|bytes| bytes.first_chunk());
+        let claim = claim.and_then(|claim| Claim::read(claim, it).ok());
+        claim.is_some_and(|claim| claim.void_from.0 > 0 && claim.void_from <= number)
+    })
 }
 
 /// `verify` names the file, if what is damaged in it means anything.
@@ -271,7 +322,11 @@ fn named(
     let report = verify(repository, &StopFlag::default(), |_| ());
     let report = report.map_err(|error| format!("verify fails: {error}"))?;
     let path = repository.store().locate(&damaged.path);
-    let is_named = report.damage.iter().any(|found| found.file.0 == path);
+    // Of what was put in the place of a file of a fold's pages, `verify` may name another of them.
+    let is_of_pages = |path: &Path| path.to_string_lossy().contains("/pages-");
+    let is_foreign = matches!(damaged.kind, Kind::Foreign(_)) && is_of_pages(&path);
+    let names = |found: &Path| found == path || is_foreign && is_of_pages(found);
+    let is_named = report.damage.iter().any(|found| names(&found.file.0));
     let must_be_named = match (damaged.kind, role) {
         (_, Role::Unsynced | Role::Garbage) | (Kind::Older, _) => false,
         (Kind::Flip(_) | Kind::Foreign(_), _) if damaged.path == Path::new(SESSIONS_FILE) => {
@@ -332,7 +387,7 @@ fn restores(
     for (at, want) in wanted {
         match image(repository, model, at) {
             Ok(found) if found == want => points += 1,
-            Ok(found) if role == Role::End && of_earlier_end(model, at, &found) => {}
+            Ok(found) if is_earlier_end(damaged, role) && of_earlier_end(model, at, &found) => {}
             // Of a time that the clock showed before and after the damage, the first is known.
             Ok(_) if role == Role::Needed && is_ambiguous(at) => {}
             Ok(_) => return Err(format!("{at:?} restores to wrong bytes")),
@@ -348,6 +403,11 @@ fn restores(
     Ok(points)
 }
 
+/// True if the stream may seem to end earlier.
+fn is_earlier_end(damaged: &Damaged, role: Role) -> bool {
+    role == Role::End || role == Role::Newest && damaged.kind == Kind::Gone
+}
+
 /// True if a stream with an earlier end may give these bytes.
 fn of_earlier_end(model: &Model, at: At, found: &[u8]) -> bool {
     match at {
@@ -360,7 +420,12 @@ fn of_earlier_end(model: &Model, at: At, found: &[u8]) -> bool {
 }
 
 /// What a salvage does not list as missing, doubtful or lost is right.
-fn salvages(repository: &Repository, model: &Model, damaged: &Damaged) -> Result<(), String> {
+fn salvages(
+    repository: &Repository,
+    model: &Model,
+    damaged: &Damaged,
+    role: Role,
+) -> Result<(), String> {
     let (epochs, _) = model.counts();
     if !model.is_whole(epochs) || model.is_in_gap(epochs) || damaged.kind == Kind::Older {
         return Ok(());
@@ -388,6 +453,10 @@ fn salvages(repository: &Repository, model: &Model, damaged: &Damaged) -> Result
     }
     for lost in &report.lost {
         listed.extend(model.extents(lost.from, lost.to));
+    }
+    if role == Role::Newest && !report.damage.is_empty() {
+        // It alone tells which records of the last epoch there are.
+        listed.extend(model.extents(model.seq_of(epochs.saturating_sub(1)) + 1, u64::MAX));
     }
     let differs = |byte: &usize| found.get(*byte) != want.get(*byte);
     let wrong =

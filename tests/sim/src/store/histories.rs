@@ -2,18 +2,21 @@
 //!
 //! A sequence is played once, and the disk is recorded before each change. Each recorded disk, with
 //! each choice of what survives, is what a crash can leave; disks that are alike are checked once.
-//! Crashes in earlier operations are those of shorter sequences.
+//! Crashes in earlier operations are those of shorter sequences. In a bucket all survives, but
+//! requests that were given up may still arrive; and before each request of the last operation
+//! another server may take over.
 //!
 //! Most operations change nothing somewhere, or can be swapped. Of all sequences that lead to the
 //! same world ([`World::digest`]) only the first one goes on: what follows is the same for all.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use super::check::Points;
 use super::model::Model;
-use super::site::Keeping;
+use super::site::{Keeping, Medium};
 use super::world::{Operation, World};
-use super::{StoreFailure, StoreSabotage, Tally, check, damage};
+use super::{StoreFailure, StoreSabotage, Tally, alike, check, damage};
 use crate::storage::{Call, Disk, Fault, Survivors};
 
 /// What a sequence begins with: nothing, a whole volume, one whose machine's clock was set forward
@@ -35,7 +38,7 @@ const BEGINNINGS: [&[Operation]; 4] = [
 ];
 
 /// What a sequence is made of.
-const OPERATIONS: [Operation; 13] = [
+const OPERATIONS: [Operation; 14] = [
     Operation::Sync,
     Operation::Write,
     Operation::Gap,
@@ -44,6 +47,7 @@ const OPERATIONS: [Operation; 13] = [
     Operation::Index,
     Operation::Fold,
     Operation::Collect,
+    Operation::Restore,
     Operation::Reopen,
     Operation::Restart,
     Operation::Rival,
@@ -51,26 +55,61 @@ const OPERATIONS: [Operation; 13] = [
     Operation::Switch,
 ];
 
+/// How a call fails besides [`Fault::Refused`], and whether those after it do too.
+const FAILURES: [(Call, Fault, bool); 13] = [
+    (Call::Write, Fault::Full, false),
+    (Call::Sync, Fault::Dropped, false),
+    (Call::Create, Fault::Refused, true),
+    (Call::Create, Fault::Conflict, false),
+    (Call::Create, Fault::Conflict, true),
+    (Call::Create, Fault::Lost, false),
+    (Call::Create, Fault::Lost, true),
+    (Call::Create, Fault::Late, false),
+    (Call::Create, Fault::Late, true),
+    (Call::Replace, Fault::Lost, false),
+    (Call::Replace, Fault::Late, false),
+    (Call::Delete, Fault::Lost, false),
+    (Call::Delete, Fault::Late, false),
+];
+
+/// When a request arrives that comes late.
+const ARRIVALS: [&str; LANDINGS] = [
+    "once the operation has failed",
+    "once the session was opened again",
+    "after the next epoch",
+    "after the epoch that follows a restart",
+];
+const LANDINGS: usize = 4;
+
 /// Plays every sequence of at most `depth` operations, with crashes. In those of at most
 /// `faults_depth`, calls are refused and files damaged too.
 ///
 /// # Errors
 /// The first sequence that ends with something wrong.
 pub fn exhaust(
+    medium: Medium,
     depth: usize,
     faults_depth: usize,
     sabotage: Option<StoreSabotage>,
 ) -> Result<Tally, Box<StoreFailure>> {
-    let mut search = Search { sabotage, seen: HashSet::new(), tally: Tally::default(), depth };
+    let (seen, tally) = (HashSet::new(), Tally::default());
+    let mut search = Search { keeping: Keeping::plain(medium), sabotage, seen, tally, depth };
     for beginning in BEGINNINGS {
+        if medium == Medium::Objects && beginning.contains(&Operation::Back) {
+            // What a clock shows makes no difference to a bucket; seeds set clocks.
+            continue;
+        }
         let mut worlds = HashSet::new();
         let mut sequences = vec![beginning.to_vec()];
         for len in 0..=depth {
             let mut unlike = Vec::new();
             for sequence in sequences {
                 let world = search.crashes(&sequence)?;
-                if len <= faults_depth {
+                if len <= faults_depth || beginning.is_empty() && len == 1 {
                     search.faults(&sequence)?;
+                    if medium == Medium::Objects {
+                        search.besides(&sequence)?;
+                    }
                     search.damages(&sequence)?;
                 }
                 if worlds.insert(world) {
@@ -85,6 +124,7 @@ pub fn exhaust(
 }
 
 struct Search {
+    keeping: Keeping,
     sabotage: Option<StoreSabotage>,
     /// Digests of the disks that were checked, with what must be on them.
     seen: HashSet<(u64, Vec<(usize, usize)>)>,
@@ -97,10 +137,10 @@ impl Search {
     /// sequence leads to.
     fn crashes(&mut self, sequence: &[Operation]) -> Result<u64, Box<StoreFailure>> {
         self.tally.sequences += 1;
-        let mut world = World::new(Keeping::default(), self.sabotage);
+        let mut world = World::new(self.keeping.clone(), self.sabotage);
         let Some((last, before)) = sequence.split_last() else { return Ok(world.digest()) };
         self.all(&mut world, before)?;
-        let acknowledged: Vec<_> = world.models().iter().map(|model| model.counts().0).collect();
+        let acknowledged: Vec<_> = world.counts().into_iter().map(|it| it.0).collect();
         world.storage().record();
         let outcome = world.apply(*last);
         let recorded = world.storage().take_recorded();
@@ -110,7 +150,7 @@ impl Search {
             let step = format!("the power fails before change {change}");
             self.each_crash(disk, &during, world.current(), sequence, &step)?;
         }
-        let (disk, models) = (world.storage().disk(), world.models().to_vec());
+        let (disk, models) = (world.storage().disk(), world.models());
         self.each_crash(&disk, &models, world.current(), sequence, "then the power fails")?;
         Ok(world.digest())
     }
@@ -130,13 +170,13 @@ impl Search {
         for mut survivors in [Survivors::None, Survivors::All].into_iter().chain(single) {
             let mut left = disk.clone();
             left.crash(&mut survivors);
-            let key = (left.digest(), models.iter().map(Model::counts).collect());
+            let key = (alike::disk(&left).digest(), models.iter().map(Model::counts).collect());
             if !self.seen.insert(key) {
                 continue;
             }
             self.tally.crashes += 1;
-            let mut world =
-                World::on(left, models.to_vec(), current, Keeping::default(), self.sabotage);
+            let keeping = self.keeping.clone();
+            let mut world = World::on(left, models.to_vec(), current, keeping, self.sabotage);
             let recovered = self.recover(&mut world);
             recovered.map_err(|what| {
                 let step = format!("{step}; of {pending} changes survive: {survivors:?}");
@@ -151,7 +191,7 @@ impl Search {
         self.look(world, Points::Ends)?;
         world.open_all()?;
         self.look(world, Points::All)?;
-        if world.models().iter().any(|model| model.counts().1 > 0) {
+        if world.has_sent() {
             check::reports(&world.site())?;
         }
         world.go_on()?;
@@ -160,58 +200,79 @@ impl Search {
     }
 
     fn look(&mut self, world: &mut World, points: Points) -> Result<(), String> {
-        let site = world.site();
-        self.tally.points += check::sessions(&site, world.models_mut(), points)?;
+        let mut models = world.models();
+        self.tally.points += check::sessions(&world.site(), &mut models, points)?;
+        world.set_models(models);
         Ok(())
     }
 
     /// Every call of the last operation is refused, in every way that differs.
     fn faults(&mut self, sequence: &[Operation]) -> Result<(), Box<StoreFailure>> {
         for call in 1.. {
-            match self.fault(sequence, call, Fault::Refused)? {
-                None => break,
-                Some(Call::Write) => _ = self.fault(sequence, call, Fault::Full)?,
-                Some(Call::Sync) => _ = self.fault(sequence, call, Fault::Dropped)?,
-                Some(Call::Other) => {}
+            let Some(kind) = self.fault(sequence, call, (Fault::Refused, false), 0)? else { break };
+            for (_, fault, lasts) in FAILURES.into_iter().filter(|it| it.0 == kind) {
+                // One creation that is late comes after the next attempt, whenever it comes.
+                let may_matter = fault == Fault::Late && (lasts || kind != Call::Create);
+                for landing in 0..if may_matter { LANDINGS } else { 1 } {
+                    self.fault(sequence, call, (fault, lasts), landing)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// A call of the last operation is refused. Returns what it was; `None` if there is none of
-    /// this number.
+    /// A call of the last operation is refused, or all from it on. What arrives late, arrives at
+    /// this of the following steps. Returns what the call was; `None` if there is none of this
+    /// number.
     fn fault(
         &mut self,
         sequence: &[Operation],
         call: u64,
-        fault: Fault,
+        (fault, lasts): (Fault, bool),
+        landing: usize,
     ) -> Result<Option<Call>, Box<StoreFailure>> {
         let Some((last, before)) = sequence.split_last() else { return Ok(None) };
-        let mut world = World::new(Keeping::default(), self.sabotage);
+        let mut world = World::new(self.keeping.clone(), self.sabotage);
         self.all(&mut world, before)?;
-        world.refuse(call, fault);
-        let step = format!("call {call} of the last one fails: {fault:?}");
+        let mut step = format!("call {call} of the last one fails: {fault:?}");
+        if lasts {
+            world.refuse_from(call, fault);
+            step += ", and all after it";
+        } else {
+            world.refuse(call, fault);
+        }
+        if fault == Fault::Late {
+            step = format!("{step}; it arrives {}", ARRIVALS[landing]);
+        }
         let applied = world.apply(*last);
         applied.map_err(|what| self.failure(sequence, &step, what))?;
         let refused = world.storage().refused();
         if refused.is_some() {
             self.tally.faults += 1;
-            let outcome = self.after_fault(&mut world);
+            let outcome = self.after_fault(&mut world, landing);
             outcome.map_err(|what| self.failure(sequence, &step, what))?;
         }
         Ok(refused)
     }
 
     /// The service connects again and sends an epoch, and another one after a loss of power.
-    fn after_fault(&mut self, world: &mut World) -> Result<(), String> {
+    fn after_fault(&mut self, world: &mut World, landing: usize) -> Result<(), String> {
+        let land = |world: &World, step| {
+            if step == landing {
+                world.storage().land();
+            }
+        };
+        land(world, 0);
         world.open_all()?;
-        let counts = world.models().iter().map(Model::counts).collect();
-        if !self.seen.insert((world.storage().disk().whole_digest(), counts)) {
+        land(world, 1);
+        if !self.seen.insert((world.store_digest(), world.counts())) {
             return Ok(());
         }
-        self.look(world, Points::All)?;
-        for _ in 0..2 {
+        let points = if self.keeping.is_in_objects() { Points::Ends } else { Points::All };
+        self.look(world, points)?;
+        for step in 2..4 {
             world.go_on()?;
+            land(world, step);
             lose_power(world);
             self.look(world, Points::Ends)?;
             world.open_all()?;
@@ -219,19 +280,56 @@ impl Search {
         Ok(())
     }
 
+    /// Before each call of the last operation another server takes over and goes on; then this one
+    /// does. Before each call of what reads or folds a history another server folds it too, and
+    /// removes what that has left.
+    fn besides(&mut self, sequence: &[Operation]) -> Result<(), Box<StoreFailure>> {
+        let Some((last, before)) = sequence.split_last() else { return Ok(()) };
+        let folds = matches!(last, Operation::Fold | Operation::Collect | Operation::Restore);
+        let folds = folds.then_some(Operation::FoldAndCollect);
+        for other in [Operation::Write].into_iter().chain(folds) {
+            for call in 1.. {
+                let mut world = World::new(self.keeping.clone(), self.sabotage);
+                self.all(&mut world, before)?;
+                let step = format!("before its call {call}, at another server: {other:?}");
+                let applied = world.apply_beside(*last, call, other);
+                if !applied.map_err(|what| self.failure(sequence, &step, what))? {
+                    break;
+                }
+                self.tally.takeovers += 1;
+                let outcome = self.look(&mut world, Points::All);
+                let outcome = outcome.and_then(|()| self.after_fault(&mut world, LANDINGS));
+                outcome.map_err(|what| self.failure(sequence, &step, what))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Every file is damaged, in every way.
     fn damages(&mut self, sequence: &[Operation]) -> Result<(), Box<StoreFailure>> {
-        let mut world = World::new(Keeping::default(), self.sabotage);
+        let mut world = World::new(self.keeping.clone(), self.sabotage);
         world.storage().record();
-        self.all(&mut world, sequence)?;
+        let (last, before) =
+            sequence.split_last().map_or((None, sequence), |it| (Some(*it.0), it.1));
+        self.all(&mut world, before)?;
+        let before = world.storage().disk();
+        self.all(&mut world, last.as_slice())?;
         let earlier = world.storage().take_recorded();
         let mut disk = world.storage().disk();
         disk.crash(&mut Survivors::All);
-        let key = (disk.digest(), vec![(usize::MAX, 0)]);
-        if !self.seen.insert(key) || world.models().iter().all(|model| model.counts().0 == 0) {
+        let key = (alike::disk(&disk).digest(), vec![(usize::MAX, 0)]);
+        if !self.seen.insert(key)
+            || world.counts().iter().all(|(acknowledged, _)| *acknowledged == 0)
+        {
             return Ok(());
         }
-        for damaged in damage::each(&disk, &earlier) {
+        // What an operation leaves in a bucket as it was is damaged in shorter sequences.
+        let is_new = |path: &Path| {
+            !self.keeping.is_in_objects()
+                || !before.has(path)
+                || before.read(path) != disk.read(path)
+        };
+        for damaged in damage::each(&disk, &earlier, is_new) {
             self.tally.damages += 1;
             let checked = damage::check(&damaged, &disk, &world);
             self.tally.points +=
@@ -250,7 +348,8 @@ impl Search {
     fn failure(&self, sequence: &[Operation], step: &str, what: String) -> StoreFailure {
         let mut steps: Vec<_> = sequence.iter().map(|operation| format!("{operation:?}")).collect();
         steps.extend((!step.is_empty()).then(|| step.to_owned()));
-        let replay = super::replay(&format!("--depth {}", self.depth), self.sabotage);
+        let options = format!("--depth {}", self.depth);
+        let replay = super::replay(&self.keeping, &options, self.sabotage);
         StoreFailure { steps, what, replay }
     }
 }

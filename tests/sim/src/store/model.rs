@@ -92,6 +92,16 @@ pub struct Model {
     folds: Vec<Fold>,
     /// Counts what was ever made, so that nothing is made twice with the same bytes.
     salt: u64,
+    /// Connections so far: the driver hears the newest one only.
+    connections: u64,
+}
+
+/// What was sent: the last record up to the end of so many epochs. Another one that was sent in its
+/// place later is not the same.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    epochs: usize,
+    last: Arc<Vec<u8>>,
 }
 
 /// A fold of the session's history.
@@ -127,7 +137,7 @@ pub struct Instant {
 /// Without the header: the salt tells sessions apart.
 impl Hash for Model {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { header: _, records, epochs, acknowledged, marks, .. } = self;
+        let Self { header: _, connections: _, records, epochs, acknowledged, marks, .. } = self;
         let Self { now, monotonic, salt, folds, .. } = self;
         (records, epochs, acknowledged, marks, now, monotonic, salt, folds).hash(state);
     }
@@ -168,6 +178,7 @@ impl Model {
             monotonic: 0,
             folds: Vec::new(),
             salt: u64::from(number) << 32,
+            connections: 0,
         }
     }
 
@@ -401,14 +412,43 @@ impl Model {
         Some(frames)
     }
 
-    /// All that was sent was acknowledged; the watermark before it is in the stream, or may not be.
-    pub fn acknowledge(&mut self, has_mark: bool) {
-        let before = self.acknowledged;
-        self.acknowledged = self.epochs.len();
+    /// What was sent last.
+    pub fn sent(&self) -> Option<Sent> {
+        let (last, _) = self.records.last()?;
+        Some(Sent { epochs: self.epochs.len(), last: Arc::clone(last) })
+    }
+
+    /// This was acknowledged, and all before it; the watermark before it is in the stream, or may
+    /// not be. False if something else was sent in its place meanwhile.
+    #[must_use]
+    pub fn acknowledge(&mut self, sent: &Sent, has_mark: bool) -> bool {
+        let end = self.epochs.get(sent.epochs - 1).map(|epoch| epoch.records - 1);
+        if !end.is_some_and(|end| Arc::ptr_eq(&self.records[end].0, &sent.last)) {
+            return false;
+        }
         // The server has had no other after the same record for certain.
+        let before = self.acknowledged;
         if let Some(last) = self.marks.last_mut().filter(|last| last.after == before) {
             last.is_firm |= has_mark;
         }
+        self.acknowledged = before.max(sent.epochs);
+        true
+    }
+
+    /// Connects to a server; returns the connection's number.
+    pub fn connect(&mut self) -> u64 {
+        self.connections += 1;
+        self.connections
+    }
+
+    /// True for the newest connection.
+    pub fn hears(&self, connection: u64) -> bool {
+        self.connections == connection
+    }
+
+    /// The server has all that was sent.
+    pub fn is_there(&mut self) {
+        self.acknowledged = self.epochs.len();
     }
 
     /// Only so many epochs were acknowledged yet.

@@ -1,8 +1,12 @@
 //! Long sequences of operations, with crashes, refused calls and damage, each by a seed.
 
+use std::path::Path;
+
+use snapless_server::format::repository::REPOSITORY_FILE;
+
 use super::check::Points;
 use super::model::Model;
-use super::site::Keeping;
+use super::site::{Keeping, Medium};
 use super::world::{Operation, World};
 use super::{StoreFailure, StoreSabotage, Tally, check, damage};
 use crate::rng::Rng;
@@ -45,14 +49,15 @@ const OPERATIONS: [Operation; 28] = [
 /// # Errors
 /// What is wrong, and the steps up to there.
 pub fn play(
+    medium: Medium,
     seed: u64,
     steps: u64,
     sabotage: Option<StoreSabotage>,
 ) -> Result<Tally, Box<StoreFailure>> {
-    let keeping = Keeping::any(&mut Rng::new(seed, 10));
+    let keeping = Keeping::any(medium, &mut Rng::new(seed, 10));
     let tally = Tally { sequences: 1, ..Tally::default() };
     let told = vec![keeping.to_string()];
-    let (rng, world) = (Rng::new(seed, 9), World::new(keeping, sabotage));
+    let (rng, world) = (Rng::new(seed, 9), World::new(keeping.clone(), sabotage));
     let mut player = Player { rng, world, told, tally };
     // Some disks are refused nothing, some often.
     let faults = player.rng.pick(&[0, 0, 4, 12]);
@@ -60,7 +65,8 @@ pub fn play(
     for _ in 0..steps {
         let outcome = player.step(faults, crashes);
         outcome.map_err(|what| {
-            let replay = super::replay(&format!("--seed {seed} --steps {steps}"), sabotage);
+            let options = format!("--seed {seed} --steps {steps}");
+            let replay = super::replay(&keeping, &options, sabotage);
             Box::new(StoreFailure { steps: player.told.clone(), what, replay })
         })?;
     }
@@ -81,14 +87,20 @@ impl Player {
             operation = Operation::Usurp;
         }
         self.told.push(format!("{operation:?}"));
-        if self.rng.once_in(faults) && operation != Operation::Usurp {
-            let fault = self.rng.pick(&[Fault::Refused, Fault::Full, Fault::Dropped]);
-            let call = self.rng.scaled(1..=60);
-            self.world.refuse(call, fault);
-            self.tally.faults += 1;
-            self.told.push(format!("its call {call} fails, if there is one: {fault:?}"));
+        let is_refused = self.rng.once_in(faults) && operation != Operation::Usurp;
+        if is_refused {
+            self.refuse();
         }
-        let acknowledged: Vec<_> = self.world.models().iter().map(|it| it.counts().0).collect();
+        if self.world.keeping().is_in_objects() {
+            if self.rng.once_in(3) {
+                self.told.push("what is late arrives before it".to_owned());
+                self.world.storage().land();
+            }
+            if !is_refused && self.rng.once_in(6) {
+                return self.beside(operation);
+            }
+        }
+        let acknowledged: Vec<_> = self.world.counts().into_iter().map(|it| it.0).collect();
         let crashes = self.rng.once_in(crashes);
         if crashes {
             self.world.storage().record();
@@ -106,10 +118,46 @@ impl Player {
         Ok(())
     }
 
+    /// One of its calls fails, or all from it on.
+    fn refuse(&mut self) {
+        let is_in_objects = self.world.keeping().is_in_objects();
+        let of_objects: &[Fault] = &[Fault::Refused, Fault::Conflict, Fault::Lost, Fault::Late];
+        let of_disks: &[Fault] = &[Fault::Refused, Fault::Full, Fault::Dropped];
+        let fault = self.rng.pick(if is_in_objects { of_objects } else { of_disks });
+        let call = self.rng.scaled(1..=60);
+        let lasts = is_in_objects && self.rng.once_in(2);
+        if lasts {
+            self.world.refuse_from(call, fault);
+        } else {
+            self.world.refuse(call, fault);
+        }
+        self.tally.faults += 1;
+        let and_later = if lasts { ", and all after it" } else { "" };
+        self.told.push(format!("its call {call} fails, if there is one: {fault:?}{and_later}"));
+    }
+
+    /// Before one of its calls another server takes over.
+    fn beside(&mut self, operation: Operation) -> Result<(), String> {
+        let call = self.rng.scaled(1..=40);
+        let operation = if self.rng.once_in(4) { Operation::Restore } else { operation };
+        let others = [
+            Operation::Write,
+            Operation::Sync,
+            Operation::Index,
+            Operation::Gap,
+            Operation::FoldAndCollect,
+        ];
+        let other = self.rng.pick(&others);
+        self.told.push(format!("before its call {call}, at another server: {other:?}"));
+        let has_come = self.world.apply_beside(operation, call, other)?;
+        self.tally.takeovers += u64::from(has_come);
+        self.check()
+    }
+
     /// The power fails before one of the operation's changes, or after all.
     fn crash(&mut self, acknowledged: &[usize]) -> Result<(), String> {
         let recorded = self.world.storage().take_recorded();
-        let mut models = self.world.models().to_vec();
+        let mut models = self.world.models();
         let change = self.rng.index(recorded.len() + 1);
         let mut disk = match recorded.get(change) {
             Some(disk) => {
@@ -121,13 +169,13 @@ impl Player {
         };
         self.told.push(format!("the power fails at its change {change} of {}", recorded.len()));
         disk.crash(&mut Survivors::Any(&mut self.rng));
-        self.world.models_mut().clone_from_slice(&models);
+        self.world.set_models(models);
         self.world.replace_disk(disk);
         self.tally.crashes += 1;
         self.check()?;
         self.world.open_all()?;
         self.check()?;
-        if self.world.models().iter().any(|model| model.counts().1 > 0) {
+        if self.world.has_sent() {
             check::reports(&self.world.site())?;
         }
         Ok(())
@@ -136,8 +184,7 @@ impl Player {
     fn check(&mut self) -> Result<(), String> {
         let site = self.world.site();
         // What a program finds changes nothing for the drivers.
-        self.tally.points +=
-            check::sessions(&site, &mut self.world.models().to_vec(), Points::All)?;
+        self.tally.points += check::sessions(&site, &mut self.world.models(), Points::All)?;
         Ok(())
     }
 
@@ -147,6 +194,10 @@ impl Player {
         self.world.open_all()?;
         let mut disk = self.world.storage().disk();
         disk.crash(&mut Survivors::All);
+        if !disk.has(Path::new(REPOSITORY_FILE)) {
+            // Its making was refused: there is nothing yet.
+            return Ok(());
+        }
         let Some(damaged) = damage::any(&disk, &mut self.rng) else { return Ok(()) };
         self.tally.damages += 1;
         let checked = damage::check(&damaged, &disk, &self.world);

@@ -12,9 +12,20 @@ use tempfile::TempDir;
 
 use crate::rng::Rng;
 
-/// How a repository keeps content. Clones have the same key.
+/// Where a repository is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Medium {
+    /// In a directory of a disk.
+    #[default]
+    Files,
+    /// In a bucket of an object store.
+    Objects,
+}
+
+/// How a repository keeps content, and where. Clones have the same key.
 #[derive(Clone, Debug, Default)]
 pub struct Keeping {
+    medium: Medium,
     compression: Compression,
     /// The folder of the key file, on the real disk; `None` without encryption.
     key: Option<Arc<TempDir>>,
@@ -35,14 +46,24 @@ impl fmt::Display for Keeping {
 }
 
 impl Keeping {
-    /// Any.
-    pub fn any(rng: &mut Rng) -> Self {
+    /// As it comes.
+    pub fn plain(medium: Medium) -> Self {
+        Self { medium, ..Self::default() }
+    }
+
+    /// Compressed or encrypted, or not.
+    pub fn any(medium: Medium, rng: &mut Rng) -> Self {
         let compression = rng.pick(&[Compression::None, Compression::Zstd(1)]);
         let key = rng.once_in(2).then(|| {
             let folder = TempDir::new();
             Arc::new(folder.unwrap_or_else(|error| panic!("no folder for a key: {error}")))
         });
-        Self { compression, key }
+        Self { medium, compression, key }
+    }
+
+    /// True if it is in a bucket.
+    pub fn is_in_objects(&self) -> bool {
+        self.medium == Medium::Objects
     }
 
     /// True if it is not plain.

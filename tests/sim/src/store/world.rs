@@ -1,20 +1,16 @@
-//! A server process over the simulated disk, the drivers of its sessions, and what may happen to
+//! A server process over the simulated storage, the drivers of its sessions, and what may happen to
 //! them.
+
+mod operations;
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::ValueEnum;
 use snapless_server::error::Error;
-use snapless_server::floor::{Floor, MinFree};
-use snapless_server::fold::{collect, fold_into};
-use snapless_server::format::repository::LOCK_FILE;
-use snapless_server::indexer::Indexer;
 use snapless_server::ingest::{Action, Ingest};
-use snapless_server::reader::SessionReader;
 use snapless_server::repository::WritableRepository;
 use snapless_server::stop::StopFlag;
 use snapless_server::storage::Store;
@@ -23,14 +19,16 @@ use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::{FrameHeader, FrameKind, Hello, Watermark};
 use zerocopy::IntoBytes;
 
-use super::model::{Content, Model};
+use super::model::Model;
 use super::site::{Keeping, Site};
-use super::{StoreSabotage, broken};
+use super::{StoreSabotage, alike, careless};
 use crate::rng::Rng;
 use crate::storage::{Disk, Fault, Lies, SimStorage};
 
 /// A segment is full after so many bytes: after one epoch or two.
 const SEGMENT_BYTES: u64 = 4_000;
+/// The same in a bucket, where an epoch begins a segment: less than an epoch of writes has.
+const OBJECT_BYTES: u64 = 2_000;
 
 /// Something that happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -51,6 +49,10 @@ pub enum Operation {
     Fold,
     /// The server removes what a fold has left
     Collect,
+    /// The server folds the history, and removes what that has left
+    FoldAndCollect,
+    /// A program restores the latest point, and the first one
+    Restore,
     /// The service connects anew
     Reopen,
     /// The server is killed, and starts again
@@ -71,6 +73,8 @@ pub enum Operation {
 enum Stop {
     /// The server reports an error.
     Failed(Error),
+    /// The machine has connected to another server meanwhile.
+    Stale,
     /// What the server did is wrong.
     Broken(String),
 }
@@ -86,7 +90,7 @@ impl From<Error> for Stop {
 pub struct World {
     storage: SimStorage,
     process: Option<Process>,
-    models: Vec<Model>,
+    drivers: Drivers,
     current: usize,
     keeping: Keeping,
     sabotage: Option<StoreSabotage>,
@@ -99,8 +103,14 @@ struct Process {
     connections: BTreeMap<usize, Connection>,
 }
 
+/// The drivers, which all servers of a world share.
+#[derive(Clone, Debug)]
+struct Drivers(Arc<Mutex<Vec<Model>>>);
+
 #[derive(Debug)]
 struct Connection {
+    /// The number that its driver gave it.
+    connected: u64,
     writer: SessionWriter,
     ingest: Ingest,
     /// No record has come.
@@ -124,7 +134,8 @@ impl World {
         sabotage: Option<StoreSabotage>,
     ) -> Self {
         let storage = on_disk(disk, sabotage);
-        Self { storage, process: None, models, current, keeping, sabotage }
+        let drivers = Drivers(Arc::new(Mutex::new(models)));
+        Self { storage, process: None, drivers, current, keeping, sabotage }
     }
 
     /// The disk.
@@ -134,7 +145,12 @@ impl World {
 
     /// The repository, for a program of the server.
     pub fn site(&self) -> Site {
-        Site::new(Store::new(Arc::new(self.storage.clone())), self.keeping.clone())
+        let store = match (self.keeping.is_in_objects(), self.sabotage) {
+            (false, _) => Store::new(Arc::new(self.storage.clone())),
+            (true, None) => Store::new(self.storage.bucket()),
+            (true, Some(sabotage)) => careless::store(self.storage.bucket(), sabotage),
+        };
+        Site::new(store, self.keeping.clone())
     }
 
     /// How the repository keeps content.
@@ -143,13 +159,27 @@ impl World {
     }
 
     /// The drivers.
-    pub fn models(&self) -> &[Model] {
-        &self.models
+    pub fn models(&self) -> Vec<Model> {
+        self.drivers.all().clone()
     }
 
-    /// The drivers, which may be told what the server has.
-    pub fn models_mut(&mut self) -> &mut [Model] {
-        &mut self.models
+    /// The drivers know what these know.
+    pub fn set_models(&mut self, models: Vec<Model>) {
+        *self.drivers.all() = models;
+    }
+
+    /// Epochs of each driver that were acknowledged, and that were sent.
+    pub fn counts(&self) -> Vec<(usize, usize)> {
+        self.drivers.all().iter().map(Model::counts).collect()
+    }
+
+    /// True if anything was sent.
+    pub fn has_sent(&self) -> bool {
+        self.counts().iter().any(|(_, sent)| *sent > 0)
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        if self.keeping.is_in_objects() { OBJECT_BYTES } else { SEGMENT_BYTES }
     }
 
     /// The session that goes on.
@@ -160,15 +190,33 @@ impl World {
     /// A number that tells two worlds apart, by all that decides what an operation does: the disk,
     /// the drivers, and the server's memory. What the latter holds is told by its `Debug`.
     pub fn digest(&self) -> u64 {
-        let Self { storage, process, models, current, keeping: _, sabotage: _ } = self;
+        let Self { storage, process, drivers, current, keeping: _, sabotage: _ } = self;
         let mut hasher = DefaultHasher::new();
-        (storage, models, current, format!("{process:?}")).hash(&mut hasher);
+        let disk = alike::disk(&storage.disk());
+        // Of a bucket nothing counts but what is in it.
+        let disk = (!self.keeping.is_in_objects()).then_some(disk).ok_or(self.store_digest());
+        let process = alike::process(&format!("{process:?}"));
+        (storage.unlike_disk(), disk, &*drivers.all(), current, process).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// A number that tells the stores of two worlds apart, also by what survives a crash.
+    pub fn store_digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let disk = alike::disk(&self.storage.disk()).whole_digest();
+        (self.storage.unlike_disk(), disk).hash(&mut hasher);
         hasher.finish()
     }
 
     /// The server is killed and starts again; what it has not synced is visible still.
     pub fn kill(&mut self) {
-        self.replace_disk(self.storage.disk());
+        if self.keeping.is_in_objects() {
+            // The bucket goes on.
+            self.process = None;
+            self.storage.lapse();
+        } else {
+            self.replace_disk(self.storage.disk());
+        }
     }
 
     /// The server and its disk are gone; this is what is left.
@@ -178,6 +226,13 @@ impl World {
         self.process = None;
     }
 
+    /// Another server of the same repository, to which the same machines may connect.
+    fn other_server(&self) -> Self {
+        let Self { storage, drivers, current, keeping, sabotage, .. } = self;
+        let (storage, drivers, keeping) = (storage.clone(), drivers.clone(), keeping.clone());
+        Self { storage, process: None, drivers, current: *current, keeping, sabotage: *sabotage }
+    }
+
     /// Lets it happen. An error of the server is in order if its disk has refused a call; its
     /// connections end then.
     ///
@@ -185,31 +240,67 @@ impl World {
     /// What the server did wrong.
     pub fn apply(&mut self, operation: Operation) -> Result<(), String> {
         let applied = self.try_apply(operation);
-        match (applied, self.storage.took_failure()) {
-            (Ok(()), _) => Ok(()),
-            (Err(Stop::Failed(_)), true) => {
+        let is_excused = self.storage.took_failure();
+        self.judge(applied, is_excused)
+    }
+
+    fn judge(&mut self, applied: Result<(), Stop>, is_excused: bool) -> Result<(), String> {
+        match applied {
+            Ok(()) => Ok(()),
+            Err(Stop::Failed(error @ Error::Damaged { .. })) if self.keeping.is_in_objects() => {
+                Err(format!("the server finds damage where there is none: {error}"))
+            }
+            Err(Stop::Failed(_) | Stop::Stale) if is_excused => {
                 if let Some(process) = &mut self.process {
                     process.connections.clear();
                 }
                 Ok(())
             }
-            (Err(Stop::Failed(error)), false) => Err(format!("the server fails: {error}")),
-            (Err(Stop::Broken(what)), _) => Err(what),
+            Err(Stop::Failed(error)) => Err(format!("the server fails: {error}")),
+            Err(Stop::Stale) => Err("a connection is lost".to_owned()),
+            Err(Stop::Broken(what)) => Err(what),
         }
     }
 
-    /// Opens every session that has sent something, so that the models know what the server has.
+    /// Lets it happen while its call of this number is slow: before it is carried out, the machines
+    /// connect to another server, and `other` happens there. False if there is no such call.
+    ///
+    /// # Errors
+    /// What a server did wrong.
+    pub fn apply_beside(
+        &mut self,
+        operation: Operation,
+        call: u64,
+        other: Operation,
+    ) -> Result<bool, String> {
+        let outcome = Arc::new(Mutex::new(Ok(())));
+        let (mut rival, told) = (self.other_server(), Arc::clone(&outcome));
+        let interlude = move || {
+            let applied = rival.try_apply(other);
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = rival.judge(applied, false);
+        };
+        self.storage.before(self.storage.calls() + call, Box::new(interlude));
+        let applied = self.try_apply(operation);
+        let has_come = self.storage.has_come();
+        let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        outcome.map_err(|what| format!("at the other server: {what}"))?;
+        self.judge(applied, has_come)?;
+        Ok(has_come)
+    }
+
+    /// Opens every session that has sent something, so that the drivers know what the server has.
     ///
     /// # Errors
     /// Why the server cannot go on, or what it did wrong.
     pub fn open_all(&mut self) -> Result<(), String> {
-        for index in 0..self.models.len() {
-            if self.models[index].counts().1 == 0 {
+        for (index, (_, sent)) in self.counts().into_iter().enumerate() {
+            if sent == 0 {
                 continue;
             }
             match self.open(index) {
                 Ok(_) => {}
                 Err(Stop::Failed(error)) => return Err(format!("a session is refused: {error}")),
+                Err(Stop::Stale) => return Err("a connection is lost".to_owned()),
                 Err(Stop::Broken(what)) => return Err(what),
             }
         }
@@ -218,73 +309,15 @@ impl World {
 
     /// An epoch of whatever may come next in the present session, up to its acknowledgement.
     pub fn go_on(&mut self) -> Result<(), String> {
-        let sent = self.models[self.current].counts().1;
+        let sent = self.counts()[self.current];
         self.apply(Operation::Write)?;
-        if self.models[self.current].counts().1 == sent {
-            self.apply(Operation::Sync)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn try_apply(&mut self, operation: Operation) -> Result<(), Stop> {
-        match operation {
-            Operation::Sync => self.send(Content::Sync),
-            Operation::Write => self.send(Content::Writes),
-            Operation::Gap => self.send(Content::Gap),
-            Operation::Mark => self.mark(),
-            Operation::State => {
-                let connection = self.open(self.current)?;
-                if let Some(state) = connection.ingest.state() {
-                    connection.writer.keep_state_at_end(state);
-                }
-                Ok(())
-            }
-            Operation::Index => self.index(),
-            Operation::Fold => self.fold(),
-            Operation::Collect => self.collect(),
-            Operation::Reopen => {
-                let connections = self.process.as_mut().map(|process| &mut process.connections);
-                let closed = connections.and_then(|them| them.remove(&self.current));
-                self.open_as_it_was(closed.as_ref())
-            }
-            Operation::Restart => {
-                let process = self.process.take();
-                self.kill();
-                let connections = process.as_ref().map(|process| &process.connections);
-                self.open_as_it_was(connections.and_then(|them| them.get(&self.current)))
-            }
-            Operation::Rival => self.rival(),
-            Operation::Usurp => self.usurp(),
-            Operation::Switch => {
-                self.current = 1 - self.current;
-                Ok(())
-            }
-            Operation::Forward | Operation::Back => {
-                self.models[self.current].set_clock(operation == Operation::Forward);
-                Ok(())
-            }
-        }
-    }
-
-    /// Opens the session again. The watermark that a connection left is there unless the disk
-    /// has refused a call: it has lost nothing.
-    fn open_as_it_was(&mut self, left: Option<&Connection>) -> Result<(), Stop> {
-        let mark = self.models[self.current].last_mark();
-        let mark = mark.filter(|_| left.is_some_and(|left| left.has_mark));
-        let connection = self.open(self.current)?;
-        let found = connection.ingest.state().and_then(|state| state.watermark());
-        // One that cannot be read is left out: nothing depends on it.
-        if mark.is_some() && found != mark && !self.storage.has_failed() {
-            return Err(Stop::Broken(format!("the watermark is {found:?} and was {mark:?}")));
-        }
-        Ok(())
+        if self.counts()[self.current].1 == sent.1 { self.apply(Operation::Sync) } else { Ok(()) }
     }
 
     fn process(&mut self) -> Result<&mut Process, Stop> {
         if self.process.is_none() {
             let site = self.site();
-            let is_new = self.models.iter().all(|model| model.counts().0 == 0);
+            let is_new = self.counts().iter().all(|(acknowledged, _)| *acknowledged == 0);
             let repository = match site.open_writable() {
                 Err(Error::NotARepository(_)) if is_new => site.init()?,
                 opened => opened?,
@@ -296,153 +329,61 @@ impl World {
 
     /// The connection of a session. A new one tells the driver what the server has.
     fn open(&mut self, index: usize) -> Result<&mut Connection, Stop> {
-        let header = *self.models[index].header();
         self.process()?;
-        let Self { process: Some(process), models, .. } = self else {
+        let segment_bytes = self.segment_bytes();
+        let Self { process: Some(process), drivers, .. } = self else {
             return Err(Stop::Broken("there is no process".to_owned()));
         };
-        if !process.connections.contains_key(&index) {
-            let stop = StopFlag::default();
-            let (writer, state) =
-                SessionWriter::open(&process.repository, &header, SEGMENT_BYTES, &stop)?;
-            let model = &mut models[index];
-            let epochs = writer.acknowledged().epoch.get();
-            let seq = writer.acknowledged().seq.get();
-            go_back(model, epochs, seq).map_err(Stop::Broken)?;
-            let has_mark = state.watermark().is_some() && state.watermark() == model.last_mark();
-            let mut ingest = Ingest::AwaitingHello;
-            let hello = Hello::new(header.volume, header.session, &header.geometry);
-            let frame =
-                FrameHeader::new(FrameKind::Hello, hello.as_bytes()).map_err(Error::from)?;
-            ingest.frame(frame, hello.as_bytes())?;
-            ingest.begin(state);
-            let connection = Connection { writer, ingest, is_fresh: true, has_mark };
+        let hears = |it: &Connection| drivers.of(index, |driver| driver.hears(it.connected));
+        let is_open = process.connections.get(&index).is_some_and(hears);
+        if !is_open {
+            process.connections.remove(&index);
+            let connection = Connection::open(&process.repository, drivers, index, segment_bytes)?;
             process.connections.insert(index, connection);
         }
         let connection = process.connections.get_mut(&index);
         connection.ok_or_else(|| Stop::Broken("there is no connection".to_owned()))
     }
+}
 
-    /// Sends an epoch, and acknowledges it once the server has.
-    fn send(&mut self, content: Content) -> Result<(), Stop> {
-        let is_fresh = self.open(self.current)?.is_fresh;
-        let Some(frames) = self.models[self.current].send(content, is_fresh) else { return Ok(()) };
-        let sabotage = self.sabotage;
-        let Self { process: Some(process), models, current, .. } = self else { return Ok(()) };
-        let Some(connection) = process.connections.get_mut(current) else { return Ok(()) };
-        connection.is_fresh = false;
-        let mut ends = None;
-        for payload in &frames {
-            ends = connection.store(payload)?;
-        }
-        let Some((epoch, seq)) = ends else {
-            return Err(Stop::Broken("the end of an epoch is not seen".to_owned()));
-        };
-        let model = &mut models[*current];
-        if sabotage == Some(StoreSabotage::EarlyAcknowledgement) {
-            model.acknowledge(connection.has_mark);
-        }
-        match connection.writer.commit(epoch, seq) {
-            Err(_) if sabotage == Some(StoreSabotage::SyncAgain) => {
-                connection.writer.commit(epoch, seq)?;
-            }
-            committed => committed?,
-        }
-        model.acknowledge(connection.has_mark);
-        connection.has_mark = false;
-        Ok(())
+impl Drivers {
+    fn all(&self) -> MutexGuard<'_, Vec<Model>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn mark(&mut self) -> Result<(), Stop> {
-        self.open(self.current)?;
-        let model = &mut self.models[self.current];
-        let (acknowledged, sent) = model.counts();
-        let mark = if acknowledged == sent { model.mark() } else { None };
-        let (Some(mark), connection) = (mark, self.open(self.current)?) else { return Ok(()) };
-        connection.has_mark = false;
-        connection.mark(&mark)?;
-        connection.has_mark = true;
-        Ok(())
-    }
-
-    /// What the server does on another thread.
-    fn index(&mut self) -> Result<(), Stop> {
-        self.open(self.current)?;
-        let header = *self.models[self.current].header();
-        let repository = self.site().open()?;
-        let store = repository.store();
-        let indexer = Indexer::new(1, Floor::new(store.clone(), MinFree::NONE));
-        indexer.look_at(SessionReader::open(store, header)?);
-        indexer.close();
-        indexer.run(&StopFlag::default());
-        Ok(())
-    }
-
-    /// What the server does on another thread.
-    fn fold(&mut self) -> Result<(), Stop> {
-        self.open(self.current)?;
-        let Some(plan) = self.models[self.current].fold() else { return Ok(()) };
-        let site = match self.sabotage {
-            Some(StoreSabotage::EarlyCollection | StoreSabotage::ForgottenMap) => {
-                let store = broken::store(&self.storage, self.sabotage);
-                Site::new(store, self.keeping.clone())
-            }
-            _ => self.site(),
-        };
-        let repository = site.open()?;
-        let header = *self.models[self.current].header();
-        let reader = SessionReader::open(repository.store(), header)?;
-        fold_into(&reader, &plan, SEGMENT_BYTES, &StopFlag::default(), |_, _| ())?;
-        Ok(())
-    }
-
-    /// What the server does on another thread.
-    fn collect(&mut self) -> Result<(), Stop> {
-        self.open(self.current)?;
-        let (repository, header) = (self.site().open()?, *self.models[self.current].header());
-        let reader = SessionReader::open(repository.store(), header)?;
-        collect(&reader, || Ok(false), &StopFlag::default())?;
-        Ok(())
-    }
-
-    fn rival(&mut self) -> Result<(), Stop> {
-        self.process()?;
-        match self.site().open_writable() {
-            Err(Error::Locked(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-            Ok(_) => Err(Stop::Broken("two servers write at a time".to_owned())),
-        }
-    }
-
-    /// Another server takes the session over while this one has an epoch under way, which must not
-    /// be acknowledged and must not harm what the other one acknowledges.
-    fn usurp(&mut self) -> Result<(), Stop> {
-        self.open(self.current)?;
-        let Some(mut old) = self.process.take() else { return Ok(()) };
-        let Some(ghost) = old.connections.get_mut(&self.current) else { return Ok(()) };
-        let mut lost = self.models[self.current].clone();
-        // Not with the bytes that the other server gets.
-        lost.go_back(lost.counts().0);
-        let frames = lost.send(Content::Writes, ghost.is_fresh).unwrap_or_default();
-        self.site().store().remove(Path::new(LOCK_FILE))?;
-        self.send(Content::Writes)?;
-        let mut outcome = Ok(());
-        for payload in &frames {
-            outcome = outcome.and_then(|()| match ghost.store(payload)? {
-                Some((epoch, seq)) => ghost.writer.commit(epoch, seq),
-                None => Ok(()),
-            });
-        }
-        match outcome {
-            Ok(()) if !frames.is_empty() => {
-                Err(Stop::Broken("two servers acknowledge the same epoch".to_owned()))
-            }
-            _ => Ok(()),
-        }
+    /// Asks or tells the driver of a session. No server may do anything meanwhile.
+    fn of<R>(&self, index: usize, ask: impl FnOnce(&mut Model) -> R) -> R {
+        ask(&mut self.all()[index])
     }
 }
 
 impl Connection {
+    /// Connects the machine of a session, which learns what the server has.
+    fn open(
+        repository: &WritableRepository,
+        drivers: &Drivers,
+        index: usize,
+        segment_bytes: u64,
+    ) -> Result<Self, Stop> {
+        let (connected, header) = drivers.of(index, |driver| (driver.connect(), *driver.header()));
+        let stop = StopFlag::default();
+        let (writer, state) = SessionWriter::open(repository, &header, segment_bytes, &stop)?;
+        let has_mark = drivers.of(index, |driver| {
+            if !driver.hears(connected) {
+                return Err(Stop::Stale);
+            }
+            let epochs = writer.acknowledged().epoch.get();
+            go_back(driver, epochs, writer.acknowledged().seq.get()).map_err(Stop::Broken)?;
+            Ok(state.watermark().is_some() && state.watermark() == driver.last_mark())
+        })?;
+        let mut ingest = Ingest::AwaitingHello;
+        let hello = Hello::new(header.volume, header.session, &header.geometry);
+        let frame = FrameHeader::new(FrameKind::Hello, hello.as_bytes()).map_err(Error::from)?;
+        ingest.frame(frame, hello.as_bytes())?;
+        ingest.begin(state);
+        Ok(Self { connected, writer, ingest, is_fresh: true, has_mark })
+    }
+
     /// Stores a frame; returns the epoch that it ends.
     fn store(&mut self, payload: &[u8]) -> Result<Option<(EpochId, Seq)>, Error> {
         let frame = FrameHeader::new(FrameKind::Records, payload)?;
@@ -479,7 +420,7 @@ pub fn go_back(model: &mut Model, epochs: u64, seq: u64) -> Result<(), String> {
         model.go_back(found);
     }
     if found > acknowledged {
-        model.acknowledge(false);
+        model.is_there();
     }
     Ok(())
 }
@@ -497,5 +438,10 @@ impl World {
     /// Has the call of this number, from now on, refused.
     pub fn refuse(&self, call: u64, fault: Fault) {
         self.storage.refuse(self.storage.calls() + call, fault);
+    }
+
+    /// Has all calls refused from this number on.
+    pub fn refuse_from(&self, call: u64, fault: Fault) {
+        self.storage.refuse_from(self.storage.calls() + call, fault);
     }
 }
